@@ -1,0 +1,272 @@
+"""Where every token of a CrossFormer is: in its map, in its group, in the photo.
+
+Everything here is counting, in numpy, so that the model, the figures and the tests share one geometry.
+A map of H x W tokens is cut into groups of G x G tokens, either neighbours (short distance attention, SDA)
+or tokens I apart (long distance attention, LDA); CrossFormer, section 3.2. A map that does not divide is
+padded at the bottom and at the right.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+from math import ceil
+from typing import Literal
+
+import numpy as np
+
+Kind = Literal["sda", "lda"]
+Interval = int | Literal["adaptive"]
+
+CEL_KERNELS: tuple[tuple[int, ...], ...] = ((4, 8, 16, 32), (2, 4), (2, 4), (2, 4))
+CEL_STRIDES: tuple[int, ...] = (4, 2, 2, 2)
+PATCH = 32  # an input must be a multiple of the product of the strides
+
+
+@dataclass(frozen=True)
+class Grouping:
+    """How one attention block cuts a map of H x W tokens into groups of G x G.
+
+    Attributes:
+        kind: "sda" (members are neighbours) or "lda" (members are I tokens apart).
+        H: Height of the map, in tokens.
+        W: Width of the map, in tokens.
+        G: Side of a group, in tokens.
+        I: Interval between members of a group, in tokens; 1 for SDA.
+    """
+
+    kind: Kind
+    H: int
+    W: int
+    G: int
+    I: int = 1  # noqa: E741
+
+    def __post_init__(self) -> None:
+        if self.kind not in ("sda", "lda"):
+            raise ValueError(f"kind is {self.kind!r}; expected 'sda' or 'lda'")
+        for name in ("H", "W", "G", "I"):
+            value = getattr(self, name)
+            if not isinstance(value, (int, np.integer)) or value < 1:
+                raise ValueError(f"{name} is {value!r}; expected a whole number from 1")
+        if self.kind == "sda" and self.I != 1:
+            raise ValueError(f"the interval of SDA is {self.I}; its members are neighbours, so it must be 1")
+
+    @property
+    def step(self) -> int:
+        """The map is padded to a multiple of this many tokens: G for SDA, G * I for LDA."""
+        return self.G * self.I
+
+    @property
+    def Hp(self) -> int:  # noqa: N802
+        """Height of the padded map, in tokens."""
+        return ceil(self.H / self.step) * self.step
+
+    @property
+    def Wp(self) -> int:  # noqa: N802
+        """Width of the padded map, in tokens."""
+        return ceil(self.W / self.step) * self.step
+
+    @property
+    def padded(self) -> bool:
+        """Whether the map had to be padded."""
+        return (self.Hp, self.Wp) != (self.H, self.W)
+
+    @property
+    def N(self) -> int:  # noqa: N802
+        """Tokens in a group, padding included."""
+        return self.G * self.G
+
+    @property
+    def nG(self) -> int:  # noqa: N802
+        """Number of groups."""
+        return self.Hp * self.Wp // self.N
+
+    @cached_property
+    def index(self) -> np.ndarray:
+        """Flat position in the padded Hp x Wp map of every member: int64 (nG, N).
+
+        Groups come in the authors' order: SDA row by row; LDA by region row, region column, offset row,
+        offset column (r1 r2 i1 i2). Members come row by row (g1 g2).
+        """
+        G, I = self.G, self.I  # noqa: E741
+        flat = np.arange(self.Hp * self.Wp).reshape(self.Hp // self.step, G, I, self.Wp // self.step, G, I)
+        return flat.transpose(0, 3, 2, 5, 1, 4).reshape(self.nG, self.N)  # r1 r2 i1 i2, g1 g2
+
+    @cached_property
+    def members(self) -> np.ndarray:
+        """Flat position in the H x W map of every member, -1 for padding: int64 (nG, N)."""
+        row, col = np.divmod(self.index, self.Wp)
+        return np.where((row < self.H) & (col < self.W), row * self.W + col, -1)
+
+    @property
+    def valid(self) -> np.ndarray:
+        """Which members are tokens of the map rather than padding: bool (nG, N)."""
+        return self.members >= 0
+
+    def group_of(self, row: int, col: int) -> tuple[int, int]:
+        """The (group, member) of the token at a row and a column of the padded map.
+
+        Raises:
+            ValueError: If the padded map has no such token.
+        """
+        if not (0 <= row < self.Hp and 0 <= col < self.Wp):
+            raise ValueError(
+                f"there is no token ({row}, {col}); rows go to {self.Hp - 1}, columns to {self.Wp - 1}"
+            )
+        G, I, step = self.G, self.I, self.step  # noqa: E741
+        r1, r2 = row // step, col // step
+        (g1, i1), (g2, i2) = divmod(row % step, I), divmod(col % step, I)
+        group = ((r1 * (self.Wp // step) + r2) * I + i1) * I + i2
+        return group, g1 * G + g2
+
+    @cached_property
+    def patterns(self) -> tuple[np.ndarray, np.ndarray]:
+        """The distinct key masks and who has which: bool (P, N), int64 (nG,).
+
+        A large padded map has thousands of groups and a handful of patterns (which of the members are
+        tokens), so whatever depends on the mask is stored once per pattern.
+        """
+        distinct, which = np.unique(self.valid, axis=0, return_inverse=True)
+        return distinct, which.reshape(-1)
+
+    def gather(self, values: np.ndarray, fill: float = 0.0) -> np.ndarray:
+        """Bring a map into groups.
+
+        Args:
+            values: (H, W, ...).
+            fill: What padding holds.
+
+        Returns:
+            (nG, N, ...).
+        """
+        if values.shape[:2] != (self.H, self.W):
+            raise ValueError(f"the map is {values.shape[:2]}; expected {(self.H, self.W)}")
+        flat = values.reshape(self.H * self.W, *values.shape[2:])
+        out = flat[self.members]  # nG, N, ...
+        out[~self.valid] = fill
+        return out
+
+    def scatter(self, groups: np.ndarray) -> np.ndarray:
+        """Bring groups back into their map, dropping the padding.
+
+        Args:
+            groups: (nG, N, ...).
+
+        Returns:
+            (H, W, ...).
+        """
+        if groups.shape[:2] != (self.nG, self.N):
+            raise ValueError(f"the groups are {groups.shape[:2]}; expected {(self.nG, self.N)}")
+        out = np.empty((self.H * self.W, *groups.shape[2:]), groups.dtype)
+        out[self.members[self.valid]] = groups[self.valid]
+        return out.reshape(self.H, self.W, *groups.shape[2:])
+
+
+@lru_cache(maxsize=512)
+def grouping(kind: Kind, H: int, W: int, G: int, I: Interval = 1) -> Grouping:  # noqa: E741
+    """The grouping of a map, remembered so that its arrays are made once.
+
+    Args:
+        kind: "sda" or "lda".
+        H: Height of the map, in tokens.
+        W: Width of the map, in tokens.
+        G: Side of a group, in tokens.
+        I: Interval of LDA in tokens, or "adaptive" for ceil(max(H, W) / G); not used by SDA.
+    """
+    if kind == "sda":
+        return Grouping("sda", H, W, G)
+    return Grouping(kind, H, W, G, ceil(max(H, W) / G) if I == "adaptive" else I)
+
+
+def lsda(H: int, W: int, block: int, G: int, I: Interval) -> Grouping:  # noqa: E741
+    """What block number `block` of a stage does to a map: the model's rule.
+
+    Even blocks are SDA, odd blocks LDA. Where the shorter side of the map is no longer than G the block is
+    SDA whatever its number, in one group that holds the whole map (G becomes the longer side).
+    """
+    if min(H, W) <= G:
+        return grouping("sda", H, W, max(H, W))
+    return grouping("sda" if block % 2 == 0 else "lda", H, W, G, I)
+
+
+def map_sizes(height: int, width: int) -> tuple[tuple[int, int], ...]:
+    """The token maps (H, W) of the four stages for an input of height x width pixels.
+
+    Raises:
+        ValueError: If a side is not a positive multiple of 32.
+    """
+    if height < PATCH or width < PATCH or height % PATCH or width % PATCH:
+        raise ValueError(
+            f"the input is {height} x {width} pixels; CrossFormer takes heights and widths that are multiples "
+            f"of {PATCH}, for example {_nearest(height)} x {_nearest(width)}"
+        )
+    sizes, stride = [], 1
+    for s in CEL_STRIDES:
+        stride *= s
+        sizes.append((height // stride, width // stride))
+    return tuple(sizes)
+
+
+def _nearest(side: int) -> int:
+    return max(PATCH, round(side / PATCH) * PATCH)
+
+
+def offsets(Gh: int, Gw: int) -> np.ndarray:
+    """Every offset (dh, dw), query minus key, inside a group of Gh x Gw: int64 ((2Gh-1) * (2Gw-1), 2).
+
+    h-major, from (1-Gh, 1-Gw) to (Gh-1, Gw-1); the inputs of the dynamic position bias (section 3.3).
+    """
+    dh, dw = np.arange(1 - Gh, Gh), np.arange(1 - Gw, Gw)
+    return np.stack(np.meshgrid(dh, dw, indexing="ij"), -1).reshape(-1, 2)
+
+
+def relative_index(Gh: int, Gw: int) -> np.ndarray:
+    """Which row of `offsets` belongs to each (query, key): int64 (Gh*Gw, Gh*Gw)."""
+    row, col = np.divmod(np.arange(Gh * Gw), Gw)
+    dh = row[:, None] - row[None, :] + Gh - 1
+    dw = col[:, None] - col[None, :] + Gw - 1
+    return dh * (2 * Gw - 1) + dw
+
+
+def cel_channels(dim: int, kernels: Sequence[int]) -> tuple[int, ...]:
+    """Output channels of each kernel of a cross-scale embedding layer: halves, the last one twice.
+
+    Args:
+        dim: Channels of the whole layer, for example 96.
+        kernels: Kernel sides in pixels or tokens, smallest first, for example (4, 8, 16, 32).
+
+    Returns:
+        For example (48, 24, 12, 12).
+    """
+    last = len(kernels) - 1
+    return tuple(dim // 2 ** min(i + 1, last) for i in range(len(kernels)))
+
+
+def token_box(stage: int, row: int, col: int) -> tuple[int, int, int, int]:
+    """The square of the photo a token stands for: (top, left, bottom, right) in input pixels."""
+    side = int(np.prod(CEL_STRIDES[: stage + 1]))
+    return row * side, col * side, (row + 1) * side, (col + 1) * side
+
+
+def cel_box(stage: int, kernel: int, row: int, col: int) -> tuple[int, int, int, int]:
+    """What one kernel of the embedding layer before a stage covers, for the token at (row, col).
+
+    For stage 0 these are the pixels the kernel reads. For later stages it is the square of the tokens it
+    reads, in pixels of the photo, not what those tokens themselves have seen before.
+
+    Args:
+        stage: 0 to 3.
+        kernel: Side of the kernel, one of `CEL_KERNELS[stage]`.
+        row: Row of the token in the stage's map.
+        col: Column of the token in the stage's map.
+
+    Returns:
+        (top, left, bottom, right) in input pixels; below 0 or past the photo where the kernel reads padding.
+    """
+    if kernel not in CEL_KERNELS[stage]:
+        raise ValueError(f"stage {stage} has no kernel of {kernel}; it has {CEL_KERNELS[stage]}")
+    unit = int(np.prod(CEL_STRIDES[:stage]))  # pixels a side of what the kernel reads
+    stride, pad = CEL_STRIDES[stage], (kernel - CEL_STRIDES[stage]) // 2
+    top, left = (row * stride - pad) * unit, (col * stride - pad) * unit
+    return top, left, top + kernel * unit, left + kernel * unit
