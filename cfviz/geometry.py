@@ -198,8 +198,8 @@ def map_sizes(height: int, width: int) -> tuple[tuple[int, int], ...]:
     """
     if height < PATCH or width < PATCH or height % PATCH or width % PATCH:
         raise ValueError(
-            f"the input is {height} x {width} pixels; CrossFormer takes heights and widths that are multiples "
-            f"of {PATCH}, for example {_nearest(height)} x {_nearest(width)}"
+            f"the input is {height} x {width} pixels; CrossFormer takes heights and widths that are "
+            f"multiples of {PATCH}, for example {_nearest(height)} x {_nearest(width)}"
         )
     sizes, stride = [], 1
     for s in CEL_STRIDES:

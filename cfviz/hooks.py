@@ -1,0 +1,176 @@
+"""Named points inside a model, watched or edited by one thread of execution without touching the model.
+
+A `HookPoint` is an identity with a name. `capture` and `edit` put what they want into a `ContextVar`, so two
+users of one shared model never see each other's tensors, and nothing is registered on, or left behind in,
+the model: leaving the `with` block, by any exception, is all the cleaning up there is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+
+import torch
+from torch import nn
+
+Edit = Callable[[torch.Tensor], torch.Tensor]
+
+
+@dataclass(frozen=True, eq=False)
+class _Session:
+    """What one `capture` or `edit` block wants at which points."""
+
+    watched: Mapping[HookPoint, str] = field(default_factory=dict)
+    edits: Mapping[HookPoint, Edit] = field(default_factory=dict)
+    seen: dict[str, torch.Tensor] = field(default_factory=dict)
+    graph: bool = False
+
+
+_sessions: ContextVar[tuple[_Session, ...]] = ContextVar("cfviz_sessions", default=())
+
+
+class HookPoint(nn.Module):
+    """An identity that can be watched and edited; it has no parameters and does not show in a state dict.
+
+    Calling it costs one look at a `ContextVar`: `__call__` is its own, so module hooks do not run on it.
+    """
+
+    def __call__(self, x: torch.Tensor) -> torch.Tensor:
+        sessions = _sessions.get()
+        return self.visit(x, sessions) if sessions else x
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self(x)
+
+    def visit(self, x: torch.Tensor, sessions: tuple[_Session, ...]) -> torch.Tensor:
+        """Run the blocks that are open, the outermost first: what an inner one edits, an inner one sees."""
+        for session in sessions:
+            if self in session.edits:
+                x = _edited(session.edits[self](x), x)
+            if self in session.watched:
+                session.seen[session.watched[self]] = x if session.graph else x.detach().clone()
+        return x
+
+    @property
+    def watched(self) -> bool:
+        """Whether an open block of this thread watches or edits this point."""
+        return any(self in s.watched or self in s.edits for s in _sessions.get())
+
+    @property
+    def decides(self) -> bool:
+        """Whether the rest of the forward must be computed from what this point returns.
+
+        True under an edit, and under `capture(..., graph=True)`, whose tensors are there to be
+        differentiated through.
+        """
+        return any(self in s.edits or (s.graph and self in s.watched) for s in _sessions.get())
+
+
+def _edited(new: torch.Tensor, old: torch.Tensor) -> torch.Tensor:
+    if not isinstance(new, torch.Tensor) or new.shape != old.shape:
+        came = tuple(new.shape) if isinstance(new, torch.Tensor) else type(new).__name__
+        raise ValueError(f"an edit returned {came}; expected a tensor of shape {tuple(old.shape)}")
+    return new
+
+
+def points(model: nn.Module) -> list[str]:
+    """The names of all points of a model, in the order of its modules."""
+    return list(_points(model))
+
+
+def _points(model: nn.Module) -> dict[str, HookPoint]:
+    return {name: module for name, module in model.named_modules() if isinstance(module, HookPoint)}
+
+
+def select(model: nn.Module, pattern: str) -> dict[str, HookPoint]:
+    """The points whose name matches a pattern.
+
+    Args:
+        model: A model with `HookPoint`s.
+        pattern: A name, or a shell pattern: `layers.*.blocks.*.attn.probs`.
+
+    Raises:
+        ValueError: If it matches none; the message lists what there is.
+    """
+    there = _points(model)
+    found = {name: point for name, point in there.items() if fnmatchcase(name, pattern)}
+    if not found:
+        raise ValueError(f"no point matches {pattern!r}; there are: {_summary(there)}")
+    return found
+
+
+def _summary(names: Mapping[str, HookPoint]) -> str:
+    """All names, with the numbers of equal parts folded into ranges of stars so that the list can be read."""
+    folded: dict[str, None] = {}
+    for name in names:
+        folded[".".join("*" if part.isdigit() else part for part in name.split("."))] = None
+    return ", ".join(folded) or "none (this model has no points)"
+
+
+@contextmanager
+def _open(session: _Session) -> Iterator[_Session]:
+    token = _sessions.set((*_sessions.get(), session))
+    try:
+        yield session
+    finally:
+        _sessions.reset(token)
+
+
+@contextmanager
+def capture(model: nn.Module, *patterns: str, graph: bool = False) -> Iterator[dict[str, torch.Tensor]]:
+    """Watch named points of a model during the forwards inside the `with` block.
+
+    Logits are the same watched or not; other threads are not affected. A later forward in the same block
+    replaces what an earlier one left.
+
+    Args:
+        model: A model with `HookPoint`s.
+        *patterns: Names or shell patterns, for example `"layers.*.blocks.*.attn.probs"`.
+        graph: Keep the tensors themselves, with their graph, to be differentiated; attention then runs
+            through the watched probabilities. By default detached copies are kept.
+
+    Yields:
+        A dict from name to tensor, filled by the forward.
+
+    Raises:
+        ValueError: If a pattern matches no point; the message lists what there is.
+
+    Example:
+        >>> with capture(model, "layers.0.blocks.*.attn.probs") as seen:
+        ...     logits = model(x)
+        >>> seen["layers.0.blocks.1.attn.probs"].shape  # B*nG, nH, N, N
+    """
+    watched = {point: name for pattern in patterns for name, point in select(model, pattern).items()}
+    with _open(_Session(watched=watched, graph=graph)) as session:
+        yield session.seen
+
+
+@contextmanager
+def edit(model: nn.Module, edits: Mapping[str, Edit]) -> Iterator[None]:
+    """Replace what passes named points during the forwards inside the `with` block, in this thread only.
+
+    Args:
+        model: A model with `HookPoint`s.
+        edits: From name or shell pattern to a function tensor -> tensor of the same shape.
+
+    Raises:
+        ValueError: If a pattern matches no point, or a function returns another shape.
+
+    Example:
+        >>> with edit(model, {"layers.2.blocks.0.attn.heads": lambda z: z * keep[:, None, None]}):
+        ...     logits = model(x)
+    """
+    chosen: dict[HookPoint, Edit] = {}
+    for pattern, function in edits.items():
+        for point in select(model, pattern).values():
+            before = chosen.get(point)
+            chosen[point] = function if before is None else _chain(before, function)
+    with _open(_Session(edits=chosen)):
+        yield
+
+
+def _chain(first: Edit, second: Edit) -> Edit:
+    return lambda x: second(first(x))
