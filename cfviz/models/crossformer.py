@@ -5,7 +5,7 @@ CrossFormer++: A Versatile Vision Transformer Hinging on Cross-scale Attention, 
 
 Written anew from the papers. Parameter names match those of the authors' checkpoints for easy loading.
 
-Read top-down: position bias -> attention -> block -> cross-scale embedding -> stage -> model. Letters: B batch,
+Read top-down: position bias, attention, block, cross-scale embedding, stage, model. Letters: B batch,
 H W the token map, C channels, G side of a group, I interval, nG groups, N = G*G tokens in a group, nH heads,
 d channels of a head. Maps are kept channels last, (B, H, W, C). The geometry of groups follows the input at
 call time; nothing is written to a module in `forward`.
