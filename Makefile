@@ -1,0 +1,61 @@
+# make run    the app          make test    every test, in a real browser too
+# make check  the quick checks  make help    the rest
+
+VENV ?= .venv
+PY := $(VENV)/bin/python
+USER_STAMP := $(VENV)/.requirements
+DEV_STAMP := $(VENV)/.requirements-dev
+PIP_INSTALL := $(PY) -m pip install --quiet --disable-pip-version-check
+PYTEST := $(PY) -m pytest
+export PYTHON CHROMIUM
+
+# A virtual environment whose Python has since been removed is made anew.
+$(shell if [ -L $(PY) ] && [ ! -e $(PY) ]; then rm -rf $(VENV); fi)
+
+.PHONY: help run test check lint format bench clean
+.DEFAULT_GOAL := help
+
+help:  ## this list
+	@sed -n 's/^\([a-z]*\):.*##  *\(.*\)/  make \1\t\2/p' Makefile | expand -t 16
+
+run: $(USER_STAMP)  ## start the app (PORT=8501 to choose the port, ARGS="…" for Streamlit's options)
+	@$(PY) -m streamlit run app.py --server.showEmailPrompt false $(if $(PORT),--server.port $(PORT)) $(ARGS)
+
+test: $(DEV_STAMP)  ## all tests, those in a browser included, then the linters (ARGS="…" for pytest's)
+	@scripts/browser.sh $(PY)
+	$(PYTEST) $(ARGS)
+	@$(MAKE) --no-print-directory lint
+
+check: lint  ## linters, types and the quick tests, in under a minute
+	$(PYTEST) -m "not slow and not browser" $(ARGS)
+
+lint: $(DEV_STAMP)  ## ruff and mypy
+	$(PY) -m ruff check .
+	$(PY) -m ruff format --check .
+	$(PY) -m mypy
+
+format: $(DEV_STAMP)  ## put the code in its form
+	$(PY) -m ruff check --fix .
+	$(PY) -m ruff format .
+
+bench: $(DEV_STAMP)  ## timings (REFERENCE=checkout of the authors' code to compare, ARGS="…")
+	@scripts/browser.sh $(PY)
+	$(PY) -m bench $(if $(REFERENCE),--reference "$(REFERENCE)") $(ARGS)
+
+clean:  ## remove what was made here: the virtual environment, caches, reports
+	rm -rf $(VENV) .pytest_cache .hypothesis .mypy_cache .ruff_cache .bench build dist *.egg-info
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# The stamps make a second `make run` start at once; a changed list of requirements installs again.
+$(USER_STAMP): requirements.txt | $(PY)
+	@echo "Installing what cfviz needs (the first time takes a few minutes)"
+	@$(PIP_INSTALL) -r requirements.txt
+	@touch $@
+
+$(DEV_STAMP): requirements-dev.txt requirements.txt | $(PY)
+	@echo "Installing what cfviz and its tests need (the first time takes a few minutes)"
+	@$(PIP_INSTALL) -r requirements-dev.txt
+	@touch $(USER_STAMP) $@
+
+$(PY):
+	@scripts/venv.sh $(VENV)
