@@ -1,0 +1,96 @@
+"""What the checkpoint door says when it refuses: one code, one sentence, and the facts that fill it."""
+
+from __future__ import annotations
+
+MESSAGES = {
+    # where the weights come from
+    "not_found": "{source}: there is no such file, variant or repository.",
+    "folder": "{source} is a folder; give the weights file inside it.",
+    "unreadable": "{source} could not be read: {detail}.",
+    "no_bundled": "No weights are bundled for {variant}; bundled are: {available}.",
+    "no_official": "{variant} has no official weights; they exist for: {available}.",
+    "needs_person": (
+        "The authors' {variant} weights are on a site that needs a person: download the file in a browser "
+        "({page}) and give its path on this machine instead."
+    ),
+    "wrong_variant": "{source} holds {found}, but {wanted} was asked for.",
+    # the way here
+    "no_network": "{url} could not be reached ({detail}); check the connection, or give a local file.",
+    "interrupted": "The connection to {url} broke after {done}, which are kept; asking again goes on there.",
+    "http": "{url} answered with HTTP status {status}.",
+    "quota": (
+        "Google Drive did not hand over the file ({detail}); it may be over its daily quota. Try tomorrow, "
+        "or open {url} in a browser and give the path of the file."
+    ),
+    "changed": (
+        "What {url} sends now has SHA-256 {now}, but the first download had {recorded}; it is not used. "
+        "Delete {record} to trust the new file."
+    ),
+    "cancelled": "The download was cancelled; what came is kept.",
+    "disk": "{path} could not be written: {detail}.",
+    "hub": "The Hugging Face repository {repo} gave no weights: {detail}.",
+    # the container
+    "empty": "{source} is empty (0 bytes).",
+    "not_weights": "{source} is not a weights file: {detail}.",
+    "web_page": "{source} is a web page, not weights: the download went wrong; fetch the file again.",
+    "pointer": "{source} is a Git LFS pointer, not the weights themselves; run `git lfs pull`.",
+    "truncated": "{source} is cut short: {detail}.",
+    "damaged": "{source} is damaged and cannot be read: {detail}.",
+    "too_large": "{source} claims to unpack to {unpacked} from {packed}; it is refused unread.",
+    "tar": "{source} is in the tar format of PyTorch before 0.1.10, which cannot be opened safely.",
+    "torchscript": "{source} is a TorchScript program, not weights; save the model's state_dict instead.",
+    "pickle_refused": "{source} is a pickle; only .safetensors files are accepted here.",
+    "unsafe_class": (
+        "{source} wants to create {classes}, which is more than weights need, so it was not opened; "
+        "save only the state_dict, or convert it to .safetensors."
+    ),
+    # what is inside
+    "no_tensors": "{source} holds no weights: {detail}.",
+    "architecture": "{source} is not a CrossFormer: it has {unexpected} where a CrossFormer has {missing}.",
+    "keys": "{source} is not a whole {variant}: missing {missing}; not part of it: {unexpected}.",
+    "unknown_variant": (
+        "{source} is a CrossFormer with {found}, which is no registered variant; "
+        "the nearest, {nearest}, differs: {differs}."
+    ),
+    "shape": "{source}: {key} has shape {got}, {variant} expects {expected}.",
+    "dtype": "{source}: {key} is {dtype}; allowed are float16, bfloat16, float32 and float64.",
+    "not_finite": "{source}: {key} holds {count} values that are NaN or infinite (in {tensors} tensors).",
+}
+
+
+class CheckpointError(ValueError):
+    """A checkpoint that was refused, with a sentence that says why.
+
+    Args:
+        code: A key of `MESSAGES`; the user interface translates by it.
+        **fields: What fills the sentence, as strings and numbers.
+    """
+
+    def __init__(self, code: str, **fields: object):
+        self.code = code
+        self.fields = fields
+        super().__init__(MESSAGES[code].format(**fields))
+
+    def __reduce__(self):
+        return _rebuild, (self.code, self.fields)
+
+
+def _rebuild(code: str, fields: dict) -> CheckpointError:
+    return CheckpointError(code, **fields)
+
+
+def readable_size(count: float) -> str:
+    """A number of bytes as people write it: `readable_size(1536) == "1.5 kB"`."""
+    for unit in ("B", "kB", "MB", "GB"):
+        if count < 1024:
+            return f"{count:.0f} B" if unit == "B" else f"{count:.1f} {unit}"
+        count /= 1024
+    return f"{count:.1f} TB"
+
+
+def some(names: list[str] | tuple[str, ...], limit: int = 3) -> str:
+    """The first few of many names, and how many more: `a, b, c and 9 more`."""
+    if not names:
+        return "nothing"
+    more = f" and {len(names) - limit} more" if len(names) > limit else ""
+    return ", ".join(names[:limit]) + more

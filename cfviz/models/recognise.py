@@ -1,0 +1,232 @@
+"""From the names and shapes in a checkpoint to the variant that it belongs to.
+
+Nothing here looks at a number inside a tensor, so that a crafted file (a tensor of a million rows that all
+share one value, say) is refused before any memory is spent on it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from math import isqrt
+from typing import Any
+
+import torch
+
+from cfviz.models.crossformer import CrossFormer
+from cfviz.models.errors import CheckpointError, some
+from cfviz.models.registry import VARIANTS
+
+Shapes = Mapping[str, tuple[int, ...]]
+
+FIRST_KEY = "patch_embed.projs.0.weight"
+HEADLESS = frozenset(("norm.weight", "norm.bias", "head.weight", "head.bias"))  # a dense-prediction backbone
+
+_WRAPPERS = ("state_dict_ema", "model_ema", "state_dict", "model_state_dict", "model", "module")
+_PREFIX = re.compile(r"((module|model|backbone|encoder|_orig_mod)\.)*")
+_OLD_BUFFERS = re.compile(r"layers\.\d+\.blocks\.\d+\.(attn\.biases|attn\.relative_position_index|attn_mask)")
+_BLOCK = re.compile(r"layers\.(\d{1,3})\.blocks\.(\d{1,3})\.(.+)")
+
+
+@dataclass(frozen=True)
+class Structure:
+    """What the shapes of a checkpoint say about the model it belongs to.
+
+    Attributes:
+        num_heads: Heads a stage, or None without a position bias, where no shape depends on it.
+        group_size: G a stage, or None: only a position bias of kind "rpb" has shapes that depend on it.
+        cooling: Which blocks have an amplitude cooling layer, as (stage, block).
+    """
+
+    embed_dim: int
+    depths: tuple[int, ...]
+    num_heads: tuple[int, ...] | None
+    in_chans: int
+    num_classes: int
+    position_bias: str
+    group_size: tuple[int, ...] | None
+    cooling: tuple[tuple[int, int], ...]
+
+
+def strip(content: Any, source: str = "the checkpoint") -> dict[str, Any]:
+    """The bare parameters of a checkpoint: without wrappers, prefixes and the buffers of older code.
+
+    Args:
+        content: A state dict, or a dict that holds one under a usual name ("model", "state_dict", ...).
+        source: What to call it in messages.
+
+    Raises:
+        CheckpointError: If there is no CrossFormer inside.
+    """
+    state, prefix = _unwrapped(content, source), ""
+    for name in state:
+        if name.endswith(FIRST_KEY) and _PREFIX.fullmatch(name[: -len(FIRST_KEY)]):
+            prefix = name[: -len(FIRST_KEY)]
+            break
+    others = "backbone." in prefix or "encoder." in prefix  # a detector's necks and heads stand beside it
+    kept = {
+        name.removeprefix(prefix): value
+        for name, value in state.items()
+        if name.startswith(prefix) or not others
+    }
+    return {name: value for name, value in kept.items() if not _OLD_BUFFERS.fullmatch(name)}
+
+
+def _unwrapped(content: Any, source: str) -> dict[str, Any]:
+    for _ in range(4):
+        if not isinstance(content, dict):
+            detail = f"its content is one {type(content).__name__}, expected names and tensors"
+            raise CheckpointError("no_tensors", source=source, detail=detail)
+        items = {name: value for name, value in dict.items(content) if isinstance(name, str)}
+        inner = next((items[key] for key in _WRAPPERS if isinstance(items.get(key), dict)), None)
+        if inner is None:
+            if any(isinstance(value, torch.Tensor) for value in items.values()):
+                return items
+            detail = f"it has {some(list(items))}, none of them a tensor"
+            raise CheckpointError("no_tensors", source=source, detail=detail)
+        content = inner
+    raise CheckpointError("no_tensors", source=source, detail="its wrappers are nested too deep")
+
+
+def read_structure(shapes: Shapes, source: str) -> Structure:
+    """Read the model's plan off the shapes of its parameters.
+
+    Raises:
+        CheckpointError: "architecture" if they are not those of a CrossFormer.
+    """
+    blocks = _blocks(shapes)
+    try:
+        stem, qkv = shapes[FIRST_KEY], shapes["layers.0.blocks.0.attn.qkv.weight"]
+        depths = tuple(1 + max(b for s, b in blocks if s == stage) for stage in range(1 + max(blocks)[0]))
+        if len(stem) != 4 or len(qkv) != 2:
+            raise ValueError
+    except (KeyError, ValueError):
+        raise _not_a_crossformer(shapes, source) from None
+    last = tuple(blocks[s, 0] for s in range(len(depths)))
+    heads = [block.get("attn.pos.pos3.2.weight", (0,))[0] for block in last]
+    tables = [block.get("attn.pos.table", ()) for block in last]
+    group_size = None
+    if all(heads):
+        bias = "dpb"
+    elif all(len(table) == 2 for table in tables):
+        bias, heads = "rpb", [table[1] for table in tables]
+        group_size = tuple((isqrt(table[0]) + 1) // 2 for table in tables)
+    else:
+        bias, heads = "none", []
+    return Structure(
+        embed_dim=2 * stem[0],
+        depths=depths,
+        num_heads=tuple(heads) or None,
+        in_chans=stem[1],
+        num_classes=shapes.get("head.weight", (0,))[0],
+        position_bias=bias,
+        group_size=group_size,
+        cooling=tuple(sorted(place for place, block in blocks.items() if "ex_conv.weight" in block)),
+    )
+
+
+def _blocks(shapes: Shapes) -> dict[tuple[int, int], dict[str, tuple[int, ...]]]:
+    """The shapes of each block by (stage, block); names of the parameters without the block's prefix."""
+    blocks: dict[tuple[int, int], dict[str, tuple[int, ...]]] = {}
+    for name, shape in shapes.items():
+        if found := _BLOCK.fullmatch(name):
+            blocks.setdefault((int(found[1]), int(found[2])), {})[found[3]] = shape
+    return blocks if all((s, 0) in blocks for s, _ in blocks) else {}
+
+
+def _not_a_crossformer(shapes: Shapes, source: str) -> CheckpointError:
+    known = expected_shapes("crossformer_tiny", 1000, 3, "dpb", None)
+    unexpected = [name for name in shapes if name not in known]
+    missing = [name for name in known if name not in shapes]
+    return CheckpointError("architecture", source=source, unexpected=some(unexpected), missing=some(missing))
+
+
+def find_variant(structure: Structure, source: str) -> str:
+    """The registered variant with this structure.
+
+    Raises:
+        CheckpointError: "unknown_variant", naming the nearest one and what differs.
+    """
+    found = _plan(structure)
+    differences = {}
+    for name, config in VARIANTS.items():
+        plan = _registered_plan(config)
+        if structure.num_heads is None:
+            plan.pop("heads")
+        differences[name] = [
+            f"{key} {_written(found[key])} instead of {_written(value)}"
+            for key, value in plan.items()
+            if found[key] != value
+        ]
+        if not differences[name]:
+            return name
+    nearest = min(differences, key=lambda name: len(differences[name]))
+    raise CheckpointError(
+        "unknown_variant",
+        source=source,
+        found=", ".join(f"{key} {_written(value)}" for key, value in found.items()),
+        nearest=nearest,
+        differs=", ".join(differences[nearest]),
+    )
+
+
+def _plan(structure: Structure) -> dict[str, Any]:
+    plan = {"embed dim": structure.embed_dim, "depths": structure.depths, "heads": structure.num_heads}
+    if plan["heads"] is None:
+        plan.pop("heads")
+    return {**plan, "cooling layers": len(structure.cooling)}
+
+
+def _registered_plan(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The same for a variant; cooling layers stand after every third block but the last of a stage."""
+    depths = tuple(config["depths"])
+    cooling = sum((depth - 1) // 3 for depth in depths) if config.get("cooling") else 0
+    heads = tuple(config["num_heads"])
+    return {"embed dim": config["embed_dim"], "depths": depths, "heads": heads, "cooling layers": cooling}
+
+
+def _written(value: Any) -> str:
+    return "-".join(map(str, value)) if isinstance(value, tuple) else str(value)
+
+
+@lru_cache(maxsize=32)
+def expected_shapes(
+    variant: str, num_classes: int, in_chans: int, position_bias: str, group_size: tuple[int, ...] | None
+) -> dict[str, tuple[int, ...]]:
+    """Names and shapes of a variant's parameters, from the model itself, built without memory for weights."""
+    config = {**VARIANTS[variant], **({"group_size": group_size} if group_size else {})}
+    config |= dict(num_classes=num_classes, in_chans=in_chans, position_bias=position_bias)
+    with torch.device("meta"):
+        model = CrossFormer(**config)
+    return {name: tuple(value.shape) for name, value in model.state_dict().items()}
+
+
+def check_shapes(shapes: Shapes, structure: Structure, variant: str, source: str) -> tuple[str, ...]:
+    """Compare every name and shape with the variant's.
+
+    Returns:
+        Names that are missing because the checkpoint is a backbone without a head.
+
+    Raises:
+        CheckpointError: "keys" or "shape".
+    """
+    kind, G = structure.position_bias, structure.group_size
+    expected = expected_shapes(variant, structure.num_classes, structure.in_chans, kind, G)
+    missing = [name for name in expected if name not in shapes]
+    unexpected = [name for name in shapes if name not in expected]
+    headless = structure.num_classes == 0 and set(missing) <= HEADLESS
+    if unexpected or (missing and not headless):
+        raise CheckpointError(
+            "keys", source=source, variant=variant, missing=some(missing), unexpected=some(unexpected)
+        )
+    for name, shape in shapes.items():
+        if shape != expected[name]:
+            got, wanted = _times(shape), _times(expected[name])
+            raise CheckpointError("shape", source=source, key=name, got=got, variant=variant, expected=wanted)
+    return tuple(missing)
+
+
+def _times(shape: tuple[int, ...]) -> str:
+    return " x ".join(map(str, shape)) or "()"
