@@ -419,7 +419,7 @@ class CrossFormer(nn.Module):
         self.output_fmt = "NHWC"
         self.patch_embed = PatchEmbed(in_chans, embed_dim)
         G = _per_stage("group_size", group_size, len(self.depths))
-        rates = iter(torch.linspace(0, drop_path_rate, sum(self.depths)).tolist())
+        rates = iter(torch.linspace(0, drop_path_rate, sum(self.depths), device="cpu").tolist())
         stages = []
         for s, depth in enumerate(self.depths):
             dim, last = embed_dim * 2**s, s == len(self.depths) - 1
