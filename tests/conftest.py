@@ -1,0 +1,258 @@
+"""What every test may use: small models, the golden weights, a loopback server, the app, a browser."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+import urllib.error
+import urllib.request
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlencode
+
+import numpy as np
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+START_SECONDS = 90  # of the app, on a loaded machine
+
+# ---------------------------------------------------------------- offline
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _offline() -> Iterator[None]:
+    """The tests need no network; one that reaches for it fails at once, and says where it went."""
+    real = socket.socket.connect
+
+    def connect(self: socket.socket, address: Any) -> None:
+        if self.family in (socket.AF_INET, socket.AF_INET6) and not is_local(address[0]):
+            raise OSError(f"the tests are offline; something wanted to reach {address[0]}:{address[1]}")
+        return real(self, address)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(socket.socket, "connect", connect)
+        yield
+
+
+def is_local(host: str) -> bool:
+    return host in ("localhost", "::1", "::", "0.0.0.0") or host.startswith("127.")
+
+
+@pytest.fixture(autouse=True)
+def _own_caches(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No test reads or writes the user's downloads."""
+    folder = tmp_path_factory.getbasetemp() / "cache"
+    monkeypatch.setenv("XDG_CACHE_HOME", str(folder))
+    monkeypatch.setenv("HF_HOME", str(folder / "hf"))
+
+
+# ---------------------------------------------------------------- models
+
+
+@pytest.fixture
+def tiny_model() -> Callable[..., Any]:
+    """A function that makes a small CrossFormer, the same at each call: 16 channels, 4 stages, 7 classes.
+
+    Its keywords are those of `CrossFormer`; `seed` picks other weights.
+    """
+    import torch
+
+    from cfviz.models import CrossFormer
+
+    def make(seed: int = 0, **kwargs: Any) -> CrossFormer:
+        config = {"num_classes": 7, "embed_dim": 16, "depths": (2, 2, 2, 2), "num_heads": (1, 2, 4, 8)}
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            return CrossFormer(**{**config, **kwargs}).eval()
+
+    return make
+
+
+def golden_weight(name: str, shape: tuple[int, ...]) -> np.ndarray:
+    """The weight that follows from a parameter's name, float32; the golden outputs were made with these."""
+    seed = zlib.crc32(name.encode())
+    r = np.random.RandomState(seed).standard_normal(shape).astype(np.float32)
+    if name.endswith(".bias"):
+        return 0.02 * r
+    if len(shape) == 1:
+        return 1 + 0.1 * r
+    if ".pos." in name:
+        return 0.5 * r
+    return (r / np.sqrt(np.prod(shape[1:]))).astype(np.float32)
+
+
+@pytest.fixture(scope="session")
+def golden_fill() -> Callable[[Any], Any]:
+    """A function that gives a model the weights that follow from its parameters' names, and returns it."""
+    import torch
+
+    def fill(model: Any) -> Any:
+        state = {n: torch.from_numpy(golden_weight(n, tuple(p.shape))) for n, p in model.named_parameters()}
+        model.load_state_dict(state, strict=True)
+        return model.eval()
+
+    return fill
+
+
+# ---------------------------------------------------------------- a server on the loopback address
+
+
+@pytest.fixture
+def serve() -> Iterator[Callable[[Callable[[BaseHTTPRequestHandler], None]], str]]:
+    """A function that serves GET and HEAD with what it is given, and returns the base URL.
+
+    `serve(respond)`: `respond(request)` gets the `BaseHTTPRequestHandler` and writes the whole answer,
+    or breaks it off.
+    """
+    with ExitStack() as stack:
+
+        def start(respond: Callable[[BaseHTTPRequestHandler], None]) -> str:
+            class Handler(BaseHTTPRequestHandler):
+                def do_GET(self) -> None:
+                    respond(self)
+
+                do_HEAD = do_GET  # noqa: N815 (the name that http.server looks for)
+
+                def log_message(self, *args: Any) -> None:
+                    pass
+
+            server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+            threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
+            stack.callback(server.server_close)
+            stack.callback(server.shutdown)
+            return f"http://127.0.0.1:{server.server_port}"
+
+        yield start
+
+
+# ---------------------------------------------------------------- the app
+
+
+class App:
+    """A running Streamlit server."""
+
+    def __init__(self, port: int) -> None:
+        self.base = f"http://127.0.0.1:{port}"
+
+    def url(self, page: str = "", **query: Any) -> str:
+        """The address of a page; keywords become the query: `app.url("predict", lang="zh-Hant")`."""
+        return f"{self.base}/{page}" + (f"?{urlencode(query)}" if query else "")
+
+    def healthy(self) -> bool:
+        try:
+            with urllib.request.urlopen(f"{self.base}/_stcore/health", timeout=2) as answer:
+                return answer.status == 200
+        except (urllib.error.URLError, OSError):
+            return False
+
+
+def free_port() -> int:
+    with closing(socket.socket()) as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+@pytest.fixture(scope="session")
+def app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[App]:
+    """The app itself, started once, on a free port of the loopback address."""
+    folder = tmp_path_factory.mktemp("app")
+    port, log = free_port(), folder / "log.txt"
+    command = [sys.executable, "-m", "streamlit", "run", "app.py", "--server.address", "127.0.0.1"]
+    command += ["--server.port", str(port), "--server.headless", "true", "--server.fileWatcherType", "none"]
+    env = {**os.environ, "XDG_CACHE_HOME": str(folder), "HF_HUB_OFFLINE": "1"}
+    with log.open("wb") as out:
+        process = subprocess.Popen(
+            command, cwd=ROOT, env=env, stdout=out, stderr=subprocess.STDOUT, start_new_session=True
+        )
+    running = App(port)
+    try:
+        deadline = time.monotonic() + START_SECONDS
+        while not running.healthy():
+            if process.poll() is not None or time.monotonic() > deadline:
+                pytest.fail(f"the app did not start:\n{log.read_text(errors='replace')[-4000:]}")
+            time.sleep(0.2)
+        yield running
+    finally:
+        process.send_signal(signal.SIGINT)
+        try:
+            process.wait(10)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+# ---------------------------------------------------------------- the browser
+
+BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+
+
+@pytest.fixture(scope="session")
+def chromium_path() -> str | None:
+    """The installed Chromium: `$CHROMIUM`, or the first found; None leaves it to Playwright's own build."""
+    wanted = os.environ.get("CHROMIUM")
+    if wanted and not shutil.which(wanted):
+        pytest.fail(f"CHROMIUM is {wanted!r}, which is no program here")
+    return next((path for name in (wanted, *BROWSERS) if name and (path := shutil.which(name))), None)
+
+
+@pytest.fixture(scope="module")
+def browser(chromium_path: str | None) -> Iterator[Any]:
+    """A headless Chromium. One a module: Playwright's event loop must not outlive the tests that use it."""
+    from playwright.sync_api import Error, sync_playwright
+
+    with sync_playwright() as playwright:
+        try:
+            # a container gives root no sandbox and little shared memory
+            started = playwright.chromium.launch(
+                executable_path=chromium_path, args=["--no-sandbox", "--disable-dev-shm-usage"]
+            )
+        except Error as error:
+            pytest.fail(f"no Chromium for the browser tests (`make test` installs one): {error}")
+        yield started
+        started.close()
+
+
+@pytest.fixture
+def open_page(browser: Any) -> Iterator[Callable[..., Any]]:
+    """A function that opens an address in a private window and waits until Streamlit has run the page.
+
+    `open_page(app.url("predict"), width=1440, height=900, theme="light")`; page errors fail the test.
+    """
+    errors: list[str] = []
+    with ExitStack() as stack:
+
+        def visit(
+            url: str, width: int = 1440, height: int = 900, theme: str = "light", **context: Any
+        ) -> Any:
+            window = browser.new_context(
+                viewport={"width": width, "height": height}, color_scheme=theme, **context
+            )
+            stack.callback(window.close)
+            page = window.new_page()
+            page.on("pageerror", lambda error: errors.append(str(error)))
+            page.goto(url)
+            settle(page)
+            return page
+
+        yield visit
+    assert not errors, f"the browser reported: {errors}"
+
+
+def settle(page: Any, seconds: float = 60) -> None:
+    """Wait until Streamlit has nothing left to run on a page."""
+    app_view = page.locator('[data-testid="stApp"]')
+    app_view.wait_for(timeout=1000 * seconds)
+    page.wait_for_function(
+        "document.querySelector('[data-testid=\"stApp\"]').dataset.testScriptState === 'notRunning'",
+        timeout=1000 * seconds,
+    )
