@@ -1,0 +1,17 @@
+"""What goes into the model: photos opened safely, the bundled gallery, the names of the classes."""
+
+from cfviz.data.images import ImageError, Photo, Prepared, load_image, prepare, unnormalise
+from cfviz.data.labels import labels
+from cfviz.data.samples import Sample, gallery
+
+__all__ = [
+    "ImageError",
+    "Photo",
+    "Prepared",
+    "Sample",
+    "gallery",
+    "labels",
+    "load_image",
+    "prepare",
+    "unnormalise",
+]

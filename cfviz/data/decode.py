@@ -1,0 +1,297 @@
+"""Open whatever a user drops, safely: any source in, one upright RGB photo or one clear sentence out.
+
+The bytes are looked at first (:mod:`cfviz.data.header`), so that Pillow only ever meets a file of one of seven
+formats, of a size that fits and a structure that cannot keep it busy.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import stat
+from dataclasses import dataclass, field
+from functools import lru_cache
+from io import BytesIO
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+from PIL import Image, ImageCms, features
+
+from cfviz.data.header import MAX_BYTES, MAX_PIXELS, ImageError, check_size, read_header
+
+MAX_ICC_BYTES = 4 * 2**20
+NOTES = (
+    "rotated",
+    "alpha_on_white",
+    "first_frame",
+    "first_page",
+    "sixteen_bit",
+    "range_stretched",
+    "cmyk",
+    "grey",
+    "icc_converted",
+    "icc_ignored",
+)
+Source = str | os.PathLike[str] | bytes | BinaryIO | Image.Image | np.ndarray
+
+_ORIENTATION = 0x0112
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+
+
+@dataclass(frozen=True)
+class Photo:
+    """A decoded photo.
+
+    Attributes:
+        image: RGB, 8 bits, upright, in sRGB where the file said what its colours mean.
+        name: the file's name without folders; empty where there is none.
+        sha256: hexadecimal digest of what ``sha256_of`` says.
+        sha256_of: "file" (the bytes as they came), or "pixels" (of ``image``) for PIL images and arrays.
+        notes: what was done on the way, codes out of ``NOTES``; the catalogue has ``images.note_<code>``.
+        original_size: width and height as stored, before turning, pixels.
+        format: Pillow's name of the file format; empty for arrays.
+        mode: Pillow's name of the stored pixel format, e.g. "RGBA" or "I;16".
+    """
+
+    image: Image.Image = field(repr=False, compare=False)
+    name: str
+    sha256: str
+    sha256_of: str
+    notes: tuple[str, ...]
+    original_size: tuple[int, int]
+    format: str
+    mode: str
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height of the upright photo, pixels."""
+        return self.image.size
+
+
+def load_image(source: Source, name: str | None = None) -> Photo:
+    """Open a photo from wherever it comes.
+
+    Args:
+        source: a path, the bytes of a file, a binary file object (an upload), a PIL image, or an array of
+            H x W x 3 uint8. JPEG, PNG, WebP, GIF, BMP, TIFF and AVIF are read, whatever the file is called.
+        name: what to call the photo; the file's own name where not given.
+
+    Returns:
+        the photo, upright and RGB; ``Photo.notes`` lists what was changed on the way.
+
+    Raises:
+        ImageError: the source cannot be used; the message says why in one sentence, ``code`` and ``fields``
+            say the same to a translator.
+    """
+    if isinstance(source, np.ndarray):
+        return _from_array(source, _tidy(name))
+    if isinstance(source, Image.Image):
+        return _from_pil(source, _tidy(getattr(source, "filename", "") if name is None else name))
+    data, found = _read(source)
+    return _from_bytes(data, _tidy(found if name is None else name))
+
+
+def _from_array(array: np.ndarray, name: str) -> Photo:
+    if array.ndim != 3 or array.shape[2] != 3 or array.dtype != np.uint8 or array.size == 0:
+        raise ImageError("array", shape=" x ".join(map(str, array.shape)), dtype=str(array.dtype))
+    check_size(array.shape[1], array.shape[0])
+    image = Image.fromarray(np.ascontiguousarray(array))
+    return Photo(image, name, _pixel_digest(image), "pixels", (), image.size, "", "RGB")
+
+
+def _from_pil(image: Image.Image, name: str) -> Photo:
+    check_size(*image.size)
+    size, mode, form = image.size, image.mode, image.format or ""
+    rgb, notes = _upright_rgb(image)
+    rgb = rgb.copy() if rgb is image else rgb
+    return Photo(rgb, name, _pixel_digest(rgb), "pixels", notes, size, form, mode)
+
+
+def _from_bytes(data: bytes, name: str) -> Photo:
+    if len(data) > MAX_BYTES:
+        raise _too_many_bytes(len(data))
+    header = read_header(data)
+    if header.format in ("AVIF", "WEBP") and not features.check(header.format.lower()):
+        raise ImageError("no_codec", kind=header.format)
+    try:
+        image = Image.open(BytesIO(data), formats=[header.format])
+    except Exception as error:  # Pillow's plugins raise anything at all on hostile bytes
+        raise _broken(error) from error
+    check_size(*image.size)
+    size, mode = image.size, image.mode
+    rgb, notes = _upright_rgb(image)
+    if header.format == "AVIF" and getattr(image, "is_animated", False):
+        notes += ("first_frame",)
+    notes = tuple(dict.fromkeys(header.notes + notes))
+    return Photo(rgb, name, hashlib.sha256(data).hexdigest(), "file", notes, size, header.format, mode)
+
+
+def _broken(error: Exception) -> ImageError:
+    """The sentence for whatever Pillow stumbled over."""
+    if isinstance(error, ImageError):
+        return error
+    if isinstance(error, Image.DecompressionBombError):
+        millions = f"{2 * (Image.MAX_IMAGE_PIXELS or 0) // 10**6}+"
+        return ImageError("too_many_pixels", megapixels=millions, limit=MAX_PIXELS // 10**6)
+    short = isinstance(error, EOFError) or "truncated" in str(error).lower()
+    return ImageError("truncated" if short else "damaged")
+
+
+# --- where the bytes come from ---------------------------------------------------------------------------------
+
+
+def _read(source: object) -> tuple[bytes, str]:
+    """The bytes of a path, of bytes or of a file object, and its name."""
+    if isinstance(source, (bytes, bytearray, memoryview)):
+        return bytes(source), ""
+    if isinstance(source, (str, os.PathLike)):
+        return _read_path(os.fspath(source))
+    read = getattr(source, "read", None)
+    if read is None:
+        raise ImageError("source", type=type(source).__name__)
+    try:
+        if getattr(source, "seekable", lambda: False)():
+            source.seek(0)  # type: ignore[attr-defined]  # an upload may have been read before
+        data = read(MAX_BYTES + 1)
+    except (OSError, ValueError) as error:
+        raise ImageError("unreadable") from error
+    if not isinstance(data, bytes):
+        raise ImageError("source", type=f"a file of {type(data).__name__}")
+    return data, getattr(source, "name", "")
+
+
+def _read_path(path: str) -> tuple[bytes, str]:
+    if path.partition("://")[0] in ("http", "https", "ftp"):
+        raise ImageError("url")
+    try:
+        found = os.stat(path)
+        if not stat.S_ISREG(found.st_mode):  # a folder, or a pipe that would never end
+            raise ImageError("not_a_file", path=path)
+        if found.st_size > MAX_BYTES:
+            raise _too_many_bytes(found.st_size)
+        return Path(path).read_bytes(), path
+    except FileNotFoundError:
+        raise ImageError("missing", path=path) from None
+    except ImageError:
+        raise
+    except (OSError, ValueError) as error:
+        raise ImageError("unreadable") from error
+
+
+def _too_many_bytes(count: int) -> ImageError:
+    return ImageError("too_many_bytes", megabytes=-(-count // 2**20), limit=MAX_BYTES // 2**20)
+
+
+def _tidy(name: object) -> str:
+    """A name fit to print: no folders, nothing unprintable, not endless."""
+    if not isinstance(name, (str, os.PathLike)):
+        return ""
+    last = os.fspath(name).replace("\\", "/").rpartition("/")[2]
+    return "".join(letter for letter in last if letter.isprintable())[:120]
+
+
+def _pixel_digest(image: Image.Image) -> str:
+    return hashlib.sha256(f"{image.size}".encode() + image.tobytes()).hexdigest()
+
+
+# --- pixels ----------------------------------------------------------------------------------------------------
+
+
+def _upright_rgb(image: Image.Image) -> tuple[Image.Image, tuple[str, ...]]:
+    """Decode, turn upright, bring to 8-bit RGB on white in sRGB; with the codes of what was done."""
+    try:
+        turn = _orientation(image)
+        image.load()
+        rest = _orientation(image)  # Pillow turns TIFF by itself, and PNG may say so after its pixels
+        notes: tuple[str, ...] = ("rotated",) if turn in _TURNS or rest in _TURNS else ()
+        rgb, more = _to_rgb(image)
+        if rest in _TURNS:
+            rgb = rgb.transpose(_TURNS[rest])
+        return rgb, notes + more
+    except Exception as error:  # as above: any exception may come out of a hostile file
+        raise _broken(error) from error
+
+
+def _orientation(image: Image.Image) -> int:
+    """EXIF orientation, 1 (upright) where EXIF says nothing or cannot be read."""
+    try:
+        return image.getexif().get(_ORIENTATION, 1)
+    except Exception:  # unreadable EXIF never spoils a readable picture
+        return 1
+
+
+def _to_rgb(image: Image.Image) -> tuple[Image.Image, tuple[str, ...]]:
+    notes: tuple[str, ...] = ()
+    if image.mode in ("1", "L", "LA", "La", "I", "F") or image.mode.startswith("I;16"):
+        notes += ("grey",)
+    if image.mode in ("I", "F") or image.mode.startswith("I;16"):
+        profile = image.info.get("icc_profile")
+        image, note = _eight_bits(image)
+        image.info["icc_profile"] = profile
+        notes += (note,)
+    elif "tag_v2" in dir(image) and 16 in np.ravel(image.tag_v2.get(258, 8)):  # type: ignore[attr-defined]
+        notes += ("sixteen_bit",)
+    if image.mode == "CMYK":
+        notes += ("cmyk",)
+    alpha = image.convert("RGBA").getchannel("A") if image.has_transparency_data else None
+    rgb, note = _to_srgb(image, image.info.get("icc_profile"))
+    notes += (note,) if note else ()
+    if alpha is not None and alpha.getextrema() != (255, 255):
+        white = Image.new("RGB", rgb.size, "white")
+        white.paste(rgb, mask=alpha)
+        return white, (*notes, "alpha_on_white")
+    return rgb, notes
+
+
+def _eight_bits(image: Image.Image) -> tuple[Image.Image, str]:
+    """Grey of 16 or 32 bits, or floating point, to 8 bits: 16 by their full range, others by what is there."""
+    values = np.asarray(image)
+    if image.mode.startswith("I;16"):
+        table = ((np.arange(65536) * 255 + 32767) // 65535).astype(np.uint8)
+        return Image.fromarray(table[values]), "sixteen_bit"
+    finite = np.nan_to_num(values.astype(np.float32), posinf=0.0, neginf=0.0)
+    low, high = float(finite.min()), float(finite.max())
+    scaled = (finite - low) * (255.0 / max(high - low, 1e-12))
+    return Image.fromarray(np.rint(scaled).astype(np.uint8)), "range_stretched"
+
+
+# Mode of the pixels that a profile of this colour space describes.
+_SPACES = {"RGB": "RGB", "GRAY": "L", "CMYK": "CMYK"}
+
+
+@lru_cache(maxsize=1)
+def _srgb() -> ImageCms.ImageCmsProfile:
+    return ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB"))
+
+
+def _to_srgb(image: Image.Image, profile: bytes | None) -> tuple[Image.Image, str]:
+    """Colours without their alpha, in sRGB; "icc_converted" or "icc_ignored" where a profile asked for it."""
+    grey = image.mode in ("1", "L", "LA", "La")
+    plain = image if image.mode in ("RGB", "CMYK", "L") else image.convert("L" if grey else "RGB")
+    if image.mode == "LAB":
+        return ImageCms.profileToProfile(image, ImageCms.createProfile("LAB"), _srgb(), outputMode="RGB"), ""
+    rgb = plain.convert("RGB")
+    if not profile:
+        return rgb, ""
+    try:
+        if len(profile) > MAX_ICC_BYTES:
+            return rgb, "icc_ignored"
+        given = ImageCms.ImageCmsProfile(BytesIO(profile))
+        if "srgb" in ImageCms.getProfileDescription(given).lower():
+            return rgb, ""
+        mode = _SPACES[given.profile.xcolor_space.strip()]
+        if mode != plain.mode or given.profile.device_class not in ("mntr", "scnr", "prtr", "spac"):
+            return rgb, "icc_ignored"
+        converted = ImageCms.profileToProfile(plain, given, _srgb(), outputMode="RGB")
+    except Exception:  # a profile is a guest's word about the colours: never a reason to refuse the picture
+        return rgb, "icc_ignored"
+    return converted or rgb, "icc_converted"

@@ -1,0 +1,318 @@
+"""What the bytes of a file say before anything is decoded: its format, its size, whether it is safe to open.
+
+Pillow decodes well but trusts the file's structure: it walks any number of chunks, joins any number of comments
+and allocates whatever a header asks for. Every check here is one bounded walk over the bytes, so a hostile file
+costs milliseconds and no memory. Nothing here needs Pillow.
+"""
+
+from __future__ import annotations
+
+import re
+import struct
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+
+MAX_BYTES = 64 * 2**20
+MAX_PIXELS = 50_000_000
+MAX_RATIO = (
+    32  # one side to the other; resizing the short side of a narrower picture would explode the long one
+)
+MAX_STEPS = 65_536  # parts of a file walked one by one
+MAX_PARTS = 512  # chunks, segments or tags that carry no pixels
+MAX_SIDE_DATA = 16 * 2**20  # bytes of them
+MAX_SCANS = 64  # of one JPEG
+MAX_SCANNED = 1_000_000_000  # pixels times scans
+MAX_RLE_BYTES = 2 * 2**20  # Pillow decodes run lengths in Python
+MAX_RLE_PIXELS = 4_000_000
+
+FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF")
+READABLE = "JPEG, PNG, WebP, GIF, BMP, TIFF and AVIF"
+SENTENCES = {
+    "empty": "The file is empty.",
+    "missing": "There is no file {path}.",
+    "not_a_file": "{path} is not an ordinary file.",
+    "unreadable": "The file could not be read.",
+    "url": "Web addresses are not opened: save the picture first, then open the file.",
+    "source": "A photo can be a path, bytes, a binary file, a PIL image or an array; this is {type}.",
+    "array": "An array must be height x width x 3 of uint8; this one is {shape} of {dtype}.",
+    "too_many_bytes": "The file is {megabytes} MB; at most {limit} MB are opened.",
+    "too_many_pixels": "The picture has {megapixels} million pixels; at most {limit} million are opened.",
+    "too_narrow": "The picture is {width} x {height} pixels; one side may be at most {limit} times the other.",
+    "too_complex": "The file is built of more parts than a photo needs, so it is not opened.",
+    "unsupported": "The format of the file is {kind}; " + READABLE + " can be opened.",
+    "text": "The file holds text, not a picture.",
+    "not_an_image": "The file is not a picture; " + READABLE + " can be opened.",
+    "truncated": "The file ends before the picture does: it may not have been copied or downloaded whole.",
+    "damaged": "The picture is damaged and cannot be decoded.",
+    "no_codec": "The Pillow installed here reads no {kind} files.",
+}
+
+
+class ImageError(ValueError):
+    """A photo that cannot be used; the message is one sentence for the person who chose it.
+
+    Attributes:
+        code: a key of ``SENTENCES``; stable, the translation catalogue has ``images.error_<code>``.
+        fields: what fills the sentence's placeholders.
+    """
+
+    def __init__(self, code: str, **fields: object) -> None:
+        super().__init__(SENTENCES[code].format(**fields))
+        self.code = code
+        self.fields = fields
+
+    def __reduce__(self) -> tuple[Callable[[], ImageError], tuple[()]]:
+        return partial(ImageError, self.code, **self.fields), ()
+
+
+@dataclass(frozen=True)
+class Header:
+    """What the bytes say: Pillow's name of the format, and codes of what is worth telling the user."""
+
+    format: str
+    notes: tuple[str, ...] = ()
+
+
+def check_size(width: int, height: int) -> None:
+    """Refuse pictures too large or too narrow to work with.
+
+    Raises:
+        ImageError: ``damaged`` (no pixels), ``too_many_pixels`` or ``too_narrow``.
+    """
+    if width < 1 or height < 1:
+        raise ImageError("damaged")
+    if width * height > MAX_PIXELS:
+        # Rounded up, so that a picture just over the limit never reads as just the limit.
+        millions = -(-width * height // 100_000) / 10
+        raise ImageError("too_many_pixels", megapixels=millions, limit=MAX_PIXELS // 10**6)
+    if max(width, height) > MAX_RATIO * min(width, height):
+        raise ImageError("too_narrow", width=width, height=height, limit=MAX_RATIO)
+
+
+def read_header(data: bytes) -> Header:
+    """Recognise a file by its content and check its structure; its name plays no part.
+
+    Raises:
+        ImageError: empty, another format, too large, cut short within its header, or built to keep us busy.
+    """
+    if not data:
+        raise ImageError("empty")
+    for format, accepts, examine in _READERS:
+        if accepts(data[:32]):
+            try:
+                return Header(format, examine(data))
+            except (struct.error, IndexError):
+                raise ImageError("truncated") from None
+    raise _other_kind(data)
+
+
+def _other_kind(data: bytes) -> ImageError:
+    """The sentence for a file that is none of the seven formats."""
+    for kind, pattern in _OTHERS.items():
+        if re.match(pattern, data, re.DOTALL | re.IGNORECASE):
+            return ImageError("unsupported", kind=kind)
+    start = data[:1024]
+    for kind, word in (("SVG", b"<svg"), ("HTML", b"<html"), ("HTML", b"<!doctype html")):
+        if word in start.lower():
+            return ImageError("unsupported", kind=kind)
+    control = set(range(32)) - {9, 10, 13}
+    return ImageError("not_an_image" if control & set(start) or max(start) > 0xF7 else "text")
+
+
+def _u16(data: bytes, at: int, big: bool = True) -> int:
+    return struct.unpack_from(">H" if big else "<H", data, at)[0]
+
+
+def _u32(data: bytes, at: int, big: bool = True) -> int:
+    return struct.unpack_from(">I" if big else "<I", data, at)[0]
+
+
+def _jpeg(data: bytes) -> tuple[str, ...]:
+    """Segments up to the end of the picture: few, small, and not too many scans over too many pixels."""
+    pixels = scans = side = 0
+    for step, (marker, at, length) in enumerate(_jpeg_segments(data)):
+        if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):  # SOF
+            height, width = _u16(data, at + 5), _u16(data, at + 7)
+            check_size(width, height)
+            pixels = width * height
+        scans += marker == 0xDA
+        side += length if scans == 0 else 0
+        if step > MAX_PARTS + 8 * MAX_SCANS or side > MAX_SIDE_DATA:
+            raise ImageError("too_complex")
+        if scans > MAX_SCANS or scans * pixels > MAX_SCANNED:
+            raise ImageError("too_complex")
+    return ()
+
+
+_NEXT_MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")  # not a stuffed 0xFF, not a restart, not filling
+
+
+def _jpeg_segments(data: bytes) -> Iterator[tuple[int, int, int]]:
+    """(marker, offset of its length field - 2, length) of each segment until the end of the picture."""
+    at = 2
+    while at + 2 <= len(data):
+        if data[at] != 0xFF or data[at + 1] in (0x00, 0xFF):
+            # Pillow steps over filling byte by byte, in Python.
+            following = _NEXT_MARKER.search(data, at)
+            if following is None:
+                return
+            if following.start() - at > MAX_STEPS:
+                raise ImageError("too_complex")
+            at = following.start()
+        marker = data[at + 1]
+        if marker == 0xD9:
+            return
+        length = 0 if marker == 0x01 or 0xD0 <= marker <= 0xD8 else _u16(data, at + 2)
+        yield marker, at, length
+        at += 2 + length
+        if marker == 0xDA:
+            following = _NEXT_MARKER.search(data, at)
+            if following is None:
+                return
+            at = following.start()
+
+
+def _png(data: bytes) -> tuple[str, ...]:
+    """The size, the depth, and a bounded number of chunks."""
+    width, height = struct.unpack_from(">II", data, 16)
+    check_size(width, height)
+    at, steps, others, animated = 8, 0, 0, False
+    while at + 8 <= len(data):
+        length, kind = _u32(data, at), data[at + 4 : at + 8]
+        steps += 1
+        others += kind not in (b"IDAT", b"fdAT", b"fcTL")
+        animated |= kind == b"acTL" and _u32(data, at + 8) > 1
+        if steps > MAX_STEPS or others > MAX_PARTS // 2:
+            raise ImageError("too_complex")
+        if kind == b"IEND":
+            break
+        at += 12 + length
+    return ("sixteen_bit",) * (data[24] == 16) + ("first_frame",) * animated
+
+
+def _gif(data: bytes) -> tuple[str, ...]:
+    """Screen and first frame, no more side data than fits, and whether a second frame follows."""
+    check_size(_u16(data, 6, False), _u16(data, 8, False))
+    at = 13 + _colour_table(data[10])
+    frames, steps, start = 0, 0, at
+    while at < len(data) and data[at] in (0x21, 0x2C):
+        if data[at] == 0x2C:
+            frames += 1
+            if frames == 2:
+                return ("first_frame",)
+            left, top, width, height = struct.unpack_from("<4H", data, at + 1)
+            check_size(left + width, top + height)
+            at += 11 + _colour_table(data[at + 9])
+        else:
+            at += 2
+        while at < len(data) and data[at]:
+            at += 1 + data[at]
+            steps += 1
+            # Pillow joins comments block by block, each time copying all before.
+            if frames == 0 and (steps > MAX_STEPS or at - start > 2**20):
+                raise ImageError("too_complex")
+            if steps > 8 * MAX_STEPS:
+                return ()
+        at += 1
+    return ()
+
+
+def _colour_table(flags: int) -> int:
+    """Bytes of the colour table that these flags announce."""
+    return 3 << ((flags & 7) + 1) if flags & 0x80 else 0
+
+
+def _webp(data: bytes) -> tuple[str, ...]:
+    """The canvas, which the decoder allocates before anyone can ask for its size; a bounded number of chunks."""
+    if _u32(data, 4, False) + 8 > len(data):
+        raise ImageError("truncated")
+    kind = data[12:16]
+    if kind == b"VP8X":
+        check_size(1 + int.from_bytes(data[24:27], "little"), 1 + int.from_bytes(data[27:30], "little"))
+    elif kind == b"VP8L":
+        bits = _u32(data, 21, False)
+        check_size(1 + (bits & 0x3FFF), 1 + ((bits >> 14) & 0x3FFF))
+    else:
+        check_size(_u16(data, 26, False) & 0x3FFF, _u16(data, 28, False) & 0x3FFF)
+    at, chunks, frames = 12, 0, 0
+    while at + 8 <= len(data):
+        chunks += 1
+        frames += data[at : at + 4] == b"ANMF"
+        if chunks > MAX_STEPS:
+            raise ImageError("too_complex")
+        size = _u32(data, at + 4, False)
+        at += 8 + size + (size & 1)
+    return ("first_frame",) * (frames > 1)
+
+
+def _bmp(data: bytes) -> tuple[str, ...]:
+    """The size; run lengths only where they are short, for Pillow decodes them in Python."""
+    if _u32(data, 14, False) == 12:
+        check_size(_u16(data, 18, False), _u16(data, 20, False))
+        return ()
+    width, height, _, _, compression = struct.unpack_from("<iiHHI", data, 18)
+    check_size(width, abs(height))
+    if compression in (1, 2) and (len(data) > MAX_RLE_BYTES or width * abs(height) > MAX_RLE_PIXELS):
+        raise ImageError("too_complex")
+    return ()
+
+
+_TIFF_TYPE_SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8}
+
+
+def _tiff(data: bytes) -> tuple[str, ...]:
+    """The first directory: few tags, holding no more than the file does, tiles no larger than a picture."""
+    big, large = data[:2] == b"MM", 43 in data[2:4]
+    order = ">" if big else "<"
+    count_code, entry, width = ("Q", "HHQ8s", 20) if large else ("H", "HHI4s", 12)
+    at = struct.unpack_from(order + ("Q" if large else "I"), data, 8 if large else 4)[0]
+    count = struct.unpack_from(order + count_code, data, at)[0]
+    at += 8 if large else 2
+    if count > MAX_PARTS:
+        raise ImageError("too_complex")
+    held, values = 0, {}
+    for step in range(count):
+        tag, kind, number, raw = struct.unpack_from(order + entry, data, at + width * step)
+        held += number * _TIFF_TYPE_SIZES.get(kind, 1)
+        code = {3: "H", 4: "I", 16: "Q"}.get(kind)
+        if number == 1 and code in ("H", "I"):
+            values[tag] = struct.unpack_from(order + code, raw)[0]
+    if held > len(data):
+        raise ImageError("damaged")
+    check_size(values.get(256, 1), values.get(257, 1)) if 256 in values and 257 in values else None
+    if values.get(322, 1) * values.get(323, 1) > MAX_PIXELS or values.get(277, 1) > 64:
+        raise ImageError("too_complex")
+    following = struct.unpack_from(order + ("Q" if large else "I"), data, at + width * count)[0]
+    return ("first_page",) if following else ()
+
+
+def _avif(data: bytes) -> tuple[str, ...]:
+    """Nothing to check beforehand: libavif reads the size without allocating the picture."""
+    return ()
+
+
+def _is_avif(start: bytes) -> bool:
+    return start[4:8] == b"ftyp" and (b"avif" in start[8:] or b"avis" in start[8:])
+
+
+_READERS: tuple[tuple[str, Callable[[bytes], bool], Callable[[bytes], tuple[str, ...]]], ...] = (
+    ("JPEG", lambda start: start[:3] == b"\xff\xd8\xff", _jpeg),
+    ("PNG", lambda start: start[:8] == b"\x89PNG\r\n\x1a\n", _png),
+    ("GIF", lambda start: start[:6] in (b"GIF87a", b"GIF89a"), _gif),
+    ("WEBP", lambda start: start[:4] == b"RIFF" and start[8:12] == b"WEBP", _webp),
+    ("BMP", lambda start: start[:2] == b"BM" and start[15:18] == b"\0\0\0", _bmp),
+    ("TIFF", lambda start: start[:4] in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"), _tiff),
+    ("AVIF", _is_avif, _avif),
+)
+_OTHERS = {
+    "PDF": rb"\s*%PDF-",
+    "PostScript": rb"%!PS|\xc5\xd0\xd3\xc6",
+    "ZIP": rb"PK\x03\x04|PK\x05\x06",
+    "HEIC": rb"....ftyp(heic|heix|heim|heis|hevc|hevx|mif1|msf1)",
+    "MP4 video": rb"....ftyp",
+    "JPEG XL": rb"\xff\x0a|\0\0\0\x0cJXL ",
+    "JPEG 2000": rb"\0\0\0\x0cjP  |\xff\x4f\xff\x51",
+    "Photoshop": rb"8BPS",
+    "ICO": rb"\0\0\x01\0",
+}

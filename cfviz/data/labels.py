@@ -1,0 +1,108 @@
+"""Names of the classes a model tells apart."""
+
+from __future__ import annotations
+
+import json
+from functools import lru_cache
+
+from timm.data import ImageNetInfo
+
+from cfviz.data.samples import ASSETS
+
+LANGUAGES = ("en", "zh-Hant")
+# Imagenette and Imagewoof together, by WordNet id: English, Traditional Chinese.
+_TWENTY = {
+    "n01440764": ("tench", "丁鱥"),
+    "n02086240": ("Shih-Tzu", "西施犬"),
+    "n02087394": ("Rhodesian ridgeback", "羅得西亞脊背犬"),
+    "n02088364": ("beagle", "米格魯"),
+    "n02089973": ("English foxhound", "英國獵狐犬"),
+    "n02093754": ("Border terrier", "邊境㹴"),
+    "n02096294": ("Australian terrier", "澳洲㹴"),
+    "n02099601": ("golden retriever", "黃金獵犬"),
+    "n02102040": ("English springer", "英國史賓格犬"),
+    "n02105641": ("Old English sheepdog", "英國古代牧羊犬"),
+    "n02111889": ("Samoyed", "薩摩耶犬"),
+    "n02115641": ("dingo", "澳洲野犬"),
+    "n02979186": ("cassette player", "卡式錄音機"),
+    "n03000684": ("chain saw", "鏈鋸"),
+    "n03028079": ("church", "教堂"),
+    "n03394916": ("French horn", "法國號"),
+    "n03417042": ("garbage truck", "垃圾車"),
+    "n03425413": ("gas pump", "加油機"),
+    "n03445777": ("golf ball", "高爾夫球"),
+    "n03888257": ("parachute", "降落傘"),
+}
+DATASETS = ("imagenet-1k", "imagenette20")
+
+
+def labels(source: object, lang: str = "en") -> list[str]:
+    """The names of the classes, in the order of the model's outputs.
+
+    Traditional Chinese names of ImageNet's 1000 classes come from ``assets/labels/imagenet-1k.zh-Hant.json``,
+    by WordNet id; a class that has none there keeps its English name.
+
+    Args:
+        source: "imagenet-1k", "imagenette20", a number of classes, or a model with ``num_classes``. Other
+            numbers than 1000 and 20 give "class 0", "class 1" and so on.
+        lang: "en" or "zh-Hant".
+
+    Raises:
+        ValueError: an unknown data set or language, or something that has no classes.
+    """
+    if lang not in LANGUAGES:
+        raise ValueError(f"no labels in language {lang!r}; there are {', '.join(LANGUAGES)}")
+    dataset = dataset_of(source)
+    if isinstance(dataset, int):
+        word = "class" if lang == "en" else "類別"
+        return [f"{word} {index}" for index in range(dataset)]
+    return list(_labels(dataset, lang))
+
+
+def dataset_of(source: object) -> str | int:
+    """The data set whose classes these are, or their number where it is none of ours.
+
+    Raises:
+        ValueError: an unknown data set, or something that has no classes.
+    """
+    if isinstance(source, str):
+        if source not in DATASETS:
+            raise ValueError(f"data set {source!r} is not known; there are {', '.join(DATASETS)}")
+        return source
+    number = source if isinstance(source, int) else getattr(source, "num_classes", None)
+    if not isinstance(number, int) or number < 0:
+        raise ValueError(
+            f"{type(source).__name__} has no num_classes; expected a data set, a number or a model"
+        )
+    return {1000: "imagenet-1k", 20: "imagenette20"}.get(number, number)
+
+
+def wordnet_ids(dataset: str) -> list[str]:
+    """WordNet ids of the classes, sorted, which is the order of the model's outputs.
+
+    Raises:
+        ValueError: an unknown data set.
+    """
+    if dataset_of(dataset) == "imagenette20":
+        return list(_TWENTY)
+    return list(_imagenet().label_names())
+
+
+@lru_cache(maxsize=1)
+def _imagenet() -> ImageNetInfo:
+    return ImageNetInfo("imagenet-1k")
+
+
+@lru_cache(maxsize=8)
+def _labels(dataset: str, lang: str) -> tuple[str, ...]:
+    if dataset == "imagenette20":
+        return tuple(names[LANGUAGES.index(lang)] for names in _TWENTY.values())
+    english = {id: _imagenet().label_name_to_description(id).split(",")[0] for id in wordnet_ids(dataset)}
+    english |= {id: names[0] for id, names in _TWENTY.items()}
+    if lang == "en":
+        return tuple(english.values())
+    chinese = {id: names[1] for id, names in _TWENTY.items()}
+    path = ASSETS / "labels" / "imagenet-1k.zh-Hant.json"
+    if path.exists():
+        chinese = json.loads(path.read_text(encoding="utf-8")) | chinese
+    return tuple(chinese.get(id, name) for id, name in english.items())

@@ -1,0 +1,73 @@
+"""The bundled photos and who is to thank for them."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+ASSETS = Path(__file__).resolve().parents[2] / "assets"
+GALLERY = ASSETS / "gallery"
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One photo of the gallery.
+
+    Attributes:
+        id: short neutral name, safe in a URL.
+        path: the JPEG file.
+        author: who made the photo.
+        license: an SPDX identifier, or "Public Domain".
+        source: the page the photo comes from; None where only its package tells.
+        licence_stated_in: the package and file that state the licence.
+        size: width and height, pixels.
+    """
+
+    id: str
+    path: Path
+    author: str
+    license: str
+    source: str | None
+    licence_stated_in: str
+    size: tuple[int, int]
+
+    @property
+    def title_key(self) -> str:
+        """Key of the title in the translation catalogues."""
+        return f"gallery.{self.id}"
+
+
+@lru_cache(maxsize=1)
+def _gallery() -> tuple[Sample, ...]:
+    entries = json.loads((GALLERY / "CREDITS.json").read_text(encoding="utf-8"))
+    return tuple(
+        Sample(
+            id=entry["id"],
+            path=GALLERY / entry["file"],
+            author=entry["author"],
+            license=entry["license"],
+            source=entry["source"],
+            licence_stated_in=entry["licence_stated_in"],
+            size=(entry["size"][0], entry["size"][1]),
+        )
+        for entry in entries
+    )
+
+
+def gallery() -> list[Sample]:
+    """The 16 bundled photos, in the order to show them; the 20-class model knows the first one's subject."""
+    return list(_gallery())
+
+
+def sample(id: str) -> Sample:
+    """One photo of the gallery by its id.
+
+    Raises:
+        ValueError: no photo has this id.
+    """
+    for entry in _gallery():
+        if entry.id == id:
+            return entry
+    raise ValueError(f"no photo {id!r} in the gallery; there are {', '.join(s.id for s in _gallery())}")
