@@ -1,6 +1,28 @@
-"""cfviz: a microscope for CrossFormer."""
+"""cfviz: a microscope for CrossFormer, a hierarchical vision transformer.
 
+Importing it registers the CrossFormer variants with timm.
+
+Example:
+    >>> import cfviz
+    >>> trace = cfviz.inspect("cat.jpg", watch="layers.0.blocks.*.attn.probs")
+    >>> trace.top(3)
+"""
+
+from cfviz.data.images import load_image
 from cfviz.hooks import capture, edit, points
-from cfviz.models import list_models
+from cfviz.models import create_model, list_models, load_checkpoint
+from cfviz.run import inspect
+from cfviz.trace import Trace
 
-__all__ = ["capture", "edit", "list_models", "points"]
+__all__ = [
+    "Trace",
+    "capture",
+    "create_model",
+    "edit",
+    "inspect",
+    "list_models",
+    "load_checkpoint",
+    "load_image",
+    "points",
+]
+__version__ = "0.1.0"

@@ -1,0 +1,62 @@
+"""One call from a name to a model with weights, and where they came from."""
+
+from __future__ import annotations
+
+from os import PathLike
+from typing import Any
+
+import timm
+
+from cfviz.models.checkpoints import load_checkpoint
+from cfviz.models.crossformer import CrossFormer
+from cfviz.models.registry import VARIANTS, WEIGHTS
+from cfviz.trace import Provenance
+
+
+def create_model(
+    name: str = "crossformer_nano", weights: str | PathLike[str] | None = "auto", **kwargs: Any
+) -> CrossFormer:
+    """Make a CrossFormer in eval mode.
+
+    Args:
+        name: A variant, see `list_models()`.
+        weights: "auto" for those shipped with cfviz where the variant has any, else none; "bundled";
+            "official" to download the authors'; a file; `hf-hub:owner/name`; None for random ones.
+        **kwargs: Passed on to `CrossFormer`: `num_classes`, `in_chans`, `group_size`, `interval`, ...
+
+    Returns:
+        The model; `model.provenance` says where its weights come from.
+
+    Raises:
+        ValueError: If there is no such variant, or the weights are of another one.
+    """
+    if name not in VARIANTS:
+        raise ValueError(f"there is no model {name!r}; there are: {', '.join(VARIANTS)}")
+    if weights == "auto":
+        weights = "bundled" if (WEIGHTS / f"{name}.safetensors").is_file() else None
+    if weights is None:
+        model = timm.create_model(name, **kwargs).eval()
+        model.provenance = Provenance()
+        return model
+    source = f"{weights}:{name}" if weights in ("bundled", "official") else weights
+    checkpoint = load_checkpoint(source)
+    if checkpoint.variant != name:
+        raise ValueError(f"{checkpoint.source} holds a {checkpoint.variant}; {name} was asked for")
+    return build(checkpoint, **kwargs)
+
+
+def build(checkpoint: Any, **kwargs: Any) -> CrossFormer:
+    """The model a checkpoint is of, with its weights, in eval mode."""
+    config = {
+        "num_classes": checkpoint.num_classes,
+        "in_chans": checkpoint.in_chans,
+        "position_bias": checkpoint.position_bias,
+        **({"group_size": checkpoint.group_size} if checkpoint.group_size else {}),
+        **({"interval": checkpoint.interval} if checkpoint.interval else {}),
+    }
+    model = timm.create_model(checkpoint.variant, **{**config, **kwargs})
+    model.load_state_dict(checkpoint.state_dict, strict=True)
+    model.provenance = Provenance(
+        checkpoint.source, checkpoint.sha256, checkpoint.trained, checkpoint.dataset
+    )
+    return model.eval()

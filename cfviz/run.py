@@ -1,0 +1,180 @@
+"""From a model and a photo to a trace."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from functools import lru_cache
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+import torch
+
+from cfviz.data.images import Photo, load_image, prepare
+from cfviz.data.labels import labels
+from cfviz.hooks import capture
+from cfviz.models.crossformer import CrossFormer
+from cfviz.models.factory import create_model
+from cfviz.trace import Provenance, Trace
+
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+_loading = threading.Lock()
+
+
+def inspect(
+    image: Any,
+    model: str | CrossFormer = "crossformer_nano",
+    size: int | tuple[int, int] = 224,
+    watch: str | Sequence[str] = (),
+    device: str | None = None,
+    dtype: str = "float32",
+    mode: str = "crop",
+) -> Trace:
+    """Classify a photo and keep the tensors behind the answer.
+
+    Args:
+        image: A path, bytes, a file, a PIL image, an (H, W, 3) uint8 array, or a `Photo`.
+        model: A variant, which gets its bundled weights, or a model of your own in eval mode.
+        size: Side of the input in pixels, or (height, width); multiples of 32.
+        watch: Points to keep, names or shell patterns: `"layers.*.blocks.*.attn.probs"`.
+        device: "cpu", "cuda", ...; by default CUDA where there is one.
+        dtype: "float32", "bfloat16" or "float16".
+        mode: How the photo is brought to size: "crop", "resize" or "pad".
+
+    Returns:
+        The trace: prediction, watched arrays, and all that is needed to draw them.
+
+    Raises:
+        ValueError: If the image, the model, the size, a pattern or the device is not usable.
+
+    Example:
+        >>> trace = inspect("cat.jpg", watch="layers.0.blocks.*.attn.probs")
+        >>> trace.top(3)
+    """
+    photo = image if isinstance(image, Photo) else load_image(image)
+    net = load(model, device, dtype) if isinstance(model, str) else _placed(model, device, dtype)
+    seen = prepare(photo, size, mode=mode)
+    arrays, seconds = forward(net, seen.tensor, (watch,) if isinstance(watch, str) else watch)
+    height, width = seen.tensor.shape[-2:]
+    weights = getattr(net, "provenance", Provenance())
+    return Trace(
+        arrays=arrays,
+        labels=tuple(class_names(net)),
+        model=name_of(net),
+        size=(height, width),
+        groupings=tuple(tuple(stage) for stage in net.groupings(height, width)),
+        device=next(net.parameters()).device.type,
+        dtype=str(next(net.parameters()).dtype).removeprefix("torch."),
+        seconds=seconds,
+        weights=weights,
+        crop=seen.crop,
+        box=seen.box,
+        photo=photo.name,
+        settings={"mode": mode, "group_size": net.group_size, "interval": net.interval},
+    )
+
+
+@torch.inference_mode()
+def forward(
+    model: CrossFormer, image: torch.Tensor, watch: Sequence[str] = ()
+) -> tuple[dict[str, np.ndarray], float]:
+    """Run one photo through a model and keep what passes the watched points.
+
+    Args:
+        model: In eval mode.
+        image: (3, H, W), normalised.
+        watch: Points, names or shell patterns; the logits are kept in any case.
+
+    Returns:
+        Arrays by point name, float32, without the batch axis; seconds the forward took.
+    """
+    first = next(model.parameters())
+    x = image[None].to(first.device, first.dtype)
+    with capture(model, *dict.fromkeys((*watch, "logits"))) as seen:
+        start = perf_counter()
+        model(x)
+        if first.device.type == "cuda":
+            torch.cuda.synchronize(first.device)
+        seconds = perf_counter() - start
+    return {name: _array(name, tensor) for name, tensor in seen.items()}, seconds
+
+
+def _array(name: str, tensor: torch.Tensor) -> np.ndarray:
+    """A watched tensor of one photo without its batch axis; what attention sees has groups instead of one."""
+    array = tensor.float().cpu().numpy()
+    inside = name.split(".")[-2] == "attn" if "." in name else False
+    return array if inside else array[0]
+
+
+def load(name: str, device: str | None = None, dtype: str = "float32") -> CrossFormer:
+    """A variant with its bundled weights, on a device, made once a process and shared.
+
+    Args:
+        name: A variant, see `list_models()`.
+        device: "cpu", "cuda", ...; by default CUDA where there is one.
+        dtype: "float32", "bfloat16" or "float16".
+    """
+    with _loading:
+        return _load(name, pick_device(device), dtype)
+
+
+@lru_cache(maxsize=6)
+def _load(name: str, device: str, dtype: str) -> CrossFormer:
+    return _placed(create_model(name), device, dtype)
+
+
+def _placed(model: CrossFormer, device: str | None, dtype: str) -> CrossFormer:
+    if dtype not in DTYPES:
+        raise ValueError(f"dtype is {dtype!r}; expected one of {', '.join(DTYPES)}")
+    if model.training:
+        raise ValueError("the model is in training mode; call model.eval() first")
+    if model.num_classes == 0:
+        raise ValueError("the model has no classes to predict; make it with num_classes > 0")
+    first = next(model.parameters())
+    wanted = torch.device(pick_device(device) if device else first.device)
+    if (first.device.type, first.dtype) == (wanted.type, DTYPES[dtype]):
+        return model
+    provenance = getattr(model, "provenance", Provenance())
+    placed = _copy(model).to(wanted, DTYPES[dtype])
+    placed.provenance = provenance
+    return placed
+
+
+def _copy(model: CrossFormer) -> CrossFormer:
+    from copy import deepcopy
+
+    return deepcopy(model)  # the caller's own model stays where it is
+
+
+def pick_device(device: str | None = None) -> str:
+    """The device to compute on: the one asked for, or CUDA where there is one, else the CPU.
+
+    Raises:
+        ValueError: If torch does not know the device or cannot use it here.
+    """
+    if device is None:
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        there = ["cpu"] + [f"cuda:{i}" for i in range(torch.cuda.device_count())]
+        raise ValueError(f"device {device!r} cannot be used here; there are: {', '.join(there)}") from error
+    return device
+
+
+def name_of(model: CrossFormer) -> str:
+    """The name of a model's variant."""
+    cfg = getattr(model, "pretrained_cfg", None) or {}
+    return cfg.get("architecture") or type(model).__name__
+
+
+def class_names(model: CrossFormer, lang: str = "en") -> list[str]:
+    """The names of a model's classes: those of its dataset, else their numbers."""
+    dataset = getattr(model, "provenance", Provenance()).dataset
+    if dataset is None and model.num_classes == 1000:
+        dataset = "imagenet-1k"
+    names = labels(dataset, lang) if dataset else []
+    if len(names) == model.num_classes:
+        return names
+    return [f"class {i}" for i in range(model.num_classes)]

@@ -1,0 +1,154 @@
+"""What one forward left behind: named arrays with named axes, frozen."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+
+import numpy as np
+from PIL import Image
+
+from cfviz.geometry import Grouping
+
+# the axes of one photo's arrays, by the last parts of a point's name
+AXES: dict[str, tuple[str, ...]] = {
+    "kernels": ("channel", "row", "col"),
+    "concat": ("row", "col", "channel"),
+    "q": ("group", "head", "token", "channel"),
+    "k": ("group", "head", "token", "channel"),
+    "v": ("group", "head", "token", "channel"),
+    "bias": ("head", "query", "key"),
+    "probs": ("group", "head", "query", "key"),
+    "heads": ("group", "head", "token", "channel"),
+    "attn.out": ("group", "token", "channel"),
+    "out": ("row", "col", "channel"),
+    "attn_branch": ("row", "col", "channel"),
+    "mlp_branch": ("row", "col", "channel"),
+    "features": ("row", "col", "channel"),
+    "pooled": ("channel",),
+    "logits": ("class",),
+}
+
+
+def axes_of(point: str) -> tuple[str, ...]:
+    """The names of the axes of what passes a point, for one photo.
+
+    Args:
+        point: For example `layers.0.blocks.1.attn.probs`.
+
+    Returns:
+        For example `("group", "head", "query", "key")`.
+    """
+    parts = [part for part in point.split(".") if not part.isdigit()]
+    for key in (".".join(parts[-2:]), parts[-1]):
+        if key in AXES:
+            return AXES[key]
+    raise ValueError(f"no axes are known for the point {point!r}; known endings: {', '.join(AXES)}")
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """Where a model's weights come from.
+
+    Attributes:
+        source: "bundled", "official", a file name, a repository id, or "random".
+        sha256: Of the file, if there is one.
+        trained: What they were trained on, in a few words; None means never: random weights.
+        dataset: Which list of class names they predict: "imagenet-1k", "imagenette20", or None.
+    """
+
+    source: str = "random"
+    sha256: str | None = None
+    trained: str | None = None
+    dataset: str | None = None
+
+
+@dataclass(frozen=True)
+class Trace:
+    """A prediction and the tensors that made it. Arrays are read-only float32.
+
+    Attributes:
+        arrays: From point name to array; `logits` is always there.
+        axes: From point name to the names of its axes.
+        labels: Class names, in the order of the logits.
+        crop: The pixels the model saw, exactly; None where the trace was made from a tensor.
+        box: Where they lie in the photo: (left, top, right, bottom) in its pixels.
+        photo: Name of the photo.
+        model: Name of the variant.
+        size: (height, width) of the input in pixels.
+        groupings: How each block of each stage cuts its map.
+        device: "cpu", "cuda", ...
+        dtype: What the forward computed in: "float32", "bfloat16", ...
+        seconds: Time of the forward.
+        weights: Where the weights come from.
+        settings: Anything else that is needed to make it again.
+    """
+
+    arrays: Mapping[str, np.ndarray]
+    labels: tuple[str, ...]
+    model: str
+    size: tuple[int, int]
+    groupings: tuple[tuple[Grouping, ...], ...]
+    device: str = "cpu"
+    dtype: str = "float32"
+    seconds: float = 0.0
+    weights: Provenance = field(default_factory=Provenance)
+    crop: Image.Image | None = None
+    box: tuple[float, float, float, float] | None = None
+    photo: str = ""
+    settings: Mapping[str, object] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for array in self.arrays.values():
+            array.flags.writeable = False
+        object.__setattr__(self, "arrays", MappingProxyType(dict(self.arrays)))
+        object.__setattr__(self, "settings", MappingProxyType(dict(self.settings)))
+
+    def __getitem__(self, point: str) -> np.ndarray:
+        """The array of a point.
+
+        Raises:
+            ValueError: If it was not watched; the message lists what was.
+        """
+        if point not in self.arrays:
+            raise ValueError(f"{point!r} was not watched; this trace holds: {', '.join(self.arrays)}")
+        return self.arrays[point]
+
+    @property
+    def axes(self) -> dict[str, tuple[str, ...]]:
+        """From point name to the names of its axes."""
+        return {name: axes_of(name) for name in self.arrays}
+
+    @property
+    def logits(self) -> np.ndarray:
+        """(classes,)."""
+        return self["logits"]
+
+    @property
+    def probs(self) -> np.ndarray:
+        """Softmax of the logits, in float64: (classes,)."""
+        e = np.exp(self.logits.astype(np.float64) - self.logits.max())
+        return e / e.sum()
+
+    def top(self, k: int = 5) -> list[tuple[int, str, float]]:
+        """The k likeliest classes: (index, name, probability), likeliest first."""
+        probs = self.probs
+        order = np.argsort(-probs, kind="stable")[: max(0, k)]
+        return [(int(i), self.labels[i], float(probs[i])) for i in order]
+
+    def grouping(self, stage: int, block: int) -> Grouping:
+        """How a block cut its map."""
+        return self.groupings[stage][block]
+
+    def save(self, path: str) -> None:
+        """Write the arrays to an .npz file, one entry a point."""
+        np.savez_compressed(path, **dict(self.arrays))
+
+    def __repr__(self) -> str:
+        best = self.top(1)[0]
+        height, width = self.size
+        return (
+            f"Trace({self.model}, {self.photo or 'tensor'}, {height}x{width}: {best[1]} {best[2]:.1%}, "
+            f"{len(self.arrays)} arrays)"
+        )
