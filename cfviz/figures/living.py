@@ -1,0 +1,370 @@
+"""What the living figure is told: one block of bytes with a photo, groups and logits, and its offline page.
+
+The same bytes feed the page, the exported HTML file and the notebook. They hold a JSON header and the arrays
+behind it; `cfviz/ui/components/__init__.py` documents the layout, `living/payload.js` reads it.
+
+Logits, not probabilities, travel: the content logits q.k / sqrt(d) in 16 bits a number, with the smallest
+value and the step of every row beside them, and the position bias in full. The browser adds bias and mask
+and takes the softmax, so attention and its explanation come from the same numbers, and small probabilities
+keep their relative precision. `Packed.error` is the largest difference from the model's own probabilities,
+measured over every number sent; the figure prints it.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import io
+import json
+import struct
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from cfviz.figures import theme
+from cfviz.geometry import Grouping, relative_index
+
+LIMIT = 5_000_000  # bytes of one message; past it the browser takes longer than a quarter of a second
+HEADER = 20_000  # bytes kept free for the header
+MASKED = -1e6  # what the model adds to the logits of padded keys
+VERSION = 1
+ROOT = Path(__file__).resolve().parents[2]
+ASSETS = ROOT / "cfviz" / "ui" / "components" / "living"
+MODULES = ("payload", "groups", "maths", "paint", "panels", "markup", "figure", "main")
+
+
+@dataclass(frozen=True)
+class Unit:
+    """The attention of one block of one stage.
+
+    Attributes:
+        stage: 0 to 3.
+        block: From 0.
+        grouping: How the block cuts its map.
+        content: q.k / sqrt(d), float32 (nG, nH, N, N); None shows groups without attention.
+        bias: Position bias, float32 (nH, N, N); None where there is no content.
+        probs: The model's own probabilities (nG, nH, N, N), to measure the error against; optional.
+    """
+
+    stage: int
+    block: int
+    grouping: Grouping
+    content: np.ndarray | None = None
+    bias: np.ndarray | None = None
+    probs: np.ndarray | None = None
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes this unit takes in a message, groups left out."""
+        if self.content is None:
+            return 0
+        g, heads = self.grouping, self.content.shape[1]
+        return g.H * g.W * heads * (2 * g.N + 8) + heads * (2 * g.G - 1) ** 2 * 4
+
+
+@dataclass(frozen=True)
+class Packed:
+    """A message for the figure.
+
+    Attributes:
+        data: The bytes.
+        id: Changes whenever anything in `data` but the starting point changes.
+        sent: The (stage, block) whose attention is inside.
+        left: The (stage, block) left out to stay under the limit.
+        error: Largest absolute difference of a probability shown from the model's, over all sent.
+    """
+
+    data: bytes
+    id: str
+    sent: tuple[tuple[int, int], ...]
+    left: tuple[tuple[int, int], ...]
+    error: float
+
+
+@dataclass
+class _Body:
+    """Arrays one after the other, each at a multiple of 8 bytes."""
+
+    parts: list[bytes] = field(default_factory=list)
+    size: int = 0
+
+    def add(self, raw: bytes, kind: str) -> dict[str, Any]:
+        at, pad = self.size, -len(raw) % 8
+        self.parts += [raw, b"\0" * pad]
+        self.size += len(raw) + pad
+        return {"at": at, "bytes": len(raw), "type": kind}
+
+    def array(self, values: np.ndarray) -> dict[str, Any]:
+        little = np.ascontiguousarray(values, values.dtype.newbyteorder("<"))
+        return self.add(little.tobytes(), values.dtype.name)
+
+
+def quantise(content: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Rows of logits as 16-bit whole numbers: content = low + codes * step.
+
+    Args:
+        content: (..., N) float.
+
+    Returns:
+        codes uint16 (..., N), low float32 (...), step float32 (...). The error is at most half a step.
+    """
+    low = content.min(-1).astype(np.float32)
+    step = ((content.max(-1) - low) / 65535).astype(np.float32)
+    safe = np.where(step > 0, step, 1)[..., None]
+    codes = np.rint((content - low[..., None]) / safe).clip(0, 65535).astype(np.uint16)
+    return codes, low, step
+
+
+def restore(codes: np.ndarray, low: np.ndarray, step: np.ndarray) -> np.ndarray:
+    """The logits the browser sees: float64 (..., N)."""
+    return low[..., None].astype(np.float64) + codes * step[..., None].astype(np.float64)
+
+
+def softmax(logits: np.ndarray) -> np.ndarray:
+    """Softmax over the last axis."""
+    raised = np.exp(logits - logits.max(-1, keepdims=True))
+    return raised / raised.sum(-1, keepdims=True)
+
+
+def bias_table(bias: np.ndarray, G: int) -> np.ndarray:
+    """The position bias of every offset, gathered back from the (query, key) matrix.
+
+    Args:
+        bias: (nH, N, N), N = G * G.
+
+    Returns:
+        float32 (nH, (2G-1)^2), h-major from (1-G, 1-G).
+    """
+    heads, n, _ = bias.shape
+    if n != G * G:
+        raise ValueError(f"the bias is {bias.shape}; groups of {G} x {G} need (heads, {G * G}, {G * G})")
+    table = np.zeros((heads, (2 * G - 1) ** 2), np.float32)
+    table[:, relative_index(G, G).reshape(-1)] = bias.reshape(heads, -1)
+    return table
+
+
+def pack(
+    units: Sequence[Unit],
+    *,
+    size: tuple[int, int],
+    strides: Mapping[int, int],
+    strings: Mapping[str, str],
+    photo: Image.Image | None = None,
+    start: Mapping[str, Any] | None = None,
+    limit: int = LIMIT,
+    name: str = "",
+) -> Packed:
+    """Pack what the figure shows into one message.
+
+    Blocks are sent in this order until the limit: the block in `start`, the rest of its stage, the other
+    stages. What is left out is listed, and the figure asks for it when a person goes there.
+
+    Args:
+        units: Every block, in order; one at least.
+        size: Height and width of the model's input, pixels.
+        strides: Pixels a token side, for each stage in `units`.
+        strings: The figure's words, from `words`.
+        photo: The pixels the model saw; None draws plain tokens.
+        start: Any of stage, block, head, row, col, locked.
+        limit: Bytes.
+        name: What made this attention; only separates messages from each other.
+
+    Raises:
+        ValueError: If there is no unit, or the starting block alone passes the limit.
+    """
+    if not units:
+        raise ValueError("there is no block to show; expected at least one Unit")
+    begin = dict(start or {})
+    begin.setdefault("stage", units[0].stage)
+    begin.setdefault("block", next(u.block for u in units if u.stage == begin["stage"]))
+    body, error = _Body(), 0.0
+    picture = None if photo is None else _photo(photo, body)
+    tables = list(dict.fromkeys(u.grouping for u in units))
+    groups = [_grouping(g, body) for g in tables]
+    chosen = _choose(units, (begin["stage"], begin["block"]), limit - body.size - HEADER)
+    stages: dict[int, dict[str, Any]] = {}
+    for unit in units:
+        g = unit.grouping
+        stage = stages.setdefault(
+            unit.stage,
+            {"s": unit.stage, "H": g.H, "W": g.W, "stride": strides[unit.stage], "heads": 0, "blocks": []},
+        )
+        entry: dict[str, Any] = {"b": unit.block, "grouping": tables.index(g)}
+        if unit.content is not None:
+            stage["heads"] = unit.content.shape[1]
+            if (unit.stage, unit.block) in chosen:
+                attention, worst = _attention(unit, body)
+                entry |= attention
+                error = max(error, worst)
+            else:
+                entry["absent"] = True
+        stage["blocks"].append(entry)
+    header = {
+        "version": VERSION,
+        "input": {"h": size[0], "w": size[1]},
+        "photo": picture,
+        "stages": list(stages.values()),
+        "groupings": groups,
+        "palette": palette(),
+        "strings": dict(strings),
+        "error": error,
+        "name": name,
+    }
+    digest = hashlib.sha256(json.dumps(header, sort_keys=True).encode() + b"".join(body.parts)).hexdigest()
+    text = json.dumps(header | {"id": digest[:16], "start": begin}, ensure_ascii=False).encode()
+    text += b" " * (-(len(text) + 4) % 8)
+    order = [(u.stage, u.block) for u in units]
+    return Packed(
+        struct.pack("<I", len(text)) + text + b"".join(body.parts),
+        digest[:16],
+        tuple(k for k in order if k in chosen),
+        tuple(u for u in order if u not in chosen),
+        error,
+    )
+
+
+def _choose(units: Sequence[Unit], first: tuple[int, int], limit: int) -> set[tuple[int, int]]:
+    """The (stage, block) that fit, nearest to where the reader starts."""
+    weight = {(u.stage, u.block): u.nbytes for u in units}
+    if first not in weight:
+        raise ValueError(f"there is no block {first}; there are {sorted(weight)}")
+    if weight[first] > limit:
+        raise ValueError(
+            f"block {first} needs {weight[first] / 1e6:.1f} MB; a message takes {limit / 1e6:.1f} MB. "
+            "Choose a smaller input size or a later stage"
+        )
+    order = sorted(weight, key=lambda k: (k != first, k[0] != first[0], abs(k[0] - first[0]), k))
+    chosen, total = set(), 0
+    for key in order:
+        if total + weight[key] <= limit:
+            chosen.add(key)
+            total += weight[key]
+    return chosen
+
+
+def _grouping(g: Grouping, body: _Body) -> dict[str, Any]:
+    small = np.uint16 if g.Hp * g.Wp <= 65536 else np.uint32
+    keys = {k: getattr(g, k) for k in ("kind", "H", "W", "G", "I", "Hp", "Wp", "nG")}
+    return keys | {"index": body.array(g.index.astype(small))}
+
+
+def _attention(unit: Unit, body: _Body) -> tuple[dict[str, Any], float]:
+    """The logits of one block and how far the probabilities made from them are from the model's."""
+    content, g = unit.content, unit.grouping
+    if unit.bias is None or content is None or content.shape != (g.nG, len(unit.bias), g.N, g.N):
+        came = None if content is None else content.shape
+        raise ValueError(
+            f"the content logits are {came}; expected (nG, nH, N, N) = ({g.nG}, nH, {g.N}, {g.N})"
+        )
+    rows = _by_token(content, g)  # H*W, nH, N
+    codes, low, step = quantise(rows)
+    table = bias_table(unit.bias, g.G)
+    bias = _by_token(np.broadcast_to(table[:, relative_index(g.G, g.G)], content.shape), g).astype(np.float64)
+    mask = _by_token(np.broadcast_to(np.where(g.valid, 0, MASKED)[:, None, None], content.shape), g)
+    shown = softmax(restore(codes, low, step) + bias + mask)
+    truth = softmax(rows.astype(np.float64) + bias + mask) if unit.probs is None else _by_token(unit.probs, g)
+    return {
+        "codes": body.array(codes),
+        "low": body.array(low),
+        "step": body.array(step),
+        "bias": body.array(table),
+        "peak": float(shown.max()),
+    }, float(np.abs(shown - truth).max())
+
+
+def _by_token(rows: np.ndarray, g: Grouping) -> np.ndarray:
+    """Rows (nG, nH, N, N) in the order of the map, those of padding dropped: (H*W, nH, N)."""
+    return g.scatter(rows.swapaxes(1, 2)).reshape(g.H * g.W, rows.shape[1], g.N)
+
+
+def _photo(photo: Image.Image, body: _Body) -> dict[str, Any]:
+    out = io.BytesIO()
+    photo.convert("RGB").save(out, "PNG")
+    return {"w": photo.width, "h": photo.height, "file": body.add(out.getvalue(), "image/png")}
+
+
+def words(lang: str = "en") -> dict[str, str]:
+    """The figure's words in one language; braces stay for the browser to fill."""
+    path = ROOT / "assets" / "translations" / lang / "attention.json"
+    if not path.is_file():
+        raise ValueError(
+            f"there are no words for {lang!r}; there are {sorted(p.name for p in path.parents[1].iterdir())}"
+        )
+    entries = json.loads(path.read_text("utf-8")).items()
+    return {key.removeprefix("figure."): text for key, text in entries if key.startswith("figure.")}
+
+
+def palette() -> dict[str, Any]:
+    """The colours of the figure in both themes."""
+    scales = {"sequential": list(theme.SEQUENTIAL), "diverging": list(theme.DIVERGING)}
+    kinds = {"sda": theme.SDA, "lda": theme.LDA}
+    return kinds | scales | {"light": theme.LIGHT.css(), "dark": theme.DARK.css()}
+
+
+def script() -> str:
+    """The figure's modules joined into one, in the order of their imports."""
+    parts = []
+    for module in MODULES:
+        for line in (ASSETS / f"{module}.js").read_text("utf-8").splitlines():
+            if not line.startswith("import "):
+                parts.append(line if line.startswith("export default") else line.removeprefix("export "))
+    return "\n".join(parts)
+
+
+def style() -> str:
+    """The figure's style sheet."""
+    return (ASSETS / "living.css").read_text("utf-8")
+
+
+def html(packed: Packed, title: str = "cfviz", lang: str = "en") -> str:
+    """A page that works from a file, offline: the figure, its data and nothing else."""
+    page = (ASSETS / "offline.html").read_text("utf-8")
+    for key, value in {
+        "%TITLE%": _escape(title),
+        "%LANG%": _escape(lang),
+        "%STYLE%": style(),
+        "%SCRIPT%": script().replace("</", "<\\/"),
+        "%DATA%": base64.b64encode(packed.data).decode(),
+    }.items():
+        page = page.replace(key, value, 1)
+    return page
+
+
+def notebook(packed: Packed, title: str = "cfviz", height: int = 760) -> str:
+    """The offline page in a frame of its own, for a notebook cell."""
+    page = html(packed, title)
+    return (
+        f'<iframe title="{_escape(title)}" srcdoc="{_escape(page)}" sandbox="allow-scripts allow-downloads" '
+        f'style="width:100%;height:{height}px;border:0"></iframe>'
+    )
+
+
+def _escape(text: str) -> str:
+    return text.replace("&", "&amp;").replace('"', "&quot;").replace("<", "&lt;").replace(">", "&gt;")
+
+
+def units(arrays: Mapping[str, np.ndarray], groupings: Iterable[Iterable[Grouping]]) -> list[Unit]:
+    """The blocks of a trace whose q, k and bias were watched.
+
+    Args:
+        arrays: Name -> array; `layers.{s}.blocks.{b}.attn.q` (nG, nH, N, d) and so on.
+        groupings: The grouping of every block of every stage.
+
+    Returns:
+        One Unit a block; those that were not watched come without content.
+    """
+    out = []
+    for s, blocks in enumerate(groupings):
+        for b, g in enumerate(blocks):
+            at = f"layers.{s}.blocks.{b}.attn."
+            if at + "q" not in arrays:
+                out.append(Unit(s, b, g))
+                continue
+            q, k, bias = (np.asarray(arrays[at + name], np.float32) for name in ("q", "k", "bias"))
+            content = q @ k.swapaxes(-1, -2) * np.float32(q.shape[-1] ** -0.5)  # nG, nH, N, N
+            out.append(Unit(s, b, g, content, bias, arrays.get(at + "probs")))
+    return out

@@ -1,0 +1,111 @@
+"""The living figure and how to use it: one canvas component for every page, notebook and offline file.
+
+Use
+---
+A page packs what it shows once a photo and model, and mounts it::
+
+    from cfviz.figures import living
+    from cfviz.ui.components import go, living_figure
+
+    units = living.units(trace.arrays, trace.groupings)       # or Unit(s, b, grouping) for groups alone
+    packed = living.pack(units, size=(224, 224), strides={0: 4, 1: 8, 2: 16, 3: 32},
+                         strings=living.words(lang), photo=trace.crop, name="attention",
+                         start={"stage": 0, "block": 0, "head": 0, "row": 12, "col": 30})
+    chosen = living_figure(packed.data, key="attention", on_commit=callback)
+    go("attention", stage=2, block=1)                         # send it somewhere without its data again
+
+`living_figure` returns what was last clicked, a dict of stage, block, head, row, col (all from 0), locked
+and, where the block was left out of the message, need=True: pack again with that block as the start.
+Hovering never reaches Python. Pack the same bytes on a rerun (keep them in a cache): Streamlit then sends nothing.
+A unit without content shows groups only: no heads, no scale, the members tinted in the colour of their kind.
+Without a photo the tokens are drawn plain. In the browser, `document.querySelector(".cf").figure` is the
+figure (inside the component's shadow root): `.set({row, col})`, `.state`, `.frame`.
+
+The message
+-----------
+uint32 header length (little endian), a JSON header padded with spaces to a multiple of 8, then arrays, each
+at a multiple of 8 bytes. An array in the header is `{"at", "bytes", "type"}`, `at` counted from the end of
+the header, `type` a numpy name or image/png. The header:
+
+    version   1
+    id        changes with everything but `start`
+    name      figures of one name keep the blocks they were sent before
+    input     {"h", "w"} pixels of the model's input
+    photo     null or {"w", "h", "file": png}
+    stages    [{"s", "H", "W" (tokens), "stride" (pixels), "heads", "blocks": [
+                {"b", "grouping": number, and with attention:
+                 "codes" uint16 (H*W, nH, N), "low" and "step" float32 (H*W, nH), in the order of the map:
+                 content = low + codes * step, "bias" float32 (nH, (2G-1)^2), "peak": the largest attention;
+                 or "absent": true where it did not fit}]}]
+    groupings [{"kind", "H", "W", "G", "I", "Hp", "Wp", "nG", "index" uint16 or uint32 (nG, N)}]
+    palette   {"sda", "lda", "sequential": [hex], "diverging": [hex], "light": {css name: value}, "dark": {…}}
+    strings   the words of `attention.figure.*`
+    error     largest difference of an attention shown from the model's
+    start     {"stage", "block", "head", "row", "col", "locked", "tour": walk over the photo until touched}
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import lru_cache
+from typing import Any
+
+import streamlit as st
+
+from cfviz.figures import living
+
+__all__ = ["committed", "go", "living_figure"]
+
+
+def living_figure(
+    data: bytes, *, key: str, on_commit: Callable[[], None] | None = None
+) -> dict[str, Any] | None:
+    """Show the figure.
+
+    Args:
+        data: `Packed.data`.
+        key: The widget's key; must not change from run to run.
+        on_commit: Called at a click, before the rerun.
+
+    Returns:
+        What was last clicked: stage, block, head, row, col (from 0), locked; None before the first click.
+    """
+    result = _component()(key=key, data=data, on_commit_change=on_commit or _nothing)
+    return result.get("commit")
+
+
+def go(name: str, **to: Any) -> None:
+    """Send the figure called `name` to a stage, block, head, row, col (from 0).
+
+    A run that calls it again with the same place sends nothing, so a reader who has moved on since is left
+    where they are; a new place, or a new visit of the page, moves the figure.
+    """
+    orders = st.session_state.setdefault("cfviz.go", {})
+    seq, last = orders.get(name, (0, None))
+    if last != to:
+        seq += 1
+        orders[name] = (seq, dict(to))
+    _driver()(key=f"{name}-go", data={"name": name, "seq": seq, "to": to}, height=1)
+
+
+def committed(key: str) -> dict[str, Any] | None:
+    """What was just clicked, for an `on_commit` callback."""
+    state = st.session_state.get(key)
+    return state.get("commit") if state else None
+
+
+def _nothing() -> None:
+    """Streamlit wants a callback for every value it keeps."""
+
+
+@lru_cache(maxsize=1)
+def _component() -> Any:
+    return st.components.v2.component(
+        "cfviz_living", html='<div class="cf-host"></div>', css=living.style(), js=living.script()
+    )
+
+
+@lru_cache(maxsize=1)
+def _driver() -> Any:
+    code = (living.ASSETS / "drive.js").read_text("utf-8")
+    return st.components.v2.component("cfviz_drive", js=code)

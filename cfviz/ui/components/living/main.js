@@ -1,0 +1,41 @@
+// Where the figure meets its surroundings: Streamlit, or a page of its own.
+
+import { Figure } from "./figure.js";
+
+const BOARD = "cfviz.go"; // on window: figure name -> the last place Python sent it to
+const open = new WeakMap(); // parent element -> Figure
+
+/** Put a figure into an element, or tell the one that is there about a new message. */
+export function mount(parent, message, commit) {
+  let figure = open.get(parent);
+  if (figure?.ui.root.isConnected) {
+    figure.commit = commit ?? figure.commit;
+    figure.load(message);
+    figure.dress();
+    return figure;
+  }
+  figure = new Figure(parent, message, commit);
+  open.set(parent, figure);
+  const go = () => {
+    const order = window[BOARD]?.[figure.header.name];
+    if (!order || order.seq === figure.seq) return;
+    figure.seq = order.seq;
+    figure.set(order.to);
+  };
+  go();
+  window.addEventListener(BOARD, go);
+  figure.leave = () => window.removeEventListener(BOARD, go);
+  return figure;
+}
+
+function streamlit({ parentElement, data, setStateValue }) {
+  const box = parentElement.querySelector(".cf-host") ?? parentElement;
+  const figure = mount(box, data, (state) => setStateValue("commit", state));
+  return () => {
+    figure.leave();
+    figure.close();
+    open.delete(box);
+  };
+}
+
+export default streamlit;

@@ -1,0 +1,133 @@
+// The figure's elements, built once.
+
+import { fill } from "./payload.js";
+
+/** el("p.note", {title: "…"}, "text", child): an element with classes, attributes and children. */
+export function el(what, attributes = {}, ...children) {
+  const [tag, ...classes] = what.split(".");
+  const node = document.createElement(tag);
+  if (classes.length) node.className = classes.join(" ");
+  for (const [name, value] of Object.entries(attributes)) {
+    if (value !== null && value !== undefined) node.setAttribute(name, value);
+  }
+  node.append(...children);
+  return node;
+}
+
+/** Write a text only where it changed: the browser lays out less. */
+export function say(node, text) {
+  if (node.firstChild?.data !== text) node.textContent = text;
+}
+
+function section(name, title, note) {
+  const head = el("h4", { id: `cf-${name}` }, title);
+  const caption = el("span.note", {}, note);
+  const body = el(`div.${name}`);
+  const box = el(`section.box-${name}`, { "aria-labelledby": `cf-${name}` }, el("div.title", {}, head, caption), body);
+  return { box, body, caption };
+}
+
+function segmented(name, label) {
+  return el(`div.seg.${name}`, { role: "radiogroup", "aria-label": label });
+}
+
+/** Everything the figure writes to, by name. */
+export function build(t) {
+  const ui = {};
+  ui.stages = segmented("stages", t.stage);
+  ui.scale = segmented("scale", t.scale);
+  ui.strength = el("input", { type: "range", min: 0, max: 100, value: 82, "aria-label": t.strength });
+  ui.picture = el("button.plain", { type: "button", title: t.save_picture_help }, t.save_picture);
+  ui.numbers = el("button.plain", { type: "button", title: t.save_numbers_help }, t.save_numbers);
+  ui.bar = el("div.bar", {}, ui.stages, ui.scale,
+    el("label.strength", {}, el("span", {}, t.photo), ui.strength, el("span", {}, t.attention)),
+    el("span.gap"), ui.picture, ui.numbers);
+
+  ui.base = el("canvas");
+  ui.over = el("canvas.over");
+  ui.absent = el("p.absent", { hidden: "" });
+  ui.map = el("div.map", { tabindex: 0, role: "application", "aria-label": t.map_label, "aria-describedby": "cf-keys" },
+    ui.base, ui.over, ui.absent);
+  ui.low = el("span.num", {}, "0");
+  ui.high = el("span.num");
+  ui.even = el("i.even", { title: t.even });
+  ui.pin = el("i.pin");
+  ui.ramp = el("div.ramp", {}, ui.even, ui.pin);
+  ui.legend = el("div.legend", {}, ui.low, ui.ramp, ui.high);
+  ui.legendNote = el("p.note.under");
+
+  ui.value = el("b.value.num");
+  ui.rank = el("span.rank.num");
+  ui.looks = el("p.looks");
+  ui.where = el("p.note.where");
+  ui.lock = el("button.lock", { type: "button", "aria-pressed": "false" });
+  ui.readout = el("div.readout", {}, el("div.figure", {}, ui.value, ui.rank, el("span.gap"), ui.lock), ui.looks, ui.where);
+
+  ui.heads = section("heads", t.heads, t.heads_note);
+  ui.why = section("why", t.why, "");
+  ui.blocks = section("blocks", t.blocks, t.blocks_note);
+  ui.fine = el("p.note.fine");
+  ui.keys = el("p.note.keys", { id: "cf-keys" }, t.keys);
+  ui.live = el("p.live", { "aria-live": "polite", role: "status" });
+  ui.left = el("div.left", {}, ui.map, ui.legend, ui.legendNote);
+  ui.right = el("div.right", {}, ui.readout, ui.heads.box, ui.why.box);
+  ui.root = el("div.cf", {}, ui.bar, el("div.body", {}, ui.left, ui.right), ui.blocks.box, ui.keys, ui.fine, ui.live);
+  return ui;
+}
+
+/** A row of choices of which one is chosen; arrows move, as in any radio group. */
+export class Choice {
+  constructor(box, onChoose) {
+    this.box = box;
+    this.onChoose = onChoose;
+    this.items = [];
+    box.addEventListener("click", (e) => {
+      const item = e.target.closest("[role=radio]");
+      if (item) onChoose(this.items.indexOf(item));
+    });
+    box.addEventListener("keydown", (e) => {
+      const step = { ArrowRight: 1, ArrowDown: 1, ArrowLeft: -1, ArrowUp: -1 }[e.key];
+      if (!step || !this.items.length) return;
+      e.preventDefault();
+      e.stopPropagation();
+      const next = (this.chosen + step + this.items.length) % this.items.length;
+      onChoose(next);
+      this.items[next]?.focus();
+    });
+  }
+
+  fill(items) {
+    this.items = items;
+    for (const item of items) item.setAttribute("role", "radio");
+    this.box.replaceChildren(...items);
+    this.chosen = -1;
+  }
+
+  choose(i) {
+    if (i === this.chosen) return;
+    this.chosen = i;
+    this.items.forEach((item, n) => {
+      item.setAttribute("aria-checked", n === i);
+      item.tabIndex = n === i ? 0 : -1;
+    });
+  }
+}
+
+/** A file made here, without a server. */
+export function save(name, blob) {
+  const link = el("a", { href: URL.createObjectURL(blob), download: name });
+  link.click();
+  setTimeout(() => URL.revokeObjectURL(link.href), 1000);
+}
+
+export function words(strings) {
+  return new Proxy(strings, { get: (all, name) => all[name] ?? String(name) });
+}
+
+export function position(row, col) {
+  return `(${row}, ${col})`;
+}
+
+export function title(t, block) {
+  return fill(t.block_name, { b: block.b + 1, kind: block.kind.toUpperCase() });
+}

@@ -1,0 +1,78 @@
+// Logits and attention of one query, from the 16-bit content and the position bias.
+
+export const MASKED = -1e6;
+
+/** One block of one stage. Without content it is a grouping only. */
+export class Block {
+  constructor(entry, groups, array) {
+    this.b = entry.b;
+    this.groups = groups;
+    this.kind = groups.kind;
+    this.absent = Boolean(entry.absent);
+    this.ready = Boolean(entry.codes);
+    this.peak = entry.peak ?? 1;
+    if (!this.ready) return;
+    this.codes = array(entry.codes);
+    this.low = array(entry.low);
+    this.step = array(entry.step);
+    this.bias = array(entry.bias);
+    this.heads = this.low.length / (groups.H * groups.W);
+  }
+
+  /** Content and position logits of a query, written into two arrays of N. */
+  logits(head, group, query, content, position) {
+    const { N, G, W, offset } = this.groups;
+    const token = this.groups.row(group, query) * W + this.groups.col(group, query);
+    const line = token * this.heads + head;
+    const low = this.low[line];
+    const step = this.step[line];
+    const table = head * (2 * G - 1) ** 2;
+    for (let k = 0; k < N; k++) {
+      content[k] = low + this.codes[line * N + k] * step;
+      position[k] = this.bias[table + offset[query * N + k]];
+    }
+  }
+}
+
+/** Softmax of a + b over the keys that are tokens; padding gets 0. Returns the largest probability. */
+export function softmax(out, from, a, b, valid) {
+  const n = valid.length;
+  let top = -Infinity;
+  for (let k = 0; k < n; k++) {
+    const x = (a ? a[k] : 0) + (b ? b[k] : 0);
+    out[from + k] = x;
+    if (valid[k] && x > top) top = x;
+  }
+  let sum = 0;
+  for (let k = 0; k < n; k++) {
+    const p = valid[k] ? Math.exp(out[from + k] - top) : 0;
+    out[from + k] = p;
+    sum += p;
+  }
+  for (let k = 0; k < n; k++) out[from + k] /= sum;
+  return 1 / sum; // the largest one was exp(0)
+}
+
+/** 1 for the largest of the valid keys; ties share the better rank. */
+export function rank(probs, from, n, key, valid) {
+  let above = 1;
+  for (let k = 0; k < n; k++) if (valid[k] && probs[from + k] > probs[from + key]) above++;
+  return above;
+}
+
+/** "8.12 %", "0.0312 %": three digits that mean something. */
+export function percent(p) {
+  if (p === 0) return "0\u00a0%";
+  const x = 100 * p;
+  if (x < 1e-4) return `${x.toExponential(1).replace("e-", " × 10⁻").replace(/⁻(\d+)/, (_, d) => `⁻${raised(d)}`)}\u00a0%`;
+  return `${x >= 99.95 ? x.toFixed(1) : x.toPrecision(3)}\u00a0%`;
+}
+
+/** "+1.32", "−0.045": signed, two decimals. */
+export function signed(x) {
+  return `${x < 0 ? "−" : "+"}${Math.abs(x).toFixed(2)}`;
+}
+
+function raised(digits) {
+  return [...digits].map((d) => "⁰¹²³⁴⁵⁶⁷⁸⁹"[d]).join("");
+}

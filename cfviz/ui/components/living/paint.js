@@ -1,0 +1,192 @@
+// Pixels: colour tables, heat in small tiles, and the photo with its tokens.
+
+/** 256 colours from evenly spaced hex stops, packed as little-endian RGBA. */
+export function colours(stops) {
+  const rgb = stops.map((s) => [1, 3, 5].map((i) => parseInt(s.slice(i, i + 2), 16)));
+  const table = new Uint32Array(256);
+  for (let i = 0; i < 256; i++) {
+    const t = (i / 255) * (rgb.length - 1);
+    const a = Math.min(Math.floor(t), rgb.length - 2);
+    const [r, g, b] = [0, 1, 2].map((c) => Math.round(rgb[a][c] + (rgb[a + 1][c] - rgb[a][c]) * (t - a)));
+    table[i] = (255 << 24) | (b << 16) | (g << 8) | r;
+  }
+  return table;
+}
+
+/** The same colours as CSS strings, for canvas fills. */
+export function css(table) {
+  return Array.from(table, (c) => `rgb(${c & 255},${(c >> 8) & 255},${(c >> 16) & 255})`);
+}
+
+export function shade(x, top) {
+  return top > 0 ? Math.max(0, Math.min(255, Math.round((255 * x) / top))) : 0;
+}
+
+/** A canvas of one pixel a cell; the style sheet enlarges it without smoothing. */
+export class Tile {
+  constructor(canvas) {
+    this.canvas = canvas;
+    this.pen = canvas.getContext("2d");
+  }
+
+  size(width, height) {
+    if (this.image && this.canvas.width === width && this.canvas.height === height) return;
+    this.canvas.width = width;
+    this.canvas.height = height;
+    this.image = this.pen.createImageData(width, height);
+    this.cells = new Uint32Array(this.image.data.buffer);
+  }
+
+  show() {
+    this.pen.putImageData(this.image, 0, 0);
+  }
+}
+
+const VEIL = "rgba(13,16,20,0.44)";
+
+/** The photo, dimmed, with the group of the query on top of it in its own light. */
+export class PhotoMap {
+  constructor(base, over) {
+    this.base = base;
+    this.over = over;
+    this.bright = document.createElement("canvas");
+  }
+
+  /** Lay the padded map out in a box of CSS pixels and draw everything that does not follow the pointer. */
+  layout(box, groups, stride, input, photo, theme) {
+    this.groups = groups;
+    const [wide, high] = [groups.Wp * stride, groups.Hp * stride];
+    const scale = Math.min(box.width / wide, box.height / high);
+    const ratio = Math.min(2, window.devicePixelRatio || 1);
+    this.ratio = ratio;
+    this.cell = stride * scale; // CSS pixels a token
+    const [w, h] = [Math.round(wide * scale * ratio), Math.round(high * scale * ratio)];
+    for (const canvas of [this.base, this.over, this.bright]) {
+      canvas.width = w;
+      canvas.height = h;
+    }
+    for (const canvas of [this.base, this.over]) {
+      canvas.style.width = `${w / ratio}px`;
+      canvas.style.height = `${h / ratio}px`;
+    }
+    this.edgeX = edges(groups.Wp, w);
+    this.edgeY = edges(groups.Hp, h);
+    this.ground(input, stride, photo, theme);
+    this.pen = this.over.getContext("2d");
+  }
+
+  ground(input, stride, photo, theme) {
+    const [w, h] = [(input.w / stride / this.groups.Wp) * this.base.width, (input.h / stride / this.groups.Hp) * this.base.height];
+    const bright = this.bright.getContext("2d");
+    bright.fillStyle = theme.panel;
+    bright.fillRect(0, 0, w, h);
+    bright.imageSmoothingQuality = "high";
+    if (photo) bright.drawImage(photo, 0, 0, w, h);
+    const pen = this.base.getContext("2d");
+    pen.fillStyle = hatch(pen, theme.padding, this.ratio);
+    pen.fillRect(0, 0, this.base.width, this.base.height);
+    pen.clearRect(0, 0, w, h);
+    pen.drawImage(this.bright, 0, 0);
+    if (photo) {
+      pen.fillStyle = VEIL;
+      pen.fillRect(0, 0, w, h);
+    }
+    if (this.cell < 5) return;
+    pen.strokeStyle = photo ? "rgba(255,255,255,0.11)" : theme.line;
+    pen.lineWidth = 1;
+    pen.beginPath();
+    for (let c = 1; c < this.groups.W; c++) line(pen, this.edgeX[c] + 0.5, 0, this.edgeX[c] + 0.5, h);
+    for (let r = 1; r < this.groups.H; r++) line(pen, 0, this.edgeY[r] + 0.5, w, this.edgeY[r] + 0.5);
+    pen.stroke();
+  }
+
+  /** The group of one query. `heat(slot)` gives a CSS colour, or null where there is no attention to show. */
+  paint({ group, slot, key, heat, strength, colour }) {
+    const { pen, groups, edgeX, edgeY } = this;
+    pen.clearRect(0, 0, this.over.width, this.over.height);
+    for (let k = 0; k < groups.N; k++) {
+      if (!groups.valid(group, k)) continue;
+      const [r, c] = [groups.row(group, k), groups.col(group, k)];
+      const [x, y] = [edgeX[c], edgeY[r]];
+      const [w, h] = [edgeX[c + 1] - x, edgeY[r + 1] - y];
+      pen.globalAlpha = 1;
+      pen.drawImage(this.bright, x, y, w, h, x, y, w, h);
+      pen.globalAlpha = heat ? strength : 0.42;
+      pen.fillStyle = heat ? heat(k) : colour;
+      pen.fillRect(x, y, w, h);
+    }
+    pen.globalAlpha = 1;
+    this.outline(group, colour);
+    if (key !== null && key !== slot) this.mark(group, key, false);
+    this.mark(group, slot, true);
+  }
+
+  outline(group, colour) {
+    const { pen, groups, edgeX, edgeY, ratio } = this;
+    const wide = (groups.I === 1 ? 3 : Math.max(1.5, Math.min(2.5, this.cell / 6))) * ratio;
+    const box = (from, to, out) => {
+      const [x, y] = [edgeX[groups.col(group, from)] - out, edgeY[groups.row(group, from)] - out];
+      pen.rect(x, y, edgeX[groups.col(group, to) + 1] + out - x, edgeY[groups.row(group, to) + 1] + out - y);
+    };
+    for (const [ink, out, width] of [["rgba(255,255,255,0.8)", wide + ratio / 2, ratio], [colour, wide / 2, wide]]) {
+      pen.beginPath(); // outside the cells: their colours stay whole
+      if (groups.I === 1) box(0, groups.N - 1, out);
+      else for (let k = 0; k < groups.N; k++) box(k, k, out);
+      pen.strokeStyle = ink;
+      pen.lineWidth = width;
+      pen.stroke();
+    }
+  }
+
+  /** The query: a white ring with a dark outline. The key under the pointer: a white square. */
+  mark(group, slot, query) {
+    const { pen, groups, edgeX, edgeY, ratio } = this;
+    const [r, c] = [groups.row(group, slot), groups.col(group, slot)];
+    const [x, y] = [(edgeX[c] + edgeX[c + 1]) / 2, (edgeY[r] + edgeY[r + 1]) / 2];
+    const half = (edgeX[c + 1] - edgeX[c]) / 2;
+    pen.beginPath();
+    if (query) pen.arc(x, y, Math.max(6 * ratio, Math.min(half, 11 * ratio)), 0, 2 * Math.PI);
+    else pen.rect(x - half, y - half, 2 * half, 2 * half);
+    pen.strokeStyle = "#14171B";
+    pen.lineWidth = (query ? 5 : 4) * ratio;
+    pen.stroke();
+    pen.strokeStyle = "#FFFFFF";
+    pen.lineWidth = (query ? 2.5 : 1.75) * ratio;
+    pen.stroke();
+  }
+
+  /** Row and column of the padded map under a point in CSS pixels, or null. */
+  token(x, y) {
+    const { groups } = this;
+    if (!groups) return null;
+    const row = Math.floor((y * this.ratio * groups.Hp) / this.over.height);
+    const col = Math.floor((x * this.ratio * groups.Wp) / this.over.width);
+    return row >= 0 && col >= 0 && row < groups.Hp && col < groups.Wp ? { row, col } : null;
+  }
+}
+
+function edges(n, length) {
+  return Float64Array.from({ length: n + 1 }, (_, i) => Math.round((i * length) / n));
+}
+
+function line(pen, x0, y0, x1, y1) {
+  pen.moveTo(x0, y0);
+  pen.lineTo(x1, y1);
+}
+
+function hatch(pen, colour, ratio) {
+  const side = 8 * ratio;
+  const stamp = document.createElement("canvas");
+  stamp.width = stamp.height = side;
+  const ink = stamp.getContext("2d");
+  ink.fillStyle = colour;
+  ink.globalAlpha = 0.28;
+  ink.fillRect(0, 0, side, side);
+  ink.globalAlpha = 1;
+  ink.strokeStyle = colour;
+  ink.lineWidth = 1.25 * ratio;
+  ink.beginPath();
+  for (const shift of [-side, 0, side]) line(ink, shift, side, shift + side, 0);
+  ink.stroke();
+  return pen.createPattern(stamp, "repeat");
+}
