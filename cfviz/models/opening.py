@@ -164,6 +164,8 @@ def _check_zip(file: BinaryIO, size: int, name: str) -> None:
                 sizes = {"unpacked": readable_size(unpacked), "packed": readable_size(size)}
                 raise CheckpointError("too_large", source=name, **sizes)
             program = archive.read(pickle)
+    except CheckpointError:
+        raise
     except zipfile.BadZipFile:
         raise CheckpointError("truncated", source=name, detail="the archive's directory is missing") from None
     except (EOFError, NotImplementedError, RuntimeError, ValueError) as error:

@@ -14,6 +14,7 @@ from math import isqrt
 from typing import Any
 
 import torch
+from torch.overrides import TorchFunctionMode
 
 from cfviz.models.crossformer import CrossFormer
 from cfviz.models.errors import CheckpointError, some
@@ -191,6 +192,16 @@ def _written(value: Any) -> str:
     return "-".join(map(str, value)) if isinstance(value, tuple) else str(value)
 
 
+class _NoFilling(TorchFunctionMode):
+    """Leaves out in-place operations: with no memory behind the weights, drawing random ones is only slow."""
+
+    def __torch_function__(self, func, types, args=(), kwargs=None):
+        name = getattr(func, "__name__", "")
+        if name.endswith("_") and not name.endswith("__"):
+            return (*args, *(kwargs or {}).values())[0]
+        return func(*args, **(kwargs or {}))
+
+
 @lru_cache(maxsize=32)
 def expected_shapes(
     variant: str, num_classes: int, in_chans: int, position_bias: str, group_size: tuple[int, ...] | None
@@ -198,7 +209,7 @@ def expected_shapes(
     """Names and shapes of a variant's parameters, from the model itself, built without memory for weights."""
     config = {**VARIANTS[variant], **({"group_size": group_size} if group_size else {})}
     config |= dict(num_classes=num_classes, in_chans=in_chans, position_bias=position_bias)
-    with torch.device("meta"):
+    with torch.device("meta"), _NoFilling():
         model = CrossFormer(**config)
     return {name: tuple(value.shape) for name, value in model.state_dict().items()}
 
