@@ -1,0 +1,108 @@
+"""How far attention carries a token in n blocks, and what it costs: exact counts from group memberships.
+
+A token reaches a query after n blocks if some path of n steps joins them, each step a key that a query
+scores, or the shortcut around the attention. Only attention is counted: convolutions between or inside the
+blocks (PVT v2's and Twins' depthwise ones, the cooling layer of CrossFormer++) carry tokens further.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from cfviz.geometry_other import Scheme
+
+
+def step(scheme: Scheme, reached: np.ndarray) -> np.ndarray:
+    """The tokens that the tokens in `reached` are computed from, one layer earlier.
+
+    Args:
+        scheme: The layer.
+        reached: bool (H, W).
+
+    Returns:
+        bool (H, W); holds `reached`, because of the shortcut.
+    """
+    if reached.shape != (scheme.H, scheme.W):
+        raise ValueError(f"the set is {reached.shape}; expected the map's {(scheme.H, scheme.W)}")
+    out = np.append(reached.reshape(-1), False)  # the last place is padding's, never reached
+    asks = out[scheme.queries]  # nG, Nq
+    if scheme.region is None:
+        out[scheme.keys[asks.any(1)]] = True
+    else:
+        asking = scheme.region[:, :, None] == scheme.region[:, None, :]  # nG, Nq, Nk
+        out[scheme.keys[(asks[:, :, None] & asking).any(1)]] = True
+    return out[:-1].reshape(scheme.H, scheme.W)
+
+
+def reach(schemes: Sequence[Scheme], row: int, col: int, blocks: int) -> np.ndarray:
+    """The tokens that can reach one query after 0, 1, … blocks.
+
+    Block b is `schemes[b % len(schemes)]`; the set after n blocks is found by going back from block n - 1.
+
+    Args:
+        schemes: The layers a method alternates between, first block first, on one map.
+        row: The query's row, from 0.
+        col: The query's column, from 0.
+        blocks: How many blocks to follow.
+
+    Returns:
+        bool (blocks + 1, H, W).
+    """
+    first = schemes[0]
+    if not (0 <= row < first.H and 0 <= col < first.W):
+        raise ValueError(f"there is no token ({row}, {col}) in a map of {first.H} x {first.W}")
+    out = np.zeros((blocks + 1, first.H, first.W), bool)
+    for n in range(blocks + 1):
+        reached = np.zeros((first.H, first.W), bool)
+        reached[row, col] = True
+        for b in reversed(range(n)):
+            reached = step(schemes[b % len(schemes)], reached)
+        out[n] = reached
+    return out
+
+
+def blocks_to_cover(schemes: Sequence[Scheme], row: int, col: int, limit: int = 8) -> int | None:
+    """After how many blocks every token of the map reaches the query; None if not within `limit`."""
+    full = reach(schemes, row, col, limit).all((1, 2))
+    return int(np.argmax(full)) if full.any() else None
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Multiply-adds of one attention layer.
+
+    Attributes:
+        attention: Scores and weighted sums, 2 * queries * keys * C: the part that grows with the group.
+        projections: Queries, keys, values and output.
+        reduction: The convolution that makes the keys, where there is one.
+    """
+
+    attention: int
+    projections: int
+    reduction: int = 0
+
+    @property
+    def total(self) -> int:
+        """All of them."""
+        return self.attention + self.projections + self.reduction
+
+
+def multiply_adds(scheme: Scheme, C: int) -> Cost:
+    """What a layer multiplies and adds for one image, padding included, biases and softmax left out.
+
+    Args:
+        scheme: The layer.
+        C: Channels.
+    """
+    groups, asked = scheme.queries.shape
+    keys = scheme.keys.shape[1]
+    asking, answering = groups * asked, groups * keys
+    leaving = scheme.H * scheme.W if scheme.crop_first else asking
+    return Cost(
+        attention=2 * asking * keys * C,
+        projections=(asking + 2 * answering + leaving) * C * C,
+        reduction=answering * scheme.reduction**2 * C * C if scheme.reduction > 1 else 0,
+    )
