@@ -1,0 +1,143 @@
+"""Every colour, scale and figure default of the app, in both themes.
+
+Meaning comes first: vermilion is always short-distance attention, blue always long-distance attention, and
+nothing else may wear either. Magnitudes use one perceptually uniform sequential scale, signed values one
+diverging scale centred on zero; both can be told apart without red-green vision.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+SDA = "#D55E00"
+LDA = "#0072B2"
+SEQUENTIAL = (
+    "#440154", "#482475", "#414487", "#355f8d", "#2a788e", "#21918c",
+    "#22a884", "#44bf70", "#7ad151", "#bddf26", "#fde725",
+)  # viridis  # fmt: skip
+DIVERGING = (
+    "#40004b", "#752982", "#9970ab", "#c1a4ce", "#e7d4e8", "#f6f7f6",
+    "#d9f0d3", "#a5da9f", "#5aae61", "#1a7736", "#00441b",
+)  # PRGn: purple below zero, green above  # fmt: skip
+FONT = (
+    '"Source Sans", "Source Sans 3", system-ui, -apple-system, "Segoe UI", "Noto Sans TC", "Noto Sans CJK TC", '
+    '"PingFang TC", "Microsoft JhengHei", sans-serif'
+)
+MONO = '"Source Code Pro", ui-monospace, "SF Mono", Menlo, Consolas, "Noto Sans Mono CJK TC", monospace'
+
+
+@dataclass(frozen=True)
+class Theme:
+    """The colours of one theme, as CSS hex strings.
+
+    ``paper`` is the page, ``panel`` a raised surface, ``ink`` text, ``muted`` secondary text (still 4.5:1 on
+    the paper), ``line`` hairlines, ``faint`` quiet fills such as the bars that did not win. ``sda_ink`` and
+    ``lda_ink`` are the two meanings as text.
+    """
+
+    name: str
+    paper: str
+    panel: str
+    ink: str
+    muted: str
+    line: str
+    faint: str
+    padding: str
+    sda_ink: str
+    lda_ink: str
+    good: str
+    warn: str
+    sda: str = SDA
+    lda: str = LDA
+    ring: str = "#FFFFFF"
+    outline: str = "#14171B"
+
+    @property
+    def dark(self) -> bool:
+        """Whether this is the dark theme."""
+        return self.name == "dark"
+
+    @property
+    def sequential(self) -> list[list[Any]]:
+        """The scale of magnitudes, as plotly wants it."""
+        return _scale(SEQUENTIAL)
+
+    @property
+    def diverging(self) -> list[list[Any]]:
+        """The scale of signed values, as plotly wants it; centre it on zero."""
+        return _scale(DIVERGING)
+
+    def kind(self, kind: str) -> str:
+        """The colour of ``"sda"`` or ``"lda"``."""
+        return {"sda": self.sda, "lda": self.lda}[kind]
+
+    def css(self) -> dict[str, str]:
+        """The colours by name, for a component that sets them as CSS variables."""
+        names = (
+            "paper", "panel", "ink", "muted", "line", "faint", "padding", "sda", "lda", "sda_ink", "lda_ink",
+            "good", "warn", "ring", "outline",
+        )  # fmt: skip
+        return {name.replace("_", "-"): getattr(self, name) for name in names} | {"font": FONT, "mono": MONO}
+
+    def layout(self, **changes: Any) -> dict[str, Any]:
+        """Arguments for ``Figure.update_layout``: quiet axes, no boxes, room only where text needs it."""
+        axis = {
+            "gridcolor": self.line,
+            "linecolor": self.line,
+            "zerolinecolor": self.line,
+            "tickfont": {"color": self.muted, "size": 12},
+            "title": {"font": {"color": self.muted, "size": 13}},
+            "automargin": True,
+        }
+        base: dict[str, Any] = {
+            "font": {"family": FONT, "color": self.ink, "size": 14},
+            "paper_bgcolor": "rgba(0,0,0,0)",
+            "plot_bgcolor": "rgba(0,0,0,0)",
+            "margin": {"l": 8, "r": 8, "t": 8, "b": 8},
+            "xaxis": axis,
+            "yaxis": axis,
+            "hoverlabel": {
+                "bgcolor": self.panel,
+                "bordercolor": self.line,
+                "font": {"family": FONT, "color": self.ink, "size": 13},
+            },
+            "legend": {"font": {"color": self.ink, "size": 13}, "orientation": "h", "y": 1.08, "x": 0},
+            "colorway": [self.ink, self.sda, self.lda, "#009E73", "#CC79A7", self.muted],
+            "modebar": {"bgcolor": "rgba(0,0,0,0)", "color": self.muted, "activecolor": self.ink},
+        }
+        for name, value in changes.items():
+            both = isinstance(value, dict) and isinstance(base.get(name), dict)
+            base[name] = {**base[name], **value} if both else value
+        return base
+
+
+LIGHT = Theme(
+    name="light", paper="#FCFBF9", panel="#F3F1EC", ink="#1F2630", muted="#5C636E", line="#DEDAD2",
+    faint="#C9C6BF", padding="#B9B6AF", sda_ink="#A84A00", lda_ink="#00609A", good="#00694C", warn="#8A5A00",
+)  # fmt: skip
+DARK = Theme(
+    name="dark", paper="#14171B", panel="#1E2228", ink="#E6E8EB", muted="#A3A9B3", line="#343A43",
+    faint="#4A515C", padding="#565D68", sda_ink="#FF9D57", lda_ink="#63B8F0", good="#4CC9A0", warn="#F0B95A",
+)  # fmt: skip
+
+
+def theme(name: str | None) -> Theme:
+    """The theme called ``"light"`` or ``"dark"``; light where the browser has not said yet."""
+    return DARK if name == "dark" else LIGHT
+
+
+def plotly_config(filename: str) -> dict[str, Any]:
+    """Plotly's buttons reduced to the one that takes the picture away, at twice the screen's resolution."""
+    return {
+        "displaylogo": False,
+        "modeBarButtons": [["toImage"]],
+        "toImageButtonOptions": {"format": "png", "filename": filename, "scale": 2},
+        "scrollZoom": False,
+        "doubleClick": False,
+    }
+
+
+def _scale(colours: tuple[str, ...]) -> list[list[Any]]:
+    """Evenly spaced stops."""
+    return [[i / (len(colours) - 1), colour] for i, colour in enumerate(colours)]

@@ -1,0 +1,153 @@
+"""How pages look: navigation, header, banner, and a figure with its sentence, its code and its data."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterable, Sequence
+from io import StringIO
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import streamlit as st
+
+from cfviz.figures.theme import plotly_config
+
+if TYPE_CHECKING:
+    from .page import Context
+
+ROOT = Path(__file__).resolve().parents[2]
+ICON = str(ROOT / "assets" / "icon.svg")
+CSS = (Path(__file__).parent / "style.css").read_text(encoding="utf-8")
+
+# group -> pages in reading order; only those whose file exists are linked
+NAVIGATION = {
+    "start": ("home", "predict", "learn"),
+    "look_inside": ("grouping", "attention", "embedding", "position_bias"),
+    "experiment": ("lab", "compare", "resize", "benchmark", "batch"),
+}
+ICONS = {
+    "home": "home", "predict": "photo_camera", "learn": "school", "grouping": "grid_view",
+    "attention": "visibility", "embedding": "layers", "position_bias": "my_location", "lab": "science",
+    "compare": "compare", "resize": "aspect_ratio", "benchmark": "speed", "batch": "stacks",
+}  # fmt: skip
+
+
+def script(page: str) -> str:
+    """A page's file, relative to the project: ``home`` is ``app.py``."""
+    return "app.py" if page == "home" else f"pages/{page}.py"
+
+
+def exists(page: str) -> bool:
+    """Whether a page is there to be linked."""
+    return (ROOT / script(page)).is_file()
+
+
+def navigation(ctx: Context) -> None:
+    """Our own links, grouped and translated; each carries the settings to the next page."""
+    with st.container(key="cf-nav", gap=None):
+        st.html(f'<div class="cf-brand"><b>cfviz</b><span>{ctx.t("common.brand")}</span></div>')
+        for group, pages in NAVIGATION.items():
+            there = [page for page in pages if exists(page)]
+            if there:
+                st.html(f'<div class="cf-nav-group">{ctx.t(f"common.nav_{group}")}</div>')
+            for page in there:
+                st.page_link(
+                    script(page), label=ctx.t(f"common.page_{page}"), icon=f":material/{ICONS[page]}:",
+                    query_params=ctx.settings.query(), width="stretch",
+                )  # fmt: skip
+
+
+def style() -> None:
+    """The few rules that Streamlit's theme has no option for."""
+    st.html(f"<style>{CSS}</style>")
+
+
+def header(ctx: Context) -> None:
+    """The title and, under it, the one sentence that says what the page is for."""
+    st.title(ctx.t(f"{ctx.name}.title"), anchor=False)
+    st.markdown(f'<p class="cf-lede">{ctx.t(f"{ctx.name}.lede")}</p>', unsafe_allow_html=True)
+
+
+def weights_banner(ctx: Context) -> None:
+    """Announce random weights above the page: what they show is structure, never knowledge."""
+    if ctx._banner is None or ctx.model.provenance.trained is not None:
+        return
+    ctx._banner.warning(ctx.t("common.random_weights", model=ctx.settings.model), icon=":material/casino:")
+
+
+def weights_line(ctx: Context) -> str:
+    """One sentence on where the weights come from and what they were trained on."""
+    weights = ctx.model.provenance
+    if weights.trained is None:
+        return ctx.t("common.weights_random")
+    key = "weights_bundled" if weights.source == "bundled" else "weights_other"
+    return ctx.t(f"common.{key}", source=weights.source, trained=weights.trained)
+
+
+def look(text: str) -> None:
+    """The sentence above a figure that says what to look at (Markdown)."""
+    st.markdown(f'<div class="cf-look">\n\n{text}\n\n</div>', unsafe_allow_html=True)
+
+
+def figure(
+    ctx: Context,
+    fig: Any,
+    name: str,
+    *,
+    code: str | None = None,
+    table: tuple[Sequence[str], Iterable[Sequence[Any]]] | None = None,
+    **fields: object,
+) -> None:
+    """A plotly figure with its sentence above and, below, its code and its data.
+
+    The texts are ``<page>.<name>_look`` and ``<page>.<name>_alt`` of the translations.
+
+    Args:
+        ctx: the page.
+        fig: the plotly figure.
+        name: short, also the name of the files taken away.
+        code: the few lines of Python that compute it.
+        table: column names and rows, for the CSV.
+        **fields: what fills the texts.
+    """
+    look(ctx.t(f"{ctx.name}.{name}_look", **fields))
+    alt = ctx.t(f"{ctx.name}.{name}_alt", **fields)
+    st.plotly_chart(
+        fig, theme=None, width="stretch", key=f"fig.{ctx.name}.{name}", alt=alt, config=plotly_config(f"cfviz-{name}")
+    )  # fmt: skip
+    take_away(ctx, name, code=code, table=table)
+
+
+def take_away(
+    ctx: Context,
+    name: str,
+    *,
+    code: str | None = None,
+    table: tuple[Sequence[str], Iterable[Sequence[Any]]] | None = None,
+) -> None:
+    """The quiet row under a figure: show me the code, and the data as CSV.
+
+    Args:
+        ctx: the page.
+        name: unique on the page, also the name of the file.
+        code: Python to show.
+        table: column names and rows.
+    """
+    with st.container(horizontal=True, key=f"cf-take-{ctx.name}-{name}", gap="small"):
+        if code is not None:
+            with st.popover(ctx.t("common.show_code"), icon=":material/code:", type="tertiary"):
+                st.code(code.strip(), language="python")
+        if table is not None:
+            st.download_button(
+                ctx.t("common.csv"), to_csv(*table), f"cfviz-{name}.csv", "text/csv", type="tertiary",
+                icon=":material/table_view:", on_click="ignore", key=f"csv.{ctx.name}.{name}",
+            )  # fmt: skip
+
+
+def to_csv(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> bytes:
+    """A table as CSV that a spreadsheet opens with its Chinese intact (UTF-8 with a byte-order mark)."""
+    out = StringIO()
+    writer = csv.writer(out, lineterminator="\r\n")
+    writer.writerow(columns)
+    writer.writerows(rows)
+    return b"\xef\xbb\xbf" + out.getvalue().encode()
