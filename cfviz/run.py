@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
+from copy import deepcopy
 from functools import lru_cache
 from time import perf_counter
 from typing import Any
@@ -16,7 +17,7 @@ from cfviz.data.labels import labels
 from cfviz.hooks import capture
 from cfviz.models.crossformer import CrossFormer
 from cfviz.models.factory import create_model
-from cfviz.trace import Provenance, Trace
+from cfviz.trace import Trace
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 _loading = threading.Lock()
@@ -57,7 +58,6 @@ def inspect(
     seen = prepare(photo, size, mode=mode)
     arrays, seconds = forward(net, seen.tensor, (watch,) if isinstance(watch, str) else watch)
     height, width = seen.tensor.shape[-2:]
-    weights = getattr(net, "provenance", Provenance())
     return Trace(
         arrays=arrays,
         labels=tuple(class_names(net)),
@@ -67,7 +67,7 @@ def inspect(
         device=next(net.parameters()).device.type,
         dtype=str(next(net.parameters()).dtype).removeprefix("torch."),
         seconds=seconds,
-        weights=weights,
+        weights=net.provenance,
         crop=seen.crop,
         box=seen.box,
         photo=photo.name,
@@ -135,16 +135,7 @@ def _placed(model: CrossFormer, device: str | None, dtype: str) -> CrossFormer:
     wanted = torch.device(pick_device(device) if device else first.device)
     if (first.device.type, first.dtype) == (wanted.type, DTYPES[dtype]):
         return model
-    provenance = getattr(model, "provenance", Provenance())
-    placed = _copy(model).to(wanted, DTYPES[dtype])
-    placed.provenance = provenance
-    return placed
-
-
-def _copy(model: CrossFormer) -> CrossFormer:
-    from copy import deepcopy
-
-    return deepcopy(model)  # the caller's own model stays where it is
+    return deepcopy(model).to(wanted, DTYPES[dtype])  # the caller's own model stays where it is
 
 
 def pick_device(device: str | None = None) -> str:
@@ -171,7 +162,7 @@ def name_of(model: CrossFormer) -> str:
 
 def class_names(model: CrossFormer, lang: str = "en") -> list[str]:
     """The names of a model's classes: those of its dataset, else their numbers."""
-    dataset = getattr(model, "provenance", Provenance()).dataset
+    dataset = model.provenance.dataset
     if dataset is None and model.num_classes == 1000:
         dataset = "imagenet-1k"
     names = labels(dataset, lang) if dataset else []

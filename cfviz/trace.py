@@ -143,7 +143,7 @@ class Trace:
 
     def save(self, path: str) -> None:
         """Write the arrays to an .npz file, one entry a point."""
-        np.savez_compressed(path, **dict(self.arrays))
+        np.savez_compressed(path, allow_pickle=False, **dict(self.arrays))
 
     def __repr__(self) -> str:
         best = self.top(1)[0]

@@ -13,9 +13,9 @@ call time; nothing is written to a module in `forward`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import lru_cache
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import torch
 import torch.nn.functional as F
@@ -37,6 +37,8 @@ from cfviz.geometry import (
     relative_index,
 )
 from cfviz.hooks import HookPoint
+from cfviz.models.bias_cache import BiasCache
+from cfviz.trace import Provenance
 
 PositionBias = Literal["dpb", "rpb", "none"]
 MASKED = -1e6  # what the authors add to the logits of padded keys
@@ -84,7 +86,7 @@ class RelativePosBias(nn.Module):
     def bias(self, G: int) -> torch.Tensor:
         """The bias of every pair in a group of G x G: (nH, N, N)."""
         side, new = round(len(self.table) ** 0.5), 2 * G - 1
-        table = self.table
+        table: torch.Tensor = self.table
         if side != new:
             image = rearrange(table, "(h w) n -> 1 n h w", h=side).float()
             image = F.interpolate(image, (new, new), mode="bicubic", align_corners=False).to(table.dtype)
@@ -104,6 +106,9 @@ class NoPosBias(nn.Module):
         return torch.zeros(self.num_heads, G * G, G * G)
 
 
+AnyPosBias = DynamicPosBias | RelativePosBias | NoPosBias
+
+
 @lru_cache(maxsize=64)
 @torch.inference_mode(False)
 def _pairs(G: int, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
@@ -118,48 +123,6 @@ def _padding(groups: Grouping, device: torch.device) -> tuple[torch.Tensor, torc
     valid, which = groups.patterns
     mask = torch.zeros(valid.shape).masked_fill_(~torch.from_numpy(valid), MASKED)
     return mask[:, None, None, :].to(device), torch.from_numpy(which).to(device)
-
-
-class BiasCache:
-    """What attention adds to its logits, remembered as long as the weights that made it are the same.
-
-    Used only in eval mode without gradients; training empties it. A weight counts as changed when it is
-    another tensor or was written to in place (writing through `.data` hides the change from torch: call
-    `model.train()` and `model.eval()` afterwards).
-    """
-
-    LIMIT = 8
-
-    def __init__(self) -> None:
-        self._state: tuple[Any, dict] = (None, {})
-
-    def get(self, owner: nn.Module, key: tuple, make: Callable[[], torch.Tensor]) -> torch.Tensor:
-        """What `make` returns, made anew only when `key` is new or a weight of `owner` changed."""
-        stamp = tuple(
-            (p.data_ptr(), 0 if p.is_inference() else p._version)
-            for module in owner.modules()
-            for p in module._parameters.values()
-            if p is not None
-        )
-        known, kept = self._state
-        if known != stamp or (len(kept) >= self.LIMIT and key not in kept):
-            kept = {}
-            self._state = (stamp, kept)
-        if key not in kept:
-            kept[key] = make()
-        return kept[key]
-
-    def clear(self) -> None:
-        """Forget everything."""
-        self._state = (None, {})
-
-    @property
-    def nbytes(self) -> int:
-        """Bytes of the tensors it holds."""
-        return sum(t.untyped_storage().nbytes() for t in list(self._state[1].values()))
-
-    def __reduce__(self) -> tuple:
-        return BiasCache, ()
 
 
 class Attention(nn.Module):
@@ -214,7 +177,7 @@ class Attention(nn.Module):
         return patterns[_padding(groups, like.device)[1].repeat(B)]  # B*nG, nH, N, N
 
 
-def _position_bias(kind: PositionBias, dim: int, num_heads: int, G: int) -> nn.Module:
+def _position_bias(kind: PositionBias, dim: int, num_heads: int, G: int) -> AnyPosBias:
     if kind == "dpb":
         return DynamicPosBias(dim, num_heads)
     if kind == "rpb":
@@ -349,6 +312,11 @@ class Stage(nn.Module):
         self.downsample = downsample
         self.grad_checkpointing = False
 
+    @property
+    def each(self) -> list[CrossFormerBlock]:
+        """The blocks, as what they are."""
+        return cast(list[CrossFormerBlock], list(self.blocks))
+
     def forward_blocks(self, x: torch.Tensor) -> torch.Tensor:
         """Args: x: (B, H, W, C). Returns: (B, H, W, C), what leaves the last block."""
         if self.grad_checkpointing and torch.is_grad_enabled():
@@ -412,6 +380,7 @@ class CrossFormer(nn.Module):
         drop_path_rate: float = 0.0,
     ) -> None:
         super().__init__()
+        self.provenance = Provenance()
         self.num_classes, self.in_chans, self.img_size = num_classes, in_chans, img_size
         self.embed_dim, self.depths, self.num_heads = embed_dim, tuple(depths), tuple(num_heads)
         self.position_bias, self.cooling = position_bias, cooling
@@ -444,12 +413,17 @@ class CrossFormer(nn.Module):
             dict(num_chs=embed_dim * 2**s, reduction=4 * 2**s, module=f"layers.{s}")
             for s in range(len(self.depths))
         ]
-        self.norm = nn.LayerNorm(self.num_features)
+        self.norm: nn.Module = nn.LayerNorm(self.num_features)
         self.features, self.pooled, self.logits = HookPoint(), HookPoint(), HookPoint()
         self.head_drop = nn.Dropout(drop_rate)
         self.set_grouping(group_size, interval)
         self.reset_classifier(num_classes, global_pool)
         self.apply(_init_weights)
+
+    @property
+    def stages(self) -> list[Stage]:
+        """The stages, as what they are."""
+        return cast(list[Stage], list(self.layers))
 
     def set_grouping(
         self,
@@ -471,15 +445,15 @@ class CrossFormer(nn.Module):
             self.interval: tuple[int, ...] | Literal["adaptive"] = (
                 "adaptive" if isinstance(interval, str) else _per_stage("interval", interval, stages)
             )
-        for s, stage in enumerate(self.layers):
-            for block in stage.blocks:
+        for s, stage in enumerate(self.stages):
+            for block in stage.each:
                 block.G = self.group_size[s]
                 block.I = "adaptive" if self.interval == "adaptive" else self.interval[s]
 
     def groupings(self, height: int, width: int) -> list[list[Grouping]]:
         """How each block of each stage cuts its map, for an input of height x width pixels."""
         sizes = map_sizes(height, width)
-        return [[b.groups(*sizes[s]) for b in stage.blocks] for s, stage in enumerate(self.layers)]
+        return [[b.groups(*sizes[s]) for b in stage.each] for s, stage in enumerate(self.stages)]
 
     def forward_features(self, x: torch.Tensor) -> torch.Tensor:
         """Args: x: (B, 3, H, W), H and W multiples of 32. Returns: (B, H/32, W/32, C), normalised."""
@@ -529,7 +503,7 @@ class CrossFormer(nn.Module):
             raise ValueError(f"output_fmt is {output_fmt!r}; expected 'NCHW' or 'NHWC'")
         map_sizes(*x.shape[-2:])
         take, last = feature_take_indices(len(self.layers), indices)
-        stages = self.layers[: last + 1] if stop_early or intermediates_only else self.layers
+        stages = self.stages[: last + 1] if stop_early or intermediates_only else self.stages
         maps = []
         x = self.patch_embed(x)
         for s, stage in enumerate(stages):
@@ -564,11 +538,14 @@ class CrossFormer(nn.Module):
                 raise ValueError(f"global_pool is {global_pool!r}; expected 'avg' or ''")
             self.global_pool = global_pool
         self.num_classes = num_classes
-        self.head = nn.Linear(self.num_features, num_classes) if num_classes else nn.Identity()
+        self.head: nn.Module = nn.Identity()
+        if num_classes:
+            self.head = nn.Linear(self.num_features, num_classes)
+            _init_weights(self.head)
 
     def set_grad_checkpointing(self, enable: bool = True) -> None:
         """Trade time for memory in training."""
-        for stage in self.layers:
+        for stage in self.stages:
             stage.grad_checkpointing = enable
 
     def no_weight_decay(self) -> set[str]:

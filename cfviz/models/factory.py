@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from os import PathLike
-from typing import Any
+from typing import Any, cast
 
 import timm
 
-from cfviz.models.checkpoints import load_checkpoint
+from cfviz.models.checkpoints import Checkpoint, load_checkpoint
 from cfviz.models.crossformer import CrossFormer
 from cfviz.models.registry import VARIANTS, WEIGHTS
 from cfviz.trace import Provenance
@@ -35,9 +35,7 @@ def create_model(
     if weights == "auto":
         weights = "bundled" if (WEIGHTS / f"{name}.safetensors").is_file() else None
     if weights is None:
-        model = timm.create_model(name, **kwargs).eval()
-        model.provenance = Provenance()
-        return model
+        return _make(name, kwargs).eval()
     source = f"{weights}:{name}" if weights in ("bundled", "official") else weights
     checkpoint = load_checkpoint(source)
     if checkpoint.variant != name:
@@ -45,7 +43,11 @@ def create_model(
     return build(checkpoint, **kwargs)
 
 
-def build(checkpoint: Any, **kwargs: Any) -> CrossFormer:
+def _make(name: str, config: dict[str, Any]) -> CrossFormer:
+    return cast(CrossFormer, timm.create_model(name, **config))
+
+
+def build(checkpoint: Checkpoint, **kwargs: Any) -> CrossFormer:
     """The model a checkpoint is of, with its weights, in eval mode."""
     config = {
         "num_classes": checkpoint.num_classes,
@@ -54,7 +56,7 @@ def build(checkpoint: Any, **kwargs: Any) -> CrossFormer:
         **({"group_size": checkpoint.group_size} if checkpoint.group_size else {}),
         **({"interval": checkpoint.interval} if checkpoint.interval else {}),
     }
-    model = timm.create_model(checkpoint.variant, **{**config, **kwargs})
+    model = _make(checkpoint.variant, {**config, **kwargs})
     model.load_state_dict(checkpoint.state_dict, strict=True)
     model.provenance = Provenance(
         checkpoint.source, checkpoint.sha256, checkpoint.trained, checkpoint.dataset
