@@ -366,8 +366,8 @@ export class Figure {
     Object.assign(ui.readout.dataset, { value: p, rank: place, key: kr * groups.Wp + kc, group, row: kr, col: kc });
     say(ui.high, percent(frame.top));
     say(ui.legendNote, fill(this.fixed ? t.legend_fixed : t.legend_row, { even: percent(1 / count), keys: count }));
-    ui.pin.style.left = `${100 * Math.min(1, p / frame.top)}%`;
-    ui.even.style.left = `${100 * Math.min(1, 1 / count / frame.top)}%`;
+    ui.pin.style.transform = `translateX(${100 * Math.min(1, p / frame.top)}%)`;
+    ui.even.style.transform = `translateX(${100 * Math.min(1, 1 / count / frame.top)}%)`;
   }
 
   describeSoon() {
