@@ -1,7 +1,7 @@
 """Open whatever a user drops, safely: any source in, one upright RGB photo or one clear sentence out.
 
-The bytes are looked at first (:mod:`cfviz.data.header`), so that Pillow only ever meets a file of one of seven
-formats, of a size that fits and a structure that cannot keep it busy.
+The bytes are looked at first (:mod:`cfviz.data.header`), so that Pillow only ever meets a file of one of
+seven formats, of a size that fits and a structure that cannot keep it busy.
 """
 
 from __future__ import annotations
@@ -112,7 +112,6 @@ def _from_pil(image: Image.Image, name: str) -> Photo:
     check_size(*image.size)
     size, mode, form = image.size, image.mode, image.format or ""
     rgb, notes = _upright_rgb(image)
-    rgb = rgb.copy() if rgb is image else rgb
     return Photo(rgb, name, _pixel_digest(rgb), "pixels", notes, size, form, mode)
 
 
@@ -144,9 +143,6 @@ def _broken(error: Exception) -> ImageError:
         return ImageError("too_many_pixels", megapixels=millions, limit=MAX_PIXELS // 10**6)
     short = isinstance(error, EOFError) or "truncated" in str(error).lower()
     return ImageError("truncated" if short else "damaged")
-
-
-# --- where the bytes come from ---------------------------------------------------------------------------------
 
 
 def _read(source: object) -> tuple[bytes, str]:
@@ -203,9 +199,6 @@ def _pixel_digest(image: Image.Image) -> str:
     return hashlib.sha256(f"{image.size}".encode() + image.tobytes()).hexdigest()
 
 
-# --- pixels ----------------------------------------------------------------------------------------------------
-
-
 def _upright_rgb(image: Image.Image) -> tuple[Image.Image, tuple[str, ...]]:
     """Decode, turn upright, bring to 8-bit RGB on white in sRGB; with the codes of what was done."""
     try:
@@ -216,6 +209,9 @@ def _upright_rgb(image: Image.Image) -> tuple[Image.Image, tuple[str, ...]]:
         rgb, more = _to_rgb(image)
         if rest in _TURNS:
             rgb = rgb.transpose(_TURNS[rest])
+        # A picture of its own, without the file or the EXIF that would turn it once more.
+        rgb = rgb.copy() if rgb is image else rgb
+        rgb.info = {}
         return rgb, notes + more
     except Exception as error:  # as above: any exception may come out of a hostile file
         raise _broken(error) from error
@@ -253,7 +249,7 @@ def _to_rgb(image: Image.Image) -> tuple[Image.Image, tuple[str, ...]]:
 
 
 def _eight_bits(image: Image.Image) -> tuple[Image.Image, str]:
-    """Grey of 16 or 32 bits, or floating point, to 8 bits: 16 by their full range, others by what is there."""
+    """Grey of 16 or 32 bits or floats to 8 bits: 16 bits by their full range, others by what is there."""
     values = np.asarray(image)
     if image.mode.startswith("I;16"):
         table = ((np.arange(65536) * 255 + 32767) // 65535).astype(np.uint8)
@@ -276,22 +272,33 @@ def _srgb() -> ImageCms.ImageCmsProfile:
 def _to_srgb(image: Image.Image, profile: bytes | None) -> tuple[Image.Image, str]:
     """Colours without their alpha, in sRGB; "icc_converted" or "icc_ignored" where a profile asked for it."""
     grey = image.mode in ("1", "L", "LA", "La")
+    if image.mode == "LAB":  # Pillow knows this space through its colour profiles only
+        image = _converted(image, ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB")))
     plain = image if image.mode in ("RGB", "CMYK", "L") else image.convert("L" if grey else "RGB")
-    if image.mode == "LAB":
-        return ImageCms.profileToProfile(image, ImageCms.createProfile("LAB"), _srgb(), outputMode="RGB"), ""
-    rgb = plain.convert("RGB")
     if not profile:
-        return rgb, ""
+        return _plain_rgb(plain), ""
     try:
         if len(profile) > MAX_ICC_BYTES:
-            return rgb, "icc_ignored"
+            return _plain_rgb(plain), "icc_ignored"
         given = ImageCms.ImageCmsProfile(BytesIO(profile))
         if "srgb" in ImageCms.getProfileDescription(given).lower():
-            return rgb, ""
+            return _plain_rgb(plain), ""
         mode = _SPACES[given.profile.xcolor_space.strip()]
         if mode != plain.mode or given.profile.device_class not in ("mntr", "scnr", "prtr", "spac"):
-            return rgb, "icc_ignored"
-        converted = ImageCms.profileToProfile(plain, given, _srgb(), outputMode="RGB")
+            return _plain_rgb(plain), "icc_ignored"
+        return _converted(plain, given), "icc_converted"
     except Exception:  # a profile is a guest's word about the colours: never a reason to refuse the picture
-        return rgb, "icc_ignored"
-    return converted or rgb, "icc_converted"
+        return _plain_rgb(plain), "icc_ignored"
+
+
+def _plain_rgb(image: Image.Image) -> Image.Image:
+    """RGB, itself where it is: a copy of 50 Mpx costs 200 MB."""
+    return image if image.mode == "RGB" else image.convert("RGB")
+
+
+def _converted(image: Image.Image, given: ImageCms.ImageCmsProfile) -> Image.Image:
+    """The image in sRGB, from the colours that a profile describes."""
+    transform = ImageCms.buildTransform(given, _srgb(), image.mode, "RGB")
+    converted = ImageCms.applyTransform(image, transform)
+    assert converted is not None  # only None in place
+    return converted

@@ -1,8 +1,8 @@
 """What the bytes of a file say before anything is decoded: its format, its size, whether it is safe to open.
 
-Pillow decodes well but trusts the file's structure: it walks any number of chunks, joins any number of comments
-and allocates whatever a header asks for. Every check here is one bounded walk over the bytes, so a hostile file
-costs milliseconds and no memory. Nothing here needs Pillow.
+Pillow decodes well but trusts the file's structure: it walks any number of chunks, joins any number of
+comments and allocates whatever a header asks for. Every check here is one bounded walk over the bytes, so a
+hostile file costs milliseconds and no memory. Nothing here needs Pillow.
 """
 
 from __future__ import annotations
@@ -15,11 +15,10 @@ from functools import partial
 
 MAX_BYTES = 64 * 2**20
 MAX_PIXELS = 50_000_000
-MAX_RATIO = (
-    32  # one side to the other; resizing the short side of a narrower picture would explode the long one
-)
+MAX_RATIO = 32  # one side to the other; with more, resizing by the short side explodes the long one
 MAX_STEPS = 65_536  # parts of a file walked one by one
 MAX_PARTS = 512  # chunks, segments or tags that carry no pixels
+MAX_PACKED = 32  # compressed texts and profiles of one PNG
 MAX_SIDE_DATA = 16 * 2**20  # bytes of them
 MAX_SCANS = 64  # of one JPEG
 MAX_SCANNED = 1_000_000_000  # pixels times scans
@@ -38,7 +37,7 @@ SENTENCES = {
     "array": "An array must be height x width x 3 of uint8; this one is {shape} of {dtype}.",
     "too_many_bytes": "The file is {megabytes} MB; at most {limit} MB are opened.",
     "too_many_pixels": "The picture has {megapixels} million pixels; at most {limit} million are opened.",
-    "too_narrow": "The picture is {width} x {height} pixels; one side may be at most {limit} times the other.",
+    "too_narrow": "The picture is {width} x {height} pixels; a side may be at most {limit} times the other.",
     "too_complex": "The file is built of more parts than a photo needs, so it is not opened.",
     "unsupported": "The format of the file is {kind}; " + READABLE + " can be opened.",
     "text": "The file holds text, not a picture.",
@@ -154,11 +153,11 @@ def _jpeg_segments(data: bytes) -> Iterator[tuple[int, int, int]]:
     while at + 2 <= len(data):
         if data[at] != 0xFF or data[at + 1] in (0x00, 0xFF):
             # Pillow steps over filling byte by byte, in Python.
-            following = _NEXT_MARKER.search(data, at)
+            following = _NEXT_MARKER.search(data, at, at + MAX_STEPS)
+            if following is None and at + MAX_STEPS < len(data):
+                raise ImageError("too_complex")
             if following is None:
                 return
-            if following.start() - at > MAX_STEPS:
-                raise ImageError("too_complex")
             at = following.start()
         marker = data[at + 1]
         if marker == 0xD9:
@@ -177,13 +176,14 @@ def _png(data: bytes) -> tuple[str, ...]:
     """The size, the depth, and a bounded number of chunks."""
     width, height = struct.unpack_from(">II", data, 16)
     check_size(width, height)
-    at, steps, others, animated = 8, 0, 0, False
+    at, steps, others, packed, animated = 8, 0, 0, 0, False
     while at + 8 <= len(data):
         length, kind = _u32(data, at), data[at + 4 : at + 8]
         steps += 1
         others += kind not in (b"IDAT", b"fdAT", b"fcTL")
+        packed += kind in (b"iCCP", b"iTXt", b"zTXt")  # each may unfold to a megabyte
         animated |= kind == b"acTL" and _u32(data, at + 8) > 1
-        if steps > MAX_STEPS or others > MAX_PARTS // 2:
+        if steps > MAX_STEPS or others > MAX_PARTS or packed > MAX_PACKED:
             raise ImageError("too_complex")
         if kind == b"IEND":
             break
@@ -195,26 +195,28 @@ def _gif(data: bytes) -> tuple[str, ...]:
     """Screen and first frame, no more side data than fits, and whether a second frame follows."""
     check_size(_u16(data, 6, False), _u16(data, 8, False))
     at = 13 + _colour_table(data[10])
-    frames, steps, start = 0, 0, at
+    frames, steps, start, most = 0, 0, at, MAX_STEPS
     while at < len(data) and data[at] in (0x21, 0x2C):
+        steps += 1
         if data[at] == 0x2C:
             frames += 1
             if frames == 2:
                 return ("first_frame",)
+            most = 8 * MAX_STEPS  # pixels come in many blocks
             left, top, width, height = struct.unpack_from("<4H", data, at + 1)
             check_size(left + width, top + height)
             at += 11 + _colour_table(data[at + 9])
         else:
             at += 2
-        while at < len(data) and data[at]:
+        while at < len(data) and data[at] and steps <= most:
             at += 1 + data[at]
             steps += 1
-            # Pillow joins comments block by block, each time copying all before.
-            if frames == 0 and (steps > MAX_STEPS or at - start > 2**20):
-                raise ImageError("too_complex")
-            if steps > 8 * MAX_STEPS:
-                return ()
         at += 1
+        # Pillow joins comments block by block, each time copying all before.
+        if frames == 0 and (steps > most or at - start > 2**20):
+            raise ImageError("too_complex")
+        if steps > most:
+            return ()
     return ()
 
 
@@ -224,7 +226,7 @@ def _colour_table(flags: int) -> int:
 
 
 def _webp(data: bytes) -> tuple[str, ...]:
-    """The canvas, which the decoder allocates before anyone can ask for its size; a bounded number of chunks."""
+    """The canvas, which the decoder allocates before anyone can ask its size; a bounded number of chunks."""
     if _u32(data, 4, False) + 8 > len(data):
         raise ImageError("truncated")
     kind = data[12:16]
@@ -280,8 +282,9 @@ def _tiff(data: bytes) -> tuple[str, ...]:
             values[tag] = struct.unpack_from(order + code, raw)[0]
     if held > len(data):
         raise ImageError("damaged")
-    check_size(values.get(256, 1), values.get(257, 1)) if 256 in values and 257 in values else None
-    if values.get(322, 1) * values.get(323, 1) > MAX_PIXELS or values.get(277, 1) > 64:
+    if 256 in values and 257 in values:
+        check_size(values[256], values[257])
+    if values.get(322, 1) * values.get(323, 1) > MAX_PIXELS or values.get(277, 1) > 8:
         raise ImageError("too_complex")
     following = struct.unpack_from(order + ("Q" if large else "I"), data, at + width * count)[0]
     return ("first_page",) if following else ()

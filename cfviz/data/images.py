@@ -86,7 +86,7 @@ def prepare(
         photo: from :func:`load_image`.
         size: side of the input in pixels, or its height and width; multiples of 32 from 32 to 1024.
         mode: "crop" resizes the short side to ``size / crop_pct`` (224: 256) and cuts the centre out, as the
-            published accuracies were measured; "resize" takes the whole photo and stretches it where its shape
+            published accuracies were measured; "resize" takes the whole photo, stretched where its shape
             differs (:func:`whole_photo_size` finds a shape that hardly does); "pad" takes the whole photo
             unstretched and fills the rest with the mean colour.
         data_config: ``timm.data.resolve_model_data_config(model)``; timm's defaults at 224 / 256 bicubic with
@@ -153,7 +153,7 @@ def unnormalise(
 
 
 def nearest_sizes(side: int) -> tuple[int, ...]:
-    """The allowed sides next to this one: itself where it is allowed, else the one below and the one above."""
+    """The allowed sides next to this one: itself where it is allowed, else those below and above."""
     below = min(max(side // STEP * STEP, SMALLEST), LARGEST)
     above = min(max(-(-side // STEP) * STEP, SMALLEST), LARGEST)
     return (below,) if below == above else (below, above)
@@ -163,9 +163,10 @@ def check_input_size(size: int | tuple[int, int]) -> tuple[int, int]:
     """Height and width of the input.
 
     Raises:
-        ValueError: not a size, not multiples of 32, or out of range; it names both sides and the nearest allowed.
+        ValueError: not a size, not multiples of 32, or out of range; it names both sides and the nearest
+            allowed.
     """
-    sides = (size, size) if isinstance(size, int) else tuple(size)
+    sides = tuple(size) if isinstance(size, (tuple, list)) else (size, size)
     if len(sides) != 2 or not all(isinstance(side, (int, np.integer)) for side in sides):
         raise ValueError(f"input size {size!r} is not a side or a pair (height, width) of whole pixels")
     height, width = (int(side) for side in sides)

@@ -33,6 +33,8 @@ _TWENTY = {
     "n03445777": ("golf ball", "高爾夫球"),
     "n03888257": ("parachute", "降落傘"),
 }
+# Two pairs of classes share their first name in WordNet.
+_TOLD_APART = {"n02012849": "crane (bird)", "n03126707": "crane (machine)", "n03710721": "tank suit"}
 DATASETS = ("imagenet-1k", "imagenette20")
 
 
@@ -98,7 +100,7 @@ def _labels(dataset: str, lang: str) -> tuple[str, ...]:
     if dataset == "imagenette20":
         return tuple(names[LANGUAGES.index(lang)] for names in _TWENTY.values())
     english = {id: _imagenet().label_name_to_description(id).split(",")[0] for id in wordnet_ids(dataset)}
-    english |= {id: names[0] for id, names in _TWENTY.items()}
+    english |= _TOLD_APART | {id: names[0] for id, names in _TWENTY.items()}
     if lang == "en":
         return tuple(english.values())
     chinese = {id: names[1] for id, names in _TWENTY.items()}

@@ -1,0 +1,67 @@
+"""Class names: in the order of the outputs, in both languages, none twice."""
+
+import json
+import re
+from types import SimpleNamespace
+
+import pytest
+
+from cfviz.data.labels import labels, wordnet_ids
+from cfviz.data.samples import ASSETS
+
+HAN = re.compile(r"[\u4e00-\u9fff]")
+
+
+@pytest.mark.parametrize(("dataset", "count"), [("imagenet-1k", 1000), ("imagenette20", 20)])
+def test_order_and_numbers(dataset, count):
+    ids = wordnet_ids(dataset)
+    assert ids == sorted(ids)
+    assert len(set(ids)) == count
+    for lang in ("en", "zh-Hant"):
+        names = labels(dataset, lang)
+        assert len(names) == count
+        assert len(set(names)) == count
+        assert all(name.strip() == name != "" for name in names)
+
+
+def test_known_places():
+    names = labels("imagenet-1k")
+    assert (names[0], names[207], names[497], names[574]) == (
+        "tench",
+        "golden retriever",
+        "church",
+        "golf ball",
+    )
+    assert labels("imagenette20")[14] == "church"
+    assert labels("imagenette20", "zh-Hant")[14] == "教堂"
+
+
+def test_the_twenty_keep_their_names_among_the_thousand():
+    for lang in ("en", "zh-Hant"):
+        thousand = dict(zip(wordnet_ids("imagenet-1k"), labels("imagenet-1k", lang), strict=True))
+        for id, name in zip(wordnet_ids("imagenette20"), labels("imagenette20", lang), strict=True):
+            assert thousand[id] == name
+
+
+def test_chinese_names_are_chinese():
+    assert all(HAN.search(name) for name in labels("imagenette20", "zh-Hant"))
+    path = ASSETS / "labels" / "imagenet-1k.zh-Hant.json"
+    if path.exists():
+        given = json.loads(path.read_text(encoding="utf-8"))
+        assert set(given) <= set(wordnet_ids("imagenet-1k"))
+        assert all(HAN.search(name) for name in given.values())
+
+
+def test_models_and_other_numbers():
+    assert labels(SimpleNamespace(num_classes=20)) == labels("imagenette20")
+    assert labels(1000) == labels("imagenet-1k")
+    assert labels(3) == ["class 0", "class 1", "class 2"]
+    assert labels(2, "zh-Hant") == ["類別 0", "類別 1"]
+
+
+@pytest.mark.parametrize(
+    ("source", "lang"), [("imagenet-21k", "en"), (20, "fr"), (object(), "en"), (-1, "en")]
+)
+def test_refusals(source, lang):
+    with pytest.raises(ValueError, match=r"known|language|classes"):
+        labels(source, lang)
