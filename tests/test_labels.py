@@ -46,10 +46,10 @@ def test_the_twenty_keep_their_names_among_the_thousand():
 def test_chinese_names_are_chinese():
     assert all(HAN.search(name) for name in labels("imagenette20", "zh-Hant"))
     path = ASSETS / "labels" / "imagenet-1k.zh-Hant.json"
-    if path.exists():
-        given = json.loads(path.read_text(encoding="utf-8"))
-        assert set(given) <= set(wordnet_ids("imagenet-1k"))
-        assert all(HAN.search(name) for name in given.values())
+    given = json.loads(path.read_text(encoding="utf-8"))
+    assert set(given) <= set(wordnet_ids("imagenet-1k"))
+    assert all(HAN.search(name) for name in given.values())
+    assert sum(not HAN.search(name) for name in labels("imagenet-1k", "zh-Hant")) == 1000 - len(given) == 2
 
 
 def test_models_and_other_numbers():

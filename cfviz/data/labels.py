@@ -42,7 +42,8 @@ def labels(source: object, lang: str = "en") -> list[str]:
     """The names of the classes, in the order of the model's outputs.
 
     Traditional Chinese names of ImageNet's 1000 classes come from ``assets/labels/imagenet-1k.zh-Hant.json``,
-    by WordNet id; a class that has none there keeps its English name.
+    by WordNet id, in the terms used in Taiwan. They are this project's own translation; where one was uncertain
+    (barracouta, sunglass) the class keeps its English name.
 
     Args:
         source: "imagenet-1k", "imagenette20", a number of classes, or a model with ``num_classes``. Other
@@ -105,6 +106,5 @@ def _labels(dataset: str, lang: str) -> tuple[str, ...]:
         return tuple(english.values())
     chinese = {id: names[1] for id, names in _TWENTY.items()}
     path = ASSETS / "labels" / "imagenet-1k.zh-Hant.json"
-    if path.exists():
-        chinese = json.loads(path.read_text(encoding="utf-8")) | chinese
+    chinese = json.loads(path.read_text(encoding="utf-8")) | chinese
     return tuple(chinese.get(id, name) for id, name in english.items())
