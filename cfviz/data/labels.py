@@ -42,7 +42,7 @@ def labels(source: object, lang: str = "en") -> list[str]:
     """The names of the classes, in the order of the model's outputs.
 
     Traditional Chinese names of ImageNet's 1000 classes come from ``assets/labels/imagenet-1k.zh-Hant.json``,
-    by WordNet id, in the terms used in Taiwan. They are this project's own translation; where one was uncertain
+    by WordNet id, in the terms used in Taiwan. They are a translation of our own; where one was uncertain
     (barracouta, sunglass) the class keeps its English name.
 
     Args:
