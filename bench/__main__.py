@@ -1,0 +1,55 @@
+"""`python -m bench`: measure, print a table of ratios, say which targets were missed."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import torch
+
+from bench import model
+from bench.timing import Row, table
+
+PARTS: dict[str, Callable[[int], Iterator[Row]]] = {
+    "watching": model.watching,
+    "scaling": model.scaling,
+    "halves": model.halves,
+}
+
+
+def main() -> int:
+    """Run the parts asked for; exit 0 whatever the figures are."""
+    parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
+    parser.add_argument(
+        "parts", nargs="*", choices=[[], *PARTS, "reference"], help="which parts; default all"
+    )
+    parser.add_argument(
+        "--reference", type=Path, help="a checkout of the authors' repository to compare with"
+    )
+    parser.add_argument("--variant", default="crossformer_small", help="compared with the reference")
+    parser.add_argument("--rounds", type=int, default=30, help="rounds of each measurement")
+    parser.add_argument("--threads", type=int, default=0, help="threads of torch; default its own")
+    args = parser.parse_args()
+    if args.threads:
+        torch.set_num_threads(args.threads)
+    print(f"torch {torch.__version__}, {torch.get_num_threads()} threads", file=sys.stderr)
+    rows: list[Row] = []
+    if args.reference and (not args.parts or "reference" in args.parts):
+        rows += _shown(model.against_reference(args.reference, args.variant, args.rounds))
+    for name in args.parts or PARTS:
+        if name in PARTS:
+            rows += _shown(PARTS[name](args.rounds))
+    print(table(rows))
+    return 0
+
+
+def _shown(rows: Iterator[Row]) -> Iterator[Row]:
+    for row in rows:
+        print(f"  {row.what}: {row.value}", file=sys.stderr, flush=True)
+        yield row
+
+
+if __name__ == "__main__":
+    sys.exit(main())

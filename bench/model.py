@@ -1,0 +1,131 @@
+"""The model: against the authors' code, watched against unwatched, large against small."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import io
+import warnings
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import timm
+import torch
+
+from bench.timing import Row, at_most, interleaved, ms, ratio
+from cfviz import capture, points
+from cfviz.hooks import HookPoint
+from cfviz.models import CrossFormer
+from cfviz.models.registry import VARIANTS
+
+FP32, BF16 = torch.float32, torch.bfloat16
+
+
+def against_reference(checkout: Path, variant: str, rounds: int) -> Iterator[Row]:
+    """Ours over the authors' float32 code on the same weights, at 224 px, interleaved."""
+    ours = _model(variant)
+    theirs = _reference(checkout, variant)
+    missing = theirs.load_state_dict(ours.state_dict(), strict=False)
+    assert not missing.missing_keys, missing
+    half = _model(variant, BF16)
+    half.load_state_dict(ours.state_dict())
+    for batch, targets in ((1, (0.83, 0.52)), (8, (0.83, 0.43))):
+        x = torch.randn(batch, 3, 224, 224)
+        with torch.inference_mode():
+            worst = (ours(x) - theirs(x)).abs().max() / theirs(x).abs().max()
+        assert worst < 1e-4, f"the two disagree by {worst:.1e}"
+        calls = {"fp32": _call(ours, x), "bf16": _call(half, x.to(BF16)), "authors": _call(theirs, x)}
+        times = interleaved(calls, max(3, rounds // batch))
+        for name, target in zip(("fp32", "bf16"), targets, strict=True):
+            note = f"{ms(times, name):.1f} ms, theirs {ms(times, 'authors'):.1f} ms"
+            yield at_most(
+                f"{variant} {name}, batch {batch}, over the authors' fp32",
+                ratio(times, name, "authors"),
+                target,
+                note=note,
+            )
+
+
+def watching(rounds: int) -> Iterator[Row]:
+    """What watching costs, and what points cost when nobody watches."""
+    model, x = _model("crossformer_tiny"), torch.randn(1, 3, 224, 224)
+
+    def watched() -> None:
+        with torch.inference_mode(), capture(model, "layers.*.blocks.*.attn.probs"):
+            model(x)
+
+    times = interleaved({"watched": watched, "plain": _call(model, x)}, rounds)
+    cost = 100 * (ratio(times, "watched", "plain") - 1)
+    yield at_most("Tiny, watching all probabilities", cost, 35, 0, " % of the forward")
+    point, calls, n = HookPoint(), len(points(model)), 100_000
+    start = perf_counter()
+    for _ in range(n):
+        point(x)
+    seconds = (perf_counter() - start) / n * calls
+    idle = 100 * seconds * 1e3 / ms(times, "plain")
+    note = f"{calls} points, {seconds * 1e6:.0f} µs"
+    yield at_most("Tiny, points that nobody watches", idle, 0.5, 2, " % of the forward", note)
+
+
+def scaling(rounds: int) -> Iterator[Row]:
+    """Time and memory from 224 to 1024 px: 20.9 times the pixels."""
+    model = _model("crossformer_small")
+    small, large = torch.randn(1, 3, 224, 224), torch.randn(1, 3, 1024, 1024)
+    times = interleaved({"large": _call(model, large), "small": _call(model, small)}, max(3, rounds // 8))
+    note = f"{ms(times, 'large') / 1e3:.2f} s"
+    yield at_most("Small, 1024 px over 224 px", ratio(times, "large", "small"), 21, 1, note=note)
+    fresh = _model("crossformer_small")
+    _call(fresh, large)()
+    held = sum(block.attn.cache.nbytes for stage in fresh.stages for block in stage.each)
+    yield at_most("Small at 1024 px, masks and biases kept", held / 1e6, 20, 1, " MB")
+
+
+def halves(rounds: int) -> Iterator[Row]:
+    """bf16 over float32 of the bundled variant."""
+    model, half = _model("crossformer_nano"), _model("crossformer_nano", BF16)
+    x = torch.randn(1, 3, 224, 224)
+    times = interleaved({"bf16": _call(half, x.to(BF16)), "fp32": _call(model, x)}, rounds)
+    yield Row(
+        "nano bf16 over fp32, batch 1",
+        f"{ratio(times, 'bf16', 'fp32'):.2f}x  ({ms(times, 'bf16'):.1f} ms, fp32 {ms(times, 'fp32'):.1f} ms)",
+    )
+
+
+def _model(variant: str, dtype: torch.dtype = FP32) -> CrossFormer:
+    return timm.create_model(variant).eval().to(dtype)
+
+
+def _call(model: Any, x: torch.Tensor) -> Callable[[], None]:
+    def call() -> None:
+        with torch.inference_mode():
+            model(x)
+
+    return call
+
+
+def _reference(checkout: Path, variant: str) -> Any:
+    """The authors' model, from a checkout of their repository."""
+    path = checkout / "models" / "crossformer.py"
+    if not path.is_file():
+        raise ValueError(f"{checkout} is no checkout of the authors' code: it has no models/crossformer.py")
+    spec = importlib.util.spec_from_file_location("reference_crossformer", path)
+    assert spec
+    assert spec.loader
+    module = importlib.util.module_from_spec(spec)
+    config = VARIANTS[variant]
+    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+        warnings.simplefilter("ignore")
+        spec.loader.exec_module(module)
+        return module.CrossFormer(
+            patch_size=[4, 8, 16, 32],
+            merge_size=[[2, 4]] * 3,
+            mlp_ratio=[4.0] * 4,
+            embed_dim=config["embed_dim"],
+            depths=list(config["depths"]),
+            num_heads=list(config["num_heads"]),
+            group_size=list(config["group_size"]),
+            crs_interval=list(config["interval"]),
+            use_acl=config.get("cooling", False),
+        ).eval()
