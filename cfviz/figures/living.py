@@ -18,7 +18,8 @@ import io
 import json
 import struct
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -71,18 +72,44 @@ class Packed:
     """A message for the figure.
 
     Attributes:
-        data: The bytes.
-        id: Changes whenever anything in `data` but the starting point changes.
+        header: What the message is about, without the starting point.
+        body: The arrays.
+        start: Where the figure begins.
         sent: The (stage, block) whose attention is inside.
         left: The (stage, block) left out to stay under the limit.
-        error: Largest absolute difference of a probability shown from the model's, over all sent.
     """
 
-    data: bytes
-    id: str
+    header: Mapping[str, Any]
+    body: bytes
+    start: Mapping[str, Any]
     sent: tuple[tuple[int, int], ...]
     left: tuple[tuple[int, int], ...]
-    error: float
+
+    @property
+    def error(self) -> float:
+        """Largest absolute difference of a probability shown from the model's, over all sent."""
+        return self.header["error"]
+
+    @cached_property
+    def data(self) -> bytes:
+        """The bytes."""
+        text = json.dumps({**self.header, "start": dict(self.start)}, ensure_ascii=False).encode()
+        text += b" " * (-(len(text) + 4) % 8)
+        return struct.pack("<I", len(text)) + text + self.body
+
+    def at(self, start: Mapping[str, Any], strings: Mapping[str, str] | None = None) -> Packed:
+        """The same message with another starting point, or in another language."""
+        header = dict(self.header)
+        if strings is not None and header["strings"] != strings:
+            header["strings"] = dict(strings)
+            header["id"] = _digest(header, self.body)
+        return replace(self, header=header, start=dict(start))
+
+
+def _digest(header: Mapping[str, Any], body: bytes) -> str:
+    """Changes with everything but the starting point."""
+    seen = json.dumps({k: v for k, v in header.items() if k != "id"}, sort_keys=True).encode()
+    return hashlib.sha256(seen + body).hexdigest()[:16]
 
 
 @dataclass
@@ -156,7 +183,8 @@ def pack(
     photo: Image.Image | None = None,
     start: Mapping[str, Any] | None = None,
     limit: int = LIMIT,
-    name: str = "",
+    name: str = "figure",
+    source: str = "",
 ) -> Packed:
     """Pack what the figure shows into one message.
 
@@ -171,7 +199,9 @@ def pack(
         photo: The pixels the model saw; None draws plain tokens.
         start: Any of stage, block, head, row, col, locked.
         limit: Bytes.
-        name: What made this attention; only separates messages from each other.
+        name: The figure's own name, by which Python sends it somewhere.
+        source: What made this attention (photo, model, size): where two messages of a figure agree in it,
+            the figure keeps the blocks it was sent before.
 
     Raises:
         ValueError: If there is no unit, or the starting block alone passes the limit.
@@ -205,6 +235,8 @@ def pack(
         stage["blocks"].append(entry)
     header = {
         "version": VERSION,
+        "name": name,
+        "source": source,
         "input": {"h": size[0], "w": size[1]},
         "photo": picture,
         "stages": list(stages.values()),
@@ -212,19 +244,11 @@ def pack(
         "palette": palette(),
         "strings": dict(strings),
         "error": error,
-        "name": name,
     }
-    digest = hashlib.sha256(json.dumps(header, sort_keys=True).encode() + b"".join(body.parts)).hexdigest()
-    text = json.dumps(header | {"id": digest[:16], "start": begin}, ensure_ascii=False).encode()
-    text += b" " * (-(len(text) + 4) % 8)
+    data = b"".join(body.parts)
     order = [(u.stage, u.block) for u in units]
-    return Packed(
-        struct.pack("<I", len(text)) + text + b"".join(body.parts),
-        digest[:16],
-        tuple(k for k in order if k in chosen),
-        tuple(u for u in order if u not in chosen),
-        error,
-    )
+    sent, left = (tuple(k for k in order if (k in chosen) == inside) for inside in (True, False))
+    return Packed(header | {"id": _digest(header, data)}, data, begin, sent, left)
 
 
 def _choose(units: Sequence[Unit], first: tuple[int, int], limit: int) -> set[tuple[int, int]]:

@@ -11,12 +11,13 @@ A page packs what it shows once a photo and model, and mounts it::
     packed = living.pack(units, size=(224, 224), strides={0: 4, 1: 8, 2: 16, 3: 32},
                          strings=living.words(lang), photo=trace.crop, name="attention",
                          start={"stage": 0, "block": 0, "head": 0, "row": 12, "col": 30})
-    chosen = living_figure(packed.data, key="attention", on_commit=callback)
-    go("attention", stage=2, block=1)                         # send it somewhere without its data again
+    chosen = living_figure(packed.data, name="attention", on_commit=callback)
+    go("attention", stage=2, block=1)       # from a callback: send it somewhere without its data again
 
 `living_figure` returns what was last clicked, a dict of stage, block, head, row, col (all from 0), locked
 and, where the block was left out of the message, need=True: pack again with that block as the start.
-Hovering never reaches Python. Pack the same bytes on a rerun (keep them in a cache): Streamlit then sends nothing.
+Hovering never reaches Python. Pack the same bytes on a rerun (keep them in a cache): Streamlit then sends
+nothing.
 A unit without content shows groups only: no heads, no scale, the members tinted in the colour of their kind.
 Without a photo the tokens are drawn plain. In the browser, `document.querySelector(".cf").figure` is the
 figure (inside the component's shadow root): `.set({row, col})`, `.state`, `.frame`.
@@ -29,7 +30,8 @@ the header, `type` a numpy name or image/png. The header:
 
     version   1
     id        changes with everything but `start`
-    name      figures of one name keep the blocks they were sent before
+    name      by which Python sends the figure somewhere
+    source    messages that agree in it are about the same attention: blocks sent before are kept
     input     {"h", "w"} pixels of the model's input
     photo     null or {"w", "h", "file": png}
     stages    [{"s", "H", "W" (tokens), "stride" (pixels), "heads", "blocks": [
@@ -54,44 +56,50 @@ import streamlit as st
 
 from cfviz.figures import living
 
-__all__ = ["committed", "go", "living_figure"]
+__all__ = ["committed", "fresh", "go", "living_figure"]
 
 
 def living_figure(
-    data: bytes, *, key: str, on_commit: Callable[[], None] | None = None
+    data: bytes, *, name: str, on_commit: Callable[[], None] | None = None
 ) -> dict[str, Any] | None:
     """Show the figure.
 
     Args:
         data: `Packed.data`.
-        key: The widget's key; must not change from run to run.
-        on_commit: Called at a click, before the rerun.
+        name: The name it was packed with, also the widget's key; must not change from run to run.
+        on_commit: Called at a click, before the rerun; `committed(name)` tells what was clicked.
 
     Returns:
         What was last clicked: stage, block, head, row, col (from 0), locked; None before the first click.
     """
-    result = _component()(key=key, data=data, on_commit_change=on_commit or _nothing)
+    result = _component()(key=name, data=data, on_commit_change=on_commit or _nothing)
+    seq, to = st.session_state.get(_orders(name), (0, {}))
+    _driver()(key=f"{name}-go", data={"name": name, "seq": seq, "to": to}, height=1)
     return result.get("commit")
 
 
 def go(name: str, **to: Any) -> None:
-    """Send the figure called `name` to a stage, block, head, row, col (from 0).
+    """Send the figure called `name` to a stage, block, head, row, col (from 0), from a callback.
 
-    A run that calls it again with the same place sends nothing, so a reader who has moved on since is left
-    where they are; a new place, or a new visit of the page, moves the figure.
+    The order is carried out once, at the next run, and leaves the figure's data where it is.
     """
-    orders = st.session_state.setdefault("cfviz.go", {})
-    seq, last = orders.get(name, (0, None))
-    if last != to:
-        seq += 1
-        orders[name] = (seq, dict(to))
-    _driver()(key=f"{name}-go", data={"name": name, "seq": seq, "to": to}, height=1)
+    seq, _ = st.session_state.get(_orders(name), (0, {}))
+    st.session_state[_orders(name)] = (seq + 1, to)
 
 
-def committed(key: str) -> dict[str, Any] | None:
+def fresh(name: str) -> bool:
+    """Whether the figure is about to appear: the first run of its page, also after another page."""
+    return name not in st.session_state
+
+
+def committed(name: str) -> dict[str, Any] | None:
     """What was just clicked, for an `on_commit` callback."""
-    state = st.session_state.get(key)
+    state = st.session_state.get(name)
     return state.get("commit") if state else None
+
+
+def _orders(name: str) -> str:
+    return f"cfviz.go.{name}"
 
 
 def _nothing() -> None:

@@ -26,7 +26,7 @@ export class Figure {
     const { header, array } = decode(message);
     if (header.id === this.id) return;
     const first = this.id === undefined;
-    const known = !first && header.name === this.header.name ? this.stages : [];
+    const known = !first && header.source === this.header.source ? this.stages : [];
     this.header = header;
     this.id = header.id;
     const groups = header.groupings.map((g) => new Groups(g, array(g.index)));

@@ -3,6 +3,7 @@
 import { Figure } from "./figure.js";
 
 const BOARD = "cfviz.go"; // on window: figure name -> the last place Python sent it to
+const went = (window["cfviz.went"] ??= {}); // figure name -> the last order carried out
 const open = new WeakMap(); // parent element -> Figure
 
 /** Put a figure into an element, or tell the one that is there about a new message. */
@@ -18,8 +19,9 @@ export function mount(parent, message, commit) {
   open.set(parent, figure);
   const go = () => {
     const order = window[BOARD]?.[figure.header.name];
-    if (!order || order.seq === figure.seq) return;
-    figure.seq = order.seq;
+    if (!order?.seq || order.seq === went[figure.header.name]) return;
+    went[figure.header.name] = order.seq;
+    figure.rest();
     figure.set(order.to);
   };
   go();

@@ -174,7 +174,7 @@ function line(pen, x0, y0, x1, y1) {
   pen.lineTo(x1, y1);
 }
 
-function hatch(pen, colour, ratio) {
+export function hatch(pen, colour, ratio) {
   const side = 8 * ratio;
   const stamp = document.createElement("canvas");
   stamp.width = stamp.height = side;
