@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import streamlit as st
-
 from cfviz.ui import start
+from cfviz.ui.home import whole
 
-ctx = start("home")
-trace = ctx.trace()
-st.write(trace.top(3))
+whole(start("home"))

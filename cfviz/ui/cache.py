@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import threading
+import weakref
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
 from typing import Any
@@ -65,6 +66,39 @@ class TraceCache:
             while self._bytes > self.max_bytes and len(self._kept) > 1:
                 _, dropped = self._kept.popitem(last=False)
                 self._bytes -= size_of(dropped)
+
+
+class Derived:
+    """What is made of a trace (pictures, packed messages), kept exactly as long as the trace itself."""
+
+    def __init__(self) -> None:
+        self._kept: dict[int, dict[Hashable, Any]] = {}
+        self._lock = threading.Lock()
+
+    def get(self, trace: Trace, key: Hashable, make: Callable[[], Any]) -> Any:
+        """What `make` returns, made once for this trace and key."""
+        with self._lock:
+            if id(trace) not in self._kept:
+                self._kept[id(trace)] = {}
+                weakref.finalize(trace, self._kept.pop, id(trace), None)
+            mine = self._kept[id(trace)]
+        if key not in mine:
+            mine[key] = make()
+        return mine[key]
+
+
+_derived = Derived()
+
+
+def derived(trace: Trace, key: Hashable, make: Callable[[], Any]) -> Any:
+    """What `make` returns, computed once for this trace and key, shared, and dropped with the trace.
+
+    Args:
+        trace: from :func:`trace`.
+        key: names what is made and all that decides it beside the trace, e.g. ``("pictures", lang)``.
+        make: takes nothing.
+    """
+    return _derived.get(trace, key, make)
 
 
 def size_of(trace: Trace) -> int:

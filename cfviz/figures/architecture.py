@@ -1,0 +1,87 @@
+"""The whole model in one figure: what its parts are, what they cost, and what each stage made of the photo."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from cfviz.geometry import Grouping
+
+KERNELS = ((4, 8, 16, 32), (2, 4), (2, 4), (2, 4))  # sides of the CEL kernels before each stage
+STRIDES = (4, 8, 16, 32)  # pixels of the photo that one token stands for
+
+
+def feature_colours(features: np.ndarray) -> np.ndarray:
+    """A map of features as a picture: its first three principal components as red, green and blue.
+
+    Tokens with alike features get alike colours; the colours themselves have no meaning. Each component is
+    stretched from its 1st to its 99th percentile, and its sign chosen so that its skew is positive, so that
+    the picture does not flip between two equal runs.
+
+    Args:
+        features: H x W x C.
+
+    Returns:
+        H x W x 3 uint8.
+    """
+    H, W, C = features.shape
+    x = features.reshape(H * W, C).astype(np.float64)
+    x = x - x.mean(0)
+    _, vectors = np.linalg.eigh(x.T @ x)
+    parts = x @ vectors[:, ::-1][:, :3]  # H*W, 3
+    if parts.shape[1] < 3:
+        parts = np.pad(parts, ((0, 0), (0, 3 - parts.shape[1])))
+    parts = parts * np.where((parts**3).mean(0) < 0, -1.0, 1.0)
+    low, high = np.percentile(parts, (1, 99), axis=0)
+    scaled = (parts - low) / np.maximum(high - low, 1e-12)
+    return np.rint(255 * np.clip(scaled, 0, 1)).astype(np.uint8).reshape(H, W, 3)
+
+
+def anatomy(
+    groupings: Sequence[Sequence[Grouping]],
+    channels: Sequence[int],
+    heads: Sequence[int],
+    costs: Mapping[str, Any],
+) -> list[dict[str, Any]]:
+    """What the figure writes and draws for each stage, as plain numbers and strings.
+
+    Args:
+        groupings: How each block of each stage cuts its map.
+        channels: C of each stage.
+        heads: Number of heads of each stage.
+        costs: `cel.{s}` and `stage.{s}` with `.params` and `.macs`.
+    """
+    stages = []
+    for s, blocks in enumerate(groupings):
+        cel, body = costs[f"cel.{s}"], costs[f"stage.{s}"]
+        stages.append(
+            {
+                "H": blocks[0].H,
+                "W": blocks[0].W,
+                "C": channels[s],
+                "heads": heads[s],
+                "stride": STRIDES[s],
+                "kernels": list(KERNELS[s]),
+                "blocks": [
+                    {"kind": g.kind, "G": g.G, "I": g.I if g.kind == "lda" else 1, "padded": g.padded}
+                    for g in blocks
+                ],
+                "cel_params": cel.params,
+                "cel_macs": cel.macs,
+                "params": body.params,
+                "macs": body.macs,
+            }
+        )
+    return stages
+
+
+def readable(count: float) -> str:
+    """A count with three digits that matter and a prefix: `readable(852389250) == "852 M"`."""
+    for limit, unit in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if count >= 0.9995 * limit:
+            value = count / limit
+            digits = 2 if value < 9.995 else 1 if value < 99.95 else 0
+            return f"{value:.{digits}f} {unit}"
+    return f"{count:.0f}"

@@ -1,0 +1,258 @@
+// The whole model in one figure: the photo, what each stage made of it, and who talks to whom.
+// One token of the photo is followed through all four stages; everything here is drawn from geometry and the
+// pictures that came with the data, so pointing never asks the server.
+
+const REST = 2600; // ms between two stages while nobody points
+
+export default function (component) {
+  const { data, parentElement: root, setTriggerValue } = component;
+  const figure = root.whole ?? (root.whole = create(root));
+  figure.show(data, setTriggerValue);
+  return () => figure.pause();
+}
+
+function create(root) {
+  const host = document.createElement("div");
+  host.className = "whole";
+  root.querySelector(".mount").replaceChildren(host);
+  const state = { stage: 0, block: 0, x: 0.42, y: 0.3, held: false, data: null, tick: 0 };
+  let send = () => {};
+  let timer = 0;
+  let frame = 0;
+  const still = matchMedia("(prefers-reduced-motion: reduce)").matches;
+
+  const paint = () => {
+    frame = 0;
+    if (!state.data || !host.isConnected) return;
+    drawPhoto(host, state);
+    drawStages(host, state);
+    tell(host, state);
+  };
+  const soon = () => { frame = frame || requestAnimationFrame(paint); };
+
+  const choose = (stage, block, held = true) => {
+    state.stage = stage;
+    state.block = Math.min(block, state.data.stages[stage].blocks.length - 1);
+    state.held = state.held || held;
+    mark(host, state);
+    soon();
+  };
+  const point = (x, y) => {
+    state.x = Math.min(0.9999, Math.max(0, x));
+    state.y = Math.min(0.9999, Math.max(0, y));
+    state.held = true;
+    soon();
+  };
+  const idle = () => {
+    clearInterval(timer);
+    if (still) return;
+    timer = setInterval(() => {
+      if (!host.isConnected) return clearInterval(timer);
+      if (state.held || document.hidden || !state.data) return;
+      const count = state.data.stages[state.stage].blocks.length;
+      const next = state.block + 1 < Math.min(count, 2) ? [state.stage, state.block + 1]
+        : [(state.stage + 1) % state.data.stages.length, 0];
+      choose(next[0], next[1], false);
+    }, REST);
+  };
+
+  return {
+    state,
+    pause() { clearInterval(timer); },
+    show(data, trigger) {
+      send = trigger;
+      const fresh = state.data?.id !== data.id;
+      state.data = data;
+      for (const [name, value] of Object.entries(data.css)) host.style.setProperty(`--${name}`, value);
+      if (fresh) {
+        state.stage = Math.min(state.stage, data.stages.length - 1);
+        state.block = Math.min(state.block, data.stages[state.stage].blocks.length - 1);
+        host.innerHTML = markup(data);
+        listen(host, state, { choose, point, go: (where) => send("go", where) });
+        for (const image of host.querySelectorAll("img")) image.addEventListener("load", soon, { once: true });
+        new ResizeObserver(soon).observe(host);
+      }
+      mark(host, state);
+      soon();
+      idle();
+    },
+  };
+}
+
+const esc = (text) => String(text).replace(/[&<>"]/g, (c) => ({ "&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;" })[c]);
+const fill = (text, values) => text.replace(/\{(\w+)\}/g, (_, name) => values[name] ?? "");
+
+function markup(data) {
+  const t = data.text;
+  const bars = data.top.map(([name, p], i) => `
+    <li class="${i ? "" : "first"}"><span class="name">${esc(name)}</span>
+      <span class="track"><i style="width:${Math.max(0.5, 100 * p)}%"></i></span>
+      <span class="num">${(100 * p).toFixed(1)}&thinsp;%</span></li>`).join("");
+  const stages = data.stages.map((stage, s) => `
+    <section class="stage" data-stage="${s}">
+      <button class="head" data-stage="${s}" aria-pressed="false">
+        <b>${esc(fill(t.stage, { n: s + 1 }))}</b><span class="num">${stage.H} × ${stage.W} × ${stage.C}</span></button>
+      <div class="map" data-stage="${s}" style="aspect-ratio:${stage.W}/${stage.H}">
+        <img src="${stage.picture}" alt="${esc(fill(t.map_alt, { n: s + 1, H: stage.H, W: stage.W }))}"><canvas aria-hidden="true"></canvas></div>
+      <div class="row"><span class="label" title="${esc(t.cel_title)}">CEL</span>${kernels(stage, data, t)}</div>
+      <div class="row blocks"><span class="label">${esc(t.blocks)}</span><span class="chips">${stage.blocks.map((block, b) => `
+        <button class="chip ${block.kind}" data-stage="${s}" data-block="${b}" aria-pressed="false"
+          aria-label="${esc(fill(t.chip, { n: s + 1, b: b + 1, kind: block.kind.toUpperCase() }))}">${block.kind === "sda" ? "S" : "L"}</button>`).join("")}</span></div>
+      <dl><dt>${esc(t.params)}</dt><dd class="num">${stage.params_text}</dd><dt>${esc(t.macs)}</dt><dd class="num">${stage.macs_text}</dd></dl>
+    </section>`).join("");
+  return `
+    <div class="top">
+      <div class="photo"><div class="frame" tabindex="0" role="application" aria-label="${esc(t.photo_label)}">
+        <img src="${data.photo}" alt="${esc(data.photo_alt)}"><canvas aria-hidden="true"></canvas></div></div>
+      <div class="side">
+        <p class="said" aria-live="off"></p>
+        <div class="legend"><span><i class="q"></i>${esc(t.query)}</span><span><i class="sda"></i>${esc(t.sda)}</span><span><i class="lda"></i>${esc(t.lda)}</span></div>
+        <div class="answer"><h3>${esc(t.answer)}</h3><ol>${bars}</ol><p class="note">${esc(data.weights)}</p></div>
+        <div class="more"></div>
+      </div>
+    </div>
+    <div class="stages">${stages}</div>`;
+}
+
+function kernels(stage, data, t) {
+  const most = Math.max(...stage.kernels);
+  const squares = stage.kernels.map((k) => {
+    const side = 4 + 18 * Math.sqrt(k / most);
+    return `<i class="kernel" style="width:${side}px;height:${side}px"></i>`;
+  }).join("");
+  const text = `<span class="num">${stage.kernels.join(" · ")}</span>`;
+  return data.links.embedding
+    ? `<button class="kernels" data-go="embedding">${squares}${text}</button>` : `<span class="kernels">${squares}${text}</span>`;
+}
+
+function listen(host, state, act) {
+  const at = (event, box) => [(event.clientX - box.left) / box.width, (event.clientY - box.top) / box.height];
+  const frame = host.querySelector(".photo .frame");
+  const follow = (element) => {
+    const move = (event) => act.point(...at(event, element.getBoundingClientRect()));
+    element.addEventListener("pointermove", move);
+    element.addEventListener("pointerdown", move);
+  };
+  follow(frame);
+  frame.addEventListener("keydown", (event) => {
+    const stage = state.data.stages[state.stage];
+    const step = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] }[event.key];
+    if (!step) return;
+    event.preventDefault();
+    act.point((Math.floor(state.x * stage.W) + 0.5 + step[0]) / stage.W, (Math.floor(state.y * stage.H) + 0.5 + step[1]) / stage.H);
+    host.querySelector(".said").setAttribute("aria-live", "polite");
+  });
+  for (const map of host.querySelectorAll(".map")) {
+    follow(map);
+    map.addEventListener("pointerenter", () => act.choose(+map.dataset.stage, state.stage === +map.dataset.stage ? state.block : 0));
+  }
+  for (const button of host.querySelectorAll("button.head")) button.addEventListener("click", () => act.choose(+button.dataset.stage, 0));
+  for (const chip of host.querySelectorAll(".chip")) {
+    const pick = () => act.choose(+chip.dataset.stage, +chip.dataset.block);
+    chip.addEventListener("pointerenter", pick);
+    chip.addEventListener("focus", pick);
+    chip.addEventListener("click", pick);
+  }
+  host.addEventListener("click", (event) => {
+    const button = event.target.closest("[data-go]");
+    if (!button) return;
+    act.go({ page: button.dataset.go, stage: state.stage, block: state.block, x: state.x, y: state.y });
+  });
+}
+
+function mark(host, state) {
+  const stage = state.data.stages[state.stage];
+  const kind = stage.blocks[state.block].kind;
+  for (const section of host.querySelectorAll(".stage")) section.classList.toggle("on", +section.dataset.stage === state.stage);
+  for (const button of host.querySelectorAll("button.head")) button.setAttribute("aria-pressed", +button.dataset.stage === state.stage);
+  for (const chip of host.querySelectorAll(".chip"))
+    chip.setAttribute("aria-pressed", +chip.dataset.stage === state.stage && +chip.dataset.block === state.block);
+  host.dataset.kind = kind;
+  const t = state.data.text;
+  const links = state.data.links;
+  const button = (page, text) => (links[page] ? `<button data-go="${page}">${esc(text)}</button>` : "");
+  host.querySelector(".more").innerHTML = button("grouping", t.go_grouping) + button("attention", t.go_attention)
+    + button("position_bias", t.go_position_bias) + button("predict", t.go_predict);
+}
+
+// The tokens of the query's group, as [row, col]; those outside the map are padding and left out.
+export function members(stage, block, row, col) {
+  const axis = (position, length) => {
+    const span = block.G * block.I;
+    const first = Math.floor(position / span) * span + (block.kind === "lda" ? position % block.I : 0);
+    return Array.from({ length: block.G }, (_, k) => first + k * block.I).filter((p) => p < length);
+  };
+  const cols = axis(col, stage.W);
+  return axis(row, stage.H).flatMap((r) => cols.map((c) => [r, c]));
+}
+
+const token = (state, stage) => [Math.floor(state.y * stage.H), Math.floor(state.x * stage.W)];
+
+function prepare(canvas, image) {
+  const box = image.getBoundingClientRect();
+  const ratio = Math.min(3, devicePixelRatio || 1);
+  const [w, h] = [Math.round(box.width * ratio), Math.round(box.height * ratio)];
+  if (canvas.width !== w || canvas.height !== h) { canvas.width = w; canvas.height = h; }
+  const context = canvas.getContext("2d");
+  context.clearRect(0, 0, w, h);
+  return { context, w, h, ratio };
+}
+
+function drawGroup(context, w, h, ratio, stage, block, row, col, css, dim) {
+  const [cw, ch] = [w / stage.W, h / stage.H];
+  const kin = members(stage, block, row, col);
+  if (dim) {
+    context.fillStyle = "rgba(10,12,16,.52)";
+    context.beginPath();
+    context.rect(0, 0, w, h);
+    for (const [r, c] of kin) context.rect(c * cw, r * ch, cw, ch);
+    context.fill("evenodd");
+  }
+  context.strokeStyle = css[block.kind];
+  context.fillStyle = css[block.kind];
+  const thick = Math.max(1, (dim ? 1.5 : 1.25) * ratio);
+  context.lineWidth = thick;
+  const inside = Math.min(cw, ch) > 6 * ratio ? thick / 2 : 0;
+  for (const [r, c] of kin) {
+    if (cw < 5 * ratio) context.fillRect(c * cw, r * ch, Math.max(cw, 1.5 * ratio), Math.max(ch, 1.5 * ratio));
+    else context.strokeRect(c * cw + inside, r * ch + inside, cw - 2 * inside, ch - 2 * inside);
+  }
+  const side = Math.max(cw, ch, 7 * ratio);
+  const [x, y] = [(col + 0.5) * cw - side / 2, (row + 0.5) * ch - side / 2];
+  context.lineWidth = 4.5 * ratio; context.strokeStyle = css.outline; context.strokeRect(x, y, side, side);
+  context.lineWidth = 2 * ratio; context.strokeStyle = css.ring; context.strokeRect(x, y, side, side);
+}
+
+function drawPhoto(host, state) {
+  const frame = host.querySelector(".photo .frame");
+  const { context, w, h, ratio } = prepare(frame.querySelector("canvas"), frame.querySelector("img"));
+  const stage = state.data.stages[state.stage];
+  const [row, col] = token(state, stage);
+  drawGroup(context, w, h, ratio, stage, stage.blocks[state.block], row, col, state.data.css, true);
+}
+
+function drawStages(host, state) {
+  for (const map of host.querySelectorAll(".map")) {
+    const s = +map.dataset.stage;
+    const stage = state.data.stages[s];
+    const { context, w, h, ratio } = prepare(map.querySelector("canvas"), map.querySelector("img"));
+    const block = stage.blocks[s === state.stage ? state.block : Math.min(state.block, stage.blocks.length - 1)];
+    drawGroup(context, w, h, ratio, stage, block, ...token(state, stage), state.data.css, false);
+  }
+}
+
+function tell(host, state) {
+  const { text: t, stages } = state.data;
+  const stage = stages[state.stage];
+  const block = stage.blocks[state.block];
+  const [row, col] = token(state, stage);
+  const n = members(stage, block, row, col).length;
+  const values = { stage: state.stage + 1, block: state.block + 1, n, G: block.G, I: block.I, row: row + 1, col: col + 1,
+    stride: stage.stride, H: stage.H, W: stage.W, px: block.I * stage.stride, side: block.G * stage.stride };
+  const whole = block.G >= Math.max(stage.H, stage.W);
+  const sentence = whole ? t.said_whole : block.kind === "sda" ? t.said_sda : t.said_lda;
+  const html = esc(fill(sentence, values)).replace(/\*\*(.+?)\*\*/g, `<b class="${block.kind}">$1</b>`)
+    + (block.padded ? ` <span class="pad">${esc(t.padded)}</span>` : "");
+  const said = host.querySelector(".said");
+  if (said.innerHTML !== html) said.innerHTML = html;
+}
