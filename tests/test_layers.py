@@ -32,8 +32,8 @@ LAYERS = {
     "training": 5,
     "ui": 6,
     "__init__": 7,
-    "__main__": 8,
     "cli": 8,
+    "__main__": 9,
     "pages": 9,
 }
 TORCH = ("models", "hooks", "run", "training", "data/images", "data.images")

@@ -1,0 +1,346 @@
+"""The command line: the same functions as in the app, without a browser.
+
+Results go to standard output, everything else to standard error. What the user can put right is told in one
+line and ends with exit code 2; `CFVIZ_DEBUG=1` shows the traceback instead.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import unicodedata
+from collections.abc import Sequence
+from fnmatch import fnmatchcase
+from math import prod
+from time import monotonic
+from typing import Any, NoReturn
+
+import cfviz
+from cfviz.data.images import MODES, check_input_size, load_image
+from cfviz.data.labels import LANGUAGES
+from cfviz.models.checkpoints import OFFICIAL, CheckpointError, load_checkpoint
+from cfviz.models.errors import readable_size
+from cfviz.models.factory import build, create_model
+from cfviz.models.recognise import expected_shapes
+from cfviz.models.registry import BUNDLED, VARIANTS, WEIGHTS
+from cfviz.run import DTYPES, class_names, inspect, name_of, pick_device
+from cfviz.trace import Trace, axes_of
+from cfviz.training import cli as training
+
+SCHEMA = 1  # of --json; it changes when a field is renamed or removed
+USER_ERROR, INTERRUPTED, BROKEN_PIPE = 2, 130, 141
+_EXPECTED = (ValueError, OSError, RuntimeError, MemoryError)  # torch says RuntimeError when memory is short
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command.
+
+    Args:
+        argv: Its arguments; those of the process by default.
+
+    Returns:
+        The exit code: 0, or 2 for what the user can put right.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="replace")  # a terminal that cannot show a label still shows the rest
+    try:
+        args = _parser().parse_args(argv)
+        code = args.run(args)
+        sys.stdout.flush()
+        return code or 0
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes once more at exit
+        return BROKEN_PIPE
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except _EXPECTED as error:
+        if os.environ.get("CFVIZ_DEBUG"):
+            raise
+        _complain(error)
+        return USER_ERROR
+
+
+class _Parser(argparse.ArgumentParser):
+    """An ArgumentParser that complains in one line and lines its help up."""
+
+    def __init__(self, **kwargs: Any):
+        def formatter(prog: str) -> argparse.HelpFormatter:
+            return argparse.HelpFormatter(prog, max_help_position=28, width=100)
+
+        super().__init__(**{"formatter_class": formatter, "allow_abbrev": False, **kwargs})
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(USER_ERROR, f"{self.prog}: {message} (--help explains)\n")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(prog="python -m cfviz", description="A microscope for CrossFormer, without the browser.")
+    parser.add_argument("--version", action="version", version=f"cfviz {cfviz.__version__}")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    _add_models(commands)
+    _add_predict(commands)
+    _add_points(commands)
+    training.register(commands)
+    return parser
+
+
+def _add_models(commands: Any) -> None:
+    models = commands.add_parser("models", help="list the variants", description="List the variants.")
+    models.add_argument("--json", action="store_true", help="for programs")
+    models.set_defaults(run=_models)
+
+
+def _add_predict(commands: Any) -> None:
+    text = "Classify photos."
+    predict = commands.add_parser("predict", help="classify photos", description=text)
+    predict.add_argument("photos", nargs="+", metavar="PHOTO", help="an image file")
+    predict.add_argument(
+        "--model",
+        metavar="MODEL",
+        help=f"a variant, or anything that --weights takes (default: {BUNDLED})",
+    )
+    predict.add_argument(
+        "--weights",
+        metavar="WEIGHTS",
+        help="bundled, official (downloaded once), hf-hub:OWNER/NAME, a file, or none; "
+        "by default those that are bundled",
+    )
+    predict.add_argument("--top", type=_count, default=5, metavar="K", help="classes to show (default: 5)")
+    predict.add_argument(
+        "--size",
+        type=_size,
+        default=224,
+        metavar="N",
+        help="input in pixels, 224 or 224x320 (height x width)",
+    )
+    predict.add_argument("--mode", choices=MODES, default="crop", help="how a photo is brought to size")
+    predict.add_argument(
+        "--device", metavar="DEVICE", help="cpu, cuda, cuda:1 (default: cuda if there is one)"
+    )
+    predict.add_argument("--dtype", choices=DTYPES, default="float32", help="what to compute in")
+    predict.add_argument("--lang", choices=LANGUAGES, default="en", help="language of the class names")
+    predict.add_argument("--json", action="store_true", help="for programs")
+    predict.set_defaults(run=_predict)
+
+
+def _add_points(commands: Any) -> None:
+    text = "List the points inside a model that can be watched, and the axes of what passes there."
+    points = commands.add_parser("points", help="list what can be watched in a model", description=text)
+    points.add_argument("model", metavar="MODEL", help="a variant")
+    points.add_argument("patterns", nargs="*", metavar="PATTERN", help="only these: 'layers.0.*.probs'")
+    points.add_argument("--json", action="store_true", help="for programs")
+    points.set_defaults(run=_points)
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 1 up")
+    return int(text)
+
+
+def _size(text: str) -> int | tuple[int, int]:
+    sides = [int(side) if side.isdecimal() else 0 for side in text.lower().replace("×", "x").split("x")]
+    if len(sides) > 2 or not all(sides):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a size like 224 or 224x320")
+    return sides[0] if len(sides) == 1 else (sides[0], sides[1])
+
+
+# ---------------------------------------------------------------- models
+
+
+def _models(args: argparse.Namespace) -> int:
+    models = [_about(name, config) for name, config in VARIANTS.items()]
+    if args.json:
+        _print_json(models=models)
+        return 0
+    rows = [("model", "parameters", "width", "depths", "heads", "groups", "intervals", "weights")]
+    for about in models:
+        lists = [" ".join(map(str, about[key])) for key in ("depths", "num_heads", "group_size", "interval")]
+        size = f"{about['parameters'] / 1e6:.1f} M"
+        rows.append((about["model"], size, str(about["embed_dim"]), *lists, about["weights"]))
+    _print_table(rows, right=(1, 2))
+    return 0
+
+
+def _about(name: str, config: dict[str, Any]) -> dict[str, Any]:
+    """A variant's plan; parameters are counted with a head of 1000 classes."""
+    weights = "local file"
+    if (WEIGHTS / f"{name}.safetensors").is_file():
+        weights = "bundled"
+    elif name in OFFICIAL:
+        weights = "official"
+    keys = ("embed_dim", "depths", "num_heads", "group_size", "interval")
+    shapes = expected_shapes(name, 1000, 3, "dpb", None)
+    return {
+        "model": name,
+        "parameters": sum(prod(shape) for shape in shapes.values()),
+        **{key: config[key] for key in keys},
+        "weights": weights,
+    }
+
+
+# ---------------------------------------------------------------- predict
+
+
+def _predict(args: argparse.Namespace) -> int:
+    check_input_size(args.size)
+    model = _model(args.model, args.weights)
+    model.to(pick_device(args.device), DTYPES[args.dtype])
+    names = class_names(model, args.lang)
+    results, failures = [], []
+    for index, photo in enumerate(args.photos):
+        try:
+            image = load_image(photo)
+            trace = inspect(image, model, args.size, device=args.device, dtype=args.dtype, mode=args.mode)
+        except _EXPECTED as error:
+            failures.append(
+                {"photo": photo, "code": getattr(error, "code", None), "message": _one_line(error)}
+            )
+            _complain(error if photo in str(error) else f"{photo}: {error}")
+            continue
+        results.append(_result(photo, image, trace, names, args.top))
+        if not args.json:
+            _print_result(results[-1], first=index == 0)
+            sys.stdout.flush()
+    if args.json:
+        weights = model.provenance
+        _print_json(
+            model=name_of(model),
+            weights={key: getattr(weights, key) for key in ("source", "sha256", "trained", "dataset")},
+            predictions=results,
+            errors=failures,
+        )
+    if results and model.provenance.trained is None:
+        _note("these weights are random, so the prediction means nothing; `models` says where others are")
+    return USER_ERROR if failures else 0
+
+
+def _model(model: str | None, weights: str | None) -> Any:
+    """The model that `--model` and `--weights` name; a download shows its progress."""
+    if model is not None and model not in VARIANTS:
+        if weights is not None:
+            raise ValueError(
+                f"--model {model} already says which weights; leave --weights out, or name a variant"
+            )
+        model, weights = None, model
+    if weights is None or (weights in ("bundled", "official", "none") and model is None):
+        model = model or BUNDLED
+    if weights in (None, "none"):
+        return create_model(str(model), weights="auto" if weights is None else None)
+    source = f"{weights}:{model}" if weights in ("bundled", "official") else str(weights)
+    with _Bar(source) as bar:
+        checkpoint = load_checkpoint(source, progress=bar)
+    if model not in (None, checkpoint.variant):
+        raise CheckpointError(
+            "wrong_variant", source=checkpoint.source, found=checkpoint.variant, wanted=model
+        )
+    return build(checkpoint)
+
+
+def _result(photo: str, image: Any, trace: Trace, names: list[str], top: int) -> dict[str, Any]:
+    return {
+        "photo": photo,
+        "photo_size": list(image.image.size[::-1]),
+        "notes": [str(note) for note in image.notes],
+        "size": list(trace.size),
+        "box": None if trace.box is None else list(trace.box),
+        "mode": trace.settings["mode"],
+        "device": trace.device,
+        "dtype": trace.dtype,
+        "seconds": trace.seconds,
+        "top": [{"index": i, "label": names[i], "probability": p} for i, _, p in trace.top(top)],
+    }
+
+
+def _print_result(result: dict[str, Any], first: bool) -> None:
+    (height, width), (rows, columns) = result["photo_size"], result["size"]
+    facts = f"{width} x {height} px, seen as {columns} x {rows}, {1000 * result['seconds']:.0f} ms"
+    print("" if first else "\n", f"{result['photo']}  ({facts}, {result['device']})", sep="")
+    _print_table([("  ", f"{t['probability']:.1%}", t["label"]) for t in result["top"]], right=(1,))
+
+
+# ---------------------------------------------------------------- points
+
+
+def _points(args: argparse.Namespace) -> int:
+    found = cfviz.points(create_model(args.model, weights=None))
+    for pattern in args.patterns:
+        if not any(fnmatchcase(point, pattern) for point in found):
+            raise ValueError(
+                f"{pattern!r} matches no point of {args.model}; without a pattern all are listed"
+            )
+    if args.patterns:
+        found = [point for point in found if any(fnmatchcase(point, p) for p in args.patterns)]
+    if args.json:
+        _print_json(model=args.model, points=[{"point": p, "axes": list(axes_of(p))} for p in found])
+    else:
+        _print_table([(point, " x ".join(axes_of(point))) for point in found])
+    return 0
+
+
+# ---------------------------------------------------------------- output
+
+
+def columns(text: str) -> int:
+    """How many columns of a terminal a text takes: East Asian characters take two, marks none."""
+    wide = sum(unicodedata.east_asian_width(c) in "WF" for c in text)
+    return len(text) + wide - sum(unicodedata.category(c) in ("Mn", "Me", "Cf") for c in text)
+
+
+def _print_table(rows: Sequence[Sequence[str]], right: tuple[int, ...] = ()) -> None:
+    widths = [max(columns(cell) for cell in column) for column in zip(*rows, strict=True)]
+    for row in rows:
+        cells = []
+        for i, (cell, width) in enumerate(zip(row, widths, strict=True)):
+            space = " " * (width - columns(cell))
+            cells.append(space + cell if i in right else cell + space)
+        print("  ".join(cells).rstrip())
+
+
+def _print_json(**content: Any) -> None:
+    print(json.dumps({"schema": SCHEMA, **content}, ensure_ascii=False, indent=2))
+
+
+def _one_line(error: object) -> str:
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+def _complain(error: object) -> None:
+    print(f"cfviz: {_one_line(error)}", file=sys.stderr)
+
+
+def _note(text: str) -> None:
+    print(f"note: {text}", file=sys.stderr)
+
+
+class _Bar:
+    """Progress of a download on standard error: a line that renews itself, or one line at the end of it."""
+
+    def __init__(self, name: str, width: int = 28):
+        self.name, self.width, self.live = name, width, sys.stderr.isatty()
+        self.last, self.done = 0.0, 0
+
+    def __call__(self, done: int, total: int | None) -> None:
+        self.done = done
+        if not self.live or (monotonic() - self.last < 0.1 and done != total):
+            return
+        self.last = monotonic()
+        if total:
+            filled = self.width * done // total
+            shown = (
+                f"[{'#' * filled}{'.' * (self.width - filled)}] {done / total:4.0%} of {readable_size(total)}"
+            )
+        else:
+            shown = readable_size(done)
+        print(f"\r{self.name}  {shown} ", end="", file=sys.stderr, flush=True)
+
+    def __enter__(self) -> _Bar:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.done:
+            end = "\n" if self.live else f"{self.name}: {readable_size(self.done)} downloaded\n"
+            print(end, end="", file=sys.stderr, flush=True)

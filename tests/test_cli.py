@@ -1,0 +1,283 @@
+"""The command line, as a user and as a program meets it."""
+
+from __future__ import annotations
+
+import io
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+import cfviz
+from cfviz.cli import _Bar, columns, main
+from cfviz.models.checkpoints import write_checkpoint
+from cfviz.models.crossformer import CrossFormer
+from cfviz.models.registry import VARIANTS
+
+ROOT = Path(__file__).parents[1]
+PHOTO = str(ROOT / "assets" / "gallery" / "german-shepherd.jpg")
+NANO = "crossformer_nano"
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory) -> str:
+    """Weights of the smallest variant, 20 classes, that say what they were trained on."""
+    torch.manual_seed(0)
+    path = tmp_path_factory.mktemp("weights") / "nano.safetensors"
+    model = CrossFormer(**VARIANTS[NANO], num_classes=20)
+    write_checkpoint(path, model.state_dict(), trained="a test", dataset="imagenette20")
+    return str(path)
+
+
+def _fails(capsys, *argv: str) -> str:
+    """What a command that must fail says: one line on standard error, nothing else, exit code 2."""
+    try:
+        code = main(argv)
+    except SystemExit as error:
+        code = error.code
+    out, err = capsys.readouterr()
+    assert (code, out) == (2, "")
+    assert err.endswith("\n")
+    assert err.count("\n") == 1, err
+    return err
+
+
+# ---------------------------------------------------------------- models
+
+
+def test_models_are_listed_with_the_published_sizes(capsys):
+    assert main(["models"]) == 0
+    out, err = capsys.readouterr()
+    rows = {line.split()[0]: line for line in out.splitlines()[1:]}
+    assert list(rows) == cfviz.list_models()
+    for name, size in (("tiny", "27.8 M"), ("small", "30.7 M"), ("base", "52.0 M"), ("large", "92.0 M")):
+        assert size in rows[f"crossformer_{name}"]
+        assert rows[f"crossformer_{name}"].endswith("official")
+    for name, size in (("small", "23.3 M"), ("base", "52.0 M"), ("large", "92.0 M"), ("huge", "96.0 M")):
+        assert size in rows[f"crossformer_pp_{name}"]
+        assert rows[f"crossformer_pp_{name}"].endswith("local file")
+    assert err == ""
+
+
+def test_models_for_programs(capsys):
+    assert main(["models", "--json"]) == 0
+    content = json.loads(capsys.readouterr().out)
+    assert content["schema"] == 1
+    small = next(model for model in content["models"] if model["model"] == "crossformer_small")
+    weights = {"weights": "official", "parameters": 30657394}
+    plan = {"embed_dim": 96, "depths": [2, 2, 6, 2], "num_heads": [3, 6, 12, 24]}
+    assert small == {"model": "crossformer_small", **weights, **plan} | {
+        "group_size": [7, 7, 7, 7],
+        "interval": [8, 4, 2, 1],
+    }
+
+
+# ---------------------------------------------------------------- predict
+
+
+def test_a_prediction_agrees_with_the_library(capsys, weights):
+    assert main(["predict", PHOTO, "--weights", weights, "--top", "3", "--json"]) == 0
+    out, err = capsys.readouterr()
+    content = json.loads(out)
+    assert err == ""
+    assert list(content) == ["schema", "model", "weights", "predictions", "errors"]
+    assert (content["model"], content["errors"]) == (NANO, [])
+    assert {key: content["weights"][key] for key in ("source", "trained", "dataset")} == {
+        "source": "nano.safetensors",
+        "trained": "a test",
+        "dataset": "imagenette20",
+    }
+    (prediction,) = content["predictions"]
+    assert list(prediction) == [
+        *("photo", "photo_size", "notes", "size", "box", "mode", "device", "dtype", "seconds", "top")
+    ]
+    trace = cfviz.inspect(PHOTO, cfviz.create_model(NANO, weights=weights))
+    expected = [{"index": i, "label": label, "probability": p} for i, label, p in trace.top(3)]
+    assert prediction["top"] == expected
+    assert prediction["size"] == [224, 224]
+
+
+def test_a_prediction_for_people(capsys, weights):
+    assert main(["predict", PHOTO, PHOTO, "--model", weights, "--size", "160X224", "--mode", "resize"]) == 0
+    out, err = capsys.readouterr()
+    blocks = out.split("\n\n")
+    assert (len(blocks), err) == (2, "")
+    head, *rows = blocks[0].splitlines()
+    assert head.startswith(PHOTO)
+    assert "768 x 576 px, seen as 224 x 160" in head
+    assert len(rows) == 5
+    assert all(row.split()[0].endswith("%") for row in rows)
+
+
+def test_class_names_in_chinese(capsys, weights):
+    assert main(["predict", PHOTO, "--weights", weights, "--lang", "zh-Hant", "--top", "20"]) == 0
+    assert "黃金獵犬" in capsys.readouterr().out
+
+
+def test_what_a_prediction_is_computed_in(capsys, weights):
+    command = ["predict", PHOTO, "--weights", weights, "--dtype", "bfloat16", "--device", "cpu", "--json"]
+    assert main(command) == 0
+    (prediction,) = json.loads(capsys.readouterr().out)["predictions"]
+    assert (prediction["dtype"], prediction["device"]) == ("bfloat16", "cpu")
+
+
+def test_random_weights_are_called_random(capsys):
+    assert main(["predict", PHOTO, "--weights", "none", "--json"]) == 0
+    out, err = capsys.readouterr()
+    assert "the prediction means nothing" in err
+    assert json.loads(out)["weights"]["trained"] is None
+
+
+def test_one_bad_photo_does_not_stop_the_others(capsys, weights, tmp_path):
+    bad = tmp_path / "照片.jpg"
+    bad.write_bytes(b"no image")
+    assert main(["predict", str(bad), PHOTO, "--weights", weights, "--json"]) == 2
+    out, err = capsys.readouterr()
+    content = json.loads(out)
+    assert [entry["photo"] for entry in content["predictions"]] == [PHOTO]
+    assert [entry["photo"] for entry in content["errors"]] == [str(bad)]
+    assert content["errors"][0]["code"]
+    assert content["errors"][0]["message"] in err
+    assert err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--weights", "nowhere.pth"], "nowhere.pth"),
+        (["--model", "crossformer_gigantic"], "crossformer_gigantic"),
+        (["--model", "crossformer_pp_small", "--weights", "official"], "needs a person"),
+        (["--weights", "official"], "crossformer_nano has no official weights"),
+        (["--model", "some.pth", "--weights", "bundled"], "leave --weights out"),
+        (["--size", "100"], "multiples of 32"),
+        (["--size", "224x"], "not a size"),
+        (["--size", "-1"], "--size"),
+        (["--size", "1x2x3"], "not a size"),
+        (["--top", "0"], "from 1 up"),
+        (["--device", "toaster"], "toaster"),
+        (["--dtype", "int8"], "int8"),
+        (["--mode", "squint"], "squint"),
+        (["--jso"], "--jso"),
+    ],
+)
+def test_mistakes_are_told_in_one_line(capsys, options, said):
+    assert said in _fails(capsys, "predict", PHOTO, *options)
+
+
+def test_weights_of_another_variant(capsys, weights):
+    text = _fails(capsys, "predict", PHOTO, "--model", "crossformer_small", "--weights", weights)
+    assert "holds crossformer_nano, but crossformer_small was asked for" in text
+
+
+def test_a_photo_that_is_not_there(capsys, weights):
+    assert "nowhere.jpg" in _fails(capsys, "predict", "nowhere.jpg", "--weights", weights)
+
+
+def test_the_traceback_on_request(monkeypatch, capsys):
+    monkeypatch.setenv("CFVIZ_DEBUG", "1")
+    with pytest.raises(ValueError, match=r"nowhere\.pth"):
+        main(["predict", PHOTO, "--weights", "nowhere.pth"])
+
+
+# ---------------------------------------------------------------- points
+
+
+def test_points_are_those_of_the_library(capsys):
+    assert main(["points", NANO]) == 0
+    listed = [line.split()[0] for line in capsys.readouterr().out.splitlines()]
+    assert listed == cfviz.points(cfviz.create_model(NANO, weights=None))
+
+
+def test_points_that_match(capsys):
+    assert main(["points", NANO, "layers.3.*.probs", "logits", "--json"]) == 0
+    content = json.loads(capsys.readouterr().out)
+    assert content["points"][0] == {
+        "point": "layers.3.blocks.0.attn.probs",
+        "axes": ["group", "head", "query", "key"],
+    }
+    assert content["points"][-1] == {"point": "logits", "axes": ["class"]}
+
+
+@pytest.mark.parametrize(
+    ("argv", "said"),
+    [(["crossformer_giant"], "crossformer_nano"), ([NANO, "layers.9.*"], "layers.9.*"), ([], "MODEL")],
+)
+def test_points_of_nothing(capsys, argv, said):
+    assert said in _fails(capsys, "points", *argv)
+
+
+# ---------------------------------------------------------------- the whole program
+
+
+def test_commands_that_do_not_exist(capsys):
+    assert "dance" in _fails(capsys, "dance")
+    assert "COMMAND" in _fails(capsys)
+
+
+@pytest.mark.parametrize(
+    "argv", [["--help"], ["models", "--help"], ["predict", "--help"], ["points", "--help"]]
+)
+def test_help_fits_a_terminal(capsys, argv):
+    with pytest.raises(SystemExit) as caught:
+        main(argv)
+    out = capsys.readouterr().out
+    assert caught.value.code == 0
+    assert out.startswith("usage: python -m cfviz")
+    assert max(map(len, out.splitlines())) <= 100
+
+
+def test_the_version(capsys):
+    with pytest.raises(SystemExit):
+        main(["--version"])
+    assert capsys.readouterr().out.strip() == f"cfviz {cfviz.__version__}"
+
+
+def test_a_terminal_without_chinese(weights, monkeypatch):
+    raw = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(raw, encoding="ascii"))
+    assert main(["predict", PHOTO, "--weights", weights, "--lang", "zh-Hant"]) == 0
+    assert raw.getvalue().count(b"%  ?") == 5
+
+
+def test_a_reader_that_leaves_early():
+    command = [sys.executable, "-m", "cfviz", "models"]
+    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert process.stdout is not None
+    assert process.stderr is not None
+    process.stdout.close()
+    said = process.stderr.read().decode()
+    process.stderr.close()
+    assert process.wait() == 141
+    assert "Traceback" not in said
+    assert "Exception ignored" not in said
+
+
+@pytest.mark.parametrize(
+    ("text", "width"), [("cat", 3), ("黃金獵犬", 8), ("é", 1), ("e\u0301", 1), ("ｶﾅ", 2), ("", 0)]
+)
+def test_width_in_a_terminal(text, width):
+    assert columns(text) == width
+
+
+def test_the_progress_of_a_download(capsys, monkeypatch):
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
+    with _Bar("weights") as bar:
+        bar(0, 4 << 20)
+        bar.last = 0
+        bar(1 << 20, 4 << 20)
+        bar(4 << 20, 4 << 20)
+    with _Bar("more") as bar:
+        bar(1 << 20, None)
+    err = capsys.readouterr().err
+    assert "[#######.....................]  25% of 4.0 MB" in err
+    assert "100%" in err
+    assert "more  1.0 MB" in err
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: False, raising=False)
+    with _Bar("weights") as bar:
+        bar(1 << 20, 1 << 20)
+    with _Bar("nothing"):
+        pass
+    assert capsys.readouterr().err == "weights: 1.0 MB downloaded\n"
