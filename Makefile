@@ -2,6 +2,7 @@
 # make check  the quick checks  make help    the rest
 
 VENV ?= .venv
+HOST ?= localhost
 PY := $(VENV)/bin/python
 USER_STAMP := $(VENV)/.requirements
 DEV_STAMP := $(VENV)/.requirements-dev
@@ -18,8 +19,9 @@ $(shell if [ -L $(PY) ] && [ ! -e $(PY) ]; then rm -rf $(VENV); fi)
 help:  ## this list
 	@sed -n 's/^\([a-z]*\):.*##  *\(.*\)/  make \1\t\2/p' Makefile | expand -t 16
 
-run: $(USER_STAMP)  ## start the app (PORT=8501 to choose the port, ARGS="…" for Streamlit's options)
-	@$(PY) -m streamlit run app.py --server.showEmailPrompt false $(if $(PORT),--server.port $(PORT)) $(ARGS)
+run: $(USER_STAMP)  ## start the app (PORT=8600; HOST=0.0.0.0 for others to reach it; ARGS="…" for Streamlit's)
+	@$(PY) -m streamlit run app.py --server.showEmailPrompt false --server.address $(HOST) \
+		$(if $(PORT),--server.port $(PORT)) $(ARGS)
 
 test: $(DEV_STAMP)  ## all tests, those in a browser included, then the linters (ARGS="…" for pytest's)
 	@scripts/browser.sh $(PY)
