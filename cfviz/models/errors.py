@@ -1,4 +1,7 @@
-"""What the checkpoint door says when it refuses: one code, one sentence, and the facts that fill it."""
+"""What the checkpoint door says when it refuses: one code, one sentence, and the facts that fill it.
+
+The sentences are also in `assets/translations/*/errors.json`; a test keeps the two together.
+"""
 
 from __future__ import annotations
 

@@ -15,6 +15,7 @@ import types
 import zipfile
 from collections import OrderedDict
 from pathlib import Path
+from string import Formatter
 
 import pytest
 import safetensors.torch
@@ -27,7 +28,8 @@ from cfviz.models.errors import MESSAGES, readable_size, some
 from cfviz.models.recognise import check_shapes, find_variant, read_structure
 from cfviz.models.registry import VARIANTS
 
-GOLDEN = Path(__file__).parents[1] / "golden" / "parameters.json"
+ROOT = Path(__file__).parents[2]
+GOLDEN = ROOT / "tests" / "golden" / "parameters.json"
 NANO = "crossformer_nano"
 
 
@@ -571,3 +573,15 @@ def test_small_helpers():
         "3.0 TB",
     ]
     assert (some([]), some(["a"]), some(list("abcde"))) == ("nothing", "a", "a, b, c and 2 more")
+
+
+@pytest.mark.parametrize("lang", ["en", "zh-Hant"])
+def test_every_refusal_is_translated(lang):
+    catalogue = json.loads((ROOT / "assets" / "translations" / lang / "errors.json").read_text("utf-8"))
+    translated = {key.removeprefix("checkpoint_") for key in catalogue if key.startswith("checkpoint_")}
+    assert translated == set(MESSAGES)
+    for code, sentence in MESSAGES.items():
+        fields = sorted(name for _, name, _, _ in Formatter().parse(sentence) if name)
+        text = catalogue[f"checkpoint_{code}"]
+        assert sorted(name for _, name, _, _ in Formatter().parse(text) if name) == fields
+        assert lang != "en" or text == sentence
