@@ -1,6 +1,6 @@
 #!/bin/sh
 # Usage: scripts/venv.sh DIRECTORY
-# Creates a virtual environment with the newest suitable Python of this machine ($PYTHON first).
+# Creates a virtual environment with $PYTHON, or with the first suitable Python of this machine.
 # Where Debian's Python comes without its venv module, and apt-get may be used, installs that.
 set -eu
 
@@ -12,14 +12,15 @@ suits() {
 }
 
 python=
-for candidate in "${PYTHON:-python3}" python3.13 python3.12 python3.11 python3.14 python3 python; do
+for candidate in ${PYTHON:+"$PYTHON"} python3 python3.13 python3.12 python3.11 python3.14 python; do
     if suits "$candidate"; then
         python=$candidate
         break
     fi
+    [ "$candidate" != "${PYTHON:-}" ] || break # the one that was asked for, or none
 done
 if [ -z "$python" ]; then
-    echo "cfviz needs Python 3.11 or newer, and found $(python3 --version 2>/dev/null || echo none)." >&2
+    echo "cfviz needs Python 3.11 or newer, and found $("${PYTHON:-python3}" --version 2>/dev/null || echo none)." >&2
     echo "Install one (python.org, your package manager, pyenv) or name it: make run PYTHON=/path/to/python3.12" >&2
     exit 1
 fi

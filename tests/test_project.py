@@ -81,14 +81,14 @@ def test_versions_agree() -> None:
 # ---------------------------------------------------------------- commands
 
 
-def run(script: str, *args: str, path: Path) -> subprocess.CompletedProcess[str]:
+def run(script: str, *args: str, path: Path, **env: str) -> subprocess.CompletedProcess[str]:
     """A script in a world that holds only what the folder `path` holds."""
     for tool in ("sh", "dirname", "env", "rm"):
         if not (path / tool).exists():
             (path / tool).symlink_to(Path("/usr/bin") / tool)
     return subprocess.run(
         [str(ROOT / "scripts" / script), *args],
-        env={"PATH": str(path)},
+        env={"PATH": str(path), **env},
         cwd=path,
         capture_output=True,
         text=True,
@@ -110,6 +110,15 @@ def test_an_old_python_is_refused_with_a_sentence(tmp_path: Path) -> None:
     assert done.returncode == 1
     assert "needs Python 3.11 or newer, and found Python 3.9.2" in done.stderr
     assert "make run PYTHON=" in done.stderr
+
+
+def test_the_python_that_was_asked_for_or_none(tmp_path: Path) -> None:
+    program(tmp_path, "python3", 'echo "Python 3.13.1"')
+    old = program(tmp_path, "old", '[ "$1" = --version ] && echo "Python 3.10.4" && exit 0; exit 1')
+    done = run("venv.sh", ".venv", path=tmp_path, PYTHON=str(old))
+    assert done.returncode == 1
+    assert "found Python 3.10.4" in done.stderr
+    assert run("venv.sh", ".venv", path=tmp_path).returncode == 0
 
 
 def test_a_python_without_venv_is_refused_with_a_sentence(tmp_path: Path) -> None:
