@@ -1,0 +1,124 @@
+"""What can be measured in attention: how far, how spread, how much by position, and if it is the model's.
+
+Letters as in the model: nG groups, nH heads, N members of a group, d channels of a head.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from cfviz.geometry import Grouping
+
+
+def fidelity(
+    probs: np.ndarray, v: np.ndarray, proj_w: np.ndarray, proj_b: np.ndarray, out: np.ndarray
+) -> float:
+    """How far the attention shown is from the attention that made the prediction.
+
+    The probabilities on display are pushed through the rest of the layer, and the result is compared with
+    what the layer really gave: if they agree, the picture explains the output and not a look-alike of it.
+
+    Args:
+        probs: (nG, nH, N, N).
+        v: (nG, nH, N, d).
+        proj_w: Weight of the output projection, (C, C) with C = nH * d.
+        proj_b: Its bias, (C,).
+        out: What the layer gave, (nG, N, C).
+
+    Returns:
+        The largest absolute difference over the largest absolute output.
+
+    Raises:
+        ValueError: If the shapes do not belong together.
+    """
+    n_groups, heads, n, d = v.shape
+    expected = {"probs": (n_groups, heads, n, n), "out": (n_groups, n, heads * d)}
+    for name, array in (("probs", probs), ("out", out)):
+        if array.shape != expected[name]:
+            raise ValueError(f"{name} is {array.shape}; with v {v.shape} expected {expected[name]}")
+    mixed = (probs.astype(np.float64) @ v).transpose(0, 2, 1, 3).reshape(n_groups, n, heads * d)
+    again = mixed @ proj_w.T.astype(np.float64) + proj_b
+    return float(np.abs(again - out).max() / max(float(np.abs(out).max()), 1e-30))
+
+
+def distance(probs: np.ndarray, grouping: Grouping, stride: int) -> np.ndarray:
+    """Mean attention distance of each head, in pixels: how far away, on average, what a token looks at is.
+
+    Args:
+        probs: (nG, nH, N, N).
+        grouping: How the block cut its map.
+        stride: Side of a token in pixels.
+
+    Returns:
+        (nH,), averaged over the tokens of the map.
+    """
+    row, col = np.divmod(grouping.index[0], grouping.Wp)  # offsets inside every group are the same
+    apart = np.hypot(row[:, None] - row, col[:, None] - col) * stride  # N, N
+    per_query = np.einsum("ghqk,qk->ghq", probs.astype(np.float64), apart)
+    return _over_tokens(per_query, grouping)
+
+
+def entropy(probs: np.ndarray, grouping: Grouping) -> np.ndarray:
+    """Entropy of each head's attention in bits: 0 looks at one token, log2(49) = 5.6 at 49 alike.
+
+    Args:
+        probs: (nG, nH, N, N).
+        grouping: How the block cut its map.
+
+    Returns:
+        (nH,), averaged over the tokens of the map.
+    """
+    p = probs.astype(np.float64)
+    per_query = -np.where(p > 0, p * np.log2(np.where(p > 0, p, 1)), 0).sum(-1)
+    return _over_tokens(per_query, grouping)
+
+
+def position_share(content: np.ndarray, bias: np.ndarray, grouping: Grouping) -> np.ndarray:
+    """Share of the position bias in what varies in each head's logits.
+
+    For every query the logits of its keys vary; the variance splits exactly into the covariance of the
+    logits with the content and with the bias. The share is the bias's part, summed over queries before
+    dividing. It can leave 0..1 where content and bias pull against each other.
+
+    Args:
+        content: q.k / sqrt(d), (nG, nH, N, N).
+        bias: Position bias, (nH, N, N).
+        grouping: How the block cut its map; padded keys and queries do not count.
+
+    Returns:
+        (nH,); 0 where nothing varies.
+    """
+    valid = grouping.valid
+    pair = (valid[:, :, None] & valid[:, None, :])[:, None]  # nG, 1, N, N
+    keys = np.maximum(pair.sum(-1, keepdims=True), 1)
+
+    def centred(x: np.ndarray) -> np.ndarray:
+        x = np.where(pair, x, 0.0).astype(np.float64)
+        return np.where(pair, x - x.sum(-1, keepdims=True) / keys, 0.0)
+
+    c, b = centred(content), centred(np.broadcast_to(bias[None], content.shape))
+    whole = ((c + b) ** 2).sum((0, 2, 3))
+    part = (b * (c + b)).sum((0, 2, 3))
+    return np.where(whole > 0, part / np.where(whole > 0, whole, 1), 0.0)
+
+
+def _over_tokens(per_query: np.ndarray, grouping: Grouping) -> np.ndarray:
+    """Mean over the queries that are tokens: (nG, nH, N) -> (nH,)."""
+    return per_query.transpose(1, 0, 2)[:, grouping.valid].mean(-1)
+
+
+def spearman(a: np.ndarray, b: np.ndarray) -> float:
+    """Rank correlation of two maps of one shape, ties sharing their mean rank; 0 where one is constant."""
+    if a.shape != b.shape:
+        raise ValueError(f"the maps are {a.shape} and {b.shape}; expected one shape")
+    x, y = ranks(a.reshape(-1)), ranks(b.reshape(-1))
+    x, y = x - x.mean(), y - y.mean()
+    both = float(np.sqrt((x * x).sum() * (y * y).sum()))
+    return float((x * y).sum()) / both if both else 0.0
+
+
+def ranks(values: np.ndarray) -> np.ndarray:
+    """Ranks from 1 of (n,), ties sharing their mean."""
+    _, where, count = np.unique(values, return_inverse=True, return_counts=True)
+    last = np.cumsum(count)
+    return (last - (count - 1) / 2)[where]

@@ -1,0 +1,50 @@
+"""Maps over the photo, brought to one grid so that they can be compared, and how wide they are."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from cfviz.analysis.attention import spearman
+
+
+def pool(pixels: np.ndarray, side: int) -> np.ndarray:
+    """Sum a map over squares: (H, W) -> (H / side, W / side).
+
+    Raises:
+        ValueError: If the sides are not multiples of `side`.
+    """
+    H, W = pixels.shape
+    if H % side or W % side:
+        raise ValueError(f"the map is {H} x {W}; expected multiples of {side}")
+    return pixels.reshape(H // side, side, W // side, side).sum((1, 3))
+
+
+def share(values: np.ndarray) -> np.ndarray:
+    """Magnitudes that sum to one; all alike where there is nothing."""
+    size = np.abs(values).astype(np.float64)
+    total = size.sum()
+    return size / total if total > 0 else np.full(values.shape, 1 / values.size)
+
+
+def area(values: np.ndarray, part: float = 0.5) -> float:
+    """The smallest share of the map that holds a part of its sum: small means focused.
+
+    Args:
+        values: Not negative, any shape.
+        part: For example 0.5 for the area that holds half.
+    """
+    if not 0 < part <= 1:
+        raise ValueError(f"part is {part}; expected more than 0 and at most 1")
+    held = np.cumsum(np.sort(share(values).reshape(-1))[::-1])
+    return float(np.searchsorted(held, part - 1e-12) + 1) / values.size
+
+
+def agreement(rollout: np.ndarray, gradient: np.ndarray, side: int) -> float:
+    """Rank correlation of a rollout on the first stage's tokens and a gradient on pixels.
+
+    Args:
+        rollout: (H, W).
+        gradient: (H * side, W * side).
+        side: Pixels a token.
+    """
+    return spearman(rollout, pool(np.abs(gradient), side))

@@ -1,0 +1,163 @@
+"""Attention rollout through groups, padding, merging kernels and cooling layers, exactly as they are wired.
+
+Rollout (Abnar and Zuidema, 2020) follows attention from a token back to the input: half of a token comes
+through the shortcut, half through its attention, averaged over heads. For CrossFormer this means groups
+instead of one big matrix, padded keys that get nothing, and convolutions between: the merging layers take
+tokens by kernels of 2 and 4 (stride 2), the first layer pixels by 4, 8, 16 and 32 (stride 4), the cooling
+layer of CrossFormer++ its 3 x 3 neighbours and no shortcut. A kernel passes on by the share of |w| that each
+of its taps has. MLPs work on one token and move nothing.
+
+All functions carry rows (R, H, W) backwards, from what a token is to what it is made of; a row keeps its sum.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from cfviz.geometry import Grouping
+
+
+@dataclass(frozen=True)
+class Kernels:
+    """The convolutions of one embedding or cooling layer, as shares of |w|.
+
+    Attributes:
+        taps: (k, k) each, the sum of |w| over channels; all of one stride.
+        stride: In tokens (or pixels) of what the kernels read.
+    """
+
+    taps: tuple[np.ndarray, ...]
+    stride: int
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One block.
+
+    Attributes:
+        grouping: How it cuts its map.
+        attention: (nG, N, N), rows to one; averaged over heads, or weighted some other way.
+        cooling: The cooling layer after it, if there is one.
+    """
+
+    grouping: Grouping
+    attention: np.ndarray
+    cooling: Kernels | None = None
+
+
+def through_attention(rows: np.ndarray, layer: Layer, shortcut: float = 0.5) -> np.ndarray:
+    """Back through one block's attention and its shortcut.
+
+    Args:
+        rows: (R, H, W).
+        layer: The block; its cooling layer is left out.
+        shortcut: What comes through the shortcut; the rest comes through attention.
+
+    Returns:
+        (R, H, W), with the same sums.
+    """
+    return shortcut * rows + (1 - shortcut) * attended(rows, layer)
+
+
+def attended(rows: np.ndarray, layer: Layer) -> np.ndarray:
+    """Back through one block's attention alone: (R, H, W) -> (R, H, W)."""
+    g = layer.grouping
+    given = g.gather(np.moveaxis(rows, 0, -1))  # nG, N, R; padded queries carry nothing
+    return np.moveaxis(g.scatter(layer.attention.swapaxes(1, 2) @ given), -1, 0)
+
+
+def through_kernels(rows: np.ndarray, kernels: Kernels, H: int, W: int) -> np.ndarray:
+    """Back through convolutions, to the H x W tokens or pixels they read.
+
+    What a kernel would give to the zeros around the map goes to the rest of its taps instead, so that
+    nothing leaks into padding.
+
+    Args:
+        rows: (R, H', W').
+        kernels: Their taps and stride.
+        H: Height of what they read.
+        W: Width of what they read.
+
+    Returns:
+        (R, H, W), with the same sums.
+    """
+    whole = sum(float(t.sum()) for t in kernels.taps)
+    if whole <= 0:
+        raise ValueError("all taps are zero; expected the sum of |w| over channels")
+    inside = _collect(np.ones((1, H, W)), kernels, rows.shape[1:])  # share of each token's taps on the map
+    return _hand_out(rows / inside, kernels, H, W)
+
+
+def _margins(kernels: Kernels) -> tuple[int, int]:
+    """Room for what the kernels read before and after a map."""
+    widest = max(t.shape[0] for t in kernels.taps)
+    return (widest - kernels.stride) // 2, widest
+
+
+def _walk(kernels: Kernels, shape: tuple[int, ...]) -> Iterator[tuple[float, tuple[slice, slice]]]:
+    """Every tap: its share, and what it reads of a map with margins, for all outputs at once."""
+    s, whole = kernels.stride, sum(float(t.sum()) for t in kernels.taps)
+    near, _ = _margins(kernels)
+    for taps in kernels.taps:
+        pad = (taps.shape[0] - s) // 2
+        for i, j in np.ndindex(*taps.shape):
+            top, left = near - pad + i, near - pad + j
+            down = slice(top, top + s * (shape[0] - 1) + 1, s)
+            yield float(taps[i, j]) / whole, (down, slice(left, left + s * (shape[1] - 1) + 1, s))
+
+
+def _collect(values: np.ndarray, kernels: Kernels, shape: tuple[int, ...]) -> np.ndarray:
+    """Forward: what each output collects. (R, H, W) -> (R, H', W')."""
+    padded = np.pad(values, ((0, 0), _margins(kernels), _margins(kernels)))
+    out = np.zeros((len(values), *shape))
+    for share, (down, across) in _walk(kernels, shape):
+        out += share * padded[:, down, across]
+    return out
+
+
+def _hand_out(rows: np.ndarray, kernels: Kernels, H: int, W: int) -> np.ndarray:
+    """Backward: what each input gave. (R, H', W') -> (R, H, W)."""
+    near, far = _margins(kernels)
+    out = np.zeros((len(rows), H + near + far, W + near + far))
+    for share, (down, across) in _walk(kernels, rows.shape[1:]):
+        out[:, down, across] += share * rows
+    return out[:, near : near + H, near : near + W]
+
+
+def rollout(
+    rows: np.ndarray, stages: Sequence[Sequence[Layer]], merging: Sequence[Kernels], shortcut: float = 0.5
+) -> np.ndarray:
+    """From tokens after the last block given, back to the tokens of the first stage.
+
+    Args:
+        rows: (R, H, W), one for each token asked about; 1 at the token, or any weights that sum to one.
+        stages: The blocks of every stage, first stage first; the last may be cut short.
+        merging: The layer between each stage and the next, one fewer than `stages`.
+        shortcut: What comes through each block's shortcut.
+
+    Returns:
+        (R, H1, W1), with the same sums.
+    """
+    if len(merging) != len(stages) - 1:
+        raise ValueError(f"{len(stages)} stages need {len(stages) - 1} merging layers; {len(merging)} came")
+    for s in range(len(stages) - 1, -1, -1):
+        for layer in reversed(stages[s]):
+            if layer.cooling is not None:
+                rows = through_kernels(rows, layer.cooling, *rows.shape[1:])
+            rows = through_attention(rows, layer, shortcut)
+        if s:
+            below = stages[s - 1][0].grouping
+            rows = through_kernels(rows, merging[s - 1], below.H, below.W)
+    return rows
+
+
+def one_token(H: int, W: int, row: int, col: int) -> np.ndarray:
+    """A row that asks about one token: (1, H, W)."""
+    if not (0 <= row < H and 0 <= col < W):
+        raise ValueError(f"there is no token ({row}, {col}) in a map of {H} x {W}")
+    out = np.zeros((1, H, W))
+    out[0, row, col] = 1
+    return out

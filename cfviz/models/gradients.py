@@ -1,0 +1,148 @@
+"""What depends on what: gradients through a shared model, which they leave as it was.
+
+Only `torch.autograd.grad` is used, so no `.grad` is ever written.
+"""
+
+from __future__ import annotations
+
+from copy import deepcopy
+
+import numpy as np
+import torch
+
+from cfviz.hooks import capture
+from cfviz.models.crossformer import CrossFormer
+
+
+def _placed(model: CrossFormer, image: torch.Tensor) -> torch.Tensor:
+    first = next(model.parameters())
+    return image.detach().clone().to(first.device, first.dtype)
+
+
+def receptive_field(model: CrossFormer, image: torch.Tensor, point: str, row: int, col: int) -> np.ndarray:
+    """How strongly each pixel moves one token: the gradient of half the token's squared length.
+
+    The effective receptive field of Luo et al. (2016), with each channel weighted by its activation rather
+    than by one, so that a LayerNorm, which fixes the channels' sum, does not hide anything.
+
+    Args:
+        model: In eval mode.
+        image: (3, H, W), normalised.
+        point: A point whose tensors are maps, (B, H', W', C): `layers.2.blocks.5.out`.
+        row: Row of the token in that map.
+        col: Column of the token in that map.
+
+    Returns:
+        Absolute gradients summed over the colours, float32 (H, W).
+    """
+    x = _placed(model, image)[None].requires_grad_()
+    with torch.enable_grad(), capture(model, point, graph=True) as seen:
+        model(x)
+        maps = seen[point]
+        if maps.ndim != 4 or not (0 <= row < maps.shape[1] and 0 <= col < maps.shape[2]):
+            raise ValueError(f"{point} is {tuple(maps.shape)}; there is no token ({row}, {col}) in it")
+        (slope,) = torch.autograd.grad(maps[0, row, col].float().square().sum() / 2, x)
+    return slope[0].abs().sum(0).float().cpu().numpy()
+
+
+def attention_gradients(
+    model: CrossFormer, image: torch.Tensor, target: int
+) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """The attention of every block and how the logit of one class changes with it.
+
+    Args:
+        model: In eval mode.
+        image: (3, H, W), normalised.
+        target: Index of the class.
+
+    Returns:
+        From `layers.{s}.blocks.{b}` to (probabilities, gradients), each float32 (nG, nH, N, N).
+    """
+    x = _placed(model, image)[None].requires_grad_()
+    with torch.enable_grad(), capture(model, "layers.*.blocks.*.attn.probs", graph=True) as seen:
+        logit = model(x)[0, target]
+        slopes = torch.autograd.grad(logit, list(seen.values()))
+    return {
+        name.removesuffix(".attn.probs"): (p.detach().float().cpu().numpy(), g.float().cpu().numpy())
+        for (name, p), g in zip(seen.items(), slopes, strict=True)
+    }
+
+
+def integrated_gradients(
+    model: CrossFormer, image: torch.Tensor, target: int, steps: int = 24
+) -> tuple[np.ndarray, float]:
+    """Integrated gradients of one class's logit (Sundararajan et al., 2017), by captum, from a grey image.
+
+    Args:
+        model: In eval mode.
+        image: (3, H, W), normalised; zero, the data set's mean colour, is the baseline.
+        target: Index of the class.
+        steps: Points on the way from the baseline to the image.
+
+    Returns:
+        Attribution summed over the colours, float32 (H, W); and what is missing to the difference of the
+        two logits (completeness), as a share of it.
+    """
+    from captum.attr import IntegratedGradients
+
+    x = _placed(model, image)[None]
+    with torch.enable_grad():
+        given, _ = IntegratedGradients(model).attribute(
+            x,
+            torch.zeros_like(x),
+            target,
+            n_steps=steps,
+            return_convergence_delta=True,
+            internal_batch_size=4,
+        )
+    with torch.inference_mode():
+        ends = model(torch.cat([torch.zeros_like(x), x]))[:, target]
+    rise = float(ends[1] - ends[0])
+    missing = abs(float(given.sum()) - rise) / max(abs(rise), 1e-12)
+    return given[0].sum(0).float().cpu().numpy(), missing
+
+
+@torch.inference_mode()
+def class_probability(model: CrossFormer, images: torch.Tensor, target: int, batch: int = 8) -> np.ndarray:
+    """The probability of one class for many images: (n, 3, H, W) -> float32 (n,)."""
+    first = next(model.parameters())
+    parts = [
+        model(part.to(first.device, first.dtype)).float().softmax(-1)[:, target].cpu()
+        for part in images.split(batch)
+    ]
+    return torch.cat(parts).numpy()
+
+
+def replaced(image: torch.Tensor, by: torch.Tensor, masks: np.ndarray) -> torch.Tensor:
+    """Copies of an image, each with the pixels of one mask taken from another image.
+
+    Args:
+        image: (3, H, W).
+        by: (3, H, W).
+        masks: bool (n, H, W), true where `by` is taken.
+
+    Returns:
+        (n, 3, H, W).
+    """
+    return torch.where(torch.from_numpy(masks)[:, None], by[None], image[None])
+
+
+def blurred(image: torch.Tensor, sigma: float = 12.0) -> torch.Tensor:
+    """An image without its details, (3, H, W): what deletion leaves, insertion begins with."""
+    reach = int(2.5 * sigma)
+    line = torch.exp(-0.5 * (torch.arange(-reach, reach + 1) / sigma) ** 2)
+    line = (line / line.sum()).to(image)
+    x = torch.nn.functional.pad(image[None], (reach,) * 4, mode="replicate")[0][:, None]  # 3, 1, H', W'
+    x = torch.nn.functional.conv2d(x, line.view(1, 1, 1, -1))
+    return torch.nn.functional.conv2d(x, line.view(1, 1, -1, 1))[:, 0]
+
+
+def shuffled(model: CrossFormer, seed: int = 0) -> CrossFormer:
+    """A copy of a model, its weights dealt anew inside each tensor: same statistics, nothing learned."""
+    copy = deepcopy(model)
+    dealer = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for parameter in copy.parameters():
+            order = torch.randperm(parameter.numel(), generator=dealer).to(parameter.device)
+            parameter.copy_(parameter.flatten()[order].view_as(parameter))
+    return copy.eval()

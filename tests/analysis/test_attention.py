@@ -1,0 +1,107 @@
+"""What is measured in attention, on cases known by hand."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from cfviz.analysis.attention import distance, entropy, fidelity, position_share, ranks, spearman
+from cfviz.geometry import grouping
+from cfviz.run import inspect
+
+
+def even(n_groups: int, heads: int, n: int) -> np.ndarray:
+    return np.full((n_groups, heads, n, n), 1 / n)
+
+
+def looking_at(key: int, n_groups: int, n: int) -> np.ndarray:
+    out = np.zeros((n_groups, 1, n, n))
+    out[..., key] = 1
+    return out
+
+
+def test_distance_to_itself_is_zero() -> None:
+    probs = np.broadcast_to(np.eye(4), (1, 1, 4, 4))
+    assert distance(probs, grouping("sda", 2, 2, 2), 4) == pytest.approx([0])
+
+
+def test_distance_in_a_window() -> None:
+    """Everybody looks at the upper left of a 2 x 2 window of 4-pixel tokens: 0, 4, 4 and 4 sqrt 2 pixels."""
+    g = grouping("sda", 2, 2, 2)
+    assert distance(looking_at(0, 1, 4), g, 4) == pytest.approx([(0 + 4 + 4 + 4 * 2**0.5) / 4])
+
+
+def test_distance_in_a_lattice_counts_the_interval() -> None:
+    near, far = grouping("sda", 6, 6, 2), grouping("lda", 6, 6, 2, 3)
+    probs = even(9, 2, 4)
+    assert distance(probs, far, 4) == pytest.approx(3 * distance(probs, near, 4))
+
+
+def test_padded_queries_do_not_count() -> None:
+    """A 1 x 1 map in a 2 x 2 window: only its one token asks, and it looks at itself."""
+    g = grouping("sda", 1, 1, 2)
+    assert distance(looking_at(0, 1, 4), g, 4) == pytest.approx([0])
+
+
+def test_entropy_of_even_and_of_certain_attention() -> None:
+    g = grouping("sda", 2, 2, 2)
+    assert entropy(even(1, 3, 4), g) == pytest.approx([2, 2, 2])
+    assert entropy(looking_at(1, 1, 4), g) == pytest.approx([0])
+
+
+@pytest.mark.parametrize(
+    ("content", "bias", "share"), [(1.0, 0.0, 0.0), (0.0, 1.0, 1.0), (1.0, 1.0, 0.5), (0.0, 0.0, 0.0)]
+)
+def test_position_share_of_equal_shapes(content: float, bias: float, share: float) -> None:
+    g = grouping("sda", 2, 2, 2)
+    wave = np.broadcast_to(np.array([0.0, 1, 2, 5]), (1, 4, 4))
+    assert position_share(content * wave[None], bias * wave, g) == pytest.approx([share])
+
+
+def test_position_share_forgets_what_all_keys_share() -> None:
+    """A constant added to a row changes no attention, so it changes no share."""
+    g, rng = grouping("sda", 2, 2, 2), np.random.default_rng(0)
+    content, bias = rng.normal(size=(1, 2, 4, 4)), rng.normal(size=(2, 4, 4))
+    moved = position_share(content + rng.normal(size=(1, 2, 4, 1)), bias + 7, g)
+    assert moved == pytest.approx(position_share(content, bias, g))
+
+
+def test_position_share_ignores_padding() -> None:
+    g, rng = grouping("sda", 2, 1, 2), np.random.default_rng(0)
+    content, bias = rng.normal(size=(1, 1, 4, 4)), rng.normal(size=(1, 4, 4))
+    spoiled = np.where(g.valid[:, None, None, :], content, 1e6)
+    assert position_share(spoiled, bias, g) == pytest.approx(position_share(content, bias, g))
+
+
+def test_ranks_share_ties() -> None:
+    assert ranks(np.array([3.0, 1, 3, 2])).tolist() == [3.5, 1, 3.5, 2]
+
+
+def test_spearman() -> None:
+    a = np.array([[1.0, 2], [3, 4]])
+    assert spearman(a, a**3) == pytest.approx(1)
+    assert spearman(a, -a) == pytest.approx(-1)
+    assert spearman(a, np.ones((2, 2))) == 0
+    assert spearman(np.array([1.0, 2, 3]), np.array([1.0, 3, 2])) == pytest.approx(0.5)
+    with pytest.raises(ValueError, match="expected one shape"):
+        spearman(a, a[0])
+
+
+@pytest.mark.parametrize("size", [(224, 224), (256, 256), (96, 160)])
+def test_shown_attention_gives_the_layers_own_output(tiny_model, size: tuple[int, int]) -> None:
+    model = tiny_model()
+    photo = np.random.default_rng(1).integers(0, 255, (*size, 3), np.uint8)
+    trace = inspect(photo, model, size, watch="layers.*.blocks.*.attn.*")
+    for s, stage in enumerate(model.layers):
+        for b, block in enumerate(stage.blocks):
+            at = f"layers.{s}.blocks.{b}.attn."
+            weight, bias = (p.detach().numpy() for p in (block.attn.proj.weight, block.attn.proj.bias))
+            probs, v, out = (trace[at + name] for name in ("probs", "v", "out"))
+            assert fidelity(probs, v, weight, bias, out) < 1e-5
+            assert fidelity(probs[..., ::-1], v, weight, bias, out) > 1e-5
+
+
+def test_fidelity_refuses_what_does_not_belong_together() -> None:
+    v = np.zeros((2, 1, 4, 3))
+    with pytest.raises(ValueError, match=r"probs is \(1, 1, 4, 4\).*expected \(2, 1, 4, 4\)"):
+        fidelity(np.zeros((1, 1, 4, 4)), v, np.eye(3), np.zeros(3), np.zeros((2, 4, 3)))
