@@ -264,11 +264,13 @@ def _kernels(x: torch.Tensor, convs: nn.ModuleList, names: nn.ModuleList) -> tor
 
 
 def _cel(stage: int, in_chans: int, dim: int) -> nn.ModuleList:
+    """The convolutions of an embedding layer, weights channels last as the maps are, so never reordered."""
     kernels, stride = CEL_KERNELS[stage], CEL_STRIDES[stage]
-    return nn.ModuleList(
+    convs = nn.ModuleList(
         nn.Conv2d(in_chans, c, k, stride, padding=(k - stride) // 2)
         for k, c in zip(kernels, cel_channels(dim, kernels), strict=True)
     )
+    return convs.to(memory_format=torch.channels_last)
 
 
 class PatchEmbed(nn.Module):
