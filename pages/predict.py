@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-import streamlit as st
-
 from cfviz.ui import start
+from cfviz.ui.picker import picker
+from cfviz.ui.predict import answer, own_photos, sizes
 
 ctx = start("predict")
-trace = ctx.trace()
-st.image(trace.crop, alt=ctx.settings.photo)
+picker(ctx)
+answer(ctx, ctx.trace())
+own_photos(ctx)
+sizes(ctx)

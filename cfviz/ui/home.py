@@ -82,7 +82,9 @@ def _data(ctx: Context, trace: Trace) -> dict[str, Any]:
     """All that the figure draws; the same inputs give the same bytes, so a rerun sends nothing."""
     pictures = derived(trace, "pictures", lambda: _pictures(trace))
     costs = cost(ctx.model, *trace.size)
-    stages = anatomy(trace.groupings, [d["num_chs"] for d in ctx.model.feature_info], ctx.model.num_heads, costs)
+    stages = anatomy(
+        trace.groupings, [d["num_chs"] for d in ctx.model.feature_info], ctx.model.num_heads, costs
+    )
     for s, stage in enumerate(stages):
         stage["picture"] = pictures[s]
         part, embedding = costs[f"stage.{s}"], costs[f"cel.{s}"]

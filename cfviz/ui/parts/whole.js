@@ -202,25 +202,40 @@ function drawGroup(context, w, h, ratio, stage, block, row, col, css, dim) {
   const [cw, ch] = [w / stage.W, h / stage.H];
   const kin = members(stage, block, row, col);
   if (dim) {
-    context.fillStyle = "rgba(10,12,16,.52)";
+    context.fillStyle = "rgba(10,12,16,.46)";
     context.beginPath();
     context.rect(0, 0, w, h);
     for (const [r, c] of kin) context.rect(c * cw, r * ch, cw, ch);
     context.fill("evenodd");
   }
-  context.strokeStyle = css[block.kind];
-  context.fillStyle = css[block.kind];
-  const thick = Math.max(1, (dim ? 1.5 : 1.25) * ratio);
-  context.lineWidth = thick;
-  const inside = Math.min(cw, ch) > 6 * ratio ? thick / 2 : 0;
-  for (const [r, c] of kin) {
-    if (cw < 5 * ratio) context.fillRect(c * cw, r * ch, Math.max(cw, 1.5 * ratio), Math.max(ch, 1.5 * ratio));
-    else context.strokeRect(c * cw + inside, r * ch + inside, cw - 2 * inside, ch - 2 * inside);
-  }
+  context.strokeStyle = context.fillStyle = css[block.kind];
+  if (block.kind === "sda") outlineWindow(context, kin, cw, ch, ratio, dim);
+  else for (const [r, c] of kin) outlineToken(context, r, c, cw, ch, ratio);
   const side = Math.max(cw, ch, 7 * ratio);
   const [x, y] = [(col + 0.5) * cw - side / 2, (row + 0.5) * ch - side / 2];
   context.lineWidth = 4.5 * ratio; context.strokeStyle = css.outline; context.strokeRect(x, y, side, side);
   context.lineWidth = 2 * ratio; context.strokeStyle = css.ring; context.strokeRect(x, y, side, side);
+}
+
+// A window is one rectangle; its tokens are ruled faintly where there is room for it.
+function outlineWindow(context, kin, cw, ch, ratio, dim) {
+  const [[top, left], [bottom, right]] = [kin[0], kin[kin.length - 1]];
+  if (cw > 9 * ratio) {
+    context.globalAlpha = 0.55;
+    context.lineWidth = ratio;
+    for (const [r, c] of kin) context.strokeRect(c * cw, r * ch, cw, ch);
+    context.globalAlpha = 1;
+  }
+  context.lineWidth = (dim ? 3 : 2.5) * ratio;
+  const t = context.lineWidth / 2;
+  context.strokeRect(left * cw + t, top * ch + t, (right - left + 1) * cw - 2 * t, (bottom - top + 1) * ch - 2 * t);
+}
+
+function outlineToken(context, r, c, cw, ch, ratio) {
+  if (cw < 5 * ratio) return context.fillRect((c + 0.5) * cw - 2 * ratio, (r + 0.5) * ch - 2 * ratio, 4 * ratio, 4 * ratio);
+  context.lineWidth = 2 * ratio;
+  const t = cw > 9 * ratio ? ratio : 0;
+  context.strokeRect(c * cw + t, r * ch + t, cw - 2 * t, ch - 2 * t);
 }
 
 function drawPhoto(host, state) {

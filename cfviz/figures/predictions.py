@@ -1,0 +1,121 @@
+"""Predictions as figures: the likeliest classes, and how they move with the size of the input."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import plotly.graph_objects as go
+
+from cfviz.figures.theme import Theme
+
+DASHES = ("solid", "dash", "dot", "dashdot", "longdash", "longdashdot")
+SYMBOLS = ("circle", "square", "diamond", "triangle-up", "x", "cross")
+
+
+def top_bars(names: Sequence[str], probs: Sequence[float], theme: Theme) -> go.Figure:
+    """The likeliest classes as bars from 0 to 100 %, the winner in ink and the others faint.
+
+    Args:
+        names: Class names, likeliest first.
+        probs: Their probabilities, 0 to 1.
+        theme: Colours.
+    """
+    rows = list(range(len(names)))
+    texts = [f"{percent(p)} " for p in probs]
+    fig = go.Figure(
+        go.Bar(
+            x=list(probs),
+            y=rows,
+            orientation="h",
+            marker={"color": [theme.ink, *[theme.faint] * (len(rows) - 1)], "cornerradius": 3},
+            text=texts,
+            textposition=["inside" if p > 0.82 else "outside" for p in probs],
+            insidetextfont={"color": theme.paper},
+            outsidetextfont={"color": theme.ink},
+            cliponaxis=False,
+            customdata=list(names),
+            hovertemplate="%{customdata}: %{x:.2%}<extra></extra>",
+            width=0.62,
+        )
+    )
+    ticks = [f"<b>{short(name)}</b>" if row == 0 else short(name) for row, name in enumerate(names)]
+    fig.update_layout(
+        **theme.layout(
+            height=48 * len(rows) + 40,
+            showlegend=False,
+            margin={"l": 8, "r": 16, "t": 4, "b": 4},
+            xaxis={
+                "range": [0, 1],
+                "tickformat": ".0%",
+                "tickvals": [0, 0.25, 0.5, 0.75, 1],
+                "showgrid": True,
+                "fixedrange": True,
+            },
+            yaxis={
+                "tickvals": rows,
+                "ticktext": ticks,
+                "autorange": "reversed",
+                "tickfont": {"color": theme.ink, "size": 15},
+                "ticklabelstandoff": 8,
+                "showgrid": False,
+                "zeroline": False,
+                "fixedrange": True,
+            },
+        )
+    )
+    return fig
+
+
+def size_lines(
+    sizes: Sequence[int], names: Sequence[str], probs: np.ndarray, trained: int, theme: Theme, words: dict[str, str]
+) -> go.Figure:  # fmt: skip
+    """Probability of some classes against the size of the input; all sizes but the trained one are hatched.
+
+    Args:
+        sizes: Sides of the input, pixels, ascending.
+        names: Classes, the likeliest at the trained size first.
+        probs: len(sizes) x len(names).
+        trained: The size the model was trained at.
+        theme: Colours.
+        words: `size`, `probability` and `outside`, in the reader's language.
+    """
+    places = [f"{size} px" for size in sizes]
+    fig = go.Figure()
+    outside = [place for place, size in zip(places, sizes, strict=True) if size != trained]
+    fig.add_bar(
+        x=outside, y=[1] * len(outside), width=1, name=words["outside"], hoverinfo="skip",
+        marker={"color": "rgba(0,0,0,0)", "line": {"width": 0},
+                "pattern": {"shape": "/", "fgcolor": theme.line, "size": 9, "solidity": 0.12}},
+    )  # fmt: skip
+    for c, name in enumerate(names):
+        colour = theme.ink if c == 0 else theme.muted
+        fig.add_scatter(
+            x=places, y=probs[:, c], mode="lines+markers", name=short(name, 22), cliponaxis=False,
+            line={"color": colour, "width": 3 if c == 0 else 1.75, "dash": DASHES[c % 6]},
+            marker={"symbol": SYMBOLS[c % 6], "size": 10 if c == 0 else 8},
+            hovertemplate=f"{name}<br>%{{x}}: %{{y:.1%}}<extra></extra>",
+        )  # fmt: skip
+    fig.update_layout(
+        **theme.layout(
+            height=380,
+            margin={"l": 8, "r": 16, "t": 8, "b": 8},
+            xaxis={"title": {"text": words["size"]}, "showgrid": False, "fixedrange": True,
+                   "categoryorder": "array", "categoryarray": places},
+            yaxis={"title": {"text": words["probability"]}, "tickformat": ".0%", "range": [0, 1.02],
+                   "tickvals": [0, 0.25, 0.5, 0.75, 1], "fixedrange": True},
+            legend={"y": -0.25, "yanchor": "top", "x": 0, "itemclick": False, "itemdoubleclick": False},
+        )
+    )  # fmt: skip
+    return fig
+
+
+def percent(p: float) -> str:
+    """A probability with as many digits as it deserves: 94.1 %, 0.3 %, < 0.1 %."""
+    return "< 0.1 %" if 0 < p < 0.0005 else f"{100 * p:.1f} %"
+
+
+def short(name: str, limit: int = 26) -> str:
+    """The first of several names of a class, cut where it would not fit."""
+    first = name.split(",")[0].strip()
+    return first if len(first) <= limit else first[: limit - 1].rstrip() + "…"

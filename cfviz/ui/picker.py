@@ -1,0 +1,45 @@
+"""The strip of photos: thumbnails to click."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import streamlit as st
+
+from . import controls, photos, state
+
+if TYPE_CHECKING:
+    from .page import Context
+
+PARTS = Path(__file__).parent / "parts"
+
+_picker = st.components.v2.component(
+    "cfviz.picker",
+    html='<div class="mount"></div>',
+    css=(PARTS / "picker.css").read_text(encoding="utf-8"),
+    js=(PARTS / "picker.js").read_text(encoding="utf-8"),
+)
+
+
+def picker(ctx: Context) -> None:
+    """The reader's own photos, latest first, then the gallery; a click shows one."""
+    mine = {id: photos.thumbnail(photo.image, 112) for id, photo in reversed(photos.own().items())}
+    strip = [
+        {"id": id, "title": controls.photo_title(ctx.t, id), "src": source}
+        for id, source in (mine | photos.gallery_thumbnails()).items()
+    ]
+    data = {
+        "photos": strip,
+        "chosen": ctx.settings.photo,
+        "label": ctx.t("common.photo"),
+        "css": {name: value for name, value in ctx.theme.css().items() if name in ("ink", "paper")},
+    }
+    _picker(key="picker", data=data, on_pick_change=_take)
+
+
+def _take() -> None:
+    """A photo was clicked: take it over before the page runs."""
+    chosen = st.session_state["picker"].get("pick")
+    if chosen in photos.ids():
+        state.change(photo=chosen)
