@@ -40,7 +40,7 @@ def _model(**config) -> CrossFormer:
 
 @pytest.fixture(scope="module")
 def state() -> dict[str, torch.Tensor]:
-    return _model().state_dict()
+    return {key: value.contiguous() for key, value in _model().state_dict().items()}
 
 
 @pytest.fixture

@@ -31,7 +31,8 @@ def weights() -> bytes:
 def _saved(seed: int) -> bytes:
     torch.manual_seed(seed)
     buffer = io.BytesIO()
-    torch.save({"model": CrossFormer(**VARIANTS[NANO], num_classes=3).state_dict()}, buffer)
+    state = CrossFormer(**VARIANTS[NANO], num_classes=3).state_dict()
+    torch.save({"model": {key: value.contiguous() for key, value in state.items()}}, buffer)
     return buffer.getvalue()
 
 
