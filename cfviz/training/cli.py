@@ -1,0 +1,212 @@
+"""The commands ``train``, ``evaluate``, ``export-weights`` and ``measure-sizes`` of ``python -m cfviz``."""
+
+import argparse
+import json
+import sys
+from typing import Any
+
+CONFIGS = "cfviz/training/configs"
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 1 up")
+    return int(text)
+
+
+def register(subparsers: Any) -> None:
+    """Adds the training commands to the command line."""
+    _add_train(subparsers)
+    _add_evaluate(subparsers)
+    _add_export(subparsers)
+    _add_sizes(subparsers)
+
+
+def _engine_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--cpu", action="store_true", help="keep off the GPU")
+    parser.add_argument("--threads", type=_count, metavar="N", help="threads of each process")
+    parser.add_argument("--workers", type=int, default=0, metavar="N", help="processes that read photos")
+    parser.add_argument("--batch-size", type=_count, default=64, metavar="N")
+
+
+def _model_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--weights", default="crossformer_nano", help="a variant, or a file of weights")
+    parser.add_argument("--json", metavar="FILE", help="also write the result as JSON ('-': only that, here)")
+
+
+def _threads(args: argparse.Namespace) -> None:
+    if args.threads:
+        import torch
+
+        torch.set_num_threads(args.threads)
+
+
+def _add_train(subparsers: Any) -> None:
+    text = "Train a model from a recipe. The same command goes on where a run was stopped."
+    parser = subparsers.add_parser("train", help="train a model, or go on with it", description=text)
+    parser.add_argument("--config", required=True, metavar="YAML", help=f"the recipe, see {CONFIGS}")
+    parser.add_argument("--out", required=True, metavar="RUN", help="folder of the run")
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="KEY=VALUE", help="replace a setting of the recipe"
+    )
+    parser.add_argument("--cpu", action="store_true", help="keep off the GPU")
+    parser.add_argument("--threads", type=_count, metavar="N", help="threads of each process")
+    parser.set_defaults(run=_train)
+
+
+def _train(args: argparse.Namespace) -> int:
+    from cfviz.training import recipe
+    from cfviz.training.engine import Trainer
+
+    _threads(args)
+    Trainer(recipe.load(args.config, args.set), args.out, cpu=args.cpu).fit()
+    return 0
+
+
+def _add_evaluate(subparsers: Any) -> None:
+    text = "Measure accuracy on a folder with one folder a class, named by WordNet id."
+    parser = subparsers.add_parser("evaluate", help="measure accuracy on a folder", description=text)
+    parser.add_argument("--data", required=True, metavar="FOLDER", help="one folder a class")
+    _model_options(parser)
+    parser.add_argument("--size", type=_count, default=224, metavar="PX", help="input side (default: 224)")
+    parser.add_argument("--group-size", type=_count, metavar="G", help="another G than the trained one")
+    parser.add_argument("--interval", metavar="I", help='"adaptive", or one number a stage: 8,4,2,1')
+    parser.add_argument(
+        "--restrict", action="store_true", help="choose among the folder's classes only, not all the model's"
+    )
+    parser.add_argument("--limit", type=_count, metavar="N", help="at most N photos a class, evenly spread")
+    _engine_options(parser)
+    parser.set_defaults(run=_evaluate)
+
+
+def _open(args: argparse.Namespace) -> tuple[Any, list[str]]:
+    """The model that ``--weights`` names and its classes' WordNet ids."""
+    from cfviz.data.labels import wordnet_ids
+    from cfviz.models.checkpoints import load_checkpoint
+    from cfviz.models.factory import build
+
+    checkpoint = load_checkpoint(args.weights)
+    dataset = checkpoint.dataset or {20: "imagenette20", 1000: "imagenet-1k"}.get(checkpoint.num_classes)
+    if dataset is None:
+        raise ValueError(f"{args.weights} has {checkpoint.num_classes} classes, expected 20 or 1000")
+    return build(checkpoint), wordnet_ids(dataset)
+
+
+def interval_of(text: str | None) -> Any:
+    """``"8,4,2,1"`` -> (8, 4, 2, 1); ``"adaptive"`` and None stay."""
+    if text is None or text == "adaptive":
+        return text
+    if not all(part.isdecimal() for part in text.split(",")):
+        raise ValueError(f"got --interval {text!r}, expected adaptive, or numbers such as 8,4,2,1")
+    return tuple(int(part) for part in text.split(","))
+
+
+def _evaluate(args: argparse.Namespace) -> int:
+    from accelerate import Accelerator
+
+    from cfviz.training import data, evaluation
+
+    _threads(args)
+    model, ids = _open(args)
+    model.set_grouping(args.group_size, interval_of(args.interval))
+    photos = data.PhotoFolder(args.data)
+    accelerator = Accelerator(cpu=args.cpu)
+    result = evaluation.evaluate(
+        model,
+        photos,
+        ids,
+        args.size,
+        restrict=args.restrict,
+        indices=evaluation.spread(photos.labels, args.limit),
+        accelerator=accelerator,
+        batch_size=args.batch_size,
+        workers=args.workers,
+    )
+    if accelerator.is_main_process:
+        _tell(result, args.json, evaluation.table(result))
+    return 0
+
+
+def _tell(result: Any, target: str | None, table: str) -> None:
+    written = json.dumps(result, indent=1, ensure_ascii=False)
+    if target == "-":
+        print(written)
+        return
+    if target:
+        with open(target, "w", encoding="utf-8") as file:
+            file.write(written + "\n")
+    print(table)
+
+
+def _add_export(subparsers: Any) -> None:
+    text = "Write a run's weights in float16 with a card beside them: facts, held-out and val accuracy."
+    parser = subparsers.add_parser("export-weights", help="turn a run into weights to ship", description=text)
+    parser.add_argument("run_folder", metavar="RUN", help="the --out folder of train")
+    parser.add_argument("--out", required=True, metavar="FILE", help="a .safetensors file")
+    parser.add_argument(
+        "--val", metavar="FOLDER", help="photos no choice was made on; measured once, at the end"
+    )
+    parser.add_argument("--note", action="append", default=[], metavar="KEY=TEXT", help="a line for the card")
+    _engine_options(parser)
+    parser.set_defaults(run=_export)
+
+
+def _export(args: argparse.Namespace) -> int:
+    from accelerate import Accelerator
+
+    from cfviz.training import data, export
+
+    _threads(args)
+    notes = dict(note.partition("=")[::2] for note in args.note)
+    path = export.export(args.run_folder, args.out, **notes)
+    facts = export.measure(
+        path,
+        args.run_folder,
+        val=data.PhotoFolder(args.val) if args.val else None,
+        accelerator=Accelerator(cpu=args.cpu),
+        batch_size=args.batch_size,
+        workers=args.workers,
+    )
+    measured = facts.get("val", facts["held_out"])["top1"]
+    print(f"{path}: top-1 {measured['value']:.2%} of {measured['n']} photos", file=sys.stderr)
+    return 0
+
+
+def _add_sizes(subparsers: Any) -> None:
+    text = "Measure accuracy at several input sizes and windows: how well does the position bias follow?"
+    parser = subparsers.add_parser("measure-sizes", help="accuracy at other input sizes", description=text)
+    parser.add_argument("--data", required=True, metavar="FOLDER", help="one folder a class")
+    _model_options(parser)
+    parser.add_argument(
+        "--sizes", default="160,192,224,256,288,320,384,448", metavar="PX,PX", help="multiples of 32"
+    )
+    parser.add_argument("--limit", type=_count, metavar="N", help="at most N photos a class, evenly spread")
+    _engine_options(parser)
+    parser.set_defaults(run=_sizes)
+
+
+def _sizes(args: argparse.Namespace) -> int:
+    from accelerate import Accelerator
+
+    from cfviz.training import data, sizes
+
+    _threads(args)
+    model, ids = _open(args)
+    accelerator = Accelerator(cpu=args.cpu)
+    result = sizes.measure(
+        model,
+        data.PhotoFolder(args.data),
+        ids,
+        sizes.parse(args.sizes),
+        args.limit,
+        accelerator=accelerator,
+        batch_size=args.batch_size,
+        workers=args.workers,
+    )
+    if accelerator.is_main_process:
+        _tell(
+            {"command": " ".join(["python -m cfviz", *sys.argv[1:]]), **result},
+            args.json,
+            sizes.table(result),
+        )
+    return 0

@@ -1,0 +1,200 @@
+"""Batches whose order and augmentation are functions of (seed, epoch, position) alone.
+
+Nothing random survives from one photo to the next: each draws from its own seed. So a run can stop and go on
+at any step, with any number of loader processes, and sees bit for bit what an undisturbed run sees.
+"""
+
+import random
+import signal
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD, create_transform
+from torch.utils.data import DataLoader, Dataset
+
+from cfviz.training.cache import PhotoCache, list_photos
+from cfviz.training.recipe import Recipe
+
+MEAN = np.asarray(IMAGENET_DEFAULT_MEAN, dtype=np.float32) * 255
+STD = np.asarray(IMAGENET_DEFAULT_STD, dtype=np.float32) * 255
+
+
+def seed_all(*key: int, devices: bool = True) -> None:
+    """Seeds Python, NumPy and torch from a few whole numbers; without ``devices``, which takes a while,
+    torch only for the processor."""
+    words = np.random.SeedSequence(key).generate_state(3)
+    random.seed(int(words[0]))
+    np.random.seed(int(words[1]))
+    (torch.manual_seed if devices else torch.default_generator.manual_seed)(int(words[2]))
+
+
+class PhotoFolder:
+    """An ImageFolder read from files, with the same face as ``PhotoCache``."""
+
+    def __init__(self, folder: str | Path):
+        self.root = Path(folder)
+        self.classes, self.names, self.labels = list_photos(folder)
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def __getitem__(self, i: int) -> np.ndarray:
+        with Image.open(self.root / self.names[i]) as photo:
+            return np.asarray(photo.convert("RGB"))
+
+
+Photos = PhotoFolder | PhotoCache
+
+
+def light_transform(size: int, recipe: Recipe) -> Callable[[Image.Image], torch.Tensor]:
+    """A random crop resized once, a flip, and mild brightness, contrast and saturation.
+
+    Returns:
+        A function from a PIL image to (3, size, size) float32, normalised. It draws from Python's generator.
+    """
+    low, high = recipe.scale
+    log_ratio = np.log(recipe.ratio)
+    strength = recipe.color_jitter
+
+    def transform(photo: Image.Image) -> torch.Tensor:
+        W, H = photo.size
+        area, aspect = random.uniform(low, high) * W * H, np.exp(random.uniform(*log_ratio))
+        w, h = min(W, np.sqrt(area * aspect)), min(H, np.sqrt(area / aspect))
+        left, top = random.uniform(0, W - w), random.uniform(0, H - h)
+        photo = photo.resize((size, size), Image.Resampling.BILINEAR, box=(left, top, left + w, top + h))
+        x = np.asarray(photo, dtype=np.float32)  # size, size, 3
+        if random.random() < 0.5:
+            x = x[:, ::-1]
+        if strength:
+            gain, contrast, saturation = (1 + random.uniform(-strength, strength) for _ in range(3))
+            x = x * (gain * contrast) + x.mean() * gain * (1 - contrast)
+            x = x * saturation + x.mean(axis=2, keepdims=True) * (1 - saturation)
+            x = x.clip(0, 255)
+        x = (x - MEAN) / STD
+        return torch.from_numpy(np.ascontiguousarray(x.transpose(2, 0, 1)))
+
+    return transform
+
+
+def train_transform(size: int, recipe: Recipe) -> Callable[[Image.Image], torch.Tensor]:
+    """The recipe's augmentation at one size: our light one, or timm's."""
+    if recipe.transform == "light":
+        return light_transform(size, recipe)
+    return create_transform(
+        size,
+        is_training=True,
+        scale=(recipe.scale[0], recipe.scale[1]),
+        ratio=(recipe.ratio[0], recipe.ratio[1]),
+        color_jitter=recipe.color_jitter,
+        auto_augment=recipe.auto_augment,
+        interpolation="bicubic",
+        re_prob=recipe.erase_prob,
+        re_mode="pixel",
+    )
+
+
+def eval_transform(size: int) -> Callable[[Image.Image], torch.Tensor]:
+    """The short side to size / 0.875 (bicubic), centre crop, ImageNet's mean and deviation."""
+    return create_transform(size, is_training=False, interpolation="bicubic", crop_pct=0.875)
+
+
+class TrainSet(Dataset):
+    """Augmented photos of one epoch: item i is (x (3, size, size), its class, i)."""
+
+    def __init__(self, photos: Photos, size: int, recipe: Recipe, epoch: int):
+        self.photos, self.epoch, self.seed = photos, epoch, recipe.seed
+        self.transform = train_transform(size, recipe)
+
+    def __getitem__(self, i: int) -> tuple[torch.Tensor, int, int]:
+        seed_all(self.seed, self.epoch, i, devices=False)
+        return self.transform(Image.fromarray(self.photos[i])), int(self.photos.labels[i]), i
+
+    def __len__(self) -> int:
+        return len(self.photos)
+
+
+class EvalSet(Dataset):
+    """Photos as the model sees them in use: item k is (x, its class) of photo ``indices[k]``."""
+
+    def __init__(self, photos: Photos, size: int, indices: np.ndarray | None = None):
+        self.photos, self.transform = photos, eval_transform(size)
+        self.indices = np.arange(len(photos)) if indices is None else np.asarray(indices)
+
+    def __getitem__(self, k: int) -> tuple[torch.Tensor, int]:
+        i = int(self.indices[k])
+        return self.transform(Image.fromarray(self.photos[i])), int(self.photos.labels[i])
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+
+def share_of(batch: np.ndarray, rank: int, world: int) -> np.ndarray:
+    """One process's part of a batch.
+
+    Mixup blends photo k with photo B-1-k. A part is symmetric about the middle of the batch, so that every
+    pair stays in one process and n processes mix exactly what one does.
+
+    Raises:
+        ValueError: if the batch cannot be split evenly into pairs.
+    """
+    pairs = len(batch) // 2
+    if len(batch) % 2 or pairs % world:
+        raise ValueError(
+            f"got a batch of {len(batch)} for {world} processes, expected a multiple of {2 * world}"
+        )
+    first = slice(rank * pairs // world, (rank + 1) * pairs // world)
+    half, mirror = batch[:pairs], batch[::-1][:pairs]
+    return np.concatenate([half[first], mirror[first][::-1]])
+
+
+class EpochBatches:
+    """Index batches of one epoch for one process, from a given step on; the last odd few are dropped.
+
+    Args:
+        indices: photos to train on.
+        batch_size: photos a step over all processes.
+        key: numbers that decide the order, e.g. (seed, epoch).
+        start: steps already done.
+        limit: at most so many steps; None goes through all photos.
+    """
+
+    def __init__(
+        self,
+        indices: np.ndarray,
+        batch_size: int,
+        key: tuple[int, ...],
+        rank: int = 0,
+        world: int = 1,
+        start: int = 0,
+        limit: int | None = None,
+    ):
+        if len(indices) < batch_size:
+            raise ValueError(f"got {len(indices)} photos for batches of {batch_size}; lower the batch size")
+        self.order = np.random.default_rng(key).permutation(indices)
+        self.batch_size, self.rank, self.world, self.start = batch_size, rank, world, start
+        self.steps = min(len(self.order) // batch_size, limit or len(self.order))
+
+    def __len__(self) -> int:
+        return self.steps - self.start
+
+    def __iter__(self) -> Iterator[list[int]]:
+        for step in range(self.start, self.steps):
+            batch = self.order[step * self.batch_size : (step + 1) * self.batch_size]
+            yield share_of(batch, self.rank, self.world).tolist()
+
+
+def quiet_worker(_: int) -> None:
+    """For a loader process: the processor belongs to the model, and signals to the process that trains."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    torch.set_num_threads(1)
+
+
+def loader(dataset: Dataset, workers: int, **kwargs: Any) -> DataLoader:
+    """A DataLoader with our settings."""
+    pin = torch.cuda.is_available()
+    return DataLoader(dataset, num_workers=workers, worker_init_fn=quiet_worker, pin_memory=pin, **kwargs)

@@ -1,0 +1,316 @@
+"""The training loop. Processes, devices and precision are Hugging Face accelerate's business.
+
+The same command runs on one processor, on several (``accelerate launch --cpu --num_processes 2 -m cfviz
+train …``), on GPUs and on nodes.
+"""
+
+import csv
+import os
+import signal
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import timm
+import torch
+import torch.nn.functional as F
+from accelerate import Accelerator
+from timm.data import Mixup
+from timm.optim import create_optimizer_v2
+from timm.scheduler import CosineLRScheduler
+from timm.utils import ModelEmaV3
+from torch import nn
+
+import cfviz.models.registry  # noqa: F401  (registers the variants with timm)
+from cfviz.models.crossformer import CrossFormer
+from cfviz.training import cache, data, teacher
+from cfviz.training.recipe import Phase, Recipe
+from cfviz.training.stem import fold_stem
+
+LOG_COLUMNS = [
+    "epoch",
+    "step",
+    "size",
+    "loss",
+    "lr",
+    "photos_per_second",
+    "seconds",
+    "held_out_top1",
+    "held_out_loss",
+]
+
+
+def build_model(recipe: Recipe) -> CrossFormer:
+    """The recipe's model, from random weights that its seed decides."""
+    data.seed_all(recipe.seed)
+    last = recipe.phases[-1]
+    extra: dict[str, Any] = {} if last.interval is None else {"interval": last.interval}
+    model = timm.create_model(
+        recipe.model,
+        pretrained=False,
+        num_classes=recipe.num_classes,
+        drop_path_rate=recipe.drop_path,
+        group_size=last.group_size,
+        position_bias=recipe.position_bias,
+        **extra,
+    )
+    assert isinstance(model, CrossFormer)
+    return model
+
+
+class Trainer:
+    """One run in one folder: ``last.pt`` (everything needed to go on), ``log.csv``, ``recipe.yaml``.
+
+    Args:
+        recipe: what to train.
+        out: the run's folder; a ``last.pt`` in it is resumed.
+        cpu: keep off the GPU.
+    """
+
+    def __init__(self, recipe: Recipe, out: str | Path, cpu: bool = False):
+        self.recipe, self.out = recipe, Path(out)
+        self.accelerator = Accelerator(mixed_precision=recipe.precision, cpu=cpu)
+        self.photos = (
+            cache.build(recipe.data, recipe.cache) if recipe.cache else data.PhotoFolder(recipe.data)
+        )
+        if len(self.photos.classes) != recipe.num_classes:
+            raise ValueError(
+                f"{recipe.data} has {len(self.photos.classes)} classes, expected {recipe.num_classes}"
+            )
+        kept = cache.held_out(self.photos.names, recipe.hold_out)
+        self.train_indices, self.held_indices = np.flatnonzero(~kept), np.flatnonzero(kept)
+        self.epoch, self.step_in_epoch, self.step = 0, 0, 0
+        self.seconds = 0.0
+        self.stop_asked = False
+        self._build()
+        self._resume()
+
+    def _build(self) -> None:
+        recipe = self.recipe
+        model = build_model(recipe)
+        if self.accelerator.device.type == "cpu":
+            fold_stem(model)
+        optimizer = create_optimizer_v2(
+            model,
+            opt=recipe.optimizer,
+            lr=recipe.lr,
+            weight_decay=recipe.weight_decay,
+            betas=tuple(recipe.betas),
+        )
+        self.model, self.optimizer = self.accelerator.prepare(model, optimizer)
+        self.bare = self.accelerator.unwrap_model(self.model)
+        self.ema = (
+            ModelEmaV3(self.bare, decay=recipe.ema_decay, use_warmup=True) if recipe.ema_decay else None
+        )
+        per_epoch = [recipe.steps(phase, len(self.train_indices)) for phase in recipe.phases]
+        self.total_steps = sum(n * phase.epochs for n, phase in zip(per_epoch, recipe.phases, strict=True))
+        self.scheduler = CosineLRScheduler(
+            optimizer,
+            t_initial=self.total_steps,
+            lr_min=recipe.min_lr,
+            warmup_t=min(round(recipe.warmup_epochs * per_epoch[0]), self.total_steps - 1),
+            warmup_lr_init=recipe.warmup_lr,
+            t_in_epochs=False,
+        )
+        self.mixup: Mixup | None = None
+        if recipe.mix_prob and (recipe.mixup or recipe.cutmix):
+            self.mixup = Mixup(recipe.mixup, recipe.cutmix, prob=recipe.mix_prob, label_smoothing=0.0)
+        self.soft = self._soft_targets()
+
+    def _soft_targets(self) -> torch.Tensor:
+        """Each photo's target before mixing: smoothed label and teacher, blended. (n, classes)."""
+        recipe, labels = self.recipe, torch.from_numpy(self.photos.labels)
+        hard = F.one_hot(labels, recipe.num_classes).float()
+        hard = hard * (1 - recipe.label_smoothing) + recipe.label_smoothing / recipe.num_classes
+        if recipe.teacher is None:
+            return hard
+        if recipe.teacher_labels is None:
+            raise ValueError(
+                f"the teacher {recipe.teacher!r} needs teacher_labels, a file for its soft labels"
+            )
+        with self.accelerator.main_process_first():
+            logits = teacher.soft_labels(self.photos, recipe.teacher, recipe.teacher_labels)
+        if logits.shape != tuple(hard.shape):
+            raise ValueError(f"{recipe.teacher_labels} is {logits.shape}, expected {tuple(hard.shape)}")
+        probs = (torch.from_numpy(logits) / recipe.temperature).softmax(dim=1)
+        return (1 - recipe.distill) * hard + recipe.distill * probs
+
+    # --- state -------------------------------------------------------------------------------------------
+
+    def _resume(self) -> None:
+        path = self.out / "last.pt"
+        if not path.exists():
+            return
+        state = torch.load(path, map_location="cpu", weights_only=True)
+        self.bare.load_state_dict(state["model"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        if self.ema is not None:
+            self.ema.module.load_state_dict(state["ema"])
+        self.epoch, self.step_in_epoch, self.step = state["epoch"], state["step_in_epoch"], state["step"]
+        self.seconds = state["seconds"]
+        self.say(f"resumed at epoch {self.epoch}, step {self.step}")
+
+    def save(self) -> None:
+        """Writes ``last.pt`` at once or not at all."""
+        if not self.accelerator.is_main_process:
+            return
+        self.out.mkdir(parents=True, exist_ok=True)
+        state = {
+            "model": self.bare.state_dict(),
+            "ema": self.ema.module.state_dict() if self.ema is not None else None,
+            "optimizer": self.optimizer.state_dict(),
+            "epoch": self.epoch,
+            "step_in_epoch": self.step_in_epoch,
+            "step": self.step,
+            "seconds": self.seconds,
+            "recipe": self.recipe.as_dict(),
+        }
+        partial_file = self.out / "last.pt.part"
+        torch.save(state, partial_file)
+        os.replace(partial_file, self.out / "last.pt")
+
+    def say(self, line: str) -> None:
+        """Prints one line, from the first process only."""
+        if self.accelerator.is_main_process:
+            print(f"{time.strftime('%H:%M:%S')} {line}", flush=True)
+
+    def _log(self, row: dict[str, Any]) -> None:
+        if not self.accelerator.is_main_process:
+            return
+        path = self.out / "log.csv"
+        new = not path.exists()
+        with path.open("a", newline="") as file:
+            writer = csv.DictWriter(file, LOG_COLUMNS)
+            if new:
+                writer.writeheader()
+            writer.writerow(row)
+
+    # --- training ----------------------------------------------------------------------------------------
+
+    def fit(self) -> nn.Module:
+        """Trains to the end, or until SIGTERM or SIGINT asks to stop, and returns the model to use."""
+        self.out.mkdir(parents=True, exist_ok=True)
+        previous = {sig: signal.signal(sig, self._ask_to_stop) for sig in (signal.SIGTERM, signal.SIGINT)}
+        try:
+            while self.epoch < self.recipe.epochs and not self.stop_asked:
+                self._epoch()
+        finally:
+            for sig, handler in previous.items():
+                signal.signal(sig, handler)
+            self.save()
+        return self.ema.module if self.ema is not None else self.bare
+
+    def _ask_to_stop(self, *_: Any) -> None:
+        self.stop_asked = True
+
+    def _epoch(self) -> None:
+        recipe, phase = self.recipe, self.recipe.phase_at(self.epoch)
+        for model in [self.bare] + ([self.ema.module] if self.ema is not None else []):
+            model.set_grouping(phase.group_size, phase.interval)
+        batches = data.EpochBatches(
+            self.train_indices,
+            recipe.batch(phase),
+            (recipe.seed, self.epoch),
+            self.accelerator.process_index,
+            self.accelerator.num_processes,
+            self.step_in_epoch,
+            phase.steps,
+        )
+        dataset = data.TrainSet(self.photos, phase.size, recipe, self.epoch)
+        self.model.train()
+        started = saved = spoken = time.monotonic()
+        losses, first = [], self.step_in_epoch
+        for x, _, index in data.loader(dataset, recipe.workers, batch_sampler=batches):
+            losses.append(self._step(x, index))
+            now = time.monotonic()
+            rate = (self.step_in_epoch - first) * recipe.batch(phase) / (now - started)
+            if now - spoken > 15 or self.step_in_epoch == batches.steps:
+                spoken = now
+                self._progress(phase, batches.steps, losses, rate)
+            if self.stop_asked:
+                break
+            if now - saved > recipe.checkpoint_minutes * 60:
+                saved = now
+                self.seconds, started, first = self.seconds + now - started, now, self.step_in_epoch
+                self.save()
+        self.seconds += time.monotonic() - started
+        if self.step_in_epoch == batches.steps:
+            self._end_of_epoch(phase, losses, rate)
+
+    def _step(self, x: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
+        device = self.accelerator.device
+        x, target = x.to(device, non_blocking=True), self.soft[index].to(device)
+        if self.mixup is not None:
+            x, target = self._mix(x, target)
+        # Stochastic depth: every step, on every process, has its own seed.
+        data.seed_all(self.recipe.seed, self.step, 1 + self.accelerator.process_index)
+        with self.accelerator.autocast():
+            logits = self.model(x)
+        loss = -(target * logits.float().log_softmax(dim=1)).sum(dim=1).mean()
+        self.optimizer.zero_grad()
+        self.accelerator.backward(loss)
+        if self.recipe.clip_grad is not None:
+            self.accelerator.clip_grad_norm_(self.model.parameters(), self.recipe.clip_grad)
+        self.scheduler.step_update(self.step)
+        self.optimizer.step()
+        self.step += 1
+        self.step_in_epoch += 1
+        if self.ema is not None:
+            self.ema.update(self.bare, step=self.step)
+        return loss.detach()
+
+    def _mix(self, x: torch.Tensor, target: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Mixup or cutmix of photos and of whole targets; the same draw on every process."""
+        assert self.mixup is not None
+        data.seed_all(self.recipe.seed, self.step, 0)
+        B = len(x)
+        self.mixup.num_classes = B  # each photo its own class: what comes back are the weights of the blend
+        x, weights = self.mixup(x, torch.arange(B, device=x.device))
+        return x, weights.to(target.dtype) @ target
+
+    def _progress(self, phase: Phase, steps: int, losses: list[torch.Tensor], rate: float) -> None:
+        recipe, recent = self.recipe, float(torch.stack(losses[-20:]).mean())
+        left = -self.step_in_epoch * recipe.batch(phase) * phase.size**2
+        for epoch in range(self.epoch, recipe.epochs):
+            later = recipe.phase_at(epoch)
+            left += recipe.steps(later, len(self.train_indices)) * recipe.batch(later) * later.size**2
+        eta = left / (phase.size**2 * rate)
+        self.say(
+            f"epoch {self.epoch + 1}/{recipe.epochs} {phase.size}px step {self.step_in_epoch}/{steps} "
+            f"loss {recent:.3f} lr {self.optimizer.param_groups[0]['lr']:.2e} {rate:.0f} photos/s "
+            f"ETA {int(eta // 3600)}:{int(eta % 3600 // 60):02d}"
+        )
+
+    def _end_of_epoch(self, phase: Phase, losses: list[torch.Tensor], rate: float) -> None:
+        mean = self.accelerator.reduce(torch.stack(losses).mean(), reduction="mean")
+        self.epoch, self.step_in_epoch = self.epoch + 1, 0
+        top1: float | str = ""
+        held_loss: float | str = ""
+        due = self.epoch % self.recipe.evaluate_every == 0 or self.epoch == self.recipe.epochs
+        if due and len(self.held_indices):
+            top1, held_loss = self._held_out(phase)
+            self.say(f"epoch {self.epoch} held out: top-1 {top1:.2%}, loss {held_loss:.3f}")
+        self._log(
+            {
+                "epoch": self.epoch,
+                "step": self.step,
+                "size": phase.size,
+                "loss": round(float(mean), 6),
+                "lr": self.optimizer.param_groups[0]["lr"],
+                "photos_per_second": round(rate, 1),
+                "seconds": round(self.seconds, 1),
+                "held_out_top1": top1,
+                "held_out_loss": held_loss,
+            }
+        )
+        self.save()
+
+    def _held_out(self, phase: Phase) -> tuple[float, float]:
+        from cfviz.training.evaluation import predict
+
+        model = self.ema.module if self.ema is not None else self.bare
+        photos = data.EvalSet(self.photos, phase.size, self.held_indices)
+        logits, labels = predict(model, photos, self.accelerator, self.recipe.batch_size, self.recipe.workers)
+        top1 = float((logits.argmax(1) == labels).mean())
+        return top1, float(F.cross_entropy(torch.from_numpy(logits), torch.from_numpy(labels)))

@@ -1,0 +1,218 @@
+"""Accuracy of a model on a folder of photos: top-1, top-5, per class, with 95 % intervals."""
+
+from dataclasses import asdict, dataclass
+from math import sqrt
+from typing import Any
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+from torch import nn
+from torch.utils.data import Dataset, Subset
+
+from cfviz.data.labels import wordnet_ids
+from cfviz.training.data import EvalSet, Photos, loader
+
+Z_95 = 1.959963984540054
+# The ten classes of Imagenette; the other ten of the twenty are Imagewoof's.
+IMAGENETTE = frozenset(
+    {
+        *("n01440764", "n02102040", "n02979186", "n03000684", "n03028079"),
+        *("n03394916", "n03417042", "n03425413", "n03445777", "n03888257"),
+    }
+)
+
+
+def wilson(correct: int, n: int, z: float = Z_95) -> tuple[float, float]:
+    """Wilson's score interval of a share.
+
+    Args:
+        correct: successes.
+        n: trials.
+        z: normal quantile, 1.96 for 95 %.
+
+    Returns:
+        Lower and upper bound, in 0..1.
+
+    Source: E. B. Wilson, "Probable inference, the law of succession, and statistical inference", 1927.
+    """
+    if not 0 <= correct <= n or n == 0:
+        raise ValueError(f"got {correct} of {n}, expected 0 <= correct <= n and n > 0")
+    p = correct / n
+    centre = p + z * z / (2 * n)
+    spread = z * sqrt(p * (1 - p) / n + z * z / (4 * n * n))
+    scale = 1 + z * z / n
+    return max(0.0, (centre - spread) / scale), min(1.0, (centre + spread) / scale)
+
+
+@dataclass(frozen=True)
+class Score:
+    """A share with its interval: ``correct`` of ``n``, ``value`` in 0..1, ``low`` and ``high`` its 95 %."""
+
+    correct: int
+    n: int
+    value: float
+    low: float
+    high: float
+
+    @classmethod
+    def of(cls, hits: np.ndarray) -> "Score":
+        correct, n = int(hits.sum()), len(hits)
+        return cls(correct, n, correct / n, *wilson(correct, n))
+
+
+@torch.inference_mode()
+def predict(
+    model: nn.Module,
+    photos: Dataset,
+    accelerator: Accelerator | None = None,
+    batch_size: int = 64,
+    workers: int = 0,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Runs a model over (x, label) items, split over the processes, in the order of the items.
+
+    Returns:
+        Logits (n, classes) float32 and labels (n,) int64, whole on every process.
+    """
+    accelerator = accelerator or Accelerator()
+    world, rank = accelerator.num_processes, accelerator.process_index
+    n = len(photos)  # type: ignore[arg-type]
+    mine = Subset(photos, range(rank, n, world))
+    was_training = model.training
+    model = model.to(accelerator.device).eval()
+    rows, labels = [], []
+    for x, label in loader(mine, workers, batch_size=batch_size):
+        with accelerator.autocast():
+            rows.append(model(x.to(accelerator.device)).float())
+        labels.append(label.to(accelerator.device))
+    model.train(was_training)
+    logits, label = torch.cat(rows), torch.cat(labels)
+    if world > 1:
+        logits = accelerator.gather(accelerator.pad_across_processes(logits))
+        label = accelerator.gather(accelerator.pad_across_processes(label, pad_index=-1))
+        per = len(label) // world
+        order = torch.arange(world * per, device=label.device).view(world, per).T.flatten()[:n]
+        logits, label = logits[order], label[order]
+    return logits.cpu().numpy(), label.cpu().numpy()
+
+
+def scores(logits: np.ndarray, labels: np.ndarray, classes: list[str]) -> dict[str, Any]:
+    """Counts hits.
+
+    Args:
+        logits: (n, K).
+        labels: (n,) columns of ``logits``.
+        classes: K names.
+
+    Returns:
+        ``top1`` and ``top5`` (as ``Score`` dicts; top-5 needs more than five classes), ``per_class`` (name ->
+        top-1 of its photos), ``confusion`` (K, K) counts, rows true.
+    """
+    if logits.shape != (len(labels), len(classes)):
+        raise ValueError(f"got logits {logits.shape}, expected ({len(labels)}, {len(classes)})")
+    rank = np.argsort(-logits, axis=1, kind="stable")
+    hit = rank[:, 0] == labels
+    result: dict[str, Any] = {"top1": asdict(Score.of(hit))}
+    if len(classes) > 5:
+        result["top5"] = asdict(Score.of((rank[:, :5] == labels[:, None]).any(axis=1)))
+    present = np.unique(labels)
+    result["per_class"] = {classes[k]: asdict(Score.of(hit[labels == k])) for k in present}
+    confusion = np.zeros((len(classes), len(classes)), dtype=int)
+    np.add.at(confusion, (labels, rank[:, 0]), 1)
+    result["confusion"] = confusion.tolist()
+    return result
+
+
+def table(result: dict[str, Any]) -> str:
+    """The scores as aligned text, percent with 95 % intervals."""
+    rows = [(name, result[key]) for name, key in (("top-1", "top1"), ("top-5", "top5")) if key in result]
+    rows += list(result.get("groups", {}).items())
+    rows += sorted(result["per_class"].items(), key=lambda item: -item[1]["value"])
+    width = max(len(name) for name, _ in rows)
+    line = "{:<{w}}  {:6.2f} %  [{:6.2f}, {:6.2f}]  {:>6} / {}"
+    return "\n".join(
+        line.format(name, 100 * s["value"], 100 * s["low"], 100 * s["high"], s["correct"], s["n"], w=width)
+        for name, s in rows
+    )
+
+
+def columns_of(folders: list[str], model_ids: list[str]) -> np.ndarray:
+    """Which output of the model each class folder stands for, matched by WordNet id.
+
+    Args:
+        folders: names such as ``n01440764_tench`` or ``n01440764``.
+        model_ids: WordNet ids in the order of the model's outputs.
+
+    Raises:
+        ValueError: naming folders that the model does not know.
+    """
+    place = {wordnet_id: k for k, wordnet_id in enumerate(model_ids)}
+    unknown = [name for name in folders if name.split("_")[0] not in place]
+    if unknown:
+        raise ValueError(
+            f"the model has no class for {', '.join(unknown[:5])}; expected folders named by the WordNet id "
+            f"of one of its {len(model_ids)} classes, such as {model_ids[0]}"
+        )
+    return np.asarray([place[name.split("_")[0]] for name in folders])
+
+
+def evaluate(
+    model: nn.Module,
+    photos: Photos,
+    model_ids: list[str],
+    size: int = 224,
+    restrict: bool = False,
+    indices: np.ndarray | None = None,
+    accelerator: Accelerator | None = None,
+    batch_size: int = 64,
+    workers: int = 0,
+) -> dict[str, Any]:
+    """Measures a model on photos in class folders.
+
+    Args:
+        model: gives (B, len(model_ids)) logits.
+        photos: a folder or a cache.
+        model_ids: WordNet ids in the order of the model's outputs.
+        size: input side in pixels.
+        restrict: choose among the folder's classes only, not among all of the model's.
+        indices: photos to measure on; None takes all.
+
+    Returns:
+        What ``scores`` returns, and for the 20 classes of Imagenette and Imagewoof also ``groups``: the two
+        halves, and each among its own ten classes alone.
+    """
+    columns = columns_of(photos.classes, model_ids)
+    items = EvalSet(photos, size, indices)
+    logits, labels = predict(model, items, accelerator, batch_size, workers)
+    if restrict or len(columns) == len(model_ids):
+        logits, names = logits[:, columns], photos.classes
+    else:
+        labels, names = columns[labels], model_ids
+    result = {"photos": len(labels), "size": size, "restricted": restrict, **scores(logits, labels, names)}
+    if sorted(name.split("_")[0] for name in names) == wordnet_ids("imagenette20"):
+        result["groups"] = _halves(logits, labels, names)
+    return result
+
+
+def _halves(logits: np.ndarray, labels: np.ndarray, names: list[str]) -> dict[str, Any]:
+    first = np.asarray([name.split("_")[0] in IMAGENETTE for name in names])
+    hit = logits.argmax(axis=1) == labels
+    result = {}
+    for name, members in (("Imagenette half", first), ("Imagewoof half", ~first)):
+        mine = members[labels]
+        if mine.any():
+            result[name] = asdict(Score.of(hit[mine]))
+            alone = np.where(members, logits[mine], -np.inf).argmax(axis=1)
+            result[f"{name}, its 10 classes"] = asdict(Score.of(alone == labels[mine]))
+    return result
+
+
+def spread(labels: np.ndarray, limit: int | None) -> np.ndarray | None:
+    """At most ``limit`` photos of each class, evenly spread; None, which means all, without a limit."""
+    if limit is None:
+        return None
+    chosen = []
+    for k in np.unique(labels):
+        mine = np.flatnonzero(labels == k)
+        chosen.append(mine[np.linspace(0, len(mine) - 1, min(limit, len(mine))).round().astype(int)])
+    return np.concatenate(chosen)

