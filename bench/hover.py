@@ -44,7 +44,7 @@ addEventListener('pointermove', (event) => {
 
 def sweep(page: Page, moves: int) -> tuple[float, np.ndarray]:
     """Move the pointer over the photo: CPU ms a move, and (drawing, pointer) in ms (moves, 2)."""
-    page.wait_for_function("document.querySelector('.cf')?.figure?.photo")
+    page.wait_for_selector(".cf[data-ready]")
     box = page.locator(".over").bounding_box()
     assert box is not None
     meter = page.context.new_cdp_session(page)

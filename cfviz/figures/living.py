@@ -35,7 +35,7 @@ MASKED = -1e6  # what the model adds to the logits of padded keys
 VERSION = 1
 ROOT = Path(__file__).resolve().parents[2]
 ASSETS = ROOT / "cfviz" / "ui" / "components" / "living"
-MODULES = ("payload", "groups", "maths", "paint", "panels", "markup", "figure", "main")
+MODULES = ("payload", "groups", "maths", "paint", "markup", "panels", "figure", "main")
 
 
 @dataclass(frozen=True)
@@ -210,7 +210,7 @@ def pack(
         raise ValueError("there is no block to show; expected at least one Unit")
     begin = dict(start or {})
     begin.setdefault("stage", units[0].stage)
-    begin.setdefault("block", next(u.block for u in units if u.stage == begin["stage"]))
+    begin.setdefault("block", next((u.block for u in units if u.stage == begin["stage"]), 0))
     body, error = _Body(), 0.0
     picture = None if photo is None else _photo(photo, body)
     tables = list(dict.fromkeys(u.grouping for u in units))

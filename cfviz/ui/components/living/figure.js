@@ -53,13 +53,17 @@ export class Figure {
     if (this.picture) URL.revokeObjectURL(this.picture);
     this.photo = null;
     this.picture = null;
-    if (!png) return;
+    if (!png) {
+      this.ui.root.dataset.ready = "";
+      return;
+    }
     const blob = new Blob([png], { type: "image/png" });
     this.picture = URL.createObjectURL(blob);
     createImageBitmap(blob).then((bitmap) => {
       if (id !== this.id) return;
       this.photo = bitmap;
       this.lay();
+      this.ui.root.dataset.ready = "";
     });
   }
 

@@ -68,9 +68,10 @@ export function percent(p) {
   return `${x >= 99.95 ? x.toFixed(1) : x.toPrecision(3)}\u00a0%`;
 }
 
-/** "+1.32", "−0.045": signed, two decimals. */
+/** "+1.32", "−0.0045": signed, with digits that mean something. */
 export function signed(x) {
-  return `${x < 0 ? "−" : "+"}${Math.abs(x).toFixed(2)}`;
+  const size = Math.abs(x);
+  return `${x < 0 ? "−" : "+"}${size >= 1 ? size.toFixed(2) : size >= 0.001 ? size.toPrecision(2) : size.toFixed(4)}`;
 }
 
 function raised(digits) {

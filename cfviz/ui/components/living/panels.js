@@ -147,7 +147,7 @@ export class Why {
       say(this.logits[i].value, i === 2 ? (off ? "−10⁶" : "0") : off && i === 3 ? "−10⁶" : signed(x[key]));
       say(this.alone[i].value, percent(this.part[i][key]));
     });
-    say(this.caption, fill(this.t.why_note, { top: top.toFixed(2) }));
+    say(this.caption, fill(this.t.why_note, { top: signed(top).slice(1) }));
     this.rank = rank(this.part[3], 0, N, key, valid);
   }
 }

@@ -1,0 +1,155 @@
+"""The living figure in a browser: its numbers are the model's, and it answers without a server."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from cfviz.figures import living
+from cfviz.run import inspect
+from cfviz.trace import Trace
+
+pytestmark = pytest.mark.browser
+WATCH = [f"layers.*.blocks.*.attn.{point}" for point in ("q", "k", "bias", "probs")]
+READ = """([to, key]) => new Promise((done) => {
+  const figure = document.querySelector('.cf').figure;
+  figure.rest();
+  figure.set({ ...to, locked: true });
+  figure.point(key);
+  requestAnimationFrame(() => requestAnimationFrame(() => {
+    const { value, rank, row, col } = figure.ui.readout.dataset;
+    done({ value: Number(value), rank: Number(rank), row: Number(row), col: Number(col),
+      text: figure.ui.value.textContent, low: figure.why.logits.map((term) => term.value.textContent) });
+  }));
+})"""
+
+
+@pytest.fixture
+def figure(browser: Any, tmp_path: Path) -> Iterator[Callable[..., Any]]:
+    """A function that opens a message as an offline page and returns the page."""
+    windows: list[Any] = []
+    errors: list[str] = []
+
+    def show(packed: living.Packed, width: int = 1440, **context: Any) -> Any:
+        file = tmp_path / "figure.html"
+        file.write_text(living.html(packed), "utf-8")
+        window = browser.new_context(viewport={"width": width, "height": 900}, **context)
+        windows.append(window)
+        page = window.new_page()
+        page.on("pageerror", lambda error: errors.append(str(error)))
+        page.on("request", lambda r: None if r.url.startswith(("file:", "blob:")) else errors.append(r.url))
+        page.goto(file.as_uri())
+        page.wait_for_selector(".cf[data-ready]")
+        return page
+
+    yield show
+    for window in windows:
+        window.close()
+    assert not errors, f"the browser reported: {errors}"
+
+
+def traced(tiny_model: Callable[..., Any], size: tuple[int, int]) -> Trace:
+    photo = np.random.default_rng(sum(size)).integers(0, 255, (*size, 3), np.uint8)
+    return inspect(photo, tiny_model(), size, watch=WATCH)
+
+
+def packed(trace: Trace, **start: Any) -> living.Packed:
+    return living.pack(
+        living.units(trace.arrays, trace.groupings), size=trace.size, photo=trace.crop,
+        strides={s: 4 * 2**s for s in range(4)}, strings=living.words(),
+        start={"stage": 0, "block": 0, **start},
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("size", [(224, 224), (256, 256), (160, 288)])
+def test_numbers_shown_are_the_models(tiny_model, figure, size: tuple[int, int]) -> None:
+    """At random tokens of every block, SDA and LDA, with and without padding, on squares and rectangles."""
+    trace, rng = traced(tiny_model, size), np.random.default_rng(0)
+    message = packed(trace)
+    assert message.error < 1e-5
+    page = figure(message)
+    for s, blocks in enumerate(trace.groupings):
+        for b, g in enumerate(blocks):
+            probs = trace[f"layers.{s}.blocks.{b}.attn.probs"]
+            for _ in range(6):
+                row, col, head = rng.integers(g.H), rng.integers(g.W), rng.integers(probs.shape[1])
+                group, query = g.group_of(row, col)
+                key = int(rng.choice(np.flatnonzero(g.valid[group])))
+                to = {"stage": s, "block": b, "head": int(head), "row": int(row), "col": int(col)}
+                shown = page.evaluate(READ, [to, key])
+                line = probs[group, head, query]
+                assert shown["value"] == pytest.approx(float(line[key]), abs=message.error + 1e-7)
+                above = (line[g.valid[group]] > line[key] + 2 * message.error).sum() + 1
+                below = (line[g.valid[group]] >= line[key] - 2 * message.error).sum()
+                assert above <= shown["rank"] <= below  # ties within the error may swap
+                assert (shown["row"], shown["col"]) == divmod(int(g.members[group, key]), g.W)
+                percent = float(shown["text"].split()[0])
+                assert percent == pytest.approx(100 * float(line[key]), rel=6e-3)
+
+
+def test_padding_gets_nothing_and_says_so(tiny_model, figure) -> None:
+    trace = traced(tiny_model, (256, 256))
+    g = trace.grouping(0, 0)
+    group, _ = g.group_of(g.H - 1, g.W - 1)
+    key = int(np.flatnonzero(~g.valid[group])[0])
+    page = figure(packed(trace))
+    shown = page.evaluate(READ, [{"stage": 0, "block": 0, "head": 0, "row": g.H - 1, "col": g.W - 1}, key])
+    assert shown["value"] == 0
+    assert shown["low"][2] == "−10⁶"
+    assert page.locator(".rank").inner_text() == living.words()["padding"]
+
+
+def test_pointing_lights_the_group_under_the_pointer(tiny_model, figure) -> None:
+    trace = traced(tiny_model, (224, 224))
+    page = figure(packed(trace, block=1))
+    box = page.locator(".over").bounding_box()
+    for row, col in [(0, 0), (17, 40), (55, 55), (30, 3)]:
+        page.mouse.move(
+            box["x"] + (col + 0.5) * box["width"] / 56, box["y"] + (row + 0.5) * box["height"] / 56
+        )
+        page.wait_for_timeout(60)
+        state, group = page.evaluate(
+            "(({ state, frame }) => [state, frame.group])(document.querySelector('.cf').figure)"
+        )
+        assert (state["row"], state["col"]) == (row, col)
+        assert group == trace.grouping(0, 1).group_of(row, col)[0]
+
+
+def test_click_holds_the_query_and_escape_lets_go(tiny_model, figure) -> None:
+    page = figure(packed(traced(tiny_model, (224, 224))))
+    over = page.locator(".over")
+    box = over.bounding_box()
+    over.click(position={"x": box["width"] * 0.3, "y": box["height"] * 0.6})
+    held = page.evaluate("document.querySelector('.cf').figure.state")
+    assert held["locked"]
+    page.mouse.move(box["x"] + box["width"] * 0.8, box["y"] + box["height"] * 0.2)
+    page.wait_for_timeout(60)
+    now = page.evaluate("document.querySelector('.cf').figure.state")
+    assert (now["row"], now["col"]) == (held["row"], held["col"])
+    page.locator(".map").focus()
+    page.keyboard.press("Escape")
+    assert not page.evaluate("document.querySelector('.cf').figure.state.locked")
+
+
+def test_the_keyboard_reaches_everything(tiny_model, figure) -> None:
+    page = figure(packed(traced(tiny_model, (224, 224)), row=10, col=10, stage=1))
+    page.locator(".map").focus()
+    for key in ("ArrowDown", "ArrowRight", "ArrowRight", "ArrowUp", "ArrowUp", "]", ".", "Enter"):
+        page.keyboard.press(key)
+    state = page.evaluate("document.querySelector('.cf').figure.state")
+    assert state == {"stage": 1, "block": 1, "head": 1, "row": 9, "col": 12, "locked": True}
+    page.wait_for_timeout(700)
+    told = page.locator(".live").inner_text()
+    assert "Stage 2, Block 2 LDA, head 2" in told
+    assert "(9, 12)" in told
+
+
+def test_a_narrow_phone_needs_no_sideways_scrolling(tiny_model, figure) -> None:
+    page = figure(packed(traced(tiny_model, (224, 224))), width=390, has_touch=True)
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    page.locator(".over").tap(position={"x": 100, "y": 120})
+    assert page.evaluate("document.querySelector('.cf').figure.state.locked")
