@@ -1,4 +1,4 @@
-"""The whole model in one figure: what its parts are, what they cost, and what each stage made of the photo."""
+"""The whole model in one figure: its parts, their cost, and what each stage made of the photo."""
 
 from __future__ import annotations
 

@@ -68,8 +68,13 @@ def top_bars(names: Sequence[str], probs: Sequence[float], theme: Theme) -> go.F
 
 
 def size_lines(
-    sizes: Sequence[int], names: Sequence[str], probs: np.ndarray, trained: int, theme: Theme, words: dict[str, str]
-) -> go.Figure:  # fmt: skip
+    sizes: Sequence[int],
+    names: Sequence[str],
+    probs: np.ndarray,
+    trained: int,
+    theme: Theme,
+    words: dict[str, str],
+) -> go.Figure:
     """Probability of some classes against the size of the input; all sizes but the trained one are hatched.
 
     Args:
@@ -84,29 +89,50 @@ def size_lines(
     fig = go.Figure()
     outside = [place for place, size in zip(places, sizes, strict=True) if size != trained]
     fig.add_bar(
-        x=outside, y=[1] * len(outside), width=1, name=words["outside"], hoverinfo="skip",
-        marker={"color": "rgba(0,0,0,0)", "line": {"width": 0},
-                "pattern": {"shape": "/", "fgcolor": theme.line, "size": 9, "solidity": 0.12}},
-    )  # fmt: skip
+        x=outside,
+        y=[1] * len(outside),
+        width=1,
+        name=words["outside"],
+        hoverinfo="skip",
+        marker={
+            "color": "rgba(0,0,0,0)",
+            "line": {"width": 0},
+            "pattern": {"shape": "/", "fgcolor": theme.line, "size": 9, "solidity": 0.12},
+        },
+    )
     for c, name in enumerate(names):
         colour = theme.ink if c == 0 else theme.muted
         fig.add_scatter(
-            x=places, y=probs[:, c], mode="lines+markers", name=short(name, 22), cliponaxis=False,
+            x=places,
+            y=probs[:, c],
+            mode="lines+markers",
+            name=short(name, 22),
+            cliponaxis=False,
             line={"color": colour, "width": 3 if c == 0 else 1.75, "dash": DASHES[c % 6]},
             marker={"symbol": SYMBOLS[c % 6], "size": 10 if c == 0 else 8},
             hovertemplate=f"{name}<br>%{{x}}: %{{y:.1%}}<extra></extra>",
-        )  # fmt: skip
+        )
     fig.update_layout(
         **theme.layout(
             height=380,
             margin={"l": 8, "r": 16, "t": 8, "b": 8},
-            xaxis={"title": {"text": words["size"]}, "showgrid": False, "fixedrange": True,
-                   "categoryorder": "array", "categoryarray": places},
-            yaxis={"title": {"text": words["probability"]}, "tickformat": ".0%", "range": [0, 1.02],
-                   "tickvals": [0, 0.25, 0.5, 0.75, 1], "fixedrange": True},
+            xaxis={
+                "title": {"text": words["size"]},
+                "showgrid": False,
+                "fixedrange": True,
+                "categoryorder": "array",
+                "categoryarray": places,
+            },
+            yaxis={
+                "title": {"text": words["probability"]},
+                "tickformat": ".0%",
+                "range": [0, 1.02],
+                "tickvals": [0, 0.25, 0.5, 0.75, 1],
+                "fixedrange": True,
+            },
             legend={"y": -0.25, "yanchor": "top", "x": 0, "itemclick": False, "itemdoubleclick": False},
         )
-    )  # fmt: skip
+    )
     return fig
 
 

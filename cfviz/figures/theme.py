@@ -21,7 +21,7 @@ DIVERGING = (
     "#d9f0d3", "#a5da9f", "#5aae61", "#1a7736", "#00441b",
 )  # PRGn: purple below zero, green above  # fmt: skip
 FONT = (
-    '"Source Sans", "Source Sans 3", system-ui, -apple-system, "Segoe UI", "Noto Sans TC", "Noto Sans CJK TC", '
+    '"Source Sans", "Source Sans 3", system-ui, "Segoe UI", "Noto Sans TC", "Noto Sans CJK TC", '
     '"PingFang TC", "Microsoft JhengHei", sans-serif'
 )
 MONO = '"Source Code Pro", ui-monospace, "SF Mono", Menlo, Consolas, "Noto Sans Mono CJK TC", monospace'

@@ -37,8 +37,8 @@ def cost(model: CrossFormer, height: int = 224, width: int = 224) -> dict[str, C
         height, width: Of the input, pixels.
 
     Returns:
-        `cel.0` to `cel.3` (each stage's embedding), `stage.0` to `stage.3` (its blocks), `head` (with the last norm),
-        `total`.
+        `cel.0` to `cel.3` (each stage's embedding), `stage.0` to `stage.3` (its blocks), `head` (with the
+        last norm), `total`.
     """
     name = model.pretrained_cfg["architecture"]
     interval = model.interval if isinstance(model.interval, str) else tuple(model.interval)

@@ -51,7 +51,9 @@ def put(ctx: Context, to: dict[str, Any]) -> None:
 def source(ctx: Context, trace: Trace) -> str:
     """What the attention was computed from, in one string."""
     s = ctx.settings
-    return "|".join(map(str, (ctx.photo.sha256, s.model, trace.weights.sha256, trace.size, s.dtype, s.device)))
+    return "|".join(
+        map(str, (ctx.photo.sha256, s.model, trace.weights.sha256, trace.size, s.dtype, s.device))
+    )
 
 
 @st.cache_resource(show_spinner=False, max_entries=12)

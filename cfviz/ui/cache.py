@@ -12,9 +12,10 @@ from typing import Any
 import streamlit as st
 
 from cfviz.data.decode import Photo
-from cfviz.run import inspect, load
+from cfviz.run import inspect
 from cfviz.trace import Trace
 
+from . import weights
 from .state import Settings
 
 MAX_BYTES = 256 * 2**20  # of arrays in kept traces
@@ -125,11 +126,6 @@ def settle() -> bool:
     return True
 
 
-def model(settings: Settings) -> Any:
-    """The model of these settings, shared by everybody in this process; treat it as read-only."""
-    return load(settings.model, settings.device, settings.dtype)
-
-
 def trace(settings: Settings, photo: Photo, watch: tuple[str, ...] = (), mode: str = "crop") -> Trace:
     """The trace of a photo under these settings, computed once and shared.
 
@@ -139,7 +135,7 @@ def trace(settings: Settings, photo: Photo, watch: tuple[str, ...] = (), mode: s
         watch: points to keep beside the logits.
         mode: how the photo is brought to size.
     """
-    net = model(settings)
+    net = weights.model(settings)
     points = tuple(sorted(set(watch)))
     sha = getattr(net.provenance, "sha256", None)
     key = (photo.sha256, settings.model, sha, settings.size, settings.device, settings.dtype, mode, points)

@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING, Any
 import streamlit as st
 
 from cfviz.data.samples import gallery
-from cfviz.models.registry import list_models
 
-from . import photos, state
+from . import photos, state, weights
 from .i18n import LANGUAGES, Translator
 
 if TYPE_CHECKING:
@@ -26,12 +25,18 @@ def sidebar(ctx: Context) -> None:
         _choose(t("common.photo"), "photo", photos.ids(), settings.photo, lambda id: photo_title(t, id))
         with st.popover(t("common.own_photo"), icon=":material/add_a_photo:", width="stretch"):
             add_photos(ctx, "side")
-    _choose(t("common.model"), "model", list_models(), settings.model, model_title)
+    _choose(t("common.model"), "model", weights.names(), settings.model, weights.title)
+    with st.popover(t("common.own_weights"), icon=":material/upload_file:", width="stretch"):
+        weights.take(ctx)
     _choose(t("common.size"), "size", state.SIZES, settings.size, lambda size: f"{size} × {size} px")
     _choose(
-        t("common.dtype"), "dtype", state.DTYPES, settings.dtype, lambda dtype: t(f"common.{dtype}"),
+        t("common.dtype"),
+        "dtype",
+        state.DTYPES,
+        settings.dtype,
+        lambda dtype: t(f"common.{dtype}"),
         help=t("common.dtype_help"),
-    )  # fmt: skip
+    )
     st.caption(t(f"common.device_{'cpu' if settings.device == 'cpu' else 'cuda'}"))
     language(settings.lang, t)
 
@@ -39,10 +44,15 @@ def sidebar(ctx: Context) -> None:
 def add_photos(ctx: Context, place: str) -> None:
     """Upload, drag and drop, camera; the photos stay in this session's memory."""
     t = ctx.t
-    uploads = st.file_uploader(
-        t("common.upload"), TYPES, accept_multiple_files=True, key=f"w.upload.{place}", max_upload_size=MAX_MB,
-        help=t("common.upload_help"),
-    )  # fmt: skip
+    with st.container(key=f"cf-drop-{place}"):
+        uploads = st.file_uploader(
+            t("common.upload"),
+            TYPES,
+            accept_multiple_files=True,
+            key=f"w.upload.{place}",
+            max_upload_size=MAX_MB,
+            help=t("common.upload_help"),
+        )
     shots: list[Any] = []
     if st.toggle(t("common.camera"), key=f"w.camera_on.{place}"):
         shot = st.camera_input(
@@ -60,9 +70,15 @@ def language(lang: str, t: Translator) -> None:
     """The switch between the two languages, each called by its own name."""
     st.session_state["w.lang"] = lang
     st.segmented_control(
-        t("common.language"), list(LANGUAGES), format_func=LANGUAGES.get, key="w.lang", required=True,
-        on_change=_adopt, args=("lang",), label_visibility="collapsed",
-    )  # fmt: skip
+        t("common.language"),
+        list(LANGUAGES),
+        format_func=LANGUAGES.get,
+        key="w.lang",
+        required=True,
+        on_change=_adopt,
+        args=("lang",),
+        label_visibility="collapsed",
+    )
 
 
 def photo_title(t: Translator, id: str) -> str:
@@ -81,19 +97,11 @@ def photo_credit(t: Translator, id: str) -> str:
     return t("common.credit_own")
 
 
-def model_title(name: str) -> str:
-    """``crossformer_pp_small`` -> ``CrossFormer++ small``."""
-    family, _, size = name.rpartition("_")
-    return f"{'CrossFormer++' if family.endswith('_pp') else 'CrossFormer'} {size}"
-
-
 def _choose(label: str, name: str, options: Any, value: Any, title: Any, help: str | None = None) -> None:
     """A select box that changes one setting; its state is seeded from the settings at every run."""
     key = f"w.{name}"
     st.session_state[key] = value
-    st.selectbox(
-        label, list(options), format_func=title, key=key, on_change=_adopt, args=(name,), help=help
-    )  # fmt: skip
+    st.selectbox(label, list(options), format_func=title, key=key, on_change=_adopt, args=(name,), help=help)
 
 
 def _adopt(name: str) -> None:

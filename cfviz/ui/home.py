@@ -10,10 +10,10 @@ import streamlit as st
 from PIL import Image
 
 from cfviz.figures.architecture import anatomy, feature_colours, readable
-from cfviz.models.cost import Cost, cost
+from cfviz.models.cost import cost
 from cfviz.trace import Trace
 
-from . import controls, layout
+from . import controls, layout, weights
 from .cache import derived
 from .i18n import lookup
 from .photos import data_uri
@@ -66,7 +66,7 @@ def _below(ctx: Context, trace: Trace) -> None:
     st.caption(
         ctx.t(
             "home.summary",
-            model=controls.model_title(ctx.settings.model),
+            model=weights.title(ctx.settings.model),
             size=ctx.settings.size,
             params=readable(costs["total"].params),
             macs=readable(costs["total"].macs),

@@ -1,7 +1,7 @@
 """Two languages from the first line: a key in, a sentence out.
 
 Catalogues are ``assets/translations/<language>/<section>.json``, one flat object a file. The key
-``"predict.title"`` is the entry ``"title"`` of ``predict.json``; whatever follows the first dot is the entry's
+``"predict.title"`` is the entry ``"title"`` of ``predict.json``; what follows the first dot is the entry's
 name. Placeholders are those of ``str.format``.
 """
 

@@ -12,6 +12,8 @@ import streamlit as st
 
 from cfviz.figures.theme import plotly_config
 
+from . import weights
+
 if TYPE_CHECKING:
     from .page import Context
 
@@ -52,14 +54,26 @@ def navigation(ctx: Context) -> None:
                 st.html(f'<div class="cf-nav-group">{ctx.t(f"common.nav_{group}")}</div>')
             for page in there:
                 st.page_link(
-                    script(page), label=ctx.t(f"common.page_{page}"), icon=f":material/{ICONS[page]}:",
-                    query_params=ctx.settings.query(), width="stretch",
-                )  # fmt: skip
+                    script(page),
+                    label=ctx.t(f"common.page_{page}"),
+                    icon=f":material/{ICONS[page]}:",
+                    query_params=ctx.settings.query(),
+                    width="stretch",
+                )
 
 
-def style() -> None:
-    """The few rules that Streamlit's theme has no option for."""
-    st.html(f"<style>{CSS}</style>")
+_language = st.components.v2.component(
+    "cfviz.language", js="export default ({ data }) => { document.documentElement.lang = data.lang; };"
+)
+
+
+def style(ctx: Context) -> None:
+    """The few rules that Streamlit's theme has no option for, and the page's language for screen readers."""
+    words = {"browse": ctx.t("common.browse"), "limits": ctx.t("common.limits")}
+    variables = "".join(f'--cf-{name}: "{text}";' for name, text in words.items())
+    st.html(f"<style>:root {{ {variables} }} {CSS}</style>")
+    with st.container(key="cf-language"):
+        _language(key="language", data={"lang": ctx.lang}, height=1)
 
 
 def header(ctx: Context) -> None:
@@ -72,16 +86,19 @@ def weights_banner(ctx: Context) -> None:
     """Announce random weights above the page: what they show is structure, never knowledge."""
     if ctx._banner is None or ctx.model.provenance.trained is not None:
         return
-    ctx._banner.warning(ctx.t("common.random_weights", model=ctx.settings.model), icon=":material/casino:")
+    name = weights.title(ctx.settings.model)
+    with ctx._banner:
+        st.warning(ctx.t("common.random_weights", model=name), icon=":material/casino:")
+        weights.offer(ctx)
 
 
 def weights_line(ctx: Context) -> str:
     """One sentence on where the weights come from and what they were trained on."""
-    weights = ctx.model.provenance
-    if weights.trained is None:
+    its = ctx.model.provenance
+    if its.trained is None:
         return ctx.t("common.weights_random")
-    key = "weights_bundled" if weights.source == "bundled" else "weights_other"
-    return ctx.t(f"common.{key}", source=weights.source, trained=weights.trained)
+    key = "weights_bundled" if its.source == "bundled" else "weights_other"
+    return ctx.t(f"common.{key}", source=its.source, trained=its.trained)
 
 
 def look(text: str) -> None:
@@ -113,8 +130,13 @@ def figure(
     look(ctx.t(f"{ctx.name}.{name}_look", **fields))
     alt = ctx.t(f"{ctx.name}.{name}_alt", **fields)
     st.plotly_chart(
-        fig, theme=None, width="stretch", key=f"fig.{ctx.name}.{name}", alt=alt, config=plotly_config(f"cfviz-{name}")
-    )  # fmt: skip
+        fig,
+        theme=None,
+        width="stretch",
+        key=f"fig.{ctx.name}.{name}",
+        alt=alt,
+        config=plotly_config(f"cfviz-{name}"),
+    )
     take_away(ctx, name, code=code, table=table)
 
 
@@ -139,9 +161,15 @@ def take_away(
                 st.code(code.strip(), language="python")
         if table is not None:
             st.download_button(
-                ctx.t("common.csv"), to_csv(*table), f"cfviz-{name}.csv", "text/csv", type="tertiary",
-                icon=":material/table_view:", on_click="ignore", key=f"csv.{ctx.name}.{name}",
-            )  # fmt: skip
+                ctx.t("common.csv"),
+                to_csv(*table),
+                f"cfviz-{name}.csv",
+                "text/csv",
+                type="tertiary",
+                icon=":material/table_view:",
+                on_click="ignore",
+                key=f"csv.{ctx.name}.{name}",
+            )
 
 
 def to_csv(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> bytes:

@@ -19,11 +19,10 @@ from cfviz.data.decode import Photo
 from cfviz.data.header import ImageError
 from cfviz.figures.theme import Theme, theme
 from cfviz.models.errors import CheckpointError
-from cfviz.models.registry import list_models
 from cfviz.run import class_names, pick_device
 from cfviz.trace import Trace
 
-from . import cache, controls, layout, photos, state
+from . import cache, controls, layout, photos, state, weights
 from .i18n import Translator, preferred, translator
 
 
@@ -56,7 +55,7 @@ class Context:
         """
         if self._model is None:
             try:
-                self._model = cache.model(self.settings)
+                self._model = weights.model(self.settings)
             except ValueError as error:
                 self.stop(error)
             layout.weights_banner(self)
@@ -129,14 +128,14 @@ def start(name: str) -> Context:
             translations are in ``<name>.json``, with at least ``title`` and ``lede``.
     """
     base = state.Settings(lang=preferred(st.context.locale), device=pick_device())
-    settings, notes = state.current(base, list_models(), photos.ids())
+    settings, notes = state.current(base, weights.names(), photos.ids())
     t = translator(settings.lang)
     st.set_page_config(page_title=f"{t(name + '.title')} · cfviz", page_icon=layout.ICON, layout="wide")
     cache.settle()
     state.adopt_extras(name)
     state.write_link(settings, name)
     ctx = Context(name, t, settings.lang, theme(st.context.theme.type), settings)
-    layout.style()
+    layout.style(ctx)
     with st.sidebar:
         layout.navigation(ctx)
         controls.sidebar(ctx)

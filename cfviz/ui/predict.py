@@ -111,7 +111,8 @@ def _card(ctx: Context, trace: Trace) -> str:
     return (
         f'<figure class="cf-card{mark}"><img src="{picture}" alt="">'
         f"<figcaption><b>{size} px</b><span>{escape(ctx.labels[index])} <b>{percent(p)}</b></span>"
-        f"<small>{tokens.H} × {tokens.W} token · {1000 * trace.seconds:.0f} ms{extra}</small></figcaption></figure>"
+        f"<small>{tokens.H} × {tokens.W} token · {1000 * trace.seconds:.0f} ms{extra}</small>"
+        "</figcaption></figure>"
     )
 
 

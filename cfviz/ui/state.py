@@ -1,9 +1,9 @@
 """What the reader has chosen, and the link that says it.
 
-The model, the photo, the size, the number format and the language are the same on every page and all stand in
-the URL, in neutral codes, so that a link restores them in a private window. Streamlit's own ``bind`` would drop
-a value that equals its default from the link (and a link would then mean something else once a default
-changes) and would write translated labels into it; so this module keeps the two in step itself, by one rule:
+The model, the photo, the size, the number format and the language are the same on every page and stand in the
+URL, in neutral codes, so that a link restores them in a private window. Streamlit's own ``bind`` would leave
+out a value that equals its default (and a link would then mean something else once a default changes) and
+would write translated labels; so this module keeps the two in step itself, by one rule:
 *a value in the URL that we did not write wins, otherwise the session does*.
 """
 
@@ -81,8 +81,8 @@ def read(
         value = query[name]
         if value in allowed[name]:
             values[name] = int(value) if name == "size" else value
-        elif name == "photo" and value.startswith(OWN):
-            notes.append(Note("errors.link.own_photo", {}))
+        elif name in ("photo", "model") and value.startswith(OWN):
+            notes.append(Note(f"errors.link.own_{name}", {}))
         else:
             notes.append(Note(f"errors.link.{name}", {"value": value[:40]}))
     return replace(base, **values), notes
@@ -129,7 +129,7 @@ def adopt_extras(page: str) -> None:
 
 
 def extra(page: str, name: str, default: Any, allowed: Callable[[Any], bool] | Iterable[Any]) -> Any:
-    """A page's own choice, in the type of ``default``; the default where there is none or it makes no sense."""
+    """A page's own choice, in the type of ``default``; the default where it is missing or makes no sense."""
     text = _extras(page).get(name)
     if text is None:
         return default

@@ -1,0 +1,200 @@
+"""Where a model's weights come from: bundled, the authors' (downloaded on request), or the reader's."""
+
+from __future__ import annotations
+
+import threading
+from concurrent.futures import Future, ThreadPoolExecutor
+from copy import deepcopy
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import streamlit as st
+
+from cfviz.models.checkpoints import load_checkpoint
+from cfviz.models.download import OFFICIAL, cache_dir
+from cfviz.models.errors import CheckpointError, readable_size
+from cfviz.models.factory import build, create_model
+from cfviz.models.registry import WEIGHTS, list_models
+from cfviz.run import DTYPES, inspect, load
+
+from . import state
+
+if TYPE_CHECKING:
+    from .page import Context
+
+TYPES = ["safetensors", "pth", "pt", "bin"]
+MAX_MB = 600
+MAX_OWN = 3
+_OWN, _PLACED, _REFUSED = "cfviz.own_models", "cfviz.placed", "cfviz.refused_weights"
+
+
+def names() -> list[str]:
+    """The variants, then the reader's own models of this session."""
+    return [*list_models(), *own()]
+
+
+def own() -> dict[str, Any]:
+    """The reader's own models by id; they live as long as the session."""
+    return st.session_state.setdefault(_OWN, {})
+
+
+def title(name: str) -> str:
+    """``crossformer_pp_small`` -> ``CrossFormer++ small``; the file's name for the reader's own."""
+    if name in own():
+        return own()[name].provenance.source
+    family, _, size = name.rpartition("_")
+    return f"{'CrossFormer++' if family.endswith('_pp') else 'CrossFormer'} {size}"
+
+
+def model(settings: state.Settings) -> Any:
+    """The model of these settings, with the best weights at hand: bundled, else the authors', else random."""
+    name = settings.model
+    if name in own():
+        return _own_placed(name, settings)
+    if downloaded(name) and not (WEIGHTS / f"{name}.safetensors").is_file():
+        return _official(name, settings.device, settings.dtype)
+    return _shared(name, settings.device, settings.dtype)
+
+
+def downloaded(name: str) -> bool:
+    """Whether the authors' weights are on this machine."""
+    return name in OFFICIAL and (cache_dir() / "weights" / f"{name}.pth").is_file()
+
+
+@st.cache_resource(show_spinner=False, max_entries=4)
+def _shared(name: str, device: str, dtype: str) -> Any:
+    return _warmed(load(name, device, dtype), dtype)
+
+
+@st.cache_resource(show_spinner=False, max_entries=4)
+def _official(name: str, device: str, dtype: str) -> Any:
+    return _warmed(_placed(create_model(name, "official"), device, dtype), dtype)
+
+
+def _placed(net: Any, device: str, dtype: str) -> Any:
+    """A copy on its device in its number format; the model itself where it is there already."""
+    if (device, dtype) == ("cpu", "float32"):
+        return net
+    return deepcopy(net).to(device, DTYPES[dtype])
+
+
+def _own_placed(name: str, settings: state.Settings) -> Any:
+    """One of the reader's own on its device; the copy is kept until another is wanted."""
+    key = (name, settings.device, settings.dtype)
+    kept, net = st.session_state.get(_PLACED, (None, None))
+    if kept != key:
+        net = _placed(own()[name], settings.device, settings.dtype)
+        st.session_state[_PLACED] = (key, net)
+    return net
+
+
+def _warmed(net: Any, dtype: str) -> Any:
+    """One forward on nothing, so that the first reader's photo is timed like everybody's."""
+    import numpy as np
+
+    inspect(np.zeros((64, 64, 3), np.uint8), net, 224, dtype=dtype)
+    return net
+
+
+# ------------------------------------------------------------------ the reader's own
+
+
+def take(ctx: Context) -> None:
+    """A place to drop a checkpoint; what is refused is refused with a reason."""
+    t = ctx.t
+    file = st.file_uploader(
+        t("common.weights_upload"),
+        TYPES,
+        key="w.weights",
+        help=t("common.weights_help"),
+        max_upload_size=MAX_MB,
+    )
+    if file is not None and st.session_state.get("cfviz.weights_seen") != file.file_id:
+        st.session_state["cfviz.weights_seen"] = file.file_id
+        st.session_state.pop(_REFUSED, None)
+        try:
+            checkpoint = load_checkpoint(file.getvalue(), name=file.name)
+            net = build(checkpoint)
+        except CheckpointError as error:
+            st.session_state[_REFUSED] = error
+        else:
+            _keep(state.OWN + checkpoint.sha256[:10], net)
+            st.rerun()
+    if (refused := st.session_state.get(_REFUSED)) is not None and file is not None:
+        st.error(t(f"errors.checkpoint_{refused.code}", **refused.fields), icon=":material/error:")
+
+
+def _keep(key: str, net: Any) -> None:
+    mine = own()
+    mine[key] = net
+    while len(mine) > MAX_OWN:
+        del mine[next(iter(mine))]
+    state.change(model=key)
+
+
+# ------------------------------------------------------------------ the authors'
+
+
+@dataclass
+class Download:
+    """One running download."""
+
+    cancel: threading.Event = field(default_factory=threading.Event)
+    done: int = 0
+    total: int | None = None
+    future: Future[Any] | None = None
+
+    def report(self, done: int, total: int | None) -> None:
+        """Called by the downloader."""
+        self.done, self.total = done, total
+
+
+@st.cache_resource(show_spinner=False)
+def _worker() -> tuple[ThreadPoolExecutor, dict[str, Download]]:
+    return ThreadPoolExecutor(1, "download"), {}
+
+
+def offer(ctx: Context) -> None:
+    """Under the banner of random weights: fetch the authors', with progress, where they can be had."""
+    name = ctx.settings.model
+    executor, running = _worker()
+    if name not in OFFICIAL:
+        return
+    if name not in running:
+        label = ctx.t("common.official_get", model=title(name), accuracy=OFFICIAL[name][1])
+        if not st.button(label, icon=":material/download:", key="official.get"):
+            return
+        job = running[name] = Download()
+        job.future = executor.submit(
+            load_checkpoint, f"official:{name}", progress=job.report, cancel=job.cancel
+        )
+    _follow(ctx, name)
+
+
+@st.fragment(run_every=0.5)
+def _follow(ctx: Context, name: str) -> None:
+    """The progress of a download; at its end the page runs again."""
+    _, running = _worker()
+    job = running.get(name)
+    if job is None or job.future is None:
+        return
+    if not job.future.done():
+        share = min(1.0, job.done / job.total) if job.total else 0.0
+        st.progress(share, ctx.t("common.official_progress", done=readable_size(job.done)))
+        if st.button(ctx.t("common.cancel"), key="official.cancel"):
+            job.cancel.set()
+        return
+    error = job.future.exception()
+    if error is None:
+        running.pop(name, None)
+        st.rerun()
+    st.error(_sentence(ctx, error), icon=":material/error:")
+    if st.button(ctx.t("common.again"), key="official.again"):
+        running.pop(name, None)
+        st.rerun()
+
+
+def _sentence(ctx: Context, error: BaseException) -> str:
+    if isinstance(error, CheckpointError):
+        return ctx.t(f"errors.checkpoint_{error.code}", **error.fields)
+    return ctx.t("errors.refused", reason=str(error))
