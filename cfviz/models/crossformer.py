@@ -20,7 +20,7 @@ from typing import Any, Literal, cast
 import torch
 import torch.nn.functional as F
 from einops import rearrange
-from timm.layers import DropPath, Mlp, trunc_normal_
+from timm.layers import DropPath, trunc_normal_
 from timm.models import checkpoint_seq
 from timm.models._features import feature_take_indices
 from torch import nn
@@ -38,10 +38,12 @@ from cfviz.geometry import (
 )
 from cfviz.hooks import HookPoint
 from cfviz.models.bias_cache import BiasCache
+from cfviz.models.linear import Linear, Mlp
 from cfviz.trace import Provenance
 
 PositionBias = Literal["dpb", "rpb", "none"]
 MASKED = -1e6  # what the authors add to the logits of padded keys
+FEW_TOKENS = 64
 
 
 class DynamicPosBias(nn.Module):
@@ -133,8 +135,8 @@ class Attention(nn.Module):
         self.num_heads = num_heads
         self.scale = (dim // num_heads) ** -0.5
         self.pos = _position_bias(position_bias, dim, num_heads, G)
-        self.qkv = nn.Linear(dim, 3 * dim)
-        self.proj = nn.Linear(dim, dim)
+        self.qkv = Linear(dim, 3 * dim)
+        self.proj = Linear(dim, dim)
         self.cache = BiasCache()
         self.q, self.k, self.v = HookPoint(), HookPoint(), HookPoint()
         self.bias, self.probs = HookPoint(), HookPoint()
@@ -259,18 +261,34 @@ class CrossFormerBlock(nn.Module):
 
 def _kernels(x: torch.Tensor, convs: nn.ModuleList, names: nn.ModuleList) -> torch.Tensor:
     """Run several kernels of one stride and concatenate: (B, C, H, W) -> (B, H', W', C')."""
-    maps = [name(conv(x)) for conv, name in zip(convs, names, strict=True)]  # B, C_i, H', W'
+    maps = [name(_conv(x, cast(nn.Conv2d, conv))) for conv, name in zip(convs, names, strict=True)]
     return torch.cat([m.permute(0, 2, 3, 1) for m in maps], -1)
 
 
+def _conv(x: torch.Tensor, conv: nn.Conv2d) -> torch.Tensor:
+    """A convolution, for few tokens on a CPU as a matrix product: (B, C, H, W) -> (B, C_i, H', W').
+
+    A convolution first brings its weights into another order, which for few tokens and many weights takes
+    longer than the sums; a matrix product reads the weights as they lie.
+    """
+    B, C, H, W = x.shape
+    s = conv.stride[0]
+    h, w = H // s, W // s
+    if x.device.type != "cpu" or B * h * w > FEW_TOKENS or C < FEW_TOKENS:
+        return conv(x)
+    columns = F.unfold(
+        x, conv.kernel_size, padding=cast(tuple[int, ...], conv.padding), stride=s
+    )  # B, C*k*k, h*w
+    y = F.linear(columns.transpose(1, 2), conv.weight.flatten(1), conv.bias)  # B, h*w, C_i
+    return y.transpose(1, 2).unflatten(2, (h, w))
+
+
 def _cel(stage: int, in_chans: int, dim: int) -> nn.ModuleList:
-    """The convolutions of an embedding layer, weights channels last as the maps are, so never reordered."""
     kernels, stride = CEL_KERNELS[stage], CEL_STRIDES[stage]
-    convs = nn.ModuleList(
+    return nn.ModuleList(
         nn.Conv2d(in_chans, c, k, stride, padding=(k - stride) // 2)
         for k, c in zip(kernels, cel_channels(dim, kernels), strict=True)
     )
-    return convs.to(memory_format=torch.channels_last)
 
 
 class PatchEmbed(nn.Module):

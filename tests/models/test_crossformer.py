@@ -11,7 +11,7 @@ import torch
 from cfviz.geometry import grouping
 from cfviz.hooks import capture
 from cfviz.models import create_model, list_models
-from cfviz.models.crossformer import MASKED, DynamicPosBias, RelativePosBias, group, ungroup
+from cfviz.models.crossformer import MASKED, DynamicPosBias, RelativePosBias, _conv, group, ungroup
 
 SMALL = {"embed_dim": 32, "depths": (2, 2, 3, 2), "num_heads": (1, 2, 4, 8), "num_classes": 5}
 
@@ -85,6 +85,19 @@ def test_attention_equals_a_loop_over_groups(model, size):
             expected[groups.members[g][real], h * d : (h + 1) * d] = torch.softmax(logits, -1) @ v[g, h, real]
     expected = torch.nn.functional.linear(expected, attn.proj.weight, attn.proj.bias)
     torch.testing.assert_close(seen["layers.0.blocks.1.attn_branch"][0].reshape(-1, 32), expected)
+
+
+@pytest.mark.parametrize("name", ["layers.1.downsample", "layers.2.downsample"])
+def test_a_merging_kernel_is_the_same_as_a_matrix_product(model, name):
+    merging = model.get_submodule(name)
+    C = merging.norm.normalized_shape[0]
+    x = torch.randn(1, C, 6, 10)
+    for conv in merging.reductions:
+        torch.testing.assert_close(_conv(x, conv), conv(x), rtol=1e-4, atol=1e-5)
+
+
+def test_weights_can_be_saved_as_they_are(model):
+    assert all(p.is_contiguous() for p in model.parameters())
 
 
 @pytest.mark.parametrize("interval", [(8, 4, 2, 1), "adaptive", 2])
