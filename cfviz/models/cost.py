@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 import timm
 import torch
@@ -50,7 +51,9 @@ def _cost(
     name: str, classes: int, group_size: tuple[int, ...], interval: tuple[int, ...] | str, H: int, W: int
 ) -> dict[str, Cost]:
     with torch.device("meta"):
-        model = timm.create_model(name, num_classes=classes, group_size=group_size, interval=interval).eval()
+        model: Any = timm.create_model(
+            name, num_classes=classes, group_size=group_size, interval=interval
+        ).eval()
         x = torch.zeros(1, 3, H, W)
     counter = FlopCounterMode(display=False)
     with torch.no_grad(), counter:

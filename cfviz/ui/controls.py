@@ -60,9 +60,10 @@ def add_photos(ctx: Context, place: str) -> None:
         )
         shots = [shot] if shot is not None else []
     new = [*(uploads or []), *shots]
-    if new and photos.take(new):
+    added, refused = photos.take(new)
+    if added:
         st.rerun()  # the choice above was drawn before the photo was there
-    for name, error in photos.refused():
+    for name, error in refused:
         st.error(f"**{name}** {t(f'images.error_{error.code}', **error.fields)}", icon=":material/error:")
 
 
@@ -72,7 +73,7 @@ def language(lang: str, t: Translator) -> None:
     st.segmented_control(
         t("common.language"),
         list(LANGUAGES),
-        format_func=LANGUAGES.get,
+        format_func=lambda code: LANGUAGES[code],
         key="w.lang",
         required=True,
         on_change=_adopt,

@@ -17,7 +17,7 @@ from cfviz.data.samples import gallery, sample
 from .state import OWN, change
 
 MAX_OWN = 24  # photos of the reader's own; the oldest makes room
-_OWN, _SEEN, _REFUSED = "cfviz.own", "cfviz.seen", "cfviz.refused"
+_OWN, _SEEN = "cfviz.own", "cfviz.seen"
 
 
 def ids() -> list[str]:
@@ -39,38 +39,29 @@ def photo(id: str) -> Photo:
     return own()[id] if id in own() else _bundled(id)
 
 
-def take(uploads: Iterable[object]) -> bool:
-    """Open what was dropped, keep what can be used, remember why the rest cannot, and show the last one.
+def take(uploads: Iterable[object]) -> tuple[bool, list[tuple[str, ImageError]]]:
+    """Open what was dropped, keep what can be used and show the last one; say why the rest cannot.
 
     Args:
-        uploads: Streamlit's uploaded files; those seen before are passed over.
+        uploads: Streamlit's uploaded files; those seen before are not opened again.
 
     Returns:
-        Whether a photo was added.
+        Whether a photo was added, and (file name, reason) of each upload that was refused, now or before.
     """
-    added = False
-    seen: set[str] = st.session_state.setdefault(_SEEN, set())
-    refused: list[tuple[str, ImageError]] = []
+    seen: dict[str, ImageError | None] = st.session_state.setdefault(_SEEN, {})
+    added, refused = False, []
     for upload in uploads:
-        mark = str(getattr(upload, "file_id", id(upload)))
-        if mark in seen:
-            continue
-        seen.add(mark)
-        name = str(getattr(upload, "name", ""))
-        try:
-            opened = load_image(upload, name=name)  # type: ignore[arg-type]
-        except ImageError as error:
-            refused.append((name, error))
-            continue
-        _keep(opened)
-        added = True
-    st.session_state.setdefault(_REFUSED, []).extend(refused)
-    return added
-
-
-def refused() -> list[tuple[str, ImageError]]:
-    """What the latest drop contained that cannot be used, told once."""
-    return st.session_state.pop(_REFUSED, [])
+        mark, name = str(getattr(upload, "file_id", id(upload))), str(getattr(upload, "name", ""))
+        if mark not in seen:
+            try:
+                _keep(load_image(upload, name=name))  # type: ignore[arg-type]
+                added, seen[mark] = True, None
+            except ImageError as error:
+                seen[mark] = error
+        reason = seen[mark]
+        if reason is not None:
+            refused.append((name, reason))
+    return added, refused
 
 
 def thumbnail(image: Image.Image, side: int = 96, square: bool = True) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from html import escape
 from typing import TYPE_CHECKING, Any
 
@@ -27,7 +28,7 @@ def answer(ctx: Context, trace: Trace) -> None:
     left, right = st.columns([5, 7], gap="large")
     with left:
         title = controls.photo_title(ctx.t, ctx.settings.photo)
-        st.image(trace.crop, width="stretch", alt=ctx.t("predict.crop_alt", photo=title))
+        st.image(_crop(trace), width="stretch", alt=ctx.t("predict.crop_alt", photo=title))
         st.caption(controls.photo_credit(ctx.t, ctx.settings.photo) + notes(ctx))
     with right:
         layout.figure(
@@ -134,7 +135,7 @@ def own_photos(ctx: Context) -> None:
         progress.progress(n / len(mine), ctx.t("predict.own_progress", name=photo.name))
         trace = cache.trace(ctx.settings, photo)
         (first, _, p), (second, _, q) = trace.top(2)
-        picture = cache.derived(trace, "row", lambda photo=photo: photos.thumbnail(photo.image, 96))
+        picture = cache.derived(trace, "row", partial(photos.thumbnail, photo.image, 96))
         rows.append(
             (
                 picture,

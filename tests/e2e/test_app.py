@@ -1,0 +1,108 @@
+"""The app in a real browser: load, pick, upload, switch page, open a shared link, change language."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from io import BytesIO
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from tests.conftest import App, settle
+
+pytestmark = pytest.mark.browser
+Open = Callable[..., Any]
+
+
+def jpeg(side: int = 300) -> bytes:
+    buffer = BytesIO()
+    Image.radial_gradient("L").resize((side, side)).convert("RGB").save(buffer, "JPEG")
+    return buffer.getvalue()
+
+
+def answered(page: Any) -> str:
+    """The sentence that names the best guess."""
+    return page.locator(".cf-look").first.inner_text()
+
+
+def test_home_draws_the_model_and_follows_the_pointer(app: App, open_page: Open) -> None:
+    page = open_page(app.url(lang="en"))
+    page.locator(".whole .stage").nth(3).wait_for()
+    assert page.locator(".whole .stage").count() == 4
+    assert page.locator(".whole .answer li").count() == 5
+    page.locator(".whole .chip.lda").first.click()
+    assert "long distance (LDA)" in page.locator(".whole .said").inner_text()
+    page.locator(".whole .chip.sda").first.click()
+    assert "short distance (SDA)" in page.locator(".whole .said").inner_text()
+    frame = page.locator(".whole .photo .frame")
+    before = frame.locator("canvas").evaluate("c => c.toDataURL()")
+    frame.hover(position={"x": 30, "y": 30})
+    page.wait_for_timeout(100)
+    assert frame.locator("canvas").evaluate("c => c.toDataURL()") != before
+
+
+def test_the_photo_strip_picks_and_the_link_restores_it(app: App, open_page: Open) -> None:
+    page = open_page(app.url("predict", lang="en", size=160))
+    page.get_by_role("radio", name="Giant panda").click()
+    page.wait_for_url(re.compile("photo=giant-panda"))
+    settle(page)
+    answer = answered(page)
+    other = open_page(page.url)
+    other.locator(".cf-look").first.wait_for()
+    assert answered(other) == answer
+    assert other.get_by_role("radio", name="Giant panda").get_attribute("aria-checked") == "true"
+    assert "size=160" in other.url
+
+
+def test_settings_survive_a_page_switch_and_the_back_button(app: App, open_page: Open) -> None:
+    page = open_page(app.url("predict", lang="en", photo="lemurs", size=192))
+    page.get_by_role("link", name="The whole model").click()
+    page.locator(".whole .stage").first.wait_for()
+    settle(page)
+    assert "photo=lemurs" in page.url
+    assert "size=192" in page.url
+    page.go_back()
+    page.locator(".cf-look").first.wait_for()
+    settle(page)
+    assert "/predict" in page.url
+    assert page.get_by_role("radio", name="Ring-tailed lemurs").get_attribute("aria-checked") == "true"
+
+
+def test_own_photos_are_answered_and_bad_files_get_one_sentence(app: App, open_page: Open) -> None:
+    page = open_page(app.url("predict", lang="en"))
+    drop = page.locator('[data-testid="stMain"] [data-testid="stFileUploaderDropzoneInput"]')
+    drop.set_input_files(
+        [
+            {"name": "gradient.jpg", "mimeType": "image/jpeg", "buffer": jpeg()},
+            {"name": "other.jpg", "mimeType": "image/jpeg", "buffer": jpeg(320)},
+            {"name": "letter.png", "mimeType": "image/png", "buffer": b"Dear Sir or Madam,"},
+        ]
+    )
+    page.wait_for_url(re.compile("photo=own-"))
+    page.get_by_text("The file holds text, not a picture.").first.wait_for()
+    page.locator('[data-testid="stDataFrame"]').wait_for()
+    settle(page)
+    assert page.get_by_role("radio", name="other.jpg").get_attribute("aria-checked") == "true"
+    stranger = open_page(page.url)
+    stranger.get_by_text("stayed with them").wait_for()
+
+
+def test_the_language_changes_everywhere(app: App, open_page: Open) -> None:
+    page = open_page(app.url("predict", lang="en"))
+    page.get_by_text("繁體中文").click()
+    page.get_by_role("heading", name="照片裡是什麼？").wait_for()
+    settle(page)
+    assert "lang=zh-Hant" in page.url
+    assert page.evaluate("document.documentElement.lang") == "zh-Hant"
+    page.get_by_role("link", name="模型全貌").click()
+    page.get_by_role("heading", name="CrossFormer：從照片到答案").wait_for()
+
+
+def test_a_telephone_scrolls_down_only(app: App, open_page: Open) -> None:
+    for path in ("", "predict"):
+        page = open_page(app.url(path, lang="zh-Hant"), width=390, height=844, theme="dark")
+        page.wait_for_timeout(500)
+        wide = page.evaluate("document.querySelector('[data-testid=stMain]').scrollWidth")
+        assert wide <= 390, path

@@ -1,0 +1,87 @@
+"""Every page runs, in both languages, from links good and bad."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from streamlit.testing.v1 import AppTest
+
+ROOT = Path(__file__).resolve().parents[2]
+PAGES = ["home", *sorted(path.stem for path in (ROOT / "pages").glob("*.py"))]
+
+
+def run(page: str, **query: str) -> AppTest:
+    app = AppTest.from_file(str(ROOT / "app.py"), default_timeout=120)
+    for name, value in query.items():
+        app.query_params[name] = value
+    if page != "home":
+        app.switch_page(f"pages/{page}.py")
+        for name, value in query.items():
+            app.query_params[name] = value
+    return app.run()
+
+
+def first(values: list[str] | str) -> str:
+    return values if isinstance(values, str) else values[0]
+
+
+@pytest.mark.parametrize("lang", ["en", "zh-Hant"])
+@pytest.mark.parametrize("page", PAGES)
+def test_every_page_runs(page: str, lang: str) -> None:
+    app = run(page, lang=lang)
+    assert not app.exception
+    assert not app.error
+    assert len(app.title) == 1
+    chinese = any("\u4e00" <= letter <= "\u9fff" for letter in app.title[0].value)
+    assert chinese == (lang == "zh-Hant")
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_bad_links_get_a_gentle_sentence(page: str) -> None:
+    app = run(page, model="nope", photo="nope", size="1e9", lang="xx", dtype="int3")
+    assert not app.exception
+    assert len(app.info) == 5
+    assert app.selectbox(key="w.model").value == "crossformer_nano"
+    assert app.selectbox(key="w.size").value == 224
+
+
+def test_settings_stand_in_the_link_and_survive_a_page_switch() -> None:
+    app = run("predict", lang="en")
+    app.selectbox(key="w.photo").select("lemurs").run()
+    app.selectbox(key="w.size").select(160).run()
+    assert first(app.query_params["photo"]) == "lemurs"
+    assert first(app.query_params["size"]) == "160"
+    app.switch_page("app.py").run()
+    assert not app.exception
+    assert app.selectbox(key="w.photo").value == "lemurs"
+    assert app.selectbox(key="w.size").value == 160
+
+
+def test_a_link_means_the_same_in_a_new_session() -> None:
+    app = run("predict", photo="giant-panda", size="192", lang="zh-Hant", model="crossformer_nano")
+    assert app.selectbox(key="w.photo").value == "giant-panda"
+    assert app.selectbox(key="w.size").value == 192
+    assert not app.info
+
+
+def test_the_number_format_is_a_choice() -> None:
+    app = run("predict", lang="en")
+    app.selectbox(key="w.dtype").select("bfloat16").run()
+    assert not app.exception
+    assert first(app.query_params["dtype"]) == "bfloat16"
+    assert any("bfloat16" in caption.value for caption in app.caption)
+
+
+def test_random_weights_are_announced() -> None:
+    app = run("predict", lang="en", model="crossformer_pp_small", size="160")
+    assert any("random weights" in warning.value for warning in app.warning)
+    assert any("Random weights, never trained" in caption.value for caption in app.caption)
+
+
+def test_sizes_are_compared_on_demand() -> None:
+    app = run("predict", lang="en", photo="coffee")
+    assert not any("Hatched sizes lie outside" in text.value for text in app.markdown)
+    app.button(key="sizes.run").click().run()
+    assert not app.exception
+    assert any("Hatched sizes lie outside" in text.value for text in app.markdown)

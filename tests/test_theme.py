@@ -1,0 +1,70 @@
+"""Colours: the same in Streamlit's settings and in the figures, and readable."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from cfviz.figures.theme import DARK, LDA, LIGHT, SDA, Theme, theme
+
+CONFIG = tomllib.loads(
+    (Path(__file__).resolve().parents[1] / ".streamlit" / "config.toml").read_text("utf-8")
+)
+
+
+def luminance(colour: str) -> float:
+    """Relative luminance after WCAG 2."""
+    parts = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+    r, g, b = (c / 12.92 if c <= 0.03928 else ((c + 0.055) / 1.055) ** 2.4 for c in parts)
+    return 0.2126 * r + 0.7152 * g + 0.0722 * b
+
+
+def contrast(one: str, other: str) -> float:
+    light, dark = sorted((luminance(one), luminance(other)), reverse=True)
+    return (light + 0.05) / (dark + 0.05)
+
+
+@pytest.mark.parametrize("its", [LIGHT, DARK], ids=["light", "dark"])
+def test_streamlit_and_figures_agree(its: Theme) -> None:
+    options = CONFIG["theme"][its.name]
+    assert options["backgroundColor"] == its.paper
+    assert options["textColor"] == its.ink
+    assert options["borderColor"] == its.line
+    assert options["chartCategoricalColors"][1:3] == [SDA, LDA]
+
+
+@pytest.mark.parametrize("its", [LIGHT, DARK], ids=["light", "dark"])
+def test_text_can_be_read(its: Theme) -> None:
+    for name in ("ink", "muted", "sda_ink", "lda_ink", "good", "warn"):
+        for ground in (its.paper, its.panel):
+            assert contrast(getattr(its, name), ground) >= 4.5, (its.name, name)
+
+
+@pytest.mark.parametrize("its", [LIGHT, DARK], ids=["light", "dark"])
+def test_the_two_kinds_of_attention_stand_out(its: Theme) -> None:
+    assert (its.kind("sda"), its.kind("lda")) == ("#D55E00", "#0072B2")
+    assert contrast(its.sda, its.paper) >= 3
+    assert contrast(its.lda, its.paper) >= 3
+
+
+def test_scales_run_evenly_from_end_to_end() -> None:
+    stops = [stop for stop, _ in LIGHT.sequential]
+    assert (stops[0], stops[-1]) == (0, 1)
+    light = [luminance(colour) for _, colour in LIGHT.sequential]
+    assert light == sorted(light), "magnitudes must be ordered by lightness alone"
+    middle = LIGHT.diverging[len(LIGHT.diverging) // 2][1]
+    assert luminance(middle) == max(luminance(colour) for _, colour in LIGHT.diverging)
+
+
+def test_an_unknown_browser_theme_is_light() -> None:
+    assert theme(None) is LIGHT
+    assert theme("dark") is DARK
+
+
+def test_changes_to_the_layout_keep_the_rest() -> None:
+    layout = LIGHT.layout(xaxis={"range": [0, 1]}, height=100)
+    assert layout["xaxis"]["range"] == [0, 1]
+    assert layout["xaxis"]["gridcolor"] == LIGHT.line
+    assert layout["height"] == 100
