@@ -45,7 +45,9 @@ def build_model(recipe: Recipe) -> CrossFormer:
     """The recipe's model, from random weights that its seed decides."""
     data.seed_all(recipe.seed)
     last = recipe.phases[-1]
-    extra: dict[str, Any] = {} if last.interval is None else {"interval": last.interval}
+    extra: dict[str, Any] = dict(recipe.model_args)
+    if last.interval is not None:
+        extra["interval"] = last.interval
     model = timm.create_model(
         recipe.model,
         pretrained=False,

@@ -35,6 +35,7 @@ class Recipe:
     Attributes:
         data: ImageFolder to train on; dataset is what the app calls its classes.
         cache: path (without suffix) of the decoded photos; None reads files.
+        model_args: widths, depths and the like, for short runs that choose them.
         hold_out: share of the training photos that only chooses, never trains.
         scale, ratio: area and aspect of the random crop.
         transform: "timm" (RandAugment, colour jitter, erasing as configured) or "light" (one resize, a flip
@@ -50,6 +51,7 @@ class Recipe:
     hold_out: float = 0.05
     dataset: str = "imagenette20"
     model: str = "crossformer_nano"
+    model_args: dict[str, Any] = field(default_factory=dict)
     num_classes: int = 20
     position_bias: str = "dpb"
     seed: int = 0

@@ -1,0 +1,110 @@
+"""Order, augmentation and cache: nothing may depend on who loads what, or on where a run was stopped."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from cfviz.training import cache, data
+from cfviz.training.data import EpochBatches, EvalSet, PhotoFolder, TrainSet, share_of
+from cfviz.training.recipe import Recipe
+
+
+def test_cache_holds_the_pixels_of_the_files(photos: Path, tmp_path: Path) -> None:
+    built = cache.build(photos, tmp_path / "toy", short_side=1000, workers=1)
+    folder = PhotoFolder(photos)
+    opened = cache.PhotoCache.open(tmp_path / "toy")
+    assert opened.names == folder.names
+    assert (opened.labels == folder.labels).all()
+    for i in (0, 7, len(folder) - 1):
+        assert (opened[i] == folder[i]).all()
+        assert (built[i] == folder[i]).all()
+
+
+def test_cache_reduces_large_photos_only(photos: Path, tmp_path: Path) -> None:
+    built = cache.build(photos, tmp_path / "toy", short_side=44, workers=1)
+    assert built[0].shape == (40, 48, 3)
+    assert min(built[11].shape[:2]) == 44
+
+
+def test_truncated_cache_is_refused(photos: Path, tmp_path: Path) -> None:
+    cache.build(photos, tmp_path / "toy", workers=1)
+    file = tmp_path / "toy.bin"
+    file.write_bytes(file.read_bytes()[:-5])
+    with pytest.raises(ValueError, match="rebuild"):
+        cache.PhotoCache.open(tmp_path / "toy")
+
+
+def test_folder_without_photos_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="holds no photos"):
+        PhotoFolder(tmp_path)
+
+
+def test_held_out_slice_depends_on_names_alone() -> None:
+    names = [f"n{i:05d}/photo.webp" for i in range(4000)]
+    kept = cache.held_out(names, 0.05)
+    assert 150 < kept.sum() < 250
+    assert (cache.held_out(names[::-1], 0.05)[::-1] == kept).all()
+    assert cache.held_out(names, 0.1)[kept].all()
+    with pytest.raises(ValueError, match="share"):
+        cache.held_out(names, 1.5)
+
+
+@pytest.mark.parametrize("world", [1, 2, 3])
+def test_shares_are_a_partition_and_keep_mixing_pairs(world: int) -> None:
+    batch = np.arange(100, 112)
+    parts = [share_of(batch, rank, world) for rank in range(world)]
+    assert sorted(np.concatenate(parts)) == list(batch)
+    partner = dict(zip(batch, batch[::-1], strict=True))
+    for part in parts:
+        assert [partner[i] for i in part] == list(part[::-1])
+
+
+def test_batch_that_cannot_be_shared_is_refused() -> None:
+    with pytest.raises(ValueError, match="multiple of 6"):
+        share_of(np.arange(8), 0, 3)
+
+
+def test_epoch_goes_on_where_it_was_stopped() -> None:
+    whole = list(EpochBatches(np.arange(50), 8, (3, 1)))
+    assert list(EpochBatches(np.arange(50), 8, (3, 1), start=4)) == whole[4:]
+    assert list(EpochBatches(np.arange(50), 8, (3, 1), limit=2)) == whole[:2]
+    assert len(whole) == 6
+    assert len({i for batch in whole for i in batch}) == 48
+    assert list(EpochBatches(np.arange(50), 8, (3, 2))) != whole
+    with pytest.raises(ValueError, match="lower the batch size"):
+        EpochBatches(np.arange(5), 8, (0,))
+
+
+@pytest.mark.parametrize("transform", ["timm", "light"])
+def test_augmentation_is_a_function_of_seed_epoch_and_photo(
+    transform: str, photos: Path, recipe: Recipe
+) -> None:
+    recipe = replace(recipe, transform=transform)
+    folder = PhotoFolder(photos)
+    first, again = (TrainSet(folder, 32, recipe, epoch=1) for _ in range(2))
+    one = first[5][0]
+    torch.rand(3)
+    assert torch.equal(again[5][0], one)
+    assert not torch.equal(TrainSet(folder, 32, recipe, epoch=2)[5][0], one)
+    assert one.shape == (3, 32, 32)
+    assert one.dtype == torch.float32
+
+
+def test_light_crop_stays_inside_the_photo(photos: Path, recipe: Recipe) -> None:
+    white = np.full((40, 90, 3), 255, dtype=np.uint8)
+    transform = data.light_transform(32, replace(recipe, color_jitter=0.0))
+    for seed in range(20):
+        data.seed_all(seed)
+        x = transform(data.Image.fromarray(white))
+        expected = torch.from_numpy((255 - data.MEAN) / data.STD)[:, None, None].expand_as(x)
+        torch.testing.assert_close(x, expected)
+
+
+def test_evaluation_sees_the_centre_crop(photos: Path) -> None:
+    folder = PhotoFolder(photos)
+    x, label = EvalSet(folder, 64, np.asarray([13]))[0]
+    assert x.shape == (3, 64, 64)
+    assert label == 1

@@ -1,0 +1,184 @@
+"""A run may be stopped at any moment and spread over processes: the weights come out the same."""
+
+import csv
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from torch import nn
+
+from cfviz.training import teacher
+from cfviz.training.engine import Trainer, build_model
+from cfviz.training.export import load_run
+from cfviz.training.recipe import Recipe, from_dict
+from cfviz.training.stem import fold_stem
+
+
+def states_equal(a: dict, b: dict) -> bool:
+    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
+
+
+def finished(run: Path) -> tuple[dict, dict]:
+    """Weights and average of a finished run."""
+    state = torch.load(run / "last.pt", weights_only=True)
+    assert (state["epoch"], state["step_in_epoch"]) == (2, 0)
+    return state["model"], state["ema"]
+
+
+@pytest.fixture
+def undisturbed(recipe: Recipe, tmp_path: Path) -> tuple[dict, dict]:
+    Trainer(recipe, tmp_path / "whole", cpu=True).fit()
+    return finished(tmp_path / "whole")
+
+
+class Killed(BaseException):
+    """Stands for the machine going away."""
+
+
+@pytest.mark.parametrize("at", [1, 3, 4])
+def test_resuming_gives_the_same_bits(
+    at: int, recipe: Recipe, undisturbed: tuple[dict, dict], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trainer = Trainer(recipe, tmp_path / "run", cpu=True)
+    step = trainer._step
+
+    def fragile(*args: torch.Tensor) -> torch.Tensor:
+        if trainer.step == at:
+            raise Killed
+        loss = step(*args)
+        trainer.save()
+        return loss
+
+    monkeypatch.setattr(trainer, "_step", fragile)
+    with pytest.raises(Killed):
+        trainer.fit()
+    random.random(), np.random.rand(), torch.rand(5)
+    resumed = Trainer(recipe, tmp_path / "run", cpu=True)
+    assert resumed.step == at
+    resumed.fit()
+    model, ema = finished(tmp_path / "run")
+    assert states_equal(model, undisturbed[0])
+    assert states_equal(ema, undisturbed[1])
+    assert not states_equal(model, ema)
+
+
+def test_training_learns_and_writes_its_log(settings: dict, tmp_path: Path) -> None:
+    plain = {"drop_path": 0.0, "mix_prob": 0.0, "transform": "light", "ema_decay": 0, "label_smoothing": 0.0}
+    phases = [{"size": 32, "group_size": 2, "interval": "adaptive", "epochs": 6}]
+    recipe = from_dict({**settings, **plain, "phases": phases, "lr": 3e-3})
+    trainer = Trainer(recipe, tmp_path, cpu=True)
+    assert trainer.fit() is trainer.bare
+    with (tmp_path / "log.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [int(row["epoch"]) for row in rows] == [1, 2, 3, 4, 5, 6]
+    assert float(rows[-1]["loss"]) < 0.7 * float(rows[0]["loss"])
+    assert float(rows[-1]["held_out_top1"]) == 1.0
+    assert int(rows[-1]["step"]) == trainer.total_steps == trainer.step
+
+
+def test_mixing_blends_whole_targets(recipe: Recipe, tmp_path: Path) -> None:
+    trainer = Trainer(recipe, tmp_path, cpu=True)
+    x = torch.arange(4.0).view(4, 1, 1, 1).expand(4, 3, 32, 32).clone()
+    target = torch.eye(4)
+    mixed, blended = trainer._mix(x.clone(), target)
+    torch.testing.assert_close(blended.sum(1), torch.ones(4))
+    torch.testing.assert_close(mixed.mean((1, 2, 3)), blended @ torch.arange(4.0))
+    again, _ = trainer._mix(x.clone(), target)
+    assert torch.equal(mixed, again)
+
+
+class Certain(nn.Module):
+    """A teacher that gives a tench (0 of ImageNet's classes) logit 3 and a church (497) logit 1."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        logits = torch.zeros(len(x), 1000)
+        logits[:, 0], logits[:, 497] = 3.0, 1.0
+        return logits
+
+
+def test_soft_labels_of_a_teacher_enter_the_target(
+    settings: dict, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(teacher, "create_teacher", lambda name: (Certain(), 16, 0.5, 0.5))
+    given = {**settings, "teacher": "toy", "distill": 0.25, "temperature": 2.0, "label_smoothing": 0.2}
+    with pytest.raises(ValueError, match="teacher_labels"):
+        Trainer(from_dict(given), tmp_path / "run", cpu=True)
+    given["teacher_labels"] = str(tmp_path / "soft.npy")
+    soft = Trainer(from_dict(given), tmp_path / "run", cpu=True).soft
+    p = 1 / (1 + np.exp(-1))  # a difference of 2 at temperature 2
+    expected = 0.75 * torch.tensor([0.9, 0.1]) + 0.25 * torch.tensor([p, 1 - p])
+    torch.testing.assert_close(soft[0], expected.float())
+    np.save(given["teacher_labels"], np.zeros((3, 2)))
+    with pytest.raises(ValueError, match=r"is \(3, 2\), expected \(24, 2\)"):
+        Trainer(from_dict(given), tmp_path / "run", cpu=True)
+
+
+def test_another_number_of_classes_is_refused(settings: dict, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="has 2 classes, expected 5"):
+        Trainer(from_dict({**settings, "num_classes": 5}), tmp_path, cpu=True)
+
+
+def test_folded_stem_computes_the_same(recipe: Recipe) -> None:
+    model = build_model(recipe).eval()
+    x = torch.randn(2, 3, 64, 96)
+    with torch.no_grad():
+        plain = model(x)
+        folded = fold_stem(model)(x)
+    torch.testing.assert_close(folded, plain, rtol=1e-5, atol=1e-6)
+
+
+# --- whole processes -------------------------------------------------------------------------------------
+
+
+def command(config: Path, out: Path) -> list[str]:
+    return ["-m", "cfviz", "train", "--config", str(config), "--out", str(out), "--cpu", "--threads", "1"]
+
+
+@pytest.fixture
+def config(settings: dict, tmp_path: Path) -> Path:
+    path = tmp_path / "toy.yaml"
+    path.write_text(yaml.safe_dump(settings))
+    return path
+
+
+ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
+
+
+@pytest.mark.slow
+def test_killed_process_goes_on_to_the_same_bits(config: Path, tmp_path: Path) -> None:
+    for out in ("whole", "killed"):
+        process = subprocess.Popen([sys.executable, *command(config, tmp_path / out)], env=ENVIRONMENT)
+        if out == "whole":
+            assert process.wait(300) == 0
+            continue
+        while not (tmp_path / "killed" / "last.pt").exists():
+            time.sleep(0.01)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    subprocess.run([sys.executable, *command(config, tmp_path / "killed")], env=ENVIRONMENT, check=True)
+    for one, other in zip(finished(tmp_path / "whole"), finished(tmp_path / "killed"), strict=True):
+        assert states_equal(one, other)
+
+
+@pytest.mark.slow
+def test_two_processes_follow_the_curve_of_one(settings: dict, tmp_path: Path) -> None:
+    config = tmp_path / "toy.yaml"
+    config.write_text(yaml.safe_dump({**settings, "drop_path": 0.0, "warmup_epochs": 0}))
+    one, two = tmp_path / "one", tmp_path / "two"
+    subprocess.run([sys.executable, *command(config, one)], env=ENVIRONMENT, check=True)
+    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+    subprocess.run([sys.executable, *launcher, *command(config, two)], env=ENVIRONMENT, check=True)
+    curves = []
+    for run in (one, two):
+        with (run / "log.csv").open(newline="") as file:
+            curves.append([[float(row["loss"]), float(row["held_out_loss"])] for row in csv.DictReader(file)])
+    np.testing.assert_allclose(curves[1], curves[0], rtol=1e-4)
+    assert load_run(one)[1]["step"] == load_run(two)[1]["step"]

@@ -1,0 +1,119 @@
+"""What is shipped: weights that load by themselves, a card with facts and no path of the machine."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from cfviz.cli import main
+from cfviz.data.labels import wordnet_ids
+from cfviz.models.checkpoints import load_checkpoint
+from cfviz.models.factory import build
+from cfviz.training import card, data, evaluation, export, sizes
+from cfviz.training.engine import Trainer
+from cfviz.training.recipe import from_dict
+
+
+@pytest.fixture
+def toy_run(settings: dict, photos: Path, tmp_path: Path) -> Path:
+    """One step of a whole crossformer_nano with 20 classes on 20 class folders of two photos."""
+    root = tmp_path / "twenty"
+    source = next((photos / "n01440764_tench").iterdir()).read_bytes()
+    for name in wordnet_ids("imagenette20"):
+        (root / f"{name}_name").mkdir(parents=True)
+        for i in range(2):
+            (root / f"{name}_name" / f"{i}.png").write_bytes(source)
+    phases = [{"size": 32, "group_size": 7, "epochs": 1, "steps": 1}]
+    given = {**settings, "data": str(root), "num_classes": 20, "model_args": {}, "phases": phases}
+    Trainer(from_dict(given), tmp_path / "run", cpu=True).fit()
+    return tmp_path / "run"
+
+
+def test_export_and_measure(toy_run: Path, tmp_path: Path) -> None:
+    val = data.PhotoFolder(tmp_path / "twenty")
+    out = export.export(toy_run, tmp_path / "weights" / "toy.safetensors", limits="It knows nothing.")
+    facts = export.measure(out, toy_run, val=val, size=32)
+    checkpoint = load_checkpoint(out)
+    assert (checkpoint.variant, checkpoint.num_classes) == ("crossformer_nano", 20)
+    assert checkpoint.group_size == (7, 7, 7, 7)
+    assert checkpoint.dataset == "imagenette20"
+    assert "1 epochs" in checkpoint.trained
+    assert facts["sha256"] == checkpoint.sha256
+    assert out.stat().st_size == facts["bytes"] <= export.MAX_BYTES
+    _, state, average = export.load_run(toy_run)
+    for name, value in checkpoint.state_dict.items():
+        assert torch.equal(value, average[name].half().float())
+    assert state["ema"].keys() == average.keys()
+    assert facts["val"]["top1"]["n"] == 40
+    assert set(facts["val"]["groups"]) >= {"Imagenette half", "Imagewoof half"}
+    written = out.with_suffix(".json").read_text() + out.with_suffix(".md").read_text()
+    assert str(tmp_path) not in written
+    assert "It knows nothing." in written
+    assert "target 85%" in written
+    assert card.read(out) == json.loads(json.dumps(facts))
+
+
+def test_evaluate_command_repeats_the_card(
+    toy_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = str(tmp_path / "toy.safetensors")
+    folder = str(tmp_path / "twenty")
+    assert (
+        main(["export-weights", str(toy_run), "--out", out, "--val", folder, "--cpu", "--note", "gap=Far."])
+        == 0
+    )
+    capsys.readouterr()
+    assert main(["evaluate", "--data", folder, "--weights", out, "--cpu", "--json", "-"]) == 0
+    result = json.loads(capsys.readouterr().out)
+    facts = card.read(out)
+    assert result == facts["val"]
+    assert facts["gap"] == "Far."
+    options = ["--limit", "1", "--size", "32", "--group-size", "1", "--interval", "adaptive", "--restrict"]
+    assert main(["evaluate", "--data", folder, "--weights", out, "--cpu", *options]) == 0
+    assert "/ 20" in capsys.readouterr().out
+    assert main(["evaluate", "--data", folder, "--weights", out, "--cpu", "--interval", "far"]) == 2
+    assert "expected adaptive" in capsys.readouterr().err
+
+
+def test_a_folder_without_a_run_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"holds no last.pt"):
+        export.export(tmp_path, tmp_path / "x.safetensors")
+
+
+@pytest.mark.slow
+def test_sizes_command(toy_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = export.export(toy_run, tmp_path / "toy.safetensors")
+    options = ["--sizes", "32,64", "--limit", "1", "--cpu", "--json", str(tmp_path / "sizes.json")]
+    assert main(["measure-sizes", "--data", str(tmp_path / "twenty"), "--weights", str(out), *options]) == 0
+    result = json.loads((tmp_path / "sizes.json").read_text())
+    places = {(row["bias"], row["window"], row["size"]) for row in result["rows"]}
+    assert len(places) == len(result["rows"]) == 3 * 3 * 2
+    assert result["photos"] == 20
+    assert {row["n"] for row in result["rows"]} == {20}
+    assert len(capsys.readouterr().out.splitlines()) == 18
+    with pytest.raises(ValueError, match="multiples of 32"):
+        sizes.parse("100")
+
+
+def test_table_twin_agrees_at_the_trained_window(toy_run: Path, tmp_path: Path) -> None:
+    model = build(load_checkpoint(export.export(toy_run, tmp_path / "toy.safetensors")))
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if ".attn.pos." in name:
+                parameter.mul_(20)
+    table, none = sizes.as_table(model), sizes.without_bias(model)
+    x = torch.randn(1, 3, 224, 224)
+    with torch.no_grad():
+        torch.testing.assert_close(table(x), model(x), rtol=1e-4, atol=1e-5)
+        assert not torch.allclose(none(x), model(x), rtol=1e-4, atol=1e-5)
+        for subject in (model, table):
+            subject.set_grouping(5)
+        assert not torch.allclose(table(x), model(x), rtol=1e-4, atol=1e-5)
+
+
+def test_windows_scale_with_the_size() -> None:
+    assert sizes.windows(448, 7) == {"fixed": (7, None), "adaptive": (7, "adaptive"), "scaled": (14, None)}
+    assert sizes.windows(160, 7)["scaled"] == (5, None)
+    assert evaluation.spread(np.zeros(3, dtype=int), 9).tolist() == [0, 1, 2]
