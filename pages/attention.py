@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import streamlit as st
-
 from cfviz.ui import attention, start
-from cfviz.ui.layout import look
 
 ctx = start("attention")
-trace = ctx.trace(*attention.WATCH)
-look(ctx.t("attention.look"))
-packed = attention.figure(ctx, trace)
+about = attention.choose_subject(ctx)
+packed = attention.figure(ctx, about)
+attention.below(ctx, about, packed)
+attention.heads(ctx, about)
+attention.paths(ctx, about)
+attention.relevance(ctx, about)

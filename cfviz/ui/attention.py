@@ -1,25 +1,46 @@
-"""The parts of the attention page."""
+"""The parts of the attention page, in the order in which it shows them."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import pandas as pd
 import streamlit as st
 
+from cfviz.analysis.attention import spearman
+from cfviz.figures import attention as draw
 from cfviz.figures import living
+from cfviz.figures.theme import plotly_config
 from cfviz.geometry import token_box
 from cfviz.trace import Trace
 
+from . import attention_measures as measures
+from .attention_measures import Subject, subject
 from .components import committed, fresh, go, living_figure
+from .layout import figure as plotted
+from .layout import look, take_away
 
 if TYPE_CHECKING:
     from .page import Context
 
 NAME = "attention.figure"
-POINTS = ("q", "k", "v", "bias", "probs", "out")
-WATCH = tuple(f"layers.*.blocks.*.attn.{point}" for point in POINTS)
 PLACE = ("stage", "block", "head", "row", "col")
 START, CENTRE = "cfviz.attention.start", "cfviz.attention.centre"
+CODE = """
+from cfviz import inspect
+
+trace = inspect("photo.jpg", model="{model}", size={size}, watch="layers.{s}.blocks.{b}.attn.*")
+g = trace.grouping({s}, {b})                       # how the block cuts its map
+group, query = g.group_of({row}, {col})            # which group the token is in, and where
+probs = trace["layers.{s}.blocks.{b}.attn.probs"]  # (groups, heads, queries, keys)
+attention = probs[group, {head}, query]            # what the figure shows
+tokens = g.members[group]                          # where those keys are; -1 is padding
+"""
+
+
+def choose_subject(ctx: Context) -> Subject:
+    """The model on the photo; a switch shuffles the weights, to see what depends on them."""
+    return subject(ctx, ctx.get("shuffled", 0, (0, 1)) == 1)
 
 
 def place(ctx: Context, trace: Trace) -> dict[str, Any]:
@@ -48,14 +69,6 @@ def put(ctx: Context, to: dict[str, Any]) -> None:
     ctx.put(**counted, row=to["row"], col=to["col"], held=int(bool(to.get("locked"))))
 
 
-def source(ctx: Context, trace: Trace) -> str:
-    """What the attention was computed from, in one string."""
-    s = ctx.settings
-    return "|".join(
-        map(str, (ctx.photo.sha256, s.model, trace.weights.sha256, trace.size, s.dtype, s.device))
-    )
-
-
 @st.cache_resource(show_spinner=False, max_entries=12)
 def message(source: str, centre: tuple[int, int], _trace: Trace, _lang: str) -> living.Packed:
     """The figure's message around one block, shared by all who look at the same photo and model."""
@@ -67,15 +80,15 @@ def message(source: str, centre: tuple[int, int], _trace: Trace, _lang: str) -> 
     )  # fmt: skip
 
 
-def figure(ctx: Context, trace: Trace) -> living.Packed:
+def figure(ctx: Context, about: Subject) -> living.Packed:
     """The living figure on the chosen photo; a click lands in the link."""
-    here, what = place(ctx, trace), source(ctx, trace)
+    here = place(ctx, about.trace)
     if fresh(NAME) or START not in st.session_state:
         st.session_state[START] = here | {"tour": not here["locked"] and "row" not in st.query_params}
     centres: dict[str, tuple[int, int]] = st.session_state.setdefault(CENTRE, {})
-    centre = centres.setdefault(what, (here["stage"], here["block"]))
+    centre = centres.setdefault(about.source, (here["stage"], here["block"]))
     try:
-        packed = message(what, centre, trace, ctx.lang)
+        packed = message(about.source, centre, about.trace, ctx.lang)
     except ValueError as error:
         ctx.stop(error)
         raise
@@ -85,14 +98,157 @@ def figure(ctx: Context, trace: Trace) -> living.Packed:
         if clicked:
             put(ctx, clicked)
             if clicked.get("need"):
-                centres[what] = (clicked["stage"], clicked["block"])
+                centres[about.source] = (clicked["stage"], clicked["block"])
 
     packed = packed.at(st.session_state[START], living.words(ctx.lang))
+    look(ctx.t("attention.look"))
     living_figure(packed.data, name=NAME, on_commit=commit)
     return packed
+
+
+def below(ctx: Context, about: Subject, packed: living.Packed) -> None:
+    """Under the figure: how faithful it is, its code, the offline page, the switch that shuffles."""
+    error = measures.fidelity(about.source, about)
+    st.badge(ctx.t("attention.fidelity", error=small(error)), icon=":material/verified:", color="gray",
+             help=ctx.t("attention.fidelity_help"))  # fmt: skip
+    here = place(ctx, about.trace)
+    fields = {"model": ctx.settings.model, "size": ctx.settings.size, "s": here["stage"], "b": here["block"]}
+    with st.container(horizontal=True, gap="small", vertical_alignment="center"):
+        take_away(
+            ctx, "living", code=CODE.format(**fields, row=here["row"], col=here["col"], head=here["head"])
+        )
+        title = f"cfviz {ctx.settings.model} {about.trace.photo}"
+        st.download_button(
+            ctx.t("attention.offline"), lambda: living.html(packed.at(here), title, ctx.lang).encode(),
+            "cfviz-attention.html", "text/html", type="tertiary", icon=":material/file_save:",
+            on_click="ignore", help=ctx.t("attention.offline_help"),
+        )  # fmt: skip
+        st.toggle(
+            ctx.t("attention.shuffle"), about.shuffled, key="w.attention.shuffle",
+            help=ctx.t("attention.shuffle_help"),
+            on_change=lambda: ctx.put(shuffled=int(st.session_state["w.attention.shuffle"])),
+        )  # fmt: skip
+    if about.shuffled:
+        st.warning(ctx.t("attention.shuffled"), icon=":material/shuffle:")
+
+
+def small(x: float) -> str:
+    """3.2e-07 as 3 × 10⁻⁷."""
+    digits, power = f"{x:.0e}".split("e")
+    return f"{digits} × 10{str(int(power)).translate(str.maketrans('-0123456789', '⁻⁰¹²³⁴⁵⁶⁷⁸⁹'))}"
 
 
 def send(ctx: Context, to: dict[str, Any]) -> None:
     """Send figure and link to another place, from a callback."""
     put(ctx, to)
     go(NAME, **{key: to[key] for key in PLACE})
+
+
+def heads(ctx: Context, about: Subject) -> None:
+    """Every head measured: a picture, and a table to sort; a click goes there."""
+    rows, t = measures.heads(about.source, about), ctx.t
+    st.header(t("attention.heads_title"), anchor=False)
+
+    def jump(i: int) -> None:
+        here, row = place(ctx, about.trace), rows[i]
+        to = {name: row[name] - 1 for name in ("stage", "block", "head")}
+        before, after = (about.trace.grouping(s, 0) for s in (here["stage"], to["stage"]))
+        to["row"] = int((here["row"] + 0.5) * after.H / before.H)  # the same place of the photo
+        to["col"] = int((here["col"] + 0.5) * after.W / before.W)
+        send(ctx, to | {"locked": here["locked"]})
+
+    look(t("attention.heads_look"))
+    names = list(dict.fromkeys(f"{r['stage']}.{r['block']}" for r in rows))
+    groups = [[r for r in rows if f"{r['stage']}.{r['block']}" == name] for name in names]
+    axes = {"axis": t("attention.axis_block"), "value": t("attention.axis_distance")}
+    words = axes | {"head": t("attention.head"), "block": t("attention.block")}
+    kinds = [g[0]["kind"].lower() for g in groups]
+    fig = draw.head_dots(names, kinds, [[r["distance"] for r in g] for g in groups], ctx.theme, words)
+    st.plotly_chart(fig, theme=None, key="fig.attention.heads", alt=t("attention.heads_alt"),
+                    config=plotly_config("cfviz-heads"))  # fmt: skip
+    frame = pd.DataFrame(rows)
+    key = f"w.attention.heads.{len(rows)}"
+
+    def picked() -> None:
+        chosen = st.session_state[key].selection.rows
+        if chosen:
+            jump(chosen[0])
+
+    number = st.column_config.NumberColumn
+    st.dataframe(
+        frame, key=key, hide_index=True, height=318, on_select=picked, selection_mode="single-row",
+        column_config={
+            "stage": number(t("attention.stage"), width="small"),
+            "block": number(t("attention.block"), width="small"),
+            "kind": st.column_config.TextColumn(t("attention.kind"), width="small"),
+            "head": number(t("attention.head"), width="small"),
+            "distance": number(t("attention.distance"), format="%.1f px", help=t("attention.distance_help")),
+            "entropy": number(t("attention.entropy"), format="%.2f bit", help=t("attention.entropy_help")),
+            "position": number(t("attention.position"), format="%.1f %%", help=t("attention.position_help")),
+        },
+    )  # fmt: skip
+
+
+def paths(ctx: Context, about: Subject) -> None:
+    """Where a token comes from: rollout beside the gradient, on one grid, with their rank correlation."""
+    t, at = ctx.t, place(ctx, about.trace)
+    s, b, row, col = (at[name] for name in ("stage", "block", "row", "col"))
+    st.header(t("attention.paths_title"), anchor=False)
+    look(t("attention.paths_look", stage=s + 1, block=b + 1, row=row, col=col))
+    found = measures.paths(about.source, about, s, b, row, col)
+    top, left, bottom, right = token_box(s, row, col)
+    mark = ((left + right) / 2, (top + bottom) / 2)
+    for side, name, share in zip(st.columns(2), ("rollout", "gradient"), found["areas"], strict=True):
+        with side:
+            st.subheader(t(f"attention.{name}"), anchor=False)
+            fig = draw.over_photo(about.crop, found[name], ctx.theme, mark)
+            st.plotly_chart(fig, theme=None, key=f"fig.attention.{name}", alt=t(f"attention.{name}_alt"),
+                            config=plotly_config(f"cfviz-{name}"))  # fmt: skip
+            st.caption(t(f"attention.{name}_note", area=f"{100 * share:.1f}"))
+    st.markdown(t("attention.agreement", value=f"{found['agreement']:+.2f}"))
+    if about.shuffled:
+        plain = subject(ctx)
+        before = measures.paths(plain.source, plain, s, b, row, col)
+        same = {name: f"{spearman(found[name], before[name]):+.2f}" for name in ("rollout", "gradient")}
+        st.info(t("attention.sanity_paths", **same), icon=":material/shuffle:")
+
+
+def relevance(ctx: Context, about: Subject) -> None:
+    """What the prediction rests on: two maps, each tested by taking away and putting back what it marks."""
+    t = ctx.t
+    st.header(t("attention.relevance_title"), anchor=False)
+    target = subject(ctx).trace.top(1)[0][0]
+    look(t("attention.relevance_look", name=ctx.labels[target]))
+    key = f"cfviz.attention.relevance.{about.source}"
+    if not st.session_state.get(key):
+        st.caption(t("attention.relevance_cost"))
+        st.button(
+            t("attention.relevance_run"), icon=":material/play_arrow:",
+            on_click=lambda: st.session_state.update({key: True}),
+        )  # fmt: skip
+        return
+    with st.spinner(t("attention.relevance_wait")):
+        maps = measures.relevances(about.source, about, target)
+        tested = measures.curves(about.source, about, target)
+    for side, name in zip(st.columns(2), ("attention", "integrated"), strict=True):
+        with side:
+            st.subheader(t(f"attention.by_{name}"), anchor=False)
+            fig = draw.over_photo(about.crop, maps[name], ctx.theme)
+            st.plotly_chart(
+                fig, theme=None, key=f"fig.attention.by_{name}", alt=t(f"attention.by_{name}_alt"),
+                config=plotly_config(f"cfviz-{name}"),
+            )  # fmt: skip
+            st.caption(t(f"attention.by_{name}_note", missing=f"{100 * maps['missing']:.1f}"))
+            good = tested["beats"][name]
+            st.badge(t(f"attention.{'beats' if good else 'no_better'}"), color="green" if good else "orange",
+                     icon=f":material/{'check' if good else 'warning'}:")  # fmt: skip
+    if about.shuffled:
+        plain = subject(ctx)
+        before = measures.relevances(plain.source, plain, target)
+        same = {name: f"{spearman(maps[name], before[name]):+.2f}" for name in ("attention", "integrated")}
+        st.info(t("attention.sanity_relevance", **same), icon=":material/shuffle:")
+    words = {
+        name: t(f"attention.{name}") for name in ("deletion", "insertion", "cells", "probability", "chance")
+    }
+    lines = {t(f"attention.by_{name}"): line for name, line in tested["lines"].items()}
+    plotted(ctx, draw.curves(lines, tested["chance"], ctx.theme, words), "curves")

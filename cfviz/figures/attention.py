@@ -1,0 +1,160 @@
+"""Attention measured: heads side by side, maps over the photo, curves of deletion and insertion."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import plotly.graph_objects as go
+from PIL import Image
+
+from cfviz.figures.theme import Theme
+
+DASHES = ("solid", "dash", "dot")
+
+
+def head_dots(
+    blocks: Sequence[str],
+    kinds: Sequence[str],
+    values: Sequence[Sequence[float]],
+    theme: Theme,
+    words: Mapping[str, str],
+) -> go.Figure:
+    """One dot a head, block by block in the order of the model, SDA vermilion and LDA blue.
+
+    Args:
+        blocks: Names on the axis, "1.1" for the first block of the first stage.
+        kinds: "sda" or "lda" of each block.
+        values: One value a head, block by block.
+        theme: Colours.
+        words: "axis", "value", "head" and "block".
+    """
+    fig = go.Figure()
+    for kind in ("sda", "lda"):
+        mine = [i for i, k in enumerate(kinds) if k == kind]
+        dots = [(i, h, v) for i in mine for h, v in enumerate(values[i])]
+        fig.add_scatter(
+            x=[i + _spread(h, len(values[i])) for i, h, _ in dots],
+            y=[v for _, _, v in dots],
+            mode="markers",
+            name=kind.upper(),
+            marker={"color": theme.kind(kind), "size": 8, "opacity": 0.78, "line": {"width": 0}},
+            customdata=[[blocks[i], h + 1, i, h] for i, h, _ in dots],
+            hovertemplate=f"{words['block']} %{{customdata[0]}}, {words['head']} %{{customdata[1]}}: "
+            "%{y:.1f}<extra></extra>",
+        )  # fmt: skip
+    fig.update_layout(
+        **theme.layout(
+            height=300,
+            xaxis={"tickvals": list(range(len(blocks))), "ticktext": list(blocks), "showgrid": False,
+                   "title": {"text": words["axis"]}, "zeroline": False, "fixedrange": True},
+            yaxis={"rangemode": "tozero", "title": {"text": words["value"]}, "fixedrange": True},
+        )
+    )  # fmt: skip
+    return fig
+
+
+def _spread(h: int, n: int) -> float:
+    """Heads of one block beside each other instead of on top."""
+    return 0.0 if n == 1 else 0.56 * (h / (n - 1) - 0.5)
+
+
+def over_photo(
+    photo: Image.Image,
+    values: np.ndarray,
+    theme: Theme,
+    mark: tuple[float, float] | None = None,
+    unit: str = "%",
+) -> go.Figure:
+    """A map of shares over the photo it is about, both unstretched.
+
+    The brightest colour stands for the 99.5th percentile, so that one extreme cell does not hide the rest.
+
+    Args:
+        photo: The pixels the model saw.
+        values: (h, w), not negative; shown as percent of their sum.
+        theme: Colours.
+        mark: (x, y) in pixels of the token asked about.
+        unit: Written behind a value.
+    """
+    cell = photo.width / values.shape[1]
+    shares = 100 * values / max(float(values.sum()), 1e-30)
+    top = float(np.percentile(shares, 99.5)) or float(shares.max()) or 1.0
+    fig = go.Figure(
+        go.Heatmap(
+            z=shares, x0=cell / 2, dx=cell, y0=cell / 2, dy=cell, zmin=0, zmax=top, opacity=0.72,
+            colorscale=theme.sequential, showscale=False,
+            hovertemplate="%{z:.3f} " + unit + "<extra></extra>",
+        )
+    )  # fmt: skip
+    fig.add_layout_image(
+        source=_inline(photo), xref="x", yref="y", x=0, y=0, sizex=photo.width, sizey=photo.height,
+        xanchor="left", yanchor="top", sizing="stretch", layer="below",
+    )  # fmt: skip
+    if mark is not None:
+        for colour, width in ((theme.outline, 6), (theme.ring, 2.5)):
+            fig.add_scatter(
+                x=[mark[0]], y=[mark[1]], mode="markers", hoverinfo="skip", showlegend=False,
+                marker={"size": 15, "color": "rgba(0,0,0,0)", "line": {"color": colour, "width": width}},
+            )  # fmt: skip
+    hidden = {"visible": False, "fixedrange": True}
+    fig.update_layout(
+        **theme.layout(
+            height=380, margin={"l": 0, "r": 0, "t": 0, "b": 0}, showlegend=False,
+            xaxis={**hidden, "range": [0, photo.width], "constrain": "domain"},
+            yaxis={**hidden, "range": [photo.height, 0], "scaleanchor": "x", "constrain": "domain"},
+        )
+    )  # fmt: skip
+    return fig
+
+
+def curves(
+    maps: Mapping[str, tuple[np.ndarray, np.ndarray]],
+    chance: tuple[np.ndarray, np.ndarray],
+    theme: Theme,
+    words: Mapping[str, str],
+) -> go.Figure:
+    """Probability of the class while cells are taken away and while they are put back.
+
+    Args:
+        maps: From a map's name to its (deletion, insertion) curves, (steps + 1,) each.
+        chance: The same for random orders, (n, steps + 1) each.
+        theme: Colours.
+        words: "deletion", "insertion", "cells", "probability" and "chance".
+    """  # fmt: skip
+    fig = go.Figure()
+    x = np.linspace(0, 100, chance[0].shape[1])
+    top = 105 * max(float(line.max()) for both in (*maps.values(), chance) for line in both)
+    for side, axis in enumerate(("", "2")):
+        for n, line in enumerate(chance[side]):
+            fig.add_scatter(
+                x=x, y=100 * line, mode="lines", name=words["chance"], legendgroup="chance", hoverinfo="skip",
+                showlegend=side == 0 and n == 0, line={"color": theme.faint, "width": 1.5}, xaxis=f"x{axis}",
+                yaxis=f"y{axis}",
+            )  # fmt: skip
+        for n, (name, both) in enumerate(maps.items()):
+            fig.add_scatter(
+                x=x, y=100 * both[side], mode="lines", name=name, legendgroup=name, showlegend=side == 0,
+                line={"color": theme.ink, "width": 2.25, "dash": DASHES[n % len(DASHES)]}, xaxis=f"x{axis}",
+                yaxis=f"y{axis}", hovertemplate=f"{name}: %{{y:.1f}} %<extra></extra>",
+            )  # fmt: skip
+    base = theme.layout()
+    for side, (axis, domain) in enumerate((("", [0, 0.47]), ("2", [0.53, 1]))):
+        name = words[("deletion", "insertion")[side]]
+        fig.update_layout({
+            f"xaxis{axis}": {**base["xaxis"], "domain": domain, "ticksuffix": " %", "fixedrange": True,
+                             "title": {"text": f"{name}: {words['cells']}"}, "zeroline": False},
+            f"yaxis{axis}": {**base["yaxis"], "anchor": f"x{axis}", "range": [0, top], "ticksuffix": " %",
+                             "fixedrange": True, "title": {"text": "" if side else words["probability"]}},
+        })  # fmt: skip
+    whole = theme.layout(height=320, margin={"t": 34}, legend={"y": 1.16})
+    fig.update_layout({k: v for k, v in whole.items() if k not in ("xaxis", "yaxis")})
+    return fig
+
+
+def _inline(photo: Image.Image) -> str:
+    out = io.BytesIO()
+    photo.convert("RGB").save(out, "JPEG", quality=88)
+    return "data:image/jpeg;base64," + base64.b64encode(out.getvalue()).decode()
