@@ -11,6 +11,7 @@ Example:
 from cfviz.data.images import load_image
 from cfviz.hooks import capture, edit, points
 from cfviz.models import create_model, list_models, load_checkpoint
+from cfviz.notebook import show as _show
 from cfviz.run import inspect
 from cfviz.trace import Trace
 
@@ -26,3 +27,5 @@ __all__ = [
     "points",
 ]
 __version__ = "0.1.0"
+
+Trace.show = staticmethod(_show)

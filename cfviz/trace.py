@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
+from typing import ClassVar
 
 import numpy as np
 from PIL import Image
@@ -99,6 +100,8 @@ class Trace:
     photo: str = ""
     settings: Mapping[str, object] = field(default_factory=dict)
 
+    show: ClassVar[Callable[[Trace], str] | None] = None  # how it looks in a notebook; set by the package
+
     def __post_init__(self) -> None:
         for array in self.arrays.values():
             array.flags.writeable = False
@@ -144,6 +147,9 @@ class Trace:
     def save(self, path: str) -> None:
         """Write the arrays to an .npz file, one entry a point."""
         np.savez_compressed(path, allow_pickle=False, **dict(self.arrays))
+
+    def _repr_html_(self) -> str | None:
+        return None if Trace.show is None else Trace.show(self)
 
     def __repr__(self) -> str:
         best = self.top(1)[0]

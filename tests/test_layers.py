@@ -30,6 +30,7 @@ LAYERS = {
     "analysis": 5,
     "figures": 5,
     "training": 5,
+    "notebook": 6,
     "ui": 6,
     "__init__": 7,
     "cli": 8,

@@ -1,0 +1,42 @@
+"""How a trace shows itself in a notebook: its answer, and the living figure of what was watched."""
+
+from __future__ import annotations
+
+from html import escape
+
+from cfviz.figures import living
+from cfviz.geometry import token_box
+from cfviz.trace import Trace
+
+
+def pack(trace: Trace, lang: str = "en") -> living.Packed:
+    """The living figure's message for a trace; blocks whose q, k and bias were not watched show groups."""
+    return living.pack(
+        living.units(trace.arrays, trace.groupings),
+        size=trace.size,
+        strides={s: token_box(s, 0, 0)[2] for s in range(len(trace.groupings))},
+        strings=living.words(lang),
+        photo=trace.crop,
+    )
+
+
+def show(trace: Trace) -> str:
+    """HTML for a notebook cell: the five likeliest classes, where the weights come from, the figure."""
+    height, width = trace.size
+    weights = trace.weights
+    trained = (
+        f"weights: {weights.source}, {weights.trained}" if weights.trained else "random, untrained weights"
+    )
+    facts = f"{trace.model}, {height} x {width} px, {trace.dtype} on {trace.device}; {trained}"
+    rows = "".join(
+        f'<tr><td style="text-align:right">{p:.1%}</td><td style="text-align:left">{escape(name)}</td></tr>'
+        for _, name, p in trace.top(5)
+    )
+    title = escape(trace.photo or "tensor")
+    table = f"<p><b>{title}</b><br><small>{escape(facts)}</small></p><table>{rows}</table>"
+    return table + living.notebook(pack(trace), title=f"cfviz: {trace.photo}")
+
+
+def page(trace: Trace, lang: str = "en") -> str:
+    """A self-contained page of the living figure, to be saved and opened offline."""
+    return living.html(pack(trace, lang), title=f"cfviz: {trace.photo}", lang=lang)

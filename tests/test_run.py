@@ -1,0 +1,133 @@
+"""From a photo to a trace: what it holds, that it is frozen, and what it says when it cannot."""
+
+import numpy as np
+import pytest
+import timm
+import torch
+from PIL import Image
+
+import cfviz
+from cfviz.data.samples import gallery
+from cfviz.trace import Provenance, Trace, axes_of
+
+PHOTO = gallery()[0].path
+
+
+@pytest.fixture(scope="module")
+def model():
+    torch.manual_seed(0)
+    return timm.create_model("crossformer_nano", num_classes=20).eval()
+
+
+def test_a_trace_is_the_model_on_the_pixels_it_shows(model):
+    trace = cfviz.inspect(PHOTO, model=model, size=(96, 160), watch=["pooled", "layers.0.blocks.1.attn.*"])
+    pixels = torch.from_numpy(np.array(trace.crop)).permute(2, 0, 1)[None] / 255
+    mean, std = (torch.tensor(model.pretrained_cfg[k])[None, :, None, None] for k in ("mean", "std"))
+    with torch.inference_mode():
+        logits = model((pixels - mean) / std)[0].numpy()
+    np.testing.assert_allclose(trace.logits, logits, rtol=1e-4, atol=1e-5)
+    assert trace.size == (96, 160)
+    assert trace.probs.sum() == pytest.approx(1)
+    assert trace.grouping(0, 1) == model.groupings(96, 160)[0][1]
+
+
+def test_every_array_has_named_axes(model):
+    trace = cfviz.inspect(PHOTO, model=model, size=64, watch="*")
+    assert set(trace.arrays) == set(cfviz.points(model))
+    for name, array in trace.arrays.items():
+        assert array.dtype == np.float32
+        assert len(trace.axes[name]) == array.ndim, name
+    assert trace.axes["layers.1.blocks.0.attn.probs"] == ("group", "head", "query", "key")
+    assert trace["layers.0.blocks.0.out"].shape == (16, 16, 48)
+    with pytest.raises(ValueError, match="no axes are known"):
+        axes_of("layers.0.nothing")
+
+
+def test_a_trace_is_frozen(model):
+    trace = cfviz.inspect(PHOTO, model=model, size=64)
+    with pytest.raises(ValueError, match="read-only"):
+        trace.logits[0] = 1
+    with pytest.raises(TypeError):
+        trace.arrays["logits"] = np.zeros(20)
+    with pytest.raises(AttributeError):
+        trace.model = "other"
+    with pytest.raises(ValueError, match="'pooled' was not watched; this trace holds: logits"):
+        trace["pooled"]
+
+
+def test_top_is_sorted_and_bounded(model):
+    trace = cfviz.inspect(PHOTO, model=model, size=64)
+    top = trace.top(99)
+    assert len(top) == 20
+    assert [p for _, _, p in top] == sorted((p for _, _, p in top), reverse=True)
+    assert top[0][0] == int(trace.logits.argmax())
+    assert trace.top(0) == []
+
+
+def test_bf16_is_close_and_leaves_the_model_alone(model):
+    exact = cfviz.inspect(PHOTO, model=model, size=64)
+    rounded = cfviz.inspect(PHOTO, model=model, size=64, dtype="bfloat16")
+    assert (exact.dtype, rounded.dtype) == ("float32", "bfloat16")
+    np.testing.assert_allclose(rounded.logits, exact.logits, atol=0.05 * np.abs(exact.logits).max() + 0.02)
+    assert next(model.parameters()).dtype == torch.float32
+
+
+def test_the_same_name_gives_the_same_model():
+    from cfviz.run import load
+
+    assert load("crossformer_nano") is load("crossformer_nano", "cpu")
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ({"model": "resnet50"}, "there is no model 'resnet50'"),
+        ({"size": 100}, "100"),
+        ({"dtype": "int8"}, "dtype is 'int8'; expected one of float32"),
+        ({"device": "cuda:99"}, "device 'cuda:99' cannot be used here; there are: cpu"),
+        ({"watch": "layers.7.*"}, "no point matches"),
+        ({"mode": "squash"}, "squash"),
+    ],
+)
+def test_what_cannot_be_is_said(model, setting, message):
+    with pytest.raises(ValueError, match=message):
+        cfviz.inspect(PHOTO, **{"model": model, "size": 64, **setting})
+
+
+def test_a_model_in_training_or_without_classes_is_refused(model):
+    with pytest.raises(ValueError, match=r"call model\.eval\(\)"):
+        cfviz.inspect(PHOTO, model=timm.create_model("crossformer_nano").train())
+    with pytest.raises(ValueError, match="no classes"):
+        cfviz.inspect(PHOTO, model=timm.create_model("crossformer_nano", num_classes=0).eval())
+
+
+def test_arrays_can_be_saved(model, tmp_path):
+    trace = cfviz.inspect(PHOTO, model=model, size=64, watch="pooled")
+    trace.save(tmp_path / "trace.npz")
+    loaded = np.load(tmp_path / "trace.npz")
+    assert np.array_equal(loaded["pooled"], trace["pooled"])
+
+
+def test_it_shows_itself_in_a_notebook(model):
+    photo = Image.new("RGB", (80, 80), (200, 30, 30))
+    trace = cfviz.inspect(photo, model=model, size=64, watch="layers.*.blocks.*.attn.*")
+    html = trace._repr_html_()
+    assert "random, untrained weights" in html
+    assert trace.top(1)[0][1] in html
+    assert "<iframe" in html
+    assert "sandbox=" in html
+
+
+def test_names_from_outside_are_escaped_in_a_notebook():
+    trace = Trace(
+        arrays={"logits": np.zeros(1, np.float32)},
+        labels=("<script>alert(1)</script>",),
+        model="crossformer_nano",
+        size=(32, 32),
+        groupings=tuple(map(tuple, timm.create_model("crossformer_nano").groupings(32, 32))),
+        photo='"><img src=x onerror=alert(1)>',
+        weights=Provenance("<b>file</b>", None, "<i>things</i>"),
+    )
+    outside = trace._repr_html_()
+    for bad in ("<script>alert", "<img", "<b>file", "<i>things"):
+        assert bad not in outside
