@@ -1,0 +1,12 @@
+"""How tokens find their group: members, a worked example, reach and other methods. Needs no model."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from cfviz.ui import start
+from cfviz.ui.components.grouping import begin, grouping_figures
+
+ctx = start("grouping")
+where, bad = begin(st.query_params.to_dict())
+grouping_figures(ctx.t, ctx.lang, start=where, bad=bool(bad))

@@ -1,0 +1,328 @@
+"""The page on grouping: its link, its words, and in a browser its numbers against Python's."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import random
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from einops import rearrange
+from hypothesis import given
+from hypothesis import strategies as st
+from streamlit.testing.v1 import AppTest
+
+from cfviz import geometry_other as other
+from cfviz.analysis.reach import multiply_adds, reach
+from cfviz.geometry import grouping
+from cfviz.ui.components.grouping import DEFAULTS, HERE, LIMITS, begin, script, words
+from cfviz.ui.i18n import translator
+
+ROOT = Path(__file__).resolve().parents[2]
+ARTICLE = {  # the walk-through's two prints
+    "sda": [[[1, 2], [2, 4]], [[3, 4], [6, 8]], [[3, 6], [4, 8]], [[9, 12], [12, 16]]],
+    "lda": [[[1, 3], [3, 9]], [[2, 4], [6, 12]], [[2, 6], [4, 12]], [[4, 8], [8, 16]]],
+}
+FIND = """() => {
+  const find = (node) => {
+    for (const e of node.querySelectorAll("*")) {
+      const found = e.app ?? (e.shadowRoot && find(e.shadowRoot));
+      if (found) return found;
+    }
+  };
+  window.page = find(document);
+  return Boolean(window.page);
+}"""
+
+
+# ---------------------------------------------------------------- Python
+
+
+@pytest.mark.parametrize("kind", ["sda", "lda"])
+def test_the_articles_example(kind: str) -> None:
+    values = np.arange(1, 5)[:, None] * np.arange(1, 5)
+    g = grouping(kind, 4, 4, 2, 2)
+    assert g.gather(values).reshape(4, 2, 2).tolist() == ARTICLE[kind]
+    pattern = {"sda": "(h g1) (w g2) -> (h w) g1 g2", "lda": "(g1 h) (g2 w) -> (h w) g1 g2"}[kind]
+    assert rearrange(values, pattern, g1=2, g2=2).tolist() == ARTICLE[kind]
+
+
+def run(**query: str) -> AppTest:
+    app = AppTest.from_file(str(ROOT / "app.py"), default_timeout=60)
+    app.switch_page("pages/grouping.py")
+    for name, value in query.items():
+        app.query_params[name] = value
+    return app.run()
+
+
+@pytest.mark.parametrize("lang", ["en", "zh-Hant"])
+def test_the_page_runs_without_a_model(lang: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_model(*args: object) -> None:
+        raise AssertionError("the page on grouping asked for a model")
+
+    monkeypatch.setattr("cfviz.ui.page.Context.model", property(no_model))
+    app = run(lang=lang, map="30x45", g="7", i="adaptive", kind="sda", q="29.44")
+    assert not app.exception
+    assert not app.error
+    assert app.title[0].value == translator(lang)("grouping.title")
+
+
+def test_a_link_is_read() -> None:
+    start, bad = begin(
+        {"map": "30x45", "g": "4", "i": "adaptive", "kind": "sda", "c": "64", "q": "29.44", "lang": "en"}
+    )
+    assert start == {"h": 30, "w": 45, "g": 4, "i": "adaptive", "kind": "sda", "c": 64, "row": 29, "col": 44}
+    assert bad == []
+    assert begin({}) == (begin(DEFAULTS)[0], [])
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("map", "0x5"), ("map", "113x5"), ("map", "56"), ("map", "axb"), ("g", "99"), ("g", "7.5"),
+     ("i", "auto"), ("i", "-1"), ("kind", "SDA"),
+     ("c", "97"), ("c", "many"), ("q", "56.0"), ("q", "1"), ("q", "²0.1")],
+)  # fmt: skip
+def test_a_bad_value_gives_its_default(name: str, value: str) -> None:
+    start, bad = begin({**DEFAULTS, name: value})
+    assert bad == [name]
+    assert start == begin({})[0]
+
+
+@given(st.dictionaries(st.sampled_from(sorted(DEFAULTS)), st.text(max_size=8)))
+def test_any_link_gives_a_state_that_can_be_drawn(query: dict[str, str]) -> None:
+    start, _ = begin(query)
+    assert 1 <= start["h"] <= LIMITS["side"]
+    assert 1 <= start["w"] <= LIMITS["side"]
+    assert 0 <= start["row"] < start["h"]
+    assert 0 <= start["col"] < start["w"]
+
+
+def test_every_word_the_figures_ask_for_is_there() -> None:
+    """The names after `t.` in the modules are in the catalogue, and nothing in the catalogue is unused."""
+    have = set(words(translator("en"), "en"))
+    text = "\n".join(path.read_text("utf-8") for path in HERE.glob("*.js"))
+    asked = set(re.findall(r"\bt\.(\w+)", text))
+    templates = re.findall(r"\bt\[`(\w*)\$\{[^}]+\}(\w*)`\]", text)
+    assert asked <= have, f"missing: {sorted(asked - have)}"
+    built = {w for w in have for head, tail in templates if w.startswith(head) and w.endswith(tail)}
+    spare = have - asked - built
+    assert not spare, f"unused: {sorted(spare)}"
+
+
+def test_the_modules_join_into_one() -> None:
+    joined = script()
+    assert joined.count("export ") == 1
+    assert "\nimport " not in joined
+
+
+# ---------------------------------------------------------------- in the browser
+
+
+@pytest.fixture
+def page(app: Any, open_page: Callable[..., Any]) -> Callable[..., Any]:
+    """A function that opens the page and waits for its figures."""
+
+    def visit(width: int = 1440, height: int = 900, theme: str = "light", **query: str) -> Any:
+        page = open_page(app.url("grouping", **query), width=width, height=height, theme=theme)
+        page.wait_for_function(FIND, timeout=30_000)
+        page.wait_for_function("window.page.frames > 0")
+        return page
+
+    return visit
+
+
+def cases(count: int) -> list[dict[str, Any]]:
+    pick = random.Random(4)
+    out = []
+    for _ in range(count):
+        H, W = pick.randint(1, 28), pick.randint(1, 28)
+        out.append(
+            {"H": H, "W": W, "G": pick.randint(1, 8), "I": pick.randint(1, 6), "window": pick.randint(2, 8),
+             "ratio": pick.randint(1, min(H, W, 6)), "row": pick.randrange(H), "col": pick.randrange(W)}
+        )  # fmt: skip
+    out += [
+        {"H": 56, "W": 56, "G": 7, "I": 8, "window": 7, "ratio": 8, "row": 20, "col": 20},
+        {"H": 112, "W": 80, "G": 7, "I": 16, "window": 7, "ratio": 8, "row": 3, "col": 77},
+    ]
+    return out
+
+
+ASK = """(cases) => cases.map(({ H, W, G, I, window: w, ratio, row, col }) => {
+  const pair = [grouping("sda", H, W, G), grouping("lda", H, W, G, I)];
+  const layer = (s) => {
+    const { tokens, keys } = heard(s, row, col);
+    return [s.name, [...tokens], keys, multiplyAdds(s, 8)];
+  };
+  const methods = Object.entries(families(H, W, G, I, w, ratio)).map(([name, layers]) => [name, {
+    first: [...arrival(layers, row, col, 5).first], layers: layers.map(layer),
+  }]);
+  const groups = pair.map((g) => [[...g.index], [...g.members], digits(g, row, col)]);
+  return { groups, methods: Object.fromEntries(methods) };
+})"""
+
+
+@pytest.mark.browser
+def test_the_browser_counts_as_python_does(browser: Any) -> None:
+    """The JavaScript geometry over many maps: groups, keys, masks, reach and costs, number by number."""
+    source = (HERE / "geo.js").read_text("utf-8").replace("export ", "")
+    asked = cases(60)
+    window = browser.new_page()
+    answers = json.loads(
+        window.evaluate(f"(cases) => {{ {source}\n return JSON.stringify(({ASK})(cases)); }}", asked)
+    )
+    window.close()
+    for case, answer in zip(asked, answers, strict=True):
+        H, W, G, I = (case[k] for k in "HWGI")  # noqa: E741
+        row, col = case["row"], case["col"]
+        pair = (grouping("sda", H, W, G), grouping("lda", H, W, G, I))
+        for g, (index, members, place) in zip(pair, answer["groups"], strict=True):
+            assert g.index.reshape(-1).tolist() == index, case
+            assert g.members.reshape(-1).tolist() == members, case
+            assert g.group_of(row, col) == (place["group"], place["slot"]), case
+        for name, layers in other.families(H, W, G, I, case["window"], case["ratio"]).items():
+            sets = reach(layers, row, col, 5)
+            first = np.where(sets.any(0), sets.argmax(0), 255)
+            assert first.reshape(-1).tolist() == answer["methods"][name]["first"], (case, name)
+            for scheme, told in zip(layers, answer["methods"][name]["layers"], strict=True):
+                heard = scheme.sources(row, col) + 2 * scheme.masked(row, col)
+                cost = multiply_adds(scheme, 8)
+                costs = {
+                    "attention": cost.attention,
+                    "projections": cost.projections,
+                    "reduction": cost.reduction,
+                }
+                counts = [scheme.name, heard.reshape(-1).tolist(), len(scheme.scored(row, col))]
+                assert [*counts, costs | {"total": cost.total}] == told, (case, scheme.name)
+
+
+@pytest.mark.browser
+def test_pointing_changes_the_picture_and_sends_nothing(app: Any, page: Callable[..., Any]) -> None:
+    window = page(map="22x30", g="5", i="3", q="20.28")
+    assert window.evaluate("[window.page.state.row, window.page.state.col]") == [20, 28]
+    sent: list[Any] = []
+    window.on("websocket", lambda socket: socket.on("framesent", lambda frame: sent.append(frame)))
+    window.reload()
+    window.wait_for_function(FIND, timeout=30_000)
+    window.wait_for_function("window.page.frames > 0")
+    window.wait_for_timeout(1500)
+    assert sent, "the socket was not seen at all"
+    before, quiet = picture(window), len(sent)
+    over = window.locator(".gr .groups canvas.over")
+    box = over.bounding_box()
+    for step in range(40):
+        window.mouse.move(box["x"] + 20 + 6 * step, box["y"] + 20 + 4 * step)
+    window.wait_for_timeout(900)  # the link is written meanwhile
+    assert picture(window) != before
+    assert len(sent) == quiet
+    state = window.evaluate("window.page.state")
+    assert f"q={state['row']}.{state['col']}" in window.url
+    g = grouping("lda", 22, 30, 5, 3)
+    group, slot = g.group_of(state["row"], state["col"])
+    headline = window.locator(".gr .groups .headline").inner_text()
+    assert headline == f"Token ({state['row']}, {state['col']}) is member {slot} of group {group}"
+
+
+def picture(window: Any) -> str:
+    return window.evaluate("window.page.figures[0].board.over.canvas.toDataURL()")
+
+
+@pytest.mark.browser
+def test_keys_lock_and_link(page: Callable[..., Any]) -> None:
+    window = page(lang="en", map="12x12", g="3", i="4", kind="sda", q="0.0")
+    window.locator(".gr .groups .map").focus()
+    for key in ("ArrowDown", "ArrowRight", "ArrowRight", "ArrowUp", "ArrowUp", "Enter"):
+        window.keyboard.press(key)
+    assert window.evaluate("(({ row, col, locked }) => [row, col, locked])(window.page.state)") == [
+        0,
+        2,
+        True,
+    ]
+    window.wait_for_function("window.location.search.includes('q=0.2')")
+    live = window.locator(".gr .live")
+    window.wait_for_timeout(200)
+    assert "Token (0, 2) is member 2 of group 0" in live.inner_text()
+    again = page(**dict(pair.split("=") for pair in window.url.split("?")[1].split("&")))
+    kept = {"h": 12, "w": 12, "g": 3, "i": 4, "kind": "sda", "row": 0, "col": 2}
+    assert kept.items() <= again.evaluate("window.page.state").items()
+
+
+@pytest.mark.browser
+def test_a_bad_link_is_said_quietly(page: Callable[..., Any]) -> None:
+    window = page(lang="en", map="9999x1", g="7")
+    assert window.locator(".gr .bad").inner_text() == translator("en")("grouping.figure.bad_link")
+    window.wait_for_function("window.location.search.includes('map=56x56')")
+
+
+@pytest.mark.browser
+def test_prints_are_pytorchs_and_the_code_shown_runs(page: Callable[..., Any]) -> None:
+    """Both prints to the digit, on the article's map and on a padded one; the code that is shown runs."""
+    window = page(lang="en", map="20x13", g="4", i="2", q="19.12")
+    for size in ({"H": 4, "W": 4, "G": 2, "I": 2}, {"H": 5, "W": 7, "G": 2, "I": 3}):
+        window.evaluate("(size) => window.page.figures[1].resize(size)", size)
+        texts = window.evaluate("window.page.figures[1].text")
+        H, W, G, I = (size[k] for k in "HWGI")  # noqa: E741
+        values = np.arange(1, H + 1)[:, None] * np.arange(1, W + 1)
+        for kind in ("sda", "lda"):
+            g = grouping(kind, H, W, G, I)
+            expected = torch.from_numpy(g.gather(values).reshape(g.nG, G, G))
+            with torch.no_grad():
+                torch.set_printoptions(threshold=10**6)
+                assert texts[kind].splitlines() == str(expected).splitlines()
+                torch.set_printoptions(profile="default")
+        if (H, W) == (4, 4):
+            assert [eval_print(texts[kind]) for kind in ("sda", "lda")] == [ARTICLE["sda"], ARTICLE["lda"]]
+        printed = execute(window.evaluate("window.page.figures[1].code()"))
+        assert printed == f"{texts['sda']}\n{texts['lda']}\n"
+    for number in (2, 3):
+        window.locator(".gr section.plate").nth(number).scroll_into_view_if_needed()
+        window.wait_for_function(f"window.page.seen.has(window.page.figures[{number}])")
+        window.wait_for_timeout(200)
+    for number in (0, 2, 3):
+        code = window.evaluate(f"window.page.figures[{number}].code()")
+        printed = execute(code)
+        if number == 2:
+            counts = window.evaluate("window.page.figures[2].sets.crossformer.counts")
+            assert printed.splitlines()[0] == str(counts)
+        if number == 0:
+            said = [line.split("# ")[1] for line in code.splitlines() if line.startswith("print(multiply")]
+            assert printed.splitlines()[-2:] == said
+
+
+def eval_print(text: str) -> list[Any]:
+    return json.loads("".join(text.removeprefix("tensor(").removesuffix(")").split()))
+
+
+def execute(code: str) -> str:
+    out = io.StringIO()
+    with contextlib.redirect_stdout(out):
+        exec(compile(code, "shown", "exec"), {})
+    return out.getvalue()
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize(("width", "theme", "lang"), [(390, "dark", "zh-Hant"), (1440, "light", "en")])
+def test_it_fits_and_every_figure_can_be_taken_away(
+    page: Callable[..., Any], tmp_path: Path, width: int, theme: str, lang: str
+) -> None:
+    window = page(width=width, theme=theme, lang=lang, map="30x45", g="7", i="4")
+    assert window.evaluate("document.documentElement.scrollWidth") <= width
+    assert window.evaluate("window.page.mode") == theme
+    starts = {"PNG": b"\x89PNG", "SVG": b"<svg", "CSV": b"\xef\xbb\xbf"}
+    for number in range(4):
+        section = window.locator(".gr section.plate").nth(number)
+        section.scroll_into_view_if_needed()
+        window.wait_for_function(f"!window.page.stale.has(window.page.figures[{number}])")
+        for kind, start in starts.items():
+            with window.expect_download() as download:
+                section.get_by_role("button", name=kind, exact=True).click()
+            saved = tmp_path / f"{number}.{kind}"
+            download.value.save_as(saved)
+            assert saved.read_bytes().startswith(start)
+        assert len(saved.read_bytes().splitlines()) > 4
