@@ -149,7 +149,7 @@ def curves(
             f"yaxis{axis}": {**base["yaxis"], "anchor": f"x{axis}", "range": [0, top], "ticksuffix": " %",
                              "fixedrange": True, "title": {"text": "" if side else words["probability"]}},
         })  # fmt: skip
-    whole = theme.layout(height=320, margin={"t": 34}, legend={"y": 1.16})
+    whole = theme.layout(height=320, margin={"t": 44}, legend={"y": 1.2})
     fig.update_layout({k: v for k, v in whole.items() if k not in ("xaxis", "yaxis")})
     return fig
 

@@ -261,7 +261,7 @@ def _choose(units: Sequence[Unit], first: tuple[int, int], limit: int) -> set[tu
             f"block {first} needs {weight[first] / 1e6:.1f} MB; a message takes {limit / 1e6:.1f} MB. "
             "Choose a smaller input size or a later stage"
         )
-    order = sorted(weight, key=lambda k: (k != first, k[0] != first[0], abs(k[0] - first[0]), k))
+    order = sorted(weight, key=lambda k: (abs(k[0] - first[0]), abs(k[1] - first[1]), k))
     chosen, total = set(), 0
     for key in order:
         if total + weight[key] <= limit:

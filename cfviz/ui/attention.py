@@ -178,10 +178,10 @@ def heads(ctx: Context, about: Subject) -> None:
     st.dataframe(
         frame, key=key, hide_index=True, height=318, on_select=picked, selection_mode="single-row",
         column_config={
-            "stage": number(t("attention.stage"), width="small"),
-            "block": number(t("attention.block"), width="small"),
-            "kind": st.column_config.TextColumn(t("attention.kind"), width="small"),
-            "head": number(t("attention.head"), width="small"),
+            "stage": number(t("attention.stage"), width=58),
+            "block": number(t("attention.block"), width=58),
+            "kind": st.column_config.TextColumn(t("attention.kind"), width=58),
+            "head": number(t("attention.head"), width=58),
             "distance": number(t("attention.distance"), format="%.1f px", help=t("attention.distance_help")),
             "entropy": number(t("attention.entropy"), format="%.2f bit", help=t("attention.entropy_help")),
             "position": number(t("attention.position"), format="%.1f %%", help=t("attention.position_help")),

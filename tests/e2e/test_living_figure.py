@@ -153,3 +153,67 @@ def test_a_narrow_phone_needs_no_sideways_scrolling(tiny_model, figure) -> None:
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
     page.locator(".over").tap(position={"x": 100, "y": 120})
     assert page.evaluate("document.querySelector('.cf').figure.state.locked")
+
+
+# ---------------------------------------------------------------- in the app
+
+SHADOW = "[...document.querySelectorAll('*')].find((e) => e.shadowRoot?.querySelector('.cf'))"
+STATE = f"{SHADOW}.shadowRoot.querySelector('.cf').figure.state"
+
+
+def living_page(open_page: Callable[..., Any], url: str) -> Any:
+    page = open_page(url)
+    page.wait_for_selector(".cf[data-ready]")
+    return page
+
+
+def test_hovering_sends_nothing_and_a_click_lands_in_the_link(app, open_page) -> None:
+    page = living_page(open_page, app.url("attention", photo="cat", size=160))
+    sent: list[Any] = []
+    page.on("websocket", lambda socket: socket.on("framesent", lambda frame: sent.append(frame)))
+    page.reload()  # from here on, every message to the server is counted
+    page.wait_for_selector(".cf[data-ready]")
+    page.wait_for_timeout(1500)
+    over = page.locator(".cf .over")
+    over.scroll_into_view_if_needed()
+    box = over.bounding_box()
+    page.wait_for_timeout(500)
+    assert sent
+    before = len(sent)
+    for i in range(40):
+        page.mouse.move(box["x"] + box["width"] * (0.1 + 0.02 * i), box["y"] + 0.3 * box["height"])
+    page.wait_for_timeout(500)
+    assert len(sent) == before
+    padded = 42  # 40 x 40 tokens in windows of 7
+    over.click(position={"x": box["width"] * 12.5 / padded, "y": box["height"] * 7.5 / padded})
+    page.wait_for_url(lambda url: "held=1" in url)
+    assert "stage=1&block=1&head=1&row=7&col=12&held=1" in page.url
+
+
+def test_a_link_restores_the_figure(app, open_page) -> None:
+    page = living_page(
+        open_page,
+        app.url("attention", photo="cat", size=256, stage=2, block=2, head=3, row=9, col=21, held=1),
+    )
+    assert page.evaluate(STATE) == {"stage": 1, "block": 1, "head": 2, "row": 9, "col": 21, "locked": True}
+
+
+def test_a_place_that_is_not_there_is_moved_to_one_that_is(app, open_page) -> None:
+    page = living_page(
+        open_page, app.url("attention", photo="cat", size=160, stage=9, block=5, row=-3, col="x")
+    )
+    state = page.evaluate(STATE)
+    assert (state["stage"], state["block"], state["head"]) == (0, 0, 0)
+    assert 0 <= state["row"] < 40
+
+
+def test_numbers_in_the_app_add_up(app, open_page) -> None:
+    """The shown row of every head sums to one, in the app as in the file."""
+    page = living_page(open_page, app.url("attention", photo="cat", size=256, held=1))
+    sums = page.evaluate(f"""(() => {{
+      const {{ probs, groups: {{ N }} }} = {SHADOW}.shadowRoot.querySelector('.cf').figure.frame;
+      const heads = Array.from({{ length: probs.length / N }}, (_, h) => probs.slice(h * N, (h + 1) * N));
+      return heads.map((row) => row.reduce((a, b) => a + b));
+    }})()""")
+    assert len(sums) == 3
+    assert sums == pytest.approx([1.0] * 3)

@@ -144,7 +144,7 @@ export class Axes {
     this.spans = this.plan.order.map((i) => el("span", {}, String(i)));
     const [first, , third] = this.plan.lines;
     const permuted = this.plan.lines[1];
-    this.lines.replaceChildren(`${first}\n .permute(`, ...this.spans.flatMap((s, k) => (k ? [", ", s] : [s])), `${permuted.slice(permuted.indexOf(")"))}\n ${third}`);
+    this.lines.replaceChildren(`${first.replace("#", " #")}\n .permute(`, ...this.spans.flatMap((s, k) => (k ? [", ", s] : [s])), `${permuted.slice(permuted.indexOf(")"))}\n ${third}`);
     say(this.einops, this.einopsLine());
     const { H, W, G, I } = this.example.size;
     const fits = this.plan.sizes.h === I && this.plan.sizes.w === I && H % G === 0 && W % G === 0;

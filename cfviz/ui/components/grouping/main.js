@@ -29,6 +29,9 @@ class App {
       point: (token, hold) => this.point(token, hold),
       press: (key) => this.press(key),
     };
+    this.scheme = window.matchMedia("(prefers-color-scheme: dark)");
+    this.redress = () => setTimeout(() => this.dress(), 150); // after the page around has changed its colours
+    this.scheme.addEventListener("change", this.redress);
     this.load(data);
   }
 
@@ -140,7 +143,7 @@ class App {
     this.state = next;
     const { h, w, g } = next;
     this.window = Math.max(2, g);
-    this.ratio = Math.min(8, h, w);
+    this.ratio = [8, 4, 2].find((r) => Math.min(h, w) >= 7 * r) ?? 1; // PVT's and Twins' own at 56, 28, 14 and 7
     this.cut = lsda(h, w, KINDS.indexOf(next.kind), g, this.interval);
     this.families = families(h, w, g, this.interval, this.window, this.ratio);
     this.kind.choose(KINDS.indexOf(next.kind));
@@ -220,6 +223,7 @@ class App {
   }
 
   close() {
+    this.scheme.removeEventListener("change", this.redress);
     this.sight.disconnect();
     this.watcher.disconnect();
     this.figures[2].stop();

@@ -15,7 +15,7 @@ export function compact(n) {
 }
 
 export function times(x) {
-  return x >= 99.5 ? whole(x) : x >= 9.95 ? x.toFixed(0) : x.toFixed(1);
+  return x >= 99.5 ? whole(x) : x >= 9.95 ? x.toFixed(0) : String(Number(x.toFixed(1)));
 }
 
 /** One figure: title, the sentence that says what to look at, a body, and a row to take things away. */

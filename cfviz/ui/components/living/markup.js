@@ -41,7 +41,7 @@ export function build(t) {
   ui.numbers = el("button.plain", { type: "button", title: t.save_numbers_help }, t.save_numbers);
   ui.bar = el("div.bar", {}, ui.stages, ui.scale,
     el("label.strength", {}, el("span", {}, t.photo), ui.strength, el("span", {}, t.attention)),
-    el("span.gap"), ui.picture, ui.numbers);
+    el("span.gap"), el("span.take", {}, ui.picture, ui.numbers));
 
   ui.base = el("canvas");
   ui.over = el("canvas.over");

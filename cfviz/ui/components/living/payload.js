@@ -1,6 +1,6 @@
 // Reads the message written by cfviz/figures/living.py: a header and the arrays behind it.
 
-const ARRAYS = { uint16: Uint16Array, uint32: Uint32Array, float32: Float32Array, "image/png": Uint8Array };
+const ARRAYS = { int8: Int8Array, uint16: Uint16Array, uint32: Uint32Array, float32: Float32Array, "image/png": Uint8Array };
 
 /** Header length (uint32, little endian), JSON header, arrays. Copies what it returns: the buffer may be unaligned. */
 export function decode(message) {
