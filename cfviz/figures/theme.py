@@ -107,10 +107,7 @@ class Theme:
             "colorway": [self.ink, self.sda, self.lda, "#009E73", "#CC79A7", self.muted],
             "modebar": {"bgcolor": "rgba(0,0,0,0)", "color": self.muted, "activecolor": self.ink},
         }
-        for name, value in changes.items():
-            both = isinstance(value, dict) and isinstance(base.get(name), dict)
-            base[name] = {**base[name], **value} if both else value
-        return base
+        return _merged(base, changes)
 
 
 LIGHT = Theme(
@@ -137,6 +134,15 @@ def plotly_config(filename: str) -> dict[str, Any]:
         "scrollZoom": False,
         "doubleClick": False,
     }
+
+
+def _merged(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+    """The one with the other laid over it, at every depth."""
+    merged = dict(base)
+    for name, value in changes.items():
+        both = isinstance(value, dict) and isinstance(base.get(name), dict)
+        merged[name] = _merged(base[name], value) if both else value
+    return merged
 
 
 def _scale(colours: tuple[str, ...]) -> list[list[Any]]:

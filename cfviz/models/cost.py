@@ -41,9 +41,11 @@ def cost(model: CrossFormer, height: int = 224, width: int = 224) -> dict[str, C
         `cel.0` to `cel.3` (each stage's embedding), `stage.0` to `stage.3` (its blocks), `head` (with the
         last norm), `total`.
     """
-    name = model.pretrained_cfg["architecture"]
+    config: Any = model.pretrained_cfg
     interval = model.interval if isinstance(model.interval, str) else tuple(model.interval)
-    return dict(_cost(name, model.num_classes, tuple(model.group_size), interval, height, width))
+    return dict(
+        _cost(config["architecture"], model.num_classes, tuple(model.group_size), interval, height, width)
+    )
 
 
 @lru_cache(maxsize=64)

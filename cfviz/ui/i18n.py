@@ -34,7 +34,7 @@ def translator(lang: str) -> Translator:
     if lang not in LANGUAGES:
         raise ValueError(f"language {lang!r} is not known; choose one of {', '.join(LANGUAGES)}")
 
-    def t(key: str, **fields: object) -> str:
+    def t(key: str, /, **fields: object) -> str:
         text = lookup(lang, key) or lookup("en", key)
         if text is None:
             return key

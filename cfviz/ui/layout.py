@@ -110,6 +110,7 @@ def figure(
     ctx: Context,
     fig: Any,
     name: str,
+    /,
     *,
     code: str | None = None,
     table: tuple[Sequence[str], Iterable[Sequence[Any]]] | None = None,

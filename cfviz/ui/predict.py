@@ -68,9 +68,9 @@ def sizes(ctx: Context) -> None:
     if st.session_state.get(wanted) != here:
         layout.look(ctx.t("predict.sizes_why"))
         label = ctx.t("predict.sizes_run", sizes=", ".join(map(str, COMPARED)))
-        if not st.button(label, icon=":material/photo_size_select_large:", key="sizes.run"):
-            return
-        st.session_state[wanted] = here
+        remember = partial(st.session_state.__setitem__, wanted, here)
+        st.button(label, icon=":material/photo_size_select_large:", key="sizes.run", on_click=remember)
+        return
     progress = st.empty()
     done: list[Trace] = []
     for size in COMPARED:
