@@ -20,8 +20,8 @@ help:  ## this list
 	@sed -n 's/^\([a-z]*\):.*##  *\(.*\)/  make \1\t\2/p' Makefile | expand -t 16
 
 run: $(USER_STAMP)  ## start the app (PORT=8600; HOST=0.0.0.0 for others to reach it; ARGS="…" for Streamlit's)
-	@$(PY) -m streamlit run app.py --server.showEmailPrompt false --server.address $(HOST) \
-		$(if $(PORT),--server.port $(PORT)) $(ARGS)
+	@$(PY) -m streamlit run app.py --server.showEmailPrompt false --server.fileWatcherType none \
+		--server.address $(HOST) $(if $(PORT),--server.port $(PORT)) $(ARGS)
 
 test: $(DEV_STAMP)  ## all tests, those in a browser included, then the linters (ARGS="…" for pytest's)
 	@scripts/browser.sh $(PY)
