@@ -121,41 +121,59 @@ export function heard(s, row, col) {
 /** The tokens that the tokens in `reached` are computed from, one layer earlier; `reached` is among them. */
 export function stepBack(s, reached) {
   const out = reached.slice();
+  const { queries, keys, region, Nq, Nk, S } = s;
+  const asked = new Uint8Array(9); // Swin's mask has nine regions at most
   for (let group = 0; group < s.nG; group++) {
-    const asked = new Set();
-    for (let q = group * s.Nq; q < (group + 1) * s.Nq; q++) {
-      if (s.queries[q] >= 0 && reached[s.queries[q]]) {
-        asked.add(s.region ? s.region[q] : 0);
-        if (!s.region) break;
-      }
+    asked.fill(0);
+    let any = false;
+    for (let q = group * Nq; q < (group + 1) * Nq; q++) {
+      if (queries[q] < 0 || !reached[queries[q]]) continue;
+      any = true;
+      if (!region) break;
+      asked[region[q]] = 1;
     }
-    if (!asked.size) continue;
-    for (let k = group * s.Nk; k < (group + 1) * s.Nk; k++) {
-      if (!asked.has(s.region ? s.region[k] : 0)) continue;
-      for (let j = k * s.S; j < (k + 1) * s.S; j++) if (s.keys[j] >= 0) out[s.keys[j]] = 1;
+    if (!any) continue;
+    for (let k = group * Nk; k < (group + 1) * Nk; k++) {
+      if (region && !asked[region[k]]) continue;
+      for (let j = k * S; j < (k + 1) * S; j++) if (keys[j] >= 0) out[keys[j]] = 1;
     }
   }
   return out;
 }
 
-/** After how many blocks each token first reaches the query (255: not within `blocks`), and how many do. */
+/**
+ * After how many blocks each token first reaches the query (255: not within `blocks`), and how many do.
+ * The walk back from block n begins with the walk from the last block of the same kind, so walks are continued.
+ */
 export function arrival(schemes, row, col, blocks) {
   const { H, W } = schemes[0];
-  const first = new Uint8Array(H * W).fill(255);
-  const counts = [];
-  for (let n = 0; n <= blocks; n++) {
-    let reached = new Uint8Array(H * W);
-    reached[row * W + col] = 1;
-    for (let b = n - 1; b >= 0 && counts[n - 1] !== H * W; b--) reached = stepBack(schemes[b % schemes.length], reached);
-    if (counts[n - 1] === H * W) reached.fill(1); // one block more never reaches less
+  const all = H * W;
+  const period = schemes.length;
+  const first = new Uint8Array(all).fill(255);
+  first[row * W + col] = 0;
+  const counts = [1];
+  const walks = schemes.map(() => {
+    const start = new Uint8Array(all);
+    start[row * W + col] = 1;
+    return { reached: start, steps: 0 };
+  });
+  for (let n = 1; n <= blocks; n++) {
+    const walk = walks[n % period];
+    if (counts[n - 1] === all) {
+      counts.push(all); // one block more never reaches less
+      continue;
+    }
+    for (; walk.steps < n; walk.steps++) {
+      walk.reached = stepBack(schemes[(n - 1 - walk.steps) % period], walk.reached);
+    }
     let count = 0;
-    for (let i = 0; i < reached.length; i++) {
-      count += reached[i];
-      if (reached[i] && first[i] === 255) first[i] = n;
+    for (let i = 0; i < all; i++) {
+      count += walk.reached[i];
+      if (walk.reached[i] && first[i] === 255) first[i] = n;
     }
     counts.push(count);
   }
-  return { first, counts, cover: counts.indexOf(H * W) };
+  return { first, counts, cover: counts.indexOf(all) };
 }
 
 /** Multiply-adds of one layer for one image, padding included. */
