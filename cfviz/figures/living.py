@@ -358,9 +358,11 @@ def html(packed: Packed, title: str = "cfviz", lang: str = "en") -> str:
     return page
 
 
-def notebook(packed: Packed, title: str = "cfviz", height: int = 760) -> str:
+def notebook(packed: Packed, title: str = "cfviz", height: int = 900) -> str:
     """The offline page in a frame of its own, for a notebook cell."""
-    page = html(packed, title)
+    page = (
+        html(packed, title).encode("ascii", "xmlcharrefreplace").decode()
+    )  # whatever the notebook's encoding
     return (
         f'<iframe title="{_escape(title)}" srcdoc="{_escape(page)}" sandbox="allow-scripts allow-downloads" '
         f'style="width:100%;height:{height}px;border:0"></iframe>'

@@ -374,13 +374,17 @@ export class Figure {
     ui.even.style.transform = `translateX(${100 * Math.min(1, 1 / count / frame.top)}%)`;
   }
 
+  summary() {
+    const { state, t } = this;
+    return fill(t.summary, { stage: state.stage + 1, block: title(t, this.block), head: state.head + 1 });
+  }
+
   describeSoon() {
     clearTimeout(this.speech);
     if (this.walk) return;
     this.speech = setTimeout(() => {
       const { state, ui, t } = this;
-      const start = fill(t.summary, { stage: state.stage + 1, block: title(t, this.block), head: state.head + 1 });
-      say(ui.live, [start, ui.looks.textContent, ui.value.textContent, ui.rank.textContent, ui.where.textContent,
+      say(ui.live, [this.summary(), ui.looks.textContent, ui.value.textContent, ui.rank.textContent, ui.where.textContent,
         state.locked ? t.is_locked : ""].join(" "));
     }, 500);
   }
@@ -391,6 +395,10 @@ export class Figure {
     const { state } = this;
     return `stage ${state.stage + 1} block ${state.block + 1} ${this.block.kind.toUpperCase()} head ${state.head + 1} `
       + `query (${state.row}, ${state.col})`;
+  }
+
+  slug() {
+    return this.caption().replace(/[ (),]+/g, "-").replace(/-$/, "");
   }
 
   savePicture() {
@@ -404,8 +412,8 @@ export class Figure {
     pen.drawImage(over, 0, 0);
     pen.fillStyle = this.theme.ink;
     pen.font = `${13 * this.map.ratio}px sans-serif`;
-    pen.fillText(`${this.caption()}   0 – ${percent(this.frame.top)}`, 4, base.height + foot * 0.65);
-    page.toBlob((blob) => save(`${this.caption().replace(/[ (),]+/g, "-")}.png`, blob));
+    pen.fillText(`${this.summary()} ${this.ui.looks.textContent}   0 – ${percent(this.frame.top)}`, 4, base.height + foot * 0.65);
+    page.toBlob((blob) => save(`${this.slug()}.png`, blob));
   }
 
   saveNumbers() {
@@ -416,7 +424,7 @@ export class Figure {
       ...(content ? [content[k], bias[k], valid[k] ? 0 : -1e6, probs[from + k]] : []),
     ].join(","));
     const text = [`# ${this.caption()}`, `row,column,padding${content ? ",content,position,mask,attention" : ""}`, ...lines];
-    save(`${this.caption().replace(/[ (),]+/g, "-")}.csv`, new Blob([`${text.join("\n")}\n`], { type: "text/csv" }));
+    save(`${this.slug()}.csv`, new Blob([`${text.join("\n")}\n`], { type: "text/csv" }));
   }
 
   close() {
@@ -438,7 +446,7 @@ function middle(stages) {
 }
 
 function inks(palette) {
-  const pack = (hex) => (255 << 24) | (parseInt(hex.slice(5, 7), 16) << 16) | (parseInt(hex.slice(3, 5), 16) << 8) | parseInt(hex.slice(1, 3), 16);
+  const pack = (hex) => (150 << 24) | (parseInt(hex.slice(5, 7), 16) << 16) | (parseInt(hex.slice(3, 5), 16) << 8) | parseInt(hex.slice(1, 3), 16);
   return { sda: pack(palette.sda), lda: pack(palette.lda) };
 }
 

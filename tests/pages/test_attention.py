@@ -1,0 +1,46 @@
+"""The attention page: what it measures, where its link leads, and the switch that shuffles."""
+
+from __future__ import annotations
+
+import pytest
+from test_pages import run
+
+LINK = {"photo": "cat", "size": "160", "lang": "en"}
+
+
+def test_every_head_is_in_the_table() -> None:
+    app = run("attention", **LINK)
+    assert not app.exception
+    table = app.dataframe[0].value
+    assert len(table) == 2 * 3 + 2 * 6 + 2 * 12 + 24
+    assert table["distance"].between(0, 227).all()
+    assert table["entropy"].between(0, 5.62).all()
+    assert set(table["kind"]) == {"SDA", "LDA"}
+    near, far = (table[(table.stage == 1) & (table.kind == kind)].distance.mean() for kind in ("SDA", "LDA"))
+    assert far > near
+
+
+def test_the_link_chooses_the_token_whose_origin_is_shown() -> None:
+    app = run("attention", **LINK, stage="2", block="2", row="3", col="17", held="1")
+    told = " ".join(str(m.value) for m in app.markdown)
+    assert "Token (3, 17) after stage 2, block 2" in told
+
+
+def test_shuffled_weights_say_so_and_are_compared() -> None:
+    app = run("attention", **LINK, shuffled="1")
+    assert not app.exception
+    assert any("shuffled" in w.value for w in app.warning)
+    assert any("Rank correlation with the unshuffled model" in i.value for i in app.info)
+    app.toggle(key="w.attention.shuffle").set_value(False).run()
+    assert not any("shuffled" in w.value for w in app.warning)
+
+
+@pytest.mark.slow
+def test_relevance_is_measured_on_request_and_judged() -> None:
+    app = run("attention", **LINK)
+    button = next(b for b in app.button if b.label == "Measure")
+    button.click().run(timeout=300)
+    assert not app.exception
+    assert not any(b.label == "Measure" for b in app.button)
+    told = " ".join(str(m.value) for m in app.markdown)
+    assert told.count("random order") >= 2
