@@ -1,0 +1,55 @@
+"""The figure of the page on cross-scale embedding: everything that follows the pointer, in the browser.
+
+The message is `cfviz.figures.embedding.pack`'s; photo canvas, colours, hatching and controls are the living
+figure's modules. Its state comes back after a click or a key: cel, measure, row, col.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import streamlit as st
+
+__all__ = ["embedding_figure", "script", "style"]
+
+HERE = Path(__file__).resolve().parent
+SHARED = ("payload", "maths", "paint", "markup")  # the living figure's
+OWN = ("plane", "panels", "figure", "main")
+
+
+def embedding_figure(data: bytes, *, name: str, on_commit: Callable[[], None]) -> None:
+    """Show the figure.
+
+    Args:
+        data: From `cfviz.figures.embedding.pack`; the same bytes are not sent again.
+        name: The widget's key.
+        on_commit: Called when the reader's choice changed, before the rerun; `st.session_state[name]` has it
+            under "commit".
+    """
+    _component()(key=name, data=data, on_commit_change=on_commit)
+
+
+def script() -> str:
+    """The modules joined into one, in the order of their imports."""
+    files = [HERE.parent / "living" / f"{name}.js" for name in SHARED] + [HERE / f"{name}.js" for name in OWN]
+    parts = []
+    for file in files:
+        for line in file.read_text("utf-8").splitlines():
+            if not line.startswith("import "):
+                parts.append(line if line.startswith("export default") else line.removeprefix("export "))
+    return "\n".join(parts)
+
+
+def style() -> str:
+    """The living figure's style sheet and what this figure adds to it."""
+    return (HERE / "../living/living.css").read_text("utf-8") + (HERE / "embedding.css").read_text("utf-8")
+
+
+@lru_cache(maxsize=1)
+def _component() -> Any:
+    return st.components.v2.component(
+        "cfviz_embedding", html='<div class="em-host"></div>', css=style(), js=script()
+    )

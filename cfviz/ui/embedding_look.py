@@ -1,0 +1,277 @@
+"""What the kernels look for: filters, spectra, patches, test patterns; and other ways of embedding."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import streamlit as st
+
+from cfviz.analysis import embedding as measure
+from cfviz.analysis import spectrum
+from cfviz.analysis.embedding_cost import at_equal_cost, embeddings
+from cfviz.data.images import prepare
+from cfviz.data.patterns import PATTERNS, SCALES, pattern
+from cfviz.data.samples import gallery
+from cfviz.figures import embedding_plots as plots
+from cfviz.geometry import cel_box
+from cfviz.models import embedding as layers
+
+from . import controls, layout, photos
+from .embedding import Subject
+from .embedding_use import SIZE, gallery_responses
+
+if TYPE_CHECKING:
+    from .page import Context
+
+SHOWN, PATCHES, SIDE = 24, 8, 224  # filters a sheet, patches a channel, pixels of a test pattern
+
+
+def titles(ctx: Context, its: Subject, stage: int) -> list[str]:
+    """Names of one layer's kernels, as short as they can be."""
+    key = "embedding.kernel_px" if stage == 0 else "embedding.kernel_short"
+    return [ctx.t(key, k=k) for k in its.layers[stage].kernels]
+
+
+# ---------------------------------------------------------------- filters and what excites them
+
+
+def filters(ctx: Context, its: Subject) -> None:
+    """The first layer's filters as pictures, and their radial power spectra."""
+    st.subheader(ctx.t("embedding.filters_title"), anchor=False)
+    layer = its.layers[0]
+    if layer.weights[0].shape[1] == 3:
+        sheets = []
+        for weight in layer.weights:
+            pictures = spectrum.as_images(weight[:SHOWN])
+            columns = int(np.ceil(np.sqrt(len(pictures))))
+            paper = 20 if ctx.theme.dark else 252
+            sheets.append(spectrum.sheet(pictures, columns, max(1, layer.kernels[-1] // 16), paper))
+        names = [
+            ctx.t("embedding.sheet", k=k, shown=min(SHOWN, d), all=d)
+            for k, d in zip(layer.kernels, layer.channels, strict=True)
+        ]
+        layout.figure(ctx, plots.filter_sheets(sheets, names, ctx.theme), "filters", code=_FILTERS)
+    spectra(ctx, its)
+
+
+def spectra(ctx: Context, its: Subject) -> None:
+    """Mean radial power of each kernel's filters against wavelength."""
+    layer = its.layers[0]
+    found = [spectrum.radial_power(weight) for weight in layer.weights]
+    frequency = found[0][0]
+    centres = [1 / spectrum.centre(f, power) for f, power in found]
+    wavelengths = 1 / frequency[::-1]
+    fig = plots.lines(
+        wavelengths,
+        [power[::-1] for _, power in found],
+        titles(ctx, its, 0),
+        ctx.theme,
+        {"x": ctx.t("embedding.axis_wavelength"), "y": ctx.t("embedding.axis_power")},
+        marks=centres,
+    )
+    rows = [(float(f), *(float(power[i]) for _, power in found)) for i, f in enumerate(frequency)]
+    listed = ctx.t("embedding.comma").join(
+        f"{k} px: {c:.1f}" for k, c in zip(layer.kernels, centres, strict=True)
+    )
+    table = (("cycles_a_pixel", *map(str, layer.kernels)), rows)
+    layout.figure(ctx, fig, "spectra", code=_SPECTRA, table=table, list=listed)
+
+
+_FILTERS = """
+from cfviz.analysis.spectrum import as_images, sheet
+
+for conv in model.patch_embed.projs:
+    weight = conv.weight.detach().numpy()          # D_i, 3, k, k
+    picture = sheet(as_images(weight), columns=6)  # every filter stretched to its largest weight, grey is 0
+"""
+_SPECTRA = """
+from cfviz.analysis.spectrum import radial_power
+
+for conv in model.patch_embed.projs:
+    frequency, power = radial_power(conv.weight.detach().numpy())   # padded to 64 x 64, mean over rings
+"""
+
+
+@st.fragment
+def patches(ctx: Context, its: Subject) -> None:
+    """The places of the gallery that excite one channel most."""
+    st.subheader(ctx.t("embedding.patches_title"), anchor=False)
+    with st.container(horizontal=True):
+        stage = st.segmented_control(
+            ctx.t("embedding.layer"), range(4), default=0, format_func=lambda s: f"CEL {s + 1}",
+            key="embedding.patch_cel",
+        ) or 0  # fmt: skip
+        layer = its.layers[stage]
+        names = titles(ctx, its, stage)
+        i = st.segmented_control(
+            ctx.t("embedding.kernel"), range(len(names)), default=len(names) - 1,
+            format_func=lambda n: names[n], key=f"embedding.patch_kernel.{stage}",
+        )  # fmt: skip
+        i = len(names) - 1 if i is None else i
+        channel = st.number_input(
+            ctx.t("embedding.channel"), 1, layer.channels[i], 1,
+            key=f"embedding.patch_channel.{stage}.{i}", width=140,
+        )  # fmt: skip
+    k, c = layer.kernels[i], int(channel) - 1
+    maps = gallery_responses(its.weights, its.model)[layer.points[i]][..., c]
+    best = measure.strongest(maps, PATCHES)
+    layout.look(ctx.t("embedding.patches_look", k=names[i], c=c + 1, n=PATCHES))
+    cards = "".join(_card(ctx, stage, k, *one) for one in best)
+    st.html(f'<div class="cf-cards em-patches">{cards}</div>')
+    ids = [entry.id for entry in gallery()]
+    rows = [(ids[n], row, col, value) for n, row, col, value in best]
+    layout.take_away(ctx, "patches", code=_PATCHES, table=(("photo", "row", "column", "response"), rows))
+
+
+_PATCHES = """
+from cfviz.analysis.embedding import strongest
+from cfviz.models.embedding import responses
+
+maps = responses(model, images)["patch_embed.kernels.3"][..., 0]   # n, H, W: one channel of the 32 px kernel
+strongest(maps, 8)                                                 # photo, row, column, response
+"""
+
+
+def _card(ctx: Context, stage: int, k: int, photo: int, row: int, col: int, value: float) -> str:
+    """One patch: what the kernel reads, and its response."""
+    entry = gallery()[photo]
+    top, left, bottom, right = cel_box(stage, k, row, col)
+    source = _patch(entry.id, (left, top, right, bottom))
+    title = controls.photo_title(ctx.t, entry.id)
+    return (
+        f'<figure class="cf-card"><img src="{source}" alt="{title} ({row}, {col})" '
+        'style="image-rendering:pixelated;aspect-ratio:1">'
+        f"<figcaption>{plots.signed(value)}<small>{title}</small></figcaption></figure>"
+    )
+
+
+@st.cache_data(show_spinner=False, max_entries=512)
+def _patch(id: str, box: tuple[int, int, int, int]) -> str:
+    crop = prepare(photos.photo(id), SIZE).crop
+    return photos.data_uri(crop.crop(box).convert("RGB"))
+
+
+# ---------------------------------------------------------------- test patterns
+
+
+@st.cache_resource(show_spinner=False, max_entries=16)
+def curves(weights: str, name: str, stage: int, _subject: Subject) -> np.ndarray:
+    """Mean share each kernel carries in the middle of a test pattern, at every scale: (K, scales)."""
+    layer = _subject.layers[stage]
+    pictures = np.stack([pattern(name, scale, SIDE) for scale in SCALES])
+    seen = layers.responses(_subject.model, layers.normalise(_subject.model, pictures), (stage,))
+    tokens = np.concatenate([seen[point] for point in layer.points], -1)
+    shares = measure.carried(measure.normalised(tokens, layer.gain, layer.eps), layer.channels)
+    return measure.box_mean(shares, (0.2, 0.8), (0.2, 0.8))
+
+
+@st.fragment
+def patterns(ctx: Context, its: Subject) -> None:
+    """Contribution against scale on patterns whose scale is known."""
+    st.subheader(ctx.t("embedding.patterns_title"), anchor=False)
+    with st.container(horizontal=True):
+        name = st.segmented_control(
+            ctx.t("embedding.pattern"), PATTERNS, default=PATTERNS[0],
+            format_func=lambda p: ctx.t(f"embedding.pattern_{p}"), key="embedding.pattern",
+        ) or PATTERNS[0]  # fmt: skip
+        stage = st.segmented_control(
+            ctx.t("embedding.layer"), range(4), default=0, format_func=lambda s: f"CEL {s + 1}",
+            key="embedding.pattern_cel",
+        ) or 0  # fmt: skip
+    layer, found = its.layers[stage], curves(its.weights, name, stage, its)
+    strip = "".join(
+        f'<figure class="cf-card"><img src="{_picture(name, scale)}" alt="{scale} px">'
+        f"<figcaption>{scale} px</figcaption></figure>"
+        for scale in SCALES[2::2]
+    )
+    st.html(f'<div class="cf-cards" style="grid-template-columns:repeat(6,minmax(0,6rem))">{strip}</div>')
+    fig = plots.lines(
+        SCALES,
+        found,
+        titles(ctx, its, stage),
+        ctx.theme,
+        {"x": ctx.t(f"embedding.axis_{name}"), "y": ctx.t("embedding.axis_share")},
+        even=[n / sum(layer.channels) for n in layer.channels],
+        share=True,
+    )
+    rows = [(scale, *map(float, found[:, i])) for i, scale in enumerate(SCALES)]
+    peaks = ctx.t("embedding.comma").join(
+        f"{title}: {SCALES[int(curve.argmax())]} px"
+        for title, curve in zip(titles(ctx, its, stage), found, strict=True)
+    )
+    table = (("pixels", *map(str, layer.kernels)), rows)
+    layout.figure(ctx, fig, "patterns", code=_PATTERNS, table=table, peaks=peaks)
+
+
+_PATTERNS = """
+import numpy as np
+from cfviz.analysis.embedding import box_mean, carried, normalised
+from cfviz.data.patterns import SCALES, pattern
+from cfviz.models.embedding import layer, normalise, responses
+
+its = layer(model, 0)
+pictures = np.stack([pattern("grating", period) for period in SCALES])
+seen = responses(model, normalise(model, pictures), stages=(0,))
+tokens = np.concatenate([seen[point] for point in its.points], -1)
+shares = carried(normalised(tokens, its.gain, its.eps), its.channels)    # K, scales, H, W
+box_mean(shares, (0.2, 0.8), (0.2, 0.8))                                 # the middle, away from the padding
+"""
+
+
+@st.cache_data(show_spinner=False, max_entries=64)
+def _picture(name: str, scale: float) -> str:
+    from PIL import Image
+
+    return photos.data_uri(Image.fromarray(pattern(name, scale, 112)))
+
+
+# ---------------------------------------------------------------- other ways
+
+
+@st.fragment
+def others(ctx: Context, its: Subject) -> None:
+    """PVT's convolution, Swin's merging and a pyramidal convolution: what a token sees, and the cost."""
+    st.subheader(ctx.t("embedding.others_title"), anchor=False)
+    stage = st.segmented_control(
+        ctx.t("embedding.layer"), range(4), default=0, format_func=lambda s: f"CEL {s + 1}",
+        key="embedding.others",
+    ) or 0  # fmt: skip
+    layer = its.layers[stage]
+    ways = embeddings(stage, layer.weights[0].shape[1], sum(layer.channels))
+    H, W, _ = its.concat(stage).shape
+    unit = cel_box(stage, layer.kernels[-1], 0, 0)
+    pixels = (unit[2] - unit[0]) // layer.kernels[-1]
+    budget = ways[0].macs
+    drawn: list[Any] = []
+    rows = []
+    for way in ways:
+        total, D = way.macs * H * W, sum(way.channels)
+        afford = at_equal_cost(way, budget)
+        drawn.append(
+            (
+                ctx.t(f"embedding.way_{way.name}"),
+                [(k * pixels, d / D) for k, d in zip(way.kernels, way.channels, strict=True)],
+                ctx.t("embedding.way_note", macs=f"{total / 1e6:.3g} M", d=D, afford=afford),
+            )
+        )
+        rows.append((way.name, " ".join(map(str, way.kernels)), D, total, afford))
+    layout.figure(
+        ctx,
+        plots.squares(drawn, ctx.theme),
+        "others",
+        code=_OTHERS,
+        table=(("way", "kernels", "channels", "macs", "channels_at_equal_cost"), rows),
+        stage=stage + 1,
+        times=f"{ways[0].macs / ways[1].macs:.1f}",
+        less=f"{ways[3].macs / ways[0].macs:.1f}",
+    )
+
+
+_OTHERS = """
+from cfviz.analysis.embedding_cost import at_equal_cost, embeddings
+
+ways = embeddings(stage=0, inputs=3, dim=model.embed_dim)
+for way in ways:
+    print(way.name, way.kernels, way.macs, at_equal_cost(way, ways[0].macs))   # multiply-adds a token
+"""

@@ -1,0 +1,186 @@
+"""Does the model use it? Kernels knocked out, live, and the weights that read them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import streamlit as st
+
+from cfviz.analysis import embedding as measure
+from cfviz.data.images import prepare
+from cfviz.data.samples import gallery
+from cfviz.figures import embedding_plots as plots
+from cfviz.figures.predictions import percent
+from cfviz.models import embedding as layers
+
+from . import controls, layout, photos
+from .embedding import Subject, outputs
+
+if TYPE_CHECKING:
+    from .page import Context
+
+WAYS = ("zero", "mean", "photo")
+SIZE = 224  # of the gallery's photos here, pixels
+
+
+@st.cache_resource(show_spinner=False, max_entries=2)
+def gallery_responses(weights: str, _model: Any) -> dict[str, np.ndarray]:
+    """What every kernel makes of the whole gallery: point -> (16, H, W, D_i)."""
+    return layers.responses(_model, [prepare(photos.photo(entry.id), SIZE).tensor for entry in gallery()])
+
+
+def kernels(its: Subject) -> list[tuple[int, int, str]]:
+    """All kernels of all layers: (stage, number, point)."""
+    return [(layer.stage, i, point) for layer in its.layers for i, point in enumerate(layer.points)]
+
+
+@st.cache_resource(show_spinner=False, max_entries=12)
+def knocked(source: str, way: str, other: str, _subject: Subject) -> dict[str, np.ndarray]:
+    """One forward for every kernel, its output replaced.
+
+    Args:
+        source: what the subject is, for the cache.
+        way: one of `WAYS`.
+        other: id of the photo whose activations are put in, where `way` is "photo".
+    """
+    its = _subject
+    filling: Mapping[str, Any] = {}
+    if way == "mean":
+        filling = {p: x.mean((0, 1, 2)) for p, x in gallery_responses(its.weights, its.model).items()}
+    elif way == "photo":
+        image = prepare(photos.photo(other), its.trace.size[0]).tensor
+        filling = {p: x[0] for p, x in layers.responses(its.model, [image]).items()}
+    changes = [{point: filling.get(point, 0.0)} for _, _, point in kernels(its)]
+    return layers.knock_outs(its.model, its.image, changes, outputs(its.model))
+
+
+def costs(its: Subject) -> list[tuple[int, int, float, float]]:
+    """(stage, kernel, change of the first class's probability, of its logit) for kernels set to zero."""
+    found = measure.cost_of(knocked(its.source, "zero", "", its)["logits"], its.trace.logits)
+    rows = zip(kernels(its), found["probability"], found["logit"], strict=True)
+    return [(s, its.layers[s].kernels[i], float(p), float(logit)) for (s, i, _), p, logit in rows]
+
+
+@st.fragment
+def knock_out(ctx: Context, its: Subject) -> None:
+    """What each knock-out costs, and where later stages change."""
+    st.subheader(ctx.t("embedding.knock_title"), anchor=False)
+    with st.container(horizontal=True):
+        way = st.segmented_control(
+            ctx.t("embedding.way"),
+            WAYS,
+            default=ctx.get("way", "zero", WAYS),
+            format_func=lambda code: ctx.t(f"embedding.way_{code}"),
+            key="embedding.way",
+        )
+        others = [entry.id for entry in gallery() if entry.id != ctx.settings.photo]
+        other = ""
+        if way == "photo":
+            other = st.selectbox(
+                ctx.t("embedding.other"),
+                others,
+                format_func=lambda id: controls.photo_title(ctx.t, id),
+                key="embedding.other",
+                width=280,
+            )
+    way = way or "zero"
+    after = knocked(its.source, way, other, its)
+    found = measure.cost_of(after["logits"], its.trace.logits)
+    first = its.trace.top(1)[0]
+    names = [kernel_name(ctx, its, s, i) for s, i, _ in kernels(its)]
+    now = [ctx.labels[int(w)].split(",")[0] for w in found["winner"]]
+    rows = [
+        (name, i, float(logit), float(p), winner)
+        for name, (_, i, _), logit, p, winner in zip(
+            names, kernels(its), found["logit"], found["probability"], now, strict=True
+        )
+    ]
+    layout.figure(
+        ctx,
+        plots.knock_bars(rows, ctx.theme, {"logit": ctx.t("embedding.axis_logit")}),
+        "knock",
+        code=_code(ctx),
+        table=(
+            ("kernel", "logit", "probability", "first_class", "kl_bits"),
+            [(n, lo, p, w, float(k)) for (n, _, lo, p, w), k in zip(rows, found["kl"], strict=True)],
+        ),
+        label=ctx.labels[first[0]].split(",")[0],
+        p=percent(first[2]),
+    )
+    which = st.selectbox(
+        ctx.t("embedding.which"), range(len(names)), format_func=lambda i: names[i],
+        key="embedding.which", width=320,
+    )  # fmt: skip
+    _maps(ctx, its, after, which, names[which])
+
+
+def _maps(ctx: Context, its: Subject, after: dict[str, np.ndarray], which: int, name: str) -> None:
+    points = outputs(its.model)
+    maps = [measure.change(after[point][which], its.trace[point]) for point in points]
+    fig = plots.change_maps(
+        maps,
+        [ctx.t("embedding.stage", n=s + 1, mean=f"{m.mean():.2f}") for s, m in enumerate(maps)],
+        ctx.theme,
+        ctx.t("embedding.axis_change"),
+    )
+    rows = [(s + 1, r, c, float(m[r, c])) for s, m in enumerate(maps) for r, c in np.ndindex(m.shape)]
+    layout.figure(ctx, fig, "later", table=(("stage", "row", "column", "change"), rows), kernel=name)
+
+
+def kernel_name(ctx: Context, its: Subject, stage: int, i: int) -> str:
+    """CEL 1 · 16 × 16 px; the later layers' kernels are in tokens."""
+    k = its.layers[stage].kernels[i]
+    return ctx.t("embedding.kernel_pixels" if stage == 0 else "embedding.kernel_tokens", cel=stage + 1, k=k)
+
+
+def _code(ctx: Context) -> str:
+    s = ctx.settings
+    return f"""
+import cfviz
+from cfviz.data.images import load_image, prepare
+from cfviz.data.samples import sample
+
+model = cfviz.create_model("{s.model}")
+x = prepare(load_image(sample("{s.photo}").path), {s.size}).tensor[None]
+plain = model(x)
+with cfviz.edit(model, {{"patch_embed.kernels.3": lambda y: y * 0}}):   # the 32 px kernel of CEL 1
+    without = model(x)
+print((without - plain)[0, plain.argmax()])                          # what it costs the first class
+"""
+
+
+@st.fragment
+def reads(ctx: Context, its: Subject) -> None:
+    """How much of the following query, key and value weights reads each kernel's channels."""
+    st.subheader(ctx.t("embedding.reads_title"), anchor=False)
+    stage = st.segmented_control(
+        ctx.t("embedding.layer"), range(4), default=0, format_func=lambda s: f"CEL {s + 1}",
+        key="embedding.reads",
+    )  # fmt: skip
+    layer = its.layers[stage or 0]
+    shares, names, rows = [], [], []
+    for b, (weight, gain) in enumerate(zip(layer.qkv, layer.norm1, strict=True)):
+        part = measure.reads(weight, gain, layer.channels)
+        for n, letter in enumerate(("query", "key", "value")):
+            shares.append(part[n])
+            names.append(ctx.t("embedding.read_row", block=b + 1, part=ctx.t(f"embedding.{letter}")))
+            rows.append((layer.stage + 1, b + 1, letter, *map(float, part[n])))
+        if b == 1:
+            break  # further on the channels no longer belong to one kernel
+    even = [n / sum(layer.channels) for n in layer.channels]
+    titles = [ctx.t("embedding.kernel_short", k=k) for k in layer.kernels]
+    layout.figure(
+        ctx,
+        plots.read_bars(np.stack(shares), names, titles, even, ctx.theme),
+        "reads",
+        code="""
+from cfviz.analysis.embedding import reads
+from cfviz.models.embedding import layer
+
+its = layer(model, 0)                                    # the first CEL as arrays
+reads(its.qkv[0], its.norm1[0], its.channels)            # 3, K: query, key, value; each sums to 1
+""",
+        table=(("cel", "block", "part", *map(str, layer.kernels)), rows),
+    )

@@ -1,0 +1,18 @@
+"""What each kernel of the cross-scale embedding layers puts into a token, and whether the model needs it."""
+
+from __future__ import annotations
+
+from cfviz.ui import embedding, embedding_look, embedding_use, start
+from cfviz.ui.layout import look
+
+ctx = start("embedding")
+its = embedding.subject(ctx)
+look(ctx.t("embedding.look"))
+embedding.figure(ctx, its)
+embedding.summary(ctx, its, embedding_use.costs(its))
+embedding_use.knock_out(ctx, its)
+embedding_use.reads(ctx, its)
+embedding_look.filters(ctx, its)
+embedding_look.patches(ctx, its)
+embedding_look.patterns(ctx, its)
+embedding_look.others(ctx, its)
