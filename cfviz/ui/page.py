@@ -88,7 +88,10 @@ class Context:
     @property
     def labels(self) -> list[str]:
         """Names of the model's classes in the reader's language."""
-        return class_names(self.model, self.lang)
+        names = class_names(self.model, self.lang)
+        if names[:1] != ["class 0"]:
+            return names
+        return [self.t("common.class_number", n=index) for index in range(len(names))]
 
     def get(self, name: str, default: Any, allowed: Callable[[Any], bool] | Iterable[Any]) -> Any:
         """The page's own choice (a stage, a head) from this session or the link; ``default`` if unusable.
