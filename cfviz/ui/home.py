@@ -56,7 +56,8 @@ def _follow(ctx: Context, go: dict[str, Any]) -> None:
     if page == "attention":
         group = ctx.model.groupings(ctx.settings.size, ctx.settings.size)[go["stage"]][go["block"]]
         row, col = int(go["y"] * group.H), int(go["x"] * group.W)
-        query |= {"stage": str(go["stage"]), "block": str(go["block"]), "row": str(row), "col": str(col)}
+        counted = {"stage": str(go["stage"] + 1), "block": str(go["block"] + 1)}  # links count from 1
+        query |= counted | {"row": str(row), "col": str(col)}
     st.switch_page(layout.script(page), query_params=query)
 
 
