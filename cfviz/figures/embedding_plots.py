@@ -23,9 +23,11 @@ def knock_bars(
         rows: Name, number of the kernel in its layer, change of the logit, change of the probability
             (-1 to 1), and the first class afterwards.
         theme: Colours.
-        words: `logit`, the axis.
+        words: `logit`, the axis, and `points`, short for percentage points.
     """
     names, numbers, logits, _, _ = zip(*rows, strict=True)
+    unit = words["points"]
+    texts = [f" {signed(logit)} · {signed(100 * p, 1)} {unit} · {now} " for _, _, logit, p, now in rows]
     fig = go.Figure(
         go.Bar(
             x=logits,
@@ -33,7 +35,7 @@ def knock_bars(
             orientation="h",
             width=0.62,
             marker={"color": [KERNELS[i] for i in numbers], "cornerradius": 3},
-            text=[f" {signed(logit)} · {signed(100 * p, 1)} % · {now} " for _, _, logit, p, now in rows],
+            text=texts,
             textposition="outside",
             textfont={"color": theme.ink, "size": 13},
             cliponaxis=False,
@@ -241,7 +243,7 @@ def squares(rows: Sequence[tuple[str, Sequence[tuple[int, float]], str]], theme:
             x=0, y=-reach, yanchor="top", text=note, showarrow=False, row=1, col=i,
             font={"color": theme.muted, "size": 12.5}, align="center",
         )  # fmt: skip
-    fig.update_layout(**theme.layout(height=330, showlegend=False, margin={"l": 4, "r": 4, "t": 34, "b": 74}))
+    fig.update_layout(**theme.layout(height=350, showlegend=False, margin={"l": 4, "r": 4, "t": 34, "b": 92}))
     fig.update_xaxes(visible=False, range=[-reach, reach], fixedrange=True, constrain="domain")
     fig.update_yaxes(visible=False, range=[-reach, reach], fixedrange=True, constrain="domain")
     for i in range(len(rows)):

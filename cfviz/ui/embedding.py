@@ -126,14 +126,19 @@ def place(ctx: Context, its: Subject) -> dict[str, Any]:
     }
 
 
+@st.cache_resource(show_spinner=False, max_entries=12)
+def packed(source: str, start: tuple[tuple[str, Any], ...], lang: str, _subject: Subject) -> bytes:
+    """The figure's message, made once for a photo, a model and a place to begin."""
+    photo = _subject.trace.crop
+    assert photo is not None
+    return message.pack(cels(source, _subject), photo=photo, strings=words(lang), start=dict(start))
+
+
 def figure(ctx: Context, its: Subject) -> None:
     """The figure that follows the pointer; a click lands in the link."""
     if NAME not in st.session_state or START not in st.session_state:
         st.session_state[START] = place(ctx, its)
-    assert its.trace.crop is not None
-    data = message.pack(
-        cels(its.source, its), photo=its.trace.crop, strings=words(ctx.lang), start=st.session_state[START]
-    )
+    data = packed(its.source, tuple(st.session_state[START].items()), ctx.lang, its)
 
     def commit() -> None:
         to = (st.session_state.get(NAME) or {}).get("commit")
@@ -219,8 +224,10 @@ def summary(ctx: Context, its: Subject, costs: list[tuple[int, int, float, float
             )
         )
     first, _, p = its.trace.top(1)[0]
-    listed = ctx.t("embedding.comma").join(
-        f"{k} {'px' if s == 0 else f'(CEL {s + 1})'} {points(dp)}" for s, k, dp, _ in costs
+    listed = ctx.t("embedding.semicolon").join(
+        f"CEL {layer.stage + 1}: "
+        + ctx.t("embedding.comma").join(f"{k}×{k} {points(p)}" for s, k, p, _ in costs if s == layer.stage)
+        for layer in its.layers
     )
     worst = min(costs, key=lambda c: c[3])
     lines.append(

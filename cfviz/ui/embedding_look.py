@@ -24,7 +24,7 @@ from .embedding_use import SIZE, gallery_responses
 if TYPE_CHECKING:
     from .page import Context
 
-SHOWN, PATCHES, SIDE = 24, 8, 224  # filters a sheet, patches a channel, pixels of a test pattern
+SHOWN, PATCHES, SIDE = 24, 10, 224  # filters a sheet, patches a channel, pixels of a test pattern
 
 
 def titles(ctx: Context, its: Subject, stage: int) -> list[str]:
@@ -46,7 +46,7 @@ def filters(ctx: Context, its: Subject) -> None:
             pictures = spectrum.as_images(weight[:SHOWN])
             columns = int(np.ceil(np.sqrt(len(pictures))))
             paper = 20 if ctx.theme.dark else 252
-            sheets.append(spectrum.sheet(pictures, columns, max(1, layer.kernels[-1] // 16), paper))
+            sheets.append(spectrum.sheet(pictures, columns, max(1, weight.shape[-1] // 8), paper))
         names = [
             ctx.t("embedding.sheet", k=k, shown=min(SHOWN, d), all=d)
             for k, d in zip(layer.kernels, layer.channels, strict=True)
@@ -129,7 +129,7 @@ from cfviz.analysis.embedding import strongest
 from cfviz.models.embedding import responses
 
 maps = responses(model, images)["patch_embed.kernels.3"][..., 0]   # n, H, W: one channel of the 32 px kernel
-strongest(maps, 8)                                                 # photo, row, column, response
+strongest(maps, 10)                                                # photo, row, column, response
 """
 
 
@@ -248,13 +248,10 @@ def others(ctx: Context, its: Subject) -> None:
     for way in ways:
         total, D = way.macs * H * W, sum(way.channels)
         afford = at_equal_cost(way, budget)
-        drawn.append(
-            (
-                ctx.t(f"embedding.way_{way.name}"),
-                [(k * pixels, d / D) for k, d in zip(way.kernels, way.channels, strict=True)],
-                ctx.t("embedding.way_note", macs=f"{total / 1e6:.3g} M", d=D, afford=afford),
-            )
-        )
+        seen = [(k * pixels, d / D) for k, d in zip(way.kernels, way.channels, strict=True)]
+        sizes = " · ".join(map(str, way.kernels))
+        note = ctx.t("embedding.way_note", kernels=sizes, macs=f"{total / 1e6:.3g} M", d=D, afford=afford)
+        drawn.append((ctx.t(f"embedding.way_{way.name}"), seen, note))
         rows.append((way.name, " ".join(map(str, way.kernels)), D, total, afford))
     layout.figure(
         ctx,

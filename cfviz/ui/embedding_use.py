@@ -97,9 +97,10 @@ def knock_out(ctx: Context, its: Subject) -> None:
             names, kernels(its), found["logit"], found["probability"], now, strict=True
         )
     ]
+    texts = {"logit": ctx.t("embedding.axis_logit"), "points": ctx.t("embedding.points")}
     layout.figure(
         ctx,
-        plots.knock_bars(rows, ctx.theme, {"logit": ctx.t("embedding.axis_logit")}),
+        plots.knock_bars(rows, ctx.theme, texts),
         "knock",
         code=_code(ctx),
         table=(
@@ -126,7 +127,18 @@ def _maps(ctx: Context, its: Subject, after: dict[str, np.ndarray], which: int, 
         ctx.t("embedding.axis_change"),
     )
     rows = [(s + 1, r, c, float(m[r, c])) for s, m in enumerate(maps) for r, c in np.ndindex(m.shape)]
-    layout.figure(ctx, fig, "later", table=(("stage", "row", "column", "change"), rows), kernel=name)
+    table = (("stage", "row", "column", "change"), rows)
+    layout.figure(ctx, fig, "later", code=_LATER, table=table, kernel=name)
+
+
+_LATER = """
+from cfviz.analysis.embedding import change
+from cfviz.models.embedding import knock_outs
+
+point = "layers.1.blocks.1.out"                            # where stage 2 ends
+found = knock_outs(model, x[0], [{"patch_embed.kernels.3": 0.0}, {}], [point])[point]
+change(found[0], found[1])                                 # H, W: relative change of every token
+"""
 
 
 def kernel_name(ctx: Context, its: Subject, stage: int, i: int) -> str:

@@ -1,0 +1,127 @@
+"""The embedding figure in a browser: its numbers are the arrays', its squares the geometry's."""
+
+from __future__ import annotations
+
+import base64
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from cfviz.analysis import embedding as measure
+from cfviz.figures import embedding as message
+from cfviz.geometry import cel_box
+from cfviz.models import embedding as layers
+from cfviz.run import inspect
+from cfviz.ui.components.embedding import script, style
+from cfviz.ui.embedding import WATCH, cel, concat_point, words
+
+pytestmark = pytest.mark.browser
+READ = """([cel, measure, row, col]) => new Promise((done) => {
+  const figure = document.querySelector('.em').figure;
+  figure.choose(cel);
+  figure.set({ measure, row, col });
+  requestAnimationFrame(() => requestAnimationFrame(() => done({
+    values: figure.values, shown: figure.rows.rows.map((row) => row.value.textContent),
+    squares: figure.cel.kernels.map(({ k }) => square(figure.cel, k, row, col)),
+  })));
+})"""
+PACE = """() => new Promise((done) => {
+  const figure = document.querySelector('.em').figure;
+  const times = [];
+  for (let i = 0; i < 200; i++) {
+    const start = performance.now();
+    figure.set({ row: (i * 7) % figure.cel.H, col: (i * 11) % figure.cel.W });
+    figure.draw();
+    times.push(performance.now() - start);
+  }
+  done(times.sort((a, b) => a - b)[190]);
+})"""
+
+
+@pytest.fixture
+def opened(browser: Any, tiny_model: Any, tmp_path: Path) -> Any:
+    """The figure of a small model on noise, alone on a page; and what it should say."""
+    photo = np.random.default_rng(0).integers(0, 255, (96, 128, 3), np.uint8)
+    model = tiny_model()
+    trace = inspect(photo, model, (96, 128), watch=WATCH)
+    parts = [cel(layers.layer(model, s), trace[concat_point(s)]) for s in range(4)]
+    data = message.pack(parts, photo=trace.crop, strings=words("en"), start={"row": 3, "col": 5})
+    start = f"""const raw = atob("{base64.b64encode(data).decode()}");
+      window.square = square;
+      new EmbeddingFigure(document.querySelector("main"), Uint8Array.from(raw, (c) => c.charCodeAt(0)));"""
+    code = script().replace("export default streamlit;", start).replace("</", "<\\/")
+    file = tmp_path / "figure.html"
+    file.write_text(
+        f'<!doctype html><meta charset="utf-8"><style>{style()}</style><main></main>'
+        f'<script type="module">{code}</script>',
+        "utf-8",
+    )
+    errors: list[str] = []
+    window = browser.new_context(viewport={"width": 1280, "height": 900})
+    page = window.new_page()
+    page.on("pageerror", lambda error: errors.append(str(error)))
+    page.goto(file.as_uri())
+    page.wait_for_selector(".em[data-ready]")
+    yield page, parts
+    window.close()
+    assert not errors, f"the browser reported: {errors}"
+
+
+def test_numbers_and_squares(opened: Any) -> None:
+    page, parts = opened
+    rng = np.random.default_rng(1)
+    for stage, part in enumerate(parts):
+        H, W, _ = part.tokens.shape
+        for name in message.MEASURES:
+            row, col = int(rng.integers(H)), int(rng.integers(W))
+            found = page.evaluate(READ, [stage, name, row, col])
+            wanted = getattr(part, name)[:, row, col]
+            assert found["values"] == pytest.approx(wanted, abs=1e-6)
+            if name != "norm":
+                assert sum(found["values"]) == pytest.approx(1, abs=1e-5)
+                shown = [float(text.replace("−", "-").split()[0]) / 100 for text in found["shown"]]
+                assert shown == pytest.approx(wanted, rel=6e-3, abs=1e-6)
+            for k, (top, left, side) in zip(part.kernels, found["squares"], strict=True):
+                assert (top, left, top + side, left + side) == cel_box(stage, k, row, col)
+
+
+def test_the_pointer_moves_the_token_and_a_kernel_lays_its_map(opened: Any) -> None:
+    page, parts = opened
+    box = page.locator(".em .over").bounding_box()
+    part = parts[0]
+    margin = 14  # of the 32 px kernel beyond the photo
+    scale = box["width"] / (128 + 2 * margin)
+    for row, col in [(0, 0), (11, 20), (23, 31)]:
+        x, y = (margin + 4 * (col + 0.5)) * scale, (margin + 4 * (row + 0.5)) * scale
+        page.mouse.move(box["x"] + x, box["y"] + y)
+        page.wait_for_timeout(80)
+        state = page.evaluate("document.querySelector('.em').figure.state")
+        assert (state["row"], state["col"]) == (row, col)
+    assert "padding" in page.locator(".em-where").inner_text()
+    page.locator(".em-row").nth(2).click()
+    assert page.locator(".em-row").nth(2).get_attribute("aria-pressed") == "true"
+    assert "16×16" in page.locator(".em .under").inner_text()
+    page.locator(".em .map").press("ArrowLeft")
+    assert page.evaluate("document.querySelector('.em').figure.state.col") == part.tokens.shape[1] - 2
+
+
+def test_channels_are_rounded_by_no_more_than_half_a_step(opened: Any) -> None:
+    _, parts = opened
+    for part in parts:
+        codes, step = message.quantise(part.tokens)
+        assert (np.abs(codes * step - part.tokens) <= 0.501 * step).all()
+
+
+def test_it_follows_within_a_frame(opened: Any) -> None:
+    page, _ = opened
+    assert page.evaluate(PACE) < 16
+
+
+def test_shares_of_the_message_are_the_analyses(opened: Any) -> None:
+    _, parts = opened
+    for part in parts:
+        assert part.norm == pytest.approx(measure.norms(part.tokens, part.channels))
+        assert part.carried.sum(0) == pytest.approx(np.ones(part.tokens.shape[:2]))
+        assert part.caused.sum(0) == pytest.approx(np.ones(part.tokens.shape[:2]))

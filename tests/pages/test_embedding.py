@@ -1,0 +1,78 @@
+"""The page on cross-scale embedding: what it says, and what its controls change."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+from streamlit.testing.v1 import AppTest
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(scope="module")
+def page() -> AppTest:
+    app = AppTest.from_file(str(ROOT / "app.py"), default_timeout=180)
+    app.switch_page("pages/embedding.py")
+    for name, value in {"lang": "en", "size": "160", "cel": "2", "measure": "norm"}.items():
+        app.query_params[name] = value
+    return app.run()
+
+
+def said(app: AppTest) -> str:
+    return "\n".join(text.value for text in app.markdown)
+
+
+def test_it_answers_in_numbers(page: AppTest) -> None:
+    assert not page.exception
+    assert not page.error
+    text = said(page)
+    for start in ("**On a texture**", "**On a large object**"):
+        line = next(line for line in text.splitlines() if start in line)
+        shares = [int(n) for n in re.findall(r"\d+ px (\d+) %", line)]
+        assert len(shares) == 4
+        assert sum(shares) == pytest.approx(100, abs=2)  # each is rounded
+    line = next(line for line in text.splitlines() if "**On this photo**" in line)
+    assert len(re.findall(r"\d+×\d+ [+−]\d+\.\d", line)) == 10
+
+
+def test_a_link_decides_where_the_figure_begins(page: AppTest) -> None:
+    start = page.session_state["cfviz.embedding.start"]
+    assert start["cel"] == 1
+    assert start["measure"] == "norm"
+
+
+def test_every_figure_has_its_code_and_its_sentence(page: AppTest) -> None:
+    codes = [code.value for code in page.code]
+    assert len(codes) == 9
+    for code in codes:
+        compile(code, "shown", "exec")
+
+
+def bars(app: AppTest) -> list[float]:
+    """The changes of the logit in the figure of knock-outs."""
+    chart = json.loads(app.get("plotly_chart")[0].proto.spec)
+    return [float(text.split("·")[0].replace("−", "-")) for text in chart["data"][0]["text"]]
+
+
+def test_another_replacement_costs_something_else(page: AppTest) -> None:
+    zero = bars(page)
+    page.segmented_control(key="embedding.way").set_value("mean").run()
+    assert not page.exception
+    mean = bars(page)
+    page.segmented_control(key="embedding.way").set_value("photo").run()
+    page.selectbox(key="embedding.other").select("lemurs").run()
+    assert not page.exception
+    assert len(zero) == len(mean) == len(bars(page)) == 10
+    assert zero != mean != bars(page)
+
+
+@pytest.mark.parametrize("stage", range(4))
+def test_every_layer_can_be_looked_at(page: AppTest, stage: int) -> None:
+    for key in ("reads", "patch_cel", "pattern_cel", "others"):
+        page.segmented_control(key=f"embedding.{key}").set_value(stage)
+    page.segmented_control(key="embedding.pattern").set_value("circle").run()
+    assert not page.exception
+    assert not page.error
