@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from cfviz.figures import living
+from cfviz.figures import living, logits
 from cfviz.geometry import grouping, lsda, offsets
 from cfviz.run import inspect
 
@@ -52,10 +52,10 @@ def array(body: bytes, part: dict[str, Any]) -> np.ndarray:
 )
 def test_quantising_errs_by_half_a_step(values: list[float], scale: float) -> None:
     row = np.array([values], np.float32) * np.float32(scale)
-    codes, low, step = living.quantise(row)
+    codes, low, step = logits.quantise(row)
     assert codes.dtype == np.uint16
     slack = 1e-30 + 4e-7 * float(np.abs(row).max())  # low and step are float32 themselves
-    assert np.abs(living.restore(codes, low, step) - row).max() <= step[0] / 2 + slack
+    assert np.abs(logits.restore(codes, low, step) - row).max() <= step[0] / 2 + slack
 
 
 @pytest.mark.parametrize("size", [(224, 224), (256, 256), (96, 160)])
@@ -81,7 +81,7 @@ def test_the_message_gives_back_the_models_attention(tiny_model, size: tuple[int
             assert (array(body, meta["index"]).reshape(g.nG, g.N) == g.index).all()
             q, k = (trace[f"layers.{stage['s']}.blocks.{entry['b']}.attn.{n}"] for n in "qk")
             content = (q @ k.swapaxes(-1, -2) * q.shape[-1] ** -0.5).swapaxes(1, 2)  # nG, N, nH, N
-            sent = living.restore(codes, low, step)
+            sent = logits.restore(codes, low, step)
             assert sent == pytest.approx(g.scatter(content).reshape(sent.shape), abs=1e-3)
 
 
@@ -131,7 +131,7 @@ def test_content_of_the_wrong_shape_is_named() -> None:
     with pytest.raises(ValueError, match=r"expected \(nG, nH, N, N\) = \(4, nH, 9, 9\)"):
         pack([living.Unit(0, 0, good.grouping, good.content[:1], good.bias)])
     with pytest.raises(ValueError, match=r"groups of 3 x 3 need \(heads, 9, 9\)"):
-        living.bias_table(np.zeros((2, 4, 4)), 3)
+        logits.bias_table(np.zeros((2, 4, 4)), 3)
 
 
 @pytest.mark.parametrize("lang", ["en", "zh-Hant"])

@@ -27,11 +27,11 @@ import numpy as np
 from PIL import Image
 
 from cfviz.figures import theme
+from cfviz.figures.logits import MASKED, bias_table, quantise, restore, softmax
 from cfviz.geometry import Grouping, relative_index
 
 LIMIT = 5_000_000  # bytes of one message; past it the browser takes longer than a quarter of a second
 HEADER = 20_000  # bytes kept free for the header
-MASKED = -1e6  # what the model adds to the logits of padded keys
 VERSION = 1
 ROOT = Path(__file__).resolve().parents[2]
 ASSETS = ROOT / "cfviz" / "ui" / "components" / "living"
@@ -130,50 +130,6 @@ class _Body:
         return self.add(little.tobytes(), values.dtype.name)
 
 
-def quantise(content: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Rows of logits as 16-bit whole numbers: content = low + codes * step.
-
-    Args:
-        content: (..., N) float.
-
-    Returns:
-        codes uint16 (..., N), low float32 (...), step float32 (...). The error is at most half a step.
-    """
-    low = content.min(-1).astype(np.float32)
-    step = ((content.max(-1) - low) / 65535).astype(np.float32)
-    safe = np.where(step > 0, step, 1)[..., None]
-    codes = np.rint((content - low[..., None]) / safe).clip(0, 65535).astype(np.uint16)
-    return codes, low, step
-
-
-def restore(codes: np.ndarray, low: np.ndarray, step: np.ndarray) -> np.ndarray:
-    """The logits the browser sees: float64 (..., N)."""
-    return low[..., None].astype(np.float64) + codes * step[..., None].astype(np.float64)
-
-
-def softmax(logits: np.ndarray) -> np.ndarray:
-    """Softmax over the last axis."""
-    raised = np.exp(logits - logits.max(-1, keepdims=True))
-    return raised / raised.sum(-1, keepdims=True)
-
-
-def bias_table(bias: np.ndarray, G: int) -> np.ndarray:
-    """The position bias of every offset, gathered back from the (query, key) matrix.
-
-    Args:
-        bias: (nH, N, N), N = G * G.
-
-    Returns:
-        float32 (nH, (2G-1)^2), h-major from (1-G, 1-G).
-    """
-    heads, n, _ = bias.shape
-    if n != G * G:
-        raise ValueError(f"the bias is {bias.shape}; groups of {G} x {G} need (heads, {G * G}, {G * G})")
-    table = np.zeros((heads, (2 * G - 1) ** 2), np.float32)
-    table[:, relative_index(G, G).reshape(-1)] = bias.reshape(heads, -1)
-    return table
-
-
 def pack(
     units: Sequence[Unit],
     *,
@@ -211,35 +167,19 @@ def pack(
     begin = dict(start or {})
     begin.setdefault("stage", units[0].stage)
     begin.setdefault("block", next((u.block for u in units if u.stage == begin["stage"]), 0))
-    body, error = _Body(), 0.0
+    body = _Body()
     picture = None if photo is None else _photo(photo, body)
     tables = list(dict.fromkeys(u.grouping for u in units))
     groups = [_grouping(g, body) for g in tables]
     chosen = _choose(units, (begin["stage"], begin["block"]), limit - body.size - HEADER)
-    stages: dict[int, dict[str, Any]] = {}
-    for unit in units:
-        g = unit.grouping
-        stage = stages.setdefault(
-            unit.stage,
-            {"s": unit.stage, "H": g.H, "W": g.W, "stride": strides[unit.stage], "heads": 0, "blocks": []},
-        )
-        entry: dict[str, Any] = {"b": unit.block, "grouping": tables.index(g)}
-        if unit.content is not None:
-            stage["heads"] = unit.content.shape[1]
-            if (unit.stage, unit.block) in chosen:
-                attention, worst = _attention(unit, body)
-                entry |= attention
-                error = max(error, worst)
-            else:
-                entry["absent"] = True
-        stage["blocks"].append(entry)
+    stages, error = _stages(units, chosen, tables, strides, body)
     header = {
         "version": VERSION,
         "name": name,
         "source": source,
         "input": {"h": size[0], "w": size[1]},
         "photo": picture,
-        "stages": list(stages.values()),
+        "stages": stages,
         "groupings": groups,
         "palette": palette(),
         "strings": dict(strings),
@@ -268,6 +208,33 @@ def _choose(units: Sequence[Unit], first: tuple[int, int], limit: int) -> set[tu
             chosen.add(key)
             total += weight[key]
     return chosen
+
+
+def _stages(
+    units: Sequence[Unit],
+    chosen: set[tuple[int, int]],
+    tables: Sequence[Grouping],
+    strides: Mapping[int, int],
+    body: _Body,
+) -> tuple[list[dict[str, Any]], float]:
+    """The header's stages, their arrays put into the body, and the largest error of all of them."""
+    stages: dict[int, dict[str, Any]] = {}
+    error = 0.0
+    for unit in units:
+        g = unit.grouping
+        fresh = {"s": unit.stage, "H": g.H, "W": g.W, "stride": strides[unit.stage], "heads": 0, "blocks": []}
+        stage = stages.setdefault(unit.stage, fresh)
+        entry: dict[str, Any] = {"b": unit.block, "grouping": tables.index(g)}
+        if unit.content is not None:
+            stage["heads"] = unit.content.shape[1]
+            if (unit.stage, unit.block) in chosen:
+                attention, worst = _attention(unit, body)
+                entry |= attention
+                error = max(error, worst)
+            else:
+                entry["absent"] = True
+        stage["blocks"].append(entry)
+    return list(stages.values()), error
 
 
 def _grouping(g: Grouping, body: _Body) -> dict[str, Any]:

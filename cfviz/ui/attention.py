@@ -146,37 +146,42 @@ def send(ctx: Context, to: dict[str, Any]) -> None:
 
 def heads(ctx: Context, about: Subject) -> None:
     """Every head measured: a picture, and a table to sort; a click goes there."""
-    rows, t = measures.heads(about.source, about), ctx.t
-    st.header(t("attention.heads_title"), anchor=False)
+    rows = measures.heads(about.source, about)
+    st.header(ctx.t("attention.heads_title"), anchor=False)
+    look(ctx.t("attention.heads_look"))
+    _heads_picture(ctx, rows)
+    _heads_table(ctx, about, rows)
 
-    def jump(i: int) -> None:
-        here, row = place(ctx, about.trace), rows[i]
-        to = {name: row[name] - 1 for name in ("stage", "block", "head")}
-        before, after = (about.trace.grouping(s, 0) for s in (here["stage"], to["stage"]))
-        to["row"] = int((here["row"] + 0.5) * after.H / before.H)  # the same place of the photo
-        to["col"] = int((here["col"] + 0.5) * after.W / before.W)
-        send(ctx, to | {"locked": here["locked"]})
 
-    look(t("attention.heads_look"))
+def _heads_picture(ctx: Context, rows: list[dict[str, Any]]) -> None:
+    t = ctx.t
     names = list(dict.fromkeys(f"{r['stage']}.{r['block']}" for r in rows))
     groups = [[r for r in rows if f"{r['stage']}.{r['block']}" == name] for name in names]
     axes = {"axis": t("attention.axis_block"), "value": t("attention.axis_distance")}
     words = axes | {"head": t("attention.head"), "block": t("attention.block")}
     kinds = [g[0]["kind"].lower() for g in groups]
     fig = draw.head_dots(names, kinds, [[r["distance"] for r in g] for g in groups], ctx.theme, words)
-    st.plotly_chart(fig, theme=None, key="fig.attention.heads", alt=t("attention.heads_alt"),
-                    config=plotly_config("cfviz-heads"))  # fmt: skip
-    frame = pd.DataFrame(rows)
-    key = f"w.attention.heads.{len(rows)}"
+    st.plotly_chart(
+        fig, theme=None, key="fig.attention.heads", alt=t("attention.heads_alt"),
+        config=plotly_config("cfviz-heads"),
+    )  # fmt: skip
+
+
+def _heads_table(ctx: Context, about: Subject, rows: list[dict[str, Any]]) -> None:
+    t, key, number = ctx.t, f"w.attention.heads.{len(rows)}", st.column_config.NumberColumn
 
     def picked() -> None:
-        chosen = st.session_state[key].selection.rows
-        if chosen:
-            jump(chosen[0])
+        for i in st.session_state[key].selection.rows:
+            here = place(ctx, about.trace)
+            to = {name: rows[i][name] - 1 for name in ("stage", "block", "head")}
+            before, after = (about.trace.grouping(s, 0) for s in (here["stage"], to["stage"]))
+            to["row"] = int((here["row"] + 0.5) * after.H / before.H)  # the same place of the photo
+            to["col"] = int((here["col"] + 0.5) * after.W / before.W)
+            send(ctx, to | {"locked": here["locked"]})
 
-    number = st.column_config.NumberColumn
     st.dataframe(
-        frame, key=key, hide_index=True, height=318, on_select=picked, selection_mode="single-row",
+        pd.DataFrame(rows), key=key, hide_index=True, height=318, on_select=picked,
+        selection_mode="single-row",
         column_config={
             "stage": number(t("attention.stage"), width=58),
             "block": number(t("attention.block"), width=58),
