@@ -6,7 +6,7 @@ at any step, with any number of loader processes, and sees bit for bit what an u
 
 import random
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -50,13 +50,15 @@ class PhotoFolder:
 Photos = PhotoFolder | PhotoCache
 
 
-def light_transform(size: int, recipe: Recipe) -> Callable[[Image.Image], torch.Tensor]:
+def light_transform(
+    size: int, recipe: Recipe, scale: Sequence[float] | None = None
+) -> Callable[[Image.Image], torch.Tensor]:
     """A random crop resized once, a flip, and mild brightness, contrast and saturation.
 
     Returns:
         A function from a PIL image to (3, size, size) float32, normalised. It draws from Python's generator.
     """
-    low, high = recipe.scale
+    low, high = scale or recipe.scale
     log_ratio = np.log(recipe.ratio)
     strength = recipe.color_jitter
 
@@ -80,14 +82,17 @@ def light_transform(size: int, recipe: Recipe) -> Callable[[Image.Image], torch.
     return transform
 
 
-def train_transform(size: int, recipe: Recipe) -> Callable[[Image.Image], torch.Tensor]:
+def train_transform(
+    size: int, recipe: Recipe, scale: Sequence[float] | None = None
+) -> Callable[[Image.Image], torch.Tensor]:
     """The recipe's augmentation at one size: our light one, or timm's."""
     if recipe.transform == "light":
-        return light_transform(size, recipe)
+        return light_transform(size, recipe, scale)
+    low, high = scale or recipe.scale
     return create_transform(
         size,
         is_training=True,
-        scale=(recipe.scale[0], recipe.scale[1]),
+        scale=(low, high),
         ratio=(recipe.ratio[0], recipe.ratio[1]),
         color_jitter=recipe.color_jitter,
         auto_augment=recipe.auto_augment,
@@ -105,9 +110,16 @@ def eval_transform(size: int) -> Callable[[Image.Image], torch.Tensor]:
 class TrainSet(Dataset):
     """Augmented photos of one epoch: item i is (x (3, size, size), its class, i)."""
 
-    def __init__(self, photos: Photos, size: int, recipe: Recipe, epoch: int):
+    def __init__(
+        self,
+        photos: Photos,
+        size: int,
+        recipe: Recipe,
+        epoch: int,
+        scale: Sequence[float] | None = None,
+    ):
         self.photos, self.epoch, self.seed = photos, epoch, recipe.seed
-        self.transform = train_transform(size, recipe)
+        self.transform = train_transform(size, recipe, scale)
 
     def __getitem__(self, i: int) -> tuple[torch.Tensor, int, int]:
         seed_all(self.seed, self.epoch, i, devices=False)

@@ -203,6 +203,13 @@ class Trainer:
             self.save()
         return self.ema.module if self.ema is not None else self.bare
 
+    def _all_stop(self) -> bool:
+        """Whether any process was asked to stop; all of them leave after the same step."""
+        if self.accelerator.num_processes > 1:
+            flag = torch.tensor(float(self.stop_asked), device=self.accelerator.device)
+            self.stop_asked = bool(self.accelerator.reduce(flag, reduction="sum") > 0)
+        return self.stop_asked
+
     def _ask_to_stop(self, *_: Any) -> None:
         self.stop_asked = True
 
@@ -210,6 +217,8 @@ class Trainer:
         recipe, phase = self.recipe, self.recipe.phase_at(self.epoch)
         for model in [self.bare] + ([self.ema.module] if self.ema is not None else []):
             model.set_grouping(phase.group_size, phase.interval)
+        if self.ema is not None:
+            self.ema.decay = recipe.ema_decay if phase.ema_decay is None else phase.ema_decay
         batches = data.EpochBatches(
             self.train_indices,
             recipe.batch(phase),
@@ -219,7 +228,7 @@ class Trainer:
             self.step_in_epoch,
             phase.steps,
         )
-        dataset = data.TrainSet(self.photos, phase.size, recipe, self.epoch)
+        dataset = data.TrainSet(self.photos, phase.size, recipe, self.epoch, phase.scale)
         self.model.train()
         started = saved = spoken = time.monotonic()
         losses, first = [], self.step_in_epoch
@@ -230,7 +239,7 @@ class Trainer:
             if now - spoken > 15 or self.step_in_epoch == batches.steps:
                 spoken = now
                 self._progress(phase, batches.steps, losses, rate)
-            if self.stop_asked:
+            if self._all_stop():
                 break
             if now - saved > recipe.checkpoint_minutes * 60:
                 saved = now

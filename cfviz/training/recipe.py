@@ -18,6 +18,9 @@ class Phase:
         epochs: passes over the training photos.
         batch_size: photos an optimiser step, over all processes; None takes the recipe's.
         steps: optimiser steps an epoch; None goes through all photos.
+        scale: area of the random crop; None takes the recipe's.
+        ema_decay: of the moving average while the phase lasts; None takes the recipe's. A short last phase
+            needs a short memory.
     """
 
     size: int
@@ -26,6 +29,8 @@ class Phase:
     interval: int | list[int] | str | None = None
     batch_size: int | None = None
     steps: int | None = None
+    scale: list[float] | None = None
+    ema_decay: float | None = None
 
 
 @dataclass(frozen=True)
