@@ -1,4 +1,4 @@
-"""Logits small enough to travel, and back: 16 bits a number with the lowest value and the step of each row."""
+"""Logits small enough to travel, and back: 16 bits a number, with the lowest value and step of each row."""
 
 from __future__ import annotations
 
