@@ -6,12 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 import plotly.graph_objects as go
-from PIL import Image
-from plotly.subplots import make_subplots
 
-from cfviz.figures.theme import KERNELS, Theme
-
-SMALL = {"size": 12}
+from cfviz.figures.theme import KERNELS, SEQUENTIAL, Theme
 
 
 def knock_bars(
@@ -21,13 +17,16 @@ def knock_bars(
 
     Args:
         rows: Name, number of the kernel in its layer, change of the logit, change of the probability
-            (-1 to 1), and the first class afterwards.
+            (-1 to 1), and the first class afterwards where it is another one, else "".
         theme: Colours.
         words: `logit`, the axis, and `points`, short for percentage points.
     """
     names, numbers, logits, _, _ = zip(*rows, strict=True)
     unit = words["points"]
-    texts = [f" {signed(logit)} · {signed(100 * p, 1)} {unit} · {now} " for _, _, logit, p, now in rows]
+    texts = [
+        f" {signed(logit)} · {signed(100 * p, 1)} {unit}{f' → {now}' if now else ''} "
+        for _, _, logit, p, now in rows
+    ]
     fig = go.Figure(
         go.Bar(
             x=logits,
@@ -50,7 +49,7 @@ def knock_bars(
             showlegend=False,
             xaxis={
                 "title": {"text": words["logit"]},
-                "range": [low - 0.75 * room, high + (0.75 * room if high > 0.02 * room else 0.06 * room)],
+                "range": [low - 0.9 * room, high + (0.9 * room if high > 0.02 * room else 0.06 * room)],
                 "fixedrange": True,
                 "zerolinecolor": theme.muted,
             },
@@ -65,39 +64,38 @@ def knock_bars(
     return fig
 
 
-def change_maps(maps: Sequence[np.ndarray], titles: Sequence[str], theme: Theme, label: str) -> go.Figure:
-    """Relative change of every token, one map a stage, on one scale from 0.
+def heat(maps: Sequence[np.ndarray]) -> tuple[list[np.ndarray], float]:
+    """Maps as pictures on one scale from 0 to the largest of all.
 
     Args:
-        maps: (H, W) each.
-        titles: One a map.
-        theme: Colours.
-        label: Of the scale.
+        maps: (H, W) each, 0 and above.
+
+    Returns:
+        Pictures uint8 (H, W, 3), and what the scale's brightest end stands for.
     """
-    fig = make_subplots(1, len(maps), subplot_titles=list(titles), horizontal_spacing=0.02)
     top = max(float(m.max()) for m in maps) or 1.0
-    for i, values in enumerate(maps):
-        fig.add_heatmap(
-            z=np.round(values, 4),
-            row=1,
-            col=i + 1,
-            coloraxis="coloraxis",
-            hovertemplate="(%{y}, %{x}): %{z:.2f}<extra></extra>",
-        )
-    bar = {"title": {"text": label, "side": "right"}, "thickness": 10, "outlinewidth": 0, "len": 0.9}
-    fig.update_layout(
-        **theme.layout(
-            height=290,
-            margin={"l": 8, "r": 8, "t": 34, "b": 8},
-            coloraxis={"colorscale": theme.sequential, "cmin": 0, "cmax": top, "colorbar": bar},
-        )
-    )
-    fig.update_xaxes(visible=False, constrain="domain", fixedrange=True)
-    fig.update_yaxes(visible=False, autorange="reversed", constrain="domain", fixedrange=True)
-    for i in range(len(maps)):
-        fig.update_yaxes(scaleanchor="x" if i == 0 else f"x{i + 1}", row=1, col=i + 1)
-    fig.update_annotations(font={"color": theme.ink, "size": 13})
-    return fig
+    stops = np.array([[int(c[i : i + 2], 16) for i in (1, 3, 5)] for c in SEQUENTIAL], float)
+    at = np.linspace(0, 1, len(stops))
+    colours = [[np.interp(m / top, at, stops[:, c]) for c in range(3)] for m in maps]
+    return [np.rint(np.stack(channels, -1)).astype(np.uint8) for channels in colours], top
+
+
+def squares(kernels: Sequence[tuple[float, float]], reach: float, theme: Theme) -> str:
+    """What one token reads, as an SVG: one square a kernel, the more opaque the more channels.
+
+    Args:
+        kernels: Side in pixels and share of the channels of each.
+        reach: Side of the picture in pixels of the photo, so that several can be compared.
+        theme: Colours.
+    """
+    parts = []
+    for n, (side, part) in reversed(list(enumerate(kernels))):
+        box = f'x="{-side / 2:g}" y="{-side / 2:g}" width="{side:g}" height="{side:g}"'
+        ink = f'fill="{KERNELS[n]}" fill-opacity="{0.15 + 0.75 * part:.2f}" stroke="{KERNELS[n]}"'
+        parts.append(f'<rect {box} {ink} stroke-width="{reach / 110:.2f}"/>')
+    view = f"{-reach / 2:g} {-reach / 2:g} {reach:g} {reach:g}"
+    paper = f'<rect x="{-reach / 2:g}" y="{-reach / 2:g}" width="100%" height="100%" fill="{theme.panel}"/>'
+    return f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="{view}">{paper}{"".join(parts)}</svg>'
 
 
 def read_bars(
@@ -139,29 +137,6 @@ def read_bars(
             yaxis={"autorange": "reversed", "fixedrange": True, "tickfont": {"color": theme.ink, "size": 13}},
         )
     )
-    return fig
-
-
-def filter_sheets(sheets: Sequence[np.ndarray], titles: Sequence[str], theme: Theme) -> go.Figure:
-    """Filters as pictures, one sheet a kernel, every pixel as large as it is sharp.
-
-    Args:
-        sheets: uint8 (h, w, 3) each.
-        titles: One a sheet.
-        theme: Colours.
-    """
-    fig = make_subplots(1, len(sheets), subplot_titles=list(titles), horizontal_spacing=0.03)
-    for i, sheet in enumerate(sheets):
-        times = max(1, round(260 / max(sheet.shape[:2])))
-        large = Image.fromarray(sheet).resize(
-            (sheet.shape[1] * times, sheet.shape[0] * times), Image.Resampling.NEAREST
-        )
-        fig.add_trace(go.Image(z=np.asarray(large), hoverinfo="skip"), 1, i + 1)
-    fig.update_layout(**theme.layout(height=330, margin={"l": 4, "r": 4, "t": 34, "b": 4}))
-    fig.update_xaxes(visible=False, fixedrange=True)
-    fig.update_yaxes(visible=False, fixedrange=True)
-    for i, note in enumerate(fig.layout.annotations):
-        note.update(font={"color": KERNELS[i] if theme.dark else theme.ink, "size": 13})
     return fig
 
 
@@ -220,35 +195,6 @@ def lines(
             margin={"l": 8, "r": 16, "t": 30, "b": 8},
         )
     )
-    return fig
-
-
-def squares(rows: Sequence[tuple[str, Sequence[tuple[int, float]], str]], theme: Theme) -> go.Figure:
-    """What one token sees in several ways of embedding: squares at true size on a grid of tokens.
-
-    Args:
-        rows: Name; (side in pixels, share of the channels) of each kernel; a line of numbers below.
-        theme: Colours.
-    """
-    fig = make_subplots(1, len(rows), subplot_titles=[name for name, _, _ in rows], horizontal_spacing=0.03)
-    reach = max(side for _, kernels, _ in rows for side, _ in kernels) / 2 * 1.12
-    for i, (_, kernels, note) in enumerate(rows, 1):
-        for n, (side, part) in reversed(list(enumerate(kernels))):
-            fig.add_shape(
-                type="rect", x0=-side / 2, x1=side / 2, y0=-side / 2, y1=side / 2, row=1, col=i,
-                line={"color": KERNELS[n], "width": 3}, fillcolor=KERNELS[n], opacity=0.25 + 0.5 * part,
-            )  # fmt: skip
-        fig.add_scatter(x=[0], y=[0], mode="markers", marker={"size": 0.1}, hoverinfo="skip", row=1, col=i)
-        fig.add_annotation(
-            x=0, y=-reach, yanchor="top", text=note, showarrow=False, row=1, col=i,
-            font={"color": theme.muted, "size": 12.5}, align="center",
-        )  # fmt: skip
-    fig.update_layout(**theme.layout(height=350, showlegend=False, margin={"l": 4, "r": 4, "t": 34, "b": 92}))
-    fig.update_xaxes(visible=False, range=[-reach, reach], fixedrange=True, constrain="domain")
-    fig.update_yaxes(visible=False, range=[-reach, reach], fixedrange=True, constrain="domain")
-    for i in range(len(rows)):
-        fig.update_yaxes(scaleanchor="x" if i == 0 else f"x{i + 1}", row=1, col=i + 1)
-    fig.update_annotations(selector={"yanchor": "bottom"}, font={"color": theme.ink, "size": 14})
     return fig
 
 

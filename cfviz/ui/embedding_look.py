@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import base64
+from typing import TYPE_CHECKING
 
 import numpy as np
 import streamlit as st
+from PIL import Image
 
 from cfviz.analysis import embedding as measure
 from cfviz.analysis import spectrum
@@ -19,7 +21,7 @@ from cfviz.models import embedding as layers
 
 from . import controls, layout, photos
 from .embedding import Subject
-from .embedding_use import SIZE, gallery_responses
+from .embedding_use import SIZE, cards, gallery_responses
 
 if TYPE_CHECKING:
     from .page import Context
@@ -41,18 +43,34 @@ def filters(ctx: Context, its: Subject) -> None:
     st.subheader(ctx.t("embedding.filters_title"), anchor=False)
     layer = its.layers[0]
     if layer.weights[0].shape[1] == 3:
-        sheets = []
-        for weight in layer.weights:
-            pictures = spectrum.as_images(weight[:SHOWN])
-            columns = int(np.ceil(np.sqrt(len(pictures))))
-            paper = 20 if ctx.theme.dark else 252
-            sheets.append(spectrum.sheet(pictures, columns, max(1, weight.shape[-1] // 8), paper))
-        names = [
+        layout.look(ctx.t("embedding.filters_look"))
+        cards(_sheets(its.weights, ctx.theme.dark, layer), [
             ctx.t("embedding.sheet", k=k, shown=min(SHOWN, d), all=d)
             for k, d in zip(layer.kernels, layer.channels, strict=True)
+        ])  # fmt: skip
+        columns = ("kernel", "filter", "largest_weight", "length")
+        rows = [
+            (k, n + 1, float(np.abs(w).max()), float(np.linalg.norm(w)))
+            for k, weight in zip(layer.kernels, layer.weights, strict=True)
+            for n, w in enumerate(weight)
         ]
-        layout.figure(ctx, plots.filter_sheets(sheets, names, ctx.theme), "filters", code=_FILTERS)
+        layout.take_away(ctx, "filters", code=_FILTERS, table=(columns, rows))
     spectra(ctx, its)
+
+
+@st.cache_data(show_spinner=False, max_entries=8)
+def _sheets(weights: str, dark: bool, _layer: layers.Layer) -> list[str]:
+    """One square sheet a kernel, as large as the page shows it."""
+    out = []
+    for weight in _layer.weights:
+        pictures = spectrum.as_images(weight[:SHOWN])
+        columns = int(np.ceil(np.sqrt(len(pictures))))
+        gap = max(1, weight.shape[-1] // 8)
+        sheet = Image.fromarray(spectrum.sheet(pictures, columns, gap, 20 if dark else 252))
+        times = max(1, round(400 / sheet.width))
+        large = sheet.resize((sheet.width * times, sheet.height * times), Image.Resampling.NEAREST)
+        out.append(photos.data_uri(large))
+    return out
 
 
 def spectra(ctx: Context, its: Subject) -> None:
@@ -197,7 +215,7 @@ def patterns(ctx: Context, its: Subject) -> None:
     )
     rows = [(scale, *map(float, found[:, i])) for i, scale in enumerate(SCALES)]
     peaks = ctx.t("embedding.comma").join(
-        f"{title}: {SCALES[int(curve.argmax())]} px"
+        f"{title} → {SCALES[int(curve.argmax())]} px"
         for title, curve in zip(titles(ctx, its, stage), found, strict=True)
     )
     table = (("pixels", *map(str, layer.kernels)), rows)
@@ -221,8 +239,6 @@ box_mean(shares, (0.2, 0.8), (0.2, 0.8))                                 # the m
 
 @st.cache_data(show_spinner=False, max_entries=64)
 def _picture(name: str, scale: float) -> str:
-    from PIL import Image
-
     return photos.data_uri(Image.fromarray(pattern(name, scale, 112)))
 
 
@@ -243,26 +259,27 @@ def others(ctx: Context, its: Subject) -> None:
     unit = cel_box(stage, layer.kernels[-1], 0, 0)
     pixels = (unit[2] - unit[0]) // layer.kernels[-1]
     budget = ways[0].macs
-    drawn: list[Any] = []
-    rows = []
+    reach = 1.12 * pixels * layer.kernels[-1]
+    images, notes, rows = [], [], []
     for way in ways:
         total, D = way.macs * H * W, sum(way.channels)
         afford = at_equal_cost(way, budget)
         seen = [(k * pixels, d / D) for k, d in zip(way.kernels, way.channels, strict=True)]
+        images.append(svg_uri(plots.squares(seen, reach, ctx.theme)))
         sizes = " · ".join(map(str, way.kernels))
         note = ctx.t("embedding.way_note", kernels=sizes, macs=f"{total / 1e6:.3g} M", d=D, afford=afford)
-        drawn.append((ctx.t(f"embedding.way_{way.name}"), seen, note))
+        notes.append(f"<b>{ctx.t(f'embedding.way_{way.name}')}</b><small>{note}</small>")
         rows.append((way.name, " ".join(map(str, way.kernels)), D, total, afford))
-    layout.figure(
-        ctx,
-        plots.squares(drawn, ctx.theme),
-        "others",
-        code=_OTHERS,
-        table=(("way", "kernels", "channels", "macs", "channels_at_equal_cost"), rows),
-        stage=stage + 1,
-        times=f"{ways[0].macs / ways[1].macs:.1f}",
-        less=f"{ways[3].macs / ways[0].macs:.1f}",
-    )
+    times, less = f"{ways[0].macs / ways[1].macs:.1f}", f"{ways[3].macs / ways[0].macs:.1f}"
+    layout.look(ctx.t("embedding.others_look", stage=stage + 1, times=times, less=less))
+    cards(images, notes)
+    columns = ("way", "kernels", "channels", "macs", "channels_at_equal_cost")
+    layout.take_away(ctx, "others", code=_OTHERS, table=(columns, rows))
+
+
+def svg_uri(svg: str) -> str:
+    """An SVG as a data URI."""
+    return f"data:image/svg+xml;base64,{base64.b64encode(svg.encode()).decode()}"
 
 
 _OTHERS = """

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import streamlit as st
+from PIL import Image
 
 from cfviz.analysis import embedding as measure
 from cfviz.data.images import prepare
@@ -90,7 +92,7 @@ def knock_out(ctx: Context, its: Subject) -> None:
     found = measure.cost_of(after["logits"], its.trace.logits)
     first = its.trace.top(1)[0]
     names = [kernel_name(ctx, its, s, i) for s, i, _ in kernels(its)]
-    now = [ctx.labels[int(w)].split(",")[0] for w in found["winner"]]
+    now = ["" if w == first[0] else ctx.labels[int(w)].split(",")[0] for w in found["winner"]]
     rows = [
         (name, i, float(logit), float(p), winner)
         for name, (_, i, _), logit, p, winner in zip(
@@ -120,15 +122,31 @@ def knock_out(ctx: Context, its: Subject) -> None:
 def _maps(ctx: Context, its: Subject, after: dict[str, np.ndarray], which: int, name: str) -> None:
     points = outputs(its.model)
     maps = [measure.change(after[point][which], its.trace[point]) for point in points]
-    fig = plots.change_maps(
-        maps,
-        [ctx.t("embedding.stage", n=s + 1, mean=f"{m.mean():.2f}") for s, m in enumerate(maps)],
-        ctx.theme,
-        ctx.t("embedding.axis_change"),
-    )
+    pictures, top = plots.heat(maps)
+    layout.look(ctx.t("embedding.later_look", kernel=name, top=f"{top:.2f}"))
+    images = [photos.data_uri(Image.fromarray(picture)) for picture in pictures]
+    captions = [ctx.t("embedding.stage", n=s + 1, mean=f"{m.mean():.2f}") for s, m in enumerate(maps)]
+    cards(images, captions)
     rows = [(s + 1, r, c, float(m[r, c])) for s, m in enumerate(maps) for r, c in np.ndindex(m.shape)]
     table = (("stage", "row", "column", "change"), rows)
-    layout.figure(ctx, fig, "later", code=_LATER, table=table, kernel=name)
+    layout.take_away(ctx, "later", code=_LATER, table=table)
+
+
+def cards(images: Sequence[str], captions: Sequence[str], columns: int = 4) -> None:
+    """Pictures side by side, two a row on a phone, their pixels kept sharp.
+
+    Args:
+        images: Data URIs.
+        captions: HTML, one a picture.
+        columns: Pictures a row where there is room.
+    """
+    parts = "".join(
+        f'<figure class="cf-card"><img src="{image}" alt="{re.sub("<[^>]+>", " ", text)}" '
+        f'style="image-rendering:pixelated"><figcaption>{text}</figcaption></figure>'
+        for image, text in zip(images, captions, strict=True)
+    )
+    grid = f"repeat(auto-fit, minmax(max(8.5rem, calc(100% / {columns} - 1rem)), 1fr))"
+    st.html(f'<div class="cf-cards" style="grid-template-columns:{grid};align-items:end">{parts}</div>')
 
 
 _LATER = """
@@ -142,9 +160,8 @@ change(found[0], found[1])                                 # H, W: relative chan
 
 
 def kernel_name(ctx: Context, its: Subject, stage: int, i: int) -> str:
-    """CEL 1 · 16 × 16 px; the later layers' kernels are in tokens."""
-    k = its.layers[stage].kernels[i]
-    return ctx.t("embedding.kernel_pixels" if stage == 0 else "embedding.kernel_tokens", cel=stage + 1, k=k)
+    """CEL 1 · 16×16."""
+    return ctx.t("embedding.kernel_of", cel=stage + 1, k=its.layers[stage].kernels[i])
 
 
 def _code(ctx: Context) -> str:

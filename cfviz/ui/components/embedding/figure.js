@@ -57,11 +57,11 @@ export class EmbeddingFigure {
     ui.left = el("div.left", {}, ui.map, el("div.legend", {}, ui.low, ui.ramp, ui.high), ui.note);
     this.rows = new Rows(t, (i) => this.set({ kernel: this.state.kernel === i ? null : i, channel: null, held: false }, true));
     this.vector = new Vector(t, (channel) => this.state.held || this.set({ channel }), (channel, keep) => this.hold(channel, keep));
-    ui.right = el("div.right.em-right", {}, ui.where, this.rows.root, el("div", {}, el("h4", {}, t.token_title), this.vector.root));
+    ui.right = el("div.right.em-right", {}, ui.where, this.rows.root, el("div", {}, el("h4", {}, t.token_title), this.vector.root),
+      el("section", {}, el("div.title", {}, el("h4", {}, t.maps), el("span.note", {}, t.maps_note)), ui.tiles));
     ui.root = el("div.cf.em", {},
       el("div.bar", {}, ui.layers, ui.measures, el("span.gap"), picture, numbers),
       el("div.body", {}, ui.left, ui.right),
-      el("section.em-maps", {}, el("div.title", {}, el("h4", {}, t.maps), el("span.note", {}, t.maps_note)), ui.tiles),
       el("p.note.keys", { id: "em-keys" }, t.keys), ui.live);
     this.ui?.root.remove();
     this.ui = ui;
