@@ -52,10 +52,11 @@ def array(body: bytes, part: dict[str, Any]) -> np.ndarray:
 )
 def test_quantising_errs_by_half_a_step(values: list[float], scale: float) -> None:
     row = np.array([values], np.float32) * np.float32(scale)
-    codes, low, step = logits.quantise(row)
+    codes, high, span = logits.quantise(row)
     assert codes.dtype == np.uint16
-    slack = 1e-30 + 4e-7 * float(np.abs(row).max())  # low and step are float32 themselves
-    assert np.abs(logits.restore(codes, low, step) - row).max() <= step[0] / 2 + slack
+    slack = 1e-30 + 4e-7 * float(np.abs(row).max())  # high and span are float32 themselves
+    half = span[0] * (codes + 0.5) / 65535.0**2
+    assert (np.abs(logits.restore(codes, high, span) - row) <= half + slack).all()
 
 
 @pytest.mark.parametrize("size", [(224, 224), (256, 256), (96, 160)])
@@ -74,14 +75,13 @@ def test_the_message_gives_back_the_models_attention(tiny_model, size: tuple[int
             g = trace.grouping(stage["s"], entry["b"])
             heads, probs = stage["heads"], trace[f"layers.{stage['s']}.blocks.{entry['b']}.attn.probs"]
             codes = array(body, entry["codes"]).reshape(g.H * g.W, heads, g.N)
-            low, step = (array(body, entry[name]).reshape(g.H * g.W, heads) for name in ("low", "step"))
-            assert step.max() < 1e-3
+            high, span = (array(body, entry[name]).reshape(g.H * g.W, heads) for name in ("high", "span"))
             assert entry["peak"] == pytest.approx(probs[:, :, :, :][g.valid.nonzero()[0]].max(), abs=1e-2)
             meta = header["groupings"][entry["grouping"]]
             assert (array(body, meta["index"]).reshape(g.nG, g.N) == g.index).all()
             q, k = (trace[f"layers.{stage['s']}.blocks.{entry['b']}.attn.{n}"] for n in "qk")
             content = (q @ k.swapaxes(-1, -2) * q.shape[-1] ** -0.5).swapaxes(1, 2)  # nG, N, nH, N
-            sent = logits.restore(codes, low, step)
+            sent = logits.restore(codes, high, span)
             assert sent == pytest.approx(g.scatter(content).reshape(sent.shape), abs=1e-3)
 
 

@@ -28,26 +28,29 @@ def relevance(stages: Sequence[Sequence[Layer]], merging: Sequence[Kernels]) -> 
     """Relevance of the first stage's tokens for the class, from the pooled output back.
 
     The shortcut passes everything on, attention adds what it weighs: r <- r + r A, block by block from the
-    last; kernels pass on as in rollout.
+    last; kernels pass on as in rollout. What would arrive through the shortcuts alone is taken off again:
+    every token has a part in the mean that the head sees, so it would only lie evenly over the photo.
 
     Args:
         stages: The blocks of every stage, with `weighted_attention` as their attention.
         merging: The layer between each stage and the next.
 
     Returns:
-        (H1, W1), sums to one.
+        (H1, W1), sums to one; even where attention adds nothing.
     """
     last = stages[-1][-1].grouping
-    rows = np.full((1, last.H, last.W), 1 / (last.H * last.W))  # the head averages all tokens
+    even = np.full((last.H, last.W), 1 / (last.H * last.W))  # the head averages all tokens
+    rows = np.stack([even, np.zeros_like(even)])  # what the shortcuts bring, what attention added
     for s in range(len(stages) - 1, -1, -1):
         for layer in reversed(stages[s]):
             if layer.cooling is not None:
                 rows = through_kernels(rows, layer.cooling, *rows.shape[1:])
-            rows = rows + attended(rows, layer)
+            rows = rows + np.stack([np.zeros_like(rows[0]), attended(rows, layer).sum(0)])
         if s:
             below = stages[s - 1][0].grouping
             rows = through_kernels(rows, merging[s - 1], below.H, below.W)
-    return rows[0] / rows.sum()
+    added = rows[1]
+    return added / added.sum() if added.sum() > 0 else np.full(added.shape, 1 / added.size)
 
 
 def order(values: np.ndarray) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Logits small enough to travel, and back: 16 bits a number, with the lowest value and step of each row."""
+"""Logits small enough to travel, and back: 16 bits a number, with the highest value and span of each row."""
 
 from __future__ import annotations
 
@@ -6,28 +6,33 @@ import numpy as np
 
 from cfviz.geometry import relative_index
 
+LAST = 65535  # the largest code
 MASKED = -1e6  # what the model adds to the logits of padded keys
 
 
 def quantise(content: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Rows of logits as 16-bit whole numbers: content = low + codes * step.
+    """Rows of logits as 16-bit whole numbers: content = high - span * (code / 65535)^2.
+
+    The square puts the steps closest together just below the largest logit, where a small difference
+    changes the softmax most, and widest where probabilities vanish.
 
     Args:
         content: (..., N) float.
 
     Returns:
-        codes uint16 (..., N), low float32 (...), step float32 (...). The error is at most half a step.
+        codes uint16 (..., N), high float32 (...), span float32 (...). A number errs by at most half a step,
+        span * (code + 1/2) / 65535^2.
     """
-    low = content.min(-1).astype(np.float32)
-    step = ((content.max(-1) - low) / 65535).astype(np.float32)
-    safe = np.where(step > 0, step, 1)[..., None]
-    codes = np.rint((content - low[..., None]) / safe).clip(0, 65535).astype(np.uint16)
-    return codes, low, step
+    high = content.max(-1).astype(np.float32)
+    below = high[..., None] - content  # not negative
+    span = below.max(-1).astype(np.float32)
+    part = below / np.where(span > 0, span, 1)[..., None]
+    return np.rint(LAST * np.sqrt(part)).clip(0, LAST).astype(np.uint16), high, span
 
 
-def restore(codes: np.ndarray, low: np.ndarray, step: np.ndarray) -> np.ndarray:
+def restore(codes: np.ndarray, high: np.ndarray, span: np.ndarray) -> np.ndarray:
     """The logits the browser sees: float64 (..., N)."""
-    return low[..., None].astype(np.float64) + codes * step[..., None].astype(np.float64)
+    return high[..., None] - span[..., None].astype(np.float64) * (codes / LAST) ** 2
 
 
 def softmax(logits: np.ndarray) -> np.ndarray:

@@ -105,7 +105,8 @@ def heads(source: str, _subject: Subject) -> list[dict[str, Any]]:
         for h in range(len(far)):
             rows.append(
                 {"stage": s + 1, "block": b + 1, "kind": g.kind.upper(), "head": h + 1,
-                 "distance": float(far[h]), "entropy": float(wide[h]), "position": float(position[h])}
+                 "distance": float(far[h]), "entropy": float(wide[h]),
+                 "position": round(float(position[h]), 1) + 0.0}
             )  # fmt: skip
     return rows
 

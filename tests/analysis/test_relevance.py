@@ -34,11 +34,25 @@ def test_relevance_without_attention_is_even() -> None:
 
 
 def test_relevance_goes_where_attention_points() -> None:
-    """Four tokens, one block; all look at token 2 with weight 1: (1/4, 1/4, 1/4 + 1, 1/4), scaled to 1."""
+    """Four tokens, one block; all look at token 2: that is all that attention adds to the even mean."""
     pointing = np.zeros((1, 4, 4))
     pointing[..., 2] = 1
     got = relevance([[Layer(grouping("sda", 2, 2, 2), pointing)]], [])
-    assert got == pytest.approx(np.array([[1, 1], [5, 1]]) / 8)
+    assert got == pytest.approx(np.array([[0.0, 0], [1, 0]]))
+
+
+def test_relevance_adds_up_over_two_blocks() -> None:
+    """Tokens 0..3: the last block lets all look at 2, the first lets 2 look at 1, both with weight 1.
+
+    From the mean back: the last block adds 1 to token 2; the first adds the 1/4 and the 1 that token 2 then
+    has to token 1. Added: 0, 5/4, 1, 0.
+    """
+    g = grouping("sda", 2, 2, 2)
+    first, last = np.zeros((1, 4, 4)), np.zeros((1, 4, 4))
+    last[..., 2] = 1
+    first[0, 2, 1] = 1
+    got = relevance([[Layer(g, first), Layer(g, last)]], [])
+    assert got == pytest.approx(np.array([[0, 5 / 9], [4 / 9, 0]]))
 
 
 def test_masks_follow_the_ranking() -> None:

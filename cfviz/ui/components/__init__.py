@@ -36,8 +36,9 @@ the header, `type` a numpy name or image/png. The header:
     photo     null or {"w", "h", "file": png}
     stages    [{"s", "H", "W" (tokens), "stride" (pixels), "heads", "blocks": [
                 {"b", "grouping": number, and with attention:
-                 "codes" uint16 (H*W, nH, N), "low" and "step" float32 (H*W, nH), in the order of the map:
-                 content = low + codes * step, "bias" float32 (nH, (2G-1)^2), "peak": the largest attention;
+                 "codes" uint16 (H*W, nH, N), "high" and "span" float32 (H*W, nH), in the order of the map:
+                 content = high - span * (codes / 65535)^2,
+                 "bias" float32 (nH, (2G-1)^2), "peak": the largest attention;
                  or "absent": true where it did not fit}]}]
     groupings [{"kind", "H", "W", "G", "I", "Hp", "Wp", "nG", "index" uint16 or uint32 (nG, N)}]
     palette   {"sda", "lda", "sequential": [hex], "diverging": [hex], "light": {css name: value}, "dark": {…}}

@@ -13,10 +13,10 @@ export class Block {
     this.peak = entry.peak ?? 1;
     if (!this.ready) return;
     this.codes = array(entry.codes);
-    this.low = array(entry.low);
-    this.step = array(entry.step);
+    this.high = array(entry.high);
+    this.span = array(entry.span);
     this.bias = array(entry.bias);
-    this.heads = this.low.length / (groups.H * groups.W);
+    this.heads = this.high.length / (groups.H * groups.W);
   }
 
   /** Content and position logits of a query, written into two arrays of N. */
@@ -24,11 +24,11 @@ export class Block {
     const { N, G, W, offset } = this.groups;
     const token = this.groups.row(group, query) * W + this.groups.col(group, query);
     const line = token * this.heads + head;
-    const low = this.low[line];
-    const step = this.step[line];
+    const high = this.high[line];
+    const span = this.span[line];
     const table = head * (2 * G - 1) ** 2;
     for (let k = 0; k < N; k++) {
-      content[k] = low + this.codes[line * N + k] * step;
+      content[k] = high - span * (this.codes[line * N + k] / 65535) ** 2;
       position[k] = this.bias[table + offset[query * N + k]];
     }
   }

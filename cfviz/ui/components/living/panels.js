@@ -134,7 +134,8 @@ export class Why {
       if (valid[k]) top = Math.max(top, Math.abs(content[k]), Math.abs(position[k]), Math.abs(this.total[k]));
     }
     const tops = terms.map((x, i) => softmax(this.part[i], 0, x, null, valid));
-    tops[2] *= 2; // the mask alone is even: half way up the scale, not its brightest
+    const count = valid.reduce((n, x) => n + x, 0);
+    for (let i = 0; i < 3; i++) tops[i] = Math.max(tops[i], 2 / count); // even is half way up, not the brightest
     terms.forEach((x, i) => {
       const [up, down] = [this.logits[i].tile, this.alone[i].tile];
       for (let k = 0; k < N; k++) {
