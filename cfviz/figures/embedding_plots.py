@@ -22,11 +22,6 @@ def knock_bars(
         words: `logit`, the axis, and `points`, short for percentage points.
     """
     names, numbers, logits, _, _ = zip(*rows, strict=True)
-    unit = words["points"]
-    texts = [
-        f" {signed(logit)} · {signed(100 * p, 1)} {unit}{f' → {now}' if now else ''} "
-        for _, _, logit, p, now in rows
-    ]
     fig = go.Figure(
         go.Bar(
             x=logits,
@@ -34,28 +29,33 @@ def knock_bars(
             orientation="h",
             width=0.62,
             marker={"color": [KERNELS[i] for i in numbers], "cornerradius": 3},
-            text=texts,
-            textposition="outside",
-            textfont={"color": theme.ink, "size": 13},
-            cliponaxis=False,
-            hoverinfo="skip",
+            hovertemplate="%{y}: %{x:+.3f}<extra></extra>",
         )
     )
+    for name, _, logit, p, now in rows:
+        text = f"{signed(logit)} · {signed(100 * p, 1)} {words['points']}" + (f"<br>→ {now}" if now else "")
+        fig.add_annotation(
+            x=1, y=name, xref="paper", xanchor="left", xshift=8, text=text, showarrow=False, align="left",
+            font={"color": theme.ink, "size": 13},
+        )  # fmt: skip
     low, high = min(0.0, *logits), max(0.0, *logits)
-    room = max(high - low, 1e-6)
+    room = 0.04 * max(high - low, 1e-6)
     fig.update_layout(
         **theme.layout(
-            height=34 * len(rows) + 60,
+            height=42 * len(rows) + 60,
             showlegend=False,
+            margin={"l": 8, "r": 132, "t": 8, "b": 8},
             xaxis={
                 "title": {"text": words["logit"]},
-                "range": [low - 0.9 * room, high + (0.9 * room if high > 0.02 * room else 0.06 * room)],
+                "range": [low - room, high + room],
                 "fixedrange": True,
                 "zerolinecolor": theme.muted,
+                "nticks": 6,
             },
             yaxis={
                 "autorange": "reversed",
                 "fixedrange": True,
+                "showgrid": False,
                 "tickfont": {"color": theme.ink, "size": 13},
                 "ticklabelstandoff": 8,
             },
@@ -119,7 +119,8 @@ def read_bars(
             name=name,
             width=0.62,
             marker={"color": KERNELS[i], "line": {"color": theme.paper, "width": 1.5}},
-            text=[f"{x:.0%}" if x > 0.035 else "" for x in shares[:, i]],
+            text=[f"{x:.0%}" if x > 0.075 else "" for x in shares[:, i]],
+            textangle=0,
             textposition="inside",
             insidetextanchor="middle",
             insidetextfont={"color": "#14171B", "size": 13},

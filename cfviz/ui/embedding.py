@@ -134,6 +134,7 @@ def packed(source: str, start: tuple[tuple[str, Any], ...], lang: str, _subject:
     return message.pack(cels(source, _subject), photo=photo, strings=words(lang), start=dict(start))
 
 
+@st.fragment
 def figure(ctx: Context, its: Subject) -> None:
     """The figure that follows the pointer; a click lands in the link."""
     if NAME not in st.session_state or START not in st.session_state:

@@ -64,7 +64,8 @@ def _sheets(weights: str, dark: bool, _layer: layers.Layer) -> list[str]:
     out = []
     for weight in _layer.weights:
         pictures = spectrum.as_images(weight[:SHOWN])
-        columns = int(np.ceil(np.sqrt(len(pictures))))
+        count = len(pictures)
+        columns = next(n for n in range(1, count + 1) if n * n >= count and count % n == 0)  # no gap left
         gap = max(1, weight.shape[-1] // 8)
         sheet = Image.fromarray(spectrum.sheet(pictures, columns, gap, 20 if dark else 252))
         times = max(1, round(400 / sheet.width))

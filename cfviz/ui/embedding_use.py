@@ -14,7 +14,7 @@ from cfviz.analysis import embedding as measure
 from cfviz.data.images import prepare
 from cfviz.data.samples import gallery
 from cfviz.figures import embedding_plots as plots
-from cfviz.figures.predictions import percent
+from cfviz.figures.predictions import percent, short
 from cfviz.models import embedding as layers
 
 from . import controls, layout, photos
@@ -92,7 +92,7 @@ def knock_out(ctx: Context, its: Subject) -> None:
     found = measure.cost_of(after["logits"], its.trace.logits)
     first = its.trace.top(1)[0]
     names = [kernel_name(ctx, its, s, i) for s, i, _ in kernels(its)]
-    now = ["" if w == first[0] else ctx.labels[int(w)].split(",")[0] for w in found["winner"]]
+    now = ["" if w == first[0] else short(ctx.labels[int(w)], 17) for w in found["winner"]]
     rows = [
         (name, i, float(logit), float(p), winner)
         for name, (_, i, _), logit, p, winner in zip(

@@ -54,7 +54,8 @@ def test_every_figure_has_its_code_and_its_sentence(page: AppTest) -> None:
 def bars(app: AppTest) -> list[float]:
     """The changes of the logit in the figure of knock-outs."""
     chart = json.loads(app.get("plotly_chart")[0].proto.spec)
-    return [float(text.split("·")[0].replace("−", "-")) for text in chart["data"][0]["text"]]
+    texts = [note["text"] for note in chart["layout"]["annotations"]]
+    return [float(text.split("·")[0].replace("−", "-")) for text in texts]
 
 
 def test_another_replacement_costs_something_else(page: AppTest) -> None:
