@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from PIL import Image
+from playwright.sync_api import expect
 
 from tests.conftest import App, settle
 
@@ -33,9 +34,9 @@ def test_home_draws_the_model_and_follows_the_pointer(app: App, open_page: Open)
     assert page.locator(".whole .stage").count() == 4
     assert page.locator(".whole .answer li").count() == 5
     page.locator(".whole .chip.lda").first.click()
-    assert "long distance (LDA)" in page.locator(".whole .said").inner_text()
+    expect(page.locator(".whole .said")).to_contain_text("long distance (LDA)")
     page.locator(".whole .chip.sda").first.click()
-    assert "short distance (SDA)" in page.locator(".whole .said").inner_text()
+    expect(page.locator(".whole .said")).to_contain_text("short distance (SDA)")
     frame = page.locator(".whole .photo .frame")
     before = frame.locator("canvas").evaluate("c => c.toDataURL()")
     frame.hover(position={"x": 30, "y": 30})
