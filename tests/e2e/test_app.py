@@ -40,7 +40,10 @@ def test_home_draws_the_model_and_follows_the_pointer(app: App, open_page: Open)
     frame = page.locator(".whole .photo .frame")
     before = frame.locator("canvas").evaluate("c => c.toDataURL()")
     frame.hover(position={"x": 30, "y": 30})
-    page.wait_for_timeout(100)
+    for _ in range(50):  # a frame, or a few on a busy machine
+        page.wait_for_timeout(100)
+        if frame.locator("canvas").evaluate("c => c.toDataURL()") != before:
+            break
     assert frame.locator("canvas").evaluate("c => c.toDataURL()") != before
 
 
