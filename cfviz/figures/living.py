@@ -252,10 +252,11 @@ def _attention(unit: Unit, body: _Body) -> tuple[dict[str, Any], float]:
             f"the content logits are {came}; expected (nG, nH, N, N) = ({g.nG}, nH, {g.N}, {g.N})"
         )
     rows = _by_token(content, g)  # H*W, nH, N
-    codes, high, span = quantise(rows)
+    mask = _by_token(np.broadcast_to(np.where(g.valid, 0, MASKED)[:, None, None], content.shape), g)
+    highest = np.where(mask < 0, -np.inf, rows).max(-1, keepdims=True)
+    codes, high, span = quantise(np.where(mask < 0, highest, rows))  # padding is not sent: it spends no steps
     table = bias_table(unit.bias, g.G)
     bias = _by_token(np.broadcast_to(table[:, relative_index(g.G, g.G)], content.shape), g).astype(np.float64)
-    mask = _by_token(np.broadcast_to(np.where(g.valid, 0, MASKED)[:, None, None], content.shape), g)
     shown = softmax(restore(codes, high, span) + bias + mask)
     truth = softmax(rows.astype(np.float64) + bias + mask) if unit.probs is None else _by_token(unit.probs, g)
     return {

@@ -24,7 +24,7 @@ def quantise(content: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         span * (code + 1/2) / 65535^2.
     """
     high = content.max(-1).astype(np.float32)
-    below = high[..., None] - content  # not negative
+    below = np.maximum(high[..., None] - content, 0)
     span = below.max(-1).astype(np.float32)
     part = below / np.where(span > 0, span, 1)[..., None]
     return np.rint(LAST * np.sqrt(part)).clip(0, LAST).astype(np.uint16), high, span

@@ -37,7 +37,7 @@ the header, `type` a numpy name or image/png. The header:
     stages    [{"s", "H", "W" (tokens), "stride" (pixels), "heads", "blocks": [
                 {"b", "grouping": number, and with attention:
                  "codes" uint16 (H*W, nH, N), "high" and "span" float32 (H*W, nH), in the order of the map:
-                 content = high - span * (codes / 65535)^2,
+                 content = high - span * (codes / 65535)^2, of padded keys meaningless,
                  "bias" float32 (nH, (2G-1)^2), "peak": the largest attention;
                  or "absent": true where it did not fit}]}]
     groupings [{"kind", "H", "W", "G", "I", "Hp", "Wp", "nG", "index" uint16 or uint32 (nG, N)}]

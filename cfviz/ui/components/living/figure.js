@@ -421,7 +421,7 @@ export class Figure {
     const from = this.state.head * groups.N;
     const lines = Array.from({ length: groups.N }, (_, k) => [
       groups.row(group, k), groups.col(group, k), valid[k] ? 0 : 1,
-      ...(content ? [content[k], bias[k], valid[k] ? 0 : -1e6, probs[from + k]] : []),
+      ...(content ? [valid[k] ? content[k] : "", bias[k], valid[k] ? 0 : -1e6, probs[from + k]] : []),
     ].join(","));
     const text = [`# ${this.caption()}`, `row,column,padding${content ? ",content,position,mask,attention" : ""}`, ...lines];
     save(`${this.slug()}.csv`, new Blob([`${text.join("\n")}\n`], { type: "text/csv" }));

@@ -145,7 +145,7 @@ export class Why {
       up.show();
       down.show();
       const off = !valid[key];
-      say(this.logits[i].value, i === 2 ? (off ? "−10⁶" : "0") : off && i === 3 ? "−10⁶" : signed(x[key]));
+      say(this.logits[i].value, i === 2 ? (off ? "−10⁶" : "0") : off ? (i === 3 ? "−10⁶" : "–") : signed(x[key]));
       say(this.alone[i].value, percent(this.part[i][key]));
     });
     say(this.caption, fill(this.t.why_note, { top: signed(top).slice(1) }));
