@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from test_pages import run
+
+from tests.pages.test_pages import run
 
 LINK = {"photo": "cat", "size": "160", "lang": "en"}
 
