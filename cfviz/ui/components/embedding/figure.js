@@ -47,7 +47,7 @@ export class EmbeddingFigure {
     const { t } = this;
     const ui = { base: el("canvas"), over: el("canvas.over"), low: el("span.num"), high: el("span.num"), ramp: el("div.ramp") };
     const seg = (label) => el("div.seg", { role: "radiogroup", "aria-label": label });
-    Object.assign(ui, { layers: seg(t.layer), measures: seg(t.measure), note: el("p.note.under"), where: el("p.em-where"), live: el("p.live", { "aria-live": "polite", role: "status" }) });
+    Object.assign(ui, { layers: seg(t.layer), measures: seg(t.measure), note: el("p.note.under"), where: el("p.em-where"), how: el("p.note"), live: el("p.live", { "aria-live": "polite", role: "status" }) });
     const picture = el("button.plain", { type: "button" }, t.save_picture);
     const numbers = el("button.plain", { type: "button" }, t.save_numbers);
     picture.addEventListener("click", () => this.savePicture());
@@ -57,7 +57,7 @@ export class EmbeddingFigure {
     ui.left = el("div.left", {}, ui.map, el("div.legend", {}, ui.low, ui.ramp, ui.high), ui.note);
     this.rows = new Rows(t, (i) => this.set({ kernel: this.state.kernel === i ? null : i, channel: null, held: false }, true));
     this.vector = new Vector(t, (channel) => this.state.held || this.set({ channel }), (channel, keep) => this.hold(channel, keep));
-    ui.right = el("div.right.em-right", {}, ui.where, this.rows.root, el("div", {}, el("h4", {}, t.token_title), this.vector.root),
+    ui.right = el("div.right.em-right", {}, el("div", {}, ui.where, ui.how), this.rows.root, el("div", {}, el("h4", {}, t.token_title), this.vector.root),
       el("section", {}, el("div.title", {}, el("h4", {}, t.maps), el("span.note", {}, t.maps_note)), ui.tiles));
     ui.root = el("div.cf.em", {},
       el("div.bar", {}, ui.layers, ui.measures, el("span.gap"), picture, numbers),
@@ -170,6 +170,7 @@ export class EmbeddingFigure {
     if (!width) return;
     this.plane.layout({ width, height: Math.max(260, Math.min(600, window.innerHeight * 0.7)) }, cel, this.header.input);
     this.measureChoice.choose(MEASURES.indexOf(state.measure));
+    say(ui.how, this.t[`${state.measure}_help`]);
     let [low, high] = [0, 0];
     for (const map of this.maps) for (const x of map) [low, high] = [Math.min(low, x), Math.max(high, x)];
     if (state.measure === "carried") high = Math.max(high, 1e-9);

@@ -314,8 +314,8 @@ export class Figure {
     const ready = this.block.ready;
     frame.top = ready ? (this.fixed ? this.block.peak : frame.tops[state.head]) : 0;
     frame.key = this.key ?? (ready ? strongest(frame.probs, from, N) : frame.slot);
-    const heat = ready ? (k) => this.heatCss[shade(frame.probs[from + k], frame.top)] : null;
-    this.map.paint({ ...frame, key: this.key, heat, strength: ui.strength.value / 100, colour });
+    const heat = ready ? (k) => shade(frame.probs[from + k], frame.top) : null;
+    this.map.paint({ ...frame, key: this.key, heat, scale: this.heatCss, strength: ui.strength.value / 100, colour });
     this.blocks.paint(frames, tables.heat, this.fixed, inks(this.header.palette));
     if (ready) {
       this.heads.paint(frame, tables.heat, this.fixed);
@@ -323,6 +323,7 @@ export class Figure {
       this.heads.choice.choose(state.head);
     }
     this.scaleChoice.choose(this.fixed ? 1 : 0);
+    say(ui.heads.caption, this.fixed ? this.t.heads_note_fixed : this.t.heads_note);
     this.rings(frame);
     this.read(frame);
     this.describeSoon();

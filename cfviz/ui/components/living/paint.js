@@ -100,8 +100,11 @@ export class PhotoMap {
     pen.stroke();
   }
 
-  /** The group of one query. `heat(slot)` gives a CSS colour, or null where there is no attention to show. */
-  paint({ group, slot, key, heat, strength, colour }) {
+  /**
+   * The group of one query. `heat(slot)` gives a colour from 0 to 255, or is null where there is no attention.
+   * Little attention covers the photo less than much; at full strength every colour is the scale's own.
+   */
+  paint({ group, slot, key, heat, scale, strength, colour }) {
     const { pen, groups, edgeX, edgeY } = this;
     pen.clearRect(0, 0, this.over.width, this.over.height);
     for (let k = 0; k < groups.N; k++) {
@@ -111,8 +114,9 @@ export class PhotoMap {
       const [w, h] = [edgeX[c + 1] - x, edgeY[r + 1] - y];
       pen.globalAlpha = 1;
       pen.drawImage(this.bright, x, y, w, h, x, y, w, h);
-      pen.globalAlpha = heat ? strength : 0.42;
-      pen.fillStyle = heat ? heat(k) : colour;
+      const level = heat ? heat(k) : 0;
+      pen.globalAlpha = heat ? strength ** (4 - level / 85) : 0.42;
+      pen.fillStyle = heat ? scale[level] : colour;
       pen.fillRect(x, y, w, h);
     }
     pen.globalAlpha = 1;
