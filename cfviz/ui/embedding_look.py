@@ -133,7 +133,7 @@ def patches(ctx: Context, its: Subject) -> None:
             key=f"embedding.patch_channel.{stage}.{i}", width=140,
         )  # fmt: skip
     k, c = layer.kernels[i], int(channel) - 1
-    maps = gallery_responses(its.weights, its.model)[layer.points[i]][..., c]
+    maps = gallery_responses(its.weights, (stage,), its.model)[layer.points[i]][..., c]
     best = measure.strongest(maps, PATCHES)
     layout.look(ctx.t("embedding.patches_look", k=names[i], c=c + 1, n=PATCHES))
     cards = "".join(_card(ctx, stage, k, *one) for one in best)
@@ -156,11 +156,13 @@ def _card(ctx: Context, stage: int, k: int, photo: int, row: int, col: int, valu
     """One patch: what the kernel reads, and its response."""
     entry = gallery()[photo]
     top, left, bottom, right = cel_box(stage, k, row, col)
+    ink, paper = ctx.theme.padding, ctx.theme.panel
+    hatching = f"repeating-linear-gradient(-45deg,{ink} 0 1.5px,{paper} 1.5px 7px)"
     source = _patch(entry.id, (left, top, right, bottom))
     title = controls.photo_title(ctx.t, entry.id)
     return (
         f'<figure class="cf-card"><img src="{source}" alt="{title} ({row}, {col})" '
-        'style="image-rendering:pixelated;aspect-ratio:1">'
+        f'style="image-rendering:pixelated;aspect-ratio:1;background:{hatching}">'
         f"<figcaption>{plots.signed(value)}<small>{title}</small></figcaption></figure>"
     )
 
@@ -168,7 +170,7 @@ def _card(ctx: Context, stage: int, k: int, photo: int, row: int, col: int, valu
 @st.cache_data(show_spinner=False, max_entries=512)
 def _patch(id: str, box: tuple[int, int, int, int]) -> str:
     crop = prepare(photos.photo(id), SIZE).crop
-    return photos.data_uri(crop.crop(box).convert("RGB"))
+    return photos.data_uri(crop.convert("RGBA").crop(box))  # clear where the kernel reads padding
 
 
 # ---------------------------------------------------------------- test patterns

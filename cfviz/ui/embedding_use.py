@@ -27,10 +27,11 @@ WAYS = ("zero", "mean", "photo")
 SIZE = 224  # of the gallery's photos here, pixels
 
 
-@st.cache_resource(show_spinner=False, max_entries=2)
-def gallery_responses(weights: str, _model: Any) -> dict[str, np.ndarray]:
-    """What every kernel makes of the whole gallery: point -> (16, H, W, D_i)."""
-    return layers.responses(_model, [prepare(photos.photo(entry.id), SIZE).tensor for entry in gallery()])
+@st.cache_resource(show_spinner=False, max_entries=4)
+def gallery_responses(weights: str, stages: tuple[int, ...], _model: Any) -> dict[str, np.ndarray]:
+    """What the kernels of some layers make of the whole gallery: point -> (16, H, W, D_i)."""
+    images = [prepare(photos.photo(entry.id), SIZE).tensor for entry in gallery()]
+    return layers.responses(_model, images, stages)
 
 
 def kernels(its: Subject) -> list[tuple[int, int, str]]:
@@ -50,7 +51,8 @@ def knocked(source: str, way: str, other: str, _subject: Subject) -> dict[str, n
     its = _subject
     filling: Mapping[str, Any] = {}
     if way == "mean":
-        filling = {p: x.mean((0, 1, 2)) for p, x in gallery_responses(its.weights, its.model).items()}
+        seen = gallery_responses(its.weights, tuple(range(4)), its.model)
+        filling = {point: x.mean((0, 1, 2)) for point, x in seen.items()}
     elif way == "photo":
         image = prepare(photos.photo(other), its.trace.size[0]).tensor
         filling = {p: x[0] for p, x in layers.responses(its.model, [image]).items()}
