@@ -9,13 +9,14 @@ from pathlib import Path
 
 import torch
 
-from bench import model
+from bench import hover, model
 from bench.timing import Row, table
 
 PARTS: dict[str, Callable[[int], Iterator[Row]]] = {
     "watching": model.watching,
     "scaling": model.scaling,
     "halves": model.halves,
+    "hover": hover.rows,
 }
 
 
