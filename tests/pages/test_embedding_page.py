@@ -58,6 +58,7 @@ def bars(app: AppTest) -> list[float]:
     return [float(text.split("·")[0].replace("−", "-")) for text in texts]
 
 
+@pytest.mark.slow
 def test_another_replacement_costs_something_else(page: AppTest) -> None:
     zero = bars(page)
     page.segmented_control(key="embedding.way").set_value("mean").run()
@@ -70,6 +71,7 @@ def test_another_replacement_costs_something_else(page: AppTest) -> None:
     assert zero != mean != bars(page)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stage", range(4))
 def test_every_layer_can_be_looked_at(page: AppTest, stage: int) -> None:
     for key in ("reads", "patch_cel", "pattern_cel", "others"):

@@ -43,6 +43,7 @@ class Killed(BaseException):
     """Stands for the machine going away."""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("at", [1, 3, 4])
 def test_resuming_gives_the_same_bits(
     at: int, recipe: Recipe, undisturbed: tuple[dict, dict], tmp_path: Path, monkeypatch: pytest.MonkeyPatch

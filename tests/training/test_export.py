@@ -31,6 +31,7 @@ def toy_run(settings: dict, photos: Path, tmp_path: Path) -> Path:
     return tmp_path / "run"
 
 
+@pytest.mark.slow
 def test_export_and_measure(toy_run: Path, tmp_path: Path) -> None:
     val = data.PhotoFolder(tmp_path / "twenty")
     out = export.export(toy_run, tmp_path / "weights" / "toy.safetensors", limits="It knows nothing.")
@@ -55,6 +56,7 @@ def test_export_and_measure(toy_run: Path, tmp_path: Path) -> None:
     assert card.read(out) == json.loads(json.dumps(facts))
 
 
+@pytest.mark.slow
 def test_evaluate_command_repeats_the_card(
     toy_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
