@@ -16,7 +16,7 @@ from cfviz.figures.predictions import percent
 from cfviz.models import embedding as layers
 from cfviz.trace import Trace
 
-from . import layout, photos
+from . import layout, photos, state
 from .components.embedding import embedding_figure
 from .i18n import TRANSLATIONS
 
@@ -162,6 +162,12 @@ def _table(its: Subject) -> tuple[tuple[str, ...], list[tuple[Any, ...]]]:
     return columns, rows
 
 
+def photo_code(ctx: Context) -> str:
+    """How the shown code names the chosen photo."""
+    own = ctx.settings.photo.startswith(state.OWN)
+    return '"your-photo.jpg"' if own else f'sample("{ctx.settings.photo}").path'
+
+
 def _code(ctx: Context) -> str:
     s = ctx.settings
     return f"""
@@ -170,7 +176,7 @@ from cfviz.analysis.embedding import carried, caused, normalised, norms
 from cfviz.data.samples import sample
 
 model = cfviz.create_model("{s.model}")
-trace = cfviz.inspect(sample("{s.photo}").path, model, {s.size}, watch="patch_embed.concat")
+trace = cfviz.inspect({photo_code(ctx)}, model, {s.size}, watch="patch_embed.concat")
 x = trace["patch_embed.concat"]                               # H, W, C: the kernels side by side
 channels = [conv.out_channels for conv in model.patch_embed.projs]   # D/2, D/4, D/8, D/8
 gain = model.patch_embed.norm.weight.detach().numpy()

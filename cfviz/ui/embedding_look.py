@@ -145,8 +145,11 @@ def patches(ctx: Context, its: Subject) -> None:
 
 _PATCHES = """
 from cfviz.analysis.embedding import strongest
+from cfviz.data.images import load_image, prepare
+from cfviz.data.samples import gallery
 from cfviz.models.embedding import responses
 
+images = [prepare(load_image(photo.path), 224).tensor for photo in gallery()]
 maps = responses(model, images)["patch_embed.kernels.3"][..., 0]   # n, H, W: one channel of the 32 px kernel
 strongest(maps, 10)                                                # photo, row, column, response
 """

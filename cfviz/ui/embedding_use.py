@@ -18,7 +18,7 @@ from cfviz.figures.predictions import percent, short
 from cfviz.models import embedding as layers
 
 from . import controls, layout, photos
-from .embedding import Subject, outputs
+from .embedding import Subject, outputs, photo_code
 
 if TYPE_CHECKING:
     from .page import Context
@@ -174,7 +174,7 @@ from cfviz.data.images import load_image, prepare
 from cfviz.data.samples import sample
 
 model = cfviz.create_model("{s.model}")
-x = prepare(load_image(sample("{s.photo}").path), {s.size}).tensor[None]
+x = prepare(load_image({photo_code(ctx)}), {s.size}).tensor[None]
 plain = model(x)
 with cfviz.edit(model, {{"patch_embed.kernels.3": lambda y: y * 0}}):   # the 32 px kernel of CEL 1
     without = model(x)
