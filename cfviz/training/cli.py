@@ -158,17 +158,21 @@ def _export(args: argparse.Namespace) -> int:
 
     _threads(args)
     notes = dict(note.partition("=")[::2] for note in args.note)
-    path = export.export(args.run_folder, args.out, **notes)
+    accelerator = Accelerator(cpu=args.cpu)
+    if accelerator.is_main_process:
+        export.export(args.run_folder, args.out, **notes)
+    accelerator.wait_for_everyone()
     facts = export.measure(
-        path,
+        args.out,
         args.run_folder,
         val=data.PhotoFolder(args.val) if args.val else None,
-        accelerator=Accelerator(cpu=args.cpu),
+        accelerator=accelerator,
         batch_size=args.batch_size,
         workers=args.workers,
     )
     measured = facts.get("val", facts["held_out"])["top1"]
-    print(f"{path}: top-1 {measured['value']:.2%} of {measured['n']} photos", file=sys.stderr)
+    if accelerator.is_main_process:
+        print(f"{args.out}: top-1 {measured['value']:.2%} of {measured['n']} photos", file=sys.stderr)
     return 0
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from accelerate import Accelerator
 from torch import nn
 
 from cfviz.models.checkpoints import load_checkpoint, write_checkpoint
@@ -89,6 +90,7 @@ def measure(
     val: data.Photos | None = None,
     train: data.Photos | None = None,
     size: int = 224,
+    accelerator: Accelerator | None = None,
     **engine: Any,
 ) -> dict[str, Any]:
     """Adds measured accuracy to the card: of the held-out slice, of val if given, and what float16 changed.
@@ -99,9 +101,11 @@ def measure(
         val: photos no choice was made on.
         train: the photos trained on, whose held-out slice is measured; read from the recipe's if None.
         size: input side in pixels.
-        **engine: passed on to ``evaluate`` (accelerator, batch_size, workers).
+        accelerator: its processes share the work, and the first writes the card.
+        **engine: passed on to ``evaluate`` (batch_size, workers).
     """
     recipe, _, full = load_run(run)
+    engine["accelerator"] = accelerator
     if train is None:
         train = cache.build(recipe.data, recipe.cache) if recipe.cache else data.PhotoFolder(recipe.data)
     checkpoint = load_checkpoint(weights)
@@ -110,24 +114,30 @@ def measure(
     held = np.flatnonzero(cache.held_out(train.names, recipe.hold_out))
     facts = card.read(weights)
     facts["held_out"] = evaluation.evaluate(half, train, ids, size, indices=held, **engine)
-    facts["float16"] = _rounding(half, full, train, held, size)
+    facts["float16"] = _rounding(half, full, train, held, size, accelerator)
     if val is not None:
         facts["val"] = evaluation.evaluate(half, val, ids, size, **engine)
-    card.write(weights, facts)
+    if accelerator is None or accelerator.is_main_process:
+        card.write(weights, facts)
     return facts
 
 
 @torch.inference_mode()
 def _rounding(
-    half: nn.Module, full: dict[str, torch.Tensor], photos: data.Photos, indices: np.ndarray, size: int
+    half: nn.Module,
+    full: dict[str, torch.Tensor],
+    photos: data.Photos,
+    indices: np.ndarray,
+    size: int,
+    accelerator: Accelerator | None,
 ) -> dict[str, Any]:
     """What rounding the weights to float16 changes on a few photos."""
     chosen = indices[:: max(1, len(indices) // 200)][:200]
     items = data.EvalSet(photos, size, chosen)
-    rounded, _ = evaluation.predict(half, items, batch_size=20)
+    rounded, _ = evaluation.predict(half, items, accelerator, batch_size=20)
     state = {name: value.clone() for name, value in half.state_dict().items()}
     half.load_state_dict(full)
-    exact, _ = evaluation.predict(half, items, batch_size=20)
+    exact, _ = evaluation.predict(half, items, accelerator, batch_size=20)
     half.load_state_dict(state)
     return {
         "photos": len(chosen),
