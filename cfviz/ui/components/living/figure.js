@@ -29,6 +29,8 @@ export class Figure {
     const known = !first && header.source === this.header.source ? this.stages : [];
     this.header = header;
     this.id = header.id;
+    this.key = null;
+    this.outside = null;
     const groups = header.groupings.map((g) => new Groups(g, array(g.index)));
     this.stages = header.stages.map((s) => ({
       ...s,
