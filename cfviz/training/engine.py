@@ -151,6 +151,12 @@ class Trainer:
             self.ema.module.load_state_dict(state["ema"])
         self.epoch, self.step_in_epoch, self.step = state["epoch"], state["step_in_epoch"], state["step"]
         self.seconds = state["seconds"]
+        steps = self.recipe.steps(self.recipe.phase_at(self.epoch), len(self.train_indices))
+        if self.step_in_epoch >= steps:
+            raise ValueError(
+                f"{path} is at step {self.step_in_epoch} of epoch {self.epoch + 1}, which has {steps} steps "
+                "in this recipe; expected the recipe of the run, or one that changes later epochs only"
+            )
         self.say(f"resumed at epoch {self.epoch}, step {self.step}")
 
     def save(self) -> None:

@@ -127,6 +127,17 @@ def test_another_number_of_classes_is_refused(settings: dict, tmp_path: Path) ->
         Trainer(from_dict({**settings, "num_classes": 5}), tmp_path, cpu=True)
 
 
+def test_recipe_that_makes_the_current_epoch_shorter_is_refused(
+    settings: dict, recipe: Recipe, tmp_path: Path
+) -> None:
+    trainer = Trainer(recipe, tmp_path, cpu=True)
+    trainer.step = trainer.step_in_epoch = 2
+    trainer.save()
+    shorter = [{"size": 32, "group_size": 2, "epochs": 1, "steps": 2}]
+    with pytest.raises(ValueError, match="is at step 2 of epoch 1, which has 2 steps"):
+        Trainer(from_dict({**settings, "phases": shorter}), tmp_path, cpu=True)
+
+
 def test_folded_stem_computes_the_same(recipe: Recipe) -> None:
     model = build_model(recipe).eval()
     x = torch.randn(2, 3, 64, 96)
