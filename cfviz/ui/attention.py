@@ -138,6 +138,11 @@ def small(x: float) -> str:
     return f"{digits} × 10{str(int(power)).translate(str.maketrans('-0123456789', '⁻⁰¹²³⁴⁵⁶⁷⁸⁹'))}"
 
 
+def two_digits(x: float) -> str:
+    """The first two digits that mean something: 12, 3.0, 0.032."""
+    return f"{x:#.2g}".rstrip(".")
+
+
 def send(ctx: Context, to: dict[str, Any]) -> None:
     """Send figure and link to another place, from a callback."""
     put(ctx, to)
@@ -209,7 +214,7 @@ def paths(ctx: Context, about: Subject) -> None:
             fig = draw.over_photo(about.crop, found[name], ctx.theme, mark)
             st.plotly_chart(fig, theme=None, key=f"fig.attention.{name}", alt=t(f"attention.{name}_alt"),
                             config=plotly_config(f"cfviz-{name}"))  # fmt: skip
-            st.caption(t(f"attention.{name}_note", area=f"{100 * share:.1f}"))
+            st.caption(t(f"attention.{name}_note", area=two_digits(100 * share)))
     st.markdown(t("attention.agreement", value=f"{found['agreement']:+.2f}"))
     if about.shuffled:
         plain = subject(ctx)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
+from cfviz.ui.attention import two_digits
 from tests.pages.test_pages import run
 
 LINK = {"photo": "cat", "size": "160", "lang": "en"}
@@ -25,6 +28,23 @@ def test_the_link_chooses_the_token_whose_origin_is_shown() -> None:
     app = run("attention", **LINK, stage="2", block="2", row="3", col="17", held="1")
     told = " ".join(str(m.value) for m in app.markdown)
     assert "Token (3, 17) after stage 2, block 2" in told
+
+
+@pytest.mark.parametrize(
+    ("lang", "half"), [("en", r"Half of it lies in ([\d.]+) %"), ("zh-Hant", r"一半落在照片的 ([\d.]+) %")]
+)
+def test_the_smallest_origin_is_a_number_above_zero(lang: str, half: str) -> None:
+    """After the first block half of the rollout lies in a token or two of 40 x 40."""
+    app = run("attention", **LINK | {"lang": lang}, stage="1", block="1", row="20", col="17", held="1")
+    areas = [area for caption in app.caption for area in re.findall(half, caption.value)]
+    assert len(areas) == 2
+    assert all(0 < float(area) < 50 for area in areas)
+    assert all(len(area.replace(".", "").lstrip("0")) == 2 for area in areas)
+
+
+@pytest.mark.parametrize(("x", "text"), [(100 / 3136, "0.032"), (3.04, "3.0"), (12.34, "12"), (50.0, "50")])
+def test_areas_have_two_digits(x: float, text: str) -> None:
+    assert two_digits(x) == text
 
 
 def test_shuffled_weights_say_so_and_are_compared() -> None:
