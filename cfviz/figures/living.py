@@ -35,7 +35,9 @@ HEADER = 20_000  # bytes kept free for the header
 VERSION = 1
 ROOT = Path(__file__).resolve().parents[2]
 ASSETS = ROOT / "cfviz" / "ui" / "components" / "living"
-MODULES = ("payload", "groups", "maths", "paint", "markup", "panels", "figure", "main")
+MODULES = (
+    "payload", "groups", "maths", "paint", "markup", "panels", "../grouping/pen", "vector", "figure", "main",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from cfviz.figures import living
+from cfviz.figures import living, theme
 from cfviz.run import inspect
 from cfviz.trace import Trace
 
@@ -153,6 +153,51 @@ def test_a_narrow_phone_needs_no_sideways_scrolling(tiny_model, figure) -> None:
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
     page.locator(".over").tap(position={"x": 100, "y": 120})
     assert page.evaluate("document.querySelector('.cf').figure.state.locked")
+
+
+SVG = """async (text) => {
+  const drawing = new DOMParser().parseFromString(text, "image/svg+xml");
+  const photo = new Image();
+  photo.src = drawing.querySelector("image")?.getAttribute("href");
+  await photo.decode();
+  const all = (what) => [...drawing.querySelectorAll(what)];
+  return {
+    error: drawing.querySelector("parsererror")?.textContent ?? null, photo: [photo.width, photo.height],
+    members: all("rect.member").map((r) => ["data-attention", "x", "y"].map((n) => +r.getAttribute(n))),
+    group: all("path.group").map((p) => p.getAttribute("stroke")), rings: all("circle").length,
+    words: all("text").map((t) => t.textContent),
+    cell: Number(drawing.querySelector("rect.member").getAttribute("width")),
+  };
+}"""
+
+
+@pytest.mark.parametrize(("block", "ink"), [(0, theme.SDA), (1, theme.LDA)])
+@pytest.mark.parametrize("size", [(224, 224), (160, 288)])
+def test_the_svg_holds_what_is_shown(tiny_model, figure, size: tuple[int, int], block: int, ink: str) -> None:
+    """Valid XML; one rectangle a token of the group, at its place and with the model's attention."""
+    trace = traced(tiny_model, size)
+    g, probs = trace.grouping(0, block), trace[f"layers.0.blocks.{block}.attn.probs"]
+    row, col = g.H - 1, g.W - 1  # where a map that needs padding has it
+    group, query = g.group_of(row, col)
+    message = packed(trace)
+    page = figure(message)
+    page.evaluate(READ, [{"stage": 0, "block": block, "head": 0, "row": row, "col": col}, None])
+    with page.expect_download() as download:
+        page.get_by_role("button", name=living.words()["save_vector"]).click()
+    assert download.value.suggested_filename.endswith(".svg")
+    found = page.evaluate(SVG, Path(download.value.path()).read_text("utf-8"))
+    assert found["error"] is None
+    assert found["photo"] == [size[1], size[0]]
+    assert found["group"] == [ink]
+    assert found["rings"] == 2  # white on dark
+    members = g.members[group][g.valid[group]]
+    shown = np.array(found["members"])
+    assert len(shown) == len(members)
+    np.testing.assert_allclose(shown[:, 0], probs[group, 0, query][g.valid[group]], atol=message.error + 1e-6)
+    places = np.stack([members % g.W, members // g.W], -1)
+    np.testing.assert_allclose(shown[:, 1:] / found["cell"], places, atol=0.05)
+    assert "0" in found["words"]
+    assert any(word.endswith("%") for word in found["words"])
 
 
 # ---------------------------------------------------------------- in the app

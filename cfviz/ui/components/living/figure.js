@@ -6,6 +6,7 @@ import { build, Choice, el, position, save, say, title, words } from "./markup.j
 import { colours, css, PhotoMap, shade } from "./paint.js";
 import { Blocks, Heads, Why } from "./panels.js";
 import { decode, fill } from "./payload.js";
+import { vector } from "./vector.js";
 
 const STEPS = { ArrowUp: [-1, 0], ArrowDown: [1, 0], ArrowLeft: [0, -1], ArrowRight: [0, 1] };
 
@@ -91,6 +92,7 @@ export class Figure {
     ui.strength.addEventListener("input", () => this.ask());
     ui.lock.addEventListener("click", () => this.set({ locked: !this.state.locked }, true));
     ui.picture.addEventListener("click", () => this.savePicture());
+    ui.vector.addEventListener("click", () => this.saveVector());
     ui.numbers.addEventListener("click", () => this.saveNumbers());
     this.listen();
     const attention = this.stages.some((s) => s.heads > 0);
@@ -417,6 +419,10 @@ export class Figure {
     pen.font = `${13 * this.map.ratio}px sans-serif`;
     pen.fillText(`${this.summary()} ${this.ui.looks.textContent}   0 – ${percent(this.frame.top)}`, 4, base.height + foot * 0.65);
     page.toBlob((blob) => save(`${this.slug()}.png`, blob));
+  }
+
+  saveVector() {
+    save(`${this.slug()}.svg`, new Blob([vector(this)], { type: "image/svg+xml" }));
   }
 
   saveNumbers() {

@@ -38,10 +38,11 @@ export function build(t) {
   ui.scale = segmented("scale", t.scale);
   ui.strength = el("input", { type: "range", min: 0, max: 100, value: 82, "aria-label": t.strength });
   ui.picture = el("button.plain", { type: "button", title: t.save_picture_help }, t.save_picture);
+  ui.vector = el("button.plain", { type: "button", title: t.save_vector_help }, t.save_vector);
   ui.numbers = el("button.plain", { type: "button", title: t.save_numbers_help }, t.save_numbers);
   ui.bar = el("div.bar", {}, ui.stages, ui.scale,
     el("label.strength", {}, el("span", {}, t.photo), ui.strength, el("span", {}, t.attention)),
-    el("span.gap"), el("span.take", {}, ui.picture, ui.numbers));
+    el("span.gap"), el("span.take", {}, ui.picture, ui.vector, ui.numbers));
 
   ui.base = el("canvas");
   ui.over = el("canvas.over");

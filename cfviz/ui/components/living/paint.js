@@ -42,7 +42,7 @@ export class Tile {
   }
 }
 
-const VEIL = "rgba(13,16,20,0.44)";
+export const VEIL = "rgba(13,16,20,0.44)";
 
 /** The photo, dimmed, with the group of the query on top of it in its own light. */
 export class PhotoMap {
