@@ -135,6 +135,23 @@ def test_cooling_layers_sit_where_the_authors_put_them():
     assert cooled[3] == [False, False]
 
 
+@pytest.mark.parametrize("half", [False, True])
+def test_gradients_are_those_of_attention_written_out(model, half):
+    """Fused attention must hand the position bias its gradient too, padding or not."""
+    x = torch.randn(2, 3, 64, 96)
+    parameters = dict(model.named_parameters())
+
+    def gradients(written_out):
+        watch = ["layers.*.blocks.*.attn.probs"] if written_out else []
+        with torch.autocast("cpu", torch.bfloat16, enabled=half), capture(model, *watch, graph=True):
+            score = model(x)[:, 0].float().sum()
+        return torch.autograd.grad(score, list(parameters.values()))
+
+    for name, fused, plain in zip(parameters, gradients(False), gradients(True), strict=True):
+        tolerance = 0.1 if half else 1e-3
+        assert (fused - plain).norm() <= tolerance * plain.norm() + 2e-5, name  # some are zero but for noise
+
+
 class TestBiasCache:
     def test_is_used_only_in_eval_without_gradients(self, model):
         x = torch.randn(1, 3, 96, 96)
