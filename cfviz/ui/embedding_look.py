@@ -16,6 +16,8 @@ from cfviz.data.images import prepare
 from cfviz.data.patterns import PATTERNS, SCALES, pattern
 from cfviz.data.samples import gallery
 from cfviz.figures import embedding_plots as plots
+from cfviz.figures.cards import contact
+from cfviz.figures.cards import squares as squares_picture
 from cfviz.geometry import cel_box
 from cfviz.models import embedding as layers
 
@@ -44,7 +46,8 @@ def filters(ctx: Context, its: Subject) -> None:
     layer = its.layers[0]
     if layer.weights[0].shape[1] == 3:
         layout.look(ctx.t("embedding.filters_look"))
-        cards(_sheets(its.weights, ctx.theme.dark, layer), [
+        sheets = _sheets(its.weights, ctx.theme.dark, layer)
+        cards(sheets, [
             ctx.t("embedding.sheet", k=k, shown=min(SHOWN, d), all=d)
             for k, d in zip(layer.kernels, layer.channels, strict=True)
         ])  # fmt: skip
@@ -54,7 +57,11 @@ def filters(ctx: Context, its: Subject) -> None:
             for k, weight in zip(layer.kernels, layer.weights, strict=True)
             for n, w in enumerate(weight)
         ]
-        layout.take_away(ctx, "filters", code=_FILTERS, table=(columns, rows))
+        names = [f"{k} x {k} px" for k in layer.kernels]
+        layout.take_away(
+            ctx, "filters", code=_FILTERS, table=(columns, rows),
+            png=lambda: contact([photos.opened(sheet) for sheet in sheets], names, ctx.theme),
+        )  # fmt: skip
     spectra(ctx, its)
 
 
@@ -140,7 +147,13 @@ def patches(ctx: Context, its: Subject) -> None:
     st.html(f'<div class="cf-cards em-patches">{cards}</div>')
     ids = [entry.id for entry in gallery()]
     rows = [(ids[n], row, col, value) for n, row, col, value in best]
-    layout.take_away(ctx, "patches", code=_PATCHES, table=(("photo", "row", "column", "response"), rows))
+
+    def png() -> bytes:
+        pictures = [photos.opened(_patch(ids[n], _box(stage, k, row, col))) for n, row, col, _ in best]
+        return contact(pictures, [f"{value:+.2f} {id}" for id, _, _, value in rows], ctx.theme, columns=5)
+
+    table = (("photo", "row", "column", "response"), rows)
+    layout.take_away(ctx, "patches", code=_PATCHES, table=table, png=png)
 
 
 _PATCHES = """
@@ -158,16 +171,21 @@ strongest(maps, 10)                                                # photo, row,
 def _card(ctx: Context, stage: int, k: int, photo: int, row: int, col: int, value: float) -> str:
     """One patch: what the kernel reads, and its response."""
     entry = gallery()[photo]
-    top, left, bottom, right = cel_box(stage, k, row, col)
     ink, paper = ctx.theme.padding, ctx.theme.panel
     hatching = f"repeating-linear-gradient(-45deg,{ink} 0 1.5px,{paper} 1.5px 7px)"
-    source = _patch(entry.id, (left, top, right, bottom))
+    source = _patch(entry.id, _box(stage, k, row, col))
     title = controls.photo_title(ctx.t, entry.id)
     return (
         f'<figure class="cf-card"><img src="{source}" alt="{title} ({row}, {col})" '
         f'style="image-rendering:pixelated;aspect-ratio:1;background:{hatching}">'
         f"<figcaption>{plots.signed(value)}<small>{title}</small></figcaption></figure>"
     )
+
+
+def _box(stage: int, k: int, row: int, col: int) -> tuple[int, int, int, int]:
+    """What one token's kernel reads, as Pillow counts: left, upper, right, lower."""
+    top, left, bottom, right = cel_box(stage, k, row, col)
+    return left, top, right, bottom
 
 
 @st.cache_data(show_spinner=False, max_entries=512)
@@ -266,12 +284,13 @@ def others(ctx: Context, its: Subject) -> None:
     pixels = (unit[2] - unit[0]) // layer.kernels[-1]
     budget = ways[0].macs
     reach = 1.12 * pixels * layer.kernels[-1]
-    images, notes, rows = [], [], []
+    images, pictures, notes, rows = [], [], [], []
     for way in ways:
         total, D = way.macs * H * W, sum(way.channels)
         afford = at_equal_cost(way, budget)
         seen = [(k * pixels, d / D) for k, d in zip(way.kernels, way.channels, strict=True)]
         images.append(svg_uri(plots.squares(seen, reach, ctx.theme)))
+        pictures.append(squares_picture(seen, reach, ctx.theme))
         sizes = " · ".join(map(str, way.kernels))
         note = ctx.t("embedding.way_note", kernels=sizes, macs=f"{total / 1e6:.3g} M", d=D, afford=afford)
         notes.append(f"<b>{ctx.t(f'embedding.way_{way.name}')}</b><small>{note}</small>")
@@ -280,7 +299,11 @@ def others(ctx: Context, its: Subject) -> None:
     layout.look(ctx.t("embedding.others_look", stage=stage + 1, times=times, less=less))
     cards(images, notes)
     columns = ("way", "kernels", "channels", "macs", "channels_at_equal_cost")
-    layout.take_away(ctx, "others", code=_OTHERS, table=(columns, rows))
+    names = [f"{row[0]}: {row[1]} px" for row in rows]
+    layout.take_away(
+        ctx, "others", code=_OTHERS, table=(columns, rows),
+        png=lambda: contact(pictures, names, ctx.theme),
+    )  # fmt: skip
 
 
 def svg_uri(svg: str) -> str:

@@ -14,6 +14,7 @@ from cfviz.analysis import embedding as measure
 from cfviz.data.images import prepare
 from cfviz.data.samples import gallery
 from cfviz.figures import embedding_plots as plots
+from cfviz.figures.cards import contact
 from cfviz.figures.predictions import percent, short
 from cfviz.models import embedding as layers
 
@@ -126,12 +127,13 @@ def _maps(ctx: Context, its: Subject, after: dict[str, np.ndarray], which: int, 
     maps = [measure.change(after[point][which], its.trace[point]) for point in points]
     pictures, top = plots.heat(maps)
     layout.look(ctx.t("embedding.later_look", kernel=name, top=f"{top:.2f}"))
-    images = [photos.data_uri(Image.fromarray(picture)) for picture in pictures]
+    shown = [Image.fromarray(picture) for picture in pictures]
     captions = [ctx.t("embedding.stage", n=s + 1, mean=f"{m.mean():.2f}") for s, m in enumerate(maps)]
-    cards(images, captions)
+    cards([photos.data_uri(picture) for picture in shown], captions)
+    notes = [f"stage {s + 1}: {m.mean():.2f} (scale 0 to {top:.2f})" for s, m in enumerate(maps)]
     rows = [(s + 1, r, c, float(m[r, c])) for s, m in enumerate(maps) for r, c in np.ndindex(m.shape)]
     table = (("stage", "row", "column", "change"), rows)
-    layout.take_away(ctx, "later", code=_LATER, table=table)
+    layout.take_away(ctx, "later", code=_LATER, table=table, png=lambda: contact(shown, notes, ctx.theme))
 
 
 def cards(images: Sequence[str], captions: Sequence[str], columns: int = 4) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from io import StringIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -147,19 +147,32 @@ def take_away(
     *,
     code: str | None = None,
     table: tuple[Sequence[str], Iterable[Sequence[Any]]] | None = None,
+    png: Callable[[], bytes] | None = None,
 ) -> None:
-    """The quiet row under a figure: show me the code, and the data as CSV.
+    """The quiet row under a figure: show me the code, the picture as PNG and the data as CSV.
 
     Args:
         ctx: the page.
         name: unique on the page, also the name of the file.
         code: Python to show.
         table: column names and rows.
+        png: makes the picture once somebody wants it; a plotly figure has a button of its own.
     """
     with st.container(horizontal=True, key=f"cf-take-{ctx.name}-{name}", gap="small"):
         if code is not None:
             with st.popover(ctx.t("common.show_code"), icon=":material/code:", type="tertiary"):
                 st.code(code.strip(), language="python")
+        if png is not None:
+            st.download_button(
+                ctx.t("common.png"),
+                png,
+                f"cfviz-{name}.png",
+                "image/png",
+                type="tertiary",
+                icon=":material/image:",
+                on_click="ignore",
+                key=f"png.{ctx.name}.{name}",
+            )
         if table is not None:
             st.download_button(
                 ctx.t("common.csv"),

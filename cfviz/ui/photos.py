@@ -83,6 +83,11 @@ def data_uri(image: Image.Image, form: str = "PNG", **options: int) -> str:
     return f"data:image/{form.lower()};base64,{base64.b64encode(buffer.getvalue()).decode()}"
 
 
+def opened(uri: str) -> Image.Image:
+    """The picture in a data URI."""
+    return Image.open(BytesIO(base64.b64decode(uri.partition(",")[2])))
+
+
 @lru_cache(maxsize=1)
 def gallery_thumbnails() -> dict[str, str]:
     """Data URIs of the gallery's thumbnails by id."""

@@ -53,6 +53,11 @@ def test_every_figure_has_its_code_and_its_sentence(page: AppTest) -> None:
     assert known["shares"].sum(0) == pytest.approx(1)
 
 
+def test_rows_of_pictures_can_be_taken_away_as_png(page: AppTest) -> None:
+    labels = [button.proto.label for button in page.get("download_button")]
+    assert labels.count("Picture (PNG)") == 4
+
+
 def bars(app: AppTest) -> list[float]:
     """The changes of the logit in the figure of knock-outs."""
     chart = json.loads(app.get("plotly_chart")[0].proto.spec)

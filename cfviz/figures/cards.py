@@ -1,0 +1,92 @@
+"""Small pictures side by side as one PNG, to take a row of cards away."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from io import BytesIO
+
+from PIL import Image, ImageDraw, ImageFont
+
+from cfviz.figures.theme import KERNELS, Theme
+
+SIDE, GAP, FOOT, TEXT = (
+    320,
+    24,
+    48,
+    24,
+)  # pixels: widest picture, space between, room for a caption, its letters
+
+
+def contact(
+    pictures: Sequence[Image.Image], captions: Sequence[str], theme: Theme, columns: int = 4
+) -> bytes:
+    """Pictures in rows, each as large as its place allows and its pixels kept sharp.
+
+    Args:
+        pictures: Any sizes and modes; where one is clear, the hatching of padding shows.
+        captions: Latin letters and digits, one a picture; what is too long loses its end.
+        theme: Colours.
+        columns: Pictures a row.
+
+    Returns:
+        A PNG.
+
+    Raises:
+        ValueError: If there is no picture, or not one caption a picture.
+    """
+    if not pictures or len(pictures) != len(captions):
+        raise ValueError(
+            f"{len(pictures)} pictures and {len(captions)} captions came; expected the same number, at least 1"
+        )
+    columns = min(columns, len(pictures))
+    rows = -(-len(pictures) // columns)
+    size = (columns * (SIDE + GAP) + GAP, rows * (SIDE + FOOT + GAP) + GAP)
+    page, font = Image.new("RGB", size, theme.paper), ImageFont.load_default(TEXT)
+    pen = ImageDraw.Draw(page)
+    for n, (picture, caption) in enumerate(zip(pictures, captions, strict=True)):
+        row, column = divmod(n, columns)
+        at = (GAP + column * (SIDE + GAP), GAP + row * (SIDE + FOOT + GAP))
+        large = _enlarged(picture, theme)
+        page.paste(large, (at[0], at[1] + SIDE - large.height))
+        pen.text((at[0], at[1] + SIDE + 10), _short(caption, font), theme.ink, font)
+    out = BytesIO()
+    page.save(out, "PNG")
+    return out.getvalue()
+
+
+def _enlarged(picture: Image.Image, theme: Theme) -> Image.Image:
+    times = SIDE / max(picture.size)
+    way = Image.Resampling.NEAREST if times >= 1 else Image.Resampling.LANCZOS
+    size = (max(1, round(picture.width * times)), max(1, round(picture.height * times)))
+    large, ground = picture.convert("RGBA").resize(size, way), Image.new("RGBA", size, theme.panel)
+    pen = ImageDraw.Draw(ground)
+    for x in range(-size[1], size[0], 12):
+        pen.line((x, size[1], x + size[1], 0), theme.padding, 2)
+    return Image.alpha_composite(ground, large).convert("RGB")
+
+
+def _short(caption: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont) -> str:
+    if font.getlength(caption) <= SIDE:
+        return caption
+    while caption and font.getlength(caption + "...") > SIDE:
+        caption = caption[:-1]
+    return caption.rstrip() + "..."
+
+
+def squares(kernels: Sequence[tuple[float, float]], reach: float, theme: Theme) -> Image.Image:
+    """What one token reads, one square a kernel, the more opaque the more channels.
+
+    Args:
+        kernels: Side in pixels and share of the channels of each.
+        reach: Side of the picture in pixels of the photo, so that several can be compared.
+        theme: Colours.
+    """
+    picture = Image.new("RGBA", (SIDE, SIDE), theme.panel)
+    for n, (side, part) in reversed(list(enumerate(kernels))):
+        half = SIDE * side / reach / 2
+        layer = Image.new("RGBA", picture.size)
+        ink = KERNELS[n] + f"{round(255 * (0.15 + 0.75 * part)):02x}"
+        edges = (SIDE / 2 - half, SIDE / 2 - half, SIDE / 2 + half, SIDE / 2 + half)
+        ImageDraw.Draw(layer).rectangle(edges, ink, KERNELS[n], 3)
+        picture = Image.alpha_composite(picture, layer)
+    return picture
