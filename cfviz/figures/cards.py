@@ -36,7 +36,7 @@ def contact(
     """
     if not pictures or len(pictures) != len(captions):
         raise ValueError(
-            f"{len(pictures)} pictures and {len(captions)} captions came; expected the same number, at least 1"
+            f"{len(pictures)} pictures and {len(captions)} captions came; expected as many, at least 1"
         )
     columns = min(columns, len(pictures))
     rows = -(-len(pictures) // columns)
