@@ -33,6 +33,8 @@ PLACES = {
     "object": ("giant-panda", (0.25, 0.65), (0.45, 0.85)),
 }
 
+Cost = tuple[int, int, float, float]  # stage, kernel, change of the first class's probability, of its logit
+
 
 @dataclass(frozen=True)
 class Subject:
@@ -204,13 +206,13 @@ def at_places(weights: str, _model: Any, _layer: layers.Layer, size: int = 224) 
     }
 
 
-def summary(ctx: Context, its: Subject, costs: list[tuple[int, int, float, float]]) -> None:
+def summary(ctx: Context, its: Subject, costs: list[Cost] | None) -> None:
     """What the page found, in numbers.
 
     Args:
         ctx: the page.
         its: what it is about.
-        costs: (stage, kernel, change of the first class's probability, of its logit) of every knock-out.
+        costs: of every knock-out; None where they are measured on request, further down.
     """
     layer, shares = its.layers[0], at_places(its.weights, its.model, its.layers[0])
     part = np.asarray(layer.channels) / sum(layer.channels)
@@ -231,25 +233,30 @@ def summary(ctx: Context, its: Subject, costs: list[tuple[int, int, float, float
             )
         )
     first, _, p = its.trace.top(1)[0]
+    later = {"name": ctx.labels[first].split(",")[0], "p": percent(p)}
+    lines.append(ctx.t("embedding.short_later", **later) if costs is None else knocked_line(ctx, its, costs))
+    st.subheader(ctx.t("embedding.short_title"), anchor=False)
+    st.markdown("\n".join(f"- {line}" for line in lines))
+
+
+def knocked_line(ctx: Context, its: Subject, costs: list[Cost]) -> str:
+    """What taking each kernel away costs on this photo, in one sentence."""
+    first, _, p = its.trace.top(1)[0]
     listed = ctx.t("embedding.semicolon").join(
         f"CEL {layer.stage + 1}: "
         + ctx.t("embedding.comma").join(f"{k}×{k} {points(p)}" for s, k, p, _ in costs if s == layer.stage)
         for layer in its.layers
     )
     worst = min(costs, key=lambda c: c[3])
-    lines.append(
-        ctx.t(
-            "embedding.short_knock",
-            name=ctx.labels[first].split(",")[0],
-            p=percent(p),
-            list=listed,
-            k=worst[1],
-            cel=worst[0] + 1,
-            logit=f"{worst[3]:+.2f}".replace("-", "−"),
-        )
+    return ctx.t(
+        "embedding.short_knock",
+        name=ctx.labels[first].split(",")[0],
+        p=percent(p),
+        list=listed,
+        k=worst[1],
+        cel=worst[0] + 1,
+        logit=f"{worst[3]:+.2f}".replace("-", "−"),
     )
-    st.subheader(ctx.t("embedding.short_title"), anchor=False)
-    st.markdown("\n".join(f"- {line}" for line in lines))
 
 
 def whole(x: float) -> str:

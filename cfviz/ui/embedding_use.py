@@ -19,13 +19,14 @@ from cfviz.figures.predictions import percent, short
 from cfviz.models import embedding as layers
 
 from . import controls, layout, photos
-from .embedding import Subject, outputs, photo_code
+from .embedding import Cost, Subject, knocked_line, outputs, photo_code
 
 if TYPE_CHECKING:
     from .page import Context
 
 WAYS = ("zero", "mean", "photo")
 SIZE = 224  # of the gallery's photos here, pixels
+QUICK = 10e6  # parameters up to which ten forward passes take a second or two
 
 
 @st.cache_resource(show_spinner=False, max_entries=4)
@@ -61,8 +62,13 @@ def knocked(source: str, way: str, other: str, _subject: Subject) -> dict[str, n
     return layers.knock_outs(its.model, its.image, changes, outputs(its.model))
 
 
-def costs(its: Subject) -> list[tuple[int, int, float, float]]:
-    """(stage, kernel, change of the first class's probability, of its logit) for kernels set to zero."""
+def quick(its: Subject) -> bool:
+    """Whether the knock-outs take so little that nobody needs to ask for them."""
+    return sum(weight.numel() for weight in its.model.parameters()) <= QUICK
+
+
+def costs(its: Subject) -> list[Cost]:
+    """What it costs to set each kernel to zero."""
     found = measure.cost_of(knocked(its.source, "zero", "", its)["logits"], its.trace.logits)
     rows = zip(kernels(its), found["probability"], found["logit"], strict=True)
     return [(s, its.layers[s].kernels[i], float(p), float(logit)) for (s, i, _), p, logit in rows]
@@ -70,9 +76,23 @@ def costs(its: Subject) -> list[tuple[int, int, float, float]]:
 
 @st.fragment
 def knock_out(ctx: Context, its: Subject) -> None:
-    """What each knock-out costs, and where later stages change."""
+    """What each knock-out costs, and where later stages change; on request where that takes long."""
     st.subheader(ctx.t("embedding.knock_title"), anchor=False)
-    with st.container(horizontal=True):
+    wanted = f"cfviz.embedding.knock.{its.source}"
+    if not quick(its) and not st.session_state.get(wanted):
+        st.caption(ctx.t("embedding.knock_cost", model=ctx.settings.model))
+        st.button(
+            ctx.t("embedding.knock_run"), icon=":material/play_arrow:", key="embedding.knock_run",
+            on_click=lambda: st.session_state.update({wanted: True}),
+        )  # fmt: skip
+        return
+    # as high from the start as it will be, so that nothing moves when the numbers arrive
+    with st.container(key=None if quick(its) else "em-knock"):
+        _knocked(ctx, its)
+
+
+def _knocked(ctx: Context, its: Subject) -> None:
+    with st.container(horizontal=True, vertical_alignment="bottom"):
         way = st.segmented_control(
             ctx.t("embedding.way"),
             WAYS,
@@ -90,8 +110,14 @@ def knock_out(ctx: Context, its: Subject) -> None:
                 key="embedding.other",
                 width=280,
             )
+        wait = st.container(key="em-wait", width="content")
     way = way or "zero"
-    after = knocked(its.source, way, other, its)
+    with wait, st.spinner(ctx.t("embedding.knock_wait")):
+        after = knocked(its.source, way, other, its)
+        if not quick(its):
+            everything = costs(its)
+    if not quick(its):
+        st.markdown(knocked_line(ctx, its, everything))
     found = measure.cost_of(after["logits"], its.trace.logits)
     first = its.trace.top(1)[0]
     names = [kernel_name(ctx, its, s, i) for s, i, _ in kernels(its)]

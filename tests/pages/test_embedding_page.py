@@ -5,9 +5,12 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 from streamlit.testing.v1 import AppTest
+
+from cfviz.ui import embedding_use
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -36,6 +39,36 @@ def test_it_answers_in_numbers(page: AppTest) -> None:
         assert sum(shares) == pytest.approx(100, abs=2)  # each is rounded
     line = next(line for line in text.splitlines() if "**On this photo**" in line)
     assert len(re.findall(r"\d+×\d+ [+−]\d+\.\d", line)) == 10
+
+
+def test_large_models_are_measured_on_request(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The page comes without the ten forward passes; once they are asked for, their numbers stand below."""
+    passes: list[int] = []
+    real = embedding_use.layers.knock_outs
+
+    def count(model: Any, image: Any, changes: Any, points: Any) -> Any:
+        passes.append(len(changes))
+        return real(model, image, changes, points)
+
+    monkeypatch.setattr(embedding_use, "QUICK", 0)
+    monkeypatch.setattr(embedding_use.layers, "knock_outs", count)
+    embedding_use.knocked.clear()
+    app = AppTest.from_file(str(ROOT / "app.py"), default_timeout=180)
+    app.switch_page("pages/embedding.py")
+    app.query_params["lang"], app.query_params["size"] = "en", "160"
+    app.run()
+    assert not app.exception
+    assert not passes
+    assert "measured below, on request" in said(app)
+    before = [text.value for text in app.markdown]
+    app.button(key="embedding.knock_run").click().run()
+    assert not app.exception
+    assert passes == [10]
+    assert "embedding.knock_run" not in {button.key for button in app.button}
+    assert len(bars(app)) == 10
+    assert len(re.findall(r"\d+×\d+ [+−]\d+\.\d", said(app))) >= 10
+    assert "measured below, on request" in said(app)  # what stands above stays as it was
+    assert before[:3] == [text.value for text in app.markdown][:3]
 
 
 def test_a_link_decides_where_the_figure_begins(page: AppTest) -> None:
