@@ -124,7 +124,7 @@ def text(facts: dict[str, Any]) -> str:
         f"- Command: `{facts['command']}` (paths with `--set`), commit {facts['commit'][:12]}",
         "",
     ]
-    for note in ("choice", "limits", "gap"):
+    for note in ("choice", "schedule", "limits", "gap"):
         if note in facts:
             lines += [facts[note], ""]
     if "val" in facts:
