@@ -3,6 +3,7 @@
 import argparse
 import json
 import sys
+from pathlib import Path
 from typing import Any
 
 CONFIGS = "cfviz/training/configs"
@@ -208,9 +209,9 @@ def _sizes(args: argparse.Namespace) -> int:
         workers=args.workers,
     )
     if accelerator.is_main_process:
-        _tell(
-            {"command": " ".join(["python -m cfviz", *sys.argv[1:]]), **result},
-            args.json,
-            sizes.table(result),
-        )
+        limit = f" --limit {args.limit}" if args.limit else ""
+        place = "/".join(Path(args.data).resolve().parts[-2:])  # no path of this machine goes into a result
+        command = f"python -m cfviz measure-sizes --data {place} --weights {Path(args.weights).name}"
+        command += f" --sizes {args.sizes}{limit}"
+        _tell({"command": command, **result}, args.json, sizes.table(result))
     return 0
