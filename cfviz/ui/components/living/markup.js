@@ -118,7 +118,7 @@ export class Choice {
 export function save(name, blob) {
   const link = el("a", { href: URL.createObjectURL(blob), download: name });
   link.click();
-  setTimeout(() => URL.revokeObjectURL(link.href), 1000);
+  setTimeout(() => URL.revokeObjectURL(link.href), 60_000); // a busy machine may fetch it late
 }
 
 export function words(strings) {
