@@ -54,7 +54,7 @@ def inspect(
         >>> trace.top(3)
     """
     photo = image if isinstance(image, Photo) else load_image(image)
-    net = load(model, device, dtype) if isinstance(model, str) else _placed(model, device, dtype)
+    net = load(model, device, dtype) if isinstance(model, str) else placed(model, device, dtype)
     seen = prepare(photo, size, mode=mode)
     arrays, seconds = forward(net, seen.tensor, (watch,) if isinstance(watch, str) else watch)
     height, width = seen.tensor.shape[-2:]
@@ -121,10 +121,20 @@ def load(name: str, device: str | None = None, dtype: str = "float32") -> CrossF
 
 @lru_cache(maxsize=6)
 def _load(name: str, device: str, dtype: str) -> CrossFormer:
-    return _placed(create_model(name), device, dtype)
+    return placed(create_model(name), device, dtype)
 
 
-def _placed(model: CrossFormer, device: str | None, dtype: str) -> CrossFormer:
+def placed(model: CrossFormer, device: str | None = None, dtype: str = "float32") -> CrossFormer:
+    """A model on a device in a number format: a copy, or the model itself where it is there already.
+
+    Args:
+        model: In eval mode, with classes to predict.
+        device: "cpu", "cuda", ...; None leaves it where it is.
+        dtype: "float32", "bfloat16" or "float16".
+
+    Raises:
+        ValueError: If the model cannot predict, or the device or format is not usable.
+    """
     if dtype not in DTYPES:
         raise ValueError(f"dtype is {dtype!r}; expected one of {', '.join(DTYPES)}")
     if model.training:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 from concurrent.futures import Future, ThreadPoolExecutor
-from copy import deepcopy
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +14,7 @@ from cfviz.models.download import OFFICIAL, cache_dir
 from cfviz.models.errors import CheckpointError, readable_size
 from cfviz.models.factory import build, create_model
 from cfviz.models.registry import WEIGHTS, list_models
-from cfviz.run import DTYPES, inspect, load
+from cfviz.run import inspect, load, placed
 
 from . import state
 
@@ -68,14 +67,7 @@ def _shared(name: str, device: str, dtype: str) -> Any:
 
 @st.cache_resource(show_spinner=False, max_entries=4)
 def _official(name: str, device: str, dtype: str) -> Any:
-    return _warmed(_placed(create_model(name, "official"), device, dtype), dtype)
-
-
-def _placed(net: Any, device: str, dtype: str) -> Any:
-    """A copy on its device in its number format; the model itself where it is there already."""
-    if (device, dtype) == ("cpu", "float32"):
-        return net
-    return deepcopy(net).to(device, DTYPES[dtype])
+    return _warmed(placed(create_model(name, "official"), device, dtype), dtype)
 
 
 def _own_placed(name: str, settings: state.Settings) -> Any:
@@ -83,7 +75,7 @@ def _own_placed(name: str, settings: state.Settings) -> Any:
     key = (name, settings.device, settings.dtype)
     kept, net = st.session_state.get(_PLACED, (None, None))
     if kept != key:
-        net = _placed(own()[name], settings.device, settings.dtype)
+        net = placed(own()[name], settings.device, settings.dtype)
         st.session_state[_PLACED] = (key, net)
     return net
 
