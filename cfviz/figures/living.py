@@ -301,9 +301,18 @@ def palette() -> dict[str, Any]:
 
 def script() -> str:
     """The figure's modules joined into one, in the order of their imports."""
+    return joined(ASSETS / f"{module}.js" for module in MODULES)
+
+
+def joined(modules: Iterable[Path]) -> str:
+    """ES modules as one script: without imports, and with no export but the default one.
+
+    Args:
+        modules: Files, each after those that it imports; their top-level names must differ.
+    """
     parts = []
-    for module in MODULES:
-        for line in (ASSETS / f"{module}.js").read_text("utf-8").splitlines():
+    for module in modules:
+        for line in module.read_text("utf-8").splitlines():
             if not line.startswith("import "):
                 parts.append(line if line.startswith("export default") else line.removeprefix("export "))
     return "\n".join(parts)

@@ -13,6 +13,8 @@ from typing import Any
 
 import streamlit as st
 
+from cfviz.figures import living
+
 __all__ = ["embedding_figure", "script", "style"]
 
 HERE = Path(__file__).resolve().parent
@@ -35,12 +37,7 @@ def embedding_figure(data: bytes, *, name: str, on_commit: Callable[[], None]) -
 def script() -> str:
     """The modules joined into one, in the order of their imports."""
     files = [HERE.parent / "living" / f"{name}.js" for name in SHARED] + [HERE / f"{name}.js" for name in OWN]
-    parts = []
-    for file in files:
-        for line in file.read_text("utf-8").splitlines():
-            if not line.startswith("import "):
-                parts.append(line if line.startswith("export default") else line.removeprefix("export "))
-    return "\n".join(parts)
+    return living.joined(files)
 
 
 def style() -> str:

@@ -2,7 +2,7 @@
 
 import { Choice, el, save, say, words } from "./markup.js";
 import { signed } from "./maths.js";
-import { colours, css } from "./paint.js";
+import { colours, css, themeAround } from "./paint.js";
 import { number, Rows, Vector } from "./panels.js";
 import { decode, fill } from "./payload.js";
 import { Plane, square } from "./plane.js";
@@ -81,8 +81,7 @@ export class EmbeddingFigure {
 
   /** Take colours from the theme around the figure. */
   dress() {
-    const paper = getComputedStyle(this.parent).getPropertyValue("--st-background-color").trim();
-    const mode = (paper ? brightness(paper) < 0.5 : window.matchMedia("(prefers-color-scheme: dark)").matches) ? "dark" : "light";
+    const mode = themeAround(this.parent);
     if (this.mode === mode && this.dressed === this.ui.root) return;
     [this.mode, this.dressed] = [mode, this.ui.root];
     this.theme = this.header.palette[mode];
@@ -268,12 +267,4 @@ export class EmbeddingFigure {
 function split(values, parts) {
   const n = values.length / parts;
   return Array.from({ length: parts }, (_, i) => values.subarray(i * n, (i + 1) * n));
-}
-
-function brightness(colour) {
-  const pen = document.createElement("canvas").getContext("2d");
-  pen.fillStyle = colour;
-  pen.fillRect(0, 0, 1, 1);
-  const [r, g, b] = pen.getImageData(0, 0, 1, 1).data;
-  return (0.2126 * r + 0.7152 * g + 0.0722 * b) / 255;
 }

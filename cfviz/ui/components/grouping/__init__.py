@@ -16,7 +16,7 @@ from typing import Any
 
 import streamlit as st
 
-from cfviz.figures import theme
+from cfviz.figures import living, theme
 from cfviz.ui.i18n import TRANSLATIONS, Translator
 
 __all__ = ["begin", "grouping_figures", "script", "style", "words"]
@@ -95,14 +95,7 @@ def words(t: Translator, lang: str) -> dict[str, str]:
 
 def script() -> str:
     """The modules joined into one, in the order of their imports."""
-    parts = []
-    for module in MODULES:
-        text = (HERE / f"{module}.js").read_text("utf-8")
-        lines = [line for line in text.splitlines() if not line.startswith("import ")]
-        parts += [
-            line if line.startswith("export default") else line.removeprefix("export ") for line in lines
-        ]
-    return "\n".join(parts)
+    return living.joined(HERE / f"{module}.js" for module in MODULES)
 
 
 def style() -> str:

@@ -1,6 +1,7 @@
 // The page's state, its controls and its link, and one frame that draws the figures in sight.
 
 import { Choice, el, say, words } from "../living/markup.js";
+import { themeAround } from "../living/paint.js";
 import { fill } from "../living/payload.js";
 import { Example } from "./example.js";
 import { Explorer } from "./explorer.js";
@@ -100,9 +101,7 @@ class App {
 
   /** Take colours from the theme around the page. */
   dress() {
-    const paper = getComputedStyle(this.parent).getPropertyValue("--st-background-color").trim();
-    const dark = paper ? dim(paper) : window.matchMedia("(prefers-color-scheme: dark)").matches;
-    const mode = dark ? "dark" : "light";
+    const mode = themeAround(this.parent);
     if (this.mode === mode && this.dressed === this.root) return;
     [this.mode, this.dressed] = [mode, this.root];
     this.theme = this.data.palette[mode];
@@ -229,14 +228,6 @@ class App {
     this.figures[2].stop();
     clearTimeout(this.later);
   }
-}
-
-function dim(colour) {
-  const pen = document.createElement("canvas").getContext("2d");
-  pen.fillStyle = colour;
-  pen.fillRect(0, 0, 1, 1);
-  const [r, g, b] = pen.getImageData(0, 0, 1, 1).data;
-  return 0.2126 * r + 0.7152 * g + 0.0722 * b < 128;
 }
 
 const mounted = new WeakMap();

@@ -3,7 +3,7 @@
 import { Groups } from "./groups.js";
 import { Block, percent, rank, softmax } from "./maths.js";
 import { build, Choice, el, position, save, say, title, words } from "./markup.js";
-import { colours, css, PhotoMap, shade } from "./paint.js";
+import { colours, css, PhotoMap, shade, themeAround } from "./paint.js";
 import { Blocks, Heads, Why } from "./panels.js";
 import { decode, fill } from "./payload.js";
 import { vector } from "./vector.js";
@@ -107,10 +107,7 @@ export class Figure {
 
   /** Take colours from the theme around the figure. */
   dress() {
-    const around = getComputedStyle(this.parent);
-    const paper = around.getPropertyValue("--st-background-color").trim();
-    const dark = paper ? luminance(paper) < 0.5 : window.matchMedia("(prefers-color-scheme: dark)").matches;
-    const mode = dark ? "dark" : "light";
+    const mode = themeAround(this.parent);
     if (this.mode === mode && this.dressed === this.ui.root) return;
     [this.mode, this.dressed] = [mode, this.ui.root];
     this.theme = this.header.palette[mode];
@@ -457,12 +454,4 @@ function middle(stages) {
 function inks(palette) {
   const pack = (hex) => (150 << 24) | (parseInt(hex.slice(5, 7), 16) << 16) | (parseInt(hex.slice(3, 5), 16) << 8) | parseInt(hex.slice(1, 3), 16);
   return { sda: pack(palette.sda), lda: pack(palette.lda) };
-}
-
-function luminance(colour) {
-  const pen = document.createElement("canvas").getContext("2d");
-  pen.fillStyle = colour;
-  pen.fillRect(0, 0, 1, 1);
-  const [r, g, b] = pen.getImageData(0, 0, 1, 1).data;
-  return (0.2126 * r + 0.7152 * g + 0.0722 * b) / 255;
 }

@@ -194,3 +194,18 @@ export function hatch(pen, colour, ratio) {
   ink.stroke();
   return pen.createPattern(stamp, "repeat");
 }
+
+/** "dark" or "light": the page behind an element, or the reader's own preference where there is none. */
+export function themeAround(element) {
+  const paper = getComputedStyle(element).getPropertyValue("--st-background-color").trim();
+  const dark = paper ? luminance(paper) < 0.5 : window.matchMedia("(prefers-color-scheme: dark)").matches;
+  return dark ? "dark" : "light";
+}
+
+function luminance(colour) {
+  const pen = document.createElement("canvas").getContext("2d");
+  pen.fillStyle = colour;
+  pen.fillRect(0, 0, 1, 1);
+  const [r, g, b] = pen.getImageData(0, 0, 1, 1).data;
+  return (0.2126 * r + 0.7152 * g + 0.0722 * b) / 255;
+}
