@@ -52,44 +52,47 @@ Photos = PhotoFolder | PhotoCache
 
 def light_transform(
     size: int, recipe: Recipe, scale: Sequence[float] | None = None
-) -> Callable[[Image.Image], torch.Tensor]:
+) -> Callable[[Image.Image], tuple[torch.Tensor, torch.Tensor]]:
     """A random crop resized once, a flip, and mild brightness, contrast and saturation.
 
     Returns:
-        A function from a PIL image to (3, size, size) float32, normalised. It draws from Python's generator.
+        A function from a PIL image to (3, size, size) float32, normalised, and the crop's left, top, right
+        and bottom as shares of the photo (4,); left and right are exchanged if it was mirrored. It draws
+        from Python's generator.
     """
     low, high = scale or recipe.scale
     log_ratio = np.log(recipe.ratio)
     strength = recipe.color_jitter
 
-    def transform(photo: Image.Image) -> torch.Tensor:
+    def transform(photo: Image.Image) -> tuple[torch.Tensor, torch.Tensor]:
         W, H = photo.size
         area, aspect = random.uniform(low, high) * W * H, np.exp(random.uniform(*log_ratio))
         w, h = min(W, np.sqrt(area * aspect)), min(H, np.sqrt(area / aspect))
         left, top = random.uniform(0, W - w), random.uniform(0, H - h)
         photo = photo.resize((size, size), Image.Resampling.BILINEAR, box=(left, top, left + w, top + h))
         x = np.asarray(photo, dtype=np.float32)  # size, size, 3
+        box = torch.tensor([left / W, top / H, (left + w) / W, (top + h) / H], dtype=torch.float32)
         if random.random() < 0.5:
-            x = x[:, ::-1]
+            x, box = x[:, ::-1], box[[2, 1, 0, 3]]
         if strength:
             gain, contrast, saturation = (1 + random.uniform(-strength, strength) for _ in range(3))
             x = x * (gain * contrast) + x.mean() * gain * (1 - contrast)
             x = x * saturation + x.mean(axis=2, keepdims=True) * (1 - saturation)
             x = x.clip(0, 255)
         x = (x - MEAN) / STD
-        return torch.from_numpy(np.ascontiguousarray(x.transpose(2, 0, 1)))
+        return torch.from_numpy(np.ascontiguousarray(x.transpose(2, 0, 1))), box
 
     return transform
 
 
 def train_transform(
     size: int, recipe: Recipe, scale: Sequence[float] | None = None
-) -> Callable[[Image.Image], torch.Tensor]:
-    """The recipe's augmentation at one size: our light one, or timm's."""
+) -> Callable[[Image.Image], tuple[torch.Tensor, torch.Tensor]]:
+    """The recipe's augmentation at one size: our light one, or timm's, whose crop is not known (nan)."""
     if recipe.transform == "light":
         return light_transform(size, recipe, scale)
     low, high = scale or recipe.scale
-    return create_transform(
+    augment = create_transform(
         size,
         is_training=True,
         scale=(low, high),
@@ -100,6 +103,7 @@ def train_transform(
         re_prob=recipe.erase_prob,
         re_mode="pixel",
     )
+    return lambda photo: (augment(photo), torch.full((4,), torch.nan))
 
 
 def eval_transform(size: int) -> Callable[[Image.Image], torch.Tensor]:
@@ -108,7 +112,7 @@ def eval_transform(size: int) -> Callable[[Image.Image], torch.Tensor]:
 
 
 class TrainSet(Dataset):
-    """Augmented photos of one epoch: item i is (x (3, size, size), its class, i)."""
+    """Augmented photos of one epoch: item i is (x (3, size, size), its crop (4,), i)."""
 
     def __init__(
         self,
@@ -121,9 +125,9 @@ class TrainSet(Dataset):
         self.photos, self.epoch, self.seed = photos, epoch, recipe.seed
         self.transform = train_transform(size, recipe, scale)
 
-    def __getitem__(self, i: int) -> tuple[torch.Tensor, int, int]:
+    def __getitem__(self, i: int) -> tuple[torch.Tensor, torch.Tensor, int]:
         seed_all(self.seed, self.epoch, i, devices=False)
-        return self.transform(Image.fromarray(self.photos[i])), int(self.photos.labels[i]), i
+        return *self.transform(Image.fromarray(self.photos[i])), i
 
     def __len__(self) -> int:
         return len(self.photos)

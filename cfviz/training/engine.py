@@ -25,6 +25,7 @@ from torch import nn
 import cfviz.models.registry  # noqa: F401  (registers the variants with timm)
 from cfviz.models.crossformer import CrossFormer
 from cfviz.training import cache, data, teacher
+from cfviz.training.distill import Student, TeacherMaps
 from cfviz.training.recipe import Phase, Recipe
 from cfviz.training.stem import fold_stem
 
@@ -93,15 +94,22 @@ class Trainer:
         model = build_model(recipe)
         if self.accelerator.device.type == "cpu":
             fold_stem(model)
+        self.maps: TeacherMaps | None = None
+        student: nn.Module = model
+        if recipe.teacher_maps:
+            self.maps = TeacherMaps(recipe.teacher_maps, len(self.photos), recipe.num_classes)
+            student = Student(model, self.maps.components)
         optimizer = create_optimizer_v2(
-            model,
+            student,
             opt=recipe.optimizer,
             lr=recipe.lr,
             weight_decay=recipe.weight_decay,
             betas=tuple(recipe.betas),
         )
-        self.model, self.optimizer = self.accelerator.prepare(model, optimizer)
-        self.bare = self.accelerator.unwrap_model(self.model)
+        self.model, self.optimizer = self.accelerator.prepare(student, optimizer)
+        whole = self.accelerator.unwrap_model(self.model)
+        self.bare = whole.model if isinstance(whole, Student) else whole
+        self.reader = whole.reader if isinstance(whole, Student) else None
         self.ema = (
             ModelEmaV3(self.bare, decay=recipe.ema_decay, use_warmup=True) if recipe.ema_decay else None
         )
@@ -125,7 +133,7 @@ class Trainer:
         recipe, labels = self.recipe, torch.from_numpy(self.photos.labels)
         hard = F.one_hot(labels, recipe.num_classes).float()
         hard = hard * (1 - recipe.label_smoothing) + recipe.label_smoothing / recipe.num_classes
-        if recipe.teacher is None:
+        if recipe.teacher is None or recipe.teacher_maps:
             return hard
         if recipe.teacher_labels is None:
             raise ValueError(
@@ -146,6 +154,8 @@ class Trainer:
             return
         state = torch.load(path, map_location="cpu", weights_only=True)
         self.bare.load_state_dict(state["model"])
+        if self.reader is not None:
+            self.reader.load_state_dict(state["reader"])
         self.optimizer.load_state_dict(state["optimizer"])
         if self.ema is not None:
             self.ema.module.load_state_dict(state["ema"])
@@ -167,6 +177,7 @@ class Trainer:
         state = {
             "model": self.bare.state_dict(),
             "ema": self.ema.module.state_dict() if self.ema is not None else None,
+            "reader": self.reader.state_dict() if self.reader is not None else None,
             "optimizer": self.optimizer.state_dict(),
             "epoch": self.epoch,
             "step_in_epoch": self.step_in_epoch,
@@ -238,8 +249,8 @@ class Trainer:
         self.model.train()
         started = saved = spoken = time.monotonic()
         losses, first = [], self.step_in_epoch
-        for x, _, index in data.loader(dataset, recipe.workers, batch_sampler=batches):
-            losses.append(self._step(x, index))
+        for x, box, index in data.loader(dataset, recipe.workers, batch_sampler=batches):
+            losses.append(self._step(x, box, index))
             now = time.monotonic()
             rate = (self.step_in_epoch - first) * recipe.batch(phase) / (now - started)
             if now - spoken > 15 or self.step_in_epoch == batches.steps:
@@ -255,16 +266,14 @@ class Trainer:
         if self.step_in_epoch == batches.steps:
             self._end_of_epoch(phase, losses, rate)
 
-    def _step(self, x: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
+    def _step(self, x: torch.Tensor, box: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
         device = self.accelerator.device
         x, target = x.to(device, non_blocking=True), self.soft[index].to(device)
         if self.mixup is not None:
             x, target = self._mix(x, target)
         # Stochastic depth: every step, on every process, has its own seed.
         data.seed_all(self.recipe.seed, self.step, 1 + self.accelerator.process_index)
-        with self.accelerator.autocast():
-            logits = self.model(x)
-        loss = -(target * logits.float().log_softmax(dim=1)).sum(dim=1).mean()
+        loss = self._loss(x, target, box, index)
         self.optimizer.zero_grad()
         self.accelerator.backward(loss)
         if self.recipe.clip_grad is not None:
@@ -276,6 +285,22 @@ class Trainer:
         if self.ema is not None:
             self.ema.update(self.bare, step=self.step)
         return loss.detach()
+
+    def _loss(
+        self, x: torch.Tensor, target: torch.Tensor, box: torch.Tensor, index: torch.Tensor
+    ) -> torch.Tensor:
+        """Cross-entropy; with teacher maps also the error of its features at each last token."""
+        recipe = self.recipe
+        with self.accelerator.autocast():
+            out = self.model(x)
+        if self.maps is None:
+            return -(target * out.float().log_softmax(dim=1)).sum(dim=1).mean()
+        logits, told = out[0].float(), out[1].float()  # B, classes; B, h, w, components
+        theirs, features = self.maps.under(index, box, told.shape[1], x.device)
+        soft = (theirs / recipe.temperature).softmax(dim=1)
+        target = (1 - recipe.distill) * target + recipe.distill * soft
+        loss = -(target * logits.log_softmax(dim=1)).sum(dim=1).mean()
+        return loss + recipe.feature_weight * F.mse_loss(told, features)
 
     def _mix(self, x: torch.Tensor, target: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Mixup or cutmix of photos and of whole targets; the same draw on every process."""

@@ -2,7 +2,7 @@
 
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import yaml
 
@@ -26,7 +26,7 @@ class Phase:
     size: int
     group_size: int | list[int]
     epochs: int
-    interval: int | list[int] | str | None = None
+    interval: list[int] | Literal["adaptive"] | None = None
     batch_size: int | None = None
     steps: int | None = None
     scale: list[float] | None = None
@@ -46,6 +46,9 @@ class Recipe:
         transform: "timm" (RandAugment, colour jitter, erasing as configured) or "light" (one resize, a flip
             and a mild change of colour: for a run bound by the processor).
         teacher: name of a teacher for soft labels, see ``teacher.py``; distill is their weight in the target.
+        teacher_maps: file of the teacher's logits and features at each place of each photo, see
+            ``teacher.dense_labels``; the soft label is then that of the crop, and the tokens of the last
+            stage learn to tell the teacher's features, with the weight ``feature_weight``.
         precision: "bf16" autocasts, "no" stays in float32.
         ema_decay: 0 keeps no moving average.
     """
@@ -83,6 +86,8 @@ class Recipe:
     ema_decay: float = 0.9999
     teacher: str | None = None
     teacher_labels: str | None = None
+    teacher_maps: str | None = None
+    feature_weight: float = 1.0
     distill: float = 0.5
     temperature: float = 2.0
     precision: str = "bf16"
@@ -101,6 +106,11 @@ class Recipe:
         for name, options in allowed.items():
             if getattr(self, name) not in options:
                 raise ValueError(f"got {name}={getattr(self, name)!r}, expected one of {', '.join(options)}")
+        if self.teacher_maps and (self.transform != "light" or self.mixup or self.cutmix):
+            raise ValueError(
+                f"got teacher_maps, which follow a crop, with transform={self.transform}, mixup={self.mixup} "
+                f"and cutmix={self.cutmix}; expected transform: light, mixup: 0 and cutmix: 0"
+            )
         for phase in self.phases:
             if phase.size % 32 or phase.size <= 0:
                 raise ValueError(f"got a phase at {phase.size} px, expected a multiple of 32")

@@ -67,6 +67,89 @@ def create_teacher(name: str) -> tuple[nn.Module, int, float, float]:
 
 
 @torch.inference_mode()
+def dense_labels(
+    photos: Photos,
+    name: str,
+    out: str | Path,
+    side: int = 256,
+    components: int = 64,
+    batch_size: int = 32,
+    indices: np.ndarray | None = None,
+    basis: np.ndarray | None = None,
+    dtype: torch.dtype = torch.bfloat16,
+) -> np.ndarray:
+    """What a teacher sees at each place of every photo: logits, and the main directions of its features.
+
+    A crop's soft label is then the mean of the logits under it, without running the teacher on the crop: the
+    teacher's last layer is linear after the mean. Every photo is seen whole, squashed to a square. Read from
+    ``out`` (.npy, mapped into memory) if it exists.
+
+    Args:
+        photos: n photos in class folders named by WordNet id.
+        name: a teacher with a linear classifier after mean pooling.
+        out: where the result is stored.
+        side: of the teacher's input in pixels.
+        components: directions kept of the features, each with mean 0 and deviation 1 over the places.
+        batch_size: photos a forward.
+        indices: photos to do; None does all.
+        basis: (features + 1, components) from ``feature_basis``; None computes it.
+        dtype: precision of the forward.
+
+    Returns:
+        (n, h, w, classes + components) float16.
+    """
+    out = Path(out)
+    if out.exists():
+        return np.load(out, mmap_mode="r")
+    model, _, mean, std = create_teacher(name)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    model = model.to(device).to(memory_format=torch.channels_last)
+    columns = imagenet_indices(photos.classes)
+    classifier = model.get_classifier()  # type: ignore[operator]
+
+    def features(chosen: np.ndarray) -> torch.Tensor:  # B, h, w, features
+        images = [
+            Image.fromarray(photos[int(i)]).resize((side, side), Image.Resampling.BICUBIC) for i in chosen
+        ]
+        x = torch.from_numpy(np.stack([np.asarray(image) for image in images])).to(device)
+        x = x.permute(0, 3, 1, 2).float().div(255).sub(mean).div(std)
+        with torch.autocast(device.type, dtype=dtype, enabled=dtype != torch.float32):
+            return model.forward_features(x).float().permute(0, 2, 3, 1)  # type: ignore[operator]
+
+    if basis is None:
+        some = np.linspace(0, len(photos) - 1, min(len(photos), 600)).round().astype(int)
+        seen = [features(some[start : start + batch_size]) for start in range(0, len(some), batch_size)]
+        basis = feature_basis(torch.cat(seen).flatten(0, 2), components)
+    weights = torch.from_numpy(basis).to(device)
+    todo = np.arange(len(photos)) if indices is None else indices
+    rows = []
+    for start in range(0, len(todo), batch_size):
+        f = features(todo[start : start + batch_size])
+        logits = f @ classifier.weight[columns].T + classifier.bias[columns]
+        rows.append(torch.cat([logits, f @ weights[:-1] + weights[-1]], dim=-1).half().cpu().numpy())
+    result = np.concatenate(rows)
+    np.save(out, result)
+    return result
+
+
+def feature_basis(features: torch.Tensor, components: int) -> np.ndarray:
+    """The main directions of features, as a matrix that centres, projects and scales them to deviation 1.
+
+    Args:
+        features: (n, C), n > components.
+        components: directions to keep.
+
+    Returns:
+        (C + 1, components) float32: ``f @ basis[:-1] + basis[-1]``.
+    """
+    mean = features.mean(dim=0)
+    _, values, directions = torch.pca_lowrank(features - mean, q=components, center=False, niter=4)
+    scale = values / (len(features) - 1) ** 0.5
+    matrix = directions / scale  # C, components
+    return torch.cat([matrix, -(mean @ matrix)[None]]).cpu().numpy()
+
+
+@torch.inference_mode()
 def soft_labels(
     photos: Photos,
     name: str,

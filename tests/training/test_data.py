@@ -98,9 +98,32 @@ def test_light_crop_stays_inside_the_photo(photos: Path, recipe: Recipe) -> None
     transform = data.light_transform(32, replace(recipe, color_jitter=0.0))
     for seed in range(20):
         data.seed_all(seed)
-        x = transform(data.Image.fromarray(white))
+        x, box = transform(data.Image.fromarray(white))
+        assert (box >= 0).all()
+        assert (box <= 1 + 1e-6).all()
         expected = torch.from_numpy((255 - data.MEAN) / data.STD)[:, None, None].expand_as(x)
         torch.testing.assert_close(x, expected)
+
+
+def test_light_crop_says_where_it_was_cut(recipe: Recipe) -> None:
+    """A photo whose red is its column and green its row: the crop's colours tell its box, mirrored or not."""
+    side, size = 200, 64
+    ramp = np.linspace(0, 255, side)
+    photo = np.zeros((side, side, 3), dtype=np.uint8)
+    photo[..., 0], photo[..., 1] = ramp, ramp[:, None]
+    transform = data.light_transform(size, replace(recipe, color_jitter=0.0))
+    mirrored = set()
+    for seed in range(10):
+        data.seed_all(seed)
+        x, box = transform(data.Image.fromarray(photo))
+        pixels = x.numpy() * data.STD[:, None, None] + data.MEAN[:, None, None]  # 3, size, size
+        left, top, right, bottom = box.tolist()
+        half = (right - left) / size / 2
+        assert pixels[0, :, 0].mean() / 255 == pytest.approx(left + half, abs=0.02)
+        assert pixels[0, :, -1].mean() / 255 == pytest.approx(right - half, abs=0.02)
+        assert pixels[1, 0].mean() / 255 == pytest.approx(top + (bottom - top) / size / 2, abs=0.02)
+        mirrored.add(left > right)
+    assert mirrored == {False, True}
 
 
 def test_evaluation_sees_the_centre_crop(photos: Path) -> None:

@@ -122,6 +122,42 @@ def test_soft_labels_of_a_teacher_enter_the_target(
         Trainer(from_dict(given), tmp_path / "run", cpu=True)
 
 
+@pytest.mark.slow
+def test_maps_of_a_teacher_enter_the_loss_and_survive_a_kill(
+    settings: dict, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "maps.npy"
+    given = {**settings, "transform": "light", "mixup": 0, "cutmix": 0, "teacher_maps": str(path)}
+    with pytest.raises(ValueError, match="no teacher maps at"):
+        Trainer(from_dict(given), tmp_path / "run", cpu=True)
+    rng = np.random.default_rng(0)
+    np.save(path, rng.normal(size=(24, 4, 4, 2)).astype(np.float16))
+    with pytest.raises(ValueError, match=r"is \(24, 4, 4, 2\), expected \(24, h, w, more than 2 channels\)"):
+        Trainer(from_dict(given), tmp_path / "run", cpu=True)
+    np.save(path, rng.normal(size=(24, 4, 4, 5)).astype(np.float16))
+    whole = Trainer(from_dict(given), tmp_path / "whole", cpu=True)
+    before = whole.reader.weight.clone()
+    whole.fit()
+    assert not torch.equal(before, whole.reader.weight)
+    trainer = Trainer(from_dict(given), tmp_path / "run", cpu=True)
+    step = trainer._step
+
+    def fragile(*args: torch.Tensor) -> torch.Tensor:
+        if trainer.step == 3:
+            raise Killed
+        loss = step(*args)
+        trainer.save()
+        return loss
+
+    monkeypatch.setattr(trainer, "_step", fragile)
+    with pytest.raises(Killed):
+        trainer.fit()
+    resumed = Trainer(from_dict(given), tmp_path / "run", cpu=True)
+    resumed.fit()
+    assert states_equal(finished(tmp_path / "run")[0], finished(tmp_path / "whole")[0])
+    assert torch.equal(resumed.reader.weight, whole.reader.weight)
+
+
 def test_another_number_of_classes_is_refused(settings: dict, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="has 2 classes, expected 5"):
         Trainer(from_dict({**settings, "num_classes": 5}), tmp_path, cpu=True)

@@ -39,6 +39,7 @@ def test_phases_follow_each_other() -> None:
         ({"phases": [{"px": 64}]}, "unknown px"),
         ({"batch_size": 7}, "an even one"),
         ({"transform": "heavy"}, "transform='heavy', expected one of timm, light"),
+        ({"teacher_maps": "maps.npy"}, "follow a crop, with transform=timm, mixup=0.8 and cutmix=1.0"),
         ({"position_bias": "ape"}, "position_bias='ape'"),
         ({"data": None}, "no data"),
     ],
