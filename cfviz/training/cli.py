@@ -80,17 +80,17 @@ def _add_evaluate(subparsers: Any) -> None:
     parser.set_defaults(run=_evaluate)
 
 
-def _open(args: argparse.Namespace) -> tuple[Any, list[str]]:
-    """The model that ``--weights`` names and its classes' WordNet ids."""
+def _open(args: argparse.Namespace, weights: str | None = None) -> tuple[Any, list[str], str]:
+    """The model that ``--weights`` (or ``weights``) names, its classes' WordNet ids, its SHA-256."""
     from cfviz.data.labels import wordnet_ids
     from cfviz.models.checkpoints import load_checkpoint
     from cfviz.models.factory import build
 
-    checkpoint = load_checkpoint(args.weights)
+    checkpoint = load_checkpoint(weights or args.weights)
     dataset = checkpoint.dataset or {20: "imagenette20", 1000: "imagenet-1k"}.get(checkpoint.num_classes)
     if dataset is None:
         raise ValueError(f"{args.weights} has {checkpoint.num_classes} classes, expected 20 or 1000")
-    return build(checkpoint), wordnet_ids(dataset)
+    return build(checkpoint), wordnet_ids(dataset), checkpoint.sha256
 
 
 def interval_of(text: str | None) -> Any:
@@ -108,7 +108,7 @@ def _evaluate(args: argparse.Namespace) -> int:
     from cfviz.training import data, evaluation
 
     _threads(args)
-    model, ids = _open(args)
+    model, ids, _ = _open(args)
     model.set_grouping(args.group_size, interval_of(args.interval))
     photos = data.PhotoFolder(args.data)
     accelerator = Accelerator(cpu=args.cpu)
@@ -179,11 +179,19 @@ def _export(args: argparse.Namespace) -> int:
 
 def _add_sizes(subparsers: Any) -> None:
     text = "Measure accuracy at several input sizes and windows: how well does the position bias follow?"
-    parser = subparsers.add_parser("measure-sizes", help="accuracy at other input sizes", description=text)
+    more = "With --json FILE each row is saved at once, and the same command goes on where it was stopped."
+    parser = subparsers.add_parser(
+        "measure-sizes", help="accuracy at other input sizes", description=f"{text} {more}"
+    )
     parser.add_argument("--data", required=True, metavar="FOLDER", help="one folder a class")
     _model_options(parser)
+    parser.add_argument("--twin", metavar="FILE", help="a second model: the same with another position bias")
     parser.add_argument(
         "--sizes", default="160,192,224,256,288,320,384,448", metavar="PX,PX", help="multiples of 32"
+    )
+    parser.add_argument("--windows", metavar="NAME,NAME", help="some of fixed,adaptive,scaled (default: all)")
+    parser.add_argument(
+        "--ways", metavar="NAME,NAME", help="some of own,rescaled,bicubic,clamp,cut,none (default: all)"
     )
     parser.add_argument("--limit", type=_count, metavar="N", help="at most N photos a class, evenly spread")
     _engine_options(parser)
@@ -196,22 +204,47 @@ def _sizes(args: argparse.Namespace) -> int:
     from cfviz.training import data, sizes
 
     _threads(args)
-    model, ids = _open(args)
+    chosen = {
+        "shapes": sizes.choose(args.windows, sizes.WINDOWS, "windows"),
+        "ways": sizes.choose(args.ways, sizes.WAYS, "ways"),
+    }
+    subjects = []
+    for source in filter(None, (args.weights, args.twin)):
+        model, ids, sha256 = _open(args, source)
+        subjects.append(sizes.Subject(model.position_bias, model, ids, sha256))
+    if len({subject.name for subject in subjects}) < len(subjects):
+        raise ValueError(f"both models have a position bias of kind {subjects[0].name}; --twin takes another")
     accelerator = Accelerator(cpu=args.cpu)
+    keeper = sizes.Keeper(
+        args.json, {"command": _sizes_command(args)}, lambda text: print(text, file=sys.stderr, flush=True)
+    )
+    known = keeper.known()
+    accelerator.wait_for_everyone()  # all have read it before the first row is written
     result = sizes.measure(
-        model,
+        subjects,
         data.PhotoFolder(args.data),
-        ids,
         sizes.parse(args.sizes),
         args.limit,
+        **chosen,
+        known=known,
+        keep=keeper if accelerator.is_main_process else None,
         accelerator=accelerator,
         batch_size=args.batch_size,
         workers=args.workers,
     )
     if accelerator.is_main_process:
-        limit = f" --limit {args.limit}" if args.limit else ""
-        place = "/".join(Path(args.data).resolve().parts[-2:])  # no path of this machine goes into a result
-        command = f"python -m cfviz measure-sizes --data {place} --weights {Path(args.weights).name}"
-        command += f" --sizes {args.sizes}{limit}"
-        _tell({"command": command, **result}, args.json, sizes.table(result))
+        if args.json == "-":
+            print(json.dumps({**keeper.facts, **result}, indent=1, ensure_ascii=False))
+        else:
+            print(sizes.table(result))
     return 0
+
+
+def _sizes_command(args: argparse.Namespace) -> str:
+    """The command as it goes into the results: with the ends of paths, so that no machine's are told."""
+    command = f"python -m cfviz measure-sizes --data {'/'.join(Path(args.data).resolve().parts[-2:])}"
+    for name in ("weights", "twin", "sizes", "windows", "ways", "limit"):
+        value = getattr(args, name)
+        if value:
+            command += f" --{name} {Path(value).name if name in ('weights', 'twin') else value}"
+    return command

@@ -1,19 +1,32 @@
-"""How well a trained model carries over to other input sizes, and what its position bias does for it."""
+"""How well trained models carry over to other input sizes and groups, and what their bias does for it.
 
-import copy
+Each row keeps which photos it got right, so that two rows can be compared photo by photo: on the same photos
+a difference is known far better than the two accuracies are.
+"""
+
+import base64
+import hashlib
+import json
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
 from datetime import date
+from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
-from cfviz.geometry import offsets
-from cfviz.models.crossformer import CrossFormer, CrossFormerBlock, PositionBias
+from cfviz.hooks import edit
+from cfviz.models.bias_ways import WAYS, edits
+from cfviz.models.crossformer import CrossFormer
 from cfviz.training import evaluation
-from cfviz.training.data import Photos
+from cfviz.training.data import EvalSet, Photos
 from cfviz.training.export import commit
 
+SCHEMA = 2
 TRAINED_SIZE = 224
+WINDOWS = ("fixed", "adaptive", "scaled")
+PLACE = ("model", "bias", "window", "size")  # what tells one row from another
+IDENTITY = ("schema", "weights", "data", "photos", "trained_size")  # what all rows of a file have in common
 
 
 def parse(text: str) -> list[int]:
@@ -28,47 +41,17 @@ def parse(text: str) -> list[int]:
     return [int(part) for part in parts]
 
 
-@torch.no_grad()
-def as_table(model: CrossFormer) -> CrossFormer:
-    """The same model with its dynamic bias frozen into a learned table, as an RPB model would have it.
+def choose(text: str | None, allowed: Sequence[str], what: str) -> tuple[str, ...]:
+    """``"fixed,scaled"`` -> ("fixed", "scaled"); None takes all.
 
-    At the trained G both give the same bias; at another G the table is resized bicubically where the dynamic
-    bias is evaluated anew.
+    Raises:
+        ValueError: for a name that is not allowed.
     """
-    twin = _twin(model, "rpb")
-    for (G, source), (_, target) in zip(_biases(model), _biases(twin), strict=True):
-        pairs = torch.from_numpy(offsets(G, G)).to(source.pos_proj.weight)
-        target.table.copy_(source(pairs))
-    return twin
-
-
-def _biases(model: CrossFormer) -> list[tuple[int, Any]]:
-    """Every block's G and the module of its position bias."""
-    blocks = [
-        block for stage in model.layers.children() for block in stage.get_submodule("blocks").children()
-    ]
-    return [(block.G, block.attn.pos) for block in blocks if isinstance(block, CrossFormerBlock)]
-
-
-def without_bias(model: CrossFormer) -> CrossFormer:
-    """The same model with no position bias at all."""
-    return _twin(model, "none")
-
-
-def _twin(model: CrossFormer, kind: PositionBias) -> CrossFormer:
-    twin = CrossFormer(
-        num_classes=model.num_classes,
-        embed_dim=model.embed_dim,
-        depths=model.depths,
-        num_heads=model.num_heads,
-        group_size=model.group_size,
-        interval=model.interval,
-        cooling=model.cooling,
-        position_bias=kind,
-    )
-    shared = {name: value for name, value in model.state_dict().items() if ".attn.pos." not in name}
-    twin.load_state_dict(shared, strict=False)
-    return twin.eval()
+    chosen = tuple(allowed) if text is None else tuple(text.split(","))
+    unknown = [name for name in chosen if name not in allowed]
+    if unknown:
+        raise ValueError(f"got {what} {', '.join(unknown)}, expected some of {','.join(allowed)}")
+    return chosen
 
 
 def windows(size: int, trained_G: int) -> dict[str, tuple[int, Any]]:
@@ -84,51 +67,214 @@ def windows(size: int, trained_G: int) -> dict[str, tuple[int, Any]]:
     }
 
 
-def measure(
-    model: CrossFormer,
+@dataclass
+class Subject:
+    """One model to measure.
+
+    Attributes:
+        name: "dpb", "rpb" or "none", its kind of position bias.
+        model: in eval mode; its grouping is changed while it is measured and put back.
+        ids: WordNet ids in the order of its outputs.
+        sha256: of its weights.
+    """
+
+    name: str
+    model: CrossFormer
+    ids: list[str]
+    sha256: str | None = None
+
+    def __post_init__(self) -> None:
+        if len(set(self.model.group_size)) > 1:
+            raise ValueError(f"got G {self.model.group_size}, expected one G for all stages")
+        self.G, self.I = self.model.group_size[0], self.model.interval
+        self.name = self.name or self.model.position_bias
+
+    def ways(self, chosen: Sequence[str]) -> list[str]:
+        """What can be done with this model's bias, of what was chosen: a table's own way is bicubic."""
+        own = {"dpb": WAYS, "rpb": ("own", "clamp", "cut", "none"), "none": ("own",)}
+        return [way for way in own[self.model.position_bias] if way in chosen]
+
+    def same(self, way: str, sides: set[int]) -> str:
+        """The simplest way that gives the same bias where groups have these sides.
+
+        At the trained G every way is the model's own; in smaller groups the table knows all offsets, so that
+        cutting and clamping it leave the values a DPB gives there.
+        """
+        if way == "none":
+            return way
+        if sides == {self.G}:
+            return "own"
+        if max(sides) <= self.G and way in ("clamp", "cut"):
+            return "own" if self.model.position_bias == "dpb" else "clamp"
+        return way
+
+
+def plan(
+    subjects: Sequence[Subject], sizes: Sequence[int], shapes: Sequence[str], ways: Sequence[str]
+) -> Iterator[tuple[Subject, dict[str, Any], tuple[Any, ...]]]:
+    """Every row to measure: the model, the row's place, and what decides its hits, the way second.
+
+    Rows that agree in the last are the same computation up to rounding, and are measured once.
+    """
+    for size in sizes:
+        for shape in shapes:
+            for subject in subjects:
+                G, I = windows(size, subject.G)[shape]  # noqa: E741
+                subject.model.set_grouping(G, I or subject.I)
+                groups = subject.model.groupings(size, size)
+                subject.model.set_grouping(subject.G, subject.I)
+                sides = {g.G for stage in groups for g in stage}
+                cut = tuple((g.kind, g.G, g.I) for stage in groups for g in stage)
+                for way in subject.ways(ways):
+                    place = {"model": subject.name, "bias": way, "window": shape, "size": size}
+                    place |= {"group_size": G, "interval": I or list(subject.I)}
+                    yield subject, place, (subject.name, subject.same(way, sides), size, cut)
+
+
+def pack(hits: np.ndarray) -> str:
+    """Which of n photos were right (n,) as base64 of bits, the first photo in the highest bit."""
+    return base64.b64encode(np.packbits(hits.astype(bool)).tobytes()).decode("ascii")
+
+
+def unpack(text: str, n: int) -> np.ndarray:
+    """What ``pack`` packed: bool (n,)."""
+    return np.unpackbits(np.frombuffer(base64.b64decode(text), np.uint8), count=n).astype(bool)
+
+
+def hits_of(
+    subject: Subject,
+    way: str,
+    place: dict[str, Any],
     photos: Photos,
-    model_ids: list[str],
-    sizes: list[int],
+    indices: np.ndarray | None,
+    **engine: Any,
+) -> np.ndarray:
+    """Which photos a model gets right at one size, window and bias: bool (n,), in the order of the photos."""
+    model, columns = subject.model, evaluation.columns_of(photos.classes, subject.ids)
+    model.set_grouping(place["group_size"], _interval(place))
+    try:
+        with edit(model, edits(model, way, (subject.G,) * len(model.depths))):
+            logits, labels = evaluation.predict(model, EvalSet(photos, place["size"], indices), **engine)
+    finally:
+        model.set_grouping(subject.G, subject.I)
+    return logits.argmax(axis=1) == columns[labels]
+
+
+def _interval(place: dict[str, Any]) -> Any:
+    return place["interval"] if place["interval"] == "adaptive" else tuple(place["interval"])
+
+
+def measure(
+    subjects: Sequence[Subject],
+    photos: Photos,
+    sizes: Sequence[int],
     limit: int | None = None,
+    shapes: Sequence[str] = WINDOWS,
+    ways: Sequence[str] = WAYS,
+    known: dict[str, Any] | None = None,
+    keep: Callable[[dict[str, Any], int, int], None] | None = None,
     **engine: Any,
 ) -> dict[str, Any]:
-    """Top-1 for every size, window and position bias.
+    """Top-1 for every size, window and way of making the position bias.
 
     Args:
-        model: trained at 224 px with one G for all stages.
+        subjects: models trained at 224 px with one G for all stages.
         photos: a folder or a cache.
-        model_ids: WordNet ids in the order of the model's outputs.
         sizes: input sides in pixels.
         limit: at most so many photos a class.
-        **engine: passed on to ``evaluate``.
+        shapes: some of ``WINDOWS``.
+        ways: some of ``bias_ways.WAYS``.
+        known: what an earlier, perhaps interrupted, run returned or kept; its rows are not measured again.
+        keep: called after each row with the result so far, the rows done and all rows, to save it.
+        **engine: passed on to ``evaluation.predict``.
 
     Returns:
-        ``rows``: dicts of bias, window, size, G, I and a score; and the commit, the date, the photos.
+        ``rows``: dicts of model, bias, window, size, group_size, interval, a score (correct, n, value, low,
+        high) and hits (see ``pack``); and the commit, the date, the photos, the weights.
+
+    Raises:
+        ValueError: if ``known`` is about other photos or weights.
     """
-    G, I = max(model.group_size), model.interval  # noqa: E741
-    if len(set(model.group_size)) > 1:
-        raise ValueError(f"got G {model.group_size}, expected one G for all stages")
-    models: dict[str, CrossFormer] = {model.position_bias: model, "none": without_bias(model)}
-    if model.position_bias == "dpb":
-        models["dpb as a table"] = as_table(model)
     indices = evaluation.spread(photos.labels, limit)
-    rows = []
-    for kind, subject in models.items():
-        subject = copy.deepcopy(subject)
-        for size in sizes:
-            for window, (side, interval) in windows(size, G).items():
-                subject.set_grouping(side, interval or I)
-                result = evaluation.evaluate(subject, photos, model_ids, size, indices=indices, **engine)
-                place = {"bias": kind, "window": window, "size": size, "group_size": side}
-                rows.append({**place, "interval": interval or list(I), **result["top1"]})
-    n = len(photos) if indices is None else len(np.unique(indices))
-    return {"commit": commit(), "date": date.today().isoformat(), "photos": n, "rows": rows}
+    result = {**_facts(subjects, photos, indices), "rows": []}
+    old = _known_rows(known, result)
+    done: dict[tuple[Any, ...], np.ndarray] = {}
+    planned = list(plan(subjects, sizes, shapes, ways))
+    for i, (subject, place, key) in enumerate(planned):
+        row = old.get(_place(place))
+        if row is None:
+            if key not in done:
+                done[key] = hits_of(subject, key[1], place, photos, indices, **engine)
+            row = {**place, **asdict(evaluation.Score.of(done[key])), "hits": pack(done[key])}
+        done[key] = unpack(row["hits"], row["n"])
+        result["rows"].append(row)
+        if keep is not None:
+            rest = [row for at, row in old.items() if at not in {_place(r) for r in result["rows"]}]
+            keep({**result, "rows": result["rows"] + rest}, i + 1, len(planned))
+    return result
+
+
+def _place(row: dict[str, Any]) -> tuple[Any, ...]:
+    return tuple(row[name] for name in PLACE)
+
+
+def _facts(subjects: Sequence[Subject], photos: Photos, indices: np.ndarray | None) -> dict[str, Any]:
+    """What is measured on what: photos are known by their names, in order."""
+    chosen = np.arange(len(photos)) if indices is None else np.asarray(indices)
+    digest = hashlib.sha256("\n".join(photos.names[i] for i in chosen).encode()).hexdigest()
+    return {
+        "schema": SCHEMA,
+        "commit": commit(),
+        "date": date.today().isoformat(),
+        "photos": len(chosen),
+        "data": digest,
+        "trained_size": TRAINED_SIZE,
+        "weights": {subject.name: subject.sha256 for subject in subjects},
+    }
+
+
+def _known_rows(known: dict[str, Any] | None, now: dict[str, Any]) -> dict[tuple[Any, ...], dict[str, Any]]:
+    """The rows of an earlier run by their places."""
+    if known is None:
+        return {}
+    for name in IDENTITY:
+        if known.get(name) != now[name]:
+            raise ValueError(
+                f"the results there are for other {name} ({known.get(name)!r}, now {now[name]!r}); "
+                "name another file, or remove that one"
+            )
+    return {_place(row): row for row in known["rows"]}
+
+
+class Keeper:
+    """Saves results after every row and says how far they are; a run that is stopped goes on from there."""
+
+    def __init__(self, path: str | None, facts: dict[str, Any], tell: Callable[[str], None]):
+        self.path, self.facts, self.tell = None if path in (None, "-") else Path(str(path)), facts, tell
+
+    def known(self) -> dict[str, Any] | None:
+        """What is there already."""
+        if self.path is None or not self.path.exists():
+            return None
+        return json.loads(self.path.read_text(encoding="utf-8"))
+
+    def __call__(self, result: dict[str, Any], done: int, total: int) -> None:
+        if self.path is not None:
+            whole = json.dumps({**self.facts, **result}, indent=1, ensure_ascii=False) + "\n"
+            part = self.path.with_name(self.path.name + ".part")
+            part.write_text(whole, encoding="utf-8")
+            part.replace(self.path)
+        self.tell(f"{done}/{total} " + line(result["rows"][done - 1]))
+
+
+def line(row: dict[str, Any]) -> str:
+    """One row as text, percent with its 95 % interval."""
+    text = (
+        "{model:<4} {bias:<9} {window:<9} {size:>4} px  G {group_size:>2}  {v:6.2f} %  [{l:6.2f}, {h:6.2f}]"
+    )
+    return text.format(**row, v=100 * row["value"], l=100 * row["low"], h=100 * row["high"])
 
 
 def table(result: dict[str, Any]) -> str:
-    """The rows as aligned text, percent with 95 % intervals."""
-    line = "{bias:<15} {window:<9} {size:>4} px  G {group_size:>2}  {v:6.2f} %  [{l:6.2f}, {h:6.2f}]"
-    return "\n".join(
-        line.format(**row, v=100 * row["value"], l=100 * row["low"], h=100 * row["high"])
-        for row in result["rows"]
-    )
+    """The rows as aligned text."""
+    return "\n".join(line(row) for row in result["rows"])

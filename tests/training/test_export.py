@@ -3,15 +3,13 @@
 import json
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 
 from cfviz.cli import main
 from cfviz.data.labels import wordnet_ids
 from cfviz.models.checkpoints import load_checkpoint
-from cfviz.models.factory import build
-from cfviz.training import card, data, evaluation, export, sizes
+from cfviz.training import card, data, export
 from cfviz.training.engine import Trainer
 from cfviz.training.recipe import from_dict
 
@@ -82,40 +80,3 @@ def test_evaluate_command_repeats_the_card(
 def test_a_folder_without_a_run_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"holds no last.pt"):
         export.export(tmp_path, tmp_path / "x.safetensors")
-
-
-@pytest.mark.slow
-def test_sizes_command(toy_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    out = export.export(toy_run, tmp_path / "toy.safetensors")
-    options = ["--sizes", "32,64", "--limit", "1", "--cpu", "--json", str(tmp_path / "sizes.json")]
-    assert main(["measure-sizes", "--data", str(tmp_path / "twenty"), "--weights", str(out), *options]) == 0
-    result = json.loads((tmp_path / "sizes.json").read_text())
-    places = {(row["bias"], row["window"], row["size"]) for row in result["rows"]}
-    assert len(places) == len(result["rows"]) == 3 * 3 * 2
-    assert result["photos"] == 20
-    assert {row["n"] for row in result["rows"]} == {20}
-    assert len(capsys.readouterr().out.splitlines()) == 18
-    with pytest.raises(ValueError, match="multiples of 32"):
-        sizes.parse("100")
-
-
-def test_table_twin_agrees_at_the_trained_window(toy_run: Path, tmp_path: Path) -> None:
-    model = build(load_checkpoint(export.export(toy_run, tmp_path / "toy.safetensors")))
-    with torch.no_grad():
-        for name, parameter in model.named_parameters():
-            if ".attn.pos." in name:
-                parameter.mul_(20)
-    table, none = sizes.as_table(model), sizes.without_bias(model)
-    x = torch.randn(1, 3, 224, 224)
-    with torch.no_grad():
-        torch.testing.assert_close(table(x), model(x), rtol=1e-4, atol=1e-5)
-        assert not torch.allclose(none(x), model(x), rtol=1e-4, atol=1e-5)
-        for subject in (model, table):
-            subject.set_grouping(5)
-        assert not torch.allclose(table(x), model(x), rtol=1e-4, atol=1e-5)
-
-
-def test_windows_scale_with_the_size() -> None:
-    assert sizes.windows(448, 7) == {"fixed": (7, None), "adaptive": (7, "adaptive"), "scaled": (14, None)}
-    assert sizes.windows(160, 7)["scaled"] == (5, None)
-    assert evaluation.spread(np.zeros(3, dtype=int), 9).tolist() == [0, 1, 2]

@@ -1,0 +1,132 @@
+"""Ways to give groups of another size a position bias: evaluate it anew, resize its table, or do without.
+
+A dynamic position bias (DPB, section 3.3) is an MLP of the offset and can be asked about any offset. A
+learned table (RPB, as in Swin) knows the offsets it was trained at; for larger groups it is stretched, or must
+end somewhere. A DPB read off at the trained offsets is such a table too: both can be tried on one model.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from math import isqrt
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from einops import rearrange
+
+from cfviz.geometry import offsets, relative_index
+from cfviz.models.crossformer import AnyPosBias, CrossFormer, DynamicPosBias, RelativePosBias
+
+# own: what the model does by itself; rescaled: offsets d * (G-1)/(G'-1), which all lie in the trained range;
+# bicubic, clamp, cut: of the trained table; none: zeros
+WAYS = ("own", "rescaled", "bicubic", "clamp", "cut", "none")
+TABLE_WAYS = ("bicubic", "clamp", "cut")
+
+
+@torch.no_grad()
+def table_of(pos: AnyPosBias, G: int) -> torch.Tensor:
+    """The bias at every offset of a G x G group, in the order of `geometry.offsets`: ((2G-1)^2, nH)."""
+    if isinstance(pos, DynamicPosBias):
+        weight = pos.pos_proj.weight
+        return pos(torch.from_numpy(offsets(G, G)).to(weight))
+    if isinstance(pos, RelativePosBias):
+        return resized(pos.table, G, "bicubic")
+    return torch.zeros((2 * G - 1) ** 2, pos.num_heads)
+
+
+@torch.no_grad()
+def rescaled(pos: DynamicPosBias, trained: int, G: int) -> torch.Tensor:
+    """A DPB at the offsets of a G x G group shrunk (or stretched) to the trained range: ((2G-1)^2, nH)."""
+    shrink = (trained - 1) / max(1, G - 1)
+    return pos(torch.from_numpy(offsets(G, G) * shrink).to(pos.pos_proj.weight))
+
+
+def resized(table: torch.Tensor, G: int, way: str) -> torch.Tensor:
+    """A table brought to groups of another size.
+
+    Args:
+        table: ((2T-1)^2, nH), trained at T x T.
+        G: The new side of a group.
+        way: "bicubic" stretches it; "clamp" keeps offsets and gives farther ones the value of the nearest
+            known offset; "cut" keeps offsets and gives farther ones 0. All keep a table of their own size.
+
+    Returns:
+        ((2G-1)^2, nH).
+    """
+    side, new = isqrt(len(table)), 2 * G - 1
+    if side * side != len(table) or side % 2 == 0:
+        raise ValueError(f"the table has {len(table)} rows; expected (2G-1)^2, such as 169 for G = 7")
+    if way not in TABLE_WAYS:
+        raise ValueError(f"way is {way!r}; expected one of {', '.join(TABLE_WAYS)}")
+    if side == new:
+        return table
+    if way == "bicubic":
+        image = rearrange(table, "(h w) n -> 1 n h w", h=side).float()
+        image = F.interpolate(image, (new, new), mode="bicubic", align_corners=False).to(table.dtype)
+        return rearrange(image, "1 n h w -> (h w) n")
+    far = (side - 1) // 2
+    pairs = offsets(G, G)
+    near = np.clip(pairs, -far, far) + far
+    out = table[torch.from_numpy(near[:, 0] * side + near[:, 1]).to(table.device)]
+    if way == "cut":
+        known = torch.from_numpy((np.abs(pairs) <= far).all(1)).to(table.device)
+        out = torch.where(known[:, None], out, 0)
+    return out
+
+
+def bias_table(pos: AnyPosBias, way: str, trained: int, G: int) -> torch.Tensor:
+    """The bias of one block at every offset of a G x G group, made one way: ((2G-1)^2, nH).
+
+    Args:
+        pos: The block's position bias.
+        way: One of `WAYS`.
+        trained: Side of the groups it was trained with.
+        G: Side of the groups it is used with.
+    """
+    if way not in WAYS:
+        raise ValueError(f"way is {way!r}; expected one of {', '.join(WAYS)}")
+    if way == "none":
+        return torch.zeros_like(table_of(pos, G))
+    if way == "own":
+        return table_of(pos, G)
+    if way == "rescaled":
+        if not isinstance(pos, DynamicPosBias):
+            raise ValueError("only a dynamic position bias can be asked about offsets between tokens")
+        return rescaled(pos, trained, G)
+    return resized(table_of(pos, trained), G, way)
+
+
+def edits(
+    model: CrossFormer, way: str, trained: Sequence[int] | None = None
+) -> dict[str, Callable[[torch.Tensor], torch.Tensor]]:
+    """What to hand to `cfviz.edit` so that every block uses a position bias made one way.
+
+    Args:
+        model: Any; its groups may be of any size by the time it runs.
+        way: One of `WAYS`; "own" edits nothing.
+        trained: Side of the groups each stage was trained with; by default the model's present ones.
+
+    Example:
+        >>> table = edits(model, "bicubic")
+        >>> model.set_grouping(14)
+        >>> with cfviz.edit(model, table):
+        ...     logits = model(x)
+    """
+    if way == "own":
+        return {}
+    return {
+        f"layers.{s}.blocks.{b}.attn.bias": _edit(block.attn.pos, way, (trained or model.group_size)[s])
+        for s, stage in enumerate(model.stages)
+        for b, block in enumerate(stage.each)
+    }
+
+
+def _edit(pos: AnyPosBias, way: str, trained: int) -> Callable[[torch.Tensor], torch.Tensor]:
+    def replace(bias: torch.Tensor) -> torch.Tensor:
+        G = isqrt(bias.shape[-1])
+        table = bias_table(pos, way, trained, G).to(bias)
+        index = torch.from_numpy(relative_index(G, G)).to(bias.device)
+        return rearrange(table[index], "q k h -> h q k")
+
+    return replace
