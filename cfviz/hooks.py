@@ -1,8 +1,9 @@
 """Named points inside a model, watched or edited by one thread of execution without touching the model.
 
-A `HookPoint` is an identity with a name. `capture` and `edit` put what they want into a `ContextVar`, so two
-users of one shared model never see each other's tensors, and nothing is registered on, or left behind in,
-the model: leaving the `with` block, by any exception, is all the cleaning up there is.
+A `HookPoint` is an identity with a name, a `Choice` a setting that a forward reads. `capture`, `edit` and
+`choose` put what they want into a `ContextVar`, so two users of one shared model never see each other's
+tensors, and nothing is registered on, or left behind in, the model: leaving the `with` block, by any
+exception, is all the cleaning up there is.
 """
 
 from __future__ import annotations
@@ -12,19 +13,22 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
+from typing import Any, TypeVar
 
 import torch
 from torch import nn
 
 Edit = Callable[[torch.Tensor], torch.Tensor]
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, eq=False)
 class _Session:
-    """What one `capture` or `edit` block wants at which points."""
+    """What one `capture`, `edit` or `choose` block wants at which points."""
 
     watched: Mapping[HookPoint, str] = field(default_factory=dict)
     edits: Mapping[HookPoint, Edit] = field(default_factory=dict)
+    choices: Mapping[Choice, Callable[[Any], Any]] = field(default_factory=dict)
     seen: dict[str, torch.Tensor] = field(default_factory=dict)
     graph: bool = False
 
@@ -67,6 +71,25 @@ class HookPoint(nn.Module):
         differentiated through.
         """
         return any(self in s.edits or (s.graph and self in s.watched) for s in _sessions.get())
+
+
+class Choice:
+    """A setting on its way into a forward, which a `choose` block of the same thread may replace.
+
+    For what is no activation: how a block cuts its map, which keys are masked. Calling it costs one look at
+    a `ContextVar`.
+    """
+
+    def __call__(self, value: T) -> T:
+        for session in _sessions.get():
+            if self in session.choices:
+                value = session.choices[self](value)
+        return value
+
+    @property
+    def open(self) -> bool:
+        """Whether an open block of this thread decides here."""
+        return any(self in s.choices for s in _sessions.get())
 
 
 def _edited(new: torch.Tensor, old: torch.Tensor) -> torch.Tensor:
@@ -169,6 +192,18 @@ def edit(model: nn.Module, edits: Mapping[str, Edit]) -> Iterator[None]:
             before = chosen.get(point)
             chosen[point] = function if before is None else _chain(before, function)
     with _open(_Session(edits=chosen)):
+        yield
+
+
+@contextmanager
+def choose(choices: Mapping[Choice, Callable[[Any], Any]]) -> Iterator[None]:
+    """Replace settings during the forwards inside the `with` block, in this thread only.
+
+    Args:
+        choices: From `Choice` to a function from the setting to the one to use; an inner block gets what an
+            outer one made of it.
+    """
+    with _open(_Session(choices=dict(choices))):
         yield
 
 

@@ -36,7 +36,7 @@ from cfviz.geometry import (
     offsets,
     relative_index,
 )
-from cfviz.hooks import HookPoint
+from cfviz.hooks import Choice, HookPoint
 from cfviz.models.bias_cache import BiasCache
 from cfviz.models.linear import Linear, Mlp
 from cfviz.trace import Provenance
@@ -139,7 +139,7 @@ class Attention(nn.Module):
         self.proj = Linear(dim, dim)
         self.cache = BiasCache()
         self.q, self.k, self.v = HookPoint(), HookPoint(), HookPoint()
-        self.bias, self.probs = HookPoint(), HookPoint()
+        self.bias, self.mask, self.probs = HookPoint(), Choice(), HookPoint()
         self.heads, self.out = HookPoint(), HookPoint()
 
     def train(self, mode: bool = True) -> Attention:
@@ -168,9 +168,11 @@ class Attention(nn.Module):
 
         def make() -> torch.Tensor:
             bias = self.bias(self.pos.bias(groups.G)).to(like)[None]  # 1, nH, N, N
-            return bias + _padding(groups, like.device)[0].to(like.dtype) if groups.padded else bias
+            if not groups.padded:
+                return bias
+            return bias + self.mask(_padding(groups, like.device)[0].to(like.dtype))
 
-        if self.bias.watched or self.training or torch.is_grad_enabled():
+        if self.bias.watched or self.mask.open or self.training or torch.is_grad_enabled():
             patterns = make()  # P, nH, N, N
         else:
             patterns = self.cache.get(self.pos, (groups, like.dtype, like.device), make)
@@ -242,10 +244,11 @@ class CrossFormerBlock(nn.Module):
             self.ex_conv = nn.Conv2d(dim, dim, 3, padding=1, groups=dim)
             self.ex_ln = nn.LayerNorm(dim)
         self.attn_branch, self.mlp_branch, self.out = HookPoint(), HookPoint(), HookPoint()
+        self.cut = Choice()
 
     def groups(self, H: int, W: int) -> Grouping:
         """How this block cuts a map of H x W tokens."""
-        return lsda(H, W, self.index, self.G, self.I)
+        return lsda(*self.cut((H, W, self.index, self.G, self.I)))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Args: x: (B, H, W, C). Returns: (B, H, W, C)."""
