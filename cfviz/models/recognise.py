@@ -151,7 +151,7 @@ def find_variant(structure: Structure, source: str) -> str:
         CheckpointError: "unknown_variant", naming the nearest one and what differs.
     """
     found = _plan(structure)
-    differences = {}
+    differences: dict[str, list[str]] = {}
     for name, config in VARIANTS.items():
         plan = _registered_plan(config)
         if structure.num_heads is None:
@@ -161,8 +161,10 @@ def find_variant(structure: Structure, source: str) -> str:
             for key, value in plan.items()
             if found[key] != value
         ]
-        if not differences[name]:
-            return name
+    same = [name for name in VARIANTS if not differences[name]]
+    if same:  # twins differ in their position bias alone
+        bias = {name: VARIANTS[name].get("position_bias", "dpb") for name in same}
+        return next((name for name in same if bias[name] == structure.position_bias), same[0])
     nearest = min(differences, key=lambda name: len(differences[name]))
     raise CheckpointError(
         "unknown_variant",

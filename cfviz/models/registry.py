@@ -1,7 +1,8 @@
 """The CrossFormer variants, under their names in timm's registry.
 
 Widths and depths are those of the papers (CrossFormer, table 1; CrossFormer++, table 2), and
-`crossformer_nano` is ours: small enough to be trained on a laptop and shipped.
+`crossformer_nano` is ours: small enough to be trained on a laptop and shipped. `crossformer_nano_rpb` is its
+twin with a learned table (RPB) in place of the dynamic position bias, trained the same way to be compared.
 """
 
 from __future__ import annotations
@@ -17,14 +18,16 @@ from cfviz.models.crossformer import CrossFormer
 
 WEIGHTS = Path(__file__).resolve().parents[2] / "assets" / "weights"
 BUNDLED = "crossformer_nano"
+OURS = (BUNDLED, f"{BUNDLED}_rpb")  # trained on 20 classes, not by the authors
 
 _CLASSIC = dict(group_size=(7, 7, 7, 7), interval=(8, 4, 2, 1))
 _PLUS = dict(group_size=(4, 4, 14, 7), interval=(4, 2, 1, 1), cooling=True)
 
+_NANO = dict(embed_dim=48, depths=(2, 2, 2, 1), num_heads=(3, 6, 12, 24), drop_path_rate=0.05, **_CLASSIC)
+
 VARIANTS: dict[str, dict[str, Any]] = {
-    "crossformer_nano": dict(
-        embed_dim=48, depths=(2, 2, 2, 1), num_heads=(3, 6, 12, 24), drop_path_rate=0.05, **_CLASSIC
-    ),
+    "crossformer_nano": _NANO,
+    "crossformer_nano_rpb": dict(position_bias="rpb", **_NANO),
     "crossformer_tiny": dict(
         embed_dim=64, depths=(1, 1, 8, 6), num_heads=(2, 4, 8, 16), drop_path_rate=0.1, **_CLASSIC
     ),
@@ -70,13 +73,13 @@ def _cfg(**overrides: Any) -> dict[str, Any]:
     }
 
 
-def _bundled_cfg() -> dict[str, Any]:
-    file = WEIGHTS / f"{BUNDLED}.safetensors"
+def _bundled_cfg(name: str) -> dict[str, Any]:
+    file = WEIGHTS / f"{name}.safetensors"
     return _cfg(num_classes=20, **({"file": str(file)} if file.is_file() else {}))
 
 
 default_cfgs = generate_default_cfgs(
-    {name: _bundled_cfg() if name == BUNDLED else _cfg() for name in VARIANTS},
+    {name: _bundled_cfg(name) if name in OURS else _cfg() for name in VARIANTS},
 )
 
 

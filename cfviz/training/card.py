@@ -12,7 +12,7 @@ import torch
 from cfviz.training.recipe import Recipe
 
 TARGETS = {"top1": 0.85, "Imagenette half": 0.93, "Imagewoof half": 0.77}
-MACHINE_PATHS = ("data", "cache", "teacher_labels")
+MACHINE_PATHS = ("data", "cache", "teacher_labels", "teacher_maps")
 
 
 def path_of(weights: str | Path) -> Path:
@@ -54,7 +54,9 @@ def describe(recipe: Recipe, state: dict[str, Any], log: Path) -> dict[str, Any]
         "seed": recipe.seed,
         "steps": state["step"],
         "wall_hours": round(state["seconds"] / 3600, 2),
-        "command": "python -m cfviz train --config cfviz/training/configs/nano_cpu.yaml --out RUN",
+        "command": "python -m cfviz train --config cfviz/training/configs/nano_cpu.yaml"
+        + ("" if recipe.position_bias == "dpb" else f" --set position_bias={recipe.position_bias}")
+        + " --out RUN",
         "teacher": _teacher(recipe),
         "curve": curve,
         "versions": {name: _release(name) for name in ("torch", "timm", "accelerate")},
@@ -65,9 +67,16 @@ def describe(recipe: Recipe, state: dict[str, Any], log: Path) -> dict[str, Any]
 def _teacher(recipe: Recipe) -> str | None:
     if recipe.teacher is None:
         return None
+    what = "crop, read off its map of the whole photo" if recipe.teacher_maps else "whole photo"
+    more = (
+        f" Each token of the last stage also learns to tell the main directions of the teacher's features at "
+        f"its place, through a linear layer that is not shipped (weight {recipe.feature_weight:g})."
+        if recipe.teacher_maps
+        else ""
+    )
     return (
-        f"{recipe.teacher}: its probabilities over the {recipe.num_classes} classes for each whole photo, at "
-        f"temperature {recipe.temperature:g}, make {recipe.distill:.0%} of each target. The teacher was "
+        f"{recipe.teacher}: its probabilities over the {recipe.num_classes} classes for each {what}, at "
+        f"temperature {recipe.temperature:g}, make {recipe.distill:.0%} of each target.{more} The teacher was "
         "trained on ImageNet, from which these photos are taken, and has probably seen most of them."
     )
 

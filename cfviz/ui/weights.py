@@ -41,7 +41,9 @@ def title(name: str) -> str:
     """``crossformer_pp_small`` -> ``CrossFormer++ small``; the file's name for the reader's own."""
     if name in own():
         return own()[name].provenance.source
+    name, twin = name.removesuffix("_rpb"), name.endswith("_rpb")
     family, _, size = name.rpartition("_")
+    size += " (RPB)" if twin else ""
     return f"{'CrossFormer++' if family.endswith('_pp') else 'CrossFormer'} {size}"
 
 

@@ -26,7 +26,7 @@ from cfviz.models.checkpoints import CheckpointError, load_checkpoint, strip, wr
 from cfviz.models.crossformer import CrossFormer
 from cfviz.models.errors import MESSAGES, readable_size, some
 from cfviz.models.recognise import check_shapes, find_variant, read_structure
-from cfviz.models.registry import VARIANTS
+from cfviz.models.registry import OURS, VARIANTS
 
 ROOT = Path(__file__).parents[2]
 GOLDEN = ROOT / "tests" / "golden" / "parameters.json"
@@ -508,7 +508,7 @@ def published() -> dict[str, dict[str, tuple[int, ...]]]:
     return {name: {key: tuple(shape) for key, shape in entry.items()} for name, entry in shapes.items()}
 
 
-@pytest.mark.parametrize("variant", [name for name in VARIANTS if name != NANO])
+@pytest.mark.parametrize("variant", [name for name in VARIANTS if name not in OURS])
 def test_the_authors_shapes_are_recognised(published, variant):
     shapes = published[variant]
     structure = read_structure(shapes, "file")
@@ -518,7 +518,7 @@ def test_the_authors_shapes_are_recognised(published, variant):
     assert check_shapes(shapes, structure, variant, "file") == ()
 
 
-@pytest.mark.parametrize("variant", [name for name in VARIANTS if name != NANO])
+@pytest.mark.parametrize("variant", [name for name in VARIANTS if name not in OURS])
 def test_the_authors_shapes_without_a_head(published, variant):
     shapes = {key: s for key, s in published[variant].items() if not key.startswith(("head", "norm"))}
     structure = read_structure(shapes, "file")

@@ -82,4 +82,4 @@ def test_parameter_names_and_shapes(variant):
 
 
 def test_all_variants_but_ours_have_golden_parameters():
-    assert set(list_models()) - set(PARAMETERS) == {"crossformer_nano"}
+    assert set(list_models()) - set(PARAMETERS) == {"crossformer_nano", "crossformer_nano_rpb"}
