@@ -1,0 +1,238 @@
+"""Position bias as a surface over offsets: what it prefers, how pairs share it, how a table is resized.
+
+A surface is an array (nH, 2Gh-1, 2Gw-1): the bias of every head at the offsets (dh, dw), query minus key,
+from -(Gh-1) to Gh-1 and from -(Gw-1) to Gw-1. Positive dh means that the key lies above the query.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import isqrt
+
+import numpy as np
+
+from cfviz.geometry import offsets, relative_index
+
+TABLE_WAYS = ("bicubic", "clamp", "cut")
+CHARACTERS = ("near", "far", "horizontal", "vertical", "diagonal", "shifted", "flat")
+FAINT = 0.02  # below this a measure is no preference: the head is flat
+
+
+def surface(bias: np.ndarray, width: int | None = None) -> np.ndarray:
+    """The surface behind a bias of pairs, the very numbers.
+
+    Args:
+        bias: (nH, N, N), head, query, key, of groups of Gh x Gw tokens.
+        width: Gw; by default the groups are square.
+
+    Returns:
+        (nH, 2Gh-1, 2Gw-1).
+
+    Raises:
+        ValueError: If two pairs with the same offset differ: then it is no function of the offset.
+    """
+    nH, N, _ = bias.shape
+    Gw = isqrt(N) if width is None else width
+    Gh = N // Gw
+    if Gh * Gw != N or bias.shape[2] != N or (width is None and Gh != Gw):
+        raise ValueError(
+            f"got a bias {bias.shape}; expected (heads, N, N) with N = {Gw} times a whole number"
+        )
+    index = relative_index(Gh, Gw)
+    _, first = np.unique(index, return_index=True)
+    flat = bias.reshape(nH, -1)[:, first]  # nH, (2Gh-1)*(2Gw-1)
+    if not np.array_equal(flat[:, index], bias):
+        raise ValueError("pairs with the same offset differ; expected a bias that depends on the offset only")
+    return flat.reshape(nH, 2 * Gh - 1, 2 * Gw - 1)
+
+
+def pairs(surfaces: np.ndarray) -> np.ndarray:
+    """The bias of every pair in a group: (nH, 2Gh-1, 2Gw-1) -> (nH, N, N)."""
+    nH, h, w = surfaces.shape
+    return surfaces.reshape(nH, -1)[:, relative_index((h + 1) // 2, (w + 1) // 2)]
+
+
+# ---------------------------------------------------------------- what a head prefers
+
+
+@dataclass(frozen=True)
+class Measures:
+    """What a bias alone would make a query attend to, one number a head.
+
+    Weights are the softmax of the surface over all offsets. Lengths are in tokens.
+
+    Attributes:
+        spread: Largest minus smallest bias, (nH,).
+        centre: Weighted mean of the key's place relative to the query, (nH, 2): down, right.
+        distance: Weighted mean distance of the key, (nH,).
+        nearness: 1 - distance / the distance of even weights: above 0 near, below 0 far, (nH,).
+        anisotropy: (variance along the row - along the column) / their sum: above 0 horizontal, (nH,).
+        diagonality: Correlation of the two coordinates: keys along one diagonal or the other, (nH,).
+        decay: Distance at which the mean bias of a ring has lost 1 - 1/e of what it loses from the query to
+            the farthest ring; nan where it gains, (nH,).
+    """
+
+    spread: np.ndarray
+    centre: np.ndarray
+    distance: np.ndarray
+    nearness: np.ndarray
+    anisotropy: np.ndarray
+    diagonality: np.ndarray
+    decay: np.ndarray
+
+    def character(self, head: int) -> str:
+        """The one of `CHARACTERS` that names the head's strongest preference."""
+        reach = max(1e-9, float(self.distance[head]))
+        strength = {
+            "near": float(self.nearness[head]),
+            "far": -float(self.nearness[head]),
+            "horizontal": float(self.anisotropy[head]),
+            "vertical": -float(self.anisotropy[head]),
+            "diagonal": abs(float(self.diagonality[head])),
+            "shifted": float(np.hypot(*self.centre[head])) / reach,
+        }
+        best = max(strength, key=lambda name: strength[name])
+        return best if strength[best] >= FAINT else "flat"
+
+
+def measures(surfaces: np.ndarray) -> Measures:
+    """Simple named measures of every head's surface, (nH, h, w)."""
+    nH, h, w = surfaces.shape
+    d = -offsets((h + 1) // 2, (w + 1) // 2).astype(float)  # where the key lies: down, right
+    flat = surfaces.reshape(nH, -1).astype(float)
+    p = np.exp(flat - flat.max(1, keepdims=True))
+    p /= p.sum(1, keepdims=True)
+    far = np.hypot(d[:, 0], d[:, 1])
+    centre = p @ d  # nH, 2
+    variance = p @ d**2 - centre**2
+    mixed = p @ (d[:, 0] * d[:, 1]) - centre[:, 0] * centre[:, 1]
+    total = np.maximum(variance.sum(1), 1e-12)
+    return Measures(
+        spread=np.ptp(flat, axis=1),
+        centre=centre,
+        distance=p @ far,
+        nearness=1 - (p @ far) / max(far.mean(), 1e-12),
+        anisotropy=(variance[:, 1] - variance[:, 0]) / total,
+        diagonality=mixed / np.maximum(np.sqrt(variance.prod(1)), 1e-12),
+        decay=np.array([_decay(values, far) for values in flat]),
+    )
+
+
+def rings(values: np.ndarray, far: np.ndarray) -> np.ndarray:
+    """Mean over offsets of about the same distance: entry r is over distances that round to r."""
+    ring = np.rint(far).astype(int)
+    return np.bincount(ring, values) / np.bincount(ring)
+
+
+def _decay(values: np.ndarray, far: np.ndarray) -> float:
+    mean = rings(values, far)
+    loss = mean[0] - mean[-1]
+    if loss <= 0:
+        return float("nan")
+    level = mean[0] - loss * (1 - np.exp(-1))
+    r = int(np.argmax(mean <= level))
+    step = mean[r - 1] - mean[r]
+    return r - 1 + float((mean[r - 1] - level) / step) if r and step > 0 else float(r)
+
+
+def order(found: Measures, by: str) -> np.ndarray:
+    """Heads from the one with most to the one with least of a preference.
+
+    Args:
+        found: From `measures`.
+        by: "number", "near", "horizontal", "diagonal" or "spread"; the ends of "near" and "horizontal" are
+            far and vertical.
+    """
+    keys = {
+        "number": np.arange(len(found.spread), 0, -1),
+        "near": found.nearness,
+        "horizontal": found.anisotropy,
+        "diagonal": np.abs(found.diagonality),
+        "spread": found.spread,
+    }
+    if by not in keys:
+        raise ValueError(f"order is by {by!r}; expected one of {', '.join(keys)}")
+    return np.argsort(-keys[by], kind="stable")
+
+
+# ---------------------------------------------------------------- other windows
+
+
+def scaled_offsets(Gh: int, Gw: int, trained: int) -> np.ndarray:
+    """Offsets of a Gh x Gw group shrunk to the trained range: d * (G-1)/(G'-1), float ((…), 2)."""
+    shrink = [(trained - 1) / max(1, side - 1) for side in (Gh, Gw)]
+    return offsets(Gh, Gw) * np.array(shrink)
+
+
+def outside(Gh: int, Gw: int, trained: int) -> np.ndarray:
+    """Which offsets of a Gh x Gw group were never seen in training: bool (2Gh-1, 2Gw-1)."""
+    far = np.abs(offsets(Gh, Gw)).max(1) >= trained
+    return far.reshape(2 * Gh - 1, 2 * Gw - 1)
+
+
+def resized(surfaces: np.ndarray, Gh: int, Gw: int, way: str) -> np.ndarray:
+    """A table brought to groups of another shape.
+
+    Args:
+        surfaces: (nH, 2T-1, 2T-1), the trained table.
+        Gh: Height of the new groups, in tokens.
+        Gw: Width of the new groups, in tokens.
+        way: "bicubic" stretches it (as torch does, a = -0.75, corners not aligned); "clamp" gives offsets
+            beyond the trained ones the value of the nearest trained one; "cut" gives them 0.
+
+    Returns:
+        (nH, 2Gh-1, 2Gw-1).
+    """
+    if way not in TABLE_WAYS:
+        raise ValueError(f"way is {way!r}; expected one of {', '.join(TABLE_WAYS)}")
+    far = surfaces.shape[1] // 2
+    if way == "bicubic":
+        rows, cols = (_bicubic(surfaces.shape[1], 2 * side - 1) for side in (Gh, Gw))
+        return rows @ surfaces @ cols.T
+    near = [np.clip(np.arange(1 - side, side), -far, far) + far for side in (Gh, Gw)]
+    out = surfaces[:, near[0][:, None], near[1][None, :]]
+    return out if way == "clamp" else np.where(outside(Gh, Gw, far + 1), 0, out)
+
+
+def _bicubic(old: int, new: int, a: float = -0.75) -> np.ndarray:
+    """The matrix (new, old) that resamples a line with Keys' cubic kernel, ends repeated."""
+    at = (np.arange(new) + 0.5) * old / new - 0.5
+    base = np.floor(at).astype(int)
+    out = np.zeros((new, old))
+    for shift in range(-1, 3):
+        x = np.abs(at - base - shift)
+        inner = (a + 2) * x**3 - (a + 3) * x**2 + 1
+        outer = a * x**3 - 5 * a * x**2 + 8 * a * x - 4 * a
+        np.add.at(out, (np.arange(new), np.clip(base + shift, 0, old - 1)), np.where(x <= 1, inner, outer))
+    return out
+
+
+# ---------------------------------------------------------------- what it is worth in the logits
+
+
+def position_share(content: np.ndarray, bias: np.ndarray, valid: np.ndarray) -> np.ndarray:
+    """How much of what distinguishes a query's keys is position: a head's share of the logits' variance.
+
+    With c and p the content and the position logits of a query, each less its mean over the keys (a constant
+    changes no softmax), the share is sum(p * (c + p)) / sum((c + p)^2). Content's share, made likewise, is
+    the rest to 1. Where the two work against each other a share can lie below 0 or above 1.
+
+    Args:
+        content: q k / sqrt(d), (nG, nH, N, N).
+        bias: (nH, N, N).
+        valid: Which members of a group are tokens, bool (nG, N).
+
+    Returns:
+        (nH,).
+    """
+    keys = valid[:, None, None, :]
+    both = keys & valid[:, None, :, None]  # nG, 1, N, N
+    n = np.maximum(keys.sum(-1, keepdims=True), 1)
+
+    def centred(x: np.ndarray) -> np.ndarray:
+        x = np.broadcast_to(x, content.shape).astype(float)
+        return np.where(both, x - np.where(keys, x, 0).sum(-1, keepdims=True) / n, 0)
+
+    p, total = centred(bias[None]), centred(content + bias[None])
+    power = (total**2).sum((0, 2, 3))
+    return (p * total).sum((0, 2, 3)) / np.maximum(power, 1e-30)

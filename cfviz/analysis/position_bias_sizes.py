@@ -1,0 +1,151 @@
+"""What the measured accuracies at other sizes say: differences photo by photo, and the verdict on DPB."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+Z_95 = 1.959963984540054
+PLACE = ("model", "bias", "window", "size")
+
+
+@dataclass(frozen=True)
+class Difference:
+    """How many more photos one row gets right than another, on the same photos, as shares of all.
+
+    Attributes:
+        size: Input side in pixels.
+        window: "fixed", "adaptive" or "scaled".
+        group_size: G of that window.
+        value: The difference, -1 to 1.
+        low: Lower end of its 95 % interval.
+        high: Upper end.
+        n: Photos.
+        paired: Whether the interval is of the same photos, not of two separate shares.
+    """
+
+    size: int
+    window: str
+    group_size: int
+    value: float
+    low: float
+    high: float
+    n: int
+    paired: bool = True
+
+    @property
+    def sign(self) -> int:
+        """1 or -1 where the interval leaves out 0, else 0."""
+        return int(self.low > 0) - int(self.high < 0)
+
+
+def unpack(text: str, n: int) -> np.ndarray:
+    """Which of n photos a row got right, from base64 of bits, the first photo highest: bool (n,)."""
+    return np.unpackbits(np.frombuffer(base64.b64decode(text), np.uint8), count=n).astype(bool)
+
+
+def paired(one: np.ndarray, other: np.ndarray) -> tuple[float, float, float]:
+    """The difference of two shares measured on the same photos, and its 95 % interval.
+
+    Args:
+        one: Which photos were right, bool (n,).
+        other: The same photos with something else.
+
+    Returns:
+        Difference, low, high. The interval adds half a photo to each of the four cells.
+
+    Source: A. Agresti and Y. Min, "Simple improved confidence intervals for comparing matched proportions",
+        Statistics in Medicine, 2005.
+    """
+    if one.shape != other.shape or one.ndim != 1 or not one.size:
+        raise ValueError(f"got hits {one.shape} and {other.shape}; expected two of the same photos")
+    n, won, lost = len(one), int((one & ~other).sum()), int((~one & other).sum())
+    b, c, m = won + 0.5, lost + 0.5, n + 2
+    centre, error = (b - c) / m, np.sqrt(b + c - (b - c) ** 2 / m) / m
+    return (won - lost) / n, max(-1.0, float(centre - Z_95 * error)), min(1.0, float(centre + Z_95 * error))
+
+
+def separate(one: Mapping[str, Any], other: Mapping[str, Any]) -> tuple[float, float, float]:
+    """The same from two rows without their photos: wider, by Newcombe's combination of the two intervals."""
+    value = one["value"] - other["value"]
+    low = value - np.hypot(one["value"] - one["low"], other["high"] - other["value"])
+    high = value + np.hypot(one["high"] - one["value"], other["value"] - other["low"])
+    return value, float(low), float(high)
+
+
+def difference(one: Mapping[str, Any], other: Mapping[str, Any]) -> Difference:
+    """One row less another of the same size, window and photos."""
+    if (one["size"], one["window"], one["n"]) != (other["size"], other["window"], other["n"]):
+        raise ValueError("the rows are of different places or photos; expected the same size, window and n")
+    known = "hits" in one and "hits" in other
+    if known:
+        found = paired(unpack(one["hits"], one["n"]), unpack(other["hits"], other["n"]))
+    else:
+        found = separate(one, other)
+    return Difference(one["size"], one["window"], one["group_size"], *found, one["n"], known)
+
+
+def place(row: Mapping[str, Any]) -> tuple[Any, ...]:
+    """What tells a row from the others."""
+    return tuple(row[name] for name in PLACE)
+
+
+def curve(rows: Iterable[Mapping[str, Any]], model: str, bias: str, window: str) -> list[Mapping[str, Any]]:
+    """The rows of one line of a figure, by size."""
+    found = [row for row in rows if (row["model"], row["bias"], row["window"]) == (model, bias, window)]
+    return sorted(found, key=lambda row: row["size"])
+
+
+def differences(
+    rows: Iterable[Mapping[str, Any]], one: tuple[str, str], other: tuple[str, str], window: str
+) -> list[Difference]:
+    """One (model, bias) less another at every size that has both."""
+    rows = list(rows)
+    there = {row["size"]: row for row in curve(rows, *other, window)}
+    return [difference(row, there[row["size"]]) for row in curve(rows, *one, window) if row["size"] in there]
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What one comparison comes to, over the sizes other than the trained one.
+
+    Attributes:
+        wins: Sizes at which the first is better beyond doubt (95 %).
+        losses: Sizes at which it is worse beyond doubt.
+        open: Sizes at which nothing can be said.
+        best: The largest difference.
+        worst: The smallest.
+    """
+
+    wins: tuple[int, ...]
+    losses: tuple[int, ...]
+    open: tuple[int, ...]
+    best: Difference
+    worst: Difference
+
+    @property
+    def code(self) -> str:
+        """ "better", "worse", "mixed" or "open"."""
+        if self.wins and self.losses:
+            return "mixed"
+        return "better" if self.wins else "worse" if self.losses else "open"
+
+
+def verdict(found: Iterable[Difference], trained_size: int = 224) -> Verdict | None:
+    """Sums a comparison up; None where there is no other size than the trained one."""
+    found = [d for d in found if d.size != trained_size]
+    if not found:
+        return None
+    by_sign = {sign: tuple(d.size for d in found if d.sign == sign) for sign in (1, -1, 0)}
+    best, worst = max(found, key=lambda d: d.value), min(found, key=lambda d: d.value)
+    return Verdict(by_sign[1], by_sign[-1], by_sign[0], best, worst)
+
+
+def breaks_at(found: Iterable[Difference], trained_size: int = 224) -> Difference | None:
+    """The smallest input above the trained size at which the first row is worse beyond doubt, or None."""
+    above = sorted((d for d in found if d.size > trained_size and d.sign < 0), key=lambda d: d.size)
+    return above[0] if above else None

@@ -1,0 +1,297 @@
+"""Surfaces, index matrix, resized tables and comparisons, against hand-made cases and torch."""
+
+from __future__ import annotations
+
+import base64
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch.nn.functional import interpolate
+
+from cfviz.analysis import position_bias as pb
+from cfviz.analysis import position_bias_sizes as measured
+from cfviz.geometry import lsda, offsets, relative_index
+from cfviz.hooks import capture, edit
+from cfviz.models import bias_ways
+
+# ---------------------------------------------------------------- the index matrix
+
+
+def index_by_broadcasting(G: int) -> np.ndarray:
+    """The authors' construction in other words: coordinates of all tokens, their differences, two shifts."""
+    rows, cols = torch.meshgrid(torch.arange(G), torch.arange(G), indexing="ij")
+    place = torch.stack([rows.reshape(-1), cols.reshape(-1)])  # 2, N
+    apart = (place.unsqueeze(2) - place.unsqueeze(1)).permute(1, 2, 0)  # N, N, 2
+    apart = apart + (G - 1)
+    return (apart[..., 0] * (2 * G - 1) + apart[..., 1]).numpy()
+
+
+@pytest.mark.parametrize("G", range(2, 15))
+def test_the_index_matrix_is_the_authors(G: int) -> None:
+    index = relative_index(G, G)
+    assert np.array_equal(index, index_by_broadcasting(G))
+    assert np.array_equal(np.unique(index), np.arange((2 * G - 1) ** 2))
+
+
+def test_rows_the_article_prints() -> None:
+    index, found = relative_index(7, 7), offsets(7, 7)
+    assert [*index[0][:3], *index[0][-3:]] == [84, 83, 82, 2, 1, 0]
+    assert [*index[-1][:3], *index[-1][-3:]] == [168, 167, 166, 86, 85, 84]
+    assert found[0].tolist() == [-6, -6]
+    assert found[-1].tolist() == [6, 6]
+
+
+# ---------------------------------------------------------------- surfaces
+
+
+@pytest.mark.parametrize("size", [64, 224])
+def test_surfaces_are_the_captured_bias_bit_for_bit(tiny_model, size: int) -> None:
+    model = tiny_model(embed_dim=64)
+    with torch.no_grad(), capture(model, "layers.*.blocks.*.attn.bias") as seen:
+        model(torch.zeros(1, 3, size, size))
+    for s, stage in enumerate(model.groupings(size, size)):
+        for b, group in enumerate(stage):
+            bias = seen[f"layers.{s}.blocks.{b}.attn.bias"].numpy()
+            surface = pb.surface(bias)
+            assert surface.shape == (len(bias), 2 * group.G - 1, 2 * group.G - 1)
+            assert pb.pairs(surface).tobytes() == bias.tobytes()
+            pos = model.layers[s].blocks[b].attn.pos
+            anew = bias_ways.table_of(pos, group.G).numpy().T.reshape(surface.shape)
+            assert np.array_equal(anew, surface)
+
+
+def test_rectangles_and_what_is_no_surface() -> None:
+    values = np.arange(2 * 5 * 3, dtype=np.float32).reshape(2, 5, 3)  # groups of 3 x 2
+    bias = pb.pairs(values)
+    assert bias.shape == (2, 6, 6)
+    assert np.array_equal(pb.surface(bias, width=2), values)
+    assert bias[0, 0, 0] == values[0, 2, 1]
+    assert bias[0, 0, 5] == values[0, 0, 0]  # the key is two rows down and one to the right
+    bias[0, 1, 1] += 1
+    with pytest.raises(ValueError, match="same offset differ"):
+        pb.surface(bias, width=2)
+    with pytest.raises(ValueError, match="expected \\(heads, N, N\\)"):
+        pb.surface(np.zeros((1, 6, 6)))
+
+
+# ---------------------------------------------------------------- what a head prefers
+
+
+def bump(dh: float, dw: float, height: float = 3.0) -> np.ndarray:
+    """A surface 13 x 13 that falls off with the offset, at its own pace down and across."""
+    d = offsets(7, 7).reshape(13, 13, 2).astype(float)
+    return -height * ((d[..., 0] / dh) ** 2 + (d[..., 1] / dw) ** 2) / 36
+
+
+def test_measures_of_heads_made_by_hand() -> None:
+    d = offsets(7, 7).reshape(13, 13, 2).astype(float)
+    heads = {
+        "near": bump(0.3, 0.3),
+        "far": -bump(0.9, 0.9),
+        "horizontal": bump(0.2, 9),
+        "vertical": bump(9, 0.2),
+        "diagonal": -((d[..., 0] - d[..., 1]) ** 2) / 4,
+        "shifted": d[..., 1] / 3,
+        "flat": np.zeros((13, 13)),
+    }
+    found = pb.measures(np.stack(list(heads.values())))
+    assert [found.character(i) for i in range(len(heads))] == list(heads)
+    assert found.centre[5, 1] < -1  # larger dw: the key lies to the left
+    assert abs(found.centre[5, 0]) < 1e-9
+    assert found.spread[5] == pytest.approx(4)
+    assert found.nearness[6] == found.anisotropy[6] == pytest.approx(0)
+    assert np.isnan(found.decay[[1, 6]]).all()
+    ranks = list(heads)
+    assert ranks[pb.order(found, "near")[0]] == "near"
+    assert ranks[pb.order(found, "horizontal")[-1]] == "vertical"
+    assert ranks[pb.order(found, "diagonal")[0]] == "diagonal"
+    assert pb.order(found, "number").tolist() == list(range(7))
+    with pytest.raises(ValueError, match="order is by 'mood'"):
+        pb.order(found, "mood")
+
+
+def test_decay_of_a_straight_slope() -> None:
+    d = np.rint(np.hypot(*offsets(7, 7).T)).reshape(1, 13, 13)
+    found = pb.measures(-d)  # loses one a ring, 8 in all
+    assert found.decay[0] == pytest.approx(8 * (1 - np.exp(-1)))
+
+
+# ---------------------------------------------------------------- other windows
+
+
+@pytest.mark.parametrize(("Gh", "Gw"), [(2, 2), (5, 5), (7, 7), (8, 8), (14, 14), (28, 28), (4, 9)])
+def test_resizing_agrees_with_torch(Gh: int, Gw: int) -> None:
+    table = np.random.default_rng(Gh).normal(size=(3, 13, 13))
+    target = (2 * Gh - 1, 2 * Gw - 1)
+    wanted = interpolate(torch.from_numpy(table)[None], target, mode="bicubic", align_corners=False)[0]
+    assert pb.resized(table, Gh, Gw, "bicubic") == pytest.approx(wanted.numpy(), abs=1e-12)
+
+
+def test_cut_and_clamp_by_hand() -> None:
+    table = np.arange(1.0, 10).reshape(1, 3, 3)  # groups of 2 x 2
+    assert pb.resized(table, 3, 3, "cut")[0].tolist() == [
+        [0, 0, 0, 0, 0],
+        [0, 1, 2, 3, 0],
+        [0, 4, 5, 6, 0],
+        [0, 7, 8, 9, 0],
+        [0, 0, 0, 0, 0],
+    ]
+    assert pb.resized(table, 3, 2, "clamp")[0].tolist() == [
+        [1, 2, 3],
+        [1, 2, 3],
+        [4, 5, 6],
+        [7, 8, 9],
+        [7, 8, 9],
+    ]
+    for way in ("cut", "clamp"):
+        assert pb.resized(table, 1, 2, way)[0].tolist() == [[4, 5, 6]]
+    with pytest.raises(ValueError, match="way is 'guess'"):
+        pb.resized(table, 3, 3, "guess")
+
+
+def test_what_lies_outside_and_offsets_brought_back() -> None:
+    assert pb.outside(8, 8, 7).sum() == 15**2 - 13**2
+    assert not pb.outside(7, 4, 7).any()
+    scaled = pb.scaled_offsets(14, 7, 7)
+    assert np.abs(scaled).max(0).tolist() == [6, 6]
+    assert scaled[1].tolist() == [-6, -5]
+    assert pb.scaled_offsets(1, 1, 7).tolist() == [[0, 0]]
+
+
+@pytest.mark.parametrize("way", pb.TABLE_WAYS)
+@pytest.mark.parametrize("G", [1, 5, 7, 11])
+def test_the_model_is_given_what_is_drawn(way: str, G: int) -> None:
+    """The ways of `models.bias_ways`, in torch, are those of the analysis, in numpy."""
+    table = torch.randn(169, 2, dtype=torch.float64)
+    drawn = pb.resized(table.numpy().T.reshape(2, 13, 13), G, G, way)
+    given_ = bias_ways.resized(table, G, way).numpy().T.reshape(drawn.shape)
+    assert given_ == pytest.approx(drawn, abs=2e-5)  # torch stretches in float32
+
+
+def asked(pos: torch.nn.Module, at: np.ndarray) -> np.ndarray:
+    with torch.no_grad():
+        return pos(torch.from_numpy(at).float()).numpy().T
+
+
+@pytest.mark.parametrize("way", bias_ways.WAYS)
+def test_edits_put_a_way_into_the_model(tiny_model, way: str) -> None:
+    model = tiny_model(embed_dim=64, depths=(2, 1, 1, 1), group_size=3)
+    pos = model.layers[0].blocks[1].attn.pos
+    point = "layers.0.blocks.1.attn.bias"
+    edits = bias_ways.edits(model, way)
+    model.set_grouping(5)
+    with torch.no_grad(), edit(model, edits), capture(model, point) as seen:
+        model(torch.zeros(1, 3, 96, 96))
+    surface = pb.surface(seen[point].numpy())
+    table = bias_ways.table_of(pos, 3).numpy().T.reshape(-1, 5, 5)
+    wanted = {
+        "own": lambda: bias_ways.table_of(pos, 5).numpy().T.reshape(-1, 9, 9),
+        "none": lambda: np.zeros_like(surface),
+        "rescaled": lambda: asked(pos, pb.scaled_offsets(5, 5, 3)).reshape(surface.shape),
+        **{name: lambda name=name: pb.resized(table, 5, 5, name) for name in pb.TABLE_WAYS},
+    }[way]()
+    assert surface == pytest.approx(wanted, abs=1e-5)
+
+
+# ---------------------------------------------------------------- shares
+
+
+def test_position_share_by_hand() -> None:
+    groups = lsda(2, 2, 0, 2, 1)
+    content, bias = np.zeros((1, 1, 4, 4)), np.zeros((1, 4, 4))
+    content[0, 0, :, 0], bias[0, :, 1] = 4, 3
+    c, p = content[0, 0] - 1, bias[0] - 0.75
+    wanted = (p * (c + p)).sum() / ((c + p) ** 2).sum()
+    assert pb.position_share(content, bias, groups.valid)[0] == pytest.approx(wanted)
+    assert pb.position_share(0 * content, bias, groups.valid)[0] == pytest.approx(1)
+    assert pb.position_share(content, 0 * bias, groups.valid)[0] == 0
+    assert pb.position_share(content, bias + 7, groups.valid)[0] == pytest.approx(wanted)
+
+
+def test_padding_has_no_part_in_the_share() -> None:
+    groups = lsda(3, 3, 0, 2, 1)
+    rng = np.random.default_rng(0)
+    content, bias = rng.normal(size=(groups.nG, 2, 4, 4)), rng.normal(size=(2, 4, 4))
+    shares = pb.position_share(content, bias, groups.valid)
+    spoilt = np.where(groups.valid[:, None, :, None] & groups.valid[:, None, None, :], content, 1e6)
+    assert pb.position_share(spoilt, bias, groups.valid) == pytest.approx(shares)
+
+
+# ---------------------------------------------------------------- accuracy at other sizes
+
+
+def row(hits: np.ndarray, bias: str = "own", size: int = 256, **more) -> dict:
+    packed = base64.b64encode(np.packbits(hits).tobytes()).decode()
+    n, right = len(hits), int(hits.sum())
+    place = {"model": "dpb", "bias": bias, "window": "scaled", "size": size, "group_size": 8}
+    return {
+        **place,
+        "correct": right,
+        "n": n,
+        "value": right / n,
+        "low": 0.4,
+        "high": 0.8,
+        "hits": packed,
+        **more,
+    }
+
+
+def test_paired_interval_of_a_textbook_case() -> None:
+    """Agresti's approval ratings: 1600 people asked twice; 150 went from yes to no, 86 from no to yes."""
+    before = np.r_[np.ones(944, bool), np.zeros(656, bool)]
+    after = np.r_[np.ones(794, bool), np.zeros(150, bool), np.ones(86, bool), np.zeros(570, bool)]
+    value, low, high = measured.paired(after, before)
+    assert value == pytest.approx(-0.04)
+    assert (round(low, 3), round(high, 3)) == (-0.059, -0.021)
+    with pytest.raises(ValueError, match="two of the same photos"):
+        measured.paired(after, before[1:])
+
+
+@given(st.lists(st.tuples(st.booleans(), st.booleans()), min_size=1, max_size=60))
+def test_paired_interval_turns_with_its_sides(hits: list[tuple[bool, bool]]) -> None:
+    one, other = np.array(hits).T
+    value, low, high = measured.paired(one, other)
+    back = measured.paired(other, one)
+    assert back == pytest.approx((-value, -high, -low))
+    assert low < high
+    assert low <= value + 1 / len(hits)
+
+
+def test_same_photos_tell_more_than_two_shares() -> None:
+    rng = np.random.default_rng(0)
+    one = rng.random(400) < 0.6
+    other = one.copy()
+    other[:8] = ~other[:8]
+    rows = row(one), row(other, "bicubic")
+    same = measured.difference(*rows)
+    apart = measured.difference(_without(rows[0]), _without(rows[1]))
+    assert same.paired
+    assert not apart.paired
+    assert same.value == pytest.approx(apart.value)
+    assert same.high - same.low < (apart.high - apart.low) / 3
+    with pytest.raises(ValueError, match="same size, window and n"):
+        measured.difference(rows[0], {**rows[1], "size": 288})
+
+
+def _without(whole: dict) -> dict:
+    return {name: value for name, value in whole.items() if name != "hits"}
+
+
+def test_verdict_and_where_it_breaks() -> None:
+    good, bad = np.arange(100) < 80, np.arange(100) < 40
+    rows = [row(good, size=256), row(bad, "bicubic", 256), row(bad, size=448), row(good, "bicubic", 448)]
+    rows += [row(good, size=320), row(good, "bicubic", 320), row(good, size=224), row(bad, "bicubic", 224)]
+    found = measured.differences(rows, ("dpb", "own"), ("dpb", "bicubic"), "scaled")
+    assert [d.size for d in found] == [224, 256, 320, 448]
+    verdict = measured.verdict(found)
+    assert (verdict.wins, verdict.losses, verdict.open) == ((256,), (448,), (320,))
+    assert verdict.code == "mixed"
+    assert (verdict.best.size, verdict.worst.size) == (256, 448)
+    assert measured.breaks_at(found).size == 448
+    assert measured.verdict([d for d in found if d.size == 224]) is None
+    assert measured.verdict([d for d in found if d.size == 320]).code == "open"
+    assert measured.breaks_at([d for d in found if d.size == 256]) is None
+    assert [r["size"] for r in measured.curve(rows, "dpb", "own", "scaled")] == [224, 256, 320, 448]
