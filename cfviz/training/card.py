@@ -76,8 +76,8 @@ def _teacher(recipe: Recipe) -> str | None:
     )
     return (
         f"{recipe.teacher}: its probabilities over the {recipe.num_classes} classes for each {what}, at "
-        f"temperature {recipe.temperature:g}, make {recipe.distill:.0%} of each target.{more} The teacher was "
-        "trained on ImageNet, from which these photos are taken, and has probably seen most of them."
+        f"temperature {recipe.temperature:g}, make {recipe.distill:.0%} of each target.{more} The teacher "
+        "was trained on ImageNet, from which these photos are taken, and has probably seen most of them."
     )
 
 
