@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from copy import deepcopy
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 
 from cfviz import capture
 from cfviz.hooks import _sessions
+from cfviz.models.effects import collect, effects, parts
 from cfviz.models.intervene import apply, apply_each, input_of, needed, point_of
 from cfviz.models.interventions import (
     FILLS,
@@ -458,3 +460,45 @@ def test_nothing_is_left_behind(model):
         raise KeyboardInterrupt
     assert _sessions.get() == ()
     assert torch.equal(run(model, x), plain)
+
+
+# ---------------------------------------------------------------- many at once
+
+
+@pytest.mark.parametrize("size", [(224, 224), (160, 224)])
+@pytest.mark.parametrize("how", FILLS)
+def test_many_effects_at_once_are_those_of_one_by_one(model, size, how):
+    a, b = picture(size, 1, 1), picture(size, 1, 2)
+    every = [(its,) for its in parts(model, how, size)]
+    several = [*every[::7], (), (*every[3], *every[-4]), (replace(every[5][0], on=False),)]
+    flat = [its for some in several for its in some]
+    means = collect(model, list(picture(size, 3, 3)), flat)
+    names = needed(model, flat, "replace")
+    with torch.inference_mode(), capture(model, *names) as seen:
+        model(b)
+    donor = {n: (y if n.endswith("heads") else y[0]).numpy() for n, y in seen.items()}
+    told: list[float] = []
+    found = effects(model, a[0], several, means, donor, batch=3, progress=told.append)
+    for logits, some in zip(found, several, strict=True):
+        close(torch.from_numpy(logits)[None], run(model, a, *some, means=means, donor=donor))
+    assert told == sorted(told)
+    assert told[-1] == 1
+    assert (how == "mean") == bool(means)
+
+
+def test_every_part_is_listed(model):
+    found = parts(model, "zero", (224, 224))
+    assert len(found) == len(set(found))
+    assert sum(its.part == "head" for its in found) == 2 + 4 + 12 + 8
+    assert sum(its.part == "kernel" for its in found) == 10
+    assert sum(its.part in ("attn", "mlp", "block", "bias") for its in found) == 4 * 8
+    assert [its.how for its in found if its.part == "kind"] == [
+        "lda",
+        "sda",
+        "lda",
+        "sda",
+        "lda",
+        "sda",
+        "lda",
+    ]
+    assert not any(its.part == "bias" for its in parts(model, "replace", (224, 224)))
