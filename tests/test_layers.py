@@ -21,6 +21,7 @@ SOURCES = [*LIBRARY, *PAGES]
 # A module may import from layers with a smaller number, and from its own layer where that is one folder.
 LAYERS = {
     "geometry": 0,
+    "jobs": 0,
     "geometry_other": 1,
     "hooks": 1,
     "trace": 2,

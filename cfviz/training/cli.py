@@ -194,6 +194,7 @@ def _add_sizes(subparsers: Any) -> None:
         "--ways", metavar="NAME,NAME", help="some of own,rescaled,bicubic,clamp,cut,none (default: all)"
     )
     parser.add_argument("--limit", type=_count, metavar="N", help="at most N photos a class, evenly spread")
+    parser.add_argument("--progress", metavar="FILE", help="keep a JSON file that says how far it is")
     _engine_options(parser)
     parser.set_defaults(run=_sizes)
 
@@ -216,7 +217,10 @@ def _sizes(args: argparse.Namespace) -> int:
         raise ValueError(f"both models have a position bias of kind {subjects[0].name}; --twin takes another")
     accelerator = Accelerator(cpu=args.cpu)
     keeper = sizes.Keeper(
-        args.json, {"command": _sizes_command(args)}, lambda text: print(text, file=sys.stderr, flush=True)
+        args.json,
+        {"command": _sizes_command(args)},
+        lambda text: print(text, file=sys.stderr, flush=True),
+        args.progress,
     )
     known = keeper.known()
     accelerator.wait_for_everyone()  # all have read it before the first row is written

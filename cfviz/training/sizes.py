@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from cfviz.hooks import edit
+from cfviz.jobs import report
 from cfviz.models.bias_ways import WAYS, edits
 from cfviz.models.crossformer import CrossFormer
 from cfviz.training import evaluation
@@ -249,8 +250,15 @@ def _known_rows(known: dict[str, Any] | None, now: dict[str, Any]) -> dict[tuple
 class Keeper:
     """Saves results after every row and says how far they are; a run that is stopped goes on from there."""
 
-    def __init__(self, path: str | None, facts: dict[str, Any], tell: Callable[[str], None]):
+    def __init__(
+        self,
+        path: str | None,
+        facts: dict[str, Any],
+        tell: Callable[[str], None],
+        progress: str | None = None,
+    ):
         self.path, self.facts, self.tell = None if path in (None, "-") else Path(str(path)), facts, tell
+        self.progress = progress
 
     def known(self) -> dict[str, Any] | None:
         """What is there already."""
@@ -265,6 +273,7 @@ class Keeper:
             part.write_text(whole, encoding="utf-8")
             part.replace(self.path)
         self.tell(f"{done}/{total} " + line(result["rows"][done - 1]))
+        report(self.progress, done, total, line(result["rows"][done - 1]))
 
 
 def line(row: dict[str, Any]) -> str:

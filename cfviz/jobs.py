@@ -1,0 +1,345 @@
+"""Commands of `python -m cfviz` run in the background: started, watched, cancelled, gone on with.
+
+A job is a folder. `job.json` says what was asked, `state.json` how it stands, `progress.json` how far the
+command is, `log.txt` what it said. All are replaced whole, never written in place, so whoever reads them, a
+page reloaded or a server started anew, sees one state or the next. While a job runs, it and its command hold
+a lock on the folder; a lock that is free where the state says running is a process that died.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
+
+JOBS, FOLDERS = "CFVIZ_JOBS", "CFVIZ_FOLDERS"
+STATES = ("running", "done", "failed", "cancelled", "interrupted")
+RESUMABLE = ("failed", "cancelled", "interrupted")
+PLACE = "{job}"  # in arguments: the job's own folder
+GRACE = 5.0  # seconds between asking a job to end and ending it
+MOST_FOLDERS = 200
+
+
+@dataclass(frozen=True)
+class Job:
+    """A job as it stands.
+
+    Attributes:
+        folder: Its own folder.
+        kind: What pages list it by.
+        command: The arguments of `python -m cfviz`.
+        result: The path of what it makes.
+        state: One of `STATES`.
+        done: How much is done, of `total`; 0 of 0 until the command says something.
+        message: What the command says it is doing; the last line of its log where it failed.
+        seconds: How long it has run, this time.
+        rate: Units a second since it last began; 0 where not known.
+        started: When it last began, in seconds since 1970.
+    """
+
+    folder: Path
+    kind: str
+    command: tuple[str, ...]
+    result: Path
+    state: str
+    done: int
+    total: int
+    message: str
+    seconds: float
+    rate: float
+    started: float
+
+    @property
+    def id(self) -> str:
+        """Its name among those of its kind."""
+        return self.folder.name
+
+    @property
+    def left(self) -> float | None:
+        """Seconds it will still take, or None where that cannot be told."""
+        return (self.total - self.done) / self.rate if self.rate and self.state == "running" else None
+
+
+# ---------------------------------------------------------------- for commands
+
+
+def report(path: str | os.PathLike[str] | None, done: int, total: int, message: str = "") -> None:
+    """Say how far a command is; nothing where nobody asked (`path` is None)."""
+    if path is not None:
+        write(Path(path), {"done": done, "total": total, "message": message, "time": time.time()})
+
+
+def write(path: Path, content: Any) -> None:
+    """Replace a JSON file whole."""
+    part = path.with_name(f"{path.name}.{os.getpid()}.{threading.get_ident()}.part")
+    part.write_text(json.dumps(content, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
+    part.replace(path)
+
+
+# ---------------------------------------------------------------- for pages
+
+
+def home() -> Path:
+    """Where jobs live: `CFVIZ_JOBS`, or the platform's folder for a user's data."""
+    if given := os.environ.get(JOBS):
+        return Path(given)
+    if sys.platform == "darwin":
+        return Path.home() / "Library" / "Application Support" / "cfviz" / "jobs"
+    base = os.environ.get("LOCALAPPDATA" if os.name == "nt" else "XDG_DATA_HOME")
+    return (Path(base) if base else Path.home() / ".local" / "share") / "cfviz" / "jobs"
+
+
+def start(kind: str, command: Sequence[str], result: str) -> Job:
+    """Run `python -m cfviz <command>` in the background, or go on with the one that stopped.
+
+    Args:
+        kind: A word that jobs are listed by.
+        command: Arguments; `{job}` in them becomes the job's own folder. `--progress FILE` is appended, a
+            file that the command reports to (see `report`).
+        result: What the command makes, a path inside the job's folder.
+
+    Returns:
+        The job. Where one with the same arguments is running, that one; where it stopped before its end, it
+        begins again in its folder, and commands go on from what they find there.
+
+    Raises:
+        ValueError: If the kind or the result is not inside the folder of jobs, or the system has no locks.
+    """
+    if fcntl is None:
+        raise ValueError("background jobs need Linux or macOS")
+    if not kind.isidentifier() or Path(result).is_absolute() or ".." in Path(result).parts:
+        raise ValueError(f"got kind {kind!r} and result {result!r}; expected a word and a path in the folder")
+    about = {"kind": kind, "command": list(command), "result": result}
+    name = hashlib.sha256(json.dumps(about).encode()).hexdigest()[:12]
+    folder, number = home() / kind / name, 1
+    while (folder / "job.json").exists() and (old := read(folder)) is not None and old.state == "done":
+        number += 1
+        folder = home() / kind / f"{name}-{number}"
+    folder.mkdir(parents=True, exist_ok=True)
+    if not (folder / "job.json").exists():
+        write(folder / "job.json", about)
+    return _launch(folder)
+
+
+def resume(job: Job) -> Job:
+    """Start the same command again in the same folder."""
+    return _launch(job.folder)
+
+
+def _launch(folder: Path) -> Job:
+    """Hand the folder's lock to a process of its own group that runs the command."""
+    lock = _lock(folder)
+    if lock is not None:
+        try:
+            (folder / "progress.json").unlink(missing_ok=True)
+            (folder / "cancel").unlink(missing_ok=True)
+            write(folder / "state.json", {"state": "running", "started": time.time()})
+            runner = [sys.executable, "-m", "cfviz.jobs", str(folder.resolve()), str(lock)]
+            root = str(Path(__file__).resolve().parents[1])
+            paths = [root, *filter(None, [os.environ.get("PYTHONPATH")])]
+            process = subprocess.Popen(
+                runner,
+                env={**os.environ, "PYTHONPATH": os.pathsep.join(paths)},
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                pass_fds=(lock,),
+                start_new_session=True,
+            )
+        finally:
+            os.close(lock)
+        threading.Thread(target=process.wait, daemon=True).start()  # leaves no zombie
+    found = read(folder)
+    assert found is not None
+    return found
+
+
+def cancel(job: Job) -> Job:
+    """End a running job and all its processes; what it has saved stays, and it can be gone on with."""
+    folder = job.folder
+    (folder / "cancel").touch()
+    until = time.monotonic() + GRACE
+    while (group := _json(folder / "state.json").get("group")) is None and time.monotonic() < until:
+        if _free(folder):
+            break
+        time.sleep(0.02)  # the process is about to say who it is
+    for sign, wait in ((signal.SIGTERM, GRACE), (signal.SIGKILL, GRACE)):
+        if _free(folder) or not isinstance(group, int) or group <= 1:
+            break
+        try:
+            os.killpg(group, sign)  # a group's id is not given away while the group lives
+        except ProcessLookupError:
+            break
+        until = time.monotonic() + wait
+        while not _free(folder) and time.monotonic() < until:
+            time.sleep(0.02)
+    found = read(folder)
+    assert found is not None
+    return found
+
+
+def listed(kind: str) -> list[Job]:
+    """All jobs of a kind, the latest first."""
+    folders = (home() / kind).glob("*/job.json")
+    found = [job for path in folders if (job := read(path.parent)) is not None]
+    return sorted(found, key=lambda job: -job.started)
+
+
+def read(folder: Path) -> Job | None:
+    """The job in a folder, or None where there is none."""
+    about, free = _json(folder / "job.json"), _free(folder)
+    state, progress = _json(folder / "state.json"), _json(folder / "progress.json")
+    if not {"kind", "command", "result"} <= set(about):
+        return None
+    now, started = state.get("state", "interrupted"), float(state.get("started", 0.0))
+    if now == "running" and free:  # it died, unless it has said more since we looked
+        state = _json(folder / "state.json")
+        now = state.get("state", "interrupted")
+        if now == "running":
+            now = "cancelled" if (folder / "cancel").exists() else "interrupted"
+    done, total = int(progress.get("done", 0)), int(progress.get("total", 0))
+    end = time.time() if now == "running" else state.get("ended", progress.get("time", started))
+    first = state.get("first")
+    since = progress.get("time", started) - started
+    base = int(first) if isinstance(first, int) else 0
+    message = _last_line(folder / "log.txt") if now == "failed" else progress.get("message", "")
+    rate = (done - base) / since if since > 0 and done > base else 0.0
+    return Job(
+        folder, about["kind"], tuple(about["command"]), folder / about["result"], now, done, total,
+        message, max(0.0, end - started), rate, started,
+    )  # fmt: skip
+
+
+def _json(path: Path) -> dict[str, Any]:
+    try:
+        read = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return read if isinstance(read, dict) else {}
+
+
+def _last_line(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            file.seek(max(0, path.stat().st_size - 2000))
+            lines = file.read().decode("utf-8", "replace").strip().splitlines()
+    except OSError:
+        return ""
+    return lines[-1] if lines else ""
+
+
+def _lock(folder: Path) -> int | None:
+    """A descriptor that holds the folder's lock, or None where somebody else holds it."""
+    descriptor = os.open(folder / "lock", os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(descriptor)
+        return None
+    return descriptor
+
+
+def _free(folder: Path) -> bool:
+    """Whether nobody runs in a folder."""
+    if fcntl is None or not (folder / "lock").exists():
+        return True
+    descriptor = os.open(folder / "lock", os.O_RDWR)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    finally:
+        os.close(descriptor)
+    return True
+
+
+# ---------------------------------------------------------------- folders of photos
+
+
+def roots() -> list[Path]:
+    """The folders whose photos jobs may read, from `CFVIZ_FOLDERS`."""
+    given = os.environ.get(FOLDERS, "").split(os.pathsep)
+    return [Path(path).resolve() for path in given if path and Path(path).is_dir()]
+
+
+def allowed(folder: str | os.PathLike[str]) -> Path:
+    """A folder of photos, if it and all in it lie under the roots.
+
+    Raises:
+        ValueError: If it does not exist, lies elsewhere, or holds a link that leads elsewhere.
+    """
+    path = Path(folder).resolve()
+    if not _inside(path):
+        raise ValueError(f"{os.fspath(folder)!r} is not under a folder of {FOLDERS}")
+    if not path.is_dir():
+        raise ValueError(f"{os.fspath(folder)!r} is no folder")
+    for at, folders, files in os.walk(path):
+        for name in (*folders, *files):
+            inner = os.path.join(at, name)
+            if os.path.islink(inner) and not _inside(Path(inner).resolve()):
+                raise ValueError(f"{os.path.relpath(inner, path)!r} is a link that leads out of {FOLDERS}")
+    return path
+
+
+def _inside(path: Path) -> bool:
+    return any(path.is_relative_to(root) for root in roots())
+
+
+def folders() -> list[Path]:
+    """The roots and what lies in them, two levels deep, that hold folders themselves: one a class."""
+    return list(dict.fromkeys(_with_folders()))[:MOST_FOLDERS]
+
+
+def _with_folders() -> Iterator[Path]:
+    for root in roots():
+        for path in (root, *sorted(root.glob("*")), *sorted(root.glob("*/*"))):
+            if path.is_symlink() or not path.is_dir():
+                continue
+            with os.scandir(path) as inner:
+                if any(entry.is_dir(follow_symlinks=False) for entry in inner):
+                    yield path
+
+
+# ---------------------------------------------------------------- the process of a job
+
+
+def _run(folder: Path, lock: int) -> int:
+    """Run the job's command to its end and note how it ended; the command holds the lock as well."""
+    about = _json(folder / "job.json")
+    arguments = [argument.replace(PLACE, str(folder)) for argument in about["command"]]
+    command = [sys.executable, "-m", "cfviz", *arguments, "--progress", str(folder / "progress.json")]
+    begun = {"group": os.getpid(), "started": time.time()}
+    write(folder / "state.json", {"state": "running", **begun})
+    with (folder / "log.txt").open("wb") as log:
+        process = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, pass_fds=(lock,)
+        )
+        while process.poll() is None:
+            first = _json(folder / "progress.json").get("done")
+            if isinstance(first, int):  # where a job that goes on began, for its rate
+                write(folder / "state.json", {"state": "running", **begun, "first": first})
+                break
+            time.sleep(0.05)
+        code = process.wait()
+    state = "done" if code == 0 else "cancelled" if (folder / "cancel").exists() else "failed"
+    last = _json(folder / "state.json")
+    write(folder / "state.json", {**last, "state": state, "code": code, "ended": time.time()})
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(_run(Path(sys.argv[1]), int(sys.argv[2])))
