@@ -1,0 +1,111 @@
+// The parts of the model as buttons, a column a stage, and the colours that say what a click would do.
+
+import { esc, fill, name, parse, read, signed, deed } from "./words.js";
+
+const cell = (place, text, more = "", kind = "") =>
+  `<button class="cell ${kind}" data-place="${place}" tabindex="-1" aria-pressed="false" ${more}>${text}</button>`;
+
+export function stagesMarkup(data) {
+  return data.stages.map((stage, s) => stageMarkup(stage, s + 1, data)).join("");
+}
+
+function stageMarkup(stage, s, data) {
+  const t = data.text;
+  const kernels = stage.kernels.map((k, i) => cell(`${s}.k${i + 1}`, k)).join("");
+  const blocks = stage.blocks.map((block, b) => blockMarkup(stage, block, s, b + 1, data)).join("");
+  return `<section class="stage" data-stage="${s}">
+    <header><b>${esc(fill(t.stage, { n: s }))}</b><span class="num">${stage.H} × ${stage.W} × ${stage.C}</span></header>
+    <div class="steps">${stepper(s, "G", stage.G, t)}${stage.long ? stepper(s, "I", stage.I, t) : ""}</div>
+    <div class="line"><span class="label" title="${esc(t.cel_title)}">CEL</span><div class="cells wide">${kernels}</div></div>
+    ${blocks}</section>`;
+}
+
+function blockMarkup(stage, block, s, b, data) {
+  const t = data.text;
+  const at = `${s}.${b}`;
+  const flip = block.whole
+    ? `<span class="kind ${block.kind} fixed" title="${esc(t.whole_map)}">${block.kind.toUpperCase()}</span>`
+    : `<button class="cell kind ${block.kind}" data-place="${at}.kind" data-how="${block.kind === "sda" ? "lda" : "sda"}" tabindex="-1" aria-pressed="false">${block.kind.toUpperCase()}<i aria-hidden="true">⇄</i></button>`;
+  const heads = Array.from({ length: stage.heads }, (_, h) => cell(`${at}.h${h + 1}`, h + 1)).join("");
+  return `<div class="block">
+    <div class="cells top">${cell(`${at}.block`, esc(fill(t.block_short, { n: b })), "", "blk")}${flip}</div>
+    <div class="cells parts">${cell(`${at}.attn`, esc(t.attn_short))}${cell(`${at}.mlp`, "MLP")}${cell(`${at}.bias`, data.bias)}${block.padded ? cell(`${at}.mask`, esc(t.mask_short)) : ""}</div>
+    <div class="cells heads" style="--n:${Math.min(stage.heads, 12)}">${heads}</div></div>`;
+}
+
+function stepper(s, letter, value, t) {
+  const place = `${s}.x.${letter}`;
+  return `<span class="step" data-place="${place}" title="${esc(t[letter])}"><i>${letter}</i>
+    <button class="cell" data-step="-1" tabindex="-1" aria-label="${esc(fill(t.less, { name: t[letter] }))}">−</button>
+    <output class="num" data-plain="${value}">${value}</output>
+    <button class="cell" data-step="1" tabindex="-1" aria-label="${esc(fill(t.more, { name: t[letter] }))}">+</button></span>`;
+}
+
+/** What a click on a part means now, as a list entry without its place in the list. */
+export function wanted(button, how) {
+  const place = button.dataset.place;
+  const { part } = parse(place);
+  if (part === "kind") return { on: true, place, how: button.dataset.how, rest: "" };
+  const one = how === "replace" && (part === "bias" || part === "mask") ? "zero" : how;
+  return { on: true, place, how: one, rest: "" };
+}
+
+/** Colour every part by what was measured and mark those in the list. */
+export function paint(host, data, items, how) {
+  const listed = new Map(items.map((item) => [item.place, item]));
+  for (const button of host.querySelectorAll("button[data-place]")) {
+    const item = listed.get(button.dataset.place);
+    const value = data.effects?.[button.dataset.place]?.[0];
+    button.setAttribute("aria-pressed", item ? "true" : "false");
+    button.dataset.how_ = item ? item.how : "";
+    button.classList.toggle("off", Boolean(item && !item.on));
+    button.setAttribute("aria-label", label(button, data, items, how));
+    const kind = button.classList.contains("kind");
+    const [ground, ink] = value === undefined || kind ? ["", ""] : colour(value / data.top, data.dark);
+    button.style.background = ground;
+    button.style.color = ink;
+    if (kind) button.style.setProperty("--bar", value === undefined ? "transparent" : colour(value / data.top, data.dark)[0]);
+  }
+  for (const step of host.querySelectorAll(".step")) {
+    const item = listed.get(step.dataset.place);
+    const output = step.querySelector("output");
+    output.textContent = item ? item.rest : output.dataset.plain;
+    step.classList.toggle("changed", Boolean(item));
+    step.classList.toggle("off", Boolean(item && !item.on));
+  }
+}
+
+const MIX = { light: [[243, 241, 236], [118, 42, 131], [27, 120, 55]], dark: [[38, 43, 50], [206, 150, 222], [110, 200, 122]] };
+
+/** -1 to 1 as [background, ink]: purple below zero, green above; the square root lets small effects show. */
+export function colour(x, dark) {
+  const [mid, low, high] = MIX[dark ? "dark" : "light"];
+  const t = Math.sqrt(Math.min(1, Math.abs(x)));
+  const end = x < 0 ? low : high;
+  const rgb = mid.map((m, i) => Math.round(m + (end[i] - m) * t));
+  const ink = dark ? (t > 0.55 ? "#14171B" : "#E6E8EB") : (t > 0.5 ? "#FFFFFF" : "#1F2630");
+  return [`rgb(${rgb.join(",")})`, ink];
+}
+
+/** What the line under the pointer says about a part, and what a screen reader hears. */
+export function label(button, data, items, how) {
+  const t = data.text;
+  const place = button.dataset.place;
+  const item = items.find((one) => one.place === place);
+  const would = wanted(button, how);
+  const parts = [`${name(place, data)}: ${deed(would, data)}`];
+  const found = data.effects?.[place];
+  if (found) {
+    parts.push(fill(data.share ? t.moves : t.costs, { x: data.share ? `${signed(100 * found[0], 0)} %` : signed(found[0]), label: data.label, p: found[1] }));
+    if (found[2]) parts.push(fill(t.now, { label: found[2] }));
+  }
+  parts.push(item ? t.click_remove : t.click_add);
+  return parts.join(t.stop);
+}
+
+export function legend(data) {
+  const stops = Array.from({ length: 21 }, (_, i) => colour(i / 10 - 1, data.dark)[0]);
+  const end = (sign) => (data.share ? `${signed(100 * sign * data.top, 0)} %` : signed(sign * data.top));
+  return `<span class="num">${end(-1)}</span><i style="background:linear-gradient(90deg,${stops.join(",")})"></i><span class="num">${end(1)}</span>
+    <span>${esc(fill(data.share ? data.text.scale_share : data.text.scale, { label: data.label }))}</span>`;
+}

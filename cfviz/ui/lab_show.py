@@ -1,0 +1,355 @@
+"""The lab's results: before and after, all parts in order, one photo's parts in another."""
+
+from __future__ import annotations
+
+from html import escape
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import streamlit as st
+from PIL import Image
+
+from cfviz.analysis.embedding import change
+from cfviz.analysis.lab import followed, ranked, received
+from cfviz.data.samples import gallery
+from cfviz.figures import lab as draw
+from cfviz.figures.cards import contact
+from cfviz.figures.embedding_plots import heat, signed
+from cfviz.figures.predictions import percent, short, top_bars
+from cfviz.figures.theme import plotly_config
+from cfviz.models.interventions import dump, to_url
+
+from . import cache, controls, layout, photos, state
+from .attention import small
+from .lab import Bench, Ranking, bench, known, measure, part_name, place, quick, show_board
+
+if TYPE_CHECKING:
+    from .page import Context
+
+WANTED = "cfviz.lab.wanted"
+
+
+@st.fragment
+def lab(ctx: Context) -> None:
+    """The board, and below it all that it changes."""
+    its = bench(ctx)
+    show_board(its)
+    waiting = st.empty()
+    _controls(its)
+    verdict(its)
+    top_five(its)
+    logits(its)
+    stages(its)
+    if its.how == "replace":
+        patching(its)
+    ranking = known(its)
+    if ranking is not None:
+        ranks(its, ranking)
+    elif quick(its) or st.session_state.get(WANTED) == (its.key, ctx.settings.photo):
+        _measure(its, waiting)
+    else:
+        _offer(its, waiting)
+
+
+def _measure(its: Bench, waiting: Any) -> None:
+    """Measure every part, telling how far it is, and draw the page again with the colours."""
+    ctx = its.ctx
+    bar = waiting.progress(0.0, ctx.t("lab.measuring"))
+    ranking = measure(its, lambda share: bar.progress(share, ctx.t("lab.measuring")))
+    waiting.empty()
+    if ranking is not None:
+        st.rerun()
+
+
+def _offer(its: Bench, waiting: Any) -> None:
+    def want() -> None:
+        st.session_state[WANTED] = (its.key, its.ctx.settings.photo)
+
+    with waiting.container(horizontal=True, vertical_alignment="center"):
+        st.button(
+            its.ctx.t("lab.measure"), icon=":material/play_arrow:", key="lab.measure", on_click=want,
+            help=its.ctx.t("lab.measure_help", model=its.ctx.settings.model),
+        )  # fmt: skip
+
+
+def _controls(its: Bench) -> None:
+    """The other photo, where one is needed."""
+    ctx = its.ctx
+    if its.how != "replace" and not any(one.how == "replace" and one.value is None for one in its.do):
+        return
+    ids = [id for id in photos.ids() if id != ctx.settings.photo]
+    st.session_state["lab.other"] = its.other
+    st.selectbox(
+        ctx.t("lab.other"),
+        ids,
+        format_func=lambda id: controls.photo_title(ctx.t, id),
+        key="lab.other",
+        width=320,
+        on_change=lambda: ctx.put(other=st.session_state["lab.other"]),
+    )
+
+
+# ---------------------------------------------------------------- before and after
+
+
+def verdict(its: Bench) -> None:
+    """What became of the answer, in one sentence; how exact the numbers are."""
+    ctx = its.ctx
+    st.subheader(ctx.t("lab.compare_title"), anchor=False)
+    (a, _, p), (b, _, _) = its.before.top(1)[0], its.after.top(1)[0]
+    fields = {
+        "label": short(ctx.labels[a]),
+        "p": percent(p),
+        "q": percent(float(its.after.probs[a])),
+        "logit": signed(float(its.after.logits[a] - its.before.logits[a])),
+        "now": short(ctx.labels[b]),
+        "r": percent(float(its.after.probs[b])),
+    }
+    key = "nothing" if not its.active else "same_answer" if a == b else "other_answer"
+    layout.look(ctx.t(f"lab.{key}", **fields))
+    ranking = known(its)
+    with st.container(horizontal=True, vertical_alignment="center", gap="small"):
+        if ranking is not None:
+            st.badge(
+                ctx.t("lab.exact", error=small(ranking.error)), icon=":material/verified:", color="gray",
+                help=ctx.t("lab.exact_help", n=len(ranking.parts), s=f"{ranking.seconds:.1f}"),
+            )  # fmt: skip
+        st.caption(layout.weights_line(ctx))
+
+
+def top_five(its: Bench) -> None:
+    """The likeliest classes before and after, side by side, with the code of it all."""
+    ctx = its.ctx
+    sides = ((its.before, "before"), (its.after, "after"))
+    for column, (trace, name) in zip(st.columns(2, gap="large"), sides, strict=True):
+        with column:
+            st.markdown(f"**{ctx.t(f'lab.{name}')}**")
+            top = trace.top(5)
+            fig = top_bars([ctx.labels[i] for i, _, _ in top], [p for _, _, p in top], ctx.theme)
+            st.plotly_chart(
+                fig, theme=None, width="stretch", key=f"fig.lab.{name}", alt=ctx.t(f"lab.{name}_alt"),
+                config=plotly_config(f"cfviz-{name}"),
+            )  # fmt: skip
+    rows = zip(
+        ctx.labels, its.before.probs, its.after.probs, its.before.logits, its.after.logits, strict=True
+    )
+    columns = ("class", "probability_before", "probability_after", "logit_before", "logit_after")
+    layout.take_away(ctx, "answers", code=code(its), table=(columns, list(rows)))
+
+
+def logits(its: Bench) -> None:
+    """The change of each logit; of many classes those that change most."""
+    ctx = its.ctx
+    moved = its.after.logits.astype(float) - its.before.logits
+    order = ranked(moved)[: draw.LIMIT]
+    order = order[np.argsort(-moved[order], kind="stable")]
+    first = its.before.top(1)[0][0]
+    names = [short(ctx.labels[i]) for i in order]
+    names = [f"<b>{name}</b>" if i == first else name for i, name in zip(order, names, strict=True)]
+    layout.figure(
+        ctx,
+        draw.change_bars(names, moved[order].tolist(), ctx.theme, ctx.t("lab.axis_logit")),
+        "logits",
+        table=(("class", "change"), list(zip(ctx.labels, moved.tolist(), strict=True))),
+        n=len(order),
+        label=short(ctx.labels[first]),
+    )
+
+
+def stages(its: Bench) -> None:
+    """What each stage made of the photo and whom it attended to, before and after, and the difference."""
+    ctx = its.ctx
+    st.subheader(ctx.t("lab.stages_title"), anchor=False)
+    st.session_state["lab.at"] = its.at
+    st.segmented_control(
+        ctx.t("lab.at"),
+        ("first", "last"),
+        format_func=lambda at: ctx.t(f"lab.at_{at}"),
+        key="lab.at",
+        required=True,
+        on_change=lambda: ctx.put(at=st.session_state["lab.at"]),
+    )
+    found = cache.derived(its.after, ("lab stages", id(its.before), its.watch), lambda: _stages(its))
+    pictures, captions, notes, tops, rows = found
+    layout.look(
+        ctx.t("lab.stages_look", change=f"{tops[0]:.2f}", top=f"{tops[1]:.2f}", diff=f"{tops[2]:.2f}")
+    )
+    cells = []
+    for n, (uri, caption) in enumerate(zip(pictures, captions, strict=True)):
+        if n % 6 == 0:
+            cells.append(f"<h4>{escape(ctx.t('lab.figure.stage').replace('{n}', str(n // 6 + 1)))}</h4>")
+        name = ctx.t(f"lab.map_{caption[0]}")
+        words = f"{name} {caption[1]}".strip()
+        text = escape(words)
+        cells.append(f'<figure><img src="{uri}" alt="{text}"><figcaption>{text}</figcaption></figure>')
+    st.html(f'<div class="cf-lab">{"".join(cells)}</div>')
+    shown = [photos.opened(uri) for uri in pictures]
+    table = (("stage", "row", "column", "features_change", "attention_before", "attention_after"), rows)
+    layout.take_away(
+        ctx, "stages", code=MAPS_CODE, table=table, png=lambda: contact(shown, notes, ctx.theme, columns=6)
+    )
+
+
+def _stages(its: Bench) -> tuple[list[str], list[tuple[str, str]], list[str], tuple[float, ...], list[Any]]:
+    """Pictures of all stages, six each: their captions, what the scales mean, and the numbers."""
+    features, attention = its.watch[: len(its.model.depths)], its.watch[len(its.model.depths) :]
+    moved = [change(its.after[p], its.before[p]) for p in features]
+    given = [[_received(trace, p) for p in attention] for trace in (its.before, its.after)]
+    (changes, top), (heats, most) = heat(moved), heat([*given[0], *given[1]])
+    signs, end = draw.differences([b - a for a, b in zip(*given, strict=True)])
+    pictures, captions, notes, rows = [], [], [], []
+    n = len(features)
+    for s, point in enumerate(features):
+        pair = draw.same_colours(its.before[point], its.after[point])
+        pictures += [*pair, changes[s], heats[s], heats[n + s], signs[s]]
+        means = ("", "", f"{moved[s].mean():.2f}", "", "", f"{np.abs(given[1][s] - given[0][s]).mean():.2f}")
+        kinds = ("features_before", "features_after", "change", "att_before", "att_after", "difference")
+        captions += list(zip(kinds, means, strict=True))
+        notes += [
+            f"{s + 1} {kind.replace('_', ' ')} {m}".strip() for kind, m in zip(kinds, means, strict=True)
+        ]
+        a, b = given[0][s], given[1][s]
+        rows += [
+            (s + 1, r, c, float(moved[s][r, c]), float(a[r, c]), float(b[r, c]))
+            for r, c in np.ndindex(a.shape)
+        ]
+    uris = [photos.data_uri(Image.fromarray(picture)) for picture in pictures]
+    return uris, captions, notes, (top, most, end), rows
+
+
+def _received(trace: Any, point: str) -> np.ndarray:
+    s, b = (int(part) for part in point.split(".")[1:4:2])
+    return received(trace[point], trace.grouping(s, b))
+
+
+# ---------------------------------------------------------------- every part, and another photo's
+
+
+def ranks(its: Bench, ranking: Ranking) -> None:
+    """The parts that matter most."""
+    ctx = its.ctx
+    st.subheader(ctx.t("lab.ranks_title"), anchor=False)
+    order = ranked(ranking.values)[: draw.LIMIT]
+    names = [part_name(ctx, ranking.parts[i]) for i in order]
+    axis, unit = ("lab.axis_share", "%") if ranking.share else ("lab.axis_first", "")
+    first = its.before.top(1)[0][0]
+    fields = {
+        "label": short(ctx.labels[first]),
+        "how": ctx.t(f"lab.figure.how_{its.how}"),
+        "best": names[0],
+        "n": len(ranking.parts),
+        "seconds": f"{ranking.seconds:.1f}",
+        "turned": int((ranking.winners != first).sum()),
+    }
+    rows = [
+        (place(one), to_url((one,)), float(v), float(p), ctx.labels[int(w)])
+        for one, v, p, w in zip(ranking.parts, ranking.values, ranking.probs, ranking.winners, strict=True)
+    ]
+    layout.figure(
+        ctx,
+        draw.change_bars(names, ranking.values[order].tolist(), ctx.theme, ctx.t(axis, **fields), unit),
+        "ranks",
+        code=_effects_code(its),
+        table=(("part", "intervention", "share" if ranking.share else "logit", "probability", "first"), rows),
+        **fields,
+    )
+
+
+def patching(its: Bench) -> None:
+    """Both photos, both answers, and how far the answer followed."""
+    ctx, other = its.ctx, its.other_trace()
+    st.subheader(ctx.t("lab.patch_title"), anchor=False)
+    cells = []
+    for trace, name in ((its.before, "photo_a"), (other, "photo_b"), (its.after, "photo_ab")):
+        (i, _, p) = trace.top(1)[0]
+        picture = photos.thumbnail(trace.crop, 240) if name != "photo_ab" else ""
+        image = f'<img src="{picture}" alt="">' if picture else ""
+        text = f"{escape(short(ctx.labels[i]))} <b>{percent(p)}</b>"
+        cells.append(
+            f'<figure class="cf-card">{image}<figcaption><b>{escape(ctx.t(f"lab.{name}"))}</b>'
+            f"<span>{text}</span></figcaption></figure>"
+        )
+    columns = "grid-template-columns:repeat(3,minmax(0,14rem))"
+    st.html(f'<div class="cf-cards" style="{columns};align-items:end">{"".join(cells)}</div>')
+    if its.same:
+        layout.look(ctx.t("lab.patch_same", label=short(ctx.labels[its.before.top(1)[0][0]])))
+        return
+    share = float(followed(its.after.logits[None], its.before.logits, other.logits)[0])
+    a, b = (short(ctx.labels[trace.top(1)[0][0]]) for trace in (its.before, other))
+    layout.look(ctx.t("lab.patch_look", share=f"{signed(100 * share, 0)} %", a=a, b=b))
+
+
+# ---------------------------------------------------------------- code
+
+
+def _photo(id: str) -> str:
+    return '"your-photo.jpg"' if id.startswith(state.OWN) else f'sample("{id}").path'
+
+
+def code(its: Bench) -> str:
+    """The calls that do what the page does."""
+    s = its.ctx.settings
+    extra, arguments = "", ""
+    if any(one.how == "mean" for one in its.active):
+        extra += f"""
+from cfviz.data.images import load_image, prepare
+from cfviz.data.samples import gallery
+from cfviz.models.effects import collect
+images = [prepare(load_image(entry.path), {s.size}).tensor for entry in gallery()]
+means = collect(model, images, do)               # means over the gallery's {len(gallery())} photos
+"""
+        arguments += ", means=means"
+    if any(one.how == "replace" and one.value is None for one in its.active):
+        extra += f"""
+from cfviz.models.intervene import needed
+with apply(model, [its for its in do if its.structural]):      # the other photo, its maps cut alike
+    donor = cfviz.inspect({_photo(its.other)}, model, {s.size}, watch=needed(model, do, "replace")).arrays
+"""
+        arguments += ", donor=donor"
+    return f"""
+import cfviz
+from cfviz.data.samples import sample
+from cfviz.models.intervene import apply
+from cfviz.models.interventions import parse
+
+model = cfviz.create_model("{s.model}")
+do = parse('{dump(its.active)}')
+{extra}
+before = cfviz.inspect({_photo(s.photo)}, model, {s.size})
+with apply(model, do{arguments}):
+    after = cfviz.inspect({_photo(s.photo)}, model, {s.size})
+print(after.top(5), after.logits - before.logits)
+"""
+
+
+def _effects_code(its: Bench) -> str:
+    s = its.ctx.settings
+    how = "zero" if its.how in ("mean", "replace") else its.how
+    return f"""
+import cfviz
+from cfviz.data.images import load_image, prepare
+from cfviz.data.samples import sample
+from cfviz.models.effects import effects, parts
+
+model = cfviz.create_model("{s.model}")
+x = prepare(load_image({_photo(s.photo)}), {s.size}).tensor
+every = parts(model, "{how}", ({s.size}, {s.size}))     # "mean" and "replace" need means= and donor= below
+plain, *changed = effects(model, x, [(), *((its,) for its in every)])
+winner = plain.argmax()
+order = sorted(zip(changed, every), key=lambda pair: pair[0][winner])
+for logits, its in order[:10]:
+    print(its.to_url(), logits[winner] - plain[winner])
+"""
+
+
+MAPS_CODE = """
+from cfviz.analysis.embedding import change
+from cfviz.analysis.lab import received
+
+watch = ("layers.0.blocks.1.out", "layers.0.blocks.1.attn.probs")   # where stage 1 ends, and its attention
+before = cfviz.inspect(sample("berlin-cathedral").path, model, watch=watch)
+with apply(model, parse('{"part": "kind", "stage": 0, "block": 1, "how": "sda"}')):
+    after = cfviz.inspect(sample("berlin-cathedral").path, model, watch=watch)
+change(after[watch[0]], before[watch[0]])                # H, W: relative change of every token
+received(after[watch[1]], after.grouping(0, 1))          # H, W: attention received, 1 on average
+"""

@@ -1,0 +1,10 @@
+"""Change a part of the model and see what it was for: interventions on one photo, before and after."""
+
+from __future__ import annotations
+
+from cfviz.ui import lab_show, start
+from cfviz.ui.layout import look
+
+ctx = start("lab")
+look(ctx.t("lab.look"))
+lab_show.lab(ctx)
