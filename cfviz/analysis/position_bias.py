@@ -11,7 +11,7 @@ from math import isqrt
 
 import numpy as np
 
-from cfviz.geometry import offsets, relative_index
+from cfviz.geometry import Grouping, offsets, relative_index
 
 TABLE_WAYS = ("bicubic", "clamp", "cut")
 CHARACTERS = ("near", "far", "horizontal", "vertical", "diagonal", "shifted", "flat")
@@ -207,32 +207,28 @@ def _bicubic(old: int, new: int, a: float = -0.75) -> np.ndarray:
     return out
 
 
-# ---------------------------------------------------------------- what it is worth in the logits
+# ---------------------------------------------------------------- what a window costs
 
 
-def position_share(content: np.ndarray, bias: np.ndarray, valid: np.ndarray) -> np.ndarray:
-    """How much of what distinguishes a query's keys is position: a head's share of the logits' variance.
+@dataclass(frozen=True)
+class Load:
+    """What attention does in one block.
 
-    With c and p the content and the position logits of a query, each less its mean over the keys (a constant
-    changes no softmax), the share is sum(p * (c + p)) / sum((c + p)^2). Content's share, made likewise, is
-    the rest to 1. Where the two work against each other a share can lie below 0 or above 1.
-
-    Args:
-        content: q k / sqrt(d), (nG, nH, N, N).
-        bias: (nH, N, N).
-        valid: Which members of a group are tokens, bool (nG, N).
-
-    Returns:
-        (nH,).
+    Attributes:
+        padded: Height and width of the padded map, in tokens.
+        waste: Share of its tokens that are padding, 0 to 1.
+        pairs: Query-key pairs of one head.
+        macs: Multiply-adds of the attention: qkv, logits, weighted sum and projection.
     """
-    keys = valid[:, None, None, :]
-    both = keys & valid[:, None, :, None]  # nG, 1, N, N
-    n = np.maximum(keys.sum(-1, keepdims=True), 1)
 
-    def centred(x: np.ndarray) -> np.ndarray:
-        x = np.broadcast_to(x, content.shape).astype(float)
-        return np.where(both, x - np.where(keys, x, 0).sum(-1, keepdims=True) / n, 0)
+    padded: tuple[int, int]
+    waste: float
+    pairs: int
+    macs: int
 
-    p, total = centred(bias[None]), centred(content + bias[None])
-    power = (total**2).sum((0, 2, 3))
-    return (p * total).sum((0, 2, 3)) / np.maximum(power, 1e-30)
+
+def load(groups: Grouping, channels: int) -> Load:
+    """The load of a block that cuts its map into these groups, with so many channels."""
+    tokens, pairs = groups.Hp * groups.Wp, groups.nG * groups.N**2
+    macs = 4 * tokens * channels**2 + 2 * pairs * channels
+    return Load((groups.Hp, groups.Wp), 1 - groups.H * groups.W / tokens, pairs, macs)

@@ -1,14 +1,16 @@
 """Ways to give groups of another size a position bias: evaluate it anew, resize its table, or do without.
 
 A dynamic position bias (DPB, section 3.3) is an MLP of the offset and can be asked about any offset. A
-learned table (RPB, as in Swin) knows the offsets it was trained at; for larger groups it is stretched, or must
-end somewhere. A DPB read off at the trained offsets is such a table too: both can be tried on one model.
+learned table (RPB, as in Swin) knows the offsets it was trained at; larger groups need it stretched, or ended
+somewhere. A DPB read off at the trained offsets is such a table too: both can be tried on one model.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from math import isqrt
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,12 +18,14 @@ import torch.nn.functional as F
 from einops import rearrange
 
 from cfviz.geometry import offsets, relative_index
+from cfviz.hooks import Choice, Edit, choose
 from cfviz.models.crossformer import AnyPosBias, CrossFormer, DynamicPosBias, RelativePosBias
 
 # own: what the model does by itself; rescaled: offsets d * (G-1)/(G'-1), which all lie in the trained range;
 # bicubic, clamp, cut: of the trained table; none: zeros
 WAYS = ("own", "rescaled", "bicubic", "clamp", "cut", "none")
 TABLE_WAYS = ("bicubic", "clamp", "cut")
+CHANGES = ("zero", "shuffle", "swap", "only")
 
 
 @torch.no_grad()
@@ -40,6 +44,25 @@ def rescaled(pos: DynamicPosBias, trained: int, G: int) -> torch.Tensor:
     """A DPB at the offsets of a G x G group shrunk (or stretched) to the trained range: ((2G-1)^2, nH)."""
     shrink = (trained - 1) / max(1, G - 1)
     return pos(torch.from_numpy(offsets(G, G) * shrink).to(pos.pos_proj.weight))
+
+
+def mlp_of(pos: AnyPosBias) -> dict[str, Any] | None:
+    """The weights of a DPB as float32 arrays, for who evaluates it elsewhere; None for other kinds.
+
+    Returns:
+        `proj`: weight (D, 2) and bias (D,); `layers`: for each of three the LayerNorm's gain and shift, and
+        the Linear's weight and bias; `eps` of the LayerNorms.
+    """
+    if not isinstance(pos, DynamicPosBias):
+        return None
+    layers = [[norm.weight, norm.bias, linear.weight, linear.bias] for norm, _, linear in _layers(pos)]
+    arrays = [[x.detach().float().cpu().numpy() for x in layer] for layer in layers]
+    proj = [x.detach().float().cpu().numpy() for x in (pos.pos_proj.weight, pos.pos_proj.bias)]
+    return {"proj": proj, "layers": arrays, "eps": _layers(pos)[0][0].eps}
+
+
+def _layers(pos: DynamicPosBias) -> list[Any]:
+    return [pos.pos1, pos.pos2, pos.pos3]
 
 
 def resized(table: torch.Tensor, G: int, way: str) -> torch.Tensor:
@@ -97,9 +120,7 @@ def bias_table(pos: AnyPosBias, way: str, trained: int, G: int) -> torch.Tensor:
     return resized(table_of(pos, trained), G, way)
 
 
-def edits(
-    model: CrossFormer, way: str, trained: Sequence[int] | None = None
-) -> dict[str, Callable[[torch.Tensor], torch.Tensor]]:
+def edits(model: CrossFormer, way: str, trained: Sequence[int] | None = None) -> dict[str, Edit]:
     """What to hand to `cfviz.edit` so that every block uses a position bias made one way.
 
     Args:
@@ -122,7 +143,7 @@ def edits(
     }
 
 
-def _edit(pos: AnyPosBias, way: str, trained: int) -> Callable[[torch.Tensor], torch.Tensor]:
+def _edit(pos: AnyPosBias, way: str, trained: int) -> Edit:
     def replace(bias: torch.Tensor) -> torch.Tensor:
         G = isqrt(bias.shape[-1])
         table = bias_table(pos, way, trained, G).to(bias)
@@ -130,3 +151,64 @@ def _edit(pos: AnyPosBias, way: str, trained: int) -> Callable[[torch.Tensor], t
         return rearrange(table[index], "q k h -> h q k")
 
     return replace
+
+
+@contextmanager
+def regrouped(
+    model: CrossFormer, group_size: int | Sequence[int], interval: int | Sequence[int] | str
+) -> Iterator[None]:
+    """Cut the maps into other groups during the forwards inside the `with` block, in this thread only.
+
+    Args:
+        model: Not written to; `model.groupings` follows too.
+        group_size: G, one number or one a stage.
+        interval: I, one number, one a stage, or "adaptive".
+    """
+
+    def cut(s: int) -> Callable[[tuple[Any, ...]], tuple[Any, ...]]:
+        G = group_size if isinstance(group_size, int) else group_size[s]
+        I = interval if isinstance(interval, (int, str)) else interval[s]  # noqa: E741
+        return lambda now: (*now[:3], G, I)
+
+    choices: Mapping[Choice, Any] = {
+        block.cut: cut(s) for s, stage in enumerate(model.stages) for block in stage.each
+    }
+    with choose(choices):
+        yield
+
+
+def changes(
+    model: CrossFormer, how: str, blocks: Sequence[tuple[int, int]], seed: int = 0
+) -> dict[str, Edit]:
+    """What to hand to `cfviz.edit` to find out what the position bias of some blocks is for.
+
+    Args:
+        model: Any.
+        how: "zero" takes it away; "shuffle" deals its values to other offsets, every head its own way; "swap"
+            gives every head its neighbour's; "only" takes the content away instead, so that keys are chosen
+            by position alone.
+        blocks: (stage, block) of each.
+        seed: Of the shuffling.
+    """
+    if how not in CHANGES:
+        raise ValueError(f"how is {how!r}; expected one of {', '.join(CHANGES)}")
+    functions: dict[str, Edit] = {
+        "zero": torch.zeros_like,
+        "shuffle": lambda bias: _shuffled(bias, seed),
+        "swap": lambda bias: bias.roll(1, 0),
+        "only": torch.zeros_like,
+    }
+    point = "q" if how == "only" else "bias"
+    return {f"layers.{s}.blocks.{b}.attn.{point}": functions[how] for s, b in blocks}
+
+
+def _shuffled(bias: torch.Tensor, seed: int) -> torch.Tensor:
+    """A bias (nH, N, N) whose values are dealt to other offsets; pairs with one offset still agree."""
+    G = isqrt(bias.shape[-1])
+    index = relative_index(G, G)
+    _, first = np.unique(index, return_index=True)
+    table = bias.flatten(1)[:, torch.from_numpy(first).to(bias.device)]  # nH, (2G-1)^2
+    rng = np.random.default_rng(seed)
+    dealt = np.stack([rng.permutation(table.shape[1]) for _ in range(len(table))])
+    table = table.gather(1, torch.from_numpy(dealt).to(bias.device))
+    return table[:, torch.from_numpy(index).to(bias.device)]

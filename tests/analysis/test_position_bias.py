@@ -196,28 +196,18 @@ def test_edits_put_a_way_into_the_model(tiny_model, way: str) -> None:
     assert surface == pytest.approx(wanted, abs=1e-5)
 
 
-# ---------------------------------------------------------------- shares
+# ---------------------------------------------------------------- what a window costs
 
 
-def test_position_share_by_hand() -> None:
-    groups = lsda(2, 2, 0, 2, 1)
-    content, bias = np.zeros((1, 1, 4, 4)), np.zeros((1, 4, 4))
-    content[0, 0, :, 0], bias[0, :, 1] = 4, 3
-    c, p = content[0, 0] - 1, bias[0] - 0.75
-    wanted = (p * (c + p)).sum() / ((c + p) ** 2).sum()
-    assert pb.position_share(content, bias, groups.valid)[0] == pytest.approx(wanted)
-    assert pb.position_share(0 * content, bias, groups.valid)[0] == pytest.approx(1)
-    assert pb.position_share(content, 0 * bias, groups.valid)[0] == 0
-    assert pb.position_share(content, bias + 7, groups.valid)[0] == pytest.approx(wanted)
-
-
-def test_padding_has_no_part_in_the_share() -> None:
-    groups = lsda(3, 3, 0, 2, 1)
-    rng = np.random.default_rng(0)
-    content, bias = rng.normal(size=(groups.nG, 2, 4, 4)), rng.normal(size=(2, 4, 4))
-    shares = pb.position_share(content, bias, groups.valid)
-    spoilt = np.where(groups.valid[:, None, :, None] & groups.valid[:, None, None, :], content, 1e6)
-    assert pb.position_share(spoilt, bias, groups.valid) == pytest.approx(shares)
+def test_fixed_intervals_pad_256_pixels_from_64_to_112() -> None:
+    fixed = pb.load(lsda(64, 64, 1, 7, 8), 48)
+    assert fixed.padded == (112, 112)
+    assert fixed.waste == pytest.approx(1 - 64**2 / 112**2)
+    assert fixed.pairs == 64 * 4 * 49**2
+    assert fixed.macs == 4 * 112**2 * 48**2 + 2 * fixed.pairs * 48
+    even = pb.load(lsda(56, 56, 1, 7, 8), 48)
+    assert even.waste == 0
+    assert even.padded == (56, 56)
 
 
 # ---------------------------------------------------------------- accuracy at other sizes
