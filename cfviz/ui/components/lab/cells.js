@@ -64,6 +64,7 @@ export function paint(host, data, items, how) {
     const [ground, ink] = value === undefined || kind ? ["", ""] : colour(value / data.top, data.dark);
     button.style.background = ground;
     button.style.color = ink;
+    if (kind) button.firstChild.data = (item?.on ? item.how : button.classList.contains("sda") ? "sda" : "lda").toUpperCase();
     if (kind) button.style.setProperty("--bar", value === undefined ? "transparent" : colour(value / data.top, data.dark)[0]);
   }
   for (const step of host.querySelectorAll(".step")) {

@@ -1,0 +1,61 @@
+"""The lab's page: the link decides what is changed, and the numbers are those of `apply`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from urllib.parse import quote
+
+import pytest
+from streamlit.testing.v1 import AppTest
+
+from cfviz.data.samples import sample
+from cfviz.models.intervene import apply
+from cfviz.models.interventions import from_url
+from cfviz.run import inspect, load
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def page(**query: str) -> AppTest:
+    app = AppTest.from_file(str(ROOT / "app.py"), default_timeout=180)
+    app.switch_page("pages/lab.py")
+    for name, value in {"lang": "en", "size": "160", **query}.items():
+        app.query_params[name] = value
+    return app.run()
+
+
+def said(app: AppTest) -> str:
+    return "\n".join(text.value for text in app.markdown)
+
+
+def test_the_link_decides_and_the_numbers_are_those_of_apply() -> None:
+    word = "2.1.block-zero_~3.1.block-zero_1.2.kind-sda"
+    assert quote(word, safe="~") == word
+    app = page(do=word)
+    assert not app.exception
+    assert not app.error
+    model, photo = load("crossformer_nano"), sample("berlin-cathedral").path
+    plain = inspect(photo, model, 160)
+    with apply(model, from_url(word)):
+        changed = inspect(photo, model, 160)
+    first = plain.top(1)[0][0]
+    moved = f"{changed.logits[first] - plain.logits[first]:+.2f}".replace("-", "−")
+    assert moved in said(app)
+    assert "Which part matters most" in "\n".join(head.value for head in app.subheader)
+
+
+def test_the_code_it_shows_runs_and_prints_the_same(capsys: pytest.CaptureFixture[str]) -> None:
+    app = page(do="3.1.h2-mean_1.k4-replace")
+    assert not app.exception
+    known: dict[str, object] = {}
+    for code in app.code:
+        exec(compile(code.value, "shown", "exec"), known)
+    assert "tensor" not in capsys.readouterr().out
+    assert len(known["every"]) > 50
+
+
+def test_what_does_not_fit_is_said_and_left_out() -> None:
+    app = page(do="nonsense_9.1.h1-zero_2.1.mlp-zero")
+    assert not app.exception
+    assert len(app.info) == 2
+    assert "stage is 8" in app.info[1].value
