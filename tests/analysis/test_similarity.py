@@ -1,0 +1,60 @@
+"""Linear CKA on cases whose value is known by hand."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from cfviz.analysis.similarity import linear_cka, on_grid, table
+
+RNG = np.random.default_rng(0)
+
+
+@pytest.mark.parametrize(("n", "p"), [(200, 8), (20, 64)])
+def test_what_cka_ignores(n: int, p: int) -> None:
+    x = RNG.normal(size=(n, p))
+    q, _ = np.linalg.qr(RNG.normal(size=(p, p)))
+    for y in (x, x @ q, -3 * x, x + 100):
+        assert linear_cka(x, y) == pytest.approx(1, abs=1e-9)
+
+
+def test_independent_features_are_near_zero() -> None:
+    assert linear_cka(RNG.normal(size=(20000, 4)), RNG.normal(size=(20000, 6))) < 1e-3
+
+
+def test_a_value_by_hand() -> None:
+    """x has two uncorrelated channels of equal variance, y only the first: 1 / (sqrt(2) * 1)."""
+    x = np.array([[1, 1], [1, -1], [-1, 1], [-1, -1.0]])
+    assert linear_cka(x, x[:, :1]) == pytest.approx(2**-0.5)
+    assert linear_cka(x[:, :1], x[:, 1:]) == pytest.approx(0)
+
+
+def test_both_ways_of_computing_agree() -> None:
+    x, y = RNG.normal(size=(10, 30)), RNG.normal(size=(10, 40))
+    xc, yc = x - x.mean(0), y - y.mean(0)
+    plain = np.linalg.norm(xc.T @ yc) ** 2 / np.linalg.norm(xc.T @ xc) / np.linalg.norm(yc.T @ yc)
+    assert linear_cka(x, y) == pytest.approx(plain)
+    assert linear_cka(y, x) == pytest.approx(plain)
+
+
+def test_extremes() -> None:
+    x = RNG.normal(size=(9, 3))
+    assert linear_cka(np.ones((9, 2)), x) == 0
+    assert linear_cka(1e200 * x, 1e-200 * x) == pytest.approx(1)
+    for bad in (x[:5], x[None], x[:, 0]):
+        with pytest.raises(ValueError, match="expected"):
+            linear_cka(x, bad)
+    with pytest.raises(ValueError, match="from 2 up"):
+        linear_cka(x[:1], x[:1])
+
+
+def test_grid_and_table() -> None:
+    a = np.arange(32, dtype=float).reshape(4, 4, 2)
+    np.testing.assert_allclose(on_grid(a, 2)[0], a[:2, :2].mean((0, 1)))
+    np.testing.assert_allclose(on_grid(a, 2)[1], a[:2, 2:].mean((0, 1)))
+    with pytest.raises(ValueError, match="multiples of 3"):
+        on_grid(a, 3)
+    x = [RNG.normal(size=(50, k)) for k in (2, 3)]
+    found = table(x, x[:1])
+    assert found.shape == (2, 1)
+    assert found[0, 0] == pytest.approx(1)
