@@ -1,0 +1,29 @@
+// Where the figures meet Streamlit: the message says which of the three it is.
+
+import { MadePart } from "./made.js";
+import { decode } from "./payload.js";
+import { ResizedPart } from "./resized.js";
+import { SurfacesPart } from "./surfaces.js";
+
+const PARTS = { surfaces: SurfacesPart, made: MadePart, resized: ResizedPart };
+const shown = new WeakMap(); // parent element -> figure
+
+function streamlit({ parentElement, data, setStateValue }) {
+  const box = parentElement.querySelector(".pb-host") ?? parentElement;
+  const commit = (state) => setStateValue("commit", state);
+  let figure = shown.get(box);
+  if (figure?.root.isConnected) {
+    figure.commit = commit;
+    figure.load(data);
+    figure.dress();
+  } else {
+    figure = new PARTS[decode(data).header.part](box, data, commit);
+    shown.set(box, figure);
+  }
+  return () => {
+    figure.close();
+    shown.delete(box);
+  };
+}
+
+export default streamlit;

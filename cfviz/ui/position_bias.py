@@ -1,0 +1,274 @@
+"""The page on position bias: its subject, the summary, and the three figures that live in the browser."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import streamlit as st
+
+from cfviz.analysis import position_bias as measure
+from cfviz.figures import position_bias as message
+from cfviz.models import bias_ways
+from cfviz.models.registry import BUNDLED, WEIGHTS
+from cfviz.run import load
+from cfviz.trace import Trace
+
+from . import layout
+from .components.position_bias import bias_figure
+from .i18n import TRANSLATIONS
+
+if TYPE_CHECKING:
+    from .page import Context
+
+ORDERS = ("number", "near", "horizontal", "diagonal", "spread")
+TWIN = f"{BUNDLED}_rpb"
+FAINT = 0.1  # a bias that spans less changes no attention weight by more than a factor of 1.11
+START = "cfviz.position_bias.start"
+QUICK = 10e6  # parameters up to which a dozen forward passes take a second or two
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What the page is about.
+
+    Attributes:
+        model: The model; its groups are those it was trained with.
+        trace: Its prediction on the chosen photo.
+        blocks: Every block's bias, stage by stage.
+        weights: Model, number format and device in one string, for caches.
+        source: The same with photo and size.
+        twin: The same network with a learned table, or None.
+    """
+
+    model: Any
+    trace: Trace
+    blocks: tuple[message.BlockBias, ...]
+    weights: str
+    source: str
+    twin: Any = None
+
+    @property
+    def places(self) -> list[tuple[int, int]]:
+        """(stage, block) of every block."""
+        return [(block.stage, block.block) for block in self.blocks]
+
+    @property
+    def quick(self) -> bool:
+        """Whether many forwards take so little that nobody needs to ask for them."""
+        return sum(weight.numel() for weight in self.model.parameters()) <= QUICK
+
+
+def subject(ctx: Context) -> Subject:
+    """The chosen model on the chosen photo."""
+    s, trace = ctx.settings, ctx.trace()
+    twin = twin_of(s.model, s.device, s.dtype)
+    weights = "|".join(map(str, (s.model, trace.weights.sha256, s.dtype, s.device)))
+    its = blocks(weights, ctx.model, twin)
+    return Subject(ctx.model, trace, its, weights, f"{weights}|{ctx.photo.sha256}|{trace.size}", twin)
+
+
+def twin_of(name: str, device: str, dtype: str) -> Any:
+    """The bundled model's twin with a learned table, where its weights are there."""
+    there = name == BUNDLED and (WEIGHTS / f"{TWIN}.safetensors").is_file()
+    return load(TWIN, device, dtype) if there else None
+
+
+@st.cache_resource(show_spinner=False, max_entries=6)
+def blocks(weights: str, _model: Any, _twin: Any) -> tuple[message.BlockBias, ...]:
+    """Every block's bias at the trained size."""
+    kinds = _model.groupings(224, 224)
+    return tuple(
+        block_bias(_model, s, b, kinds[s][b].kind, _twin)
+        for s, stage in enumerate(_model.stages)
+        for b, _ in enumerate(stage.each)
+    )
+
+
+def block_bias(model: Any, s: int, b: int, kind: str, twin: Any = None) -> message.BlockBias:
+    """One block's table, MLP and measures."""
+    pos, G = model.stages[s].each[b].attn.pos, model.group_size[s]
+    surfaces = table_of(pos, G)
+    found = measure.measures(surfaces)
+    heads = range(len(surfaces))
+    far = np.hypot(*np.indices((2 * G - 1, 2 * G - 1)) - (G - 1))
+    return message.BlockBias(
+        s,
+        b,
+        kind,
+        G,
+        surfaces,
+        bias_ways.mlp_of(pos),
+        None if twin is None else table_of(twin.stages[s].each[b].attn.pos, G),
+        [found.character(h) for h in heads],
+        {by: measure.order(found, by).tolist() for by in ORDERS},
+        [_measures(found, h) for h in heads],
+        float(far.mean()),
+    )
+
+
+def table_of(pos: Any, G: int) -> np.ndarray:
+    """A bias as a surface: float32 (nH, 2G-1, 2G-1)."""
+    table = bias_ways.table_of(pos, G).detach().float().cpu().numpy()
+    return np.ascontiguousarray(table.T.reshape(-1, 2 * G - 1, 2 * G - 1))
+
+
+def _measures(found: measure.Measures, h: int) -> dict[str, Any]:
+    decay = float(found.decay[h])
+    return {
+        "spread": float(found.spread[h]),
+        "distance": float(found.distance[h]),
+        "decay": None if np.isnan(decay) else decay,
+        "centre": [float(x) for x in found.centre[h]],
+        "anisotropy": float(found.anisotropy[h]),
+    }
+
+
+# ---------------------------------------------------------------- the summary
+
+
+def block_name(ctx: Context, block: message.BlockBias) -> str:
+    """ "Stage 2, block 1 (SDA)"."""
+    return ctx.t(
+        "position_bias.figure.block_name", s=block.stage + 1, b=block.block + 1, kind=block.kind.upper()
+    )
+
+
+def summary(ctx: Context, its: Subject, verdict: str) -> None:
+    """What the page found, in numbers."""
+    t = ctx.t
+    spreads = [max(m["spread"] for m in block.measures) for block in its.blocks]
+    best = int(np.argmax(spreads))
+    strongest = its.blocks[best]
+    head = max(range(len(strongest.table)), key=lambda h: strongest.measures[h]["spread"])
+    lines = [
+        t(
+            "position_bias.short_strong",
+            block=block_name(ctx, strongest),
+            h=head + 1,
+            character=t(f"position_bias.figure.is_{strongest.characters[head]}"),
+            spread=f"{spreads[best]:.2f}",
+            factor=f"{np.exp(min(spreads[best], 50)):.3g}",
+        )
+    ]
+    flat = [block for block, spread in zip(its.blocks, spreads, strict=True) if spread < FAINT]
+    if flat:
+        most = max(max(m["spread"] for m in block.measures) for block in flat)
+        names = t("position_bias.comma").join(block_name(ctx, block) for block in flat)
+        fields = {"blocks": names, "spread": f"{most:.3f}", "factor": f"{np.exp(most):.3f}"}
+        lines.append(t("position_bias.short_flat", **fields))
+    lines.append(verdict)
+    st.subheader(t("position_bias.short_title"), anchor=False)
+    st.markdown("\n".join(f"- {line}" for line in lines))
+
+
+# ---------------------------------------------------------------- the figures
+
+
+def words(lang: str) -> dict[str, str]:
+    """The figures' words; braces stay for the browser to fill."""
+    entries = json.loads((TRANSLATIONS / lang / "position_bias.json").read_text("utf-8")).items()
+    return {key.removeprefix("figure."): text for key, text in entries if key.startswith("figure.")}
+
+
+def place(ctx: Context, its: Subject) -> dict[str, int]:
+    """Block and head the link asks for, moved to what exists; the link counts from 1."""
+    stages = sorted({s for s, _ in its.places})
+    s = ctx.get("stage", 2, [s + 1 for s in stages]) - 1
+    depth = sum(stage == s for stage, _ in its.places)
+    b = ctx.get("block", 1, range(1, depth + 1)) - 1
+    number = its.places.index((s, b))
+    head = ctx.get("head", 1, range(1, len(its.blocks[number].table) + 1)) - 1
+    return {"block": number, "head": head}
+
+
+@st.cache_resource(show_spinner=False, max_entries=24)
+def packed(weights: str, part: str, start: tuple[tuple[str, Any], ...], lang: str, _its: Subject) -> bytes:
+    """One figure's message, made once for a model and a place to begin."""
+    return message.pack(_its.blocks, part, strings=words(lang), start=dict(start), source=weights)
+
+
+def figures(ctx: Context, its: Subject, part: str) -> None:
+    """One of the three figures, with its title, its sentence, its code and its data."""
+    st.subheader(ctx.t(f"position_bias.{part}_title"), anchor=False)
+    layout.look(ctx.t(f"position_bias.{part}_look"))
+    if START not in st.session_state:
+        st.session_state[START] = place(ctx, its)
+    start = tuple(st.session_state[START].items())
+    _figure(ctx, its, part, start)
+
+
+@st.fragment
+def _figure(ctx: Context, its: Subject, part: str, start: tuple[tuple[str, Any], ...]) -> None:
+    name = f"position_bias.{part}"
+
+    def commit() -> None:
+        to = (st.session_state.get(name) or {}).get("commit")
+        if to and to["block"] < len(its.places):
+            s, b = its.places[to["block"]]
+            ctx.put(stage=s + 1, block=b + 1, head=to["head"] + 1)
+
+    bias_figure(packed(its.weights, part, start, ctx.lang, its), name=name, on_commit=commit)
+    table = _table(its) if part == "surfaces" else None
+    layout.take_away(ctx, part, code=CODE[part].format(model=ctx.settings.model), table=table)
+
+
+def _table(its: Subject) -> tuple[tuple[str, ...], list[tuple[Any, ...]]]:
+    columns = ("stage", "block", "kind", "head", "character", "spread", "distance", "decay", "down", "right")
+    rows: list[tuple[Any, ...]] = []
+    for block in its.blocks:
+        for h, m in enumerate(block.measures):
+            where = (block.stage + 1, block.block + 1, block.kind, h + 1, block.characters[h])
+            rows.append((*where, m["spread"], m["distance"], m["decay"], *m["centre"]))
+    return columns, rows
+
+
+CODE = {
+    "surfaces": """
+import cfviz
+from cfviz.analysis.position_bias import measures, surface
+from cfviz.data.samples import sample
+
+point = "layers.1.blocks.0.attn.bias"
+trace = cfviz.inspect(sample("berlin-cathedral").path, "{model}", watch=point)
+found = surface(trace[point])          # nH, 2G-1, 2G-1: dh and dw from -(G-1) to G-1, query minus key
+about = measures(found)                # spread, centre, distance, nearness, anisotropy, decay of every head
+[about.character(head) for head in range(len(found))]
+""",
+    "made": """
+import numpy as np
+from einops import rearrange
+from cfviz.analysis.position_bias import pairs
+
+G = 7
+# the authors' idea: coordinates of all tokens, their differences, two shifts, one number
+place = np.stack(np.meshgrid(np.arange(G), np.arange(G), indexing="ij")).reshape(2, -1)   # 2, N
+apart = place[:, :, None] - place[:, None, :]                                             # 2, N, N
+index = (apart[0] + G - 1) * (2 * G - 1) + apart[1] + G - 1                               # N, N
+index[0]                                                        # 84, 83, 82 ... 2, 1, 0
+
+# ours, read as letters: a pair (q, k) is two rows and two columns
+d = np.arange(G)[:, None] - np.arange(G) + G - 1                                          # G, G
+ours = rearrange(d[:, None, :, None] * (2 * G - 1) + d[None, :, None, :], "a b c d -> (a b) (c d)")
+assert (ours == index).all()
+
+table = np.random.default_rng(0).normal(size=((2 * G - 1) ** 2, 3))   # what the MLP gives: one row an offset
+bias = rearrange(table[index], "q k h -> h q k")                      # nH, N, N: added to the logits
+assert (bias == pairs(table.T.reshape(3, 2 * G - 1, 2 * G - 1))).all()
+""",
+    "resized": """
+import cfviz
+from cfviz.analysis.position_bias import outside, resized
+from cfviz.models.bias_ways import bias_table, table_of
+
+model = cfviz.create_model("{model}")
+pos, trained, G = model.layers[1].blocks[0].attn.pos, 7, 14
+table = table_of(pos, trained)                            # (2*7-1)^2, nH: what the model was trained with
+anew = bias_table(pos, "own", trained, G)                 # (2*14-1)^2, nH: anew (a DPB), or stretched
+stretched = bias_table(pos, "bicubic", trained, G)        # also "clamp", "cut", "none", for a DPB "rescaled"
+far = outside(G, G, trained).reshape(-1)                  # offsets that training never showed
+(anew - stretched)[far].abs().max()
+""",
+}

@@ -1,0 +1,174 @@
+"""What the bias is for: take it away, shuffle it, swap it, keep only it; and its share of the logits."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import streamlit as st
+
+from cfviz.analysis.attention import position_share
+from cfviz.data.images import prepare
+from cfviz.figures import position_bias_plots as plots
+from cfviz.figures.predictions import percent, short
+from cfviz.hooks import edit
+from cfviz.models.bias_ways import CHANGES, changes
+from cfviz.run import forward
+
+from . import layout
+from .position_bias import Subject, block_name
+
+if TYPE_CHECKING:
+    from .page import Context
+
+WHERE = ("all", "sda", "lda", "each")
+WATCH = ("layers.*.blocks.*.attn.q", "layers.*.blocks.*.attn.k", "layers.*.blocks.*.attn.bias")
+
+Place = tuple[int, int]
+
+
+@st.cache_resource(show_spinner=False, max_entries=12)
+def changed(source: str, how: str, where: tuple[Place, ...], _its: Subject, _photo: Any) -> np.ndarray:
+    """The logits with the bias of some blocks changed, (classes,)."""
+    image = prepare(_photo, _its.trace.size[0]).tensor
+    with edit(_its.model, changes(_its.model, how, where)):
+        arrays, _ = forward(_its.model, image)
+    return arrays["logits"].astype(float)
+
+
+@st.fragment
+def section(ctx: Context, its: Subject) -> None:
+    """Bars: what each change does to the first class; then the shares."""
+    t = ctx.t
+    st.subheader(t("position_bias.use_title"), anchor=False)
+    with st.container(horizontal=True, vertical_alignment="bottom", gap="medium"):
+        where = st.segmented_control(
+            t("position_bias.where"), WHERE, default=ctx.get("where", "all", WHERE),
+            format_func=lambda code: t(f"position_bias.where_{code}"), key="position_bias.where",
+            required=True,
+        )  # fmt: skip
+        how = "zero"
+        if where == "each":
+            how = st.segmented_control(
+                t("position_bias.how"), CHANGES, default="zero", key="position_bias.how", required=True,
+                format_func=lambda code: t(f"position_bias.how_{code}"),
+            )  # fmt: skip
+    ctx.put(where=where)
+    if (
+        where == "each"
+        and not its.quick
+        and not st.button(t("position_bias.run"), key="position_bias.run_each")
+    ):
+        return
+    rows = _rows(ctx, its, where, how)
+    first = int(its.trace.logits.argmax())
+    before = float(its.trace.probs[first])
+    name = ctx.labels[first].split(",")[0]
+    names, values, notes, data = [], [], [], []
+    for label, logits in rows:
+        p = np.exp(logits - logits.max())
+        p /= p.sum()
+        now = int(logits.argmax())
+        names.append(label)
+        values.append(float(logits[first] - its.trace.logits[first]))
+        arrow = "" if now == first else f"<br>→ {short(ctx.labels[now].split(',')[0], 18)}"
+        notes.append(f"{_signed(values[-1])} · {percent(float(p[first]))}{arrow}")
+        data.append((label, values[-1], float(p[first]), ctx.labels[now]))
+    fig = plots.bars(names, values, notes, ctx.theme, {"x": t("position_bias.use_x", name=short(name, 24))})
+    columns = ("change", "logit_change", "probability", "first_class")
+    layout.figure(
+        ctx,
+        fig,
+        "use",
+        code=_CODE.format(model=ctx.settings.model),
+        table=(columns, data),
+        name=name,
+        p=percent(before),
+    )
+
+
+def _rows(ctx: Context, its: Subject, where: str, how: str) -> list[tuple[str, np.ndarray]]:
+    if where == "each":
+        return [
+            (block_name(ctx, block), changed(its.source, how, ((block.stage, block.block),), its, ctx.photo))
+            for block in its.blocks
+        ]
+    chosen = tuple((b.stage, b.block) for b in its.blocks if where in ("all", b.kind))
+    return [
+        (ctx.t(f"position_bias.how_{way}"), changed(its.source, way, chosen, its, ctx.photo))
+        for way in CHANGES
+    ]
+
+
+def _signed(x: float) -> str:
+    return f"{x:+.2f}".replace("-", "−")
+
+
+# ---------------------------------------------------------------- shares
+
+
+@st.cache_resource(show_spinner=False, max_entries=6)
+def shares(source: str, _ctx: Context, _its: Subject) -> list[np.ndarray]:
+    """Position's share in every block's logits on the chosen photo, (nH,) each."""
+    image = prepare(_ctx.photo, _its.trace.size[0]).tensor
+    arrays, _ = forward(_its.model, image, WATCH)
+    out = []
+    for s, b in _its.places:
+        q, k, bias = (arrays[f"layers.{s}.blocks.{b}.attn.{name}"] for name in ("q", "k", "bias"))
+        content = q @ k.swapaxes(-1, -2) / np.sqrt(q.shape[-1])  # nG, nH, N, N
+        out.append(position_share(content, bias, _its.trace.groupings[s][b]))
+    return out
+
+
+@st.fragment
+def share(ctx: Context, its: Subject) -> None:
+    """How much of what distinguishes keys is position, block by block."""
+    if not its.quick and not st.button(ctx.t("position_bias.run_share"), key="position_bias.run_share"):
+        return
+    found = shares(its.source, ctx, its)
+    names = [block_name(ctx, block) for block in its.blocks]
+    words = {"x": ctx.t("position_bias.share_x"), "head": ctx.t("position_bias.figure.head")}
+    fig = plots.shares(found, names, [block.kind for block in its.blocks], ctx.theme, words)
+    means = [float(values.mean()) for values in found]
+    top = int(np.argmax(means))
+    rows = [
+        (block.stage + 1, block.block + 1, h + 1, float(x))
+        for block, values in zip(its.blocks, found, strict=True)
+        for h, x in enumerate(values)
+    ]
+    layout.figure(
+        ctx, fig, "share", code=_SHARE.format(model=ctx.settings.model),
+        table=(("stage", "block", "head", "share"), rows),
+        block=names[top], most=f"{100 * means[top]:.0f} %", mean=f"{100 * np.mean(means):.0f} %",
+    )  # fmt: skip
+
+
+_CODE = """
+import cfviz
+from cfviz.data.images import load_image, prepare
+from cfviz.data.samples import sample
+from cfviz.models.bias_ways import changes
+from cfviz.run import forward
+
+model = cfviz.create_model("{model}")
+image = prepare(load_image(sample("berlin-cathedral").path), 224).tensor
+before = forward(model, image)[0]["logits"]
+blocks = [(s, b) for s, depth in enumerate(model.depths) for b in range(depth)]
+for how in ("zero", "shuffle", "swap", "only"):
+    with cfviz.edit(model, changes(model, how, blocks)):
+        after = forward(model, image)[0]["logits"]
+    print(how, (after - before)[before.argmax()])
+"""
+_SHARE = """
+import cfviz
+import numpy as np
+from cfviz.analysis.attention import position_share
+from cfviz.data.samples import sample
+
+at = "layers.1.blocks.0.attn"
+points = [f"{{at}}.q", f"{{at}}.k", f"{{at}}.bias"]
+trace = cfviz.inspect(sample("berlin-cathedral").path, "{model}", watch=points)
+q, k, bias = (trace[point] for point in points)
+content = q @ k.swapaxes(-1, -2) / np.sqrt(q.shape[-1])                    # nG, nH, N, N
+position_share(content, bias, trace.grouping(1, 0))                        # nH
+"""
