@@ -71,7 +71,7 @@ def effects(
     Raises:
         ValueError: As `apply`.
     """
-    begins = [_begin(model, several) for several in changes]
+    begins = [begin_of(model, several) for several in changes]
     entries = _entries(model, image, set(begins))
     order = sorted(range(len(changes)), key=lambda n: (begins[n], _alone(changes[n])))
     found = np.zeros((len(changes), model.num_classes), np.float32)
@@ -83,7 +83,7 @@ def effects(
             rows = [changes[n] for n in some]
             x = entries[begin].expand(len(rows), *[-1] * 3)
             with apply(model, rows[0], means, donor) if alone else apply_each(model, rows, means, donor):
-                found[some] = _rest(model, x, begin).float().cpu().numpy()
+                found[some] = rest_from(model, x, begin).float().cpu().numpy()
             done += len(some)
             if progress is not None:
                 progress(done / len(changes))
@@ -94,7 +94,7 @@ def _alone(several: Several) -> bool:
     return any(its.on and its.part in WHOLE_BATCH for its in several)
 
 
-def _begin(model: CrossFormer, several: Several) -> Place:
+def begin_of(model: CrossFormer, several: Several) -> Place:
     """The first place that is changed; the last block where nothing is."""
     found = [
         (one.stage or 0, -1 if one.part == "kernel" else one.block or 0)
@@ -105,7 +105,7 @@ def _begin(model: CrossFormer, several: Several) -> Place:
     return min(found, default=(len(model.depths) - 1, model.depths[-1] - 1))
 
 
-def _before(model: CrossFormer, place: Place) -> str | None:
+def point_before(model: CrossFormer, place: Place) -> str | None:
     """The point behind which a place's input is ready; None where that is the image."""
     s, b = place
     if b >= 0:
@@ -117,16 +117,16 @@ def _entries(model: CrossFormer, image: torch.Tensor, places: set[Place]) -> dic
     """What the plain forward gives to each place."""
     first = next(model.parameters())
     x = image[None].to(first.device, first.dtype)
-    points = {place: _before(model, place) for place in places}
+    points = {place: point_before(model, place) for place in places}
     with capture(model, *{point for point in points.values() if point}) as seen:
         model(x)
     return {place: seen[point] if point else x for place, point in points.items()}
 
 
-def _rest(model: CrossFormer, x: torch.Tensor, place: Place) -> torch.Tensor:
+def rest_from(model: CrossFormer, x: torch.Tensor, place: Place) -> torch.Tensor:
     """The logits, from the input of a place on: (B, H, W, C), or (B, 3, H, W) for the first."""
     s, b = place
-    point = _before(model, place)
+    point = point_before(model, place)
     if point is None:
         return model(x)
     x = model.get_submodule(point)(x)  # whoever edits or watches this point does so here too

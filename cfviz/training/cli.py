@@ -1,4 +1,4 @@
-"""The commands ``train``, ``evaluate``, ``export-weights`` and ``measure-sizes`` of ``python -m cfviz``."""
+"""Commands that train and measure: train, evaluate, export-weights, measure-sizes and study."""
 
 import argparse
 import json
@@ -21,6 +21,7 @@ def register(subparsers: Any) -> None:
     _add_evaluate(subparsers)
     _add_export(subparsers)
     _add_sizes(subparsers)
+    _add_study(subparsers)
 
 
 def _engine_options(parser: argparse.ArgumentParser) -> None:
@@ -252,3 +253,53 @@ def _sizes_command(args: argparse.Namespace) -> str:
         if value:
             command += f" --{name} {Path(value).name if name in ('weights', 'twin') else value}"
     return command
+
+
+def _add_study(subparsers: Any) -> None:
+    text = "Run many changes of a model over a folder of photos: what does each part do for its accuracy?"
+    more = "The same command goes on where it was stopped. Several processes share the photos (torchrun)."
+    parser = subparsers.add_parser(
+        "study", help="change parts, over many photos", description=f"{text} {more}"
+    )
+    parser.add_argument("--data", required=True, metavar="FOLDER", help="one folder a class")
+    parser.add_argument(
+        "--interventions", required=True, metavar="FILE", help="one change a line, as JSON (JSON lines)"
+    )
+    parser.add_argument("--model", default="crossformer_nano", help="a variant, or a file of weights")
+    parser.add_argument("--size", type=_count, default=224, metavar="PX", help="input side (default: 224)")
+    parser.add_argument("--limit", type=_count, metavar="N", help="at most N photos a class, evenly spread")
+    parser.add_argument("--out", required=True, metavar="RUN", help="folder for shards and results")
+    parser.add_argument("--progress", metavar="FILE", help="keep a JSON file that says how far it is")
+    parser.add_argument("--cpu", action="store_true", help="keep off the GPU")
+    parser.add_argument("--threads", type=_count, metavar="N", help="threads of each process")
+    parser.add_argument("--workers", type=int, default=0, metavar="N", help="processes that read photos")
+    parser.set_defaults(run=_study)
+
+
+def _study(args: argparse.Namespace) -> int:
+    from accelerate import Accelerator
+
+    from cfviz.training import data, study
+
+    _threads(args)
+    if args.size % 32:
+        raise ValueError(f"got --size {args.size}, expected a multiple of 32")
+    model, ids, sha256 = _open(args, args.model)
+    accelerator = Accelerator(cpu=args.cpu)
+    run = study.Study(
+        model,
+        data.PhotoFolder(args.data),
+        ids,
+        study.read_interventions(args.interventions),
+        Path(args.out),
+        args.size,
+        args.limit,
+        {"model": Path(args.model).name, "sha256": sha256, "folder": Path(args.data).resolve().name},
+        accelerator,
+        args.workers,
+        args.progress,
+    )
+    path = run.run()
+    if accelerator.is_main_process:
+        print(f"{path.name}: {len(run.changes)} changes on {len(run.indices)} photos", file=sys.stderr)
+    return 0
