@@ -262,7 +262,7 @@ def patching(its: Bench) -> None:
     cells = []
     for trace, name in ((its.before, "photo_a"), (other, "photo_b"), (its.after, "photo_ab")):
         (i, _, p) = trace.top(1)[0]
-        picture = photos.thumbnail(trace.crop, 240) if name != "photo_ab" else ""
+        picture = photos.thumbnail(trace.crop, 240) if trace.crop and name != "photo_ab" else ""
         image = f'<img src="{picture}" alt="">' if picture else ""
         text = f"{escape(short(ctx.labels[i]))} <b>{percent(p)}</b>"
         cells.append(
