@@ -14,12 +14,15 @@ import unicodedata
 from collections.abc import Sequence
 from fnmatch import fnmatchcase
 from math import prod
+from pathlib import Path
 from time import monotonic
 from typing import Any, NoReturn
 
 import cfviz
+from cfviz import report
 from cfviz.data.images import MODES, check_input_size, load_image
 from cfviz.data.labels import LANGUAGES
+from cfviz.data.samples import gallery
 from cfviz.models.checkpoints import OFFICIAL, CheckpointError, load_checkpoint
 from cfviz.models.errors import readable_size
 from cfviz.models.factory import build, create_model
@@ -82,6 +85,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     _add_models(commands)
     _add_predict(commands)
+    _add_report(commands)
     _add_points(commands)
     training.register(commands)
     return parser
@@ -124,6 +128,23 @@ def _add_predict(commands: Any) -> None:
     predict.add_argument("--lang", choices=LANGUAGES, default="en", help="language of the class names")
     predict.add_argument("--json", action="store_true", help="for programs")
     predict.set_defaults(run=_predict)
+
+
+def _add_report(commands: Any) -> None:
+    text = "Write one HTML file that opens offline: the answer, the figures that move, how to make it again."
+    parser = commands.add_parser(
+        "report", help="a photo's answer and figures as one HTML file", description=text
+    )
+    parser.add_argument("photo", metavar="PHOTO", help="an image file")
+    parser.add_argument("--out", required=True, metavar="FILE", help="the HTML file to write")
+    parser.add_argument("--model", metavar="MODEL", help=f"as of predict (default: {BUNDLED})")
+    parser.add_argument("--weights", metavar="WEIGHTS", help="as of predict")
+    parser.add_argument("--size", type=_size, default=224, metavar="N", help="input in pixels")
+    parser.add_argument("--mode", choices=MODES, default="crop", help="how the photo is brought to size")
+    parser.add_argument("--device", metavar="DEVICE", help="cpu, cuda, cuda:1")
+    parser.add_argument("--dtype", choices=DTYPES, default="float32", help="what to compute in")
+    parser.add_argument("--lang", choices=LANGUAGES, default="en", help="language of the report")
+    parser.set_defaults(run=_report)
 
 
 def _add_points(commands: Any) -> None:
@@ -260,6 +281,26 @@ def _print_result(result: dict[str, Any], first: bool) -> None:
     facts = f"{width} x {height} px, seen as {columns} x {rows}, {1000 * result['seconds']:.0f} ms"
     print("" if first else "\n", f"{result['photo']}  ({facts}, {result['device']})", sep="")
     _print_table([("  ", f"{t['probability']:.1%}", t["label"]) for t in result["top"]], right=(1,))
+
+
+# ---------------------------------------------------------------- report
+
+
+def _report(args: argparse.Namespace) -> int:
+    check_input_size(args.size)
+    image = load_image(args.photo)
+    model = _model(args.model, args.weights).to(pick_device(args.device), DTYPES[args.dtype])
+    trace = inspect(
+        image, model, args.size, report.WATCH, device=args.device, dtype=args.dtype, mode=args.mode
+    )
+    known = {load_image(entry.path).sha256: entry.id for entry in gallery() if entry.path.is_file()}
+    weights = model.provenance
+    named = args.weights or (None if args.model in (None, *VARIANTS) else args.model)
+    given = "none" if weights.trained is None else None if weights.source == "bundled" else named
+    origin = report.Origin(args.photo, known.get(image.sha256), given)
+    Path(args.out).write_text(report.html(trace, model, origin, args.lang), "utf-8")
+    _note(f"{args.out} opens in any browser, offline")
+    return 0
 
 
 # ---------------------------------------------------------------- points

@@ -5,9 +5,11 @@ from __future__ import annotations
 from cfviz.ui import start
 from cfviz.ui.picker import picker
 from cfviz.ui.predict import answer, own_photos, sizes
+from cfviz.ui.report import button
 
 ctx = start("predict")
 picker(ctx)
 answer(ctx, ctx.trace())
+button(ctx)
 own_photos(ctx)
 sizes(ctx)

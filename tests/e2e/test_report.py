@@ -1,0 +1,69 @@
+"""The report from disk, with the network cut: its figures move and its numbers are the model's."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cfviz import report
+from cfviz.data.samples import sample
+from cfviz.models.factory import create_model
+from cfviz.run import inspect
+
+pytestmark = pytest.mark.browser
+
+
+def test_the_report_lives_offline(browser: Any, tmp_path: Path) -> None:
+    model, photo = create_model("crossformer_nano"), sample("german-shepherd").path
+    trace = inspect(photo, model, 224, report.WATCH)
+    file = tmp_path / "report.html"
+    file.write_text(report.html(trace, model, report.Origin(str(photo), "german-shepherd")), "utf-8")
+    window = browser.new_context(
+        viewport={"width": 1440, "height": 900},
+        offline=True,
+        permissions=["clipboard-read", "clipboard-write"],
+    )
+    page, errors = window.new_page(), []
+    page.on("pageerror", lambda error: errors.append(str(error)))
+    page.on(
+        "request", lambda r: None if r.url.startswith(("file:", "blob:", "data:")) else errors.append(r.url)
+    )
+    page.goto(file.as_uri())
+    page.wait_for_selector(".cf-host .cf[data-ready]")
+    page.wait_for_selector(".em-host canvas")
+    shown = page.eval_on_selector_all(
+        ".rp-answers tr", "all => all.map((r) => [+r.dataset.class, +r.dataset.p])"
+    )
+    assert [tuple(row) for row in shown] == [(i, p) for i, _, p in trace.top(5)]
+    over = page.locator(".cf-host .over")
+    over.scroll_into_view_if_needed()
+    box = over.bounding_box()
+    for row, col in [(3, 5), (40, 30)]:
+        page.mouse.move(
+            box["x"] + (col + 0.5) * box["width"] / 56, box["y"] + (row + 0.5) * box["height"] / 56
+        )
+        page.wait_for_timeout(80)
+        state = page.evaluate("document.querySelector('.cf-host .cf').figure.state")
+        assert (state["row"], state["col"]) == (row, col)
+    host = page.locator(".em-host")
+    host.scroll_into_view_if_needed()
+    canvas = page.locator(".em-host canvas").last.bounding_box()
+    before = host.inner_text()
+    page.mouse.move(canvas["x"] + 0.1 * canvas["width"], canvas["y"] + 0.1 * canvas["height"])
+    seen = set()
+    for x in (0.15, 0.5, 0.85):
+        for target in page.locator(".em-host canvas").all()[:2]:
+            at = target.bounding_box()
+            page.mouse.move(at["x"] + x * at["width"], at["y"] + x * at["height"])
+            page.wait_for_timeout(80)
+            seen.add(host.inner_text())
+    assert len(seen | {before}) > 2
+    page.locator("[data-copy]").last.click()
+    page.get_by_text(report.words()["copied"]).wait_for()
+    assert page.evaluate("navigator.clipboard.readText()") == report.code(trace, report.Origin(str(photo)))
+    page.set_viewport_size({"width": 390, "height": 800})
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    window.close()
+    assert not errors, f"the browser reported: {errors}"

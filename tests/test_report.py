@@ -1,0 +1,100 @@
+"""The report: its numbers are the trace's, it is complete, and it needs nothing from outside."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from cfviz import cli, report
+from cfviz.data.samples import sample
+from cfviz.models.factory import create_model
+from cfviz.run import inspect
+from cfviz.ui import report as button
+
+PHOTO = sample("german-shepherd").path
+
+
+def session(page: str) -> dict:
+    return json.loads(re.search(r'id="session">(.*?)</script>', page, re.S)[1])
+
+
+@pytest.fixture(scope="module")
+def model():
+    return create_model("crossformer_nano")
+
+
+@pytest.mark.parametrize("lang", ["en", "zh-Hant"])
+def test_its_numbers_are_the_traces(model, lang: str) -> None:
+    trace = inspect(PHOTO, model, 224, report.WATCH)
+    page = report.html(trace, model, report.Origin(str(PHOTO), "german-shepherd"), lang)
+    its = session(page)
+    assert [(i, p) for i, _, p in its["top"]] == [(i, p) for i, _, p in trace.top(5)]
+    np.testing.assert_array_equal(its["probs"], trace.probs)
+    assert its["weights"]["sha256"] == trace.weights.sha256
+    assert trace.weights.sha256 in page
+    assert "photo=german-shepherd" in its["link"]
+    assert report.words(lang)["attention_look"] in page
+    assert not re.search(r'(?:src|href)="(?!data:|http://localhost:8501/)', page)
+    assert len(its["heads"]) == sum(n * d for n, d in zip(model.num_heads, model.depths, strict=True))
+
+
+def test_the_notebook_calls_give_the_same(model, capsys) -> None:
+    trace = inspect(PHOTO, model, 160, report.WATCH)
+    space: dict = {}
+    exec(report.code(trace, report.Origin(str(PHOTO))), space)
+    np.testing.assert_array_equal(space["trace"].probs, trace.probs)
+    assert trace.top(1)[0][1] in capsys.readouterr().out
+
+
+def test_the_command_makes_it_again(tmp_path: Path, capsys, monkeypatch) -> None:
+    out = tmp_path / "first.html"
+    assert cli.main(["report", str(PHOTO), "--size", "160", "--out", str(out)]) == 0
+    first = session(out.read_text("utf-8"))
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(first["command"].split()[3:]) == 0
+    second = session(Path("report.html").read_text("utf-8"))
+    drop = {"seconds"}
+    assert {k: v for k, v in first.items() if k not in drop} == {
+        k: v for k, v in second.items() if k not in drop
+    }
+    assert "photo=german-shepherd" in first["link"]
+    assert capsys.readouterr().out == ""
+
+
+def test_random_weights_are_named(tiny_model) -> None:
+    model = create_model("crossformer_nano", weights=None)
+    trace = inspect(PHOTO, model, 64, report.WATCH)
+    page = report.html(trace, model, report.Origin("my photo.jpg", weights="none"))
+    assert page.count(report.words()["random"]) >= 2
+    its = session(page)
+    assert "'my photo.jpg'" in its["command"]
+    assert "--weights none" in its["command"]
+    assert "weights=None" in its["code"]
+    assert "photo=" not in its["link"]
+
+
+def test_a_name_cannot_leave_its_place(model) -> None:
+    trace = inspect(PHOTO, model, 64, report.WATCH)
+    evil = "</script><script>alert(1)</script>.jpg"
+    page = report.html(trace, model, report.Origin(evil))
+    assert "<script>alert" not in page
+    assert evil in session(page)["command"]
+
+
+@pytest.mark.parametrize(
+    ("source", "trained", "named"),
+    [
+        ("bundled", "x", None),
+        ("random", None, "none"),
+        ("official", "x", "official"),
+        ("a.pth", "x", "a.pth"),
+    ],
+)
+def test_what_the_button_calls_the_weights(source: str, trained: str | None, named: str | None) -> None:
+    its = SimpleNamespace(source=source, trained=trained)
+    assert button.weights(SimpleNamespace(model=SimpleNamespace(provenance=its))) == named
