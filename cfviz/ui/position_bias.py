@@ -157,7 +157,7 @@ def summary(ctx: Context, its: Subject, verdict: str) -> None:
     if flat:
         most = max(max(m["spread"] for m in block.measures) for block in flat)
         names = t("position_bias.comma").join(block_name(ctx, block) for block in flat)
-        fields = {"blocks": names, "spread": f"{most:.3f}", "factor": f"{np.exp(most):.3f}"}
+        fields = {"blocks": names, "spread": f"{most:.2g}", "factor": f"{np.exp(most):.6g}"}
         lines.append(t("position_bias.short_flat", **fields))
     lines.append(verdict)
     st.subheader(t("position_bias.short_title"), anchor=False)

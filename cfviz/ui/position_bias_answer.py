@@ -246,7 +246,7 @@ def _costs(ctx: Context, its: Subject, groups: list[list[Any]], size: int) -> No
             text = t(
                 "position_bias.cost_worst", s=s + 1, kind=g.kind.upper(), side=g.H, padded=found.padded[0]
             )
-            worst = max(worst, (found.waste, text))
+            worst = max(worst, (found.waste, text), key=lambda one: one[0])  # of equals the first stage
     for s, stage in enumerate(its.model.groupings(224, 224)):
         plain += sum(measure.load(g, its.model.embed_dim * 2**s).macs for g in stage)
     st.markdown("\n".join(lines))

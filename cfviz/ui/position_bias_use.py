@@ -139,7 +139,7 @@ def share(ctx: Context, its: Subject) -> None:
     layout.figure(
         ctx, fig, "share", code=_SHARE.format(model=ctx.settings.model),
         table=(("stage", "block", "head", "share"), rows),
-        block=names[top], most=f"{100 * means[top]:.0f} %", mean=f"{100 * np.mean(means):.0f} %",
+        block=names[top], most=f"{100 * means[top]:.1f} %", mean=f"{100 * np.mean(means):.1f} %",
     )  # fmt: skip
 
 
