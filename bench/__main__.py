@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 
-from bench import hover, model
+from bench import hover, model, pages
 from bench.timing import Row, table
 
 PARTS: dict[str, Callable[[int], Iterator[Row]]] = {
@@ -17,6 +17,7 @@ PARTS: dict[str, Callable[[int], Iterator[Row]]] = {
     "scaling": model.scaling,
     "halves": model.halves,
     "hover": hover.rows,
+    "pages": pages.rows,
 }
 
 

@@ -1,0 +1,150 @@
+"""How long a reader waits: `python -m bench pages`. A warm server on loopback, headless Chromium, wall clock.
+
+    first paint     from opening a page's address in a new tab (scripts in the browser's cache) to its title
+                    and first words, and to the server's last word
+    photo chosen    from a click on a photo that no one has looked at yet to the figure painted with it
+    click, answer   from the same click on the page that predicts to the new answer
+
+They need a machine with nothing else to do: the browser, the server and the model share its cores.
+"""
+
+from __future__ import annotations
+
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from statistics import median
+from urllib.error import URLError
+from urllib.request import urlopen
+
+from playwright.sync_api import Page, sync_playwright
+
+from bench.hover import CHROMIUM
+from bench.timing import Row, at_most
+from cfviz.data.samples import gallery
+
+ROOT = Path(__file__).resolve().parents[1]
+WIDTH, HEIGHT = 1440, 900
+LIMIT = 60_000  # ms
+# What a page shows once it is usable, found through the components' shadow roots.
+DEEP = """
+window.deep = (selector, root = document) => {
+  const found = root.querySelector(selector);
+  if (found) return found;
+  for (const el of root.querySelectorAll('*')) {
+    const inner = el.shadowRoot && window.deep(selector, el.shadowRoot);
+    if (inner) return inner;
+  }
+  return null;
+};
+window.words = () => document.querySelector('[data-testid=stMain]')?.innerText ?? '';
+window.idle = () => !document.querySelector('[data-testid=stApp][data-test-script-state=running]');
+window.mark = () => {
+  const cf = window.deep('.cf');
+  return cf && cf.dataset.ready !== undefined && cf.figure ? String(cf.figure.id ?? cf.dataset.photo) : '';
+};
+"""
+
+
+@contextmanager
+def server() -> Iterator[str]:
+    """A server of the app on a free port of loopback, until the end of the block."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    options = ["--server.port", str(port), "--server.headless", "true", "--server.address", "127.0.0.1"]
+    command = [sys.executable, "-m", "streamlit", "run", str(ROOT / "app.py"), *options]
+    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        address = f"http://127.0.0.1:{port}"
+        for _ in range(240):
+            try:
+                urlopen(f"{address}/_stcore/health", timeout=1).close()
+                break
+            except (URLError, OSError):
+                time.sleep(0.25)
+        yield address
+    finally:
+        process.terminate()
+        process.wait(20)
+
+
+def _wait(page: Page, condition: str) -> None:
+    page.wait_for_function(condition, polling="raf", timeout=LIMIT)
+
+
+def first_paint(page: Page, address: str) -> float:
+    """Seconds from the address to the page's words: its title and more than its lede."""
+    start = time.perf_counter()
+    page.goto(address, wait_until="commit")
+    _wait(page, "() => window.words?.().length > 200")
+    return time.perf_counter() - start
+
+
+def photo_chosen(page: Page, n: int) -> float:
+    """Seconds from a click on photo n of the strip to the figure ready with another picture."""
+    before = page.evaluate("window.mark()")
+    radio = page.locator("button[data-id]").nth(n)
+    start = time.perf_counter()
+    radio.click()
+    _wait(page, f"() => {{ const m = window.mark(); return m && m !== {before!r}; }}")
+    page.evaluate("() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
+    return time.perf_counter() - start
+
+
+def answer(page: Page, n: int) -> float:
+    """Seconds from a click on photo n to words that differ, and no script running."""
+    before = page.evaluate("window.words()")
+    radio = page.locator("button[data-id]").nth(n)
+    start = time.perf_counter()
+    radio.click()
+    page.wait_for_function(
+        "(old) => { const now = window.words(); return now !== old && now.length > 200; }",
+        arg=before, polling="raf", timeout=LIMIT,
+    )  # fmt: skip
+    return time.perf_counter() - start
+
+
+def _opened(page: Page, address: str, ready: str) -> None:
+    page.goto(address)
+    _wait(page, ready)
+    page.wait_for_timeout(2500)  # what follows below the first picture
+
+
+def rows(rounds: int) -> Iterator[Row]:
+    """The table's lines for `make bench`."""
+    photos = len(gallery())
+    many = max(3, min(6, rounds // 5, photos - 1))
+    with server() as address, sync_playwright() as play:
+        browser = play.chromium.launch(executable_path=CHROMIUM)
+        context = browser.new_context(viewport={"width": WIDTH, "height": HEIGHT})
+        context.add_init_script(DEEP)
+        page = context.new_page()
+        for path, name in (("", "home"), ("predict", "predict")):
+            _opened(page, f"{address}/{path}", "() => window.words?.().length > 200")
+            times = []
+            for _ in range(many):
+                page.close()
+                page = context.new_page()
+                times.append(first_paint(page, f"{address}/{path}"))
+                page.wait_for_timeout(1500)
+            yield at_most(f"first paint, {name}, warm server", median(times), 1.5, 2, " s")
+        times = []
+        for n in range(1, many + 1):
+            times.append(answer(page, n))
+            page.wait_for_timeout(1500)
+        yield at_most("click to answer, nano at 224 px", median(times), 0.4, 2, " s", "new photos")
+        for path, model, budget in (
+            ("attention", "nano", 1.0), ("embedding", "nano", 1.0), ("attention", "small", 2.5),
+        ):  # fmt: skip
+            _opened(page, f"{address}/{path}?model=crossformer_{model}", "() => window.mark?.()")
+            times = []
+            for n in range(1, many + 1):
+                times.append(photo_chosen(page, n))
+                page.wait_for_timeout(2500)
+            yield at_most(f"photo chosen to picture, {path}, {model}", median(times), budget, 2, " s")
+        browser.close()
