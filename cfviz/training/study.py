@@ -227,7 +227,7 @@ class Study:
         arrays = {f"sum {name}": total for name, total in means.sums.items()}
         counts = {f"count {name}": np.int64(count) for name, count in means.counts.items()}
         with part.open("wb") as file:
-            np.savez(file, **arrays, **counts)
+            np.savez(file, **{**arrays, **counts})  # type: ignore[arg-type]
             file.flush()
             os.fsync(file.fileno())
         part.replace(path)

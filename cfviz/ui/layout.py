@@ -25,12 +25,12 @@ CSS = (Path(__file__).parent / "style.css").read_text(encoding="utf-8")
 NAVIGATION = {
     "start": ("home", "predict", "learn"),
     "look_inside": ("grouping", "attention", "embedding", "position_bias"),
-    "experiment": ("lab", "compare", "resize", "benchmark", "batch"),
+    "experiment": ("lab", "compare", "study"),
 }
 ICONS = {
     "home": "home", "predict": "photo_camera", "learn": "school", "grouping": "grid_view",
     "attention": "visibility", "embedding": "layers", "position_bias": "my_location", "lab": "science",
-    "compare": "compare", "resize": "aspect_ratio", "benchmark": "speed", "batch": "stacks",
+    "compare": "compare", "study": "stacks",
 }  # fmt: skip
 
 

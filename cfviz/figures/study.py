@@ -1,0 +1,101 @@
+"""Pictures of a study: what each change costs, with its interval, and what heads look like against that."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import plotly.graph_objects as go
+
+from cfviz.figures.theme import Theme
+
+
+def forest(
+    rows: Sequence[tuple[str, float, float, float]], axis: str, theme: Theme, share: bool
+) -> go.Figure:
+    """Values with their 95 % intervals, one line each.
+
+    Args:
+        rows: Name, value, low, high.
+        axis: Title of the axis.
+        theme: Colours.
+        share: Whether values are shares, written in per cent.
+    """
+    names, value, low, high = (list(column) for column in zip(*rows, strict=True))
+    sure = [a > 0 or b < 0 for a, b in zip(low, high, strict=True)]
+    form = ".1%" if share else ".3g"
+    fig = go.Figure(
+        go.Scatter(
+            x=value,
+            y=names,
+            mode="markers",
+            marker={"size": 9, "color": [theme.ink if s else theme.muted for s in sure]},
+            error_x={
+                "type": "data",
+                "symmetric": False,
+                "array": [b - v for b, v in zip(high, value, strict=True)],
+                "arrayminus": [v - a for a, v in zip(low, value, strict=True)],
+                "color": theme.muted,
+                "thickness": 1.5,
+                "width": 0,
+            },
+            customdata=list(zip(low, high, strict=True)),
+            hovertemplate=f"%{{y}}: %{{x:{form}}} [%{{customdata[0]:{form}}}, %{{customdata[1]:{form}}}]"
+            "<extra></extra>",
+        )
+    )
+    fig.update_layout(
+        **theme.layout(
+            height=24 * len(rows) + 70,
+            xaxis={
+                "title": {"text": axis}, "tickformat": ".0%" if share else None, "fixedrange": True,
+                "zerolinecolor": theme.muted,
+            },
+            yaxis={
+                "autorange": "reversed", "fixedrange": True, "showgrid": False, "type": "category",
+                "tickfont": {"color": theme.ink, "size": 12}, "ticklabelstandoff": 6, "dtick": 1,
+            },
+            margin={"l": 8, "r": 16, "t": 8, "b": 8},
+        )
+    )  # fmt: skip
+    return fig
+
+
+def scatter(
+    rows: Sequence[Mapping[str, object]], axes: tuple[str, str], names: Sequence[str], theme: Theme
+) -> go.Figure:
+    """One point a head: what was measured in it against what its change costs, a symbol a stage.
+
+    Args:
+        rows: `name`, `stage` (from 0), `x`, `y` (a share).
+        axes: Titles.
+        names: Of the stages.
+        theme: Colours.
+    """
+    symbols, shades = ("circle", "diamond", "square", "triangle-up"), theme.sequential[1::3]
+    fig = go.Figure()
+    for s, name in enumerate(names):
+        mine = [row for row in rows if row["stage"] == s]
+        if mine:
+            fig.add_scatter(
+                x=[row["x"] for row in mine],
+                y=[row["y"] for row in mine],
+                text=[row["name"] for row in mine],
+                name=name,
+                mode="markers",
+                marker={
+                    "size": 10,
+                    "symbol": symbols[s % 4],
+                    "color": shades[s % len(shades)][1],
+                    "line": {"color": theme.ink, "width": 0.6},
+                },
+                hovertemplate="%{text}: %{x:.3g}, %{y:.1%}<extra></extra>",
+            )
+    fig.update_layout(
+        **theme.layout(
+            height=420,
+            xaxis={"title": {"text": axes[0]}, "fixedrange": True},
+            yaxis={"title": {"text": axes[1]}, "tickformat": ".1%", "fixedrange": True},
+            margin={"l": 8, "r": 16, "t": 36, "b": 8},
+        )
+    )
+    return fig

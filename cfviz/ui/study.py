@@ -1,0 +1,218 @@
+"""The page on many photos: a study's findings, explored, and a new study started in the background."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import streamlit as st
+
+from cfviz import jobs as background
+from cfviz.figures import study as pictures
+from cfviz.models.interventions import dump, parse
+from cfviz.training import study_table
+
+from . import jobs, layout
+
+if TYPE_CHECKING:
+    from .page import Context
+
+RESULTS = Path(__file__).resolve().parents[2] / "assets" / "results"
+SHIPPED, PLAN = RESULTS / "study-nano.parquet", RESULTS / "study-nano.jsonl"
+PARTS = ("head", "kernel", "attn", "mlp", "block", "kind", "bias", "several")
+MEASURES = ("accuracy change", "agreement", "probability change", "distance", "entropy", "share")
+MOST = 40  # lines of a figure
+Rows = list[dict[str, Any]]
+
+
+@st.cache_data(show_spinner=False, max_entries=8)
+def table(path: str, changed: float) -> tuple[Rows, dict[str, Any]]:
+    """A statistics table; `changed`, its file's time, is for the cache."""
+    return study_table.load(path)
+
+
+def choose(ctx: Context) -> tuple[Rows, dict[str, Any]] | None:
+    """The study to look at: the shipped one, or one that a job has finished; None where there is none."""
+    done = [job for job in background.listed("study") if job.state == "done" and job.result.is_file()]
+    paths = {"shipped": SHIPPED} if SHIPPED.is_file() else {}
+    paths |= {job.id: job.result for job in done}
+    if not paths:
+        st.info(ctx.t("study.none"), icon=":material/hourglass_empty:")
+        return None
+    name = next(iter(paths))
+    if len(paths) > 1:
+        name = st.selectbox(
+            ctx.t("study.which"), list(paths), key="study.which",
+            format_func=lambda id: ctx.t("study.shipped") if id == "shipped" else ctx.t("study.own", id=id),
+        )  # fmt: skip
+    try:
+        return table(str(paths[name]), paths[name].stat().st_mtime)
+    except ValueError as error:
+        st.error(ctx.t("errors.refused", reason=str(error)), icon=":material/error:")
+        return None
+
+
+def title(ctx: Context, row: dict[str, Any]) -> str:
+    """What a row is about, in words, counted from 1."""
+    words = [ctx.t(f"study.part_{row['part']}")]
+    if row["part"] == "several":
+        return f"{words[0]} {row['subject']}"
+    if row["part"] == "kind":
+        words = [ctx.t(f"study.kind_{row['how']}")]
+    if row["stage"] is None:
+        words.append(ctx.t("study.everywhere"))
+    for name in ("stage", "block", "index"):
+        if row[name] is not None:
+            words.append(ctx.t(f"study.{name}", n=row[name] + 1))
+    return " · ".join(words)
+
+
+def findings(ctx: Context, rows: Rows, about: dict[str, Any]) -> None:
+    """What the study says, in sentences made of its numbers."""
+    whole = next(row for row in rows if row["measure"] == "accuracy" and not row["subject"])
+    cost = [row for row in rows if row["measure"] == "accuracy change"]
+    lines = [ctx.t("study.find_whole", model=about.get("model", ""), n=whole["n"], **percents(whole))]
+    for part in ("head", "kernel"):
+        mine = [row for row in cost if row["part"] == part]
+        if mine:
+            free = sum(row["low"] <= 0 <= row["high"] for row in mine)
+            worst = min(mine, key=lambda row: row["value"])
+            said = percents(worst) | {"free": free, "all": len(mine), "name": title(ctx, worst)}
+            lines.append(ctx.t(f"study.find_{part}", **said))
+    for part, how in (("kind", "sda"), ("bias", "zero")):
+        for row in cost:
+            if (row["part"], row["how"], row["stage"]) == (part, how, None):
+                lines.append(ctx.t(f"study.find_{part}", **percents(row)))
+    layout.look("\n\n".join(lines))
+
+
+def percents(row: dict[str, Any]) -> dict[str, str]:
+    """A row's value and interval as text, in per cent, with a true minus sign."""
+    signed = "+" if row["measure"].endswith("change") else ""
+    return {name: f"{100 * row[name]:{signed}.1f}".replace("-", "−") for name in ("value", "low", "high")}
+
+
+def explore(ctx: Context, rows: Rows) -> None:
+    """Filter, sort, see with intervals, take away."""
+    st.subheader(ctx.t("study.explore"), anchor=False)
+    there = [m for m in MEASURES if any(row["measure"] == m for row in rows)]
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        measure = st.selectbox(
+            ctx.t("study.measure"), there, key="study.measure", width=300,
+            format_func=lambda m: ctx.t(f"study.measure_{m.replace(' ', '_')}"),
+        )  # fmt: skip
+        mine = [row for row in rows if row["measure"] == measure and row["part"]]
+        parts = [part for part in PARTS if any(row["part"] == part for row in mine)]
+        wanted = st.pills(
+            ctx.t("study.parts"), parts, selection_mode="multi", key=f"study.parts.{measure}",
+            format_func=lambda part: ctx.t(f"study.part_{part}"),
+        )  # fmt: skip
+        stages = sorted({row["stage"] for row in mine if row["stage"] is not None})
+        at = st.pills(
+            ctx.t("study.stages"), stages, selection_mode="multi", key="study.stages",
+            format_func=lambda s: str(s + 1),
+        )  # fmt: skip
+        down = st.toggle(ctx.t("study.descending"), key="study.descending")
+    mine = [row for row in mine if (not wanted or row["part"] in wanted) and (not at or row["stage"] in at)]
+    mine.sort(key=lambda row: row["value"], reverse=down)
+    if not mine:
+        st.info(ctx.t("study.nothing"), icon=":material/filter_alt_off:")
+        return
+    share = measure not in ("distance", "entropy")
+    name = ctx.t(f"study.measure_{measure.replace(' ', '_')}")
+    shown = [(title(ctx, row), row["value"], row["low"], row["high"]) for row in mine[:MOST]]
+    keys = (
+        "subject",
+        "part",
+        "stage",
+        "block",
+        "index",
+        "how",
+        "measure",
+        "value",
+        "low",
+        "high",
+        "n",
+        "json",
+    )
+    layout.figure(
+        ctx, pictures.forest(shown, name, ctx.theme, share), "forest",
+        code=CODE, table=(keys, [[row[key] for key in keys] for row in mine]),
+        shown=len(shown), all=len(mine), measure=name,
+    )  # fmt: skip
+    with st.expander(ctx.t("study.table")):
+        st.dataframe(
+            [{"": title(ctx, row), **{k: row[k] for k in ("value", "low", "high", "n")}} for row in mine]
+        )
+
+
+def against(ctx: Context, rows: Rows) -> None:
+    """Each head's reach or spread against what the model loses without it."""
+    cost = {_head(row): row for row in rows if row["measure"] == "accuracy change" and row["part"] == "head"}
+    if not cost or None in {stage for stage, *_ in cost}:
+        return
+    st.subheader(ctx.t("study.against"), anchor=False)
+    what = st.segmented_control(
+        ctx.t("study.measure"), ("distance", "entropy"), default="distance", key="study.against",
+        format_func=lambda m: ctx.t(f"study.measure_{m}"), required=True,
+    )  # fmt: skip
+    points = [
+        {"name": title(ctx, row), "stage": row["stage"], "x": row["value"], "y": cost[_head(row)]["value"]}
+        for row in rows
+        if row["measure"] == what and _head(row) in cost
+    ]
+    axes = ctx.t(f"study.measure_{what}"), ctx.t("study.measure_accuracy_change")
+    stages = [ctx.t("study.stage", n=s + 1) for s in range(4)]
+    layout.figure(
+        ctx, pictures.scatter(points, axes, stages, ctx.theme), "scatter",
+        table=(("head", "stage", what, "accuracy change"),
+               [(p["name"], p["stage"] + 1, p["x"], p["y"]) for p in points]),
+        what=axes[0],
+    )  # fmt: skip
+
+
+def _head(row: dict[str, Any]) -> tuple[Any, Any, Any]:
+    return row["stage"], row["block"], row["index"]
+
+
+def start(ctx: Context) -> None:
+    """A new study over the reader's photos, as a job."""
+    st.subheader(ctx.t("study.start_title"), anchor=False)
+    st.markdown(ctx.t("study.start_text"))
+    folder = jobs.folder_choice(ctx, "study")
+    first = PLAN.read_text(encoding="utf-8") if PLAN.is_file() else '{"part": "bias"}\n'
+    text = st.text_area(ctx.t("study.lines"), first, height=160, key="study.lines")
+    limit = st.number_input(ctx.t("study.limit"), 1, 1000, 10, key="study.limit", width=220)
+    command = None
+    try:
+        lines = [dump(parse(line)) for line in text.splitlines() if line.strip()]
+    except ValueError as error:
+        st.error(ctx.t("errors.refused", reason=str(error)), icon=":material/error:")
+        lines = []
+    if folder is not None and lines:
+        command = ["study", "--data", str(folder), "--interventions", str(_kept("\n".join(lines)))]
+        command += ["--model", ctx.settings.model, "--size", str(ctx.settings.size)]
+        command += ["--limit", str(limit), "--out", f"{background.PLACE}/out"]
+    jobs.panel(ctx, "study", command, "out/statistics.parquet", ctx.t("study.start"))
+
+
+def _kept(text: str) -> Path:
+    """A file with these lines, beside the jobs, named by what it says."""
+    import hashlib
+
+    path = background.home() / f"study-{hashlib.sha256(text.encode()).hexdigest()[:12]}.jsonl"
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part = path.with_name(path.name + ".part")
+        part.write_text(text + "\n", encoding="utf-8")
+        part.replace(path)
+    return path
+
+
+CODE = """
+import pandas as pd
+
+study = pd.read_parquet("assets/results/study-nano.parquet")
+costs = study[study.measure == "accuracy change"].sort_values("value")
+print(costs[["subject", "value", "low", "high"]].head(10))
+"""

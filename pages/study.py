@@ -1,0 +1,13 @@
+"""Many photos: what each part of the model is worth, with intervals, and studies of one's own."""
+
+from __future__ import annotations
+
+from cfviz.ui import start, study
+
+ctx = start("study")
+if (found := study.choose(ctx)) is not None:
+    rows, about = found
+    study.findings(ctx, rows, about)
+    study.explore(ctx, rows)
+    study.against(ctx, rows)
+study.start(ctx)

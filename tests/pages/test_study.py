@@ -1,0 +1,89 @@
+"""The page on many photos: without a study, with one, and what its controls change."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from streamlit.testing.v1 import AppTest
+
+from cfviz import jobs
+from cfviz.models.interventions import parse
+from cfviz.training.study_table import Tally, save
+from cfviz.ui import study
+
+ROOT = Path(__file__).resolve().parents[2]
+CHANGES = (
+    '{"part": "head", "stage": 0, "block": 0, "index": 0}',
+    '{"part": "head", "stage": 1, "block": 0, "index": 1}',
+    '{"part": "kernel", "stage": 0, "index": 2}',
+    '{"part": "kind", "how": "sda"}',
+    '{"part": "bias"}',
+)
+
+
+def page(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, lang: str = "en") -> AppTest:
+    monkeypatch.setenv(jobs.JOBS, str(tmp_path / "jobs"))
+    monkeypatch.delenv(jobs.FOLDERS, raising=False)
+    monkeypatch.setattr(study, "SHIPPED", tmp_path / "study.parquet")
+    app = AppTest.from_file(str(ROOT / "app.py"), default_timeout=120)
+    app.switch_page("pages/study.py")
+    app.query_params["lang"] = lang
+    return app.run()
+
+
+@pytest.fixture
+def made(tmp_path: Path) -> None:
+    import numpy as np
+
+    tally = Tally([parse(text) for text in CHANGES], ["distance.0.0.0", "distance.1.0.1", "share.0.2"])
+    said = np.zeros((40, 6), int)
+    said[:30, 1] = said[:4, 2] = said[:2, 3] = said[:20, 4] = said[:10, 5] = 1
+    belief = np.where(said == 0, 0.9, 0.1)
+    tally.add(np.zeros(40, int), said, belief, {name: np.arange(40.0) for name in tally.measures})
+    save(tally.table({"model": "crossformer_nano"}), tmp_path / "study.parquet")
+
+
+def test_without_a_study_it_says_so(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    app = page(monkeypatch, tmp_path)
+    assert not app.exception
+    said = [info.value for info in app.info]
+    assert any("no study to look at" in text for text in said)
+    assert any(jobs.FOLDERS in text for text in said)
+    assert app.button(key="jobs.start.study").disabled
+
+
+@pytest.mark.usefixtures("made")
+@pytest.mark.parametrize("lang", ["en", "zh-Hant"])
+def test_a_study_is_told_and_explored(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, lang: str) -> None:
+    app = page(monkeypatch, tmp_path, lang)
+    assert not app.exception
+    assert not app.error
+    text = "\n".join(block.value for block in app.markdown)
+    for number in ("100.0 %", "−75.0", "−50.0", "−25.0"):
+        assert number in text
+    assert len(app.get("plotly_chart")) == 2
+    assert len(app.dataframe[0].value) == 5
+    app.pills(key="study.stages").set_value([1]).run()
+    assert len(app.dataframe[0].value) == 1
+    app.selectbox(key="study.measure").select("distance").run()
+    assert not app.exception
+
+
+def test_a_study_starts_as_a_job(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "photos" / "n01440764_tench").mkdir(parents=True)
+    app = page(monkeypatch, tmp_path)
+    monkeypatch.setenv(jobs.FOLDERS, str(tmp_path / "photos"))
+    begun: list[tuple[str, ...]] = []
+    monkeypatch.setattr(jobs, "start", lambda kind, command, result: begun.append((kind, *command, result)))
+    app.text_area(key="study.lines").set_value('{"part": "nose"}').run()
+    assert app.button(key="jobs.start.study").disabled
+    app.text_area(key="study.lines").set_value('{"part": "bias"}').run()
+    app.button(key="jobs.start.study").click().run()
+    assert not app.exception
+    (words,) = begun
+    assert words[:4] == ("study", "study", "--data", str(tmp_path / "photos"))
+    assert words[-1] == "out/statistics.parquet"
+    assert (
+        Path(words[words.index("--interventions") + 1]).read_text() == '[{"part": "bias", "how": "zero"}]\n'
+    )
