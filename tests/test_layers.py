@@ -19,7 +19,7 @@ PAGES = sorted([*(ROOT / "pages").glob("*.py"), *ROOT.glob("app.py")])
 SOURCES = [*LIBRARY, *PAGES]
 
 # A module may import from layers with a smaller number, and from its own layer where that is one folder.
-LAYERS = {
+LAYERS: dict[str, float] = {
     "geometry": 0,
     "jobs": 0,
     "geometry_other": 1,
@@ -32,8 +32,9 @@ LAYERS = {
     "figures": 5,
     "training": 5,
     "notebook": 6,
-    "ui": 6,
     "__init__": 7,
+    "report": 7.3,
+    "ui": 7.6,
     "cli": 8,
     "__main__": 9,
     "pages": 9,
