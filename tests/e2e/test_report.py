@@ -64,6 +64,9 @@ def test_the_report_lives_offline(browser: Any, tmp_path: Path) -> None:
     page.get_by_text(report.words()["copied"]).wait_for()
     assert page.evaluate("navigator.clipboard.readText()") == report.code(trace, report.Origin(str(photo)))
     page.set_viewport_size({"width": 390, "height": 800})
+    page.reload()
+    page.wait_for_selector(".cf-host .cf[data-ready]")
+    page.wait_for_selector(".em-host canvas")
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
     window.close()
     assert not errors, f"the browser reported: {errors}"
