@@ -22,6 +22,10 @@ from urllib.parse import urlencode
 
 import numpy as np
 import pytest
+from hypothesis import settings
+
+settings.register_profile("cfviz", deadline=None)  # a busy machine is not a failure
+settings.load_profile("cfviz")
 
 ROOT = Path(__file__).resolve().parents[1]
 START_SECONDS = 90  # of the app, on a loaded machine
