@@ -125,7 +125,7 @@ def _line(ctx: Context, job: jobs.Job) -> None:
         if job.state == "running":
             st.button(
                 ctx.t("jobs.cancel"), icon=":material/stop:", key=f"jobs.cancel.{job.kind}.{job.id}",
-                on_click=jobs.cancel, args=(job,), width="stretch",
+                on_click=_cancel, args=(job,), width="stretch",
             )  # fmt: skip
         elif job.state in jobs.RESUMABLE and st.button(
             ctx.t("jobs.resume"), icon=":material/resume:", key=f"jobs.resume.{job.kind}.{job.id}",
@@ -140,3 +140,8 @@ def clock(seconds: float) -> str:
     whole = int(seconds + 0.5)
     hours, minutes, rest = whole // 3600, whole % 3600 // 60, whole % 60
     return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
+
+
+def _cancel(job: jobs.Job) -> None:
+    """From the button: nobody waits for what came of it, the panel shows it."""
+    jobs.cancel(job)
