@@ -118,3 +118,14 @@ def test_an_unknown_language_is_refused() -> None:
 )
 def test_the_browser_chooses_the_first_language(locale: str | None, lang: str) -> None:
     assert preferred(locale) == lang
+
+
+def test_chinese_bold_ends_before_its_punctuation() -> None:
+    """`**粗體。**下一句` is not bold in Markdown: the mark would have to stand beside a space."""
+    marks = "，。：；！？、）」』"
+    for file in (TRANSLATIONS / "zh-Hant").glob("*.json"):
+        for key, text in json.loads(file.read_text("utf-8")).items():
+            parts = str(text).split("**")
+            for bold, after in zip(parts[1::2], parts[2::2], strict=False):
+                glued = after[:1].strip() and after[0] not in marks
+                assert not (glued and bold and bold[-1] in marks), f"{file.name} {key}: {text}"
