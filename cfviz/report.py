@@ -44,8 +44,6 @@ LIMIT = 48_000_000  # bytes of the living figure: a file may be larger than what
 ADDRESS = "http://localhost:8501"
 TEMPLATE = Path(__file__).with_suffix(".html")
 TRANSLATIONS = living.ROOT / "assets" / "translations"
-EMBEDDING = ("../living/payload", "../living/maths", "../living/paint", "../living/markup",
-             "plane", "panels", "figure", "main")  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -92,9 +90,8 @@ def html(trace: Trace, model: Any, origin: Origin, lang: str = "en") -> str:
     session, t = facts(trace, model, origin, lang), words(lang)
     figures = [("cf-host", living.style(), living.script(), attention_message(trace, lang))]
     if model.patch_embed.projs[0].in_channels == 3:
-        figures.append(
-            ("em-host", _file("embedding/embedding.css"), _script(), cel_message(trace, model, lang))
-        )
+        message = cel_message(trace, model, lang)
+        figures.append(("em-host", _file("embedding/embedding.css"), cel_figure.script(), message))
     page = TEMPLATE.read_text("utf-8")
     for key, value in {
         "%LANG%": escape(lang),
@@ -220,27 +217,22 @@ def cel_message(trace: Trace, model: Any, lang: str) -> bytes:
     """The embedding figure's message: what each kernel put into each token."""
     entries = json.loads((TRANSLATIONS / lang / "embedding.json").read_text("utf-8")).items()
     strings = {key.removeprefix("figure."): text for key, text in entries if key.startswith("figure.")}
-    cels = [cel(trace, layers.layer(model, s)) for s in range(len(trace.groupings))]
+    points = ["patch_embed.concat", *(f"layers.{s}.downsample.concat" for s in range(3))]
+    cels = [cel(layers.layer(model, s), trace[point]) for s, point in enumerate(points)]
     row, col = int(0.4 * cels[0].tokens.shape[0]), int(0.45 * cels[0].tokens.shape[1])
     assert trace.crop is not None  # `html` refuses traces without
     return cel_figure.pack(cels, photo=trace.crop, strings=strings, start={"row": row, "col": col})
 
 
-def cel(trace: Trace, layer: layers.Layer) -> cel_figure.Cel:
-    """All that the embedding page measures in one layer."""
-    s = layer.stage
-    tokens = trace["patch_embed.concat" if s == 0 else f"layers.{s - 1}.downsample.concat"]  # H, W, C
+def cel(layer: layers.Layer, tokens: np.ndarray) -> cel_figure.Cel:
+    """All that is measured in one embedding layer on one photo, from its concatenated tokens (H, W, C)."""
     H, W, _ = tokens.shape
     return cel_figure.Cel(
-        s, layer.kernels, layer.channels, tuple(n * H * W for n in layer.macs_a_token), tokens,
+        layer.stage, layer.kernels, layer.channels, tuple(n * H * W for n in layer.macs_a_token), tokens,
         measure.norms(tokens, layer.channels),
         measure.carried(measure.normalised(tokens, layer.gain, layer.eps), layer.channels),
         measure.caused(tokens, layer.channels, layer.gain),
     )  # fmt: skip
-
-
-def _script() -> str:
-    return living.joined(living.ASSETS.parent / "embedding" / f"{module}.js" for module in EMBEDDING)
 
 
 def _file(name: str) -> str:

@@ -23,6 +23,12 @@ from cfviz.figures import living, theme
 from cfviz.geometry import CEL_STRIDES
 
 MEASURES = ("norm", "carried", "caused")
+MODULES = ("plane", "panels", "figure", "main")
+
+
+def script() -> str:
+    """The figure's modules joined into one, in the order of their imports."""
+    return living.companion("embedding", MODULES)
 
 
 @dataclass(frozen=True)

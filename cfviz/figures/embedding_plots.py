@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import plotly.graph_objects as go
 
+from cfviz.figures.bars import signed_bars
 from cfviz.figures.theme import KERNELS, SEQUENTIAL, Theme
 
 
@@ -22,46 +23,12 @@ def knock_bars(
         words: `logit`, the axis, and `points`, short for percentage points.
     """
     names, numbers, logits, _, _ = zip(*rows, strict=True)
-    fig = go.Figure(
-        go.Bar(
-            x=logits,
-            y=names,
-            orientation="h",
-            width=0.62,
-            marker={"color": [KERNELS[i] for i in numbers], "cornerradius": 3},
-            hovertemplate="%{y}: %{x:+.3f}<extra></extra>",
-        )
-    )
-    for name, _, logit, p, now in rows:
-        text = f"{signed(logit)} · {signed(100 * p, 1)} {words['points']}" + (f"<br>→ {now}" if now else "")
-        fig.add_annotation(
-            x=1, y=name, xref="paper", xanchor="left", xshift=8, text=text, showarrow=False, align="left",
-            font={"color": theme.ink, "size": 13},
-        )  # fmt: skip
-    low, high = min(0.0, *logits), max(0.0, *logits)
-    room = 0.04 * max(high - low, 1e-6)
-    fig.update_layout(
-        **theme.layout(
-            height=42 * len(rows) + 60,
-            showlegend=False,
-            margin={"l": 8, "r": 132, "t": 8, "b": 8},
-            xaxis={
-                "title": {"text": words["logit"]},
-                "range": [low - room, high + room],
-                "fixedrange": True,
-                "zerolinecolor": theme.muted,
-                "nticks": 6,
-            },
-            yaxis={
-                "autorange": "reversed",
-                "fixedrange": True,
-                "showgrid": False,
-                "tickfont": {"color": theme.ink, "size": 13},
-                "ticklabelstandoff": 8,
-            },
-        )
-    )
-    return fig
+    notes = [
+        f"{signed(logit)} · {signed(100 * p, 1)} {words['points']}" + (f"<br>→ {now}" if now else "")
+        for _, _, logit, p, now in rows
+    ]
+    colours, height = [KERNELS[i] for i in numbers], 42 * len(rows) + 60
+    return signed_bars(names, logits, colours, notes, theme, words["logit"], height=height, room=132)
 
 
 def heat(maps: Sequence[np.ndarray]) -> tuple[list[np.ndarray], float]:

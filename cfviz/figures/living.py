@@ -35,6 +35,7 @@ HEADER = 20_000  # bytes kept free for the header
 VERSION = 1
 ROOT = Path(__file__).resolve().parents[2]
 ASSETS = ROOT / "cfviz" / "ui" / "components" / "living"
+SHARED = ("payload", "maths", "paint", "markup")  # what other figures build on
 MODULES = (
     "payload", "groups", "maths", "paint", "markup", "panels", "../grouping/pen", "vector", "figure", "main",
 )  # fmt: skip
@@ -302,6 +303,12 @@ def palette() -> dict[str, Any]:
 def script() -> str:
     """The figure's modules joined into one, in the order of their imports."""
     return joined(ASSETS / f"{module}.js" for module in MODULES)
+
+
+def companion(folder: str, modules: Iterable[str]) -> str:
+    """The script of another figure: the living figure's shared modules, then its own from its folder."""
+    shared = [ASSETS / f"{module}.js" for module in SHARED]
+    return joined([*shared, *(ASSETS.parent / folder / f"{module}.js" for module in modules)])
 
 
 def joined(modules: Iterable[Path]) -> str:

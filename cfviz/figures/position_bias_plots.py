@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import plotly.graph_objects as go
 
+from cfviz.figures.bars import signed_bars
 from cfviz.figures.theme import Theme
 
 # Okabe and Ito's colours but the two that stand for SDA and LDA; every way keeps its colour on every figure.
@@ -117,39 +118,8 @@ def bars(
         words: `x`, the axis.
     """
     colours = [theme.faint if abs(v) < 1e-9 else "#1a7736" if v > 0 else "#9970ab" for v in values]
-    fig = go.Figure(
-        go.Bar(
-            x=list(values),
-            y=list(names),
-            orientation="h",
-            width=0.62,
-            marker={"color": colours, "cornerradius": 3},
-            hovertemplate="%{y}: %{x:+.3f}<extra></extra>",
-        )
-    )
-    for name, note in zip(names, notes, strict=True):
-        fig.add_annotation(
-            x=1, y=name, xref="paper", xanchor="left", xshift=8, text=note, showarrow=False, align="left",
-            font={"color": theme.ink, "size": 13},
-        )  # fmt: skip
-    low, high = min(0.0, *values), max(0.0, *values)
-    room = 0.04 * max(high - low, 1e-6)
-    fig.update_layout(
-        **theme.layout(
-            height=38 * len(names) + 66,
-            showlegend=False,
-            margin={"l": 8, "r": 150, "t": 8, "b": 8},
-            xaxis={
-                "title": {"text": words["x"]}, "range": [low - room, high + room], "fixedrange": True,
-                "zerolinecolor": theme.muted, "nticks": 6,
-            },
-            yaxis={
-                "autorange": "reversed", "fixedrange": True, "showgrid": False,
-                "tickfont": {"color": theme.ink, "size": 13}, "ticklabelstandoff": 8,
-            },
-        )
-    )  # fmt: skip
-    return fig
+    height = 38 * len(names) + 66
+    return signed_bars(names, values, colours, notes, theme, words["x"], height=height, room=150)
 
 
 def shares(

@@ -14,12 +14,11 @@ from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from einops import rearrange
 
 from cfviz.geometry import offsets, relative_index
 from cfviz.hooks import Choice, Edit, choose
-from cfviz.models.crossformer import AnyPosBias, CrossFormer, DynamicPosBias, RelativePosBias
+from cfviz.models.crossformer import AnyPosBias, CrossFormer, DynamicPosBias, RelativePosBias, stretched
 
 # own: what the model does by itself; rescaled: offsets d * (G-1)/(G'-1), which all lie in the trained range;
 # bicubic, clamp, cut: of the trained table; none: zeros
@@ -85,9 +84,7 @@ def resized(table: torch.Tensor, G: int, way: str) -> torch.Tensor:
     if side == new:
         return table
     if way == "bicubic":
-        image = rearrange(table, "(h w) n -> 1 n h w", h=side).float()
-        image = F.interpolate(image, (new, new), mode="bicubic", align_corners=False).to(table.dtype)
-        return rearrange(image, "1 n h w -> (h w) n")
+        return stretched(table, G)
     far = (side - 1) // 2
     pairs = offsets(G, G)
     near = np.clip(pairs, -far, far) + far
@@ -204,11 +201,17 @@ def changes(
 
 def _shuffled(bias: torch.Tensor, seed: int) -> torch.Tensor:
     """A bias (nH, N, N) whose values are dealt to other offsets; pairs with one offset still agree."""
-    G = isqrt(bias.shape[-1])
-    index = relative_index(G, G)
-    _, first = np.unique(index, return_index=True)
-    table = bias.flatten(1)[:, torch.from_numpy(first).to(bias.device)]  # nH, (2G-1)^2
+    table, index = by_offset(bias)
     rng = np.random.default_rng(seed)
     dealt = np.stack([rng.permutation(table.shape[1]) for _ in range(len(table))])
     table = table.gather(1, torch.from_numpy(dealt).to(bias.device))
-    return table[:, torch.from_numpy(index).to(bias.device)]
+    return table[:, index]
+
+
+def by_offset(bias: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """A bias of pairs (nH, N, N) as values of offsets (nH, (2G-1)^2), and each pair's offset (N, N)."""
+    G = isqrt(bias.shape[-1])
+    index = relative_index(G, G)
+    first = np.unique(index, return_index=True)[1]  # one pair of every offset
+    table = bias.flatten(1)[:, torch.from_numpy(first).to(bias.device)]
+    return table, torch.from_numpy(index).to(bias.device)

@@ -87,13 +87,18 @@ class RelativePosBias(nn.Module):
 
     def bias(self, G: int) -> torch.Tensor:
         """The bias of every pair in a group of G x G: (nH, N, N)."""
-        side, new = round(len(self.table) ** 0.5), 2 * G - 1
-        table: torch.Tensor = self.table
-        if side != new:
-            image = rearrange(table, "(h w) n -> 1 n h w", h=side).float()
-            image = F.interpolate(image, (new, new), mode="bicubic", align_corners=False).to(table.dtype)
-            table = rearrange(image, "1 n h w -> (h w) n")
+        table = stretched(self.table, G)
         return rearrange(table[_pairs(G, table.device)[1]], "q k h -> h q k")
+
+
+def stretched(table: torch.Tensor, G: int) -> torch.Tensor:
+    """A table of position biases resized bicubically: ((2T-1)^2, nH) -> ((2G-1)^2, nH)."""
+    side, new = round(len(table) ** 0.5), 2 * G - 1
+    if side == new:
+        return table
+    image = rearrange(table, "(h w) n -> 1 n h w", h=side).float()
+    image = F.interpolate(image, (new, new), mode="bicubic", align_corners=False).to(table.dtype)
+    return rearrange(image, "1 n h w -> (h w) n")
 
 
 class NoPosBias(nn.Module):

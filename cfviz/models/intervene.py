@@ -25,8 +25,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from cfviz.geometry import Grouping, relative_index
+from cfviz.geometry import Grouping
 from cfviz.hooks import Choice, Edit, choose, edit
+from cfviz.models.bias_ways import by_offset
 from cfviz.models.crossformer import CrossFormer
 from cfviz.models.interventions import STRUCTURAL, Intervention, places
 
@@ -323,14 +324,11 @@ def _bias_change(its: Intervention) -> Change:
             return torch.full_like(x, float(its.value or 0.0))
         if its.how == "zero":
             return torch.zeros_like(x)
-        G = round(x.shape[-1] ** 0.5)
-        pairs = relative_index(G, G)  # N, N: which offset a pair has
-        first = np.unique(pairs, return_index=True)[1]  # one pair of every offset
-        table = x.flatten(1)[:, torch.from_numpy(first).to(x.device)]  # n, (2G-1)^2
+        table, pairs = by_offset(x)
         if its.how == "mean":
             return table.mean(-1)[:, None, None].expand_as(x)
         dealt = table[:, _deal(table.shape[1], its.seed, x.device)]
-        return dealt[:, torch.from_numpy(pairs).to(x.device)]
+        return dealt[:, pairs]
 
     return change
 

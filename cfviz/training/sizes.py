@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from cfviz.hooks import edit
-from cfviz.jobs import report
+from cfviz.jobs import report, write
 from cfviz.models.bias_ways import WAYS, edits
 from cfviz.models.crossformer import CrossFormer
 from cfviz.training import evaluation
@@ -202,16 +202,16 @@ def measure(
     done: dict[tuple[Any, ...], np.ndarray] = {}
     planned = list(plan(subjects, sizes, shapes, ways))
     for i, (subject, place, key) in enumerate(planned):
-        row = old.get(_place(place))
-        if row is None:
+        row = old.pop(_place(place), None)
+        if row is not None:
+            done[key] = unpack(row["hits"], row["n"])
+        else:
             if key not in done:
                 done[key] = hits_of(subject, key[1], place, photos, indices, **engine)
             row = {**place, **asdict(evaluation.Score.of(done[key])), "hits": pack(done[key])}
-        done[key] = unpack(row["hits"], row["n"])
         result["rows"].append(row)
         if keep is not None:
-            rest = [row for at, row in old.items() if at not in {_place(r) for r in result["rows"]}]
-            keep({**result, "rows": result["rows"] + rest}, i + 1, len(planned))
+            keep({**result, "rows": [*result["rows"], *old.values()]}, i + 1, len(planned))
     return result
 
 
@@ -268,10 +268,7 @@ class Keeper:
 
     def __call__(self, result: dict[str, Any], done: int, total: int) -> None:
         if self.path is not None:
-            whole = json.dumps({**self.facts, **result}, indent=1, ensure_ascii=False) + "\n"
-            part = self.path.with_name(self.path.name + ".part")
-            part.write_text(whole, encoding="utf-8")
-            part.replace(self.path)
+            write(self.path, {**self.facts, **result})
         self.tell(f"{done}/{total} " + line(result["rows"][done - 1]))
         report(self.progress, done, total, line(result["rows"][done - 1]))
 

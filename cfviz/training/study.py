@@ -122,6 +122,7 @@ class Study:
         self.indices = np.arange(len(self.photos)) if chosen is None else chosen
         self.columns = evaluation.columns_of(self.photos.classes, self.ids)
         self.measures = columns(self.model)
+        self.begins = [begin_of(self.model, change) for change in self.changes]
         self.shards = -(-len(self.indices) // SHARD)
         self.model = self.model.to(self.accelerator.device).eval()
         self.facts = self._facts()
@@ -278,8 +279,7 @@ class Study:
         self, x: torch.Tensor, means: dict[str, np.ndarray]
     ) -> tuple[torch.Tensor, dict[str, np.ndarray]]:
         """Logits untouched and under each change (1 + V, B, classes); each begins where its change does."""
-        begins = [begin_of(self.model, change) for change in self.changes]
-        points = {place: point_before(self.model, place) for place in set(begins)}
+        points = {place: point_before(self.model, place) for place in set(self.begins)}
         with (
             capture(self.model, *filter(None, points.values())) as seen,
             measuring(self.model, self.size) as now,
@@ -287,7 +287,7 @@ class Study:
             found = [self.model(x).float()]
             entries = {place: seen[point] if point else x for place, point in points.items()}
             measured = dict(now)
-        for change, begin in zip(self.changes, begins, strict=True):
+        for change, begin in zip(self.changes, self.begins, strict=True):
             with apply(self.model, change, means):
                 found.append(rest_from(self.model, entries[begin], begin).float())
         return torch.stack(found), measured

@@ -108,11 +108,7 @@ def dense_labels(
     classifier = model.get_classifier()  # type: ignore[operator]
 
     def features(chosen: np.ndarray) -> torch.Tensor:  # B, h, w, features
-        images = [
-            Image.fromarray(photos[int(i)]).resize((side, side), Image.Resampling.BICUBIC) for i in chosen
-        ]
-        x = torch.from_numpy(np.stack([np.asarray(image) for image in images])).to(device)
-        x = x.permute(0, 3, 1, 2).float().div(255).sub(mean).div(std)
+        x = _pixels(photos, chosen, side).to(device).div(255).sub(mean).div(std)
         with torch.autocast(device.type, dtype=dtype, enabled=dtype != torch.float32):
             return model.forward_features(x).float().permute(0, 2, 3, 1)  # type: ignore[operator]
 
@@ -130,6 +126,12 @@ def dense_labels(
     result = np.concatenate(rows)
     np.save(out, result)
     return result
+
+
+def _pixels(photos: Photos, chosen: np.ndarray, side: int) -> torch.Tensor:
+    """Some photos squashed to squares: (B, 3, side, side) float32, 0 to 255."""
+    images = [Image.fromarray(photos[int(i)]).resize((side, side), Image.Resampling.BICUBIC) for i in chosen]
+    return torch.from_numpy(np.stack([np.asarray(image) for image in images])).permute(0, 3, 1, 2).float()
 
 
 def feature_basis(features: torch.Tensor, components: int) -> np.ndarray:
@@ -175,9 +177,8 @@ def soft_labels(
     columns = imagenet_indices(photos.classes)
     rows = []
     for start in range(0, len(photos), batch_size):
-        images = [Image.fromarray(photos[i]) for i in range(start, min(start + batch_size, len(photos)))]
-        array = np.stack([np.asarray(p.resize((side, side), Image.Resampling.BICUBIC)) for p in images])
-        x = torch.from_numpy(array).to(device).permute(0, 3, 1, 2).float().div(255).sub(mean).div(std)
+        chosen = np.arange(start, min(start + batch_size, len(photos)))
+        x = _pixels(photos, chosen, side).to(device).div(255).sub(mean).div(std)
         with torch.autocast(device.type, dtype=dtype, enabled=dtype != torch.float32):
             logits = model(x)
             if flip:

@@ -14,6 +14,7 @@ from cfviz.data.images import prepare
 from cfviz.figures import embedding as message
 from cfviz.figures.predictions import percent
 from cfviz.models import embedding as layers
+from cfviz.report import cel
 from cfviz.trace import Trace
 
 from . import layout, photos, state
@@ -92,22 +93,6 @@ def words(lang: str) -> dict[str, str]:
     """The figure's words; braces stay for the browser to fill."""
     entries = json.loads((TRANSLATIONS / lang / "embedding.json").read_text("utf-8")).items()
     return {key.removeprefix("figure."): text for key, text in entries if key.startswith("figure.")}
-
-
-def cel(layer: layers.Layer, tokens: np.ndarray) -> message.Cel:
-    """All that is measured in one layer on one photo."""
-    H, W, _ = tokens.shape
-    macs = tuple(n * H * W for n in layer.macs_a_token)
-    return message.Cel(
-        layer.stage,
-        layer.kernels,
-        layer.channels,
-        macs,
-        tokens,
-        measure.norms(tokens, layer.channels),
-        measure.carried(measure.normalised(tokens, layer.gain, layer.eps), layer.channels),
-        measure.caused(tokens, layer.channels, layer.gain),
-    )
 
 
 @st.cache_resource(show_spinner=False, max_entries=12)

@@ -13,9 +13,10 @@ from cfviz.analysis import embedding as measure
 from cfviz.figures import embedding as message
 from cfviz.geometry import cel_box
 from cfviz.models import embedding as layers
+from cfviz.report import cel
 from cfviz.run import inspect
 from cfviz.ui.components.embedding import script, style
-from cfviz.ui.embedding import WATCH, cel, concat_point, words
+from cfviz.ui.embedding import WATCH, concat_point, words
 
 pytestmark = pytest.mark.browser
 READ = """([cel, measure, row, col]) => new Promise((done) => {

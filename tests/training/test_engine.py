@@ -43,12 +43,8 @@ class Killed(BaseException):
     """Stands for the machine going away."""
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("at", [1, 3, 4])
-def test_resuming_gives_the_same_bits(
-    at: int, recipe: Recipe, undisturbed: tuple[dict, dict], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    trainer = Trainer(recipe, tmp_path / "run", cpu=True)
+def kill_at(trainer: Trainer, at: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Trains, saving every step, until the machine goes away before the given one."""
     step = trainer._step
 
     def fragile(*args: torch.Tensor) -> torch.Tensor:
@@ -61,6 +57,15 @@ def test_resuming_gives_the_same_bits(
     monkeypatch.setattr(trainer, "_step", fragile)
     with pytest.raises(Killed):
         trainer.fit()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("at", [1, 3, 4])
+def test_resuming_gives_the_same_bits(
+    at: int, recipe: Recipe, undisturbed: tuple[dict, dict], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trainer = Trainer(recipe, tmp_path / "run", cpu=True)
+    kill_at(trainer, at, monkeypatch)
     random.random(), np.random.rand(), torch.rand(5)
     resumed = Trainer(recipe, tmp_path / "run", cpu=True)
     assert resumed.step == at
@@ -140,18 +145,7 @@ def test_maps_of_a_teacher_enter_the_loss_and_survive_a_kill(
     whole.fit()
     assert not torch.equal(before, whole.reader.weight)
     trainer = Trainer(from_dict(given), tmp_path / "run", cpu=True)
-    step = trainer._step
-
-    def fragile(*args: torch.Tensor) -> torch.Tensor:
-        if trainer.step == 3:
-            raise Killed
-        loss = step(*args)
-        trainer.save()
-        return loss
-
-    monkeypatch.setattr(trainer, "_step", fragile)
-    with pytest.raises(Killed):
-        trainer.fit()
+    kill_at(trainer, 3, monkeypatch)
     resumed = Trainer(from_dict(given), tmp_path / "run", cpu=True)
     resumed.fit()
     assert states_equal(finished(tmp_path / "run")[0], finished(tmp_path / "whole")[0])

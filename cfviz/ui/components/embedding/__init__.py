@@ -14,12 +14,11 @@ from typing import Any
 import streamlit as st
 
 from cfviz.figures import living
+from cfviz.figures.embedding import script
 
 __all__ = ["embedding_figure", "script", "style"]
 
 HERE = Path(__file__).resolve().parent
-SHARED = ("payload", "maths", "paint", "markup")  # the living figure's
-OWN = ("plane", "panels", "figure", "main")
 
 
 def embedding_figure(data: bytes, *, name: str, on_commit: Callable[[], None]) -> None:
@@ -34,15 +33,9 @@ def embedding_figure(data: bytes, *, name: str, on_commit: Callable[[], None]) -
     _component()(key=name, data=data, on_commit_change=on_commit)
 
 
-def script() -> str:
-    """The modules joined into one, in the order of their imports."""
-    files = [HERE.parent / "living" / f"{name}.js" for name in SHARED] + [HERE / f"{name}.js" for name in OWN]
-    return living.joined(files)
-
-
 def style() -> str:
     """The living figure's style sheet and what this figure adds to it."""
-    return (HERE / "../living/living.css").read_text("utf-8") + (HERE / "embedding.css").read_text("utf-8")
+    return living.style() + (HERE / "embedding.css").read_text("utf-8")
 
 
 @lru_cache(maxsize=1)

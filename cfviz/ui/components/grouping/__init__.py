@@ -100,7 +100,7 @@ def script() -> str:
 
 def style() -> str:
     """The living figure's style sheet and what these figures add to it."""
-    return (HERE / "../living/living.css").read_text("utf-8") + (HERE / "grouping.css").read_text("utf-8")
+    return living.style() + (HERE / "grouping.css").read_text("utf-8")
 
 
 @lru_cache(maxsize=1)

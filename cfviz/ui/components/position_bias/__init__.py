@@ -18,7 +18,6 @@ from cfviz.figures import living
 __all__ = ["bias_figure", "script", "style"]
 
 HERE = Path(__file__).resolve().parent
-SHARED = ("payload", "maths", "paint", "markup")  # the living figure's
 OWN = ("surface_maths", "drawing", "part", "surfaces", "made", "resized", "main")
 
 
@@ -36,15 +35,12 @@ def bias_figure(data: bytes, *, name: str, on_commit: Callable[[], None]) -> Non
 
 def script() -> str:
     """The modules joined into one, in the order of their imports."""
-    files = [HERE.parent / "living" / f"{name}.js" for name in SHARED] + [HERE / f"{name}.js" for name in OWN]
-    return living.joined(files)
+    return living.companion(HERE.name, OWN)
 
 
 def style() -> str:
     """The living figure's style sheet and what these figures add to it."""
-    return (HERE / "../living/living.css").read_text("utf-8") + (HERE / "position_bias.css").read_text(
-        "utf-8"
-    )
+    return living.style() + (HERE / "position_bias.css").read_text("utf-8")
 
 
 @lru_cache(maxsize=1)
