@@ -8,25 +8,24 @@ import csv
 import os
 import signal
 import time
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import timm
 import torch
 import torch.nn.functional as F
 from accelerate import Accelerator
 from timm.data import Mixup
-from timm.optim import create_optimizer_v2
 from timm.scheduler import CosineLRScheduler
 from timm.utils import ModelEmaV3
 from torch import nn
 
-import cfviz.models.registry  # noqa: F401  (registers the variants with timm)
 from cfviz.models.crossformer import CrossFormer
 from cfviz.training import cache, data, teacher
 from cfviz.training.distill import Student, TeacherMaps
 from cfviz.training.recipe import Phase, Recipe
+from cfviz.training.start import build_model, make_optimizer
 from cfviz.training.stem import fold_stem
 
 LOG_COLUMNS = [
@@ -40,26 +39,6 @@ LOG_COLUMNS = [
     "held_out_top1",
     "held_out_loss",
 ]
-
-
-def build_model(recipe: Recipe) -> CrossFormer:
-    """The recipe's model, from random weights that its seed decides."""
-    data.seed_all(recipe.seed)
-    last = recipe.phases[-1]
-    extra: dict[str, Any] = dict(recipe.model_args)
-    if last.interval is not None:
-        extra["interval"] = last.interval
-    model = timm.create_model(
-        recipe.model,
-        pretrained=False,
-        num_classes=recipe.num_classes,
-        drop_path_rate=recipe.drop_path,
-        group_size=last.group_size,
-        position_bias=recipe.position_bias,
-        **extra,
-    )
-    assert isinstance(model, CrossFormer)
-    return model
 
 
 class Trainer:
@@ -95,17 +74,11 @@ class Trainer:
         if self.accelerator.device.type == "cpu":
             fold_stem(model)
         self.maps: TeacherMaps | None = None
-        student: nn.Module = model
+        student: CrossFormer | Student = model
         if recipe.teacher_maps:
             self.maps = TeacherMaps(recipe.teacher_maps, len(self.photos), recipe.num_classes)
             student = Student(model, self.maps.components)
-        optimizer = create_optimizer_v2(
-            student,
-            opt=recipe.optimizer,
-            lr=recipe.lr,
-            weight_decay=recipe.weight_decay,
-            betas=tuple(recipe.betas),
-        )
+        optimizer = make_optimizer(recipe, student)
         self.model, self.optimizer = self.accelerator.prepare(student, optimizer)
         whole = self.accelerator.unwrap_model(self.model)
         self.bare = whole.model if isinstance(whole, Student) else whole
@@ -273,9 +246,8 @@ class Trainer:
             x, target = self._mix(x, target)
         # Stochastic depth: every step, on every process, has its own seed.
         data.seed_all(self.recipe.seed, self.step, 1 + self.accelerator.process_index)
-        loss = self._loss(x, target, box, index)
         self.optimizer.zero_grad()
-        self.accelerator.backward(loss)
+        loss = self._gradients(x, target, box, index)
         if self.recipe.clip_grad is not None:
             self.accelerator.clip_grad_norm_(self.model.parameters(), self.recipe.clip_grad)
         self.scheduler.step_update(self.step)
@@ -284,7 +256,22 @@ class Trainer:
         self.step_in_epoch += 1
         if self.ema is not None:
             self.ema.update(self.bare, step=self.step)
-        return loss.detach()
+        return loss
+
+    def _gradients(
+        self, x: torch.Tensor, target: torch.Tensor, box: torch.Tensor, index: torch.Tensor
+    ) -> torch.Tensor:
+        """Adds up the gradients of a batch, in parts if the recipe asks for it, and gives the mean loss."""
+        B, size = len(x), self.recipe.micro_batch or len(x)
+        total = torch.zeros((), device=x.device)
+        for start in range(0, B, size):
+            part = slice(start, start + size)
+            last = start + size >= B
+            with nullcontext() if last else self.accelerator.no_sync(self.model):
+                loss = self._loss(x[part], target[part], box[part], index[part]) * (len(x[part]) / B)
+                self.accelerator.backward(loss)
+            total += loss.detach()
+        return total
 
     def _loss(
         self, x: torch.Tensor, target: torch.Tensor, box: torch.Tensor, index: torch.Tensor

@@ -1,6 +1,7 @@
 """From a training run to weights that the app ships: half precision, a card beside them, honest figures."""
 
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,8 @@ from torch import nn
 from cfviz.models.checkpoints import load_checkpoint, write_checkpoint
 from cfviz.models.factory import build
 from cfviz.training import cache, card, data, evaluation
-from cfviz.training.engine import build_model
 from cfviz.training.recipe import Recipe, from_dict
+from cfviz.training.start import build_model
 
 MAX_BYTES = 10_000_000
 
@@ -61,7 +62,7 @@ def export(run: str | Path, out: str | Path, **notes: Any) -> Path:
     recipe, state, weights = load_run(run)
     out = Path(out)
     out.parent.mkdir(parents=True, exist_ok=True)
-    model = build_model(recipe)
+    model = build_model(replace(recipe, start_weights=None, redraw=[]))
     facts = {
         "variant": recipe.model,
         "num_classes": recipe.num_classes,

@@ -50,6 +50,11 @@ class Recipe:
             ``teacher.dense_labels``; the soft label is then that of the crop, and the tokens of the last
             stage learn to tell the teacher's features, with the weight ``feature_weight``.
         precision: "bf16" autocasts, "no" stays in float32.
+        micro_batch: photos a forward of one process, their gradients added up; None takes the whole batch.
+            A processor is fastest with what fits its cache.
+        start_weights: weights to go on from, a variant's name or a file; None starts from random ones.
+        redraw: names of linear layers, with wildcards, that start from PyTorch's own random weights instead.
+        position_lr: factor on the learning rate of the position bias, MLP or table.
         ema_decay: 0 keeps no moving average.
     """
 
@@ -91,6 +96,10 @@ class Recipe:
     distill: float = 0.5
     temperature: float = 2.0
     precision: str = "bf16"
+    micro_batch: int | None = None
+    start_weights: str | None = None
+    redraw: list[str] = field(default_factory=list)
+    position_lr: float = 1.0
     workers: int = 2
     checkpoint_minutes: float = 5.0
     evaluate_every: int = 1

@@ -1,0 +1,85 @@
+"""What a run starts from: the model with its first weights, and the optimiser with its groups."""
+
+from fnmatch import fnmatchcase
+from typing import Any
+
+import timm
+import torch
+from timm.optim import create_optimizer_v2, param_groups_weight_decay
+from torch import nn
+
+import cfviz.models.registry  # noqa: F401  (registers the variants with timm)
+from cfviz.models.checkpoints import load_checkpoint
+from cfviz.models.crossformer import CrossFormer
+from cfviz.training.data import seed_all
+from cfviz.training.distill import Student
+from cfviz.training.recipe import Recipe
+
+
+def build_model(recipe: Recipe) -> CrossFormer:
+    """The recipe's model, from random weights that its seed decides, or from ``start_weights``.
+
+    Raises:
+        ValueError: if the weights are of another model, or ``redraw`` names no linear layer.
+    """
+    seed_all(recipe.seed)
+    last = recipe.phases[-1]
+    extra: dict[str, Any] = dict(recipe.model_args)
+    if last.interval is not None:
+        extra["interval"] = last.interval
+    model = timm.create_model(
+        recipe.model,
+        pretrained=False,
+        num_classes=recipe.num_classes,
+        drop_path_rate=recipe.drop_path,
+        group_size=last.group_size,
+        position_bias=recipe.position_bias,
+        **extra,
+    )
+    assert isinstance(model, CrossFormer)
+    if recipe.start_weights is not None:
+        _take(model, recipe.start_weights)
+    _redraw(model, recipe.redraw)
+    return model
+
+
+def _take(model: CrossFormer, source: str) -> None:
+    try:
+        model.load_state_dict(load_checkpoint(source).state_dict, strict=True)
+    except RuntimeError as error:
+        detail = str(error).splitlines()[1].strip()
+        raise ValueError(f"start_weights {source!r} do not fit the recipe's model: {detail}") from None
+
+
+def _redraw(model: CrossFormer, patterns: list[str]) -> None:
+    """Gives linear layers the weights that PyTorch draws by itself, biases included.
+
+    Linear layers here start small and without biases. The three hidden units of a narrow position bias then
+    die easily, and a dead one has no gradient to come back by.
+    """
+    for pattern in patterns:
+        layers = [
+            layer
+            for name, layer in model.named_modules()
+            if isinstance(layer, nn.Linear | nn.LayerNorm) and fnmatchcase(name, pattern)
+        ]
+        if not layers:
+            raise ValueError(f"redraw names {pattern!r}, and no linear layer is called so")
+        for layer in layers:
+            layer.reset_parameters()
+
+
+def make_optimizer(recipe: Recipe, student: CrossFormer | Student) -> torch.optim.Optimizer:
+    """The recipe's optimiser; position biases in groups of their own, with ``position_lr``."""
+    position = {id(p) for name, p in student.named_parameters() if ".attn.pos." in name}
+    groups = []
+    for group in param_groups_weight_decay(
+        student, recipe.weight_decay, no_weight_decay_list=student.no_weight_decay()
+    ):
+        for scale, inside in ((1.0, False), (recipe.position_lr, True)):
+            chosen = [p for p in group["params"] if (id(p) in position) == inside]
+            if chosen:
+                groups.append({**group, "params": chosen, "lr_scale": scale})
+    return create_optimizer_v2(
+        groups, opt=recipe.optimizer, lr=recipe.lr, weight_decay=0.0, betas=tuple(recipe.betas)
+    )

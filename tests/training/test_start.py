@@ -1,0 +1,72 @@
+"""Going on from weights, layers drawn anew, rates of their own, and batches in parts."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import timm
+import torch
+from safetensors.torch import load_file, save_file
+
+import cfviz.models.registry  # noqa: F401
+from cfviz.training.engine import Trainer
+from cfviz.training.recipe import Recipe
+from cfviz.training.start import build_model, make_optimizer
+
+NANO = {"model": "crossformer_nano", "model_args": {}, "num_classes": 20}
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A nano with weights of its own."""
+    torch.manual_seed(7)
+    path = tmp_path_factory.mktemp("weights") / "start.safetensors"
+    save_file(timm.create_model("crossformer_nano", num_classes=20).state_dict(), str(path))
+    return path
+
+
+def test_a_run_goes_on_from_weights_and_draws_only_what_is_named_anew(recipe: Recipe, weights: Path) -> None:
+    start = replace(recipe, **NANO, start_weights=str(weights))
+    kept = build_model(start).state_dict()
+    assert all(torch.equal(kept[name], value) for name, value in load_file(weights).items())
+    redrawn = build_model(replace(start, redraw=["layers.0.blocks.*.attn.pos.*"])).state_dict()
+    changed = {name for name in kept if not torch.equal(kept[name], redrawn[name])}
+    linear = {name for name in kept if name.startswith("layers.0") and ".attn.pos." in name}
+    norms = {name for name in linear if name.split(".")[-2] == "0"}  # a LayerNorm starts at one and zero
+    assert changed == linear - norms
+
+
+def test_what_does_not_fit_is_refused(recipe: Recipe, weights: Path) -> None:
+    with pytest.raises(ValueError, match="do not fit"):
+        build_model(replace(recipe, **NANO, start_weights=str(weights), position_bias="rpb"))
+    with pytest.raises(ValueError, match="layers.9"):
+        build_model(replace(recipe, redraw=["layers.9.*"]))
+
+
+def test_the_position_bias_has_a_rate_of_its_own(recipe: Recipe) -> None:
+    model = build_model(replace(recipe, position_lr=5.0))
+    optimizer = make_optimizer(replace(recipe, position_lr=5.0), model)
+    names = {id(p): name for name, p in model.named_parameters()}
+    seen = {}
+    for group in optimizer.param_groups:
+        for p in group["params"]:
+            seen[names[id(p)]] = group["lr_scale"], group["weight_decay"]
+    assert seen.keys() == {name for name, _ in model.named_parameters()}
+    assert {scale for name, (scale, _) in seen.items() if ".attn.pos." in name} == {5.0}
+    assert {scale for name, (scale, _) in seen.items() if ".attn.pos." not in name} == {1.0}
+    assert seen["head.weight"][1] == recipe.weight_decay
+    assert seen["head.bias"][1] == 0.0
+
+
+def test_a_batch_in_parts_has_the_same_gradient(recipe: Recipe, tmp_path: Path) -> None:
+    plain = replace(recipe, drop_path=0.0)
+    x, box, index = torch.randn(4, 3, 32, 32), torch.zeros(4, 4), torch.arange(4)
+    found = []
+    for size in (None, 3):
+        trainer = Trainer(replace(plain, micro_batch=size), tmp_path / str(size), cpu=True)
+        trainer.model.train()
+        loss = trainer._gradients(x, trainer.soft[index], box, index)
+        found.append((loss, {name: p.grad for name, p in trainer.bare.named_parameters()}))
+    torch.testing.assert_close(found[0][0], found[1][0])
+    for name, grad in found[0][1].items():
+        torch.testing.assert_close(grad, found[1][1][name], rtol=1e-4, atol=1e-6, msg=name)
