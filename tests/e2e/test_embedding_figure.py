@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from cfviz.analysis import embedding as measure
 from cfviz.figures import embedding as message
@@ -106,6 +107,23 @@ def test_the_pointer_moves_the_token_and_a_kernel_lays_its_map(opened: Any) -> N
     assert "16×16" in page.locator(".em .under").inner_text()
     page.locator(".em .map").press("ArrowLeft")
     assert page.evaluate("document.querySelector('.em').figure.state.col") == part.tokens.shape[1] - 2
+
+
+def test_another_photo_takes_the_place_of_the_first(opened: Any) -> None:
+    page, parts = opened
+    other = message.pack(parts[:2], photo=Image.new("RGB", (128, 96), "teal"), strings=words("en"))
+    page.evaluate(
+        """async (data) => {
+          const raw = Uint8Array.from(atob(data), (c) => c.charCodeAt(0));
+          document.querySelector('.em').figure.load(raw);
+        }""",
+        base64.b64encode(other).decode(),
+    )
+    page.wait_for_selector(".em[data-ready]")
+    assert page.locator(".em").count() == 1
+    assert page.locator(".em .seg").first.locator("button").count() == 2
+    corner = "document.querySelector('.em canvas').getContext('2d').getImageData(200, 200, 1, 1).data"
+    assert page.evaluate(f"[...{corner}].slice(0, 3)") == [0, 128, 128]
 
 
 def test_channels_are_rounded_by_no_more_than_half_a_step(opened: Any) -> None:

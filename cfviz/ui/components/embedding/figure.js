@@ -67,8 +67,8 @@ export class EmbeddingFigure {
     this.ui = ui;
     this.parent.append(ui.root);
     ui.root.figure = this;
-    this.dress();
     this.plane = new Plane(ui.base, ui.over);
+    this.dress();
     this.layerChoice = new Choice(ui.layers, (i) => this.choose(i, {}, true));
     this.layerChoice.fill(this.cels.map((cel) => el("button", { type: "button" }, `CEL ${cel.stage + 1}`, el("small.num", {}, cel.kernels.map((kernel) => kernel.k).join(" ")))));
     this.measureChoice = new Choice(ui.measures, (i) => this.set({ measure: MEASURES[i] }, true));

@@ -78,8 +78,8 @@ export class Figure {
     this.ui = ui;
     this.parent.append(ui.root);
     ui.root.figure = this;
-    this.dress();
     this.map = new PhotoMap(ui.base, ui.over);
+    this.dress();
     this.heads = new Heads(ui.heads, this.t, (head) => this.set({ head }, true), (key) => this.point(key));
     this.blocks = new Blocks(ui.blocks, this.t, (i) => this.set({ block: this.stage.blocks[i].b }, true));
     this.why = new Why(ui.why, this.t, (key) => this.point(key));
