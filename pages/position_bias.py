@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
-from cfviz.ui import position_bias, position_bias_answer, position_bias_sizes, position_bias_use, start
+from cfviz.ui import (
+    position_bias,
+    position_bias_answer,
+    position_bias_job,
+    position_bias_sizes,
+    position_bias_use,
+    start,
+)
 
 ctx = start("position_bias")
 its = position_bias.subject(ctx)
@@ -12,5 +19,6 @@ position_bias.figures(ctx, its, "made")
 position_bias.figures(ctx, its, "resized")
 position_bias_answer.section(ctx, its)
 position_bias_sizes.section(ctx, its)
+position_bias_job.section(ctx, its)
 position_bias_use.section(ctx, its)
 position_bias_use.share(ctx, its)

@@ -63,10 +63,16 @@ def paired(one: np.ndarray, other: np.ndarray) -> tuple[float, float, float]:
     """
     if one.shape != other.shape or one.ndim != 1 or not one.size:
         raise ValueError(f"got hits {one.shape} and {other.shape}; expected two of the same photos")
-    n, won, lost = len(one), int((one & ~other).sum()), int((~one & other).sum())
-    b, c, m = won + 0.5, lost + 0.5, n + 2
-    centre, error = (b - c) / m, np.sqrt(b + c - (b - c) ** 2 / m) / m
-    return (won - lost) / n, max(-1.0, float(centre - Z_95 * error)), min(1.0, float(centre + Z_95 * error))
+    value, low, high = _mean(one.astype(int) - other)
+    return value, max(-1.0, low), min(1.0, high)
+
+
+def _mean(each: np.ndarray) -> tuple[float, float, float]:
+    """The mean of whole numbers, one a photo, and its 95 % interval, half a 1, half a -1 and a 0 added."""
+    n, total, square = len(each), int(each.sum()), int((each**2).sum())
+    m = n + 2
+    centre, error = total / m, np.sqrt(square + 1 - total**2 / m) / m
+    return total / n, float(centre - Z_95 * error), float(centre + Z_95 * error)
 
 
 def separate(one: Mapping[str, Any], other: Mapping[str, Any]) -> tuple[float, float, float]:
@@ -135,8 +141,8 @@ class Verdict:
         return "better" if self.wins else "worse" if self.losses else "open"
 
 
-def verdict(found: Iterable[Difference], trained_size: int = 224) -> Verdict | None:
-    """Sums a comparison up; None where there is no other size than the trained one."""
+def verdict(found: Iterable[Difference], trained_size: int | None = 224) -> Verdict | None:
+    """Sums a comparison up; None where only the trained size is there, which counts if it is None."""
     found = [d for d in found if d.size != trained_size]
     if not found:
         return None
@@ -145,7 +151,58 @@ def verdict(found: Iterable[Difference], trained_size: int = 224) -> Verdict | N
     return Verdict(by_sign[1], by_sign[-1], by_sign[0], best, worst)
 
 
-def breaks_at(found: Iterable[Difference], trained_size: int = 224) -> Difference | None:
-    """The smallest input above the trained size at which the first row is worse beyond doubt, or None."""
-    above = sorted((d for d in found if d.size > trained_size and d.sign < 0), key=lambda d: d.size)
-    return above[0] if above else None
+def drift(
+    rows: Iterable[Mapping[str, Any]],
+    one: tuple[str, str],
+    other: tuple[str, str],
+    window: str,
+    trained_size: int = 224,
+) -> list[Difference]:
+    """How the difference of two (model, bias) changes from the trained size to every other, photo by photo.
+
+    Two models differ by more than their bias (each is one training run). What the run alone gave is there at
+    the trained size too, and falls out here.
+    """
+    rows = list(rows)
+    there = {row["size"]: row for row in curve(rows, *other, window) if "hits" in row}
+    each = {
+        row["size"]: (row, unpack(row["hits"], row["n"]).astype(int) - unpack(two["hits"], two["n"]))
+        for row in curve(rows, *one, window)
+        if "hits" in row and (two := there.get(row["size"])) and two["n"] == row["n"]
+    }
+    if trained_size not in each:
+        return []
+    start, base = each.pop(trained_size)
+    return [
+        Difference(size, window, row["group_size"], *_mean(gap - base), row["n"])
+        for size, (row, gap) in each.items()
+        if row["n"] == start["n"]
+    ]
+
+
+def breaks(
+    rows: Iterable[Mapping[str, Any]], window: str, ways: Iterable[str], trained_size: int = 224
+) -> tuple[Difference, str] | None:
+    """Where extrapolation breaks: the smallest input above the trained size at which a DPB asked about new
+    offsets is worse beyond doubt than something that asks it about none.
+
+    Args:
+        rows: Of a results file.
+        window: Which window.
+        ways: What it is held against: ways of a table, "none".
+        trained_size: In pixels.
+
+    Returns:
+        The largest loss at that size and the way it is against, or None.
+    """
+    rows = list(rows)
+    lost = [
+        (d.size, d.value, way, d)
+        for way in ways
+        for d in differences(rows, ("dpb", "own"), ("dpb", way), window)
+        if d.size > trained_size and d.sign < 0
+    ]
+    if not lost:
+        return None
+    _, _, way, found = min(lost, key=lambda one: one[:3])
+    return found, way

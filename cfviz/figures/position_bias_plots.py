@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import plotly.graph_objects as go
@@ -28,6 +30,7 @@ DASHES = {
     "clamp": "dash",
     "cut": "dot",
     "none": "dash",
+    "twin": "solid",
 }
 
 
@@ -42,6 +45,7 @@ class Line:
         values: Shares, or differences of shares.
         low: Lower ends of their 95 % intervals.
         high: Upper ends.
+        behind: Whether it is there for comparison only: thin, without its intervals, not in the legend.
     """
 
     way: str
@@ -50,10 +54,16 @@ class Line:
     values: Sequence[float]
     low: Sequence[float]
     high: Sequence[float]
+    behind: bool = False
 
 
 def curves(
-    lines: Sequence[Line], theme: Theme, words: Mapping[str, str], trained: int = 224, signed: bool = False
+    lines: Sequence[Line],
+    theme: Theme,
+    words: Mapping[str, str],
+    trained: int = 224,
+    signed: bool = False,
+    height: int = 440,
 ) -> go.Figure:
     """Curves over input sizes with their intervals; the trained size is marked.
 
@@ -63,21 +73,16 @@ def curves(
         words: `x`, `y` and `trained`.
         trained: Side the model was trained at, in pixels.
         signed: Whether the values are differences, with a line at 0.
+        height: Of the figure in pixels.
     """
     fig = go.Figure()
-    shift = 3.0
-    for i, line in enumerate(lines):
-        at = np.asarray(line.sizes, float) + shift * (i - (len(lines) - 1) / 2)  # side by side, not overlaid
-        values, low, high = (100 * np.asarray(x, float) for x in (line.values, line.low, line.high))
-        fig.add_scatter(
-            x=at, y=values, name=line.name, mode="lines+markers",
-            line={"color": WAYS[line.way], "width": 2.25, "dash": DASHES.get(line.way, "solid")},
-            marker={"size": 7},
-            error_y={"type": "data", "symmetric": False, "array": high - values, "arrayminus": values - low,
-                     "thickness": 1.25, "width": 3},
-            customdata=np.stack([line.sizes, low, high], -1),
-            hovertemplate="%{customdata[0]} px: %{y:.2f} [%{customdata[1]:.2f}, %{customdata[2]:.2f}]",
-        )  # fmt: skip
+    sizes = sorted({size for line in lines for size in line.sizes})
+    gap = min((b - a for a, b in pairwise(sizes)), default=32)
+    fronts = [line for line in lines if not line.behind]
+    places = {line.way: i - (len(fronts) - 1) / 2 for i, line in enumerate(fronts)}
+    for line in sorted(lines, key=lambda line: not line.behind):
+        shift = gap * 0.72 / max(1, len(fronts)) * places.get(line.way, 0.0)  # side by side, not overlaid
+        fig.add_scatter(**_trace(line, np.asarray(line.sizes, float) + shift, signed))
     fig.add_vline(x=trained, line={"color": theme.muted, "width": 1, "dash": "dot"})
     fig.add_annotation(
         x=trained, y=1, yref="paper", text=words["trained"], showarrow=False, xanchor="left", xshift=5,
@@ -85,20 +90,39 @@ def curves(
     )  # fmt: skip
     if signed:
         fig.add_hline(y=0, line={"color": theme.ink, "width": 1.25})
-    sizes = sorted({size for line in lines for size in line.sizes})
     fig.update_layout(
         **theme.layout(
-            height=420,
+            height=height,
             xaxis={
                 "title": {"text": words["x"]}, "tickvals": sizes, "showgrid": False, "fixedrange": True,
-                "range": [min(sizes) - 14, max(sizes) + 14],
+                "range": [sizes[0] - gap / 2, sizes[-1] + gap / 2],
             },
             yaxis={"title": {"text": words["y"]}, "fixedrange": True, "zeroline": False},
-            legend={"y": 1.02, "yanchor": "bottom"},
+            legend={"y": 1.02, "yanchor": "bottom", "traceorder": "normal"},
             margin={"l": 8, "r": 16, "t": 40, "b": 8},
         )
     )  # fmt: skip
     return fig
+
+
+def _trace(line: Line, at: np.ndarray, signed: bool) -> dict[str, Any]:
+    """One line for plotly, values in percent or percentage points."""
+    values, low, high = (100 * np.asarray(x, float) for x in (line.values, line.low, line.high))
+    form = "+.2f" if signed else ".2f"
+    drawn: dict[str, Any] = {
+        "x": at, "y": values, "name": line.name, "legendgroup": line.way, "mode": "lines+markers",
+        "line": {"color": WAYS[line.way], "width": 2.25, "dash": DASHES.get(line.way, "solid")},
+        "marker": {"size": 7},
+        "customdata": np.stack([line.sizes, low, high], -1),
+        "hovertemplate": f"%{{customdata[0]}} px: %{{y:{form}}} [%{{customdata[1]:{form}}}, "
+        f"%{{customdata[2]:{form}}}]",
+    }  # fmt: skip
+    if line.behind:
+        thin = {"width": 1, "dash": "dot", "color": WAYS[line.way]}
+        return drawn | {"showlegend": False, "opacity": 0.75, "line": thin, "marker": {"size": 4}}
+    error = {"type": "data", "symmetric": False, "array": high - values, "arrayminus": values - low,
+             "thickness": 1.25, "width": 3}  # fmt: skip
+    return drawn | {"error_y": error}
 
 
 def bars(

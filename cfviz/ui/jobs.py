@@ -60,6 +60,7 @@ def panel(
     result: str,
     label: str | None = None,
     show: Callable[[jobs.Job], None] | None = None,
+    growing: bool = False,
 ) -> None:
     """A button that starts a job, and all jobs of its kind.
 
@@ -69,7 +70,8 @@ def panel(
         command: what to start; None while something is still to be chosen.
         result: what the command makes, inside the job's folder.
         label: on the button.
-        show: draws what a finished job found, below its line; called by the fragment.
+        show: draws what a job found, below its line; called by the fragment.
+        growing: whether what is there before the end is drawn too, at every look.
     """
     st.button(
         label or ctx.t("jobs.start"),
@@ -83,7 +85,7 @@ def panel(
     if refused := st.session_state.pop(f"jobs.refused.{kind}", None):
         st.error(ctx.t("jobs.refused", reason=refused), icon=":material/error:")
     running = any(job.state == "running" for job in jobs.listed(kind)[:SHOWN])
-    st.fragment(_list, run_every=EVERY if running else None)(ctx, kind, running, show)
+    st.fragment(_list, run_every=EVERY if running else None)(ctx, kind, running, show, growing)
 
 
 def _begin(kind: str, command: Sequence[str], result: str) -> None:
@@ -93,7 +95,9 @@ def _begin(kind: str, command: Sequence[str], result: str) -> None:
         st.session_state[f"jobs.refused.{kind}"] = str(error)
 
 
-def _list(ctx: Context, kind: str, watched: bool, show: Callable[[jobs.Job], None] | None) -> None:
+def _list(
+    ctx: Context, kind: str, watched: bool, show: Callable[[jobs.Job], None] | None, growing: bool
+) -> None:
     """The latest jobs; once the last one stops, the whole page is drawn anew, without the clock."""
     found = jobs.listed(kind)[:SHOWN]
     if watched and not any(job.state == "running" for job in found):
@@ -101,7 +105,7 @@ def _list(ctx: Context, kind: str, watched: bool, show: Callable[[jobs.Job], Non
     for job in found:
         with st.container(border=True, key=f"jobs-{kind}-{job.id}"):
             _line(ctx, job)
-            if job.state == "done" and show is not None:
+            if show is not None and (job.state == "done" or (growing and job.result.exists())):
                 show(job)
 
 

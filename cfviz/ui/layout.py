@@ -110,6 +110,7 @@ def figure(
     ctx: Context,
     fig: Any,
     name: str,
+    key: str = "",
     /,
     *,
     code: str | None = None,
@@ -124,6 +125,7 @@ def figure(
         ctx: the page.
         fig: the plotly figure.
         name: short, also the name of the files taken away.
+        key: tells several figures of one name apart.
         code: the few lines of Python that compute it.
         table: column names and rows, for the CSV.
         **fields: what fills the texts.
@@ -134,11 +136,11 @@ def figure(
         fig,
         theme=None,
         width="stretch",
-        key=f"fig.{ctx.name}.{name}",
+        key=f"fig.{ctx.name}.{name}{key}",
         alt=alt,
-        config=plotly_config(f"cfviz-{name}"),
+        config=plotly_config(f"cfviz-{name}{key}"),
     )
-    take_away(ctx, name, code=code, table=table)
+    take_away(ctx, name + key, code=code, table=table)
 
 
 def take_away(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -136,7 +137,7 @@ def block_name(ctx: Context, block: message.BlockBias) -> str:
     )
 
 
-def summary(ctx: Context, its: Subject, verdict: str) -> None:
+def summary(ctx: Context, its: Subject, verdict: Sequence[str]) -> None:
     """What the page found, in numbers."""
     t = ctx.t
     spreads = [max(m["spread"] for m in block.measures) for block in its.blocks]
@@ -159,7 +160,7 @@ def summary(ctx: Context, its: Subject, verdict: str) -> None:
         names = t("position_bias.comma").join(block_name(ctx, block) for block in flat)
         fields = {"blocks": names, "spread": f"{most:.2g}", "factor": f"{np.exp(most):.6g}"}
         lines.append(t("position_bias.short_flat", **fields))
-    lines.append(verdict)
+    lines += verdict
     st.subheader(t("position_bias.short_title"), anchor=False)
     st.markdown("\n".join(f"- {line}" for line in lines))
 

@@ -1,9 +1,9 @@
-"""What it does to accuracy: the measured curves, the verdict computed from them, and the command."""
+"""What it does to accuracy: the measured curves, and what they say of DPB, its own table and its twin's."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,36 +21,88 @@ if TYPE_CHECKING:
 RESULTS = Path(__file__).resolve().parents[2] / "assets" / "results"
 COMMAND = "python -m cfviz measure-sizes --data FOLDER --weights crossformer_nano --json sizes-own.json"
 WINDOWS = ("scaled", "fixed", "adaptive")
+SHOWN = ("accuracy", "difference")
+SCHEMA = 2  # of results files, see `cfviz.training.sizes`
+OWN, TWIN = ("dpb", "own"), ("rpb", "own")
+AGAINST = ("bicubic", "clamp", "cut", "none")  # what asks a bias about no new offset
+COLUMNS = ("model", "bias", "window", "size", "group_size", "n", "correct", "value", "low", "high")
+Results = Mapping[str, Any]
 
 
-def results(folder: Path | None = None) -> Mapping[str, Any] | None:
+def results(folder: Path | None = None) -> Results | None:
     """The newest measured file, or None."""
-    found = [json.loads(path.read_text("utf-8")) for path in sorted((folder or RESULTS).glob("sizes-*.json"))]
-    good = [one for one in found if one.get("schema") == 2 and one.get("rows")]
-    return max(good, key=lambda one: str(one["date"])) if good else None
+    found = [one for path in sorted((folder or RESULTS).glob("sizes-*.json")) if (one := opened(path))]
+    return max(found, key=lambda one: str(one["date"])) if found else None
 
 
-def verdict(ctx: Context) -> str:
-    """One sentence: is DPB evaluated anew better than its own table stretched, by how much, and where."""
+def opened(path: Path) -> Results | None:
+    """A results file of the present form with at least one row, or None."""
+    try:
+        found = json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError):
+        return None
+    good = isinstance(found, dict) and found.get("schema") == SCHEMA and found.get("rows")
+    return found if good else None
+
+
+# ---------------------------------------------------------------- in words
+
+
+def verdict(ctx: Context) -> list[str]:
+    """What the shipped measurement says, in sentences; that there is none, where there is none."""
     found = results()
-    if found is None:
-        return ctx.t("position_bias.verdict_missing")
-    rows = found["rows"]
-    apart = measured.differences(rows, ("dpb", "own"), ("dpb", "bicubic"), "scaled")
-    its = measured.verdict(apart)
+    said = sentences(ctx, found) if found else []
+    return said or [ctx.t("position_bias.verdict_missing")]
+
+
+def sentences(ctx: Context, found: Results, window: str = "scaled") -> list[str]:
+    """DPB evaluated anew against its own table stretched, against its twin, and where it breaks.
+
+    Args:
+        ctx: The page.
+        found: A results file.
+        window: Which of its windows; sentences that its rows do not allow are left out.
+    """
+    rows, trained = found["rows"], found.get("trained_size", 224)
+    apart = measured.differences(rows, OWN, ("dpb", "bicubic"), window)
+    lines = [_against(ctx, "verdict", measured.verdict(apart, trained))]
+    lines.append(_against(ctx, "twin", measured.verdict(measured.differences(rows, OWN, TWIN, window), None)))
+    if lines[1]:
+        lines[1] += _drift(ctx, measured.drift(rows, OWN, TWIN, window, trained), trained)
+    if any(d.size > trained for d in apart):
+        lines.append(_breaks(ctx, rows, window, trained))
+    return [line for line in lines if line]
+
+
+def _against(ctx: Context, name: str, its: measured.Verdict | None) -> str:
     if its is None:
-        return ctx.t("position_bias.verdict_missing")
-    sentence = ctx.t(
-        f"position_bias.verdict_{its.code}", wins=_sizes(ctx, its.wins), losses=_sizes(ctx, its.losses),
-        best=said(its.best), worst=said(its.worst), best_at=its.best.size,
-        worst_at=its.worst.size, n=its.best.n,
+        return ""
+    return ctx.t(
+        f"position_bias.{name}_{its.code}", wins=_sizes(ctx, its.wins), losses=_sizes(ctx, its.losses),
+        best=said(its.best), worst=said(its.worst), best_at=its.best.size, worst_at=its.worst.size,
+        n=its.best.n,
     )  # fmt: skip
-    broken = measured.breaks_at(apart)
+
+
+def _drift(ctx: Context, found: Sequence[measured.Difference], trained: int) -> str:
+    """How the gap to the twin changes away from the trained size."""
+    if not found:
+        return ""
+    sure = [d for d in found if d.sign]
+    most = max(sure or found, key=lambda d: abs(d.value))
+    key = "position_bias.twin_drift" if sure else "position_bias.twin_still"
+    sizes = _sizes(ctx, tuple(d.size for d in sure))
+    return " " + ctx.t(key, trained=trained, sizes=sizes, by=said(most), at=most.size)
+
+
+def _breaks(ctx: Context, rows: Sequence[Mapping[str, Any]], window: str, trained: int) -> str:
+    broken = measured.breaks(rows, window, AGAINST, trained)
+    largest = max(row["size"] for row in measured.curve(rows, *OWN, window))
     if broken is None:
-        return sentence + " " + ctx.t("position_bias.breaks_nowhere")
-    return (
-        sentence + " " + ctx.t("position_bias.breaks", size=broken.size, G=broken.group_size, by=said(broken))
-    )
+        return ctx.t("position_bias.breaks_nowhere", size=largest)
+    d, way = broken
+    name = ctx.t(f"position_bias.figure.way_{way}")
+    return ctx.t("position_bias.breaks", size=d.size, G=d.group_size, by=said(d), way=name)
 
 
 def said(d: measured.Difference) -> str:
@@ -62,6 +114,9 @@ def _sizes(ctx: Context, sizes: tuple[int, ...]) -> str:
     return ctx.t("position_bias.comma").join(f"{size} px" for size in sizes)
 
 
+# ---------------------------------------------------------------- in curves
+
+
 @st.fragment
 def section(ctx: Context, its: Subject) -> None:
     """Curves and differences, or how to measure them."""
@@ -71,33 +126,85 @@ def section(ctx: Context, its: Subject) -> None:
         layout.look(t("position_bias.sizes_missing"))
         st.code(COMMAND, language="bash")
         return
-    window = st.segmented_control(
-        t("position_bias.window"), WINDOWS, default="scaled", key="position_bias.sizes_window", required=True,
-        format_func=lambda code: t(f"position_bias.window_{code}"),
-    )  # fmt: skip
-    rows = found["rows"]
-    st.markdown(verdict(ctx))
-    lines = []
-    for model, bias in sorted({(row["model"], row["bias"]) for row in rows}):
-        if model == "dpb" or bias == "own":
-            way = "twin" if model == "rpb" else bias
-            curve = measured.curve(rows, model, bias, str(window))
-            columns = [[row[name] for row in curve] for name in ("size", "value", "low", "high")]
-            if curve:
-                lines.append(plots.Line(way, t(f"position_bias.figure.way_{way}"), *columns))
-    words = {
-        "x": t("position_bias.sizes_x"), "y": t("position_bias.sizes_y"),
-        "trained": t("position_bias.trained"),
-    }  # fmt: skip
-    columns_ = ("model", "bias", "window", "size", "group_size", "n", "correct", "value", "low", "high")
-    table = (columns_, [[row[name] for name in columns_] for row in rows])
-    layout.figure(
-        ctx,
-        plots.curves(lines, ctx.theme, words),
-        "sizes",
-        code=found["command"],
-        table=table,
-        n=rows[0]["n"],
-    )
+    there = [w for w in WINDOWS if any(row["window"] == w for row in found["rows"])]
+    with st.container(horizontal=True, vertical_alignment="bottom", gap="medium"):
+        window = st.segmented_control(
+            t("position_bias.window"), there, default=ctx.get("curves", there[0], there), required=True,
+            key="position_bias.sizes_window", format_func=lambda code: t(f"position_bias.window_{code}"),
+        )  # fmt: skip
+        shown = st.segmented_control(
+            t("position_bias.sizes_show"), SHOWN, default=ctx.get("curve", SHOWN[0], SHOWN), required=True,
+            key="position_bias.sizes_shown", format_func=lambda code: t(f"position_bias.sizes_{code}"),
+        )  # fmt: skip
+    ctx.put(curves=window, curve=shown)
+    st.markdown("\n".join(f"- {line}" for line in sentences(ctx, found, window)))
+    draw(ctx, found, window, shown, "sizes" if shown == "accuracy" else "less")
+    comparisons = len(lines_of(ctx, found["rows"], window, "difference"))
+    notes = [t("position_bias.sizes_chance", ways=comparisons)]
+    if any(row["model"] == "rpb" for row in found["rows"]):
+        notes.append(t("position_bias.sizes_seed"))
     if its.trace.weights.sha256 not in found["weights"].values():
-        st.caption(t("position_bias.sizes_other"))
+        notes.append(t("position_bias.sizes_other"))
+    st.caption(" ".join(notes))
+
+
+def lines_of(
+    ctx: Context, rows: Sequence[Mapping[str, Any]], window: str, shown: str, behind: bool = False
+) -> list[plots.Line]:
+    """The curves of one window, in the order of the ways: accuracies, or DPB less each other way."""
+    out = []
+    for way in plots.WAYS:
+        model, bias = TWIN if way == "twin" else ("dpb", way)
+        if shown == "accuracy":
+            points = [
+                (row["size"], row["value"], row["low"], row["high"])
+                for row in measured.curve(rows, model, bias, window)
+            ]
+        else:
+            apart = [] if way == "own" else measured.differences(rows, OWN, (model, bias), window)
+            points = [(d.size, d.value, d.low, d.high) for d in apart]
+        if points:
+            sizes, values, low, high = zip(*points, strict=True)
+            name = ctx.t(f"position_bias.figure.way_{way}")
+            out.append(plots.Line(way, name, sizes, values, low, high, behind))
+    return out
+
+
+def draw(
+    ctx: Context,
+    found: Results,
+    window: str,
+    shown: str,
+    name: str,
+    key: str = "",
+    beside: Results | None = None,
+) -> None:
+    """The figure of one window of a results file, with its sentence, its command and its data.
+
+    Args:
+        ctx: The page.
+        found: The file.
+        window: One of its windows.
+        shown: One of `SHOWN`.
+        name: Of its texts.
+        key: Tells several figures with one name apart.
+        beside: Another file, drawn thin behind it.
+    """
+    lines = lines_of(ctx, found["rows"], window, shown)
+    if not lines:
+        st.caption(ctx.t("position_bias.sizes_none"))
+        return
+    behind = lines_of(ctx, beside["rows"], window, shown, behind=True) if beside else []
+    ways = {line.way for line in lines}
+    words = {
+        "x": ctx.t("position_bias.sizes_x"),
+        "y": ctx.t(f"position_bias.sizes_y_{shown}"),
+        "trained": ctx.t("position_bias.trained"),
+    }
+    trained = found.get("trained_size", 224)
+    fig = plots.curves(
+        [*lines, *(line for line in behind if line.way in ways)], ctx.theme, words, trained,
+        signed=shown == "difference",
+    )  # fmt: skip
+    table = (COLUMNS, [[row[column] for column in COLUMNS] for row in found["rows"]])
+    layout.figure(ctx, fig, name, key, code=found.get("command"), table=table, n=found["photos"])

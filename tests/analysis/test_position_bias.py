@@ -102,7 +102,7 @@ def test_measures_of_heads_made_by_hand() -> None:
     assert found.centre[5, 1] < -1  # larger dw: the key lies to the left
     assert abs(found.centre[5, 0]) < 1e-9
     assert found.spread[5] == pytest.approx(4)
-    assert found.nearness[6] == found.anisotropy[6] == pytest.approx(0)
+    assert (found.nearness[6], found.anisotropy[6]) == pytest.approx((0, 0), abs=1e-12)
     assert np.isnan(found.decay[[1, 6]]).all()
     ranks = list(heads)
     assert ranks[pb.order(found, "near")[0]] == "near"
@@ -280,8 +280,35 @@ def test_verdict_and_where_it_breaks() -> None:
     assert (verdict.wins, verdict.losses, verdict.open) == ((256,), (448,), (320,))
     assert verdict.code == "mixed"
     assert (verdict.best.size, verdict.worst.size) == (256, 448)
-    assert measured.breaks_at(found).size == 448
     assert measured.verdict([d for d in found if d.size == 224]) is None
     assert measured.verdict([d for d in found if d.size == 320]).code == "open"
-    assert measured.breaks_at([d for d in found if d.size == 256]) is None
     assert [r["size"] for r in measured.curve(rows, "dpb", "own", "scaled")] == [224, 256, 320, 448]
+
+
+def test_where_extrapolation_breaks() -> None:
+    good, bad, worse = (np.arange(100) < n for n in (80, 60, 40))
+    rows = [row(good, size=size) for size in (160, 224, 256)] + [row(worse, size=320), row(worse, size=384)]
+    for bias, hits in (("bicubic", bad), ("none", good)):
+        rows += [row(hits, bias, size) for size in (160, 224, 256, 320, 384)]
+    found, way = measured.breaks(rows, "scaled", ("bicubic", "none"))
+    assert (found.size, way) == (320, "none")
+    assert found.value == pytest.approx(-0.4)
+    assert measured.breaks(rows, "scaled", ("bicubic",))[1] == "bicubic"
+    assert measured.breaks(rows, "scaled", ("clamp",)) is None  # nobody measured it
+    assert measured.breaks(rows[:3] + rows[5:8], "scaled", ("bicubic",)) is None
+    assert measured.breaks(rows, "fixed", ("bicubic", "none")) is None
+
+
+def test_a_gap_that_is_there_at_the_trained_size_is_no_drift() -> None:
+    rng = np.random.default_rng(1)
+    twin, dpb = rng.random(300) < 0.7, rng.random(300) < 0.5
+    later = dpb & (rng.random(300) < 0.6)
+    rows = [row(dpb, size=224), row(dpb, size=256), row(later, size=320)]
+    rows += [row(twin, size=size, model="rpb") for size in (224, 256, 320, 448)]
+    still, moved = measured.drift(rows, ("dpb", "own"), ("rpb", "own"), "scaled")
+    assert (still.size, still.value, still.sign) == (256, 0, 0)
+    assert moved.size == 320
+    assert moved.value == pytest.approx(later.mean() - dpb.mean())
+    assert moved.sign == -1
+    assert measured.drift(rows[1:], ("dpb", "own"), ("rpb", "own"), "scaled") == []
+    assert measured.verdict([still], trained_size=None).code == "open"

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from streamlit.testing.v1 import AppTest
 
+from cfviz import cli, jobs
 from cfviz.run import load
-from cfviz.ui import position_bias, position_bias_sizes
+from cfviz.training.sizes import pack
+from cfviz.ui import position_bias, position_bias_job, position_bias_sizes
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -56,3 +59,111 @@ def test_results_are_the_newest_of_this_form(tmp_path: Path) -> None:
     found = position_bias_sizes.results(tmp_path)
     assert found is not None
     assert found["name"] == "b"
+
+
+# ---------------------------------------------------------------- accuracy at other sizes
+
+CONTEXT = """
+import streamlit as st
+from cfviz.figures.theme import theme
+from cfviz.ui.i18n import translator
+from cfviz.ui.page import Context
+from cfviz.ui.state import Settings
+
+lang = st.session_state.get("lang", "en")
+ctx = Context("position_bias", translator(lang), lang, theme("light"), Settings(size=160, lang=lang))
+"""
+SENTENCES = """
+from cfviz.ui import position_bias_sizes
+
+for line in position_bias_sizes.sentences(ctx, st.session_state["found"]):
+    st.write(line)
+"""
+JOB = """
+from cfviz.ui import position_bias, position_bias_job
+
+position_bias_job.section(ctx, position_bias.subject(ctx))
+"""
+
+
+def results(right: dict[tuple[str, str, int], int], n: int = 200) -> dict[str, Any]:
+    """A results file in which the first photos are right: (model, bias, size) -> how many."""
+    rows = []
+    for (model, bias, size), k in right.items():
+        hits = np.arange(n) < k
+        row = {"model": model, "bias": bias, "window": "scaled", "size": size, "group_size": size // 32}
+        score = {"correct": k, "n": n, "value": k / n, "low": k / n - 0.05, "high": k / n + 0.05}
+        rows.append({**row, **score, "hits": pack(hits)})
+    about = {"schema": 2, "date": "2026-01-01", "photos": n, "trained_size": 224, "weights": {"dpb": "x"}}
+    return {**about, "command": "python -m cfviz measure-sizes", "rows": rows}
+
+
+def part(script: str, **state: Any) -> AppTest:
+    """A part of the page alone."""
+    app = AppTest.from_string(CONTEXT + script, default_timeout=60)
+    for name, value in state.items():
+        app.session_state[name] = value
+    app.run()
+    assert not app.exception
+    return app
+
+
+def told(found: dict[str, Any], lang: str = "en") -> list[str]:
+    app = part(SENTENCES, found=found, lang=lang)
+    return [text.value for text in app.markdown]
+
+
+@pytest.mark.parametrize("lang", ["en", "zh-Hant"])
+def test_the_verdict_follows_the_file(lang: str) -> None:
+    whole = {
+        ("dpb", "own", 224): 120, ("dpb", "bicubic", 224): 120, ("rpb", "own", 224): 140,
+        ("dpb", "own", 256): 130, ("dpb", "bicubic", 256): 110, ("rpb", "own", 256): 140,
+        ("dpb", "own", 448): 60, ("dpb", "bicubic", 448): 90, ("rpb", "own", 448): 140,
+    }  # fmt: skip
+    table, twin, breaks = told(results(whole), lang)
+    for number in ("+10.00", "−15.00", "256 px", "448 px", "200"):
+        assert number in table
+    assert all(number in twin for number in ("−40.00", "−5.00", "−30.00"))  # the gap, and how it changes
+    assert all(number in breaks for number in ("448 px", "−15.00", "14"))
+    alone = told(results({place: k for place, k in whole.items() if place[0] == "dpb"}), lang)
+    assert alone == [table, breaks]
+    assert len(told(results({("dpb", "own", 224): 9, ("dpb", "bicubic", 224): 9}), lang)) == 0
+
+
+def test_a_job_measures_what_was_chosen(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    photos = tmp_path / "photos"
+    (photos / "n01440764_tench").mkdir(parents=True)
+    monkeypatch.setenv(jobs.JOBS, str(tmp_path / "jobs"))
+    monkeypatch.delenv(jobs.FOLDERS, raising=False)
+    app = part(JOB)
+    assert app.button(key="jobs.start.sizes").disabled
+    monkeypatch.setenv(jobs.FOLDERS, str(photos))
+    begun: list[list[str]] = []
+    monkeypatch.setattr(jobs, "start", lambda kind, command, result: begun.append([*command, result]))
+    app.run()
+    app.get("button_group")[0].set_value([320, 224]).run()
+    app.button(key="jobs.start.sizes").click().run()
+    assert not app.exception
+    (words,) = begun
+    assert words.pop() == position_bias_job.RESULT
+    args = cli._parser().parse_args([*words, "--progress", "p.json"])
+    assert (args.data, args.sizes, args.windows, args.ways) == (
+        str(photos), "224,320", "scaled", "own,bicubic,clamp,none",
+    )  # fmt: skip
+    assert args.json == f"{jobs.PLACE}/{position_bias_job.RESULT}"
+
+
+def test_a_job_shows_its_curves_before_its_end(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv(jobs.JOBS, str(tmp_path))
+    folder = tmp_path / "sizes" / "one"
+    folder.mkdir(parents=True)
+    command = ["measure-sizes", "--data", "/somewhere/my/photos"]
+    about = {"kind": "sizes", "command": command, "result": "sizes.json"}
+    (folder / "job.json").write_text(json.dumps(about))
+    (folder / "state.json").write_text(json.dumps({"state": "cancelled", "started": 1.0}))
+    (folder / "sizes.json").write_text(json.dumps(results({("dpb", "own", 224): 5})))
+    app = part(JOB)
+    assert any("my/photos: 200 photos, 1 rows" in caption.value for caption in app.caption)
+    (chart,) = app.get("plotly_chart")
+    data = json.loads(chart.proto.spec)["data"]
+    assert len(data) == 2 - (position_bias_sizes.results() is None)  # the shipped curve behind
