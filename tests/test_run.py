@@ -7,6 +7,7 @@ import torch
 from PIL import Image
 
 import cfviz
+from cfviz import run
 from cfviz.data.samples import gallery
 from cfviz.trace import Provenance, Trace, axes_of
 
@@ -131,3 +132,21 @@ def test_names_from_outside_are_escaped_in_a_notebook():
     outside = trace._repr_html_()
     for bad in ("<script>alert", "<img", "<b>file", "<i>things"):
         assert bad not in outside
+
+
+@pytest.mark.parametrize(
+    ("running", "threads"), [("1/300", 4), ("3/300", 2), ("9/300", 1), (None, 4), ("soon", 4)]
+)
+def test_computing_leaves_the_cores_that_others_use(running, threads, tmp_path, monkeypatch):
+    load = tmp_path / "loadavg"
+    if running:
+        load.write_text(f"0.20 0.18 0.12 {running} 11206\n")
+    before = torch.get_num_threads()
+    monkeypatch.setattr(run, "LOAD", load)
+    monkeypatch.setattr(run, "_most", 4)
+    monkeypatch.setattr(run.os, "cpu_count", lambda: 4)
+    try:
+        torch.set_num_threads(4)
+        assert run.share_cores() == torch.get_num_threads() == threads
+    finally:
+        torch.set_num_threads(before)

@@ -12,7 +12,7 @@ from typing import Any
 import streamlit as st
 
 from cfviz.data.decode import Photo
-from cfviz.run import inspect
+from cfviz.run import inspect, share_cores
 from cfviz.trace import Trace
 
 from . import weights
@@ -141,6 +141,7 @@ def trace(settings: Settings, photo: Photo, watch: tuple[str, ...] = (), mode: s
     key = (photo.sha256, settings.model, sha, settings.size, settings.device, settings.dtype, mode, points)
 
     def compute() -> Trace:
+        share_cores()
         return inspect(photo, net, settings.size, points, dtype=settings.dtype, mode=mode)
 
     return traces().get(key, compute)

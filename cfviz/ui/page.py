@@ -19,7 +19,7 @@ from cfviz.data.decode import Photo
 from cfviz.data.header import ImageError
 from cfviz.figures.theme import Theme, theme
 from cfviz.models.errors import CheckpointError
-from cfviz.run import class_names, pick_device
+from cfviz.run import class_names, pick_device, share_cores
 from cfviz.trace import Trace
 
 from . import cache, controls, layout, photos, state, weights
@@ -135,6 +135,7 @@ def start(name: str) -> Context:
     t = translator(settings.lang)
     st.set_page_config(page_title=f"{t(name + '.title')} · cfviz", page_icon=layout.ICON, layout="wide")
     cache.settle()
+    share_cores()
     state.adopt_extras(name)
     state.write_link(settings, name)
     ctx = Context(name, t, settings.lang, theme(st.context.theme.type), settings)
