@@ -13,7 +13,7 @@ export PYTHON CHROMIUM
 # A virtual environment whose Python has since been removed is made anew.
 $(shell if [ -L $(PY) ] && [ ! -e $(PY) ]; then rm -rf $(VENV); fi)
 
-.PHONY: help run test check lint format bench clean
+.PHONY: help run test check lint format bench fuzz clean
 .DEFAULT_GOAL := help
 
 help:  ## this list
@@ -44,8 +44,11 @@ bench: $(DEV_STAMP)  ## timings (REFERENCE=checkout of the authors' code to comp
 	@scripts/browser.sh $(PY)
 	$(PY) -m bench $(if $(REFERENCE),--reference "$(REFERENCE)") $(ARGS)
 
+fuzz: $(DEV_STAMP)  ## spoilt photos, weights and links through every door (ARGS="--seed 7 --minutes 5", "--help")
+	$(PY) -m tests.fuzz $(ARGS)
+
 clean:  ## remove what was made here: the virtual environment, caches, reports
-	rm -rf $(VENV) .pytest_cache .hypothesis .mypy_cache .ruff_cache .bench build dist *.egg-info
+	rm -rf $(VENV) .pytest_cache .hypothesis .mypy_cache .ruff_cache .bench .fuzz build dist *.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # The stamps make a second `make run` start at once; a changed list of requirements installs again.

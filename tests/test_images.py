@@ -168,6 +168,16 @@ def test_floats_are_stretched_and_grey_and_cmyk_told():
     assert load_image(saved(lab(), "TIFF")).image.mode == "RGB"
 
 
+def test_the_widest_and_the_oddest_floats_keep_their_order():
+    for values, expected in {
+        (3.4e38, -3.4e38, 0.0, 1.0): (255, 0, 128, 128),
+        (np.inf, -5.0, 0.0, 5.0): (128, 0, 128, 255),
+        (1.0, 1.0, 1.0, 1.0): (0, 0, 0, 0),
+    }.items():
+        image = Image.fromarray(np.array(values, np.float32).reshape(2, 2))
+        assert tuple(np.asarray(load_image(image).image)[..., 0].ravel()) == expected
+
+
 def lab():
     srgb, target = ImageCms.createProfile("sRGB"), ImageCms.createProfile("LAB")
     return ImageCms.profileToProfile(picture(), srgb, target, outputMode="LAB")
@@ -292,6 +302,7 @@ HOSTILE = {
     "tiff channels": (lambda: tiff((277, 3, 1, 65535)), "too_complex"),
     "tiff tags": (lambda: tiff(*((tag, 7, 4, 8) for tag in range(1000, 9000))), "too_complex"),
     "tiff overlapping tags": (lambda: tiff(*((tag, 7, 4000, 8) for tag in range(1000, 1400))), "damaged"),
+    "tiff far directory": (lambda: b"II+\0\x08\0\0\0" + b"\xff" * 8 + bytes(999), "truncated"),
     "nothing": (lambda: b"", "empty"),
     "zeros": (lambda: bytes(10**6), "not_an_image"),
     "text": (lambda: "這不是圖片".encode() * 9, "text"),

@@ -254,10 +254,15 @@ def _eight_bits(image: Image.Image) -> tuple[Image.Image, str]:
     if image.mode.startswith("I;16"):
         table = ((np.arange(65536) * 255 + 32767) // 65535).astype(np.uint8)
         return Image.fromarray(table[values]), "sixteen_bit"
-    finite = np.nan_to_num(values.astype(np.float32), posinf=0.0, neginf=0.0)
-    low, high = float(finite.min()), float(finite.max())
-    scaled = (finite - low) * (255.0 / max(high - low, 1e-12))
-    return Image.fromarray(np.rint(scaled).astype(np.uint8)), "range_stretched"
+    scaled = values.astype(np.float32)
+    if not np.isfinite(scaled.sum(dtype=np.float64)):
+        scaled = np.nan_to_num(scaled, copy=False, posinf=0.0, neginf=0.0)
+    low, high = float(scaled.min()), float(scaled.max())
+    # Halves, because the distance of two floats may be no float; in place, because 50 Mpx are 200 MB.
+    scaled *= 0.5
+    scaled -= 0.5 * low
+    scaled *= 255.0 / max(0.5 * high - 0.5 * low, 1e-12)
+    return Image.fromarray(np.rint(scaled, out=scaled).astype(np.uint8)), "range_stretched"
 
 
 # Mode of the pixels that a profile of this colour space describes.

@@ -101,7 +101,7 @@ def read_header(data: bytes) -> Header:
         if accepts(data[:32]):
             try:
                 return Header(format, examine(data))
-            except (struct.error, IndexError):
+            except (struct.error, IndexError, OverflowError):
                 raise ImageError("truncated") from None
     raise _other_kind(data)
 

@@ -20,7 +20,7 @@ import safetensors.torch
 import torch
 
 from cfviz.models.download import OFFICIAL, Progress, fetch_hub, fetch_official, sha256_of
-from cfviz.models.errors import CheckpointError, readable_size
+from cfviz.models.errors import CheckpointError, printable, readable_size
 from cfviz.models.opening import Opened, open_weights
 from cfviz.models.recognise import check_shapes, find_variant, read_structure, strip
 from cfviz.models.registry import VARIANTS, WEIGHTS
@@ -122,7 +122,7 @@ def load_checkpoint(
 
 def _find(source: str | PathLike[str] | bytes, name: str | None, progress: Any, cancel: Any) -> _Found:
     if isinstance(source, bytes | bytearray | memoryview):
-        return _Found(bytes(source), name or "the upload", sha256_of(bytes(source)))
+        return _Found(bytes(source), printable(name or "") or "the upload", sha256_of(bytes(source)))
     text = str(source)
     if text in VARIANTS and not Path(text).exists():
         text = f"bundled:{text}" if _bundled_path(text).is_file() else f"official:{text}"

@@ -71,8 +71,8 @@ class CheckpointError(ValueError):
 
     def __init__(self, code: str, **fields: object):
         self.code = code
-        self.fields = fields
-        super().__init__(MESSAGES[code].format(**fields))
+        self.fields = {name: printable(v) if isinstance(v, str) else v for name, v in fields.items()}
+        super().__init__(MESSAGES[code].format(**self.fields))
 
     def __reduce__(self):
         return _rebuild, (self.code, self.fields)
@@ -80,6 +80,12 @@ class CheckpointError(ValueError):
 
 def _rebuild(code: str, fields: dict) -> CheckpointError:
     return CheckpointError(code, **fields)
+
+
+def printable(text: str, limit: int = 400) -> str:
+    """Somebody else's words in one line of our sentence: what cannot be printed is left out, the end too."""
+    line = "".join(letter for letter in text if letter.isprintable())
+    return line if len(line) <= limit else line[: limit - 3].rstrip() + "..."
 
 
 def readable_size(count: float) -> str:

@@ -585,3 +585,9 @@ def test_every_refusal_is_translated(lang):
         text = catalogue[f"checkpoint_{code}"]
         assert sorted(name for _, name, _, _ in Formatter().parse(text) if name) == fields
         assert lang != "en" or text == sentence
+
+
+def test_names_from_outside_cannot_break_a_sentence():
+    error = _refused(b"", "empty", name="a\nb\x1b[31m\u202e" + "x" * 1000)
+    assert len(str(error)) < 500
+    assert error.fields["source"].startswith("ab[31mx")

@@ -1,0 +1,21 @@
+"""What a reader is told when something is refused: a clear sentence in both languages."""
+
+from __future__ import annotations
+
+from cfviz.data.header import ImageError
+from cfviz.models.errors import CheckpointError
+from cfviz.ui.i18n import LANGUAGES, translator
+from cfviz.ui.page import explain
+
+LONGEST = 2000
+
+
+def code_of(error: ImageError | CheckpointError) -> str:
+    """The error's code, once its sentences have been looked at."""
+    for lang in LANGUAGES:
+        sentence = explain(translator(lang), error)
+        assert sentence, error.code
+        assert len(sentence) < LONGEST, f"{error.code}, {len(sentence)} letters: {sentence[:200]}"
+        assert all(letter.isprintable() for letter in sentence), repr(sentence)
+        assert "Traceback" not in sentence, sentence
+    return error.code
