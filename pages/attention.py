@@ -6,8 +6,8 @@ from cfviz.ui import attention, start
 
 ctx = start("attention")
 about = attention.choose_subject(ctx)
-packed = attention.figure(ctx, about)
-attention.below(ctx, about, packed)
+attention.figure(ctx, about)
+attention.below(ctx, about)
 attention.heads(ctx, about)
 attention.paths(ctx, about)
 attention.relevance(ctx, about)

@@ -100,6 +100,24 @@ def test_what_does_not_fit_is_left_out_nearest_first() -> None:
     assert len(some.data) < whole
 
 
+def test_two_messages_bring_what_one_would() -> None:
+    units = [unit(12, 12, b) for b in range(4)]
+    options = {"limit": len(pack(units).data) + living.HEADER - 2 * units[0].nbytes, "source": "the same"}
+    start = {"stage": 0, "block": 2}
+    whole, first, rest = (
+        pack(units, part=part, start=start, **options) for part in ("whole", "first", "rest")
+    )
+    assert first.sent == ((0, 2),)
+    assert set(first.sent + rest.sent) == set(whole.sent)
+    assert not set(first.sent) & set(rest.sent)
+    assert first.left == rest.left == whole.left
+    assert max(first.error, rest.error) == whole.error
+    entries = [opened(part.data)[0]["stages"][0]["blocks"] for part in (first, rest)]
+    for b, (now, later) in enumerate(zip(*entries, strict=True)):
+        assert ("codes" in now, "codes" in later) == ((0, b) in first.sent, (0, b) in rest.sent)
+        assert now.get("absent") == later.get("absent") == (True if (0, b) in whole.left else None)
+
+
 def test_a_block_too_large_is_refused_with_its_size() -> None:
     with pytest.raises(ValueError, match=r"needs .* MB; a message takes .* MB. Choose a smaller input size"):
         pack([unit(12, 12)], limit=25_000)
@@ -172,4 +190,4 @@ def test_modules_are_joined_in_the_order_of_their_imports() -> None:
         imported = re.findall(r'from "(?:\./|\.\./living/)?([./\w]+)\.js"', text)
         assert set(imported) <= seen
         seen.add(module)
-    assert {p.stem for p in living.ASSETS.glob("*.js")} - seen == {"drive"}
+    assert {p.stem for p in living.ASSETS.glob("*.js")} - seen == {"drive", "rest"}

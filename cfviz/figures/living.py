@@ -21,7 +21,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from PIL import Image
@@ -33,6 +33,7 @@ from cfviz.geometry import Grouping, relative_index
 LIMIT = 5_000_000  # bytes of one message; past it the browser takes longer than a quarter of a second
 HEADER = 20_000  # bytes kept free for the header
 VERSION = 1
+Part = Literal["whole", "first", "rest"]
 ROOT = Path(__file__).resolve().parents[2]
 ASSETS = ROOT / "cfviz" / "ui" / "components" / "living"
 SHARED = ("payload", "maths", "paint", "markup")  # what other figures build on
@@ -79,7 +80,7 @@ class Packed:
         body: The arrays.
         start: Where the figure begins.
         sent: The (stage, block) whose attention is inside.
-        left: The (stage, block) left out to stay under the limit.
+        left: The (stage, block) left out of both parts to stay under the limit.
     """
 
     header: Mapping[str, Any]
@@ -144,8 +145,9 @@ def pack(
     limit: int = LIMIT,
     name: str = "figure",
     source: str = "",
+    part: Part = "whole",
 ) -> Packed:
-    """Pack what the figure shows into one message.
+    """Pack what the figure shows into one message, or into two of which the first is short.
 
     Blocks are sent in this order until the limit: the block in `start`, the rest of its stage, the other
     stages. What is left out is listed, and the figure asks for it when a person goes there.
@@ -161,6 +163,8 @@ def pack(
         name: The figure's own name, by which Python sends it somewhere.
         source: What made this attention (photo, model, size): where two messages of a figure agree in it,
             the figure keeps the blocks it was sent before.
+        part: "first" sends the starting block alone, so that it is drawn soon; "rest" what "whole" would have
+            sent beside it, for the figure that shows the first.
 
     Raises:
         ValueError: If there is no unit, or the starting block alone passes the limit.
@@ -174,8 +178,10 @@ def pack(
     picture = None if photo is None else _photo(photo, body)
     tables = list(dict.fromkeys(u.grouping for u in units))
     groups = [_grouping(g, body) for g in tables]
-    chosen = _choose(units, (begin["stage"], begin["block"]), limit - body.size - HEADER)
-    stages, error = _stages(units, chosen, tables, strides, body)
+    first = (begin["stage"], begin["block"])
+    chosen = _choose(units, first, limit - body.size - HEADER)
+    inside = {"whole": chosen, "first": {first}, "rest": chosen - {first}}[part]
+    stages, error = _stages(units, inside, chosen, tables, strides, body)
     header = {
         "version": VERSION,
         "name": name,
@@ -190,7 +196,7 @@ def pack(
     }
     data = b"".join(body.parts)
     order = [(u.stage, u.block) for u in units]
-    sent, left = (tuple(k for k in order if (k in chosen) == inside) for inside in (True, False))
+    sent, left = tuple(k for k in order if k in inside), tuple(k for k in order if k not in chosen)
     return Packed(header | {"id": _digest(header, data)}, data, begin, sent, left)
 
 
@@ -215,6 +221,7 @@ def _choose(units: Sequence[Unit], first: tuple[int, int], limit: int) -> set[tu
 
 def _stages(
     units: Sequence[Unit],
+    inside: set[tuple[int, int]],
     chosen: set[tuple[int, int]],
     tables: Sequence[Grouping],
     strides: Mapping[int, int],
@@ -230,11 +237,11 @@ def _stages(
         entry: dict[str, Any] = {"b": unit.block, "grouping": tables.index(g)}
         if unit.content is not None:
             stage["heads"] = unit.content.shape[1]
-            if (unit.stage, unit.block) in chosen:
+            if (unit.stage, unit.block) in inside:
                 attention, worst = _attention(unit, body)
                 entry |= attention
                 error = max(error, worst)
-            else:
+            elif (unit.stage, unit.block) not in chosen:
                 entry["absent"] = True
         stage["blocks"].append(entry)
     return list(stages.values()), error
@@ -278,7 +285,7 @@ def _by_token(rows: np.ndarray, g: Grouping) -> np.ndarray:
 
 def _photo(photo: Image.Image, body: _Body) -> dict[str, Any]:
     out = io.BytesIO()
-    photo.convert("RGB").save(out, "PNG")
+    photo.convert("RGB").save(out, "PNG", compress_level=1)  # three times as quick, a fifth larger
     return {"w": photo.width, "h": photo.height, "file": body.add(out.getvalue(), "image/png")}
 
 

@@ -16,7 +16,7 @@ from cfviz.trace import Trace
 
 from . import attention_measures as measures
 from .attention_measures import Subject, subject
-from .components import committed, fresh, go, living_figure
+from .components import committed, follow_up, fresh, go, living_figure
 from .layout import figure as plotted
 from .layout import look, take_away
 
@@ -70,25 +70,31 @@ def put(ctx: Context, to: dict[str, Any]) -> None:
 
 
 @st.cache_resource(show_spinner=False, max_entries=12)
-def message(source: str, centre: tuple[int, int], _trace: Trace, _lang: str) -> living.Packed:
+def message(
+    source: str, centre: tuple[int, int], part: living.Part, _trace: Trace, _lang: str
+) -> living.Packed:
     """The figure's message around one block, shared by all who look at the same photo and model."""
     units = living.units(_trace.arrays, _trace.groupings)
     strides = {s: token_box(s, 0, 0)[2] for s in range(len(_trace.groupings))}
     return living.pack(
-        units, size=_trace.size, strides=strides, strings=living.words(_lang), photo=_trace.crop, name=NAME,
-        source=source, start={"stage": centre[0], "block": centre[1]},
+        units, size=_trace.size, strides=strides, strings=living.words(_lang), name=NAME, source=source,
+        photo=None if part == "rest" else _trace.crop,
+        start={"stage": centre[0], "block": centre[1]}, part=part,
     )  # fmt: skip
 
 
-def figure(ctx: Context, about: Subject) -> living.Packed:
-    """The living figure on the chosen photo; a click lands in the link."""
+def figure(ctx: Context, about: Subject) -> None:
+    """The living figure on the chosen photo; a click lands in the link.
+
+    The block to begin with comes first and is drawn; the others follow.
+    """
     here = place(ctx, about.trace)
     if fresh(NAME) or START not in st.session_state:
         st.session_state[START] = here | {"tour": not here["locked"] and "row" not in st.query_params}
     centres: dict[str, tuple[int, int]] = st.session_state.setdefault(CENTRE, {})
     centre = centres.setdefault(about.source, (here["stage"], here["block"]))
     try:
-        packed = message(about.source, centre, about.trace, ctx.lang)
+        packed = message(about.source, centre, "first", about.trace, ctx.lang)
     except ValueError as error:
         ctx.stop(error)
         raise
@@ -103,10 +109,17 @@ def figure(ctx: Context, about: Subject) -> living.Packed:
     packed = packed.at(st.session_state[START], living.words(ctx.lang))
     look(ctx.t("attention.look"))
     living_figure(packed.data, name=NAME, on_commit=commit)
-    return packed
+    follow_up(message(about.source, centre, "rest", about.trace, "en").data, name=NAME)
 
 
-def below(ctx: Context, about: Subject, packed: living.Packed) -> None:
+def offline(ctx: Context, about: Subject) -> bytes:
+    """The figure as a page of its own, where the reader is."""
+    here = place(ctx, about.trace)
+    packed = message(about.source, (here["stage"], here["block"]), "whole", about.trace, ctx.lang).at(here)
+    return living.html(packed, f"cfviz {ctx.settings.model} {about.trace.photo}", ctx.lang).encode()
+
+
+def below(ctx: Context, about: Subject) -> None:
     """Under the figure: how faithful it is, its code, the offline page, the switch that shuffles."""
     error = measures.fidelity(about.source, about)
     st.badge(ctx.t("attention.fidelity", error=small(error)), icon=":material/verified:", color="gray",
@@ -117,11 +130,10 @@ def below(ctx: Context, about: Subject, packed: living.Packed) -> None:
         take_away(
             ctx, "living", code=CODE.format(**fields, row=here["row"], col=here["col"], head=here["head"])
         )
-        title = f"cfviz {ctx.settings.model} {about.trace.photo}"
         st.download_button(
-            ctx.t("attention.offline"), lambda: living.html(packed.at(here), title, ctx.lang).encode(),
-            "cfviz-attention.html", "text/html", type="tertiary", icon=":material/file_save:",
-            on_click="ignore", help=ctx.t("attention.offline_help"),
+            ctx.t("attention.offline"), lambda: offline(ctx, about), "cfviz-attention.html", "text/html",
+            type="tertiary", icon=":material/file_save:", on_click="ignore",
+            help=ctx.t("attention.offline_help"),
         )  # fmt: skip
         st.toggle(
             ctx.t("attention.shuffle"), about.shuffled, key="w.attention.shuffle",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -89,6 +90,41 @@ def test_numbers_shown_are_the_models(tiny_model, figure, size: tuple[int, int])
                 assert (shown["row"], shown["col"]) == divmod(int(g.members[group, key]), g.W)
                 percent = float(shown["text"].split()[0])
                 assert percent == pytest.approx(100 * float(line[key]), rel=6e-3)
+
+
+JOIN = """(data) => {
+  const figure = document.querySelector('.cf').figure;
+  const ready = () => figure.stages.map((s) => s.blocks.map((b) => b.ready));
+  const before = ready();
+  figure.join(Uint8Array.from(atob(data), (c) => c.charCodeAt(0)));
+  return [before, ready(), figure.header.error];
+}"""
+
+
+def test_the_rest_follows_the_first_picture(tiny_model, figure) -> None:
+    """The first message shows one block; the second fills in the others, of the same photo only."""
+    trace = traced(tiny_model, (160, 160))
+    first, rest, other = (
+        living.pack(
+            living.units(trace.arrays, trace.groupings), size=trace.size, photo=trace.crop,
+            strides={s: 4 * 2**s for s in range(4)}, strings=living.words(), part=part, source=source,
+            start={"stage": 1, "block": 0},
+        )
+        for part, source in (("first", "a"), ("rest", "a"), ("rest", "b"))
+    )  # fmt: skip
+    page = figure(first)
+    alone = [[(s, b) == (1, 0) for b in range(len(blocks))] for s, blocks in enumerate(trace.groupings)]
+    before, after, _ = page.evaluate(JOIN, base64.b64encode(other.data).decode())
+    assert before == after == alone
+    page.evaluate(READ, [{"stage": 0, "block": 1, "head": 0, "row": 3, "col": 4}, 0])
+    before, after, error = page.evaluate(JOIN, base64.b64encode(rest.data).decode())
+    assert before == alone
+    assert all(map(all, after))
+    assert error == max(first.error, rest.error)
+    shown = page.evaluate(READ, [{"stage": 0, "block": 1, "head": 0, "row": 3, "col": 4}, 0])
+    group, query = trace.grouping(0, 1).group_of(3, 4)
+    value = float(trace["layers.0.blocks.1.attn.probs"][group, 0, query, 0])
+    assert shown["value"] == pytest.approx(value, abs=error + 1e-7)
 
 
 def test_padding_gets_nothing_and_says_so(tiny_model, figure) -> None:

@@ -14,6 +14,9 @@ A page packs what it shows once a photo and model, and mounts it::
     chosen = living_figure(packed.data, name="attention", on_commit=callback)
     go("attention", stage=2, block=1)       # from a callback: send it somewhere without its data again
 
+Where the first picture should come soon, pack twice: `part="first"` for `living_figure`, then `part="rest"`
+for `follow_up`. The figure draws the first and takes the rest in when it comes.
+
 `living_figure` returns what was last clicked, a dict of stage, block, head, row, col (all from 0), locked
 and, where the block was left out of the message, need=True: pack again with that block as the start.
 Hovering never reaches Python. Pack the same bytes on a rerun (keep them in a cache): Streamlit then sends
@@ -39,7 +42,7 @@ the header, `type` a numpy name or image/png. The header:
                  "codes" uint16 (H*W, nH, N), "high" and "span" float32 (H*W, nH), in the order of the map:
                  content = high - span * (codes / 65535)^2, of padded keys meaningless,
                  "bias" float32 (nH, (2G-1)^2), "peak": the largest attention;
-                 or "absent": true where it did not fit}]}]
+                 or "absent": true where it did not fit; neither: a second message brings it}]}]
     groupings [{"kind", "H", "W", "G", "I", "Hp", "Wp", "nG", "index" uint16 or uint32 (nG, N)}]
     palette   {"sda", "lda", "sequential": [hex], "diverging": [hex], "light": {css name: value}, "dark": {…}}
     strings   the words of `attention.figure.*`
@@ -57,7 +60,7 @@ import streamlit as st
 
 from cfviz.figures import living
 
-__all__ = ["committed", "fresh", "go", "living_figure"]
+__all__ = ["committed", "follow_up", "fresh", "go", "living_figure"]
 
 
 def living_figure(
@@ -77,6 +80,16 @@ def living_figure(
     seq, to = st.session_state.get(_orders(name), (0, {}))
     _driver()(key=f"{name}-go", data={"name": name, "seq": seq, "to": to}, height=1)
     return result.get("commit")
+
+
+def follow_up(data: bytes, *, name: str) -> None:
+    """Send the figure called `name` the blocks that its first message left for later.
+
+    Args:
+        data: `Packed.data` of the part "rest", packed with that name.
+        name: The figure's name.
+    """
+    _follower()(key=f"{name}-rest", data=data, height=1)
 
 
 def go(name: str, **to: Any) -> None:
@@ -118,3 +131,9 @@ def _component() -> Any:
 def _driver() -> Any:
     code = (living.ASSETS / "drive.js").read_text("utf-8")
     return st.components.v2.component("cfviz_drive", js=code)
+
+
+@lru_cache(maxsize=1)
+def _follower() -> Any:
+    code = living.joined(living.ASSETS / name for name in ("payload.js", "rest.js"))
+    return st.components.v2.component("cfviz_rest", js=code)

@@ -28,6 +28,7 @@ export class Figure {
     if (header.id === this.id) return;
     const first = this.id === undefined;
     const known = !first && header.source === this.header.source ? this.stages : [];
+    if (known.length) header.error = Math.max(header.error, this.header.error);
     this.header = header;
     this.id = header.id;
     this.key = null;
@@ -49,6 +50,26 @@ export class Figure {
     this.state = this.legal(first ? { ...this.state, ...middle(this.stages), ...header.start } : this.state);
     this.restage();
     this.ready = true;
+  }
+
+  /** Take in the blocks that a second message brings, once the first is drawn. */
+  join(message) {
+    const { header, array } = decode(message);
+    if (header.source !== this.header.source) return;
+    let came = 0;
+    for (const { s, blocks } of header.stages) {
+      const mine = this.stages.find((stage) => stage.s === s).blocks;
+      for (const entry of blocks) {
+        const i = mine.findIndex((block) => block.b === entry.b);
+        if (!entry.codes || mine[i].ready) continue;
+        mine[i] = new Block(entry, mine[i].groups, array);
+        came += 1;
+      }
+    }
+    if (!came) return;
+    this.header.error = Math.max(header.error, this.header.error);
+    this.confess();
+    this.reblock();
   }
 
   photograph(png) {
@@ -98,11 +119,16 @@ export class Figure {
     const attention = this.stages.some((s) => s.heads > 0);
     ui.root.classList.toggle("groups-only", !attention);
     ui.stages.hidden = this.stages.length < 2;
-    const error = this.header.error;
-    say(ui.fine, attention ? fill(this.t.fine, { error: (100 * error).toPrecision(2) }) : "");
+    this.confess();
     this.watcher?.disconnect();
     this.watcher = new ResizeObserver(() => this.lay());
     this.watcher.observe(ui.left);
+  }
+
+  /** How far what is shown is from the model's own. */
+  confess() {
+    const attention = this.stages.some((s) => s.heads > 0);
+    say(this.ui.fine, attention ? fill(this.t.fine, { error: (100 * this.header.error).toPrecision(2) }) : "");
   }
 
   /** Take colours from the theme around the figure. */

@@ -3,6 +3,7 @@
 import { Figure } from "./figure.js";
 
 const BOARD = "cfviz.go"; // on window: figure name -> the last place Python sent it to
+const REST = "cfviz.rest"; // on window: figure name -> the blocks that follow its first message
 const went = (window["cfviz.went"] ??= {}); // figure name -> the last order carried out
 const open = new WeakMap(); // parent element -> Figure
 
@@ -12,6 +13,7 @@ export function mount(parent, message, commit) {
   if (figure?.ui.root.isConnected) {
     figure.commit = commit ?? figure.commit;
     figure.load(message);
+    figure.more(); // it may have been there before the message it belongs to
     figure.dress();
     return figure;
   }
@@ -24,9 +26,18 @@ export function mount(parent, message, commit) {
     figure.rest();
     figure.set(order.to);
   };
+  figure.more = () => {
+    const rest = window[REST]?.[figure.header.name];
+    if (rest) figure.join(rest);
+  };
   go();
+  figure.more();
   window.addEventListener(BOARD, go);
-  figure.leave = () => window.removeEventListener(BOARD, go);
+  window.addEventListener(REST, figure.more);
+  figure.leave = () => {
+    window.removeEventListener(BOARD, go);
+    window.removeEventListener(REST, figure.more);
+  };
   return figure;
 }
 
