@@ -3,13 +3,14 @@
 The layout is the living figure's (`cfviz/figures/living.py`): a JSON header and arrays behind it. The header:
 
     id, source (messages that agree in it share the reader's choice), part: surfaces, made or resized
-    palette, strings, start {"block" (number in blocks), "head", "Gh", "Gw"}
+    palette, strings, start {"block" (number in blocks), "head", and looks, see `ui.position_bias`}
     blocks [{"s", "b", "kind", "G" (trained), "heads",
              "table" float32 (nH, (2G-1)^2): the bias itself, in the order of the offsets,
              "mlp" null or {"proj": [W, b], "layers": [[gain, shift, W, b] three times], "eps"},
              "twin" null or float32 like table: the learned table of the twin model,
              "characters" [nH], "orders" {name: [nH]}, "even": mean distance of even weights,
-             "measures" [{"spread", "distance", "decay" or null, "centre" [down, right], "anisotropy"}]}]
+             "measures" [{"spread", "distance", "decay" or null, "centre" [down, right], "nearness",
+                          "anisotropy", "diagonality"}]}]
 """
 
 from __future__ import annotations
@@ -70,7 +71,7 @@ def pack(
         blocks: At least one.
         part: One of `PARTS`.
         strings: The figure's words.
-        start: Any of block, head, Gh, Gw.
+        start: Any of block, head and the looks.
         source: What the blocks belong to.
     """
     if part not in PARTS:

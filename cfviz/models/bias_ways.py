@@ -117,6 +117,32 @@ def bias_table(pos: AnyPosBias, way: str, trained: int, G: int) -> torch.Tensor:
     return resized(table_of(pos, trained), G, way)
 
 
+def ways_of(kind: str) -> tuple[str, ...]:
+    """The ways that a model with this `position_bias` allows; of a table, own means bicubic."""
+    return {"dpb": WAYS, "rpb": ("own", "clamp", "cut", "none"), "none": ("own",)}[kind]
+
+
+def same(kind: str, trained: int, way: str, sides: set[int]) -> str:
+    """The simplest way that gives the same bias where groups have these sides.
+
+    At the trained G every way is the model's own; in smaller groups the table knows all offsets, so that
+    cutting and clamping it leave the values a DPB gives there.
+
+    Args:
+        kind: The model's `position_bias`.
+        trained: Side of the groups it was trained with.
+        way: One of `WAYS`.
+        sides: Of the groups of all blocks.
+    """
+    if way == "none":
+        return way
+    if sides == {trained}:
+        return "own"
+    if max(sides) <= trained and way in ("clamp", "cut"):
+        return "own" if kind == "dpb" else "clamp"
+    return way
+
+
 def edits(model: CrossFormer, way: str, trained: Sequence[int] | None = None) -> dict[str, Edit]:
     """What to hand to `cfviz.edit` so that every block uses a position bias made one way.
 

@@ -17,7 +17,7 @@ import numpy as np
 
 from cfviz.hooks import edit
 from cfviz.jobs import report, write
-from cfviz.models.bias_ways import WAYS, edits
+from cfviz.models.bias_ways import WAYS, edits, same, ways_of
 from cfviz.models.crossformer import CrossFormer
 from cfviz.training import evaluation
 from cfviz.training.data import EvalSet, Photos
@@ -91,23 +91,12 @@ class Subject:
         self.name = self.name or self.model.position_bias
 
     def ways(self, chosen: Sequence[str]) -> list[str]:
-        """What can be done with this model's bias, of what was chosen: a table's own way is bicubic."""
-        own = {"dpb": WAYS, "rpb": ("own", "clamp", "cut", "none"), "none": ("own",)}
-        return [way for way in own[self.model.position_bias] if way in chosen]
+        """What can be done with this model's bias, of what was chosen."""
+        return [way for way in ways_of(self.model.position_bias) if way in chosen]
 
     def same(self, way: str, sides: set[int]) -> str:
-        """The simplest way that gives the same bias where groups have these sides.
-
-        At the trained G every way is the model's own; in smaller groups the table knows all offsets, so that
-        cutting and clamping it leave the values a DPB gives there.
-        """
-        if way == "none":
-            return way
-        if sides == {self.G}:
-            return "own"
-        if max(sides) <= self.G and way in ("clamp", "cut"):
-            return "own" if self.model.position_bias == "dpb" else "clamp"
-        return way
+        """The simplest way that gives the same bias, see `bias_ways.same`."""
+        return same(self.model.position_bias, self.G, way, sides)
 
 
 def plan(

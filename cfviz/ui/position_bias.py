@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -123,7 +123,9 @@ def _measures(found: measure.Measures, h: int) -> dict[str, Any]:
         "distance": float(found.distance[h]),
         "decay": None if np.isnan(decay) else decay,
         "centre": [float(x) for x in found.centre[h]],
+        "nearness": float(found.nearness[h]),
         "anisotropy": float(found.anisotropy[h]),
+        "diagonality": float(found.diagonality[h]),
     }
 
 
@@ -174,15 +176,37 @@ def words(lang: str) -> dict[str, str]:
     return {key.removeprefix("figure."): text for key, text in entries if key.startswith("figure.")}
 
 
+# What the figures let the reader choose beside block and head: default, what is allowed.
+LOOKS: dict[str, tuple[int, Sequence[int]]] = {
+    "raw": (0, (0, 1)), "scale": (0, (0, 1, 2)), "reach": (0, (0, 1)), "order": (0, range(len(ORDERS))),
+    "Gh": (14, range(2, 29)), "Gw": (14, range(2, 29)), "less": (0, (0, 1)), "large": (0, (0, 1)),
+}  # fmt: skip
+
+
 def place(ctx: Context, its: Subject) -> dict[str, int]:
-    """Block and head the link asks for, moved to what exists; the link counts from 1."""
+    """Block, head and looks that the link asks for, moved to what exists; the link counts from 1."""
     stages = sorted({s for s, _ in its.places})
     s = ctx.get("stage", 2, [s + 1 for s in stages]) - 1
     depth = sum(stage == s for stage, _ in its.places)
     b = ctx.get("block", 1, range(1, depth + 1)) - 1
     number = its.places.index((s, b))
     head = ctx.get("head", 1, range(1, len(its.blocks[number].table) + 1)) - 1
-    return {"block": number, "head": head}
+    looks = {name: ctx.get(name, default, allowed) for name, (default, allowed) in LOOKS.items()}
+    return {"block": number, "head": head, **looks}
+
+
+def keep(ctx: Context, its: Subject, to: Mapping[str, Any] | None) -> None:
+    """Put into the link what was chosen in a figure; a look that is as at first stays out of it."""
+    if not to or to["block"] >= len(its.places):
+        return
+    s, b = its.places[to["block"]]
+    now = {name: int(to[name]) for name in LOOKS if name in to}
+    told = {
+        name: value
+        for name, value in now.items()
+        if value != LOOKS[name][0] or ctx.get(name, *LOOKS[name]) != value
+    }
+    ctx.put(stage=s + 1, block=b + 1, head=to["head"] + 1, **told)
 
 
 @st.cache_resource(show_spinner=False, max_entries=24)
@@ -206,10 +230,7 @@ def _figure(ctx: Context, its: Subject, part: str, start: tuple[tuple[str, Any],
     name = f"position_bias.{part}"
 
     def commit() -> None:
-        to = (st.session_state.get(name) or {}).get("commit")
-        if to and to["block"] < len(its.places):
-            s, b = its.places[to["block"]]
-            ctx.put(stage=s + 1, block=b + 1, head=to["head"] + 1)
+        keep(ctx, its, (st.session_state.get(name) or {}).get("commit"))
 
     bias_figure(packed(its.weights, part, start, ctx.lang, its), name=name, on_commit=commit)
     table = _table(its) if part == "surfaces" else None

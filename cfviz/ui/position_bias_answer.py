@@ -2,29 +2,35 @@
 
 from __future__ import annotations
 
+import io
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import streamlit as st
 
-from cfviz.analysis import position_bias as measure
 from cfviz.data.images import prepare
-from cfviz.figures.position_bias_maps import on_map, picture
+from cfviz.figures.logits import bias_table
+from cfviz.figures.position_bias_answer import Card, pack
 from cfviz.figures.predictions import percent, short
 from cfviz.hooks import edit
-from cfviz.models.bias_ways import WAYS, edits, regrouped
+from cfviz.models.bias_ways import WAYS, edits, regrouped, same, ways_of
 from cfviz.run import forward
 
-from . import layout, photos, state
-from .embedding_use import cards
-from .position_bias import Subject, block_name
+from . import layout, state
+from .components.position_bias import bias_figure
+from .position_bias import Subject, block_name, words
+from .position_bias_cost import costs
+from .steps import Steps
 
 if TYPE_CHECKING:
     from .page import Context
 
 WINDOWS = ("scaled", "fixed", "adaptive")
 SIDES = range(2, 29)
+NAME = "position_bias.answer"  # of the figure
+PATIENCE = 0.15  # seconds the page waits for ways before it shows those that are there
 
 
 @dataclass(frozen=True)
@@ -33,12 +39,16 @@ class Answer:
 
     Attributes:
         logits: (classes,).
-        probs: Attention of the watched block, (nG, nH, N, N).
+        q: Queries of the watched block, (nG, nH, N, d).
+        k: Its keys.
+        tables: Its bias at every offset, (nH, (2G-1)^2).
         seconds: Of the forward.
     """
 
     logits: np.ndarray
-    probs: np.ndarray
+    q: np.ndarray
+    k: np.ndarray
+    tables: np.ndarray
     seconds: float
 
     @property
@@ -48,39 +58,68 @@ class Answer:
         return raised / raised.sum()
 
 
-def ways_of(its: Subject) -> list[str]:
-    """What can be done: everything with a DPB, with a learned table what its offsets allow."""
-    ways = [way for way in WAYS if its.model.position_bias == "dpb" or way not in ("rescaled", "bicubic")]
+@dataclass(frozen=True)
+class Window:
+    """Another input size and another cut.
+
+    Attributes:
+        size: Input side in pixels.
+        G: A stage.
+        interval: I a stage, or "adaptive".
+    """
+
+    size: int
+    G: tuple[int, ...]
+    interval: Any
+
+    def groups(self, model: Any) -> list[list[Any]]:
+        """How every block cuts its map."""
+        with regrouped(model, self.G, self.interval):
+            return model.groupings(self.size, self.size)
+
+
+def shown_ways(its: Subject) -> list[str]:
+    """What can be done, in order: the model's ways, its twin before the last."""
+    ways = [way for way in WAYS if way in ways_of(its.model.position_bias)]
     return ways if its.twin is None else [*ways[:-1], "twin", ways[-1]]
 
 
-@st.cache_resource(show_spinner=False, max_entries=8)
-def answers(
-    source: str,
-    size: int,
-    G: tuple[int, ...],
-    interval: Any,
-    stage: int,
-    block: int,
-    _its: Subject,
-    _photo: Any,
-) -> tuple[dict[str, Answer], list[list[Any]], Any]:
-    """Every way's answer on the photo at another size and window.
+def merged(its: Subject, groups: list[list[Any]]) -> dict[str, str]:
+    """Way -> the way whose forward gives its answer: the same one, or one that cannot differ here."""
+    kind, sides = its.model.position_bias, {g.G for stage in groups for g in stage}
+    trained = set(its.model.group_size)
+    if len(trained) > 1:
+        return {way: way for way in shown_ways(its)}
+    G = trained.pop()
+    return {way: way if way == "twin" else same(kind, G, way, sides) for way in shown_ways(its)}
 
-    Returns:
-        Way -> answer; how every block cuts its map; the pixels the model saw.
-    """
-    seen, point = prepare(_photo, size), f"layers.{stage}.blocks.{block}.attn.probs"
-    out = {}
-    with regrouped(_its.model, G, interval):
-        groups = _its.model.groupings(size, size)
-    for way in ways_of(_its):
-        net = _its.twin if way == "twin" else _its.model
-        changes = edits(net, "own" if way == "twin" else way, _its.model.group_size)
-        with regrouped(net, G, interval), edit(net, changes):
-            arrays, seconds = forward(net, seen.tensor, (point,))
-        out[way] = Answer(arrays["logits"].astype(float), arrays[point], seconds)
-    return out, groups, seen.crop
+
+@st.cache_resource(show_spinner=False, max_entries=4)
+def seen(source: str, size: int, _photo: Any) -> tuple[Any, bytes]:
+    """The photo at one size: the model's input, and its pixels as PNG."""
+    prepared, out = prepare(_photo, size), io.BytesIO()
+    prepared.crop.convert("RGB").save(out, "PNG", compress_level=1)
+    return prepared.tensor, out.getvalue()
+
+
+@st.cache_resource(show_spinner=False, max_entries=6)
+def answers(
+    source: str, window: Window, stage: int, block: int, _its: Subject, _tensor: Any
+) -> Steps[Answer]:
+    """The answers of all ways that differ, computed behind the page."""
+    its, at = _its, f"layers.{stage}.blocks.{block}.attn."
+    needed = list(dict.fromkeys(merged(its, window.groups(its.model)).values()))
+
+    def make(way: str) -> Answer:
+        net = its.twin if way == "twin" else its.model
+        changes = edits(net, "own" if way == "twin" else way, its.model.group_size)
+        with regrouped(net, window.G, window.interval), edit(net, changes):
+            arrays, seconds = forward(net, _tensor, [at + name for name in ("q", "k", "bias")])
+        q, k, bias = (arrays[at + name] for name in ("q", "k", "bias"))
+        tables = bias_table(bias, round(bias.shape[-1] ** 0.5))
+        return Answer(arrays["logits"].astype(float), q, k, tables, seconds)
+
+    return Steps(needed, make)
 
 
 # ---------------------------------------------------------------- the section
@@ -88,41 +127,48 @@ def answers(
 
 @st.fragment
 def section(ctx: Context, its: Subject) -> None:
-    """Controls, the answers side by side, and what the window costs."""
+    """Controls, the answers side by side as they come, and what the window costs."""
     t = ctx.t
     st.subheader(t("position_bias.answer_title"), anchor=False)
     layout.look(t("position_bias.answer_look"))
-    size, G, interval = _window(ctx, its)
-    number, head, down, across = _watched(ctx, its)
+    window = _window(ctx, its)
+    number, head = _watched(ctx, its)
     stage, block = its.places[number]
-    found, groups, crop = answers(its.source, size, G, interval, stage, block, its, ctx.photo)
-    cut = groups[stage][block]
-    row, col = (min(n - 1, int(share * n / 100)) for share, n in ((down, cut.H), (across, cut.W)))
-    maps = {
-        way: on_map(a.probs[:, min(head, a.probs.shape[1] - 1)], cut, row, col) for way, a in found.items()
+    groups = window.groups(its.model)
+    by = merged(its, groups)
+    tensor, photo = seen(ctx.photo.sha256, window.size, ctx.photo)
+    steps = answers(its.source, window, stage, block, its, tensor)
+    there = steps.look(PATIENCE)
+    found = {way: there[one] for way, one in by.items() if one in there}
+    cards = [_card(ctx, way, by[way], found, head) for way in by]
+    cut, source = groups[stage][block], f"{its.source}|{window.size}"
+    place = {
+        "row": ctx.get("down", 45, range(100)),
+        "col": ctx.get("across", 50, range(100)),
+        "less": ctx.get("maps", 0, (0, 1)),
     }
-    top = max(float(np.nanmax(values)) for values in maps.values())
-    pictures = [photos.data_uri(picture(crop, values, row, col, top, ctx.theme)) for values in maps.values()]
-    cards(pictures, [_caption(ctx, way, a, found["own"]) for way, a in found.items()], columns=4)
-    fields = {
-        "block": block_name(ctx, its.blocks[number]),
-        "h": head + 1,
-        "top": percent(top),
-        "row": row,
-        "col": col,
-    }
-    st.caption(t("position_bias.answer_maps", **fields))
-    _said(ctx, found, {g.G for stage_ in groups for g in stage_}, its)
-    layout.take_away(
-        ctx,
-        "answer",
-        code=_CODE.format(model=ctx.settings.model, size=size, G=max(G)),
-        table=_table(ctx, found),
+    data = pack(
+        cards, cut, photo, (window.size, window.size), strings=words(ctx.lang), start=place, source=source
     )
-    _costs(ctx, its, groups, size)
+    bias_figure(data, name=NAME, on_commit=lambda: _chosen(ctx))
+    st.caption(t("position_bias.answer_maps", block=block_name(ctx, its.blocks[number]), h=head + 1))
+    if steps.left:
+        st.caption(t("position_bias.answer_wait", done=len(there), all=len(steps.names)))
+    else:
+        _said(ctx, found, by, {g.G for stage_ in groups for g in stage_}, its)
+    code = _CODE.format(model=ctx.settings.model, size=window.size, G=max(window.G))
+    layout.take_away(ctx, "answer", code=code, table=_table(ctx, found))
+    costs(ctx, its.model, groups, window.size)
 
 
-def _window(ctx: Context, its: Subject) -> tuple[int, tuple[int, ...], Any]:
+def _chosen(ctx: Context) -> None:
+    """A query or a kind of map was chosen in the figure."""
+    to = (st.session_state.get(NAME) or {}).get("commit")
+    if to:
+        ctx.put(down=int(to["down"]), across=int(to["across"]), maps=int(to["less"]))
+
+
+def _window(ctx: Context, its: Subject) -> Window:
     """Input size, G a stage, interval."""
     t, trained = ctx.t, its.model.group_size
     with st.container(horizontal=True, vertical_alignment="bottom", gap="medium"):
@@ -130,82 +176,84 @@ def _window(ctx: Context, its: Subject) -> tuple[int, tuple[int, ...], Any]:
             t("position_bias.answer_size"), state.SIZES, state.SIZES.index(ctx.get("at", 256, state.SIZES)),
             format_func=lambda n: f"{n} × {n} px", key="position_bias.at", width=160,
         )  # fmt: skip
-        window = st.segmented_control(
+        kind = st.segmented_control(
             t("position_bias.window"), WINDOWS, default=ctx.get("window", "scaled", WINDOWS),
             format_func=lambda code: t(f"position_bias.window_{code}"), key="position_bias.window",
             required=True,
         )  # fmt: skip
         scaled = tuple(max(2, round(g * size / 224)) for g in trained)
-        own = st.toggle(t("position_bias.own_g"), key="position_bias.own_g")
+        asked = ctx.get("g", 0, (0, *SIDES))
+        own = st.toggle(t("position_bias.own_g"), bool(asked), key="position_bias.own_g")
+        chosen = asked or scaled[0]
         if own:
-            G = st.slider(t("position_bias.g"), 2, 28, scaled[0], key="position_bias.g", width=220)
-    ctx.put(at=size, window=window)
-    interval = "adaptive" if window == "adaptive" else its.model.interval
+            chosen = st.slider(
+                t("position_bias.g"), SIDES[0], SIDES[-1], chosen, key="position_bias.g", width=220
+            )
+    ctx.put(at=size, window=kind, g=int(chosen) if own else 0)
+    interval = "adaptive" if kind == "adaptive" else its.model.interval
     if own:
-        return size, (int(G),) * len(trained), interval
-    return size, scaled if window == "scaled" else tuple(trained), interval
+        return Window(size, (int(chosen),) * len(trained), interval)
+    return Window(size, scaled if kind == "scaled" else tuple(trained), interval)
 
 
-def _watched(ctx: Context, its: Subject) -> tuple[int, int, int, int]:
-    """Block (its number), head, and the query's place in percent of the photo."""
-    t = ctx.t
+def _watched(ctx: Context, its: Subject) -> tuple[int, int]:
+    """Block (its number) and head whose attention is shown."""
+    t, numbers = ctx.t, range(len(its.blocks))
     with st.container(horizontal=True, vertical_alignment="bottom", gap="medium"):
-        numbers = range(len(its.blocks))
+        begin = ctx.get("of", min(2, len(numbers) - 1) + 1, range(1, len(numbers) + 1)) - 1
         number = st.selectbox(
-            t("position_bias.figure.block"), numbers, min(2, len(numbers) - 1),
-            format_func=lambda i: block_name(ctx, its.blocks[i]), key="position_bias.watch_block", width=220,
+            t("position_bias.figure.block"), numbers, begin, key="position_bias.watch_block", width=220,
+            format_func=lambda i: block_name(ctx, its.blocks[i]),
         )  # fmt: skip
         heads = range(len(its.blocks[number].table))
+        begin = ctx.get("by", 1, range(1, len(heads) + 1)) - 1
         head = st.selectbox(
-            t("position_bias.figure.head"), heads, format_func=lambda h: f"{h + 1}",
+            t("position_bias.figure.head"), heads, begin, format_func=lambda h: f"{h + 1}",
             key=f"position_bias.watch_head.{len(heads)}", width=90,
         )  # fmt: skip
-        down = st.slider(
-            t("position_bias.query_down"), 0, 99, 45, key="position_bias.down", width=180, format="%d %%"
-        )
-        across = st.slider(
-            t("position_bias.query_across"), 0, 99, 50, key="position_bias.across", width=180, format="%d %%"
-        )
-    return number, head, down, across
+    ctx.put(of=number + 1, by=head + 1)
+    return number, head
 
 
-def _caption(ctx: Context, way: str, answer: Answer, own: Answer) -> str:
-    chances = answer.chances
-    lines = [f"<b>{ctx.t(f'position_bias.figure.way_{way}')}</b>"]
+def _card(ctx: Context, way: str, by: str, found: Mapping[str, Answer], head: int) -> Card:
+    name, note = (ctx.t(f"position_bias.figure.way_{way}{end}") for end in ("", "_help"))
+    if by != way:
+        note = ctx.t("position_bias.answer_like", way=ctx.t(f"position_bias.figure.way_{by}"))
+    answer, own = found.get(way), found.get("own")
+    if answer is None or own is None:
+        return Card(way, name, note)
+    lines, chances = [], answer.chances
     for k in np.argsort(-answer.logits, kind="stable")[:5]:
-        name = short(ctx.labels[int(k)].split(",")[0], 20)
-        change = "" if answer is own else f" ({_signed(answer.logits[k] - own.logits[k])})"
-        lines.append(
-            f"<span>{name} {percent(float(chances[k]))} <small>{answer.logits[k]:.2f}{change}</small></span>"
-        )
-    return "".join(lines)
+        change = "" if answer is own else _signed(answer.logits[k] - own.logits[k])
+        label = short(ctx.labels[int(k)].split(",")[0], 20)
+        lines.append((label, percent(float(chances[k])), f"{answer.logits[k]:.2f}", change))
+    h = min(head, answer.q.shape[1] - 1)
+    return Card(way, name, note, lines, answer.q[:, h], answer.k[:, h], answer.tables[h])
 
 
-def _said(ctx: Context, found: dict[str, Answer], sides: set[int], its: Subject) -> None:
+def _said(
+    ctx: Context, found: Mapping[str, Answer], by: Mapping[str, str], sides: set[int], its: Subject
+) -> None:
     """How far the ways are apart, in one sentence."""
     own = found["own"]
-    apart = {
-        way: float(np.abs(a.logits - own.logits).max())
-        for way, a in found.items()
-        if way not in ("own", "twin")
+    apart = {way: float(np.abs(a.logits - own.logits).max()) for way, a in found.items()}
+    others = [way for way in found if way not in ("own", "twin", "none") and by[way] != "own"]
+    none = f"{apart['none']:.2f}" if "none" in apart else "0"
+    fields = {
+        "sides": ctx.t("position_bias.comma").join(str(g) for g in sorted(sides)),
+        "trained": max(its.model.group_size),
+        "none": none,
+        "ms": f"{1000 * float(np.median([a.seconds for a in found.values()])):.0f}",
     }
-    most = max(apart, key=lambda way: apart[way])
-    same = [way for way in apart if way != "none" and apart[way] < 1e-3]
-    key = "same" if len(same) == len(apart) - 1 else "apart"
+    if others:
+        most = max(others, key=lambda way: apart[way])
+        fields |= {"most": ctx.t(f"position_bias.figure.way_{most}"), "by": f"{apart[most]:.2f}"}
+    text = ctx.t("position_bias.answer_apart" if others else "position_bias.answer_same", **fields)
     agree = all(a.logits.argmax() == own.logits.argmax() for a in found.values())
-    text = ctx.t(
-        f"position_bias.answer_{key}",
-        most=ctx.t(f"position_bias.figure.way_{most}"),
-        by=f"{apart[most]:.2f}",
-        none=f"{apart['none']:.2f}",
-        sides=ctx.t("position_bias.comma").join(str(g) for g in sorted(sides)),
-        trained=max(its.model.group_size),
-        ms=f"{1000 * float(np.median([a.seconds for a in found.values()])):.0f}",
-    )
     st.markdown(text + " " + ctx.t("position_bias.answer_agree" if agree else "position_bias.answer_differ"))
 
 
-def _table(ctx: Context, found: dict[str, Answer]) -> tuple[tuple[str, ...], list[tuple[Any, ...]]]:
+def _table(ctx: Context, found: Mapping[str, Answer]) -> tuple[tuple[str, ...], list[tuple[Any, ...]]]:
     rows = [
         (way, ctx.labels[k], float(a.logits[k]), float(a.chances[k]))
         for way, a in found.items()
@@ -215,43 +263,8 @@ def _table(ctx: Context, found: dict[str, Answer]) -> tuple[tuple[str, ...], lis
 
 
 def _signed(x: float) -> str:
-    return f"{x:+.2f}".replace("-", "−")
-
-
-# ---------------------------------------------------------------- cost and padding
-
-
-def _costs(ctx: Context, its: Subject, groups: list[list[Any]], size: int) -> None:
-    """What every stage's window costs, and how much of it is padding."""
-    t = ctx.t
-    layout.look(t("position_bias.cost_look"))
-    head = [
-        t(f"position_bias.cost_{name}")
-        for name in ("stage", "map", "kind", "padded", "waste", "pairs", "macs")
-    ]
-    lines = ["| " + " | ".join(head) + " |", "|---|--:|---|--:|--:|--:|--:|"]
-    worst, total, plain = (0.0, ""), 0, 0
-    for s, stage in enumerate(groups):
-        channels = its.model.embed_dim * 2**s
-        for g in stage:
-            total += measure.load(g, channels).macs
-        for g in dict.fromkeys(stage):
-            found = measure.load(g, channels)
-            kind = f"{g.kind.upper()}, G {g.G}" + (f", I {g.I}" if g.kind == "lda" else "")
-            padded = f"{found.padded[0]} × {found.padded[1]}"
-            lines.append(
-                f"| {s + 1} | {g.H} × {g.W} | {kind} | {padded} | {100 * found.waste:.0f} % "
-                f"| {found.pairs / 1e6:.2f} M | {found.macs / 1e6:.1f} M |"
-            )
-            text = t(
-                "position_bias.cost_worst", s=s + 1, kind=g.kind.upper(), side=g.H, padded=found.padded[0]
-            )
-            worst = max(worst, (found.waste, text), key=lambda one: one[0])  # of equals the first stage
-    for s, stage in enumerate(its.model.groupings(224, 224)):
-        plain += sum(measure.load(g, its.model.embed_dim * 2**s).macs for g in stage)
-    st.markdown("\n".join(lines))
-    said = t("position_bias.cost_total", size=size, macs=f"{total / 1e6:.0f}", times=f"{total / plain:.2f}")
-    st.markdown(f"{worst[1]} {said}" if worst[0] > 0 else f"{t('position_bias.cost_none')} {said}")
+    text = f"{x:+.2f}".replace("-", "−")
+    return "0.00" if text[1:] == "0.00" else text
 
 
 _CODE = """

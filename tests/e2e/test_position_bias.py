@@ -3,27 +3,32 @@
 from __future__ import annotations
 
 import base64
+import io
 import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
+from PIL import Image
 
 from cfviz.analysis import position_bias as measure
 from cfviz.figures import position_bias as message
+from cfviz.figures.logits import bias_table
+from cfviz.figures.position_bias_answer import Card
+from cfviz.figures.position_bias_answer import pack as pack_answer
+from cfviz.hooks import edit
 from cfviz.models import bias_ways
+from cfviz.run import forward
 from cfviz.ui import position_bias
 from cfviz.ui.components.position_bias import script, style
 
 pytestmark = pytest.mark.browser
 
 
-@pytest.mark.parametrize("part", message.PARTS)
-def test_surfaces_in_the_browser(browser: Any, tiny_model: Any, tmp_path: Path, part: str) -> None:
-    model = tiny_model(embed_dim=64, group_size=3)
-    its = [position_bias.block_bias(model, 1, b, "sda") for b in range(2)]
-    data = message.pack(its, part, strings=position_bias.words("en"), start={"block": 0, "head": 1})
+def shown(browser: Any, tmp_path: Path, data: bytes) -> tuple[Any, list[str]]:
+    """A page with one figure alone, and its errors."""
     start = f"""const raw = atob("{base64.b64encode(data).decode()}");
       streamlit({{ parentElement: document.querySelector("main"), setStateValue() {{}},
                   data: Uint8Array.from(raw, (c) => c.charCodeAt(0)) }});"""
@@ -38,6 +43,28 @@ def test_surfaces_in_the_browser(browser: Any, tiny_model: Any, tmp_path: Path, 
     page.on("pageerror", lambda error: errors.append(str(error)))
     page.goto(file.as_uri())
     page.wait_for_selector(".pb[data-ready]")
+    return page, errors
+
+
+def taken(page: Any) -> None:
+    """The files to take away are whole."""
+    read = "() => { const f = document.querySelector('.pb').figure; return [f.svg().toString(), f.rows()]; }"
+    svg, rows = page.evaluate(read)
+    assert svg.startswith("<svg ")
+    assert svg.count("data:image/png") >= 3
+    assert len(rows) > 9
+    assert len({len(row) for row in rows}) == 1
+    with page.expect_download() as download:
+        page.get_by_role("button", name="PNG", exact=True).click()
+    assert Path(download.value.path()).read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize("part", message.PARTS)
+def test_surfaces_in_the_browser(browser: Any, tiny_model: Any, tmp_path: Path, part: str) -> None:
+    model = tiny_model(embed_dim=64, group_size=3)
+    its = [position_bias.block_bias(model, 1, b, "sda") for b in range(2)]
+    data = message.pack(its, part, strings=position_bias.words("en"), start={"block": 0, "head": 1})
+    page, errors = shown(browser, tmp_path, data)
     read = "(a) => Array.from(document.querySelector('.pb').figure.block.surface(1, a[0], a[1], a[2]))"
     trained = np.array(page.evaluate(read, [3, 3, "own"]), np.float32)
     assert np.array_equal(trained, its[0].table[1].reshape(-1))
@@ -54,5 +81,64 @@ def test_surfaces_in_the_browser(browser: Any, tiny_model: Any, tmp_path: Path, 
     pace += "for (let i = 0; i < 50; i++) f.set({ down: i % 3, right: i % 2 }); "
     pace += "return (performance.now() - s) / 50; }"
     assert page.evaluate(pace) < 16
+    taken(page)
+    page.close()
+    assert not errors, json.dumps(errors)
+
+
+def test_flat_heads_are_called_flat(browser: Any, tiny_model: Any, tmp_path: Path) -> None:
+    model = tiny_model(embed_dim=64, group_size=3)
+    with torch.no_grad():
+        model.stages[1].each[0].attn.pos.pos3[2].weight.mul_(1e-5)
+    its = [position_bias.block_bias(model, 1, 0, "sda")]
+    data = message.pack(its, "surfaces", strings=position_bias.words("en"), start={"block": 0, "head": 0})
+    page, errors = shown(browser, tmp_path, data)
+    note = page.locator(".pb-flat")
+    assert "hardly uses position" in note.inner_text()
+    full = "() => document.querySelector('.pb').figure.drawn"
+    assert page.evaluate(full) == 0.05
+    page.get_by_role("radio", name="each head, magnified").click()
+    page.wait_for_function(f"({full})() < 0.001")
+    assert "Magnified" in note.inner_text()
+    page.close()
+    assert not errors, json.dumps(errors)
+
+
+@pytest.mark.parametrize("size", [96, 160])  # groups that fit, padded groups
+def test_attention_in_the_browser_is_the_models(
+    browser: Any, tiny_model: Any, tmp_path: Path, size: int
+) -> None:
+    model = tiny_model(embed_dim=64, group_size=3)
+    at, image = "layers.1.blocks.1.attn.", torch.randn(3, size, size)
+    names = [at + name for name in ("q", "k", "bias", "probs")]
+    cards, probs = [], {}
+    for way in ("own", "none"):
+        with edit(model, bias_ways.edits(model, way)), bias_ways.regrouped(model, 5, model.interval):
+            arrays, _ = forward(model, image, names)
+            groups = model.groupings(size, size)[1][1]
+        q, k, bias, probs[way] = (arrays[name] for name in names)
+        lines = [("class 0", "50 %", "1.00", "")]
+        cards.append(Card(way, way, "", lines, q[:, 1], k[:, 1], bias_table(bias, 5)[1]))
+    cards.append(Card("cut", "cut"))  # still being computed
+    photo = io.BytesIO()
+    Image.new("RGB", (size, size), "#446688").save(photo, "PNG")
+    data = pack_answer(
+        cards, groups, photo.getvalue(), (size, size),
+        strings=position_bias.words("en"), start={"row": 45, "col": 50, "less": 0},
+    )  # fmt: skip
+    page, errors = shown(browser, tmp_path, data)
+    read = """([group, slot]) => document.querySelector('.pb').figure.ways.filter((way) => way.ready)
+      .map((way) => Array.from(way.attend(group, slot)))"""
+    for group, slot in np.argwhere(groups.valid)[:: max(1, groups.valid.sum() // 20)].tolist():
+        own, none = page.evaluate(read, [group, slot])
+        assert own == pytest.approx(probs["own"][group, 1, slot], abs=1e-6)
+        assert none == pytest.approx(probs["none"][group, 1, slot], abs=1e-6)
+    pace = """() => { const f = document.querySelector('.pb').figure, s = performance.now();
+      for (let i = 0; i < 50; i++) { Object.assign(f.state, { down: (i % 9) / 9 }); f.draw(); }
+      return (performance.now() - s) / 50; }"""
+    assert page.evaluate(pace) < 16
+    assert page.locator(".pb-answer[data-waiting]").count() == 1
+    page.locator(".pb-answer canvas").first.click(position={"x": 5, "y": 5})
+    page.get_by_text("Query pinned in row 0, column 0").wait_for()
     page.close()
     assert not errors, json.dumps(errors)

@@ -1,7 +1,8 @@
-"""The figures of the page on position bias, in the browser: surfaces, how they are made, resized windows.
+"""The page on position bias, in the browser: surfaces, how they are made, resized windows, and answers.
 
-The message is `cfviz.figures.position_bias.pack`'s; the three share the choice of block, head and offset. A
-choice comes back as a dict of block (its number in the message) and head.
+The message of the first three is `cfviz.figures.position_bias.pack`'s; they share the choice of block, head
+and offset. That of the last is `cfviz.figures.position_bias_answer.pack`'s. What was chosen comes back as a
+dict; where ways of an answer are still missing, the figure asks for another run by itself.
 """
 
 from __future__ import annotations
@@ -18,19 +19,26 @@ from cfviz.figures import living
 __all__ = ["bias_figure", "script", "style"]
 
 HERE = Path(__file__).resolve().parent
-OWN = ("surface_maths", "drawing", "part", "surfaces", "made", "resized", "main")
+OWN = (
+    "../living/groups", "../grouping/pen", "surface_maths", "drawing", "frame", "part", "surfaces", "made",
+    "resized", "answer", "main",
+)  # fmt: skip
 
 
 def bias_figure(data: bytes, *, name: str, on_commit: Callable[[], None]) -> None:
     """Show one of the figures.
 
     Args:
-        data: From `cfviz.figures.position_bias.pack`; the same bytes are not sent again.
+        data: From one of the two `pack`s; the same bytes are not sent again.
         name: The widget's key.
-        on_commit: Called when a block or a head was chosen, before the rerun; `st.session_state[name]` has it
-            under "commit".
+        on_commit: Called when something was chosen, before the rerun; `st.session_state[name]` has it under
+            "commit".
     """
-    _component()(key=name, data=data, on_commit_change=on_commit)
+    _component()(key=name, data=data, on_commit_change=on_commit, on_more_change=_nothing)
+
+
+def _nothing() -> None:
+    """Streamlit wants a callback for every value it keeps."""
 
 
 def script() -> str:

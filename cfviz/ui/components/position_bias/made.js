@@ -5,15 +5,17 @@ import { signed } from "./maths.js";
 import { shade } from "./paint.js";
 import { fill } from "./payload.js";
 import { entryAt, OffsetMap } from "./drawing.js";
-import { Part, Thumb } from "./part.js";
+import { legendOf, pasted } from "./frame.js";
+import { FLOOR, Part, Thumb } from "./part.js";
 import { offsetsOf, steps, unitsOf } from "./surface_maths.js";
 import { signedInt } from "./surfaces.js";
+import { SvgPen } from "../grouping/pen.js";
 
 export class MadePart extends Part {
   build(root) {
     const { t } = this;
     Object.assign(this, { query: 0, made: null });
-    this.choices = { block: this.blockSelect(), head: this.headSelect() };
+    this.choices = { block: this.blockSelect(), head: this.headSelect(), raw: this.rawChoice() };
     this.flow = el("div.pb-flow");
     this.where = el("p.looks");
     this.matrix = el("canvas.pb-matrix", { role: "img", "aria-label": t.matrix_label });
@@ -21,13 +23,13 @@ export class MadePart extends Part {
     this.group = el("canvas.pb-group", { role: "img", "aria-label": t.group_label });
     this.slider = el("input.pb-slider", { type: "range", min: 0, max: 48, value: 0, "aria-label": t.query });
     this.slider.addEventListener("input", () => this.go(Number(this.slider.value)));
-    this.play = this.button(t.play, () => this.toggle());
+    this.play = this.button(t.play, () => this.run());
     Object.assign(this, { row: el("p.pb-indices.num"), line: el("p.note") });
     this.matrix.addEventListener("pointermove", (e) => this.go(Math.floor((e.offsetY / this.matrix.clientHeight) * this.block.G ** 2)));
     const panel = (title, note, body) => el("figure.pb-panel", {}, el("figcaption", {}, el("b", {}, title), el("span.note", {}, note)), body);
     this.tableBox = el("div.pb-window-box", {}, this.table.root, (this.window = el("i.pb-window")));
     root.append(
-      el("div.bar", {}, this.choices.block.box, this.choices.head.box),
+      el("div.bar", {}, this.choices.block.box, this.choices.head.box, this.choices.raw.box, el("span.gap"), this.takeaway()),
       el("section", {}, el("div.title", {}, el("h4", {}, t.flow), el("span.note", {}, t.flow_note)), this.where, this.flow),
       el("section", {}, el("div.title", {}, el("h4", {}, t.spread), el("span.note", {}, t.spread_note)),
         el("div.bar.pb-playbar", {}, this.play, this.slider, this.line), this.row,
@@ -42,8 +44,16 @@ export class MadePart extends Part {
     this.drawMatrix();
     const room = this.tableBox.parentElement.clientWidth;
     const { block } = this;
-    this.table.draw(block.tables[this.head], block.G, block.G, block.top, this.look, Math.min(room, 330));
+    this.choices.raw.choose(this.state.raw);
+    this.full = Math.max(FLOOR, block.top(this.state.raw));
+    this.table.draw(this.shown(), block.G, block.G, this.full, this.look, Math.min(room, 330));
     this.go(Math.min(this.query, block.G ** 2 - 1));
+  }
+
+  /** The chosen head's table as it is coloured. */
+  shown() {
+    const { block } = this;
+    return block.view(this.head, block.G, block.G, "own", this.state.raw);
   }
 
   compute() {
@@ -79,7 +89,7 @@ export class MadePart extends Part {
     const thumbs = units.map((_, i) => new Thumb(() => heads && this.set({ head: i }, true)));
     const range = el("span.note.num", {}, `±${top.toPrecision(2)}`);
     this.flow.append(el("div.pb-step", {}, el("div.pb-step-name", {}, el("b", {}, title), el("code.note", {}, name), range), el("div.pb-step-units", {}, ...thumbs.map((thumb) => thumb.root))));
-    this.layers.push({ units, names, thumbs, top, heads });
+    this.layers.push({ units, names, thumbs, top, heads, title });
   }
 
   paintFlow() {
@@ -153,12 +163,12 @@ export class MadePart extends Part {
     const side = 46;
     [this.group.width, this.group.height] = [G * side, G * side];
     const pen = this.group.getContext("2d");
-    const table = block.tables[this.head];
+    const table = this.shown();
     pen.font = `${G > 9 ? 13 : 17}px sans-serif`;
     [pen.textAlign, pen.textBaseline] = ["center", "middle"];
     all.forEach((i, k) => {
       const [x, y] = [(k % G) * side, Math.floor(k / G) * side];
-      const tone = Math.max(0, Math.min(255, Math.round(127.5 + (127.5 * table[i]) / block.top)));
+      const tone = Math.max(0, Math.min(255, Math.round(127.5 + (127.5 * table[i]) / this.full)));
       pen.fillStyle = look.signedCss[tone];
       pen.fillRect(x, y, side, side);
       pen.fillStyle = tone > 60 && tone < 195 ? "#14171B" : "#FFFFFF";
@@ -173,10 +183,49 @@ export class MadePart extends Part {
     }
   }
 
-  toggle() {
+  run() {
     const on = !this.clock;
     clearInterval(this.clock);
     this.clock = on ? setInterval(() => this.go((this.query + 1) % this.block.G ** 2), 320) : null;
     say(this.play, on ? this.t.pause : this.t.play);
+  }
+
+  // ---- files to take away ------------------------------------------------------------------------------
+
+  svg() {
+    const { look, block } = this;
+    const [side, high] = [72, 116];
+    const most = Math.max(...this.layers.map(({ units }) => units.length));
+    const pen = new SvgPen(Math.max(900, 230 + most * (side + 10)), this.layers.length * high + 440);
+    pen.rect(0, 0, pen.width, pen.height, look.theme.paper);
+    pen.text(20, 26, `${this.blockName(block)} · ${this.where.textContent}`, { size: 13, fill: look.theme.ink });
+    this.layers.forEach(({ thumbs, title, top }, n) => {
+      const y = 44 + n * high;
+      pen.text(20, y + 14, title, { weight: 600, size: 13, fill: look.theme.ink });
+      pen.text(20, y + 31, `±${top.toPrecision(2)}`, { fill: look.theme.muted });
+      thumbs.forEach((thumb, i) => {
+        const x = 220 + i * (side + 10);
+        pasted(pen, thumb.canvas, x, y, side, side);
+        pen.text(x, y + side + 13, thumb.name.textContent, { size: 10.5, fill: look.theme.muted });
+        pen.text(x, y + side + 26, thumb.value.textContent, { size: 10.5, fill: look.theme.muted });
+      });
+    });
+    const y = 60 + this.layers.length * high;
+    pen.text(20, y, this.line.textContent, { fill: look.theme.ink });
+    [this.matrix, this.table.base, this.group].forEach((canvas, i) => pasted(pen, canvas, 20 + i * 290, y + 14, 270, 270));
+    legendOf(pen, this.header.palette, "diverging", 310, y + 300, signed(-this.full), signed(this.full), look.theme.ink);
+    return pen;
+  }
+
+  /** Every unit of every step at every offset. */
+  rows() {
+    const { block } = this;
+    const units = this.layers.slice(1).flatMap(({ units: all, names, title }) => all.map((values, i) => [`${title}: ${names[i]}`, values]));
+    const out = [["entry", "dh", "dw", ...units.map(([name]) => name)]];
+    for (let i = 0; i < block.side ** 2; i++) {
+      const [dh, dw] = [Math.floor(i / block.side) - block.G + 1, (i % block.side) - block.G + 1];
+      out.push([i, dh, dw, ...units.map(([, values]) => values[i].toPrecision(9))]);
+    }
+    return out;
   }
 }

@@ -1,11 +1,12 @@
-// Where the figures meet Streamlit: the message says which of the three it is.
+// Where the figures meet Streamlit: the message says which of the four it is.
 
+import { AnswerPart } from "./answer.js";
 import { MadePart } from "./made.js";
 import { decode } from "./payload.js";
 import { ResizedPart } from "./resized.js";
 import { SurfacesPart } from "./surfaces.js";
 
-const PARTS = { surfaces: SurfacesPart, made: MadePart, resized: ResizedPart };
+const PARTS = { surfaces: SurfacesPart, made: MadePart, resized: ResizedPart, answer: AnswerPart };
 const shown = new WeakMap(); // parent element -> figure
 
 function streamlit({ parentElement, data, setStateValue }) {
@@ -20,6 +21,7 @@ function streamlit({ parentElement, data, setStateValue }) {
     figure = new PARTS[decode(data).header.part](box, data, commit);
     shown.set(box, figure);
   }
+  figure.more = () => setStateValue("more", Date.now());
   return () => {
     figure.close();
     shown.delete(box);

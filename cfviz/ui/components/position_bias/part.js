@@ -1,52 +1,30 @@
-// What the three figures of the page share: one message, one choice of block, head and offset.
+// What the figures of a bias share: one message, one choice of block, head and offset, one way of colouring.
 
-import { Choice, el, say, words } from "./markup.js";
+import { el, say } from "./markup.js";
 import { signed } from "./maths.js";
-import { themeAround } from "./paint.js";
-import { decode, fill } from "./payload.js";
+import { fill } from "./payload.js";
 import { looks, paintCells } from "./drawing.js";
+import { Frame } from "./frame.js";
 import { Bias } from "./surface_maths.js";
 
+export const FLOOR = 0.05; // what full colour stands for at least: a bias that changes attention by 5 %
+export const FAINT = 0.1; // a bias that spans less changes no attention weight by more than a factor of 1.11
+const WINDOW = ["Gh", "Gw", "less", "large"]; // what only the figure of resized windows shows
 const hub = { parts: new Set(), state: null, source: null }; // one choice for all figures of the page
+const FIRST = { block: 0, head: 0, down: 1, right: 1, raw: 0, scale: 0, reach: 0, order: 0, Gh: 14, Gw: 14, less: 0, large: 0 };
 
-export class Part {
-  constructor(parent, message, commit) {
-    Object.assign(this, { parent, commit });
+export class Part extends Frame {
+  read(header, array) {
     hub.parts.add(this);
-    this.load(message);
-  }
-
-  load(message) {
-    const { header, array } = decode(message);
-    if (header.id === this.id) return;
-    Object.assign(this, { header, id: header.id, t: words(header.strings) });
     this.blocks = header.blocks.map((entry) => new Bias(entry, array));
     if (!hub.state || hub.source !== header.source) {
-      hub.state = { block: 0, head: 0, down: 1, right: 1, ...header.start };
+      hub.state = { ...FIRST, ...header.start };
       hub.source = header.source;
     }
-    this.top = Math.max(...this.blocks.map((block) => block.top));
-    const root = el("div.cf.pb");
-    this.root?.remove();
-    this.root = root;
-    root.figure = this;
-    this.mode = null;
-    this.build(root);
-    this.parent.append(root);
-    this.dress();
-    this.watcher?.disconnect();
-    this.watcher = new ResizeObserver(() => this.ask());
-    this.watcher.observe(root);
   }
 
-  /** Take colours from the theme around the figure. */
-  dress() {
-    const mode = themeAround(this.parent);
-    if (this.mode === mode) return;
-    this.mode = mode;
-    for (const [name, value] of Object.entries(this.header.palette[mode])) this.root.style.setProperty(`--${name}`, value);
+  colour(mode) {
     this.look = looks(this.header.palette, mode, this.block.G);
-    this.ask();
   }
 
   get state() {
@@ -61,52 +39,35 @@ export class Part {
     return Math.min(hub.state.head, this.block.heads - 1);
   }
 
+  /** What the largest colour of all blocks stands for. */
+  get top() {
+    return Math.max(...this.blocks.map((block) => block.top(this.state.raw)));
+  }
+
   /** Change the choice; every figure of the page follows. */
   set(change, tell = false) {
-    const pointed = Object.keys(change).every((name) => name === "down" || name === "right");
+    const all = (names) => Object.keys(change).every((name) => names.includes(name));
+    const [pointed, window] = [all(["down", "right"]), all(WINDOW)];
     Object.assign(hub.state, change);
-    for (const part of hub.parts) (pointed ? part.point() : part.ask());
-    if (!tell) return;
-    clearTimeout(this.later);
-    this.later = setTimeout(() => this.commit?.({ block: hub.state.block, head: this.head }), 400);
+    for (const part of hub.parts) {
+      if (pointed) part.point();
+      else if (!window || part.header.part === "resized") part.ask();
+    }
+    if (tell) this.tell(() => ({ ...hub.state, head: this.head }));
   }
 
-  /** Draw soon; many changes within a frame are drawn once. */
   ask() {
-    if (this.asked) return;
-    this.asked = requestAnimationFrame(() => {
-      this.asked = null;
-      if (!this.root.clientWidth) return;
-      this.look = { ...this.look, G: this.block.G };
-      this.draw();
-      this.point();
-      this.root.dataset.ready = "";
-    });
+    if (this.look) this.look = { ...this.look, G: this.block.G };
+    super.ask();
   }
-
-  point() {}
 
   close() {
     hub.parts.delete(this);
-    this.watcher?.disconnect();
-    cancelAnimationFrame(this.asked);
     clearInterval(this.clock);
+    super.close();
   }
 
   // ---- elements that several figures have --------------------------------------------------------------
-
-  seg(label, names, onChoose) {
-    const box = el("div.seg", { role: "radiogroup", "aria-label": label });
-    const choice = new Choice(box, onChoose);
-    choice.fill(names.map((name) => el("button", { type: "button" }, name)));
-    return { box, choose: (i) => choice.choose(i) };
-  }
-
-  select(label, names, onChoose) {
-    const box = el("select.pb-select", { "aria-label": label }, ...names.map((name, i) => el("option", { value: i }, name)));
-    box.addEventListener("change", () => onChoose(box.selectedIndex));
-    return { box: el("label.pb-label", {}, el("span.note", {}, label), box), choose: (i) => (box.selectedIndex = i) };
-  }
 
   blockName(block) {
     return fill(this.t.block_name, { s: block.s + 1, b: block.b + 1, kind: block.kind.toUpperCase() });
@@ -125,16 +86,14 @@ export class Part {
     } };
   }
 
-  legend() {
-    const [low, high, ramp] = [el("span.num"), el("span.num"), el("div.ramp")];
-    ramp.style.background = `linear-gradient(90deg, ${this.header.palette.diverging.join(",")})`;
-    return { root: el("div.legend", {}, low, ramp, high), say: (top) => (say(low, signed(-top)), say(high, signed(top))) };
+  /** Colours from the head's mean, which softmax does not see, or from zero. */
+  rawChoice() {
+    return this.seg(this.t.constant, [this.t.constant_off, this.t.constant_on], (raw) => this.set({ raw }, true));
   }
 
-  button(text, onClick) {
-    const button = el("button.plain", { type: "button" }, text);
-    button.addEventListener("click", onClick);
-    return button;
+  legend() {
+    const { root, low, high } = this.ramp("diverging");
+    return { root, low, high, say: (top) => (say(low, signed(-top)), say(high, signed(top))) };
   }
 
   keyWords({ down, right }) {
@@ -142,6 +101,15 @@ export class Part {
     const cols = right ? fill(right > 0 ? this.t.to_right : this.t.to_left, { n: Math.abs(right) }) : this.t.same_col;
     return down || right ? fill(this.t.key_at, { rows, cols }) : this.t.key_self;
   }
+
+  fileName() {
+    return `cfviz-position-bias-${this.header.part}-${this.block.s + 1}-${this.block.b + 1}-${this.head + 1}`;
+  }
+}
+
+/** "0.00025", "1.3": as many digits as a span deserves. */
+export function span(x) {
+  return x === 0 || x >= 0.001 ? String(Number(x.toPrecision(3))) : x.toFixed(1 - Math.floor(Math.log10(x)));
 }
 
 /** A small picture of a surface with a caption, chosen by a click. */
@@ -158,4 +126,3 @@ export class Thumb {
     this.root.setAttribute("aria-pressed", chosen);
   }
 }
-

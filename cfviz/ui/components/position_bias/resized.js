@@ -4,42 +4,52 @@ import { el, say } from "./markup.js";
 import { signed } from "./maths.js";
 import { fill } from "./payload.js";
 import { entryAt, OffsetMap } from "./drawing.js";
-import { Part } from "./part.js";
-import { summary } from "./surface_maths.js";
+import { legendOf, pasted } from "./frame.js";
+import { FLOOR, Part, span } from "./part.js";
+import { farthest, summary } from "./surface_maths.js";
+import { SvgPen } from "../grouping/pen.js";
 
 const [LEAST, MOST] = [2, 28];
 
 export class ResizedPart extends Part {
   build(root) {
     const { t } = this;
-    Object.assign(this, { Gh: this.header.start.Gh ?? 14, Gw: this.header.start.Gw ?? 14, square: true, less: 0 });
+    this.square ??= this.state.Gh === this.state.Gw;
     const slider = (label, name) => {
-      const input = el("input.pb-slider", { type: "range", min: LEAST, max: MOST, value: this[name], "aria-label": label });
+      const input = el("input.pb-slider", { type: "range", min: LEAST, max: MOST, value: this.state[name], "aria-label": label });
       const value = el("b.num");
       input.addEventListener("input", () => this.resize(name, Number(input.value)));
       return { input, value, box: el("label.pb-label", {}, el("span.note", {}, label), input, value) };
     };
     this.sliders = { Gh: slider(t.rows, "Gh"), Gw: slider(t.cols, "Gw") };
-    this.lock = el("button.lock", { type: "button", "aria-pressed": "true" }, t.square);
-    this.lock.addEventListener("click", () => {
-      this.square = !this.square;
-      this.lock.setAttribute("aria-pressed", this.square);
-      this.resize("Gh", this.Gh);
+    this.lock = this.toggle(t.square, (on) => {
+      this.square = Boolean(on);
+      this.resize("Gh", this.state.Gh);
     });
-    this.choices = { block: this.blockSelect(), head: this.headSelect(), less: this.seg(t.show, [t.show_surface, t.show_less], (i) => ((this.less = i), this.ask())) };
-    this.ramp = this.legend();
-    Object.assign(this, { grid: el("div.pb-ways"), where: el("p.looks"), note: el("p.note") });
+    this.choices = {
+      block: this.blockSelect(), head: this.headSelect(), raw: this.rawChoice(),
+      less: this.seg(t.show, [t.show_surface, t.show_less], (less) => this.set({ less }, true)),
+      large: this.toggle(t.magnify, (large) => this.set({ large }, true)),
+    };
+    this.scaleBar = this.legend();
+    Object.assign(this, { grid: el("div.pb-ways"), where: el("p.looks"), note: el("p.note"), flat: el("p.pb-flat") });
     root.append(
-      el("div.bar", {}, this.choices.block.box, this.choices.head.box, this.choices.less.box),
-      el("div.bar", {}, this.sliders.Gh.box, this.sliders.Gw.box, this.lock),
-      this.where, this.grid, this.ramp.root, this.note);
-    this.ways = {};
+      el("div.bar", {}, this.choices.block.box, this.choices.head.box, this.choices.less.box, this.choices.raw.box, el("span.gap"), this.takeaway()),
+      el("div.bar", {}, this.sliders.Gh.box, this.sliders.Gw.box, this.lock.box, this.choices.large.box),
+      this.where, this.grid, this.scaleBar.root, this.note, this.flat);
+    [this.ways, this.names] = [{}, null];
   }
 
   resize(name, value) {
-    this[name] = value;
-    if (this.square) this.Gh = this.Gw = value;
-    this.ask();
+    this.set(this.square ? { Gh: value, Gw: value } : { [name]: value }, true);
+  }
+
+  get Gh() {
+    return this.state.Gh;
+  }
+
+  get Gw() {
+    return this.state.Gw;
   }
 
   furnish() {
@@ -59,26 +69,30 @@ export class ResizedPart extends Part {
 
   /** What is drawn of one way: its surface, or that less the first way's. */
   shown(way) {
-    const values = this.block.surface(this.head, this.Gh, this.Gw, way);
-    if (!this.less) return values;
-    const first = this.block.surface(this.head, this.Gh, this.Gw, this.block.ways[0]);
+    const { block, head, Gh, Gw, state } = this;
+    const values = block.view(head, Gh, Gw, way, state.raw);
+    if (!state.less) return values;
+    const first = block.view(head, Gh, Gw, block.ways[0], state.raw);
     return values.map((x, i) => x - first[i]);
   }
 
   draw() {
-    const { block, Gh, Gw, t } = this;
+    const { block, Gh, Gw, t, state } = this;
     this.furnish();
-    this.choices.block.choose(this.state.block);
+    this.choices.block.choose(state.block);
     this.choices.head.choose(this.head);
-    this.choices.less.choose(this.less);
+    for (const name of ["less", "raw", "large"]) this.choices[name].choose(state[name]);
+    this.lock.choose(this.square);
     for (const name of ["Gh", "Gw"]) {
       this.sliders[name].input.value = this[name];
       say(this.sliders[name].value, this[name]);
     }
     const all = block.ways.map((way) => this.shown(way));
-    let top = this.less ? 1e-9 : block.top;
-    for (const values of all) for (const x of values) top = Math.max(top, Math.abs(x));
+    const most = Math.max(1e-12, ...all.map((values) => farthest(values)));
+    const top = (this.drawn = state.large ? most : Math.max(FLOOR, most));
     const room = this.grid.firstChild?.clientWidth ?? 240;
+    this.flat.hidden = most >= FLOOR;
+    say(this.flat, fill(state.large ? t.magnified : t.small_all, { top: span(state.large ? top : most), floor: FLOOR }));
     block.ways.forEach((way, i) => {
       const part = this.ways[way];
       part.map.draw(all[i], Gh, Gw, top, this.look, Math.max(120, Math.min(room, 260)));
@@ -86,14 +100,14 @@ export class ResizedPart extends Part {
       this.describe(part.inside, summary(all[i], Gh, Gw, known));
       this.describe(part.outside, summary(all[i], Gh, Gw, (dh, dw) => !known(dh, dw)));
     });
-    this.ramp.say(top);
+    this.scaleBar.say(top);
     const beyond = Math.max(Gh, Gw) > block.G;
     const share = 1 - (Math.min(Gh, block.G) * 2 - 1) * (Math.min(Gw, block.G) * 2 - 1) / ((2 * Gh - 1) * (2 * Gw - 1));
     say(this.note, fill(beyond ? t.resized_beyond : t.resized_within, { G: block.G, far: block.G - 1, Gh, Gw, share: (100 * share).toFixed(0) }));
   }
 
   describe(node, found) {
-    say(node, found ? fill(this.less ? this.t.stats_less : this.t.stats, { low: signed(found.low), high: signed(found.high), rms: found.rms.toPrecision(2), sd: found.sd.toPrecision(2) }) : "–");
+    say(node, found ? fill(this.state.less ? this.t.stats_less : this.t.stats, { low: signed(found.low), high: signed(found.high), rms: found.rms.toPrecision(2), sd: found.sd.toPrecision(2) }) : "–");
   }
 
   point() {
@@ -109,5 +123,42 @@ export class ResizedPart extends Part {
       part.map.mark(at);
       say(part.value, signed(this.shown(way)[i]));
     }
+  }
+
+  // ---- files to take away ------------------------------------------------------------------------------
+
+  svg() {
+    const { look, block } = this;
+    const [side, columns] = [230, 4];
+    const high = 330;
+    const pen = new SvgPen(columns * (side + 16) + 24, Math.ceil(block.ways.length / columns) * high + 90);
+    pen.rect(0, 0, pen.width, pen.height, look.theme.paper);
+    pen.text(20, 26, `${this.blockName(block)}, ${fill(this.t.head_n, { n: this.head + 1 })} · ${this.note.textContent}`, { size: 13, fill: look.theme.ink });
+    block.ways.forEach((way, i) => {
+      const { map, inside, outside } = this.ways[way];
+      const [x, y] = [20 + (i % columns) * (side + 16), 62 + Math.floor(i / columns) * high];
+      const { width, height } = map.base;
+      const scale = side / Math.max(width, height);
+      pen.text(x, y - 8, this.t[`way_${way}`], { weight: 600, size: 13, fill: look.theme.ink });
+      pasted(pen, map.base, x, y, width * scale, height * scale);
+      pen.text(x, y + side + 18, `${this.t.inside}: ${inside.textContent}`, { size: 11, fill: look.theme.muted });
+      pen.text(x, y + side + 33, `${this.t.outside}: ${outside.textContent}`, { size: 11, fill: look.theme.muted });
+    });
+    legendOf(pen, this.header.palette, "diverging", 20, pen.height - 24, signed(-this.drawn), signed(this.drawn), look.theme.ink);
+    return pen;
+  }
+
+  /** The chosen head's bias at every offset, one column a way, as added to the logits. */
+  rows() {
+    const { block, Gh, Gw } = this;
+    const all = block.ways.map((way) => block.surface(this.head, Gh, Gw, way));
+    const out = [["dh", "dw", "trained", ...block.ways]];
+    for (let dh = 1 - Gh; dh < Gh; dh++) {
+      for (let dw = 1 - Gw; dw < Gw; dw++) {
+        const i = (dh + Gh - 1) * (2 * Gw - 1) + dw + Gw - 1;
+        out.push([dh, dw, Number(Math.max(Math.abs(dh), Math.abs(dw)) < block.G), ...all.map((values) => values[i].toPrecision(9))]);
+      }
+    }
+    return out;
   }
 }

@@ -108,7 +108,30 @@ export class Bias {
     this.twin = split(entry.twin);
     this.mlp = entry.mlp && { eps: entry.mlp.eps, proj: entry.mlp.proj.map(array), layers: entry.mlp.layers.map((layer) => layer.map(array)) };
     this.kept = new Map();
-    this.top = Math.max(1e-9, ...this.tables.map((t) => t.reduce((m, x) => Math.max(m, Math.abs(x)), 0)));
+    const mean = (t) => t.reduce((sum, x) => sum + x, 0) / t.length;
+    this.means = { own: this.tables.map(mean), twin: this.twin?.map(mean) };
+    this.tops = [0, 1].map((raw) => Math.max(1e-9, ...this.tables.map((t, h) => farthest(t, raw ? 0 : this.means.own[h]))));
+  }
+
+  /** The farthest any head's bias is from its mean or, for `raw`, from zero. */
+  top(raw) {
+    return this.tops[raw];
+  }
+
+  /** How far a head's largest bias is from its smallest. */
+  spread(head) {
+    return this.measures[head].spread;
+  }
+
+  /** What colours leave out of a head's bias: the mean of its trained table; nothing for `raw`. */
+  shift(head, way, raw) {
+    return raw || way === "none" ? 0 : this.means[way === "twin" ? "twin" : "own"][head];
+  }
+
+  /** A surface as it is coloured. */
+  view(head, Gh, Gw, way, raw) {
+    const [values, shift] = [this.surface(head, Gh, Gw, way), this.shift(head, way, raw)];
+    return shift ? Float64Array.from(values, (x) => x - shift) : values;
   }
 
   get ways() {
@@ -148,6 +171,10 @@ export class Bias {
       }
     }
   }
+}
+
+export function farthest(values, from = 0) {
+  return values.reduce((most, x) => Math.max(most, Math.abs(x - from)), 0);
 }
 
 /** Root mean square and range of some values: those where `take(dh, dw)` holds. */

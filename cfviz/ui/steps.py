@@ -1,0 +1,89 @@
+"""Work in steps behind the page: what is there is shown at once, the rest as it comes, nothing is waited for.
+
+One thread does the steps of all readers, whose forwards share the same cores anyhow: whoever looked last
+comes first, and what nobody has looked at for a while is left where it is until somebody looks again.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from time import monotonic
+from typing import Generic, TypeVar
+
+T = TypeVar("T")
+
+PATIENCE = 4.0  # seconds after the last look
+_change = threading.Condition()
+_open: list[Steps] = []
+_busy = False
+
+
+class Steps(Generic[T]):
+    """Named results, made one after another while somebody looks.
+
+    Args:
+        names: In the order in which they are made.
+        make: Makes one; runs in another thread, with no Streamlit in it.
+    """
+
+    def __init__(self, names: Sequence[str], make: Callable[[str], T]) -> None:
+        self.names, self.make = tuple(names), make
+        self.found: dict[str, T] = {}
+        self.error: Exception | None = None
+        self.looked = 0.0
+
+    @property
+    def left(self) -> list[str]:
+        """What is not there yet."""
+        return [name for name in self.names if name not in self.found]
+
+    def look(self, seconds: float = 0.0) -> dict[str, T]:
+        """What is there, after waiting at most so long for all of it.
+
+        Raises:
+            Exception: Whatever `make` raised.
+        """
+        until = monotonic() + seconds
+        with _change:
+            self.looked = monotonic()
+            if self.left and self.error is None and self not in _open:
+                _open.append(self)
+                _begin()
+            _change.wait_for(lambda: not self.left or self.error, max(0.0, until - monotonic()))
+            if self.error is not None:
+                error, self.error = self.error, None  # the next look tries again
+                raise error
+            return {name: self.found[name] for name in self.names if name in self.found}
+
+
+def _begin() -> None:
+    global _busy
+    if not _busy:
+        _busy = True
+        threading.Thread(target=_work, name="cfviz steps", daemon=True).start()
+
+
+def _work() -> None:
+    """Do the steps that somebody waits for; called once while there are any."""
+    global _busy
+    while True:
+        with _change:
+            _open[:] = [steps for steps in _open if monotonic() - steps.looked < PATIENCE]
+            if not _open:
+                _busy = False
+                return
+            steps = max(_open, key=lambda one: one.looked)
+            name = steps.left[0]
+        error, made = None, None
+        try:
+            made = steps.make(name)
+        except Exception as reason:  # the reader's thread says what it is
+            error = reason
+        with _change:
+            if error is None:
+                steps.found[name] = made
+            steps.error = error
+            if error is not None or not steps.left:
+                _open.remove(steps)
+            _change.notify_all()
