@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -148,20 +149,36 @@ def _worker() -> tuple[ThreadPoolExecutor, dict[str, Download]]:
     return ThreadPoolExecutor(1, "download"), {}
 
 
-def offer(ctx: Context) -> None:
-    """Under the banner of random weights: fetch the authors', with progress, where they can be had."""
-    name = ctx.settings.model
-    executor, running = _worker()
-    if name not in OFFICIAL:
-        return
-    if name not in running:
+def offer(ctx: Context, name: str | None = None) -> None:
+    """Under the banner of random weights: fetch the authors', with progress, where they can be had.
+
+    Args:
+        ctx: the page.
+        name: the variant; the chosen model if left out.
+    """
+    name = name or ctx.settings.model
+    if name in OFFICIAL:
         label = ctx.t("common.official_get", model=title(name), accuracy=OFFICIAL[name][1])
-        if not st.button(label, icon=":material/download:", key="official.get"):
+        source = f"official:{name}"
+        fetch(ctx, name, label, lambda job: load_checkpoint(source, progress=job.report, cancel=job.cancel))
+
+
+def fetch(ctx: Context, name: str, label: str, work: Callable[[Download], Any]) -> None:
+    """A button that starts a download in the background, and how far it is.
+
+    Args:
+        ctx: the page.
+        name: of the model.
+        label: on the button.
+        work: does it; may report to the `Download`, and heed its `cancel`.
+    """
+    executor, running = _worker()
+    if name not in running:
+        key = "official.get" if name == ctx.settings.model else f"official.get.{name}"
+        if not st.button(label, icon=":material/download:", key=key):
             return
         job = running[name] = Download()
-        job.future = executor.submit(
-            load_checkpoint, f"official:{name}", progress=job.report, cancel=job.cancel
-        )
+        job.future = executor.submit(work, job)
     _follow(ctx, name)
 
 
@@ -174,8 +191,9 @@ def _follow(ctx: Context, name: str) -> None:
         return
     if not job.future.done():
         share = min(1.0, job.done / job.total) if job.total else 0.0
-        st.progress(share, ctx.t("common.official_progress", done=readable_size(job.done)))
-        if st.button(ctx.t("common.cancel"), key="official.cancel"):
+        said = ctx.t("common.official_progress", done=readable_size(job.done))
+        st.progress(share, said if job.done else ctx.t("common.official_wait"))
+        if name in OFFICIAL and st.button(ctx.t("common.cancel"), key="official.cancel"):
             job.cancel.set()
         return
     error = job.future.exception()

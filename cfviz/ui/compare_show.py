@@ -1,0 +1,235 @@
+"""What two models do and cost, beside each other: answers, what a token depends on, likeness, a table."""
+
+from __future__ import annotations
+
+import json
+from html import escape
+from statistics import median
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import streamlit as st
+
+from cfviz.analysis.receptive_field import area, pool
+from cfviz.analysis.similarity import on_grid, table
+from cfviz.data.images import prepare
+from cfviz.data.labels import labels
+from cfviz.data.samples import gallery
+from cfviz.figures.attention import over_photo
+from cfviz.figures.compare_plots import likeness
+from cfviz.figures.predictions import percent, short, top_bars
+from cfviz.figures.theme import plotly_config
+from cfviz.models.others import OTHERS
+from cfviz.models.registry import WEIGHTS
+from cfviz.models.sides import PUBLISHED, Side, race
+from cfviz.run import class_names
+
+from . import layout, photos
+from .attention import two_digits
+from .compare import Pair, figure, place, title
+from .later import later
+
+if TYPE_CHECKING:
+    from .page import Context
+
+CODE_POINT = """
+from cfviz.data.images import load_image, prepare
+from cfviz.models.sides import open_side
+
+image = prepare(load_image("photo.jpg"), {size}).tensor
+for name in ("{a}", "{b}"):
+    side = open_side(name, {size})
+    scheme = side.schemes({size}, {size})[{s}]            # how each block of stage {stage} cuts its map
+    seen = side.see(image, [({s}, b) for b in range(len(scheme))])
+    group, query = scheme[-1].group_of({row}, {col})
+    attention = seen.probs[{s}, len(scheme) - 1][group, :, query]    # heads, keys
+    field = side.slope(image, {s}, {row}, {col})          # pixels that move this token
+"""
+CODE_LIKE = """
+from cfviz.analysis.similarity import on_grid, table
+from cfviz.data.images import load_image, prepare
+from cfviz.data.samples import gallery
+from cfviz.models.sides import open_side
+import numpy as np
+
+def features(name):
+    side = open_side(name, {size})
+    maps = [side.see(prepare(load_image(e.path), {size}).tensor).maps for e in gallery()]
+    return [np.concatenate([on_grid(m[s], {cells}) for m in maps]) for s in range(4)]
+
+print(table(features("{a}"), features("{b}")))    # linear CKA, a row a stage of the first
+"""
+
+
+@st.fragment
+def linked(ctx: Context, pair: Pair) -> None:
+    """The figure, and below it what the same token depends on in both models."""
+    at = place(ctx, pair)
+    figure(ctx, pair, at)
+    fields = {"a": pair.a.name, "b": pair.b.name, "size": pair.size, "s": at["stage"]}
+    layout.take_away(
+        ctx, "point", code=CODE_POINT.format(**fields, stage=at["stage"] + 1, row=at["row"], col=at["col"])
+    )
+    _reach(ctx, pair, at)
+
+
+def _reach(ctx: Context, pair: Pair, at: dict[str, Any]) -> None:
+    """The gradient of the token with respect to the pixels, over the photo."""
+    st.subheader(ctx.t("compare.reach_title"), anchor=False)
+    layout.look(ctx.t("compare.reach_look", stage=at["stage"] + 1, row=at["row"], col=at["col"]))
+    stride = 4 * 2 ** at["stage"]
+    mark = ((at["col"] + 0.5) * stride, (at["row"] + 0.5) * stride)
+    rows: list[tuple[Any, ...]] = []
+    for n, column in enumerate(st.columns(2, gap="large")):
+        side, name = pair.sides[n][0], title(pair.sides[n][0].name)
+        with column:
+            with st.spinner(ctx.t("compare.reach_wait", model=name)):
+                field = pool(pair.slope(n, at["stage"], at["row"], at["col"]), 4)
+            st.plotly_chart(
+                over_photo(pair.crop, field, ctx.theme, mark), theme=None, key=f"fig.compare.reach{n}",
+                alt=ctx.t("compare.reach_alt", model=name), config=plotly_config(f"cfviz-reach-{side.name}"),
+            )  # fmt: skip
+            known = "reach_note" if side.trained else "reach_note_random"
+            st.caption(ctx.t(f"compare.{known}", model=name, area=two_digits(100 * area(field))))
+            rows += [(name, 4 * r, 4 * c, float(field[r, c])) for r, c in np.ndindex(field.shape)]
+    layout.take_away(ctx, "reach", table=(("model", "y", "x", "gradient"), rows))
+
+
+# ---------------------------------------------------------------- answers
+
+
+def names_of(ctx: Context, side: Side) -> list[str]:
+    """The classes of one side in the reader's language."""
+    return labels("imagenet-1k", ctx.lang) if side.other else class_names(side.model, ctx.lang)
+
+
+def answers(ctx: Context, pair: Pair) -> None:
+    """The likeliest classes of both; random weights have no answer."""
+    st.subheader(ctx.t("compare.answers_title"), anchor=False)
+    stage = ctx.get("stage", 1, range(1, 5)) - 1
+    tops: list[str] = []
+    rows: list[tuple[Any, ...]] = []
+    for n, column in enumerate(st.columns(2, gap="large")):
+        side, name = pair.sides[n][0], title(pair.sides[n][0].name)
+        with column:
+            st.markdown(f"**{name}**")
+            if side.trained is None:
+                st.caption(ctx.t("compare.no_answer"))
+                continue
+            logits = pair.seen(n, stage).logits.astype(float)
+            probs = np.exp(logits - logits.max())
+            probs /= probs.sum()
+            classes = names_of(ctx, side)
+            order = np.argsort(-probs)[:5]
+            tops.append(classes[order[0]])
+            st.plotly_chart(
+                top_bars([classes[i] for i in order], probs[order].tolist(), ctx.theme), theme=None,
+                key=f"fig.compare.top{n}", alt=ctx.t("compare.top_alt", model=name),
+                config=plotly_config(f"cfviz-top-{side.name}"),
+            )  # fmt: skip
+            st.caption(ctx.t("compare.classes", n=len(classes), trained=side.trained))
+            rows += [(name, label, float(p)) for label, p in zip(classes, probs, strict=True)]
+    if len(tops) == 2:
+        key = "same" if tops[0] == tops[1] else "differ"
+        layout.look(ctx.t(f"compare.answers_{key}", a=short(tops[0]), b=short(tops[1])))
+    if rows:
+        layout.take_away(ctx, "answers", table=(("model", "class", "probability"), rows))
+
+
+# ---------------------------------------------------------------- likeness
+
+
+def _features(pair: Pair, n: int) -> list[np.ndarray]:
+    """The four stages' tokens on the gallery, averaged to the last stage's grid: (photos * cells, C)."""
+    cells, side = pair.size // 32, pair.sides[n][0]
+    maps = [side.see(prepare(photos.photo(entry.id), pair.size).tensor).maps for entry in gallery()]
+    return [np.concatenate([on_grid(one[s], cells) for one in maps]) for s in range(4)]
+
+
+def similarity(ctx: Context, pair: Pair) -> None:
+    """Linear CKA of every stage of one model with every stage of the other."""
+    st.subheader(ctx.t("compare.like_title"), anchor=False)
+    if pair.a.trained is None or pair.b.trained is None:
+        layout.look(ctx.t("compare.like_random"))
+        return
+    values = later(
+        ("likeness", pair.keys), lambda: table(_features(pair, 0), _features(pair, 1)),
+        ctx.t("compare.like_wait", n=len(gallery())),
+    )  # fmt: skip
+    if values is None:
+        return
+    a, b = (title(side.name) for side, _ in pair.sides)
+    cells = pair.size // 32
+    words = {"a": f"{a}", "b": f"{b}", "stage": ctx.t("compare.stage")}
+    layout.figure(
+        ctx, likeness(values, words, ctx.theme), "like",
+        code=CODE_LIKE.format(a=pair.a.name, b=pair.b.name, size=pair.size, cells=cells),
+        table=(("stage", *(f"{pair.b.name} {s}" for s in range(1, 5))),
+               [(f"{pair.a.name} {s + 1}", *row) for s, row in enumerate(values.tolist())]),
+        a=a, b=b, first=f"{values[0, 0]:.2f}", last=f"{values[3, 3]:.2f}", n=len(gallery()) * cells**2,
+    )  # fmt: skip
+
+
+# ---------------------------------------------------------------- the table
+
+
+def published(name: str) -> tuple[float, float] | None:
+    """ImageNet-1K top-1 (%) and GFLOPs as the authors give them; None where nobody does."""
+    return (OTHERS[name].top1, OTHERS[name].gflops) if name in OTHERS else PUBLISHED.get(name)
+
+
+def measured(side: Side) -> dict[str, Any] | None:
+    """The bundled weights' own measurement, from their card."""
+    card = WEIGHTS / f"{side.name}.json"
+    if side.other or side.model.provenance.source != "bundled" or not card.is_file():
+        return None
+    return json.loads(card.read_text("utf-8")).get("val")
+
+
+def costs(ctx: Context, pair: Pair) -> None:
+    """Accuracy, parameters, multiply-adds and time, side by side."""
+    t = ctx.t
+    st.subheader(t("compare.cost_title"), anchor=False)
+    names = [title(side.name) for side, _ in pair.sides]
+    times: tuple[list[float], list[float]] = later(
+        ("times", pair.keys), lambda: race(pair.a, pair.b, pair.image), t("compare.cost_wait")
+    ) or (
+        [],
+        [],
+    )
+    if times[0]:
+        ratio = median(y / x for x, y in zip(*times, strict=True))
+        layout.look(t("compare.cost_look", a=names[0], b=names[1], ratio=f"{ratio:.2f}"))
+    columns = [_facts(ctx, side, pair.size, mine) for (side, _), mine in zip(pair.sides, times, strict=True)]
+    head = "".join(f"<th>{escape(name)}</th>" for name in names)
+    lines = "".join(
+        f"<tr><th>{escape(t(f'compare.row_{key}', size=pair.size))}</th>"
+        + "".join(f"<td>{escape(column[key])}</td>" for column in columns)
+        + "</tr>"
+        for key in columns[0]
+    )
+    st.html(f'<div class="cf-sides"><table><thead><tr><td></td>{head}</tr></thead>{lines}</table></div>')
+    st.caption(t("compare.cost_note", n=len(times[0]) or "…"))
+    rows = [(key, *(column[key] for column in columns)) for key in columns[0]]
+    layout.take_away(ctx, "cost", table=(("", *names), rows))
+
+
+def _facts(ctx: Context, side: Side, size: int, times: list[float]) -> dict[str, str]:
+    """One model's column, as text."""
+    t, its, known, card = ctx.t, side.cost(size, size), published(side.name), measured(side)
+    stages = side.schemes(size, size)
+    kinds = dict.fromkeys(t(f"compare.kind_{scheme.name}") for blocks in stages for scheme in blocks)
+    here = (
+        "–" if card is None else t("compare.measured", top1=percent(card["top1"]["value"]), n=card["photos"])
+    )
+    return {
+        "published": "–" if known is None else f"{known[0]:.1f} %",
+        "measured": here,
+        "params": f"{its.params / 1e6:.2f} M",
+        "macs": f"{its.macs / 1e9:.2f} G",
+        "claimed": "–" if known is None else f"{known[1]:.1f} G",
+        "time": f"{1000 * median(times):.0f} ms" if times else "…",
+        "blocks": " + ".join(str(len(blocks)) for blocks in stages),
+        "kinds": ", ".join(kinds),
+        "weights": t("compare.untrained") if side.trained is None else side.trained,
+    }

@@ -1,0 +1,12 @@
+"""Two models on one photo: the same point in both, their answers, their features, their cost."""
+
+from __future__ import annotations
+
+from cfviz.ui import compare, compare_show, start
+
+ctx = start("compare")
+pair = compare.choose(ctx)
+compare_show.linked(ctx, pair)
+compare_show.answers(ctx, pair)
+compare_show.costs(ctx, pair)
+compare_show.similarity(ctx, pair)

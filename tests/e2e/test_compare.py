@@ -1,0 +1,57 @@
+"""Two models in a browser: one point on both photos, its numbers the models' own, a click in the address."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from cfviz.data.images import load_image, prepare
+from cfviz.data.samples import sample
+from cfviz.models.sides import open_side
+
+pytestmark = pytest.mark.browser
+STATE = """(root) => { const f = root.figure; return {
+  state: f.state, sides: f.sides.map((s, i) => ({ probs: f.frames[i].probs, keys: f.frames[i].look.keys,
+    row: f.frames[i].look.row, col: f.frames[i].look.col })) }; }"""
+
+
+def test_a_point_on_one_is_a_point_on_both(app: Any, open_page: Any) -> None:
+    page = open_page(app.url("compare", lang="en", size=160))
+    figure = page.locator(".cp[data-ready]")
+    figure.wait_for(timeout=90_000)
+    moving = {figure.evaluate("(root) => JSON.stringify(root.figure.state)")}
+    page.wait_for_timeout(1500)
+    moving.add(figure.evaluate("(root) => JSON.stringify(root.figure.state)"))
+    assert len(moving) == 2, "the first paint does not move"
+    over = page.locator(".cp .over").nth(1)
+    over.scroll_into_view_if_needed()
+    box = over.bounding_box()
+    page.mouse.move(box["x"] + box["width"] * 12.5 / 40, box["y"] + box["height"] * 7.5 / 40)
+    page.wait_for_timeout(200)
+    now = figure.evaluate(STATE)
+    image = prepare(load_image(sample("berlin-cathedral").path), 160).tensor
+    for name, side in zip(("crossformer_nano", "crossformer_nano_rpb"), now["sides"], strict=True):
+        assert (side["row"], side["col"]) == (7, 12)
+        model = open_side(name, 160)
+        scheme = model.schemes(160, 160)[0][-1]
+        group, query = scheme.group_of(7, 12)
+        keys = scheme.keys[group][:, 0]
+        probs = model.see(image, [(0, 1)]).probs[0, 1][group, :, query].mean(0)[keys >= 0]
+        np.testing.assert_allclose(side["probs"], probs, atol=2e-5)
+        assert side["keys"] == keys[keys >= 0].tolist()
+    over.click(position={"x": box["width"] * 12.5 / 40, "y": box["height"] * 7.5 / 40})
+    page.wait_for_function(
+        "() => /row=7&col=12/.test(location.search) && location.search.includes('held=1')", timeout=60_000
+    )
+    page.locator(".cp .seg button").nth(2).click()
+    page.wait_for_function("() => /stage=3/.test(location.search)", timeout=60_000)
+    page.wait_for_function(
+        "(root) => root.figure.sides[0].layer.H === 10", arg=figure.element_handle(), timeout=60_000
+    )
+    state = figure.evaluate(STATE)["state"]
+    assert (state["row"], state["col"]) == (1, 3)  # the same place of the photo
+    with page.expect_download() as saved:
+        page.get_by_role("button", name="CSV", exact=True).click()
+    assert saved.value.suggested_filename.endswith(".csv")

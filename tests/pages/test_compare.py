@@ -1,0 +1,80 @@
+"""The page on two models: the link decides which, numbers are the models' own, random weights say nothing."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+
+import pytest
+from streamlit.testing.v1 import AppTest
+
+from cfviz.models.others import OTHERS
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def page(**query: str) -> AppTest:
+    app = AppTest.from_file(str(ROOT / "app.py"), default_timeout=240)
+    app.switch_page("pages/compare.py")
+    for name, value in {"lang": "en", **query}.items():
+        app.query_params[name] = value
+    return app.run()
+
+
+def html(app: AppTest) -> str:
+    return "\n".join(block.proto.body for block in app.get("html"))
+
+
+def finished(app: AppTest) -> AppTest:
+    """The page once all that is worked on beside it is there."""
+    end = time.monotonic() + 120
+    while any("hourglass" in text.value for text in app.markdown):
+        assert time.monotonic() < end, "work beside the page does not end"
+        time.sleep(0.2)
+        app.run()
+    return app
+
+
+def test_nano_and_its_twin_by_default() -> None:
+    app = finished(page())
+    assert not app.exception
+    assert not app.warning
+    assert app.selectbox(key="compare.a").value == "crossformer_nano"
+    assert app.selectbox(key="compare.b").value == "crossformer_nano_rpb"
+    for name in ("crossformer_nano", "crossformer_nano_rpb"):
+        card = json.loads((ROOT / "assets" / "weights" / f"{name}.json").read_text("utf-8"))
+        assert f"{100 * card['val']['top1']['value']:.1f} %" in html(app)
+        assert f"{card['parameters'] / 1e6:.2f} M" in html(app)
+    said = "\n".join(text.value for text in app.markdown)
+    assert "Linear CKA" in said
+
+
+def test_random_weights_give_no_answer_and_no_likeness() -> None:
+    app = page(size="160", other="pvt_v2_b0", stage="3", row="2", col="3")
+    assert not app.exception
+    assert "random weights" in app.warning[0].value
+    captions = "\n".join(text.value for text in app.caption)
+    assert "Random weights have no answer" in captions
+    assert "before any training" in captions
+    assert f"{OTHERS['pvt_v2_b0'].top1:.1f} %" in html(app)
+    said = "\n".join(text.value for text in app.markdown)
+    assert "compared only where both models are trained" in said
+    assert "Token (2, 3) after stage 3" in said
+    assert app.button(key="official.get.pvt_v2_b0").label.startswith("Download timm")
+
+
+def test_the_choice_lands_in_the_link() -> None:
+    app = page()
+    app.selectbox(key="compare.b").select("pvt_v2_b0").run()
+    assert not app.exception
+    other = app.query_params["other"]
+    assert (other if isinstance(other, str) else other[0]) == "pvt_v2_b0"
+
+
+@pytest.mark.slow
+def test_the_code_it_shows_runs() -> None:
+    app = finished(page())
+    for block in app.code:
+        text = block.value.replace('"photo.jpg"', repr(str(ROOT / "assets" / "gallery" / "cat.jpg")))
+        exec(compile(text, "shown", "exec"), {})
