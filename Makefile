@@ -13,7 +13,7 @@ export PYTHON CHROMIUM
 # A virtual environment whose Python has since been removed is made anew.
 $(shell if [ -L $(PY) ] && [ ! -e $(PY) ]; then rm -rf $(VENV); fi)
 
-.PHONY: help run test check lint format bench fuzz clean
+.PHONY: help run test check lint format bench load fuzz clean
 .DEFAULT_GOAL := help
 
 help:  ## this list
@@ -46,6 +46,9 @@ bench: $(DEV_STAMP)  ## timings (REFERENCE=checkout of the authors' code to comp
 
 fuzz: $(DEV_STAMP)  ## spoilt photos, weights and links through every door (ARGS="--seed 7 --minutes 5", "--help")
 	$(PY) -m tests.fuzz $(ARGS)
+
+load: $(DEV_STAMP)  ## fifty readers at once against a server of its own (ARGS="--users 50 --seconds 1800")
+	$(PY) -m bench.load $(ARGS)
 
 clean:  ## remove what was made here: the virtual environment, caches, reports
 	rm -rf $(VENV) .pytest_cache .hypothesis .mypy_cache .ruff_cache .bench .fuzz build dist *.egg-info

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import threading
 from collections.abc import Sequence
@@ -25,6 +26,7 @@ DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch
 LOAD = Path("/proc/loadavg")  # its fourth field begins with the number of threads that run or want to
 _loading = threading.Lock()
 _most = torch.get_num_threads()
+_log = logging.getLogger(__name__)
 
 
 def inspect(
@@ -101,6 +103,7 @@ def forward(
         if first.device.type == "cuda":
             torch.cuda.synchronize(first.device)
         seconds = perf_counter() - start
+    _log.debug("forward of %d x %d px in %.3f s", *x.shape[-2:], seconds)
     return {name: _array(name, tensor) for name, tensor in seen.items()}, seconds
 
 

@@ -10,11 +10,13 @@ import numpy as np
 import plotly.graph_objects as go
 from PIL import Image
 
+from cfviz.figures.kept import kept
 from cfviz.figures.theme import Theme
 
 DASHES = ("solid", "dash", "dot")
 
 
+@kept
 def head_dots(
     blocks: Sequence[str],
     kinds: Sequence[str],
@@ -45,13 +47,12 @@ def head_dots(
             hovertemplate=f"{words['block']} %{{customdata[0]}}, {words['head']} %{{customdata[1]}}: "
             "%{y:.1f}<extra></extra>",
         )  # fmt: skip
-    fig.update_layout(
-        **theme.layout(
-            height=300,
-            xaxis={"tickvals": list(range(len(blocks))), "ticktext": list(blocks), "showgrid": False,
-                   "title": {"text": words["axis"]}, "zeroline": False, "fixedrange": True},
-            yaxis={"rangemode": "tozero", "title": {"text": words["value"]}, "fixedrange": True},
-        )
+    theme.lay_out(
+        fig,
+        height=300,
+        xaxis={"tickvals": list(range(len(blocks))), "ticktext": list(blocks), "showgrid": False,
+               "title": {"text": words["axis"]}, "zeroline": False, "fixedrange": True},
+        yaxis={"rangemode": "tozero", "title": {"text": words["value"]}, "fixedrange": True},
     )  # fmt: skip
     return fig
 
@@ -61,6 +62,7 @@ def _spread(h: int, n: int) -> float:
     return 0.0 if n == 1 else 0.56 * (h / (n - 1) - 0.5)
 
 
+@kept
 def over_photo(
     photo: Image.Image,
     values: np.ndarray,
@@ -100,16 +102,16 @@ def over_photo(
                 marker={"size": 15, "color": "rgba(0,0,0,0)", "line": {"color": colour, "width": width}},
             )  # fmt: skip
     hidden = {"visible": False, "fixedrange": True}
-    fig.update_layout(
-        **theme.layout(
-            height=380, margin={"l": 0, "r": 0, "t": 0, "b": 0}, showlegend=False,
-            xaxis={**hidden, "range": [0, photo.width], "constrain": "domain"},
-            yaxis={**hidden, "range": [photo.height, 0], "scaleanchor": "x", "constrain": "domain"},
-        )
+    theme.lay_out(
+        fig,
+        height=380, margin={"l": 0, "r": 0, "t": 0, "b": 0}, showlegend=False,
+        xaxis={**hidden, "range": [0, photo.width], "constrain": "domain"},
+        yaxis={**hidden, "range": [photo.height, 0], "scaleanchor": "x", "constrain": "domain"},
     )  # fmt: skip
     return fig
 
 
+@kept
 def curves(
     maps: Mapping[str, tuple[np.ndarray, np.ndarray]],
     chance: tuple[np.ndarray, np.ndarray],

@@ -46,19 +46,18 @@ def signed_bars(
         )  # fmt: skip
     low, high = min(0.0, *values), max(0.0, *values)
     beyond = 0.04 * max(high - low, 1e-6)
-    fig.update_layout(
-        **theme.layout(
-            height=height,
-            showlegend=False,
-            margin={"l": 8, "r": room, "t": 8, "b": 8},
-            xaxis={
-                "title": {"text": axis}, "range": [low - beyond, high + beyond], "fixedrange": True,
-                "zerolinecolor": theme.muted, "nticks": 6,
-            },
-            yaxis={
-                "autorange": "reversed", "fixedrange": True, "showgrid": False,
-                "tickfont": {"color": theme.ink, "size": 13}, "ticklabelstandoff": 8,
-            },
-        )
+    theme.lay_out(
+        fig,
+        height=height,
+        showlegend=False,
+        margin={"l": 8, "r": room, "t": 8, "b": 8},
+        xaxis={
+            "title": {"text": axis}, "range": [low - beyond, high + beyond], "fixedrange": True,
+            "zerolinecolor": theme.muted, "nticks": 6,
+        },
+        yaxis={
+            "autorange": "reversed", "fixedrange": True, "showgrid": False,
+            "tickfont": {"color": theme.ink, "size": 13}, "ticklabelstandoff": 8,
+        },
     )  # fmt: skip
     return fig

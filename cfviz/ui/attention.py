@@ -16,6 +16,7 @@ from cfviz.trace import Trace
 
 from . import attention_measures as measures
 from .attention_measures import Subject, subject
+from .cache import shared
 from .components import committed, follow_up, fresh, go, living_figure
 from .layout import figure as plotted
 from .layout import look, take_away
@@ -69,7 +70,7 @@ def put(ctx: Context, to: dict[str, Any]) -> None:
     ctx.put(**counted, row=to["row"], col=to["col"], held=int(bool(to.get("locked"))))
 
 
-@st.cache_resource(show_spinner=False, max_entries=12)
+@shared(24)
 def message(
     source: str, centre: tuple[int, int], part: living.Part, _trace: Trace, _lang: str
 ) -> living.Packed:

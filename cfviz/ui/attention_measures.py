@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import streamlit as st
 from PIL import Image
 
 from cfviz.analysis import attention as measure
@@ -17,6 +16,8 @@ from cfviz.data.images import prepare
 from cfviz.models import gradients
 from cfviz.run import inspect
 from cfviz.trace import Trace
+
+from .cache import shared
 
 if TYPE_CHECKING:
     from .page import Context
@@ -64,13 +65,13 @@ def subject(ctx: Context, shuffled: bool = False) -> Subject:
     return Subject(model, trace, image, source + "|shuffled", True)
 
 
-@st.cache_resource(show_spinner=False, max_entries=3)
+@shared(3)
 def _shuffled(source: str, _model: Any, _photo: Any, _settings: Any) -> tuple[Any, Trace]:
     model = gradients.shuffled(_model)
     return model, inspect(_photo, model, _settings.size, WATCH, dtype=_settings.dtype)
 
 
-@st.cache_resource(show_spinner=False, max_entries=24)
+@shared(24)
 def fidelity(source: str, _subject: Subject) -> float:
     """The worst of all blocks."""
     worst = 0.0
@@ -90,7 +91,7 @@ def _numpy(weight: Any) -> np.ndarray:
     return weight.detach().float().cpu().numpy()
 
 
-@st.cache_resource(show_spinner=False, max_entries=24)
+@shared(24)
 def heads(source: str, _subject: Subject) -> list[dict[str, Any]]:
     """Every head of every block: where it is, distance (px), entropy (bits), share of the position (%)."""
     trace, rows = _subject.trace, []
@@ -132,7 +133,7 @@ def _layers(
     return stages, merging
 
 
-@st.cache_resource(show_spinner=False, max_entries=48)
+@shared(48)
 def paths(source: str, _subject: Subject, s: int, b: int, row: int, col: int) -> dict[str, Any]:
     """Rollout and gradient of one token after a block, both on the first stage's tokens."""
     trace = _subject.trace
@@ -146,7 +147,7 @@ def paths(source: str, _subject: Subject, s: int, b: int, row: int, col: int) ->
     }  # fmt: skip
 
 
-@st.cache_resource(show_spinner=False, max_entries=12)
+@shared(12)
 def relevances(source: str, _subject: Subject, target: int) -> dict[str, Any]:
     """Two maps of what one class rests on, and how much of the rise the integral misses."""
     slopes = gradients.attention_gradients(_subject.model, _subject.image, target)
@@ -160,7 +161,7 @@ def relevances(source: str, _subject: Subject, target: int) -> dict[str, Any]:
     }
 
 
-@st.cache_resource(show_spinner=False, max_entries=12)
+@shared(12)
 def curves(source: str, _subject: Subject, target: int) -> dict[str, Any]:
     """Deletion and insertion of both maps and of random orders: curves, and which map beats chance."""
     maps = relevances(source, _subject, target)

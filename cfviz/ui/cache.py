@@ -7,7 +7,9 @@ import threading
 import weakref
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
-from typing import Any
+from functools import update_wrapper
+from inspect import signature
+from typing import Any, Generic, ParamSpec, TypeVar
 
 import streamlit as st
 
@@ -15,25 +17,57 @@ from cfviz.data.decode import Photo
 from cfviz.run import inspect, share_cores
 from cfviz.trace import Trace
 
-from . import weights
+from . import queue, weights
 from .state import Settings
 
 MAX_BYTES = 256 * 2**20  # of arrays in kept traces
+P = ParamSpec("P")
+R = TypeVar("R")
+SWEEP = 10.0  # seconds between two collections of garbage, at least
+
+
+class Once:
+    """Lets equal requests at the same time compute once; computations of different readers take turns."""
+
+    def __init__(self) -> None:
+        self._flights: dict[Hashable, threading.Event] = {}
+        self._book = threading.Lock()
+
+    def get(self, key: Hashable, find: Callable[[], Any], make: Callable[[], Any]) -> Any:
+        """What `find` gives, or else what `make` gives, made by one of those who ask.
+
+        Args:
+            key: all that decides the result.
+            find: looks where `make` keeps it; None where it is not.
+            make: makes and keeps it; its exceptions reach the caller, and another who waits tries for itself.
+        """
+        while True:
+            with self._book:
+                if (found := find()) is not None:
+                    return found
+                if (flight := self._flights.get(key)) is None:
+                    mine = self._flights[key] = threading.Event()
+            if flight is None:
+                break
+            queue.wait(flight)
+        try:
+            with queue.turn():
+                return make()
+        finally:
+            with self._book:
+                del self._flights[key]
+            mine.set()
 
 
 class TraceCache:
-    """The latest traces, least recently used out first; equal requests at the same time compute once.
-
-    Forwards of different readers wait for each other: they share the same cores (or card), so running them
-    side by side would only make every one of them slower.
-    """
+    """The latest traces, least recently used out first; see `Once`."""
 
     def __init__(self, max_bytes: int = MAX_BYTES) -> None:
         self.max_bytes = max_bytes
         self._kept: OrderedDict[Hashable, Trace] = OrderedDict()
         self._bytes = 0
         self._book = threading.Lock()
-        self._computing = threading.Lock()
+        self._once = Once()
 
     def get(self, key: Hashable, compute: Callable[[], Trace]) -> Trace:
         """The trace behind a key, computed if it is not there.
@@ -42,14 +76,7 @@ class TraceCache:
             key: all that decides the result.
             compute: makes the trace; its exceptions reach the caller and nothing is kept.
         """
-        if (found := self._find(key)) is not None:
-            return found
-        with self._computing:
-            if (found := self._find(key)) is not None:  # another reader asked for the same meanwhile
-                return found
-            trace = compute()
-            self._keep(key, trace)
-        return trace
+        return self._once.get(key, lambda: self._find(key), lambda: self._keep(key, compute()))
 
     def __len__(self) -> int:
         return len(self._kept)
@@ -60,13 +87,14 @@ class TraceCache:
                 self._kept.move_to_end(key)
             return self._kept.get(key)
 
-    def _keep(self, key: Hashable, trace: Trace) -> None:
+    def _keep(self, key: Hashable, trace: Trace) -> Trace:
         with self._book:
             self._kept[key] = trace
             self._bytes += size_of(trace)
             while self._bytes > self.max_bytes and len(self._kept) > 1:
                 _, dropped = self._kept.popitem(last=False)
                 self._bytes -= size_of(dropped)
+        return trace
 
 
 class Derived:
@@ -75,6 +103,7 @@ class Derived:
     def __init__(self) -> None:
         self._kept: dict[int, dict[Hashable, Any]] = {}
         self._lock = threading.Lock()
+        self._once = Once()
 
     def get(self, trace: Trace, key: Hashable, make: Callable[[], Any]) -> Any:
         """What `make` returns, made once for this trace and key."""
@@ -83,9 +112,10 @@ class Derived:
                 self._kept[id(trace)] = {}
                 weakref.finalize(trace, self._kept.pop, id(trace), None)
             mine = self._kept[id(trace)]
-        if key not in mine:
-            mine[key] = make()
-        return mine[key]
+        boxed = self._once.get(
+            (id(trace), key), lambda: mine.get(key), lambda: mine.setdefault(key, (make(),))
+        )
+        return boxed[0]
 
 
 _derived = Derived()
@@ -102,6 +132,59 @@ def derived(trace: Trace, key: Hashable, make: Callable[[], Any]) -> Any:
     return _derived.get(trace, key, make)
 
 
+class Shared(Generic[P, R]):
+    """A function that computes once for equal arguments; see :func:`shared`."""
+
+    def __init__(self, compute: Callable[P, R], entries: int) -> None:
+        update_wrapper(self, compute)
+        self.compute, self.entries = compute, entries
+        self._kept: OrderedDict[Hashable, tuple[R]] = OrderedDict()
+        self._book, self._once = threading.Lock(), Once()
+        self._signature = signature(compute)
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
+        """The result, computed if it is not there."""
+        bound = self._signature.bind(*args, **kwargs)
+        bound.apply_defaults()
+        key = tuple(value for name, value in bound.arguments.items() if not name.startswith("_"))
+
+        def make() -> tuple[R]:
+            return self._keep(key, self.compute(*args, **kwargs))
+
+        return self._once.get(key, lambda: self._find(key), make)[0]
+
+    def clear(self) -> None:
+        """Forget everything."""
+        with self._book:
+            self._kept.clear()
+
+    def _find(self, key: Hashable) -> tuple[R] | None:
+        with self._book:
+            if key in self._kept:
+                self._kept.move_to_end(key)
+            return self._kept.get(key)
+
+    def _keep(self, key: Hashable, result: R) -> tuple[R]:
+        with self._book:
+            self._kept[key] = (result,)
+            while len(self._kept) > self.entries:
+                self._kept.popitem(last=False)
+        return (result,)
+
+
+def shared(entries: int) -> Callable[[Callable[P, R]], Shared[P, R]]:
+    """Make a function compute once for equal arguments and share the result with every reader.
+
+    Equal requests at the same time compute once, and computations take turns (see `Once`). As with
+    Streamlit's own caches, arguments whose name begins with an underscore do not decide the result. The
+    result must not be changed.
+
+    Args:
+        entries: how many results are kept, least recently used out first.
+    """
+    return lambda compute: Shared(compute, entries)
+
+
 def size_of(trace: Trace) -> int:
     """Bytes of a trace's arrays and picture."""
     pixels = 3 * trace.crop.width * trace.crop.height if trace.crop is not None else 0
@@ -115,15 +198,37 @@ def traces() -> TraceCache:
 
 
 @st.cache_resource(show_spinner=False)
-def settle() -> bool:
+def settle() -> Sweeper:
     """Once a process, after the heavy imports: take what they made out of the garbage collector's sight.
 
-    Streamlit collects after every rerun, holding every thread; with torch loaded and not frozen that is some
-    70 ms of each click.
+    A collection holds every thread; with torch loaded and not frozen that is some 70 ms.
     """
     gc.collect()
     gc.freeze()
-    return True
+    return Sweeper()
+
+
+class Sweeper:
+    """Collects garbage now and then while the app is used.
+
+    Streamlit would do it after every rerun, which under load takes a third of the time there is; it is told
+    not to in `.streamlit/config.toml`. Memory waits for the next sweep at most.
+    """
+
+    def __init__(self, every: float = SWEEP) -> None:
+        self.every = every
+        self._due = threading.Lock()
+
+    def rerun(self) -> None:
+        """A page runs: sweep in a while, unless that is already meant to happen."""
+        if self._due.acquire(blocking=False):
+            timer = threading.Timer(self.every, self._sweep)
+            timer.daemon = True
+            timer.start()
+
+    def _sweep(self) -> None:
+        self._due.release()
+        gc.collect()
 
 
 def trace(settings: Settings, photo: Photo, watch: tuple[str, ...] = (), mode: str = "crop") -> Trace:

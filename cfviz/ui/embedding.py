@@ -18,6 +18,7 @@ from cfviz.report import cel
 from cfviz.trace import Trace
 
 from . import layout, photos, state
+from .cache import shared
 from .components.embedding import embedding_figure
 from .i18n import TRANSLATIONS
 
@@ -81,7 +82,7 @@ def subject(ctx: Context) -> Subject:
     return Subject(ctx.model, trace, image, _layers(weights, ctx.model), weights, source)
 
 
-@st.cache_resource(show_spinner=False, max_entries=6)
+@shared(6)
 def _layers(weights: str, _model: Any) -> tuple[layers.Layer, ...]:
     return tuple(layers.layer(_model, stage) for stage in STAGES)
 
@@ -95,7 +96,7 @@ def words(lang: str) -> dict[str, str]:
     return {key.removeprefix("figure."): text for key, text in entries if key.startswith("figure.")}
 
 
-@st.cache_resource(show_spinner=False, max_entries=12)
+@shared(12)
 def cels(source: str, _subject: Subject) -> tuple[message.Cel, ...]:
     """All four layers on the chosen photo."""
     return tuple(cel(layer, _subject.concat(layer.stage)) for layer in _subject.layers)
@@ -113,7 +114,7 @@ def place(ctx: Context, its: Subject) -> dict[str, Any]:
     }
 
 
-@st.cache_resource(show_spinner=False, max_entries=12)
+@shared(12)
 def packed(source: str, start: tuple[tuple[str, Any], ...], lang: str, _subject: Subject) -> bytes:
     """The figure's message, made once for a photo, a model and a place to begin."""
     photo = _subject.trace.crop
@@ -177,7 +178,7 @@ caused(x, channels, gain)                   # K, H, W: share each kernel causes,
 # ---------------------------------------------------------------- the summary
 
 
-@st.cache_resource(show_spinner=False, max_entries=6)
+@shared(6)
 def at_places(weights: str, _model: Any, _layer: layers.Layer, size: int = 224) -> dict[str, np.ndarray]:
     """Mean share each kernel of the first layer carries at the known places: name -> (K,)."""
     images = [prepare(photos.photo(id), size).tensor for id, _, _ in PLACES.values()]

@@ -22,6 +22,7 @@ from cfviz.geometry import cel_box
 from cfviz.models import embedding as layers
 
 from . import controls, layout, photos
+from .cache import shared
 from .embedding import Subject
 from .embedding_use import SIZE, cards, gallery_responses
 
@@ -197,7 +198,7 @@ def _patch(id: str, box: tuple[int, int, int, int]) -> str:
 # ---------------------------------------------------------------- test patterns
 
 
-@st.cache_resource(show_spinner=False, max_entries=16)
+@shared(16)
 def curves(weights: str, name: str, stage: int, _subject: Subject) -> np.ndarray:
     """Mean share each kernel carries in the middle of a test pattern, at every scale: (K, scales)."""
     layer = _subject.layers[stage]

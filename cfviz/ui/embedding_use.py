@@ -19,6 +19,7 @@ from cfviz.figures.predictions import percent, short
 from cfviz.models import embedding as layers
 
 from . import controls, layout, photos
+from .cache import shared
 from .embedding import Cost, Subject, knocked_line, outputs, photo_code
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ SIZE = 224  # of the gallery's photos here, pixels
 QUICK = 10e6  # parameters up to which ten forward passes take a second or two
 
 
-@st.cache_resource(show_spinner=False, max_entries=4)
+@shared(4)
 def gallery_responses(weights: str, stages: tuple[int, ...], _model: Any) -> dict[str, np.ndarray]:
     """What the kernels of some layers make of the whole gallery: point -> (16, H, W, D_i)."""
     images = [prepare(photos.photo(entry.id), SIZE).tensor for entry in gallery()]
@@ -41,7 +42,7 @@ def kernels(its: Subject) -> list[tuple[int, int, str]]:
     return [(layer.stage, i, point) for layer in its.layers for i, point in enumerate(layer.points)]
 
 
-@st.cache_resource(show_spinner=False, max_entries=12)
+@shared(12)
 def knocked(source: str, way: str, other: str, _subject: Subject) -> dict[str, np.ndarray]:
     """One forward for every kernel, its output replaced.
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -25,7 +24,8 @@ from cfviz.models.interventions import FILLS, PARTS, Intervention, check, from_u
 from cfviz.run import inspect
 from cfviz.trace import Trace
 
-from . import cache, photos
+from . import cache, photos, queue
+from .cache import shared
 from .components.lab import lab_board
 from .i18n import lookup
 
@@ -45,7 +45,7 @@ TEXTS = (
     "scale", "scale_share", "measuring", "unmeasured", "point", "board", "empty", "switch", "fill", "up",
     "down", "remove", "all_on", "all_off", "clear",
 )  # fmt: skip
-_measuring = threading.Lock()
+_measuring = cache.Once()
 
 
 @dataclass(frozen=True)
@@ -175,7 +175,7 @@ class Ranking:
     seconds: float
 
 
-@st.cache_resource(show_spinner=False, max_entries=4)
+@shared(4)
 def gallery_means(key: str, _its: Bench) -> dict[str, np.ndarray]:
     """Means over the gallery's photos of everything that can be replaced by its mean."""
     size = _its.ctx.settings.size
@@ -244,27 +244,35 @@ def measure(its: Bench, progress: Callable[[float], None]) -> Ranking:
         its: The bench.
         progress: Called with the share that is done.
     """
-    with _measuring:
-        if (found := known(its)) is not None:
-            return found
-        size = its.ctx.settings.size
-        every = parts(its.model, its.how, (size, size))
-        means, donor = its.means(every), its.donor([one for one in every if not one.structural])
-        start = perf_counter()
-        changes = [(one,) for one in every]
-        logits = effects(its.model, its.image, changes, means, donor, progress=progress)
-        seconds = perf_counter() - start
-        before = its.before.logits
-        share = its.how == "replace" and not its.same
-        values, probs, winners = answers(logits, before)
-        if share:
-            values = followed(logits, before, its.other_trace().logits)
-        worst = int(np.abs(values).argmax())
-        whole = its.run(changes[worst], means, donor).logits
-        error = float(np.abs(whole - logits[worst]).max())
-        found = Ranking(tuple(every), logits, values, share, probs, winners, error, seconds)
-        _rankings(its)[_ranking_key(its)] = found
-        return found
+    key = (its.key, its.ctx.photo.sha256, *_ranking_key(its))
+
+    def step(share: float) -> None:
+        queue.breathe()
+        progress(share)
+
+    def make() -> Ranking:
+        return _rankings(its).setdefault(_ranking_key(its), _measure(its, step))
+
+    return _measuring.get(key, lambda: known(its), make)
+
+
+def _measure(its: Bench, progress: Callable[[float], None]) -> Ranking:
+    size = its.ctx.settings.size
+    every = parts(its.model, its.how, (size, size))
+    means, donor = its.means(every), its.donor([one for one in every if not one.structural])
+    start = perf_counter()
+    changes = [(one,) for one in every]
+    logits = effects(its.model, its.image, changes, means, donor, progress=progress)
+    seconds = perf_counter() - start
+    before = its.before.logits
+    share = its.how == "replace" and not its.same
+    values, probs, winners = answers(logits, before)
+    if share:
+        values = followed(logits, before, its.other_trace().logits)
+    worst = int(np.abs(values).argmax())
+    whole = its.run(changes[worst], means, donor).logits
+    error = float(np.abs(whole - logits[worst]).max())
+    return Ranking(tuple(every), logits, values, share, probs, winners, error, seconds)
 
 
 # ---------------------------------------------------------------- the board

@@ -134,7 +134,7 @@ def start(name: str) -> Context:
     settings, notes = state.current(base, weights.names(), photos.ids())
     t = translator(settings.lang)
     st.set_page_config(page_title=f"{t(name + '.title')} · cfviz", page_icon=layout.ICON, layout="wide")
-    cache.settle()
+    cache.settle().rerun()
     share_cores()
     state.adopt_extras(name)
     state.write_link(settings, name)

@@ -18,6 +18,7 @@ from cfviz.run import load
 from cfviz.trace import Trace
 
 from . import layout
+from .cache import shared
 from .components.position_bias import bias_figure
 from .i18n import TRANSLATIONS
 
@@ -77,7 +78,7 @@ def twin_of(name: str, device: str, dtype: str) -> Any:
     return load(TWIN, device, dtype) if there else None
 
 
-@st.cache_resource(show_spinner=False, max_entries=6)
+@shared(6)
 def blocks(weights: str, _model: Any, _twin: Any) -> tuple[message.BlockBias, ...]:
     """Every block's bias at the trained size."""
     kinds = _model.groupings(224, 224)
@@ -209,7 +210,7 @@ def keep(ctx: Context, its: Subject, to: Mapping[str, Any] | None) -> None:
     ctx.put(stage=s + 1, block=b + 1, head=to["head"] + 1, **told)
 
 
-@st.cache_resource(show_spinner=False, max_entries=24)
+@shared(24)
 def packed(weights: str, part: str, start: tuple[tuple[str, Any], ...], lang: str, _its: Subject) -> bytes:
     """One figure's message, made once for a model and a place to begin."""
     return message.pack(_its.blocks, part, strings=words(lang), start=dict(start), source=weights)

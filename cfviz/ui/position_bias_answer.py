@@ -19,6 +19,7 @@ from cfviz.models.bias_ways import WAYS, edits, regrouped, same, ways_of
 from cfviz.run import forward
 
 from . import layout, state
+from .cache import shared
 from .components.position_bias import bias_figure
 from .position_bias import Subject, block_name, words
 from .position_bias_cost import costs
@@ -94,7 +95,7 @@ def merged(its: Subject, groups: list[list[Any]]) -> dict[str, str]:
     return {way: way if way == "twin" else same(kind, G, way, sides) for way in shown_ways(its)}
 
 
-@st.cache_resource(show_spinner=False, max_entries=4)
+@shared(4)
 def seen(source: str, size: int, _photo: Any) -> tuple[Any, bytes]:
     """The photo at one size: the model's input, and its pixels as PNG."""
     prepared, out = prepare(_photo, size), io.BytesIO()
@@ -102,7 +103,7 @@ def seen(source: str, size: int, _photo: Any) -> tuple[Any, bytes]:
     return prepared.tensor, out.getvalue()
 
 
-@st.cache_resource(show_spinner=False, max_entries=6)
+@shared(6)
 def answers(
     source: str, window: Window, stage: int, block: int, _its: Subject, _tensor: Any
 ) -> Steps[Answer]:

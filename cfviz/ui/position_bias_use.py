@@ -16,6 +16,7 @@ from cfviz.models.bias_ways import CHANGES, changes
 from cfviz.run import forward
 
 from . import layout
+from .cache import shared
 from .position_bias import Subject, block_name
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ WATCH = ("layers.*.blocks.*.attn.q", "layers.*.blocks.*.attn.k", "layers.*.block
 Place = tuple[int, int]
 
 
-@st.cache_resource(show_spinner=False, max_entries=12)
+@shared(12)
 def changed(source: str, how: str, where: tuple[Place, ...], _its: Subject, _photo: Any) -> np.ndarray:
     """The logits with the bias of some blocks changed, (classes,)."""
     image = prepare(_photo, _its.trace.size[0]).tensor
@@ -107,7 +108,7 @@ def _signed(x: float) -> str:
 # ---------------------------------------------------------------- shares
 
 
-@st.cache_resource(show_spinner=False, max_entries=6)
+@shared(6)
 def shares(source: str, _ctx: Context, _its: Subject) -> list[np.ndarray]:
     """Position's share in every block's logits on the chosen photo, (nH,) each."""
     image = prepare(_ctx.photo, _its.trace.size[0]).tensor

@@ -11,6 +11,8 @@ from collections.abc import Callable, Sequence
 from time import monotonic
 from typing import Generic, TypeVar
 
+from . import queue
+
 T = TypeVar("T")
 
 PATIENCE = 4.0  # seconds after the last look
@@ -77,7 +79,8 @@ def _work() -> None:
             name = steps.left[0]
         error, made = None, None
         try:
-            made = steps.make(name)
+            with queue.turn():
+                made = steps.make(name)
         except Exception as reason:  # the reader's thread says what it is
             error = reason
         with _change:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -15,9 +16,9 @@ from cfviz.models.download import OFFICIAL, cache_dir
 from cfviz.models.errors import CheckpointError, readable_size
 from cfviz.models.factory import build, create_model
 from cfviz.models.registry import WEIGHTS, list_models
-from cfviz.run import inspect, load, placed
+from cfviz.run import inspect, load, name_of, placed
 
-from . import state
+from . import queue, state
 
 if TYPE_CHECKING:
     from .page import Context
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 TYPES = ["safetensors", "pth", "pt", "bin"]
 MAX_MB = 600
 MAX_OWN = 3
+_log = logging.getLogger(__name__)
 _OWN, _PLACED, _REFUSED = "cfviz.own_models", "cfviz.placed", "cfviz.refused_weights"
 
 
@@ -87,7 +89,9 @@ def _warmed(net: Any, dtype: str) -> Any:
     """One forward on nothing, so that the first reader's photo is timed like everybody's."""
     import numpy as np
 
-    inspect(np.zeros((64, 64, 3), np.uint8), net, 224, dtype=dtype)
+    with queue.turn():
+        inspect(np.zeros((64, 64, 3), np.uint8), net, 224, dtype=dtype)
+    _log.info("model ready: %s in %s", name_of(net), dtype)
     return net
 
 

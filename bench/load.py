@@ -1,0 +1,280 @@
+"""Many readers at once: `python -m bench.load`, `make load`.
+
+Starts the app on a free port of loopback, lets readers (websocket clients, see `bench.reader`) open pages,
+pick photos, switch pages and click into figures, each with some seconds to think between the end of a run and
+its next click, and prints how long runs took, what went wrong, the server's memory over time, how often a
+model was loaded and how many forwards were computed. It ends by itself: after the seconds asked for, after
+the most clicks, or when the server dies. Clients and server share the machine's cores; its load is printed
+beside the figures.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import logging
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from statistics import median
+from urllib.error import URLError
+from urllib.request import urlopen
+
+import numpy as np
+import psutil
+from websockets.exceptions import WebSocketException
+
+from bench.reader import Reader, Rerun
+from bench.timing import at_most, table
+
+ROOT = Path(__file__).resolve().parents[1]
+MOST_USERS, MOST_SECONDS, MOST_CLICKS = 200, 3600.0, 200_000
+EVERY = 5.0  # seconds between two looks at the server's memory
+ARRIVAL = 0.2  # seconds between two readers arriving
+FLAT = 1.0  # MB a minute that still count as flat
+
+
+@dataclass
+class Served:
+    """A server that was started here.
+
+    Attributes:
+        port: On loopback.
+        process: Its process.
+        log: What it says, a file.
+    """
+
+    port: int
+    process: subprocess.Popen[bytes]
+    log: Path
+
+    def count(self, words: str) -> int:
+        """How often it said something."""
+        return len(re.findall(words, self.log.read_text(errors="replace")))
+
+
+@dataclass
+class Found:
+    """What was seen: each run, and (seconds since the start, MB) of the server's memory."""
+
+    runs: list[Rerun] = field(default_factory=list)
+    memory: list[tuple[float, float]] = field(default_factory=list)
+    start: float = field(default_factory=time.monotonic)
+    cpu: float = 0.0
+    loads: list[float] = field(default_factory=list)
+
+    def after(self, seconds: float) -> list[Rerun]:
+        """The runs that ended after the warm-up."""
+        return [run for run in self.runs if run.at - self.start >= seconds]
+
+
+@contextmanager
+def served(threads: int | None = None) -> Iterator[Served]:
+    """The app on a free port of loopback, with a cache folder of its own, until the end of the block."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    with tempfile.TemporaryDirectory(prefix="cfviz-load-") as folder:
+        log = Path(folder) / "log.txt"
+        env = {**os.environ, "CFVIZ_CACHE": folder, "HF_HUB_OFFLINE": "1"}
+        if threads:
+            env["OMP_NUM_THREADS"] = str(threads)
+        command = [sys.executable, "-m", "bench.load", "--serve", str(port)]
+        with log.open("wb") as out:
+            process = subprocess.Popen(command, cwd=ROOT, env=env, stdout=out, stderr=subprocess.STDOUT)
+        try:
+            _wait(port, process, log)
+            yield Served(port, process, log)
+        finally:
+            process.send_signal(signal.SIGINT)
+            try:
+                process.wait(20)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+
+
+def _wait(port: int, process: subprocess.Popen[bytes], log: Path) -> None:
+    for _ in range(400):
+        try:
+            urlopen(f"http://127.0.0.1:{port}/_stcore/health", timeout=1).close()
+            return
+        except (URLError, OSError):
+            if process.poll() is not None:
+                break
+            time.sleep(0.25)
+    raise SystemExit(f"the server did not start:\n{log.read_text(errors='replace')[-2000:]}")
+
+
+def serve(port: int) -> None:
+    """Run the app with the lines of its log that are counted."""
+    from streamlit.web import cli
+
+    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(name)s %(message)s")
+    logging.getLogger("cfviz").setLevel(logging.DEBUG)
+    options = {"address": "127.0.0.1", "port": port, "headless": "true", "fileWatcherType": "none"}
+    flags = [word for name, value in options.items() for word in (f"--server.{name}", str(value))]
+    cli.main(["run", str(ROOT / "app.py"), *flags], standalone_mode=False)
+
+
+# ---------------------------------------------------------------- the crowd
+
+
+async def crowd(server: Served, users: int, seconds: float, think: float, clicks: int) -> Found:
+    """Let the readers loose; all have left when it returns."""
+    found = Found()
+    until, left = found.start + seconds, [clicks]
+    watching = asyncio.create_task(_watch(server, found, until))
+    readers = [_reader(server, n, n * ARRIVAL, think, until, left, found) for n in range(users)]
+    await asyncio.gather(*readers)
+    watching.cancel()
+    return found
+
+
+async def _reader(
+    server: Served, n: int, wait: float, think: float, until: float, left: list[int], found: Found
+) -> None:
+    reader = Reader(f"ws://127.0.0.1:{server.port}/_stcore/stream", seed=n)
+    await asyncio.sleep(wait)
+    try:
+        async with reader:
+            act = reader.open
+            while time.monotonic() < until and left[0] > 0:
+                left[0] -= 1
+                found.runs.append(await act())
+                act = reader.click
+                # most think about as long as they are told to, some longer: never all at once
+                await asyncio.sleep(min(reader.rng.gammavariate(4.0, think / 4.0), until - time.monotonic()))
+    except (OSError, WebSocketException) as error:
+        now = time.monotonic()
+        found.runs.append(Rerun(reader.page, "connection", 0.0, 0, [repr(error)], now))
+
+
+async def _watch(server: Served, found: Found, until: float) -> None:
+    """Memory of the server and load of the machine, every few seconds."""
+    process = psutil.Process(server.process.pid)
+    try:
+        while time.monotonic() < until:
+            found.memory.append((time.monotonic() - found.start, process.memory_info().rss / 2**20))
+            found.cpu = sum(process.cpu_times()[:2])
+            found.loads.append(psutil.getloadavg()[0])
+            await asyncio.sleep(EVERY)
+    except psutil.NoSuchProcess:
+        return
+
+
+# ---------------------------------------------------------------- the figures
+
+
+def slope(memory: Sequence[tuple[float, float]], after: float) -> float:
+    """MB a minute of the line through the memory seen after the warm-up (Theil and Sen).
+
+    Args:
+        memory: Seconds and MB.
+        after: Seconds of warm-up.
+    """
+    late = np.array([point for point in memory if point[0] >= after])
+    if len(late) < 3:
+        return float("nan")
+    i, j = np.triu_indices(len(late), 1)
+    return 60 * float(np.median((late[j, 1] - late[i, 1]) / (late[j, 0] - late[i, 0])))
+
+
+def report(found: Found, server: Served, warm: float) -> str:
+    """The figures as text."""
+    runs = found.after(warm)
+    times = np.array([run.seconds for run in runs if not run.errors])
+    wrong = [run for run in found.runs if run.errors]
+    if not len(times):
+        return f"no run ended after {warm:.0f} s of warm-up; errors: {_errors(wrong)}"
+    span = max(run.at for run in runs) - min(run.at for run in runs)
+    growth = slope(found.memory, warm)
+    rows = [
+        at_most("rerun, median", float(np.median(times)), 0.3, 3, " s", f"{len(times)} reruns"),
+        at_most("rerun, 95th percentile", float(np.percentile(times, 95)), 1.5, 3, " s"),
+        at_most("errors", len(wrong), 0, 0, "", f"of {len(found.runs)} reruns"),
+        at_most("memory, slope after warm-up", growth, FLAT, 2, " MB/min"),
+        at_most("models loaded", server.count("model ready"), 1, 0, ""),
+    ]
+    lines = [table(rows), "", _by_kind(runs), "", _by_page(runs)]
+    lines += ["", f"{len(times) / span:.1f} reruns/s; longest {times.max():.2f} s; "]
+    lines[-1] += (
+        f"server's CPU {found.cpu:.0f} s in all, {1e3 * found.cpu / len(found.runs):.0f} ms a rerun; "
+    )
+    lines[-1] += f"load of the machine {median(found.loads):.1f} (median of 1-minute averages); "
+    lines[-1] += f"{server.count('forward ')} forwards"
+    series = "  ".join(f"{s / 60:.1f} min {mb:.0f}" for s, mb in _thin(found.memory, 12))
+    lines += [f"memory, MB: {series}"]
+    return "\n".join(lines + ([f"errors: {_errors(wrong)}"] if wrong else []))
+
+
+def _by_kind(runs: Sequence[Rerun]) -> str:
+    return _groups(runs, "kind")
+
+
+def _by_page(runs: Sequence[Rerun]) -> str:
+    return _groups(runs, "page")
+
+
+def _groups(runs: Sequence[Rerun], name: str) -> str:
+    groups: dict[str, list[Rerun]] = {}
+    for run in runs:
+        groups.setdefault(getattr(run, name) or "home", []).append(run)
+    lines = [f"{name:14} {'n':>6} {'median s':>9} {'p95 s':>8} {'kB':>7}"]
+    for key, some in sorted(groups.items()):
+        times = [run.seconds for run in some]
+        size = median(run.size for run in some) / 1024
+        lines.append(
+            f"{key:14} {len(some):6} {median(times):9.3f} {np.percentile(times, 95):8.3f} {size:7.0f}"
+        )
+    return "\n".join(lines)
+
+
+def _thin(memory: Sequence[tuple[float, float]], most: int) -> list[tuple[float, float]]:
+    step = max(1, len(memory) // most)
+    return [*memory[::step]]
+
+
+def _errors(wrong: Sequence[Rerun]) -> str:
+    counted: dict[str, int] = {}
+    for run in wrong:
+        words = f"{run.page or 'home'}/{run.kind}: {run.errors[0][:160]}"
+        counted[words] = counted.get(words, 0) + 1
+    return "; ".join(f"{n} x {words}" for words, n in sorted(counted.items(), key=lambda item: -item[1])[:8])
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Exit 1 if anything went wrong for a reader; slowness is printed and is no failure."""
+    parser = argparse.ArgumentParser(prog="python -m bench.load", description=__doc__.splitlines()[0])
+    parser.add_argument("--users", type=int, default=50, help=f"at most {MOST_USERS}")
+    parser.add_argument("--seconds", type=float, default=180.0, help=f"in all, at most {MOST_SECONDS:.0f}")
+    parser.add_argument("--warm", type=float, default=60.0, help="seconds that are not counted")
+    parser.add_argument("--think", type=float, default=3.0, help="seconds between a run's end and a click")
+    parser.add_argument("--clicks", type=int, default=MOST_CLICKS, help="at most, by all readers")
+    parser.add_argument("--threads", type=int, help="of the model (OMP_NUM_THREADS)")
+    parser.add_argument("--keep-log", type=Path, help="copy the server's log here at the end")
+    parser.add_argument("--serve", type=int, help=argparse.SUPPRESS)
+    given = parser.parse_args(arguments)
+    if given.serve:
+        serve(given.serve)
+        return 0
+    users, seconds = min(given.users, MOST_USERS), min(given.seconds, MOST_SECONDS)
+    with served(given.threads) as server:
+        found = asyncio.run(crowd(server, users, seconds, max(0.1, given.think), given.clicks))
+        print(report(found, server, given.warm))
+        if given.keep_log:
+            given.keep_log.write_bytes(server.log.read_bytes())
+    return 1 if any(run.errors for run in found.runs) else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

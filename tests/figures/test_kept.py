@@ -1,0 +1,86 @@
+"""Figures that are remembered: never others than would be drawn, drawn again if anything differs."""
+
+from __future__ import annotations
+
+import numpy as np
+import plotly.graph_objects as go
+import pytest
+from PIL import Image
+
+from cfviz.figures import kept as module
+from cfviz.figures.kept import kept
+from cfviz.figures.theme import DARK, LIGHT
+
+
+@pytest.fixture
+def drawn() -> list[object]:
+    return []
+
+
+def test_equal_arguments_are_drawn_once_and_others_anew(drawn: list[object]) -> None:
+    @kept
+    def draw(*args: object, **kwargs: object) -> object:
+        drawn.append((args, kwargs))
+        return go.Figure()
+
+    picture = Image.radial_gradient("L")
+    given = ({"a": [1, 2]}, np.arange(4.0), picture, LIGHT)
+    first = draw(*given, unit="%")
+    assert draw({"a": [1, 2]}, np.arange(4.0), picture.copy(), LIGHT, unit="%") is first
+    others = [
+        ({"a": [1, 3]}, *given[1:]),
+        ({"a": (1, 2)}, *given[1:]),
+        (given[0], np.arange(4.0)[::-1], *given[2:]),
+        (given[0], np.arange(4.0, dtype=np.float32), *given[2:]),
+        (given[0], np.arange(4.0).reshape(2, 2), *given[2:]),
+        (*given[:2], picture.rotate(90), LIGHT),
+        (*given[:3], DARK),
+    ]
+    made = [draw(*other, unit="%") for other in others] + [draw(*given), draw(*given, unit="px")]
+    assert len({id(figure) for figure in [first, *made]}) == len(others) + 3 == len(drawn)
+
+
+def test_what_cannot_be_compared_is_drawn_every_time(drawn: list[object]) -> None:
+    @kept
+    def draw(thing: object) -> object:
+        drawn.append(thing)
+        return go.Figure()
+
+    thing = object()
+    assert draw(thing) is not draw(thing)
+    assert len(drawn) == 2
+
+
+def test_two_functions_do_not_share_and_the_number_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "MOST", 3)
+
+    @kept
+    def one(n: int) -> object:
+        return object()
+
+    @kept
+    def two(n: int) -> object:
+        return object()
+
+    assert one(1) is not two(1)
+    oldest = one(1)
+    for n in range(2, 5):
+        one(n)
+    assert len(module._kept) == 3
+    assert one(1) is not oldest
+
+
+@pytest.mark.parametrize("theme", [LIGHT, DARK], ids=lambda theme: theme.name)
+def test_lay_out_is_what_update_layout_does(theme) -> None:
+    def figure() -> go.Figure:
+        fig = go.Figure(go.Scatter(x=[1, 2], y=[3, 4]))
+        fig.add_hline(y=3, line={"color": theme.ink})
+        fig.add_annotation(x=1, y=3, text="here")
+        return fig
+
+    changes = {"height": 300, "xaxis": {"title": {"text": "x"}, "range": [0, 3]}, "margin": {"t": 40}}
+    by_keys, laid_out = figure(), figure()
+    by_keys.update_layout(**theme.layout(**changes))
+    theme.lay_out(laid_out, **changes)
+    assert laid_out.to_dict() == by_keys.to_dict()
+    assert laid_out.layout.annotations[0].text == "here"
