@@ -37,6 +37,7 @@ from cfviz.geometry import (
     relative_index,
 )
 from cfviz.hooks import Choice, HookPoint
+from cfviz.models.attend import attend, spread
 from cfviz.models.bias_cache import BiasCache
 from cfviz.models.linear import Linear, Mlp
 from cfviz.trace import Provenance
@@ -157,22 +158,20 @@ class Attention(nn.Module):
         qkv = self.qkv(x).view(BG, N, 3, self.num_heads, C // self.num_heads)
         q, k, v = qkv.permute(2, 0, 3, 1, 4).unbind(0)  # B*nG, nH, N, d
         q, k, v = self.q(q), self.k(k), self.v(v)
-        bias = self._logit_bias(groups, BG // groups.nG, q)  # 1 or B*nG, nH, N, N
+        bias, which = self._logit_bias(groups, q)  # P, nH, N, N; nG or nothing
         if self.probs.watched:
-            probs = self.probs(torch.softmax((q * self.scale) @ k.transpose(-2, -1) + bias, -1))
-        if self.probs.decides:
-            x = probs @ v  # B*nG, nH, N, d
-        else:
-            mask = bias.expand(BG, -1, -1, -1)
-            x = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, scale=self.scale)
+            logits = (q * self.scale) @ k.transpose(-2, -1) + spread(bias, which, BG)
+            probs = self.probs(torch.softmax(logits, -1))  # B*nG, nH, N, N
+        x = probs @ v if self.probs.decides else attend(q, k, v, bias, which, self.scale)  # B*nG, nH, N, d
         x = self.heads(x).transpose(1, 2).reshape(BG, N, C)
         return self.out(self.proj(x))
 
-    def _logit_bias(self, groups: Grouping, B: int, like: torch.Tensor) -> torch.Tensor:
-        """Position bias and padding mask, to be added to the logits: (1 or B*nG, nH, N, N)."""
+    def _logit_bias(self, groups: Grouping, like: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """Position bias with each distinct padding mask (P, nH, N, N), and which one a group has (nG,)."""
 
         def make() -> torch.Tensor:
-            bias = self.bias(self.pos.bias(groups.G)).to(like)[None]  # 1, nH, N, N
+            # attention would copy a bias that is not contiguous, once for every group
+            bias = self.bias(self.pos.bias(groups.G)).to(like).contiguous()[None]  # 1, nH, N, N
             if not groups.padded:
                 return bias
             return bias + self.mask(_padding(groups, like.device)[0].to(like.dtype))
@@ -181,9 +180,7 @@ class Attention(nn.Module):
             patterns = make()  # P, nH, N, N
         else:
             patterns = self.cache.get(self.pos, (groups, like.dtype, like.device), make)
-        if not groups.padded:
-            return patterns
-        return patterns[_padding(groups, like.device)[1].repeat(B)]  # B*nG, nH, N, N
+        return patterns, _padding(groups, like.device)[1] if groups.padded else None
 
 
 def _position_bias(kind: PositionBias, dim: int, num_heads: int, G: int) -> AnyPosBias:

@@ -14,12 +14,15 @@ from torch.utils.flop_counter import register_flop_formula
 _FUSED = (
     getattr(torch.ops.mkldnn, "_linear_pointwise", None) if torch.backends.mkldnn.is_available() else None
 )
+_FUSED_DTYPES = {torch.float32} | (
+    {torch.bfloat16} if _FUSED is not None and torch.ops.mkldnn._is_mkldnn_bf16_supported() else set()
+)
 
 
 class Linear(nn.Linear):
     """`nn.Linear`, followed by a GELU if asked for; the same parameters and, to rounding, the same numbers.
 
-    In float32 on a CPU without gradients bias and GELU are fused into the product.
+    On a CPU without gradients bias and GELU are fused into the product.
     """
 
     def __init__(self, in_features: int, out_features: int, gelu: bool = False) -> None:
@@ -35,7 +38,8 @@ class Linear(nn.Linear):
     def _plain_cpu(self, x: torch.Tensor) -> bool:
         return (
             x.device.type == "cpu"
-            and x.dtype == self.weight.dtype == torch.float32
+            and x.dtype == self.weight.dtype
+            and x.dtype in _FUSED_DTYPES
             and not torch.is_grad_enabled()
             and not torch.is_autocast_enabled("cpu")
         )

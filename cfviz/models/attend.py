@@ -1,0 +1,51 @@
+"""Attention in groups whose masks are few: a mask is stored once, however many groups it serves."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+
+GATHERED = 4_000_000  # bytes; more masks than this leave a processor's cache before they are read
+
+
+def spread(bias: torch.Tensor, which: torch.Tensor | None, BG: int) -> torch.Tensor:
+    """Each group's bias: (P, nH, N, N), (nG,) -> (B*nG, nH, N, N); without ``which`` one serves all."""
+    if which is None:
+        return bias.expand(BG, -1, -1, -1)
+    return bias[which.repeat(BG // len(which))]
+
+
+def attend(
+    q: torch.Tensor,
+    k: torch.Tensor,
+    v: torch.Tensor,
+    bias: torch.Tensor,
+    which: torch.Tensor | None,
+    scale: float,
+) -> torch.Tensor:
+    """Softmax attention of every group with its bias.
+
+    Neighbouring groups mostly share a pattern of padding. On a processor large maps go run by run of such
+    groups, so that no mask is copied for each of them.
+
+    Args:
+        q, k, v: (B*nG, nH, N, d), groups batch-major.
+        bias: the distinct biases, masks of padding included (P, nH, N, N).
+        which: the bias of each group of one image (nG,); None where one serves all.
+        scale: of the products of q and k.
+
+    Returns:
+        (B*nG, nH, N, d).
+    """
+    BG = len(q)
+    if which is None or q.device.type != "cpu" or BG * bias[0].nbytes <= GATHERED or torch.is_grad_enabled():
+        return F.scaled_dot_product_attention(q, k, v, attn_mask=spread(bias, which, BG), scale=scale)
+    patterns, lengths = torch.unique_consecutive(which.repeat(BG // len(which)), return_counts=True)
+    out = torch.empty_like(v)
+    start = 0
+    for pattern, n in zip(patterns.tolist(), lengths.tolist(), strict=True):
+        run = slice(start, start + n)
+        mask = bias[pattern].expand(n, -1, -1, -1)
+        out[run] = F.scaled_dot_product_attention(q[run], k[run], v[run], attn_mask=mask, scale=scale)
+        start += n
+    return out

@@ -1,0 +1,53 @@
+"""Attention run by run of groups that share a mask gives the bits of attention with a mask a group."""
+
+import pytest
+import timm
+import torch
+
+import cfviz.models.registry  # noqa: F401
+from cfviz.models import attend as module
+from cfviz.models.attend import attend, spread
+from cfviz.models.linear import Linear
+
+BOTH = pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+
+
+@BOTH
+@torch.inference_mode()
+def test_runs_of_groups_equal_groups_one_by_one(dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.manual_seed(0)
+    which = torch.tensor([0, 0, 1, 0, 0, 1, 2, 2, 3])
+    q, k, v = torch.randn(3, 2 * len(which), 4, 9, 8, dtype=dtype).unbind(0)
+    bias = torch.randn(4, 4, 9, 9, dtype=dtype)
+    whole = attend(q, k, v, bias, which, 0.3)
+    monkeypatch.setattr(module, "GATHERED", 0)
+    assert torch.equal(attend(q, k, v, bias, which, 0.3), whole)
+    exact = torch.softmax(q.double() @ k.double().mT * 0.3 + spread(bias, which, len(q)).double(), -1)
+    torch.testing.assert_close(whole.double(), exact @ v.double(), rtol=2e-2, atol=2e-2)
+
+
+@pytest.mark.parametrize("size", [(96, 160), (256, 256)])
+@torch.inference_mode()
+def test_a_padded_map_gives_the_same_bits_in_runs(
+    size: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = timm.create_model("crossformer_nano").eval()
+    x = torch.randn(2, 3, *size)
+    whole = model(x)
+    monkeypatch.setattr(module, "GATHERED", 0)
+    assert torch.equal(model(x), whole)
+
+
+@BOTH
+@pytest.mark.parametrize("gelu", [False, True])
+@torch.inference_mode()
+def test_the_fused_product_is_the_plain_one_to_rounding(dtype: torch.dtype, gelu: bool) -> None:
+    torch.manual_seed(0)
+    layer = Linear(32, 48, gelu=gelu)
+    x = torch.randn(5, 7, 32)
+    exact = torch.nn.functional.linear(x.double(), layer.weight.double(), layer.bias.double())
+    exact = torch.nn.functional.gelu(exact) if gelu else exact
+    found = layer.to(dtype)(x.to(dtype))
+    assert found.dtype == dtype
+    step = {torch.float32: 2e-6, torch.bfloat16: 2**-7}[dtype]
+    torch.testing.assert_close(found.double(), exact, rtol=step, atol=2 * step)
