@@ -4,6 +4,8 @@
                     and first words, and to the server's last word
     photo chosen    from a click on a photo that no one has looked at yet to the figure painted with it
     click, answer   from the same click on the page that predicts to the new answer
+    position bias   from its address to the first surface drawn; from the choice of another input size to the
+                    answers under every way drawn; and the drawing alone for one place of the pointer
 
 They need a machine with nothing else to do: the browser, the server and the model share its cores.
 """
@@ -21,7 +23,7 @@ from statistics import median
 from urllib.error import URLError
 from urllib.request import urlopen
 
-from playwright.sync_api import Page, sync_playwright
+from playwright.sync_api import BrowserContext, Page, sync_playwright
 
 from bench.hover import CHROMIUM
 from bench.timing import Row, at_most
@@ -46,6 +48,24 @@ window.idle = () => !document.querySelector('[data-testid=stApp][data-test-scrip
 window.mark = () => {
   const cf = window.deep('.cf');
   return cf && cf.dataset.ready !== undefined && cf.figure ? String(cf.figure.id ?? cf.dataset.photo) : '';
+};
+window.found = {}; // looking through all elements takes longer than what is measured
+window.bias = (part) => {
+  const find = (root) => {
+    for (const el of root.querySelectorAll('*')) {
+      if (el.figure?.header?.part === part) return el.figure;
+      const inner = el.shadowRoot && find(el.shadowRoot);
+      if (inner) return inner;
+    }
+    return null;
+  };
+  if (!window.found[part]?.root.isConnected) window.found[part] = find(document);
+  const figure = window.found[part];
+  return figure && figure.root.dataset.ready !== undefined ? figure : null;
+};
+window.answered = () => {
+  const figure = window.bias('answer');
+  return figure && figure.ways.every((way) => way.ready) ? figure.id : '';
 };
 """
 
@@ -111,6 +131,60 @@ def answer(page: Page, n: int) -> float:
     return time.perf_counter() - start
 
 
+def first_surface(page: Page, address: str) -> float:
+    """Seconds from the address of the page on position bias to its first surface drawn."""
+    start = time.perf_counter()
+    page.goto(address, wait_until="commit")
+    _wait(page, "() => window.bias?.('surfaces')")
+    return time.perf_counter() - start
+
+
+def reaction(page: Page, size: int) -> float:
+    """Seconds from the choice of another input size to the answers under every way drawn."""
+    before = page.evaluate("window.answered()")
+    box = page.locator(".st-key-position_bias-at input, [class*=st-key-position_bias_at] input").first
+    box.scroll_into_view_if_needed()
+    box.click()
+    option = page.get_by_role("option", name=f"{size} × {size} px")
+    option.wait_for()
+    start = time.perf_counter()
+    option.click()
+    _wait(page, f"() => {{ const id = window.answered(); return id && id !== {before!r}; }}")
+    return time.perf_counter() - start
+
+
+def pointing(page: Page) -> float:
+    """Milliseconds to compute and draw one query's attention on every card, the slowest of twenty of 400."""
+    code = """() => { const f = window.bias('answer'), times = [];
+      for (let i = 0; i < 400; i++) {
+        Object.assign(f.state, { down: (i * 7 % 400) / 400, across: (i * 13 % 400) / 400 });
+        const start = performance.now();
+        f.draw();
+        times.push(performance.now() - start);
+      }
+      return times.sort((a, b) => a - b)[380]; }"""
+    return page.evaluate(code)
+
+
+def position_bias(page: Page, context: BrowserContext, address: str, many: int) -> Iterator[Row]:
+    """The lines about the page on position bias."""
+    times = []
+    for _ in range(many):
+        page.close()
+        page = context.new_page()
+        times.append(first_surface(page, f"{address}/position_bias"))
+        _wait(page, "() => window.answered?.()")
+        page.wait_for_timeout(1500)
+    yield at_most("first surface, position bias", median(times), 1.5, 2, " s")
+    times = []
+    for size in (160, 192, 224, 288, 320)[:many]:
+        times.append(reaction(page, size))
+        page.wait_for_timeout(1500)
+    note = "new sizes, every way"
+    yield at_most("another size to answers, position bias, nano", median(times), 0.3, 2, " s", note)
+    yield at_most("pointing, p95, position bias, 320 px", pointing(page), 16, 1, " ms", "drawing alone")
+
+
 def _opened(page: Page, address: str, ready: str) -> None:
     page.goto(address)
     _wait(page, ready)
@@ -147,4 +221,5 @@ def rows(rounds: int) -> Iterator[Row]:
                 times.append(photo_chosen(page, n))
                 page.wait_for_timeout(2500)
             yield at_most(f"photo chosen to picture, {path}, {model}", median(times), budget, 2, " s")
+        yield from position_bias(page, context, address, many)
         browser.close()

@@ -16,7 +16,7 @@ from cfviz.figures.position_bias_answer import Card, pack
 from cfviz.figures.predictions import percent, short
 from cfviz.hooks import edit
 from cfviz.models.bias_ways import WAYS, edits, regrouped, same, ways_of
-from cfviz.run import forward
+from cfviz.run import forward, share_cores
 
 from . import layout, state
 from .cache import shared
@@ -114,6 +114,7 @@ def answers(
     def make(way: str) -> Answer:
         net = its.twin if way == "twin" else its.model
         changes = edits(net, "own" if way == "twin" else way, its.model.group_size)
+        share_cores()
         with regrouped(net, window.G, window.interval), edit(net, changes):
             arrays, seconds = forward(net, _tensor, [at + name for name in ("q", "k", "bias")])
         q, k, bias = (arrays[at + name] for name in ("q", "k", "bias"))

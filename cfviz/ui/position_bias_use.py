@@ -13,7 +13,7 @@ from cfviz.figures import position_bias_plots as plots
 from cfviz.figures.predictions import percent, short
 from cfviz.hooks import edit
 from cfviz.models.bias_ways import CHANGES, changes
-from cfviz.run import forward
+from cfviz.run import forward, share_cores
 
 from . import layout
 from .cache import shared
@@ -32,6 +32,7 @@ Place = tuple[int, int]
 def changed(source: str, how: str, where: tuple[Place, ...], _its: Subject, _photo: Any) -> np.ndarray:
     """The logits with the bias of some blocks changed, (classes,)."""
     image = prepare(_photo, _its.trace.size[0]).tensor
+    share_cores()
     with edit(_its.model, changes(_its.model, how, where)):
         arrays, _ = forward(_its.model, image)
     return arrays["logits"].astype(float)
@@ -51,10 +52,11 @@ def section(ctx: Context, its: Subject) -> None:
         how = "zero"
         if where == "each":
             how = st.segmented_control(
-                t("position_bias.how"), CHANGES, default="zero", key="position_bias.how", required=True,
+                t("position_bias.how"), CHANGES, default=ctx.get("how", "zero", CHANGES),
+                key="position_bias.how", required=True,
                 format_func=lambda code: t(f"position_bias.how_{code}"),
             )  # fmt: skip
-    ctx.put(where=where)
+    ctx.put(where=where, **({"how": how} if where == "each" else {}))
     if (
         where == "each"
         and not its.quick
@@ -112,6 +114,7 @@ def _signed(x: float) -> str:
 def shares(source: str, _ctx: Context, _its: Subject) -> list[np.ndarray]:
     """Position's share in every block's logits on the chosen photo, (nH,) each."""
     image = prepare(_ctx.photo, _its.trace.size[0]).tensor
+    share_cores()
     arrays, _ = forward(_its.model, image, WATCH)
     out = []
     for s, b in _its.places:
