@@ -62,8 +62,19 @@ def navigation(ctx: Context) -> None:
                 )
 
 
-_language = st.components.v2.component(
-    "cfviz.language", js="export default ({ data }) => { document.documentElement.lang = data.lang; };"
+# The page's language, for screen readers; and a rerun when the system turns dark or light, which Streamlit
+# alone does not do: figures drawn here would keep the colours of the other theme.
+_document = st.components.v2.component(
+    "cfviz.document",
+    js="""export default ({ data, setTriggerValue }) => {
+      const html = document.documentElement;
+      [html.lang, html.dataset.theme] = [data.lang, data.theme];
+      const scheme = matchMedia("(prefers-color-scheme: dark)");
+      const tell = () => setTriggerValue("scheme", scheme.matches ? "dark" : "light");
+      const changed = () => setTimeout(tell, 100); // once Streamlit has changed its own colours
+      scheme.addEventListener("change", changed);
+      return () => scheme.removeEventListener("change", changed);
+    };""",
 )
 
 
@@ -71,9 +82,12 @@ def style(ctx: Context) -> None:
     """The few rules that Streamlit's theme has no option for, and the page's language for screen readers."""
     words = {"browse": ctx.t("common.browse"), "limits": ctx.t("common.limits")}
     variables = "".join(f'--cf-{name}: "{text}";' for name, text in words.items())
+    colours = {"muted": ctx.theme.muted, "good": ctx.theme.good, "warn": ctx.theme.warn}
+    variables += "".join(f"--cf-{name}: {colour};" for name, colour in colours.items())
     st.html(f"<style>:root {{ {variables} }} {CSS}</style>")
-    with st.container(key="cf-language"):
-        _language(key="language", data={"lang": ctx.lang}, height=1)
+    with st.container(key="cf-document"):
+        data = {"lang": ctx.lang, "theme": ctx.theme.name}
+        _document(key="document", data=data, height=1, on_scheme_change=lambda: None)
 
 
 def header(ctx: Context) -> None:
@@ -163,7 +177,7 @@ def take_away(
     with st.container(horizontal=True, key=f"cf-take-{ctx.name}-{name}", gap="small"):
         if code is not None:
             with st.popover(ctx.t("common.show_code"), icon=":material/code:", type="tertiary"):
-                st.code(code.strip(), language="python")
+                st.code(code.strip(), language="python", wrap_lines=True)
         if png is not None:
             st.download_button(
                 ctx.t("common.png"),

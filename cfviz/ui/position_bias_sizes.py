@@ -124,7 +124,7 @@ def section(ctx: Context, its: Subject) -> None:
     st.subheader(t("position_bias.sizes_title"), anchor=False)
     if found is None:
         layout.look(t("position_bias.sizes_missing"))
-        st.code(COMMAND, language="bash")
+        st.code(COMMAND, language="bash", wrap_lines=True)
         return
     there = [w for w in WINDOWS if any(row["window"] == w for row in found["rows"])]
     with st.container(horizontal=True, vertical_alignment="bottom", gap="medium"):

@@ -16,7 +16,6 @@ from tests.fuzz.mutate import LONGS, Rng
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = ("home", *sorted(path.stem for path in (ROOT / "pages").glob("*.py")))
-SECONDS = 6.0  # of processor time: what a link says well may ask for a forward pass or a hundred
 HARMLESS = {"model": ("crossformer_nano",), "size": ("160",), "dtype": ("float32",)}  # whose cost is known
 NUMBERS = ("0", "1", "-1", "2", "3", "7", "1e9", "nan", "inf", "-inf", "1_0", "+3", "٣", "²", "0x10", "1.5")
 TEXTS = (

@@ -90,7 +90,7 @@ export class Rows {
 export class Vector {
   constructor(t, onChannel, onHold) {
     this.t = t;
-    this.canvas = el("canvas.em-vector", { tabindex: 0, role: "slider", "aria-label": t.vector, "aria-valuemin": 1 });
+    this.canvas = el("canvas.em-vector", { tabindex: 0, role: "slider", "aria-label": t.vector, "aria-valuemin": 1, "aria-valuenow": 1 });
     this.line = el("p.note.num");
     this.root = el("div.em-token", {}, this.canvas, this.line);
     const which = (e) => Math.max(0, Math.min(this.count - 1, Math.floor((e.offsetX / this.canvas.clientWidth) * this.count)));
@@ -126,13 +126,18 @@ export class Vector {
       from += kernel.channels;
     });
     this.canvas.setAttribute("aria-valuemax", C);
-    if (channel === null) return say(this.line, fill(this.t.vector_note, { top: signed(top).slice(1) }));
+    if (channel === null) return this.tell(fill(this.t.vector_note, { top: signed(top).slice(1) }));
     pen.strokeStyle = theme.ink;
     pen.lineWidth = 2;
     pen.strokeRect((channel * wide) / C - 1, 1, wide / C + 2, 40);
     this.canvas.setAttribute("aria-valuenow", channel + 1);
     const value = signed(codes[token * C + channel] * step[channel]);
-    return say(this.line, fill(this.t.channel_line, { c: channel + 1, k: kernels[owner].k, value, error: (step[channel] / 2).toPrecision(1) }));
+    return this.tell(fill(this.t.channel_line, { c: channel + 1, k: kernels[owner].k, value, error: (step[channel] / 2).toPrecision(1) }));
+  }
+
+  tell(text) {
+    say(this.line, text);
+    this.canvas.setAttribute("aria-valuetext", text);
   }
 }
 

@@ -51,6 +51,7 @@ export class Axes {
     this.scrub.addEventListener("input", () => { this.stop(); this.progress = Number(this.scrub.value); this.draw(); });
     this.svg = document.createElementNS(SVG, "svg");
     this.svg.setAttribute("role", "img");
+    this.svg.setAttribute("aria-label", t.axes_title);
     this.svg.classList.add("chips");
     this.lines = el("pre.code.axes-code");
     this.einops = el("pre.code.axes-code");

@@ -84,8 +84,18 @@ export function colour(x, dark) {
   const t = Math.sqrt(Math.min(1, Math.abs(x)));
   const end = x < 0 ? low : high;
   const rgb = mid.map((m, i) => Math.round(m + (end[i] - m) * t));
-  const ink = dark ? (t > 0.55 ? "#14171B" : "#E6E8EB") : (t > 0.5 ? "#FFFFFF" : "#1F2630");
+  const inks = [dark ? "#E6E8EB" : "#1F2630", "#FFFFFF", "#000000"]; // one of the last two always stands out
+  const ink = inks.find((one) => contrast(one, rgb) >= 4.5);
   return [`rgb(${rgb.join(",")})`, ink];
+}
+
+/** How far a colour stands out from a ground of [r, g, b], after WCAG 2. */
+function contrast(hex, rgb) {
+  const light = (channels) => channels.map((c) => c / 255)
+    .map((c) => (c <= 0.03928 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4))
+    .reduce((sum, c, i) => sum + c * [0.2126, 0.7152, 0.0722][i], 0.05);
+  const [one, other] = [light(rgb), light([1, 3, 5].map((at) => parseInt(hex.slice(at, at + 2), 16)))];
+  return Math.max(one, other) / Math.min(one, other);
 }
 
 /** What the line under the pointer says about a part, and what a screen reader hears. */

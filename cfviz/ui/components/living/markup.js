@@ -99,7 +99,10 @@ export class Choice {
 
   fill(items) {
     this.items = items;
-    for (const item of items) item.setAttribute("role", "radio");
+    for (const item of items) {
+      item.setAttribute("role", "radio");
+      item.setAttribute("aria-checked", false);
+    }
     this.box.replaceChildren(...items);
     this.chosen = -1;
   }

@@ -1,0 +1,103 @@
+"""Every page for everybody: what axe-core finds, in both themes and languages, and the keyboard."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from axe_playwright_python.base import AXE_SCRIPT
+
+from cfviz.ui.i18n import LANGUAGES, translator
+from tests.conftest import App, settle
+
+pytestmark = pytest.mark.browser
+Open = Callable[..., Any]
+
+ROOT = Path(__file__).resolve().parents[2]
+PAGES = ("home", *sorted(path.stem for path in (ROOT / "pages").glob("*.py")))
+THEMES = ("light", "dark")
+TALL = 6000  # pixels; figures draw themselves when they come into sight
+
+
+OPEN_ALL = """() => {
+  const visit = (root) => {
+    for (const node of root.querySelectorAll("*")) {
+      if (node.tagName === "DETAILS") node.open = true;
+      if (node.shadowRoot) visit(node.shadowRoot);
+    }
+  };
+  visit(document);
+}"""
+COUNT = """() => {
+  const count = (root) => [...root.querySelectorAll("*")]
+    .reduce((n, node) => n + 1 + (node.shadowRoot ? count(node.shadowRoot) : 0), 0);
+  return count(document);
+}"""
+
+
+def still(page: Any) -> None:
+    """Wait until nothing is added to the page any more."""
+    settle(page)
+    before, same = -1, 0
+    while same < 2:
+        page.wait_for_timeout(120)
+        now = page.evaluate(COUNT)
+        same, before = (same + 1 if now == before else 0), now
+
+
+def go(page: Any, name: str, lang: str) -> None:
+    """Follow the link to a page, as a reader would: no reload."""
+    t = translator(lang)
+    page.locator(".st-key-cf-nav").get_by_role("link", name=t(f"common.page_{name}"), exact=True).click()
+    page.get_by_role("heading", level=1, name=t(f"{name}.title")).wait_for()
+    still(page)
+
+
+def violations(page: Any) -> list[str]:
+    """Serious and critical findings of axe-core on the whole page, shadow roots included."""
+    result = page.evaluate("axe.run({resultTypes: ['violations']})")
+    return [
+        f"{found['impact']} {found['id']}: {node['html'][:200]}\n  {node['failureSummary']}"
+        for found in result["violations"]
+        if found["impact"] in ("serious", "critical")
+        for node in found["nodes"]
+    ]
+
+
+@pytest.mark.parametrize("lang", LANGUAGES)
+def test_axe_finds_nothing_serious(app: App, open_page: Open, lang: str) -> None:
+    page = open_page(app.url(lang=lang), height=TALL)
+    page.evaluate(AXE_SCRIPT)
+    themes, found = list(THEMES), []
+    for name in PAGES:
+        go(page, name, lang)
+        assert page.evaluate("document.documentElement.lang") == lang
+        page.evaluate(OPEN_ALL)
+        for theme in themes:
+            page.emulate_media(color_scheme=theme)
+            page.wait_for_function("theme => document.documentElement.dataset.theme === theme", arg=theme)
+            still(page)
+            found += [f"{name}, {lang}, {theme}: {text}" for text in violations(page)]
+        themes.reverse()
+    if found:
+        pytest.fail("\n".join(found))
+
+
+def test_axe_finds_nothing_serious_in_what_opens(app: App, open_page: Open) -> None:
+    page, t = open_page(app.url("predict", lang="en")), translator("en")
+    page.evaluate(AXE_SCRIPT)
+    found = []
+    for label in ("own_photo", "own_weights", "show_code"):
+        button = page.get_by_role("button", name=t(f"common.{label}")).first
+        button.click()
+        page.locator('[data-testid="stPopoverBody"]').wait_for()
+        found += [f"{label}: {text}" for text in violations(page)]
+        page.keyboard.press("Escape")
+        page.locator('[data-testid="stPopoverBody"]').wait_for(state="detached")
+    page.get_by_role("combobox", name=t("common.model")).click()
+    page.get_by_role("option").first.wait_for()
+    found += [f"model: {text}" for text in violations(page)]
+    if found:
+        pytest.fail("\n".join(found))
