@@ -38,7 +38,8 @@ ROOT = Path(__file__).resolve().parents[2]
 ASSETS = ROOT / "cfviz" / "ui" / "components" / "living"
 SHARED = ("payload", "maths", "paint", "markup")  # what other figures build on
 MODULES = (
-    "payload", "groups", "maths", "paint", "markup", "panels", "../grouping/pen", "vector", "figure", "main",
+    "payload", "groups", "maths", "paint", "markup", "panels", "../grouping/pen", "vector", "quiz", "figure",
+    "main",
 )  # fmt: skip
 
 

@@ -2,7 +2,7 @@
 
 The layout is the living figure's (`cfviz/figures/living.py`): a JSON header and arrays behind it. The header:
 
-    id, source (messages that agree in it share the reader's choice), part: surfaces, made or resized
+    id, name, source (messages that agree in it share the reader's choice), part: surfaces, made or resized
     palette, strings, start {"block" (number in blocks), "head", and looks, see `ui.position_bias`}
     blocks [{"s", "b", "kind", "G" (trained), "heads",
              "table" float32 (nH, (2G-1)^2): the bias itself, in the order of the offsets,
@@ -64,6 +64,7 @@ def pack(
     strings: Mapping[str, str],
     start: Mapping[str, Any] | None = None,
     source: str = "",
+    name: str = "",
 ) -> bytes:
     """Pack the message of one figure.
 
@@ -73,6 +74,7 @@ def pack(
         strings: The figure's words.
         start: Any of block, head and the looks.
         source: What the blocks belong to.
+        name: By which Python sends the figure somewhere, where it does.
     """
     if part not in PARTS:
         raise ValueError(f"part is {part!r}; expected one of {', '.join(PARTS)}")
@@ -81,6 +83,7 @@ def pack(
     body = living._Body()
     header: dict[str, Any] = {
         "part": part,
+        "name": name,
         "source": source,
         "palette": living.palette(),
         "strings": dict(strings),

@@ -39,6 +39,10 @@ _whole = st.components.v2.component(
 
 def whole(ctx: Context) -> None:
     """Draw the figure; a click on one of its parts opens the page that explains it, at the same place."""
+    st.page_link(
+        layout.script("learn"), label=ctx.t("home.lessons"), icon=":material/school:",
+        query_params=ctx.settings.query(),
+    )  # fmt: skip
     depths = ctx.model.depths
     trace = ctx.trace(*(f"layers.{s}.blocks.{depth - 1}.out" for s, depth in enumerate(depths)))
     chosen = _whole(key="whole", data=_data(ctx, trace), on_go_change=lambda: None)

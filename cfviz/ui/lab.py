@@ -296,12 +296,25 @@ def show_board(its: Bench) -> None:
     lab_board(_data(its), name=NAME, on_commit=commit)
 
 
-def _data(its: Bench) -> dict[str, Any]:
-    ctx, model = its.ctx, its.model
+def frame(ctx: Context) -> dict[str, Any]:
+    """What the board draws whatever is on it: the model's parts, words and colours."""
+    model, size = ctx.model, ctx.settings.size
     channels = [d["num_chs"] for d in model.feature_info]
-    size = ctx.settings.size
-    groups = model.groupings(size, size)
-    shape = draw.stages(groups, channels, model.num_heads, model.group_size)
+    shape = draw.stages(model.groupings(size, size), channels, model.num_heads, model.group_size)
+    return {
+        "hows": list(FILLS),
+        "stages": shape,
+        "shape": hashlib.sha256(repr((shape, model.position_bias)).encode()).hexdigest()[:12],
+        "bias": {"dpb": "DPB", "rpb": "RPB", "none": "–"}[model.position_bias],
+        "text": {name: lookup(ctx.lang, f"lab.figure.{name}") for name in TEXTS},
+        "lang": ctx.lang,
+        "dark": ctx.theme.dark,
+        "css": ctx.theme.css(),
+    }
+
+
+def _data(its: Bench) -> dict[str, Any]:
+    ctx = its.ctx
     ranking = known(its)
     found: dict[str, Any] = {"effects": None, "top": 1.0}
     first = its.before.top(1)[0][0]
@@ -313,22 +326,15 @@ def _data(its: Bench) -> dict[str, Any]:
         if ranking.share:
             label = short(ctx.labels[its.other_trace().top(1)[0][0]])
     return {
+        **frame(ctx),
         "do": to_url(its.do),
         "how": its.how,
-        "hows": list(FILLS),
         "seq": st.session_state.get(SEQ, 0),
-        "stages": shape,
-        "shape": hashlib.sha256(repr((shape, model.position_bias)).encode()).hexdigest()[:12],
-        "bias": {"dpb": "DPB", "rpb": "RPB", "none": "–"}[model.position_bias],
         **found,
         "measured": its.how,
         "share": bool(ranking and ranking.share),
         "waits": not quick(its),
         "label": label,
-        "text": {name: lookup(ctx.lang, f"lab.figure.{name}") for name in TEXTS},
-        "lang": ctx.lang,
-        "dark": ctx.theme.dark,
-        "css": ctx.theme.css(),
     }
 
 

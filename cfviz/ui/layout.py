@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import re
 from collections.abc import Callable, Iterable, Sequence
 from io import StringIO
 from pathlib import Path
@@ -23,7 +24,7 @@ CSS = (Path(__file__).parent / "style.css").read_text(encoding="utf-8")
 
 # group -> pages in reading order; only those whose file exists are linked
 NAVIGATION = {
-    "start": ("home", "predict", "learn"),
+    "start": ("home", "learn", "predict"),
     "look_inside": ("grouping", "attention", "embedding", "position_bias"),
     "experiment": ("lab", "compare", "study"),
 }
@@ -92,6 +93,14 @@ def style(ctx: Context) -> None:
 
 def header(ctx: Context) -> None:
     """The title and, under it, the one sentence that says what the page is for."""
+    back = ctx.get("back", "", lambda text: re.fullmatch(r"\d{1,2}\.\d{1,2}", text) is not None)
+    if back and ctx.name != "learn":  # the reader came here from a step of a lesson
+        lesson, step = back.split(".")
+        st.page_link(
+            script("learn"), label=ctx.t("common.to_lesson", lesson=lesson, step=step),
+            icon=":material/arrow_back:",
+            query_params=ctx.settings.query() | {"lesson": lesson, "step": step},
+        )  # fmt: skip
     st.title(ctx.t(f"{ctx.name}.title"), anchor=False)
     st.markdown(f'<p class="cf-lede">{ctx.t(f"{ctx.name}.lede")}</p>', unsafe_allow_html=True)
 

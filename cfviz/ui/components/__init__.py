@@ -60,11 +60,11 @@ import streamlit as st
 
 from cfviz.figures import living
 
-__all__ = ["committed", "follow_up", "fresh", "go", "living_figure"]
+__all__ = ["committed", "drive", "follow_up", "fresh", "go", "living_figure"]
 
 
 def living_figure(
-    data: bytes, *, name: str, on_commit: Callable[[], None] | None = None
+    data: bytes, *, name: str, on_commit: Callable[[], None] | None = None, driver: bool = True
 ) -> dict[str, Any] | None:
     """Show the figure.
 
@@ -72,13 +72,15 @@ def living_figure(
         data: `Packed.data`.
         name: The name it was packed with, also the widget's key; must not change from run to run.
         on_commit: Called at a click, before the rerun; `committed(name)` tells what was clicked.
+        driver: Whether `go` sends it places; False where the page calls `drive` itself.
 
     Returns:
         What was last clicked: stage, block, head, row, col (from 0), locked; None before the first click.
     """
     result = _component()(key=name, data=data, on_commit_change=on_commit or _nothing)
-    seq, to = st.session_state.get(_orders(name), (0, {}))
-    _driver()(key=f"{name}-go", data={"name": name, "seq": seq, "to": to}, height=1)
+    if driver:
+        seq, to = st.session_state.get(_orders(name), (0, {}))
+        _driver()(key=f"{name}-go", data={"name": name, "seq": seq, "to": to}, height=1)
     return result.get("commit")
 
 
@@ -99,6 +101,18 @@ def go(name: str, **to: Any) -> None:
     """
     seq, _ = st.session_state.get(_orders(name), (0, {}))
     st.session_state[_orders(name)] = (seq + 1, to)
+
+
+def drive(name: str, seq: str, to: dict[str, Any], quiz: dict[str, Any] | None) -> None:
+    """Send a figure somewhere and let it ask a lesson's question; of any figure that has a name.
+
+    Args:
+        name: The figure's.
+        seq: Changes with every order; an order is carried out once.
+        to: The figure's own state.
+        quiz: What it asks, see the figure's own code; None: nothing.
+    """
+    _driver()(key=f"{name}-go", data={"name": name, "seq": seq, "to": to, "quiz": quiz}, height=1)
 
 
 def fresh(name: str) -> bool:

@@ -55,7 +55,7 @@ export class EmbeddingFigure {
     ui.map = el("div.map", { tabindex: 0, role: "application", "aria-label": t.map_label, "aria-describedby": "em-keys" }, ui.base, ui.over);
     ui.tiles = el("div.em-tiles", { role: "group", "aria-label": t.maps });
     ui.left = el("div.left", {}, ui.map, el("div.legend", {}, ui.low, ui.ramp, ui.high), ui.note);
-    this.rows = new Rows(t, (i) => this.set({ kernel: this.state.kernel === i ? null : i, channel: null, held: false }, true));
+    this.rows = new Rows(t, (i) => this.onKernel(i));
     this.vector = new Vector(t, (channel) => this.state.held || this.set({ channel }), (channel, keep) => this.hold(channel, keep));
     ui.right = el("div.right.em-right", {}, el("div", {}, ui.where, ui.how), this.rows.root, el("div", {}, el("h4", {}, t.token_title), this.vector.root),
       el("section", {}, el("div.title", {}, el("h4", {}, t.maps), el("span.note", {}, t.maps_note)), ui.tiles));
@@ -67,6 +67,7 @@ export class EmbeddingFigure {
     this.ui = ui;
     this.parent.append(ui.root);
     ui.root.figure = this;
+    this.dressTest();
     this.plane = new Plane(ui.base, ui.over);
     this.dress();
     this.layerChoice = new Choice(ui.layers, (i) => this.choose(i, {}, true));
@@ -106,6 +107,27 @@ export class EmbeddingFigure {
       if (move) this.set({ row: this.state.row + move[0], col: this.state.col + move[1] }, true);
       else this.set({ stay: false, held: false, channel: null, kernel: null });
     });
+  }
+
+  // ---- a lesson's question ---------------------------------------------------------------------------
+
+  /** A lesson asks: id, pick ("kernel" or null), open (shares and costs are hidden); null: nothing any more. */
+  quiz(what) {
+    this.test = what;
+    this.dressTest();
+    this.lay();
+  }
+
+  dressTest() {
+    if (this.test) this.ui.root.dataset.lesson = this.test.open ? "ask" : "told";
+    else delete this.ui.root.dataset.lesson;
+  }
+
+  onKernel(i) {
+    const kernel = this.state.kernel === i ? null : i;
+    if (!this.test) return this.set({ kernel, channel: null, held: false }, true);
+    if (!this.test.open) return this.set({ kernel });
+    if (this.test.pick === "kernel") this.commit({ quiz: this.test.id, picked: [String(this.cel.kernels[i].k)] });
   }
 
   // ---- choices ---------------------------------------------------------------------------------------
@@ -158,6 +180,7 @@ export class EmbeddingFigure {
   tell() {
     const { cel, measure, row, col } = this.state;
     clearTimeout(this.later);
+    if (this.test) return;
     this.later = setTimeout(() => this.commit?.({ cel, measure, row, col }), 400);
   }
 

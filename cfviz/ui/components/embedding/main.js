@@ -1,6 +1,7 @@
 // Where the embedding figure meets Streamlit.
 
 import { EmbeddingFigure } from "./figure.js";
+import { driven } from "./markup.js";
 
 const shown = new WeakMap(); // parent element -> figure
 
@@ -15,8 +16,10 @@ function streamlit({ parentElement, data, setStateValue }) {
   } else {
     figure = new EmbeddingFigure(box, data, commit);
     shown.set(box, figure);
+    figure.leave = driven(figure.header.name, (to) => figure.set(to), (quiz) => figure.quiz(quiz));
   }
   return () => {
+    figure.leave();
     figure.close();
     shown.delete(box);
   };

@@ -72,7 +72,9 @@ def begin(query: Mapping[str, str]) -> tuple[dict[str, Any], list[str]]:
     return start | {"row": row, "col": col}, bad
 
 
-def grouping_figures(t: Translator, lang: str, *, start: dict[str, Any], bad: bool = False) -> None:
+def grouping_figures(
+    t: Translator, lang: str, *, start: dict[str, Any], bad: bool = False, lesson: str = ""
+) -> None:
     """Show the figures.
 
     Args:
@@ -80,10 +82,14 @@ def grouping_figures(t: Translator, lang: str, *, start: dict[str, Any], bad: bo
         lang: Its code.
         start: Where to begin, from `begin`.
         bad: Whether the link held something that made no sense; said in one quiet line.
+        lesson: Shows the first figure alone, which then follows `start` and leaves the address as it is:
+            "ask" hides its counts and costs, "told" shows them.
     """
     palette = {"light": theme.LIGHT.css(), "dark": theme.DARK.css()}
     data = {"start": start, "bad": bad, "limits": LIMITS, "palette": palette, "strings": words(t, lang)}
-    _component()(key="grouping", data=data)
+    if lesson:
+        data["lesson"] = lesson
+    _component()(key="grouping.lesson" if lesson else "grouping", data=data)
 
 
 def words(t: Translator, lang: str) -> dict[str, str]:

@@ -23,7 +23,7 @@ class App {
     this.parent = parent;
     const memory = (window[MEMORY] ??= { links: [] });
     const told = JSON.stringify(data.start);
-    const known = memory.state && memory.links.includes(told);
+    const known = !data.lesson && memory.state && memory.links.includes(told);
     memory.links.push(told);
     this.state = known ? memory.state : { locked: false, ...data.start };
     this.pointing = {
@@ -48,7 +48,7 @@ class App {
   furnish() {
     const { t, limits } = this;
     this.root?.remove();
-    this.figures?.[2].stop();
+    this.figures?.[2]?.stop();
     this.kind = new Choice(el("div.seg.kind", { role: "radiogroup", "aria-label": t.kind }), (i) => this.change({ kind: KINDS[i] }));
     this.kind.fill(KINDS.map((kind) => el("button", { type: "button", "data-kind": kind, title: t[`${kind}_help`] }, kind.toUpperCase())));
     this.fields = {
@@ -74,7 +74,8 @@ class App {
     this.bad = el("p.note.bad", { role: "status" });
     this.bad.hidden = !this.data.bad;
     say(this.bad, this.data.bad ? t.bad_link : "");
-    this.figures = [new Explorer(this), new Example(this), new Growth(this), new Methods(this)];
+    const { lesson } = this.data;
+    this.figures = lesson ? [new Explorer(this)] : [new Explorer(this), new Example(this), new Growth(this), new Methods(this)];
     const [first, ...others] = this.figures;
     first.plate.root.insertBefore(controls, first.plate.body);
     this.keys = el("p.note.keys", {}, t.keys);
@@ -82,6 +83,7 @@ class App {
     this.live = el("p.live", { "aria-live": "polite", role: "status" });
     this.root = el("div.cf.gr", {}, this.bad, first.plate.root, ...others.map((f) => f.plate.root), this.live);
     this.root.app = this;
+    if (lesson) this.root.dataset.lesson = lesson;
     this.parent.append(this.root);
     this.dress();
     this.seen = new Set();
@@ -157,6 +159,12 @@ class App {
     this.remember();
   }
 
+  /** A lesson moves on: to another map, or from the question to its answer. */
+  follow(data) {
+    this.root.dataset.lesson = data.lesson;
+    if (JSON.stringify(data.start) !== JSON.stringify(this.data.start)) this.change({ locked: false, ...data.start });
+  }
+
   point(token, hold) {
     const { state } = this;
     const same = token.row === state.row && token.col === state.col;
@@ -180,6 +188,7 @@ class App {
 
   /** Keep the state while the tab is open, and put it into the link without asking the server. */
   remember() {
+    if (this.data.lesson) return;
     window[MEMORY].state = this.state;
     clearTimeout(this.later);
     this.later = setTimeout(() => {
@@ -225,7 +234,7 @@ class App {
     this.scheme.removeEventListener("change", this.redress);
     this.sight.disconnect();
     this.watcher.disconnect();
-    this.figures[2].stop();
+    this.figures[2]?.stop();
     clearTimeout(this.later);
   }
 }
@@ -236,6 +245,7 @@ export default function ({ parentElement, data }) {
   const box = parentElement.querySelector(".gr-host") ?? parentElement;
   let app = mounted.get(box);
   if (app?.root.isConnected) {
+    if (data.lesson) app.follow(data);
     app.data = data;
     if (app.told !== JSON.stringify([data.strings, data.limits])) app.load(data);
     else app.dress();

@@ -1,6 +1,6 @@
 // The board: a choice of what a click does, the parts, and the list. It keeps the list; Python answers to it.
 
-import { esc, readAll, writeAll } from "./words.js";
+import { esc, fill, name, readAll, signed, writeAll } from "./words.js";
 import { label, legend, paint, stagesMarkup, wanted } from "./cells.js";
 import { listMarkup, listen } from "./list.js";
 
@@ -48,11 +48,32 @@ export class LabBoard {
   draw() {
     const { data } = this;
     const t = data.text;
+    if (data.quiz) return this.drawQuiz();
     this.hows.innerHTML = `<legend>${esc(t.click)}</legend>` + data.hows.map((how) => `<label class="${how === this.how ? "chosen" : ""}"><input type="radio" name="how" value="${how}" ${how === this.how ? "checked" : ""}>${esc(t[`how_${how}`])}</label>`).join("");
     const measured = data.effects && data.measured === this.how;
     this.scale.innerHTML = measured ? legend(data) : `<span>${esc(data.waits ? t.unmeasured : t.measuring)}</span>`;
     paint(this.stages, measured ? data : { ...data, effects: null }, this.items, this.how);
     this.list.innerHTML = listMarkup(this.items, data);
+    this.say(this.pointed);
+  }
+
+  /** A lesson asks about some parts: only those can be clicked, and a click is an answer, not a change. */
+  drawQuiz() {
+    const { data } = this;
+    const { quiz, effects } = data;
+    this.root.classList.add("quiz");
+    this.scale.innerHTML = effects ? legend(data) : "";
+    paint(this.stages, data, this.items, "zero");
+    for (const button of this.stages.querySelectorAll("button")) {
+      const { place } = button.dataset;
+      const asked = quiz.places.includes(place);
+      button.disabled = !asked;
+      if (!asked) continue;
+      const found = effects?.[place];
+      button.setAttribute("aria-pressed", quiz.picked.includes(place) || this.items.some((item) => item.place === place));
+      button.setAttribute("aria-label", [name(place, data), ...(found ? [fill(data.text.costs, { x: signed(found[0]), label: data.label, p: found[1] })] : [])].join(data.text.stop));
+    }
+    if (this.stages.querySelector('[tabindex="0"]')?.disabled !== false) this.rove(this.stages.querySelector("button:not(:disabled)"));
     this.say(this.pointed);
   }
 
@@ -72,6 +93,7 @@ export class LabBoard {
   /** A click on a part: add what it means, or take it away. */
   toggle(button) {
     const place = button.dataset.place;
+    if (this.data.quiz) return this.data.quiz.open && this.send({ quiz: this.data.quiz.id, picked: [place] });
     const there = this.items.some((item) => item.place === place);
     this.change(there ? this.items.filter((item) => item.place !== place) : [...this.items, wanted(button, this.how)]);
   }
@@ -89,7 +111,8 @@ export class LabBoard {
 
   say(button) {
     const known = button?.dataset?.place && this.stages.contains(button);
-    this.said.textContent = known ? label(button, this.data, this.items, this.how) : this.data.text.point;
+    const words = () => (this.data.quiz ? button.getAttribute("aria-label") : label(button, this.data, this.items, this.how));
+    this.said.textContent = known ? words() : this.data.quiz ? "" : this.data.text.point;
     this.said.classList.toggle("quiet", !known);
   }
 
@@ -114,7 +137,7 @@ export class LabBoard {
       const from = event.target.closest("button");
       if (!way || !from) return;
       event.preventDefault();
-      const to = nearest(from, [...stages.querySelectorAll("button")], way);
+      const to = nearest(from, [...stages.querySelectorAll("button:not(:disabled)")], way);
       if (to) { this.rove(to); to.focus(); }
     });
   }

@@ -1,4 +1,4 @@
-// A second, tiny component: sends the figure somewhere without sending its data again.
+// A second, tiny component: sends a figure somewhere, or asks it something, without sending its data again.
 
 export default function ({ data }) {
   const board = (window["cfviz.go"] ??= {});

@@ -5,6 +5,7 @@ import { Block, percent, rank, softmax } from "./maths.js";
 import { build, Choice, el, position, save, say, title, words } from "./markup.js";
 import { colours, css, PhotoMap, shade, themeAround } from "./paint.js";
 import { Blocks, Heads, Why } from "./panels.js";
+import { Quiz } from "./quiz.js";
 import { decode, fill } from "./payload.js";
 import { vector } from "./vector.js";
 
@@ -101,7 +102,7 @@ export class Figure {
     ui.root.figure = this;
     this.map = new PhotoMap(ui.base, ui.over);
     this.dress();
-    this.heads = new Heads(ui.heads, this.t, (head) => this.set({ head }, true), (key) => this.point(key));
+    this.heads = new Heads(ui.heads, this.t, (head) => this.chooseHead(head), (key) => this.point(key));
     this.blocks = new Blocks(ui.blocks, this.t, (i) => this.set({ block: this.stage.blocks[i].b }, true));
     this.why = new Why(ui.why, this.t, (key) => this.point(key));
     this.stageChoice = new Choice(ui.stages, (i) => this.set({ stage: this.stages[i].s }, true));
@@ -118,6 +119,7 @@ export class Figure {
     this.listen();
     const attention = this.stages.some((s) => s.heads > 0);
     ui.root.classList.toggle("groups-only", !attention);
+    this.dressTest();
     ui.stages.hidden = this.stages.length < 2;
     this.confess();
     this.watcher?.disconnect();
@@ -148,13 +150,15 @@ export class Figure {
     const { map, over } = this.ui;
     over.addEventListener("pointermove", (e) => {
       this.rest();
+      if (this.test?.point(this.map.token(e.offsetX, e.offsetY))) return;
       if (e.pointerType !== "touch" || e.buttons) this.hover(this.map.token(e.offsetX, e.offsetY));
     });
-    over.addEventListener("pointerleave", () => this.point(null));
+    over.addEventListener("pointerleave", () => this.test?.point(null) || this.point(null));
     over.addEventListener("click", (e) => {
       const at = this.map.token(e.offsetX, e.offsetY);
       const { H, W } = this.stage;
       if (!at || at.row >= H || at.col >= W) return;
+      if (this.test?.pick(at)) return;
       const same = this.state.locked && at.row === this.state.row && at.col === this.state.col;
       this.set({ ...at, locked: !same }, true);
     });
@@ -166,6 +170,7 @@ export class Figure {
     const step = STEPS[e.key];
     const block = stage.blocks.findIndex((b) => b.b === state.block);
     this.rest();
+    if (this.test?.press(e.key, step)) return e.preventDefault();
     if (step && e.shiftKey) this.walkKey(step);
     else if (step) this.set({ row: state.row + step[0], col: state.col + step[1] });
     else if (e.key === "Enter" || e.key === " ") this.set({ locked: !state.locked }, true);
@@ -182,6 +187,28 @@ export class Figure {
     const at = this.key ?? this.frame?.slot ?? 0;
     const [r, c] = [Math.floor(at / G) + dr, (at % G) + dc];
     if (r >= 0 && c >= 0 && r < G && c < G) this.point(r * G + c);
+  }
+
+  // ---- a lesson's question ---------------------------------------------------------------------------
+
+  /** Ask something, or nothing any more: see quiz.js. */
+  quiz(what) {
+    const told = JSON.stringify(what);
+    if (told === this.told) return;
+    this.told = told;
+    this.test = what ? new Quiz(this, what) : null;
+    this.dressTest();
+    this.lay();
+  }
+
+  dressTest() {
+    if (this.test) this.test.dress();
+    else delete this.ui.root.dataset.lesson;
+  }
+
+  chooseHead(head) {
+    this.set({ head });
+    if (!this.test?.choose(String(head + 1))) this.tell();
   }
 
   // ---- choices ---------------------------------------------------------------------------------------
@@ -341,8 +368,10 @@ export class Figure {
     const ready = this.block.ready;
     frame.top = ready ? (this.fixed ? this.block.peak : frame.tops[state.head]) : 0;
     frame.key = this.key ?? (ready ? strongest(frame.probs, from, N) : frame.slot);
-    const heat = ready ? (k) => shade(frame.probs[from + k], frame.top) : null;
-    this.map.paint({ ...frame, key: this.key, heat, scale: this.heatCss, strength: ui.strength.value / 100, colour });
+    const heat = ready && !this.test?.cold ? (k) => shade(frame.probs[from + k], frame.top) : null;
+    const blank = this.test?.blank;
+    this.map.paint({ ...frame, key: this.key, heat, scale: this.heatCss, strength: ui.strength.value / 100, colour, blank });
+    this.test?.paint(this.map);
     this.blocks.paint(frames, tables.heat, this.fixed, inks(this.header.palette));
     if (ready) {
       this.heads.paint(frame, tables.heat, this.fixed);
@@ -409,7 +438,7 @@ export class Figure {
 
   describeSoon() {
     clearTimeout(this.speech);
-    if (this.walk) return;
+    if (this.walk || this.test?.quiet) return;
     this.speech = setTimeout(() => {
       const { state, ui, t } = this;
       say(ui.live, [this.summary(), ui.looks.textContent, ui.value.textContent, ui.rank.textContent, ui.where.textContent,

@@ -1,10 +1,9 @@
 // Where the figure meets its surroundings: Streamlit, or a page of its own.
 
 import { Figure } from "./figure.js";
+import { driven } from "./markup.js";
 
-const BOARD = "cfviz.go"; // on window: figure name -> the last place Python sent it to
 const REST = "cfviz.rest"; // on window: figure name -> the blocks that follow its first message
-const went = (window["cfviz.went"] ??= {}); // figure name -> the last order carried out
 const open = new WeakMap(); // parent element -> Figure
 
 /** Put a figure into an element, or tell the one that is there about a new message. */
@@ -19,23 +18,19 @@ export function mount(parent, message, commit) {
   }
   figure = new Figure(parent, message, commit);
   open.set(parent, figure);
-  const go = () => {
-    const order = window[BOARD]?.[figure.header.name];
-    if (!order?.seq || order.seq === went[figure.header.name]) return;
-    went[figure.header.name] = order.seq;
+  const go = (to) => {
     figure.rest();
-    figure.set(order.to);
+    figure.set(to);
   };
   figure.more = () => {
     const rest = window[REST]?.[figure.header.name];
     if (rest) figure.join(rest);
   };
-  go();
+  const still = driven(figure.header.name, go, (quiz) => figure.quiz(quiz));
   figure.more();
-  window.addEventListener(BOARD, go);
   window.addEventListener(REST, figure.more);
   figure.leave = () => {
-    window.removeEventListener(BOARD, go);
+    still();
     window.removeEventListener(REST, figure.more);
   };
   return figure;

@@ -124,6 +124,23 @@ export function save(name, blob) {
   setTimeout(() => URL.revokeObjectURL(link.href), 60_000); // a busy machine may fetch it late
 }
 
+const BOARD = "cfviz.go"; // on window: figure name -> the last order that Python gave it
+const went = (window["cfviz.went"] ??= {}); // figure name -> the number of the last order carried out
+
+/** Let Python send a figure somewhere and ask it a question; gives back what ends it. */
+export function driven(name, go, ask) {
+  const look = () => {
+    const order = window[BOARD]?.[name];
+    if (order?.quiz !== undefined) ask(order.quiz);
+    if (!order?.seq || order.seq === went[name]) return;
+    went[name] = order.seq;
+    go(order.to);
+  };
+  look();
+  window.addEventListener(BOARD, look);
+  return () => window.removeEventListener(BOARD, look);
+}
+
 export function words(strings) {
   return new Proxy(strings, { get: (all, name) => all[name] ?? String(name) });
 }

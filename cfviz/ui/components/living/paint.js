@@ -104,9 +104,10 @@ export class PhotoMap {
    * The group of one query. `heat(slot)` gives a colour from 0 to 255, or is null where there is no attention.
    * Little attention covers the photo less than much; at full strength every colour is the scale's own.
    */
-  paint({ group, slot, key, heat, scale, strength, colour }) {
+  paint({ group, slot, key, heat, scale, strength, colour, blank }) {
     const { pen, groups, edgeX, edgeY } = this;
     pen.clearRect(0, 0, this.over.width, this.over.height);
+    if (blank) return this.mark(group, slot, true); // a lesson asks which tokens are in the group
     for (let k = 0; k < groups.N; k++) {
       if (!groups.valid(group, k)) continue;
       const [r, c] = [groups.row(group, k), groups.col(group, k)];
@@ -157,6 +158,38 @@ export class PhotoMap {
     pen.strokeStyle = "#FFFFFF";
     pen.lineWidth = (query ? 2.5 : 1.75) * ratio;
     pen.stroke();
+  }
+
+  /** A token marked for a lesson: picked, cursor, right, wrong, missed, reached; by shape, not by colour alone. */
+  tag(token, how) {
+    const { pen, edgeX, edgeY, ratio } = this;
+    const [row, col] = token.split(".").map(Number);
+    if (!(col + 1 < edgeX.length && row + 1 < edgeY.length)) return;
+    const inset = (how === "cursor" ? 1 : 2.5) * ratio;
+    const [x, y] = [edgeX[col] + inset, edgeY[row] + inset];
+    const [w, h] = [edgeX[col + 1] - inset - x, edgeY[row + 1] - inset - y];
+    if (how === "reached" || how === "picked") {
+      pen.fillStyle = how === "picked" ? "rgba(255,255,255,0.42)" : "rgba(255,255,255,0.3)";
+      pen.fillRect(x, y, w, h);
+      if (how === "reached") return;
+    }
+    pen.setLineDash(how === "missed" ? [5 * ratio, 4 * ratio] : []);
+    for (const [ink, width] of [["#14171B", how === "cursor" ? 3 : 5], ["#FFFFFF", how === "cursor" ? 1.25 : 2.5]]) {
+      pen.strokeStyle = ink;
+      pen.lineWidth = width * ratio;
+      pen.strokeRect(x, y, w, h);
+    }
+    pen.setLineDash([]);
+    const sign = { right: "✓", wrong: "✕" }[how];
+    if (!sign) return;
+    const size = Math.max(11 * ratio, Math.min(w * 0.6, 26 * ratio));
+    pen.font = `700 ${size}px sans-serif`;
+    [pen.textAlign, pen.textBaseline, pen.lineJoin] = ["center", "middle", "round"];
+    pen.lineWidth = size / 4;
+    pen.strokeStyle = "#14171B";
+    pen.strokeText(sign, x + w / 2, y + h / 2);
+    pen.fillStyle = "#FFFFFF";
+    pen.fillText(sign, x + w / 2, y + h / 2);
   }
 
   /** Row and column of the padded map under a point in CSS pixels, or null. */

@@ -2,6 +2,7 @@
 
 import { AnswerPart } from "./answer.js";
 import { MadePart } from "./made.js";
+import { driven } from "./markup.js";
 import { decode } from "./payload.js";
 import { ResizedPart } from "./resized.js";
 import { SurfacesPart } from "./surfaces.js";
@@ -20,9 +21,12 @@ function streamlit({ parentElement, data, setStateValue }) {
   } else {
     figure = new PARTS[decode(data).header.part](box, data, commit);
     shown.set(box, figure);
+    const { name } = figure.header;
+    figure.leave = name ? driven(name, (to) => figure.go(to), (quiz) => figure.quiz(quiz)) : () => {};
   }
   figure.more = () => setStateValue("more", Date.now());
   return () => {
+    figure.leave();
     figure.close();
     shown.delete(box);
   };

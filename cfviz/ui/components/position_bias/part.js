@@ -25,6 +25,7 @@ export class Part extends Frame {
 
   colour(mode) {
     this.look = looks(this.header.palette, mode, this.block.G);
+    this.dressTest();
   }
 
   get state() {
@@ -54,6 +55,29 @@ export class Part extends Frame {
       else if (!window || part.header.part === "resized") part.ask();
     }
     if (tell) this.tell(() => ({ ...hub.state, head: this.head }));
+  }
+
+  /** Python sends the figure somewhere. */
+  go(to) {
+    this.set(to);
+  }
+
+  /** A lesson asks: id, pick ("head" or null), open (what the heads are like is hidden); null: nothing. */
+  quiz(what) {
+    this.test = what;
+    this.dressTest();
+    this.ask();
+  }
+
+  dressTest() {
+    if (this.test) this.root.dataset.lesson = this.test.open ? "ask" : "told";
+    else delete this.root.dataset.lesson;
+  }
+
+  /** A head was clicked: on a lesson's page that may be an answer. */
+  chooseHead(head) {
+    this.set({ head }, !this.test);
+    if (this.test?.open && this.test.pick === "head") this.commit({ quiz: this.test.id, picked: [String(head + 1)] });
   }
 
   ask() {

@@ -111,14 +111,14 @@ export class SurfacesPart extends Part {
     const key = `${state.block} ${order}`;
     if (this.shown !== key) {
       this.shown = key;
-      this.tiles = order.map((head) => ({ head, thumb: new Thumb(() => this.set({ head }, true)) }));
+      this.tiles = order.map((head) => ({ head, thumb: new Thumb(() => this.chooseHead(head)) }));
       this.heads.replaceChildren(...this.tiles.map(({ thumb }) => thumb.root));
     }
     say(this.headsNote, state.scale === 2 ? t.heads_note_own : t.heads_note);
     for (const { head, thumb } of this.tiles) {
       const values = this.view(head);
       const measure = MEASURES[by] ? ` ${signedShort(block.measures[head][MEASURES[by]], by)}` : "";
-      const name = `${head + 1} · ${t[`is_${block.characters[head]}`]}${measure}`;
+      const name = this.test ? `${head + 1}` : `${head + 1} · ${t[`is_${block.characters[head]}`]}${measure}`;
       thumb.draw(values, far, far, state.scale === 2 ? Math.max(1e-12, farthest(values)) : top, look, name, head === this.head);
     }
   }

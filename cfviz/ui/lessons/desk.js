@@ -1,0 +1,59 @@
+// The student's own browser keeps the progress; a button fills the screen; a presenter's keys turn the pages.
+
+const desks = new WeakMap(); // element -> what is known about it
+
+export default function ({ data, parentElement, setStateValue, setTriggerValue }) {
+  const box = parentElement.querySelector(".desk");
+  const desk = desks.get(box) ?? open(box);
+  desk.data = data;
+  desk.ask = (what) => setTriggerValue("asked", what);
+  keep(desk, data, (text) => setStateValue("stored", text));
+  desk.button.textContent = data.present ? data.words.leave : data.words.full;
+  return () => {
+    desk.close();
+    desks.delete(box);
+  };
+}
+
+/** Read once, then write what the page says. A browser without a store gives nothing back. */
+function keep(desk, { store, save }, tell) {
+  try {
+    if (save !== null) window.localStorage.setItem(store, save);
+    else if (!desk.told) tell(window.localStorage.getItem(store) ?? "");
+  } catch {
+    if (save === null && !desk.told) tell("");
+  }
+  desk.told = true;
+}
+
+function open(box) {
+  const button = document.createElement("button");
+  button.type = "button";
+  box.replaceChildren(button);
+  const desk = { button };
+  button.addEventListener("click", () => {
+    const page = document.documentElement;
+    if (desk.data.present) {
+      if (document.fullscreenElement) document.exitFullscreen();
+      desk.ask("leave");
+    } else {
+      page.requestFullscreen?.().catch(() => {}); // where the browser refuses, large type without frames is left
+      desk.ask("full");
+    }
+  });
+  const changed = () => desk.data.present && !document.fullscreenElement && desk.ask("leave");
+  const turn = (event) => {
+    const what = { PageDown: "next", PageUp: "back" }[event.key];
+    if (!what || !desk.data.present) return;
+    event.preventDefault();
+    desk.ask(what);
+  };
+  document.addEventListener("fullscreenchange", changed);
+  document.addEventListener("keydown", turn);
+  desk.close = () => {
+    document.removeEventListener("fullscreenchange", changed);
+    document.removeEventListener("keydown", turn);
+  };
+  desks.set(box, desk);
+  return desk;
+}

@@ -1,0 +1,200 @@
+"""What a lesson asks, and how an answer is judged.
+
+A question is made from a scene (a model on a photo) and a state (where the figure is); nothing about its
+answer is written down anywhere. The questions themselves are in `geometry` and `tensors`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from cfviz.geometry import CEL_KERNELS, Grouping, grouping
+from cfviz.trace import Trace
+
+KINDS = ("one", "many", "token", "tokens")  # choose one or several options, point at one or several tokens
+State = Mapping[str, Any]
+Reason = tuple[str, dict[str, object]]  # a key of the shared sentences, and its fields
+
+
+@dataclass(frozen=True)
+class Scene:
+    """What the questions are about.
+
+    Attributes:
+        model: In eval mode.
+        size: Side of its input, pixels.
+        trace: `trace(*watch)`: its prediction on the chosen photo, with the watched points.
+        labels: Class names in the reader's language.
+        image: Gives the photo as the model gets it, (3, H, W).
+        kept: `kept(key, make)`: what `make` gives, computed once for this model and photo.
+    """
+
+    model: Any
+    size: int
+    trace: Callable[..., Trace]
+    labels: Sequence[str] = ()
+    image: Callable[[], Any] = lambda: None
+    kept: Callable[[Any, Callable[[], Any]], Any] = lambda key, make: make()
+
+    def groupings(self, size: int | None = None) -> Sequence[Sequence[Grouping]]:
+        """How every block of every stage cuts its map, at the chosen size or another."""
+        side = self.size if size is None else size
+        return self.model.groupings(side, side)
+
+
+@dataclass(frozen=True)
+class Option:
+    """Something to choose: its code, and its name: a shared sentence, or `text` where there is no key."""
+
+    code: str
+    key: str
+    fields: Mapping[str, object]
+
+
+@dataclass(frozen=True)
+class Question:
+    """A question with its answer, as computed now.
+
+    Attributes:
+        kind: One of `KINDS`.
+        good: The right options or tokens ("row.col"); of "one" and "token" each of them alone is right.
+        fields: Fill the step's sentences.
+        options: What can be chosen.
+        said: Option -> more fields of the sentence on why it is wrong.
+        reason: Gives, for a wrong answer, one more sentence on why.
+        free: Tokens that may be picked or not, such as the query itself.
+        marks: Tokens that the figure shows with the answer, where the answer is no tokens itself.
+    """
+
+    kind: str
+    good: frozenset[str]
+    fields: Mapping[str, object]
+    options: tuple[Option, ...] = ()
+    said: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
+    reason: Callable[[frozenset[str]], Reason | None] = lambda answer: None
+    free: frozenset[str] = frozenset()
+    marks: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True)
+class Ask:
+    """A kind of question.
+
+    Attributes:
+        make: Makes the question.
+        fields: What its sentences may be filled with.
+        figures: Where it can be asked.
+        said: More fields of the sentence on a wrong option.
+        needs: What the step's state must say.
+    """
+
+    make: Callable[[Scene, State, State], Question]
+    fields: tuple[str, ...]
+    figures: tuple[str, ...]
+    said: tuple[str, ...] = ()
+    needs: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True)
+class Grade:
+    """Whether an answer is right, and what fills the sentence on it."""
+
+    right: bool
+    fields: Mapping[str, object]
+    reason: Reason | None = None
+
+
+def grade(question: Question, answer: Sequence[str]) -> Grade:
+    """Judge an answer.
+
+    Args:
+        question: As made now.
+        answer: Codes of options, or tokens as "row.col"; at least one.
+    """
+    given = frozenset(answer) - question.free
+    single = question.kind in ("one", "token")
+    right = len(given) == 1 and given <= question.good if single else given == question.good
+    names = {option.code: str(option.fields.get("text", option.code)) for option in question.options}
+    fields: dict[str, object] = {**question.fields, "chosen": ", ".join(names.get(a, a) for a in answer)}
+    if len(given) == 1:
+        fields |= question.said.get(next(iter(given)), {})
+    return Grade(right, fields, None if right else question.reason(given))
+
+
+# ---------------------------------------------------------------- helpers
+
+
+def counted(n: float) -> str:
+    """12,544"""
+    return f"{n:,}"
+
+
+def numbers(values: Sequence[int], suffix: str = "", prefix: str = "") -> tuple[Option, ...]:
+    """Numbers to choose from, smallest first."""
+    return tuple(Option(str(n), "", {"text": f"{prefix}{counted(n)}{suffix}"}) for n in sorted(set(values)))
+
+
+def heads(n: int) -> tuple[Option, ...]:
+    """All heads of a block, from 1."""
+    return tuple(Option(str(h + 1), "option.head", {"n": h + 1, "text": h + 1}) for h in range(n))
+
+
+def kernels(stage: int = 0) -> tuple[Option, ...]:
+    """The kernels of one embedding layer by their sides."""
+    return tuple(Option(str(k), "option.kernel", {"k": k, "text": f"{k} × {k}"}) for k in CEL_KERNELS[stage])
+
+
+YES_NO = (Option("yes", "option.yes", {}), Option("no", "option.no", {}))
+
+
+def code(row: int, col: int) -> str:
+    """A token in an answer."""
+    return f"{row}.{col}"
+
+
+def place(text: str) -> tuple[int, int]:
+    """The row and column in `code`."""
+    row, _, col = text.partition(".")
+    return int(row), int(col)
+
+
+def block_of(groupings: Sequence[Sequence[Grouping]], stage: int, kind: str) -> tuple[int, int]:
+    """The first block of a kind in a stage (from 1), or in the nearest stage that has one.
+
+    Returns:
+        Stage and block, from 0.
+
+    Raises:
+        ValueError: If the model has none at this size.
+    """
+    order = sorted(range(len(groupings)), key=lambda s: (abs(s - stage + 1), s))
+    for s in order:
+        for b, g in enumerate(groupings[s]):
+            if g.kind == kind:
+                return s, b
+    raise ValueError(f"this model has no {kind.upper()} block at this size; choose another model or size")
+
+
+def cut(scene: Scene, state: State) -> Grouping:
+    """How the map of a state is cut: a made-up map where it has a side, else the model's own block."""
+    if "side" in state:
+        return grouping(state["kind"], state["side"], state["side"], state["G"], state["I"])
+    groupings = scene.groupings(state.get("size"))
+    s, b = block_of(groupings, state["stage"], state["kind"])
+    return groupings[s][b]
+
+
+def token_at(state: State, H: int, W: int) -> tuple[int, int]:
+    """The token of a state: given as such, or as fractions of the map."""
+    if "token" in state:
+        return min(state["token"][0], H - 1), min(state["token"][1], W - 1)
+    row, col = state["at"]
+    return min(int(row * H), H - 1), min(int(col * W), W - 1)
+
+
+def members(g: Grouping, row: int, col: int) -> frozenset[str]:
+    """The tokens in the group of one token, itself among them."""
+    group, _ = g.group_of(row, col)
+    return frozenset(code(*divmod(int(flat), g.W)) for flat in g.members[group] if flat >= 0)
