@@ -27,6 +27,7 @@ MAX_LESSONS, MAX_STEPS, MAX_TEXT = 20, 20, 1200
 
 PARTS = ("title", "say", "ask", "right", "wrong")  # the sentences of a step
 SHARED = {  # sentences that all lessons use, and their fields
+    "list.comma": set(),
     "option.yes": set(), "option.no": set(), "option.head": {"n"}, "option.kernel": {"k"},
     "reason.kernel_edge": {"k"},
     "reason.missed": {"missed", "n"},
@@ -102,8 +103,11 @@ class Course:
     texts: Mapping[str, Mapping[str, str]]
 
     def text(self, lang: str, key: str, **fields: object) -> str:
-        """A sentence with its fields filled in."""
-        return self.texts[lang][key].format(**fields)
+        """A sentence with its fields filled in; fields that are tuples become lists."""
+        comma = self.texts[lang]["list.comma"]
+        said = {name: comma.join(x) if isinstance(x, tuple) else x for name, x in fields.items()}
+        text = self.texts[lang][key].format(**said)
+        return text.replace(" × ", "\u00a0×\u00a0").replace(" %", "\u00a0%")  # a number keeps its unit
 
     def places(self) -> list[tuple[int, int]]:
         """(lesson, step) of every step, counted from 1."""

@@ -7,12 +7,20 @@ export default function ({ data, parentElement, setStateValue, setTriggerValue }
   const desk = desks.get(box) ?? open(box);
   desk.data = data;
   desk.ask = (what) => setTriggerValue("asked", what);
+  if (desk.at && desk.at !== data.at) above();
+  desk.at = data.at;
   keep(desk, data, (text) => setStateValue("stored", text));
   desk.button.textContent = data.present ? data.words.leave : data.words.full;
   return () => {
     desk.close();
     desks.delete(box);
   };
+}
+
+/** A new step begins at its top, also where the last one ended further down. */
+function above() {
+  const top = document.querySelector(".st-key-cf-lessons-top");
+  if (top && top.getBoundingClientRect().top < 0) top.scrollIntoView({ block: "start" });
 }
 
 /** Read once, then write what the page says. A browser without a store gives nothing back. */

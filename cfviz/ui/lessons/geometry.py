@@ -155,7 +155,7 @@ def kernels_outside(scene: Scene, state: State, after: State) -> Question:
     total = len(CEL_KERNELS[0])
     fields = {
         "row": row, "col": col, "n": len(past), "all": total, "side": own[2] - own[0],
-        "largest": max(CEL_KERNELS[0]), "list": ", ".join(f"{k} × {k}" for k in past) or "–",
+        "largest": max(CEL_KERNELS[0]), "list": tuple(f"{k} × {k}" for k in past) or "–",
     }  # fmt: skip
     return Question("one", frozenset([str(len(past))]), fields, numbers(range(total + 1)))
 
@@ -168,7 +168,7 @@ def kernels_past_edge(scene: Scene, state: State, after: State) -> Question:
     past = [k for k, box in boxes.items() if _outer(box, photo)]
     fields = {
         "row": row, "col": col, "top": token_box(0, row, col)[0], "n": len(past),
-        "list": ", ".join(f"{k} × {k}" for k in past) or "–",
+        "list": tuple(f"{k} × {k}" for k in past) or "–",
     }  # fmt: skip
 
     def why(answer: frozenset[str]) -> Reason | None:

@@ -110,7 +110,8 @@ def moment(ctx: Context, course: Course, at: tuple[int, int]) -> Moment:
     question = ASKS[step.ask].make(about, step.state, step.after)
     picked = given.get(key) or _picked(id, its)
     words = {name: ctx.t(f"learn.map_{name}") for name in ("label", "on", "off")}  # the browser fills them
-    return Moment(step, about, question, tuple(picked), key not in given, id, its, words, partial(take, its))
+    big = ctx.get("present", 0, (0, 1)) == 1
+    return Moment(step, about, question, picked, key not in given, id, its, words, partial(take, its), big)
 
 
 def _picked(id: str, its: str) -> tuple[str, ...]:
@@ -166,7 +167,9 @@ def _top(ctx: Context, course: Course, at: tuple[int, int], present: bool) -> No
                 if to:
                     go(ctx, *to)
 
-        progress.desk(course, present, {"full": t("learn.full"), "leave": t("learn.leave")}, asked)
+        progress.desk(
+            course, f"{at[0]}.{at[1]}", present, {"full": t("learn.full"), "leave": t("learn.leave")}, asked
+        )
 
 
 def _sign(course: Course, lesson: int, step: int) -> str:
@@ -226,9 +229,14 @@ def _ask(ctx: Context, course: Course, at: tuple[int, int], now: Moment) -> None
     """The choices, the verdict, and the way on."""
     t, key = ctx.t, f"{at[0]}.{at[1]}|{now.source}"
     name = f"{course.lessons[at[0] - 1].id}.{now.step.id}"
-    if now.question.options:
+    if not now.open:
+        names = {o.code: _label(ctx, course, o) for o in now.question.options}
+        if names:
+            given = course.text(ctx.lang, "list.comma").join(names.get(code, code) for code in now.picked)
+            st.markdown(ctx.t("learn.given", answer=given))
+    elif now.question.options:
         _choose(ctx, course, at, now)
-    elif now.open:
+    else:
         st.caption(_picks(ctx, now))
     if now.open:
         found = grade(now.question, now.picked)
@@ -285,7 +293,7 @@ def _choose(ctx: Context, course: Course, at: tuple[int, int], now: Moment) -> N
 
     shared: dict[str, Any] = {
         "options": codes, "format_func": lambda code: names[code], "key": key, "on_change": chosen,
-        "label_visibility": "collapsed", "disabled": not now.open,
+        "label_visibility": "collapsed",
     }  # fmt: skip
     if question.kind == "many":
         st.session_state[key] = [code for code in now.picked if code in codes]
@@ -303,7 +311,8 @@ def _verdict(ctx: Context, course: Course, at: tuple[int, int], now: Moment, fou
     """Right or wrong, and why, in the numbers of this photo and model."""
     said = _text(ctx, course, at, "right" if found.right else "wrong", found.fields)
     if found.reason:
-        said += " " + course.text(ctx.lang, found.reason[0], **found.reason[1])
+        why = course.text(ctx.lang, found.reason[0], **found.reason[1])
+        said = why if now.question.kind == "token" else ctx.t("learn.and_why", said=said, why=why)
     if found.right:
         st.success(said, icon=":material/check:")
     else:

@@ -117,7 +117,7 @@ def grade(question: Question, answer: Sequence[str]) -> Grade:
     single = question.kind in ("one", "token")
     right = len(given) == 1 and given <= question.good if single else given == question.good
     names = {option.code: str(option.fields.get("text", option.code)) for option in question.options}
-    fields: dict[str, object] = {**question.fields, "chosen": ", ".join(names.get(a, a) for a in answer)}
+    fields: dict[str, object] = {**question.fields, "chosen": tuple(names.get(a, a) for a in answer)}
     if len(given) == 1:
         fields |= question.said.get(next(iter(given)), {})
     return Grade(right, fields, None if right else question.reason(given))

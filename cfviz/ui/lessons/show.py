@@ -51,6 +51,7 @@ class Moment:
         source: Photo, model and size in one string.
         words: What the map says to a screen reader: "label", "on", "off".
         take: Called with (id, picked) when the reader points.
+        big: Whether the page is projected.
     """
 
     step: Step
@@ -62,6 +63,7 @@ class Moment:
     source: str
     words: Mapping[str, str]
     take: Callable[[str, list[str]], None]
+    big: bool = False
 
     @property
     def state(self) -> dict[str, Any]:
@@ -112,7 +114,8 @@ def _living(ctx: Context, now: Moment) -> None:
         "right": None if now.open else answer,
         "blank": bool(now.state.get("plain")) or (now.open and pointed and now.step.figure == "map"),
         "cold": now.open and pointed,
-        "panels": [*(["heads"] if heads else []), *([] if now.open or not units[0].nbytes else ["readout"])],
+        "panels": ["heads"] if heads else [] if now.open or not units[0].nbytes else ["readout"],
+        "big": now.big,
         "words": dict(now.words),
     }
     to = {**place, "locked": pointed or now.step.figure == "map", "head": 0}
@@ -184,9 +187,10 @@ def _embedding(ctx: Context, now: Moment) -> None:
     embedding_figure(data, name=name, on_commit=_listen(name, now))
     pick = "kernel" if now.question.kind == "one" and now.question.options[0].key == "option.kernel" else None
     chosen = [k for k in embedding_kernels(now) if str(k) in now.picked][:1]
-    kernel = embedding_kernels(now).index(chosen[0]) if chosen and pick else None
+    kernel = embedding_kernels(now).index(chosen[0]) if chosen and now.step.ask == "carries_most" else None
     to = {"row": row, "col": col, "kernel": kernel, "stay": now.step.ask != "carries_most" or now.open}
-    _drive(name, now, to, {"pick": pick})
+    show = {"most_channels": "facts", "carries_most": "shares"}.get(now.step.ask, "")
+    _drive(name, now, to, {"pick": pick, "show": show})
 
 
 def embedding_kernels(now: Moment) -> list[int]:

@@ -111,7 +111,7 @@ export class EmbeddingFigure {
 
   // ---- a lesson's question ---------------------------------------------------------------------------
 
-  /** A lesson asks: id, pick ("kernel" or null), open (shares and costs are hidden); null: nothing any more. */
+  /** A lesson asks: id, pick ("kernel" or null), open, show ("facts", "shares" or "" once answered); or null. */
   quiz(what) {
     this.test = what;
     this.dressTest();
@@ -119,7 +119,7 @@ export class EmbeddingFigure {
   }
 
   dressTest() {
-    if (this.test) this.ui.root.dataset.lesson = this.test.open ? "ask" : "told";
+    if (this.test) this.ui.root.dataset.lesson = this.test.open ? "ask" : `told ${this.test.show}`;
     else delete this.ui.root.dataset.lesson;
   }
 
@@ -190,7 +190,7 @@ export class EmbeddingFigure {
     const { ui, cel, state } = this;
     const width = ui.left.clientWidth;
     if (!width) return;
-    this.plane.layout({ width, height: Math.max(260, Math.min(600, window.innerHeight * 0.7)) }, cel, this.header.input);
+    this.plane.layout({ width, height: Math.max(260, Math.min(600, window.innerHeight * (this.test ? 0.56 : 0.7))) }, cel, this.header.input);
     this.measureChoice.choose(MEASURES.indexOf(state.measure));
     say(ui.how, this.t[`${state.measure}_help`]);
     let [low, high] = [0, 0];

@@ -37,7 +37,8 @@ export class Explorer {
   lay() {
     const { app } = this;
     const g = app.grouping;
-    const width = Math.min(this.left.clientWidth, 620);
+    const fit = app.data.lesson ? Math.max(300, window.innerHeight * 0.5) : 620; // a lesson's counts stay in sight
+    const width = Math.min(this.left.clientWidth, fit);
     const lattice = new Lattice(g.H, g.W, g.Hp, g.Wp, width, Math.min(620, Math.max(320, width)));
     this.board.fit(lattice);
     this.ground(this.board.base, lattice);

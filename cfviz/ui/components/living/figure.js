@@ -320,7 +320,7 @@ export class Figure {
     const { ui, stage, header } = this;
     const width = ui.left.clientWidth;
     if (!width) return;
-    const height = Math.max(260, Math.min(640, window.innerHeight * 0.72));
+    const height = this.test?.room ?? Math.max(260, Math.min(640, window.innerHeight * 0.72));
     this.map.layout({ width, height }, this.groups, stage.stride, header.input, this.photo, this.theme);
     this.ask();
   }

@@ -92,7 +92,7 @@ export class PhotoMap {
       pen.fillRect(0, 0, w, h);
     }
     if (this.cell < 5) return;
-    pen.strokeStyle = photo ? "rgba(255,255,255,0.11)" : theme.line;
+    pen.strokeStyle = photo ? `rgba(255,255,255,${this.cell > 24 ? 0.34 : 0.11})` : theme.line;
     pen.lineWidth = 1;
     pen.beginPath();
     for (let c = 1; c < this.groups.W; c++) line(pen, this.edgeX[c] + 0.5, 0, this.edgeX[c] + 0.5, h);
@@ -158,6 +158,23 @@ export class PhotoMap {
     pen.strokeStyle = "#FFFFFF";
     pen.lineWidth = (query ? 2.5 : 1.75) * ratio;
     pen.stroke();
+  }
+
+  /** The numbers of rows and columns along the edges, where cells are large enough to count. */
+  ruler() {
+    const { pen, edgeX, edgeY, ratio, groups } = this;
+    if (this.cell < 24) return;
+    pen.font = `600 ${11.5 * ratio}px sans-serif`;
+    [pen.textAlign, pen.textBaseline, pen.lineJoin] = ["center", "middle", "round"];
+    pen.lineWidth = 3 * ratio;
+    const write = (text, x, y) => {
+      pen.strokeStyle = "rgba(20,23,27,0.8)";
+      pen.strokeText(text, x, y);
+      pen.fillStyle = "#FFFFFF";
+      pen.fillText(text, x, y);
+    };
+    for (let c = 0; c < groups.W; c++) write(`${c}`, (edgeX[c] + edgeX[c + 1]) / 2, 9 * ratio);
+    for (let r = 1; r < groups.H; r++) write(`${r}`, 9 * ratio, (edgeY[r] + edgeY[r + 1]) / 2);
   }
 
   /** A token marked for a lesson: picked, cursor, right, wrong, missed, reached; by shape, not by colour alone. */

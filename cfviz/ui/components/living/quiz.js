@@ -2,15 +2,15 @@
 //
 // The question is a dict: id, pick ("tokens", "token", "head" or null), picked, right (tokens, once answered,
 // else null), blank (draw no group), cold (draw the group without attention), panels (what stays beside the
-// photo), words. Picks are kept here; every change is sent as {quiz: id, picked}.
+// photo), big (the page is projected), words. Picks are kept here; every change is sent as {quiz: id, picked}.
 
 import { say } from "./markup.js";
 import { fill } from "./payload.js";
 
 export class Quiz {
   constructor(figure, what) {
-    Object.assign(this, { figure, what, cursor: null });
-    const same = figure.test?.what.id === what.id || figure.picks?.id === what.id;
+    const same = figure.picks?.id === what.id;
+    Object.assign(this, { figure, what, cursor: same ? (figure.test?.cursor ?? null) : null });
     figure.picks = same ? figure.picks : { id: what.id, list: [...what.picked] };
   }
 
@@ -20,6 +20,12 @@ export class Quiz {
 
   get open() {
     return !this.what.right && (this.what.pick === "tokens" || this.what.pick === "token");
+  }
+
+  /** Height for the photo: what stands above it on the page, and the heads, stay in sight. */
+  get room() {
+    const share = this.what.panels?.includes("heads") ? 0.52 : 0.66;
+    return Math.max(260, window.innerHeight * (this.what.big ? share + 0.14 : share));
   }
 
   get blank() {
@@ -98,6 +104,7 @@ export class Quiz {
 
   paint(map) {
     const { right } = this.what;
+    map.ruler();
     const tokens = this.what.pick === "tokens" || this.what.pick === "token";
     if (!right) {
       if (tokens) for (const token of this.picked) map.tag(token, "picked");

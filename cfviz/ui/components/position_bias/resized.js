@@ -95,7 +95,7 @@ export class ResizedPart extends Part {
     say(this.flat, fill(state.large ? t.magnified : t.small_all, { top: span(state.large ? top : most), floor: FLOOR }));
     block.ways.forEach((way, i) => {
       const part = this.ways[way];
-      part.map.draw(all[i], Gh, Gw, top, this.look, Math.max(120, Math.min(room, 260)));
+      part.map.draw(all[i], Gh, Gw, top, this.look, Math.max(120, Math.min(room, this.test ? 420 : 260)));
       const known = (dh, dw) => Math.abs(dh) < block.G && Math.abs(dw) < block.G;
       this.describe(part.inside, summary(all[i], Gh, Gw, known));
       this.describe(part.outside, summary(all[i], Gh, Gw, (dh, dw) => !known(dh, dw)));

@@ -80,7 +80,7 @@ export class SurfacesPart extends Part {
     this.blockBox.choose(state.block);
     for (const name of ["reach", "scale", "order", "raw"]) this.choices[name].choose(state[name]);
     const room = this.map.root.parentElement.clientWidth;
-    this.map.draw(values, far, far, top, look, Math.min(room, 520));
+    this.map.draw(values, far, far, top, look, Math.min(room, this.test ? Math.max(260, window.innerHeight * 0.4) : 520));
     this.solid.draw(values, far, far, top, look, Math.min(this.facts.parentElement.clientWidth, 460));
     this.scaleBar.say(top);
     const range = fill(state.reach ? (block.mlp ? t.note_twice : t.note_twice_table) : t.note_trained, { far: block.G - 1 });

@@ -1,0 +1,101 @@
+"""A lesson in a browser, gone through by pointing and by keys; its progress is there after a reload."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from tests.conftest import settle
+
+pytestmark = pytest.mark.browser
+
+MAP = ".cf[data-lesson] .map"
+
+
+def rest(page: Any) -> None:
+    """Wait until a click has reached the server and come back."""
+    page.wait_for_timeout(250)
+    settle(page)
+
+
+def point(page: Any, row: int, col: int, side: int = 8) -> None:
+    """Click a token of the map."""
+    over = page.locator(f"{MAP} canvas.over")
+    box = over.bounding_box()
+    over.click(position={"x": (col + 0.5) * box["width"] / side, "y": (row + 0.5) * box["height"] / side})
+    rest(page)
+
+
+def check(page: Any) -> str:
+    page.locator(".st-key-learn-check button").click()
+    verdict = page.locator('.st-key-cf-ask [data-testid="stAlert"]')
+    verdict.wait_for(timeout=30_000)
+    return str(verdict.inner_text())
+
+
+def onward(page: Any) -> None:
+    page.locator(".st-key-learn-next button").click()
+    rest(page)
+
+
+def test_a_lesson_by_pointing(app: Any, open_page: Any) -> None:
+    page = open_page(app.url("learn", lang="en", photo="cat", size=160, lesson=2, step=1))
+    page.locator(MAP).wait_for(timeout=60_000)
+    point(page, 3, 3)
+    point(page, 2, 4)
+    point(page, 2, 4)  # a second click takes it back
+    point(page, 4, 4)
+    page.get_by_text("Picked (row, column): (3, 3), (4, 4)").wait_for(timeout=30_000)
+    assert "2 of its 4 neighbours" in check(page)
+    onward(page)
+
+    page.get_by_text("Long distance attention", exact=True).wait_for(timeout=30_000)
+    page.locator(MAP).focus()  # from the ringed token (1, 2), by keys alone
+    for key in ("ArrowRight",) * 4 + ("Enter",) + ("ArrowDown",) * 4 + ("Enter",):
+        page.keyboard.press(key)
+    page.get_by_text("Picked (row, column): (1, 6), (5, 6)").wait_for(timeout=30_000)
+    assert page.locator(".cf .live").text_content() == "Row 5, column 6: picked. 2 picked in all"
+    assert "1 of the 3 are still missing" in check(page)
+    marks = page.locator(".cf").evaluate("(root) => root.figure.test.what.right")
+    assert marks == ["1.6", "5.2", "5.6"]
+    onward(page)
+
+    page.get_by_text("64", exact=True).click()
+    rest(page)
+    assert "Yes, 64" in check(page)
+    onward(page)
+
+    page.locator(".cf .head").nth(1).click()
+    rest(page)
+    assert page.locator('.st-key-cf-ask input[type="radio"]').nth(1).is_checked()
+    assert "pixels" in check(page)
+
+    kept = json.loads(page.evaluate("localStorage.getItem('cfviz.lessons')"))["first"]
+    assert len(kept) == 4
+    assert [kept[f"near_far.{step}"] for step in ("border", "lattice", "two_blocks")] == [1, 0, 1]
+    page.reload()
+    settle(page)
+    right = sum(kept.values())
+    page.get_by_role("button", name=f"{right} of 20 right").wait_for(timeout=30_000)
+
+
+def test_a_lesson_fills_the_screen_and_its_sandbox_leads_back(app: Any, open_page: Any) -> None:
+    page = open_page(app.url("learn", lang="en", photo="cat", size=160, lesson=1, step=3))
+    page.locator(MAP).wait_for(timeout=60_000)
+    page.get_by_role("button", name="Full screen").click()
+    page.wait_for_function("() => document.fullscreenElement && location.search.includes('present=1')")
+    rest(page)
+    assert not page.locator('[data-testid="stSidebar"]').is_visible()
+    page.keyboard.press("PageDown")
+    page.wait_for_function("() => location.search.includes('step=4')", timeout=30_000)
+    page.get_by_role("button", name="Leave full screen").click()
+    page.wait_for_function("() => !document.fullscreenElement && location.search.includes('present=0')")
+    rest(page)
+    page.get_by_text("Try it freely: Grouping tokens").click()
+    page.wait_for_url("**/grouping?*", timeout=30_000)
+    assert "photo=cat" in page.url
+    page.get_by_text("Back to lesson 1, step 4").click()
+    page.wait_for_url("**/learn?*step=4*", timeout=30_000)
+    page.get_by_text("What a window saves").wait_for(timeout=30_000)

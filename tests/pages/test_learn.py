@@ -1,0 +1,130 @@
+"""The page of lessons: every step in both languages, answered wrong and right; links, refusals, progress."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from streamlit.testing.v1 import AppTest
+
+import cfviz
+from cfviz.data.images import load_image, prepare
+from cfviz.data.samples import sample
+from cfviz.run import inspect, load, pick_device
+from cfviz.ui.lessons import Scene, grade, load_lessons
+from cfviz.ui.lessons.course import ASKS
+from cfviz.ui.lessons.page import PICKED
+from cfviz.ui.lessons.question import Question
+from tests.pages.test_pages import first, run
+
+COURSE = load_lessons()
+PHOTO, SIZE = "cat", 160
+
+
+def about() -> tuple[Scene, str]:
+    """What the page asks about, and the name it gives to that."""
+    model, photo = load("crossformer_nano"), load_image(sample(PHOTO).path)
+    image = prepare(photo, SIZE).tensor
+    scene = Scene(model, SIZE, lambda *w: inspect(photo, model, SIZE, w), model_labels(model), lambda: image)
+    sha = model.provenance.sha256
+    return scene, f"crossformer_nano|{sha}|{photo.sha256}|{SIZE}|float32|{pick_device()}"
+
+
+def model_labels(model: Any) -> list[str]:
+    return list(cfviz.run.class_names(model))
+
+
+def page(lang: str, lesson: int, step: int) -> AppTest:
+    return run("learn", lang=lang, photo=PHOTO, size=str(SIZE), lesson=str(lesson), step=str(step))
+
+
+def answer(app: AppTest, question: Question, source: str, id: str, codes: list[str]) -> AppTest:
+    """Pick as the figure would, or choose as a student does; then check."""
+    if question.kind == "one":
+        app.radio(key=f"learn.choice.{id}").set_value(codes[0]).run()
+    else:
+        app.session_state[PICKED] = (id, source, codes)
+        app.run()
+    return app.button(key="learn.check").click().run()
+
+
+def attempts(question: Question) -> tuple[list[str], list[str]]:
+    """A wrong answer and the right one."""
+    right = sorted(question.good)
+    wrong = [option.code for option in question.options if option.code not in question.good] or ["9.9"]
+    return wrong[:1], right if question.kind in ("many", "tokens") else right[:1]
+
+
+def go_through(lang: str, lesson: int) -> None:
+    scene, source = about()
+    app = page(lang, lesson, 1)
+    lesson_id = COURSE.lessons[lesson - 1].id
+    for n, step in enumerate(COURSE.lessons[lesson - 1].steps, 1):
+        assert not app.exception, step.id
+        question = ASKS[step.ask].make(scene, step.state, step.after)
+        title = COURSE.text(lang, f"{lesson_id}.{step.id}.title")
+        assert title in [head.value for head in app.subheader]
+        assert app.button(key="learn.check").disabled
+        wrong, right = attempts(question)
+        answer(app, question, source, f"{lesson}.{n}.0", wrong)
+        assert not app.exception, step.id
+        assert len(app.warning) == 1, step.id
+        why = grade(question, wrong).reason
+        if why:
+            assert COURSE.text(lang, why[0], **why[1]) in app.warning[0].value
+        app.button(key="learn.again").click().run()
+        answer(app, question, source, f"{lesson}.{n}.1", right)
+        assert not app.exception, step.id
+        assert len(app.success) == 1, step.id
+        if step.id != COURSE.lessons[-1].steps[-1].id:
+            app.button(key="learn.next").click().run()
+    assert app.session_state["cfviz.learn.first"] == {
+        f"{lesson_id}.{step.id}": False for step in COURSE.lessons[lesson - 1].steps
+    }
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("lang", ["en", "zh-Hant"])
+@pytest.mark.parametrize("lesson", range(1, 6))
+def test_every_step_is_answered_wrong_and_right(lang: str, lesson: int) -> None:
+    go_through(lang, lesson)
+
+
+def test_the_first_answer_counts_and_can_be_forgotten() -> None:
+    scene, source = about()
+    app = page("en", 1, 3)
+    step = COURSE.step(1, 3)
+    question = ASKS[step.ask].make(scene, step.state, step.after)
+    answer(app, question, source, "1.3.0", sorted(question.good))
+    assert len(app.success) == 1
+    assert any("**1** of 20 steps answered" in m.value for m in app.markdown)
+    app.button(key="learn.again").click().run()
+    answer(app, question, source, "1.3.1", ["0.0"])
+    assert "Row 0, column 0 is in another window" in app.warning[0].value
+    assert app.session_state["cfviz.learn.first"] == {"windows.window": True}
+    app.button(key="learn.reset").click().run()
+    assert app.session_state["cfviz.learn.first"] == {}
+    assert not app.success
+
+
+def test_a_link_leads_to_a_step_and_a_bad_one_to_the_first() -> None:
+    app = page("en", 3, 3)
+    assert COURSE.text("en", "scales.edge.title") in [head.value for head in app.subheader]
+    assert first(app.query_params["lesson"]) == "3"
+    app = run("learn", lang="en", lesson="99", step="<b>")
+    assert not app.exception
+    assert COURSE.text("en", "windows.tokens.title") in [head.value for head in app.subheader]
+
+
+def test_the_sandbox_leads_back_to_the_step() -> None:
+    app = run("grouping", lang="en", back="2.3", map="8x8", g="4", i="2")
+    assert "Back to lesson 2, step 3" in [link.proto.label for link in app.get("page_link")]
+    app = run("grouping", lang="en", back="<script>")
+    assert not any("Back to" in link.proto.label for link in app.get("page_link"))
+
+
+def test_lesson_files_that_are_wrong_are_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> None:
+    monkeypatch.setattr("cfviz.ui.lessons.course.FOLDER", tmp_path)
+    app = run("learn", lang="en")
+    assert not app.exception
+    assert "plan.json cannot be read" in app.error[0].value

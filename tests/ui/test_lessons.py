@@ -1,0 +1,353 @@
+"""Lessons: their files, and answers judged against cases known by hand and against the model itself."""
+
+from __future__ import annotations
+
+import copy
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+import cfviz
+from cfviz.data.images import load_image, prepare
+from cfviz.data.samples import sample
+from cfviz.run import class_names, inspect
+from cfviz.ui.i18n import LANGUAGES
+from cfviz.ui.lessons import Scene, grade, load_lessons, parse_lessons, progress
+from cfviz.ui.lessons.course import ASKS, FOLDER, STATES, wanted
+from cfviz.ui.lessons.question import Question, block_of, place
+
+COURSE = load_lessons()
+STEPS = [(COURSE.lessons[i - 1].id, COURSE.step(i, j)) for i, j in COURSE.places()]
+FILES = {name: json.loads((FOLDER / f"{name}.json").read_text("utf-8")) for name in ("plan", *LANGUAGES)}
+MAP = {"side": 8, "G": 2, "I": 4, "token": [2, 5]}
+
+
+class Geometry:
+    """A model as far as questions about geometry ask: CrossFormer's groups and channels."""
+
+    group_size = (7, 7, 7, 7)
+    feature_info = ({"num_chs": 96},)
+
+    def groupings(self, height: int, width: int) -> Any:
+        from cfviz.geometry import lsda, map_sizes
+
+        depths, intervals = (2, 2, 6, 2), (8, 4, 2, 1)
+        sizes = map_sizes(height, width)
+        return [[lsda(*sizes[s], b, 7, intervals[s]) for b in range(depths[s])] for s in range(4)]
+
+
+def no_tensors(*watch: str) -> Any:
+    raise AssertionError("a question about geometry asked for a tensor")
+
+
+BARE = Scene(Geometry(), 224, no_tensors)
+
+
+def ask(
+    name: str, state: dict[str, Any], after: dict[str, Any] | None = None, scene: Scene = BARE
+) -> Question:
+    return ASKS[name].make(scene, state, after or {})
+
+
+@pytest.fixture(scope="module")
+def scene() -> Scene:
+    model, path = cfviz.create_model("crossformer_nano"), sample("cat").path
+    kept: dict[Any, Any] = {}
+
+    def trace(*watch: str) -> Any:
+        if watch not in kept:
+            kept[watch] = inspect(path, model, 160, watch)
+        return kept[watch]
+
+    return Scene(
+        model, 160, trace, class_names(model), lambda: prepare(load_image(path), 160).tensor,
+        lambda key, make: kept.setdefault(key, make()) if key not in kept else kept[key],
+    )  # fmt: skip
+
+
+# ---------------------------------------------------------------- the files
+
+
+def test_there_are_five_lessons_of_four_steps_in_both_languages() -> None:
+    assert [len(lesson.steps) for lesson in COURSE.lessons] == [4] * 5
+    keys = [key for key, _ in wanted(COURSE)]
+    assert len(set(keys)) == len(keys)
+    for lang in LANGUAGES:
+        assert set(COURSE.texts[lang]) == set(keys)
+    assert list(COURSE.texts["en"]) == list(COURSE.texts["zh-Hant"])
+
+
+def test_chinese_is_chinese_with_chinese_punctuation() -> None:
+    import re
+
+    for key, text in COURSE.texts["zh-Hant"].items():
+        assert not re.search(r"[\u4e00-\u9fff」）][,:;?!]|[,;][\u4e00-\u9fff「（]", text), key
+        if key.endswith((".say", ".ask", ".right", ".wrong", ".is")):
+            assert any("\u4e00" <= letter <= "\u9fff" for letter in text), key
+
+
+def test_every_term_is_used_and_every_figure_and_question_too() -> None:
+    assert {term for _, step in STEPS for term in step.terms} == set(COURSE.terms)
+    assert {step.figure for _, step in STEPS} == set(STATES)
+    assert {step.ask for _, step in STEPS} == set(ASKS)
+
+
+def test_no_answer_is_stored() -> None:
+    for _, step in STEPS:
+        assert not {"answer", "good", "right"} & {*step.state, *step.after}
+
+
+def change(path: str, value: Any) -> Callable[[dict[str, Any]], None]:
+    """Set, or with `...` remove, what lies at a path of keys and numbers."""
+
+    def do(files: dict[str, Any]) -> None:
+        *way, last = (int(p) if p.isdigit() else p for p in path.split("/"))
+        at = files
+        for part in way:
+            at = at[part]  # type: ignore[index]
+        if value is ...:
+            del at[last]  # type: ignore[arg-type]
+        else:
+            at[last] = value  # type: ignore[index]
+
+    return do
+
+
+STEP = "plan/lessons/0/steps/2"
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "said"),
+    [
+        ("plan", [], "plan.json: expected an object, got a list of 0"),
+        ("plan/version", 2, "version is 2; expected 1"),
+        ("plan/lessons", [], "expected a list of 1 to 20"),
+        ("plan/lessons/1/id", "windows", "windows is there twice"),
+        (f"{STEP}/ask", "nothing", "expected one of count_tokens"),
+        (f"{STEP}/ask", "padding", "padding can be asked with explorer, not map"),
+        (f"{STEP}/figure", {"a": 1}, "got an object of 1"),
+        (f"{STEP}/state/token", [2, 8], r"token: \[2, 8\] is outside a map of 8 x 8"),
+        (f"{STEP}/state/token", [2], "expected 2 numbers"),
+        (f"{STEP}/state/side", True, "expected a whole number from 2 to 16, got True"),
+        pytest.param(f"{STEP}/state/side", 10**5000, "got a very long number", id="long"),
+        (f"{STEP}/state/G", 0, "from 1 to 16, got 0"),
+        (f"{STEP}/state/kind", "swin", "expected one of sda, lda"),
+        (f"{STEP}/state/kind", ..., "the figure map needs"),
+        (f"{STEP}/state/colour", 1, "'colour' is unknown"),
+        (f"{STEP}/terms", ["token", "token"], "token is there twice"),
+        (f"{STEP}/formula", 3, "expected LaTeX"),
+        ("plan/lessons/3/steps/2/after/size", 250, "expected one of 160, 192"),
+        ("plan/lessons/1/steps/3/state/at", [0.5, float("nan")], "got nan"),
+        ("plan/terms/sda", None, "expected a section"),
+        ("en/windows.title", ..., "windows.title is missing"),
+        ("zh-Hant/windows.titel", "x", "'windows.titel' belongs to no lesson"),
+        ("en/windows.tokens.ask", "{answer}", "the field 'answer' is unknown"),
+        ("en/windows.tokens.ask", "{n.__class__}", "expected plain fields"),
+        ("en/windows.tokens.ask", "{n!r:>99999999}", "expected plain fields"),
+        ("en/windows.tokens.ask", "{n", "a brace is not closed"),
+        ("en/windows.tokens.ask", " ", "expected a text of 1 to"),
+        ("en/windows.tokens.ask", 7, "expected a text of 1 to"),
+    ],
+)
+def test_what_is_wrong_is_said(path: str, value: Any, said: str) -> None:
+    files = {"top": copy.deepcopy(FILES)}
+    change(f"top/{path}", value)(files)
+    its = files["top"]
+    with pytest.raises(ValueError, match=said):
+        parse_lessons(its["plan"], {lang: its[lang] for lang in LANGUAGES})
+
+
+@pytest.mark.parametrize(
+    ("raw", "said"),
+    [
+        (b"\xff\xfe", "not valid JSON"),
+        (b"[" * 100_000, "not valid JSON"),
+        (b'"' + b"x" * 1_000_001 + b'"', "larger than"),
+        (None, "en.json cannot be read: No such file"),
+    ],
+)
+def test_files_that_cannot_be_read_are_named(tmp_path: Path, raw: bytes | None, said: str) -> None:
+    for name, content in FILES.items():
+        (tmp_path / f"{name}.json").write_text(json.dumps(content), "utf-8")
+    file = tmp_path / "en.json"
+    file.unlink() if raw is None else file.write_bytes(raw)
+    with pytest.raises(ValueError, match=said):
+        load_lessons(tmp_path)
+
+
+# ---------------------------------------------------------------- geometry, by hand
+
+
+def test_a_window_and_a_lattice() -> None:
+    window = ask("group", {**MAP, "kind": "sda"})
+    assert window.good == {"2.4", "3.4", "3.5"}
+    lattice = ask("group", {**MAP, "kind": "lda", "token": [1, 2]})
+    assert lattice.good == {"1.6", "5.2", "5.6"}
+    assert grade(lattice, ["5.6", "1.6", "5.2"]).right
+    assert grade(lattice, ["5.6", "1.6", "5.2", "1.2"]).right  # itself may be picked too
+    missing = grade(lattice, ["5.6", "1.6"])
+    assert not missing.right
+    assert missing.reason == ("reason.missed", {"missed": 1, "n": 3})
+    assert grade(lattice, ["2.6"]).reason == (
+        "reason.lattice", {"row": 2, "col": 6, "down": 1, "across": 4, "I": 4}
+    )  # fmt: skip
+    assert grade(window, ["2.6"]).reason == (
+        "reason.outside", {"row": 2, "col": 6, "top": 2, "left": 4, "bottom": 3, "right": 5}
+    )  # fmt: skip
+
+
+def test_neighbours_across_a_border() -> None:
+    cut = ask("cut_neighbours", {**MAP, "kind": "sda", "token": [3, 4]})
+    assert cut.good == {"3.3", "4.4"}
+    assert grade(cut, ["2.4"]).reason == ("reason.same_window", {"row": 2, "col": 4})
+    assert grade(cut, ["0.0"]).reason == ("reason.no_neighbour", {"row": 0, "col": 0})
+    corner = ask("cut_neighbours", {**MAP, "kind": "sda", "token": [0, 0]})
+    assert corner.good == set()
+    assert corner.fields["near"] == 2
+
+
+def test_near_then_far_reaches_everything() -> None:
+    two = ask("reach", {"side": 8, "G": 4, "I": 2, "kind": "sda", "token": [5, 2]})
+    assert two.good == {"64"}
+    assert (two.fields["near"], two.fields["long"], two.fields["union"]) == (16, 16, 28)
+    assert len(two.marks) == 64
+    sparse = ask("reach", {"side": 8, "G": 2, "I": 4, "kind": "sda", "token": [5, 2]})
+    assert sparse.good == {"16"}  # four windows of four: an interval above G skips windows
+
+
+@pytest.mark.parametrize(
+    ("name", "state", "after", "good"),
+    [
+        ("count_tokens", {"stage": 1, "kind": "sda"}, {}, {"3136"}),
+        ("scores_growth", {"side": 8, "G": 2, "I": 4, "kind": "sda"}, {"side": 16}, {"16"}),
+        ("scores_growth", {"side": 8, "G": 2, "I": 4, "kind": "sda"}, {"side": 24}, {"81"}),
+        ("saving", {"stage": 1, "kind": "sda"}, {}, {"64"}),
+        ("saving", {"stage": 3, "kind": "sda"}, {}, {"4"}),
+        ("kernels_outside", {"at": [0.5, 0.5]}, {}, {"3"}),
+        ("kernels_past_edge", {"token": [1, 1]}, {}, {"16", "32"}),
+        ("kernels_past_edge", {"token": [0, 30]}, {}, {"8", "16", "32"}),
+        ("kernels_past_edge", {"token": [28, 28]}, {}, set()),
+        ("most_channels", {"at": [0.5, 0.5]}, {}, {"4"}),
+        ("count_offsets", {"stage": 2, "kind": "sda"}, {}, {"169"}),
+        ("padding", {"stage": 1, "kind": "lda", "size": 224}, {"size": 256}, {"yes"}),
+        ("padding", {"stage": 1, "kind": "lda", "size": 256}, {"size": 224}, {"no"}),
+        ("padding", {"stage": 1, "kind": "sda", "size": 224}, {"size": 448}, {"no"}),
+        ("unseen_offsets", {"stage": 2, "kind": "sda"}, {}, {"77"}),
+    ],
+)
+def test_what_counting_gives(name: str, state: dict[str, Any], after: dict[str, Any], good: set[str]) -> None:
+    question = ask(name, state, after)
+    assert question.good == good
+    assert set(question.fields) == set(ASKS[name].fields)
+    for option in question.options:
+        assert grade(question, [option.code]).right == (good == {option.code})
+
+
+def test_padding_says_how_much() -> None:
+    fields = ask("padding", {"stage": 1, "kind": "lda", "size": 224}, {"size": 256}).fields
+    assert (fields["H"], fields["step"], fields["Hp"], fields["extra"]) == (64, 56, 112, "8,448")
+
+
+def test_a_stage_without_long_distance_gives_the_nearest_that_has_it() -> None:
+    groupings = Geometry().groupings(224, 224)
+    assert block_of(groupings, 4, "lda") == (2, 1)
+    assert block_of(groupings, 1, "lda") == (0, 1)
+    with pytest.raises(ValueError, match="no LDA block at this size"):
+        block_of([groupings[3]], 1, "lda")
+
+
+# ---------------------------------------------------------------- tensors, against the model
+
+
+def test_the_head_that_looks_farthest(scene: Scene) -> None:
+    question = ask("farthest_head", {"stage": 1, "kind": "lda", "at": [0.5, 0.5]}, scene=scene)
+    point = "layers.0.blocks.1.attn.probs"
+    trace = scene.trace("layers.0.blocks.1.attn.q", *(point[:-5] + x for x in ("k", "bias", "probs")))
+    g, probs = trace.grouping(0, 1), trace[point]
+    total, tokens = np.zeros(probs.shape[1]), 0
+    for group in range(g.nG):
+        rows, cols = np.divmod(g.index[group], g.Wp)
+        for q in np.flatnonzero(g.valid[group]):
+            total += probs[group, :, q] @ (4 * np.hypot(rows - rows[q], cols - cols[q]))
+            tokens += 1
+    assert tokens == 40 * 40
+    assert question.good == {str(int(total.argmax()) + 1)}
+    assert question.fields["px"] == f"{(total / tokens).max():.1f}"
+    assert len(question.options) == 3
+
+
+def test_a_guess_is_ranked_by_the_attention_itself(scene: Scene) -> None:
+    state = {"stage": 3, "kind": "sda", "at": [0.45, 0.3]}
+    question = ask("strongest_token", state, scene=scene)
+    point = "layers.2.blocks.0.attn.probs"
+    trace = inspect(sample("cat").path, scene.model, 160, point)
+    g = trace.grouping(2, 0)
+    group, slot = g.group_of(4, 3)
+    weights = trace[point][group, 0, slot]
+    best = g.members[group][weights.argmax()]
+    assert f"{best // g.W}.{best % g.W}" in question.good
+    assert len(question.good) == 5
+    for name in question.good:
+        assert grade(question, [name]).fields["rank"] in range(1, 6)
+    outside = grade(question, ["9.9"])
+    assert not outside.right
+    assert outside.reason == ("reason.other_group", {"row": 9, "col": 9})
+
+
+def test_taking_parts_away_is_the_models_own_forward(scene: Scene) -> None:
+    question = ask("kernel_matters", {}, scene=scene)
+    x, drops = scene.image()[None], {}
+    with torch.inference_mode():
+        plain = scene.model(x)[0]
+        for i, k in enumerate((4, 8, 16, 32)):
+            with cfviz.edit(scene.model, {f"patch_embed.kernels.{i}": torch.zeros_like}):
+                drops[k] = float((scene.model(x)[0] - plain)[plain.argmax()])
+    most = max(drops, key=lambda k: abs(drops[k]))
+    assert question.good == {str(most)}
+    for k, drop in drops.items():
+        assert float(str(question.said[str(k)]["its"]).replace("−", "-")) == pytest.approx(drop, abs=0.006)
+
+
+def test_every_step_can_be_asked_and_answered_in_both_languages(scene: Scene) -> None:
+    for lesson, step in STEPS:
+        question = ASKS[step.ask].make(scene, step.state, step.after)
+        assert set(question.fields) == set(ASKS[step.ask].fields)
+        right = sorted(question.good)
+        tried = [right if question.kind in ("many", "tokens") else right[:1]]
+        wrong = [o.code for o in question.options if o.code not in question.good] or ["7.7"]
+        for answer, expected in ((tried[0], True), (wrong[:1], False)):
+            found = grade(question, answer)
+            assert found.right is expected, step.id
+            part = "right" if found.right else "wrong"
+            for lang in LANGUAGES:
+                said = COURSE.text(lang, f"{lesson}.{step.id}.{part}", **found.fields)
+                assert "{" not in said
+                if found.reason:
+                    assert COURSE.text(lang, found.reason[0], **found.reason[1])
+
+
+# ---------------------------------------------------------------- progress
+
+
+def test_progress_comes_back_as_it_was() -> None:
+    known = progress.ids(COURSE)
+    mine = {known[0]: True, known[5]: False}
+    assert progress.parse(progress.dump(mine), known) == mine
+    assert len(known) == 20
+
+
+@pytest.mark.parametrize(
+    "text",
+    [None, 7, "", "{", "[]", '{"first": []}', '{"first": {"windows.tokens": "1", "x": 1}}', "[" * 9999],
+)
+def test_a_store_full_of_nonsense_is_empty(text: Any) -> None:
+    assert progress.parse(text, progress.ids(COURSE)) == {}
+
+
+def test_tokens_are_named_by_row_and_column() -> None:
+    assert place("3.12") == (3, 12)
