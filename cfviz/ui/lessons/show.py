@@ -21,6 +21,7 @@ from cfviz.models import embedding as layers
 from cfviz.models.interventions import to_url
 from cfviz.report import cel
 from cfviz.ui import embedding, lab, position_bias
+from cfviz.ui.cache import shared
 from cfviz.ui.components import drive, living_figure
 from cfviz.ui.components.embedding import embedding_figure
 from cfviz.ui.components.grouping import grouping_figures
@@ -147,7 +148,7 @@ def _units(now: Moment) -> tuple[list[living.Unit], float, dict[str, int]]:
     return [unit], scene.size / g.H, place
 
 
-@st.cache_resource(show_spinner=False, max_entries=24)
+@shared(24)
 def _packed(source: str, name: str, lang: str, stride: float, _units: Any, _photo: Any) -> bytes:
     size = (_photo.height, _photo.width)
     strides: Any = {unit.stage: stride for unit in _units}  # of a made-up map no whole number
@@ -198,7 +199,7 @@ def embedding_kernels(now: Moment) -> list[int]:
     return list(layers.layer(now.scene.model, 0).kernels)
 
 
-@st.cache_resource(show_spinner=False, max_entries=12)
+@shared(12)
 def _embedding_packed(source: str, name: str, lang: str, _model: Any, _trace: Any) -> bytes:
     made = cel(layers.layer(_model, 0), _trace[CONCAT])
     return embedding_message.pack([made], photo=_trace.crop, strings=embedding.words(lang), name=name)
