@@ -1,13 +1,15 @@
-"""Small pictures side by side as one PNG, to take a row of cards away."""
+"""Small pictures side by side as one PNG or SVG, to take a row of cards away."""
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Sequence
+from html import escape
 from io import BytesIO
 
 from PIL import Image, ImageDraw, ImageFont
 
-from cfviz.figures.theme import KERNELS, Theme
+from cfviz.figures.theme import FONT, KERNELS, Theme
 
 SIDE, GAP, FOOT, TEXT = (
     320,
@@ -52,6 +54,43 @@ def contact(
     out = BytesIO()
     page.save(out, "PNG")
     return out.getvalue()
+
+
+def contact_svg(
+    pictures: Sequence[Image.Image], captions: Sequence[str], theme: Theme, columns: int = 4
+) -> bytes:
+    """As `contact`, as an SVG: every picture at its own resolution, captions as text of any script.
+
+    Raises:
+        ValueError: If there is no picture, or not one caption a picture.
+    """
+    if not pictures or len(pictures) != len(captions):
+        raise ValueError(
+            f"{len(pictures)} pictures and {len(captions)} captions came; expected as many, at least 1"
+        )
+    columns = min(columns, len(pictures))
+    rows = -(-len(pictures) // columns)
+    width, height = columns * (SIDE + GAP) + GAP, rows * (SIDE + FOOT + GAP) + GAP
+    parts = [f'<rect width="{width}" height="{height}" fill="{theme.paper}"/>']
+    for n, (picture, caption) in enumerate(zip(pictures, captions, strict=True)):
+        row, column = divmod(n, columns)
+        x, y = GAP + column * (SIDE + GAP), GAP + row * (SIDE + FOOT + GAP)
+        times = SIDE / max(picture.size)
+        w, h = round(picture.width * times), round(picture.height * times)
+        out = BytesIO()
+        picture.save(out, "PNG")
+        source = f"data:image/png;base64,{base64.b64encode(out.getvalue()).decode()}"
+        sharp = "pixelated" if times >= 1 else "auto"
+        parts += [
+            f'<image x="{x}" y="{y + SIDE - h}" width="{w}" height="{h}" href="{source}" '
+            f'preserveAspectRatio="none" style="image-rendering:{sharp}"/>',
+            f'<text x="{x}" y="{y + SIDE + 30}" fill="{theme.ink}">{escape(caption)}</text>',
+        ]
+    family = escape(FONT, quote=True)
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" '
+        f'viewBox="0 0 {width} {height}" font-size="20" font-family="{family}">{"".join(parts)}</svg>'
+    ).encode()
 
 
 def _enlarged(picture: Image.Image, theme: Theme) -> Image.Image:

@@ -10,11 +10,11 @@ import streamlit as st
 from cfviz.analysis.attention import spearman
 from cfviz.figures import attention as draw
 from cfviz.figures import living
-from cfviz.figures.theme import plotly_config
 from cfviz.geometry import token_box
 from cfviz.trace import Trace
 
 from . import attention_measures as measures
+from . import layout
 from .attention_measures import Subject, subject
 from .cache import shared
 from .components import committed, follow_up, fresh, go, living_figure
@@ -36,6 +36,55 @@ group, query = g.group_of({row}, {col})            # which group the token is in
 probs = trace["layers.{s}.blocks.{b}.attn.probs"]  # (groups, heads, queries, keys)
 attention = probs[group, {head}, query]            # what the figure shows
 tokens = g.members[group]                          # where those keys are; -1 is padding
+"""
+HEADS_CODE = """
+from cfviz import inspect
+from cfviz.analysis.attention import distance, entropy
+
+trace = inspect("photo.jpg", model="{model}", size={size}, watch="layers.*.blocks.*.attn.probs")
+for s, blocks in enumerate(trace.groupings):
+    for b, g in enumerate(blocks):
+        probs = trace[f"layers.{{s}}.blocks.{{b}}.attn.probs"]      # groups, heads, queries, keys
+        print(s + 1, b + 1, g.kind, distance(probs, g, 4 * 2**s), entropy(probs, g))   # pixels, bits
+"""
+GRADIENT_CODE = """
+import cfviz
+from cfviz.analysis.receptive_field import pool
+from cfviz.data.images import load_image, prepare
+from cfviz.models.gradients import receptive_field
+
+model = cfviz.create_model("{model}")
+image = prepare(load_image("photo.jpg"), {size}).tensor
+pixels = receptive_field(model, image, "layers.{s}.blocks.{b}.out", {row}, {col})   # H, W
+shown = pool(pixels, 4)                            # on the first stage's tokens
+"""
+ROLLOUT_CODE = """
+import cfviz
+from cfviz.analysis.rollout import Kernels, Layer, one_token, rollout
+
+model = cfviz.create_model("{model}")
+trace = cfviz.inspect("photo.jpg", model, {size}, watch="layers.*.blocks.*.attn.probs")
+size = lambda conv: conv.weight.abs().sum((0, 1)).detach().numpy()     # what each tap of a kernel weighs
+stages = []
+for s, blocks in enumerate(trace.groupings[: {s} + 1]):
+    stages.append([])
+    for b, g in enumerate(blocks[: {b} + 1] if s == {s} else blocks):
+        block = model.layers[s].blocks[b]
+        cooling = Kernels((size(block.ex_conv),), 1) if block.cooling else None
+        stages[s].append(Layer(g, trace[f"layers.{{s}}.blocks.{{b}}.attn.probs"].mean(1), cooling))
+merging = [Kernels(tuple(map(size, model.layers[s].downsample.reductions)), 2) for s in range({s})]
+g = trace.grouping({s}, {b})
+flow = rollout(one_token(g.H, g.W, {row}, {col}), stages, merging)[0]       # on the first stage's tokens
+"""
+RELEVANCE_CODE = """
+import cfviz
+from cfviz.data.images import load_image, prepare
+from cfviz.models import gradients
+
+model = cfviz.create_model("{model}")
+image = prepare(load_image("photo.jpg"), {size}).tensor
+slopes = gradients.attention_gradients(model, image, {target})     # attention of each block, and its gradient
+given, missing = gradients.integrated_gradients(model, image, {target})    # H, W
 """
 
 
@@ -179,9 +228,12 @@ def _heads_picture(ctx: Context, rows: list[dict[str, Any]]) -> None:
     words = axes | {"head": t("attention.head"), "block": t("attention.block")}
     kinds = [g[0]["kind"].lower() for g in groups]
     fig = draw.head_dots(names, kinds, [[r["distance"] for r in g] for g in groups], ctx.theme, words)
-    st.plotly_chart(
-        fig, theme=None, key="fig.attention.heads", alt=t("attention.heads_alt"),
-        config=plotly_config("cfviz-heads"),
+    layout.chart(ctx, fig, "heads", t("attention.heads_alt"))
+    s = ctx.settings
+    layout.take_away(
+        ctx, "heads", chart=layout.chart_key(ctx, "heads"),
+        code=HEADS_CODE.format(model=s.model, size=s.size),
+        table=(tuple(rows[0]), [tuple(row.values()) for row in rows]),
     )  # fmt: skip
 
 
@@ -221,12 +273,13 @@ def paths(ctx: Context, about: Subject) -> None:
     found = measures.paths(about.source, about, s, b, row, col)
     top, left, bottom, right = token_box(s, row, col)
     mark = ((left + right) / 2, (top + bottom) / 2)
+    fields = {"model": ctx.settings.model, "size": ctx.settings.size, "s": s, "b": b, "row": row, "col": col}
+    code = {"rollout": ROLLOUT_CODE, "gradient": GRADIENT_CODE}
     for side, name, share in zip(st.columns(2), ("rollout", "gradient"), found["areas"], strict=True):
         with side:
             st.subheader(t(f"attention.{name}"), anchor=False)
             fig = draw.over_photo(about.crop, found[name], ctx.theme, mark)
-            st.plotly_chart(fig, theme=None, key=f"fig.attention.{name}", alt=t(f"attention.{name}_alt"),
-                            config=plotly_config(f"cfviz-{name}"))  # fmt: skip
+            layout.taken(ctx, fig, name, t(f"attention.{name}_alt"), code[name].format(**fields))
             st.caption(t(f"attention.{name}_note", area=two_digits(100 * share)))
     st.markdown(t("attention.agreement", value=f"{found['agreement']:+.2f}"))
     if about.shuffled:
@@ -257,10 +310,8 @@ def relevance(ctx: Context, about: Subject) -> None:
         with side:
             st.subheader(t(f"attention.by_{name}"), anchor=False)
             fig = draw.over_photo(about.crop, maps[name], ctx.theme)
-            st.plotly_chart(
-                fig, theme=None, key=f"fig.attention.by_{name}", alt=t(f"attention.by_{name}_alt"),
-                config=plotly_config(f"cfviz-{name}"),
-            )  # fmt: skip
+            code = RELEVANCE_CODE.format(model=ctx.settings.model, size=ctx.settings.size, target=target)
+            layout.taken(ctx, fig, f"by_{name}", t(f"attention.by_{name}_alt"), code)
             st.caption(t(f"attention.by_{name}_note", missing=f"{100 * maps['missing']:.1f}"))
             good = tested["beats"][name]
             st.badge(t(f"attention.{'beats' if good else 'no_better'}"), color="green" if good else "orange",

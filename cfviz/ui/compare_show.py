@@ -18,7 +18,6 @@ from cfviz.data.samples import gallery
 from cfviz.figures.attention import over_photo
 from cfviz.figures.compare_plots import likeness
 from cfviz.figures.predictions import percent, short, top_bars
-from cfviz.figures.theme import plotly_config
 from cfviz.models.others import OTHERS
 from cfviz.models.registry import WEIGHTS
 from cfviz.models.sides import PUBLISHED, Side, race
@@ -79,20 +78,15 @@ def _reach(ctx: Context, pair: Pair, at: dict[str, Any]) -> None:
     layout.look(ctx.t("compare.reach_look", stage=at["stage"] + 1, row=at["row"], col=at["col"]))
     stride = 4 * 2 ** at["stage"]
     mark = ((at["col"] + 0.5) * stride, (at["row"] + 0.5) * stride)
-    rows: list[tuple[Any, ...]] = []
     for n, column in enumerate(st.columns(2, gap="large")):
         side, name = pair.sides[n][0], title(pair.sides[n][0].name)
         with column:
             with st.spinner(ctx.t("compare.reach_wait", model=name)):
                 field = pool(pair.slope(n, at["stage"], at["row"], at["col"]), 4)
-            st.plotly_chart(
-                over_photo(pair.crop, field, ctx.theme, mark), theme=None, key=f"fig.compare.reach{n}",
-                alt=ctx.t("compare.reach_alt", model=name), config=plotly_config(f"cfviz-reach-{side.name}"),
-            )  # fmt: skip
+            fig = over_photo(pair.crop, field, ctx.theme, mark)
+            layout.taken(ctx, fig, f"reach-{n + 1}", ctx.t("compare.reach_alt", model=name))
             known = "reach_note" if side.trained else "reach_note_random"
             st.caption(ctx.t(f"compare.{known}", model=name, area=two_digits(100 * area(field))))
-            rows += [(name, 4 * r, 4 * c, float(field[r, c])) for r, c in np.ndindex(field.shape)]
-    layout.take_away(ctx, "reach", table=(("model", "y", "x", "gradient"), rows))
 
 
 # ---------------------------------------------------------------- answers
@@ -122,11 +116,8 @@ def answers(ctx: Context, pair: Pair) -> None:
             classes = names_of(ctx, side)
             order = np.argsort(-probs)[:5]
             tops.append(classes[order[0]])
-            st.plotly_chart(
-                top_bars([classes[i] for i in order], probs[order].tolist(), ctx.theme), theme=None,
-                key=f"fig.compare.top{n}", alt=ctx.t("compare.top_alt", model=name),
-                config=plotly_config(f"cfviz-top-{side.name}"),
-            )  # fmt: skip
+            fig = top_bars([classes[i] for i in order], probs[order].tolist(), ctx.theme)
+            layout.taken(ctx, fig, f"top-{n + 1}", ctx.t("compare.top_alt", model=name))
             st.caption(ctx.t("compare.classes", n=len(classes), trained=side.trained))
             rows += [(name, label, float(p)) for label, p in zip(classes, probs, strict=True)]
     if len(tops) == 2:

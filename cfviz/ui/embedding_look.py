@@ -16,7 +16,6 @@ from cfviz.data.images import prepare
 from cfviz.data.patterns import PATTERNS, SCALES, pattern
 from cfviz.data.samples import gallery
 from cfviz.figures import embedding_plots as plots
-from cfviz.figures.cards import contact
 from cfviz.figures.cards import squares as squares_picture
 from cfviz.geometry import cel_box
 from cfviz.models import embedding as layers
@@ -25,6 +24,7 @@ from . import controls, layout, photos
 from .cache import shared
 from .embedding import Subject
 from .embedding_use import SIZE, cards, gallery_responses
+from .takeaway import Sheet
 
 if TYPE_CHECKING:
     from .page import Context
@@ -61,7 +61,7 @@ def filters(ctx: Context, its: Subject) -> None:
         names = [f"{k} x {k} px" for k in layer.kernels]
         layout.take_away(
             ctx, "filters", code=_FILTERS, table=(columns, rows),
-            png=lambda: contact([photos.opened(sheet) for sheet in sheets], names, ctx.theme),
+            sheet=lambda: ([photos.opened(one) for one in sheets], names, 4),
         )  # fmt: skip
     spectra(ctx, its)
 
@@ -149,12 +149,12 @@ def patches(ctx: Context, its: Subject) -> None:
     ids = [entry.id for entry in gallery()]
     rows = [(ids[n], row, col, value) for n, row, col, value in best]
 
-    def png() -> bytes:
+    def sheet() -> Sheet:
         pictures = [photos.opened(_patch(ids[n], _box(stage, k, row, col))) for n, row, col, _ in best]
-        return contact(pictures, [f"{value:+.2f} {id}" for id, _, _, value in rows], ctx.theme, columns=5)
+        return pictures, [f"{value:+.2f} {id}" for id, _, _, value in rows], 5
 
     table = (("photo", "row", "column", "response"), rows)
-    layout.take_away(ctx, "patches", code=_PATCHES, table=table, png=png)
+    layout.take_away(ctx, "patches", code=_PATCHES, table=table, sheet=sheet)
 
 
 _PATCHES = """
@@ -303,7 +303,7 @@ def others(ctx: Context, its: Subject) -> None:
     names = [f"{row[0]}: {row[1]} px" for row in rows]
     layout.take_away(
         ctx, "others", code=_OTHERS, table=(columns, rows),
-        png=lambda: contact(pictures, names, ctx.theme),
+        sheet=lambda: (pictures, names, 4),
     )  # fmt: skip
 
 

@@ -14,7 +14,6 @@ from cfviz.analysis import embedding as measure
 from cfviz.data.images import prepare
 from cfviz.data.samples import gallery
 from cfviz.figures import embedding_plots as plots
-from cfviz.figures.cards import contact
 from cfviz.figures.predictions import percent, short
 from cfviz.models import embedding as layers
 
@@ -160,7 +159,7 @@ def _maps(ctx: Context, its: Subject, after: dict[str, np.ndarray], which: int, 
     notes = [f"stage {s + 1}: {m.mean():.2f} (scale 0 to {top:.2f})" for s, m in enumerate(maps)]
     rows = [(s + 1, r, c, float(m[r, c])) for s, m in enumerate(maps) for r, c in np.ndindex(m.shape)]
     table = (("stage", "row", "column", "change"), rows)
-    layout.take_away(ctx, "later", code=_LATER, table=table, png=lambda: contact(shown, notes, ctx.theme))
+    layout.take_away(ctx, "later", code=_LATER, table=table, sheet=lambda: (shown, notes, 4))
 
 
 def cards(images: Sequence[str], captions: Sequence[str], columns: int = 4) -> None:

@@ -13,10 +13,8 @@ from cfviz.analysis.embedding import change
 from cfviz.analysis.lab import followed, ranked, received
 from cfviz.data.samples import gallery
 from cfviz.figures import lab as draw
-from cfviz.figures.cards import contact
 from cfviz.figures.embedding_plots import heat, signed
 from cfviz.figures.predictions import percent, short, top_bars
-from cfviz.figures.theme import plotly_config
 from cfviz.models.interventions import dump, to_url
 
 from . import cache, controls, layout, photos, state
@@ -126,10 +124,7 @@ def top_five(its: Bench) -> None:
             st.markdown(f"**{ctx.t(f'lab.{name}')}**")
             top = trace.top(5)
             fig = top_bars([ctx.labels[i] for i, _, _ in top], [p for _, _, p in top], ctx.theme)
-            st.plotly_chart(
-                fig, theme=None, width="stretch", key=f"fig.lab.{name}", alt=ctx.t(f"lab.{name}_alt"),
-                config=plotly_config(f"cfviz-{name}"),
-            )  # fmt: skip
+            layout.taken(ctx, fig, name, ctx.t(f"lab.{name}_alt"))
     rows = zip(
         ctx.labels, its.before.probs, its.after.probs, its.before.logits, its.after.logits, strict=True
     )
@@ -185,9 +180,7 @@ def stages(its: Bench) -> None:
     st.html(f'<div class="cf-lab">{"".join(cells)}</div>')
     shown = [photos.opened(uri) for uri in pictures]
     table = (("stage", "row", "column", "features_change", "attention_before", "attention_after"), rows)
-    layout.take_away(
-        ctx, "stages", code=MAPS_CODE, table=table, png=lambda: contact(shown, notes, ctx.theme, columns=6)
-    )
+    layout.take_away(ctx, "stages", code=MAPS_CODE, table=table, sheet=lambda: (shown, notes, 6))
 
 
 def _stages(its: Bench) -> tuple[list[str], list[tuple[str, str]], list[str], tuple[float, ...], list[Any]]:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import csv
 import re
-from collections.abc import Callable, Iterable, Sequence
-from io import StringIO
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +12,7 @@ import streamlit as st
 from cfviz.figures.theme import plotly_config
 
 from . import weights
+from .takeaway import take_away
 
 if TYPE_CHECKING:
     from .page import Context
@@ -155,66 +154,43 @@ def figure(
     """
     look(ctx.t(f"{ctx.name}.{name}_look", **fields))
     alt = ctx.t(f"{ctx.name}.{name}_alt", **fields)
+    chart(ctx, fig, name + key, alt)
+    take_away(ctx, name + key, code=code, table=table, fig=fig, chart=chart_key(ctx, name + key))
+
+
+def chart(ctx: Context, fig: Any, name: str, alt: str) -> None:
+    """A plotly figure alone; `take_away` puts under it what can be taken away.
+
+    Args:
+        ctx: the page.
+        fig: the plotly figure.
+        name: unique on the page, also the name of the file.
+        alt: what it shows, for those who do not see it.
+    """
     st.plotly_chart(
         fig,
         theme=None,
         width="stretch",
-        key=f"fig.{ctx.name}.{name}{key}",
+        key=chart_key(ctx, name),
         alt=alt,
-        config=plotly_config(f"cfviz-{name}{key}"),
+        config=plotly_config(f"cfviz-{name}"),
     )
-    take_away(ctx, name + key, code=code, table=table)
 
 
-def take_away(
-    ctx: Context,
-    name: str,
-    *,
-    code: str | None = None,
-    table: tuple[Sequence[str], Iterable[Sequence[Any]]] | None = None,
-    png: Callable[[], bytes] | None = None,
-) -> None:
-    """The quiet row under a figure: show me the code, the picture as PNG and the data as CSV.
+def chart_key(ctx: Context, name: str) -> str:
+    """The key of a `chart`."""
+    return f"fig.{ctx.name}.{name}"
+
+
+def taken(ctx: Context, fig: Any, name: str, alt: str, code: str | None = None) -> None:
+    """A plotly figure and, under it, its picture and data to take away.
 
     Args:
         ctx: the page.
-        name: unique on the page, also the name of the file.
-        code: Python to show.
-        table: column names and rows.
-        png: makes the picture once somebody wants it; a plotly figure has a button of its own.
+        fig: the plotly figure.
+        name: unique on the page, also the name of the files.
+        alt: what it shows, for those who do not see it.
+        code: the few lines of Python that compute it.
     """
-    with st.container(horizontal=True, key=f"cf-take-{ctx.name}-{name}", gap="small"):
-        if code is not None:
-            with st.popover(ctx.t("common.show_code"), icon=":material/code:", type="tertiary"):
-                st.code(code.strip(), language="python", wrap_lines=True)
-        if png is not None:
-            st.download_button(
-                ctx.t("common.png"),
-                png,
-                f"cfviz-{name}.png",
-                "image/png",
-                type="tertiary",
-                icon=":material/image:",
-                on_click="ignore",
-                key=f"png.{ctx.name}.{name}",
-            )
-        if table is not None:
-            st.download_button(
-                ctx.t("common.csv"),
-                to_csv(*table),
-                f"cfviz-{name}.csv",
-                "text/csv",
-                type="tertiary",
-                icon=":material/table_view:",
-                on_click="ignore",
-                key=f"csv.{ctx.name}.{name}",
-            )
-
-
-def to_csv(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> bytes:
-    """A table as CSV that a spreadsheet opens with its Chinese intact (UTF-8 with a byte-order mark)."""
-    out = StringIO()
-    writer = csv.writer(out, lineterminator="\r\n")
-    writer.writerow(columns)
-    writer.writerows(rows)
-    return b"\xef\xbb\xbf" + out.getvalue().encode()
+    chart(ctx, fig, name, alt)
+    take_away(ctx, name, code=code, fig=fig, chart=chart_key(ctx, name))

@@ -7,7 +7,7 @@ import re
 import pytest
 
 from cfviz.ui.attention import two_digits
-from tests.pages.test_pages import run
+from tests.pages.test_pages import ROOT, run
 
 LINK = {"photo": "cat", "size": "160", "lang": "en"}
 
@@ -65,3 +65,15 @@ def test_relevance_is_measured_on_request_and_judged() -> None:
     assert not any(b.label == "Measure" for b in app.button)
     told = " ".join(str(m.value) for m in app.markdown)
     assert told.count("random order") >= 2
+
+
+@pytest.mark.slow
+def test_every_code_it_shows_runs() -> None:
+    app = run("attention", **LINK, stage="2", block="2", row="5", col="6")
+    photo = repr(str(ROOT / "assets" / "gallery" / "cat.jpg"))
+    assert len(app.code) == 4
+    known: dict[str, object] = {}
+    for block in app.code:
+        exec(compile(block.value.replace('"photo.jpg"', photo), "shown", "exec"), known)
+    assert known["flow"].shape == (40, 40)  # type: ignore[attr-defined]
+    assert known["shown"].shape == (40, 40)  # type: ignore[attr-defined]

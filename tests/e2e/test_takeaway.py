@@ -1,0 +1,49 @@
+"""What is under a figure, taken away in a browser: PNG, SVG, data, code with one click, the whole report."""
+
+from __future__ import annotations
+
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+pytestmark = pytest.mark.browser
+
+
+def saved(page: Any, row: Any, name: str) -> tuple[str, bytes]:
+    with page.expect_download(timeout=60_000) as download:
+        row.get_by_role("button", name=name, exact=True).click()
+    return download.value.suggested_filename, Path(download.value.path()).read_bytes()
+
+
+def test_picture_data_code_and_report(app: Any, open_page: Any, tmp_path: Path) -> None:
+    page = open_page(app.url("predict", lang="en", size=160))
+    page.locator(".st-key-fig-predict-top .js-plotly-plot .main-svg").first.wait_for(timeout=90_000)
+    row = page.locator(".st-key-cf-take-predict-top")
+    file, data = saved(page, row, "PNG")
+    assert file == "cfviz-top.png"
+    assert np.asarray(Image.open(BytesIO(data)).convert("RGBA")).std() > 5  # something is drawn
+    file, data = saved(page, row, "SVG")
+    assert file == "cfviz-top.svg"
+    text = data.decode()
+    assert text.startswith("<svg")
+    assert "church" in text
+    file, data = saved(page, row, "Data (CSV)")
+    assert file == "cfviz-top.csv"
+    assert data.decode("utf-8-sig").count("\n") == 21  # a head and twenty classes
+    page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    row.get_by_role("button", name="Copy the code").click()
+    row.get_by_role("button", name="Copied").wait_for(timeout=10_000)
+    code = page.evaluate("navigator.clipboard.readText()")
+    assert code.startswith("import cfviz")
+    assert "size=160" in code
+    file, data = saved(page, page.locator(".st-key-report-save"), "Report of this session (HTML)")
+    assert file == "cfviz-report.html"
+    report = tmp_path / file
+    report.write_bytes(data)
+    page.goto(report.as_uri())
+    page.locator(".cf-host .cf[data-ready]").wait_for(timeout=60_000)
+    assert "church" in page.locator(".rp-answers").inner_text()
