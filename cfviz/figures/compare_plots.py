@@ -7,9 +7,11 @@ from collections.abc import Mapping
 import numpy as np
 import plotly.graph_objects as go
 
+from cfviz.figures.kept import kept
 from cfviz.figures.theme import Theme
 
 
+@kept
 def likeness(values: np.ndarray, words: Mapping[str, str], theme: Theme) -> go.Figure:
     """How alike each stage of one model and each of the other are, in colour and as a number.
 

@@ -18,7 +18,7 @@ from cfviz.models.others import OTHERS, create_other, fetch_weights, weights_her
 from cfviz.models.sides import Seen, Side
 from cfviz.run import placed
 
-from . import layout, state, weights
+from . import cache, layout, state, weights
 from .components.compare import compare_figure
 from .i18n import TRANSLATIONS
 
@@ -72,13 +72,13 @@ class Pair:
         return _slope(key, self.photo, stage, row, col, side, self.image)
 
 
-@st.cache_resource(show_spinner=False, max_entries=12)
+@cache.shared(entries=12)
 def _seen(key: str, photo: str, stage: int, _side: Side, _image: Any) -> Seen:
     blocks = len(_side.schemes(*_image.shape[-2:])[stage])
     return _side.see(_image, [(stage, b) for b in range(blocks)])
 
 
-@st.cache_data(show_spinner=False, max_entries=64)
+@cache.shared(entries=64)
 def _slope(key: str, photo: str, stage: int, row: int, col: int, _side: Side, _image: Any) -> np.ndarray:
     return _side.slope(_image, stage, row, col)
 
@@ -140,7 +140,7 @@ def side_of(ctx: Context, name: str) -> Side:
     return Side(name, _other(name, s.size, s.device, s.dtype, str(file or "")), True)
 
 
-@st.cache_resource(show_spinner=False, max_entries=3)
+@cache.shared(entries=3)
 def _other(name: str, size: int, device: str, dtype: str, file: str) -> Any:
     return placed(create_other(name, size, weights_here(name) if file else None), device, dtype)
 
@@ -190,7 +190,7 @@ def figure(ctx: Context, pair: Pair, at: dict[str, Any]) -> None:
     compare_figure(data, name=NAME, on_commit=partial(_commit, ctx, pair))
 
 
-@st.cache_resource(show_spinner=False, max_entries=16)
+@cache.shared(entries=16)
 def _packed(
     keys: tuple[str, str], photo: str, stage: int, blocks: tuple[int, int], start: tuple[Any, ...], lang: str,
     _pair: Pair, _t: Callable[..., str],

@@ -12,7 +12,7 @@ import streamlit as st
 
 from cfviz.analysis.receptive_field import area, pool
 from cfviz.analysis.similarity import on_grid, table
-from cfviz.data.images import prepare
+from cfviz.data.images import load_image, prepare
 from cfviz.data.labels import labels
 from cfviz.data.samples import gallery
 from cfviz.figures.attention import over_photo
@@ -23,7 +23,7 @@ from cfviz.models.registry import WEIGHTS
 from cfviz.models.sides import PUBLISHED, Side, race
 from cfviz.run import class_names
 
-from . import layout, photos
+from . import layout, queue
 from .attention import two_digits
 from .compare import Pair, figure, place, title
 from .later import later
@@ -133,7 +133,10 @@ def answers(ctx: Context, pair: Pair) -> None:
 def _features(pair: Pair, n: int) -> list[np.ndarray]:
     """The four stages' tokens on the gallery, averaged to the last stage's grid: (photos * cells, C)."""
     cells, side = pair.size // 32, pair.sides[n][0]
-    maps = [side.see(prepare(photos.photo(entry.id), pair.size).tensor).maps for entry in gallery()]
+    maps = []
+    for entry in gallery():
+        maps.append(side.see(prepare(load_image(entry.path), pair.size).tensor).maps)
+        queue.breathe()
     return [np.concatenate([on_grid(one[s], cells) for one in maps]) for s in range(4)]
 
 
