@@ -14,7 +14,7 @@ from typing import Any
 
 import streamlit as st
 
-from cfviz.ui.layout import to_csv
+from cfviz.ui.takeaway import to_csv
 
 from .course import Course
 
