@@ -140,14 +140,17 @@ def order(found: Measures, by: str) -> np.ndarray:
 
     Args:
         found: From `measures`.
-        by: "number", "near", "horizontal", "diagonal" or "spread"; the ends of "near" and "horizontal" are
-            far and vertical.
+        by: "number", "near", "horizontal", "diagonal", "shifted" (centre of mass farthest from the query),
+            "decay" (shortest first, those without decay last) or "spread"; the ends of "near" and
+            "horizontal" are far and vertical.
     """
     keys = {
         "number": np.arange(len(found.spread), 0, -1),
         "near": found.nearness,
         "horizontal": found.anisotropy,
         "diagonal": np.abs(found.diagonality),
+        "shifted": np.hypot(*found.centre.T),
+        "decay": -np.nan_to_num(found.decay, nan=np.inf),
         "spread": found.spread,
     }
     if by not in keys:

@@ -9,7 +9,7 @@ The layout is the living figure's (`cfviz/figures/living.py`): a JSON header and
              "mlp" null or {"proj": [W, b], "layers": [[gain, shift, W, b] three times], "eps"},
              "twin" null or float32 like table: the learned table of the twin model,
              "characters" [nH], "orders" {name: [nH]}, "even": mean distance of even weights,
-             "measures" [{"spread", "distance", "decay" or null, "centre" [down, right], "nearness",
+             "measures" [{"spread", "distance", "decay" or null, "centre" [down, right], "shift", "nearness",
                           "anisotropy", "diagonality"}]}]
 """
 

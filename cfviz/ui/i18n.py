@@ -67,3 +67,11 @@ def preferred(locale: str | None) -> str:
 def _catalogue(path: Path, changed: int) -> dict[str, str]:
     """One file, read again only when it has changed."""
     return json.loads(path.read_text(encoding="utf-8"))
+
+
+def together(*sentences: str) -> str:
+    """Sentences one after the other: with a space between, but none after a Chinese full stop."""
+    out = ""
+    for sentence in filter(None, sentences):
+        out += sentence if not out or out.endswith("。") else f" {sentence}"
+    return out

@@ -82,7 +82,12 @@ def style(ctx: Context) -> None:
     """The few rules that Streamlit's theme has no option for, and the page's language for screen readers."""
     words = {"browse": ctx.t("common.browse"), "limits": ctx.t("common.limits")}
     variables = "".join(f'--cf-{name}: "{text}";' for name, text in words.items())
-    colours = {"muted": ctx.theme.muted, "good": ctx.theme.good, "warn": ctx.theme.warn}
+    colours = {
+        "paper": ctx.theme.paper,
+        "muted": ctx.theme.muted,
+        "good": ctx.theme.good,
+        "warn": ctx.theme.warn,
+    }
     variables += "".join(f"--cf-{name}: {colour};" for name, colour in colours.items())
     st.html(f"<style>:root {{ {variables} }} {CSS}</style>")
     with st.container(key="cf-document"):

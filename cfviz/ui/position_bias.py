@@ -25,7 +25,7 @@ from .i18n import TRANSLATIONS
 if TYPE_CHECKING:
     from .page import Context
 
-ORDERS = ("number", "near", "horizontal", "diagonal", "spread")
+ORDERS = ("number", "near", "horizontal", "diagonal", "shifted", "decay", "spread")
 TWIN = f"{BUNDLED}_rpb"
 FAINT = 0.1  # a bias that spans less changes no attention weight by more than a factor of 1.11
 START = "cfviz.position_bias.start"
@@ -121,6 +121,7 @@ def _measures(found: measure.Measures, h: int) -> dict[str, Any]:
     decay = float(found.decay[h])
     return {
         "spread": float(found.spread[h]),
+        "shift": float(np.hypot(*found.centre[h])),
         "distance": float(found.distance[h]),
         "decay": None if np.isnan(decay) else decay,
         "centre": [float(x) for x in found.centre[h]],

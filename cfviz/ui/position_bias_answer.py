@@ -21,6 +21,7 @@ from cfviz.run import forward, share_cores
 from . import layout, state
 from .cache import shared
 from .components.position_bias import bias_figure
+from .i18n import together
 from .position_bias import Subject, block_name, words
 from .position_bias_cost import costs
 from .steps import Steps
@@ -252,7 +253,9 @@ def _said(
         fields |= {"most": ctx.t(f"position_bias.figure.way_{most}"), "by": f"{apart[most]:.2f}"}
     text = ctx.t("position_bias.answer_apart" if others else "position_bias.answer_same", **fields)
     agree = all(a.logits.argmax() == own.logits.argmax() for a in found.values())
-    st.markdown(text + " " + ctx.t("position_bias.answer_agree" if agree else "position_bias.answer_differ"))
+    st.markdown(
+        together(text, ctx.t("position_bias.answer_agree" if agree else "position_bias.answer_differ"))
+    )
 
 
 def _table(ctx: Context, found: Mapping[str, Answer]) -> tuple[tuple[str, ...], list[tuple[Any, ...]]]:

@@ -9,6 +9,7 @@ import streamlit as st
 from cfviz.analysis import position_bias as measure
 
 from . import layout
+from .i18n import together
 
 if TYPE_CHECKING:
     from .page import Context
@@ -44,7 +45,7 @@ def costs(ctx: Context, model: Any, groups: list[list[Any]], size: int) -> None:
     total, plain = (_whole(model, cut) for cut in (groups, model.groupings(224, 224)))
     st.markdown("\n".join(lines))
     said = t("position_bias.cost_total", size=size, macs=f"{total / 1e6:.0f}", times=f"{total / plain:.2f}")
-    st.markdown(f"{worst[1]} {said}")
+    st.markdown(together(worst[1], said))
     layout.take_away(ctx, "cost", code=_CODE, table=(COLUMNS, rows))
 
 
@@ -53,8 +54,13 @@ def _line(s: int, g: Any, found: measure.Load) -> str:
     padded = f"{found.padded[0]} × {found.padded[1]}"
     return (
         f"| {s + 1} | {g.H} × {g.W} | {kind} | {padded} | {100 * found.waste:.0f} % "
-        f"| {found.pairs / 1e6:.2f} M | {found.macs / 1e6:.1f} M |"
+        f"| {_round(found.pairs)} | {_round(found.macs)} |"
     )
+
+
+def _round(n: int) -> str:
+    """12345678 -> "12.3 M", 4096 -> "4.1 k"."""
+    return f"{n / 1e6:.1f} M" if n >= 1e6 else f"{n / 1e3:.1f} k"
 
 
 def _whole(model: Any, groups: list[list[Any]]) -> int:

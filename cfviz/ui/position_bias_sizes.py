@@ -13,6 +13,7 @@ from cfviz.analysis import position_bias_sizes as measured
 from cfviz.figures import position_bias_plots as plots
 
 from . import layout
+from .i18n import together
 from .position_bias import Subject
 
 if TYPE_CHECKING:
@@ -68,7 +69,8 @@ def sentences(ctx: Context, found: Results, window: str = "scaled") -> list[str]
     lines = [_against(ctx, "verdict", measured.verdict(apart, trained))]
     lines.append(_against(ctx, "twin", measured.verdict(measured.differences(rows, OWN, TWIN, window), None)))
     if lines[1]:
-        lines[1] += _drift(ctx, measured.drift(rows, OWN, TWIN, window, trained), trained)
+        change = _drift(ctx, measured.drift(rows, OWN, TWIN, window, trained), trained)
+        lines[1] = together(lines[1], change)
     if any(d.size > trained for d in apart):
         lines.append(_breaks(ctx, rows, window, trained))
     return [line for line in lines if line]
@@ -77,11 +79,13 @@ def sentences(ctx: Context, found: Results, window: str = "scaled") -> list[str]
 def _against(ctx: Context, name: str, its: measured.Verdict | None) -> str:
     if its is None:
         return ""
-    return ctx.t(
-        f"position_bias.{name}_{its.code}", wins=_sizes(ctx, its.wins), losses=_sizes(ctx, its.losses),
+    alike = its.best.value == its.worst.value
+    between = ctx.t(
+        "position_bias.between_same" if alike else "position_bias.between",
         best=said(its.best), worst=said(its.worst), best_at=its.best.size, worst_at=its.worst.size,
-        n=its.best.n,
     )  # fmt: skip
+    fields = {"wins": _sizes(ctx, its.wins), "losses": _sizes(ctx, its.losses)}
+    return ctx.t(f"position_bias.{name}_{its.code}", between=between, n=its.best.n, **fields)
 
 
 def _drift(ctx: Context, found: Sequence[measured.Difference], trained: int) -> str:
@@ -92,7 +96,7 @@ def _drift(ctx: Context, found: Sequence[measured.Difference], trained: int) -> 
     most = max(sure or found, key=lambda d: abs(d.value))
     key = "position_bias.twin_drift" if sure else "position_bias.twin_still"
     sizes = _sizes(ctx, tuple(d.size for d in sure))
-    return " " + ctx.t(key, trained=trained, sizes=sizes, by=said(most), at=most.size)
+    return ctx.t(key, trained=trained, sizes=sizes, by=said(most), at=most.size)
 
 
 def _breaks(ctx: Context, rows: Sequence[Mapping[str, Any]], window: str, trained: int) -> str:
@@ -145,29 +149,36 @@ def section(ctx: Context, its: Subject) -> None:
         notes.append(t("position_bias.sizes_seed"))
     if its.trace.weights.sha256 not in found["weights"].values():
         notes.append(t("position_bias.sizes_other"))
-    st.caption(" ".join(notes))
+    st.caption(together(*notes))
 
 
 def lines_of(
     ctx: Context, rows: Sequence[Mapping[str, Any]], window: str, shown: str, behind: bool = False
 ) -> list[plots.Line]:
     """The curves of one window, in the order of the ways: accuracies, or DPB less each other way."""
-    out = []
+    out, main = [], main_of(rows)
     for way in plots.WAYS:
-        model, bias = TWIN if way == "twin" else ("dpb", way)
+        model, bias = TWIN if way == "twin" else (main, way)
+        if way == "twin" and main == TWIN[0]:
+            continue
         if shown == "accuracy":
             points = [
                 (row["size"], row["value"], row["low"], row["high"])
                 for row in measured.curve(rows, model, bias, window)
             ]
         else:
-            apart = [] if way == "own" else measured.differences(rows, OWN, (model, bias), window)
+            apart = [] if way == "own" else measured.differences(rows, (main, "own"), (model, bias), window)
             points = [(d.size, d.value, d.low, d.high) for d in apart]
         if points:
             sizes, values, low, high = zip(*points, strict=True)
             name = ctx.t(f"position_bias.figure.way_{way}")
             out.append(plots.Line(way, name, sizes, values, low, high, behind))
     return out
+
+
+def main_of(rows: Sequence[Mapping[str, Any]]) -> str:
+    """The model that a file is about: the one with a DPB, or the only one."""
+    return "dpb" if any(row["model"] == "dpb" for row in rows) else str(rows[0]["model"])
 
 
 def draw(

@@ -108,6 +108,9 @@ def test_measures_of_heads_made_by_hand() -> None:
     assert ranks[pb.order(found, "near")[0]] == "near"
     assert ranks[pb.order(found, "horizontal")[-1]] == "vertical"
     assert ranks[pb.order(found, "diagonal")[0]] == "diagonal"
+    assert ranks[pb.order(found, "shifted")[0]] == "shifted"
+    assert ranks[pb.order(found, "decay")[0]] == "near"
+    assert np.isnan(found.decay[pb.order(found, "decay")[-2:]]).all()
     assert pb.order(found, "number").tolist() == list(range(7))
     with pytest.raises(ValueError, match="order is by 'mood'"):
         pb.order(found, "mood")

@@ -70,6 +70,7 @@ export function percent(p) {
 
 /** "+1.32", "−0.0045": signed, with digits that mean something. */
 export function signed(x) {
+  if (x === 0) return "0";
   const size = Math.abs(x);
   return `${x < 0 ? "−" : "+"}${size >= 1 ? size.toFixed(2) : size >= 0.001 ? size.toPrecision(2) : size.toFixed(4)}`;
 }

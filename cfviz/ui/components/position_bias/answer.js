@@ -115,7 +115,7 @@ export class AnswerPart extends Frame {
     const down = Math.min(0.999, Math.max(0, event.offsetY / canvas.clientHeight));
     const across = Math.min(0.999, Math.max(0, event.offsetX / canvas.clientWidth));
     if (click) return this.change({ down, across, key: null, pinned: true }, true);
-    if (!this.state.pinned) return this.change({ down, across, key: null }, true);
+    if (!this.state.pinned) return this.change({ down, across, key: null });
     const { group, slot } = this.groups.at(...this.token(down, across));
     return this.change({ key: group === this.query.group ? slot : null });
   }

@@ -131,6 +131,11 @@ export class Part extends Frame {
   }
 }
 
+/** Sentences one after the other: with a space between, but none after a Chinese full stop. */
+export function together(...sentences) {
+  return sentences.filter(Boolean).reduce((all, one) => (all.endsWith("。") ? all + one : `${all} ${one}`));
+}
+
 /** "0.00025", "1.3": as many digits as a span deserves. */
 export function span(x) {
   return x === 0 || x >= 0.001 ? String(Number(x.toPrecision(3))) : x.toFixed(1 - Math.floor(Math.log10(x)));

@@ -5,12 +5,13 @@ import { signed } from "./maths.js";
 import { fill } from "./payload.js";
 import { entryAt, OffsetMap, Section, Solid } from "./drawing.js";
 import { legendOf, pasted } from "./frame.js";
-import { FAINT, FLOOR, Part, span, Thumb } from "./part.js";
+import { FAINT, FLOOR, Part, span, Thumb, together } from "./part.js";
 import { farthest } from "./surface_maths.js";
 import { SvgPen } from "../grouping/pen.js";
 
-const ORDERS = ["number", "near", "horizontal", "diagonal", "spread"];
-const MEASURES = { near: "nearness", horizontal: "anisotropy", diagonal: "diagonality", spread: "spread" };
+const ORDERS = ["number", "near", "horizontal", "diagonal", "shifted", "decay", "spread"];
+const MEASURES = { near: "nearness", horizontal: "anisotropy", diagonal: "diagonality", shifted: "shift", decay: "decay", spread: "spread" };
+const PLAIN = ["shifted", "decay", "spread"]; // measures without a sign
 
 export class SurfacesPart extends Part {
   build(root) {
@@ -84,7 +85,7 @@ export class SurfacesPart extends Part {
     this.solid.draw(values, far, far, top, look, Math.min(this.facts.parentElement.clientWidth, 460));
     this.scaleBar.say(top);
     const range = fill(state.reach ? (block.mlp ? t.note_twice : t.note_twice_table) : t.note_trained, { far: block.G - 1 });
-    say(this.note, `${range} ${state.raw ? t.note_raw : t.note_mean}`);
+    say(this.note, together(range, state.raw ? t.note_raw : t.note_mean));
     const m = block.measures[this.head];
     const decay = m.decay === null ? t.no_decay : fill(t.decay, { r: m.decay.toFixed(1) });
     say(this.facts, fill(t.facts, { h: this.head + 1, character: t[`is_${block.characters[this.head]}`], spread: span(m.spread), distance: m.distance.toFixed(2), even: block.even.toFixed(2), decay, down: signed(m.centre[0]), right: signed(m.centre[1]), anisotropy: signed(m.anisotropy) }));
@@ -101,7 +102,7 @@ export class SurfacesPart extends Part {
     this.flat.hidden = !flat && state.scale !== 2;
     const fields = { spread: span(spread), percent: span(100 * Math.expm1(spread)), top: span(top) };
     const magnified = state.scale === 2 ? fill(t.magnified, fields) : "";
-    say(this.flat, `${flat ? fill(t.flat_head, fields) : ""} ${magnified}`.trim());
+    if (!this.flat.hidden) say(this.flat, together(flat ? fill(t.flat_head, fields) : "", magnified));
   }
 
   thumbs(top) {
@@ -117,7 +118,7 @@ export class SurfacesPart extends Part {
     say(this.headsNote, state.scale === 2 ? t.heads_note_own : t.heads_note);
     for (const { head, thumb } of this.tiles) {
       const values = this.view(head);
-      const measure = MEASURES[by] ? ` ${signedShort(block.measures[head][MEASURES[by]], by)}` : "";
+      const measure = MEASURES[by] ? ` ${measured(block.measures[head][MEASURES[by]], by)}` : "";
       const name = this.test ? `${head + 1}` : `${head + 1} · ${t[`is_${block.characters[head]}`]}${measure}`;
       thumb.draw(values, far, far, state.scale === 2 ? Math.max(1e-12, farthest(values)) : top, look, name, head === this.head);
     }
@@ -201,8 +202,8 @@ export class SurfacesPart extends Part {
   }
 }
 
-function signedShort(x, by) {
-  return by === "spread" ? span(x) : signed(x);
+function measured(x, by) {
+  return x === null ? "–" : PLAIN.includes(by) ? span(x) : signed(x);
 }
 
 export function signedInt(d) {
