@@ -16,7 +16,7 @@ import numpy as np
 import torch
 
 from cfviz.data.images import Photo, load_image, prepare
-from cfviz.data.labels import labels
+from cfviz.data.labels import DATASETS, labels
 from cfviz.hooks import capture
 from cfviz.models.crossformer import CrossFormer
 from cfviz.models.factory import create_model
@@ -198,7 +198,7 @@ def class_names(model: CrossFormer, lang: str = "en") -> list[str]:
     dataset = model.provenance.dataset
     if dataset is None and model.num_classes == 1000:
         dataset = "imagenet-1k"
-    names = labels(dataset, lang) if dataset else []
+    names = labels(dataset, lang) if dataset in DATASETS else []  # a file may name any
     if len(names) == model.num_classes:
         return names
     return [f"class {i}" for i in range(model.num_classes)]

@@ -34,7 +34,7 @@ OFFICIAL: dict[str, tuple[str, float]] = {  # Google Drive file id, published Im
 }
 AUTHORS_PAGE = "https://github.com/cheerss/CrossFormer"
 DRIVE = "https://drive.google.com/uc?id={}"
-HUB_FILES = ("model.safetensors", "pytorch_model.bin")  # timm's names, the safe one first
+HUB_FILES = ("model.safetensors",)  # timm's name; no pickle comes in from a place that anybody can write to
 
 RETRIES = 3
 TIMEOUT = (10.0, 30.0)  # seconds to connect, and between two pieces

@@ -42,7 +42,11 @@ MESSAGES = {
     "too_large": "{source} claims to unpack to {unpacked} from {packed}; it is refused unread.",
     "tar": "{source} is in the tar format of PyTorch before 0.1.10, which cannot be opened safely.",
     "torchscript": "{source} is a TorchScript program, not weights; save the model's state_dict instead.",
-    "pickle_refused": "{source} is a pickle; only .safetensors files are accepted here.",
+    "pickle_refused": (
+        "{source} is a pickle, and only .safetensors files are accepted here. On your own machine "
+        "`python -m cfviz convert weights.pth weights.safetensors` turns one into the other."
+    ),
+    "too_heavy": "{source} has {size}; at most {limit} are accepted.",
     "unsafe_class": (
         "{source} wants to create {classes}, which is more than weights need, so it was not opened; "
         "save only the state_dict, or convert it to .safetensors."

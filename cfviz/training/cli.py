@@ -1,4 +1,4 @@
-"""Commands that train and measure: train, evaluate, export-weights, measure-sizes and study."""
+"""Commands that train, measure, convert: train, evaluate, export-weights, measure-sizes, study, convert."""
 
 import argparse
 import json
@@ -22,6 +22,7 @@ def register(subparsers: Any) -> None:
     _add_export(subparsers)
     _add_sizes(subparsers)
     _add_study(subparsers)
+    _add_convert(subparsers)
 
 
 def _engine_options(parser: argparse.ArgumentParser) -> None:
@@ -302,4 +303,33 @@ def _study(args: argparse.Namespace) -> int:
     path = run.run()
     if accelerator.is_main_process:
         print(f"{path.name}: {len(run.changes)} changes on {len(run.indices)} photos", file=sys.stderr)
+    return 0
+
+
+def _add_convert(subparsers: Any) -> None:
+    text = (
+        "Write the weights of a .pth, .pt or .bin file as .safetensors, which can hold nothing but numbers."
+    )
+    parser = subparsers.add_parser("convert", help="turn weights into .safetensors", description=text)
+    parser.add_argument("weights", metavar="WEIGHTS", help="a file, a variant or hf-hub:owner/name")
+    parser.add_argument("out", metavar="OUT", help="a .safetensors file that is not there yet")
+    parser.set_defaults(run=_convert)
+
+
+def _convert(args: argparse.Namespace) -> int:
+    from cfviz.models.checkpoints import load_checkpoint, write_checkpoint
+
+    out = Path(args.out)
+    if out.suffix != ".safetensors" or out.exists():
+        raise ValueError(f"got {args.out!r}; expected the name of a new .safetensors file")
+    found = load_checkpoint(args.weights)
+    known = ("trained", "dataset", "group_size", "interval", "img_size")
+    facts = {name: value for name in known if (value := getattr(found, name)) is not None}
+    draft = out.with_name(f"{out.name}.new")
+    try:
+        sha256 = write_checkpoint(draft, found.state_dict, **facts)
+        draft.replace(out)
+    finally:
+        draft.unlink(missing_ok=True)
+    print(f"{out}: {found.variant}, {found.num_classes} classes, SHA-256 {sha256}")
     return 0

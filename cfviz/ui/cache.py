@@ -243,7 +243,17 @@ def trace(settings: Settings, photo: Photo, watch: tuple[str, ...] = (), mode: s
     net = weights.model(settings)
     points = tuple(sorted(set(watch)))
     sha = getattr(net.provenance, "sha256", None)
-    key = (photo.sha256, settings.model, sha, settings.size, settings.device, settings.dtype, mode, points)
+    key = (
+        photo.sha256,
+        photo.name,
+        settings.model,
+        sha,
+        settings.size,
+        settings.device,
+        settings.dtype,
+        mode,
+        points,
+    )
 
     def compute() -> Trace:
         share_cores()

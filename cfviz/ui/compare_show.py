@@ -27,6 +27,7 @@ from . import layout, queue
 from .attention import two_digits
 from .compare import Pair, figure, place, title
 from .later import later
+from .plain import plain
 
 if TYPE_CHECKING:
     from .page import Context
@@ -106,7 +107,7 @@ def answers(ctx: Context, pair: Pair) -> None:
     for n, column in enumerate(st.columns(2, gap="large")):
         side, name = pair.sides[n][0], title(pair.sides[n][0].name)
         with column:
-            st.markdown(f"**{name}**")
+            st.markdown(f"**{plain(name)}**")
             if side.trained is None:
                 st.caption(ctx.t("compare.no_answer"))
                 continue

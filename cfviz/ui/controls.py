@@ -10,12 +10,12 @@ from cfviz.data.samples import gallery
 
 from . import photos, state, weights
 from .i18n import LANGUAGES, Translator
+from .plain import plain, plain_fields
 
 if TYPE_CHECKING:
     from .page import Context
 
 TYPES = ["jpg", "jpeg", "png", "webp", "gif", "bmp", "tif", "tiff", "avif"]
-MAX_MB = 40
 
 
 def sidebar(ctx: Context) -> None:
@@ -50,7 +50,7 @@ def add_photos(ctx: Context, place: str) -> None:
             TYPES,
             accept_multiple_files=True,
             key=f"w.upload.{place}",
-            max_upload_size=MAX_MB,
+            max_upload_size=photos.MAX_BYTES // 2**20,
             help=t("common.upload_help"),
         )
     shots: list[Any] = []
@@ -64,7 +64,8 @@ def add_photos(ctx: Context, place: str) -> None:
     if added:
         st.rerun()  # the choice above was drawn before the photo was there
     for name, error in refused:
-        st.error(f"**{name}** {t(f'images.error_{error.code}', **error.fields)}", icon=":material/error:")
+        reason = t(f"images.error_{error.code}", **plain_fields(error.fields))
+        st.error(f"**{plain(name, 80)}** {reason}", icon=":material/error:")
 
 
 def language(lang: str, t: Translator) -> None:

@@ -17,6 +17,7 @@ from . import controls, layout, weights
 from .cache import derived
 from .i18n import lookup
 from .photos import data_uri
+from .plain import plain
 
 if TYPE_CHECKING:
     from .page import Context
@@ -71,7 +72,7 @@ def _below(ctx: Context, trace: Trace) -> None:
     st.caption(
         ctx.t(
             "home.summary",
-            model=weights.title(ctx.settings.model),
+            model=plain(weights.title(ctx.settings.model)),
             size=ctx.settings.size,
             params=readable(costs["total"].params),
             macs=readable(costs["total"].macs),
@@ -102,7 +103,7 @@ def _data(ctx: Context, trace: Trace) -> dict[str, Any]:
         "photo_alt": ctx.t("home.figure.photo_alt", photo=title),
         "stages": stages,
         "top": [[labels[index], probability] for index, _, probability in trace.top(5)],
-        "weights": layout.weights_line(ctx),
+        "weights": layout.weights_line(ctx, markdown=False),
         "links": {page: layout.exists(page) for page in LINKED},
         "text": {name: lookup(ctx.lang, f"home.figure.{name}") for name in TEXTS},
         "css": ctx.theme.css(),

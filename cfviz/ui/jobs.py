@@ -11,6 +11,8 @@ import streamlit as st
 
 from cfviz import jobs
 
+from .plain import plain
+
 if TYPE_CHECKING:
     from .page import Context
 
@@ -49,7 +51,7 @@ def folder_choice(ctx: Context, name: str) -> Path | None:
     try:
         return jobs.allowed(chosen)
     except ValueError as error:
-        st.error(ctx.t("jobs.folder_refused", reason=str(error)), icon=":material/folder_off:")
+        st.error(ctx.t("jobs.folder_refused", reason=plain(error)), icon=":material/folder_off:")
         return None
 
 
@@ -83,7 +85,7 @@ def panel(
         args=(kind, tuple(command or ()), result),
     )
     if refused := st.session_state.pop(f"jobs.refused.{kind}", None):
-        st.error(ctx.t("jobs.refused", reason=refused), icon=":material/error:")
+        st.error(ctx.t("jobs.refused", reason=plain(refused)), icon=":material/error:")
     running = any(job.state == "running" for job in jobs.listed(kind)[:SHOWN])
     st.fragment(_list, run_every=EVERY if running else None)(ctx, kind, running, show, growing)
 

@@ -28,6 +28,7 @@ from . import cache, photos, queue
 from .cache import shared
 from .components.lab import lab_board
 from .i18n import lookup
+from .plain import plain
 
 if TYPE_CHECKING:
     from .page import Context
@@ -203,7 +204,7 @@ def bench(ctx: Context) -> Bench:
             check(ctx.model, several)
             do += several
         except ValueError as error:
-            st.info(ctx.t("lab.left_out", reason=str(error)), icon=":material/link_off:")
+            st.info(ctx.t("lab.left_out", reason=plain(error)), icon=":material/link_off:")
     ids = [id for id in photos.ids() if id != ctx.settings.photo]
     other = OTHER if OTHER in ids else ids[0]
     return Bench(

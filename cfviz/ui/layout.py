@@ -12,6 +12,7 @@ import streamlit as st
 from cfviz.figures.theme import plotly_config
 
 from . import weights
+from .plain import plain, plain_fields
 from .takeaway import take_away
 
 if TYPE_CHECKING:
@@ -113,19 +114,25 @@ def weights_banner(ctx: Context) -> None:
     """Announce random weights above the page: what they show is structure, never knowledge."""
     if ctx._banner is None or ctx.model.provenance.trained is not None:
         return
-    name = weights.title(ctx.settings.model)
+    name = plain(weights.title(ctx.settings.model))
     with ctx._banner:
         st.warning(ctx.t("common.random_weights", model=name), icon=":material/casino:")
         weights.offer(ctx)
 
 
-def weights_line(ctx: Context) -> str:
-    """One sentence on where the weights come from and what they were trained on."""
+def weights_line(ctx: Context, markdown: bool = True) -> str:
+    """One sentence on where the weights come from and what they were trained on.
+
+    Args:
+        ctx: the page.
+        markdown: whether it is for Markdown; what the file says of itself is made plain then.
+    """
     its = ctx.model.provenance
     if its.trained is None:
         return ctx.t("common.weights_random")
     key = "weights_bundled" if its.source == "bundled" else "weights_other"
-    return ctx.t(f"common.{key}", source=its.source, trained=its.trained)
+    said = {"source": its.source, "trained": its.trained}
+    return ctx.t(f"common.{key}", **(plain_fields(said) if markdown else said))
 
 
 def look(text: str) -> None:

@@ -24,6 +24,7 @@ from cfviz.trace import Trace
 
 from . import cache, controls, layout, photos, state, weights
 from .i18n import Translator, preferred, translator
+from .plain import plain, plain_fields
 
 
 @dataclass
@@ -117,10 +118,10 @@ class Context:
 def explain(t: Translator, error: Exception) -> str:
     """The sentence for an error, in the reader's language where it has a code."""
     if isinstance(error, ImageError):
-        return t(f"images.error_{error.code}", **error.fields)
+        return t(f"images.error_{error.code}", **plain_fields(error.fields))
     if isinstance(error, CheckpointError):
-        return t(f"errors.checkpoint_{error.code}", **error.fields)
-    return t("errors.refused", reason=str(error))
+        return t(f"errors.checkpoint_{error.code}", **plain_fields(error.fields))
+    return t("errors.refused", reason=plain(error))
 
 
 def start(name: str) -> Context:
@@ -145,6 +146,6 @@ def start(name: str) -> Context:
         controls.sidebar(ctx)
     layout.header(ctx)
     for note in notes:
-        st.info(t(note.key, **note.fields), icon=":material/link_off:")
+        st.info(t(note.key, **plain_fields(note.fields)), icon=":material/link_off:")
     ctx._banner = st.container()
     return ctx

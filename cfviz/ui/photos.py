@@ -1,11 +1,21 @@
-"""The photos on offer: the bundled gallery, and the reader's own of this session (kept in memory only)."""
+"""The photos on offer: the bundled gallery, and the reader's own of this session (kept in memory only).
+
+A reader's photos are kept as the bytes that came, within limits of number and size; the latest that were
+opened, by all readers together, are kept as pixels, within a limit of pixels.
+"""
 
 from __future__ import annotations
 
 import base64
+import hashlib
+import math
+import threading
+from collections import OrderedDict
 from collections.abc import Iterable
+from dataclasses import dataclass, field
 from functools import lru_cache
 from io import BytesIO
+from typing import Any
 
 import streamlit as st
 from PIL import Image
@@ -16,7 +26,10 @@ from cfviz.data.samples import gallery, sample
 
 from .state import OWN, change
 
-MAX_OWN = 24  # photos of the reader's own; the oldest makes room
+MAX_OWN, MAX_OWN_BYTES = 24, 128 * 2**20  # photos of one reader's own; the oldest make room
+MAX_BYTES = 40 * 2**20  # of one; the browser is told as well, but nobody makes it obey
+MAX_OPEN_PIXELS = 100_000_000  # of all readers together: 300 MB
+THUMBNAIL = 112
 _OWN, _SEEN = "cfviz.own", "cfviz.seen"
 
 
@@ -25,7 +38,24 @@ def ids() -> list[str]:
     return [entry.id for entry in gallery()] + list(own())
 
 
-def own() -> dict[str, Photo]:
+@dataclass(frozen=True)
+class Own:
+    """One of the reader's own: a file that was opened once, so it can be.
+
+    Attributes:
+        name: of the file.
+        data: its bytes.
+        sha256: of the bytes.
+        thumbnail: a data URI.
+    """
+
+    name: str
+    data: bytes = field(repr=False)
+    sha256: str
+    thumbnail: str = field(repr=False)
+
+
+def own() -> dict[str, Own]:
     """The reader's own photos by id, oldest first."""
     return st.session_state.setdefault(_OWN, {})
 
@@ -36,10 +66,32 @@ def photo(id: str) -> Photo:
     Raises:
         ValueError: no photo has this id.
     """
-    return own()[id] if id in own() else _bundled(id)
+    if id not in own():
+        return _bundled(id)
+    mine = own()[id]
+    return _open(mine.data, mine.name, mine.sha256)
 
 
-def take(uploads: Iterable[object]) -> tuple[bool, list[tuple[str, ImageError]]]:
+_opened: OrderedDict[tuple[str, str], Photo] = OrderedDict()
+_book = threading.Lock()
+
+
+def _open(data: bytes, name: str, sha256: str) -> Photo:
+    """The photo in a file's bytes: one of the latest that were opened, or opened anew."""
+    key = (sha256, name)
+    with _book:
+        if key in _opened:
+            _opened.move_to_end(key)
+            return _opened[key]
+    made = load_image(data, name=name)
+    with _book:
+        _opened[key] = made
+        while len(_opened) > 1 and sum(math.prod(one.size) for one in _opened.values()) > MAX_OPEN_PIXELS:
+            _opened.popitem(last=False)
+    return made
+
+
+def take(uploads: Iterable[Any]) -> tuple[bool, list[tuple[str, ImageError]]]:
     """Open what was dropped, keep what can be used and show the last one; say why the rest cannot.
 
     Args:
@@ -54,7 +106,7 @@ def take(uploads: Iterable[object]) -> tuple[bool, list[tuple[str, ImageError]]]
         mark, name = str(getattr(upload, "file_id", id(upload))), str(getattr(upload, "name", ""))
         if mark not in seen:
             try:
-                _keep(load_image(upload, name=name))  # type: ignore[arg-type]
+                _keep(upload, name)
                 added, seen[mark] = True, None
             except ImageError as error:
                 seen[mark] = error
@@ -94,13 +146,16 @@ def gallery_thumbnails() -> dict[str, str]:
     return {entry.id: thumbnail(_bundled(entry.id).image, 112) for entry in gallery()}
 
 
-def _keep(opened: Photo) -> None:
-    """Add one of the reader's own and show it."""
-    mine = own()
+def _keep(upload: Any, name: str) -> None:
+    """Open one of the reader's own, keep it and show it."""
+    if upload.size > MAX_BYTES:
+        raise ImageError("too_many_bytes", megabytes=f"{upload.size / 2**20:.0f}", limit=MAX_BYTES // 2**20)
+    data, mine = upload.getvalue(), own()
+    opened = _open(data, name, hashlib.sha256(data).hexdigest())
     key = OWN + opened.sha256[:10]
     mine.pop(key, None)
-    mine[key] = opened
-    while len(mine) > MAX_OWN:
+    mine[key] = Own(opened.name, data, opened.sha256, thumbnail(opened.image, THUMBNAIL))
+    while len(mine) > MAX_OWN or sum(len(one.data) for one in mine.values()) > MAX_OWN_BYTES:
         del mine[next(iter(mine))]
     change(photo=key)
 

@@ -24,7 +24,7 @@ _picker = st.components.v2.component(
 
 def picker(ctx: Context) -> None:
     """The reader's own photos, latest first, then the gallery; a click shows one."""
-    mine = {id: photos.thumbnail(photo.image, 112) for id, photo in reversed(photos.own().items())}
+    mine = {id: mine.thumbnail for id, mine in reversed(photos.own().items())}
     strip = [
         {"id": id, "title": controls.photo_title(ctx.t, id), "src": source}
         for id, source in (mine | photos.gallery_thumbnails()).items()

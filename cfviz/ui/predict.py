@@ -13,6 +13,7 @@ from cfviz.figures.predictions import percent, size_lines, top_bars
 from cfviz.trace import Trace
 
 from . import cache, controls, layout, photos
+from .plain import plain
 
 if TYPE_CHECKING:
     from .page import Context
@@ -131,8 +132,9 @@ def own_photos(ctx: Context) -> None:
         return
     progress = st.empty()
     rows = []
-    for n, (id, photo) in enumerate(mine.items()):
-        progress.progress(n / len(mine), ctx.t("predict.own_progress", name=photo.name))
+    for n, (id, file) in enumerate(mine.items()):
+        progress.progress(n / len(mine), ctx.t("predict.own_progress", name=plain(file.name, 80)))
+        photo = photos.photo(id)
         trace = cache.trace(ctx.settings, photo)
         (first, _, p), (second, _, q) = trace.top(2)
         picture = cache.derived(trace, "row", partial(photos.thumbnail, photo.image, 96))

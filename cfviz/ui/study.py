@@ -13,6 +13,7 @@ from cfviz.models.interventions import dump, parse
 from cfviz.training import study_table
 
 from . import jobs, layout
+from .plain import plain
 
 if TYPE_CHECKING:
     from .page import Context
@@ -48,7 +49,7 @@ def choose(ctx: Context) -> tuple[Rows, dict[str, Any]] | None:
     try:
         return table(str(paths[name]), paths[name].stat().st_mtime)
     except ValueError as error:
-        st.error(ctx.t("errors.refused", reason=str(error)), icon=":material/error:")
+        st.error(ctx.t("errors.refused", reason=plain(error)), icon=":material/error:")
         return None
 
 
@@ -187,7 +188,7 @@ def start(ctx: Context) -> None:
     try:
         lines = [dump(parse(line)) for line in text.splitlines() if line.strip()]
     except ValueError as error:
-        st.error(ctx.t("errors.refused", reason=str(error)), icon=":material/error:")
+        st.error(ctx.t("errors.refused", reason=plain(error)), icon=":material/error:")
         lines = []
     if folder is not None and lines:
         command = ["study", "--data", str(folder), "--interventions", str(_kept("\n".join(lines)))]

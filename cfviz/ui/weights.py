@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -19,12 +20,13 @@ from cfviz.models.registry import WEIGHTS, list_models
 from cfviz.run import inspect, load, name_of, placed
 
 from . import queue, state
+from .plain import plain, plain_fields
 
 if TYPE_CHECKING:
     from .page import Context
 
-TYPES = ["safetensors", "pth", "pt", "bin"]
-MAX_MB = 600
+TYPES = ["safetensors"]  # from a browser: a format that can hold nothing but numbers
+MAX_MB = 400
 MAX_OWN = 3
 _log = logging.getLogger(__name__)
 _OWN, _PLACED, _REFUSED = "cfviz.own_models", "cfviz.placed", "cfviz.refused_weights"
@@ -41,9 +43,12 @@ def own() -> dict[str, Any]:
 
 
 def title(name: str) -> str:
-    """``crossformer_pp_small`` -> ``CrossFormer++ small``; the file's name for the reader's own."""
+    """``crossformer_pp_small`` -> ``CrossFormer++ small``; for the reader's own the file's name.
+
+    Of that letters and digits alone, for a title stands in figures and tables, too.
+    """
     if name in own():
-        return own()[name].provenance.source
+        return re.sub(r"[^\w .+-]", "", own()[name].provenance.source)[:80].strip() or name
     name, twin = name.removesuffix("_rpb"), name.endswith("_rpb")
     family, _, size = name.rpartition("_")
     size += " (RPB)" if twin else ""
@@ -112,7 +117,7 @@ def take(ctx: Context) -> None:
         st.session_state["cfviz.weights_seen"] = file.file_id
         st.session_state.pop(_REFUSED, None)
         try:
-            checkpoint = load_checkpoint(file.getvalue(), name=file.name)
+            checkpoint = _opened(file)
             net = build(checkpoint)
         except CheckpointError as error:
             st.session_state[_REFUSED] = error
@@ -120,7 +125,15 @@ def take(ctx: Context) -> None:
             _keep(state.OWN + checkpoint.sha256[:10], net)
             st.rerun()
     if (refused := st.session_state.get(_REFUSED)) is not None and file is not None:
-        st.error(t(f"errors.checkpoint_{refused.code}", **refused.fields), icon=":material/error:")
+        st.error(_sentence(ctx, refused), icon=":material/error:")
+
+
+def _opened(file: Any) -> Any:
+    """The checkpoint in an upload, whose size and kind nobody has checked but the browser."""
+    if file.size > MAX_MB * 2**20:
+        limit, size = f"{MAX_MB} MB", readable_size(file.size)
+        raise CheckpointError("too_heavy", source=file.name, size=size, limit=limit)
+    return load_checkpoint(file.getvalue(), name=file.name, allow_pickle=False)
 
 
 def _keep(key: str, net: Any) -> None:
@@ -212,5 +225,5 @@ def _follow(ctx: Context, name: str) -> None:
 
 def _sentence(ctx: Context, error: BaseException) -> str:
     if isinstance(error, CheckpointError):
-        return ctx.t(f"errors.checkpoint_{error.code}", **error.fields)
-    return ctx.t("errors.refused", reason=str(error))
+        return ctx.t(f"errors.checkpoint_{error.code}", **plain_fields(error.fields))
+    return ctx.t("errors.refused", reason=plain(error))

@@ -1,0 +1,159 @@
+"""What comes in from a reader: words that stay words, uploads within limits, weights that are no pickle."""
+
+from __future__ import annotations
+
+import io
+from types import SimpleNamespace
+
+import pytest
+import safetensors.torch
+import torch
+from PIL import Image
+
+from cfviz.cli import main
+from cfviz.models.checkpoints import CheckpointError, load_checkpoint
+from cfviz.models.crossformer import CrossFormer
+from cfviz.models.registry import VARIANTS
+from cfviz.ui import photos, weights
+from cfviz.ui.plain import GLUE, plain, plain_fields
+
+HOSTILE = (
+    "<img src=x onerror=alert(1)>",
+    "![x](https://evil.example/x.png)",
+    "[click](javascript:alert(1))",
+    "https://evil.example www.evil.example mail@evil.example",
+    ":red[seen] :material/home: :smile: $x^2$ -> `code` **bold** _it_",
+    "a\nb\r\n# title\u2028- list\u202eexe",
+    "</script><script>alert(1)</script>",
+    '"><svg/onload=alert(1)>',
+    "&lt;b&gt; &#60;",
+)
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+def test_every_mark_of_markdown_is_escaped_and_nothing_lost(text: str) -> None:
+    said = plain(text)
+    unescaped = []
+    at = 0
+    while at < len(said):
+        if said[at] == "\\":
+            at += 1
+        else:
+            assert said[at].isalnum() or not said[at].isascii() or said[at] == " ", said
+        unescaped.append(said[at])
+        at += 1
+    back = "".join(unescaped).replace(GLUE, "")
+    assert back == " ".join("".join(c if c.isprintable() else " " for c in text).split())
+    assert "\n" not in said
+    assert "://" not in said.replace("\\", "")
+
+
+def test_long_words_are_cut_and_numbers_stay() -> None:
+    assert len(plain("a" * 500)) == 200
+    assert plain("abc", 2) == "a…"
+    assert plain_fields({"n": 3, "name": "a_b"}) == {"n": 3, "name": "a\\_b"}
+
+
+# ---------------------------------------------------------------- photos
+
+
+class Upload(io.BytesIO):
+    """As much of Streamlit's uploaded file as is used."""
+
+    def __init__(self, data: bytes, name: str, size: int | None = None) -> None:
+        super().__init__(data)
+        self.name, self.file_id, self.size = name, f"{name}-{len(data)}-{id(self)}", size or len(data)
+
+
+def png(side: int, shade: int = 0, **options: int) -> bytes:
+    out = io.BytesIO()
+    Image.new("RGB", (side, side), (shade, 0, 0)).save(out, "PNG", **options)
+    return out.getvalue()
+
+
+@pytest.fixture
+def session(monkeypatch: pytest.MonkeyPatch) -> dict[str, object]:
+    state: dict[str, object] = {}
+    monkeypatch.setattr(photos, "st", SimpleNamespace(session_state=state))
+    monkeypatch.setattr(photos, "change", lambda **values: state.update(values))
+    return state
+
+
+def test_photos_are_kept_as_bytes_within_number_and_size(session, monkeypatch) -> None:
+    monkeypatch.setattr(photos, "MAX_OWN", 3)
+    files = [Upload(png(64, shade), f"{shade}.png") for shade in range(5)]
+    assert photos.take(files) == (True, [])
+    assert [one.name for one in photos.own().values()] == ["2.png", "3.png", "4.png"]
+    assert session["photo"] == list(photos.own())[-1]
+    monkeypatch.setattr(photos, "MAX_OWN_BYTES", sum(len(file.getvalue()) for file in files[3:]) + 1)
+    photos.take([*files, Upload(png(64, 9), "9.png")])
+    assert [one.name for one in photos.own().values()] == ["4.png", "9.png"]
+    assert photos.photo(session["photo"]).image.getpixel((0, 0)) == (9, 0, 0)
+
+
+def test_opened_photos_are_bounded_by_pixels_for_all_readers(session, monkeypatch) -> None:
+    monkeypatch.setattr(photos, "MAX_OPEN_PIXELS", 2 * 64 * 64)
+    photos._opened.clear()
+    photos.take([Upload(png(64, shade), f"{shade}.png") for shade in range(10, 15)])
+    assert len(photos._opened) == 2
+    first = next(iter(photos.own()))
+    assert photos.photo(first).image.getpixel((0, 0)) == (10, 0, 0), "opened anew"
+    assert len(photos._opened) == 2
+
+
+def test_limits_of_a_photo_hold_whatever_the_browser_let_through(session) -> None:
+    heavy = Upload(png(32), "heavy.png", size=photos.MAX_BYTES + 1)
+    broad = Upload(png(8000, compress_level=1), "broad.png")
+    text = Upload(b"<svg onload=alert(1)>", "picture.png")
+    added, refused = photos.take([heavy, broad, text])
+    assert not added
+    codes = {name: error.code for name, error in refused}
+    assert codes["heavy.png"] == "too_many_bytes"
+    assert codes["broad.png"] == "too_many_pixels"
+    assert codes["picture.png"] in ("text", "unsupported")
+    assert photos.own() == {}
+    assert photos.take([heavy])[1][0][0] == "heavy.png", "said again, not opened again"
+
+
+# ---------------------------------------------------------------- weights
+
+
+@pytest.fixture(scope="module")
+def state() -> dict[str, torch.Tensor]:
+    torch.manual_seed(0)
+    made = CrossFormer(**VARIANTS["crossformer_nano"], num_classes=3).state_dict()
+    return {key: value.contiguous() for key, value in made.items()}
+
+
+def test_a_browser_may_send_safetensors_only(state) -> None:
+    pickled = io.BytesIO()
+    torch.save({"model": state}, pickled)
+    assert weights.TYPES == ["safetensors"]
+    for name in ("weights.pth", "weights.safetensors"):  # whatever it is called
+        with pytest.raises(CheckpointError) as caught:
+            weights._opened(Upload(pickled.getvalue(), name))
+        assert caught.value.code == "pickle_refused"
+        assert "cfviz convert" in str(caught.value)
+    assert weights._opened(Upload(safetensors.torch.save(state), "mine.safetensors")).num_classes == 3
+    with pytest.raises(CheckpointError) as caught:
+        weights._opened(Upload(b"x", "large.safetensors", size=weights.MAX_MB * 2**20 + 1))
+    assert caught.value.code == "too_heavy"
+
+
+def test_what_the_sentence_advises_works(state, tmp_path, capsys) -> None:
+    source, out = tmp_path / "weights.pth", tmp_path / "weights.safetensors"
+    torch.save({"model": state, "epoch": 7}, source)
+    assert main(["convert", str(source), str(out)]) == 0
+    assert "crossformer_nano, 3 classes" in capsys.readouterr().out
+    before, after = load_checkpoint(source), load_checkpoint(out.read_bytes(), allow_pickle=False)
+    assert before.trained == after.trained
+    assert all(torch.equal(after.state_dict[key], value) for key, value in before.state_dict.items())
+    assert main(["convert", str(source), str(out)]) != 0, "nothing is written over"
+    assert main(["convert", str(source), str(tmp_path / "weights.pth.pt")]) != 0
+    assert {path.name for path in tmp_path.iterdir()} == {"weights.pth", "weights.safetensors"}
+
+
+def test_a_title_is_letters_and_digits(monkeypatch) -> None:
+    its = SimpleNamespace(provenance=SimpleNamespace(source='<a href="//evil.example">x</a>(1).safetensors'))
+    monkeypatch.setattr(weights, "own", lambda: {"own-1": its})
+    assert weights.title("own-1") == "a hrefevil.examplexa1.safetensors"
