@@ -229,7 +229,7 @@ def _card(ctx: Context, way: str, by: str, found: Mapping[str, Answer], head: in
     for k in np.argsort(-answer.logits, kind="stable")[:5]:
         change = "" if answer is own else _signed(answer.logits[k] - own.logits[k])
         label = short(ctx.labels[int(k)].split(",")[0], 20)
-        lines.append((label, percent(float(chances[k])), f"{answer.logits[k]:.2f}", change))
+        lines.append((label, percent(float(chances[k])), _minus(f"{answer.logits[k]:.2f}"), change))
     h = min(head, answer.q.shape[1] - 1)
     return Card(way, name, note, lines, answer.q[:, h], answer.k[:, h], answer.tables[h])
 
@@ -268,8 +268,12 @@ def _table(ctx: Context, found: Mapping[str, Answer]) -> tuple[tuple[str, ...], 
 
 
 def _signed(x: float) -> str:
-    text = f"{x:+.2f}".replace("-", "−")
+    text = _minus(f"{x:+.2f}")
     return "0.00" if text[1:] == "0.00" else text
+
+
+def _minus(text: str) -> str:
+    return text.replace("-", "−")
 
 
 _CODE = """

@@ -2,7 +2,7 @@
 //
 // Attention is computed here for the query under the pointer, from the block's own queries, keys and biases.
 
-import { looks } from "./drawing.js";
+import { level, looks } from "./drawing.js";
 import { Frame, legendOf, pasted } from "./frame.js";
 import { Groups } from "./groups.js";
 import { el, say } from "./markup.js";
@@ -148,7 +148,10 @@ export class AnswerPart extends Frame {
     for (const { way } of ready) way.attend(group, slot);
     const first = ready[0]?.way.probs;
     let top = 0;
-    for (const { way } of ready) way.probs.forEach((p, k) => (top = Math.max(top, state.less ? Math.abs(p - first[k]) : p)));
+    for (const { way } of ready) {
+      if (state.less && way.way === "twin") continue; // another model: its difference would wash all others out
+      way.probs.forEach((p, k) => (top = Math.max(top, state.less ? Math.abs(p - first[k]) : p)));
+    }
     this.top = top;
     const room = this.cards[0].root.clientWidth;
     this.side = Math.min(WIDEST, room);
@@ -157,7 +160,7 @@ export class AnswerPart extends Frame {
     this.legend[1 - state.less].root.hidden = true;
     say(this.legend[state.less].low, state.less ? `−${percent(top)}` : "0");
     say(this.legend[state.less].high, `${state.less ? "+" : ""}${percent(top)}`);
-    say(this.where, fill(state.pinned ? t.answer_pinned : t.answer_pointed, { row, col }));
+    say(this.where, fill(state.pinned ? t.answer_pinned : state.less ? t.answer_pointed_less : t.answer_pointed, { row, col }));
   }
 
   paint({ way, canvas, value }, first) {
@@ -186,7 +189,7 @@ export class AnswerPart extends Frame {
       pen.lineWidth = thick * ratio;
       pen.stroke();
     }
-    const k = state.key ?? way.probs.indexOf(Math.max(...way.probs));
+    const k = state.key ?? strongest(way.probs, state.less ? first : null);
     say(value, state.less ? signedPercent(way.probs[k] - first[k]) : percent(way.probs[k]));
   }
 
@@ -207,8 +210,8 @@ export class AnswerPart extends Frame {
     const cells = new Uint32Array(image.data.buffer);
     for (let k = 0; k < groups.N; k++) {
       if (!groups.valid(query.group, k)) continue;
-      const level = state.less ? Math.round(127.5 + (127.5 * (way.probs[k] - first[k])) / (top || 1)) : shade(way.probs[k], top);
-      const colour = (state.less ? look.signed : look.heat)[level];
+      const hue = state.less ? level(way.probs[k] - first[k], top) : shade(way.probs[k], top);
+      const colour = (state.less ? look.signed : look.heat)[hue];
       cells[groups.row(query.group, k) * groups.W + groups.col(query.group, k)] = (colour & 0x00ffffff) | (0xd8 << 24);
     }
     pen.putImageData(image, 0, 0);
@@ -250,6 +253,14 @@ export class AnswerPart extends Frame {
     const at = [groups.row(query.group, query.slot), groups.col(query.group, query.slot)];
     return [head, ...keys.map((k) => [...at, groups.row(query.group, k), groups.col(query.group, k), ...ready.map((way) => way.probs[k].toPrecision(7))])];
   }
+}
+
+/** The key with the largest attention, or with the largest difference from another. */
+function strongest(probs, other) {
+  let best = 0;
+  const size = (k) => Math.abs(probs[k] - (other ? other[k] : 0));
+  for (let k = 1; k < probs.length; k++) if (size(k) > size(best)) best = k;
+  return best;
 }
 
 function signedPercent(x) {

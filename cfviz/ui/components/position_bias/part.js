@@ -117,7 +117,7 @@ export class Part extends Frame {
 
   legend() {
     const { root, low, high } = this.ramp("diverging");
-    return { root, low, high, say: (top) => (say(low, signed(-top)), say(high, signed(top))) };
+    return { root, low, high, say: (top) => (say(low, fine(-top)), say(high, fine(top))) };
   }
 
   keyWords({ down, right }) {
@@ -139,6 +139,11 @@ export function together(...sentences) {
 /** "0.00025", "1.3": as many digits as a span deserves. */
 export function span(x) {
   return x === 0 || x >= 0.001 ? String(Number(x.toPrecision(3))) : x.toFixed(1 - Math.floor(Math.log10(x)));
+}
+
+/** "+0.27", "−0.000026": signed, however small. */
+export function fine(x) {
+  return Math.abs(x) >= 0.001 || x === 0 ? signed(x) : `${x < 0 ? "−" : "+"}${span(Math.abs(x))}`;
 }
 
 /** A small picture of a surface with a caption, chosen by a click. */

@@ -1,11 +1,10 @@
 // Groups of another size: the bias evaluated anew against its table cut, clamped or stretched, and the twin's.
 
 import { el, say } from "./markup.js";
-import { signed } from "./maths.js";
 import { fill } from "./payload.js";
 import { entryAt, OffsetMap } from "./drawing.js";
 import { legendOf, pasted } from "./frame.js";
-import { FLOOR, Part, span } from "./part.js";
+import { fine, FLOOR, Part, span } from "./part.js";
 import { farthest, summary } from "./surface_maths.js";
 import { SvgPen } from "../grouping/pen.js";
 
@@ -107,7 +106,7 @@ export class ResizedPart extends Part {
   }
 
   describe(node, found) {
-    say(node, found ? fill(this.state.less ? this.t.stats_less : this.t.stats, { low: signed(found.low), high: signed(found.high), rms: found.rms.toPrecision(2), sd: found.sd.toPrecision(2) }) : "–");
+    say(node, found ? fill(this.state.less ? this.t.stats_less : this.t.stats, { low: fine(found.low), high: fine(found.high), rms: found.rms.toPrecision(2), sd: found.sd.toPrecision(2) }) : "–");
   }
 
   point() {
@@ -121,7 +120,7 @@ export class ResizedPart extends Part {
     for (const way of block.ways) {
       const part = this.ways[way];
       part.map.mark(at);
-      say(part.value, signed(this.shown(way)[i]));
+      say(part.value, fine(this.shown(way)[i]));
     }
   }
 
@@ -144,7 +143,7 @@ export class ResizedPart extends Part {
       pen.text(x, y + side + 18, `${this.t.inside}: ${inside.textContent}`, { size: 11, fill: look.theme.muted });
       pen.text(x, y + side + 33, `${this.t.outside}: ${outside.textContent}`, { size: 11, fill: look.theme.muted });
     });
-    legendOf(pen, this.header.palette, "diverging", 20, pen.height - 24, signed(-this.drawn), signed(this.drawn), look.theme.ink);
+    legendOf(pen, this.header.palette, "diverging", 20, pen.height - 24, fine(-this.drawn), fine(this.drawn), look.theme.ink);
     return pen;
   }
 

@@ -5,7 +5,7 @@ import { signed } from "./maths.js";
 import { fill } from "./payload.js";
 import { entryAt, OffsetMap, Section, Solid } from "./drawing.js";
 import { legendOf, pasted } from "./frame.js";
-import { FAINT, FLOOR, Part, span, Thumb, together } from "./part.js";
+import { FAINT, fine, FLOOR, Part, span, Thumb, together } from "./part.js";
 import { farthest } from "./surface_maths.js";
 import { SvgPen } from "../grouping/pen.js";
 
@@ -152,7 +152,7 @@ export class SurfacesPart extends Part {
     const values = this.view(this.head);
     const i = entryAt(far, far, at.down, at.right);
     const outside = Math.max(Math.abs(at.down), Math.abs(at.right)) >= block.G;
-    say(this.value, signed(values[i]));
+    say(this.value, fine(values[i]));
     say(this.where, this.keyWords(at));
     const index = (block.G - 1 - at.down) * block.side + block.G - 1 - at.right;
     const fields = { dh: signedInt(-at.down), dw: signedInt(-at.right), index, n: block.side ** 2 };
@@ -161,7 +161,7 @@ export class SurfacesPart extends Part {
     const line = (other) => Array.from({ length: 2 * far - 1 }, (_, k) => values[other ? entryAt(far, far, k - far + 1, at.right) : entryAt(far, far, at.down, k - far + 1)]);
     this.across.draw(line(false), at.right, this.drawn, look, t.across);
     this.along.draw(line(true), at.down, this.drawn, look, t.along);
-    for (const { head, thumb } of this.tiles) say(thumb.value, signed(block.surface(head, far, far, "own")[i] - block.shift(head, "own", state.raw)));
+    for (const { head, thumb } of this.tiles) say(thumb.value, fine(block.surface(head, far, far, "own")[i] - block.shift(head, "own", state.raw)));
   }
 
   // ---- files to take away ------------------------------------------------------------------------------
@@ -177,7 +177,7 @@ export class SurfacesPart extends Part {
       pen.text(490 + 230 * n, 400, section.name.textContent, { fill: look.theme.muted });
       pasted(pen, section.canvas, 490 + 230 * n, 408, 215, 74);
     });
-    legendOf(pen, this.header.palette, "diverging", 20, 500, signed(-this.drawn), signed(this.drawn), look.theme.ink);
+    legendOf(pen, this.header.palette, "diverging", 20, 500, fine(-this.drawn), fine(this.drawn), look.theme.ink);
     pen.text(20, 530, this.note.textContent, { fill: look.theme.muted });
     const side = Math.min(100, 940 / this.tiles.length - 8);
     this.tiles.forEach(({ thumb }, n) => {
