@@ -199,6 +199,8 @@ class Reader:
             self.seen.photos = (element.selectbox.id, list(element.selectbox.options))
         elif kind == "bidi_component":
             its = element.bidi_component
+            if its.component_name == "cfviz_position_bias" and not its.id.endswith("surfaces"):
+                return  # another figure on the same page, which is told other things
             self.seen.components[its.component_name] = (its.id, delta.fragment_id)
             if its.component_name == "cfviz.picker":
                 self._strip = [photo["id"] for photo in json.loads(its.json)["photos"]]

@@ -1,0 +1,79 @@
+"""The files for those who run a server: what they name is there, and they keep their promises."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from packaging.requirements import Requirement
+
+ROOT = Path(__file__).resolve().parents[1]
+CONTAINER = (ROOT / "Containerfile").read_text(encoding="utf-8")
+NGINX = (ROOT / "docs/nginx.conf").read_text(encoding="utf-8")
+SERVER = (ROOT / "docs/server.md").read_text(encoding="utf-8")
+CONFIG = (ROOT / ".streamlit/config.toml").read_text(encoding="utf-8")
+
+
+def instructions() -> list[str]:
+    joined = CONTAINER.replace("\\\n", " ")
+    return [line for line in joined.splitlines() if line.strip() and not line.startswith("#")]
+
+
+def test_the_container_runs_as_an_ordinary_user_and_says_how_it_is() -> None:
+    kinds = [line.split()[0] for line in instructions()]
+    users = [line.split()[1] for line in instructions() if line.startswith("USER")]
+    assert users == ["10001:10001"]
+    assert kinds.index("USER") < kinds.index("ENTRYPOINT")
+    assert not any(line.startswith("RUN") for line in instructions()[kinds.index("USER") :])
+    (check,) = (line for line in instructions() if line.startswith("HEALTHCHECK"))
+    assert "/_stcore/health" in check
+    port = re.search(r"--server\.port=(\d+)", CONTAINER)
+    assert port
+    assert f":{port[1]}/_stcore/health" in check
+    assert f"EXPOSE {port[1]}" in CONTAINER
+
+
+def test_the_container_copies_what_is_there_and_what_the_app_needs() -> None:
+    copied = {word for line in instructions() if line.startswith("COPY") for word in line.split()[1:-1]}
+    ignored = (ROOT / ".containerignore").read_text().split()
+    for name in copied:
+        assert (ROOT / name).exists()
+        assert f"!{name}" in ignored, f"{name} is kept out of the build"
+    assert {"app.py", "pages", "cfviz", "assets", ".streamlit"} <= copied
+
+
+def test_torch_is_picked_out_of_the_requirements() -> None:
+    picked = [
+        line for line in (ROOT / "requirements.txt").read_text().splitlines() if re.match("torch", line)
+    ]
+    names = [Requirement(re.sub(" *#.*", "", line)).name for line in picked]
+    assert names == ["torch", "torchvision"]
+
+
+def test_the_proxy_lets_in_what_the_app_lets_in() -> None:
+    limit = re.search(r"maxUploadSize = (\d+)", CONFIG)
+    body = re.search(r"client_max_body_size (\d+)m", NGINX)
+    assert limit
+    assert body
+    assert int(body[1]) == int(limit[1]) + 1
+    policy = re.search(r'set \$policy "(.*?)"', NGINX)
+    assert policy
+    rules = dict(rule.split(" ", 1) for rule in policy[1].split("; "))
+    assert rules["script-src"] == "'self' blob:", "no inline script, no eval"
+    assert rules["object-src"] == rules["frame-src"] == "'none'"
+    assert "upgrade" in NGINX
+    assert 'showErrorDetails = "none"' in CONFIG
+    assert "postScriptGC = false" in CONFIG
+
+
+def test_limits_are_those_of_the_code() -> None:
+    from cfviz.data.header import MAX_PIXELS
+    from cfviz.ui import cache, photos, weights
+
+    assert f"Traces: {cache.MAX_BYTES // 2**20} MB" in SERVER
+    assert f"{photos.MAX_OPEN_PIXELS // 10**6} million pixels (300 MB)" in SERVER
+    one, together = photos.MAX_BYTES // 2**20, photos.MAX_OWN_BYTES // 2**20
+    assert f"{photos.MAX_OWN} photos of {one} MB, {together} MB" in SERVER
+    assert f"{one} MB, {MAX_PIXELS // 10**6} million pixels" in SERVER
+    assert f"`.safetensors`, {weights.MAX_MB} MB" in SERVER
+    assert f"maxUploadSize = {weights.MAX_MB}" in CONFIG
