@@ -310,7 +310,6 @@ export class Figure {
     if (stage.heads) this.heads.build(stage.heads, groups.G);
     this.why.build(groups.G);
     ui.root.dataset.kind = block.kind;
-    ui.root.style.setProperty("--G", groups.G);
     ui.absent.hidden = block.ready || !block.absent;
     say(ui.absent, this.t.absent);
     this.lay();
@@ -321,6 +320,8 @@ export class Figure {
     const width = ui.left.clientWidth;
     if (!width) return;
     const height = this.test?.room ?? Math.max(260, Math.min(640, window.innerHeight * 0.72));
+    this.heads.fit();
+    this.why.fit();
     this.map.layout({ width, height }, this.groups, stage.stride, header.input, this.photo, this.theme);
     this.ask();
   }
@@ -364,6 +365,7 @@ export class Figure {
     const { N } = frame.groups;
     const from = state.head * N;
     this.frame = frame;
+    ui.root.classList.toggle("padded", frame.valid.includes(0));
     const colour = this.header.palette[this.block.kind];
     const ready = this.block.ready;
     frame.top = ready ? (this.fixed ? this.block.peak : frame.tops[state.head]) : 0;
@@ -374,25 +376,14 @@ export class Figure {
     this.test?.paint(this.map);
     this.blocks.paint(frames, tables.heat, this.fixed, inks(this.header.palette));
     if (ready) {
-      this.heads.paint(frame, tables.heat, this.fixed);
-      this.why.paint(frame, tables, frame.key);
+      this.heads.paint(frame, tables.heat, this.fixed, this.key);
+      this.why.paint(frame, tables, frame.key, this.key);
       this.heads.choice.choose(state.head);
     }
     this.scaleChoice.choose(this.fixed ? 1 : 0);
     say(ui.heads.caption, this.fixed ? this.t.heads_note_fixed : this.t.heads_note);
-    this.rings(frame);
     this.read(frame);
     this.describeSoon();
-  }
-
-  rings({ slot, groups }) {
-    const { style } = this.ui.right;
-    const at = (name, value) => style.setProperty(name, value);
-    at("--qx", slot % groups.G);
-    at("--qy", Math.floor(slot / groups.G));
-    at("--key", this.key === null ? 0 : 1);
-    at("--kx", (this.key ?? 0) % groups.G);
-    at("--ky", Math.floor((this.key ?? 0) / groups.G));
   }
 
   // ---- words -----------------------------------------------------------------------------------------
@@ -459,17 +450,16 @@ export class Figure {
   }
 
   savePicture() {
-    const { base, over } = this.ui;
+    const { over } = this.ui;
     const foot = 34 * this.map.ratio;
-    const page = el("canvas", { width: base.width, height: base.height + foot });
+    const page = el("canvas", { width: over.width, height: over.height + foot });
     const pen = page.getContext("2d");
     pen.fillStyle = this.theme.paper;
     pen.fillRect(0, 0, page.width, page.height);
-    pen.drawImage(base, 0, 0);
     pen.drawImage(over, 0, 0);
     pen.fillStyle = this.theme.ink;
     pen.font = `${13 * this.map.ratio}px sans-serif`;
-    pen.fillText(`${this.summary()} ${this.ui.looks.textContent}   0 – ${percent(this.frame.top)}`, 4, base.height + foot * 0.65);
+    pen.fillText(`${this.summary()} ${this.ui.looks.textContent}   0 – ${percent(this.frame.top)}`, 4, over.height + foot * 0.65);
     page.toBlob((blob) => save(`${this.slug()}.png`, blob));
   }
 

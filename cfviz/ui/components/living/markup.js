@@ -14,9 +14,12 @@ export function el(what, attributes = {}, ...children) {
   return node;
 }
 
-/** Write a text only where it changed: the browser lays out less. */
+/** Write a text only where it changed, into the text node that is there: the browser lays out less. */
 export function say(node, text) {
-  if (node.firstChild?.data !== text) node.textContent = text;
+  const old = node.firstChild;
+  if (old?.data === text) return;
+  if (old?.nodeType === Node.TEXT_NODE && text !== "") old.data = text;
+  else node.textContent = text;
 }
 
 function section(name, title, note) {
@@ -44,7 +47,7 @@ export function build(t) {
     el("label.strength", {}, el("span", {}, t.photo), ui.strength, el("span", {}, t.attention)),
     el("span.gap"), el("span.take", {}, ui.picture, ui.vector, ui.numbers));
 
-  ui.base = el("canvas");
+  ui.base = el("canvas.ground"); // painted once, copied into the other below what follows the pointer
   ui.over = el("canvas.over");
   ui.absent = el("p.absent", { hidden: "" });
   ui.map = el("div.map", { tabindex: 0, role: "application", "aria-label": t.map_label, "aria-describedby": "cf-keys" },

@@ -42,9 +42,60 @@ export class Tile {
   }
 }
 
+/**
+ * The square picture of one group, as large as it is shown: cells, the ring of the query, the frame of the key.
+ * All in one canvas: marks laid over it as elements took the browser twice as long a frame.
+ */
+export class Square extends Tile {
+  constructor(canvas) {
+    super(document.createElement("canvas"));
+    this.shown = canvas;
+    this.over = canvas.getContext("2d");
+    this.side = 0;
+  }
+
+  /** Take the size that the page gives the picture; true where it changed. */
+  fit() {
+    this.ratio = Math.min(2, window.devicePixelRatio || 1);
+    const side = Math.round(this.shown.clientWidth * this.ratio);
+    if (!side || side === this.side) return false;
+    this.side = this.shown.width = this.shown.height = side;
+    return true;
+  }
+
+  show(slot, key) {
+    super.show();
+    const { over, side, canvas } = this;
+    if (!side) return;
+    over.imageSmoothingEnabled = false;
+    over.clearRect(0, 0, side, side);
+    over.drawImage(canvas, 0, 0, side, side);
+    if (key !== null) this.stroke(key, false);
+    this.stroke(slot, true);
+  }
+
+  /** White on dark, just inside the cell: a ring for the query, a frame for the key. */
+  stroke(slot, round) {
+    const { over, canvas, side, ratio } = this;
+    const [G, cell] = [canvas.width, side / canvas.width];
+    const [x, y] = [(slot % G) * cell, Math.floor(slot / G) * cell];
+    for (const [ink, width] of [["#14171B", 3.5 * ratio], ["#FFFFFF", 1.5 * ratio]]) {
+      over.beginPath();
+      if (round) over.arc(x + cell / 2, y + cell / 2, cell / 2 - 0.75 * ratio, 0, 2 * Math.PI);
+      else over.rect(x + 0.75 * ratio, y + 0.75 * ratio, cell - 1.5 * ratio, cell - 1.5 * ratio);
+      over.strokeStyle = ink;
+      over.lineWidth = width;
+      over.stroke();
+    }
+  }
+}
+
 export const VEIL = "rgba(13,16,20,0.44)";
 
-/** The photo, dimmed, with the group of the query on top of it in its own light. */
+/**
+ * The photo, dimmed, with the group of the query on top of it in its own light. `base` is not shown: each frame
+ * begins as a copy of it, since one opaque canvas costs the browser less than two that it has to blend.
+ */
 export class PhotoMap {
   constructor(base, over) {
     this.base = base;
@@ -72,7 +123,7 @@ export class PhotoMap {
     this.edgeX = edges(groups.Wp, w);
     this.edgeY = edges(groups.Hp, h);
     this.ground(input, stride, photo, theme);
-    this.pen = this.over.getContext("2d");
+    this.pen = this.over.getContext("2d", { alpha: false }); // padding, photo or panel: base leaves no hole
   }
 
   ground(input, stride, photo, theme) {
@@ -106,7 +157,7 @@ export class PhotoMap {
    */
   paint({ group, slot, key, heat, scale, strength, colour, blank }) {
     const { pen, groups, edgeX, edgeY } = this;
-    pen.clearRect(0, 0, this.over.width, this.over.height);
+    pen.drawImage(this.base, 0, 0);
     if (blank) return this.mark(group, slot, true); // a lesson asks which tokens are in the group
     for (let k = 0; k < groups.N; k++) {
       if (!groups.valid(group, k)) continue;

@@ -1,7 +1,7 @@
 // What follows the pointer beside the photo: heads, blocks, and the logits taken apart.
 
 import { percent, rank, signed, softmax } from "./maths.js";
-import { shade, Tile } from "./paint.js";
+import { shade, Square, Tile } from "./paint.js";
 import { Choice, el, say, title } from "./markup.js";
 import { fill } from "./payload.js";
 
@@ -18,9 +18,9 @@ function pointing(box, sides, onKey) {
   box.addEventListener("pointerleave", () => onKey(null));
 }
 
-function tile() {
+function tile(Kind) {
   const canvas = el("canvas");
-  return { box: el("span.tile", {}, canvas), tile: new Tile(canvas) };
+  return { box: el("span.tile", {}, canvas), tile: new Kind(canvas) };
 }
 
 /** All heads of the block: the same group, head by head. */
@@ -37,7 +37,7 @@ export class Heads {
   build(heads, G) {
     this.G = G;
     if (heads !== this.tiles?.length) {
-      this.tiles = Array.from({ length: heads }, tile);
+      this.tiles = Array.from({ length: heads }, () => tile(Square));
       this.choice.fill(this.tiles.map(({ box }, h) => el("button.head", { type: "button" }, box, el("span.num", {}, `${h + 1}`))));
       this.box.style.setProperty("--heads", heads);
       this.choice.items.forEach((item, h) => item.setAttribute("aria-label", `${this.t.head} ${h + 1}`));
@@ -45,12 +45,16 @@ export class Heads {
     for (const { tile } of this.tiles) tile.size(G, G);
   }
 
-  paint(frame, table, fixed) {
+  fit() {
+    for (const { tile } of this.tiles ?? []) tile.fit();
+  }
+
+  paint(frame, table, fixed, key) {
     const { N } = frame.groups;
     this.tiles.forEach(({ tile }, h) => {
       const top = fixed ? frame.block.peak : frame.tops[h];
       for (let k = 0; k < N; k++) tile.cells[k] = frame.valid[k] ? table[shade(frame.probs[h * N + k], top)] : 0;
-      tile.show();
+      tile.show(frame.slot, key);
     });
   }
 }
@@ -66,7 +70,7 @@ export class Blocks {
 
   build(stage, picture) {
     this.tiles = stage.blocks.map((block) => {
-      const { box, tile: small } = tile();
+      const { box, tile: small } = tile(Tile);
       small.size(stage.W, stage.H);
       box.style.aspectRatio = `${stage.W} / ${stage.H}`;
       if (picture) box.style.backgroundImage = `linear-gradient(#0d1014aa, #0d1014aa), url(${picture})`;
@@ -111,7 +115,7 @@ export class Why {
   }
 
   cell(name, help) {
-    const { box, tile: small } = tile();
+    const { box, tile: small } = tile(Square);
     const value = el("span.num.reading");
     return { box: el("div.term", { title: help }, el("span.name", {}, name), box, value), tile: small, value };
   }
@@ -124,7 +128,12 @@ export class Why {
     for (const { tile } of [...this.logits, ...this.alone]) tile.size(G, G);
   }
 
-  paint(frame, tables, key) {
+  fit() {
+    for (const { tile } of [...this.logits, ...this.alone]) tile.fit();
+  }
+
+  /** `key` is the one whose numbers are told, `pointed` the one that is marked, or null. */
+  paint(frame, tables, key, pointed) {
     const { content, position, valid, groups } = frame;
     const { N } = groups;
     const terms = [content, position, this.none, this.total];
@@ -142,8 +151,8 @@ export class Why {
         up.cells[k] = valid[k] ? tables.signed[top ? shade(x[k] / top + 1, 2) : 128] : 0;
         down.cells[k] = valid[k] ? tables.heat[shade(this.part[i][k], tops[i])] : 0;
       }
-      up.show();
-      down.show();
+      up.show(frame.slot, pointed);
+      down.show(frame.slot, pointed);
       const off = !valid[key];
       say(this.logits[i].value, i === 2 ? (off ? "−10⁶" : "0") : off ? (i === 3 ? "−10⁶" : "–") : signed(x[key]));
       say(this.alone[i].value, percent(this.part[i][key]));
