@@ -162,8 +162,9 @@ def _packed(source: str, name: str, lang: str, stride: float, _units: Any, _phot
 
 def _explorer(ctx: Context, now: Moment) -> None:
     g, state = cut(now.scene, now.state), now.state
+    silent = now.open or now.step.ask == "scores_growth"  # the costs there are of groups, and this is before
     grouping_figures(
-        ctx.t, ctx.lang, start=_map_state(now.scene, state, g), lesson="ask" if now.open else "told"
+        ctx.t, ctx.lang, start=_map_state(now.scene, state, g), lesson="ask" if silent else "told"
     )
 
 
@@ -242,6 +243,7 @@ def _board(ctx: Context, now: Moment) -> None:
     quiz = {
         "id": now.id, "open": now.open and not swap, "places": places,
         "picked": [at[code] for code in now.picked if code in at],
+        "right": [] if now.open else [at[code] for code in now.question.good if code in at],
     }  # fmt: skip
     data = lab.frame(ctx) | found
     data |= {

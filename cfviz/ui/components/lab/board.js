@@ -68,6 +68,7 @@ export class LabBoard {
       const { place } = button.dataset;
       const asked = quiz.places.includes(place);
       button.disabled = !asked;
+      button.classList.toggle("right", quiz.right.includes(place));
       if (!asked) continue;
       const found = effects?.[place];
       button.setAttribute("aria-pressed", quiz.picked.includes(place) || this.items.some((item) => item.place === place));
