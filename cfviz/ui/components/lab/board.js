@@ -3,6 +3,7 @@
 import { esc, fill, name, readAll, signed, writeAll } from "./words.js";
 import { label, legend, paint, stagesMarkup, wanted } from "./cells.js";
 import { listMarkup, listen } from "./list.js";
+import { nearest, WAYS } from "../living/near.js";
 
 export default function (component) {
   const { data, parentElement: root, setStateValue } = component;
@@ -134,7 +135,7 @@ export class LabBoard {
     stages.addEventListener("focusin", point);
     stages.addEventListener("pointerleave", () => this.say((this.pointed = null)));
     stages.addEventListener("keydown", (event) => {
-      const way = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] }[event.key];
+      const way = WAYS[event.key];
       const from = event.target.closest("button");
       if (!way || !from) return;
       event.preventDefault();
@@ -148,18 +149,4 @@ export class LabBoard {
     this.stages.querySelector('[tabindex="0"]')?.setAttribute("tabindex", "-1");
     button?.setAttribute("tabindex", "0");
   }
-}
-
-function nearest(from, all, [dx, dy]) {
-  const middle = (element) => { const box = element.getBoundingClientRect(); return [box.x + box.width / 2, box.y + box.height / 2]; };
-  const [x, y] = middle(from);
-  let best = null;
-  let least = Infinity;
-  for (const button of all) {
-    const [u, v] = middle(button);
-    const [along, across] = [(u - x) * dx + (v - y) * dy, Math.abs((u - x) * dy) + Math.abs((v - y) * dx)];
-    const cost = along + 3 * across;
-    if (along > 2 && cost < least) [best, least] = [button, cost];
-  }
-  return best;
 }

@@ -102,10 +102,11 @@ export class Choice {
 
   fill(items) {
     this.items = items;
-    for (const item of items) {
+    items.forEach((item, i) => {
       item.setAttribute("role", "radio");
       item.setAttribute("aria-checked", false);
-    }
+      item.tabIndex = i === 0 ? 0 : -1;
+    });
     this.box.replaceChildren(...items);
     this.chosen = -1;
   }

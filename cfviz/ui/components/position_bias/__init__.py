@@ -20,8 +20,8 @@ __all__ = ["bias_figure", "script", "style"]
 
 HERE = Path(__file__).resolve().parent
 OWN = (
-    "../living/groups", "../grouping/pen", "surface_maths", "drawing", "frame", "part", "surfaces", "made",
-    "resized", "answer", "main",
+    "../living/groups", "../living/near", "../grouping/pen", "surface_maths", "drawing", "frame", "part",
+    "surfaces", "made", "resized", "answer", "main",
 )  # fmt: skip
 
 

@@ -35,6 +35,8 @@ export class OffsetMap {
     this.cells = document.createElement("canvas");
     if (!onPoint) return;
     this.root.tabIndex = 0;
+    this.root.setAttribute("role", "application");
+    this.root.setAttribute("aria-label", label);
     this.over.addEventListener("pointermove", (e) => onPoint(this.place(e.offsetX, e.offsetY)));
     this.root.addEventListener("keydown", (e) => {
       const move = { ArrowUp: [-1, 0], ArrowDown: [1, 0], ArrowLeft: [0, -1], ArrowRight: [0, 1] }[e.key];
@@ -122,7 +124,7 @@ export class OffsetMap {
 /** A surface as a solid: drag or arrows turn it. */
 export class Solid {
   constructor(label) {
-    this.canvas = el("canvas.pb-solid", { tabindex: 0, role: "img", "aria-label": label });
+    this.canvas = el("canvas.pb-solid", { tabindex: 0, role: "application", "aria-label": label });
     [this.yaw, this.pitch] = [0.65, 0.62];
     let from = null;
     this.canvas.addEventListener("pointerdown", (e) => {

@@ -157,6 +157,7 @@ export class Thumb {
   draw(values, Gh, Gw, top, look, name, chosen) {
     paintCells(this.canvas, values, Gh, Gw, top, look.signed);
     say(this.name, name);
-    this.root.setAttribute("aria-pressed", chosen);
+    this.root.setAttribute("aria-pressed", Boolean(chosen));
+    this.root.tabIndex = chosen ? 0 : -1;
   }
 }

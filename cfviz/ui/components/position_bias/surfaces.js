@@ -2,6 +2,7 @@
 
 import { el, say } from "./markup.js";
 import { signed } from "./maths.js";
+import { rove } from "../living/near.js";
 import { fill } from "./payload.js";
 import { entryAt, OffsetMap, Section, Solid } from "./drawing.js";
 import { legendOf, pasted } from "./frame.js";
@@ -44,6 +45,7 @@ export class SurfacesPart extends Part {
           el("div.pb-sections", {}, this.across.root, this.along.root))),
       el("section", {}, el("div.title", {}, el("h4", {}, t.heads), (this.headsNote = el("span.note"))), this.heads),
       el("section", {}, el("div.title", {}, el("h4", {}, t.all_blocks), (this.allNote = el("span.note"))), this.all));
+    for (const box of [this.heads, this.all]) rove(box, ".pb-thumb");
     this.furnishAll();
   }
 

@@ -1,0 +1,171 @@
+"""Every page from the keyboard alone: no trap, focus always seen, figures crossed in few steps and driven."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.sync_api import expect
+
+from cfviz.ui.i18n import translator
+from tests.conftest import App, settle
+
+pytestmark = pytest.mark.browser
+Open = Callable[..., Any]
+
+ROOT = Path(__file__).resolve().parents[2]
+PAGES = ("home", *sorted(path.stem for path in (ROOT / "pages").glob("*.py")))
+MOST_STOPS = 110  # of the tab key on one page
+MOST_IN_FIGURES = 50  # grouping has sixteen cells to type in, and eight maps
+UNSEEN = ("stMain", "data-grid-canvas", "glide-cell")  # the page itself; a table that marks a cell itself
+FOCUSED = """() => {
+  let node = document.activeElement;
+  while (node?.shadowRoot?.activeElement) node = node.shadowRoot.activeElement;
+  if (!node || node === document.body) return { gone: true };
+  const outlined = (one) => {
+    const its = one && getComputedStyle(one);
+    return its && its.outlineStyle !== "none" && parseFloat(its.outlineWidth) > 0;
+  };
+  const parent = node.parentElement;
+  const box = node.closest("[data-testid$=Container], [data-testid$=RootElement]");
+  const around = [node, parent, parent?.parentElement, box];
+  return {
+    name: (node.getAttribute("aria-label") || node.innerText || node.id || "").trim().slice(0, 60),
+    role: node.getAttribute("role"), figure: node.getRootNode() !== document,
+    own: node.closest("[data-testid]")?.dataset.testid,
+    ring: around.some(outlined) || getComputedStyle(node).boxShadow !== "none",
+  };
+}"""
+
+
+def stop(page: Any) -> dict[str, Any]:
+    """What the tab key has come to; "gone" beyond the end of the page."""
+    return page.evaluate(FOCUSED)
+
+
+def next_stop(page: Any) -> dict[str, Any]:
+    """Where the tab key comes to next."""
+    page.keyboard.press("Tab")
+    return stop(page)
+
+
+def ended(here: dict[str, Any]) -> bool:
+    """Whether that is beyond the end of the page, or its beginning once more."""
+    return here.get("gone", False) or here["own"] == "stSkipToContent"
+
+
+def tab_to(page: Any, name: str, role: str | None = None, key: str = "Tab") -> None:
+    """Press the tab key until it comes to something by its name."""
+    for _ in range(2 * MOST_STOPS):
+        page.keyboard.press(key)
+        here = stop(page)
+        if name in here.get("name", "") and role in (None, here["role"]):
+            return
+    pytest.fail(f"the tab key never comes to {name!r}")
+
+
+def follow(page: Any, name: str) -> None:
+    """Open a page by its link in the navigation."""
+    t = translator("en")
+    tab_to(page, t(f"common.page_{name}"))
+    page.keyboard.press("Enter")
+    page.get_by_role("heading", level=1, name=t(f"{name}.title")).wait_for()
+    settle(page)
+
+
+def test_the_tab_key_goes_through_every_page(app: App, open_page: Open) -> None:
+    page = open_page(app.url(lang="en"))
+    for name in PAGES:
+        follow(page, name)
+        stops: list[dict[str, Any]] = []
+        while not ended(here := next_stop(page)):
+            unseen = not here["ring"] and not (here["own"] or "").startswith(UNSEEN)
+            assert not unseen, f"{name}: nobody sees that {here} has the focus"
+            stops.append(here)
+            assert len(stops) <= MOST_STOPS, (
+                f"{name}: over {MOST_STOPS} stops, at the last: {[one['name'] for one in stops[-60:]]}"
+            )
+        in_figures = sum(here["figure"] for here in stops)
+        assert in_figures <= MOST_IN_FIGURES or name == "grouping", f"{name}: {in_figures} stops in figures"
+        assert len(stops) > 8, f"{name}: {stops}"
+
+
+def test_the_skip_link_leads_past_the_sidebar(app: App, open_page: Open) -> None:
+    page = open_page(app.url("predict", lang="en"))
+    page.keyboard.press("Tab")
+    page.keyboard.press("Enter")
+    page.keyboard.press("Tab")
+    assert stop(page)["name"] == "Berlin Cathedral"
+
+
+def test_photo_model_and_language_change_from_the_keyboard(app: App, open_page: Open) -> None:
+    page, t = open_page(app.url("predict", lang="en", size=160)), translator("en")
+    tab_to(page, t("common.size"), "combobox")
+    page.keyboard.press("ArrowDown")  # opens the list, at the next size
+    page.get_by_role("option").first.wait_for()
+    page.keyboard.press("Enter")
+    page.wait_for_url(re.compile("size=192"))
+    settle(page)
+    tab_to(page, t("common.own_photo"), key="Shift+Tab")
+    page.keyboard.press("Enter")
+    page.locator('[data-testid="stPopoverBody"]').wait_for()
+    page.keyboard.press("Escape")
+    page.locator('[data-testid="stPopoverBody"]').wait_for(state="detached")
+    assert t("common.own_photo") in stop(page)["name"]
+    tab_to(page, "Berlin Cathedral", "radio")
+    page.keyboard.press("ArrowRight")
+    page.wait_for_url(re.compile("photo=(?!berlin)"))
+    settle(page)
+    tab_to(page, "English", "radio", key="Shift+Tab")
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("Enter")
+    page.get_by_role("heading", level=1, name=translator("zh-Hant")("predict.title")).wait_for()
+    assert page.evaluate("document.documentElement.lang") == "zh-Hant"
+
+
+def test_figures_are_driven_by_arrow_keys(app: App, open_page: Open) -> None:
+    page = open_page(app.url(lang="en", size=160))
+    page.locator(".whole .stage").nth(3).wait_for()
+    tab_to(page, "Photo with one token", "application")
+    picture = page.locator(".whole .photo canvas")
+    before = picture.evaluate("canvas => canvas.toDataURL()")
+    page.keyboard.press("ArrowRight")
+    page.wait_for_timeout(300)
+    assert picture.evaluate("canvas => canvas.toDataURL()") != before
+    tab_to(page, "Stage 1, block 2: LDA")
+    page.keyboard.press("Enter")
+    expect(page.locator(".whole .said")).to_contain_text("long distance (LDA)")
+
+    follow(page, "grouping")
+    tab_to(page, "LDA", "radio")
+    page.keyboard.press("ArrowLeft")
+    page.wait_for_url(re.compile("kind=sda"))
+    tab_to(page, "Map of tokens", "application")
+    page.keyboard.press("ArrowRight")
+    page.wait_for_url(re.compile(r"q=20\.21"))
+
+    follow(page, "attention")
+    tab_to(page, "Photo with its tokens", "application")
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("Enter")
+    page.wait_for_url(re.compile("held=1"))
+
+    follow(page, "position_bias")
+    tab_to(page, "Stage 2, block 1 (SDA), head 1")
+    page.keyboard.press("ArrowDown")
+    assert stop(page)["name"] == "Stage 2, block 2 (LDA), head 1"
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("Enter")
+    page.wait_for_url(re.compile("head=2"))
+
+    follow(page, "lab")
+    page.locator(".lab .legend i").wait_for(timeout=120_000)  # every part is measured
+    tab_to(page, "Lower group size G")
+    for _ in range(3):
+        page.keyboard.press("ArrowDown")
+    before = page.url
+    page.keyboard.press("Enter")
+    page.wait_for_function("before => location.href !== before", arg=before)
