@@ -66,7 +66,7 @@ def test_the_fuzzer_sees_exceptions_crashes_hangs_and_slowness(
     (tmp_path / "misbehaving.py").write_text(dedent(MISBEHAVING))
     monkeypatch.syspath_prepend(str(tmp_path))
     monkeypatch.chdir(tmp_path)
-    report = harness.run("misbehaving", 7, 6, errors=tmp_path / "log", patience=2)
+    report = harness.run("misbehaving", 7, 6, errors=tmp_path / "log", patience=4)
     assert [(failure.index, failure.what) for failure in report.failures] == [
         (1, "exception"),
         (2, "crash"),

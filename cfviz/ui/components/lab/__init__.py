@@ -19,7 +19,7 @@ from cfviz.figures import living
 __all__ = ["lab_board", "script", "style"]
 
 HERE = Path(__file__).resolve().parent
-MODULES = ("../living/near", "words", "cells", "list", "board")
+MODULES = ("near", "words", "cells", "list", "board")
 
 
 def lab_board(data: dict[str, Any], *, name: str, on_commit: Callable[[], None]) -> None:

@@ -3,7 +3,7 @@
 import { esc, fill, name, readAll, signed, writeAll } from "./words.js";
 import { label, legend, paint, stagesMarkup, wanted } from "./cells.js";
 import { listMarkup, listen } from "./list.js";
-import { nearest, WAYS } from "../living/near.js";
+import { nearest, WAYS } from "./near.js";
 
 export default function (component) {
   const { data, parentElement: root, setStateValue } = component;

@@ -20,7 +20,7 @@ __all__ = ["bias_figure", "script", "style"]
 
 HERE = Path(__file__).resolve().parent
 OWN = (
-    "../living/groups", "../living/near", "../grouping/pen", "surface_maths", "drawing", "frame", "part",
+    "../living/groups", "../lab/near", "../grouping/pen", "surface_maths", "drawing", "frame", "part",
     "surfaces", "made", "resized", "answer", "main",
 )  # fmt: skip
 

@@ -2,7 +2,7 @@
 
 import { el, say } from "./markup.js";
 import { signed } from "./maths.js";
-import { rove } from "../living/near.js";
+import { rove } from "../lab/near.js";
 import { fill } from "./payload.js";
 import { entryAt, OffsetMap, Section, Solid } from "./drawing.js";
 import { legendOf, pasted } from "./frame.js";
