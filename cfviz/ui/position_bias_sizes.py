@@ -85,6 +85,7 @@ def _against(ctx: Context, name: str, its: measured.Verdict | None) -> str:
         best=said(its.best), worst=said(its.worst), best_at=its.best.size, worst_at=its.worst.size,
     )  # fmt: skip
     fields = {"wins": _sizes(ctx, its.wins), "losses": _sizes(ctx, its.losses)}
+    fields["how"] = ctx.t("position_bias.paired" if its.best.paired else "position_bias.unpaired")
     return ctx.t(f"position_bias.{name}_{its.code}", between=between, n=its.best.n, **fields)
 
 
@@ -147,7 +148,7 @@ def section(ctx: Context, its: Subject) -> None:
     notes = [t("position_bias.sizes_chance", ways=comparisons)]
     if any(row["model"] == "rpb" for row in found["rows"]):
         notes.append(t("position_bias.sizes_seed"))
-    if its.trace.weights.sha256 not in found["weights"].values():
+    if its.trace.weights.sha256 not in found.get("weights", {}).values():
         notes.append(t("position_bias.sizes_other"))
     st.caption(together(*notes))
 

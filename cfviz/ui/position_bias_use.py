@@ -17,6 +17,7 @@ from cfviz.run import forward, share_cores
 
 from . import layout
 from .cache import shared
+from .later import later
 from .position_bias import Subject, block_name
 
 if TYPE_CHECKING:
@@ -64,6 +65,8 @@ def section(ctx: Context, its: Subject) -> None:
     ):
         return
     rows = _rows(ctx, its, where, how)
+    if rows is None:
+        return
     first = int(its.trace.logits.argmax())
     before = float(its.trace.probs[first])
     name = ctx.labels[first].split(",")[0]
@@ -76,9 +79,10 @@ def section(ctx: Context, its: Subject) -> None:
         values.append(float(logits[first] - its.trace.logits[first]))
         arrow = "" if now == first else f"<br>→ {short(ctx.labels[now].split(',')[0], 18)}"
         notes.append(f"{_signed(values[-1])} · {percent(float(p[first]))}{arrow}")
-        data.append((label, values[-1], float(p[first]), ctx.labels[now]))
+        most = float(np.abs(logits - its.trace.logits).max())
+        data.append((label, values[-1], most, float(p[first]), ctx.labels[now]))
     fig = plots.bars(names, values, notes, ctx.theme, {"x": t("position_bias.use_x", name=short(name, 24))})
-    columns = ("change", "logit_change", "probability", "first_class")
+    columns = ("change", "logit_change", "largest_logit_change", "probability", "first_class")
     layout.figure(
         ctx,
         fig,
@@ -90,17 +94,25 @@ def section(ctx: Context, its: Subject) -> None:
     )
 
 
-def _rows(ctx: Context, its: Subject, where: str, how: str) -> list[tuple[str, np.ndarray]]:
+def _rows(ctx: Context, its: Subject, where: str, how: str) -> list[tuple[str, np.ndarray]] | None:
+    """Each bar's name and logits; None while a large model computes them behind the page."""
+    plan: list[tuple[str, tuple[Place, ...]]]
     if where == "each":
-        return [
-            (block_name(ctx, block), changed(its.source, how, ((block.stage, block.block),), its, ctx.photo))
-            for block in its.blocks
-        ]
-    chosen = tuple((b.stage, b.block) for b in its.blocks if where in ("all", b.kind))
-    return [
-        (ctx.t(f"position_bias.how_{way}"), changed(its.source, way, chosen, its, ctx.photo))
-        for way in CHANGES
-    ]
+        names = [block_name(ctx, block) for block in its.blocks]
+        plan = [(how, ((block.stage, block.block),)) for block in its.blocks]
+    else:
+        chosen = tuple((b.stage, b.block) for b in its.blocks if where in ("all", b.kind))
+        names = [ctx.t(f"position_bias.how_{way}") for way in CHANGES]
+        plan = [(way, chosen) for way in CHANGES]
+    photo = ctx.photo
+
+    def compute() -> list[np.ndarray]:
+        return [changed(its.source, way, places, its, photo) for way, places in plan]
+
+    if its.quick:
+        return list(zip(names, compute(), strict=True))
+    found = later((its.source, tuple(plan)), compute, ctx.t("position_bias.use_wait"))
+    return found and list(zip(names, found, strict=True))
 
 
 def _signed(x: float) -> str:

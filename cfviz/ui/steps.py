@@ -6,6 +6,7 @@ comes first, and what nobody has looked at for a while is left where it is until
 
 from __future__ import annotations
 
+import atexit
 import threading
 from collections.abc import Callable, Sequence
 from time import monotonic
@@ -16,6 +17,7 @@ from . import queue
 T = TypeVar("T")
 
 PATIENCE = 4.0  # seconds after the last look
+GRACE = 10.0  # seconds that a step has when the process ends
 _change = threading.Condition()
 _open: list[Steps] = []
 _busy = False
@@ -66,6 +68,14 @@ def _begin() -> None:
         threading.Thread(target=_work, name="cfviz steps", daemon=True).start()
 
 
+@atexit.register
+def _end() -> None:
+    """Let the step under way come to its end: a process that goes while torch computes is aborted."""
+    with _change:
+        _open.clear()
+        _change.wait_for(lambda: not _busy, GRACE)
+
+
 def _work() -> None:
     """Do the steps that somebody waits for; called once while there are any."""
     global _busy
@@ -74,6 +84,7 @@ def _work() -> None:
             _open[:] = [steps for steps in _open if monotonic() - steps.looked < PATIENCE]
             if not _open:
                 _busy = False
+                _change.notify_all()
                 return
             steps = max(_open, key=lambda one: one.looked)
             name = steps.left[0]
@@ -87,6 +98,6 @@ def _work() -> None:
             if error is None:
                 steps.found[name] = made
             steps.error = error
-            if error is not None or not steps.left:
+            if (error is not None or not steps.left) and steps in _open:
                 _open.remove(steps)
             _change.notify_all()

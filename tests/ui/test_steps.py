@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import threading
 import time
+from pathlib import Path
 
 import pytest
 
 from cfviz.ui import steps
 from cfviz.ui.steps import Steps
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def test_what_is_there_is_given_and_the_rest_later() -> None:
@@ -74,3 +79,14 @@ def test_an_error_reaches_who_looks() -> None:
     for _ in range(2):  # also at the second try
         with pytest.raises(ValueError, match="no x"):
             its.look(10)
+
+
+def test_a_process_that_ends_lets_the_step_come_to_its_end() -> None:
+    code = """
+import time
+from cfviz.ui.steps import Steps
+
+Steps(["a", "b"], lambda name: (time.sleep(0.2), print(name, flush=True))).look(0.05)
+"""
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, cwd=ROOT)
+    assert (ran.returncode, ran.stdout) == (0, "a\n"), ran.stderr
