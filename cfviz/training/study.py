@@ -32,11 +32,11 @@ from cfviz.models.interventions import Intervention, check, dump, parse
 from cfviz.models.means import Means
 from cfviz.training import evaluation
 from cfviz.training.data import EvalSet, Photos, loader
-from cfviz.training.study_measures import columns, measuring
+from cfviz.training.study_measures import columns, measuring, summaries, summary
 from cfviz.training.study_table import Tally, save
 
 SHARD, BATCH = 32, 16
-SCHEMA = 1
+SCHEMA = 2
 Change = tuple[Intervention, ...]
 
 
@@ -121,7 +121,7 @@ class Study:
         chosen = evaluation.spread(self.photos.labels, self.limit)
         self.indices = np.arange(len(self.photos)) if chosen is None else chosen
         self.columns = evaluation.columns_of(self.photos.classes, self.ids)
-        self.measures = columns(self.model)
+        self.measures, self.followed = columns(self.model), summaries(self.model)
         self.begins = [begin_of(self.model, change) for change in self.changes]
         self.shards = -(-len(self.indices) // SHARD)
         self.model = self.model.to(self.accelerator.device).eval()
@@ -253,7 +253,7 @@ class Study:
         """A row for each photo of a shard: place, class, what was said and believed, what was measured."""
         rows: list[pa.Table] = []
         for place, x, label in self._batches(k):
-            logits, measured = self._all_logits(x, means)
+            logits, measured, under = self._all_logits(x, means)
             probs = logits.double().softmax(-1)
             true = torch.from_numpy(label).to(probs.device)
             belief = probs[:, torch.arange(len(true)), true].float().cpu().numpy().T  # B, 1 + V
@@ -264,6 +264,10 @@ class Study:
             }
             columns |= {"said": pa.array(list(said)), "belief": pa.array(list(belief))}
             columns |= {name: measured[name].astype(np.float64) for name in self.measures}
+            columns |= {
+                f"under.{name}": pa.array(list(np.stack([one[name] for one in under], 1).astype(np.float32)))
+                for name in self.followed
+            }
             rows.append(pa.table(columns, schema=self._schema()))
         save(
             pa.concat_tables(rows) if rows else self._schema().empty_table(),
@@ -273,12 +277,16 @@ class Study:
     def _schema(self) -> pa.Schema:
         fixed = [("photo", pa.string()), ("class", pa.int32())]
         lists = [("said", pa.list_(pa.int32())), ("belief", pa.list_(pa.float32()))]
-        return pa.schema([*fixed, *lists, *((name, pa.float64()) for name in self.measures)])
+        lists += [(f"under.{name}", pa.list_(pa.float32())) for name in self.followed]
+        return pa.schema([*fixed, *lists[:2], *((name, pa.float64()) for name in self.measures), *lists[2:]])
 
     def _all_logits(
         self, x: torch.Tensor, means: dict[str, np.ndarray]
-    ) -> tuple[torch.Tensor, dict[str, np.ndarray]]:
-        """Logits untouched and under each change (1 + V, B, classes); each begins where its change does."""
+    ) -> tuple[torch.Tensor, dict[str, np.ndarray], list[dict[str, np.ndarray]]]:
+        """Logits untouched and under each change (1 + V, B, classes); each begins where its change does.
+
+        Also what was measured untouched, and for all 1 + V what is followed (`study_measures.summary`).
+        """
         points = {place: point_before(self.model, place) for place in set(self.begins)}
         with (
             capture(self.model, *filter(None, points.values())) as seen,
@@ -287,16 +295,18 @@ class Study:
             found = [self.model(x).float()]
             entries = {place: seen[point] if point else x for place, point in points.items()}
             measured = dict(now)
+        under = [summary(measured, self.model)]
         for change, begin in zip(self.changes, self.begins, strict=True):
-            with apply(self.model, change, means):
+            with apply(self.model, change, means), measuring(self.model, self.size) as now:
                 found.append(rest_from(self.model, entries[begin], begin).float())
-        return torch.stack(found), measured
+            under.append(summary({**measured, **now}, self.model))
+        return torch.stack(found), measured, under
 
     # ------------------------------------------------------------ the end
 
     def _merge(self) -> None:
         """All shards in order into two tables, one shard in memory at a time."""
-        tally = Tally(self.changes, self.measures)
+        tally = Tally(self.changes, self.measures, self.followed)
         about = {**self.facts, "interventions": [dump(change) for change in self.changes]}
         part, seen = self.out / "photos.parquet.part", 0
         schema = self._schema().with_metadata({b"cfviz": json.dumps(about, sort_keys=True).encode()})
@@ -309,7 +319,8 @@ class Study:
                 seen += len(table)
                 said, belief = (np.stack(table[name].to_numpy()) for name in ("said", "belief"))
                 measured = {name: table[name].to_numpy() for name in self.measures}
-                tally.add(table["class"].to_numpy(), said, belief, measured)
+                under = {name: np.stack(table[f"under.{name}"].to_numpy()) for name in self.followed}
+                tally.add(table["class"].to_numpy(), said, belief, measured, under)
         part.replace(self.out / "photos.parquet")
         if not seen:
             raise ValueError("none of the photos can be opened")

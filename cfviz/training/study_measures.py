@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 
 import numpy as np
@@ -30,9 +30,35 @@ def _channels(model: CrossFormer, stage: int) -> list[int]:
     return [int(conv.out_channels) for conv in convs]  # type: ignore[arg-type]
 
 
+def summaries(model: CrossFormer) -> list[str]:
+    """The names of what is followed under every change: `distance`, `entropy` and `share.s.k`, from 0."""
+    return ["distance", "entropy", *(name for name in columns(model) if name.startswith("share."))]
+
+
+def summary(found: Mapping[str, np.ndarray], model: CrossFormer) -> dict[str, np.ndarray]:
+    """From `summaries` to (B,): the mean over all heads of the model, every block counting alike, and shares.
+
+    Args:
+        found: What `measuring` found, for every column.
+        model: Whose columns they are.
+    """
+    out: dict[str, np.ndarray] = {}
+    for what in ("distance", "entropy"):
+        blocks = [
+            np.mean([found[f"{what}.{s}.{b}.{h}"] for h in range(model.num_heads[s])], 0)
+            for s, n in enumerate(model.depths)
+            for b in range(n)
+        ]
+        out[what] = np.mean(blocks, 0)
+    return out | {name: found[name] for name in summaries(model)[2:]}
+
+
 @contextmanager
 def measuring(model: CrossFormer, size: int) -> Iterator[dict[str, np.ndarray]]:
     """Measure every forward inside the block; the dict holds what the last one gave.
+
+    Inside a change that cuts maps otherwise, distances are those of the groups as they are then; of a forward
+    that begins later, only what it comes through is measured.
 
     Args:
         model: In eval mode.

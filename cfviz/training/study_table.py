@@ -78,6 +78,11 @@ class Moments:
         self.mean, self.n = self.mean + apart * k / n, n
 
     @property
+    def moved(self) -> bool:
+        """Whether any value was not zero."""
+        return bool(self.mean or self.squares)
+
+    @property
     def interval(self) -> tuple[float, float, float]:
         """The mean and its 95 % interval."""
         wide = Z_95 * sqrt(self.squares / max(self.n - 1, 1) / self.n)
@@ -90,19 +95,27 @@ class Tally:
 
     changes: Sequence[Sequence[Intervention]]
     measures: Sequence[str]
+    followed: Sequence[str] = ()
     n: int = 0
     right: int = 0
     counts: np.ndarray = field(init=False)  # V, 3: lost, won, agreeing
     shifts: list[Moments] = field(init=False)
     levels: dict[str, Moments] = field(init=False)
+    moves: dict[str, list[Moments]] = field(init=False)  # of what is followed, a change each
 
     def __post_init__(self) -> None:
         self.counts = np.zeros((len(self.changes), 3), np.int64)
         self.shifts = [Moments() for _ in self.changes]
         self.levels = {name: Moments() for name in self.measures}
+        self.moves = {name: [Moments() for _ in self.changes] for name in self.followed}
 
     def add(
-        self, label: np.ndarray, said: np.ndarray, belief: np.ndarray, measured: Mapping[str, np.ndarray]
+        self,
+        label: np.ndarray,
+        said: np.ndarray,
+        belief: np.ndarray,
+        measured: Mapping[str, np.ndarray],
+        under: Mapping[str, np.ndarray] | None = None,
     ) -> None:
         """Take in some photos.
 
@@ -111,6 +124,7 @@ class Tally:
             said: First class, of the untouched model and then of each change (k, 1 + V).
             belief: Probability of the true class, likewise (k, 1 + V).
             measured: From measure to (k,).
+            under: From what is followed to its value untouched and under each change (k, 1 + V).
         """
         hit = said == label[:, None]
         self.n, self.right = self.n + len(label), self.right + int(hit[:, 0].sum())
@@ -121,6 +135,10 @@ class Tally:
             moments.add(belief[:, 1 + v].astype(np.float64) - belief[:, 0])
         for name, moments in self.levels.items():
             moments.add(measured[name])
+        for name, several in self.moves.items():
+            values = (under or {})[name].astype(np.float64)
+            for v, moments in enumerate(several):
+                moments.add(values[:, 1 + v] - values[:, 0])
 
     def table(self, about: Mapping[str, Any]) -> pa.Table:
         """The statistics, one row a subject and measure; `about` is kept in the file."""
@@ -136,6 +154,12 @@ class Tally:
                 ("probability change", self.shifts[v].interval),
             ):
                 rows.append(_row(to_url(change), dump(change), place, measure, value, self.n))
+            for name, several in self.moves.items():
+                if several[v].moved:  # what lies before the change cannot
+                    measure = f"{name} change"
+                    rows.append(
+                        _row(to_url(change), dump(change), place, measure, several[v].interval, self.n)
+                    )
         for name, moments in self.levels.items():
             measure, *at = name.split(".")
             s, *rest = (int(x) for x in at)

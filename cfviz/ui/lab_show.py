@@ -20,6 +20,7 @@ from cfviz.models.interventions import dump, to_url
 from . import cache, controls, layout, photos, state
 from .attention import small
 from .lab import Bench, Ranking, bench, known, measure, part_name, place, quick, show_board
+from .lab_heads import heads
 
 if TYPE_CHECKING:
     from .page import Context
@@ -38,6 +39,7 @@ def lab(ctx: Context) -> None:
     top_five(its)
     logits(its)
     stages(its)
+    heads(its)
     if its.how == "replace":
         patching(its)
     ranking = known(its)

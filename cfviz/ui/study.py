@@ -9,6 +9,7 @@ import streamlit as st
 
 from cfviz import jobs as background
 from cfviz.figures import study as pictures
+from cfviz.geometry import CEL_KERNELS
 from cfviz.models.interventions import dump, parse
 from cfviz.training import study_table
 
@@ -21,7 +22,11 @@ if TYPE_CHECKING:
 RESULTS = Path(__file__).resolve().parents[2] / "assets" / "results"
 SHIPPED, PLAN = RESULTS / "study-nano.parquet", RESULTS / "study-nano.jsonl"
 PARTS = ("head", "kernel", "attn", "mlp", "block", "kind", "bias", "several")
-MEASURES = ("accuracy change", "agreement", "probability change", "distance", "entropy", "share")
+MEASURES = (
+    "accuracy change", "agreement", "probability change", "distance change", "entropy change", "distance",
+    "entropy", "share",
+)  # fmt: skip
+ENOUGH = 0.02  # of accuracy: what a part may cost and still be one that can go
 MOST = 40  # lines of a figure
 Rows = list[dict[str, Any]]
 
@@ -63,8 +68,10 @@ def title(ctx: Context, row: dict[str, Any]) -> str:
     if row["stage"] is None:
         words.append(ctx.t("study.everywhere"))
     for name in ("stage", "block", "index"):
-        if row[name] is not None:
+        if row[name] is not None and not (name == "index" and row["part"] == "kernel"):
             words.append(ctx.t(f"study.{name}", n=row[name] + 1))
+    if row["part"] == "kernel" and row["index"] is not None:
+        words.append(f"{CEL_KERNELS[row['stage']][row['index']]} × {CEL_KERNELS[row['stage']][row['index']]}")
     return " · ".join(words)
 
 
@@ -73,34 +80,57 @@ def findings(ctx: Context, rows: Rows, about: dict[str, Any]) -> None:
     whole = next(row for row in rows if row["measure"] == "accuracy" and not row["subject"])
     cost = [row for row in rows if row["measure"] == "accuracy change"]
     lines = [ctx.t("study.find_whole", model=about.get("model", ""), n=whole["n"], **percents(whole))]
-    for part in ("head", "kernel"):
-        mine = [row for row in cost if row["part"] == part]
-        if mine:
-            free = sum(row["low"] <= 0 <= row["high"] for row in mine)
-            worst = min(mine, key=lambda row: row["value"])
-            said = percents(worst) | {"free": free, "all": len(mine), "name": title(ctx, worst)}
-            lines.append(ctx.t(f"study.find_{part}", **said))
+    lines += [_spared(ctx, part, cost) for part in ("head", "kernel") if _of(cost, part)]
     for part, how in (("kind", "sda"), ("bias", "zero")):
         for row in cost:
             if (row["part"], row["how"], row["stage"]) == (part, how, None):
-                lines.append(ctx.t(f"study.find_{part}", **percents(row)))
+                known = "worth" if row["high"] < 0 else "harm" if row["low"] > 0 else "open"
+                text = percents(row) | {"loss": percents({**row, "value": -row["value"]}, "")["value"]}
+                lines.append(ctx.t(f"study.find_{part}_{known}", **text))
     layout.look("\n\n".join(lines))
 
 
-def percents(row: dict[str, Any]) -> dict[str, str]:
-    """A row's value and interval as text, in per cent, with a true minus sign."""
-    signed = "+" if row["measure"].endswith("change") else ""
+def _of(cost: Rows, part: str) -> Rows:
+    """The changes of single parts of a kind, the dearest first."""
+    return sorted((r for r in cost if r["part"] == part and r["index"] is not None), key=lambda r: r["value"])
+
+
+def _spared(ctx: Context, part: str, cost: Rows) -> str:
+    """Which heads or kernels can go: those that cost less than two points; and which cannot."""
+    mine = _of(cost, part)
+    spare = [row for row in mine if row["low"] > -ENOUGH]
+    lost = [row for row in mine if row["high"] < 0]
+    named = ctx.t("study.and").join(title(ctx, row) for row in (spare[::-1] if part == "kernel" else []))
+    said = {"all": len(mine), "spare": len(spare), "lost": len(lost), "name": title(ctx, mine[0])}
+    key = f"find_{part}" if lost else f"find_{part}_none"
+    text = ctx.t(f"study.{key}", **said, **percents(mine[0]))
+    return text + (ctx.t("study.find_spare", names=named) if named else "")
+
+
+def percents(row: dict[str, Any], sign: str = "+") -> dict[str, str]:
+    """A row's value and interval as text, in per cent, with a true minus sign; changes with their sign."""
+    signed = sign if row["measure"].endswith("change") else ""
     return {name: f"{100 * row[name]:{signed}.1f}".replace("-", "−") for name in ("value", "low", "high")}
+
+
+def measure_name(ctx: Context, measure: str) -> str:
+    """A measure in words; shares of kernels are named by stage and side."""
+    if not measure.startswith("share."):
+        return ctx.t(f"study.measure_{measure.replace(' ', '_')}")
+    stage, kernel = (int(part) for part in measure.removesuffix(" change").split(".")[1:])
+    return ctx.t("study.measure_share_change", stage=stage + 1, k=CEL_KERNELS[stage][kernel])
 
 
 def explore(ctx: Context, rows: Rows) -> None:
     """Filter, sort, see with intervals, take away."""
     st.subheader(ctx.t("study.explore"), anchor=False)
-    there = [m for m in MEASURES if any(row["measure"] == m for row in rows)]
+    known = {row["measure"] for row in rows}
+    there = [m for m in MEASURES if m in known]
+    there += sorted(m for m in known if m.startswith("share."))
     with st.container(horizontal=True, vertical_alignment="bottom"):
         measure = st.selectbox(
             ctx.t("study.measure"), there, key="study.measure", width=300,
-            format_func=lambda m: ctx.t(f"study.measure_{m.replace(' ', '_')}"),
+            format_func=lambda m: measure_name(ctx, m),
         )  # fmt: skip
         mine = [row for row in rows if row["measure"] == measure and row["part"]]
         parts = [part for part in PARTS if any(row["part"] == part for row in mine)]
@@ -119,8 +149,8 @@ def explore(ctx: Context, rows: Rows) -> None:
     if not mine:
         st.info(ctx.t("study.nothing"), icon=":material/filter_alt_off:")
         return
-    share = measure not in ("distance", "entropy")
-    name = ctx.t(f"study.measure_{measure.replace(' ', '_')}")
+    share = not measure.startswith(("distance", "entropy"))
+    name = measure_name(ctx, measure)
     shown = [(title(ctx, row), row["value"], row["low"], row["high"]) for row in mine[:MOST]]
     keys = (
         "subject",
@@ -165,7 +195,7 @@ def against(ctx: Context, rows: Rows) -> None:
     axes = ctx.t(f"study.measure_{what}"), ctx.t("study.measure_accuracy_change")
     stages = [ctx.t("study.stage", n=s + 1) for s in range(4)]
     layout.figure(
-        ctx, pictures.scatter(points, axes, stages, ctx.theme), "scatter",
+        ctx, pictures.scatter(points, axes, stages, ctx.theme), "scatter", code=AGAINST.format(what=what),
         table=(("head", "stage", what, "accuracy change"),
                [(p["name"], p["stage"] + 1, p["x"], p["y"]) for p in points]),
         what=axes[0],
@@ -216,4 +246,12 @@ import pandas as pd
 study = pd.read_parquet("assets/results/study-nano.parquet")
 costs = study[study.measure == "accuracy change"].sort_values("value")
 print(costs[["subject", "value", "low", "high"]].head(10))
+"""
+AGAINST = """
+import pandas as pd
+
+study = pd.read_parquet("assets/results/study-nano.parquet")
+heads = study[study.part == "head"].pivot_table(
+    index=["stage", "block", "index"], columns="measure", values="value")
+print(heads[["{what}", "accuracy change"]].corr(method="spearman"))
 """

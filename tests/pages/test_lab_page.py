@@ -5,9 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from urllib.parse import quote
 
+import numpy as np
 import pytest
 from streamlit.testing.v1 import AppTest
 
+from cfviz.analysis.lab import received
 from cfviz.data.samples import sample
 from cfviz.models.intervene import apply
 from cfviz.models.interventions import from_url
@@ -59,3 +61,25 @@ def test_what_does_not_fit_is_said_and_left_out() -> None:
     assert not app.exception
     assert len(app.info) == 2
     assert "stage is 8" in app.info[1].value
+
+
+def test_single_heads_are_those_of_apply() -> None:
+    app = page(do="1.2.h1-zero", heads="3", at="first")
+    assert not app.exception
+    model, photo, point = (
+        load("crossformer_nano"),
+        sample("berlin-cathedral").path,
+        "layers.2.blocks.0.attn.probs",
+    )
+    before = inspect(photo, model, 160, point)
+    with apply(model, from_url("1.2.h1-zero")):
+        after = inspect(photo, model, 160, point)
+    moved = [
+        np.abs(
+            received(after[point][:, h : h + 1], after.grouping(2, 0))
+            - received(before[point][:, h : h + 1], before.grouping(2, 0))
+        ).mean()
+        for h in range(12)
+    ]
+    best = int(np.argmax(moved))
+    assert f"Head {best + 1} moved most, by {moved[best]:.2f}" in said(app)

@@ -23,7 +23,7 @@ from cfviz.models.intervene import apply
 from cfviz.models.interventions import parse
 from cfviz.training.data import EvalSet, PhotoFolder
 from cfviz.training.study import Study, read_interventions
-from cfviz.training.study_measures import columns, measuring
+from cfviz.training.study_measures import columns, measuring, summaries, summary
 from cfviz.training.study_table import Moments, load, paired
 
 IDS = ["n01440764", "n02102040", "n03028079"]
@@ -108,6 +108,15 @@ def test_the_study_equals_a_direct_loop(
             assert (got["value"], got["low"], got["high"]) == pytest.approx(wanted)
             agree = (changed.argmax(1) == plain.argmax(1)).float().mean()
             assert mine["agreement"]["value"] == pytest.approx(float(agree))
+            with apply(model, change, means), measuring(model, 64) as now:
+                model(x)
+            with measuring(model, 64) as then:
+                model(x)
+            for what, old, new in (
+                (n, summary(then, model)[n], summary(now, model)[n]) for n in summaries(model)
+            ):
+                got = mine.get(f"{what} change", {"value": 0.0})
+                assert got["value"] == pytest.approx((new - old).mean(), abs=2e-5), what
             shift = (changed.softmax(1) - plain.softmax(1)).numpy()[np.arange(20), label]
             assert mine["probability change"]["value"] == pytest.approx(shift.mean(), abs=1e-5)
     assert about["photos"] == 20

@@ -1,0 +1,86 @@
+"""Every head of one block before and after a change: whom it attends to, and the difference."""
+
+from __future__ import annotations
+
+from html import escape
+from typing import Any
+
+import numpy as np
+import streamlit as st
+from PIL import Image
+
+from cfviz.analysis.lab import received
+from cfviz.figures import lab as draw
+from cfviz.figures.embedding_plots import heat
+
+from . import cache, layout, photos
+from .lab import Bench
+
+CODE = """
+from cfviz.analysis.lab import received
+
+point = "{point}"
+for head in range(before[point].shape[1]):
+    one = slice(head, head + 1)
+    a = received(before[point][:, one], before.grouping({s}, {b}))      # H, W: 1 on average
+    c = received(after[point][:, one], after.grouping({s}, {b}))
+    print(head + 1, abs(c - a).mean())
+"""
+
+
+def heads(its: Bench) -> None:
+    """A choice of stage, and three pictures for each head of the block that the page compares there."""
+    ctx, count = its.ctx, len(its.model.depths)
+    stage = ctx.get("heads", 1, range(1, count + 1))
+    st.session_state["lab.heads"] = stage
+    st.segmented_control(
+        ctx.t("lab.heads"), range(1, count + 1), key="lab.heads", required=True,
+        on_change=lambda: ctx.put(heads=st.session_state["lab.heads"]),
+    )  # fmt: skip
+    point = its.watch[count + stage - 1]
+    found = cache.derived(its.after, ("lab heads", id(its.before), point), lambda: _heads(its, point))
+    uris, moved, top, end, rows = found
+    most = int(np.argmax(moved))
+    key = "heads_look" if moved[most] > 0 else "heads_same"
+    layout.look(
+        ctx.t(f"lab.{key}", head=most + 1, moved=f"{moved[most]:.2f}", top=f"{top:.2f}", diff=f"{end:.2f}")
+    )
+    cells, names = [], []
+    for n, uri in enumerate(uris):
+        head, kind = divmod(n, 3)
+        name = ctx.t(
+            f"lab.{('head_before', 'head_after', 'head_difference')[kind]}",
+            n=head + 1,
+            moved=f"{moved[head]:.2f}",
+        )
+        names.append(name)
+        text = escape(name)
+        cells.append(f'<figure><img src="{uri}" alt="{text}"><figcaption>{text}</figcaption></figure>')
+    st.html(f'<div class="cf-lab">{"".join(cells)}</div>')
+    s, b = stage - 1, int(point.split(".")[3])
+    layout.take_away(
+        ctx, "heads", code=CODE.format(point=point, s=s, b=b),
+        table=(("head", "row", "column", "attention_before", "attention_after"), rows),
+        sheet=lambda: ([photos.opened(uri) for uri in uris], names, 6),
+    )  # fmt: skip
+
+
+def _heads(its: Bench, point: str) -> tuple[list[str], np.ndarray, float, float, list[Any]]:
+    """Pictures (three a head), how much each head moved, what the scales mean, and the numbers."""
+    s, b = (int(part) for part in point.split(".")[1:4:2])
+    before, after = (
+        [received(t[point][:, h : h + 1], t.grouping(s, b)) for h in range(t[point].shape[1])]
+        for t in (its.before, its.after)
+    )
+    apart = [y - x for x, y in zip(before, after, strict=True)]
+    heats, top = heat([*before, *after])
+    signs, end = draw.differences(apart)
+    n = len(before)
+    pictures = [p for h in range(n) for p in (heats[h], heats[n + h], signs[h])]
+    rows = [
+        (h + 1, r, c, float(before[h][r, c]), float(after[h][r, c]))
+        for h in range(n)
+        for r, c in np.ndindex(before[h].shape)
+    ]
+    moved = np.array([float(np.abs(one).mean()) for one in apart])
+    return [photos.data_uri(Image.fromarray(picture)) for picture in pictures], moved, top, end, rows
