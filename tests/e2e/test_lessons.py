@@ -57,7 +57,11 @@ def test_a_lesson_by_pointing(app: Any, open_page: Any) -> None:
         page.keyboard.press(key)
     page.get_by_text("Picked (row, column): (1, 6), (5, 6)").wait_for(timeout=30_000)
     assert page.locator(".cf .live").text_content() == "Row 5, column 6: picked. 2 picked in all"
-    assert "1 of the 3 are still missing" in check(page)
+    page.locator(".st-key-learn-check button").focus()
+    page.keyboard.press("Enter")
+    page.get_by_text("1 of the 3 are still missing").wait_for(timeout=30_000)
+    focused = "() => document.activeElement.closest('.st-key-learn-next') !== null"
+    page.wait_for_function(focused, timeout=10_000)
     marks = page.locator(".cf").evaluate("(root) => root.figure.test.what.right")
     assert marks == ["1.6", "5.2", "5.6"]
     onward(page)

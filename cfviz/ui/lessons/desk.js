@@ -8,7 +8,8 @@ export default function ({ data, parentElement, setStateValue, setTriggerValue }
   desk.data = data;
   desk.ask = (what) => setTriggerValue("asked", what);
   if (desk.at && desk.at !== data.at) above();
-  desk.at = data.at;
+  if (desk.at === data.at && desk.open && !data.open) onward();
+  Object.assign(desk, { at: data.at, open: data.open });
   keep(desk, data, (text) => setStateValue("stored", text));
   desk.button.textContent = data.present ? data.words.leave : data.words.full;
   return () => {
@@ -21,6 +22,15 @@ export default function ({ data, parentElement, setStateValue, setTriggerValue }
 function above() {
   const top = document.querySelector(".st-key-cf-lessons-top");
   if (top && top.getBoundingClientRect().top < 0) top.scrollIntoView({ block: "start" });
+}
+
+/** The button that closed the question is gone: whoever pressed it by key goes on from the next one. */
+function onward() {
+  setTimeout(() => {
+    if (document.activeElement && document.activeElement !== document.body) return;
+    const next = document.querySelector(".st-key-learn-next button, .st-key-learn-again button");
+    next?.focus({ preventScroll: true });
+  }, 250);
 }
 
 /** Read once, then write what the page says. A browser without a store gives nothing back. */

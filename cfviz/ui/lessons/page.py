@@ -102,16 +102,25 @@ def scene(ctx: Context) -> Scene:
 
 def moment(ctx: Context, course: Course, at: tuple[int, int]) -> Moment:
     """The step as it stands: its question made now, and what was picked or answered."""
-    step, about, its = course.step(*at), scene(ctx), source(ctx)
-    key = f"{at[0]}.{at[1]}|{its}"
+    step, about, its, key = course.step(*at), scene(ctx), source(ctx), key_of(ctx, at)
     tries: dict[str, int] = st.session_state.setdefault(TRY, {})
     id = f"{at[0]}.{at[1]}.{tries.get(key, 0)}"
-    given: dict[str, tuple[str, ...]] = st.session_state.setdefault(GIVEN, {})
+    given = _given()
     question = ASKS[step.ask].make(about, step.state, step.after)
     picked = given.get(key) or _picked(id, its)
     words = {name: ctx.t(f"learn.map_{name}") for name in ("label", "on", "off")}  # the browser fills them
     big = ctx.get("present", 0, (0, 1)) == 1
     return Moment(step, about, question, picked, key not in given, id, its, words, partial(take, its), big)
+
+
+def key_of(ctx: Context, at: tuple[int, int]) -> str:
+    """A step's name among the answers: another photo or model asks anew."""
+    return f"{at[0]}.{at[1]}|{source(ctx)}"
+
+
+def _given() -> dict[str, tuple[str, ...]]:
+    """The answers that were checked in this session."""
+    return st.session_state.setdefault(GIVEN, {})
 
 
 def _picked(id: str, its: str) -> tuple[str, ...]:
@@ -167,9 +176,8 @@ def _top(ctx: Context, course: Course, at: tuple[int, int], present: bool) -> No
                 if to:
                     go(ctx, *to)
 
-        progress.desk(
-            course, f"{at[0]}.{at[1]}", present, {"full": t("learn.full"), "leave": t("learn.leave")}, asked
-        )
+        words = {"full": t("learn.full"), "leave": t("learn.leave")}
+        progress.desk(course, f"{at[0]}.{at[1]}", key_of(ctx, at) not in _given(), present, words, asked)
 
 
 def _sign(course: Course, lesson: int, step: int) -> str:
@@ -227,7 +235,7 @@ def _say(ctx: Context, course: Course, at: tuple[int, int], step: Step, now: Mom
 
 def _ask(ctx: Context, course: Course, at: tuple[int, int], now: Moment) -> None:
     """The choices, the verdict, and the way on."""
-    t, key = ctx.t, f"{at[0]}.{at[1]}|{now.source}"
+    t, key = ctx.t, key_of(ctx, at)
     name = f"{course.lessons[at[0] - 1].id}.{now.step.id}"
     if not now.open:
         names = {o.code: _label(ctx, course, o) for o in now.question.options}

@@ -72,12 +72,15 @@ def reset() -> None:
     st.session_state[_KNOWN] = True
 
 
-def desk(course: Course, at: str, present: bool, words: dict[str, str], on: Callable[[], None]) -> None:
+def desk(
+    course: Course, at: str, open: bool, present: bool, words: dict[str, str], on: Callable[[], None]
+) -> None:
     """Mount the component: it reads and writes the browser's store and can fill the screen.
 
     Args:
         course: All lessons.
         at: Which step is shown; another one is scrolled into view.
+        open: Whether its question is open; once it is closed, the focus goes on to the next button.
         present: Whether the page is being presented.
         words: Its labels: "full", "leave".
         on: Called when the student asks for the full screen, leaves it, or a presenter's key was pressed;
@@ -91,7 +94,7 @@ def desk(course: Course, at: str, present: bool, words: dict[str, str], on: Call
             st.session_state[_KNOWN] = True
 
     save = dump(answers()) if st.session_state.get(_KNOWN) else None
-    data = {"store": STORE, "save": save, "at": at, "present": present, "words": words}
+    data = {"store": STORE, "save": save, "at": at, "open": open, "present": present, "words": words}
     _component()(
         key=DESK, data=data, on_stored_change=adopt, on_asked_change=on, height="content", width="content"
     )

@@ -35,6 +35,7 @@ from .tensors import CONCAT, attention_block, changed, moved, parts_of, watched
 if TYPE_CHECKING:
     from cfviz.ui.page import Context
 
+LIMIT = 16_000_000  # bytes of a message: one block of the largest model at the largest size
 NONCE = "cfviz.learn.nonce"  # grows whenever a figure appears anew, so that it is sent to its place again
 
 
@@ -153,8 +154,9 @@ def _packed(source: str, name: str, lang: str, stride: float, _units: Any, _phot
     size = (_photo.height, _photo.width)
     strides: Any = {unit.stage: stride for unit in _units}  # of a made-up map no whole number
     return living.pack(
-        _units, size=size, strides=strides, strings=living.words(lang), photo=_photo, name=name, source=source
-    ).data
+        _units, size=size, strides=strides, strings=living.words(lang), photo=_photo, name=name,
+        source=source, limit=LIMIT,
+    ).data  # fmt: skip
 
 
 # ---------------------------------------------------------------- the other figures
