@@ -43,7 +43,8 @@ def costs(ctx: Context, model: Any, groups: list[list[Any]], size: int) -> None:
             text = t("position_bias.cost_worst", s=s + 1, kind=g.kind.upper(), side=g.H, padded=padded[0])
             worst = max(worst, (share, text), key=lambda one: one[0])  # of equals the first stage
     total, plain = (_whole(model, cut) for cut in (groups, model.groupings(224, 224)))
-    st.markdown("\n".join(lines))
+    with st.container(key="pb-costs"):
+        st.markdown("\n".join(lines))
     said = t("position_bias.cost_total", size=size, macs=f"{total / 1e6:.0f}", times=f"{total / plain:.2f}")
     st.markdown(together(worst[1], said))
     layout.take_away(ctx, "cost", code=_CODE, table=(COLUMNS, rows))

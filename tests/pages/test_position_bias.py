@@ -8,12 +8,16 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from streamlit.testing.v1 import AppTest
 
 from cfviz import cli, jobs
+from cfviz.hooks import edit
+from cfviz.models import bias_ways
 from cfviz.run import load
 from cfviz.training.sizes import pack
 from cfviz.ui import position_bias, position_bias_job, position_bias_sizes
+from cfviz.ui import position_bias_answer as answer
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -59,6 +63,33 @@ def test_results_are_the_newest_of_this_form(tmp_path: Path) -> None:
     found = position_bias_sizes.results(tmp_path)
     assert found is not None
     assert found["name"] == "b"
+
+
+# ---------------------------------------------------------------- the answer
+
+
+@pytest.mark.parametrize("cut", [("own", (5, 5, 5, 5)), ("trained", (3, 3, 3, 3))])
+def test_answers_are_the_forwards_of_every_way(tiny_model: Any, cut: tuple[str, tuple[int, ...]]) -> None:
+    model, twin = (tiny_model(embed_dim=64, group_size=3, position_bias=kind) for kind in ("dpb", "rpb"))
+    blocks = position_bias.blocks(f"test {cut[0]}", model, twin)
+    its = position_bias.Subject(model, None, blocks, "", f"test {cut[0]}", twin)  # type: ignore[arg-type]
+    window = answer.Window(96, cut[1], model.interval)
+    by = answer.merged(its, window.groups(model))
+    assert list(by) == ["own", "rescaled", "bicubic", "clamp", "cut", "twin", "none"]
+    tensor = torch.randn(3, 96, 96, generator=torch.Generator().manual_seed(0))
+    steps = answer.answers(its.source, window, 1, 1, its, tensor)
+    found = steps.look(60)
+    assert set(found) == set(by.values())
+    assert len(found) == (7 if cut[0] == "own" else 3)
+    for way, one in by.items():
+        net = twin if way == "twin" else model
+        with torch.inference_mode():
+            edits = bias_ways.edits(net, "own" if way == "twin" else way, (3, 3, 3, 3))
+            with bias_ways.regrouped(net, cut[1], model.interval), edit(net, edits):
+                logits = net(tensor[None])[0].numpy()
+        assert found[one].logits == pytest.approx(logits, abs=1e-5)
+    if cut[0] == "own":
+        assert not np.allclose(found["own"].logits, found["none"].logits)
 
 
 # ---------------------------------------------------------------- accuracy at other sizes

@@ -81,6 +81,7 @@ def test_an_error_reaches_who_looks() -> None:
             its.look(10)
 
 
+@pytest.mark.slow
 def test_a_process_that_ends_lets_the_step_come_to_its_end() -> None:
     code = """
 import time

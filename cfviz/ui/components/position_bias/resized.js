@@ -106,7 +106,7 @@ export class ResizedPart extends Part {
   }
 
   describe(node, found) {
-    say(node, found ? fill(this.state.less ? this.t.stats_less : this.t.stats, { low: fine(found.low), high: fine(found.high), rms: found.rms.toPrecision(2), sd: found.sd.toPrecision(2) }) : "–");
+    say(node, found ? fill(this.state.less ? this.t.stats_less : this.t.stats, { low: fine(found.low), high: fine(found.high), rms: found.rms.toPrecision(2), sd: found.sd < 1e-6 ? "0" : span(found.sd) }) : "–");
   }
 
   point() {
