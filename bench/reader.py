@@ -62,10 +62,11 @@ class Reader:
         address: `ws://…/_stcore/stream`.
         seed: Decides all that it does.
         limit: Seconds after which a run counts as hung.
+        session: Id of a session to come back to.
     """
 
-    def __init__(self, address: str, seed: int, limit: float = 60.0) -> None:
-        self.address, self.limit = address, limit
+    def __init__(self, address: str, seed: int, limit: float = 60.0, session: str = "") -> None:
+        self.address, self.limit, self.session = address, limit, session
         self.rng = random.Random(seed)
         self.page, self.script, self.query = "", "", f"lang={self.rng.choice(('en', 'zh-Hant'))}"
         self.seen = _Seen()
@@ -74,8 +75,11 @@ class Reader:
 
     async def __aenter__(self) -> Reader:
         self._socket = await connect(
-            self.address, subprotocols=["streamlit", "load"], max_size=LARGEST, ping_interval=None
-        )  # type: ignore[list-item]
+            self.address,
+            subprotocols=["streamlit", "load", *filter(None, [self.session])],  # type: ignore[list-item]
+            max_size=LARGEST,
+            ping_interval=None,
+        )
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -86,8 +90,12 @@ class Reader:
 
     async def open(self) -> Rerun:
         """The first page, as from an address in the browser."""
-        self.page = self.rng.choice(PAGES)
-        return await self._run("open", page_name=self.page)
+        return await self.start(self.rng.choice(PAGES))
+
+    async def start(self, page: str) -> Rerun:
+        """A page by its name, as from an address in the browser."""
+        self.page = page
+        return await self._run("open", page_name=page)
 
     async def click(self) -> Rerun:
         """Pick a photo, go to another page, or click into a figure."""
@@ -95,7 +103,7 @@ class Reader:
         if choice < 0.3 and len(self.seen.links) > 1:
             return await self._turn()
         if choice < 0.65 or (commit := self._commit()) is None:
-            return await self._photo()
+            return await self.photo()
         widget, fragment = commit
         return await self._run("commit", widget, fragment_id=fragment)
 
@@ -107,18 +115,17 @@ class Reader:
         self.seen.components.clear()
         return await self._run("page")
 
-    async def _photo(self) -> Rerun:
-        """Another photo: from the strip where there is one, else from the sidebar."""
+    async def photo(self, id: str = "") -> Rerun:
+        """A photo, any by itself: from the strip where there is one, else from the sidebar."""
         assert self.seen.photos is not None
         box, titles = self.seen.photos
         strip = self.seen.components.get("cfviz.picker")
         if strip is None:
             return await self._run("photo", WidgetState(id=box, string_value=self.rng.choice(titles)))
-        id = f"{STREAMLIT_INTERNAL_KEY_PREFIX}_{strip[0]}{EVENT_DELIM}events"
-        photo = self.rng.choice(self._strip)
-        value = json.dumps([{"event": "pick", "value": photo}])
+        events = f"{STREAMLIT_INTERNAL_KEY_PREFIX}_{strip[0]}{EVENT_DELIM}events"
+        value = json.dumps([{"event": "pick", "value": id or self.rng.choice(self._strip)}])
         state = WidgetState(id=strip[0], json_value="{}")  # a browser sends both
-        return await self._run("photo", state, WidgetState(id=id, json_trigger_value=value))
+        return await self._run("photo", state, WidgetState(id=events, json_trigger_value=value))
 
     def _commit(self) -> tuple[WidgetState, str] | None:
         """A click into the page's figure; None where it has none that tells the server."""
@@ -176,6 +183,7 @@ class Reader:
                 self._known[-1].add(message.ref_hash)
             elif kind == "new_session":
                 self.script = message.new_session.page_script_hash
+                self.session = message.new_session.initialize.session_id
             elif kind == "page_info_changed":
                 self.query = message.page_info_changed.query_string
             elif kind == "script_finished":

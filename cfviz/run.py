@@ -11,6 +11,7 @@ from functools import lru_cache
 from pathlib import Path
 from time import perf_counter
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
@@ -24,7 +25,8 @@ from cfviz.trace import Trace
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 LOAD = Path("/proc/loadavg")  # its fourth field begins with the number of threads that run or want to
-_loading = threading.Lock()
+_loading = threading.RLock()
+_on_cpu: WeakKeyDictionary[CrossFormer, CrossFormer] = WeakKeyDictionary()  # of models on a full GPU
 _most = torch.get_num_threads()
 _log = logging.getLogger(__name__)
 
@@ -50,7 +52,8 @@ def inspect(
         mode: How the photo is brought to size: "crop", "resize" or "pad".
 
     Returns:
-        The trace: prediction, watched arrays, and all that is needed to draw them.
+        The trace: prediction, watched arrays, and all that is needed to draw them. Where the GPU has no
+        memory left it comes from the CPU: `trace.device` says so.
 
     Raises:
         ValueError: If the image, the model, the size, a pattern or the device is not usable.
@@ -62,7 +65,7 @@ def inspect(
     photo = image if isinstance(image, Photo) else load_image(image)
     net = load(model, device, dtype) if isinstance(model, str) else placed(model, device, dtype)
     seen = prepare(photo, size, mode=mode)
-    arrays, seconds = forward(net, seen.tensor, (watch,) if isinstance(watch, str) else watch)
+    net, arrays, seconds = _forward(net, seen.tensor, (watch,) if isinstance(watch, str) else watch)
     height, width = seen.tensor.shape[-2:]
     return Trace(
         arrays=arrays,
@@ -79,6 +82,23 @@ def inspect(
         photo=photo.name,
         settings={"mode": mode, "group_size": net.group_size, "interval": net.interval},
     )
+
+
+def _forward(
+    net: CrossFormer, image: torch.Tensor, watch: Sequence[str]
+) -> tuple[CrossFormer, dict[str, np.ndarray], float]:
+    """As `forward`; on the CPU where the card has no memory left. Also the model that it was in the end."""
+    try:
+        return net, *forward(net, image, watch)
+    except torch.cuda.OutOfMemoryError:
+        _log.warning("the GPU has no memory left; computing on the CPU")
+    torch.cuda.empty_cache()  # after the except block, whose traceback held what was computed so far
+    with _loading:
+        if (copied := _on_cpu.get(net)) is None:
+            copied = _on_cpu[net] = placed(
+                net, "cpu", str(next(net.parameters()).dtype).removeprefix("torch.")
+            )
+    return copied, *forward(copied, image, watch)
 
 
 @torch.inference_mode()
@@ -152,7 +172,7 @@ def placed(model: CrossFormer, device: str | None = None, dtype: str = "float32"
 
     Args:
         model: In eval mode, with classes to predict.
-        device: "cpu", "cuda", ...; None leaves it where it is.
+        device: "cpu", "cuda", ...; None leaves it where it is. A GPU without room leaves it on the CPU.
         dtype: "float32", "bfloat16" or "float16".
 
     Raises:
@@ -168,7 +188,11 @@ def placed(model: CrossFormer, device: str | None = None, dtype: str = "float32"
     wanted = torch.device(pick_device(device) if device else first.device)
     if (first.device.type, first.dtype) == (wanted.type, DTYPES[dtype]):
         return model
-    return deepcopy(model).to(wanted, DTYPES[dtype])  # the caller's own model stays where it is
+    try:
+        return deepcopy(model).to(wanted, DTYPES[dtype])  # the caller's own model stays where it is
+    except torch.cuda.OutOfMemoryError:
+        _log.warning("the GPU has no memory for the model; it stays on the CPU")
+    return deepcopy(model).to("cpu", DTYPES[dtype])
 
 
 def pick_device(device: str | None = None) -> str:

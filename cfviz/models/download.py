@@ -113,6 +113,8 @@ def fetch(url: str, target: Path, progress: Progress | None = None, cancel: Even
         with FileLock(f"{target}.lock"):
             return _fetch_locked(url, target, progress, cancel)
     except OSError as error:
+        if target.is_file() and _read_record(target) in (None, digest := sha256_of(target)):
+            return Fetched(target, digest)  # whole, in a folder that cannot be written
         raise CheckpointError("disk", path=target, detail=error.strerror or error) from None
 
 
@@ -127,7 +129,12 @@ def _fetch_locked(url: str, target: Path, progress: Progress | None, cancel: Eve
         target.unlink()
         repaired = True
     staged = target.with_name(f"{target.name}.new")
-    _download(url, staged, progress, cancel)
+    try:
+        _download(url, staged, progress, cancel)
+    except CheckpointError as error:
+        if repaired and error.code != "cancelled":
+            raise CheckpointError("lost", path=target, reason=error) from None
+        raise
     digest = sha256_of(staged)
     if recorded not in (None, digest):
         staged.unlink()

@@ -31,6 +31,7 @@ MESSAGES = {
     ),
     "cancelled": "The download was cancelled; what came is kept.",
     "disk": "{path} could not be written: {detail}.",
+    "lost": "{path} was damaged and has been removed, but could not be fetched again. {reason}",
     "hub": "The Hugging Face repository {repo} gave no weights: {detail}.",
     # the container
     "empty": "{source} is empty (0 bytes).",

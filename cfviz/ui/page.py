@@ -18,13 +18,12 @@ import streamlit as st
 from cfviz.data.decode import Photo
 from cfviz.data.header import ImageError
 from cfviz.figures.theme import Theme, theme
-from cfviz.models.errors import CheckpointError
 from cfviz.run import class_names, pick_device, share_cores
 from cfviz.trace import Trace
 
 from . import cache, controls, layout, photos, state, weights
 from .i18n import Translator, preferred, translator
-from .plain import plain, plain_fields
+from .plain import explain, plain_fields
 
 
 @dataclass
@@ -46,6 +45,7 @@ class Context:
     settings: state.Settings
     _banner: Any = field(repr=False, default=None)
     _model: Any = field(repr=False, default=None)
+    _said_full: bool = field(repr=False, default=False)
 
     @property
     def model(self) -> Any:
@@ -81,10 +81,15 @@ class Context:
         settings = self.settings if size is None else state.replace(self.settings, size=size)
         assert self.model is not None  # loads it, and announces random weights
         try:
-            return cache.trace(settings, self.photo, watch)
+            made = cache.trace(settings, self.photo, watch)
         except ValueError as error:
             self.stop(error)
             raise
+        if settings.device != "cpu" and made.device == "cpu" and not self._said_full:
+            with self._banner:
+                st.warning(self.t("common.gpu_full"), icon=":material/memory:")
+            self._said_full = True
+        return made
 
     @property
     def labels(self) -> list[str]:
@@ -113,15 +118,6 @@ class Context:
         """Say in one sentence what is wrong and end the page here."""
         st.error(explain(self.t, error), icon=":material/error:")
         st.stop()
-
-
-def explain(t: Translator, error: Exception) -> str:
-    """The sentence for an error, in the reader's language where it has a code."""
-    if isinstance(error, ImageError):
-        return t(f"images.error_{error.code}", **plain_fields(error.fields))
-    if isinstance(error, CheckpointError):
-        return t(f"errors.checkpoint_{error.code}", **plain_fields(error.fields))
-    return t("errors.refused", reason=plain(error))
 
 
 def start(name: str) -> Context:

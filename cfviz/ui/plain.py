@@ -5,6 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
+from cfviz.data.header import ImageError
+from cfviz.models.errors import CheckpointError
+
+from .i18n import Translator
+
 LIMIT = 200  # letters
 GLUE = "\u2060"  # word joiner: invisible, and parts what would be taken for a link or an icon
 
@@ -29,3 +34,13 @@ def plain(text: object, limit: int = LIMIT) -> str:
 def plain_fields(fields: Mapping[str, object]) -> dict[str, object]:
     """Fields of a sentence with every text made plain; numbers stay."""
     return {name: plain(value) if isinstance(value, str) else value for name, value in fields.items()}
+
+
+def explain(t: Translator, error: BaseException) -> str:
+    """The sentence for an error, in the reader's language where it has a code; one may hold another."""
+    if not isinstance(error, ImageError | CheckpointError):
+        return t("errors.refused", reason=plain(error))
+    within = {name: value for name, value in error.fields.items() if isinstance(value, BaseException)}
+    fields = plain_fields(error.fields) | {name: explain(t, value) for name, value in within.items()}
+    section = "images.error" if isinstance(error, ImageError) else "errors.checkpoint"
+    return t(f"{section}_{error.code}", **fields)

@@ -20,7 +20,7 @@ from cfviz.models.registry import WEIGHTS, list_models
 from cfviz.run import inspect, load, name_of, placed
 
 from . import queue, state
-from .plain import plain, plain_fields
+from .plain import explain
 
 if TYPE_CHECKING:
     from .page import Context
@@ -125,7 +125,7 @@ def take(ctx: Context) -> None:
             _keep(state.OWN + checkpoint.sha256[:10], net)
             st.rerun()
     if (refused := st.session_state.get(_REFUSED)) is not None and file is not None:
-        st.error(_sentence(ctx, refused), icon=":material/error:")
+        st.error(explain(t, refused), icon=":material/error:")
 
 
 def _opened(file: Any) -> Any:
@@ -217,13 +217,7 @@ def _follow(ctx: Context, name: str) -> None:
     if error is None:
         running.pop(name, None)
         st.rerun()
-    st.error(_sentence(ctx, error), icon=":material/error:")
+    st.error(explain(ctx.t, error), icon=":material/error:")
     if st.button(ctx.t("common.again"), key="official.again"):
         running.pop(name, None)
         st.rerun()
-
-
-def _sentence(ctx: Context, error: BaseException) -> str:
-    if isinstance(error, CheckpointError):
-        return ctx.t(f"errors.checkpoint_{error.code}", **plain_fields(error.fields))
-    return ctx.t("errors.refused", reason=plain(error))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from cfviz.data.header import ImageError
 from cfviz.models.errors import CheckpointError
 from cfviz.ui.i18n import LANGUAGES, translator
-from cfviz.ui.page import explain
+from cfviz.ui.plain import GLUE, explain
 
 LONGEST = 2000
 
@@ -13,7 +13,7 @@ LONGEST = 2000
 def code_of(error: ImageError | CheckpointError) -> str:
     """The error's code, once its sentences have been looked at."""
     for lang in LANGUAGES:
-        sentence = explain(translator(lang), error)
+        sentence = explain(translator(lang), error).replace(GLUE, "")
         assert sentence, error.code
         assert len(sentence) < LONGEST, f"{error.code}, {len(sentence)} letters: {sentence[:200]}"
         assert all(letter.isprintable() for letter in sentence), repr(sentence)
