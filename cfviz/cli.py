@@ -144,6 +144,10 @@ def _add_report(commands: Any) -> None:
     parser.add_argument("--device", metavar="DEVICE", help="cpu, cuda, cuda:1")
     parser.add_argument("--dtype", choices=DTYPES, default="float32", help="what to compute in")
     parser.add_argument("--lang", choices=LANGUAGES, default="en", help="language of the report")
+    parser.add_argument(
+        "--parts", action=argparse.BooleanOptionalAction,
+        help="take every part of the model away and rank them (default: where that takes seconds)",
+    )  # fmt: skip
     parser.set_defaults(run=_report)
 
 
@@ -298,7 +302,7 @@ def _report(args: argparse.Namespace) -> int:
     named = args.weights or (None if args.model in (None, *VARIANTS) else args.model)
     given = "none" if weights.trained is None else None if weights.source == "bundled" else named
     origin = report.Origin(args.photo, known.get(image.sha256), given)
-    Path(args.out).write_text(report.html(trace, model, origin, args.lang), "utf-8")
+    Path(args.out).write_text(report.html(trace, model, origin, args.lang, args.parts), "utf-8")
     _note(f"{args.out} opens in any browser, offline")
     return 0
 

@@ -25,10 +25,12 @@ from urllib.parse import urlencode
 import numpy as np
 
 import cfviz
+from cfviz import report_parts
 from cfviz.analysis import attention
 from cfviz.analysis import embedding as measure
 from cfviz.figures import embedding as cel_figure
 from cfviz.figures import living, theme
+from cfviz.figures import position_bias as bias_figure
 from cfviz.figures.predictions import percent
 from cfviz.geometry import token_box
 from cfviz.models import embedding as layers
@@ -73,7 +75,7 @@ def words(lang: str = "en") -> dict[str, str]:
     return json.loads(path.read_text("utf-8"))
 
 
-def html(trace: Trace, model: Any, origin: Origin, lang: str = "en") -> str:
+def html(trace: Trace, model: Any, origin: Origin, lang: str = "en", parts: bool | None = None) -> str:
     """The report as one HTML file.
 
     Args:
@@ -81,6 +83,7 @@ def html(trace: Trace, model: Any, origin: Origin, lang: str = "en") -> str:
         model: The model that made it.
         origin: How the photo and the weights are named.
         lang: "en" or "zh-Hant".
+        parts: Whether to take every part away and rank them; left out, where that takes seconds.
 
     Raises:
         ValueError: If something of `WATCH` is missing, or the trace has no photo.
@@ -88,10 +91,18 @@ def html(trace: Trace, model: Any, origin: Origin, lang: str = "en") -> str:
     if trace.crop is None:
         raise ValueError("the trace was made from a tensor; a report needs one made from a photo")
     session, t = facts(trace, model, origin, lang), words(lang)
+    if parts is not None:
+        session["command"] += " --parts" if parts else " --no-parts"
+    wanted = report_parts.quick(model) if parts is None else parts
+    session["parts"] = report_parts.ranking(trace, model, lang) if wanted and trace.weights.trained else []
     figures = [("cf-host", living.style(), living.script(), attention_message(trace, lang))]
     if model.patch_embed.projs[0].in_channels == 3:
         message = cel_message(trace, model, lang)
         figures.append(("em-host", _file("embedding/embedding.css"), cel_figure.script(), message))
+    if model.position_bias != "none":
+        message = report_parts.bias_message(model, lang)
+        style = _file("position_bias/position_bias.css")
+        figures.append(("pb-host", style, bias_figure.script(), message))
     page = TEMPLATE.read_text("utf-8")
     for key, value in {
         "%LANG%": escape(lang),
@@ -99,7 +110,7 @@ def html(trace: Trace, model: Any, origin: Origin, lang: str = "en") -> str:
         "%LIGHT%": _variables(theme.LIGHT),
         "%DARK%": _variables(theme.DARK),
         "%STYLE%": "\n".join(style for _, style, _, _ in figures),
-        "%BODY%": _body(trace, session, t),
+        "%BODY%": _body(trace, session, t, class_names(model, lang)),
         "%SESSION%": json.dumps(session, ensure_ascii=False).replace("<", "\\u003c"),
         "%FIGURES%": "\n".join(_figure(*figure) for figure in figures),
     }.items():
@@ -255,10 +266,12 @@ def _figure(host: str, style: str, script: str, data: bytes) -> str:
 # ---------------------------------------------------------------- words on the page
 
 
-def _body(trace: Trace, session: Mapping[str, Any], t: Mapping[str, str]) -> str:
+def _body(trace: Trace, session: Mapping[str, Any], t: Mapping[str, str], labels: Sequence[str]) -> str:
     random = session["weights"]["trained"] is None
     warn = f'<p class="rp-warn">{escape(t["random"])}</p>' if random else ""
-    figures = [("attention", "cf-host"), ("embedding", "em-host")]
+    figures = [("attention", "cf-host"), ("embedding", "em-host"), ("bias", "pb-host")]
+    ranks = report_parts.table(session["parts"], labels, t) if session["parts"] else ""
+    said = escape(t["parts_look"].format(n=len(session["parts"])))
     parts = [
         f'<h1>{escape(trace.photo or "cfviz")}</h1><p class="rp-lede">{escape(t["lede"])}</p>{warn}',
         f'<div class="rp-top"><img alt="{escape(t["crop"])}" src="{_png(trace)}">',
@@ -268,6 +281,7 @@ def _body(trace: Trace, session: Mapping[str, Any], t: Mapping[str, str]) -> str
             f'<section><div class="{host}"></div></section>'
             for name, host in figures
         ),
+        f'<h2>{escape(t["parts"])}</h2><p class="rp-note">{said}</p>{ranks}' if ranks else "",
         f"<h2>{escape(t['heads'])}</h2><details><summary>{escape(t['heads_look'])}</summary>",
         _heads(session, t) + "</details>",
         f"<h2>{escape(t['made'])}</h2>{_facts(session, t)}",

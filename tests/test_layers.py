@@ -33,6 +33,7 @@ LAYERS: dict[str, float] = {
     "training": 5,
     "notebook": 6,
     "__init__": 7,
+    "report_parts": 7.2,
     "report": 7.3,
     "ui": 7.6,
     "cli": 8,

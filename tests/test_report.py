@@ -10,10 +10,13 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from cfviz import cli, report
+from cfviz import cli, report, report_parts
+from cfviz.data.images import load_image, prepare
 from cfviz.data.samples import sample
 from cfviz.models.factory import create_model
-from cfviz.run import inspect
+from cfviz.models.intervene import apply
+from cfviz.models.interventions import from_url
+from cfviz.run import forward, inspect
 from cfviz.ui import report as button
 
 PHOTO = sample("german-shepherd").path
@@ -31,7 +34,7 @@ def model():
 @pytest.mark.parametrize("lang", ["en", "zh-Hant"])
 def test_its_numbers_are_the_traces(model, lang: str) -> None:
     trace = inspect(PHOTO, model, 224, report.WATCH)
-    page = report.html(trace, model, report.Origin(str(PHOTO), "german-shepherd"), lang)
+    page = report.html(trace, model, report.Origin(str(PHOTO), "german-shepherd"), lang, parts=False)
     its = session(page)
     assert [(i, p) for i, _, p in its["top"]] == [(i, p) for i, _, p in trace.top(5)]
     np.testing.assert_array_equal(its["probs"], trace.probs)
@@ -53,7 +56,7 @@ def test_the_notebook_calls_give_the_same(model, capsys) -> None:
 
 def test_the_command_makes_it_again(tmp_path: Path, capsys, monkeypatch) -> None:
     out = tmp_path / "first.html"
-    assert cli.main(["report", str(PHOTO), "--size", "160", "--out", str(out)]) == 0
+    assert cli.main(["report", str(PHOTO), "--size", "160", "--no-parts", "--out", str(out)]) == 0
     first = session(out.read_text("utf-8"))
     monkeypatch.chdir(tmp_path)
     assert cli.main(first["command"].split()[3:]) == 0
@@ -81,7 +84,7 @@ def test_random_weights_are_named(tiny_model) -> None:
 def test_a_name_cannot_leave_its_place(model) -> None:
     trace = inspect(PHOTO, model, 64, report.WATCH)
     evil = "</script><script>alert(1)</script>.jpg"
-    page = report.html(trace, model, report.Origin(evil))
+    page = report.html(trace, model, report.Origin(evil), parts=False)
     assert "<script>alert" not in page
     assert evil in session(page)["command"]
 
@@ -98,3 +101,18 @@ def test_a_name_cannot_leave_its_place(model) -> None:
 def test_what_the_button_calls_the_weights(source: str, trained: str | None, named: str | None) -> None:
     its = SimpleNamespace(source=source, trained=trained)
     assert button.weights(SimpleNamespace(model=SimpleNamespace(provenance=its))) == named
+
+
+def test_parts_are_ranked_as_the_lab_does_it(model) -> None:
+    trace = inspect(PHOTO, model, 96, report.WATCH)
+    rows = report_parts.ranking(trace, model, "en")
+    assert [abs(row["change"]) for row in rows] == sorted((abs(row["change"]) for row in rows), reverse=True)
+    first = trace.top(1)[0][0]
+    for row in (rows[0], rows[-1]):
+        with apply(model, from_url(row["part"])):
+            logits, _ = forward(model, prepare(load_image(PHOTO), 96).tensor)
+        assert row["change"] == pytest.approx(logits["logits"][first] - trace.logits[first], abs=2e-4)
+    page = report.html(trace, model, report.Origin(str(PHOTO)))
+    assert session(page)["parts"] == rows
+    assert page.count("data-part=") == report_parts.SHOWN
+    assert '<div class="pb-host">' in page

@@ -24,6 +24,15 @@ import numpy as np
 from cfviz.figures import living
 
 PARTS = ("surfaces", "made", "resized")
+MODULES = (
+    "../living/groups", "../lab/near", "../grouping/pen", "surface_maths", "drawing", "frame", "part",
+    "surfaces", "made", "resized", "answer", "main",
+)  # fmt: skip
+
+
+def script() -> str:
+    """The figures' modules joined into one, in the order of their imports."""
+    return living.companion("position_bias", MODULES)
 
 
 @dataclass(frozen=True)

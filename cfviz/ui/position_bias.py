@@ -10,10 +10,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import streamlit as st
 
-from cfviz.analysis import position_bias as measure
 from cfviz.figures import position_bias as message
-from cfviz.models import bias_ways
 from cfviz.models.registry import BUNDLED, WEIGHTS
+from cfviz.report_parts import ORDERS, block_bias
 from cfviz.run import load
 from cfviz.trace import Trace
 
@@ -25,7 +24,6 @@ from .i18n import TRANSLATIONS
 if TYPE_CHECKING:
     from .page import Context
 
-ORDERS = ("number", "near", "horizontal", "diagonal", "shifted", "decay", "spread")
 TWIN = f"{BUNDLED}_rpb"
 FAINT = 0.1  # a bias that spans less changes no attention weight by more than a factor of 1.11
 START = "cfviz.position_bias.start"
@@ -87,48 +85,6 @@ def blocks(weights: str, _model: Any, _twin: Any) -> tuple[message.BlockBias, ..
         for s, stage in enumerate(_model.stages)
         for b, _ in enumerate(stage.each)
     )
-
-
-def block_bias(model: Any, s: int, b: int, kind: str, twin: Any = None) -> message.BlockBias:
-    """One block's table, MLP and measures."""
-    pos, G = model.stages[s].each[b].attn.pos, model.group_size[s]
-    surfaces = table_of(pos, G)
-    found = measure.measures(surfaces)
-    heads = range(len(surfaces))
-    far = np.hypot(*np.indices((2 * G - 1, 2 * G - 1)) - (G - 1))
-    return message.BlockBias(
-        s,
-        b,
-        kind,
-        G,
-        surfaces,
-        bias_ways.mlp_of(pos),
-        None if twin is None else table_of(twin.stages[s].each[b].attn.pos, G),
-        [found.character(h) for h in heads],
-        {by: measure.order(found, by).tolist() for by in ORDERS},
-        [_measures(found, h) for h in heads],
-        float(far.mean()),
-    )
-
-
-def table_of(pos: Any, G: int) -> np.ndarray:
-    """A bias as a surface: float32 (nH, 2G-1, 2G-1)."""
-    table = bias_ways.table_of(pos, G).detach().float().cpu().numpy()
-    return np.ascontiguousarray(table.T.reshape(-1, 2 * G - 1, 2 * G - 1))
-
-
-def _measures(found: measure.Measures, h: int) -> dict[str, Any]:
-    decay = float(found.decay[h])
-    return {
-        "spread": float(found.spread[h]),
-        "shift": float(np.hypot(*found.centre[h])),
-        "distance": float(found.distance[h]),
-        "decay": None if np.isnan(decay) else decay,
-        "centre": [float(x) for x in found.centre[h]],
-        "nearness": float(found.nearness[h]),
-        "anisotropy": float(found.anisotropy[h]),
-        "diagonality": float(found.diagonality[h]),
-    }
 
 
 # ---------------------------------------------------------------- the summary

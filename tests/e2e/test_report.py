@@ -33,6 +33,10 @@ def test_the_report_lives_offline(browser: Any, tmp_path: Path) -> None:
     page.goto(file.as_uri())
     page.wait_for_selector(".cf-host .cf[data-ready]")
     page.wait_for_selector(".em-host canvas")
+    page.wait_for_selector(".pb-host canvas")
+    ranks = page.eval_on_selector_all("[data-part]", "all => all.map((r) => Math.abs(+r.dataset.change))")
+    assert len(ranks) == 20
+    assert ranks == sorted(ranks, reverse=True)
     shown = page.eval_on_selector_all(
         ".rp-answers tr", "all => all.map((r) => [+r.dataset.class, +r.dataset.p])"
     )

@@ -15,14 +15,11 @@ from typing import Any
 import streamlit as st
 
 from cfviz.figures import living
+from cfviz.figures.position_bias import script
 
 __all__ = ["bias_figure", "script", "style"]
 
 HERE = Path(__file__).resolve().parent
-OWN = (
-    "../living/groups", "../lab/near", "../grouping/pen", "surface_maths", "drawing", "frame", "part",
-    "surfaces", "made", "resized", "answer", "main",
-)  # fmt: skip
 
 
 def bias_figure(data: bytes, *, name: str, on_commit: Callable[[], None]) -> None:
@@ -39,11 +36,6 @@ def bias_figure(data: bytes, *, name: str, on_commit: Callable[[], None]) -> Non
 
 def _nothing() -> None:
     """Streamlit wants a callback for every value it keeps."""
-
-
-def script() -> str:
-    """The modules joined into one, in the order of their imports."""
-    return living.companion(HERE.name, OWN)
 
 
 def style() -> str:
