@@ -31,9 +31,8 @@ class Way {
     const { N, offset } = groups;
     const from = (group * N + slot) * d;
     let top = -Infinity;
-    for (let k = 0; k < N; k++) {
-      probs[k] = -Infinity;
-      if (!groups.valid(group, k)) continue;
+    probs.fill(-Infinity);
+    for (const k of tokensOf(groups, group)) {
       let sum = 0;
       for (let i = 0, at = (group * N + k) * d; i < d; i++) sum += queries[from + i] * keys[at + i];
       probs[k] = sum * scale + bias[offset[slot * N + k]];
@@ -44,6 +43,15 @@ class Way {
     for (let k = 0; k < N; k++) probs[k] /= sum;
     return probs;
   }
+}
+
+/** The members of a group that are tokens; of the group asked about last, they are remembered. */
+function tokensOf(groups, group) {
+  if (groups.asked !== group) {
+    const all = Array.from({ length: groups.N }, (_, k) => k).filter((k) => groups.valid(group, k));
+    Object.assign(groups, { asked: group, tokens: all, places: all.map((k) => groups.row(group, k) * groups.W + groups.col(group, k)) });
+  }
+  return groups.tokens;
 }
 
 export class AnswerPart extends Frame {
@@ -155,6 +163,7 @@ export class AnswerPart extends Frame {
     this.top = top;
     const room = this.cards[0].root.clientWidth;
     this.side = Math.min(WIDEST, room);
+    this.ground();
     for (const card of this.cards) this.paint(card, first);
     this.legend[state.less].root.hidden = !ready.length;
     this.legend[1 - state.less].root.hidden = true;
@@ -163,19 +172,33 @@ export class AnswerPart extends Frame {
     say(this.where, fill(state.pinned ? t.answer_pinned : state.less ? t.answer_pointed_less : t.answer_pointed, { row, col }));
   }
 
+  /** The dimmed photo at the size of a card; drawn once, as it does not follow the pointer. */
+  ground() {
+    const { header, side, photo } = this;
+    this.ratio = Math.min(2, window.devicePixelRatio || 1);
+    const [w, h] = [Math.round(side * this.ratio), Math.round((side * this.ratio * header.input.h) / header.input.w)];
+    if (this.dim?.width === w && this.dim.height === h && this.dim.photo === photo) return;
+    this.dim = Object.assign(document.createElement("canvas"), { width: w, height: h, photo });
+    const pen = this.dim.getContext("2d");
+    pen.fillStyle = this.look.theme.panel;
+    pen.fillRect(0, 0, w, h);
+    if (photo) pen.drawImage(photo, 0, 0, w, h);
+    pen.fillStyle = "rgba(13,16,20,0.5)";
+    pen.fillRect(0, 0, w, h);
+  }
+
   paint({ way, canvas, value }, first) {
-    const { groups, header, side, look, state, query } = this;
-    const ratio = Math.min(2, window.devicePixelRatio || 1);
-    const [w, h] = [Math.round(side * ratio), Math.round((side * ratio * header.input.h) / header.input.w)];
+    const { groups, look, state, query, ratio } = this;
+    const { width: w, height: h } = this.dim;
     if (canvas.width !== w || canvas.height !== h) [canvas.width, canvas.height] = [w, h];
     Object.assign(canvas.style, { width: `${w / ratio}px`, height: `${h / ratio}px` });
     const pen = canvas.getContext("2d");
-    pen.fillStyle = look.theme.panel;
-    pen.fillRect(0, 0, w, h);
-    if (!way.ready) return;
-    if (this.photo) pen.drawImage(this.photo, 0, 0, w, h);
-    pen.fillStyle = "rgba(13,16,20,0.5)";
-    pen.fillRect(0, 0, w, h);
+    if (!way.ready) {
+      pen.fillStyle = look.theme.panel;
+      pen.fillRect(0, 0, w, h);
+      return;
+    }
+    pen.drawImage(this.dim, 0, 0);
     pen.imageSmoothingEnabled = false;
     pen.drawImage(this.heat(way, first), 0, 0, w, h);
     const [row, col] = [groups.row(query.group, query.slot), groups.col(query.group, query.slot)];
@@ -204,16 +227,15 @@ export class AnswerPart extends Frame {
   /** The group's cells in colours, everything else clear: one pixel a token. */
   heat(way, first) {
     const { groups, small, query, look, state, top } = this;
-    [small.width, small.height] = [groups.W, groups.H];
+    if (small.width !== groups.W || small.height !== groups.H) [small.width, small.height] = [groups.W, groups.H];
     const pen = small.getContext("2d");
     const image = pen.createImageData(groups.W, groups.H);
     const cells = new Uint32Array(image.data.buffer);
-    for (let k = 0; k < groups.N; k++) {
-      if (!groups.valid(query.group, k)) continue;
+    tokensOf(groups, query.group).forEach((k, n) => {
       const hue = state.less ? level(way.probs[k] - first[k], top) : shade(way.probs[k], top);
       const colour = (state.less ? look.signed : look.heat)[hue];
-      cells[groups.row(query.group, k) * groups.W + groups.col(query.group, k)] = (colour & 0x00ffffff) | (0xd8 << 24);
-    }
+      cells[groups.places[n]] = (colour & 0x00ffffff) | (0xd8 << 24);
+    });
     pen.putImageData(image, 0, 0);
     return small;
   }
@@ -248,7 +270,7 @@ export class AnswerPart extends Frame {
   rows() {
     const { groups, query } = this;
     const ready = this.cards.filter(({ way }) => way.ready).map(({ way }) => way);
-    const keys = Array.from({ length: groups.N }, (_, k) => k).filter((k) => groups.valid(query.group, k));
+    const keys = tokensOf(groups, query.group);
     const head = ["query_row", "query_col", "key_row", "key_col", ...ready.map(({ way }) => way)];
     const at = [groups.row(query.group, query.slot), groups.col(query.group, query.slot)];
     return [head, ...keys.map((k) => [...at, groups.row(query.group, k), groups.col(query.group, k), ...ready.map((way) => way.probs[k].toPrecision(7))])];
