@@ -6,8 +6,10 @@ import json
 from typing import Any
 
 import pytest
+from axe_playwright_python.base import AXE_SCRIPT
 
 from tests.conftest import settle
+from tests.e2e.test_accessibility import violations
 
 pytestmark = pytest.mark.browser
 
@@ -75,6 +77,8 @@ def test_a_lesson_by_pointing(app: Any, open_page: Any) -> None:
     rest(page)
     assert page.locator('.st-key-cf-ask input[type="radio"]').nth(1).is_checked()
     assert "pixels" in check(page)
+    page.evaluate(AXE_SCRIPT)
+    assert violations(page) == []
 
     kept = json.loads(page.evaluate("localStorage.getItem('cfviz.lessons')"))["first"]
     assert len(kept) == 4
