@@ -23,7 +23,7 @@ from cfviz.figures import living, theme
 from cfviz.geometry import CEL_STRIDES
 
 MEASURES = ("norm", "carried", "caused")
-MODULES = ("plane", "panels", "figure", "main")
+MODULES = ("../grouping/pen", "plane", "panels", "figure", "main")
 
 
 def script() -> str:

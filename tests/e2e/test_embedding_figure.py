@@ -144,3 +144,13 @@ def test_shares_of_the_message_are_the_analyses(opened: Any) -> None:
         assert part.norm == pytest.approx(measure.norms(part.tokens, part.channels))
         assert part.carried.sum(0) == pytest.approx(np.ones(part.tokens.shape[:2]))
         assert part.caused.sum(0) == pytest.approx(np.ones(part.tokens.shape[:2]))
+
+
+def test_it_is_taken_away_as_a_drawing(opened: Any) -> None:
+    page, parts = opened
+    with page.expect_download() as saved:
+        page.get_by_role("button", name="SVG", exact=True).click()
+    text = Path(saved.value.path()).read_text("utf-8")
+    assert text.startswith("<svg")
+    for k in parts[0].kernels:
+        assert f"{k} × {k}: " in text

@@ -1,5 +1,6 @@
 // What each kernel puts into a token: the photo, the kernels' squares, their shares, all after the pointer.
 
+import { SvgPen } from "../grouping/pen.js";
 import { Choice, el, save, say, words } from "./markup.js";
 import { signed } from "./maths.js";
 import { colours, css, themeAround } from "./paint.js";
@@ -49,7 +50,9 @@ export class EmbeddingFigure {
     const seg = (label) => el("div.seg", { role: "radiogroup", "aria-label": label });
     Object.assign(ui, { layers: seg(t.layer), measures: seg(t.measure), note: el("p.note.under"), where: el("p.em-where"), how: el("p.note"), live: el("p.live", { "aria-live": "polite", role: "status" }) });
     const picture = el("button.plain", { type: "button" }, t.save_picture);
+    const vector = el("button.plain", { type: "button" }, t.save_vector);
     const numbers = el("button.plain", { type: "button" }, t.save_numbers);
+    vector.addEventListener("click", () => this.saveVector());
     picture.addEventListener("click", () => this.savePicture());
     numbers.addEventListener("click", () => this.saveNumbers());
     ui.map = el("div.map", { tabindex: 0, role: "application", "aria-label": t.map_label, "aria-describedby": "em-keys" }, ui.base, ui.over);
@@ -60,7 +63,7 @@ export class EmbeddingFigure {
     ui.right = el("div.right.em-right", {}, el("div", {}, ui.where, ui.how), this.rows.root, el("div", {}, el("h4", {}, t.token_title), this.vector.root),
       el("section", {}, el("div.title", {}, el("h4", {}, t.maps), el("span.note", {}, t.maps_note)), ui.tiles));
     ui.root = el("div.cf.em", {},
-      el("div.bar", {}, ui.layers, ui.measures, el("span.gap"), picture, numbers),
+      el("div.bar", {}, ui.layers, ui.measures, el("span.gap"), picture, vector, numbers),
       el("div.body", {}, ui.left, ui.right),
       el("p.note.keys", { id: "em-keys" }, t.keys), ui.live);
     this.ui?.root.remove();
@@ -269,6 +272,26 @@ export class EmbeddingFigure {
     pen.drawImage(base, 0, 0);
     pen.drawImage(over, 0, 0);
     page.toBlob((blob) => save(`cfviz-cel-${this.cel.stage + 1}.png`, blob));
+  }
+
+  saveVector() {
+    const { plane, cel, state, theme } = this;
+    const [w, h] = [plane.base.width / plane.ratio, plane.base.height / plane.ratio];
+    const at = (pixels) => plane.at(pixels) / plane.ratio;
+    const pen = new SvgPen(w, h + 20 * (cel.kernels.length + 1) + 8);
+    pen.rect(0, 0, pen.width, pen.height, theme.paper);
+    pen.add("image", { width: w, height: h, href: plane.base.toDataURL("image/png") });
+    for (let i = cel.kernels.length - 1; i >= 0; i--) {
+      const [top, left, side] = square(cel, cel.kernels[i].k, state.row, state.col);
+      const frame = [at(left), at(top), (side * plane.zoom) / plane.ratio, (side * plane.zoom) / plane.ratio];
+      pen.frame(...frame, "#14171B", 4.5);
+      pen.frame(...frame, this.hues[i], 2.5);
+    }
+    pen.ring(at((state.col + 0.5) * cel.stride), at((state.row + 0.5) * cel.stride), 4);
+    const show = number(state.measure);
+    const lines = [this.ui.where.textContent, ...cel.kernels.map(({ k }, i) => `${k} × ${k}: ${show(this.values[i])}`)];
+    lines.forEach((text, n) => pen.text(4, h + 18 + 20 * n, text, { size: 13, fill: theme.ink }));
+    save(`cfviz-cel-${cel.stage + 1}.svg`, new Blob([pen.toString()], { type: "image/svg+xml" }));
   }
 
   saveNumbers() {
