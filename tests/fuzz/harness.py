@@ -177,7 +177,9 @@ class Worker:
                 answer = self.pipe.recv()
             return answer
         except (EOFError, OSError):
-            code = self.process.wait(5)
+            with suppress(subprocess.TimeoutExpired):
+                self.process.wait(30)  # the pipe closes before the process is gone
+            code = self.process.poll()
             return self._lost(index, "crash", f"exit code {code}", began)
 
     def _lost(self, index: int, what: str, detail: str, began: float) -> tuple[str, Failure, float]:

@@ -175,6 +175,7 @@ def parse_lessons(plan: Any, texts: Any) -> Course:
         raise ValueError(f"plan.json: version is {_show(top['version'])}; expected 1")
     terms = _object(top["terms"], "plan.json, terms", None)
     for term, section in terms.items():
+        _name(term, "plan.json, terms")
         if not (isinstance(section, str) and len(section) <= 12):
             raise ValueError(
                 f"plan.json, term {_show(term)}: expected a section of the paper as a short text"
@@ -340,7 +341,9 @@ def _name(data: Any, where: str) -> str:
 
 def _word(data: Any, allowed: Any, where: str) -> str:
     if not isinstance(data, str) or data not in allowed:
-        raise ValueError(f"{where}: expected one of {', '.join(allowed)}, got {_show(data)}")
+        known = list(allowed)
+        listed = ", ".join(known[:20]) + (", …" if len(known) > 20 else "")
+        raise ValueError(f"{where}: expected one of {listed}, got {_show(data)}")
     return data
 
 
