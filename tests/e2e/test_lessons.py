@@ -87,6 +87,10 @@ def test_a_lesson_by_pointing(app: Any, open_page: Any) -> None:
     settle(page)
     right = sum(kept.values())
     page.get_by_role("button", name=f"{right} of 20 right").wait_for(timeout=30_000)
+    other = open_page(
+        app.url("learn", lang="en", photo="cat", size=160)
+    )  # another student on the same server
+    other.get_by_role("button", name="0 of 20 right").wait_for(timeout=30_000)
 
 
 def test_a_lesson_fills_the_screen_and_its_sandbox_leads_back(app: Any, open_page: Any) -> None:
