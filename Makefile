@@ -8,7 +8,8 @@ USER_STAMP := $(VENV)/.requirements
 DEV_STAMP := $(VENV)/.requirements-dev
 PIP_INSTALL := $(PY) -m pip install --quiet --disable-pip-version-check
 PYTEST := $(PY) -m pytest
-export PYTHON CHROMIUM
+MALLOC_ARENA_MAX ?= 2# or glibc keeps memory for every thread that a server ever had
+export PYTHON CHROMIUM MALLOC_ARENA_MAX
 
 # A virtual environment whose Python has since been removed is made anew.
 $(shell if [ -L $(PY) ] && [ ! -e $(PY) ]; then rm -rf $(VENV); fi)

@@ -85,7 +85,7 @@ def served(threads: int | None = None) -> Iterator[Served]:
         port = probe.getsockname()[1]
     with tempfile.TemporaryDirectory(prefix="cfviz-load-") as folder:
         log = Path(folder) / "log.txt"
-        env = {**os.environ, "CFVIZ_CACHE": folder, "HF_HUB_OFFLINE": "1"}
+        env = {"MALLOC_ARENA_MAX": "2", **os.environ, "CFVIZ_CACHE": folder, "HF_HUB_OFFLINE": "1"}
         if threads:
             env["OMP_NUM_THREADS"] = str(threads)
         command = [sys.executable, "-m", "bench.load", "--serve", str(port)]

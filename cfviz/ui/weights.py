@@ -113,6 +113,7 @@ def take(ctx: Context) -> None:
         help=t("common.weights_help"),
         max_upload_size=MAX_MB,
     )
+    st.caption(t("common.weights_convert"))
     if file is not None and st.session_state.get("cfviz.weights_seen") != file.file_id:
         st.session_state["cfviz.weights_seen"] = file.file_id
         st.session_state.pop(_REFUSED, None)

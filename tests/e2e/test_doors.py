@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterator
+from http.client import HTTPConnection
 from io import BytesIO
 from typing import Any
 from urllib.parse import urlsplit
@@ -66,6 +68,29 @@ def harmless(page: Any) -> None:
         EVIL,
     )
     assert made == []
+
+
+def test_no_address_reads_a_file(app: App) -> None:
+    """Addresses as a client sends them that does not tidy them first."""
+    port = int(app.base.rpartition(":")[2])
+    up = ("..", "%2e%2e", "..%2f..", "%252e%252e", "....//")
+    doors = ("", "static", "app/static", "media", "component/x", "_stcore/bidi-components/x", "_stcore")
+    wanted = (
+        "etc/passwd",
+        "requirements.txt",
+        ".streamlit/config.toml",
+        "assets/weights/crossformer_nano.json",
+    )
+    paths = [f"/{door}/{'/'.join([dots] * 8)}/{name}" for door in doors for dots in up for name in wanted]
+    connection = HTTPConnection("127.0.0.1", port, timeout=20)
+    for path in [*paths, *(f"/{name}" for name in wanted), "//etc/passwd", "/predict?file=/etc/passwd"]:
+        connection.request("GET", path)
+        answer = connection.getresponse().read()
+        assert not re.search(rb"root:.*:0:0|postScriptGC", answer), path
+    connection.request("GET", "/_stcore/agent/interact")
+    answer = connection.getresponse()
+    answer.read()
+    assert answer.status >= 400, "programs are not invited"
 
 
 def test_values_of_a_link_are_words(app: App, guarded: Open) -> None:
