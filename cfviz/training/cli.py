@@ -204,6 +204,7 @@ def _add_sizes(subparsers: Any) -> None:
 def _sizes(args: argparse.Namespace) -> int:
     from accelerate import Accelerator
 
+    from cfviz.jobs import report
     from cfviz.training import data, sizes
 
     _threads(args)
@@ -224,6 +225,9 @@ def _sizes(args: argparse.Namespace) -> int:
         lambda text: print(text, file=sys.stderr, flush=True),
         args.progress,
     )
+    if accelerator.is_main_process:  # the first row may take a while
+        plan = sizes.plan(subjects, sizes.parse(args.sizes), chosen["shapes"], chosen["ways"])
+        report(args.progress, 0, sum(1 for _ in plan))
     known = keeper.known()
     accelerator.wait_for_everyone()  # all have read it before the first row is written
     result = sizes.measure(
