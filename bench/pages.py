@@ -1,13 +1,14 @@
-"""How long a reader waits: `python -m bench pages`. A warm server on loopback, headless Chromium, wall clock.
+"""How long a reader waits: `python -m bench pages`. Warm servers on loopback, headless Chromium.
 
-    first paint     from opening a page's address in a new tab (scripts in the browser's cache) to its title
-                    and first words, and to the server's last word
-    photo chosen    from a click on a photo that no one has looked at yet to the figure painted with it
-    click, answer   from the same click on the page that predicts to the new answer
-    position bias   from its address to the first surface drawn; from the choice of another input size to the
-                    answers under every way drawn; and the drawing alone for one place of the pointer
+    first paint      from the start of the navigation in a new tab (scripts in the browser's cache) to the
+                     page's words, more than its title
+    first picture    to the page's figure, painted
+    photo chosen     from a click on a photo that no one has looked at yet to the figure painted with it
+    click, answer    from the same click on the page that predicts to the new answer
 
-They need a machine with nothing else to do: the browser, the server and the model share its cores.
+All on the page's own clock. Browser, server and model share the machine's cores, and it may have other things
+to do: so each figure is taken in turn with the same on a bare page of Streamlit, five lines with a title, a
+text and a choice, and told beside it. What the bare page takes is Streamlit's and the machine's.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from __future__ import annotations
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -23,7 +25,7 @@ from statistics import median
 from urllib.error import URLError
 from urllib.request import urlopen
 
-from playwright.sync_api import BrowserContext, Page, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Locator, Page, sync_playwright
 
 from bench.hover import CHROMIUM
 from bench.timing import Row, at_most
@@ -32,8 +34,25 @@ from cfviz.data.samples import gallery
 ROOT = Path(__file__).resolve().parents[1]
 WIDTH, HEIGHT = 1440, 900
 LIMIT = 60_000  # ms
-# What a page shows once it is usable, found through the components' shadow roots.
-DEEP = """
+REST = 2500  # ms between two measurements, for what follows below the first picture
+BARE = """
+import streamlit as st
+
+st.title("Bare")
+n = st.selectbox("Number", range(16))
+st.write(f"{n} is the number chosen. " * 20)
+"""
+# path, what it is called, its figure's root; a figure says itself when it is ready
+PAGES = {
+    "": ".whole .stage",
+    "predict": ".js-plotly-plot .main-svg",
+    "grouping": ".cf.gr canvas",
+    "attention": ".cf[data-ready]",
+    "embedding": ".cf.em[data-ready]",
+}
+PHOTOS = (("attention", "nano", 1.0), ("attention", "small", 2.5), ("embedding", "nano", 1.0))
+# What a page shows, found through the components' shadow roots, and when it first showed it.
+WATCH = """
 window.deep = (selector, root = document) => {
   const found = root.querySelector(selector);
   if (found) return found;
@@ -44,41 +63,42 @@ window.deep = (selector, root = document) => {
   return null;
 };
 window.words = () => document.querySelector('[data-testid=stMain]')?.innerText ?? '';
-window.idle = () => !document.querySelector('[data-testid=stApp][data-test-script-state=running]');
-window.mark = () => {
+window.sign = () => {
   const cf = window.deep('.cf');
-  return cf && cf.dataset.ready !== undefined && cf.figure ? String(cf.figure.id ?? cf.dataset.photo) : '';
+  return cf && cf.dataset.ready !== undefined && cf.figure?.photo ? String(cf.figure.id) : '';
 };
-window.found = {}; // looking through all elements takes longer than what is measured
-window.bias = (part) => {
-  const find = (root) => {
-    for (const el of root.querySelectorAll('*')) {
-      if (el.figure?.header?.part === part) return el.figure;
-      const inner = el.shadowRoot && find(el.shadowRoot);
-      if (inner) return inner;
-    }
-    return null;
-  };
-  if (!window.found[part]?.root.isConnected) window.found[part] = find(document);
-  const figure = window.found[part];
-  return figure && figure.root.dataset.ready !== undefined ? figure : null;
+const frames = (done) => requestAnimationFrame(() => requestAnimationFrame(done));
+const until = (ready, done) => (ready() ? done() : requestAnimationFrame(() => until(ready, done)));
+/** Milliseconds from the next click on an element until `what` gives another text. */
+window.stopwatch = (element, what) => {
+  const before = what();
+  window.took = null;
+  element.addEventListener('click', () => {
+    const start = performance.now();
+    const stop = () => { window.took = performance.now() - start; };
+    until(() => what() && what() !== before, () => frames(stop));
+  }, { capture: true, once: true });
 };
-window.answered = () => {
-  const figure = window.bias('answer');
-  return figure && figure.ways.every((way) => way.ready) ? figure.id : '';
+window.first = {};
+window.expect = (picture) => {
+  const note = (name) => { window.first[name] = performance.now(); };
+  until(() => window.words().length > 100, () => note('words'));
+  until(() => picture === '' || window.deep(picture), () => frames(() => note('picture')));
 };
 """
 
 
 @contextmanager
-def server() -> Iterator[str]:
-    """A server of the app on a free port of loopback, until the end of the block."""
+def server(script: Path = ROOT / "app.py") -> Iterator[str]:
+    """A server of an app on a free port of loopback, until the end of the block."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     options = ["--server.port", str(port), "--server.headless", "true", "--server.address", "127.0.0.1"]
-    command = [sys.executable, "-m", "streamlit", "run", str(ROOT / "app.py"), *options]
-    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    command = [sys.executable, "-m", "streamlit", "run", str(script), *options]
+    process = subprocess.Popen(
+        command, cwd=script.parent, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
     try:
         address = f"http://127.0.0.1:{port}"
         for _ in range(240):
@@ -93,133 +113,99 @@ def server() -> Iterator[str]:
         process.wait(20)
 
 
-def _wait(page: Page, condition: str) -> None:
-    page.wait_for_function(condition, polling="raf", timeout=LIMIT)
-
-
-def first_paint(page: Page, address: str) -> float:
-    """Seconds from the address to the page's words: its title and more than its lede."""
-    start = time.perf_counter()
+def opened(context: BrowserContext, address: str, picture: str) -> tuple[Page, dict[str, float]]:
+    """A page in a new tab, and the seconds from the start of the navigation to its words and its picture."""
+    page = context.new_page()
     page.goto(address, wait_until="commit")
-    _wait(page, "() => window.words?.().length > 200")
-    return time.perf_counter() - start
+    page.evaluate("(picture) => window.expect(picture)", picture)
+    page.wait_for_function("() => window.first.words && window.first.picture", timeout=LIMIT)
+    first = page.evaluate("window.first")
+    page.wait_for_timeout(REST)
+    return page, {name: ms / 1000 for name, ms in first.items()}
 
 
-def photo_chosen(page: Page, n: int) -> float:
-    """Seconds from the choice of photo n in the sidebar to the figure ready with another picture."""
-    before = page.evaluate("window.mark()")
-    page.locator("[data-testid=stSidebar] [data-testid=stSelectbox] input").first.click()
+def clicked(page: Page, what: str, element: Locator) -> float:
+    """Seconds from a click on an element until `what`, a function of the page, gives another text."""
+    element.evaluate("(element, what) => window.stopwatch(element, window[what])", what)
+    element.click()
+    page.wait_for_function("() => window.took !== null", timeout=LIMIT)
+    page.wait_for_timeout(REST)
+    return page.evaluate("window.took") / 1000
+
+
+def chosen(page: Page, what: str, n: int) -> float:
+    """The same for the n-th entry of the page's first list: the photos, or the bare page's numbers."""
+    page.locator("[data-testid=stSelectbox] input").first.click()
     option = page.get_by_role("option").nth(n)
     option.wait_for()
-    start = time.perf_counter()
-    option.click()
-    _wait(page, f"() => {{ const m = window.mark(); return m && m !== {before!r}; }}")
-    page.evaluate("() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
-    return time.perf_counter() - start
-
-
-def answer(page: Page, n: int) -> float:
-    """Seconds from a click on photo n to words that differ, and no script running."""
-    before = page.evaluate("window.words()")
-    radio = page.locator("button[data-id]").nth(n)
-    start = time.perf_counter()
-    radio.click()
-    page.wait_for_function(
-        "(old) => { const now = window.words(); return now !== old && now.length > 200; }",
-        arg=before, polling="raf", timeout=LIMIT,
-    )  # fmt: skip
-    return time.perf_counter() - start
-
-
-def first_surface(page: Page, address: str) -> float:
-    """Seconds from the address of the page on position bias to its first surface drawn."""
-    start = time.perf_counter()
-    page.goto(address, wait_until="commit")
-    _wait(page, "() => window.bias?.('surfaces')")
-    return time.perf_counter() - start
-
-
-def reaction(page: Page, size: int) -> float:
-    """Seconds from the choice of another input size to the answers under every way drawn."""
-    before = page.evaluate("window.answered()")
-    box = page.locator(".st-key-position_bias-at input, [class*=st-key-position_bias_at] input").first
-    box.scroll_into_view_if_needed()
-    box.click()
-    option = page.get_by_role("option", name=f"{size} × {size} px")
-    option.wait_for()
-    start = time.perf_counter()
-    option.click()
-    _wait(page, f"() => {{ const id = window.answered(); return id && id !== {before!r}; }}")
-    return time.perf_counter() - start
-
-
-def pointing(page: Page) -> float:
-    """Milliseconds to compute and draw one query's attention on every card, the slowest of twenty of 400."""
-    code = """() => { const f = window.bias('answer'), times = [];
-      for (let i = 0; i < 400; i++) {
-        Object.assign(f.state, { down: (i * 7 % 400) / 400, across: (i * 13 % 400) / 400 });
-        const start = performance.now();
-        f.draw();
-        times.push(performance.now() - start);
-      }
-      return times.sort((a, b) => a - b)[380]; }"""
-    return page.evaluate(code)
-
-
-def position_bias(page: Page, context: BrowserContext, address: str, many: int) -> Iterator[Row]:
-    """The lines about the page on position bias."""
-    times = []
-    for _ in range(many):
-        page.close()
-        page = context.new_page()
-        times.append(first_surface(page, f"{address}/position_bias"))
-        _wait(page, "() => window.answered?.()")
-        page.wait_for_timeout(1500)
-    yield at_most("first surface, position bias", median(times), 1.5, 2, " s")
-    times = []
-    for size in (160, 192, 224, 288, 320)[:many]:
-        times.append(reaction(page, size))
-        page.wait_for_timeout(1500)
-    note = "new sizes, every way"
-    yield at_most("another size to answers, position bias, nano", median(times), 0.3, 2, " s", note)
-    yield at_most("pointing, p95, position bias, 320 px", pointing(page), 16, 1, " ms", "drawing alone")
-
-
-def _opened(page: Page, address: str, ready: str) -> None:
-    page.goto(address)
-    _wait(page, ready)
-    page.wait_for_timeout(2500)  # what follows below the first picture
+    return clicked(page, what, option)
 
 
 def rows(rounds: int) -> Iterator[Row]:
     """The table's lines for `make bench`."""
-    photos = len(gallery())
-    many = max(3, min(6, rounds // 5, photos - 1))
-    with server() as address, sync_playwright() as play:
+    many = max(3, min(6, rounds // 5, len(gallery()) - 1))
+    with tempfile.TemporaryDirectory() as folder, sync_playwright() as play:
+        script = Path(folder) / "bare.py"
+        script.write_text(BARE, "utf-8")
         browser = play.chromium.launch(executable_path=CHROMIUM)
-        context = browser.new_context(viewport={"width": WIDTH, "height": HEIGHT})
-        context.add_init_script(DEEP)
-        page = context.new_page()
-        for path, name in (("", "home"), ("predict", "predict")):
-            _opened(page, f"{address}/{path}", "() => window.words?.().length > 200")
-            times = []
-            for _ in range(many):
-                page.close()
-                page = context.new_page()
-                times.append(first_paint(page, f"{address}/{path}"))
-                page.wait_for_timeout(1500)
-            yield at_most(f"first paint, {name}, warm server", median(times), 1.5, 2, " s")
-        times = []
-        for n in range(1, many + 1):
-            times.append(answer(page, n))
-            page.wait_for_timeout(1500)
-        yield at_most("click to answer, nano at 224 px", median(times), 0.4, 2, " s", "new photos")
-        for path, model, budget in (("attention", "nano", 1.0), ("attention", "small", 2.5)):
-            _opened(page, f"{address}/{path}?model=crossformer_{model}", "() => window.mark?.()")
-            times = []
-            for n in range(1, many + 1):
-                times.append(photo_chosen(page, n))
-                page.wait_for_timeout(2500)
-            yield at_most(f"photo chosen to picture, {path}, {model}", median(times), budget, 2, " s")
-        yield from position_bias(page, context, address, many)
+        with server() as app, server(script) as bare:
+            yield from paints(_window(browser), app, bare, many)
+            yield from clicks((_window(browser), _window(browser)), app, bare, many)
         browser.close()
+
+
+def _window(browser: Browser) -> BrowserContext:
+    context = browser.new_context(viewport={"width": WIDTH, "height": HEIGHT})
+    context.add_init_script(WATCH)
+    return context
+
+
+def paints(context: BrowserContext, app: str, bare: str, many: int) -> Iterator[Row]:
+    """First words and first picture of every page, in turn with the bare one."""
+    seen: dict[str, list[dict[str, float]]] = {path: [] for path in ("bare", *PAGES)}
+    for n in range(many + 1):
+        for path, found in seen.items():
+            plain = path == "bare"
+            page, first = opened(
+                context, bare if plain else f"{app}/{path}?lang=en", "" if plain else PAGES[path]
+            )
+            page.close()
+            if n:  # the first round warms server and browser
+                found.append(first)
+    floor = [first["words"] for first in seen.pop("bare")]
+    yield Row("first paint, a bare page of Streamlit", f"{median(floor):.2f} s")
+    for path, found in seen.items():
+        for what, name, target in (("words", "first paint", 1.5), ("picture", "first picture", None)):
+            times = [first[what] for first in found]
+            yield _beside(f"{name}, {path or 'home'}, warm server", times, floor, target)
+
+
+def clicks(contexts: tuple[BrowserContext, BrowserContext], app: str, bare: str, many: int) -> Iterator[Row]:
+    """A new photo chosen: until the answer, and until the figure; in turn with a choice on the bare page."""
+    context, other = contexts  # a tab behind another one of its window paints once a second
+    plain, _ = opened(other, bare, "")
+    page, _ = opened(context, f"{app}/predict?lang=en", PAGES["predict"])
+    times, floor = [], []
+    for n in range(1, many + 1):
+        times.append(clicked(page, "words", page.locator("button[data-id]").nth(n)))
+        floor.append(chosen(plain, "words", n))
+    page.close()
+    yield _beside("click to answer, nano at 224 px, new photos", times, floor, 0.4)
+    for path, model, budget in PHOTOS:
+        page, _ = opened(context, f"{app}/{path}?lang=en&model=crossformer_{model}", PAGES[path])
+        times, floor = [], []
+        for n in range(1, many + 1):
+            times.append(chosen(page, "sign", n))
+            floor.append(chosen(plain, "words", n if len(floor) % 2 else n + 7))
+        page.close()
+        yield _beside(f"photo chosen to picture, {path}, {model}", times, floor, budget)
+
+
+def _beside(what: str, times: list[float], floor: list[float], target: float | None) -> Row:
+    """A row with the bare page's figure beside it: difference and ratio, taken pair by pair."""
+    more = median(a - b for a, b in zip(times, floor, strict=True))
+    ratio = median(a / b for a, b in zip(times, floor, strict=True))
+    note = f"bare {median(floor):.2f} s, {more:+.2f} s, {ratio:.2f}x; {min(times):.2f} to {max(times):.2f} s"
+    if target is None:
+        return Row(what, f"{median(times):.2f} s  ({note})")
+    return at_most(what, median(times), target, 2, " s", note)

@@ -18,8 +18,8 @@ from . import layout
 from .attention_measures import Subject, subject
 from .cache import shared
 from .components import committed, follow_up, fresh, go, living_figure
+from .layout import breathe, look, take_away
 from .layout import figure as plotted
-from .layout import look, take_away
 
 if TYPE_CHECKING:
     from .page import Context
@@ -139,7 +139,8 @@ def figure(ctx: Context, about: Subject) -> None:
     The block to begin with comes first and is drawn; the others follow.
     """
     here = place(ctx, about.trace)
-    if fresh(NAME) or START not in st.session_state:
+    appears = fresh(NAME)
+    if appears or START not in st.session_state:
         st.session_state[START] = here | {"tour": not here["locked"] and "row" not in st.query_params}
     centres: dict[str, tuple[int, int]] = st.session_state.setdefault(CENTRE, {})
     centre = centres.setdefault(about.source, (here["stage"], here["block"]))
@@ -159,6 +160,8 @@ def figure(ctx: Context, about: Subject) -> None:
     packed = packed.at(st.session_state[START], living.words(ctx.lang))
     look(ctx.t("attention.look"))
     living_figure(packed.data, name=NAME, on_commit=commit)
+    if appears:
+        breathe()
     follow_up(message(about.source, centre, "rest", about.trace, "en").data, name=NAME)
 
 

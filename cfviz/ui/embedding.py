@@ -125,7 +125,8 @@ def packed(source: str, start: tuple[tuple[str, Any], ...], lang: str, _subject:
 @st.fragment
 def figure(ctx: Context, its: Subject) -> None:
     """The figure that follows the pointer; a click lands in the link."""
-    if NAME not in st.session_state or START not in st.session_state:
+    appears = NAME not in st.session_state
+    if appears or START not in st.session_state:
         st.session_state[START] = place(ctx, its)
     data = packed(its.source, tuple(st.session_state[START].items()), ctx.lang, its)
 
@@ -135,6 +136,8 @@ def figure(ctx: Context, its: Subject) -> None:
             ctx.put(cel=to["cel"] + 1, measure=to["measure"], row=to["row"], col=to["col"])
 
     embedding_figure(data, name=NAME, on_commit=commit)
+    if appears:
+        layout.breathe()
     layout.take_away(ctx, "shares", code=_code(ctx), table=_table(its))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from .page import Context
 
 ROOT = Path(__file__).resolve().parents[2]
+BREATH = 0.5  # seconds in which a browser with a core to itself loads, decodes and paints a figure
 ICON = str(ROOT / "assets" / "icon.svg")
 CSS = (Path(__file__).parent / "style.css").read_text(encoding="utf-8")
 
@@ -133,6 +135,16 @@ def weights_line(ctx: Context, markdown: bool = True) -> str:
     key = "weights_bundled" if its.source == "bundled" else "weights_other"
     said = {"source": its.source, "trained": its.trained}
     return ctx.t(f"common.{key}", **(plain_fields(said) if markdown else said))
+
+
+def breathe() -> None:
+    """Between a figure that has just appeared and the rest of its page: let the browser draw it first.
+
+    What follows (plots, tables, dozens of labels) keeps the browser busy for a second or more, and a figure
+    whose picture is still being decoded would wait for all of it. Only browsers are waited for.
+    """
+    if st.context.headers.get("User-Agent"):
+        time.sleep(BREATH)
 
 
 def look(text: str) -> None:
