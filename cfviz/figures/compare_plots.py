@@ -33,7 +33,7 @@ def likeness(values: np.ndarray, words: Mapping[str, str], theme: Theme) -> go.F
             ygap=3,
             hovertemplate=f"{words['a']} {words['stage']} %{{y}}, {words['b']} {words['stage']} %{{x}}: "
             "%{z:.3f}<extra></extra>",
-            colorbar={"thickness": 10, "len": 0.9, "outlinewidth": 0, "tickfont": {"color": theme.muted}},
+            showscale=False,  # every cell says its number
         )
     )
     for (r, c), value in np.ndenumerate(values):

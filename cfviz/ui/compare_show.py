@@ -193,7 +193,7 @@ def costs(ctx: Context, pair: Pair) -> None:
         [],
     )
     if times[0]:
-        ratio = median(y / x for x, y in zip(*times, strict=True))
+        ratio = median(times[1]) / median(times[0])  # of the times in the table
         layout.look(t("compare.cost_look", a=names[0], b=names[1], ratio=f"{ratio:.2f}"))
     columns = [_facts(ctx, side, pair.size, mine) for (side, _), mine in zip(pair.sides, times, strict=True)]
     head = "".join(f"<th>{escape(name)}</th>" for name in names)
