@@ -132,6 +132,34 @@ def test_a_wait_that_ends_after_stepping_aside_gives_up_nobody_elses_turn() -> N
     assert order == ["b done", "c"]
 
 
+def test_streamlits_own_check_ends_a_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The function by which Streamlit tells a run that its reader has clicked on is asked while waiting."""
+    has_it, leave, asked = threading.Event(), threading.Event(), []
+
+    def holder() -> None:
+        with queue.turn():
+            has_it.set()
+            assert leave.wait(SOON)
+
+    def clicked_on() -> None:
+        asked.append(1)
+        if len(asked) == 3:
+            raise KeyboardInterrupt
+
+    thread = threading.Thread(target=holder)
+    thread.start()
+    assert has_it.wait(SOON)
+    monkeypatch.setattr(queue, "get_run_yield_check", lambda: clicked_on)
+    with pytest.raises(KeyboardInterrupt), queue.turn():
+        pytest.fail("it got a turn that another has")
+    asked.clear()
+    with pytest.raises(KeyboardInterrupt):
+        queue.wait(threading.Event())
+    leave.set()
+    join(thread)
+    assert queue._turns.length == 0
+
+
 # ---------------------------------------------------------------- computing once
 
 
