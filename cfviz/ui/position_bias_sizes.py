@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -39,8 +40,17 @@ def results(folder: Path | None = None) -> Results | None:
 def opened(path: Path) -> Results | None:
     """A results file of the present form with at least one row, or None."""
     try:
+        return _read(path, path.stat().st_mtime_ns)
+    except OSError:
+        return None
+
+
+@lru_cache(maxsize=16)
+def _read(path: Path, changed: int) -> Results | None:
+    """One file, read again only when it has changed."""
+    try:
         found = json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError):
+    except ValueError:
         return None
     good = isinstance(found, dict) and found.get("schema") == SCHEMA and found.get("rows")
     return found if good else None
@@ -71,7 +81,8 @@ def sentences(ctx: Context, found: Results, window: str = "scaled") -> list[str]
     if lines[1]:
         change = _drift(ctx, measured.drift(rows, OWN, TWIN, window, trained), trained)
         lines[1] = together(lines[1], change)
-    if any(d.size > trained for d in apart):
+    usual = min((row["group_size"] for row in rows if row["size"] == trained), default=0)
+    if any(d.size > trained and d.group_size > usual for d in apart):  # else nothing is extrapolated
         lines.append(_breaks(ctx, rows, window, trained))
     return [line for line in lines if line]
 

@@ -158,6 +158,10 @@ def test_the_verdict_follows_the_file(lang: str) -> None:
     assert all(number in breaks for number in ("448 px", "−15.00", "14"))
     alone = told(results({place: k for place, k in whole.items() if place[0] == "dpb"}), lang)
     assert alone == [table, breaks]
+    same = results({place: k for place, k in whole.items() if place[0] == "dpb"})
+    for row in same["rows"]:
+        row["group_size"] = 7
+    assert told(same, lang) == [table]  # groups as trained: nothing is extrapolated
     assert len(told(results({("dpb", "own", 224): 9, ("dpb", "bicubic", 224): 9}), lang)) == 0
 
 
