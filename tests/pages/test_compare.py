@@ -9,7 +9,9 @@ from pathlib import Path
 import pytest
 from streamlit.testing.v1 import AppTest
 
+from cfviz.models.errors import CheckpointError
 from cfviz.models.others import OTHERS
+from cfviz.ui import compare
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -78,3 +80,19 @@ def test_the_code_it_shows_runs() -> None:
     for block in app.code:
         text = block.value.replace('"photo.jpg"', repr(str(ROOT / "assets" / "gallery" / "cat.jpg")))
         exec(compile(text, "shown", "exec"), {})
+
+
+def test_without_a_network_a_download_ends_in_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(name: str) -> Path:
+        raise CheckpointError("no_network", url="huggingface.co", detail="no route")
+
+    monkeypatch.setattr(compare, "fetch_weights", fail)
+    app = page(size="160", other="pvt_v2_b1")
+    app.button(key="official.get.pvt_v2_b1").click().run()
+    end = time.monotonic() + 30
+    while not app.error:
+        assert time.monotonic() < end
+        app.run()
+    assert not app.exception
+    assert "could not be reached" in app.error[0].value
+    assert any(button.label == "Try again" for button in app.button)
