@@ -43,6 +43,25 @@ def test_text_can_be_read(its: Theme) -> None:
 
 
 @pytest.mark.parametrize("its", [LIGHT, DARK], ids=["light", "dark"])
+def test_text_can_be_read_on_every_ground_of_streamlits(its: Theme) -> None:
+    options = CONFIG["theme"][its.name]
+    grounds = [options[f"{name}BackgroundColor"] for name in ("secondary", "code")]
+    grounds += [
+        options["backgroundColor"],
+        *(options["sidebar"][f"{a}ackgroundColor"] for a in ("b", "secondaryB")),
+    ]
+    for ground in grounds:
+        for text in (options["textColor"], options["linkColor"], its.muted, its.good, its.warn):
+            assert contrast(text, ground) >= 4.5, (text, ground)
+        assert contrast(options["primaryColor"], ground) >= 3, ground
+
+
+def test_text_can_be_read_on_the_colours_of_the_two_kinds() -> None:
+    assert contrast(LIGHT.outline, SDA) >= 4.5
+    assert contrast("#FFFFFF", LDA) >= 4.5
+
+
+@pytest.mark.parametrize("its", [LIGHT, DARK], ids=["light", "dark"])
 def test_the_two_kinds_of_attention_stand_out(its: Theme) -> None:
     assert (its.kind("sda"), its.kind("lda")) == ("#D55E00", "#0072B2")
     assert contrast(its.sda, its.paper) >= 3

@@ -74,6 +74,7 @@ def test_axe_finds_nothing_serious(app: App, open_page: Open, lang: str) -> None
     for name in PAGES:
         go(page, name, lang)
         assert page.evaluate("document.documentElement.lang") == lang
+        assert page.get_by_test_id("stException").count() == 0, name
         page.evaluate(OPEN_ALL)
         for theme in themes:
             page.emulate_media(color_scheme=theme)
@@ -101,3 +102,17 @@ def test_axe_finds_nothing_serious_in_what_opens(app: App, open_page: Open) -> N
     found += [f"model: {text}" for text in violations(page)]
     if found:
         pytest.fail("\n".join(found))
+
+
+def test_nothing_moves_by_itself_where_motion_is_not_wanted(app: App, open_page: Open) -> None:
+    page = open_page(app.url(lang="en"), reduced_motion="reduce")
+    page.locator(".whole .said b").wait_for()
+    before = page.locator(".whole .said").inner_text()
+    page.wait_for_timeout(3200)  # the tour of the stages would have gone on
+    assert page.locator(".whole .said").inner_text() == before
+    go(page, "attention", "en")
+    page.locator(".cf").first.wait_for()
+    where = "root => JSON.stringify(root.figure.state)"
+    before = page.locator(".cf").first.evaluate(where)
+    page.wait_for_timeout(2500)
+    assert page.locator(".cf").first.evaluate(where) == before
