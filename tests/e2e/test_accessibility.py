@@ -66,6 +66,7 @@ def violations(page: Any) -> list[str]:
     ]
 
 
+@pytest.mark.timeout(600)  # half a minute; a busy machine is no failure
 @pytest.mark.parametrize("lang", LANGUAGES)
 def test_axe_finds_nothing_serious(app: App, open_page: Open, lang: str) -> None:
     page = open_page(app.url(lang=lang), height=TALL)
