@@ -28,6 +28,7 @@ from .attention import two_digits
 from .compare import Pair, figure, place, title
 from .later import later
 from .plain import plain
+from .trained import trained
 
 if TYPE_CHECKING:
     from .page import Context
@@ -119,7 +120,7 @@ def answers(ctx: Context, pair: Pair) -> None:
             tops.append(classes[order[0]])
             fig = top_bars([classes[i] for i in order], probs[order].tolist(), ctx.theme)
             layout.taken(ctx, fig, f"top-{n + 1}", ctx.t("compare.top_alt", model=name))
-            st.caption(ctx.t("compare.classes", n=len(classes), trained=side.trained))
+            st.caption(ctx.t("compare.classes", n=len(classes), trained=trained(ctx.t, side.trained)))
             rows += [(name, label, float(p)) for label, p in zip(classes, probs, strict=True)]
     if len(tops) == 2:
         key = "same" if tops[0] == tops[1] else "differ"
@@ -226,5 +227,5 @@ def _facts(ctx: Context, side: Side, size: int, times: list[float]) -> dict[str,
         "time": f"{1000 * median(times):.0f} ms" if times else "…",
         "blocks": " + ".join(str(len(blocks)) for blocks in stages),
         "kinds": ", ".join(kinds),
-        "weights": t("compare.untrained") if side.trained is None else side.trained,
+        "weights": t("compare.untrained") if side.trained is None else trained(t, side.trained),
     }

@@ -15,6 +15,7 @@ from cfviz.figures.theme import plotly_config
 from . import weights
 from .plain import plain, plain_fields
 from .takeaway import take_away
+from .trained import trained
 
 if TYPE_CHECKING:
     from .page import Context
@@ -133,7 +134,7 @@ def weights_line(ctx: Context, markdown: bool = True) -> str:
     if its.trained is None:
         return ctx.t("common.weights_random")
     key = "weights_bundled" if its.source == "bundled" else "weights_other"
-    said = {"source": its.source, "trained": its.trained}
+    said = {"source": its.source, "trained": trained(ctx.t, its.trained)}
     return ctx.t(f"common.{key}", **(plain_fields(said) if markdown else said))
 
 

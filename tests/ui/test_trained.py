@@ -1,0 +1,34 @@
+"""What weights were trained on: said in both languages, word for word in English."""
+
+import re
+
+import pytest
+
+from cfviz.models.checkpoints import UNKNOWN_TRAINING
+from cfviz.training.export import trained_text
+from cfviz.training.recipe import Phase, Recipe
+from cfviz.ui.i18n import translator
+from cfviz.ui.trained import trained
+
+TEXTS = [
+    trained_text(Recipe("photos", [Phase(64, 7, 20)], teacher="t"), {"epoch": 9}),
+    trained_text(Recipe("photos", [Phase(64, 7, 18)]), {"epoch": 18}),
+    "ImageNet-1K, by the authors (81.5 % top-1 published)",
+    "to epoch 3, says the file",
+    "to epoch 299, 82.5 % at best, says the file",
+    UNKNOWN_TRAINING,
+]
+
+
+@pytest.mark.parametrize("text", TEXTS)
+def test_english_stays_and_chinese_has_no_english_sentence(text: str) -> None:
+    assert trained(translator("en"), text) == text
+    chinese = trained(translator("zh-Hant"), text)
+    assert not any(
+        word in chinese for word in ("training", "authors", "says", "epochs", "recorded", "distilled")
+    )
+    assert sorted(re.findall(r"\d+", chinese)) == sorted(re.findall(r"\d+", text))
+
+
+def test_what_a_file_says_in_its_own_words_stays() -> None:
+    assert trained(translator("zh-Hant"), "my own cats, by hand") == "my own cats, by hand"
