@@ -295,6 +295,43 @@ def test_prints_are_pytorchs_and_the_code_shown_runs(page: Callable[..., Any]) -
             assert printed.splitlines()[-2:] == said
 
 
+@pytest.mark.browser
+@pytest.mark.parametrize(("H", "W", "G", "I"), [(5, 7, 2, 3), (4, 4, 2, 2)])
+def test_the_example_draws_its_padding(page: Callable[..., Any], H: int, W: int, G: int, I: int) -> None:  # noqa: E741
+    """Every padded cell of both kinds, on the page and in the saved picture; marked in the prints."""
+    window = page(lang="en")
+    window.evaluate("(size) => window.page.figures[1].resize(size)", {"H": H, "W": W, "G": G, "I": I})
+    window.evaluate("window.page.figures[1].choose(0, 0)")
+    window.evaluate("window.page.figures[1].draw()")
+    pair = {"sda": grouping("sda", H, W, G), "lda": grouping("lda", H, W, G, I)}
+    Hp, Wp = (max(getattr(g, side) for g in pair.values()) for side in ("Hp", "Wp"))
+    cells = window.evaluate(
+        "window.page.figures[1].nodes.map((e) =>"
+        " ['pad', 'in-sda', 'in-lda'].map((c) => e.classList.contains(c)))"
+    )
+    assert [pad for pad, _, _ in cells] == [not (r < H and c < W) for r in range(Hp) for c in range(Wp)]
+    for slot, (kind, g) in enumerate(pair.items(), 1):
+        at = {divmod(int(flat), g.Wp) for flat in g.index[g.group_of(0, 0)[0]].reshape(-1)}
+        assert {divmod(i, Wp) for i, cell in enumerate(cells) if cell[slot]} == at, kind
+        marks = window.evaluate(
+            "(kind) => window.page.figures[1].prints.find((p) => p.kind === kind)"
+            ".marks.map((e) => [e.classList.contains('pad'), e.textContent.trim()])",
+            kind,
+        )
+        assert [pad for pad, _ in marks] == (g.members < 0).reshape(-1).tolist()
+        assert all(text == "0" for pad, text in marks if pad)
+    drawn = window.evaluate(
+        """() => {
+      const hatched = [];
+      const pen = { hatch: (...at) => hatched.push(at), text() {}, frame() {} };
+      window.page.figures[1].picture().draw(pen);
+      return hatched.length;
+    }"""
+    )
+    assert drawn == Hp * Wp - H * W + sum(int((g.members < 0).sum()) for g in pair.values())
+    assert window.locator(".gr .example .pads").is_visible() == (drawn > 0)
+
+
 def eval_print(text: str) -> list[Any]:
     return json.loads("".join(text.removeprefix("tensor(").removesuffix(")").split()))
 

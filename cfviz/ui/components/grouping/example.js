@@ -46,10 +46,11 @@ export class Example {
       return print;
     });
     this.say = el("p.note.under");
+    this.pads = el("p.note.pads", {}, t.example_padding);
     this.axes = new Axes(app, this);
     this.plate.body.append(
       el("div.bar", {}, ...Object.values(this.fields).map((f) => f.root), this.again),
-      el("div.triple", {}, el("div", {}, el("h4", {}, t.example_map), el("p.note", {}, t.example_edit), this.cells, this.say),
+      el("div.triple", {}, el("div", {}, el("h4", {}, t.example_map), el("p.note", {}, t.example_edit), this.cells, this.say, this.pads),
         ...this.prints.map((p) => p.root)),
       this.axes.root);
     this.refill();
@@ -73,19 +74,25 @@ export class Example {
     this.values = Array.from({ length: H * W }, (_, i) => (Math.floor(i / W) + 1) * ((i % W) + 1));
     this.query = { row: Math.min(this.query.row, H - 1), col: Math.min(this.query.col, W - 1) };
     this.groups = { sda: grouping("sda", H, W, G), lda: grouping("lda", H, W, G, I) };
-    this.cells.style.setProperty("--columns", Math.max(this.groups.sda.Wp, W));
+    [this.Hp, this.Wp] = ["Hp", "Wp"].map((side) => Math.max(this.groups.sda[side], this.groups.lda[side]));
     this.inputs = [];
-    const nodes = [];
-    const { Hp, Wp } = this.groups.sda;
-    for (let row = 0; row < Hp; row++) {
-      for (let col = 0; col < Wp; col++) {
-        if (row >= H || col >= W) nodes.push(el("i.pad", { title: this.app.t.padding }));
-        else nodes.push(this.input(row, col));
-      }
-    }
-    this.cells.replaceChildren(...nodes);
+    this.nodes = Array.from({ length: this.Hp * this.Wp }, (_, i) => {
+      const [row, col] = [Math.floor(i / this.Wp), i % this.Wp];
+      return row < H && col < W ? this.input(row, col) : this.padding(row, col);
+    });
+    this.cells.style.setProperty("--columns", this.Wp);
+    this.cells.classList.toggle("many", this.Wp > 10);
+    this.cells.replaceChildren(...this.nodes);
+    this.pads.hidden = this.Hp * this.Wp === H * W;
     for (const [name, field] of Object.entries(this.fields)) field.show(this.size[name]);
     this.reprint();
+  }
+
+  /** A cell that the map lacks, and the kinds that pad as far as it. */
+  padding(row, col) {
+    const kinds = ["sda", "lda"].filter((kind) => row < this.groups[kind].Hp && col < this.groups[kind].Wp);
+    const names = kinds.map((kind) => kind.toUpperCase()).join(this.app.t.comma);
+    return el("i.pad", { title: `${this.app.t.padding} (${names})` });
   }
 
   input(row, col) {
@@ -165,12 +172,13 @@ export class Example {
     const of = { sda: this.groupOf("sda"), lda: this.groupOf("lda") };
     const inside = Object.fromEntries(["sda", "lda"].map((kind) => {
       const g = groups[kind];
-      return [kind, new Set(g.members.slice(of[kind] * g.N, (of[kind] + 1) * g.N))];
+      const cells = g.index.slice(of[kind] * g.N, (of[kind] + 1) * g.N);
+      return [kind, new Set(Array.from(cells, (at) => Math.floor(at / g.Wp) * this.Wp + (at % g.Wp)))];
     }));
-    this.inputs.forEach((node, i) => {
+    this.nodes.forEach((node, i) => {
       node.classList.toggle("in-sda", inside.sda.has(i));
       node.classList.toggle("in-lda", inside.lda.has(i));
-      node.classList.toggle("query", i === here);
+      node.classList.toggle("query", i === query.row * this.Wp + query.col);
     });
     for (const print of this.prints) {
       const g = groups[print.kind];
@@ -189,15 +197,19 @@ export class Example {
     const { theme } = this.app;
     const side = 34;
     const { H, W } = this.size;
+    const map = Array.from({ length: this.Hp * this.Wp }, (_, i) => {
+      const [row, col] = [Math.floor(i / this.Wp), i % this.Wp];
+      return row < H && col < W ? this.values[row * W + col] : null;
+    });
     const wide = (g) => (g.G * side * 0.8 + 22);
     const columns = 6;
     const block = (g) => Math.ceil(g.nG / columns) * (g.G * side * 0.8 + 22);
-    const left = 20 + W * side + 40;
+    const left = 20 + this.Wp * side + 40;
     const heights = ["sda", "lda"].map((kind) => block(this.groups[kind]) + 34);
     const right = Math.max(...["sda", "lda"].map((kind) => Math.min(columns, this.groups[kind].nG) * wide(this.groups[kind])));
     const draw = (pen) => {
       pen.text(20, 30, `${H} × ${W}, G = ${this.size.G}, I = ${this.size.I}`, { size: 15, weight: 600, fill: theme.ink });
-      this.matrix(pen, 20, 44, side, W, this.values, theme.muted);
+      this.matrix(pen, 20, 44, side, this.Wp, map, theme.muted);
       let top = 30;
       ["sda", "lda"].forEach((kind, k) => {
         const g = this.groups[kind];
@@ -210,7 +222,7 @@ export class Example {
         top += heights[k];
       });
     };
-    return { width: left + Math.max(right, 160) + 20, height: Math.max(64 + H * side, 30 + heights[0] + heights[1]) + 10, paper: theme.paper, draw };
+    return { width: left + Math.max(right, 160) + 20, height: Math.max(64 + this.Hp * side, 30 + heights[0] + heights[1]) + 10, paper: theme.paper, draw };
   }
 
   matrix(pen, x, y, side, columns, values, colour) {
