@@ -107,6 +107,23 @@ def test_the_first_answer_counts_and_can_be_forgotten() -> None:
     assert not app.success
 
 
+@pytest.mark.parametrize("codes", [["3.4", "4.3"], ["400.2"], ["x"], ["-1.0"], ["²0.1"], ["1.2.3"], [""]])
+def test_what_no_figure_sends_is_asked_again(codes: list[str]) -> None:
+    """Several picks for one token, tokens off the map and other text leave the question open."""
+    n, m = next(at for at in COURSE.places() if COURSE.step(*at).ask == "strongest_token")
+    app = page("en", n, m)
+    app.session_state[PICKED] = (f"{n}.{m}.0", about()[1], codes)
+    app.run()
+    assert not app.exception
+    assert app.button(key="learn.check").disabled
+    assert "Click one token" in " ".join(caption.value for caption in app.caption)
+    app.session_state[PICKED] = (f"{n}.{m}.0", about()[1], ["0.0"])
+    app.run()
+    app.button(key="learn.check").click().run()
+    assert not app.exception
+    assert len(app.warning) + len(app.success) == 1
+
+
 def test_a_link_leads_to_a_step_and_a_bad_one_to_the_first() -> None:
     app = page("en", 3, 3)
     assert COURSE.text("en", "scales.edge.title") in [head.value for head in app.subheader]

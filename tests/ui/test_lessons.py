@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from cfviz.run import class_names, inspect
 from cfviz.ui.i18n import LANGUAGES
 from cfviz.ui.lessons import Scene, grade, load_lessons, parse_lessons, progress
 from cfviz.ui.lessons.course import ASKS, FOLDER, STATES, wanted
-from cfviz.ui.lessons.question import Question, block_of, place
+from cfviz.ui.lessons.question import Option, Question, accepted, block_of, place
 
 COURSE = load_lessons()
 STEPS = [(COURSE.lessons[i - 1].id, COURSE.step(i, j)) for i, j in COURSE.places()]
@@ -297,6 +298,21 @@ def test_a_guess_is_ranked_by_the_attention_itself(scene: Scene) -> None:
     outside = grade(question, ["9.9"])
     assert not outside.right
     assert outside.reason == ("reason.other_group", {"row": 9, "col": 9})
+
+
+def test_only_what_a_question_knows_is_judged(scene: Scene) -> None:
+    token = ask("strongest_token", {"stage": 3, "kind": "sda", "at": [0.45, 0.3]}, scene=scene)
+    assert accepted(token, ["4.3", "4.3"]) == ("4.3",)
+    assert accepted(token, ["4.3", "x", "99.0"]) == ("4.3",)
+    assert accepted(token, ["4.3", "4.4"]) == accepted(token, ["99.0"]) == ()
+    one = Question(
+        "one", frozenset("a"), {}, (Option("a", "", {"text": "a"}), Option("b", "", {"text": "b"}))
+    )
+    assert accepted(one, ["c", "b"]) == ("b",)
+    assert accepted(one, ["a", "b"]) == ()
+    assert accepted(replace(one, kind="many"), ["b", "a", "b", ""]) == ("b", "a")
+    tokens = Question("tokens", frozenset(["0.1"]), {})
+    assert accepted(tokens, ["0.1", "12.3", "1", "1.x", "-1.2", "²0.1", "0.1\n"]) == ("0.1", "12.3")
 
 
 def test_taking_parts_away_is_the_models_own_forward(scene: Scene) -> None:

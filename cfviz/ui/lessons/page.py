@@ -13,7 +13,7 @@ from cfviz.ui import cache, layout
 from . import progress
 from .course import ASKS, Course, Step, load_lessons
 from .glossary import glossary, terms
-from .question import Grade, Option, Scene, grade
+from .question import Grade, Option, Scene, accepted, grade
 from .show import Moment, figure, sandbox
 
 if TYPE_CHECKING:
@@ -107,7 +107,7 @@ def moment(ctx: Context, course: Course, at: tuple[int, int]) -> Moment:
     id = f"{at[0]}.{at[1]}.{tries.get(key, 0)}"
     given = _given()
     question = ASKS[step.ask].make(about, step.state, step.after)
-    picked = given.get(key) or _picked(id, its)
+    picked = given.get(key) or accepted(question, _picked(id, its))
     words = {name: ctx.t(f"learn.map_{name}") for name in ("label", "on", "off")}  # the browser fills them
     big = ctx.get("present", 0, (0, 1)) == 1
     return Moment(step, about, question, picked, key not in given, id, its, words, partial(take, its), big)

@@ -6,6 +6,7 @@ answer is written down anywhere. The questions themselves are in `geometry` and 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -104,6 +105,24 @@ class Grade:
     right: bool
     fields: Mapping[str, object]
     reason: Reason | None = None
+
+
+def accepted(question: Question, answer: Sequence[str]) -> tuple[str, ...]:
+    """What of an answer from the browser can be judged; with nothing left the question is asked again.
+
+    Args:
+        question: As made now.
+        answer: Any text.
+
+    Returns:
+        The options or tokens that the question knows, each once; none where it wants one and got several.
+    """
+    if question.options or question.kind == "token":
+        known = {option.code for option in question.options} or question.said.keys()
+        kept = tuple(dict.fromkeys(one for one in answer if one in known))
+    else:
+        kept = tuple(dict.fromkeys(one for one in answer if re.fullmatch(r"[0-9]{1,4}\.[0-9]{1,4}", one)))
+    return () if len(kept) > 1 and question.kind in ("one", "token") else kept
 
 
 def grade(question: Question, answer: Sequence[str]) -> Grade:

@@ -237,7 +237,12 @@ def _board(ctx: Context, now: Moment) -> None:
 
     def commit() -> None:
         told = (st.session_state.get(name) or {}).get("commit") or {}
-        picked = [back[place] for place in told.get("picked", []) if place in back]
+        sent = told.get("picked")
+        picked = (
+            [back[one] for one in sent if isinstance(one, str) and one in back]
+            if isinstance(sent, list)
+            else []
+        )
         if told.get("quiz") and picked:
             now.take(str(told["quiz"]), picked)
 
