@@ -14,6 +14,7 @@ from torch.utils.flop_counter import register_flop_formula
 _FUSED = (
     getattr(torch.ops.mkldnn, "_linear_pointwise", None) if torch.backends.mkldnn.is_available() else None
 )
+PART = 8_000_000  # bytes between the two layers of an MLP
 _FUSED_DTYPES = {torch.float32} | (
     {torch.bfloat16} if _FUSED is not None and torch.ops.mkldnn._is_mkldnn_bf16_supported() else set()
 )
@@ -46,7 +47,11 @@ class Linear(nn.Linear):
 
 
 class Mlp(nn.Module):
-    """Two linear layers with a GELU between."""
+    """Two linear layers with a GELU between.
+
+    On a CPU without gradients many tokens go part by part, so that what lies between the layers, four times as
+    wide, stays in the processor's cache and never asks the system for fresh memory.
+    """
 
     def __init__(self, dim: int, hidden: int, drop: float = 0.0) -> None:
         super().__init__()
@@ -57,6 +62,13 @@ class Mlp(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Args: x: (..., C). Returns: (..., C)."""
+        tokens = x.flatten(0, -2)
+        part = PART // (self.fc1.out_features * x.element_size())
+        if x.device.type != "cpu" or len(tokens) <= part or torch.is_grad_enabled():
+            return self._whole(x)
+        return torch.cat([self._whole(some) for some in tokens.split(part)]).view(x.shape)
+
+    def _whole(self, x: torch.Tensor) -> torch.Tensor:
         return self.drop2(self.fc2(self.drop1(self.fc1(x))))
 
 
