@@ -395,14 +395,15 @@ export class Figure {
     const kr = groups.row(group, key);
     const kc = groups.col(group, key);
     const padding = groups.N - count;
+    const keys = count === 1 ? t.key_one : fill(t.key_count, { n: count });
     say(ui.where, fill(padding ? t.where_padded : t.where, {
-      block: title(t, frame.block), group: group + 1, groups: groups.nG, keys: count, padding,
+      block: title(t, frame.block), group: group + 1, groups: groups.nG, keys, padding,
     }));
     say(ui.lock, state.locked ? t.unlock : t.lock);
     ui.lock.setAttribute("aria-pressed", state.locked);
     if (!frame.block.ready) {
       say(ui.value, `${count}`);
-      say(ui.rank, t.members);
+      say(ui.rank, count === 1 ? t.member : t.members);
       say(ui.looks, fill(t.token, { q: position(state.row, state.col) }));
       return;
     }
@@ -417,7 +418,7 @@ export class Figure {
       : fill(this.key === null ? t.looks_most : t.looks, fields));
     Object.assign(ui.readout.dataset, { value: p, rank: place, key: kr * groups.Wp + kc, group, row: kr, col: kc });
     say(ui.high, percent(frame.top));
-    say(ui.legendNote, fill(this.fixed ? t.legend_fixed : t.legend_row, { even: percent(1 / count), keys: count }));
+    say(ui.legendNote, fill(this.fixed ? t.legend_fixed : t.legend_row, { even: percent(1 / count), keys }));
     ui.pin.style.transform = `translateX(${100 * Math.min(1, p / frame.top)}%)`;
     ui.even.style.transform = `translateX(${100 * Math.min(1, 1 / count / frame.top)}%)`;
   }
