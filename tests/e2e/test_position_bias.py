@@ -59,6 +59,30 @@ def taken(page: Any) -> None:
     assert Path(download.value.path()).read_bytes().startswith(b"\x89PNG")
 
 
+def test_only_heads_can_be_chosen_where_the_bias_is_made(
+    browser: Any, tiny_model: Any, tmp_path: Path
+) -> None:
+    """The units on the way are pictures; the heads at its end are buttons, and each shows that head."""
+    its = [position_bias.block_bias(tiny_model(embed_dim=64, group_size=3), 1, 0, "sda")]
+    data = message.pack(its, "made", strings=position_bias.words("en"), start={"block": 0, "head": 0})
+    page, errors = shown(browser, tmp_path, data)
+    steps = page.locator(".pb-step")
+    heads = len(its[0].table)
+    for n in range(steps.count() - 1):
+        assert steps.nth(n).locator(".pb-thumb").count() >= 2
+        assert steps.nth(n).locator("button, [aria-pressed], [tabindex]").count() == 0
+    buttons = steps.last.locator("button.pb-thumb")
+    assert buttons.count() == heads > 1
+    buttons.nth(1).click()
+    assert page.evaluate("document.querySelector('.pb').figure.head") == 1
+    page.wait_for_function("document.querySelectorAll('.pb-step button')[1].ariaPressed === 'true'")
+    page.keyboard.press("ArrowLeft")
+    page.keyboard.press("Enter")
+    assert page.evaluate("document.querySelector('.pb').figure.head") == 0
+    assert not errors
+    page.close()
+
+
 @pytest.mark.parametrize("part", message.PARTS)
 def test_surfaces_in_the_browser(browser: Any, tiny_model: Any, tmp_path: Path, part: str) -> None:
     model = tiny_model(embed_dim=64, group_size=3)

@@ -10,6 +10,7 @@ import { FLOOR, Part, Thumb } from "./part.js";
 import { offsetsOf, steps, unitsOf } from "./surface_maths.js";
 import { signedInt } from "./surfaces.js";
 import { SvgPen } from "../grouping/pen.js";
+import { rove } from "../lab/near.js";
 
 export class MadePart extends Part {
   build(root) {
@@ -86,9 +87,11 @@ export class MadePart extends Part {
 
   addLayer(title, name, units, names, heads = false) {
     const top = Math.max(1e-9, ...units.map((u) => u.reduce((m, v) => Math.max(m, Math.abs(v)), 0)));
-    const thumbs = units.map((_, i) => new Thumb(() => heads && this.set({ head: i }, true)));
+    const thumbs = units.map((_, i) => new Thumb(heads ? () => this.set({ head: i }, true) : null));
     const range = el("span.note.num", {}, `±${top.toPrecision(2)}`);
-    this.flow.append(el("div.pb-step", {}, el("div.pb-step-name", {}, el("b", {}, title), el("code.note", {}, name), range), el("div.pb-step-units", {}, ...thumbs.map((thumb) => thumb.root))));
+    const row = el("div.pb-step-units", {}, ...thumbs.map((thumb) => thumb.root));
+    if (heads) rove(row, ".pb-thumb");
+    this.flow.append(el("div.pb-step", {}, el("div.pb-step-name", {}, el("b", {}, title), el("code.note", {}, name), range), row));
     this.layers.push({ units, names, thumbs, top, heads, title });
   }
 

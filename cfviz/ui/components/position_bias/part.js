@@ -146,17 +146,19 @@ export function fine(x) {
   return Math.abs(x) >= 0.001 || x === 0 ? signed(x) : `${x < 0 ? "−" : "+"}${span(Math.abs(x))}`;
 }
 
-/** A small picture of a surface with a caption, chosen by a click. */
+/** A small picture of a surface with a caption, chosen by a click where there is something to choose. */
 export class Thumb {
-  constructor(onChoose) {
+  constructor(onChoose = null) {
     [this.canvas, this.name, this.value] = [el("canvas"), el("span"), el("span.num")];
-    this.root = el("button.pb-thumb", { type: "button" }, this.canvas, this.name, this.value);
-    this.root.addEventListener("click", onChoose);
+    this.chosen = onChoose;
+    this.root = el(onChoose ? "button.pb-thumb" : "div.pb-thumb", onChoose ? { type: "button" } : {}, this.canvas, this.name, this.value);
+    if (onChoose) this.root.addEventListener("click", onChoose);
   }
 
   draw(values, Gh, Gw, top, look, name, chosen) {
     paintCells(this.canvas, values, Gh, Gw, top, look.signed);
     say(this.name, name);
+    if (!this.chosen) return;
     this.root.setAttribute("aria-pressed", Boolean(chosen));
     this.root.tabIndex = chosen ? 0 : -1;
   }
