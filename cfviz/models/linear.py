@@ -49,8 +49,8 @@ class Linear(nn.Linear):
 class Mlp(nn.Module):
     """Two linear layers with a GELU between.
 
-    On a CPU without gradients many tokens go part by part, so that what lies between the layers, four times as
-    wide, stays in the processor's cache and never asks the system for fresh memory.
+    On a CPU without gradients many tokens go part by part, so that what lies between the layers, four times
+    as wide, stays in the processor's cache and never asks the system for fresh memory.
     """
 
     def __init__(self, dim: int, hidden: int, drop: float = 0.0) -> None:
