@@ -231,7 +231,9 @@ class Sweeper:
         gc.collect()
 
 
-def trace(settings: Settings, photo: Photo, watch: tuple[str, ...] = (), mode: str = "crop") -> Trace:
+def trace(
+    settings: Settings, photo: Photo, watch: tuple[str, ...] = (), mode: str = "crop", net: Any = None
+) -> Trace:
     """The trace of a photo under these settings, computed once and shared.
 
     Args:
@@ -239,8 +241,9 @@ def trace(settings: Settings, photo: Photo, watch: tuple[str, ...] = (), mode: s
         photo: the opened photo.
         watch: points to keep beside the logits.
         mode: how the photo is brought to size.
+        net: the model of these settings, for a thread that has no reader's session to look it up in.
     """
-    net = weights.model(settings)
+    net = weights.model(settings) if net is None else net
     points = tuple(sorted(set(watch)))
     sha = getattr(net.provenance, "sha256", None)
     key = (

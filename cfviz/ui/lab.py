@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
@@ -13,7 +13,8 @@ import numpy as np
 import streamlit as st
 
 from cfviz.analysis.lab import answers, followed
-from cfviz.data.images import prepare
+from cfviz.data.decode import Photo
+from cfviz.data.images import load_image, prepare
 from cfviz.data.samples import gallery
 from cfviz.figures import lab as draw
 from cfviz.figures.predictions import percent, short
@@ -24,10 +25,11 @@ from cfviz.models.interventions import FILLS, PARTS, Intervention, check, from_u
 from cfviz.run import inspect
 from cfviz.trace import Trace
 
-from . import cache, photos, queue
+from . import cache, photos
 from .cache import shared
 from .components.lab import lab_board
 from .i18n import lookup
+from .later import in_pieces
 from .plain import plain
 
 if TYPE_CHECKING:
@@ -47,7 +49,7 @@ TEXTS = (
     "down", "remove", "all_on", "all_off", "clear",
 )  # fmt: skip
 PIECE = 16  # changes that are measured in one turn
-_measuring = cache.Once()
+END = -1  # the last piece: all of it put together
 
 
 @dataclass(frozen=True)
@@ -60,6 +62,8 @@ class Bench:
         how: What a click on a part does, one of `FILLS`.
         other: Id of the photo that "replace" takes from.
         at: Which block of each stage shows its attention, "first" or "last".
+        photo: The photo, opened.
+        donor_photo: The other one, opened.
     """
 
     ctx: Context
@@ -67,6 +71,8 @@ class Bench:
     how: str
     other: str
     at: str
+    photo: Photo
+    donor_photo: Photo
 
     @property
     def model(self) -> Any:
@@ -76,7 +82,7 @@ class Bench:
     @cached_property
     def image(self) -> Any:
         """What the model is given, (3, H, W)."""
-        return prepare(self.ctx.photo, self.ctx.settings.size).tensor
+        return prepare(self.photo, self.ctx.settings.size).tensor
 
     @property
     def watch(self) -> tuple[str, ...]:
@@ -110,7 +116,7 @@ class Bench:
         """A forward of its own with some interventions."""
         s = self.ctx.settings
         with apply(self.model, several, means, donor):
-            return inspect(self.ctx.photo, self.model, s.size, self.watch, dtype=s.dtype)
+            return inspect(self.photo, self.model, s.size, self.watch, dtype=s.dtype)
 
     def means(self, several: Sequence[Intervention]) -> dict[str, np.ndarray]:
         """What "mean" means here: the gallery, at the chosen size."""
@@ -122,17 +128,17 @@ class Bench:
         cuts = tuple(its for its in several if its.on and its.structural)
         if not names or not cuts:
             return self.other_trace(*names).arrays if names else {}
-        s, photo = self.ctx.settings, photos.photo(self.other)
+        s = self.ctx.settings
 
         def make() -> Trace:
             with apply(self.model, cuts):
-                return inspect(photo, self.model, s.size, names, dtype=s.dtype)
+                return inspect(self.donor_photo, self.model, s.size, names, dtype=s.dtype)
 
         return self._kept(("donor", to_url(cuts), names), make).arrays
 
     def other_trace(self, *watch: str) -> Trace:
         """The other photo's plain forward."""
-        return cache.trace(self.ctx.settings, photos.photo(self.other), watch)
+        return cache.trace(self.ctx.settings, self.donor_photo, watch, net=self.model)
 
     @property
     def key(self) -> str:
@@ -142,7 +148,7 @@ class Bench:
         return f"{s.model}|{sha}|{s.dtype}|{s.device}|{s.size}|{id(self.model) if sha is None else ''}"
 
     def _kept(self, about: tuple, make: Callable[[], Trace]) -> Trace:
-        key = ("lab", self.key, self.ctx.photo.sha256, photos.photo(self.other).sha256, *about)
+        key = ("lab", self.key, self.photo.sha256, self.donor_photo.sha256, *about)
         return cache.traces().get(key, make)
 
     @property
@@ -181,7 +187,7 @@ class Ranking:
 def gallery_means(key: str, _its: Bench) -> dict[str, np.ndarray]:
     """Means over the gallery's photos of everything that can be replaced by its mean."""
     size = _its.ctx.settings.size
-    images = [prepare(photos.photo(entry.id), size).tensor for entry in gallery()]
+    images = [prepare(load_image(entry.path), size).tensor for entry in gallery()]
     return collect(_its.model, images, parts(_its.model, "mean", (size, size)), GALLERY_BATCH)
 
 
@@ -207,14 +213,9 @@ def bench(ctx: Context) -> Bench:
         except ValueError as error:
             st.info(ctx.t("lab.left_out", reason=plain(error)), icon=":material/link_off:")
     ids = [id for id in photos.ids() if id != ctx.settings.photo]
-    other = OTHER if OTHER in ids else ids[0]
-    return Bench(
-        ctx,
-        tuple(do),
-        ctx.get("how", "zero", FILLS),
-        ctx.get("other", other, ids),
-        ctx.get("at", "last", ("first", "last")),
-    )
+    other = ctx.get("other", OTHER if OTHER in ids else ids[0], ids)
+    how, at = ctx.get("how", "zero", FILLS), ctx.get("at", "last", ("first", "last"))
+    return Bench(ctx, tuple(do), how, other, at, ctx.photo, photos.photo(other))
 
 
 # ---------------------------------------------------------------- every part
@@ -231,7 +232,7 @@ def _rankings(its: Bench) -> dict[Any, Ranking]:
 
 
 def _ranking_key(its: Bench) -> tuple[str, str]:
-    return its.how, photos.photo(its.other).sha256 if its.how == "replace" else ""
+    return its.how, its.donor_photo.sha256 if its.how == "replace" else ""
 
 
 def known(its: Bench) -> Ranking | None:
@@ -239,61 +240,67 @@ def known(its: Bench) -> Ranking | None:
     return _rankings(its).get(_ranking_key(its))
 
 
-def measure(its: Bench, progress: Callable[[float], None]) -> Ranking:
-    """What every part would do: one forward each, begun where it changes something.
+def measure(its: Bench, text: str) -> Ranking | None:
+    """What every part would do: one forward each, begun where it changes something; None until it is there.
+
+    It is done behind the page, some changes in a turn, so that other readers come in between. What is done
+    is kept with the trace: whoever clicks on in the middle has not computed in vain, or on a busy server
+    nobody would ever come to an end.
 
     Args:
         its: The bench.
-        progress: Called with the share that is done.
+        text: What is being done, in the reader's language; stands over the bar that says how far it is.
     """
-    key = (its.key, its.ctx.photo.sha256, *_ranking_key(its))
-
-    def make() -> Ranking:
-        return _rankings(its).setdefault(_ranking_key(its), _measure(its, progress))
-
-    return _measuring.get(key, lambda: known(its), make)
-
-
-def _measure(its: Bench, progress: Callable[[float], None]) -> Ranking:
     size = its.ctx.settings.size
     every = parts(its.model, its.how, (size, size))
-    means, donor = its.means(every), its.donor([one for one in every if not one.structural])
-    changes = [(one,) for one in every]
-    logits, seconds = _effects(its, changes, means, donor, progress)
-    before = its.before.logits
-    share = its.how == "replace" and not its.same
+    names = (*range(0, len(every), PIECE), END)
+    key = (its.key, its.photo.sha256, *_ranking_key(its))
+    found = in_pieces(("lab", *key), names, _pieces(its, every), text)
+    return None if found is None else found[END]
+
+
+def _pieces(its: Bench, every: Sequence[Intervention]) -> Callable[[Any], Any]:
+    """Makes one piece; what belongs to the reader's session is taken now, the rest in another thread."""
+    plain, rankings, before = its.ctx.trace(), _rankings(its), its.before.logits
+    kept = cache.derived(plain, ("lab parts", *_ranking_key(its)), dict)
+    key: Hashable = _ranking_key(its)
+    bare = replace(its)
+
+    def make(at: int) -> Any:
+        away = replace(bare)  # what it computes for itself goes with it
+        means = away.means(every)
+        donor = away.donor([one for one in every if not one.structural])
+        if at == END:
+            return rankings.setdefault(key, _together(away, every, kept, before, means, donor))
+        if at not in kept:
+            start = perf_counter()
+            logits = effects(away.model, away.image, [(one,) for one in every[at : at + PIECE]], means, donor)
+            kept[at] = logits, perf_counter() - start
+        return True
+
+    return make
+
+
+def _together(
+    its: Bench,
+    every: Sequence[Intervention],
+    kept: dict[int, Any],
+    before: np.ndarray,
+    means: Any,
+    donor: Any,
+) -> Ranking:
+    """The pieces as one, and the strongest change once more in a forward of its own."""
+    pieces = [kept[at] for at in sorted(kept)]
+    logits, seconds = np.concatenate([one for one, _ in pieces]), sum(took for _, took in pieces)
     values, probs, winners = answers(logits, before)
-    if share:
-        values = followed(logits, before, its.other_trace().logits)
+    other = its.other_trace() if its.how == "replace" else None
+    share = other is not None and other.logits.argmax() != before.argmax()
+    if other is not None and share:
+        values = followed(logits, before, other.logits)
     worst = int(np.abs(values).argmax())
-    whole = its.run(changes[worst], means, donor).logits
+    whole = its.run((every[worst],), means, donor).logits
     error = float(np.abs(whole - logits[worst]).max())
     return Ranking(tuple(every), logits, values, share, probs, winners, error, seconds)
-
-
-def _effects(
-    its: Bench, changes: Sequence[Any], means: Any, donor: Any, progress: Callable[[float], None]
-) -> tuple[np.ndarray, float]:
-    """Logits under every change, and the seconds it took.
-
-    Between some changes other readers may go first, and what is done is kept with the trace: whoever clicks
-        on
-    in the middle has not computed in vain, or on a busy server nobody would ever come to an end.
-    """
-    kept = cache.derived(its.ctx.trace(), ("lab parts", *_ranking_key(its)), dict)
-    for at in range(0, len(changes), PIECE):
-        if at in kept:
-            continue
-        queue.breathe()
-        start = perf_counter()
-
-        def step(share: float, at: int = at) -> None:
-            progress(min(1.0, (at + share * PIECE) / len(changes)))
-
-        piece = effects(its.model, its.image, changes[at : at + PIECE], means, donor, progress=step)
-        kept[at] = piece, perf_counter() - start
-    done = [kept[at] for at in range(0, len(changes), PIECE)]
-    return np.concatenate([logits for logits, _ in done]), sum(seconds for _, seconds in done)
 
 
 # ---------------------------------------------------------------- the board

@@ -33,7 +33,7 @@ def lab(ctx: Context) -> None:
     """The board, and below it all that it changes."""
     its = bench(ctx)
     show_board(its)
-    waiting = st.empty()
+    waiting = st.container(key="lab-wait")
     _controls(its)
     verdict(its)
     top_five(its)
@@ -42,34 +42,43 @@ def lab(ctx: Context) -> None:
     heads(its)
     if its.how == "replace":
         patching(its)
-    ranking = known(its)
+    with waiting:
+        ranking = known(its)
+        comes = _exact(ctx, ranking) if ranking is not None else _measured(its)
+    if comes:
+        st.subheader(ctx.t("lab.ranks_title"), anchor=False)
     if ranking is not None:
         ranks(its, ranking)
-    elif quick(its) or st.session_state.get(WANTED) == (its.key, ctx.settings.photo):
-        _measure(its, waiting)
-    else:
-        _offer(its, waiting)
+    elif comes:
+        st.markdown(f":material/hourglass_top: {ctx.t('lab.measuring')}")
 
 
-def _measure(its: Bench, waiting: Any) -> None:
-    """Measure every part, telling how far it is, and draw the page again with the colours."""
+def _exact(ctx: Context, ranking: Ranking) -> bool:
+    """How exact the numbers are; stands where the bar was."""
+    st.badge(
+        ctx.t("lab.exact", error=small(ranking.error)), icon=":material/verified:", color="gray",
+        help=ctx.t("lab.exact_help", n=len(ranking.parts), s=f"{ranking.seconds:.1f}"),
+    )  # fmt: skip
+    return True
+
+
+def _measured(its: Bench) -> bool:
+    """Measure every part behind the page, on request where that takes long; whether it comes.
+
+    The page is drawn anew once it is there, with the colours.
+    """
     ctx = its.ctx
-    bar = waiting.progress(0.0, ctx.t("lab.measuring"))
-    ranking = measure(its, lambda share: bar.progress(share, ctx.t("lab.measuring")))
-    waiting.empty()
-    if ranking is not None:
-        st.rerun()
-
-
-def _offer(its: Bench, waiting: Any) -> None:
-    def want() -> None:
-        st.session_state[WANTED] = (its.key, its.ctx.settings.photo)
-
-    with waiting.container(horizontal=True, vertical_alignment="center"):
+    wanted = (its.key, ctx.settings.photo)
+    if not quick(its) and st.session_state.get(WANTED) != wanted:
         st.button(
-            its.ctx.t("lab.measure"), icon=":material/play_arrow:", key="lab.measure", on_click=want,
-            help=its.ctx.t("lab.measure_help", model=its.ctx.settings.model),
+            ctx.t("lab.measure"), icon=":material/play_arrow:", key="lab.measure",
+            on_click=lambda: st.session_state.update({WANTED: wanted}),
+            help=ctx.t("lab.measure_help", model=ctx.settings.model),
         )  # fmt: skip
+        return False
+    if measure(its, ctx.t("lab.measuring")) is not None:
+        st.rerun()
+    return True
 
 
 def _controls(its: Bench) -> None:
@@ -93,7 +102,7 @@ def _controls(its: Bench) -> None:
 
 
 def verdict(its: Bench) -> None:
-    """What became of the answer, in one sentence; how exact the numbers are."""
+    """What became of the answer, in one sentence."""
     ctx = its.ctx
     st.subheader(ctx.t("lab.compare_title"), anchor=False)
     (a, _, p), (b, _, _) = its.before.top(1)[0], its.after.top(1)[0]
@@ -107,14 +116,7 @@ def verdict(its: Bench) -> None:
     }
     key = "nothing" if not its.active else "same_answer" if a == b else "other_answer"
     layout.look(ctx.t(f"lab.{key}", **fields))
-    ranking = known(its)
-    with st.container(horizontal=True, vertical_alignment="center", gap="small"):
-        if ranking is not None:
-            st.badge(
-                ctx.t("lab.exact", error=small(ranking.error)), icon=":material/verified:", color="gray",
-                help=ctx.t("lab.exact_help", n=len(ranking.parts), s=f"{ranking.seconds:.1f}"),
-            )  # fmt: skip
-        st.caption(layout.weights_line(ctx))
+    st.caption(layout.weights_line(ctx))
 
 
 def top_five(its: Bench) -> None:
@@ -223,7 +225,6 @@ def _received(trace: Any, point: str) -> np.ndarray:
 def ranks(its: Bench, ranking: Ranking) -> None:
     """The parts that matter most."""
     ctx = its.ctx
-    st.subheader(ctx.t("lab.ranks_title"), anchor=False)
     order = ranked(ranking.values)[: draw.LIMIT]
     names = [part_name(ctx, ranking.parts[i]) for i in order]
     axis, unit = ("lab.axis_share", "%") if ranking.share else ("lab.axis_first", "")

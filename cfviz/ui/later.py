@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Sequence
+from time import monotonic
 from typing import Any
 
 import streamlit as st
@@ -17,6 +18,7 @@ from .steps import Steps
 KEPT = 32  # results; the oldest makes room
 EVERY = 0.4  # seconds between two looks
 SOON = 0.05  # seconds in which a result is still waited for
+GIVEN_UP = 60.0  # seconds after which nobody asks any more for what is not done
 IT = "it"
 _known: OrderedDict[Hashable, Steps[Any]] = OrderedDict()
 _book = threading.Lock()
@@ -33,20 +35,51 @@ def later(key: Hashable, make: Callable[[], Any], text: str) -> Any:
     Raises:
         Exception: what the work raised; the next run of the page tries again.
     """
+    found = _look(key, (IT,), lambda _: make(), text)
+    return None if found is None else found[IT]
+
+
+def in_pieces(
+    key: Hashable, names: Sequence[Any], make: Callable[[Any], Any], text: str
+) -> dict[Any, Any] | None:
+    """As `later`, for work of many pieces: others' come in between, and a bar says how far it is.
+
+    Args:
+        key: all that decides the results.
+        names: of the pieces, in the order in which they are made.
+        make: makes one of them, in another thread; it keeps what is to be kept, for once all are there they
+            are given away and forgotten.
+        text: what is being done, in the reader's language.
+    """
+    found = _look(key, names, make, text)
+    if found is not None:
+        with _book:
+            _known.pop(key, None)
+    return found
+
+
+def _look(key: Hashable, names: Sequence[Any], make: Callable[[Any], Any], text: str) -> Any:
     with _book:
-        work = _known.setdefault(key, Steps((IT,), lambda _: make()))
+        left = [k for k, old in _known.items() if old.left and monotonic() - old.looked > GIVEN_UP]
+        for old in left:
+            del _known[old]
+        work = _known.setdefault(key, Steps(names, make))
         _known.move_to_end(key)
         while len(_known) > KEPT:
             _known.popitem(last=False)
     found = work.look(SOON)
-    if IT in found:
-        return found[IT]
+    if len(found) == len(names):
+        return found
     _wait(work, text)
     return None
 
 
 @st.fragment(run_every=EVERY)
 def _wait(work: Steps[Any], text: str) -> None:
-    if work.look():
+    done = len(work.look()) / len(work.names)
+    if done == 1:
         st.rerun()
-    st.markdown(f":material/hourglass_top: {text}")
+    if len(work.names) == 1:
+        st.markdown(f":material/hourglass_top: {text}")
+    else:
+        st.progress(done, text)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
+from time import monotonic
 from urllib.parse import quote
 
 import numpy as np
@@ -11,9 +13,11 @@ from streamlit.testing.v1 import AppTest
 
 from cfviz.analysis.lab import received
 from cfviz.data.samples import sample
+from cfviz.models.effects import effects, parts
 from cfviz.models.intervene import apply
 from cfviz.models.interventions import from_url
 from cfviz.run import inspect, load
+from cfviz.ui import lab, queue
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -24,6 +28,15 @@ def page(**query: str) -> AppTest:
     for name, value in {"lang": "en", "size": "160", **query}.items():
         app.query_params[name] = value
     return app.run()
+
+
+def measured(app: AppTest) -> AppTest:
+    """Once what every part would do is there: a browser asks for it several times a second."""
+    end = monotonic() + 120
+    while any("hourglass" in text.value for text in app.markdown):
+        assert monotonic() < end
+        app.run()
+    return app
 
 
 def said(app: AppTest) -> str:
@@ -47,13 +60,47 @@ def test_the_link_decides_and_the_numbers_are_those_of_apply() -> None:
 
 
 def test_the_code_it_shows_runs_and_prints_the_same(capsys: pytest.CaptureFixture[str]) -> None:
-    app = page(do="3.1.h2-mean_1.k4-replace")
+    app = measured(page(do="3.1.h2-mean_1.k4-replace"))
     assert not app.exception
     known: dict[str, object] = {}
     for code in app.code:
         exec(compile(code.value, "shown", "exec"), known)
     assert "tensor" not in capsys.readouterr().out
     assert len(known["every"]) > 50
+
+
+def test_the_page_does_not_wait_for_what_every_part_would_do() -> None:
+    gate, calls = threading.Event(), []
+
+    def slow(model: object, x: object, changes: list, *rest: object) -> np.ndarray:
+        calls.append(len(changes))
+        with queue.aside():
+            assert gate.wait(20)
+        return effects(model, x, changes, *rest)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(lab, "effects", slow)
+        app = page(do="", photo="giant-panda")  # comes to its end while the first piece is held
+        assert not app.exception
+        assert "Before and after" in [head.value for head in app.subheader]
+        assert "hourglass" in said(app)
+        app.query_params["do"] = "2.1.h1-zero"  # a click does not begin anew
+        app.run()
+        assert "hourglass" in said(app)
+        assert len(calls) == 1
+        gate.set()
+        measured(app)
+    assert not app.exception
+    assert len(calls) == -(-sum(calls) // lab.PIECE)  # every piece once
+    model = load("crossformer_nano")
+    assert sum(calls) == len(parts(model, "zero", (160, 160)))
+
+
+@pytest.mark.parametrize("how", ["mean", "replace"])
+def test_means_and_the_other_photo_are_there_behind_the_page(how: str) -> None:
+    app = measured(page(do="", how=how))
+    assert not app.exception
+    assert len(app.code) > len(page(do="", how=how, photo="bison").code)  # the ranking has code of its own
 
 
 def test_what_does_not_fit_is_said_and_left_out() -> None:
