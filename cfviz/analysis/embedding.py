@@ -166,6 +166,20 @@ def cost_of(after: np.ndarray, before: np.ndarray) -> dict[str, np.ndarray]:
     }
 
 
+def places(weight: np.ndarray) -> np.ndarray:
+    """How strongly a kernel reads each place of its window: root mean square weight over all channels.
+
+    Args:
+        weight: (D_i, C_in, k, k).
+
+    Returns:
+        float64 (k, k), in the weights' own unit.
+    """
+    if weight.ndim != 4:
+        raise ValueError(f"the weights are {weight.shape}; expected (outputs, inputs, k, k)")
+    return np.sqrt((weight.astype(np.float64) ** 2).mean((0, 1)))
+
+
 def strongest(maps: np.ndarray, count: int) -> list[tuple[int, int, int, float]]:
     """The places that excite a channel most, one a photo.
 

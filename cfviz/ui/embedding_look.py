@@ -64,6 +64,7 @@ def filters(ctx: Context, its: Subject) -> None:
             sheet=lambda: ([photos.opened(one) for one in sheets], names, 4),
         )  # fmt: skip
     spectra(ctx, its)
+    read_places(ctx, its)
 
 
 @st.cache_data(show_spinner=False, max_entries=8)
@@ -105,6 +106,36 @@ def spectra(ctx: Context, its: Subject) -> None:
     layout.figure(ctx, fig, "spectra", code=_SPECTRA, table=table, list=listed)
 
 
+def read_places(ctx: Context, its: Subject) -> None:
+    """Where the kernels of the later layers read, as they have no colours to be shown in."""
+    later = [(one, k, w) for one in its.layers[1:] for k, w in zip(one.kernels, one.weights, strict=True)]
+    maps = [measure.places(weight) for _, _, weight in later]
+    pictures, top = plots.heat(maps)
+    images = [Image.fromarray(one).resize((240, 240), Image.Resampling.NEAREST) for one in pictures]
+    names = [f"CEL {one.stage + 1}, {k} x {k}" for one, k, _ in later]
+    notes = [
+        f"{name.replace(' x ', ' × ')}<small>{low:.4f} – {high:.4f}</small>"
+        for name, low, high in zip(names, (m.min() for m in maps), (m.max() for m in maps), strict=True)
+    ]
+    grids = f"{later[0][2][:, :, 0, 0].size:,}"
+    layout.look(ctx.t("embedding.places_look", grids=grids, top=f"{top:.4f}"))
+    cards([photos.data_uri(image) for image in images], notes, 6)
+    rows = [
+        (one.stage + 1, k, row, col, float(value))
+        for (one, k, _), places in zip(later, maps, strict=True)
+        for (row, col), value in np.ndenumerate(places)
+    ]
+    table = (("cel", "kernel", "row", "col", "root_mean_square"), rows)
+    layout.take_away(ctx, "places", code=_PLACES, table=table, sheet=lambda: (images, names, 6))
+
+
+_PLACES = """
+from cfviz.analysis.embedding import places
+
+for stage in model.stages[:3]:
+    for conv in stage.downsample.reductions:
+        print(places(conv.weight.detach().numpy()))    # D_i, C_in, k, k -> k, k
+"""
 _FILTERS = """
 from cfviz.analysis.spectrum import as_images, sheet
 

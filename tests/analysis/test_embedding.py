@@ -25,6 +25,16 @@ def tokens(seed: int, scale: float = 1.0) -> np.ndarray:
     return scale * np.random.default_rng(seed).standard_normal((5, 6, 16))
 
 
+def test_where_a_kernel_reads() -> None:
+    """Two outputs, two inputs: one place has weights 3 and -4, one has four alike, the others none."""
+    weight = np.zeros((2, 2, 2, 2), np.float32)
+    weight[0, 0, 0, 1], weight[1, 1, 0, 1] = 3, -4
+    weight[:, :, 1, 0] = -7
+    assert measure.places(weight).tolist() == [[0, 2.5], [7, 0]]
+    with pytest.raises(ValueError, match="expected"):
+        measure.places(weight[0])
+
+
 # ---------------------------------------------------------------- shares
 
 

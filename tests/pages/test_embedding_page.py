@@ -39,6 +39,7 @@ def test_it_answers_in_numbers(page: AppTest) -> None:
         assert sum(shares) == pytest.approx(100, abs=2)  # each is rounded
     line = next(line for line in text.splitlines() if "**On this photo**" in line)
     assert len(re.findall(r"\d+×\d+ [+−]\d+\.\d", line)) == 10
+    assert f"({48 * 48:,} in CEL 2)" in text  # the nano model's 48 channels before and after
 
 
 def test_large_models_are_measured_on_request(monkeypatch: pytest.MonkeyPatch) -> None:
