@@ -119,7 +119,7 @@ def put(ctx: Context, to: dict[str, Any]) -> None:
     ctx.put(**counted, row=to["row"], col=to["col"], held=int(bool(to.get("locked"))))
 
 
-@shared(24)
+@shared(512, 160 * 2**20)  # of nano at 224 px some twenty photos
 def message(
     source: str, centre: tuple[int, int], part: living.Part, _trace: Trace, _lang: str
 ) -> living.Packed:

@@ -135,10 +135,11 @@ def derived(trace: Trace, key: Hashable, make: Callable[[], Any]) -> Any:
 class Shared(Generic[P, R]):
     """A function that computes once for equal arguments; see :func:`shared`."""
 
-    def __init__(self, compute: Callable[P, R], entries: int) -> None:
+    def __init__(self, compute: Callable[P, R], entries: int, max_bytes: float = float("inf")) -> None:
         update_wrapper(self, compute)
-        self.compute, self.entries = compute, entries
+        self.compute, self.entries, self.max_bytes = compute, entries, max_bytes
         self._kept: OrderedDict[Hashable, tuple[R]] = OrderedDict()
+        self._bytes = 0
         self._book, self._once = threading.Lock(), Once()
         self._signature = signature(compute)
 
@@ -157,6 +158,7 @@ class Shared(Generic[P, R]):
         """Forget everything."""
         with self._book:
             self._kept.clear()
+            self._bytes = 0
 
     def _find(self, key: Hashable) -> tuple[R] | None:
         with self._book:
@@ -167,12 +169,20 @@ class Shared(Generic[P, R]):
     def _keep(self, key: Hashable, result: R) -> tuple[R]:
         with self._book:
             self._kept[key] = (result,)
-            while len(self._kept) > self.entries:
-                self._kept.popitem(last=False)
+            self._bytes += message_bytes(result)
+            while len(self._kept) > self.entries or (self._bytes > self.max_bytes and len(self._kept) > 1):
+                self._bytes -= message_bytes(self._kept.popitem(last=False)[1][0])
         return (result,)
 
 
-def shared(entries: int) -> Callable[[Callable[P, R]], Shared[P, R]]:
+def message_bytes(result: Any) -> int:
+    """Bytes of a figure's message, 0 for anything else; one in parts is kept again as what was sent."""
+    if isinstance(result, bytes):
+        return len(result)
+    return 2 * len(getattr(result, "body", b""))
+
+
+def shared(entries: int, max_bytes: float = float("inf")) -> Callable[[Callable[P, R]], Shared[P, R]]:
     """Make a function compute once for equal arguments and share the result with every reader.
 
     Equal requests at the same time compute once, and computations take turns (see `Once`). As with
@@ -181,8 +191,9 @@ def shared(entries: int) -> Callable[[Callable[P, R]], Shared[P, R]]:
 
     Args:
         entries: how many results are kept, least recently used out first.
+        max_bytes: how many bytes of messages are kept; the latest is, whatever its size.
     """
-    return lambda compute: Shared(compute, entries)
+    return lambda compute: Shared(compute, entries, max_bytes)
 
 
 def size_of(trace: Trace) -> int:

@@ -114,7 +114,7 @@ def place(ctx: Context, its: Subject) -> dict[str, Any]:
     }
 
 
-@shared(12)
+@shared(256, 48 * 2**20)
 def packed(source: str, start: tuple[tuple[str, Any], ...], lang: str, _subject: Subject) -> bytes:
     """The figure's message, made once for a photo, a model and a place to begin."""
     photo = _subject.trace.crop

@@ -167,7 +167,7 @@ def keep(ctx: Context, its: Subject, to: Mapping[str, Any] | None) -> None:
     ctx.put(stage=s + 1, block=b + 1, head=to["head"] + 1, **told)
 
 
-@shared(24)
+@shared(256, 32 * 2**20)
 def packed(weights: str, part: str, start: tuple[tuple[str, Any], ...], lang: str, _its: Subject) -> bytes:
     """One figure's message, made once for a model and a place to begin."""
     return message.pack(_its.blocks, part, strings=words(lang), start=dict(start), source=weights)

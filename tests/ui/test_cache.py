@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from cfviz.trace import Trace
-from cfviz.ui.cache import Derived, TraceCache, size_of
+from cfviz.ui.cache import Derived, TraceCache, shared, size_of
 
 
 def trace(kilobytes: int = 1) -> Trace:
@@ -81,3 +81,26 @@ def test_what_is_made_of_a_trace_goes_with_it() -> None:
     del one
     gc.collect()
     assert derived._kept == {}
+
+
+def test_messages_are_kept_by_their_bytes_and_the_latest_always() -> None:
+    made: list[int] = []
+
+    @shared(100, 3000)
+    def message(n: int) -> bytes:
+        made.append(n)
+        return bytes(1000 * n)
+
+    for n in (1, 2, 1, 2):
+        message(n)
+    assert made == [1, 2]  # 3000 bytes fit
+    message(1)
+    message(3)  # drops both
+    message(3)
+    assert made == [1, 2, 3]
+    assert len(message(4)) == 4000
+    message(4)
+    assert made == [1, 2, 3, 4]
+    message(1)
+    message(1)
+    assert made == [1, 2, 3, 4, 1]
