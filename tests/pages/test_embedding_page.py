@@ -80,7 +80,7 @@ def test_a_link_decides_where_the_figure_begins(page: AppTest) -> None:
 
 def test_every_figure_has_its_code_and_its_sentence(page: AppTest) -> None:
     codes = [code.value for code in page.code]
-    assert len(codes) == 9
+    assert len(codes) == 10
     known: dict[str, object] = {}
     for code in codes:  # read from the top, each may use what those above have made
         exec(compile(code, "shown", "exec"), known)
@@ -89,7 +89,7 @@ def test_every_figure_has_its_code_and_its_sentence(page: AppTest) -> None:
 
 def test_rows_of_pictures_can_be_taken_away(page: AppTest) -> None:
     labels = [button.proto.label for button in page.get("download_button")]
-    assert labels.count("PNG") == labels.count("SVG") == 4
+    assert labels.count("PNG") == labels.count("SVG") == 5
 
 
 def bars(app: AppTest) -> list[float]:
