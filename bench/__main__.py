@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 
-from bench import hover, model, pages, study
+from bench import hover, model, pages, position_bias, study
 from bench.timing import Row, table
 
 PARTS: dict[str, Callable[[int], Iterator[Row]]] = {
@@ -18,6 +18,7 @@ PARTS: dict[str, Callable[[int], Iterator[Row]]] = {
     "halves": model.halves,
     "hover": hover.rows,
     "pages": pages.rows,
+    "bias": position_bias.rows,
     "study": study.rows,
 }
 

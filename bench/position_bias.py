@@ -1,0 +1,108 @@
+"""How quickly the page on position bias answers: `python -m bench bias`. A warm server, headless Chromium.
+
+first surface   from the start of the navigation to the first surface drawn
+another size    from the choice of an input size that no one has looked at yet to the answers under every
+                way of resizing the bias, drawn; once more when they are known
+pointing        to compute and draw one query's attention on every card, without the browser's own painting
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from statistics import median
+
+from playwright.sync_api import BrowserContext, Page, sync_playwright
+
+from bench.hover import CHROMIUM
+from bench.pages import HEIGHT, LIMIT, REST, WIDTH, server
+from bench.timing import Row, at_most
+
+SIZES = (160, 192, 224, 288, 320)
+# Figures lie in shadow roots; looking for one takes longer than what is measured, so it is kept.
+WATCH = """
+window.kept = {};
+window.bias = (part) => {
+  const find = (root) => {
+    for (const el of root.querySelectorAll('*')) {
+      if (el.figure?.header?.part === part) return el.figure;
+      const inner = el.shadowRoot && find(el.shadowRoot);
+      if (inner) return inner;
+    }
+    return null;
+  };
+  if (!window.kept[part]?.root.isConnected) window.kept[part] = find(document);
+  const figure = window.kept[part];
+  return figure && figure.root.dataset.ready !== undefined ? figure : null;
+};
+window.answered = () => {
+  const figure = window.bias('answer');
+  return figure && figure.ways.every((way) => way.ready) ? figure.id : '';
+};
+const until = (ready, done) => (ready() ? done() : requestAnimationFrame(() => until(ready, done)));
+until(() => window.bias('surfaces'), () => { window.surface = performance.now(); });
+window.stopwatch = (option) => {
+  const before = window.answered();
+  window.took = null;
+  option.addEventListener('click', () => {
+    const start = performance.now();
+    until(() => window.answered() && window.answered() !== before,
+      () => { window.took = performance.now() - start; });
+  }, { capture: true, once: true });
+};
+window.pointing = () => {
+  const figure = window.bias('answer'), times = [];
+  for (let i = 0; i < 400; i++) {
+    Object.assign(figure.state, { down: (i * 7 % 400) / 400, across: (i * 13 % 400) / 400 });
+    const start = performance.now();
+    figure.draw();
+    times.push(performance.now() - start);
+  }
+  return times.sort((a, b) => a - b)[380];
+};
+"""
+
+
+def opened(context: BrowserContext, address: str) -> tuple[Page, float]:
+    """The page in a new tab with its first answers, and the seconds to its first surface."""
+    page = context.new_page()
+    page.goto(f"{address}/position_bias?lang=en", wait_until="commit")
+    page.wait_for_function("() => window.surface && window.answered()", timeout=LIMIT)
+    page.wait_for_timeout(REST)
+    return page, page.evaluate("window.surface") / 1000
+
+
+def reaction(page: Page, size: int) -> float:
+    """Seconds from the choice of another input size to the answers under every way drawn."""
+    box = page.locator("[class*=st-key-position_bias_at] input, [class*=st-key-position_bias-at] input").first
+    box.scroll_into_view_if_needed()
+    box.click()
+    option = page.get_by_role("option", name=f"{size} × {size} px")
+    option.wait_for()
+    option.evaluate("(option) => window.stopwatch(option)")
+    option.click()
+    page.wait_for_function("() => window.took !== null", timeout=LIMIT)
+    page.wait_for_timeout(REST)
+    return page.evaluate("window.took") / 1000
+
+
+def rows(rounds: int) -> Iterator[Row]:
+    """The table's lines for `make bench`."""
+    many = max(3, min(6, rounds // 5))
+    with sync_playwright() as play, server() as address:
+        browser = play.chromium.launch(executable_path=CHROMIUM)
+        context = browser.new_context(viewport={"width": WIDTH, "height": HEIGHT})
+        context.add_init_script(WATCH)
+        page, times = opened(context, address)[0], []
+        for _ in range(many):
+            page.close()
+            page, seconds = opened(context, address)
+            times.append(seconds)
+        yield at_most("position bias: first surface, warm server", median(times), 1.5, 2, " s")
+        for what in ("new sizes", "sizes known"):
+            times = [reaction(page, size) for size in SIZES]
+            note = f"{what}, every way; {min(times):.2f} to {max(times):.2f} s"
+            yield at_most("position bias: another size to answers", median(times), 0.3, 2, " s", note)
+        yield at_most(
+            "position bias: pointing, p95", page.evaluate("window.pointing()"), 16, 1, " ms", "drawing"
+        )
+        browser.close()
