@@ -95,7 +95,10 @@ class Reader:
     async def start(self, page: str) -> Rerun:
         """A page by its name, as from an address in the browser."""
         self.page = page
-        return await self._run("open", page_name=page)
+        rerun = await self._run("open", page_name=page)
+        # the first run may name the main script; the page's own link says which script is meant
+        self.script = self.seen.links.get(page, (self.script, ""))[0]
+        return rerun
 
     async def click(self) -> Rerun:
         """Pick a photo, go to another page, or click into a figure."""

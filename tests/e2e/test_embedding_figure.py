@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
+from playwright.sync_api import expect
 
 from cfviz.analysis import embedding as measure
 from cfviz.figures import embedding as message
@@ -103,7 +104,7 @@ def test_the_pointer_moves_the_token_and_a_kernel_lays_its_map(opened: Any) -> N
         assert (state["row"], state["col"]) == (row, col)
     assert "padding" in page.locator(".em-where").inner_text()
     page.locator(".em-row").nth(2).click()
-    assert page.locator(".em-row").nth(2).get_attribute("aria-pressed") == "true"
+    expect(page.locator(".em-row").nth(2)).to_have_attribute("aria-pressed", "true")
     assert "16×16" in page.locator(".em .under").inner_text()
     page.locator(".em .map").press("ArrowLeft")
     assert page.evaluate("document.querySelector('.em').figure.state.col") == part.tokens.shape[1] - 2
