@@ -36,12 +36,7 @@ def contact(
     Raises:
         ValueError: If there is no picture, or not one caption a picture.
     """
-    if not pictures or len(pictures) != len(captions):
-        raise ValueError(
-            f"{len(pictures)} pictures and {len(captions)} captions came; expected as many, at least 1"
-        )
-    columns = min(columns, len(pictures))
-    rows = -(-len(pictures) // columns)
+    columns, rows = _grid(pictures, captions, columns)
     size = (columns * (SIDE + GAP) + GAP, rows * (SIDE + FOOT + GAP) + GAP)
     page, font = Image.new("RGB", size, theme.paper), ImageFont.load_default(TEXT)
     pen = ImageDraw.Draw(page)
@@ -56,6 +51,16 @@ def contact(
     return out.getvalue()
 
 
+def _grid(pictures: Sequence[Image.Image], captions: Sequence[str], columns: int) -> tuple[int, int]:
+    """Columns and rows of the pictures, which are counted against the captions."""
+    if not pictures or len(pictures) != len(captions):
+        raise ValueError(
+            f"{len(pictures)} pictures and {len(captions)} captions came; expected as many, at least 1"
+        )
+    columns = min(columns, len(pictures))
+    return columns, -(-len(pictures) // columns)
+
+
 def contact_svg(
     pictures: Sequence[Image.Image], captions: Sequence[str], theme: Theme, columns: int = 4
 ) -> bytes:
@@ -64,12 +69,7 @@ def contact_svg(
     Raises:
         ValueError: If there is no picture, or not one caption a picture.
     """
-    if not pictures or len(pictures) != len(captions):
-        raise ValueError(
-            f"{len(pictures)} pictures and {len(captions)} captions came; expected as many, at least 1"
-        )
-    columns = min(columns, len(pictures))
-    rows = -(-len(pictures) // columns)
+    columns, rows = _grid(pictures, captions, columns)
     width, height = columns * (SIDE + GAP) + GAP, rows * (SIDE + FOOT + GAP) + GAP
     parts = [f'<rect width="{width}" height="{height}" fill="{theme.paper}"/>']
     for n, (picture, caption) in enumerate(zip(pictures, captions, strict=True)):

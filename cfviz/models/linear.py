@@ -62,11 +62,10 @@ class Mlp(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Args: x: (..., C). Returns: (..., C)."""
-        tokens = x.flatten(0, -2)
-        part = PART // (self.fc1.out_features * x.element_size())
-        if x.device.type != "cpu" or len(tokens) <= part or torch.is_grad_enabled():
+        part = PART // (self.fc1.out_features * x.element_size())  # tokens
+        if x.device.type != "cpu" or x.numel() <= part * x.shape[-1] or torch.is_grad_enabled():
             return self._whole(x)
-        return torch.cat([self._whole(some) for some in tokens.split(part)]).view(x.shape)
+        return torch.cat([self._whole(some) for some in x.flatten(0, -2).split(part)]).view(x.shape)
 
     def _whole(self, x: torch.Tensor) -> torch.Tensor:
         return self.drop2(self.fc2(self.drop1(self.fc1(x))))
