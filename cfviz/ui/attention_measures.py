@@ -71,7 +71,7 @@ def _shuffled(source: str, _model: Any, _photo: Any, _settings: Any) -> tuple[An
     return model, inspect(_photo, model, _settings.size, WATCH, dtype=_settings.dtype)
 
 
-@shared(24)
+@shared(256)
 def fidelity(source: str, _subject: Subject) -> float:
     """The worst of all blocks."""
     worst = 0.0
@@ -91,7 +91,7 @@ def _numpy(weight: Any) -> np.ndarray:
     return weight.detach().float().cpu().numpy()
 
 
-@shared(24)
+@shared(256)
 def heads(source: str, _subject: Subject) -> list[dict[str, Any]]:
     """Every head of every block: where it is, distance (px), entropy (bits), share of the position (%)."""
     trace, rows = _subject.trace, []
@@ -133,7 +133,7 @@ def _layers(
     return stages, merging
 
 
-@shared(48)
+@shared(2048)
 def paths(source: str, _subject: Subject, s: int, b: int, row: int, col: int) -> dict[str, Any]:
     """Rollout and gradient of one token after a block, both on the first stage's tokens."""
     trace = _subject.trace
@@ -147,7 +147,7 @@ def paths(source: str, _subject: Subject, s: int, b: int, row: int, col: int) ->
     }  # fmt: skip
 
 
-@shared(12)
+@shared(256)
 def relevances(source: str, _subject: Subject, target: int) -> dict[str, Any]:
     """Two maps of what one class rests on, and how much of the rise the integral misses."""
     slopes = gradients.attention_gradients(_subject.model, _subject.image, target)
@@ -161,7 +161,7 @@ def relevances(source: str, _subject: Subject, target: int) -> dict[str, Any]:
     }
 
 
-@shared(12)
+@shared(256)
 def curves(source: str, _subject: Subject, target: int) -> dict[str, Any]:
     """Deletion and insertion of both maps and of random orders: curves, and which map beats chance."""
     maps = relevances(source, _subject, target)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import gc
+import os
+import sys
 import threading
 import weakref
 from collections import OrderedDict
@@ -20,10 +22,12 @@ from cfviz.trace import Trace
 from . import queue, weights
 from .state import Settings
 
-MAX_BYTES = 256 * 2**20  # of arrays in kept traces
+MAX_BYTES = 1024 * 2**20  # of arrays in kept traces: nano's of the whole gallery on all pages, and more
+PART = 8  # they take at most one part in so many of the machine's memory
 P = ParamSpec("P")
 R = TypeVar("R")
-SWEEP = 10.0  # seconds between two collections of garbage, at least
+SWITCH = 0.0005  # seconds that a thread may keep the interpreter while others want it
+SWEEP = 30.0  # seconds between two collections of garbage, at least
 
 
 class Once:
@@ -62,8 +66,8 @@ class Once:
 class TraceCache:
     """The latest traces, least recently used out first; see `Once`."""
 
-    def __init__(self, max_bytes: int = MAX_BYTES) -> None:
-        self.max_bytes = max_bytes
+    def __init__(self, max_bytes: int | None = None) -> None:
+        self.max_bytes = room() if max_bytes is None else max_bytes
         self._kept: OrderedDict[Hashable, Trace] = OrderedDict()
         self._bytes = 0
         self._book = threading.Lock()
@@ -196,6 +200,15 @@ def shared(entries: int, max_bytes: float = float("inf")) -> Callable[[Callable[
     return lambda compute: Shared(compute, entries, max_bytes)
 
 
+def room() -> int:
+    """Bytes that kept traces may take on this machine."""
+    try:
+        memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, ValueError, OSError):  # no such question on this system
+        return MAX_BYTES
+    return min(MAX_BYTES, memory // PART)
+
+
 def size_of(trace: Trace) -> int:
     """Bytes of a trace's arrays and picture."""
     pixels = 3 * trace.crop.width * trace.crop.height if trace.crop is not None else 0
@@ -212,8 +225,11 @@ def traces() -> TraceCache:
 def settle() -> Sweeper:
     """Once a process, after the heavy imports: take what they made out of the garbage collector's sight.
 
-    A collection holds every thread; with torch loaded and not frozen that is some 70 ms.
+    A collection holds every thread; with torch loaded and not frozen that is some 70 ms. Threads also hand
+    the interpreter over sooner than Python's 5 ms: a forward lets it go at each of its many operations,
+    and would wait that long for it every time while pages are drawn.
     """
+    sys.setswitchinterval(SWITCH)
     gc.collect()
     gc.freeze()
     return Sweeper()

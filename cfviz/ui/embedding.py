@@ -96,7 +96,7 @@ def words(lang: str) -> dict[str, str]:
     return {key.removeprefix("figure."): text for key, text in entries if key.startswith("figure.")}
 
 
-@shared(12)
+@shared(24)
 def cels(source: str, _subject: Subject) -> tuple[message.Cel, ...]:
     """All four layers on the chosen photo."""
     return tuple(cel(layer, _subject.concat(layer.stage)) for layer in _subject.layers)
@@ -114,7 +114,7 @@ def place(ctx: Context, its: Subject) -> dict[str, Any]:
     }
 
 
-@shared(256, 48 * 2**20)
+@shared(512, 128 * 2**20)
 def packed(source: str, start: tuple[tuple[str, Any], ...], lang: str, _subject: Subject) -> bytes:
     """The figure's message, made once for a photo, a model and a place to begin."""
     photo = _subject.trace.crop

@@ -20,6 +20,7 @@ from cfviz.models import embedding as layers
 from . import controls, layout, photos
 from .cache import shared
 from .embedding import Cost, Subject, knocked_line, outputs, photo_code
+from .takeaway import Table
 
 if TYPE_CHECKING:
     from .page import Context
@@ -41,14 +42,17 @@ def kernels(its: Subject) -> list[tuple[int, int, str]]:
     return [(layer.stage, i, point) for layer in its.layers for i, point in enumerate(layer.points)]
 
 
-@shared(12)
+@shared(128)
 def knocked(source: str, way: str, other: str, _subject: Subject) -> dict[str, np.ndarray]:
-    """One forward for every kernel, its output replaced.
+    """One forward for every kernel, its output replaced: the logits, and how far each stage's tokens moved.
 
     Args:
         source: what the subject is, for the cache.
         way: one of `WAYS`.
         other: id of the photo whose activations are put in, where `way` is "photo".
+
+    Returns:
+        `logits` (kernels, classes), and for every stage's last point the relative change (kernels, H, W).
     """
     its = _subject
     filling: Mapping[str, Any] = {}
@@ -59,7 +63,12 @@ def knocked(source: str, way: str, other: str, _subject: Subject) -> dict[str, n
         image = prepare(photos.photo(other), its.trace.size[0]).tensor
         filling = {p: x[0] for p, x in layers.responses(its.model, [image]).items()}
     changes = [{point: filling.get(point, 0.0)} for _, _, point in kernels(its)]
-    return layers.knock_outs(its.model, its.image, changes, outputs(its.model))
+    found = layers.knock_outs(its.model, its.image, changes, outputs(its.model))
+    moved = {
+        point: np.stack([measure.change(one, its.trace[point]) for one in found[point]])
+        for point in outputs(its.model)
+    }
+    return {"logits": found["logits"], **moved}
 
 
 def quick(its: Subject) -> bool:
@@ -149,16 +158,18 @@ def _knocked(ctx: Context, its: Subject) -> None:
 
 
 def _maps(ctx: Context, its: Subject, after: dict[str, np.ndarray], which: int, name: str) -> None:
-    points = outputs(its.model)
-    maps = [measure.change(after[point][which], its.trace[point]) for point in points]
+    maps = [after[point][which] for point in outputs(its.model)]
     pictures, top = plots.heat(maps)
     layout.look(ctx.t("embedding.later_look", kernel=name, top=f"{top:.2f}"))
     shown = [Image.fromarray(picture) for picture in pictures]
     captions = [ctx.t("embedding.stage", n=s + 1, mean=f"{m.mean():.2f}") for s, m in enumerate(maps)]
     cards([photos.data_uri(picture) for picture in shown], captions)
     notes = [f"stage {s + 1}: {m.mean():.2f} (scale 0 to {top:.2f})" for s, m in enumerate(maps)]
-    rows = [(s + 1, r, c, float(m[r, c])) for s, m in enumerate(maps) for r, c in np.ndindex(m.shape)]
-    table = (("stage", "row", "column", "change"), rows)
+
+    def table() -> Table:
+        rows = [(s + 1, r, c, float(m[r, c])) for s, m in enumerate(maps) for r, c in np.ndindex(m.shape)]
+        return ("stage", "row", "column", "change"), rows
+
     layout.take_away(ctx, "later", code=_LATER, table=table, sheet=lambda: (shown, notes, 4))
 
 

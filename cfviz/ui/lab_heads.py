@@ -39,7 +39,7 @@ def heads(its: Bench) -> None:
     )  # fmt: skip
     point = its.watch[count + stage - 1]
     found = cache.derived(its.after, ("lab heads", id(its.before), point), lambda: _heads(its, point))
-    uris, moved, top, end, rows = found
+    uris, moved, top, end = found
     most = int(np.argmax(moved))
     key = "heads_look" if moved[most] > 0 else "heads_same"
     layout.look(
@@ -60,27 +60,36 @@ def heads(its: Bench) -> None:
     s, b = stage - 1, int(point.split(".")[3])
     layout.take_away(
         ctx, "heads", code=CODE.format(point=point, s=s, b=b),
-        table=(("head", "row", "column", "attention_before", "attention_after"), rows),
+        table=lambda: (("head", "row", "column", "attention_before", "attention_after"), _rows(its, point)),
         sheet=lambda: ([photos.opened(uri) for uri in uris], names, 6),
     )  # fmt: skip
 
 
-def _heads(its: Bench, point: str) -> tuple[list[str], np.ndarray, float, float, list[Any]]:
-    """Pictures (three a head), how much each head moved, what the scales mean, and the numbers."""
+def _received(its: Bench, point: str) -> list[list[np.ndarray]]:
+    """The attention that every token receives from each head, before and after: (H, W) each."""
     s, b = (int(part) for part in point.split(".")[1:4:2])
-    before, after = (
+    return [
         [received(t[point][:, h : h + 1], t.grouping(s, b)) for h in range(t[point].shape[1])]
         for t in (its.before, its.after)
-    )
+    ]
+
+
+def _rows(its: Bench, point: str) -> list[tuple[Any, ...]]:
+    before, after = _received(its, point)
+    return [
+        (h + 1, r, c, float(x[r, c]), float(y[r, c]))
+        for h, (x, y) in enumerate(zip(before, after, strict=True))
+        for r, c in np.ndindex(x.shape)
+    ]
+
+
+def _heads(its: Bench, point: str) -> tuple[list[str], np.ndarray, float, float]:
+    """Pictures (three a head), how much each head moved, and what the scales mean."""
+    before, after = _received(its, point)
     apart = [y - x for x, y in zip(before, after, strict=True)]
     heats, top = heat([*before, *after])
     signs, end = draw.differences(apart)
     n = len(before)
     pictures = [p for h in range(n) for p in (heats[h], heats[n + h], signs[h])]
-    rows = [
-        (h + 1, r, c, float(before[h][r, c]), float(after[h][r, c]))
-        for h in range(n)
-        for r, c in np.ndindex(before[h].shape)
-    ]
     moved = np.array([float(np.abs(one).mean()) for one in apart])
-    return [photos.data_uri(Image.fromarray(picture)) for picture in pictures], moved, top, end, rows
+    return [photos.data_uri(Image.fromarray(picture)) for picture in pictures], moved, top, end

@@ -169,7 +169,7 @@ def stages(its: Bench) -> None:
         on_change=lambda: ctx.put(at=st.session_state["lab.at"]),
     )
     found = cache.derived(its.after, ("lab stages", id(its.before), its.watch), lambda: _stages(its))
-    pictures, captions, notes, tops, rows = found
+    pictures, captions, notes, tops = found
     layout.look(
         ctx.t("lab.stages_look", change=f"{tops[0]:.2f}", top=f"{tops[1]:.2f}", diff=f"{tops[2]:.2f}")
     )
@@ -182,21 +182,37 @@ def stages(its: Bench) -> None:
         text = escape(words)
         cells.append(f'<figure><img src="{uri}" alt="{text}"><figcaption>{text}</figcaption></figure>')
     st.html(f'<div class="cf-lab">{"".join(cells)}</div>')
-    shown = [photos.opened(uri) for uri in pictures]
-    table = (("stage", "row", "column", "features_change", "attention_before", "attention_after"), rows)
-    layout.take_away(ctx, "stages", code=MAPS_CODE, table=table, sheet=lambda: (shown, notes, 6))
+    columns = ("stage", "row", "column", "features_change", "attention_before", "attention_after")
+    layout.take_away(
+        ctx, "stages", code=MAPS_CODE, table=lambda: (columns, _rows(its)),
+        sheet=lambda: ([photos.opened(uri) for uri in pictures], notes, 6),
+    )  # fmt: skip
 
 
-def _stages(its: Bench) -> tuple[list[str], list[tuple[str, str]], list[str], tuple[float, ...], list[Any]]:
-    """Pictures of all stages, six each: their captions, what the scales mean, and the numbers."""
+def _maps(its: Bench) -> tuple[list[np.ndarray], list[list[np.ndarray]]]:
+    """For every stage how far its tokens moved, and the attention they receive, before and after: (H, W)."""
     features, attention = its.watch[: len(its.model.depths)], its.watch[len(its.model.depths) :]
     moved = [change(its.after[p], its.before[p]) for p in features]
-    given = [[_received(trace, p) for p in attention] for trace in (its.before, its.after)]
+    return moved, [[_received(trace, p) for p in attention] for trace in (its.before, its.after)]
+
+
+def _rows(its: Bench) -> list[tuple[Any, ...]]:
+    moved, given = _maps(its)
+    return [
+        (s + 1, r, c, float(m[r, c]), float(a[r, c]), float(b[r, c]))
+        for s, (m, a, b) in enumerate(zip(moved, *given, strict=True))
+        for r, c in np.ndindex(m.shape)
+    ]
+
+
+def _stages(its: Bench) -> tuple[list[str], list[tuple[str, str]], list[str], tuple[float, ...]]:
+    """Pictures of all stages, six each: their captions, what the scales mean."""
+    moved, given = _maps(its)
     (changes, top), (heats, most) = heat(moved), heat([*given[0], *given[1]])
     signs, end = draw.differences([b - a for a, b in zip(*given, strict=True)])
-    pictures, captions, notes, rows = [], [], [], []
-    n = len(features)
-    for s, point in enumerate(features):
+    pictures, captions, notes = [], [], []
+    n = len(moved)
+    for s, point in enumerate(its.watch[:n]):
         pair = draw.same_colours(its.before[point], its.after[point])
         pictures += [*pair, changes[s], heats[s], heats[n + s], signs[s]]
         means = ("", "", f"{moved[s].mean():.2f}", "", "", f"{np.abs(given[1][s] - given[0][s]).mean():.2f}")
@@ -205,13 +221,8 @@ def _stages(its: Bench) -> tuple[list[str], list[tuple[str, str]], list[str], tu
         notes += [
             f"{s + 1} {kind.replace('_', ' ')} {m}".strip() for kind, m in zip(kinds, means, strict=True)
         ]
-        a, b = given[0][s], given[1][s]
-        rows += [
-            (s + 1, r, c, float(moved[s][r, c]), float(a[r, c]), float(b[r, c]))
-            for r, c in np.ndindex(a.shape)
-        ]
     uris = [photos.data_uri(Image.fromarray(picture)) for picture in pictures]
-    return uris, captions, notes, (top, most, end), rows
+    return uris, captions, notes, (top, most, end)
 
 
 def _received(trace: Any, point: str) -> np.ndarray:

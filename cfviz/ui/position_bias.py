@@ -76,7 +76,7 @@ def twin_of(name: str, device: str, dtype: str) -> Any:
     return load(TWIN, device, dtype) if there else None
 
 
-@shared(6)
+@shared(12)
 def blocks(weights: str, _model: Any, _twin: Any) -> tuple[message.BlockBias, ...]:
     """Every block's bias at the trained size."""
     kinds = _model.groupings(224, 224)

@@ -96,7 +96,7 @@ def merged(its: Subject, groups: list[list[Any]]) -> dict[str, str]:
     return {way: way if way == "twin" else same(kind, G, way, sides) for way in shown_ways(its)}
 
 
-@shared(4)
+@shared(32)
 def seen(source: str, size: int, _photo: Any) -> tuple[Any, bytes]:
     """The photo at one size: the model's input, and its pixels as PNG."""
     prepared, out = prepare(_photo, size), io.BytesIO()
@@ -104,7 +104,7 @@ def seen(source: str, size: int, _photo: Any) -> tuple[Any, bytes]:
     return prepared.tensor, out.getvalue()
 
 
-@shared(6)
+@shared(24)
 def answers(
     source: str, window: Window, stage: int, block: int, _its: Subject, _tensor: Any
 ) -> Steps[Answer]:

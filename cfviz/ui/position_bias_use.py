@@ -29,7 +29,7 @@ WATCH = ("layers.*.blocks.*.attn.q", "layers.*.blocks.*.attn.k", "layers.*.block
 Place = tuple[int, int]
 
 
-@shared(12)
+@shared(2048)
 def changed(source: str, how: str, where: tuple[Place, ...], _its: Subject, _photo: Any) -> np.ndarray:
     """The logits with the bias of some blocks changed, (classes,)."""
     image = prepare(_photo, _its.trace.size[0]).tensor
@@ -122,7 +122,7 @@ def _signed(x: float) -> str:
 # ---------------------------------------------------------------- shares
 
 
-@shared(6)
+@shared(256)
 def shares(source: str, _ctx: Context, _its: Subject) -> list[np.ndarray]:
     """Position's share in every block's logits on the chosen photo, (nH,) each."""
     image = prepare(_ctx.photo, _its.trace.size[0]).tensor

@@ -15,18 +15,16 @@ from contextlib import AbstractContextManager, contextmanager
 from streamlit.runtime.scriptrunner import get_script_run_ctx
 from streamlit.runtime.scriptrunner_utils.script_run_context import get_run_yield_check
 
-EVERY = 0.05  # seconds between two looks at whether the reader has clicked on
+EVERY = 0.1  # seconds between two looks at whether the reader has clicked on
 
 
 class Turns:
     """A queue for one worker that goes round the readers, however much each of them asks for."""
 
     def __init__(self) -> None:
-        self._waiting: OrderedDict[Hashable, deque[object]] = (
-            OrderedDict()
-        )  # reader -> tickets; next one first
-        self._holder: object | None = None
-        self._changed = threading.Condition()
+        self._waiting: OrderedDict[Hashable, deque[threading.Event]] = OrderedDict()  # reader -> tickets
+        self._holder: threading.Event | None = None  # the ticket whose turn it is
+        self._book = threading.Lock()
         self._mine = threading.local()
 
     @contextmanager
@@ -67,45 +65,40 @@ class Turns:
     @property
     def length(self) -> int:
         """How many wait."""
-        with self._changed:
+        with self._book:
             return sum(map(len, self._waiting.values()))
 
     def _take(self, who: Hashable, still_wanted: Callable[[], object] | None) -> None:
-        ticket = object()
-        with self._changed:
+        ticket = threading.Event()  # each its own: a turn that ends wakes one thread, not all that wait
+        with self._book:
             self._waiting.setdefault(who, deque()).append(ticket)
+            self._go_on()
         try:
-            while not self._is_next(who, ticket):
+            while not ticket.wait(EVERY):
                 if still_wanted is not None:
                     still_wanted()
         except BaseException:  # Streamlit ends a run that way
-            with self._changed:
+            with self._book:
                 if self._holder is ticket:
                     self._holder = None
+                    self._go_on()
                 else:
                     self._leave(who, ticket)
-                self._changed.notify_all()
             raise
         self._mine.ticket = ticket
 
-    def _is_next(self, who: Hashable, ticket: object) -> bool:
-        """Take the turn if it is this ticket's, else wait a moment."""
-        with self._changed:
-            if not self._may_go(who, ticket):
-                self._changed.wait(EVERY)
-            if not self._may_go(who, ticket):
-                return False
-            self._leave(who, ticket)
-            if who in self._waiting:  # asked for more than one: the others first
-                self._waiting.move_to_end(who)
-            self._holder = ticket
-            return True
+    def _go_on(self) -> None:
+        """If it is nobody's turn, it is the next one's; a reader with more tickets goes behind the others."""
+        if self._holder is not None or not self._waiting:
+            return
+        who, tickets = next(iter(self._waiting.items()))
+        self._holder = tickets[0]
+        self._leave(who, tickets[0])
+        if who in self._waiting:
+            self._waiting.move_to_end(who)
+        self._holder.set()
 
-    def _may_go(self, who: Hashable, ticket: object) -> bool:
-        first = next(iter(self._waiting), None)
-        return self._holder is None and first == who and self._waiting[who][0] is ticket
-
-    def _leave(self, who: Hashable, ticket: object) -> None:
+    def _leave(self, who: Hashable, ticket: threading.Event) -> None:
         tickets = self._waiting[who]
         tickets.remove(ticket)
         if not tickets:
@@ -114,9 +107,9 @@ class Turns:
     def _give(self) -> None:
         if not self.held:  # a wait that was ended within the block
             return
-        with self._changed:
+        with self._book:
             self._holder = self._mine.ticket = None
-            self._changed.notify_all()
+            self._go_on()
 
 
 _turns = Turns()

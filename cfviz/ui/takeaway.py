@@ -39,7 +39,7 @@ def take_away(
     name: str,
     *,
     code: str | None = None,
-    table: Table | None = None,
+    table: Table | Callable[[], Table] | None = None,
     fig: Any = None,
     chart: str | None = None,
     sheet: Callable[[], Sheet] | None = None,
@@ -50,7 +50,7 @@ def take_away(
         ctx: the page.
         name: unique on the page, also the name of the files.
         code: Python to show, and to copy with one click.
-        table: column names and rows, for a CSV.
+        table: column names and rows, for a CSV; many rows as a function, called once somebody wants them.
         fig: the plotly figure; its arrays are the data where there is no table, as NPZ.
         chart: key of the `st.plotly_chart`, whose picture is saved as PNG or SVG.
         sheet: gives pictures, captions and how many stand in a row, once somebody wants them.
@@ -68,8 +68,8 @@ def take_away(
             save("png", lambda: contact(*_themed(sheet(), ctx)), "image/png", "image")
             save("svg", lambda: contact_svg(*_themed(sheet(), ctx)), "image/svg+xml", "shape_line")
         if table is not None:
-            rows = [list(row) for row in table[1]]
-            _save(ctx, name, "csv", partial(to_csv, table[0], rows), "text/csv", "table_view")
+            give = table if callable(table) else partial(tuple, (table[0], [list(row) for row in table[1]]))
+            _save(ctx, name, "csv", lambda: to_csv(*give()), "text/csv", "table_view")
         elif fig is not None:
             _save(ctx, name, "npz", partial(to_npz, fig), "application/octet-stream", "data_array")
 
