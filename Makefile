@@ -29,7 +29,7 @@ test: $(DEV_STAMP)  ## all tests, those in a browser included, then the linters 
 	$(PYTEST) $(ARGS)
 	@$(MAKE) --no-print-directory lint
 
-check: lint  ## linters, types and the quick tests, in about two minutes
+check: lint  ## linters, types and the quick tests, in under a minute
 	OMP_NUM_THREADS=1 $(PYTEST) -n auto -m "not slow and not browser" $(ARGS)
 
 lint: $(DEV_STAMP)  ## ruff and mypy

@@ -59,6 +59,7 @@ def test_quantising_errs_by_half_a_step(values: list[float], scale: float) -> No
     assert (np.abs(logits.restore(codes, high, span) - row) <= half + slack).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [(224, 224), (256, 256), (96, 160)])
 def test_the_message_gives_back_the_models_attention(tiny_model, size: tuple[int, int]) -> None:
     photo = np.random.default_rng(1).integers(0, 255, (*size, 3), np.uint8)

@@ -87,6 +87,7 @@ def test_a_model_that_does_not_fit_on_the_gpu_stays_on_the_cpu(tiny_model, monke
     assert next(net.parameters()).dtype == torch.float32, "the caller's model is as it was"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("lang", ["en", "zh-Hant"])
 def test_the_page_says_that_it_was_the_cpu(lang: str, monkeypatch) -> None:
     monkeypatch.setattr("cfviz.ui.page.pick_device", lambda: "cuda")

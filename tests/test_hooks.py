@@ -132,6 +132,7 @@ def test_an_exception_leaves_no_trace(model, image, error):
     assert not any(m._forward_hooks or m._forward_pre_hooks for m in model.modules())
 
 
+@pytest.mark.slow
 def test_sixteen_threads_get_what_they_would_get_alone(model):
     names = points(model)
     jobs = []

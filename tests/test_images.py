@@ -316,6 +316,7 @@ HOSTILE = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", HOSTILE)
 def test_hostile_files_end_in_one_sentence_at_once_and_without_memory(case):
     make, code = HOSTILE[case]

@@ -57,6 +57,7 @@ def until(job: jobs.Job, *states: str, seconds: float = 60) -> jobs.Job:
     raise AssertionError(f"still {now}")
 
 
+@pytest.mark.slow
 def test_a_job_runs_to_its_end(sleeper: list[str]) -> None:
     job = jobs.start("count", [*sleeper, "5", "0"], "at")
     assert job.state == "running"
@@ -70,11 +71,13 @@ def test_a_job_runs_to_its_end(sleeper: list[str]) -> None:
     until(again, "done")
 
 
+@pytest.mark.slow
 def test_what_fails_says_why(sleeper: list[str]) -> None:
     job = until(jobs.start("count", [*sleeper, "1", "2"], "at"), "failed", "done")
     assert (job.state, job.message) == ("failed", "the reason")
 
 
+@pytest.mark.slow
 def test_cancelled_and_gone_on_with(sleeper: list[str]) -> None:
     job = jobs.start("count", [*sleeper, "100", "0"], "at")
     assert jobs.start("count", [*sleeper, "100", "0"], "at").folder == job.folder  # the same one
@@ -89,6 +92,7 @@ def test_cancelled_and_gone_on_with(sleeper: list[str]) -> None:
     assert (job.state, job.result.read_text()) == ("done", "100")
 
 
+@pytest.mark.slow
 def test_a_dead_process_is_interrupted_and_goes_on(sleeper: list[str]) -> None:
     job = until(jobs.start("count", [*sleeper, "200", "0"], "at"), "moving")
     os.killpg(jobs._json(job.folder / "state.json")["group"], signal.SIGKILL)
@@ -97,6 +101,7 @@ def test_a_dead_process_is_interrupted_and_goes_on(sleeper: list[str]) -> None:
     assert until(jobs.start("count", [*sleeper, "200", "0"], "at"), "done").folder == job.folder
 
 
+@pytest.mark.slow
 def test_a_job_outlives_who_started_it(sleeper: list[str]) -> None:
     code = f"from cfviz import jobs; print(jobs.start('count', {[*sleeper, '40', '0']!r}, 'at').folder)"
     env = {**os.environ, "PYTHONPATH": os.pathsep.join([os.environ["PYTHONPATH"], os.getcwd()])}

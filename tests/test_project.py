@@ -237,6 +237,7 @@ def test_every_page_is_in_the_readme() -> None:
         )
 
 
+@pytest.mark.slow
 def test_readme_python_runs(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.chdir(ROOT)
     namespace: dict[str, object] = {}

@@ -103,6 +103,7 @@ def test_what_the_button_calls_the_weights(source: str, trained: str | None, nam
     assert button.weights(SimpleNamespace(model=SimpleNamespace(provenance=its))) == named
 
 
+@pytest.mark.slow
 def test_parts_are_ranked_as_the_lab_does_it(model) -> None:
     trace = inspect(PHOTO, model, 96, report.WATCH)
     rows = report_parts.ranking(trace, model, "en")

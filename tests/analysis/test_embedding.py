@@ -104,6 +104,7 @@ def test_channels_that_do_not_add_up_are_refused() -> None:
         measure.norms(tokens(0), (8, 4, 2))
 
 
+@pytest.mark.slow
 def test_the_normalised_token_is_the_models(tiny_model) -> None:
     """The LayerNorm written out here, with its offset, gives what the model's own gave."""
     model = tiny_model()

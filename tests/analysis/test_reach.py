@@ -16,6 +16,7 @@ def matrix(scheme: other.Scheme) -> np.ndarray:
     return np.array(rows) | np.eye(scheme.H * scheme.W, dtype=bool)
 
 
+@pytest.mark.slow
 @given(H=st.integers(4, 12), W=st.integers(4, 12), G=st.integers(1, 4), I=st.integers(1, 4), data=st.data())
 @settings(max_examples=25, deadline=None)
 def test_reach_is_the_product_of_the_layers(H: int, W: int, G: int, I: int, data: st.DataObject) -> None:  # noqa: E741

@@ -37,6 +37,7 @@ def test_constant_features_are_no_error() -> None:
     assert np.ptp(feature_colours(np.ones((4, 4, 8)))) == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "giga"), [("crossformer_tiny", 2.9), ("crossformer_small", 4.9), ("crossformer_base", 9.2)]
 )
@@ -44,6 +45,7 @@ def test_multiply_adds_are_those_of_the_paper(name: str, giga: float) -> None:
     assert cost(load(name))["total"].macs / 1e9 == pytest.approx(giga, abs=0.06)
 
 
+@pytest.mark.slow
 def test_the_parts_add_up() -> None:
     model = load("crossformer_nano")
     parts = cost(model, 160, 192)

@@ -14,6 +14,7 @@ SEED = 20_260
 SLICE = {"images": 200, "checkpoints": 14, "links": 6, "lessons": 60}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", COUNTS)
 def test_spoilt_input_ends_in_a_sentence(kind: str) -> None:
     for index in range(SLICE[kind]):
@@ -60,6 +61,7 @@ MISBEHAVING = """
 """
 
 
+@pytest.mark.slow
 def test_the_fuzzer_sees_exceptions_crashes_hangs_and_slowness(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -311,6 +311,7 @@ def _fractions(size: int) -> list[int]:
     return [1, 2, 7, 8, 9, 100, 5000, size // 3, size // 2, size - 5000, size - 100, size - 1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["zip", "legacy", "safetensors"])
 def test_files_cut_short_anywhere(state, file, tmp_path, kind):
     if kind == "safetensors":
@@ -328,6 +329,7 @@ def test_files_cut_short_anywhere(state, file, tmp_path, kind):
             assert caught.value.code in (allowed if size < 100 else allowed[:1]), f"{size}: {caught.value}"
 
 
+@pytest.mark.slow
 def test_bytes_changed_in_the_middle_never_crash(state, file):
     whole = bytearray(file(state).read_bytes())
     start = whole.index(b"data.pkl")
@@ -445,6 +447,7 @@ def test_something_among_the_weights_that_is_no_tensor(state, file):
     assert "head.bias is a int" in str(_refused(file({**state, "head.bias": 3}), "no_tensors"))
 
 
+@pytest.mark.slow
 def test_another_architecture_is_named_by_its_first_keys(file):
     import timm
 

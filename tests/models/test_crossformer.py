@@ -22,6 +22,7 @@ def model():
     return timm.create_model("crossformer_nano", **SMALL).eval()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", list_models())
 def test_variants_are_registered_and_have_the_published_size(name):
     millions = {
@@ -130,6 +131,7 @@ def test_bad_settings_are_named(setting, message):
         timm.create_model("crossformer_nano", **{**SMALL, **setting})
 
 
+@pytest.mark.slow
 def test_cooling_layers_sit_where_the_authors_put_them():
     with torch.device("meta"):
         net = timm.create_model("crossformer_pp_huge")
@@ -139,6 +141,7 @@ def test_cooling_layers_sit_where_the_authors_put_them():
     assert cooled[3] == [False, False]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("half", [False, True])
 def test_gradients_are_those_of_attention_written_out(model, half):
     """Fused attention must hand the position bias its gradient too, padding or not."""
@@ -211,6 +214,7 @@ class TestBiasCache:
         assert groups.nG > len(groups.patterns[0])
         assert attn.cache.nbytes == 4 * len(groups.patterns[0]) * groups.N**2
 
+    @pytest.mark.slow
     def test_stays_small_over_many_sizes(self, model):
         attn = model.get_submodule("layers.0.blocks.0.attn")
         with torch.no_grad():

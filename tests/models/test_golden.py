@@ -54,6 +54,7 @@ def test_classification(case, golden_fill):
     assert_close(case, outputs)
 
 
+@pytest.mark.slow
 def test_adaptive_interval_is_the_golden_one(golden_fill):
     case = "crossformer_tiny_448_adaptive"
     model = golden_fill(timm.create_model("crossformer_tiny", interval="adaptive"))
@@ -63,6 +64,7 @@ def test_adaptive_interval_is_the_golden_one(golden_fill):
     assert np.abs(logits[0].numpy() - expected).max() <= TOLERANCE * np.abs(expected).max()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", [c for c in CASES if CASES[c]["kind"] == "features"])
 def test_dense_features(case, golden_fill):
     fact = CASES[case]
@@ -74,6 +76,7 @@ def test_dense_features(case, golden_fill):
     assert_close(case, {f"stage{s}": m for s, m in enumerate(maps)})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("variant", list(PARAMETERS))
 def test_parameter_names_and_shapes(variant):
     with torch.device("meta"):

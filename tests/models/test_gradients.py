@@ -58,6 +58,7 @@ def test_attention_gradients_predict_a_small_change(tiny_model, photo) -> None:
     assert float(after - before) == pytest.approx(float((move * slope).sum()), rel=0.05, abs=1e-6)
 
 
+@pytest.mark.slow
 def test_integrated_gradients_are_complete(tiny_model, photo) -> None:
     given, missing = integrated_gradients(tiny_model(), photo, 1, steps=32)
     assert given.shape == (64, 96)

@@ -101,6 +101,7 @@ def test_json_and_link_read_back_as_the_same(several):
         assert type(a.value) is type(b.value)
 
 
+@pytest.mark.slow
 @given(st.text(max_size=60))
 def test_any_text_is_read_or_refused_with_a_reason(text):
     for read in (parse, from_url):
@@ -212,6 +213,7 @@ def test_zeroing_a_kernel_is_zeroing_its_weights(model, size):
         close(run(model, x, Intervention("kernel", s, index=i)), expected)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("cooling", [False, True])
 def test_a_block_without_itself_is_the_identity(tiny_model, cooling):
     net = tiny_model(depths=(2, 2, 4, 2), cooling=cooling)
@@ -329,6 +331,7 @@ def test_shuffled_tokens_are_the_same_tokens_elsewhere(model, size, part):
     close(after, before[:, order])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", SIZES)
 def test_means_are_a_direct_loop(model, size):
     batches = [picture(size, n, seed=n) for n in (1, 2, 3)]
@@ -436,6 +439,7 @@ def test_nested_blocks_work_on_what_the_outer_one_made(model):
             assert torch.equal(run(model, x, inner), expected)
 
 
+@pytest.mark.slow
 def test_sixteen_threads_each_do_their_own(model):
     x = picture((96, 128), 1)
     several = [(Intervention("head", 2, b, h),) for b in range(3) for h in range(4)]
@@ -465,6 +469,7 @@ def test_nothing_is_left_behind(model):
 # ---------------------------------------------------------------- many at once
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [(224, 224), (160, 224)])
 @pytest.mark.parametrize("how", FILLS)
 def test_many_effects_at_once_are_those_of_one_by_one(model, size, how):

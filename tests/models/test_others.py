@@ -116,6 +116,7 @@ def test_a_tokens_slope_is_zero_outside_what_it_can_see() -> None:
     assert slope[inside].min() > 0
 
 
+@pytest.mark.slow
 def test_cost_is_what_papers_say() -> None:
     for name in ("swin_tiny_patch4_window7_224", "pvt_v2_b0"):
         its = Side(name, None, True).cost(224, 224)

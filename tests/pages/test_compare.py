@@ -38,6 +38,7 @@ def finished(app: AppTest) -> AppTest:
     return app
 
 
+@pytest.mark.slow
 def test_nano_and_its_twin_by_default() -> None:
     app = finished(page())
     assert not app.exception
@@ -52,6 +53,7 @@ def test_nano_and_its_twin_by_default() -> None:
     assert "Linear CKA" in said
 
 
+@pytest.mark.slow
 def test_random_weights_give_no_answer_and_no_likeness() -> None:
     app = page(size="160", other="pvt_v2_b0", stage="3", row="2", col="3")
     assert not app.exception
@@ -82,6 +84,7 @@ def test_the_code_it_shows_runs() -> None:
         exec(compile(text, "shown", "exec"), {})
 
 
+@pytest.mark.slow
 def test_without_a_network_a_download_ends_in_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(name: str) -> Path:
         raise CheckpointError("no_network", url="huggingface.co", detail="no route")

@@ -78,6 +78,7 @@ def test_a_link_decides_where_the_figure_begins(page: AppTest) -> None:
     assert start["measure"] == "norm"
 
 
+@pytest.mark.slow
 def test_every_figure_has_its_code_and_its_sentence(page: AppTest) -> None:
     codes = [code.value for code in page.code]
     assert len(codes) == 10

@@ -59,6 +59,7 @@ def test_the_link_decides_and_the_numbers_are_those_of_apply() -> None:
     assert "Which part matters most" in "\n".join(head.value for head in app.subheader)
 
 
+@pytest.mark.slow
 def test_the_code_it_shows_runs_and_prints_the_same(capsys: pytest.CaptureFixture[str]) -> None:
     app = measured(page(do="3.1.h2-mean_1.k4-replace"))
     assert not app.exception
@@ -69,6 +70,7 @@ def test_the_code_it_shows_runs_and_prints_the_same(capsys: pytest.CaptureFixtur
     assert len(known["every"]) > 50
 
 
+@pytest.mark.slow
 def test_the_page_does_not_wait_for_what_every_part_would_do() -> None:
     gate, calls = threading.Event(), []
 
@@ -96,6 +98,7 @@ def test_the_page_does_not_wait_for_what_every_part_would_do() -> None:
     assert sum(calls) == len(parts(model, "zero", (160, 160)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", ["mean", "replace"])
 def test_means_and_the_other_photo_are_there_behind_the_page(how: str) -> None:
     app = measured(page(do="", how=how))

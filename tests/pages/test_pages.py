@@ -73,6 +73,7 @@ def test_the_number_format_is_a_choice() -> None:
     assert any("bfloat16" in caption.value for caption in app.caption)
 
 
+@pytest.mark.slow
 def test_random_weights_are_announced() -> None:
     app = run("predict", lang="en", model="crossformer_pp_small", size="160")
     assert any("random weights" in warning.value for warning in app.warning)

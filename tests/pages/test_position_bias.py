@@ -37,6 +37,7 @@ def test_it_runs_and_says_what_padding_costs(page: AppTest) -> None:
     assert any("from 64 to 112 tokens a side" in text.value for text in page.markdown)
 
 
+@pytest.mark.slow
 def test_every_code_shown_runs(page: AppTest) -> None:
     codes = [code.value for code in page.code if code.language == "python"]
     assert len(codes) >= 6
@@ -144,6 +145,7 @@ def told(found: dict[str, Any], lang: str = "en") -> list[str]:
     return [text.value for text in app.markdown]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("lang", ["en", "zh-Hant"])
 def test_the_verdict_follows_the_file(lang: str) -> None:
     whole = {

@@ -76,6 +76,7 @@ def test_resuming_gives_the_same_bits(
     assert not states_equal(model, ema)
 
 
+@pytest.mark.slow
 def test_training_learns_and_writes_its_log(settings: dict, tmp_path: Path) -> None:
     plain = {"drop_path": 0.0, "mix_prob": 0.0, "transform": "light", "ema_decay": 0, "label_smoothing": 0.0}
     phases = [{"size": 32, "group_size": 2, "interval": "adaptive", "epochs": 6}]

@@ -76,6 +76,7 @@ def test_measures_equal_those_of_the_pages(model: torch.nn.Module) -> None:
     np.testing.assert_allclose([found["share.1.0"], found["share.1.1"]], share, rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_the_study_equals_a_direct_loop(
     model: torch.nn.Module, photos: Path, lines: Path, tmp_path: Path
 ) -> None:
@@ -124,6 +125,7 @@ def test_the_study_equals_a_direct_loop(
     assert each["photo"].to_pylist() == [folder.names[i] for i in study.indices]
 
 
+@pytest.mark.slow
 def test_what_cannot_be_opened_is_said_and_passed_over(
     model: torch.nn.Module, photos: Path, lines: Path, tmp_path: Path
 ) -> None:
