@@ -26,6 +26,7 @@ from cfviz.run import class_names
 from . import layout, queue
 from .attention import two_digits
 from .compare import Pair, figure, place, title
+from .embedding import photo_code
 from .later import later
 from .plain import plain
 from .trained import trained
@@ -45,6 +46,33 @@ for name in ("{a}", "{b}"):
     group, query = scheme[-1].group_of({row}, {col})
     attention = seen.probs[{s}, len(scheme) - 1][group, :, query]    # heads, keys
     field = side.slope(image, {s}, {row}, {col})          # pixels that move this token
+"""
+CODE_REACH = """
+from cfviz.data.images import load_image, prepare
+from cfviz.data.samples import sample
+from cfviz.models.sides import open_side
+
+image = prepare(load_image({photo}), {size}).tensor
+field = open_side("{name}", {size}).slope(image, {stage}, {row}, {col})    # H, W: pixels that move this token
+"""
+CODE_TOP = """
+from cfviz.data.images import load_image, prepare
+from cfviz.data.samples import sample
+from cfviz.models.sides import open_side
+
+image = prepare(load_image({photo}), {size}).tensor
+logits = open_side("{name}", {size}).see(image).logits
+print(logits.argsort()[::-1][:5], logits.max())
+"""
+CODE_COST = """
+from cfviz.data.images import load_image, prepare
+from cfviz.data.samples import sample
+from cfviz.models.sides import open_side, race
+
+a, b = open_side("{a}", {size}), open_side("{b}", {size})
+image = prepare(load_image({photo}), {size}).tensor
+seconds = race(a, b, image)                              # of forwards taken in turn, on this machine
+print(a.cost({size}, {size}), b.cost({size}, {size}), *map(min, seconds))
 """
 CODE_LIKE = """
 from cfviz.analysis.similarity import on_grid, table
@@ -86,7 +114,8 @@ def _reach(ctx: Context, pair: Pair, at: dict[str, Any]) -> None:
             with st.spinner(ctx.t("compare.reach_wait", model=name)):
                 field = pool(pair.slope(n, at["stage"], at["row"], at["col"]), 4)
             fig = over_photo(pair.crop, field, ctx.theme, mark)
-            layout.taken(ctx, fig, f"reach-{n + 1}", ctx.t("compare.reach_alt", model=name))
+            code = CODE_REACH.format(name=side.name, size=pair.size, photo=photo_code(ctx), **at)
+            layout.taken(ctx, fig, f"reach-{n + 1}", ctx.t("compare.reach_alt", model=name), code)
             known = "reach_note" if side.trained else "reach_note_random"
             st.caption(ctx.t(f"compare.{known}", model=name, area=two_digits(100 * area(field))))
 
@@ -119,14 +148,17 @@ def answers(ctx: Context, pair: Pair) -> None:
             order = np.argsort(-probs)[:5]
             tops.append(classes[order[0]])
             fig = top_bars([classes[i] for i in order], probs[order].tolist(), ctx.theme)
-            layout.taken(ctx, fig, f"top-{n + 1}", ctx.t("compare.top_alt", model=name))
+            code = CODE_TOP.format(name=side.name, size=pair.size, photo=photo_code(ctx))
+            layout.taken(ctx, fig, f"top-{n + 1}", ctx.t("compare.top_alt", model=name), code)
             st.caption(ctx.t("compare.classes", n=len(classes), trained=trained(ctx.t, side.trained)))
             rows += [(name, label, float(p)) for label, p in zip(classes, probs, strict=True)]
     if len(tops) == 2:
         key = "same" if tops[0] == tops[1] else "differ"
         layout.look(ctx.t(f"compare.answers_{key}", a=short(tops[0]), b=short(tops[1])))
     if rows:
-        layout.take_away(ctx, "answers", table=(("model", "class", "probability"), rows))
+        named = {"size": pair.size, "photo": photo_code(ctx)}
+        code = "".join(CODE_TOP.format(name=side.name, **named) for side, _ in pair.sides)
+        layout.take_away(ctx, "answers", code=code, table=(("model", "class", "probability"), rows))
 
 
 # ---------------------------------------------------------------- likeness
@@ -207,7 +239,8 @@ def costs(ctx: Context, pair: Pair) -> None:
     st.html(f'<div class="cf-sides"><table><thead><tr><td></td>{head}</tr></thead>{lines}</table></div>')
     st.caption(t("compare.cost_note", n=len(times[0]) or "…"))
     rows = [(key, *(column[key] for column in columns)) for key in columns[0]]
-    layout.take_away(ctx, "cost", table=(("", *names), rows))
+    code = CODE_COST.format(a=pair.a.name, b=pair.b.name, size=pair.size, photo=photo_code(ctx))
+    layout.take_away(ctx, "cost", code=code, table=(("", *names), rows))
 
 
 def _facts(ctx: Context, side: Side, size: int, times: list[float]) -> dict[str, str]:

@@ -16,7 +16,7 @@ from cfviz.trace import Trace
 from . import controls, layout, weights
 from .cache import derived
 from .i18n import lookup
-from .photos import data_uri, opened
+from .photos import data_uri
 from .plain import plain
 
 if TYPE_CHECKING:
@@ -81,13 +81,8 @@ def _below(ctx: Context, trace: Trace) -> None:
         + controls.photo_credit(ctx.t, ctx.settings.photo)
     )
     rows = [(name, part.params, part.macs) for name, part in costs.items()]
-    pictures = derived(trace, "pictures", lambda: _pictures(trace))
-    sizes = [f"{s + 1}: {blocks[0].H} x {blocks[0].W}" for s, blocks in enumerate(trace.groupings)]
-    shown = (*pictures[-1:], *pictures[:-1])  # the photo, then the stages
-    layout.take_away(
-        ctx, "model", code=_code(ctx), table=(("part", "parameters", "multiply_adds"), rows),
-        sheet=lambda: ([opened(uri) for uri in shown], [f"{trace.size[0]} x {trace.size[1]} px", *sizes], 5),
-    )  # fmt: skip
+    table = (("part", "parameters", "multiply_adds"), rows)
+    layout.take_away(ctx, "model", code=_code(ctx), table=table, live="whole")
 
 
 def _data(ctx: Context, trace: Trace) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from cfviz.models.interventions import dump, to_url
 
 from . import cache, controls, layout, photos, state
 from .attention import small
+from .lab import NAME as BOARD
 from .lab import Bench, Ranking, bench, known, measure, part_name, place, quick, show_board
 from .lab_heads import heads
 
@@ -33,6 +34,7 @@ def lab(ctx: Context) -> None:
     """The board, and below it all that it changes."""
     its = bench(ctx)
     show_board(its)
+    layout.take_away(ctx, "board", code=code(its), live=BOARD)
     waiting = st.container(key="lab-wait")
     _controls(its)
     verdict(its)
@@ -128,7 +130,7 @@ def top_five(its: Bench) -> None:
             st.markdown(f"**{ctx.t(f'lab.{name}')}**")
             top = trace.top(5)
             fig = top_bars([ctx.labels[i] for i, _, _ in top], [p for _, _, p in top], ctx.theme)
-            layout.taken(ctx, fig, name, ctx.t(f"lab.{name}_alt"))
+            layout.taken(ctx, fig, name, ctx.t(f"lab.{name}_alt"), code(its))
     rows = zip(
         ctx.labels, its.before.probs, its.after.probs, its.before.logits, its.after.logits, strict=True
     )
@@ -149,6 +151,7 @@ def logits(its: Bench) -> None:
         ctx,
         draw.change_bars(names, moved[order].tolist(), ctx.theme, ctx.t("lab.axis_logit")),
         "logits",
+        code=code(its),
         table=(("class", "change"), list(zip(ctx.labels, moved.tolist(), strict=True))),
         n=len(order),
         label=short(ctx.labels[first]),

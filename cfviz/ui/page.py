@@ -21,7 +21,7 @@ from cfviz.figures.theme import Theme, theme
 from cfviz.run import class_names, pick_device, share_cores
 from cfviz.trace import Trace
 
-from . import cache, controls, layout, photos, state, weights
+from . import cache, controls, layout, photos, queue, state, weights
 from .i18n import Translator, preferred, translator
 from .plain import explain, plain_fields
 
@@ -132,6 +132,7 @@ def start(name: str) -> Context:
     t = translator(settings.lang)
     st.set_page_config(page_title=f"{t(name + '.title')} · cfviz", page_icon=layout.ICON, layout="wide")
     cache.settle().rerun()
+    queue.readers()
     share_cores()
     state.adopt_extras(name)
     state.write_link(settings, name)

@@ -192,7 +192,7 @@ def _figure(ctx: Context, its: Subject, part: str, start: tuple[tuple[str, Any],
 
     bias_figure(packed(its.weights, part, start, ctx.lang, its), name=name, on_commit=commit)
     table = _table(its) if part == "surfaces" else None
-    layout.take_away(ctx, part, code=CODE[part].format(model=ctx.settings.model), table=table)
+    layout.take_away(ctx, part, code=CODE[part].format(model=ctx.settings.model), table=table, live=name)
 
 
 def _table(its: Subject) -> tuple[tuple[str, ...], list[tuple[Any, ...]]]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import streamlit as st
 
+from cfviz.data.decode import Photo
 from cfviz.data.images import prepare
 from cfviz.figures.logits import bias_table
 from cfviz.figures.position_bias_answer import Card, pack
@@ -18,7 +19,7 @@ from cfviz.hooks import edit
 from cfviz.models.bias_ways import WAYS, edits, regrouped, same, ways_of
 from cfviz.run import forward, share_cores
 
-from . import layout, state
+from . import layout, queue, state
 from .cache import shared
 from .components.position_bias import bias_figure
 from .i18n import together
@@ -33,6 +34,7 @@ WINDOWS = ("scaled", "fixed", "adaptive")
 SIDES = range(2, 29)
 NAME = "position_bias.answer"  # of the figure
 PATIENCE = 0.15  # seconds the page waits for ways before it shows those that are there
+AHEAD = 320  # pixels of the largest size that is computed before anybody asks
 
 
 @dataclass(frozen=True)
@@ -97,7 +99,7 @@ def merged(its: Subject, groups: list[list[Any]]) -> dict[str, str]:
 
 
 @shared(32)
-def seen(source: str, size: int, _photo: Any) -> tuple[Any, bytes]:
+def seen(source: str, size: int, _photo: Photo) -> tuple[Any, bytes]:
     """The photo at one size: the model's input, and its pixels as PNG."""
     prepared, out = prepare(_photo, size), io.BytesIO()
     prepared.crop.convert("RGB").save(out, "PNG", compress_level=1)
@@ -106,18 +108,19 @@ def seen(source: str, size: int, _photo: Any) -> tuple[Any, bytes]:
 
 @shared(24)
 def answers(
-    source: str, window: Window, stage: int, block: int, _its: Subject, _tensor: Any
+    source: str, window: Window, stage: int, block: int, _its: Subject, _photo: Photo
 ) -> Steps[Answer]:
     """The answers of all ways that differ, computed behind the page."""
     its, at = _its, f"layers.{stage}.blocks.{block}.attn."
     needed = list(dict.fromkeys(merged(its, window.groups(its.model)).values()))
 
     def make(way: str) -> Answer:
+        tensor, _ = seen(_photo.sha256, window.size, _photo)
         net = its.twin if way == "twin" else its.model
         changes = edits(net, "own" if way == "twin" else way, its.model.group_size)
         share_cores()
         with regrouped(net, window.G, window.interval), edit(net, changes):
-            arrays, seconds = forward(net, _tensor, [at + name for name in ("q", "k", "bias")])
+            arrays, seconds = forward(net, tensor, [at + name for name in ("q", "k", "bias")])
         q, k, bias = (arrays[at + name] for name in ("q", "k", "bias"))
         tables = bias_table(bias, round(bias.shape[-1] ** 0.5))
         return Answer(arrays["logits"].astype(float), q, k, tables, seconds)
@@ -139,9 +142,11 @@ def section(ctx: Context, its: Subject) -> None:
     stage, block = its.places[number]
     groups = window.groups(its.model)
     by = merged(its, groups)
-    tensor, photo = seen(ctx.photo.sha256, window.size, ctx.photo)
-    steps = answers(its.source, window, stage, block, its, tensor)
-    there = steps.look(PATIENCE)
+    _, photo = seen(ctx.photo.sha256, window.size, ctx.photo)
+    steps = answers(its.source, window, stage, block, its, ctx.photo)
+    if its.quick and queue.readers() == 1:  # else it would be in the others' way
+        _look_ahead(ctx, its, window, stage, block)
+    there = steps.look(PATIENCE)  # looked at last: comes first
     found = {way: there[one] for way, one in by.items() if one in there}
     cards = [_card(ctx, way, by[way], found, head) for way in by]
     cut, source = groups[stage][block], f"{its.source}|{window.size}"
@@ -160,7 +165,7 @@ def section(ctx: Context, its: Subject) -> None:
     else:
         _said(ctx, found, by, {g.G for stage_ in groups for g in stage_}, its)
     code = _CODE.format(model=ctx.settings.model, size=window.size, G=max(window.G))
-    layout.take_away(ctx, "answer", code=code, table=_table(ctx, found))
+    layout.take_away(ctx, "answer", code=code, table=_table(ctx, found), live=NAME)
     costs(ctx, its.model, groups, window.size)
 
 
@@ -169,6 +174,23 @@ def _chosen(ctx: Context) -> None:
     to = (st.session_state.get(NAME) or {}).get("commit")
     if to:
         ctx.put(down=int(to["down"]), across=int(to["across"]), maps=int(to["less"]))
+
+
+def _look_ahead(ctx: Context, its: Subject, window: Window, stage: int, block: int) -> None:
+    """Let the other sizes be computed behind the page, the nearest first: they will be asked for next."""
+    if ctx.get("g", 0, (0, *SIDES)):
+        return
+    sizes = [size for size in state.SIZES if size <= AHEAD and size != window.size]
+    for size in sorted(sizes, key=lambda size: -abs(size - window.size)):
+        other = _cut(its, size, ctx.get("window", "scaled", WINDOWS))
+        answers(its.source, other, stage, block, its, ctx.photo).look()
+
+
+def _cut(its: Subject, size: int, kind: str) -> Window:
+    """The window of one of the three kinds at a size."""
+    trained = its.model.group_size
+    G = tuple(max(2, round(g * size / 224)) for g in trained) if kind == "scaled" else tuple(trained)
+    return Window(size, G, "adaptive" if kind == "adaptive" else its.model.interval)
 
 
 def _window(ctx: Context, its: Subject) -> Window:
@@ -184,19 +206,16 @@ def _window(ctx: Context, its: Subject) -> Window:
             format_func=lambda code: t(f"position_bias.window_{code}"), key="position_bias.window",
             required=True,
         )  # fmt: skip
-        scaled = tuple(max(2, round(g * size / 224)) for g in trained)
+        cut = _cut(its, size, kind)
         asked = ctx.get("g", 0, (0, *SIDES))
         own = st.toggle(t("position_bias.own_g"), bool(asked), key="position_bias.own_g")
-        chosen = asked or scaled[0]
+        chosen = asked or cut.G[0]
         if own:
             chosen = st.slider(
                 t("position_bias.g"), SIDES[0], SIDES[-1], chosen, key="position_bias.g", width=220
             )
     ctx.put(at=size, window=kind, g=int(chosen) if own else 0)
-    interval = "adaptive" if kind == "adaptive" else its.model.interval
-    if own:
-        return Window(size, (int(chosen),) * len(trained), interval)
-    return Window(size, scaled if kind == "scaled" else tuple(trained), interval)
+    return Window(size, (int(chosen),) * len(trained), cut.interval) if own else cut
 
 
 def _watched(ctx: Context, its: Subject) -> tuple[int, int]:

@@ -8,6 +8,7 @@ twenty photos would keep everybody else out.
 from __future__ import annotations
 
 import threading
+import time
 from collections import OrderedDict, deque
 from collections.abc import Callable, Hashable, Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -15,6 +16,7 @@ from contextlib import AbstractContextManager, contextmanager
 from streamlit.runtime.scriptrunner import get_script_run_ctx
 from streamlit.runtime.scriptrunner_utils.script_run_context import get_run_yield_check
 
+GONE = 60.0  # seconds after a reader's last click
 EVERY = 0.1  # seconds between two looks at whether the reader has clicked on
 
 
@@ -113,6 +115,8 @@ class Turns:
 
 
 _turns = Turns()
+_clicked: dict[Hashable, float] = {}  # readers -> when
+_book = threading.Lock()
 
 
 def turn() -> AbstractContextManager[None]:
@@ -139,6 +143,16 @@ def wait(event: threading.Event) -> None:
         while not event.wait(EVERY):
             if still_wanted is not None:
                 still_wanted()
+
+
+def readers() -> int:
+    """How many have clicked of late, this one included: every run of a page calls it."""
+    now = time.monotonic()
+    with _book:
+        _clicked[_reader()] = now
+        for who in [who for who, at in _clicked.items() if now - at > GONE]:
+            del _clicked[who]
+        return len(_clicked)
 
 
 def _reader() -> Hashable:

@@ -16,6 +16,7 @@ import numpy as np
 import streamlit as st
 from PIL import Image
 
+from cfviz.figures import living
 from cfviz.figures.cards import contact, contact_svg
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ _take = st.components.v2.component(
     "cfviz.take",
     html='<div class="take"></div>',
     css=(PARTS / "take.css").read_text(encoding="utf-8"),
-    js=(PARTS / "take.js").read_text(encoding="utf-8"),
+    js=living.joined(PARTS / name for name in ("picture.js", "take.js")),
 )
 
 
@@ -42,6 +43,7 @@ def take_away(
     table: Table | Callable[[], Table] | None = None,
     fig: Any = None,
     chart: str | None = None,
+    live: str | None = None,
     sheet: Callable[[], Sheet] | None = None,
 ) -> None:
     """The quiet row under a figure.
@@ -53,6 +55,7 @@ def take_away(
         table: column names and rows, for a CSV; many rows as a function, called once somebody wants them.
         fig: the plotly figure; its arrays are the data where there is no table, as NPZ.
         chart: key of the `st.plotly_chart`, whose picture is saved as PNG or SVG.
+        live: key of a figure of our own, made of elements, which is saved as it stands.
         sheet: gives pictures, captions and how many stand in a row, once somebody wants them.
     """
     with st.container(
@@ -61,8 +64,8 @@ def take_away(
         if code is not None:
             with st.popover(ctx.t("common.show_code"), icon=":material/code:", type="tertiary"):
                 st.code(code.strip(), language="python", wrap_lines=True)
-        if code is not None or chart is not None:
-            _in_browser(ctx, name, code, chart)
+        if any(one is not None for one in (code, chart, live)):
+            _in_browser(ctx, name, code, chart, live)
         if sheet is not None:
             save = partial(_save, ctx, name)
             save("png", lambda: contact(*_themed(sheet(), ctx)), "image/png", "image")
@@ -79,12 +82,15 @@ def _themed(sheet: Sheet, ctx: Context) -> tuple[Any, ...]:
     return pictures, captions, ctx.theme, columns
 
 
-def _in_browser(ctx: Context, name: str, code: str | None, chart: str | None) -> None:
-    """The buttons that need no server: copy the code, the chart as PNG and SVG."""
+def _in_browser(ctx: Context, name: str, code: str | None, chart: str | None, live: str | None) -> None:
+    """The buttons that need no server: copy the code, the chart or figure as PNG and SVG."""
     words = {
         key: ctx.t(f"common.{key}") for key in ("copy_code", "copied", "png", "svg", "png_help", "svg_help")
     }
-    data = {"code": (code or "").strip(), "chart": chart or "", "file": f"cfviz-{name}", "words": words}
+    data = {
+        "code": (code or "").strip(), "chart": chart or "", "live": live or "",
+        "file": f"cfviz-{name}", "words": words,
+    }  # fmt: skip
     _take(key=f"take.{ctx.name}.{name}", data=data, width="content")
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from io import BytesIO
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -47,3 +49,45 @@ def test_picture_data_code_and_report(app: Any, open_page: Any, tmp_path: Path) 
     page.goto(report.as_uri())
     page.locator(".cf-host .cf[data-ready]").wait_for(timeout=60_000)
     assert "church" in page.locator(".rp-answers").inner_text()
+
+
+def test_a_plot_of_a_dark_page_lies_on_dark_ground(app: Any, open_page: Any) -> None:
+    page = open_page(app.url("predict", lang="en", size=160), theme="dark")
+    page.locator(".st-key-fig-predict-top .js-plotly-plot .main-svg").first.wait_for(timeout=90_000)
+    _, data = saved(page, page.locator(".st-key-cf-take-predict-top"), "PNG")
+    colours = np.asarray(Image.open(BytesIO(data)).convert("RGBA"))
+    assert (colours[..., 3] == 255).all()
+    assert np.median(colours[..., :3]) < 64
+
+
+FIGURES = (
+    ("", "home-model", "model", "224"),
+    ("attention", "attention-living", "living", "SDA"),
+    ("position_bias", "position_bias-surfaces", "surfaces", "SDA"),
+    ("lab", "lab-board", "board", "CEL"),
+)
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize(("name", "row", "file", "word"), FIGURES, ids=[row for _, row, _, _ in FIGURES])
+def test_a_figure_of_elements_is_saved_as_it_stands(
+    app: Any, open_page: Any, name: str, row: str, file: str, word: str, theme: str
+) -> None:
+    page = open_page(app.url(name, lang="en"), theme=theme)
+    take = page.locator(f".st-key-cf-take-{row}")
+    take.get_by_role("button", name="PNG", exact=True).wait_for(timeout=90_000)
+    page.wait_for_timeout(1500)  # what comes in later has its place
+    title, data = saved(page, take, "PNG")
+    assert title == f"cfviz-{file}.png"
+    picture = Image.open(BytesIO(data)).convert("RGBA")
+    assert min(picture.size) > 200
+    colours = np.asarray(picture, float)
+    assert (colours[..., 3] == 255).all()  # it lies on the page's own ground
+    assert (np.median(colours[..., :3]) > 128) == (theme == "light")
+    assert colours[..., :3].std() > 5
+    title, data = saved(page, take, "SVG")
+    assert title == f"cfviz-{file}.svg"
+    root = ElementTree.fromstring(data)
+    assert word in "".join(root.itertext())
+    assert int(root.attrib["width"]) * 2 == picture.width
+    assert not re.search(r'(?:src|href)="(?!data:|#)', data.decode())  # nothing to fetch

@@ -12,12 +12,14 @@ import torch
 from streamlit.testing.v1 import AppTest
 
 from cfviz import cli, jobs
+from cfviz.data.images import load_image, prepare
 from cfviz.hooks import edit
 from cfviz.models import bias_ways
 from cfviz.run import load
 from cfviz.training.sizes import pack
 from cfviz.ui import position_bias, position_bias_job, position_bias_sizes
 from cfviz.ui import position_bias_answer as answer
+from cfviz.ui.steps import Steps
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -77,8 +79,9 @@ def test_answers_are_the_forwards_of_every_way(tiny_model: Any, cut: tuple[str, 
     window = answer.Window(96, cut[1], model.interval)
     by = answer.merged(its, window.groups(model))
     assert list(by) == ["own", "rescaled", "bicubic", "clamp", "cut", "twin", "none"]
-    tensor = torch.randn(3, 96, 96, generator=torch.Generator().manual_seed(0))
-    steps = answer.answers(its.source, window, 1, 1, its, tensor)
+    photo = load_image(np.random.default_rng(0).integers(0, 256, (96, 96, 3), np.uint8))
+    tensor = prepare(photo, 96).tensor
+    steps = answer.answers(its.source, window, 1, 1, its, photo)
     found = steps.look(60)
     assert set(found) == set(by.values())
     assert len(found) == (7 if cut[0] == "own" else 3)
@@ -91,6 +94,36 @@ def test_answers_are_the_forwards_of_every_way(tiny_model: Any, cut: tuple[str, 
         assert found[one].logits == pytest.approx(logits, abs=1e-5)
     if cut[0] == "own":
         assert not np.allclose(found["own"].logits, found["none"].logits)
+
+
+@pytest.mark.parametrize(("crowd", "ahead"), [(1, [128, 160, 192, 224, 256]), (2, [])])
+def test_a_lone_reader_finds_the_other_sizes_computed(
+    monkeypatch: pytest.MonkeyPatch, crowd: int, ahead: list[int]
+) -> None:
+    asked: list[answer.Window] = []
+
+    class Watched(Steps[Any]):
+        def look(self, seconds: float = 0.0) -> dict[str, Any]:
+            asked.append(self.window)
+            return {}
+
+        def __init__(self, _: str, window: answer.Window, *__: Any) -> None:
+            super().__init__((), lambda _: None)
+            self.window = window
+
+    monkeypatch.setattr(answer, "answers", Watched)
+    monkeypatch.setattr(answer.state, "SIZES", (128, 160, 192, 224, 256, 288, 384))
+    monkeypatch.setattr(answer.queue, "readers", lambda: crowd)
+    monkeypatch.setattr(answer, "bias_figure", lambda *_, **__: None)
+    monkeypatch.setattr(answer, "_said", lambda *_: None)
+    app = AppTest.from_file(str(ROOT / "app.py"), default_timeout=180)
+    app.switch_page("pages/position_bias.py")
+    assert not app.run().exception
+    asked.clear()
+    assert not app.selectbox(key="position_bias.at").set_value(288).run().exception
+    assert asked[-1].size == 288  # what is asked for is looked at last, so it comes first
+    assert [w.size for w in asked[:-1]] == ahead  # the nearest size next
+    assert [w.G for w in asked] == [(round(7 * w.size / 224),) * 4 for w in asked]
 
 
 # ---------------------------------------------------------------- accuracy at other sizes

@@ -1,15 +1,28 @@
-// Copy the code, and save a plotly chart as PNG or SVG, all in the browser.
+// Copy the code, and save a plotly chart or a figure of elements as PNG or SVG, all in the browser.
 
-/** Plotly's own button, which reads its format when it is clicked. */
+import { background, pictureOf } from "./picture.js";
+
+/** Plotly's own button, which reads its format and the colours when it is clicked. */
 function saveChart(key, file, format) {
   const plot = document.querySelector(`.st-key-${key.replace(/[^A-Za-z0-9_-]/g, "-")} .js-plotly-plot`);
   const button = plot?.querySelector(".modebar-btn");
   if (!button) return;
   const options = plot._context.toImageButtonOptions;
   const before = { ...options };
+  const under = plot.layout.paper_bgcolor;
   Object.assign(options, { format, filename: file });
+  plot.layout = { ...plot.layout, paper_bgcolor: background() }; // else light text of a dark page lies on nothing
   button.click();
+  plot.layout = { ...plot.layout, paper_bgcolor: under };
   Object.assign(options, before);
+}
+
+async function saveFigure(key, file, format) {
+  const link = document.createElement("a");
+  link.href = URL.createObjectURL(await pictureOf(key, format));
+  link.download = `${file}.${format}`;
+  link.click();
+  setTimeout(() => URL.revokeObjectURL(link.href), 10000);
 }
 
 async function copy(text) {
@@ -43,7 +56,8 @@ export default function ({ data, parentElement }) {
   });
   box.replaceChildren(
     ...(data.code ? [button(words.copy_code, copied)] : []),
-    ...(data.chart ? [["png", words.png, words.png_help], ["svg", words.svg, words.svg_help]]
-      .map(([format, text, help]) => button(text, () => saveChart(data.chart, data.file, format), help)) : []),
+    ...(data.chart || data.live ? [["png", words.png, words.png_help], ["svg", words.svg, words.svg_help]]
+      .map(([format, text, help]) => button(text, () => (data.chart ? saveChart(data.chart, data.file, format)
+        : saveFigure(data.live, data.file, format)), help)) : []),
   );
 }
