@@ -9,6 +9,8 @@ from typing import Any
 
 import torch
 
+from cfviz.models.checkpoints import load_checkpoint
+from cfviz.models.registry import WEIGHTS
 from cfviz.training.recipe import Recipe
 
 TARGETS = {"top1": 0.85, "Imagenette half": 0.93, "Imagewoof half": 0.77}
@@ -39,6 +41,21 @@ def _release(package: str) -> str:
         return "not installed"
 
 
+def start(recipe: Recipe) -> dict[str, Any] | None:
+    """What is known of the weights that a run went on from; None for a run from scratch.
+
+    Bundled ones have a card; of others there is what the file says of itself.
+    """
+    name = recipe.start_weights
+    if name is None:
+        return None
+    if (bundled := WEIGHTS / f"{name}.json").is_file():
+        facts = read(bundled)
+        return {key: facts[key] for key in ("trained", "sha256", "epochs", "steps", "commit")}
+    found = load_checkpoint(name)
+    return {"trained": found.trained, "sha256": found.sha256}
+
+
 def describe(recipe: Recipe, state: dict[str, Any], log: Path) -> dict[str, Any]:
     """Facts about a run: recipe, wall time, learning curve, versions. Paths of the machine stay out."""
     settings = {key: value for key, value in recipe.as_dict().items() if key not in MACHINE_PATHS}
@@ -54,14 +71,23 @@ def describe(recipe: Recipe, state: dict[str, Any], log: Path) -> dict[str, Any]
         "seed": recipe.seed,
         "steps": state["step"],
         "wall_hours": round(state["seconds"] / 3600, 2),
-        "command": "python -m cfviz train --config cfviz/training/configs/nano_cpu.yaml"
-        + ("" if recipe.position_bias == "dpb" else f" --set position_bias={recipe.position_bias}")
-        + " --out RUN",
+        "command": _command(recipe),
         "teacher": _teacher(recipe),
         "curve": curve,
         "versions": {name: _release(name) for name in ("torch", "timm", "accelerate")},
         "processor": f"{platform.machine()}, {torch.get_num_threads()} threads",
     }
+
+
+def _command(recipe: Recipe) -> str:
+    """What makes such a run; the recipe in the card is the whole of it."""
+    name = "nano_cpu" if recipe.start_weights is None else "nano_cpu_on"
+    words = [f"python -m cfviz train --config cfviz/training/configs/{name}.yaml"]
+    if recipe.position_bias != "dpb":
+        words.append(f"--set position_bias={recipe.position_bias}")
+        if recipe.start_weights is not None:
+            words += [f"--set start_weights={recipe.start_weights}", "--set 'redraw=[]'"]
+    return " ".join([*words, "--out RUN"])
 
 
 def _teacher(recipe: Recipe) -> str | None:
@@ -105,6 +131,17 @@ def _against_targets(result: dict[str, Any]) -> list[str]:
     return [*lines, ""]
 
 
+def _start(facts: dict[str, Any]) -> list[str]:
+    start = facts.get("start")
+    if start is None:
+        return []
+    redrawn = facts["recipe"]["redraw"]
+    return [
+        f"- Goes on from: {start['trained']}; SHA-256 `{start['sha256']}`"
+        + (f"; drawn anew: `{'`, `'.join(redrawn)}`" if redrawn else "")
+    ]
+
+
 def text(facts: dict[str, Any]) -> str:
     """The card as Markdown."""
     recipe = facts["recipe"]
@@ -124,6 +161,7 @@ def text(facts: dict[str, Any]) -> str:
         f"{facts['img_size']} px",
         f"- Data: the training photos of {facts['dataset']} (Imagenette2 and Imagewoof2, 20 classes of "
         f"ImageNet), {recipe['hold_out']:.0%} held out for every choice",
+        *_start(facts),
         f"- Phases: {phases}; batch {recipe['batch_size']}, {facts['steps']} steps",
         f"- {recipe['optimizer']}, lr {recipe['lr']:g} with warm-up and cosine, weight decay "
         f"{recipe['weight_decay']:g}, label smoothing {recipe['label_smoothing']:g}, moving average "

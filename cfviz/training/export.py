@@ -40,12 +40,22 @@ def commit() -> str:
     return done.stdout.strip()
 
 
-def trained_text(recipe: Recipe, state: dict[str, Any]) -> str:
-    """One line on what the weights saw, for the app's sidebar."""
+def trained_text(recipe: Recipe, state: dict[str, Any], start: dict[str, Any] | None = None) -> str:
+    """One line on what the weights saw, for the app's sidebar.
+
+    Args:
+        recipe: Of the run.
+        state: Its last.
+        start: The weights it went on from, see `card.start`.
+    """
     finished = state["epoch"] >= recipe.epochs
     passes = f"{state['epoch']} epochs" if finished else f"{state['epoch']} of {recipe.epochs} epochs"
     distilled = ", distilled" if recipe.teacher else ""
-    return f"{recipe.dataset}, a short first training ({passes}{distilled})"
+    if start is None:
+        return f"{recipe.dataset}, a short first training ({passes}{distilled})"
+    if "epochs" not in start or "sittings" in start["trained"]:
+        return f"{recipe.dataset}, {passes}{distilled}, going on from other weights"
+    return f"{recipe.dataset}, a short training in two sittings ({start['epochs']} and {passes}{distilled})"
 
 
 def export(run: str | Path, out: str | Path, **notes: Any) -> Path:
@@ -63,11 +73,12 @@ def export(run: str | Path, out: str | Path, **notes: Any) -> Path:
     out = Path(out)
     out.parent.mkdir(parents=True, exist_ok=True)
     model = build_model(replace(recipe, start_weights=None, redraw=[]))
+    start = card.start(recipe)  # now, for `out` may be the same file
     facts = {
         "variant": recipe.model,
         "num_classes": recipe.num_classes,
         "dataset": recipe.dataset,
-        "trained": trained_text(recipe, state),
+        "trained": trained_text(recipe, state, start),
         "epochs": state["epoch"],
         "position_bias": recipe.position_bias,
         "group_size": list(model.group_size),
@@ -79,6 +90,7 @@ def export(run: str | Path, out: str | Path, **notes: Any) -> Path:
     if out.stat().st_size > MAX_BYTES:
         raise ValueError(f"{out} is {out.stat().st_size} bytes, expected at most {MAX_BYTES}")
     about = card.describe(recipe, state, Path(run) / "log.csv")
+    about["start"] = start
     parameters = sum(value.numel() for value in weights.values())
     sizes = {"sha256": sha256, "bytes": out.stat().st_size, "parameters": parameters}
     card.write(out, {**facts, **sizes, **about, **notes})

@@ -11,6 +11,9 @@ from .i18n import Translator
 # key of the translation -> what the training, the authors' entry and a file's own facts write
 FORMS = {
     "trained_short": re.compile(r"(?P<data>[\w-]+), a short first training \((?P<passes>[^()]*)\)"),
+    "trained_sittings": re.compile(
+        r"(?P<data>[\w-]+), a short training in two sittings \((?P<before>\d+) and (?P<passes>[^()]*)\)"
+    ),
     "trained_authors": re.compile(r"(?P<data>[\w-]+), by the authors \((?P<top>[\d.]+) % top-1 published\)"),
     "trained_epoch": re.compile(r"to epoch (?P<n>[\d.]+), says the file"),
     "trained_best": re.compile(r"to epoch (?P<n>[\d.]+), (?P<top>[\d.]+) % at best, says the file"),

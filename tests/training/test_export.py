@@ -9,6 +9,7 @@ import torch
 from cfviz.cli import main
 from cfviz.data.labels import wordnet_ids
 from cfviz.models.checkpoints import load_checkpoint
+from cfviz.models.registry import WEIGHTS
 from cfviz.training import card, data, export
 from cfviz.training.engine import Trainer
 from cfviz.training.recipe import from_dict
@@ -75,6 +76,31 @@ def test_evaluate_command_repeats_the_card(
     assert "/ 20" in capsys.readouterr().out
     assert main(["evaluate", "--data", folder, "--weights", out, "--cpu", "--interval", "far"]) == 2
     assert "expected adaptive" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_a_second_sitting_says_what_it_went_on_from(toy_run: Path, settings: dict, tmp_path: Path) -> None:
+    before = card.read(WEIGHTS / "crossformer_nano.json")
+    phases = [{"size": 32, "group_size": 7, "epochs": 1, "steps": 1}]
+    given = {
+        **settings,
+        "data": str(tmp_path / "twenty"),
+        "num_classes": 20,
+        "model_args": {},
+        "phases": phases,
+    }
+    given |= {"start_weights": "crossformer_nano", "redraw": ["layers.0.blocks.*.attn.pos.*"]}
+    Trainer(from_dict(given), tmp_path / "on", cpu=True).fit()
+    out = export.export(tmp_path / "on", tmp_path / "on.safetensors")
+    facts, text = card.read(out), out.with_suffix(".md").read_text()
+    assert facts["start"]["sha256"] == before["sha256"]
+    assert f"Goes on from: {before['trained']}; SHA-256 `{before['sha256']}`" in text
+    assert "nano_cpu_on.yaml" in facts["command"]
+    given |= {"start_weights": str(out)}
+    Trainer(from_dict(given), tmp_path / "again", cpu=True).fit()
+    again = export.export(tmp_path / "again", tmp_path / "again.safetensors")
+    assert load_checkpoint(again).trained == "imagenette20, 1 epochs, going on from other weights"
+    assert card.read(again)["start"]["sha256"] == facts["sha256"]
 
 
 def test_a_folder_without_a_run_is_refused(tmp_path: Path) -> None:

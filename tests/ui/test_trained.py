@@ -10,9 +10,12 @@ from cfviz.training.recipe import Phase, Recipe
 from cfviz.ui.i18n import translator
 from cfviz.ui.trained import trained
 
+FIRST = {"epochs": 18, "trained": "photos, a short first training (18 epochs)"}
 TEXTS = [
     trained_text(Recipe("photos", [Phase(64, 7, 20)], teacher="t"), {"epoch": 9}),
     trained_text(Recipe("photos", [Phase(64, 7, 18)]), {"epoch": 18}),
+    trained_text(Recipe("photos", [Phase(64, 7, 20)], teacher="t"), {"epoch": 20}, FIRST),
+    trained_text(Recipe("photos", [Phase(64, 7, 20)]), {"epoch": 9}, FIRST),
     "ImageNet-1K, by the authors (81.5 % top-1 published)",
     "to epoch 3, says the file",
     "to epoch 299, 82.5 % at best, says the file",
@@ -32,3 +35,9 @@ def test_english_stays_and_chinese_has_no_english_sentence(text: str) -> None:
 
 def test_what_a_file_says_in_its_own_words_stays() -> None:
     assert trained(translator("zh-Hant"), "my own cats, by hand") == "my own cats, by hand"
+
+
+def test_a_third_sitting_counts_no_epochs_but_its_own() -> None:
+    start = {"epochs": 24, "trained": "photos, a short training in two sittings (18 and 24 epochs)"}
+    text = trained_text(Recipe("photos", [Phase(64, 7, 5)]), {"epoch": 5}, start)
+    assert text == "imagenette20, 5 epochs, going on from other weights"
