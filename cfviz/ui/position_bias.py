@@ -186,11 +186,14 @@ def figures(ctx: Context, its: Subject, part: str) -> None:
 @st.fragment
 def _figure(ctx: Context, its: Subject, part: str, start: tuple[tuple[str, Any], ...]) -> None:
     name = f"position_bias.{part}"
+    appears = name not in st.session_state
 
     def commit() -> None:
         keep(ctx, its, (st.session_state.get(name) or {}).get("commit"))
 
     bias_figure(packed(its.weights, part, start, ctx.lang, its), name=name, on_commit=commit)
+    if appears and part == "surfaces":  # the first on the page
+        layout.breathe()
     table = _table(its) if part == "surfaces" else None
     layout.take_away(ctx, part, code=CODE[part].format(model=ctx.settings.model), table=table, live=name)
 
