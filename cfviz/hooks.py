@@ -118,7 +118,10 @@ def select(model: nn.Module, pattern: str) -> dict[str, HookPoint]:
     Raises:
         ValueError: If it matches none; the message lists what there is.
     """
-    there = _points(model)
+    return _matching(_points(model), pattern)
+
+
+def _matching(there: Mapping[str, HookPoint], pattern: str) -> dict[str, HookPoint]:
     found = {name: point for name, point in there.items() if fnmatchcase(name, pattern)}
     if not found:
         raise ValueError(f"no point matches {pattern!r}; there are: {_summary(there)}")
@@ -166,7 +169,8 @@ def capture(model: nn.Module, *patterns: str, graph: bool = False) -> Iterator[d
         ...     logits = model(x)
         >>> seen["layers.0.blocks.1.attn.probs"].shape  # B*nG, nH, N, N
     """
-    watched = {point: name for pattern in patterns for name, point in select(model, pattern).items()}
+    there = _points(model)  # once: walking through all modules takes a millisecond or more
+    watched = {point: name for pattern in patterns for name, point in _matching(there, pattern).items()}
     with _open(_Session(watched=watched, graph=graph)) as session:
         yield session.seen
 
@@ -187,8 +191,9 @@ def edit(model: nn.Module, edits: Mapping[str, Edit]) -> Iterator[None]:
         ...     logits = model(x)
     """
     chosen: dict[HookPoint, Edit] = {}
+    there = _points(model)
     for pattern, function in edits.items():
-        for point in select(model, pattern).values():
+        for point in _matching(there, pattern).values():
             before = chosen.get(point)
             chosen[point] = function if before is None else _chain(before, function)
     with _open(_Session(edits=chosen)):

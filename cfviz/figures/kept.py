@@ -19,7 +19,7 @@ from PIL import Image
 
 from cfviz.figures.theme import Theme
 
-MOST = 1024  # figures, of all functions together
+MOST = 512  # figures, of all functions together
 _kept: OrderedDict[bytes, object] = OrderedDict()
 _book = threading.Lock()
 

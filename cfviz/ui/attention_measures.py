@@ -133,7 +133,7 @@ def _layers(
     return stages, merging
 
 
-@shared(2048)
+@shared(256)
 def paths(source: str, _subject: Subject, s: int, b: int, row: int, col: int) -> dict[str, Any]:
     """Rollout and gradient of one token after a block, both on the first stage's tokens."""
     trace = _subject.trace
