@@ -181,9 +181,8 @@ def below(ctx: Context, about: Subject) -> None:
     fields = {"model": ctx.settings.model, "size": ctx.settings.size, "s": here["stage"], "b": here["block"]}
     with st.container(horizontal=True, gap="small", vertical_alignment="center"):
         take_away(
-            ctx, "living", live=NAME,
-            code=CODE.format(**fields, row=here["row"], col=here["col"], head=here["head"]),
-        )  # fmt: skip
+            ctx, "living", code=CODE.format(**fields, row=here["row"], col=here["col"], head=here["head"])
+        )
         st.download_button(
             ctx.t("attention.offline"), lambda: offline(ctx, about), "cfviz-attention.html", "text/html",
             type="tertiary", icon=":material/file_save:", on_click="ignore",

@@ -195,7 +195,7 @@ def _figure(ctx: Context, its: Subject, part: str, start: tuple[tuple[str, Any],
     if appears and part == "surfaces":  # the first on the page
         layout.breathe()
     table = _table(its) if part == "surfaces" else None
-    layout.take_away(ctx, part, code=CODE[part].format(model=ctx.settings.model), table=table, live=name)
+    layout.take_away(ctx, part, code=CODE[part].format(model=ctx.settings.model), table=table)
 
 
 def _table(its: Subject) -> tuple[tuple[str, ...], list[tuple[Any, ...]]]:

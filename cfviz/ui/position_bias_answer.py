@@ -165,7 +165,7 @@ def section(ctx: Context, its: Subject) -> None:
     else:
         _said(ctx, found, by, {g.G for stage_ in groups for g in stage_}, its)
     code = _CODE.format(model=ctx.settings.model, size=window.size, G=max(window.G))
-    layout.take_away(ctx, "answer", code=code, table=_table(ctx, found), live=NAME)
+    layout.take_away(ctx, "answer", code=code, table=_table(ctx, found))
     costs(ctx, its.model, groups, window.size)
 
 

@@ -62,8 +62,6 @@ def test_a_plot_of_a_dark_page_lies_on_dark_ground(app: Any, open_page: Any) -> 
 
 FIGURES = (
     ("", "home-model", "model", "224"),
-    ("attention", "attention-living", "living", "SDA"),
-    ("position_bias", "position_bias-surfaces", "surfaces", "SDA"),
     ("lab", "lab-board", "board", "CEL"),
 )
 
