@@ -31,7 +31,9 @@ _take = st.components.v2.component(
     "cfviz.take",
     html='<div class="take"></div>',
     css=(PARTS / "take.css").read_text(encoding="utf-8"),
-    js=living.joined(PARTS / name for name in ("picture.js", "take.js")),
+    js=living.joined(
+        (living.ASSETS / "payload.js", living.ASSETS / "markup.js", PARTS / "picture.js", PARTS / "take.js")
+    ),
 )
 
 
@@ -71,10 +73,18 @@ def take_away(
             save("png", lambda: contact(*_themed(sheet(), ctx)), "image/png", "image")
             save("svg", lambda: contact_svg(*_themed(sheet(), ctx)), "image/svg+xml", "shape_line")
         if table is not None:
-            give = table if callable(table) else partial(tuple, (table[0], [list(row) for row in table[1]]))
+            give = _on_demand(table)
             _save(ctx, name, "csv", lambda: to_csv(*give()), "text/csv", "table_view")
         elif fig is not None:
             _save(ctx, name, "npz", partial(to_npz, fig), "application/octet-stream", "data_array")
+
+
+def _on_demand(table: Table | Callable[[], Table]) -> Callable[[], Table]:
+    """A table as a function; rows that are there already are copied, for an iterator gives them once."""
+    if callable(table):
+        return table
+    columns, rows = table[0], [list(row) for row in table[1]]
+    return lambda: (columns, rows)
 
 
 def _themed(sheet: Sheet, ctx: Context) -> tuple[Any, ...]:

@@ -1,5 +1,6 @@
 // Copy the code, and save a plotly chart or a figure of elements as PNG or SVG, all in the browser.
 
+import { save } from "../components/living/markup.js";
 import { background, pictureOf } from "./picture.js";
 
 /** Plotly's own button, which reads its format and the colours when it is clicked. */
@@ -17,13 +18,7 @@ function saveChart(key, file, format) {
   Object.assign(options, before);
 }
 
-async function saveFigure(key, file, format) {
-  const link = document.createElement("a");
-  link.href = URL.createObjectURL(await pictureOf(key, format));
-  link.download = `${file}.${format}`;
-  link.click();
-  setTimeout(() => URL.revokeObjectURL(link.href), 10000);
-}
+const saveFigure = async (key, file, format) => save(`${file}.${format}`, await pictureOf(key, format));
 
 async function copy(text) {
   try {
