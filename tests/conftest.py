@@ -253,10 +253,15 @@ def open_page(browser: Any) -> Iterator[Callable[..., Any]]:
 
 
 def settle(page: Any, seconds: float = 60) -> None:
-    """Wait until Streamlit has nothing left to run on a page."""
+    """Wait until Streamlit has nothing left to run on a page, and our style is there.
+
+    Streamlit's own browser code for HTML comes apart from the rest; on a busy machine the style came after
+    the page had run.
+    """
     app_view = page.locator('[data-testid="stApp"]')
     app_view.wait_for(timeout=1000 * seconds)
     page.wait_for_function(
-        "document.querySelector('[data-testid=\"stApp\"]').dataset.testScriptState === 'notRunning'",
+        """() => document.querySelector('[data-testid="stApp"]').dataset.testScriptState === 'notRunning'
+          && getComputedStyle(document.documentElement).getPropertyValue('--cf-muted') !== ''""",
         timeout=1000 * seconds,
     )
