@@ -1,5 +1,6 @@
 """From a training run to weights that the app ships: half precision, a card beside them, honest figures."""
 
+import re
 import subprocess
 from dataclasses import replace
 from pathlib import Path
@@ -17,6 +18,8 @@ from cfviz.training.recipe import Recipe, from_dict
 from cfviz.training.start import build_model
 
 MAX_BYTES = 10_000_000
+# what `trained_text` writes, if all of it was trained to its end: the epochs of every sitting
+SITTINGS = re.compile(r"a short (?:first )?training(?: in \w+ sittings)? \((\d+(?:(?:, | and )\d+)*) epochs")
 
 
 def load_run(run: str | Path) -> tuple[Recipe, dict[str, Any], dict[str, torch.Tensor]]:
@@ -53,9 +56,14 @@ def trained_text(recipe: Recipe, state: dict[str, Any], start: dict[str, Any] | 
     distilled = ", distilled" if recipe.teacher else ""
     if start is None:
         return f"{recipe.dataset}, a short first training ({passes}{distilled})"
-    if "epochs" not in start or "sittings" in start["trained"]:
+    found = SITTINGS.search(start["trained"])
+    if found is None:
         return f"{recipe.dataset}, {passes}{distilled}, going on from other weights"
-    return f"{recipe.dataset}, a short training in two sittings ({start['epochs']} and {passes}{distilled})"
+    before = re.findall(r"\d+", found[1])
+    return (
+        f"{recipe.dataset}, a short training in {len(before) + 1} sittings "
+        f"({', '.join(before)} and {passes}{distilled})"
+    )
 
 
 def export(run: str | Path, out: str | Path, **notes: Any) -> Path:

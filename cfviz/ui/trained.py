@@ -12,7 +12,8 @@ from .i18n import Translator
 FORMS = {
     "trained_short": re.compile(r"(?P<data>[\w-]+), a short first training \((?P<passes>[^()]*)\)"),
     "trained_sittings": re.compile(
-        r"(?P<data>[\w-]+), a short training in two sittings \((?P<before>\d+) and (?P<passes>[^()]*)\)"
+        r"(?P<data>[\w-]+), a short training in (?P<count>\d+) sittings "
+        r"\((?P<before>\d+(?:, \d+)*) and (?P<passes>[^()]*)\)"
     ),
     "trained_authors": re.compile(r"(?P<data>[\w-]+), by the authors \((?P<top>[\d.]+) % top-1 published\)"),
     "trained_epoch": re.compile(r"to epoch (?P<n>[\d.]+), says the file"),
@@ -29,6 +30,8 @@ def trained(t: Translator, text: str) -> str:
             fields = found.groupdict()
             if "passes" in fields:
                 fields["passes"] = _passes(t, fields["passes"])
+            if "before" in fields:
+                fields["before"] = fields["before"].replace(", ", t("common.comma"))
             return t(f"common.{key}", **fields)
     return text
 
