@@ -3,17 +3,22 @@
 import csv
 import json
 import platform
+import shlex
 from importlib.metadata import PackageNotFoundError, version
+from math import inf
 from pathlib import Path
 from typing import Any
 
 import torch
+import yaml
 
 from cfviz.models.checkpoints import load_checkpoint
 from cfviz.models.registry import WEIGHTS
 from cfviz.training.recipe import Recipe
+from cfviz.training.recipe import load as load_recipe
 
 TARGETS = {"top1": 0.85, "Imagenette half": 0.93, "Imagewoof half": 0.77}
+CONFIGS = Path(__file__).parent / "configs"
 MACHINE_PATHS = ("data", "cache", "teacher_labels", "teacher_maps")
 
 
@@ -80,14 +85,21 @@ def describe(recipe: Recipe, state: dict[str, Any], log: Path) -> dict[str, Any]
 
 
 def _command(recipe: Recipe) -> str:
-    """What makes such a run; the recipe in the card is the whole of it."""
-    name = "nano_cpu" if recipe.start_weights is None else "nano_cpu_on"
-    words = [f"python -m cfviz train --config cfviz/training/configs/{name}.yaml"]
-    if recipe.position_bias != "dpb":
-        words.append(f"--set position_bias={recipe.position_bias}")
-        if recipe.start_weights is not None:
-            words += [f"--set start_weights={recipe.start_weights}", "--set 'redraw=[]'"]
-    return " ".join([*words, "--out RUN"])
+    """What makes such a run: a recipe of the repository with the same phases, and what differs from it."""
+    wanted = recipe.as_dict()
+    for path in sorted(CONFIGS.glob("*.yaml")):
+        its = load_recipe(path).as_dict()
+        if its["phases"] == wanted["phases"]:
+            changes = [key for key in wanted if wanted[key] != its[key] and key not in MACHINE_PATHS]
+            sets = "".join(f" --set {shlex.quote(_setting(key, wanted[key]))}" for key in changes)
+            return f"python -m cfviz train --config cfviz/training/configs/{path.name}{sets} --out RUN"
+    return "python -m cfviz train --config RECIPE.yaml --out RUN, with the recipe of this card"
+
+
+def _setting(key: str, value: Any) -> str:
+    """A setting as `--set` reads it, YAML on one line."""
+    text = yaml.safe_dump(value, default_flow_style=True, width=inf)
+    return f"{key}={text.strip().removesuffix('...').strip()}"
 
 
 def _teacher(recipe: Recipe) -> str | None:

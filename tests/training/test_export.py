@@ -2,6 +2,7 @@
 
 import json
 import re
+import shlex
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ from cfviz.cli import main
 from cfviz.data.labels import wordnet_ids
 from cfviz.models.checkpoints import load_checkpoint
 from cfviz.models.registry import WEIGHTS
-from cfviz.training import card, data, export
+from cfviz.training import card, data, export, recipe
 from cfviz.training.engine import Trainer
 from cfviz.training.recipe import from_dict
 
@@ -79,6 +80,18 @@ def test_evaluate_command_repeats_the_card(
     assert "expected adaptive" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("path", sorted(card.CONFIGS.glob("*.yaml")), ids=lambda path: path.stem)
+def test_the_command_in_a_card_gives_the_recipe_again(path: Path) -> None:
+    changes = ["position_bias=rpb", "lr=1.0e-05", "teacher=null", "scale=[0.1, 1]", "start_weights=x"]
+    for sets in ([], changes):
+        made = recipe.load(path, sets)
+        command = shlex.split(card.describe(made, {"step": 1, "seconds": 1.0}, Path("none"))["command"])
+        config = Path(__file__).parents[2] / command[command.index("--config") + 1]
+        again = [command[n + 1] for n, word in enumerate(command) if word == "--set"]
+        assert config == path
+        assert recipe.load(config, again) == made
+
+
 @pytest.mark.slow
 def test_a_second_sitting_says_what_it_went_on_from(toy_run: Path, settings: dict, tmp_path: Path) -> None:
     before = card.read(WEIGHTS / "crossformer_nano.json")
@@ -96,7 +109,7 @@ def test_a_second_sitting_says_what_it_went_on_from(toy_run: Path, settings: dic
     facts, text = card.read(out), out.with_suffix(".md").read_text()
     assert facts["start"]["sha256"] == before["sha256"]
     assert f"Goes on from: {before['trained']}; SHA-256 `{before['sha256']}`" in text
-    assert "nano_cpu_on.yaml" in facts["command"]
+    assert "RECIPE.yaml" in facts["command"]  # none of the repository has these phases
     given |= {"start_weights": str(out)}
     Trainer(from_dict(given), tmp_path / "again", cpu=True).fit()
     again = export.export(tmp_path / "again", tmp_path / "again.safetensors")
