@@ -11,6 +11,7 @@ import streamlit as st
 
 from cfviz import jobs
 
+from . import weights
 from .plain import plain
 
 if TYPE_CHECKING:
@@ -53,6 +54,21 @@ def folder_choice(ctx: Context, name: str) -> Path | None:
     except ValueError as error:
         st.error(ctx.t("jobs.folder_refused", reason=plain(error)), icon=":material/folder_off:")
         return None
+
+
+def refused(ctx: Context) -> str:
+    """Why nothing can be measured of the chosen model in the background; empty where something can."""
+    if ctx.settings.model in weights.own():
+        return ctx.t("jobs.own")
+    if ctx.model.provenance.trained is None:
+        return ctx.t("jobs.random")
+    return ""
+
+
+def weights_of(name: str) -> str:
+    """What the command line calls the weights that the app has loaded under this name."""
+    bundled = (weights.WEIGHTS / f"{name}.safetensors").is_file()
+    return name if bundled or not weights.downloaded(name) else f"official:{name}"
 
 
 def panel(

@@ -9,7 +9,7 @@ import streamlit as st
 from cfviz import jobs as background
 from cfviz.models.bias_ways import WAYS
 
-from . import jobs, layout, state, weights
+from . import jobs, layout, state
 from .position_bias import TWIN, Subject
 from .position_bias_sizes import SHOWN, WINDOWS, draw, opened, results, sentences
 
@@ -66,7 +66,7 @@ def _command(ctx: Context, its: Subject) -> list[str] | None:
     if not (sizes and ways and windows):
         st.caption(t("position_bias.job_nothing"))
         return None
-    command = ["measure-sizes", "--data", str(folder), "--weights", _weights(ctx.settings.model)]
+    command = ["measure-sizes", "--data", str(folder), "--weights", jobs.weights_of(ctx.settings.model)]
     command += ["--twin", TWIN] if twin else []
     command += ["--sizes", ",".join(str(size) for size in sorted(sizes))]
     command += ["--windows", ",".join(w for w in WINDOWS if w in windows)]
@@ -77,19 +77,9 @@ def _command(ctx: Context, its: Subject) -> list[str] | None:
 
 def _refused(ctx: Context) -> str:
     """Why the chosen model cannot be measured in the background; empty where it can."""
-    if ctx.settings.model in weights.own():
-        return ctx.t("position_bias.job_own")
-    if ctx.model.provenance.trained is None:
-        return ctx.t("position_bias.job_random")
-    if len(set(ctx.model.group_size)) > 1:
+    if not (why := jobs.refused(ctx)) and len(set(ctx.model.group_size)) > 1:
         return ctx.t("position_bias.job_groups")
-    return ""
-
-
-def _weights(name: str) -> str:
-    """What the command line calls the weights that the app has loaded under this name."""
-    bundled = (weights.WEIGHTS / f"{name}.safetensors").is_file()
-    return name if bundled or not weights.downloaded(name) else f"official:{name}"
+    return why
 
 
 def _show(ctx: Context, job: background.Job) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -75,12 +76,32 @@ def title(ctx: Context, row: dict[str, Any]) -> str:
     return " · ".join(words)
 
 
+def titles(ctx: Context, rows: Rows) -> dict[str, str]:
+    """What every subject is about; two changes of one part get what tells them apart."""
+    found = {row["subject"]: row for row in rows if row["part"]}
+    names = {subject: title(ctx, row) for subject, row in found.items()}
+    for more in (lambda row: _how(ctx, row["how"]), lambda row: row["subject"]):
+        often = Counter(names[subject] for subject, row in found.items() if row["json"])
+        names |= {
+            subject: f"{names[subject]} · {more(row)}"
+            for subject, row in found.items()
+            if row["json"] and often[names[subject]] > 1
+        }
+    return names
+
+
+def _how(ctx: Context, how: str) -> str:
+    known = ctx.t(f"lab.figure.how_{how}") if how in ("zero", "mean", "shuffle", "replace") else how
+    return known or how
+
+
 def findings(ctx: Context, rows: Rows, about: dict[str, Any]) -> None:
     """What the study says, in sentences made of its numbers."""
+    names = titles(ctx, rows)
     whole = next(row for row in rows if row["measure"] == "accuracy" and not row["subject"])
     cost = [row for row in rows if row["measure"] == "accuracy change"]
     lines = [ctx.t("study.find_whole", model=about.get("model", ""), n=whole["n"], **percents(whole))]
-    lines += [_spared(ctx, part, cost) for part in ("head", "kernel") if _of(cost, part)]
+    lines += [_spared(ctx, part, mine, names) for part in ("head", "kernel") for mine in _of(cost, part)]
     for part, how in (("kind", "sda"), ("bias", "zero")):
         for row in cost:
             if (row["part"], row["how"], row["stage"]) == (part, how, None):
@@ -90,18 +111,22 @@ def findings(ctx: Context, rows: Rows, about: dict[str, Any]) -> None:
     layout.look("\n\n".join(lines))
 
 
-def _of(cost: Rows, part: str) -> Rows:
-    """The changes of single parts of a kind, the dearest first."""
-    return sorted((r for r in cost if r["part"] == part and r["index"] is not None), key=lambda r: r["value"])
+def _of(cost: Rows, part: str) -> list[Rows]:
+    """The changes of single parts of a kind, the dearest first; a list for each way of changing them."""
+    ways: dict[str, Rows] = {}
+    for row in sorted(cost, key=lambda row: row["value"]):
+        if row["part"] == part and row["index"] is not None:
+            ways.setdefault(row["how"], []).append(row)
+    return list(ways.values())
 
 
-def _spared(ctx: Context, part: str, cost: Rows) -> str:
+def _spared(ctx: Context, part: str, mine: Rows, names: dict[str, str]) -> str:
     """Which heads or kernels can go: those that cost less than two points; and which cannot."""
-    mine = _of(cost, part)
     spare = [row for row in mine if row["low"] > -ENOUGH]
     lost = [row for row in mine if row["high"] < 0]
-    named = ctx.t("study.and").join(title(ctx, row) for row in (spare[::-1] if part == "kernel" else []))
-    said = {"all": len(mine), "spare": len(spare), "lost": len(lost), "name": title(ctx, mine[0])}
+    listed = spare[::-1] if part == "kernel" else []
+    named = ctx.t("study.and").join(names[row["subject"]] for row in listed)
+    said = {"all": len(mine), "spare": len(spare), "lost": len(lost), "name": names[mine[0]["subject"]]}
     key = f"find_{part}" if lost else f"find_{part}_none"
     text = ctx.t(f"study.{key}", **said, **percents(mine[0]))
     return text + (ctx.t("study.find_spare", names=named) if named else "")
@@ -151,7 +176,8 @@ def explore(ctx: Context, rows: Rows) -> None:
         return
     share = not measure.startswith(("distance", "entropy"))
     name = measure_name(ctx, measure)
-    shown = [(title(ctx, row), row["value"], row["low"], row["high"]) for row in mine[:MOST]]
+    names = titles(ctx, rows)
+    shown = [(names[row["subject"]], row["value"], row["low"], row["high"]) for row in mine[:MOST]]
     keys = (
         "subject",
         "part",
@@ -173,24 +199,29 @@ def explore(ctx: Context, rows: Rows) -> None:
     )  # fmt: skip
     with st.expander(ctx.t("study.table")):
         st.dataframe(
-            [{"": title(ctx, row), **{k: row[k] for k in ("value", "low", "high", "n")}} for row in mine]
+            [
+                {"": names[row["subject"]], **{k: row[k] for k in ("value", "low", "high", "n")}}
+                for row in mine
+            ]
         )
 
 
 def against(ctx: Context, rows: Rows) -> None:
     """Each head's reach or spread against what the model loses without it."""
-    cost = {_head(row): row for row in rows if row["measure"] == "accuracy change" and row["part"] == "head"}
-    if not cost or None in {stage for stage, *_ in cost}:
+    cost = [row for row in rows if row["measure"] == "accuracy change" and row["part"] == "head"]
+    if not cost or None in {row["stage"] for row in cost}:
         return
     st.subheader(ctx.t("study.against"), anchor=False)
     what = st.segmented_control(
         ctx.t("study.measure"), ("distance", "entropy"), default="distance", key="study.against",
         format_func=lambda m: ctx.t(f"study.measure_{m}"), required=True,
     )  # fmt: skip
+    names = titles(ctx, rows)
+    is_like = {_head(row): row["value"] for row in rows if row["measure"] == what}
     points = [
-        {"name": title(ctx, row), "stage": row["stage"], "x": row["value"], "y": cost[_head(row)]["value"]}
-        for row in rows
-        if row["measure"] == what and _head(row) in cost
+        {"name": names[row["subject"]], "stage": row["stage"], "x": is_like[_head(row)], "y": row["value"]}
+        for row in cost
+        if _head(row) in is_like
     ]
     axes = ctx.t(f"study.measure_{what}"), ctx.t("study.measure_accuracy_change")
     stages = [ctx.t("study.stage", n=s + 1) for s in range(4)]
@@ -210,21 +241,29 @@ def start(ctx: Context) -> None:
     """A new study over the reader's photos, as a job."""
     st.subheader(ctx.t("study.start_title"), anchor=False)
     st.markdown(ctx.t("study.start_text"))
+    jobs.panel(ctx, "study", _command(ctx), "out/statistics.parquet", ctx.t("study.start"))
+
+
+def _command(ctx: Context) -> list[str] | None:
+    """The command that the choices come to; None, and a sentence why, where they come to none."""
+    if refused := jobs.refused(ctx):
+        st.info(refused, icon=":material/info:")
+        return None
     folder = jobs.folder_choice(ctx, "study")
     first = PLAN.read_text(encoding="utf-8") if PLAN.is_file() else '{"part": "bias"}\n'
     text = st.text_area(ctx.t("study.lines"), first, height=160, key="study.lines")
     limit = st.number_input(ctx.t("study.limit"), 1, 1000, 10, key="study.limit", width=220)
-    command = None
     try:
         lines = [dump(parse(line)) for line in text.splitlines() if line.strip()]
     except ValueError as error:
         st.error(ctx.t("errors.refused", reason=plain(error)), icon=":material/error:")
-        lines = []
-    if folder is not None and lines:
-        command = ["study", "--data", str(folder), "--interventions", str(_kept("\n".join(lines)))]
-        command += ["--model", ctx.settings.model, "--size", str(ctx.settings.size)]
-        command += ["--limit", str(limit), "--out", f"{background.PLACE}/out"]
-    jobs.panel(ctx, "study", command, "out/statistics.parquet", ctx.t("study.start"))
+        return None
+    if folder is None or not lines:
+        return None
+    command = ["study", "--data", str(folder), "--interventions", str(_kept("\n".join(lines)))]
+    command += ["--model", jobs.weights_of(ctx.settings.model), "--size", str(ctx.settings.size)]
+    command += ["--limit", str(limit), "--out", f"{background.PLACE}/out"]
+    return command if ctx.settings.device != "cpu" else [*command, "--cpu"]
 
 
 def _kept(text: str) -> Path:

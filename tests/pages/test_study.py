@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 from streamlit.testing.v1 import AppTest
 
@@ -11,6 +13,7 @@ from cfviz import jobs
 from cfviz.models.interventions import parse
 from cfviz.training.study_table import Tally, save
 from cfviz.ui import study
+from cfviz.ui.i18n import translator
 
 ROOT = Path(__file__).resolve().parents[2]
 CHANGES = (
@@ -34,8 +37,6 @@ def page(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, lang: str = "en") -> A
 
 @pytest.fixture
 def made(tmp_path: Path) -> None:
-    import numpy as np
-
     tally = Tally([parse(text) for text in CHANGES], ["distance.0.0.0", "distance.1.0.1", "share.0.2"])
     said = np.zeros((40, 6), int)
     said[:30, 1] = said[:4, 2] = said[:2, 3] = said[:20, 4] = said[:10, 5] = 1
@@ -68,6 +69,39 @@ def test_a_study_is_told_and_explored(monkeypatch: pytest.MonkeyPatch, tmp_path:
     assert len(app.dataframe[0].value) == 1
     app.selectbox(key="study.measure").select("distance").run()
     assert not app.exception
+
+
+def test_two_ways_of_changing_one_part_are_told_apart(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    head = '{"part": "head", "stage": 0, "block": 0, "index": 0, "how": "%s"}'
+    changes = [head % "zero", head % "mean", '{"part": "kernel", "stage": 0, "index": 2}']
+    tally = Tally([parse(text) for text in changes], ["distance.0.0.0"])
+    said = np.zeros((40, 4), int)
+    said[:30, 1] = said[:4, 2] = 1
+    tally.add(np.zeros(40, int), said, np.where(said == 0, 0.9, 0.1), {"distance.0.0.0": np.arange(40.0)})
+    save(tally.table({"model": "crossformer_nano"}), tmp_path / "study.parquet")
+    app = page(monkeypatch, tmp_path)
+    assert not app.exception
+    names = list(app.dataframe[0].value[""])
+    assert len(set(names)) == 3
+    assert [name.rsplit(" · ", 1)[1] for name in names[:2]] == ["set to zero", "gallery mean"]
+    forest, scatter = (json.loads(chart.proto.spec)["data"] for chart in app.get("plotly_chart"))
+    assert forest[0]["y"] == names
+    assert scatter[0]["y"] == [-0.75, -0.1]
+    assert scatter[0]["text"] == names[:2]
+    text = "\n".join(block.value for block in app.markdown)
+    assert "−75.0" in text  # a sentence on the heads for each way
+    assert "−10.0" in text
+
+
+def test_no_study_of_weights_that_a_job_cannot_open(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("CFVIZ_CACHE", str(tmp_path / "cache"))
+    app = page(monkeypatch, tmp_path)
+    app.selectbox(key="w.model").select("crossformer_tiny").run()
+    assert not app.exception
+    assert any(info.value == translator("en")("jobs.random") for info in app.info)
+    assert app.button(key="jobs.start.study").disabled
 
 
 def test_a_study_starts_as_a_job(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
