@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pages  # noqa: F401  first: see there
 from cfviz.ui import embedding, embedding_look, embedding_use, start
 from cfviz.ui.layout import look
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import streamlit as st
 
+import pages  # noqa: F401  first: see there
 from cfviz.ui import start
 from cfviz.ui.components.grouping import begin, grouping_figures
 

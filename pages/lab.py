@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pages  # noqa: F401  first: see there
 from cfviz.ui import lab_show, start
 from cfviz.ui.layout import look
 

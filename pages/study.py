@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pages  # noqa: F401  first: see there
 from cfviz.ui import start, study
 
 ctx = start("study")

@@ -80,9 +80,10 @@ def test_keys_that_are_put_together_exist(lang: str) -> None:
     keys = [f"images.error_{code}" for code in SENTENCES] + [f"images.note_{code}" for code in NOTES]
     keys += [f"errors.checkpoint_{code}" for code in MESSAGES]
     keys += [entry.title_key for entry in gallery()]
-    keys += [f"common.page_{page}" for pages in NAVIGATION.values() for page in pages]
+    keys += [f"common.page_{page}" for group in NAVIGATION.values() for page in group]
     keys += [f"common.nav_{group}" for group in NAVIGATION]
-    keys += [f"{page.stem}.{part}" for page in (ROOT / "pages").glob("*.py") for part in ("title", "lede")]
+    pages = (ROOT / "pages").glob("[!_]*.py")
+    keys += [f"{page.stem}.{part}" for page in pages for part in ("title", "lede")]
     keys += [f"errors.link.{name}" for name in ("model", "photo", "size", "dtype", "lang", "own_photo")]
     assert [key for key in keys if lookup(lang, key) is None] == []
 

@@ -16,7 +16,7 @@ pytestmark = pytest.mark.browser
 Open = Callable[..., Any]
 
 ROOT = Path(__file__).resolve().parents[2]
-PAGES = ("home", *sorted(path.stem for path in (ROOT / "pages").glob("*.py")))
+PAGES = ("home", *sorted(path.stem for path in (ROOT / "pages").glob("[!_]*.py")))
 THEMES = ("light", "dark")
 TALL = 6000  # pixels; figures draw themselves when they come into sight
 

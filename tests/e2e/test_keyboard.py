@@ -17,7 +17,7 @@ pytestmark = pytest.mark.browser
 Open = Callable[..., Any]
 
 ROOT = Path(__file__).resolve().parents[2]
-PAGES = ("home", *sorted(path.stem for path in (ROOT / "pages").glob("*.py")))
+PAGES = ("home", *sorted(path.stem for path in (ROOT / "pages").glob("[!_]*.py")))
 MOST_STOPS = 110  # of the tab key on one page
 MOST_IN_FIGURES = 80  # grouping has sixteen cells to type in, and eight maps
 UNSEEN = ("stMain", "data-grid-canvas", "glide-cell")  # the page itself; a table that marks a cell itself

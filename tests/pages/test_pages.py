@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 from streamlit.testing.v1 import AppTest
 
+from cfviz.ui.i18n import translator
+
 ROOT = Path(__file__).resolve().parents[2]
-PAGES = ["home", *sorted(path.stem for path in (ROOT / "pages").glob("*.py"))]
+PAGES = ["home", *sorted(path.stem for path in (ROOT / "pages").glob("[!_]*.py"))]
 
 
 def run(page: str, **query: str) -> AppTest:
@@ -86,3 +90,35 @@ def test_sizes_are_compared_on_demand() -> None:
     app.button(key="sizes.run").click().run()
     assert not app.exception
     assert any("Hatched sizes lie outside" in text.value for text in app.markdown)
+
+
+COLD = """
+import sys
+import streamlit as st
+from streamlit.testing.v1 import AppTest
+
+again = []
+def rerun():
+    again.append("torch" in sys.modules)
+    st.stop()
+
+wait, st.rerun = st.rerun, rerun
+app = AppTest.from_file("app.py", default_timeout=120)
+app.query_params["lang"] = "{lang}"
+app.run()
+assert not app.exception, app.exception
+print([text.value for text in app.markdown], again, len(app.title))
+st.rerun = wait
+app.run()
+assert not app.exception, app.exception
+print([text.value for text in app.markdown][:1] == {waking!r}, len(app.title))
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("lang", ["en", "zh-Hant"])
+def test_the_first_reader_of_a_server_sees_what_is_waited_for(lang: str) -> None:
+    waking = [f":material/hourglass_top: {translator(lang)('common.waking')}"]
+    code = COLD.format(lang=lang, waking=waking)
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.stdout.splitlines() == [f"{waking} [True] 0", "False 1"], done.stderr

@@ -1,0 +1,28 @@
+"""The first reader of a new server sees what is being waited for, not an empty page.
+
+Every page imports this first: what follows imports PyTorch, which takes a new process some seconds.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import streamlit as st
+
+TEXTS = Path(__file__).parents[1] / "assets" / "translations"
+
+
+def _text() -> str:
+    """The sentence in the reader's language; to ask `cfviz` for it would import all that is waited for."""
+    asked = st.query_params.get("lang") or st.context.locale or ""
+    lang = "zh-Hant" if asked.lower().startswith("zh") else "en"
+    return json.loads((TEXTS / lang / "common.json").read_text("utf-8"))["waking"]
+
+
+if "torch" not in sys.modules:
+    st.markdown(f":material/hourglass_top: {_text()}")
+    import cfviz.ui  # noqa: F401
+
+    st.rerun()  # from a clean page
