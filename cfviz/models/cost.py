@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -30,11 +31,11 @@ class Cost:
 def cost(model: CrossFormer, height: int = 224, width: int = 224) -> dict[str, Cost]:
     """Parameters and multiply-adds of a model's parts for one photo.
 
-    Counted on a copy without numbers (torch's meta device), so nothing is computed and the model is not
-    touched. Norms, GELU and softmax are left out, as papers do.
+    Parameters are the model's own. Multiply-adds are counted on a copy without numbers (torch's meta device),
+    so nothing is computed and the model is not touched. Norms, GELU and softmax are left out, as papers do.
 
     Args:
-        model: Its variant, groups and classes are counted.
+        model: Any; it is copied by its variant, groups, position bias, channels and classes.
         height, width: Of the input, pixels.
 
     Returns:
@@ -42,40 +43,41 @@ def cost(model: CrossFormer, height: int = 224, width: int = 224) -> dict[str, C
         last norm), `total`.
     """
     config: Any = model.pretrained_cfg
+    stem: Any = model.patch_embed.projs[0]
     interval = model.interval if isinstance(model.interval, str) else tuple(model.interval)
-    return dict(
-        _cost(config["architecture"], model.num_classes, tuple(model.group_size), interval, height, width)
-    )
+    plan = (model.position_bias, stem.in_channels, model.num_classes)
+    macs = _macs(config["architecture"], *plan, tuple(model.group_size), interval, height, width)
+    params = _split(model, lambda _, module: sum(p.numel() for p in module.parameters()))
+    return {name: Cost(params[name], macs[name]) for name in params}
 
 
 @lru_cache(maxsize=64)
-def _cost(
-    name: str, classes: int, group_size: tuple[int, ...], interval: tuple[int, ...] | str, H: int, W: int
-) -> dict[str, Cost]:
+def _macs(
+    name: str, bias: str, channels: int, classes: int, group_size: tuple[int, ...],
+    interval: tuple[int, ...] | str, H: int, W: int,
+) -> dict[str, int]:  # fmt: skip
+    config: dict[str, Any] = {"position_bias": bias, "in_chans": channels, "num_classes": classes}
     with torch.device("meta"):
-        model: Any = timm.create_model(
-            name, num_classes=classes, group_size=group_size, interval=interval
-        ).eval()
-        x = torch.zeros(1, 3, H, W)
+        model: Any = timm.create_model(name, **config, group_size=group_size, interval=interval).eval()
+        x = torch.zeros(1, channels, H, W)
     counter = FlopCounterMode(display=False)
     with torch.no_grad(), counter:
         model(x)
     counts = counter.get_flop_counts()
+    return _split(model, lambda path, _: sum(counts.get(path, {}).values()) // 2)
 
-    def part(path: str, module: nn.Module | None) -> Cost:
-        if module is None:
-            return Cost(0, 0)
-        params = sum(p.numel() for p in module.parameters())
-        return Cost(params, sum(counts.get(f"CrossFormer.{path}", {}).values()) // 2)
 
-    parts = {"cel.0": part("patch_embed", model.patch_embed)}
+def _split(model: CrossFormer, count: Callable[[str, nn.Module], int]) -> dict[str, int]:
+    """A count of every part; of a module it is asked with its path, as torch's counter calls it."""
+
+    def of(path: str, module: nn.Module | None) -> int:
+        return 0 if module is None else count(f"CrossFormer.{path}", module)
+
+    parts = {"cel.0": of("patch_embed", model.patch_embed)}
     for s, stage in enumerate(model.stages):
-        merging = part(f"layers.{s}.downsample", stage.downsample)
+        merging = of(f"layers.{s}.downsample", stage.downsample)
         if stage.downsample is not None:
             parts[f"cel.{s + 1}"] = merging
-        whole = part(f"layers.{s}", stage)
-        parts[f"stage.{s}"] = Cost(whole.params - merging.params, whole.macs - merging.macs)
-    head, norm = part("head", model.head), part("norm", model.norm)
-    parts["head"] = Cost(head.params + norm.params, head.macs)
-    parts["total"] = Cost(sum(p.numel() for p in model.parameters()), counter.get_total_flops() // 2)
-    return parts
+        parts[f"stage.{s}"] = of(f"layers.{s}", stage) - merging
+    parts["head"] = of("head", model.head) + of("norm", model.norm)
+    return {**parts, "total": count("Global", model)}
