@@ -62,6 +62,7 @@ MESSAGES = {
     ),
     "shape": "{source}: {key} has shape {got}, {variant} expects {expected}.",
     "dtype": "{source}: {key} is {dtype}; allowed are float16, bfloat16, float32 and float64.",
+    "channels": "{source} is a model of images with {channels} channels; photos have 3.",
     "not_finite": "{source}: {key} holds {count} values that are NaN or infinite (in {tensors} tensors).",
 }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 from html import escape
 from typing import TYPE_CHECKING, Any
@@ -12,7 +13,7 @@ import streamlit as st
 from cfviz.figures.predictions import percent, size_lines, top_bars
 from cfviz.trace import Trace
 
-from . import cache, controls, layout, photos
+from . import cache, controls, layout, photos, weights
 from .plain import plain
 
 if TYPE_CHECKING:
@@ -131,23 +132,13 @@ def own_photos(ctx: Context) -> None:
     if len(mine) < 2:
         return
     progress = st.empty()
-    rows = []
+    rows: list[tuple[Any, ...]] = []
     for n, (id, file) in enumerate(mine.items()):
         progress.progress(n / len(mine), ctx.t("predict.own_progress", name=plain(file.name, 80)))
         photo = photos.photo(id)
         trace = cache.trace(ctx.settings, photo)
-        (first, _, p), (second, _, q) = trace.top(2)
         picture = cache.derived(trace, "row", partial(photos.thumbnail, photo.image, 96))
-        rows.append(
-            (
-                picture,
-                controls.photo_title(ctx.t, id),
-                ctx.labels[first],
-                100 * p,
-                ctx.labels[second],
-                100 * q,
-            )
-        )
+        rows.append((picture, controls.photo_title(ctx.t, id), *_two(ctx.labels, trace)))
     progress.empty()
     columns = ("photo", "name", "first", "p_first", "second", "p_second")
     st.dataframe(
@@ -157,6 +148,12 @@ def own_photos(ctx: Context) -> None:
         column_config=_columns(ctx),
     )
     layout.take_away(ctx, "photos", table=(columns[1:], [row[1:] for row in rows]))
+
+
+def _two(labels: Sequence[str], trace: Trace) -> tuple[Any, ...]:
+    """The two likeliest classes and their probabilities in per cent; where there is one class, no second."""
+    found = [(labels[index], 100 * p) for index, _, p in trace.top(2)]
+    return tuple(value for one in [*found, (None, None)][:2] for value in one)
 
 
 def _columns(ctx: Context) -> dict[str, Any]:
@@ -177,7 +174,8 @@ def _code(ctx: Context) -> str:
     return f"""
 import cfviz
 
-trace = cfviz.inspect("photo.jpg", model="{s.model}", size={s.size}, dtype="{s.dtype}")
+model = {weights.code(ctx.model)}
+trace = cfviz.inspect("photo.jpg", model, {s.size}, dtype="{s.dtype}")
 for index, name, probability in trace.top(5):
     print(f"{{name:30}} {{probability:.1%}}")
 trace.crop.show()  # the pixels that the model saw
@@ -188,7 +186,8 @@ def _code_sizes(ctx: Context) -> str:
     return f"""
 import cfviz
 
+model = {weights.code(ctx.model)}
 for size in {COMPARED}:
-    trace = cfviz.inspect("photo.jpg", model="{ctx.settings.model}", size=size)
+    trace = cfviz.inspect("photo.jpg", model, size, dtype="{ctx.settings.dtype}")
     print(size, trace.top(3), [stage[0].H for stage in trace.groupings])
 """

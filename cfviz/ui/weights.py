@@ -100,6 +100,26 @@ def _warmed(net: Any, dtype: str) -> Any:
     return net
 
 
+def given(net: Any) -> str | None:
+    """What the command line calls a model's weights; None for those it takes by itself."""
+    source: str = net.provenance.source
+    return {"random": "none", "bundled": None}.get(source, source)
+
+
+def code(net: Any, call: str = "cfviz.create_model({})") -> str:
+    """The rest of a line of Python that opens a model with the very weights that are on screen.
+
+    Args:
+        net: the model.
+        call: what is called; the braces stand for the variant's name and the weights.
+    """
+    named = given(net)
+    weights = {None: "", "none": ", weights=None", "official": ', weights="official"'}
+    note = {None: "", "none": "  # random weights", "official": "  # the authors', downloaded once"}
+    said = weights.get(named, f", weights={named!r}")
+    return call.format(f'"{name_of(net)}"{said}') + note.get(named, "  # your file")
+
+
 # ------------------------------------------------------------------ the reader's own
 
 
@@ -130,11 +150,14 @@ def take(ctx: Context) -> None:
 
 
 def _opened(file: Any) -> Any:
-    """The checkpoint in an upload, whose size and kind nobody has checked but the browser."""
+    """The checkpoint in an upload, whose size and kind nobody but the browser has checked."""
     if file.size > MAX_MB * 2**20:
         limit, size = f"{MAX_MB} MB", readable_size(file.size)
         raise CheckpointError("too_heavy", source=file.name, size=size, limit=limit)
-    return load_checkpoint(file.getvalue(), name=file.name, allow_pickle=False)
+    checkpoint = load_checkpoint(file.getvalue(), name=file.name, allow_pickle=False)
+    if checkpoint.in_chans != 3:
+        raise CheckpointError("channels", source=checkpoint.source, channels=checkpoint.in_chans)
+    return checkpoint
 
 
 def _keep(key: str, net: Any) -> None:

@@ -15,7 +15,8 @@ from cfviz.models.checkpoints import CheckpointError, load_checkpoint
 from cfviz.models.crossformer import CrossFormer
 from cfviz.models.registry import VARIANTS
 from cfviz.ui import photos, weights
-from cfviz.ui.plain import GLUE, plain, plain_fields
+from cfviz.ui.i18n import LANGUAGES, translator
+from cfviz.ui.plain import GLUE, explain, plain, plain_fields
 
 HOSTILE = (
     "<img src=x onerror=alert(1)>",
@@ -138,6 +139,20 @@ def test_a_browser_may_send_safetensors_only(state) -> None:
     with pytest.raises(CheckpointError) as caught:
         weights._opened(Upload(b"x", "large.safetensors", size=weights.MAX_MB * 2**20 + 1))
     assert caught.value.code == "too_heavy"
+
+
+@pytest.mark.parametrize("channels", [1, 6])
+def test_a_model_of_other_images_than_photos_is_refused(state, channels: int) -> None:
+    made = CrossFormer(**VARIANTS["crossformer_nano"], num_classes=3, in_chans=channels).state_dict()
+    file = Upload(safetensors.torch.save({k: v.contiguous() for k, v in made.items()}), "x.safetensors")
+    with pytest.raises(
+        CheckpointError, match=f"x.safetensors .* {channels} channels; photos have 3"
+    ) as caught:
+        weights._opened(file)
+    for lang in LANGUAGES:
+        said = explain(translator(lang), caught.value)
+        assert said != "errors.checkpoint_channels"
+        assert str(channels) in said
 
 
 def test_what_the_sentence_advises_works(state, tmp_path, capsys) -> None:
