@@ -198,7 +198,7 @@ def _about(name: str, config: dict[str, Any]) -> dict[str, Any]:
     elif name in OFFICIAL:
         weights = "official"
     keys = ("embed_dim", "depths", "num_heads", "group_size", "interval")
-    shapes = expected_shapes(name, 1000, 3, "dpb", None)
+    shapes = expected_shapes(name, 1000, 3, config.get("position_bias", "dpb"), None)
     return {
         "model": name,
         "parameters": sum(prod(shape) for shape in shapes.values()),
@@ -300,7 +300,7 @@ def _report(args: argparse.Namespace) -> int:
     known = {load_image(entry.path).sha256: entry.id for entry in gallery() if entry.path.is_file()}
     weights = model.provenance
     named = args.weights or (None if args.model in (None, *VARIANTS) else args.model)
-    given = "none" if weights.trained is None else None if weights.source == "bundled" else named
+    given = {"random": "none", "bundled": None}.get(weights.source, named)
     origin = report.Origin(args.photo, known.get(image.sha256), given)
     Path(args.out).write_text(report.html(trace, model, origin, args.lang, args.parts), "utf-8")
     _note(f"{args.out} opens in any browser, offline")

@@ -44,6 +44,8 @@ WATCH = (
 )  # fmt: skip
 LIMIT = 48_000_000  # bytes of the living figure: a file may be larger than what a page sends
 ADDRESS = "http://localhost:8501"
+SIZES = (160, 192, 224, 256, 288, 320, 384, 448)  # that the app offers, and so a link can carry
+DTYPES = ("float32", "bfloat16")
 TEMPLATE = Path(__file__).with_suffix(".html")
 TRANSLATIONS = living.ROOT / "assets" / "translations"
 
@@ -142,6 +144,7 @@ def facts(trace: Trace, model: Any, origin: Origin, lang: str = "en") -> dict[st
         "heads": heads(trace),
         "command": command(trace, origin, lang),
         "link": link(trace, origin, lang),
+        "lost": lost(trace, origin),
         "code": code(trace, origin),
     }  # fmt: skip
 
@@ -179,13 +182,27 @@ def command(trace: Trace, origin: Origin, lang: str) -> str:
     )
 
 
+def lost(trace: Trace, origin: Origin) -> list[str]:
+    """What no link can carry: any of "photo", "weights", "size", "mode" and "dtype"."""
+    height, width = trace.size
+    carried = {
+        "photo": origin.photo is not None,
+        "weights": trace.weights.source in ("bundled", "official"),
+        "size": height == width and height in SIZES,
+        "mode": trace.settings["mode"] == "crop",
+        "dtype": trace.dtype in DTYPES,
+    }
+    return [name for name, there in carried.items() if not there]
+
+
 def link(trace: Trace, origin: Origin, lang: str) -> str:
-    """The app with these settings; a photo of one's own is not in it."""
+    """The app with these settings, as far as a link can carry them; see `lost`."""
     query = {"model": trace.model, "size": str(trace.size[0]), "lang": lang}
-    if origin.photo:
-        query["photo"] = origin.photo
-    if trace.dtype != "float32":
-        query["dtype"] = trace.dtype
+    query |= {"photo": origin.photo or "", "dtype": trace.dtype}
+    missing = lost(trace, origin)
+    if trace.dtype == "float32":
+        missing.append("dtype")  # goes without saying
+    query = {name: value for name, value in query.items() if name not in missing}
     return f"{origin.address.rstrip('/')}/attention?{urlencode(query)}"
 
 
@@ -337,9 +354,24 @@ def _again(session: Mapping[str, Any], t: Mapping[str, str]) -> str:
         for name in ("command", "code")
     )
     url = escape(session["link"])
-    carried = "link_note" if "photo=" in session["link"] else "link_own"
     there = f'<p>{escape(t["link"])} <a href="{url}">{url}</a></p>'
-    return f'{blocks}{there}<p class="rp-note">{escape(t[carried])}</p>'
+    return f"{blocks}{there}{_carried(session, t)}"
+
+
+def _carried(session: Mapping[str, Any], t: Mapping[str, str]) -> str:
+    """What the link restores, or what it does not."""
+    if not session["lost"]:
+        return f'<p class="rp-note">{escape(t["link_note"])}</p>'
+    s, source = session["settings"], session["weights"]["source"]
+    fields = {
+        "model": session["model"],
+        "size": " × ".join(map(str, s["size"])),
+        "source": source,
+        **{key: s[key] for key in ("mode", "dtype")},
+    }
+    keys = ["random" if name == "weights" and source == "random" else name for name in session["lost"]]
+    lines = "".join(f"<li>{escape(t[f'lost_{key}'].format(**fields))}</li>" for key in keys)
+    return f'<div class="rp-note"><p>{escape(t["link_lost"])}</p><ul>{lines}</ul></div>'
 
 
 def _png(trace: Trace) -> str:

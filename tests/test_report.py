@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
+from urllib.parse import parse_qsl, urlsplit
 
 import numpy as np
 import pytest
@@ -17,7 +19,8 @@ from cfviz.models.factory import create_model
 from cfviz.models.intervene import apply
 from cfviz.models.interventions import from_url
 from cfviz.run import forward, inspect
-from cfviz.ui import report as button
+from cfviz.trace import Provenance
+from cfviz.ui import state, weights
 
 PHOTO = sample("german-shepherd").path
 
@@ -96,11 +99,57 @@ def test_a_name_cannot_leave_its_place(model) -> None:
         ("random", None, "none"),
         ("official", "x", "official"),
         ("a.pth", "x", "a.pth"),
+        ("untrained.safetensors", None, "untrained.safetensors"),
     ],
 )
 def test_what_the_button_calls_the_weights(source: str, trained: str | None, named: str | None) -> None:
     its = SimpleNamespace(source=source, trained=trained)
-    assert button.weights(SimpleNamespace(model=SimpleNamespace(provenance=its))) == named
+    assert weights.given(SimpleNamespace(provenance=its)) == named
+
+
+@pytest.mark.parametrize("lang", ["en", "zh-Hant"])
+@pytest.mark.parametrize(
+    ("change", "lost", "named"),
+    [
+        ({}, [], None),
+        ({"weights": Provenance("official", "a", "x")}, [], None),
+        ({"weights": Provenance("mine.safetensors", "a", "x")}, ["weights"], "mine.safetensors"),
+        ({"weights": Provenance()}, ["random"], "crossformer_nano"),
+        ({"size": (224, 320)}, ["size"], "224 × 320 px"),
+        ({"size": (96, 96)}, ["size"], "96 × 96 px"),
+        ({"settings": {"mode": "pad"}}, ["mode"], "pad"),
+        ({"dtype": "float16"}, ["dtype"], "float16"),
+    ],
+)
+def test_the_link_says_what_it_cannot_carry(
+    model, lang: str, change: dict, lost: list[str], named: str | None
+) -> None:
+    trace = inspect(PHOTO, model, 160, report.WATCH)
+    change = {**change, "settings": {**trace.settings, **change.get("settings", {})}}
+    trace = replace(trace, **change)
+    origin = report.Origin("german-shepherd.jpg", "german-shepherd")
+    page = report._again({**report.facts(trace, model, origin, lang)}, report.words(lang))
+    words, query = report.words(lang), dict(parse_qsl(urlsplit(report.link(trace, origin, lang)).query))
+    assert (words["link_note"] in page) is (not lost)
+    for name in ("photo", "weights", "random", "size", "mode", "dtype"):
+        assert (words[f"lost_{name}"].partition("{")[0] in page) is (name in lost), name
+    assert named is None or named in page.rpartition("<ul>")[2]
+    assert "{" not in page.rpartition("</pre>")[2]
+    assert query["photo"] == "german-shepherd"
+    assert query.get("size") == (None if "size" in lost else "160")
+    assert "dtype" not in query
+    settings, notes = state.read(query, state.Settings(), ["crossformer_nano"], ["german-shepherd"])
+    assert not notes, "what a link carries is on offer"
+    assert settings.photo == "german-shepherd"
+
+
+def test_a_photo_of_ones_own_is_not_in_the_link(model) -> None:
+    trace = replace(inspect(PHOTO, model, 160, report.WATCH), dtype="bfloat16")
+    origin = report.Origin("mine.jpg")
+    assert report.lost(trace, origin) == ["photo"]
+    assert report.link(trace, origin, "en").endswith(
+        "?model=crossformer_nano&size=160&lang=en&dtype=bfloat16"
+    )
 
 
 @pytest.mark.slow

@@ -11,7 +11,7 @@ from cfviz import report
 from cfviz.data.samples import sample
 from cfviz.run import inspect
 
-from . import state
+from . import state, weights
 
 if TYPE_CHECKING:
     from .page import Context
@@ -21,17 +21,7 @@ def origin(ctx: Context) -> report.Origin:
     """How the chosen photo and weights are named outside this session."""
     own = ctx.settings.photo.startswith(state.OWN)
     path = ctx.photo.name if own else f"assets/gallery/{sample(ctx.settings.photo).path.name}"
-    return report.Origin(path, None if own else ctx.settings.photo, weights(ctx), _address())
-
-
-def weights(ctx: Context) -> str | None:
-    """What the command line calls the weights; None for those it takes by itself."""
-    its = ctx.model.provenance
-    if its.trained is None:
-        return "none"
-    if its.source == "bundled":
-        return None
-    return "official" if its.source.startswith("official") else its.source
+    return report.Origin(path, None if own else ctx.settings.photo, weights.given(ctx.model), _address())
 
 
 def _address() -> str:

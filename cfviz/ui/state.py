@@ -15,10 +15,11 @@ from typing import Any
 
 import streamlit as st
 
+from cfviz import report
+
 from .i18n import LANGUAGES
 
-SIZES = (160, 192, 224, 256, 288, 320, 384, 448)
-DTYPES = ("float32", "bfloat16")
+SIZES, DTYPES = report.SIZES, report.DTYPES  # of which a report must know, too
 DEFAULT_MODEL = "crossformer_nano"
 DEFAULT_PHOTO = "berlin-cathedral"
 SHARED = ("model", "photo", "size", "dtype", "lang")
