@@ -50,6 +50,7 @@ def block_bias(model: Any, s: int, b: int, kind: str, twin: Any = None) -> bias_
         {by: measure.order(found, by).tolist() for by in ORDERS},
         [_measures(found, h) for h in heads],
         float(far.mean()),
+        model.trained_group[s],
     )
 
 

@@ -168,7 +168,7 @@ def scaled_offsets(Gh: int, Gw: int, trained: int) -> np.ndarray:
 
 
 def outside(Gh: int, Gw: int, trained: int) -> np.ndarray:
-    """Which offsets of a Gh x Gw group were never seen in training: bool (2Gh-1, 2Gw-1)."""
+    """Which offsets of a Gh x Gw group no group of `trained` tokens a side has: bool (2Gh-1, 2Gw-1)."""
     far = np.abs(offsets(Gh, Gw)).max(1) >= trained
     return far.reshape(2 * Gh - 1, 2 * Gw - 1)
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+
+from cfviz.geometry import map_sizes
 
 Z_95 = 1.959963984540054
 PLACE = ("model", "bias", "window", "size")
@@ -180,8 +182,24 @@ def drift(
     ]
 
 
+def extrapolates(size: int, group_size: int, trained: Sequence[int]) -> bool:
+    """Whether groups of G at an input size have offsets, at any stage, that training never showed.
+
+    Args:
+        size: In pixels; no group is wider than its map.
+        group_size: G.
+        trained: Side of the largest groups of training, one a stage.
+    """
+    sides = [height for height, _ in map_sizes(size, size)]
+    return any(min(group_size, side) > G for side, G in zip(sides, trained, strict=True))
+
+
 def breaks(
-    rows: Iterable[Mapping[str, Any]], window: str, ways: Iterable[str], trained_size: int = 224
+    rows: Iterable[Mapping[str, Any]],
+    window: str,
+    ways: Iterable[str],
+    trained: Sequence[int],
+    trained_size: int = 224,
 ) -> tuple[Difference, str] | None:
     """Where extrapolation breaks: the smallest input above the trained size at which a DPB asked about new
     offsets is worse beyond doubt than something that asks it about none.
@@ -190,6 +208,7 @@ def breaks(
         rows: Of a results file.
         window: Which window.
         ways: What it is held against: ways of a table, "none".
+        trained: Side of the largest groups of training, one a stage.
         trained_size: In pixels.
 
     Returns:
@@ -200,7 +219,7 @@ def breaks(
         (d.size, d.value, way, d)
         for way in ways
         for d in differences(rows, ("dpb", "own"), ("dpb", way), window)
-        if d.size > trained_size and d.sign < 0
+        if d.size > trained_size and d.sign < 0 and extrapolates(d.size, d.group_size, trained)
     ]
     if not lost:
         return None

@@ -4,7 +4,7 @@ The layout is the living figure's (`cfviz/figures/living.py`): a JSON header and
 
     id, name, source (messages that agree in it share the reader's choice), part: surfaces, made or resized
     palette, strings, start {"block" (number in blocks), "head", and looks, see `ui.position_bias`}
-    blocks [{"s", "b", "kind", "G" (trained), "heads",
+    blocks [{"s", "b", "kind", "G" (of the table), "trained" (the largest G of training), "heads",
              "table" float32 (nH, (2G-1)^2): the bias itself, in the order of the offsets,
              "mlp" null or {"proj": [W, b], "layers": [[gain, shift, W, b] three times], "eps"},
              "twin" null or float32 like table: the learned table of the twin model,
@@ -43,7 +43,7 @@ class BlockBias:
         stage: From 0.
         block: From 0.
         kind: "sda" or "lda".
-        G: Side of the groups it was trained with.
+        G: Side of the model's own groups.
         table: Float32 (nH, 2G-1, 2G-1).
         mlp: From `models.bias_ways.mlp_of`; None where the table was learned as it is.
         twin: The same block's table in the twin model, like `table`; None where there is no twin.
@@ -51,6 +51,7 @@ class BlockBias:
         orders: Names of orders, and the heads in each.
         measures: One dict a head, see above.
         even: Mean distance of a key where all weigh the same, in tokens.
+        trained: Side of the largest groups in training; 0 for G.
     """
 
     stage: int
@@ -64,6 +65,7 @@ class BlockBias:
     orders: Mapping[str, Sequence[int]] = field(default_factory=dict)
     measures: Sequence[Mapping[str, Any]] = ()
     even: float = 0.0
+    trained: int = 0
 
 
 def pack(
@@ -119,6 +121,7 @@ def _block(its: BlockBias, body: Any) -> dict[str, Any]:
         "b": its.block,
         "kind": its.kind,
         "G": its.G,
+        "trained": its.trained or its.G,
         "heads": len(its.table),
         "table": add(its.table.reshape(len(its.table), -1)),
         "mlp": mlp,

@@ -29,6 +29,7 @@ __all__ = ["Checkpoint", "CheckpointError", "load_checkpoint", "model_card", "st
 
 HUB_PREFIX = re.compile(r"hf[-_]hub:")
 UNKNOWN_TRAINING = "not recorded in the file"
+MOST_G = 112  # tokens a side of the first map at 448 pixels
 _FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
 
@@ -49,6 +50,7 @@ class Checkpoint:
         sha256: Of the file.
         trained: What the weights were trained on, in a few words; None if never.
         dataset: Which list of class names they predict, or None.
+        trained_group: Side of the largest groups that training used, one a stage, where the file says it.
         missing: Parameters that a backbone without a head lacks; its last norm is filled in as the identity.
         meta: Whatever else is known: epoch, accuracy, wrapper's settings, notes.
     """
@@ -65,6 +67,7 @@ class Checkpoint:
     sha256: str
     trained: str | None
     dataset: str | None
+    trained_group: tuple[int, ...] | None = None
     missing: tuple[str, ...] = ()
     meta: Mapping[str, Any] = field(default_factory=dict)
 
@@ -154,11 +157,13 @@ def _find_bundled(variant: str) -> _Found:
     if variant not in VARIANTS or not path.is_file():
         available = ", ".join(name for name in VARIANTS if _bundled_path(name).is_file())
         raise CheckpointError("no_bundled", variant=variant, available=available or "none")
-    digest, recorded = sha256_of(path), model_card(variant).get("sha256")
+    digest, card = sha256_of(path), model_card(variant)
+    recorded = card.get("sha256")
     if recorded not in (None, digest):
         detail = f"its SHA-256 is {digest[:12]}, its card says {str(recorded)[:12]}"
         raise CheckpointError("damaged", source=path.name, detail=detail)
-    return _Found(path, path.name, digest, {"source": "bundled"})
+    told = {key: card[key] for key in ("trained_group",) if key in card}  # older files leave it to the card
+    return _Found(path, path.name, digest, {"source": "bundled", **told})
 
 
 def model_card(variant: str) -> dict[str, Any]:
@@ -249,7 +254,7 @@ def _recognised(state: dict[str, Any], facts: dict[str, Any], found: _Found, siz
             C = structure.embed_dim * 2 ** (len(structure.depths) - 1)
             tensors[key] = torch.full((C,), float(key == "norm.weight"))
     stages = len(structure.depths)
-    known = ("source", "trained", "dataset", "group_size", "interval", "img_size")
+    known = ("source", "trained", "dataset", "group_size", "interval", "img_size", "trained_group")
     interval = facts.get("interval")
     return Checkpoint(
         state_dict=tensors,
@@ -264,6 +269,7 @@ def _recognised(state: dict[str, Any], facts: dict[str, Any], found: _Found, siz
         sha256=found.sha256,
         trained=_text(facts.get("trained", UNKNOWN_TRAINING)),
         dataset=_text(facts.get("dataset")) if structure.num_classes else None,
+        trained_group=_per_stage(facts.get("trained_group"), stages, MOST_G),
         missing=missing,
         meta=MappingProxyType({key: value for key, value in facts.items() if key not in known}),
     )
@@ -273,11 +279,11 @@ def _text(value: Any, limit: int = 200) -> str | None:
     return str(value)[:limit] if value else None
 
 
-def _per_stage(value: Any, stages: int) -> tuple[int, ...] | None:
+def _per_stage(value: Any, stages: int, most: int = 4096) -> tuple[int, ...] | None:
     """Four sane numbers, or None: what a file says about itself is a hint, not an order."""
     if not isinstance(value, list | tuple) or len(value) != stages:
         return None
-    return tuple(value) if all(isinstance(v, int) and 1 <= v <= 4096 for v in value) else None
+    return tuple(value) if all(isinstance(v, int) and 1 <= v <= most for v in value) else None
 
 
 def _check_tensors(state: dict[str, Any], size: int, name: str) -> None:
@@ -323,7 +329,7 @@ def write_checkpoint(
         state_dict: Parameters in the model's names.
         dtype: Kept precision; float16 halves the file.
         **facts: What the file should say about itself: `trained`, `dataset`, `group_size`, `interval`,
-            `img_size`, and anything else that JSON can hold.
+            `img_size`, `trained_group`, and anything else that JSON can hold.
 
     Returns:
         The SHA-256 of the file, for its card.

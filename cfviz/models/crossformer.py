@@ -442,6 +442,7 @@ class CrossFormer(nn.Module):
         self.features, self.pooled, self.logits = HookPoint(), HookPoint(), HookPoint()
         self.head_drop = nn.Dropout(drop_rate)
         self.set_grouping(group_size, interval)
+        self.trained_group = self.group_size  # the largest G of training; `factory.build` knows better
         self.reset_classifier(num_classes, global_pool)
         self.apply(_init_weights)
 

@@ -58,6 +58,7 @@ def build(checkpoint: Checkpoint, **kwargs: Any) -> CrossFormer:
     }
     model = _make(checkpoint.variant, {**config, **kwargs})
     model.load_state_dict(checkpoint.state_dict, strict=True)
+    model.trained_group = checkpoint.trained_group or checkpoint.group_size or model.trained_group
     model.provenance = Provenance(
         checkpoint.source, checkpoint.sha256, checkpoint.trained, checkpoint.dataset
     )

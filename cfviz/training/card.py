@@ -56,9 +56,10 @@ def start(recipe: Recipe) -> dict[str, Any] | None:
         return None
     if (bundled := WEIGHTS / f"{name}.json").is_file():
         facts = read(bundled)
-        return {key: facts[key] for key in ("trained", "sha256", "epochs", "steps", "commit")}
+        about = {key: facts[key] for key in ("trained", "sha256", "epochs", "steps", "commit")}
+        return about | {"trained_group": facts.get("trained_group")}
     found = load_checkpoint(name)
-    return {"trained": found.trained, "sha256": found.sha256}
+    return {"trained": found.trained, "sha256": found.sha256, "trained_group": found.trained_group}
 
 
 def describe(recipe: Recipe, state: dict[str, Any], log: Path) -> dict[str, Any]:

@@ -327,7 +327,7 @@ def _convert(args: argparse.Namespace) -> int:
     if out.suffix != ".safetensors" or out.exists():
         raise ValueError(f"got {args.out!r}; expected the name of a new .safetensors file")
     found = load_checkpoint(args.weights)
-    known = ("trained", "dataset", "group_size", "interval", "img_size")
+    known = ("trained", "dataset", "group_size", "interval", "img_size", "trained_group")
     facts = {name: value for name in known if (value := getattr(found, name)) is not None}
     draft = out.with_name(f"{out.name}.new")
     try:

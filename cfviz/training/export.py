@@ -2,7 +2,9 @@
 
 import re
 import subprocess
+from collections.abc import Sequence
 from dataclasses import replace
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +13,9 @@ import torch
 from accelerate import Accelerator
 from torch import nn
 
+from cfviz.geometry import map_sizes
 from cfviz.models.checkpoints import load_checkpoint, write_checkpoint
+from cfviz.models.crossformer import CrossFormer
 from cfviz.models.factory import build
 from cfviz.training import cache, card, data, evaluation
 from cfviz.training.recipe import Recipe, from_dict
@@ -66,6 +70,33 @@ def trained_text(recipe: Recipe, state: dict[str, Any], start: dict[str, Any] | 
     )
 
 
+def trained_group(recipe: Recipe, state: dict[str, Any], before: Sequence[int] | None = None) -> list[int]:
+    """The side of the largest groups that training used, one a stage: no group is wider than its map.
+
+    Args:
+        recipe: Of the run.
+        state: Its last.
+        before: The same of the weights it went on from, as far as they still stand.
+    """
+    epochs = max(1, state["epoch"] + (state.get("step_in_epoch", 0) > 0))  # begun or done
+    largest = [0] * len(map_sizes(32, 32)) if before is None else list(before)
+    for phase in map(recipe.phase_at, range(epochs)):
+        G = phase.group_size
+        for s, (side, _) in enumerate(map_sizes(phase.size, phase.size)):
+            largest[s] = max(largest[s], min(G if isinstance(G, int) else G[s], side))
+    return largest
+
+
+def earlier_group(recipe: Recipe, model: CrossFormer, start: dict[str, Any] | None) -> list[int] | None:
+    """The largest groups of earlier sittings; 0 at stages whose position bias this run drew anew."""
+    known = (start or {}).get("trained_group")
+    if known is None:
+        return None
+    names = [name for name, _ in model.named_modules() if any(fnmatchcase(name, p) for p in recipe.redraw)]
+    anew = {name.split(".")[1] for name in names if ".attn.pos" in name}
+    return [0 if str(s) in anew else G for s, G in enumerate(known)]
+
+
 def export(run: str | Path, out: str | Path, **notes: Any) -> Path:
     """Writes ``out`` (float16 safetensors) and its card (.json and .md), without any accuracy in it yet.
 
@@ -92,6 +123,7 @@ def export(run: str | Path, out: str | Path, **notes: Any) -> Path:
         "group_size": list(model.group_size),
         "interval": model.interval if isinstance(model.interval, str) else list(model.interval),
         "img_size": recipe.phases[-1].size,
+        "trained_group": trained_group(recipe, state, earlier_group(recipe, model, start)),
         "commit": commit(),
     }
     sha256 = write_checkpoint(out, weights, torch.float16, **facts)

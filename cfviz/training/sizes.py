@@ -220,6 +220,7 @@ def _facts(subjects: Sequence[Subject], photos: Photos, indices: np.ndarray | No
         "data": digest,
         "trained_size": TRAINED_SIZE,
         "weights": {subject.name: subject.sha256 for subject in subjects},
+        "trained_group": list(subjects[0].model.trained_group),
     }
 
 

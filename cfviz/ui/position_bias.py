@@ -251,7 +251,7 @@ pos, trained, G = model.layers[1].blocks[0].attn.pos, 7, 14
 table = table_of(pos, trained)                            # (2*7-1)^2, nH: what the model was trained with
 anew = bias_table(pos, "own", trained, G)                 # (2*14-1)^2, nH: anew (a DPB), or stretched
 stretched = bias_table(pos, "bicubic", trained, G)        # also "clamp", "cut", "none", for a DPB "rescaled"
-far = outside(G, G, trained).reshape(-1)                  # offsets that training never showed
+far = outside(G, G, model.trained_group[1]).reshape(-1)   # offsets that training never showed
 (anew - stretched)[far].abs().max()
 """,
 }

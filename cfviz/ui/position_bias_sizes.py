@@ -24,6 +24,7 @@ RESULTS = Path(__file__).resolve().parents[2] / "assets" / "results"
 COMMAND = "python -m cfviz measure-sizes --data FOLDER --weights crossformer_nano --json sizes-own.json"
 WINDOWS = ("scaled", "fixed", "adaptive")
 SHOWN = ("accuracy", "difference")
+STAGES = 4
 SCHEMA = 2  # of results files, see `cfviz.training.sizes`
 OWN, TWIN = ("dpb", "own"), ("rpb", "own")
 AGAINST = ("bicubic", "clamp", "cut", "none")  # what asks a bias about no new offset
@@ -81,10 +82,15 @@ def sentences(ctx: Context, found: Results, window: str = "scaled") -> list[str]
     if lines[1]:
         change = _drift(ctx, measured.drift(rows, OWN, TWIN, window, trained), trained)
         lines[1] = together(lines[1], change)
-    usual = min((row["group_size"] for row in rows if row["size"] == trained), default=0)
-    if any(d.size > trained and d.group_size > usual for d in apart):  # else nothing is extrapolated
-        lines.append(_breaks(ctx, rows, window, trained))
+    if any(d.size > trained and measured.extrapolates(d.size, d.group_size, largest(found)) for d in apart):
+        lines.append(_breaks(ctx, found, window, trained))
     return [line for line in lines if line]
+
+
+def largest(found: Results) -> Sequence[int]:
+    """The largest groups of training, one a stage; where a file does not say it, G at the trained size."""
+    usual = [row["group_size"] for row in found["rows"] if row["size"] == found.get("trained_size", 224)]
+    return found.get("trained_group") or [min(usual, default=0)] * STAGES
 
 
 def _against(ctx: Context, name: str, its: measured.Verdict | None) -> str:
@@ -111,11 +117,12 @@ def _drift(ctx: Context, found: Sequence[measured.Difference], trained: int) -> 
     return ctx.t(key, trained=trained, sizes=sizes, by=said(most), at=most.size)
 
 
-def _breaks(ctx: Context, rows: Sequence[Mapping[str, Any]], window: str, trained: int) -> str:
-    broken = measured.breaks(rows, window, AGAINST, trained)
-    largest = max(row["size"] for row in measured.curve(rows, *OWN, window))
+def _breaks(ctx: Context, found: Results, window: str, trained: int) -> str:
+    rows = found["rows"]
+    broken = measured.breaks(rows, window, AGAINST, largest(found), trained)
     if broken is None:
-        return ctx.t("position_bias.breaks_nowhere", size=largest)
+        most = max(row["size"] for row in measured.curve(rows, *OWN, window))
+        return ctx.t("position_bias.breaks_nowhere", size=most)
     d, way = broken
     name = ctx.t(f"position_bias.figure.way_{way}")
     return ctx.t("position_bias.breaks", size=d.size, G=d.group_size, by=said(d), way=name)

@@ -288,18 +288,31 @@ def test_verdict_and_where_it_breaks() -> None:
     assert [r["size"] for r in measured.curve(rows, "dpb", "own", "scaled")] == [224, 256, 320, 448]
 
 
+SEVEN = (7, 7, 7, 7)
+
+
 def test_where_extrapolation_breaks() -> None:
     good, bad, worse = (np.arange(100) < n for n in (80, 60, 40))
     rows = [row(good, size=size) for size in (160, 224, 256)] + [row(worse, size=320), row(worse, size=384)]
     for bias, hits in (("bicubic", bad), ("none", good)):
         rows += [row(hits, bias, size) for size in (160, 224, 256, 320, 384)]
-    found, way = measured.breaks(rows, "scaled", ("bicubic", "none"))
+    found, way = measured.breaks(rows, "scaled", ("bicubic", "none"), SEVEN)
     assert (found.size, way) == (320, "none")
     assert found.value == pytest.approx(-0.4)
-    assert measured.breaks(rows, "scaled", ("bicubic",))[1] == "bicubic"
-    assert measured.breaks(rows, "scaled", ("clamp",)) is None  # nobody measured it
-    assert measured.breaks(rows[:3] + rows[5:8], "scaled", ("bicubic",)) is None
-    assert measured.breaks(rows, "fixed", ("bicubic", "none")) is None
+    assert measured.breaks(rows, "scaled", ("bicubic",), SEVEN)[1] == "bicubic"
+    assert measured.breaks(rows, "scaled", ("clamp",), SEVEN) is None  # nobody measured it
+    assert measured.breaks(rows[:3] + rows[5:8], "scaled", ("bicubic",), SEVEN) is None
+    assert measured.breaks(rows, "fixed", ("bicubic", "none"), SEVEN) is None
+    assert measured.breaks(rows, "scaled", ("none",), (8, 8, 8, 8)) is None  # G = 8 is nothing new
+
+
+def test_windows_extrapolate_where_a_stage_has_offsets_that_training_never_showed() -> None:
+    nano = (8, 8, 8, 7)  # trained at 128 px with G = 8 and at 224 px with G = 7
+    assert not measured.extrapolates(224, 8, nano)  # the last map is 7 x 7
+    assert measured.extrapolates(256, 8, nano)  # and here 8 x 8
+    assert not measured.extrapolates(256, 8, (8, 8, 8, 8))
+    assert not measured.extrapolates(448, 7, nano)
+    assert measured.extrapolates(256, 8, SEVEN)
 
 
 def test_a_gap_that_is_there_at_the_trained_size_is_no_drift() -> None:

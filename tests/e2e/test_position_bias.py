@@ -110,6 +110,31 @@ def test_surfaces_in_the_browser(browser: Any, tiny_model: Any, tmp_path: Path, 
     assert not errors, json.dumps(errors)
 
 
+def test_only_what_training_never_showed_is_hatched(browser: Any, tiny_model: Any, tmp_path: Path) -> None:
+    """Groups of 3 now, groups of 4 in training: offsets of 3 are no news."""
+    model = tiny_model(embed_dim=64, group_size=3)
+    model.trained_group = (4, 4, 4, 4)
+    its = [position_bias.block_bias(model, 1, 0, "sda")]
+    start = {"block": 0, "head": 0, "Gh": 4, "Gw": 4, "reach": 1}
+    words = position_bias.words("en")
+    page, errors = shown(browser, tmp_path, message.pack(its, "resized", strings=words, start=start))
+    read = "() => document.querySelector('.pb').figure.rows().slice(1).map((row) => row[2])"
+    assert page.evaluate(read) == [1] * 49
+    assert "every offset was trained" in page.locator(".pb > .note").inner_text()
+    page.evaluate("document.querySelector('.pb').figure.go({ Gh: 6, Gw: 6 })")
+    page.wait_for_function("document.querySelector('.pb > .note').textContent.includes('beyond ±3')")
+    assert sum(page.evaluate(read)) == 49
+    assert "in training at most 4 × 4: 60 %" in page.locator(".pb > .note").inner_text()
+    assert page.evaluate("document.querySelector('.pb').figure.look.G") == 4
+    page.close()
+    page, more = shown(browser, tmp_path, message.pack(its, "surfaces", strings=words, start=start))
+    assert "beyond ±3, never trained" in page.locator(".pb .under").inner_text()
+    page.get_by_role("radio", name="own window").click()
+    page.wait_for_function("document.querySelector('.pb .under').textContent.includes('windows of 3 × 3')")
+    page.close()
+    assert not errors + more
+
+
 def test_flat_heads_are_called_flat(browser: Any, tiny_model: Any, tmp_path: Path) -> None:
     model = tiny_model(embed_dim=64, group_size=3)
     with torch.no_grad():

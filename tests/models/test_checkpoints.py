@@ -25,6 +25,7 @@ from cfviz.models import checkpoints
 from cfviz.models.checkpoints import CheckpointError, load_checkpoint, strip, write_checkpoint
 from cfviz.models.crossformer import CrossFormer
 from cfviz.models.errors import MESSAGES, readable_size, some
+from cfviz.models.factory import build
 from cfviz.models.recognise import check_shapes, find_variant, read_structure
 from cfviz.models.registry import OURS, VARIANTS
 
@@ -175,6 +176,23 @@ def test_what_is_written_is_read_back(state, tmp_path):
     )
     assert (checkpoint.sha256, checkpoint.meta["top1"]) == (digest, 71.5)
     assert NANO in repr(checkpoint)
+
+
+def test_the_largest_groups_of_training_come_from_the_file_or_are_its_groups(state, tmp_path):
+    path = tmp_path / "nano.safetensors"
+    write_checkpoint(path, state, group_size=[7, 7, 7, 7], trained_group=[8, 8, 8, 7])
+    checkpoint = load_checkpoint(path)
+    assert checkpoint.trained_group == (8, 8, 8, 7)
+    assert "trained_group" not in checkpoint.meta
+    model = build(checkpoint)
+    assert (model.trained_group, model.group_size) == ((8, 8, 8, 7), (7, 7, 7, 7))
+    model.set_grouping(14)  # to try another one changes nothing about training
+    assert model.trained_group == (8, 8, 8, 7)
+    for told in ({}, {"trained_group": [8, 8]}, {"trained_group": [113] * 4}, {"trained_group": [0] * 4}):
+        write_checkpoint(path, state, group_size=[6, 6, 6, 6], **told)
+        assert build(load_checkpoint(path)).trained_group == (6, 6, 6, 6)
+    write_checkpoint(path, state)
+    assert build(load_checkpoint(path)).trained_group == (7, 7, 7, 7)
 
 
 def test_no_file_may_say_where_it_comes_from(state, tmp_path):
@@ -558,6 +576,8 @@ def test_bundled_weights_are_checked_against_their_card(state, tmp_path, monkeyp
             checkpoint = load_checkpoint(source)
             assert (checkpoint.source, checkpoint.trained) == ("bundled", "a test")
     assert checkpoints.model_card(NANO) == {"sha256": digest}
+    card.write_text(json.dumps({"sha256": digest, "trained_group": [8, 8, 8, 7]}))
+    assert load_checkpoint(NANO).trained_group == (8, 8, 8, 7)
     card.write_text(json.dumps({"sha256": "0" * 64}))
     _refused(NANO, "damaged")
 

@@ -219,6 +219,7 @@ def test_a_job_measures_what_was_chosen(monkeypatch: pytest.MonkeyPatch, tmp_pat
     args = cli._parser().parse_args([*words, "--progress", "p.json"])
     assert (args.data, args.sizes, args.windows, args.ways) == (
         str(photos), "224,320", "scaled", "own,bicubic,clamp,none",
+    assert told(results(whole) | {"trained_group": [14] * 4}, lang) == [table, twin]
     )  # fmt: skip
     assert args.json == f"{jobs.PLACE}/{position_bias_job.RESULT}"
 

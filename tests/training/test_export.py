@@ -3,6 +3,7 @@
 import json
 import re
 import shlex
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ import torch
 from cfviz.cli import main
 from cfviz.data.labels import wordnet_ids
 from cfviz.models.checkpoints import load_checkpoint
+from cfviz.models.crossformer import CrossFormer
 from cfviz.models.registry import WEIGHTS
 from cfviz.training import card, data, export, recipe
 from cfviz.training.engine import Trainer
@@ -40,6 +42,8 @@ def test_export_and_measure(toy_run: Path, tmp_path: Path) -> None:
     checkpoint = load_checkpoint(out)
     assert (checkpoint.variant, checkpoint.num_classes) == ("crossformer_nano", 20)
     assert checkpoint.group_size == (7, 7, 7, 7)
+    assert checkpoint.trained_group == (7, 4, 2, 1)  # at 32 px the maps are no larger
+    assert facts["trained_group"] == [7, 4, 2, 1]
     assert checkpoint.dataset == "imagenette20"
     assert "1 epochs" in checkpoint.trained
     assert facts["sha256"] == checkpoint.sha256
@@ -116,6 +120,52 @@ def test_a_second_sitting_says_what_it_went_on_from(toy_run: Path, settings: dic
     trained = load_checkpoint(again).trained
     assert re.search(r"a short training in \d+ sittings \([\d, ]+, 1 and 1 epochs\)", trained)
     assert card.read(again)["start"]["sha256"] == facts["sha256"]
+
+
+PHASES = [
+    {"size": 96, "group_size": 6, "epochs": 2},
+    {"size": 128, "group_size": 8, "epochs": 1},
+    {"size": 224, "group_size": 7, "epochs": 1},
+]
+
+
+@pytest.mark.parametrize(
+    ("epoch", "step", "before", "largest"),
+    [
+        (4, 0, None, [8, 8, 8, 7]),
+        (3, 0, None, [8, 8, 8, 4]),  # at 128 px the last map is 4 x 4
+        (2, 0, None, [6, 6, 6, 3]),  # stopped before the second phase
+        (2, 5, None, [8, 8, 8, 4]),  # and in it
+        (0, 0, None, [6, 6, 6, 3]),
+        (4, 0, [10, 0, 6, 14], [10, 8, 8, 14]),
+    ],
+)
+def test_the_largest_groups_of_training(
+    epoch: int, step: int, before: list[int] | None, largest: list[int]
+) -> None:
+    made = from_dict({"data": "photos", "phases": PHASES})
+    assert export.trained_group(made, {"epoch": epoch, "step_in_epoch": step}, before) == largest
+    each = from_dict({"data": "photos", "phases": [{"size": 224, "group_size": [4, 4, 14, 7], "epochs": 1}]})
+    assert export.trained_group(each, {"epoch": 1}) == [4, 4, 14, 7]
+
+
+def test_what_was_drawn_anew_has_seen_no_group(tiny_model: Callable[..., CrossFormer]) -> None:
+    made = from_dict({"data": "photos", "phases": PHASES, "redraw": ["layers.0.blocks.*.attn.pos.*"]})
+    start = {"trained_group": [10, 10, 10, 10]}
+    assert export.earlier_group(made, tiny_model(), start) == [0, 10, 10, 10]
+    assert export.earlier_group(made, tiny_model(), {"trained_group": None}) is None
+    assert export.earlier_group(made, tiny_model(), None) is None
+
+
+def test_the_cards_of_the_bundled_weights_say_the_largest_groups() -> None:
+    for path in WEIGHTS.glob("*.json"):
+        facts = card.read(path)
+        if "trained_group" not in facts:  # written before cards said it
+            continue
+        phases = from_dict({"data": "photos", "phases": facts["recipe"]["phases"]})
+        own = export.trained_group(phases, {"epoch": facts["epochs"]})
+        assert all(mine <= G for G, mine in zip(facts["trained_group"], own, strict=True)), path.name
+        assert list(load_checkpoint(path.stem).trained_group or ()) == facts["trained_group"]
 
 
 def test_a_folder_without_a_run_is_refused(tmp_path: Path) -> None:

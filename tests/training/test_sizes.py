@@ -155,6 +155,7 @@ def test_command_with_a_twin(photos: Path, tmp_path: Path, capsys: pytest.Captur
     places = {tuple(row[name] for name in sizes.PLACE) for row in result["rows"]}
     assert len(places) == len(result["rows"]) == 2 * (6 + 4)
     assert set(result["weights"]) == {"dpb", "rpb"}
+    assert len(result["trained_group"]) == 4
     assert str(tmp_path) not in out.read_text()
     assert "20/20" in first.err
     assert main([*command, "--json", str(out)]) == 0

@@ -278,7 +278,7 @@ export class Section {
   }
 }
 
-/** What all drawings of one theme need. */
+/** What all drawings of one theme need; what lies outside groups of G is hatched. */
 export function looks(palette, mode, G) {
   const signed = colours(palette.diverging);
   const heat = colours(palette.sequential);

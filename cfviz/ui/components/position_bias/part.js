@@ -24,7 +24,7 @@ export class Part extends Frame {
   }
 
   colour(mode) {
-    this.look = looks(this.header.palette, mode, this.block.G);
+    this.look = looks(this.header.palette, mode, this.block.trained);
     this.dressTest();
   }
 
@@ -81,7 +81,7 @@ export class Part extends Frame {
   }
 
   ask() {
-    if (this.look) this.look = { ...this.look, G: this.block.G };
+    if (this.look) this.look = { ...this.look, G: this.block.trained };
     super.ask();
   }
 

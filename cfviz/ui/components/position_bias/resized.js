@@ -95,14 +95,15 @@ export class ResizedPart extends Part {
     block.ways.forEach((way, i) => {
       const part = this.ways[way];
       part.map.draw(all[i], Gh, Gw, top, this.look, Math.max(120, Math.min(room, this.test ? 420 : 260)));
-      const known = (dh, dw) => Math.abs(dh) < block.G && Math.abs(dw) < block.G;
+      const known = (dh, dw) => Math.max(Math.abs(dh), Math.abs(dw)) < block.trained;
       this.describe(part.inside, summary(all[i], Gh, Gw, known));
       this.describe(part.outside, summary(all[i], Gh, Gw, (dh, dw) => !known(dh, dw)));
     });
     this.scaleBar.say(top);
-    const beyond = Math.max(Gh, Gw) > block.G;
-    const share = 1 - (Math.min(Gh, block.G) * 2 - 1) * (Math.min(Gw, block.G) * 2 - 1) / ((2 * Gh - 1) * (2 * Gw - 1));
-    say(this.note, fill(beyond ? t.resized_beyond : t.resized_within, { G: block.G, far: block.G - 1, Gh, Gw, share: (100 * share).toFixed(0) }));
+    const G = block.trained;
+    const beyond = Math.max(Gh, Gw) > G;
+    const share = 1 - (Math.min(Gh, G) * 2 - 1) * (Math.min(Gw, G) * 2 - 1) / ((2 * Gh - 1) * (2 * Gw - 1));
+    say(this.note, fill(beyond ? t.resized_beyond : t.resized_within, { G, far: G - 1, Gh, Gw, share: (100 * share).toFixed(0) }));
   }
 
   describe(node, found) {
@@ -115,7 +116,7 @@ export class ResizedPart extends Part {
     const clip = (d, G) => Math.max(1 - G, Math.min(G - 1, d));
     const at = { down: clip(state.down, Gh), right: clip(state.right, Gw) };
     const i = entryAt(Gh, Gw, at.down, at.right);
-    const outside = Math.max(Math.abs(at.down), Math.abs(at.right)) >= block.G;
+    const outside = Math.max(Math.abs(at.down), Math.abs(at.right)) >= block.trained;
     say(this.where, this.keyWords(at) + (outside ? ` · ${t.beyond}` : ""));
     for (const way of block.ways) {
       const part = this.ways[way];
@@ -155,7 +156,7 @@ export class ResizedPart extends Part {
     for (let dh = 1 - Gh; dh < Gh; dh++) {
       for (let dw = 1 - Gw; dw < Gw; dw++) {
         const i = (dh + Gh - 1) * (2 * Gw - 1) + dw + Gw - 1;
-        out.push([dh, dw, Number(Math.max(Math.abs(dh), Math.abs(dw)) < block.G), ...all.map((values) => values[i].toPrecision(9))]);
+        out.push([dh, dw, Number(Math.max(Math.abs(dh), Math.abs(dw)) < block.trained), ...all.map((values) => values[i].toPrecision(9))]);
       }
     }
     return out;

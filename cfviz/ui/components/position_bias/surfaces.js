@@ -86,7 +86,8 @@ export class SurfacesPart extends Part {
     this.map.draw(values, far, far, top, look, Math.min(room, this.test ? Math.max(260, window.innerHeight * 0.4) : 520));
     this.solid.draw(values, far, far, top, look, Math.min(this.facts.parentElement.clientWidth, 460));
     this.scaleBar.say(top);
-    const range = fill(state.reach ? (block.mlp ? t.note_twice : t.note_twice_table) : t.note_trained, { far: block.G - 1 });
+    const [twice, own] = [block.mlp ? t.note_twice : t.note_twice_table, t.note_trained];
+    const range = state.reach ? fill(twice, { far: block.trained - 1 }) : fill(own, { far: block.G - 1, G: block.G });
     say(this.note, together(range, state.raw ? t.note_raw : t.note_mean));
     const m = block.measures[this.head];
     const decay = m.decay === null ? t.no_decay : fill(t.decay, { r: m.decay.toFixed(1) });
@@ -157,7 +158,7 @@ export class SurfacesPart extends Part {
     say(this.value, fine(values[i]));
     say(this.where, this.keyWords(at));
     const index = (block.G - 1 - at.down) * block.side + block.G - 1 - at.right;
-    const fields = { dh: signedInt(-at.down), dw: signedInt(-at.right), index, n: block.side ** 2 };
+    const fields = { dh: signedInt(-at.down), dw: signedInt(-at.right), index, n: block.side ** 2, G: block.G };
     const added = fill(t.added, { bias: signed(block.surface(this.head, far, far, "own")[i]) });
     say(this.entry, `${fill(outside ? t.entry_outside : t.entry, fields)} · ${added}`);
     const line = (other) => Array.from({ length: 2 * far - 1 }, (_, k) => values[other ? entryAt(far, far, k - far + 1, at.right) : entryAt(far, far, at.down, k - far + 1)]);
@@ -197,7 +198,7 @@ export class SurfacesPart extends Part {
     for (let dh = 1 - far; dh < far; dh++) {
       for (let dw = 1 - far; dw < far; dw++) {
         const i = (dh + far - 1) * (2 * far - 1) + dw + far - 1;
-        out.push([dh, dw, Number(Math.max(Math.abs(dh), Math.abs(dw)) < block.G), ...heads.map((values) => values[i].toPrecision(9))]);
+        out.push([dh, dw, Number(Math.max(Math.abs(dh), Math.abs(dw)) < block.trained), ...heads.map((values) => values[i].toPrecision(9))]);
       }
     }
     return out;
