@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from axe_playwright_python.base import AXE_SCRIPT
 
+from cfviz.run import load
 from tests.conftest import settle
 from tests.e2e.test_accessibility import violations
 
@@ -91,6 +92,25 @@ def test_a_lesson_by_pointing(app: Any, open_page: Any) -> None:
         app.url("learn", lang="en", photo="cat", size=160)
     )  # another student on the same server
     other.get_by_role("button", name="0 of 20 right").wait_for(timeout=30_000)
+
+
+@pytest.mark.parametrize("model", ["crossformer_nano", "crossformer_pp_small"])
+def test_the_window_grows_only_with_the_answer(app: Any, open_page: Any, model: str) -> None:
+    """Square in both states, as large as the sentences say, and no share beside the open question."""
+    page = open_page(app.url("learn", lang="en", photo="cat", size=160, model=model, lesson=4, step=4))
+    trained = load(model).trained_group[1]  # the step is about stage 2
+    page.locator(".pb[data-lesson='ask'][data-ready]").wait_for(timeout=120_000)
+    window = "(root) => [root.figure.state.Gh, root.figure.state.Gw]"
+    assert page.locator(".pb").evaluate(window) == [trained, trained]
+    assert not page.locator(".pb > .note").is_visible()
+    share = round(100 * (1 - (2 * trained - 1) ** 2 / (4 * trained - 1) ** 2))
+    page.locator(".st-key-cf-ask").get_by_text(f"{share}\u00a0%", exact=True).click()
+    rest(page)
+    assert f"Yes, {share}" in check(page)
+    page.locator(".pb[data-lesson='told']").wait_for(timeout=30_000)
+    assert page.locator(".pb").evaluate(window) == [2 * trained, 2 * trained]
+    said = f"in training at most {trained} × {trained}: {share} %"
+    page.locator(".pb > .note").get_by_text(said).wait_for(timeout=30_000)
 
 
 def test_a_lesson_fills_the_screen_and_its_sandbox_leads_back(app: Any, open_page: Any) -> None:

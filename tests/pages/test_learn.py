@@ -13,7 +13,7 @@ from cfviz.data.samples import sample
 from cfviz.run import inspect, load, pick_device
 from cfviz.ui.lessons import Scene, grade, load_lessons
 from cfviz.ui.lessons.course import ASKS
-from cfviz.ui.lessons.page import PICKED
+from cfviz.ui.lessons.page import GIVEN, PICKED
 from cfviz.ui.lessons.question import Question
 from tests.pages.test_pages import first, run
 
@@ -105,6 +105,59 @@ def test_the_first_answer_counts_and_can_be_forgotten() -> None:
     app.button(key="learn.reset").click().run()
     assert app.session_state["cfviz.learn.first"] == {}
     assert not app.success
+
+
+def test_what_is_checked_is_what_is_picked_now() -> None:
+    """A pick that comes with the click, before the page was drawn again for it, is the one that counts."""
+    scene, source = about()
+    for lesson, n in ((1, 3), (2, 3)):  # by pointing, by choosing
+        app, step = page("en", lesson, n), COURSE.step(lesson, n)
+        id, wrong, right = f"{lesson}.{n}.0", *attempts(ASKS[step.ask].make(scene, step.state, step.after))
+        if step.ask == "group":
+            app.session_state[PICKED] = (id, source, wrong)
+            app.run()
+            app.session_state[PICKED] = (id, source, right)
+        else:
+            app.radio(key=f"learn.choice.{id}").set_value(wrong[0]).run()
+            app.radio(key=f"learn.choice.{id}").set_value(right[0])
+        app.button(key="learn.check").click().run()
+        assert not app.exception
+        assert (len(app.success), len(app.warning)) == (1, 0)
+        assert app.session_state["cfviz.learn.first"] == {f"{COURSE.lessons[lesson - 1].id}.{step.id}": True}
+        assert list(app.session_state[GIVEN].values()) == [tuple(right)]
+
+
+def test_a_pick_of_another_step_is_not_judged() -> None:
+    scene, source = about()
+    app, step = page("en", 1, 3), COURSE.step(1, 3)
+    question = ASKS[step.ask].make(scene, step.state, step.after)
+    app.session_state[PICKED] = ("1.3.0", source, sorted(question.good))
+    app.run()
+    app.session_state[PICKED] = ("2.1.0", source, ["3.3"])
+    app.button(key="learn.check").click().run()
+    assert not app.exception
+    assert app.button(key="learn.check").disabled
+    assert app.session_state[GIVEN] == {}
+
+
+@pytest.mark.parametrize(
+    ("lang", "lesson", "step", "said"),
+    [("en", 4, 4, "needs a model with a DPB"), ("zh-Hant", 4, 4, "DPB")],
+)
+def test_a_model_without_what_a_step_asks_about_is_told_so(
+    lang: str, lesson: int, step: int, said: str
+) -> None:
+    app = run(
+        "learn", lang=lang, photo=PHOTO, size=str(SIZE), model="crossformer_nano_rpb", lesson=str(lesson),
+        step=str(step),
+    )  # fmt: skip
+    assert not app.exception
+    assert not app.error
+    assert [said in one.value for one in app.info] == [True]
+    assert not [button for button in app.button if button.key == "learn.check"]
+    app.button(key="learn.next").click().run()
+    assert not app.exception
+    assert COURSE.text(lang, "use.guess.title") in [head.value for head in app.subheader]
 
 
 @pytest.mark.parametrize("codes", [["3.4", "4.3"], ["400.2"], ["x"], ["-1.0"], ["²0.1"], ["1.2.3"], [""]])

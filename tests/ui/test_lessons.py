@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import copy
 import json
+import re
 from collections.abc import Callable
 from dataclasses import replace
+from functools import cache
+from itertools import product
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -14,13 +18,15 @@ import pytest
 import torch
 
 import cfviz
+from cfviz.analysis.position_bias import outside
 from cfviz.data.images import load_image, prepare
 from cfviz.data.samples import sample
-from cfviz.run import class_names, inspect
+from cfviz.run import inspect
 from cfviz.ui.i18n import LANGUAGES
 from cfviz.ui.lessons import Scene, grade, load_lessons, parse_lessons, progress
-from cfviz.ui.lessons.course import ASKS, FOLDER, STATES, wanted
-from cfviz.ui.lessons.question import Option, Question, accepted, block_of, place
+from cfviz.ui.lessons.course import ASKS, FOLDER, PARTS, STATES, wanted
+from cfviz.ui.lessons.question import Option, Question, RefusedError, accepted, block_of, heads, place
+from cfviz.ui.lessons.tensors import effect_ranks, equals, firsts, ranks, signed
 
 COURSE = load_lessons()
 STEPS = [(COURSE.lessons[i - 1].id, COURSE.step(i, j)) for i, j in COURSE.places()]
@@ -28,10 +34,21 @@ FILES = {name: json.loads((FOLDER / f"{name}.json").read_text("utf-8")) for name
 MAP = {"side": 8, "G": 2, "I": 4, "token": [2, 5]}
 
 
+class Traced(dict[str, np.ndarray]):
+    """A trace with one array at every point."""
+
+    def __init__(self, array: np.ndarray, dtype: str = "float32") -> None:
+        self.array, self.dtype = array, dtype
+
+    def __missing__(self, point: str) -> np.ndarray:
+        return self.array
+
+
 class Geometry:
     """A model as far as questions about geometry ask: CrossFormer's groups and channels."""
 
-    group_size = (7, 7, 7, 7)
+    group_size = trained_group = (7, 7, 7, 7)
+    position_bias = "dpb"
     feature_info = ({"num_chs": 96},)
 
     def groupings(self, height: int, width: int) -> Any:
@@ -55,20 +72,25 @@ def ask(
     return ASKS[name].make(scene, state, after or {})
 
 
-@pytest.fixture(scope="module")
-def scene() -> Scene:
-    model, path = cfviz.create_model("crossformer_nano"), sample("cat").path
+def about_of(name: str, **weights: Any) -> Scene:
+    """A model on the photo of a cat."""
+    model, photo = cfviz.create_model(name, **weights), sample("cat").path
+    trace = cache(lambda *watch: inspect(photo, model, 160, watch))
     kept: dict[Any, Any] = {}
 
-    def trace(*watch: str) -> Any:
-        if watch not in kept:
-            kept[watch] = inspect(path, model, 160, watch)
-        return kept[watch]
+    def keep(key: Any, make: Any) -> Any:
+        if key not in kept:
+            kept[key] = make()
+        return kept[key]
 
-    return Scene(
-        model, 160, trace, class_names(model), lambda: prepare(load_image(path), 160).tensor,
-        lambda key, make: kept.setdefault(key, make()) if key not in kept else kept[key],
-    )  # fmt: skip
+    image = prepare(load_image(photo), 160).tensor
+    labels = [f"class {n}" for n in range(model.num_classes)]
+    return Scene(model, 160, trace, labels, lambda: image, keep)
+
+
+@pytest.fixture(scope="module")
+def scene() -> Scene:
+    return about_of("crossformer_nano")
 
 
 # ---------------------------------------------------------------- the files
@@ -84,8 +106,6 @@ def test_there_are_five_lessons_of_four_steps_in_both_languages() -> None:
 
 
 def test_chinese_is_chinese_with_chinese_punctuation() -> None:
-    import re
-
     for key, text in COURSE.texts["zh-Hant"].items():
         assert not re.search(r"[\u4e00-\u9fff」）][,:;?!]|[,;][\u4e00-\u9fff「（]", text), key
         if key.endswith((".say", ".ask", ".right", ".wrong", ".is")):
@@ -96,11 +116,6 @@ def test_every_term_is_used_and_every_figure_and_question_too() -> None:
     assert {term for _, step in STEPS for term in step.terms} == set(COURSE.terms)
     assert {step.figure for _, step in STEPS} == set(STATES)
     assert {step.ask for _, step in STEPS} == set(ASKS)
-
-
-def test_no_answer_is_stored() -> None:
-    for _, step in STEPS:
-        assert not {"answer", "good", "right"} & {*step.state, *step.after}
 
 
 def change(path: str, value: Any) -> Callable[[dict[str, Any]], None]:
@@ -140,6 +155,8 @@ STEP = "plan/lessons/0/steps/2"
         (f"{STEP}/state/kind", "swin", "expected one of sda, lda"),
         (f"{STEP}/state/kind", ..., "the figure map needs"),
         (f"{STEP}/state/colour", 1, "'colour' is unknown"),
+        (f"{STEP}/state/good", ["2.4"], "'good' is unknown"),  # no answer is stored
+        (f"{STEP}/right", "16", "'right' is unknown"),
         (f"{STEP}/terms", ["token", "token"], "token is there twice"),
         (f"{STEP}/formula", 3, "expected LaTeX"),
         ("plan/lessons/3/steps/2/after/size", 250, "expected one of 160, 192"),
@@ -345,6 +362,113 @@ def test_every_step_can_be_asked_and_answered_in_both_languages(scene: Scene) ->
                 assert "{" not in said
                 if found.reason:
                     assert COURSE.text(lang, found.reason[0], **found.reason[1])
+
+
+def test_no_sentence_counts_on_a_stage_that_a_model_may_lack() -> None:
+    """Where a stage has no long distance block another is asked about; sentences take it from the model."""
+    for lesson, step in STEPS:
+        if step.state.get("kind") != "lda" or "side" in step.state:
+            continue
+        for lang, part in product(LANGUAGES, PARTS):
+            text = COURSE.texts[lang][f"{lesson}.{step.id}.{part}"]
+            assert not re.search(r"stage [0-9]|第 [0-9] 階段", text), (step.id, lang, part)
+
+
+@pytest.mark.parametrize("group", [1, 2, 3, 7, 8, 14])
+def test_the_right_share_is_among_different_options(group: int) -> None:
+    model = Geometry()
+    model.trained_group = (7, group, 7, 7)
+    about = replace(BARE, model=model)
+    question = ask("unseen_offsets", {"stage": 2, "kind": "lda"}, scene=about)
+    codes = [option.code for option in question.options]
+    assert len(set(codes)) == len(codes) >= 3
+    assert question.good <= set(codes)
+    seen = ~outside(2 * group, 2 * group, group)
+    assert question.good == {f"{100 * (1 - seen.mean()):.0f}"}
+    assert (question.fields["stage"], question.fields["wide"]) == (2, 2 * group)
+
+
+@pytest.mark.parametrize(
+    ("name", "weights", "refused"),
+    [
+        ("crossformer_tiny", {"weights": None, "num_classes": 20}, {}),
+        ("crossformer_nano_rpb", {}, {"resized": "refusal.table"}),
+        (
+            "crossformer_nano",
+            {"weights": None, "position_bias": "none"},
+            dict.fromkeys(("offsets", "near", "resized"), "refusal.no_bias"),
+        ),
+    ],
+)
+def test_other_models_are_asked_what_is_so_of_them(
+    name: str, weights: dict[str, Any], refused: dict[str, str]
+) -> None:
+    about = about_of(name, **weights)
+    for lesson, step in STEPS:
+        if step.id in refused:
+            with pytest.raises(RefusedError, match=refused[step.id]):
+                ASKS[step.ask].make(about, step.state, step.after)
+            continue
+        question = ASKS[step.ask].make(about, step.state, step.after)
+        right = sorted(question.good)[: 1 if question.kind in ("one", "token") else None]
+        found = grade(question, right)
+        assert found.right, step.id
+        for lang in LANGUAGES:
+            for part in ("say", "ask"):
+                assert COURSE.text(lang, f"{lesson}.{step.id}.{part}", **question.fields)
+            assert COURSE.text(lang, f"{lesson}.{step.id}.right", **found.fields)
+        if "kind" in step.state and "side" not in step.state:
+            size = {**step.state, **step.after}.get("size")
+            s, _ = block_of(about.groupings(size), step.state["stage"], step.state["kind"])
+            assert question.fields.get("stage", s + 1) == s + 1, step.id
+            assert "stage" in question.fields or s + 1 == step.state["stage"] or step.id == "offsets"
+
+
+# ---------------------------------------------------------------- equals
+
+
+def test_equals_share_a_place() -> None:
+    values = np.array([3.0, 5.0, 4.99, 1.0, 5.0])
+    assert ranks(values, 0.0) == [4, 1, 3, 5, 1]
+    assert ranks(values, 0.02) == [4, 1, 1, 5, 1]
+    assert ranks(np.zeros(3), 0.0) == [1, 1, 1]
+    assert firsts("abcde", [4, 1, 3, 5, 1], 3) == {"b", "c", "e"}
+
+
+@pytest.mark.parametrize(
+    ("dtype", "good", "rank"),
+    [("bfloat16", {"1", "3"}, 3), ("float32", {"3"}, 3), ("float16", {"3"}, 3)],
+)
+def test_effects_that_differ_by_less_than_a_step_are_equal(dtype: str, good: set[str], rank: int) -> None:
+    """Around a logit of 6, numbers of bfloat16 lie 0.03 apart: what differs by that much is no better."""
+    by = np.array([-0.50, 0.25, 0.53])
+    scene = Scene(None, 160, lambda *_: SimpleNamespace(dtype=dtype, logits=np.array([6.0, 1.0])))
+    places = effect_ranks(scene, by)
+    options = heads(3)
+    said = equals(
+        {o.code: {"its": signed(x), "rank": r} for o, x, r in zip(options, by, places, strict=True)},
+        firsts("123", places),
+        {"best": "code", "by": "its"},
+    )
+    question = Question("one", firsts("123", places), {"best": 3, "by": "+0.53"}, options, said)
+    assert question.good == good
+    assert said["2"]["rank"] == rank
+    for code in good:
+        found = grade(question, [code])
+        assert found.right
+        assert (str(found.fields["best"]), found.fields["by"]) == (code, said[code]["its"])
+    assert grade(question, ["2"]).fields["best"] == 3
+
+
+def test_keys_with_the_same_attention_are_equally_good_guesses() -> None:
+    """Even attention of a 7 x 7 window: every key is a right answer, and all are number 1."""
+    model, probs = Geometry(), np.full((4, 1, 49, 49), 1 / 49, np.float32)
+    scene = Scene(model, 224, lambda *_: Traced(probs))
+    question = ask("strongest_token", {"stage": 3, "kind": "sda", "at": [0.0, 0.0]}, scene=scene)
+    assert len(question.good) == 49
+    assert {question.said[key]["rank"] for key in question.good} == {1}
+    assert question.fields["close"] == 5
+    assert not grade(question, ["9.9"]).right
 
 
 # ---------------------------------------------------------------- progress

@@ -36,6 +36,7 @@ SHARED = {  # sentences that all lessons use, and their fields
     "reason.same_window": {"row", "col"},
     "reason.no_neighbour": {"row", "col"},
     "reason.other_group": {"row", "col"},
+    "refusal.table": set(), "refusal.no_bias": set(),
 }  # fmt: skip
 # figure -> what its state may say: (type, smallest, largest) or the words allowed
 NUMBER, PLACE, TOKEN = (int, 1, 16), (float, 0.0, 1.0), (int, 0, 111)

@@ -23,6 +23,7 @@ from .question import (
     cut,
     kernels,
     members,
+    needs_bias,
     numbers,
     place,
     token_at,
@@ -201,6 +202,7 @@ def channels_of(model: Any) -> tuple[int, ...]:
 
 def count_offsets(scene: Scene, state: State, after: State) -> Question:
     """How many different offsets two tokens of a group can have."""
+    needs_bias(scene, "dpb", "rpb")
     groupings = scene.groupings()
     s, b = block_of(groupings, state["stage"], state["kind"])
     G = groupings[s][b].G
@@ -212,23 +214,25 @@ def count_offsets(scene: Scene, state: State, after: State) -> Question:
 def padding(scene: Scene, state: State, after: State) -> Question:
     """Whether a stage's map of another input size has to be padded."""
     size = after.get("size", state.get("size", scene.size))
-    g = cut(scene, {**state, **after})
+    its = {**state, **after}
+    g, (s, _) = cut(scene, its), block_of(scene.groupings(size), its["stage"], its["kind"])
     fields = {
-        "size": size, "H": g.H, "W": g.W, "G": g.G, "I": g.I, "step": g.step, "Hp": g.Hp, "Wp": g.Wp,
-        "extra": counted(g.Hp * g.Wp - g.H * g.W), "whole": g.H // g.step, "rest": g.H % g.step,
+        "stage": s + 1, "size": size, "H": g.H, "W": g.W, "G": g.G, "I": g.I, "step": g.step,
+        "Hp": g.Hp, "Wp": g.Wp, "extra": counted(g.Hp * g.Wp - g.H * g.W), "whole": g.H // g.step,
+        "rest": g.H % g.step,
     }  # fmt: skip
     return Question("one", frozenset(["yes" if g.padded else "no"]), fields, YES_NO)
 
 
 def unseen_offsets(scene: Scene, state: State, after: State) -> Question:
-    """Which share of the offsets of a window twice as wide training never showed."""
-    groupings = scene.groupings()
-    s, _ = block_of(groupings, state["stage"], state["kind"])
-    G = int(scene.model.group_size[s])
+    """Which share of the offsets of a window twice as wide as any in training it never showed."""
+    needs_bias(scene, "dpb")
+    s, _ = block_of(scene.groupings(), state["stage"], state["kind"])
+    G = int(scene.model.trained_group[s])
     known, all_ = len(offsets(G, G)), len(offsets(2 * G, 2 * G))
     share = round(100 * (1 - known / all_))
     fields = {
-        "G": G, "wide": 2 * G, "far": G - 1, "known": counted(known), "all": counted(all_),
+        "stage": s + 1, "G": G, "wide": 2 * G, "far": G - 1, "known": counted(known), "all": counted(all_),
         "missing": counted(all_ - known), "share": share,
     }  # fmt: skip
     return Question("one", frozenset([str(share)]), fields, numbers([0, 25, 50, share], suffix=" %"))
@@ -257,10 +261,10 @@ GEOMETRY: dict[str, Ask] = {
     ),
     "count_offsets": Ask(count_offsets, ("G", "far", "side", "n", "pairs"), ("bias",)),
     "padding": Ask(
-        padding, ("size", "H", "W", "G", "I", "step", "Hp", "Wp", "extra", "whole", "rest"), ("explorer",),
-        needs=frozenset(["stage", "size"]),
+        padding, ("stage", "size", "H", "W", "G", "I", "step", "Hp", "Wp", "extra", "whole", "rest"),
+        ("explorer",), needs=frozenset(["stage", "size"]),
     ),
     "unseen_offsets": Ask(
-        unseen_offsets, ("G", "wide", "far", "known", "all", "missing", "share"), ("bias",)
+        unseen_offsets, ("stage", "G", "wide", "far", "known", "all", "missing", "share"), ("bias",)
     ),
 }  # fmt: skip

@@ -11,9 +11,9 @@ from cfviz.data.images import prepare
 from cfviz.ui import cache, layout
 
 from . import progress
-from .course import ASKS, Course, Step, load_lessons
+from .course import ASKS, Course, load_lessons
 from .glossary import glossary, terms
-from .question import Grade, Option, Scene, accepted, grade
+from .question import Grade, Option, Question, RefusedError, Scene, accepted, grade
 from .show import Moment, figure, sandbox
 
 if TYPE_CHECKING:
@@ -40,21 +40,35 @@ def _body(ctx: Context, course: Course) -> None:
     present = ctx.get("present", 0, (0, 1)) == 1
     st.html(f"<style>{_style(present)}</style>")
     _top(ctx, course, at, present)
-    step = course.step(*at)
     with st.container(key="cf-lesson"):
         try:
             with st.spinner(ctx.t("learn.wait"), show_time=False):
                 now = moment(ctx, course, at)
+        except RefusedError as error:
+            _refused(ctx, course, at, str(error))
         except ValueError as error:
             ctx.stop(error)
             raise
-        with st.container(key="cf-say"):
-            _say(ctx, course, at, step, now)
-        with st.container(key="cf-figure"):
-            figure(ctx, now)
-        with st.container(key="cf-ask"):
-            _ask(ctx, course, at, now)
+        else:
+            _shown(ctx, course, at, now)
     glossary(ctx, course)
+
+
+def _shown(ctx: Context, course: Course, at: tuple[int, int], now: Moment) -> None:
+    with st.container(key="cf-say"):
+        _say(ctx, course, at, now)
+    with st.container(key="cf-figure"):
+        figure(ctx, now)
+    with st.container(key="cf-ask"):
+        _ask(ctx, course, at, now)
+
+
+def _refused(ctx: Context, course: Course, at: tuple[int, int], why: str) -> None:
+    """A step that the chosen model has no answer to: why, and the way on."""
+    with st.container(key="cf-say"):
+        st.subheader(_text(ctx, course, at, "title", {}), anchor=False)
+        st.info(course.text(ctx.lang, why), icon=":material/info:")
+        _ways(ctx, course, at)
 
 
 @st.cache_resource(show_spinner=False)
@@ -133,10 +147,16 @@ def take(its: str, id: str, picked: list[str]) -> None:
     st.session_state[PICKED] = (id, its, picked[:256])
 
 
-def check(key: str, name: str, answer: tuple[str, ...], right: bool) -> None:
-    """Close the question: its answer is shown, and counts if it is the first."""
-    st.session_state[GIVEN][key] = answer
-    progress.record(name, right)
+def check(key: str, name: str, id: str, its: str, question: Question) -> None:
+    """Close the question with what is picked now: its answer is shown, and counts if it is the first.
+
+    A button calls with the arguments that the page last drawn gave it. The question is the same whatever is
+    picked; what is picked may be newer than that page, and is read here.
+    """
+    answer = accepted(question, _picked(id, its))
+    if answer and key not in _given():
+        _given()[key] = answer
+        progress.record(name, grade(question, answer).right)
 
 
 def again(key: str) -> None:
@@ -222,9 +242,9 @@ def _text(ctx: Context, course: Course, at: tuple[int, int], part: str, fields: 
     return course.text(ctx.lang, key, **fields)
 
 
-def _say(ctx: Context, course: Course, at: tuple[int, int], step: Step, now: Moment) -> None:
+def _say(ctx: Context, course: Course, at: tuple[int, int], now: Moment) -> None:
     """The one thing this step says, its formula, its words, its question."""
-    fields = now.question.fields
+    step, fields = now.step, now.question.fields
     st.subheader(_text(ctx, course, at, "title", {}), anchor=False)
     st.markdown(_text(ctx, course, at, "say", fields))
     if step.formula:
@@ -247,28 +267,14 @@ def _ask(ctx: Context, course: Course, at: tuple[int, int], now: Moment) -> None
     else:
         st.caption(_picks(ctx, now))
     if now.open:
-        found = grade(now.question, now.picked)
         st.button(
             t("learn.check"), type="primary", key="learn.check", disabled=not now.picked,
-            on_click=check, args=(key, name, now.picked, found.right), width="stretch",
+            on_click=check, args=(key, name, now.id, now.source, now.question), width="stretch",
         )  # fmt: skip
     else:
         _verdict(ctx, course, at, now, grade(now.question, now.picked))
-    with st.container(horizontal=True, gap="small", vertical_alignment="center", key="cf-lesson-ways"):
-        before, after = _beside(course, at, -1), _beside(course, at, 1)
-        if before:
-            st.button(t("learn.back"), key="learn.back", icon=":material/arrow_back:", on_click=go,
-                      args=(ctx, *before))  # fmt: skip
-        if after:
-            st.button(
-                t("learn.next" if after[0] == at[0] else "learn.next_lesson"), key="learn.next", on_click=go,
-                icon=":material/arrow_forward:", icon_position="right",
-                type="secondary" if now.open else "primary", args=(ctx, *after),
-            )  # fmt: skip
-        if not now.open:
-            st.button(t("learn.again"), key="learn.again", type="tertiary", icon=":material/replay:",
-                      on_click=again, args=(key,))  # fmt: skip
-    if not after and not now.open:
+    _ways(ctx, course, at, told=not now.open)
+    if not _beside(course, at, 1) and not now.open:
         st.markdown(t("learn.done", right=sum(progress.answers().values()), all=len(course.places())))
     page, query = sandbox(now)
     here = {"back": f"{at[0]}.{at[1]}"}
@@ -276,6 +282,24 @@ def _ask(ctx: Context, course: Course, at: tuple[int, int], now: Moment) -> None
         layout.script(page), label=t("learn.sandbox", page=t(f"common.page_{page}")), icon=":material/tune:",
         query_params=ctx.settings.query() | query | here,
     )  # fmt: skip
+
+
+def _ways(ctx: Context, course: Course, at: tuple[int, int], told: bool = False) -> None:
+    """To the steps before and after, and once the answer is told, the same question again."""
+    t, before, after = ctx.t, _beside(course, at, -1), _beside(course, at, 1)
+    with st.container(horizontal=True, gap="small", vertical_alignment="center", key="cf-lesson-ways"):
+        if before:
+            st.button(t("learn.back"), key="learn.back", icon=":material/arrow_back:", on_click=go,
+                      args=(ctx, *before))  # fmt: skip
+        if after:
+            st.button(
+                t("learn.next" if after[0] == at[0] else "learn.next_lesson"), key="learn.next", on_click=go,
+                icon=":material/arrow_forward:", icon_position="right",
+                type="primary" if told else "secondary", args=(ctx, *after),
+            )  # fmt: skip
+        if told:
+            st.button(t("learn.again"), key="learn.again", type="tertiary", icon=":material/replay:",
+                      on_click=again, args=(key_of(ctx, at),))  # fmt: skip
 
 
 def _picks(ctx: Context, now: Moment) -> str:

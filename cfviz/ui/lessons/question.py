@@ -19,6 +19,10 @@ State = Mapping[str, Any]
 Reason = tuple[str, dict[str, object]]  # a key of the shared sentences, and its fields
 
 
+class RefusedError(ValueError):
+    """A question that makes no sense of the chosen model; its text is a key of the shared sentences."""
+
+
 @dataclass(frozen=True)
 class Scene:
     """What the questions are about.
@@ -177,6 +181,21 @@ def place(text: str) -> tuple[int, int]:
     """The row and column in `code`."""
     row, _, col = text.partition(".")
     return int(row), int(col)
+
+
+def needs_bias(scene: Scene, *kinds: str) -> None:
+    """Refuse a question about a position bias that the model does not have.
+
+    Args:
+        scene: What the question is about.
+        kinds: "dpb", "rpb": what will do.
+
+    Raises:
+        RefusedError: With the sentence that says so.
+    """
+    kind = scene.model.position_bias
+    if kind not in kinds:
+        raise RefusedError("refusal.table" if kind == "rpb" else "refusal.no_bias")
 
 
 def block_of(groupings: Sequence[Sequence[Grouping]], stage: int, kind: str) -> tuple[int, int]:

@@ -72,6 +72,13 @@ class Moment:
         """Where the figure is now."""
         return {**self.step.state, **({} if self.open else self.step.after)}
 
+    @property
+    def head(self) -> int:
+        """The head to show, from 0, where heads are asked for: what is picked; once told, a right one."""
+        fine = self.open or self.question.good.issuperset(self.picked)
+        shown = self.picked if fine else sorted(self.question.good, key=int)
+        return int(shown[0]) - 1 if shown else 0
+
     def name(self, *parts: object) -> str:
         """A figure's name: another one wherever its message is another."""
         digest = sha256("|".join(map(str, (self.source, *parts))).encode()).hexdigest()[:10]
@@ -120,10 +127,7 @@ def _living(ctx: Context, now: Moment) -> None:
         "big": now.big,
         "words": dict(now.words),
     }
-    to = {**place, "locked": pointed or now.step.figure == "map", "head": 0}
-    if heads:
-        shown = now.picked if now.open else tuple(question.good)
-        to["head"] = int(shown[0]) - 1 if shown else 0
+    to = {**place, "locked": pointed or now.step.figure == "map", "head": now.head if heads else 0}
     _listening = _listen(name, now)
     living_figure(packed, name=name, on_commit=_listening, driver=False)
     _drive(name, now, to, quiz)
@@ -217,10 +221,10 @@ def _bias(ctx: Context, now: Moment) -> None:
     bias_figure(data, name=name, on_commit=_listen(name, now))
     to: dict[str, Any] = {"block": 0}
     if part == "resized":
-        to |= {"Gh": block.G if now.open else 2 * block.G}
+        G = block.trained if now.open else 2 * block.trained
+        to |= {"Gh": G, "Gw": G}
     elif now.step.ask == "nearest_head":
-        shown = now.picked if now.open else tuple(now.question.good)
-        to["head"] = int(shown[0]) - 1 if shown else 0
+        to["head"] = now.head
     _drive(name, now, to, {"pick": "head" if now.step.ask == "nearest_head" else None})
 
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
 from cfviz.analysis.attention import distance
 from cfviz.analysis.embedding import carried, normalised, softmax
-from cfviz.analysis.lab import ranked
 from cfviz.analysis.position_bias import measures, surface
 from cfviz.figures.predictions import percent, short
 from cfviz.geometry import CEL_KERNELS, Grouping, token_box
@@ -27,12 +26,16 @@ from .question import (
     code,
     heads,
     kernels,
+    needs_bias,
     place,
     token_at,
 )
 
+Said = dict[str, dict[str, object]]
 CLOSE = 5  # a guess is good if it is among so many of the strongest
 CONCAT = "patch_embed.concat"
+STEP = {"bfloat16": 2.0**-7, "float16": 2.0**-10}  # between neighbouring numbers, relative to them
+EXACT = 1e-5  # the same for float32, where the order of sums decides more than its steps
 
 
 def watched(s: int, b: int, *names: str) -> tuple[str, ...]:
@@ -57,6 +60,39 @@ def signed(x: float) -> str:
     return f"{x:+.2f}".replace("-", "−")
 
 
+# ---------------------------------------------------------------- who is first, with equals
+
+
+def slack(scene: Scene, size: float) -> float:
+    """How far apart equal values as large as `size` may come out in the numbers the model computes in."""
+    return STEP.get(scene.trace().dtype, EXACT) * float(size)
+
+
+def ranks(values: np.ndarray, apart: float) -> list[int]:
+    """Everyone's place, 1 for the largest: how many are larger by more than `apart`, and one."""
+    return [1 + int((values > x + apart).sum()) for x in values]
+
+
+def firsts(codes: Iterable[str], places: Iterable[int], last: int = 1) -> frozenset[str]:
+    """The codes of those in the first place, or in the first few."""
+    return frozenset(code for code, rank in zip(codes, places, strict=True) if rank <= last)
+
+
+def equals(said: Said, good: frozenset[str], instead: Mapping[str, str]) -> Said:
+    """Let the sentence on a right option speak of that option, where several are right.
+
+    Args:
+        said: Option -> fields of its own.
+        good: The right ones.
+        instead: Field of the question -> the option's own field that takes its place, or "code".
+    """
+    own = {code: its | {"code": code} for code, its in said.items()}
+    return {
+        code: its | {name: own[code][field] for name, field in instead.items() if code in good}
+        for code, its in said.items()
+    }
+
+
 # ---------------------------------------------------------------- attention
 
 
@@ -71,12 +107,14 @@ def farthest_head(scene: Scene, state: State, after: State) -> Question:
     s, b, g = attention_block(scene, state)
     far = head_distances(scene, s, b, g)
     best, least = int(far.argmax()), int(far.argmin())
+    options, shown = heads(len(far)), [f"{px:.1f}" for px in far]
+    good = firsts((o.code for o in options), ranks(far, slack(scene, far[best])))
     fields = {
-        "stage": s + 1, "block": b + 1, "n": len(far), "best": best + 1, "px": f"{far[best]:.1f}",
-        "least": least + 1, "least_px": f"{far[least]:.1f}",
+        "stage": s + 1, "block": b + 1, "n": len(far), "best": best + 1, "px": shown[best],
+        "least": least + 1, "least_px": shown[least],
     }  # fmt: skip
-    said = {str(h + 1): {"its": f"{far[h]:.1f}"} for h in range(len(far))}
-    return Question("one", frozenset([str(best + 1)]), fields, heads(len(far)), said)
+    said: Said = {o.code: {"its": px} for o, px in zip(options, shown, strict=True)}
+    return Question("one", good, fields, options, equals(said, good, {"best": "code", "px": "its"}))
 
 
 def strongest_token(scene: Scene, state: State, after: State) -> Question:
@@ -88,15 +126,16 @@ def strongest_token(scene: Scene, state: State, after: State) -> Question:
     weights = scene.trace(*watched(s, b, "q", "k", "bias", "probs"))[point][group, 0, slot]
     order = [int(k) for k in np.argsort(-weights, kind="stable") if g.members[group, k] >= 0]
     names = [code(*divmod(int(g.members[group, k]), g.W)) for k in order]
-    top = place(names[0])
+    top, values = place(names[0]), weights[order]
+    places = ranks(values, slack(scene, values[min(CLOSE, len(values)) - 1]))
     fields = {
         "row": row, "col": col, "keys": len(names), "close": min(CLOSE, len(names)),
-        "best_row": top[0], "best_col": top[1], "best": percent(float(weights[order[0]])),
+        "best_row": top[0], "best_col": top[1], "best": percent(float(values[0])),
         "even": percent(1 / len(names)),
     }  # fmt: skip
-    said: dict[str, dict[str, object]] = {
-        name: {"rank": n + 1, "its": percent(float(weights[k]))}
-        for n, (name, k) in enumerate(zip(names, order, strict=True))
+    said: Said = {
+        name: {"rank": rank, "its": percent(float(x))}
+        for name, rank, x in zip(names, places, values, strict=True)
     }
 
     def why(answer: frozenset[str]) -> tuple[str, dict[str, object]] | None:
@@ -106,8 +145,8 @@ def strongest_token(scene: Scene, state: State, after: State) -> Question:
         )
 
     nowhere: dict[str, object] = {"rank": "–", "its": percent(0.0)}
-    others = {code(r, c): nowhere for r in range(g.H) for c in range(g.W)}
-    return Question("token", frozenset(names[:CLOSE]), fields, said=others | said, reason=why)
+    others: Said = {code(r, c): nowhere for r in range(g.H) for c in range(g.W)}
+    return Question("token", firsts(names, places, CLOSE), fields, said=others | said, reason=why)
 
 
 # ---------------------------------------------------------------- embedding and position bias
@@ -119,30 +158,36 @@ def carries_most(scene: Scene, state: State, after: State) -> Question:
     row, col = token_at(state, *tokens.shape[:2])
     layer, channels = layers.layer(scene.model, 0), channels_of(scene.model)
     shares = carried(normalised(tokens[row, col], layer.gain, layer.eps), channels)
-    best = int(shares.argmax())
-    part = np.asarray(channels) / sum(channels)
+    best, options = int(shares.argmax()), kernels()
+    good = firsts((o.code for o in options), ranks(shares, slack(scene, shares[best])))
+    said: Said = {
+        o.code: {"its": percent(float(x)), "wide": percent(n / sum(channels))}
+        for o, x, n in zip(options, shares, channels, strict=True)
+    }
+    its = said[options[best].code]
     fields = {
-        "row": row, "col": col, "k": CEL_KERNELS[0][best], "share": percent(float(shares[best])),
-        "part": percent(float(part[best])), "side": token_box(0, 0, 0)[2],
+        "row": row, "col": col, "k": options[best].code, "share": its["its"], "part": its["wide"],
+        "side": token_box(0, 0, 0)[2],
     }  # fmt: skip
-    said = {str(k): {"its": percent(float(x))} for k, x in zip(CEL_KERNELS[0], shares, strict=True)}
-    return Question("one", frozenset([str(CEL_KERNELS[0][best])]), fields, kernels(), said)
+    instead = {"k": "code", "share": "its", "part": "wide"}
+    return Question("one", good, fields, options, equals(said, good, instead))
 
 
 def nearest_head(scene: Scene, state: State, after: State) -> Question:
     """The head whose position bias prefers near keys most."""
+    needs_bias(scene, "dpb", "rpb")
     s, b, g = attention_block(scene, state)
     (point,) = watched(s, b, "bias")
     found = measures(surface(scene.trace(point)[point]))
-    best = int(found.nearness.argmax())
-    far = found.distance
+    best, far, options = int(found.nearness.argmax()), found.distance, heads(len(found.distance))
+    good = firsts((o.code for o in options), ranks(found.nearness, slack(scene, 1.0)))
     fields = {
         "stage": s + 1, "block": b + 1, "n": len(far), "G": g.G, "best": best + 1,
         "tokens": f"{far[best]:.2f}",
         "even": f"{far[best] / max(1e-9, 1 - found.nearness[best]):.2f}",
     }  # fmt: skip
-    said = {str(h + 1): {"its": f"{far[h]:.2f}"} for h in range(len(far))}
-    return Question("one", frozenset([str(best + 1)]), fields, heads(len(far)), said)
+    said: Said = {o.code: {"its": f"{x:.2f}"} for o, x in zip(options, far, strict=True)}
+    return Question("one", good, fields, options, equals(said, good, {"best": "code", "tokens": "its"}))
 
 
 # ---------------------------------------------------------------- what the model uses
@@ -161,6 +206,12 @@ def moved(scene: Scene, parts: Sequence[Intervention]) -> np.ndarray:
     return changed(scene, parts)[:, top].astype(np.float64) - before[top]
 
 
+def effect_ranks(scene: Scene, by: np.ndarray) -> list[int]:
+    """The places of parts by what `moved` says of them; a logit that moved comes in steps of its own size."""
+    logit = float(scene.trace().logits.max())
+    return ranks(np.abs(by), slack(scene, max(abs(logit), float(np.abs(logit + by).max()))))
+
+
 def answer_fields(scene: Scene) -> dict[str, object]:
     """What the model answers now."""
     index, _, p = scene.trace().top(1)[0]
@@ -175,10 +226,11 @@ def kernel_parts() -> list[Intervention]:
 def kernel_matters(scene: Scene, state: State, after: State) -> Question:
     """The kernel without which the answer's logit moves most."""
     by = moved(scene, kernel_parts())
-    best = int(np.abs(by).argmax())
+    best, options = int(np.abs(by).argmax()), kernels()
+    good = firsts((o.code for o in options), effect_ranks(scene, by))
     fields = answer_fields(scene) | {"k": CEL_KERNELS[0][best], "by": signed(by[best])}
-    said = {str(k): {"its": signed(x)} for k, x in zip(CEL_KERNELS[0], by, strict=True)}
-    return Question("one", frozenset([str(CEL_KERNELS[0][best])]), fields, kernels(), said)
+    said: Said = {o.code: {"its": signed(x)} for o, x in zip(options, by, strict=True)}
+    return Question("one", good, fields, options, equals(said, good, {"k": "code", "by": "its"}))
 
 
 def swap_part(scene: Scene) -> Intervention:
@@ -210,15 +262,17 @@ def head_matters(scene: Scene, state: State, after: State) -> Question:
     """The head without which the answer's logit moves most."""
     s, b, g = attention_block(scene, state)
     by = moved(scene, head_parts(scene, state))
-    order = ranked(by).tolist()
+    best, places, options = int(np.abs(by).argmax()), effect_ranks(scene, by), heads(len(by))
     far = int(head_distances(scene, s, b, g).argmax())
-    best = order[0]
+    good = firsts((o.code for o in options), places)
     fields = answer_fields(scene) | {
         "stage": s + 1, "block": b + 1, "n": len(by), "best": best + 1, "by": signed(by[best]),
-        "far": far + 1, "far_rank": order.index(far) + 1,
+        "far": far + 1, "far_rank": places[far],
     }  # fmt: skip
-    said = {str(h + 1): {"its": signed(x), "rank": order.index(h) + 1} for h, x in enumerate(by)}
-    return Question("one", frozenset([str(best + 1)]), fields, heads(len(by)), said)
+    said: Said = {
+        o.code: {"its": signed(x), "rank": rank} for o, x, rank in zip(options, by, places, strict=True)
+    }
+    return Question("one", good, fields, options, equals(said, good, {"best": "code", "by": "its"}))
 
 
 def parts_of(ask: str, scene: Scene, state: State) -> list[Intervention]:
