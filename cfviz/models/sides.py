@@ -114,19 +114,20 @@ class Side:
         return image[None].detach().clone().to(first.device, first.dtype)  # 1, 3, H, W
 
 
-def open_side(name: str, size: int = 224) -> Side:
+def open_side(name: str, size: int = 224, weights: str | None = "auto") -> Side:
     """A side by name, with the weights that are at hand.
 
     Args:
         name: A variant of ours or a key of `others.OTHERS`.
         size: Side of the input in pixels.
+        weights: Of one of ours, as `create_model` takes them.
 
     Raises:
         ValueError: If there is no such model.
     """
     if name in others.OTHERS:
         return Side(name, others.create_other(name, size, others.weights_here(name)), True)
-    return Side(name, create_model(name), False)
+    return Side(name, create_model(name, weights), False)
 
 
 def _see_ours(side: Side, image: torch.Tensor, wanted: Sequence[Place]) -> Seen:

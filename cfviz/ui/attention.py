@@ -14,7 +14,7 @@ from cfviz.geometry import token_box
 from cfviz.trace import Trace
 
 from . import attention_measures as measures
-from . import layout
+from . import layout, weights
 from .attention_measures import Subject, subject
 from .cache import shared
 from .components import committed, follow_up, fresh, go, living_figure
@@ -28,9 +28,10 @@ NAME = "attention.figure"
 PLACE = ("stage", "block", "head", "row", "col")
 START, CENTRE = "cfviz.attention.start", "cfviz.attention.centre"
 CODE = """
-from cfviz import inspect
+import cfviz
 
-trace = inspect("photo.jpg", model="{model}", size={size}, watch="layers.{s}.blocks.{b}.attn.*")
+model = {model}
+trace = cfviz.inspect("photo.jpg", model, {size}, watch="layers.{s}.blocks.{b}.attn.*"{dtype})
 g = trace.grouping({s}, {b})                       # how the block cuts its map
 group, query = g.group_of({row}, {col})            # which group the token is in, and where
 probs = trace["layers.{s}.blocks.{b}.attn.probs"]  # (groups, heads, queries, keys)
@@ -38,10 +39,11 @@ attention = probs[group, {head}, query]            # what the figure shows
 tokens = g.members[group]                          # where those keys are; -1 is padding
 """
 HEADS_CODE = """
-from cfviz import inspect
+import cfviz
 from cfviz.analysis.attention import distance, entropy
 
-trace = inspect("photo.jpg", model="{model}", size={size}, watch="layers.*.blocks.*.attn.probs")
+model = {model}
+trace = cfviz.inspect("photo.jpg", model, {size}, watch="layers.*.blocks.*.attn.probs"{dtype})
 for s, blocks in enumerate(trace.groupings):
     for b, g in enumerate(blocks):
         probs = trace[f"layers.{{s}}.blocks.{{b}}.attn.probs"]      # groups, heads, queries, keys
@@ -53,7 +55,7 @@ from cfviz.analysis.receptive_field import pool
 from cfviz.data.images import load_image, prepare
 from cfviz.models.gradients import receptive_field
 
-model = cfviz.create_model("{model}")
+model = {model}
 image = prepare(load_image("photo.jpg"), {size}).tensor
 pixels = receptive_field(model, image, "layers.{s}.blocks.{b}.out", {row}, {col})   # H, W
 shown = pool(pixels, 4)                            # on the first stage's tokens
@@ -62,8 +64,8 @@ ROLLOUT_CODE = """
 import cfviz
 from cfviz.analysis.rollout import Kernels, Layer, one_token, rollout
 
-model = cfviz.create_model("{model}")
-trace = cfviz.inspect("photo.jpg", model, {size}, watch="layers.*.blocks.*.attn.probs")
+model = {model}
+trace = cfviz.inspect("photo.jpg", model, {size}, watch="layers.*.blocks.*.attn.probs"{dtype})
 size = lambda conv: conv.weight.abs().sum((0, 1)).detach().numpy()     # what each tap of a kernel weighs
 stages = []
 for s, blocks in enumerate(trace.groupings[: {s} + 1]):
@@ -81,7 +83,7 @@ import cfviz
 from cfviz.data.images import load_image, prepare
 from cfviz.models import gradients
 
-model = cfviz.create_model("{model}")
+model = {model}
 image = prepare(load_image("photo.jpg"), {size}).tensor
 slopes = gradients.attention_gradients(model, image, {target})     # attention of each block, and its gradient
 given, missing = gradients.integrated_gradients(model, image, {target})    # H, W
@@ -168,7 +170,8 @@ def figure(ctx: Context, about: Subject) -> None:
 def offline(ctx: Context, about: Subject) -> bytes:
     """The figure as a page of its own, where the reader is."""
     here = place(ctx, about.trace)
-    packed = message(about.source, (here["stage"], here["block"]), "whole", about.trace, ctx.lang).at(here)
+    packed = message(about.source, (here["stage"], here["block"]), "whole", about.trace, ctx.lang)
+    packed = packed.at(here, living.words(ctx.lang))  # made for another reader, maybe in another language
     return living.html(packed, f"cfviz {ctx.settings.model} {about.trace.photo}", ctx.lang).encode()
 
 
@@ -178,7 +181,7 @@ def below(ctx: Context, about: Subject) -> None:
     st.badge(ctx.t("attention.fidelity", error=small(error)), icon=":material/verified:", color="gray",
              help=ctx.t("attention.fidelity_help"))  # fmt: skip
     here = place(ctx, about.trace)
-    fields = {"model": ctx.settings.model, "size": ctx.settings.size, "s": here["stage"], "b": here["block"]}
+    fields = {**shown(ctx, about), "s": here["stage"], "b": here["block"]}
     with st.container(horizontal=True, gap="small", vertical_alignment="center"):
         take_away(
             ctx, "living", code=CODE.format(**fields, row=here["row"], col=here["col"], head=here["head"])
@@ -195,6 +198,16 @@ def below(ctx: Context, about: Subject) -> None:
         )  # fmt: skip
     if about.shuffled:
         st.warning(ctx.t("attention.shuffled"), icon=":material/shuffle:")
+
+
+def shown(ctx: Context, about: Subject) -> dict[str, Any]:
+    """What the shown code says of the model and the input."""
+    s = ctx.settings
+    model = weights.code(ctx.model)
+    if about.shuffled:
+        model += "\nfrom cfviz.models.gradients import shuffled\nmodel = shuffled(model)"
+    dtype = "" if s.dtype == "float32" else f', dtype="{s.dtype}"'
+    return {"model": model, "size": s.size, "dtype": dtype}
 
 
 def small(x: float) -> str:
@@ -219,11 +232,11 @@ def heads(ctx: Context, about: Subject) -> None:
     rows = measures.heads(about.source, about)
     st.header(ctx.t("attention.heads_title"), anchor=False)
     look(ctx.t("attention.heads_look"))
-    _heads_picture(ctx, rows)
+    _heads_picture(ctx, about, rows)
     _heads_table(ctx, about, rows)
 
 
-def _heads_picture(ctx: Context, rows: list[dict[str, Any]]) -> None:
+def _heads_picture(ctx: Context, about: Subject, rows: list[dict[str, Any]]) -> None:
     t = ctx.t
     names = list(dict.fromkeys(f"{r['stage']}.{r['block']}" for r in rows))
     groups = [[r for r in rows if f"{r['stage']}.{r['block']}" == name] for name in names]
@@ -232,10 +245,9 @@ def _heads_picture(ctx: Context, rows: list[dict[str, Any]]) -> None:
     kinds = [g[0]["kind"].lower() for g in groups]
     fig = draw.head_dots(names, kinds, [[r["distance"] for r in g] for g in groups], ctx.theme, words)
     layout.chart(ctx, fig, "heads", t("attention.heads_alt"))
-    s = ctx.settings
     layout.take_away(
         ctx, "heads", chart=layout.chart_key(ctx, "heads"),
-        code=HEADS_CODE.format(model=s.model, size=s.size),
+        code=HEADS_CODE.format(**shown(ctx, about)),
         table=(tuple(rows[0]), [tuple(row.values()) for row in rows]),
     )  # fmt: skip
 
@@ -276,7 +288,7 @@ def paths(ctx: Context, about: Subject) -> None:
     found = measures.paths(about.source, about, s, b, row, col)
     top, left, bottom, right = token_box(s, row, col)
     mark = ((left + right) / 2, (top + bottom) / 2)
-    fields = {"model": ctx.settings.model, "size": ctx.settings.size, "s": s, "b": b, "row": row, "col": col}
+    fields = {**shown(ctx, about), "s": s, "b": b, "row": row, "col": col}
     code = {"rollout": ROLLOUT_CODE, "gradient": GRADIENT_CODE}
     for side, name, share in zip(st.columns(2), ("rollout", "gradient"), found["areas"], strict=True):
         with side:
@@ -313,7 +325,7 @@ def relevance(ctx: Context, about: Subject) -> None:
         with side:
             st.subheader(t(f"attention.by_{name}"), anchor=False)
             fig = draw.over_photo(about.crop, maps[name], ctx.theme)
-            code = RELEVANCE_CODE.format(model=ctx.settings.model, size=ctx.settings.size, target=target)
+            code = RELEVANCE_CODE.format(**shown(ctx, about), target=target)
             layout.taken(ctx, fig, f"by_{name}", t(f"attention.by_{name}_alt"), code)
             st.caption(t(f"attention.by_{name}_note", missing=f"{100 * maps['missing']:.1f}"))
             good = tested["beats"][name]

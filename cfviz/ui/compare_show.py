@@ -30,6 +30,7 @@ from .embedding import photo_code
 from .later import later
 from .plain import plain
 from .trained import trained
+from .weights import code as model_code
 
 if TYPE_CHECKING:
     from .page import Context
@@ -39,8 +40,10 @@ from cfviz.data.images import load_image, prepare
 from cfviz.models.sides import open_side
 
 image = prepare(load_image("photo.jpg"), {size}).tensor
-for name in ("{a}", "{b}"):
-    side = open_side(name, {size})
+for side in (
+    {a}
+    {b}
+):
     scheme = side.schemes({size}, {size})[{s}]            # how each block of stage {stage} cuts its map
     seen = side.see(image, [({s}, b) for b in range(len(scheme))])
     group, query = scheme[-1].group_of({row}, {col})
@@ -53,7 +56,8 @@ from cfviz.data.samples import sample
 from cfviz.models.sides import open_side
 
 image = prepare(load_image({photo}), {size}).tensor
-field = open_side("{name}", {size}).slope(image, {stage}, {row}, {col})    # H, W: pixels that move this token
+side = {side}
+field = side.slope(image, {stage}, {row}, {col})    # H, W: pixels that move this token
 """
 CODE_TOP = """
 from cfviz.data.images import load_image, prepare
@@ -61,7 +65,8 @@ from cfviz.data.samples import sample
 from cfviz.models.sides import open_side
 
 image = prepare(load_image({photo}), {size}).tensor
-logits = open_side("{name}", {size}).see(image).logits
+side = {side}
+logits = side.see(image).logits
 print(logits.argsort()[::-1][:5], logits.max())
 """
 CODE_COST = """
@@ -69,7 +74,8 @@ from cfviz.data.images import load_image, prepare
 from cfviz.data.samples import sample
 from cfviz.models.sides import open_side, race
 
-a, b = open_side("{a}", {size}), open_side("{b}", {size})
+a = {a}
+b = {b}
 image = prepare(load_image({photo}), {size}).tensor
 seconds = race(a, b, image)                              # of forwards taken in turn, on this machine
 print(a.cost({size}, {size}), b.cost({size}, {size}), *map(min, seconds))
@@ -81,13 +87,21 @@ from cfviz.data.samples import gallery
 from cfviz.models.sides import open_side
 import numpy as np
 
-def features(name):
-    side = open_side(name, {size})
+def features(side):
     maps = [side.see(prepare(load_image(e.path), {size}).tensor).maps for e in gallery()]
     return [np.concatenate([on_grid(m[s], {cells}) for m in maps]) for s in range(4)]
 
-print(table(features("{a}"), features("{b}")))    # linear CKA, a row a stage of the first
+a = {a}
+b = {b}
+print(table(features(a), features(b)))    # linear CKA, a row a stage of the first
 """
+
+
+def opened(side: Side, size: int, end: str = "") -> str:
+    """The rest of a line of Python that opens one side as it is on screen."""
+    if side.other:
+        return f'open_side("{side.name}", {size}){end}'
+    return model_code(side.model, f"open_side({{}}, size={size}){end}")
 
 
 @st.fragment
@@ -95,7 +109,8 @@ def linked(ctx: Context, pair: Pair) -> None:
     """The figure, and below it what the same token depends on in both models."""
     at = place(ctx, pair)
     figure(ctx, pair, at)
-    fields = {"a": pair.a.name, "b": pair.b.name, "size": pair.size, "s": at["stage"]}
+    a, b = (opened(side, pair.size, ",") for side, _ in pair.sides)
+    fields = {"a": a, "b": b, "size": pair.size, "s": at["stage"]}
     layout.take_away(
         ctx, "point", code=CODE_POINT.format(**fields, stage=at["stage"] + 1, row=at["row"], col=at["col"])
     )
@@ -114,7 +129,8 @@ def _reach(ctx: Context, pair: Pair, at: dict[str, Any]) -> None:
             with st.spinner(ctx.t("compare.reach_wait", model=name)):
                 field = pool(pair.slope(n, at["stage"], at["row"], at["col"]), 4)
             fig = over_photo(pair.crop, field, ctx.theme, mark)
-            code = CODE_REACH.format(name=side.name, size=pair.size, photo=photo_code(ctx), **at)
+            shown = {"side": opened(side, pair.size), "size": pair.size, "photo": photo_code(ctx)}
+            code = CODE_REACH.format(**shown, **at)
             layout.taken(ctx, fig, f"reach-{n + 1}", ctx.t("compare.reach_alt", model=name), code)
             known = "reach_note" if side.trained else "reach_note_random"
             st.caption(ctx.t(f"compare.{known}", model=name, area=two_digits(100 * area(field))))
@@ -148,7 +164,7 @@ def answers(ctx: Context, pair: Pair) -> None:
             order = np.argsort(-probs)[:5]
             tops.append(classes[order[0]])
             fig = top_bars([classes[i] for i in order], probs[order].tolist(), ctx.theme)
-            code = CODE_TOP.format(name=side.name, size=pair.size, photo=photo_code(ctx))
+            code = CODE_TOP.format(side=opened(side, pair.size), size=pair.size, photo=photo_code(ctx))
             layout.taken(ctx, fig, f"top-{n + 1}", ctx.t("compare.top_alt", model=name), code)
             st.caption(ctx.t("compare.classes", n=len(classes), trained=trained(ctx.t, side.trained)))
             rows += [(name, label, float(p)) for label, p in zip(classes, probs, strict=True)]
@@ -157,7 +173,7 @@ def answers(ctx: Context, pair: Pair) -> None:
         layout.look(ctx.t(f"compare.answers_{key}", a=short(tops[0]), b=short(tops[1])))
     if rows:
         named = {"size": pair.size, "photo": photo_code(ctx)}
-        code = "".join(CODE_TOP.format(name=side.name, **named) for side, _ in pair.sides)
+        code = "".join(CODE_TOP.format(side=opened(side, pair.size), **named) for side, _ in pair.sides)
         layout.take_away(ctx, "answers", code=code, table=(("model", "class", "probability"), rows))
 
 
@@ -187,11 +203,12 @@ def similarity(ctx: Context, pair: Pair) -> None:
     if values is None:
         return
     a, b = (title(side.name) for side, _ in pair.sides)
+    opens = dict(zip("ab", (opened(side, pair.size) for side, _ in pair.sides), strict=True))
     cells = pair.size // 32
     words = {"a": f"{a}", "b": f"{b}", "stage": ctx.t("compare.stage")}
     layout.figure(
         ctx, likeness(values, words, ctx.theme), "like",
-        code=CODE_LIKE.format(a=pair.a.name, b=pair.b.name, size=pair.size, cells=cells),
+        code=CODE_LIKE.format(**opens, size=pair.size, cells=cells),
         table=(("stage", *(f"{pair.b.name} {s}" for s in range(1, 5))),
                [(f"{pair.a.name} {s + 1}", *row) for s, row in enumerate(values.tolist())]),
         a=a, b=b, first=f"{values[0, 0]:.2f}", last=f"{values[3, 3]:.2f}", n=len(gallery()) * cells**2,
@@ -239,7 +256,8 @@ def costs(ctx: Context, pair: Pair) -> None:
     st.html(f'<div class="cf-sides"><table><thead><tr><td></td>{head}</tr></thead>{lines}</table></div>')
     st.caption(t("compare.cost_note", n=len(times[0]) or "…"))
     rows = [(key, *(column[key] for column in columns)) for key in columns[0]]
-    code = CODE_COST.format(a=pair.a.name, b=pair.b.name, size=pair.size, photo=photo_code(ctx))
+    a, b = (opened(side, pair.size) for side, _ in pair.sides)
+    code = CODE_COST.format(a=a, b=b, size=pair.size, photo=photo_code(ctx))
     layout.take_away(ctx, "cost", code=code, table=(("", *names), rows))
 
 

@@ -21,6 +21,7 @@ from . import layout, photos, state
 from .cache import shared
 from .components.embedding import embedding_figure
 from .i18n import TRANSLATIONS
+from .weights import code as model_code
 
 if TYPE_CHECKING:
     from .page import Context
@@ -166,8 +167,8 @@ import cfviz
 from cfviz.analysis.embedding import carried, caused, normalised, norms
 from cfviz.data.samples import sample
 
-model = cfviz.create_model("{s.model}")
-trace = cfviz.inspect({photo_code(ctx)}, model, {s.size}, watch="patch_embed.concat")
+model = {model_code(ctx.model)}
+trace = cfviz.inspect({photo_code(ctx)}, model, {s.size}, watch="patch_embed.concat", dtype="{s.dtype}")
 x = trace["patch_embed.concat"]                               # H, W, C: the kernels side by side
 channels = [conv.out_channels for conv in model.patch_embed.projs]   # D/2, D/4, D/8, D/8
 gain = model.patch_embed.norm.weight.detach().numpy()

@@ -21,6 +21,7 @@ from . import controls, layout, photos
 from .cache import shared
 from .embedding import Cost, Subject, knocked_line, outputs, photo_code
 from .takeaway import Table
+from .weights import code as model_code
 
 if TYPE_CHECKING:
     from .page import Context
@@ -212,7 +213,7 @@ import cfviz
 from cfviz.data.images import load_image, prepare
 from cfviz.data.samples import sample
 
-model = cfviz.create_model("{s.model}")
+model = {model_code(ctx.model)}
 x = prepare(load_image({photo_code(ctx)}), {s.size}).tensor[None]
 plain = model(x)
 with cfviz.edit(model, {{"patch_embed.kernels.3": lambda y: y * 0}}):   # the 32 px kernel of CEL 1

@@ -126,7 +126,7 @@ def _code(ctx: Context) -> str:
 import cfviz
 from cfviz.models.cost import cost
 
-model = cfviz.create_model("{settings.model}")
+model = {weights.code(ctx.model)}
 for part, its in cost(model, {settings.size}, {settings.size}).items():
     print(f"{{part:8}} {{its.params:>12,}} parameters {{its.macs:>14,}} multiply-adds")
 print(model.groupings({settings.size}, {settings.size}))  # who talks to whom, block by block

@@ -22,6 +22,7 @@ from .attention import small
 from .lab import NAME as BOARD
 from .lab import Bench, Ranking, bench, known, measure, part_name, place, quick, show_board
 from .lab_heads import heads
+from .weights import code as model_code
 
 if TYPE_CHECKING:
     from .page import Context
@@ -322,7 +323,7 @@ from cfviz.data.samples import sample
 from cfviz.models.intervene import apply
 from cfviz.models.interventions import parse
 
-model = cfviz.create_model("{s.model}")
+model = {model_code(its.model)}
 do = parse('{dump(its.active)}')
 {extra}
 before = cfviz.inspect({_photo(s.photo)}, model, {s.size})
@@ -341,7 +342,7 @@ from cfviz.data.images import load_image, prepare
 from cfviz.data.samples import sample
 from cfviz.models.effects import effects, parts
 
-model = cfviz.create_model("{s.model}")
+model = {model_code(its.model)}
 x = prepare(load_image({_photo(s.photo)}), {s.size}).tensor
 every = parts(model, "{how}", ({s.size}, {s.size}))     # "mean" and "replace" need means= and donor= below
 plain, *changed = effects(model, x, [(), *((its,) for its in every)])

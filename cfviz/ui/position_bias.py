@@ -20,6 +20,7 @@ from . import layout
 from .cache import shared
 from .components.position_bias import bias_figure
 from .i18n import TRANSLATIONS
+from .weights import code as model_code
 
 if TYPE_CHECKING:
     from .page import Context
@@ -195,7 +196,7 @@ def _figure(ctx: Context, its: Subject, part: str, start: tuple[tuple[str, Any],
     if appears and part == "surfaces":  # the first on the page
         layout.breathe()
     table = _table(its) if part == "surfaces" else None
-    layout.take_away(ctx, part, code=CODE[part].format(model=ctx.settings.model), table=table)
+    layout.take_away(ctx, part, code=CODE[part].format(model=model_code(its.model)), table=table)
 
 
 def _table(its: Subject) -> tuple[tuple[str, ...], list[tuple[Any, ...]]]:
@@ -215,7 +216,8 @@ from cfviz.analysis.position_bias import measures, surface
 from cfviz.data.samples import sample
 
 point = "layers.1.blocks.0.attn.bias"
-trace = cfviz.inspect(sample("berlin-cathedral").path, "{model}", watch=point)
+model = {model}
+trace = cfviz.inspect(sample("berlin-cathedral").path, model, watch=point)
 found = surface(trace[point])          # nH, 2G-1, 2G-1: dh and dw from -(G-1) to G-1, query minus key
 about = measures(found)                # spread, centre, distance, nearness, anisotropy, decay of every head
 [about.character(head) for head in range(len(found))]
@@ -246,9 +248,9 @@ import cfviz
 from cfviz.analysis.position_bias import outside, resized
 from cfviz.models.bias_ways import bias_table, table_of
 
-model = cfviz.create_model("{model}")
-pos, trained, G = model.layers[1].blocks[0].attn.pos, 7, 14
-table = table_of(pos, trained)                            # (2*7-1)^2, nH: what the model was trained with
+model = {model}
+pos, trained, G = model.layers[1].blocks[0].attn.pos, model.group_size[1], 14
+table = table_of(pos, trained)                            # (2*trained-1)^2, nH: what it was trained with
 anew = bias_table(pos, "own", trained, G)                 # (2*14-1)^2, nH: anew (a DPB), or stretched
 stretched = bias_table(pos, "bicubic", trained, G)        # also "clamp", "cut", "none", for a DPB "rescaled"
 far = outside(G, G, model.trained_group[1]).reshape(-1)   # offsets that training never showed

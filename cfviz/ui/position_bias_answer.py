@@ -22,10 +22,12 @@ from cfviz.run import forward, share_cores
 from . import layout, queue, state
 from .cache import shared
 from .components.position_bias import bias_figure
+from .embedding import photo_code
 from .i18n import together
 from .position_bias import Subject, block_name, words
 from .position_bias_cost import costs
 from .steps import Steps
+from .weights import code as model_code
 
 if TYPE_CHECKING:
     from .page import Context
@@ -164,8 +166,7 @@ def section(ctx: Context, its: Subject) -> None:
         st.caption(t("position_bias.answer_wait", done=len(there), all=len(steps.names)))
     else:
         _said(ctx, found, by, {g.G for stage_ in groups for g in stage_}, its)
-    code = _CODE.format(model=ctx.settings.model, size=window.size, G=max(window.G))
-    layout.take_away(ctx, "answer", code=code, table=_table(ctx, found))
+    layout.take_away(ctx, "answer", code=code(ctx, its, window), table=_table(ctx, found))
     costs(ctx, its.model, groups, window.size)
 
 
@@ -295,6 +296,15 @@ def _minus(text: str) -> str:
     return text.replace("-", "−")
 
 
+def code(ctx: Context, its: Subject, window: Window) -> str:
+    """The calls that give the logits on screen; the twin's are those of another model."""
+    G = window.G[0] if len(set(window.G)) == 1 else window.G
+    ways = tuple(way for way in shown_ways(its) if way != "twin")
+    photo = photo_code(ctx)
+    fields = {"size": window.size, "ways": ways, "G": G, "interval": repr(window.interval)}
+    return _CODE.format(model=model_code(its.model), photo=photo, **fields)
+
+
 _CODE = """
 import cfviz
 from cfviz.data.images import load_image, prepare
@@ -302,11 +312,11 @@ from cfviz.data.samples import sample
 from cfviz.models.bias_ways import edits, regrouped
 from cfviz.run import forward
 
-model = cfviz.create_model("{model}")
-image = prepare(load_image(sample("berlin-cathedral").path), {size}).tensor
+model = {model}
+image = prepare(load_image({photo}), {size}).tensor
 logits = {{}}
-for way in ("own", "clamp", "cut", "none"):               # and "rescaled", "bicubic" for a DPB
+for way in {ways}:
     changes = edits(model, way, model.group_size)
-    with regrouped(model, {G}, model.interval), cfviz.edit(model, changes):
+    with regrouped(model, {G}, {interval}), cfviz.edit(model, changes):
         logits[way] = forward(model, image)[0]["logits"]
 """

@@ -17,8 +17,10 @@ from cfviz.run import forward, share_cores
 
 from . import layout
 from .cache import shared
+from .embedding import photo_code
 from .later import later
 from .position_bias import Subject, block_name
+from .weights import code as model_code
 
 if TYPE_CHECKING:
     from .page import Context
@@ -87,7 +89,7 @@ def section(ctx: Context, its: Subject) -> None:
         ctx,
         fig,
         "use",
-        code=_CODE.format(model=ctx.settings.model),
+        code=_code(ctx, its, where, how),
         table=(columns, data),
         name=name,
         p=percent(before),
@@ -153,10 +155,28 @@ def share(ctx: Context, its: Subject) -> None:
         for h, x in enumerate(values)
     ]
     layout.figure(
-        ctx, fig, "share", code=_SHARE.format(model=ctx.settings.model),
+        ctx, fig, "share", code=_SHARE.format(**_shown(ctx, its)),
         table=(("stage", "block", "head", "share"), rows),
         block=names[top], most=f"{100 * means[top]:.1f} %", mean=f"{100 * np.mean(means):.1f} %",
     )  # fmt: skip
+
+
+# ---------------------------------------------------------------- code
+
+
+def _shown(ctx: Context, its: Subject) -> dict[str, Any]:
+    return {"model": model_code(its.model), "photo": photo_code(ctx), "size": its.trace.size[0]}
+
+
+def _code(ctx: Context, its: Subject, where: str, how: str) -> str:
+    """The calls behind the bars: four ways for some blocks at once, or one way for each block."""
+    blocks = "[(s, b) for s, depth in enumerate(model.depths) for b in range(depth)]"
+    if where in ("sda", "lda"):
+        blocks = blocks[:-1] + f' if kinds[s][b].kind == "{where}"]'
+    loop: dict[str, Any] = {"name": "how", "several": CHANGES, "change": "how", "chosen": "blocks"}
+    if where == "each":
+        loop = {"name": "block", "several": "blocks", "change": repr(how), "chosen": "[block]"}
+    return _CODE.format(blocks=blocks, **loop, **_shown(ctx, its))
 
 
 _CODE = """
@@ -166,14 +186,15 @@ from cfviz.data.samples import sample
 from cfviz.models.bias_ways import changes
 from cfviz.run import forward
 
-model = cfviz.create_model("{model}")
-image = prepare(load_image(sample("berlin-cathedral").path), 224).tensor
+model = {model}
+image = prepare(load_image({photo}), {size}).tensor
 before = forward(model, image)[0]["logits"]
-blocks = [(s, b) for s, depth in enumerate(model.depths) for b in range(depth)]
-for how in ("zero", "shuffle", "swap", "only"):
-    with cfviz.edit(model, changes(model, how, blocks)):
+kinds = model.groupings(224, 224)
+blocks = {blocks}
+for {name} in {several}:
+    with cfviz.edit(model, changes(model, {change}, {chosen})):
         after = forward(model, image)[0]["logits"]
-    print(how, (after - before)[before.argmax()])
+    print({name}, (after - before)[before.argmax()])
 """
 _SHARE = """
 import cfviz
@@ -181,10 +202,12 @@ import numpy as np
 from cfviz.analysis.attention import position_share
 from cfviz.data.samples import sample
 
-at = "layers.1.blocks.0.attn"
-points = [f"{{at}}.q", f"{{at}}.k", f"{{at}}.bias"]
-trace = cfviz.inspect(sample("berlin-cathedral").path, "{model}", watch=points)
-q, k, bias = (trace[point] for point in points)
-content = q @ k.swapaxes(-1, -2) / np.sqrt(q.shape[-1])                    # nG, nH, N, N
-position_share(content, bias, trace.grouping(1, 0))                        # nH
+names = ("q", "k", "bias")
+model = {model}
+trace = cfviz.inspect({photo}, model, {size}, [f"layers.*.blocks.*.attn.{{name}}" for name in names])
+for s, blocks in enumerate(trace.groupings):
+    for b, grouping in enumerate(blocks):
+        q, k, bias = (trace[f"layers.{{s}}.blocks.{{b}}.attn.{{name}}"] for name in names)
+        content = q @ k.swapaxes(-1, -2) / np.sqrt(q.shape[-1])                # nG, nH, N, N
+        print(s + 1, b + 1, position_share(content, bias, grouping))           # nH
 """

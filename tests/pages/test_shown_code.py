@@ -1,0 +1,204 @@
+"""The code that is shown computes what is on screen, with the very weights that are in use."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import safetensors.torch
+import torch
+from streamlit.testing.v1 import AppTest
+
+from cfviz.data.samples import sample
+from cfviz.figures import living
+from cfviz.models.checkpoints import load_checkpoint
+from cfviz.models.factory import build, create_model
+from cfviz.models.sides import Side
+from cfviz.run import inspect
+from cfviz.trace import Provenance, Trace
+from cfviz.ui import attention, cache, photos, weights
+from cfviz.ui import position_bias_answer as answer
+from cfviz.ui import position_bias_use as use
+from cfviz.ui.attention_measures import WATCH, Subject
+from cfviz.ui.compare_show import opened
+
+ROOT = Path(__file__).resolve().parents[2]
+LINK = {"photo": "cat", "size": "160", "lang": "en"}
+MINE = """it's "mine" {size} %s.safetensors"""
+NANO = "crossformer_nano"
+
+
+def random_state(name: str, **config: Any) -> dict[str, torch.Tensor]:
+    torch.manual_seed(3)
+    made = create_model(name, weights=None, **config).state_dict()
+    return {key: value.contiguous() for key, value in made.items()}
+
+
+def mine(folder: Path, **config: Any) -> Any:
+    """A file of the reader's own, and its model as the app makes it of an upload."""
+    path = folder / MINE
+    safetensors.torch.save_file(random_state(NANO, **config), path)
+    return build(load_checkpoint(path.read_bytes(), name=MINE, allow_pickle=False))
+
+
+def page(name: str, own: Any = None, files: dict[str, photos.Own] | None = None, **query: str) -> AppTest:
+    app = AppTest.from_file(str(ROOT / "app.py"), default_timeout=120)
+    app.switch_page(f"pages/{name}.py")
+    if own is not None:
+        app.session_state["cfviz.own_models"] = {"own-0": own}
+    app.session_state["cfviz.own"] = files or {}
+    for key, value in {**LINK, **query}.items():
+        app.query_params[key] = value
+    return app.run()
+
+
+def execute(code: str) -> dict[str, Any]:
+    known: dict[str, Any] = {}
+    exec(compile(code.replace("photo.jpg", str(sample("cat").path)), "shown", "exec"), known)
+    return known
+
+
+@pytest.fixture
+def on_screen(monkeypatch: pytest.MonkeyPatch) -> list[Trace]:
+    """The traces that pages compute, in order."""
+    made: list[Trace] = []
+    kept = cache.TraceCache()
+
+    def watched(*args: Any, **kwargs: Any) -> Trace:
+        made.append(inspect(*args, **kwargs))
+        return made[-1]
+
+    monkeypatch.setattr(cache, "inspect", watched)
+    monkeypatch.setattr(cache, "traces", lambda: kept)
+    return made
+
+
+@pytest.mark.parametrize("name", ["predict", "attention"])
+def test_with_weights_of_ones_own(name: str, tmp_path: Path, monkeypatch, on_screen) -> None:
+    app = page(name, mine(tmp_path, num_classes=4), model="own-0")
+    assert not app.exception
+    monkeypatch.chdir(tmp_path)
+    assert "# your file" in app.code[0].value
+    for code in app.code:
+        trace = execute(code.value).get("trace")
+        assert trace is None or np.array_equal(trace.logits, on_screen[-1].logits)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["predict", "attention"])
+def test_with_the_authors_weights(name: str, tmp_path: Path, monkeypatch, on_screen) -> None:
+    monkeypatch.setenv("CFVIZ_CACHE", str(tmp_path))
+    weights._official.clear()
+    (tmp_path / "weights").mkdir()
+    torch.save({"model": random_state("crossformer_tiny")}, tmp_path / "weights" / "crossformer_tiny.pth")
+    app = page(name, model="crossformer_tiny")
+    assert not app.exception
+    assert 'weights="official"' in app.code[0].value
+    assert np.array_equal(execute(app.code[0].value)["trace"].logits, on_screen[-1].logits)
+    weights._official.clear()
+
+
+@pytest.mark.parametrize(
+    ("source", "said"),
+    [
+        ("bundled", 'cfviz.create_model("crossformer_nano")'),
+        ("random", 'cfviz.create_model("crossformer_nano", weights=None)  # random weights'),
+        (
+            "official",
+            'cfviz.create_model("crossformer_nano", weights="official")  # the authors\', downloaded',
+        ),
+        (MINE, f'cfviz.create_model("crossformer_nano", weights={MINE!r})  # your file'),
+    ],
+)
+def test_how_weights_are_named(source: str, said: str) -> None:
+    net = create_model(NANO)
+    net.provenance = Provenance(source, trained=None)
+    assert weights.code(net).startswith(said)
+    side = opened(Side("own-0", net, False), 160, ",")
+    assert side == weights.code(net, "open_side({}, size=160),")
+    assert opened(Side("pvt_v2_b0", net, True), 160, ",") == 'open_side("pvt_v2_b0", 160),'
+
+
+def test_the_shuffled_model_is_shuffled_in_the_code_too(on_screen) -> None:
+    app = page("attention", shuffled="1")
+    trace, plain = execute(app.code[0].value)["trace"], on_screen[-1]
+    assert not np.allclose(trace.logits, plain.logits)
+    net = attention.measures.gradients.shuffled(create_model(NANO))
+    assert np.array_equal(trace.logits, inspect(sample("cat").path, net, 160).logits)
+
+
+# ---------------------------------------------------------------- position bias
+
+
+def context(**values: Any) -> Any:
+    settings = SimpleNamespace(photo="cat", size=160, dtype="float32", model=NANO)
+    return SimpleNamespace(settings=settings, **values)
+
+
+@pytest.mark.parametrize(("name", "kind"), [(NANO, "adaptive"), (NANO, "scaled"), ("pp", "scaled")])
+def test_the_answers_window_is_the_codes(name: str, kind: str) -> None:
+    plus = {"group_size": (4, 4, 14, 7), "interval": (4, 2, 1, 1)} if name == "pp" else {}
+    net = create_model(NANO, **plus)
+    its = SimpleNamespace(model=net, twin=None)
+    window = answer._cut(its, 256, kind)  # type: ignore[arg-type]
+    code = answer.code(context(), its, window)  # type: ignore[arg-type]
+    made = f"create_model({NANO!r}, **{plus})"
+    logits = execute(code.replace(f'create_model("{NANO}")', made))["logits"]
+    with answer.regrouped(net, window.G, window.interval):
+        image = answer.prepare(photos._bundled("cat"), 256).tensor
+        plain = answer.forward(net, image)[0]["logits"]
+    assert list(logits) == answer.shown_ways(its)  # type: ignore[arg-type]
+    assert np.array_equal(logits["own"], plain)
+
+
+@pytest.mark.parametrize(("where", "how"), [("all", "zero"), ("lda", "zero"), ("each", "swap")])
+def test_what_the_bias_is_for_is_the_codes(where: str, how: str, capsys: pytest.CaptureFixture[str]) -> None:
+    net = create_model(NANO)
+    trace, kinds = inspect(sample("cat").path, net, 160), net.groupings(224, 224)
+    its = SimpleNamespace(model=net, trace=trace, source=f"test {where}")
+    execute(use._code(context(), its, where, how))  # type: ignore[arg-type]
+    said = [float(line.rpartition(" ")[2]) for line in capsys.readouterr().out.splitlines()]
+    places = [
+        (s, b)
+        for s, stage in enumerate(kinds)
+        for b, g in enumerate(stage)
+        if where in ("all", "each", g.kind)
+    ]
+    plan = (
+        [(how, (one,)) for one in places]
+        if where == "each"
+        else [(way, tuple(places)) for way in use.CHANGES]
+    )
+    photo = photos._bundled("cat")
+    drawn = [use.changed(its.source, *one, its, photo) for one in plan]  # type: ignore[arg-type]
+    first = trace.logits.argmax()
+    assert said == pytest.approx([float(one[first] - trace.logits[first]) for one in drawn], abs=1e-4)
+
+
+# ---------------------------------------------------------------- languages, one class
+
+
+def test_the_offline_page_is_in_the_readers_language() -> None:
+    net = create_model(NANO)
+    about = Subject(net, inspect(sample("cat").path, net, 64, WATCH), None, "test of languages", False)
+    for lang in ("zh-Hant", "en", "zh-Hant"):
+        ctx = context(lang=lang, get=lambda name, default, allowed: default)
+        html = attention.offline(ctx, about)
+        packed = attention.message(about.source, (0, 0), "whole", about.trace, lang)
+        assert html == living.html(
+            packed.at(attention.place(ctx, about.trace), living.words(lang)),
+            f"cfviz {NANO} {about.trace.photo}", lang,
+        ).encode()  # fmt: skip
+
+
+def test_one_class_has_no_second(tmp_path: Path) -> None:
+    data = {id: sample(id).path.read_bytes() for id in ("cat", "bison")}
+    files = {f"own-{id}": photos.Own(f"{id}.jpg", content, id, "data:,") for id, content in data.items()}
+    app = page("predict", mine(tmp_path, num_classes=1), files, model="own-0")
+    assert not app.exception
+    table = app.dataframe[-1].value
+    assert list(table["p_first"]) == [100, 100]
+    assert table["second"].isna().all()
