@@ -108,7 +108,7 @@ def seen(source: str, size: int, _photo: Photo) -> tuple[Any, bytes]:
     return prepared.tensor, out.getvalue()
 
 
-@shared(24)
+@shared(12)
 def answers(
     source: str, window: Window, stage: int, block: int, _its: Subject, _photo: Photo
 ) -> Steps[Answer]:

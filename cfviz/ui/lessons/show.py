@@ -153,7 +153,7 @@ def _units(now: Moment) -> tuple[list[living.Unit], float, dict[str, int]]:
     return [unit], scene.size / g.H, place
 
 
-@shared(24)
+@shared(24, 96 * 2**20)
 def _packed(source: str, name: str, lang: str, stride: float, _units: Any, _photo: Any) -> bytes:
     size = (_photo.height, _photo.width)
     strides: Any = {unit.stage: stride for unit in _units}  # of a made-up map no whole number
@@ -206,7 +206,7 @@ def embedding_kernels(now: Moment) -> list[int]:
     return list(layers.layer(now.scene.model, 0).kernels)
 
 
-@shared(12)
+@shared(12, 32 * 2**20)
 def _embedding_packed(source: str, name: str, lang: str, _model: Any, _trace: Any) -> bytes:
     made = cel(layers.layer(_model, 0), _trace[CONCAT])
     return embedding_message.pack([made], photo=_trace.crop, strings=embedding.words(lang), name=name)
