@@ -31,7 +31,7 @@ CODE = """
 import cfviz
 
 model = {model}
-trace = cfviz.inspect("photo.jpg", model, {size}, watch="layers.{s}.blocks.{b}.attn.*"{dtype})
+trace = cfviz.inspect("photo.jpg", model, size={size}, watch="layers.{s}.blocks.{b}.attn.*"{dtype})
 g = trace.grouping({s}, {b})                       # how the block cuts its map
 group, query = g.group_of({row}, {col})            # which group the token is in, and where
 probs = trace["layers.{s}.blocks.{b}.attn.probs"]  # (groups, heads, queries, keys)
@@ -43,7 +43,7 @@ import cfviz
 from cfviz.analysis.attention import distance, entropy
 
 model = {model}
-trace = cfviz.inspect("photo.jpg", model, {size}, watch="layers.*.blocks.*.attn.probs"{dtype})
+trace = cfviz.inspect("photo.jpg", model, size={size}, watch="layers.*.blocks.*.attn.probs"{dtype})
 for s, blocks in enumerate(trace.groupings):
     for b, g in enumerate(blocks):
         probs = trace[f"layers.{{s}}.blocks.{{b}}.attn.probs"]      # groups, heads, queries, keys
@@ -65,7 +65,7 @@ import cfviz
 from cfviz.analysis.rollout import Kernels, Layer, one_token, rollout
 
 model = {model}
-trace = cfviz.inspect("photo.jpg", model, {size}, watch="layers.*.blocks.*.attn.probs"{dtype})
+trace = cfviz.inspect("photo.jpg", model, size={size}, watch="layers.*.blocks.*.attn.probs"{dtype})
 size = lambda conv: conv.weight.abs().sum((0, 1)).detach().numpy()     # what each tap of a kernel weighs
 stages = []
 for s, blocks in enumerate(trace.groupings[: {s} + 1]):

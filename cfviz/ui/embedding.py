@@ -168,7 +168,7 @@ from cfviz.analysis.embedding import carried, caused, normalised, norms
 from cfviz.data.samples import sample
 
 model = {model_code(ctx.model)}
-trace = cfviz.inspect({photo_code(ctx)}, model, {s.size}, watch="patch_embed.concat", dtype="{s.dtype}")
+trace = cfviz.inspect({photo_code(ctx)}, model, size={s.size}, watch="patch_embed.concat", dtype="{s.dtype}")
 x = trace["patch_embed.concat"]                               # H, W, C: the kernels side by side
 channels = [conv.out_channels for conv in model.patch_embed.projs]   # D/2, D/4, D/8, D/8
 gain = model.patch_embed.norm.weight.detach().numpy()

@@ -314,7 +314,8 @@ means = collect(model, images, do)               # means over the gallery's {len
         extra += f"""
 from cfviz.models.intervene import needed
 with apply(model, [its for its in do if its.structural]):      # the other photo, its maps cut alike
-    donor = cfviz.inspect({_photo(its.other)}, model, {s.size}, watch=needed(model, do, "replace")).arrays
+    watch = needed(model, do, "replace")
+    donor = cfviz.inspect({_photo(its.other)}, model, size={s.size}, watch=watch).arrays
 """
         arguments += ", donor=donor"
     return f"""
@@ -326,9 +327,9 @@ from cfviz.models.interventions import parse
 model = {model_code(its.model)}
 do = parse('{dump(its.active)}')
 {extra}
-before = cfviz.inspect({_photo(s.photo)}, model, {s.size})
+before = cfviz.inspect({_photo(s.photo)}, model, size={s.size})
 with apply(model, do{arguments}):
-    after = cfviz.inspect({_photo(s.photo)}, model, {s.size})
+    after = cfviz.inspect({_photo(s.photo)}, model, size={s.size})
 print(after.top(5), after.logits - before.logits)
 """
 

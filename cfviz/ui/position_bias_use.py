@@ -204,7 +204,8 @@ from cfviz.data.samples import sample
 
 names = ("q", "k", "bias")
 model = {model}
-trace = cfviz.inspect({photo}, model, {size}, [f"layers.*.blocks.*.attn.{{name}}" for name in names])
+watch = [f"layers.*.blocks.*.attn.{{name}}" for name in names]
+trace = cfviz.inspect({photo}, model, size={size}, watch=watch)
 for s, blocks in enumerate(trace.groupings):
     for b, grouping in enumerate(blocks):
         q, k, bias = (trace[f"layers.{{s}}.blocks.{{b}}.attn.{{name}}"] for name in names)

@@ -175,7 +175,7 @@ def _code(ctx: Context) -> str:
 import cfviz
 
 model = {weights.code(ctx.model)}
-trace = cfviz.inspect("photo.jpg", model, {s.size}, dtype="{s.dtype}")
+trace = cfviz.inspect("photo.jpg", model, size={s.size}, dtype="{s.dtype}")
 for index, name, probability in trace.top(5):
     print(f"{{name:30}} {{probability:.1%}}")
 trace.crop.show()  # the pixels that the model saw
@@ -188,6 +188,6 @@ import cfviz
 
 model = {weights.code(ctx.model)}
 for size in {COMPARED}:
-    trace = cfviz.inspect("photo.jpg", model, size, dtype="{ctx.settings.dtype}")
+    trace = cfviz.inspect("photo.jpg", model, size=size, dtype="{ctx.settings.dtype}")
     print(size, trace.top(3), [stage[0].H for stage in trace.groupings])
 """
