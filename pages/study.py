@@ -8,7 +8,8 @@ from cfviz.ui import start, study
 ctx = start("study")
 if (found := study.choose(ctx)) is not None:
     rows, about = found
-    study.findings(ctx, rows, about)
-    study.explore(ctx, rows)
-    study.against(ctx, rows)
+    names = study.titles(ctx, rows)
+    study.findings(ctx, rows, names, about)
+    study.explore(ctx, rows, names)
+    study.against(ctx, rows, names)
 study.start(ctx)

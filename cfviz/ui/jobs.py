@@ -65,12 +65,6 @@ def refused(ctx: Context) -> str:
     return ""
 
 
-def weights_of(name: str) -> str:
-    """What the command line calls the weights that the app has loaded under this name."""
-    bundled = (weights.WEIGHTS / f"{name}.safetensors").is_file()
-    return name if bundled or not weights.downloaded(name) else f"official:{name}"
-
-
 def panel(
     ctx: Context,
     kind: str,

@@ -66,7 +66,7 @@ def _command(ctx: Context, its: Subject) -> list[str] | None:
     if not (sizes and ways and windows):
         st.caption(t("position_bias.job_nothing"))
         return None
-    command = ["measure-sizes", "--data", str(folder), "--weights", jobs.weights_of(ctx.settings.model)]
+    command = ["measure-sizes", "--data", str(folder), "--weights", ctx.settings.model]
     command += ["--twin", TWIN] if twin else []
     command += ["--sizes", ",".join(str(size) for size in sorted(sizes))]
     command += ["--windows", ",".join(w for w in WINDOWS if w in windows)]

@@ -91,13 +91,11 @@ def titles(ctx: Context, rows: Rows) -> dict[str, str]:
 
 
 def _how(ctx: Context, how: str) -> str:
-    known = ctx.t(f"lab.figure.how_{how}") if how in ("zero", "mean", "shuffle", "replace") else how
-    return known or how
+    return ctx.t(f"lab.figure.how_{how}") if how in ("zero", "mean", "shuffle", "replace") else how
 
 
-def findings(ctx: Context, rows: Rows, about: dict[str, Any]) -> None:
+def findings(ctx: Context, rows: Rows, names: dict[str, str], about: dict[str, Any]) -> None:
     """What the study says, in sentences made of its numbers."""
-    names = titles(ctx, rows)
     whole = next(row for row in rows if row["measure"] == "accuracy" and not row["subject"])
     cost = [row for row in rows if row["measure"] == "accuracy change"]
     lines = [ctx.t("study.find_whole", model=about.get("model", ""), n=whole["n"], **percents(whole))]
@@ -146,7 +144,7 @@ def measure_name(ctx: Context, measure: str) -> str:
     return ctx.t("study.measure_share_change", stage=stage + 1, k=CEL_KERNELS[stage][kernel])
 
 
-def explore(ctx: Context, rows: Rows) -> None:
+def explore(ctx: Context, rows: Rows, names: dict[str, str]) -> None:
     """Filter, sort, see with intervals, take away."""
     st.subheader(ctx.t("study.explore"), anchor=False)
     known = {row["measure"] for row in rows}
@@ -176,7 +174,6 @@ def explore(ctx: Context, rows: Rows) -> None:
         return
     share = not measure.startswith(("distance", "entropy"))
     name = measure_name(ctx, measure)
-    names = titles(ctx, rows)
     shown = [(names[row["subject"]], row["value"], row["low"], row["high"]) for row in mine[:MOST]]
     keys = (
         "subject",
@@ -206,7 +203,7 @@ def explore(ctx: Context, rows: Rows) -> None:
         )
 
 
-def against(ctx: Context, rows: Rows) -> None:
+def against(ctx: Context, rows: Rows, names: dict[str, str]) -> None:
     """Each head's reach or spread against what the model loses without it."""
     cost = [row for row in rows if row["measure"] == "accuracy change" and row["part"] == "head"]
     if not cost or None in {row["stage"] for row in cost}:
@@ -216,7 +213,6 @@ def against(ctx: Context, rows: Rows) -> None:
         ctx.t("study.measure"), ("distance", "entropy"), default="distance", key="study.against",
         format_func=lambda m: ctx.t(f"study.measure_{m}"), required=True,
     )  # fmt: skip
-    names = titles(ctx, rows)
     is_like = {_head(row): row["value"] for row in rows if row["measure"] == what}
     points = [
         {"name": names[row["subject"]], "stage": row["stage"], "x": is_like[_head(row)], "y": row["value"]}
@@ -261,7 +257,7 @@ def _command(ctx: Context) -> list[str] | None:
     if folder is None or not lines:
         return None
     command = ["study", "--data", str(folder), "--interventions", str(_kept("\n".join(lines)))]
-    command += ["--model", jobs.weights_of(ctx.settings.model), "--size", str(ctx.settings.size)]
+    command += ["--model", ctx.settings.model, "--size", str(ctx.settings.size)]
     command += ["--limit", str(limit), "--out", f"{background.PLACE}/out"]
     return command if ctx.settings.device != "cpu" else [*command, "--cpu"]
 
