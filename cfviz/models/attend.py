@@ -26,7 +26,8 @@ def attend(
     """Softmax attention of every group with its bias.
 
     Neighbouring groups mostly share a pattern of padding. On a processor large maps go run by run of such
-    groups, so that no mask is copied for each of them.
+    groups, so that no mask is copied for each of them. Where gradients are wanted there, PyTorch's attention
+    has only a slow way left, and the products are written out.
 
     Args:
         q, k, v: (B*nG, nH, N, d), groups batch-major.
@@ -38,7 +39,9 @@ def attend(
         (B*nG, nH, N, d).
     """
     BG = len(q)
-    if which is None or q.device.type != "cpu" or BG * bias[0].nbytes <= GATHERED or torch.is_grad_enabled():
+    if q.device.type == "cpu" and torch.is_grad_enabled():
+        return _written_out(q, k, v, spread(bias, which, BG), scale)
+    if which is None or q.device.type != "cpu" or BG * bias[0].nbytes <= GATHERED:
         return F.scaled_dot_product_attention(q, k, v, attn_mask=spread(bias, which, BG), scale=scale)
     patterns, lengths = torch.unique_consecutive(which.repeat(BG // len(which)), return_counts=True)
     out = torch.empty_like(v)
@@ -49,3 +52,13 @@ def attend(
         out[run] = F.scaled_dot_product_attention(q[run], k[run], v[run], attn_mask=mask, scale=scale)
         start += n
     return out
+
+
+def _written_out(
+    q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, bias: torch.Tensor, scale: float
+) -> torch.Tensor:
+    """Softmax attention (BG, nH, N, d) in three calls; bias: (BG, nH, N, N)."""
+    shape = q.shape
+    q, k, v = (x.reshape(-1, *shape[2:]) for x in (q, k, v))  # BG*nH, N, d
+    logits = torch.baddbmm(bias.reshape(len(q), *bias.shape[2:]), q, k.transpose(1, 2), alpha=scale)
+    return torch.bmm(logits.softmax(-1), v).view(shape)

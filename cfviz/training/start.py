@@ -70,7 +70,10 @@ def _redraw(model: CrossFormer, patterns: list[str]) -> None:
 
 
 def make_optimizer(recipe: Recipe, student: CrossFormer | Student) -> torch.optim.Optimizer:
-    """The recipe's optimiser; position biases in groups of their own, with ``position_lr``."""
+    """The recipe's optimiser; position biases in groups of their own, with ``position_lr``.
+
+    Muon leaves the position biases to its fallback, AdamW: a table of biases is not a linear map.
+    """
     position = {id(p) for name, p in student.named_parameters() if ".attn.pos." in name}
     groups = []
     for group in param_groups_weight_decay(
@@ -79,7 +82,7 @@ def make_optimizer(recipe: Recipe, student: CrossFormer | Student) -> torch.opti
         for scale, inside in ((1.0, False), (recipe.position_lr, True)):
             chosen = [p for p in group["params"] if (id(p) in position) == inside]
             if chosen:
-                groups.append({**group, "params": chosen, "lr_scale": scale})
+                groups.append({**group, "params": chosen, "lr_scale": scale, "use_fallback": inside})
     return create_optimizer_v2(
         groups, opt=recipe.optimizer, lr=recipe.lr, weight_decay=0.0, betas=tuple(recipe.betas)
     )

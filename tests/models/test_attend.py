@@ -50,3 +50,18 @@ def test_the_fused_product_is_the_plain_one_to_rounding(dtype: torch.dtype, gelu
     assert found.dtype == dtype
     step = {torch.float32: 2e-6, torch.bfloat16: 2**-7}[dtype]
     torch.testing.assert_close(found.double(), exact, rtol=step, atol=2 * step)
+
+
+@pytest.mark.parametrize("P", [1, 4])
+def test_the_way_with_gradients_has_those_of_plain_attention(P: int) -> None:
+    torch.manual_seed(0)
+    which = torch.tensor([0, 0, 1, 3, 2]) if P > 1 else None
+    inputs = [torch.randn(10, 4, 9, 8, dtype=torch.double, requires_grad=True) for _ in range(3)]
+    bias = torch.randn(P, 4, 9, 9, dtype=torch.double, requires_grad=True)
+    q, k, v = inputs
+    plain = torch.softmax(q @ k.mT * 0.3 + spread(bias, which, len(q)), -1) @ v
+    found = attend(q, k, v, bias, which, 0.3)
+    torch.testing.assert_close(found, plain)
+    weight = torch.randn_like(plain)
+    expected = torch.autograd.grad((plain * weight).sum(), [*inputs, bias])
+    torch.testing.assert_close(torch.autograd.grad((found * weight).sum(), [*inputs, bias]), expected)
