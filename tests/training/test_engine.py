@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -33,12 +34,6 @@ def finished(run: Path) -> tuple[dict, dict]:
     return state["model"], state["ema"]
 
 
-@pytest.fixture
-def undisturbed(recipe: Recipe, tmp_path: Path) -> tuple[dict, dict]:
-    Trainer(recipe, tmp_path / "whole", cpu=True).fit()
-    return finished(tmp_path / "whole")
-
-
 class Killed(BaseException):
     """Stands for the machine going away."""
 
@@ -60,10 +55,13 @@ def kill_at(trainer: Trainer, at: int, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("at", [1, 3, 4])
+@pytest.mark.parametrize(("at", "optimizer"), [(1, "adamw"), (3, "adamw"), (4, "adamw"), (3, "muon")])
 def test_resuming_gives_the_same_bits(
-    at: int, recipe: Recipe, undisturbed: tuple[dict, dict], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    at: int, optimizer: str, recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    recipe = replace(recipe, optimizer=optimizer)
+    Trainer(recipe, tmp_path / "whole", cpu=True).fit()
+    undisturbed = finished(tmp_path / "whole")
     trainer = Trainer(recipe, tmp_path / "run", cpu=True)
     kill_at(trainer, at, monkeypatch)
     random.random(), np.random.rand(), torch.rand(5)

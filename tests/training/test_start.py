@@ -58,6 +58,22 @@ def test_the_position_bias_has_a_rate_of_its_own(recipe: Recipe) -> None:
     assert seen["head.bias"][1] == 0.0
 
 
+@pytest.mark.parametrize("kind", ["dpb", "rpb"])
+def test_muon_leaves_position_biases_to_adamw(recipe: Recipe, kind: str) -> None:
+    model = build_model(replace(recipe, position_bias=kind))
+    optimizer = make_optimizer(replace(recipe, optimizer="muon"), model)
+    for p in model.parameters():
+        p.grad = torch.randn_like(p)
+    optimizer.step()
+    muon = {name for name, p in model.named_parameters() if "momentum_buffer" in optimizer.state[p]}
+    adamw = {name for name, p in model.named_parameters() if "exp_avg" in optimizer.state[p]}
+    assert muon | adamw == {name for name, _ in model.named_parameters()}
+    assert {name for name in muon if ".qkv.weight" in name} == {
+        name for name, _ in model.named_parameters() if ".qkv.weight" in name
+    }
+    assert not {name for name in muon if ".attn.pos." in name}
+
+
 def test_a_batch_in_parts_has_the_same_gradient(recipe: Recipe, tmp_path: Path) -> None:
     plain = replace(recipe, drop_path=0.0)
     x, box, index = torch.randn(4, 3, 32, 32), torch.zeros(4, 4), torch.arange(4)
