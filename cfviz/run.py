@@ -20,10 +20,9 @@ from cfviz.data.images import Photo, load_image, prepare
 from cfviz.data.labels import DATASETS, labels
 from cfviz.hooks import capture
 from cfviz.models.crossformer import CrossFormer
-from cfviz.models.factory import create_model
+from cfviz.models.factory import DTYPES, create_model
 from cfviz.trace import Trace
 
-DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 LOAD = Path("/proc/loadavg")  # its fourth field begins with the number of threads that run or want to
 _loading = threading.RLock()
 _on_cpu: WeakKeyDictionary[CrossFormer, CrossFormer] = WeakKeyDictionary()  # of models on a full GPU
@@ -37,7 +36,7 @@ def inspect(
     size: int | tuple[int, int] = 224,
     watch: str | Sequence[str] = (),
     device: str | None = None,
-    dtype: str = "float32",
+    dtype: str | None = None,
     mode: str = "crop",
 ) -> Trace:
     """Classify a photo and keep the tensors behind the answer.
@@ -47,8 +46,10 @@ def inspect(
         model: A variant, which gets its bundled weights, or a model of your own in eval mode.
         size: Side of the input in pixels, or (height, width); multiples of 32.
         watch: Points to keep, names or shell patterns: `"layers.*.blocks.*.attn.probs"`.
-        device: "cpu", "cuda", ...; by default CUDA where there is one.
-        dtype: "float32", "bfloat16" or "float16".
+        device: "cpu", "cuda", ...; by default CUDA where there is one for a variant, and where it is for a
+            model of your own.
+        dtype: "float32", "bfloat16" or "float16"; by default float32 for a variant, and that of a model of
+            your own.
         mode: How the photo is brought to size: "crop", "resize" or "pad".
 
     Returns:
@@ -63,7 +64,7 @@ def inspect(
         >>> trace.top(3)
     """
     photo = image if isinstance(image, Photo) else load_image(image)
-    net = load(model, device, dtype) if isinstance(model, str) else placed(model, device, dtype)
+    net = load(model, device, dtype or "float32") if isinstance(model, str) else placed(model, device, dtype)
     seen = prepare(photo, size, mode=mode)
     net, arrays, seconds = _forward(net, seen.tensor, (watch,) if isinstance(watch, str) else watch)
     height, width = seen.tensor.shape[-2:]
@@ -95,9 +96,7 @@ def _forward(
     torch.cuda.empty_cache()  # after the except block, whose traceback held what was computed so far
     with _loading:
         if (copied := _on_cpu.get(net)) is None:
-            copied = _on_cpu[net] = placed(
-                net, "cpu", str(next(net.parameters()).dtype).removeprefix("torch.")
-            )
+            copied = _on_cpu[net] = placed(net, "cpu")
     return copied, *forward(copied, image, watch)
 
 
@@ -167,18 +166,18 @@ def _load(name: str, device: str, dtype: str) -> CrossFormer:
     return placed(create_model(name), device, dtype)
 
 
-def placed(model: CrossFormer, device: str | None = None, dtype: str = "float32") -> CrossFormer:
+def placed(model: CrossFormer, device: str | None = None, dtype: str | None = None) -> CrossFormer:
     """A model on a device in a number format: a copy, or the model itself where it is there already.
 
     Args:
         model: In eval mode, with classes to predict.
         device: "cpu", "cuda", ...; None leaves it where it is. A GPU without room leaves it on the CPU.
-        dtype: "float32", "bfloat16" or "float16".
+        dtype: "float32", "bfloat16" or "float16"; None leaves the model's own.
 
     Raises:
         ValueError: If the model cannot predict, or the device or format is not usable.
     """
-    if dtype not in DTYPES:
+    if dtype is not None and dtype not in DTYPES:
         raise ValueError(f"dtype is {dtype!r}; expected one of {', '.join(DTYPES)}")
     if model.training:
         raise ValueError("the model is in training mode; call model.eval() first")
@@ -186,13 +185,14 @@ def placed(model: CrossFormer, device: str | None = None, dtype: str = "float32"
         raise ValueError("the model has no classes to predict; make it with num_classes > 0")
     first = next(model.parameters())
     wanted = torch.device(pick_device(device) if device else first.device)
-    if (first.device.type, first.dtype) == (wanted.type, DTYPES[dtype]):
+    kind = DTYPES[dtype] if dtype else first.dtype
+    if (first.device.type, first.dtype) == (wanted.type, kind):
         return model
     try:
-        return deepcopy(model).to(wanted, DTYPES[dtype])  # the caller's own model stays where it is
+        return deepcopy(model).to(wanted, kind)  # the caller's own model stays where it is
     except torch.cuda.OutOfMemoryError:
         _log.warning("the GPU has no memory for the model; it stays on the CPU")
-    return deepcopy(model).to("cpu", DTYPES[dtype])
+    return deepcopy(model).to("cpu", kind)
 
 
 def pick_device(device: str | None = None) -> str:

@@ -6,11 +6,14 @@ from os import PathLike
 from typing import Any, cast
 
 import timm
+import torch
 
 from cfviz.models.checkpoints import Checkpoint, load_checkpoint
 from cfviz.models.crossformer import CrossFormer
 from cfviz.models.registry import VARIANTS, WEIGHTS
 from cfviz.trace import Provenance
+
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
 def create_model(

@@ -21,7 +21,7 @@ from cfviz.geometry_other import Scheme
 from cfviz.hooks import capture
 from cfviz.models import gradients, others
 from cfviz.models.cost import Cost, cost
-from cfviz.models.factory import create_model
+from cfviz.models.factory import DTYPES, create_model
 
 Place = tuple[int, int]  # stage and block, from 0
 PUBLISHED: dict[
@@ -114,20 +114,23 @@ class Side:
         return image[None].detach().clone().to(first.device, first.dtype)  # 1, 3, H, W
 
 
-def open_side(name: str, size: int = 224, weights: str | None = "auto") -> Side:
+def open_side(name: str, size: int = 224, weights: str | None = "auto", dtype: str = "float32") -> Side:
     """A side by name, with the weights that are at hand.
 
     Args:
         name: A variant of ours or a key of `others.OTHERS`.
         size: Side of the input in pixels.
         weights: Of one of ours, as `create_model` takes them.
+        dtype: "float32", "bfloat16" or "float16".
 
     Raises:
         ValueError: If there is no such model.
     """
-    if name in others.OTHERS:
-        return Side(name, others.create_other(name, size, others.weights_here(name)), True)
-    return Side(name, create_model(name, weights), False)
+    other = name in others.OTHERS
+    model: Any = (
+        others.create_other(name, size, others.weights_here(name)) if other else create_model(name, weights)
+    )
+    return Side(name, model.to(DTYPES[dtype]), other)
 
 
 def _see_ours(side: Side, image: torch.Tensor, wanted: Sequence[Place]) -> Seen:

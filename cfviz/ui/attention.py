@@ -14,7 +14,7 @@ from cfviz.geometry import token_box
 from cfviz.trace import Trace
 
 from . import attention_measures as measures
-from . import layout, weights
+from . import layout, photos, weights
 from .attention_measures import Subject, subject
 from .cache import shared
 from .components import committed, follow_up, fresh, go, living_figure
@@ -29,9 +29,10 @@ PLACE = ("stage", "block", "head", "row", "col")
 START, CENTRE = "cfviz.attention.start", "cfviz.attention.centre"
 CODE = """
 import cfviz
+from cfviz.data.samples import sample
 
 model = {model}
-trace = cfviz.inspect("photo.jpg", model, size={size}, watch="layers.{s}.blocks.{b}.attn.*"{dtype})
+trace = cfviz.inspect({photo}, model, size={size}, watch="layers.{s}.blocks.{b}.attn.*")
 g = trace.grouping({s}, {b})                       # how the block cuts its map
 group, query = g.group_of({row}, {col})            # which group the token is in, and where
 probs = trace["layers.{s}.blocks.{b}.attn.probs"]  # (groups, heads, queries, keys)
@@ -41,9 +42,10 @@ tokens = g.members[group]                          # where those keys are; -1 is
 HEADS_CODE = """
 import cfviz
 from cfviz.analysis.attention import distance, entropy
+from cfviz.data.samples import sample
 
 model = {model}
-trace = cfviz.inspect("photo.jpg", model, size={size}, watch="layers.*.blocks.*.attn.probs"{dtype})
+trace = cfviz.inspect({photo}, model, size={size}, watch="layers.*.blocks.*.attn.probs")
 for s, blocks in enumerate(trace.groupings):
     for b, g in enumerate(blocks):
         probs = trace[f"layers.{{s}}.blocks.{{b}}.attn.probs"]      # groups, heads, queries, keys
@@ -53,20 +55,22 @@ GRADIENT_CODE = """
 import cfviz
 from cfviz.analysis.receptive_field import pool
 from cfviz.data.images import load_image, prepare
+from cfviz.data.samples import sample
 from cfviz.models.gradients import receptive_field
 
 model = {model}
-image = prepare(load_image("photo.jpg"), {size}).tensor
+image = prepare(load_image({photo}), {size}).tensor
 pixels = receptive_field(model, image, "layers.{s}.blocks.{b}.out", {row}, {col})   # H, W
 shown = pool(pixels, 4)                            # on the first stage's tokens
 """
 ROLLOUT_CODE = """
 import cfviz
 from cfviz.analysis.rollout import Kernels, Layer, one_token, rollout
+from cfviz.data.samples import sample
 
 model = {model}
-trace = cfviz.inspect("photo.jpg", model, size={size}, watch="layers.*.blocks.*.attn.probs"{dtype})
-size = lambda conv: conv.weight.abs().sum((0, 1)).detach().numpy()     # what each tap of a kernel weighs
+trace = cfviz.inspect({photo}, model, size={size}, watch="layers.*.blocks.*.attn.probs")
+size = lambda conv: conv.weight.abs().sum((0, 1)).detach().float().numpy()    # what each tap weighs
 stages = []
 for s, blocks in enumerate(trace.groupings[: {s} + 1]):
     stages.append([])
@@ -81,10 +85,11 @@ flow = rollout(one_token(g.H, g.W, {row}, {col}), stages, merging)[0]       # on
 RELEVANCE_CODE = """
 import cfviz
 from cfviz.data.images import load_image, prepare
+from cfviz.data.samples import sample
 from cfviz.models import gradients
 
 model = {model}
-image = prepare(load_image("photo.jpg"), {size}).tensor
+image = prepare(load_image({photo}), {size}).tensor
 slopes = gradients.attention_gradients(model, image, {target})     # attention of each block, and its gradient
 given, missing = gradients.integrated_gradients(model, image, {target})    # H, W
 """
@@ -202,12 +207,10 @@ def below(ctx: Context, about: Subject) -> None:
 
 def shown(ctx: Context, about: Subject) -> dict[str, Any]:
     """What the shown code says of the model and the input."""
-    s = ctx.settings
     model = weights.code(ctx.model)
     if about.shuffled:
         model += "\nfrom cfviz.models.gradients import shuffled\nmodel = shuffled(model)"
-    dtype = "" if s.dtype == "float32" else f', dtype="{s.dtype}"'
-    return {"model": model, "size": s.size, "dtype": dtype}
+    return {"model": model, "photo": photos.code(ctx.settings.photo), "size": ctx.settings.size}
 
 
 def small(x: float) -> str:

@@ -26,8 +26,8 @@ from cfviz.run import class_names
 from . import layout, queue
 from .attention import two_digits
 from .compare import Pair, figure, place, title
-from .embedding import photo_code
 from .later import later
+from .photos import code as photo_code
 from .plain import plain
 from .trained import trained
 from .weights import code as model_code
@@ -37,9 +37,10 @@ if TYPE_CHECKING:
 
 CODE_POINT = """
 from cfviz.data.images import load_image, prepare
+from cfviz.data.samples import sample
 from cfviz.models.sides import open_side
 
-image = prepare(load_image("photo.jpg"), {size}).tensor
+image = prepare(load_image({photo}), {size}).tensor
 for side in (
     {a}
     {b}
@@ -99,9 +100,11 @@ print(table(features(a), features(b)))    # linear CKA, a row a stage of the fir
 
 def opened(side: Side, size: int, end: str = "") -> str:
     """The rest of a line of Python that opens one side as it is on screen."""
+    kind = str(next(side.model.parameters()).dtype).removeprefix("torch.")
+    dtype = "" if kind == "float32" else f', dtype="{kind}"'
     if side.other:
-        return f'open_side("{side.name}", {size}){end}'
-    return model_code(side.model, f"open_side({{}}, size={size}){end}")
+        return f'open_side("{side.name}", {size}{dtype}){end}'
+    return model_code(side.model, f"open_side({{}}, size={size}{dtype}){end}")
 
 
 @st.fragment
@@ -110,7 +113,8 @@ def linked(ctx: Context, pair: Pair) -> None:
     at = place(ctx, pair)
     figure(ctx, pair, at)
     a, b = (opened(side, pair.size, ",") for side, _ in pair.sides)
-    fields = {"a": a, "b": b, "size": pair.size, "s": at["stage"]}
+    photo = photo_code(ctx.settings.photo)
+    fields = {"a": a, "b": b, "size": pair.size, "s": at["stage"], "photo": photo}
     layout.take_away(
         ctx, "point", code=CODE_POINT.format(**fields, stage=at["stage"] + 1, row=at["row"], col=at["col"])
     )
@@ -129,8 +133,8 @@ def _reach(ctx: Context, pair: Pair, at: dict[str, Any]) -> None:
             with st.spinner(ctx.t("compare.reach_wait", model=name)):
                 field = pool(pair.slope(n, at["stage"], at["row"], at["col"]), 4)
             fig = over_photo(pair.crop, field, ctx.theme, mark)
-            shown = {"side": opened(side, pair.size), "size": pair.size, "photo": photo_code(ctx)}
-            code = CODE_REACH.format(**shown, **at)
+            photo = photo_code(ctx.settings.photo)
+            code = CODE_REACH.format(side=opened(side, pair.size), size=pair.size, photo=photo, **at)
             layout.taken(ctx, fig, f"reach-{n + 1}", ctx.t("compare.reach_alt", model=name), code)
             known = "reach_note" if side.trained else "reach_note_random"
             st.caption(ctx.t(f"compare.{known}", model=name, area=two_digits(100 * area(field))))
@@ -150,6 +154,7 @@ def answers(ctx: Context, pair: Pair) -> None:
     stage = ctx.get("stage", 1, range(1, 5)) - 1
     tops: list[str] = []
     rows: list[tuple[Any, ...]] = []
+    named = {"size": pair.size, "photo": photo_code(ctx.settings.photo)}
     for n, column in enumerate(st.columns(2, gap="large")):
         side, name = pair.sides[n][0], title(pair.sides[n][0].name)
         with column:
@@ -164,7 +169,7 @@ def answers(ctx: Context, pair: Pair) -> None:
             order = np.argsort(-probs)[:5]
             tops.append(classes[order[0]])
             fig = top_bars([classes[i] for i in order], probs[order].tolist(), ctx.theme)
-            code = CODE_TOP.format(side=opened(side, pair.size), size=pair.size, photo=photo_code(ctx))
+            code = CODE_TOP.format(side=opened(side, pair.size), **named)
             layout.taken(ctx, fig, f"top-{n + 1}", ctx.t("compare.top_alt", model=name), code)
             st.caption(ctx.t("compare.classes", n=len(classes), trained=trained(ctx.t, side.trained)))
             rows += [(name, label, float(p)) for label, p in zip(classes, probs, strict=True)]
@@ -172,7 +177,6 @@ def answers(ctx: Context, pair: Pair) -> None:
         key = "same" if tops[0] == tops[1] else "differ"
         layout.look(ctx.t(f"compare.answers_{key}", a=short(tops[0]), b=short(tops[1])))
     if rows:
-        named = {"size": pair.size, "photo": photo_code(ctx)}
         code = "".join(CODE_TOP.format(side=opened(side, pair.size), **named) for side, _ in pair.sides)
         layout.take_away(ctx, "answers", code=code, table=(("model", "class", "probability"), rows))
 
@@ -257,7 +261,7 @@ def costs(ctx: Context, pair: Pair) -> None:
     st.caption(t("compare.cost_note", n=len(times[0]) or "…"))
     rows = [(key, *(column[key] for column in columns)) for key in columns[0]]
     a, b = (opened(side, pair.size) for side, _ in pair.sides)
-    code = CODE_COST.format(a=a, b=b, size=pair.size, photo=photo_code(ctx))
+    code = CODE_COST.format(a=a, b=b, size=pair.size, photo=photo_code(ctx.settings.photo))
     layout.take_away(ctx, "cost", code=code, table=(("", *names), rows))
 
 

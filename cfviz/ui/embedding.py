@@ -17,11 +17,10 @@ from cfviz.models import embedding as layers
 from cfviz.report import cel
 from cfviz.trace import Trace
 
-from . import layout, photos, state
+from . import embedding_code, layout, photos
 from .cache import shared
 from .components.embedding import embedding_figure
 from .i18n import TRANSLATIONS
-from .weights import code as model_code
 
 if TYPE_CHECKING:
     from .page import Context
@@ -139,7 +138,7 @@ def figure(ctx: Context, its: Subject) -> None:
     embedding_figure(data, name=NAME, on_commit=commit)
     if appears:
         layout.breathe()
-    layout.take_away(ctx, "shares", code=_code(ctx), table=_table(its))
+    layout.take_away(ctx, "shares", code=embedding_code.shares(ctx), table=_table(its))
 
 
 def _table(its: Subject) -> tuple[tuple[str, ...], list[tuple[Any, ...]]]:
@@ -152,31 +151,6 @@ def _table(its: Subject) -> tuple[tuple[str, ...], list[tuple[Any, ...]]]:
             share = part.channels[i] / sum(part.channels)
             rows.append((part.stage + 1, k, part.channels[i], share, part.macs[i], *means))
     return columns, rows
-
-
-def photo_code(ctx: Context) -> str:
-    """How the shown code names the chosen photo."""
-    own = ctx.settings.photo.startswith(state.OWN)
-    return '"your-photo.jpg"' if own else f'sample("{ctx.settings.photo}").path'
-
-
-def _code(ctx: Context) -> str:
-    s = ctx.settings
-    return f"""
-import cfviz
-from cfviz.analysis.embedding import carried, caused, normalised, norms
-from cfviz.data.samples import sample
-
-model = {model_code(ctx.model)}
-trace = cfviz.inspect({photo_code(ctx)}, model, size={s.size}, watch="patch_embed.concat", dtype="{s.dtype}")
-x = trace["patch_embed.concat"]                               # H, W, C: the kernels side by side
-channels = [conv.out_channels for conv in model.patch_embed.projs]   # D/2, D/4, D/8, D/8
-gain = model.patch_embed.norm.weight.detach().numpy()
-
-norms(x, channels)                          # K, H, W: length of each kernel's part, before the LayerNorm
-carried(normalised(x, gain), channels)      # K, H, W: share of the normalised token's energy, sums to 1
-caused(x, channels, gain)                   # K, H, W: share each kernel causes, sums to 1
-"""
 
 
 # ---------------------------------------------------------------- the summary

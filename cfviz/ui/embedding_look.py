@@ -20,7 +20,7 @@ from cfviz.figures.cards import squares as squares_picture
 from cfviz.geometry import cel_box
 from cfviz.models import embedding as layers
 
-from . import controls, layout, photos
+from . import controls, embedding_code, layout, photos
 from .cache import shared
 from .embedding import Subject
 from .embedding_use import SIZE, cards, gallery_responses
@@ -60,7 +60,7 @@ def filters(ctx: Context, its: Subject) -> None:
         ]
         names = [f"{k} x {k} px" for k in layer.kernels]
         layout.take_away(
-            ctx, "filters", code=_FILTERS, table=(columns, rows),
+            ctx, "filters", code=embedding_code.filters(ctx), table=(columns, rows),
             sheet=lambda: ([photos.opened(one) for one in sheets], names, 4),
         )  # fmt: skip
     spectra(ctx, its)
@@ -103,7 +103,7 @@ def spectra(ctx: Context, its: Subject) -> None:
         f"{k} px: {c:.1f}" for k, c in zip(layer.kernels, centres, strict=True)
     )
     table = (("cycles_a_pixel", *map(str, layer.kernels)), rows)
-    layout.figure(ctx, fig, "spectra", code=_SPECTRA, table=table, list=listed)
+    layout.figure(ctx, fig, "spectra", code=embedding_code.spectra(ctx), table=table, list=listed)
 
 
 def read_places(ctx: Context, its: Subject) -> None:
@@ -126,29 +126,9 @@ def read_places(ctx: Context, its: Subject) -> None:
         for (row, col), value in np.ndenumerate(places)
     ]
     table = (("cel", "kernel", "row", "col", "root_mean_square"), rows)
-    layout.take_away(ctx, "places", code=_PLACES, table=table, sheet=lambda: (images, names, 6))
-
-
-_PLACES = """
-from cfviz.analysis.embedding import places
-
-for stage in model.stages[:3]:
-    for conv in stage.downsample.reductions:
-        print(places(conv.weight.detach().numpy()))    # D_i, C_in, k, k -> k, k
-"""
-_FILTERS = """
-from cfviz.analysis.spectrum import as_images, sheet
-
-for conv in model.patch_embed.projs:
-    weight = conv.weight.detach().numpy()          # D_i, 3, k, k
-    picture = sheet(as_images(weight), columns=6)  # every filter stretched to its largest weight, grey is 0
-"""
-_SPECTRA = """
-from cfviz.analysis.spectrum import radial_power
-
-for conv in model.patch_embed.projs:
-    frequency, power = radial_power(conv.weight.detach().numpy())   # padded to 64 x 64, mean over rings
-"""
+    layout.take_away(
+        ctx, "places", code=embedding_code.places(ctx), table=table, sheet=lambda: (images, names, 6)
+    )
 
 
 @st.fragment
@@ -185,19 +165,9 @@ def patches(ctx: Context, its: Subject) -> None:
         return pictures, [f"{value:+.2f} {id}" for id, _, _, value in rows], 5
 
     table = (("photo", "row", "column", "response"), rows)
-    layout.take_away(ctx, "patches", code=_PATCHES, table=table, sheet=sheet)
-
-
-_PATCHES = """
-from cfviz.analysis.embedding import strongest
-from cfviz.data.images import load_image, prepare
-from cfviz.data.samples import gallery
-from cfviz.models.embedding import responses
-
-images = [prepare(load_image(photo.path), 224).tensor for photo in gallery()]
-maps = responses(model, images)["patch_embed.kernels.3"][..., 0]   # n, H, W: one channel of the 32 px kernel
-strongest(maps, 10)                                                # photo, row, column, response
-"""
+    layout.take_away(
+        ctx, "patches", code=embedding_code.patches(ctx, layer.points[i], stage, c), table=table, sheet=sheet
+    )
 
 
 def _card(ctx: Context, stage: int, k: int, photo: int, row: int, col: int, value: float) -> str:
@@ -275,22 +245,9 @@ def patterns(ctx: Context, its: Subject) -> None:
         for title, curve in zip(titles(ctx, its, stage), found, strict=True)
     )
     table = (("pixels", *map(str, layer.kernels)), rows)
-    layout.figure(ctx, fig, "patterns", code=_PATTERNS, table=table, peaks=peaks)
-
-
-_PATTERNS = """
-import numpy as np
-from cfviz.analysis.embedding import box_mean, carried, normalised
-from cfviz.data.patterns import SCALES, pattern
-from cfviz.models.embedding import layer, normalise, responses
-
-its = layer(model, 0)
-pictures = np.stack([pattern("grating", period) for period in SCALES])
-seen = responses(model, normalise(model, pictures), stages=(0,))
-tokens = np.concatenate([seen[point] for point in its.points], -1)
-shares = carried(normalised(tokens, its.gain, its.eps), its.channels)    # K, scales, H, W
-box_mean(shares, (0.2, 0.8), (0.2, 0.8))                                 # the middle, away from the padding
-"""
+    layout.figure(
+        ctx, fig, "patterns", code=embedding_code.patterns(ctx, name, stage), table=table, peaks=peaks
+    )
 
 
 @st.cache_data(show_spinner=False, max_entries=64)
@@ -333,7 +290,7 @@ def others(ctx: Context, its: Subject) -> None:
     columns = ("way", "kernels", "channels", "macs", "channels_at_equal_cost")
     names = [f"{row[0]}: {row[1]} px" for row in rows]
     layout.take_away(
-        ctx, "others", code=_OTHERS, table=(columns, rows),
+        ctx, "others", code=embedding_code.others(its, stage), table=(columns, rows),
         sheet=lambda: (pictures, names, 4),
     )  # fmt: skip
 
@@ -341,12 +298,3 @@ def others(ctx: Context, its: Subject) -> None:
 def svg_uri(svg: str) -> str:
     """An SVG as a data URI."""
     return f"data:image/svg+xml;base64,{base64.b64encode(svg.encode()).decode()}"
-
-
-_OTHERS = """
-from cfviz.analysis.embedding_cost import at_equal_cost, embeddings
-
-ways = embeddings(stage=0, inputs=3, dim=model.embed_dim)
-for way in ways:
-    print(way.name, way.kernels, way.macs, at_equal_cost(way, ways[0].macs))   # multiply-adds a token
-"""

@@ -17,11 +17,10 @@ from cfviz.figures import embedding_plots as plots
 from cfviz.figures.predictions import percent, short
 from cfviz.models import embedding as layers
 
-from . import controls, layout, photos
+from . import controls, embedding_code, layout, photos
 from .cache import shared
-from .embedding import Cost, Subject, knocked_line, outputs, photo_code
+from .embedding import Cost, Subject, knocked_line, outputs
 from .takeaway import Table
-from .weights import code as model_code
 
 if TYPE_CHECKING:
     from .page import Context
@@ -143,7 +142,7 @@ def _knocked(ctx: Context, its: Subject) -> None:
         ctx,
         plots.knock_bars(rows, ctx.theme, texts),
         "knock",
-        code=_code(ctx),
+        code=embedding_code.knock(ctx, way, other, [point for _, _, point in kernels(its)]),
         table=(
             ("kernel", "logit", "probability", "first_class", "kl_bits"),
             [(n, lo, p, w, float(k)) for (n, _, lo, p, w), k in zip(rows, found["kl"], strict=True)],
@@ -155,11 +154,12 @@ def _knocked(ctx: Context, its: Subject) -> None:
         ctx.t("embedding.which"), range(len(names)), format_func=lambda i: names[i],
         key="embedding.which", width=320,
     )  # fmt: skip
-    _maps(ctx, its, after, which, names[which])
-
-
-def _maps(ctx: Context, its: Subject, after: dict[str, np.ndarray], which: int, name: str) -> None:
     maps = [after[point][which] for point in outputs(its.model)]
+    code = embedding_code.later(ctx, way, other, kernels(its)[which][2], outputs(its.model))
+    _maps(ctx, maps, names[which], code)
+
+
+def _maps(ctx: Context, maps: list[np.ndarray], name: str, code: str) -> None:
     pictures, top = plots.heat(maps)
     layout.look(ctx.t("embedding.later_look", kernel=name, top=f"{top:.2f}"))
     shown = [Image.fromarray(picture) for picture in pictures]
@@ -171,7 +171,7 @@ def _maps(ctx: Context, its: Subject, after: dict[str, np.ndarray], which: int, 
         rows = [(s + 1, r, c, float(m[r, c])) for s, m in enumerate(maps) for r, c in np.ndindex(m.shape)]
         return ("stage", "row", "column", "change"), rows
 
-    layout.take_away(ctx, "later", code=_LATER, table=table, sheet=lambda: (shown, notes, 4))
+    layout.take_away(ctx, "later", code=code, table=table, sheet=lambda: (shown, notes, 4))
 
 
 def cards(images: Sequence[str], captions: Sequence[str], columns: int = 4) -> None:
@@ -191,35 +191,9 @@ def cards(images: Sequence[str], captions: Sequence[str], columns: int = 4) -> N
     st.html(f'<div class="cf-cards" style="grid-template-columns:{grid};align-items:end">{parts}</div>')
 
 
-_LATER = """
-from cfviz.analysis.embedding import change
-from cfviz.models.embedding import knock_outs
-
-point = "layers.1.blocks.1.out"                            # where stage 2 ends
-found = knock_outs(model, x[0], [{"patch_embed.kernels.3": 0.0}, {}], [point])[point]
-change(found[0], found[1])                                 # H, W: relative change of every token
-"""
-
-
 def kernel_name(ctx: Context, its: Subject, stage: int, i: int) -> str:
     """CEL 1 · 16×16."""
     return ctx.t("embedding.kernel_of", cel=stage + 1, k=its.layers[stage].kernels[i])
-
-
-def _code(ctx: Context) -> str:
-    s = ctx.settings
-    return f"""
-import cfviz
-from cfviz.data.images import load_image, prepare
-from cfviz.data.samples import sample
-
-model = {model_code(ctx.model)}
-x = prepare(load_image({photo_code(ctx)}), {s.size}).tensor[None]
-plain = model(x)
-with cfviz.edit(model, {{"patch_embed.kernels.3": lambda y: y * 0}}):   # the 32 px kernel of CEL 1
-    without = model(x)
-print((without - plain)[0, plain.argmax()])                          # what it costs the first class
-"""
 
 
 @st.fragment
@@ -246,12 +220,6 @@ def reads(ctx: Context, its: Subject) -> None:
         ctx,
         plots.read_bars(np.stack(shares), names, titles, even, ctx.theme),
         "reads",
-        code="""
-from cfviz.analysis.embedding import reads
-from cfviz.models.embedding import layer
-
-its = layer(model, 0)                                    # the first CEL as arrays
-reads(its.qkv[0], its.norm1[0], its.channels)            # 3, K: query, key, value; each sums to 1
-""",
+        code=embedding_code.reads(ctx, layer.stage),
         table=(("cel", "block", "part", *map(str, layer.kernels)), rows),
     )

@@ -13,19 +13,8 @@ from cfviz.analysis.lab import received
 from cfviz.figures import lab as draw
 from cfviz.figures.embedding_plots import heat
 
-from . import cache, layout, photos
+from . import cache, lab_code, layout, photos
 from .lab import Bench
-
-CODE = """
-from cfviz.analysis.lab import received
-
-point = "{point}"
-for head in range(before[point].shape[1]):
-    one = slice(head, head + 1)
-    a = received(before[point][:, one], before.grouping({s}, {b}))      # H, W: 1 on average
-    c = received(after[point][:, one], after.grouping({s}, {b}))
-    print(head + 1, abs(c - a).mean())
-"""
 
 
 def heads(its: Bench) -> None:
@@ -57,9 +46,8 @@ def heads(its: Bench) -> None:
         text = escape(name)
         cells.append(f'<figure><img src="{uri}" alt="{text}"><figcaption>{text}</figcaption></figure>')
     st.html(f'<div class="cf-lab">{"".join(cells)}</div>')
-    s, b = stage - 1, int(point.split(".")[3])
     layout.take_away(
-        ctx, "heads", code=CODE.format(point=point, s=s, b=b),
+        ctx, "heads", code=lab_code.heads(its, point),
         table=lambda: (("head", "row", "column", "attention_before", "attention_after"), _rows(its, point)),
         sheet=lambda: ([photos.opened(uri) for uri in uris], names, 6),
     )  # fmt: skip

@@ -11,18 +11,16 @@ from PIL import Image
 
 from cfviz.analysis.embedding import change
 from cfviz.analysis.lab import followed, ranked, received
-from cfviz.data.samples import gallery
 from cfviz.figures import lab as draw
 from cfviz.figures.embedding_plots import heat, signed
 from cfviz.figures.predictions import percent, short, top_bars
-from cfviz.models.interventions import dump, to_url
+from cfviz.models.interventions import to_url
 
-from . import cache, controls, layout, photos, state
+from . import cache, controls, lab_code, layout, photos
 from .attention import small
 from .lab import NAME as BOARD
 from .lab import Bench, Ranking, bench, known, measure, part_name, place, quick, show_board
 from .lab_heads import heads
-from .weights import code as model_code
 
 if TYPE_CHECKING:
     from .page import Context
@@ -35,7 +33,7 @@ def lab(ctx: Context) -> None:
     """The board, and below it all that it changes."""
     its = bench(ctx)
     show_board(its)
-    layout.take_away(ctx, "board", code=code(its), live=BOARD)
+    layout.take_away(ctx, "board", code=lab_code.changed(its), live=BOARD)
     waiting = st.container(key="lab-wait")
     _controls(its)
     verdict(its)
@@ -131,12 +129,12 @@ def top_five(its: Bench) -> None:
             st.markdown(f"**{ctx.t(f'lab.{name}')}**")
             top = trace.top(5)
             fig = top_bars([ctx.labels[i] for i, _, _ in top], [p for _, _, p in top], ctx.theme)
-            layout.taken(ctx, fig, name, ctx.t(f"lab.{name}_alt"), code(its))
+            layout.taken(ctx, fig, name, ctx.t(f"lab.{name}_alt"), lab_code.changed(its))
     rows = zip(
         ctx.labels, its.before.probs, its.after.probs, its.before.logits, its.after.logits, strict=True
     )
     columns = ("class", "probability_before", "probability_after", "logit_before", "logit_after")
-    layout.take_away(ctx, "answers", code=code(its), table=(columns, list(rows)))
+    layout.take_away(ctx, "answers", code=lab_code.changed(its), table=(columns, list(rows)))
 
 
 def logits(its: Bench) -> None:
@@ -152,7 +150,7 @@ def logits(its: Bench) -> None:
         ctx,
         draw.change_bars(names, moved[order].tolist(), ctx.theme, ctx.t("lab.axis_logit")),
         "logits",
-        code=code(its),
+        code=lab_code.changed(its),
         table=(("class", "change"), list(zip(ctx.labels, moved.tolist(), strict=True))),
         n=len(order),
         label=short(ctx.labels[first]),
@@ -188,7 +186,7 @@ def stages(its: Bench) -> None:
     st.html(f'<div class="cf-lab">{"".join(cells)}</div>')
     columns = ("stage", "row", "column", "features_change", "attention_before", "attention_after")
     layout.take_away(
-        ctx, "stages", code=MAPS_CODE, table=lambda: (columns, _rows(its)),
+        ctx, "stages", code=lab_code.stages(its), table=lambda: (columns, _rows(its)),
         sheet=lambda: ([photos.opened(uri) for uri in pictures], notes, 6),
     )  # fmt: skip
 
@@ -260,7 +258,7 @@ def ranks(its: Bench, ranking: Ranking) -> None:
         ctx,
         draw.change_bars(names, ranking.values[order].tolist(), ctx.theme, ctx.t(axis, **fields), unit),
         "ranks",
-        code=_effects_code(its),
+        code=lab_code.effects(its),
         table=(("part", "intervention", "share" if ranking.share else "logit", "probability", "first"), rows),
         **fields,
     )
@@ -288,80 +286,3 @@ def patching(its: Bench) -> None:
     share = float(followed(its.after.logits[None], its.before.logits, other.logits)[0])
     a, b = (short(ctx.labels[trace.top(1)[0][0]]) for trace in (its.before, other))
     layout.look(ctx.t("lab.patch_look", share=f"{signed(100 * share, 0)} %", a=a, b=b))
-
-
-# ---------------------------------------------------------------- code
-
-
-def _photo(id: str) -> str:
-    return '"your-photo.jpg"' if id.startswith(state.OWN) else f'sample("{id}").path'
-
-
-def code(its: Bench) -> str:
-    """The calls that do what the page does."""
-    s = its.ctx.settings
-    extra, arguments = "", ""
-    if any(one.how == "mean" for one in its.active):
-        extra += f"""
-from cfviz.data.images import load_image, prepare
-from cfviz.data.samples import gallery
-from cfviz.models.effects import collect
-images = [prepare(load_image(entry.path), {s.size}).tensor for entry in gallery()]
-means = collect(model, images, do)               # means over the gallery's {len(gallery())} photos
-"""
-        arguments += ", means=means"
-    if any(one.how == "replace" and one.value is None for one in its.active):
-        extra += f"""
-from cfviz.models.intervene import needed
-with apply(model, [its for its in do if its.structural]):      # the other photo, its maps cut alike
-    watch = needed(model, do, "replace")
-    donor = cfviz.inspect({_photo(its.other)}, model, size={s.size}, watch=watch).arrays
-"""
-        arguments += ", donor=donor"
-    return f"""
-import cfviz
-from cfviz.data.samples import sample
-from cfviz.models.intervene import apply
-from cfviz.models.interventions import parse
-
-model = {model_code(its.model)}
-do = parse('{dump(its.active)}')
-{extra}
-before = cfviz.inspect({_photo(s.photo)}, model, size={s.size})
-with apply(model, do{arguments}):
-    after = cfviz.inspect({_photo(s.photo)}, model, size={s.size})
-print(after.top(5), after.logits - before.logits)
-"""
-
-
-def _effects_code(its: Bench) -> str:
-    s = its.ctx.settings
-    how = "zero" if its.how in ("mean", "replace") else its.how
-    return f"""
-import cfviz
-from cfviz.data.images import load_image, prepare
-from cfviz.data.samples import sample
-from cfviz.models.effects import effects, parts
-
-model = {model_code(its.model)}
-x = prepare(load_image({_photo(s.photo)}), {s.size}).tensor
-every = parts(model, "{how}", ({s.size}, {s.size}))     # "mean" and "replace" need means= and donor= below
-plain, *changed = effects(model, x, [(), *((its,) for its in every)])
-winner = plain.argmax()
-order = sorted(zip(changed, every), key=lambda pair: pair[0][winner])
-for logits, its in order[:10]:
-    print(its.to_url(), logits[winner] - plain[winner])
-"""
-
-
-MAPS_CODE = """
-from cfviz.analysis.embedding import change
-from cfviz.analysis.lab import received
-
-watch = ("layers.0.blocks.1.out", "layers.0.blocks.1.attn.probs")   # where stage 1 ends, and its attention
-before = cfviz.inspect(sample("berlin-cathedral").path, model, watch=watch)
-with apply(model, parse('{"part": "kind", "stage": 0, "block": 1, "how": "sda"}')):
-    after = cfviz.inspect(sample("berlin-cathedral").path, model, watch=watch)
-change(after[watch[0]], before[watch[0]])                # H, W: relative change of every token
-received(after[watch[1]], after.grouping(0, 1))          # H, W: attention received, 1 on average
-"""

@@ -165,3 +165,8 @@ def _bundled(id: str) -> Photo:
     """A photo of the gallery, opened once a process."""
     entry = sample(id)
     return load_image(entry.path)
+
+
+def code(id: str) -> str:
+    """How the shown code names a photo."""
+    return '"your-photo.jpg"' if id.startswith(OWN) else f'sample("{id}").path'

@@ -20,6 +20,7 @@ from . import layout
 from .cache import shared
 from .components.position_bias import bias_figure
 from .i18n import TRANSLATIONS
+from .photos import code as photo_code
 from .weights import code as model_code
 
 if TYPE_CHECKING:
@@ -197,7 +198,15 @@ def _figure(ctx: Context, its: Subject, part: str, start: tuple[tuple[str, Any],
     if appears and part == "surfaces":  # the first on the page
         layout.breathe()
     table = _table(its) if part == "surfaces" else None
-    layout.take_away(ctx, part, code=CODE[part].format(model=model_code(its.model)), table=table)
+    layout.take_away(ctx, part, code=_code(ctx, its, part), table=table)
+
+
+def _code(ctx: Context, its: Subject, part: str) -> str:
+    """The calls behind a figure, for the block on screen."""
+    here = place(ctx, its)
+    s, b = its.places[here["block"]]
+    photo = photo_code(ctx.settings.photo)
+    return CODE[part].format(model=model_code(its.model), photo=photo, s=s, b=b, G=here["Gh"])
 
 
 def _table(its: Subject) -> tuple[tuple[str, ...], list[tuple[Any, ...]]]:
@@ -216,9 +225,9 @@ import cfviz
 from cfviz.analysis.position_bias import measures, surface
 from cfviz.data.samples import sample
 
-point = "layers.1.blocks.0.attn.bias"
+point = "layers.{s}.blocks.{b}.attn.bias"
 model = {model}
-trace = cfviz.inspect(sample("berlin-cathedral").path, model, watch=point)
+trace = cfviz.inspect({photo}, model, watch=point)
 found = surface(trace[point])          # nH, 2G-1, 2G-1: dh and dw from -(G-1) to G-1, query minus key
 about = measures(found)                # spread, centre, distance, nearness, anisotropy, decay of every head
 [about.character(head) for head in range(len(found))]
@@ -250,11 +259,11 @@ from cfviz.analysis.position_bias import outside, resized
 from cfviz.models.bias_ways import bias_table, table_of
 
 model = {model}
-pos, trained, G = model.layers[1].blocks[0].attn.pos, model.group_size[1], 14
+pos, trained, G = model.layers[{s}].blocks[{b}].attn.pos, model.group_size[{s}], {G}
 table = table_of(pos, trained)                            # (2*trained-1)^2, nH: what it was trained with
-anew = bias_table(pos, "own", trained, G)                 # (2*14-1)^2, nH: anew (a DPB), or stretched
+anew = bias_table(pos, "own", trained, G)                 # (2G-1)^2, nH: anew (a DPB), or stretched
 stretched = bias_table(pos, "bicubic", trained, G)        # also "clamp", "cut", "none", for a DPB "rescaled"
-far = outside(G, G, model.trained_group[1]).reshape(-1)   # offsets that training never showed
+far = outside(G, G, model.trained_group[{s}]).reshape(-1) # offsets that training never showed
 (anew - stretched)[far].abs().max()
 """,
 }

@@ -22,8 +22,8 @@ from cfviz.run import forward, share_cores
 from . import layout, queue, state
 from .cache import shared
 from .components.position_bias import bias_figure
-from .embedding import photo_code
 from .i18n import together
+from .photos import code as photo_code
 from .position_bias import Subject, block_name, words
 from .position_bias_cost import costs
 from .steps import Steps
@@ -300,7 +300,7 @@ def code(ctx: Context, its: Subject, window: Window) -> str:
     """The calls that give the logits on screen; the twin's are those of another model."""
     G = window.G[0] if len(set(window.G)) == 1 else window.G
     ways = tuple(way for way in shown_ways(its) if way != "twin")
-    photo = photo_code(ctx)
+    photo = photo_code(ctx.settings.photo)
     fields = {"size": window.size, "ways": ways, "G": G, "interval": repr(window.interval)}
     return _CODE.format(model=model_code(its.model), photo=photo, **fields)
 

@@ -17,8 +17,8 @@ from cfviz.run import forward, share_cores
 
 from . import layout
 from .cache import shared
-from .embedding import photo_code
 from .later import later
+from .photos import code as photo_code
 from .position_bias import Subject, block_name
 from .weights import code as model_code
 
@@ -165,7 +165,11 @@ def share(ctx: Context, its: Subject) -> None:
 
 
 def _shown(ctx: Context, its: Subject) -> dict[str, Any]:
-    return {"model": model_code(its.model), "photo": photo_code(ctx), "size": its.trace.size[0]}
+    return {
+        "model": model_code(its.model),
+        "photo": photo_code(ctx.settings.photo),
+        "size": its.trace.size[0],
+    }
 
 
 def _code(ctx: Context, its: Subject, where: str, how: str) -> str:

@@ -173,9 +173,10 @@ def _code(ctx: Context) -> str:
     s = ctx.settings
     return f"""
 import cfviz
+from cfviz.data.samples import sample
 
 model = {weights.code(ctx.model)}
-trace = cfviz.inspect("photo.jpg", model, size={s.size}, dtype="{s.dtype}")
+trace = cfviz.inspect({photos.code(ctx.settings.photo)}, model, size={s.size})
 for index, name, probability in trace.top(5):
     print(f"{{name:30}} {{probability:.1%}}")
 trace.crop.show()  # the pixels that the model saw
@@ -185,9 +186,10 @@ trace.crop.show()  # the pixels that the model saw
 def _code_sizes(ctx: Context) -> str:
     return f"""
 import cfviz
+from cfviz.data.samples import sample
 
 model = {weights.code(ctx.model)}
 for size in {COMPARED}:
-    trace = cfviz.inspect("photo.jpg", model, size=size, dtype="{ctx.settings.dtype}")
+    trace = cfviz.inspect({photos.code(ctx.settings.photo)}, model, size=size)
     print(size, trace.top(3), [stage[0].H for stage in trace.groupings])
 """

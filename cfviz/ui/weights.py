@@ -106,18 +106,20 @@ def given(net: Any) -> str | None:
     return {"random": "none", "bundled": None}.get(source, source)
 
 
-def code(net: Any, call: str = "cfviz.create_model({})") -> str:
+def code(net: Any, call: str = "cfviz.create_model({}){}") -> str:
     """The rest of a line of Python that opens a model with the very weights that are on screen.
 
     Args:
-        net: the model.
-        call: what is called; the braces stand for the variant's name and the weights.
+        net: the model, in the number format on screen.
+        call: what is called; braces stand for the variant's name and the weights, then for the number format.
     """
+    cast = {"torch.bfloat16": ".bfloat16()", "torch.float16": ".half()"}
     named = given(net)
     weights = {None: "", "none": ", weights=None", "official": ', weights="official"'}
     note = {None: "", "none": "  # random weights", "official": "  # the authors', downloaded once"}
     said = weights.get(named, f", weights={named!r}")
-    return call.format(f'"{name_of(net)}"{said}') + note.get(named, "  # your file")
+    opened = call.format(f'"{name_of(net)}"{said}', cast.get(str(next(net.parameters()).dtype), ""))
+    return opened + note.get(named, "  # your file")
 
 
 # ------------------------------------------------------------------ the reader's own

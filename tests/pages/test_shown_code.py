@@ -12,11 +12,12 @@ import safetensors.torch
 import torch
 from streamlit.testing.v1 import AppTest
 
+from cfviz.data.images import prepare
 from cfviz.data.samples import sample
 from cfviz.figures import living
 from cfviz.models.checkpoints import load_checkpoint
 from cfviz.models.factory import build, create_model
-from cfviz.models.sides import Side
+from cfviz.models.sides import Side, open_side
 from cfviz.run import inspect
 from cfviz.trace import Provenance, Trace
 from cfviz.ui import attention, cache, photos, weights
@@ -46,7 +47,8 @@ def mine(folder: Path, **config: Any) -> Any:
 
 def page(name: str, own: Any = None, files: dict[str, photos.Own] | None = None, **query: str) -> AppTest:
     app = AppTest.from_file(str(ROOT / "app.py"), default_timeout=120)
-    app.switch_page(f"pages/{name}.py")
+    if name != "home":
+        app.switch_page(f"pages/{name}.py")
     if own is not None:
         app.session_state["cfviz.own_models"] = {"own-0": own}
     app.session_state["cfviz.own"] = files or {}
@@ -57,7 +59,7 @@ def page(name: str, own: Any = None, files: dict[str, photos.Own] | None = None,
 
 def execute(code: str) -> dict[str, Any]:
     known: dict[str, Any] = {}
-    exec(compile(code.replace("photo.jpg", str(sample("cat").path)), "shown", "exec"), known)
+    exec(compile(code, "shown", "exec"), known)
     return known
 
 
@@ -85,6 +87,58 @@ def test_with_weights_of_ones_own(name: str, tmp_path: Path, monkeypatch, on_scr
     for code in app.code:
         trace = execute(code.value).get("trace")
         assert trace is None or np.array_equal(trace.logits, on_screen[-1].logits)
+
+
+@pytest.mark.parametrize("name", ["predict", "attention", "embedding"])
+def test_in_the_number_format_on_screen(name: str, on_screen) -> None:
+    app = page(name, dtype="bfloat16")
+    assert not app.exception
+    trace = execute(app.code[0].value)["trace"]
+    assert trace.dtype == "bfloat16"
+    assert np.array_equal(trace.logits, on_screen[-1].logits)
+
+
+def test_the_lab_changes_the_model_in_its_number_format() -> None:
+    app = page("lab", dtype="bfloat16", do="2.1.h1-zero")
+    assert not app.exception
+    known = next(execute(code.value) for code in app.code if "after =" in code.value)
+    assert known["before"].dtype == known["after"].dtype == "bfloat16"
+    assert not np.array_equal(known["before"].logits, known["after"].logits)
+
+
+def test_two_models_are_opened_in_the_number_format_on_screen() -> None:
+    image = prepare(photos._bundled("cat"), 160).tensor
+    for name in (NANO, "pvt_v2_b0"):
+        plain = open_side(name, 160)
+        side = Side(name, plain.model.bfloat16(), plain.other)
+        shown = eval(opened(side, 160), {"open_side": open_side})
+        assert np.array_equal(shown.see(image).logits, side.see(image).logits)
+        assert next(shown.model.parameters()).dtype == torch.bfloat16
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize(
+    ("name", "query"),
+    [
+        ("home", {}),
+        ("predict", {}),
+        ("attention", {"stage": "2", "block": "2"}),
+        ("embedding", {}),
+        ("embedding", {"way": "mean"}),
+        ("position_bias", {"stage": "3", "block": "2", "Gh": "9"}),
+        ("lab", {"do": "2.1.h1-mean_1.2.kind-sda", "how": "mean"}),
+        ("lab", {"do": "2.1.attn-replace", "how": "replace", "other": "lemurs", "at": "first"}),
+        ("compare", {"other": "pvt_v2_b0"}),
+    ],
+)
+def test_every_piece_runs_by_itself(name: str, query: dict[str, str], dtype: str) -> None:
+    app = page(name, dtype=dtype, **query)
+    assert not app.exception
+    pieces = [code.value for code in app.code if not code.value.startswith("python -m")]
+    assert pieces
+    for code in pieces:
+        execute(code)
 
 
 @pytest.mark.slow
