@@ -8,6 +8,8 @@ from cfviz.figures import living
 from cfviz.geometry import token_box
 from cfviz.trace import Trace
 
+LIMIT = 48_000_000  # bytes of a figure in a file or a cell; a page sends less at a time
+
 
 def pack(trace: Trace, lang: str = "en") -> living.Packed:
     """The living figure's message for a trace; blocks whose q, k and bias were not watched show groups."""
@@ -17,6 +19,7 @@ def pack(trace: Trace, lang: str = "en") -> living.Packed:
         strides={s: token_box(s, 0, 0)[2] for s in range(len(trace.groupings))},
         strings=living.words(lang),
         photo=trace.crop,
+        limit=LIMIT,
     )
 
 
@@ -34,7 +37,11 @@ def show(trace: Trace) -> str:
     )
     title = escape(trace.photo or "tensor")
     table = f"<p><b>{title}</b><br><small>{escape(facts)}</small></p><table>{rows}</table>"
-    return table + living.notebook(pack(trace), title=f"cfviz: {trace.photo}")
+    try:
+        data = pack(trace)
+    except ValueError as error:  # no block was watched, or one alone is too large
+        return f"{table}<p><small>{escape(str(error))}</small></p>"
+    return table + living.notebook(data, title=f"cfviz: {trace.photo}")
 
 
 def page(trace: Trace, lang: str = "en") -> str:

@@ -112,7 +112,7 @@ def html(trace: Trace, model: Any, origin: Origin, lang: str = "en", parts: bool
         "%LIGHT%": _variables(theme.LIGHT),
         "%DARK%": _variables(theme.DARK),
         "%STYLE%": "\n".join(style for _, style, _, _ in figures),
-        "%BODY%": _body(trace, session, t, class_names(model, lang)),
+        "%BODY%": _body(trace, session, t, class_names(model, lang), [figure[0] for figure in figures]),
         "%SESSION%": json.dumps(session, ensure_ascii=False).replace("<", "\\u003c"),
         "%FIGURES%": "\n".join(_figure(*figure) for figure in figures),
     }.items():
@@ -283,7 +283,14 @@ def _figure(host: str, style: str, script: str, data: bytes) -> str:
 # ---------------------------------------------------------------- words on the page
 
 
-def _body(trace: Trace, session: Mapping[str, Any], t: Mapping[str, str], labels: Sequence[str]) -> str:
+def _body(
+    trace: Trace,
+    session: Mapping[str, Any],
+    t: Mapping[str, str],
+    labels: Sequence[str],
+    hosts: Sequence[str],
+) -> str:
+    """All but the figures themselves, for which there are boxes, named by `hosts`."""
     random = session["weights"]["trained"] is None
     warn = f'<p class="rp-warn">{escape(t["random"])}</p>' if random else ""
     figures = [("attention", "cf-host"), ("embedding", "em-host"), ("bias", "pb-host")]
@@ -297,6 +304,7 @@ def _body(trace: Trace, session: Mapping[str, Any], t: Mapping[str, str], labels
             f'<h2>{escape(t[name])}</h2><p class="rp-note">{escape(t[name + "_look"])}</p>'
             f'<section><div class="{host}"></div></section>'
             for name, host in figures
+            if host in hosts
         ),
         f'<h2>{escape(t["parts"])}</h2><p class="rp-note">{said}</p>{ranks}' if ranks else "",
         f"<h2>{escape(t['heads'])}</h2><details><summary>{escape(t['heads_look'])}</summary>",

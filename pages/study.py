@@ -7,9 +7,9 @@ from cfviz.ui import start, study
 
 ctx = start("study")
 if (found := study.choose(ctx)) is not None:
-    rows, about = found
+    rows, about, file = found
     names = study.titles(ctx, rows)
     study.findings(ctx, rows, names, about)
-    study.explore(ctx, rows, names)
-    study.against(ctx, rows, names)
+    study.explore(ctx, rows, names, file)
+    study.against(ctx, rows, names, file)
 study.start(ctx)

@@ -7,7 +7,7 @@ import torch
 from PIL import Image
 
 import cfviz
-from cfviz import run
+from cfviz import notebook, run
 from cfviz.data.samples import gallery
 from cfviz.trace import Provenance, Trace, axes_of
 
@@ -117,6 +117,15 @@ def test_it_shows_itself_in_a_notebook(model):
     assert trace.top(1)[0][1] in html
     assert "<iframe" in html
     assert "sandbox=" in html
+
+
+def test_a_figure_too_large_for_a_notebook_leaves_the_table(model, monkeypatch):
+    trace = cfviz.inspect(Image.new("RGB", (80, 80)), model=model, size=64, watch="layers.*.blocks.*.attn.*")
+    monkeypatch.setattr(notebook, "LIMIT", 100)
+    html = trace._repr_html_()
+    assert trace.top(1)[0][1] in html
+    assert "MB" in html
+    assert "<iframe" not in html
 
 
 def test_names_from_outside_are_escaped_in_a_notebook():

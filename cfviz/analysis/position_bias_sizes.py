@@ -194,15 +194,14 @@ def extrapolates(size: int, group_size: int, trained: Sequence[int]) -> bool:
     return any(min(group_size, side) > G for side, G in zip(sides, trained, strict=True))
 
 
-def breaks(
+def extrapolated(
     rows: Iterable[Mapping[str, Any]],
     window: str,
     ways: Iterable[str],
     trained: Sequence[int],
     trained_size: int = 224,
-) -> tuple[Difference, str] | None:
-    """Where extrapolation breaks: the smallest input above the trained size at which a DPB asked about new
-    offsets is worse beyond doubt than something that asks it about none.
+) -> list[tuple[Difference, str]]:
+    """What a DPB asked about new offsets gains over something that asks it about none.
 
     Args:
         rows: Of a results file.
@@ -212,16 +211,29 @@ def breaks(
         trained_size: In pixels.
 
     Returns:
-        The largest loss at that size and the way it is against, or None.
+        A difference, and the way it is against, for every size above the trained one where offsets are new.
     """
     rows = list(rows)
-    lost = [
-        (d.size, d.value, way, d)
+    return [
+        (d, way)
         for way in ways
         for d in differences(rows, ("dpb", "own"), ("dpb", way), window)
-        if d.size > trained_size and d.sign < 0 and extrapolates(d.size, d.group_size, trained)
+        if d.size > trained_size and extrapolates(d.size, d.group_size, trained)
     ]
+
+
+def breaks(found: Iterable[tuple[Difference, str]]) -> tuple[Difference, str] | None:
+    """Where extrapolation breaks: the smallest input at which it is worse beyond doubt.
+
+    Args:
+        found: As `extrapolated` gives it.
+
+    Returns:
+        The largest loss at that size and the way it is against; None where no loss is beyond doubt, which
+        is no proof that there is none.
+    """
+    lost = [(d.size, d.value, way, d) for d, way in found if d.sign < 0]
     if not lost:
         return None
-    _, _, way, found = min(lost, key=lambda one: one[:3])
-    return found, way
+    _, _, way, worst = min(lost, key=lambda one: one[:3])
+    return worst, way

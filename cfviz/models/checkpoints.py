@@ -269,7 +269,7 @@ def _recognised(state: dict[str, Any], facts: dict[str, Any], found: _Found, siz
         sha256=found.sha256,
         trained=_text(facts.get("trained", UNKNOWN_TRAINING)),
         dataset=_text(facts.get("dataset")) if structure.num_classes else None,
-        trained_group=_per_stage(facts.get("trained_group"), stages, MOST_G),
+        trained_group=_per_stage(facts.get("trained_group"), stages),
         missing=missing,
         meta=MappingProxyType({key: value for key, value in facts.items() if key not in known}),
     )
@@ -279,7 +279,7 @@ def _text(value: Any, limit: int = 200) -> str | None:
     return str(value)[:limit] if value else None
 
 
-def _per_stage(value: Any, stages: int, most: int = 4096) -> tuple[int, ...] | None:
+def _per_stage(value: Any, stages: int, most: int = MOST_G) -> tuple[int, ...] | None:
     """Four sane numbers, or None: what a file says about itself is a hint, not an order."""
     if not isinstance(value, list | tuple) or len(value) != stages:
         return None

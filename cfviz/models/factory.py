@@ -24,7 +24,8 @@ def create_model(
     Args:
         name: A variant, see `list_models()`.
         weights: "auto" for those shipped with cfviz where the variant has any, else none; "bundled";
-            "official" to download the authors'; a file; `hf-hub:owner/name`; None for random ones.
+            "official" to download the authors'; a file; `hf-hub:owner/name`; None for random ones, always
+            the same.
         **kwargs: Passed on to `CrossFormer`: `num_classes`, `in_chans`, `group_size`, `interval`, ...
 
     Returns:
@@ -38,7 +39,9 @@ def create_model(
     if weights == "auto":
         weights = "bundled" if (WEIGHTS / f"{name}.safetensors").is_file() else None
     if weights is None:
-        return _make(name, kwargs).eval()
+        with torch.random.fork_rng(devices=[]):
+            torch.default_generator.manual_seed(0)
+            return _make(name, kwargs).eval()
     source = f"{weights}:{name}" if weights in ("bundled", "official") else weights
     checkpoint = load_checkpoint(source)
     if checkpoint.variant != name:

@@ -20,7 +20,7 @@ from dataclasses import dataclass, fields, replace
 from itertools import product
 from typing import Any
 
-from cfviz.geometry import CEL_KERNELS
+from cfviz.geometry import CEL_KERNELS, lsda, map_sizes
 from cfviz.models.crossformer import CrossFormer
 
 FILLS = ("zero", "mean", "shuffle", "replace")
@@ -40,6 +40,7 @@ INDEXED = ("head", "kernel", "bias")
 STRUCTURAL = ("kind", "G", "I")
 LETTER = {"head": "h", "kernel": "k"}  # in links; the other parts go by their name
 MOST, SEEDS, LARGEST = 10_000, 2**31, 1e30  # bounds that no honest line reaches
+LARGE = 200_000_000  # numbers in one tensor of one photo: 800 MB
 
 
 @dataclass(frozen=True)
@@ -305,8 +306,33 @@ def _range(name: str, wanted: int | None, count: int, owner: str) -> list[int]:
     return [wanted]
 
 
-def check(model: CrossFormer, interventions: Iterable[Intervention]) -> None:
-    """Raise a ValueError if a model does not have what the interventions, on or off, name."""
+def check(
+    model: CrossFormer, interventions: Iterable[Intervention], size: tuple[int, int] | None = None
+) -> None:
+    """Raise a ValueError if a model does not have what the interventions, on or off, name.
+
+    Args:
+        model: What they are for.
+        interventions: In order.
+        size: (height, width) of the input in pixels; if given, maps cut so that a forward would take
+            gigabytes are refused, too.
+    """
+    cuts: dict[tuple[Any, Any], dict[str, Any]] = {}
     for its in interventions:
-        for _ in places(model, its):
-            pass
+        for one in places(model, its):
+            if one.structural:
+                new = {"kind": int(one.how == "lda")} if one.part == "kind" else {one.part: one.value}
+                cuts.setdefault((one.stage, one.block), {}).update(new)
+    if size is None:
+        return
+    for (s, b), wanted in cuts.items():
+        block, (H, W) = model.stages[s].each[b], map_sizes(*size)[s]
+        I = wanted.get("I", block.I)  # noqa: E741
+        g = lsda(H, W, wanted.get("kind", block.index), wanted.get("G", block.G), I)
+        tokens = g.Hp * g.Wp
+        numbers = max(tokens * block.norm1.normalized_shape[0], tokens * g.G**2 * block.attn.num_heads)
+        if numbers > LARGE:
+            raise ValueError(
+                f"G = {g.G} and I = {g.I} in stage {s + 1} need {tokens:,} tokens with padding, in groups of "
+                f"{g.G**2:,}; expected no more than {LARGE:,} numbers in one tensor, got {numbers:,}"
+            )

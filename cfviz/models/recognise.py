@@ -106,12 +106,12 @@ def read_structure(shapes: Shapes, source: str) -> Structure:
     except (KeyError, ValueError):
         raise _not_a_crossformer(shapes, source) from None
     last = tuple(blocks[s, 0] for s in range(len(depths)))
-    heads = [block.get("attn.pos.pos3.2.weight", (0,))[0] for block in last]
+    heads = [_rows(block.get("attn.pos.pos3.2.weight")) for block in last]
     tables = [block.get("attn.pos.table", ()) for block in last]
     group_size = None
     if all(heads):
         bias = "dpb"
-    elif all(len(table) == 2 for table in tables):
+    elif all(len(table) == 2 and min(table) > 0 for table in tables):
         bias, heads = "rpb", [table[1] for table in tables]
         group_size = tuple((isqrt(table[0]) + 1) // 2 for table in tables)
     else:
@@ -121,11 +121,16 @@ def read_structure(shapes: Shapes, source: str) -> Structure:
         depths=depths,
         num_heads=tuple(heads) or None,
         in_chans=stem[1],
-        num_classes=shapes.get("head.weight", (0,))[0],
+        num_classes=_rows(shapes.get("head.weight")),
         position_bias=bias,
         group_size=group_size,
         cooling=tuple(sorted(place for place, block in blocks.items() if "ex_conv.weight" in block)),
     )
+
+
+def _rows(shape: tuple[int, ...] | None) -> int:
+    """Outputs of a linear layer; 0 of what is none, which the check of shapes then names."""
+    return shape[0] if shape and len(shape) == 2 else 0
 
 
 def _blocks(shapes: Shapes) -> dict[tuple[int, int], dict[str, tuple[int, ...]]]:

@@ -113,9 +113,9 @@ def place(ctx: Context, trace: Trace) -> dict[str, Any]:
     return {
         "stage": stage,
         "block": block,
-        "head": ctx.get("head", 1, range(1, heads + 1)) - 1,
-        "row": ctx.get("row", int(0.45 * g.H), range(g.H)),
-        "col": ctx.get("col", int(0.55 * g.W), range(g.W)),
+        "head": min(ctx.get("head", 1, lambda n: n >= 1), heads) - 1,  # clipped as the figure does
+        "row": min(ctx.get("row", int(0.45 * g.H), lambda n: n >= 0), g.H - 1),
+        "col": min(ctx.get("col", int(0.55 * g.W), lambda n: n >= 0), g.W - 1),
         "locked": ctx.get("held", 0, (0, 1)) == 1,
     }
 

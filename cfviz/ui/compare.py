@@ -152,7 +152,7 @@ def _announce(ctx: Context, side: Side) -> None:
     if side.other:
         label = ctx.t("compare.timm_get", model=name, accuracy=OTHERS[side.name].top1)
         weights.fetch(ctx, side.name, label, lambda job: fetch_weights(side.name))
-    else:
+    elif side.name != ctx.settings.model:  # whose banner offers them already
         weights.offer(ctx, side.name)
 
 
@@ -173,8 +173,10 @@ def place(ctx: Context, pair: Pair) -> dict[str, Any]:
         blocks = len(side.schemes(pair.size, pair.size)[stage])
         at[name] = ctx.get(f"block_{name}", blocks, range(1, blocks + 1)) - 1
     tokens = pair.size // (4 * 2**stage)
-    at["row"] = ctx.get("row", int(0.45 * tokens), range(tokens))
-    at["col"] = ctx.get("col", int(0.55 * tokens), range(tokens))
+    of = ctx.get("of", tokens, lambda n: n >= 1)  # tokens a side when the point was chosen
+    for name, share in (("row", 0.45), ("col", 0.55)):
+        chosen = ctx.get(name, int(share * tokens), lambda n: n >= 0)
+        at[name] = min(tokens - 1, int((chosen + 0.5) * tokens / of))  # the same place of the photo
     at["held"] = ctx.get("held", 0, (0, 1)) == 1
     return at
 
@@ -222,7 +224,7 @@ def _commit(ctx: Context, pair: Pair) -> None:
     stage = int(to["stage"])
     tokens = pair.size // (4 * 2**stage)
     row, col = (min(tokens - 1, int((to[x] + 0.5) * tokens / to[n])) for x, n in (("row", "H"), ("col", "W")))
-    values = {"stage": stage + 1, "row": row, "col": col, "held": int(bool(to["held"]))}
+    values = {"stage": stage + 1, "row": row, "col": col, "of": tokens, "held": int(bool(to["held"]))}
     if "block" in to:
         values[f"block_{'ab'[int(to['side'])]}"] = int(to["block"]) + 1
     ctx.put(**values)

@@ -35,6 +35,7 @@ from .weights import code as model_code
 if TYPE_CHECKING:
     from .page import Context
 
+MEASURED = 224  # pixels: where our own weights are measured
 CODE_POINT = """
 from cfviz.data.images import load_image, prepare
 from cfviz.data.samples import sample
@@ -74,12 +75,13 @@ CODE_COST = """
 from cfviz.data.images import load_image, prepare
 from cfviz.data.samples import sample
 from cfviz.models.sides import open_side, race
+from statistics import median
 
 a = {a}
 b = {b}
 image = prepare(load_image({photo}), {size}).tensor
 seconds = race(a, b, image)                              # of forwards taken in turn, on this machine
-print(a.cost({size}, {size}), b.cost({size}, {size}), *map(min, seconds))
+print(a.cost({size}, {size}), b.cost({size}, {size}), *map(median, seconds))
 """
 CODE_LIKE = """
 from cfviz.analysis.similarity import on_grid, table
@@ -250,9 +252,11 @@ def costs(ctx: Context, pair: Pair) -> None:
         ratio = median(times[1]) / median(times[0])  # of the times in the table
         layout.look(t("compare.cost_look", a=names[0], b=names[1], ratio=f"{ratio:.2f}"))
     columns = [_facts(ctx, side, pair.size, mine) for (side, _), mine in zip(pair.sides, times, strict=True)]
+    cards = [card for side, _ in pair.sides if (card := measured(side))]
+    at = cards[0]["size"] if cards else MEASURED
     head = "".join(f"<th>{escape(name)}</th>" for name in names)
     lines = "".join(
-        f"<tr><th>{escape(t(f'compare.row_{key}', size=pair.size))}</th>"
+        f"<tr><th>{escape(t(f'compare.row_{key}', size=pair.size, measured=at))}</th>"
         + "".join(f"<td>{escape(column[key])}</td>" for column in columns)
         + "</tr>"
         for key in columns[0]

@@ -208,7 +208,7 @@ def bench(ctx: Context) -> Bench:
     for word in filter(None, text.split("_")):
         try:
             several = from_url(word)
-            check(ctx.model, several)
+            check(ctx.model, [*do, *several], (size, size))
             do += several
         except ValueError as error:
             st.info(ctx.t("lab.left_out", reason=plain(error)), icon=":material/link_off:")

@@ -11,7 +11,7 @@ from cfviz.models.bias_ways import WAYS
 
 from . import jobs, layout, state
 from .position_bias import TWIN, Subject
-from .position_bias_sizes import SHOWN, WINDOWS, draw, opened, results, sentences
+from .position_bias_sizes import SHOWN, WINDOWS, Results, draw, opened, results, sentences
 
 if TYPE_CHECKING:
     from .page import Context
@@ -82,6 +82,13 @@ def _refused(ctx: Context) -> str:
     return why
 
 
+def _shipped(found: Results) -> Results | None:
+    """The shipped curves, if they are of a model that was measured here, too."""
+    its = results()
+    alike = its is not None and set(its.get("weights", {}).values()) & set(found.get("weights", {}).values())
+    return its if alike else None
+
+
 def _show(ctx: Context, job: background.Job) -> None:
     """One job's curves as far as they are, its sentences, and the shipped curves behind."""
     found = opened(job.result)
@@ -112,4 +119,4 @@ def _show(ctx: Context, job: background.Job) -> None:
     if said:
         st.markdown("\n".join(f"- {line}" for line in said))
     name = "own" if shown == "accuracy" else "own_less"
-    draw(ctx, found, window, shown, name, key=f"-{job.id}", beside=results())
+    draw(ctx, found, window, shown, name, key=f"-{job.id}", beside=_shipped(found))

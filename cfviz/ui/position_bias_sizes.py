@@ -118,14 +118,18 @@ def _drift(ctx: Context, found: Sequence[measured.Difference], trained: int) -> 
 
 
 def _breaks(ctx: Context, found: Results, window: str, trained: int) -> str:
-    rows = found["rows"]
-    broken = measured.breaks(rows, window, AGAINST, largest(found), trained)
+    gains = measured.extrapolated(found["rows"], window, AGAINST, largest(found), trained)
+    names = {way: ctx.t(f"position_bias.figure.way_{way}") for _, way in gains}
+    broken = measured.breaks(gains)
     if broken is None:
-        most = max(row["size"] for row in measured.curve(rows, *OWN, window))
-        return ctx.t("position_bias.breaks_nowhere", size=most)
+        d, way = min(gains, key=lambda one: one[0].value)
+        most = max(one.size for one, _ in gains)
+        ways = ctx.t("position_bias.comma").join(names.values())
+        return ctx.t(
+            "position_bias.breaks_nowhere", size=most, ways=ways, by=said(d), at=d.size, way=names[way], n=d.n
+        )
     d, way = broken
-    name = ctx.t(f"position_bias.figure.way_{way}")
-    return ctx.t("position_bias.breaks", size=d.size, G=d.group_size, by=said(d), way=name)
+    return ctx.t("position_bias.breaks", size=d.size, G=d.group_size, by=said(d), way=names[way])
 
 
 def said(d: measured.Difference) -> str:
@@ -237,4 +241,5 @@ def draw(
         signed=shown == "difference",
     )  # fmt: skip
     table = (COLUMNS, [[row[column] for column in COLUMNS] for row in found["rows"]])
-    layout.figure(ctx, fig, name, key, code=found.get("command"), table=table, n=found["photos"])
+    thin = ctx.t("position_bias.own_behind") if behind else ""
+    layout.figure(ctx, fig, name, key, code=found.get("command"), table=table, n=found["photos"], thin=thin)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,7 +29,9 @@ MEASURES = (
     "entropy", "share",
 )  # fmt: skip
 ENOUGH = 0.02  # of accuracy: what a part may cost and still be one that can go
+BY_CHANCE = 0.025  # of 95 % intervals around nothing lie below zero
 MOST = 40  # lines of a figure
+KEYS = ("subject", "part", "stage", "block", "index", "how", "measure", "value", "low", "high", "n", "json")
 Rows = list[dict[str, Any]]
 
 
@@ -38,7 +41,7 @@ def table(path: str, changed: float) -> tuple[Rows, dict[str, Any]]:
     return study_table.load(path)
 
 
-def choose(ctx: Context) -> tuple[Rows, dict[str, Any]] | None:
+def choose(ctx: Context) -> tuple[Rows, dict[str, Any], Path] | None:
     """The study to look at: the shipped one, or one that a job has finished; None where there is none."""
     done = [job for job in background.listed("study") if job.state == "done" and job.result.is_file()]
     paths = {"shipped": SHIPPED} if SHIPPED.is_file() else {}
@@ -53,7 +56,7 @@ def choose(ctx: Context) -> tuple[Rows, dict[str, Any]] | None:
             format_func=lambda id: ctx.t("study.shipped") if id == "shipped" else ctx.t("study.own", id=id),
         )  # fmt: skip
     try:
-        return table(str(paths[name]), paths[name].stat().st_mtime)
+        return *table(str(paths[name]), paths[name].stat().st_mtime), paths[name]
     except ValueError as error:
         st.error(ctx.t("errors.refused", reason=plain(error)), icon=":material/error:")
         return None
@@ -91,7 +94,7 @@ def titles(ctx: Context, rows: Rows) -> dict[str, str]:
 
 
 def _how(ctx: Context, how: str) -> str:
-    return ctx.t(f"lab.figure.how_{how}") if how in ("zero", "mean", "shuffle", "replace") else how
+    return ctx.t(f"study.how_{how}") if how in ("zero", "mean", "shuffle", "replace") else how
 
 
 def findings(ctx: Context, rows: Rows, names: dict[str, str], about: dict[str, Any]) -> None:
@@ -119,12 +122,13 @@ def _of(cost: Rows, part: str) -> list[Rows]:
 
 
 def _spared(ctx: Context, part: str, mine: Rows, names: dict[str, str]) -> str:
-    """Which heads or kernels can go: those that cost less than two points; and which cannot."""
+    """Which heads or kernels can go: those that cost less than two points; and which are missed."""
     spare = [row for row in mine if row["low"] > -ENOUGH]
     lost = [row for row in mine if row["high"] < 0]
     listed = spare[::-1] if part == "kernel" else []
     named = ctx.t("study.and").join(names[row["subject"]] for row in listed)
     said = {"all": len(mine), "spare": len(spare), "lost": len(lost), "name": names[mine[0]["subject"]]}
+    said |= {"how": _how(ctx, mine[0]["how"]), "chance": f"{BY_CHANCE * len(mine):.1f}"}
     key = f"find_{part}" if lost else f"find_{part}_none"
     text = ctx.t(f"study.{key}", **said, **percents(mine[0]))
     return text + (ctx.t("study.find_spare", names=named) if named else "")
@@ -144,7 +148,7 @@ def measure_name(ctx: Context, measure: str) -> str:
     return ctx.t("study.measure_share_change", stage=stage + 1, k=CEL_KERNELS[stage][kernel])
 
 
-def explore(ctx: Context, rows: Rows, names: dict[str, str]) -> None:
+def explore(ctx: Context, rows: Rows, names: dict[str, str], file: Path) -> None:
     """Filter, sort, see with intervals, take away."""
     st.subheader(ctx.t("study.explore"), anchor=False)
     known = {row["measure"] for row in rows}
@@ -175,24 +179,11 @@ def explore(ctx: Context, rows: Rows, names: dict[str, str]) -> None:
     share = not measure.startswith(("distance", "entropy"))
     name = measure_name(ctx, measure)
     shown = [(names[row["subject"]], row["value"], row["low"], row["high"]) for row in mine[:MOST]]
-    keys = (
-        "subject",
-        "part",
-        "stage",
-        "block",
-        "index",
-        "how",
-        "measure",
-        "value",
-        "low",
-        "high",
-        "n",
-        "json",
-    )
     layout.figure(
         ctx, pictures.forest(shown, name, ctx.theme, share), "forest",
-        code=CODE, table=(keys, [[row[key] for key in keys] for row in mine]),
+        code=_code(file, measure, wanted, at, down), table=(KEYS, [_counted(row) for row in mine]),
         shown=len(shown), all=len(mine), measure=name,
+        rule=ctx.t("study.forest_zero") if measure.endswith("change") else "",
     )  # fmt: skip
     with st.expander(ctx.t("study.table")):
         st.dataframe(
@@ -203,7 +194,25 @@ def explore(ctx: Context, rows: Rows, names: dict[str, str]) -> None:
         )
 
 
-def against(ctx: Context, rows: Rows, names: dict[str, str]) -> None:
+def _counted(row: dict[str, Any]) -> list[Any]:
+    """A row of the table to take away: places counted from 1, as the page does."""
+    place = {name: None if row[name] is None else row[name] + 1 for name in ("stage", "block", "index")}
+    own = {} if row["json"] else {"subject": ".".join(str(n) for n in place.values() if n is not None)}
+    return [{**row, **place, **own}[key] for key in KEYS]
+
+
+def _code(file: Path, measure: str, parts: Sequence[str], stages: Sequence[int], down: bool) -> str:
+    """How to get the rows on screen."""
+    filters = f"\nrows = rows[rows.part.isin({list(parts)})]" if parts else ""
+    filters += f"\nrows = rows[rows.stage.isin({list(stages)})]    # from 0" if stages else ""
+    return CODE.format(file=_name(file), measure=measure, filters=filters, ascending=not down)
+
+
+def _name(file: Path) -> str:
+    return f"assets/results/{file.name}" if file == SHIPPED else str(file)
+
+
+def against(ctx: Context, rows: Rows, names: dict[str, str], file: Path) -> None:
     """Each head's reach or spread against what the model loses without it."""
     cost = [row for row in rows if row["measure"] == "accuracy change" and row["part"] == "head"]
     if not cost or None in {row["stage"] for row in cost}:
@@ -221,8 +230,9 @@ def against(ctx: Context, rows: Rows, names: dict[str, str]) -> None:
     ]
     axes = ctx.t(f"study.measure_{what}"), ctx.t("study.measure_accuracy_change")
     stages = [ctx.t("study.stage", n=s + 1) for s in range(4)]
+    code = AGAINST.format(what=what, file=_name(file))
     layout.figure(
-        ctx, pictures.scatter(points, axes, stages, ctx.theme), "scatter", code=AGAINST.format(what=what),
+        ctx, pictures.scatter(points, axes, stages, ctx.theme), "scatter", code=code,
         table=(("head", "stage", what, "accuracy change"),
                [(p["name"], p["stage"] + 1, p["x"], p["y"]) for p in points]),
         what=axes[0],
@@ -278,14 +288,14 @@ def _kept(text: str) -> Path:
 CODE = """
 import pandas as pd
 
-study = pd.read_parquet("assets/results/study-nano.parquet")
-costs = study[study.measure == "accuracy change"].sort_values("value")
-print(costs[["subject", "value", "low", "high"]].head(10))
+study = pd.read_parquet({file!r})
+rows = study[(study.measure == "{measure}") & (study.subject != "")]{filters}
+print(rows.sort_values("value", ascending={ascending})[["subject", "value", "low", "high", "n"]])
 """
 AGAINST = """
 import pandas as pd
 
-study = pd.read_parquet("assets/results/study-nano.parquet")
+study = pd.read_parquet({file!r})
 heads = study[study.part == "head"].pivot_table(
     index=["stage", "block", "index"], columns="measure", values="value")
 print(heads[["{what}", "accuracy change"]].corr(method="spearman"))

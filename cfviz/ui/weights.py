@@ -217,8 +217,7 @@ def fetch(ctx: Context, name: str, label: str, work: Callable[[Download], Any]) 
     """
     executor, running = _worker()
     if name not in running:
-        key = "official.get" if name == ctx.settings.model else f"official.get.{name}"
-        if not st.button(label, icon=":material/download:", key=key):
+        if not st.button(label, icon=":material/download:", key=f"official.get.{name}"):
             return
         job = running[name] = Download()
         job.future = executor.submit(work, job)
@@ -236,7 +235,7 @@ def _follow(ctx: Context, name: str) -> None:
         share = min(1.0, job.done / job.total) if job.total else 0.0
         said = ctx.t("common.official_progress", done=readable_size(job.done))
         st.progress(share, said if job.done else ctx.t("common.official_wait"))
-        if name in OFFICIAL and st.button(ctx.t("common.cancel"), key="official.cancel"):
+        if name in OFFICIAL and st.button(ctx.t("common.cancel"), key=f"official.cancel.{name}"):
             job.cancel.set()
         return
     error = job.future.exception()
@@ -244,6 +243,6 @@ def _follow(ctx: Context, name: str) -> None:
         running.pop(name, None)
         st.rerun()
     st.error(explain(ctx.t, error), icon=":material/error:")
-    if st.button(ctx.t("common.again"), key="official.again"):
+    if st.button(ctx.t("common.again"), key=f"official.again.{name}"):
         running.pop(name, None)
         st.rerun()

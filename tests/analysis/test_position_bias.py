@@ -296,14 +296,18 @@ def test_where_extrapolation_breaks() -> None:
     rows = [row(good, size=size) for size in (160, 224, 256)] + [row(worse, size=320), row(worse, size=384)]
     for bias, hits in (("bicubic", bad), ("none", good)):
         rows += [row(hits, bias, size) for size in (160, 224, 256, 320, 384)]
-    found, way = measured.breaks(rows, "scaled", ("bicubic", "none"), SEVEN)
+
+    def breaks(rows, window, ways, trained):
+        return measured.breaks(measured.extrapolated(rows, window, ways, trained))
+
+    found, way = breaks(rows, "scaled", ("bicubic", "none"), SEVEN)
     assert (found.size, way) == (320, "none")
     assert found.value == pytest.approx(-0.4)
-    assert measured.breaks(rows, "scaled", ("bicubic",), SEVEN)[1] == "bicubic"
-    assert measured.breaks(rows, "scaled", ("clamp",), SEVEN) is None  # nobody measured it
-    assert measured.breaks(rows[:3] + rows[5:8], "scaled", ("bicubic",), SEVEN) is None
-    assert measured.breaks(rows, "fixed", ("bicubic", "none"), SEVEN) is None
-    assert measured.breaks(rows, "scaled", ("none",), (8, 8, 8, 8)) is None  # G = 8 is nothing new
+    assert breaks(rows, "scaled", ("bicubic",), SEVEN)[1] == "bicubic"
+    assert measured.extrapolated(rows, "scaled", ("clamp",), SEVEN) == []  # nobody measured it
+    assert breaks(rows[:3] + rows[5:8], "scaled", ("bicubic",), SEVEN) is None
+    assert breaks(rows, "fixed", ("bicubic", "none"), SEVEN) is None
+    assert breaks(rows, "scaled", ("none",), (8, 8, 8, 8)) is None  # G = 8 is nothing new
 
 
 def test_windows_extrapolate_where_a_stage_has_offsets_that_training_never_showed() -> None:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import numpy as np
 import pytest
+from playwright.sync_api import expect
 
 from cfviz.data.images import load_image, prepare
 from cfviz.data.samples import sample
 from cfviz.models.sides import open_side
+from cfviz.ui.i18n import TRANSLATIONS
 
 pytestmark = pytest.mark.browser
 STATE = """(root) => { const f = root.figure; return {
@@ -55,3 +58,9 @@ def test_a_point_on_one_is_a_point_on_both(app: Any, open_page: Any) -> None:
     with page.expect_download() as saved:
         page.get_by_role("button", name="CSV", exact=True).click()
     assert saved.value.suggested_filename.endswith(".csv")
+    page.get_by_text("繁體中文").click()
+    words = json.loads((TRANSLATIONS / "zh-Hant" / "compare.json").read_text("utf-8"))
+    expect(page.locator(".cp .bar .note").first).to_have_text(words["figure.stage"], timeout=60_000)
+    assert page.locator(".cp").count() == 1
+    state = figure.evaluate(STATE)["state"]
+    assert (state["row"], state["col"]) == (1, 3)

@@ -127,6 +127,26 @@ def test_another_photo_takes_the_place_of_the_first(opened: Any) -> None:
     assert page.evaluate(f"[...{corner}].slice(0, 3)") == [0, 128, 128]
 
 
+def test_a_smaller_map_keeps_the_place_of_the_photo(opened: Any, tiny_model: Any) -> None:
+    page, _ = opened
+    page.evaluate("document.querySelector('.em').figure.set({ row: 22, col: 30, measure: 'norm' })")
+    model = tiny_model()
+    trace = inspect(np.zeros((64, 64, 3), np.uint8), model, (64, 64), watch=WATCH)
+    parts = [cel(layers.layer(model, s), trace[concat_point(s)]) for s in range(4)]
+    data = message.pack(parts, photo=trace.crop, strings=words("en"))
+    page.evaluate(
+        """(data) => {
+          const raw = Uint8Array.from(atob(data), (c) => c.charCodeAt(0));
+          document.querySelector('.em').figure.load(raw);
+        }""",
+        base64.b64encode(data).decode(),
+    )
+    page.wait_for_selector(".em[data-ready]")
+    state = page.evaluate("document.querySelector('.em').figure.state")
+    assert (state["row"], state["col"]) == (15, 15)  # 22.5 of 24, 30.5 of 32: of 16
+    assert "NaN" not in page.locator(".em").inner_text()
+
+
 def test_channels_are_rounded_by_no_more_than_half_a_step(opened: Any) -> None:
     _, parts = opened
     for part in parts:

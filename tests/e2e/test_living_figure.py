@@ -176,6 +176,27 @@ def test_click_holds_the_query_and_escape_lets_go(tiny_model, figure) -> None:
     assert not page.evaluate("document.querySelector('.cf').figure.state.locked")
 
 
+def test_a_held_query_names_the_token_that_is_pointed_at(tiny_model, figure) -> None:
+    """Tokens of other groups one after the other, and none of them once the query is let go."""
+    page = figure(packed(traced(tiny_model, (224, 224)), block=1, row=20, col=20, locked=True))
+    over = page.locator(".over")
+    box = over.bounding_box()
+
+    def point(row: int, col: int) -> str:
+        x, y = (box[side] + (n + 0.5) * box[edge] / 56 for side, edge, n in (
+            ("x", "width", col), ("y", "height", row)))  # fmt: skip
+        page.mouse.move(x, y)
+        page.wait_for_timeout(120)
+        return page.locator(".cf .right").inner_text()
+
+    for row, col in ((21, 21), (22, 23), (21, 22)):
+        assert f"({row}, {col})" in point(row, col)
+    page.locator(".map").press("Escape")
+    assert page.evaluate("document.querySelector('.cf').figure.outside") is None
+    point(30, 31)
+    assert page.evaluate(READ.replace("figure.set({ ...to, locked: true });", ""), [{}, None])["value"] > 0
+
+
 def test_the_keyboard_reaches_everything(tiny_model, figure) -> None:
     page = figure(packed(traced(tiny_model, (224, 224)), row=10, col=10, stage=1))
     page.locator(".map").focus()

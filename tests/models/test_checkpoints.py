@@ -501,6 +501,19 @@ def test_swapped_shapes_are_named(state, file):
     )
 
 
+def test_weights_without_the_right_number_of_axes_are_refused(state, file):
+    for key in ("head.weight", "layers.3.blocks.0.attn.pos.pos3.2.weight"):
+        for shape in ((), (0,), (0, 12)):
+            with pytest.raises(CheckpointError):
+                load_checkpoint(file({**state, key: torch.ones(shape)}))
+    tables = {key: value for key, value in state.items() if ".attn.pos." not in key}
+    for s, heads in enumerate((3, 6, 12, 24)):
+        for b in range((2, 2, 2, 1)[s]):
+            tables[f"layers.{s}.blocks.{b}.attn.pos.table"] = torch.ones(0, heads)
+    with pytest.raises(CheckpointError):
+        load_checkpoint(file(tables))
+
+
 def test_missing_and_foreign_keys_are_named(state, file):
     lacking = {key: value for key, value in state.items() if "mlp.fc2" not in key}
     assert "layers.0.blocks.0.mlp.fc2.weight" in str(_refused(file(lacking), "keys"))

@@ -30,6 +30,13 @@ def test_the_link_chooses_the_token_whose_origin_is_shown() -> None:
     assert "Token (3, 17) after stage 2, block 2" in told
 
 
+def test_a_place_beyond_the_map_is_moved_to_its_edge_as_in_the_figure() -> None:
+    app = run("attention", **LINK, stage="1", block="1", head="9", row="80", col="3", held="1")
+    told = " ".join(str(m.value) for m in app.markdown)
+    assert "Token (39, 3) after stage 1, block 1" in told
+    assert "probs[group, 2, query]" in app.code[0].value
+
+
 @pytest.mark.parametrize(
     ("lang", "half"), [("en", r"Half of it lies in ([\d.]+) %"), ("zh-Hant", r"一半落在照片的 ([\d.]+) %")]
 )

@@ -68,6 +68,18 @@ def test_random_weights_give_no_answer_and_no_likeness() -> None:
     assert app.button(key="official.get.pvt_v2_b0").label.startswith("Download timm")
 
 
+def test_another_size_keeps_the_place_of_the_photo() -> None:
+    app = page(size="160", stage="1", row="30", col="11", of="80")
+    assert "Token (15, 5) after stage 1" in "\n".join(text.value for text in app.markdown)
+
+
+@pytest.mark.slow
+def test_a_model_without_weights_beside_itself() -> None:
+    app = page(size="160", model="crossformer_tiny", other="crossformer_tiny")
+    assert not app.exception
+    assert len([button for button in app.button if "official.get" in str(button.key)]) == 1
+
+
 def test_the_choice_lands_in_the_link() -> None:
     app = page()
     app.selectbox(key="compare.b").select("pvt_v2_b0").run()

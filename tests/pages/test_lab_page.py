@@ -107,10 +107,11 @@ def test_means_and_the_other_photo_are_there_behind_the_page(how: str) -> None:
 
 
 def test_what_does_not_fit_is_said_and_left_out() -> None:
-    app = page(do="nonsense_9.1.h1-zero_2.1.mlp-zero")
+    app = page(do="nonsense_9.1.h1-zero_2.1.mlp-zero_1.2.I-1000_1.1.I-1000_1.1.kind-lda_1.1.I-2")
     assert not app.exception
-    assert len(app.info) == 2
+    assert len(app.info) == 4
     assert "stage is 8" in app.info[1].value
+    assert all(r"49\,000\,000 tokens" in info.value for info in app.info[2:])  # the second as LDA only
 
 
 def test_single_heads_are_those_of_apply() -> None:

@@ -19,6 +19,7 @@ from cfviz.run import load
 from cfviz.training.sizes import pack
 from cfviz.ui import position_bias, position_bias_job, position_bias_sizes
 from cfviz.ui import position_bias_answer as answer
+from cfviz.ui.i18n import translator
 from cfviz.ui.steps import Steps
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -220,6 +221,11 @@ def test_the_verdict_follows_the_file(lang: str) -> None:
         row["group_size"] = 7
     assert told(same, lang) == [table]  # groups as trained: nothing is extrapolated
     assert told(results(whole) | {"trained_group": [14] * 4}, lang) == [table, twin]
+    calm = told(results({("dpb", "own", 448): 89, ("dpb", "bicubic", 448): 90}), lang)
+    name = translator(lang)
+    assert "−0.50" in calm[-1]
+    assert name("position_bias.figure.way_bicubic") in calm[-1]
+    assert name("position_bias.figure.way_none") not in calm[-1]  # nobody measured it
     assert len(told(results({("dpb", "own", 224): 9, ("dpb", "bicubic", 224): 9}), lang)) == 0
 
 

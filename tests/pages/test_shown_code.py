@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import safetensors.torch
+import timm
 import torch
 from streamlit.testing.v1 import AppTest
 
@@ -34,7 +35,7 @@ NANO = "crossformer_nano"
 
 def random_state(name: str, **config: Any) -> dict[str, torch.Tensor]:
     torch.manual_seed(3)
-    made = create_model(name, weights=None, **config).state_dict()
+    made = timm.create_model(name, **config).state_dict()
     return {key: value.contiguous() for key, value in made.items()}
 
 

@@ -85,7 +85,10 @@ def test_two_ways_of_changing_one_part_are_told_apart(
     assert not app.exception
     names = list(app.dataframe[0].value[""])
     assert len(set(names)) == 3
-    assert [name.rsplit(" · ", 1)[1] for name in names[:2]] == ["set to zero", "gallery mean"]
+    assert [name.rsplit(" · ", 1)[1] for name in names[:2]] == [
+        "set to zero",
+        "set to the mean over these photos",
+    ]
     forest, scatter = (json.loads(chart.proto.spec)["data"] for chart in app.get("plotly_chart"))
     assert forest[0]["y"] == names
     assert scatter[0]["y"] == [-0.75, -0.1]

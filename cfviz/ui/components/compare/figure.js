@@ -24,10 +24,12 @@ export class CompareFigure {
     const { header, array } = decode(message);
     const first = this.id === undefined;
     const before = first ? null : this.place();
+    const spoken = JSON.stringify(header.strings);
     this.id = header.id;
     this.header = header;
     this.t = words(header.strings);
-    if (first) this.furnish();
+    if (spoken !== this.spoken) this.furnish();
+    this.spoken = spoken;
     this.tables = heatTables(header.palette);
     this.sides.forEach((side, i) => side.load(header.sides[i], array));
     this.stageChoice.fill([0, 1, 2, 3].map((s) => el("button", { type: "button" }, `${s + 1}`)));
@@ -60,6 +62,7 @@ export class CompareFigure {
 
   furnish() {
     const { t } = this;
+    this.root?.remove();
     this.sides = [0, 1].map((i) => new SideView(t, (block) => this.tell({ side: i, block }), () => this.ask()));
     const stages = el("div.seg", { role: "radiogroup", "aria-label": t.stage });
     this.stageChoice = new Choice(stages, (stage) => { this.stageChoice.choose(stage); this.tell({ stage }); });
@@ -80,8 +83,10 @@ export class CompareFigure {
       el("div.bar", {}, el("span.note", {}, t.stage), stages, this.lock, el("span.gap"), take),
       el("div.cp-sides", {}, ...this.sides.map((side) => side.root)), this.legend, el("p.note.keys", {}, t.keys), this.live);
     this.root.figure = this;
+    this.mode = null;
     this.parent.append(this.root);
     for (const side of this.sides) this.listen(side);
+    this.watcher?.disconnect();
     this.watcher = new ResizeObserver(() => this.lay());
     this.watcher.observe(this.root);
   }

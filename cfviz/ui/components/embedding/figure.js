@@ -23,6 +23,7 @@ export class EmbeddingFigure {
     const { header, array } = decode(message);
     if (header.id === this.id) return;
     const first = this.id === undefined;
+    const before = first ? undefined : this.cel; // the map that row and column are of
     Object.assign(this, { header, id: header.id, t: words(header.strings), hues: header.palette.kernels });
     this.cels = header.cels.map((cel) => {
       const maps = Object.fromEntries(MEASURES.map((name) => [name, split(array(cel[name]), cel.kernels.length)]));
@@ -33,7 +34,7 @@ export class EmbeddingFigure {
     this.signedCss = css(this.signed);
     if (first) this.state = { ...this.state, ...header.start };
     this.furnish();
-    this.choose(this.state.cel, first ? header.start : {});
+    this.choose(this.state.cel, first ? header.start : {}, false, before);
     const blob = new Blob([array(header.photo.file)], { type: "image/png" });
     const id = this.id;
     createImageBitmap(blob).then((bitmap) => {
@@ -143,8 +144,7 @@ export class EmbeddingFigure {
     return this.cel[this.state.measure];
   }
 
-  choose(i, at = {}, tell = false) {
-    const before = this.cel ?? this.cels[0];
+  choose(i, at = {}, tell = false, before = this.cel ?? this.cels[0]) {
     const next = this.cels[i] ?? this.cels[0];
     const { row, col } = this.state;
     const place = { row: Math.floor(((row + 0.5) * next.H) / before.H), col: Math.floor(((col + 0.5) * next.W) / before.W), ...at };

@@ -247,7 +247,7 @@ export class Figure {
     }
     this.state = this.legal(want);
     if (tell) this.rest();
-    if (["stage", "block", "row", "col"].some((name) => this.state[name] !== before[name])) this.key = null;
+    if (["stage", "block", "row", "col", "locked"].some((name) => this.state[name] !== before[name])) Object.assign(this, { key: null, outside: null });
     if (this.state.stage !== before.stage) this.restage();
     else if (this.state.block !== before.block) this.reblock();
     else this.ask();
@@ -266,8 +266,8 @@ export class Figure {
       return;
     }
     const { group, slot } = this.groups.at(at.row, at.col);
-    this.outside = group === this.frame.group ? null : at;
-    this.point(group === this.frame.group ? slot : null, this.outside);
+    const inside = group === this.frame.group;
+    this.point(inside ? slot : null, inside ? null : at);
   }
 
   point(key, outside = null) {
