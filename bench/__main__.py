@@ -16,6 +16,7 @@ PARTS: dict[str, Callable[[int], Iterator[Row]]] = {
     "watching": model.watching,
     "scaling": model.scaling,
     "halves": model.halves,
+    "training": model.training,
     "hover": hover.rows,
     "pages": pages.rows,
     "bias": position_bias.rows,

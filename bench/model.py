@@ -10,17 +10,21 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from time import perf_counter
 from typing import Any
+from unittest.mock import patch
 
 import timm
 import torch
+import torch.nn.functional as F
+from torch import Tensor
 
 from bench.timing import Row, at_most, interleaved, ms, ratio
 from cfviz import capture, points
 from cfviz.hooks import HookPoint
-from cfviz.models import CrossFormer
+from cfviz.models import CrossFormer, attend
 from cfviz.models.registry import VARIANTS
 
 FP32, BF16 = torch.float32, torch.bfloat16
+PYTORCH = "PyTorch's"
 
 
 def against_reference(checkout: Path, variant: str, rounds: int) -> Iterator[Row]:
@@ -91,6 +95,28 @@ def halves(rounds: int) -> Iterator[Row]:
         "nano bf16 over fp32, batch 1",
         f"{ratio(times, 'bf16', 'fp32'):.2f}x  ({ms(times, 'bf16'):.1f} ms, fp32 {ms(times, 'fp32'):.1f} ms)",
     )
+
+
+def training(rounds: int) -> Iterator[Row]:
+    """A training step's forward and backward over the same with PyTorch's own attention, in bf16."""
+    model, x = timm.create_model("crossformer_nano"), torch.randn(8, 3, 224, 224)
+
+    def step() -> None:
+        with torch.autocast("cpu", dtype=BF16):
+            loss = model(x).float().logsumexp(1).mean()
+        loss.backward()
+
+    def plain() -> None:
+        with patch.object(attend, "_written_out", _scaled_dot_product):
+            step()
+
+    times = interleaved({"ours": step, PYTORCH: plain}, max(5, rounds // 3))
+    note = f"{ms(times, 'ours'):.0f} ms, PyTorch's {ms(times, PYTORCH):.0f} ms"
+    yield at_most("nano, batch 8, training on a CPU", ratio(times, "ours", PYTORCH), 0.9, note=note)
+
+
+def _scaled_dot_product(q: Tensor, k: Tensor, v: Tensor, bias: Tensor, scale: float) -> Tensor:
+    return F.scaled_dot_product_attention(q, k, v, attn_mask=bias, scale=scale)
 
 
 def _model(variant: str, dtype: torch.dtype = FP32) -> CrossFormer:
