@@ -49,7 +49,7 @@ def forest(
         fig,
         height=24 * len(rows) + 70,
         xaxis={
-            "title": {"text": axis}, "tickformat": ".1%" if share else None, "fixedrange": True,
+            "title": {"text": axis}, "tickformat": ".1~%" if share else None, "fixedrange": True,
             "zerolinecolor": theme.muted,
         },
         yaxis={
