@@ -122,11 +122,19 @@ def _breaks(ctx: Context, found: Results, window: str, trained: int) -> str:
     names = {way: ctx.t(f"position_bias.figure.way_{way}") for _, way in gains}
     broken = measured.breaks(gains)
     if broken is None:
-        d, way = min(gains, key=lambda one: one[0].value)
+        d, least = min(gains, key=lambda one: one[0].value)
         most = max(one.size for one, _ in gains)
-        ways = ctx.t("position_bias.comma").join(names.values())
+        ways = ctx.t("position_bias.comma").join(
+            ctx.t("position_bias.quoted", way=way) for way in names.values()
+        )
         return ctx.t(
-            "position_bias.breaks_nowhere", size=most, ways=ways, by=said(d), at=d.size, way=names[way], n=d.n
+            "position_bias.breaks_nowhere",
+            size=most,
+            ways=ways,
+            by=said(d),
+            at=d.size,
+            way=names[least],
+            n=d.n,
         )
     d, way = broken
     return ctx.t("position_bias.breaks", size=d.size, G=d.group_size, by=said(d), way=names[way])
