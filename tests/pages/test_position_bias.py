@@ -265,4 +265,10 @@ def test_a_job_shows_its_curves_before_its_end(monkeypatch: pytest.MonkeyPatch, 
     assert any("my/photos: 200 photos, 1 rows" in caption.value for caption in app.caption)
     (chart,) = app.get("plotly_chart")
     data = json.loads(chart.proto.spec)["data"]
-    assert len(data) == 2 - (position_bias_sizes.results() is None)  # the shipped curve behind
+    assert len(data) == 1  # of other weights: the shipped curve is not laid behind it
+    shipped = position_bias_sizes.results()
+    assert shipped is not None
+    mine = results({("dpb", "own", 224): 5}) | {"weights": {"dpb": shipped["weights"]["dpb"]}}
+    (folder / "sizes.json").write_text(json.dumps(mine))
+    (chart,) = part(JOB).get("plotly_chart")
+    assert len(json.loads(chart.proto.spec)["data"]) == 2
