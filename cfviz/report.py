@@ -25,7 +25,7 @@ from urllib.parse import urlencode
 import numpy as np
 
 import cfviz
-from cfviz import report_parts
+from cfviz import notebook, report_parts
 from cfviz.analysis import attention
 from cfviz.analysis import embedding as measure
 from cfviz.figures import embedding as cel_figure
@@ -42,7 +42,6 @@ WATCH = (
     "layers.*.blocks.*.attn.q", "layers.*.blocks.*.attn.k", "layers.*.blocks.*.attn.bias",
     "layers.*.blocks.*.attn.probs", "patch_embed.concat", "layers.*.downsample.concat",
 )  # fmt: skip
-LIMIT = 48_000_000  # bytes of the living figure: a file may be larger than what a page sends
 ADDRESS = "http://localhost:8501"
 SIZES = (160, 192, 224, 256, 288, 320, 384, 448)  # that the app offers, and so a link can carry
 DTYPES = ("float32", "bfloat16")
@@ -234,11 +233,7 @@ trace  # at the end of a cell: the figure that moves"""
 
 def attention_message(trace: Trace, lang: str) -> bytes:
     """The living figure's message, with every block that fits a file."""
-    return living.pack(
-        living.units(trace.arrays, trace.groupings), size=trace.size,
-        strides={s: token_box(s, 0, 0)[2] for s in range(len(trace.groupings))},
-        strings=living.words(lang), photo=trace.crop, limit=LIMIT,
-    ).data  # fmt: skip
+    return notebook.pack(trace, lang).data
 
 
 def cel_message(trace: Trace, model: Any, lang: str) -> bytes:

@@ -26,7 +26,7 @@ def changed(its: Bench, watch: Sequence[str] = ()) -> str:
     photo, size = photo_code(s.photo), f"size={s.size}"
     extra, arguments, more = "", "", ""
     if any(one.how == "mean" for one in its.active):
-        extra += f"{_MEANS.format(size=s.size, n=len(gallery()))}means = collect(model, images, do)\n"
+        extra += f"{_means(s.size)}means = collect(model, images, do)\n"
         arguments += ", means=means"
     if any(one.how == "replace" and one.value is None for one in its.active):
         extra += f"""
@@ -55,11 +55,13 @@ print(after.top(5), after.logits - before.logits)
 """
 
 
-_MEANS = """
+def _means(size: int) -> str:
+    """The gallery, whose means are taken."""
+    return f"""
 from cfviz.data.images import load_image, prepare
 from cfviz.data.samples import gallery
 from cfviz.models.effects import collect
-images = [prepare(load_image(entry.path), {size}).tensor for entry in gallery()]     # {n} photos: their means
+images = [prepare(load_image(entry.path), {size}).tensor for entry in gallery()]     # {len(gallery())} photos
 """
 
 
@@ -67,20 +69,16 @@ def effects(its: Bench) -> str:
     """What every part does to the answer."""
     s = its.ctx.settings
     extra, arguments = {
-        "mean": (
-            f"{_MEANS.format(size=s.size, n=len(gallery()))}means = collect(model, images, every)\n",
-            "means=means",
-        ),
+        "mean": (f"{_means(s.size)}means = collect(model, images, every)\n", ", means=means"),
         "replace": (
             f"""
 from cfviz.models.intervene import needed
 watch = needed(model, every, "replace")
 donor = cfviz.inspect({photo_code(its.other)}, model, size={s.size}, watch=watch).arrays
 """,
-            "donor=donor",
+            ", donor=donor",
         ),
     }.get(its.how, ("", ""))
-    arguments = arguments and f", {arguments}"
     return f"""
 import cfviz
 from cfviz.data.images import load_image, prepare

@@ -110,17 +110,22 @@ def test_the_pointer_moves_the_token_and_a_kernel_lays_its_map(opened: Any) -> N
     assert page.evaluate("document.querySelector('.em').figure.state.col") == part.tokens.shape[1] - 2
 
 
-def test_another_photo_takes_the_place_of_the_first(opened: Any) -> None:
-    page, parts = opened
-    other = message.pack(parts[:2], photo=Image.new("RGB", (128, 96), "teal"), strings=words("en"))
+def load(page: Any, data: bytes) -> None:
+    """Give the figure its next message."""
     page.evaluate(
-        """async (data) => {
+        """(data) => {
           const raw = Uint8Array.from(atob(data), (c) => c.charCodeAt(0));
           document.querySelector('.em').figure.load(raw);
         }""",
-        base64.b64encode(other).decode(),
+        base64.b64encode(data).decode(),
     )
     page.wait_for_selector(".em[data-ready]")
+
+
+def test_another_photo_takes_the_place_of_the_first(opened: Any) -> None:
+    page, parts = opened
+    other = message.pack(parts[:2], photo=Image.new("RGB", (128, 96), "teal"), strings=words("en"))
+    load(page, other)
     assert page.locator(".em").count() == 1
     assert page.locator(".em .seg").first.locator("button").count() == 2
     corner = "document.querySelector('.em canvas').getContext('2d').getImageData(200, 200, 1, 1).data"
@@ -134,14 +139,7 @@ def test_a_smaller_map_keeps_the_place_of_the_photo(opened: Any, tiny_model: Any
     trace = inspect(np.zeros((64, 64, 3), np.uint8), model, (64, 64), watch=WATCH)
     parts = [cel(layers.layer(model, s), trace[concat_point(s)]) for s in range(4)]
     data = message.pack(parts, photo=trace.crop, strings=words("en"))
-    page.evaluate(
-        """(data) => {
-          const raw = Uint8Array.from(atob(data), (c) => c.charCodeAt(0));
-          document.querySelector('.em').figure.load(raw);
-        }""",
-        base64.b64encode(data).decode(),
-    )
-    page.wait_for_selector(".em[data-ready]")
+    load(page, data)
     state = page.evaluate("document.querySelector('.em').figure.state")
     assert (state["row"], state["col"]) == (15, 15)  # 22.5 of 24, 30.5 of 32: of 16
     assert "NaN" not in page.locator(".em").inner_text()
