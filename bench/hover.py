@@ -26,7 +26,7 @@ from playwright.sync_api import CDPSession, Page, sync_playwright
 
 from bench.timing import Row, at_most
 from cfviz.data.samples import gallery
-from cfviz.figures import living
+from cfviz.figures.live import attention as living
 from cfviz.models import create_model
 from cfviz.run import inspect
 

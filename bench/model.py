@@ -20,8 +20,9 @@ from torch import Tensor
 from bench.timing import Row, at_most, interleaved, ms, ratio
 from cfviz import capture, points
 from cfviz.hooks import HookPoint
-from cfviz.models import CrossFormer, attend
-from cfviz.models.registry import VARIANTS
+from cfviz.models import CrossFormer
+from cfviz.models.crossformer import attend
+from cfviz.models.variants import VARIANTS
 
 FP32, BF16 = torch.float32, torch.bfloat16
 

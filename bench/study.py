@@ -13,7 +13,7 @@ from bench.timing import Row, interleaved, ms, ratio
 from cfviz.data.samples import gallery
 from cfviz.models.factory import create_model
 from cfviz.training.data import PhotoFolder
-from cfviz.training.study import BATCH, Study, read_interventions
+from cfviz.training.measure.study import BATCH, Study, read_interventions
 
 PLAN = Path(__file__).resolve().parents[1] / "assets" / "results" / "study-nano.jsonl"
 

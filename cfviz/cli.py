@@ -23,11 +23,11 @@ from cfviz import report
 from cfviz.data.images import MODES, check_input_size, load_image
 from cfviz.data.labels import LANGUAGES
 from cfviz.data.samples import gallery
-from cfviz.models.checkpoints import OFFICIAL, CheckpointError, load_checkpoint
-from cfviz.models.errors import readable_size
 from cfviz.models.factory import DTYPES, build, create_model
-from cfviz.models.recognise import expected_shapes
-from cfviz.models.registry import BUNDLED, VARIANTS, WEIGHTS
+from cfviz.models.variants import BUNDLED, VARIANTS, WEIGHTS
+from cfviz.models.weights.checkpoints import OFFICIAL, CheckpointError, load_checkpoint
+from cfviz.models.weights.errors import readable_size
+from cfviz.models.weights.recognise import expected_shapes
 from cfviz.run import class_names, inspect, name_of, pick_device
 from cfviz.trace import Trace, axes_of
 from cfviz.training import cli as training

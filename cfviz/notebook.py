@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from html import escape
 
-from cfviz.figures import living
+from cfviz.figures.live import attention as living
 from cfviz.geometry import token_box
 from cfviz.trace import Trace
 

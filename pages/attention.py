@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import pages  # noqa: F401  first: see there
-from cfviz.ui import attention, start
+from cfviz.ui import start
+from cfviz.ui.pages.attention import view as attention
 
 ctx = start("attention")
 about = attention.choose_subject(ctx)

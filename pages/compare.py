@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import pages  # noqa: F401  first: see there
-from cfviz.ui import compare, compare_show, start
+from cfviz.ui import start
+from cfviz.ui.pages.compare import pair as compare
+from cfviz.ui.pages.compare import tables as compare_show
 
 ctx = start("compare")
 pair = compare.choose(ctx)

@@ -3,8 +3,17 @@
 from __future__ import annotations
 
 import pages  # noqa: F401  first: see there
-from cfviz.ui import embedding, embedding_look, embedding_use, start
-from cfviz.ui.layout import look
+from cfviz.ui import start
+from cfviz.ui.pages.embedding import (
+    ablation as embedding_use,
+)
+from cfviz.ui.pages.embedding import (
+    figure as embedding,
+)
+from cfviz.ui.pages.embedding import (
+    filters as embedding_look,
+)
+from cfviz.ui.shell.frame import look
 
 ctx = start("embedding")
 its = embedding.subject(ctx)

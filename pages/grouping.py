@@ -6,7 +6,7 @@ import streamlit as st
 
 import pages  # noqa: F401  first: see there
 from cfviz.ui import start
-from cfviz.ui.components.grouping import begin, grouping_figures
+from cfviz.ui.pages.grouping import begin, grouping_figures
 
 ctx = start("grouping")
 where, bad = begin(st.query_params.to_dict())

@@ -4,6 +4,6 @@ from __future__ import annotations
 
 import pages  # noqa: F401  first: see there
 from cfviz.ui import start
-from cfviz.ui.lessons.page import lessons
+from cfviz.ui.pages.learn.page import lessons
 
 lessons(start("learn"))

@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 import pages  # noqa: F401  first: see there
-from cfviz.ui import (
-    position_bias,
-    position_bias_answer,
-    position_bias_job,
-    position_bias_sizes,
-    position_bias_use,
-    start,
+from cfviz.ui import start
+from cfviz.ui.pages.position_bias import (
+    ablation as position_bias_use,
+)
+from cfviz.ui.pages.position_bias import (
+    accuracy as position_bias_sizes,
+)
+from cfviz.ui.pages.position_bias import (
+    answer as position_bias_answer,
+)
+from cfviz.ui.pages.position_bias import (
+    own_photos as position_bias_job,
+)
+from cfviz.ui.pages.position_bias import (
+    surfaces as position_bias,
 )
 
 ctx = start("position_bias")

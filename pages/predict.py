@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pages  # noqa: F401  first: see there
 from cfviz.ui import start
-from cfviz.ui.picker import picker
-from cfviz.ui.predict import answer, own_photos, sizes
-from cfviz.ui.report import button
+from cfviz.ui.pages.predict import answer, own_photos, sizes
+from cfviz.ui.widgets.picker import picker
+from cfviz.ui.widgets.report import button
 
 ctx = start("predict")
 picker(ctx)

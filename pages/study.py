@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import pages  # noqa: F401  first: see there
-from cfviz.ui import start, study
+from cfviz.ui import start
+from cfviz.ui.pages import study
 
 ctx = start("study")
 if (found := study.choose(ctx)) is not None:

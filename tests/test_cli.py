@@ -13,9 +13,9 @@ import torch
 
 import cfviz
 from cfviz.cli import _Bar, columns, main
-from cfviz.models.checkpoints import write_checkpoint
 from cfviz.models.crossformer import CrossFormer
-from cfviz.models.registry import VARIANTS
+from cfviz.models.variants import VARIANTS
+from cfviz.models.weights.checkpoints import write_checkpoint
 
 ROOT = Path(__file__).parents[1]
 PHOTO = str(ROOT / "assets" / "gallery" / "german-shepherd.jpg")

@@ -26,11 +26,11 @@ from streamlit.testing.v1 import AppTest
 
 from bench.reader import Reader
 from cfviz import jobs, run
-from cfviz.models import download
-from cfviz.models.checkpoints import CheckpointError
-from cfviz.models.download import fetch
-from cfviz.ui.i18n import translator
-from cfviz.ui.plain import explain
+from cfviz.models.weights import download
+from cfviz.models.weights.checkpoints import CheckpointError
+from cfviz.models.weights.download import fetch
+from cfviz.ui.session.plain import explain
+from cfviz.words import translator
 from tests.conftest import ROOT, App, free_port
 
 FULL = torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB")
@@ -90,8 +90,10 @@ def test_a_model_that_does_not_fit_on_the_gpu_stays_on_the_cpu(tiny_model, monke
 @pytest.mark.slow
 @pytest.mark.parametrize("lang", ["en", "zh-Hant"])
 def test_the_page_says_that_it_was_the_cpu(lang: str, monkeypatch) -> None:
-    monkeypatch.setattr("cfviz.ui.page.pick_device", lambda: "cuda")
-    monkeypatch.setattr("cfviz.ui.weights.load", lambda name, device, dtype: run.load(name, "cpu", dtype))
+    monkeypatch.setattr("cfviz.ui.shell.page.pick_device", lambda: "cuda")
+    monkeypatch.setattr(
+        "cfviz.ui.widgets.weights.load", lambda name, device, dtype: run.load(name, "cpu", dtype)
+    )
     app = AppTest.from_file(str(ROOT / "app.py"), default_timeout=120)
     app.query_params["lang"] = lang
     app.query_params["size"] = "160"
@@ -198,7 +200,7 @@ def test_a_full_disk_is_one_sentence_and_the_download_goes_on_later(serve, tmp_p
     url = serve(offer(CONTENT))
     code = f"""
 from pathlib import Path
-from cfviz.models.download import fetch
+from cfviz.models.weights.download import fetch
 try:
     fetch({url!r}, Path({str(target)!r}))
 except ValueError as error:
@@ -235,7 +237,7 @@ def test_a_download_that_was_killed_goes_on_where_it_was(serve, tmp_path) -> Non
     url = serve(offer(CONTENT, 0.1, log))
     code = f"""
 from pathlib import Path
-from cfviz.models.download import fetch
+from cfviz.models.weights.download import fetch
 fetch({url!r}, Path({str(target)!r}), lambda done, total: print(done, flush=True))
 """
     process = python(code)

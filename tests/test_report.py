@@ -12,15 +12,18 @@ from urllib.parse import parse_qsl, urlsplit
 import numpy as np
 import pytest
 
-from cfviz import cli, report, report_parts
+from cfviz import cli
 from cfviz.data.images import load_image, prepare
 from cfviz.data.samples import sample
 from cfviz.models.factory import create_model
-from cfviz.models.intervene import apply
-from cfviz.models.interventions import from_url
+from cfviz.models.interventions.apply import apply
+from cfviz.models.interventions.language import from_url
+from cfviz.report import page as report
+from cfviz.report import parts as report_parts
 from cfviz.run import forward, inspect
 from cfviz.trace import Provenance
-from cfviz.ui import state, weights
+from cfviz.ui.session import state
+from cfviz.ui.widgets import weights
 
 PHOTO = sample("german-shepherd").path
 

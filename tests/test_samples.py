@@ -5,8 +5,9 @@ import json
 import pytest
 from PIL import Image
 
+from cfviz.bundled import ASSETS
 from cfviz.data.images import load_image
-from cfviz.data.samples import ASSETS, GALLERY, gallery, sample
+from cfviz.data.samples import GALLERY, gallery, sample
 
 
 def test_sixteen_photos_with_credits():

@@ -68,7 +68,9 @@ def test_the_proxy_lets_in_what_the_app_lets_in() -> None:
 
 def test_limits_are_those_of_the_code() -> None:
     from cfviz.data.header import MAX_PIXELS
-    from cfviz.ui import cache, photos, weights
+    from cfviz.ui.compute import cache
+    from cfviz.ui.session import photos
+    from cfviz.ui.widgets import weights
 
     assert f"Traces: {cache.MAX_BYTES // 2**20} MB" in SERVER
     assert f"{photos.MAX_OPEN_PIXELS // 10**6} million pixels (300 MB)" in SERVER

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from cfviz.analysis.embedding import softmax
 from cfviz.geometry import Grouping
+
+from .embedding import softmax
 
 TINY = 1e-9
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from cfviz.geometry_other import Scheme
+from cfviz.geometry.schemes import Scheme
 
 
 def step(scheme: Scheme, reached: np.ndarray) -> np.ndarray:

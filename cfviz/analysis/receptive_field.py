@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from cfviz.analysis.attention import spearman
+from .attention import spearman
 
 
 def pool(pixels: np.ndarray, side: int) -> np.ndarray:

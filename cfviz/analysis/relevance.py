@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from cfviz.analysis.rollout import Kernels, Layer, attended, through_kernels
+from .rollout import Kernels, Layer, attended, through_kernels
 
 
 def weighted_attention(probs: np.ndarray, gradient: np.ndarray) -> np.ndarray:

@@ -1,8 +1,8 @@
 """What goes into the model: photos opened safely, the bundled gallery, the names of the classes."""
 
-from cfviz.data.images import ImageError, Photo, Prepared, load_image, prepare, unnormalise
-from cfviz.data.labels import labels
-from cfviz.data.samples import Sample, gallery
+from .images import ImageError, Photo, Prepared, load_image, prepare, unnormalise
+from .labels import labels
+from .samples import Sample, gallery
 
 __all__ = [
     "ImageError",

@@ -18,7 +18,7 @@ from typing import BinaryIO
 import numpy as np
 from PIL import Image, ImageCms, features
 
-from cfviz.data.header import MAX_BYTES, MAX_PIXELS, ImageError, check_size, read_header
+from .header import MAX_BYTES, MAX_PIXELS, ImageError, check_size, read_header
 
 MAX_ICC_BYTES = 4 * 2**20
 NOTES = (

@@ -15,8 +15,8 @@ import torch
 from PIL import Image
 from timm.data import create_transform, resolve_data_config
 
-from cfviz.data.decode import NOTES, Photo, load_image
-from cfviz.data.header import ImageError
+from .decode import NOTES, Photo, load_image
+from .header import ImageError
 
 __all__ = [
     "MODES",

@@ -7,7 +7,7 @@ from functools import lru_cache
 
 from timm.data import ImageNetInfo
 
-from cfviz.data.samples import ASSETS
+from cfviz.bundled import ASSETS
 
 LANGUAGES = ("en", "zh-Hant")
 # Imagenette and Imagewoof together, by WordNet id: English, Traditional Chinese.

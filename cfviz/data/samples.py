@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
-ASSETS = Path(__file__).resolve().parents[2] / "assets"
+from cfviz.bundled import ASSETS
+
 GALLERY = ASSETS / "gallery"
 
 

@@ -17,7 +17,7 @@ from typing import ParamSpec, TypeVar
 import numpy as np
 from PIL import Image
 
-from cfviz.figures.theme import Theme
+from .theme import Theme
 
 MOST = 512  # figures, of all functions together
 _kept: OrderedDict[bytes, object] = OrderedDict()

@@ -8,10 +8,11 @@ from typing import Any, cast
 import timm
 import torch
 
-from cfviz.models.checkpoints import Checkpoint, load_checkpoint
-from cfviz.models.crossformer import CrossFormer
-from cfviz.models.registry import VARIANTS, WEIGHTS
+from cfviz.models.weights.checkpoints import Checkpoint, load_checkpoint
 from cfviz.trace import Provenance
+
+from .crossformer import CrossFormer
+from .variants import VARIANTS, WEIGHTS
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 

@@ -58,8 +58,8 @@ def _add_train(subparsers: Any) -> None:
 
 
 def _train(args: argparse.Namespace) -> int:
-    from cfviz.training import recipe
-    from cfviz.training.engine import Trainer
+    from . import recipe
+    from .engine import Trainer
 
     _threads(args)
     Trainer(recipe.load(args.config, args.set), args.out, cpu=args.cpu).fit()
@@ -85,8 +85,8 @@ def _add_evaluate(subparsers: Any) -> None:
 def _open(args: argparse.Namespace, weights: str | None = None) -> tuple[Any, list[str], str]:
     """The model that ``--weights`` (or ``weights``) names, its classes' WordNet ids, its SHA-256."""
     from cfviz.data.labels import wordnet_ids
-    from cfviz.models.checkpoints import load_checkpoint
     from cfviz.models.factory import build
+    from cfviz.models.weights.checkpoints import load_checkpoint
 
     checkpoint = load_checkpoint(weights or args.weights)
     dataset = checkpoint.dataset or {20: "imagenette20", 1000: "imagenet-1k"}.get(checkpoint.num_classes)
@@ -107,7 +107,8 @@ def interval_of(text: str | None) -> Any:
 def _evaluate(args: argparse.Namespace) -> int:
     from accelerate import Accelerator
 
-    from cfviz.training import data, evaluation
+    from . import data
+    from .measure import evaluation
 
     _threads(args)
     model, ids, _ = _open(args)
@@ -157,7 +158,8 @@ def _add_export(subparsers: Any) -> None:
 def _export(args: argparse.Namespace) -> int:
     from accelerate import Accelerator
 
-    from cfviz.training import data, export
+    from . import data
+    from .ship import export
 
     _threads(args)
     notes = dict(note.partition("=")[::2] for note in args.note)
@@ -205,7 +207,9 @@ def _sizes(args: argparse.Namespace) -> int:
     from accelerate import Accelerator
 
     from cfviz.jobs import report
-    from cfviz.training import data, sizes
+
+    from . import data
+    from .measure import sizes
 
     _threads(args)
     chosen = {
@@ -284,7 +288,8 @@ def _add_study(subparsers: Any) -> None:
 def _study(args: argparse.Namespace) -> int:
     from accelerate import Accelerator
 
-    from cfviz.training import data, study
+    from . import data
+    from .measure import study
 
     _threads(args)
     if args.size % 32:
@@ -321,7 +326,7 @@ def _add_convert(subparsers: Any) -> None:
 
 
 def _convert(args: argparse.Namespace) -> int:
-    from cfviz.models.checkpoints import load_checkpoint, write_checkpoint
+    from cfviz.models.weights.checkpoints import load_checkpoint, write_checkpoint
 
     out = Path(args.out)
     if out.suffix != ".safetensors" or out.exists():

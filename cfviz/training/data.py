@@ -16,8 +16,8 @@ from PIL import Image
 from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD, create_transform
 from torch.utils.data import DataLoader, Dataset
 
-from cfviz.training.cache import PhotoCache, list_photos
-from cfviz.training.recipe import Recipe
+from .cache import PhotoCache, list_photos
+from .recipe import Recipe
 
 MEAN = np.asarray(IMAGENET_DEFAULT_MEAN, dtype=np.float32) * 255
 STD = np.asarray(IMAGENET_DEFAULT_STD, dtype=np.float32) * 255

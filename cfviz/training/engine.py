@@ -22,11 +22,12 @@ from timm.utils import ModelEmaV3
 from torch import nn
 
 from cfviz.models.crossformer import CrossFormer
-from cfviz.training import cache, data, teacher
-from cfviz.training.distill import Student, TeacherMaps
-from cfviz.training.recipe import Phase, Recipe
-from cfviz.training.start import build_model, make_optimizer
-from cfviz.training.stem import fold_stem
+
+from . import cache, data, teacher
+from .distill import Student, TeacherMaps
+from .recipe import Phase, Recipe
+from .start import build_model, make_optimizer
+from .stem import fold_stem
 
 LOG_COLUMNS = [
     "epoch",
@@ -336,7 +337,7 @@ class Trainer:
         self.save()
 
     def _held_out(self, phase: Phase) -> tuple[float, float]:
-        from cfviz.training.evaluation import predict
+        from cfviz.training.measure.evaluation import predict
 
         model = self.ema.module if self.ema is not None else self.bare
         photos = data.EvalSet(self.photos, phase.size, self.held_indices)

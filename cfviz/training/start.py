@@ -8,12 +8,13 @@ import torch
 from timm.optim import create_optimizer_v2, param_groups_weight_decay
 from torch import nn
 
-import cfviz.models.registry  # noqa: F401  (registers the variants with timm)
-from cfviz.models.checkpoints import load_checkpoint
+import cfviz.models.variants  # noqa: F401  (registers the variants with timm)
 from cfviz.models.crossformer import CrossFormer
-from cfviz.training.data import seed_all
-from cfviz.training.distill import Student
-from cfviz.training.recipe import Recipe
+from cfviz.models.weights.checkpoints import load_checkpoint
+
+from .data import seed_all
+from .distill import Student
+from .recipe import Recipe
 
 
 def build_model(recipe: Recipe) -> CrossFormer:

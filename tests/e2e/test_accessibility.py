@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from axe_playwright_python.base import AXE_SCRIPT
 
-from cfviz.ui.i18n import LANGUAGES, translator
+from cfviz.words import LANGUAGES, translator
 from tests.conftest import App, settle
 
 pytestmark = pytest.mark.browser

@@ -11,8 +11,8 @@ from playwright.sync_api import expect
 
 from cfviz.data.images import load_image, prepare
 from cfviz.data.samples import sample
-from cfviz.models.sides import open_side
-from cfviz.ui.i18n import TRANSLATIONS
+from cfviz.models.others.sides import open_side
+from cfviz.words import TRANSLATIONS
 
 pytestmark = pytest.mark.browser
 STATE = """(root) => { const f = root.figure; return {

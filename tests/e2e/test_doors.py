@@ -17,7 +17,7 @@ from PIL import Image
 from playwright.sync_api import expect
 
 from cfviz.models.crossformer import CrossFormer
-from cfviz.models.registry import VARIANTS
+from cfviz.models.variants import VARIANTS
 from tests.conftest import App, settle
 
 pytestmark = pytest.mark.browser

@@ -12,13 +12,13 @@ from PIL import Image
 from playwright.sync_api import expect
 
 from cfviz.analysis import embedding as measure
-from cfviz.figures import embedding as message
+from cfviz.figures.live import embedding as message
 from cfviz.geometry import cel_box
-from cfviz.models import embedding as layers
-from cfviz.report import cel
+from cfviz.models.probes import embedding as layers
+from cfviz.report.page import cel
 from cfviz.run import inspect
-from cfviz.ui.components.embedding import script, style
-from cfviz.ui.embedding import WATCH, concat_point, words
+from cfviz.ui.pages.embedding.figure import WATCH, concat_point, words
+from cfviz.ui.widgets.figure_embedding import script, style
 
 pytestmark = pytest.mark.browser
 READ = """([cel, measure, row, col]) => new Promise((done) => {

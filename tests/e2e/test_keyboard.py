@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import expect
 
-from cfviz.ui.i18n import translator
+from cfviz.words import translator
 from tests.conftest import App, settle
 
 pytestmark = pytest.mark.browser

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from cfviz.figures import living, theme
+from cfviz.figures import theme
+from cfviz.figures.live import attention as living
 from cfviz.run import inspect
 from cfviz.trace import Trace
 

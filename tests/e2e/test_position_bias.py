@@ -14,15 +14,15 @@ import torch
 from PIL import Image
 
 from cfviz.analysis import position_bias as measure
-from cfviz.figures import position_bias as message
-from cfviz.figures.logits import bias_table
-from cfviz.figures.position_bias_answer import Card
-from cfviz.figures.position_bias_answer import pack as pack_answer
+from cfviz.figures.live import position_bias as message
+from cfviz.figures.live.logits import bias_table
+from cfviz.figures.live.position_bias_answer import Card
+from cfviz.figures.live.position_bias_answer import pack as pack_answer
 from cfviz.hooks import edit
-from cfviz.models import bias_ways
+from cfviz.models.probes import position_bias as bias_ways
 from cfviz.run import forward
-from cfviz.ui import position_bias
-from cfviz.ui.components.position_bias import script, style
+from cfviz.ui.pages.position_bias import surfaces as position_bias
+from cfviz.ui.widgets.figure_position_bias import script, style
 
 pytestmark = pytest.mark.browser
 

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from cfviz import report
 from cfviz.data.samples import sample
 from cfviz.models.factory import create_model
+from cfviz.report import page as report
 from cfviz.run import inspect
 
 pytestmark = pytest.mark.browser

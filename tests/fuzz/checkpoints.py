@@ -15,11 +15,11 @@ from typing import Any
 import safetensors.torch
 import torch
 
-from cfviz.models.checkpoints import load_checkpoint
 from cfviz.models.crossformer import CrossFormer
-from cfviz.models.errors import CheckpointError
 from cfviz.models.factory import build
-from cfviz.models.registry import VARIANTS
+from cfviz.models.variants import VARIANTS
+from cfviz.models.weights.checkpoints import load_checkpoint
+from cfviz.models.weights.errors import CheckpointError
 from tests.fuzz.harness import Case
 from tests.fuzz.mutate import LONGS, Rng, spoil
 from tests.fuzz.said import code_of

@@ -12,7 +12,7 @@ from PIL import Image, ImageCms, PngImagePlugin
 from cfviz.data.header import MAX_PIXELS, ImageError
 from cfviz.data.images import load_image, prepare
 from cfviz.data.samples import gallery
-from cfviz.ui import photos
+from cfviz.ui.session import photos
 from tests.fuzz.harness import Case
 from tests.fuzz.mutate import KNOWING, Rng, spoil
 from tests.fuzz.said import code_of

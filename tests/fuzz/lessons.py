@@ -13,10 +13,10 @@ import cfviz
 from cfviz.data.images import load_image, prepare
 from cfviz.data.samples import sample
 from cfviz.run import class_names, inspect
-from cfviz.ui.i18n import LANGUAGES
-from cfviz.ui.lessons import progress
-from cfviz.ui.lessons.course import ASKS, FOLDER, STATES, Course, load_lessons
-from cfviz.ui.lessons.question import Scene, grade
+from cfviz.ui.pages.learn import progress
+from cfviz.ui.pages.learn.course import ASKS, FOLDER, STATES, Course, load_lessons
+from cfviz.ui.pages.learn.question import Scene, grade
+from cfviz.words import LANGUAGES
 from tests.fuzz.harness import Case
 from tests.fuzz.mutate import LONGS, Rng, spoil
 

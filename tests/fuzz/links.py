@@ -9,8 +9,8 @@ from pathlib import Path
 
 from streamlit.testing.v1 import AppTest
 
-from cfviz.ui.components import grouping
-from cfviz.ui.state import SHARED
+from cfviz.ui.pages import grouping
+from cfviz.ui.session.state import SHARED
 from tests.fuzz.harness import Case
 from tests.fuzz.mutate import LONGS, Rng
 

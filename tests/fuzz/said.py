@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from cfviz.data.header import ImageError
-from cfviz.models.errors import CheckpointError
-from cfviz.ui.i18n import LANGUAGES, translator
-from cfviz.ui.plain import GLUE, explain
+from cfviz.models.weights.errors import CheckpointError
+from cfviz.ui.session.plain import GLUE, explain
+from cfviz.words import LANGUAGES, translator
 
 LONGEST = 2000
 

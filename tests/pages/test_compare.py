@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from cfviz.models.errors import CheckpointError
-from cfviz.models.others import OTHERS
-from cfviz.ui import compare
+from cfviz.models.others.timm_models import OTHERS
+from cfviz.models.weights.errors import CheckpointError
+from cfviz.ui.pages.compare import pair as compare
 
 ROOT = Path(__file__).resolve().parents[2]
 

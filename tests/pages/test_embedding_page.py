@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from cfviz.ui import embedding_use
+from cfviz.ui.pages.embedding import ablation as embedding_use
 
 ROOT = Path(__file__).resolve().parents[2]
 

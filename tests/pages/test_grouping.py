@@ -19,11 +19,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from streamlit.testing.v1 import AppTest
 
-from cfviz import geometry_other as other
 from cfviz.analysis.reach import multiply_adds, reach
 from cfviz.geometry import grouping
-from cfviz.ui.components.grouping import DEFAULTS, HERE, LIMITS, begin, script, words
-from cfviz.ui.i18n import translator
+from cfviz.geometry import schemes as other
+from cfviz.ui.pages.grouping import DEFAULTS, LIMITS, begin, script, words
+from cfviz.web import WEB
+from cfviz.words import translator
 
 ROOT = Path(__file__).resolve().parents[2]
 ARTICLE = {  # the walk-through's two prints
@@ -67,7 +68,7 @@ def test_the_page_runs_without_a_model(lang: str, monkeypatch: pytest.MonkeyPatc
     def no_model(*args: object) -> None:
         raise AssertionError("the page on grouping asked for a model")
 
-    monkeypatch.setattr("cfviz.ui.page.Context.model", property(no_model))
+    monkeypatch.setattr("cfviz.ui.shell.page.Context.model", property(no_model))
     app = run(lang=lang, map="30x45", g="7", i="adaptive", kind="sda", q="29.44")
     assert not app.exception
     assert not app.error
@@ -107,7 +108,7 @@ def test_any_link_gives_a_state_that_can_be_drawn(query: dict[str, str]) -> None
 def test_every_word_the_figures_ask_for_is_there() -> None:
     """The names after `t.` in the modules are in the catalogue, and nothing in the catalogue is unused."""
     have = set(words(translator("en"), "en"))
-    text = "\n".join(path.read_text("utf-8") for path in HERE.glob("*.js"))
+    text = "\n".join(path.read_text("utf-8") for path in (WEB / "grouping").glob("*.js"))
     asked = set(re.findall(r"\bt\.(\w+)", text))
     templates = re.findall(r"\bt\[`(\w*)\$\{[^}]+\}(\w*)`\]", text)
     assert asked <= have, f"missing: {sorted(asked - have)}"
@@ -171,7 +172,7 @@ ASK = """(cases) => cases.map(({ H, W, G, I, window: w, ratio, row, col }) => {
 @pytest.mark.browser
 def test_the_browser_counts_as_python_does(browser: Any) -> None:
     """The JavaScript geometry over many maps: groups, keys, masks, reach and costs, number by number."""
-    source = (HERE / "geo.js").read_text("utf-8").replace("export ", "")
+    source = (WEB / "grouping" / "geo.js").read_text("utf-8").replace("export ", "")
     asked = cases(60)
     window = browser.new_page()
     answers = json.loads(

@@ -13,11 +13,12 @@ from streamlit.testing.v1 import AppTest
 
 from cfviz.analysis.lab import received
 from cfviz.data.samples import sample
-from cfviz.models.effects import effects, parts
-from cfviz.models.intervene import apply
-from cfviz.models.interventions import from_url
+from cfviz.models.interventions.apply import apply
+from cfviz.models.interventions.effects import effects, parts
+from cfviz.models.interventions.language import from_url
 from cfviz.run import inspect, load
-from cfviz.ui import lab, queue
+from cfviz.ui.compute import queue
+from cfviz.ui.pages.lab import bench as lab
 
 ROOT = Path(__file__).resolve().parents[2]
 

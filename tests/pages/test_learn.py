@@ -11,10 +11,10 @@ import cfviz
 from cfviz.data.images import load_image, prepare
 from cfviz.data.samples import sample
 from cfviz.run import inspect, load, pick_device
-from cfviz.ui.lessons import Scene, grade, load_lessons
-from cfviz.ui.lessons.course import ASKS
-from cfviz.ui.lessons.page import GIVEN, PICKED
-from cfviz.ui.lessons.question import Question
+from cfviz.ui.pages.learn import Scene, grade, load_lessons
+from cfviz.ui.pages.learn.course import ASKS
+from cfviz.ui.pages.learn.page import GIVEN, PICKED
+from cfviz.ui.pages.learn.question import Question
 from tests.pages.test_pages import first, run
 
 COURSE = load_lessons()
@@ -194,7 +194,7 @@ def test_the_sandbox_leads_back_to_the_step() -> None:
 
 
 def test_lesson_files_that_are_wrong_are_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> None:
-    monkeypatch.setattr("cfviz.ui.lessons.course.FOLDER", tmp_path)
+    monkeypatch.setattr("cfviz.ui.pages.learn.course.FOLDER", tmp_path)
     app = run("learn", lang="en")
     assert not app.exception
     assert "cannot be read" in app.error[0].value

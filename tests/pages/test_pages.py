@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from cfviz.ui.i18n import translator
+from cfviz.words import translator
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = ["home", *sorted(path.stem for path in (ROOT / "pages").glob("[!_]*.py"))]

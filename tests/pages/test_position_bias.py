@@ -14,13 +14,21 @@ from streamlit.testing.v1 import AppTest
 from cfviz import cli, jobs
 from cfviz.data.images import load_image, prepare
 from cfviz.hooks import edit
-from cfviz.models import bias_ways
+from cfviz.models.probes import position_bias as bias_ways
 from cfviz.run import load
-from cfviz.training.sizes import pack
-from cfviz.ui import position_bias, position_bias_job, position_bias_sizes
-from cfviz.ui import position_bias_answer as answer
-from cfviz.ui.i18n import translator
-from cfviz.ui.steps import Steps
+from cfviz.training.measure.sizes import pack
+from cfviz.ui.compute.steps import Steps
+from cfviz.ui.pages.position_bias import (
+    accuracy as position_bias_sizes,
+)
+from cfviz.ui.pages.position_bias import answer
+from cfviz.ui.pages.position_bias import (
+    own_photos as position_bias_job,
+)
+from cfviz.ui.pages.position_bias import (
+    surfaces as position_bias,
+)
+from cfviz.words import translator
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -154,21 +162,21 @@ def test_a_lone_reader_finds_the_other_sizes_computed(
 CONTEXT = """
 import streamlit as st
 from cfviz.figures.theme import theme
-from cfviz.ui.i18n import translator
-from cfviz.ui.page import Context
-from cfviz.ui.state import Settings
+from cfviz.words import translator
+from cfviz.ui.shell.page import Context
+from cfviz.ui.session.state import Settings
 
 lang = st.session_state.get("lang", "en")
 ctx = Context("position_bias", translator(lang), lang, theme("light"), Settings(size=160, lang=lang))
 """
 SENTENCES = """
-from cfviz.ui import position_bias_sizes
+from cfviz.ui.pages.position_bias import accuracy as position_bias_sizes
 
 for line in position_bias_sizes.sentences(ctx, st.session_state["found"]):
     st.write(line)
 """
 JOB = """
-from cfviz.ui import position_bias, position_bias_job
+from cfviz.ui.pages.position_bias import own_photos as position_bias_job, surfaces as position_bias
 
 position_bias_job.section(ctx, position_bias.subject(ctx))
 """

@@ -15,17 +15,20 @@ from streamlit.testing.v1 import AppTest
 
 from cfviz.data.images import prepare
 from cfviz.data.samples import sample
-from cfviz.figures import living
-from cfviz.models.checkpoints import load_checkpoint
+from cfviz.figures.live import attention as living
 from cfviz.models.factory import build, create_model
-from cfviz.models.sides import Side, open_side
+from cfviz.models.others.sides import Side, open_side
+from cfviz.models.weights.checkpoints import load_checkpoint
 from cfviz.run import inspect
 from cfviz.trace import Provenance, Trace
-from cfviz.ui import attention, cache, photos, weights
-from cfviz.ui import position_bias_answer as answer
-from cfviz.ui import position_bias_use as use
-from cfviz.ui.attention_measures import WATCH, Subject
-from cfviz.ui.compare_show import opened
+from cfviz.ui.compute import cache
+from cfviz.ui.pages.attention import view as attention
+from cfviz.ui.pages.attention.measures import WATCH, Subject
+from cfviz.ui.pages.compare.tables import opened
+from cfviz.ui.pages.position_bias import ablation as use
+from cfviz.ui.pages.position_bias import answer
+from cfviz.ui.session import photos
+from cfviz.ui.widgets import weights
 
 ROOT = Path(__file__).resolve().parents[2]
 LINK = {"photo": "cat", "size": "160", "lang": "en"}

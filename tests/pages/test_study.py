@@ -10,10 +10,10 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from cfviz import jobs
-from cfviz.models.interventions import parse
-from cfviz.training.study_table import Tally, save
-from cfviz.ui import study
-from cfviz.ui.i18n import translator
+from cfviz.models.interventions.language import parse
+from cfviz.training.measure.study_table import Tally, save
+from cfviz.ui.pages import study
+from cfviz.words import translator
 
 ROOT = Path(__file__).resolve().parents[2]
 CHANGES = (

@@ -18,8 +18,8 @@ from torch import nn
 
 from cfviz.training import teacher
 from cfviz.training.engine import Trainer, build_model
-from cfviz.training.export import load_run
 from cfviz.training.recipe import Recipe, from_dict
+from cfviz.training.ship.export import load_run
 from cfviz.training.stem import fold_stem
 
 

@@ -11,12 +11,13 @@ import torch
 from PIL import Image
 
 from cfviz.cli import main
-from cfviz.models.checkpoints import CheckpointError, load_checkpoint
 from cfviz.models.crossformer import CrossFormer
-from cfviz.models.registry import VARIANTS
-from cfviz.ui import photos, weights
-from cfviz.ui.i18n import LANGUAGES, translator
-from cfviz.ui.plain import GLUE, explain, plain, plain_fields
+from cfviz.models.variants import VARIANTS
+from cfviz.models.weights.checkpoints import CheckpointError, load_checkpoint
+from cfviz.ui.session import photos
+from cfviz.ui.session.plain import GLUE, explain, plain, plain_fields
+from cfviz.ui.widgets import weights
+from cfviz.words import LANGUAGES, translator
 
 HOSTILE = (
     "<img src=x onerror=alert(1)>",

@@ -1,0 +1,1 @@
+"""What each living figure is told: arrays in, one message for its half in `cfviz/web` out."""

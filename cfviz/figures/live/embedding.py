@@ -1,0 +1,126 @@
+"""What the embedding figure is told: one block of bytes with the photo and what each kernel put where.
+
+The layout is that of `cfviz/figures/live/message.py`: a JSON header and arrays behind it. The header:
+
+    id, name, input {"h", "w"}, photo {"w", "h", "file"}, palette, strings
+    start {"cel", "measure", "row", "col"}
+    cels  [{"stage", "H", "W" (tokens), "stride" (pixels a token), "unit" (pixels of what a kernel counts in),
+            "kernels" [{"k", "channels", "macs" (for the whole photo)}],
+            "norm", "carried", "caused" float32 (K, H*W), "codes" int8 (H*W, C), "step" float32 (C,):
+            channel = codes * step, wrong by half a step at most}]
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from cfviz import web
+from cfviz.figures import theme
+from cfviz.geometry import CEL_STRIDES
+
+from . import attention as living
+
+MEASURES = ("norm", "carried", "caused")
+
+
+def script() -> str:
+    """The figure's modules joined into one, in the order of their imports."""
+    return web.script("embedding/main.js")
+
+
+@dataclass(frozen=True)
+class Cel:
+    """One cross-scale embedding layer on one photo.
+
+    Attributes:
+        stage: 0 to 3.
+        kernels: Sides, in what the layer reads.
+        channels: D_i of each kernel.
+        macs: Multiply-adds of each kernel for the whole photo.
+        tokens: The concatenated tokens, (H, W, C).
+        norm: Length of each kernel's part, (K, H, W).
+        carried: Share of the normalised token's energy in each kernel's channels, (K, H, W).
+        caused: Share of the normalised token each kernel causes, (K, H, W).
+    """
+
+    stage: int
+    kernels: tuple[int, ...]
+    channels: tuple[int, ...]
+    macs: tuple[int, ...]
+    tokens: np.ndarray
+    norm: np.ndarray
+    carried: np.ndarray
+    caused: np.ndarray
+
+
+def quantise(tokens: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Channels in 8 bits: tokens = codes * step.
+
+    Args:
+        tokens: (..., C).
+
+    Returns:
+        codes int8 (..., C), step float32 (C,). The error is at most half a step.
+    """
+    step = (np.abs(tokens).reshape(-1, tokens.shape[-1]).max(0) / 127).astype(np.float32)
+    return np.rint(tokens / np.where(step > 0, step, 1)).clip(-127, 127).astype(np.int8), step
+
+
+def pack(
+    cels: Sequence[Cel],
+    *,
+    photo: Image.Image,
+    strings: Mapping[str, str],
+    start: Mapping[str, Any] | None = None,
+    name: str = "embedding",
+) -> bytes:
+    """Pack the figure's message.
+
+    Args:
+        cels: The layers, at least one.
+        photo: The pixels the model saw.
+        strings: The figure's words.
+        start: Any of cel, measure, row, col.
+        name: The figure's own name.
+    """
+    if not cels:
+        raise ValueError("there is no layer to show; expected at least one Cel")
+    body = living._Body()
+    picture = living._photo(photo, body)
+    header: dict[str, Any] = {
+        "name": name,
+        "input": {"h": photo.height, "w": photo.width},
+        "photo": picture,
+        "palette": living.palette() | {"kernels": list(theme.KERNELS)},
+        "strings": dict(strings),
+        "cels": [_cel(cel, body) for cel in cels],
+        "start": {"cel": 0, "measure": "carried", **(start or {})},
+    }
+    data = b"".join(body.parts)
+    unlike = {key: value for key, value in header.items() if key != "start"}
+    packed = living.Packed(header | {"id": living._digest(unlike, data)}, data, header["start"], (), ())
+    return packed.data
+
+
+def _cel(cel: Cel, body: Any) -> dict[str, Any]:
+    H, W, C = cel.tokens.shape
+    codes, step = quantise(cel.tokens.reshape(H * W, C))
+    unit = int(np.prod(CEL_STRIDES[: cel.stage]))
+    kernels = zip(cel.kernels, cel.channels, cel.macs, strict=True)
+    flat = {name: getattr(cel, name).reshape(len(cel.kernels), -1).astype(np.float32) for name in MEASURES}
+    return {
+        "stage": cel.stage,
+        "H": H,
+        "W": W,
+        "unit": unit,
+        "stride": unit * CEL_STRIDES[cel.stage],
+        "kernels": [{"k": k, "channels": d, "macs": int(m)} for k, d, m in kernels],
+        "codes": body.array(codes),
+        "step": body.array(step),
+        **{name: body.array(values) for name, values in flat.items()},
+    }

@@ -1,0 +1,131 @@
+"""What the figures of the page on position bias are told: every block's table, its MLP, and its measures.
+
+The layout is that of `cfviz/figures/live/message.py`: a JSON header and arrays behind it. The header:
+
+    id, name, source (messages that agree in it share the reader's choice), part: surfaces, made or resized
+    palette, strings, start {"block" (number in blocks), "head", and looks, see `ui.position_bias`}
+    blocks [{"s", "b", "kind", "G" (of the table), "trained" (the largest G of training), "heads",
+             "table" float32 (nH, (2G-1)^2): the bias itself, in the order of the offsets,
+             "mlp" null or {"proj": [W, b], "layers": [[gain, shift, W, b] three times], "eps"},
+             "twin" null or float32 like table: the learned table of the twin model,
+             "characters" [nH], "orders" {name: [nH]}, "even": mean distance of even weights,
+             "measures" [{"spread", "distance", "decay" or null, "centre" [down, right], "shift", "nearness",
+                          "anisotropy", "diagonality"}]}]
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from cfviz import web
+
+from . import attention as living
+
+PARTS = ("surfaces", "made", "resized")
+
+
+def script() -> str:
+    """The figures' modules joined into one, in the order of their imports."""
+    return web.script("position_bias/main.js")
+
+
+@dataclass(frozen=True)
+class BlockBias:
+    """One block's position bias.
+
+    Attributes:
+        stage: From 0.
+        block: From 0.
+        kind: "sda" or "lda".
+        G: Side of the model's own groups.
+        table: Float32 (nH, 2G-1, 2G-1).
+        mlp: From `models.bias_ways.mlp_of`; None where the table was learned as it is.
+        twin: The same block's table in the twin model, like `table`; None where there is no twin.
+        characters: What each head prefers, in one word.
+        orders: Names of orders, and the heads in each.
+        measures: One dict a head, see above.
+        even: Mean distance of a key where all weigh the same, in tokens.
+        trained: Side of the largest groups in training; 0 for G.
+    """
+
+    stage: int
+    block: int
+    kind: str
+    G: int
+    table: np.ndarray
+    mlp: Mapping[str, Any] | None = None
+    twin: np.ndarray | None = None
+    characters: Sequence[str] = ()
+    orders: Mapping[str, Sequence[int]] = field(default_factory=dict)
+    measures: Sequence[Mapping[str, Any]] = ()
+    even: float = 0.0
+    trained: int = 0
+
+
+def pack(
+    blocks: Sequence[BlockBias],
+    part: str,
+    *,
+    strings: Mapping[str, str],
+    start: Mapping[str, Any] | None = None,
+    source: str = "",
+    name: str = "",
+) -> bytes:
+    """Pack the message of one figure.
+
+    Args:
+        blocks: At least one.
+        part: One of `PARTS`.
+        strings: The figure's words.
+        start: Any of block, head and the looks.
+        source: What the blocks belong to.
+        name: By which Python sends the figure somewhere, where it does.
+    """
+    if part not in PARTS:
+        raise ValueError(f"part is {part!r}; expected one of {', '.join(PARTS)}")
+    if not blocks:
+        raise ValueError("there is no block to show; expected at least one BlockBias")
+    body = living._Body()
+    header: dict[str, Any] = {
+        "part": part,
+        "name": name,
+        "source": source,
+        "palette": living.palette(),
+        "strings": dict(strings),
+        "blocks": [_block(block, body) for block in blocks],
+        "start": dict(start or {}),
+    }
+    data = b"".join(body.parts)
+    unlike = {key: value for key, value in header.items() if key != "start"}
+    packed = living.Packed(header | {"id": living._digest(unlike, data)}, data, header["start"], (), ())
+    return packed.data
+
+
+def _block(its: BlockBias, body: Any) -> dict[str, Any]:
+    def add(values: np.ndarray) -> dict[str, Any]:
+        return body.array(np.asarray(values, np.float32))
+
+    mlp = its.mlp and {
+        "eps": its.mlp["eps"],
+        "proj": [add(x) for x in its.mlp["proj"]],
+        "layers": [[add(x) for x in layer] for layer in its.mlp["layers"]],
+    }
+    return {
+        "s": its.stage,
+        "b": its.block,
+        "kind": its.kind,
+        "G": its.G,
+        "trained": its.trained or its.G,
+        "heads": len(its.table),
+        "table": add(its.table.reshape(len(its.table), -1)),
+        "mlp": mlp,
+        "twin": None if its.twin is None else add(its.twin.reshape(len(its.twin), -1)),
+        "characters": list(its.characters),
+        "orders": {name: [int(h) for h in heads] for name, heads in its.orders.items()},
+        "measures": [dict(m) for m in its.measures],
+        "even": its.even,
+    }

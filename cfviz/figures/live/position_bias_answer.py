@@ -1,0 +1,106 @@
+"""What the figure of answers is told: a block's queries, keys and bias under every way, and the top classes.
+
+The layout is the living figure's (`cfviz/figures/live/attention.py`). The header:
+
+    id, source (messages that agree in it share the reader's choices), part: answer
+    palette, strings, input {"h", "w"} pixels, photo {"w", "h", "file"}
+    grouping: how the block cuts its map, see the living figure; scale: of q.k
+    ways [{"way", "name", "help", and once it is there:
+           "lines" [[class, percent, logit, change]],
+           "q", "k" float32 (nG, N, d) of one head, "table" float32 ((2G-1)^2)}]
+    start {"row", "col", "less"}
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from cfviz.geometry import Grouping
+
+from . import attention as living
+
+
+@dataclass(frozen=True)
+class Card:
+    """One way's card.
+
+    Attributes:
+        way: Its code.
+        name: As the reader reads it.
+        note: One line on what it does, or which other way it equals here.
+        lines: The top classes: name, percentage, logit, change of the logit; all text.
+        q: One head's queries, float32 (nG, N, d); None while they are being computed.
+        k: Its keys.
+        table: Its bias at every offset, float32 ((2G-1)^2).
+    """
+
+    way: str
+    name: str
+    note: str = ""
+    lines: Sequence[Sequence[str]] = ()
+    q: np.ndarray | None = None
+    k: np.ndarray | None = None
+    table: np.ndarray | None = None
+
+
+def pack(
+    cards: Sequence[Card],
+    groups: Grouping,
+    photo: bytes,
+    size: tuple[int, int],
+    *,
+    strings: Mapping[str, str],
+    start: Mapping[str, Any],
+    source: str = "",
+) -> bytes:
+    """Pack the message.
+
+    Args:
+        cards: One a way, in order.
+        groups: How the block cuts its map.
+        photo: The pixels the model saw, as PNG.
+        size: Height and width of the input in pixels.
+        strings: The figure's words.
+        start: row and col of the query in tokens, less: whether differences are shown.
+        source: Photo, size and model.
+    """
+    if not cards:
+        raise ValueError("there is no card to show; expected at least one")
+    body = living._Body()
+    known: dict[bytes, dict[str, Any]] = {}
+
+    def add(values: np.ndarray) -> dict[str, Any]:
+        raw = np.ascontiguousarray(values, np.float32)
+        key = raw.tobytes()
+        if key not in known:  # the first block sees the same tokens under every way
+            known[key] = body.array(raw)
+        return known[key]
+
+    d = next((card.q.shape[-1] for card in cards if card.q is not None), 1)
+    header: dict[str, Any] = {
+        "part": "answer",
+        "source": source,
+        "palette": living.palette(),
+        "strings": dict(strings),
+        "input": {"h": size[0], "w": size[1]},
+        "photo": {"file": body.add(photo, "image/png")},
+        "grouping": living._grouping(groups, body),
+        "scale": d**-0.5,
+        "ways": [_way(card, add) for card in cards],
+        "start": dict(start),
+    }
+    data = b"".join(body.parts)
+    unlike = {key: value for key, value in header.items() if key != "start"}
+    return living.Packed(header | {"id": living._digest(unlike, data)}, data, header["start"], (), ()).data
+
+
+def _way(card: Card, add: Any) -> dict[str, Any]:
+    entry: dict[str, Any] = {"way": card.way, "name": card.name, "note": card.note}
+    if card.q is None or card.k is None or card.table is None:
+        return entry
+    arrays = {"q": add(card.q), "k": add(card.k), "table": add(card.table)}
+    return entry | arrays | {"lines": [list(line) for line in card.lines]}

@@ -1,0 +1,174 @@
+"""Static figures of the page on cross-scale embedding: costs of knock-outs, filters, spectra, patterns."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import plotly.graph_objects as go
+
+from cfviz.figures.kept import kept
+from cfviz.figures.theme import KERNELS, SEQUENTIAL, Theme
+
+from .bars import signed_bars
+
+
+@kept
+def knock_bars(
+    rows: Sequence[tuple[str, int, float, float, str]], theme: Theme, words: dict[str, str]
+) -> go.Figure:
+    """What each knock-out costs the first class, one bar a kernel.
+
+    Args:
+        rows: Name, number of the kernel in its layer, change of the logit, change of the probability
+            (-1 to 1), and the first class afterwards where it is another one, else "".
+        theme: Colours.
+        words: `logit`, the axis, and `points`, short for percentage points.
+    """
+    names, numbers, logits, _, _ = zip(*rows, strict=True)
+    notes = [
+        f"{signed(logit)} · {signed(100 * p, 1)} {words['points']}" + (f"<br>→ {now}" if now else "")
+        for _, _, logit, p, now in rows
+    ]
+    colours, height = [KERNELS[i] for i in numbers], 42 * len(rows) + 60
+    return signed_bars(names, logits, colours, notes, theme, words["logit"], height=height, room=132)
+
+
+def heat(maps: Sequence[np.ndarray]) -> tuple[list[np.ndarray], float]:
+    """Maps as pictures on one scale from 0 to the largest of all.
+
+    Args:
+        maps: (H, W) each, 0 and above.
+
+    Returns:
+        Pictures uint8 (H, W, 3), and what the scale's brightest end stands for.
+    """
+    top = max(float(m.max()) for m in maps) or 1.0
+    stops = np.array([[int(c[i : i + 2], 16) for i in (1, 3, 5)] for c in SEQUENTIAL], float)
+    at = np.linspace(0, 1, len(stops))
+    colours = [[np.interp(m / top, at, stops[:, c]) for c in range(3)] for m in maps]
+    return [np.rint(np.stack(channels, -1)).astype(np.uint8) for channels in colours], top
+
+
+def squares(kernels: Sequence[tuple[float, float]], reach: float, theme: Theme) -> str:
+    """What one token reads, as an SVG: one square a kernel, the more opaque the more channels.
+
+    Args:
+        kernels: Side in pixels and share of the channels of each.
+        reach: Side of the picture in pixels of the photo, so that several can be compared.
+        theme: Colours.
+    """
+    parts = []
+    for n, (side, part) in reversed(list(enumerate(kernels))):
+        box = f'x="{-side / 2:g}" y="{-side / 2:g}" width="{side:g}" height="{side:g}"'
+        ink = f'fill="{KERNELS[n]}" fill-opacity="{0.15 + 0.75 * part:.2f}" stroke="{KERNELS[n]}"'
+        parts.append(f'<rect {box} {ink} stroke-width="{reach / 110:.2f}"/>')
+    view = f"{-reach / 2:g} {-reach / 2:g} {reach:g} {reach:g}"
+    paper = f'<rect x="{-reach / 2:g}" y="{-reach / 2:g}" width="100%" height="100%" fill="{theme.panel}"/>'
+    return f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="{view}">{paper}{"".join(parts)}</svg>'
+
+
+@kept
+def read_bars(
+    shares: np.ndarray, rows: Sequence[str], kernels: Sequence[str], even: Sequence[float], theme: Theme
+) -> go.Figure:
+    """Stacked shares that sum to one: one bar a row, one part a kernel.
+
+    Args:
+        shares: (rows, K).
+        rows: Their names.
+        kernels: Names of the K kernels.
+        even: Share of channels of each kernel: where the borders would lie if all channels counted the same.
+        theme: Colours.
+    """
+    fig = go.Figure()
+    for i, name in enumerate(kernels):
+        fig.add_bar(
+            x=shares[:, i],
+            y=list(rows),
+            orientation="h",
+            name=name,
+            width=0.62,
+            marker={"color": KERNELS[i], "line": {"color": theme.paper, "width": 1.5}},
+            text=[f"{x:.0%}" if x > 0.075 else "" for x in shares[:, i]],
+            textangle=0,
+            textposition="inside",
+            insidetextanchor="middle",
+            insidetextfont={"color": "#14171B", "size": 13},
+            hovertemplate=f"%{{y}}, {name}: %{{x:.1%}}<extra></extra>",
+        )
+    for border in np.cumsum(even)[:-1]:
+        fig.add_vline(x=float(border), line={"color": theme.ink, "width": 1.5, "dash": "dot"})
+    theme.lay_out(
+        fig,
+        height=34 * len(rows) + 80,
+        barmode="stack",
+        legend={"traceorder": "normal", "y": 1.02, "yanchor": "bottom"},
+        margin={"l": 8, "r": 8, "t": 40, "b": 8},
+        xaxis={"range": [0, 1], "tickformat": ".0%", "fixedrange": True, "showgrid": False},
+        yaxis={"autorange": "reversed", "fixedrange": True, "tickfont": {"color": theme.ink, "size": 13}},
+    )
+    return fig
+
+
+@kept
+def lines(
+    x: Sequence[float] | np.ndarray,
+    curves: Sequence[np.ndarray] | np.ndarray,
+    names: Sequence[str],
+    theme: Theme,
+    words: dict[str, str],
+    marks: Sequence[float] = (),
+    even: Sequence[float] = (),
+    share: bool = False,
+) -> go.Figure:
+    """One curve a kernel against a scale, on a logarithmic axis.
+
+    Args:
+        x: Scale in pixels, above 0.
+        curves: K curves, each as long as x.
+        names: Of the K kernels.
+        theme: Colours.
+        words: `x` and `y`, the axes.
+        marks: One upright line a kernel, at this x.
+        even: One level a kernel, dotted.
+        share: Whether the curves are shares, written in per cent.
+    """
+    fig = go.Figure()
+    for i, (curve, name) in enumerate(zip(curves, names, strict=True)):
+        fig.add_scatter(
+            x=list(x), y=list(curve), name=name, mode="lines+markers" if share else "lines",
+            line={"color": KERNELS[i], "width": 2.75}, marker={"size": 6},
+            hovertemplate=f"{name}, %{{x:.3g}} px: %{{y:{'.1%' if share else '.3f'}}}<extra></extra>",
+        )  # fmt: skip
+    for i, at in enumerate(marks):
+        fig.add_vline(x=at, line={"color": KERNELS[i], "width": 1.5, "dash": "dash"})
+    for i, level in enumerate(even):
+        fig.add_hline(y=level, line={"color": KERNELS[i], "width": 1, "dash": "dot"})
+    ticks = [t for t in (2, 4, 8, 16, 32, 64, 128) if min(x) <= t <= max(x)]
+    theme.lay_out(
+        fig,
+        height=360,
+        xaxis={
+            "type": "log",
+            "title": {"text": words["x"]},
+            "tickvals": ticks,
+            "ticktext": [f"{t}" for t in ticks],
+            "fixedrange": True,
+            "showgrid": False,
+        },
+        yaxis={
+            "title": {"text": words["y"]},
+            "tickformat": ".0%" if share else ".2f",
+            "rangemode": "tozero",
+            "fixedrange": True,
+        },
+        hovermode="x unified",
+        margin={"l": 8, "r": 16, "t": 30, "b": 8},
+    )
+    return fig
+
+
+def signed(x: float, digits: int = 2) -> str:
+    """+1.32, −0.40, with a true minus sign."""
+    return f"{x:+.{digits}f}".replace("-", "−")

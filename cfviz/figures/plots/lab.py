@@ -1,0 +1,180 @@
+"""The lab's figures: the board of parts as plain data, bars of logits and parts, pictures of maps."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import plotly.graph_objects as go
+
+from cfviz.figures.kept import kept
+from cfviz.figures.theme import DIVERGING, Theme
+from cfviz.geometry import Grouping
+
+from .architecture import KERNELS, feature_colours
+from .embedding import signed
+
+LIMIT = 20  # bars in one figure
+
+
+def stages(
+    groupings: Sequence[Sequence[Grouping]],
+    channels: Sequence[int],
+    heads: Sequence[int],
+    group_size: Sequence[int],
+) -> list[dict[str, Any]]:
+    """What the board draws for each stage, as plain numbers and strings.
+
+    Args:
+        groupings: How each block of each stage cuts its map.
+        channels: C of each stage.
+        heads: Heads of each stage.
+        group_size: G of each stage, as the model has it.
+    """
+    return [
+        {
+            "H": blocks[0].H,
+            "W": blocks[0].W,
+            "C": channels[s],
+            "heads": heads[s],
+            "G": group_size[s],
+            "I": max((g.I for g in blocks if g.kind == "lda"), default=1),
+            "long": any(g.kind == "lda" for g in blocks),
+            "kernels": list(KERNELS[s]),
+            "blocks": [
+                {"kind": g.kind, "padded": g.padded, "whole": min(g.H, g.W) <= group_size[s]} for g in blocks
+            ],
+        }
+        for s, blocks in enumerate(groupings)
+    ]
+
+
+def board(
+    parts: Sequence[str], values: np.ndarray, probs: Sequence[str], winners: Sequence[str]
+) -> dict[str, Any]:
+    """The effects of all parts, as the board wants them.
+
+    Args:
+        parts: Places in the words of links: "3.2.h5".
+        values: What the colours show, (n,).
+        probs: Probability of the first class afterwards, as text.
+        winners: First class afterwards where it is another one, else "".
+
+    Returns:
+        `effects` and `top`, what the ends of the scale stand for.
+    """
+    effects = {
+        part: [round(float(v), 4), p, w] for part, v, p, w in zip(parts, values, probs, winners, strict=True)
+    }
+    return {"effects": effects, "top": float(np.abs(values).max(initial=0.0)) or 1.0}
+
+
+def colours(theme: Theme) -> tuple[str, str]:
+    """Below zero and above: the ends of the diverging scale that still read as colours on the page."""
+    return ("#CE96DE", "#6EC87A") if theme.dark else ("#762A83", "#1B7837")
+
+
+@kept
+def change_bars(
+    names: Sequence[str], values: Sequence[float], theme: Theme, axis: str, unit: str = ""
+) -> go.Figure:
+    """Changes as bars to both sides of zero, each with its number.
+
+    Args:
+        names: One a bar, from the top.
+        values: The changes.
+        theme: Colours.
+        axis: What they are changes of.
+        unit: "%" for shares of one, "" for plain numbers.
+    """
+    low, high = colours(theme)
+    scale, digits = (100, 0) if unit else (1, 2)
+    texts = [signed(scale * v, digits) + (f" {unit}" if unit else "") for v in values]
+    reach = 1.28 * max((abs(v) for v in values), default=1.0) or 1.0
+    rows = list(range(len(names)))
+    fig = go.Figure(
+        go.Bar(
+            x=list(values),
+            y=rows,
+            orientation="h",
+            width=0.66,
+            marker={"color": [low if v < 0 else high for v in values], "cornerradius": 3},
+            text=texts,
+            textposition="outside",
+            textfont={"color": theme.ink},
+            cliponaxis=False,
+            customdata=list(names),
+            hovertemplate="%{customdata}: %{text}<extra></extra>",
+        )
+    )
+    theme.lay_out(
+        fig,
+        height=27 * len(rows) + 70,
+        showlegend=False,
+        margin={"l": 8, "r": 16, "t": 4, "b": 4},
+        xaxis={
+            "range": [-reach, reach],
+            "title": {"text": axis},
+            "tickformat": ".0%" if unit else "+.2~f",
+            "zeroline": True,
+            "zerolinecolor": theme.muted,
+            "fixedrange": True,
+        },
+        yaxis={
+            "tickvals": rows,
+            "ticktext": list(names),
+            "range": [len(rows) - 0.4, -0.6],
+            "tickfont": {"color": theme.ink, "size": 13},
+            "ticklabelstandoff": 8,
+            "showgrid": False,
+            "zeroline": False,
+            "fixedrange": True,
+        },
+    )
+    return fig
+
+
+def same_colours(before: np.ndarray, after: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Two maps of features as pictures in the same colours: what looks alike in both is alike.
+
+    Args:
+        before: (H, W, C).
+        after: (H, W, C).
+
+    Returns:
+        Two uint8 (H, W, 3), of the principal components of both together.
+    """
+    both = feature_colours(np.concatenate([before, after]))
+    return both[: len(before)], both[len(before) :]
+
+
+def differences(maps: Sequence[np.ndarray]) -> tuple[list[np.ndarray], float]:
+    """Signed maps as pictures on one scale, symmetric about zero.
+
+    Args:
+        maps: (H, W) each.
+
+    Returns:
+        Pictures uint8 (H, W, 3), and what the ends of the scale stand for.
+    """
+    top = max((float(np.abs(m).max()) for m in maps), default=0.0) or 1.0
+    stops = np.array([[int(c[i : i + 2], 16) for i in (1, 3, 5)] for c in DIVERGING], float)
+    at = np.linspace(-1, 1, len(stops))
+    pictures = [np.stack([np.interp(m / top, at, stops[:, c]) for c in range(3)], -1) for m in maps]
+    return [np.rint(p).astype(np.uint8) for p in pictures], top
+
+
+def head_name(text: Mapping[str, str], part: str, stage: int, block: int | None, index: int | None) -> str:
+    """A part in the reader's words, short enough for an axis: "3.2 head 5".
+
+    Args:
+        text: `part_head`, `part_kernel`, ... with {n} where there is a number.
+        part: One of `cfviz.models.interventions.language.PARTS`.
+        stage: From 0.
+        block: From 0; None for kernels.
+        index: Number of a head from 0, or side of a kernel.
+    """
+    place = f"{stage + 1}" if block is None else f"{stage + 1}.{block + 1}"
+    number = "" if index is None else index if part == "kernel" else index + 1
+    return f"{place} {text[f'part_{part}'].replace('{n}', str(number))}".strip()

@@ -1,0 +1,196 @@
+"""Static figures of the page on position bias: accuracy against size, changes of the logit, shares."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import plotly.graph_objects as go
+
+from cfviz.figures.kept import kept
+from cfviz.figures.theme import Theme
+
+from .bars import signed_bars
+
+# Okabe and Ito's colours but the two that stand for SDA and LDA; every way keeps its colour on every figure.
+WAYS = {
+    "own": "#009E73",
+    "rescaled": "#56B4E9",
+    "bicubic": "#CC79A7",
+    "clamp": "#E69F00",
+    "cut": "#A98600",
+    "none": "#7F7F7F",
+    "twin": "#8A7BD1",
+}
+DASHES = {
+    "own": "solid",
+    "rescaled": "dot",
+    "bicubic": "solid",
+    "clamp": "dash",
+    "cut": "dot",
+    "none": "dash",
+    "twin": "solid",
+}
+
+
+@dataclass(frozen=True)
+class Line:
+    """One curve: a way of making the bias, its name, and a point a size.
+
+    Attributes:
+        way: Decides the colour.
+        name: As the legend says it.
+        sizes: Input sides in pixels.
+        values: Shares, or differences of shares.
+        low: Lower ends of their 95 % intervals.
+        high: Upper ends.
+        behind: Whether it is there for comparison only: thin, without its intervals, not in the legend.
+    """
+
+    way: str
+    name: str
+    sizes: Sequence[int]
+    values: Sequence[float]
+    low: Sequence[float]
+    high: Sequence[float]
+    behind: bool = False
+
+
+@kept
+def curves(
+    lines: Sequence[Line],
+    theme: Theme,
+    words: Mapping[str, str],
+    trained: int = 224,
+    signed: bool = False,
+    height: int = 440,
+) -> go.Figure:
+    """Curves over input sizes with their intervals; the trained size is marked.
+
+    Args:
+        lines: At least one.
+        theme: Colours.
+        words: `x`, `y` and `trained`.
+        trained: Side the model was trained at, in pixels.
+        signed: Whether the values are differences, with a line at 0.
+        height: Of the figure in pixels.
+    """
+    fig = go.Figure()
+    sizes = sorted({size for line in lines for size in line.sizes})
+    gap = min((b - a for a, b in pairwise(sizes)), default=32)
+    fronts = [line for line in lines if not line.behind]
+    places = {line.way: i - (len(fronts) - 1) / 2 for i, line in enumerate(fronts)}
+    for line in sorted(lines, key=lambda line: not line.behind):
+        shift = gap * 0.72 / max(1, len(fronts)) * places.get(line.way, 0.0)  # side by side, not overlaid
+        fig.add_scatter(**_trace(line, np.asarray(line.sizes, float) + shift, signed))
+    fig.add_vline(x=trained, line={"color": theme.muted, "width": 1, "dash": "dot"})
+    fig.add_annotation(
+        x=trained, y=1, yref="paper", text=words["trained"], showarrow=False, xanchor="left", xshift=5,
+        yanchor="top", font={"color": theme.muted, "size": 12},
+    )  # fmt: skip
+    if signed:
+        fig.add_hline(y=0, line={"color": theme.ink, "width": 1.25})
+    theme.lay_out(
+        fig,
+        height=height,
+        xaxis={
+            "title": {"text": words["x"]}, "tickvals": sizes, "showgrid": False, "fixedrange": True,
+            "range": [sizes[0] - gap / 2, sizes[-1] + gap / 2],
+        },
+        yaxis={"title": {"text": words["y"]}, "fixedrange": True, "zeroline": False},
+        legend={"y": 1.02, "yanchor": "bottom", "traceorder": "normal"},
+        margin={"l": 8, "r": 16, "t": 40, "b": 8},
+    )  # fmt: skip
+    return fig
+
+
+def _trace(line: Line, at: np.ndarray, signed: bool) -> dict[str, Any]:
+    """One line for plotly, values in percent or percentage points."""
+    values, low, high = (100 * np.asarray(x, float) for x in (line.values, line.low, line.high))
+    form = "+.2f" if signed else ".2f"
+    drawn: dict[str, Any] = {
+        "x": at, "y": values, "name": line.name, "legendgroup": line.way, "mode": "lines+markers",
+        "line": {"color": WAYS[line.way], "width": 2.25, "dash": DASHES.get(line.way, "solid")},
+        "marker": {"size": 7},
+        "customdata": np.stack([line.sizes, low, high], -1),
+        "hovertemplate": f"%{{customdata[0]}} px: %{{y:{form}}} [%{{customdata[1]:{form}}}, "
+        f"%{{customdata[2]:{form}}}]",
+    }  # fmt: skip
+    if line.behind:
+        thin = {"width": 1, "dash": "dot", "color": WAYS[line.way]}
+        return drawn | {"showlegend": False, "opacity": 0.75, "line": thin, "marker": {"size": 4}}
+    error = {"type": "data", "symmetric": False, "array": high - values, "arrayminus": values - low,
+             "thickness": 1.25, "width": 3}  # fmt: skip
+    return drawn | {"error_y": error}
+
+
+@kept
+def bars(
+    names: Sequence[str],
+    values: Sequence[float],
+    notes: Sequence[str],
+    theme: Theme,
+    words: Mapping[str, str],
+) -> go.Figure:
+    """Signed bars with a note at the end of each line.
+
+    Args:
+        names: One a bar, from the top.
+        values: Their lengths.
+        notes: What stands on the right of each.
+        theme: Colours.
+        words: `x`, the axis.
+    """
+    colours = [theme.faint if abs(v) < 1e-9 else "#1a7736" if v > 0 else "#9970ab" for v in values]
+    height = 38 * len(names) + 66
+    return signed_bars(names, values, colours, notes, theme, words["x"], height=height, room=150)
+
+
+@kept
+def shares(
+    rows: Sequence[np.ndarray],
+    names: Sequence[str],
+    kinds: Sequence[str],
+    theme: Theme,
+    words: Mapping[str, str],
+) -> go.Figure:
+    """One dot a head, one row a block: how much of the logits' variance is position.
+
+    Args:
+        rows: Shares of each block's heads, (nH,).
+        names: Of the blocks.
+        kinds: "sda" or "lda" of each.
+        theme: Colours.
+        words: `x` and `head`.
+    """
+    fig = go.Figure()
+    for values, name, kind in zip(rows, names, kinds, strict=True):
+        fig.add_scatter(
+            x=values, y=[name] * len(values), mode="markers", showlegend=False,
+            marker={"color": theme.kind(kind), "size": 11, "opacity": 0.65,
+                    "line": {"color": theme.paper, "width": 1}},
+            customdata=np.arange(1, len(values) + 1),
+            hovertemplate=f"{name}, {words['head']} %{{customdata}}: %{{x:.1%}}<extra></extra>",
+        )  # fmt: skip
+        fig.add_scatter(
+            x=[float(np.mean(values))], y=[name], mode="markers", showlegend=False, hoverinfo="skip",
+            marker={"symbol": "line-ns", "size": 18, "line": {"color": theme.ink, "width": 2.5}},
+        )  # fmt: skip
+    flat = np.concatenate([np.asarray(row) for row in rows])
+    theme.lay_out(
+        fig,
+        height=40 * len(names) + 66,
+        xaxis={
+            "title": {"text": words["x"]}, "tickformat": ".0%", "fixedrange": True,
+            "range": [min(-0.01, 1.05 * float(flat.min())), max(0.1, 1.08 * float(flat.max()))],
+        },
+        yaxis={
+            "autorange": "reversed", "fixedrange": True, "showgrid": False,
+            "tickfont": {"color": theme.ink, "size": 13}, "ticklabelstandoff": 8,
+        },
+        margin={"l": 8, "r": 16, "t": 8, "b": 8},
+    )  # fmt: skip
+    return fig

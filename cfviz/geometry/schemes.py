@@ -1,0 +1,220 @@
+"""Who may attend to whom in other hierarchical transformers, counted the same way as in `geometry`.
+
+Swin (window and shifted window), PVT v2 (spatial reduction), Twins (local groups, sub-sampled global) and ViT
+(global), each as their implementations in timm compute it, where padding or a mask makes a difference; the
+tests run timm's modules and compare. numpy only.
+
+All of them fit one form: queries in groups, and for each group the keys its queries score, a key being made
+of one token or, after a spatial reduction, of several.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from math import ceil
+
+import numpy as np
+
+from . import Grouping, grouping
+
+
+@dataclass(frozen=True, eq=False)
+class Scheme:
+    """One attention layer over a map of H x W tokens.
+
+    Attributes:
+        name: For example "swin_shifted".
+        H: Height of the map, in tokens.
+        W: Width of the map, in tokens.
+        queries: Flat position of every query, -1 for padding: int64 (nG, Nq).
+        keys: Flat positions of the tokens every key is made of, -1 for padding: int64 (nG, Nk, S).
+        region: Where a mask separates members of a group, the region of each: int64 (nG, Nq); a query scores
+            only keys of its own region. None where nothing is masked.
+        pads_attend: Whether padding takes part in the softmax as if it were a token (Swin and Twins in timm);
+            CrossFormer masks it.
+        reduction: Tokens a side that the reducing convolution joins to a key; 1 where there is none.
+        crop_first: Whether padding is cropped before the output projection rather than after it.
+    """
+
+    name: str
+    H: int
+    W: int
+    queries: np.ndarray
+    keys: np.ndarray
+    region: np.ndarray | None = None
+    pads_attend: bool = False
+    reduction: int = 1
+    crop_first: bool = False
+
+    def group_of(self, row: int, col: int) -> tuple[int, int]:
+        """The (group, member) of the query at a row and a column.
+
+        Raises:
+            ValueError: If the map has no such token.
+        """
+        if not (0 <= row < self.H and 0 <= col < self.W):
+            raise ValueError(f"there is no token ({row}, {col}) in a map of {self.H} x {self.W}")
+        group, member = np.argwhere(self.queries == row * self.W + col)[0]
+        return int(group), int(member)
+
+    def allowed(self, group: int, member: int) -> np.ndarray:
+        """Which keys of its group the mask lets one query score: bool (Nk,)."""
+        if self.region is None:
+            return np.ones(self.keys.shape[1], bool)
+        return self.region[group] == self.region[group, member]
+
+    def scored(self, row: int, col: int) -> np.ndarray:
+        """The keys in one query's softmax: int64 (n, S), -1 for padding."""
+        group, member = self.group_of(row, col)
+        keys = self.keys[group]
+        keep = self.allowed(group, member)
+        if not self.pads_attend:
+            keep = keep & (keys >= 0).any(-1)
+        return keys[keep]
+
+    def sources(self, row: int, col: int) -> np.ndarray:
+        """The tokens that one query's attention is computed from: bool (H, W)."""
+        flat = self.scored(row, col).reshape(-1)
+        out = np.zeros(self.H * self.W, bool)
+        out[flat[flat >= 0]] = True
+        return out.reshape(self.H, self.W)
+
+    def masked(self, row: int, col: int) -> np.ndarray:
+        """The tokens in the query's own window that the mask keeps from it: bool (H, W)."""
+        group, member = self.group_of(row, col)
+        out = np.zeros(self.H * self.W, bool)
+        keys = self.keys[group][~self.allowed(group, member)]
+        out[keys[keys >= 0]] = True
+        return out.reshape(self.H, self.W)
+
+
+def crossformer(g: Grouping) -> Scheme:
+    """CrossFormer's short or long distance attention: groups of G x G, padding masked."""
+    return Scheme(g.kind, g.H, g.W, g.members, g.members[..., None])
+
+
+def swin(H: int, W: int, window: int = 7, shift: int = 0) -> Scheme:
+    """Swin's window attention, or shifted window attention where `shift` is not 0.
+
+    As in timm: a side no longer than the window becomes the window and is not shifted; the map is rolled by
+    the shift, then padded at the bottom and at the right; padding is a key like any other; the mask separates
+    what the roll brought together. It is laid over the padded map, so where there is padding it does not
+    separate the rolled rows and columns exactly where they begin.
+
+    Args:
+        H: Height of the map, in tokens.
+        W: Width of the map, in tokens.
+        window: Side of a window, in tokens.
+        shift: Tokens to shift by, usually window // 2.
+
+    Raises:
+        ValueError: If the shift is not smaller than the window.
+    """
+    if not 0 <= shift < window:
+        raise ValueError(f"the shift is {shift}; expected 0 to {window - 1}, less than the window")
+    (wh, sh), (ww, sw) = (_fit(side, window, shift) for side in (H, W))
+    rows, cols = _rolled(H, wh, sh), _rolled(W, ww, sw)
+    queries = _windows(_join(rows, cols, W), wh, ww)
+    if not (sh or sw):
+        return Scheme("swin", H, W, queries, queries[..., None], pads_attend=True)
+    apart = _regions(len(rows), wh, sh)[:, None] * 3 + _regions(len(cols), ww, sw)[None, :]
+    region = _windows(apart, wh, ww)
+    return Scheme("swin_shifted", H, W, queries, queries[..., None], region, pads_attend=True)
+
+
+def pvt(H: int, W: int, ratio: int) -> Scheme:
+    """PVT's spatial reduction attention: every token scores one key for each ratio x ratio tokens.
+
+    The convolution has no padding, so rows and columns past the last whole block are in no key.
+
+    Raises:
+        ValueError: If the ratio is longer than a side of the map.
+    """
+    return _reduced("pvt", H, W, ratio)
+
+
+def twins_local(H: int, W: int, window: int = 7) -> Scheme:
+    """Twins' locally grouped attention: windows, padded at bottom and right, the padding not masked."""
+    rows, cols = _rolled(H, window, 0), _rolled(W, window, 0)
+    queries = _windows(_join(rows, cols, W), window, window)
+    return Scheme("twins_local", H, W, queries, queries[..., None], pads_attend=True, crop_first=True)
+
+
+def twins_global(H: int, W: int, ratio: int) -> Scheme:
+    """Twins' globally sub-sampled attention: one key for each ratio x ratio tokens, as PVT's.
+
+    Raises:
+        ValueError: If the ratio is longer than a side of the map.
+    """
+    return _reduced("twins_global", H, W, ratio)
+
+
+def vit(H: int, W: int) -> Scheme:
+    """ViT's global attention: every token scores every token."""
+    every = np.arange(H * W)[None]
+    return Scheme("vit", H, W, every, every[..., None])
+
+
+def families(H: int, W: int, G: int, I: int, window: int, ratio: int) -> dict[str, tuple[Scheme, ...]]:  # noqa: E741
+    """The layers each method alternates between, on the same map.
+
+    Args:
+        H: Height of the map, in tokens.
+        W: Width of the map, in tokens.
+        G: CrossFormer's group size.
+        I: CrossFormer's interval.
+        window: Window of Swin and Twins; Swin shifts by half of it.
+        ratio: Spatial reduction of PVT and Twins.
+    """
+    make: dict[str, Callable[[], tuple[Scheme, ...]]] = {
+        "crossformer": lambda: tuple(crossformer(g) for g in _pair(H, W, G, I)),
+        "swin": lambda: (swin(H, W, window), swin(H, W, window, window // 2)),
+        "pvt": lambda: (pvt(H, W, ratio),),
+        "twins": lambda: (twins_local(H, W, window), twins_global(H, W, ratio)),
+        "vit": lambda: (vit(H, W),),
+    }
+    return {name: build() for name, build in make.items()}
+
+
+def _pair(H: int, W: int, G: int, I: int) -> tuple[Grouping, Grouping]:  # noqa: E741
+    if min(H, W) <= G:  # the model's rule: one group, twice
+        return grouping("sda", H, W, max(H, W)), grouping("sda", H, W, max(H, W))
+    return grouping("sda", H, W, G), grouping("lda", H, W, G, I)
+
+
+def _fit(side: int, window: int, shift: int) -> tuple[int, int]:
+    """Window and shift along one side: a side within the window is one window, not shifted."""
+    return (side, 0) if side <= window else (window, shift)
+
+
+def _rolled(side: int, window: int, shift: int) -> np.ndarray:
+    """Where each place of a rolled and then padded side comes from, -1 for padding."""
+    from_ = np.full(ceil(side / window) * window, -1)
+    from_[:side] = (np.arange(side) + shift) % side
+    return from_
+
+
+def _regions(padded: int, window: int, shift: int) -> np.ndarray:
+    """Swin's three bands along a padded side: the bulk, the last window's own part, the rolled part."""
+    place = np.arange(padded)
+    return (place >= padded - window).astype(int) + (place >= padded - shift) if shift else 0 * place
+
+
+def _join(rows: np.ndarray, cols: np.ndarray, W: int) -> np.ndarray:
+    """Flat positions of a map from those of its sides, -1 where either is padding."""
+    return np.where((rows[:, None] >= 0) & (cols[None, :] >= 0), rows[:, None] * W + cols[None, :], -1)
+
+
+def _windows(values: np.ndarray, h: int, w: int) -> np.ndarray:
+    """A padded map cut into windows of h x w: (nG, h * w)."""
+    H, W = values.shape
+    return values.reshape(H // h, h, W // w, w).transpose(0, 2, 1, 3).reshape(-1, h * w)
+
+
+def _reduced(name: str, H: int, W: int, ratio: int) -> Scheme:
+    if not 1 <= ratio <= min(H, W):
+        raise ValueError(f"the reduction is {ratio}; a map of {H} x {W} takes 1 to {min(H, W)}")
+    flat = np.arange(H * W)
+    whole = flat.reshape(H, W)[: H // ratio * ratio, : W // ratio * ratio]
+    return Scheme(name, H, W, flat[None], _windows(whole, ratio, ratio)[None], reduction=ratio)

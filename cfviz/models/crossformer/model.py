@@ -1,0 +1,596 @@
+"""CrossFormer and CrossFormer++: vision transformers with long and short distance attention.
+
+CrossFormer: A Versatile Vision Transformer Hinging on Cross-scale Attention, https://arxiv.org/abs/2108.00154
+CrossFormer++: A Versatile Vision Transformer Hinging on Cross-scale Attention, https://arxiv.org/abs/2303.06908
+
+Written anew from the papers. Parameter names match those of the authors' checkpoints for easy loading.
+
+Read top-down: position bias, attention, block, cross-scale embedding, stage, model. Letters: B batch,
+H W the token map, C channels, G side of a group, I interval, nG groups, N = G*G tokens in a group, nH heads,
+d channels of a head. Maps are kept channels last, (B, H, W, C). The geometry of groups follows the input at
+call time; nothing is written to a module in `forward`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import Any, Literal, cast
+
+import torch
+import torch.nn.functional as F
+from einops import rearrange
+from timm.layers import DropPath, trunc_normal_
+from timm.models import checkpoint_seq
+from timm.models._features import feature_take_indices
+from torch import nn
+
+from cfviz.geometry import (
+    CEL_KERNELS,
+    CEL_STRIDES,
+    Grouping,
+    Interval,
+    cel_channels,
+    lsda,
+    map_sizes,
+    offsets,
+    relative_index,
+)
+from cfviz.hooks import Choice, HookPoint
+from cfviz.trace import Provenance
+
+from .attend import attend, spread
+from .bias_cache import BiasCache
+from .linear import Linear, Mlp
+
+PositionBias = Literal["dpb", "rpb", "none"]
+MASKED = -1e6  # what the authors add to the logits of padded keys
+FEW_TOKENS = 64
+
+
+class DynamicPosBias(nn.Module):
+    """Dynamic position bias: an MLP from the offset (dh, dw) to one number a head (section 3.3).
+
+    The offsets are raw, not normalised, so a group larger than the trained one asks the MLP to extrapolate.
+    """
+
+    def __init__(self, dim: int, num_heads: int) -> None:
+        super().__init__()
+        hidden = dim // 16
+        self.pos_proj = nn.Linear(2, hidden)
+        self.pos1 = self._layer(hidden, hidden)
+        self.pos2 = self._layer(hidden, hidden)
+        self.pos3 = self._layer(hidden, num_heads)
+
+    @staticmethod
+    def _layer(dim: int, out: int) -> nn.Sequential:
+        return nn.Sequential(nn.LayerNorm(dim), nn.ReLU(), nn.Linear(dim, out))
+
+    def forward(self, offset: torch.Tensor) -> torch.Tensor:
+        """Args: offset: (n, 2), query minus key, in tokens. Returns: (n, nH)."""
+        return self.pos3(self.pos2(self.pos1(self.pos_proj(offset))))
+
+    def bias(self, G: int) -> torch.Tensor:
+        """The bias of every pair in a group of G x G: (nH, N, N)."""
+        weight = self.pos_proj.weight
+        offset, index = _pairs(G, weight.device)
+        return rearrange(self(offset.to(weight.dtype))[index], "q k h -> h q k")
+
+
+class RelativePosBias(nn.Module):
+    """Relative position bias: a learned table of one number a head and offset, as in Swin.
+
+    Another G than the trained one gets the table resized bicubically.
+    """
+
+    def __init__(self, G: int, num_heads: int) -> None:
+        super().__init__()
+        self.table = nn.Parameter(trunc_normal_(torch.zeros((2 * G - 1) ** 2, num_heads), std=0.02))
+
+    def bias(self, G: int) -> torch.Tensor:
+        """The bias of every pair in a group of G x G: (nH, N, N)."""
+        table = stretched(self.table, G)
+        return rearrange(table[_pairs(G, table.device)[1]], "q k h -> h q k")
+
+
+def stretched(table: torch.Tensor, G: int) -> torch.Tensor:
+    """A table of position biases resized bicubically: ((2T-1)^2, nH) -> ((2G-1)^2, nH)."""
+    side, new = round(len(table) ** 0.5), 2 * G - 1
+    if side == new:
+        return table
+    image = rearrange(table, "(h w) n -> 1 n h w", h=side).float()
+    image = F.interpolate(image, (new, new), mode="bicubic", align_corners=False).to(table.dtype)
+    return rearrange(image, "1 n h w -> (h w) n")
+
+
+class NoPosBias(nn.Module):
+    """No position bias: zeros, so that every figure and every edit has the same shape to work on."""
+
+    def __init__(self, num_heads: int) -> None:
+        super().__init__()
+        self.num_heads = num_heads
+
+    def bias(self, G: int) -> torch.Tensor:
+        """Zeros: (nH, N, N)."""
+        return torch.zeros(self.num_heads, G * G, G * G)
+
+
+AnyPosBias = DynamicPosBias | RelativePosBias | NoPosBias
+
+
+@lru_cache(maxsize=64)
+@torch.inference_mode(False)
+def _pairs(G: int, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
+    """Offsets ((2G-1)^2, 2) and, for each pair of a group, which of them it has (N, N)."""
+    return torch.from_numpy(offsets(G, G)).to(device), torch.from_numpy(relative_index(G, G)).to(device)
+
+
+@lru_cache(maxsize=64)
+@torch.inference_mode(False)
+def _padding(groups: Grouping, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
+    """The distinct masks of padded keys (P, 1, 1, N), 0 or -1e6, and which of them each group has (nG,)."""
+    valid, which = groups.patterns
+    mask = torch.zeros(valid.shape).masked_fill_(~torch.from_numpy(valid), MASKED)
+    return mask[:, None, None, :].to(device), torch.from_numpy(which).to(device)
+
+
+class Attention(nn.Module):
+    """Multi-head self-attention inside groups, with a position bias."""
+
+    def __init__(self, dim: int, num_heads: int, G: int, position_bias: PositionBias = "dpb") -> None:
+        super().__init__()
+        self.num_heads = num_heads
+        self.scale = (dim // num_heads) ** -0.5
+        self.pos = _position_bias(position_bias, dim, num_heads, G)
+        self.qkv = Linear(dim, 3 * dim)
+        self.proj = Linear(dim, dim)
+        self.cache = BiasCache()
+        self.q, self.k, self.v = HookPoint(), HookPoint(), HookPoint()
+        self.bias, self.mask, self.probs = HookPoint(), Choice(), HookPoint()
+        self.heads, self.out = HookPoint(), HookPoint()
+
+    def train(self, mode: bool = True) -> Attention:
+        self.cache.clear()
+        return super().train(mode)
+
+    def forward(self, x: torch.Tensor, groups: Grouping) -> torch.Tensor:
+        """Args: x: (B*nG, N, C), groups batch-major. Returns: (B*nG, N, C)."""
+        BG, N, C = x.shape
+        qkv = self.qkv(x).view(BG, N, 3, self.num_heads, C // self.num_heads)
+        q, k, v = qkv.permute(2, 0, 3, 1, 4).unbind(0)  # B*nG, nH, N, d
+        q, k, v = self.q(q), self.k(k), self.v(v)
+        bias, which = self._logit_bias(groups, q)  # P, nH, N, N; nG or nothing
+        if self.probs.watched:
+            logits = (q * self.scale) @ k.transpose(-2, -1) + spread(bias, which, BG)
+            probs = self.probs(torch.softmax(logits, -1))  # B*nG, nH, N, N
+        x = probs @ v if self.probs.decides else attend(q, k, v, bias, which, self.scale)  # B*nG, nH, N, d
+        x = self.heads(x).transpose(1, 2).reshape(BG, N, C)
+        return self.out(self.proj(x))
+
+    def _logit_bias(self, groups: Grouping, like: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """Position bias with each distinct padding mask (P, nH, N, N), and which one a group has (nG,)."""
+
+        def make() -> torch.Tensor:
+            # attention would copy a bias that is not contiguous, once for every group
+            bias = self.bias(self.pos.bias(groups.G)).to(like).contiguous()[None]  # 1, nH, N, N
+            if not groups.padded:
+                return bias
+            return bias + self.mask(_padding(groups, like.device)[0].to(like.dtype))
+
+        if self.bias.watched or self.mask.open or self.training or torch.is_grad_enabled():
+            patterns = make()  # P, nH, N, N
+        else:
+            patterns = self.cache.get(self.pos, (groups, like.dtype, like.device), make)
+        return patterns, _padding(groups, like.device)[1] if groups.padded else None
+
+
+def _position_bias(kind: PositionBias, dim: int, num_heads: int, G: int) -> AnyPosBias:
+    if kind == "dpb":
+        return DynamicPosBias(dim, num_heads)
+    if kind == "rpb":
+        return RelativePosBias(G, num_heads)
+    if kind == "none":
+        return NoPosBias(num_heads)
+    raise ValueError(f"position_bias is {kind!r}; expected 'dpb', 'rpb' or 'none'")
+
+
+def group(x: torch.Tensor, groups: Grouping) -> torch.Tensor:
+    """Pad a map and cut it into groups: (B, H, W, C) -> (B*nG, N, C)."""
+    _, H, W, _ = x.shape
+    if groups.padded:
+        x = F.pad(x, (0, 0, 0, groups.Wp - W, 0, groups.Hp - H))
+    G, I = groups.G, groups.I  # noqa: E741
+    if groups.kind == "sda":
+        return rearrange(x, "b (h g1) (w g2) c -> (b h w) (g1 g2) c", g1=G, g2=G)
+    return rearrange(x, "b (h g1 i1) (w g2 i2) c -> (b h w i1 i2) (g1 g2) c", g1=G, g2=G, i1=I, i2=I)
+
+
+def ungroup(x: torch.Tensor, groups: Grouping) -> torch.Tensor:
+    """Put groups back into their map and crop the padding: (B*nG, N, C) -> (B, H, W, C)."""
+    G, I = groups.G, groups.I  # noqa: E741
+    h, w = groups.Hp // groups.step, groups.Wp // groups.step
+    if groups.kind == "sda":
+        x = rearrange(x, "(b h w) (g1 g2) c -> b (h g1) (w g2) c", h=h, w=w, g1=G)
+    else:
+        x = rearrange(x, "(b h w i1 i2) (g1 g2) c -> b (h g1 i1) (w g2 i2) c", h=h, w=w, i1=I, i2=I, g1=G)
+    return x[:, : groups.H, : groups.W] if groups.padded else x
+
+
+class CrossFormerBlock(nn.Module):
+    """Attention in groups, an MLP, and in CrossFormer++ sometimes an amplitude cooling layer.
+
+    Even blocks of a stage do short, odd ones long distance attention (section 3.2).
+    """
+
+    def __init__(
+        self,
+        dim: int,
+        num_heads: int,
+        index: int,
+        G: int,
+        I: Interval,  # noqa: E741
+        position_bias: PositionBias = "dpb",
+        mlp_ratio: float = 4.0,
+        proj_drop: float = 0.0,
+        drop_path: float = 0.0,
+        cooling: bool = False,
+    ) -> None:
+        super().__init__()
+        self.index, self.G, self.I = index, G, I
+        self.norm1 = nn.LayerNorm(dim)
+        self.attn = Attention(dim, num_heads, G, position_bias)
+        self.norm2 = nn.LayerNorm(dim)
+        self.mlp = Mlp(dim, int(dim * mlp_ratio), drop=proj_drop)
+        self.drop_path = DropPath(drop_path) if drop_path > 0.0 else nn.Identity()
+        self.cooling = cooling
+        if cooling:
+            self.ex_conv = nn.Conv2d(dim, dim, 3, padding=1, groups=dim)
+            self.ex_ln = nn.LayerNorm(dim)
+        self.attn_branch, self.mlp_branch, self.out = HookPoint(), HookPoint(), HookPoint()
+        self.cut = Choice()
+
+    def groups(self, H: int, W: int) -> Grouping:
+        """How this block cuts a map of H x W tokens."""
+        return lsda(*self.cut((H, W, self.index, self.G, self.I)))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Args: x: (B, H, W, C). Returns: (B, H, W, C)."""
+        _, H, W, _ = x.shape
+        groups = self.groups(H, W)
+        y = ungroup(self.attn(group(self.norm1(x), groups), groups), groups)  # B, H, W, C
+        x = x + self.drop_path(self.attn_branch(y))
+        x = x + self.drop_path(self.mlp_branch(self.mlp(self.norm2(x))))
+        if self.cooling:
+            x = self.ex_ln(self.ex_conv(x.permute(0, 3, 1, 2)).permute(0, 2, 3, 1))
+        return self.out(x)
+
+
+def _kernels(x: torch.Tensor, convs: nn.ModuleList, names: nn.ModuleList) -> torch.Tensor:
+    """Run several kernels of one stride and concatenate: (B, C, H, W) -> (B, H', W', C')."""
+    maps = [name(_conv(x, cast(nn.Conv2d, conv))) for conv, name in zip(convs, names, strict=True)]
+    return torch.cat([m.permute(0, 2, 3, 1) for m in maps], -1)
+
+
+def _conv(x: torch.Tensor, conv: nn.Conv2d) -> torch.Tensor:
+    """A convolution, for few tokens on a CPU as a matrix product: (B, C, H, W) -> (B, C_i, H', W').
+
+    A convolution first brings its weights into another order, which for few tokens and many weights takes
+    longer than the sums; a matrix product reads the weights as they lie.
+    """
+    B, C, H, W = x.shape
+    s = conv.stride[0]
+    h, w = H // s, W // s
+    if x.device.type != "cpu" or B * h * w > FEW_TOKENS or C < FEW_TOKENS:
+        return conv(x)
+    columns = F.unfold(
+        x, conv.kernel_size, padding=cast(tuple[int, ...], conv.padding), stride=s
+    )  # B, C*k*k, h*w
+    y = F.linear(columns.transpose(1, 2), conv.weight.flatten(1), conv.bias)  # B, h*w, C_i
+    return y.transpose(1, 2).unflatten(2, (h, w))
+
+
+def _cel(stage: int, in_chans: int, dim: int) -> nn.ModuleList:
+    kernels, stride = CEL_KERNELS[stage], CEL_STRIDES[stage]
+    return nn.ModuleList(
+        nn.Conv2d(in_chans, c, k, stride, padding=(k - stride) // 2)
+        for k, c in zip(kernels, cel_channels(dim, kernels), strict=True)
+    )
+
+
+class PatchEmbed(nn.Module):
+    """The first cross-scale embedding layer: four kernels of stride 4 on the image (section 3.1)."""
+
+    def __init__(self, in_chans: int, dim: int) -> None:
+        super().__init__()
+        self.projs = _cel(0, in_chans, dim)
+        self.norm = nn.LayerNorm(dim)
+        self.kernels = nn.ModuleList(HookPoint() for _ in self.projs)
+        self.concat, self.out = HookPoint(), HookPoint()
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Args: x: (B, 3, H, W) pixels. Returns: (B, H/4, W/4, C)."""
+        x = x.contiguous(memory_format=torch.channels_last)
+        return self.out(self.norm(self.concat(_kernels(x, self.projs, self.kernels))))
+
+
+class PatchMerging(nn.Module):
+    """A later cross-scale embedding layer: two kernels of stride 2 on the tokens of the stage before."""
+
+    def __init__(self, stage: int, dim: int) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(dim)
+        self.reductions = _cel(stage, dim, 2 * dim)
+        self.kernels = nn.ModuleList(HookPoint() for _ in self.reductions)
+        self.concat = HookPoint()
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Args: x: (B, H, W, C). Returns: (B, H/2, W/2, 2C)."""
+        x = self.norm(x).permute(0, 3, 1, 2)  # B, C, H, W, channels last in memory
+        return self.concat(_kernels(x, self.reductions, self.kernels))
+
+
+class Stage(nn.Module):
+    """Blocks of one resolution, and the embedding layer that leads to the next."""
+
+    def __init__(self, blocks: Sequence[CrossFormerBlock], downsample: PatchMerging | None) -> None:
+        super().__init__()
+        self.blocks = nn.Sequential(*blocks)
+        self.downsample = downsample
+        self.grad_checkpointing = False
+
+    @property
+    def each(self) -> list[CrossFormerBlock]:
+        """The blocks, as what they are."""
+        return cast(list[CrossFormerBlock], list(self.blocks))
+
+    def forward_blocks(self, x: torch.Tensor) -> torch.Tensor:
+        """Args: x: (B, H, W, C). Returns: (B, H, W, C), what leaves the last block."""
+        if self.grad_checkpointing and torch.is_grad_enabled():
+            return checkpoint_seq(self.blocks, x)
+        return self.blocks(x)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Args: x: (B, H, W, C). Returns: (B, H/2, W/2, 2C), or the same shape in the last stage."""
+        x = self.forward_blocks(x)
+        return x if self.downsample is None else self.downsample(x)
+
+
+def _per_stage(name: str, value: int | Sequence[int], stages: int) -> tuple[int, ...]:
+    values = (value,) * stages if isinstance(value, int) else tuple(value)
+    if len(values) != stages or not all(isinstance(v, int) and v > 0 for v in values):
+        raise ValueError(f"{name} is {value!r}; expected a whole number from 1, or {stages} of them")
+    return values
+
+
+class CrossFormer(nn.Module):
+    """CrossFormer, and with `cooling` CrossFormer++.
+
+    Args:
+        num_classes: Classes of the head; 0 for none.
+        in_chans: Channels of the image.
+        img_size: Size the model is meant for, in pixels; noted only, every multiple of 32 works.
+        embed_dim: Channels of the first stage; they double at each stage.
+        depths: Blocks a stage.
+        num_heads: Heads a stage.
+        group_size: Side G of a group in tokens, one number or one a stage.
+        interval: Interval I of long distance attention in tokens, one a stage, or "adaptive" for
+            ceil(side / G) of each map.
+        position_bias: "dpb" (dynamic, the paper's), "rpb" (learned table) or "none".
+        cooling: Add amplitude cooling layers (CrossFormer++).
+        mlp_ratio: Hidden channels of the MLP over its channels.
+        global_pool: "avg" (mean over tokens) or "" (none).
+        drop_rate: Dropout before the head.
+        proj_drop_rate: Dropout in the MLPs.
+        drop_path_rate: Stochastic depth of the last block; it grows linearly from 0.
+
+    Raises:
+        ValueError: If an argument has the wrong number of stages or an unknown name.
+    """
+
+    def __init__(
+        self,
+        num_classes: int = 1000,
+        in_chans: int = 3,
+        img_size: int | tuple[int, int] = 224,
+        embed_dim: int = 96,
+        depths: Sequence[int] = (2, 2, 6, 2),
+        num_heads: Sequence[int] = (3, 6, 12, 24),
+        group_size: int | Sequence[int] = 7,
+        interval: int | Sequence[int] | Literal["adaptive"] = (8, 4, 2, 1),
+        position_bias: PositionBias = "dpb",
+        cooling: bool = False,
+        mlp_ratio: float = 4.0,
+        global_pool: str = "avg",
+        drop_rate: float = 0.0,
+        proj_drop_rate: float = 0.0,
+        drop_path_rate: float = 0.0,
+    ) -> None:
+        super().__init__()
+        self.provenance = Provenance()
+        self.num_classes, self.in_chans, self.img_size = num_classes, in_chans, img_size
+        self.embed_dim, self.depths, self.num_heads = embed_dim, tuple(depths), tuple(num_heads)
+        self.position_bias, self.cooling = position_bias, cooling
+        self.num_features = self.head_hidden_size = embed_dim * 2 ** (len(self.depths) - 1)
+        self.output_fmt = "NHWC"
+        self.patch_embed = PatchEmbed(in_chans, embed_dim)
+        G = _per_stage("group_size", group_size, len(self.depths))
+        rates = iter(torch.linspace(0, drop_path_rate, sum(self.depths), device="cpu").tolist())
+        stages = []
+        for s, depth in enumerate(self.depths):
+            dim, last = embed_dim * 2**s, s == len(self.depths) - 1
+            blocks = [
+                CrossFormerBlock(
+                    dim,
+                    self.num_heads[s],
+                    index=b,
+                    G=G[s],
+                    I=1,
+                    position_bias=position_bias,
+                    mlp_ratio=mlp_ratio,
+                    proj_drop=proj_drop_rate,
+                    drop_path=next(rates),
+                    cooling=cooling and (b + 1) % 3 == 0 and b < depth - 1,
+                )
+                for b in range(depth)
+            ]
+            stages.append(Stage(blocks, None if last else PatchMerging(s + 1, dim)))
+        self.layers = nn.Sequential(*stages)
+        self.feature_info = [
+            dict(num_chs=embed_dim * 2**s, reduction=4 * 2**s, module=f"layers.{s}")
+            for s in range(len(self.depths))
+        ]
+        self.norm: nn.Module = nn.LayerNorm(self.num_features)
+        self.features, self.pooled, self.logits = HookPoint(), HookPoint(), HookPoint()
+        self.head_drop = nn.Dropout(drop_rate)
+        self.set_grouping(group_size, interval)
+        self.trained_group = self.group_size  # the largest G of training; `factory.build` knows better
+        self.reset_classifier(num_classes, global_pool)
+        self.apply(_init_weights)
+
+    @property
+    def stages(self) -> list[Stage]:
+        """The stages, as what they are."""
+        return cast(list[Stage], list(self.layers))
+
+    def set_grouping(
+        self,
+        group_size: int | Sequence[int] | None = None,
+        interval: int | Sequence[int] | Literal["adaptive"] | None = None,
+    ) -> None:
+        """Change the side of groups and the interval, for training at growing sizes or to try another one.
+
+        Args:
+            group_size: G, one number or one a stage; None keeps it.
+            interval: I, one number, one a stage, or "adaptive"; None keeps it.
+        """
+        stages = len(self.depths)
+        if group_size is not None:
+            self.group_size = _per_stage("group_size", group_size, stages)
+        if isinstance(interval, str) and interval != "adaptive":
+            raise ValueError(f"interval is {interval!r}; expected numbers or 'adaptive'")
+        if interval is not None:
+            self.interval: tuple[int, ...] | Literal["adaptive"] = (
+                "adaptive" if isinstance(interval, str) else _per_stage("interval", interval, stages)
+            )
+        for s, stage in enumerate(self.stages):
+            for block in stage.each:
+                block.G = self.group_size[s]
+                block.I = "adaptive" if self.interval == "adaptive" else self.interval[s]
+
+    def groupings(self, height: int, width: int) -> list[list[Grouping]]:
+        """How each block of each stage cuts its map, for an input of height x width pixels."""
+        sizes = map_sizes(height, width)
+        return [[b.groups(*sizes[s]) for b in stage.each] for s, stage in enumerate(self.stages)]
+
+    def forward_features(self, x: torch.Tensor) -> torch.Tensor:
+        """Args: x: (B, 3, H, W), H and W multiples of 32. Returns: (B, H/32, W/32, C), normalised."""
+        _, _, H, W = x.shape
+        map_sizes(H, W)  # says what is wrong with the size
+        x = self.layers(self.patch_embed(x))
+        return self.features(self.norm(x))
+
+    def forward_head(self, x: torch.Tensor, pre_logits: bool = False) -> torch.Tensor:
+        """Args: x: (B, H/32, W/32, C). Returns: (B, num_classes), or (B, C) before the last layer."""
+        if self.global_pool == "avg":
+            x = self.pooled(x.mean((1, 2)))  # B, C
+        x = self.head_drop(x)
+        return x if pre_logits else self.head(x)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Args: x: (B, 3, H, W), normalised pixels. Returns: (B, num_classes) logits.
+
+        Raises:
+            ValueError: If H or W is not a multiple of 32.
+        """
+        return self.logits(self.forward_head(self.forward_features(x)))
+
+    def forward_intermediates(
+        self,
+        x: torch.Tensor,
+        indices: int | list[int] | None = None,
+        norm: bool = False,
+        stop_early: bool = False,
+        output_fmt: str = "NCHW",
+        intermediates_only: bool = False,
+    ) -> list[torch.Tensor] | tuple[torch.Tensor, list[torch.Tensor]]:
+        """Features of the stages: what leaves the last block of each, before merging.
+
+        Args:
+            x: (B, 3, H, W).
+            indices: The last n stages if a number, these stages if a list, all if None.
+            norm: Apply the final norm to the last stage's features.
+            stop_early: Stop after the last stage asked for.
+            output_fmt: "NCHW" or "NHWC".
+            intermediates_only: Return the list alone.
+
+        Returns:
+            The list of maps, or (final features (B, H/32, W/32, C), list).
+        """
+        if output_fmt not in ("NCHW", "NHWC"):
+            raise ValueError(f"output_fmt is {output_fmt!r}; expected 'NCHW' or 'NHWC'")
+        map_sizes(*x.shape[-2:])
+        take, last = feature_take_indices(len(self.layers), indices)
+        stages = self.stages[: last + 1] if stop_early or intermediates_only else self.stages
+        maps = []
+        x = self.patch_embed(x)
+        for s, stage in enumerate(stages):
+            x = stage.forward_blocks(x)
+            if s in take:
+                y = self.norm(x) if norm and stage.downsample is None else x
+                maps.append(y.permute(0, 3, 1, 2).contiguous() if output_fmt == "NCHW" else y)
+            if stage.downsample is not None and s < len(stages) - 1:
+                x = stage.downsample(x)
+        return maps if intermediates_only else (self.features(self.norm(x)), maps)
+
+    def prune_intermediate_layers(
+        self, indices: int | list[int] = 1, prune_norm: bool = False, prune_head: bool = True
+    ) -> list[int]:
+        """Drop what the features of the stages asked for do not need; returns their indices."""
+        take, last = feature_take_indices(len(self.layers), indices)
+        self.layers = self.layers[: last + 1]
+        if prune_norm:
+            self.norm = nn.Identity()
+        if prune_head:
+            self.reset_classifier(0, "")
+        return take
+
+    def get_classifier(self) -> nn.Module:
+        """The last layer."""
+        return self.head
+
+    def reset_classifier(self, num_classes: int, global_pool: str | None = None) -> None:
+        """Put a new, untrained last layer; 0 classes for none."""
+        if global_pool is not None:
+            if global_pool not in ("", "avg"):
+                raise ValueError(f"global_pool is {global_pool!r}; expected 'avg' or ''")
+            self.global_pool = global_pool
+        self.num_classes = num_classes
+        self.head: nn.Module = nn.Identity()
+        if num_classes:
+            self.head = nn.Linear(self.num_features, num_classes)
+            _init_weights(self.head)
+
+    def set_grad_checkpointing(self, enable: bool = True) -> None:
+        """Trade time for memory in training."""
+        for stage in self.stages:
+            stage.grad_checkpointing = enable
+
+    def no_weight_decay(self) -> set[str]:
+        """Parameters that should not decay: the tables of a relative position bias."""
+        return {name for name, _ in self.named_parameters() if name.endswith("attn.pos.table")}
+
+    def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
+        """timm's grouping of parameters by depth, for layer-wise learning rates."""
+        fine = [
+            (r"^layers\.(\d+)\.downsample", (99999,)),
+            (r"^layers\.(\d+)\.blocks\.(\d+)", None),
+            (r"^norm", (99999,)),
+        ]
+        return dict(stem=r"^patch_embed", blocks=r"^layers\.(\d+)" if coarse else fine)
+
+
+def _init_weights(module: nn.Module) -> None:
+    if isinstance(module, nn.Linear):
+        trunc_normal_(module.weight, std=0.02)
+        if module.bias is not None:
+            nn.init.zeros_(module.bias)

@@ -1,0 +1,350 @@
+"""Carry out interventions on a shared model, for one thread of execution, without writing to it.
+
+Everything goes through `cfviz.hooks`: activations through `edit`, settings through `choose`, so
+sixteen threads may each do something else to one model at the same time.
+
+What the fills mean, for the tokens of one photo:
+
+- zero: the part brings nothing.
+- mean: every token gets the mean over many photos and all their tokens (`cfviz.models.interventions.means`).
+- shuffle: tokens are dealt to other places, the same for every photo; what is said stays, where is lost.
+- replace: every number becomes `value`, or the part says what it said of another photo (`donor`).
+
+A block is what it adds to the tokens it was given, with a cooling layer where it has one: without it, its
+input passes unchanged. The mean of a position bias is a constant, which softmax does not see: the same as
+none. Of the mask only what stands for padded keys is changed, and its mean still keeps everybody out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+
+from cfviz.geometry import Grouping
+from cfviz.hooks import Choice, Edit, choose, edit
+from cfviz.models.crossformer import CrossFormer
+from cfviz.models.probes.position_bias import by_offset
+
+from .language import STRUCTURAL, Intervention, places
+
+Arrays = Mapping[str, np.ndarray]
+WHOLE_BATCH = (*STRUCTURAL, "bias", "mask")  # parts that all photos of a batch share
+
+
+def point_of(its: Intervention) -> str:
+    """The point that carries a part of one place (see `places`); its tokens are what is changed."""
+    s, b = its.stage, its.block
+    if its.part == "kernel":
+        return f"{'patch_embed' if s == 0 else f'layers.{(s or 0) - 1}.downsample'}.kernels.{its.index}"
+    ends = {"head": "attn.heads", "bias": "attn.bias", "attn": "attn_branch", "mlp": "mlp_branch"}
+    return f"layers.{s}.blocks.{b}.{ends.get(its.part, 'out')}"
+
+
+def input_of(stage: int, block: int) -> str:
+    """The point behind which a block's input is ready."""
+    if block:
+        return f"layers.{stage}.blocks.{block - 1}.out"
+    return f"layers.{stage - 1}.downsample.concat" if stage else "patch_embed.out"
+
+
+def needed(model: CrossFormer, interventions: Iterable[Intervention], how: str = "mean") -> tuple[str, ...]:
+    """The points whose means (or, for `how="replace"`, whose activations of another photo) are needed.
+
+    Raises:
+        ValueError: If the model does not have what the interventions name.
+    """
+    names: dict[str, None] = {}
+    for its in interventions:
+        if not its.on or its.how != how or its.part in WHOLE_BATCH or its.value is not None:
+            continue
+        for one in places(model, its):
+            names[point_of(one)] = None
+            if one.part == "block":
+                names[input_of(one.stage or 0, one.block or 0)] = None
+    return tuple(names)
+
+
+@contextmanager
+def apply(
+    model: CrossFormer,
+    interventions: Iterable[Intervention],
+    means: Arrays | None = None,
+    donor: Arrays | None = None,
+) -> Iterator[None]:
+    """Carry out interventions during the forwards inside the `with` block, in this thread only.
+
+    Args:
+        model: In eval mode; not written to.
+        interventions: In order; of two that say something of one setting the later one holds.
+        means: From point name to mean over tokens: (nH, d) for heads, (C,) for everything else.
+        donor: From point name to another photo's activation, as a `Trace` of it holds them.
+
+    Raises:
+        ValueError: If the model does not have what they name, or a mean or a donor is missing.
+
+    Example:
+        >>> with apply(model, parse('{"part": "head", "stage": 2, "block": 1, "index": 4}')):
+        ...     logits = model(x)
+    """
+    plan = _Plan(model, means or {}, donor or {})
+    for its in interventions:
+        plan.add(its)
+    with choose(plan.choices()), edit(model, plan.edits()):
+        yield
+
+
+@contextmanager
+def apply_each(
+    model: CrossFormer,
+    rows: Sequence[Sequence[Intervention]],
+    means: Arrays | None = None,
+    donor: Arrays | None = None,
+) -> Iterator[None]:
+    """Carry out other interventions on each photo of a batch, whose size must be `len(rows)`.
+
+    Args:
+        model: In eval mode; not written to.
+        rows: For each photo of the batch its interventions; none that a whole batch shares (`WHOLE_BATCH`).
+        means: As for `apply`.
+        donor: As for `apply`.
+
+    Raises:
+        ValueError: As `apply`, and for an intervention that a whole batch shares.
+    """
+    plan = _Plan(model, means or {}, donor or {})
+    for row, several in enumerate(rows):
+        for its in several:
+            if its.on and its.part in WHOLE_BATCH:
+                raise ValueError(f"{its.part} is the same for a whole batch; use apply, not apply_each")
+            plan.add(its, row)
+    with choose(plan.choices()), edit(model, plan.edits()):
+        yield
+
+
+Change = Callable[[torch.Tensor], torch.Tensor]
+Step = tuple[int | None, Intervention, Change]  # row of the batch or all, what, how
+
+
+@dataclass
+class _Plan:
+    """What is to happen at which point and setting; made for one `with` block and used by it alone."""
+
+    model: CrossFormer
+    means: Arrays
+    donor: Arrays
+    steps: dict[str, list[Step]] = field(default_factory=dict)
+    cuts: dict[tuple[int, int], dict[str, Any]] = field(default_factory=dict)
+    masks: dict[tuple[int, int], list[Intervention]] = field(default_factory=dict)
+    sizes: dict[tuple[int, int], tuple[int, int]] = field(default_factory=dict)
+    inputs: dict[str, torch.Tensor] = field(default_factory=dict)
+
+    def add(self, its: Intervention, row: int | None = None) -> None:
+        """Plan one intervention; what is off is only checked."""
+        for one in places(self.model, its):
+            at = (one.stage or 0, one.block or 0)
+            if not its.on:
+                continue
+            if one.structural:
+                self.cuts.setdefault(at, {})[one.part] = one.how if one.part == "kind" else one.value
+            elif one.part == "mask":
+                self.masks.setdefault(at, []).append(one)
+            else:
+                self.steps.setdefault(point_of(one), []).append((row, one, self._change(one)))
+
+    # ------------------------------------------------------------ settings
+
+    def choices(self) -> dict[Choice, Callable[[Any], Any]]:
+        """How blocks cut, and what their masks become; a block with an edited head notes its map's size."""
+        heads = {(i.stage or 0, i.block or 0) for steps in self.steps.values() for _, i, _ in steps
+                 if i.part == "head"}  # fmt: skip
+        found: dict[Choice, Callable[[Any], Any]] = {}
+        for at in heads | set(self.cuts):
+            found[self._block(at).cut] = self._cutter(at)
+        for at, several in self.masks.items():
+            found[self._block(at).attn.mask] = _masker(several)
+        return found
+
+    def _block(self, at: tuple[int, int]) -> Any:
+        return self.model.stages[at[0]].each[at[1]]
+
+    def _cutter(self, at: tuple[int, int]) -> Callable[[Any], Any]:
+        wanted = self.cuts.get(at, {})
+
+        def cut(setting: tuple) -> tuple:
+            H, W, index, G, I = setting  # noqa: E741
+            if "kind" in wanted:
+                index = int(wanted["kind"] == "lda")
+            self.sizes[at] = (H, W)
+            return H, W, index, wanted.get("G", G), wanted.get("I", I)
+
+        return cut
+
+    def _groups(self, its: Intervention) -> Grouping:
+        """How a block cuts its map in the forward under way, whoever else has a say in it."""
+        at = (its.stage or 0, its.block or 0)
+        return self._block(at).groups(*self.sizes[at])
+
+    # ------------------------------------------------------------ activations
+
+    def edits(self) -> dict[str, Edit]:
+        """One edit a point, in the order of the list; inputs of changed blocks are noted last."""
+        found = {point: self._edit(steps) for point, steps in self.steps.items()}
+        for steps in self.steps.values():
+            for _, its, _ in steps:
+                if its.part == "block":
+                    before = input_of(its.stage or 0, its.block or 0)
+                    found[before] = self._noting(before, found.get(before))
+        return found
+
+    def _noting(self, point: str, first: Edit | None) -> Edit:
+        def note(x: torch.Tensor) -> torch.Tensor:
+            self.inputs[point] = x if first is None else first(x)
+            return self.inputs[point]
+
+        return note
+
+    def _edit(self, steps: list[Step]) -> Edit:
+        def change(x: torch.Tensor) -> torch.Tensor:
+            for row, its, make in steps:
+                x = self._with(x.clone(), row, its, make)
+            return x
+
+        return change
+
+    def _with(self, x: torch.Tensor, row: int | None, its: Intervention, make: Change) -> torch.Tensor:
+        """A point's tensor, which may be written to, with one part of one photo (or all) changed."""
+        at = (its.stage or 0, its.block or 0)
+        rows = slice(None) if row is None else slice(row, row + 1)
+        if its.part == "bias":  # nH, N, N
+            heads = slice(None) if its.index is None else slice(its.index, its.index + 1)
+            x[heads] = make(x[heads])
+        elif its.part == "head":  # B*nG, nH, N, d
+            groups = self._groups(its)
+            view = x.unflatten(0, (-1, groups.nG))[rows, :, its.index]  # B, nG, N, d
+            view.copy_(self._real(make, view, groups))
+        elif its.part == "kernel":  # B, D_i, H, W
+            view = x[rows].permute(0, 2, 3, 1)  # B, H, W, D_i
+            view.copy_(make(view))
+        elif its.part == "block":  # B, H, W, C
+            before = self.inputs[input_of(*at)][rows]
+            x[rows] = before if its.how == "zero" else before + make(x[rows] - before)
+        else:
+            x[rows] = make(x[rows])
+        return x
+
+    @staticmethod
+    def _real(make: Change, x: torch.Tensor, groups: Grouping) -> torch.Tensor:
+        """Change the tokens of groups, leaving padding alone: (B, nG, N, d)."""
+        if not groups.padded:
+            return make(x)
+        flat = x.flatten(1, 2).clone()
+        real = torch.from_numpy(np.flatnonzero(groups.valid)).to(x.device)
+        changed = make(flat[:, real, None])  # B, T, 1, d: a map of one column
+        flat[:, real] = changed[:, :, 0]
+        return flat.view_as(x)
+
+    def _change(self, its: Intervention) -> Change:
+        """What to do with the tokens of one part, channels last."""
+        if its.part == "bias":
+            return _bias_change(its)
+        if its.how == "zero":
+            return torch.zeros_like
+        if its.how == "shuffle":
+            return lambda x: _shuffled(x, its.seed)
+        if its.value is not None:
+            value = float(its.value)
+            return lambda x: torch.full_like(x, value)
+        source, name = (self.means, "mean") if its.how == "mean" else (self.donor, "donor")
+        array = torch.from_numpy(np.array(self._of(source, its, name), np.float32))
+        if its.how == "replace" and its.part == "head":
+            return lambda x: _from_donor(array, x, self._groups(its), its)
+        return lambda x: _fitted(array, x, its)
+
+    def _of(self, source: Arrays, its: Intervention, name: str) -> np.ndarray:
+        """A part's mean or another photo's activation, channels last."""
+        array = _taken(source, point_of(its), name)
+        if its.part == "block":
+            return array - _taken(source, input_of(its.stage or 0, its.block or 0), name)
+        if its.part == "head":  # nH, d or nG, nH, N, d
+            return array[its.index] if array.ndim == 2 else array[:, its.index]
+        if its.part == "kernel" and array.ndim == 3:  # D_i, H, W
+            return np.moveaxis(array, 0, -1)
+        return array
+
+
+def _taken(source: Arrays, point: str, name: str) -> np.ndarray:
+    if point not in source:
+        there = ", ".join(list(source)[:6]) or "none"
+        raise ValueError(f"no {name} of {point!r}; see needed(); there are: {there}")
+    return source[point]
+
+
+def _fitted(array: torch.Tensor, x: torch.Tensor, its: Intervention) -> torch.Tensor:
+    array = array.to(x)
+    if array.ndim > 1 and array.shape != x.shape[1:]:
+        raise ValueError(
+            f"{point_of(its)} of the other photo is {tuple(array.shape)}; expected {tuple(x.shape[1:])}: "
+            "same model, same size"
+        )
+    return array.expand_as(x)
+
+
+def _from_donor(array: torch.Tensor, x: torch.Tensor, groups: Grouping, its: Intervention) -> torch.Tensor:
+    """Another photo's output of a head, (nG, N, d), for x: (B, nG, N, d), or its real tokens (B, T, 1, d)."""
+    if array.shape[:2] != (groups.nG, groups.N):
+        raise ValueError(
+            f"{point_of(its)} of the other photo has groups {tuple(array.shape[:2])}; expected "
+            f"{(groups.nG, groups.N)}: same model, same size, same grouping"
+        )
+    if groups.padded:
+        array = array.flatten(0, 1)[torch.from_numpy(np.flatnonzero(groups.valid))][:, None]
+    return array.to(x).expand_as(x)
+
+
+def _shuffled(x: torch.Tensor, seed: int) -> torch.Tensor:
+    """Tokens dealt to other places, the same for every photo: (B, h, w, c)."""
+    flat = x.flatten(1, 2)
+    return flat[:, _deal(flat.shape[1], seed, x.device)].view_as(x)
+
+
+def _deal(count: int, seed: int, device: torch.device) -> torch.Tensor:
+    """A permutation that depends on the seed alone, not on the device or on what was drawn before."""
+    return torch.from_numpy(np.random.default_rng(seed).permutation(count)).to(device)
+
+
+def _bias_change(its: Intervention) -> Change:
+    """What becomes of a position bias, (n, N, N)."""
+
+    def change(x: torch.Tensor) -> torch.Tensor:
+        if its.how == "replace":
+            return torch.full_like(x, float(its.value or 0.0))
+        if its.how == "zero":
+            return torch.zeros_like(x)
+        table, pairs = by_offset(x)
+        if its.how == "mean":
+            return table.mean(-1)[:, None, None].expand_as(x)
+        dealt = table[:, _deal(table.shape[1], its.seed, x.device)]
+        return dealt[:, pairs]
+
+    return change
+
+
+def _masker(several: Sequence[Intervention]) -> Callable[[torch.Tensor], torch.Tensor]:
+    """What becomes of the masks of padded keys, (P, 1, 1, N), of 0 and a very negative number."""
+
+    def mask(x: torch.Tensor) -> torch.Tensor:
+        for its in several:
+            if its.how == "shuffle":
+                x = x[..., _deal(x.shape[-1], its.seed, x.device)]
+            else:
+                mean = x.mean(-1, keepdim=True).expand_as(x)
+                fill = mean if its.how == "mean" else torch.full_like(x, float(its.value or 0.0))
+                x = torch.where(x < 0, fill, x)
+        return x
+
+    return mask

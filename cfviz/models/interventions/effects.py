@@ -1,0 +1,170 @@
+"""What many changes do to one answer: a forward a change, begun where the change begins, many at a time.
+
+What comes before the first changed part is the same as in the plain forward, so it is computed once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from itertools import groupby
+
+import numpy as np
+import torch
+
+from cfviz.hooks import capture
+from cfviz.models.crossformer import CrossFormer
+
+from .apply import WHOLE_BATCH, Arrays, apply, apply_each, input_of, needed
+from .language import Intervention, places
+from .means import Means
+
+BATCH = 16
+Several = Sequence[Intervention]
+Place = tuple[int, int]  # stage and block; -1 is the embedding layer before the stage
+
+
+def parts(model: CrossFormer, how: str, size: tuple[int, int]) -> list[Intervention]:
+    """One intervention for every part of a model that `how` can be done to, and every change of kind.
+
+    Args:
+        model: Its stages, blocks, heads and kernels are listed in order.
+        how: "zero", "mean", "shuffle" or "replace"; the last leaves out position biases, which depend on no
+            photo.
+        size: (height, width) of the input in pixels; where one group holds the whole map, kinds are alike.
+    """
+    found: list[Intervention] = []
+    for s, blocks in enumerate(model.groupings(*size)):
+        found += places(model, Intervention("kernel", s, how=how))
+        for b, g in enumerate(blocks):
+            found += places(model, Intervention("head", s, b, how=how))
+            found += [Intervention(part, s, b, how=how) for part in ("attn", "mlp", "block")]
+            if how != "replace":
+                found.append(Intervention("bias", s, b, how=how))
+            if min(g.H, g.W) > model.group_size[s]:
+                found.append(Intervention("kind", s, b, how="sda" if g.kind == "lda" else "lda"))
+    return found
+
+
+@torch.inference_mode()
+def effects(
+    model: CrossFormer,
+    image: torch.Tensor,
+    changes: Sequence[Several],
+    means: Arrays | None = None,
+    donor: Arrays | None = None,
+    batch: int = BATCH,
+    progress: Callable[[float], None] | None = None,
+) -> np.ndarray:
+    """The logits of one image under each of many changes.
+
+    Args:
+        model: In eval mode; not written to.
+        image: (3, H, W), normalised.
+        changes: For each forward its interventions.
+        means: As for `cfviz.models.interventions.apply.apply`.
+        donor: As for `apply`.
+        batch: Forwards at a time.
+        progress: Called with the share that is done, 0 to 1; what it raises ends the work.
+
+    Returns:
+        float32 (len(changes), classes).
+
+    Raises:
+        ValueError: As `apply`.
+    """
+    begins = [begin_of(model, several) for several in changes]
+    entries = _entries(model, image, set(begins))
+    order = sorted(range(len(changes)), key=lambda n: (begins[n], _alone(changes[n])))
+    found = np.zeros((len(changes), model.num_classes), np.float32)
+    done = 0
+    for (begin, alone), same in groupby(order, lambda n: (begins[n], _alone(changes[n]))):
+        waiting = list(same)
+        step = 1 if alone else batch
+        for some in (waiting[i : i + step] for i in range(0, len(waiting), step)):
+            rows = [changes[n] for n in some]
+            x = entries[begin].expand(len(rows), *[-1] * 3)
+            with apply(model, rows[0], means, donor) if alone else apply_each(model, rows, means, donor):
+                found[some] = rest_from(model, x, begin).float().cpu().numpy()
+            done += len(some)
+            if progress is not None:
+                progress(done / len(changes))
+    return found
+
+
+def _alone(several: Several) -> bool:
+    return any(its.on and its.part in WHOLE_BATCH for its in several)
+
+
+def begin_of(model: CrossFormer, several: Several) -> Place:
+    """The first place that is changed; the last block where nothing is."""
+    found = [
+        (one.stage or 0, -1 if one.part == "kernel" else one.block or 0)
+        for its in several
+        for one in places(model, its)
+        if its.on
+    ]
+    return min(found, default=(len(model.depths) - 1, model.depths[-1] - 1))
+
+
+def point_before(model: CrossFormer, place: Place) -> str | None:
+    """The point behind which a place's input is ready; None where that is the image."""
+    s, b = place
+    if b >= 0:
+        return input_of(s, b)
+    return f"layers.{s - 1}.blocks.{model.depths[s - 1] - 1}.out" if s else None
+
+
+def _entries(model: CrossFormer, image: torch.Tensor, places: set[Place]) -> dict[Place, torch.Tensor]:
+    """What the plain forward gives to each place."""
+    first = next(model.parameters())
+    x = image[None].to(first.device, first.dtype)
+    points = {place: point_before(model, place) for place in places}
+    with capture(model, *{point for point in points.values() if point}) as seen:
+        model(x)
+    return {place: seen[point] if point else x for place, point in points.items()}
+
+
+def rest_from(model: CrossFormer, x: torch.Tensor, place: Place) -> torch.Tensor:
+    """The logits, from the input of a place on: (B, H, W, C), or (B, 3, H, W) for the first."""
+    s, b = place
+    point = point_before(model, place)
+    if point is None:
+        return model(x)
+    x = model.get_submodule(point)(x)  # whoever edits or watches this point does so here too
+    if b < 0:
+        downsample = model.stages[s - 1].downsample
+        assert downsample is not None
+        x = downsample(x)
+    for stage in model.stages[s:]:
+        for block in stage.each[max(b, 0) :]:
+            x = block(x)
+        x = x if stage.downsample is None else stage.downsample(x)
+        b = 0
+    return model.logits(model.forward_head(model.features(model.norm(x))))
+
+
+@torch.inference_mode()
+def collect(
+    model: CrossFormer, images: Sequence[torch.Tensor], interventions: Iterable[Intervention], batch: int = 8
+) -> dict[str, np.ndarray]:
+    """The means that some interventions need, over images of one size.
+
+    Args:
+        model: In eval mode.
+        images: Each (3, H, W), normalised.
+        interventions: Those that are not about means need nothing.
+        batch: Images at a time.
+
+    Returns:
+        As `Means.result`; empty where nothing is needed.
+    """
+    names = needed(model, interventions)
+    if not names:
+        return {}
+    first, means = next(model.parameters()), Means()
+    with capture(model, *names) as seen:
+        for start in range(0, len(images), batch):
+            x = torch.stack(list(images[start : start + batch])).to(first.device, first.dtype)
+            model(x)
+            means.add(seen, model.groupings(*x.shape[-2:]))
+    return means.result()

@@ -1,0 +1,1 @@
+"""Other hierarchical transformers (timm's), watched as closely as ours."""

@@ -1,0 +1,202 @@
+"""One of ours or one of timm's, asked in the same words: what the page on two models is made of.
+
+A side knows its geometry (`schemes`), what it makes of a photo (`see`), what a token depends on (`slope`) and
+what it costs (`cost`). Nothing is written to the model behind it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from cfviz.geometry import schemes as geometry_other
+from cfviz.geometry.schemes import Scheme
+from cfviz.hooks import capture
+from cfviz.models.factory import DTYPES, create_model
+from cfviz.models.probes import gradients
+from cfviz.models.probes.cost import Cost, cost
+
+from . import timm_models as others
+
+Place = tuple[int, int]  # stage and block, from 0
+PUBLISHED: dict[
+    str, tuple[float, float]
+] = {  # ImageNet-1K top-1 (%) and GFLOPs at 224 px, the authors' README
+    "crossformer_tiny": (81.5, 2.9),
+    "crossformer_small": (82.5, 4.9),
+    "crossformer_base": (83.4, 9.2),
+    "crossformer_large": (84.0, 16.1),
+    "crossformer_pp_small": (83.2, 4.9),
+    "crossformer_pp_base": (84.2, 9.5),
+    "crossformer_pp_large": (84.7, 16.6),
+    "crossformer_pp_huge": (84.9, 21.8),
+}
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What a model made of one photo.
+
+    Attributes:
+        logits: (classes,).
+        maps: (H, W, C) where each stage ends.
+        probs: From (stage, block) to float32 (nG, nH, Nq, Nk), in the order of the block's `Scheme`.
+        seconds: Of the forward.
+    """
+
+    logits: np.ndarray
+    maps: tuple[np.ndarray, ...]
+    probs: dict[Place, np.ndarray]
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Side:
+    """A model to be compared.
+
+    Attributes:
+        name: A variant of ours, an id of the reader's own, or a key of `others.OTHERS`.
+        model: In eval mode, shared.
+        other: Whether it is timm's.
+    """
+
+    name: str
+    model: Any
+    other: bool
+
+    @property
+    def trained(self) -> str | None:
+        """What the weights were trained on; None for random ones."""
+        return self.model.provenance.trained
+
+    def schemes(self, height: int, width: int) -> list[list[Scheme]]:
+        """Who may attend to whom in every block of every stage."""
+        if self.other:
+            return others.schemes(self.name, self.model, height, width)
+        return [
+            [geometry_other.crossformer(g) for g in stage] for stage in self.model.groupings(height, width)
+        ]
+
+    def see(self, image: torch.Tensor, wanted: Sequence[Place] = ()) -> Seen:
+        """Run one photo, (3, H, W) normalised, and keep the maps and the attention of some blocks."""
+        with torch.inference_mode():
+            return _see_other(self, image, wanted) if self.other else _see_ours(self, image, wanted)
+
+    def slope(self, image: torch.Tensor, stage: int, row: int, col: int) -> np.ndarray:
+        """How strongly each pixel moves one token of the map where a stage ends, (H, W).
+
+        See `gradients.receptive_field`.
+        """
+        if not self.other:
+            point = f"layers.{stage}.blocks.{self.model.depths[stage] - 1}.out"
+            return gradients.receptive_field(self.model, image, point, row, col)
+        x = self._placed(image).requires_grad_()
+        with torch.enable_grad():
+            with others.watching(self.name, self.model, ()) as (maps, _):
+                self.model(x)
+            target = maps[stage][0, row, col].float().square().sum() / 2
+            (slope,) = torch.autograd.grad(target, x)
+        return slope[0].abs().sum(0).float().cpu().numpy()
+
+    def cost(self, height: int, width: int) -> Cost:
+        """Parameters and multiply-adds for one photo, by torch's counter."""
+        if self.other:
+            return _cost(self.name, height, width)
+        return cost(self.model, height, width)["total"]
+
+    def _placed(self, image: torch.Tensor) -> torch.Tensor:
+        first = next(self.model.parameters())
+        return image[None].detach().clone().to(first.device, first.dtype)  # 1, 3, H, W
+
+
+def open_side(name: str, size: int = 224, weights: str | None = "auto", dtype: str = "float32") -> Side:
+    """A side by name, with the weights that are at hand.
+
+    Args:
+        name: A variant of ours or a key of `others.OTHERS`.
+        size: Side of the input in pixels.
+        weights: Of one of ours, as `create_model` takes them.
+        dtype: "float32", "bfloat16" or "float16".
+
+    Raises:
+        ValueError: If there is no such model.
+    """
+    other = name in others.OTHERS
+    model: Any = (
+        others.create_other(name, size, others.weights_here(name)) if other else create_model(name, weights)
+    )
+    return Side(name, model.to(DTYPES[dtype]), other)
+
+
+def _see_ours(side: Side, image: torch.Tensor, wanted: Sequence[Place]) -> Seen:
+    ends = [f"layers.{s}.blocks.{n - 1}.out" for s, n in enumerate(side.model.depths)]
+    points = {place: f"layers.{place[0]}.blocks.{place[1]}.attn.probs" for place in wanted}
+    x = side._placed(image)
+    with capture(side.model, *ends, *points.values()) as seen:
+        start = perf_counter()
+        logits = side.model(x)
+        seconds = perf_counter() - start
+    maps = tuple(_array(seen[point][0]) for point in ends)
+    return Seen(_array(logits[0]), maps, {p: _array(seen[name]) for p, name in points.items()}, seconds)
+
+
+def _see_other(side: Side, image: torch.Tensor, wanted: Sequence[Place]) -> Seen:
+    x = side._placed(image)
+    with others.watching(side.name, side.model, wanted) as (maps, probs):
+        start = perf_counter()
+        logits = side.model(x)
+        seconds = perf_counter() - start
+    found = {place: _array(tensor[0]) for place, tensor in probs.items()}
+    return Seen(_array(logits[0]), tuple(_array(m[0]) for m in maps), found, seconds)
+
+
+def _array(tensor: torch.Tensor) -> np.ndarray:
+    return tensor.detach().float().cpu().numpy()
+
+
+@lru_cache(maxsize=32)
+def _cost(name: str, height: int, width: int) -> Cost:
+    """On a copy without numbers, so that nothing is computed."""
+    with torch.device("meta"):
+        model = others.create_other(name, height)
+        x = torch.zeros(1, 3, height, width)
+    counter = FlopCounterMode(display=False)
+    with torch.no_grad(), counter:
+        model(x)
+    return Cost(sum(p.numel() for p in model.parameters()), counter.get_total_flops() // 2)
+
+
+@torch.inference_mode()
+def race(
+    a: Side, b: Side, image: torch.Tensor, seconds: float = 1.5, most: int = 9
+) -> tuple[list[float], list[float]]:
+    """Seconds of forwards of two models, taken in turn, so that whatever else runs meets both.
+
+    Args:
+        a: One model.
+        b: The other.
+        image: (3, H, W), normalised.
+        seconds: No new round begins after so long; two rounds are run in any case.
+        most: Rounds at most, one that is not counted left out.
+    """
+    sides = [(side.model, side._placed(image)) for side in (a, b)]
+    times: tuple[list[float], list[float]] = ([], [])
+    begin = perf_counter()
+    for n in range(most + 1):
+        for (model, x), mine in zip(sides, times, strict=True):
+            start = perf_counter()
+            model(x)
+            if x.device.type == "cuda":
+                torch.cuda.synchronize(x.device)
+            if n:
+                mine.append(perf_counter() - start)
+        if n > 1 and perf_counter() - begin > seconds:
+            break
+    return times

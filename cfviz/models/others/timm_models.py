@@ -1,0 +1,209 @@
+"""Swin, PVT v2 and Twins from timm, watched as closely as our own model: who attends to whom, and how much.
+
+timm's modules are left as they are. Their fused attention is switched off, so that the probabilities pass the
+dropout behind the softmax, where a hook reads them; hooks are set and removed under one lock, since all
+threads share a model. The tests compare what is read with the modules' outputs.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import timm
+import torch
+from torch import nn
+
+from cfviz.geometry import schemes as geometry
+from cfviz.geometry.schemes import Scheme
+from cfviz.models.weights.download import fetch_hub
+from cfviz.trace import Provenance
+
+WINDOW = 7
+_hooking = threading.RLock()
+
+
+@dataclass(frozen=True)
+class Other:
+    """A published model.
+
+    Attributes:
+        title: What papers call it.
+        family: "swin", "pvt" or "twins".
+        top1: ImageNet-1K top-1 at 224 px in per cent, as its authors publish it.
+        gflops: Multiply-adds at 224 px in 10⁹, as its authors publish them.
+        source: Where they do.
+    """
+
+    title: str
+    family: str
+    top1: float
+    gflops: float
+    source: str
+
+
+_SWIN, _PVT, _TWINS = (
+    "https://github.com/microsoft/Swin-Transformer",
+    "https://github.com/whai362/PVT",
+    "https://github.com/Meituan-AutoML/Twins",
+)
+OTHERS: dict[str, Other] = {
+    "swin_tiny_patch4_window7_224": Other("Swin-T", "swin", 81.2, 4.5, _SWIN),
+    "swin_small_patch4_window7_224": Other("Swin-S", "swin", 83.2, 8.7, _SWIN),
+    "swin_base_patch4_window7_224": Other("Swin-B", "swin", 83.5, 15.4, _SWIN),
+    "pvt_v2_b0": Other("PVT v2-B0", "pvt", 70.5, 0.6, _PVT),
+    "pvt_v2_b1": Other("PVT v2-B1", "pvt", 78.7, 2.1, _PVT),
+    "pvt_v2_b2": Other("PVT v2-B2", "pvt", 82.0, 4.0, _PVT),
+    "pvt_v2_b3": Other("PVT v2-B3", "pvt", 83.1, 6.9, _PVT),
+    "pvt_v2_b5": Other("PVT v2-B5", "pvt", 83.8, 11.8, _PVT),
+    "twins_svt_small": Other("Twins-SVT-S", "twins", 81.7, 2.8, _TWINS),
+    "twins_svt_base": Other("Twins-SVT-B", "twins", 83.2, 8.3, _TWINS),
+    "twins_svt_large": Other("Twins-SVT-L", "twins", 83.7, 14.8, _TWINS),
+    "twins_pcpvt_small": Other("Twins-PCPVT-S", "twins", 81.2, 3.7, _TWINS),
+    "twins_pcpvt_base": Other("Twins-PCPVT-B", "twins", 82.7, 6.4, _TWINS),
+}
+
+
+def repository(name: str) -> str:
+    """Where timm keeps the weights of a model on the Hugging Face Hub."""
+    known: Any = timm.get_pretrained_cfg(name)
+    return str(known.hf_hub_id)
+
+
+def fetch_weights(name: str) -> Path:
+    """Timm's weights of a model, downloaded once; the client keeps them.
+
+    Raises:
+        CheckpointError: If they cannot be had.
+    """
+    return fetch_hub(repository(name))[0]
+
+
+def weights_here(name: str) -> Path | None:
+    """Timm's weights of a model if they are on this machine already; asks no network."""
+    from huggingface_hub import try_to_load_from_cache
+
+    found = try_to_load_from_cache(repository(name), "model.safetensors")
+    return Path(found) if isinstance(found, str) else None
+
+
+def create_other(name: str, size: int = 224, weights: Path | None = None) -> Any:
+    """A model of `OTHERS` in eval mode.
+
+    Args:
+        name: Key of `OTHERS`.
+        size: Side of the input in pixels; Swin's masks are made for it.
+        weights: A file of `fetch_weights`; None for random weights, the same at every call.
+
+    Returns:
+        The model; `model.provenance` says where its weights come from.
+
+    Raises:
+        ValueError: If there is no such model.
+    """
+    if name not in OTHERS:
+        raise ValueError(f"there is no model {name!r}; there are: {', '.join(OTHERS)}")
+    sized: dict[str, Any] = {"img_size": size} if OTHERS[name].family != "pvt" else {}
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        if weights is None:
+            model: Any = timm.create_model(name, **sized)
+            its = Provenance("random", None, None, None)
+        else:
+            overlay = {"file": str(weights)}
+            model = timm.create_model(name, pretrained=True, pretrained_cfg_overlay=overlay, **sized)
+            its = Provenance(f"timm/{repository(name)}", None, "ImageNet-1K", "imagenet-1k")
+    for module in model.modules():
+        if hasattr(module, "fused_attn"):
+            module.fused_attn = False
+    model.provenance = its
+    return model.eval()
+
+
+def stages(name: str, model: Any) -> list[list[Any]]:
+    """The blocks of the four stages."""
+    family = OTHERS[name].family
+    if family == "twins":
+        return [list(blocks) for blocks in model.blocks]
+    return [list(stage.blocks) for stage in (model.layers if family == "swin" else model.stages)]
+
+
+def schemes(name: str, model: nn.Module, height: int, width: int) -> list[list[Scheme]]:
+    """Who may attend to whom in every block of every stage.
+
+    Args:
+        name: Key of `OTHERS`.
+        model: From `create_other`, made for this size.
+        height: Of the input in pixels.
+        width: Of the input in pixels.
+    """
+    found = []
+    for s, blocks in enumerate(stages(name, model)):
+        H, W = height // (4 * 2**s), width // (4 * 2**s)
+        found.append([_scheme(OTHERS[name].family, H, W, b, block.attn) for b, block in enumerate(blocks)])
+    return found
+
+
+def _scheme(family: str, H: int, W: int, b: int, attn: Any) -> Scheme:
+    if family == "swin":
+        return geometry.swin(H, W, WINDOW, WINDOW // 2 if b % 2 else 0)
+    if hasattr(attn, "ws"):
+        return geometry.twins_local(H, W, attn.ws)
+    ratio = 1 if attn.sr is None else int(attn.sr.stride[0])
+    return geometry.pvt(H, W, ratio) if family == "pvt" else geometry.twins_global(H, W, ratio)
+
+
+@contextmanager
+def watching(
+    name: str, model: nn.Module, wanted: Sequence[tuple[int, int]]
+) -> Iterator[tuple[list[torch.Tensor], dict[tuple[int, int], torch.Tensor]]]:
+    """Keep the four stages' maps and some blocks' attention of the forward inside the block.
+
+    Args:
+        name: Key of `OTHERS`.
+        model: From `create_other`.
+        wanted: (stage, block) whose attention is kept.
+
+    Yields:
+        Maps (B, H, W, C) where each stage ends, before any last norm; and probabilities (B, nG, nH, Nq, Nk).
+    """
+    maps: dict[int, torch.Tensor] = {}
+    probs: dict[tuple[int, int], torch.Tensor] = {}
+    ends: list[torch.Tensor] = []
+    with _hooking, ExitStack() as stack:
+        for s, blocks in enumerate(stages(name, model)):
+            stack.callback(blocks[-1].register_forward_hook(_keeper(maps, s)).remove)
+            for b, block in enumerate(blocks):
+                if (s, b) in wanted:
+                    hook = block.attn.attn_drop.register_forward_hook(_keeper(probs, (s, b)))
+                    stack.callback(hook.remove)
+        yield ends, probs
+    ends += [_map(maps[s]) for s in sorted(maps)]
+    for place, tensor in probs.items():
+        probs[place] = _grouped(OTHERS[name].family, tensor, len(ends[0]))
+
+
+def _keeper(into: dict[Any, torch.Tensor], key: Any) -> Callable[..., None]:
+    def keep(module: nn.Module, given: Any, out: torch.Tensor) -> None:
+        into[key] = out
+
+    return keep
+
+
+def _map(x: torch.Tensor) -> torch.Tensor:
+    """(B, H, W, C) as it is, or tokens (B, N, C) of a square map."""
+    if x.ndim == 4:
+        return x
+    side = round(x.shape[1] ** 0.5)
+    return x.unflatten(1, (side, side))
+
+
+def _grouped(family: str, probs: torch.Tensor, batch: int) -> torch.Tensor:
+    """Attention as its module has it -> (B, nG, nH, Nq, Nk)."""
+    if family == "swin":  # B*nG, nH, N, N
+        return probs.unflatten(0, (batch, -1))
+    return probs if probs.ndim == 5 else probs[:, None]  # B, nH, Nq, Nk: one group

@@ -1,0 +1,1 @@
+"""What only a model can answer: its embedding layers, its position bias, gradients, cost."""

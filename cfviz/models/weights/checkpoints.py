@@ -1,0 +1,342 @@
+"""The one door through which weights come in: from the package, the authors, a file, an upload or a hub.
+
+Whatever the source, the same steps follow: open it safely (`opening`), take off what surrounds the parameters
+and tell the variant from their shapes (`recognise`), and only then touch the numbers.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from os import PathLike
+from pathlib import Path
+from threading import Event
+from types import MappingProxyType
+from typing import Any
+
+import safetensors.torch
+import torch
+
+from cfviz.models.variants import VARIANTS, WEIGHTS
+
+from .download import OFFICIAL, Progress, fetch_hub, fetch_official, sha256_of
+from .errors import CheckpointError, printable, readable_size
+from .opening import Opened, open_weights
+from .recognise import check_shapes, find_variant, read_structure
+from .state_dict import strip
+
+__all__ = ["Checkpoint", "CheckpointError", "load_checkpoint", "model_card", "strip", "write_checkpoint"]
+
+HUB_PREFIX = re.compile(r"hf[-_]hub:")
+UNKNOWN_TRAINING = "not recorded in the file"
+MOST_G = 112  # tokens a side of the first map at 448 pixels
+_FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+
+
+@dataclass(frozen=True, eq=False)
+class Checkpoint:
+    """Weights that were opened, recognised and checked.
+
+    Attributes:
+        state_dict: Parameters in the model's names, float32 on the CPU; fits `load_state_dict(strict=True)`.
+        variant: Name of the registered variant.
+        num_classes: Classes of the head; 0 for a backbone without one.
+        in_chans: Channels of the image.
+        position_bias: "dpb", "rpb" or "none".
+        group_size: G a stage where the file says it, else None: the variant's own.
+        interval: I a stage or "adaptive" where the file says it, else None: the variant's own.
+        img_size: Trained size in pixels where the file says it, else None.
+        source: "bundled", "official", a file name or a repository id.
+        sha256: Of the file.
+        trained: What the weights were trained on, in a few words; None if never.
+        dataset: Which list of class names they predict, or None.
+        trained_group: Side of the largest groups that training used, one a stage, where the file says it.
+        missing: Parameters that a backbone without a head lacks; its last norm is filled in as the identity.
+        meta: Whatever else is known: epoch, accuracy, wrapper's settings, notes.
+    """
+
+    state_dict: dict[str, torch.Tensor]
+    variant: str
+    num_classes: int
+    in_chans: int
+    position_bias: str
+    group_size: tuple[int, ...] | None
+    interval: tuple[int, ...] | str | None
+    img_size: int | None
+    source: str
+    sha256: str
+    trained: str | None
+    dataset: str | None
+    trained_group: tuple[int, ...] | None = None
+    missing: tuple[str, ...] = ()
+    meta: Mapping[str, Any] = field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        return f"Checkpoint({self.variant}, {self.num_classes} classes, {self.source}, {self.sha256[:12]})"
+
+
+@dataclass(frozen=True)
+class _Found:
+    """A source resolved to bytes: where they are, what to call them, and what is known beside them."""
+
+    content: Path | bytes
+    name: str
+    sha256: str
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+
+def load_checkpoint(
+    source: str | PathLike[str] | bytes,
+    *,
+    name: str | None = None,
+    allow_pickle: bool = True,
+    progress: Progress | None = None,
+    cancel: Event | None = None,
+) -> Checkpoint:
+    """Open weights from anywhere, safely.
+
+    Args:
+        source: One of
+            `"bundled:crossformer_nano"`, shipped with cfviz;
+            `"official:crossformer_small"`, the authors', downloaded once;
+            `"crossformer_small"`, bundled if there is such a file, else official;
+            `"hf-hub:owner/name"` with `@revision` or not;
+            a .pth, .pt, .bin or .safetensors file; or the bytes of one.
+        name: What to call bytes in messages, such as the name of an uploaded file.
+        allow_pickle: False accepts .safetensors only; for uploads from strangers.
+        progress: Called during a download with the bytes so far and in all (None where not known).
+        cancel: Set it to stop a download.
+
+    Raises:
+        CheckpointError: A ValueError with one sentence that says what is wrong; its `code` and `fields` are
+            for translating it.
+
+    Example:
+        >>> checkpoint = load_checkpoint("bundled:crossformer_nano")
+        >>> checkpoint.variant, checkpoint.num_classes
+        ('crossformer_nano', 20)
+    """
+    found = _find(source, name, progress, cancel)
+    opened = open_weights(found.content, found.name, allow_pickle)
+    size = len(found.content) if isinstance(found.content, bytes) else found.content.stat().st_size
+    facts = {**_facts(opened), "source": found.name, **found.facts}  # no file may say where it comes from
+    return _recognised(strip(opened.content, found.name), facts, found, size)
+
+
+def _find(source: str | PathLike[str] | bytes, name: str | None, progress: Any, cancel: Any) -> _Found:
+    if isinstance(source, bytes | bytearray | memoryview):
+        return _Found(bytes(source), printable(name or "") or "the upload", sha256_of(bytes(source)))
+    text = str(source)
+    if text in VARIANTS and not Path(text).exists():
+        text = f"bundled:{text}" if _bundled_path(text).is_file() else f"official:{text}"
+    if HUB_PREFIX.match(text):
+        repo = HUB_PREFIX.sub("", text, count=1)
+        path, config = fetch_hub(repo)
+        return _Found(path, text, sha256_of(path), {"source": repo, "config": config})
+    if text.startswith("bundled:"):
+        return _find_bundled(text.removeprefix("bundled:"))
+    if text.startswith("official:"):
+        return _find_official(text.removeprefix("official:"), progress, cancel)
+    path = Path(text).expanduser()
+    if path.is_dir():
+        raise CheckpointError("folder", source=text)
+    if not path.exists():
+        raise CheckpointError("not_found", source=text)
+    try:
+        return _Found(path, path.name, sha256_of(path))
+    except OSError as error:
+        raise CheckpointError("unreadable", source=text, detail=error.strerror or error) from None
+
+
+def _bundled_path(variant: str) -> Path:
+    return WEIGHTS / f"{variant}.safetensors"
+
+
+def _find_bundled(variant: str) -> _Found:
+    path = _bundled_path(variant)
+    if variant not in VARIANTS or not path.is_file():
+        available = ", ".join(name for name in VARIANTS if _bundled_path(name).is_file())
+        raise CheckpointError("no_bundled", variant=variant, available=available or "none")
+    digest, card = sha256_of(path), model_card(variant)
+    recorded = card.get("sha256")
+    if recorded not in (None, digest):
+        detail = f"its SHA-256 is {digest[:12]}, its card says {str(recorded)[:12]}"
+        raise CheckpointError("damaged", source=path.name, detail=detail)
+    told = {key: card[key] for key in ("trained_group",) if key in card}  # older files leave it to the card
+    return _Found(path, path.name, digest, {"source": "bundled", **told})
+
+
+def model_card(variant: str) -> dict[str, Any]:
+    """What is written beside bundled weights (training, data, accuracy, licence), or an empty dict."""
+    path = _bundled_path(variant).with_suffix(".json")
+    return json.loads(path.read_text("utf-8")) if path.is_file() else {}
+
+
+def _find_official(variant: str, progress: Progress | None, cancel: Event | None) -> _Found:
+    fetched = fetch_official(variant, progress, cancel)
+    facts: dict[str, Any] = {
+        "source": "official",
+        "trained": f"ImageNet-1K, by the authors ({OFFICIAL[variant][1]} % top-1 published)",
+        "dataset": "imagenet-1k",
+    }
+    if fetched.repaired:
+        facts["notes"] = ("cache_repaired",)
+    return _Found(fetched.path, f"official {variant} weights", fetched.sha256, facts)
+
+
+def _facts(opened: Opened) -> dict[str, Any]:
+    """What a file says about itself: a safetensors header, or what stands beside the weights in a pickle."""
+    facts: dict[str, Any] = {}
+    for key, value in opened.metadata.items():
+        try:
+            facts[key] = json.loads(value)
+        except ValueError:
+            facts[key] = value
+    if isinstance(opened.content, dict):
+        beside = {key: value for key, value in dict.items(opened.content) if isinstance(key, str)}
+        facts |= {key: beside[key] for key in ("epoch", "max_accuracy") if _is_number(beside.get(key))}
+        facts |= _facts_of_config(beside.get("config")) | _facts_of_meta(beside.get("meta"))
+    if "epoch" in facts and "trained" not in facts:
+        accuracy = f", {facts['max_accuracy']:.1f} % at best" if "max_accuracy" in facts else ""
+        facts["trained"] = f"to epoch {facts['epoch']}{accuracy}, says the file"
+    return facts
+
+
+def _facts_of_config(config: Any) -> dict[str, Any]:
+    """Group size, interval, image size and data from the settings in the authors' files."""
+
+    def at(*keys: str) -> Any:
+        node = config
+        for key in keys:
+            node = dict.get(node, key) if isinstance(node, dict) else None
+        return node
+
+    interval = "adaptive" if at("MODEL", "CROS", "ADAPT_INTER") is True else at("MODEL", "CROS", "INTERVAL")
+    facts = {
+        "group_size": at("MODEL", "CROS", "GROUP_SIZE"),
+        "interval": interval,
+        "img_size": at("DATA", "IMG_SIZE"),
+        "dataset": "imagenet-1k" if at("DATA", "DATASET") == "imagenet" else None,
+        "config_name": at("MODEL", "NAME"),
+    }
+    return {key: value for key, value in facts.items() if value is not None}
+
+
+def _facts_of_meta(meta: Any) -> dict[str, Any]:
+    """The same from the settings of a detector or segmenter, which are kept as the text of a Python file."""
+    text = dict.get(meta, "config") if isinstance(meta, dict) else None
+    if not isinstance(text, str):
+        return {}
+    facts: dict[str, Any] = {}
+    for key, pattern in (("group_size", r"\bgroup_size\s*="), ("interval", r"\bcrs_interval\s*=")):
+        if found := re.search(pattern + r"\s*\[([\d,\s]{1,40})\]", text):
+            facts[key] = [int(number) for number in found[1].split(",") if number.strip()]
+    if re.search(r"\badaptive_interval\s*=\s*True", text):
+        facts["interval"] = "adaptive"
+    return facts
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _recognised(state: dict[str, Any], facts: dict[str, Any], found: _Found, size: int) -> Checkpoint:
+    """From stripped parameters to a checkpoint: shapes first, numbers last."""
+    name = found.name
+    _check_tensors(state, size, name)
+    shapes = {key: tuple(value.shape) for key, value in state.items()}
+    structure = read_structure(shapes, name)
+    variant = find_variant(structure, name)
+    missing = check_shapes(shapes, structure, variant, name)
+    tensors = _as_float32(state, name)
+    for key in ("norm.weight", "norm.bias"):
+        if key in missing:
+            C = structure.embed_dim * 2 ** (len(structure.depths) - 1)
+            tensors[key] = torch.full((C,), float(key == "norm.weight"))
+    stages = len(structure.depths)
+    known = ("source", "trained", "dataset", "group_size", "interval", "img_size", "trained_group")
+    interval = facts.get("interval")
+    return Checkpoint(
+        state_dict=tensors,
+        variant=variant,
+        num_classes=structure.num_classes,
+        in_chans=structure.in_chans,
+        position_bias=structure.position_bias,
+        group_size=structure.group_size or _per_stage(facts.get("group_size"), stages),
+        interval=interval if interval == "adaptive" else _per_stage(interval, stages),
+        img_size=facts["img_size"] if isinstance(facts.get("img_size"), int) else None,
+        source=facts["source"],
+        sha256=found.sha256,
+        trained=_text(facts.get("trained", UNKNOWN_TRAINING)),
+        dataset=_text(facts.get("dataset")) if structure.num_classes else None,
+        trained_group=_per_stage(facts.get("trained_group"), stages),
+        missing=missing,
+        meta=MappingProxyType({key: value for key, value in facts.items() if key not in known}),
+    )
+
+
+def _text(value: Any, limit: int = 200) -> str | None:
+    return str(value)[:limit] if value else None
+
+
+def _per_stage(value: Any, stages: int, most: int = MOST_G) -> tuple[int, ...] | None:
+    """Four sane numbers, or None: what a file says about itself is a hint, not an order."""
+    if not isinstance(value, list | tuple) or len(value) != stages:
+        return None
+    return tuple(value) if all(isinstance(v, int) and 1 <= v <= most for v in value) else None
+
+
+def _check_tensors(state: dict[str, Any], size: int, name: str) -> None:
+    """Refuse what is no plain tensor, and tensors that claim more numbers than the file holds bytes for."""
+    claimed = 0
+    for key, value in state.items():
+        if type(value) not in (torch.Tensor, torch.nn.Parameter) or value.layout != torch.strided:
+            detail = f"{key} is a {type(value).__name__}, expected a plain tensor"
+            raise CheckpointError("no_tensors", source=name, detail=detail)
+        claimed += value.numel() * value.element_size()
+    if claimed > size:
+        sizes = {"unpacked": readable_size(claimed), "packed": readable_size(size)}
+        raise CheckpointError("too_large", source=name, **sizes)
+
+
+def _as_float32(state: dict[str, torch.Tensor], name: str) -> dict[str, torch.Tensor]:
+    """Copies of the tensors, free of the file they were read from."""
+    tensors, broken = {}, {}
+    for key, value in state.items():
+        if value.dtype not in _FLOATS:
+            dtype = str(value.dtype).removeprefix("torch.")
+            raise CheckpointError("dtype", source=name, key=key, dtype=dtype)
+        copied = torch.empty(value.shape, dtype=torch.float32, device="cpu").copy_(value.detach())
+        tensors[key] = copied
+        if not torch.isfinite(copied.sum()) and (count := int((~torch.isfinite(copied)).sum())):
+            broken[key] = count
+    if broken:
+        key, count = next(iter(broken.items()))
+        raise CheckpointError("not_finite", source=name, key=key, count=count, tensors=len(broken))
+    return tensors
+
+
+def write_checkpoint(
+    path: str | PathLike[str],
+    state_dict: Mapping[str, torch.Tensor],
+    dtype: torch.dtype = torch.float32,
+    **facts: Any,
+) -> str:
+    """Write weights in the form that `load_checkpoint` reads back with all it needs to know.
+
+    Args:
+        path: A .safetensors file.
+        state_dict: Parameters in the model's names.
+        dtype: Kept precision; float16 halves the file.
+        **facts: What the file should say about itself: `trained`, `dataset`, `group_size`, `interval`,
+            `img_size`, `trained_group`, and anything else that JSON can hold.
+
+    Returns:
+        The SHA-256 of the file, for its card.
+    """
+    tensors = {key: value.detach().to("cpu", dtype).contiguous() for key, value in state_dict.items()}
+    metadata = {key: value if isinstance(value, str) else json.dumps(value) for key, value in facts.items()}
+    safetensors.torch.save_file(tensors, Path(path), metadata={"format": "pt", **metadata})
+    return sha256_of(Path(path))

@@ -1,0 +1,282 @@
+"""Weights that are fetched once, into the user's cache: the authors' from Google Drive, others from a hub.
+
+Google Drive is left to gdown and the Hugging Face Hub to its own client. What is added here is trust: the
+authors publish no checksums, so the SHA-256 of the first download is written down beside the file and
+compared at every use. A file that changed on disk is named and fetched again; a source that
+changed is refused.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+import sys
+import time
+import zipfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from threading import Event
+from typing import Any, NoReturn
+
+from .errors import CheckpointError, readable_size
+from .opening import sniff
+
+Progress = Callable[[int, int | None], None]  # bytes so far, bytes in all where known
+
+OFFICIAL: dict[str, tuple[str, float]] = {  # Google Drive file id, published ImageNet-1K top-1 at 224 px
+    "crossformer_tiny": ("1YSkU9enn-ITyrbxLH13zNcBYvWSEidfq", 81.5),
+    "crossformer_small": ("1RAkigsgr33va0RZ85S2Shs2BhXYcS6U8", 82.5),
+    "crossformer_base": ("1bK8biVCi17nz_nkt7rBfio_kywUpllSU", 83.4),
+    "crossformer_large": ("1zRWByVW_KIZ87NgaBkDIm60DAsGJErdG", 84.0),
+}
+AUTHORS_PAGE = "https://github.com/cheerss/CrossFormer"
+DRIVE = "https://drive.google.com/uc?id={}"
+HUB_FILES = ("model.safetensors",)  # timm's name; no pickle comes in from a place that anybody can write to
+
+RETRIES = 3
+TIMEOUT = (10.0, 30.0)  # seconds to connect, and between two pieces
+_UNUSABLE = ("damaged", "truncated", "web_page", "not_weights", "empty")
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Fetched:
+    """A file that is here now.
+
+    Attributes:
+        repaired: Whether a copy in the cache was damaged and had to be fetched again.
+    """
+
+    path: Path
+    sha256: str
+    repaired: bool = False
+
+
+def cache_dir() -> Path:
+    """Where downloads are kept: `CFVIZ_CACHE`, or the cache folder of the user's system."""
+    if chosen := os.environ.get("CFVIZ_CACHE"):
+        return Path(chosen).expanduser()
+    if base := os.environ.get("XDG_CACHE_HOME"):
+        return Path(base) / "cfviz"
+    if sys.platform == "win32":
+        local = os.environ.get("LOCALAPPDATA")
+        return (Path(local) if local else Path.home() / "AppData" / "Local") / "cfviz" / "Cache"
+    if sys.platform == "darwin":
+        return Path.home() / "Library" / "Caches" / "cfviz"
+    return Path.home() / ".cache" / "cfviz"
+
+
+def sha256_of(source: Path | bytes) -> str:
+    """The SHA-256 of a file or of bytes, as 64 hexadecimal digits."""
+    if isinstance(source, bytes):
+        return hashlib.sha256(source).hexdigest()
+    digest = hashlib.sha256()
+    with source.open("rb") as file:
+        while piece := file.read(1 << 20):
+            digest.update(piece)
+    return digest.hexdigest()
+
+
+def fetch_official(variant: str, progress: Progress | None = None, cancel: Event | None = None) -> Fetched:
+    """The authors' ImageNet-1K weights of a variant, from the cache or from Google Drive.
+
+    Args:
+        variant: A name in `OFFICIAL`.
+        progress: Called with the bytes so far and the bytes in all (None where not known).
+        cancel: Set it to stop; what came is kept and continued next time.
+
+    Raises:
+        CheckpointError: If the variant has none, or they cannot be had.
+    """
+    if variant.startswith("crossformer_pp_"):
+        raise CheckpointError("needs_person", variant=variant, page=AUTHORS_PAGE)
+    if variant not in OFFICIAL:
+        raise CheckpointError("no_official", variant=variant, available=", ".join(OFFICIAL))
+    url = DRIVE.format(OFFICIAL[variant][0])
+    return fetch(url, cache_dir() / "weights" / f"{variant}.pth", progress, cancel)
+
+
+def fetch(url: str, target: Path, progress: Progress | None = None, cancel: Event | None = None) -> Fetched:
+    """Bring a weights file to `target`, once; check it against its record every time.
+
+    The file appears under its name only when it is whole. Two processes that want the same file wait for
+    each other.
+    """
+    from filelock import FileLock
+
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(f"{target}.lock"):
+            return _fetch_locked(url, target, progress, cancel)
+    except OSError as error:
+        if target.is_file() and _read_record(target) in (None, digest := sha256_of(target)):
+            return Fetched(target, digest)  # whole, in a folder that cannot be written
+        raise CheckpointError("disk", path=target, detail=error.strerror or error) from None
+
+
+def _fetch_locked(url: str, target: Path, progress: Progress | None, cancel: Event | None) -> Fetched:
+    recorded, repaired = _read_record(target), False
+    if target.exists():
+        digest = sha256_of(target)
+        if recorded in (None, digest):
+            _write_record(target, digest, url)
+            return Fetched(target, digest)
+        _log.warning("%s is damaged (its SHA-256 is not the recorded one); fetching it again", target)
+        target.unlink()
+        repaired = True
+    staged = target.with_name(f"{target.name}.new")
+    try:
+        _download(url, staged, progress, cancel)
+    except CheckpointError as error:
+        if repaired and error.code != "cancelled":
+            raise CheckpointError("lost", path=target, reason=error) from None
+        raise
+    digest = sha256_of(staged)
+    if recorded not in (None, digest):
+        staged.unlink()
+        record = _record_path(target)
+        raise CheckpointError("changed", url=url, now=digest[:12], recorded=recorded[:12], record=record)
+    _write_record(target, digest, url)
+    staged.replace(target)
+    return Fetched(target, digest, repaired)
+
+
+def _record_path(target: Path) -> Path:
+    return target.with_name(f"{target.name}.json")
+
+
+def _read_record(target: Path) -> str | None:
+    try:
+        return str(json.loads(_record_path(target).read_text("utf-8"))["sha256"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _write_record(target: Path, digest: str, url: str) -> None:
+    if _read_record(target) == digest:
+        return
+    recorded = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+    record = {"sha256": digest, "url": url, "recorded": recorded}
+    draft = _record_path(target).with_suffix(".json.new")
+    draft.write_text(json.dumps(record, indent=2) + "\n", "utf-8")
+    draft.replace(_record_path(target))
+
+
+def _download(url: str, staged: Path, progress: Progress | None, cancel: Event | None) -> None:
+    """Download to `staged`, continuing what an earlier try left, and from the start if that does not fit.
+
+    A part may belong to another version of the file than the server has now: whole archives are therefore
+    checked by the sums that they carry.
+    """
+    for last in (False, True):
+        resumed = staged.exists() or bool(_parts(staged))
+        try:
+            _gdown(url, staged, progress, cancel)
+            _check_whole(staged, url)
+            return
+        except CheckpointError as error:
+            if error.code not in _UNUSABLE:
+                raise
+            for leftover in (staged, *_parts(staged)):
+                leftover.unlink(missing_ok=True)
+            if last or not resumed:
+                raise
+
+
+def _parts(staged: Path) -> list[Path]:
+    return sorted(staged.parent.glob(f"{staged.name}*.part"))
+
+
+def _gdown(url: str, staged: Path, progress: Progress | None, cancel: Event | None) -> None:
+    import gdown  # slow to import, and needed only for a download
+    from gdown.exceptions import DownloadCancelled, DownloadError, FileURLRetrievalError
+    from requests.exceptions import RequestException
+
+    options: dict[str, Any] = dict(quiet=True, use_cookies=False, resume=True)
+    options |= dict(retries=RETRIES, timeout=TIMEOUT, progress=progress, cancel=cancel)
+    try:
+        gdown.download(url, str(staged), **options)
+    except DownloadCancelled:
+        raise CheckpointError("cancelled") from None
+    except FileURLRetrievalError as error:
+        reason = " ".join(str(error).split()).removeprefix("Failed to retrieve file url: ")
+        reason = reason.partition(" You may still")[0].rstrip(".")
+        raise CheckpointError("quota", url=url, detail=reason) from None
+    except (DownloadError, RequestException, KeyError) as error:  # a KeyError: a header that is not there
+        _explain(error, url, staged)
+
+
+def _explain(error: Exception, url: str, staged: Path) -> NoReturn:
+    """Say which way a download failed: no connection, a broken one, a refusal, or parts that do not fit."""
+    from requests.exceptions import ConnectionError, HTTPError, Timeout
+
+    cause = error.__cause__ or error
+    if isinstance(cause, HTTPError) and cause.response is not None:
+        raise CheckpointError("http", url=url, status=cause.response.status_code) from None
+    done = sum(part.stat().st_size for part in _parts(staged))
+    if done and (isinstance(cause, ConnectionError | Timeout) or "incomplete" in str(error)):
+        raise CheckpointError("interrupted", url=url, done=readable_size(done)) from None
+    if isinstance(cause, ConnectionError | Timeout):
+        raise CheckpointError("no_network", url=url, detail=type(cause).__name__) from None
+    raise CheckpointError("damaged", source=url, detail=str(error).splitlines()[0]) from None
+
+
+def _check_whole(staged: Path, url: str) -> None:
+    with staged.open("rb") as file:
+        if sniff(file, staged.stat().st_size, url) != "zip":
+            return
+    try:
+        with zipfile.ZipFile(staged) as archive:
+            broken = archive.testzip()
+    except zipfile.BadZipFile as error:
+        raise CheckpointError("truncated", source=url, detail=error) from None
+    if broken:
+        raise CheckpointError("damaged", source=url, detail=f"the checksum of {broken} does not fit")
+
+
+def fetch_hub(repo: str) -> tuple[Path, dict[str, Any]]:
+    """Weights and `config.json` of a repository on the Hugging Face Hub, kept in the Hub's own cache.
+
+    Args:
+        repo: "org/name", with "@revision" behind it or not.
+
+    Raises:
+        CheckpointError: "hub" or "no_network".
+    """
+    from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
+
+    for name in HUB_FILES:
+        try:
+            path = _from_hub(repo, name)
+        except LocalEntryNotFoundError:
+            detail = "and it is not in the cache"
+            raise CheckpointError("no_network", url=f"huggingface.co/{repo}", detail=detail) from None
+        except EntryNotFoundError:
+            continue
+        try:
+            config = json.loads(_from_hub(repo, "config.json").read_text("utf-8"))
+        except (EntryNotFoundError, ValueError):
+            config = {}
+        return path, config if isinstance(config, dict) else {}
+    raise CheckpointError("hub", repo=repo, detail=f"it has none of {', '.join(HUB_FILES)}")
+
+
+def _from_hub(repo: str, name: str) -> Path:
+    from huggingface_hub import hf_hub_download
+    from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError, HFValidationError
+
+    repo_id, _, revision = repo.partition("@")
+    try:
+        return Path(hf_hub_download(repo_id, name, revision=revision or None))
+    except EntryNotFoundError:
+        raise
+    except (HfHubHTTPError, HFValidationError) as error:
+        detail = str(error).strip().splitlines()[0].rstrip(".")
+        raise CheckpointError("hub", repo=repo, detail=detail) from None
+    except OSError as error:
+        detail = type(error).__name__
+        raise CheckpointError("no_network", url=f"huggingface.co/{repo}", detail=detail) from None

@@ -1,0 +1,397 @@
+"""A session as one HTML file that opens offline: the answer, the figures that move, and how to make it again.
+
+    trace = cfviz.inspect("cat.jpg", model, watch=report.WATCH)
+    Path("cat.html").write_text(report.html(trace, model, report.Origin("cat.jpg")), "utf-8")
+
+Every number is the trace's; the script element `session` holds them in full, as JSON.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import platform
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from html import escape
+from importlib.metadata import version
+from pathlib import Path
+from shlex import quote
+from typing import Any
+from urllib.parse import urlencode
+
+import numpy as np
+
+import cfviz
+from cfviz import notebook, web
+from cfviz.analysis import attention
+from cfviz.analysis import embedding as measure
+from cfviz.figures import theme
+from cfviz.figures.live import attention as living
+from cfviz.figures.live import embedding as cel_figure
+from cfviz.figures.live import position_bias as bias_figure
+from cfviz.figures.plots.predictions import percent
+from cfviz.geometry import token_box
+from cfviz.models.probes import embedding as layers
+from cfviz.models.probes.cost import cost
+from cfviz.run import class_names
+from cfviz.trace import Trace
+from cfviz.words import TRANSLATIONS
+
+from . import parts as report_parts
+
+WATCH = (
+    "layers.*.blocks.*.attn.q", "layers.*.blocks.*.attn.k", "layers.*.blocks.*.attn.bias",
+    "layers.*.blocks.*.attn.probs", "patch_embed.concat", "layers.*.downsample.concat",
+)  # fmt: skip
+ADDRESS = "http://localhost:8501"
+SIZES = (160, 192, 224, 256, 288, 320, 384, 448)  # that the app offers, and so a link can carry
+DTYPES = ("float32", "bfloat16")
+TEMPLATE = Path(__file__).with_suffix(".html")
+
+
+@dataclass(frozen=True)
+class Origin:
+    """What a trace does not know about where it came from.
+
+    Attributes:
+        path: The photo as a command line names it.
+        photo: Its id in the app's gallery; None for a photo of one's own, which no link can carry.
+        weights: What to give `--weights` where the bundled ones were not taken; "none" for random ones.
+        address: Of the app, for the link.
+    """
+
+    path: str
+    photo: str | None = None
+    weights: str | None = None
+    address: str = ADDRESS
+
+
+@lru_cache(maxsize=4)
+def words(lang: str = "en") -> dict[str, str]:
+    """The report's words in one language."""
+    path = TRANSLATIONS / lang / "report.json"
+    if not path.is_file():
+        known = sorted(folder.name for folder in TRANSLATIONS.iterdir())
+        raise ValueError(f"there are no words for {lang!r}; there are {known}")
+    return json.loads(path.read_text("utf-8"))
+
+
+def html(trace: Trace, model: Any, origin: Origin, lang: str = "en", parts: bool | None = None) -> str:
+    """The report as one HTML file.
+
+    Args:
+        trace: Of a photo, with all of `WATCH`.
+        model: The model that made it.
+        origin: How the photo and the weights are named.
+        lang: "en" or "zh-Hant".
+        parts: Whether to take every part away and rank them; left out, where that takes seconds.
+
+    Raises:
+        ValueError: If something of `WATCH` is missing, or the trace has no photo.
+    """
+    if trace.crop is None:
+        raise ValueError("the trace was made from a tensor; a report needs one made from a photo")
+    session, t = facts(trace, model, origin, lang), words(lang)
+    if parts is not None:
+        session["command"] += " --parts" if parts else " --no-parts"
+    wanted = report_parts.quick(model) if parts is None else parts
+    session["parts"] = report_parts.ranking(trace, model, lang) if wanted and trace.weights.trained else []
+    figures = [("cf-host", living.style(), living.script(), attention_message(trace, lang))]
+    if model.patch_embed.projs[0].in_channels == 3:
+        message = cel_message(trace, model, lang)
+        figures.append(("em-host", _file("embedding/embedding.css"), cel_figure.script(), message))
+    if model.position_bias != "none":
+        message = report_parts.bias_message(model, lang)
+        style = _file("position_bias/position_bias.css")
+        figures.append(("pb-host", style, bias_figure.script(), message))
+    page = TEMPLATE.read_text("utf-8")
+    for key, value in {
+        "%LANG%": escape(lang),
+        "%TITLE%": escape(f"cfviz: {trace.photo}"),
+        "%LIGHT%": _variables(theme.LIGHT),
+        "%DARK%": _variables(theme.DARK),
+        "%STYLE%": "\n".join(style for _, style, _, _ in figures),
+        "%BODY%": _body(trace, session, t, class_names(model, lang), [figure[0] for figure in figures]),
+        "%SESSION%": json.dumps(session, ensure_ascii=False).replace("<", "\\u003c"),
+        "%FIGURES%": "\n".join(_figure(*figure) for figure in figures),
+    }.items():
+        page = page.replace(key, value, 1)
+    return page
+
+
+# ---------------------------------------------------------------- numbers
+
+
+def facts(trace: Trace, model: Any, origin: Origin, lang: str = "en") -> dict[str, Any]:
+    """All that the report says, as plain values: answer, model, settings, how to make it again."""
+    whole, names, its = cost(model, *trace.size)["total"], class_names(model, lang), trace.weights
+    return {
+        "photo": trace.photo,
+        "top": [[i, names[i], p] for i, _, p in trace.top(5)],
+        "probs": trace.probs.tolist(),
+        "model": trace.model,
+        "weights": {key: getattr(its, key) for key in ("source", "sha256", "trained", "dataset")},
+        "parameters": whole.params,
+        "macs": whole.macs,
+        "settings": {
+            "size": list(trace.size), "mode": trace.settings["mode"], "dtype": trace.dtype,
+            "device": trace.device, "group_size": _plain(trace.settings["group_size"]),
+            "interval": _plain(trace.settings["interval"]), "lang": lang,
+        },
+        "seconds": trace.seconds,
+        "versions": versions(),
+        "heads": heads(trace),
+        "command": command(trace, origin, lang),
+        "link": link(trace, origin, lang),
+        "lost": lost(trace, origin),
+        "code": code(trace, origin),
+    }  # fmt: skip
+
+
+def versions() -> dict[str, str]:
+    """What the numbers were computed with."""
+    others = {name: version(name) for name in ("torch", "timm", "numpy")}
+    return {"cfviz": cfviz.__version__, **others, "python": platform.python_version()}
+
+
+def heads(trace: Trace) -> list[dict[str, Any]]:
+    """Every head of every block, as the attention page measures it: distance in pixels, entropy in bits."""
+    rows = []
+    for s, blocks in enumerate(trace.groupings):
+        for b, g in enumerate(blocks):
+            probs = trace[f"layers.{s}.blocks.{b}.attn.probs"]
+            far, wide = attention.distance(probs, g, token_box(s, 0, 0)[2]), attention.entropy(probs, g)
+            at = {"stage": s + 1, "block": b + 1, "kind": g.kind.upper()}
+            rows += [
+                at | {"head": h + 1, "distance": float(d), "entropy": float(e)}
+                for h, (d, e) in enumerate(zip(far, wide, strict=True))
+            ]
+    return rows
+
+
+def command(trace: Trace, origin: Origin, lang: str) -> str:
+    """The command that makes this report."""
+    height, width = trace.size
+    size = str(height) if height == width else f"{height}x{width}"
+    parts = ["python", "-m", "cfviz", "report", origin.path, "--model", trace.model]
+    parts += ["--weights", origin.weights] if origin.weights else []
+    parts += ["--size", size, "--dtype", trace.dtype, "--mode", str(trace.settings["mode"])]
+    return " ".join(
+        quote(part) for part in [*parts, "--device", trace.device, "--lang", lang, "--out", "report.html"]
+    )
+
+
+def lost(trace: Trace, origin: Origin) -> list[str]:
+    """What no link can carry: any of "photo", "weights", "size", "mode" and "dtype"."""
+    height, width = trace.size
+    carried = {
+        "photo": origin.photo is not None,
+        "weights": trace.weights.source in ("bundled", "official"),
+        "size": height == width and height in SIZES,
+        "mode": trace.settings["mode"] == "crop",
+        "dtype": trace.dtype in DTYPES,
+    }
+    return [name for name, there in carried.items() if not there]
+
+
+def link(trace: Trace, origin: Origin, lang: str) -> str:
+    """The app with these settings, as far as a link can carry them; see `lost`."""
+    query = {"model": trace.model, "size": str(trace.size[0]), "lang": lang}
+    query |= {"photo": origin.photo or "", "dtype": trace.dtype}
+    missing = lost(trace, origin)
+    if trace.dtype == "float32":
+        missing.append("dtype")  # goes without saying
+    query = {name: value for name, value in query.items() if name not in missing}
+    return f"{origin.address.rstrip('/')}/attention?{urlencode(query)}"
+
+
+def code(trace: Trace, origin: Origin) -> str:
+    """The notebook calls that give the same numbers and the same figure."""
+    given = {None: "", "none": ", weights=None"}.get(origin.weights, f", weights={origin.weights!r}")
+    square = trace.size[0] == trace.size[1]
+    size = trace.size[0] if square else trace.size
+    more = "".join(
+        f", {name}={value!r}"
+        for name, value, usual in (
+            ("dtype", trace.dtype, "float32"), ("mode", trace.settings["mode"], "crop"),
+            ("device", trace.device, None),
+        )
+        if value != usual
+    )  # fmt: skip
+    return f"""import cfviz
+from cfviz import web
+from cfviz.words import TRANSLATIONS
+from cfviz.report import WATCH
+
+model = cfviz.create_model({trace.model!r}{given})
+trace = cfviz.inspect({origin.path!r}, model, {size}, WATCH{more})
+for index, name, probability in trace.top(5):
+    print(f"{{name:30}} {{probability:.1%}}")
+trace  # at the end of a cell: the figure that moves"""
+
+
+# ---------------------------------------------------------------- figures
+
+
+def attention_message(trace: Trace, lang: str) -> bytes:
+    """The living figure's message, with every block that fits a file."""
+    return notebook.pack(trace, lang).data
+
+
+def cel_message(trace: Trace, model: Any, lang: str) -> bytes:
+    """The embedding figure's message: what each kernel put into each token."""
+    entries = json.loads((TRANSLATIONS / lang / "embedding.json").read_text("utf-8")).items()
+    strings = {key.removeprefix("figure."): text for key, text in entries if key.startswith("figure.")}
+    points = ["patch_embed.concat", *(f"layers.{s}.downsample.concat" for s in range(3))]
+    cels = [cel(layers.layer(model, s), trace[point]) for s, point in enumerate(points)]
+    row, col = int(0.4 * cels[0].tokens.shape[0]), int(0.45 * cels[0].tokens.shape[1])
+    assert trace.crop is not None  # `html` refuses traces without
+    return cel_figure.pack(cels, photo=trace.crop, strings=strings, start={"row": row, "col": col})
+
+
+def cel(layer: layers.Layer, tokens: np.ndarray) -> cel_figure.Cel:
+    """All that is measured in one embedding layer on one photo, from its concatenated tokens (H, W, C)."""
+    H, W, _ = tokens.shape
+    return cel_figure.Cel(
+        layer.stage, layer.kernels, layer.channels, tuple(n * H * W for n in layer.macs_a_token), tokens,
+        measure.norms(tokens, layer.channels),
+        measure.carried(measure.normalised(tokens, layer.gain, layer.eps), layer.channels),
+        measure.caused(tokens, layer.channels, layer.gain),
+    )  # fmt: skip
+
+
+def _file(name: str) -> str:
+    return web.text(name)
+
+
+def _figure(host: str, style: str, script: str, data: bytes) -> str:
+    """A figure's data, and its modules in a scope of their own; they find the box of its name."""
+    safe = script.replace("</", "<\\/")
+    return (
+        f'<script type="application/octet-stream" id="{host}">{base64.b64encode(data).decode()}</script>\n'
+        f'<script type="module">\n{safe}\n'
+        f'const text = atob(document.getElementById("{host}").textContent);\n'
+        "const bytes = Uint8Array.from(text, (c) => c.charCodeAt(0));\n"
+        f'streamlit({{ parentElement: document.querySelector("div.{host}").parentElement, data: bytes, '
+        f"setStateValue() {{}} }});\n</script>"
+    )
+
+
+# ---------------------------------------------------------------- words on the page
+
+
+def _body(
+    trace: Trace,
+    session: Mapping[str, Any],
+    t: Mapping[str, str],
+    labels: Sequence[str],
+    hosts: Sequence[str],
+) -> str:
+    """All but the figures themselves, for which there are boxes, named by `hosts`."""
+    random = session["weights"]["trained"] is None
+    warn = f'<p class="rp-warn">{escape(t["random"])}</p>' if random else ""
+    figures = [("attention", "cf-host"), ("embedding", "em-host"), ("bias", "pb-host")]
+    ranks = report_parts.table(session["parts"], labels, t) if session["parts"] else ""
+    said = escape(t["parts_look"].format(n=len(session["parts"])))
+    parts = [
+        f'<h1>{escape(trace.photo or "cfviz")}</h1><p class="rp-lede">{escape(t["lede"])}</p>{warn}',
+        f'<div class="rp-top"><img alt="{escape(t["crop"])}" src="{_png(trace)}">',
+        _answers(session, t) + "</div>",
+        *(
+            f'<h2>{escape(t[name])}</h2><p class="rp-note">{escape(t[name + "_look"])}</p>'
+            f'<section><div class="{host}"></div></section>'
+            for name, host in figures
+            if host in hosts
+        ),
+        f'<h2>{escape(t["parts"])}</h2><p class="rp-note">{said}</p>{ranks}' if ranks else "",
+        f"<h2>{escape(t['heads'])}</h2><details><summary>{escape(t['heads_look'])}</summary>",
+        _heads(session, t) + "</details>",
+        f"<h2>{escape(t['made'])}</h2>{_facts(session, t)}",
+        f"<h2>{escape(t['again'])}</h2>{_again(session, t)}",
+    ]
+    return "\n".join(parts)
+
+
+def _answers(session: Mapping[str, Any], t: Mapping[str, str]) -> str:
+    rows = "".join(
+        f'<tr data-class="{i}" data-p="{p!r}"><td>{escape(name)}</td><td class="rp-n">{percent(p)}</td>'
+        f'<td class="rp-bar"><i style="width:{100 * p:.2f}%"></i></td></tr>'
+        for i, name, p in session["top"]
+    )
+    look = escape(t["answers_look"])
+    return f'<div><table class="rp-answers">{rows}</table><p class="rp-note">{look}</p></div>'
+
+
+def _heads(session: Mapping[str, Any], t: Mapping[str, str]) -> str:
+    names = ("stage", "block", "kind", "head", "distance", "entropy")
+    head = "".join(f"<th>{escape(t[name])}</th>" for name in names)
+    rows = "".join(
+        f"<tr><td>{r['stage']}</td><td>{r['block']}</td><td>{r['kind']}</td><td>{r['head']}</td>"
+        f"<td>{r['distance']:.1f} px</td><td>{r['entropy']:.2f} bit</td></tr>"
+        for r in session["heads"]
+    )
+    return f'<div class="rp-scroll"><table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div>'
+
+
+def _facts(session: Mapping[str, Any], t: Mapping[str, str]) -> str:
+    its, s = session["weights"], session["settings"]
+    size = f"{session['parameters'] / 1e6:.2f} M, {session['macs'] / 1e9:.2f} GFLOPs"
+    rows = {
+        "model": f"{session['model']}, {size}",
+        "weights": f"{its['source']}: {its['trained'] or t['random']}",
+        "sha256": its["sha256"] or "–",
+        "settings": f"{s['size'][0]} × {s['size'][1]} px, {s['mode']}, {s['dtype']}, {s['device']}; "
+        f"G {s['group_size']}, I {s['interval']}",
+        "seconds": f"{1000 * session['seconds']:.0f} ms",
+        "versions": ", ".join(f"{name} {number}" for name, number in session["versions"].items()),
+    }
+    lines = "".join(
+        f"<tr><th>{escape(t[key])}</th><td>{escape(text)}</td></tr>" for key, text in rows.items()
+    )
+    return f'<table class="rp-facts">{lines}</table><p class="rp-note">{escape(t["flops_note"])}</p>'
+
+
+def _again(session: Mapping[str, Any], t: Mapping[str, str]) -> str:
+    blocks = "".join(
+        f'<div class="rp-code"><header><span>{escape(t[name])}</span><button type="button" data-copy '
+        f'data-copied="{escape(t["copied"])}">{escape(t["copy"])}</button></header>'
+        f'<pre id="rp-{name}">{escape(session[name])}</pre></div>'
+        for name in ("command", "code")
+    )
+    url = escape(session["link"])
+    there = f'<p>{escape(t["link"])} <a href="{url}">{url}</a></p>'
+    return f"{blocks}{there}{_carried(session, t)}"
+
+
+def _carried(session: Mapping[str, Any], t: Mapping[str, str]) -> str:
+    """What the link restores, or what it does not."""
+    if not session["lost"]:
+        return f'<p class="rp-note">{escape(t["link_note"])}</p>'
+    s, source = session["settings"], session["weights"]["source"]
+    fields = {
+        "model": session["model"],
+        "size": " × ".join(map(str, s["size"])),
+        "source": source,
+        **{key: s[key] for key in ("mode", "dtype")},
+    }
+    keys = ["random" if name == "weights" and source == "random" else name for name in session["lost"]]
+    lines = "".join(f"<li>{escape(t[f'lost_{key}'].format(**fields))}</li>" for key in keys)
+    return f'<div class="rp-note"><p>{escape(t["link_lost"])}</p><ul>{lines}</ul></div>'
+
+
+def _png(trace: Trace) -> str:
+    out = io.BytesIO()
+    assert trace.crop is not None
+    trace.crop.convert("RGB").save(out, "PNG")
+    return "data:image/png;base64," + base64.b64encode(out.getvalue()).decode()
+
+
+def _variables(colours: theme.Theme) -> str:
+    return " ".join(f"--{name}: {value};" for name, value in colours.css().items())
+
+
+def _plain(value: Any) -> Any:
+    return list(value) if isinstance(value, Sequence | np.ndarray) and not isinstance(value, str) else value

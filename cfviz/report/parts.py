@@ -1,0 +1,159 @@
+"""What a report says of a model's parts: every head's position bias, and which part the answer needs most."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from html import escape
+from typing import Any
+
+import numpy as np
+
+from cfviz.analysis import position_bias as measure
+from cfviz.analysis.lab import answers, ranked
+from cfviz.data.images import load_image, prepare
+from cfviz.figures.live import position_bias as bias_figure
+from cfviz.figures.plots import lab
+from cfviz.figures.plots.predictions import percent
+from cfviz.figures.theme import DIVERGING
+from cfviz.geometry import CEL_KERNELS
+from cfviz.models.interventions.effects import effects, parts
+from cfviz.models.interventions.language import PARTS, Intervention
+from cfviz.models.probes import position_bias as bias_ways
+from cfviz.trace import Trace
+from cfviz.words import TRANSLATIONS
+
+ORDERS = ("number", "near", "horizontal", "diagonal", "shifted", "decay", "spread")
+QUICK = 10e6  # parameters up to which taking every part away takes seconds
+SHOWN = 20  # parts in the report's table
+CLOSE = 1e-3  # of a logit: how near the trace the forwards of this module must come
+
+
+# ---------------------------------------------------------------- position bias
+
+
+def block_bias(model: Any, s: int, b: int, kind: str, twin: Any = None) -> bias_figure.BlockBias:
+    """One block's table, MLP and measures."""
+    pos, G = model.stages[s].each[b].attn.pos, model.group_size[s]
+    surfaces = table_of(pos, G)
+    found = measure.measures(surfaces)
+    heads = range(len(surfaces))
+    far = np.hypot(*np.indices((2 * G - 1, 2 * G - 1)) - (G - 1))
+    return bias_figure.BlockBias(
+        s,
+        b,
+        kind,
+        G,
+        surfaces,
+        bias_ways.mlp_of(pos),
+        None if twin is None else table_of(twin.stages[s].each[b].attn.pos, G),
+        [found.character(h) for h in heads],
+        {by: measure.order(found, by).tolist() for by in ORDERS},
+        [_measures(found, h) for h in heads],
+        float(far.mean()),
+        model.trained_group[s],
+    )
+
+
+def table_of(pos: Any, G: int) -> np.ndarray:
+    """A bias as a surface: float32 (nH, 2G-1, 2G-1)."""
+    table = bias_ways.table_of(pos, G).detach().float().cpu().numpy()
+    return np.ascontiguousarray(table.T.reshape(-1, 2 * G - 1, 2 * G - 1))
+
+
+def _measures(found: measure.Measures, h: int) -> dict[str, Any]:
+    decay = float(found.decay[h])
+    return {
+        "spread": float(found.spread[h]),
+        "shift": float(np.hypot(*found.centre[h])),
+        "distance": float(found.distance[h]),
+        "decay": None if np.isnan(decay) else decay,
+        "centre": [float(x) for x in found.centre[h]],
+        "nearness": float(found.nearness[h]),
+        "anisotropy": float(found.anisotropy[h]),
+        "diagonality": float(found.diagonality[h]),
+    }
+
+
+def bias_message(model: Any, lang: str) -> bytes:
+    """The message of the figure of all heads' biases, at the size the groups were trained with."""
+    kinds = model.groupings(224, 224)
+    blocks = [
+        block_bias(model, s, b, kinds[s][b].kind)
+        for s, stage in enumerate(model.stages)
+        for b, _ in enumerate(stage.each)
+    ]
+    strings = _words("position_bias", lang)
+    figure = {key.removeprefix("figure."): text for key, text in strings.items() if key.startswith("figure.")}
+    start = {"block": min(len(model.stages[0].each), len(blocks) - 1), "head": 0}
+    return bias_figure.pack(blocks, "surfaces", strings=figure, start=start)
+
+
+def _words(section: str, lang: str) -> dict[str, str]:
+    path = TRANSLATIONS / lang / f"{section}.json"
+    return json.loads(path.read_text("utf-8"))
+
+
+# ---------------------------------------------------------------- every part taken away
+
+
+def quick(model: Any) -> bool:
+    """Whether every part can be taken away in seconds."""
+    return sum(weight.numel() for weight in model.parameters()) <= QUICK
+
+
+def ranking(trace: Trace, model: Any, lang: str) -> list[dict[str, Any]]:
+    """Every part taken away, one at a time, the one that the answer needs most first, as the lab does it.
+
+    Args:
+        trace: Of a photo.
+        model: The model that made it.
+        lang: Of the parts' names.
+
+    Raises:
+        ValueError: If the trace's pixels do not give the trace's answer again.
+    """
+    assert trace.crop is not None  # traces of photos have one
+    x = prepare(load_image(trace.crop), trace.size, mode="resize").tensor
+    every = parts(model, "zero", trace.size)
+    plain, *changed = effects(model, x, [(), *((one,) for one in every)])
+    apart = float(np.abs(plain - trace.logits).max())
+    if trace.dtype == "float32" and apart > CLOSE:
+        raise ValueError(f"the trace's pixels give logits {apart:.2g} away from its own")
+    moved, probs, winners = answers(np.stack(changed), plain)
+    names = {f"part_{part}": _words("lab", lang).get(f"part_{part}", part) for part in PARTS}
+    return [
+        {"part": every[i].to_url(), "name": _name(names, every[i]), "change": float(moved[i]),
+         "p": float(probs[i]), "first": int(winners[i])}
+        for i in ranked(moved)
+    ]  # fmt: skip
+
+
+def _name(words: Mapping[str, str], its: Intervention) -> str:
+    index = its.index
+    if its.part == "kernel" and index is not None:
+        index = CEL_KERNELS[its.stage or 0][index]
+    name = lab.head_name(words, its.part, its.stage or 0, its.block, index)
+    return f"{name} → {its.how.upper()}" if its.part == "kind" else name
+
+
+def table(rows: Sequence[Mapping[str, Any]], labels: Sequence[str], t: Mapping[str, str]) -> str:
+    """The first parts of a ranking as HTML, each with a bar to its side of zero."""
+    top = max(abs(rows[0]["change"]), 1e-9)
+    head = "".join(f"<th>{escape(t[name])}</th>" for name in ("part", "change", "p_after", "first_after"))
+    lines = []
+    for row in rows[:SHOWN]:
+        share = 50 * row["change"] / top
+        left, colour = min(50.0, 50 + share), DIVERGING[2] if share < 0 else DIVERGING[8]
+        bar = f'<i style="margin-left:{left:.2f}%;width:{abs(share):.2f}%;background:{colour}"></i>'
+        change = f"{row['change']:+.2f}".replace("-", "−")
+        lines.append(
+            f'<tr data-part="{escape(row["part"])}" data-change="{row["change"]!r}">'
+            f"<td>{escape(row['name'])}</td>"
+            f'<td class="rp-n">{change}</td><td class="rp-n">{percent(row["p"])}</td>'
+            f'<td>{escape(labels[row["first"]])}</td><td class="rp-bar">{bar}</td></tr>'
+        )
+    return (
+        f'<div class="rp-scroll"><table class="rp-parts"><thead><tr>{head}<th></th></tr></thead>'
+        f"<tbody>{''.join(lines)}</tbody></table></div>"
+    )

@@ -1,0 +1,1 @@
+"""What trained weights are worth: accuracy, other input sizes, studies over many photos."""

@@ -1,0 +1,207 @@
+"""The statistics of a study: accumulated photo by photo, with paired 95 % intervals, kept in Parquet."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from math import sqrt
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from cfviz.models.interventions.language import Intervention, dump, to_url
+
+from .evaluation import Z_95, wilson
+
+ABOUT = b"cfviz"
+STATISTICS = pa.schema(
+    [
+        (
+            "subject",
+            pa.string(),
+        ),  # the change as a link's word; a part's place for what is measured; "" for all
+        ("json", pa.string()),
+        ("part", pa.string()),
+        ("stage", pa.int32()),
+        ("block", pa.int32()),
+        ("index", pa.int32()),
+        ("how", pa.string()),
+        ("measure", pa.string()),
+        ("value", pa.float64()),
+        ("low", pa.float64()),
+        ("high", pa.float64()),
+        ("n", pa.int64()),
+    ]
+)
+
+
+def paired(lost: int, won: int, n: int) -> tuple[float, float, float]:
+    """The change of a share on the same photos, with its 95 % interval.
+
+    Args:
+        lost: Photos that were right and no longer are.
+        won: Photos that were wrong and now are right.
+        n: All photos.
+
+    Returns:
+        (won - lost) / n and the bounds.
+
+    Source: A. Agresti, Y. Min, "Simple improved confidence intervals for comparing matched proportions",
+    2005: half a photo is added to each of the four cells.
+    """
+    if n < 1 or min(lost, won) < 0 or lost + won > n:
+        raise ValueError(f"got {lost} lost and {won} won of {n}, expected 0 <= lost + won <= n and n > 0")
+    a, b, m = lost + 0.5, won + 0.5, n + 2
+    middle, wide = (b - a) / m, Z_95 * sqrt((a + b) - (b - a) ** 2 / m) / m
+    return (won - lost) / n, max(-1.0, middle - wide), min(1.0, middle + wide)
+
+
+@dataclass
+class Moments:
+    """Sum and squares of a number that streams by."""
+
+    n: int = 0
+    mean: float = 0.0
+    squares: float = 0.0  # sum of squared deviations
+
+    def add(self, values: np.ndarray) -> None:
+        """Take in (k,) more values (Chan's update, which loses no digits)."""
+        k = len(values)
+        if not k:
+            return
+        mean = float(values.mean(dtype=np.float64))
+        apart, n = mean - self.mean, self.n + k
+        self.squares += float(((values - mean) ** 2).sum(dtype=np.float64)) + apart**2 * self.n * k / n
+        self.mean, self.n = self.mean + apart * k / n, n
+
+    @property
+    def moved(self) -> bool:
+        """Whether any value was not zero."""
+        return bool(self.mean or self.squares)
+
+    @property
+    def interval(self) -> tuple[float, float, float]:
+        """The mean and its 95 % interval."""
+        wide = Z_95 * sqrt(self.squares / max(self.n - 1, 1) / self.n)
+        return self.mean, self.mean - wide, self.mean + wide
+
+
+@dataclass
+class Tally:
+    """Everything a statistics table is made of; its size does not depend on how many photos went in."""
+
+    changes: Sequence[Sequence[Intervention]]
+    measures: Sequence[str]
+    followed: Sequence[str] = ()
+    n: int = 0
+    right: int = 0
+    counts: np.ndarray = field(init=False)  # V, 3: lost, won, agreeing
+    shifts: list[Moments] = field(init=False)
+    levels: dict[str, Moments] = field(init=False)
+    moves: dict[str, list[Moments]] = field(init=False)  # of what is followed, a change each
+
+    def __post_init__(self) -> None:
+        self.counts = np.zeros((len(self.changes), 3), np.int64)
+        self.shifts = [Moments() for _ in self.changes]
+        self.levels = {name: Moments() for name in self.measures}
+        self.moves = {name: [Moments() for _ in self.changes] for name in self.followed}
+
+    def add(
+        self,
+        label: np.ndarray,
+        said: np.ndarray,
+        belief: np.ndarray,
+        measured: Mapping[str, np.ndarray],
+        under: Mapping[str, np.ndarray] | None = None,
+    ) -> None:
+        """Take in some photos.
+
+        Args:
+            label: True class (k,).
+            said: First class, of the untouched model and then of each change (k, 1 + V).
+            belief: Probability of the true class, likewise (k, 1 + V).
+            measured: From measure to (k,).
+            under: From what is followed to its value untouched and under each change (k, 1 + V).
+        """
+        hit = said == label[:, None]
+        self.n, self.right = self.n + len(label), self.right + int(hit[:, 0].sum())
+        self.counts[:, 0] += (hit[:, :1] & ~hit[:, 1:]).sum(0)
+        self.counts[:, 1] += (~hit[:, :1] & hit[:, 1:]).sum(0)
+        self.counts[:, 2] += (said[:, :1] == said[:, 1:]).sum(0)
+        for v, moments in enumerate(self.shifts):
+            moments.add(belief[:, 1 + v].astype(np.float64) - belief[:, 0])
+        for name, moments in self.levels.items():
+            moments.add(measured[name])
+        for name, several in self.moves.items():
+            values = (under or {})[name].astype(np.float64)
+            for v, moments in enumerate(several):
+                moments.add(values[:, 1 + v] - values[:, 0])
+
+    def table(self, about: Mapping[str, Any]) -> pa.Table:
+        """The statistics, one row a subject and measure; `about` is kept in the file."""
+        rows = [_row("", "", {}, "accuracy", (self.right / self.n, *wilson(self.right, self.n)), self.n)]
+        for v, change in enumerate(self.changes):
+            lost, won, same = (int(x) for x in self.counts[v])
+            right = self.right - lost + won
+            place = _place(change)
+            for measure, value in (
+                ("accuracy", (right / self.n, *wilson(right, self.n))),
+                ("accuracy change", paired(lost, won, self.n)),
+                ("agreement", (same / self.n, *wilson(same, self.n))),
+                ("probability change", self.shifts[v].interval),
+            ):
+                rows.append(_row(to_url(change), dump(change), place, measure, value, self.n))
+            for name, several in self.moves.items():
+                if several[v].moved:  # what lies before the change cannot
+                    measure = f"{name} change"
+                    rows.append(
+                        _row(to_url(change), dump(change), place, measure, several[v].interval, self.n)
+                    )
+        for name, moments in self.levels.items():
+            measure, *at = name.split(".")
+            s, *rest = (int(x) for x in at)
+            place = {"part": "kernel" if measure == "share" else "head", "stage": s, "index": rest[-1]}
+            place |= {} if measure == "share" else {"block": rest[0]}
+            rows.append(_row(".".join(at), "", place, measure, moments.interval, moments.n))
+        table = pa.Table.from_pylist(rows, schema=STATISTICS)
+        return table.replace_schema_metadata({ABOUT: json.dumps(about, sort_keys=True).encode()})
+
+
+def _row(
+    subject: str, text: str, place: Mapping[str, Any], measure: str, value: tuple[float, ...], n: int
+) -> dict[str, Any]:
+    numbers = dict(zip(("value", "low", "high"), value, strict=True))
+    return {"subject": subject, "json": text, **place, "measure": measure, **numbers, "n": n}
+
+
+def _place(change: Sequence[Intervention]) -> dict[str, Any]:
+    """Where a single intervention is; several together are a part of their own."""
+    if len(change) != 1:
+        return {"part": "several", "how": ""}
+    return {name: getattr(change[0], name) for name in ("part", "stage", "block", "index", "how")}
+
+
+def save(table: pa.Table, path: Path) -> None:
+    """Write a Parquet file whole or not at all."""
+    part = path.with_name(path.name + ".part")
+    pq.write_table(table, part, compression="zstd")
+    part.replace(path)
+
+
+def load(path: str | Path) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+    """The rows of a statistics table, and what it is about.
+
+    Raises:
+        ValueError: If the file is no such table.
+    """
+    try:
+        table = pq.read_table(path)
+    except (OSError, pa.ArrowException) as error:
+        raise ValueError(f"{Path(path).name} is no table of a study ({error})") from error
+    if table.schema.names != STATISTICS.names:
+        raise ValueError(f"{Path(path).name} has other columns than the table of a study")
+    return table.to_pylist(), json.loads((table.schema.metadata or {}).get(ABOUT, b"{}"))

@@ -1,0 +1,202 @@
+"""The model card beside bundled weights: facts as JSON for the app, the same as text for people."""
+
+import csv
+import json
+import platform
+import shlex
+from importlib.metadata import PackageNotFoundError, version
+from math import inf
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+
+from cfviz.models.variants import WEIGHTS
+from cfviz.models.weights.checkpoints import load_checkpoint
+from cfviz.training.recipe import Recipe
+from cfviz.training.recipe import load as load_recipe
+
+TARGETS = {"top1": 0.85, "Imagenette half": 0.93, "Imagewoof half": 0.77}
+CONFIGS = Path(__file__).resolve().parents[1] / "configs"
+MACHINE_PATHS = ("data", "cache", "teacher_labels", "teacher_maps")
+
+
+def path_of(weights: str | Path) -> Path:
+    """Where the card of a weights file lies."""
+    return Path(weights).with_suffix(".json")
+
+
+def read(weights: str | Path) -> dict[str, Any]:
+    """The facts of a card."""
+    return json.loads(path_of(weights).read_text("utf-8"))
+
+
+def write(weights: str | Path, facts: dict[str, Any]) -> None:
+    """Writes the card as JSON and as text."""
+    path = path_of(weights)
+    path.write_text(json.dumps(facts, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    path.with_suffix(".md").write_text(text(facts), encoding="utf-8")
+
+
+def _release(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "not installed"
+
+
+def start(recipe: Recipe) -> dict[str, Any] | None:
+    """What is known of the weights that a run went on from; None for a run from scratch.
+
+    Bundled ones have a card; of others there is what the file says of itself.
+    """
+    name = recipe.start_weights
+    if name is None:
+        return None
+    if (bundled := WEIGHTS / f"{name}.json").is_file():
+        facts = read(bundled)
+        about = {key: facts[key] for key in ("trained", "sha256", "epochs", "steps", "commit")}
+        return about | {"trained_group": facts.get("trained_group")}
+    found = load_checkpoint(name)
+    return {"trained": found.trained, "sha256": found.sha256, "trained_group": found.trained_group}
+
+
+def describe(recipe: Recipe, state: dict[str, Any], log: Path) -> dict[str, Any]:
+    """Facts about a run: recipe, wall time, learning curve, versions. Paths of the machine stay out."""
+    settings = {key: value for key, value in recipe.as_dict().items() if key not in MACHINE_PATHS}
+    curve = []
+    if log.exists():
+        with log.open(newline="") as file:
+            curve = [
+                {key: float(row[key]) for key in ("epoch", "size", "loss", "held_out_top1") if row[key]}
+                for row in csv.DictReader(file)
+            ]
+    return {
+        "recipe": settings,
+        "seed": recipe.seed,
+        "steps": state["step"],
+        "wall_hours": round(state["seconds"] / 3600, 2),
+        "command": _command(recipe),
+        "teacher": _teacher(recipe),
+        "curve": curve,
+        "versions": {name: _release(name) for name in ("torch", "timm", "accelerate")},
+        "processor": f"{platform.machine()}, {torch.get_num_threads()} threads",
+    }
+
+
+def _command(recipe: Recipe) -> str:
+    """What makes such a run: a recipe of the repository with the same phases, and what differs from it."""
+    wanted = recipe.as_dict()
+    for path in sorted(CONFIGS.glob("*.yaml")):
+        its = load_recipe(path).as_dict()
+        if its["phases"] == wanted["phases"]:
+            changes = [key for key in wanted if wanted[key] != its[key] and key not in MACHINE_PATHS]
+            sets = "".join(f" --set {shlex.quote(_setting(key, wanted[key]))}" for key in changes)
+            return f"python -m cfviz train --config cfviz/training/configs/{path.name}{sets} --out RUN"
+    return "python -m cfviz train --config RECIPE.yaml --out RUN, with the recipe of this card"
+
+
+def _setting(key: str, value: Any) -> str:
+    """A setting as `--set` reads it, YAML on one line."""
+    text = yaml.safe_dump(value, default_flow_style=True, width=inf)
+    return f"{key}={text.strip().removesuffix('...').strip()}"
+
+
+def _teacher(recipe: Recipe) -> str | None:
+    if recipe.teacher is None:
+        return None
+    what = "crop, read off its map of the whole photo" if recipe.teacher_maps else "whole photo"
+    more = (
+        f" Each token of the last stage also learns to tell the main directions of the teacher's features at "
+        f"its place, through a linear layer that is not shipped (weight {recipe.feature_weight:g})."
+        if recipe.teacher_maps
+        else ""
+    )
+    return (
+        f"{recipe.teacher}: its probabilities over the {recipe.num_classes} classes for each {what}, at "
+        f"temperature {recipe.temperature:g}, make {recipe.distill:.0%} of each target.{more} The teacher "
+        "was trained on ImageNet, from which these photos are taken, and has probably seen most of them."
+    )
+
+
+def _percent(score: dict[str, Any]) -> str:
+    low, high = 100 * score["low"], 100 * score["high"]
+    return f"{100 * score['value']:.2f} % | {low:.2f} to {high:.2f} | {score['correct']} / {score['n']}"
+
+
+def _measured(title: str, result: dict[str, Any]) -> list[str]:
+    rows = [("top-1", result["top1"])] + ([("top-5", result["top5"])] if "top5" in result else [])
+    rows += list(result.get("groups", {}).items())
+    rows += sorted(result["per_class"].items(), key=lambda item: -item[1]["value"])
+    lines = [f"## {title}", "", "| | accuracy | 95 % interval | photos |", "|---|---|---|---|"]
+    return [*lines, *(f"| {name.replace('_', ' ')} | {_percent(score)} |" for name, score in rows), ""]
+
+
+def _against_targets(result: dict[str, Any]) -> list[str]:
+    found = {"top1": result["top1"], **result.get("groups", {})}
+    lines = ["## Against the targets", ""]
+    for name, target in TARGETS.items():
+        if name in found:
+            value, label = found[name]["value"], "all 20 classes" if name == "top1" else name
+            verdict = "met" if value >= target else "not met"
+            lines.append(f"- {label}: target {target:.0%}, measured {value:.2%}: **{verdict}**")
+    return [*lines, ""]
+
+
+def _start(facts: dict[str, Any]) -> list[str]:
+    start = facts.get("start")
+    if start is None:
+        return []
+    redrawn = facts["recipe"]["redraw"]
+    return [
+        f"- Goes on from: {start['trained']}; SHA-256 `{start['sha256']}`"
+        + (f"; drawn anew: `{'`, `'.join(redrawn)}`" if redrawn else "")
+    ]
+
+
+def text(facts: dict[str, Any]) -> str:
+    """The card as Markdown."""
+    recipe = facts["recipe"]
+    phases = "; ".join(
+        f"{p['size']} px, G {p['group_size']}, I {p['interval'] or 'of the variant'}, {p['epochs']} epochs"
+        + (f" of {p['steps']} steps" if p["steps"] else "")
+        for p in recipe["phases"]
+    )
+    lines = [
+        f"# {facts['variant']}",
+        "",
+        f"Trained on: {facts['trained']}.",
+        "",
+        f"- Parameters: {facts['parameters'] / 1e6:.2f} M; file: {facts['bytes'] / 1e6:.2f} MB, float16; "
+        f"SHA-256 `{facts['sha256']}`",
+        f"- Position bias: {facts['position_bias']}; G {facts['group_size']}, I {facts['interval']} at "
+        f"{facts['img_size']} px",
+        f"- Data: the training photos of {facts['dataset']} (Imagenette2 and Imagewoof2, 20 classes of "
+        f"ImageNet), {recipe['hold_out']:.0%} held out for every choice",
+        *_start(facts),
+        f"- Phases: {phases}; batch {recipe['batch_size']}, {facts['steps']} steps",
+        f"- {recipe['optimizer']}, lr {recipe['lr']:g} with warm-up and cosine, weight decay "
+        f"{recipe['weight_decay']:g}, label smoothing {recipe['label_smoothing']:g}, moving average "
+        f"{recipe['ema_decay']:g}, {recipe['precision']}, seed {facts['seed']}",
+        f"- Teacher: {facts['teacher'] or 'none'}",
+        f"- Wall time: {facts['wall_hours']:g} h on {facts['processor']}, shared with other work",
+        f"- Command: `{facts['command']}` (paths with `--set`), commit {facts['commit'][:12]}",
+        "",
+    ]
+    for note in ("choice", "schedule", "limits", "gap"):
+        if note in facts:
+            lines += [facts[note], ""]
+    if "val" in facts:
+        lines += _against_targets(facts["val"])
+        lines += _measured(f"Validation photos, {facts['val']['size']} px, measured once", facts["val"])
+    if "held_out" in facts:
+        lines += _measured(f"Held-out training photos, {facts['held_out']['size']} px", facts["held_out"])
+    if "float16" in facts:
+        f = facts["float16"]
+        lines += [
+            f"Rounding to float16 changed the logits by at most {f['largest_logit_change']:g} and "
+            f"{f['predictions_changed']} of {f['photos']} predictions.",
+            "",
+        ]
+    return "\n".join(lines)

@@ -1,0 +1,202 @@
+"""From a training run to weights that the app ships: half precision, a card beside them, honest figures."""
+
+import re
+import subprocess
+from collections.abc import Sequence
+from dataclasses import replace
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+from torch import nn
+
+from cfviz.geometry import map_sizes
+from cfviz.models.crossformer import CrossFormer
+from cfviz.models.factory import build
+from cfviz.models.weights.checkpoints import load_checkpoint, write_checkpoint
+from cfviz.training import cache, data
+from cfviz.training.measure import evaluation
+from cfviz.training.recipe import Recipe, from_dict
+from cfviz.training.start import build_model
+
+from . import card
+
+MAX_BYTES = 10_000_000
+# what `trained_text` writes, if all of it was trained to its end: the epochs of every sitting
+SITTINGS = re.compile(r"a short (?:first )?training(?: in \w+ sittings)? \((\d+(?:(?:, | and )\d+)*) epochs")
+
+
+def load_run(run: str | Path) -> tuple[Recipe, dict[str, Any], dict[str, torch.Tensor]]:
+    """Opens a run's last state: recipe, state, and the weights to use (the average if there is one)."""
+    path = Path(run) / "last.pt"
+    if not path.exists():
+        raise ValueError(f"{run} holds no last.pt; expected the --out folder of a training run")
+    state = torch.load(path, map_location="cpu", weights_only=True)
+    return from_dict(state["recipe"], str(path)), state, state["ema"] or state["model"]
+
+
+def commit() -> str:
+    """The checkout's commit, or "unknown" outside of one."""
+    here = Path(__file__).parent
+    try:
+        done = subprocess.run(
+            ["git", "rev-parse", "HEAD"], cwd=here, capture_output=True, text=True, check=True
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+    return done.stdout.strip()
+
+
+def trained_text(recipe: Recipe, state: dict[str, Any], start: dict[str, Any] | None = None) -> str:
+    """One line on what the weights saw, for the app's sidebar.
+
+    Args:
+        recipe: Of the run.
+        state: Its last.
+        start: The weights it went on from, see `card.start`.
+    """
+    finished = state["epoch"] >= recipe.epochs
+    passes = f"{state['epoch']} epochs" if finished else f"{state['epoch']} of {recipe.epochs} epochs"
+    distilled = ", distilled" if recipe.teacher else ""
+    if start is None:
+        return f"{recipe.dataset}, a short first training ({passes}{distilled})"
+    found = SITTINGS.search(start["trained"])
+    if found is None:
+        return f"{recipe.dataset}, {passes}{distilled}, going on from other weights"
+    before = re.findall(r"\d+", found[1])
+    return (
+        f"{recipe.dataset}, a short training in {len(before) + 1} sittings "
+        f"({', '.join(before)} and {passes}{distilled})"
+    )
+
+
+def trained_group(recipe: Recipe, state: dict[str, Any], before: Sequence[int] | None = None) -> list[int]:
+    """The side of the largest groups that training used, one a stage: no group is wider than its map.
+
+    Args:
+        recipe: Of the run.
+        state: Its last.
+        before: The same of the weights it went on from, as far as they still stand.
+    """
+    epochs = max(1, state["epoch"] + (state.get("step_in_epoch", 0) > 0))  # begun or done
+    largest = [0] * len(map_sizes(32, 32)) if before is None else list(before)
+    for phase in map(recipe.phase_at, range(epochs)):
+        G = phase.group_size
+        for s, (side, _) in enumerate(map_sizes(phase.size, phase.size)):
+            largest[s] = max(largest[s], min(G if isinstance(G, int) else G[s], side))
+    return largest
+
+
+def earlier_group(recipe: Recipe, model: CrossFormer, start: dict[str, Any] | None) -> list[int] | None:
+    """The largest groups of earlier sittings; 0 at stages whose position bias this run drew anew."""
+    known = (start or {}).get("trained_group")
+    if known is None:
+        return None
+    names = [name for name, _ in model.named_modules() if any(fnmatchcase(name, p) for p in recipe.redraw)]
+    anew = {name.split(".")[1] for name in names if ".attn.pos" in name}
+    return [0 if str(s) in anew else G for s, G in enumerate(known)]
+
+
+def export(run: str | Path, out: str | Path, **notes: Any) -> Path:
+    """Writes ``out`` (float16 safetensors) and its card (.json and .md), without any accuracy in it yet.
+
+    Args:
+        run: the --out folder of a training run.
+        out: a .safetensors file.
+        **notes: more facts for the card.
+
+    Raises:
+        ValueError: if the file would be larger than 10 MB.
+    """
+    recipe, state, weights = load_run(run)
+    out = Path(out)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    model = build_model(replace(recipe, start_weights=None, redraw=[]))
+    start = card.start(recipe)  # now, for `out` may be the same file
+    facts = {
+        "variant": recipe.model,
+        "num_classes": recipe.num_classes,
+        "dataset": recipe.dataset,
+        "trained": trained_text(recipe, state, start),
+        "epochs": state["epoch"],
+        "position_bias": recipe.position_bias,
+        "group_size": list(model.group_size),
+        "interval": model.interval if isinstance(model.interval, str) else list(model.interval),
+        "img_size": recipe.phases[-1].size,
+        "trained_group": trained_group(recipe, state, earlier_group(recipe, model, start)),
+        "commit": commit(),
+    }
+    sha256 = write_checkpoint(out, weights, torch.float16, **facts)
+    if out.stat().st_size > MAX_BYTES:
+        raise ValueError(f"{out} is {out.stat().st_size} bytes, expected at most {MAX_BYTES}")
+    about = card.describe(recipe, state, Path(run) / "log.csv")
+    about["start"] = start
+    parameters = sum(value.numel() for value in weights.values())
+    sizes = {"sha256": sha256, "bytes": out.stat().st_size, "parameters": parameters}
+    card.write(out, {**facts, **sizes, **about, **notes})
+    return out
+
+
+def measure(
+    weights: str | Path,
+    run: str | Path,
+    val: data.Photos | None = None,
+    train: data.Photos | None = None,
+    size: int = 224,
+    accelerator: Accelerator | None = None,
+    **engine: Any,
+) -> dict[str, Any]:
+    """Adds measured accuracy to the card: of the held-out slice, of val if given, and what float16 changed.
+
+    Args:
+        weights: what ``export`` wrote.
+        run: the run it came from.
+        val: photos no choice was made on.
+        train: the photos trained on, whose held-out slice is measured; read from the recipe's if None.
+        size: input side in pixels.
+        accelerator: its processes share the work, and the first writes the card.
+        **engine: passed on to ``evaluate`` (batch_size, workers).
+    """
+    recipe, _, full = load_run(run)
+    engine["accelerator"] = accelerator
+    if train is None:
+        train = cache.build(recipe.data, recipe.cache) if recipe.cache else data.PhotoFolder(recipe.data)
+    checkpoint = load_checkpoint(weights)
+    half = build(checkpoint)
+    ids = [name.split("_")[0] for name in train.classes]
+    held = np.flatnonzero(cache.held_out(train.names, recipe.hold_out))
+    facts = card.read(weights)
+    facts["held_out"] = evaluation.evaluate(half, train, ids, size, indices=held, **engine)
+    facts["float16"] = _rounding(half, full, train, held, size, accelerator)
+    if val is not None:
+        facts["val"] = evaluation.evaluate(half, val, ids, size, **engine)
+    if accelerator is None or accelerator.is_main_process:
+        card.write(weights, facts)
+    return facts
+
+
+@torch.inference_mode()
+def _rounding(
+    half: nn.Module,
+    full: dict[str, torch.Tensor],
+    photos: data.Photos,
+    indices: np.ndarray,
+    size: int,
+    accelerator: Accelerator | None,
+) -> dict[str, Any]:
+    """What rounding the weights to float16 changes on a few photos."""
+    chosen = indices[:: max(1, len(indices) // 200)][:200]
+    items = data.EvalSet(photos, size, chosen)
+    rounded, _ = evaluation.predict(half, items, accelerator, batch_size=20)
+    state = {name: value.clone() for name, value in half.state_dict().items()}
+    half.load_state_dict(full)
+    exact, _ = evaluation.predict(half, items, accelerator, batch_size=20)
+    half.load_state_dict(state)
+    return {
+        "photos": len(chosen),
+        "largest_logit_change": round(float(np.abs(rounded - exact).max()), 5),
+        "predictions_changed": int((rounded.argmax(1) != exact.argmax(1)).sum()),
+    }

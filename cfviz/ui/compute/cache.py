@@ -1,0 +1,293 @@
+"""What is computed once and shared by every reader: models and traces, bounded and safe between threads."""
+
+from __future__ import annotations
+
+import gc
+import os
+import sys
+import threading
+import weakref
+from collections import OrderedDict
+from collections.abc import Callable, Hashable
+from functools import update_wrapper
+from inspect import signature
+from typing import Any, Generic, ParamSpec, TypeVar
+
+import streamlit as st
+
+from cfviz.data.decode import Photo
+from cfviz.run import inspect, share_cores
+from cfviz.trace import Trace
+from cfviz.ui.session.state import Settings
+from cfviz.ui.widgets import weights
+
+from . import queue
+
+MAX_BYTES = 1024 * 2**20  # of arrays in kept traces: nano's of the whole gallery on all pages, and more
+PART = 8  # they take at most one part in so many of the machine's memory
+P = ParamSpec("P")
+R = TypeVar("R")
+SWITCH = 0.0005  # seconds that a thread may keep the interpreter while others want it
+SWEEP = 30.0  # seconds between two collections of garbage, at least
+
+
+class Once:
+    """Lets equal requests at the same time compute once; computations of different readers take turns."""
+
+    def __init__(self) -> None:
+        self._flights: dict[Hashable, threading.Event] = {}
+        self._book = threading.Lock()
+
+    def get(self, key: Hashable, find: Callable[[], Any], make: Callable[[], Any]) -> Any:
+        """What `find` gives, or else what `make` gives, made by one of those who ask.
+
+        Args:
+            key: all that decides the result.
+            find: looks where `make` keeps it; None where it is not.
+            make: makes and keeps it; its exceptions reach the caller, and another who waits tries for itself.
+        """
+        while True:
+            with self._book:
+                if (found := find()) is not None:
+                    return found
+                if (flight := self._flights.get(key)) is None:
+                    mine = self._flights[key] = threading.Event()
+            if flight is None:
+                break
+            queue.wait(flight)
+        try:
+            with queue.turn():
+                return make()
+        finally:
+            with self._book:
+                del self._flights[key]
+            mine.set()
+
+
+class TraceCache:
+    """The latest traces, least recently used out first; see `Once`."""
+
+    def __init__(self, max_bytes: int | None = None) -> None:
+        self.max_bytes = room() if max_bytes is None else max_bytes
+        self._kept: OrderedDict[Hashable, Trace] = OrderedDict()
+        self._bytes = 0
+        self._book = threading.Lock()
+        self._once = Once()
+
+    def get(self, key: Hashable, compute: Callable[[], Trace]) -> Trace:
+        """The trace behind a key, computed if it is not there.
+
+        Args:
+            key: all that decides the result.
+            compute: makes the trace; its exceptions reach the caller and nothing is kept.
+        """
+        return self._once.get(key, lambda: self._find(key), lambda: self._keep(key, compute()))
+
+    def __len__(self) -> int:
+        return len(self._kept)
+
+    def _find(self, key: Hashable) -> Trace | None:
+        with self._book:
+            if key in self._kept:
+                self._kept.move_to_end(key)
+            return self._kept.get(key)
+
+    def _keep(self, key: Hashable, trace: Trace) -> Trace:
+        with self._book:
+            self._kept[key] = trace
+            self._bytes += size_of(trace)
+            while self._bytes > self.max_bytes and len(self._kept) > 1:
+                _, dropped = self._kept.popitem(last=False)
+                self._bytes -= size_of(dropped)
+        return trace
+
+
+class Derived:
+    """What is made of a trace (pictures, packed messages), kept exactly as long as the trace itself."""
+
+    def __init__(self) -> None:
+        self._kept: dict[int, dict[Hashable, Any]] = {}
+        self._lock = threading.Lock()
+        self._once = Once()
+
+    def get(self, trace: Trace, key: Hashable, make: Callable[[], Any]) -> Any:
+        """What `make` returns, made once for this trace and key."""
+        with self._lock:
+            if id(trace) not in self._kept:
+                self._kept[id(trace)] = {}
+                weakref.finalize(trace, self._kept.pop, id(trace), None)
+            mine = self._kept[id(trace)]
+        boxed = self._once.get(
+            (id(trace), key), lambda: mine.get(key), lambda: mine.setdefault(key, (make(),))
+        )
+        return boxed[0]
+
+
+_derived = Derived()
+
+
+def derived(trace: Trace, key: Hashable, make: Callable[[], Any]) -> Any:
+    """What `make` returns, computed once for this trace and key, shared, and dropped with the trace.
+
+    Args:
+        trace: from :func:`trace`.
+        key: names what is made and all that decides it beside the trace, e.g. ``("pictures", lang)``.
+        make: takes nothing.
+    """
+    return _derived.get(trace, key, make)
+
+
+class Shared(Generic[P, R]):
+    """A function that computes once for equal arguments; see :func:`shared`."""
+
+    def __init__(self, compute: Callable[P, R], entries: int, max_bytes: float = float("inf")) -> None:
+        update_wrapper(self, compute)
+        self.compute, self.entries, self.max_bytes = compute, entries, max_bytes
+        self._kept: OrderedDict[Hashable, tuple[R]] = OrderedDict()
+        self._bytes = 0
+        self._book, self._once = threading.Lock(), Once()
+        self._signature = signature(compute)
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
+        """The result, computed if it is not there."""
+        bound = self._signature.bind(*args, **kwargs)
+        bound.apply_defaults()
+        key = tuple(value for name, value in bound.arguments.items() if not name.startswith("_"))
+
+        def make() -> tuple[R]:
+            return self._keep(key, self.compute(*args, **kwargs))
+
+        return self._once.get(key, lambda: self._find(key), make)[0]
+
+    def clear(self) -> None:
+        """Forget everything."""
+        with self._book:
+            self._kept.clear()
+            self._bytes = 0
+
+    def _find(self, key: Hashable) -> tuple[R] | None:
+        with self._book:
+            if key in self._kept:
+                self._kept.move_to_end(key)
+            return self._kept.get(key)
+
+    def _keep(self, key: Hashable, result: R) -> tuple[R]:
+        with self._book:
+            self._kept[key] = (result,)
+            self._bytes += message_bytes(result)
+            while len(self._kept) > self.entries or (self._bytes > self.max_bytes and len(self._kept) > 1):
+                self._bytes -= message_bytes(self._kept.popitem(last=False)[1][0])
+        return (result,)
+
+
+def message_bytes(result: Any) -> int:
+    """Bytes of a figure's message, 0 for anything else; one in parts is kept again as what was sent."""
+    if isinstance(result, bytes):
+        return len(result)
+    return 2 * len(getattr(result, "body", b""))
+
+
+def shared(entries: int, max_bytes: float = float("inf")) -> Callable[[Callable[P, R]], Shared[P, R]]:
+    """Make a function compute once for equal arguments and share the result with every reader.
+
+    Equal requests at the same time compute once, and computations take turns (see `Once`). As with
+    Streamlit's own caches, arguments whose name begins with an underscore do not decide the result. The
+    result must not be changed.
+
+    Args:
+        entries: how many results are kept, least recently used out first.
+        max_bytes: how many bytes of messages are kept; the latest is, whatever its size.
+    """
+    return lambda compute: Shared(compute, entries, max_bytes)
+
+
+def room() -> int:
+    """Bytes that kept traces may take on this machine."""
+    try:
+        memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, ValueError, OSError):  # no such question on this system
+        return MAX_BYTES
+    return min(MAX_BYTES, memory // PART)
+
+
+def size_of(trace: Trace) -> int:
+    """Bytes of a trace's arrays and picture."""
+    pixels = 3 * trace.crop.width * trace.crop.height if trace.crop is not None else 0
+    return pixels + sum(array.nbytes for array in trace.arrays.values())
+
+
+@st.cache_resource(show_spinner=False)
+def traces() -> TraceCache:
+    """The one cache of this process."""
+    return TraceCache()
+
+
+@st.cache_resource(show_spinner=False)
+def settle() -> Sweeper:
+    """Once a process, after the heavy imports: take what they made out of the garbage collector's sight.
+
+    A collection holds every thread; with torch loaded and not frozen that is some 70 ms. Threads also hand
+    the interpreter over sooner than Python's 5 ms: a forward lets it go at each of its many operations,
+    and would wait that long for it every time while pages are drawn.
+    """
+    sys.setswitchinterval(SWITCH)
+    gc.collect()
+    gc.freeze()
+    return Sweeper()
+
+
+class Sweeper:
+    """Collects garbage now and then while the app is used.
+
+    Streamlit would do it after every rerun, which under load takes a third of the time there is; it is told
+    not to in `.streamlit/config.toml`. Memory waits for the next sweep at most.
+    """
+
+    def __init__(self, every: float = SWEEP) -> None:
+        self.every = every
+        self._due = threading.Lock()
+
+    def rerun(self) -> None:
+        """A page runs: sweep in a while, unless that is already meant to happen."""
+        if self._due.acquire(blocking=False):
+            timer = threading.Timer(self.every, self._sweep)
+            timer.daemon = True
+            timer.start()
+
+    def _sweep(self) -> None:
+        self._due.release()
+        gc.collect()
+
+
+def trace(
+    settings: Settings, photo: Photo, watch: tuple[str, ...] = (), mode: str = "crop", net: Any = None
+) -> Trace:
+    """The trace of a photo under these settings, computed once and shared.
+
+    Args:
+        settings: model, size, device and number format.
+        photo: the opened photo.
+        watch: points to keep beside the logits.
+        mode: how the photo is brought to size.
+        net: the model of these settings, for a thread that has no reader's session to look it up in.
+    """
+    net = weights.model(settings) if net is None else net
+    points = tuple(sorted(set(watch)))
+    sha = getattr(net.provenance, "sha256", None)
+    key = (
+        photo.sha256,
+        photo.name,
+        settings.model,
+        sha,
+        settings.size,
+        settings.device,
+        settings.dtype,
+        mode,
+        points,
+    )
+
+    def compute() -> Trace:
+        share_cores()
+        return inspect(photo, net, settings.size, points, dtype=settings.dtype, mode=mode)
+
+    return traces().get(key, compute)

@@ -1,0 +1,1 @@
+"""One module or folder for each file in `pages/`, under the same name."""

@@ -1,0 +1,183 @@
+"""What the attention page computes: cached by what it was computed from, shared by all readers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from PIL import Image
+
+from cfviz.analysis import attention as measure
+from cfviz.analysis.receptive_field import agreement, area, pool
+from cfviz.analysis.relevance import beats_chance, masks, order, relevance, weighted_attention
+from cfviz.analysis.rollout import Kernels, Layer, one_token, rollout
+from cfviz.data.images import prepare
+from cfviz.models.probes import gradients
+from cfviz.run import inspect
+from cfviz.trace import Trace
+from cfviz.ui.compute.cache import shared
+
+if TYPE_CHECKING:
+    from cfviz.ui.shell.page import Context
+
+POINTS = ("q", "k", "v", "bias", "probs", "out")
+WATCH = tuple(f"layers.*.blocks.*.attn.{point}" for point in POINTS)
+CELL, STEPS, ORDERS = 16, 14, 5  # pixels of a cell, steps of a curve, random orders
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What the page is about: a model, maybe with its weights shuffled, and what it made of the photo.
+
+    Attributes:
+        model: The model.
+        trace: Its prediction, with the attention of every block.
+        image: What it was given, (3, H, W).
+        source: All of that in one string, for caches.
+        shuffled: Whether the weights were shuffled.
+    """
+
+    model: Any
+    trace: Trace
+    image: Any
+    source: str
+    shuffled: bool
+
+    @property
+    def crop(self) -> Image.Image:
+        """The pixels the model saw."""
+        assert self.trace.crop is not None  # traces of photos have them
+        return self.trace.crop
+
+
+def subject(ctx: Context, shuffled: bool = False) -> Subject:
+    """The chosen model on the chosen photo."""
+    trace = ctx.trace(*WATCH)
+    s, photo = ctx.settings, ctx.photo
+    parts = (photo.sha256, s.model, trace.weights.sha256, trace.size, s.dtype, s.device)
+    source = "|".join(map(str, parts))
+    image = prepare(photo, s.size).tensor
+    if not shuffled:
+        return Subject(ctx.model, trace, image, source, False)
+    model, trace = _shuffled(source, ctx.model, photo, s)
+    return Subject(model, trace, image, source + "|shuffled", True)
+
+
+@shared(3)
+def _shuffled(source: str, _model: Any, _photo: Any, _settings: Any) -> tuple[Any, Trace]:
+    model = gradients.shuffled(_model)
+    return model, inspect(_photo, model, _settings.size, WATCH, dtype=_settings.dtype)
+
+
+@shared(256)
+def fidelity(source: str, _subject: Subject) -> float:
+    """The worst of all blocks."""
+    worst = 0.0
+    for s, b, _ in _blocks(_subject.trace):
+        proj = _subject.model.layers[s].blocks[b].attn.proj
+        arrays = (_subject.trace[f"layers.{s}.blocks.{b}.attn.{name}"] for name in ("probs", "v", "out"))
+        probs, v, out = arrays
+        worst = max(worst, measure.fidelity(probs, v, _numpy(proj.weight), _numpy(proj.bias), out))
+    return worst
+
+
+def _blocks(trace: Trace) -> list[tuple[int, int, Any]]:
+    return [(s, b, g) for s, blocks in enumerate(trace.groupings) for b, g in enumerate(blocks)]
+
+
+def _numpy(weight: Any) -> np.ndarray:
+    return weight.detach().float().cpu().numpy()
+
+
+@shared(256)
+def heads(source: str, _subject: Subject) -> list[dict[str, Any]]:
+    """Every head of every block: where it is, distance (px), entropy (bits), share of the position (%)."""
+    trace, rows = _subject.trace, []
+    for s, b, g in _blocks(trace):
+        q, k, bias, probs = (
+            trace[f"layers.{s}.blocks.{b}.attn.{name}"] for name in ("q", "k", "bias", "probs")
+        )
+        content = q @ k.swapaxes(-1, -2) * q.shape[-1] ** -0.5
+        far = measure.distance(probs, g, 4 * 2**s)
+        wide = measure.entropy(probs, g)
+        position = 100 * measure.position_share(content, bias, g)
+        for h in range(len(far)):
+            rows.append(
+                {"stage": s + 1, "block": b + 1, "kind": g.kind.upper(), "head": h + 1,
+                 "distance": float(far[h]), "entropy": float(wide[h]),
+                 "position": round(float(position[h]), 1) + 0.0}
+            )  # fmt: skip
+    return rows
+
+
+def _taps(convolutions: Any, stride: int) -> Kernels:
+    return Kernels(tuple(_numpy(c.weight.abs().sum((0, 1))) for c in convolutions), stride)
+
+
+def _layers(
+    subject: Subject, attention: Any, last: tuple[int, int]
+) -> tuple[list[list[Layer]], list[Kernels]]:
+    """The blocks up to one, with some attention (nG, N, N) each, and the merging layers between."""
+    stages: list[list[Layer]] = []
+    for s, b, g in _blocks(subject.trace):
+        if (s, b) > last:
+            break
+        if b == 0:
+            stages.append([])
+        block = subject.model.layers[s].blocks[b]
+        cooling = _taps([block.ex_conv], 1) if block.cooling else None
+        stages[s].append(Layer(g, attention(f"layers.{s}.blocks.{b}"), cooling))
+    merging = [_taps(subject.model.layers[s].downsample.reductions, 2) for s in range(len(stages) - 1)]
+    return stages, merging
+
+
+@shared(256)
+def paths(source: str, _subject: Subject, s: int, b: int, row: int, col: int) -> dict[str, Any]:
+    """Rollout and gradient of one token after a block, both on the first stage's tokens."""
+    trace = _subject.trace
+    stages, merging = _layers(_subject, lambda at: trace[f"{at}.attn.probs"].mean(1), (s, b))
+    g = trace.grouping(s, b)
+    flow = rollout(one_token(g.H, g.W, row, col), stages, merging)[0]
+    slope = gradients.receptive_field(_subject.model, _subject.image, f"layers.{s}.blocks.{b}.out", row, col)
+    return {
+        "rollout": flow, "gradient": pool(slope, 4), "agreement": agreement(flow, slope, 4),
+        "areas": (area(flow), area(pool(slope, 4))),
+    }  # fmt: skip
+
+
+@shared(256)
+def relevances(source: str, _subject: Subject, target: int) -> dict[str, Any]:
+    """Two maps of what one class rests on, and how much of the rise the integral misses."""
+    slopes = gradients.attention_gradients(_subject.model, _subject.image, target)
+    last = max((s, b) for s, b, _ in _blocks(_subject.trace))
+    stages, merging = _layers(_subject, lambda at: weighted_attention(*slopes[at]), last)
+    given, missing = gradients.integrated_gradients(_subject.model, _subject.image, target)
+    return {
+        "attention": pool(relevance(stages, merging).repeat(4, 0).repeat(4, 1), CELL),
+        "integrated": np.maximum(pool(given, CELL), 0),
+        "missing": missing,
+    }
+
+
+@shared(256)
+def curves(source: str, _subject: Subject, target: int) -> dict[str, Any]:
+    """Deletion and insertion of both maps and of random orders: curves, and which map beats chance."""
+    maps = relevances(source, _subject, target)
+    shape = maps["attention"].shape
+    blank = gradients.blurred(_subject.image)
+
+    def both(ranking: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        hidden = masks(ranking, shape, CELL, STEPS)
+        ways = (gradients.replaced(_subject.image, blank, m) for m in (hidden, ~hidden))
+        deletion, insertion = (gradients.class_probability(_subject.model, x, target) for x in ways)
+        return deletion, insertion
+
+    rng = np.random.default_rng(0)
+    tries = [both(rng.permutation(shape[0] * shape[1])) for _ in range(ORDERS)]
+    chance = (np.stack([d for d, _ in tries]), np.stack([i for _, i in tries]))
+    lines = {name: both(order(maps[name])) for name in ("attention", "integrated")}
+    return {
+        "lines": lines, "chance": chance,
+        "beats": {name: beats_chance(*line, *chance) for name, line in lines.items()},
+    }  # fmt: skip

@@ -1,0 +1,348 @@
+"""The parts of the attention page, in the order in which it shows them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+import streamlit as st
+
+from cfviz.analysis.attention import spearman
+from cfviz.figures.live import attention as living
+from cfviz.figures.plots import attention as draw
+from cfviz.geometry import token_box
+from cfviz.trace import Trace
+from cfviz.ui.compute.cache import shared
+from cfviz.ui.session import photos
+from cfviz.ui.shell import frame as layout
+from cfviz.ui.shell.frame import breathe, look, take_away
+from cfviz.ui.shell.frame import figure as plotted
+from cfviz.ui.widgets import weights
+from cfviz.ui.widgets.figure import committed, follow_up, fresh, go, living_figure
+
+from . import measures
+from .measures import Subject, subject
+
+if TYPE_CHECKING:
+    from cfviz.ui.shell.page import Context
+
+NAME = "attention.figure"
+PLACE = ("stage", "block", "head", "row", "col")
+START, CENTRE = "cfviz.attention.start", "cfviz.attention.centre"
+CODE = """
+import cfviz
+from cfviz.data.samples import sample
+
+model = {model}
+trace = cfviz.inspect({photo}, model, size={size}, watch="layers.{s}.blocks.{b}.attn.*")
+g = trace.grouping({s}, {b})                       # how the block cuts its map
+group, query = g.group_of({row}, {col})            # which group the token is in, and where
+probs = trace["layers.{s}.blocks.{b}.attn.probs"]  # (groups, heads, queries, keys)
+attention = probs[group, {head}, query]            # what the figure shows
+tokens = g.members[group]                          # where those keys are; -1 is padding
+"""
+HEADS_CODE = """
+import cfviz
+from cfviz.analysis.attention import distance, entropy
+from cfviz.data.samples import sample
+
+model = {model}
+trace = cfviz.inspect({photo}, model, size={size}, watch="layers.*.blocks.*.attn.probs")
+for s, blocks in enumerate(trace.groupings):
+    for b, g in enumerate(blocks):
+        probs = trace[f"layers.{{s}}.blocks.{{b}}.attn.probs"]      # groups, heads, queries, keys
+        print(s + 1, b + 1, g.kind, distance(probs, g, 4 * 2**s), entropy(probs, g))   # pixels, bits
+"""
+GRADIENT_CODE = """
+import cfviz
+from cfviz.analysis.receptive_field import pool
+from cfviz.data.images import load_image, prepare
+from cfviz.data.samples import sample
+from cfviz.models.probes.gradients import receptive_field
+
+model = {model}
+image = prepare(load_image({photo}), {size}).tensor
+pixels = receptive_field(model, image, "layers.{s}.blocks.{b}.out", {row}, {col})   # H, W
+shown = pool(pixels, 4)                            # on the first stage's tokens
+"""
+ROLLOUT_CODE = """
+import cfviz
+from cfviz.analysis.rollout import Kernels, Layer, one_token, rollout
+from cfviz.data.samples import sample
+
+model = {model}
+trace = cfviz.inspect({photo}, model, size={size}, watch="layers.*.blocks.*.attn.probs")
+size = lambda conv: conv.weight.abs().sum((0, 1)).detach().float().numpy()    # what each tap weighs
+stages = []
+for s, blocks in enumerate(trace.groupings[: {s} + 1]):
+    stages.append([])
+    for b, g in enumerate(blocks[: {b} + 1] if s == {s} else blocks):
+        block = model.layers[s].blocks[b]
+        cooling = Kernels((size(block.ex_conv),), 1) if block.cooling else None
+        stages[s].append(Layer(g, trace[f"layers.{{s}}.blocks.{{b}}.attn.probs"].mean(1), cooling))
+merging = [Kernels(tuple(map(size, model.layers[s].downsample.reductions)), 2) for s in range({s})]
+g = trace.grouping({s}, {b})
+flow = rollout(one_token(g.H, g.W, {row}, {col}), stages, merging)[0]       # on the first stage's tokens
+"""
+RELEVANCE_CODE = """
+import cfviz
+from cfviz.data.images import load_image, prepare
+from cfviz.data.samples import sample
+from cfviz.models import gradients
+
+model = {model}
+image = prepare(load_image({photo}), {size}).tensor
+slopes = gradients.attention_gradients(model, image, {target})     # attention of each block, and its gradient
+given, missing = gradients.integrated_gradients(model, image, {target})    # H, W
+"""
+
+
+def choose_subject(ctx: Context) -> Subject:
+    """The model on the photo; a switch shuffles the weights, to see what depends on them."""
+    return subject(ctx, ctx.get("shuffled", 0, (0, 1)) == 1)
+
+
+def place(ctx: Context, trace: Trace) -> dict[str, Any]:
+    """Where the reader is: stage, block, head, row, col from 0; as the link says, moved to what exists.
+
+    The link counts stages, blocks and heads from 1, as people do, rows and columns from 0, as arrays do.
+    """
+    stages = trace.groupings
+    stage = ctx.get("stage", 1, range(1, len(stages) + 1)) - 1
+    block = ctx.get("block", 1, range(1, len(stages[stage]) + 1)) - 1
+    g = stages[stage][block]
+    heads = trace[f"layers.{stage}.blocks.{block}.attn.bias"].shape[0]
+    return {
+        "stage": stage,
+        "block": block,
+        "head": min(ctx.get("head", 1, lambda n: n >= 1), heads) - 1,  # clipped as the figure does
+        "row": min(ctx.get("row", int(0.45 * g.H), lambda n: n >= 0), g.H - 1),
+        "col": min(ctx.get("col", int(0.55 * g.W), lambda n: n >= 0), g.W - 1),
+        "locked": ctx.get("held", 0, (0, 1)) == 1,
+    }
+
+
+def put(ctx: Context, to: dict[str, Any]) -> None:
+    """Write a place into the link."""
+    counted = {"stage": to["stage"] + 1, "block": to["block"] + 1, "head": to["head"] + 1}
+    ctx.put(**counted, row=to["row"], col=to["col"], held=int(bool(to.get("locked"))))
+
+
+@shared(512, 160 * 2**20)  # of nano at 224 px some twenty photos
+def message(
+    source: str, centre: tuple[int, int], part: living.Part, _trace: Trace, _lang: str
+) -> living.Packed:
+    """The figure's message around one block, shared by all who look at the same photo and model."""
+    units = living.units(_trace.arrays, _trace.groupings)
+    strides = {s: token_box(s, 0, 0)[2] for s in range(len(_trace.groupings))}
+    return living.pack(
+        units, size=_trace.size, strides=strides, strings=living.words(_lang), name=NAME, source=source,
+        photo=None if part == "rest" else _trace.crop,
+        start={"stage": centre[0], "block": centre[1]}, part=part,
+    )  # fmt: skip
+
+
+def figure(ctx: Context, about: Subject) -> None:
+    """The living figure on the chosen photo; a click lands in the link.
+
+    The block to begin with comes first and is drawn; the others follow.
+    """
+    here = place(ctx, about.trace)
+    appears = fresh(NAME)
+    if appears or START not in st.session_state:
+        st.session_state[START] = here | {"tour": not here["locked"] and "row" not in st.query_params}
+    centres: dict[str, tuple[int, int]] = st.session_state.setdefault(CENTRE, {})
+    centre = centres.setdefault(about.source, (here["stage"], here["block"]))
+    try:
+        packed = message(about.source, centre, "first", about.trace, ctx.lang)
+    except ValueError as error:
+        ctx.stop(error)
+        raise
+
+    def commit() -> None:
+        clicked = committed(NAME)
+        if clicked:
+            put(ctx, clicked)
+            if clicked.get("need"):
+                centres[about.source] = (clicked["stage"], clicked["block"])
+
+    packed = packed.at(st.session_state[START], living.words(ctx.lang))
+    look(ctx.t("attention.look"))
+    living_figure(packed.data, name=NAME, on_commit=commit)
+    if appears:
+        breathe()
+    follow_up(message(about.source, centre, "rest", about.trace, "en").data, name=NAME)
+
+
+def offline(ctx: Context, about: Subject) -> bytes:
+    """The figure as a page of its own, where the reader is."""
+    here = place(ctx, about.trace)
+    packed = message(about.source, (here["stage"], here["block"]), "whole", about.trace, ctx.lang)
+    packed = packed.at(here, living.words(ctx.lang))  # made for another reader, maybe in another language
+    return living.html(packed, f"cfviz {ctx.settings.model} {about.trace.photo}", ctx.lang).encode()
+
+
+def below(ctx: Context, about: Subject) -> None:
+    """Under the figure: how faithful it is, its code, the offline page, the switch that shuffles."""
+    error = measures.fidelity(about.source, about)
+    st.badge(ctx.t("attention.fidelity", error=small(error)), icon=":material/verified:", color="gray",
+             help=ctx.t("attention.fidelity_help"))  # fmt: skip
+    here = place(ctx, about.trace)
+    fields = {**shown(ctx, about), "s": here["stage"], "b": here["block"]}
+    with st.container(horizontal=True, gap="small", vertical_alignment="center"):
+        take_away(
+            ctx, "living", code=CODE.format(**fields, row=here["row"], col=here["col"], head=here["head"])
+        )
+        st.download_button(
+            ctx.t("attention.offline"), lambda: offline(ctx, about), "cfviz-attention.html", "text/html",
+            type="tertiary", icon=":material/file_save:", on_click="ignore",
+            help=ctx.t("attention.offline_help"),
+        )  # fmt: skip
+        st.toggle(
+            ctx.t("attention.shuffle"), about.shuffled, key="w.attention.shuffle",
+            help=ctx.t("attention.shuffle_help"),
+            on_change=lambda: ctx.put(shuffled=int(st.session_state["w.attention.shuffle"])),
+        )  # fmt: skip
+    if about.shuffled:
+        st.warning(ctx.t("attention.shuffled"), icon=":material/shuffle:")
+
+
+def shown(ctx: Context, about: Subject) -> dict[str, Any]:
+    """What the shown code says of the model and the input."""
+    model = weights.code(ctx.model)
+    if about.shuffled:
+        model += "\nfrom cfviz.models.probes.gradients import shuffled\nmodel = shuffled(model)"
+    return {"model": model, "photo": photos.code(ctx.settings.photo), "size": ctx.settings.size}
+
+
+def small(x: float) -> str:
+    """3.2e-07 as 3 × 10⁻⁷."""
+    digits, power = f"{x:.0e}".split("e")
+    return f"{digits} × 10{str(int(power)).translate(str.maketrans('-0123456789', '⁻⁰¹²³⁴⁵⁶⁷⁸⁹'))}"
+
+
+def two_digits(x: float) -> str:
+    """The first two digits that mean something: 12, 3.0, 0.032."""
+    return f"{x:#.2g}".rstrip(".")
+
+
+def send(ctx: Context, to: dict[str, Any]) -> None:
+    """Send figure and link to another place, from a callback."""
+    put(ctx, to)
+    go(NAME, **{key: to[key] for key in PLACE})
+
+
+def heads(ctx: Context, about: Subject) -> None:
+    """Every head measured: a picture, and a table to sort; a click goes there."""
+    rows = measures.heads(about.source, about)
+    st.header(ctx.t("attention.heads_title"), anchor=False)
+    look(ctx.t("attention.heads_look"))
+    _heads_picture(ctx, about, rows)
+    _heads_table(ctx, about, rows)
+
+
+def _heads_picture(ctx: Context, about: Subject, rows: list[dict[str, Any]]) -> None:
+    t = ctx.t
+    names = list(dict.fromkeys(f"{r['stage']}.{r['block']}" for r in rows))
+    groups = [[r for r in rows if f"{r['stage']}.{r['block']}" == name] for name in names]
+    axes = {"axis": t("attention.axis_block"), "value": t("attention.axis_distance")}
+    words = axes | {"head": t("attention.head"), "block": t("attention.block")}
+    kinds = [g[0]["kind"].lower() for g in groups]
+    fig = draw.head_dots(names, kinds, [[r["distance"] for r in g] for g in groups], ctx.theme, words)
+    layout.chart(ctx, fig, "heads", t("attention.heads_alt"))
+    layout.take_away(
+        ctx, "heads", chart=layout.chart_key(ctx, "heads"),
+        code=HEADS_CODE.format(**shown(ctx, about)),
+        table=(tuple(rows[0]), [tuple(row.values()) for row in rows]),
+    )  # fmt: skip
+
+
+def _heads_table(ctx: Context, about: Subject, rows: list[dict[str, Any]]) -> None:
+    t, key, number = ctx.t, f"w.attention.heads.{len(rows)}", st.column_config.NumberColumn
+
+    def picked() -> None:
+        for i in st.session_state[key].selection.rows:
+            here = place(ctx, about.trace)
+            to = {name: rows[i][name] - 1 for name in ("stage", "block", "head")}
+            before, after = (about.trace.grouping(s, 0) for s in (here["stage"], to["stage"]))
+            to["row"] = int((here["row"] + 0.5) * after.H / before.H)  # the same place of the photo
+            to["col"] = int((here["col"] + 0.5) * after.W / before.W)
+            send(ctx, to | {"locked": here["locked"]})
+
+    st.dataframe(
+        pd.DataFrame(rows), key=key, hide_index=True, height=318, on_select=picked,
+        selection_mode="single-row",
+        column_config={
+            "stage": number(t("attention.stage"), width=58),
+            "block": number(t("attention.block"), width=58),
+            "kind": st.column_config.TextColumn(t("attention.kind"), width=58),
+            "head": number(t("attention.head"), width=58),
+            "distance": number(t("attention.distance"), format="%.1f px", help=t("attention.distance_help")),
+            "entropy": number(t("attention.entropy"), format="%.2f bit", help=t("attention.entropy_help")),
+            "position": number(t("attention.position"), format="%.1f %%", help=t("attention.position_help")),
+        },
+    )  # fmt: skip
+
+
+def paths(ctx: Context, about: Subject) -> None:
+    """Where a token comes from: rollout beside the gradient, on one grid, with their rank correlation."""
+    t, at = ctx.t, place(ctx, about.trace)
+    s, b, row, col = (at[name] for name in ("stage", "block", "row", "col"))
+    st.header(t("attention.paths_title"), anchor=False)
+    look(t("attention.paths_look", stage=s + 1, block=b + 1, row=row, col=col))
+    found = measures.paths(about.source, about, s, b, row, col)
+    top, left, bottom, right = token_box(s, row, col)
+    mark = ((left + right) / 2, (top + bottom) / 2)
+    fields = {**shown(ctx, about), "s": s, "b": b, "row": row, "col": col}
+    code = {"rollout": ROLLOUT_CODE, "gradient": GRADIENT_CODE}
+    for side, name, share in zip(st.columns(2), ("rollout", "gradient"), found["areas"], strict=True):
+        with side:
+            st.subheader(t(f"attention.{name}"), anchor=False)
+            fig = draw.over_photo(about.crop, found[name], ctx.theme, mark)
+            layout.taken(ctx, fig, name, t(f"attention.{name}_alt"), code[name].format(**fields))
+            st.caption(t(f"attention.{name}_note", area=two_digits(100 * share)))
+    st.markdown(t("attention.agreement", value=f"{found['agreement']:+.2f}"))
+    if about.shuffled:
+        plain = subject(ctx)
+        before = measures.paths(plain.source, plain, s, b, row, col)
+        same = {name: f"{spearman(found[name], before[name]):+.2f}" for name in ("rollout", "gradient")}
+        st.info(t("attention.sanity_paths", **same), icon=":material/shuffle:")
+
+
+def relevance(ctx: Context, about: Subject) -> None:
+    """What the prediction rests on: two maps, each tested by taking away and putting back what it marks."""
+    t = ctx.t
+    st.header(t("attention.relevance_title"), anchor=False)
+    target = subject(ctx).trace.top(1)[0][0]
+    look(t("attention.relevance_look", name=ctx.labels[target]))
+    key = f"cfviz.attention.relevance.{about.source}"
+    if not st.session_state.get(key):
+        st.caption(t("attention.relevance_cost"))
+        st.button(
+            t("attention.relevance_run"), icon=":material/play_arrow:",
+            on_click=lambda: st.session_state.update({key: True}),
+        )  # fmt: skip
+        return
+    with st.spinner(t("attention.relevance_wait")):
+        maps = measures.relevances(about.source, about, target)
+        tested = measures.curves(about.source, about, target)
+    for side, name in zip(st.columns(2), ("attention", "integrated"), strict=True):
+        with side:
+            st.subheader(t(f"attention.by_{name}"), anchor=False)
+            fig = draw.over_photo(about.crop, maps[name], ctx.theme)
+            code = RELEVANCE_CODE.format(**shown(ctx, about), target=target)
+            layout.taken(ctx, fig, f"by_{name}", t(f"attention.by_{name}_alt"), code)
+            st.caption(t(f"attention.by_{name}_note", missing=f"{100 * maps['missing']:.1f}"))
+            good = tested["beats"][name]
+            st.badge(t(f"attention.{'beats' if good else 'no_better'}"), color="green" if good else "orange",
+                     icon=f":material/{'check' if good else 'warning'}:")  # fmt: skip
+    if about.shuffled:
+        plain = subject(ctx)
+        before = measures.relevances(plain.source, plain, target)
+        same = {name: f"{spearman(maps[name], before[name]):+.2f}" for name in ("attention", "integrated")}
+        st.info(t("attention.sanity_relevance", **same), icon=":material/shuffle:")
+    words = {
+        name: t(f"attention.{name}") for name in ("deletion", "insertion", "cells", "probability", "chance")
+    }
+    lines = {t(f"attention.by_{name}"): line for name, line in tested["lines"].items()}
+    plotted(ctx, draw.curves(lines, tested["chance"], ctx.theme, words), "curves")

@@ -1,0 +1,232 @@
+"""Two models on one photo: which two, and the figure in which a point on one is the same point on both."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import streamlit as st
+from PIL import Image
+
+from cfviz.data.images import prepare
+from cfviz.figures.live import compare as message
+from cfviz.models.others.sides import Seen, Side
+from cfviz.models.others.timm_models import OTHERS, create_other, fetch_weights, weights_here
+from cfviz.run import placed
+from cfviz.ui.compute import cache
+from cfviz.ui.session import state
+from cfviz.ui.shell import frame as layout
+from cfviz.ui.widgets import weights
+from cfviz.ui.widgets.figure_compare import compare_figure
+from cfviz.words import TRANSLATIONS
+
+if TYPE_CHECKING:
+    from cfviz.ui.shell.page import Context
+
+NAME = "compare.figure"
+START = "cfviz.compare.start"
+TWIN = {"crossformer_nano_rpb": "crossformer_nano"}  # what a model is compared with at first
+STAGES = range(1, 5)
+
+
+@dataclass(frozen=True)
+class Pair:
+    """What the page is about.
+
+    Attributes:
+        a: The model of the sidebar.
+        b: The other one.
+        image: What both are given, (3, H, W).
+        crop: The same as pixels.
+        keys: For each side model, weights, number format, device and size in one string.
+        photo: SHA-256 of the photo.
+    """
+
+    a: Side
+    b: Side
+    image: Any
+    crop: Image.Image
+    keys: tuple[str, str]
+    photo: str
+
+    @property
+    def sides(self) -> tuple[tuple[Side, str], ...]:
+        """Both sides with their keys."""
+        return (self.a, self.keys[0]), (self.b, self.keys[1])
+
+    @property
+    def size(self) -> int:
+        """Side of the input in pixels."""
+        return int(self.image.shape[-1])
+
+    def seen(self, n: int, stage: int) -> Seen:
+        """What one side makes of the photo, with the attention of a stage's blocks (from 0)."""
+        side, key = self.sides[n]
+        return _seen(key, self.photo, stage, side, self.image)
+
+    def slope(self, n: int, stage: int, row: int, col: int) -> np.ndarray:
+        """How strongly each pixel moves a token of one side, (H, W)."""
+        side, key = self.sides[n]
+        return _slope(key, self.photo, stage, row, col, side, self.image)
+
+
+@cache.shared(entries=12)
+def _seen(key: str, photo: str, stage: int, _side: Side, _image: Any) -> Seen:
+    blocks = len(_side.schemes(*_image.shape[-2:])[stage])
+    return _side.see(_image, [(stage, b) for b in range(blocks)])
+
+
+@cache.shared(entries=64)
+def _slope(key: str, photo: str, stage: int, row: int, col: int, _side: Side, _image: Any) -> np.ndarray:
+    return _side.slope(_image, stage, row, col)
+
+
+# ---------------------------------------------------------------- which two
+
+
+def title(name: str) -> str:
+    """A model's name as people say it."""
+    return OTHERS[name].title if name in OTHERS else weights.title(name)
+
+
+def choose(ctx: Context) -> Pair:
+    """Let the reader choose two models; both stand in the link."""
+    s, ours = ctx.settings, weights.names()
+    names = [*ours, *OTHERS]
+    other = ctx.get("other", TWIN.get(s.model, "crossformer_nano_rpb"), names)
+    st.session_state.update({"compare.a": s.model, "compare.b": other})
+    label = partial(_label, ctx)
+    left, right = st.columns(2, gap="large")
+    left.selectbox(ctx.t("compare.model_a"), ours, format_func=label, key="compare.a", on_change=_take_a)
+    right.selectbox(
+        ctx.t("compare.model_b"), names, format_func=label, key="compare.b", on_change=partial(_take_b, ctx)
+    )
+    a, b = Side(s.model, ctx.model, False), side_of(ctx, other)
+    if b.trained is None:
+        _announce(ctx, b)
+    made = prepare(ctx.photo, s.size)
+    keys = tuple(_key(ctx, side) for side in (a, b))
+    return Pair(a, b, made.tensor, made.crop, keys, ctx.photo.sha256)  # type: ignore[arg-type]
+
+
+def _label(ctx: Context, name: str) -> str:
+    return f"{title(name)}  ·  {ctx.t('compare.from_timm')}" if name in OTHERS else title(name)
+
+
+def _take_a() -> None:
+    state.change(model=st.session_state["compare.a"])
+
+
+def _take_b(ctx: Context) -> None:
+    ctx.put(other=st.session_state["compare.b"])
+
+
+def _key(ctx: Context, side: Side) -> str:
+    its, s = side.model.provenance, ctx.settings
+    return "|".join(map(str, (side.name, its.source, its.sha256, s.dtype, s.device, s.size)))
+
+
+def side_of(ctx: Context, name: str) -> Side:
+    """A model of ours or of timm's, with the best weights at hand."""
+    s = ctx.settings
+    if name not in OTHERS:
+        try:
+            return Side(name, weights.model(replace(s, model=name)), False)
+        except ValueError as error:
+            ctx.stop(error)
+    file = weights_here(name)
+    return Side(name, _other(name, s.size, s.device, s.dtype, str(file or "")), True)
+
+
+@cache.shared(entries=3)
+def _other(name: str, size: int, device: str, dtype: str, file: str) -> Any:
+    return placed(create_other(name, size, weights_here(name) if file else None), device, dtype)
+
+
+def _announce(ctx: Context, side: Side) -> None:
+    """The second model has random weights: say so, and offer trained ones where they can be had."""
+    name = title(side.name)
+    st.warning(ctx.t("compare.random", model=name), icon=":material/casino:")
+    if side.other:
+        label = ctx.t("compare.timm_get", model=name, accuracy=OTHERS[side.name].top1)
+        weights.fetch(ctx, side.name, label, lambda job: fetch_weights(side.name))
+    elif side.name != ctx.settings.model:  # whose banner offers them already
+        weights.offer(ctx, side.name)
+
+
+# ---------------------------------------------------------------- the figure
+
+
+def words(lang: str) -> dict[str, str]:
+    """The figure's words; braces stay for the browser to fill."""
+    entries = json.loads((TRANSLATIONS / lang / "compare.json").read_text("utf-8")).items()
+    return {key.removeprefix("figure."): text for key, text in entries if key.startswith("figure.")}
+
+
+def place(ctx: Context, pair: Pair) -> dict[str, Any]:
+    """Where the reader is, all from 0; the link counts stages and blocks from 1."""
+    stage = ctx.get("stage", 1, STAGES) - 1
+    at: dict[str, Any] = {"stage": stage}
+    for name, (side, _) in zip("ab", pair.sides, strict=True):
+        blocks = len(side.schemes(pair.size, pair.size)[stage])
+        at[name] = ctx.get(f"block_{name}", blocks, range(1, blocks + 1)) - 1
+    tokens = pair.size // (4 * 2**stage)
+    of = ctx.get("of", tokens, lambda n: n >= 1)  # tokens a side when the point was chosen
+    for name, share in (("row", 0.45), ("col", 0.55)):
+        chosen = ctx.get(name, int(share * tokens), lambda n: n >= 0)
+        at[name] = min(tokens - 1, int((chosen + 0.5) * tokens / of))  # the same place of the photo
+    at["held"] = ctx.get("held", 0, (0, 1)) == 1
+    return at
+
+
+def figure(ctx: Context, pair: Pair, at: dict[str, Any]) -> None:
+    """Both photos; a click, a stage or a block lands in the link."""
+    if NAME not in st.session_state or START not in st.session_state:
+        tour = not at["held"] and "row" not in st.query_params
+        st.session_state[START] = {"row": at["row"], "col": at["col"], "held": at["held"], "tour": tour}
+    start = tuple(st.session_state[START].items())
+    data = _packed(pair.keys, pair.photo, at["stage"], (at["a"], at["b"]), start, ctx.lang, pair, ctx.t)
+    layout.look(ctx.t("compare.figure_look"))
+    compare_figure(data, name=NAME, on_commit=partial(_commit, ctx, pair))
+
+
+@cache.shared(entries=16)
+def _packed(
+    keys: tuple[str, str], photo: str, stage: int, blocks: tuple[int, int], start: tuple[Any, ...], lang: str,
+    _pair: Pair, _t: Callable[..., str],
+) -> bytes:  # fmt: skip
+    layers = [_layer(_pair, n, stage, block, _t) for n, block in enumerate(blocks)]
+    return message.pack(
+        layers, photo=_pair.crop, stage=stage, strings=words(lang), start=dict(start), name=NAME
+    )
+
+
+def _layer(pair: Pair, n: int, stage: int, block: int, t: Callable[..., str]) -> message.Layer:
+    side, _ = pair.sides[n]
+    schemes = side.schemes(pair.size, pair.size)[stage]
+    scheme = schemes[block]
+    probs = pair.seen(n, stage).probs[stage, block] if side.trained else None
+    names = [t("compare.block", n=b + 1, kind=t(f"compare.kind_{one.name}")) for b, one in enumerate(schemes)]
+    note = t(f"compare.note_{scheme.name}")
+    if not side.trained:
+        note += t("compare.note_random")
+    return message.Layer(
+        title(side.name), scheme, probs, 0 if probs is None else probs.shape[1], block, names, note
+    )
+
+
+def _commit(ctx: Context, pair: Pair) -> None:
+    to = (st.session_state.get(NAME) or {}).get("commit")
+    if not to:
+        return
+    stage = int(to["stage"])
+    tokens = pair.size // (4 * 2**stage)
+    row, col = (min(tokens - 1, int((to[x] + 0.5) * tokens / to[n])) for x, n in (("row", "H"), ("col", "W")))
+    values = {"stage": stage + 1, "row": row, "col": col, "of": tokens, "held": int(bool(to["held"]))}
+    if "block" in to:
+        values[f"block_{'ab'[int(to['side'])]}"] = int(to["block"]) + 1
+    ctx.put(**values)

@@ -1,0 +1,291 @@
+"""What two models do and cost, beside each other: answers, what a token depends on, likeness, a table."""
+
+from __future__ import annotations
+
+import json
+from html import escape
+from statistics import median
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import streamlit as st
+
+from cfviz.analysis.receptive_field import area, pool
+from cfviz.analysis.similarity import on_grid, table
+from cfviz.data.images import load_image, prepare
+from cfviz.data.labels import labels
+from cfviz.data.samples import gallery
+from cfviz.figures.plots.attention import over_photo
+from cfviz.figures.plots.compare import likeness
+from cfviz.figures.plots.predictions import percent, short, top_bars
+from cfviz.models.others.sides import PUBLISHED, Side, race
+from cfviz.models.others.timm_models import OTHERS
+from cfviz.models.variants import WEIGHTS
+from cfviz.run import class_names
+from cfviz.ui.compute import queue
+from cfviz.ui.compute.later import later
+from cfviz.ui.pages.attention.view import two_digits
+from cfviz.ui.session.photos import code as photo_code
+from cfviz.ui.session.plain import plain
+from cfviz.ui.shell import frame as layout
+from cfviz.ui.widgets.trained import trained
+from cfviz.ui.widgets.weights import code as model_code
+
+from .pair import Pair, figure, place, title
+
+if TYPE_CHECKING:
+    from cfviz.ui.shell.page import Context
+
+MEASURED = 224  # pixels: where our own weights are measured
+CODE_POINT = """
+from cfviz.data.images import load_image, prepare
+from cfviz.data.samples import sample
+from cfviz.models.others.sides import open_side
+
+image = prepare(load_image({photo}), {size}).tensor
+for side in (
+    {a}
+    {b}
+):
+    scheme = side.schemes({size}, {size})[{s}]            # how each block of stage {stage} cuts its map
+    seen = side.see(image, [({s}, b) for b in range(len(scheme))])
+    group, query = scheme[-1].group_of({row}, {col})
+    attention = seen.probs[{s}, len(scheme) - 1][group, :, query]    # heads, keys
+    field = side.slope(image, {s}, {row}, {col})          # pixels that move this token
+"""
+CODE_REACH = """
+from cfviz.data.images import load_image, prepare
+from cfviz.data.samples import sample
+from cfviz.models.others.sides import open_side
+
+image = prepare(load_image({photo}), {size}).tensor
+side = {side}
+field = side.slope(image, {stage}, {row}, {col})    # H, W: pixels that move this token
+"""
+CODE_TOP = """
+from cfviz.data.images import load_image, prepare
+from cfviz.data.samples import sample
+from cfviz.models.others.sides import open_side
+
+image = prepare(load_image({photo}), {size}).tensor
+side = {side}
+logits = side.see(image).logits
+print(logits.argsort()[::-1][:5], logits.max())
+"""
+CODE_COST = """
+from cfviz.data.images import load_image, prepare
+from cfviz.data.samples import sample
+from cfviz.models.others.sides import open_side, race
+from statistics import median
+
+a = {a}
+b = {b}
+image = prepare(load_image({photo}), {size}).tensor
+seconds = race(a, b, image)                              # of forwards taken in turn, on this machine
+print(a.cost({size}, {size}), b.cost({size}, {size}), *map(median, seconds))
+"""
+CODE_LIKE = """
+from cfviz.analysis.similarity import on_grid, table
+from cfviz.data.images import load_image, prepare
+from cfviz.data.samples import gallery
+from cfviz.models.others.sides import open_side
+import numpy as np
+
+def features(side):
+    maps = [side.see(prepare(load_image(e.path), {size}).tensor).maps for e in gallery()]
+    return [np.concatenate([on_grid(m[s], {cells}) for m in maps]) for s in range(4)]
+
+a = {a}
+b = {b}
+print(table(features(a), features(b)))    # linear CKA, a row a stage of the first
+"""
+
+
+def opened(side: Side, size: int, end: str = "") -> str:
+    """The rest of a line of Python that opens one side as it is on screen."""
+    kind = str(next(side.model.parameters()).dtype).removeprefix("torch.")
+    dtype = "" if kind == "float32" else f', dtype="{kind}"'
+    if side.other:
+        return f'open_side("{side.name}", {size}{dtype}){end}'
+    return model_code(side.model, f"open_side({{}}, size={size}{dtype}){end}")
+
+
+@st.fragment
+def linked(ctx: Context, pair: Pair) -> None:
+    """The figure, and below it what the same token depends on in both models."""
+    at = place(ctx, pair)
+    figure(ctx, pair, at)
+    a, b = (opened(side, pair.size, ",") for side, _ in pair.sides)
+    photo = photo_code(ctx.settings.photo)
+    fields = {"a": a, "b": b, "size": pair.size, "s": at["stage"], "photo": photo}
+    layout.take_away(
+        ctx, "point", code=CODE_POINT.format(**fields, stage=at["stage"] + 1, row=at["row"], col=at["col"])
+    )
+    _reach(ctx, pair, at)
+
+
+def _reach(ctx: Context, pair: Pair, at: dict[str, Any]) -> None:
+    """The gradient of the token with respect to the pixels, over the photo."""
+    st.subheader(ctx.t("compare.reach_title"), anchor=False)
+    layout.look(ctx.t("compare.reach_look", stage=at["stage"] + 1, row=at["row"], col=at["col"]))
+    stride = 4 * 2 ** at["stage"]
+    mark = ((at["col"] + 0.5) * stride, (at["row"] + 0.5) * stride)
+    for n, column in enumerate(st.columns(2, gap="large")):
+        side, name = pair.sides[n][0], title(pair.sides[n][0].name)
+        with column:
+            with st.spinner(ctx.t("compare.reach_wait", model=name)):
+                field = pool(pair.slope(n, at["stage"], at["row"], at["col"]), 4)
+            fig = over_photo(pair.crop, field, ctx.theme, mark)
+            photo = photo_code(ctx.settings.photo)
+            code = CODE_REACH.format(side=opened(side, pair.size), size=pair.size, photo=photo, **at)
+            layout.taken(ctx, fig, f"reach-{n + 1}", ctx.t("compare.reach_alt", model=name), code)
+            known = "reach_note" if side.trained else "reach_note_random"
+            st.caption(ctx.t(f"compare.{known}", model=name, area=two_digits(100 * area(field))))
+
+
+# ---------------------------------------------------------------- answers
+
+
+def names_of(ctx: Context, side: Side) -> list[str]:
+    """The classes of one side in the reader's language."""
+    return labels("imagenet-1k", ctx.lang) if side.other else class_names(side.model, ctx.lang)
+
+
+def answers(ctx: Context, pair: Pair) -> None:
+    """The likeliest classes of both; random weights have no answer."""
+    st.subheader(ctx.t("compare.answers_title"), anchor=False)
+    stage = ctx.get("stage", 1, range(1, 5)) - 1
+    tops: list[str] = []
+    rows: list[tuple[Any, ...]] = []
+    named = {"size": pair.size, "photo": photo_code(ctx.settings.photo)}
+    for n, column in enumerate(st.columns(2, gap="large")):
+        side, name = pair.sides[n][0], title(pair.sides[n][0].name)
+        with column:
+            st.markdown(f"**{plain(name)}**")
+            if side.trained is None:
+                st.caption(ctx.t("compare.no_answer"))
+                continue
+            logits = pair.seen(n, stage).logits.astype(float)
+            probs = np.exp(logits - logits.max())
+            probs /= probs.sum()
+            classes = names_of(ctx, side)
+            order = np.argsort(-probs)[:5]
+            tops.append(classes[order[0]])
+            fig = top_bars([classes[i] for i in order], probs[order].tolist(), ctx.theme)
+            code = CODE_TOP.format(side=opened(side, pair.size), **named)
+            layout.taken(ctx, fig, f"top-{n + 1}", ctx.t("compare.top_alt", model=name), code)
+            st.caption(ctx.t("compare.classes", n=len(classes), trained=trained(ctx.t, side.trained)))
+            rows += [(name, label, float(p)) for label, p in zip(classes, probs, strict=True)]
+    if len(tops) == 2:
+        key = "same" if tops[0] == tops[1] else "differ"
+        layout.look(ctx.t(f"compare.answers_{key}", a=short(tops[0]), b=short(tops[1])))
+    if rows:
+        code = "".join(CODE_TOP.format(side=opened(side, pair.size), **named) for side, _ in pair.sides)
+        layout.take_away(ctx, "answers", code=code, table=(("model", "class", "probability"), rows))
+
+
+# ---------------------------------------------------------------- likeness
+
+
+def _features(pair: Pair, n: int) -> list[np.ndarray]:
+    """The four stages' tokens on the gallery, averaged to the last stage's grid: (photos * cells, C)."""
+    cells, side = pair.size // 32, pair.sides[n][0]
+    maps = []
+    for entry in gallery():
+        maps.append(side.see(prepare(load_image(entry.path), pair.size).tensor).maps)
+        queue.breathe()
+    return [np.concatenate([on_grid(one[s], cells) for one in maps]) for s in range(4)]
+
+
+def similarity(ctx: Context, pair: Pair) -> None:
+    """Linear CKA of every stage of one model with every stage of the other."""
+    st.subheader(ctx.t("compare.like_title"), anchor=False)
+    if pair.a.trained is None or pair.b.trained is None:
+        layout.look(ctx.t("compare.like_random"))
+        return
+    values = later(
+        ("likeness", pair.keys), lambda: table(_features(pair, 0), _features(pair, 1)),
+        ctx.t("compare.like_wait", n=len(gallery())),
+    )  # fmt: skip
+    if values is None:
+        return
+    a, b = (title(side.name) for side, _ in pair.sides)
+    opens = dict(zip("ab", (opened(side, pair.size) for side, _ in pair.sides), strict=True))
+    cells = pair.size // 32
+    words = {"a": f"{a}", "b": f"{b}", "stage": ctx.t("compare.stage")}
+    layout.figure(
+        ctx, likeness(values, words, ctx.theme), "like",
+        code=CODE_LIKE.format(**opens, size=pair.size, cells=cells),
+        table=(("stage", *(f"{pair.b.name} {s}" for s in range(1, 5))),
+               [(f"{pair.a.name} {s + 1}", *row) for s, row in enumerate(values.tolist())]),
+        a=a, b=b, first=f"{values[0, 0]:.2f}", last=f"{values[3, 3]:.2f}", n=len(gallery()) * cells**2,
+    )  # fmt: skip
+
+
+# ---------------------------------------------------------------- the table
+
+
+def published(name: str) -> tuple[float, float] | None:
+    """ImageNet-1K top-1 (%) and GFLOPs as the authors give them; None where nobody does."""
+    return (OTHERS[name].top1, OTHERS[name].gflops) if name in OTHERS else PUBLISHED.get(name)
+
+
+def measured(side: Side) -> dict[str, Any] | None:
+    """The bundled weights' own measurement, from their card."""
+    card = WEIGHTS / f"{side.name}.json"
+    if side.other or side.model.provenance.source != "bundled" or not card.is_file():
+        return None
+    return json.loads(card.read_text("utf-8")).get("val")
+
+
+def costs(ctx: Context, pair: Pair) -> None:
+    """Accuracy, parameters, multiply-adds and time, side by side."""
+    t = ctx.t
+    st.subheader(t("compare.cost_title"), anchor=False)
+    names = [title(side.name) for side, _ in pair.sides]
+    times: tuple[list[float], list[float]] = later(
+        ("times", pair.keys), lambda: race(pair.a, pair.b, pair.image), t("compare.cost_wait")
+    ) or (
+        [],
+        [],
+    )
+    if times[0]:
+        ratio = median(times[1]) / median(times[0])  # of the times in the table
+        layout.look(t("compare.cost_look", a=names[0], b=names[1], ratio=f"{ratio:.2f}"))
+    columns = [_facts(ctx, side, pair.size, mine) for (side, _), mine in zip(pair.sides, times, strict=True)]
+    cards = [card for side, _ in pair.sides if (card := measured(side))]
+    at = cards[0]["size"] if cards else MEASURED
+    head = "".join(f"<th>{escape(name)}</th>" for name in names)
+    lines = "".join(
+        f"<tr><th>{escape(t(f'compare.row_{key}', size=pair.size, measured=at))}</th>"
+        + "".join(f"<td>{escape(column[key])}</td>" for column in columns)
+        + "</tr>"
+        for key in columns[0]
+    )
+    st.html(f'<div class="cf-sides"><table><thead><tr><td></td>{head}</tr></thead>{lines}</table></div>')
+    st.caption(t("compare.cost_note", n=len(times[0]) or "…"))
+    rows = [(key, *(column[key] for column in columns)) for key in columns[0]]
+    a, b = (opened(side, pair.size) for side, _ in pair.sides)
+    code = CODE_COST.format(a=a, b=b, size=pair.size, photo=photo_code(ctx.settings.photo))
+    layout.take_away(ctx, "cost", code=code, table=(("", *names), rows))
+
+
+def _facts(ctx: Context, side: Side, size: int, times: list[float]) -> dict[str, str]:
+    """One model's column, as text."""
+    t, its, known, card = ctx.t, side.cost(size, size), published(side.name), measured(side)
+    stages = side.schemes(size, size)
+    kinds = dict.fromkeys(t(f"compare.kind_{scheme.name}") for blocks in stages for scheme in blocks)
+    here = (
+        "–" if card is None else t("compare.measured", top1=percent(card["top1"]["value"]), n=card["photos"])
+    )
+    return {
+        "published": "–" if known is None else f"{known[0]:.1f} %",
+        "measured": here,
+        "params": f"{its.params / 1e6:.2f} M",
+        "macs": f"{its.macs / 1e9:.2f} G",
+        "claimed": "–" if known is None else f"{known[1]:.1f} G",
+        "time": f"{1000 * median(times):.0f} ms" if times else "…",
+        "blocks": " + ".join(str(len(blocks)) for blocks in stages),
+        "kinds": ", ".join(kinds),
+        "weights": t("compare.untrained") if side.trained is None else trained(t, side.trained),
+    }

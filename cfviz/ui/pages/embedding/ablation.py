@@ -1,0 +1,228 @@
+"""Does the model use it? Kernels knocked out, live, and the weights that read them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import streamlit as st
+from PIL import Image
+
+from cfviz.analysis import embedding as measure
+from cfviz.data.images import prepare
+from cfviz.data.samples import gallery
+from cfviz.figures.plots import embedding as plots
+from cfviz.figures.plots.predictions import percent, short
+from cfviz.models.probes import embedding as layers
+from cfviz.ui.compute.cache import shared
+from cfviz.ui.session import photos
+from cfviz.ui.shell import frame as layout
+from cfviz.ui.shell import sidebar as controls
+from cfviz.ui.widgets.takeaway import Table
+
+from . import code as embedding_code
+from .figure import Cost, Subject, knocked_line, outputs
+
+if TYPE_CHECKING:
+    from cfviz.ui.shell.page import Context
+
+WAYS = ("zero", "mean", "photo")
+SIZE = 224  # of the gallery's photos here, pixels
+QUICK = 10e6  # parameters up to which ten forward passes take a second or two
+
+
+@shared(4)
+def gallery_responses(weights: str, stages: tuple[int, ...], _model: Any) -> dict[str, np.ndarray]:
+    """What the kernels of some layers make of the whole gallery: point -> (16, H, W, D_i)."""
+    images = [prepare(photos.photo(entry.id), SIZE).tensor for entry in gallery()]
+    return layers.responses(_model, images, stages)
+
+
+def kernels(its: Subject) -> list[tuple[int, int, str]]:
+    """All kernels of all layers: (stage, number, point)."""
+    return [(layer.stage, i, point) for layer in its.layers for i, point in enumerate(layer.points)]
+
+
+@shared(128)
+def knocked(source: str, way: str, other: str, _subject: Subject) -> dict[str, np.ndarray]:
+    """One forward for every kernel, its output replaced: the logits, and how far each stage's tokens moved.
+
+    Args:
+        source: what the subject is, for the cache.
+        way: one of `WAYS`.
+        other: id of the photo whose activations are put in, where `way` is "photo".
+
+    Returns:
+        `logits` (kernels, classes), and for every stage's last point the relative change (kernels, H, W).
+    """
+    its = _subject
+    filling: Mapping[str, Any] = {}
+    if way == "mean":
+        seen = gallery_responses(its.weights, tuple(range(4)), its.model)
+        filling = {point: x.mean((0, 1, 2)) for point, x in seen.items()}
+    elif way == "photo":
+        image = prepare(photos.photo(other), its.trace.size[0]).tensor
+        filling = {p: x[0] for p, x in layers.responses(its.model, [image]).items()}
+    changes = [{point: filling.get(point, 0.0)} for _, _, point in kernels(its)]
+    found = layers.knock_outs(its.model, its.image, changes, outputs(its.model))
+    moved = {
+        point: np.stack([measure.change(one, its.trace[point]) for one in found[point]])
+        for point in outputs(its.model)
+    }
+    return {"logits": found["logits"], **moved}
+
+
+def quick(its: Subject) -> bool:
+    """Whether the knock-outs take so little that nobody needs to ask for them."""
+    return sum(weight.numel() for weight in its.model.parameters()) <= QUICK
+
+
+def costs(its: Subject) -> list[Cost]:
+    """What it costs to set each kernel to zero."""
+    found = measure.cost_of(knocked(its.source, "zero", "", its)["logits"], its.trace.logits)
+    rows = zip(kernels(its), found["probability"], found["logit"], strict=True)
+    return [(s, its.layers[s].kernels[i], float(p), float(logit)) for (s, i, _), p, logit in rows]
+
+
+@st.fragment
+def knock_out(ctx: Context, its: Subject) -> None:
+    """What each knock-out costs, and where later stages change; on request where that takes long."""
+    st.subheader(ctx.t("embedding.knock_title"), anchor=False)
+    wanted = f"cfviz.embedding.knock.{its.source}"
+    if not quick(its) and not st.session_state.get(wanted):
+        st.caption(ctx.t("embedding.knock_cost", model=ctx.settings.model))
+        st.button(
+            ctx.t("embedding.knock_run"), icon=":material/play_arrow:", key="embedding.knock_run",
+            on_click=lambda: st.session_state.update({wanted: True}),
+        )  # fmt: skip
+        return
+    # as high from the start as it will be, so that nothing moves when the numbers arrive
+    with st.container(key=None if quick(its) else "em-knock"):
+        _knocked(ctx, its)
+
+
+def _knocked(ctx: Context, its: Subject) -> None:
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        way = st.segmented_control(
+            ctx.t("embedding.way"),
+            WAYS,
+            default=ctx.get("way", "zero", WAYS),
+            format_func=lambda code: ctx.t(f"embedding.way_{code}"),
+            key="embedding.way",
+        )
+        others = [entry.id for entry in gallery() if entry.id != ctx.settings.photo]
+        other = ""
+        if way == "photo":
+            other = st.selectbox(
+                ctx.t("embedding.other"),
+                others,
+                format_func=lambda id: controls.photo_title(ctx.t, id),
+                key="embedding.other",
+                width=280,
+            )
+        wait = st.container(key="em-wait", width="content")
+    way = way or "zero"
+    with wait, st.spinner(ctx.t("embedding.knock_wait")):
+        after = knocked(its.source, way, other, its)
+        if not quick(its):
+            everything = costs(its)
+    if not quick(its):
+        st.markdown(knocked_line(ctx, its, everything))
+    found = measure.cost_of(after["logits"], its.trace.logits)
+    first = its.trace.top(1)[0]
+    names = [kernel_name(ctx, its, s, i) for s, i, _ in kernels(its)]
+    now = ["" if w == first[0] else short(ctx.labels[int(w)], 17) for w in found["winner"]]
+    rows = [
+        (name, i, float(logit), float(p), winner)
+        for name, (_, i, _), logit, p, winner in zip(
+            names, kernels(its), found["logit"], found["probability"], now, strict=True
+        )
+    ]
+    texts = {"logit": ctx.t("embedding.axis_logit"), "points": ctx.t("embedding.points")}
+    layout.figure(
+        ctx,
+        plots.knock_bars(rows, ctx.theme, texts),
+        "knock",
+        code=embedding_code.knock(ctx, way, other, [point for _, _, point in kernels(its)]),
+        table=(
+            ("kernel", "logit", "probability", "first_class", "kl_bits"),
+            [(n, lo, p, w, float(k)) for (n, _, lo, p, w), k in zip(rows, found["kl"], strict=True)],
+        ),
+        label=ctx.labels[first[0]].split(",")[0],
+        p=percent(first[2]),
+    )
+    which = st.selectbox(
+        ctx.t("embedding.which"), range(len(names)), format_func=lambda i: names[i],
+        key="embedding.which", width=320,
+    )  # fmt: skip
+    maps = [after[point][which] for point in outputs(its.model)]
+    code = embedding_code.later(ctx, way, other, kernels(its)[which][2], outputs(its.model))
+    _maps(ctx, maps, names[which], code)
+
+
+def _maps(ctx: Context, maps: list[np.ndarray], name: str, code: str) -> None:
+    pictures, top = plots.heat(maps)
+    layout.look(ctx.t("embedding.later_look", kernel=name, top=f"{top:.2f}"))
+    shown = [Image.fromarray(picture) for picture in pictures]
+    captions = [ctx.t("embedding.stage", n=s + 1, mean=f"{m.mean():.2f}") for s, m in enumerate(maps)]
+    cards([photos.data_uri(picture) for picture in shown], captions)
+    notes = [f"stage {s + 1}: {m.mean():.2f} (scale 0 to {top:.2f})" for s, m in enumerate(maps)]
+
+    def table() -> Table:
+        rows = [(s + 1, r, c, float(m[r, c])) for s, m in enumerate(maps) for r, c in np.ndindex(m.shape)]
+        return ("stage", "row", "column", "change"), rows
+
+    layout.take_away(ctx, "later", code=code, table=table, sheet=lambda: (shown, notes, 4))
+
+
+def cards(images: Sequence[str], captions: Sequence[str], columns: int = 4) -> None:
+    """Pictures side by side, two a row on a phone, their pixels kept sharp.
+
+    Args:
+        images: Data URIs.
+        captions: HTML, one a picture.
+        columns: Pictures a row where there is room.
+    """
+    parts = "".join(
+        f'<figure class="cf-card"><img src="{image}" alt="{re.sub("<[^>]+>", " ", text)}" '
+        f'style="image-rendering:pixelated"><figcaption>{text}</figcaption></figure>'
+        for image, text in zip(images, captions, strict=True)
+    )
+    grid = f"repeat(auto-fit, minmax(max(8.5rem, calc(100% / {columns} - 1rem)), 1fr))"
+    st.html(f'<div class="cf-cards" style="grid-template-columns:{grid};align-items:end">{parts}</div>')
+
+
+def kernel_name(ctx: Context, its: Subject, stage: int, i: int) -> str:
+    """CEL 1 · 16×16."""
+    return ctx.t("embedding.kernel_of", cel=stage + 1, k=its.layers[stage].kernels[i])
+
+
+@st.fragment
+def reads(ctx: Context, its: Subject) -> None:
+    """How much of the following query, key and value weights reads each kernel's channels."""
+    st.subheader(ctx.t("embedding.reads_title"), anchor=False)
+    stage = st.segmented_control(
+        ctx.t("embedding.layer"), range(4), default=0, format_func=lambda s: f"CEL {s + 1}",
+        key="embedding.reads",
+    )  # fmt: skip
+    layer = its.layers[stage or 0]
+    shares, names, rows = [], [], []
+    for b, (weight, gain) in enumerate(zip(layer.qkv, layer.norm1, strict=True)):
+        part = measure.reads(weight, gain, layer.channels)
+        for n, letter in enumerate(("query", "key", "value")):
+            shares.append(part[n])
+            names.append(ctx.t("embedding.read_row", block=b + 1, part=ctx.t(f"embedding.{letter}")))
+            rows.append((layer.stage + 1, b + 1, letter, *map(float, part[n])))
+        if b == 1:
+            break  # further on the channels no longer belong to one kernel
+    even = [n / sum(layer.channels) for n in layer.channels]
+    titles = [ctx.t("embedding.kernel_short", k=k) for k in layer.kernels]
+    layout.figure(
+        ctx,
+        plots.read_bars(np.stack(shares), names, titles, even, ctx.theme),
+        "reads",
+        code=embedding_code.reads(ctx, layer.stage),
+        table=(("cel", "block", "part", *map(str, layer.kernels)), rows),
+    )

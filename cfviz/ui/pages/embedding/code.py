@@ -1,0 +1,190 @@
+"""The code shown on the page on cross-scale embedding: each piece computes what its figure shows."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from cfviz.ui.session import photos
+from cfviz.ui.widgets.weights import code as model_code
+
+if TYPE_CHECKING:
+    from cfviz.ui.shell.page import Context
+
+    from .figure import Subject
+
+
+def shares(ctx: Context) -> str:
+    """What each kernel puts into the tokens of the first layer."""
+    photo = photos.code(ctx.settings.photo)
+    return f"""
+import cfviz
+from cfviz.analysis.embedding import carried, caused, normalised, norms
+from cfviz.data.samples import sample
+
+model = {model_code(ctx.model)}
+trace = cfviz.inspect({photo}, model, size={ctx.settings.size}, watch="patch_embed.concat")
+x = trace["patch_embed.concat"]                               # H, W, C: the kernels side by side
+channels = [conv.out_channels for conv in model.patch_embed.projs]   # D/2, D/4, D/8, D/8
+gain = model.patch_embed.norm.weight.detach().float().numpy()
+
+norms(x, channels)                          # K, H, W: length of each kernel's part, before the LayerNorm
+carried(normalised(x, gain), channels)      # K, H, W: share of the normalised token's energy, sums to 1
+caused(x, channels, gain)                   # K, H, W: share each kernel causes, sums to 1
+"""
+
+
+def _knocked(ctx: Context, way: str, other: str) -> str:
+    size = ctx.settings.size
+    filling = {
+        "zero": "fill = {}    # nothing: zeros",
+        "mean": """images = [prepare(load_image(entry.path), 224).tensor for entry in gallery()]
+fill = {point: x.mean((0, 1, 2)) for point, x in responses(model, images).items()}   # over the gallery""",
+        "photo": f"""image_b = prepare(load_image({photos.code(other)}), {size}).tensor
+fill = {{point: x[0] for point, x in responses(model, [image_b]).items()}}              # of another photo""",
+    }[way]
+    return f"""
+import cfviz
+from cfviz.analysis.embedding import change, cost_of
+from cfviz.data.images import load_image, prepare
+from cfviz.data.samples import gallery, sample
+from cfviz.models.probes.embedding import knock_outs, responses
+
+model = {model_code(ctx.model)}
+image = prepare(load_image({photos.code(ctx.settings.photo)}), {size}).tensor
+{filling}
+"""
+
+
+def knock(ctx: Context, way: str, other: str, points: list[str]) -> str:
+    """What the answer loses without each kernel.
+
+    Args:
+        ctx: the page.
+        way: what is put in the place of a kernel: zero, mean or photo.
+        other: id of the photo whose activations are put in.
+        points: of the kernels.
+    """
+    listed = ",\n    ".join(f'"{point}"' for point in points)
+    return f"""{_knocked(ctx, way, other)}points = [
+    {listed},
+]
+changes = [{{point: fill.get(point, 0.0)}} for point in points]
+logits = knock_outs(model, image, [*changes, {{}}], [])["logits"]       # last: nothing is changed
+cost_of(logits[:-1], logits[-1])        # logit, probability, winner, kl: one number a kernel
+"""
+
+
+def later(ctx: Context, way: str, other: str, point: str, ends: tuple[str, ...]) -> str:
+    """How far the tokens of each stage move without one kernel.
+
+    Args:
+        ctx: the page.
+        way: as of ``knock``.
+        other: as of ``knock``.
+        point: of the kernel.
+        ends: points where the stages end.
+    """
+    return f"""{_knocked(ctx, way, other)}ends = {list(ends)}
+found = knock_outs(model, image, [{{"{point}": fill.get("{point}", 0.0)}}, {{}}], ends)
+[change(found[end][0], found[end][1]) for end in ends]      # H, W: relative change of every token
+"""
+
+
+def reads(ctx: Context, stage: int) -> str:
+    """How much of query, key and value reads each kernel of one layer."""
+    return f"""
+import cfviz
+from cfviz.analysis.embedding import reads
+from cfviz.models.probes.embedding import layer
+
+model = {model_code(ctx.model)}
+its = layer(model, {stage})                              # CEL {stage + 1} as arrays
+for weight, gain in list(zip(its.qkv, its.norm1))[:2]:   # blocks 1 and 2
+    print(reads(weight, gain, its.channels))             # 3, K: query, key, value; each sums to 1
+"""
+
+
+def places(ctx: Context) -> str:
+    """Where in their windows the kernels of the later layers read."""
+    return f"""
+import cfviz
+from cfviz.analysis.embedding import places
+
+model = {model_code(ctx.model)}
+for stage in model.stages[:3]:
+    for conv in stage.downsample.reductions:
+        print(places(conv.weight.detach().float().numpy()))    # D_i, C_in, k, k -> k, k
+"""
+
+
+def filters(ctx: Context) -> str:
+    """The first layer's filters as pictures."""
+    return f"""
+import cfviz
+from cfviz.analysis.spectrum import as_images, sheet
+
+model = {model_code(ctx.model)}
+for conv in model.patch_embed.projs:
+    weight = conv.weight.detach().float().numpy()     # D_i, 3, k, k
+    picture = sheet(as_images(weight), columns=6)     # stretched to its largest weight, grey is 0
+"""
+
+
+def spectra(ctx: Context) -> str:
+    """Their radial power."""
+    return f"""
+import cfviz
+from cfviz.analysis.spectrum import radial_power
+
+model = {model_code(ctx.model)}
+for conv in model.patch_embed.projs:
+    weight = conv.weight.detach().float().numpy()     # D_i, 3, k, k
+    frequency, power = radial_power(weight)           # padded to 64 x 64, mean over rings
+"""
+
+
+def patches(ctx: Context, point: str, stage: int, channel: int) -> str:
+    """The places of the gallery that excite one channel most."""
+    return f"""
+import cfviz
+from cfviz.analysis.embedding import strongest
+from cfviz.data.images import load_image, prepare
+from cfviz.data.samples import gallery
+from cfviz.models.probes.embedding import responses
+
+model = {model_code(ctx.model)}
+images = [prepare(load_image(photo.path), 224).tensor for photo in gallery()]
+maps = responses(model, images, stages=({stage},))["{point}"][..., {channel}]   # n, H, W
+strongest(maps, 10)                                       # photo, row, column, response
+"""
+
+
+def patterns(ctx: Context, name: str, stage: int) -> str:
+    """Contribution against scale on a test pattern."""
+    return f"""
+import cfviz
+import numpy as np
+from cfviz.analysis.embedding import box_mean, carried, normalised
+from cfviz.data.patterns import SCALES, pattern
+from cfviz.models.probes.embedding import layer, normalise, responses
+
+model = {model_code(ctx.model)}
+its = layer(model, {stage})
+pictures = np.stack([pattern("{name}", scale, 224) for scale in SCALES])
+seen = responses(model, normalise(model, pictures), stages=({stage},))
+tokens = np.concatenate([seen[point] for point in its.points], -1)
+shares = carried(normalised(tokens, its.gain, its.eps), its.channels)    # K, scales, H, W
+box_mean(shares, (0.2, 0.8), (0.2, 0.8))                                 # the middle, away from the padding
+"""
+
+
+def others(its: Subject, stage: int) -> str:
+    """Other ways of embedding, at what cost."""
+    layer = its.layers[stage]
+    return f"""
+from cfviz.analysis.embedding_cost import at_equal_cost, embeddings
+
+ways = embeddings(stage={stage}, inputs={layer.weights[0].shape[1]}, dim={sum(layer.channels)})
+for way in ways:
+    print(way.name, way.kernels, way.macs, at_equal_cost(way, ways[0].macs))   # multiply-adds a token
+"""

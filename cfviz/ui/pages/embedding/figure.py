@@ -1,0 +1,235 @@
+"""The parts of the page on cross-scale embedding that follow the chosen photo: the figure and the summary."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import streamlit as st
+
+from cfviz.analysis import embedding as measure
+from cfviz.data.images import prepare
+from cfviz.figures.live import embedding as message
+from cfviz.figures.plots.predictions import percent
+from cfviz.models.probes import embedding as layers
+from cfviz.report.page import cel
+from cfviz.trace import Trace
+from cfviz.ui.compute.cache import shared
+from cfviz.ui.session import photos
+from cfviz.ui.shell import frame as layout
+from cfviz.ui.widgets.figure_embedding import embedding_figure
+from cfviz.words import TRANSLATIONS
+
+from . import code as embedding_code
+
+if TYPE_CHECKING:
+    from cfviz.ui.shell.page import Context
+
+NAME = "embedding.figure"
+START = "cfviz.embedding.start"
+STAGES = range(4)
+WATCH = ("patch_embed.concat", "patch_embed.out", "layers.*.downsample.concat")
+# Places of the gallery that are one thing only: photo, rows and columns as fractions of the centre crop.
+PLACES = {
+    "texture": ("bison", (0.72, 1.0), (0.0, 1.0)),
+    "object": ("giant-panda", (0.25, 0.65), (0.45, 0.85)),
+}
+
+Cost = tuple[int, int, float, float]  # stage, kernel, change of the first class's probability, of its logit
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What the page is about.
+
+    Attributes:
+        model: The model.
+        trace: Its prediction, with what the embedding layers and the blocks gave.
+        image: What it was given, (3, H, W).
+        layers: Its four embedding layers as arrays.
+        weights: Model, number format and device in one string, for caches.
+        source: The same with photo and size.
+    """
+
+    model: Any
+    trace: Trace
+    image: Any
+    layers: tuple[layers.Layer, ...]
+    weights: str
+    source: str
+
+    def concat(self, stage: int) -> np.ndarray:
+        """The tokens a layer made, before any LayerNorm: (H, W, C)."""
+        return self.trace[concat_point(stage)]
+
+
+def concat_point(stage: int) -> str:
+    """The point behind the concatenation of the layer before a stage."""
+    return "patch_embed.concat" if stage == 0 else f"layers.{stage - 1}.downsample.concat"
+
+
+def outputs(model: Any) -> tuple[str, ...]:
+    """The points where the four stages' maps are ready."""
+    return tuple(f"layers.{s}.blocks.{depth - 1}.out" for s, depth in enumerate(model.depths))
+
+
+def subject(ctx: Context) -> Subject:
+    """The chosen model on the chosen photo."""
+    s, trace = ctx.settings, ctx.trace(*WATCH, *outputs(ctx.model))
+    weights = "|".join(map(str, (s.model, trace.weights.sha256, s.dtype, s.device)))
+    source = f"{weights}|{ctx.photo.sha256}|{trace.size}"
+    image = prepare(ctx.photo, s.size).tensor
+    return Subject(ctx.model, trace, image, _layers(weights, ctx.model), weights, source)
+
+
+@shared(6)
+def _layers(weights: str, _model: Any) -> tuple[layers.Layer, ...]:
+    return tuple(layers.layer(_model, stage) for stage in STAGES)
+
+
+# ---------------------------------------------------------------- the figure
+
+
+def words(lang: str) -> dict[str, str]:
+    """The figure's words; braces stay for the browser to fill."""
+    entries = json.loads((TRANSLATIONS / lang / "embedding.json").read_text("utf-8")).items()
+    return {key.removeprefix("figure."): text for key, text in entries if key.startswith("figure.")}
+
+
+@shared(24)
+def cels(source: str, _subject: Subject) -> tuple[message.Cel, ...]:
+    """All four layers on the chosen photo."""
+    return tuple(cel(layer, _subject.concat(layer.stage)) for layer in _subject.layers)
+
+
+def place(ctx: Context, its: Subject) -> dict[str, Any]:
+    """Where the reader is, as the link says, moved to what exists; the link counts layers from 1."""
+    stage = ctx.get("cel", 1, range(1, 5)) - 1
+    H, W, _ = its.concat(stage).shape
+    return {
+        "cel": stage,
+        "measure": ctx.get("measure", "carried", message.MEASURES),
+        "row": ctx.get("row", int(0.4 * H), range(H)),
+        "col": ctx.get("col", int(0.45 * W), range(W)),
+    }
+
+
+@shared(512, 128 * 2**20)
+def packed(source: str, start: tuple[tuple[str, Any], ...], lang: str, _subject: Subject) -> bytes:
+    """The figure's message, made once for a photo, a model and a place to begin."""
+    photo = _subject.trace.crop
+    assert photo is not None
+    return message.pack(cels(source, _subject), photo=photo, strings=words(lang), start=dict(start))
+
+
+@st.fragment
+def figure(ctx: Context, its: Subject) -> None:
+    """The figure that follows the pointer; a click lands in the link."""
+    appears = NAME not in st.session_state
+    if appears or START not in st.session_state:
+        st.session_state[START] = place(ctx, its)
+    data = packed(its.source, tuple(st.session_state[START].items()), ctx.lang, its)
+
+    def commit() -> None:
+        to = (st.session_state.get(NAME) or {}).get("commit")
+        if to:
+            ctx.put(cel=to["cel"] + 1, measure=to["measure"], row=to["row"], col=to["col"])
+
+    embedding_figure(data, name=NAME, on_commit=commit)
+    if appears:
+        layout.breathe()
+    layout.take_away(ctx, "shares", code=embedding_code.shares(ctx), table=_table(its))
+
+
+def _table(its: Subject) -> tuple[tuple[str, ...], list[tuple[Any, ...]]]:
+    """One row a kernel: means over the photo."""
+    columns = ("cel", "kernel", "channels", "share_of_channels", "macs", "norm", "carried", "caused")
+    rows = []
+    for part in cels(its.source, its):
+        for i, k in enumerate(part.kernels):
+            means = [float(getattr(part, name)[i].mean()) for name in message.MEASURES]
+            share = part.channels[i] / sum(part.channels)
+            rows.append((part.stage + 1, k, part.channels[i], share, part.macs[i], *means))
+    return columns, rows
+
+
+# ---------------------------------------------------------------- the summary
+
+
+@shared(6)
+def at_places(weights: str, _model: Any, _layer: layers.Layer, size: int = 224) -> dict[str, np.ndarray]:
+    """Mean share each kernel of the first layer carries at the known places: name -> (K,)."""
+    images = [prepare(photos.photo(id), size).tensor for id, _, _ in PLACES.values()]
+    seen = layers.responses(_model, images, stages=(0,))
+    tokens = np.concatenate([seen[point] for point in _layer.points], -1)  # n, H, W, C
+    shares = measure.carried(measure.normalised(tokens, _layer.gain, _layer.eps), _layer.channels)
+    boxes = [(rows, cols) for _, rows, cols in PLACES.values()]
+    return {
+        name: measure.box_mean(shares[:, n], *box)
+        for n, (name, box) in enumerate(zip(PLACES, boxes, strict=True))
+    }
+
+
+def summary(ctx: Context, its: Subject, costs: list[Cost] | None) -> None:
+    """What the page found, in numbers.
+
+    Args:
+        ctx: the page.
+        its: what it is about.
+        costs: of every knock-out; None where they are measured on request, further down.
+    """
+    layer, shares = its.layers[0], at_places(its.weights, its.model, its.layers[0])
+    part = np.asarray(layer.channels) / sum(layer.channels)
+    lines = []
+    for name, values in shares.items():
+        top, most = int(values.argmax()), int((values / part).argmax())
+        lines.append(
+            ctx.t(
+                f"embedding.short_{name}",
+                k=layer.kernels[top],
+                share=whole(values[top]),
+                part=whole(part[top]),
+                most=layer.kernels[most],
+                times=f"{values[most] / part[most]:.2f}",
+                all=ctx.t("embedding.comma").join(
+                    f"{k} px {whole(v)}" for k, v in zip(layer.kernels, values, strict=True)
+                ),
+            )
+        )
+    first, _, p = its.trace.top(1)[0]
+    later = {"name": ctx.labels[first].split(",")[0], "p": percent(p)}
+    lines.append(ctx.t("embedding.short_later", **later) if costs is None else knocked_line(ctx, its, costs))
+    st.subheader(ctx.t("embedding.short_title"), anchor=False)
+    st.markdown("\n".join(f"- {line}" for line in lines))
+
+
+def knocked_line(ctx: Context, its: Subject, costs: list[Cost]) -> str:
+    """What taking each kernel away costs on this photo, in one sentence."""
+    first, _, p = its.trace.top(1)[0]
+    listed = ctx.t("embedding.semicolon").join(
+        f"CEL {layer.stage + 1}: "
+        + ctx.t("embedding.comma").join(f"{k}×{k} {points(p)}" for s, k, p, _ in costs if s == layer.stage)
+        for layer in its.layers
+    )
+    worst = min(costs, key=lambda c: c[3])
+    return ctx.t(
+        "embedding.short_knock",
+        name=ctx.labels[first].split(",")[0],
+        p=percent(p),
+        list=listed,
+        k=worst[1],
+        cel=worst[0] + 1,
+        logit=f"{worst[3]:+.2f}".replace("-", "−"),
+    )
+
+
+def whole(x: float) -> str:
+    """A share in whole per cent."""
+    return f"{100 * x:.0f} %"
+
+
+def points(x: float) -> str:
+    """A change of probability in percentage points: "−12.3", "+0.4"."""
+    return f"{round(100 * x, 1) + 0.0:+.1f}".replace("-", "−")

@@ -1,0 +1,303 @@
+"""What the kernels look for: filters, spectra, patches, test patterns; and other ways of embedding."""
+
+from __future__ import annotations
+
+import base64
+from typing import TYPE_CHECKING
+
+import numpy as np
+import streamlit as st
+from PIL import Image
+
+from cfviz.analysis import embedding as measure
+from cfviz.analysis import spectrum
+from cfviz.analysis.embedding_cost import at_equal_cost, embeddings
+from cfviz.data.images import prepare
+from cfviz.data.patterns import PATTERNS, SCALES, pattern
+from cfviz.data.samples import gallery
+from cfviz.figures.plots import embedding as plots
+from cfviz.figures.plots.cards import squares as squares_picture
+from cfviz.geometry import cel_box
+from cfviz.models.probes import embedding as layers
+from cfviz.ui.compute.cache import shared
+from cfviz.ui.session import photos
+from cfviz.ui.shell import frame as layout
+from cfviz.ui.shell import sidebar as controls
+from cfviz.ui.widgets.takeaway import Sheet
+
+from . import code as embedding_code
+from .ablation import SIZE, cards, gallery_responses
+from .figure import Subject
+
+if TYPE_CHECKING:
+    from cfviz.ui.shell.page import Context
+
+SHOWN, PATCHES, SIDE = 24, 10, 224  # filters a sheet, patches a channel, pixels of a test pattern
+
+
+def titles(ctx: Context, its: Subject, stage: int) -> list[str]:
+    """Names of one layer's kernels, as short as they can be."""
+    key = "embedding.kernel_px" if stage == 0 else "embedding.kernel_short"
+    return [ctx.t(key, k=k) for k in its.layers[stage].kernels]
+
+
+# ---------------------------------------------------------------- filters and what excites them
+
+
+def filters(ctx: Context, its: Subject) -> None:
+    """The first layer's filters as pictures, and their radial power spectra."""
+    st.subheader(ctx.t("embedding.filters_title"), anchor=False)
+    layer = its.layers[0]
+    if layer.weights[0].shape[1] == 3:
+        layout.look(ctx.t("embedding.filters_look"))
+        sheets = _sheets(its.weights, ctx.theme.dark, layer)
+        cards(sheets, [
+            ctx.t("embedding.sheet", k=k, shown=min(SHOWN, d), all=d)
+            for k, d in zip(layer.kernels, layer.channels, strict=True)
+        ])  # fmt: skip
+        columns = ("kernel", "filter", "largest_weight", "length")
+        rows = [
+            (k, n + 1, float(np.abs(w).max()), float(np.linalg.norm(w)))
+            for k, weight in zip(layer.kernels, layer.weights, strict=True)
+            for n, w in enumerate(weight)
+        ]
+        names = [f"{k} x {k} px" for k in layer.kernels]
+        layout.take_away(
+            ctx, "filters", code=embedding_code.filters(ctx), table=(columns, rows),
+            sheet=lambda: ([photos.opened(one) for one in sheets], names, 4),
+        )  # fmt: skip
+    spectra(ctx, its)
+    read_places(ctx, its)
+
+
+@st.cache_data(show_spinner=False, max_entries=8)
+def _sheets(weights: str, dark: bool, _layer: layers.Layer) -> list[str]:
+    """One square sheet a kernel, as large as the page shows it."""
+    out = []
+    for weight in _layer.weights:
+        pictures = spectrum.as_images(weight[:SHOWN])
+        count = len(pictures)
+        columns = next(n for n in range(1, count + 1) if n * n >= count and count % n == 0)  # no gap left
+        gap = max(1, weight.shape[-1] // 8)
+        sheet = Image.fromarray(spectrum.sheet(pictures, columns, gap, 20 if dark else 252))
+        times = max(1, round(400 / sheet.width))
+        large = sheet.resize((sheet.width * times, sheet.height * times), Image.Resampling.NEAREST)
+        out.append(photos.data_uri(large))
+    return out
+
+
+def spectra(ctx: Context, its: Subject) -> None:
+    """Mean radial power of each kernel's filters against wavelength."""
+    layer = its.layers[0]
+    found = [spectrum.radial_power(weight) for weight in layer.weights]
+    frequency = found[0][0]
+    centres = [1 / spectrum.centre(f, power) for f, power in found]
+    wavelengths = 1 / frequency[::-1]
+    fig = plots.lines(
+        wavelengths,
+        [power[::-1] for _, power in found],
+        titles(ctx, its, 0),
+        ctx.theme,
+        {"x": ctx.t("embedding.axis_wavelength"), "y": ctx.t("embedding.axis_power")},
+        marks=centres,
+    )
+    rows = [(float(f), *(float(power[i]) for _, power in found)) for i, f in enumerate(frequency)]
+    listed = ctx.t("embedding.comma").join(
+        f"{k} px: {c:.1f}" for k, c in zip(layer.kernels, centres, strict=True)
+    )
+    table = (("cycles_a_pixel", *map(str, layer.kernels)), rows)
+    layout.figure(ctx, fig, "spectra", code=embedding_code.spectra(ctx), table=table, list=listed)
+
+
+def read_places(ctx: Context, its: Subject) -> None:
+    """Where the kernels of the later layers read, as they have no colours to be shown in."""
+    later = [(one, k, w) for one in its.layers[1:] for k, w in zip(one.kernels, one.weights, strict=True)]
+    maps = [measure.places(weight) for _, _, weight in later]
+    pictures, top = plots.heat(maps)
+    images = [Image.fromarray(one).resize((240, 240), Image.Resampling.NEAREST) for one in pictures]
+    names = [f"CEL {one.stage + 1}, {k} x {k}" for one, k, _ in later]
+    notes = [
+        f"{name.replace(' x ', ' × ')}<small>{low:.4f} – {high:.4f}</small>"
+        for name, low, high in zip(names, (m.min() for m in maps), (m.max() for m in maps), strict=True)
+    ]
+    grids = f"{later[0][2][:, :, 0, 0].size:,}"
+    layout.look(ctx.t("embedding.places_look", grids=grids, top=f"{top:.4f}"))
+    cards([photos.data_uri(image) for image in images], notes, 6)
+    rows = [
+        (one.stage + 1, k, row, col, float(value))
+        for (one, k, _), places in zip(later, maps, strict=True)
+        for (row, col), value in np.ndenumerate(places)
+    ]
+    table = (("cel", "kernel", "row", "col", "root_mean_square"), rows)
+    layout.take_away(
+        ctx, "places", code=embedding_code.places(ctx), table=table, sheet=lambda: (images, names, 6)
+    )
+
+
+@st.fragment
+def patches(ctx: Context, its: Subject) -> None:
+    """The places of the gallery that excite one channel most."""
+    st.subheader(ctx.t("embedding.patches_title"), anchor=False)
+    with st.container(horizontal=True):
+        stage = st.segmented_control(
+            ctx.t("embedding.layer"), range(4), default=0, format_func=lambda s: f"CEL {s + 1}",
+            key="embedding.patch_cel",
+        ) or 0  # fmt: skip
+        layer = its.layers[stage]
+        names = titles(ctx, its, stage)
+        i = st.segmented_control(
+            ctx.t("embedding.kernel"), range(len(names)), default=len(names) - 1,
+            format_func=lambda n: names[n], key=f"embedding.patch_kernel.{stage}",
+        )  # fmt: skip
+        i = len(names) - 1 if i is None else i
+        channel = st.number_input(
+            ctx.t("embedding.channel"), 1, layer.channels[i], 1,
+            key=f"embedding.patch_channel.{stage}.{i}", width=140,
+        )  # fmt: skip
+    k, c = layer.kernels[i], int(channel) - 1
+    maps = gallery_responses(its.weights, (stage,), its.model)[layer.points[i]][..., c]
+    best = measure.strongest(maps, PATCHES)
+    layout.look(ctx.t("embedding.patches_look", k=names[i], c=c + 1, n=PATCHES))
+    cards = "".join(_card(ctx, stage, k, *one) for one in best)
+    st.html(f'<div class="cf-cards em-patches">{cards}</div>')
+    ids = [entry.id for entry in gallery()]
+    rows = [(ids[n], row, col, value) for n, row, col, value in best]
+
+    def sheet() -> Sheet:
+        pictures = [photos.opened(_patch(ids[n], _box(stage, k, row, col))) for n, row, col, _ in best]
+        return pictures, [f"{value:+.2f} {id}" for id, _, _, value in rows], 5
+
+    table = (("photo", "row", "column", "response"), rows)
+    layout.take_away(
+        ctx, "patches", code=embedding_code.patches(ctx, layer.points[i], stage, c), table=table, sheet=sheet
+    )
+
+
+def _card(ctx: Context, stage: int, k: int, photo: int, row: int, col: int, value: float) -> str:
+    """One patch: what the kernel reads, and its response."""
+    entry = gallery()[photo]
+    ink, paper = ctx.theme.padding, ctx.theme.panel
+    hatching = f"repeating-linear-gradient(-45deg,{ink} 0 1.5px,{paper} 1.5px 7px)"
+    source = _patch(entry.id, _box(stage, k, row, col))
+    title = controls.photo_title(ctx.t, entry.id)
+    return (
+        f'<figure class="cf-card"><img src="{source}" alt="{title} ({row}, {col})" '
+        f'style="image-rendering:pixelated;aspect-ratio:1;background:{hatching}">'
+        f"<figcaption>{plots.signed(value)}<small>{title}</small></figcaption></figure>"
+    )
+
+
+def _box(stage: int, k: int, row: int, col: int) -> tuple[int, int, int, int]:
+    """What one token's kernel reads, as Pillow counts: left, upper, right, lower."""
+    top, left, bottom, right = cel_box(stage, k, row, col)
+    return left, top, right, bottom
+
+
+@st.cache_data(show_spinner=False, max_entries=512)
+def _patch(id: str, box: tuple[int, int, int, int]) -> str:
+    crop = prepare(photos.photo(id), SIZE).crop
+    return photos.data_uri(crop.convert("RGBA").crop(box))  # clear where the kernel reads padding
+
+
+# ---------------------------------------------------------------- test patterns
+
+
+@shared(16)
+def curves(weights: str, name: str, stage: int, _subject: Subject) -> np.ndarray:
+    """Mean share each kernel carries in the middle of a test pattern, at every scale: (K, scales)."""
+    layer = _subject.layers[stage]
+    pictures = np.stack([pattern(name, scale, SIDE) for scale in SCALES])
+    seen = layers.responses(_subject.model, layers.normalise(_subject.model, pictures), (stage,))
+    tokens = np.concatenate([seen[point] for point in layer.points], -1)
+    shares = measure.carried(measure.normalised(tokens, layer.gain, layer.eps), layer.channels)
+    return measure.box_mean(shares, (0.2, 0.8), (0.2, 0.8))
+
+
+@st.fragment
+def patterns(ctx: Context, its: Subject) -> None:
+    """Contribution against scale on patterns whose scale is known."""
+    st.subheader(ctx.t("embedding.patterns_title"), anchor=False)
+    with st.container(horizontal=True):
+        name = st.segmented_control(
+            ctx.t("embedding.pattern"), PATTERNS, default=PATTERNS[0],
+            format_func=lambda p: ctx.t(f"embedding.pattern_{p}"), key="embedding.pattern",
+        ) or PATTERNS[0]  # fmt: skip
+        stage = st.segmented_control(
+            ctx.t("embedding.layer"), range(4), default=0, format_func=lambda s: f"CEL {s + 1}",
+            key="embedding.pattern_cel",
+        ) or 0  # fmt: skip
+    layer, found = its.layers[stage], curves(its.weights, name, stage, its)
+    strip = "".join(
+        f'<figure class="cf-card"><img src="{_picture(name, scale)}" alt="{scale} px">'
+        f"<figcaption>{scale} px</figcaption></figure>"
+        for scale in SCALES[2::2]
+    )
+    st.html(f'<div class="cf-cards" style="grid-template-columns:repeat(6,minmax(0,6rem))">{strip}</div>')
+    fig = plots.lines(
+        SCALES,
+        found,
+        titles(ctx, its, stage),
+        ctx.theme,
+        {"x": ctx.t(f"embedding.axis_{name}"), "y": ctx.t("embedding.axis_share")},
+        even=[n / sum(layer.channels) for n in layer.channels],
+        share=True,
+    )
+    rows = [(scale, *map(float, found[:, i])) for i, scale in enumerate(SCALES)]
+    peaks = ctx.t("embedding.comma").join(
+        f"{title} → {SCALES[int(curve.argmax())]} px"
+        for title, curve in zip(titles(ctx, its, stage), found, strict=True)
+    )
+    table = (("pixels", *map(str, layer.kernels)), rows)
+    layout.figure(
+        ctx, fig, "patterns", code=embedding_code.patterns(ctx, name, stage), table=table, peaks=peaks
+    )
+
+
+@st.cache_data(show_spinner=False, max_entries=64)
+def _picture(name: str, scale: float) -> str:
+    return photos.data_uri(Image.fromarray(pattern(name, scale, 112)))
+
+
+# ---------------------------------------------------------------- other ways
+
+
+@st.fragment
+def others(ctx: Context, its: Subject) -> None:
+    """PVT's convolution, Swin's merging and a pyramidal convolution: what a token sees, and the cost."""
+    st.subheader(ctx.t("embedding.others_title"), anchor=False)
+    stage = st.segmented_control(
+        ctx.t("embedding.layer"), range(4), default=0, format_func=lambda s: f"CEL {s + 1}",
+        key="embedding.others",
+    ) or 0  # fmt: skip
+    layer = its.layers[stage]
+    ways = embeddings(stage, layer.weights[0].shape[1], sum(layer.channels))
+    H, W, _ = its.concat(stage).shape
+    unit = cel_box(stage, layer.kernels[-1], 0, 0)
+    pixels = (unit[2] - unit[0]) // layer.kernels[-1]
+    budget = ways[0].macs
+    reach = 1.12 * pixels * layer.kernels[-1]
+    images, pictures, notes, rows = [], [], [], []
+    for way in ways:
+        total, D = way.macs * H * W, sum(way.channels)
+        afford = at_equal_cost(way, budget)
+        seen = [(k * pixels, d / D) for k, d in zip(way.kernels, way.channels, strict=True)]
+        images.append(svg_uri(plots.squares(seen, reach, ctx.theme)))
+        pictures.append(squares_picture(seen, reach, ctx.theme))
+        sizes = " · ".join(map(str, way.kernels))
+        note = ctx.t("embedding.way_note", kernels=sizes, macs=f"{total / 1e6:.3g} M", d=D, afford=afford)
+        notes.append(f"<b>{ctx.t(f'embedding.way_{way.name}')}</b><small>{note}</small>")
+        rows.append((way.name, " ".join(map(str, way.kernels)), D, total, afford))
+    times, less = f"{ways[0].macs / ways[1].macs:.1f}", f"{ways[3].macs / ways[0].macs:.1f}"
+    layout.look(ctx.t("embedding.others_look", stage=stage + 1, times=times, less=less))
+    cards(images, notes)
+    columns = ("way", "kernels", "channels", "macs", "channels_at_equal_cost")
+    names = [f"{row[0]}: {row[1]} px" for row in rows]
+    layout.take_away(
+        ctx, "others", code=embedding_code.others(its, stage), table=(columns, rows),
+        sheet=lambda: (pictures, names, 4),
+    )  # fmt: skip
+
+
+def svg_uri(svg: str) -> str:
+    """An SVG as a data URI."""
+    return f"data:image/svg+xml;base64,{base64.b64encode(svg.encode()).decode()}"

@@ -1,0 +1,124 @@
+"""The figures of the page on grouping: one component that counts, draws and answers in the browser.
+
+Python gives it words, colours and where to begin; afterwards nothing it does reaches the server. Its own copy
+of the geometry (`geo.js`) is held to `cfviz.geometry` by a browser test. Its state stands in the URL:
+map=HxW, g, i (a number or "adaptive"), kind, c, q=row.col.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Mapping
+from functools import lru_cache
+from typing import Any
+
+import streamlit as st
+
+from cfviz import web
+from cfviz.figures import theme
+from cfviz.words import TRANSLATIONS, Translator
+
+__all__ = ["begin", "grouping_figures", "script", "style", "words"]
+
+LIMITS = {"side": 112, "group": 16, "interval": 16}
+CHANNELS = (32, 64, 96, 128, 192, 256, 384, 512, 768)
+DEFAULTS = {"map": "56x56", "g": "7", "i": "8", "kind": "lda", "c": "96", "q": "20.20"}
+
+
+def begin(query: Mapping[str, str]) -> tuple[dict[str, Any], list[str]]:
+    """Where the figures begin, from a link.
+
+    Args:
+        query: The URL's parameters; others than ours are left alone.
+
+    Returns:
+        The state, with the default for each value that is missing or makes no sense, and the names of those
+        that make none.
+    """
+    bad: list[str] = []
+
+    def read(name: str, parse: Callable[[str], Any]) -> Any:
+        try:
+            value = parse(query.get(name, DEFAULTS[name]))
+        except ValueError:
+            value = None
+        if value is None:
+            bad.append(name)
+            value = parse(DEFAULTS[name])
+        return value
+
+    side, group, interval = LIMITS["side"], LIMITS["group"], LIMITS["interval"]
+    h, w = read("map", lambda text: _pair(text, "x", (1, 1), (side, side)))
+    start = {
+        "h": h,
+        "w": w,
+        "g": read("g", lambda text: _within(text, 1, group)),
+        "i": read("i", lambda text: text if text == "adaptive" else _within(text, 1, interval)),
+        "kind": read("kind", lambda text: text if text in ("sda", "lda") else None),
+        "c": read("c", lambda text: int(text) if int(text) in CHANNELS else None),
+    }
+    row, col = min(20, h - 1), min(20, w - 1)
+    if "q" in query:
+        found = _pair(query["q"], ".", (0, 0), (h - 1, w - 1))
+        if found is None:
+            bad.append("q")
+        row, col = found or (row, col)
+    return start | {"row": row, "col": col}, bad
+
+
+def grouping_figures(
+    t: Translator, lang: str, *, start: dict[str, Any], bad: bool = False, lesson: str = ""
+) -> None:
+    """Show the figures.
+
+    Args:
+        t: The reader's language.
+        lang: Its code.
+        start: Where to begin, from `begin`.
+        bad: Whether the link held something that made no sense; said in one quiet line.
+        lesson: Shows the first figure alone, which then follows `start` and leaves the address as it is:
+            "ask" hides its counts and costs, "told" shows them.
+    """
+    palette = {"light": theme.LIGHT.css(), "dark": theme.DARK.css()}
+    data = {"start": start, "bad": bad, "limits": LIMITS, "palette": palette, "strings": words(t, lang)}
+    if lesson:
+        data["lesson"] = lesson
+    _component()(key="grouping.lesson" if lesson else "grouping", data=data)
+
+
+def words(t: Translator, lang: str) -> dict[str, str]:
+    """The words of the figures (`grouping.figure.*`) in one language; the browser fills the braces."""
+    catalogue = json.loads((TRANSLATIONS / lang / "grouping.json").read_text("utf-8"))
+    names = [key for key in catalogue if key.startswith("figure.")]
+    return {key.removeprefix("figure."): t(f"grouping.{key}") for key in names}
+
+
+def script() -> str:
+    """The modules joined into one, in the order of their imports."""
+    return web.script("grouping/main.js")
+
+
+def style() -> str:
+    """The living figure's style sheet and what these figures add to it."""
+    return web.style("shared/figure.css", "grouping/grouping.css")
+
+
+@lru_cache(maxsize=1)
+def _component() -> Any:
+    return st.components.v2.component(
+        "cfviz_grouping", html='<div class="gr-host"></div>', css=style(), js=script()
+    )
+
+
+def _within(text: str, low: int, high: int) -> int | None:
+    n = int(text) if re.fullmatch(r"\d{1,4}", text) else -1
+    return n if low <= n <= high else None
+
+
+def _pair(text: str, mark: str, low: tuple[int, int], high: tuple[int, int]) -> tuple[int, int] | None:
+    parts = text.split(mark)
+    if len(parts) != 2:
+        return None
+    a, b = (_within(part, lo, hi) for part, lo, hi in zip(parts, low, high, strict=True))
+    return None if a is None or b is None else (a, b)

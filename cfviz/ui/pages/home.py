@@ -1,0 +1,133 @@
+"""The home page's figure: the whole model, filled with the reader's own photo and model."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import TYPE_CHECKING, Any
+
+import streamlit as st
+from PIL import Image
+
+from cfviz import web
+from cfviz.figures.plots.architecture import anatomy, feature_colours, readable
+from cfviz.models.probes.cost import cost
+from cfviz.trace import Trace
+from cfviz.ui.compute.cache import derived
+from cfviz.ui.session.photos import data_uri
+from cfviz.ui.session.plain import plain
+from cfviz.ui.shell import frame as layout
+from cfviz.ui.shell import sidebar as controls
+from cfviz.ui.widgets import weights
+from cfviz.words import lookup
+
+if TYPE_CHECKING:
+    from cfviz.ui.shell.page import Context
+
+TEXTS = (
+    "stage", "map_alt", "photo_label", "cel_title", "blocks", "chip", "params", "macs", "query", "sda", "lda",
+    "answer", "said_sda", "said_lda", "said_whole", "padded", "go_grouping", "go_attention",
+    "go_position_bias", "go_predict",
+)  # fmt: skip
+LINKED = ("grouping", "attention", "embedding", "position_bias", "predict")
+
+_whole = st.components.v2.component(
+    "cfviz.whole",
+    html='<div class="mount"></div>',
+    css=web.text("home/home.css"),
+    js=web.script("home/main.js"),
+)
+
+
+def whole(ctx: Context) -> None:
+    """Draw the figure; a click on one of its parts opens the page that explains it, at the same place."""
+    st.page_link(
+        layout.script("learn"), label=ctx.t("home.lessons"), icon=":material/school:",
+        query_params=ctx.settings.query(),
+    )  # fmt: skip
+    depths = ctx.model.depths
+    trace = ctx.trace(*(f"layers.{s}.blocks.{depth - 1}.out" for s, depth in enumerate(depths)))
+    chosen = _whole(key="whole", data=_data(ctx, trace), on_go_change=lambda: None)
+    if chosen.go:
+        _follow(ctx, chosen.go)
+    _below(ctx, trace)
+
+
+def _follow(ctx: Context, go: dict[str, Any]) -> None:
+    """Open the page that was asked for, with the token that was pointed at."""
+    page = go.get("page")
+    if page not in LINKED or not layout.exists(page):
+        return
+    query = dict(ctx.settings.query())
+    if page == "attention":
+        group = ctx.model.groupings(ctx.settings.size, ctx.settings.size)[go["stage"]][go["block"]]
+        row, col = int(go["y"] * group.H), int(go["x"] * group.W)
+        counted = {"stage": str(go["stage"] + 1), "block": str(go["block"] + 1)}  # links count from 1
+        query |= counted | {"row": str(row), "col": str(col)}
+    st.switch_page(layout.script(page), query_params=query)
+
+
+def _below(ctx: Context, trace: Trace) -> None:
+    """The sentence on what the small pictures are, the credit, and what can be taken away."""
+    costs = cost(ctx.model, *trace.size)
+    st.caption(
+        ctx.t(
+            "home.summary",
+            model=plain(weights.title(ctx.settings.model)),
+            size=ctx.settings.size,
+            params=readable(costs["total"].params),
+            macs=readable(costs["total"].macs),
+        )
+        + "\n\n"
+        + controls.photo_credit(ctx.t, ctx.settings.photo)
+    )
+    rows = [(name, part.params, part.macs) for name, part in costs.items()]
+    table = (("part", "parameters", "multiply_adds"), rows)
+    layout.take_away(ctx, "model", code=_code(ctx), table=table, live="whole")
+
+
+def _data(ctx: Context, trace: Trace) -> dict[str, Any]:
+    """All that the figure draws; the same inputs give the same bytes, so a rerun sends nothing."""
+    pictures = derived(trace, "pictures", lambda: _pictures(trace))
+    costs = cost(ctx.model, *trace.size)
+    stages = anatomy(
+        trace.groupings, [d["num_chs"] for d in ctx.model.feature_info], ctx.model.num_heads, costs
+    )
+    for s, stage in enumerate(stages):
+        stage["picture"] = pictures[s]
+        part, embedding = costs[f"stage.{s}"], costs[f"cel.{s}"]
+        stage["params_text"] = readable(part.params + embedding.params)
+        stage["macs_text"] = readable(part.macs + embedding.macs)
+    labels = ctx.labels
+    title = controls.photo_title(ctx.t, ctx.settings.photo)
+    data = {
+        "photo": pictures[-1],
+        "photo_alt": ctx.t("home.figure.photo_alt", photo=title),
+        "stages": stages,
+        "top": [[labels[index], probability] for index, _, probability in trace.top(5)],
+        "weights": layout.weights_line(ctx, markdown=False),
+        "links": {page: layout.exists(page) for page in LINKED},
+        "text": {name: lookup(ctx.lang, f"home.figure.{name}") for name in TEXTS},
+        "css": ctx.theme.css(),
+    }
+    return {"id": hashlib.sha256(repr(data).encode()).hexdigest()[:16], **data}
+
+
+def _pictures(trace: Trace) -> tuple[str, ...]:
+    """Each stage's picture, then the crop, as data URIs."""
+    maps = [array for name, array in trace.arrays.items() if name.endswith(".out")]
+    assert trace.crop is not None
+    uris = [data_uri(Image.fromarray(feature_colours(array))) for array in maps]
+    return (*uris, data_uri(trace.crop, "WEBP", quality=90))
+
+
+def _code(ctx: Context) -> str:
+    settings = ctx.settings
+    return f"""
+import cfviz
+from cfviz.models.probes.cost import cost
+
+model = {weights.code(ctx.model)}
+for part, its in cost(model, {settings.size}, {settings.size}).items():
+    print(f"{{part:8}} {{its.params:>12,}} parameters {{its.macs:>14,}} multiply-adds")
+print(model.groupings({settings.size}, {settings.size}))  # who talks to whom, block by block
+"""

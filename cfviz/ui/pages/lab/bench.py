@@ -1,0 +1,376 @@
+"""The lab: a list of interventions, what they do to one photo, and what every part would do."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from time import perf_counter
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import streamlit as st
+
+from cfviz.analysis.lab import answers, followed
+from cfviz.data.decode import Photo
+from cfviz.data.images import load_image, prepare
+from cfviz.data.samples import gallery
+from cfviz.figures.plots import lab as draw
+from cfviz.figures.plots.predictions import percent, short
+from cfviz.geometry import CEL_KERNELS
+from cfviz.models.interventions.apply import apply, needed
+from cfviz.models.interventions.effects import collect, effects, parts
+from cfviz.models.interventions.language import FILLS, PARTS, Intervention, check, from_url, to_url
+from cfviz.run import inspect
+from cfviz.trace import Trace
+from cfviz.ui.compute import cache
+from cfviz.ui.compute.cache import shared
+from cfviz.ui.compute.later import in_pieces
+from cfviz.ui.session import photos
+from cfviz.ui.session.plain import plain
+from cfviz.ui.widgets.figure_lab import lab_board
+from cfviz.words import lookup
+
+if TYPE_CHECKING:
+    from cfviz.ui.shell.page import Context
+
+NAME = "lab.board"
+SEQ = "cfviz.lab.seq"
+OTHER = "giant-panda"  # the other photo to begin with
+QUICK = 10e6  # parameters up to which all parts are measured without being asked
+GALLERY_BATCH = 4
+TEXTS = (
+    "stage", "block", "all_stages", "all_blocks", "kernel", "all_kernels", "head", "all_heads", "bias",
+    "mask", "attn", "mlp", "kind", "G", "I", "whole_block", "whole_blocks", "block_short", "attn_short",
+    "mask_short", "how_zero", "how_mean", "how_shuffle", "how_replace", "by_number", "cel_title",
+    "whole_map", "less", "more", "costs", "moves", "now", "click_add", "click_remove", "stop", "click",
+    "scale", "scale_share", "measuring", "unmeasured", "point", "board", "empty", "switch", "fill", "up",
+    "down", "remove", "all_on", "all_off", "clear",
+)  # fmt: skip
+PIECE = 16  # changes that are measured in one turn
+END = -1  # the last piece: all of it put together
+
+
+@dataclass(frozen=True)
+class Bench:
+    """What is on the bench: a model, a photo, maybe another one, and the interventions.
+
+    Attributes:
+        ctx: The page.
+        do: The interventions, in order, also those that are off.
+        how: What a click on a part does, one of `FILLS`.
+        other: Id of the photo that "replace" takes from.
+        at: Which block of each stage shows its attention, "first" or "last".
+        photo: The photo, opened.
+        donor_photo: The other one, opened.
+    """
+
+    ctx: Context
+    do: tuple[Intervention, ...]
+    how: str
+    other: str
+    at: str
+    photo: Photo
+    donor_photo: Photo
+
+    @property
+    def model(self) -> Any:
+        """The model, shared."""
+        return self.ctx.model
+
+    @cached_property
+    def image(self) -> Any:
+        """What the model is given, (3, H, W)."""
+        return prepare(self.photo, self.ctx.settings.size).tensor
+
+    @property
+    def watch(self) -> tuple[str, ...]:
+        """The maps and the attention that are compared."""
+        depths = self.model.depths
+        maps = [f"layers.{s}.blocks.{n - 1}.out" for s, n in enumerate(depths)]
+        blocks = [0 if self.at == "first" else n - 1 for n in depths]
+        return (*maps, *(f"layers.{s}.blocks.{b}.attn.probs" for s, b in enumerate(blocks)))
+
+    @property
+    def active(self) -> tuple[Intervention, ...]:
+        """Those that are on."""
+        return tuple(its for its in self.do if its.on)
+
+    @cached_property
+    def before(self) -> Trace:
+        """The plain forward."""
+        return self.ctx.trace(*self.watch)
+
+    @cached_property
+    def after(self) -> Trace:
+        """The forward with the interventions."""
+        means, donor = self.means(self.active), self.donor(self.active)  # first: forwards wait for each other
+
+        def make() -> Trace:
+            return self.run(self.active, means, donor)
+
+        return self._kept(("after", to_url(self.active), self.watch), make)
+
+    def run(self, several: Sequence[Intervention], means: Any, donor: Any) -> Trace:
+        """A forward of its own with some interventions."""
+        s = self.ctx.settings
+        with apply(self.model, several, means, donor):
+            return inspect(self.photo, self.model, s.size, self.watch, dtype=s.dtype)
+
+    def means(self, several: Sequence[Intervention]) -> dict[str, np.ndarray]:
+        """What "mean" means here: the gallery, at the chosen size."""
+        return gallery_means(self.key, self) if needed(self.model, several) else {}
+
+    def donor(self, several: Sequence[Intervention]) -> Any:
+        """What "replace" takes from the other photo, its maps cut as those it is put into."""
+        names = needed(self.model, several, "replace")
+        cuts = tuple(its for its in several if its.on and its.structural)
+        if not names or not cuts:
+            return self.other_trace(*names).arrays if names else {}
+        s = self.ctx.settings
+
+        def make() -> Trace:
+            with apply(self.model, cuts):
+                return inspect(self.donor_photo, self.model, s.size, names, dtype=s.dtype)
+
+        return self._kept(("donor", to_url(cuts), names), make).arrays
+
+    def other_trace(self, *watch: str) -> Trace:
+        """The other photo's plain forward."""
+        return cache.trace(self.ctx.settings, self.donor_photo, watch, net=self.model)
+
+    @property
+    def key(self) -> str:
+        """Weights, number format, device and size in one string."""
+        s = self.ctx.settings
+        sha = self.model.provenance.sha256
+        return f"{s.model}|{sha}|{s.dtype}|{s.device}|{s.size}|{id(self.model) if sha is None else ''}"
+
+    def _kept(self, about: tuple, make: Callable[[], Trace]) -> Trace:
+        key = ("lab", self.key, self.photo.sha256, self.donor_photo.sha256, *about)
+        return cache.traces().get(key, make)
+
+    @property
+    def same(self) -> bool:
+        """Whether both photos have the same answer, so that there is nothing to follow."""
+        return self.before.top(1)[0][0] == self.other_trace().top(1)[0][0]
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """What every part would do to the answer.
+
+    Attributes:
+        parts: One intervention a part.
+        logits: float32 (n, classes).
+        values: What colours and bars show: the change of the first class's logit, or the share of the way to
+            the other photo's answer where `share`.
+        share: Which of the two.
+        probs: Probability of the first class afterwards, (n,).
+        winners: First class afterwards, (n,).
+        error: Largest difference of the strongest part's logits from a whole forward of its own.
+        seconds: How long it took.
+    """
+
+    parts: tuple[Intervention, ...]
+    logits: np.ndarray
+    values: np.ndarray
+    share: bool
+    probs: np.ndarray
+    winners: np.ndarray
+    error: float
+    seconds: float
+
+
+@shared(4)
+def gallery_means(key: str, _its: Bench) -> dict[str, np.ndarray]:
+    """Means over the gallery's photos of everything that can be replaced by its mean."""
+    size = _its.ctx.settings.size
+    images = [prepare(load_image(entry.path), size).tensor for entry in gallery()]
+    return collect(_its.model, images, parts(_its.model, "mean", (size, size)), GALLERY_BATCH)
+
+
+def default(model: Any, size: int) -> tuple[Intervention, ...]:
+    """What is on the bench at first: the first long distance block made to look around itself only."""
+    for s, blocks in enumerate(model.groupings(size, size)):
+        for b, g in enumerate(blocks):
+            if g.kind == "lda":
+                return (Intervention("kind", s, b, how="sda"),)
+    return (Intervention("attn", 0, 0),)
+
+
+def bench(ctx: Context) -> Bench:
+    """What the link and the session say; what does not fit the model is said and left out."""
+    size = ctx.settings.size
+    text = ctx.get("do", to_url(default(ctx.model, size)), lambda _: True)
+    do: list[Intervention] = []
+    for word in filter(None, text.split("_")):
+        try:
+            several = from_url(word)
+            check(ctx.model, [*do, *several], (size, size))
+            do += several
+        except ValueError as error:
+            st.info(ctx.t("lab.left_out", reason=plain(error)), icon=":material/link_off:")
+    ids = [id for id in photos.ids() if id != ctx.settings.photo]
+    other = ctx.get("other", OTHER if OTHER in ids else ids[0], ids)
+    how, at = ctx.get("how", "zero", FILLS), ctx.get("at", "last", ("first", "last"))
+    return Bench(ctx, tuple(do), how, other, at, ctx.photo, photos.photo(other))
+
+
+# ---------------------------------------------------------------- every part
+
+
+def quick(its: Bench) -> bool:
+    """Whether all parts are measured without being asked."""
+    return sum(weight.numel() for weight in its.model.parameters()) <= QUICK
+
+
+def _rankings(its: Bench) -> dict[Any, Ranking]:
+    """Those that are known for this photo and model, kept with its trace."""
+    return cache.derived(its.ctx.trace(), "lab", dict)
+
+
+def _ranking_key(its: Bench) -> tuple[str, str]:
+    return its.how, its.donor_photo.sha256 if its.how == "replace" else ""
+
+
+def known(its: Bench) -> Ranking | None:
+    """What every part would do, if it was measured."""
+    return _rankings(its).get(_ranking_key(its))
+
+
+def measure(its: Bench, text: str) -> Ranking | None:
+    """What every part would do: one forward each, begun where it changes something; None until it is there.
+
+    It is done behind the page, some changes in a turn, so that other readers come in between. What is done
+    is kept with the trace: whoever clicks on in the middle has not computed in vain, or on a busy server
+    nobody would ever come to an end.
+
+    Args:
+        its: The bench.
+        text: What is being done, in the reader's language; stands over the bar that says how far it is.
+    """
+    size = its.ctx.settings.size
+    every = parts(its.model, its.how, (size, size))
+    names = (*range(0, len(every), PIECE), END)
+    key = (its.key, its.photo.sha256, *_ranking_key(its))
+    found = in_pieces(("lab", *key), names, _pieces(its, every), text)
+    return None if found is None else found[END]
+
+
+def _pieces(its: Bench, every: Sequence[Intervention]) -> Callable[[Any], Any]:
+    """Makes one piece; what belongs to the reader's session is taken now, the rest in another thread."""
+    plain, rankings, before = its.ctx.trace(), _rankings(its), its.before.logits
+    kept = cache.derived(plain, ("lab parts", *_ranking_key(its)), dict)
+    key: Hashable = _ranking_key(its)
+    bare = replace(its)
+
+    def make(at: int) -> Any:
+        away = replace(bare)  # what it computes for itself goes with it
+        means = away.means(every)
+        donor = away.donor([one for one in every if not one.structural])
+        if at == END:
+            return rankings.setdefault(key, _together(away, every, kept, before, means, donor))
+        if at not in kept:
+            start = perf_counter()
+            logits = effects(away.model, away.image, [(one,) for one in every[at : at + PIECE]], means, donor)
+            kept[at] = logits, perf_counter() - start
+        return True
+
+    return make
+
+
+def _together(
+    its: Bench,
+    every: Sequence[Intervention],
+    kept: dict[int, Any],
+    before: np.ndarray,
+    means: Any,
+    donor: Any,
+) -> Ranking:
+    """The pieces as one, and the strongest change once more in a forward of its own."""
+    pieces = [kept[at] for at in sorted(kept)]
+    logits, seconds = np.concatenate([one for one, _ in pieces]), sum(took for _, took in pieces)
+    values, probs, winners = answers(logits, before)
+    other = its.other_trace() if its.how == "replace" else None
+    share = other is not None and other.logits.argmax() != before.argmax()
+    if other is not None and share:
+        values = followed(logits, before, other.logits)
+    worst = int(np.abs(values).argmax())
+    whole = its.run((every[worst],), means, donor).logits
+    error = float(np.abs(whole - logits[worst]).max())
+    return Ranking(tuple(every), logits, values, share, probs, winners, error, seconds)
+
+
+# ---------------------------------------------------------------- the board
+
+
+def place(its: Intervention) -> str:
+    """Where an intervention is, in the words of links."""
+    return its.to_url().partition("-")[0].lstrip("~")
+
+
+def show_board(its: Bench) -> None:
+    """The parts and the list; a click lands in the link."""
+    ctx = its.ctx
+
+    def commit() -> None:
+        to = (st.session_state.get(NAME) or {}).get("commit")
+        if to:
+            st.session_state[SEQ] = int(to["seq"])
+            ctx.put(do=str(to["do"]), how=str(to["how"]))
+
+    lab_board(_data(its), name=NAME, on_commit=commit)
+
+
+def frame(ctx: Context) -> dict[str, Any]:
+    """What the board draws whatever is on it: the model's parts, words and colours."""
+    model, size = ctx.model, ctx.settings.size
+    channels = [d["num_chs"] for d in model.feature_info]
+    shape = draw.stages(model.groupings(size, size), channels, model.num_heads, model.group_size)
+    return {
+        "hows": list(FILLS),
+        "stages": shape,
+        "shape": hashlib.sha256(repr((shape, model.position_bias)).encode()).hexdigest()[:12],
+        "bias": {"dpb": "DPB", "rpb": "RPB", "none": "–"}[model.position_bias],
+        "text": {name: lookup(ctx.lang, f"lab.figure.{name}") for name in TEXTS},
+        "lang": ctx.lang,
+        "dark": ctx.theme.dark,
+        "css": ctx.theme.css(),
+    }
+
+
+def _data(its: Bench) -> dict[str, Any]:
+    ctx = its.ctx
+    ranking = known(its)
+    found: dict[str, Any] = {"effects": None, "top": 1.0}
+    first = its.before.top(1)[0][0]
+    label = short(ctx.labels[first])
+    if ranking is not None:
+        now = ["" if w == first else short(ctx.labels[int(w)]) for w in ranking.winners]
+        probs = [percent(float(p)) for p in ranking.probs]
+        found = draw.board([place(one) for one in ranking.parts], ranking.values, probs, now)
+        if ranking.share:
+            label = short(ctx.labels[its.other_trace().top(1)[0][0]])
+    return {
+        **frame(ctx),
+        "do": to_url(its.do),
+        "how": its.how,
+        "seq": st.session_state.get(SEQ, 0),
+        **found,
+        "measured": its.how,
+        "share": bool(ranking and ranking.share),
+        "waits": not quick(its),
+        "label": label,
+    }
+
+
+def part_name(ctx: Context, its: Intervention) -> str:
+    """A part for an axis or a table: "3.2 head 5"."""
+    words = {f"part_{p}": lookup(ctx.lang, f"lab.part_{p}") or "" for p in PARTS}
+    index = its.index
+    if its.part == "kernel" and its.index is not None:
+        index = CEL_KERNELS[its.stage or 0][its.index]
+    name = draw.head_name(words, its.part, its.stage or 0, its.block, index)
+    return f"{name} → {its.how.upper()}" if its.part == "kind" else name

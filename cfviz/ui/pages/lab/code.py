@@ -1,0 +1,132 @@
+"""The code shown in the lab: each piece does what its figure shows, by itself."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from cfviz.data.samples import gallery
+from cfviz.models.interventions.language import dump
+from cfviz.ui.session.photos import code as photo_code
+from cfviz.ui.widgets.weights import code as model_code
+
+if TYPE_CHECKING:
+    from .bench import Bench
+
+
+def changed(its: Bench, watch: Sequence[str] = ()) -> str:
+    """The answer before and after the changes.
+
+    Args:
+        its: the bench.
+        watch: points whose activations are kept, too.
+    """
+    s = its.ctx.settings
+    photo, size = photo_code(s.photo), f"size={s.size}"
+    extra, arguments, more = "", "", ""
+    if any(one.how == "mean" for one in its.active):
+        extra += f"{_means(s.size)}means = collect(model, images, do)\n"
+        arguments += ", means=means"
+    if any(one.how == "replace" and one.value is None for one in its.active):
+        extra += f"""
+from cfviz.models.interventions.apply import needed
+with apply(model, [its for its in do if its.structural]):      # the other photo, its maps cut alike
+    donor = cfviz.inspect({photo_code(its.other)}, model, {size}, watch=needed(model, do, "replace")).arrays
+"""
+        arguments += ", donor=donor"
+    if watch:
+        listed = ",\n    ".join(f'"{point}"' for point in watch)
+        extra += f"watch = [\n    {listed},\n]\n"
+        more = ", watch=watch"
+    return f"""
+import cfviz
+from cfviz.data.samples import sample
+from cfviz.models.interventions.apply import apply
+from cfviz.models.interventions.language import parse
+
+model = {model_code(its.model)}
+do = parse('{dump(its.active)}')
+{extra}
+before = cfviz.inspect({photo}, model, {size}{more})
+with apply(model, do{arguments}):
+    after = cfviz.inspect({photo}, model, {size}{more})
+print(after.top(5), after.logits - before.logits)
+"""
+
+
+def _means(size: int) -> str:
+    """The gallery, whose means are taken."""
+    return f"""
+from cfviz.data.images import load_image, prepare
+from cfviz.data.samples import gallery
+from cfviz.models.interventions.effects import collect
+images = [prepare(load_image(entry.path), {size}).tensor for entry in gallery()]     # {len(gallery())} photos
+"""
+
+
+def effects(its: Bench) -> str:
+    """What every part does to the answer."""
+    s = its.ctx.settings
+    extra, arguments = {
+        "mean": (f"{_means(s.size)}means = collect(model, images, every)\n", ", means=means"),
+        "replace": (
+            f"""
+from cfviz.models.interventions.apply import needed
+watch = needed(model, every, "replace")
+donor = cfviz.inspect({photo_code(its.other)}, model, size={s.size}, watch=watch).arrays
+""",
+            ", donor=donor",
+        ),
+    }.get(its.how, ("", ""))
+    return f"""
+import cfviz
+from cfviz.data.images import load_image, prepare
+from cfviz.data.samples import sample
+from cfviz.models.interventions.effects import effects, parts
+
+model = {model_code(its.model)}
+x = prepare(load_image({photo_code(s.photo)}), {s.size}).tensor
+every = parts(model, "{its.how}", ({s.size}, {s.size}))
+{extra}
+plain, *changed = effects(model, x, [(), *((its,) for its in every)]{arguments})
+winner = plain.argmax()
+order = sorted(zip(changed, every), key=lambda pair: pair[0][winner])
+for logits, its in order[:10]:
+    print(its.to_url(), logits[winner] - plain[winner])
+"""
+
+
+def stages(its: Bench) -> str:
+    """What becomes of each stage's tokens, and of the attention that they receive."""
+    count = len(its.model.depths)
+    return f"""{changed(its, its.watch)}
+from cfviz.analysis.embedding import change
+from cfviz.analysis.lab import received
+
+ends, attention = watch[:{count}], watch[{count}:]           # where stages end; attention
+for end, point in zip(ends, attention):
+    s, b = int(point.split(".")[1]), int(point.split(".")[3])
+    moved = change(after[end], before[end])                # H, W: relative change of every token
+    given = [received(trace[point], trace.grouping(s, b)) for trace in (before, after)]  # H, W: 1 on average
+    print(s + 1, moved.mean(), abs(given[1] - given[0]).mean())
+"""
+
+
+def heads(its: Bench, point: str) -> str:
+    """Whom each head of one block attends to, before and after.
+
+    Args:
+        its: the bench.
+        point: of the block's attention.
+    """
+    s, b = point.split(".")[1:4:2]
+    return f"""{changed(its, [point])}
+from cfviz.analysis.lab import received
+
+for head in range(before[watch[0]].shape[1]):
+    given = [
+        received(trace[watch[0]][:, head : head + 1], trace.grouping({s}, {b}))      # H, W: 1 on average
+        for trace in (before, after)
+    ]
+    print(head + 1, abs(given[1] - given[0]).mean())
+"""

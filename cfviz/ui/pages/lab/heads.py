@@ -1,0 +1,86 @@
+"""Every head of one block before and after a change: whom it attends to, and the difference."""
+
+from __future__ import annotations
+
+from html import escape
+from typing import Any
+
+import numpy as np
+import streamlit as st
+from PIL import Image
+
+from cfviz.analysis.lab import received
+from cfviz.figures.plots import lab as draw
+from cfviz.figures.plots.embedding import heat
+from cfviz.ui.compute import cache
+from cfviz.ui.session import photos
+from cfviz.ui.shell import frame as layout
+
+from . import code as lab_code
+from .bench import Bench
+
+
+def heads(its: Bench) -> None:
+    """A choice of stage, and three pictures for each head of the block that the page compares there."""
+    ctx, count = its.ctx, len(its.model.depths)
+    stage = ctx.get("heads", 1, range(1, count + 1))
+    st.session_state["lab.heads"] = stage
+    st.segmented_control(
+        ctx.t("lab.heads"), range(1, count + 1), key="lab.heads", required=True,
+        on_change=lambda: ctx.put(heads=st.session_state["lab.heads"]),
+    )  # fmt: skip
+    point = its.watch[count + stage - 1]
+    found = cache.derived(its.after, ("lab heads", id(its.before), point), lambda: _heads(its, point))
+    uris, moved, top, end = found
+    most = int(np.argmax(moved))
+    key = "heads_look" if moved[most] > 0 else "heads_same"
+    layout.look(
+        ctx.t(f"lab.{key}", head=most + 1, moved=f"{moved[most]:.2f}", top=f"{top:.2f}", diff=f"{end:.2f}")
+    )
+    cells, names = [], []
+    for n, uri in enumerate(uris):
+        head, kind = divmod(n, 3)
+        name = ctx.t(
+            f"lab.{('head_before', 'head_after', 'head_difference')[kind]}",
+            n=head + 1,
+            moved=f"{moved[head]:.2f}",
+        )
+        names.append(name)
+        text = escape(name)
+        cells.append(f'<figure><img src="{uri}" alt="{text}"><figcaption>{text}</figcaption></figure>')
+    st.html(f'<div class="cf-lab">{"".join(cells)}</div>')
+    layout.take_away(
+        ctx, "heads", code=lab_code.heads(its, point),
+        table=lambda: (("head", "row", "column", "attention_before", "attention_after"), _rows(its, point)),
+        sheet=lambda: ([photos.opened(uri) for uri in uris], names, 6),
+    )  # fmt: skip
+
+
+def _received(its: Bench, point: str) -> list[list[np.ndarray]]:
+    """The attention that every token receives from each head, before and after: (H, W) each."""
+    s, b = (int(part) for part in point.split(".")[1:4:2])
+    return [
+        [received(t[point][:, h : h + 1], t.grouping(s, b)) for h in range(t[point].shape[1])]
+        for t in (its.before, its.after)
+    ]
+
+
+def _rows(its: Bench, point: str) -> list[tuple[Any, ...]]:
+    before, after = _received(its, point)
+    return [
+        (h + 1, r, c, float(x[r, c]), float(y[r, c]))
+        for h, (x, y) in enumerate(zip(before, after, strict=True))
+        for r, c in np.ndindex(x.shape)
+    ]
+
+
+def _heads(its: Bench, point: str) -> tuple[list[str], np.ndarray, float, float]:
+    """Pictures (three a head), how much each head moved, and what the scales mean."""
+    before, after = _received(its, point)
+    apart = [y - x for x, y in zip(before, after, strict=True)]
+    heats, top = heat([*before, *after])
+    signs, end = draw.differences(apart)
+    n = len(before)
+    pictures = [p for h in range(n) for p in (heats[h], heats[n + h], signs[h])]
+    moved = np.array([float(np.abs(one).mean()) for one in apart])
+    return [photos.data_uri(Image.fromarray(picture)) for picture in pictures], moved, top, end

@@ -1,0 +1,292 @@
+"""The lab's results: before and after, all parts in order, one photo's parts in another."""
+
+from __future__ import annotations
+
+from html import escape
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import streamlit as st
+from PIL import Image
+
+from cfviz.analysis.embedding import change
+from cfviz.analysis.lab import followed, ranked, received
+from cfviz.figures.plots import lab as draw
+from cfviz.figures.plots.embedding import heat, signed
+from cfviz.figures.plots.predictions import percent, short, top_bars
+from cfviz.models.interventions.language import to_url
+from cfviz.ui.compute import cache
+from cfviz.ui.pages.attention.view import small
+from cfviz.ui.session import photos
+from cfviz.ui.shell import frame as layout
+from cfviz.ui.shell import sidebar as controls
+
+from . import code as lab_code
+from .bench import NAME as BOARD
+from .bench import Bench, Ranking, bench, known, measure, part_name, place, quick, show_board
+from .heads import heads
+
+if TYPE_CHECKING:
+    from cfviz.ui.shell.page import Context
+
+WANTED = "cfviz.lab.wanted"
+
+
+@st.fragment
+def lab(ctx: Context) -> None:
+    """The board, and below it all that it changes."""
+    its = bench(ctx)
+    show_board(its)
+    layout.take_away(ctx, "board", code=lab_code.changed(its), live=BOARD)
+    waiting = st.container(key="lab-wait")
+    _controls(its)
+    verdict(its)
+    top_five(its)
+    logits(its)
+    stages(its)
+    heads(its)
+    if its.how == "replace":
+        patching(its)
+    with waiting:
+        ranking = known(its)
+        comes = _exact(ctx, ranking) if ranking is not None else _measured(its)
+    if comes:
+        st.subheader(ctx.t("lab.ranks_title"), anchor=False)
+    if ranking is not None:
+        ranks(its, ranking)
+    elif comes:
+        st.markdown(f":material/hourglass_top: {ctx.t('lab.measuring')}")
+
+
+def _exact(ctx: Context, ranking: Ranking) -> bool:
+    """How exact the numbers are; stands where the bar was."""
+    st.badge(
+        ctx.t("lab.exact", error=small(ranking.error)), icon=":material/verified:", color="gray",
+        help=ctx.t("lab.exact_help", n=len(ranking.parts), s=f"{ranking.seconds:.1f}"),
+    )  # fmt: skip
+    return True
+
+
+def _measured(its: Bench) -> bool:
+    """Measure every part behind the page, on request where that takes long; whether it comes.
+
+    The page is drawn anew once it is there, with the colours.
+    """
+    ctx = its.ctx
+    wanted = (its.key, ctx.settings.photo)
+    if not quick(its) and st.session_state.get(WANTED) != wanted:
+        st.button(
+            ctx.t("lab.measure"), icon=":material/play_arrow:", key="lab.measure",
+            on_click=lambda: st.session_state.update({WANTED: wanted}),
+            help=ctx.t("lab.measure_help", model=ctx.settings.model),
+        )  # fmt: skip
+        return False
+    if measure(its, ctx.t("lab.measuring")) is not None:
+        st.rerun()
+    return True
+
+
+def _controls(its: Bench) -> None:
+    """The other photo, where one is needed."""
+    ctx = its.ctx
+    if its.how != "replace" and not any(one.how == "replace" and one.value is None for one in its.do):
+        return
+    ids = [id for id in photos.ids() if id != ctx.settings.photo]
+    st.session_state["lab.other"] = its.other
+    st.selectbox(
+        ctx.t("lab.other"),
+        ids,
+        format_func=lambda id: controls.photo_title(ctx.t, id),
+        key="lab.other",
+        width=320,
+        on_change=lambda: ctx.put(other=st.session_state["lab.other"]),
+    )
+
+
+# ---------------------------------------------------------------- before and after
+
+
+def verdict(its: Bench) -> None:
+    """What became of the answer, in one sentence."""
+    ctx = its.ctx
+    st.subheader(ctx.t("lab.compare_title"), anchor=False)
+    (a, _, p), (b, _, _) = its.before.top(1)[0], its.after.top(1)[0]
+    fields = {
+        "label": short(ctx.labels[a]),
+        "p": percent(p),
+        "q": percent(float(its.after.probs[a])),
+        "logit": signed(float(its.after.logits[a] - its.before.logits[a])),
+        "now": short(ctx.labels[b]),
+        "r": percent(float(its.after.probs[b])),
+    }
+    key = "nothing" if not its.active else "same_answer" if a == b else "other_answer"
+    layout.look(ctx.t(f"lab.{key}", **fields))
+    st.caption(layout.weights_line(ctx))
+
+
+def top_five(its: Bench) -> None:
+    """The likeliest classes before and after, side by side, with the code of it all."""
+    ctx = its.ctx
+    sides = ((its.before, "before"), (its.after, "after"))
+    for column, (trace, name) in zip(st.columns(2, gap="large"), sides, strict=True):
+        with column:
+            st.markdown(f"**{ctx.t(f'lab.{name}')}**")
+            top = trace.top(5)
+            fig = top_bars([ctx.labels[i] for i, _, _ in top], [p for _, _, p in top], ctx.theme)
+            layout.taken(ctx, fig, name, ctx.t(f"lab.{name}_alt"), lab_code.changed(its))
+    rows = zip(
+        ctx.labels, its.before.probs, its.after.probs, its.before.logits, its.after.logits, strict=True
+    )
+    columns = ("class", "probability_before", "probability_after", "logit_before", "logit_after")
+    layout.take_away(ctx, "answers", code=lab_code.changed(its), table=(columns, list(rows)))
+
+
+def logits(its: Bench) -> None:
+    """The change of each logit; of many classes those that change most."""
+    ctx = its.ctx
+    moved = its.after.logits.astype(float) - its.before.logits
+    order = ranked(moved)[: draw.LIMIT]
+    order = order[np.argsort(-moved[order], kind="stable")]
+    first = its.before.top(1)[0][0]
+    names = [short(ctx.labels[i]) for i in order]
+    names = [f"<b>{name}</b>" if i == first else name for i, name in zip(order, names, strict=True)]
+    layout.figure(
+        ctx,
+        draw.change_bars(names, moved[order].tolist(), ctx.theme, ctx.t("lab.axis_logit")),
+        "logits",
+        code=lab_code.changed(its),
+        table=(("class", "change"), list(zip(ctx.labels, moved.tolist(), strict=True))),
+        n=len(order),
+        label=short(ctx.labels[first]),
+    )
+
+
+def stages(its: Bench) -> None:
+    """What each stage made of the photo and whom it attended to, before and after, and the difference."""
+    ctx = its.ctx
+    st.subheader(ctx.t("lab.stages_title"), anchor=False)
+    st.session_state["lab.at"] = its.at
+    st.segmented_control(
+        ctx.t("lab.at"),
+        ("first", "last"),
+        format_func=lambda at: ctx.t(f"lab.at_{at}"),
+        key="lab.at",
+        required=True,
+        on_change=lambda: ctx.put(at=st.session_state["lab.at"]),
+    )
+    found = cache.derived(its.after, ("lab stages", id(its.before), its.watch), lambda: _stages(its))
+    pictures, captions, notes, tops = found
+    layout.look(
+        ctx.t("lab.stages_look", change=f"{tops[0]:.2f}", top=f"{tops[1]:.2f}", diff=f"{tops[2]:.2f}")
+    )
+    cells = []
+    for n, (uri, caption) in enumerate(zip(pictures, captions, strict=True)):
+        if n % 6 == 0:
+            cells.append(f"<h4>{escape(ctx.t('lab.figure.stage').replace('{n}', str(n // 6 + 1)))}</h4>")
+        name = ctx.t(f"lab.map_{caption[0]}")
+        words = f"{name} {caption[1]}".strip()
+        text = escape(words)
+        cells.append(f'<figure><img src="{uri}" alt="{text}"><figcaption>{text}</figcaption></figure>')
+    st.html(f'<div class="cf-lab">{"".join(cells)}</div>')
+    columns = ("stage", "row", "column", "features_change", "attention_before", "attention_after")
+    layout.take_away(
+        ctx, "stages", code=lab_code.stages(its), table=lambda: (columns, _rows(its)),
+        sheet=lambda: ([photos.opened(uri) for uri in pictures], notes, 6),
+    )  # fmt: skip
+
+
+def _maps(its: Bench) -> tuple[list[np.ndarray], list[list[np.ndarray]]]:
+    """For every stage how far its tokens moved, and the attention they receive, before and after: (H, W)."""
+    features, attention = its.watch[: len(its.model.depths)], its.watch[len(its.model.depths) :]
+    moved = [change(its.after[p], its.before[p]) for p in features]
+    return moved, [[_received(trace, p) for p in attention] for trace in (its.before, its.after)]
+
+
+def _rows(its: Bench) -> list[tuple[Any, ...]]:
+    moved, given = _maps(its)
+    return [
+        (s + 1, r, c, float(m[r, c]), float(a[r, c]), float(b[r, c]))
+        for s, (m, a, b) in enumerate(zip(moved, *given, strict=True))
+        for r, c in np.ndindex(m.shape)
+    ]
+
+
+def _stages(its: Bench) -> tuple[list[str], list[tuple[str, str]], list[str], tuple[float, ...]]:
+    """Pictures of all stages, six each: their captions, what the scales mean."""
+    moved, given = _maps(its)
+    (changes, top), (heats, most) = heat(moved), heat([*given[0], *given[1]])
+    signs, end = draw.differences([b - a for a, b in zip(*given, strict=True)])
+    pictures, captions, notes = [], [], []
+    n = len(moved)
+    for s, point in enumerate(its.watch[:n]):
+        pair = draw.same_colours(its.before[point], its.after[point])
+        pictures += [*pair, changes[s], heats[s], heats[n + s], signs[s]]
+        means = ("", "", f"{moved[s].mean():.2f}", "", "", f"{np.abs(given[1][s] - given[0][s]).mean():.2f}")
+        kinds = ("features_before", "features_after", "change", "att_before", "att_after", "difference")
+        captions += list(zip(kinds, means, strict=True))
+        notes += [
+            f"{s + 1} {kind.replace('_', ' ')} {m}".strip() for kind, m in zip(kinds, means, strict=True)
+        ]
+    uris = [photos.data_uri(Image.fromarray(picture)) for picture in pictures]
+    return uris, captions, notes, (top, most, end)
+
+
+def _received(trace: Any, point: str) -> np.ndarray:
+    s, b = (int(part) for part in point.split(".")[1:4:2])
+    return received(trace[point], trace.grouping(s, b))
+
+
+# ---------------------------------------------------------------- every part, and another photo's
+
+
+def ranks(its: Bench, ranking: Ranking) -> None:
+    """The parts that matter most."""
+    ctx = its.ctx
+    order = ranked(ranking.values)[: draw.LIMIT]
+    names = [part_name(ctx, ranking.parts[i]) for i in order]
+    axis, unit = ("lab.axis_share", "%") if ranking.share else ("lab.axis_first", "")
+    first = its.before.top(1)[0][0]
+    fields = {
+        "label": short(ctx.labels[first]),
+        "how": ctx.t(f"lab.figure.how_{its.how}"),
+        "best": names[0],
+        "n": len(ranking.parts),
+        "seconds": f"{ranking.seconds:.1f}",
+        "turned": int((ranking.winners != first).sum()),
+    }
+    rows = [
+        (place(one), to_url((one,)), float(v), float(p), ctx.labels[int(w)])
+        for one, v, p, w in zip(ranking.parts, ranking.values, ranking.probs, ranking.winners, strict=True)
+    ]
+    layout.figure(
+        ctx,
+        draw.change_bars(names, ranking.values[order].tolist(), ctx.theme, ctx.t(axis, **fields), unit),
+        "ranks",
+        code=lab_code.effects(its),
+        table=(("part", "intervention", "share" if ranking.share else "logit", "probability", "first"), rows),
+        **fields,
+    )
+
+
+def patching(its: Bench) -> None:
+    """Both photos, both answers, and how far the answer followed."""
+    ctx, other = its.ctx, its.other_trace()
+    st.subheader(ctx.t("lab.patch_title"), anchor=False)
+    cells = []
+    for trace, name in ((its.before, "photo_a"), (other, "photo_b"), (its.after, "photo_ab")):
+        (i, _, p) = trace.top(1)[0]
+        picture = photos.thumbnail(trace.crop, 240) if trace.crop and name != "photo_ab" else ""
+        image = f'<img src="{picture}" alt="">' if picture else ""
+        text = f"{escape(short(ctx.labels[i]))} <b>{percent(p)}</b>"
+        cells.append(
+            f'<figure class="cf-card">{image}<figcaption><b>{escape(ctx.t(f"lab.{name}"))}</b>'
+            f"<span>{text}</span></figcaption></figure>"
+        )
+    columns = "grid-template-columns:repeat(3,minmax(0,14rem))"
+    st.html(f'<div class="cf-cards" style="{columns};align-items:end">{"".join(cells)}</div>')
+    if its.same:
+        layout.look(ctx.t("lab.patch_same", label=short(ctx.labels[its.before.top(1)[0][0]])))
+        return
+    share = float(followed(its.after.logits[None], its.before.logits, other.logits)[0])
+    a, b = (short(ctx.labels[trace.top(1)[0][0]]) for trace in (its.before, other))
+    layout.look(ctx.t("lab.patch_look", share=f"{signed(100 * share, 0)} %", a=a, b=b))

@@ -1,0 +1,270 @@
+"""Questions that are answered by counting: groups, padding, offsets, kernels' squares; without a tensor."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from cfviz.analysis.reach import multiply_adds, reach
+from cfviz.geometry import CEL_KERNELS, Grouping, cel_box, cel_channels, map_sizes, offsets, token_box
+from cfviz.geometry.schemes import crossformer, vit
+
+from .question import (
+    YES_NO,
+    Ask,
+    Question,
+    Reason,
+    Scene,
+    State,
+    block_of,
+    code,
+    counted,
+    cut,
+    kernels,
+    members,
+    needs_bias,
+    numbers,
+    place,
+    token_at,
+)
+
+
+def count_tokens(scene: Scene, state: State, after: State) -> Question:
+    """How many tokens a stage has."""
+    g = cut(scene, state)
+    n, stride = g.H * g.W, scene.size // g.H
+    options = numbers([n, g.H, n // 4, scene.size**2])
+    fields = {"size": scene.size, "stride": stride, "H": g.H, "W": g.W, "n": counted(n)}
+    return Question("one", frozenset([str(n)]), fields, options)
+
+
+def scores_growth(scene: Scene, state: State, after: State) -> Question:
+    """By how much the scores of global attention grow with the map."""
+
+    def scores(side: int) -> int:
+        everyone = vit(side, side)
+        return everyone.queries.size * everyone.keys.shape[1]
+
+    side, side2 = state["side"], after.get("side", state["side"])
+    one, two = scores(side), scores(side2)
+    fields = {
+        "side": side, "n": counted(side**2), "scores": counted(one), "side2": side2,
+        "n2": counted(side2**2), "scores2": counted(two), "times": f"{two / one:g}",
+    }  # fmt: skip
+    right = round(two / one)
+    options = numbers([2, 4, 8, 16, right], prefix="× ")
+    return Question("one", frozenset([str(right)]), fields, options)
+
+
+def group(scene: Scene, state: State, after: State) -> Question:
+    """The tokens that share the query's group."""
+    g = cut(scene, state)
+    row, col = token_at(state, g.H, g.W)
+    mine = members(g, row, col) - {code(row, col)}
+
+    def why(answer: frozenset[str]) -> Reason | None:
+        extra = sorted(answer - mine, key=place)
+        if not extra:
+            return "reason.missed", {"missed": len(mine - answer), "n": len(mine)}
+        r, c = place(extra[0])
+        if g.kind == "sda":
+            top, left = row // g.G * g.G, col // g.G * g.G
+            last = (min(top + g.G, g.H) - 1, min(left + g.G, g.W) - 1)
+            return "reason.outside", {
+                "row": r, "col": c, "top": top, "left": left, "bottom": last[0], "right": last[1],
+            }  # fmt: skip
+        down, across = abs(r - row), abs(c - col)
+        if down % g.I or across % g.I:
+            return "reason.lattice", {"row": r, "col": c, "down": down, "across": across, "I": g.I}
+        return "reason.other_group", {"row": r, "col": c}
+
+    fields = {"row": row, "col": col, "G": g.G, "I": g.I, "side": g.H, "n": len(mine), "all": len(mine) + 1}
+    return Question("tokens", mine, fields, reason=why, free=frozenset([code(row, col)]))
+
+
+def saving(scene: Scene, state: State, after: State) -> Question:
+    """How many times the multiply-adds of groups those of global attention are."""
+    g = cut(scene, state)
+    channels = 1  # both grow with the channels alike
+    everyone = multiply_adds(vit(g.H, g.W), channels).attention
+    groups = multiply_adds(crossformer(g), channels).attention
+    times = round(everyone / groups)
+    fields = {"H": g.H, "W": g.W, "n": counted(g.H * g.W), "G": g.G, "N": g.N, "times": counted(times)}
+    return Question("one", frozenset([str(times)]), fields, numbers([2, g.G, times, g.H * g.W], suffix=" ×"))
+
+
+def cut_neighbours(scene: Scene, state: State, after: State) -> Question:
+    """The direct neighbours that lie in another group."""
+    g = cut(scene, state)
+    row, col = token_at(state, g.H, g.W)
+    beside = [(row + dr, col + dc) for dr, dc in ((-1, 0), (1, 0), (0, -1), (0, 1))]
+    near = frozenset(code(r, c) for r, c in beside if 0 <= r < g.H and 0 <= c < g.W)
+    mine = members(g, row, col)
+
+    def why(answer: frozenset[str]) -> Reason | None:
+        for text in sorted(answer - (near - mine), key=place):
+            r, c = place(text)
+            return f"reason.{'same_window' if text in mine else 'no_neighbour'}", {"row": r, "col": c}
+        lost = near - mine
+        return "reason.missed", {"missed": len(lost - answer), "n": len(lost)}
+
+    lost = near - mine
+    fields = {"row": row, "col": col, "G": g.G, "n": len(lost), "near": len(near)}
+    return Question("tokens", lost, fields, reason=why, free=frozenset([code(row, col)]))
+
+
+def reached(scene: Scene, state: State, after: State) -> tuple[np.ndarray, np.ndarray, Grouping]:
+    """The tokens that can reach the query after one block of the state's kind, and after one of each kind."""
+    near = cut(scene, {**state, "kind": "sda"})
+    far = cut(scene, {**state, "kind": "lda"})
+    row, col = token_at(state, near.H, near.W)
+    found = reach([crossformer(near), crossformer(far)], row, col, 2)
+    return found[1], found[2], far
+
+
+def reach_two(scene: Scene, state: State, after: State) -> Question:
+    """How many tokens one has heard from after a block of each kind."""
+    one, two, far = reached(scene, state, after)
+    row, col = token_at(state, far.H, far.W)
+    long = np.zeros_like(one)
+    for text in members(far, row, col):
+        long[place(text)] = True
+    sums = [int(one.sum()), int((one | long).sum()), int(two.sum()), far.H * far.W]
+    fields = {
+        "row": row, "col": col, "G": far.G, "I": far.I, "near": sums[0], "union": sums[1], "n": sums[2],
+        "all": sums[3], "long": int(long.sum()),
+    }  # fmt: skip
+    marks = frozenset(code(int(r), int(c)) for r, c in np.argwhere(two))
+    return Question("one", frozenset([str(sums[2])]), fields, numbers([*sums, far.G]), marks=marks)
+
+
+def _outer(box: tuple[int, int, int, int], inner: tuple[int, int, int, int]) -> bool:
+    """Whether a box reaches outside another."""
+    return box[0] < inner[0] or box[1] < inner[1] or box[2] > inner[2] or box[3] > inner[3]
+
+
+def _embedding_token(scene: Scene, state: State) -> tuple[int, int]:
+    return token_at(state, *map_sizes(scene.size, scene.size)[0])
+
+
+def kernels_outside(scene: Scene, state: State, after: State) -> Question:
+    """How many kernels of the first embedding layer read past the token's own square."""
+    row, col = _embedding_token(scene, state)
+    own = token_box(0, row, col)
+    past = [k for k in CEL_KERNELS[0] if _outer(cel_box(0, k, row, col), own)]
+    total = len(CEL_KERNELS[0])
+    fields = {
+        "row": row, "col": col, "n": len(past), "all": total, "side": own[2] - own[0],
+        "largest": max(CEL_KERNELS[0]), "list": tuple(f"{k} × {k}" for k in past) or "–",
+    }  # fmt: skip
+    return Question("one", frozenset([str(len(past))]), fields, numbers(range(total + 1)))
+
+
+def kernels_past_edge(scene: Scene, state: State, after: State) -> Question:
+    """Which kernels read past the edge of the photo."""
+    row, col = _embedding_token(scene, state)
+    photo = (0, 0, scene.size, scene.size)
+    boxes = {k: cel_box(0, k, row, col) for k in CEL_KERNELS[0]}
+    past = [k for k, box in boxes.items() if _outer(box, photo)]
+    fields = {
+        "row": row, "col": col, "top": token_box(0, row, col)[0], "n": len(past),
+        "list": tuple(f"{k} × {k}" for k in past) or "–",
+    }  # fmt: skip
+
+    def why(answer: frozenset[str]) -> Reason | None:
+        wrong = sorted(answer ^ {str(k) for k in past}, key=int)
+        return ("reason.kernel_edge", {"k": wrong[0]}) if wrong else None
+
+    return Question("many", frozenset(map(str, past)), fields, kernels(), reason=why)
+
+
+def most_channels(scene: Scene, state: State, after: State) -> Question:
+    """Which kernel of the first embedding layer gives the most channels."""
+    channels = dict(zip(CEL_KERNELS[0], channels_of(scene.model), strict=True))
+    most = max(channels, key=lambda k: channels[k])
+    large = max(channels)
+    cost = {k: k * k * 3 * n for k, n in channels.items()}
+    each = sum(channels.values()) // len(channels)
+    fields = {
+        "k": most, "channels": channels[most], "all": sum(channels.values()), "large": large,
+        "large_channels": channels[large], "cost": counted(cost[large]), "even": counted(large**2 * 3 * each),
+        "each": each, "small_cost": counted(cost[most]),
+    }  # fmt: skip
+    said = {str(k): {"its": n} for k, n in channels.items()}
+    return Question("one", frozenset([str(most)]), fields, kernels(), said)
+
+
+def channels_of(model: Any) -> tuple[int, ...]:
+    """Output channels of the kernels of the first embedding layer."""
+    return cel_channels(model.feature_info[0]["num_chs"], CEL_KERNELS[0])
+
+
+def count_offsets(scene: Scene, state: State, after: State) -> Question:
+    """How many different offsets two tokens of a group can have."""
+    needs_bias(scene, "dpb", "rpb")
+    groupings = scene.groupings()
+    s, b = block_of(groupings, state["stage"], state["kind"])
+    G = groupings[s][b].G
+    n = len(offsets(G, G))
+    fields = {"G": G, "far": G - 1, "side": 2 * G - 1, "n": counted(n), "pairs": counted(G**4)}
+    return Question("one", frozenset([str(n)]), fields, numbers([n, 2 * G - 1, G * G, G**4]))
+
+
+def padding(scene: Scene, state: State, after: State) -> Question:
+    """Whether a stage's map of another input size has to be padded."""
+    size = after.get("size", state.get("size", scene.size))
+    its = {**state, **after}
+    g, (s, _) = cut(scene, its), block_of(scene.groupings(size), its["stage"], its["kind"])
+    fields = {
+        "stage": s + 1, "size": size, "H": g.H, "W": g.W, "G": g.G, "I": g.I, "step": g.step,
+        "Hp": g.Hp, "Wp": g.Wp, "extra": counted(g.Hp * g.Wp - g.H * g.W), "whole": g.H // g.step,
+        "rest": g.H % g.step,
+    }  # fmt: skip
+    return Question("one", frozenset(["yes" if g.padded else "no"]), fields, YES_NO)
+
+
+def unseen_offsets(scene: Scene, state: State, after: State) -> Question:
+    """Which share of the offsets of a window twice as wide as any in training it never showed."""
+    needs_bias(scene, "dpb")
+    s, _ = block_of(scene.groupings(), state["stage"], state["kind"])
+    G = int(scene.model.trained_group[s])
+    known, all_ = len(offsets(G, G)), len(offsets(2 * G, 2 * G))
+    share = round(100 * (1 - known / all_))
+    fields = {
+        "stage": s + 1, "G": G, "wide": 2 * G, "far": G - 1, "known": counted(known), "all": counted(all_),
+        "missing": counted(all_ - known), "share": share,
+    }  # fmt: skip
+    return Question("one", frozenset([str(share)]), fields, numbers([0, 25, 50, share], suffix=" %"))
+
+
+GEOMETRY: dict[str, Ask] = {
+    "count_tokens": Ask(count_tokens, ("size", "stride", "H", "W", "n"), ("groups", "attention")),
+    "scores_growth": Ask(
+        scores_growth, ("side", "n", "scores", "side2", "n2", "scores2", "times"), ("explorer",),
+        needs=frozenset(["side"]),
+    ),
+    "group": Ask(group, ("row", "col", "G", "I", "side", "n", "all"), ("map",)),
+    "saving": Ask(saving, ("H", "W", "n", "G", "N", "times"), ("explorer",)),
+    "cut_neighbours": Ask(cut_neighbours, ("row", "col", "G", "n", "near"), ("map",)),
+    "reach": Ask(
+        reach_two, ("row", "col", "G", "I", "near", "union", "n", "all", "long"), ("map",)
+    ),
+    "kernels_outside": Ask(
+        kernels_outside, ("row", "col", "n", "all", "side", "largest", "list"), ("embedding",)
+    ),
+    "kernels_past_edge": Ask(kernels_past_edge, ("row", "col", "top", "n", "list"), ("embedding",)),
+    "most_channels": Ask(
+        most_channels,
+        ("k", "channels", "all", "large", "large_channels", "cost", "even", "each", "small_cost"),
+        ("embedding",), ("its",),
+    ),
+    "count_offsets": Ask(count_offsets, ("G", "far", "side", "n", "pairs"), ("bias",)),
+    "padding": Ask(
+        padding, ("stage", "size", "H", "W", "G", "I", "step", "Hp", "Wp", "extra", "whole", "rest"),
+        ("explorer",), needs=frozenset(["stage", "size"]),
+    ),
+    "unseen_offsets": Ask(
+        unseen_offsets, ("stage", "G", "wide", "far", "known", "all", "missing", "share"), ("bias",)
+    ),
+}  # fmt: skip

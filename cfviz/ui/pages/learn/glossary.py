@@ -1,0 +1,38 @@
+"""The words that the lessons use: a card for each in a step, all of them below, with the paper's section."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import streamlit as st
+
+from .course import Course, Step
+
+if TYPE_CHECKING:
+    from cfviz.ui.shell.page import Context
+
+PAPER = "https://arxiv.org/abs/2108.00154"
+
+
+def entry(ctx: Context, course: Course, term: str) -> str:
+    """What a word means and where the paper explains it, as Markdown."""
+    section = course.terms[term]
+    where = ctx.t("learn.section", section=section, url=PAPER) if section else ctx.t("learn.no_section")
+    return f"{course.text(ctx.lang, f'term.{term}.is')}\n\n{where}"
+
+
+def terms(ctx: Context, course: Course, step: Step) -> None:
+    """The step's words as quiet buttons; each opens its card of the glossary."""
+    if not step.terms:
+        return
+    with st.container(horizontal=True, gap="small", key="cf-terms"):
+        for n, term in enumerate(step.terms):
+            with st.popover(course.text(ctx.lang, f"term.{term}"), type="tertiary", key=f"learn.term.{n}"):
+                st.markdown(entry(ctx, course, term))
+
+
+def glossary(ctx: Context, course: Course) -> None:
+    """All words, below the lesson."""
+    with st.container(key="cf-glossary"), st.expander(ctx.t("learn.glossary"), icon=":material/menu_book:"):
+        for term in course.terms:
+            st.markdown(f"**{course.text(ctx.lang, f'term.{term}')}**  \n{entry(ctx, course, term)}")

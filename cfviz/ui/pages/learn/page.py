@@ -1,0 +1,353 @@
+"""The page of lessons: one step at a time, predict first, then reveal."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import streamlit as st
+
+from cfviz import web
+from cfviz.data.images import prepare
+from cfviz.ui.compute import cache
+from cfviz.ui.shell import frame as layout
+
+from . import progress
+from .course import ASKS, Course, load_lessons
+from .glossary import glossary, terms
+from .question import Grade, Option, Question, RefusedError, Scene, accepted, grade
+from .show import Moment, figure, sandbox
+
+if TYPE_CHECKING:
+    from cfviz.ui.shell.page import Context
+
+PICKED, GIVEN, TRY = "cfviz.learn.picked", "cfviz.learn.given", "cfviz.learn.try"
+CSS = "lessons.css"
+
+
+def lessons(ctx: Context) -> None:
+    """Draw the page; what the lesson files have wrong ends it with a sentence."""
+    try:
+        course = load_lessons()
+    except ValueError as error:
+        ctx.stop(error)
+        raise
+    assert ctx.model is not None  # loads it here, where its banner has a place
+    _body(ctx, course)
+
+
+@st.fragment
+def _body(ctx: Context, course: Course) -> None:
+    at = place(ctx, course)
+    present = ctx.get("present", 0, (0, 1)) == 1
+    st.html(f"<style>{_style(present)}</style>")
+    _top(ctx, course, at, present)
+    with st.container(key="cf-lesson"):
+        try:
+            with st.spinner(ctx.t("learn.wait"), show_time=False):
+                now = moment(ctx, course, at)
+        except RefusedError as error:
+            _refused(ctx, course, at, str(error))
+        except ValueError as error:
+            ctx.stop(error)
+            raise
+        else:
+            _shown(ctx, course, at, now)
+    glossary(ctx, course)
+
+
+def _shown(ctx: Context, course: Course, at: tuple[int, int], now: Moment) -> None:
+    with st.container(key="cf-say"):
+        _say(ctx, course, at, now)
+    with st.container(key="cf-figure"):
+        figure(ctx, now)
+    with st.container(key="cf-ask"):
+        _ask(ctx, course, at, now)
+
+
+def _refused(ctx: Context, course: Course, at: tuple[int, int], why: str) -> None:
+    """A step that the chosen model has no answer to: why, and the way on."""
+    with st.container(key="cf-say"):
+        st.subheader(_text(ctx, course, at, "title", {}), anchor=False)
+        st.info(course.text(ctx.lang, why), icon=":material/info:")
+        _ways(ctx, course, at)
+
+
+@st.cache_resource(show_spinner=False)
+def _sheet() -> str:
+    return web.text(f"desk/{CSS}")
+
+
+def _style(present: bool) -> str:
+    return _sheet() + (":root { --cf-present: 1; }" + _present() if present else "")
+
+
+@st.cache_resource(show_spinner=False)
+def _present() -> str:
+    return web.text("desk/present.css")
+
+
+# ---------------------------------------------------------------- where, and what about
+
+
+def place(ctx: Context, course: Course) -> tuple[int, int]:
+    """Lesson and step, from 1, as the link says, moved to what exists."""
+    lesson = ctx.get("lesson", 1, range(1, len(course.lessons) + 1))
+    return lesson, ctx.get("step", 1, range(1, len(course.lessons[lesson - 1].steps) + 1))
+
+
+def go(ctx: Context, lesson: int, step: int) -> None:
+    """Open a step, from a callback."""
+    ctx.put(lesson=lesson, step=step)
+
+
+def source(ctx: Context) -> str:
+    """Photo, model and size in one string."""
+    s = ctx.settings
+    return f"{s.model}|{ctx.model.provenance.sha256}|{ctx.photo.sha256}|{s.size}|{s.dtype}|{s.device}"
+
+
+def scene(ctx: Context) -> Scene:
+    """What the questions are about: the chosen model on the chosen photo."""
+    size = ctx.settings.size
+    return Scene(
+        ctx.model, size, ctx.trace, ctx.labels, lambda: prepare(ctx.photo, size).tensor,
+        lambda key, make: cache.derived(ctx.trace(), key, make),
+    )  # fmt: skip
+
+
+def moment(ctx: Context, course: Course, at: tuple[int, int]) -> Moment:
+    """The step as it stands: its question made now, and what was picked or answered."""
+    step, about, its, key = course.step(*at), scene(ctx), source(ctx), key_of(ctx, at)
+    tries: dict[str, int] = st.session_state.setdefault(TRY, {})
+    id = f"{at[0]}.{at[1]}.{tries.get(key, 0)}"
+    given = _given()
+    question = ASKS[step.ask].make(about, step.state, step.after)
+    picked = given.get(key) or accepted(question, _picked(id, its))
+    words = {name: ctx.t(f"learn.map_{name}") for name in ("label", "on", "off")}  # the browser fills them
+    big = ctx.get("present", 0, (0, 1)) == 1
+    return Moment(step, about, question, picked, key not in given, id, its, words, partial(take, its), big)
+
+
+def key_of(ctx: Context, at: tuple[int, int]) -> str:
+    """A step's name among the answers: another photo or model asks anew."""
+    return f"{at[0]}.{at[1]}|{source(ctx)}"
+
+
+def _given() -> dict[str, tuple[str, ...]]:
+    """The answers that were checked in this session."""
+    return st.session_state.setdefault(GIVEN, {})
+
+
+def _picked(id: str, its: str) -> tuple[str, ...]:
+    kept = st.session_state.get(PICKED)
+    return tuple(kept[2]) if kept and kept[:2] == (id, its) else ()
+
+
+def take(its: str, id: str, picked: list[str]) -> None:
+    """Keep what the reader pointed at or chose, until the answer is checked."""
+    st.session_state[PICKED] = (id, its, picked[:256])
+
+
+def check(key: str, name: str, id: str, its: str, question: Question) -> None:
+    """Close the question with what is picked now: its answer is shown, and counts if it is the first.
+
+    A button calls with the arguments that the page last drawn gave it. The question is the same whatever is
+    picked; what is picked may be newer than that page, and is read here.
+    """
+    answer = accepted(question, _picked(id, its))
+    if answer and key not in _given():
+        _given()[key] = answer
+        progress.record(name, grade(question, answer).right)
+
+
+def again(key: str) -> None:
+    """Ask the same question once more; the first answer keeps counting."""
+    st.session_state[GIVEN].pop(key, None)
+    st.session_state[TRY][key] = st.session_state[TRY].get(key, 0) + 1
+
+
+# ---------------------------------------------------------------- the row above
+
+
+def _top(ctx: Context, course: Course, at: tuple[int, int], present: bool) -> None:
+    """Which lesson, which step, how far, full screen."""
+    t, lesson = ctx.t, at[0]
+    with st.container(key="cf-lessons-top", horizontal=True, vertical_alignment="bottom", gap="small"):
+        st.session_state["learn.lesson"] = lesson
+        st.selectbox(
+            t("learn.lesson"), range(1, len(course.lessons) + 1), key="learn.lesson", width=340,
+            format_func=lambda n: f"{n}  {course.text(ctx.lang, course.lessons[n - 1].id + '.title')}",
+            on_change=lambda: go(ctx, st.session_state["learn.lesson"], 1),
+        )  # fmt: skip
+        st.session_state["learn.step"] = at[1]
+        st.segmented_control(
+            t("learn.step"), range(1, len(course.lessons[lesson - 1].steps) + 1), key="learn.step",
+            format_func=lambda n: f"{n}{_sign(course, lesson, n)}", required=True,
+            on_change=lambda: go(ctx, lesson, st.session_state["learn.step"]),
+        )  # fmt: skip
+        with st.popover(_score(ctx, course), icon=":material/trending_up:"):
+            _progress(ctx, course)
+
+        def asked() -> None:
+            what = progress.asked()
+            if what in ("full", "leave"):
+                ctx.put(present=int(what == "full"))
+            elif what in ("next", "back"):
+                to = _beside(course, at, 1 if what == "next" else -1)
+                if to:
+                    go(ctx, *to)
+
+        words = {"full": t("learn.full"), "leave": t("learn.leave")}
+        progress.desk(course, f"{at[0]}.{at[1]}", key_of(ctx, at) not in _given(), present, words, asked)
+
+
+def _sign(course: Course, lesson: int, step: int) -> str:
+    first = progress.answers().get(f"{course.lessons[lesson - 1].id}.{course.step(lesson, step).id}")
+    return "" if first is None else " ✓" if first else " ✕"
+
+
+def _score(ctx: Context, course: Course) -> str:
+    mine = progress.answers()
+    return ctx.t("learn.score", right=sum(mine.values()), all=len(course.places()))
+
+
+def _progress(ctx: Context, course: Course) -> None:
+    """How many are right, where it is kept, and how to take it away or begin anew."""
+    mine = progress.answers()
+    st.markdown(ctx.t("learn.progress", done=len(mine), right=sum(mine.values()), all=len(course.places())))
+    st.caption(ctx.t("learn.kept"))
+    st.caption(ctx.t("learn.link"))
+    st.download_button(
+        ctx.t("learn.export"), progress.table(course, ctx.lang), "cfviz-lessons.csv", "text/csv",
+        icon=":material/download:", on_click="ignore", key="learn.export",
+    )  # fmt: skip
+
+    def reset() -> None:
+        progress.reset()
+        st.session_state[GIVEN] = {}
+
+    st.button(ctx.t("learn.reset"), icon=":material/restart_alt:", key="learn.reset", on_click=reset)
+
+
+def _beside(course: Course, at: tuple[int, int], by: int) -> tuple[int, int] | None:
+    places = course.places()
+    n = places.index(at) + by
+    return places[n] if 0 <= n < len(places) else None
+
+
+# ---------------------------------------------------------------- the step
+
+
+def _text(ctx: Context, course: Course, at: tuple[int, int], part: str, fields: Any) -> str:
+    key = f"{course.lessons[at[0] - 1].id}.{course.step(*at).id}.{part}"
+    return course.text(ctx.lang, key, **fields)
+
+
+def _say(ctx: Context, course: Course, at: tuple[int, int], now: Moment) -> None:
+    """The one thing this step says, its formula, its words, its question."""
+    step, fields = now.step, now.question.fields
+    st.subheader(_text(ctx, course, at, "title", {}), anchor=False)
+    st.markdown(_text(ctx, course, at, "say", fields))
+    if step.formula:
+        st.latex(step.formula)
+    terms(ctx, course, step)
+    st.markdown(f"**{_text(ctx, course, at, 'ask', fields)}**")
+
+
+def _ask(ctx: Context, course: Course, at: tuple[int, int], now: Moment) -> None:
+    """The choices, the verdict, and the way on."""
+    t, key = ctx.t, key_of(ctx, at)
+    name = f"{course.lessons[at[0] - 1].id}.{now.step.id}"
+    if not now.open:
+        names = {o.code: _label(ctx, course, o) for o in now.question.options}
+        if names:
+            given = course.text(ctx.lang, "list.comma").join(names.get(code, code) for code in now.picked)
+            st.markdown(ctx.t("learn.given", answer=given))
+    elif now.question.options:
+        _choose(ctx, course, at, now)
+    else:
+        st.caption(_picks(ctx, now))
+    if now.open:
+        st.button(
+            t("learn.check"), type="primary", key="learn.check", disabled=not now.picked,
+            on_click=check, args=(key, name, now.id, now.source, now.question), width="stretch",
+        )  # fmt: skip
+    else:
+        _verdict(ctx, course, at, now, grade(now.question, now.picked))
+    _ways(ctx, course, at, told=not now.open)
+    if not _beside(course, at, 1) and not now.open:
+        st.markdown(t("learn.done", right=sum(progress.answers().values()), all=len(course.places())))
+    page, query = sandbox(now)
+    here = {"back": f"{at[0]}.{at[1]}"}
+    st.page_link(
+        layout.script(page), label=t("learn.sandbox", page=t(f"common.page_{page}")), icon=":material/tune:",
+        query_params=ctx.settings.query() | query | here,
+    )  # fmt: skip
+
+
+def _ways(ctx: Context, course: Course, at: tuple[int, int], told: bool = False) -> None:
+    """To the steps before and after, and once the answer is told, the same question again."""
+    t, before, after = ctx.t, _beside(course, at, -1), _beside(course, at, 1)
+    with st.container(horizontal=True, gap="small", vertical_alignment="center", key="cf-lesson-ways"):
+        if before:
+            st.button(t("learn.back"), key="learn.back", icon=":material/arrow_back:", on_click=go,
+                      args=(ctx, *before))  # fmt: skip
+        if after:
+            st.button(
+                t("learn.next" if after[0] == at[0] else "learn.next_lesson"), key="learn.next", on_click=go,
+                icon=":material/arrow_forward:", icon_position="right",
+                type="primary" if told else "secondary", args=(ctx, *after),
+            )  # fmt: skip
+        if told:
+            st.button(t("learn.again"), key="learn.again", type="tertiary", icon=":material/replay:",
+                      on_click=again, args=(key_of(ctx, at),))  # fmt: skip
+
+
+def _picks(ctx: Context, now: Moment) -> str:
+    if not now.picked:
+        return ctx.t("learn.pick_one" if now.question.kind == "token" else "learn.pick_many")
+    shown = (one.split(".") for one in sorted(now.picked, key=lambda one: [int(n) for n in one.split(".")]))
+    return ctx.t("learn.picked", n=len(now.picked), list=", ".join(f"({r}, {c})" for r, c in shown))
+
+
+def _choose(ctx: Context, course: Course, at: tuple[int, int], now: Moment) -> None:
+    """Options to choose from; what was pointed at in the figure is chosen here too."""
+    question = now.question
+    codes, names = (
+        [o.code for o in question.options],
+        {o.code: _label(ctx, course, o) for o in question.options},
+    )
+    key = f"learn.choice.{now.id}"
+    label = _text(ctx, course, at, "ask", question.fields)
+
+    def chosen() -> None:
+        value = st.session_state[key]
+        take(now.source, now.id, value if isinstance(value, list) else [value] if value else [])
+
+    shared: dict[str, Any] = {
+        "options": codes, "format_func": lambda code: names[code], "key": key, "on_change": chosen,
+        "label_visibility": "collapsed",
+    }  # fmt: skip
+    if question.kind == "many":
+        st.session_state[key] = [code for code in now.picked if code in codes]
+        st.pills(label, selection_mode="multi", **shared)
+        return
+    st.session_state[key] = now.picked[0] if now.picked and now.picked[0] in codes else None
+    st.radio(label, horizontal=True, **shared)
+
+
+def _label(ctx: Context, course: Course, option: Option) -> str:
+    return course.text(ctx.lang, option.key, **option.fields) if option.key else str(option.fields["text"])
+
+
+def _verdict(ctx: Context, course: Course, at: tuple[int, int], now: Moment, found: Grade) -> None:
+    """Right or wrong, and why, in the numbers of this photo and model."""
+    said = _text(ctx, course, at, "right" if found.right else "wrong", found.fields)
+    if found.reason:
+        why = course.text(ctx.lang, found.reason[0], **found.reason[1])
+        said = why if now.question.kind == "token" else ctx.t("learn.and_why", said=said, why=why)
+    if found.right:
+        st.success(said, icon=":material/check:")
+    else:
+        st.warning(said, icon=":material/lightbulb:")

@@ -1,0 +1,308 @@
+"""The figure of a step: the app's own figures, sent to where the lesson wants them and asked its question."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from hashlib import sha256
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import streamlit as st
+
+from cfviz.analysis.embedding import softmax
+from cfviz.figures.live import attention as living
+from cfviz.figures.live import embedding as embedding_message
+from cfviz.figures.live import position_bias as bias_message
+from cfviz.figures.plots import lab as lab_figure
+from cfviz.figures.plots.predictions import percent, short
+from cfviz.geometry import Grouping, grouping
+from cfviz.models.interventions.language import to_url
+from cfviz.models.probes import embedding as layers
+from cfviz.report.page import cel
+from cfviz.ui.compute.cache import shared
+from cfviz.ui.pages.embedding import figure as embedding
+from cfviz.ui.pages.grouping import grouping_figures
+from cfviz.ui.pages.lab import bench as lab
+from cfviz.ui.pages.position_bias import surfaces as position_bias
+from cfviz.ui.widgets.figure import drive, living_figure
+from cfviz.ui.widgets.figure_embedding import embedding_figure
+from cfviz.ui.widgets.figure_lab import lab_board
+from cfviz.ui.widgets.figure_position_bias import bias_figure
+
+from .course import Step
+from .question import Question, Scene, State, block_of, cut, token_at
+from .tensors import CONCAT, attention_block, changed, moved, parts_of, watched
+
+if TYPE_CHECKING:
+    from cfviz.ui.shell.page import Context
+
+LIMIT = 16_000_000  # bytes of a message: one block of the largest model at the largest size
+NONCE = "cfviz.learn.nonce"  # grows whenever a figure appears anew, so that it is sent to its place again
+
+
+@dataclass(frozen=True)
+class Moment:
+    """A step on the screen.
+
+    Attributes:
+        step: What is shown.
+        scene: What it is about.
+        question: What is asked.
+        picked: What is picked now, or was answered.
+        open: Whether the answer is still to come.
+        id: Names this try at this step.
+        source: Photo, model and size in one string.
+        words: What the map says to a screen reader: "label", "on", "off".
+        take: Called with (id, picked) when the reader points.
+        big: Whether the page is projected.
+    """
+
+    step: Step
+    scene: Scene
+    question: Question
+    picked: tuple[str, ...]
+    open: bool
+    id: str
+    source: str
+    words: Mapping[str, str]
+    take: Callable[[str, list[str]], None]
+    big: bool = False
+
+    @property
+    def state(self) -> dict[str, Any]:
+        """Where the figure is now."""
+        return {**self.step.state, **({} if self.open else self.step.after)}
+
+    @property
+    def head(self) -> int:
+        """The head to show, from 0, where heads are asked for: what is picked; once told, a right one."""
+        fine = self.open or self.question.good.issuperset(self.picked)
+        shown = self.picked if fine else sorted(self.question.good, key=int)
+        return int(shown[0]) - 1 if shown else 0
+
+    def name(self, *parts: object) -> str:
+        """A figure's name: another one wherever its message is another."""
+        digest = sha256("|".join(map(str, (self.source, *parts))).encode()).hexdigest()[:10]
+        return f"learn.{self.step.figure}.{digest}"
+
+
+def figure(ctx: Context, now: Moment) -> None:
+    """Show the step's figure."""
+    FIGURES[now.step.figure](ctx, now)
+
+
+def _listen(name: str, now: Moment) -> Callable[[], None]:
+    def commit() -> None:
+        told = (st.session_state.get(name) or {}).get("commit") or {}
+        if told.get("quiz") and isinstance(told.get("picked"), list):
+            now.take(str(told["quiz"]), [str(one) for one in told["picked"]])
+
+    return commit
+
+
+def _drive(name: str, now: Moment, to: dict[str, Any], quiz: dict[str, Any]) -> None:
+    if name not in st.session_state:
+        st.session_state[NONCE] = st.session_state.get(NONCE, 0) + 1
+    seq = f"{st.session_state.get(NONCE, 0)}.{now.id}.{now.open}.{sorted(to.items())}"
+    drive(name, seq, to, {"id": now.id, "open": now.open, "picked": list(now.picked), **quiz})
+
+
+# ---------------------------------------------------------------- on the photo
+
+
+def _living(ctx: Context, now: Moment) -> None:
+    """Groups on the photo, of the model or made up, with attention or without."""
+    units, stride, place = _units(now)
+    key = (now.step.figure, *(unit.grouping for unit in units), ctx.lang)
+    name = now.name(*key)
+    packed = _packed(now.source, name, ctx.lang, stride, units, now.scene.trace().crop)
+    question, pointed = now.question, now.question.kind in ("token", "tokens")
+    heads = now.step.ask == "farthest_head"
+    answer = sorted(question.good if pointed else question.marks)
+    quiz = {
+        "pick": question.kind if pointed else "head" if heads and now.open else None,
+        "right": None if now.open else answer,
+        "blank": bool(now.state.get("plain")) or (now.open and pointed and now.step.figure == "map"),
+        "cold": now.open and pointed,
+        "panels": ["heads"] if heads else [] if now.open or not units[0].nbytes else ["readout"],
+        "big": now.big,
+        "words": dict(now.words),
+    }
+    to = {**place, "locked": pointed or now.step.figure == "map", "head": now.head if heads else 0}
+    _listening = _listen(name, now)
+    living_figure(packed, name=name, on_commit=_listening, driver=False)
+    _drive(name, now, to, quiz)
+
+
+def _units(now: Moment) -> tuple[list[living.Unit], float, dict[str, int]]:
+    """What is packed, pixels a token, and where the figure is."""
+    scene, state = now.scene, now.state
+    if now.step.figure == "map":
+        side = state["side"]
+        both = [grouping(kind, side, side, state["G"], state["I"]) for kind in ("sda", "lda")]
+        row, col = token_at(state, side, side)
+        units = [living.Unit(0, b, g) for b, g in enumerate(both)]
+        place = {"stage": 0, "block": int(state["kind"] == "lda"), "row": row, "col": col}
+        return units, scene.size / side, place
+    s, b, g = attention_block(scene, state)
+    row, col = token_at(state, g.H, g.W)
+    place = {"stage": s, "block": b, "row": row, "col": col}
+    if now.step.figure == "groups":
+        return [living.Unit(s, b, g)], scene.size / g.H, place
+    trace = scene.trace(*watched(s, b, "q", "k", "bias", "probs"))
+    unit = next(u for u in living.units(trace.arrays, trace.groupings) if (u.stage, u.block) == (s, b))
+    return [unit], scene.size / g.H, place
+
+
+@shared(24, 96 * 2**20)
+def _packed(source: str, name: str, lang: str, stride: float, _units: Any, _photo: Any) -> bytes:
+    size = (_photo.height, _photo.width)
+    strides: Any = {unit.stage: stride for unit in _units}  # of a made-up map no whole number
+    return living.pack(
+        _units, size=size, strides=strides, strings=living.words(lang), photo=_photo, name=name,
+        source=source, limit=LIMIT,
+    ).data  # fmt: skip
+
+
+# ---------------------------------------------------------------- the other figures
+
+
+def _explorer(ctx: Context, now: Moment) -> None:
+    g, state = cut(now.scene, now.state), now.state
+    silent = now.open or now.step.ask == "scores_growth"  # the costs there are of groups, and this is before
+    grouping_figures(
+        ctx.t, ctx.lang, start=_map_state(now.scene, state, g), lesson="ask" if silent else "told"
+    )
+
+
+def _map_state(scene: Scene, state: State, g: Grouping) -> dict[str, Any]:
+    """A map as the grouping figures want it."""
+    channels, interval = 96, g.I
+    if "side" not in state:
+        s, _ = block_of(scene.groupings(state.get("size")), state["stage"], state["kind"])
+        channels = scene.model.feature_info[s]["num_chs"]
+        interval = max(one.I for one in scene.groupings(state.get("size"))[s])
+    row, col = min(20, g.H // 2), min(20, g.W // 2)
+    return {
+        "h": g.H, "w": g.W, "g": g.G, "i": interval, "kind": g.kind, "c": channels, "row": row, "col": col,
+    }  # fmt: skip
+
+
+def _embedding(ctx: Context, now: Moment) -> None:
+    name = now.name(ctx.lang)
+    trace = now.scene.trace(CONCAT)
+    data = _embedding_packed(now.source, name, ctx.lang, now.scene.model, trace)
+    row, col = token_at(now.state, *trace[CONCAT].shape[:2])
+    embedding_figure(data, name=name, on_commit=_listen(name, now))
+    pick = "kernel" if now.question.kind == "one" and now.question.options[0].key == "option.kernel" else None
+    chosen = [k for k in embedding_kernels(now) if str(k) in now.picked][:1]
+    kernel = embedding_kernels(now).index(chosen[0]) if chosen and now.step.ask == "carries_most" else None
+    to = {"row": row, "col": col, "kernel": kernel, "stay": now.step.ask != "carries_most" or now.open}
+    show = {"most_channels": "facts", "carries_most": "shares"}.get(now.step.ask, "")
+    _drive(name, now, to, {"pick": pick, "show": show})
+
+
+def embedding_kernels(now: Moment) -> list[int]:
+    """Sides of the kernels of the first embedding layer."""
+    return list(layers.layer(now.scene.model, 0).kernels)
+
+
+@shared(12, 32 * 2**20)
+def _embedding_packed(source: str, name: str, lang: str, _model: Any, _trace: Any) -> bytes:
+    made = cel(layers.layer(_model, 0), _trace[CONCAT])
+    return embedding_message.pack([made], photo=_trace.crop, strings=embedding.words(lang), name=name)
+
+
+def _bias(ctx: Context, now: Moment) -> None:
+    its = position_bias.subject(ctx)
+    s, b, _ = attention_block(now.scene, now.state)
+    block, part = its.blocks[its.places.index((s, b))], now.state["part"]
+    name = now.name(part, s, b, ctx.lang)
+    data = bias_message.pack([block], part, strings=position_bias.words(ctx.lang), source=name, name=name)
+    bias_figure(data, name=name, on_commit=_listen(name, now))
+    to: dict[str, Any] = {"block": 0}
+    if part == "resized":
+        G = block.trained if now.open else 2 * block.trained
+        to |= {"Gh": G, "Gw": G}
+    elif now.step.ask == "nearest_head":
+        to["head"] = now.head
+    _drive(name, now, to, {"pick": "head" if now.step.ask == "nearest_head" else None})
+
+
+def _board(ctx: Context, now: Moment) -> None:
+    parts = parts_of(now.step.ask, now.scene, now.state)
+    places = [lab.place(its) for its in parts]
+    codes = [option.code for option in now.question.options]
+    swap = now.step.ask == "kind_swap"
+    at = {} if swap else dict(zip(codes, places, strict=True))
+    back = {place: code for code, place in at.items()}
+    found: dict[str, Any] = {"effects": None, "top": 1.0}
+    if not now.open:
+        found = _effects(ctx, now, parts, places)
+
+    def commit() -> None:
+        told = (st.session_state.get(name) or {}).get("commit") or {}
+        sent = told.get("picked")
+        picked = (
+            [back[one] for one in sent if isinstance(one, str) and one in back]
+            if isinstance(sent, list)
+            else []
+        )
+        if told.get("quiz") and picked:
+            now.take(str(told["quiz"]), picked)
+
+    name = now.name(now.step.ask)
+    quiz = {
+        "id": now.id, "open": now.open and not swap, "places": places,
+        "picked": [at[code] for code in now.picked if code in at],
+        "right": [] if now.open else [at[code] for code in now.question.good if code in at],
+    }  # fmt: skip
+    data = lab.frame(ctx) | found
+    data |= {
+        "do": to_url(parts) if swap and not now.open else "", "how": "zero", "seq": 0, "measured": "zero",
+        "share": False, "waits": False, "label": short(ctx.labels[now.scene.trace().top(1)[0][0]]),
+        "quiz": quiz,
+    }  # fmt: skip
+    lab_board(data, name=name, on_commit=commit)
+
+
+def _effects(ctx: Context, now: Moment, parts: list[Any], places: list[str]) -> dict[str, Any]:
+    """The parts' colours: what each does to the answer's logit."""
+    logits, first = changed(now.scene, parts), now.scene.trace().top(1)[0][0]
+    probs = [percent(float(p)) for p in softmax(logits)[:, first]]
+    winners = ["" if w == first else short(ctx.labels[int(w)]) for w in logits.argmax(-1)]
+    return lab_figure.board(places, np.asarray(moved(now.scene, parts)), probs, winners)
+
+
+FIGURES: dict[str, Callable[[Any, Moment], None]] = {
+    "map": _living, "groups": _living, "attention": _living, "explorer": _explorer, "embedding": _embedding,
+    "bias": _bias, "board": _board,
+}  # fmt: skip
+
+
+# ---------------------------------------------------------------- the free pages, at the same place
+
+
+def sandbox(now: Moment) -> tuple[str, dict[str, str]]:
+    """The page without lessons that shows the same, and what its link says."""
+    scene, state, kind = now.scene, now.state, now.step.figure
+    if kind in ("map", "explorer"):
+        g = cut(scene, state)
+        its = _map_state(scene, state, g)
+        row, col = token_at(state, g.H, g.W) if "token" in state else (its["row"], its["col"])
+        interval = state.get("I", its["i"])
+        query = {"map": f"{g.H}x{g.W}", "g": g.G, "i": interval, "kind": state["kind"], "q": f"{row}.{col}"}
+        return "grouping", {key: str(value) for key, value in query.items()}
+    if kind in ("groups", "attention"):
+        s, b, g = attention_block(scene, state)
+        row, col = token_at(state, g.H, g.W)
+        counted = {"stage": s + 1, "block": b + 1, "row": row, "col": col, "held": 1}
+        return "attention", {key: str(value) for key, value in counted.items()}
+    if kind == "embedding":
+        row, col = token_at(state, scene.size // 4, scene.size // 4)
+        return "embedding", {"cel": "1", "measure": "carried", "row": str(row), "col": str(col)}
+    if kind == "bias":
+        s, b, _ = attention_block(scene, state)
+        return "position_bias", {"stage": str(s + 1), "block": str(b + 1)}
+    return "lab", {"do": to_url(parts_of(now.step.ask, scene, state)[:1])}

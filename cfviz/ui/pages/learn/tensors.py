@@ -1,0 +1,306 @@
+"""Questions answered by the model's tensors on the photo at hand: heads, kernels, what the model uses."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+import numpy as np
+
+from cfviz.analysis.attention import distance
+from cfviz.analysis.embedding import carried, normalised, softmax
+from cfviz.analysis.position_bias import measures, surface
+from cfviz.figures.plots.predictions import percent, short
+from cfviz.geometry import CEL_KERNELS, Grouping, token_box
+from cfviz.models.interventions.effects import effects
+from cfviz.models.interventions.language import Intervention
+from cfviz.models.probes import embedding as layers
+
+from .geometry import channels_of
+from .question import (
+    YES_NO,
+    Ask,
+    Question,
+    Scene,
+    State,
+    block_of,
+    code,
+    heads,
+    kernels,
+    needs_bias,
+    place,
+    token_at,
+)
+
+Said = dict[str, dict[str, object]]
+CLOSE = 5  # a guess is good if it is among so many of the strongest
+CONCAT = "patch_embed.concat"
+STEP = {"bfloat16": 2.0**-7, "float16": 2.0**-10}  # between neighbouring numbers, relative to them
+EXACT = 1e-5  # the same for float32, where the order of sums decides more than its steps
+
+
+def watched(s: int, b: int, *names: str) -> tuple[str, ...]:
+    """Points of one block's attention."""
+    return tuple(f"layers.{s}.blocks.{b}.attn.{name}" for name in names)
+
+
+def attention_block(scene: Scene, state: State) -> tuple[int, int, Grouping]:
+    """The block that a state names: stage, block, and how it cuts its map."""
+    groupings = scene.groupings()
+    s, b = block_of(groupings, state["stage"], state["kind"])
+    return s, b, groupings[s][b]
+
+
+def stride(scene: Scene, g: Grouping) -> int:
+    """Side of a token in pixels."""
+    return scene.size // g.H
+
+
+def signed(x: float) -> str:
+    """A change with its sign: "+0.40", "−1.25"."""
+    return f"{x:+.2f}".replace("-", "−")
+
+
+# ---------------------------------------------------------------- who is first, with equals
+
+
+def slack(scene: Scene, size: float) -> float:
+    """How far apart equal values as large as `size` may come out in the numbers the model computes in."""
+    return STEP.get(scene.trace().dtype, EXACT) * float(size)
+
+
+def ranks(values: np.ndarray, apart: float) -> list[int]:
+    """Everyone's place, 1 for the largest: how many are larger by more than `apart`, and one."""
+    return [1 + int((values > x + apart).sum()) for x in values]
+
+
+def firsts(codes: Iterable[str], places: Iterable[int], last: int = 1) -> frozenset[str]:
+    """The codes of those in the first place, or in the first few."""
+    return frozenset(code for code, rank in zip(codes, places, strict=True) if rank <= last)
+
+
+def equals(said: Said, good: frozenset[str], instead: Mapping[str, str]) -> Said:
+    """Let the sentence on a right option speak of that option, where several are right.
+
+    Args:
+        said: Option -> fields of its own.
+        good: The right ones.
+        instead: Field of the question -> the option's own field that takes its place, or "code".
+    """
+    own = {code: its | {"code": code} for code, its in said.items()}
+    return {
+        code: its | {name: own[code][field] for name, field in instead.items() if code in good}
+        for code, its in said.items()
+    }
+
+
+# ---------------------------------------------------------------- attention
+
+
+def head_distances(scene: Scene, s: int, b: int, g: Grouping) -> np.ndarray:
+    """How far each head of a block looks on average, pixels: (nH,)."""
+    (point,) = watched(s, b, "probs")
+    return distance(scene.trace(*watched(s, b, "q", "k", "bias", "probs"))[point], g, stride(scene, g))
+
+
+def farthest_head(scene: Scene, state: State, after: State) -> Question:
+    """The head whose attention lies farthest away, over all tokens of the photo."""
+    s, b, g = attention_block(scene, state)
+    far = head_distances(scene, s, b, g)
+    best, least = int(far.argmax()), int(far.argmin())
+    options, shown = heads(len(far)), [f"{px:.1f}" for px in far]
+    good = firsts((o.code for o in options), ranks(far, slack(scene, far[best])))
+    fields = {
+        "stage": s + 1, "block": b + 1, "n": len(far), "best": best + 1, "px": shown[best],
+        "least": least + 1, "least_px": shown[least],
+    }  # fmt: skip
+    said: Said = {o.code: {"its": px} for o, px in zip(options, shown, strict=True)}
+    return Question("one", good, fields, options, equals(said, good, {"best": "code", "px": "its"}))
+
+
+def strongest_token(scene: Scene, state: State, after: State) -> Question:
+    """The tokens that one token attends to most, in the first head of a block."""
+    s, b, g = attention_block(scene, state)
+    (point,) = watched(s, b, "probs")
+    row, col = token_at(state, g.H, g.W)
+    group, slot = g.group_of(row, col)
+    weights = scene.trace(*watched(s, b, "q", "k", "bias", "probs"))[point][group, 0, slot]
+    order = [int(k) for k in np.argsort(-weights, kind="stable") if g.members[group, k] >= 0]
+    names = [code(*divmod(int(g.members[group, k]), g.W)) for k in order]
+    top, values = place(names[0]), weights[order]
+    places = ranks(values, slack(scene, values[min(CLOSE, len(values)) - 1]))
+    fields = {
+        "row": row, "col": col, "keys": len(names), "close": min(CLOSE, len(names)),
+        "best_row": top[0], "best_col": top[1], "best": percent(float(values[0])),
+        "even": percent(1 / len(names)),
+    }  # fmt: skip
+    said: Said = {
+        name: {"rank": rank, "its": percent(float(x))}
+        for name, rank, x in zip(names, places, values, strict=True)
+    }
+
+    def why(answer: frozenset[str]) -> tuple[str, dict[str, object]] | None:
+        lost = sorted(answer - set(names), key=place)
+        return (
+            ("reason.other_group", dict(zip(("row", "col"), place(lost[0]), strict=True))) if lost else None
+        )
+
+    nowhere: dict[str, object] = {"rank": "–", "its": percent(0.0)}
+    others: Said = {code(r, c): nowhere for r in range(g.H) for c in range(g.W)}
+    return Question("token", firsts(names, places, CLOSE), fields, said=others | said, reason=why)
+
+
+# ---------------------------------------------------------------- embedding and position bias
+
+
+def carries_most(scene: Scene, state: State, after: State) -> Question:
+    """The kernel whose channels carry most of one token."""
+    tokens = scene.trace(CONCAT)[CONCAT]
+    row, col = token_at(state, *tokens.shape[:2])
+    layer, channels = layers.layer(scene.model, 0), channels_of(scene.model)
+    shares = carried(normalised(tokens[row, col], layer.gain, layer.eps), channels)
+    best, options = int(shares.argmax()), kernels()
+    good = firsts((o.code for o in options), ranks(shares, slack(scene, shares[best])))
+    said: Said = {
+        o.code: {"its": percent(float(x)), "wide": percent(n / sum(channels))}
+        for o, x, n in zip(options, shares, channels, strict=True)
+    }
+    its = said[options[best].code]
+    fields = {
+        "row": row, "col": col, "k": options[best].code, "share": its["its"], "part": its["wide"],
+        "side": token_box(0, 0, 0)[2],
+    }  # fmt: skip
+    instead = {"k": "code", "share": "its", "part": "wide"}
+    return Question("one", good, fields, options, equals(said, good, instead))
+
+
+def nearest_head(scene: Scene, state: State, after: State) -> Question:
+    """The head whose position bias prefers near keys most."""
+    needs_bias(scene, "dpb", "rpb")
+    s, b, g = attention_block(scene, state)
+    (point,) = watched(s, b, "bias")
+    found = measures(surface(scene.trace(point)[point]))
+    best, far, options = int(found.nearness.argmax()), found.distance, heads(len(found.distance))
+    good = firsts((o.code for o in options), ranks(found.nearness, slack(scene, 1.0)))
+    fields = {
+        "stage": s + 1, "block": b + 1, "n": len(far), "G": g.G, "best": best + 1,
+        "tokens": f"{far[best]:.2f}",
+        "even": f"{far[best] / max(1e-9, 1 - found.nearness[best]):.2f}",
+    }  # fmt: skip
+    said: Said = {o.code: {"its": f"{x:.2f}"} for o, x in zip(options, far, strict=True)}
+    return Question("one", good, fields, options, equals(said, good, {"best": "code", "tokens": "its"}))
+
+
+# ---------------------------------------------------------------- what the model uses
+
+
+def changed(scene: Scene, parts: Sequence[Intervention]) -> np.ndarray:
+    """The logits with each of some parts changed: (n, classes)."""
+    key = ("lesson effects", *(its.to_url() for its in parts))
+    return scene.kept(key, lambda: effects(scene.model, scene.image(), [(its,) for its in parts]))
+
+
+def moved(scene: Scene, parts: Sequence[Intervention]) -> np.ndarray:
+    """By how much each change moves the logit of the answer: (n,)."""
+    before = scene.trace().logits
+    top = int(before.argmax())
+    return changed(scene, parts)[:, top].astype(np.float64) - before[top]
+
+
+def effect_ranks(scene: Scene, by: np.ndarray) -> list[int]:
+    """The places of parts by what `moved` says of them; a logit that moved comes in steps of its own size."""
+    logit = float(scene.trace().logits.max())
+    return ranks(np.abs(by), slack(scene, max(abs(logit), float(np.abs(logit + by).max()))))
+
+
+def answer_fields(scene: Scene) -> dict[str, object]:
+    """What the model answers now."""
+    index, _, p = scene.trace().top(1)[0]
+    return {"label": short(scene.labels[index]), "p": percent(p)}
+
+
+def kernel_parts() -> list[Intervention]:
+    """The kernels of the first embedding layer set to zero, one each."""
+    return [Intervention("kernel", 0, index=i) for i in range(len(CEL_KERNELS[0]))]
+
+
+def kernel_matters(scene: Scene, state: State, after: State) -> Question:
+    """The kernel without which the answer's logit moves most."""
+    by = moved(scene, kernel_parts())
+    best, options = int(np.abs(by).argmax()), kernels()
+    good = firsts((o.code for o in options), effect_ranks(scene, by))
+    fields = answer_fields(scene) | {"k": CEL_KERNELS[0][best], "by": signed(by[best])}
+    said: Said = {o.code: {"its": signed(x)} for o, x in zip(options, by, strict=True)}
+    return Question("one", good, fields, options, equals(said, good, {"k": "code", "by": "its"}))
+
+
+def swap_part(scene: Scene) -> Intervention:
+    """The first long distance block of the model made a short distance one."""
+    s, b = block_of(scene.groupings(), 1, "lda")
+    return Intervention("kind", s, b, how="sda")
+
+
+def kind_swap(scene: Scene, state: State, after: State) -> Question:
+    """Whether the answer changes if the first long distance block looks nearby only."""
+    part = swap_part(scene)
+    logits = changed(scene, [part])[0]
+    first, now = int(scene.trace().logits.argmax()), int(logits.argmax())
+    probs = softmax(logits[None])[0]
+    fields = answer_fields(scene) | {
+        "stage": (part.stage or 0) + 1, "block": (part.block or 0) + 1, "now": short(scene.labels[now]),
+        "q": percent(float(probs[now])),
+    }  # fmt: skip
+    return Question("one", frozenset(["yes" if now != first else "no"]), fields, YES_NO)
+
+
+def head_parts(scene: Scene, state: State) -> list[Intervention]:
+    """The heads of a state's block set to zero, one each."""
+    s, b, _ = attention_block(scene, state)
+    return [Intervention("head", s, b, index=h) for h in range(scene.model.num_heads[s])]
+
+
+def head_matters(scene: Scene, state: State, after: State) -> Question:
+    """The head without which the answer's logit moves most."""
+    s, b, g = attention_block(scene, state)
+    by = moved(scene, head_parts(scene, state))
+    best, places, options = int(np.abs(by).argmax()), effect_ranks(scene, by), heads(len(by))
+    far = int(head_distances(scene, s, b, g).argmax())
+    good = firsts((o.code for o in options), places)
+    fields = answer_fields(scene) | {
+        "stage": s + 1, "block": b + 1, "n": len(by), "best": best + 1, "by": signed(by[best]),
+        "far": far + 1, "far_rank": places[far],
+    }  # fmt: skip
+    said: Said = {
+        o.code: {"its": signed(x), "rank": rank} for o, x, rank in zip(options, by, places, strict=True)
+    }
+    return Question("one", good, fields, options, equals(said, good, {"best": "code", "by": "its"}))
+
+
+def parts_of(ask: str, scene: Scene, state: State) -> list[Intervention]:
+    """The parts that a question on the board is about."""
+    if ask == "head_matters":
+        return head_parts(scene, state)
+    return [swap_part(scene)] if ask == "kind_swap" else kernel_parts()
+
+
+_STAGE = frozenset(["stage", "kind"])
+TENSORS: dict[str, Ask] = {
+    "farthest_head": Ask(
+        farthest_head, ("stage", "block", "n", "best", "px", "least", "least_px"), ("attention",), ("its",)
+    ),
+    "strongest_token": Ask(
+        strongest_token, ("row", "col", "keys", "close", "best_row", "best_col", "best", "even"),
+        ("attention",), ("rank", "its"),
+    ),
+    "carries_most": Ask(
+        carries_most, ("row", "col", "k", "share", "part", "side"), ("embedding",), ("its",)
+    ),
+    "nearest_head": Ask(
+        nearest_head, ("stage", "block", "n", "G", "best", "tokens", "even"), ("bias",), ("its",)
+    ),
+    "kernel_matters": Ask(kernel_matters, ("label", "p", "k", "by"), ("board",), ("its",)),
+    "kind_swap": Ask(kind_swap, ("label", "p", "stage", "block", "now", "q"), ("board",)),
+    "head_matters": Ask(
+        head_matters, ("label", "p", "stage", "block", "n", "best", "by", "far", "far_rank"), ("board",),
+        ("its", "rank"), _STAGE,
+    ),
+}  # fmt: skip

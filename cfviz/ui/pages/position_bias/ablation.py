@@ -1,0 +1,218 @@
+"""What the bias is for: take it away, shuffle it, swap it, keep only it; and its share of the logits."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import streamlit as st
+
+from cfviz.analysis.attention import position_share
+from cfviz.data.images import prepare
+from cfviz.figures.plots import position_bias as plots
+from cfviz.figures.plots.predictions import percent, short
+from cfviz.hooks import edit
+from cfviz.models.probes.position_bias import CHANGES, changes
+from cfviz.run import forward, share_cores
+from cfviz.ui.compute.cache import shared
+from cfviz.ui.compute.later import later
+from cfviz.ui.session.photos import code as photo_code
+from cfviz.ui.shell import frame as layout
+from cfviz.ui.widgets.weights import code as model_code
+
+from .surfaces import Subject, block_name
+
+if TYPE_CHECKING:
+    from cfviz.ui.shell.page import Context
+
+WHERE = ("all", "sda", "lda", "each")
+WATCH = ("layers.*.blocks.*.attn.q", "layers.*.blocks.*.attn.k", "layers.*.blocks.*.attn.bias")
+
+Place = tuple[int, int]
+
+
+@shared(2048)
+def changed(source: str, how: str, where: tuple[Place, ...], _its: Subject, _photo: Any) -> np.ndarray:
+    """The logits with the bias of some blocks changed, (classes,)."""
+    image = prepare(_photo, _its.trace.size[0]).tensor
+    share_cores()
+    with edit(_its.model, changes(_its.model, how, where)):
+        arrays, _ = forward(_its.model, image)
+    return arrays["logits"].astype(float)
+
+
+@st.fragment
+def section(ctx: Context, its: Subject) -> None:
+    """Bars: what each change does to the first class; then the shares."""
+    t = ctx.t
+    st.subheader(t("position_bias.use_title"), anchor=False)
+    with st.container(horizontal=True, vertical_alignment="bottom", gap="medium"):
+        where = st.segmented_control(
+            t("position_bias.where"), WHERE, default=ctx.get("where", "all", WHERE),
+            format_func=lambda code: t(f"position_bias.where_{code}"), key="position_bias.where",
+            required=True,
+        )  # fmt: skip
+        how = "zero"
+        if where == "each":
+            how = st.segmented_control(
+                t("position_bias.how"), CHANGES, default=ctx.get("how", "zero", CHANGES),
+                key="position_bias.how", required=True,
+                format_func=lambda code: t(f"position_bias.how_{code}"),
+            )  # fmt: skip
+    ctx.put(where=where, **({"how": how} if where == "each" else {}))
+    if (
+        where == "each"
+        and not its.quick
+        and not st.button(t("position_bias.run"), key="position_bias.run_each")
+    ):
+        return
+    rows = _rows(ctx, its, where, how)
+    if rows is None:
+        return
+    first = int(its.trace.logits.argmax())
+    before = float(its.trace.probs[first])
+    name = ctx.labels[first].split(",")[0]
+    names, values, notes, data = [], [], [], []
+    for label, logits in rows:
+        p = np.exp(logits - logits.max())
+        p /= p.sum()
+        now = int(logits.argmax())
+        names.append(label)
+        values.append(float(logits[first] - its.trace.logits[first]))
+        arrow = "" if now == first else f"<br>→ {short(ctx.labels[now].split(',')[0], 18)}"
+        notes.append(f"{_signed(values[-1])} · {percent(float(p[first]))}{arrow}")
+        most = float(np.abs(logits - its.trace.logits).max())
+        data.append((label, values[-1], most, float(p[first]), ctx.labels[now]))
+    fig = plots.bars(names, values, notes, ctx.theme, {"x": t("position_bias.use_x", name=short(name, 24))})
+    columns = ("change", "logit_change", "largest_logit_change", "probability", "first_class")
+    layout.figure(
+        ctx,
+        fig,
+        "use",
+        code=_code(ctx, its, where, how),
+        table=(columns, data),
+        name=name,
+        p=percent(before),
+    )
+
+
+def _rows(ctx: Context, its: Subject, where: str, how: str) -> list[tuple[str, np.ndarray]] | None:
+    """Each bar's name and logits; None while a large model computes them behind the page."""
+    plan: list[tuple[str, tuple[Place, ...]]]
+    if where == "each":
+        names = [block_name(ctx, block) for block in its.blocks]
+        plan = [(how, ((block.stage, block.block),)) for block in its.blocks]
+    else:
+        chosen = tuple((b.stage, b.block) for b in its.blocks if where in ("all", b.kind))
+        names = [ctx.t(f"position_bias.how_{way}") for way in CHANGES]
+        plan = [(way, chosen) for way in CHANGES]
+    photo = ctx.photo
+
+    def compute() -> list[np.ndarray]:
+        return [changed(its.source, way, places, its, photo) for way, places in plan]
+
+    if its.quick:
+        return list(zip(names, compute(), strict=True))
+    found = later((its.source, tuple(plan)), compute, ctx.t("position_bias.use_wait"))
+    return found and list(zip(names, found, strict=True))
+
+
+def _signed(x: float) -> str:
+    return f"{x:+.2f}".replace("-", "−")
+
+
+# ---------------------------------------------------------------- shares
+
+
+@shared(256)
+def shares(source: str, _ctx: Context, _its: Subject) -> list[np.ndarray]:
+    """Position's share in every block's logits on the chosen photo, (nH,) each."""
+    image = prepare(_ctx.photo, _its.trace.size[0]).tensor
+    share_cores()
+    arrays, _ = forward(_its.model, image, WATCH)
+    out = []
+    for s, b in _its.places:
+        q, k, bias = (arrays[f"layers.{s}.blocks.{b}.attn.{name}"] for name in ("q", "k", "bias"))
+        content = q @ k.swapaxes(-1, -2) / np.sqrt(q.shape[-1])  # nG, nH, N, N
+        out.append(position_share(content, bias, _its.trace.groupings[s][b]))
+    return out
+
+
+@st.fragment
+def share(ctx: Context, its: Subject) -> None:
+    """How much of what distinguishes keys is position, block by block."""
+    if not its.quick and not st.button(ctx.t("position_bias.run_share"), key="position_bias.run_share"):
+        return
+    found = shares(its.source, ctx, its)
+    names = [block_name(ctx, block) for block in its.blocks]
+    words = {"x": ctx.t("position_bias.share_x"), "head": ctx.t("position_bias.figure.head")}
+    fig = plots.shares(found, names, [block.kind for block in its.blocks], ctx.theme, words)
+    means = [float(values.mean()) for values in found]
+    top = int(np.argmax(means))
+    rows = [
+        (block.stage + 1, block.block + 1, h + 1, float(x))
+        for block, values in zip(its.blocks, found, strict=True)
+        for h, x in enumerate(values)
+    ]
+    layout.figure(
+        ctx, fig, "share", code=_SHARE.format(**_shown(ctx, its)),
+        table=(("stage", "block", "head", "share"), rows),
+        block=names[top], most=f"{100 * means[top]:.1f} %", mean=f"{100 * np.mean(means):.1f} %",
+    )  # fmt: skip
+
+
+# ---------------------------------------------------------------- code
+
+
+def _shown(ctx: Context, its: Subject) -> dict[str, Any]:
+    return {
+        "model": model_code(its.model),
+        "photo": photo_code(ctx.settings.photo),
+        "size": its.trace.size[0],
+    }
+
+
+def _code(ctx: Context, its: Subject, where: str, how: str) -> str:
+    """The calls behind the bars: four ways for some blocks at once, or one way for each block."""
+    blocks = "[(s, b) for s, depth in enumerate(model.depths) for b in range(depth)]"
+    if where in ("sda", "lda"):
+        blocks = blocks[:-1] + f' if kinds[s][b].kind == "{where}"]'
+    loop: dict[str, Any] = {"name": "how", "several": CHANGES, "change": "how", "chosen": "blocks"}
+    if where == "each":
+        loop = {"name": "block", "several": "blocks", "change": repr(how), "chosen": "[block]"}
+    return _CODE.format(blocks=blocks, **loop, **_shown(ctx, its))
+
+
+_CODE = """
+import cfviz
+from cfviz.data.images import load_image, prepare
+from cfviz.data.samples import sample
+from cfviz.models.probes.position_bias import changes
+from cfviz.run import forward
+
+model = {model}
+image = prepare(load_image({photo}), {size}).tensor
+before = forward(model, image)[0]["logits"]
+kinds = model.groupings(224, 224)
+blocks = {blocks}
+for {name} in {several}:
+    with cfviz.edit(model, changes(model, {change}, {chosen})):
+        after = forward(model, image)[0]["logits"]
+    print({name}, (after - before)[before.argmax()])
+"""
+_SHARE = """
+import cfviz
+import numpy as np
+from cfviz.analysis.attention import position_share
+from cfviz.data.samples import sample
+
+names = ("q", "k", "bias")
+model = {model}
+watch = [f"layers.*.blocks.*.attn.{{name}}" for name in names]
+trace = cfviz.inspect({photo}, model, size={size}, watch=watch)
+for s, blocks in enumerate(trace.groupings):
+    for b, grouping in enumerate(blocks):
+        q, k, bias = (trace[f"layers.{{s}}.blocks.{{b}}.attn.{{name}}"] for name in names)
+        content = q @ k.swapaxes(-1, -2) / np.sqrt(q.shape[-1])                # nG, nH, N, N
+        print(s + 1, b + 1, position_share(content, bias, grouping))           # nH
+"""

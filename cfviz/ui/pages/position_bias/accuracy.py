@@ -1,0 +1,254 @@
+"""What it does to accuracy: the measured curves, and what they say of DPB, its own table and its twin's."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import streamlit as st
+
+from cfviz.analysis import position_bias_sizes as measured
+from cfviz.bundled import ASSETS
+from cfviz.figures.plots import position_bias as plots
+from cfviz.ui.shell import frame as layout
+from cfviz.words import together
+
+from .surfaces import Subject
+
+if TYPE_CHECKING:
+    from cfviz.ui.shell.page import Context
+
+RESULTS = ASSETS / "results"
+COMMAND = "python -m cfviz measure-sizes --data FOLDER --weights crossformer_nano --json sizes-own.json"
+WINDOWS = ("scaled", "fixed", "adaptive")
+SHOWN = ("accuracy", "difference")
+STAGES = 4
+SCHEMA = 2  # of results files, see `cfviz.training.measure.sizes`
+OWN, TWIN = ("dpb", "own"), ("rpb", "own")
+AGAINST = ("bicubic", "clamp", "cut", "none")  # what asks a bias about no new offset
+COLUMNS = ("model", "bias", "window", "size", "group_size", "n", "correct", "value", "low", "high")
+Results = Mapping[str, Any]
+
+
+def results(folder: Path | None = None) -> Results | None:
+    """The newest measured file, or None."""
+    found = [one for path in sorted((folder or RESULTS).glob("sizes-*.json")) if (one := opened(path))]
+    return max(found, key=lambda one: str(one["date"])) if found else None
+
+
+def opened(path: Path) -> Results | None:
+    """A results file of the present form with at least one row, or None."""
+    try:
+        return _read(path, path.stat().st_mtime_ns)
+    except OSError:
+        return None
+
+
+@lru_cache(maxsize=16)
+def _read(path: Path, changed: int) -> Results | None:
+    """One file, read again only when it has changed."""
+    try:
+        found = json.loads(path.read_text("utf-8"))
+    except ValueError:
+        return None
+    good = isinstance(found, dict) and found.get("schema") == SCHEMA and found.get("rows")
+    return found if good else None
+
+
+# ---------------------------------------------------------------- in words
+
+
+def verdict(ctx: Context) -> list[str]:
+    """What the shipped measurement says, in sentences; that there is none, where there is none."""
+    found = results()
+    said = sentences(ctx, found) if found else []
+    return said or [ctx.t("position_bias.verdict_missing")]
+
+
+def sentences(ctx: Context, found: Results, window: str = "scaled") -> list[str]:
+    """DPB evaluated anew against its own table stretched, against its twin, and where it breaks.
+
+    Args:
+        ctx: The page.
+        found: A results file.
+        window: Which of its windows; sentences that its rows do not allow are left out.
+    """
+    rows, trained = found["rows"], found.get("trained_size", 224)
+    apart = measured.differences(rows, OWN, ("dpb", "bicubic"), window)
+    lines = [_against(ctx, "verdict", measured.verdict(apart, trained))]
+    lines.append(_against(ctx, "twin", measured.verdict(measured.differences(rows, OWN, TWIN, window), None)))
+    if lines[1]:
+        change = _drift(ctx, measured.drift(rows, OWN, TWIN, window, trained), trained)
+        lines[1] = together(lines[1], change)
+    if any(d.size > trained and measured.extrapolates(d.size, d.group_size, largest(found)) for d in apart):
+        lines.append(_breaks(ctx, found, window, trained))
+    return [line for line in lines if line]
+
+
+def largest(found: Results) -> Sequence[int]:
+    """The largest groups of training, one a stage; where a file does not say it, G at the trained size."""
+    usual = [row["group_size"] for row in found["rows"] if row["size"] == found.get("trained_size", 224)]
+    return found.get("trained_group") or [min(usual, default=0)] * STAGES
+
+
+def _against(ctx: Context, name: str, its: measured.Verdict | None) -> str:
+    if its is None:
+        return ""
+    alike = its.best.value == its.worst.value
+    between = ctx.t(
+        "position_bias.between_same" if alike else "position_bias.between",
+        best=said(its.best), worst=said(its.worst), best_at=its.best.size, worst_at=its.worst.size,
+    )  # fmt: skip
+    fields = {"wins": _sizes(ctx, its.wins), "losses": _sizes(ctx, its.losses)}
+    fields["how"] = ctx.t("position_bias.paired" if its.best.paired else "position_bias.unpaired")
+    return ctx.t(f"position_bias.{name}_{its.code}", between=between, n=its.best.n, **fields)
+
+
+def _drift(ctx: Context, found: Sequence[measured.Difference], trained: int) -> str:
+    """How the gap to the twin changes away from the trained size."""
+    if not found:
+        return ""
+    sure = [d for d in found if d.sign]
+    most = max(sure or found, key=lambda d: abs(d.value))
+    key = "position_bias.twin_drift" if sure else "position_bias.twin_still"
+    sizes = _sizes(ctx, tuple(d.size for d in sure))
+    return ctx.t(key, trained=trained, sizes=sizes, by=said(most), at=most.size)
+
+
+def _breaks(ctx: Context, found: Results, window: str, trained: int) -> str:
+    gains = measured.extrapolated(found["rows"], window, AGAINST, largest(found), trained)
+    names = {way: ctx.t(f"position_bias.figure.way_{way}") for _, way in gains}
+    broken = measured.breaks(gains)
+    if broken is None:
+        d, least = min(gains, key=lambda one: one[0].value)
+        most = max(one.size for one, _ in gains)
+        ways = ctx.t("position_bias.comma").join(
+            ctx.t("position_bias.quoted", way=way) for way in names.values()
+        )
+        return ctx.t(
+            "position_bias.breaks_nowhere",
+            size=most,
+            ways=ways,
+            by=said(d),
+            at=d.size,
+            way=names[least],
+            n=d.n,
+        )
+    d, way = broken
+    return ctx.t("position_bias.breaks", size=d.size, G=d.group_size, by=said(d), way=names[way])
+
+
+def said(d: measured.Difference) -> str:
+    """ "+1.20 [+0.35, +2.05]", in percentage points."""
+    return "{:+.2f} [{:+.2f}, {:+.2f}]".format(*(100 * x for x in (d.value, d.low, d.high))).replace("-", "−")
+
+
+def _sizes(ctx: Context, sizes: tuple[int, ...]) -> str:
+    return ctx.t("position_bias.comma").join(f"{size} px" for size in sizes)
+
+
+# ---------------------------------------------------------------- in curves
+
+
+@st.fragment
+def section(ctx: Context, its: Subject) -> None:
+    """Curves and differences, or how to measure them."""
+    t, found = ctx.t, results()
+    st.subheader(t("position_bias.sizes_title"), anchor=False)
+    if found is None:
+        layout.look(t("position_bias.sizes_missing"))
+        st.code(COMMAND, language="bash", wrap_lines=True)
+        return
+    there = [w for w in WINDOWS if any(row["window"] == w for row in found["rows"])]
+    with st.container(horizontal=True, vertical_alignment="bottom", gap="medium"):
+        window = st.segmented_control(
+            t("position_bias.window"), there, default=ctx.get("curves", there[0], there), required=True,
+            key="position_bias.sizes_window", format_func=lambda code: t(f"position_bias.window_{code}"),
+        )  # fmt: skip
+        shown = st.segmented_control(
+            t("position_bias.sizes_show"), SHOWN, default=ctx.get("curve", SHOWN[0], SHOWN), required=True,
+            key="position_bias.sizes_shown", format_func=lambda code: t(f"position_bias.sizes_{code}"),
+        )  # fmt: skip
+    ctx.put(curves=window, curve=shown)
+    st.markdown("\n".join(f"- {line}" for line in sentences(ctx, found, window)))
+    draw(ctx, found, window, shown, "sizes" if shown == "accuracy" else "less")
+    comparisons = len(lines_of(ctx, found["rows"], window, "difference"))
+    notes = [t("position_bias.sizes_chance", ways=comparisons)]
+    if any(row["model"] == "rpb" for row in found["rows"]):
+        notes.append(t("position_bias.sizes_seed"))
+    if its.trace.weights.sha256 not in found.get("weights", {}).values():
+        notes.append(t("position_bias.sizes_other"))
+    st.caption(together(*notes))
+
+
+def lines_of(
+    ctx: Context, rows: Sequence[Mapping[str, Any]], window: str, shown: str, behind: bool = False
+) -> list[plots.Line]:
+    """The curves of one window, in the order of the ways: accuracies, or DPB less each other way."""
+    out, main = [], main_of(rows)
+    for way in plots.WAYS:
+        model, bias = TWIN if way == "twin" else (main, way)
+        if way == "twin" and main == TWIN[0]:
+            continue
+        if shown == "accuracy":
+            points = [
+                (row["size"], row["value"], row["low"], row["high"])
+                for row in measured.curve(rows, model, bias, window)
+            ]
+        else:
+            apart = [] if way == "own" else measured.differences(rows, (main, "own"), (model, bias), window)
+            points = [(d.size, d.value, d.low, d.high) for d in apart]
+        if points:
+            sizes, values, low, high = zip(*points, strict=True)
+            name = ctx.t(f"position_bias.figure.way_{way}")
+            out.append(plots.Line(way, name, sizes, values, low, high, behind))
+    return out
+
+
+def main_of(rows: Sequence[Mapping[str, Any]]) -> str:
+    """The model that a file is about: the one with a DPB, or the only one."""
+    return "dpb" if any(row["model"] == "dpb" for row in rows) else str(rows[0]["model"])
+
+
+def draw(
+    ctx: Context,
+    found: Results,
+    window: str,
+    shown: str,
+    name: str,
+    key: str = "",
+    beside: Results | None = None,
+) -> None:
+    """The figure of one window of a results file, with its sentence, its command and its data.
+
+    Args:
+        ctx: The page.
+        found: The file.
+        window: One of its windows.
+        shown: One of `SHOWN`.
+        name: Of its texts.
+        key: Tells several figures with one name apart.
+        beside: Another file, drawn thin behind it.
+    """
+    lines = lines_of(ctx, found["rows"], window, shown)
+    if not lines:
+        st.caption(ctx.t("position_bias.sizes_none"))
+        return
+    behind = lines_of(ctx, beside["rows"], window, shown, behind=True) if beside else []
+    ways = {line.way for line in lines}
+    words = {
+        "x": ctx.t("position_bias.sizes_x"),
+        "y": ctx.t(f"position_bias.sizes_y_{shown}"),
+        "trained": ctx.t("position_bias.trained"),
+    }
+    trained = found.get("trained_size", 224)
+    fig = plots.curves(
+        [*lines, *(line for line in behind if line.way in ways)], ctx.theme, words, trained,
+        signed=shown == "difference",
+    )  # fmt: skip
+    table = (COLUMNS, [[row[column] for column in COLUMNS] for row in found["rows"]])
+    thin = ctx.t("position_bias.own_behind") if behind else ""
+    layout.figure(ctx, fig, name, key, code=found.get("command"), table=table, n=found["photos"], thin=thin)

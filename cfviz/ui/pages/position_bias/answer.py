@@ -1,0 +1,324 @@
+"""What another window does to the answer: the chosen photo, every way of making the bias, side by side."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import streamlit as st
+
+from cfviz.data.decode import Photo
+from cfviz.data.images import prepare
+from cfviz.figures.live.logits import bias_table
+from cfviz.figures.live.position_bias_answer import Card, pack
+from cfviz.figures.plots.predictions import percent, short
+from cfviz.hooks import edit
+from cfviz.models.probes.position_bias import WAYS, edits, regrouped, same, ways_of
+from cfviz.run import forward, share_cores
+from cfviz.ui.compute import queue
+from cfviz.ui.compute.cache import shared
+from cfviz.ui.compute.steps import Steps
+from cfviz.ui.session import state
+from cfviz.ui.session.photos import code as photo_code
+from cfviz.ui.shell import frame as layout
+from cfviz.ui.widgets.figure_position_bias import bias_figure
+from cfviz.ui.widgets.weights import code as model_code
+from cfviz.words import together
+
+from .cost import costs
+from .surfaces import Subject, block_name, words
+
+if TYPE_CHECKING:
+    from cfviz.ui.shell.page import Context
+
+WINDOWS = ("scaled", "fixed", "adaptive")
+SIDES = range(2, 29)
+NAME = "position_bias.answer"  # of the figure
+PATIENCE = 0.15  # seconds the page waits for ways before it shows those that are there
+AHEAD = 320  # pixels of the largest size that is computed before anybody asks
+
+
+@dataclass(frozen=True)
+class Answer:
+    """One way's answer.
+
+    Attributes:
+        logits: (classes,).
+        q: Queries of the watched block, (nG, nH, N, d).
+        k: Its keys.
+        tables: Its bias at every offset, (nH, (2G-1)^2).
+        seconds: Of the forward.
+    """
+
+    logits: np.ndarray
+    q: np.ndarray
+    k: np.ndarray
+    tables: np.ndarray
+    seconds: float
+
+    @property
+    def chances(self) -> np.ndarray:
+        """Softmax of the logits, (classes,)."""
+        raised = np.exp(self.logits - self.logits.max())
+        return raised / raised.sum()
+
+
+@dataclass(frozen=True)
+class Window:
+    """Another input size and another cut.
+
+    Attributes:
+        size: Input side in pixels.
+        G: A stage.
+        interval: I a stage, or "adaptive".
+    """
+
+    size: int
+    G: tuple[int, ...]
+    interval: Any
+
+    def groups(self, model: Any) -> list[list[Any]]:
+        """How every block cuts its map."""
+        with regrouped(model, self.G, self.interval):
+            return model.groupings(self.size, self.size)
+
+
+def shown_ways(its: Subject) -> list[str]:
+    """What can be done, in order: the model's ways, its twin before the last."""
+    ways = [way for way in WAYS if way in ways_of(its.model.position_bias)]
+    return ways if its.twin is None else [*ways[:-1], "twin", ways[-1]]
+
+
+def merged(its: Subject, groups: list[list[Any]]) -> dict[str, str]:
+    """Way -> the way whose forward gives its answer: the same one, or one that cannot differ here."""
+    kind, sides = its.model.position_bias, {g.G for stage in groups for g in stage}
+    trained = set(its.model.group_size)
+    if len(trained) > 1:
+        return {way: way for way in shown_ways(its)}
+    G = trained.pop()
+    return {way: way if way == "twin" else same(kind, G, way, sides) for way in shown_ways(its)}
+
+
+@shared(32)
+def seen(source: str, size: int, _photo: Photo) -> tuple[Any, bytes]:
+    """The photo at one size: the model's input, and its pixels as PNG."""
+    prepared, out = prepare(_photo, size), io.BytesIO()
+    prepared.crop.convert("RGB").save(out, "PNG", compress_level=1)
+    return prepared.tensor, out.getvalue()
+
+
+@shared(12)
+def answers(
+    source: str, window: Window, stage: int, block: int, _its: Subject, _photo: Photo
+) -> Steps[Answer]:
+    """The answers of all ways that differ, computed behind the page."""
+    its, at = _its, f"layers.{stage}.blocks.{block}.attn."
+    needed = list(dict.fromkeys(merged(its, window.groups(its.model)).values()))
+
+    def make(way: str) -> Answer:
+        tensor, _ = seen(_photo.sha256, window.size, _photo)
+        net = its.twin if way == "twin" else its.model
+        changes = edits(net, "own" if way == "twin" else way, its.model.group_size)
+        share_cores()
+        with regrouped(net, window.G, window.interval), edit(net, changes):
+            arrays, seconds = forward(net, tensor, [at + name for name in ("q", "k", "bias")])
+        q, k, bias = (arrays[at + name] for name in ("q", "k", "bias"))
+        tables = bias_table(bias, round(bias.shape[-1] ** 0.5))
+        return Answer(arrays["logits"].astype(float), q, k, tables, seconds)
+
+    return Steps(needed, make)
+
+
+# ---------------------------------------------------------------- the section
+
+
+@st.fragment
+def section(ctx: Context, its: Subject) -> None:
+    """Controls, the answers side by side as they come, and what the window costs."""
+    t = ctx.t
+    st.subheader(t("position_bias.answer_title"), anchor=False)
+    layout.look(t("position_bias.answer_look"))
+    window = _window(ctx, its)
+    number, head = _watched(ctx, its)
+    stage, block = its.places[number]
+    groups = window.groups(its.model)
+    by = merged(its, groups)
+    _, photo = seen(ctx.photo.sha256, window.size, ctx.photo)
+    steps = answers(its.source, window, stage, block, its, ctx.photo)
+    if its.quick and queue.readers() == 1:  # else it would be in the others' way
+        _look_ahead(ctx, its, window, stage, block)
+    there = steps.look(PATIENCE)  # looked at last: comes first
+    found = {way: there[one] for way, one in by.items() if one in there}
+    cards = [_card(ctx, way, by[way], found, head) for way in by]
+    cut, source = groups[stage][block], f"{its.source}|{window.size}"
+    place = {
+        "row": ctx.get("down", 45, range(100)),
+        "col": ctx.get("across", 50, range(100)),
+        "less": ctx.get("maps", 0, (0, 1)),
+    }
+    data = pack(
+        cards, cut, photo, (window.size, window.size), strings=words(ctx.lang), start=place, source=source
+    )
+    bias_figure(data, name=NAME, on_commit=lambda: _chosen(ctx))
+    st.caption(t("position_bias.answer_maps", block=block_name(ctx, its.blocks[number]), h=head + 1))
+    if steps.left:
+        st.caption(t("position_bias.answer_wait", done=len(there), all=len(steps.names)))
+    else:
+        _said(ctx, found, by, {g.G for stage_ in groups for g in stage_}, its)
+    layout.take_away(ctx, "answer", code=code(ctx, its, window), table=_table(ctx, found))
+    costs(ctx, its.model, groups, window.size)
+
+
+def _chosen(ctx: Context) -> None:
+    """A query or a kind of map was chosen in the figure."""
+    to = (st.session_state.get(NAME) or {}).get("commit")
+    if to:
+        ctx.put(down=int(to["down"]), across=int(to["across"]), maps=int(to["less"]))
+
+
+def _look_ahead(ctx: Context, its: Subject, window: Window, stage: int, block: int) -> None:
+    """Let the other sizes be computed behind the page, the nearest first: they will be asked for next."""
+    if ctx.get("g", 0, (0, *SIDES)):
+        return
+    sizes = [size for size in state.SIZES if size <= AHEAD and size != window.size]
+    for size in sorted(sizes, key=lambda size: -abs(size - window.size)):
+        other = _cut(its, size, ctx.get("window", "scaled", WINDOWS))
+        answers(its.source, other, stage, block, its, ctx.photo).look()
+
+
+def _cut(its: Subject, size: int, kind: str) -> Window:
+    """The window of one of the three kinds at a size."""
+    trained = its.model.group_size
+    G = tuple(max(2, round(g * size / 224)) for g in trained) if kind == "scaled" else tuple(trained)
+    return Window(size, G, "adaptive" if kind == "adaptive" else its.model.interval)
+
+
+def _window(ctx: Context, its: Subject) -> Window:
+    """Input size, G a stage, interval."""
+    t, trained = ctx.t, its.model.group_size
+    with st.container(horizontal=True, vertical_alignment="bottom", gap="medium"):
+        size = st.selectbox(
+            t("position_bias.answer_size"), state.SIZES, state.SIZES.index(ctx.get("at", 256, state.SIZES)),
+            format_func=lambda n: f"{n} × {n} px", key="position_bias.at", width=160,
+        )  # fmt: skip
+        kind = st.segmented_control(
+            t("position_bias.window"), WINDOWS, default=ctx.get("window", "scaled", WINDOWS),
+            format_func=lambda code: t(f"position_bias.window_{code}"), key="position_bias.window",
+            required=True,
+        )  # fmt: skip
+        cut = _cut(its, size, kind)
+        asked = ctx.get("g", 0, (0, *SIDES))
+        own = st.toggle(t("position_bias.own_g"), bool(asked), key="position_bias.own_g")
+        chosen = asked or cut.G[0]
+        if own:
+            chosen = st.slider(
+                t("position_bias.g"), SIDES[0], SIDES[-1], chosen, key="position_bias.g", width=220
+            )
+    ctx.put(at=size, window=kind, g=int(chosen) if own else 0)
+    return Window(size, (int(chosen),) * len(trained), cut.interval) if own else cut
+
+
+def _watched(ctx: Context, its: Subject) -> tuple[int, int]:
+    """Block (its number) and head whose attention is shown."""
+    t, numbers = ctx.t, range(len(its.blocks))
+    with st.container(horizontal=True, vertical_alignment="bottom", gap="medium"):
+        begin = ctx.get("of", min(2, len(numbers) - 1) + 1, range(1, len(numbers) + 1)) - 1
+        number = st.selectbox(
+            t("position_bias.figure.block"), numbers, begin, key="position_bias.watch_block", width=220,
+            format_func=lambda i: block_name(ctx, its.blocks[i]),
+        )  # fmt: skip
+        heads = range(len(its.blocks[number].table))
+        begin = ctx.get("by", 1, range(1, len(heads) + 1)) - 1
+        head = st.selectbox(
+            t("position_bias.figure.head"), heads, begin, format_func=lambda h: f"{h + 1}",
+            key=f"position_bias.watch_head.{len(heads)}", width=90,
+        )  # fmt: skip
+    ctx.put(of=number + 1, by=head + 1)
+    return number, head
+
+
+def _card(ctx: Context, way: str, by: str, found: Mapping[str, Answer], head: int) -> Card:
+    name, note = (ctx.t(f"position_bias.figure.way_{way}{end}") for end in ("", "_help"))
+    if by != way:
+        note = ctx.t("position_bias.answer_like", way=ctx.t(f"position_bias.figure.way_{by}"))
+    answer, own = found.get(way), found.get("own")
+    if answer is None or own is None:
+        return Card(way, name, note)
+    lines, chances = [], answer.chances
+    for k in np.argsort(-answer.logits, kind="stable")[:5]:
+        change = "" if answer is own else _signed(answer.logits[k] - own.logits[k])
+        label = short(ctx.labels[int(k)].split(",")[0], 20)
+        lines.append((label, percent(float(chances[k])), _minus(f"{answer.logits[k]:.2f}"), change))
+    h = min(head, answer.q.shape[1] - 1)
+    return Card(way, name, note, lines, answer.q[:, h], answer.k[:, h], answer.tables[h])
+
+
+def _said(
+    ctx: Context, found: Mapping[str, Answer], by: Mapping[str, str], sides: set[int], its: Subject
+) -> None:
+    """How far the ways are apart, in one sentence."""
+    own = found["own"]
+    apart = {way: float(np.abs(a.logits - own.logits).max()) for way, a in found.items()}
+    others = [way for way in found if way not in ("own", "twin", "none") and by[way] != "own"]
+    none = f"{apart['none']:.2f}" if "none" in apart else "0"
+    fields = {
+        "sides": ctx.t("position_bias.comma").join(str(g) for g in sorted(sides)),
+        "trained": max(its.model.group_size),
+        "none": none,
+        "ms": f"{1000 * float(np.median([a.seconds for a in found.values()])):.0f}",
+    }
+    if others:
+        most = max(others, key=lambda way: apart[way])
+        fields |= {"most": ctx.t(f"position_bias.figure.way_{most}"), "by": f"{apart[most]:.2f}"}
+    text = ctx.t("position_bias.answer_apart" if others else "position_bias.answer_same", **fields)
+    agree = all(a.logits.argmax() == own.logits.argmax() for a in found.values())
+    st.markdown(
+        together(text, ctx.t("position_bias.answer_agree" if agree else "position_bias.answer_differ"))
+    )
+
+
+def _table(ctx: Context, found: Mapping[str, Answer]) -> tuple[tuple[str, ...], list[tuple[Any, ...]]]:
+    rows = [
+        (way, ctx.labels[k], float(a.logits[k]), float(a.chances[k]))
+        for way, a in found.items()
+        for k in range(len(a.logits))
+    ]
+    return ("way", "class", "logit", "probability"), rows
+
+
+def _signed(x: float) -> str:
+    text = _minus(f"{x:+.2f}")
+    return "0.00" if text[1:] == "0.00" else text
+
+
+def _minus(text: str) -> str:
+    return text.replace("-", "−")
+
+
+def code(ctx: Context, its: Subject, window: Window) -> str:
+    """The calls that give the logits on screen; the twin's are those of another model."""
+    G = window.G[0] if len(set(window.G)) == 1 else window.G
+    ways = tuple(way for way in shown_ways(its) if way != "twin")
+    photo = photo_code(ctx.settings.photo)
+    fields = {"size": window.size, "ways": ways, "G": G, "interval": repr(window.interval)}
+    return _CODE.format(model=model_code(its.model), photo=photo, **fields)
+
+
+_CODE = """
+import cfviz
+from cfviz.data.images import load_image, prepare
+from cfviz.data.samples import sample
+from cfviz.models.probes.position_bias import edits, regrouped
+from cfviz.run import forward
+
+model = {model}
+image = prepare(load_image({photo}), {size}).tensor
+logits = {{}}
+for way in {ways}:
+    changes = edits(model, way, model.group_size)
+    with regrouped(model, {G}, {interval}), cfviz.edit(model, changes):
+        logits[way] = forward(model, image)[0]["logits"]
+"""

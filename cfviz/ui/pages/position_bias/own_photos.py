@@ -1,0 +1,124 @@
+"""The curves on one's own photos: measured in the background, drawn as they grow, beside the shipped ones."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import streamlit as st
+
+from cfviz import jobs as background
+from cfviz.models.probes.position_bias import WAYS
+from cfviz.ui.session import state
+from cfviz.ui.shell import frame as layout
+from cfviz.ui.widgets import jobs
+
+from .accuracy import SHOWN, WINDOWS, Results, draw, opened, results, sentences
+from .surfaces import TWIN, Subject
+
+if TYPE_CHECKING:
+    from cfviz.ui.shell.page import Context
+
+KIND, RESULT = "sizes", "sizes.json"
+CHOSEN = ("own", "bicubic", "clamp", "none")  # ways at first: those the verdict needs
+Rows = list[dict[str, Any]]
+
+
+@st.fragment
+def section(ctx: Context, its: Subject) -> None:
+    """What to measure, the button, and the jobs."""
+    st.subheader(ctx.t("position_bias.job_title"), anchor=False)
+    layout.look(ctx.t("position_bias.job_look"))
+    jobs.panel(
+        ctx, KIND, _command(ctx, its), RESULT, ctx.t("position_bias.job_start"),
+        show=lambda job: _show(ctx, job), growing=True,
+    )  # fmt: skip
+
+
+def _command(ctx: Context, its: Subject) -> list[str] | None:
+    """The command that the choices come to; None, and a sentence why, where they come to none."""
+    t = ctx.t
+    refused = _refused(ctx)
+    if refused:
+        st.info(refused, icon=":material/info:")
+        return None
+    folder = jobs.folder_choice(ctx, KIND)
+    if folder is None:
+        return None
+    possible = [way for way in WAYS if its.model.position_bias == "dpb" or way not in ("rescaled", "bicubic")]
+    sizes = st.pills(
+        t("position_bias.sizes_x"), state.SIZES, selection_mode="multi", default=list(state.SIZES),
+        key="position_bias.job_sizes",
+    )  # fmt: skip
+    ways = st.pills(
+        t("position_bias.job_ways"), possible, selection_mode="multi", key="position_bias.job_ways",
+        default=[way for way in CHOSEN if way in possible],
+        format_func=lambda code: t(f"position_bias.figure.way_{code}"),
+    )  # fmt: skip
+    with st.container(horizontal=True, vertical_alignment="bottom", gap="medium"):
+        windows = st.pills(
+            t("position_bias.window"), WINDOWS, selection_mode="multi", default=["scaled"],
+            key="position_bias.job_windows", format_func=lambda code: t(f"position_bias.window_{code}"),
+        )  # fmt: skip
+        limit = st.number_input(
+            t("position_bias.job_limit"), 1, 1000, 20, key="position_bias.job_limit", width=180
+        )
+        twin = its.twin is not None and st.toggle(
+            t("position_bias.job_twin"), True, key="position_bias.job_twin"
+        )
+    if not (sizes and ways and windows):
+        st.caption(t("position_bias.job_nothing"))
+        return None
+    command = ["measure-sizes", "--data", str(folder), "--weights", ctx.settings.model]
+    command += ["--twin", TWIN] if twin else []
+    command += ["--sizes", ",".join(str(size) for size in sorted(sizes))]
+    command += ["--windows", ",".join(w for w in WINDOWS if w in windows)]
+    command += ["--ways", ",".join(way for way in WAYS if way in ways)]
+    command += ["--limit", str(limit), "--json", f"{background.PLACE}/{RESULT}"]
+    return command if ctx.settings.device != "cpu" else [*command, "--cpu"]
+
+
+def _refused(ctx: Context) -> str:
+    """Why the chosen model cannot be measured in the background; empty where it can."""
+    if not (why := jobs.refused(ctx)) and len(set(ctx.model.group_size)) > 1:
+        return ctx.t("position_bias.job_groups")
+    return why
+
+
+def _shipped(found: Results) -> Results | None:
+    """The shipped curves, if they are of a model that was measured here, too."""
+    its = results()
+    alike = its is not None and set(its.get("weights", {}).values()) & set(found.get("weights", {}).values())
+    return its if alike else None
+
+
+def _show(ctx: Context, job: background.Job) -> None:
+    """One job's curves as far as they are, its sentences, and the shipped curves behind."""
+    found = opened(job.result)
+    if found is None:
+        return
+    t, rows = ctx.t, found["rows"]
+    words = job.command
+    folder = words[words.index("--data") + 1].rstrip("/").split("/")[-2:]
+    st.caption(t("position_bias.job_about", folder="/".join(folder), n=found["photos"], rows=len(rows)))
+    latest = next((one.id for one in background.listed(KIND) if one.result.exists()), None)
+    if not st.toggle(t("position_bias.job_curves"), job.id == latest, key=f"position_bias.job_on.{job.id}"):
+        return
+    there = [w for w in WINDOWS if any(row["window"] == w for row in rows)]
+    with st.container(horizontal=True, vertical_alignment="bottom", gap="medium"):
+        window = there[0]
+        if len(there) > 1:
+            window = st.segmented_control(
+                t("position_bias.window"), there, default=there[0], required=True,
+                key=f"position_bias.job_window.{job.id}",
+                format_func=lambda code: t(f"position_bias.window_{code}"),
+            )  # fmt: skip
+        shown = st.segmented_control(
+            t("position_bias.sizes_show"), SHOWN, default=SHOWN[0], required=True,
+            key=f"position_bias.job_shown.{job.id}",
+            format_func=lambda code: t(f"position_bias.sizes_{code}"),
+        )  # fmt: skip
+    said = sentences(ctx, found, window) if job.state == "done" else []
+    if said:
+        st.markdown("\n".join(f"- {line}" for line in said))
+    name = "own" if shown == "accuracy" else "own_less"
+    draw(ctx, found, window, shown, name, key=f"-{job.id}", beside=_shipped(found))

@@ -1,0 +1,268 @@
+"""The page on position bias: its subject, the summary, and the three figures that live in the browser."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import streamlit as st
+
+from cfviz.figures.live import position_bias as message
+from cfviz.models.variants import BUNDLED, WEIGHTS
+from cfviz.report.parts import ORDERS, block_bias
+from cfviz.run import load
+from cfviz.trace import Trace
+from cfviz.ui.compute.cache import shared
+from cfviz.ui.session.photos import code as photo_code
+from cfviz.ui.shell import frame as layout
+from cfviz.ui.widgets.figure_position_bias import bias_figure
+from cfviz.ui.widgets.weights import code as model_code
+from cfviz.words import TRANSLATIONS
+
+if TYPE_CHECKING:
+    from cfviz.ui.shell.page import Context
+
+TWIN = f"{BUNDLED}_rpb"
+FAINT = 0.1  # a bias that spans less changes no attention weight by more than a factor of 1.11
+START = "cfviz.position_bias.start"
+QUICK = 10e6  # parameters up to which a dozen forward passes take a second or two
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What the page is about.
+
+    Attributes:
+        model: The model; its groups are those it was trained with.
+        trace: Its prediction on the chosen photo.
+        blocks: Every block's bias, stage by stage.
+        weights: Model, number format and device in one string, for caches.
+        source: The same with photo and size.
+        twin: The same network with a learned table, or None.
+    """
+
+    model: Any
+    trace: Trace
+    blocks: tuple[message.BlockBias, ...]
+    weights: str
+    source: str
+    twin: Any = None
+
+    @property
+    def places(self) -> list[tuple[int, int]]:
+        """(stage, block) of every block."""
+        return [(block.stage, block.block) for block in self.blocks]
+
+    @property
+    def quick(self) -> bool:
+        """Whether many forwards take so little that nobody needs to ask for them."""
+        return sum(weight.numel() for weight in self.model.parameters()) <= QUICK
+
+
+def subject(ctx: Context) -> Subject:
+    """The chosen model on the chosen photo."""
+    s, trace = ctx.settings, ctx.trace()
+    twin = twin_of(s.model, s.device, s.dtype)
+    weights = "|".join(map(str, (s.model, trace.weights.sha256, s.dtype, s.device)))
+    its = blocks(weights, ctx.model, twin)
+    return Subject(ctx.model, trace, its, weights, f"{weights}|{ctx.photo.sha256}|{trace.size}", twin)
+
+
+def twin_of(name: str, device: str, dtype: str) -> Any:
+    """The bundled model's twin with a learned table, where its weights are there."""
+    there = name == BUNDLED and (WEIGHTS / f"{TWIN}.safetensors").is_file()
+    return load(TWIN, device, dtype) if there else None
+
+
+@shared(12)
+def blocks(weights: str, _model: Any, _twin: Any) -> tuple[message.BlockBias, ...]:
+    """Every block's bias at the trained size."""
+    kinds = _model.groupings(224, 224)
+    return tuple(
+        block_bias(_model, s, b, kinds[s][b].kind, _twin)
+        for s, stage in enumerate(_model.stages)
+        for b, _ in enumerate(stage.each)
+    )
+
+
+# ---------------------------------------------------------------- the summary
+
+
+def block_name(ctx: Context, block: message.BlockBias) -> str:
+    """ "Stage 2, block 1 (SDA)"."""
+    return ctx.t(
+        "position_bias.figure.block_name", s=block.stage + 1, b=block.block + 1, kind=block.kind.upper()
+    )
+
+
+def summary(ctx: Context, its: Subject, verdict: Sequence[str]) -> None:
+    """What the page found, in numbers."""
+    t = ctx.t
+    spreads = [max(m["spread"] for m in block.measures) for block in its.blocks]
+    best = int(np.argmax(spreads))
+    strongest = its.blocks[best]
+    head = max(range(len(strongest.table)), key=lambda h: strongest.measures[h]["spread"])
+    lines = [
+        t(
+            "position_bias.short_strong",
+            block=block_name(ctx, strongest),
+            h=head + 1,
+            character=t(f"position_bias.figure.is_{strongest.characters[head]}"),
+            spread=f"{spreads[best]:.2f}",
+            factor=f"{np.exp(min(spreads[best], 50)):.3g}",
+        )
+    ]
+    flat = [block for block, spread in zip(its.blocks, spreads, strict=True) if spread < FAINT]
+    if flat:
+        most = max(max(m["spread"] for m in block.measures) for block in flat)
+        names = t("position_bias.comma").join(block_name(ctx, block) for block in flat)
+        fields = {"blocks": names, "spread": f"{most:.2g}", "factor": f"{np.exp(most):.6g}"}
+        lines.append(t("position_bias.short_flat", **fields))
+    lines += verdict
+    st.subheader(t("position_bias.short_title"), anchor=False)
+    st.markdown("\n".join(f"- {line}" for line in lines))
+
+
+# ---------------------------------------------------------------- the figures
+
+
+def words(lang: str) -> dict[str, str]:
+    """The figures' words; braces stay for the browser to fill."""
+    entries = json.loads((TRANSLATIONS / lang / "position_bias.json").read_text("utf-8")).items()
+    return {key.removeprefix("figure."): text for key, text in entries if key.startswith("figure.")}
+
+
+# What the figures let the reader choose beside block and head: default, what is allowed.
+LOOKS: dict[str, tuple[int, Sequence[int]]] = {
+    "raw": (0, (0, 1)), "scale": (0, (0, 1, 2)), "reach": (0, (0, 1)), "order": (0, range(len(ORDERS))),
+    "Gh": (14, range(2, 29)), "Gw": (14, range(2, 29)), "less": (0, (0, 1)), "large": (0, (0, 1)),
+}  # fmt: skip
+
+
+def place(ctx: Context, its: Subject) -> dict[str, int]:
+    """Block, head and looks that the link asks for, moved to what exists; the link counts from 1."""
+    stages = sorted({s for s, _ in its.places})
+    s = ctx.get("stage", 2, [s + 1 for s in stages]) - 1
+    depth = sum(stage == s for stage, _ in its.places)
+    b = ctx.get("block", 1, range(1, depth + 1)) - 1
+    number = its.places.index((s, b))
+    head = ctx.get("head", 1, range(1, len(its.blocks[number].table) + 1)) - 1
+    looks = {name: ctx.get(name, default, allowed) for name, (default, allowed) in LOOKS.items()}
+    return {"block": number, "head": head, **looks}
+
+
+def keep(ctx: Context, its: Subject, to: Mapping[str, Any] | None) -> None:
+    """Put into the link what was chosen in a figure; a look that is as at first stays out of it."""
+    if not to or to["block"] >= len(its.places):
+        return
+    s, b = its.places[to["block"]]
+    now = {name: int(to[name]) for name in LOOKS if name in to}
+    told = {
+        name: value
+        for name, value in now.items()
+        if value != LOOKS[name][0] or ctx.get(name, *LOOKS[name]) != value
+    }
+    ctx.put(stage=s + 1, block=b + 1, head=to["head"] + 1, **told)
+
+
+@shared(256, 32 * 2**20)
+def packed(weights: str, part: str, start: tuple[tuple[str, Any], ...], lang: str, _its: Subject) -> bytes:
+    """One figure's message, made once for a model and a place to begin."""
+    return message.pack(_its.blocks, part, strings=words(lang), start=dict(start), source=weights)
+
+
+def figures(ctx: Context, its: Subject, part: str) -> None:
+    """One of the three figures, with its title, its sentence, its code and its data."""
+    st.subheader(ctx.t(f"position_bias.{part}_title"), anchor=False)
+    layout.look(ctx.t(f"position_bias.{part}_look"))
+    appears = f"position_bias.{part}" not in st.session_state
+    if (part == "surfaces" and appears) or st.session_state.get(START, ("",))[0] != its.weights:
+        st.session_state[START] = its.weights, place(ctx, its)
+    start = tuple(st.session_state[START][1].items())
+    _figure(ctx, its, part, start)
+
+
+@st.fragment
+def _figure(ctx: Context, its: Subject, part: str, start: tuple[tuple[str, Any], ...]) -> None:
+    name = f"position_bias.{part}"
+    appears = name not in st.session_state
+
+    def commit() -> None:
+        keep(ctx, its, (st.session_state.get(name) or {}).get("commit"))
+
+    bias_figure(packed(its.weights, part, start, ctx.lang, its), name=name, on_commit=commit)
+    if appears and part == "surfaces":  # the first on the page
+        layout.breathe()
+    table = _table(its) if part == "surfaces" else None
+    layout.take_away(ctx, part, code=_code(ctx, its, part), table=table)
+
+
+def _code(ctx: Context, its: Subject, part: str) -> str:
+    """The calls behind a figure, for the block on screen."""
+    here = place(ctx, its)
+    s, b = its.places[here["block"]]
+    photo = photo_code(ctx.settings.photo)
+    return CODE[part].format(model=model_code(its.model), photo=photo, s=s, b=b, G=here["Gh"])
+
+
+def _table(its: Subject) -> tuple[tuple[str, ...], list[tuple[Any, ...]]]:
+    columns = ("stage", "block", "kind", "head", "character", "spread", "distance", "decay", "down", "right")
+    rows: list[tuple[Any, ...]] = []
+    for block in its.blocks:
+        for h, m in enumerate(block.measures):
+            where = (block.stage + 1, block.block + 1, block.kind, h + 1, block.characters[h])
+            rows.append((*where, m["spread"], m["distance"], m["decay"], *m["centre"]))
+    return columns, rows
+
+
+CODE = {
+    "surfaces": """
+import cfviz
+from cfviz.analysis.position_bias import measures, surface
+from cfviz.data.samples import sample
+
+point = "layers.{s}.blocks.{b}.attn.bias"
+model = {model}
+trace = cfviz.inspect({photo}, model, watch=point)
+found = surface(trace[point])          # nH, 2G-1, 2G-1: dh and dw from -(G-1) to G-1, query minus key
+about = measures(found)                # spread, centre, distance, nearness, anisotropy, decay of every head
+[about.character(head) for head in range(len(found))]
+""",
+    "made": """
+import numpy as np
+from einops import rearrange
+from cfviz.analysis.position_bias import pairs
+
+G = 7
+# the authors' idea: coordinates of all tokens, their differences, two shifts, one number
+place = np.stack(np.meshgrid(np.arange(G), np.arange(G), indexing="ij")).reshape(2, -1)   # 2, N
+apart = place[:, :, None] - place[:, None, :]                                             # 2, N, N
+index = (apart[0] + G - 1) * (2 * G - 1) + apart[1] + G - 1                               # N, N
+index[0]                                                        # 84, 83, 82 ... 2, 1, 0
+
+# ours, read as letters: a pair (q, k) is two rows and two columns
+d = np.arange(G)[:, None] - np.arange(G) + G - 1                                          # G, G
+ours = rearrange(d[:, None, :, None] * (2 * G - 1) + d[None, :, None, :], "a b c d -> (a b) (c d)")
+assert (ours == index).all()
+
+table = np.random.default_rng(0).normal(size=((2 * G - 1) ** 2, 3))   # what the MLP gives: one row an offset
+bias = rearrange(table[index], "q k h -> h q k")                      # nH, N, N: added to the logits
+assert (bias == pairs(table.T.reshape(3, 2 * G - 1, 2 * G - 1))).all()
+""",
+    "resized": """
+import cfviz
+from cfviz.analysis.position_bias import outside, resized
+from cfviz.models.probes.position_bias import bias_table, table_of
+
+model = {model}
+pos, trained, G = model.layers[{s}].blocks[{b}].attn.pos, model.group_size[{s}], {G}
+table = table_of(pos, trained)                            # (2*trained-1)^2, nH: what it was trained with
+anew = bias_table(pos, "own", trained, G)                 # (2G-1)^2, nH: anew (a DPB), or stretched
+stretched = bias_table(pos, "bicubic", trained, G)        # also "clamp", "cut", "none", for a DPB "rescaled"
+far = outside(G, G, model.trained_group[{s}]).reshape(-1) # offsets that training never showed
+(anew - stretched)[far].abs().max()
+""",
+}

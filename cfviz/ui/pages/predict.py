@@ -1,0 +1,198 @@
+"""The pieces of the prediction page."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from html import escape
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import streamlit as st
+
+from cfviz.figures.plots.predictions import percent, size_lines, top_bars
+from cfviz.trace import Trace
+from cfviz.ui.compute import cache
+from cfviz.ui.session import photos
+from cfviz.ui.session.plain import plain
+from cfviz.ui.shell import frame as layout
+from cfviz.ui.shell import sidebar as controls
+from cfviz.ui.widgets import weights
+
+if TYPE_CHECKING:
+    from cfviz.ui.shell.page import Context
+
+COMPARED = (160, 192, 224, 288, 384)
+TRAINED = 224
+CLASSES = 5
+
+
+def answer(ctx: Context, trace: Trace) -> None:
+    """The crop the model saw, and the likeliest classes beside it."""
+    top = [(ctx.labels[index], p) for index, _, p in trace.top(CLASSES)]
+    left, right = st.columns([5, 7], gap="large")
+    with left:
+        title = controls.photo_title(ctx.t, ctx.settings.photo)
+        st.image(_crop(trace), width="stretch", alt=ctx.t("predict.crop_alt", photo=title))
+        st.caption(controls.photo_credit(ctx.t, ctx.settings.photo) + notes(ctx))
+    with right:
+        layout.figure(
+            ctx,
+            top_bars([name for name, _ in top], [p for _, p in top], ctx.theme),
+            "top",
+            code=_code(ctx),
+            table=(("class", "probability"), [(ctx.labels[i], p) for i, _, p in trace.top(len(ctx.labels))]),
+            best=top[0][0],
+            p=percent(top[0][1]),
+        )
+        st.caption(facts(ctx, trace) + " " + layout.weights_line(ctx))
+
+
+def facts(ctx: Context, trace: Trace) -> str:
+    """One line: how long it took, where, on what."""
+    return ctx.t(
+        "predict.facts",
+        ms=f"{1000 * trace.seconds:.0f}",
+        device=trace.device.upper(),
+        dtype=trace.dtype,
+        size=f"{trace.size[0]} × {trace.size[1]}",
+    )
+
+
+def notes(ctx: Context) -> str:
+    """What was done to the photo on the way, one line each."""
+    return "".join(f"  \n{ctx.t(f'images.note_{code}')}" for code in ctx.photo.notes)
+
+
+@st.fragment
+def sizes(ctx: Context) -> None:
+    """The same photo at several input sizes, computed when asked for."""
+    st.subheader(ctx.t("predict.sizes_title"), anchor=False)
+    wanted = "cfviz.sizes"
+    here = (ctx.settings.photo, ctx.settings.model, ctx.settings.dtype)
+    if st.session_state.get(wanted) != here:
+        layout.look(ctx.t("predict.sizes_why"))
+        label = ctx.t("predict.sizes_run", sizes=", ".join(map(str, COMPARED)))
+        remember = partial(st.session_state.__setitem__, wanted, here)
+        st.button(label, icon=":material/photo_size_select_large:", key="sizes.run", on_click=remember)
+        return
+    progress = st.empty()
+    done: list[Trace] = []
+    for size in COMPARED:
+        progress.progress(len(done) / len(COMPARED), ctx.t("predict.sizes_progress", size=size))
+        done.append(ctx.trace(size=size))
+    progress.empty()
+    _compare(ctx, done)
+
+
+def _compare(ctx: Context, done: list[Trace]) -> None:
+    """Lines for the classes that any size finds likely, and a card for each size."""
+    at = COMPARED.index(TRAINED)
+    found = {index for trace in done for index, _, _ in trace.top(2)} | {i for i, _, _ in done[at].top(3)}
+    order = sorted(found, key=lambda index: -float(done[at].probs[index]))[:6]
+    probs = np.array([[trace.probs[index] for index in order] for trace in done])
+    names = [ctx.labels[index] for index in order]
+    words = {word: ctx.t(f"predict.sizes_{word}") for word in ("size", "probability", "outside")}
+    same = len({trace.top(1)[0][0] for trace in done}) == 1
+    layout.figure(
+        ctx,
+        size_lines(COMPARED, names, probs, TRAINED, ctx.theme, words),
+        "sizes",
+        code=_code_sizes(ctx),
+        table=(("size", *names), [(size, *row) for size, row in zip(COMPARED, probs.tolist(), strict=True)]),
+        verdict=ctx.t("predict.sizes_same" if same else "predict.sizes_differ"),
+    )
+    st.html(f'<div class="cf-cards">{"".join(_card(ctx, trace) for trace in done)}</div>')
+
+
+def _card(ctx: Context, trace: Trace) -> str:
+    """One size: the crop, the answer, the time, the padding."""
+    index, _, p = trace.top(1)[0]
+    size = trace.size[0]
+    tokens = trace.groupings[0][0]
+    padded = any(grouping.padded for stage in trace.groupings for grouping in stage)
+    picture = cache.derived(trace, "card", lambda: photos.thumbnail(_crop(trace), 240))
+    extra = f"<br>{escape(ctx.t('predict.card_padded'))}" if padded else ""
+    mark = " cf-card-trained" if size == TRAINED else ""
+    return (
+        f'<figure class="cf-card{mark}"><img src="{picture}" alt="">'
+        f"<figcaption><b>{size} px</b><span>{escape(ctx.labels[index])} <b>{percent(p)}</b></span>"
+        f"<small>{tokens.H} × {tokens.W} token · {1000 * trace.seconds:.0f} ms{extra}</small>"
+        "</figcaption></figure>"
+    )
+
+
+def _crop(trace: Trace) -> Any:
+    assert trace.crop is not None  # `inspect` always keeps it
+    return trace.crop
+
+
+def own_photos(ctx: Context) -> None:
+    """Upload, drag and drop or camera; several photos are answered in one table."""
+    st.subheader(ctx.t("predict.own_title"), anchor=False)
+    controls.add_photos(ctx, "page")
+    mine = photos.own()
+    if len(mine) < 2:
+        return
+    progress = st.empty()
+    rows: list[tuple[Any, ...]] = []
+    for n, (id, file) in enumerate(mine.items()):
+        progress.progress(n / len(mine), ctx.t("predict.own_progress", name=plain(file.name, 80)))
+        photo = photos.photo(id)
+        trace = cache.trace(ctx.settings, photo)
+        picture = cache.derived(trace, "row", partial(photos.thumbnail, photo.image, 96))
+        rows.append((picture, controls.photo_title(ctx.t, id), *_two(ctx.labels, trace)))
+    progress.empty()
+    columns = ("photo", "name", "first", "p_first", "second", "p_second")
+    st.dataframe(
+        [dict(zip(columns, row, strict=True)) for row in rows],
+        hide_index=True,
+        row_height=56,
+        column_config=_columns(ctx),
+    )
+    layout.take_away(ctx, "photos", table=(columns[1:], [row[1:] for row in rows]))
+
+
+def _two(labels: Sequence[str], trace: Trace) -> tuple[Any, ...]:
+    """The two likeliest classes and their probabilities in per cent; where there is one class, no second."""
+    found = [(labels[index], 100 * p) for index, _, p in trace.top(2)]
+    return tuple(value for one in [*found, (None, None)][:2] for value in one)
+
+
+def _columns(ctx: Context) -> dict[str, Any]:
+    """How the table of own photos is shown."""
+    t, make = ctx.t, st.column_config
+    return {
+        "photo": make.ImageColumn(t("common.photo"), width="small"),
+        "name": make.TextColumn(t("predict.col_name")),
+        "first": make.TextColumn(t("predict.col_first")),
+        "p_first": make.ProgressColumn(t("predict.col_p"), format="%.1f %%", min_value=0, max_value=100),
+        "second": make.TextColumn(t("predict.col_second")),
+        "p_second": make.NumberColumn(t("predict.col_p"), format="%.1f %%"),
+    }
+
+
+def _code(ctx: Context) -> str:
+    s = ctx.settings
+    return f"""
+import cfviz
+from cfviz.data.samples import sample
+
+model = {weights.code(ctx.model)}
+trace = cfviz.inspect({photos.code(ctx.settings.photo)}, model, size={s.size})
+for index, name, probability in trace.top(5):
+    print(f"{{name:30}} {{probability:.1%}}")
+trace.crop.show()  # the pixels that the model saw
+"""
+
+
+def _code_sizes(ctx: Context) -> str:
+    return f"""
+import cfviz
+from cfviz.data.samples import sample
+
+model = {weights.code(ctx.model)}
+for size in {COMPARED}:
+    trace = cfviz.inspect({photos.code(ctx.settings.photo)}, model, size=size)
+    print(size, trace.top(3), [stage[0].H for stage in trace.groupings])
+"""

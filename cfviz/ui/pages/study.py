@@ -1,0 +1,303 @@
+"""The page on many photos: a study's findings, explored, and a new study started in the background."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import streamlit as st
+
+from cfviz import jobs as background
+from cfviz.bundled import ASSETS
+from cfviz.figures.plots import study as pictures
+from cfviz.geometry import CEL_KERNELS
+from cfviz.models.interventions.language import dump, parse
+from cfviz.training.measure import study_table
+from cfviz.ui.session.plain import plain
+from cfviz.ui.shell import frame as layout
+from cfviz.ui.widgets import jobs
+
+if TYPE_CHECKING:
+    from cfviz.ui.shell.page import Context
+
+RESULTS = ASSETS / "results"
+SHIPPED, PLAN = RESULTS / "study-nano.parquet", RESULTS / "study-nano.jsonl"
+PARTS = ("head", "kernel", "attn", "mlp", "block", "kind", "bias", "several")
+MEASURES = (
+    "accuracy change", "agreement", "probability change", "distance change", "entropy change", "distance",
+    "entropy", "share",
+)  # fmt: skip
+ENOUGH = 0.02  # of accuracy: what a part may cost and still be one that can go
+BY_CHANCE = 0.025  # of 95 % intervals around nothing lie below zero
+MOST = 40  # lines of a figure
+KEYS = ("subject", "part", "stage", "block", "index", "how", "measure", "value", "low", "high", "n", "json")
+Rows = list[dict[str, Any]]
+
+
+@st.cache_data(show_spinner=False, max_entries=8)
+def table(path: str, changed: float) -> tuple[Rows, dict[str, Any]]:
+    """A statistics table; `changed`, its file's time, is for the cache."""
+    return study_table.load(path)
+
+
+def choose(ctx: Context) -> tuple[Rows, dict[str, Any], Path] | None:
+    """The study to look at: the shipped one, or one that a job has finished; None where there is none."""
+    done = [job for job in background.listed("study") if job.state == "done" and job.result.is_file()]
+    paths = {"shipped": SHIPPED} if SHIPPED.is_file() else {}
+    paths |= {job.id: job.result for job in done}
+    if not paths:
+        st.info(ctx.t("study.none"), icon=":material/hourglass_empty:")
+        return None
+    name = next(iter(paths))
+    if len(paths) > 1:
+        name = st.selectbox(
+            ctx.t("study.which"), list(paths), key="study.which",
+            format_func=lambda id: ctx.t("study.shipped") if id == "shipped" else ctx.t("study.own", id=id),
+        )  # fmt: skip
+    try:
+        return *table(str(paths[name]), paths[name].stat().st_mtime), paths[name]
+    except ValueError as error:
+        st.error(ctx.t("errors.refused", reason=plain(error)), icon=":material/error:")
+        return None
+
+
+def title(ctx: Context, row: dict[str, Any]) -> str:
+    """What a row is about, in words, counted from 1."""
+    words = [ctx.t(f"study.part_{row['part']}")]
+    if row["part"] == "several":
+        return f"{words[0]} {row['subject']}"
+    if row["part"] == "kind":
+        words = [ctx.t(f"study.kind_{row['how']}")]
+    if row["stage"] is None:
+        words.append(ctx.t("study.everywhere"))
+    for name in ("stage", "block", "index"):
+        if row[name] is not None and not (name == "index" and row["part"] == "kernel"):
+            words.append(ctx.t(f"study.{name}", n=row[name] + 1))
+    if row["part"] == "kernel" and row["index"] is not None:
+        words.append(f"{CEL_KERNELS[row['stage']][row['index']]} × {CEL_KERNELS[row['stage']][row['index']]}")
+    return " · ".join(words)
+
+
+def titles(ctx: Context, rows: Rows) -> dict[str, str]:
+    """What every subject is about; two changes of one part get what tells them apart."""
+    found = {row["subject"]: row for row in rows if row["part"]}
+    names = {subject: title(ctx, row) for subject, row in found.items()}
+    for more in (lambda row: _how(ctx, row["how"]), lambda row: row["subject"]):
+        often = Counter(names[subject] for subject, row in found.items() if row["json"])
+        names |= {
+            subject: f"{names[subject]} · {more(row)}"
+            for subject, row in found.items()
+            if row["json"] and often[names[subject]] > 1
+        }
+    return names
+
+
+def _how(ctx: Context, how: str) -> str:
+    return ctx.t(f"study.how_{how}") if how in ("zero", "mean", "shuffle", "replace") else how
+
+
+def findings(ctx: Context, rows: Rows, names: dict[str, str], about: dict[str, Any]) -> None:
+    """What the study says, in sentences made of its numbers."""
+    whole = next(row for row in rows if row["measure"] == "accuracy" and not row["subject"])
+    cost = [row for row in rows if row["measure"] == "accuracy change"]
+    lines = [ctx.t("study.find_whole", model=about.get("model", ""), n=whole["n"], **percents(whole))]
+    lines += [_spared(ctx, part, mine, names) for part in ("head", "kernel") for mine in _of(cost, part)]
+    for part, how in (("kind", "sda"), ("bias", "zero")):
+        for row in cost:
+            if (row["part"], row["how"], row["stage"]) == (part, how, None):
+                known = "worth" if row["high"] < 0 else "harm" if row["low"] > 0 else "open"
+                text = percents(row) | {"loss": percents({**row, "value": -row["value"]}, "")["value"]}
+                lines.append(ctx.t(f"study.find_{part}_{known}", **text))
+    layout.look("\n\n".join(lines))
+
+
+def _of(cost: Rows, part: str) -> list[Rows]:
+    """The changes of single parts of a kind, the dearest first; a list for each way of changing them."""
+    ways: dict[str, Rows] = {}
+    for row in sorted(cost, key=lambda row: row["value"]):
+        if row["part"] == part and row["index"] is not None:
+            ways.setdefault(row["how"], []).append(row)
+    return list(ways.values())
+
+
+def _spared(ctx: Context, part: str, mine: Rows, names: dict[str, str]) -> str:
+    """Which heads or kernels can go: those that cost less than two points; and which are missed."""
+    spare = [row for row in mine if row["low"] > -ENOUGH]
+    lost = [row for row in mine if row["high"] < 0]
+    listed = spare[::-1] if part == "kernel" else []
+    named = ctx.t("study.and").join(names[row["subject"]] for row in listed)
+    said = {"all": len(mine), "spare": len(spare), "lost": len(lost), "name": names[mine[0]["subject"]]}
+    said |= {"how": _how(ctx, mine[0]["how"]), "chance": f"{BY_CHANCE * len(mine):.1f}"}
+    key = f"find_{part}" if lost else f"find_{part}_none"
+    text = ctx.t(f"study.{key}", **said, **percents(mine[0]))
+    return text + (ctx.t("study.find_spare", names=named) if named else "")
+
+
+def percents(row: dict[str, Any], sign: str = "+") -> dict[str, str]:
+    """A row's value and interval as text, in per cent, with a true minus sign; changes with their sign."""
+    signed = sign if row["measure"].endswith("change") else ""
+    return {name: f"{100 * row[name]:{signed}.1f}".replace("-", "−") for name in ("value", "low", "high")}
+
+
+def measure_name(ctx: Context, measure: str) -> str:
+    """A measure in words; shares of kernels are named by stage and side."""
+    if not measure.startswith("share."):
+        return ctx.t(f"study.measure_{measure.replace(' ', '_')}")
+    stage, kernel = (int(part) for part in measure.removesuffix(" change").split(".")[1:])
+    return ctx.t("study.measure_share_change", stage=stage + 1, k=CEL_KERNELS[stage][kernel])
+
+
+def explore(ctx: Context, rows: Rows, names: dict[str, str], file: Path) -> None:
+    """Filter, sort, see with intervals, take away."""
+    st.subheader(ctx.t("study.explore"), anchor=False)
+    known = {row["measure"] for row in rows}
+    there = [m for m in MEASURES if m in known]
+    there += sorted(m for m in known if m.startswith("share."))
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        measure = st.selectbox(
+            ctx.t("study.measure"), there, key="study.measure", width=300,
+            format_func=lambda m: measure_name(ctx, m),
+        )  # fmt: skip
+        mine = [row for row in rows if row["measure"] == measure and row["part"]]
+        parts = [part for part in PARTS if any(row["part"] == part for row in mine)]
+        wanted = st.pills(
+            ctx.t("study.parts"), parts, selection_mode="multi", key=f"study.parts.{measure}",
+            format_func=lambda part: ctx.t(f"study.part_{part}"),
+        )  # fmt: skip
+        stages = sorted({row["stage"] for row in mine if row["stage"] is not None})
+        at = st.pills(
+            ctx.t("study.stages"), stages, selection_mode="multi", key="study.stages",
+            format_func=lambda s: str(s + 1),
+        )  # fmt: skip
+        down = st.toggle(ctx.t("study.descending"), key="study.descending")
+    mine = [row for row in mine if (not wanted or row["part"] in wanted) and (not at or row["stage"] in at)]
+    mine.sort(key=lambda row: row["value"], reverse=down)
+    if not mine:
+        st.info(ctx.t("study.nothing"), icon=":material/filter_alt_off:")
+        return
+    share = not measure.startswith(("distance", "entropy"))
+    name = measure_name(ctx, measure)
+    shown = [(names[row["subject"]], row["value"], row["low"], row["high"]) for row in mine[:MOST]]
+    layout.figure(
+        ctx, pictures.forest(shown, name, ctx.theme, share), "forest",
+        code=_code(file, measure, wanted, at, down), table=(KEYS, [_counted(row) for row in mine]),
+        shown=len(shown), all=len(mine), measure=name,
+        rule=ctx.t("study.forest_zero") if measure.endswith("change") else "",
+    )  # fmt: skip
+    with st.expander(ctx.t("study.table")):
+        st.dataframe(
+            [
+                {"": names[row["subject"]], **{k: row[k] for k in ("value", "low", "high", "n")}}
+                for row in mine
+            ]
+        )
+
+
+def _counted(row: dict[str, Any]) -> list[Any]:
+    """A row of the table to take away: places counted from 1, as the page does."""
+    place = {name: None if row[name] is None else row[name] + 1 for name in ("stage", "block", "index")}
+    own = {} if row["json"] else {"subject": ".".join(str(n) for n in place.values() if n is not None)}
+    return [{**row, **place, **own}[key] for key in KEYS]
+
+
+def _code(file: Path, measure: str, parts: Sequence[str], stages: Sequence[int], down: bool) -> str:
+    """How to get the rows on screen."""
+    filters = f"\nrows = rows[rows.part.isin({list(parts)})]" if parts else ""
+    filters += f"\nrows = rows[rows.stage.isin({list(stages)})]    # from 0" if stages else ""
+    return CODE.format(file=_name(file), measure=measure, filters=filters, ascending=not down)
+
+
+def _name(file: Path) -> str:
+    return f"assets/results/{file.name}" if file == SHIPPED else str(file)
+
+
+def against(ctx: Context, rows: Rows, names: dict[str, str], file: Path) -> None:
+    """Each head's reach or spread against what the model loses without it."""
+    cost = [row for row in rows if row["measure"] == "accuracy change" and row["part"] == "head"]
+    if not cost or None in {row["stage"] for row in cost}:
+        return
+    st.subheader(ctx.t("study.against"), anchor=False)
+    what = st.segmented_control(
+        ctx.t("study.measure"), ("distance", "entropy"), default="distance", key="study.against",
+        format_func=lambda m: ctx.t(f"study.measure_{m}"), required=True,
+    )  # fmt: skip
+    is_like = {_head(row): row["value"] for row in rows if row["measure"] == what}
+    points = [
+        {"name": names[row["subject"]], "stage": row["stage"], "x": is_like[_head(row)], "y": row["value"]}
+        for row in cost
+        if _head(row) in is_like
+    ]
+    axes = ctx.t(f"study.measure_{what}"), ctx.t("study.measure_accuracy_change")
+    stages = [ctx.t("study.stage", n=s + 1) for s in range(4)]
+    code = AGAINST.format(what=what, file=_name(file))
+    layout.figure(
+        ctx, pictures.scatter(points, axes, stages, ctx.theme), "scatter", code=code,
+        table=(("head", "stage", what, "accuracy change"),
+               [(p["name"], p["stage"] + 1, p["x"], p["y"]) for p in points]),
+        what=axes[0],
+    )  # fmt: skip
+
+
+def _head(row: dict[str, Any]) -> tuple[Any, Any, Any]:
+    return row["stage"], row["block"], row["index"]
+
+
+def start(ctx: Context) -> None:
+    """A new study over the reader's photos, as a job."""
+    st.subheader(ctx.t("study.start_title"), anchor=False)
+    st.markdown(ctx.t("study.start_text"))
+    jobs.panel(ctx, "study", _command(ctx), "out/statistics.parquet", ctx.t("study.start"))
+
+
+def _command(ctx: Context) -> list[str] | None:
+    """The command that the choices come to; None, and a sentence why, where they come to none."""
+    if refused := jobs.refused(ctx):
+        st.info(refused, icon=":material/info:")
+        return None
+    folder = jobs.folder_choice(ctx, "study")
+    first = PLAN.read_text(encoding="utf-8") if PLAN.is_file() else '{"part": "bias"}\n'
+    text = st.text_area(ctx.t("study.lines"), first, height=160, key="study.lines")
+    limit = st.number_input(ctx.t("study.limit"), 1, 1000, 10, key="study.limit", width=220)
+    try:
+        lines = [dump(parse(line)) for line in text.splitlines() if line.strip()]
+    except ValueError as error:
+        st.error(ctx.t("errors.refused", reason=plain(error)), icon=":material/error:")
+        return None
+    if folder is None or not lines:
+        return None
+    command = ["study", "--data", str(folder), "--interventions", str(_kept("\n".join(lines)))]
+    command += ["--model", ctx.settings.model, "--size", str(ctx.settings.size)]
+    command += ["--limit", str(limit), "--out", f"{background.PLACE}/out"]
+    return command if ctx.settings.device != "cpu" else [*command, "--cpu"]
+
+
+def _kept(text: str) -> Path:
+    """A file with these lines, beside the jobs, named by what it says."""
+    import hashlib
+
+    path = background.home() / f"study-{hashlib.sha256(text.encode()).hexdigest()[:12]}.jsonl"
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part = path.with_name(path.name + ".part")
+        part.write_text(text + "\n", encoding="utf-8")
+        part.replace(path)
+    return path
+
+
+CODE = """
+import pandas as pd
+
+study = pd.read_parquet({file!r})
+rows = study[(study.measure == "{measure}") & (study.subject != "")]{filters}
+print(rows.sort_values("value", ascending={ascending})[["subject", "value", "low", "high", "n"]])
+"""
+AGAINST = """
+import pandas as pd
+
+study = pd.read_parquet({file!r})
+heads = study[study.part == "head"].pivot_table(
+    index=["stage", "block", "index"], columns="measure", values="value")
+print(heads[["{what}", "accuracy change"]].corr(method="spearman"))
+"""

@@ -1,0 +1,45 @@
+"""Words that are not ours (names of files, values of links, what a file says of itself) in our Markdown."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+from cfviz.data.header import ImageError
+from cfviz.models.weights.errors import CheckpointError
+from cfviz.words import Translator
+
+LIMIT = 200  # letters
+GLUE = "\u2060"  # word joiner: invisible, and parts what would be taken for a link or an icon
+
+
+def plain(text: object, limit: int = LIMIT) -> str:
+    """Markdown that shows this text and nothing else: no tag, link, picture, formula, icon or style.
+
+    Escaping is not enough: what looks like an address or an emoji's name is replaced after the escapes are
+        gone.
+
+    Args:
+        text: anything; what cannot be printed becomes a space.
+        limit: letters, after which it is cut.
+    """
+    line = " ".join("".join(letter if letter.isprintable() else " " for letter in str(text)).split())
+    if len(line) > limit:
+        line = line[: limit - 1].rstrip() + "…"
+    line = re.sub(r"(?i)(www)(?=\.)|([:@])(?=\S)|(-)(?=>)|(<)(?=-)", rf"\g<0>{GLUE}", line)
+    return re.sub(r"([!-/:-@\[-`{-~])", r"\\\1", line)
+
+
+def plain_fields(fields: Mapping[str, object]) -> dict[str, object]:
+    """Fields of a sentence with every text made plain; numbers stay."""
+    return {name: plain(value) if isinstance(value, str) else value for name, value in fields.items()}
+
+
+def explain(t: Translator, error: BaseException) -> str:
+    """The sentence for an error, in the reader's language where it has a code; one may hold another."""
+    if not isinstance(error, ImageError | CheckpointError):
+        return t("errors.refused", reason=plain(error))
+    within = {name: value for name, value in error.fields.items() if isinstance(value, BaseException)}
+    fields = plain_fields(error.fields) | {name: explain(t, value) for name, value in within.items()}
+    section = "images.error" if isinstance(error, ImageError) else "errors.checkpoint"
+    return t(f"{section}_{error.code}", **fields)

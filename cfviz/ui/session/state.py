@@ -1,0 +1,151 @@
+"""What the reader has chosen, and the link that says it.
+
+The model, the photo, the size, the number format and the language are the same on every page and stand in the
+URL, in neutral codes, so that a link restores them in a private window. Streamlit's own ``bind`` would leave
+out a value that equals its default (and a link would then mean something else once a default changes) and
+would write translated labels; so this module keeps the two in step itself, by one rule:
+*a value in the URL that we did not write wins, otherwise the session does*.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import streamlit as st
+
+from cfviz.report import page as report
+from cfviz.words import LANGUAGES
+
+SIZES, DTYPES = report.SIZES, report.DTYPES  # of which a report must know, too
+DEFAULT_MODEL = "crossformer_nano"
+DEFAULT_PHOTO = "berlin-cathedral"
+SHARED = ("model", "photo", "size", "dtype", "lang")
+OWN = "own-"  # a photo of the reader's own: the link names it but cannot carry it
+
+_SETTINGS, _WRITTEN, _EXTRAS = "cfviz.settings", "cfviz.written", "cfviz.extras"
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The choices shared by all pages, in codes that no language changes."""
+
+    model: str = DEFAULT_MODEL
+    photo: str = DEFAULT_PHOTO
+    size: int = 224
+    dtype: str = "float32"
+    lang: str = "en"
+    device: str = "cpu"
+
+    def query(self) -> dict[str, str]:
+        """What the link says; the device is the machine's matter, float32 goes without saying."""
+        query = {"model": self.model, "photo": self.photo, "size": str(self.size), "lang": self.lang}
+        return query if self.dtype == "float32" else {**query, "dtype": self.dtype}
+
+
+@dataclass(frozen=True)
+class Note:
+    """Something to say gently: a translation key and its fields."""
+
+    key: str
+    fields: dict[str, object]
+
+
+def read(
+    query: Mapping[str, str], base: Settings, models: Iterable[str], photos: Iterable[str]
+) -> tuple[Settings, list[Note]]:
+    """Settings from a link: what it states where that is possible, ``base`` for the rest.
+
+    Args:
+        query: the URL's parameters.
+        base: what stands where the link says nothing.
+        models: names on offer.
+        photos: ids on offer, the reader's own of this session included.
+
+    Returns:
+        The settings, and one note for each value that could not be used.
+    """
+    notes: list[Note] = []
+    values: dict[str, Any] = {}
+    allowed: dict[str, list[str]] = {
+        "model": list(models),
+        "photo": list(photos),
+        "size": [str(size) for size in SIZES],
+        "dtype": list(DTYPES),
+        "lang": list(LANGUAGES),
+    }
+    for name in SHARED:
+        if name not in query:
+            continue
+        value = query[name]
+        if value in allowed[name]:
+            values[name] = int(value) if name == "size" else value
+        elif name in ("photo", "model") and value.startswith(OWN):
+            notes.append(Note(f"errors.link.own_{name}", {}))
+        else:
+            notes.append(Note(f"errors.link.{name}", {"value": value[:40]}))
+    return replace(base, **values), notes
+
+
+def current(base: Settings, models: Iterable[str], photos: Iterable[str]) -> tuple[Settings, list[Note]]:
+    """The settings of this run: the session's, overruled by whatever in the URL is not our own writing.
+
+    Args:
+        base: where a new session begins before its link is read.
+        models: names on offer.
+        photos: ids on offer.
+    """
+    stored: Settings = st.session_state.get(_SETTINGS, base)
+    written: dict[str, str] = st.session_state.get(_WRITTEN, {})
+    query = st.query_params.to_dict()
+    stated = {k: v for k, v in query.items() if k in SHARED and written.get(k) != v}
+    settings, notes = read(stated, stored, models, photos)
+    st.session_state[_SETTINGS] = settings
+    return settings, notes
+
+
+def change(**values: Any) -> None:
+    """Change some settings (from a widget's callback); the link follows at the end of the run."""
+    stored: Settings = st.session_state.get(_SETTINGS, Settings())
+    st.session_state[_SETTINGS] = replace(stored, **values)
+
+
+def write_link(settings: Settings, page: str) -> None:
+    """Put the settings, and what the page has stored for itself, into the URL."""
+    query = settings.query() | _extras(page)
+    if st.query_params.to_dict() != query:
+        st.query_params.from_dict(query)
+    st.session_state[_WRITTEN] = query
+
+
+def adopt_extras(page: str) -> None:
+    """Take over from the URL what a link says about this page alone (a stage, a head, a token)."""
+    written: dict[str, str] = st.session_state.get(_WRITTEN, {})
+    own = _extras(page)
+    for name, value in st.query_params.to_dict().items():
+        if name not in SHARED and written.get(name) != value:
+            own[name] = value
+
+
+def extra(page: str, name: str, default: Any, allowed: Callable[[Any], bool] | Iterable[Any]) -> Any:
+    """A page's own choice, in the type of ``default``; the default where it is missing or makes no sense."""
+    text = _extras(page).get(name)
+    if text is None:
+        return default
+    try:
+        value = type(default)(text)
+    except ValueError:
+        return default
+    good = allowed(value) if callable(allowed) else value in allowed
+    return value if good else default
+
+
+def put_extra(page: str, **values: Any) -> None:
+    """Store a page's own choices; they survive a page switch and stand in the URL while the page is open."""
+    _extras(page).update({name: str(value) for name, value in values.items()})
+
+
+def _extras(page: str) -> dict[str, str]:
+    """What this page has stored, as text."""
+    return st.session_state.setdefault(_EXTRAS, {}).setdefault(page, {})

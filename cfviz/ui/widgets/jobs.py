@@ -1,0 +1,163 @@
+"""Background jobs on a page: start one, watch it, cancel it, go on with it, see what it found."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import streamlit as st
+
+from cfviz import jobs
+from cfviz.ui.session.plain import plain
+
+from . import weights
+
+if TYPE_CHECKING:
+    from cfviz.ui.shell.page import Context
+
+SHOWN = 6  # jobs of a kind
+EVERY = 1.0  # seconds between two looks at a running job
+ICONS = {
+    "running": "hourglass_top",
+    "done": "check_circle",
+    "failed": "error",
+    "cancelled": "cancel",
+    "interrupted": "pause_circle",
+}
+
+
+def folder_choice(ctx: Context, name: str) -> Path | None:
+    """Let the reader choose a folder of photos; None, and a sentence why, where there is none to choose.
+
+    Args:
+        ctx: the page.
+        name: unique on the page.
+    """
+    found = jobs.folders()
+    if not found:
+        st.info(ctx.t("jobs.no_folders", variable=jobs.FOLDERS), icon=":material/folder_off:")
+        return None
+    root = {
+        path: os.path.commonpath([r for r in jobs.roots() if path.is_relative_to(r)][:1]) for path in found
+    }
+
+    def title(path: Path) -> str:
+        inside = path.relative_to(root[path]).as_posix()
+        top = Path(root[path]).name
+        return top if inside == "." else f"{top}/{inside}"
+
+    chosen = st.selectbox(ctx.t("jobs.folder"), found, format_func=title, key=f"jobs.folder.{name}")
+    try:
+        return jobs.allowed(chosen)
+    except ValueError as error:
+        st.error(ctx.t("jobs.folder_refused", reason=plain(error)), icon=":material/folder_off:")
+        return None
+
+
+def refused(ctx: Context) -> str:
+    """Why nothing can be measured of the chosen model in the background; empty where something can."""
+    if ctx.settings.model in weights.own():
+        return ctx.t("jobs.own")
+    if ctx.model.provenance.trained is None:
+        return ctx.t("jobs.random")
+    return ""
+
+
+def panel(
+    ctx: Context,
+    kind: str,
+    command: Sequence[str] | None,
+    result: str,
+    label: str | None = None,
+    show: Callable[[jobs.Job], None] | None = None,
+    growing: bool = False,
+) -> None:
+    """A button that starts a job, and all jobs of its kind.
+
+    Args:
+        ctx: the page.
+        kind: as for `cfviz.jobs.start`.
+        command: what to start; None while something is still to be chosen.
+        result: what the command makes, inside the job's folder.
+        label: on the button.
+        show: draws what a job found, below its line; called by the fragment.
+        growing: whether what is there before the end is drawn too, at every look.
+    """
+    st.button(
+        label or ctx.t("jobs.start"),
+        icon=":material/play_arrow:",
+        type="primary",
+        key=f"jobs.start.{kind}",
+        disabled=command is None,
+        on_click=_begin,
+        args=(kind, tuple(command or ()), result),
+    )
+    if refused := st.session_state.pop(f"jobs.refused.{kind}", None):
+        st.error(ctx.t("jobs.refused", reason=plain(refused)), icon=":material/error:")
+    running = any(job.state == "running" for job in jobs.listed(kind)[:SHOWN])
+    st.fragment(_list, run_every=EVERY if running else None)(ctx, kind, running, show, growing)
+
+
+def _begin(kind: str, command: Sequence[str], result: str) -> None:
+    try:
+        jobs.start(kind, command, result)
+    except (ValueError, OSError) as error:
+        st.session_state[f"jobs.refused.{kind}"] = str(error)
+
+
+def _list(
+    ctx: Context, kind: str, watched: bool, show: Callable[[jobs.Job], None] | None, growing: bool
+) -> None:
+    """The latest jobs; once the last one stops, the whole page is drawn anew, without the clock."""
+    found = jobs.listed(kind)[:SHOWN]
+    if watched and not any(job.state == "running" for job in found):
+        st.rerun()
+    for job in found:
+        with st.container(border=True, key=f"jobs-{kind}-{job.id}"):
+            _line(ctx, job)
+            if show is not None and (job.state == "done" or (growing and job.result.exists())):
+                show(job)
+
+
+def _line(ctx: Context, job: jobs.Job) -> None:
+    """One job: its state and how far it is, and what can be done about it."""
+    text, can = st.columns([4, 1], vertical_alignment="center")
+    with text:
+        said = f":material/{ICONS[job.state]}: **{ctx.t(f'jobs.state_{job.state}')}**"
+        if job.state == "running" and job.total:
+            said += " · " + ctx.t("jobs.progress", done=job.done, total=job.total)
+            if job.left is not None:
+                said += " · " + ctx.t("jobs.left", time=clock(job.left))
+        elif job.state != "interrupted":
+            said += " · " + ctx.t("jobs.took", time=clock(job.seconds))
+        st.markdown(said)
+        if job.state == "running":
+            st.progress(min(1.0, job.done / job.total) if job.total else 0.0)
+        if job.message:
+            st.text(job.message[:200])
+    with can:
+        if job.state == "running":
+            st.button(
+                ctx.t("jobs.cancel"), icon=":material/stop:", key=f"jobs.cancel.{job.kind}.{job.id}",
+                on_click=_cancel, args=(job,), width="stretch",
+            )  # fmt: skip
+        elif job.state in jobs.RESUMABLE and st.button(
+            ctx.t("jobs.resume"), icon=":material/resume:", key=f"jobs.resume.{job.kind}.{job.id}",
+            width="stretch",
+        ):  # fmt: skip
+            jobs.resume(job)
+            st.rerun()  # the whole page, whose fragment begins to look again
+
+
+def clock(seconds: float) -> str:
+    """59 -> 0:59, 3700 -> 1:01:40."""
+    whole = int(seconds + 0.5)
+    hours, minutes, rest = whole // 3600, whole % 3600 // 60, whole % 60
+    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
+
+
+def _cancel(job: jobs.Job) -> None:
+    """From the button: nobody waits for what came of it, the panel shows it."""
+    jobs.cancel(job)

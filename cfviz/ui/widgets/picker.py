@@ -1,0 +1,45 @@
+"""The strip of photos: thumbnails to click."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import streamlit as st
+
+from cfviz import web
+from cfviz.ui.session import photos, state
+from cfviz.ui.shell import sidebar as controls
+
+if TYPE_CHECKING:
+    from cfviz.ui.shell.page import Context
+
+
+_picker = st.components.v2.component(
+    "cfviz.picker",
+    html='<div class="mount"></div>',
+    css=web.text("picker/picker.css"),
+    js=web.script("picker/main.js"),
+)
+
+
+def picker(ctx: Context) -> None:
+    """The reader's own photos, latest first, then the gallery; a click shows one."""
+    mine = {id: mine.thumbnail for id, mine in reversed(photos.own().items())}
+    strip = [
+        {"id": id, "title": controls.photo_title(ctx.t, id), "src": source}
+        for id, source in (mine | photos.gallery_thumbnails()).items()
+    ]
+    data = {
+        "photos": strip,
+        "chosen": ctx.settings.photo,
+        "label": ctx.t("common.photo"),
+        "css": {name: value for name, value in ctx.theme.css().items() if name in ("ink", "paper")},
+    }
+    _picker(key="picker", data=data, on_pick_change=_take)
+
+
+def _take() -> None:
+    """A photo was clicked: take it over before the page runs."""
+    chosen = st.session_state["picker"].get("pick")
+    if chosen in photos.ids():
+        state.change(photo=chosen)

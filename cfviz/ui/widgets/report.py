@@ -1,0 +1,45 @@
+"""The button that takes the whole session away as one HTML file."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+import streamlit as st
+
+from cfviz import report
+from cfviz.data.samples import sample
+from cfviz.run import inspect
+from cfviz.ui.session import state
+
+from . import weights
+
+if TYPE_CHECKING:
+    from cfviz.ui.shell.page import Context
+
+
+def origin(ctx: Context) -> report.Origin:
+    """How the chosen photo and weights are named outside this session."""
+    own = ctx.settings.photo.startswith(state.OWN)
+    path = ctx.photo.name if own else f"assets/gallery/{sample(ctx.settings.photo).path.name}"
+    return report.Origin(path, None if own else ctx.settings.photo, weights.given(ctx.model), _address())
+
+
+def _address() -> str:
+    """Where the reader has the app open."""
+    parts = urlsplit(st.context.url or report.ADDRESS)
+    return f"{parts.scheme}://{parts.netloc}"
+
+
+def button(ctx: Context) -> None:
+    """Offer the report of the chosen model on the chosen photo; it is made when clicked."""
+    photo, net, s, where = ctx.photo, ctx.model, ctx.settings, origin(ctx)
+
+    def make() -> bytes:
+        trace = inspect(photo, net, s.size, report.WATCH, dtype=s.dtype)
+        return report.html(trace, net, where, s.lang).encode()
+
+    st.download_button(
+        ctx.t("report.save"), make, "cfviz-report.html", "text/html", icon=":material/description:",
+        on_click="ignore", help=ctx.t("report.save_help"), key="report.save",
+    )  # fmt: skip

@@ -1,0 +1,110 @@
+"""The browser's half of the living figures: one folder a figure, `shared/` for what they have in common.
+
+The files are ES modules with true import paths. `script` follows the imports from a figure's entry and makes
+one text of all that it reaches: Streamlit, the report and the offline page each take one script, not a tree
+of files. Every module keeps a scope of its own, so that two may use the same name.
+"""
+
+from __future__ import annotations
+
+import re
+from functools import cache
+from pathlib import Path, PurePosixPath
+from posixpath import normpath
+
+__all__ = ["WEB", "script", "style", "text"]
+
+WEB = Path(__file__).resolve().parent
+_IMPORT = re.compile(r'^import\s*\{([^}]*)\}\s*from\s*"([^"]+)";[ \t]*\n?', re.MULTILINE)
+_EXPORT = re.compile(r"^export (?=(?:async )?(?:function\*?|class|const) (\w+))", re.MULTILINE)
+_DEFAULT = re.compile(r"^export default\b", re.MULTILINE)
+_LEFT = re.compile(r"^(?:import|export)\b.*", re.MULTILINE)
+
+
+def text(name: str) -> str:
+    """The text of one file.
+
+    Args:
+        name: Relative to this folder: "attention/offline.html".
+
+    Raises:
+        ValueError: If there is no such file.
+    """
+    path = WEB / name
+    if not path.is_file():
+        raise ValueError(f"there is no {name} in the browser's code")
+    return path.read_text("utf-8")
+
+
+def style(*names: str) -> str:
+    """Style sheets, one after the other: `style("shared/figure.css", "embedding/embedding.css")`."""
+    return "".join(text(name) for name in names)
+
+
+@cache
+def script(entry: str) -> str:
+    """A figure's entry and all that it imports, as one module with no import.
+
+    Args:
+        entry: The module that exports the figure's mount function by default: "attention/main.js".
+
+    Raises:
+        ValueError: If an import leads nowhere, asks for what is not exported, or goes in a circle; the
+            sentence names the module.
+    """
+    done: dict[str, set[str]] = {}
+    parts: list[str] = []
+    _add(entry, (), done, parts)
+    return "\n".join(parts)
+
+
+def _add(name: str, above: tuple[str, ...], done: dict[str, set[str]], parts: list[str]) -> None:
+    """Put a module behind all that it imports, once."""
+    if name in above:
+        raise ValueError(f"imports go in a circle: {' -> '.join((*above, name))}")
+    if name in done:
+        return
+    source = text(name)
+    for names, path in _IMPORT.findall(source):
+        wanted = normpath(str(PurePosixPath(name).parent / path))
+        if not (WEB / wanted).is_file():
+            raise ValueError(f"{name} imports {path}, which leads nowhere")
+        _add(wanted, (*above, name), done, parts)
+        missing = {_pair(one)[0] for one in _split(names)} - done[wanted]
+        if missing:
+            raise ValueError(
+                f"{name} imports {', '.join(sorted(missing))} from {path}, which exports no such name"
+            )
+    exported = [found[1] for found in _EXPORT.finditer(source)]
+    body = _EXPORT.sub("", _IMPORT.sub(lambda m: _bound(name, m[1], m[2]), source))
+    done[name] = set(exported)
+    if above:
+        body = f"const {_scope(name)} = (() => {{\n{body}\nreturn {{ {', '.join(exported)} }};\n}})();"
+        left = _LEFT.search(body)
+    else:
+        left = _LEFT.search(_DEFAULT.sub("", body))
+    if left:
+        raise ValueError(f"{name}: this form of import or export is not read here: {left[0]}")
+    parts.append(body)
+
+
+def _bound(name: str, names: str, path: str) -> str:
+    """An import as a constant taken from the imported module's scope."""
+    wanted = normpath(str(PurePosixPath(name).parent / path))
+    pairs = (_pair(one) for one in _split(names))
+    taken = ", ".join(its if its == here else f"{its}: {here}" for its, here in pairs)
+    return f"const {{ {taken} }} = {_scope(wanted)};\n"
+
+
+def _split(names: str) -> list[str]:
+    return [one.strip() for one in names.split(",") if one.strip()]
+
+
+def _pair(one: str) -> tuple[str, str]:
+    """Name in the other module, name here: "a as b"."""
+    its, _, here = one.partition(" as ")
+    return its.strip(), here.strip() or its.strip()
+
+
+def _scope(name: str) -> str:
+    return "$" + re.sub(r"\W", "_", name.removesuffix(".js"))

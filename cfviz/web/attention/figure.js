@@ -1,0 +1,503 @@
+// The living figure: what is chosen, and one frame that draws all of it.
+
+import { Groups } from "../shared/groups.js";
+import { Block, percent, rank, softmax } from "../shared/maths.js";
+import { build, Choice, el, position, save, say, title, words } from "../shared/markup.js";
+import { colours, css, PhotoMap, shade, themeAround } from "../shared/paint.js";
+import { Blocks, Heads, Why } from "./panels.js";
+import { Quiz } from "./quiz.js";
+import { decode, fill } from "../shared/payload.js";
+import { vector } from "./vector.js";
+
+const STEPS = { ArrowUp: [-1, 0], ArrowDown: [1, 0], ArrowLeft: [0, -1], ArrowRight: [0, 1] };
+
+export class Figure {
+  constructor(parent, message, commit) {
+    this.parent = parent;
+    this.commit = commit ?? (() => {});
+    this.state = { stage: 0, block: 0, head: 0, row: 0, col: 0, locked: false };
+    this.key = null; // member of the group under the pointer; null stands for the strongest
+    this.fixed = false;
+    this.load(message);
+    this.tour();
+  }
+
+  // ---- data ------------------------------------------------------------------------------------------
+
+  load(message) {
+    const { header, array } = decode(message);
+    if (header.id === this.id) return;
+    const first = this.id === undefined;
+    const known = !first && header.source === this.header.source ? this.stages : [];
+    if (known.length) header.error = Math.max(header.error, this.header.error);
+    this.header = header;
+    this.id = header.id;
+    this.key = null;
+    this.outside = null;
+    const groups = header.groupings.map((g) => new Groups(g, array(g.index)));
+    this.stages = header.stages.map((s) => ({
+      ...s,
+      blocks: s.blocks.map((entry) => {
+        const block = new Block(entry, groups[entry.grouping], array);
+        const before = known.find((old) => old.s === s.s)?.blocks.find((old) => old.b === block.b);
+        return !block.ready && before?.ready ? before : block;
+      }),
+    }));
+    this.t = words(header.strings);
+    this.tables = { heat: colours(header.palette.sequential), signed: colours(header.palette.diverging) };
+    this.heatCss = css(this.tables.heat);
+    this.furnish();
+    this.photograph(header.photo ? array(header.photo.file) : null);
+    this.state = this.legal(first ? { ...this.state, ...middle(this.stages), ...header.start } : this.state);
+    this.restage();
+    this.ready = true;
+  }
+
+  /** Take in the blocks that a second message brings, once the first is drawn. */
+  join(message) {
+    const { header, array } = decode(message);
+    if (header.source !== this.header.source) return;
+    let came = 0;
+    for (const { s, blocks } of header.stages) {
+      const mine = this.stages.find((stage) => stage.s === s).blocks;
+      for (const entry of blocks) {
+        const i = mine.findIndex((block) => block.b === entry.b);
+        if (!entry.codes || mine[i].ready) continue;
+        mine[i] = new Block(entry, mine[i].groups, array);
+        came += 1;
+      }
+    }
+    if (!came) return;
+    this.header.error = Math.max(header.error, this.header.error);
+    this.confess();
+    this.reblock();
+  }
+
+  photograph(png) {
+    const id = this.id;
+    if (this.picture) URL.revokeObjectURL(this.picture);
+    this.photo = null;
+    this.picture = null;
+    if (!png) {
+      this.ui.root.dataset.ready = "";
+      return;
+    }
+    const blob = new Blob([png], { type: "image/png" });
+    this.picture = URL.createObjectURL(blob);
+    createImageBitmap(blob).then((bitmap) => {
+      if (id !== this.id) return;
+      this.photo = bitmap;
+      this.lay();
+      this.ui.root.dataset.ready = "";
+    });
+  }
+
+  // ---- elements --------------------------------------------------------------------------------------
+
+  furnish() {
+    const ui = build(this.t);
+    this.ui?.root.remove();
+    this.ui = ui;
+    this.parent.append(ui.root);
+    ui.root.figure = this;
+    this.map = new PhotoMap(ui.base, ui.over);
+    this.dress();
+    this.heads = new Heads(ui.heads, this.t, (head) => this.chooseHead(head), (key) => this.point(key));
+    this.blocks = new Blocks(ui.blocks, this.t, (i) => this.set({ block: this.stage.blocks[i].b }, true));
+    this.why = new Why(ui.why, this.t, (key) => this.point(key));
+    this.stageChoice = new Choice(ui.stages, (i) => this.set({ stage: this.stages[i].s }, true));
+    this.stageChoice.fill(this.stages.map((s) =>
+      el("button", { type: "button", title: fill(this.t.stage_size, { ...s, s1: s.s + 1 }) }, `${s.s + 1}`, el("small.num", {}, `${s.H}×${s.W}`))));
+    this.scaleChoice = new Choice(ui.scale, (i) => { this.fixed = i === 1; this.ask(); });
+    this.scaleChoice.fill([el("button", { type: "button", title: this.t.scale_row_help }, this.t.scale_row),
+      el("button", { type: "button", title: this.t.scale_fixed_help }, this.t.scale_fixed)]);
+    ui.strength.addEventListener("input", () => this.ask());
+    ui.lock.addEventListener("click", () => this.set({ locked: !this.state.locked }, true));
+    ui.picture.addEventListener("click", () => this.savePicture());
+    ui.vector.addEventListener("click", () => this.saveVector());
+    ui.numbers.addEventListener("click", () => this.saveNumbers());
+    this.listen();
+    const attention = this.stages.some((s) => s.heads > 0);
+    ui.root.classList.toggle("groups-only", !attention);
+    this.dressTest();
+    ui.stages.hidden = this.stages.length < 2;
+    this.confess();
+    this.watcher?.disconnect();
+    this.watcher = new ResizeObserver(() => this.lay());
+    this.watcher.observe(ui.left);
+  }
+
+  /** How far what is shown is from the model's own. */
+  confess() {
+    const attention = this.stages.some((s) => s.heads > 0);
+    say(this.ui.fine, attention ? fill(this.t.fine, { error: (100 * this.header.error).toPrecision(2) }) : "");
+  }
+
+  /** Take colours from the theme around the figure. */
+  dress() {
+    const mode = themeAround(this.parent);
+    if (this.mode === mode && this.dressed === this.ui.root) return;
+    [this.mode, this.dressed] = [mode, this.ui.root];
+    this.theme = this.header.palette[mode];
+    this.ui.root.dataset.theme = mode;
+    for (const [name, value] of Object.entries(this.theme)) this.ui.root.style.setProperty(`--${name}`, value);
+    const stops = this.header.palette.sequential.join(",");
+    this.ui.ramp.style.background = `linear-gradient(90deg, ${stops})`;
+    if (this.map?.groups) this.lay();
+  }
+
+  listen() {
+    const { map, over } = this.ui;
+    over.addEventListener("pointermove", (e) => {
+      this.rest();
+      if (this.test?.point(this.map.token(e.offsetX, e.offsetY))) return;
+      if (e.pointerType !== "touch" || e.buttons) this.hover(this.map.token(e.offsetX, e.offsetY));
+    });
+    over.addEventListener("pointerleave", () => this.test?.point(null) || this.point(null));
+    over.addEventListener("click", (e) => {
+      const at = this.map.token(e.offsetX, e.offsetY);
+      const { H, W } = this.stage;
+      if (!at || at.row >= H || at.col >= W) return;
+      if (this.test?.pick(at)) return;
+      const same = this.state.locked && at.row === this.state.row && at.col === this.state.col;
+      this.set({ ...at, locked: !same }, true);
+    });
+    map.addEventListener("keydown", (e) => this.press(e));
+  }
+
+  press(e) {
+    const { state, stage } = this;
+    const step = STEPS[e.key];
+    const block = stage.blocks.findIndex((b) => b.b === state.block);
+    this.rest();
+    if (this.test?.press(e.key, step)) return e.preventDefault();
+    if (step && e.shiftKey) this.walkKey(step);
+    else if (step) this.set({ row: state.row + step[0], col: state.col + step[1] });
+    else if (e.key === "Enter" || e.key === " ") this.set({ locked: !state.locked }, true);
+    else if (e.key === "Escape") this.set({ locked: false }, true);
+    else if (e.key === "[" || e.key === "]") this.set({ head: state.head + (e.key === "]" ? 1 : -1) }, true);
+    else if (e.key === "," || e.key === ".") {
+      this.set({ block: stage.blocks[block + (e.key === "." ? 1 : -1)]?.b ?? state.block }, true);
+    } else return;
+    e.preventDefault();
+  }
+
+  walkKey([dr, dc]) {
+    const { G } = this.groups;
+    const at = this.key ?? this.frame?.slot ?? 0;
+    const [r, c] = [Math.floor(at / G) + dr, (at % G) + dc];
+    if (r >= 0 && c >= 0 && r < G && c < G) this.point(r * G + c);
+  }
+
+  // ---- a lesson's question ---------------------------------------------------------------------------
+
+  /** Ask something, or nothing any more: see quiz.js. */
+  quiz(what) {
+    const told = JSON.stringify(what);
+    if (told === this.told) return;
+    this.told = told;
+    this.test = what ? new Quiz(this, what) : null;
+    this.dressTest();
+    this.lay();
+  }
+
+  dressTest() {
+    if (this.test) this.test.dress();
+    else delete this.ui.root.dataset.lesson;
+  }
+
+  chooseHead(head) {
+    this.set({ head });
+    if (!this.test?.choose(String(head + 1))) this.tell();
+  }
+
+  // ---- choices ---------------------------------------------------------------------------------------
+
+  get stage() {
+    return this.stages.find((s) => s.s === this.state.stage);
+  }
+
+  get block() {
+    return this.stage.blocks.find((b) => b.b === this.state.block);
+  }
+
+  get groups() {
+    return this.block.groups;
+  }
+
+  /** The nearest choice that exists. */
+  legal(want) {
+    const stage = this.stages.find((s) => s.s === want.stage) ?? this.stages[0];
+    const block = stage.blocks.find((b) => b.b === want.block) ?? stage.blocks[0];
+    const clip = (x, n) => Math.max(0, Math.min(n - 1, Math.round(x) || 0));
+    return {
+      stage: stage.s, block: block.b, head: clip(want.head, Math.max(1, stage.heads)),
+      row: clip(want.row, stage.H), col: clip(want.col, stage.W), locked: Boolean(want.locked),
+    };
+  }
+
+  /** Change what is chosen. `tell` sends it to Python, once. */
+  set(change, tell = false) {
+    const before = this.state;
+    const want = { ...before, ...change };
+    if (change.stage !== undefined && change.stage !== before.stage && change.row === undefined) {
+      const next = this.stages.find((s) => s.s === change.stage) ?? this.stage;
+      want.row = Math.floor(((before.row + 0.5) * next.H) / this.stage.H); // stay at the same place of the photo
+      want.col = Math.floor(((before.col + 0.5) * next.W) / this.stage.W);
+    }
+    this.state = this.legal(want);
+    if (tell) this.rest();
+    if (["stage", "block", "row", "col", "locked"].some((name) => this.state[name] !== before[name])) Object.assign(this, { key: null, outside: null });
+    if (this.state.stage !== before.stage) this.restage();
+    else if (this.state.block !== before.block) this.reblock();
+    else this.ask();
+    if (tell) this.tell();
+  }
+
+  tell() {
+    const need = !this.block.ready && this.block.absent;
+    this.commit({ ...this.state, ...(need ? { need: true } : {}) });
+  }
+
+  hover(at) {
+    if (!at) return;
+    if (!this.state.locked) {
+      if (at.row < this.stage.H && at.col < this.stage.W) this.set(at);
+      return;
+    }
+    const { group, slot } = this.groups.at(at.row, at.col);
+    const inside = group === this.frame.group;
+    this.point(inside ? slot : null, inside ? null : at);
+  }
+
+  point(key, outside = null) {
+    if (key === this.key && outside === this.outside) return;
+    this.key = key;
+    this.outside = outside;
+    this.ask();
+  }
+
+  /** Before anybody points: a slow walk over the photo. */
+  tour() {
+    const still = window.matchMedia("(prefers-reduced-motion: reduce)").matches;
+    if (still || this.state.locked || !this.header.start.tour) return;
+    let n = 0;
+    this.walk = setInterval(() => {
+      n += 1;
+      const { H, W } = this.stage;
+      const at = { row: H * (0.5 + 0.33 * Math.sin(0.45 * n)), col: W * (0.5 + 0.36 * Math.sin(0.3 * n)) };
+      if (n > 40 || !this.ui.root.isConnected) this.rest();
+      else this.set({ row: Math.floor(at.row), col: Math.floor(at.col) });
+    }, 450);
+  }
+
+  rest() {
+    if (this.walk) clearInterval(this.walk);
+    this.walk = null;
+  }
+
+  // ---- drawing ---------------------------------------------------------------------------------------
+
+  restage() {
+    this.stageChoice.choose(this.stages.indexOf(this.stage));
+    this.blocks.build(this.stage, this.picture);
+    this.reblock();
+  }
+
+  reblock() {
+    const { block, stage, groups, ui } = this;
+    this.blocks.choice.choose(stage.blocks.indexOf(block));
+    if (stage.heads) this.heads.build(stage.heads, groups.G);
+    this.why.build(groups.G);
+    ui.root.dataset.kind = block.kind;
+    ui.absent.hidden = block.ready || !block.absent;
+    say(ui.absent, this.t.absent);
+    this.lay();
+  }
+
+  lay() {
+    const { ui, stage, header } = this;
+    const width = ui.left.clientWidth;
+    if (!width) return;
+    const height = this.test?.room ?? Math.max(260, Math.min(640, window.innerHeight * 0.72));
+    this.heads.fit();
+    this.why.fit();
+    this.map.layout({ width, height }, this.groups, stage.stride, header.input, this.photo, this.theme);
+    this.ask();
+  }
+
+  ask() {
+    this.asked ??= requestAnimationFrame(() => {
+      this.asked = null;
+      this.draw();
+    });
+  }
+
+  /** Attention of the query in one block: every head, their mean, and the chosen head's terms. */
+  look(block) {
+    const { groups } = block;
+    const { N } = groups;
+    const heads = block.ready ? block.heads : 0;
+    const { group, slot } = groups.at(this.state.row, this.state.col);
+    block.room ??= {
+      valid: new Uint8Array(N), probs: new Float64Array(heads * N), tops: new Float64Array(heads), mean: new Float64Array(N),
+      content: new Float64Array(N), position: new Float64Array(N), a: new Float64Array(N), b: new Float64Array(N),
+    };
+    const room = block.room;
+    for (let k = 0; k < N; k++) room.valid[k] = groups.valid(group, k) ? 1 : 0;
+    if (!heads) return { block, groups, group, slot, valid: room.valid, mean: null };
+    room.mean.fill(0);
+    for (let h = 0; h < heads; h++) {
+      const mine = h === this.state.head;
+      const [a, b] = mine ? [room.content, room.position] : [room.a, room.b];
+      block.logits(h, group, slot, a, b);
+      room.tops[h] = softmax(room.probs, h * N, a, b, room.valid);
+      for (let k = 0; k < N; k++) room.mean[k] += room.probs[h * N + k] / heads;
+    }
+    return { block, groups, group, slot, ...room };
+  }
+
+  draw() {
+    if (!this.map.pen) return;
+    const { state, tables, ui } = this;
+    const frames = this.stage.blocks.map((block) => this.look(block));
+    const frame = frames[this.stage.blocks.indexOf(this.block)];
+    const { N } = frame.groups;
+    const from = state.head * N;
+    this.frame = frame;
+    ui.root.classList.toggle("padded", frame.valid.includes(0));
+    const colour = this.header.palette[this.block.kind];
+    const ready = this.block.ready;
+    frame.top = ready ? (this.fixed ? this.block.peak : frame.tops[state.head]) : 0;
+    frame.key = this.key ?? (ready ? strongest(frame.probs, from, N) : frame.slot);
+    const heat = ready && !this.test?.cold ? (k) => shade(frame.probs[from + k], frame.top) : null;
+    const blank = this.test?.blank;
+    this.map.paint({ ...frame, key: this.key, heat, scale: this.heatCss, strength: ui.strength.value / 100, colour, blank });
+    this.test?.paint(this.map);
+    this.blocks.paint(frames, tables.heat, this.fixed, inks(this.header.palette));
+    if (ready) {
+      this.heads.paint(frame, tables.heat, this.fixed, this.key);
+      this.why.paint(frame, tables, frame.key, this.key);
+      this.heads.choice.choose(state.head);
+    }
+    this.scaleChoice.choose(this.fixed ? 1 : 0);
+    say(ui.heads.caption, this.fixed ? this.t.heads_note_fixed : this.t.heads_note);
+    this.read(frame);
+    this.describeSoon();
+  }
+
+  // ---- words -----------------------------------------------------------------------------------------
+
+  read(frame) {
+    const { ui, t, state } = this;
+    const { groups, group, key, valid } = frame;
+    const count = groups.count(group);
+    const kr = groups.row(group, key);
+    const kc = groups.col(group, key);
+    const padding = groups.N - count;
+    const keys = count === 1 ? t.key_one : fill(t.key_count, { n: count });
+    say(ui.where, fill(padding ? t.where_padded : t.where, {
+      block: title(t, frame.block), group: group + 1, groups: groups.nG, keys, padding,
+    }));
+    say(ui.lock, state.locked ? t.unlock : t.lock);
+    ui.lock.setAttribute("aria-pressed", state.locked);
+    if (!frame.block.ready) {
+      say(ui.value, `${count}`);
+      say(ui.rank, count === 1 ? t.member : t.members);
+      say(ui.looks, fill(t.token, { q: position(state.row, state.col) }));
+      return;
+    }
+    const from = state.head * groups.N;
+    const p = frame.probs[from + key];
+    const place = rank(frame.probs, from, groups.N, key, valid);
+    const fields = { q: position(state.row, state.col), k: position(kr, kc), head: state.head + 1 };
+    const { outside } = this;
+    say(ui.value, outside ? "–" : percent(p));
+    say(ui.rank, outside ? t.outside : valid[key] ? fill(t.rank, { rank: place, keys: count }) : t.padding);
+    say(ui.looks, outside ? fill(t.not_in_group, { k: position(outside.row, outside.col) })
+      : fill(this.key === null ? t.looks_most : t.looks, fields));
+    Object.assign(ui.readout.dataset, { value: p, rank: place, key: kr * groups.Wp + kc, group, row: kr, col: kc });
+    say(ui.high, percent(frame.top));
+    say(ui.legendNote, fill(this.fixed ? t.legend_fixed : t.legend_row, { even: percent(1 / count), keys }));
+    ui.pin.style.transform = `translateX(${100 * Math.min(1, p / frame.top)}%)`;
+    ui.even.style.transform = `translateX(${100 * Math.min(1, 1 / count / frame.top)}%)`;
+  }
+
+  summary() {
+    const { state, t } = this;
+    return fill(t.summary, { stage: state.stage + 1, block: title(t, this.block), head: state.head + 1 });
+  }
+
+  describeSoon() {
+    clearTimeout(this.speech);
+    if (this.walk || this.test?.quiet) return;
+    this.speech = setTimeout(() => {
+      const { state, ui, t } = this;
+      say(ui.live, [this.summary(), ui.looks.textContent, ui.value.textContent, ui.rank.textContent, ui.where.textContent,
+        state.locked ? t.is_locked : ""].join(" "));
+    }, 500);
+  }
+
+  // ---- taking it away --------------------------------------------------------------------------------
+
+  caption() {
+    const { state } = this;
+    return `stage ${state.stage + 1} block ${state.block + 1} ${this.block.kind.toUpperCase()} head ${state.head + 1} `
+      + `query (${state.row}, ${state.col})`;
+  }
+
+  slug() {
+    return this.caption().replace(/[ (),]+/g, "-").replace(/-$/, "");
+  }
+
+  savePicture() {
+    const { over } = this.ui;
+    const foot = 34 * this.map.ratio;
+    const page = el("canvas", { width: over.width, height: over.height + foot });
+    const pen = page.getContext("2d");
+    pen.fillStyle = this.theme.paper;
+    pen.fillRect(0, 0, page.width, page.height);
+    pen.drawImage(over, 0, 0);
+    pen.fillStyle = this.theme.ink;
+    pen.font = `${13 * this.map.ratio}px sans-serif`;
+    pen.fillText(`${this.summary()} ${this.ui.looks.textContent}   0 – ${percent(this.frame.top)}`, 4, over.height + foot * 0.65);
+    page.toBlob((blob) => save(`${this.slug()}.png`, blob));
+  }
+
+  saveVector() {
+    save(`${this.slug()}.svg`, new Blob([vector(this)], { type: "image/svg+xml" }));
+  }
+
+  saveNumbers() {
+    const { groups, group, valid, content, position: bias, probs } = this.frame;
+    const from = this.state.head * groups.N;
+    const lines = Array.from({ length: groups.N }, (_, k) => [
+      groups.row(group, k), groups.col(group, k), valid[k] ? 0 : 1,
+      ...(content ? [valid[k] ? content[k] : "", bias[k], valid[k] ? 0 : -1e6, probs[from + k]] : []),
+    ].join(","));
+    const text = [`# ${this.caption()}`, `row,column,padding${content ? ",content,position,mask,attention" : ""}`, ...lines];
+    save(`${this.slug()}.csv`, new Blob([`${text.join("\n")}\n`], { type: "text/csv" }));
+  }
+
+  close() {
+    this.rest();
+    this.watcher?.disconnect();
+    clearTimeout(this.speech);
+    if (this.picture) URL.revokeObjectURL(this.picture);
+  }
+}
+
+function strongest(probs, from, n) {
+  let best = 0;
+  for (let k = 1; k < n; k++) if (probs[from + k] > probs[from + best]) best = k;
+  return best;
+}
+
+function middle(stages) {
+  return { row: Math.floor(stages[0].H / 2), col: Math.floor(stages[0].W / 2) };
+}
+
+function inks(palette) {
+  const pack = (hex) => (150 << 24) | (parseInt(hex.slice(5, 7), 16) << 16) | (parseInt(hex.slice(3, 5), 16) << 8) | parseInt(hex.slice(1, 3), 16);
+  return { sda: pack(palette.sda), lda: pack(palette.lda) };
+}

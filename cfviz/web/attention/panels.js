@@ -1,0 +1,163 @@
+// What follows the pointer beside the photo: heads, blocks, and the logits taken apart.
+
+import { percent, rank, signed, softmax } from "../shared/maths.js";
+import { shade, Square, Tile } from "../shared/paint.js";
+import { Choice, el, say, title } from "../shared/markup.js";
+import { fill } from "../shared/payload.js";
+
+/** Point at a cell of any small group picture: tells which member it is. */
+function pointing(box, sides, onKey) {
+  box.addEventListener("pointermove", (e) => {
+    const tile = e.target.closest(".tile");
+    if (!tile) return onKey(null);
+    const G = sides();
+    const at = tile.getBoundingClientRect();
+    const cell = (x, from, length) => Math.max(0, Math.min(G - 1, Math.floor(((x - from) / length) * G)));
+    onKey(cell(e.clientY, at.top, at.height) * G + cell(e.clientX, at.left, at.width));
+  });
+  box.addEventListener("pointerleave", () => onKey(null));
+}
+
+function tile(Kind) {
+  const canvas = el("canvas");
+  return { box: el("span.tile", {}, canvas), tile: new Kind(canvas) };
+}
+
+/** All heads of the block: the same group, head by head. */
+export class Heads {
+  constructor(ui, t, onHead, onKey) {
+    this.t = t;
+    this.box = ui.body;
+    this.choice = new Choice(ui.body, onHead);
+    ui.body.setAttribute("role", "radiogroup");
+    ui.body.setAttribute("aria-label", t.heads);
+    pointing(ui.body, () => this.G, onKey);
+  }
+
+  build(heads, G) {
+    this.G = G;
+    if (heads !== this.tiles?.length) {
+      this.tiles = Array.from({ length: heads }, () => tile(Square));
+      this.choice.fill(this.tiles.map(({ box }, h) => el("button.head", { type: "button" }, box, el("span.num", {}, `${h + 1}`))));
+      this.box.style.setProperty("--heads", heads);
+      this.choice.items.forEach((item, h) => item.setAttribute("aria-label", `${this.t.head} ${h + 1}`));
+    }
+    for (const { tile } of this.tiles) tile.size(G, G);
+  }
+
+  fit() {
+    for (const { tile } of this.tiles ?? []) tile.fit();
+  }
+
+  paint(frame, table, fixed, key) {
+    const { N } = frame.groups;
+    this.tiles.forEach(({ tile }, h) => {
+      const top = fixed ? frame.block.peak : frame.tops[h];
+      for (let k = 0; k < N; k++) tile.cells[k] = frame.valid[k] ? table[shade(frame.probs[h * N + k], top)] : 0;
+      tile.show(frame.slot, key);
+    });
+  }
+}
+
+/** All blocks of the stage: the mean over heads, on the map. */
+export class Blocks {
+  constructor(ui, t, onBlock) {
+    this.t = t;
+    this.choice = new Choice(ui.body, onBlock);
+    ui.body.setAttribute("role", "radiogroup");
+    ui.body.setAttribute("aria-label", t.blocks);
+  }
+
+  build(stage, picture) {
+    this.tiles = stage.blocks.map((block) => {
+      const { box, tile: small } = tile(Tile);
+      small.size(stage.W, stage.H);
+      box.style.aspectRatio = `${stage.W} / ${stage.H}`;
+      if (picture) box.style.backgroundImage = `linear-gradient(#0d1014aa, #0d1014aa), url(${picture})`;
+      return { box, tile: small };
+    });
+    this.choice.fill(stage.blocks.map((block, i) =>
+      el(`button.block.${block.kind}`, { type: "button", "aria-label": title(this.t, block) },
+        this.tiles[i].box, el("span.num", {}, `${block.b + 1} `, el("em", {}, block.kind.toUpperCase())))));
+  }
+
+  paint(frames, table, fixed, ink) {
+    frames.forEach((frame, i) => {
+      const { tile } = this.tiles[i];
+      const { groups, group, block, mean } = frame;
+      tile.cells.fill(0);
+      let top = 0;
+      if (mean) for (let k = 0; k < groups.N; k++) top = Math.max(top, mean[k]);
+      if (fixed) top = block.peak;
+      for (let k = 0; k < groups.N; k++) {
+        if (!frame.valid[k]) continue;
+        tile.cells[groups.row(group, k) * groups.W + groups.col(group, k)] = mean ? table[shade(mean[k], top)] : ink[block.kind];
+      }
+      tile.show();
+    });
+  }
+}
+
+const LOGITS = ["content", "position", "mask", "sum"];
+const GLYPHS = ["+", "+", "=", ""];
+
+/** Content + position + mask = logits, and what softmax makes of each alone. */
+export class Why {
+  constructor(ui, t, onKey) {
+    this.t = t;
+    this.caption = ui.caption;
+    this.logits = LOGITS.map((name) => this.cell(t[name], t[`${name}_help`]));
+    this.alone = LOGITS.map((name, i) => this.cell(i === 3 ? t.attention : t.alone, t[`${name}_alone_help`]));
+    const row = (name, cells, glyphs) =>
+      el(`div.terms.${name}`, {}, ...cells.flatMap((c, i) => [c.box, el("span.glyph", { "aria-hidden": "true" }, glyphs[i])]));
+    ui.body.append(row("logits", this.logits, GLYPHS), row("alone", this.alone, ["", "", "", ""]));
+    pointing(ui.body, () => this.G, onKey);
+  }
+
+  cell(name, help) {
+    const { box, tile: small } = tile(Square);
+    const value = el("span.num.reading");
+    return { box: el("div.term", { title: help }, el("span.name", {}, name), box, value), tile: small, value };
+  }
+
+  build(G) {
+    this.G = G;
+    this.part = Array.from({ length: 4 }, () => new Float64Array(G * G)); // softmax of each term
+    this.total = new Float64Array(G * G);
+    this.none = new Float64Array(G * G);
+    for (const { tile } of [...this.logits, ...this.alone]) tile.size(G, G);
+  }
+
+  fit() {
+    for (const { tile } of [...this.logits, ...this.alone]) tile.fit();
+  }
+
+  /** `key` is the one whose numbers are told, `pointed` the one that is marked, or null. */
+  paint(frame, tables, key, pointed) {
+    const { content, position, valid, groups } = frame;
+    const { N } = groups;
+    const terms = [content, position, this.none, this.total];
+    let top = 0;
+    for (let k = 0; k < N; k++) {
+      this.total[k] = content[k] + position[k];
+      if (valid[k]) top = Math.max(top, Math.abs(content[k]), Math.abs(position[k]), Math.abs(this.total[k]));
+    }
+    const tops = terms.map((x, i) => softmax(this.part[i], 0, x, null, valid));
+    const count = valid.reduce((n, x) => n + x, 0);
+    for (let i = 0; i < 3; i++) tops[i] = Math.max(tops[i], 2 / count); // even is half way up, not the brightest
+    terms.forEach((x, i) => {
+      const [up, down] = [this.logits[i].tile, this.alone[i].tile];
+      for (let k = 0; k < N; k++) {
+        up.cells[k] = valid[k] ? tables.signed[top ? shade(x[k] / top + 1, 2) : 128] : 0;
+        down.cells[k] = valid[k] ? tables.heat[shade(this.part[i][k], tops[i])] : 0;
+      }
+      up.show(frame.slot, pointed);
+      down.show(frame.slot, pointed);
+      const off = !valid[key];
+      say(this.logits[i].value, i === 2 ? (off ? "−10⁶" : "0") : off ? (i === 3 ? "−10⁶" : "–") : signed(x[key]));
+      say(this.alone[i].value, percent(this.part[i][key]));
+    });
+    say(this.caption, fill(this.t.why_note, { top: signed(top).slice(1) }));
+    this.rank = rank(this.part[3], 0, N, key, valid);
+  }
+}

@@ -1,0 +1,250 @@
+// Two models, one photo, one point: whatever is pointed at on one side is pointed at on the other.
+
+import { decode, fill, peek } from "../shared/payload.js";
+import { Choice, el, save, say, words } from "../shared/markup.js";
+import { percent } from "../shared/maths.js";
+import { themeAround } from "../shared/paint.js";
+import { heatTables, SideView } from "./side.js";
+import { SvgPen } from "../shared/pen.js";
+
+const KEYS = { ArrowUp: [-1, 0], ArrowDown: [1, 0], ArrowLeft: [0, -1], ArrowRight: [0, 1] };
+
+export class CompareFigure {
+  constructor(parent, message, commit) {
+    this.parent = parent;
+    this.commit = commit ?? (() => {});
+    this.load(message);
+    this.tour();
+  }
+
+  // ---- data ------------------------------------------------------------------------------------------
+
+  load(message) {
+    if (peek(message) === this.id) return;
+    const { header, array } = decode(message);
+    const first = this.id === undefined;
+    const before = first ? null : this.place();
+    const spoken = JSON.stringify(header.strings);
+    this.id = header.id;
+    this.header = header;
+    this.t = words(header.strings);
+    if (spoken !== this.spoken) this.furnish();
+    this.spoken = spoken;
+    this.tables = heatTables(header.palette);
+    this.sides.forEach((side, i) => side.load(header.sides[i], array));
+    this.stageChoice.fill([0, 1, 2, 3].map((s) => el("button", { type: "button" }, `${s + 1}`)));
+    this.stageChoice.choose(header.stage);
+    const { H, W } = this.sides[0].layer;
+    const to = first ? header.start : { row: Math.floor(before.y * H), col: Math.floor(before.x * W), held: this.state.held };
+    this.state = { row: 0, col: 0, held: false };
+    this.dress();
+    this.photograph(array(header.photo.file));
+    this.set(to);
+  }
+
+  photograph(png) {
+    const id = this.id;
+    createImageBitmap(new Blob([png], { type: "image/png" })).then((bitmap) => {
+      if (id !== this.id) return;
+      this.photo = bitmap;
+      this.lay();
+      this.root.dataset.ready = "";
+    });
+  }
+
+  /** Where the point is, as shares of the photo: the same place in every stage. */
+  place() {
+    const { H, W } = this.sides[0].layer;
+    return { y: (this.state.row + 0.5) / H, x: (this.state.col + 0.5) / W };
+  }
+
+  // ---- elements --------------------------------------------------------------------------------------
+
+  furnish() {
+    const { t } = this;
+    this.root?.remove();
+    this.sides = [0, 1].map((i) => new SideView(t, (block) => this.tell({ side: i, block }), () => this.ask()));
+    const stages = el("div.seg", { role: "radiogroup", "aria-label": t.stage });
+    this.stageChoice = new Choice(stages, (stage) => { this.stageChoice.choose(stage); this.tell({ stage }); });
+    this.lock = el("button.lock", { type: "button", "aria-pressed": "false" });
+    this.lock.addEventListener("click", () => { this.rest(); this.set({ held: !this.state.held }); this.tell(); });
+    this.high = el("span.num");
+    this.ramp = el("div.ramp");
+    this.legend = el("div.legend", {}, el("span.num", {}, "0"), this.ramp, this.high, el("span.note", {}, t.scale));
+    const plain = (text, help, act) => {
+      const button = el("button.plain", { type: "button", title: help }, text);
+      button.addEventListener("click", act);
+      return button;
+    };
+    const take = el("span.take", {}, plain(t.save_picture, t.save_picture_help, () => this.savePicture()),
+      plain(t.save_vector, t.save_vector_help, () => this.saveVector()), plain(t.save_numbers, t.save_numbers_help, () => this.saveNumbers()));
+    this.live = el("p.live", { "aria-live": "polite", role: "status" });
+    this.root = el("div.cf.cp", {},
+      el("div.bar", {}, el("span.note", {}, t.stage), stages, this.lock, el("span.gap"), take),
+      el("div.cp-sides", {}, ...this.sides.map((side) => side.root)), this.legend, el("p.note.keys", {}, t.keys), this.live);
+    this.root.figure = this;
+    this.mode = null;
+    this.parent.append(this.root);
+    for (const side of this.sides) this.listen(side);
+    this.watcher?.disconnect();
+    this.watcher = new ResizeObserver(() => this.lay());
+    this.watcher.observe(this.root);
+  }
+
+  listen(side) {
+    const at = (event) => side.token(event.offsetX, event.offsetY);
+    side.over.addEventListener("pointermove", (event) => {
+      this.rest();
+      if (!this.state.held && (event.pointerType !== "touch" || event.buttons)) this.set(at(event));
+    });
+    side.over.addEventListener("click", (event) => {
+      const to = at(event);
+      const same = this.state.held && to.row === this.state.row && to.col === this.state.col;
+      this.rest();
+      this.set({ ...to, held: !same });
+      this.tell();
+    });
+    side.map.addEventListener("keydown", (event) => {
+      const step = KEYS[event.key];
+      if (step) this.set({ row: this.state.row + step[0], col: this.state.col + step[1] });
+      else if (event.key === "Enter" || event.key === " ") { this.set({ held: !this.state.held }); this.tell(); }
+      else if (event.key === "Escape") { this.set({ held: false }); this.tell(); }
+      else return;
+      this.rest();
+      event.preventDefault();
+    });
+  }
+
+  /** Take colours from the theme around the figure. */
+  dress() {
+    const mode = themeAround(this.parent);
+    if (this.mode === mode) return;
+    this.mode = mode;
+    this.theme = this.header.palette[mode];
+    this.root.dataset.theme = mode;
+    for (const [name, value] of Object.entries(this.theme)) this.root.style.setProperty(`--${name}`, value);
+    this.ramp.style.background = `linear-gradient(90deg, ${this.header.palette.sequential.join(",")})`;
+    if (this.photo) this.lay();
+  }
+
+  // ---- choices ---------------------------------------------------------------------------------------
+
+  set(change) {
+    const { H, W } = this.sides[0].layer;
+    const clip = (n, most) => Math.max(0, Math.min(most - 1, Math.round(n) || 0));
+    const want = { ...this.state, ...change };
+    this.state = { row: clip(want.row, H), col: clip(want.col, W), held: Boolean(want.held) };
+    this.ask();
+  }
+
+  tell(more = {}) {
+    const { H, W } = this.sides[0].layer;
+    this.commit({ ...this.state, H, W, stage: this.header.stage, seq: (this.seq = (this.seq ?? 0) + 1), ...more });
+  }
+
+  /** Before anybody points: a slow walk over the photo. */
+  tour() {
+    if (!this.header.start.tour || window.matchMedia("(prefers-reduced-motion: reduce)").matches) return;
+    let n = 0;
+    this.walk = setInterval(() => {
+      n += 1;
+      const { H, W } = this.sides[0].layer;
+      if (n > 40 || !this.root.isConnected || this.state.held) this.rest();
+      else this.set({ row: Math.floor(H * (0.5 + 0.33 * Math.sin(0.45 * n))), col: Math.floor(W * (0.5 + 0.36 * Math.sin(0.3 * n))) });
+    }, 450);
+  }
+
+  rest() {
+    if (this.walk) clearInterval(this.walk);
+    this.walk = null;
+  }
+
+  // ---- drawing ---------------------------------------------------------------------------------------
+
+  lay() {
+    const width = this.sides[0].root.clientWidth;
+    if (!width) return;
+    for (const side of this.sides) side.lay(Math.min(width, 560), this.header.input, this.photo, this.theme);
+    this.ask();
+  }
+
+  ask() {
+    this.asked ??= requestAnimationFrame(() => { this.asked = null; this.draw(); });
+  }
+
+  draw() {
+    if (!this.photo) return;
+    const { row, col, held } = this.state;
+    this.frames = this.sides.map((side) => side.weigh(side.layer.look(row, col)));
+    this.top = Math.max(...this.frames.map((frame) => frame.top));
+    this.sides.forEach((side, i) => {
+      side.paint(this.frames[i], this.top, this.tables, { ...this.header.palette, other: this.theme.good });
+      side.read(this.frames[i]);
+    });
+    this.legend.hidden = !this.top;
+    say(this.high, percent(this.top));
+    say(this.lock, held ? this.t.unlock : this.t.lock);
+    this.lock.setAttribute("aria-pressed", held);
+    this.describeSoon();
+  }
+
+  describeSoon() {
+    clearTimeout(this.speech);
+    if (this.walk) return;
+    this.speech = setTimeout(() => say(this.live, this.caption() + this.sides.map((side) => ` ${side.summary()}`).join("")), 500);
+  }
+
+  caption() {
+    return fill(this.t.caption, { stage: this.header.stage + 1, row: this.state.row, col: this.state.col });
+  }
+
+  // ---- taking it away --------------------------------------------------------------------------------
+
+  slug(ending) {
+    return `cfviz-compare-stage-${this.header.stage + 1}-${this.state.row}-${this.state.col}.${ending}`;
+  }
+
+  savePicture() {
+    const [a, b] = this.sides;
+    const gap = 16 * a.ratio;
+    const foot = 42 * a.ratio;
+    const page = el("canvas", { width: 2 * a.base.width + gap, height: a.base.height + foot });
+    const pen = page.getContext("2d");
+    pen.fillStyle = this.theme.paper;
+    pen.fillRect(0, 0, page.width, page.height);
+    [a, b].forEach((side, i) => {
+      const x = i * (a.base.width + gap);
+      pen.drawImage(side.base, x, 0);
+      pen.drawImage(side.over, x, 0);
+      pen.fillStyle = this.theme.ink;
+      pen.font = `${12 * a.ratio}px sans-serif`;
+      side.summary().split("\n").forEach((text, n) => pen.fillText(text, x + 2, a.base.height + (16 + 16 * n) * a.ratio));
+    });
+    page.toBlob((blob) => save(this.slug("png"), blob));
+  }
+
+  saveVector() {
+    const [a] = this.sides;
+    const [w, h] = [a.base.width / a.ratio, a.base.height / a.ratio];
+    const pen = new SvgPen(2 * w + 16, h + 42);
+    pen.rect(0, 0, pen.width, pen.height, this.theme.paper);
+    this.sides.forEach((side, i) => side.draft(pen, i * (w + 16), w, h, this.frames[i], this.top, this.tables, { ...this.header.palette, other: this.theme.good }, this.theme));
+    save(this.slug("svg"), new Blob([pen.toString()], { type: "image/svg+xml" }));
+  }
+
+  saveNumbers() {
+    const lines = ["model,row,column,side,attention"];
+    this.sides.forEach((side, i) => {
+      const { look, probs } = this.frames[i];
+      const { W, reduction } = side.layer;
+      look.keys.forEach((place, n) => lines.push([`"${side.layer.title}"`, Math.floor(place / W), place % W, reduction, probs ? probs[n].toPrecision(6) : ""].join(",")));
+    });
+    save(this.slug("csv"), new Blob([`# ${this.caption()}\n${lines.join("\n")}\n`], { type: "text/csv" }));
+  }
+
+  close() {
+    this.rest();
+    this.watcher?.disconnect();
+    clearTimeout(this.speech);
+  }
+}

@@ -1,0 +1,316 @@
+// What each kernel puts into a token: the photo, the kernels' squares, their shares, all after the pointer.
+
+import { SvgPen } from "../shared/pen.js";
+import { Choice, el, save, say, words } from "../shared/markup.js";
+import { signed } from "../shared/maths.js";
+import { colours, css, themeAround } from "../shared/paint.js";
+import { number, Rows, Vector } from "./panels.js";
+import { decode, fill } from "../shared/payload.js";
+import { Plane, square } from "./plane.js";
+
+const MEASURES = ["norm", "carried", "caused"];
+const MOVES = { ArrowUp: [-1, 0], ArrowDown: [1, 0], ArrowLeft: [0, -1], ArrowRight: [0, 1] };
+
+export class EmbeddingFigure {
+  constructor(parent, message, commit) {
+    Object.assign(this, { parent, commit, state: { cel: 0, measure: "carried", row: 0, col: 0, kernel: null, channel: null, held: false } });
+    this.load(message);
+  }
+
+  // ---- data ------------------------------------------------------------------------------------------
+
+  load(message) {
+    const { header, array } = decode(message);
+    if (header.id === this.id) return;
+    const first = this.id === undefined;
+    const before = first ? undefined : this.cel; // the map that row and column are of
+    Object.assign(this, { header, id: header.id, t: words(header.strings), hues: header.palette.kernels });
+    this.cels = header.cels.map((cel) => {
+      const maps = Object.fromEntries(MEASURES.map((name) => [name, split(array(cel[name]), cel.kernels.length)]));
+      return { ...cel, ...maps, codes: array(cel.codes), step: array(cel.step) };
+    });
+    this.heat = colours(header.palette.sequential);
+    this.signed = colours(header.palette.diverging);
+    this.signedCss = css(this.signed);
+    if (first) this.state = { ...this.state, ...header.start };
+    this.furnish();
+    this.choose(this.state.cel, first ? header.start : {}, false, before);
+    const blob = new Blob([array(header.photo.file)], { type: "image/png" });
+    const id = this.id;
+    createImageBitmap(blob).then((bitmap) => {
+      if (id !== this.id) return;
+      this.photo = bitmap;
+      this.lay();
+      this.ui.root.dataset.ready = "";
+    });
+  }
+
+  furnish() {
+    const { t } = this;
+    const ui = { base: el("canvas"), over: el("canvas.over"), low: el("span.num"), high: el("span.num"), ramp: el("div.ramp") };
+    const seg = (label) => el("div.seg", { role: "radiogroup", "aria-label": label });
+    Object.assign(ui, { layers: seg(t.layer), measures: seg(t.measure), note: el("p.note.under"), where: el("p.em-where"), how: el("p.note"), live: el("p.live", { "aria-live": "polite", role: "status" }) });
+    const picture = el("button.plain", { type: "button" }, t.save_picture);
+    const vector = el("button.plain", { type: "button" }, t.save_vector);
+    const numbers = el("button.plain", { type: "button" }, t.save_numbers);
+    vector.addEventListener("click", () => this.saveVector());
+    picture.addEventListener("click", () => this.savePicture());
+    numbers.addEventListener("click", () => this.saveNumbers());
+    ui.map = el("div.map", { tabindex: 0, role: "application", "aria-label": t.map_label, "aria-describedby": "em-keys" }, ui.base, ui.over);
+    ui.tiles = el("div.em-tiles", { role: "group", "aria-label": t.maps });
+    ui.left = el("div.left", {}, ui.map, el("div.legend", {}, ui.low, ui.ramp, ui.high), ui.note);
+    this.rows = new Rows(t, (i) => this.onKernel(i));
+    this.vector = new Vector(t, (channel) => this.state.held || this.set({ channel }), (channel, keep) => this.hold(channel, keep));
+    ui.right = el("div.right.em-right", {}, el("div", {}, ui.where, ui.how), this.rows.root, el("div", {}, el("h4", {}, t.token_title), this.vector.root),
+      el("section", {}, el("div.title", {}, el("h4", {}, t.maps), el("span.note", {}, t.maps_note)), ui.tiles));
+    ui.root = el("div.cf.em", {},
+      el("div.bar", {}, ui.layers, ui.measures, el("span.gap"), picture, vector, numbers),
+      el("div.body", {}, ui.left, ui.right),
+      el("p.note.keys", { id: "em-keys" }, t.keys), ui.live);
+    this.ui?.root.remove();
+    this.ui = ui;
+    this.parent.append(ui.root);
+    ui.root.figure = this;
+    this.dressTest();
+    this.plane = new Plane(ui.base, ui.over);
+    this.dress();
+    this.layerChoice = new Choice(ui.layers, (i) => this.choose(i, {}, true));
+    this.layerChoice.fill(this.cels.map((cel) => el("button", { type: "button" }, `CEL ${cel.stage + 1}`, el("small.num", {}, cel.kernels.map((kernel) => kernel.k).join(" ")))));
+    this.measureChoice = new Choice(ui.measures, (i) => this.set({ measure: MEASURES[i] }, true));
+    this.measureChoice.fill(MEASURES.map((name) => el("button", { type: "button", title: t[`${name}_help`] }, t[name])));
+    this.listen();
+    this.watcher?.disconnect();
+    this.watcher = new ResizeObserver(() => this.lay());
+    this.watcher.observe(ui.left);
+  }
+
+  /** Take colours from the theme around the figure. */
+  dress() {
+    const mode = themeAround(this.parent);
+    if (this.mode === mode && this.dressed === this.ui.root) return;
+    [this.mode, this.dressed] = [mode, this.ui.root];
+    this.theme = this.header.palette[mode];
+    for (const [name, value] of Object.entries(this.theme)) this.ui.root.style.setProperty(`--${name}`, value);
+    if (this.plane?.pen) this.lay();
+  }
+
+  listen() {
+    const { over, map } = this.ui;
+    over.addEventListener("pointermove", (e) => {
+      if (!this.state.stay && (e.pointerType !== "touch" || e.buttons)) this.set(this.plane.token(e.offsetX, e.offsetY));
+    });
+    over.addEventListener("click", (e) => {
+      const at = this.plane.token(e.offsetX, e.offsetY);
+      const same = this.state.stay && at.row === this.state.row && at.col === this.state.col;
+      this.set({ ...at, stay: !same }, true);
+    });
+    map.addEventListener("keydown", (e) => {
+      const move = MOVES[e.key];
+      if (!move && e.key !== "Escape") return;
+      e.preventDefault();
+      if (move) this.set({ row: this.state.row + move[0], col: this.state.col + move[1] }, true);
+      else this.set({ stay: false, held: false, channel: null, kernel: null });
+    });
+  }
+
+  // ---- a lesson's question ---------------------------------------------------------------------------
+
+  /** A lesson asks: id, pick ("kernel" or null), open, show ("facts", "shares" or "" once answered); or null. */
+  quiz(what) {
+    this.test = what;
+    this.dressTest();
+    this.lay();
+  }
+
+  dressTest() {
+    if (this.test) this.ui.root.dataset.lesson = this.test.open ? "ask" : `told ${this.test.show}`;
+    else delete this.ui.root.dataset.lesson;
+  }
+
+  onKernel(i) {
+    const kernel = this.state.kernel === i ? null : i;
+    if (!this.test) return this.set({ kernel, channel: null, held: false }, true);
+    if (!this.test.open) return this.set({ kernel });
+    if (this.test.pick === "kernel") this.commit({ quiz: this.test.id, picked: [String(this.cel.kernels[i].k)] });
+  }
+
+  // ---- choices ---------------------------------------------------------------------------------------
+
+  get cel() {
+    return this.cels[this.state.cel];
+  }
+
+  get maps() {
+    return this.cel[this.state.measure];
+  }
+
+  choose(i, at = {}, tell = false, before = this.cel ?? this.cels[0]) {
+    const next = this.cels[i] ?? this.cels[0];
+    const { row, col } = this.state;
+    const place = { row: Math.floor(((row + 0.5) * next.H) / before.H), col: Math.floor(((col + 0.5) * next.W) / before.W), ...at };
+    this.state = { ...this.state, ...place, cel: this.cels.indexOf(next), channel: null, held: false, kernel: Math.min(this.state.kernel ?? -1, next.kernels.length - 1) };
+    if (this.state.kernel < 0) this.state.kernel = null;
+    this.layerChoice.choose(this.state.cel);
+    const tokens = next.stage > 0;
+    this.rows.build(next, this.hues, (k, size) => fill(tokens ? this.t.size_tokens : this.t.size_pixels, { k, size }));
+    this.tiles = next.kernels.map((kernel, n) => {
+      const canvas = el("canvas");
+      const tile = el("button.em-tile", { type: "button", style: `--colour:${this.hues[n]}` }, canvas, el("span.num", {}, el("i.em-chip"), ` ${kernel.k}×${kernel.k}`));
+      tile.addEventListener("click", () => this.rows.onKernel(n));
+      return { canvas, tile };
+    });
+    this.ui.tiles.replaceChildren(...this.tiles.map(({ tile }) => tile));
+    this.lay();
+    if (tell) this.tell();
+  }
+
+  set(change, tell = false) {
+    const before = this.state;
+    const clip = (x, n) => Math.max(0, Math.min(n - 1, x));
+    const next = { ...before, ...change };
+    this.state = { ...next, row: clip(next.row, this.cel.H), col: clip(next.col, this.cel.W) };
+    if (this.state.measure !== before.measure) this.lay();
+    else if (this.state.kernel !== before.kernel || this.state.channel !== before.channel) this.ground();
+    this.ask();
+    if (tell) this.tell();
+  }
+
+  hold(channel, keep = false) {
+    const same = !keep && this.state.held && this.state.channel === channel;
+    this.set({ channel: same ? null : channel, held: !same });
+  }
+
+  tell() {
+    const { cel, measure, row, col } = this.state;
+    clearTimeout(this.later);
+    if (this.test) return;
+    this.later = setTimeout(() => this.commit?.({ cel, measure, row, col }), 400);
+  }
+
+  // ---- drawing ---------------------------------------------------------------------------------------
+
+  lay() {
+    const { ui, cel, state } = this;
+    const width = ui.left.clientWidth;
+    if (!width) return;
+    this.plane.layout({ width, height: Math.max(260, Math.min(600, window.innerHeight * (this.test ? 0.56 : 0.7))) }, cel, this.header.input);
+    this.measureChoice.choose(MEASURES.indexOf(state.measure));
+    say(ui.how, this.t[`${state.measure}_help`]);
+    let [low, high] = [0, 0];
+    for (const map of this.maps) for (const x of map) [low, high] = [Math.min(low, x), Math.max(high, x)];
+    if (state.measure === "carried") high = Math.max(high, 1e-9);
+    Object.assign(this, { low, high: high || 1 });
+    this.rows.spread(this.maps, low, this.high, this.hues, this.theme, state.measure !== "norm");
+    this.tiles.forEach(({ canvas }, i) => this.plane.tint(canvas, this.maps[i], this.heat, 0, this.high));
+    this.ground();
+    this.ask();
+  }
+
+  ground() {
+    const { state, cel, plane, t, ui } = this;
+    if (!plane.pen) return;
+    const C = cel.step.length;
+    let [values, table, low, high, note] = [null, this.heat, 0, this.high, t.photo_note];
+    if (state.channel !== null) {
+      values = Float32Array.from({ length: cel.H * cel.W }, (_, i) => cel.codes[i * C + state.channel] * cel.step[state.channel]);
+      high = 127 * cel.step[state.channel] || 1;
+      [table, low, note] = [this.signed, -high, fill(t.channel_note, { c: state.channel + 1 })];
+    } else if (state.kernel !== null) {
+      values = this.maps[state.kernel];
+      note = fill(t[`${state.measure}_note`], { k: cel.kernels[state.kernel].k });
+    }
+    plane.ground(this.photo, this.theme, values, table, low, high, 0.88);
+    const show = number(state.measure);
+    ui.ramp.parentNode.hidden = !values;
+    ui.ramp.style.background = `linear-gradient(90deg, ${(state.channel !== null ? this.header.palette.diverging : this.header.palette.sequential).join(",")})`;
+    say(ui.low, state.channel !== null ? signed(low) : "0");
+    say(ui.high, state.channel !== null ? signed(high) : show(high));
+    say(ui.note, note);
+    this.tiles.forEach(({ tile }, i) => tile.setAttribute("aria-pressed", String(state.kernel === i && state.channel === null)));
+  }
+
+  ask() {
+    this.asked ??= requestAnimationFrame(() => {
+      this.asked = null;
+      this.draw();
+    });
+  }
+
+  draw() {
+    const { state, cel, t, ui } = this;
+    if (!this.plane.pen) return;
+    const token = state.row * cel.W + state.col;
+    this.plane.paint(state.row, state.col, this.hues, state.kernel);
+    this.values = this.maps.map((map) => map[token]);
+    this.rows.paint(this.values, number(state.measure), state.kernel);
+    this.vector.paint(cel, token, this.signedCss, this.hues, this.theme, state.channel);
+    const { h, w } = this.header.input;
+    const beyond = cel.kernels.map(({ k }) => {
+      const [top, left, side] = square(cel, k, state.row, state.col);
+      const inside = (Math.min(h, top + side) - Math.max(0, top)) * (Math.min(w, left + side) - Math.max(0, left));
+      return 1 - inside / (side * side);
+    });
+    const worst = Math.max(...beyond);
+    say(ui.where, fill(worst > 0 ? t.where_padded : t.where, {
+      row: state.row, col: state.col, cel: cel.stage + 1, beyond: Math.round(100 * worst), k: cel.kernels[beyond.indexOf(worst)].k,
+    }));
+    clearTimeout(this.speech);
+    this.speech = setTimeout(() => {
+      const show = number(state.measure);
+      say(ui.live, `${ui.where.textContent} ${cel.kernels.map(({ k }, i) => `${k}×${k}: ${show(this.values[i])}`).join(", ")}`);
+    }, 500);
+  }
+
+  // ---- taking it away --------------------------------------------------------------------------------
+
+  savePicture() {
+    const { base, over } = this.ui;
+    const page = el("canvas", { width: base.width, height: base.height });
+    const pen = page.getContext("2d");
+    pen.fillStyle = this.theme.paper;
+    pen.fillRect(0, 0, page.width, page.height);
+    pen.drawImage(base, 0, 0);
+    pen.drawImage(over, 0, 0);
+    page.toBlob((blob) => save(`cfviz-cel-${this.cel.stage + 1}.png`, blob));
+  }
+
+  saveVector() {
+    const { plane, cel, state, theme } = this;
+    const [w, h] = [plane.base.width / plane.ratio, plane.base.height / plane.ratio];
+    const at = (pixels) => plane.at(pixels) / plane.ratio;
+    const pen = new SvgPen(w, h + 20 * (cel.kernels.length + 1) + 8);
+    pen.rect(0, 0, pen.width, pen.height, theme.paper);
+    pen.add("image", { width: w, height: h, href: plane.base.toDataURL("image/png") });
+    for (let i = cel.kernels.length - 1; i >= 0; i--) {
+      const [top, left, side] = square(cel, cel.kernels[i].k, state.row, state.col);
+      const frame = [at(left), at(top), (side * plane.zoom) / plane.ratio, (side * plane.zoom) / plane.ratio];
+      pen.frame(...frame, "#14171B", 4.5);
+      pen.frame(...frame, this.hues[i], 2.5);
+    }
+    pen.ring(at((state.col + 0.5) * cel.stride), at((state.row + 0.5) * cel.stride), 4);
+    const show = number(state.measure);
+    const lines = [this.ui.where.textContent, ...cel.kernels.map(({ k }, i) => `${k} × ${k}: ${show(this.values[i])}`)];
+    lines.forEach((text, n) => pen.text(4, h + 18 + 20 * n, text, { size: 13, fill: theme.ink }));
+    save(`cfviz-cel-${cel.stage + 1}.svg`, new Blob([pen.toString()], { type: "image/svg+xml" }));
+  }
+
+  saveNumbers() {
+    const { cel } = this;
+    const names = cel.kernels.flatMap(({ k }) => MEASURES.map((name) => `${name}_${k}`));
+    const lines = Array.from({ length: cel.H * cel.W }, (_, i) => [
+      Math.floor(i / cel.W), i % cel.W, ...cel.kernels.flatMap((_, n) => MEASURES.map((name) => cel[name][n][i])),
+    ].join(","));
+    save(`cfviz-cel-${cel.stage + 1}.csv`, new Blob([[`row,column,${names.join(",")}`, ...lines, ""].join("\n")], { type: "text/csv" }));
+  }
+
+  close() {
+    this.watcher?.disconnect();
+    clearTimeout(this.speech);
+    clearTimeout(this.later);
+  }
+}
+
+function split(values, parts) {
+  const n = values.length / parts;
+  return Array.from({ length: parts }, (_, i) => values.subarray(i * n, (i + 1) * n));
+}

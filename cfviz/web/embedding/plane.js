@@ -1,0 +1,104 @@
+// The photo with the zeros around it, a map laid over it, and the squares one token's kernels read.
+
+import { hatch, shade } from "../shared/paint.js";
+
+const DIM = "rgba(13,16,20,0.5)";
+
+/** Where one kernel of a layer reads for a token: [top, left, side] in pixels of the photo. */
+export function square(cel, k, row, col) {
+  const side = k * cel.unit;
+  const back = (side - cel.stride) / 2;
+  return [row * cel.stride - back, col * cel.stride - back, side];
+}
+
+export class Plane {
+  constructor(base, over) {
+    Object.assign(this, { base, over, small: document.createElement("canvas") });
+  }
+
+  /** Fit photo and padding into a box of CSS pixels. */
+  layout(box, cel, input) {
+    const widest = Math.max(...cel.kernels.map((kernel) => kernel.k)) * cel.unit;
+    this.margin = (widest - cel.stride) / 2;
+    const [wide, high] = [input.w + 2 * this.margin, input.h + 2 * this.margin];
+    this.ratio = Math.min(2, window.devicePixelRatio || 1);
+    this.scale = Math.min(box.width / wide, box.height / high);
+    for (const canvas of [this.base, this.over]) {
+      canvas.width = Math.round(wide * this.scale * this.ratio);
+      canvas.height = Math.round(high * this.scale * this.ratio);
+      canvas.style.width = `${canvas.width / this.ratio}px`;
+      canvas.style.height = `${canvas.height / this.ratio}px`;
+    }
+    this.zoom = this.base.width / wide; // canvas pixels a pixel of the photo
+    Object.assign(this, { cel, input });
+    this.pen = this.over.getContext("2d");
+  }
+
+  at(pixels) {
+    return (pixels + this.margin) * this.zoom;
+  }
+
+  /** The photo, and over it a map of the layer's tokens; `values` null leaves the photo alone. */
+  ground(photo, theme, values, table, low, high, strength) {
+    const pen = this.base.getContext("2d");
+    const { zoom, input, cel } = this;
+    const [x, w, h] = [this.at(0), input.w * zoom, input.h * zoom];
+    pen.globalAlpha = 1;
+    pen.clearRect(0, 0, this.base.width, this.base.height);
+    if (this.margin) {
+      pen.fillStyle = hatch(pen, theme.padding, this.ratio);
+      pen.fillRect(0, 0, this.base.width, this.base.height);
+    }
+    pen.imageSmoothingEnabled = true;
+    pen.imageSmoothingQuality = "high";
+    if (photo) pen.drawImage(photo, x, x, w, h);
+    if (!values) return;
+    pen.fillStyle = DIM;
+    pen.fillRect(x, x, w, h);
+    this.tint(this.small, values, table, low, high);
+    pen.imageSmoothingEnabled = false;
+    pen.globalAlpha = strength;
+    pen.drawImage(this.small, x, x, cel.W * cel.stride * zoom, cel.H * cel.stride * zoom);
+    pen.globalAlpha = 1;
+  }
+
+  tint(canvas, values, table, low, high) {
+    const { H, W } = this.cel;
+    [canvas.width, canvas.height] = [W, H];
+    const pen = canvas.getContext("2d");
+    const image = pen.createImageData(W, H);
+    const cells = new Uint32Array(image.data.buffer);
+    for (let i = 0; i < cells.length; i++) cells[i] = table[shade(values[i] - low, high - low)];
+    pen.putImageData(image, 0, 0);
+  }
+
+  /** The squares of one token, largest first, each in its kernel's colour; the token itself as a ring. */
+  paint(row, col, colours, chosen) {
+    const { pen, cel, zoom, ratio } = this;
+    pen.clearRect(0, 0, this.over.width, this.over.height);
+    for (let i = cel.kernels.length - 1; i >= 0; i--) {
+      const [top, left, side] = square(cel, cel.kernels[i].k, row, col);
+      const frame = [this.at(left), this.at(top), side * zoom, side * zoom];
+      pen.lineWidth = (chosen === i ? 6 : 4.5) * ratio;
+      pen.strokeStyle = "rgba(20,23,27,0.75)";
+      pen.strokeRect(...frame);
+      pen.lineWidth = (chosen === i ? 4 : 2.5) * ratio;
+      pen.strokeStyle = colours[i];
+      pen.strokeRect(...frame);
+    }
+    const middle = (n) => this.at((n + 0.5) * cel.stride);
+    pen.beginPath();
+    pen.arc(middle(col), middle(row), 4 * ratio, 0, 2 * Math.PI);
+    for (const [ink, width] of [["#14171B", 4.5], ["#FFFFFF", 2.25]]) {
+      pen.strokeStyle = ink;
+      pen.lineWidth = width * ratio;
+      pen.stroke();
+    }
+  }
+
+  token(x, y) {
+    const cell = (v, n) => Math.max(0, Math.min(n - 1, Math.floor(((v * this.ratio) / this.zoom - this.margin) / this.cel.stride)));
+    return { row: cell(y, this.cel.H), col: cell(x, this.cel.W) };
+  }
+}
+

@@ -1,0 +1,115 @@
+// A map of tokens: where each cell is, and a board that is pointed at with a mouse, a finger or the keys.
+
+import { el } from "../shared/markup.js";
+import { CanvasPen } from "../shared/pen.js";
+
+const STEPS = { ArrowUp: [-1, 0], ArrowDown: [1, 0], ArrowLeft: [0, -1], ArrowRight: [0, 1] };
+
+/** The cells of an H x W map, padded to Hp x Wp, fitted into a box. Whole pixels a cell where there is room. */
+export class Lattice {
+  constructor(H, W, Hp, Wp, width, height) {
+    Object.assign(this, { H, W, Hp, Wp, left: 0, top: 0 });
+    const side = Math.min(width / Wp, height / Hp);
+    this.cell = side >= 3 ? Math.floor(side) : side;
+    [this.width, this.height] = [this.cell * Wp, this.cell * Hp];
+  }
+
+  x(col) {
+    return this.left + Math.round(col * this.cell); // whole pixels: no seams between neighbours
+  }
+
+  y(row) {
+    return this.top + Math.round(row * this.cell);
+  }
+
+  at(x, y) {
+    const [row, col] = [Math.floor((y - this.top) / this.cell), Math.floor((x - this.left) / this.cell)];
+    return row >= 0 && col >= 0 && row < this.H && col < this.W ? { row, col } : null;
+  }
+
+  /** Fill the tokens of one value, joining neighbours in a row. */
+  runs(pen, values, value, fill, alpha) {
+    for (let row = 0; row < this.H; row++) {
+      for (let col = 0; col < this.W; col++) {
+        if (values[row * this.W + col] !== value) continue;
+        let end = col + 1;
+        while (end < this.W && values[row * this.W + end] === value) end++;
+        const [x, y] = [this.x(col), this.y(row)];
+        pen.rect(x, y, this.x(end) - x, this.y(row + 1) - y, fill, alpha);
+        col = end;
+      }
+    }
+  }
+
+  /** One token, at least 4 pixels wide, so that a lattice shows on a large map. */
+  dot(pen, row, col, fill) {
+    const grow = Math.max(0, 4 - this.cell) / 2;
+    const [x, y] = [this.x(col) - grow, this.y(row) - grow];
+    pen.rect(x, y, this.x(col + 1) + grow - x, this.y(row + 1) + grow - y, fill);
+  }
+
+  /** Hairlines between cells, where cells are large enough. */
+  grid(pen, colour) {
+    if (this.cell < 4) return;
+    const list = [];
+    for (let c = 1; c < this.Wp; c++) list.push([this.x(c), this.top, this.x(c), this.y(this.Hp)]);
+    for (let r = 1; r < this.Hp; r++) list.push([this.left, this.y(r), this.x(this.Wp), this.y(r)]);
+    pen.lines(list, colour, this.cell < 9 ? 0.6 : 1, this.cell < 9 ? 0.7 : 1);
+  }
+
+  padding(pen, colour) {
+    const [right, bottom] = [this.x(this.W), this.y(this.H)];
+    if (this.Wp > this.W) pen.hatch(right, this.top, (this.Wp - this.W) * this.cell, this.Hp * this.cell, colour);
+    if (this.Hp > this.H) pen.hatch(this.left, bottom, this.W * this.cell, (this.Hp - this.H) * this.cell, colour);
+  }
+
+  /** Lines every so many tokens. */
+  borders(pen, down, across, colour, width) {
+    const list = [];
+    for (let c = 0; c <= this.Wp; c += across) list.push([this.x(c), this.top, this.x(c), this.y(this.Hp)]);
+    for (let r = 0; r <= this.Hp; r += down) list.push([this.left, this.y(r), this.x(this.Wp), this.y(r)]);
+    pen.lines(list, colour, width);
+  }
+
+  ring(pen, row, col) {
+    const r = Math.max(5.5, Math.min(this.cell / 2, 11));
+    pen.ring(this.x(col) + this.cell / 2, this.y(row) + this.cell / 2, r);
+  }
+}
+
+/** Two canvases, the lower for what stays, the upper for what follows the pointer. */
+export class Board {
+  constructor(label, { point, press }) {
+    this.base = new CanvasPen(el("canvas"));
+    this.over = new CanvasPen(el("canvas.over"));
+    this.box = el("div.map", { tabindex: 0, role: "application", "aria-label": label }, this.base.canvas, this.over.canvas);
+    const top = this.over.canvas;
+    const at = (e) => this.lattice?.at(e.offsetX - this.margin, e.offsetY - this.margin);
+    const go = (e, hold) => {
+      const token = at(e);
+      if (token) point(token, hold);
+    };
+    top.addEventListener("pointermove", (e) => (e.pointerType !== "touch" || e.buttons) && go(e, false));
+    top.addEventListener("click", (e) => go(e, true));
+    this.box.addEventListener("keydown", (e) => {
+      const step = STEPS[e.key];
+      if (!step && !["Enter", " ", "Escape"].includes(e.key)) return;
+      e.preventDefault();
+      press(step ?? e.key);
+    });
+  }
+
+  /** Room for a lattice and a margin that lets lines and rings on the edge show. */
+  fit(lattice, margin = 8) {
+    this.margin = margin;
+    this.lattice = lattice;
+    for (const pen of [this.base, this.over]) {
+      pen.size(lattice.width + 2 * margin, lattice.height + 2 * margin);
+      pen.ink.translate(margin, margin);
+    }
+  }
+
+  wipe() {
+    this.over.ink.clearRect(-this.margin, -this.margin, this.over.width, this.over.height);
+  }
+}

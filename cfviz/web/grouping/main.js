@@ -1,0 +1,260 @@
+// The page's state, its controls and its link, and one frame that draws the figures in sight.
+
+import { Choice, el, say, words } from "../shared/markup.js";
+import { themeAround } from "../shared/paint.js";
+import { fill } from "../shared/payload.js";
+import { Example } from "./example.js";
+import { Explorer } from "./explorer.js";
+import { adaptive, families, lsda } from "./geo.js";
+import { Growth } from "./growth.js";
+import { Methods } from "./methods.js";
+import { Field } from "./parts.js";
+
+const MEMORY = "cfviz.grouping"; // on window: the state while the tab is open, across the app's pages
+const KINDS = ["sda", "lda"];
+const CHANNELS = [32, 64, 96, 128, 192, 256, 384, 512, 768];
+const PRESETS = [
+  ["s1", 56, 56, 7, 8, 96], ["s2", 28, 28, 7, 4, 192], ["s3", 14, 14, 7, 2, 384], ["s4", 7, 7, 7, 1, 768],
+  ["pp1", 56, 56, 4, 4, 64], ["big", 112, 112, 7, "adaptive", 96], ["rect", 30, 45, 7, 4, 96],
+];
+
+class App {
+  constructor(parent, data) {
+    this.parent = parent;
+    const memory = (window[MEMORY] ??= { links: [] });
+    const told = JSON.stringify(data.start);
+    const known = !data.lesson && memory.state && memory.links.includes(told);
+    memory.links.push(told);
+    this.state = known ? memory.state : { locked: false, ...data.start };
+    this.pointing = {
+      point: (token, hold) => this.point(token, hold),
+      press: (key) => this.press(key),
+    };
+    this.scheme = window.matchMedia("(prefers-color-scheme: dark)");
+    this.redress = () => setTimeout(() => this.dress(), 150); // after the page around has changed its colours
+    this.scheme.addEventListener("change", this.redress);
+    this.load(data);
+  }
+
+  load(data) {
+    this.told = JSON.stringify([data.strings, data.limits]);
+    this.t = words(data.strings);
+    this.data = data;
+    this.limits = data.limits;
+    this.furnish();
+    this.change({});
+  }
+
+  furnish() {
+    const { t, limits } = this;
+    this.root?.remove();
+    this.figures?.[2]?.stop();
+    this.kind = new Choice(el("div.seg.kind", { role: "radiogroup", "aria-label": t.kind }), (i) => this.change({ kind: KINDS[i] }));
+    this.kind.fill(KINDS.map((kind) => el("button", { type: "button", "data-kind": kind, title: t[`${kind}_help`] }, kind.toUpperCase())));
+    this.fields = {
+      h: new Field("H", { min: 1, max: limits.side, help: t.help_H }, (h) => this.change({ h })),
+      w: new Field("W", { min: 1, max: limits.side, help: t.help_W }, (w) => this.change({ w })),
+      g: new Field("G", { min: 1, max: limits.group, help: t.help_G }, (g) => this.change({ g })),
+      i: new Field("I", { min: 1, max: limits.interval, help: t.help_I }, (i) => this.change({ i })),
+    };
+    this.auto = el("input", { type: "checkbox" });
+    this.auto.addEventListener("change", () => this.change({ i: this.auto.checked ? "adaptive" : this.interval }));
+    this.preset = el("select", { "aria-label": t.preset }, el("option", { value: "" }, t.preset_own),
+      ...PRESETS.map(([name]) => el("option", { value: name }, t[`preset_${name}`])));
+    this.preset.addEventListener("change", () => {
+      const found = PRESETS.find(([name]) => name === this.preset.value);
+      if (found) this.change({ h: found[1], w: found[2], g: found[3], i: found[4], c: found[5] });
+    });
+    this.channels = el("select.num", { "aria-label": t.help_C }, ...CHANNELS.map((c) => el("option", { value: c }, `${c}`)));
+    this.channels.addEventListener("change", () => this.change({ c: Number(this.channels.value) }));
+    const controls = el("div.controls", {}, this.kind.box, el("label.field", {}, el("span", {}, t.preset), this.preset),
+      ...Object.values(this.fields).map((f) => f.root),
+      el("label.field.auto", { title: t.help_adaptive }, this.auto, el("span", {}, t.adaptive)),
+      el("label.field", { title: t.help_C }, el("span", {}, "C"), this.channels));
+    this.bad = el("p.note.bad", { role: "status" });
+    this.bad.hidden = !this.data.bad;
+    say(this.bad, this.data.bad ? t.bad_link : "");
+    const { lesson } = this.data;
+    this.figures = lesson ? [new Explorer(this)] : [new Explorer(this), new Example(this), new Growth(this), new Methods(this)];
+    const [first, ...others] = this.figures;
+    first.plate.root.insertBefore(controls, first.plate.body);
+    this.keys = el("p.note.keys", {}, t.keys);
+    first.plate.body.after(this.keys);
+    this.live = el("p.live", { "aria-live": "polite", role: "status" });
+    this.root = el("div.cf.gr", {}, this.bad, first.plate.root, ...others.map((f) => f.plate.root), this.live);
+    this.root.app = this;
+    if (lesson) this.root.dataset.lesson = lesson;
+    this.parent.append(this.root);
+    this.dress();
+    this.seen = new Set();
+    this.sight?.disconnect();
+    this.sight = new IntersectionObserver((entries) => {
+      for (const e of entries) {
+        const figure = this.figures.find((f) => f.plate.root === e.target);
+        e.isIntersecting ? this.seen.add(figure) : this.seen.delete(figure);
+      }
+      this.ask();
+    }, { rootMargin: "120px" });
+    this.figures.forEach((f) => this.sight.observe(f.plate.root));
+    this.watcher?.disconnect();
+    this.watcher = new ResizeObserver(() => this.width !== this.root.clientWidth && this.lay());
+    this.watcher.observe(this.root);
+  }
+
+  /** Take colours from the theme around the page. */
+  dress() {
+    const mode = themeAround(this.parent);
+    if (this.mode === mode && this.dressed === this.root) return;
+    [this.mode, this.dressed] = [mode, this.root];
+    this.theme = this.data.palette[mode];
+    this.root.dataset.theme = mode;
+    for (const [name, value] of Object.entries(this.theme)) this.root.style.setProperty(`--${name}`, value);
+    if (this.families) this.lay();
+  }
+
+  // ---- state -----------------------------------------------------------------------------------------
+
+  get interval() {
+    const { h, w, g, i } = this.state;
+    return i === "adaptive" ? adaptive(h, w, g) : i;
+  }
+
+  /** What the model does with this map: one SDA group where the shorter side is within G. */
+  get grouping() {
+    return this.cut;
+  }
+
+  /** The long distance layer of the pair, whichever kind is on show. */
+  get pairLong() {
+    return this.families.crossformer[1].grouping;
+  }
+
+  /** Whether the rule made a short distance group of what was asked to be a long distance one. */
+  note() {
+    const { h, w, g, kind } = this.state;
+    if (Math.min(h, w) <= g) return fill(this.t.note_small, { side: Math.min(h, w), G: g, longer: Math.max(h, w) });
+    if (kind === "lda" && this.cut.I > g) return fill(this.t.note_wide, { I: this.cut.I, G: g });
+    return kind === "sda" ? this.t.note_sda : fill(this.t.note_lda, { I: this.cut.I });
+  }
+
+  change(change) {
+    const next = { ...this.state, ...change };
+    next.row = Math.max(0, Math.min(next.h - 1, next.row));
+    next.col = Math.max(0, Math.min(next.w - 1, next.col));
+    this.state = next;
+    const { h, w, g } = next;
+    this.window = Math.max(2, g);
+    this.ratio = [8, 4, 2].find((r) => Math.min(h, w) >= 7 * r) ?? 1; // PVT's and Twins' own at 56, 28, 14 and 7
+    this.cut = lsda(h, w, KINDS.indexOf(next.kind), g, this.interval);
+    this.families = families(h, w, g, this.interval, this.window, this.ratio);
+    this.kind.choose(KINDS.indexOf(next.kind));
+    for (const name of ["h", "w", "g"]) this.fields[name].show(next[name]);
+    this.fields.i.show(this.interval);
+    this.fields.i.enable(next.i !== "adaptive" && next.kind === "lda");
+    this.auto.checked = next.i === "adaptive";
+    this.auto.disabled = next.kind === "sda";
+    this.channels.value = next.c;
+    this.preset.value = PRESETS.find(([, ...p]) => p.join() === [h, w, g, next.i, next.c].join())?.[0] ?? "";
+    this.lay();
+    this.remember();
+  }
+
+  /** A lesson moves on: to another map, or from the question to its answer. */
+  follow(data) {
+    this.root.dataset.lesson = data.lesson;
+    if (JSON.stringify(data.start) !== JSON.stringify(this.data.start)) this.change({ locked: false, ...data.start });
+  }
+
+  point(token, hold) {
+    const { state } = this;
+    const same = token.row === state.row && token.col === state.col;
+    if (!hold && (state.locked || same)) return;
+    const locked = hold ? !(state.locked && same) : state.locked;
+    this.state = { ...state, ...token, locked };
+    this.ask();
+    this.remember();
+  }
+
+  press(key) {
+    const { state } = this;
+    if (Array.isArray(key)) {
+      const row = Math.max(0, Math.min(state.h - 1, state.row + key[0]));
+      const col = Math.max(0, Math.min(state.w - 1, state.col + key[1]));
+      this.state = { ...state, row, col };
+    } else this.state = { ...state, locked: key === "Escape" ? false : !state.locked };
+    this.ask();
+    this.remember();
+  }
+
+  /** Keep the state while the tab is open, and put it into the link without asking the server. */
+  remember() {
+    if (this.data.lesson) return;
+    window[MEMORY].state = this.state;
+    clearTimeout(this.later);
+    this.later = setTimeout(() => {
+      if (!this.root.isConnected) return;
+      const { h, w, g, i, kind, c, row, col } = this.state;
+      const url = new URL(window.location.href);
+      const query = { map: `${h}x${w}`, g, i, kind, c, q: `${row}.${col}` };
+      for (const [name, value] of Object.entries(query)) url.searchParams.set(name, value);
+      if (url.href !== window.location.href) window.history.replaceState(window.history.state, "", url);
+      window[MEMORY].links.push(JSON.stringify({ h, w, g, i, kind, c, row, col }));
+      say(this.live, this.speech());
+    }, 350);
+  }
+
+  speech() {
+    const first = this.figures.find((f) => this.seen.has(f)) ?? this.figures[0];
+    return first.summary ?? "";
+  }
+
+  // ---- frames ----------------------------------------------------------------------------------------
+
+  /** Lay every figure out anew: at once where it is in sight, the others when they come into it. */
+  lay() {
+    if (!this.root.isConnected || !this.theme) return;
+    this.width = this.root.clientWidth;
+    this.stale = new Set(this.figures);
+    this.ask();
+  }
+
+  ask() {
+    this.frame ??= requestAnimationFrame(() => {
+      this.frame = null;
+      if (!this.root.isConnected) return;
+      for (const figure of this.seen) {
+        if (this.stale.delete(figure)) figure.lay();
+        else figure.draw();
+      }
+      this.frames = (this.frames ?? 0) + 1;
+    });
+  }
+
+  close() {
+    this.scheme.removeEventListener("change", this.redress);
+    this.sight.disconnect();
+    this.watcher.disconnect();
+    this.figures[2]?.stop();
+    clearTimeout(this.later);
+  }
+}
+
+const mounted = new WeakMap();
+
+export default function ({ parentElement, data }) {
+  const box = parentElement.querySelector(".gr-host") ?? parentElement;
+  let app = mounted.get(box);
+  if (app?.root.isConnected) {
+    if (data.lesson) app.follow(data);
+    app.data = data;
+    if (app.told !== JSON.stringify([data.strings, data.limits])) app.load(data);
+    else app.dress();
+  } else {
+    app = new App(box, data);
+    mounted.set(box, app);
+  }
+  return () => {
+    app.close();
+    mounted.delete(box);
+  };
+}

@@ -1,0 +1,115 @@
+// What the figures share: a frame with its sentence, code and files, fields, and numbers as text.
+
+import { el, save, say } from "../shared/markup.js";
+import { CanvasPen, SvgPen } from "../shared/pen.js";
+
+/** 12,544 */
+export function whole(n) {
+  return Math.round(n).toLocaleString("en-US");
+}
+
+/** Three digits and a unit: 29.5 M, 1.89 G. */
+export function compact(n) {
+  const [unit, name] = [[1e12, " T"], [1e9, " G"], [1e6, " M"], [1e3, " k"]].find(([u]) => n >= u * 0.9995) ?? [1, ""];
+  return `${Number((n / unit).toPrecision(3))}${name}`;
+}
+
+export function times(x) {
+  return x >= 99.5 ? whole(x) : x >= 9.95 ? x.toFixed(0) : String(Number(x.toFixed(1)));
+}
+
+/** One figure: title, the sentence that says what to look at, a body, and a row to take things away. */
+export class Plate {
+  constructor(name, t, parts) {
+    Object.assign(this, { name, t, parts });
+    this.body = el(`div.plate-body.${name}`);
+    this.code = el("pre.code");
+    const details = el("details.show", {}, el("summary", {}, t.show_code), this.code);
+    const button = (label, help, work) => {
+      const node = el("button.plain", { type: "button", title: help }, label);
+      node.addEventListener("click", work);
+      return node;
+    };
+    const tools = el("div.tools", {}, details, el("span.gap"),
+      button("PNG", t.png_help, () => this.png()), button("SVG", t.svg_help, () => this.svg()),
+      button("CSV", t.csv_help, () => this.csv()));
+    this.root = el("section.plate", { "aria-labelledby": `gr-${name}` },
+      el("h3", { id: `gr-${name}` }, t[`${name}_title`]), el("p.look", {}, t[`${name}_look`]), this.body, tools);
+    details.addEventListener("toggle", () => details.open && say(this.code, parts.code()));
+    this.recode = () => details.open && say(this.code, parts.code());
+  }
+
+  get file() {
+    return `cfviz-${this.name}`;
+  }
+
+  png() {
+    const { width, height, draw, paper } = this.parts.picture();
+    const canvas = el("canvas");
+    const pen = new CanvasPen(canvas);
+    pen.size(width, height, 2);
+    pen.rect(0, 0, width, height, paper);
+    draw(pen);
+    canvas.toBlob((blob) => save(`${this.file}.png`, blob));
+  }
+
+  svg() {
+    const { width, height, draw, paper } = this.parts.picture();
+    const pen = new SvgPen(width, height);
+    pen.rect(0, 0, width, height, paper);
+    draw(pen);
+    save(`${this.file}.svg`, new Blob([pen.toString()], { type: "image/svg+xml" }));
+  }
+
+  csv() {
+    const text = this.parts.table().map((row) => row.join(",")).join("\r\n");
+    save(`${this.file}.csv`, new Blob([`\ufeff${text}\r\n`], { type: "text/csv" }));
+  }
+}
+
+/** A whole number with a slider and a box to type it in. */
+export class Field {
+  constructor(label, { min, max, help = null, slider = true }, onChange) {
+    Object.assign(this, { min, max });
+    this.range = el("input", { type: "range", min, max, tabindex: -1, "aria-hidden": "true" });
+    this.number = el("input.num", { type: "number", min, max, inputmode: "numeric", "aria-label": help ?? label });
+    this.root = el("label.field", { title: help }, el("span", {}, label), ...(slider ? [this.range] : []), this.number);
+    const take = (text) => {
+      const n = Math.round(Number(text));
+      if (text !== "" && Number.isFinite(n)) onChange(Math.max(min, Math.min(max, n)));
+    };
+    this.range.addEventListener("input", () => take(this.range.value));
+    this.number.addEventListener("input", () => take(this.number.value));
+    this.number.addEventListener("blur", () => this.show(this.value, true));
+  }
+
+  show(value, always = false) {
+    this.value = value;
+    if (this.range.value !== String(value)) this.range.value = value;
+    const typing = this.number.getRootNode().activeElement === this.number && Number(this.number.value) !== value;
+    if (always || !typing || this.number.value !== "") {
+      if (this.number.value !== String(value)) this.number.value = value;
+    }
+  }
+
+  enable(on) {
+    this.range.disabled = this.number.disabled = !on;
+    this.root.classList.toggle("off", !on);
+  }
+}
+
+/** Name and value, aligned. */
+export class Facts {
+  constructor(names) {
+    this.values = {};
+    this.root = el("dl.facts");
+    for (const [key, name] of Object.entries(names)) {
+      this.values[key] = el("dd.num");
+      this.root.append(el("dt", {}, name), this.values[key]);
+    }
+  }
+
+  show(key, text) {
+    say(this.values[key], text);
+  }
+}

@@ -1,0 +1,152 @@
+// The board: a choice of what a click does, the parts, and the list. It keeps the list; Python answers to it.
+
+import { esc, fill, name, readAll, signed, writeAll } from "./words.js";
+import { label, legend, paint, stagesMarkup, wanted } from "./cells.js";
+import { listMarkup, listen } from "./list.js";
+import { nearest, WAYS } from "../shared/near.js";
+
+export default function (component) {
+  const { data, parentElement: root, setStateValue } = component;
+  const board = root.lab ?? (root.lab = new LabBoard(root.querySelector(".lab-host")));
+  board.show(data, (value) => setStateValue("commit", value));
+}
+
+export class LabBoard {
+  constructor(host) {
+    this.host = host;
+    this.items = [];
+    this.seq = 0;
+    host.innerHTML = `<div class="lab"><div class="tools"><fieldset class="hows"></fieldset><div class="legend"></div></div>
+      <p class="said" aria-live="polite"></p><div class="stages" role="group"></div><div class="list"></div></div>`;
+    this.root = host.firstElementChild;
+    this.root.board = this;
+    [this.hows, this.scale, this.said, this.stages, this.list] = ["hows", "legend", "said", "stages", "list"].map((c) => this.root.querySelector(`.${c}`));
+    this.listenToParts();
+    this.hows.addEventListener("change", (event) => { this.how = event.target.value; this.commit(); });
+    listen(this.list, () => this.items, (items) => this.change(items));
+  }
+
+  /** Take what Python says; its list only if it has seen our latest. */
+  show(data, send) {
+    this.send = send;
+    if (!this.data || data.seq >= this.seq) {
+      this.items = readAll(data.do);
+      this.how = data.how;
+      this.seq = data.seq;
+    }
+    const fresh = this.data?.shape !== data.shape || this.data?.lang !== data.lang;
+    this.data = data;
+    for (const [name, value] of Object.entries(data.css)) this.root.style.setProperty(`--${name}`, value);
+    if (fresh) {
+      this.stages.innerHTML = stagesMarkup(data);
+      this.stages.setAttribute("aria-label", data.text.board);
+      this.rove(this.stages.querySelector("button"));
+    }
+    this.draw();
+    this.root.dataset.ready = "true";
+  }
+
+  draw() {
+    const { data } = this;
+    const t = data.text;
+    if (data.quiz) return this.drawQuiz();
+    this.hows.innerHTML = `<legend>${esc(t.click)}</legend>` + data.hows.map((how) => `<label class="${how === this.how ? "chosen" : ""}"><input type="radio" name="how" value="${how}" ${how === this.how ? "checked" : ""}>${esc(t[`how_${how}`])}</label>`).join("");
+    const measured = data.effects && data.measured === this.how;
+    this.scale.innerHTML = measured ? legend(data) : `<span>${esc(data.waits ? t.unmeasured : t.measuring)}</span>`;
+    paint(this.stages, measured ? data : { ...data, effects: null }, this.items, this.how);
+    this.list.innerHTML = listMarkup(this.items, data);
+    this.say(this.pointed);
+  }
+
+  /** A lesson asks about some parts: only those can be clicked, and a click is an answer, not a change. */
+  drawQuiz() {
+    const { data } = this;
+    const { quiz, effects } = data;
+    this.root.classList.add("quiz");
+    this.scale.innerHTML = effects ? legend(data) : "";
+    paint(this.stages, data, this.items, "zero");
+    for (const button of this.stages.querySelectorAll("button")) {
+      const { place } = button.dataset;
+      const asked = quiz.places.includes(place);
+      button.disabled = !asked;
+      button.classList.toggle("right", quiz.right.includes(place));
+      if (!asked) continue;
+      const found = effects?.[place];
+      button.setAttribute("aria-pressed", quiz.picked.includes(place) || this.items.some((item) => item.place === place));
+      button.setAttribute("aria-label", [name(place, data), ...(found ? [fill(data.text.costs, { x: signed(found[0]), label: data.label, p: found[1] })] : [])].join(data.text.stop));
+    }
+    if (this.stages.querySelector('[tabindex="0"]')?.disabled !== false) this.rove(this.stages.querySelector("button:not(:disabled)"));
+    this.say(this.pointed);
+  }
+
+  change(items) {
+    this.items = items;
+    this.commit();
+  }
+
+  commit() {
+    this.seq += 1;
+    const focused = this.hows.contains(this.root.getRootNode().activeElement);
+    this.draw();
+    if (focused) this.hows.querySelector("input:checked")?.focus();
+    this.send({ do: writeAll(this.items), how: this.how, seq: this.seq });
+  }
+
+  /** A click on a part: add what it means, or take it away. */
+  toggle(button) {
+    const place = button.dataset.place;
+    if (this.data.quiz) return this.data.quiz.open && this.send({ quiz: this.data.quiz.id, picked: [place] });
+    const there = this.items.some((item) => item.place === place);
+    this.change(there ? this.items.filter((item) => item.place !== place) : [...this.items, wanted(button, this.how)]);
+  }
+
+  step(button) {
+    const place = button.closest(".step").dataset.place;
+    const output = button.closest(".step").querySelector("output");
+    const value = Math.min(99, Math.max(1, +output.textContent + +button.dataset.step));
+    const rest = this.items.filter((item) => item.place !== place);
+    const at = this.items.findIndex((item) => item.place === place);
+    const item = { on: true, place, how: "set", rest: String(value) };
+    if (value === +output.dataset.plain) return this.change(rest);
+    this.change(at < 0 ? [...rest, item] : this.items.map((one, i) => (i === at ? item : one)));
+  }
+
+  say(button) {
+    const known = button?.dataset?.place && this.stages.contains(button);
+    const words = () => (this.data.quiz ? button.getAttribute("aria-label") : label(button, this.data, this.items, this.how));
+    this.said.textContent = known ? words() : this.data.quiz ? "" : this.data.text.point;
+    this.said.classList.toggle("quiet", !known);
+  }
+
+  listenToParts() {
+    const { stages } = this;
+    stages.addEventListener("click", (event) => {
+      const button = event.target.closest("button");
+      if (!button) return;
+      this.rove(button);
+      if (button.dataset.step) this.step(button);
+      else this.toggle(button);
+    });
+    const point = (event) => {
+      const button = event.target.closest("button[data-place]");
+      if (button !== this.pointed) this.say((this.pointed = button));
+    };
+    stages.addEventListener("pointerover", point);
+    stages.addEventListener("focusin", point);
+    stages.addEventListener("pointerleave", () => this.say((this.pointed = null)));
+    stages.addEventListener("keydown", (event) => {
+      const way = WAYS[event.key];
+      const from = event.target.closest("button");
+      if (!way || !from) return;
+      event.preventDefault();
+      const to = nearest(from, [...stages.querySelectorAll("button:not(:disabled)")], way);
+      if (to) { this.rove(to); to.focus(); }
+    });
+  }
+
+  /** One part is in the tab order; arrows go on from there. */
+  rove(button) {
+    this.stages.querySelector('[tabindex="0"]')?.setAttribute("tabindex", "-1");
+    button?.setAttribute("tabindex", "0");
+  }
+}

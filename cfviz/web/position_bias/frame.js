@@ -1,0 +1,147 @@
+// What every figure of the page has: a message, colours of the theme around it, a moment to draw, files to take away.
+
+import { Choice, el, save, words } from "../shared/markup.js";
+import { themeAround } from "../shared/paint.js";
+import { decode } from "../shared/payload.js";
+
+export class Frame {
+  constructor(parent, message, commit) {
+    Object.assign(this, { parent, commit });
+    this.load(message);
+  }
+
+  load(message) {
+    const { header, array } = decode(message);
+    if (header.id === this.id) return;
+    Object.assign(this, { header, id: header.id, t: words(header.strings) });
+    this.read(header, array);
+    const root = el("div.cf.pb");
+    this.root?.remove();
+    this.root = root;
+    root.figure = this;
+    this.mode = null;
+    this.build(root);
+    this.parent.append(root);
+    this.dress();
+    this.watcher?.disconnect();
+    this.watcher = new ResizeObserver(() => this.ask());
+    this.watcher.observe(root);
+  }
+
+  /** Take colours from the theme around the figure. */
+  dress() {
+    const mode = themeAround(this.parent);
+    if (this.mode === mode) return;
+    this.mode = mode;
+    for (const [name, value] of Object.entries(this.header.palette[mode])) this.root.style.setProperty(`--${name}`, value);
+    this.colour(mode);
+    this.ask();
+  }
+
+  /** Draw soon; many changes within a frame are drawn once. */
+  ask() {
+    if (this.asked) return;
+    this.asked = requestAnimationFrame(() => {
+      this.asked = null;
+      if (!this.root.clientWidth) return;
+      this.draw();
+      this.point();
+      this.root.dataset.ready = "";
+    });
+  }
+
+  point() {}
+
+  close() {
+    this.watcher?.disconnect();
+    cancelAnimationFrame(this.asked);
+    clearTimeout(this.later);
+  }
+
+  /** Tell Python, once the reader has come to rest. */
+  tell(state, wait = 400) {
+    clearTimeout(this.later);
+    this.later = setTimeout(() => this.commit?.(state()), wait);
+  }
+
+  // ---- elements that several figures have --------------------------------------------------------------
+
+  seg(label, names, onChoose) {
+    const box = el("div.seg", { role: "radiogroup", "aria-label": label });
+    const choice = new Choice(box, onChoose);
+    choice.fill(names.map((name) => el("button", { type: "button" }, name)));
+    return { box, choose: (i) => choice.choose(i) };
+  }
+
+  select(label, names, onChoose) {
+    const box = el("select.pb-select", { "aria-label": label }, ...names.map((name, i) => el("option", { value: i }, name)));
+    box.addEventListener("change", () => onChoose(box.selectedIndex));
+    return { box: el("label.pb-label", {}, el("span.note", {}, label), box), choose: (i) => (box.selectedIndex = i) };
+  }
+
+  button(text, onClick) {
+    const button = el("button.plain", { type: "button" }, text);
+    button.addEventListener("click", onClick);
+    return button;
+  }
+
+  /** A switch that stays where it is put. */
+  toggle(text, onChange) {
+    const button = el("button.lock", { type: "button", "aria-pressed": "false" }, text);
+    button.addEventListener("click", () => onChange(Number(button.getAttribute("aria-pressed") !== "true")));
+    return { box: button, choose: (on) => button.setAttribute("aria-pressed", Boolean(on)) };
+  }
+
+  ramp(scale) {
+    const [low, high, ramp] = [el("span.num"), el("span.num"), el("div.ramp")];
+    ramp.style.background = `linear-gradient(90deg, ${this.header.palette[scale].join(",")})`;
+    return { root: el("div.legend", {}, low, ramp, high), low, high };
+  }
+
+  // ---- files to take away ------------------------------------------------------------------------------
+
+  /** Three quiet buttons: the figure as PNG and SVG, its numbers as CSV. */
+  takeaway() {
+    const { t } = this;
+    return el("span.take", {}, this.button("PNG", () => this.savePng()), this.button("SVG", () => this.saveSvg()), this.button(t.save_numbers, () => this.saveCsv()));
+  }
+
+  saveSvg() {
+    save(`${this.fileName()}.svg`, new Blob([this.svg().toString()], { type: "image/svg+xml" }));
+  }
+
+  savePng() {
+    const pen = this.svg();
+    const image = new Image();
+    const address = URL.createObjectURL(new Blob([pen.toString()], { type: "image/svg+xml" }));
+    image.onload = () => {
+      const canvas = document.createElement("canvas");
+      [canvas.width, canvas.height] = [Math.round(2 * pen.width), Math.round(2 * pen.height)];
+      canvas.getContext("2d").drawImage(image, 0, 0, canvas.width, canvas.height);
+      URL.revokeObjectURL(address);
+      canvas.toBlob((blob) => save(`${this.fileName()}.png`, blob));
+    };
+    image.src = address;
+  }
+
+  saveCsv() {
+    const cell = (x) => (/[",\n]/.test(x) ? `"${String(x).replaceAll('"', '""')}"` : x);
+    const text = this.rows().map((row) => row.map(cell).join(",")).join("\r\n");
+    save(`${this.fileName()}.csv`, new Blob(["\ufeff", text, "\r\n"], { type: "text/csv" }));
+  }
+}
+
+/** A scale with its two ends, for a picture that is taken away. */
+export function legendOf(pen, palette, scale, x, y, low, high, ink) {
+  const id = `scale-${scale}`;
+  const stops = palette[scale];
+  pen.parts.push(`<linearGradient id="${id}">${stops.map((c, i) => `<stop offset="${i / (stops.length - 1)}" stop-color="${c}"/>`).join("")}</linearGradient>`);
+  pen.text(x, y + 9, low, { fill: ink });
+  pen.add("rect", { x: x + 60, y, width: 180, height: 9, fill: `url(#${id})` });
+  pen.text(x + 248, y + 9, high, { fill: ink });
+}
+
+/** A canvas as it is, its cells kept sharp. */
+export function pasted(pen, canvas, x, y, width, height) {
+  pen.add("image", { x, y, width, height, preserveAspectRatio: "none", style: "image-rendering:pixelated", href: canvas.toDataURL("image/png") });
+}

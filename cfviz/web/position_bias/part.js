@@ -1,0 +1,165 @@
+// What the figures of a bias share: one message, one choice of block, head and offset, one way of colouring.
+
+import { el, say } from "../shared/markup.js";
+import { signed } from "../shared/maths.js";
+import { fill } from "../shared/payload.js";
+import { looks, paintCells } from "./drawing.js";
+import { Frame } from "./frame.js";
+import { Bias } from "./surface_maths.js";
+
+export const FLOOR = 0.05; // what full colour stands for at least: a bias that changes attention by 5 %
+export const FAINT = 0.1; // a bias that spans less changes no attention weight by more than a factor of 1.11
+const WINDOW = ["Gh", "Gw", "less", "large"]; // what only the figure of resized windows shows
+const hub = { parts: new Set(), state: null, source: null }; // one choice for all figures of the page
+const FIRST = { block: 0, head: 0, down: 1, right: 1, raw: 0, scale: 0, reach: 0, order: 0, Gh: 14, Gw: 14, less: 0, large: 0 };
+
+export class Part extends Frame {
+  read(header, array) {
+    hub.parts.add(this);
+    this.blocks = header.blocks.map((entry) => new Bias(entry, array));
+    if (!hub.state || hub.source !== header.source) {
+      hub.state = { ...FIRST, ...header.start };
+      hub.source = header.source;
+    }
+  }
+
+  colour(mode) {
+    this.look = looks(this.header.palette, mode, this.block.trained);
+    this.dressTest();
+  }
+
+  get state() {
+    return hub.state;
+  }
+
+  get block() {
+    return this.blocks[Math.min(hub.state.block, this.blocks.length - 1)];
+  }
+
+  get head() {
+    return Math.min(hub.state.head, this.block.heads - 1);
+  }
+
+  /** What the largest colour of all blocks stands for. */
+  get top() {
+    return Math.max(...this.blocks.map((block) => block.top(this.state.raw)));
+  }
+
+  /** Change the choice; every figure of the page follows. */
+  set(change, tell = false) {
+    const all = (names) => Object.keys(change).every((name) => names.includes(name));
+    const [pointed, window] = [all(["down", "right"]), all(WINDOW)];
+    Object.assign(hub.state, change);
+    for (const part of hub.parts) {
+      if (pointed) part.point();
+      else if (!window || part.header.part === "resized") part.ask();
+    }
+    if (tell) this.tell(() => ({ ...hub.state, head: this.head }));
+  }
+
+  /** Python sends the figure somewhere. */
+  go(to) {
+    this.set(to);
+  }
+
+  /** A lesson asks: id, pick ("head" or null), open (what the heads are like is hidden); null: nothing. */
+  quiz(what) {
+    this.test = what;
+    this.dressTest();
+    this.ask();
+  }
+
+  dressTest() {
+    if (this.test) this.root.dataset.lesson = this.test.open ? "ask" : "told";
+    else delete this.root.dataset.lesson;
+  }
+
+  /** A head was clicked: on a lesson's page that may be an answer. */
+  chooseHead(head) {
+    this.set({ head }, !this.test);
+    if (this.test?.open && this.test.pick === "head") this.commit({ quiz: this.test.id, picked: [String(head + 1)] });
+  }
+
+  ask() {
+    if (this.look) this.look = { ...this.look, G: this.block.trained };
+    super.ask();
+  }
+
+  close() {
+    hub.parts.delete(this);
+    clearInterval(this.clock);
+    super.close();
+  }
+
+  // ---- elements that several figures have --------------------------------------------------------------
+
+  blockName(block) {
+    return fill(this.t.block_name, { s: block.s + 1, b: block.b + 1, kind: block.kind.toUpperCase() });
+  }
+
+  blockSelect() {
+    return this.select(this.t.block, this.blocks.map((block) => this.blockName(block)), (block) => this.set({ block }, true));
+  }
+
+  headSelect() {
+    const made = this.select(this.t.head, [""], (head) => this.set({ head }, true));
+    const box = made.box.querySelector("select");
+    return { box: made.box, choose: (i) => {
+      if (box.options.length !== this.block.heads) box.replaceChildren(...this.block.characters.map((_, h) => el("option", { value: h }, `${h + 1}`)));
+      box.selectedIndex = i;
+    } };
+  }
+
+  /** Colours from the head's mean, which softmax does not see, or from zero. */
+  rawChoice() {
+    return this.seg(this.t.constant, [this.t.constant_off, this.t.constant_on], (raw) => this.set({ raw }, true));
+  }
+
+  legend() {
+    const { root, low, high } = this.ramp("diverging");
+    return { root, low, high, say: (top) => (say(low, fine(-top)), say(high, fine(top))) };
+  }
+
+  keyWords({ down, right }) {
+    const rows = down ? fill(down > 0 ? this.t.below : this.t.above, { n: Math.abs(down) }) : this.t.same_row;
+    const cols = right ? fill(right > 0 ? this.t.to_right : this.t.to_left, { n: Math.abs(right) }) : this.t.same_col;
+    return down || right ? fill(this.t.key_at, { rows, cols }) : this.t.key_self;
+  }
+
+  fileName() {
+    return `cfviz-position-bias-${this.header.part}-${this.block.s + 1}-${this.block.b + 1}-${this.head + 1}`;
+  }
+}
+
+/** Sentences one after the other: with a space between, but none after a Chinese full stop. */
+export function together(...sentences) {
+  return sentences.filter(Boolean).reduce((all, one) => (all.endsWith("。") ? all + one : `${all} ${one}`));
+}
+
+/** "0.00025", "1.3": as many digits as a span deserves. */
+export function span(x) {
+  return x === 0 || x >= 0.001 ? String(Number(x.toPrecision(3))) : x.toFixed(1 - Math.floor(Math.log10(x)));
+}
+
+/** "+0.27", "−0.000026": signed, however small. */
+export function fine(x) {
+  return Math.abs(x) >= 0.001 || x === 0 ? signed(x) : `${x < 0 ? "−" : "+"}${span(Math.abs(x))}`;
+}
+
+/** A small picture of a surface with a caption, chosen by a click where there is something to choose. */
+export class Thumb {
+  constructor(onChoose = null) {
+    [this.canvas, this.name, this.value] = [el("canvas"), el("span"), el("span.num")];
+    this.chosen = onChoose;
+    this.root = el(onChoose ? "button.pb-thumb" : "div.pb-thumb", onChoose ? { type: "button" } : {}, this.canvas, this.name, this.value);
+    if (onChoose) this.root.addEventListener("click", onChoose);
+  }
+
+  draw(values, Gh, Gw, top, look, name, chosen) {
+    paintCells(this.canvas, values, Gh, Gw, top, look.signed);
+    say(this.name, name);
+    if (!this.chosen) return;
+    this.root.setAttribute("aria-pressed", Boolean(chosen));
+    this.root.tabIndex = chosen ? 0 : -1;
+  }
+}

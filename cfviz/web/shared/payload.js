@@ -1,0 +1,26 @@
+// Reads the message written by cfviz/figures/live/attention.py: a header and the arrays behind it.
+
+const ARRAYS = { int8: Int8Array, uint16: Uint16Array, uint32: Uint32Array, float32: Float32Array, "image/png": Uint8Array };
+
+/** Header length (uint32, little endian), JSON header, arrays. Copies what it returns: the buffer may be unaligned. */
+export function decode(message) {
+  const bytes = message instanceof Uint8Array ? message : new Uint8Array(message);
+  const length = new DataView(bytes.buffer, bytes.byteOffset, 4).getUint32(0, true);
+  const header = JSON.parse(new TextDecoder().decode(bytes.subarray(4, 4 + length)));
+  const body = 4 + length;
+  const array = (part) => {
+    const from = body + part.at;
+    return new ARRAYS[part.type](bytes.slice(from, from + part.bytes).buffer);
+  };
+  return { header, array };
+}
+
+/** The id in a header, without reading the arrays; null where there is no message. */
+export function peek(message) {
+  return message && message.byteLength > 4 ? decode(message).header.id : null;
+}
+
+/** "{row} of {n}" with its fields filled in. */
+export function fill(text, fields) {
+  return String(text ?? "").replace(/\{(\w+)\}/g, (all, name) => (name in fields ? fields[name] : all));
+}

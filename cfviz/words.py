@@ -1,0 +1,79 @@
+"""Two languages from the first line: a key in, a sentence out.
+
+Catalogues are ``assets/translations/<language>/<section>.json``, one flat object a file. The key
+``"predict.title"`` is the entry ``"title"`` of ``predict.json``; what follows the first dot is the entry's
+name. Placeholders are those of ``str.format``.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from functools import lru_cache
+from pathlib import Path
+from string import Formatter
+
+from cfviz.bundled import ASSETS
+
+LANGUAGES = {"en": "English", "zh-Hant": "繁體中文"}
+TRANSLATIONS = ASSETS / "translations"
+
+Translator = Callable[..., str]
+
+
+def translator(lang: str) -> Translator:
+    """Return ``t(key, **fields)`` for one language.
+
+    A key that the language lacks falls back to English, then to the key itself: a page with one awkward word
+    is better than none. The tests make sure that neither ever happens.
+
+    Args:
+        lang: one of ``LANGUAGES``.
+
+    Raises:
+        ValueError: the language is not one of ours.
+    """
+    if lang not in LANGUAGES:
+        raise ValueError(f"language {lang!r} is not known; choose one of {', '.join(LANGUAGES)}")
+
+    def t(key: str, /, **fields: object) -> str:
+        text = lookup(lang, key) or lookup("en", key)
+        if text is None:
+            return key
+        return text.format(**fields) if fields else text
+
+    return t
+
+
+def lookup(lang: str, key: str) -> str | None:
+    """The raw text behind a key, placeholders unfilled; None where there is none."""
+    section, _, name = key.partition(".")
+    path = TRANSLATIONS / lang / f"{section}.json"
+    try:
+        return _catalogue(path, path.stat().st_mtime_ns).get(name)
+    except FileNotFoundError:
+        return None
+
+
+def placeholders(text: str) -> set[str]:
+    """The names in braces in a text."""
+    return {name for _, name, _, _ in Formatter().parse(text) if name}
+
+
+def preferred(locale: str | None) -> str:
+    """The language to begin with for a browser that asks for ``locale``, e.g. ``zh-TW``."""
+    return "zh-Hant" if (locale or "").lower().startswith("zh") else "en"
+
+
+@lru_cache(maxsize=256)
+def _catalogue(path: Path, changed: int) -> dict[str, str]:
+    """One file, read again only when it has changed."""
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def together(*sentences: str) -> str:
+    """Sentences one after the other: with a space between, but none after a Chinese full stop."""
+    out = ""
+    for sentence in filter(None, sentences):
+        out += sentence if not out or out.endswith("。") else f" {sentence}"
+    return out

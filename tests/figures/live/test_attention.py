@@ -1,0 +1,185 @@
+"""The living figure's message and its offline page."""
+
+from __future__ import annotations
+
+import json
+import re
+import struct
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from cfviz.figures.live import attention as living
+from cfviz.figures.live import logits
+from cfviz.geometry import grouping, lsda, offsets
+from cfviz.run import inspect
+
+WATCH = [f"layers.*.blocks.*.attn.{point}" for point in ("q", "k", "bias", "probs")]
+
+
+def unit(H: int, W: int, block: int = 0, heads: int = 2, G: int = 3, I: int = 2) -> living.Unit:  # noqa: E741
+    rng, g = np.random.default_rng(H * W + block), lsda(H, W, block, G, I)
+    content = rng.normal(size=(g.nG, heads, g.N, g.N)).astype(np.float32)
+    table = rng.normal(size=(heads, len(offsets(g.G, g.G)))).astype(np.float32)
+    row, col = np.divmod(np.arange(g.N), g.G)
+    index = (row[:, None] - row + g.G - 1) * (2 * g.G - 1) + col[:, None] - col + g.G - 1
+    return living.Unit(0, block, g, content, table[:, index])
+
+
+def pack(units: list[living.Unit], **more: Any) -> living.Packed:
+    size = (4 * units[0].grouping.H, 4 * units[0].grouping.W)
+    strides = {u.stage: 4 * 2**u.stage for u in units}
+    return living.pack(units, **{"size": size, "strides": strides, "strings": living.words(), **more})
+
+
+def opened(data: bytes) -> tuple[dict[str, Any], bytes]:
+    (length,) = struct.unpack("<I", data[:4])
+    assert (4 + length) % 8 == 0
+    return json.loads(data[4 : 4 + length]), data[4 + length :]
+
+
+def array(body: bytes, part: dict[str, Any]) -> np.ndarray:
+    assert part["at"] % 8 == 0
+    return np.frombuffer(body[part["at"] : part["at"] + part["bytes"]], part["type"])
+
+
+@given(
+    values=st.lists(st.floats(-50, 50, width=32), min_size=2, max_size=49),
+    scale=st.sampled_from([0.0, 1e-3, 1.0, 100.0]),
+)
+def test_quantising_errs_by_half_a_step(values: list[float], scale: float) -> None:
+    row = np.array([values], np.float32) * np.float32(scale)
+    codes, high, span = logits.quantise(row)
+    assert codes.dtype == np.uint16
+    slack = 1e-30 + 4e-7 * float(np.abs(row).max())  # high and span are float32 themselves
+    half = span[0] * (codes + 0.5) / 65535.0**2
+    assert (np.abs(logits.restore(codes, high, span) - row) <= half + slack).all()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("size", [(224, 224), (256, 256), (96, 160)])
+def test_the_message_gives_back_the_models_attention(tiny_model, size: tuple[int, int]) -> None:
+    photo = np.random.default_rng(1).integers(0, 255, (*size, 3), np.uint8)
+    trace = inspect(photo, tiny_model(), size, watch=WATCH)
+    packed = pack(
+        living.units(trace.arrays, trace.groupings), size=size, strides={s: 4 * 2**s for s in range(4)},
+        photo=trace.crop,
+    )  # fmt: skip
+    assert packed.left == ()
+    assert packed.error < 1e-5
+    header, body = opened(packed.data)
+    for stage in header["stages"]:
+        for entry in stage["blocks"]:
+            g = trace.grouping(stage["s"], entry["b"])
+            heads, probs = stage["heads"], trace[f"layers.{stage['s']}.blocks.{entry['b']}.attn.probs"]
+            codes = array(body, entry["codes"]).reshape(g.H * g.W, heads, g.N)
+            high, span = (array(body, entry[name]).reshape(g.H * g.W, heads) for name in ("high", "span"))
+            assert entry["peak"] == pytest.approx(probs[:, :, :, :][g.valid.nonzero()[0]].max(), abs=1e-2)
+            meta = header["groupings"][entry["grouping"]]
+            assert (array(body, meta["index"]).reshape(g.nG, g.N) == g.index).all()
+            q, k = (trace[f"layers.{stage['s']}.blocks.{entry['b']}.attn.{n}"] for n in "qk")
+            content = (q @ k.swapaxes(-1, -2) * q.shape[-1] ** -0.5).swapaxes(1, 2)  # nG, N, nH, N
+            sent = logits.restore(codes, high, span)
+            mine = g.scatter(np.broadcast_to(g.valid[:, None], (g.nG, g.N, g.N)))  # H, W, N
+            keys = np.broadcast_to(mine.reshape(g.H * g.W, 1, g.N), sent.shape)
+            assert sent[keys] == pytest.approx(g.scatter(content).reshape(sent.shape)[keys], abs=1e-3)
+
+
+def test_what_does_not_fit_is_left_out_nearest_first() -> None:
+    units = [unit(12, 12, b) for b in range(4)]
+    whole = len(pack(units).data)
+    some = pack(units, limit=whole + living.HEADER - 2 * units[0].nbytes, start={"stage": 0, "block": 2})
+    assert (0, 2) in some.sent
+    assert len(some.sent) + len(some.left) == 4
+    assert some.left
+    header, _ = opened(some.data)
+    absent = [b["b"] for b in header["stages"][0]["blocks"] if b.get("absent")]
+    assert absent == [b for _, b in some.left]
+    assert len(some.data) < whole
+
+
+def test_two_messages_bring_what_one_would() -> None:
+    units = [unit(12, 12, b) for b in range(4)]
+    options = {"limit": len(pack(units).data) + living.HEADER - 2 * units[0].nbytes, "source": "the same"}
+    start = {"stage": 0, "block": 2}
+    whole, first, rest = (
+        pack(units, part=part, start=start, **options) for part in ("whole", "first", "rest")
+    )
+    assert first.sent == ((0, 2),)
+    assert set(first.sent + rest.sent) == set(whole.sent)
+    assert not set(first.sent) & set(rest.sent)
+    assert first.left == rest.left == whole.left
+    assert max(first.error, rest.error) == whole.error
+    entries = [opened(part.data)[0]["stages"][0]["blocks"] for part in (first, rest)]
+    for b, (now, later) in enumerate(zip(*entries, strict=True)):
+        assert ("codes" in now, "codes" in later) == ((0, b) in first.sent, (0, b) in rest.sent)
+        assert now.get("absent") == later.get("absent") == (True if (0, b) in whole.left else None)
+
+
+def test_a_block_too_large_is_refused_with_its_size() -> None:
+    with pytest.raises(ValueError, match=r"needs .* MB; a message takes .* MB. Choose a smaller input size"):
+        pack([unit(12, 12)], limit=25_000)
+    with pytest.raises(ValueError, match=r"no block \(3, 0\); there are \[\(0, 0\)\]"):
+        pack([unit(12, 12)], start={"stage": 3, "block": 0})
+    with pytest.raises(ValueError, match="no block to show"):
+        living.pack([], size=(4, 4), strides={}, strings={})
+
+
+def test_another_start_keeps_the_id_and_another_language_does_not() -> None:
+    packed = pack([unit(6, 6)], photo=Image.new("RGB", (24, 24)))
+    moved = packed.at({"stage": 0, "block": 0, "row": 3})
+    assert moved.header["id"] == packed.header["id"]
+    assert opened(moved.data)[0]["start"]["row"] == 3
+    assert packed.at({}, living.words("zh-Hant")).header["id"] != packed.header["id"]
+    assert pack([unit(6, 6, 1)]).header["id"] != packed.header["id"]
+
+
+def test_groups_alone_need_no_attention() -> None:
+    packed = pack([living.Unit(0, 0, grouping("sda", 5, 6, 3))])
+    header, body = opened(packed.data)
+    assert header["stages"][0]["heads"] == 0
+    assert packed.error == 0
+    assert len(body) < 1000
+
+
+def test_content_of_the_wrong_shape_is_named() -> None:
+    good = unit(6, 6)
+    assert good.content is not None
+    assert good.bias is not None
+    with pytest.raises(ValueError, match=r"expected \(nG, nH, N, N\) = \(4, nH, 9, 9\)"):
+        pack([living.Unit(0, 0, good.grouping, good.content[:1], good.bias)])
+    with pytest.raises(ValueError, match=r"groups of 3 x 3 need \(heads, 9, 9\)"):
+        logits.bias_table(np.zeros((2, 4, 4)), 3)
+
+
+@pytest.mark.parametrize("lang", ["en", "zh-Hant"])
+def test_every_word_the_script_uses_is_in_the_catalogue(lang: str) -> None:
+    code = living.script()
+    used = set(re.findall(r"\bt\.([a-z_]+)", code)) - {"length"}
+    used |= {
+        f"{name}{end}"
+        for name in ("content", "position", "mask", "sum")
+        for end in ("", "_help", "_alone_help")
+    }
+    assert used == set(living.words(lang))
+
+
+def test_words_of_a_language_that_is_not_there() -> None:
+    with pytest.raises(ValueError, match="no words for 'fr'; there are"):
+        living.words("fr")
+
+
+def test_the_offline_page_stands_alone() -> None:
+    packed = pack([unit(6, 6)], photo=Image.new("RGB", (24, 24)))
+    page = living.html(packed, title="A <photo>")
+    assert "A &lt;photo&gt;" in page
+    named = page.replace("http://www.w3.org/2000/svg", "")  # the name of a kind of file, not a place to load
+    assert not re.search(r"%[A-Z]+%|https?://|\bimport\b[^(]*\bfrom\b", named)
+    assert "default-src 'none'" in page
+    frame = living.notebook(packed)
+    assert frame.startswith("<iframe")
+    assert "<script" not in frame

@@ -1,0 +1,42 @@
+"""Predictions as figures."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from cfviz.figures.plots.predictions import percent, short, size_lines, top_bars
+from cfviz.figures.theme import DARK, LIGHT
+
+
+def test_bars_show_probabilities_as_they_are() -> None:
+    fig = top_bars(["church", "castle"], [0.9, 0.05], LIGHT)
+    bar = fig.data[0]
+    assert list(bar.x) == [0.9, 0.05]
+    assert tuple(fig.layout.xaxis.range) == (0, 1), "the scale must not flatter a small probability"
+    assert list(bar.marker.color) == [LIGHT.ink, LIGHT.faint]
+    assert list(fig.layout.yaxis.ticktext) == ["<b>church</b>", "castle"]
+
+
+def test_every_size_but_the_trained_one_is_hatched() -> None:
+    probs = np.array([[0.2, 0.1], [0.8, 0.1], [0.5, 0.3]])
+    words = {"size": "Size", "probability": "Probability", "outside": "outside"}
+    fig = size_lines((160, 224, 288), ["church", "castle"], probs, 224, DARK, words)
+    hatch, church, castle = fig.data
+    assert list(hatch.x) == ["160 px", "288 px"]
+    assert hatch.marker.pattern.shape == "/"
+    assert list(church.y) == [0.2, 0.8, 0.5]
+    assert church.line.dash != castle.line.dash, "lines must be told apart without colour"
+
+
+@pytest.mark.parametrize(
+    ("p", "text"),
+    [(1.0, "100.0 %"), (0.9412, "94.1 %"), (0.0006, "0.1 %"), (0.0004, "< 0.1 %"), (0.0, "0.0 %")],
+)
+def test_percentages_have_as_many_digits_as_they_deserve(p: float, text: str) -> None:
+    assert percent(p) == text
+
+
+def test_long_names_are_cut_after_the_first() -> None:
+    assert short("German shepherd, German shepherd dog, alsatian") == "German shepherd"
+    assert short("a" * 40, 10) == "a" * 9 + "…"

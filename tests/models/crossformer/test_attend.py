@@ -1,0 +1,67 @@
+"""Attention run by run of groups that share a mask is, to rounding, attention with a mask a group."""
+
+import pytest
+import timm
+import torch
+
+import cfviz.models.variants  # noqa: F401
+from cfviz.models.crossformer import attend as module
+from cfviz.models.crossformer.attend import attend, spread
+from cfviz.models.crossformer.linear import Linear
+
+BOTH = pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+
+
+@BOTH
+@torch.inference_mode()
+def test_runs_of_groups_equal_groups_one_by_one(dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.manual_seed(0)
+    which = torch.tensor([0, 0, 1, 0, 0, 1, 2, 2, 3])
+    q, k, v = torch.randn(3, 2 * len(which), 4, 9, 8, dtype=dtype).unbind(0)
+    bias = torch.randn(4, 4, 9, 9, dtype=dtype)
+    whole = attend(q, k, v, bias, which, 0.3)
+    monkeypatch.setattr(module, "GATHERED", 0)
+    step = {torch.float32: 1e-6, torch.bfloat16: 2**-7}[dtype]
+    torch.testing.assert_close(attend(q, k, v, bias, which, 0.3), whole, rtol=step, atol=step)
+    exact = torch.softmax(q.double() @ k.double().mT * 0.3 + spread(bias, which, len(q)).double(), -1)
+    torch.testing.assert_close(whole.double(), exact @ v.double(), rtol=2e-2, atol=2e-2)
+
+
+@pytest.mark.parametrize("size", [(96, 160), (256, 256)])
+@torch.inference_mode()
+def test_a_padded_map_gives_the_same_in_runs(size: tuple[int, int], monkeypatch: pytest.MonkeyPatch) -> None:
+    model = timm.create_model("crossformer_nano").eval()
+    x = torch.randn(2, 3, *size)
+    whole = model(x)
+    monkeypatch.setattr(module, "GATHERED", 0)
+    torch.testing.assert_close(model(x), whole, rtol=1e-5, atol=1e-5)
+
+
+@BOTH
+@pytest.mark.parametrize("gelu", [False, True])
+@torch.inference_mode()
+def test_the_fused_product_is_the_plain_one_to_rounding(dtype: torch.dtype, gelu: bool) -> None:
+    torch.manual_seed(0)
+    layer = Linear(32, 48, gelu=gelu)
+    x = torch.randn(5, 7, 32)
+    exact = torch.nn.functional.linear(x.double(), layer.weight.double(), layer.bias.double())
+    exact = torch.nn.functional.gelu(exact) if gelu else exact
+    found = layer.to(dtype)(x.to(dtype))
+    assert found.dtype == dtype
+    step = {torch.float32: 2e-6, torch.bfloat16: 2**-7}[dtype]
+    torch.testing.assert_close(found.double(), exact, rtol=step, atol=2 * step)
+
+
+@pytest.mark.parametrize("P", [1, 4])
+def test_the_way_with_gradients_has_those_of_plain_attention(P: int) -> None:
+    torch.manual_seed(0)
+    which = torch.tensor([0, 0, 1, 3, 2]) if P > 1 else None
+    inputs = [torch.randn(10, 4, 9, 8, dtype=torch.double, requires_grad=True) for _ in range(3)]
+    bias = torch.randn(P, 4, 9, 9, dtype=torch.double, requires_grad=True)
+    q, k, v = inputs
+    plain = torch.softmax(q @ k.mT * 0.3 + spread(bias, which, len(q)), -1) @ v
+    found = attend(q, k, v, bias, which, 0.3)
+    torch.testing.assert_close(found, plain)
+    weight = torch.randn_like(plain)
+    expected = torch.autograd.grad((plain * weight).sum(), [*inputs, bias])
+    torch.testing.assert_close(torch.autograd.grad((found * weight).sum(), [*inputs, bias]), expected)

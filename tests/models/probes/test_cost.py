@@ -1,0 +1,34 @@
+"""What a model costs: its own parameters and multiply-adds, whatever it was made with."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from cfviz.models.factory import create_model
+from cfviz.models.probes.cost import cost
+
+WAYS = [{"position_bias": kind} for kind in ("dpb", "rpb", "none")]
+WAYS += [{"in_chans": 1, "num_classes": 7}, {"group_size": (4, 4, 7, 7), "interval": "adaptive"}]
+
+
+@pytest.mark.parametrize("config", WAYS, ids=lambda config: "-".join(map(str, config.values())))
+@pytest.mark.parametrize("name", ["crossformer_nano", "crossformer_nano_rpb"])
+def test_parameters_and_multiply_adds_are_the_models_own(name: str, config: dict) -> None:
+    model = create_model(name, weights=None, **config)
+    its = cost(model, 64, 96)
+    assert its["total"].params == sum(p.numel() for p in model.parameters())
+    assert its["total"].params == sum(part.params for key, part in its.items() if key != "total")
+    counter = FlopCounterMode(display=False)
+    with torch.no_grad(), counter:
+        model.to("meta")(torch.zeros(1, config.get("in_chans", 3), 64, 96, device="meta"))
+    assert its["total"].macs == counter.get_total_flops() // 2
+
+
+def test_a_backbone_and_a_model_cut_otherwise_keep_their_parameters() -> None:
+    model = create_model("crossformer_nano_rpb", weights=None, num_classes=0)
+    whole = sum(p.numel() for p in model.parameters())
+    model.set_grouping(14)
+    its = cost(model)
+    assert (its["total"].params, its["head"].macs) == (whole, 0)

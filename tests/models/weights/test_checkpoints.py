@@ -1,0 +1,629 @@
+"""The checkpoint door: what it opens, what it recognises, and what it refuses, with files made here."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import os
+import pickle
+import struct
+import sys
+import tarfile
+import threading
+import types
+import zipfile
+from collections import OrderedDict
+from pathlib import Path
+from string import Formatter
+
+import pytest
+import safetensors.torch
+import torch
+
+from cfviz.models.crossformer import CrossFormer
+from cfviz.models.factory import build
+from cfviz.models.variants import OURS, VARIANTS
+from cfviz.models.weights import checkpoints
+from cfviz.models.weights.checkpoints import CheckpointError, load_checkpoint, strip, write_checkpoint
+from cfviz.models.weights.errors import MESSAGES, readable_size, some
+from cfviz.models.weights.recognise import check_shapes, find_variant, read_structure
+
+ROOT = Path(__file__).parents[3]
+GOLDEN = ROOT / "tests" / "golden" / "parameters.json"
+NANO = "crossformer_nano"
+
+
+def _model(**config) -> CrossFormer:
+    torch.manual_seed(0)
+    return CrossFormer(**{**VARIANTS[NANO], "num_classes": 5, **config})
+
+
+@pytest.fixture(scope="module")
+def state() -> dict[str, torch.Tensor]:
+    return {key: value.contiguous() for key, value in _model().state_dict().items()}
+
+
+@pytest.fixture
+def file(tmp_path):
+    """A function that saves an object as torch does and returns the path."""
+
+    def save(content, name="weights.pth", **options) -> Path:
+        torch.save(content, tmp_path / name, **options)
+        return tmp_path / name
+
+    return save
+
+
+def _refused(source, code: str, **options) -> CheckpointError:
+    with pytest.raises(CheckpointError) as caught:
+        load_checkpoint(source, **options)
+    error = caught.value
+    assert error.code == code, f"{error.code}: {error}"
+    assert "\n" not in str(error), "one sentence"
+    assert str(error) == MESSAGES[code].format(**error.fields)
+    return error
+
+
+def _same(loaded, state) -> bool:
+    return loaded.keys() == state.keys() and all(torch.equal(loaded[k], v) for k, v in state.items())
+
+
+# ---------------------------------------------------------------- what is opened
+
+
+@pytest.mark.parametrize("name", ["w.pth", "w.pt", "w.bin", "w.safetensors"])
+def test_every_file_type_gives_the_same_weights(state, tmp_path, name):
+    path = tmp_path / name
+    if path.suffix == ".safetensors":
+        safetensors.torch.save_file(state, path)
+    else:
+        torch.save(state, path)
+    for source in (path, str(path), path.read_bytes()):
+        checkpoint = load_checkpoint(source)
+        assert _same(checkpoint.state_dict, state)
+        assert (checkpoint.variant, checkpoint.num_classes, checkpoint.in_chans) == (NANO, 5, 3)
+        assert (checkpoint.position_bias, checkpoint.group_size) == ("dpb", None)
+        assert checkpoint.sha256 == checkpoints.sha256_of(path)
+    assert load_checkpoint(path).source == name
+
+
+def test_a_file_of_before_zip_archives(state, file):
+    path = file({"model": state}, _use_new_zipfile_serialization=False)
+    assert _same(load_checkpoint(path).state_dict, state)
+    assert _same(load_checkpoint(path.read_bytes()).state_dict, state)
+
+
+@pytest.mark.parametrize("wrapper", ["model", "state_dict", "state_dict_ema", "model_ema"])
+@pytest.mark.parametrize(
+    "prefix", ["", "module.", "module.module.", "backbone.", "module.backbone.", "_orig_mod."]
+)
+def test_wrappers_and_prefixes_come_off(state, wrapper, prefix):
+    wrapped = {wrapper: {prefix + key: value for key, value in state.items()}, "epoch": 3}
+    assert _same(strip(wrapped), state)
+
+
+def test_averaged_weights_are_preferred(state):
+    other = {key: value + 1 for key, value in state.items()}
+    assert _same(strip({"state_dict": other, "state_dict_ema": state}), state)
+
+
+def test_a_detector_leaves_its_neck_and_heads_behind(state, file):
+    backbone = {
+        f"backbone.{key}": value for key, value in state.items() if key.split(".")[0] not in ("norm", "head")
+    }
+    text = "model = dict(backbone=dict(group_size=[14, 14, 7, 7], crs_interval=[16, 8, 2, 1]))\ninterval = 1"
+    content = {
+        "meta": {"epoch": 12, "config": text, "CLASSES": ("cat", "dog")},
+        "state_dict": OrderedDict(
+            **backbone, **{"neck.conv.weight": torch.ones(2), "bbox_head.bias": torch.ones(1)}
+        ),
+    }
+    checkpoint = load_checkpoint(file(content))
+    assert (checkpoint.variant, checkpoint.num_classes) == (NANO, 0)
+    assert (checkpoint.group_size, checkpoint.interval) == ((14, 14, 7, 7), (16, 8, 2, 1))
+    assert set(checkpoint.missing) == {"norm.weight", "norm.bias"}
+    model = _model(num_classes=0, group_size=checkpoint.group_size, interval=checkpoint.interval)
+    model.load_state_dict(checkpoint.state_dict, strict=True)
+    assert torch.equal(model.norm.weight, torch.ones(384))
+
+
+def test_adaptive_interval_of_a_detector(state, file):
+    text = "backbone=dict(group_size=[7, 7, 7, 7], crs_interval=[8, 4, 2, 1], adaptive_interval=True)"
+    assert load_checkpoint(file({"meta": {"config": text}, "state_dict": state})).interval == "adaptive"
+
+
+def test_buffers_of_older_code_are_dropped_and_no_others(state, file):
+    old = {
+        "layers.0.blocks.0.attn.biases": torch.zeros(169, 2),
+        "layers.0.blocks.1.attn.relative_position_index": torch.zeros(49, 49, dtype=torch.int64),
+        "layers.2.blocks.1.attn_mask": torch.zeros(4, 49, 49),
+    }
+    assert _same(load_checkpoint(file({"model": {**state, **old}})).state_dict, state)
+    error = _refused(file({"model": {**state, "layers.0.attn_mask": torch.zeros(1)}}), "keys")
+    assert "layers.0.attn_mask" in str(error)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+def test_other_precisions_become_float32(state, file, dtype):
+    loaded = load_checkpoint(file({key: value.to(dtype) for key, value in state.items()})).state_dict
+    assert {value.dtype for value in loaded.values()} == {torch.float32}
+    assert all(torch.equal(loaded[key], value.to(dtype).float()) for key, value in state.items())
+
+
+def test_the_weights_outlive_their_file(state, file):
+    path = file(state)
+    loaded = load_checkpoint(path).state_dict
+    path.write_bytes(bytes(path.stat().st_size))
+    assert _same(loaded, state)
+
+
+def test_what_is_written_is_read_back(state, tmp_path):
+    facts = {
+        "trained": "20 classes, 3 epochs",
+        "dataset": "imagenette20",
+        "interval": "adaptive",
+        "top1": 71.5,
+    }
+    path = tmp_path / "nano.safetensors"
+    digest = write_checkpoint(path, state, torch.float16, group_size=[7, 7, 7, 7], img_size=192, **facts)
+    checkpoint = load_checkpoint(path)
+    assert (checkpoint.trained, checkpoint.dataset) == (facts["trained"], facts["dataset"])
+    assert (checkpoint.group_size, checkpoint.interval, checkpoint.img_size) == (
+        (7, 7, 7, 7),
+        "adaptive",
+        192,
+    )
+    assert (checkpoint.sha256, checkpoint.meta["top1"]) == (digest, 71.5)
+    assert NANO in repr(checkpoint)
+
+
+def test_the_largest_groups_of_training_come_from_the_file_or_are_its_groups(state, tmp_path):
+    path = tmp_path / "nano.safetensors"
+    write_checkpoint(path, state, group_size=[7, 7, 7, 7], trained_group=[8, 8, 8, 7])
+    checkpoint = load_checkpoint(path)
+    assert checkpoint.trained_group == (8, 8, 8, 7)
+    assert "trained_group" not in checkpoint.meta
+    model = build(checkpoint)
+    assert (model.trained_group, model.group_size) == ((8, 8, 8, 7), (7, 7, 7, 7))
+    model.set_grouping(14)  # to try another one changes nothing about training
+    assert model.trained_group == (8, 8, 8, 7)
+    for told in ({}, {"trained_group": [8, 8]}, {"trained_group": [113] * 4}, {"trained_group": [0] * 4}):
+        write_checkpoint(path, state, group_size=[6, 6, 6, 6], **told)
+        assert build(load_checkpoint(path)).trained_group == (6, 6, 6, 6)
+    write_checkpoint(path, state)
+    assert build(load_checkpoint(path)).trained_group == (7, 7, 7, 7)
+
+
+def test_no_file_may_say_where_it_comes_from(state, tmp_path):
+    path = tmp_path / "mine.safetensors"
+    write_checkpoint(path, state, source="official", group_size=[0, 7], interval="wild", img_size="big")
+    checkpoint = load_checkpoint(path)
+    assert checkpoint.source == "mine.safetensors"
+    assert (checkpoint.group_size, checkpoint.interval, checkpoint.img_size) == (None, None, None)
+
+
+# ---------------------------------------------------------------- the authors' settings class
+
+
+@pytest.fixture
+def settings_class(monkeypatch):
+    """A dict with attributes that saving calls `yacs.config.CfgNode`, as in the authors' files."""
+
+    class CfgNode(dict):
+        def __init__(self, **items):
+            super().__init__(**items)
+            self.__dict__.update(__immutable__=True, __deprecated_keys__=set(), __renamed_keys__={})
+
+    CfgNode.__module__, CfgNode.__qualname__ = "yacs.config", "CfgNode"
+    module = types.ModuleType("yacs.config")
+    module.CfgNode = CfgNode
+    monkeypatch.setitem(sys.modules, "yacs", types.ModuleType("yacs"))
+    monkeypatch.setitem(sys.modules, "yacs.config", module)
+    yield CfgNode
+    assert not [name for _, name in _user_globals() if name == "yacs.config.CfgNode"], "left in torch's table"
+
+
+def _user_globals():
+    return [entry for entry in torch.serialization.get_safe_globals() if isinstance(entry, tuple)]
+
+
+@pytest.mark.parametrize("zipped", [True, False])
+def test_the_authors_files(state, file, settings_class, monkeypatch, zipped):
+    cros = settings_class(GROUP_SIZE=[7, 7, 7, 7], INTERVAL=[8, 4, 2, 1], ADAPT_INTER=False)
+    config = settings_class(
+        MODEL=settings_class(NAME="nano", CROS=cros), DATA=settings_class(IMG_SIZE=224, DATASET="imagenet")
+    )
+    optimizer = torch.optim.AdamW([torch.nn.Parameter(torch.ones(3))])
+    content = {
+        "model": state,
+        "optimizer": optimizer.state_dict(),
+        "lr_scheduler": {"t": [1.0]},
+        "config": config,
+    }
+    path = file({**content, "max_accuracy": 81.53, "epoch": 299}, _use_new_zipfile_serialization=zipped)
+    assert b"CfgNode" in path.read_bytes()
+    monkeypatch.delitem(sys.modules, "yacs.config")
+    with pytest.raises(pickle.UnpicklingError):
+        torch.load(path, weights_only=True)
+    checkpoint = load_checkpoint(path)
+    assert _same(checkpoint.state_dict, state)
+    assert (checkpoint.group_size, checkpoint.interval, checkpoint.img_size) == ((7,) * 4, (8, 4, 2, 1), 224)
+    assert (checkpoint.dataset, checkpoint.meta["epoch"]) == ("imagenet-1k", 299)
+    assert checkpoint.trained == "to epoch 299, 81.5 % at best, says the file"
+    assert "yacs.config" not in sys.modules
+
+
+def test_an_adaptive_interval_in_the_settings(state, file, settings_class):
+    cros = settings_class(GROUP_SIZE=[7] * 4, INTERVAL=[8, 4, 2, 1], ADAPT_INTER=True)
+    path = file({"model": state, "config": settings_class(MODEL=settings_class(CROS=cros))})
+    assert load_checkpoint(path).interval == "adaptive"
+
+
+def test_settings_are_read_by_many_threads_at_once(state, file, settings_class):
+    path = file({"model": state, "config": settings_class(DATA=settings_class(IMG_SIZE=224))})
+    sizes: list[int | None] = []
+    threads = [
+        threading.Thread(target=lambda: sizes.append(load_checkpoint(path).img_size)) for _ in range(6)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sizes == [224] * 6
+
+
+# ---------------------------------------------------------------- hostile and broken files
+
+
+class _RunsCommand:
+    def __init__(self, marker):
+        self.marker = marker
+
+    def __reduce__(self):
+        return os.system, (f"touch {self.marker}",)
+
+
+@pytest.mark.parametrize("zipped", [True, False])
+@pytest.mark.parametrize("protocol", [2, 4])
+def test_a_malicious_file_is_refused_by_name_and_does_not_run(state, file, tmp_path, zipped, protocol):
+    marker = tmp_path / "it_ran"
+    content = {"model": state, "extra": _RunsCommand(marker)}
+    path = file(content, _use_new_zipfile_serialization=zipped, pickle_protocol=protocol)
+    for source in (path, path.read_bytes()):
+        assert "posix.system" in str(_refused(source, "unsafe_class"))
+    assert not marker.exists()
+    torch.load(path, weights_only=False)
+    assert marker.exists(), "the file was not malicious after all"
+
+
+def test_a_bare_malicious_pickle(tmp_path):
+    marker = tmp_path / "it_ran"
+    for protocol in (2, 3, 4, 5):
+        _refused(pickle.dumps(_RunsCommand(marker), protocol), "unsafe_class")
+    assert not marker.exists()
+
+
+@pytest.mark.parametrize(
+    ("value", "name"),
+    [(Path("x"), "pathlib"), (types.SimpleNamespace(a=1), "SimpleNamespace"), (1j, "complex")],
+)
+def test_harmless_classes_are_refused_too(state, file, value, name):
+    assert name in str(_refused(file({"model": state, "args": value}), "unsafe_class"))
+
+
+def test_a_class_that_somebody_allowed_in_torch_is_still_refused(state, file):
+    with torch.serialization.safe_globals([types.SimpleNamespace]):
+        _refused(file({"model": state, "args": types.SimpleNamespace()}), "unsafe_class")
+
+
+def test_uploads_may_be_limited_to_safetensors(state, file, tmp_path):
+    error = _refused(file(state).read_bytes(), "pickle_refused", allow_pickle=False, name="cat.pth")
+    assert "cat.pth" in str(error)
+    path = tmp_path / "w.safetensors"
+    safetensors.torch.save_file(state, path)
+    assert _same(load_checkpoint(path.read_bytes(), allow_pickle=False).state_dict, state)
+
+
+def _fractions(size: int) -> list[int]:
+    return [1, 2, 7, 8, 9, 100, 5000, size // 3, size // 2, size - 5000, size - 100, size - 1]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["zip", "legacy", "safetensors"])
+def test_files_cut_short_anywhere(state, file, tmp_path, kind):
+    if kind == "safetensors":
+        safetensors.torch.save_file(state, path := tmp_path / "whole.safetensors")
+    else:
+        path = file(state, _use_new_zipfile_serialization=kind == "zip")
+    whole = path.read_bytes()
+    allowed = ("truncated", "damaged", "not_weights")
+    for size in _fractions(len(whole)):
+        for source in (whole[:size], tmp_path / f"cut{path.suffix}"):
+            if isinstance(source, Path):
+                source.write_bytes(whole[:size])
+            with pytest.raises(CheckpointError) as caught:
+                load_checkpoint(source)
+            assert caught.value.code in (allowed if size < 100 else allowed[:1]), f"{size}: {caught.value}"
+
+
+@pytest.mark.slow
+def test_bytes_changed_in_the_middle_never_crash(state, file):
+    whole = bytearray(file(state).read_bytes())
+    start = whole.index(b"data.pkl")
+    for offset in range(start, start + 4000, 37):
+        changed = bytearray(whole)
+        changed[offset] ^= 0xFF
+        with contextlib.suppress(CheckpointError):  # any other exception fails the test
+            load_checkpoint(bytes(changed))
+
+
+def test_an_empty_file(tmp_path):
+    (tmp_path / "w.pth").touch()
+    _refused(tmp_path / "w.pth", "empty")
+    _refused(b"", "empty")
+
+
+@pytest.mark.parametrize(
+    ("content", "code"),
+    [
+        (b"<!DOCTYPE html><html>Quota exceeded</html>", "web_page"),
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n", "pointer"),
+        (b"\x89PNG\r\n\x1a\n" + bytes(100), "not_weights"),
+        (b"hello, this is a text", "not_weights"),
+        (struct.pack("<Q", 1 << 60) + b"{}", "not_weights"),
+        (struct.pack("<Q", 2) + b"{}", "no_tensors"),
+        (struct.pack("<Q", 9) + b'{"a": [1}', "damaged"),
+        (struct.pack("<Q", 10) + b'{"a": "b"}', "damaged"),
+    ],
+)
+def test_files_that_are_something_else(content, code):
+    _refused(content, code)
+
+
+def test_a_deeply_nested_header_is_refused():
+    nested = b'{"a":' * 50_000
+    _refused(struct.pack("<Q", len(nested)) + nested, "damaged")
+
+
+def test_tar_archives(tmp_path):
+    with tarfile.open(tmp_path / "w.pth.tar", "w") as archive:
+        for name in ("sys_info", "pickle", "tensors", "storages"):
+            archive.addfile(tarfile.TarInfo(name))
+    _refused(tmp_path / "w.pth.tar", "tar")
+
+
+def _zip(**entries) -> bytes:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", entries.pop("compression", zipfile.ZIP_STORED)) as archive:
+        for name, content in entries.items():
+            archive.writestr(f"archive/{name.replace('__', '.')}", content)
+    return buffer.getvalue()
+
+
+def test_zip_archives_of_other_things():
+    _refused(_zip(readme__txt=b"hello"), "not_weights")
+    _refused(_zip(data__pkl=pickle.dumps({}, 2), constants__pkl=pickle.dumps((), 2)), "torchscript")
+
+
+def test_archives_that_unpack_to_more_than_they_are():
+    bomb = _zip(compression=zipfile.ZIP_DEFLATED, data__pkl=pickle.dumps({}, 2), zeros=bytes(1 << 20))
+    error = _refused(bomb, "too_large")
+    assert error.fields["unpacked"] == "1.0 MB"
+
+
+def test_tensors_that_claim_more_than_the_file_holds(state, file):
+    head = torch.zeros(1).expand(200_000_000, 384)
+    error = _refused(file({**state, "head.weight": head, "head.bias": head[:, 0]}), "too_large")
+    assert error.fields["unpacked"].endswith("GB")
+
+
+def test_memory_bombs_in_the_pickle(state, file):
+    nested: list = []
+    for _ in range(40):
+        nested = [nested, nested]
+    assert _same(load_checkpoint(file({"model": state, "extra": nested})).state_dict, state)
+
+
+# ---------------------------------------------------------------- what is inside
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
+def test_weights_that_are_not_numbers(state, file, value):
+    broken = {key: tensor.clone() for key, tensor in state.items()}
+    broken["layers.1.blocks.0.mlp.fc1.bias"][[3, 5]] = value
+    error = _refused(file(broken), "not_finite")
+    assert (error.fields["key"], error.fields["count"]) == ("layers.1.blocks.0.mlp.fc1.bias", 2)
+
+
+def test_large_finite_weights_are_fine(state, file):
+    large = {**state, "norm.weight": torch.full((384,), 3e38)}
+    assert _same(load_checkpoint(file(large)).state_dict, large)
+
+
+@pytest.mark.parametrize("dtype", [torch.int8, torch.complex64, torch.bool])
+def test_weights_of_another_kind(state, file, dtype):
+    path = file({**state, "head.bias": torch.zeros(5, dtype=dtype)})
+    expected = "unsafe_class" if dtype.is_complex else "dtype"
+    assert ("head.bias" in str(_refused(path, expected))) == (expected == "dtype")
+
+
+@pytest.mark.parametrize("content", [{}, {"model": {}}, {"lr": 0.1}, [1, 2], torch.ones(3), {"a": {"b": 1}}])
+def test_files_without_weights(file, content):
+    _refused(file(content), "no_tensors")
+
+
+def test_wrappers_around_wrappers_end(state):
+    content: dict = {"model": state}
+    for _ in range(9):
+        content = {"model": content}
+    with pytest.raises(CheckpointError, match="nested too deep"):
+        strip(content)
+
+
+def test_something_among_the_weights_that_is_no_tensor(state, file):
+    assert "head.bias is a int" in str(_refused(file({**state, "head.bias": 3}), "no_tensors"))
+
+
+@pytest.mark.slow
+def test_another_architecture_is_named_by_its_first_keys(file):
+    import timm
+
+    error = _refused(file(timm.create_model("resnet10t").state_dict()), "architecture")
+    assert "conv1.0.weight" in str(error)
+    assert "patch_embed.projs.0.weight" in str(error)
+
+
+def test_a_swin_is_not_a_crossformer(file):
+    import timm
+
+    with torch.device("meta"):
+        swin = timm.create_model("swin_tiny_patch4_window7_224")
+    small = {key: torch.zeros(1) for key in swin.state_dict()}
+    assert "patch_embed.proj.weight" in str(_refused(file(small), "architecture"))
+
+
+def test_depths_that_no_variant_has(file):
+    error = _refused(file(_model(depths=(2, 2, 4, 2)).state_dict()), "unknown_variant")
+    assert error.fields["nearest"] == NANO
+    assert (
+        error.fields["differs"] == f"depths 2-2-4-2 instead of {'-'.join(map(str, VARIANTS[NANO]['depths']))}"
+    )
+
+
+def test_swapped_shapes_are_named(state, file):
+    key = "layers.0.blocks.0.mlp.fc1.weight"
+    error = _refused(file({**state, key: state[key].T}), "shape")
+    assert (error.fields["key"], error.fields["got"], error.fields["expected"]) == (
+        key,
+        "48 x 192",
+        "192 x 48",
+    )
+
+
+def test_weights_without_the_right_number_of_axes_are_refused(state, file):
+    for key in ("head.weight", "layers.3.blocks.0.attn.pos.pos3.2.weight"):
+        for shape in ((), (0,), (0, 12)):
+            with pytest.raises(CheckpointError):
+                load_checkpoint(file({**state, key: torch.ones(shape)}))
+    tables = {key: value for key, value in state.items() if ".attn.pos." not in key}
+    for s, heads in enumerate((3, 6, 12, 24)):
+        for b in range((2, 2, 2, 1)[s]):
+            tables[f"layers.{s}.blocks.{b}.attn.pos.table"] = torch.ones(0, heads)
+    with pytest.raises(CheckpointError):
+        load_checkpoint(file(tables))
+
+
+def test_missing_and_foreign_keys_are_named(state, file):
+    lacking = {key: value for key, value in state.items() if "mlp.fc2" not in key}
+    assert "layers.0.blocks.0.mlp.fc2.weight" in str(_refused(file(lacking), "keys"))
+    assert "head.scale" in str(_refused(file({**state, "head.scale": torch.ones(1)}), "keys"))
+
+
+def test_a_missing_stage_is_noticed(state, file):
+    lacking = {key: value for key, value in state.items() if not key.startswith("layers.1.")}
+    _refused(file(lacking), "architecture")
+
+
+def test_other_position_biases_are_recognised(file):
+    table = load_checkpoint(file(_model(position_bias="rpb", group_size=(7, 7, 14, 7)).state_dict()))
+    assert (table.position_bias, table.group_size) == ("rpb", (7, 7, 14, 7))
+    none = load_checkpoint(file(_model(position_bias="none", num_classes=0, in_chans=1).state_dict()))
+    assert (none.position_bias, none.num_classes, none.in_chans) == ("none", 0, 1)
+
+
+# ---------------------------------------------------------------- all variants, by shape alone
+
+
+@pytest.fixture(scope="module")
+def published() -> dict[str, dict[str, tuple[int, ...]]]:
+    """Names and shapes of the authors' eight state dicts."""
+    shapes = json.loads(GOLDEN.read_text())
+    return {name: {key: tuple(shape) for key, shape in entry.items()} for name, entry in shapes.items()}
+
+
+@pytest.mark.parametrize("variant", [name for name in VARIANTS if name not in OURS])
+def test_the_authors_shapes_are_recognised(published, variant):
+    shapes = published[variant]
+    structure = read_structure(shapes, "file")
+    assert find_variant(structure, "file") == variant
+    assert structure.num_heads == tuple(VARIANTS[variant]["num_heads"])
+    assert structure.num_classes == 1000
+    assert check_shapes(shapes, structure, variant, "file") == ()
+
+
+@pytest.mark.parametrize("variant", [name for name in VARIANTS if name not in OURS])
+def test_the_authors_shapes_without_a_head(published, variant):
+    shapes = {key: s for key, s in published[variant].items() if not key.startswith(("head", "norm"))}
+    structure = read_structure(shapes, "file")
+    assert find_variant(structure, "file") == variant
+    assert check_shapes(shapes, structure, variant, "file") == ("norm.weight", "norm.bias")
+
+
+# ---------------------------------------------------------------- names instead of files
+
+
+def test_sources_that_do_not_exist(tmp_path):
+    assert "nowhere.pth" in str(_refused("nowhere.pth", "not_found"))
+    _refused("crossformer_gigantic", "not_found")
+    _refused(tmp_path, "folder")
+    _refused("official:crossformer_gigantic", "no_official")
+    _refused("bundled:crossformer_large", "no_bundled")
+    _refused("bundled:../secret", "no_bundled")
+
+
+@pytest.mark.parametrize("size", ["small", "base", "large", "huge"])
+def test_variants_that_need_a_person(size):
+    error = _refused(f"official:crossformer_pp_{size}", "needs_person")
+    assert "path" in str(error)
+
+
+def test_bundled_weights_are_checked_against_their_card(state, tmp_path, monkeypatch):
+    monkeypatch.setattr(checkpoints, "WEIGHTS", tmp_path)
+    path = tmp_path / f"{NANO}.safetensors"
+    digest = write_checkpoint(path, state, trained="a test", dataset="imagenette20")
+    card = path.with_suffix(".json")
+    for written in ({}, {"sha256": digest}):
+        card.write_text(json.dumps(written))
+        for source in (NANO, f"bundled:{NANO}"):
+            checkpoint = load_checkpoint(source)
+            assert (checkpoint.source, checkpoint.trained) == ("bundled", "a test")
+    assert checkpoints.model_card(NANO) == {"sha256": digest}
+    card.write_text(json.dumps({"sha256": digest, "trained_group": [8, 8, 8, 7]}))
+    assert load_checkpoint(NANO).trained_group == (8, 8, 8, 7)
+    card.write_text(json.dumps({"sha256": "0" * 64}))
+    _refused(NANO, "damaged")
+
+
+def test_errors_travel_between_processes():
+    error = pickle.loads(pickle.dumps(CheckpointError("empty", source="x")))
+    assert (error.code, error.fields, str(error)) == ("empty", {"source": "x"}, "x is empty (0 bytes).")
+
+
+def test_small_helpers():
+    assert [readable_size(n) for n in (0, 1023, 1536, 5 << 20, 3 << 40)] == [
+        "0 B",
+        "1023 B",
+        "1.5 kB",
+        "5.0 MB",
+        "3.0 TB",
+    ]
+    assert (some([]), some(["a"]), some(list("abcde"))) == ("nothing", "a", "a, b, c and 2 more")
+
+
+@pytest.mark.parametrize("lang", ["en", "zh-Hant"])
+def test_every_refusal_is_translated(lang):
+    catalogue = json.loads((ROOT / "assets" / "translations" / lang / "errors.json").read_text("utf-8"))
+    translated = {key.removeprefix("checkpoint_") for key in catalogue if key.startswith("checkpoint_")}
+    assert translated == set(MESSAGES)
+    for code, sentence in MESSAGES.items():
+        fields = sorted(name for _, name, _, _ in Formatter().parse(sentence) if name)
+        text = catalogue[f"checkpoint_{code}"]
+        assert sorted(name for _, name, _, _ in Formatter().parse(text) if name) == fields
+        assert lang != "en" or text == sentence
+
+
+def test_names_from_outside_cannot_break_a_sentence():
+    error = _refused(b"", "empty", name="a\nb\x1b[31m\u202e" + "x" * 1000)
+    assert len(str(error)) < 500
+    assert error.fields["source"].startswith("ab[31mx")

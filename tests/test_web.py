@@ -1,0 +1,115 @@
+"""The browser's code: every import leads somewhere, and the joiner gives one script that runs."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from posixpath import normpath
+from typing import Any
+
+import pytest
+
+from cfviz import web
+
+FILES = {path.relative_to(web.WEB).as_posix(): path.read_text("utf-8") for path in web.WEB.rglob("*.js")}
+MODULES = sorted(FILES)
+ENTRIES = [name for name in MODULES if "export default" in FILES[name]]
+IMPORT = re.compile(r'^import\s*\{([^}]*)\}\s*from\s*"([^"]+)";', re.MULTILINE)
+
+
+def imported(name: str) -> dict[str, str]:
+    """The modules that one imports, and the names it takes from each."""
+    found = IMPORT.findall(FILES[name])
+    return {normpath(f"{Path(name).parent.as_posix()}/{path}"): names for names, path in found}
+
+
+@pytest.fixture
+def tree(tmp_path: Path, monkeypatch) -> Any:
+    """A function that writes modules into an empty folder, which stands for the browser's code."""
+    monkeypatch.setattr(web, "WEB", tmp_path)
+
+    def write(**modules: str) -> None:
+        web.script.cache_clear()
+        for name, text in modules.items():
+            (tmp_path / f"{name}.js").write_text(text, "utf-8")
+
+    yield write
+    web.script.cache_clear()
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_every_import_leads_to_a_file_that_exports_the_name(name: str) -> None:
+    assert len(imported(name)) == len(re.findall("^import", FILES[name], re.MULTILINE))
+    for there, names in imported(name).items():
+        assert there in FILES, f"{name} imports {there}"
+        for one in filter(None, (part.split(" as ")[0].strip() for part in names.split(","))):
+            kind = rf"^export (async )?(function\*?|class|const) {re.escape(one)}\b"
+            assert re.search(kind, FILES[there], re.MULTILINE), f"{name} imports {one} from {there}"
+
+
+def test_every_module_is_part_of_some_figure() -> None:
+    reached: set[str] = set()
+    todo = list(ENTRIES)
+    while todo:
+        name = todo.pop()
+        reached.add(name)
+        todo += imported(name)
+    assert reached == set(MODULES)
+
+
+@pytest.mark.parametrize("entry", ENTRIES)
+def test_the_joined_script_has_one_export_and_no_import(entry: str) -> None:
+    joined = web.script(entry)
+    assert len(re.findall(r"^export\b", joined, re.M)) == 1
+    assert not re.search(r"^import\b", joined, re.M)
+
+
+def test_modules_keep_their_own_names(tree) -> None:
+    tree(
+        a='import { size as big } from "./b.js";\nimport { twice } from "./c.js";\nconst own = 1;\n'
+        "export default () => twice(big) + own;\n",
+        b="const own = 20;\nexport const size = own;\n",
+        c='import { size } from "./b.js";\nexport function twice(x) { return x + size; }\n',
+    )
+    joined = web.script("a.js")
+    assert joined.count("const own") == 2
+    assert joined.count("$b = ") == 1
+    assert "const { size: big } = $b;" in joined
+
+
+@pytest.mark.parametrize(
+    ("modules", "sentence"),
+    [
+        ({"a": 'import { x } from "./gone.js";'}, r"a\.js imports \./gone\.js, which leads nowhere"),
+        (
+            {"a": 'import { x } from "./b.js";', "b": "const x = 1;"},
+            r"a\.js imports x from \./b\.js, which exports no such name",
+        ),
+        (
+            {"a": 'import { x } from "./b.js";', "b": 'import { y } from "./c.js";\nexport const x = 1;',
+             "c": 'import { x } from "./b.js";\nexport const y = 1;'},
+            r"in a circle: a\.js -> b\.js -> c\.js -> b\.js",
+        ),
+        ({"a": 'import * as all from "./b.js";', "b": "export const x = 1;"}, "a.js: this form of import"),
+        ({"a": 'import { y } from "./b.js";', "b": "export { x };\nexport const y = 2;"}, "b.js: this form"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_joined_is_refused_in_a_sentence(tree, modules: dict[str, str], sentence: str) -> None:
+    tree(**modules)
+    with pytest.raises(ValueError, match=sentence):
+        web.script("a.js")
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("entry", ENTRIES)
+def test_a_browser_reads_the_joined_script(entry: str, browser: Any) -> None:
+    page = browser.new_page()
+    kind = page.evaluate(
+        """async (code) => {
+            const file = new Blob([code], { type: "text/javascript" });
+            return typeof (await import(URL.createObjectURL(file))).default;
+        }""",
+        web.script(entry),
+    )
+    page.close()
+    assert kind == "function"

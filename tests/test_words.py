@@ -1,0 +1,132 @@
+"""Both languages say the same things, and no page asks for a sentence that is not there."""
+
+from __future__ import annotations
+
+import ast
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from cfviz.data.decode import NOTES
+from cfviz.data.header import SENTENCES
+from cfviz.data.samples import gallery
+from cfviz.models.weights.errors import MESSAGES
+from cfviz.ui.shell.frame import NAVIGATION
+from cfviz.words import LANGUAGES, TRANSLATIONS, lookup, placeholders, preferred, translator
+
+ROOT = Path(__file__).resolve().parents[1]
+SOURCES = sorted([ROOT / "app.py", *(ROOT / "pages").glob("*.py"), *(ROOT / "cfviz" / "ui").rglob("*.py")])
+SECTIONS = sorted(path.stem for path in (TRANSLATIONS / "en").glob("*.json"))
+
+
+def catalogue(lang: str, section: str) -> dict[str, str]:
+    return json.loads((TRANSLATIONS / lang / f"{section}.json").read_text(encoding="utf-8"))
+
+
+def literal_keys(path: Path) -> list[str]:
+    """Keys in calls of `t("…")`, `x.t("…")` and `Note("…")` that are written out in full."""
+    keys = []
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if not isinstance(node, ast.Call) or not node.args:
+            continue
+        name = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
+        branches = [node.args[0]]
+        if isinstance(node.args[0], ast.IfExp):
+            branches = [node.args[0].body, node.args[0].orelse]
+        if name in ("t", "Note"):
+            keys += [b.value for b in branches if isinstance(b, ast.Constant) and isinstance(b.value, str)]
+    return keys
+
+
+def test_the_languages_have_the_same_files() -> None:
+    files = {lang: {path.name for path in (TRANSLATIONS / lang).glob("*.json")} for lang in LANGUAGES}
+    assert files["en"] == files["zh-Hant"]
+    assert {"common.json", "home.json", "predict.json", "errors.json"} <= files["en"]
+
+
+@pytest.mark.parametrize("section", SECTIONS)
+def test_the_languages_have_the_same_keys_and_placeholders(section: str) -> None:
+    english, chinese = catalogue("en", section), catalogue("zh-Hant", section)
+    assert list(english) == list(chinese)
+    for key, text in english.items():
+        assert text.strip(), f"{section}.{key} is empty"
+        assert chinese[key].strip(), f"{section}.{key} is empty in Chinese"
+        assert placeholders(text) == placeholders(chinese[key]), f"{section}.{key}"
+
+
+@pytest.mark.parametrize("section", SECTIONS)
+def test_chinese_has_chinese_punctuation(section: str) -> None:
+    for key, text in catalogue("zh-Hant", section).items():
+        found = re.search(r"[\u4e00-\u9fff」）][,:;?!]|[,;][\u4e00-\u9fff「（]", text)
+        assert not found, f"{section}.{key}: {found[0]!r} in {text!r}"
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_every_key_in_the_source_exists(path: Path) -> None:
+    missing = [key for key in literal_keys(path) for lang in LANGUAGES if lookup(lang, key) is None]
+    assert not missing
+
+
+def test_the_source_walk_finds_keys() -> None:
+    keys = [key for path in SOURCES for key in literal_keys(path)]
+    assert len(keys) > 40
+    assert "common.show_code" in keys
+
+
+@pytest.mark.parametrize("lang", LANGUAGES)
+def test_keys_that_are_put_together_exist(lang: str) -> None:
+    keys = [f"images.error_{code}" for code in SENTENCES] + [f"images.note_{code}" for code in NOTES]
+    keys += [f"errors.checkpoint_{code}" for code in MESSAGES]
+    keys += [entry.title_key for entry in gallery()]
+    keys += [f"common.page_{page}" for group in NAVIGATION.values() for page in group]
+    keys += [f"common.nav_{group}" for group in NAVIGATION]
+    pages = (ROOT / "pages").glob("[!_]*.py")
+    keys += [f"{page.stem}.{part}" for page in pages for part in ("title", "lede")]
+    keys += [f"errors.link.{name}" for name in ("model", "photo", "size", "dtype", "lang", "own_photo")]
+    assert [key for key in keys if lookup(lang, key) is None] == []
+
+
+def test_refusals_keep_their_facts_in_both_languages() -> None:
+    for code, text in MESSAGES.items():
+        assert placeholders(lookup("en", f"errors.checkpoint_{code}") or "") == placeholders(text)
+
+
+def test_a_translator_fills_in_and_falls_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for lang, words in (
+        ("en", {"hello": "hello {name}", "only": "only here"}),
+        ("zh-Hant", {"hello": "{name} 你好"}),
+    ):
+        (tmp_path / lang).mkdir()
+        (tmp_path / lang / "some.json").write_text(json.dumps(words), encoding="utf-8")
+    monkeypatch.setattr("cfviz.words.TRANSLATIONS", tmp_path)
+    t = translator("zh-Hant")
+    assert t("some.hello", name="Ann") == "Ann 你好"
+    assert t("some.only") == "only here"
+    assert t("some.nowhere") == "some.nowhere"
+    assert t("nowhere.at_all") == "nowhere.at_all"
+
+
+def test_an_unknown_language_is_refused() -> None:
+    with pytest.raises(ValueError, match="'fr' is not known; choose one of en, zh-Hant"):
+        translator("fr")
+
+
+@pytest.mark.parametrize(
+    ("locale", "lang"),
+    [("zh-TW", "zh-Hant"), ("zh-Hant-HK", "zh-Hant"), ("en-GB", "en"), ("de", "en"), (None, "en")],
+)
+def test_the_browser_chooses_the_first_language(locale: str | None, lang: str) -> None:
+    assert preferred(locale) == lang
+
+
+def test_chinese_bold_ends_before_its_punctuation() -> None:
+    """`**粗體。**下一句` is not bold in Markdown: the mark would have to stand beside a space."""
+    marks = "，。：；！？、）」』"
+    for file in (TRANSLATIONS / "zh-Hant").glob("*.json"):
+        for key, text in json.loads(file.read_text("utf-8")).items():
+            parts = str(text).split("**")
+            for bold, after in zip(parts[1::2], parts[2::2], strict=False):
+                glued = after[:1].strip() and after[0] not in marks
+                assert not (glued and bold and bold[-1] in marks), f"{file.name} {key}: {text}"

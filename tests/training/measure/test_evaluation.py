@@ -1,0 +1,92 @@
+"""Accuracy counted by hand, and intervals against published figures."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from cfviz.data.labels import wordnet_ids
+from cfviz.training.data import PhotoFolder
+from cfviz.training.measure import evaluation
+
+
+def test_wilson_interval_of_a_textbook_case() -> None:
+    low, high = evaluation.wilson(8, 10)
+    assert (round(low, 4), round(high, 4)) == (0.4902, 0.9433)
+    assert evaluation.wilson(0, 10)[0] == 0.0
+    assert evaluation.wilson(10, 10)[1] == pytest.approx(1)
+    with pytest.raises(ValueError, match="got 3 of 2"):
+        evaluation.wilson(3, 2)
+
+
+def test_counts_by_hand() -> None:
+    labels = np.asarray([0, 0, 1, 2, 2, 6])
+    logits = np.zeros((6, 7))
+    logits[[0, 1, 2, 3, 4, 5], [0, 1, 1, 2, 0, 3]] = 2
+    logits[1, 0] = 1
+    logits[5, [0, 1, 2, 4]] = 1  # the right class, 6, is sixth
+    result = evaluation.scores(logits, labels, list("abcdefg"))
+    assert (result["top1"]["correct"], result["top1"]["n"]) == (3, 6)
+    assert result["top5"]["correct"] == 5
+    assert {name: s["correct"] for name, s in result["per_class"].items()} == {"a": 1, "b": 1, "c": 1, "g": 0}
+    assert result["confusion"][0][:2] == [1, 1]
+    assert np.sum(result["confusion"]) == 6
+    table = evaluation.table(result)
+    assert "50.00 %" in table
+    assert len(table.splitlines()) == 6
+
+
+def test_logits_of_another_shape_are_refused() -> None:
+    with pytest.raises(ValueError, match="expected"):
+        evaluation.scores(np.zeros((3, 4)), np.zeros(3, dtype=int), ["a", "b"])
+
+
+def test_folders_are_matched_by_wordnet_id() -> None:
+    ids = wordnet_ids("imagenette20")
+    assert list(evaluation.columns_of(["n03028079_church", "n01440764"], ids)) == [ids.index("n03028079"), 0]
+    with pytest.raises(ValueError, match="no class for cats"):
+        evaluation.columns_of(["cats"], ids)
+
+
+class Colour(nn.Module):
+    """Says church (14) for blue photos and tench (0) for red ones, and golf ball (18) a little louder."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        red, _, blue = x.mean(dim=(2, 3)).unbind(1)
+        logits = torch.zeros(len(x), 20)
+        logits[:, 0], logits[:, 14], logits[:, 18] = red, blue, 9
+        return logits
+
+
+def test_restricting_to_the_folder(photos: Path) -> None:
+    folder, ids = PhotoFolder(photos), wordnet_ids("imagenette20")
+    free = evaluation.evaluate(Colour(), folder, ids, 64, batch_size=5)
+    assert free["top1"]["correct"] == 0
+    assert free["top5"]["correct"] >= 12
+    assert free["groups"]["Imagenette half"]["n"] == 24
+    assert "Imagewoof half" not in free["groups"]
+    among = evaluation.evaluate(Colour(), folder, ids, 64, restrict=True)
+    assert among["top1"]["correct"] == 24
+    assert set(among["per_class"]) == set(folder.classes)
+    assert "groups" not in among
+
+
+def test_halves_count_their_own_photos() -> None:
+    names = wordnet_ids("imagenette20")
+    labels = np.asarray([0, 1, 1])  # a tench, two Shih-Tzus
+    logits = np.zeros((3, 20))
+    logits[0, 1], logits[0, 0] = 2, 1  # the tench taken for a dog, but first among its own ten
+    logits[1, 1] = 1
+    groups = evaluation._halves(logits, labels, names)
+    assert groups["Imagenette half"]["correct"] == 0
+    assert groups["Imagenette half, its 10 classes"]["correct"] == 1
+    assert (groups["Imagewoof half"]["correct"], groups["Imagewoof half"]["n"]) == (1, 2)
+
+
+def test_spread_takes_as_many_of_each_class() -> None:
+    labels = np.asarray([0] * 10 + [1] * 3)
+    assert list(evaluation.spread(labels, 2)) == [0, 9, 10, 12]
+    assert len(evaluation.spread(labels, 5)) == 8
+    assert evaluation.spread(labels, None) is None

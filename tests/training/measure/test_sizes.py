@@ -1,0 +1,165 @@
+"""Accuracy at other sizes: which rows there are, what decides them, and going on where a run was stopped."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from cfviz.cli import main
+from cfviz.hooks import edit
+from cfviz.models.crossformer import CrossFormer
+from cfviz.models.factory import create_model
+from cfviz.models.probes.position_bias import edits
+from cfviz.models.weights.checkpoints import write_checkpoint
+from cfviz.training.data import PhotoFolder
+from cfviz.training.measure import evaluation, sizes
+
+IDS = ["n01440764", "n03028079", "n02102040"]
+NAME = "crossformer_nano"
+
+
+@pytest.fixture
+def model() -> CrossFormer:
+    """A small one whose position bias is large enough to decide something."""
+    torch.manual_seed(0)
+    small = CrossFormer(
+        num_classes=3, embed_dim=32, depths=(2, 1, 1, 1), num_heads=(1, 2, 4, 8), group_size=2
+    )
+    with torch.no_grad():
+        for name, parameter in small.named_parameters():
+            if ".attn." in name or name.startswith("head"):
+                parameter.mul_(20)
+    return small.eval()
+
+
+def subject(model: CrossFormer, sha256: str | None = "a") -> sizes.Subject:
+    return sizes.Subject("", model, IDS, sha256)
+
+
+def test_windows_scale_with_the_size() -> None:
+    assert sizes.windows(448, 7) == {"fixed": (7, None), "adaptive": (7, "adaptive"), "scaled": (14, None)}
+    assert sizes.windows(160, 7)["scaled"] == (5, None)
+    assert evaluation.spread(np.zeros(3, dtype=int), 9).tolist() == [0, 1, 2]
+
+
+def test_choices_are_checked() -> None:
+    assert sizes.parse("32,448") == [32, 448]
+    assert sizes.choose("scaled,fixed", sizes.WINDOWS, "windows") == ("scaled", "fixed")
+    assert sizes.choose(None, sizes.WINDOWS, "windows") == sizes.WINDOWS
+    with pytest.raises(ValueError, match="multiples of 32"):
+        sizes.parse("100")
+    with pytest.raises(ValueError, match="got windows wide, expected some of fixed"):
+        sizes.choose("fixed,wide", sizes.WINDOWS, "windows")
+
+
+@pytest.mark.parametrize("n", [1, 7, 8, 9, 100])
+def test_hits_survive_packing(n: int) -> None:
+    hits = np.random.default_rng(n).random(n) < 0.5
+    assert (sizes.unpack(sizes.pack(hits), n) == hits).all()
+
+
+def test_ways_that_cannot_differ_are_measured_once() -> None:
+    model = create_model(NAME, weights=None, num_classes=3)
+    keys = {
+        (place["window"], place["size"], place["bias"]): key
+        for _, place, key in sizes.plan([subject(model)], [160, 224, 256], sizes.WINDOWS, sizes.WAYS)
+    }
+    assert len(keys) == 3 * 3 * 6
+    at_224 = {keys[window, 224, way] for window in sizes.WINDOWS for way in sizes.WAYS}
+    assert len(at_224) == 2  # with a bias, without
+    larger = {way: keys["fixed", 256, way] for way in sizes.WAYS}
+    assert len(set(larger.values())) == 2  # G stays 7, so nothing has to be resized
+    assert len({keys["scaled", 256, way] for way in sizes.WAYS}) == 6
+    assert keys["scaled", 160, "own"] == keys["scaled", 160, "cut"] != keys["scaled", 160, "bicubic"]
+
+
+@pytest.mark.parametrize("G", [1, 2, 3, 4])
+def test_what_is_measured_once_really_is_the_same(model: CrossFormer, G: int) -> None:
+    """The model was made for G = 3 here; merged ways must agree to rounding, and only those."""
+    model.set_grouping(3, (8, 4, 2, 1))
+    its, x = subject(model), torch.randn(1, 3, 96, 96)
+    sides = {g.G for stage in _groups(model, G, 96) for g in stage}
+    out: dict[str, torch.Tensor] = {}
+    for way in sizes.WAYS:
+        with torch.no_grad(), edit(model, edits(model, way, (3,) * 4)):
+            model.set_grouping(G)
+            out[way] = model(x)
+            model.set_grouping(3)
+    for one in sizes.WAYS:
+        for other in sizes.WAYS:
+            if its.same(one, sides) == its.same(other, sides):
+                torch.testing.assert_close(out[one], out[other], rtol=1e-4, atol=1e-4)
+    assert not torch.allclose(out["own"], out["none"], rtol=1e-4, atol=1e-4) or sides == {1}
+
+
+def _groups(model: CrossFormer, G: int, size: int) -> Any:
+    model.set_grouping(G)
+    groups = model.groupings(size, size)
+    model.set_grouping(3)
+    return groups
+
+
+def test_a_stopped_run_goes_on(model: CrossFormer, photos: Path) -> None:
+    folder, kept = PhotoFolder(photos), []
+    run = {"sizes": [64], "limit": 3, "batch_size": 4}
+    whole = sizes.measure([subject(model)], folder, **run, keep=lambda result, *_: kept.append(result))
+    assert [len(result["rows"]) for result in kept] == list(range(1, 19))
+    for row in whole["rows"]:
+        assert row["n"] == 6
+        assert sizes.unpack(row["hits"], 6).sum() == row["correct"]
+
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.zero_()  # what is kept must not be measured again
+    again = sizes.measure([subject(model)], folder, **run, known=kept[-1])
+    assert again["rows"] == whole["rows"]
+    part = sizes.measure([subject(model)], folder, **run, known=kept[4])
+    assert part["rows"][:5] == whole["rows"][:5]
+    with pytest.raises(ValueError, match="results there are for other weights"):
+        sizes.measure([subject(model, "b")], folder, **run, known=kept[4])
+    with pytest.raises(ValueError, match="results there are for other data"):
+        sizes.measure([subject(model)], folder, **{**run, "limit": 2}, known=kept[4])
+    assert model.group_size == (2, 2, 2, 2)
+
+
+def test_an_earlier_size_stays_in_the_file(model: CrossFormer, photos: Path) -> None:
+    folder, kept = PhotoFolder(photos), []
+    run = {"limit": 1, "shapes": ("fixed",), "ways": ("own", "none")}
+    first = sizes.measure([subject(model)], folder, [64], **run)
+    sizes.measure([subject(model)], folder, [32], **run, known=first, keep=lambda r, *_: kept.append(r))
+    assert sorted({row["size"] for row in kept[-1]["rows"]}) == [32, 64]
+
+
+def test_another_g_a_stage_is_refused() -> None:
+    model = CrossFormer(3, embed_dim=32, depths=(1,) * 4, num_heads=(1, 2, 4, 8), group_size=(4, 4, 14, 7))
+    with pytest.raises(ValueError, match="expected one G for all stages"):
+        subject(model)
+
+
+@pytest.mark.slow
+def test_command_with_a_twin(photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Both kinds of weights in one file; the second run has nothing left to do and prints the same."""
+    out = tmp_path / "sizes.json"
+    for kind in ("dpb", "rpb"):
+        state = create_model(NAME, weights=None, num_classes=20, position_bias=kind).state_dict()
+        facts = {"dataset": "imagenette20", "group_size": [7] * 4}
+        write_checkpoint(tmp_path / f"{kind}.safetensors", state, **facts)
+    files = [str(tmp_path / f"{kind}.safetensors") for kind in ("dpb", "rpb")]
+    command = ["measure-sizes", "--data", str(photos), "--weights", files[0], "--twin", files[1]]
+    command += ["--sizes", "32,64", "--windows", "scaled", "--limit", "1", "--cpu"]
+    assert main([*command, "--json", str(out)]) == 0
+    first, result = capsys.readouterr(), json.loads(out.read_text())
+    places = {tuple(row[name] for name in sizes.PLACE) for row in result["rows"]}
+    assert len(places) == len(result["rows"]) == 2 * (6 + 4)
+    assert set(result["weights"]) == {"dpb", "rpb"}
+    assert len(result["trained_group"]) == 4
+    assert str(tmp_path) not in out.read_text()
+    assert "20/20" in first.err
+    assert main([*command, "--json", str(out)]) == 0
+    assert capsys.readouterr().out == first.out
+    command[6] = command[4]
+    assert main(command) == 2
+    assert "--twin takes another" in capsys.readouterr().err

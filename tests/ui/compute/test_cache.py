@@ -1,0 +1,106 @@
+"""The cache of traces: bounded, computed once, safe between threads."""
+
+from __future__ import annotations
+
+import gc
+import threading
+
+import numpy as np
+import pytest
+
+from cfviz.trace import Trace
+from cfviz.ui.compute.cache import Derived, TraceCache, shared, size_of
+
+
+def trace(kilobytes: int = 1) -> Trace:
+    arrays = {"logits": np.zeros(2, np.float32), "pooled": np.zeros(256 * kilobytes, np.float32)}
+    return Trace(arrays, ("a", "b"), "none", (32, 32), ())
+
+
+def test_the_same_request_computes_once() -> None:
+    cache, made = TraceCache(), []
+    for _ in range(3):
+        cache.get("key", lambda: made.append(1) or trace())
+    assert made == [1]
+
+
+def test_many_threads_compute_once_and_never_side_by_side() -> None:
+    cache, made, inside, most = TraceCache(), [], [0], [0]
+
+    def compute() -> Trace:
+        inside[0] += 1
+        most[0] = max(most[0], inside[0])
+        threading.Event().wait(0.01)
+        made.append(1)
+        inside[0] -= 1
+        return trace()
+
+    threads = [threading.Thread(target=cache.get, args=(n % 4, compute)) for n in range(16)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(made) == 4
+    assert most == [1]
+
+
+def test_the_oldest_leave_when_it_is_full() -> None:
+    cache = TraceCache(max_bytes=3 * size_of(trace(100)))
+    for key in "abc":
+        cache.get(key, lambda: trace(100))
+    cache.get("a", lambda: pytest.fail("a was dropped"))
+    cache.get("d", lambda: trace(100))
+    assert len(cache) == 3
+    cache.get("a", lambda: pytest.fail("the one used last was dropped"))
+    again = []
+    cache.get("b", lambda: again.append(1) or trace(100))
+    assert again == [1]
+
+
+def test_one_trace_larger_than_the_cache_is_still_returned() -> None:
+    cache = TraceCache(max_bytes=10)
+    assert cache.get("large", lambda: trace(100)).model == "none"
+
+
+def test_a_failure_is_told_and_not_kept() -> None:
+    cache = TraceCache()
+
+    def fail() -> Trace:
+        raise ValueError("no")
+
+    with pytest.raises(ValueError, match="no"):
+        cache.get("key", fail)
+    assert cache.get("key", trace).model == "none"
+
+
+def test_what_is_made_of_a_trace_goes_with_it() -> None:
+    derived, one = Derived(), trace()
+    assert derived.get(one, "x", lambda: 1) == 1
+    assert derived.get(one, "x", lambda: 2) == 1
+    assert len(derived._kept) == 1
+    del one
+    gc.collect()
+    assert derived._kept == {}
+
+
+def test_messages_are_kept_by_their_bytes_and_the_latest_always() -> None:
+    made: list[int] = []
+
+    @shared(100, 3000)
+    def message(n: int) -> bytes:
+        made.append(n)
+        return bytes(1000 * n)
+
+    for n in (1, 2, 1, 2):
+        message(n)
+    assert made == [1, 2]  # 3000 bytes fit
+    message(1)
+    message(3)  # drops both
+    message(3)
+    assert made == [1, 2, 3]
+    assert len(message(4)) == 4000
+    message(4)
+    assert made == [1, 2, 3, 4]
+    message(1)
+    message(1)
+    assert made == [1, 2, 3, 4, 1]

@@ -1,0 +1,55 @@
+"""Work behind the page: done once, shared, and tried again after it failed."""
+
+from __future__ import annotations
+
+import threading
+import time
+
+import pytest
+
+from cfviz.ui.compute import later
+
+
+@pytest.fixture(autouse=True)
+def waits(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    said: list[str] = []
+    monkeypatch.setattr(later, "_wait", lambda work, text: said.append(text))
+    monkeypatch.setattr(later, "_known", type(later._known)())
+    return said
+
+
+def until(key: str, make: object) -> object:
+    end = time.monotonic() + 10
+    while (found := later.later(key, make, "counting")) is None:  # type: ignore[arg-type]
+        assert time.monotonic() < end
+    return found
+
+
+def test_a_line_stands_there_until_the_result_does(waits: list[str]) -> None:
+    go, calls = threading.Event(), []
+
+    def make() -> int:
+        calls.append(1)
+        go.wait(10)
+        return 7
+
+    assert later.later("a", make, "counting") is None
+    assert later.later("a", make, "counting") is None
+    assert waits == ["counting", "counting"]
+    go.set()
+    assert until("a", make) == 7
+    assert len(calls) == 1
+
+
+def test_what_failed_is_tried_again() -> None:
+    tries: list[int] = []
+
+    def make() -> str:
+        tries.append(1)
+        if len(tries) == 1:
+            raise ValueError("no")
+        return "yes"
+
+    with pytest.raises(ValueError, match="no"):
+        until("b", make)
+    assert until("b", make) == "yes"

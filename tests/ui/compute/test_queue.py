@@ -1,0 +1,282 @@
+"""The queue for computing: one at a time, readers in turn, waits that can be given up, no deadlock."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+
+from cfviz.trace import Trace
+from cfviz.ui.compute import cache, queue
+from cfviz.ui.compute.cache import Once, TraceCache, shared
+from cfviz.ui.compute.queue import Turns
+
+SOON = 20.0  # seconds after which a test has hung
+
+
+def until(condition: Callable[[], object]) -> None:
+    end = time.monotonic() + SOON
+    while not condition():
+        assert time.monotonic() < end, "it never came to this"
+        time.sleep(0.005)
+
+
+def join(*threads: threading.Thread) -> None:
+    for thread in threads:
+        thread.join(SOON)
+        assert not thread.is_alive(), "a thread hangs"
+
+
+def asks(turns: Turns, who: str, order: list[str], still_wanted=None) -> threading.Thread:
+    """A thread that wants a turn; returns once it waits."""
+
+    def work() -> None:
+        try:
+            with turns.turn(who, still_wanted):
+                order.append(who)
+        except BaseException as error:  # as Streamlit ends a run
+            order.append(f"{who} left: {error}")
+
+    before = turns.length
+    thread = threading.Thread(target=work)
+    thread.start()
+    until(lambda: turns.length > before or not thread.is_alive())
+    return thread
+
+
+def test_readers_go_round_whoever_asks_most() -> None:
+    turns, order = Turns(), []
+    with turns.turn("first"):
+        waiting = [asks(turns, who, order) for who in "aaaabbc"]
+    join(*waiting)
+    assert order == list("abcabaa")
+    assert turns.length == 0
+
+
+def test_a_second_click_leaves_the_queue() -> None:
+    turns, order, clicked = Turns(), [], threading.Event()
+
+    def still_wanted() -> None:
+        if clicked.is_set():
+            raise KeyboardInterrupt("clicked on")
+
+    with turns.turn("first"):
+        leaver = asks(turns, "a", order, still_wanted)
+        patient = asks(turns, "b", order)
+        clicked.set()
+        join(leaver)
+        assert order == ["a left: clicked on"]
+        assert turns.length == 1
+    join(patient)
+    assert order[1:] == ["b"]
+
+
+def test_a_failure_passes_the_turn_on() -> None:
+    turns = Turns()
+    with pytest.raises(ValueError, match="no"), turns.turn("a"):
+        raise ValueError("no")
+    with turns.turn("b"):
+        assert turns.held
+    assert not turns.held
+
+
+def test_a_turn_within_a_turn_is_the_same_turn() -> None:
+    turns, order = Turns(), []
+    with turns.turn("a"), turns.turn("a"):
+        other = asks(turns, "b", order)
+        assert order == []
+    join(other)
+    assert order == ["b"]
+
+
+def test_a_long_turn_lets_others_go_first() -> None:
+    turns, order = Turns(), []
+    with turns.turn("a"):
+        other = asks(turns, "b", order)
+        with turns.aside("a"):
+            join(other)
+        order.append("a again")
+        assert turns.held
+    assert order == ["b", "a again"]
+
+
+def test_a_wait_that_ends_after_stepping_aside_gives_up_nobody_elses_turn() -> None:
+    turns, order = Turns(), []
+    other, leave = threading.Event(), threading.Event()
+
+    def holder() -> None:
+        with turns.turn("b"):
+            other.set()
+            assert leave.wait(SOON)
+            order.append("b done")
+
+    def unwanted() -> None:
+        raise KeyboardInterrupt
+
+    thread = threading.Thread(target=holder)
+
+    def step_aside() -> None:
+        with turns.turn("a"), turns.aside("a", unwanted):
+            thread.start()
+            assert other.wait(SOON)
+
+    with pytest.raises(KeyboardInterrupt):
+        step_aside()
+    third = asks(turns, "c", order)
+    assert order == [], "b still has the turn"
+    leave.set()
+    join(thread, third)
+    assert order == ["b done", "c"]
+
+
+def test_streamlits_own_check_ends_a_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The function by which Streamlit tells a run that its reader has clicked on is asked while waiting."""
+    has_it, leave, asked = threading.Event(), threading.Event(), []
+
+    def holder() -> None:
+        with queue.turn():
+            has_it.set()
+            assert leave.wait(SOON)
+
+    def clicked_on() -> None:
+        asked.append(1)
+        if len(asked) == 3:
+            raise KeyboardInterrupt
+
+    thread = threading.Thread(target=holder)
+    thread.start()
+    assert has_it.wait(SOON)
+    monkeypatch.setattr(queue, "get_run_yield_check", lambda: clicked_on)
+    with pytest.raises(KeyboardInterrupt), queue.turn():
+        pytest.fail("it got a turn that another has")
+    asked.clear()
+    with pytest.raises(KeyboardInterrupt):
+        queue.wait(threading.Event())
+    leave.set()
+    join(thread)
+    assert queue._turns.length == 0
+
+
+# ---------------------------------------------------------------- computing once
+
+
+def trace() -> Trace:
+    return Trace({"logits": np.zeros(2, np.float32)}, ("a", "b"), "none", (32, 32), ())
+
+
+def together(*works: Callable[[], object]) -> list[object]:
+    """Run some work in threads at the same time; their results or exceptions."""
+    results: list[object] = [None] * len(works)
+
+    def run(n: int) -> None:
+        try:
+            results[n] = works[n]()
+        except Exception as error:
+            results[n] = error
+
+    threads = [threading.Thread(target=run, args=(n,)) for n in range(len(works))]
+    for thread in threads:
+        thread.start()
+    join(*threads)
+    return results
+
+
+def test_fifty_readers_of_one_photo_compute_once() -> None:
+    traces, made = TraceCache(), []
+
+    def compute() -> Trace:
+        time.sleep(0.02)
+        made.append(1)
+        return trace()
+
+    results = together(*[lambda: traces.get("photo", compute)] * 50)
+    assert made == [1]
+    assert len({id(result) for result in results}) == 1
+
+
+def test_after_a_failure_those_who_wait_try_for_themselves() -> None:
+    once, tries, kept = Once(), [], {}
+
+    def make() -> str:
+        tries.append(1)
+        time.sleep(0.02)
+        if len(tries) == 1:
+            raise ValueError("the first fails")
+        return kept.setdefault("key", "made")
+
+    results = together(*[lambda: once.get("key", lambda: kept.get("key"), make)] * 8)
+    assert sorted(map(str, results)) == ["made"] * 7 + ["the first fails"]
+    assert len(tries) == 2
+
+
+def test_shared_results_may_need_one_another() -> None:
+    """Two threads, each of which holds the turn or makes what the other one waits for: no deadlock."""
+    made = []
+
+    @shared(4)
+    def inner(n: int) -> int:
+        made.append(n)
+        time.sleep(0.01)
+        return n
+
+    @shared(4)
+    def outer(n: int, _unkeyed: object) -> int:
+        time.sleep(0.01)
+        return n + inner(0) + inner(1)
+
+    def other() -> int:
+        return inner(1) + inner(0)
+
+    for _ in range(5):
+        results = together(*[lambda: outer(1, object()), other, lambda: outer(2, object())] * 4)
+        assert results == [2, 1, 3] * 4
+    assert sorted(made) == [0, 1]
+    outer.clear()
+    inner.clear()
+    outer(1, object())
+    assert sorted(made) == [0, 0, 1, 1]
+
+
+def test_the_least_used_of_the_shared_leave() -> None:
+    made = []
+
+    @shared(2)
+    def compute(n: int) -> int:
+        made.append(n)
+        return n
+
+    for n in (1, 2, 1, 3, 1, 2):
+        assert compute(n) == n
+    assert made == [1, 2, 3, 2]
+
+
+def test_one_at_a_time_whatever_is_asked_for() -> None:
+    inside, most = [0], [0]
+
+    def work() -> Trace:
+        inside[0] += 1
+        most[0] = max(most[0], inside[0])
+        time.sleep(0.005)
+        inside[0] -= 1
+        return trace()
+
+    two = TraceCache()
+    slow = shared(9)(lambda n: work())
+    together(*[lambda n=n: two.get(n, work) for n in range(6)], *[lambda n=n: slow(n) for n in range(6)])
+    assert most == [1]
+    assert not queue._turns.held
+
+
+def test_garbage_is_swept_once_for_many_reruns(monkeypatch: pytest.MonkeyPatch) -> None:
+    swept = threading.Semaphore(0)
+    monkeypatch.setattr(cache.gc, "collect", lambda *_: swept.release() or 0)
+    sweeper = cache.Sweeper(every=0.2)
+    for _ in range(50):
+        sweeper.rerun()
+    assert swept.acquire(timeout=SOON)
+    assert not swept.acquire(timeout=0.3), "one sweep for all of them"
+    sweeper.rerun()
+    assert swept.acquire(timeout=SOON)

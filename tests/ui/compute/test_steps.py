@@ -1,0 +1,93 @@
+"""Steps behind the page: shown as they come, the latest first, dropped when nobody looks."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from cfviz.ui.compute import steps
+from cfviz.ui.compute.steps import Steps
+
+ROOT = Path(__file__).resolve().parents[3]
+
+
+def test_what_is_there_is_given_and_the_rest_later() -> None:
+    gate = threading.Event()
+
+    def make(name: str) -> str:
+        if name == "b":
+            assert gate.wait(10)
+        return name * 2
+
+    its = Steps(["a", "b", "c"], make)
+    while "a" not in its.look():
+        time.sleep(0.005)
+    assert its.look() == {"a": "aa"}
+    assert its.left == ["b", "c"]
+    gate.set()
+    assert its.look(10) == {"a": "aa", "b": "bb", "c": "cc"}
+    assert list(its.look()) == ["a", "b", "c"]
+
+
+def test_the_latest_look_comes_first() -> None:
+    gate, order = threading.Event(), []
+
+    def making(who: str):
+        def make(name: str) -> None:
+            order.append(who + name)
+            assert gate.wait(10)
+
+        return make
+
+    first, second = Steps("12", making("a")), Steps("12", making("b"))
+    first.look()
+    while not order:
+        time.sleep(0.005)
+    second.look()
+    gate.set()
+    second.look(10)
+    first.look(10)
+    assert order == ["a1", "b1", "b2", "a2"]
+
+
+def test_nobody_looks_and_it_stops_until_somebody_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock, made = [0.0], []
+    monkeypatch.setattr(steps, "monotonic", lambda: clock[0])
+
+    def make(name: str) -> None:
+        made.append(name)
+        clock[0] += 2 * steps.PATIENCE
+
+    its = Steps("123", make)
+    for wanted in (["1"], ["1", "2"]):
+        its.look()
+        while steps._busy:
+            time.sleep(0.005)
+        assert made == wanted
+
+
+def test_an_error_reaches_who_looks() -> None:
+    def make(name: str) -> str:
+        raise ValueError(f"no {name}")
+
+    its = Steps(["x"], make)
+    for _ in range(2):  # also at the second try
+        with pytest.raises(ValueError, match="no x"):
+            its.look(10)
+
+
+@pytest.mark.slow
+def test_a_process_that_ends_lets_the_step_come_to_its_end() -> None:
+    code = """
+import time
+from cfviz.ui.compute.steps import Steps
+
+Steps(["a", "b"], lambda name: (time.sleep(0.2), print(name, flush=True))).look(0.05)
+"""
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, cwd=ROOT)
+    assert (ran.returncode, ran.stdout) == (0, "a\n"), ran.stderr
