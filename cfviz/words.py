@@ -55,6 +55,28 @@ def lookup(lang: str, key: str) -> str | None:
         return None
 
 
+def figure_words(section: str, lang: str = "en") -> dict[str, str]:
+    """The words of a living figure (`<section>.figure.*`), without that prefix; the browser fills the braces.
+
+    Raises:
+        ValueError: If there are no words in that language, or none of a figure in that section.
+    """
+    path = TRANSLATIONS / lang / f"{section}.json"
+    if not path.is_file():
+        known = sorted(folder.name for folder in TRANSLATIONS.iterdir())
+        raise ValueError(f"there are no words of {section} for {lang!r}; there are {', '.join(known)}")
+    entries = _catalogue(path, path.stat().st_mtime_ns).items()
+    found = {key.removeprefix("figure."): text for key, text in entries if key.startswith("figure.")}
+    if not found:
+        raise ValueError(f"{section} has no words of a figure")
+    return found
+
+
+def signed(value: float, digits: int = 2) -> str:
+    """A number with its sign, and a true minus: +1.32, −0.40."""
+    return f"{value:+.{digits}f}".replace("-", "−")
+
+
 def placeholders(text: str) -> set[str]:
     """The names in braces in a text."""
     return {name for _, name, _, _ in Formatter().parse(text) if name}

@@ -36,6 +36,7 @@ from cfviz.figures.plots.predictions import percent
 from cfviz.geometry import token_box
 from cfviz.models.probes import embedding as layers
 from cfviz.models.probes.cost import cost
+from cfviz.options import DTYPES, SIZES
 from cfviz.run import class_names
 from cfviz.trace import Trace
 from cfviz.words import TRANSLATIONS
@@ -47,8 +48,6 @@ WATCH = (
     "layers.*.blocks.*.attn.probs", "patch_embed.concat", "layers.*.downsample.concat",
 )  # fmt: skip
 ADDRESS = "http://localhost:8501"
-SIZES = (160, 192, 224, 256, 288, 320, 384, 448)  # that the app offers, and so a link can carry
-DTYPES = ("float32", "bfloat16")
 TEMPLATE = Path(__file__).with_suffix(".html")
 
 

@@ -15,10 +15,9 @@ from typing import Any
 
 import streamlit as st
 
-from cfviz.report import page as report
+from cfviz.options import DTYPES, SIZES
 from cfviz.words import LANGUAGES
 
-SIZES, DTYPES = report.SIZES, report.DTYPES  # of which a report must know, too
 DEFAULT_MODEL = "crossformer_nano"
 DEFAULT_PHOTO = "berlin-cathedral"
 SHARED = ("model", "photo", "size", "dtype", "lang")

@@ -1,0 +1,69 @@
+"""Names of the points inside a CrossFormer: built and taken apart here, and nowhere by hand.
+
+A point is named after its module, `layers.2.blocks.0.attn.probs`. The embedding layer before the first stage
+is `patch_embed`, those before the others belong to the stage above: `layers.0.downsample`. A stage or block
+`"*"` gives the shell pattern of all of them, for `hooks.capture` and `inspect`.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Literal, NamedTuple
+
+Number = int | Literal["*"]
+
+
+class Place(NamedTuple):
+    """Where a point is.
+
+    Attributes:
+        stage: From 0.
+        block: From 0; None in the embedding layer before the stage.
+        point: What is left of the name: "attn.probs", "out", "concat".
+    """
+
+    stage: int
+    block: int | None
+    point: str
+
+
+def block(stage: Number = "*", block: Number = "*", point: str = "out") -> str:
+    """A point of a block: `block(2, 0)` is `layers.2.blocks.0.out`."""
+    return f"layers.{stage}.blocks.{block}.{point}"
+
+
+def attention(stage: Number = "*", block: Number = "*", point: str = "probs") -> str:
+    """A point of a block's attention: q, k, v, bias, probs, heads, out."""
+    return f"layers.{stage}.blocks.{block}.attn.{point}"
+
+
+def embedding(stage: int, point: str = "concat") -> str:
+    """A point of the cross-scale embedding layer before a stage: concat, out, kernels.0 and so on."""
+    return f"patch_embed.{point}" if stage == 0 else f"layers.{stage - 1}.downsample.{point}"
+
+
+def embeddings(point: str = "concat") -> tuple[str, str]:
+    """Patterns of one point of all embedding layers."""
+    return f"patch_embed.{point}", f"layers.*.downsample.{point}"
+
+
+_NAME = re.compile(
+    r"patch_embed\.(?P<stem>.+)"
+    r"|layers\.(?P<stage>\d+)\.(?:blocks\.(?P<block>\d+)|downsample)\.(?P<point>.+)"
+)
+
+
+def parse(name: str) -> Place:
+    """The place that a point's name means; the inverse of the functions above.
+
+    Raises:
+        ValueError: If it is no name of a point in a block or an embedding layer.
+    """
+    found = _NAME.fullmatch(name)
+    if found is None:
+        raise ValueError(f"{name!r} names no point of a block or an embedding layer")
+    if found["stem"]:
+        return Place(0, None, found["stem"])
+    if found["block"] is None:
+        return Place(int(found["stage"]) + 1, None, found["point"])
+    return Place(int(found["stage"]), int(found["block"]), found["point"])
