@@ -1,35 +1,45 @@
-"""What the living figure is told: one block of bytes with a photo, groups and logits, and its offline page.
+"""What the figure of attention is told: a photo, groups and logits in one message, and its offline page.
 
-The same bytes feed the page, the exported HTML file and the notebook. They hold a JSON header and the arrays
-behind it; `cfviz/ui/widgets/figure.py` documents the layout, `living/payload.js` reads it.
+The same message feeds the page, the exported HTML file and the notebook. Logits, not probabilities, travel:
+the content logits q.k / sqrt(d) in 16 bits a number, with the largest value and the span of every row beside
+them, and the position bias in full. The browser adds bias and mask and takes the softmax, so attention and
+its explanation come from the same numbers, and small probabilities keep their relative precision.
+`Packed.error` is the largest difference from the model's own probabilities, measured over every number sent;
+the figure prints it.
 
-Logits, not probabilities, travel: the content logits q.k / sqrt(d) in 16 bits a number, with the smallest
-value and the step of every row beside them, and the position bias in full. The browser adds bias and mask
-and takes the softmax, so attention and its explanation come from the same numbers, and small probabilities
-keep their relative precision. `Packed.error` is the largest difference from the model's own probabilities,
-measured over every number sent; the figure prints it.
+The layout is that of `cfviz/figures/live/message.py`: a JSON header and arrays behind it. The header:
+
+    version   1
+    id, name, palette, strings
+    source    messages that agree in it are about the same attention: blocks sent before are kept
+    input     {"h", "w"} pixels of the model's input
+    photo     null or {"w", "h", "file": png}
+    stages    [{"s", "H", "W" (tokens), "stride" (pixels), "heads", "blocks": [
+                {"b", "grouping": number, and with attention:
+                 "codes" uint16 (H*W, nH, N), "high" and "span" float32 (H*W, nH), in the order of the map:
+                 content = high - span * (codes / 65535)^2, of padded keys meaningless,
+                 "bias" float32 (nH, (2G-1)^2), "peak": the largest attention;
+                 or "absent": true where it did not fit; neither: a second message brings it}]}]
+    groupings [{"kind", "H", "W", "G", "I", "Hp", "Wp", "nG", "index" uint16 or uint32 (nG, N)}]
+    error     largest difference of an attention shown from the model's
+    start     {"stage", "block", "head", "row", "col", "locked", "tour": walk over the photo until touched}
 """
 
 from __future__ import annotations
 
 import base64
-import hashlib
-import io
-import json
-import struct
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from functools import cached_property
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
 from PIL import Image
 
 from cfviz import web
-from cfviz.figures import theme
 from cfviz.geometry import Grouping, relative_index
-from cfviz.words import TRANSLATIONS
+from cfviz.words import figure_words
 
+from . import message
 from .logits import MASKED, bias_table, quantise, restore, softmax
 
 LIMIT = 5_000_000  # bytes of one message; past it the browser takes longer than a quarter of a second
@@ -68,66 +78,21 @@ class Unit:
 
 
 @dataclass(frozen=True)
-class Packed:
-    """A message for the figure.
+class Packed(message.Message):
+    """A message for the figure of attention.
 
     Attributes:
-        header: What the message is about, without the starting point.
-        body: The arrays.
-        start: Where the figure begins.
         sent: The (stage, block) whose attention is inside.
         left: The (stage, block) left out of both parts to stay under the limit.
     """
 
-    header: Mapping[str, Any]
-    body: bytes
-    start: Mapping[str, Any]
-    sent: tuple[tuple[int, int], ...]
-    left: tuple[tuple[int, int], ...]
+    sent: tuple[tuple[int, int], ...] = ()
+    left: tuple[tuple[int, int], ...] = ()
 
     @property
     def error(self) -> float:
         """Largest absolute difference of a probability shown from the model's, over all sent."""
         return self.header["error"]
-
-    @cached_property
-    def data(self) -> bytes:
-        """The bytes."""
-        text = json.dumps({**self.header, "start": dict(self.start)}, ensure_ascii=False).encode()
-        text += b" " * (-(len(text) + 4) % 8)
-        return struct.pack("<I", len(text)) + text + self.body
-
-    def at(self, start: Mapping[str, Any], strings: Mapping[str, str] | None = None) -> Packed:
-        """The same message with another starting point, or in another language."""
-        header = dict(self.header)
-        if strings is not None and header["strings"] != strings:
-            header["strings"] = dict(strings)
-            header["id"] = _digest(header, self.body)
-        return replace(self, header=header, start=dict(start))
-
-
-def _digest(header: Mapping[str, Any], body: bytes) -> str:
-    """Changes with everything but the starting point."""
-    seen = json.dumps({k: v for k, v in header.items() if k != "id"}, sort_keys=True).encode()
-    return hashlib.sha256(seen + body).hexdigest()[:16]
-
-
-@dataclass
-class _Body:
-    """Arrays one after the other, each at a multiple of 8 bytes."""
-
-    parts: list[bytes] = field(default_factory=list)
-    size: int = 0
-
-    def add(self, raw: bytes, kind: str) -> dict[str, Any]:
-        at, pad = self.size, -len(raw) % 8
-        self.parts += [raw, b"\0" * pad]
-        self.size += len(raw) + pad
-        return {"at": at, "bytes": len(raw), "type": kind}
-
-    def array(self, values: np.ndarray) -> dict[str, Any]:
-        little = np.ascontiguousarray(values, values.dtype.newbyteorder("<"))
-        return self.add(little.tobytes(), values.dtype.name)
 
 
 def pack(
@@ -152,7 +117,7 @@ def pack(
         units: Every block, in order; one at least.
         size: Height and width of the model's input, pixels.
         strides: Pixels a token side, for each stage in `units`.
-        strings: The figure's words, from `words`.
+        strings: The figure's words, from `cfviz.words.figure_words`.
         photo: The pixels the model saw; None draws plain tokens.
         start: Any of stage, block, head, row, col, locked.
         limit: Bytes.
@@ -170,14 +135,14 @@ def pack(
     begin = dict(start or {})
     begin.setdefault("stage", units[0].stage)
     begin.setdefault("block", next((u.block for u in units if u.stage == begin["stage"]), 0))
-    body = _Body()
-    picture = None if photo is None else _photo(photo, body)
+    arrays = message.Arrays()
+    picture = None if photo is None else arrays.picture(photo)
     tables = list(dict.fromkeys(u.grouping for u in units))
-    groups = [_grouping(g, body) for g in tables]
+    groups = [arrays.grouping(g) for g in tables]
     first = (begin["stage"], begin["block"])
-    chosen = _choose(units, first, limit - body.size - HEADER)
+    chosen = _choose(units, first, limit - arrays.size - HEADER)
     inside = {"whole": chosen, "first": {first}, "rest": chosen - {first}}[part]
-    stages, error = _stages(units, inside, chosen, tables, strides, body)
+    stages, error = _stages(units, inside, chosen, tables, strides, arrays)
     header = {
         "version": VERSION,
         "name": name,
@@ -186,14 +151,12 @@ def pack(
         "photo": picture,
         "stages": stages,
         "groupings": groups,
-        "palette": palette(),
-        "strings": dict(strings),
         "error": error,
     }
-    data = b"".join(body.parts)
     order = [(u.stage, u.block) for u in units]
     sent, left = tuple(k for k in order if k in inside), tuple(k for k in order if k not in chosen)
-    return Packed(header | {"id": _digest(header, data)}, data, begin, sent, left)
+    packed = message.pack(header, arrays, strings=strings, start=begin)
+    return Packed(packed.header, packed.body, packed.start, sent, left)
 
 
 def _choose(units: Sequence[Unit], first: tuple[int, int], limit: int) -> set[tuple[int, int]]:
@@ -221,9 +184,9 @@ def _stages(
     chosen: set[tuple[int, int]],
     tables: Sequence[Grouping],
     strides: Mapping[int, int],
-    body: _Body,
+    arrays: message.Arrays,
 ) -> tuple[list[dict[str, Any]], float]:
-    """The header's stages, their arrays put into the body, and the largest error of all of them."""
+    """The header's stages, their arrays added to `arrays`, and the largest error of all of them."""
     stages: dict[int, dict[str, Any]] = {}
     error = 0.0
     for unit in units:
@@ -234,7 +197,7 @@ def _stages(
         if unit.content is not None:
             stage["heads"] = unit.content.shape[1]
             if (unit.stage, unit.block) in inside:
-                attention, worst = _attention(unit, body)
+                attention, worst = _attention(unit, arrays)
                 entry |= attention
                 error = max(error, worst)
             elif (unit.stage, unit.block) not in chosen:
@@ -243,13 +206,7 @@ def _stages(
     return list(stages.values()), error
 
 
-def _grouping(g: Grouping, body: _Body) -> dict[str, Any]:
-    small = np.uint16 if g.Hp * g.Wp <= 65536 else np.uint32
-    keys = {k: getattr(g, k) for k in ("kind", "H", "W", "G", "I", "Hp", "Wp", "nG")}
-    return keys | {"index": body.array(g.index.astype(small))}
-
-
-def _attention(unit: Unit, body: _Body) -> tuple[dict[str, Any], float]:
+def _attention(unit: Unit, arrays: message.Arrays) -> tuple[dict[str, Any], float]:
     """The logits of one block and how far the probabilities made from them are from the model's."""
     content, g = unit.content, unit.grouping
     if unit.bias is None or content is None or content.shape != (g.nG, len(unit.bias), g.N, g.N):
@@ -266,10 +223,10 @@ def _attention(unit: Unit, body: _Body) -> tuple[dict[str, Any], float]:
     shown = softmax(restore(codes, high, span) + bias + mask)
     truth = softmax(rows.astype(np.float64) + bias + mask) if unit.probs is None else _by_token(unit.probs, g)
     return {
-        "codes": body.array(codes),
-        "high": body.array(high),
-        "span": body.array(span),
-        "bias": body.array(table),
+        "codes": arrays.array(codes),
+        "high": arrays.array(high),
+        "span": arrays.array(span),
+        "bias": arrays.array(table),
         "peak": float(shown.max()),
     }, float(np.abs(shown - truth).max())
 
@@ -279,28 +236,9 @@ def _by_token(rows: np.ndarray, g: Grouping) -> np.ndarray:
     return g.scatter(rows.swapaxes(1, 2)).reshape(g.H * g.W, rows.shape[1], g.N)
 
 
-def _photo(photo: Image.Image, body: _Body) -> dict[str, Any]:
-    out = io.BytesIO()
-    photo.convert("RGB").save(out, "PNG", compress_level=1)  # three times as quick, a fifth larger
-    return {"w": photo.width, "h": photo.height, "file": body.add(out.getvalue(), "image/png")}
-
-
 def words(lang: str = "en") -> dict[str, str]:
     """The figure's words in one language; braces stay for the browser to fill."""
-    path = TRANSLATIONS / lang / "attention.json"
-    if not path.is_file():
-        raise ValueError(
-            f"there are no words for {lang!r}; there are {sorted(p.name for p in path.parents[1].iterdir())}"
-        )
-    entries = json.loads(path.read_text("utf-8")).items()
-    return {key.removeprefix("figure."): text for key, text in entries if key.startswith("figure.")}
-
-
-def palette() -> dict[str, Any]:
-    """The colours of the figure in both themes."""
-    scales = {"sequential": list(theme.SEQUENTIAL), "diverging": list(theme.DIVERGING)}
-    kinds = {"sda": theme.SDA, "lda": theme.LDA}
-    return kinds | scales | {"light": theme.LIGHT.css(), "dark": theme.DARK.css()}
+    return figure_words("attention", lang)
 
 
 def script() -> str:

@@ -27,7 +27,7 @@ from PIL import Image
 from cfviz import web
 from cfviz.geometry.schemes import Scheme
 
-from . import attention as living
+from . import message
 
 NOWHERE = 2**32 - 1
 STEPS = 65535
@@ -81,21 +81,18 @@ def pack(
         start: row, col, held, tour.
         name: The figure's own name.
     """
-    body = living._Body()
+    arrays = message.Arrays()
     header: dict[str, Any] = {
         "name": name,
         "input": {"h": photo.height, "w": photo.width},
-        "photo": living._photo(photo, body),
-        "palette": living.palette(),
-        "strings": dict(strings),
+        "photo": arrays.picture(photo),
         "stage": stage,
-        "sides": [_side(layer, photo, body) for layer in layers],
+        "sides": [_side(layer, photo, arrays) for layer in layers],
     }
-    data = b"".join(body.parts)
-    return living.Packed(header | {"id": living._digest(header, data)}, data, start, (), ()).data
+    return message.pack(header, arrays, strings=strings, start=start).data
 
 
-def _side(layer: Layer, photo: Image.Image, body: Any) -> dict[str, Any]:
+def _side(layer: Layer, photo: Image.Image, arrays: message.Arrays) -> dict[str, Any]:
     scheme = layer.scheme
     rows = None if layer.probs is None else by_token(layer.probs, scheme)
     return {
@@ -112,10 +109,10 @@ def _side(layer: Layer, photo: Image.Image, body: Any) -> dict[str, Any]:
         "groups": len(scheme.queries),
         "reduction": scheme.reduction,
         "pads": scheme.pads_attend,
-        "queries": body.array(_places(scheme.queries)),
-        "keys": body.array(_places(scheme.keys[:, :, 0])),
-        "region": None if scheme.region is None else body.array(scheme.region.astype(np.int8)),
-        "probs": None if rows is None else body.array(quantise(rows)),
+        "queries": arrays.array(_places(scheme.queries)),
+        "keys": arrays.array(_places(scheme.keys[:, :, 0])),
+        "region": None if scheme.region is None else arrays.array(scheme.region.astype(np.int8)),
+        "probs": None if rows is None else arrays.array(quantise(rows)),
     }
 
 

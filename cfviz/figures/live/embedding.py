@@ -23,7 +23,7 @@ from cfviz import web
 from cfviz.figures import theme
 from cfviz.geometry import CEL_STRIDES
 
-from . import attention as living
+from . import message
 
 MEASURES = ("norm", "carried", "caused")
 
@@ -90,24 +90,20 @@ def pack(
     """
     if not cels:
         raise ValueError("there is no layer to show; expected at least one Cel")
-    body = living._Body()
-    picture = living._photo(photo, body)
+    arrays = message.Arrays()
+    picture = arrays.picture(photo)
     header: dict[str, Any] = {
         "name": name,
         "input": {"h": photo.height, "w": photo.width},
         "photo": picture,
-        "palette": living.palette() | {"kernels": list(theme.KERNELS)},
-        "strings": dict(strings),
-        "cels": [_cel(cel, body) for cel in cels],
-        "start": {"cel": 0, "measure": "carried", **(start or {})},
+        "cels": [_cel(cel, arrays) for cel in cels],
     }
-    data = b"".join(body.parts)
-    unlike = {key: value for key, value in header.items() if key != "start"}
-    packed = living.Packed(header | {"id": living._digest(unlike, data)}, data, header["start"], (), ())
-    return packed.data
+    begin = {"cel": 0, "measure": "carried", **(start or {})}
+    colours = {"kernels": list(theme.KERNELS)}
+    return message.pack(header, arrays, strings=strings, start=begin, colours=colours).data
 
 
-def _cel(cel: Cel, body: Any) -> dict[str, Any]:
+def _cel(cel: Cel, arrays: message.Arrays) -> dict[str, Any]:
     H, W, C = cel.tokens.shape
     codes, step = quantise(cel.tokens.reshape(H * W, C))
     unit = int(np.prod(CEL_STRIDES[: cel.stage]))
@@ -120,7 +116,7 @@ def _cel(cel: Cel, body: Any) -> dict[str, Any]:
         "unit": unit,
         "stride": unit * CEL_STRIDES[cel.stage],
         "kernels": [{"k": k, "channels": d, "macs": int(m)} for k, d, m in kernels],
-        "codes": body.array(codes),
-        "step": body.array(step),
-        **{name: body.array(values) for name, values in flat.items()},
+        "codes": arrays.array(codes),
+        "step": arrays.array(step),
+        **{name: arrays.array(values) for name, values in flat.items()},
     }

@@ -23,7 +23,7 @@ import numpy as np
 
 from cfviz import web
 
-from . import attention as living
+from . import message
 
 PARTS = ("surfaces", "made", "resized")
 
@@ -89,25 +89,19 @@ def pack(
         raise ValueError(f"part is {part!r}; expected one of {', '.join(PARTS)}")
     if not blocks:
         raise ValueError("there is no block to show; expected at least one BlockBias")
-    body = living._Body()
+    arrays = message.Arrays()
     header: dict[str, Any] = {
         "part": part,
         "name": name,
         "source": source,
-        "palette": living.palette(),
-        "strings": dict(strings),
-        "blocks": [_block(block, body) for block in blocks],
-        "start": dict(start or {}),
+        "blocks": [_block(block, arrays) for block in blocks],
     }
-    data = b"".join(body.parts)
-    unlike = {key: value for key, value in header.items() if key != "start"}
-    packed = living.Packed(header | {"id": living._digest(unlike, data)}, data, header["start"], (), ())
-    return packed.data
+    return message.pack(header, arrays, strings=strings, start=start).data
 
 
-def _block(its: BlockBias, body: Any) -> dict[str, Any]:
+def _block(its: BlockBias, arrays: message.Arrays) -> dict[str, Any]:
     def add(values: np.ndarray) -> dict[str, Any]:
-        return body.array(np.asarray(values, np.float32))
+        return arrays.array(np.asarray(values, np.float32))
 
     mlp = its.mlp and {
         "eps": its.mlp["eps"],

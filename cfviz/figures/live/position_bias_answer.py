@@ -1,10 +1,10 @@
 """What the figure of answers is told: a block's queries, keys and bias under every way, and the top classes.
 
-The layout is the living figure's (`cfviz/figures/live/attention.py`). The header:
+The layout is that of `cfviz/figures/live/message.py`: a JSON header and arrays behind it. The header:
 
     id, source (messages that agree in it share the reader's choices), part: answer
     palette, strings, input {"h", "w"} pixels, photo {"w", "h", "file"}
-    grouping: how the block cuts its map, see the living figure; scale: of q.k
+    grouping: how the block cuts its map, see `Arrays.grouping`; scale: of q.k
     ways [{"way", "name", "help", and once it is there:
            "lines" [[class, percent, logit, change]],
            "q", "k" float32 (nG, N, d) of one head, "table" float32 ((2G-1)^2)}]
@@ -21,7 +21,7 @@ import numpy as np
 
 from cfviz.geometry import Grouping
 
-from . import attention as living
+from . import message
 
 
 @dataclass(frozen=True)
@@ -70,32 +70,27 @@ def pack(
     """
     if not cards:
         raise ValueError("there is no card to show; expected at least one")
-    body = living._Body()
+    arrays = message.Arrays()
     known: dict[bytes, dict[str, Any]] = {}
 
     def add(values: np.ndarray) -> dict[str, Any]:
         raw = np.ascontiguousarray(values, np.float32)
         key = raw.tobytes()
         if key not in known:  # the first block sees the same tokens under every way
-            known[key] = body.array(raw)
+            known[key] = arrays.array(raw)
         return known[key]
 
     d = next((card.q.shape[-1] for card in cards if card.q is not None), 1)
     header: dict[str, Any] = {
         "part": "answer",
         "source": source,
-        "palette": living.palette(),
-        "strings": dict(strings),
         "input": {"h": size[0], "w": size[1]},
-        "photo": {"file": body.add(photo, "image/png")},
-        "grouping": living._grouping(groups, body),
+        "photo": {"file": arrays.add(photo, "image/png")},
+        "grouping": arrays.grouping(groups),
         "scale": d**-0.5,
         "ways": [_way(card, add) for card in cards],
-        "start": dict(start),
     }
-    data = b"".join(body.parts)
-    unlike = {key: value for key, value in header.items() if key != "start"}
-    return living.Packed(header | {"id": living._digest(unlike, data)}, data, header["start"], (), ()).data
+    return message.pack(header, arrays, strings=strings, start=start).data
 
 
 def _way(card: Card, add: Any) -> dict[str, Any]:

@@ -25,29 +25,7 @@ A unit without content shows groups only: no heads, no scale, the members tinted
 Without a photo the tokens are drawn plain. In the browser, `document.querySelector(".cf").figure` is the
 figure (inside the component's shadow root): `.set({row, col})`, `.state`, `.frame`.
 
-The message
------------
-uint32 header length (little endian), a JSON header padded with spaces to a multiple of 8, then arrays, each
-at a multiple of 8 bytes. An array in the header is `{"at", "bytes", "type"}`, `at` counted from the end of
-the header, `type` a numpy name or image/png. The header:
-
-    version   1
-    id        changes with everything but `start`
-    name      by which Python sends the figure somewhere
-    source    messages that agree in it are about the same attention: blocks sent before are kept
-    input     {"h", "w"} pixels of the model's input
-    photo     null or {"w", "h", "file": png}
-    stages    [{"s", "H", "W" (tokens), "stride" (pixels), "heads", "blocks": [
-                {"b", "grouping": number, and with attention:
-                 "codes" uint16 (H*W, nH, N), "high" and "span" float32 (H*W, nH), in the order of the map:
-                 content = high - span * (codes / 65535)^2, of padded keys meaningless,
-                 "bias" float32 (nH, (2G-1)^2), "peak": the largest attention;
-                 or "absent": true where it did not fit; neither: a second message brings it}]}]
-    groupings [{"kind", "H", "W", "G", "I", "Hp", "Wp", "nG", "index" uint16 or uint32 (nG, N)}]
-    palette   {"sda", "lda", "sequential": [hex], "diverging": [hex], "light": {css name: value}, "dark": {…}}
-    strings   the words of `attention.figure.*`
-    error     largest difference of an attention shown from the model's
-    start     {"stage", "block", "head", "row", "col", "locked", "tour": walk over the photo until touched}
+The message's bytes: `cfviz/figures/live/message.py`; what this figure's says: `figures/live/attention.py`.
 """
 
 from __future__ import annotations

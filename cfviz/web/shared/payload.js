@@ -1,4 +1,4 @@
-// Reads the message written by cfviz/figures/live/attention.py: a header and the arrays behind it.
+// Reads the message written by cfviz/figures/live/message.py: a header and the arrays behind it.
 
 const ARRAYS = { int8: Int8Array, uint16: Uint16Array, uint32: Uint32Array, float32: Float32Array, "image/png": Uint8Array };
 

@@ -169,7 +169,7 @@ def test_every_word_the_script_uses_is_in_the_catalogue(lang: str) -> None:
 
 
 def test_words_of_a_language_that_is_not_there() -> None:
-    with pytest.raises(ValueError, match="no words for 'fr'; there are"):
+    with pytest.raises(ValueError, match="no words of attention for 'fr'; there are"):
         living.words("fr")
 
 

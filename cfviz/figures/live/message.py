@@ -1,0 +1,136 @@
+"""The message of a living figure: one block of bytes, a JSON header and the arrays that it names.
+
+    arrays = Arrays()
+    header = {"name": name, "photo": arrays.picture(photo), "codes": arrays.array(codes)}
+    pack(header, arrays, strings=figure_words("attention", lang), start={"row": 12, "col": 30}).data
+
+Bytes: a uint32 with the header's length (little endian), the header padded with spaces so that what follows
+begins at a multiple of 8, then the arrays, each at a multiple of 8 bytes. In the header an array is
+`{"at", "bytes", "type"}`: `at` counts from the end of the header, `type` is a numpy name or image/png.
+`cfviz/web/shared/payload.js` reads it.
+
+What is in the header is the figure's own affair, except for these, which `pack` adds:
+
+    id        changes with everything but `start`
+    palette   {"sda", "lda", "sequential": [hex], "diverging": [hex], "light": {css name: value}, "dark": {…}}
+    strings   the figure's words
+    start     where the figure begins
+
+By convention `name` is the name by which Python sends the figure somewhere.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import struct
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any, Self
+
+import numpy as np
+from PIL import Image
+
+from cfviz.figures import theme
+from cfviz.geometry import Grouping
+
+__all__ = ["Arrays", "Message", "pack"]
+
+
+class Arrays:
+    """The arrays of a message; each method returns what stands for its array in the header."""
+
+    def __init__(self) -> None:
+        self.parts: list[bytes] = []
+        self.size = 0
+
+    def add(self, raw: bytes, kind: str) -> dict[str, Any]:
+        """Append bytes of a type that the browser knows."""
+        at, pad = self.size, -len(raw) % 8
+        self.parts += [raw, b"\0" * pad]
+        self.size += len(raw) + pad
+        return {"at": at, "bytes": len(raw), "type": kind}
+
+    def array(self, values: np.ndarray) -> dict[str, Any]:
+        """Append numbers in their own type, little endian."""
+        little = np.ascontiguousarray(values, values.dtype.newbyteorder("<"))
+        return self.add(little.tobytes(), values.dtype.name)
+
+    def picture(self, photo: Image.Image) -> dict[str, Any]:
+        """Append a photo as PNG: its width, its height and its file."""
+        out = io.BytesIO()
+        photo.convert("RGB").save(out, "PNG", compress_level=1)  # three times as quick, a fifth larger
+        return {"w": photo.width, "h": photo.height, "file": self.add(out.getvalue(), "image/png")}
+
+    def grouping(self, groups: Grouping) -> dict[str, Any]:
+        """Append how a block groups its map: `kind`, sizes, and `index` uint16 or uint32 (nG, N)."""
+        small = np.uint16 if groups.Hp * groups.Wp <= 65536 else np.uint32
+        sizes = {name: getattr(groups, name) for name in ("kind", "H", "W", "G", "I", "Hp", "Wp", "nG")}
+        return sizes | {"index": self.array(groups.index.astype(small))}
+
+
+@dataclass(frozen=True)
+class Message:
+    """A message for a living figure.
+
+    Attributes:
+        header: What the message is about, without the starting point.
+        body: The arrays.
+        start: Where the figure begins.
+    """
+
+    header: Mapping[str, Any]
+    body: bytes
+    start: Mapping[str, Any]
+
+    @cached_property
+    def data(self) -> bytes:
+        """The bytes."""
+        text = json.dumps({**self.header, "start": dict(self.start)}, ensure_ascii=False).encode()
+        text += b" " * (-(len(text) + 4) % 8)
+        return struct.pack("<I", len(text)) + text + self.body
+
+    def at(self, start: Mapping[str, Any], strings: Mapping[str, str] | None = None) -> Self:
+        """The same message with another starting point, or in another language."""
+        header = dict(self.header)
+        if strings is not None and header["strings"] != strings:
+            header["strings"] = dict(strings)
+            header["id"] = _digest(header, self.body)
+        return replace(self, header=header, start=dict(start))
+
+
+def pack(
+    header: Mapping[str, Any],
+    arrays: Arrays,
+    *,
+    strings: Mapping[str, str],
+    start: Mapping[str, Any] | None = None,
+    colours: Mapping[str, Any] | None = None,
+) -> Message:
+    """Make a message of a header and its arrays.
+
+    Args:
+        header: What the figure is told, its arrays as `arrays` returned them.
+        arrays: Those arrays.
+        strings: The figure's words, from `cfviz.words.figure_words`.
+        start: Where the figure begins.
+        colours: Colours of the figure's own, beside those that all figures have.
+    """
+    body = b"".join(arrays.parts)
+    full = {**header, "palette": {**_palette(), **(colours or {})}, "strings": dict(strings)}
+    return Message(full | {"id": _digest(full, body)}, body, dict(start or {}))
+
+
+def _palette() -> dict[str, Any]:
+    """The colours that all figures share, in both themes."""
+    scales = {"sequential": list(theme.SEQUENTIAL), "diverging": list(theme.DIVERGING)}
+    kinds = {"sda": theme.SDA, "lda": theme.LDA}
+    return kinds | scales | {"light": theme.LIGHT.css(), "dark": theme.DARK.css()}
+
+
+def _digest(header: Mapping[str, Any], body: bytes) -> str:
+    """Changes with everything but the starting point."""
+    seen = json.dumps({k: v for k, v in header.items() if k != "id"}, sort_keys=True).encode()
+    return hashlib.sha256(seen + body).hexdigest()[:16]
