@@ -1,11 +1,16 @@
-"""The files that come with the package (`assets/`): where they are, and one sentence when one is missing."""
+"""The files that come with the package: where they are, and one sentence when one is missing.
+
+In a checkout `assets/`, `app.py` and `pages/` lie beside the package; in an installed one they lie inside it.
+"""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-_INSTALLED = Path(__file__).resolve().parent / "assets"
-ASSETS = _INSTALLED if _INSTALLED.is_dir() else Path(__file__).resolve().parents[1] / "assets"
+_PACKAGE = Path(__file__).resolve().parent
+_CHECKOUT = _PACKAGE.parent
+ASSETS = _PACKAGE / "assets" if (_PACKAGE / "assets").is_dir() else _CHECKOUT / "assets"
+APP = _PACKAGE / "app" if (_PACKAGE / "app").is_dir() else _CHECKOUT  # holds `app.py` and `pages/`
 
 
 def bundled(name: str) -> Path:

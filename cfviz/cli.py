@@ -20,6 +20,7 @@ from typing import Any, NoReturn
 
 import cfviz
 from cfviz import report
+from cfviz.bundled import APP
 from cfviz.data.images import MODES, check_input_size, load_image
 from cfviz.data.labels import LANGUAGES
 from cfviz.data.samples import gallery
@@ -80,13 +81,15 @@ class _Parser(argparse.ArgumentParser):
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(prog="python -m cfviz", description="A microscope for CrossFormer, without the browser.")
+    called = "cfviz" if Path(sys.argv[0]).stem == "cfviz" else "python -m cfviz"
+    parser = _Parser(prog=called, description="A microscope for CrossFormer, without the browser.")
     parser.add_argument("--version", action="version", version=f"cfviz {cfviz.__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     _add_models(commands)
     _add_predict(commands)
     _add_report(commands)
     _add_points(commands)
+    _add_app(commands)
     training.register(commands)
     return parser
 
@@ -158,6 +161,25 @@ def _add_points(commands: Any) -> None:
     points.add_argument("patterns", nargs="*", metavar="PATTERN", help="only these: 'layers.0.*.probs'")
     points.add_argument("--json", action="store_true", help="for programs")
     points.set_defaults(run=_points)
+
+
+def _add_app(commands: Any) -> None:
+    app = commands.add_parser("app", help="start the app", description="Start the app, in your browser.")
+    app.add_argument("--port", type=_port, metavar="N", help="default: 8501, or the next that is free")
+    app.add_argument(
+        "--host",
+        default="localhost",
+        metavar="HOST",
+        help="0.0.0.0 for others to reach it (default: localhost)",
+    )
+    app.add_argument("--headless", action="store_true", help="open no browser")
+    app.set_defaults(run=_app)
+
+
+def _port(text: str) -> int:
+    if not text.isdecimal() or not 0 < int(text) < 2**16:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a port from 1 to 65535")
+    return int(text)
 
 
 def _count(text: str) -> int:
@@ -324,6 +346,36 @@ def _points(args: argparse.Namespace) -> int:
     else:
         _print_table([(point, " x ".join(axes_of(point))) for point in found])
     return 0
+
+
+# ---------------------------------------------------------------- app
+
+
+def _app(args: argparse.Namespace) -> int:
+    """Become Streamlit's server; the settings in `.streamlit` beside `app.py` hold from any folder."""
+    script = APP / "app.py"
+    if not script.is_file():
+        raise FileNotFoundError(
+            f"app.py should have come with cfviz and is not in {APP}: install cfviz again"
+        )
+    options = {
+        "server.address": args.host, "server.fileWatcherType": "none", "server.showEmailPrompt": "false",
+    }  # fmt: skip
+    if args.port:
+        options["server.port"] = args.port
+    if args.headless:
+        options["server.headless"] = "true"
+    command = [
+        sys.executable,
+        "-P",
+        "-m",
+        "streamlit",
+        "run",
+        str(script),
+    ]  # -P: no module of the reader's folder
+    command += [f"--{key}={value}" for key, value in options.items()]
+    # glibc would keep memory for every thread that a server ever had
+    os.execve(sys.executable, command, {"MALLOC_ARENA_MAX": "2", **os.environ})
 
 
 # ---------------------------------------------------------------- output

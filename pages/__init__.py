@@ -11,7 +11,8 @@ from pathlib import Path
 
 import streamlit as st
 
-TEXTS = Path(__file__).parents[1] / "assets" / "translations"
+_APP = Path(__file__).resolve().parents[1]  # `assets/` lies in it in a checkout, beside it once installed
+TEXTS = next(f for f in (_APP / "assets", _APP.parent / "assets") if f.is_dir()) / "translations"
 
 
 def _text() -> str:

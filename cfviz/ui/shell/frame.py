@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import streamlit as st
 
 from cfviz import web
-from cfviz.bundled import ASSETS, bundled
+from cfviz.bundled import APP, bundled
 from cfviz.figures.theme import plotly_config
 from cfviz.ui.session.plain import plain, plain_fields
 from cfviz.ui.widgets import weights
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 
 BREATH = 0.5  # seconds in which a browser with a core to itself loads, decodes and paints a figure
 ICON = str(bundled("icon.svg"))
-APP = ASSETS.parent  # holds `app.py` and `pages/`
 CSS = web.text("shell/style.css")
 
 # group -> pages in reading order; only those whose file exists are linked
