@@ -249,7 +249,7 @@ fetch({url!r}, Path({str(target)!r}), lambda done, total: print(done, flush=True
     process.wait(20)
     process.stdout.close()
     assert not target.exists(), "nothing half-written under its name"
-    assert list(target.parent.glob("*.part")), "what came is kept"
+    assert list(target.parent.glob("*.part")), "what arrived is kept"
     fetch(url, target)
     assert target.read_bytes() == CONTENT
     assert any(asked and int(asked[6:-1]) >= 1 << 20 for asked in log), f"it began again: {log}"

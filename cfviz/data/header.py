@@ -30,21 +30,23 @@ READABLE = "JPEG, PNG, WebP, GIF, BMP, TIFF and AVIF"
 SENTENCES = {
     "empty": "The file is empty.",
     "missing": "There is no file {path}.",
-    "not_a_file": "{path} is not an ordinary file.",
+    "not_a_file": "{path} is not a regular file.",
     "unreadable": "The file could not be read.",
-    "url": "Web addresses are not opened: save the picture first, then open the file.",
-    "source": "A photo can be a path, bytes, a binary file, a PIL image or an array; this is {type}.",
+    "url": "Web addresses cannot be opened: save the picture first, then open the file.",
+    "source": "A photo can be a path, bytes, a binary file, a PIL image or an array; got {type}.",
     "array": "An array must be height x width x 3 of uint8; this one is {shape} of {dtype}.",
     "too_many_bytes": "The file is {megabytes} MB; at most {limit} MB are opened.",
     "too_many_pixels": "The picture has {megapixels} million pixels; at most {limit} million are opened.",
     "too_narrow": "The picture is {width} x {height} pixels; a side may be at most {limit} times the other.",
-    "too_complex": "The file is built of more parts than a photo needs, so it is not opened.",
-    "unsupported": "The format of the file is {kind}; " + READABLE + " can be opened.",
-    "text": "The file holds text, not a picture.",
+    "too_complex": "The file has far more parts than a photo needs, so it was not opened.",
+    "unsupported": "The file's format is {kind}; " + READABLE + " can be opened.",
+    "text": "The file contains text, not a picture.",
     "not_an_image": "The file is not a picture; " + READABLE + " can be opened.",
-    "truncated": "The file ends before the picture does: it may not have been copied or downloaded whole.",
+    "truncated": (
+        "The file ends before the picture is complete: it may have been copied or downloaded only in part."
+    ),
     "damaged": "The picture is damaged and cannot be decoded.",
-    "no_codec": "The Pillow installed here reads no {kind} files.",
+    "no_codec": "The installed Pillow cannot read {kind} files.",
 }
 
 

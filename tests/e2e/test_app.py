@@ -24,7 +24,7 @@ def jpeg(side: int = 300) -> bytes:
 
 
 def answered(page: Any) -> str:
-    """The sentence that names the best guess."""
+    """The sentence that names the top prediction."""
     return page.locator(".cf-look").first.inner_text()
 
 
@@ -85,12 +85,12 @@ def test_own_photos_are_answered_and_bad_files_get_one_sentence(app: App, open_p
         ]
     )
     page.wait_for_url(re.compile("photo=own-"))
-    page.get_by_text("The file holds text, not a picture.").first.wait_for()
+    page.get_by_text("The file contains text, not a picture.").first.wait_for()
     page.locator('[data-testid="stDataFrame"]').wait_for()
     settle(page)
     assert page.get_by_role("radio", name="other.jpg").get_attribute("aria-checked") == "true"
     stranger = open_page(page.url)
-    stranger.get_by_text("stayed with them").wait_for()
+    stranger.get_by_text("which was not shared with it").wait_for()
 
 
 def test_the_language_changes_everywhere(app: App, open_page: Open) -> None:

@@ -109,7 +109,7 @@ def test_the_window_grows_only_with_the_answer(app: Any, open_page: Any, model: 
     assert f"Yes, {share}" in check(page)
     page.locator(".pb[data-lesson='told']").wait_for(timeout=30_000)
     assert page.locator(".pb").evaluate(window) == [2 * trained, 2 * trained]
-    said = f"in training at most {trained} × {trained}: {share} %"
+    said = f"at most {trained} × {trained} in training: {share} %"
     page.locator(".pb > .note").get_by_text(said).wait_for(timeout=30_000)
 
 
@@ -125,7 +125,7 @@ def test_a_lesson_fills_the_screen_and_its_sandbox_leads_back(app: Any, open_pag
     page.get_by_role("button", name="Leave full screen").click()
     page.wait_for_function("() => !document.fullscreenElement && location.search.includes('present=0')")
     rest(page)
-    page.get_by_text("Try it freely: Grouping tokens").click()
+    page.get_by_text("Explore freely: Grouping tokens").click()
     page.wait_for_url("**/grouping?*", timeout=30_000)
     assert "photo=cat" in page.url
     page.get_by_text("Back to lesson 1, step 4").click()

@@ -140,7 +140,7 @@ def test_padding_gets_nothing_and_says_so(tiny_model, figure) -> None:
     assert page.locator(".rank").inner_text() == living.words()["padding"]
     where, legend = page.locator(".where"), page.locator(".left .under")
     assert where.inner_text().endswith("group 100 of 100, 1 key and 48 of padding")
-    assert "evenly spread, 100.0\u00a0% over 1 key." in legend.inner_text()
+    assert "uniform attention, 100.0\u00a0% over 1 key." in legend.inner_text()
     page.evaluate(READ, [{"stage": 0, "block": 0, "head": 0, "row": 5, "col": 5}, 0])
     assert where.inner_text().endswith("group 1 of 100, 49 keys")
 

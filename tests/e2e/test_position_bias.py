@@ -124,7 +124,7 @@ def test_only_what_training_never_showed_is_hatched(browser: Any, tiny_model: An
     page.evaluate("document.querySelector('.pb').figure.go({ Gh: 6, Gw: 6 })")
     page.wait_for_function("document.querySelector('.pb > .note').textContent.includes('beyond ±3')")
     assert sum(page.evaluate(read)) == 49
-    assert "in training at most 4 × 4: 60 %" in page.locator(".pb > .note").inner_text()
+    assert "at most 4 × 4 in training: 60 %" in page.locator(".pb > .note").inner_text()
     assert page.evaluate("document.querySelector('.pb').figure.look.G") == 4
     page.close()
     page, more = shown(browser, tmp_path, message.pack(its, "surfaces", strings=words, start=start))
@@ -188,6 +188,6 @@ def test_attention_in_the_browser_is_the_models(
     assert page.evaluate(pace) < 16
     assert page.locator(".pb-answer[data-waiting]").count() == 1
     page.locator(".pb-answer canvas").first.click(position={"x": 5, "y": 5})
-    page.get_by_text("Query pinned in row 0, column 0").wait_for()
+    page.get_by_text("Query pinned at row 0, column 0").wait_for()
     page.close()
     assert not errors, json.dumps(errors)

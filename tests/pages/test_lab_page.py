@@ -134,4 +134,4 @@ def test_single_heads_are_those_of_apply() -> None:
         for h in range(12)
     ]
     best = int(np.argmax(moved))
-    assert f"Head {best + 1} moved most, by {moved[best]:.2f}" in said(app)
+    assert f"Head {best + 1} changed most, by {moved[best]:.2f}" in said(app)

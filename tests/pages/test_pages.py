@@ -86,10 +86,10 @@ def test_random_weights_are_announced() -> None:
 
 def test_sizes_are_compared_on_demand() -> None:
     app = run("predict", lang="en", photo="coffee")
-    assert not any("Hatched sizes lie outside" in text.value for text in app.markdown)
+    assert not any("Hatched sizes differ from" in text.value for text in app.markdown)
     app.button(key="sizes.run").click().run()
     assert not app.exception
-    assert any("Hatched sizes lie outside" in text.value for text in app.markdown)
+    assert any("Hatched sizes differ from" in text.value for text in app.markdown)
 
 
 COLD = """

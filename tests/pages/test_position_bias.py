@@ -45,7 +45,7 @@ def test_it_runs_and_says_what_padding_costs(page: AppTest) -> None:
     assert not page.exception
     page.segmented_control(key="position_bias.window").set_value("fixed").run()
     assert not page.exception
-    assert any("from 64 to 112 tokens a side" in text.value for text in page.markdown)
+    assert any("from 64 to 112 tokens per side" in text.value for text in page.markdown)
 
 
 def test_the_figures_begin_where_the_link_is_after_every_change_of_model() -> None:

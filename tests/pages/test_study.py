@@ -49,7 +49,7 @@ def test_without_a_study_it_says_so(monkeypatch: pytest.MonkeyPatch, tmp_path: P
     app = page(monkeypatch, tmp_path)
     assert not app.exception
     said = [info.value for info in app.info]
-    assert any("no study to look at" in text for text in said)
+    assert any("There is no study yet" in text for text in said)
     assert any(jobs.FOLDERS in text for text in said)
     assert app.button(key="jobs.start.study").disabled
 
@@ -87,7 +87,7 @@ def test_two_ways_of_changing_one_part_are_told_apart(
     assert len(set(names)) == 3
     assert [name.rsplit(" · ", 1)[1] for name in names[:2]] == [
         "set to zero",
-        "set to the mean over these photos",
+        "replaced by the mean over these photos",
     ]
     forest, scatter = (json.loads(chart.proto.spec)["data"] for chart in app.get("plotly_chart"))
     assert forest[0]["y"] == names

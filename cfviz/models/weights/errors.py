@@ -7,10 +7,10 @@ from __future__ import annotations
 
 MESSAGES = {
     # where the weights come from
-    "not_found": "{source}: there is no such file, variant or repository.",
+    "not_found": "{source}: no such file, variant or repository.",
     "folder": "{source} is a folder; give the weights file inside it.",
     "unreadable": "{source} could not be read: {detail}.",
-    "no_bundled": "No weights are bundled for {variant}; bundled are: {available}.",
+    "no_bundled": "No weights are bundled for {variant}; they are for: {available}.",
     "no_official": "{variant} has no official weights; they exist for: {available}.",
     "needs_person": (
         "The authors' {variant} weights are on a site that needs a person: download the file in a browser "
@@ -19,35 +19,35 @@ MESSAGES = {
     "wrong_variant": "{source} holds {found}, but {wanted} was asked for.",
     # the way here
     "no_network": "{url} could not be reached ({detail}); check the connection, or give a local file.",
-    "interrupted": "The connection to {url} broke after {done}, which are kept; asking again goes on there.",
-    "http": "{url} answered with HTTP status {status}.",
+    "interrupted": "The connection to {url} broke after {done}. What arrived is kept; try again to resume.",
+    "http": "{url} returned HTTP status {status}.",
     "quota": (
-        "Google Drive did not hand over the file ({detail}); it may be over its daily quota. Try tomorrow, "
-        "or open {url} in a browser and give the path of the file."
+        "Google Drive did not deliver the file ({detail}); it may be over its daily quota. Try again "
+        "tomorrow, or open {url} in a browser and give the path of the file."
     ),
     "changed": (
         "What {url} sends now has SHA-256 {now}, but the first download had {recorded}; it is not used. "
         "Delete {record} to trust the new file."
     ),
-    "cancelled": "The download was cancelled; what came is kept.",
+    "cancelled": "The download was cancelled; what arrived is kept.",
     "disk": "{path} could not be written: {detail}.",
-    "lost": "{path} was damaged and has been removed, but could not be fetched again. {reason}",
-    "hub": "The Hugging Face repository {repo} gave no weights: {detail}.",
+    "lost": "{path} was damaged and has been removed, but could not be downloaded again. {reason}",
+    "hub": "No weights were found in the Hugging Face repository {repo}: {detail}.",
     # the container
     "empty": "{source} is empty (0 bytes).",
     "not_weights": "{source} is not a weights file: {detail}.",
-    "web_page": "{source} is a web page, not weights: the download went wrong; fetch the file again.",
+    "web_page": "{source} is a web page, not weights: the download went wrong. Download the file again.",
     "pointer": "{source} is a Git LFS pointer, not the weights themselves; run `git lfs pull`.",
-    "truncated": "{source} is cut short: {detail}.",
+    "truncated": "{source} is incomplete: {detail}.",
     "damaged": "{source} is damaged and cannot be read: {detail}.",
-    "too_large": "{source} claims to unpack to {unpacked} from {packed}; it is refused unread.",
+    "too_large": "{source} claims to unpack from {packed} to {unpacked}; it was refused without being read.",
     "tar": "{source} is in the tar format of PyTorch before 0.1.10, which cannot be opened safely.",
     "torchscript": "{source} is a TorchScript program, not weights; save the model's state_dict instead.",
     "pickle_refused": (
-        "{source} is a pickle, and only .safetensors files are accepted here. On your own machine "
-        "`python -m cfviz convert weights.pth weights.safetensors` turns one into the other."
+        "{source} is a pickle, and only .safetensors files are accepted here. Convert it on your own "
+        "machine with `python -m cfviz convert weights.pth weights.safetensors`."
     ),
-    "too_heavy": "{source} has {size}; at most {limit} are accepted.",
+    "too_heavy": "{source} is {size}; at most {limit} is accepted.",
     "unsafe_class": (
         "{source} wants to create {classes}, which is more than weights need, so it was not opened; "
         "save only the state_dict, or convert it to .safetensors."
@@ -55,14 +55,14 @@ MESSAGES = {
     # what is inside
     "no_tensors": "{source} holds no weights: {detail}.",
     "architecture": "{source} is not a CrossFormer: it has {unexpected} where a CrossFormer has {missing}.",
-    "keys": "{source} is not a whole {variant}: missing {missing}; not part of it: {unexpected}.",
+    "keys": "{source} is not a complete {variant}: missing {missing}; unexpected {unexpected}.",
     "unknown_variant": (
-        "{source} is a CrossFormer with {found}, which is no registered variant; "
-        "the nearest, {nearest}, differs: {differs}."
+        "{source} is a CrossFormer with {found}, which is not a registered variant; the nearest, "
+        "{nearest}, differs: {differs}."
     ),
     "shape": "{source}: {key} has shape {got}, {variant} expects {expected}.",
     "dtype": "{source}: {key} is {dtype}; allowed are float16, bfloat16, float32 and float64.",
-    "channels": "{source} is a model of images with {channels} channels; photos have 3.",
+    "channels": "{source} is a model for images with {channels} channels; photos have 3.",
     "not_finite": "{source}: {key} holds {count} values that are NaN or infinite (in {tensors} tensors).",
 }
 
