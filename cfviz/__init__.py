@@ -13,7 +13,7 @@ from cfviz.hooks import capture, edit, points
 from cfviz.models import create_model, list_models, load_checkpoint
 from cfviz.notebook import show as _show
 from cfviz.run import inspect
-from cfviz.trace import Trace
+from cfviz.trace import Trace, render_traces_with
 
 __all__ = [
     "Trace",
@@ -28,4 +28,4 @@ __all__ = [
 ]
 __version__ = "0.1.0"
 
-Trace.show = staticmethod(_show)
+render_traces_with(_show)

@@ -50,7 +50,7 @@ class HookPoint(nn.Module):
         return self(x)
 
     def visit(self, x: torch.Tensor, sessions: tuple[_Session, ...]) -> torch.Tensor:
-        """Run the blocks that are open, the outermost first: what an inner one edits, an inner one sees."""
+        """Run the open blocks, outermost first: an inner block sees what the outer ones have edited."""
         for session in sessions:
             if self in session.edits:
                 x = _edited(session.edits[self](x), x)

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import ClassVar
 
 import numpy as np
 from PIL import Image
 
 from cfviz.geometry import Grouping
+from cfviz.stats import softmax
 
 # the axes of one photo's arrays, by the last parts of a point's name
 AXES: dict[str, tuple[str, ...]] = {
@@ -100,8 +100,6 @@ class Trace:
     photo: str = ""
     settings: Mapping[str, object] = field(default_factory=dict)
 
-    show: ClassVar[Callable[[Trace], str] | None] = None  # how it looks in a notebook; set by the package
-
     def __post_init__(self) -> None:
         for array in self.arrays.values():
             array.flags.writeable = False
@@ -131,8 +129,7 @@ class Trace:
     @property
     def probs(self) -> np.ndarray:
         """Softmax of the logits, in float64: (classes,)."""
-        e = np.exp(self.logits.astype(np.float64) - self.logits.max())
-        return e / e.sum()
+        return softmax(self.logits)
 
     def top(self, k: int = 5) -> list[tuple[int, str, float]]:
         """The k likeliest classes: (index, name, probability), likeliest first."""
@@ -148,8 +145,14 @@ class Trace:
         """Write the arrays to an .npz file, one entry a point."""
         np.savez_compressed(path, allow_pickle=False, **dict(self.arrays))
 
+    def show(self) -> str:
+        """HTML for a notebook cell: the likeliest classes, where the weights come from, the living figure."""
+        if _render is None:
+            raise ValueError("no renderer of traces is set; call `render_traces_with` first")
+        return _render(self)
+
     def _repr_html_(self) -> str | None:
-        return None if Trace.show is None else Trace.show(self)
+        return None if _render is None else self.show()
 
     def __repr__(self) -> str:
         best = self.top(1)[0]
@@ -158,3 +161,12 @@ class Trace:
             f"Trace({self.model}, {self.photo or 'tensor'}, {height}x{width}: {best[1]} {best[2]:.1%}, "
             f"{len(self.arrays)} arrays)"
         )
+
+
+_render: Callable[[Trace], str] | None = None
+
+
+def render_traces_with(render: Callable[[Trace], str]) -> None:
+    """Set what `Trace.show` returns: figures are made in a layer above, which this module may not import."""
+    global _render
+    _render = render

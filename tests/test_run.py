@@ -109,6 +109,11 @@ def test_arrays_can_be_saved(model, tmp_path):
     assert np.array_equal(loaded["pooled"], trace["pooled"])
 
 
+def test_show_is_a_method_that_gives_the_html_of_a_cell(model):
+    trace = cfviz.inspect(gallery()[0].path, model)
+    assert trace.show() == trace._repr_html_() == notebook.show(trace)
+
+
 def test_it_shows_itself_in_a_notebook(model):
     photo = Image.new("RGB", (80, 80), (200, 30, 30))
     trace = cfviz.inspect(photo, model=model, size=64, watch="layers.*.blocks.*.attn.*")

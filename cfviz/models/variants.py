@@ -2,12 +2,11 @@
 
 Widths and depths are those of the papers (CrossFormer, table 1; CrossFormer++, table 2), and
 `crossformer_nano` is ours: small enough to be trained on a laptop and shipped. `crossformer_nano_rpb` is its
-twin with a learned table (RPB) in place of the dynamic position bias, trained the same way to be compared.
+baseline: a learned table (RPB) replaces the dynamic position bias; the training is the same.
 """
 
 from __future__ import annotations
 
-import sys
 from typing import Any
 
 from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
@@ -90,26 +89,75 @@ def checkpoint_filter_fn(state_dict: dict[str, Any], model: Any) -> dict[str, An
     return strip(state_dict)
 
 
-def _register(name: str, config: dict[str, Any]) -> None:
-    def entry(pretrained: bool = False, **kwargs: Any) -> CrossFormer:
-        return build_model_with_cfg(
-            CrossFormer,
-            name,
-            pretrained,
-            pretrained_filter_fn=checkpoint_filter_fn,
-            feature_cfg=dict(out_indices=(0, 1, 2, 3), feature_cls="getter"),
-            **{**config, **kwargs},
-        )
-
-    entry.__name__ = entry.__qualname__ = name
-    entry.__module__ = __name__
-    entry.__doc__ = f"{name}: {', '.join(f'{k}={v}' for k, v in config.items())}."
-    setattr(sys.modules[__name__], name, entry)
-    register_model(entry)
+def _create(name: str, pretrained: bool, **kwargs: Any) -> CrossFormer:
+    return build_model_with_cfg(
+        CrossFormer,
+        name,
+        pretrained,
+        pretrained_filter_fn=checkpoint_filter_fn,
+        feature_cfg=dict(out_indices=(0, 1, 2, 3), feature_cls="getter"),
+        **{**VARIANTS[name], **kwargs},
+    )
 
 
-for _name, _config in VARIANTS.items():
-    _register(_name, _config)
+@register_model
+def crossformer_nano(pretrained: bool = False, **kwargs: Any) -> CrossFormer:
+    """The smallest CrossFormer, trained here on 20 classes and shipped with its weights."""
+    return _create("crossformer_nano", pretrained, **kwargs)
+
+
+@register_model
+def crossformer_nano_rpb(pretrained: bool = False, **kwargs: Any) -> CrossFormer:
+    """`crossformer_nano` with a learned table (RPB) instead of the dynamic position bias."""
+    return _create("crossformer_nano_rpb", pretrained, **kwargs)
+
+
+@register_model
+def crossformer_tiny(pretrained: bool = False, **kwargs: Any) -> CrossFormer:
+    """CrossFormer-T, 27.8M parameters."""
+    return _create("crossformer_tiny", pretrained, **kwargs)
+
+
+@register_model
+def crossformer_small(pretrained: bool = False, **kwargs: Any) -> CrossFormer:
+    """CrossFormer-S, 30.7M parameters."""
+    return _create("crossformer_small", pretrained, **kwargs)
+
+
+@register_model
+def crossformer_base(pretrained: bool = False, **kwargs: Any) -> CrossFormer:
+    """CrossFormer-B, 52.0M parameters."""
+    return _create("crossformer_base", pretrained, **kwargs)
+
+
+@register_model
+def crossformer_large(pretrained: bool = False, **kwargs: Any) -> CrossFormer:
+    """CrossFormer-L, 92.0M parameters."""
+    return _create("crossformer_large", pretrained, **kwargs)
+
+
+@register_model
+def crossformer_pp_small(pretrained: bool = False, **kwargs: Any) -> CrossFormer:
+    """CrossFormer++-S, 23.3M parameters."""
+    return _create("crossformer_pp_small", pretrained, **kwargs)
+
+
+@register_model
+def crossformer_pp_base(pretrained: bool = False, **kwargs: Any) -> CrossFormer:
+    """CrossFormer++-B, 52.0M parameters."""
+    return _create("crossformer_pp_base", pretrained, **kwargs)
+
+
+@register_model
+def crossformer_pp_large(pretrained: bool = False, **kwargs: Any) -> CrossFormer:
+    """CrossFormer++-L, 92.0M parameters."""
+    return _create("crossformer_pp_large", pretrained, **kwargs)
+
+
+@register_model
+def crossformer_pp_huge(pretrained: bool = False, **kwargs: Any) -> CrossFormer:
+    """CrossFormer++-H, 96.0M parameters."""
+    return _create("crossformer_pp_huge", pretrained, **kwargs)
 
 
 def list_models() -> list[str]:

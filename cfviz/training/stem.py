@@ -13,7 +13,7 @@ from cfviz.models.crossformer import CrossFormer
 
 
 class FoldedConv(nn.Conv2d):
-    """A convolution with kernel 4n, stride 4 and padding (kernel - 4) / 2, by way of ``pixel_unshuffle``."""
+    """A convolution with kernel 4n, stride 4 and padding (kernel - 4) / 2, by way of `pixel_unshuffle`."""
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         k, s = self.kernel_size[0], self.stride[0]
@@ -27,7 +27,13 @@ class FoldedConv(nn.Conv2d):
 
 
 def fold_stem(model: CrossFormer) -> CrossFormer:
-    """Computes ``model.patch_embed`` through ``FoldedConv``; parameters and their names stay the same."""
-    for conv in model.patch_embed.projs:
-        conv.__class__ = FoldedConv
+    """Compute `model.patch_embed` through `FoldedConv`; the parameters and their names stay the same."""
+    kernels = model.patch_embed.projs
+    for i, conv in enumerate(kernels):
+        assert isinstance(conv, nn.Conv2d)
+        k, s = conv.kernel_size[0], conv.stride[0]
+        # on "meta" no random numbers are drawn: training stays reproducible
+        folded = FoldedConv(conv.in_channels, conv.out_channels, k, s, (k - s) // 2, device="meta")
+        folded.weight, folded.bias = conv.weight, conv.bias
+        kernels[i] = folded.train(conv.training)
     return model

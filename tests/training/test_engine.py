@@ -169,11 +169,15 @@ def test_recipe_that_makes_the_current_epoch_shorter_is_refused(
 
 def test_folded_stem_computes_the_same(recipe: Recipe) -> None:
     model = build_model(recipe).eval()
+    parameters = dict(model.named_parameters())
     x = torch.randn(2, 3, 64, 96)
     with torch.no_grad():
         plain = model(x)
+        state = torch.get_rng_state()
         folded = fold_stem(model)(x)
     torch.testing.assert_close(folded, plain, rtol=1e-5, atol=1e-6)
+    assert {name: id(p) for name, p in model.named_parameters()} == {n: id(p) for n, p in parameters.items()}
+    assert torch.equal(torch.get_rng_state(), state), "the weights of the student must not depend on it"
 
 
 # --- whole processes -------------------------------------------------------------------------------------

@@ -163,7 +163,9 @@ class Attention(nn.Module):
         if self.probs.watched:
             logits = (q * self.scale) @ k.transpose(-2, -1) + spread(bias, which, BG)
             probs = self.probs(torch.softmax(logits, -1))  # B*nG, nH, N, N
-        x = probs @ v if self.probs.decides else attend(q, k, v, bias, which, self.scale)  # B*nG, nH, N, d
+            x = probs @ v if self.probs.decides else attend(q, k, v, bias, which, self.scale)
+        else:
+            x = attend(q, k, v, bias, which, self.scale)  # B*nG, nH, N, d
         x = self.heads(x).transpose(1, 2).reshape(BG, N, C)
         return self.out(self.proj(x))
 
