@@ -1,4 +1,4 @@
-// cfviz/geometry/groups.py, geometry_other.py and analysis/reach.py over again, so that pointing needs no server.
+// cfviz/geometry and cfviz/analysis/reach.py over again, so that pointing needs no server.
 // A test runs both over many maps and compares every number.
 
 /** How one block cuts an H x W map into groups of G x G. */

@@ -162,7 +162,7 @@ export class Methods {
   code() {
     const { state, window, ratio } = this.app;
     const [H, W] = [state.h, state.w];
-    return `from cfviz import geometry_other as other
+    return `from cfviz.geometry import schemes as other
 from cfviz.analysis.reach import multiply_adds
 
 methods = other.families(${H}, ${W}, G=${state.g}, I=${this.app.interval}, window=${window}, ratio=${ratio})
