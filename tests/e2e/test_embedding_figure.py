@@ -52,7 +52,7 @@ def opened(browser: Any, tiny_model: Any, tmp_path: Path) -> Any:
     parts = [cel(layers.layer(model, s), trace[concat_point(s)]) for s in range(4)]
     data = message.pack(parts, photo=trace.crop, strings=words("en"), start={"row": 3, "col": 5})
     start = f"""const raw = atob("{base64.b64encode(data).decode()}");
-      window.square = square;
+      window.square = $embedding_plane.square;
       new EmbeddingFigure(document.querySelector("main"), Uint8Array.from(raw, (c) => c.charCodeAt(0)));"""
     code = script().replace("export default streamlit;", start).replace("</", "<\\/")
     file = tmp_path / "figure.html"
