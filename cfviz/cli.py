@@ -96,7 +96,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _add_models(commands: Any) -> None:
     models = commands.add_parser("models", help="list the variants", description="List the variants.")
-    models.add_argument("--json", action="store_true", help="for programs")
+    models.add_argument("--json", action="store_true", help="machine-readable output")
     models.set_defaults(run=_models)
 
 
@@ -107,13 +107,12 @@ def _add_predict(commands: Any) -> None:
     predict.add_argument(
         "--model",
         metavar="MODEL",
-        help=f"a variant, or anything that --weights takes (default: {BUNDLED})",
+        help=f"a variant, or anything that --weights accepts (default: {BUNDLED})",
     )
     predict.add_argument(
         "--weights",
         metavar="WEIGHTS",
-        help="bundled, official (downloaded once), hf-hub:OWNER/NAME, a file, or none; "
-        "by default those that are bundled",
+        help="bundled, official (downloaded once), hf-hub:OWNER/NAME, a file, or none (default: bundled)",
     )
     predict.add_argument("--top", type=_count, default=5, metavar="K", help="classes to show (default: 5)")
     predict.add_argument(
@@ -123,33 +122,35 @@ def _add_predict(commands: Any) -> None:
         metavar="N",
         help="input in pixels, 224 or 224x320 (height x width)",
     )
-    predict.add_argument("--mode", choices=MODES, default="crop", help="how a photo is brought to size")
     predict.add_argument(
-        "--device", metavar="DEVICE", help="cpu, cuda, cuda:1 (default: cuda if there is one)"
+        "--mode", choices=MODES, default="crop", help="how a photo is fitted to the input size"
     )
-    predict.add_argument("--dtype", choices=DTYPES, default="float32", help="what to compute in")
+    predict.add_argument("--device", metavar="DEVICE", help="cpu, cuda, cuda:1 (default: cuda if available)")
+    predict.add_argument("--dtype", choices=DTYPES, default="float32", help="number format to compute in")
     predict.add_argument("--lang", choices=LANGUAGES, default="en", help="language of the class names")
-    predict.add_argument("--json", action="store_true", help="for programs")
+    predict.add_argument("--json", action="store_true", help="machine-readable output")
     predict.set_defaults(run=_predict)
 
 
 def _add_report(commands: Any) -> None:
-    text = "Write one HTML file that opens offline: the answer, the figures that move, how to make it again."
+    text = "Write one HTML file that opens offline: the prediction, interactive figures, how to reproduce it."
     parser = commands.add_parser(
-        "report", help="a photo's answer and figures as one HTML file", description=text
+        "report", help="a photo's prediction and figures as one HTML file", description=text
     )
     parser.add_argument("photo", metavar="PHOTO", help="an image file")
     parser.add_argument("--out", required=True, metavar="FILE", help="the HTML file to write")
-    parser.add_argument("--model", metavar="MODEL", help=f"as of predict (default: {BUNDLED})")
-    parser.add_argument("--weights", metavar="WEIGHTS", help="as of predict")
+    parser.add_argument("--model", metavar="MODEL", help=f"as for predict (default: {BUNDLED})")
+    parser.add_argument("--weights", metavar="WEIGHTS", help="as for predict")
     parser.add_argument("--size", type=_size, default=224, metavar="N", help="input in pixels")
-    parser.add_argument("--mode", choices=MODES, default="crop", help="how the photo is brought to size")
+    parser.add_argument(
+        "--mode", choices=MODES, default="crop", help="how the photo is fitted to the input size"
+    )
     parser.add_argument("--device", metavar="DEVICE", help="cpu, cuda, cuda:1")
-    parser.add_argument("--dtype", choices=DTYPES, default="float32", help="what to compute in")
+    parser.add_argument("--dtype", choices=DTYPES, default="float32", help="number format to compute in")
     parser.add_argument("--lang", choices=LANGUAGES, default="en", help="language of the report")
     parser.add_argument(
         "--parts", action=argparse.BooleanOptionalAction,
-        help="take every part of the model away and rank them (default: where that takes seconds)",
+        help="remove every part of the model in turn and rank them (default: if that takes only seconds)",
     )  # fmt: skip
     parser.set_defaults(run=_report)
 
@@ -158,8 +159,10 @@ def _add_points(commands: Any) -> None:
     text = "List the points inside a model that can be watched, and the axes of what passes there."
     points = commands.add_parser("points", help="list what can be watched in a model", description=text)
     points.add_argument("model", metavar="MODEL", help="a variant")
-    points.add_argument("patterns", nargs="*", metavar="PATTERN", help="only these: 'layers.0.*.probs'")
-    points.add_argument("--json", action="store_true", help="for programs")
+    points.add_argument(
+        "patterns", nargs="*", metavar="PATTERN", help="list only these, such as 'layers.0.*.probs'"
+    )
+    points.add_argument("--json", action="store_true", help="machine-readable output")
     points.set_defaults(run=_points)
 
 

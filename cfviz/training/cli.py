@@ -26,15 +26,15 @@ def register(subparsers: Any) -> None:
 
 
 def _engine_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--cpu", action="store_true", help="keep off the GPU")
-    parser.add_argument("--threads", type=_count, metavar="N", help="threads of each process")
+    parser.add_argument("--cpu", action="store_true", help="do not use the GPU")
+    parser.add_argument("--threads", type=_count, metavar="N", help="threads per process")
     parser.add_argument("--workers", type=int, default=0, metavar="N", help="processes that read photos")
     parser.add_argument("--batch-size", type=_count, default=64, metavar="N")
 
 
 def _model_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--weights", default="crossformer_nano", help="a variant, or a file of weights")
-    parser.add_argument("--json", metavar="FILE", help="also write the result as JSON ('-': only that, here)")
+    parser.add_argument("--json", metavar="FILE", help="also write the result as JSON ('-': print only that)")
 
 
 def _threads(args: argparse.Namespace) -> None:
@@ -45,15 +45,15 @@ def _threads(args: argparse.Namespace) -> None:
 
 
 def _add_train(subparsers: Any) -> None:
-    text = "Train a model from a recipe. The same command goes on where a run was stopped."
-    parser = subparsers.add_parser("train", help="train a model, or go on with it", description=text)
+    text = "Train a model from a recipe. Run the same command again to resume a stopped run."
+    parser = subparsers.add_parser("train", help="train a model, or resume training", description=text)
     parser.add_argument("--config", required=True, metavar="YAML", help=f"the recipe, see {CONFIGS}")
     parser.add_argument("--out", required=True, metavar="RUN", help="folder of the run")
     parser.add_argument(
-        "--set", action="append", default=[], metavar="KEY=VALUE", help="replace a setting of the recipe"
+        "--set", action="append", default=[], metavar="KEY=VALUE", help="override a setting of the recipe"
     )
-    parser.add_argument("--cpu", action="store_true", help="keep off the GPU")
-    parser.add_argument("--threads", type=_count, metavar="N", help="threads of each process")
+    parser.add_argument("--cpu", action="store_true", help="do not use the GPU")
+    parser.add_argument("--threads", type=_count, metavar="N", help="threads per process")
     parser.set_defaults(run=_train)
 
 
@@ -67,17 +67,19 @@ def _train(args: argparse.Namespace) -> int:
 
 
 def _add_evaluate(subparsers: Any) -> None:
-    text = "Measure accuracy on a folder with one folder a class, named by WordNet id."
+    text = "Measure accuracy on a folder of photos with one subfolder per class, named by WordNet id."
     parser = subparsers.add_parser("evaluate", help="measure accuracy on a folder", description=text)
-    parser.add_argument("--data", required=True, metavar="FOLDER", help="one folder a class")
+    parser.add_argument("--data", required=True, metavar="FOLDER", help="photos, one folder per class")
     _model_options(parser)
-    parser.add_argument("--size", type=_count, default=224, metavar="PX", help="input side (default: 224)")
-    parser.add_argument("--group-size", type=_count, metavar="G", help="another G than the trained one")
-    parser.add_argument("--interval", metavar="I", help='"adaptive", or one number a stage: 8,4,2,1')
+    parser.add_argument("--size", type=_count, default=224, metavar="PX", help="input size (default: 224)")
+    parser.add_argument(
+        "--group-size", type=_count, metavar="G", help="a group size G other than the trained one"
+    )
+    parser.add_argument("--interval", metavar="I", help='"adaptive", or one number per stage: 8,4,2,1')
     parser.add_argument(
         "--restrict", action="store_true", help="choose among the folder's classes only, not all the model's"
     )
-    parser.add_argument("--limit", type=_count, metavar="N", help="at most N photos a class, evenly spread")
+    parser.add_argument("--limit", type=_count, metavar="N", help="at most N photos per class, evenly spread")
     _engine_options(parser)
     parser.set_defaults(run=_evaluate)
 
@@ -143,12 +145,12 @@ def _tell(result: Any, target: str | None, table: str) -> None:
 
 
 def _add_export(subparsers: Any) -> None:
-    text = "Write a run's weights in float16 with a card beside them: facts, held-out and val accuracy."
+    text = "Write a run's weights in float16, with a model card: facts, held-out and val accuracy."
     parser = subparsers.add_parser("export-weights", help="turn a run into weights to ship", description=text)
     parser.add_argument("run_folder", metavar="RUN", help="the --out folder of train")
     parser.add_argument("--out", required=True, metavar="FILE", help="a .safetensors file")
     parser.add_argument(
-        "--val", metavar="FOLDER", help="photos no choice was made on; measured once, at the end"
+        "--val", metavar="FOLDER", help="photos that no choice was based on; measured once, at the end"
     )
     parser.add_argument("--note", action="append", default=[], metavar="KEY=TEXT", help="a line for the card")
     _engine_options(parser)
@@ -183,13 +185,13 @@ def _export(args: argparse.Namespace) -> int:
 
 def _add_sizes(subparsers: Any) -> None:
     text = "Measure accuracy at several input sizes and windows: how well does the position bias follow?"
-    more = "With --json FILE each row is saved at once, and the same command goes on where it was stopped."
+    more = "With --json FILE each row is saved at once; repeat the command to resume."
     parser = subparsers.add_parser(
         "measure-sizes", help="accuracy at other input sizes", description=f"{text} {more}"
     )
-    parser.add_argument("--data", required=True, metavar="FOLDER", help="one folder a class")
+    parser.add_argument("--data", required=True, metavar="FOLDER", help="photos, one folder per class")
     _model_options(parser)
-    parser.add_argument("--twin", metavar="FILE", help="a second model: the same with another position bias")
+    parser.add_argument("--twin", metavar="FILE", help="a second model, identical but for its position bias")
     parser.add_argument(
         "--sizes", default="160,192,224,256,288,320,384,448", metavar="PX,PX", help="multiples of 32"
     )
@@ -197,8 +199,8 @@ def _add_sizes(subparsers: Any) -> None:
     parser.add_argument(
         "--ways", metavar="NAME,NAME", help="some of own,rescaled,bicubic,clamp,cut,none (default: all)"
     )
-    parser.add_argument("--limit", type=_count, metavar="N", help="at most N photos a class, evenly spread")
-    parser.add_argument("--progress", metavar="FILE", help="keep a JSON file that says how far it is")
+    parser.add_argument("--limit", type=_count, metavar="N", help="at most N photos per class, evenly spread")
+    parser.add_argument("--progress", metavar="FILE", help="keep a JSON file up to date with the progress")
     _engine_options(parser)
     parser.set_defaults(run=_sizes)
 
@@ -266,21 +268,21 @@ def _sizes_command(args: argparse.Namespace) -> str:
 
 def _add_study(subparsers: Any) -> None:
     text = "Run many changes of a model over a folder of photos: what does each part do for its accuracy?"
-    more = "The same command goes on where it was stopped. Several processes share the photos (torchrun)."
+    more = "Repeat the command to resume where it stopped. Several processes share the photos (torchrun)."
     parser = subparsers.add_parser(
-        "study", help="change parts, over many photos", description=f"{text} {more}"
+        "study", help="change parts of a model, over many photos", description=f"{text} {more}"
     )
-    parser.add_argument("--data", required=True, metavar="FOLDER", help="one folder a class")
+    parser.add_argument("--data", required=True, metavar="FOLDER", help="photos, one folder per class")
     parser.add_argument(
-        "--interventions", required=True, metavar="FILE", help="one change a line, as JSON (JSON lines)"
+        "--interventions", required=True, metavar="FILE", help="one change per line, as JSON (JSON lines)"
     )
     parser.add_argument("--model", default="crossformer_nano", help="a variant, or a file of weights")
-    parser.add_argument("--size", type=_count, default=224, metavar="PX", help="input side (default: 224)")
-    parser.add_argument("--limit", type=_count, metavar="N", help="at most N photos a class, evenly spread")
+    parser.add_argument("--size", type=_count, default=224, metavar="PX", help="input size (default: 224)")
+    parser.add_argument("--limit", type=_count, metavar="N", help="at most N photos per class, evenly spread")
     parser.add_argument("--out", required=True, metavar="RUN", help="folder for shards and results")
-    parser.add_argument("--progress", metavar="FILE", help="keep a JSON file that says how far it is")
-    parser.add_argument("--cpu", action="store_true", help="keep off the GPU")
-    parser.add_argument("--threads", type=_count, metavar="N", help="threads of each process")
+    parser.add_argument("--progress", metavar="FILE", help="keep a JSON file up to date with the progress")
+    parser.add_argument("--cpu", action="store_true", help="do not use the GPU")
+    parser.add_argument("--threads", type=_count, metavar="N", help="threads per process")
     parser.add_argument("--workers", type=int, default=0, metavar="N", help="processes that read photos")
     parser.set_defaults(run=_study)
 
@@ -321,7 +323,7 @@ def _add_convert(subparsers: Any) -> None:
     )
     parser = subparsers.add_parser("convert", help="turn weights into .safetensors", description=text)
     parser.add_argument("weights", metavar="WEIGHTS", help="a file, a variant or hf-hub:owner/name")
-    parser.add_argument("out", metavar="OUT", help="a .safetensors file that is not there yet")
+    parser.add_argument("out", metavar="OUT", help="a .safetensors file that does not exist yet")
     parser.set_defaults(run=_convert)
 
 
