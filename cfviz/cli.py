@@ -25,7 +25,7 @@ from cfviz.data.images import MODES, check_input_size, load_image
 from cfviz.data.labels import LANGUAGES
 from cfviz.data.samples import gallery
 from cfviz.models.factory import DTYPES, build, create_model
-from cfviz.models.variants import BUNDLED, VARIANTS, WEIGHTS
+from cfviz.models.variants import BUNDLED, OURS, VARIANTS, WEIGHTS
 from cfviz.models.weights.checkpoints import OFFICIAL, CheckpointError, load_checkpoint
 from cfviz.models.weights.errors import readable_size
 from cfviz.models.weights.recognise import expected_shapes
@@ -278,6 +278,11 @@ def _model(model: str | None, weights: str | None) -> Any:
         model, weights = None, model
     if weights is None or (weights in ("bundled", "official", "none") and model is None):
         model = model or BUNDLED
+    if weights is None and model not in OURS:
+        raise ValueError(
+            f"{model} ships no weights: add --weights official (the authors', downloaded once), a file or "
+            "hf-hub:OWNER/NAME, or --weights none for random ones"
+        )
     if weights in (None, "none"):
         return create_model(str(model), weights="auto" if weights is None else None)
     source = f"{weights}:{model}" if weights in ("bundled", "official") else str(weights)

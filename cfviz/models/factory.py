@@ -8,11 +8,12 @@ from typing import Any, cast
 import timm
 import torch
 
+from cfviz.bundled import bundled
 from cfviz.models.weights.checkpoints import Checkpoint, load_checkpoint
 from cfviz.trace import Provenance
 
 from .crossformer import CrossFormer
-from .variants import VARIANTS, WEIGHTS
+from .variants import OURS, VARIANTS
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
@@ -24,21 +25,30 @@ def create_model(
 
     Args:
         name: A variant, see `list_models()`.
-        weights: "auto" for those shipped with cfviz where the variant has any, else none; "bundled";
+        weights: "auto" or "bundled" for those shipped with cfviz, which the two small variants have;
             "official" to download the authors'; a file; `hf-hub:owner/name`; None for random ones, always
-            the same.
+            the same. Random weights have to be asked for: no variant falls back to them.
         **kwargs: Passed on to `CrossFormer`: `num_classes`, `in_chans`, `group_size`, `interval`, ...
 
     Returns:
         The model; `model.provenance` says where its weights come from.
 
     Raises:
-        ValueError: If there is no such variant, or the weights are of another one.
+        ValueError: If there is no such variant, it ships no weights and none were named, or the weights are
+            of another one.
+        FileNotFoundError: If weights that are shipped are missing from this installation.
     """
     if name not in VARIANTS:
         raise ValueError(f"there is no model {name!r}; there are: {', '.join(VARIANTS)}")
     if weights == "auto":
-        weights = "bundled" if (WEIGHTS / f"{name}.safetensors").is_file() else None
+        if name not in OURS:
+            raise ValueError(
+                f'{name} ships no weights: give weights="official" (the authors\', downloaded once), '
+                'a file or "hf-hub:owner/name", or ask for random ones with weights=None'
+            )
+        weights = "bundled"
+    if weights == "bundled" and name in OURS:
+        bundled(f"weights/{name}.safetensors")  # says which file is missing
     if weights is None:
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(0)

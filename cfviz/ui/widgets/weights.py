@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import streamlit as st
 
 from cfviz.models.factory import build, create_model
-from cfviz.models.variants import WEIGHTS, list_models
+from cfviz.models.variants import OURS, WEIGHTS, list_models
 from cfviz.models.weights.checkpoints import load_checkpoint
 from cfviz.models.weights.download import OFFICIAL, cache_dir
 from cfviz.models.weights.errors import CheckpointError, readable_size
@@ -72,7 +72,9 @@ def downloaded(name: str) -> bool:
 
 @st.cache_resource(show_spinner=False, max_entries=4)
 def _shared(name: str, device: str, dtype: str) -> Any:
-    return _warmed(load(name, device, dtype), dtype)
+    random = name not in OURS  # the banner says so
+    net = placed(create_model(name, None), device, dtype) if random else load(name, device, dtype)
+    return _warmed(net, dtype)
 
 
 @st.cache_resource(show_spinner=False, max_entries=4)
