@@ -2,10 +2,53 @@
 
 from __future__ import annotations
 
+from math import sqrt
+
 import numpy as np
+
+Z_95 = 1.959963984540054  # of a two-sided 95 % interval
 
 
 def softmax(logits: np.ndarray) -> np.ndarray:
     """Probabilities over the last axis, float64, without overflow."""
     raised = np.exp(logits.astype(np.float64) - logits.max(-1, keepdims=True))
     return raised / raised.sum(-1, keepdims=True)
+
+
+def wilson(correct: int, n: int, z: float = Z_95) -> tuple[float, float]:
+    """Wilson's score interval of a share.
+
+    Args:
+        correct: Successes.
+        n: Trials.
+        z: Quantile of the normal distribution, 1.96 for 95 %.
+
+    Returns:
+        Lower and upper bound, in 0..1.
+
+    Source: E. B. Wilson, "Probable inference, the law of succession, and statistical inference", 1927.
+    """
+    if not 0 <= correct <= n or n == 0:
+        raise ValueError(f"got {correct} of {n}, expected 0 <= correct <= n and n > 0")
+    p = correct / n
+    centre = p + z * z / (2 * n)
+    spread = z * sqrt(p * (1 - p) / n + z * z / (4 * n * n))
+    scale = 1 + z * z / n
+    return max(0.0, (centre - spread) / scale), min(1.0, (centre + spread) / scale)
+
+
+def spearman(a: np.ndarray, b: np.ndarray) -> float:
+    """Rank correlation of two maps of one shape, ties sharing their mean rank; 0 where one is constant."""
+    if a.shape != b.shape:
+        raise ValueError(f"the maps are {a.shape} and {b.shape}; expected one shape")
+    x, y = ranks(a.reshape(-1)), ranks(b.reshape(-1))
+    x, y = x - x.mean(), y - y.mean()
+    both = float(np.sqrt((x * x).sum() * (y * y).sum()))
+    return float((x * y).sum()) / both if both else 0.0
+
+
+def ranks(values: np.ndarray) -> np.ndarray:
+    """Ranks from 1 of (n,), ties sharing their mean."""
+    _, where, count = np.unique(values, return_inverse=True, return_counts=True)
+    last = np.cumsum(count)
+    return (last - (count - 1) / 2)[where]

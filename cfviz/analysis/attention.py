@@ -105,20 +105,3 @@ def position_share(content: np.ndarray, bias: np.ndarray, grouping: Grouping) ->
 def _over_tokens(per_query: np.ndarray, grouping: Grouping) -> np.ndarray:
     """Mean over the queries that are tokens: (nG, nH, N) -> (nH,)."""
     return per_query.transpose(1, 0, 2)[:, grouping.valid].mean(-1)
-
-
-def spearman(a: np.ndarray, b: np.ndarray) -> float:
-    """Rank correlation of two maps of one shape, ties sharing their mean rank; 0 where one is constant."""
-    if a.shape != b.shape:
-        raise ValueError(f"the maps are {a.shape} and {b.shape}; expected one shape")
-    x, y = ranks(a.reshape(-1)), ranks(b.reshape(-1))
-    x, y = x - x.mean(), y - y.mean()
-    both = float(np.sqrt((x * x).sum() * (y * y).sum()))
-    return float((x * y).sum()) / both if both else 0.0
-
-
-def ranks(values: np.ndarray) -> np.ndarray:
-    """Ranks from 1 of (n,), ties sharing their mean."""
-    _, where, count = np.unique(values, return_inverse=True, return_counts=True)
-    last = np.cumsum(count)
-    return (last - (count - 1) / 2)[where]

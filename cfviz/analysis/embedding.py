@@ -12,6 +12,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from cfviz.stats import softmax
+
 TINY = 1e-30
 
 
@@ -136,12 +138,6 @@ def change(after: np.ndarray, before: np.ndarray) -> np.ndarray:
     """
     before = before.astype(np.float64)
     return np.linalg.norm(after - before, axis=-1) / np.maximum(np.linalg.norm(before, axis=-1), TINY)
-
-
-def softmax(logits: np.ndarray) -> np.ndarray:
-    """Probabilities over the last axis, float64."""
-    e = np.exp(logits.astype(np.float64) - logits.max(-1, keepdims=True))
-    return e / e.sum(-1, keepdims=True)
 
 
 def cost_of(after: np.ndarray, before: np.ndarray) -> dict[str, np.ndarray]:

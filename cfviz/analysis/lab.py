@@ -5,8 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from cfviz.geometry import Grouping
-
-from .embedding import softmax
+from cfviz.stats import softmax
 
 TINY = 1e-9
 

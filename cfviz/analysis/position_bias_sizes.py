@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from cfviz.geometry import map_sizes
+from cfviz.stats import Z_95
 
-Z_95 = 1.959963984540054
 PLACE = ("model", "bias", "window", "size")
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from .attention import spearman
+from cfviz.stats import spearman
 
 
 def pool(pixels: np.ndarray, side: int) -> np.ndarray:

@@ -25,7 +25,7 @@ from urllib.parse import urlencode
 import numpy as np
 
 import cfviz
-from cfviz import notebook, web
+from cfviz import notebook, point_names, web
 from cfviz.analysis import attention
 from cfviz.analysis import embedding as measure
 from cfviz.figures import theme
@@ -44,8 +44,8 @@ from cfviz.words import TRANSLATIONS
 from . import parts as report_parts
 
 WATCH = (
-    "layers.*.blocks.*.attn.q", "layers.*.blocks.*.attn.k", "layers.*.blocks.*.attn.bias",
-    "layers.*.blocks.*.attn.probs", "patch_embed.concat", "layers.*.downsample.concat",
+    *(point_names.attention(point=name) for name in ("q", "k", "bias", "probs")),
+    *point_names.embeddings(),
 )  # fmt: skip
 ADDRESS = "http://localhost:8501"
 TEMPLATE = Path(__file__).with_suffix(".html")
@@ -161,7 +161,7 @@ def heads(trace: Trace) -> list[dict[str, Any]]:
     rows = []
     for s, blocks in enumerate(trace.groupings):
         for b, g in enumerate(blocks):
-            probs = trace[f"layers.{s}.blocks.{b}.attn.probs"]
+            probs = trace[point_names.attention(s, b)]
             far, wide = attention.distance(probs, g, token_box(s, 0, 0)[2]), attention.entropy(probs, g)
             at = {"stage": s + 1, "block": b + 1, "kind": g.kind.upper()}
             rows += [
@@ -244,8 +244,7 @@ def cel_message(trace: Trace, model: Any, lang: str) -> bytes:
     """The embedding figure's message: what each kernel put into each token."""
     entries = json.loads((TRANSLATIONS / lang / "embedding.json").read_text("utf-8")).items()
     strings = {key.removeprefix("figure."): text for key, text in entries if key.startswith("figure.")}
-    points = ["patch_embed.concat", *(f"layers.{s}.downsample.concat" for s in range(3))]
-    cels = [cel(layers.layer(model, s), trace[point]) for s, point in enumerate(points)]
+    cels = [cel(layers.layer(model, s), trace[point_names.embedding(s)]) for s in range(4)]
     row, col = int(0.4 * cels[0].tokens.shape[0]), int(0.45 * cels[0].tokens.shape[1])
     assert trace.crop is not None  # `html` refuses traces without
     return cel_figure.pack(cels, photo=trace.crop, strings=strings, start={"row": row, "col": col})

@@ -21,7 +21,7 @@ from cfviz.models.interventions.effects import effects, parts
 from cfviz.models.interventions.language import PARTS, Intervention
 from cfviz.models.probes import position_bias as bias_ways
 from cfviz.trace import Trace
-from cfviz.words import TRANSLATIONS
+from cfviz.words import TRANSLATIONS, signed
 
 ORDERS = ("number", "near", "horizontal", "diagonal", "shifted", "decay", "spread")
 QUICK = 10e6  # parameters up to which taking every part away takes seconds
@@ -146,7 +146,7 @@ def table(rows: Sequence[Mapping[str, Any]], labels: Sequence[str], t: Mapping[s
         share = 50 * row["change"] / top
         left, colour = min(50.0, 50 + share), DIVERGING[2] if share < 0 else DIVERGING[8]
         bar = f'<i style="margin-left:{left:.2f}%;width:{abs(share):.2f}%;background:{colour}"></i>'
-        change = f"{row['change']:+.2f}".replace("-", "−")
+        change = signed(row["change"])
         lines.append(
             f'<tr data-part="{escape(row["part"])}" data-change="{row["change"]!r}">'
             f"<td>{escape(row['name'])}</td>"

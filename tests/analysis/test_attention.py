@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from cfviz.analysis.attention import distance, entropy, fidelity, position_share, ranks, spearman
+from cfviz.analysis.attention import distance, entropy, fidelity, position_share
 from cfviz.geometry import grouping
 from cfviz.run import inspect
+from cfviz.stats import ranks, spearman
 
 
 def even(n_groups: int, heads: int, n: int) -> np.ndarray:

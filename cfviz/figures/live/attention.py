@@ -35,12 +35,13 @@ from typing import Any, Literal
 import numpy as np
 from PIL import Image
 
-from cfviz import web
+from cfviz import point_names, web
 from cfviz.geometry import Grouping, relative_index
+from cfviz.stats import softmax
 from cfviz.words import figure_words
 
 from . import message
-from .logits import MASKED, bias_table, quantise, restore, softmax
+from .logits import MASKED, bias_table, quantise, restore
 
 LIMIT = 5_000_000  # bytes of one message; past it the browser takes longer than a quarter of a second
 HEADER = 20_000  # bytes kept free for the header
@@ -293,11 +294,13 @@ def units(arrays: Mapping[str, np.ndarray], groupings: Iterable[Iterable[Groupin
     out = []
     for s, blocks in enumerate(groupings):
         for b, g in enumerate(blocks):
-            at = f"layers.{s}.blocks.{b}.attn."
-            if at + "q" not in arrays:
+            if point_names.attention(s, b, "q") not in arrays:
                 out.append(Unit(s, b, g))
                 continue
-            q, k, bias = (np.asarray(arrays[at + name], np.float32) for name in ("q", "k", "bias"))
+            q, k, bias = (
+                np.asarray(arrays[point_names.attention(s, b, name)], np.float32)
+                for name in ("q", "k", "bias")
+            )
             content = q @ k.swapaxes(-1, -2) * np.float32(q.shape[-1] ** -0.5)  # nG, nH, N, N
-            out.append(Unit(s, b, g, content, bias, arrays.get(at + "probs")))
+            out.append(Unit(s, b, g, content, bias, arrays.get(point_names.attention(s, b))))
     return out

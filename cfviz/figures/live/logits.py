@@ -35,12 +35,6 @@ def restore(codes: np.ndarray, high: np.ndarray, span: np.ndarray) -> np.ndarray
     return high[..., None] - span[..., None].astype(np.float64) * (codes / LAST) ** 2
 
 
-def softmax(logits: np.ndarray) -> np.ndarray:
-    """Softmax over the last axis."""
-    raised = np.exp(logits - logits.max(-1, keepdims=True))
-    return raised / raised.sum(-1, keepdims=True)
-
-
 def bias_table(bias: np.ndarray, G: int) -> np.ndarray:
     """The position bias of every offset, gathered back from the (query, key) matrix.
 

@@ -25,6 +25,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from cfviz import point_names
 from cfviz.geometry import Grouping
 from cfviz.hooks import Choice, Edit, choose, edit
 from cfviz.models.crossformer import CrossFormer
@@ -38,18 +39,18 @@ WHOLE_BATCH = (*STRUCTURAL, "bias", "mask")  # parts that all photos of a batch 
 
 def point_of(its: Intervention) -> str:
     """The point that carries a part of one place (see `places`); its tokens are what is changed."""
-    s, b = its.stage, its.block
+    s, b = its.stage or 0, its.block or 0
     if its.part == "kernel":
-        return f"{'patch_embed' if s == 0 else f'layers.{(s or 0) - 1}.downsample'}.kernels.{its.index}"
+        return point_names.embedding(s, f"kernels.{its.index}")
     ends = {"head": "attn.heads", "bias": "attn.bias", "attn": "attn_branch", "mlp": "mlp_branch"}
-    return f"layers.{s}.blocks.{b}.{ends.get(its.part, 'out')}"
+    return point_names.block(s, b, ends.get(its.part, "out"))
 
 
 def input_of(stage: int, block: int) -> str:
     """The point behind which a block's input is ready."""
     if block:
-        return f"layers.{stage}.blocks.{block - 1}.out"
-    return f"layers.{stage - 1}.downsample.concat" if stage else "patch_embed.out"
+        return point_names.block(stage, block - 1)
+    return point_names.embedding(stage, "concat" if stage else "out")
 
 
 def needed(model: CrossFormer, interventions: Iterable[Intervention], how: str = "mean") -> tuple[str, ...]:

@@ -11,6 +11,7 @@ from itertools import groupby
 import numpy as np
 import torch
 
+from cfviz import point_names
 from cfviz.hooks import capture
 from cfviz.models.crossformer import CrossFormer
 
@@ -111,7 +112,7 @@ def point_before(model: CrossFormer, place: Place) -> str | None:
     s, b = place
     if b >= 0:
         return input_of(s, b)
-    return f"layers.{s - 1}.blocks.{model.depths[s - 1] - 1}.out" if s else None
+    return point_names.block(s - 1, model.depths[s - 1] - 1) if s else None
 
 
 def _entries(model: CrossFormer, image: torch.Tensor, places: set[Place]) -> dict[Place, torch.Tensor]:

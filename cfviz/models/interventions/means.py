@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import torch
 
+from cfviz import point_names
 from cfviz.geometry import Grouping
 
 
@@ -38,7 +39,9 @@ class Means:
         for name, x in seen.items():
             x = x.detach().double()
             if name.endswith("attn.heads"):
-                g = groupings[int(name.split(".")[1])][int(name.split(".")[3])]
+                stage, block, _ = point_names.parse(name)
+                assert block is not None
+                g = groupings[stage][block]
                 real = torch.from_numpy(g.valid).to(x)[None, :, None, :, None]  # 1, nG, 1, N, 1
                 total = (x.unflatten(0, (-1, g.nG)) * real).sum((0, 1, 3))  # nH, d
                 count = len(x) // g.nG * int(g.valid.sum())

@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
+from cfviz import point_names
 from cfviz.geometry import schemes as geometry_other
 from cfviz.geometry.schemes import Scheme
 from cfviz.hooks import capture
@@ -95,15 +96,15 @@ class Side:
         See `gradients.receptive_field`.
         """
         if not self.other:
-            point = f"layers.{stage}.blocks.{self.model.depths[stage] - 1}.out"
+            point = point_names.block(stage, self.model.depths[stage] - 1)
             return gradients.receptive_field(self.model, image, point, row, col)
         x = self._placed(image).requires_grad_()
         with torch.enable_grad():
             with others.watching(self.name, self.model, ()) as (maps, _):
                 self.model(x)
             target = maps[stage][0, row, col].float().square().sum() / 2
-            (slope,) = torch.autograd.grad(target, x)
-        return slope[0].abs().sum(0).float().cpu().numpy()
+            (gradient,) = torch.autograd.grad(target, x)
+        return gradient[0].abs().sum(0).float().cpu().numpy()
 
     def cost(self, height: int, width: int) -> Cost:
         """Parameters and multiply-adds for one photo, by torch's counter."""
@@ -136,8 +137,8 @@ def open_side(name: str, size: int = 224, weights: str | None = "auto", dtype: s
 
 
 def _see_ours(side: Side, image: torch.Tensor, wanted: Sequence[Place]) -> Seen:
-    ends = [f"layers.{s}.blocks.{n - 1}.out" for s, n in enumerate(side.model.depths)]
-    points = {place: f"layers.{place[0]}.blocks.{place[1]}.attn.probs" for place in wanted}
+    ends = [point_names.block(s, n - 1) for s, n in enumerate(side.model.depths)]
+    points = {place: point_names.attention(*place) for place in wanted}
     x = side._placed(image)
     with capture(side.model, *ends, *points.values()) as seen:
         start = perf_counter()

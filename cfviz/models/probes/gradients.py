@@ -10,6 +10,7 @@ from copy import deepcopy
 import numpy as np
 import torch
 
+from cfviz import point_names
 from cfviz.hooks import capture
 from cfviz.models.crossformer import CrossFormer
 
@@ -41,8 +42,8 @@ def receptive_field(model: CrossFormer, image: torch.Tensor, point: str, row: in
         maps = seen[point]
         if maps.ndim != 4 or not (0 <= row < maps.shape[1] and 0 <= col < maps.shape[2]):
             raise ValueError(f"{point} is {tuple(maps.shape)}; there is no token ({row}, {col}) in it")
-        (slope,) = torch.autograd.grad(maps[0, row, col].float().square().sum() / 2, x)
-    return slope[0].abs().sum(0).float().cpu().numpy()
+        (gradient,) = torch.autograd.grad(maps[0, row, col].float().square().sum() / 2, x)
+    return gradient[0].abs().sum(0).float().cpu().numpy()
 
 
 def attention_gradients(
@@ -59,12 +60,12 @@ def attention_gradients(
         From `layers.{s}.blocks.{b}` to (probabilities, gradients), each float32 (nG, nH, N, N).
     """
     x = _placed(model, image)[None].requires_grad_()
-    with torch.enable_grad(), capture(model, "layers.*.blocks.*.attn.probs", graph=True) as seen:
+    with torch.enable_grad(), capture(model, point_names.attention(), graph=True) as seen:
         logit = model(x)[0, target]
-        slopes = torch.autograd.grad(logit, list(seen.values()))
+        of_probs = torch.autograd.grad(logit, list(seen.values()))
     return {
         name.removesuffix(".attn.probs"): (p.detach().float().cpu().numpy(), g.float().cpu().numpy())
-        for (name, p), g in zip(seen.items(), slopes, strict=True)
+        for (name, p), g in zip(seen.items(), of_probs, strict=True)
     }
 
 

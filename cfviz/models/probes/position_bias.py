@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from einops import rearrange
 
+from cfviz import point_names
 from cfviz.geometry import offsets, relative_index
 from cfviz.hooks import Choice, Edit, choose
 from cfviz.models.crossformer import AnyPosBias, CrossFormer, DynamicPosBias, RelativePosBias, stretched
@@ -160,7 +161,7 @@ def edits(model: CrossFormer, way: str, trained: Sequence[int] | None = None) ->
     if way == "own":
         return {}
     return {
-        f"layers.{s}.blocks.{b}.attn.bias": _edit(block.attn.pos, way, (trained or model.group_size)[s])
+        point_names.attention(s, b, "bias"): _edit(block.attn.pos, way, (trained or model.group_size)[s])
         for s, stage in enumerate(model.stages)
         for b, block in enumerate(stage.each)
     }
@@ -222,7 +223,7 @@ def changes(
         "only": torch.zeros_like,
     }
     point = "q" if how == "only" else "bias"
-    return {f"layers.{s}.blocks.{b}.attn.{point}": functions[how] for s, b in blocks}
+    return {point_names.attention(s, b, point): functions[how] for s, b in blocks}
 
 
 def _shuffled(bias: torch.Tensor, seed: int) -> torch.Tensor:

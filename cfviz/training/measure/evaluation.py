@@ -1,7 +1,6 @@
 """Accuracy of a model on a folder of photos: top-1, top-5, per class, with 95 % intervals."""
 
 from dataclasses import asdict, dataclass
-from math import sqrt
 from typing import Any
 
 import numpy as np
@@ -11,9 +10,9 @@ from torch import nn
 from torch.utils.data import Dataset, Subset
 
 from cfviz.data.labels import wordnet_ids
+from cfviz.stats import wilson
 from cfviz.training.data import EvalSet, Photos, loader
 
-Z_95 = 1.959963984540054
 # The ten classes of Imagenette; the other ten of the twenty are Imagewoof's.
 IMAGENETTE = frozenset(
     {
@@ -21,28 +20,6 @@ IMAGENETTE = frozenset(
         *("n03394916", "n03417042", "n03425413", "n03445777", "n03888257"),
     }
 )
-
-
-def wilson(correct: int, n: int, z: float = Z_95) -> tuple[float, float]:
-    """Wilson's score interval of a share.
-
-    Args:
-        correct: successes.
-        n: trials.
-        z: normal quantile, 1.96 for 95 %.
-
-    Returns:
-        Lower and upper bound, in 0..1.
-
-    Source: E. B. Wilson, "Probable inference, the law of succession, and statistical inference", 1927.
-    """
-    if not 0 <= correct <= n or n == 0:
-        raise ValueError(f"got {correct} of {n}, expected 0 <= correct <= n and n > 0")
-    p = correct / n
-    centre = p + z * z / (2 * n)
-    spread = z * sqrt(p * (1 - p) / n + z * z / (4 * n * n))
-    scale = 1 + z * z / n
-    return max(0.0, (centre - spread) / scale), min(1.0, (centre + spread) / scale)
 
 
 @dataclass(frozen=True)

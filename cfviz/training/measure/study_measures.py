@@ -8,6 +8,7 @@ from contextlib import contextmanager
 import numpy as np
 import torch
 
+from cfviz import point_names
 from cfviz.geometry import CEL_STRIDES, Grouping
 from cfviz.hooks import edit
 from cfviz.models.crossformer import CrossFormer
@@ -74,9 +75,8 @@ def measuring(model: CrossFormer, size: int) -> Iterator[dict[str, np.ndarray]]:
     for s, blocks in enumerate(model.groupings(size, size)):
         stride *= CEL_STRIDES[s]
         for b, groups in enumerate(blocks):
-            edits[f"layers.{s}.blocks.{b}.attn.probs"] = _attention(found, s, b, groups, stride)
-        point = "patch_embed.concat" if s == 0 else f"layers.{s - 1}.downsample.concat"
-        edits[point] = _shares(found, model, s)
+            edits[point_names.attention(s, b)] = _attention(found, s, b, groups, stride)
+        edits[point_names.embedding(s)] = _shares(found, model, s)
     with edit(model, edits):
         yield found
 

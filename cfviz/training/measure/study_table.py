@@ -14,8 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from cfviz.models.interventions.language import Intervention, dump, to_url
-
-from .evaluation import Z_95, wilson
+from cfviz.stats import Z_95, wilson
 
 ABOUT = b"cfviz"
 STATISTICS = pa.schema(

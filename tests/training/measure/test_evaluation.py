@@ -8,17 +8,18 @@ import torch
 from torch import nn
 
 from cfviz.data.labels import wordnet_ids
+from cfviz.stats import wilson
 from cfviz.training.data import PhotoFolder
 from cfviz.training.measure import evaluation
 
 
 def test_wilson_interval_of_a_textbook_case() -> None:
-    low, high = evaluation.wilson(8, 10)
+    low, high = wilson(8, 10)
     assert (round(low, 4), round(high, 4)) == (0.4902, 0.9433)
-    assert evaluation.wilson(0, 10)[0] == 0.0
-    assert evaluation.wilson(10, 10)[1] == pytest.approx(1)
+    assert wilson(0, 10)[0] == 0.0
+    assert wilson(10, 10)[1] == pytest.approx(1)
     with pytest.raises(ValueError, match="got 3 of 2"):
-        evaluation.wilson(3, 2)
+        wilson(3, 2)
 
 
 def test_counts_by_hand() -> None:

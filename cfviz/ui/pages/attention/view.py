@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 import streamlit as st
 
-from cfviz.analysis.attention import spearman
 from cfviz.figures.live import attention as living
 from cfviz.figures.plots import attention as draw
 from cfviz.geometry import token_box
+from cfviz.stats import spearman
 from cfviz.trace import Trace
 from cfviz.ui.compute.cache import shared
 from cfviz.ui.session import photos

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import streamlit as st
 
-from cfviz.analysis.embedding import softmax
 from cfviz.figures.live import attention as living
 from cfviz.figures.live import embedding as embedding_message
 from cfviz.figures.live import position_bias as bias_message
@@ -20,6 +19,7 @@ from cfviz.geometry import Grouping, grouping
 from cfviz.models.interventions.language import to_url
 from cfviz.models.probes import embedding as layers
 from cfviz.report.page import cel
+from cfviz.stats import softmax
 from cfviz.ui.compute.cache import shared
 from cfviz.ui.pages.embedding import figure as embedding
 from cfviz.ui.pages.grouping import grouping_figures

@@ -7,13 +7,14 @@ from collections.abc import Iterable, Mapping, Sequence
 import numpy as np
 
 from cfviz.analysis.attention import distance
-from cfviz.analysis.embedding import carried, normalised, softmax
+from cfviz.analysis.embedding import carried, normalised
 from cfviz.analysis.position_bias import measures, surface
 from cfviz.figures.plots.predictions import percent, short
 from cfviz.geometry import CEL_KERNELS, Grouping, token_box
 from cfviz.models.interventions.effects import effects
 from cfviz.models.interventions.language import Intervention
 from cfviz.models.probes import embedding as layers
+from cfviz.stats import softmax
 
 from .geometry import channels_of
 from .question import (
