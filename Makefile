@@ -37,7 +37,7 @@ lint: $(DEV_STAMP)  ## ruff and mypy
 	$(PY) -m ruff format --check .
 	$(PY) -m mypy
 
-format: $(DEV_STAMP)  ## put the code in its form
+format: $(DEV_STAMP)  ## format the code
 	$(PY) -m ruff check --fix .
 	$(PY) -m ruff format .
 
@@ -45,13 +45,13 @@ bench: $(DEV_STAMP)  ## timings (REFERENCE=checkout of the authors' code to comp
 	@scripts/browser.sh $(PY)
 	$(PY) -m bench $(if $(REFERENCE),--reference "$(REFERENCE)") $(ARGS)
 
-fuzz: $(DEV_STAMP)  ## spoilt photos, weights, links and lessons through every door (ARGS="--seed 7 --minutes 5", "--help")
+fuzz: $(DEV_STAMP)  ## malformed photos, weights, links and lessons sent to every entry point (ARGS="--seed 7 --minutes 5", "--help")
 	$(PY) -m tests.fuzz $(ARGS)
 
 load: $(DEV_STAMP)  ## fifty readers at once against a server of its own (ARGS="--users 50 --seconds 1800")
 	$(PY) -m bench.load $(ARGS)
 
-clean:  ## remove what was made here: the virtual environment, caches, reports
+clean:  ## remove what was built here: the virtual environment, caches, reports
 	rm -rf $(VENV) .pytest_cache .hypothesis .mypy_cache .ruff_cache .bench .fuzz build dist *.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 

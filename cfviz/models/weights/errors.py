@@ -13,8 +13,8 @@ MESSAGES = {
     "no_bundled": "No weights are bundled for {variant}; they are for: {available}.",
     "no_official": "{variant} has no official weights; they exist for: {available}.",
     "needs_person": (
-        "The authors' {variant} weights are on a site that needs a person: download the file in a browser "
-        "({page}) and give its path on this machine instead."
+        "The authors' {variant} weights are on a site that only a person can use: download the file "
+        "in a browser ({page}) and give its path on this machine instead."
     ),
     "wrong_variant": "{source} holds {found}, but {wanted} was asked for.",
     # the way here
