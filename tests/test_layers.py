@@ -36,6 +36,7 @@ LAYERS: dict[str, float] = {
     "analysis": 5,
     "figures": 5,
     "training": 5,
+    "measured": 6,
     "notebook": 6,
     "__init__": 7,
     "report": 8,

@@ -27,19 +27,19 @@ import numpy as np
 import cfviz
 from cfviz import notebook, point_names, web
 from cfviz.analysis import attention
-from cfviz.analysis import embedding as measure
 from cfviz.figures import theme
 from cfviz.figures.live import attention as living
 from cfviz.figures.live import embedding as cel_figure
 from cfviz.figures.live import position_bias as bias_figure
 from cfviz.figures.plots.predictions import percent
 from cfviz.geometry import token_box
+from cfviz.measured import cel
 from cfviz.models.probes import embedding as layers
 from cfviz.models.probes.cost import cost
 from cfviz.options import DTYPES, SIZES
 from cfviz.run import class_names
 from cfviz.trace import Trace
-from cfviz.words import TRANSLATIONS
+from cfviz.words import TRANSLATIONS, figure_words
 
 from . import parts as report_parts
 
@@ -242,23 +242,11 @@ def attention_message(trace: Trace, lang: str) -> bytes:
 
 def cel_message(trace: Trace, model: Any, lang: str) -> bytes:
     """The embedding figure's message: what each kernel put into each token."""
-    entries = json.loads((TRANSLATIONS / lang / "embedding.json").read_text("utf-8")).items()
-    strings = {key.removeprefix("figure."): text for key, text in entries if key.startswith("figure.")}
+    strings = figure_words("embedding", lang)
     cels = [cel(layers.layer(model, s), trace[point_names.embedding(s)]) for s in range(4)]
     row, col = int(0.4 * cels[0].tokens.shape[0]), int(0.45 * cels[0].tokens.shape[1])
     assert trace.crop is not None  # `html` refuses traces without
     return cel_figure.pack(cels, photo=trace.crop, strings=strings, start={"row": row, "col": col})
-
-
-def cel(layer: layers.Layer, tokens: np.ndarray) -> cel_figure.Cel:
-    """All that is measured in one embedding layer on one photo, from its concatenated tokens (H, W, C)."""
-    H, W, _ = tokens.shape
-    return cel_figure.Cel(
-        layer.stage, layer.kernels, layer.channels, tuple(n * H * W for n in layer.macs_a_token), tokens,
-        measure.norms(tokens, layer.channels),
-        measure.carried(measure.normalised(tokens, layer.gain, layer.eps), layer.channels),
-        measure.caused(tokens, layer.channels, layer.gain),
-    )  # fmt: skip
 
 
 def _file(name: str) -> str:

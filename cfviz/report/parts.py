@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 
-from cfviz.analysis import position_bias as measure
 from cfviz.analysis.lab import answers, ranked
 from cfviz.data.images import load_image, prepare
 from cfviz.figures.live import position_bias as bias_figure
@@ -17,62 +16,18 @@ from cfviz.figures.plots import lab
 from cfviz.figures.plots.predictions import percent
 from cfviz.figures.theme import DIVERGING
 from cfviz.geometry import CEL_KERNELS
+from cfviz.measured import block_bias
 from cfviz.models.interventions.effects import effects, parts
 from cfviz.models.interventions.language import PARTS, Intervention
-from cfviz.models.probes import position_bias as bias_ways
 from cfviz.trace import Trace
-from cfviz.words import TRANSLATIONS, signed
+from cfviz.words import TRANSLATIONS, figure_words, signed
 
-ORDERS = ("number", "near", "horizontal", "diagonal", "shifted", "decay", "spread")
 QUICK = 10e6  # parameters up to which taking every part away takes seconds
 SHOWN = 20  # parts in the report's table
 CLOSE = 1e-3  # of a logit: how near the trace the forwards of this module must come
 
 
 # ---------------------------------------------------------------- position bias
-
-
-def block_bias(model: Any, s: int, b: int, kind: str, twin: Any = None) -> bias_figure.BlockBias:
-    """One block's table, MLP and measures."""
-    pos, G = model.stages[s].each[b].attn.pos, model.group_size[s]
-    surfaces = table_of(pos, G)
-    found = measure.measures(surfaces)
-    heads = range(len(surfaces))
-    far = np.hypot(*np.indices((2 * G - 1, 2 * G - 1)) - (G - 1))
-    return bias_figure.BlockBias(
-        s,
-        b,
-        kind,
-        G,
-        surfaces,
-        bias_ways.mlp_of(pos),
-        None if twin is None else table_of(twin.stages[s].each[b].attn.pos, G),
-        [found.character(h) for h in heads],
-        {by: measure.order(found, by).tolist() for by in ORDERS},
-        [_measures(found, h) for h in heads],
-        float(far.mean()),
-        model.trained_group[s],
-    )
-
-
-def table_of(pos: Any, G: int) -> np.ndarray:
-    """A bias as a surface: float32 (nH, 2G-1, 2G-1)."""
-    table = bias_ways.table_of(pos, G).detach().float().cpu().numpy()
-    return np.ascontiguousarray(table.T.reshape(-1, 2 * G - 1, 2 * G - 1))
-
-
-def _measures(found: measure.Measures, h: int) -> dict[str, Any]:
-    decay = float(found.decay[h])
-    return {
-        "spread": float(found.spread[h]),
-        "shift": float(np.hypot(*found.centre[h])),
-        "distance": float(found.distance[h]),
-        "decay": None if np.isnan(decay) else decay,
-        "centre": [float(x) for x in found.centre[h]],
-        "nearness": float(found.nearness[h]),
-        "anisotropy": float(found.anisotropy[h]),
-        "diagonality": float(found.diagonality[h]),
-    }
 
 
 def bias_message(model: Any, lang: str) -> bytes:
@@ -83,10 +38,9 @@ def bias_message(model: Any, lang: str) -> bytes:
         for s, stage in enumerate(model.stages)
         for b, _ in enumerate(stage.each)
     ]
-    strings = _words("position_bias", lang)
-    figure = {key.removeprefix("figure."): text for key, text in strings.items() if key.startswith("figure.")}
+    strings = figure_words("position_bias", lang)
     start = {"block": min(len(model.stages[0].each), len(blocks) - 1), "head": 0}
-    return bias_figure.pack(blocks, "surfaces", strings=figure, start=start)
+    return bias_figure.pack(blocks, "surfaces", strings=strings, start=start)
 
 
 def _words(section: str, lang: str) -> dict[str, str]:

@@ -14,8 +14,8 @@ from playwright.sync_api import expect
 from cfviz.analysis import embedding as measure
 from cfviz.figures.live import embedding as message
 from cfviz.geometry import cel_box
+from cfviz.measured import cel
 from cfviz.models.probes import embedding as layers
-from cfviz.report.page import cel
 from cfviz.run import inspect
 from cfviz.ui.pages.embedding.figure import WATCH, concat_point, words
 from cfviz.ui.widgets.figure_embedding import script, style

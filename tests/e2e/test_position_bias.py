@@ -15,7 +15,7 @@ from PIL import Image
 
 from cfviz.analysis import position_bias as measure
 from cfviz.figures.live import position_bias as message
-from cfviz.figures.live.logits import bias_table
+from cfviz.figures.live.logits import bias_by_offset
 from cfviz.figures.live.position_bias_answer import Card
 from cfviz.figures.live.position_bias_answer import pack as pack_answer
 from cfviz.hooks import edit
@@ -167,7 +167,7 @@ def test_attention_in_the_browser_is_the_models(
             groups = model.groupings(size, size)[1][1]
         q, k, bias, probs[way] = (arrays[name] for name in names)
         lines = [("class 0", "50 %", "1.00", "")]
-        cards.append(Card(way, way, "", lines, q[:, 1], k[:, 1], bias_table(bias, 5)[1]))
+        cards.append(Card(way, way, "", lines, q[:, 1], k[:, 1], bias_by_offset(bias, 5)[1]))
     cards.append(Card("cut", "cut"))  # still being computed
     photo = io.BytesIO()
     Image.new("RGB", (size, size), "#446688").save(photo, "PNG")

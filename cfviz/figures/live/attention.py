@@ -41,7 +41,7 @@ from cfviz.stats import softmax
 from cfviz.words import figure_words
 
 from . import message
-from .logits import MASKED, bias_table, quantise, restore
+from .logits import MASKED, bias_by_offset, quantise, restore
 
 LIMIT = 5_000_000  # bytes of one message; past it the browser takes longer than a quarter of a second
 HEADER = 20_000  # bytes kept free for the header
@@ -219,7 +219,7 @@ def _attention(unit: Unit, arrays: message.Arrays) -> tuple[dict[str, Any], floa
     mask = _by_token(np.broadcast_to(np.where(g.valid, 0, MASKED)[:, None, None], content.shape), g)
     highest = np.where(mask < 0, -np.inf, rows).max(-1, keepdims=True)
     codes, high, span = quantise(np.where(mask < 0, highest, rows))  # padding is not sent: it spends no steps
-    table = bias_table(unit.bias, g.G)
+    table = bias_by_offset(unit.bias, g.G)
     bias = _by_token(np.broadcast_to(table[:, relative_index(g.G, g.G)], content.shape), g).astype(np.float64)
     shown = softmax(restore(codes, high, span) + bias + mask)
     truth = softmax(rows.astype(np.float64) + bias + mask) if unit.probs is None else _by_token(unit.probs, g)

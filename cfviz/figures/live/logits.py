@@ -35,7 +35,7 @@ def restore(codes: np.ndarray, high: np.ndarray, span: np.ndarray) -> np.ndarray
     return high[..., None] - span[..., None].astype(np.float64) * (codes / LAST) ** 2
 
 
-def bias_table(bias: np.ndarray, G: int) -> np.ndarray:
+def bias_by_offset(bias: np.ndarray, G: int) -> np.ndarray:
     """The position bias of every offset, gathered back from the (query, key) matrix.
 
     Args:

@@ -153,7 +153,7 @@ def test_content_of_the_wrong_shape_is_named() -> None:
     with pytest.raises(ValueError, match=r"expected \(nG, nH, N, N\) = \(4, nH, 9, 9\)"):
         pack([living.Unit(0, 0, good.grouping, good.content[:1], good.bias)])
     with pytest.raises(ValueError, match=r"groups of 3 x 3 need \(heads, 9, 9\)"):
-        logits.bias_table(np.zeros((2, 4, 4)), 3)
+        logits.bias_by_offset(np.zeros((2, 4, 4)), 3)
 
 
 @pytest.mark.parametrize("lang", ["en", "zh-Hant"])

@@ -13,8 +13,8 @@ from cfviz.analysis import embedding as measure
 from cfviz.data.images import prepare
 from cfviz.figures.live import embedding as message
 from cfviz.figures.plots.predictions import percent
+from cfviz.measured import cel
 from cfviz.models.probes import embedding as layers
-from cfviz.report.page import cel
 from cfviz.trace import Trace
 from cfviz.ui.compute.cache import shared
 from cfviz.ui.session import photos

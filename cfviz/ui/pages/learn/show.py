@@ -16,9 +16,9 @@ from cfviz.figures.live import position_bias as bias_message
 from cfviz.figures.plots import lab as lab_figure
 from cfviz.figures.plots.predictions import percent, short
 from cfviz.geometry import Grouping, grouping
+from cfviz.measured import cel
 from cfviz.models.interventions.language import to_url
 from cfviz.models.probes import embedding as layers
-from cfviz.report.page import cel
 from cfviz.stats import softmax
 from cfviz.ui.compute.cache import shared
 from cfviz.ui.pages.embedding import figure as embedding

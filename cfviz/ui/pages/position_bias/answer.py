@@ -12,7 +12,7 @@ import streamlit as st
 
 from cfviz.data.decode import Photo
 from cfviz.data.images import prepare
-from cfviz.figures.live.logits import bias_table
+from cfviz.figures.live.logits import bias_by_offset
 from cfviz.figures.live.position_bias_answer import Card, pack
 from cfviz.figures.plots.predictions import percent, short
 from cfviz.hooks import edit
@@ -126,7 +126,7 @@ def answers(
         with regrouped(net, window.G, window.interval), edit(net, changes):
             arrays, seconds = forward(net, tensor, [at + name for name in ("q", "k", "bias")])
         q, k, bias = (arrays[at + name] for name in ("q", "k", "bias"))
-        tables = bias_table(bias, round(bias.shape[-1] ** 0.5))
+        tables = bias_by_offset(bias, round(bias.shape[-1] ** 0.5))
         return Answer(arrays["logits"].astype(float), q, k, tables, seconds)
 
     return Steps(needed, make)

@@ -11,8 +11,8 @@ import numpy as np
 import streamlit as st
 
 from cfviz.figures.live import position_bias as message
+from cfviz.measured import ORDERS, block_bias
 from cfviz.models.variants import BUNDLED, WEIGHTS
-from cfviz.report.parts import ORDERS, block_bias
 from cfviz.run import load
 from cfviz.trace import Trace
 from cfviz.ui.compute.cache import shared

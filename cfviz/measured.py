@@ -1,0 +1,69 @@
+"""From a model and a trace to what a figure needs, for the pages and the report alike."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from cfviz.analysis import embedding, position_bias
+from cfviz.figures.live.embedding import Cel
+from cfviz.figures.live.position_bias import BlockBias
+from cfviz.models.probes.embedding import Layer
+from cfviz.models.probes.position_bias import mlp_of, table_of
+
+ORDERS = ("number", "near", "horizontal", "diagonal", "shifted", "decay", "spread")
+
+
+def cel(layer: Layer, tokens: np.ndarray) -> Cel:
+    """What is measured in one embedding layer on one photo, from its concatenated tokens (H, W, C)."""
+    H, W, _ = tokens.shape
+    return Cel(
+        layer.stage, layer.kernels, layer.channels, tuple(n * H * W for n in layer.macs_a_token), tokens,
+        embedding.norms(tokens, layer.channels),
+        embedding.carried(embedding.normalised(tokens, layer.gain, layer.eps), layer.channels),
+        embedding.caused(tokens, layer.channels, layer.gain),
+    )  # fmt: skip
+
+
+def block_bias(model: Any, s: int, b: int, kind: str, twin: Any = None) -> BlockBias:
+    """The position bias of one block: surfaces, MLP and measures of every head."""
+    pos, G = model.stages[s].each[b].attn.pos, model.group_size[s]
+    surfaces = surfaces_of(pos, G)
+    found = position_bias.measures(surfaces)
+    heads = range(len(surfaces))
+    far = np.hypot(*np.indices((2 * G - 1, 2 * G - 1)) - (G - 1))
+    return BlockBias(
+        s,
+        b,
+        kind,
+        G,
+        surfaces,
+        mlp_of(pos),
+        None if twin is None else surfaces_of(twin.stages[s].each[b].attn.pos, G),
+        [found.character(h) for h in heads],
+        {by: position_bias.order(found, by).tolist() for by in ORDERS},
+        [_measures(found, h) for h in heads],
+        float(far.mean()),
+        model.trained_group[s],
+    )
+
+
+def surfaces_of(pos: Any, G: int) -> np.ndarray:
+    """The bias of every head as a surface over all offsets: float32 (nH, 2G-1, 2G-1)."""
+    table = table_of(pos, G).detach().float().cpu().numpy()
+    return np.ascontiguousarray(table.T.reshape(-1, 2 * G - 1, 2 * G - 1))
+
+
+def _measures(found: position_bias.Measures, h: int) -> dict[str, Any]:
+    decay = float(found.decay[h])
+    return {
+        "spread": float(found.spread[h]),
+        "shift": float(np.hypot(*found.centre[h])),
+        "distance": float(found.distance[h]),
+        "decay": None if np.isnan(decay) else decay,
+        "centre": [float(x) for x in found.centre[h]],
+        "nearness": float(found.nearness[h]),
+        "anisotropy": float(found.anisotropy[h]),
+        "diagonality": float(found.diagonality[h]),
+    }
