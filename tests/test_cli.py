@@ -149,7 +149,7 @@ def test_one_bad_photo_does_not_stop_the_others(capsys, weights, tmp_path):
     [
         (["--weights", "nowhere.pth"], "nowhere.pth"),
         (["--model", "crossformer_gigantic"], "crossformer_gigantic"),
-        (["--model", "crossformer_pp_small", "--weights", "official"], "needs a person"),
+        (["--model", "crossformer_pp_small", "--weights", "official"], "that only a person can use"),
         (["--weights", "official"], "crossformer_nano has no official weights"),
         (["--model", "some.pth", "--weights", "bundled"], "leave --weights out"),
         (["--size", "100"], "multiples of 32"),
