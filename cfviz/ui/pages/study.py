@@ -206,11 +206,15 @@ def _code(file: Path, measure: str, parts: Sequence[str], stages: Sequence[int],
     """How to get the rows on screen."""
     filters = f"\nrows = rows[rows.part.isin({list(parts)})]" if parts else ""
     filters += f"\nrows = rows[rows.stage.isin({list(stages)})]    # from 0" if stages else ""
-    return CODE.format(file=_name(file), measure=measure, filters=filters, ascending=not down)
+    return CODE.format(opening=_opening(file), measure=measure, filters=filters, ascending=not down)
 
 
-def _name(file: Path) -> str:
-    return f"assets/results/{file.name}" if file == SHIPPED else str(file)
+def _opening(file: Path) -> str:
+    """The first lines of the code shown: they run from any folder, also where cfviz is installed."""
+    if file == SHIPPED:
+        named = f'bundled("results/{file.name}")'
+        return f"import pandas as pd\n\nfrom cfviz.bundled import bundled\n\nstudy = pd.read_parquet({named})"
+    return f"import pandas as pd\n\nstudy = pd.read_parquet({str(file)!r})"
 
 
 def against(ctx: Context, rows: Rows, names: dict[str, str], file: Path) -> None:
@@ -231,7 +235,7 @@ def against(ctx: Context, rows: Rows, names: dict[str, str], file: Path) -> None
     ]
     axes = ctx.t(f"study.measure_{what}"), ctx.t("study.measure_accuracy_change")
     stages = [ctx.t("study.stage", n=s + 1) for s in range(4)]
-    code = AGAINST.format(what=what, file=_name(file))
+    code = AGAINST.format(what=what, opening=_opening(file))
     layout.figure(
         ctx, pictures.scatter(points, axes, stages, ctx.theme), "scatter", code=code,
         table=(("head", "stage", what, "accuracy change"),
@@ -287,16 +291,12 @@ def _kept(text: str) -> Path:
 
 
 CODE = """
-import pandas as pd
-
-study = pd.read_parquet({file!r})
+{opening}
 rows = study[(study.measure == "{measure}") & (study.subject != "")]{filters}
 print(rows.sort_values("value", ascending={ascending})[["subject", "value", "low", "high", "n"]])
 """
 AGAINST = """
-import pandas as pd
-
-study = pd.read_parquet({file!r})
+{opening}
 heads = study[study.part == "head"].pivot_table(
     index=["stage", "block", "index"], columns="measure", values="value")
 print(heads[["{what}", "accuracy change"]].corr(method="spearman"))
