@@ -1,7 +1,7 @@
-"""One of ours or one of timm's, asked in the same words: what the page on two models is made of.
+"""One interface for our models and timm's: the page that compares two models is built on it.
 
-A side knows its geometry (`schemes`), what it makes of a photo (`see`), what a token depends on (`slope`) and
-what it costs (`cost`). Nothing is written to the model behind it.
+A side knows its geometry (`schemes`), its outputs for a photo (`see`), the pixels that a token depends on
+(`gradient`) and its cost (`cost`). The model behind it is never written to.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ PUBLISHED: dict[
 
 
 @dataclass(frozen=True)
-class Seen:
+class Outputs:
     """What a model made of one photo.
 
     Attributes:
@@ -85,12 +85,12 @@ class Side:
             [geometry_other.crossformer(g) for g in stage] for stage in self.model.groupings(height, width)
         ]
 
-    def see(self, image: torch.Tensor, wanted: Sequence[Place] = ()) -> Seen:
+    def see(self, image: torch.Tensor, wanted: Sequence[Place] = ()) -> Outputs:
         """Run one photo, (3, H, W) normalised, and keep the maps and the attention of some blocks."""
         with torch.inference_mode():
             return _see_other(self, image, wanted) if self.other else _see_ours(self, image, wanted)
 
-    def slope(self, image: torch.Tensor, stage: int, row: int, col: int) -> np.ndarray:
+    def gradient(self, image: torch.Tensor, stage: int, row: int, col: int) -> np.ndarray:
         """How strongly each pixel moves one token of the map where a stage ends, (H, W).
 
         See `gradients.receptive_field`.
@@ -136,7 +136,7 @@ def open_side(name: str, size: int = 224, weights: str | None = "auto", dtype: s
     return Side(name, model.to(DTYPES[dtype]), other)
 
 
-def _see_ours(side: Side, image: torch.Tensor, wanted: Sequence[Place]) -> Seen:
+def _see_ours(side: Side, image: torch.Tensor, wanted: Sequence[Place]) -> Outputs:
     ends = [point_names.block(s, n - 1) for s, n in enumerate(side.model.depths)]
     points = {place: point_names.attention(*place) for place in wanted}
     x = side._placed(image)
@@ -145,17 +145,17 @@ def _see_ours(side: Side, image: torch.Tensor, wanted: Sequence[Place]) -> Seen:
         logits = side.model(x)
         seconds = perf_counter() - start
     maps = tuple(_array(seen[point][0]) for point in ends)
-    return Seen(_array(logits[0]), maps, {p: _array(seen[name]) for p, name in points.items()}, seconds)
+    return Outputs(_array(logits[0]), maps, {p: _array(seen[name]) for p, name in points.items()}, seconds)
 
 
-def _see_other(side: Side, image: torch.Tensor, wanted: Sequence[Place]) -> Seen:
+def _see_other(side: Side, image: torch.Tensor, wanted: Sequence[Place]) -> Outputs:
     x = side._placed(image)
     with others.watching(side.name, side.model, wanted) as (maps, probs):
         start = perf_counter()
         logits = side.model(x)
         seconds = perf_counter() - start
     found = {place: _array(tensor[0]) for place, tensor in probs.items()}
-    return Seen(_array(logits[0]), tuple(_array(m[0]) for m in maps), found, seconds)
+    return Outputs(_array(logits[0]), tuple(_array(m[0]) for m in maps), found, seconds)
 
 
 def _array(tensor: torch.Tensor) -> np.ndarray:
@@ -175,7 +175,7 @@ def _cost(name: str, height: int, width: int) -> Cost:
 
 
 @torch.inference_mode()
-def race(
+def benchmark(
     a: Side, b: Side, image: torch.Tensor, seconds: float = 1.5, most: int = 9
 ) -> tuple[list[float], list[float]]:
     """Seconds of forwards of two models, taken in turn, so that whatever else runs meets both.

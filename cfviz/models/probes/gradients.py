@@ -62,10 +62,10 @@ def attention_gradients(
     x = _placed(model, image)[None].requires_grad_()
     with torch.enable_grad(), capture(model, point_names.attention(), graph=True) as seen:
         logit = model(x)[0, target]
-        of_probs = torch.autograd.grad(logit, list(seen.values()))
+        gradients = torch.autograd.grad(logit, list(seen.values()))
     return {
         name.removesuffix(".attn.probs"): (p.detach().float().cpu().numpy(), g.float().cpu().numpy())
-        for (name, p), g in zip(seen.items(), of_probs, strict=True)
+        for (name, p), g in zip(seen.items(), gradients, strict=True)
     }
 
 

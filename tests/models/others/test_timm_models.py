@@ -11,7 +11,7 @@ import torch
 
 from cfviz.figures.live.compare import by_token, quantise
 from cfviz.models.others import timm_models as others
-from cfviz.models.others.sides import PUBLISHED, Side, open_side, race
+from cfviz.models.others.sides import PUBLISHED, Side, benchmark, open_side
 
 LARGE = ("swin_tiny_patch4_window7_224", "twins_svt_small", "twins_pcpvt_small")
 NAMES = ["pvt_v2_b0", *(pytest.param(name, marks=pytest.mark.slow) for name in LARGE)]
@@ -97,7 +97,7 @@ def test_maps_are_timms_own(side: Side) -> None:
 
 def test_nothing_is_left_behind(side: Side) -> None:
     side.see(IMAGE, everywhere(side))
-    side.slope(IMAGE, 1, 2, 3)
+    side.gradient(IMAGE, 1, 2, 3)
     for module in side.model.modules():
         assert not module._forward_hooks
     assert all(p.grad is None for p in side.model.parameters())
@@ -109,11 +109,11 @@ def test_a_tokens_slope_is_zero_outside_what_it_can_see() -> None:
     side = open_side("swin_tiny_patch4_window7_224", 224)
     block = side.model.layers[0].blocks
     del block[1]
-    slope = side.slope(torch.randn(3, 224, 224), 0, 10, 20)
+    gradient = side.gradient(torch.randn(3, 224, 224), 0, 10, 20)
     inside = np.zeros((224, 224), bool)
     inside[28:56, 56:84] = True  # rows 7 to 13, columns 14 to 20
-    assert slope[~inside].max() == 0
-    assert slope[inside].min() > 0
+    assert gradient[~inside].max() == 0
+    assert gradient[inside].min() > 0
 
 
 @pytest.mark.slow
@@ -130,7 +130,7 @@ def test_our_side_is_our_model(tiny_model: Any) -> None:
         np.testing.assert_allclose(seen.logits, side.model(IMAGE[None])[0].numpy(), atol=1e-6)
     scheme = side.schemes(SIZE, SIZE)[0][1]
     assert seen.probs[0, 1].shape[:1] == scheme.queries.shape[:1]
-    times = race(side, side, IMAGE, seconds=0.0)
+    times = benchmark(side, side, IMAGE, seconds=0.0)
     assert len(times[0]) == len(times[1]) >= 1
 
 

@@ -14,7 +14,7 @@ from PIL import Image
 
 from cfviz.data.images import prepare
 from cfviz.figures.live import compare as message
-from cfviz.models.others.sides import Seen, Side
+from cfviz.models.others.sides import Outputs, Side
 from cfviz.models.others.timm_models import OTHERS, create_other, fetch_weights, weights_here
 from cfviz.run import placed
 from cfviz.ui.compute import cache
@@ -63,26 +63,26 @@ class Pair:
         """Side of the input in pixels."""
         return int(self.image.shape[-1])
 
-    def seen(self, n: int, stage: int) -> Seen:
+    def seen(self, n: int, stage: int) -> Outputs:
         """What one side makes of the photo, with the attention of a stage's blocks (from 0)."""
         side, key = self.sides[n]
         return _seen(key, self.photo, stage, side, self.image)
 
-    def slope(self, n: int, stage: int, row: int, col: int) -> np.ndarray:
+    def gradient(self, n: int, stage: int, row: int, col: int) -> np.ndarray:
         """How strongly each pixel moves a token of one side, (H, W)."""
         side, key = self.sides[n]
         return _slope(key, self.photo, stage, row, col, side, self.image)
 
 
 @cache.shared(entries=12)
-def _seen(key: str, photo: str, stage: int, _side: Side, _image: Any) -> Seen:
+def _seen(key: str, photo: str, stage: int, _side: Side, _image: Any) -> Outputs:
     blocks = len(_side.schemes(*_image.shape[-2:])[stage])
     return _side.see(_image, [(stage, b) for b in range(blocks)])
 
 
 @cache.shared(entries=64)
 def _slope(key: str, photo: str, stage: int, row: int, col: int, _side: Side, _image: Any) -> np.ndarray:
-    return _side.slope(_image, stage, row, col)
+    return _side.gradient(_image, stage, row, col)
 
 
 # ---------------------------------------------------------------- which two

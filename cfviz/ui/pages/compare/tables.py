@@ -18,7 +18,7 @@ from cfviz.data.samples import gallery
 from cfviz.figures.plots.attention import over_photo
 from cfviz.figures.plots.compare import likeness
 from cfviz.figures.plots.predictions import percent, short, top_bars
-from cfviz.models.others.sides import PUBLISHED, Side, race
+from cfviz.models.others.sides import PUBLISHED, Side, benchmark
 from cfviz.models.others.timm_models import OTHERS
 from cfviz.models.variants import WEIGHTS
 from cfviz.run import class_names
@@ -51,7 +51,7 @@ for side in (
     seen = side.see(image, [({s}, b) for b in range(len(scheme))])
     group, query = scheme[-1].group_of({row}, {col})
     attention = seen.probs[{s}, len(scheme) - 1][group, :, query]    # heads, keys
-    field = side.slope(image, {s}, {row}, {col})          # pixels that move this token
+    field = side.gradient(image, {s}, {row}, {col})       # pixels that move this token
 """
 CODE_REACH = """
 from cfviz.data.images import load_image, prepare
@@ -60,7 +60,7 @@ from cfviz.models.others.sides import open_side
 
 image = prepare(load_image({photo}), {size}).tensor
 side = {side}
-field = side.slope(image, {stage}, {row}, {col})    # H, W: pixels that move this token
+field = side.gradient(image, {stage}, {row}, {col})  # H, W: pixels that move this token
 """
 CODE_TOP = """
 from cfviz.data.images import load_image, prepare
@@ -75,13 +75,13 @@ print(logits.argsort()[::-1][:5], logits.max())
 CODE_COST = """
 from cfviz.data.images import load_image, prepare
 from cfviz.data.samples import sample
-from cfviz.models.others.sides import open_side, race
+from cfviz.models.others.sides import benchmark, open_side
 from statistics import median
 
 a = {a}
 b = {b}
 image = prepare(load_image({photo}), {size}).tensor
-seconds = race(a, b, image)                              # of forwards taken in turn, on this machine
+seconds = benchmark(a, b, image)                         # of forwards taken in turn, on this machine
 print(a.cost({size}, {size}), b.cost({size}, {size}), *map(median, seconds))
 """
 CODE_LIKE = """
@@ -134,7 +134,7 @@ def _reach(ctx: Context, pair: Pair, at: dict[str, Any]) -> None:
         side, name = pair.sides[n][0], title(pair.sides[n][0].name)
         with column:
             with st.spinner(ctx.t("compare.reach_wait", model=name)):
-                field = pool(pair.slope(n, at["stage"], at["row"], at["col"]), 4)
+                field = pool(pair.gradient(n, at["stage"], at["row"], at["col"]), 4)
             fig = over_photo(pair.crop, field, ctx.theme, mark)
             photo = photo_code(ctx.settings.photo)
             code = CODE_REACH.format(side=opened(side, pair.size), size=pair.size, photo=photo, **at)
@@ -244,7 +244,7 @@ def costs(ctx: Context, pair: Pair) -> None:
     st.subheader(t("compare.cost_title"), anchor=False)
     names = [title(side.name) for side, _ in pair.sides]
     times: tuple[list[float], list[float]] = later(
-        ("times", pair.keys), lambda: race(pair.a, pair.b, pair.image), t("compare.cost_wait")
+        ("times", pair.keys), lambda: benchmark(pair.a, pair.b, pair.image), t("compare.cost_wait")
     ) or (
         [],
         [],
