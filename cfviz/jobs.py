@@ -300,7 +300,7 @@ def _inside(path: Path) -> bool:
 
 
 def folders() -> list[Path]:
-    """The roots and what lies in them, two levels deep, that hold folders themselves: one a class."""
+    """The roots and what lies in them, two levels deep, that hold folders themselves: one per class."""
     return list(dict.fromkeys(_with_folders()))[:MOST_FOLDERS]
 
 

@@ -142,7 +142,7 @@ class Trace:
         return self.groupings[stage][block]
 
     def save(self, path: str) -> None:
-        """Write the arrays to an .npz file, one entry a point."""
+        """Write the arrays to an .npz file, one entry per point."""
         np.savez_compressed(path, allow_pickle=False, **dict(self.arrays))
 
     def show(self) -> str:

@@ -177,7 +177,7 @@ def places(weight: np.ndarray) -> np.ndarray:
 
 
 def strongest(maps: np.ndarray, count: int) -> list[tuple[int, int, int, float]]:
-    """The places that excite a channel most, one a photo.
+    """The places that excite a channel most, one per photo.
 
     Args:
         maps: One channel's response to every photo, (n, H, W).

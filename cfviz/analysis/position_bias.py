@@ -57,7 +57,7 @@ def pairs(surfaces: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Measures:
-    """What a bias alone would make a query attend to, one number a head.
+    """What a bias alone would make a query attend to, one number per head.
 
     Weights are the softmax of the surface over all offsets. Lengths are in tokens.
 

@@ -70,7 +70,7 @@ def paired(one: np.ndarray, other: np.ndarray) -> tuple[float, float, float]:
 
 
 def _mean(each: np.ndarray) -> tuple[float, float, float]:
-    """The mean of whole numbers, one a photo, and its 95 % interval, half a 1, half a -1 and a 0 added."""
+    """The mean of whole numbers, one per photo, and its 95 % interval, half a 1, half a -1 and a 0 added."""
     n, total, square = len(each), int(each.sum()), int((each**2).sum())
     m = n + 2
     centre, error = total / m, np.sqrt(square + 1 - total**2 / m) / m
@@ -188,7 +188,7 @@ def extrapolates(size: int, group_size: int, trained: Sequence[int]) -> bool:
     Args:
         size: In pixels; no group is wider than its map.
         group_size: G.
-        trained: Side of the largest groups of training, one a stage.
+        trained: Side of the largest groups of training, one per stage.
     """
     sides = [height for height, _ in map_sizes(size, size)]
     return any(min(group_size, side) > G for side, G in zip(sides, trained, strict=True))
@@ -207,7 +207,7 @@ def extrapolated(
         rows: Of a results file.
         window: Which window.
         ways: What it is held against: ways of a table, "none".
-        trained: Side of the largest groups of training, one a stage.
+        trained: Side of the largest groups of training, one per stage.
         trained_size: In pixels.
 
     Returns:

@@ -13,8 +13,8 @@ class Phase:
 
     Attributes:
         size: input side in pixels, a multiple of 32.
-        group_size: G while the phase lasts, one for all stages or one a stage.
-        interval: I while the phase lasts, one a stage or "adaptive"; None is the variant's.
+        group_size: G while the phase lasts, one for all stages or one per stage.
+        interval: I while the phase lasts, one per stage or "adaptive"; None is the variant's.
         epochs: passes over the training photos.
         batch_size: photos an optimiser step, over all processes; None takes the recipe's.
         steps: optimiser steps an epoch; None goes through all photos.

@@ -49,7 +49,7 @@ FEW_TOKENS = 64
 
 
 class DynamicPosBias(nn.Module):
-    """Dynamic position bias: an MLP from the offset (dh, dw) to one number a head (section 3.3).
+    """Dynamic position bias: an MLP from the offset (dh, dw) to one number per head (section 3.3).
 
     The offsets are raw, not normalised, so a group larger than the trained one asks the MLP to extrapolate.
     """
@@ -78,7 +78,7 @@ class DynamicPosBias(nn.Module):
 
 
 class RelativePosBias(nn.Module):
-    """Relative position bias: a learned table of one number a head and offset, as in Swin.
+    """Relative position bias: a learned table of one number per head and offset, as in Swin.
 
     Another G than the trained one gets the table resized bicubically.
     """
@@ -374,8 +374,8 @@ class CrossFormer(nn.Module):
         embed_dim: Channels of the first stage; they double at each stage.
         depths: Blocks a stage.
         num_heads: Heads a stage.
-        group_size: Side G of a group in tokens, one number or one a stage.
-        interval: Interval I of long distance attention in tokens, one a stage, or "adaptive" for
+        group_size: Side G of a group in tokens, one number or one per stage.
+        interval: Interval I of long distance attention in tokens, one per stage, or "adaptive" for
             ceil(side / G) of each map.
         position_bias: "dpb" (dynamic, the paper's), "rpb" (learned table) or "none".
         cooling: Add amplitude cooling layers (CrossFormer++).
@@ -462,8 +462,8 @@ class CrossFormer(nn.Module):
         """Change the side of groups and the interval, for training at growing sizes or to try another one.
 
         Args:
-            group_size: G, one number or one a stage; None keeps it.
-            interval: I, one number, one a stage, or "adaptive"; None keeps it.
+            group_size: G, one number or one per stage; None keeps it.
+            interval: I, one number, one per stage, or "adaptive"; None keeps it.
         """
         stages = len(self.depths)
         if group_size is not None:

@@ -139,11 +139,11 @@ def blurred(image: torch.Tensor, sigma: float = 12.0) -> torch.Tensor:
 
 
 def shuffled(model: CrossFormer, seed: int = 0) -> CrossFormer:
-    """A copy of a model, its weights dealt anew inside each tensor: same statistics, nothing learned."""
+    """A copy of a model, with the weights permuted inside each tensor: same statistics, nothing learned."""
     copy = deepcopy(model)
-    dealer = torch.Generator().manual_seed(seed)
+    generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for parameter in copy.parameters():
-            order = torch.randperm(parameter.numel(), generator=dealer).to(parameter.device)
+            order = torch.randperm(parameter.numel(), generator=generator).to(parameter.device)
             parameter.copy_(parameter.flatten()[order].view_as(parameter))
     return copy.eval()

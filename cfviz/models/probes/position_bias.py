@@ -185,8 +185,8 @@ def regrouped(
 
     Args:
         model: Not written to; `model.groupings` follows too.
-        group_size: G, one number or one a stage.
-        interval: I, one number, one a stage, or "adaptive".
+        group_size: G, one number or one per stage.
+        interval: I, one number, one per stage, or "adaptive".
     """
 
     def cut(s: int) -> Callable[[tuple[Any, ...]], tuple[Any, ...]]:
@@ -208,7 +208,7 @@ def changes(
 
     Args:
         model: Any.
-        how: "zero" takes it away; "shuffle" deals its values to other offsets, every head its own way; "swap"
+        how: "zero" takes it away; "shuffle" permutes its values over offsets, each head differently; "swap"
             gives every head its neighbour's; "only" takes the content away instead, so that keys are chosen
             by position alone.
         blocks: (stage, block) of each.
@@ -227,11 +227,11 @@ def changes(
 
 
 def _shuffled(bias: torch.Tensor, seed: int) -> torch.Tensor:
-    """A bias (nH, N, N) whose values are dealt to other offsets; pairs with one offset still agree."""
+    """A bias (nH, N, N) with its values permuted over offsets; pairs with the same offset still agree."""
     table, index = by_offset(bias)
     rng = np.random.default_rng(seed)
-    dealt = np.stack([rng.permutation(table.shape[1]) for _ in range(len(table))])
-    table = table.gather(1, torch.from_numpy(dealt).to(bias.device))
+    order = np.stack([rng.permutation(table.shape[1]) for _ in range(len(table))])
+    table = table.gather(1, torch.from_numpy(order).to(bias.device))
     return table[:, index]
 
 

@@ -52,7 +52,7 @@ class Checkpoint:
         sha256: Of the file.
         trained: What the weights were trained on, in a few words; None if never.
         dataset: Which list of class names they predict, or None.
-        trained_group: Side of the largest groups that training used, one a stage, where the file says it.
+        trained_group: Side of the largest groups that training used, one per stage, where the file says it.
         missing: Parameters that a backbone without a head lacks; its last norm is filled in as the identity.
         meta: Whatever else is known: epoch, accuracy, wrapper's settings, notes.
     """

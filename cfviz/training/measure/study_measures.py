@@ -1,4 +1,4 @@
-"""What the untouched model's attention and embeddings look like, measured while it runs, a number a photo."""
+"""Attention and embeddings of the untouched model, measured while it runs: one number per photo."""
 
 from __future__ import annotations
 

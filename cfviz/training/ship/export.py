@@ -74,7 +74,7 @@ def trained_text(recipe: Recipe, state: dict[str, Any], start: dict[str, Any] | 
 
 
 def trained_group(recipe: Recipe, state: dict[str, Any], before: Sequence[int] | None = None) -> list[int]:
-    """The side of the largest groups that training used, one a stage: no group is wider than its map.
+    """The side of the largest groups that training used, one per stage: no group is wider than its map.
 
     Args:
         recipe: Of the run.
