@@ -90,6 +90,41 @@ def test_imports_go_down_only(path: Path) -> None:
         assert fine, f"{name_of(path)} imports {name}: {here} may not import from {there}"
 
 
+def circles(arrows: dict[str, set[str]]) -> list[list[str]]:
+    """Groups of modules that reach each other through imports."""
+    reached: dict[str, set[str]] = {}
+    for start in arrows:
+        found, todo = set(), [start]
+        while todo:
+            new = arrows.get(todo.pop(), set()) - found
+            found |= new
+            todo += new
+        reached[start] = found
+    rings = {frozenset(b for b in reached[a] if a in reached.get(b, ())) for a in arrows if a in reached[a]}
+    return sorted(sorted(ring) for ring in rings)
+
+
+def test_a_circle_is_found() -> None:
+    assert circles({"a": {"b"}, "b": {"c"}, "c": {"a", "d"}, "d": set()}) == [["a", "b", "c"]]
+    assert circles({"a": {"b", "c"}, "b": {"c"}, "c": set()}) == []
+
+
+def test_imports_go_in_no_circle() -> None:
+    """Those under TYPE_CHECKING and inside functions count, too."""
+    files = {"cfviz." + module_of(path): path for path in LIBRARY}
+    arrows: dict[str, set[str]] = {}
+    for name, path in files.items():
+        wanted = (whole if whole in files else whole.rpartition(".")[0] for whole in imports(path))
+        arrows[name] = {other for other in wanted if other in files and other != name}
+    assert not circles(arrows)
+
+
+def test_the_picture_in_contributing_is_complete() -> None:
+    picture = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8").split("```")[3]
+    missing = [name for name in LAYERS if not re.search(rf"(?<!\w){re.escape(name)}(?!\w)", picture)]
+    assert not missing, f"the picture of the layers in CONTRIBUTING.md leaves out {', '.join(missing)}"
+
+
 @pytest.mark.parametrize("path", SOURCES, ids=name_of)
 def test_heavy_libraries_stay_where_they_belong(path: Path) -> None:
     module = module_of(path)
