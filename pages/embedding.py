@@ -13,10 +13,11 @@ from cfviz.ui.pages.embedding import (
 from cfviz.ui.pages.embedding import (
     filters as embedding_look,
 )
-from cfviz.ui.shell.frame import look
+from cfviz.ui.pages.embedding.subject import subject
+from cfviz.ui.widgets.chart import look
 
 ctx = start("embedding")
-its = embedding.subject(ctx)
+its = subject(ctx)
 look(ctx.t("embedding.look"))
 embedding.figure(ctx, its)
 embedding.summary(ctx, its, embedding_use.costs(its) if embedding_use.quick(its) else None)

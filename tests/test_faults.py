@@ -92,7 +92,7 @@ def test_a_model_that_does_not_fit_on_the_gpu_stays_on_the_cpu(tiny_model, monke
 def test_the_page_says_that_it_was_the_cpu(lang: str, monkeypatch) -> None:
     monkeypatch.setattr("cfviz.ui.shell.page.pick_device", lambda: "cuda")
     monkeypatch.setattr(
-        "cfviz.ui.widgets.weights.load", lambda name, device, dtype: run.load(name, "cpu", dtype)
+        "cfviz.ui.compute.models.load", lambda name, device, dtype: run.load(name, "cpu", dtype)
     )
     app = AppTest.from_file(str(ROOT / "app.py"), default_timeout=120)
     app.query_params["lang"] = lang

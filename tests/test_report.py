@@ -22,8 +22,8 @@ from cfviz.report import page as report
 from cfviz.report import parts as report_parts
 from cfviz.run import forward, inspect
 from cfviz.trace import Provenance
+from cfviz.ui.compute import models
 from cfviz.ui.session import state
-from cfviz.ui.widgets import weights
 
 PHOTO = sample("german-shepherd").path
 
@@ -107,7 +107,7 @@ def test_a_name_cannot_leave_its_place(model) -> None:
 )
 def test_what_the_button_calls_the_weights(source: str, trained: str | None, named: str | None) -> None:
     its = SimpleNamespace(source=source, trained=trained)
-    assert weights.given(SimpleNamespace(provenance=its)) == named
+    assert models.given(SimpleNamespace(provenance=its)) == named
 
 
 @pytest.mark.parametrize("lang", ["en", "zh-Hant"])

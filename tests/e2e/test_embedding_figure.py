@@ -17,7 +17,8 @@ from cfviz.geometry import cel_box
 from cfviz.measured import cel
 from cfviz.models.probes import embedding as layers
 from cfviz.run import inspect
-from cfviz.ui.pages.embedding.figure import WATCH, concat_point, words
+from cfviz.ui.pages.embedding.figure import words
+from cfviz.ui.pages.embedding.subject import WATCH, concat_point
 from cfviz.ui.widgets.figure_embedding import script, style
 
 pytestmark = pytest.mark.browser

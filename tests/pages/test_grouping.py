@@ -68,7 +68,7 @@ def test_the_page_runs_without_a_model(lang: str, monkeypatch: pytest.MonkeyPatc
     def no_model(*args: object) -> None:
         raise AssertionError("the page on grouping asked for a model")
 
-    monkeypatch.setattr("cfviz.ui.shell.page.Context.model", property(no_model))
+    monkeypatch.setattr("cfviz.ui.context.Context.model", property(no_model))
     app = run(lang=lang, map="30x45", g="7", i="adaptive", kind="sda", q="29.44")
     assert not app.exception
     assert not app.error

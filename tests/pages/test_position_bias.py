@@ -163,7 +163,7 @@ CONTEXT = """
 import streamlit as st
 from cfviz.figures.theme import theme
 from cfviz.words import translator
-from cfviz.ui.shell.page import Context
+from cfviz.ui.context import Context
 from cfviz.ui.session.state import Settings
 
 lang = st.session_state.get("lang", "en")

@@ -21,14 +21,13 @@ from cfviz.models.others.sides import Side, open_side
 from cfviz.models.weights.checkpoints import load_checkpoint
 from cfviz.run import inspect
 from cfviz.trace import Provenance, Trace
-from cfviz.ui.compute import cache
+from cfviz.ui.compute import cache, models
 from cfviz.ui.pages.attention import view as attention
 from cfviz.ui.pages.attention.measures import WATCH, Subject
 from cfviz.ui.pages.compare.tables import opened
 from cfviz.ui.pages.position_bias import ablation as use
 from cfviz.ui.pages.position_bias import answer
 from cfviz.ui.session import photos
-from cfviz.ui.widgets import weights
 
 ROOT = Path(__file__).resolve().parents[2]
 LINK = {"photo": "cat", "size": "160", "lang": "en"}
@@ -148,14 +147,14 @@ def test_every_piece_runs_by_itself(name: str, query: dict[str, str]) -> None:
 @pytest.mark.parametrize("name", ["predict", "attention"])
 def test_with_the_authors_weights(name: str, tmp_path: Path, monkeypatch, on_screen) -> None:
     monkeypatch.setenv("CFVIZ_CACHE", str(tmp_path))
-    weights._official.clear()
+    models._official.clear()
     (tmp_path / "weights").mkdir()
     torch.save({"model": random_state("crossformer_tiny")}, tmp_path / "weights" / "crossformer_tiny.pth")
     app = page(name, model="crossformer_tiny")
     assert not app.exception
     assert 'weights="official"' in app.code[0].value
     assert np.array_equal(execute(app.code[0].value)["trace"].logits, on_screen[-1].logits)
-    weights._official.clear()
+    models._official.clear()
 
 
 @pytest.mark.parametrize(
@@ -173,9 +172,9 @@ def test_with_the_authors_weights(name: str, tmp_path: Path, monkeypatch, on_scr
 def test_how_weights_are_named(source: str, said: str) -> None:
     net = create_model(NANO)
     net.provenance = Provenance(source, trained=None)
-    assert weights.code(net).startswith(said)
+    assert models.code(net).startswith(said)
     side = opened(Side("own-0", net, False), 160, ",")
-    assert side == weights.code(net, "open_side({}, size=160),")
+    assert side == models.code(net, "open_side({}, size=160),")
     assert opened(Side("pvt_v2_b0", net, True), 160, ",") == 'open_side("pvt_v2_b0", 160),'
 
 

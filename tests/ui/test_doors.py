@@ -14,6 +14,7 @@ from cfviz.cli import main
 from cfviz.models.crossformer import CrossFormer
 from cfviz.models.variants import VARIANTS
 from cfviz.models.weights.checkpoints import CheckpointError, load_checkpoint
+from cfviz.ui.compute import models
 from cfviz.ui.session import photos
 from cfviz.ui.session.plain import GLUE, explain, plain, plain_fields
 from cfviz.ui.widgets import weights
@@ -172,4 +173,4 @@ def test_what_the_sentence_advises_works(state, tmp_path, capsys) -> None:
 def test_a_title_is_letters_and_digits(monkeypatch) -> None:
     its = SimpleNamespace(provenance=SimpleNamespace(source='<a href="//evil.example">x</a>(1).safetensors'))
     monkeypatch.setattr(weights, "own", lambda: {"own-1": its})
-    assert weights.title("own-1") == "a hrefevil.examplexa1.safetensors"
+    assert models.title("own-1") == "a hrefevil.examplexa1.safetensors"

@@ -19,9 +19,8 @@ from cfviz.data.decode import Photo
 from cfviz.run import inspect, share_cores
 from cfviz.trace import Trace
 from cfviz.ui.session.state import Settings
-from cfviz.ui.widgets import weights
 
-from . import queue
+from . import models, queue
 
 MAX_BYTES = 1024 * 2**20  # of arrays in kept traces: nano's of the whole gallery on all pages, and more
 PART = 8  # they take at most one part in so many of the machine's memory
@@ -271,7 +270,7 @@ def trace(
         mode: how the photo is brought to size.
         net: the model of these settings, for a thread that has no reader's session to look it up in.
     """
-    net = weights.model(settings) if net is None else net
+    net = models.model(settings) if net is None else net
     points = tuple(sorted(set(watch)))
     sha = getattr(net.provenance, "sha256", None)
     key = (

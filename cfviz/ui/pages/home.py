@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import streamlit as st
 from PIL import Image
@@ -12,16 +12,16 @@ from cfviz import web
 from cfviz.figures.plots.architecture import anatomy, feature_colours, readable
 from cfviz.models.probes.cost import cost
 from cfviz.trace import Trace
+from cfviz.ui.compute import models
 from cfviz.ui.compute.cache import derived
+from cfviz.ui.context import Context
 from cfviz.ui.session.photos import data_uri
 from cfviz.ui.session.plain import plain
 from cfviz.ui.shell import frame as layout
-from cfviz.ui.shell import sidebar as controls
-from cfviz.ui.widgets import weights
+from cfviz.ui.widgets.photos import photo_credit, photo_title
+from cfviz.ui.widgets.takeaway import take_away
+from cfviz.ui.widgets.weights import weights_line
 from cfviz.words import lookup
-
-if TYPE_CHECKING:
-    from cfviz.ui.shell.page import Context
 
 TEXTS = (
     "stage", "map_alt", "photo_label", "cel_title", "blocks", "chip", "params", "macs", "query", "sda", "lda",
@@ -72,17 +72,17 @@ def _below(ctx: Context, trace: Trace) -> None:
     st.caption(
         ctx.t(
             "home.summary",
-            model=plain(weights.title(ctx.settings.model)),
+            model=plain(models.title(ctx.settings.model)),
             size=ctx.settings.size,
             params=readable(costs["total"].params),
             macs=readable(costs["total"].macs),
         )
         + "\n\n"
-        + controls.photo_credit(ctx.t, ctx.settings.photo)
+        + photo_credit(ctx.t, ctx.settings.photo)
     )
     rows = [(name, part.params, part.macs) for name, part in costs.items()]
     table = (("part", "parameters", "multiply_adds"), rows)
-    layout.take_away(ctx, "model", code=_code(ctx), table=table, live="whole")
+    take_away(ctx, "model", code=_code(ctx), table=table, live="whole")
 
 
 def _data(ctx: Context, trace: Trace) -> dict[str, Any]:
@@ -98,13 +98,13 @@ def _data(ctx: Context, trace: Trace) -> dict[str, Any]:
         stage["params_text"] = readable(part.params + embedding.params)
         stage["macs_text"] = readable(part.macs + embedding.macs)
     labels = ctx.labels
-    title = controls.photo_title(ctx.t, ctx.settings.photo)
+    title = photo_title(ctx.t, ctx.settings.photo)
     data = {
         "photo": pictures[-1],
         "photo_alt": ctx.t("home.figure.photo_alt", photo=title),
         "stages": stages,
         "top": [[labels[index], probability] for index, _, probability in trace.top(5)],
-        "weights": layout.weights_line(ctx, markdown=False),
+        "weights": weights_line(ctx, markdown=False),
         "links": {page: layout.exists(page) for page in LINKED},
         "text": {name: lookup(ctx.lang, f"home.figure.{name}") for name in TEXTS},
         "css": ctx.theme.css(),
@@ -126,7 +126,7 @@ def _code(ctx: Context) -> str:
 import cfviz
 from cfviz.models.probes.cost import cost
 
-model = {weights.code(ctx.model)}
+model = {models.code(ctx.model)}
 for part, its in cost(model, {settings.size}, {settings.size}).items():
     print(f"{{part:8}} {{its.params:>12,}} parameters {{its.macs:>14,}} multiply-adds")
 print(model.groupings({settings.size}, {settings.size}))  # who talks to whom, block by block

@@ -5,22 +5,21 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import partial
 from html import escape
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import streamlit as st
 
 from cfviz.figures.plots.predictions import percent, size_lines, top_bars
 from cfviz.trace import Trace
-from cfviz.ui.compute import cache
+from cfviz.ui.compute import cache, models
+from cfviz.ui.context import Context
 from cfviz.ui.session import photos
 from cfviz.ui.session.plain import plain
-from cfviz.ui.shell import frame as layout
-from cfviz.ui.shell import sidebar as controls
-from cfviz.ui.widgets import weights
-
-if TYPE_CHECKING:
-    from cfviz.ui.shell.page import Context
+from cfviz.ui.widgets import chart
+from cfviz.ui.widgets.photos import add_photos, photo_credit, photo_title
+from cfviz.ui.widgets.takeaway import take_away
+from cfviz.ui.widgets.weights import weights_line
 
 COMPARED = (160, 192, 224, 288, 384)
 TRAINED = 224
@@ -32,11 +31,11 @@ def answer(ctx: Context, trace: Trace) -> None:
     top = [(ctx.labels[index], p) for index, _, p in trace.top(CLASSES)]
     left, right = st.columns([5, 7], gap="large")
     with left:
-        title = controls.photo_title(ctx.t, ctx.settings.photo)
+        title = photo_title(ctx.t, ctx.settings.photo)
         st.image(_crop(trace), width="stretch", alt=ctx.t("predict.crop_alt", photo=title))
-        st.caption(controls.photo_credit(ctx.t, ctx.settings.photo) + notes(ctx))
+        st.caption(photo_credit(ctx.t, ctx.settings.photo) + notes(ctx))
     with right:
-        layout.figure(
+        chart.figure(
             ctx,
             top_bars([name for name, _ in top], [p for _, p in top], ctx.theme),
             "top",
@@ -45,7 +44,7 @@ def answer(ctx: Context, trace: Trace) -> None:
             best=top[0][0],
             p=percent(top[0][1]),
         )
-        st.caption(facts(ctx, trace) + " " + layout.weights_line(ctx))
+        st.caption(facts(ctx, trace) + " " + weights_line(ctx))
 
 
 def facts(ctx: Context, trace: Trace) -> str:
@@ -71,7 +70,7 @@ def sizes(ctx: Context) -> None:
     wanted = "cfviz.sizes"
     here = (ctx.settings.photo, ctx.settings.model, ctx.settings.dtype)
     if st.session_state.get(wanted) != here:
-        layout.look(ctx.t("predict.sizes_why"))
+        chart.look(ctx.t("predict.sizes_why"))
         label = ctx.t("predict.sizes_run", sizes=", ".join(map(str, COMPARED)))
         remember = partial(st.session_state.__setitem__, wanted, here)
         st.button(label, icon=":material/photo_size_select_large:", key="sizes.run", on_click=remember)
@@ -94,7 +93,7 @@ def _compare(ctx: Context, done: list[Trace]) -> None:
     names = [ctx.labels[index] for index in order]
     words = {word: ctx.t(f"predict.sizes_{word}") for word in ("size", "probability", "outside")}
     same = len({trace.top(1)[0][0] for trace in done}) == 1
-    layout.figure(
+    chart.figure(
         ctx,
         size_lines(COMPARED, names, probs, TRAINED, ctx.theme, words),
         "sizes",
@@ -130,7 +129,7 @@ def _crop(trace: Trace) -> Any:
 def own_photos(ctx: Context) -> None:
     """Upload, drag and drop or camera; several photos are answered in one table."""
     st.subheader(ctx.t("predict.own_title"), anchor=False)
-    controls.add_photos(ctx, "page")
+    add_photos(ctx, "page")
     mine = photos.own()
     if len(mine) < 2:
         return
@@ -141,7 +140,7 @@ def own_photos(ctx: Context) -> None:
         photo = photos.photo(id)
         trace = cache.trace(ctx.settings, photo)
         picture = cache.derived(trace, "row", partial(photos.thumbnail, photo.image, 96))
-        rows.append((picture, controls.photo_title(ctx.t, id), *_two(ctx.labels, trace)))
+        rows.append((picture, photo_title(ctx.t, id), *_two(ctx.labels, trace)))
     progress.empty()
     columns = ("photo", "name", "first", "p_first", "second", "p_second")
     st.dataframe(
@@ -150,7 +149,7 @@ def own_photos(ctx: Context) -> None:
         row_height=56,
         column_config=_columns(ctx),
     )
-    layout.take_away(ctx, "photos", table=(columns[1:], [row[1:] for row in rows]))
+    take_away(ctx, "photos", table=(columns[1:], [row[1:] for row in rows]))
 
 
 def _two(labels: Sequence[str], trace: Trace) -> tuple[Any, ...]:
@@ -178,7 +177,7 @@ def _code(ctx: Context) -> str:
 import cfviz
 from cfviz.data.samples import sample
 
-model = {weights.code(ctx.model)}
+model = {models.code(ctx.model)}
 trace = cfviz.inspect({photos.code(ctx.settings.photo)}, model, size={s.size})
 for index, name, probability in trace.top(5):
     print(f"{{name:30}} {{probability:.1%}}")
@@ -191,7 +190,7 @@ def _code_sizes(ctx: Context) -> str:
 import cfviz
 from cfviz.data.samples import sample
 
-model = {weights.code(ctx.model)}
+model = {models.code(ctx.model)}
 for size in {COMPARED}:
     trace = cfviz.inspect({photos.code(ctx.settings.photo)}, model, size=size)
     print(size, trace.top(3), [stage[0].H for stage in trace.groupings])

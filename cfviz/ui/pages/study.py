@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import streamlit as st
 
@@ -15,12 +15,9 @@ from cfviz.figures.plots import study as pictures
 from cfviz.geometry import CEL_KERNELS
 from cfviz.models.interventions.language import dump, parse
 from cfviz.training.measure import study_table
+from cfviz.ui.context import Context
 from cfviz.ui.session.plain import plain
-from cfviz.ui.shell import frame as layout
-from cfviz.ui.widgets import jobs
-
-if TYPE_CHECKING:
-    from cfviz.ui.shell.page import Context
+from cfviz.ui.widgets import chart, jobs
 
 RESULTS = ASSETS / "results"
 SHIPPED, PLAN = RESULTS / "study-nano.parquet", RESULTS / "study-nano.jsonl"
@@ -110,7 +107,7 @@ def findings(ctx: Context, rows: Rows, names: dict[str, str], about: dict[str, A
                 known = "worth" if row["high"] < 0 else "harm" if row["low"] > 0 else "open"
                 text = percents(row) | {"loss": percents({**row, "value": -row["value"]}, "")["value"]}
                 lines.append(ctx.t(f"study.find_{part}_{known}", **text))
-    layout.look("\n\n".join(lines))
+    chart.look("\n\n".join(lines))
 
 
 def _of(cost: Rows, part: str) -> list[Rows]:
@@ -180,7 +177,7 @@ def explore(ctx: Context, rows: Rows, names: dict[str, str], file: Path) -> None
     share = not measure.startswith(("distance", "entropy"))
     name = measure_name(ctx, measure)
     shown = [(names[row["subject"]], row["value"], row["low"], row["high"]) for row in mine[:MOST]]
-    layout.figure(
+    chart.figure(
         ctx, pictures.forest(shown, name, ctx.theme, share), "forest",
         code=_code(file, measure, wanted, at, down), table=(KEYS, [_counted(row) for row in mine]),
         shown=len(shown), all=len(mine), measure=name,
@@ -236,7 +233,7 @@ def against(ctx: Context, rows: Rows, names: dict[str, str], file: Path) -> None
     axes = ctx.t(f"study.measure_{what}"), ctx.t("study.measure_accuracy_change")
     stages = [ctx.t("study.stage", n=s + 1) for s in range(4)]
     code = AGAINST.format(what=what, opening=_opening(file))
-    layout.figure(
+    chart.figure(
         ctx, pictures.scatter(points, axes, stages, ctx.theme), "scatter", code=code,
         table=(("head", "stage", what, "accuracy change"),
                [(p["name"], p["stage"] + 1, p["x"], p["y"]) for p in points]),

@@ -5,17 +5,13 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import streamlit as st
 
 from cfviz import jobs
+from cfviz.ui.compute import models
+from cfviz.ui.context import Context
 from cfviz.ui.session.plain import plain
-
-from . import weights
-
-if TYPE_CHECKING:
-    from cfviz.ui.shell.page import Context
 
 SHOWN = 6  # jobs of a kind
 EVERY = 1.0  # seconds between two looks at a running job
@@ -58,7 +54,7 @@ def folder_choice(ctx: Context, name: str) -> Path | None:
 
 def refused(ctx: Context) -> str:
     """Why nothing can be measured of the chosen model in the background; empty where something can."""
-    if ctx.settings.model in weights.own():
+    if ctx.settings.model in models.own():
         return ctx.t("jobs.own")
     if ctx.model.provenance.trained is None:
         return ctx.t("jobs.random")

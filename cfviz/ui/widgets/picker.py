@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import streamlit as st
 
 from cfviz import web
+from cfviz.ui.context import Context
 from cfviz.ui.session import photos, state
-from cfviz.ui.shell import sidebar as controls
-
-if TYPE_CHECKING:
-    from cfviz.ui.shell.page import Context
-
+from cfviz.ui.widgets.photos import photo_title
 
 _picker = st.components.v2.component(
     "cfviz.picker",
@@ -26,7 +21,7 @@ def picker(ctx: Context) -> None:
     """The reader's own photos, latest first, then the gallery; a click shows one."""
     mine = {id: mine.thumbnail for id, mine in reversed(photos.own().items())}
     strip = [
-        {"id": id, "title": controls.photo_title(ctx.t, id), "src": source}
+        {"id": id, "title": photo_title(ctx.t, id), "src": source}
         for id, source in (mine | photos.gallery_thumbnails()).items()
     ]
     data = {

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 import streamlit as st
@@ -10,19 +9,16 @@ import streamlit as st
 from cfviz import report
 from cfviz.data.samples import sample
 from cfviz.run import inspect
+from cfviz.ui.compute import models
+from cfviz.ui.context import Context
 from cfviz.ui.session import state
-
-from . import weights
-
-if TYPE_CHECKING:
-    from cfviz.ui.shell.page import Context
 
 
 def origin(ctx: Context) -> report.Origin:
     """How the chosen photo and weights are named outside this session."""
     own = ctx.settings.photo.startswith(state.OWN)
     path = ctx.photo.name if own else f"assets/gallery/{sample(ctx.settings.photo).path.name}"
-    return report.Origin(path, None if own else ctx.settings.photo, weights.given(ctx.model), _address())
+    return report.Origin(path, None if own else ctx.settings.photo, models.given(ctx.model), _address())
 
 
 def _address() -> str:

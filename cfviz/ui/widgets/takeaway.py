@@ -9,7 +9,7 @@ import csv
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from io import BytesIO, StringIO
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import streamlit as st
@@ -17,9 +17,7 @@ from PIL import Image
 
 from cfviz import web
 from cfviz.figures.plots.cards import contact, contact_svg
-
-if TYPE_CHECKING:
-    from cfviz.ui.shell.page import Context
+from cfviz.ui.context import Context
 
 Table = tuple[Sequence[str], Iterable[Sequence[Any]]]
 Sheet = tuple[Sequence[Image.Image], Sequence[str], int]  # pictures, captions, pictures a row

@@ -1,127 +1,55 @@
-"""Where a model's weights come from: bundled, the authors' (downloaded on request), or the reader's."""
+"""What the reader sees of weights: where they come from, a place to drop a file, the authors' download."""
 
 from __future__ import annotations
 
-import logging
-import re
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import streamlit as st
 
-from cfviz.models.factory import build, create_model
-from cfviz.models.variants import OURS, WEIGHTS, list_models
+from cfviz.models.factory import build
 from cfviz.models.weights.checkpoints import load_checkpoint
-from cfviz.models.weights.download import OFFICIAL, cache_dir
+from cfviz.models.weights.download import OFFICIAL
 from cfviz.models.weights.errors import CheckpointError, readable_size
-from cfviz.run import inspect, load, name_of, placed
-from cfviz.ui.compute import queue
+from cfviz.ui.compute import models
+from cfviz.ui.context import Context
 from cfviz.ui.session import state
-from cfviz.ui.session.plain import explain
+from cfviz.ui.session.plain import explain, plain, plain_fields
 
-if TYPE_CHECKING:
-    from cfviz.ui.shell.page import Context
+from .trained import trained
 
 TYPES = ["safetensors"]  # from a browser: a format that can hold nothing but numbers
 MAX_MB = 400
 MAX_OWN = 3
-_log = logging.getLogger(__name__)
-_OWN, _PLACED, _REFUSED = "cfviz.own_models", "cfviz.placed", "cfviz.refused_weights"
+_REFUSED = "cfviz.refused_weights"
 
 
-def names() -> list[str]:
-    """The variants, then the reader's own models of this session."""
-    return [*list_models(), *own()]
+def weights_banner(ctx: Context) -> None:
+    """Announce random weights above the page: what they show is structure, never knowledge."""
+    if models.known(ctx.settings.model):
+        return
+    name = plain(models.title(ctx.settings.model))
+    with ctx.banner:
+        st.warning(ctx.t("common.random_weights", model=name), icon=":material/casino:")
+        offer(ctx)
 
 
-def own() -> dict[str, Any]:
-    """The reader's own models by id; they live as long as the session."""
-    return st.session_state.setdefault(_OWN, {})
-
-
-def title(name: str) -> str:
-    """``crossformer_pp_small`` -> ``CrossFormer++ small``; for the reader's own the file's name.
-
-    Of that letters and digits alone, for a title stands in figures and tables, too.
-    """
-    if name in own():
-        return re.sub(r"[^\w .+-]", "", own()[name].provenance.source)[:80].strip() or name
-    name, twin = name.removesuffix("_rpb"), name.endswith("_rpb")
-    family, _, size = name.rpartition("_")
-    size += " (RPB)" if twin else ""
-    return f"{'CrossFormer++' if family.endswith('_pp') else 'CrossFormer'} {size}"
-
-
-def model(settings: state.Settings) -> Any:
-    """The model of these settings, with the best weights at hand: bundled, else the authors', else random."""
-    name = settings.model
-    if name in own():
-        return _own_placed(name, settings)
-    if downloaded(name) and not (WEIGHTS / f"{name}.safetensors").is_file():
-        return _official(name, settings.device, settings.dtype)
-    return _shared(name, settings.device, settings.dtype)
-
-
-def downloaded(name: str) -> bool:
-    """Whether the authors' weights are on this machine."""
-    return name in OFFICIAL and (cache_dir() / "weights" / f"{name}.pth").is_file()
-
-
-@st.cache_resource(show_spinner=False, max_entries=4)
-def _shared(name: str, device: str, dtype: str) -> Any:
-    random = name not in OURS  # the banner says so
-    net = placed(create_model(name, None), device, dtype) if random else load(name, device, dtype)
-    return _warmed(net, dtype)
-
-
-@st.cache_resource(show_spinner=False, max_entries=4)
-def _official(name: str, device: str, dtype: str) -> Any:
-    return _warmed(placed(create_model(name, "official"), device, dtype), dtype)
-
-
-def _own_placed(name: str, settings: state.Settings) -> Any:
-    """One of the reader's own on its device; the copy is kept until another is wanted."""
-    key = (name, settings.device, settings.dtype)
-    kept, net = st.session_state.get(_PLACED, (None, None))
-    if kept != key:
-        net = placed(own()[name], settings.device, settings.dtype)
-        st.session_state[_PLACED] = (key, net)
-    return net
-
-
-def _warmed(net: Any, dtype: str) -> Any:
-    """One forward on nothing, so that the first reader's photo is timed like everybody's."""
-    import numpy as np
-
-    with queue.turn():
-        inspect(np.zeros((64, 64, 3), np.uint8), net, 224, dtype=dtype)
-    _log.info("model ready: %s in %s", name_of(net), dtype)
-    return net
-
-
-def given(net: Any) -> str | None:
-    """What the command line calls a model's weights; None for those it takes by itself."""
-    source: str = net.provenance.source
-    return {"random": "none", "bundled": None}.get(source, source)
-
-
-def code(net: Any, call: str = "cfviz.create_model({}){}") -> str:
-    """The rest of a line of Python that opens a model with the very weights that are on screen.
+def weights_line(ctx: Context, markdown: bool = True) -> str:
+    """One sentence on where the weights come from and what they were trained on.
 
     Args:
-        net: the model, in the number format on screen.
-        call: what is called; braces stand for the variant's name and the weights, then for the number format.
+        ctx: the page.
+        markdown: whether it is for Markdown; what the file says of itself is made plain then.
     """
-    cast = {"torch.bfloat16": ".bfloat16()", "torch.float16": ".half()"}
-    named = given(net)
-    weights = {None: "", "none": ", weights=None", "official": ', weights="official"'}
-    note = {None: "", "none": "  # random weights", "official": "  # the authors', downloaded once"}
-    said = weights.get(named, f", weights={named!r}")
-    opened = call.format(f'"{name_of(net)}"{said}', cast.get(str(next(net.parameters()).dtype), ""))
-    return opened + note.get(named, "  # your file")
+    its = ctx.model.provenance
+    if its.trained is None:
+        return ctx.t("common.weights_random")
+    key = "weights_bundled" if its.source == "bundled" else "weights_other"
+    said = {"source": its.source, "trained": trained(ctx.t, its.trained)}
+    return ctx.t(f"common.{key}", **(plain_fields(said) if markdown else said))
 
 
 # ------------------------------------------------------------------ the reader's own
@@ -165,7 +93,7 @@ def _opened(file: Any) -> Any:
 
 
 def _keep(key: str, net: Any) -> None:
-    mine = own()
+    mine = models.own()
     mine[key] = net
     while len(mine) > MAX_OWN:
         del mine[next(iter(mine))]
@@ -203,7 +131,7 @@ def offer(ctx: Context, name: str | None = None) -> None:
     """
     name = name or ctx.settings.model
     if name in OFFICIAL:
-        label = ctx.t("common.official_get", model=title(name), accuracy=OFFICIAL[name][1])
+        label = ctx.t("common.official_get", model=models.title(name), accuracy=OFFICIAL[name][1])
         source = f"official:{name}"
         fetch(ctx, name, label, lambda job: load_checkpoint(source, progress=job.report, cancel=job.cancel))
 

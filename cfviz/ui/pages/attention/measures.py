@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -17,9 +17,7 @@ from cfviz.models.probes import gradients
 from cfviz.run import inspect
 from cfviz.trace import Trace
 from cfviz.ui.compute.cache import shared
-
-if TYPE_CHECKING:
-    from cfviz.ui.shell.page import Context
+from cfviz.ui.context import Context
 
 POINTS = ("q", "k", "v", "bias", "probs", "out")
 WATCH = tuple(f"layers.*.blocks.*.attn.{point}" for point in POINTS)

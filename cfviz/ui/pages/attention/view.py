@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pandas as pd
 import streamlit as st
@@ -12,19 +12,18 @@ from cfviz.figures.plots import attention as draw
 from cfviz.geometry import token_box
 from cfviz.stats import spearman
 from cfviz.trace import Trace
+from cfviz.ui.compute import models
 from cfviz.ui.compute.cache import shared
+from cfviz.ui.context import Context
 from cfviz.ui.session import photos
-from cfviz.ui.shell import frame as layout
-from cfviz.ui.shell.frame import breathe, look, take_away
-from cfviz.ui.shell.frame import figure as plotted
-from cfviz.ui.widgets import weights
+from cfviz.ui.widgets import chart
+from cfviz.ui.widgets.chart import breathe, look
+from cfviz.ui.widgets.chart import figure as plotted
 from cfviz.ui.widgets.figure import committed, follow_up, fresh, go, living_figure
+from cfviz.ui.widgets.takeaway import take_away
 
 from . import measures
 from .measures import Subject, subject
-
-if TYPE_CHECKING:
-    from cfviz.ui.shell.page import Context
 
 NAME = "attention.figure"
 PLACE = ("stage", "block", "head", "row", "col")
@@ -157,7 +156,6 @@ def figure(ctx: Context, about: Subject) -> None:
         packed = message(about.source, centre, "first", about.trace, ctx.lang)
     except ValueError as error:
         ctx.stop(error)
-        raise
 
     def commit() -> None:
         clicked = committed(NAME)
@@ -209,7 +207,7 @@ def below(ctx: Context, about: Subject) -> None:
 
 def shown(ctx: Context, about: Subject) -> dict[str, Any]:
     """What the shown code says of the model and the input."""
-    model = weights.code(ctx.model)
+    model = models.code(ctx.model)
     if about.shuffled:
         model += "\nfrom cfviz.models.probes.gradients import shuffled\nmodel = shuffled(model)"
     return {"model": model, "photo": photos.code(ctx.settings.photo), "size": ctx.settings.size}
@@ -249,9 +247,9 @@ def _heads_picture(ctx: Context, about: Subject, rows: list[dict[str, Any]]) -> 
     words = axes | {"head": t("attention.head"), "block": t("attention.block")}
     kinds = [g[0]["kind"].lower() for g in groups]
     fig = draw.head_dots(names, kinds, [[r["distance"] for r in g] for g in groups], ctx.theme, words)
-    layout.chart(ctx, fig, "heads", t("attention.heads_alt"))
-    layout.take_away(
-        ctx, "heads", chart=layout.chart_key(ctx, "heads"),
+    chart.chart(ctx, fig, "heads", t("attention.heads_alt"))
+    take_away(
+        ctx, "heads", chart=chart.chart_key(ctx, "heads"),
         code=HEADS_CODE.format(**shown(ctx, about)),
         table=(tuple(rows[0]), [tuple(row.values()) for row in rows]),
     )  # fmt: skip
@@ -299,7 +297,7 @@ def paths(ctx: Context, about: Subject) -> None:
         with side:
             st.subheader(t(f"attention.{name}"), anchor=False)
             fig = draw.over_photo(about.crop, found[name], ctx.theme, mark)
-            layout.taken(ctx, fig, name, t(f"attention.{name}_alt"), code[name].format(**fields))
+            chart.taken(ctx, fig, name, t(f"attention.{name}_alt"), code[name].format(**fields))
             st.caption(t(f"attention.{name}_note", area=two_digits(100 * share)))
     st.markdown(t("attention.agreement", value=f"{found['agreement']:+.2f}"))
     if about.shuffled:
@@ -331,7 +329,7 @@ def relevance(ctx: Context, about: Subject) -> None:
             st.subheader(t(f"attention.by_{name}"), anchor=False)
             fig = draw.over_photo(about.crop, maps[name], ctx.theme)
             code = RELEVANCE_CODE.format(**shown(ctx, about), target=target)
-            layout.taken(ctx, fig, f"by_{name}", t(f"attention.by_{name}_alt"), code)
+            chart.taken(ctx, fig, f"by_{name}", t(f"attention.by_{name}_alt"), code)
             st.caption(t(f"attention.by_{name}_note", missing=f"{100 * maps['missing']:.1f}"))
             good = tested["beats"][name]
             st.badge(t(f"attention.{'beats' if good else 'no_better'}"), color="green" if good else "orange",

@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import streamlit as st
@@ -17,15 +17,12 @@ from cfviz.figures.live import compare as message
 from cfviz.models.others.sides import Outputs, Side
 from cfviz.models.others.timm_models import OTHERS, create_other, fetch_weights, weights_here
 from cfviz.run import placed
-from cfviz.ui.compute import cache
+from cfviz.ui.compute import cache, models
+from cfviz.ui.context import Context
 from cfviz.ui.session import state
-from cfviz.ui.shell import frame as layout
-from cfviz.ui.widgets import weights
+from cfviz.ui.widgets import chart, weights
 from cfviz.ui.widgets.figure_compare import compare_figure
 from cfviz.words import TRANSLATIONS
-
-if TYPE_CHECKING:
-    from cfviz.ui.shell.page import Context
 
 NAME = "compare.figure"
 START = "cfviz.compare.start"
@@ -90,12 +87,12 @@ def _slope(key: str, photo: str, stage: int, row: int, col: int, _side: Side, _i
 
 def title(name: str) -> str:
     """A model's name as people say it."""
-    return OTHERS[name].title if name in OTHERS else weights.title(name)
+    return OTHERS[name].title if name in OTHERS else models.title(name)
 
 
 def choose(ctx: Context) -> Pair:
     """Let the reader choose two models; both stand in the link."""
-    s, ours = ctx.settings, weights.names()
+    s, ours = ctx.settings, models.names()
     names = [*ours, *OTHERS]
     other = ctx.get("other", TWIN.get(s.model, "crossformer_nano_rpb"), names)
     st.session_state.update({"compare.a": s.model, "compare.b": other})
@@ -135,7 +132,7 @@ def side_of(ctx: Context, name: str) -> Side:
     s = ctx.settings
     if name not in OTHERS:
         try:
-            return Side(name, weights.model(replace(s, model=name)), False)
+            return Side(name, models.model(replace(s, model=name)), False)
         except ValueError as error:
             ctx.stop(error)
     file = weights_here(name)
@@ -190,7 +187,7 @@ def figure(ctx: Context, pair: Pair, at: dict[str, Any]) -> None:
         st.session_state[START] = {"row": at["row"], "col": at["col"], "held": at["held"], "tour": tour}
     start = tuple(st.session_state[START].items())
     data = _packed(pair.keys, pair.photo, at["stage"], (at["a"], at["b"]), start, ctx.lang, pair, ctx.t)
-    layout.look(ctx.t("compare.figure_look"))
+    chart.look(ctx.t("compare.figure_look"))
     compare_figure(data, name=NAME, on_commit=partial(_commit, ctx, pair))
 
 

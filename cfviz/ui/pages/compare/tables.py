@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from html import escape
 from statistics import median
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import streamlit as st
@@ -24,17 +24,16 @@ from cfviz.models.variants import WEIGHTS
 from cfviz.run import class_names
 from cfviz.ui.compute import queue
 from cfviz.ui.compute.later import later
+from cfviz.ui.compute.models import code as model_code
+from cfviz.ui.context import Context
 from cfviz.ui.pages.attention.view import two_digits
 from cfviz.ui.session.photos import code as photo_code
 from cfviz.ui.session.plain import plain
-from cfviz.ui.shell import frame as layout
+from cfviz.ui.widgets import chart
+from cfviz.ui.widgets.takeaway import take_away
 from cfviz.ui.widgets.trained import trained
-from cfviz.ui.widgets.weights import code as model_code
 
 from .pair import Pair, figure, place, title
-
-if TYPE_CHECKING:
-    from cfviz.ui.shell.page import Context
 
 MEASURED = 224  # pixels: where our own weights are measured
 CODE_POINT = """
@@ -118,7 +117,7 @@ def linked(ctx: Context, pair: Pair) -> None:
     a, b = (opened(side, pair.size, ",") for side, _ in pair.sides)
     photo = photo_code(ctx.settings.photo)
     fields = {"a": a, "b": b, "size": pair.size, "s": at["stage"], "photo": photo}
-    layout.take_away(
+    take_away(
         ctx, "point", code=CODE_POINT.format(**fields, stage=at["stage"] + 1, row=at["row"], col=at["col"])
     )
     _reach(ctx, pair, at)
@@ -127,7 +126,7 @@ def linked(ctx: Context, pair: Pair) -> None:
 def _reach(ctx: Context, pair: Pair, at: dict[str, Any]) -> None:
     """The gradient of the token with respect to the pixels, over the photo."""
     st.subheader(ctx.t("compare.reach_title"), anchor=False)
-    layout.look(ctx.t("compare.reach_look", stage=at["stage"] + 1, row=at["row"], col=at["col"]))
+    chart.look(ctx.t("compare.reach_look", stage=at["stage"] + 1, row=at["row"], col=at["col"]))
     stride = 4 * 2 ** at["stage"]
     mark = ((at["col"] + 0.5) * stride, (at["row"] + 0.5) * stride)
     for n, column in enumerate(st.columns(2, gap="large")):
@@ -138,7 +137,7 @@ def _reach(ctx: Context, pair: Pair, at: dict[str, Any]) -> None:
             fig = over_photo(pair.crop, field, ctx.theme, mark)
             photo = photo_code(ctx.settings.photo)
             code = CODE_REACH.format(side=opened(side, pair.size), size=pair.size, photo=photo, **at)
-            layout.taken(ctx, fig, f"reach-{n + 1}", ctx.t("compare.reach_alt", model=name), code)
+            chart.taken(ctx, fig, f"reach-{n + 1}", ctx.t("compare.reach_alt", model=name), code)
             known = "reach_note" if side.trained else "reach_note_random"
             st.caption(ctx.t(f"compare.{known}", model=name, area=two_digits(100 * area(field))))
 
@@ -173,15 +172,15 @@ def answers(ctx: Context, pair: Pair) -> None:
             tops.append(classes[order[0]])
             fig = top_bars([classes[i] for i in order], probs[order].tolist(), ctx.theme)
             code = CODE_TOP.format(side=opened(side, pair.size), **named)
-            layout.taken(ctx, fig, f"top-{n + 1}", ctx.t("compare.top_alt", model=name), code)
+            chart.taken(ctx, fig, f"top-{n + 1}", ctx.t("compare.top_alt", model=name), code)
             st.caption(ctx.t("compare.classes", n=len(classes), trained=trained(ctx.t, side.trained)))
             rows += [(name, label, float(p)) for label, p in zip(classes, probs, strict=True)]
     if len(tops) == 2:
         key = "same" if tops[0] == tops[1] else "differ"
-        layout.look(ctx.t(f"compare.answers_{key}", a=short(tops[0]), b=short(tops[1])))
+        chart.look(ctx.t(f"compare.answers_{key}", a=short(tops[0]), b=short(tops[1])))
     if rows:
         code = "".join(CODE_TOP.format(side=opened(side, pair.size), **named) for side, _ in pair.sides)
-        layout.take_away(ctx, "answers", code=code, table=(("model", "class", "probability"), rows))
+        take_away(ctx, "answers", code=code, table=(("model", "class", "probability"), rows))
 
 
 # ---------------------------------------------------------------- likeness
@@ -201,7 +200,7 @@ def similarity(ctx: Context, pair: Pair) -> None:
     """Linear CKA of every stage of one model with every stage of the other."""
     st.subheader(ctx.t("compare.like_title"), anchor=False)
     if pair.a.trained is None or pair.b.trained is None:
-        layout.look(ctx.t("compare.like_random"))
+        chart.look(ctx.t("compare.like_random"))
         return
     values = later(
         ("likeness", pair.keys), lambda: table(_features(pair, 0), _features(pair, 1)),
@@ -213,7 +212,7 @@ def similarity(ctx: Context, pair: Pair) -> None:
     opens = dict(zip("ab", (opened(side, pair.size) for side, _ in pair.sides), strict=True))
     cells = pair.size // 32
     words = {"a": f"{a}", "b": f"{b}", "stage": ctx.t("compare.stage")}
-    layout.figure(
+    chart.figure(
         ctx, likeness(values, words, ctx.theme), "like",
         code=CODE_LIKE.format(**opens, size=pair.size, cells=cells),
         table=(("stage", *(f"{pair.b.name} {s}" for s in range(1, 5))),
@@ -251,7 +250,7 @@ def costs(ctx: Context, pair: Pair) -> None:
     )
     if times[0]:
         ratio = median(times[1]) / median(times[0])  # of the times in the table
-        layout.look(t("compare.cost_look", a=names[0], b=names[1], ratio=f"{ratio:.2f}"))
+        chart.look(t("compare.cost_look", a=names[0], b=names[1], ratio=f"{ratio:.2f}"))
     columns = [_facts(ctx, side, pair.size, mine) for (side, _), mine in zip(pair.sides, times, strict=True)]
     cards = [card for side, _ in pair.sides if (card := measured(side))]
     at = cards[0]["size"] if cards else MEASURED
@@ -267,7 +266,7 @@ def costs(ctx: Context, pair: Pair) -> None:
     rows = [(key, *(column[key] for column in columns)) for key in columns[0]]
     a, b = (opened(side, pair.size) for side, _ in pair.sides)
     code = CODE_COST.format(a=a, b=b, size=pair.size, photo=photo_code(ctx.settings.photo))
-    layout.take_away(ctx, "cost", code=code, table=(("", *names), rows))
+    take_away(ctx, "cost", code=code, table=(("", *names), rows))
 
 
 def _facts(ctx: Context, side: Side, size: int, times: list[float]) -> dict[str, str]:

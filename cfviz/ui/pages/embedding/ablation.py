@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import streamlit as st
@@ -17,16 +17,15 @@ from cfviz.figures.plots import embedding as plots
 from cfviz.figures.plots.predictions import percent, short
 from cfviz.models.probes import embedding as layers
 from cfviz.ui.compute.cache import shared
+from cfviz.ui.context import Context
 from cfviz.ui.session import photos
-from cfviz.ui.shell import frame as layout
-from cfviz.ui.shell import sidebar as controls
-from cfviz.ui.widgets.takeaway import Table
+from cfviz.ui.widgets import chart
+from cfviz.ui.widgets.photos import photo_title
+from cfviz.ui.widgets.takeaway import Table, take_away
 
 from . import code as embedding_code
-from .figure import Cost, Subject, knocked_line, outputs
-
-if TYPE_CHECKING:
-    from cfviz.ui.shell.page import Context
+from .figure import Cost, knocked_line
+from .subject import Subject, outputs
 
 WAYS = ("zero", "mean", "photo")
 SIZE = 224  # of the gallery's photos here, pixels
@@ -118,7 +117,7 @@ def _knocked(ctx: Context, its: Subject) -> None:
             other = st.selectbox(
                 ctx.t("embedding.other"),
                 others,
-                format_func=lambda id: controls.photo_title(ctx.t, id),
+                format_func=lambda id: photo_title(ctx.t, id),
                 key="embedding.other",
                 width=280,
             )
@@ -141,7 +140,7 @@ def _knocked(ctx: Context, its: Subject) -> None:
         )
     ]
     texts = {"logit": ctx.t("embedding.axis_logit"), "points": ctx.t("embedding.points")}
-    layout.figure(
+    chart.figure(
         ctx,
         plots.knock_bars(rows, ctx.theme, texts),
         "knock",
@@ -164,7 +163,7 @@ def _knocked(ctx: Context, its: Subject) -> None:
 
 def _maps(ctx: Context, maps: list[np.ndarray], name: str, code: str) -> None:
     pictures, top = plots.heat(maps)
-    layout.look(ctx.t("embedding.later_look", kernel=name, top=f"{top:.2f}"))
+    chart.look(ctx.t("embedding.later_look", kernel=name, top=f"{top:.2f}"))
     shown = [Image.fromarray(picture) for picture in pictures]
     captions = [ctx.t("embedding.stage", n=s + 1, mean=f"{m.mean():.2f}") for s, m in enumerate(maps)]
     cards([photos.data_uri(picture) for picture in shown], captions)
@@ -174,7 +173,7 @@ def _maps(ctx: Context, maps: list[np.ndarray], name: str, code: str) -> None:
         rows = [(s + 1, r, c, float(m[r, c])) for s, m in enumerate(maps) for r, c in np.ndindex(m.shape)]
         return ("stage", "row", "column", "change"), rows
 
-    layout.take_away(ctx, "later", code=code, table=table, sheet=lambda: (shown, notes, 4))
+    take_away(ctx, "later", code=code, table=table, sheet=lambda: (shown, notes, 4))
 
 
 def cards(images: Sequence[str], captions: Sequence[str], columns: int = 4) -> None:
@@ -219,7 +218,7 @@ def reads(ctx: Context, its: Subject) -> None:
             break  # further on the channels no longer belong to one kernel
     even = [n / sum(layer.channels) for n in layer.channels]
     titles = [ctx.t("embedding.kernel_short", k=k) for k in layer.kernels]
-    layout.figure(
+    chart.figure(
         ctx,
         plots.read_bars(np.stack(shares), names, titles, even, ctx.theme),
         "reads",

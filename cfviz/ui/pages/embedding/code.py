@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
+from cfviz.ui.compute.models import code as model_code
+from cfviz.ui.context import Context
 from cfviz.ui.session import photos
-from cfviz.ui.widgets.weights import code as model_code
 
-if TYPE_CHECKING:
-    from cfviz.ui.shell.page import Context
-
-    from .figure import Subject
+from .subject import Subject
 
 
 def shares(ctx: Context) -> str:

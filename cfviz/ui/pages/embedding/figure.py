@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import streamlit as st
@@ -15,22 +14,19 @@ from cfviz.figures.live import embedding as message
 from cfviz.figures.plots.predictions import percent
 from cfviz.measured import cel
 from cfviz.models.probes import embedding as layers
-from cfviz.trace import Trace
 from cfviz.ui.compute.cache import shared
+from cfviz.ui.context import Context
 from cfviz.ui.session import photos
-from cfviz.ui.shell import frame as layout
+from cfviz.ui.widgets import chart
 from cfviz.ui.widgets.figure_embedding import embedding_figure
+from cfviz.ui.widgets.takeaway import take_away
 from cfviz.words import TRANSLATIONS
 
 from . import code as embedding_code
-
-if TYPE_CHECKING:
-    from cfviz.ui.shell.page import Context
+from .subject import Subject
 
 NAME = "embedding.figure"
 START = "cfviz.embedding.start"
-STAGES = range(4)
-WATCH = ("patch_embed.concat", "patch_embed.out", "layers.*.downsample.concat")
 # Places of the gallery that are one thing only: photo, rows and columns as fractions of the centre crop.
 PLACES = {
     "texture": ("bison", (0.72, 1.0), (0.0, 1.0)),
@@ -38,55 +34,6 @@ PLACES = {
 }
 
 Cost = tuple[int, int, float, float]  # stage, kernel, change of the first class's probability, of its logit
-
-
-@dataclass(frozen=True)
-class Subject:
-    """What the page is about.
-
-    Attributes:
-        model: The model.
-        trace: Its prediction, with what the embedding layers and the blocks gave.
-        image: What it was given, (3, H, W).
-        layers: Its four embedding layers as arrays.
-        weights: Model, number format and device in one string, for caches.
-        source: The same with photo and size.
-    """
-
-    model: Any
-    trace: Trace
-    image: Any
-    layers: tuple[layers.Layer, ...]
-    weights: str
-    source: str
-
-    def concat(self, stage: int) -> np.ndarray:
-        """The tokens a layer made, before any LayerNorm: (H, W, C)."""
-        return self.trace[concat_point(stage)]
-
-
-def concat_point(stage: int) -> str:
-    """The point behind the concatenation of the layer before a stage."""
-    return "patch_embed.concat" if stage == 0 else f"layers.{stage - 1}.downsample.concat"
-
-
-def outputs(model: Any) -> tuple[str, ...]:
-    """The points where the four stages' maps are ready."""
-    return tuple(f"layers.{s}.blocks.{depth - 1}.out" for s, depth in enumerate(model.depths))
-
-
-def subject(ctx: Context) -> Subject:
-    """The chosen model on the chosen photo."""
-    s, trace = ctx.settings, ctx.trace(*WATCH, *outputs(ctx.model))
-    weights = "|".join(map(str, (s.model, trace.weights.sha256, s.dtype, s.device)))
-    source = f"{weights}|{ctx.photo.sha256}|{trace.size}"
-    image = prepare(ctx.photo, s.size).tensor
-    return Subject(ctx.model, trace, image, _layers(weights, ctx.model), weights, source)
-
-
-@shared(6)
-def _layers(weights: str, _model: Any) -> tuple[layers.Layer, ...]:
-    return tuple(layers.layer(_model, stage) for stage in STAGES)
 
 
 # ---------------------------------------------------------------- the figure
@@ -139,8 +86,8 @@ def figure(ctx: Context, its: Subject) -> None:
 
     embedding_figure(data, name=NAME, on_commit=commit)
     if appears:
-        layout.breathe()
-    layout.take_away(ctx, "shares", code=embedding_code.shares(ctx), table=_table(its))
+        chart.breathe()
+    take_away(ctx, "shares", code=embedding_code.shares(ctx), table=_table(its))
 
 
 def _table(its: Subject) -> tuple[tuple[str, ...], list[tuple[Any, ...]]]:

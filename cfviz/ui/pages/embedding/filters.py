@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-from typing import TYPE_CHECKING
 
 import numpy as np
 import streamlit as st
@@ -20,17 +19,15 @@ from cfviz.figures.plots.cards import squares as squares_picture
 from cfviz.geometry import cel_box
 from cfviz.models.probes import embedding as layers
 from cfviz.ui.compute.cache import shared
+from cfviz.ui.context import Context
 from cfviz.ui.session import photos
-from cfviz.ui.shell import frame as layout
-from cfviz.ui.shell import sidebar as controls
-from cfviz.ui.widgets.takeaway import Sheet
+from cfviz.ui.widgets import chart
+from cfviz.ui.widgets.photos import photo_title
+from cfviz.ui.widgets.takeaway import Sheet, take_away
 
 from . import code as embedding_code
 from .ablation import SIZE, cards, gallery_responses
-from .figure import Subject
-
-if TYPE_CHECKING:
-    from cfviz.ui.shell.page import Context
+from .subject import Subject
 
 SHOWN, PATCHES, SIDE = 24, 10, 224  # filters a sheet, patches a channel, pixels of a test pattern
 
@@ -49,7 +46,7 @@ def filters(ctx: Context, its: Subject) -> None:
     st.subheader(ctx.t("embedding.filters_title"), anchor=False)
     layer = its.layers[0]
     if layer.weights[0].shape[1] == 3:
-        layout.look(ctx.t("embedding.filters_look"))
+        chart.look(ctx.t("embedding.filters_look"))
         sheets = _sheets(its.weights, ctx.theme.dark, layer)
         cards(sheets, [
             ctx.t("embedding.sheet", k=k, shown=min(SHOWN, d), all=d)
@@ -62,7 +59,7 @@ def filters(ctx: Context, its: Subject) -> None:
             for n, w in enumerate(weight)
         ]
         names = [f"{k} x {k} px" for k in layer.kernels]
-        layout.take_away(
+        take_away(
             ctx, "filters", code=embedding_code.filters(ctx), table=(columns, rows),
             sheet=lambda: ([photos.opened(one) for one in sheets], names, 4),
         )  # fmt: skip
@@ -106,7 +103,7 @@ def spectra(ctx: Context, its: Subject) -> None:
         f"{k} px: {c:.1f}" for k, c in zip(layer.kernels, centres, strict=True)
     )
     table = (("cycles_a_pixel", *map(str, layer.kernels)), rows)
-    layout.figure(ctx, fig, "spectra", code=embedding_code.spectra(ctx), table=table, list=listed)
+    chart.figure(ctx, fig, "spectra", code=embedding_code.spectra(ctx), table=table, list=listed)
 
 
 def read_places(ctx: Context, its: Subject) -> None:
@@ -121,7 +118,7 @@ def read_places(ctx: Context, its: Subject) -> None:
         for name, low, high in zip(names, (m.min() for m in maps), (m.max() for m in maps), strict=True)
     ]
     grids = f"{later[0][2][:, :, 0, 0].size:,}"
-    layout.look(ctx.t("embedding.places_look", grids=grids, top=f"{top:.4f}"))
+    chart.look(ctx.t("embedding.places_look", grids=grids, top=f"{top:.4f}"))
     cards([photos.data_uri(image) for image in images], notes, 6)
     rows = [
         (one.stage + 1, k, row, col, float(value))
@@ -129,9 +126,7 @@ def read_places(ctx: Context, its: Subject) -> None:
         for (row, col), value in np.ndenumerate(places)
     ]
     table = (("cel", "kernel", "row", "col", "root_mean_square"), rows)
-    layout.take_away(
-        ctx, "places", code=embedding_code.places(ctx), table=table, sheet=lambda: (images, names, 6)
-    )
+    take_away(ctx, "places", code=embedding_code.places(ctx), table=table, sheet=lambda: (images, names, 6))
 
 
 @st.fragment
@@ -157,7 +152,7 @@ def patches(ctx: Context, its: Subject) -> None:
     k, c = layer.kernels[i], int(channel) - 1
     maps = gallery_responses(its.weights, (stage,), its.model)[layer.points[i]][..., c]
     best = measure.strongest(maps, PATCHES)
-    layout.look(ctx.t("embedding.patches_look", k=names[i], c=c + 1, n=PATCHES))
+    chart.look(ctx.t("embedding.patches_look", k=names[i], c=c + 1, n=PATCHES))
     cards = "".join(_card(ctx, stage, k, *one) for one in best)
     st.html(f'<div class="cf-cards em-patches">{cards}</div>')
     ids = [entry.id for entry in gallery()]
@@ -168,7 +163,7 @@ def patches(ctx: Context, its: Subject) -> None:
         return pictures, [f"{value:+.2f} {id}" for id, _, _, value in rows], 5
 
     table = (("photo", "row", "column", "response"), rows)
-    layout.take_away(
+    take_away(
         ctx, "patches", code=embedding_code.patches(ctx, layer.points[i], stage, c), table=table, sheet=sheet
     )
 
@@ -179,7 +174,7 @@ def _card(ctx: Context, stage: int, k: int, photo: int, row: int, col: int, valu
     ink, paper = ctx.theme.padding, ctx.theme.panel
     hatching = f"repeating-linear-gradient(-45deg,{ink} 0 1.5px,{paper} 1.5px 7px)"
     source = _patch(entry.id, _box(stage, k, row, col))
-    title = controls.photo_title(ctx.t, entry.id)
+    title = photo_title(ctx.t, entry.id)
     return (
         f'<figure class="cf-card"><img src="{source}" alt="{title} ({row}, {col})" '
         f'style="image-rendering:pixelated;aspect-ratio:1;background:{hatching}">'
@@ -248,7 +243,7 @@ def patterns(ctx: Context, its: Subject) -> None:
         for title, curve in zip(titles(ctx, its, stage), found, strict=True)
     )
     table = (("pixels", *map(str, layer.kernels)), rows)
-    layout.figure(
+    chart.figure(
         ctx, fig, "patterns", code=embedding_code.patterns(ctx, name, stage), table=table, peaks=peaks
     )
 
@@ -288,11 +283,11 @@ def others(ctx: Context, its: Subject) -> None:
         notes.append(f"<b>{ctx.t(f'embedding.way_{way.name}')}</b><small>{note}</small>")
         rows.append((way.name, " ".join(map(str, way.kernels)), D, total, afford))
     times, less = f"{ways[0].macs / ways[1].macs:.1f}", f"{ways[3].macs / ways[0].macs:.1f}"
-    layout.look(ctx.t("embedding.others_look", stage=stage + 1, times=times, less=less))
+    chart.look(ctx.t("embedding.others_look", stage=stage + 1, times=times, less=less))
     cards(images, notes)
     columns = ("way", "kernels", "channels", "macs", "channels_at_equal_cost")
     names = [f"{row[0]}: {row[1]} px" for row in rows]
-    layout.take_away(
+    take_away(
         ctx, "others", code=embedding_code.others(its, stage), table=(columns, rows),
         sheet=lambda: (pictures, names, 4),
     )  # fmt: skip

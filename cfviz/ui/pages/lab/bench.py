@@ -7,7 +7,7 @@ from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from time import perf_counter
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import streamlit as st
@@ -27,13 +27,11 @@ from cfviz.trace import Trace
 from cfviz.ui.compute import cache
 from cfviz.ui.compute.cache import shared
 from cfviz.ui.compute.later import in_pieces
+from cfviz.ui.context import Context
 from cfviz.ui.session import photos
 from cfviz.ui.session.plain import plain
 from cfviz.ui.widgets.figure_lab import lab_board
 from cfviz.words import lookup
-
-if TYPE_CHECKING:
-    from cfviz.ui.shell.page import Context
 
 NAME = "lab.board"
 SEQ = "cfviz.lab.seq"

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 from cfviz.data.samples import gallery
 from cfviz.models.interventions.language import dump
+from cfviz.ui.compute.models import code as model_code
 from cfviz.ui.session.photos import code as photo_code
-from cfviz.ui.widgets.weights import code as model_code
 
-if TYPE_CHECKING:
-    from .bench import Bench
+from .bench import Bench
 
 
 def changed(its: Bench, watch: Sequence[str] = ()) -> str:

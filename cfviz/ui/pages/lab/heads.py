@@ -14,7 +14,8 @@ from cfviz.figures.plots import lab as draw
 from cfviz.figures.plots.embedding import heat
 from cfviz.ui.compute import cache
 from cfviz.ui.session import photos
-from cfviz.ui.shell import frame as layout
+from cfviz.ui.widgets import chart
+from cfviz.ui.widgets.takeaway import take_away
 
 from . import code as lab_code
 from .bench import Bench
@@ -34,7 +35,7 @@ def heads(its: Bench) -> None:
     uris, moved, top, end = found
     most = int(np.argmax(moved))
     key = "heads_look" if moved[most] > 0 else "heads_same"
-    layout.look(
+    chart.look(
         ctx.t(f"lab.{key}", head=most + 1, moved=f"{moved[most]:.2f}", top=f"{top:.2f}", diff=f"{end:.2f}")
     )
     cells, names = [], []
@@ -49,7 +50,7 @@ def heads(its: Bench) -> None:
         text = escape(name)
         cells.append(f'<figure><img src="{uri}" alt="{text}"><figcaption>{text}</figcaption></figure>')
     st.html(f'<div class="cf-lab">{"".join(cells)}</div>')
-    layout.take_away(
+    take_away(
         ctx, "heads", code=lab_code.heads(its, point),
         table=lambda: (("head", "row", "column", "attention_before", "attention_after"), _rows(its, point)),
         sheet=lambda: ([photos.opened(uri) for uri in uris], names, 6),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from html import escape
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import streamlit as st
@@ -16,18 +16,18 @@ from cfviz.figures.plots.embedding import heat, signed
 from cfviz.figures.plots.predictions import percent, short, top_bars
 from cfviz.models.interventions.language import to_url
 from cfviz.ui.compute import cache
+from cfviz.ui.context import Context
 from cfviz.ui.pages.attention.view import small
 from cfviz.ui.session import photos
-from cfviz.ui.shell import frame as layout
-from cfviz.ui.shell import sidebar as controls
+from cfviz.ui.widgets import chart
+from cfviz.ui.widgets.photos import photo_title
+from cfviz.ui.widgets.takeaway import take_away
+from cfviz.ui.widgets.weights import weights_line
 
 from . import code as lab_code
 from .bench import NAME as BOARD
 from .bench import Bench, Ranking, bench, known, measure, part_name, place, quick, show_board
 from .heads import heads
-
-if TYPE_CHECKING:
-    from cfviz.ui.shell.page import Context
 
 WANTED = "cfviz.lab.wanted"
 
@@ -37,7 +37,7 @@ def lab(ctx: Context) -> None:
     """The board, and below it all that it changes."""
     its = bench(ctx)
     show_board(its)
-    layout.take_away(ctx, "board", code=lab_code.changed(its), live=BOARD)
+    take_away(ctx, "board", code=lab_code.changed(its), live=BOARD)
     waiting = st.container(key="lab-wait")
     _controls(its)
     verdict(its)
@@ -96,7 +96,7 @@ def _controls(its: Bench) -> None:
     st.selectbox(
         ctx.t("lab.other"),
         ids,
-        format_func=lambda id: controls.photo_title(ctx.t, id),
+        format_func=lambda id: photo_title(ctx.t, id),
         key="lab.other",
         width=320,
         on_change=lambda: ctx.put(other=st.session_state["lab.other"]),
@@ -120,8 +120,8 @@ def verdict(its: Bench) -> None:
         "r": percent(float(its.after.probs[b])),
     }
     key = "nothing" if not its.active else "same_answer" if a == b else "other_answer"
-    layout.look(ctx.t(f"lab.{key}", **fields))
-    st.caption(layout.weights_line(ctx))
+    chart.look(ctx.t(f"lab.{key}", **fields))
+    st.caption(weights_line(ctx))
 
 
 def top_five(its: Bench) -> None:
@@ -133,12 +133,12 @@ def top_five(its: Bench) -> None:
             st.markdown(f"**{ctx.t(f'lab.{name}')}**")
             top = trace.top(5)
             fig = top_bars([ctx.labels[i] for i, _, _ in top], [p for _, _, p in top], ctx.theme)
-            layout.taken(ctx, fig, name, ctx.t(f"lab.{name}_alt"), lab_code.changed(its))
+            chart.taken(ctx, fig, name, ctx.t(f"lab.{name}_alt"), lab_code.changed(its))
     rows = zip(
         ctx.labels, its.before.probs, its.after.probs, its.before.logits, its.after.logits, strict=True
     )
     columns = ("class", "probability_before", "probability_after", "logit_before", "logit_after")
-    layout.take_away(ctx, "answers", code=lab_code.changed(its), table=(columns, list(rows)))
+    take_away(ctx, "answers", code=lab_code.changed(its), table=(columns, list(rows)))
 
 
 def logits(its: Bench) -> None:
@@ -150,7 +150,7 @@ def logits(its: Bench) -> None:
     first = its.before.top(1)[0][0]
     names = [short(ctx.labels[i]) for i in order]
     names = [f"<b>{name}</b>" if i == first else name for i, name in zip(order, names, strict=True)]
-    layout.figure(
+    chart.figure(
         ctx,
         draw.change_bars(names, moved[order].tolist(), ctx.theme, ctx.t("lab.axis_logit")),
         "logits",
@@ -176,9 +176,7 @@ def stages(its: Bench) -> None:
     )
     found = cache.derived(its.after, ("lab stages", id(its.before), its.watch), lambda: _stages(its))
     pictures, captions, notes, tops = found
-    layout.look(
-        ctx.t("lab.stages_look", change=f"{tops[0]:.2f}", top=f"{tops[1]:.2f}", diff=f"{tops[2]:.2f}")
-    )
+    chart.look(ctx.t("lab.stages_look", change=f"{tops[0]:.2f}", top=f"{tops[1]:.2f}", diff=f"{tops[2]:.2f}"))
     cells = []
     for n, (uri, caption) in enumerate(zip(pictures, captions, strict=True)):
         if n % 6 == 0:
@@ -189,7 +187,7 @@ def stages(its: Bench) -> None:
         cells.append(f'<figure><img src="{uri}" alt="{text}"><figcaption>{text}</figcaption></figure>')
     st.html(f'<div class="cf-lab">{"".join(cells)}</div>')
     columns = ("stage", "row", "column", "features_change", "attention_before", "attention_after")
-    layout.take_away(
+    take_away(
         ctx, "stages", code=lab_code.stages(its), table=lambda: (columns, _rows(its)),
         sheet=lambda: ([photos.opened(uri) for uri in pictures], notes, 6),
     )  # fmt: skip
@@ -258,7 +256,7 @@ def ranks(its: Bench, ranking: Ranking) -> None:
         (place(one), to_url((one,)), float(v), float(p), ctx.labels[int(w)])
         for one, v, p, w in zip(ranking.parts, ranking.values, ranking.probs, ranking.winners, strict=True)
     ]
-    layout.figure(
+    chart.figure(
         ctx,
         draw.change_bars(names, ranking.values[order].tolist(), ctx.theme, ctx.t(axis, **fields), unit),
         "ranks",
@@ -285,8 +283,8 @@ def patching(its: Bench) -> None:
     columns = "grid-template-columns:repeat(3,minmax(0,14rem))"
     st.html(f'<div class="cf-cards" style="{columns};align-items:end">{"".join(cells)}</div>')
     if its.same:
-        layout.look(ctx.t("lab.patch_same", label=short(ctx.labels[its.before.top(1)[0][0]])))
+        chart.look(ctx.t("lab.patch_same", label=short(ctx.labels[its.before.top(1)[0][0]])))
         return
     share = float(followed(its.after.logits[None], its.before.logits, other.logits)[0])
     a, b = (short(ctx.labels[trace.top(1)[0][0]]) for trace in (its.before, other))
-    layout.look(ctx.t("lab.patch_look", share=f"{signed(100 * share, 0)} %", a=a, b=b))
+    chart.look(ctx.t("lab.patch_look", share=f"{signed(100 * share, 0)} %", a=a, b=b))

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import streamlit as st
 
-from .course import Course, Step
+from cfviz.ui.context import Context
 
-if TYPE_CHECKING:
-    from cfviz.ui.shell.page import Context
+from .course import Course, Step
 
 PAPER = "https://arxiv.org/abs/2108.00154"
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import streamlit as st
 
 from cfviz import web
 from cfviz.data.images import prepare
 from cfviz.ui.compute import cache
+from cfviz.ui.context import Context
 from cfviz.ui.shell import frame as layout
 
 from . import progress
@@ -17,9 +18,6 @@ from .course import ASKS, Course, load_lessons
 from .glossary import glossary, terms
 from .question import Grade, Option, Question, RefusedError, Scene, accepted, grade
 from .show import Moment, figure, sandbox
-
-if TYPE_CHECKING:
-    from cfviz.ui.shell.page import Context
 
 PICKED, GIVEN, TRY = "cfviz.learn.picked", "cfviz.learn.given", "cfviz.learn.try"
 CSS = "lessons.css"
@@ -31,8 +29,6 @@ def lessons(ctx: Context) -> None:
         course = load_lessons()
     except ValueError as error:
         ctx.stop(error)
-        raise
-    assert ctx.model is not None  # loads it here, where its banner has a place
     _body(ctx, course)
 
 
@@ -50,7 +46,6 @@ def _body(ctx: Context, course: Course) -> None:
             _refused(ctx, course, at, str(error))
         except ValueError as error:
             ctx.stop(error)
-            raise
         else:
             _shown(ctx, course, at, now)
     glossary(ctx, course)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from hashlib import sha256
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import streamlit as st
@@ -21,6 +21,7 @@ from cfviz.models.interventions.language import to_url
 from cfviz.models.probes import embedding as layers
 from cfviz.stats import softmax
 from cfviz.ui.compute.cache import shared
+from cfviz.ui.context import Context
 from cfviz.ui.pages.embedding import figure as embedding
 from cfviz.ui.pages.grouping import grouping_figures
 from cfviz.ui.pages.lab import bench as lab
@@ -33,9 +34,6 @@ from cfviz.ui.widgets.figure_position_bias import bias_figure
 from .course import Step
 from .question import Question, Scene, State, block_of, cut, token_at
 from .tensors import CONCAT, attention_block, changed, moved, parts_of, watched
-
-if TYPE_CHECKING:
-    from cfviz.ui.shell.page import Context
 
 LIMIT = 16_000_000  # bytes of a message: one block of the largest model at the largest size
 NONCE = "cfviz.learn.nonce"  # grows whenever a figure appears anew, so that it is sent to its place again

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import streamlit as st
@@ -16,14 +16,12 @@ from cfviz.models.probes.position_bias import CHANGES, changes
 from cfviz.run import forward, share_cores
 from cfviz.ui.compute.cache import shared
 from cfviz.ui.compute.later import later
+from cfviz.ui.compute.models import code as model_code
+from cfviz.ui.context import Context
 from cfviz.ui.session.photos import code as photo_code
-from cfviz.ui.shell import frame as layout
-from cfviz.ui.widgets.weights import code as model_code
+from cfviz.ui.widgets import chart
 
 from .surfaces import Subject, block_name
-
-if TYPE_CHECKING:
-    from cfviz.ui.shell.page import Context
 
 WHERE = ("all", "sda", "lda", "each")
 WATCH = ("layers.*.blocks.*.attn.q", "layers.*.blocks.*.attn.k", "layers.*.blocks.*.attn.bias")
@@ -85,7 +83,7 @@ def section(ctx: Context, its: Subject) -> None:
         data.append((label, values[-1], most, float(p[first]), ctx.labels[now]))
     fig = plots.bars(names, values, notes, ctx.theme, {"x": t("position_bias.use_x", name=short(name, 24))})
     columns = ("change", "logit_change", "largest_logit_change", "probability", "first_class")
-    layout.figure(
+    chart.figure(
         ctx,
         fig,
         "use",
@@ -154,7 +152,7 @@ def share(ctx: Context, its: Subject) -> None:
         for block, values in zip(its.blocks, found, strict=True)
         for h, x in enumerate(values)
     ]
-    layout.figure(
+    chart.figure(
         ctx, fig, "share", code=_SHARE.format(**_shown(ctx, its)),
         table=(("stage", "block", "head", "share"), rows),
         block=names[top], most=f"{100 * means[top]:.1f} %", mean=f"{100 * np.mean(means):.1f} %",

@@ -6,20 +6,18 @@ import json
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import streamlit as st
 
 from cfviz.analysis import position_bias_sizes as measured
 from cfviz.bundled import ASSETS
 from cfviz.figures.plots import position_bias as plots
-from cfviz.ui.shell import frame as layout
+from cfviz.ui.context import Context
+from cfviz.ui.widgets import chart
 from cfviz.words import together
 
 from .surfaces import Subject
-
-if TYPE_CHECKING:
-    from cfviz.ui.shell.page import Context
 
 RESULTS = ASSETS / "results"
 COMMAND = "python -m cfviz measure-sizes --data FOLDER --weights crossformer_nano --json sizes-own.json"
@@ -159,7 +157,7 @@ def section(ctx: Context, its: Subject) -> None:
     t, found = ctx.t, results()
     st.subheader(t("position_bias.sizes_title"), anchor=False)
     if found is None:
-        layout.look(t("position_bias.sizes_missing"))
+        chart.look(t("position_bias.sizes_missing"))
         st.code(COMMAND, language="bash", wrap_lines=True)
         return
     there = [w for w in WINDOWS if any(row["window"] == w for row in found["rows"])]
@@ -251,4 +249,4 @@ def draw(
     )  # fmt: skip
     table = (COLUMNS, [[row[column] for column in COLUMNS] for row in found["rows"]])
     thin = ctx.t("position_bias.own_behind") if behind else ""
-    layout.figure(ctx, fig, name, key, code=found.get("command"), table=table, n=found["photos"], thin=thin)
+    chart.figure(ctx, fig, name, key, code=found.get("command"), table=table, n=found["photos"], thin=thin)

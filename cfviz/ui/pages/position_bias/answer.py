@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import streamlit as st
@@ -20,19 +20,18 @@ from cfviz.models.probes.position_bias import WAYS, edits, regrouped, same, ways
 from cfviz.run import forward, share_cores
 from cfviz.ui.compute import queue
 from cfviz.ui.compute.cache import shared
+from cfviz.ui.compute.models import code as model_code
 from cfviz.ui.compute.steps import Steps
+from cfviz.ui.context import Context
 from cfviz.ui.session import state
 from cfviz.ui.session.photos import code as photo_code
-from cfviz.ui.shell import frame as layout
+from cfviz.ui.widgets import chart
 from cfviz.ui.widgets.figure_position_bias import bias_figure
-from cfviz.ui.widgets.weights import code as model_code
+from cfviz.ui.widgets.takeaway import take_away
 from cfviz.words import together
 
 from .cost import costs
 from .surfaces import Subject, block_name, words
-
-if TYPE_CHECKING:
-    from cfviz.ui.shell.page import Context
 
 WINDOWS = ("scaled", "fixed", "adaptive")
 SIDES = range(2, 29)
@@ -140,7 +139,7 @@ def section(ctx: Context, its: Subject) -> None:
     """Controls, the answers side by side as they come, and what the window costs."""
     t = ctx.t
     st.subheader(t("position_bias.answer_title"), anchor=False)
-    layout.look(t("position_bias.answer_look"))
+    chart.look(t("position_bias.answer_look"))
     window = _window(ctx, its)
     number, head = _watched(ctx, its)
     stage, block = its.places[number]
@@ -168,7 +167,7 @@ def section(ctx: Context, its: Subject) -> None:
         st.caption(t("position_bias.answer_wait", done=len(there), all=len(steps.names)))
     else:
         _said(ctx, found, by, {g.G for stage_ in groups for g in stage_}, its)
-    layout.take_away(ctx, "answer", code=code(ctx, its, window), table=_table(ctx, found))
+    take_away(ctx, "answer", code=code(ctx, its, window), table=_table(ctx, found))
     costs(ctx, its.model, groups, window.size)
 
 

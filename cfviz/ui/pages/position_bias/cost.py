@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import streamlit as st
 
 from cfviz.analysis import position_bias as measure
-from cfviz.ui.shell import frame as layout
+from cfviz.ui.context import Context
+from cfviz.ui.widgets import chart
+from cfviz.ui.widgets.takeaway import take_away
 from cfviz.words import together
-
-if TYPE_CHECKING:
-    from cfviz.ui.shell.page import Context
 
 HEAD = ("stage", "map", "kind", "padded", "waste", "pairs", "macs")
 COLUMNS = (
@@ -29,7 +28,7 @@ def costs(ctx: Context, model: Any, groups: list[list[Any]], size: int) -> None:
         size: Input side in pixels.
     """
     t = ctx.t
-    layout.look(t("position_bias.cost_look"))
+    chart.look(t("position_bias.cost_look"))
     lines = ["| " + " | ".join(t(f"position_bias.cost_{name}") for name in HEAD) + " |"]
     lines.append("|---|--:|---|--:|--:|--:|--:|")
     worst, rows = (0.0, t("position_bias.cost_none")), []
@@ -46,7 +45,7 @@ def costs(ctx: Context, model: Any, groups: list[list[Any]], size: int) -> None:
         st.markdown("\n".join(lines))
     said = t("position_bias.cost_total", size=size, macs=f"{total / 1e6:.0f}", times=f"{total / plain:.2f}")
     st.markdown(together(worst[1], said))
-    layout.take_away(ctx, "cost", code=_CODE, table=(COLUMNS, rows))
+    take_away(ctx, "cost", code=_CODE, table=(COLUMNS, rows))
 
 
 def _line(s: int, g: Any, found: measure.Load) -> str:

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import streamlit as st
 
 from cfviz import jobs as background
 from cfviz.models.probes.position_bias import WAYS
+from cfviz.ui.context import Context
 from cfviz.ui.session import state
-from cfviz.ui.shell import frame as layout
-from cfviz.ui.widgets import jobs
+from cfviz.ui.widgets import chart, jobs
 
 from .accuracy import SHOWN, WINDOWS, Results, draw, opened, results, sentences
 from .surfaces import TWIN, Subject
-
-if TYPE_CHECKING:
-    from cfviz.ui.shell.page import Context
 
 KIND, RESULT = "sizes", "sizes.json"
 CHOSEN = ("own", "bicubic", "clamp", "none")  # ways at first: those the verdict needs
@@ -27,7 +24,7 @@ Rows = list[dict[str, Any]]
 def section(ctx: Context, its: Subject) -> None:
     """What to measure, the button, and the jobs."""
     st.subheader(ctx.t("position_bias.job_title"), anchor=False)
-    layout.look(ctx.t("position_bias.job_look"))
+    chart.look(ctx.t("position_bias.job_look"))
     jobs.panel(
         ctx, KIND, _command(ctx, its), RESULT, ctx.t("position_bias.job_start"),
         show=lambda job: _show(ctx, job), growing=True,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import streamlit as st
@@ -16,14 +16,13 @@ from cfviz.models.variants import BUNDLED, WEIGHTS
 from cfviz.run import load
 from cfviz.trace import Trace
 from cfviz.ui.compute.cache import shared
+from cfviz.ui.compute.models import code as model_code
+from cfviz.ui.context import Context
 from cfviz.ui.session.photos import code as photo_code
-from cfviz.ui.shell import frame as layout
+from cfviz.ui.widgets import chart
 from cfviz.ui.widgets.figure_position_bias import bias_figure
-from cfviz.ui.widgets.weights import code as model_code
+from cfviz.ui.widgets.takeaway import take_away
 from cfviz.words import TRANSLATIONS
-
-if TYPE_CHECKING:
-    from cfviz.ui.shell.page import Context
 
 TWIN = f"{BUNDLED}_rpb"
 FAINT = 0.1  # a bias that spans less changes no attention weight by more than a factor of 1.11
@@ -177,7 +176,7 @@ def packed(weights: str, part: str, start: tuple[tuple[str, Any], ...], lang: st
 def figures(ctx: Context, its: Subject, part: str) -> None:
     """One of the three figures, with its title, its sentence, its code and its data."""
     st.subheader(ctx.t(f"position_bias.{part}_title"), anchor=False)
-    layout.look(ctx.t(f"position_bias.{part}_look"))
+    chart.look(ctx.t(f"position_bias.{part}_look"))
     appears = f"position_bias.{part}" not in st.session_state
     if (part == "surfaces" and appears) or st.session_state.get(START, ("",))[0] != its.weights:
         st.session_state[START] = its.weights, place(ctx, its)
@@ -195,9 +194,9 @@ def _figure(ctx: Context, its: Subject, part: str, start: tuple[tuple[str, Any],
 
     bias_figure(packed(its.weights, part, start, ctx.lang, its), name=name, on_commit=commit)
     if appears and part == "surfaces":  # the first on the page
-        layout.breathe()
+        chart.breathe()
     table = _table(its) if part == "surfaces" else None
-    layout.take_away(ctx, part, code=_code(ctx, its, part), table=table)
+    take_away(ctx, part, code=_code(ctx, its, part), table=table)
 
 
 def _code(ctx: Context, its: Subject, part: str) -> str:

@@ -1,0 +1,118 @@
+"""The models on offer, opened once for all readers: which weights stand behind a name."""
+
+from __future__ import annotations
+
+import logging
+import re
+from typing import Any
+
+import numpy as np
+import streamlit as st
+
+from cfviz.models.factory import create_model
+from cfviz.models.variants import OURS, WEIGHTS, list_models
+from cfviz.models.weights.download import OFFICIAL, cache_dir
+from cfviz.run import inspect, load, name_of, placed
+from cfviz.ui.session import state
+
+from . import queue
+
+_log = logging.getLogger(__name__)
+_OWN, _PLACED = "cfviz.own_models", "cfviz.placed"
+
+
+def names() -> list[str]:
+    """The variants, then the reader's own models of this session."""
+    return [*list_models(), *own()]
+
+
+def own() -> dict[str, Any]:
+    """The reader's own models by id; they live as long as the session."""
+    return st.session_state.setdefault(_OWN, {})
+
+
+def title(name: str) -> str:
+    """``crossformer_pp_small`` -> ``CrossFormer++ small``; for the reader's own the file's name.
+
+    Of that letters and digits alone, for a title stands in figures and tables, too.
+    """
+    if name in own():
+        return re.sub(r"[^\w .+-]", "", own()[name].provenance.source)[:80].strip() or name
+    name, twin = name.removesuffix("_rpb"), name.endswith("_rpb")
+    family, _, size = name.rpartition("_")
+    size += " (RPB)" if twin else ""
+    return f"{'CrossFormer++' if family.endswith('_pp') else 'CrossFormer'} {size}"
+
+
+def model(settings: state.Settings) -> Any:
+    """The model of these settings, with the best weights at hand: bundled, else the authors', else random."""
+    name = settings.model
+    if name in own():
+        return _own_placed(name, settings)
+    if downloaded(name) and not (WEIGHTS / f"{name}.safetensors").is_file():
+        return _official(name, settings.device, settings.dtype)
+    return _shared(name, settings.device, settings.dtype)
+
+
+def downloaded(name: str) -> bool:
+    """Whether the authors' weights are on this machine."""
+    return name in OFFICIAL and (cache_dir() / "weights" / f"{name}.pth").is_file()
+
+
+def known(name: str) -> bool:
+    """Whether what a model shows was learnt, without opening it; otherwise its weights are random."""
+    if name in own():
+        return own()[name].provenance.trained is not None
+    return name in OURS or downloaded(name)
+
+
+@st.cache_resource(show_spinner=False, max_entries=4)
+def _shared(name: str, device: str, dtype: str) -> Any:
+    random = name not in OURS  # the banner says so
+    net = placed(create_model(name, None), device, dtype) if random else load(name, device, dtype)
+    return _warmed(net, dtype)
+
+
+@st.cache_resource(show_spinner=False, max_entries=4)
+def _official(name: str, device: str, dtype: str) -> Any:
+    return _warmed(placed(create_model(name, "official"), device, dtype), dtype)
+
+
+def _own_placed(name: str, settings: state.Settings) -> Any:
+    """One of the reader's own on its device; the copy is kept until another is wanted."""
+    key = (name, settings.device, settings.dtype)
+    kept, net = st.session_state.get(_PLACED, (None, None))
+    if kept != key:
+        net = placed(own()[name], settings.device, settings.dtype)
+        st.session_state[_PLACED] = (key, net)
+    return net
+
+
+def _warmed(net: Any, dtype: str) -> Any:
+    """One forward on nothing, so that the first reader's photo is timed like everybody's."""
+    with queue.turn():
+        inspect(np.zeros((64, 64, 3), np.uint8), net, 224, dtype=dtype)
+    _log.info("model ready: %s in %s", name_of(net), dtype)
+    return net
+
+
+def given(net: Any) -> str | None:
+    """What the command line calls a model's weights; None for those it takes by itself."""
+    source: str = net.provenance.source
+    return {"random": "none", "bundled": None}.get(source, source)
+
+
+def code(net: Any, call: str = "cfviz.create_model({}){}") -> str:
+    """The rest of a line of Python that opens a model with the very weights that are on screen.
+
+    Args:
+        net: the model, in the number format on screen.
+        call: what is called; braces stand for the variant's name and the weights, then for the number format.
+    """
+    cast = {"torch.bfloat16": ".bfloat16()", "torch.float16": ".half()"}
+    named = given(net)
+    weights = {None: "", "none": ", weights=None", "official": ', weights="official"'}
+    note = {None: "", "none": "  # random weights", "official": "  # the authors', downloaded once"}
+    said = weights.get(named, f", weights={named!r}")
+    opened = call.format(f'"{name_of(net)}"{said}', cast.get(str(next(net.parameters()).dtype), ""))
+    return opened + note.get(named, "  # your file")

@@ -1,0 +1,66 @@
+"""What the page on cross-scale embedding is about: the chosen model on the chosen photo."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from cfviz.data.images import prepare
+from cfviz.models.probes import embedding as layers
+from cfviz.trace import Trace
+from cfviz.ui.compute.cache import shared
+from cfviz.ui.context import Context
+
+STAGES = range(4)
+WATCH = ("patch_embed.concat", "patch_embed.out", "layers.*.downsample.concat")
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What the page is about.
+
+    Attributes:
+        model: The model.
+        trace: Its prediction, with what the embedding layers and the blocks gave.
+        image: What it was given, (3, H, W).
+        layers: Its four embedding layers as arrays.
+        weights: Model, number format and device in one string, for caches.
+        source: The same with photo and size.
+    """
+
+    model: Any
+    trace: Trace
+    image: Any
+    layers: tuple[layers.Layer, ...]
+    weights: str
+    source: str
+
+    def concat(self, stage: int) -> np.ndarray:
+        """The tokens a layer made, before any LayerNorm: (H, W, C)."""
+        return self.trace[concat_point(stage)]
+
+
+def concat_point(stage: int) -> str:
+    """The point behind the concatenation of the layer before a stage."""
+    return "patch_embed.concat" if stage == 0 else f"layers.{stage - 1}.downsample.concat"
+
+
+def outputs(model: Any) -> tuple[str, ...]:
+    """The points where the four stages' maps are ready."""
+    return tuple(f"layers.{s}.blocks.{depth - 1}.out" for s, depth in enumerate(model.depths))
+
+
+def subject(ctx: Context) -> Subject:
+    """The chosen model on the chosen photo."""
+    s, trace = ctx.settings, ctx.trace(*WATCH, *outputs(ctx.model))
+    weights = "|".join(map(str, (s.model, trace.weights.sha256, s.dtype, s.device)))
+    source = f"{weights}|{ctx.photo.sha256}|{trace.size}"
+    image = prepare(ctx.photo, s.size).tensor
+    return Subject(ctx.model, trace, image, _layers(weights, ctx.model), weights, source)
+
+
+@shared(6)
+def _layers(weights: str, _model: Any) -> tuple[layers.Layer, ...]:
+    return tuple(layers.layer(_model, stage) for stage in STAGES)

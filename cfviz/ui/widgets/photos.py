@@ -1,0 +1,58 @@
+"""Photos on a page: what they are called, whom to thank, and a place to add one's own."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import streamlit as st
+
+from cfviz.data.samples import gallery
+from cfviz.ui.context import Context
+from cfviz.ui.session import photos
+from cfviz.ui.session.plain import plain, plain_fields
+from cfviz.words import Translator
+
+TYPES = ["jpg", "jpeg", "png", "webp", "gif", "bmp", "tif", "tiff", "avif"]
+
+
+def add_photos(ctx: Context, place: str) -> None:
+    """Upload, drag and drop, camera; the photos stay in this session's memory."""
+    t = ctx.t
+    with st.container(key=f"cf-drop-{place}"):
+        uploads = st.file_uploader(
+            t("common.upload"),
+            TYPES,
+            accept_multiple_files=True,
+            key=f"w.upload.{place}",
+            max_upload_size=photos.MAX_BYTES // 2**20,
+            help=t("common.upload_help"),
+        )
+    shots: list[Any] = []
+    if st.toggle(t("common.camera"), key=f"w.camera_on.{place}"):
+        shot = st.camera_input(
+            t("common.camera_shoot"), key=f"w.camera.{place}", label_visibility="collapsed"
+        )
+        shots = [shot] if shot is not None else []
+    new = [*(uploads or []), *shots]
+    added, refused = photos.take(new)
+    if added:
+        st.rerun()  # the choice above was drawn before the photo was there
+    for name, error in refused:
+        reason = t(f"images.error_{error.code}", **plain_fields(error.fields))
+        st.error(f"**{plain(name, 80)}** {reason}", icon=":material/error:")
+
+
+def photo_title(t: Translator, id: str) -> str:
+    """A photo's name: translated for the gallery, the file's own for the reader's."""
+    if id in photos.own():
+        return photos.own()[id].name or t("common.unnamed")
+    return t(f"gallery.{id}")
+
+
+def photo_credit(t: Translator, id: str) -> str:
+    """One line of Markdown that thanks who made the photo."""
+    for entry in gallery():
+        if entry.id == id:
+            licence = f"[{entry.license}]({entry.source})" if entry.source else entry.license
+            return t("common.credit", author=entry.author, licence=licence)
+    return t("common.credit_own")
