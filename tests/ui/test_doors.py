@@ -172,5 +172,5 @@ def test_what_the_sentence_advises_works(state, tmp_path, capsys) -> None:
 
 def test_a_title_is_letters_and_digits(monkeypatch) -> None:
     its = SimpleNamespace(provenance=SimpleNamespace(source='<a href="//evil.example">x</a>(1).safetensors'))
-    monkeypatch.setattr(weights, "own", lambda: {"own-1": its})
+    monkeypatch.setattr(models, "own", lambda: {"own-1": its})
     assert models.title("own-1") == "a hrefevil.examplexa1.safetensors"
