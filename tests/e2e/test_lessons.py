@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from axe_playwright_python.base import AXE_SCRIPT
 
-from cfviz.run import load
+from cfviz.models import create_model
 from tests.conftest import settle
 from tests.e2e.test_accessibility import violations
 
@@ -98,7 +98,9 @@ def test_a_lesson_by_pointing(app: Any, open_page: Any) -> None:
 def test_the_window_grows_only_with_the_answer(app: Any, open_page: Any, model: str) -> None:
     """Square in both states, as large as the sentences say, and no share beside the open question."""
     page = open_page(app.url("learn", lang="en", photo="cat", size=160, model=model, lesson=4, step=4))
-    trained = load(model).trained_group[1]  # the step is about stage 2
+    trained = create_model(model, weights="bundled" if "nano" in model else None).trained_group[
+        1
+    ]  # the step is about stage 2
     page.locator(".pb[data-lesson='ask'][data-ready]").wait_for(timeout=120_000)
     window = "(root) => [root.figure.state.Gh, root.figure.state.Gw]"
     assert page.locator(".pb").evaluate(window) == [trained, trained]
