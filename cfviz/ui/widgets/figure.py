@@ -4,7 +4,7 @@ Use
 ---
 A page packs what it shows once a photo and model, and mounts it::
 
-    from cfviz.figures import living
+    from cfviz.figures.live import attention as living
     from cfviz.ui.widgets.figure import go, living_figure
 
     units = living.units(trace.arrays, trace.groupings)       # or Unit(s, b, grouping) for groups alone

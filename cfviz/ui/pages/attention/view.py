@@ -87,7 +87,7 @@ RELEVANCE_CODE = """
 import cfviz
 from cfviz.data.images import load_image, prepare
 from cfviz.data.samples import sample
-from cfviz.models import gradients
+from cfviz.models.probes import gradients
 
 model = {model}
 image = prepare(load_image({photo}), {size}).tensor

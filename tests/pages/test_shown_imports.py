@@ -1,0 +1,46 @@
+"""Every import in code that a page shows leads somewhere, also in code that appears only after a click."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+LINE = re.compile(r"^\s*from (cfviz[\w.]*) import ([\w ,]+?)\s*(?:#.*)?$", re.MULTILINE)
+
+
+def shown() -> list[tuple[str, str, str]]:
+    """File, module and name of every import of ours inside a text: Python's strings, and all JavaScript."""
+    texts: list[tuple[Path, str]] = []
+    for path in sorted((ROOT / "cfviz").rglob("*.py")):
+        nodes = ast.walk(ast.parse(path.read_text("utf-8")))
+        strings = (node.value for node in nodes if isinstance(node, ast.Constant))
+        texts += [(path, text) for text in strings if isinstance(text, str)]
+    for path in sorted((ROOT / "cfviz" / "web").rglob("*.js")):
+        texts.append((path, path.read_text("utf-8").replace("`", "\n")))
+    return [
+        (path.relative_to(ROOT).as_posix(), module, name.split(" as ")[0].strip())
+        for path, text in texts
+        for module, names in LINE.findall(text)
+        for name in names.split(",")
+    ]
+
+
+SHOWN = sorted(set(shown()))
+
+
+def test_the_search_finds_code() -> None:
+    files = {file for file, _, _ in SHOWN}
+    assert "cfviz/ui/pages/attention/view.py" in files
+    assert "cfviz/web/grouping/methods.js" in files
+
+
+@pytest.mark.parametrize(("file", "module", "name"), SHOWN)
+def test_an_import_in_shown_code_leads_somewhere(file: str, module: str, name: str) -> None:
+    there = importlib.import_module(module)
+    if not hasattr(there, name):
+        importlib.import_module(f"{module}.{name}")
