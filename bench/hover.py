@@ -29,6 +29,7 @@ from cfviz.data.samples import gallery
 from cfviz.figures.live import attention as living
 from cfviz.models import create_model
 from cfviz.run import inspect
+from cfviz.words import figure_words
 
 WATCH = ("layers.*.blocks.*.attn.q", "layers.*.blocks.*.attn.k", "layers.*.blocks.*.attn.bias")
 BUDGET = 16.0  # ms
@@ -89,7 +90,7 @@ def measure(
         browser = play.chromium.launch(executable_path=chromium)
         for stage, block in [(0, -1), *blocks]:  # -1: draws nothing
             packed = living.pack(
-                units, size=trace.size, strides={0: 4, 1: 8, 2: 16, 3: 32}, strings=living.words(),
+                units, size=trace.size, strides={0: 4, 1: 8, 2: 16, 3: 32}, strings=figure_words("attention"),
                 photo=trace.crop, start={"stage": stage, "block": max(block, 0)},
             )  # fmt: skip
             file = Path(folder) / "figure.html"

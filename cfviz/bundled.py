@@ -22,9 +22,22 @@ def bundled(name: str) -> Path:
     Raises:
         FileNotFoundError: If it is not there, which only a damaged installation explains.
     """
-    path = ASSETS / name
+    return _present(ASSETS, name)
+
+
+def app() -> Path:
+    """The path of `app.py`.
+
+    Raises:
+        FileNotFoundError: As for `bundled`.
+    """
+    return _present(APP, "app.py")
+
+
+def _present(folder: Path, name: str) -> Path:
+    path = folder / name
     if not path.exists():
         raise FileNotFoundError(
-            f"{name} should have come with cfviz and is not in {ASSETS}: install cfviz again"
+            f"{name} should have come with cfviz and is not in {folder}: install cfviz again"
         )
     return path

@@ -20,7 +20,7 @@ from typing import Any, NoReturn
 
 import cfviz
 from cfviz import report
-from cfviz.bundled import APP
+from cfviz.bundled import app
 from cfviz.data.images import MODES, check_input_size, load_image
 from cfviz.data.labels import LANGUAGES
 from cfviz.data.samples import gallery
@@ -361,11 +361,6 @@ def _points(args: argparse.Namespace) -> int:
 
 def _app(args: argparse.Namespace) -> int:
     """Become Streamlit's server; the settings in `.streamlit` beside `app.py` hold from any folder."""
-    script = APP / "app.py"
-    if not script.is_file():
-        raise FileNotFoundError(
-            f"app.py should have come with cfviz and is not in {APP}: install cfviz again"
-        )
     options = {
         "server.address": args.host, "server.fileWatcherType": "none", "server.showEmailPrompt": "false",
     }  # fmt: skip
@@ -373,15 +368,8 @@ def _app(args: argparse.Namespace) -> int:
         options["server.port"] = args.port
     if args.headless:
         options["server.headless"] = "true"
-    command = [
-        sys.executable,
-        "-P",
-        "-m",
-        "streamlit",
-        "run",
-        str(script),
-    ]  # -P: no module of the reader's folder
-    command += [f"--{key}={value}" for key, value in options.items()]
+    run = ("-P", "-m", "streamlit", "run", str(app()))  # -P: no module of the reader's folder
+    command = [sys.executable, *run, *(f"--{key}={value}" for key, value in options.items())]
     # glibc would keep memory for every thread that a server ever had
     os.execve(sys.executable, command, {"MALLOC_ARENA_MAX": "2", **os.environ})
 

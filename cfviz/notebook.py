@@ -7,6 +7,7 @@ from html import escape
 from cfviz.figures.live import attention as living
 from cfviz.geometry import token_box
 from cfviz.trace import Trace
+from cfviz.words import figure_words
 
 LIMIT = 48_000_000  # bytes of a figure in a file or a cell; a page sends less at a time
 
@@ -17,7 +18,7 @@ def pack(trace: Trace, lang: str = "en") -> living.Packed:
         living.units(trace.arrays, trace.groupings),
         size=trace.size,
         strides={s: token_box(s, 0, 0)[2] for s in range(len(trace.groupings))},
-        strings=living.words(lang),
+        strings=figure_words("attention", lang),
         photo=trace.crop,
         limit=LIMIT,
     )

@@ -28,9 +28,7 @@ import cfviz
 from cfviz import notebook, point_names, web
 from cfviz.analysis import attention
 from cfviz.figures import theme
-from cfviz.figures.live import attention as living
 from cfviz.figures.live import embedding as cel_figure
-from cfviz.figures.live import position_bias as bias_figure
 from cfviz.figures.plots.predictions import percent
 from cfviz.geometry import token_box
 from cfviz.measured import cel
@@ -98,22 +96,21 @@ def html(trace: Trace, model: Any, origin: Origin, lang: str = "en", parts: bool
         session["command"] += " --parts" if parts else " --no-parts"
     wanted = report_parts.quick(model) if parts is None else parts
     session["parts"] = report_parts.ranking(trace, model, lang) if wanted and trace.weights.trained else []
-    figures = [("cf-host", living.style(), living.script(), attention_message(trace, lang))]
+    figures = [(web.ATTENTION, attention_message(trace, lang))]
     if model.patch_embed.projs[0].in_channels == 3:
         message = cel_message(trace, model, lang)
-        figures.append(("em-host", _file("embedding/embedding.css"), cel_figure.script(), message))
+        figures.append((web.EMBEDDING, message))
     if model.position_bias != "none":
         message = report_parts.bias_message(model, lang)
-        style = _file("position_bias/position_bias.css")
-        figures.append(("pb-host", style, bias_figure.script(), message))
+        figures.append((web.POSITION_BIAS, message))
     page = TEMPLATE.read_text("utf-8")
     for key, value in {
         "%LANG%": escape(lang),
         "%TITLE%": escape(f"cfviz: {trace.photo}"),
         "%LIGHT%": _variables(theme.LIGHT),
         "%DARK%": _variables(theme.DARK),
-        "%STYLE%": "\n".join(style for _, style, _, _ in figures),
-        "%BODY%": _body(trace, session, t, class_names(model, lang), [figure[0] for figure in figures]),
+        "%STYLE%": web.style(*dict.fromkeys(sheet for figure, _ in figures for sheet in figure.sheets)),
+        "%BODY%": _body(trace, session, t, class_names(model, lang), [figure.host for figure, _ in figures]),
         "%SESSION%": json.dumps(session, ensure_ascii=False).replace("<", "\\u003c"),
         "%FIGURES%": "\n".join(_figure(*figure) for figure in figures),
     }.items():
@@ -249,13 +246,9 @@ def cel_message(trace: Trace, model: Any, lang: str) -> bytes:
     return cel_figure.pack(cels, photo=trace.crop, strings=strings, start={"row": row, "col": col})
 
 
-def _file(name: str) -> str:
-    return web.text(name)
-
-
-def _figure(host: str, style: str, script: str, data: bytes) -> str:
+def _figure(figure: web.Figure, data: bytes) -> str:
     """A figure's data, and its modules in a scope of their own; they find the box of its name."""
-    safe = script.replace("</", "<\\/")
+    host, safe = figure.host, figure.script.replace("</", "<\\/")
     return (
         f'<script type="application/octet-stream" id="{host}">{base64.b64encode(data).decode()}</script>\n'
         f'<script type="module">\n{safe}\n'

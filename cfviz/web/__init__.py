@@ -8,11 +8,15 @@ of files. Every module keeps a scope of its own, so that two may use the same na
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path, PurePosixPath
 from posixpath import normpath
 
-__all__ = ["WEB", "script", "style", "text"]
+__all__ = [
+    "ATTENTION", "COMPARE", "EMBEDDING", "GROUPING", "LAB", "POSITION_BIAS", "WEB", "Figure",
+    "script", "style", "text",
+]  # fmt: skip
 
 WEB = Path(__file__).resolve().parent
 _IMPORT = re.compile(r'^import\s*\{([^}]*)\}\s*from\s*"([^"]+)";[ \t]*\n?', re.MULTILINE)
@@ -108,3 +112,40 @@ def _pair(one: str) -> tuple[str, str]:
 
 def _scope(name: str) -> str:
     return "$" + re.sub(r"\W", "_", name.removesuffix(".js"))
+
+
+# ---------------------------------------------------------------- the figures
+
+
+@dataclass(frozen=True)
+class Figure:
+    """What the browser needs of one living figure, wherever it is shown: a page, the report, a file.
+
+    Attributes:
+        folder: Of its modules; `main.js` there exports the mount function by default.
+        host: Class of the box that it draws into.
+        sheets: Its style sheets, in order.
+    """
+
+    folder: str
+    host: str
+    sheets: tuple[str, ...]
+
+    @property
+    def script(self) -> str:
+        """All its modules as one."""
+        return script(f"{self.folder}/main.js")
+
+    @property
+    def style(self) -> str:
+        """All its style sheets as one."""
+        return style(*self.sheets)
+
+
+SHARED = "shared/figure.css"
+ATTENTION = Figure("attention", "cf-host", (SHARED,))
+COMPARE = Figure("compare", "cp-host", (SHARED, "compare/compare.css"))
+EMBEDDING = Figure("embedding", "em-host", (SHARED, "embedding/embedding.css"))
+GROUPING = Figure("grouping", "gr-host", (SHARED, "grouping/grouping.css"))
+LAB = Figure("lab", "lab-host", ("lab/lab.css",))
+POSITION_BIAS = Figure("position_bias", "pb-host", (SHARED, "position_bias/position_bias.css"))

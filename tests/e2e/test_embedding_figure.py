@@ -19,7 +19,7 @@ from cfviz.models.probes import embedding as layers
 from cfviz.run import inspect
 from cfviz.ui.pages.embedding.figure import words
 from cfviz.ui.pages.embedding.subject import WATCH, concat_point
-from cfviz.ui.widgets.figure_embedding import script, style
+from cfviz.web import EMBEDDING
 
 pytestmark = pytest.mark.browser
 READ = """([cel, measure, row, col]) => new Promise((done) => {
@@ -55,10 +55,10 @@ def opened(browser: Any, tiny_model: Any, tmp_path: Path) -> Any:
     start = f"""const raw = atob("{base64.b64encode(data).decode()}");
       window.square = $embedding_plane.square;
       new EmbeddingFigure(document.querySelector("main"), Uint8Array.from(raw, (c) => c.charCodeAt(0)));"""
-    code = script().replace("export default streamlit;", start).replace("</", "<\\/")
+    code = EMBEDDING.script.replace("export default streamlit;", start).replace("</", "<\\/")
     file = tmp_path / "figure.html"
     file.write_text(
-        f'<!doctype html><meta charset="utf-8"><style>{style()}</style><main></main>'
+        f'<!doctype html><meta charset="utf-8"><style>{EMBEDDING.style}</style><main></main>'
         f'<script type="module">{code}</script>',
         "utf-8",
     )

@@ -14,6 +14,7 @@ from cfviz.figures import theme
 from cfviz.figures.live import attention as living
 from cfviz.run import inspect
 from cfviz.trace import Trace
+from cfviz.words import figure_words
 
 pytestmark = pytest.mark.browser
 WATCH = [f"layers.*.blocks.*.attn.{point}" for point in ("q", "k", "bias", "probs")]
@@ -62,7 +63,7 @@ def traced(tiny_model: Callable[..., Any], size: tuple[int, int]) -> Trace:
 def packed(trace: Trace, **start: Any) -> living.Packed:
     return living.pack(
         living.units(trace.arrays, trace.groupings), size=trace.size, photo=trace.crop,
-        strides={s: 4 * 2**s for s in range(4)}, strings=living.words(),
+        strides={s: 4 * 2**s for s in range(4)}, strings=figure_words("attention"),
         start={"stage": 0, "block": 0, **start},
     )  # fmt: skip
 
@@ -108,7 +109,8 @@ def test_the_rest_follows_the_first_picture(tiny_model, figure) -> None:
     first, rest, other = (
         living.pack(
             living.units(trace.arrays, trace.groupings), size=trace.size, photo=trace.crop,
-            strides={s: 4 * 2**s for s in range(4)}, strings=living.words(), part=part, source=source,
+            strides={s: 4 * 2**s for s in range(4)}, strings=figure_words("attention"), part=part,
+            source=source,
             start={"stage": 1, "block": 0},
         )
         for part, source in (("first", "a"), ("rest", "a"), ("rest", "b"))
@@ -137,7 +139,7 @@ def test_padding_gets_nothing_and_says_so(tiny_model, figure) -> None:
     shown = page.evaluate(READ, [{"stage": 0, "block": 0, "head": 0, "row": g.H - 1, "col": g.W - 1}, key])
     assert shown["value"] == 0
     assert shown["low"][2] == "−10⁶"
-    assert page.locator(".rank").inner_text() == living.words()["padding"]
+    assert page.locator(".rank").inner_text() == figure_words("attention")["padding"]
     where, legend = page.locator(".where"), page.locator(".left .under")
     assert where.inner_text().endswith("group 100 of 100, 1 key and 48 of padding")
     assert "uniform attention, 100.0\u00a0% over 1 key." in legend.inner_text()
@@ -246,7 +248,7 @@ def test_the_svg_holds_what_is_shown(tiny_model, figure, size: tuple[int, int], 
     page = figure(message)
     page.evaluate(READ, [{"stage": 0, "block": block, "head": 0, "row": row, "col": col}, None])
     with page.expect_download() as download:
-        page.get_by_role("button", name=living.words()["save_vector"]).click()
+        page.get_by_role("button", name=figure_words("attention")["save_vector"]).click()
     assert download.value.suggested_filename.endswith(".svg")
     found = page.evaluate(SVG, Path(download.value.path()).read_text("utf-8"))
     assert found["error"] is None

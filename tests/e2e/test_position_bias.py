@@ -22,7 +22,7 @@ from cfviz.hooks import edit
 from cfviz.models.probes import position_bias as bias_ways
 from cfviz.run import forward
 from cfviz.ui.pages.position_bias import surfaces as position_bias
-from cfviz.ui.widgets.figure_position_bias import script, style
+from cfviz.web import POSITION_BIAS
 
 pytestmark = pytest.mark.browser
 
@@ -32,10 +32,10 @@ def shown(browser: Any, tmp_path: Path, data: bytes) -> tuple[Any, list[str]]:
     start = f"""const raw = atob("{base64.b64encode(data).decode()}");
       streamlit({{ parentElement: document.querySelector("main"), setStateValue() {{}},
                   data: Uint8Array.from(raw, (c) => c.charCodeAt(0)) }});"""
-    code = script().replace("export default streamlit;", start).replace("</", "<\\/")
+    code = POSITION_BIAS.script.replace("export default streamlit;", start).replace("</", "<\\/")
     file = tmp_path / "figure.html"
     file.write_text(
-        f'<!doctype html><meta charset="utf-8"><style>{style()}</style><main></main>'
+        f'<!doctype html><meta charset="utf-8"><style>{POSITION_BIAS.style}</style><main></main>'
         f'<script type="module">{code}</script>',
         "utf-8",
     )

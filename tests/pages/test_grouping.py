@@ -22,8 +22,8 @@ from streamlit.testing.v1 import AppTest
 from cfviz.analysis.reach import multiply_adds, reach
 from cfviz.geometry import grouping
 from cfviz.geometry import schemes as other
-from cfviz.ui.pages.grouping import DEFAULTS, LIMITS, begin, script, words
-from cfviz.web import WEB
+from cfviz.ui.pages.grouping import DEFAULTS, LIMITS, begin, words
+from cfviz.web import GROUPING, WEB
 from cfviz.words import translator
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -118,7 +118,7 @@ def test_every_word_the_figures_ask_for_is_there() -> None:
 
 
 def test_the_modules_join_into_one() -> None:
-    joined = script()
+    joined = GROUPING.script
     assert joined.count("export ") == 1
     assert "\nimport " not in joined
 

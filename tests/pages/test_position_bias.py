@@ -145,7 +145,7 @@ def test_a_lone_reader_finds_the_other_sizes_computed(
     monkeypatch.setattr(answer, "answers", Watched)
     monkeypatch.setattr(answer.state, "SIZES", (128, 160, 192, 224, 256, 288, 384))
     monkeypatch.setattr(answer.queue, "readers", lambda: crowd)
-    monkeypatch.setattr(answer, "bias_figure", lambda *_, **__: None)
+    monkeypatch.setattr(answer.POSITION_BIAS, "show", lambda *_, **__: None)
     monkeypatch.setattr(answer, "_said", lambda *_: None)
     app = AppTest.from_file(str(ROOT / "app.py"), default_timeout=180)
     app.switch_page("pages/position_bias.py")

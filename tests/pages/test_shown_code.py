@@ -28,6 +28,7 @@ from cfviz.ui.pages.compare.tables import opened
 from cfviz.ui.pages.position_bias import ablation as use
 from cfviz.ui.pages.position_bias import answer
 from cfviz.ui.session import photos
+from cfviz.words import figure_words
 
 ROOT = Path(__file__).resolve().parents[2]
 LINK = {"photo": "cat", "size": "160", "lang": "en"}
@@ -245,7 +246,7 @@ def test_the_offline_page_is_in_the_readers_language() -> None:
         html = attention.offline(ctx, about)
         packed = attention.message(about.source, (0, 0), "whole", about.trace, lang)
         assert html == living.html(
-            packed.at(attention.place(ctx, about.trace), living.words(lang)),
+            packed.at(attention.place(ctx, about.trace), figure_words("attention", lang)),
             f"cfviz {NANO} {about.trace.photo}", lang,
         ).encode()  # fmt: skip
 

@@ -38,7 +38,6 @@ from PIL import Image
 from cfviz import point_names, web
 from cfviz.geometry import Grouping, relative_index
 from cfviz.stats import softmax
-from cfviz.words import figure_words
 
 from . import message
 from .logits import MASKED, bias_by_offset, quantise, restore
@@ -237,29 +236,14 @@ def _by_token(rows: np.ndarray, g: Grouping) -> np.ndarray:
     return g.scatter(rows.swapaxes(1, 2)).reshape(g.H * g.W, rows.shape[1], g.N)
 
 
-def words(lang: str = "en") -> dict[str, str]:
-    """The figure's words in one language; braces stay for the browser to fill."""
-    return figure_words("attention", lang)
-
-
-def script() -> str:
-    """The figure's modules joined into one, in the order of their imports."""
-    return web.script("attention/main.js")
-
-
-def style() -> str:
-    """The figure's style sheet."""
-    return web.text("shared/figure.css")
-
-
 def html(packed: Packed, title: str = "cfviz", lang: str = "en") -> str:
     """A page that works from a file, offline: the figure, its data and nothing else."""
     page = web.text("attention/offline.html")
     for key, value in {
         "%TITLE%": _escape(title),
         "%LANG%": _escape(lang),
-        "%STYLE%": style(),
-        "%SCRIPT%": script().replace("</", "<\\/"),
+        "%STYLE%": web.ATTENTION.style,
+        "%SCRIPT%": web.ATTENTION.script.replace("</", "<\\/"),
         "%DATA%": base64.b64encode(packed.data).decode(),
     }.items():
         page = page.replace(key, value, 1)

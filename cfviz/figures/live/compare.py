@@ -24,7 +24,6 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from cfviz import web
 from cfviz.geometry.schemes import Scheme
 
 from . import message
@@ -55,11 +54,6 @@ class Layer:
     block: int
     blocks: Sequence[str]
     note: str
-
-
-def script() -> str:
-    """The figure's modules joined into one, in the order of their imports."""
-    return web.script("compare/main.js")
 
 
 def pack(

@@ -19,18 +19,12 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from cfviz import web
 from cfviz.figures import theme
 from cfviz.geometry import CEL_STRIDES
 
 from . import message
 
 MEASURES = ("norm", "carried", "caused")
-
-
-def script() -> str:
-    """The figure's modules joined into one, in the order of their imports."""
-    return web.script("embedding/main.js")
 
 
 @dataclass(frozen=True)

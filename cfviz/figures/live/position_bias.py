@@ -21,16 +21,9 @@ from typing import Any
 
 import numpy as np
 
-from cfviz import web
-
 from . import message
 
 PARTS = ("surfaces", "made", "resized")
-
-
-def script() -> str:
-    """The figures' modules joined into one, in the order of their imports."""
-    return web.script("position_bias/main.js")
 
 
 @dataclass(frozen=True)

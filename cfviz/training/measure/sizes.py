@@ -19,13 +19,13 @@ from cfviz.hooks import edit
 from cfviz.jobs import report, write
 from cfviz.models.crossformer import CrossFormer
 from cfviz.models.probes.position_bias import WAYS, edits, same, ways_of
+from cfviz.options import TRAINED_SIZE
 from cfviz.training.data import EvalSet, Photos
 from cfviz.training.ship.export import commit
 
 from . import evaluation
 
 SCHEMA = 2
-TRAINED_SIZE = 224
 WINDOWS = ("fixed", "adaptive", "scaled")
 PLACE = ("model", "bias", "window", "size")  # what tells one row from another
 IDENTITY = ("schema", "weights", "data", "photos", "trained_size")  # what all rows of a file have in common

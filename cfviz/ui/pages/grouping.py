@@ -10,16 +10,13 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Mapping
-from functools import lru_cache
 from typing import Any
 
-import streamlit as st
-
-from cfviz import web
 from cfviz.figures import theme
+from cfviz.ui.widgets.figure import GROUPING
 from cfviz.words import TRANSLATIONS, Translator
 
-__all__ = ["begin", "grouping_figures", "script", "style", "words"]
+__all__ = ["begin", "grouping_figures", "words"]
 
 LIMITS = {"side": 112, "group": 16, "interval": 16}
 CHANNELS = (32, 64, 96, 128, 192, 256, 384, 512, 768)
@@ -84,7 +81,7 @@ def grouping_figures(
     data = {"start": start, "bad": bad, "limits": LIMITS, "palette": palette, "strings": words(t, lang)}
     if lesson:
         data["lesson"] = lesson
-    _component()(key="grouping.lesson" if lesson else "grouping", data=data)
+    GROUPING.show(data, name="grouping.lesson" if lesson else "grouping")
 
 
 def words(t: Translator, lang: str) -> dict[str, str]:
@@ -92,23 +89,6 @@ def words(t: Translator, lang: str) -> dict[str, str]:
     catalogue = json.loads((TRANSLATIONS / lang / "grouping.json").read_text("utf-8"))
     names = [key for key in catalogue if key.startswith("figure.")]
     return {key.removeprefix("figure."): t(f"grouping.{key}") for key in names}
-
-
-def script() -> str:
-    """The modules joined into one, in the order of their imports."""
-    return web.script("grouping/main.js")
-
-
-def style() -> str:
-    """The living figure's style sheet and what these figures add to it."""
-    return web.style("shared/figure.css", "grouping/grouping.css")
-
-
-@lru_cache(maxsize=1)
-def _component() -> Any:
-    return st.components.v2.component(
-        "cfviz_grouping", html='<div class="gr-host"></div>', css=style(), js=script()
-    )
 
 
 def _within(text: str, low: int, high: int) -> int | None:

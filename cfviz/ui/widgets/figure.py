@@ -1,7 +1,7 @@
-"""The living figure and how to use it: one canvas component for every page, notebook and offline file.
+"""Living figures on a page: one class shows them all, and `go` sends the attention figure places.
 
-Use
----
+The attention figure
+--------------------
 A page packs what it shows once a photo and model, and mounts it::
 
     from cfviz.figures.live import attention as living
@@ -9,7 +9,7 @@ A page packs what it shows once a photo and model, and mounts it::
 
     units = living.units(trace.arrays, trace.groupings)       # or Unit(s, b, grouping) for groups alone
     packed = living.pack(units, size=(224, 224), strides={0: 4, 1: 8, 2: 16, 3: 32},
-                         strings=living.words(lang), photo=trace.crop, name="attention",
+                         strings=figure_words("attention", lang), photo=trace.crop, name="attention",
                          start={"stage": 0, "block": 0, "head": 0, "row": 12, "col": 30})
     chosen = living_figure(packed.data, name="attention", on_commit=callback)
     go("attention", stage=2, block=1)       # from a callback: send it somewhere without its data again
@@ -30,16 +30,67 @@ The message's bytes: `cfviz/figures/live/message.py`; what this figure's says: `
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import lru_cache
+from collections.abc import Callable, Sequence
+from functools import cached_property, lru_cache
 from typing import Any
 
 import streamlit as st
 
 from cfviz import web
-from cfviz.figures.live import attention as living
 
-__all__ = ["committed", "drive", "follow_up", "fresh", "go", "living_figure"]
+__all__ = [
+    "ATTENTION", "COMPARE", "EMBEDDING", "GROUPING", "LAB", "POSITION_BIAS", "Component", "committed",
+    "drive", "follow_up", "fresh", "go", "living_figure",
+]  # fmt: skip
+
+
+def _nothing() -> None:
+    """Streamlit wants a callback for every value it keeps."""
+
+
+class Component:
+    """A living figure as a component of Streamlit's.
+
+    Args:
+        figure: Its half in the browser.
+        name: Under which Streamlit knows it.
+        keeps: Values that the browser sets and Streamlit keeps; "commit" is what the reader chose last,
+            "more" asks for another run.
+    """
+
+    def __init__(self, figure: web.Figure, name: str, keeps: Sequence[str] = ("commit",)) -> None:
+        self.figure, self.name, self.keeps = figure, name, tuple(keeps)
+
+    def show(self, data: Any, *, name: str, on_commit: Callable[[], None] | None = None) -> Any:
+        """Show the figure.
+
+        Args:
+            data: The bytes of its message, or a dict; the same data are not sent again.
+            name: The widget's key.
+            on_commit: Called when the reader chose something, before the rerun; `committed(name)` has it.
+
+        Returns:
+            What was chosen last; None before the first choice.
+        """
+        heard = {f"on_{kept}_change": _nothing for kept in self.keeps}
+        if on_commit is not None:
+            heard["on_commit_change"] = on_commit
+        return self._registered(key=name, data=data, **heard).get("commit")
+
+    @cached_property
+    def _registered(self) -> Any:
+        html = f'<div class="{self.figure.host}"></div>'
+        return st.components.v2.component(self.name, html=html, css=self.figure.style, js=self.figure.script)
+
+
+ATTENTION = Component(web.ATTENTION, "cfviz_living")
+COMPARE = Component(web.COMPARE, "cfviz_compare")
+EMBEDDING = Component(web.EMBEDDING, "cfviz_embedding")
+GROUPING = Component(web.GROUPING, "cfviz_grouping", keeps=())  # keeps its state in the address
+LAB = Component(web.LAB, "cfviz_lab")
+POSITION_BIAS = Component(
+    web.POSITION_BIAS, "cfviz_position_bias", keeps=("commit", "more")
+)  # more: another run
 
 
 def living_figure(
@@ -56,11 +107,11 @@ def living_figure(
     Returns:
         What was last clicked: stage, block, head, row, col (from 0), locked; None before the first click.
     """
-    result = _component()(key=name, data=data, on_commit_change=on_commit or _nothing)
+    chosen = ATTENTION.show(data, name=name, on_commit=on_commit)
     if driver:
         seq, to = st.session_state.get(_orders(name), (0, {}))
         _driver()(key=f"{name}-go", data={"name": name, "seq": seq, "to": to}, height=1)
-    return result.get("commit")
+    return chosen
 
 
 def follow_up(data: bytes, *, name: str) -> None:
@@ -107,17 +158,6 @@ def committed(name: str) -> dict[str, Any] | None:
 
 def _orders(name: str) -> str:
     return f"cfviz.go.{name}"
-
-
-def _nothing() -> None:
-    """Streamlit wants a callback for every value it keeps."""
-
-
-@lru_cache(maxsize=1)
-def _component() -> Any:
-    return st.components.v2.component(
-        "cfviz_living", html='<div class="cf-host"></div>', css=living.style(), js=living.script()
-    )
 
 
 @lru_cache(maxsize=1)

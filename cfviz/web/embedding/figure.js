@@ -17,6 +17,10 @@ export class EmbeddingFigure {
     this.load(message);
   }
 
+  get root() {
+    return this.ui.root;
+  }
+
   // ---- data ------------------------------------------------------------------------------------------
 
   load(message) {

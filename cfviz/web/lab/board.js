@@ -5,12 +5,6 @@ import { label, legend, paint, stagesMarkup, wanted } from "./cells.js";
 import { listMarkup, listen } from "./list.js";
 import { nearest, WAYS } from "../shared/near.js";
 
-export default function (component) {
-  const { data, parentElement: root, setStateValue } = component;
-  const board = root.lab ?? (root.lab = new LabBoard(root.querySelector(".lab-host")));
-  board.show(data, (value) => setStateValue("commit", value));
-}
-
 export class LabBoard {
   constructor(host) {
     this.host = host;

@@ -13,10 +13,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+from cfviz import web
 from cfviz.figures.live import attention as living
 from cfviz.figures.live import logits
 from cfviz.geometry import grouping, lsda, offsets
 from cfviz.run import inspect
+from cfviz.words import figure_words
 
 WATCH = [f"layers.*.blocks.*.attn.{point}" for point in ("q", "k", "bias", "probs")]
 
@@ -33,7 +35,9 @@ def unit(H: int, W: int, block: int = 0, heads: int = 2, G: int = 3, I: int = 2)
 def pack(units: list[living.Unit], **more: Any) -> living.Packed:
     size = (4 * units[0].grouping.H, 4 * units[0].grouping.W)
     strides = {u.stage: 4 * 2**u.stage for u in units}
-    return living.pack(units, **{"size": size, "strides": strides, "strings": living.words(), **more})
+    return living.pack(
+        units, **{"size": size, "strides": strides, "strings": figure_words("attention"), **more}
+    )
 
 
 def opened(data: bytes) -> tuple[dict[str, Any], bytes]:
@@ -134,7 +138,7 @@ def test_another_start_keeps_the_id_and_another_language_does_not() -> None:
     moved = packed.at({"stage": 0, "block": 0, "row": 3})
     assert moved.header["id"] == packed.header["id"]
     assert opened(moved.data)[0]["start"]["row"] == 3
-    assert packed.at({}, living.words("zh-Hant")).header["id"] != packed.header["id"]
+    assert packed.at({}, figure_words("attention", "zh-Hant")).header["id"] != packed.header["id"]
     assert pack([unit(6, 6, 1)]).header["id"] != packed.header["id"]
 
 
@@ -158,19 +162,19 @@ def test_content_of_the_wrong_shape_is_named() -> None:
 
 @pytest.mark.parametrize("lang", ["en", "zh-Hant"])
 def test_every_word_the_script_uses_is_in_the_catalogue(lang: str) -> None:
-    code = living.script()
+    code = web.ATTENTION.script
     used = set(re.findall(r"\bt\.([a-z_]+)", code)) - {"length"}
     used |= {
         f"{name}{end}"
         for name in ("content", "position", "mask", "sum")
         for end in ("", "_help", "_alone_help")
     }
-    assert used == set(living.words(lang))
+    assert used == set(figure_words("attention", lang))
 
 
 def test_words_of_a_language_that_is_not_there() -> None:
     with pytest.raises(ValueError, match="no words of attention for 'fr'; there are"):
-        living.words("fr")
+        figure_words("attention", "fr")
 
 
 def test_the_offline_page_stands_alone() -> None:

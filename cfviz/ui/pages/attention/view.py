@@ -21,6 +21,7 @@ from cfviz.ui.widgets.chart import breathe, look
 from cfviz.ui.widgets.chart import figure as plotted
 from cfviz.ui.widgets.figure import committed, follow_up, fresh, go, living_figure
 from cfviz.ui.widgets.takeaway import take_away
+from cfviz.words import figure_words
 
 from . import measures
 from .measures import Subject, subject
@@ -135,7 +136,8 @@ def message(
     units = living.units(_trace.arrays, _trace.groupings)
     strides = {s: token_box(s, 0, 0)[2] for s in range(len(_trace.groupings))}
     return living.pack(
-        units, size=_trace.size, strides=strides, strings=living.words(_lang), name=NAME, source=source,
+        units, size=_trace.size, strides=strides, strings=figure_words("attention", _lang), name=NAME,
+        source=source,
         photo=None if part == "rest" else _trace.crop,
         start={"stage": centre[0], "block": centre[1]}, part=part,
     )  # fmt: skip
@@ -164,7 +166,7 @@ def figure(ctx: Context, about: Subject) -> None:
             if clicked.get("need"):
                 centres[about.source] = (clicked["stage"], clicked["block"])
 
-    packed = packed.at(st.session_state[START], living.words(ctx.lang))
+    packed = packed.at(st.session_state[START], figure_words("attention", ctx.lang))
     look(ctx.t("attention.look"))
     living_figure(packed.data, name=NAME, on_commit=commit)
     if appears:
@@ -176,7 +178,9 @@ def offline(ctx: Context, about: Subject) -> bytes:
     """The figure as a page of its own, where the reader is."""
     here = place(ctx, about.trace)
     packed = message(about.source, (here["stage"], here["block"]), "whole", about.trace, ctx.lang)
-    packed = packed.at(here, living.words(ctx.lang))  # made for another reader, maybe in another language
+    packed = packed.at(
+        here, figure_words("attention", ctx.lang)
+    )  # made for another reader, maybe in another language
     return living.html(packed, f"cfviz {ctx.settings.model} {about.trace.photo}", ctx.lang).encode()
 
 

@@ -21,7 +21,7 @@ from cfviz.ui.compute import cache, models
 from cfviz.ui.context import Context
 from cfviz.ui.session import state
 from cfviz.ui.widgets import chart, weights
-from cfviz.ui.widgets.figure_compare import compare_figure
+from cfviz.ui.widgets.figure import COMPARE
 from cfviz.words import TRANSLATIONS
 
 NAME = "compare.figure"
@@ -188,7 +188,7 @@ def figure(ctx: Context, pair: Pair, at: dict[str, Any]) -> None:
     start = tuple(st.session_state[START].items())
     data = _packed(pair.keys, pair.photo, at["stage"], (at["a"], at["b"]), start, ctx.lang, pair, ctx.t)
     chart.look(ctx.t("compare.figure_look"))
-    compare_figure(data, name=NAME, on_commit=partial(_commit, ctx, pair))
+    COMPARE.show(data, name=NAME, on_commit=partial(_commit, ctx, pair))
 
 
 @cache.shared(entries=16)

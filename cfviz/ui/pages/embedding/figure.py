@@ -18,7 +18,7 @@ from cfviz.ui.compute.cache import shared
 from cfviz.ui.context import Context
 from cfviz.ui.session import photos
 from cfviz.ui.widgets import chart
-from cfviz.ui.widgets.figure_embedding import embedding_figure
+from cfviz.ui.widgets.figure import EMBEDDING
 from cfviz.ui.widgets.takeaway import take_away
 from cfviz.words import TRANSLATIONS
 
@@ -84,7 +84,7 @@ def figure(ctx: Context, its: Subject) -> None:
         if to:
             ctx.put(cel=to["cel"] + 1, measure=to["measure"], row=to["row"], col=to["col"])
 
-    embedding_figure(data, name=NAME, on_commit=commit)
+    EMBEDDING.show(data, name=NAME, on_commit=commit)
     if appears:
         chart.breathe()
     take_away(ctx, "shares", code=embedding_code.shares(ctx), table=_table(its))

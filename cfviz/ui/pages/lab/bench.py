@@ -30,7 +30,7 @@ from cfviz.ui.compute.later import in_pieces
 from cfviz.ui.context import Context
 from cfviz.ui.session import photos
 from cfviz.ui.session.plain import plain
-from cfviz.ui.widgets.figure_lab import lab_board
+from cfviz.ui.widgets.figure import LAB
 from cfviz.words import lookup
 
 NAME = "lab.board"
@@ -319,7 +319,7 @@ def show_board(its: Bench) -> None:
             st.session_state[SEQ] = int(to["seq"])
             ctx.put(do=str(to["do"]), how=str(to["how"]))
 
-    lab_board(_data(its), name=NAME, on_commit=commit)
+    LAB.show(_data(its), name=NAME, on_commit=commit)
 
 
 def frame(ctx: Context) -> dict[str, Any]:

@@ -26,10 +26,8 @@ from cfviz.ui.pages.embedding import figure as embedding
 from cfviz.ui.pages.grouping import grouping_figures
 from cfviz.ui.pages.lab import bench as lab
 from cfviz.ui.pages.position_bias import surfaces as position_bias
-from cfviz.ui.widgets.figure import drive, living_figure
-from cfviz.ui.widgets.figure_embedding import embedding_figure
-from cfviz.ui.widgets.figure_lab import lab_board
-from cfviz.ui.widgets.figure_position_bias import bias_figure
+from cfviz.ui.widgets.figure import EMBEDDING, LAB, POSITION_BIAS, drive, living_figure
+from cfviz.words import figure_words
 
 from .course import Step
 from .question import Question, Scene, State, block_of, cut, token_at
@@ -158,7 +156,7 @@ def _packed(source: str, name: str, lang: str, stride: float, _units: Any, _phot
     size = (_photo.height, _photo.width)
     strides: Any = {unit.stage: stride for unit in _units}  # of a made-up map no whole number
     return living.pack(
-        _units, size=size, strides=strides, strings=living.words(lang), photo=_photo, name=name,
+        _units, size=size, strides=strides, strings=figure_words("attention", lang), photo=_photo, name=name,
         source=source, limit=LIMIT,
     ).data  # fmt: skip
 
@@ -192,7 +190,7 @@ def _embedding(ctx: Context, now: Moment) -> None:
     trace = now.scene.trace(CONCAT)
     data = _embedding_packed(now.source, name, ctx.lang, now.scene.model, trace)
     row, col = token_at(now.state, *trace[CONCAT].shape[:2])
-    embedding_figure(data, name=name, on_commit=_listen(name, now))
+    EMBEDDING.show(data, name=name, on_commit=_listen(name, now))
     pick = "kernel" if now.question.kind == "one" and now.question.options[0].key == "option.kernel" else None
     chosen = [k for k in embedding_kernels(now) if str(k) in now.picked][:1]
     kernel = embedding_kernels(now).index(chosen[0]) if chosen and now.step.ask == "carries_most" else None
@@ -218,7 +216,7 @@ def _bias(ctx: Context, now: Moment) -> None:
     block, part = its.blocks[its.places.index((s, b))], now.state["part"]
     name = now.name(part, s, b, ctx.lang)
     data = bias_message.pack([block], part, strings=position_bias.words(ctx.lang), source=name, name=name)
-    bias_figure(data, name=name, on_commit=_listen(name, now))
+    POSITION_BIAS.show(data, name=name, on_commit=_listen(name, now))
     to: dict[str, Any] = {"block": 0}
     if part == "resized":
         G = block.trained if now.open else 2 * block.trained
@@ -262,7 +260,7 @@ def _board(ctx: Context, now: Moment) -> None:
         "share": False, "waits": False, "label": short(ctx.labels[now.scene.trace().top(1)[0][0]]),
         "quiz": quiz,
     }  # fmt: skip
-    lab_board(data, name=name, on_commit=commit)
+    LAB.show(data, name=name, on_commit=commit)
 
 
 def _effects(ctx: Context, now: Moment, parts: list[Any], places: list[str]) -> dict[str, Any]:

@@ -26,7 +26,7 @@ from cfviz.ui.context import Context
 from cfviz.ui.session import state
 from cfviz.ui.session.photos import code as photo_code
 from cfviz.ui.widgets import chart
-from cfviz.ui.widgets.figure_position_bias import bias_figure
+from cfviz.ui.widgets.figure import POSITION_BIAS
 from cfviz.ui.widgets.takeaway import take_away
 from cfviz.words import together
 
@@ -161,7 +161,7 @@ def section(ctx: Context, its: Subject) -> None:
     data = pack(
         cards, cut, photo, (window.size, window.size), strings=words(ctx.lang), start=place, source=source
     )
-    bias_figure(data, name=NAME, on_commit=lambda: _chosen(ctx))
+    POSITION_BIAS.show(data, name=NAME, on_commit=lambda: _chosen(ctx))
     st.caption(t("position_bias.answer_maps", block=block_name(ctx, its.blocks[number]), h=head + 1))
     if steps.left:
         st.caption(t("position_bias.answer_wait", done=len(there), all=len(steps.names)))

@@ -20,7 +20,7 @@ from cfviz.ui.compute.models import code as model_code
 from cfviz.ui.context import Context
 from cfviz.ui.session.photos import code as photo_code
 from cfviz.ui.widgets import chart
-from cfviz.ui.widgets.figure_position_bias import bias_figure
+from cfviz.ui.widgets.figure import POSITION_BIAS
 from cfviz.ui.widgets.takeaway import take_away
 from cfviz.words import TRANSLATIONS
 
@@ -192,7 +192,7 @@ def _figure(ctx: Context, its: Subject, part: str, start: tuple[tuple[str, Any],
     def commit() -> None:
         keep(ctx, its, (st.session_state.get(name) or {}).get("commit"))
 
-    bias_figure(packed(its.weights, part, start, ctx.lang, its), name=name, on_commit=commit)
+    POSITION_BIAS.show(packed(its.weights, part, start, ctx.lang, its), name=name, on_commit=commit)
     if appears and part == "surfaces":  # the first on the page
         chart.breathe()
     table = _table(its) if part == "surfaces" else None
