@@ -51,7 +51,7 @@ class Context:
         if self._model is None:
             try:
                 self._model = models.model(self.settings)
-            except ValueError as error:
+            except (ValueError, FileNotFoundError) as error:  # refused, or missing from the installation
                 self.stop(error)
         return self._model
 
@@ -73,7 +73,7 @@ class Context:
         settings = self.settings if size is None else state.replace(self.settings, size=size)
         try:
             made = cache.trace(settings, self.photo, watch)
-        except ValueError as error:
+        except (ValueError, FileNotFoundError) as error:
             self.stop(error)
         if settings.device != "cpu" and made.device == "cpu" and not self._said_full:
             with self.banner:

@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 from streamlit.testing.v1 import AppTest
 
+from cfviz.ui.compute import models
+from cfviz.ui.session.plain import plain
 from cfviz.words import translator
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -122,3 +124,17 @@ def test_the_first_reader_of_a_server_sees_what_is_waited_for(lang: str) -> None
     code = COLD.format(lang=lang, waking=waking)
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.stdout.splitlines() == [f"{waking} [True] 0", "False 1"], done.stderr
+
+
+def test_a_missing_bundled_file_is_named(monkeypatch) -> None:
+    sentence = "weights/crossformer_nano.safetensors should have come with cfviz"
+
+    def load(*_: object) -> None:
+        raise FileNotFoundError(sentence)
+
+    models._shared.clear()
+    monkeypatch.setattr(models, "load", load)
+    app = run("attention")
+    models._shared.clear()
+    assert not app.exception
+    assert any(plain(sentence) in error.value for error in app.error)

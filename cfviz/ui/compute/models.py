@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import logging
 import re
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import streamlit as st
 
 from cfviz.models.factory import create_model
-from cfviz.models.variants import OURS, WEIGHTS, list_models
+from cfviz.models.variants import OURS, list_models
 from cfviz.models.weights.download import OFFICIAL, cache_dir
 from cfviz.run import inspect, load, name_of, placed
 from cfviz.ui.session import state
 
 from . import queue
 
+Source = Literal["own", "bundled", "official", "random"]
 _log = logging.getLogger(__name__)
 _OWN, _PLACED = "cfviz.own_models", "cfviz.placed"
 
@@ -46,12 +47,19 @@ def title(name: str) -> str:
 
 def model(settings: state.Settings) -> Any:
     """The model of these settings, with the best weights at hand: bundled, else the authors', else random."""
-    name = settings.model
+    found = source(settings.model)
+    if found == "own":
+        return _own_placed(settings.model, settings)
+    return _shared(settings.model, found, settings.device, settings.dtype)
+
+
+def source(name: str) -> Source:
+    """Where the weights behind a name come from, without opening them."""
     if name in own():
-        return _own_placed(name, settings)
-    if downloaded(name) and not (WEIGHTS / f"{name}.safetensors").is_file():
-        return _official(name, settings.device, settings.dtype)
-    return _shared(name, settings.device, settings.dtype)
+        return "own"
+    if name in OURS:
+        return "bundled"
+    return "official" if downloaded(name) else "random"
 
 
 def downloaded(name: str) -> bool:
@@ -61,21 +69,16 @@ def downloaded(name: str) -> bool:
 
 def known(name: str) -> bool:
     """Whether what a model shows was learnt, without opening it; otherwise its weights are random."""
-    if name in own():
-        return own()[name].provenance.trained is not None
-    return name in OURS or downloaded(name)
+    found = source(name)
+    return own()[name].provenance.trained is not None if found == "own" else found != "random"
 
 
-@st.cache_resource(show_spinner=False, max_entries=4)
-def _shared(name: str, device: str, dtype: str) -> Any:
-    random = name not in OURS  # the banner says so
-    net = placed(create_model(name, None), device, dtype) if random else load(name, device, dtype)
-    return _warmed(net, dtype)
-
-
-@st.cache_resource(show_spinner=False, max_entries=4)
-def _official(name: str, device: str, dtype: str) -> Any:
-    return _warmed(placed(create_model(name, "official"), device, dtype), dtype)
+@st.cache_resource(show_spinner=False, max_entries=8)
+def _shared(name: str, found: Source, device: str, dtype: str) -> Any:
+    if found == "bundled":
+        return _warmed(load(name, device, dtype), dtype)
+    net = create_model(name, None if found == "random" else found)  # the banner says which are random
+    return _warmed(placed(net, device, dtype), dtype)
 
 
 def _own_placed(name: str, settings: state.Settings) -> Any:

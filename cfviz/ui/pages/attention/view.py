@@ -178,9 +178,8 @@ def offline(ctx: Context, about: Subject) -> bytes:
     """The figure as a page of its own, where the reader is."""
     here = place(ctx, about.trace)
     packed = message(about.source, (here["stage"], here["block"]), "whole", about.trace, ctx.lang)
-    packed = packed.at(
-        here, figure_words("attention", ctx.lang)
-    )  # made for another reader, maybe in another language
+    # It may have been made for another reader, in another language.
+    packed = packed.at(here, figure_words("attention", ctx.lang))
     return living.html(packed, f"cfviz {ctx.settings.model} {about.trace.photo}", ctx.lang).encode()
 
 
