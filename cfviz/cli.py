@@ -25,7 +25,7 @@ from cfviz.data.images import MODES, check_input_size, load_image
 from cfviz.data.labels import LANGUAGES
 from cfviz.data.samples import gallery
 from cfviz.models.factory import DTYPES, build, create_model
-from cfviz.models.variants import BUNDLED, OURS, VARIANTS, WEIGHTS
+from cfviz.models.variants import BUNDLED, OURS, VARIANTS, shipped
 from cfviz.models.weights.checkpoints import OFFICIAL, CheckpointError, load_checkpoint
 from cfviz.models.weights.errors import readable_size
 from cfviz.models.weights.recognise import expected_shapes
@@ -218,7 +218,7 @@ def _models(args: argparse.Namespace) -> int:
 def _about(name: str, config: dict[str, Any]) -> dict[str, Any]:
     """A variant's plan; parameters are counted with a head of 1000 classes."""
     weights = "local file"
-    if (WEIGHTS / f"{name}.safetensors").is_file():
+    if shipped(name):
         weights = "bundled"
     elif name in OFFICIAL:
         weights = "official"

@@ -55,17 +55,26 @@ def lookup(lang: str, key: str) -> str | None:
         return None
 
 
+def section_words(section: str, lang: str = "en") -> dict[str, str]:
+    """All words of one section, placeholders unfilled.
+
+    Raises:
+        ValueError: If there are none in that language.
+    """
+    path = TRANSLATIONS / lang / f"{section}.json"
+    if not path.is_file():
+        known = sorted(folder.name for folder in TRANSLATIONS.iterdir())
+        raise ValueError(f"there are no words of {section} for {lang!r}; there are {', '.join(known)}")
+    return dict(_catalogue(path, path.stat().st_mtime_ns))
+
+
 def figure_words(section: str, lang: str = "en") -> dict[str, str]:
     """The words of a living figure (`<section>.figure.*`), without that prefix; the browser fills the braces.
 
     Raises:
         ValueError: If there are no words in that language, or none of a figure in that section.
     """
-    path = TRANSLATIONS / lang / f"{section}.json"
-    if not path.is_file():
-        known = sorted(folder.name for folder in TRANSLATIONS.iterdir())
-        raise ValueError(f"there are no words of {section} for {lang!r}; there are {', '.join(known)}")
-    entries = _catalogue(path, path.stat().st_mtime_ns).items()
+    entries = section_words(section, lang).items()
     found = {key.removeprefix("figure."): text for key, text in entries if key.startswith("figure.")}
     if not found:
         raise ValueError(f"{section} has no words of a figure")

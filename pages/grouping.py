@@ -10,4 +10,4 @@ from cfviz.ui.pages.grouping import begin, grouping_figures
 
 ctx = start("grouping")
 where, bad = begin(st.query_params.to_dict())
-grouping_figures(ctx.t, ctx.lang, start=where, bad=bool(bad))
+grouping_figures(ctx.lang, start=where, bad=bool(bad))

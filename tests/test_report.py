@@ -24,6 +24,7 @@ from cfviz.run import forward, inspect
 from cfviz.trace import Provenance
 from cfviz.ui.compute import models
 from cfviz.ui.session import state
+from cfviz.words import section_words
 
 PHOTO = sample("german-shepherd").path
 
@@ -47,7 +48,7 @@ def test_its_numbers_are_the_traces(model, lang: str) -> None:
     assert its["weights"]["sha256"] == trace.weights.sha256
     assert trace.weights.sha256 in page
     assert "photo=german-shepherd" in its["link"]
-    assert report.words(lang)["attention_look"] in page
+    assert section_words("report", lang)["attention_look"] in page
     assert not re.search(r'(?:src|href)="(?!data:|http://localhost:8501/)', page)
     assert len(its["heads"]) == sum(n * d for n, d in zip(model.num_heads, model.depths, strict=True))
 
@@ -79,7 +80,7 @@ def test_random_weights_are_named(tiny_model) -> None:
     model = create_model("crossformer_nano", weights=None)
     trace = inspect(PHOTO, model, 64, report.WATCH)
     page = report.html(trace, model, report.Origin("my photo.jpg", weights="none"))
-    assert page.count(report.words()["random"]) >= 2
+    assert page.count(section_words("report")["random"]) >= 2
     its = session(page)
     assert "'my photo.jpg'" in its["command"]
     assert "--weights none" in its["command"]
@@ -131,8 +132,11 @@ def test_the_link_says_what_it_cannot_carry(
     change = {**change, "settings": {**trace.settings, **change.get("settings", {})}}
     trace = replace(trace, **change)
     origin = report.Origin("german-shepherd.jpg", "german-shepherd")
-    page = report._again({**report.facts(trace, model, origin, lang)}, report.words(lang))
-    words, query = report.words(lang), dict(parse_qsl(urlsplit(report.link(trace, origin, lang)).query))
+    page = report._again({**report.facts(trace, model, origin, lang)}, section_words("report", lang))
+    words, query = (
+        section_words("report", lang),
+        dict(parse_qsl(urlsplit(report.link(trace, origin, lang)).query)),
+    )
     assert (words["link_note"] in page) is (not lost)
     for name in ("photo", "weights", "random", "size", "mode", "dtype"):
         assert (words[f"lost_{name}"].partition("{")[0] in page) is (name in lost), name

@@ -7,6 +7,7 @@ baseline: a learned table (RPB) replaces the dynamic position bias; the training
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
@@ -74,9 +75,15 @@ def _cfg(**overrides: Any) -> dict[str, Any]:
     }
 
 
-def _bundled_cfg(name: str) -> dict[str, Any]:
+def shipped(name: str) -> Path | None:
+    """The weights that come with the package for a variant, or None."""
     file = WEIGHTS / f"{name}.safetensors"
-    return _cfg(num_classes=20, **({"file": str(file)} if file.is_file() else {}))
+    return file if file.is_file() else None
+
+
+def _bundled_cfg(name: str) -> dict[str, Any]:
+    file = shipped(name)
+    return _cfg(num_classes=20, **({"file": str(file)} if file else {}))
 
 
 default_cfgs = generate_default_cfgs(

@@ -14,7 +14,6 @@ import json
 import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from html import escape
 from importlib.metadata import version
 from pathlib import Path
@@ -37,7 +36,7 @@ from cfviz.models.probes.cost import cost
 from cfviz.options import DTYPES, SIZES
 from cfviz.run import class_names
 from cfviz.trace import Trace
-from cfviz.words import TRANSLATIONS, figure_words
+from cfviz.words import figure_words, section_words
 
 from . import parts as report_parts
 
@@ -66,16 +65,6 @@ class Origin:
     address: str = ADDRESS
 
 
-@lru_cache(maxsize=4)
-def words(lang: str = "en") -> dict[str, str]:
-    """The report's words in one language."""
-    path = TRANSLATIONS / lang / "report.json"
-    if not path.is_file():
-        known = sorted(folder.name for folder in TRANSLATIONS.iterdir())
-        raise ValueError(f"there are no words for {lang!r}; there are {known}")
-    return json.loads(path.read_text("utf-8"))
-
-
 def html(trace: Trace, model: Any, origin: Origin, lang: str = "en", parts: bool | None = None) -> str:
     """The report as one HTML file.
 
@@ -87,11 +76,11 @@ def html(trace: Trace, model: Any, origin: Origin, lang: str = "en", parts: bool
         parts: Whether to take every part away and rank them; left out, where that takes seconds.
 
     Raises:
-        ValueError: If something of `WATCH` is missing, or the trace has no photo.
+        ValueError: If something of `WATCH` is missing, the trace has no photo, or there is no such language.
     """
     if trace.crop is None:
         raise ValueError("the trace was made from a tensor; a report needs one made from a photo")
-    session, t = facts(trace, model, origin, lang), words(lang)
+    session, t = facts(trace, model, origin, lang), section_words("report", lang)
     if parts is not None:
         session["command"] += " --parts" if parts else " --no-parts"
     wanted = report_parts.quick(model) if parts is None else parts
@@ -218,8 +207,6 @@ def code(trace: Trace, origin: Origin) -> str:
         if value != usual
     )  # fmt: skip
     return f"""import cfviz
-from cfviz import web
-from cfviz.words import TRANSLATIONS
 from cfviz.report import WATCH
 
 model = cfviz.create_model({trace.model!r}{given})

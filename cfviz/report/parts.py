@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
@@ -20,7 +19,7 @@ from cfviz.measured import block_bias
 from cfviz.models.interventions.effects import effects, parts
 from cfviz.models.interventions.language import PARTS, Intervention
 from cfviz.trace import Trace
-from cfviz.words import TRANSLATIONS, figure_words, signed
+from cfviz.words import figure_words, section_words, signed
 
 QUICK = 10e6  # parameters up to which taking every part away takes seconds
 SHOWN = 20  # parts in the report's table
@@ -41,11 +40,6 @@ def bias_message(model: Any, lang: str) -> bytes:
     strings = figure_words("position_bias", lang)
     start = {"block": min(len(model.stages[0].each), len(blocks) - 1), "head": 0}
     return bias_figure.pack(blocks, "surfaces", strings=strings, start=start)
-
-
-def _words(section: str, lang: str) -> dict[str, str]:
-    path = TRANSLATIONS / lang / f"{section}.json"
-    return json.loads(path.read_text("utf-8"))
 
 
 # ---------------------------------------------------------------- every part taken away
@@ -75,7 +69,8 @@ def ranking(trace: Trace, model: Any, lang: str) -> list[dict[str, Any]]:
     if trace.dtype == "float32" and apart > CLOSE:
         raise ValueError(f"the trace's pixels give logits {apart:.2g} away from its own")
     moved, probs, winners = answers(np.stack(changed), plain)
-    names = {f"part_{part}": _words("lab", lang).get(f"part_{part}", part) for part in PARTS}
+    lab_words = section_words("lab", lang)
+    names = {f"part_{part}": lab_words.get(f"part_{part}", part) for part in PARTS}
     return [
         {"part": every[i].to_url(), "name": _name(names, every[i]), "change": float(moved[i]),
          "p": float(probs[i]), "first": int(winners[i])}

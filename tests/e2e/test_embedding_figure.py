@@ -17,11 +17,12 @@ from cfviz.geometry import cel_box
 from cfviz.measured import cel
 from cfviz.models.probes import embedding as layers
 from cfviz.run import inspect
-from cfviz.ui.pages.embedding.figure import words
 from cfviz.ui.pages.embedding.subject import WATCH, concat_point
 from cfviz.web import EMBEDDING
+from cfviz.words import figure_words
 
 pytestmark = pytest.mark.browser
+WORDS = figure_words("embedding")
 READ = """([cel, measure, row, col]) => new Promise((done) => {
   const figure = document.querySelector('.em').figure;
   figure.choose(cel);
@@ -51,7 +52,7 @@ def opened(browser: Any, tiny_model: Any, tmp_path: Path) -> Any:
     model = tiny_model()
     trace = inspect(photo, model, (96, 128), watch=WATCH)
     parts = [cel(layers.layer(model, s), trace[concat_point(s)]) for s in range(4)]
-    data = message.pack(parts, photo=trace.crop, strings=words("en"), start={"row": 3, "col": 5})
+    data = message.pack(parts, photo=trace.crop, strings=WORDS, start={"row": 3, "col": 5})
     start = f"""const raw = atob("{base64.b64encode(data).decode()}");
       window.square = $embedding_plane.square;
       new EmbeddingFigure(document.querySelector("main"), Uint8Array.from(raw, (c) => c.charCodeAt(0)));"""
@@ -125,7 +126,7 @@ def load(page: Any, data: bytes) -> None:
 
 def test_another_photo_takes_the_place_of_the_first(opened: Any) -> None:
     page, parts = opened
-    other = message.pack(parts[:2], photo=Image.new("RGB", (128, 96), "teal"), strings=words("en"))
+    other = message.pack(parts[:2], photo=Image.new("RGB", (128, 96), "teal"), strings=WORDS)
     load(page, other)
     assert page.locator(".em").count() == 1
     assert page.locator(".em .seg").first.locator("button").count() == 2
@@ -139,7 +140,7 @@ def test_a_smaller_map_keeps_the_place_of_the_photo(opened: Any, tiny_model: Any
     model = tiny_model()
     trace = inspect(np.zeros((64, 64, 3), np.uint8), model, (64, 64), watch=WATCH)
     parts = [cel(layers.layer(model, s), trace[concat_point(s)]) for s in range(4)]
-    data = message.pack(parts, photo=trace.crop, strings=words("en"))
+    data = message.pack(parts, photo=trace.crop, strings=WORDS)
     load(page, data)
     state = page.evaluate("document.querySelector('.em').figure.state")
     assert (state["row"], state["col"]) == (15, 15)  # 22.5 of 24, 30.5 of 32: of 16

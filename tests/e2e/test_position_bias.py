@@ -19,10 +19,13 @@ from cfviz.figures.live.logits import bias_by_offset
 from cfviz.figures.live.position_bias_answer import Card
 from cfviz.figures.live.position_bias_answer import pack as pack_answer
 from cfviz.hooks import edit
+from cfviz.measured import block_bias
 from cfviz.models.probes import position_bias as bias_ways
 from cfviz.run import forward
-from cfviz.ui.pages.position_bias import surfaces as position_bias
 from cfviz.web import POSITION_BIAS
+from cfviz.words import figure_words
+
+WORDS = figure_words("position_bias")
 
 pytestmark = pytest.mark.browser
 
@@ -63,8 +66,8 @@ def test_only_heads_can_be_chosen_where_the_bias_is_made(
     browser: Any, tiny_model: Any, tmp_path: Path
 ) -> None:
     """The units on the way are pictures; the heads at its end are buttons, and each shows that head."""
-    its = [position_bias.block_bias(tiny_model(embed_dim=64, group_size=3), 1, 0, "sda")]
-    data = message.pack(its, "made", strings=position_bias.words("en"), start={"block": 0, "head": 0})
+    its = [block_bias(tiny_model(embed_dim=64, group_size=3), 1, 0, "sda")]
+    data = message.pack(its, "made", strings=WORDS, start={"block": 0, "head": 0})
     page, errors = shown(browser, tmp_path, data)
     steps = page.locator(".pb-step")
     heads = len(its[0].table)
@@ -86,8 +89,8 @@ def test_only_heads_can_be_chosen_where_the_bias_is_made(
 @pytest.mark.parametrize("part", message.PARTS)
 def test_surfaces_in_the_browser(browser: Any, tiny_model: Any, tmp_path: Path, part: str) -> None:
     model = tiny_model(embed_dim=64, group_size=3)
-    its = [position_bias.block_bias(model, 1, b, "sda") for b in range(2)]
-    data = message.pack(its, part, strings=position_bias.words("en"), start={"block": 0, "head": 1})
+    its = [block_bias(model, 1, b, "sda") for b in range(2)]
+    data = message.pack(its, part, strings=WORDS, start={"block": 0, "head": 1})
     page, errors = shown(browser, tmp_path, data)
     read = "(a) => Array.from(document.querySelector('.pb').figure.block.surface(1, a[0], a[1], a[2]))"
     trained = np.array(page.evaluate(read, [3, 3, "own"]), np.float32)
@@ -114,10 +117,9 @@ def test_only_what_training_never_showed_is_hatched(browser: Any, tiny_model: An
     """Groups of 3 now, groups of 4 in training: offsets of 3 are no news."""
     model = tiny_model(embed_dim=64, group_size=3)
     model.trained_group = (4, 4, 4, 4)
-    its = [position_bias.block_bias(model, 1, 0, "sda")]
+    its = [block_bias(model, 1, 0, "sda")]
     start = {"block": 0, "head": 0, "Gh": 4, "Gw": 4, "reach": 1}
-    words = position_bias.words("en")
-    page, errors = shown(browser, tmp_path, message.pack(its, "resized", strings=words, start=start))
+    page, errors = shown(browser, tmp_path, message.pack(its, "resized", strings=WORDS, start=start))
     read = "() => document.querySelector('.pb').figure.rows().slice(1).map((row) => row[2])"
     assert page.evaluate(read) == [1] * 49
     assert "every offset was trained" in page.locator(".pb > .note").inner_text()
@@ -127,7 +129,7 @@ def test_only_what_training_never_showed_is_hatched(browser: Any, tiny_model: An
     assert "at most 4 × 4 in training: 60 %" in page.locator(".pb > .note").inner_text()
     assert page.evaluate("document.querySelector('.pb').figure.look.G") == 4
     page.close()
-    page, more = shown(browser, tmp_path, message.pack(its, "surfaces", strings=words, start=start))
+    page, more = shown(browser, tmp_path, message.pack(its, "surfaces", strings=WORDS, start=start))
     assert "beyond ±3, never trained" in page.locator(".pb .under").inner_text()
     page.get_by_role("radio", name="own window").click()
     page.wait_for_function("document.querySelector('.pb .under').textContent.includes('windows of 3 × 3')")
@@ -139,8 +141,8 @@ def test_flat_heads_are_called_flat(browser: Any, tiny_model: Any, tmp_path: Pat
     model = tiny_model(embed_dim=64, group_size=3)
     with torch.no_grad():
         model.stages[1].each[0].attn.pos.pos3[2].weight.mul_(1e-5)
-    its = [position_bias.block_bias(model, 1, 0, "sda")]
-    data = message.pack(its, "surfaces", strings=position_bias.words("en"), start={"block": 0, "head": 0})
+    its = [block_bias(model, 1, 0, "sda")]
+    data = message.pack(its, "surfaces", strings=WORDS, start={"block": 0, "head": 0})
     page, errors = shown(browser, tmp_path, data)
     note = page.locator(".pb-flat")
     assert "hardly uses position" in note.inner_text()
@@ -173,7 +175,7 @@ def test_attention_in_the_browser_is_the_models(
     Image.new("RGB", (size, size), "#446688").save(photo, "PNG")
     data = pack_answer(
         cards, groups, photo.getvalue(), (size, size),
-        strings=position_bias.words("en"), start={"row": 45, "col": 50, "less": 0},
+        strings=WORDS, start={"row": 45, "col": 50, "less": 0},
     )  # fmt: skip
     page, errors = shown(browser, tmp_path, data)
     read = """([group, slot]) => document.querySelector('.pb').figure.ways.filter((way) => way.ready)

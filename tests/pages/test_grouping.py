@@ -22,9 +22,9 @@ from streamlit.testing.v1 import AppTest
 from cfviz.analysis.reach import multiply_adds, reach
 from cfviz.geometry import grouping
 from cfviz.geometry import schemes as other
-from cfviz.ui.pages.grouping import DEFAULTS, LIMITS, begin, words
+from cfviz.ui.pages.grouping import DEFAULTS, LIMITS, begin
 from cfviz.web import GROUPING, WEB
-from cfviz.words import translator
+from cfviz.words import figure_words, translator
 
 ROOT = Path(__file__).resolve().parents[2]
 ARTICLE = {  # the walk-through's two prints
@@ -107,7 +107,7 @@ def test_any_link_gives_a_state_that_can_be_drawn(query: dict[str, str]) -> None
 
 def test_every_word_the_figures_ask_for_is_there() -> None:
     """The names after `t.` in the modules are in the catalogue, and nothing in the catalogue is unused."""
-    have = set(words(translator("en"), "en"))
+    have = set(figure_words("grouping"))
     text = "\n".join(path.read_text("utf-8") for path in (WEB / "grouping").glob("*.js"))
     asked = set(re.findall(r"\bt\.(\w+)", text))
     templates = re.findall(r"\bt\[`(\w*)\$\{[^}]+\}(\w*)`\]", text)

@@ -12,8 +12,7 @@ from typing import Any
 import torch
 import yaml
 
-from cfviz.models.variants import WEIGHTS
-from cfviz.models.weights.checkpoints import load_checkpoint
+from cfviz.models.weights.checkpoints import load_checkpoint, model_card
 from cfviz.training.recipe import Recipe
 from cfviz.training.recipe import load as load_recipe
 
@@ -54,8 +53,7 @@ def start(recipe: Recipe) -> dict[str, Any] | None:
     name = recipe.start_weights
     if name is None:
         return None
-    if (bundled := WEIGHTS / f"{name}.json").is_file():
-        facts = read(bundled)
+    if facts := model_card(name):
         about = {key: facts[key] for key in ("trained", "sha256", "epochs", "steps", "commit")}
         return about | {"trained_group": facts.get("trained_group")}
     found = load_checkpoint(name)

@@ -7,16 +7,15 @@ map=HxW, g, i (a number or "adaptive"), kind, c, q=row.col.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from cfviz.figures import theme
 from cfviz.ui.widgets.figure import GROUPING
-from cfviz.words import TRANSLATIONS, Translator
+from cfviz.words import figure_words
 
-__all__ = ["begin", "grouping_figures", "words"]
+__all__ = ["begin", "grouping_figures"]
 
 LIMITS = {"side": 112, "group": 16, "interval": 16}
 CHANNELS = (32, 64, 96, 128, 192, 256, 384, 512, 768)
@@ -64,31 +63,27 @@ def begin(query: Mapping[str, str]) -> tuple[dict[str, Any], list[str]]:
     return start | {"row": row, "col": col}, bad
 
 
-def grouping_figures(
-    t: Translator, lang: str, *, start: dict[str, Any], bad: bool = False, lesson: str = ""
-) -> None:
+def grouping_figures(lang: str, *, start: dict[str, Any], bad: bool = False, lesson: str = "") -> None:
     """Show the figures.
 
     Args:
-        t: The reader's language.
-        lang: Its code.
+        lang: The reader's language.
         start: Where to begin, from `begin`.
         bad: Whether the link held something that made no sense; said in one quiet line.
         lesson: Shows the first figure alone, which then follows `start` and leaves the address as it is:
             "ask" hides its counts and costs, "told" shows them.
     """
     palette = {"light": theme.LIGHT.css(), "dark": theme.DARK.css()}
-    data = {"start": start, "bad": bad, "limits": LIMITS, "palette": palette, "strings": words(t, lang)}
+    data = {
+        "start": start,
+        "bad": bad,
+        "limits": LIMITS,
+        "palette": palette,
+        "strings": figure_words("grouping", lang),
+    }
     if lesson:
         data["lesson"] = lesson
     GROUPING.show(data, name="grouping.lesson" if lesson else "grouping")
-
-
-def words(t: Translator, lang: str) -> dict[str, str]:
-    """The words of the figures (`grouping.figure.*`) in one language; the browser fills the braces."""
-    catalogue = json.loads((TRANSLATIONS / lang / "grouping.json").read_text("utf-8"))
-    names = [key for key in catalogue if key.startswith("figure.")]
-    return {key.removeprefix("figure."): t(f"grouping.{key}") for key in names}
 
 
 def _within(text: str, low: int, high: int) -> int | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
@@ -22,7 +21,7 @@ from cfviz.ui.context import Context
 from cfviz.ui.session import state
 from cfviz.ui.widgets import chart, weights
 from cfviz.ui.widgets.figure import COMPARE
-from cfviz.words import TRANSLATIONS
+from cfviz.words import figure_words
 
 NAME = "compare.figure"
 START = "cfviz.compare.start"
@@ -158,12 +157,6 @@ def _announce(ctx: Context, side: Side) -> None:
 # ---------------------------------------------------------------- the figure
 
 
-def words(lang: str) -> dict[str, str]:
-    """The figure's words; braces stay for the browser to fill."""
-    entries = json.loads((TRANSLATIONS / lang / "compare.json").read_text("utf-8")).items()
-    return {key.removeprefix("figure."): text for key, text in entries if key.startswith("figure.")}
-
-
 def place(ctx: Context, pair: Pair) -> dict[str, Any]:
     """Where the reader is, all from 0; the link counts stages and blocks from 1."""
     stage = ctx.get("stage", 1, STAGES) - 1
@@ -197,9 +190,8 @@ def _packed(
     _pair: Pair, _t: Callable[..., str],
 ) -> bytes:  # fmt: skip
     layers = [_layer(_pair, n, stage, block, _t) for n, block in enumerate(blocks)]
-    return message.pack(
-        layers, photo=_pair.crop, stage=stage, strings=words(lang), start=dict(start), name=NAME
-    )
+    strings = figure_words("compare", lang)
+    return message.pack(layers, photo=_pair.crop, stage=stage, strings=strings, start=dict(start), name=NAME)
 
 
 def _layer(pair: Pair, n: int, stage: int, block: int, t: Callable[..., str]) -> message.Layer:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from html import escape
 from statistics import median
 from typing import Any
@@ -20,7 +19,7 @@ from cfviz.figures.plots.compare import likeness
 from cfviz.figures.plots.predictions import percent, short, top_bars
 from cfviz.models.others.sides import PUBLISHED, Side, benchmark
 from cfviz.models.others.timm_models import OTHERS
-from cfviz.models.variants import WEIGHTS
+from cfviz.models.weights.checkpoints import model_card
 from cfviz.run import class_names
 from cfviz.ui.compute import queue
 from cfviz.ui.compute.later import later
@@ -231,10 +230,9 @@ def published(name: str) -> tuple[float, float] | None:
 
 def measured(side: Side) -> dict[str, Any] | None:
     """The bundled weights' own measurement, from their card."""
-    card = WEIGHTS / f"{side.name}.json"
-    if side.other or side.model.provenance.source != "bundled" or not card.is_file():
+    if side.other or side.model.provenance.source != "bundled":
         return None
-    return json.loads(card.read_text("utf-8")).get("val")
+    return model_card(side.name).get("val")
 
 
 def costs(ctx: Context, pair: Pair) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 import numpy as np
@@ -20,7 +19,7 @@ from cfviz.ui.session import photos
 from cfviz.ui.widgets import chart
 from cfviz.ui.widgets.figure import EMBEDDING
 from cfviz.ui.widgets.takeaway import take_away
-from cfviz.words import TRANSLATIONS
+from cfviz.words import figure_words
 
 from . import code as embedding_code
 from .subject import Subject
@@ -37,12 +36,6 @@ Cost = tuple[int, int, float, float]  # stage, kernel, change of the first class
 
 
 # ---------------------------------------------------------------- the figure
-
-
-def words(lang: str) -> dict[str, str]:
-    """The figure's words; braces stay for the browser to fill."""
-    entries = json.loads((TRANSLATIONS / lang / "embedding.json").read_text("utf-8")).items()
-    return {key.removeprefix("figure."): text for key, text in entries if key.startswith("figure.")}
 
 
 @shared(24)
@@ -68,7 +61,8 @@ def packed(source: str, start: tuple[tuple[str, Any], ...], lang: str, _subject:
     """The figure's message, made once for a photo, a model and a place to begin."""
     photo = _subject.trace.crop
     assert photo is not None
-    return message.pack(cels(source, _subject), photo=photo, strings=words(lang), start=dict(start))
+    strings = figure_words("embedding", lang)
+    return message.pack(cels(source, _subject), photo=photo, strings=strings, start=dict(start))
 
 
 @st.fragment

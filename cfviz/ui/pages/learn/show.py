@@ -22,7 +22,6 @@ from cfviz.models.probes import embedding as layers
 from cfviz.stats import softmax
 from cfviz.ui.compute.cache import shared
 from cfviz.ui.context import Context
-from cfviz.ui.pages.embedding import figure as embedding
 from cfviz.ui.pages.grouping import grouping_figures
 from cfviz.ui.pages.lab import bench as lab
 from cfviz.ui.pages.position_bias import surfaces as position_bias
@@ -167,9 +166,7 @@ def _packed(source: str, name: str, lang: str, stride: float, _units: Any, _phot
 def _explorer(ctx: Context, now: Moment) -> None:
     g, state = cut(now.scene, now.state), now.state
     silent = now.open or now.step.ask == "scores_growth"  # the costs there are of groups, and this is before
-    grouping_figures(
-        ctx.t, ctx.lang, start=_map_state(now.scene, state, g), lesson="ask" if silent else "told"
-    )
+    grouping_figures(ctx.lang, start=_map_state(now.scene, state, g), lesson="ask" if silent else "told")
 
 
 def _map_state(scene: Scene, state: State, g: Grouping) -> dict[str, Any]:
@@ -207,7 +204,9 @@ def embedding_kernels(now: Moment) -> list[int]:
 @shared(12, 32 * 2**20)
 def _embedding_packed(source: str, name: str, lang: str, _model: Any, _trace: Any) -> bytes:
     made = cel(layers.layer(_model, 0), _trace[CONCAT])
-    return embedding_message.pack([made], photo=_trace.crop, strings=embedding.words(lang), name=name)
+    return embedding_message.pack(
+        [made], photo=_trace.crop, strings=figure_words("embedding", lang), name=name
+    )
 
 
 def _bias(ctx: Context, now: Moment) -> None:
@@ -215,7 +214,8 @@ def _bias(ctx: Context, now: Moment) -> None:
     s, b, _ = attention_block(now.scene, now.state)
     block, part = its.blocks[its.places.index((s, b))], now.state["part"]
     name = now.name(part, s, b, ctx.lang)
-    data = bias_message.pack([block], part, strings=position_bias.words(ctx.lang), source=name, name=name)
+    strings = figure_words("position_bias", ctx.lang)
+    data = bias_message.pack([block], part, strings=strings, source=name, name=name)
     POSITION_BIAS.show(data, name=name, on_commit=_listen(name, now))
     to: dict[str, Any] = {"block": 0}
     if part == "resized":

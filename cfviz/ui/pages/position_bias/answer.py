@@ -28,10 +28,10 @@ from cfviz.ui.session.photos import code as photo_code
 from cfviz.ui.widgets import chart
 from cfviz.ui.widgets.figure import POSITION_BIAS
 from cfviz.ui.widgets.takeaway import take_away
-from cfviz.words import together
+from cfviz.words import figure_words, together
 
 from .cost import costs
-from .surfaces import Subject, block_name, words
+from .surfaces import Subject, block_name
 
 WINDOWS = ("scaled", "fixed", "adaptive")
 SIDES = range(2, 29)
@@ -158,9 +158,8 @@ def section(ctx: Context, its: Subject) -> None:
         "col": ctx.get("across", 50, range(100)),
         "less": ctx.get("maps", 0, (0, 1)),
     }
-    data = pack(
-        cards, cut, photo, (window.size, window.size), strings=words(ctx.lang), start=place, source=source
-    )
+    strings = figure_words("position_bias", ctx.lang)
+    data = pack(cards, cut, photo, (window.size, window.size), strings=strings, start=place, source=source)
     POSITION_BIAS.show(data, name=NAME, on_commit=lambda: _chosen(ctx))
     st.caption(t("position_bias.answer_maps", block=block_name(ctx, its.blocks[number]), h=head + 1))
     if steps.left:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -12,7 +11,7 @@ import streamlit as st
 
 from cfviz.figures.live import position_bias as message
 from cfviz.measured import ORDERS, block_bias
-from cfviz.models.variants import BUNDLED, WEIGHTS
+from cfviz.models.variants import BUNDLED, shipped
 from cfviz.run import load
 from cfviz.trace import Trace
 from cfviz.ui.compute.cache import shared
@@ -22,7 +21,7 @@ from cfviz.ui.session.photos import code as photo_code
 from cfviz.ui.widgets import chart
 from cfviz.ui.widgets.figure import POSITION_BIAS
 from cfviz.ui.widgets.takeaway import take_away
-from cfviz.words import TRANSLATIONS
+from cfviz.words import figure_words
 
 TWIN = f"{BUNDLED}_rpb"
 FAINT = 0.1  # a bias that spans less changes no attention weight by more than a factor of 1.11
@@ -72,8 +71,7 @@ def subject(ctx: Context) -> Subject:
 
 def twin_of(name: str, device: str, dtype: str) -> Any:
     """The bundled model's twin with a learned table, where its weights are there."""
-    there = name == BUNDLED and (WEIGHTS / f"{TWIN}.safetensors").is_file()
-    return load(TWIN, device, dtype) if there else None
+    return load(TWIN, device, dtype) if name == BUNDLED and shipped(TWIN) else None
 
 
 @shared(12)
@@ -128,12 +126,6 @@ def summary(ctx: Context, its: Subject, verdict: Sequence[str]) -> None:
 # ---------------------------------------------------------------- the figures
 
 
-def words(lang: str) -> dict[str, str]:
-    """The figures' words; braces stay for the browser to fill."""
-    entries = json.loads((TRANSLATIONS / lang / "position_bias.json").read_text("utf-8")).items()
-    return {key.removeprefix("figure."): text for key, text in entries if key.startswith("figure.")}
-
-
 # What the figures let the reader choose beside block and head: default, what is allowed.
 LOOKS: dict[str, tuple[int, Sequence[int]]] = {
     "raw": (0, (0, 1)), "scale": (0, (0, 1, 2)), "reach": (0, (0, 1)), "order": (0, range(len(ORDERS))),
@@ -170,7 +162,8 @@ def keep(ctx: Context, its: Subject, to: Mapping[str, Any] | None) -> None:
 @shared(256, 32 * 2**20)
 def packed(weights: str, part: str, start: tuple[tuple[str, Any], ...], lang: str, _its: Subject) -> bytes:
     """One figure's message, made once for a model and a place to begin."""
-    return message.pack(_its.blocks, part, strings=words(lang), start=dict(start), source=weights)
+    strings = figure_words("position_bias", lang)
+    return message.pack(_its.blocks, part, strings=strings, start=dict(start), source=weights)
 
 
 def figures(ctx: Context, its: Subject, part: str) -> None:
