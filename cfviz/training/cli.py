@@ -1,8 +1,10 @@
 """Commands that train, measure, convert: train, evaluate, export-weights, measure-sizes, study, convert."""
 
 import argparse
+import functools
 import json
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +46,28 @@ def _threads(args: argparse.Namespace) -> None:
         torch.set_num_threads(args.threads)
 
 
+def _processes_end_together(run: Callable[[argparse.Namespace], int]) -> Callable[[argparse.Namespace], int]:
+    """Wraps a command that several processes may run together (torchrun, `accelerate launch`).
+
+    A process that ends while its process group is open may abort: the group's threads are still running.
+    """
+
+    @functools.wraps(run)
+    def command(args: argparse.Namespace) -> int:
+        from torch import distributed
+
+        try:
+            code = run(args)
+            if distributed.is_available() and distributed.is_initialized():
+                distributed.barrier()
+            return code
+        finally:
+            if distributed.is_available() and distributed.is_initialized():
+                distributed.destroy_process_group()
+
+    return command
+
+
 def _add_train(subparsers: Any) -> None:
     text = "Train a model from a recipe. Run the same command again to resume a stopped run."
     parser = subparsers.add_parser("train", help="train a model, or resume training", description=text)
@@ -57,6 +81,7 @@ def _add_train(subparsers: Any) -> None:
     parser.set_defaults(run=_train)
 
 
+@_processes_end_together
 def _train(args: argparse.Namespace) -> int:
     from . import recipe
     from .engine import Trainer
@@ -106,6 +131,7 @@ def interval_of(text: str | None) -> Any:
     return tuple(int(part) for part in text.split(","))
 
 
+@_processes_end_together
 def _evaluate(args: argparse.Namespace) -> int:
     from accelerate import Accelerator
 
@@ -157,6 +183,7 @@ def _add_export(subparsers: Any) -> None:
     parser.set_defaults(run=_export)
 
 
+@_processes_end_together
 def _export(args: argparse.Namespace) -> int:
     from accelerate import Accelerator
 
@@ -205,6 +232,7 @@ def _add_sizes(subparsers: Any) -> None:
     parser.set_defaults(run=_sizes)
 
 
+@_processes_end_together
 def _sizes(args: argparse.Namespace) -> int:
     from accelerate import Accelerator
 
@@ -287,6 +315,7 @@ def _add_study(subparsers: Any) -> None:
     parser.set_defaults(run=_study)
 
 
+@_processes_end_together
 def _study(args: argparse.Namespace) -> int:
     from accelerate import Accelerator
 
