@@ -1,4 +1,4 @@
-"""The rules of the code base that a syntax tree can check: who may import whom, and how large things get."""
+"""The rules that a syntax tree can check: who imports whom, whose files are read, how full a folder is."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ import inspect
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
-from pathlib import Path
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from pathlib import Path, PurePosixPath
 
 import pytest
 
@@ -45,6 +46,24 @@ LAYERS: dict[str, float] = {
     "__main__": 11,
     "pages": 11,
 }
+# What lies in `assets/`, and the one layer that reads it; all others ask that layer.
+ASSETS = {
+    "gallery": "data",
+    "icon.svg": "ui",
+    "labels": "data",
+    "lessons": "ui",
+    "results": "ui",
+    "translations": "words",
+    "weights": "models",
+}
+# The modules that may look beyond the folder of their own layer.
+BEYOND = {
+    "bundled": "it finds what comes with the package",
+    "jobs": "it tells a new process where the package lies",
+    "pages.__init__": "it says what is being waited for, which is the import of cfviz",
+}
+CODE = {".py", ".js", ".css", ".html"}
+SHARE, CROWD = 1 / 3, 15  # of the lines, in one folder with all below it; files in one folder
 TORCH = ("models", "hooks", "run", "training", "data/images", "data.images")
 
 
@@ -60,16 +79,22 @@ def module_of(path: Path) -> str:
     return "pages." + parts[-1]
 
 
-def imports(path: Path) -> Iterator[str]:
-    """Absolute names of all that a file imports, wherever in the file."""
-    package = ["cfviz", *path.relative_to(ROOT / "cfviz").parts[:-1]] if path in LIBRARY else []
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+def bound(tree: ast.AST, path: Path) -> Iterator[tuple[str, str]]:
+    """What a file imports, wherever in the file: the name it has there, and its absolute name."""
+    inside = path.is_relative_to(ROOT / "cfviz")
+    package = ["cfviz", *path.relative_to(ROOT / "cfviz").parts[:-1]] if inside else []
+    for node in ast.walk(tree):
         if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
+            yield from ((alias.asname or alias.name, alias.name) for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
             base = package[: len(package) - node.level + 1] if node.level else []
             module = ".".join([*base, *([node.module] if node.module else [])])
-            yield from (f"{module}.{alias.name}" for alias in node.names)
+            yield from ((alias.asname or alias.name, f"{module}.{alias.name}") for alias in node.names)
+
+
+def imports(path: Path) -> Iterator[str]:
+    """Absolute names of all that a file imports, wherever in the file."""
+    return (name for _, name in bound(ast.parse(path.read_text(encoding="utf-8")), path))
 
 
 def layer_of(module: str) -> str:
@@ -117,6 +142,197 @@ def test_imports_go_in_no_circle() -> None:
         wanted = (whole if whole in files else whole.rpartition(".")[0] for whole in imports(path))
         arrows[name] = {other for other in wanted if other in files and other != name}
     assert not circles(arrows)
+
+
+class Reads:
+    """Where the paths written in a file lead.
+
+    Seen are paths that begin at `__file__`, at `ASSETS` or `bundled(...)`, at a path that another module
+    keeps in a constant, and paths of the checkout written out in one string.
+    """
+
+    def __init__(self, source: str, path: Path) -> None:
+        self.tree, self.path = ast.parse(source), path
+        self.module = module_of(path)
+        self.names = dict(bound(self.tree, path))
+        self.places: dict[str, Path] = {}
+
+    def faults(self) -> list[str]:
+        """One clause for each path that leads to what another layer reads."""
+        if self.module in BEYOND:
+            return []
+        found = []
+        for node in ast.walk(self.tree):
+            if isinstance(node, ast.Assign) and (there := self.place(node.value)):
+                self.places |= {t.id: there for t in node.targets if isinstance(t, ast.Name)}
+        for name in self.names.values():
+            if name.startswith(("importlib.resources", "pkgutil")):
+                found.append(f"{name}: what comes with the package is found by cfviz.bundled")
+        for node in ast.walk(self.tree):
+            if isinstance(node, ast.Attribute) and node.attr in ("__file__", "__path__"):
+                found.append(f"{ast.unparse(node)}, another module's place")
+            elif (owner := self.owner(node)) and owner != layer_of(self.module):
+                found.append(f"{ast.unparse(node)}, which {owner} reads")
+        return found
+
+    def owner(self, node: ast.AST) -> str:
+        """The layer whose files a path leads to; "" for what is no path, or lies in no layer."""
+        name = self.full(node)
+        if name.startswith("cfviz.") and not name.startswith("cfviz.bundled.") and is_path(name):
+            return layer_of(name.removeprefix("cfviz."))
+        there = self.place(node)
+        if there is None:
+            return ""
+        parts = there.relative_to(ROOT).parts if there.is_relative_to(ROOT) else ()
+        if parts[:1] == ("assets",):
+            if len(parts) > 1:
+                return ASSETS.get(parts[1], "nobody")
+            chosen = isinstance(node, ast.BinOp | ast.Call)  # by a name that only shows at run time
+            return "nobody" if chosen else ""
+        if parts[:1] == ("cfviz",) and len(parts) > 1:
+            return parts[1].removesuffix(".py")
+        return "nobody"
+
+    def full(self, node: ast.AST) -> str:
+        """The absolute name of an imported name, or of an attribute of an imported module."""
+        if isinstance(node, ast.Name):
+            return self.names.get(node.id, node.id)
+        if isinstance(node, ast.Attribute) and (base := self.full(node.value)):
+            return f"{base}.{node.attr}"
+        return ""
+
+    def place(self, node: ast.AST) -> Path | None:
+        """The path that an expression stands for, as far as it is written out; None for what is no path."""
+        match node:
+            case ast.Name(id="__file__"):
+                return self.path
+            case ast.Name(id=name) if name in self.places:
+                return self.places[name]
+            case ast.Name() | ast.Attribute() if self.full(node) == "cfviz.bundled.ASSETS":
+                return ROOT / "assets"
+            case ast.Constant(value=str(text)) if re.match(r"(?:cfviz|assets)/", text):
+                there = ROOT / text
+                return there if text.isprintable() and there.exists() else None
+            case ast.Attribute(value=value, attr="parent"):
+                there = self.place(value)
+                return there and there.parent
+            case ast.Subscript(value=ast.Attribute(value=value, attr="parents"), slice=ast.Constant(value=n)):
+                there = self.place(value)
+                return there and there.parents[n]
+            case ast.BinOp(left=left, op=ast.Div(), right=right):
+                there = self.place(left)
+                return there and there / begun(right)
+            case ast.Call(func=func, args=args) if self.full(func) == "cfviz.bundled.bundled":
+                return ROOT / "assets" / begun(args[0])
+            case ast.Call(func=ast.Name(id="Path" | "str"), args=[first, *_]):
+                return self.place(first)
+            case ast.Call(func=ast.Attribute(value=value, attr="joinpath" | "with_name"), args=[first, *_]):
+                there = self.place(value)
+                return there and (there / begun(first))
+            case ast.Call(func=ast.Attribute(value=value, attr="resolve" | "absolute" | "with_suffix")):
+                return self.place(value)
+        return None
+
+
+def begun(node: ast.AST) -> str:
+    """The text of a string as far as it is written out: an f-string up to its first field."""
+    match node:
+        case ast.Constant(value=str(text)):
+            return text
+        case ast.JoinedStr(values=[ast.Constant(value=str(text)), *_]):
+            return text
+    return ""
+
+
+def is_path(name: str) -> bool:
+    """Whether an absolute name is a constant that holds a path."""
+    module, _, constant = name.rpartition(".")
+    if not constant.isupper():
+        return False
+    try:
+        return isinstance(getattr(importlib.import_module(module), constant, None), Path)
+    except ImportError:
+        return False
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=name_of)
+def test_no_file_of_another_layer_is_read(path: Path) -> None:
+    faults = Reads(path.read_text(encoding="utf-8"), path).faults()
+    assert not faults, f"{name_of(path)} reads {'; '.join(faults)}"
+
+
+@pytest.mark.parametrize(
+    ("name", "source"),
+    [
+        ("figures/theme.py", "TEXT = (Path(__file__).resolve().parents[1] / 'ui' / 'style.css').read_text()"),
+        ("figures/live/message.py", "HERE = Path(__file__).parent\nopen(HERE.parent.parent / 'web/x.js')"),
+        ("figures/live/message.py", "Path(__file__).resolve().parents[2].joinpath('web', 'x.js')"),
+        ("figures/theme.py", "open(str(Path(__file__).parents[2]) + '/x')"),
+        ("ui/context.py", "from cfviz.words import TRANSLATIONS\n(TRANSLATIONS / 'en').iterdir()"),
+        ("ui/context.py", "from cfviz import words\n(words.TRANSLATIONS / 'en').iterdir()"),
+        ("ui/context.py", "import cfviz.words\ncfviz.words.TRANSLATIONS.iterdir()"),
+        ("ui/context.py", "from cfviz.bundled import ASSETS\nopen(ASSETS / 'weights')"),
+        ("ui/context.py", "from cfviz.bundled import ASSETS as all_of_it\nopen(all_of_it / name)"),
+        ("ui/context.py", "from cfviz import bundled\nopen(bundled.ASSETS / f'weights/{name}.json')"),
+        ("ui/context.py", "from cfviz.bundled import bundled\nbundled(f'weights/{name}.json')"),
+        ("ui/context.py", "from cfviz.bundled import bundled\nbundled(name)"),
+        ("report/page.py", "from ..words import TRANSLATIONS\nTRANSLATIONS.iterdir()"),
+        ("report/page.py", "from importlib.resources import files\nfiles('cfviz.web')"),
+        ("report/page.py", "import pkgutil\npkgutil.get_data('cfviz.web', 'x.js')"),
+        ("report/page.py", "from cfviz import web\nPath(web.__file__).with_name('x.js').read_text()"),
+        ("report/page.py", "open('cfviz/web/__init__.py')"),
+    ],
+)
+def test_a_read_across_layers_is_found(name: str, source: str) -> None:
+    assert Reads(source, ROOT / "cfviz" / name).faults()
+
+
+@pytest.mark.parametrize(
+    ("name", "source"),
+    [
+        ("words.py", "from cfviz.bundled import ASSETS\nTRANSLATIONS = ASSETS / 'translations'"),
+        ("models/variants.py", "from cfviz.bundled import bundled\nbundled(f'weights/{name}.json')"),
+        ("training/ship/card.py", "CONFIGS = Path(__file__).resolve().parents[1] / 'configs'"),
+        ("report/page.py", "TEMPLATE = Path(__file__).with_suffix('.html')"),
+        ("cli.py", "Path(given).read_text()"),
+    ],
+)
+def test_files_of_the_own_layer_may_be_read(name: str, source: str) -> None:
+    assert Reads(source, ROOT / "cfviz" / name).faults() == []
+
+
+def crowds(lines: Mapping[str, int]) -> list[str]:
+    """Folders that hold too much.
+
+    Args:
+        lines: Lines of every code file, by its path in the repository.
+    """
+    whole: Counter[str] = Counter()
+    flat: Counter[str] = Counter()
+    for name, count in lines.items():
+        flat[str(PurePosixPath(name).parent)] += 1
+        whole.update({str(folder): count for folder in PurePosixPath(name).parents})
+    library = whole["cfviz"]
+    shares = {folder: count / library for folder, count in whole.items() if folder.startswith("cfviz/")}
+    return [
+        *(f"{folder} holds {share:.0%} of the lines" for folder, share in shares.items() if share > SHARE),
+        *(f"{folder} holds {count} files side by side" for folder, count in flat.items() if count > CROWD),
+    ]
+
+
+def test_a_crowd_is_found() -> None:
+    assert crowds({"cfviz/a/x.py": 30, "cfviz/b/x.py": 30, "cfviz/c/x.py": 30}) == []
+    even = {f"cfviz/{room}/{n}.py": 10 for room in "abc" for n in range(15)}
+    assert crowds(even) == []
+    assert crowds({**even, "tests/a.py": 900, "cfviz/a/one.py": 1}) == [
+        "cfviz/a holds 33% of the lines", "cfviz/a holds 16 files side by side"
+    ]  # fmt: skip
+    assert crowds({**even, "cfviz/a/more/one.js": 10}) == ["cfviz/a holds 35% of the lines"]
+
+
+def test_no_folder_is_crowded() -> None:
+    code = [path for path in tracked_text() if path.suffix in CODE]
+    assert not crowds({name_of(path): len(path.read_text("utf-8").splitlines()) for path in code})
 
 
 def test_the_picture_in_contributing_is_complete() -> None:

@@ -35,6 +35,11 @@ class Sample:
     size: tuple[int, int]
 
     @property
+    def typed(self) -> str:
+        """The path as one types it in a checkout."""
+        return f"assets/gallery/{self.path.name}"
+
+    @property
     def title_key(self) -> str:
         """Key of the title in the translation catalogues."""
         return f"gallery.{self.id}"

@@ -17,7 +17,7 @@ from cfviz.ui.session import state
 def origin(ctx: Context) -> report.Origin:
     """How the chosen photo and weights are named outside this session."""
     own = ctx.settings.photo.startswith(state.OWN)
-    path = ctx.photo.name if own else f"assets/gallery/{sample(ctx.settings.photo).path.name}"
+    path = ctx.photo.name if own else sample(ctx.settings.photo).typed
     return report.Origin(path, None if own else ctx.settings.photo, models.given(ctx.model), _address())
 
 

@@ -33,7 +33,7 @@ from cfviz.data.images import (
 )
 from cfviz.data.samples import gallery
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 
 FORMATS = header.FORMATS
 

@@ -10,7 +10,7 @@ import pytest
 from cfviz.figures.theme import DARK, LDA, LIGHT, SDA, Theme, theme
 
 CONFIG = tomllib.loads(
-    (Path(__file__).resolve().parents[1] / ".streamlit" / "config.toml").read_text("utf-8")
+    (Path(__file__).resolve().parents[2] / ".streamlit" / "config.toml").read_text("utf-8")
 )
 
 
