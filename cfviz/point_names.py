@@ -8,6 +8,7 @@ is `patch_embed`, those before the others belong to the stage above: `layers.0.d
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from typing import Literal, NamedTuple
 
 Number = int | Literal["*"]
@@ -45,6 +46,15 @@ def embedding(stage: int, point: str = "concat") -> str:
 def embeddings(point: str = "concat") -> tuple[str, str]:
     """Patterns of one point of all embedding layers."""
     return f"patch_embed.{point}", f"layers.*.downsample.{point}"
+
+
+def stage_outputs(depths: Iterable[int]) -> tuple[str, ...]:
+    """The points where the stages' maps are ready: the output of each stage's last block.
+
+    Args:
+        depths: Blocks in each stage, `model.depths`.
+    """
+    return tuple(block(stage, depth - 1) for stage, depth in enumerate(depths))
 
 
 _NAME = re.compile(

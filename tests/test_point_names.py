@@ -17,6 +17,14 @@ def test_names_are_the_models(tiny_model) -> None:
     assert point_names.embedding(1, "kernels.1") in have
 
 
+def test_stage_outputs_are_the_last_blocks(tiny_model) -> None:
+    model = tiny_model()
+    names = point_names.stage_outputs(model.depths)
+    assert set(names) <= set(listed(model))
+    last = [point_names.block(s, len(stage.each) - 1) for s, stage in enumerate(model.stages)]
+    assert list(names) == last
+
+
 def test_parsing_gives_back_what_was_built() -> None:
     assert point_names.parse(point_names.attention(2, 13, "q")) == Place(2, 13, "attn.q")
     assert point_names.parse(point_names.block(3, 1)) == Place(3, 1, "out")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import re
 from dataclasses import replace
@@ -59,6 +60,13 @@ def test_the_notebook_calls_give_the_same(model, capsys) -> None:
     exec(report.code(trace, report.Origin(str(PHOTO))), space)
     np.testing.assert_array_equal(space["trace"].probs, trace.probs)
     assert trace.top(1)[0][1] in capsys.readouterr().out
+
+
+def test_the_notebook_calls_import_what_they_use(model) -> None:
+    tree = ast.parse(report.code(inspect(PHOTO, model, 160, report.WATCH), report.Origin(str(PHOTO))))
+    imports = [node for node in ast.walk(tree) if isinstance(node, ast.Import | ast.ImportFrom)]
+    imported = {alias.asname or alias.name for node in imports for alias in node.names}
+    assert imported == imported & {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
 
 
 def test_the_command_makes_it_again(tmp_path: Path, capsys, monkeypatch) -> None:

@@ -11,13 +11,14 @@ import pytest
 from PIL import Image
 from playwright.sync_api import expect
 
+from cfviz import point_names
 from cfviz.analysis import embedding as measure
 from cfviz.figures.live import embedding as message
 from cfviz.geometry import cel_box
 from cfviz.measured import cel
 from cfviz.models.probes import embedding as layers
 from cfviz.run import inspect
-from cfviz.ui.pages.embedding.subject import WATCH, concat_point
+from cfviz.ui.pages.embedding.subject import WATCH
 from cfviz.web import EMBEDDING
 from cfviz.words import figure_words
 
@@ -51,7 +52,7 @@ def opened(browser: Any, tiny_model: Any, tmp_path: Path) -> Any:
     photo = np.random.default_rng(0).integers(0, 255, (96, 128, 3), np.uint8)
     model = tiny_model()
     trace = inspect(photo, model, (96, 128), watch=WATCH)
-    parts = [cel(layers.layer(model, s), trace[concat_point(s)]) for s in range(4)]
+    parts = [cel(layers.layer(model, s), trace[point_names.embedding(s)]) for s in range(4)]
     data = message.pack(parts, photo=trace.crop, strings=WORDS, start={"row": 3, "col": 5})
     start = f"""const raw = atob("{base64.b64encode(data).decode()}");
       window.square = $embedding_plane.square;
@@ -139,7 +140,7 @@ def test_a_smaller_map_keeps_the_place_of_the_photo(opened: Any, tiny_model: Any
     page.evaluate("document.querySelector('.em').figure.set({ row: 22, col: 30, measure: 'norm' })")
     model = tiny_model()
     trace = inspect(np.zeros((64, 64, 3), np.uint8), model, (64, 64), watch=WATCH)
-    parts = [cel(layers.layer(model, s), trace[concat_point(s)]) for s in range(4)]
+    parts = [cel(layers.layer(model, s), trace[point_names.embedding(s)]) for s in range(4)]
     data = message.pack(parts, photo=trace.crop, strings=WORDS)
     load(page, data)
     state = page.evaluate("document.querySelector('.em').figure.state")

@@ -57,14 +57,14 @@ def attention_gradients(
         target: Index of the class.
 
     Returns:
-        From `layers.{s}.blocks.{b}` to (probabilities, gradients), each float32 (nG, nH, N, N).
+        From a block's point `attn.probs` to (probabilities, gradients), each float32 (nG, nH, N, N).
     """
     x = _placed(model, image)[None].requires_grad_()
     with torch.enable_grad(), capture(model, point_names.attention(), graph=True) as seen:
         logit = model(x)[0, target]
         gradients = torch.autograd.grad(logit, list(seen.values()))
     return {
-        name.removesuffix(".attn.probs"): (p.detach().float().cpu().numpy(), g.float().cpu().numpy())
+        name: (p.detach().float().cpu().numpy(), g.float().cpu().numpy())
         for (name, p), g in zip(seen.items(), gradients, strict=True)
     }
 

@@ -8,7 +8,7 @@ from typing import Any
 import streamlit as st
 from PIL import Image
 
-from cfviz import web
+from cfviz import point_names, web
 from cfviz.figures.plots.architecture import anatomy, feature_colours, readable
 from cfviz.models.probes.cost import cost
 from cfviz.trace import Trace
@@ -44,8 +44,7 @@ def whole(ctx: Context) -> None:
         layout.script("learn"), label=ctx.t("home.lessons"), icon=":material/school:",
         query_params=ctx.settings.query(),
     )  # fmt: skip
-    depths = ctx.model.depths
-    trace = ctx.trace(*(f"layers.{s}.blocks.{depth - 1}.out" for s, depth in enumerate(depths)))
+    trace = ctx.trace(*point_names.stage_outputs(ctx.model.depths))
     chosen = _whole(key="whole", data=_data(ctx, trace), on_go_change=lambda: None)
     if chosen.go:
         _follow(ctx, chosen.go)

@@ -49,7 +49,7 @@ def test_attention_gradients_predict_a_small_change(tiny_model, photo) -> None:
     from cfviz.hooks import edit
 
     model = tiny_model()
-    probs, slope = attention_gradients(model, photo, 2)["layers.1.blocks.0"]
+    probs, slope = attention_gradients(model, photo, 2)["layers.1.blocks.0.attn.probs"]
     move = 1e-2 * np.random.default_rng(0).normal(size=probs.shape).astype(np.float32)
     with torch.no_grad():
         before = model(photo[None])[0, 2]

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from PIL import Image
 
+from cfviz import point_names
 from cfviz.analysis import attention as measure
 from cfviz.analysis.receptive_field import agreement, area, pool
 from cfviz.analysis.relevance import beats_chance, masks, order, relevance, weighted_attention
@@ -20,7 +22,7 @@ from cfviz.ui.compute.cache import shared
 from cfviz.ui.context import Context
 
 POINTS = ("q", "k", "v", "bias", "probs", "out")
-WATCH = tuple(f"layers.*.blocks.*.attn.{point}" for point in POINTS)
+WATCH = tuple(point_names.attention(point=point) for point in POINTS)
 CELL, STEPS, ORDERS = 16, 14, 5  # pixels of a cell, steps of a curve, random orders
 
 
@@ -74,8 +76,7 @@ def fidelity(source: str, _subject: Subject) -> float:
     worst = 0.0
     for s, b, _ in _blocks(_subject.trace):
         proj = _subject.model.layers[s].blocks[b].attn.proj
-        arrays = (_subject.trace[f"layers.{s}.blocks.{b}.attn.{name}"] for name in ("probs", "v", "out"))
-        probs, v, out = arrays
+        probs, v, out = (_subject.trace[point_names.attention(s, b, name)] for name in ("probs", "v", "out"))
         worst = max(worst, measure.fidelity(probs, v, _numpy(proj.weight), _numpy(proj.bias), out))
     return worst
 
@@ -93,9 +94,7 @@ def heads(source: str, _subject: Subject) -> list[dict[str, Any]]:
     """Every head of every block: where it is, distance (px), entropy (bits), share of the position (%)."""
     trace, rows = _subject.trace, []
     for s, b, g in _blocks(trace):
-        q, k, bias, probs = (
-            trace[f"layers.{s}.blocks.{b}.attn.{name}"] for name in ("q", "k", "bias", "probs")
-        )
+        q, k, bias, probs = (trace[point_names.attention(s, b, name)] for name in ("q", "k", "bias", "probs"))
         content = q @ k.swapaxes(-1, -2) * q.shape[-1] ** -0.5
         far = measure.distance(probs, g, 4 * 2**s)
         wide = measure.entropy(probs, g)
@@ -114,9 +113,9 @@ def _taps(convolutions: Any, stride: int) -> Kernels:
 
 
 def _layers(
-    subject: Subject, attention: Any, last: tuple[int, int]
+    subject: Subject, attention: Callable[[int, int], np.ndarray], last: tuple[int, int]
 ) -> tuple[list[list[Layer]], list[Kernels]]:
-    """The blocks up to one, with some attention (nG, N, N) each, and the merging layers between."""
+    """The blocks up to the one at `last`, each with what `attention` gives for it, and the layers between."""
     stages: list[list[Layer]] = []
     for s, b, g in _blocks(subject.trace):
         if (s, b) > last:
@@ -125,7 +124,7 @@ def _layers(
             stages.append([])
         block = subject.model.layers[s].blocks[b]
         cooling = _taps([block.ex_conv], 1) if block.cooling else None
-        stages[s].append(Layer(g, attention(f"layers.{s}.blocks.{b}"), cooling))
+        stages[s].append(Layer(g, attention(s, b), cooling))
     merging = [_taps(subject.model.layers[s].downsample.reductions, 2) for s in range(len(stages) - 1)]
     return stages, merging
 
@@ -134,10 +133,10 @@ def _layers(
 def paths(source: str, _subject: Subject, s: int, b: int, row: int, col: int) -> dict[str, Any]:
     """Rollout and gradient of one token after a block, both on the first stage's tokens."""
     trace = _subject.trace
-    stages, merging = _layers(_subject, lambda at: trace[f"{at}.attn.probs"].mean(1), (s, b))
+    stages, merging = _layers(_subject, lambda s, b: trace[point_names.attention(s, b)].mean(1), (s, b))
     g = trace.grouping(s, b)
     flow = rollout(one_token(g.H, g.W, row, col), stages, merging)[0]
-    slope = gradients.receptive_field(_subject.model, _subject.image, f"layers.{s}.blocks.{b}.out", row, col)
+    slope = gradients.receptive_field(_subject.model, _subject.image, point_names.block(s, b), row, col)
     return {
         "rollout": flow, "gradient": pool(slope, 4), "agreement": agreement(flow, slope, 4),
         "areas": (area(flow), area(pool(slope, 4))),
@@ -149,7 +148,11 @@ def relevances(source: str, _subject: Subject, target: int) -> dict[str, Any]:
     """Two maps of what one class rests on, and how much of the rise the integral misses."""
     slopes = gradients.attention_gradients(_subject.model, _subject.image, target)
     last = max((s, b) for s, b, _ in _blocks(_subject.trace))
-    stages, merging = _layers(_subject, lambda at: weighted_attention(*slopes[at]), last)
+
+    def attention(s: int, b: int) -> np.ndarray:
+        return weighted_attention(*slopes[point_names.attention(s, b)])
+
+    stages, merging = _layers(_subject, attention, last)
     given, missing = gradients.integrated_gradients(_subject.model, _subject.image, target)
     return {
         "attention": pool(relevance(stages, merging).repeat(4, 0).repeat(4, 1), CELL),

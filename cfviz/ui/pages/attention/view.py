@@ -7,6 +7,7 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
+from cfviz import point_names
 from cfviz.figures.live import attention as living
 from cfviz.figures.plots import attention as draw
 from cfviz.geometry import token_box
@@ -111,7 +112,7 @@ def place(ctx: Context, trace: Trace) -> dict[str, Any]:
     stage = ctx.get("stage", 1, range(1, len(stages) + 1)) - 1
     block = ctx.get("block", 1, range(1, len(stages[stage]) + 1)) - 1
     g = stages[stage][block]
-    heads = trace[f"layers.{stage}.blocks.{block}.attn.bias"].shape[0]
+    heads = trace[point_names.attention(stage, block, "bias")].shape[0]
     return {
         "stage": stage,
         "block": block,

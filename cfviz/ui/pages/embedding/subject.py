@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from cfviz import point_names
 from cfviz.data.images import prepare
 from cfviz.models.probes import embedding as layers
 from cfviz.trace import Trace
@@ -14,7 +15,7 @@ from cfviz.ui.compute.cache import shared
 from cfviz.ui.context import Context
 
 STAGES = range(4)
-WATCH = ("patch_embed.concat", "patch_embed.out", "layers.*.downsample.concat")
+WATCH = (*point_names.embeddings(), point_names.embedding(0, "out"))
 
 
 @dataclass(frozen=True)
@@ -39,17 +40,12 @@ class Subject:
 
     def concat(self, stage: int) -> np.ndarray:
         """The tokens a layer made, before any LayerNorm: (H, W, C)."""
-        return self.trace[concat_point(stage)]
-
-
-def concat_point(stage: int) -> str:
-    """The point behind the concatenation of the layer before a stage."""
-    return "patch_embed.concat" if stage == 0 else f"layers.{stage - 1}.downsample.concat"
+        return self.trace[point_names.embedding(stage)]
 
 
 def outputs(model: Any) -> tuple[str, ...]:
     """The points where the four stages' maps are ready."""
-    return tuple(f"layers.{s}.blocks.{depth - 1}.out" for s, depth in enumerate(model.depths))
+    return point_names.stage_outputs(model.depths)
 
 
 def subject(ctx: Context) -> Subject:

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import streamlit as st
 
+from cfviz import point_names
 from cfviz.analysis.lab import answers, followed
 from cfviz.data.decode import Photo
 from cfviz.data.images import load_image, prepare
@@ -86,9 +87,9 @@ class Bench:
     def watch(self) -> tuple[str, ...]:
         """The maps and the attention that are compared."""
         depths = self.model.depths
-        maps = [f"layers.{s}.blocks.{n - 1}.out" for s, n in enumerate(depths)]
         blocks = [0 if self.at == "first" else n - 1 for n in depths]
-        return (*maps, *(f"layers.{s}.blocks.{b}.attn.probs" for s, b in enumerate(blocks)))
+        attention = (point_names.attention(s, b) for s, b in enumerate(blocks))
+        return (*point_names.stage_outputs(depths), *attention)
 
     @property
     def active(self) -> tuple[Intervention, ...]:

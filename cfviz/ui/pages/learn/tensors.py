@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
+from cfviz import point_names
 from cfviz.analysis.attention import distance
 from cfviz.analysis.embedding import carried, normalised
 from cfviz.analysis.position_bias import measures, surface
@@ -34,14 +35,14 @@ from .question import (
 
 Said = dict[str, dict[str, object]]
 CLOSE = 5  # a guess is good if it is among so many of the strongest
-CONCAT = "patch_embed.concat"
+CONCAT = point_names.embedding(0)
 STEP = {"bfloat16": 2.0**-7, "float16": 2.0**-10}  # between neighbouring numbers, relative to them
 EXACT = 1e-5  # the same for float32, where the order of sums decides more than its steps
 
 
 def watched(s: int, b: int, *names: str) -> tuple[str, ...]:
     """Points of one block's attention."""
-    return tuple(f"layers.{s}.blocks.{b}.attn.{name}" for name in names)
+    return tuple(point_names.attention(s, b, name) for name in names)
 
 
 def attention_block(scene: Scene, state: State) -> tuple[int, int, Grouping]:

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import streamlit as st
 
+from cfviz import point_names
 from cfviz.analysis.attention import position_share
 from cfviz.data.images import prepare
 from cfviz.figures.plots import position_bias as plots
@@ -24,7 +25,7 @@ from cfviz.ui.widgets import chart
 from .surfaces import Subject, block_name
 
 WHERE = ("all", "sda", "lda", "each")
-WATCH = ("layers.*.blocks.*.attn.q", "layers.*.blocks.*.attn.k", "layers.*.blocks.*.attn.bias")
+POINTS = ("q", "k", "bias")
 
 Place = tuple[int, int]
 
@@ -127,10 +128,10 @@ def shares(source: str, _ctx: Context, _its: Subject) -> list[np.ndarray]:
     """Position's share in every block's logits on the chosen photo, (nH,) each."""
     image = prepare(_ctx.photo, _its.trace.size[0]).tensor
     share_cores()
-    arrays, _ = forward(_its.model, image, WATCH)
+    arrays, _ = forward(_its.model, image, [point_names.attention(point=name) for name in POINTS])
     out = []
     for s, b in _its.places:
-        q, k, bias = (arrays[f"layers.{s}.blocks.{b}.attn.{name}"] for name in ("q", "k", "bias"))
+        q, k, bias = (arrays[point_names.attention(s, b, name)] for name in POINTS)
         content = q @ k.swapaxes(-1, -2) / np.sqrt(q.shape[-1])  # nG, nH, N, N
         out.append(position_share(content, bias, _its.trace.groupings[s][b]))
     return out

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import streamlit as st
 
+from cfviz import point_names
 from cfviz.data.decode import Photo
 from cfviz.data.images import prepare
 from cfviz.figures.live.logits import bias_by_offset
@@ -114,7 +115,7 @@ def answers(
     source: str, window: Window, stage: int, block: int, _its: Subject, _photo: Photo
 ) -> Steps[Answer]:
     """The answers of all ways that differ, computed behind the page."""
-    its, at = _its, f"layers.{stage}.blocks.{block}.attn."
+    its, points = _its, [point_names.attention(stage, block, name) for name in ("q", "k", "bias")]
     needed = list(dict.fromkeys(merged(its, window.groups(its.model)).values()))
 
     def make(way: str) -> Answer:
@@ -123,8 +124,8 @@ def answers(
         changes = edits(net, "own" if way == "twin" else way, its.model.group_size)
         share_cores()
         with regrouped(net, window.G, window.interval), edit(net, changes):
-            arrays, seconds = forward(net, tensor, [at + name for name in ("q", "k", "bias")])
-        q, k, bias = (arrays[at + name] for name in ("q", "k", "bias"))
+            arrays, seconds = forward(net, tensor, points)
+        q, k, bias = (arrays[point] for point in points)
         tables = bias_by_offset(bias, round(bias.shape[-1] ** 0.5))
         return Answer(arrays["logits"].astype(float), q, k, tables, seconds)
 
