@@ -81,6 +81,11 @@ def figure_words(section: str, lang: str = "en") -> dict[str, str]:
     return found
 
 
+def decimal(value: float, digits: int = 2) -> str:
+    """A number with a true minus: 1.32, −0.40."""
+    return f"{value:.{digits}f}".replace("-", "−")
+
+
 def signed(value: float, digits: int = 2) -> str:
     """A number with its sign, and a true minus: +1.32, −0.40."""
     return f"{value:+.{digits}f}".replace("-", "−")

@@ -14,7 +14,7 @@ from cfviz.data.header import SENTENCES
 from cfviz.data.samples import gallery
 from cfviz.models.weights.errors import MESSAGES
 from cfviz.ui.shell.frame import NAVIGATION
-from cfviz.words import LANGUAGES, TRANSLATIONS, lookup, placeholders, preferred, translator
+from cfviz.words import LANGUAGES, TRANSLATIONS, decimal, lookup, placeholders, preferred, signed, translator
 
 ROOT = Path(__file__).resolve().parents[1]
 SOURCES = sorted([ROOT / "app.py", *(ROOT / "pages").glob("*.py"), *(ROOT / "cfviz" / "ui").rglob("*.py")])
@@ -130,3 +130,11 @@ def test_chinese_bold_ends_before_its_punctuation() -> None:
             for bold, after in zip(parts[1::2], parts[2::2], strict=False):
                 glued = after[:1].strip() and after[0] not in marks
                 assert not (glued and bold and bold[-1] in marks), f"{file.name} {key}: {text}"
+
+
+@pytest.mark.parametrize(
+    ("value", "plain", "with_sign"), [(1.318, "1.32", "+1.32"), (-0.4, "−0.40", "−0.40")]
+)
+def test_numbers_have_a_true_minus(value: float, plain: str, with_sign: str) -> None:
+    assert (decimal(value), signed(value)) == (plain, with_sign)
+    assert signed(100 * value, 0) == with_sign[0] + f"{abs(100 * value):.0f}"

@@ -11,10 +11,12 @@ import cfviz
 from cfviz.data.images import load_image, prepare
 from cfviz.data.samples import sample
 from cfviz.run import inspect, load, pick_device
+from cfviz.ui.compute import keys
 from cfviz.ui.pages.learn import Scene, grade, load_lessons
 from cfviz.ui.pages.learn.course import ASKS
 from cfviz.ui.pages.learn.page import GIVEN, PICKED
 from cfviz.ui.pages.learn.question import Question
+from cfviz.ui.session.state import Settings
 from tests.pages.test_pages import first, run
 
 COURSE = load_lessons()
@@ -26,8 +28,7 @@ def about() -> tuple[Scene, str]:
     model, photo = load("crossformer_nano"), load_image(sample(PHOTO).path)
     image = prepare(photo, SIZE).tensor
     scene = Scene(model, SIZE, lambda *w: inspect(photo, model, SIZE, w), model_labels(model), lambda: image)
-    sha = model.provenance.sha256
-    return scene, f"crossformer_nano|{sha}|{photo.sha256}|{SIZE}|float32|{pick_device()}"
+    return scene, keys.on_photo(Settings(size=SIZE, device=pick_device()), model, photo)
 
 
 def model_labels(model: Any) -> list[str]:

@@ -9,6 +9,7 @@ import plotly.graph_objects as go
 
 from cfviz.figures.kept import kept
 from cfviz.figures.theme import KERNELS, SEQUENTIAL, Theme
+from cfviz.words import signed
 
 from .bars import signed_bars
 
@@ -167,8 +168,3 @@ def lines(
         margin={"l": 8, "r": 16, "t": 30, "b": 8},
     )
     return fig
-
-
-def signed(x: float, digits: int = 2) -> str:
-    """+1.32, −0.40, with a true minus sign."""
-    return f"{x:+.{digits}f}".replace("-", "−")

@@ -11,9 +11,9 @@ import plotly.graph_objects as go
 from cfviz.figures.kept import kept
 from cfviz.figures.theme import DIVERGING, Theme
 from cfviz.geometry import Grouping
+from cfviz.words import signed
 
 from .architecture import KERNELS, feature_colours
-from .embedding import signed
 
 LIMIT = 20  # bars in one figure
 

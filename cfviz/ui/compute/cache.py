@@ -20,7 +20,7 @@ from cfviz.run import inspect, share_cores
 from cfviz.trace import Trace
 from cfviz.ui.session.state import Settings
 
-from . import models, queue
+from . import keys, models, queue
 
 MAX_BYTES = 1024 * 2**20  # of arrays in kept traces: nano's of the whole gallery on all pages, and more
 PART = 8  # they take at most one part in so many of the machine's memory
@@ -272,18 +272,7 @@ def trace(
     """
     net = models.model(settings) if net is None else net
     points = tuple(sorted(set(watch)))
-    sha = getattr(net.provenance, "sha256", None)
-    key = (
-        photo.sha256,
-        photo.name,
-        settings.model,
-        sha,
-        settings.size,
-        settings.device,
-        settings.dtype,
-        mode,
-        points,
-    )
+    key = (keys.on_photo(settings, net, photo), photo.name, mode, points)
 
     def compute() -> Trace:
         share_cores()

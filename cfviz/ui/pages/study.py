@@ -18,6 +18,7 @@ from cfviz.training.measure import study_table
 from cfviz.ui.context import Context
 from cfviz.ui.session.plain import plain
 from cfviz.ui.widgets import chart, jobs
+from cfviz.words import decimal, signed
 
 RESULTS = ASSETS / "results"
 SHIPPED, PLAN = RESULTS / "study-nano.parquet", RESULTS / "study-nano.jsonl"
@@ -134,8 +135,8 @@ def _spared(ctx: Context, part: str, mine: Rows, names: dict[str, str]) -> str:
 
 def percents(row: dict[str, Any], sign: str = "+") -> dict[str, str]:
     """A row's value and interval as text, in per cent, with a true minus sign; changes with their sign."""
-    signed = sign if row["measure"].endswith("change") else ""
-    return {name: f"{100 * row[name]:{signed}.1f}".replace("-", "−") for name in ("value", "low", "high")}
+    write = signed if sign and row["measure"].endswith("change") else decimal
+    return {name: write(100 * row[name], 1) for name in ("value", "low", "high")}
 
 
 def measure_name(ctx: Context, measure: str) -> str:

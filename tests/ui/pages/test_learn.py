@@ -33,8 +33,8 @@ from cfviz.ui.pages.learn.question import (
     heads,
     place,
 )
-from cfviz.ui.pages.learn.tensors import effect_ranks, equals, firsts, ranks, signed
-from cfviz.words import LANGUAGES
+from cfviz.ui.pages.learn.tensors import effect_ranks, equals, firsts, ranks
+from cfviz.words import LANGUAGES, signed
 
 COURSE = load_lessons()
 STEPS = [(COURSE.lessons[i - 1].id, COURSE.step(i, j)) for i, j in COURSE.places()]

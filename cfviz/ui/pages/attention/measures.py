@@ -18,6 +18,7 @@ from cfviz.data.images import prepare
 from cfviz.models.probes import gradients
 from cfviz.run import inspect
 from cfviz.trace import Trace
+from cfviz.ui.compute import keys
 from cfviz.ui.compute.cache import shared
 from cfviz.ui.context import Context
 
@@ -55,13 +56,12 @@ def subject(ctx: Context, shuffled: bool = False) -> Subject:
     """The chosen model on the chosen photo."""
     trace = ctx.trace(*WATCH)
     s, photo = ctx.settings, ctx.photo
-    parts = (photo.sha256, s.model, trace.weights.sha256, trace.size, s.dtype, s.device)
-    source = "|".join(map(str, parts))
+    source = keys.on_photo(s, ctx.model, photo)
     image = prepare(photo, s.size).tensor
     if not shuffled:
         return Subject(ctx.model, trace, image, source, False)
     model, trace = _shuffled(source, ctx.model, photo, s)
-    return Subject(model, trace, image, source + "|shuffled", True)
+    return Subject(model, trace, image, keys.joined(source, "shuffled"), True)
 
 
 @shared(3)

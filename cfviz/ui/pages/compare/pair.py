@@ -16,11 +16,11 @@ from cfviz.figures.live import compare as message
 from cfviz.models.others.sides import Outputs, Side
 from cfviz.models.others.timm_models import OTHERS, create_other, fetch_weights, weights_here
 from cfviz.run import placed
-from cfviz.ui.compute import cache, models
+from cfviz.ui.compute import cache, keys, models
 from cfviz.ui.context import Context
 from cfviz.ui.session import state
 from cfviz.ui.widgets import chart, weights
-from cfviz.ui.widgets.figure import COMPARE
+from cfviz.ui.widgets.figure import COMPARE, committed, fresh
 from cfviz.words import figure_words
 
 NAME = "compare.figure"
@@ -122,8 +122,7 @@ def _take_b(ctx: Context) -> None:
 
 
 def _key(ctx: Context, side: Side) -> str:
-    its, s = side.model.provenance, ctx.settings
-    return "|".join(map(str, (side.name, its.source, its.sha256, s.dtype, s.device, s.size)))
+    return keys.joined(keys.weights(ctx.settings, side.model, side.name), ctx.settings.size)
 
 
 def side_of(ctx: Context, name: str) -> Side:
@@ -175,7 +174,7 @@ def place(ctx: Context, pair: Pair) -> dict[str, Any]:
 
 def figure(ctx: Context, pair: Pair, at: dict[str, Any]) -> None:
     """Both photos; a click, a stage or a block lands in the link."""
-    if NAME not in st.session_state or START not in st.session_state:
+    if fresh(NAME) or START not in st.session_state:
         tour = not at["held"] and "row" not in st.query_params
         st.session_state[START] = {"row": at["row"], "col": at["col"], "held": at["held"], "tour": tour}
     start = tuple(st.session_state[START].items())
@@ -209,7 +208,7 @@ def _layer(pair: Pair, n: int, stage: int, block: int, t: Callable[..., str]) ->
 
 
 def _commit(ctx: Context, pair: Pair) -> None:
-    to = (st.session_state.get(NAME) or {}).get("commit")
+    to = committed(NAME)
     if not to:
         return
     stage = int(to["stage"])

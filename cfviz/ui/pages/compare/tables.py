@@ -21,6 +21,7 @@ from cfviz.models.others.sides import PUBLISHED, Side, benchmark
 from cfviz.models.others.timm_models import OTHERS
 from cfviz.models.weights.checkpoints import model_card
 from cfviz.run import class_names
+from cfviz.stats import softmax
 from cfviz.ui.compute import queue
 from cfviz.ui.compute.later import later
 from cfviz.ui.compute.models import code as model_code
@@ -163,9 +164,7 @@ def answers(ctx: Context, pair: Pair) -> None:
             if side.trained is None:
                 st.caption(ctx.t("compare.no_answer"))
                 continue
-            logits = pair.seen(n, stage).logits.astype(float)
-            probs = np.exp(logits - logits.max())
-            probs /= probs.sum()
+            probs = softmax(pair.seen(n, stage).logits)
             classes = names_of(ctx, side)
             order = np.argsort(-probs)[:5]
             tops.append(classes[order[0]])

@@ -17,9 +17,9 @@ from cfviz.ui.compute.cache import shared
 from cfviz.ui.context import Context
 from cfviz.ui.session import photos
 from cfviz.ui.widgets import chart
-from cfviz.ui.widgets.figure import EMBEDDING
+from cfviz.ui.widgets.figure import EMBEDDING, committed, fresh
 from cfviz.ui.widgets.takeaway import take_away
-from cfviz.words import figure_words
+from cfviz.words import figure_words, signed
 
 from . import code as embedding_code
 from .subject import Subject
@@ -68,14 +68,13 @@ def packed(source: str, start: tuple[tuple[str, Any], ...], lang: str, _subject:
 @st.fragment
 def figure(ctx: Context, its: Subject) -> None:
     """The figure that follows the pointer; a click lands in the link."""
-    appears = NAME not in st.session_state
+    appears = fresh(NAME)
     if appears or START not in st.session_state:
         st.session_state[START] = place(ctx, its)
     data = packed(its.source, tuple(st.session_state[START].items()), ctx.lang, its)
 
     def commit() -> None:
-        to = (st.session_state.get(NAME) or {}).get("commit")
-        if to:
+        if to := committed(NAME):
             ctx.put(cel=to["cel"] + 1, measure=to["measure"], row=to["row"], col=to["col"])
 
     EMBEDDING.show(data, name=NAME, on_commit=commit)
@@ -162,7 +161,7 @@ def knocked_line(ctx: Context, its: Subject, costs: list[Cost]) -> str:
         list=listed,
         k=worst[1],
         cel=worst[0] + 1,
-        logit=f"{worst[3]:+.2f}".replace("-", "−"),
+        logit=signed(worst[3]),
     )
 
 
@@ -173,4 +172,4 @@ def whole(x: float) -> str:
 
 def points(x: float) -> str:
     """A change of probability in percentage points: "−12.3", "+0.4"."""
-    return f"{round(100 * x, 1) + 0.0:+.1f}".replace("-", "−")
+    return signed(round(100 * x, 1) + 0.0, 1)  # what rounds to zero is +0.0, never −0.0

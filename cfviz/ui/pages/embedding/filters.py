@@ -24,6 +24,7 @@ from cfviz.ui.session import photos
 from cfviz.ui.widgets import chart
 from cfviz.ui.widgets.photos import photo_title
 from cfviz.ui.widgets.takeaway import Sheet, take_away
+from cfviz.words import signed
 
 from . import code as embedding_code
 from .ablation import SIZE, cards, gallery_responses
@@ -178,7 +179,7 @@ def _card(ctx: Context, stage: int, k: int, photo: int, row: int, col: int, valu
     return (
         f'<figure class="cf-card"><img src="{source}" alt="{title} ({row}, {col})" '
         f'style="image-rendering:pixelated;aspect-ratio:1;background:{hatching}">'
-        f"<figcaption>{plots.signed(value)}<small>{title}</small></figcaption></figure>"
+        f"<figcaption>{signed(value)}<small>{title}</small></figcaption></figure>"
     )
 
 

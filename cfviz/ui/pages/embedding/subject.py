@@ -11,6 +11,7 @@ from cfviz import point_names
 from cfviz.data.images import prepare
 from cfviz.models.probes import embedding as layers
 from cfviz.trace import Trace
+from cfviz.ui.compute import keys
 from cfviz.ui.compute.cache import shared
 from cfviz.ui.context import Context
 
@@ -51,8 +52,7 @@ def outputs(model: Any) -> tuple[str, ...]:
 def subject(ctx: Context) -> Subject:
     """The chosen model on the chosen photo."""
     s, trace = ctx.settings, ctx.trace(*WATCH, *outputs(ctx.model))
-    weights = "|".join(map(str, (s.model, trace.weights.sha256, s.dtype, s.device)))
-    source = f"{weights}|{ctx.photo.sha256}|{trace.size}"
+    weights, source = keys.weights(s, ctx.model), keys.on_photo(s, ctx.model, ctx.photo)
     image = prepare(ctx.photo, s.size).tensor
     return Subject(ctx.model, trace, image, _layers(weights, ctx.model), weights, source)
 

@@ -25,13 +25,13 @@ from cfviz.models.interventions.effects import collect, effects, parts
 from cfviz.models.interventions.language import FILLS, PARTS, Intervention, check, from_url, to_url
 from cfviz.run import inspect
 from cfviz.trace import Trace
-from cfviz.ui.compute import cache
+from cfviz.ui.compute import cache, keys
 from cfviz.ui.compute.cache import shared
 from cfviz.ui.compute.later import in_pieces
 from cfviz.ui.context import Context
 from cfviz.ui.session import photos
 from cfviz.ui.session.plain import plain
-from cfviz.ui.widgets.figure import LAB
+from cfviz.ui.widgets.figure import LAB, committed
 from cfviz.words import lookup
 
 NAME = "lab.board"
@@ -143,8 +143,7 @@ class Bench:
     def key(self) -> str:
         """Weights, number format, device and size in one string."""
         s = self.ctx.settings
-        sha = self.model.provenance.sha256
-        return f"{s.model}|{sha}|{s.dtype}|{s.device}|{s.size}|{id(self.model) if sha is None else ''}"
+        return keys.joined(keys.weights(s, self.model), s.size)
 
     def _kept(self, about: tuple, make: Callable[[], Trace]) -> Trace:
         key = ("lab", self.key, self.photo.sha256, self.donor_photo.sha256, *about)
@@ -315,8 +314,7 @@ def show_board(its: Bench) -> None:
     ctx = its.ctx
 
     def commit() -> None:
-        to = (st.session_state.get(NAME) or {}).get("commit")
-        if to:
+        if to := committed(NAME):
             st.session_state[SEQ] = int(to["seq"])
             ctx.put(do=str(to["do"]), how=str(to["how"]))
 

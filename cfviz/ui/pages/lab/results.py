@@ -12,7 +12,7 @@ from PIL import Image
 from cfviz.analysis.embedding import change
 from cfviz.analysis.lab import followed, ranked, received
 from cfviz.figures.plots import lab as draw
-from cfviz.figures.plots.embedding import heat, signed
+from cfviz.figures.plots.embedding import heat
 from cfviz.figures.plots.predictions import percent, short, top_bars
 from cfviz.models.interventions.language import to_url
 from cfviz.ui.compute import cache
@@ -23,6 +23,7 @@ from cfviz.ui.widgets import chart
 from cfviz.ui.widgets.photos import photo_title
 from cfviz.ui.widgets.takeaway import take_away
 from cfviz.ui.widgets.weights import weights_line
+from cfviz.words import signed
 
 from . import code as lab_code
 from .bench import NAME as BOARD

@@ -9,7 +9,7 @@ import streamlit as st
 
 from cfviz import web
 from cfviz.data.images import prepare
-from cfviz.ui.compute import cache
+from cfviz.ui.compute import cache, keys
 from cfviz.ui.context import Context
 from cfviz.ui.shell import frame as layout
 
@@ -98,8 +98,7 @@ def go(ctx: Context, lesson: int, step: int) -> None:
 
 def source(ctx: Context) -> str:
     """Photo, model and size in one string."""
-    s = ctx.settings
-    return f"{s.model}|{ctx.model.provenance.sha256}|{ctx.photo.sha256}|{s.size}|{s.dtype}|{s.device}"
+    return keys.on_photo(ctx.settings, ctx.model, ctx.photo)
 
 
 def scene(ctx: Context) -> Scene:
@@ -126,7 +125,7 @@ def moment(ctx: Context, course: Course, at: tuple[int, int]) -> Moment:
 
 def key_of(ctx: Context, at: tuple[int, int]) -> str:
     """A step's name among the answers: another photo or model asks anew."""
-    return f"{at[0]}.{at[1]}|{source(ctx)}"
+    return keys.joined(f"{at[0]}.{at[1]}", source(ctx))
 
 
 def _given() -> dict[str, tuple[str, ...]]:

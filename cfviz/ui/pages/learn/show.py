@@ -20,12 +20,13 @@ from cfviz.measured import cel
 from cfviz.models.interventions.language import to_url
 from cfviz.models.probes import embedding as layers
 from cfviz.stats import softmax
+from cfviz.ui.compute import keys
 from cfviz.ui.compute.cache import shared
 from cfviz.ui.context import Context
 from cfviz.ui.pages.grouping import grouping_figures
 from cfviz.ui.pages.lab import bench as lab
 from cfviz.ui.pages.position_bias import surfaces as position_bias
-from cfviz.ui.widgets.figure import EMBEDDING, LAB, POSITION_BIAS, drive, living_figure
+from cfviz.ui.widgets.figure import EMBEDDING, LAB, POSITION_BIAS, committed, drive, fresh, living_figure
 from cfviz.words import figure_words
 
 from .course import Step
@@ -78,7 +79,7 @@ class Moment:
 
     def name(self, *parts: object) -> str:
         """A figure's name: another one wherever its message is another."""
-        digest = sha256("|".join(map(str, (self.source, *parts))).encode()).hexdigest()[:10]
+        digest = sha256(keys.joined(self.source, *parts).encode()).hexdigest()[:10]
         return f"learn.{self.step.figure}.{digest}"
 
 
@@ -89,7 +90,7 @@ def figure(ctx: Context, now: Moment) -> None:
 
 def _listen(name: str, now: Moment) -> Callable[[], None]:
     def commit() -> None:
-        told = (st.session_state.get(name) or {}).get("commit") or {}
+        told = committed(name) or {}
         if told.get("quiz") and isinstance(told.get("picked"), list):
             now.take(str(told["quiz"]), [str(one) for one in told["picked"]])
 
@@ -97,7 +98,7 @@ def _listen(name: str, now: Moment) -> Callable[[], None]:
 
 
 def _drive(name: str, now: Moment, to: dict[str, Any], quiz: dict[str, Any]) -> None:
-    if name not in st.session_state:
+    if fresh(name):
         st.session_state[NONCE] = st.session_state.get(NONCE, 0) + 1
     seq = f"{st.session_state.get(NONCE, 0)}.{now.id}.{now.open}.{sorted(to.items())}"
     drive(name, seq, to, {"id": now.id, "open": now.open, "picked": list(now.picked), **quiz})
@@ -238,7 +239,7 @@ def _board(ctx: Context, now: Moment) -> None:
         found = _effects(ctx, now, parts, places)
 
     def commit() -> None:
-        told = (st.session_state.get(name) or {}).get("commit") or {}
+        told = committed(name) or {}
         sent = told.get("picked")
         picked = (
             [back[one] for one in sent if isinstance(one, str) and one in back]

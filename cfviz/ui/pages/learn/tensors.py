@@ -16,6 +16,7 @@ from cfviz.models.interventions.effects import effects
 from cfviz.models.interventions.language import Intervention
 from cfviz.models.probes import embedding as layers
 from cfviz.stats import softmax
+from cfviz.words import signed
 
 from .geometry import channels_of
 from .question import (
@@ -55,11 +56,6 @@ def attention_block(scene: Scene, state: State) -> tuple[int, int, Grouping]:
 def stride(scene: Scene, g: Grouping) -> int:
     """Side of a token in pixels."""
     return scene.size // g.H
-
-
-def signed(x: float) -> str:
-    """A change with its sign: "+0.40", "−1.25"."""
-    return f"{x:+.2f}".replace("-", "−")
 
 
 # ---------------------------------------------------------------- who is first, with equals

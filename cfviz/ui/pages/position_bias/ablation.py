@@ -15,12 +15,14 @@ from cfviz.figures.plots.predictions import percent, short
 from cfviz.hooks import edit
 from cfviz.models.probes.position_bias import CHANGES, changes
 from cfviz.run import forward, share_cores
+from cfviz.stats import softmax
 from cfviz.ui.compute.cache import shared
 from cfviz.ui.compute.later import later
 from cfviz.ui.compute.models import code as model_code
 from cfviz.ui.context import Context
 from cfviz.ui.session.photos import code as photo_code
 from cfviz.ui.widgets import chart
+from cfviz.words import signed
 
 from .surfaces import Subject, block_name
 
@@ -73,13 +75,12 @@ def section(ctx: Context, its: Subject) -> None:
     name = ctx.labels[first].split(",")[0]
     names, values, notes, data = [], [], [], []
     for label, logits in rows:
-        p = np.exp(logits - logits.max())
-        p /= p.sum()
+        p = softmax(logits)
         now = int(logits.argmax())
         names.append(label)
         values.append(float(logits[first] - its.trace.logits[first]))
         arrow = "" if now == first else f"<br>→ {short(ctx.labels[now].split(',')[0], 18)}"
-        notes.append(f"{_signed(values[-1])} · {percent(float(p[first]))}{arrow}")
+        notes.append(f"{signed(values[-1])} · {percent(float(p[first]))}{arrow}")
         most = float(np.abs(logits - its.trace.logits).max())
         data.append((label, values[-1], most, float(p[first]), ctx.labels[now]))
     fig = plots.bars(names, values, notes, ctx.theme, {"x": t("position_bias.use_x", name=short(name, 24))})
@@ -114,10 +115,6 @@ def _rows(ctx: Context, its: Subject, where: str, how: str) -> list[tuple[str, n
         return list(zip(names, compute(), strict=True))
     found = later((its.source, tuple(plan)), compute, ctx.t("position_bias.use_wait"))
     return found and list(zip(names, found, strict=True))
-
-
-def _signed(x: float) -> str:
-    return f"{x:+.2f}".replace("-", "−")
 
 
 # ---------------------------------------------------------------- shares

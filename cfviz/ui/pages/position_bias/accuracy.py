@@ -15,7 +15,7 @@ from cfviz.bundled import ASSETS
 from cfviz.figures.plots import position_bias as plots
 from cfviz.ui.context import Context
 from cfviz.ui.widgets import chart
-from cfviz.words import together
+from cfviz.words import signed, together
 
 from .surfaces import Subject
 
@@ -141,7 +141,7 @@ def _breaks(ctx: Context, found: Results, window: str, trained: int) -> str:
 
 def said(d: measured.Difference) -> str:
     """ "+1.20 [+0.35, +2.05]", in percentage points."""
-    return "{:+.2f} [{:+.2f}, {:+.2f}]".format(*(100 * x for x in (d.value, d.low, d.high))).replace("-", "−")
+    return f"{signed(100 * d.value)} [{signed(100 * d.low)}, {signed(100 * d.high)}]"
 
 
 def _sizes(ctx: Context, sizes: tuple[int, ...]) -> str:

@@ -19,7 +19,8 @@ from cfviz.figures.plots.predictions import percent, short
 from cfviz.hooks import edit
 from cfviz.models.probes.position_bias import WAYS, edits, regrouped, same, ways_of
 from cfviz.run import forward, share_cores
-from cfviz.ui.compute import queue
+from cfviz.stats import softmax
+from cfviz.ui.compute import keys, queue
 from cfviz.ui.compute.cache import shared
 from cfviz.ui.compute.models import code as model_code
 from cfviz.ui.compute.steps import Steps
@@ -27,9 +28,9 @@ from cfviz.ui.context import Context
 from cfviz.ui.session import state
 from cfviz.ui.session.photos import code as photo_code
 from cfviz.ui.widgets import chart
-from cfviz.ui.widgets.figure import POSITION_BIAS
+from cfviz.ui.widgets.figure import POSITION_BIAS, committed
 from cfviz.ui.widgets.takeaway import take_away
-from cfviz.words import figure_words, together
+from cfviz.words import decimal, figure_words, signed, together
 
 from .cost import costs
 from .surfaces import Subject, block_name
@@ -60,10 +61,9 @@ class Answer:
     seconds: float
 
     @property
-    def chances(self) -> np.ndarray:
+    def probs(self) -> np.ndarray:
         """Softmax of the logits, (classes,)."""
-        raised = np.exp(self.logits - self.logits.max())
-        return raised / raised.sum()
+        return softmax(self.logits)
 
 
 @dataclass(frozen=True)
@@ -153,7 +153,7 @@ def section(ctx: Context, its: Subject) -> None:
     there = steps.look(PATIENCE)  # looked at last: comes first
     found = {way: there[one] for way, one in by.items() if one in there}
     cards = [_card(ctx, way, by[way], found, head) for way in by]
-    cut, source = groups[stage][block], f"{its.source}|{window.size}"
+    cut, source = groups[stage][block], keys.joined(its.source, window.size)
     place = {
         "row": ctx.get("down", 45, range(100)),
         "col": ctx.get("across", 50, range(100)),
@@ -173,8 +173,7 @@ def section(ctx: Context, its: Subject) -> None:
 
 def _chosen(ctx: Context) -> None:
     """A query or a kind of map was chosen in the figure."""
-    to = (st.session_state.get(NAME) or {}).get("commit")
-    if to:
+    if to := committed(NAME):
         ctx.put(down=int(to["down"]), across=int(to["across"]), maps=int(to["less"]))
 
 
@@ -246,11 +245,11 @@ def _card(ctx: Context, way: str, by: str, found: Mapping[str, Answer], head: in
     answer, own = found.get(way), found.get("own")
     if answer is None or own is None:
         return Card(way, name, note)
-    lines, chances = [], answer.chances
+    lines, probs = [], answer.probs
     for k in np.argsort(-answer.logits, kind="stable")[:5]:
-        change = "" if answer is own else _signed(answer.logits[k] - own.logits[k])
+        change = "" if answer is own else _change(answer.logits[k] - own.logits[k])
         label = short(ctx.labels[int(k)].split(",")[0], 20)
-        lines.append((label, percent(float(chances[k])), _minus(f"{answer.logits[k]:.2f}"), change))
+        lines.append((label, percent(float(probs[k])), decimal(answer.logits[k]), change))
     h = min(head, answer.q.shape[1] - 1)
     return Card(way, name, note, lines, answer.q[:, h], answer.k[:, h], answer.tables[h])
 
@@ -281,20 +280,17 @@ def _said(
 
 def _table(ctx: Context, found: Mapping[str, Answer]) -> tuple[tuple[str, ...], list[tuple[Any, ...]]]:
     rows = [
-        (way, ctx.labels[k], float(a.logits[k]), float(a.chances[k]))
+        (way, ctx.labels[k], float(a.logits[k]), float(a.probs[k]))
         for way, a in found.items()
         for k in range(len(a.logits))
     ]
     return ("way", "class", "logit", "probability"), rows
 
 
-def _signed(x: float) -> str:
-    text = _minus(f"{x:+.2f}")
+def _change(x: float) -> str:
+    """A change with its sign, but zero without."""
+    text = signed(x)
     return "0.00" if text[1:] == "0.00" else text
-
-
-def _minus(text: str) -> str:
-    return text.replace("-", "−")
 
 
 def code(ctx: Context, its: Subject, window: Window) -> str:

@@ -14,12 +14,13 @@ from cfviz.measured import ORDERS, block_bias
 from cfviz.models.variants import BUNDLED, shipped
 from cfviz.run import load
 from cfviz.trace import Trace
+from cfviz.ui.compute import keys
 from cfviz.ui.compute.cache import shared
 from cfviz.ui.compute.models import code as model_code
 from cfviz.ui.context import Context
 from cfviz.ui.session.photos import code as photo_code
 from cfviz.ui.widgets import chart
-from cfviz.ui.widgets.figure import POSITION_BIAS
+from cfviz.ui.widgets.figure import POSITION_BIAS, committed, fresh
 from cfviz.ui.widgets.takeaway import take_away
 from cfviz.words import figure_words
 
@@ -64,9 +65,9 @@ def subject(ctx: Context) -> Subject:
     """The chosen model on the chosen photo."""
     s, trace = ctx.settings, ctx.trace()
     twin = twin_of(s.model, s.device, s.dtype)
-    weights = "|".join(map(str, (s.model, trace.weights.sha256, s.dtype, s.device)))
+    weights, source = keys.weights(s, ctx.model), keys.on_photo(s, ctx.model, ctx.photo)
     its = blocks(weights, ctx.model, twin)
-    return Subject(ctx.model, trace, its, weights, f"{weights}|{ctx.photo.sha256}|{trace.size}", twin)
+    return Subject(ctx.model, trace, its, weights, source, twin)
 
 
 def twin_of(name: str, device: str, dtype: str) -> Any:
@@ -170,7 +171,7 @@ def figures(ctx: Context, its: Subject, part: str) -> None:
     """One of the three figures, with its title, its sentence, its code and its data."""
     st.subheader(ctx.t(f"position_bias.{part}_title"), anchor=False)
     chart.look(ctx.t(f"position_bias.{part}_look"))
-    appears = f"position_bias.{part}" not in st.session_state
+    appears = fresh(f"position_bias.{part}")
     if (part == "surfaces" and appears) or st.session_state.get(START, ("",))[0] != its.weights:
         st.session_state[START] = its.weights, place(ctx, its)
     start = tuple(st.session_state[START][1].items())
@@ -180,10 +181,10 @@ def figures(ctx: Context, its: Subject, part: str) -> None:
 @st.fragment
 def _figure(ctx: Context, its: Subject, part: str, start: tuple[tuple[str, Any], ...]) -> None:
     name = f"position_bias.{part}"
-    appears = name not in st.session_state
+    appears = fresh(name)
 
     def commit() -> None:
-        keep(ctx, its, (st.session_state.get(name) or {}).get("commit"))
+        keep(ctx, its, committed(name))
 
     POSITION_BIAS.show(packed(its.weights, part, start, ctx.lang, its), name=name, on_commit=commit)
     if appears and part == "surfaces":  # the first on the page
