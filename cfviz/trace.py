@@ -10,6 +10,7 @@ import numpy as np
 from PIL import Image
 
 from cfviz.geometry import Grouping
+from cfviz.provenance import Provenance
 from cfviz.stats import softmax
 
 # the axes of one photo's arrays, by the last parts of a point's name
@@ -46,23 +47,6 @@ def axes_of(point: str) -> tuple[str, ...]:
         if key in AXES:
             return AXES[key]
     raise ValueError(f"no axes are known for the point {point!r}; known endings: {', '.join(AXES)}")
-
-
-@dataclass(frozen=True)
-class Provenance:
-    """Where a model's weights come from.
-
-    Attributes:
-        source: "bundled", "official", a file name, a repository id, or "random".
-        sha256: Of the file, if there is one.
-        trained: What they were trained on, in a few words; None means never: random weights.
-        dataset: Which list of class names they predict: "imagenet-1k", "imagenette20", or None.
-    """
-
-    source: str = "random"
-    sha256: str | None = None
-    trained: str | None = None
-    dataset: str | None = None
 
 
 @dataclass(frozen=True)

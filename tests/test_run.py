@@ -9,7 +9,8 @@ from PIL import Image
 import cfviz
 from cfviz import notebook, run
 from cfviz.data.samples import gallery
-from cfviz.trace import Provenance, Trace, axes_of
+from cfviz.provenance import Provenance
+from cfviz.trace import Trace, axes_of
 
 PHOTO = gallery()[0].path
 

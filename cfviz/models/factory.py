@@ -10,7 +10,7 @@ import torch
 
 from cfviz.bundled import bundled
 from cfviz.models.weights.checkpoints import Checkpoint, load_checkpoint
-from cfviz.trace import Provenance
+from cfviz.provenance import Provenance
 
 from .crossformer import CrossFormer
 from .variants import OURS, VARIANTS
@@ -77,6 +77,6 @@ def build(checkpoint: Checkpoint, **kwargs: Any) -> CrossFormer:
     model.load_state_dict(checkpoint.state_dict, strict=True)
     model.trained_group = checkpoint.trained_group or checkpoint.group_size or model.trained_group
     model.provenance = Provenance(
-        checkpoint.source, checkpoint.sha256, checkpoint.trained, checkpoint.dataset
+        checkpoint.source, checkpoint.sha256, checkpoint.trained, checkpoint.dataset, checkpoint.training
     )
     return model.eval()

@@ -19,8 +19,9 @@ from cfviz.figures.live import attention as living
 from cfviz.models.factory import build, create_model
 from cfviz.models.others.sides import Side, open_side
 from cfviz.models.weights.checkpoints import load_checkpoint
+from cfviz.provenance import Provenance
 from cfviz.run import inspect
-from cfviz.trace import Provenance, Trace
+from cfviz.trace import Trace
 from cfviz.ui.compute import cache, models
 from cfviz.ui.pages.attention import view as attention
 from cfviz.ui.pages.attention.measures import WATCH, Subject

@@ -37,7 +37,7 @@ from cfviz.geometry import (
     relative_index,
 )
 from cfviz.hooks import Choice, HookPoint
-from cfviz.trace import Provenance
+from cfviz.provenance import Provenance
 
 from .attend import attend, spread
 from .bias_cache import BiasCache

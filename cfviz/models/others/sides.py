@@ -23,6 +23,7 @@ from cfviz.hooks import capture
 from cfviz.models.factory import DTYPES, create_model
 from cfviz.models.probes import gradients
 from cfviz.models.probes.cost import Cost, cost
+from cfviz.words import Translator
 
 from . import timm_models as others
 
@@ -76,6 +77,10 @@ class Side:
     def trained(self) -> str | None:
         """What the weights were trained on; None for random ones."""
         return self.model.provenance.trained
+
+    def trained_in(self, t: Translator) -> str:
+        """The same in a reader's language."""
+        return self.model.provenance.trained_in(t)
 
     def schemes(self, height: int, width: int) -> list[list[Scheme]]:
         """Who may attend to whom in every block of every stage."""

@@ -21,7 +21,7 @@ from torch import nn
 from cfviz.geometry import schemes as geometry
 from cfviz.geometry.schemes import Scheme
 from cfviz.models.weights.download import fetch_hub
-from cfviz.trace import Provenance
+from cfviz.provenance import Provenance
 
 WINDOW = 7
 _hooking = threading.RLock()

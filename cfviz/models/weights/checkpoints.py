@@ -20,6 +20,7 @@ import safetensors.torch
 import torch
 
 from cfviz.models.variants import VARIANTS, WEIGHTS
+from cfviz.provenance import Training
 
 from .download import OFFICIAL, Progress, fetch_hub, fetch_official, sha256_of
 from .errors import CheckpointError, printable, readable_size
@@ -30,7 +31,6 @@ from .state_dict import strip
 __all__ = ["Checkpoint", "CheckpointError", "load_checkpoint", "model_card", "strip", "write_checkpoint"]
 
 HUB_PREFIX = re.compile(r"hf[-_]hub:")
-UNKNOWN_TRAINING = "not recorded in the file"
 MOST_G = 112  # tokens a side of the first map at 448 pixels
 _FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
@@ -51,6 +51,7 @@ class Checkpoint:
         source: "bundled", "official", a file name or a repository id.
         sha256: Of the file.
         trained: What the weights were trained on, in a few words; None if never.
+        training: The facts behind `trained`; None where a file says it in words of its own.
         dataset: Which list of class names they predict, or None.
         trained_group: Side of the largest groups that training used, one per stage, where the file says it.
         missing: Parameters that a backbone without a head lacks; its last norm is filled in as the identity.
@@ -69,6 +70,7 @@ class Checkpoint:
     sha256: str
     trained: str | None
     dataset: str | None
+    training: Training | None = None
     trained_group: tuple[int, ...] | None = None
     missing: tuple[str, ...] = ()
     meta: Mapping[str, Any] = field(default_factory=dict)
@@ -164,7 +166,7 @@ def _find_bundled(variant: str) -> _Found:
     if recorded not in (None, digest):
         detail = f"its SHA-256 is {digest[:12]}, its card says {str(recorded)[:12]}"
         raise CheckpointError("damaged", source=path.name, detail=detail)
-    told = {key: card[key] for key in ("trained_group",) if key in card}  # older files leave it to the card
+    told: dict[str, Any] = {key: card[key] for key in ("trained_group", "training") if key in card}
     return _Found(path, path.name, digest, {"source": "bundled", **told})
 
 
@@ -178,7 +180,7 @@ def _find_official(variant: str, progress: Progress | None, cancel: Event | None
     fetched = fetch_official(variant, progress, cancel)
     facts: dict[str, Any] = {
         "source": "official",
-        "trained": f"ImageNet-1K, by the authors ({OFFICIAL[variant][1]} % top-1 published)",
+        "training": Training("authors", "ImageNet-1K", top1=OFFICIAL[variant][1]).as_json(),
         "dataset": "imagenet-1k",
     }
     if fetched.repaired:
@@ -198,10 +200,18 @@ def _facts(opened: Opened) -> dict[str, Any]:
         beside = {key: value for key, value in dict.items(opened.content) if isinstance(key, str)}
         facts |= {key: beside[key] for key in ("epoch", "max_accuracy") if _is_number(beside.get(key))}
         facts |= _facts_of_config(beside.get("config")) | _facts_of_meta(beside.get("meta"))
-    if "epoch" in facts and "trained" not in facts:
-        accuracy = f", {facts['max_accuracy']:.1f} % at best" if "max_accuracy" in facts else ""
-        facts["trained"] = f"to epoch {facts['epoch']}{accuracy}, says the file"
     return facts
+
+
+def _training(facts: Mapping[str, Any]) -> Training | None:
+    """How the weights were trained, as fields; None where a file says it in words of its own."""
+    if training := Training.from_json(facts.get("training")):
+        return training
+    if "trained" in facts:
+        return Training.from_sentence(str(facts["trained"]))
+    recorded = {"by": "file", "epochs": [facts.get("epoch")]}
+    best = {**recorded, "top1": facts.get("max_accuracy")}
+    return Training.from_json(best) or Training.from_json(recorded) or Training("file")
 
 
 def _facts_of_config(config: Any) -> dict[str, Any]:
@@ -256,8 +266,9 @@ def _recognised(state: dict[str, Any], facts: dict[str, Any], found: _Found, siz
             C = structure.embed_dim * 2 ** (len(structure.depths) - 1)
             tensors[key] = torch.full((C,), float(key == "norm.weight"))
     stages = len(structure.depths)
-    known = ("source", "trained", "dataset", "group_size", "interval", "img_size", "trained_group")
-    interval = facts.get("interval")
+    fields = {"source", "trained", "training", "dataset", "img_size"}
+    fields |= {"group_size", "interval", "trained_group"}
+    interval, training = facts.get("interval"), _training(facts)
     return Checkpoint(
         state_dict=tensors,
         variant=variant,
@@ -269,11 +280,12 @@ def _recognised(state: dict[str, Any], facts: dict[str, Any], found: _Found, siz
         img_size=facts["img_size"] if isinstance(facts.get("img_size"), int) else None,
         source=facts["source"],
         sha256=found.sha256,
-        trained=_text(facts.get("trained", UNKNOWN_TRAINING)),
+        trained=training.sentence() if training else _text(facts["trained"]),
+        training=training,
         dataset=_text(facts.get("dataset")) if structure.num_classes else None,
         trained_group=_per_stage(facts.get("trained_group"), stages),
         missing=missing,
-        meta=MappingProxyType({key: value for key, value in facts.items() if key not in known}),
+        meta=MappingProxyType({key: value for key, value in facts.items() if key not in fields}),
     )
 
 
@@ -330,8 +342,8 @@ def write_checkpoint(
         path: A .safetensors file.
         state_dict: Parameters in the model's names.
         dtype: Kept precision; float16 halves the file.
-        **facts: What the file should say about itself: `trained`, `dataset`, `group_size`, `interval`,
-            `img_size`, `trained_group`, and anything else that JSON can hold.
+        **facts: What the file should say about itself: `trained`, `training`, `dataset`, `group_size`,
+            `interval`, `img_size`, `trained_group`, and anything else that JSON can hold.
 
     Returns:
         The SHA-256 of the file, for its card.

@@ -55,9 +55,10 @@ def start(recipe: Recipe) -> dict[str, Any] | None:
         return None
     if facts := model_card(name):
         about = {key: facts[key] for key in ("trained", "sha256", "epochs", "steps", "commit")}
-        return about | {"trained_group": facts.get("trained_group")}
+        return about | {key: facts[key] for key in ("training", "trained_group") if key in facts}
     found = load_checkpoint(name)
-    return {"trained": found.trained, "sha256": found.sha256, "trained_group": found.trained_group}
+    about = {"trained": found.trained, "sha256": found.sha256, "trained_group": found.trained_group}
+    return about | ({"training": found.training.as_json()} if found.training else {})
 
 
 def describe(recipe: Recipe, state: dict[str, Any], log: Path) -> dict[str, Any]:

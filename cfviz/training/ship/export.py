@@ -1,6 +1,5 @@
 """From a training run to weights that the app ships: half precision, a card beside them, honest figures."""
 
-import re
 import subprocess
 from collections.abc import Sequence
 from dataclasses import replace
@@ -17,6 +16,7 @@ from cfviz.geometry import map_sizes
 from cfviz.models.crossformer import CrossFormer
 from cfviz.models.factory import build
 from cfviz.models.weights.checkpoints import load_checkpoint, write_checkpoint
+from cfviz.provenance import Training
 from cfviz.training import cache, data
 from cfviz.training.measure import evaluation
 from cfviz.training.recipe import Recipe, from_dict
@@ -25,8 +25,6 @@ from cfviz.training.start import build_model
 from . import card
 
 MAX_BYTES = 10_000_000
-# what `trained_text` writes, if all of it was trained to its end: the epochs of every sitting
-SITTINGS = re.compile(r"a short (?:first )?training(?: in \w+ sittings)? \((\d+(?:(?:, | and )\d+)*) epochs")
 
 
 def load_run(run: str | Path) -> tuple[Recipe, dict[str, Any], dict[str, torch.Tensor]]:
@@ -50,27 +48,23 @@ def commit() -> str:
     return done.stdout.strip()
 
 
-def trained_text(recipe: Recipe, state: dict[str, Any], start: dict[str, Any] | None = None) -> str:
-    """One line on what the weights saw, for the app's sidebar.
+def training(recipe: Recipe, state: dict[str, Any], start: dict[str, Any] | None = None) -> Training:
+    """What the weights of a run saw.
 
     Args:
         recipe: Of the run.
-        state: Its last.
-        start: The weights it went on from, see `card.start`.
+        state: The last one of the run.
+        start: The weights that it went on from, see `card.start`.
     """
-    finished = state["epoch"] >= recipe.epochs
-    passes = f"{state['epoch']} epochs" if finished else f"{state['epoch']} of {recipe.epochs} epochs"
-    distilled = ", distilled" if recipe.teacher else ""
-    if start is None:
-        return f"{recipe.dataset}, a short first training ({passes}{distilled})"
-    found = SITTINGS.search(start["trained"])
-    if found is None:
-        return f"{recipe.dataset}, {passes}{distilled}, going on from other weights"
-    before = re.findall(r"\d+", found[1])
-    return (
-        f"{recipe.dataset}, a short training in {len(before) + 1} sittings "
-        f"({', '.join(before)} and {passes}{distilled})"
-    )
+    done, distilled = state["epoch"], bool(recipe.teacher)
+    planned = None if done >= recipe.epochs else recipe.epochs
+    earlier: tuple[float, ...] = ()
+    if start is not None:
+        before = Training.from_json(start.get("training")) or Training.from_sentence(start["trained"] or "")
+        if before is None or before.by != "run" or before.onward or before.planned is not None:
+            return Training("run", recipe.dataset, (done,), planned, distilled, onward=True)
+        earlier = before.epochs
+    return Training("run", recipe.dataset, (*earlier, done), planned, distilled)
 
 
 def trained_group(recipe: Recipe, state: dict[str, Any], before: Sequence[int] | None = None) -> list[int]:
@@ -116,11 +110,13 @@ def export(run: str | Path, out: str | Path, **notes: Any) -> Path:
     out.parent.mkdir(parents=True, exist_ok=True)
     model = build_model(replace(recipe, start_weights=None, redraw=[]))
     start = card.start(recipe)  # now, for `out` may be the same file
+    trained = training(recipe, state, start)
     facts = {
         "variant": recipe.model,
         "num_classes": recipe.num_classes,
         "dataset": recipe.dataset,
-        "trained": trained_text(recipe, state, start),
+        "trained": trained.sentence(),
+        "training": trained.as_json(),
         "epochs": state["epoch"],
         "position_bias": recipe.position_bias,
         "group_size": list(model.group_size),

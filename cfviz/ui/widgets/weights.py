@@ -19,8 +19,6 @@ from cfviz.ui.context import Context
 from cfviz.ui.session import state
 from cfviz.ui.session.plain import explain, plain, plain_fields
 
-from .trained import trained
-
 TYPES = ["safetensors"]  # from a browser: a format that can hold nothing but numbers
 MAX_MB = 400
 MAX_OWN = 3
@@ -48,7 +46,7 @@ def weights_line(ctx: Context, markdown: bool = True) -> str:
     if its.trained is None:
         return ctx.t("common.weights_random")
     key = "weights_bundled" if its.source == "bundled" else "weights_other"
-    said = {"source": its.source, "trained": trained(ctx.t, its.trained)}
+    said = {"source": its.source, "trained": its.trained_in(ctx.t)}
     return ctx.t(f"common.{key}", **(plain_fields(said) if markdown else said))
 
 

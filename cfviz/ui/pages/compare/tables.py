@@ -31,7 +31,6 @@ from cfviz.ui.session.photos import code as photo_code
 from cfviz.ui.session.plain import plain
 from cfviz.ui.widgets import chart
 from cfviz.ui.widgets.takeaway import take_away
-from cfviz.ui.widgets.trained import trained
 
 from .pair import Pair, figure, place, title
 
@@ -171,7 +170,7 @@ def answers(ctx: Context, pair: Pair) -> None:
             fig = top_bars([classes[i] for i in order], probs[order].tolist(), ctx.theme)
             code = CODE_TOP.format(side=opened(side, pair.size), **named)
             chart.taken(ctx, fig, f"top-{n + 1}", ctx.t("compare.top_alt", model=name), code)
-            st.caption(ctx.t("compare.classes", n=len(classes), trained=trained(ctx.t, side.trained)))
+            st.caption(ctx.t("compare.classes", n=len(classes), trained=side.trained_in(ctx.t)))
             rows += [(name, label, float(p)) for label, p in zip(classes, probs, strict=True)]
     if len(tops) == 2:
         key = "same" if tops[0] == tops[1] else "differ"
@@ -283,5 +282,5 @@ def _facts(ctx: Context, side: Side, size: int, times: list[float]) -> dict[str,
         "time": f"{1000 * median(times):.0f} ms" if times else "…",
         "blocks": " + ".join(str(len(blocks)) for blocks in stages),
         "kinds": ", ".join(kinds),
-        "weights": t("compare.untrained") if side.trained is None else trained(t, side.trained),
+        "weights": t("compare.untrained") if side.trained is None else side.trained_in(t),
     }

@@ -19,10 +19,10 @@ from cfviz.data.samples import sample
 from cfviz.models.factory import create_model
 from cfviz.models.interventions.apply import apply
 from cfviz.models.interventions.language import from_url
+from cfviz.provenance import Provenance
 from cfviz.report import page as report
 from cfviz.report import parts as report_parts
 from cfviz.run import forward, inspect
-from cfviz.trace import Provenance
 from cfviz.ui.compute import models
 from cfviz.ui.session import state
 from cfviz.words import section_words

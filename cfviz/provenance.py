@@ -1,0 +1,130 @@
+"""Where a model's weights come from and what they were trained on: facts, and the sentence about them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from math import isfinite
+from typing import Any
+
+from cfviz.words import Translator, translator
+
+MAKERS = ("run", "authors", "file")
+# What cards and weights said before they held fields: still read, for files of that time are about.
+_FIRST = re.compile(r"(?P<data>[\w-]{1,60}), a short first training \((?P<passes>[^()]{1,80})\)")
+_SITTINGS = re.compile(
+    r"(?P<data>[\w-]{1,60}), a short training in \w{1,9} sittings "
+    r"\((?P<before>\d{1,6}(?:, \d{1,6}){0,50}) and (?P<passes>[^()]{1,80})\)"
+)
+_PASSES = re.compile(r"(?P<done>\d{1,6})(?: of (?P<planned>\d{1,6}))? epochs(?P<distilled>, distilled)?")
+
+
+@dataclass(frozen=True)
+class Training:
+    """How weights were trained, as far as it is known.
+
+    Attributes:
+        by: Whose training it was: "run" of this project, "authors" of the paper, or as a "file" records it.
+        data: Name of the data set, for a run and for the authors.
+        epochs: Epochs of each sitting, oldest first; a file records one number at most.
+        planned: Epochs that the last sitting should have had; None if it had them all.
+        distilled: Whether the last sitting had a teacher.
+        onward: Whether the run went on from weights whose own training is not known.
+        top1: Accuracy in percent: published by the authors, or the best that a file records.
+    """
+
+    by: str
+    data: str = ""
+    epochs: tuple[float, ...] = ()
+    planned: int | None = None
+    distilled: bool = False
+    onward: bool = False
+    top1: float | None = None
+
+    @classmethod
+    def from_json(cls, value: Any) -> Training | None:
+        """Read what `as_json` made; None for anything else, for anybody may write such a file."""
+        if not isinstance(value, Mapping) or not value.keys() <= {field.name for field in fields(cls)}:
+            return None
+        by, data, epochs = value.get("by"), value.get("data", ""), value.get("epochs", ())
+        planned, top1 = value.get("planned"), value.get("top1")
+        good = (
+            by in MAKERS
+            and (isinstance(data, str) and data.isprintable() and len(data) <= 60)
+            and (isinstance(epochs, list | tuple) and len(epochs) <= 50 and all(map(_counts, epochs)))
+            and (planned is None or _counts(planned))
+            and (top1 is None or _counts(top1))
+            and all(isinstance(value.get(name, False), bool) for name in ("distilled", "onward"))
+            and bool({"run": data and epochs, "authors": data and top1, "file": True}[by])
+        )
+        return cls(**{**value, "epochs": tuple(epochs)}) if good else None
+
+    @classmethod
+    def from_sentence(cls, text: str) -> Training | None:
+        """Read the sentence that cards held before they held fields; None if it is another one."""
+        found = _FIRST.fullmatch(text) or _SITTINGS.fullmatch(text)
+        passes = found and _PASSES.fullmatch(found["passes"])
+        if not found or not passes:
+            return None
+        before = re.findall(r"\d+", found.groupdict().get("before") or "")
+        planned = int(passes["planned"]) if passes["planned"] else None
+        epochs = (*map(int, before), int(passes["done"]))
+        return cls("run", found["data"], epochs, planned, bool(passes["distilled"]))
+
+    def as_json(self) -> dict[str, Any]:
+        """The fields that say something, for a card or the header of a weights file."""
+        said = {name: value for name, value in asdict(self).items() if value not in ("", (), None, False)}
+        return said | ({"epochs": list(self.epochs)} if self.epochs else {})
+
+    def sentence(self, t: Translator | None = None) -> str:
+        """The facts in a reader's language; in English if none is given."""
+        t = t or translator("en")
+        if self.by == "authors":
+            return t("common.trained_authors", data=self.data, top=self.top1)
+        if self.by == "file":
+            if not self.epochs:
+                return t("common.trained_unknown")
+            key = "trained_epoch" if self.top1 is None else "trained_best"
+            return t(f"common.{key}", n=self.epochs[-1], top=f"{self.top1 or 0:.1f}")
+        *before, done = self.epochs
+        passes = t("common.passes" if self.planned is None else "common.passes_of", n=done, all=self.planned)
+        if self.distilled:
+            passes = t("common.passes_distilled", passes=passes)
+        if self.onward:
+            return t("common.trained_onward", data=self.data, passes=passes)
+        if not before:
+            return t("common.trained_short", data=self.data, passes=passes)
+        earlier = t("common.comma").join(map(str, before))
+        return t(
+            "common.trained_sittings", data=self.data, count=len(self.epochs), before=earlier, passes=passes
+        )
+
+
+def _counts(value: Any) -> bool:
+    """Whether a value is a plain, finite number that is not negative."""
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    return number and isfinite(value) and 0 <= value < 1e6
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """Where a model's weights come from.
+
+    Attributes:
+        source: "bundled", "official", a file name, a repository id, or "random".
+        sha256: Of the file, if there is one.
+        trained: What they were trained on, in a few English words; None means never: random weights.
+        dataset: Which list of class names they predict: "imagenet-1k", "imagenette20", or None.
+        training: The facts behind `trained`; None where a file says it in words of its own.
+    """
+
+    source: str = "random"
+    sha256: str | None = None
+    trained: str | None = None
+    dataset: str | None = None
+    training: Training | None = None
+
+    def trained_in(self, t: Translator) -> str:
+        """`trained` in a reader's language; a file's own words stay as they are."""
+        return self.training.sentence(t) if self.training else self.trained or ""
