@@ -32,14 +32,18 @@ test: $(DEV_STAMP)  ## all tests, those in a browser included, then the linters 
 check: lint  ## linters, types and the quick tests, in under a minute
 	OMP_NUM_THREADS=1 $(PYTEST) -n auto -m "not slow and not browser" $(ARGS)
 
-lint: $(DEV_STAMP)  ## ruff and mypy
+lint: $(DEV_STAMP)  ## ruff and mypy; oxlint and oxfmt for the browser's code
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
 	$(PY) -m mypy
+	$(VENV)/bin/oxlint --deny-warnings cfviz/web
+	$(VENV)/bin/oxfmt --check cfviz/web
 
 format: $(DEV_STAMP)  ## format the code
 	$(PY) -m ruff check --fix .
 	$(PY) -m ruff format .
+	$(VENV)/bin/oxlint --fix --deny-warnings cfviz/web
+	$(VENV)/bin/oxfmt cfviz/web
 
 bench: $(DEV_STAMP)  ## timings (REFERENCE=checkout of the authors' code to compare, ARGS="…")
 	@scripts/browser.sh $(PY)

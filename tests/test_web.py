@@ -17,6 +17,10 @@ ENTRIES = [name for name in MODULES if "export default" in FILES[name]]
 IMPORT = re.compile(r'^import\s*\{([^}]*)\}\s*from\s*"([^"]+)";', re.MULTILINE)
 
 
+SHEETS = sorted(web.WEB.rglob("*.css"))
+LONGEST = 110  # characters a line, as in Python
+
+
 def imported(name: str) -> dict[str, str]:
     """The modules that one imports, and the names it takes from each."""
     found = IMPORT.findall(FILES[name])
@@ -35,6 +39,12 @@ def tree(tmp_path: Path, monkeypatch) -> Any:
 
     yield write
     web.script.cache_clear()
+
+
+@pytest.mark.parametrize("name", [*MODULES, *(path.relative_to(web.WEB).as_posix() for path in SHEETS)])
+def test_no_line_is_too_long(name: str) -> None:
+    lines = enumerate(web.text(name).splitlines(), 1)
+    assert not [f"{name}:{number}" for number, line in lines if len(line) > LONGEST]
 
 
 @pytest.mark.parametrize("name", MODULES)

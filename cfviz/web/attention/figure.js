@@ -102,15 +102,33 @@ export class Figure {
     ui.root.figure = this;
     this.map = new PhotoMap(ui.base, ui.over);
     this.dress();
-    this.heads = new Heads(ui.heads, this.t, (head) => this.chooseHead(head), (key) => this.point(key));
+    this.heads = new Heads(
+      ui.heads,
+      this.t,
+      (head) => this.chooseHead(head),
+      (key) => this.point(key),
+    );
     this.blocks = new Blocks(ui.blocks, this.t, (i) => this.set({ block: this.stage.blocks[i].b }, true));
     this.why = new Why(ui.why, this.t, (key) => this.point(key));
     this.stageChoice = new Choice(ui.stages, (i) => this.set({ stage: this.stages[i].s }, true));
-    this.stageChoice.fill(this.stages.map((s) =>
-      el("button", { type: "button", title: fill(this.t.stage_size, { ...s, s1: s.s + 1 }) }, `${s.s + 1}`, el("small.num", {}, `${s.H}×${s.W}`))));
-    this.scaleChoice = new Choice(ui.scale, (i) => { this.fixed = i === 1; this.ask(); });
-    this.scaleChoice.fill([el("button", { type: "button", title: this.t.scale_row_help }, this.t.scale_row),
-      el("button", { type: "button", title: this.t.scale_fixed_help }, this.t.scale_fixed)]);
+    this.stageChoice.fill(
+      this.stages.map((s) =>
+        el(
+          "button",
+          { type: "button", title: fill(this.t.stage_size, { ...s, s1: s.s + 1 }) },
+          `${s.s + 1}`,
+          el("small.num", {}, `${s.H}×${s.W}`),
+        ),
+      ),
+    );
+    this.scaleChoice = new Choice(ui.scale, (i) => {
+      this.fixed = i === 1;
+      this.ask();
+    });
+    this.scaleChoice.fill([
+      el("button", { type: "button", title: this.t.scale_row_help }, this.t.scale_row),
+      el("button", { type: "button", title: this.t.scale_fixed_help }, this.t.scale_fixed),
+    ]);
     ui.strength.addEventListener("input", () => this.ask());
     ui.lock.addEventListener("click", () => this.set({ locked: !this.state.locked }, true));
     ui.picture.addEventListener("click", () => this.savePicture());
@@ -130,7 +148,10 @@ export class Figure {
   /** How far what is shown is from the model's own. */
   confess() {
     const attention = this.stages.some((s) => s.heads > 0);
-    say(this.ui.fine, attention ? fill(this.t.fine, { error: (100 * this.header.error).toPrecision(2) }) : "");
+    say(
+      this.ui.fine,
+      attention ? fill(this.t.fine, { error: (100 * this.header.error).toPrecision(2) }) : "",
+    );
   }
 
   /** Take colours from the theme around the figure. */
@@ -140,7 +161,8 @@ export class Figure {
     [this.mode, this.dressed] = [mode, this.ui.root];
     this.theme = this.header.palette[mode];
     this.ui.root.dataset.theme = mode;
-    for (const [name, value] of Object.entries(this.theme)) this.ui.root.style.setProperty(`--${name}`, value);
+    for (const [name, value] of Object.entries(this.theme))
+      this.ui.root.style.setProperty(`--${name}`, value);
     const stops = this.header.palette.sequential.join(",");
     this.ui.ramp.style.background = `linear-gradient(90deg, ${stops})`;
     if (this.map?.groups) this.lay();
@@ -231,8 +253,12 @@ export class Figure {
     const block = stage.blocks.find((b) => b.b === want.block) ?? stage.blocks[0];
     const clip = (x, n) => Math.max(0, Math.min(n - 1, Math.round(x) || 0));
     return {
-      stage: stage.s, block: block.b, head: clip(want.head, Math.max(1, stage.heads)),
-      row: clip(want.row, stage.H), col: clip(want.col, stage.W), locked: Boolean(want.locked),
+      stage: stage.s,
+      block: block.b,
+      head: clip(want.head, Math.max(1, stage.heads)),
+      row: clip(want.row, stage.H),
+      col: clip(want.col, stage.W),
+      locked: Boolean(want.locked),
     };
   }
 
@@ -242,12 +268,14 @@ export class Figure {
     const want = { ...before, ...change };
     if (change.stage !== undefined && change.stage !== before.stage && change.row === undefined) {
       const next = this.stages.find((s) => s.s === change.stage) ?? this.stage;
-      want.row = Math.floor(((before.row + 0.5) * next.H) / this.stage.H); // stay at the same place of the photo
+      // Stay at the same place of the photo.
+      want.row = Math.floor(((before.row + 0.5) * next.H) / this.stage.H);
       want.col = Math.floor(((before.col + 0.5) * next.W) / this.stage.W);
     }
     this.state = this.legal(want);
     if (tell) this.rest();
-    if (["stage", "block", "row", "col", "locked"].some((name) => this.state[name] !== before[name])) Object.assign(this, { key: null, outside: null });
+    if (["stage", "block", "row", "col", "locked"].some((name) => this.state[name] !== before[name]))
+      Object.assign(this, { key: null, outside: null });
     if (this.state.stage !== before.stage) this.restage();
     else if (this.state.block !== before.block) this.reblock();
     else this.ask();
@@ -340,8 +368,14 @@ export class Figure {
     const heads = block.ready ? block.heads : 0;
     const { group, slot } = groups.at(this.state.row, this.state.col);
     block.room ??= {
-      valid: new Uint8Array(N), probs: new Float64Array(heads * N), tops: new Float64Array(heads), mean: new Float64Array(N),
-      content: new Float64Array(N), position: new Float64Array(N), a: new Float64Array(N), b: new Float64Array(N),
+      valid: new Uint8Array(N),
+      probs: new Float64Array(heads * N),
+      tops: new Float64Array(heads),
+      mean: new Float64Array(N),
+      content: new Float64Array(N),
+      position: new Float64Array(N),
+      a: new Float64Array(N),
+      b: new Float64Array(N),
     };
     const room = block.room;
     for (let k = 0; k < N; k++) room.valid[k] = groups.valid(group, k) ? 1 : 0;
@@ -372,7 +406,15 @@ export class Figure {
     frame.key = this.key ?? (ready ? strongest(frame.probs, from, N) : frame.slot);
     const heat = ready && !this.test?.cold ? (k) => shade(frame.probs[from + k], frame.top) : null;
     const blank = this.test?.blank;
-    this.map.paint({ ...frame, key: this.key, heat, scale: this.heatCss, strength: ui.strength.value / 100, colour, blank });
+    this.map.paint({
+      ...frame,
+      key: this.key,
+      heat,
+      scale: this.heatCss,
+      strength: ui.strength.value / 100,
+      colour,
+      blank,
+    });
     this.test?.paint(this.map);
     this.blocks.paint(frames, tables.heat, this.fixed, inks(this.header.palette));
     if (ready) {
@@ -396,9 +438,16 @@ export class Figure {
     const kc = groups.col(group, key);
     const padding = groups.N - count;
     const keys = count === 1 ? t.key_one : fill(t.key_count, { n: count });
-    say(ui.where, fill(padding ? t.where_padded : t.where, {
-      block: title(t, frame.block), group: group + 1, groups: groups.nG, keys, padding,
-    }));
+    say(
+      ui.where,
+      fill(padding ? t.where_padded : t.where, {
+        block: title(t, frame.block),
+        group: group + 1,
+        groups: groups.nG,
+        keys,
+        padding,
+      }),
+    );
     say(ui.lock, state.locked ? t.unlock : t.lock);
     ui.lock.setAttribute("aria-pressed", state.locked);
     if (!frame.block.ready) {
@@ -414,9 +463,20 @@ export class Figure {
     const { outside } = this;
     say(ui.value, outside ? "–" : percent(p));
     say(ui.rank, outside ? t.outside : valid[key] ? fill(t.rank, { rank: place, keys: count }) : t.padding);
-    say(ui.looks, outside ? fill(t.not_in_group, { k: position(outside.row, outside.col) })
-      : fill(this.key === null ? t.looks_most : t.looks, fields));
-    Object.assign(ui.readout.dataset, { value: p, rank: place, key: kr * groups.Wp + kc, group, row: kr, col: kc });
+    say(
+      ui.looks,
+      outside
+        ? fill(t.not_in_group, { k: position(outside.row, outside.col) })
+        : fill(this.key === null ? t.looks_most : t.looks, fields),
+    );
+    Object.assign(ui.readout.dataset, {
+      value: p,
+      rank: place,
+      key: kr * groups.Wp + kc,
+      group,
+      row: kr,
+      col: kc,
+    });
     say(ui.high, percent(frame.top));
     say(ui.legendNote, fill(this.fixed ? t.legend_fixed : t.legend_row, { even: percent(1 / count), keys }));
     ui.pin.style.transform = `translateX(${100 * Math.min(1, p / frame.top)}%)`;
@@ -433,8 +493,17 @@ export class Figure {
     if (this.walk || this.test?.quiet) return;
     this.speech = setTimeout(() => {
       const { state, ui, t } = this;
-      say(ui.live, [this.summary(), ui.looks.textContent, ui.value.textContent, ui.rank.textContent, ui.where.textContent,
-        state.locked ? t.is_locked : ""].join(" "));
+      say(
+        ui.live,
+        [
+          this.summary(),
+          ui.looks.textContent,
+          ui.value.textContent,
+          ui.rank.textContent,
+          ui.where.textContent,
+          state.locked ? t.is_locked : "",
+        ].join(" "),
+      );
     }, 500);
   }
 
@@ -442,12 +511,16 @@ export class Figure {
 
   caption() {
     const { state } = this;
-    return `stage ${state.stage + 1} block ${state.block + 1} ${this.block.kind.toUpperCase()} head ${state.head + 1} `
-      + `query (${state.row}, ${state.col})`;
+    return (
+      `stage ${state.stage + 1} block ${state.block + 1} ${this.block.kind.toUpperCase()} ` +
+      `head ${state.head + 1} query (${state.row}, ${state.col})`
+    );
   }
 
   slug() {
-    return this.caption().replace(/[ (),]+/g, "-").replace(/-$/, "");
+    return this.caption()
+      .replace(/[ (),]+/g, "-")
+      .replace(/-$/, "");
   }
 
   savePicture() {
@@ -460,7 +533,11 @@ export class Figure {
     pen.drawImage(over, 0, 0);
     pen.fillStyle = this.theme.ink;
     pen.font = `${13 * this.map.ratio}px sans-serif`;
-    pen.fillText(`${this.summary()} ${this.ui.looks.textContent}   0 – ${percent(this.frame.top)}`, 4, over.height + foot * 0.65);
+    pen.fillText(
+      `${this.summary()} ${this.ui.looks.textContent}   0 – ${percent(this.frame.top)}`,
+      4,
+      over.height + foot * 0.65,
+    );
     page.toBlob((blob) => save(`${this.slug()}.png`, blob));
   }
 
@@ -471,11 +548,19 @@ export class Figure {
   saveNumbers() {
     const { groups, group, valid, content, position: bias, probs } = this.frame;
     const from = this.state.head * groups.N;
-    const lines = Array.from({ length: groups.N }, (_, k) => [
-      groups.row(group, k), groups.col(group, k), valid[k] ? 0 : 1,
-      ...(content ? [valid[k] ? content[k] : "", bias[k], valid[k] ? 0 : -1e6, probs[from + k]] : []),
-    ].join(","));
-    const text = [`# ${this.caption()}`, `row,column,padding${content ? ",content,position,mask,attention" : ""}`, ...lines];
+    const lines = Array.from({ length: groups.N }, (_, k) =>
+      [
+        groups.row(group, k),
+        groups.col(group, k),
+        valid[k] ? 0 : 1,
+        ...(content ? [valid[k] ? content[k] : "", bias[k], valid[k] ? 0 : -1e6, probs[from + k]] : []),
+      ].join(","),
+    );
+    const text = [
+      `# ${this.caption()}`,
+      `row,column,padding${content ? ",content,position,mask,attention" : ""}`,
+      ...lines,
+    ];
     save(`${this.slug()}.csv`, new Blob([`${text.join("\n")}\n`], { type: "text/csv" }));
   }
 
@@ -498,6 +583,10 @@ function middle(stages) {
 }
 
 function inks(palette) {
-  const pack = (hex) => (150 << 24) | (parseInt(hex.slice(5, 7), 16) << 16) | (parseInt(hex.slice(3, 5), 16) << 8) | parseInt(hex.slice(1, 3), 16);
+  const pack = (hex) =>
+    (150 << 24) |
+    (parseInt(hex.slice(5, 7), 16) << 16) |
+    (parseInt(hex.slice(3, 5), 16) << 8) |
+    parseInt(hex.slice(1, 3), 16);
   return { sda: pack(palette.sda), lda: pack(palette.lda) };
 }

@@ -38,7 +38,11 @@ export class Heads {
     this.G = G;
     if (heads !== this.tiles?.length) {
       this.tiles = Array.from({ length: heads }, () => tile(Square));
-      this.choice.fill(this.tiles.map(({ box }, h) => el("button.head", { type: "button" }, box, el("span.num", {}, `${h + 1}`))));
+      this.choice.fill(
+        this.tiles.map(({ box }, h) =>
+          el("button.head", { type: "button" }, box, el("span.num", {}, `${h + 1}`)),
+        ),
+      );
       this.box.style.setProperty("--heads", heads);
       this.choice.items.forEach((item, h) => item.setAttribute("aria-label", `${this.t.head} ${h + 1}`));
     }
@@ -53,7 +57,8 @@ export class Heads {
     const { N } = frame.groups;
     this.tiles.forEach(({ tile }, h) => {
       const top = fixed ? frame.block.peak : frame.tops[h];
-      for (let k = 0; k < N; k++) tile.cells[k] = frame.valid[k] ? table[shade(frame.probs[h * N + k], top)] : 0;
+      for (let k = 0; k < N; k++)
+        tile.cells[k] = frame.valid[k] ? table[shade(frame.probs[h * N + k], top)] : 0;
       tile.show(frame.slot, key);
     });
   }
@@ -69,16 +74,23 @@ export class Blocks {
   }
 
   build(stage, picture) {
-    this.tiles = stage.blocks.map((block) => {
+    this.tiles = stage.blocks.map(() => {
       const { box, tile: small } = tile(Tile);
       small.size(stage.W, stage.H);
       box.style.aspectRatio = `${stage.W} / ${stage.H}`;
       if (picture) box.style.backgroundImage = `linear-gradient(#0d1014aa, #0d1014aa), url(${picture})`;
       return { box, tile: small };
     });
-    this.choice.fill(stage.blocks.map((block, i) =>
-      el(`button.block.${block.kind}`, { type: "button", "aria-label": title(this.t, block) },
-        this.tiles[i].box, el("span.num", {}, `${block.b + 1} `, el("em", {}, block.kind.toUpperCase())))));
+    this.choice.fill(
+      stage.blocks.map((block, i) =>
+        el(
+          `button.block.${block.kind}`,
+          { type: "button", "aria-label": title(this.t, block) },
+          this.tiles[i].box,
+          el("span.num", {}, `${block.b + 1} `, el("em", {}, block.kind.toUpperCase())),
+        ),
+      ),
+    );
   }
 
   paint(frames, table, fixed, ink) {
@@ -91,7 +103,9 @@ export class Blocks {
       if (fixed) top = block.peak;
       for (let k = 0; k < groups.N; k++) {
         if (!frame.valid[k]) continue;
-        tile.cells[groups.row(group, k) * groups.W + groups.col(group, k)] = mean ? table[shade(mean[k], top)] : ink[block.kind];
+        tile.cells[groups.row(group, k) * groups.W + groups.col(group, k)] = mean
+          ? table[shade(mean[k], top)]
+          : ink[block.kind];
       }
       tile.show();
     });
@@ -109,7 +123,11 @@ export class Why {
     this.logits = LOGITS.map((name) => this.cell(t[name], t[`${name}_help`]));
     this.alone = LOGITS.map((name, i) => this.cell(i === 3 ? t.attention : t.alone, t[`${name}_alone_help`]));
     const row = (name, cells, glyphs) =>
-      el(`div.terms.${name}`, {}, ...cells.flatMap((c, i) => [c.box, el("span.glyph", { "aria-hidden": "true" }, glyphs[i])]));
+      el(
+        `div.terms.${name}`,
+        {},
+        ...cells.flatMap((c, i) => [c.box, el("span.glyph", { "aria-hidden": "true" }, glyphs[i])]),
+      );
     ui.body.append(row("logits", this.logits, GLYPHS), row("alone", this.alone, ["", "", "", ""]));
     pointing(ui.body, () => this.G, onKey);
   }
@@ -117,7 +135,11 @@ export class Why {
   cell(name, help) {
     const { box, tile: small } = tile(Square);
     const value = el("span.num.reading");
-    return { box: el("div.term", { title: help }, el("span.name", {}, name), box, value), tile: small, value };
+    return {
+      box: el("div.term", { title: help }, el("span.name", {}, name), box, value),
+      tile: small,
+      value,
+    };
   }
 
   build(G) {
@@ -144,7 +166,8 @@ export class Why {
     }
     const tops = terms.map((x, i) => softmax(this.part[i], 0, x, null, valid));
     const count = valid.reduce((n, x) => n + x, 0);
-    for (let i = 0; i < 3; i++) tops[i] = Math.max(tops[i], 2 / count); // even is half way up, not the brightest
+    // Even attention is half way up the scale, not at its brightest.
+    for (let i = 0; i < 3; i++) tops[i] = Math.max(tops[i], 2 / count);
     terms.forEach((x, i) => {
       const [up, down] = [this.logits[i].tile, this.alone[i].tile];
       for (let k = 0; k < N; k++) {
@@ -154,7 +177,10 @@ export class Why {
       up.show(frame.slot, pointed);
       down.show(frame.slot, pointed);
       const off = !valid[key];
-      say(this.logits[i].value, i === 2 ? (off ? "−10⁶" : "0") : off ? (i === 3 ? "−10⁶" : "–") : signed(x[key]));
+      say(
+        this.logits[i].value,
+        i === 2 ? (off ? "−10⁶" : "0") : off ? (i === 3 ? "−10⁶" : "–") : signed(x[key]),
+      );
       say(this.alone[i].value, percent(this.part[i][key]));
     });
     say(this.caption, fill(this.t.why_note, { top: signed(top).slice(1) }));

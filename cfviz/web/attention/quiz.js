@@ -1,8 +1,9 @@
-// A lesson's question about the figure: what may be picked, what is hidden until the answer, what the answer is.
+// A lesson's question about the figure: what the reader may pick, what stays hidden until then, the answer.
 //
-// The question is a dict: id, pick ("tokens", "token", "head" or null), picked, right (tokens, once answered,
-// else null), blank (draw no group), cold (draw the group without attention), panels (what stays beside the
-// photo), big (the page is projected), words. Picks are kept here; every change is sent as {quiz: id, picked}.
+// The question is a dict: id; pick ("tokens", "token", "head" or null); picked; right (the right tokens once
+// answered, null before); blank (draw no group); cold (draw the group without its attention); panels (what
+// stays beside the photo); big (the page is projected); words. Picks are kept here, each change is sent as
+// {quiz: id, picked}.
 
 import { say } from "../shared/markup.js";
 import { fill } from "../shared/payload.js";
@@ -99,7 +100,10 @@ export class Quiz {
     if (!this.open || !this.cursor) return;
     const { row, col } = this.cursor;
     const on = this.picked.includes(`${row}.${col}`);
-    say(this.figure.ui.live, fill(on ? this.what.words.on : this.what.words.off, { row, col, n: this.picked.length }));
+    say(
+      this.figure.ui.live,
+      fill(on ? this.what.words.on : this.what.words.off, { row, col, n: this.picked.length }),
+    );
   }
 
   paint(map) {
@@ -116,6 +120,7 @@ export class Quiz {
       return;
     }
     for (const token of this.picked) map.tag(token, right.includes(token) ? "right" : "wrong");
-    if (this.what.pick === "tokens") for (const token of right) if (!this.picked.includes(token)) map.tag(token, "missed");
+    if (this.what.pick === "tokens")
+      for (const token of right) if (!this.picked.includes(token)) map.tag(token, "missed");
   }
 }

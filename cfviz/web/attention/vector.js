@@ -14,8 +14,11 @@ export function vector(figure) {
   const heat = figure.block.ready;
   const width = groups.Wp * cell;
   const high = groups.Hp * cell;
-  const lines = [figure.summary(), ui.looks.textContent, (heat ? ui.legendNote : ui.where).textContent]
-    .flatMap((text) => wrapped(text, 0.9 * Math.max(width, FOOT.ramp))); // another reader's font may be wider
+  const lines = [
+    figure.summary(),
+    ui.looks.textContent,
+    (heat ? ui.legendNote : ui.where).textContent,
+  ].flatMap((text) => wrapped(text, 0.9 * Math.max(width, FOOT.ramp))); // another reader's font may be wider
   const top = high + (heat ? 34 : 8);
   const pen = new SvgPen(Math.max(width, FOOT.ramp), top + FOOT.line * lines.length + 8);
   pen.rect(0, 0, pen.width, pen.height, theme.paper);
@@ -24,7 +27,9 @@ export function vector(figure) {
   outline(pen, map, frame.group, colour);
   marks(pen, figure);
   if (heat) scale(pen, figure, high + 10);
-  lines.forEach((text, i) => pen.text(4, top + FOOT.line * (i + 0.75), text, { size: FOOT.size, fill: i ? theme.muted : theme.ink }));
+  lines.forEach((text, i) =>
+    pen.text(4, top + FOOT.line * (i + 0.75), text, { size: FOOT.size, fill: i ? theme.muted : theme.ink }),
+  );
   return pen.toString();
 }
 
@@ -35,7 +40,9 @@ function ground(pen, { map, photo, header, theme, stage, frame }, width, high) {
   if (w < width || h < high) pen.hatch(0, 0, width, high, theme.padding);
   if (photo) {
     pen.add("image", { width: w, height: h, preserveAspectRatio: "none", href: embedded(photo) });
-    const holes = boxes(groups, frame.group, cell).map(([x, y]) => box(x, y, cell, cell)).join("");
+    const holes = boxes(groups, frame.group, cell)
+      .map(([x, y]) => box(x, y, cell, cell))
+      .join("");
     pen.add("path", { class: "veil", d: box(0, 0, w, h) + holes, fill: VEIL, "fill-rule": "evenodd" });
   } else {
     pen.rect(0, 0, w, h, theme.panel);
@@ -55,8 +62,14 @@ function members(pen, { map, frame, block, state, heatCss, ui }, colour) {
   for (const [x, y, slot] of boxes(groups, frame.group, cell)) {
     const p = block.ready ? frame.probs[state.head * groups.N + slot] : null;
     const level = p === null ? 0 : shade(p, frame.top);
-    const look = p === null ? { fill: colour, "fill-opacity": 0.42 }
-      : { fill: heatCss[level], "fill-opacity": strength ** (4 - level / 85), "data-attention": p.toPrecision(6) };
+    const look =
+      p === null
+        ? { fill: colour, "fill-opacity": 0.42 }
+        : {
+            fill: heatCss[level],
+            "fill-opacity": strength ** (4 - level / 85),
+            "data-attention": p.toPrecision(6),
+          };
     pen.add("rect", { class: "member", x, y, width: cell, height: cell, ...look });
   }
 }
@@ -66,9 +79,24 @@ function outline(pen, { groups, cell }, group, colour) {
   const wide = groups.I === 1 ? 3 : Math.max(1.5, Math.min(2.5, cell / 6));
   const side = groups.I === 1 ? groups.G * cell : cell;
   const all = groups.I === 1 ? [0] : Array.from({ length: groups.N }, (_, k) => k);
-  const path = (out) => all.map((k) =>
-    box(groups.col(group, k) * cell - out, groups.row(group, k) * cell - out, side + 2 * out, side + 2 * out)).join("");
-  pen.add("path", { d: path(wide + 0.5), fill: "none", stroke: "#FFFFFF", "stroke-opacity": 0.8, "stroke-width": 1 });
+  const path = (out) =>
+    all
+      .map((k) =>
+        box(
+          groups.col(group, k) * cell - out,
+          groups.row(group, k) * cell - out,
+          side + 2 * out,
+          side + 2 * out,
+        ),
+      )
+      .join("");
+  pen.add("path", {
+    d: path(wide + 0.5),
+    fill: "none",
+    stroke: "#FFFFFF",
+    "stroke-opacity": 0.8,
+    "stroke-width": 1,
+  });
   pen.add("path", { class: "group", d: path(wide / 2), fill: "none", stroke: colour, "stroke-width": wide });
 }
 
@@ -95,12 +123,18 @@ function scale(pen, { header, theme, frame }, y) {
   pen.add("rect", { class: "scale", x: from, y, width: length, height: 10, fill: "url(#scale)" });
   pen.text(from + length + 8, y + 10, percent(frame.top), look);
   const even = from + length * Math.min(1, 1 / frame.groups.count(frame.group) / frame.top);
-  pen.add("path", { d: `M${even} ${y - 4}V${y + 14}`, stroke: theme.ink, "stroke-width": 1.5, "stroke-dasharray": "3 2" });
+  pen.add("path", {
+    d: `M${even} ${y - 4}V${y + 14}`,
+    stroke: theme.ink,
+    "stroke-width": 1.5,
+    "stroke-dasharray": "3 2",
+  });
 }
 
 /** Upper left corner and member number of every token of a group; padding is none. */
 function boxes(groups, group, cell) {
-  return Array.from({ length: groups.N }, (_, k) => k).filter((k) => groups.valid(group, k))
+  return Array.from({ length: groups.N }, (_, k) => k)
+    .filter((k) => groups.valid(group, k))
     .map((k) => [groups.col(group, k) * cell, groups.row(group, k) * cell, k]);
 }
 

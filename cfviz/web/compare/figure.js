@@ -35,7 +35,9 @@ export class CompareFigure {
     this.stageChoice.fill([0, 1, 2, 3].map((s) => el("button", { type: "button" }, `${s + 1}`)));
     this.stageChoice.choose(header.stage);
     const { H, W } = this.sides[0].layer;
-    const to = first ? header.start : { row: Math.floor(before.y * H), col: Math.floor(before.x * W), held: this.state.held };
+    const to = first
+      ? header.start
+      : { row: Math.floor(before.y * H), col: Math.floor(before.x * W), held: this.state.held };
     this.state = { row: 0, col: 0, held: false };
     this.dress();
     this.photograph(array(header.photo.file));
@@ -63,25 +65,57 @@ export class CompareFigure {
   furnish() {
     const { t } = this;
     this.root?.remove();
-    this.sides = [0, 1].map((i) => new SideView(t, (block) => this.tell({ side: i, block }), () => this.ask()));
+    this.sides = [0, 1].map(
+      (i) =>
+        new SideView(
+          t,
+          (block) => this.tell({ side: i, block }),
+          () => this.ask(),
+        ),
+    );
     const stages = el("div.seg", { role: "radiogroup", "aria-label": t.stage });
-    this.stageChoice = new Choice(stages, (stage) => { this.stageChoice.choose(stage); this.tell({ stage }); });
+    this.stageChoice = new Choice(stages, (stage) => {
+      this.stageChoice.choose(stage);
+      this.tell({ stage });
+    });
     this.lock = el("button.lock", { type: "button", "aria-pressed": "false" });
-    this.lock.addEventListener("click", () => { this.rest(); this.set({ held: !this.state.held }); this.tell(); });
+    this.lock.addEventListener("click", () => {
+      this.rest();
+      this.set({ held: !this.state.held });
+      this.tell();
+    });
     this.high = el("span.num");
     this.ramp = el("div.ramp");
-    this.legend = el("div.legend", {}, el("span.num", {}, "0"), this.ramp, this.high, el("span.note", {}, t.scale));
+    this.legend = el(
+      "div.legend",
+      {},
+      el("span.num", {}, "0"),
+      this.ramp,
+      this.high,
+      el("span.note", {}, t.scale),
+    );
     const plain = (text, help, act) => {
       const button = el("button.plain", { type: "button", title: help }, text);
       button.addEventListener("click", act);
       return button;
     };
-    const take = el("span.take", {}, plain(t.save_picture, t.save_picture_help, () => this.savePicture()),
-      plain(t.save_vector, t.save_vector_help, () => this.saveVector()), plain(t.save_numbers, t.save_numbers_help, () => this.saveNumbers()));
+    const take = el(
+      "span.take",
+      {},
+      plain(t.save_picture, t.save_picture_help, () => this.savePicture()),
+      plain(t.save_vector, t.save_vector_help, () => this.saveVector()),
+      plain(t.save_numbers, t.save_numbers_help, () => this.saveNumbers()),
+    );
     this.live = el("p.live", { "aria-live": "polite", role: "status" });
-    this.root = el("div.cf.cp", {},
+    this.root = el(
+      "div.cf.cp",
+      {},
       el("div.bar", {}, el("span.note", {}, t.stage), stages, this.lock, el("span.gap"), take),
-      el("div.cp-sides", {}, ...this.sides.map((side) => side.root)), this.legend, el("p.note.keys", {}, t.keys), this.live);
+      el("div.cp-sides", {}, ...this.sides.map((side) => side.root)),
+      this.legend,
+      el("p.note.keys", {}, t.keys),
+      this.live,
+    );
     this.root.figure = this;
     this.mode = null;
     this.parent.append(this.root);
@@ -107,9 +141,13 @@ export class CompareFigure {
     side.map.addEventListener("keydown", (event) => {
       const step = KEYS[event.key];
       if (step) this.set({ row: this.state.row + step[0], col: this.state.col + step[1] });
-      else if (event.key === "Enter" || event.key === " ") { this.set({ held: !this.state.held }); this.tell(); }
-      else if (event.key === "Escape") { this.set({ held: false }); this.tell(); }
-      else return;
+      else if (event.key === "Enter" || event.key === " ") {
+        this.set({ held: !this.state.held });
+        this.tell();
+      } else if (event.key === "Escape") {
+        this.set({ held: false });
+        this.tell();
+      } else return;
       this.rest();
       event.preventDefault();
     });
@@ -139,7 +177,14 @@ export class CompareFigure {
 
   tell(more = {}) {
     const { H, W } = this.sides[0].layer;
-    this.commit({ ...this.state, H, W, stage: this.header.stage, seq: (this.seq = (this.seq ?? 0) + 1), ...more });
+    this.commit({
+      ...this.state,
+      H,
+      W,
+      stage: this.header.stage,
+      seq: (this.seq = (this.seq ?? 0) + 1),
+      ...more,
+    });
   }
 
   /** Before anybody points: a slow walk over the photo. */
@@ -150,7 +195,11 @@ export class CompareFigure {
       n += 1;
       const { H, W } = this.sides[0].layer;
       if (n > 40 || !this.root.isConnected || this.state.held) this.rest();
-      else this.set({ row: Math.floor(H * (0.5 + 0.33 * Math.sin(0.45 * n))), col: Math.floor(W * (0.5 + 0.36 * Math.sin(0.3 * n))) });
+      else
+        this.set({
+          row: Math.floor(H * (0.5 + 0.33 * Math.sin(0.45 * n))),
+          col: Math.floor(W * (0.5 + 0.36 * Math.sin(0.3 * n))),
+        });
     }, 450);
   }
 
@@ -169,7 +218,10 @@ export class CompareFigure {
   }
 
   ask() {
-    this.asked ??= requestAnimationFrame(() => { this.asked = null; this.draw(); });
+    this.asked ??= requestAnimationFrame(() => {
+      this.asked = null;
+      this.draw();
+    });
   }
 
   draw() {
@@ -191,7 +243,10 @@ export class CompareFigure {
   describeSoon() {
     clearTimeout(this.speech);
     if (this.walk) return;
-    this.speech = setTimeout(() => say(this.live, this.caption() + this.sides.map((side) => ` ${side.summary()}`).join("")), 500);
+    this.speech = setTimeout(
+      () => say(this.live, this.caption() + this.sides.map((side) => ` ${side.summary()}`).join("")),
+      500,
+    );
   }
 
   caption() {
@@ -218,7 +273,10 @@ export class CompareFigure {
       pen.drawImage(side.over, x, 0);
       pen.fillStyle = this.theme.ink;
       pen.font = `${12 * a.ratio}px sans-serif`;
-      side.summary().split("\n").forEach((text, n) => pen.fillText(text, x + 2, a.base.height + (16 + 16 * n) * a.ratio));
+      side
+        .summary()
+        .split("\n")
+        .forEach((text, n) => pen.fillText(text, x + 2, a.base.height + (16 + 16 * n) * a.ratio));
     });
     page.toBlob((blob) => save(this.slug("png"), blob));
   }
@@ -228,7 +286,19 @@ export class CompareFigure {
     const [w, h] = [a.base.width / a.ratio, a.base.height / a.ratio];
     const pen = new SvgPen(2 * w + 16, h + 42);
     pen.rect(0, 0, pen.width, pen.height, this.theme.paper);
-    this.sides.forEach((side, i) => side.draft(pen, i * (w + 16), w, h, this.frames[i], this.top, this.tables, { ...this.header.palette, other: this.theme.good }, this.theme));
+    this.sides.forEach((side, i) =>
+      side.draft(
+        pen,
+        i * (w + 16),
+        w,
+        h,
+        this.frames[i],
+        this.top,
+        this.tables,
+        { ...this.header.palette, other: this.theme.good },
+        this.theme,
+      ),
+    );
     save(this.slug("svg"), new Blob([pen.toString()], { type: "image/svg+xml" }));
   }
 
@@ -237,7 +307,17 @@ export class CompareFigure {
     this.sides.forEach((side, i) => {
       const { look, probs } = this.frames[i];
       const { W, reduction } = side.layer;
-      look.keys.forEach((place, n) => lines.push([`"${side.layer.title}"`, Math.floor(place / W), place % W, reduction, probs ? probs[n].toPrecision(6) : ""].join(",")));
+      look.keys.forEach((place, n) =>
+        lines.push(
+          [
+            `"${side.layer.title}"`,
+            Math.floor(place / W),
+            place % W,
+            reduction,
+            probs ? probs[n].toPrecision(6) : "",
+          ].join(","),
+        ),
+      );
     });
     save(this.slug("csv"), new Blob([`# ${this.caption()}\n${lines.join("\n")}\n`], { type: "text/csv" }));
   }

@@ -12,10 +12,13 @@ const STEPS = 65535;
 export class Layer {
   constructor(meta, array) {
     Object.assign(this, meta);
-    for (const name of ["queries", "keys", "region", "probs"]) this[name] = meta[name] ? array(meta[name]) : null;
+    for (const name of ["queries", "keys", "region", "probs"])
+      this[name] = meta[name] ? array(meta[name]) : null;
     this.tokens = this.H * this.W;
     this.where = new Int32Array(this.tokens).fill(-1);
-    this.queries.forEach((at, i) => { if (at !== NOWHERE) this.where[at] = i; });
+    this.queries.forEach((at, i) => {
+      if (at !== NOWHERE) this.where[at] = i;
+    });
     this.nG = meta.groups;
     this.Nq = this.queries.length / this.nG;
     this.Nk = this.keys.length / this.nG;
@@ -31,7 +34,10 @@ export class Layer {
     for (let k = 0; k < this.Nk; k++) {
       if (this.region && this.region[group * this.Nq + k] !== mine) continue;
       const place = this.keys[group * this.Nk + k];
-      if (place === NOWHERE) { if (this.pads) found.pads.push(k); continue; }
+      if (place === NOWHERE) {
+        if (this.pads) found.pads.push(k);
+        continue;
+      }
       found.keys.push(place);
       found.index.push(k);
     }
@@ -59,15 +65,30 @@ export class SideView {
     this.note = el("p.note.cp-note");
     this.base = el("canvas");
     this.over = el("canvas.over");
-    this.map = el("div.map.cp-map", { tabindex: 0, role: "application", "aria-label": t.map }, this.base, this.over);
+    this.map = el(
+      "div.map.cp-map",
+      { tabindex: 0, role: "application", "aria-label": t.map },
+      this.base,
+      this.over,
+    );
     this.value = el("b.cp-value.num");
     this.said = el("span.cp-said");
     this.where = el("p.note.cp-where");
     this.heads = el("div.cp-heads", { role: "radiogroup", "aria-label": t.heads });
-    this.choice = new Choice(this.heads, (i) => { this.head = i - 1; onHead(); });
-    this.root = el("section.cp-side", {},
-      el("div.cp-top", {}, this.name, this.pick), this.note, this.map,
-      el("p.cp-read", {}, this.value, this.said), this.where, this.heads);
+    this.choice = new Choice(this.heads, (i) => {
+      this.head = i - 1;
+      onHead();
+    });
+    this.root = el(
+      "section.cp-side",
+      {},
+      el("div.cp-top", {}, this.name, this.pick),
+      this.note,
+      this.map,
+      el("p.cp-read", {}, this.value, this.said),
+      this.where,
+      this.heads,
+    );
   }
 
   load(meta, array) {
@@ -80,10 +101,20 @@ export class SideView {
     this.root.dataset.kind = ["sda", "lda"].includes(layer.kind) ? layer.kind : "other";
     this.root.dataset.trained = layer.trained;
     if (this.head >= layer.rows || layer.rows < 2) this.head = -1;
-    const rows = layer.trained ? [-1, ...(layer.rows > 1 ? Array.from({ length: layer.rows }, (_, h) => h) : [])] : [];
+    const rows = layer.trained
+      ? [-1, ...(layer.rows > 1 ? Array.from({ length: layer.rows }, (_, h) => h) : [])]
+      : [];
     this.tiles = rows.map(() => new Tile(el("canvas")));
-    this.choice.fill(rows.map((h, i) => el("button.cp-head", { type: "button", "aria-label": h < 0 ? t.mean : fill(t.head, { n: h + 1 }) },
-      this.tiles[i].canvas, el("span.num", {}, h < 0 ? t.mean : `${h + 1}`))));
+    this.choice.fill(
+      rows.map((h, i) =>
+        el(
+          "button.cp-head",
+          { type: "button", "aria-label": h < 0 ? t.mean : fill(t.head, { n: h + 1 }) },
+          this.tiles[i].canvas,
+          el("span.num", {}, h < 0 ? t.mean : `${h + 1}`),
+        ),
+      ),
+    );
     for (const tile of this.tiles) tile.size(layer.W, layer.H);
     this.heads.hidden = rows.length < 2;
   }
@@ -110,7 +141,10 @@ export class SideView {
   /** Row and column of the token under a point in CSS pixels. */
   token(x, y) {
     const clip = (n, most) => Math.max(0, Math.min(most - 1, Math.floor(n)));
-    return { row: clip((y * this.ratio) / this.high, this.layer.H), col: clip((x * this.ratio) / this.cell, this.layer.W) };
+    return {
+      row: clip((y * this.ratio) / this.high, this.layer.H),
+      col: clip((x * this.ratio) / this.cell, this.layer.W),
+    };
   }
 
   /** The chosen row's probabilities of the keys of a look, and the largest. */
@@ -158,8 +192,17 @@ export class SideView {
   ring(pen, { row, col }) {
     const { cell, high, ratio } = this;
     pen.beginPath();
-    pen.arc((col + 0.5) * cell, (row + 0.5) * high, Math.max(6 * ratio, Math.min(cell / 2, 11 * ratio)), 0, 2 * Math.PI);
-    for (const [ink, wide] of [["#14171B", 5], ["#FFFFFF", 2.5]]) {
+    pen.arc(
+      (col + 0.5) * cell,
+      (row + 0.5) * high,
+      Math.max(6 * ratio, Math.min(cell / 2, 11 * ratio)),
+      0,
+      2 * Math.PI,
+    );
+    for (const [ink, wide] of [
+      ["#14171B", 5],
+      ["#FFFFFF", 2.5],
+    ]) {
       pen.strokeStyle = ink;
       pen.lineWidth = wide * ratio;
       pen.stroke();
@@ -184,30 +227,58 @@ export class SideView {
   read({ look, probs }) {
     const { layer, t } = this;
     const r = layer.reduction;
-    const far = look.keys.map((place) => layer.stride * Math.hypot(
-      Math.floor(place / layer.W) + (r - 1) / 2 - look.row, (place % layer.W) + (r - 1) / 2 - look.col));
+    const far = look.keys.map(
+      (place) =>
+        layer.stride *
+        Math.hypot(
+          Math.floor(place / layer.W) + (r - 1) / 2 - look.row,
+          (place % layer.W) + (r - 1) / 2 - look.col,
+        ),
+    );
     const reach = Math.max(0, ...far);
     const covered = look.keys.length * r * r;
-    const fields = { keys: look.keys.length, tokens: covered, all: layer.tokens, side: r, far: Math.round(reach), pads: look.pads.length };
-    say(this.where, fill(r > 1 ? t.where_joined : t.where, fields) + (look.pads.length ? fill(t.where_pads, fields) : ""));
+    const fields = {
+      keys: look.keys.length,
+      tokens: covered,
+      all: layer.tokens,
+      side: r,
+      far: Math.round(reach),
+      pads: look.pads.length,
+    };
+    say(
+      this.where,
+      fill(r > 1 ? t.where_joined : t.where, fields) + (look.pads.length ? fill(t.where_pads, fields) : ""),
+    );
     if (!probs) {
       say(this.value, `${Math.round(reach)} px`);
       say(this.said, t.reach);
       Object.assign(this.root.dataset, { reach, keys: look.keys.length });
       return;
     }
-    const mean = far.reduce((sum, d, i) => sum + d * probs[i], 0) / Math.max(1e-9, probs.reduce((a, b) => a + b, 0));
+    const mean =
+      far.reduce((sum, d, i) => sum + d * probs[i], 0) /
+      Math.max(
+        1e-9,
+        probs.reduce((a, b) => a + b, 0),
+      );
     const best = probs.indexOf(Math.max(...probs));
     say(this.value, `${mean.toFixed(1)} px`);
     say(this.said, fill(t.mean_distance, { most: percent(probs[best]) }));
-    Object.assign(this.root.dataset, { reach, keys: look.keys.length, distance: mean, most: probs[best], best: look.keys[best] });
+    Object.assign(this.root.dataset, {
+      reach,
+      keys: look.keys.length,
+      distance: mean,
+      most: probs[best],
+      best: look.keys[best],
+    });
   }
 
   /** The half in two lines. */
   summary() {
     const { layer, t } = this;
     const head = this.layer.trained ? `, ${this.head < 0 ? t.mean : fill(t.head, { n: this.head + 1 })}` : "";
-    return `${layer.title}: ${layer.blocks[layer.block]}${head}\n${this.value.textContent} ${this.said.textContent}`;
+    const said = `${this.value.textContent} ${this.said.textContent}`;
+    return `${layer.title}: ${layer.blocks[layer.block]}${head}\n${said}`;
   }
 
   /** The half as it stands, into an SVG at x, w by h CSS pixels. */
@@ -216,15 +287,31 @@ export class SideView {
     const [cw, ch] = [w / layer.W, h / layer.H];
     const copy = el("canvas", { width: this.photo.width, height: this.photo.height });
     copy.getContext("2d").drawImage(this.photo, 0, 0);
-    pen.add("image", { x, y: 0, width: w, height: h, preserveAspectRatio: "none", href: copy.toDataURL("image/png") });
+    pen.add("image", {
+      x,
+      y: 0,
+      width: w,
+      height: h,
+      preserveAspectRatio: "none",
+      href: copy.toDataURL("image/png"),
+    });
     pen.rect(x, 0, w, h, VEIL);
     look.keys.forEach((place, i) => {
       const level = probs ? shade(probs[i], top) : 0;
-      pen.add("rect", { x: x + (place % layer.W) * cw, y: Math.floor(place / layer.W) * ch, width: layer.reduction * cw, height: layer.reduction * ch,
-        fill: probs ? tables.css[level] : palette[layer.kind] ?? palette.other, "fill-opacity": probs ? 0.85 : 0.45, ...(probs ? { "data-attention": probs[i].toPrecision(6) } : {}) });
+      pen.add("rect", {
+        x: x + (place % layer.W) * cw,
+        y: Math.floor(place / layer.W) * ch,
+        width: layer.reduction * cw,
+        height: layer.reduction * ch,
+        fill: probs ? tables.css[level] : (palette[layer.kind] ?? palette.other),
+        "fill-opacity": probs ? 0.85 : 0.45,
+        ...(probs ? { "data-attention": probs[i].toPrecision(6) } : {}),
+      });
     });
     pen.ring(x + (look.col + 0.5) * cw, (look.row + 0.5) * ch, Math.max(6, Math.min(cw / 2, 11)));
-    this.summary().split("\n").forEach((text, n) => pen.text(x + 2, h + 16 + 16 * n, text, { size: 12, fill: theme.ink }));
+    this.summary()
+      .split("\n")
+      .forEach((text, n) => pen.text(x + 2, h + 16 + 16 * n, text, { size: 12, fill: theme.ink }));
   }
 }
 

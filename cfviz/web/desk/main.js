@@ -55,7 +55,8 @@ function open(box) {
       if (document.fullscreenElement) document.exitFullscreen();
       desk.ask("leave");
     } else {
-      page.requestFullscreen?.().catch(() => {}); // where the browser refuses, large type without frames is left
+      // Where the browser refuses, the large type without frames remains.
+      page.requestFullscreen?.().catch(() => {});
       desk.ask("full");
     }
   });

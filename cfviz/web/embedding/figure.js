@@ -13,7 +13,11 @@ const MOVES = { ArrowUp: [-1, 0], ArrowDown: [1, 0], ArrowLeft: [0, -1], ArrowRi
 
 export class EmbeddingFigure {
   constructor(parent, message, commit) {
-    Object.assign(this, { parent, commit, state: { cel: 0, measure: "carried", row: 0, col: 0, kernel: null, channel: null, held: false } });
+    Object.assign(this, {
+      parent,
+      commit,
+      state: { cel: 0, measure: "carried", row: 0, col: 0, kernel: null, channel: null, held: false },
+    });
     this.load(message);
   }
 
@@ -30,7 +34,9 @@ export class EmbeddingFigure {
     const before = first ? undefined : this.cel; // the map that row and column are of
     Object.assign(this, { header, id: header.id, t: words(header.strings), hues: header.palette.kernels });
     this.cels = header.cels.map((cel) => {
-      const maps = Object.fromEntries(MEASURES.map((name) => [name, split(array(cel[name]), cel.kernels.length)]));
+      const maps = Object.fromEntries(
+        MEASURES.map((name) => [name, split(array(cel[name]), cel.kernels.length)]),
+      );
       return { ...cel, ...maps, codes: array(cel.codes), step: array(cel.step) };
     });
     this.heat = colours(header.palette.sequential);
@@ -51,26 +57,63 @@ export class EmbeddingFigure {
 
   furnish() {
     const { t } = this;
-    const ui = { base: el("canvas"), over: el("canvas.over"), low: el("span.num"), high: el("span.num"), ramp: el("div.ramp") };
+    const ui = {
+      base: el("canvas"),
+      over: el("canvas.over"),
+      low: el("span.num"),
+      high: el("span.num"),
+      ramp: el("div.ramp"),
+    };
     const seg = (label) => el("div.seg", { role: "radiogroup", "aria-label": label });
-    Object.assign(ui, { layers: seg(t.layer), measures: seg(t.measure), note: el("p.note.under"), where: el("p.em-where"), how: el("p.note"), live: el("p.live", { "aria-live": "polite", role: "status" }) });
+    Object.assign(ui, {
+      layers: seg(t.layer),
+      measures: seg(t.measure),
+      note: el("p.note.under"),
+      where: el("p.em-where"),
+      how: el("p.note"),
+      live: el("p.live", { "aria-live": "polite", role: "status" }),
+    });
     const picture = el("button.plain", { type: "button" }, t.save_picture);
     const vector = el("button.plain", { type: "button" }, t.save_vector);
     const numbers = el("button.plain", { type: "button" }, t.save_numbers);
     vector.addEventListener("click", () => this.saveVector());
     picture.addEventListener("click", () => this.savePicture());
     numbers.addEventListener("click", () => this.saveNumbers());
-    ui.map = el("div.map", { tabindex: 0, role: "application", "aria-label": t.map_label, "aria-describedby": "em-keys" }, ui.base, ui.over);
+    ui.map = el(
+      "div.map",
+      { tabindex: 0, role: "application", "aria-label": t.map_label, "aria-describedby": "em-keys" },
+      ui.base,
+      ui.over,
+    );
     ui.tiles = el("div.em-tiles", { role: "group", "aria-label": t.maps });
     ui.left = el("div.left", {}, ui.map, el("div.legend", {}, ui.low, ui.ramp, ui.high), ui.note);
     this.rows = new Rows(t, (i) => this.onKernel(i));
-    this.vector = new Vector(t, (channel) => this.state.held || this.set({ channel }), (channel, keep) => this.hold(channel, keep));
-    ui.right = el("div.right.em-right", {}, el("div", {}, ui.where, ui.how), this.rows.root, el("div", {}, el("h4", {}, t.token_title), this.vector.root),
-      el("section", {}, el("div.title", {}, el("h4", {}, t.maps), el("span.note", {}, t.maps_note)), ui.tiles));
-    ui.root = el("div.cf.em", {},
+    this.vector = new Vector(
+      t,
+      (channel) => this.state.held || this.set({ channel }),
+      (channel, keep) => this.hold(channel, keep),
+    );
+    ui.right = el(
+      "div.right.em-right",
+      {},
+      el("div", {}, ui.where, ui.how),
+      this.rows.root,
+      el("div", {}, el("h4", {}, t.token_title), this.vector.root),
+      el(
+        "section",
+        {},
+        el("div.title", {}, el("h4", {}, t.maps), el("span.note", {}, t.maps_note)),
+        ui.tiles,
+      ),
+    );
+    ui.root = el(
+      "div.cf.em",
+      {},
       el("div.bar", {}, ui.layers, ui.measures, el("span.gap"), picture, vector, numbers),
       el("div.body", {}, ui.left, ui.right),
-      el("p.note.keys", { id: "em-keys" }, t.keys), ui.live);
+      el("p.note.keys", { id: "em-keys" }, t.keys),
+      ui.live,
+    );
     this.ui?.root.remove();
     this.ui = ui;
     this.parent.append(ui.root);
@@ -79,9 +122,20 @@ export class EmbeddingFigure {
     this.plane = new Plane(ui.base, ui.over);
     this.dress();
     this.layerChoice = new Choice(ui.layers, (i) => this.choose(i, {}, true));
-    this.layerChoice.fill(this.cels.map((cel) => el("button", { type: "button" }, `CEL ${cel.stage + 1}`, el("small.num", {}, cel.kernels.map((kernel) => kernel.k).join(" ")))));
+    this.layerChoice.fill(
+      this.cels.map((cel) =>
+        el(
+          "button",
+          { type: "button" },
+          `CEL ${cel.stage + 1}`,
+          el("small.num", {}, cel.kernels.map((kernel) => kernel.k).join(" ")),
+        ),
+      ),
+    );
     this.measureChoice = new Choice(ui.measures, (i) => this.set({ measure: MEASURES[i] }, true));
-    this.measureChoice.fill(MEASURES.map((name) => el("button", { type: "button", title: t[`${name}_help`] }, t[name])));
+    this.measureChoice.fill(
+      MEASURES.map((name) => el("button", { type: "button", title: t[`${name}_help`] }, t[name])),
+    );
     this.listen();
     this.watcher?.disconnect();
     this.watcher = new ResizeObserver(() => this.lay());
@@ -94,14 +148,16 @@ export class EmbeddingFigure {
     if (this.mode === mode && this.dressed === this.ui.root) return;
     [this.mode, this.dressed] = [mode, this.ui.root];
     this.theme = this.header.palette[mode];
-    for (const [name, value] of Object.entries(this.theme)) this.ui.root.style.setProperty(`--${name}`, value);
+    for (const [name, value] of Object.entries(this.theme))
+      this.ui.root.style.setProperty(`--${name}`, value);
     if (this.plane?.pen) this.lay();
   }
 
   listen() {
     const { over, map } = this.ui;
     over.addEventListener("pointermove", (e) => {
-      if (!this.state.stay && (e.pointerType !== "touch" || e.buttons)) this.set(this.plane.token(e.offsetX, e.offsetY));
+      if (!this.state.stay && (e.pointerType !== "touch" || e.buttons))
+        this.set(this.plane.token(e.offsetX, e.offsetY));
     });
     over.addEventListener("click", (e) => {
       const at = this.plane.token(e.offsetX, e.offsetY);
@@ -119,7 +175,7 @@ export class EmbeddingFigure {
 
   // ---- a lesson's question ---------------------------------------------------------------------------
 
-  /** A lesson asks: id, pick ("kernel" or null), open, show ("facts", "shares" or "" once answered); or null. */
+  /** A lesson's question: id, pick ("kernel" or null), open, show ("facts", "shares", "" once answered). */
   quiz(what) {
     this.test = what;
     this.dressTest();
@@ -135,7 +191,8 @@ export class EmbeddingFigure {
     const kernel = this.state.kernel === i ? null : i;
     if (!this.test) return this.set({ kernel, channel: null, held: false }, true);
     if (!this.test.open) return this.set({ kernel });
-    if (this.test.pick === "kernel") this.commit({ quiz: this.test.id, picked: [String(this.cel.kernels[i].k)] });
+    if (this.test.pick === "kernel")
+      this.commit({ quiz: this.test.id, picked: [String(this.cel.kernels[i].k)] });
   }
 
   // ---- choices ---------------------------------------------------------------------------------------
@@ -151,15 +208,33 @@ export class EmbeddingFigure {
   choose(i, at = {}, tell = false, before = this.cel ?? this.cels[0]) {
     const next = this.cels[i] ?? this.cels[0];
     const { row, col } = this.state;
-    const place = { row: Math.floor(((row + 0.5) * next.H) / before.H), col: Math.floor(((col + 0.5) * next.W) / before.W), ...at };
-    this.state = { ...this.state, ...place, cel: this.cels.indexOf(next), channel: null, held: false, kernel: Math.min(this.state.kernel ?? -1, next.kernels.length - 1) };
+    const place = {
+      row: Math.floor(((row + 0.5) * next.H) / before.H),
+      col: Math.floor(((col + 0.5) * next.W) / before.W),
+      ...at,
+    };
+    this.state = {
+      ...this.state,
+      ...place,
+      cel: this.cels.indexOf(next),
+      channel: null,
+      held: false,
+      kernel: Math.min(this.state.kernel ?? -1, next.kernels.length - 1),
+    };
     if (this.state.kernel < 0) this.state.kernel = null;
     this.layerChoice.choose(this.state.cel);
     const tokens = next.stage > 0;
-    this.rows.build(next, this.hues, (k, size) => fill(tokens ? this.t.size_tokens : this.t.size_pixels, { k, size }));
+    this.rows.build(next, this.hues, (k, size) =>
+      fill(tokens ? this.t.size_tokens : this.t.size_pixels, { k, size }),
+    );
     this.tiles = next.kernels.map((kernel, n) => {
       const canvas = el("canvas");
-      const tile = el("button.em-tile", { type: "button", style: `--colour:${this.hues[n]}` }, canvas, el("span.num", {}, el("i.em-chip"), ` ${kernel.k}×${kernel.k}`));
+      const tile = el(
+        "button.em-tile",
+        { type: "button", style: `--colour:${this.hues[n]}` },
+        canvas,
+        el("span.num", {}, el("i.em-chip"), ` ${kernel.k}×${kernel.k}`),
+      );
       tile.addEventListener("click", () => this.rows.onKernel(n));
       return { canvas, tile };
     });
@@ -197,7 +272,11 @@ export class EmbeddingFigure {
     const { ui, cel, state } = this;
     const width = ui.left.clientWidth;
     if (!width) return;
-    this.plane.layout({ width, height: Math.max(260, Math.min(600, window.innerHeight * (this.test ? 0.56 : 0.7))) }, cel, this.header.input);
+    this.plane.layout(
+      { width, height: Math.max(260, Math.min(600, window.innerHeight * (this.test ? 0.56 : 0.7))) },
+      cel,
+      this.header.input,
+    );
     this.measureChoice.choose(MEASURES.indexOf(state.measure));
     say(ui.how, this.t[`${state.measure}_help`]);
     let [low, high] = [0, 0];
@@ -216,7 +295,10 @@ export class EmbeddingFigure {
     const C = cel.step.length;
     let [values, table, low, high, note] = [null, this.heat, 0, this.high, t.photo_note];
     if (state.channel !== null) {
-      values = Float32Array.from({ length: cel.H * cel.W }, (_, i) => cel.codes[i * C + state.channel] * cel.step[state.channel]);
+      values = Float32Array.from(
+        { length: cel.H * cel.W },
+        (_, i) => cel.codes[i * C + state.channel] * cel.step[state.channel],
+      );
       high = 127 * cel.step[state.channel] || 1;
       [table, low, note] = [this.signed, -high, fill(t.channel_note, { c: state.channel + 1 })];
     } else if (state.kernel !== null) {
@@ -226,11 +308,15 @@ export class EmbeddingFigure {
     plane.ground(this.photo, this.theme, values, table, low, high, 0.88);
     const show = number(state.measure);
     ui.ramp.parentNode.hidden = !values;
-    ui.ramp.style.background = `linear-gradient(90deg, ${(state.channel !== null ? this.header.palette.diverging : this.header.palette.sequential).join(",")})`;
+    const { diverging, sequential } = this.header.palette;
+    const stops = state.channel !== null ? diverging : sequential;
+    ui.ramp.style.background = `linear-gradient(90deg, ${stops.join(",")})`;
     say(ui.low, state.channel !== null ? signed(low) : "0");
     say(ui.high, state.channel !== null ? signed(high) : show(high));
     say(ui.note, note);
-    this.tiles.forEach(({ tile }, i) => tile.setAttribute("aria-pressed", String(state.kernel === i && state.channel === null)));
+    this.tiles.forEach(({ tile }, i) =>
+      tile.setAttribute("aria-pressed", String(state.kernel === i && state.channel === null)),
+    );
   }
 
   ask() {
@@ -251,17 +337,26 @@ export class EmbeddingFigure {
     const { h, w } = this.header.input;
     const beyond = cel.kernels.map(({ k }) => {
       const [top, left, side] = square(cel, k, state.row, state.col);
-      const inside = (Math.min(h, top + side) - Math.max(0, top)) * (Math.min(w, left + side) - Math.max(0, left));
+      const inside =
+        (Math.min(h, top + side) - Math.max(0, top)) * (Math.min(w, left + side) - Math.max(0, left));
       return 1 - inside / (side * side);
     });
     const worst = Math.max(...beyond);
-    say(ui.where, fill(worst > 0 ? t.where_padded : t.where, {
-      row: state.row, col: state.col, cel: cel.stage + 1, beyond: Math.round(100 * worst), k: cel.kernels[beyond.indexOf(worst)].k,
-    }));
+    say(
+      ui.where,
+      fill(worst > 0 ? t.where_padded : t.where, {
+        row: state.row,
+        col: state.col,
+        cel: cel.stage + 1,
+        beyond: Math.round(100 * worst),
+        k: cel.kernels[beyond.indexOf(worst)].k,
+      }),
+    );
     clearTimeout(this.speech);
     this.speech = setTimeout(() => {
       const show = number(state.measure);
-      say(ui.live, `${ui.where.textContent} ${cel.kernels.map(({ k }, i) => `${k}×${k}: ${show(this.values[i])}`).join(", ")}`);
+      const each = cel.kernels.map(({ k }, i) => `${k}×${k}: ${show(this.values[i])}`);
+      say(ui.live, `${ui.where.textContent} ${each.join(", ")}`);
     }, 500);
   }
 
@@ -293,7 +388,10 @@ export class EmbeddingFigure {
     }
     pen.ring(at((state.col + 0.5) * cel.stride), at((state.row + 0.5) * cel.stride), 4);
     const show = number(state.measure);
-    const lines = [this.ui.where.textContent, ...cel.kernels.map(({ k }, i) => `${k} × ${k}: ${show(this.values[i])}`)];
+    const lines = [
+      this.ui.where.textContent,
+      ...cel.kernels.map(({ k }, i) => `${k} × ${k}: ${show(this.values[i])}`),
+    ];
     lines.forEach((text, n) => pen.text(4, h + 18 + 20 * n, text, { size: 13, fill: theme.ink }));
     save(`cfviz-cel-${cel.stage + 1}.svg`, new Blob([pen.toString()], { type: "image/svg+xml" }));
   }
@@ -301,10 +399,17 @@ export class EmbeddingFigure {
   saveNumbers() {
     const { cel } = this;
     const names = cel.kernels.flatMap(({ k }) => MEASURES.map((name) => `${name}_${k}`));
-    const lines = Array.from({ length: cel.H * cel.W }, (_, i) => [
-      Math.floor(i / cel.W), i % cel.W, ...cel.kernels.flatMap((_, n) => MEASURES.map((name) => cel[name][n][i])),
-    ].join(","));
-    save(`cfviz-cel-${cel.stage + 1}.csv`, new Blob([[`row,column,${names.join(",")}`, ...lines, ""].join("\n")], { type: "text/csv" }));
+    const lines = Array.from({ length: cel.H * cel.W }, (_, i) =>
+      [
+        Math.floor(i / cel.W),
+        i % cel.W,
+        ...cel.kernels.flatMap((_, n) => MEASURES.map((name) => cel[name][n][i])),
+      ].join(","),
+    );
+    save(
+      `cfviz-cel-${cel.stage + 1}.csv`,
+      new Blob([[`row,column,${names.join(",")}`, ...lines, ""].join("\n")], { type: "text/csv" }),
+    );
   }
 
   close() {

@@ -6,7 +6,11 @@ import { EmbeddingFigure } from "./figure.js";
 
 const streamlit = onPage("em-host", (box, data, commit) => {
   const figure = new EmbeddingFigure(box, data, commit);
-  figure.leave = driven(figure.header.name, (to) => figure.set(to), (quiz) => figure.quiz(quiz));
+  figure.leave = driven(
+    figure.header.name,
+    (to) => figure.set(to),
+    (quiz) => figure.quiz(quiz),
+  );
   return figure;
 });
 

@@ -7,7 +7,11 @@ import { fill } from "../shared/payload.js";
 
 /** 28.9 M, 1.89 G */
 export function amount(n) {
-  const [unit, name] = [[1e9, " G"], [1e6, " M"], [1e3, " k"]].find(([u]) => n >= u * 0.9995) ?? [1, ""];
+  const [unit, name] = [
+    [1e9, " G"],
+    [1e6, " M"],
+    [1e3, " k"],
+  ].find(([u]) => n >= u * 0.9995) ?? [1, ""];
   return `${Number((n / unit).toPrecision(3))}${name}`;
 }
 
@@ -31,17 +35,51 @@ export class Rows {
   build(cel, colours, unit) {
     const { t } = this;
     const channels = cel.kernels.reduce((n, kernel) => n + kernel.channels, 0);
-    const equal = cel.kernels.reduce((n, kernel) => n + (kernel.macs / kernel.channels) * (channels / cel.kernels.length), 0);
+    const equal = cel.kernels.reduce(
+      (n, kernel) => n + (kernel.macs / kernel.channels) * (channels / cel.kernels.length),
+      0,
+    );
     this.even = cel.kernels.map((kernel) => kernel.channels / channels);
     this.rows = cel.kernels.map((kernel, i) => {
-      const row = { value: el("b.num"), middle: el("span.num.note"), strip: el("canvas.em-strip"), pin: el("i.em-pin") };
+      const row = {
+        value: el("b.num"),
+        middle: el("span.num.note"),
+        strip: el("canvas.em-strip"),
+        pin: el("i.em-pin"),
+      };
       const size = kernel.k * cel.unit;
-      row.root = el("button.em-row", { type: "button", "aria-pressed": "false", style: `--colour:${colours[i]}` },
-        el("span.em-name", {}, el("i.em-chip"), el("b.num", {}, `${kernel.k}×${kernel.k}`), el("span.note", {}, unit(kernel.k, size))),
-        el("span.em-track", {}, row.strip, row.pin), row.value,
-        el("span.em-facts.note.num", {}, row.middle, el("span", {}, fill(t.channels_of, { n: kernel.channels, all: channels })),
-          el("span", { title: fill(t.equal_help, { equal: amount((kernel.macs / kernel.channels) * (channels / cel.kernels.length)), total: amount(equal) }) },
-            fill(t.macs_of, { n: amount(kernel.macs), equal: amount((kernel.macs / kernel.channels) * (channels / cel.kernels.length)) }))));
+      row.root = el(
+        "button.em-row",
+        { type: "button", "aria-pressed": "false", style: `--colour:${colours[i]}` },
+        el(
+          "span.em-name",
+          {},
+          el("i.em-chip"),
+          el("b.num", {}, `${kernel.k}×${kernel.k}`),
+          el("span.note", {}, unit(kernel.k, size)),
+        ),
+        el("span.em-track", {}, row.strip, row.pin),
+        row.value,
+        el(
+          "span.em-facts.note.num",
+          {},
+          row.middle,
+          el("span", {}, fill(t.channels_of, { n: kernel.channels, all: channels })),
+          el(
+            "span",
+            {
+              title: fill(t.equal_help, {
+                equal: amount((kernel.macs / kernel.channels) * (channels / cel.kernels.length)),
+                total: amount(equal),
+              }),
+            },
+            fill(t.macs_of, {
+              n: amount(kernel.macs),
+              equal: amount((kernel.macs / kernel.channels) * (channels / cel.kernels.length)),
+            }),
+          ),
+        ),
+      );
       row.root.addEventListener("click", () => this.onKernel(i));
       return row;
     });
@@ -57,13 +95,24 @@ export class Rows {
       const pen = fit(row.strip, height);
       const wide = row.strip.clientWidth;
       const bins = new Float64Array(Math.max(24, Math.min(90, Math.floor(wide / 4))));
-      for (const x of maps[i]) bins[Math.max(0, Math.min(bins.length - 1, Math.floor(((x - low) / (high - low)) * bins.length)))] += 1;
+      for (const x of maps[i])
+        bins[Math.max(0, Math.min(bins.length - 1, Math.floor(((x - low) / (high - low)) * bins.length)))] +=
+          1;
       const top = Math.max(...bins);
       pen.clearRect(0, 0, wide, height);
       pen.fillStyle = theme.line;
       pen.fillRect(0, height - 1, wide, 1);
       pen.fillStyle = colours[i];
-      bins.forEach((n, b) => n && pen.fillRect((b * wide) / bins.length, height - 1 - (n / top) * (height - 4), wide / bins.length - 0.5, (n / top) * (height - 4)));
+      bins.forEach(
+        (n, b) =>
+          n &&
+          pen.fillRect(
+            (b * wide) / bins.length,
+            height - 1 - (n / top) * (height - 4),
+            wide / bins.length - 0.5,
+            (n / top) * (height - 4),
+          ),
+      );
       if (!marks) return;
       pen.strokeStyle = theme.ink;
       pen.setLineDash([3, 3]);
@@ -80,7 +129,8 @@ export class Rows {
     this.rows.forEach((row, i) => {
       say(row.value, number(values[i]));
       say(row.middle, fill(this.t.median, { x: number(this.middles[i]) }));
-      row.pin.style.left = `${100 * Math.max(0, Math.min(1, (values[i] - this.low) / (this.high - this.low)))}%`;
+      const along = (values[i] - this.low) / (this.high - this.low);
+      row.pin.style.left = `${100 * Math.max(0, Math.min(1, along))}%`;
       row.root.setAttribute("aria-pressed", String(chosen === i));
     });
   }
@@ -90,10 +140,17 @@ export class Rows {
 export class Vector {
   constructor(t, onChannel, onHold) {
     this.t = t;
-    this.canvas = el("canvas.em-vector", { tabindex: 0, role: "slider", "aria-label": t.vector, "aria-valuemin": 1, "aria-valuenow": 1 });
+    this.canvas = el("canvas.em-vector", {
+      tabindex: 0,
+      role: "slider",
+      "aria-label": t.vector,
+      "aria-valuemin": 1,
+      "aria-valuenow": 1,
+    });
     this.line = el("p.note.num");
     this.root = el("div.em-token", {}, this.canvas, this.line);
-    const which = (e) => Math.max(0, Math.min(this.count - 1, Math.floor((e.offsetX / this.canvas.clientWidth) * this.count)));
+    const which = (e) =>
+      Math.max(0, Math.min(this.count - 1, Math.floor((e.offsetX / this.canvas.clientWidth) * this.count)));
     this.canvas.addEventListener("pointermove", (e) => onChannel(which(e)));
     this.canvas.addEventListener("pointerleave", () => onChannel(null));
     this.canvas.addEventListener("click", (e) => onHold(which(e)));
@@ -132,7 +189,14 @@ export class Vector {
     pen.strokeRect((channel * wide) / C - 1, 1, wide / C + 2, 40);
     this.canvas.setAttribute("aria-valuenow", channel + 1);
     const value = signed(codes[token * C + channel] * step[channel]);
-    return this.tell(fill(this.t.channel_line, { c: channel + 1, k: kernels[owner].k, value, error: (step[channel] / 2).toPrecision(1) }));
+    return this.tell(
+      fill(this.t.channel_line, {
+        c: channel + 1,
+        k: kernels[owner].k,
+        value,
+        error: (step[channel] / 2).toPrecision(1),
+      }),
+    );
   }
 
   tell(text) {

@@ -89,7 +89,10 @@ export class Plane {
     const middle = (n) => this.at((n + 0.5) * cel.stride);
     pen.beginPath();
     pen.arc(middle(col), middle(row), 4 * ratio, 0, 2 * Math.PI);
-    for (const [ink, width] of [["#14171B", 4.5], ["#FFFFFF", 2.25]]) {
+    for (const [ink, width] of [
+      ["#14171B", 4.5],
+      ["#FFFFFF", 2.25],
+    ]) {
       pen.strokeStyle = ink;
       pen.lineWidth = width * ratio;
       pen.stroke();
@@ -97,8 +100,11 @@ export class Plane {
   }
 
   token(x, y) {
-    const cell = (v, n) => Math.max(0, Math.min(n - 1, Math.floor(((v * this.ratio) / this.zoom - this.margin) / this.cel.stride)));
+    const cell = (v, n) =>
+      Math.max(
+        0,
+        Math.min(n - 1, Math.floor(((v * this.ratio) / this.zoom - this.margin) / this.cel.stride)),
+      );
     return { row: cell(y, this.cel.H), col: cell(x, this.cel.W) };
   }
 }
-

@@ -6,12 +6,24 @@ import { digits } from "./geo.js";
 
 const SVG = "http://www.w3.org/2000/svg";
 const ORDERS = {
-  sda: { letters: ["B", "r1", "g1", "r2", "g2", "C"], order: [0, 1, 3, 2, 4, 5], own: 3,
-    einops: "b (r1 g1) (r2 g2) c -> (b r1 r2) (g1 g2) c" },
-  lda: { letters: ["B", "r1", "g1", "i1", "r2", "g2", "i2", "C"], order: [0, 1, 4, 3, 6, 2, 5, 7], own: 5,
-    einops: "b (r1 g1 i1) (r2 g2 i2) c -> (b r1 r2 i1 i2) (g1 g2) c" },
-  article: { letters: ["B", "g1", "h", "g2", "w", "C"], order: [0, 2, 4, 1, 3, 5], own: 3,
-    einops: "b (g1 h) (g2 w) c -> (b h w) (g1 g2) c" },
+  sda: {
+    letters: ["B", "r1", "g1", "r2", "g2", "C"],
+    order: [0, 1, 3, 2, 4, 5],
+    own: 3,
+    einops: "b (r1 g1) (r2 g2) c -> (b r1 r2) (g1 g2) c",
+  },
+  lda: {
+    letters: ["B", "r1", "g1", "i1", "r2", "g2", "i2", "C"],
+    order: [0, 1, 4, 3, 6, 2, 5, 7],
+    own: 5,
+    einops: "b (r1 g1 i1) (r2 g2 i2) c -> (b r1 r2 i1 i2) (g1 g2) c",
+  },
+  article: {
+    letters: ["B", "g1", "h", "g2", "w", "C"],
+    order: [0, 2, 4, 1, 3, 5],
+    own: 3,
+    einops: "b (g1 h) (g2 w) c -> (b h w) (g1 g2) c",
+  },
 };
 const PER_AXIS = 620; // milliseconds
 
@@ -27,7 +39,10 @@ export function steps(kind, { H, W, G, I }) {
     article: { B: 1, g1: G, h: Hp / G, g2: G, w: Wp / G, C: 1 },
   }[kind];
   const shape = letters.map((name) => (name === "B" || name === "C" ? name : sizes[name]));
-  const groups = order.slice(1, own).map((i) => sizes[letters[i]]).reduce((a, b) => a * b, 1);
+  const groups = order
+    .slice(1, own)
+    .map((i) => sizes[letters[i]])
+    .reduce((a, b) => a * b, 1);
   const lines = [
     `p.reshape(${shape.join(", ")})`.padEnd(38) + `# ${letters.join(" ")}`,
     `.permute(${order.join(", ")})`.padEnd(38) + `# ${order.map((i) => letters[i]).join(" ")}`,
@@ -42,13 +57,19 @@ export class Axes {
     Object.assign(this, { app, example, kind: "lda", progress: 99 });
     const { t } = app;
     const kinds = Object.keys(ORDERS);
-    this.choice = new Choice(el("div.seg", { role: "radiogroup", "aria-label": t.axes_kind }), (i) => this.pick(kinds[i]));
+    this.choice = new Choice(el("div.seg", { role: "radiogroup", "aria-label": t.axes_kind }), (i) =>
+      this.pick(kinds[i]),
+    );
     this.choice.fill(kinds.map((kind) => el("button", { type: "button" }, t[`axes_${kind}`])));
     this.kinds = kinds;
     this.play = el("button.go", { type: "button" }, t.axes_play);
     this.play.addEventListener("click", () => this.run());
     this.scrub = el("input", { type: "range", min: 0, step: 0.01, "aria-label": t.axes_scrub });
-    this.scrub.addEventListener("input", () => { this.stop(); this.progress = Number(this.scrub.value); this.draw(); });
+    this.scrub.addEventListener("input", () => {
+      this.stop();
+      this.progress = Number(this.scrub.value);
+      this.draw();
+    });
     this.svg = document.createElementNS(SVG, "svg");
     this.svg.setAttribute("role", "img");
     this.svg.setAttribute("aria-label", t.axes_title);
@@ -57,9 +78,22 @@ export class Axes {
     this.einops = el("pre.code.axes-code");
     this.now = el("p.note.axes-now");
     this.note = el("p.note");
-    this.root = el("div.axes", {}, el("h4", {}, t.axes_title), el("p.note", {}, t.axes_look),
-      el("div.bar", {}, this.choice.box, this.play, this.scrub), el("div.chips-box", {}, this.svg), this.now,
-      el("div.pair", {}, el("div", {}, el("p.note", {}, t.axes_torch), this.lines), el("div", {}, el("p.note", {}, t.axes_einops), this.einops)), this.note);
+    this.root = el(
+      "div.axes",
+      {},
+      el("h4", {}, t.axes_title),
+      el("p.note", {}, t.axes_look),
+      el("div.bar", {}, this.choice.box, this.play, this.scrub),
+      el("div.chips-box", {}, this.svg),
+      this.now,
+      el(
+        "div.pair",
+        {},
+        el("div", {}, el("p.note", {}, t.axes_torch), this.lines),
+        el("div", {}, el("p.note", {}, t.axes_einops), this.einops),
+      ),
+      this.note,
+    );
   }
 
   pick(kind) {
@@ -123,39 +157,78 @@ export class Axes {
     const centre = (i) => (i + 0.5) * gap;
     const token = (name) => {
       const node = make("g", { class: `chip axis-${name[0].toLowerCase()}` });
-      node.append(make("rect", { x: -chip / 2, y: 0, width: chip, height: 46, rx: 7 }),
-        make("text", { y: 19, "text-anchor": "middle", class: "letter" }, name), make("text", { y: 37, "text-anchor": "middle", class: "value" }));
+      node.append(
+        make("rect", { x: -chip / 2, y: 0, width: chip, height: 46, rx: 7 }),
+        make("text", { y: 19, "text-anchor": "middle", class: "letter" }, name),
+        make("text", { y: 37, "text-anchor": "middle", class: "value" }),
+      );
       return node;
     };
-    this.wires = order.map((from, to) => make("path", { class: "wire", d: `M${centre(from)} 64C${centre(from)} 104 ${centre(to)} 86 ${centre(to)} 122` }));
-    this.top = letters.map((name, i) => { const g = token(name); g.setAttribute("transform", `translate(${centre(i)} 18)`); return g; });
+    this.wires = order.map((from, to) =>
+      make("path", {
+        class: "wire",
+        d: `M${centre(from)} 64C${centre(from)} 104 ${centre(to)} 86 ${centre(to)} 122`,
+      }),
+    );
+    this.top = letters.map((name, i) => {
+      const g = token(name);
+      g.setAttribute("transform", `translate(${centre(i)} 18)`);
+      return g;
+    });
     this.fly = order.map((from) => token(letters[from]));
     const brace = (a, b, text) => {
       const [x0, x1] = [a * gap + 5, b * gap - 5];
-      return [make("path", { class: "brace", d: `M${x0} 172v5H${x1}v-5` }), make("text", { x: (x0 + x1) / 2, y: 192, "text-anchor": "middle", class: "brace-text" }, text)];
+      return [
+        make("path", { class: "brace", d: `M${x0} 172v5H${x1}v-5` }),
+        make("text", { x: (x0 + x1) / 2, y: 192, "text-anchor": "middle", class: "brace-text" }, text),
+      ];
     };
     const last = letters.length - 1;
     const half = (last - 1) / 2 + 1;
-    const head = (a, b, text) => make("text", { x: ((a + b) * gap) / 2, y: 11, "text-anchor": "middle", class: "brace-text" }, text);
-    this.svg.replaceChildren(head(1, half, "H"), head(half, last, "W"), ...this.wires, ...this.top, ...this.fly,
-      ...brace(0, own, this.app.t.axes_group), ...brace(own, last, this.app.t.axes_member));
+    const head = (a, b, text) =>
+      make("text", { x: ((a + b) * gap) / 2, y: 11, "text-anchor": "middle", class: "brace-text" }, text);
+    this.svg.replaceChildren(
+      head(1, half, "H"),
+      head(half, last, "W"),
+      ...this.wires,
+      ...this.top,
+      ...this.fly,
+      ...brace(0, own, this.app.t.axes_group),
+      ...brace(own, last, this.app.t.axes_member),
+    );
     this.choice.choose(this.kinds.indexOf(this.kind));
     this.scrub.max = order.length;
     this.progress = Math.min(this.progress, order.length);
     this.spans = this.plan.order.map((i) => el("span", {}, String(i)));
     const [first, , third] = this.plan.lines;
     const permuted = this.plan.lines[1];
-    this.lines.replaceChildren(`${first.replace("#", " #")}\n .permute(`, ...this.spans.flatMap((s, k) => (k ? [", ", s] : [s])), `${permuted.slice(permuted.indexOf(")"))}\n ${third}`);
+    this.lines.replaceChildren(
+      `${first.replace("#", " #")}\n .permute(`,
+      ...this.spans.flatMap((s, k) => (k ? [", ", s] : [s])),
+      `${permuted.slice(permuted.indexOf(")"))}\n ${third}`,
+    );
     say(this.einops, this.einopsLine());
     const { H, W, G, I } = this.example.size;
     const fits = this.plan.sizes.h === I && this.plan.sizes.w === I && H % G === 0 && W % G === 0;
-    say(this.note, this.kind === "article" ? fill(fits ? this.app.t.axes_article_same : this.app.t.axes_article_other,
-      { h: this.plan.sizes.h, w: this.plan.sizes.w, I }) : "");
+    say(
+      this.note,
+      this.kind === "article"
+        ? fill(fits ? this.app.t.axes_article_same : this.app.t.axes_article_other, {
+            h: this.plan.sizes.h,
+            w: this.plan.sizes.w,
+            I,
+          })
+        : "",
+    );
   }
 
   einopsLine() {
     const { G, I } = this.example.size;
-    const sizes = { sda: `g1=${G}, g2=${G}`, lda: `g1=${G}, g2=${G}, i1=${I}, i2=${I}`, article: `g1=${G}, g2=${G}` }[this.kind];
+    const sizes = {
+      sda: `g1=${G}, g2=${G}`,
+      lda: `g1=${G}, g2=${G}, i1=${I}, i2=${I}`,
+      article: `g1=${G}, g2=${G}`,
+    }[this.kind];
     const [from, to] = this.plan.einops.split("-> ");
     return `rearrange(p, "${from}-> "\n             "${to}",\n          ${sizes})`;
   }
@@ -168,13 +241,14 @@ export class Axes {
     }
     const { letters, order } = this.plan;
     const at = this.indices();
-    const value = (node, name) => say(node.lastChild, name === "B" || name === "C" ? "" : `${at[name]} / ${this.plan.sizes[name]}`);
+    const value = (node, name) =>
+      say(node.lastChild, name === "B" || name === "C" ? "" : `${at[name]} / ${this.plan.sizes[name]}`);
     this.top.forEach((node, i) => value(node, letters[i]));
     this.fly.forEach((node, to) => {
       const from = order[to];
       const raw = Math.max(0, Math.min(1, this.progress - to));
       const p = still ? Math.round(raw) : raw * raw * (3 - 2 * raw);
-      const x = ((from + (to - from) * p) + 0.5) * this.gap;
+      const x = (from + (to - from) * p + 0.5) * this.gap;
       node.setAttribute("transform", `translate(${x} ${18 + 104 * p})`);
       node.style.opacity = raw > 0 ? 1 : 0;
       this.wires[to].style.opacity = raw;
@@ -183,8 +257,12 @@ export class Axes {
     });
     const step = Math.min(order.length - 1, Math.floor(this.progress));
     const done = this.progress >= order.length;
-    say(this.now, done ? fill(this.app.t.axes_done, { row: this.example.query.row, col: this.example.query.col })
-      : fill(this.app.t.axes_now, { letter: letters[order[step]], from: order[step], to: step }));
+    say(
+      this.now,
+      done
+        ? fill(this.app.t.axes_done, { row: this.example.query.row, col: this.example.query.col })
+        : fill(this.app.t.axes_now, { letter: letters[order[step]], from: order[step], to: step }),
+    );
     if (this.scrub.value !== String(this.progress)) this.scrub.value = this.progress;
   }
 }

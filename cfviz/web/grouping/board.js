@@ -5,7 +5,7 @@ import { CanvasPen } from "../shared/pen.js";
 
 const STEPS = { ArrowUp: [-1, 0], ArrowDown: [1, 0], ArrowLeft: [0, -1], ArrowRight: [0, 1] };
 
-/** The cells of an H x W map, padded to Hp x Wp, fitted into a box. Whole pixels a cell where there is room. */
+/** The cells of an H x W map, padded to Hp x Wp and fitted into a box, in whole pixels if there is room. */
 export class Lattice {
   constructor(H, W, Hp, Wp, width, height) {
     Object.assign(this, { H, W, Hp, Wp, left: 0, top: 0 });
@@ -59,8 +59,10 @@ export class Lattice {
 
   padding(pen, colour) {
     const [right, bottom] = [this.x(this.W), this.y(this.H)];
-    if (this.Wp > this.W) pen.hatch(right, this.top, (this.Wp - this.W) * this.cell, this.Hp * this.cell, colour);
-    if (this.Hp > this.H) pen.hatch(this.left, bottom, this.W * this.cell, (this.Hp - this.H) * this.cell, colour);
+    if (this.Wp > this.W)
+      pen.hatch(right, this.top, (this.Wp - this.W) * this.cell, this.Hp * this.cell, colour);
+    if (this.Hp > this.H)
+      pen.hatch(this.left, bottom, this.W * this.cell, (this.Hp - this.H) * this.cell, colour);
   }
 
   /** Lines every so many tokens. */
@@ -82,7 +84,12 @@ export class Board {
   constructor(label, { point, press }) {
     this.base = new CanvasPen(el("canvas"));
     this.over = new CanvasPen(el("canvas.over"));
-    this.box = el("div.map", { tabindex: 0, role: "application", "aria-label": label }, this.base.canvas, this.over.canvas);
+    this.box = el(
+      "div.map",
+      { tabindex: 0, role: "application", "aria-label": label },
+      this.base.canvas,
+      this.over.canvas,
+    );
     const top = this.over.canvas;
     const at = (e) => this.lattice?.at(e.offsetX - this.margin, e.offsetY - this.margin);
     const go = (e, hold) => {

@@ -1,6 +1,6 @@
-// The second figure: a small map with numbers in it, its groups as a tensor prints them, and the code that cuts it.
+// The second figure: a small map of numbers, its groups as PyTorch prints them, and the code that makes them.
 
-import { Choice, el, say } from "../shared/markup.js";
+import { el, say } from "../shared/markup.js";
 import { fill } from "../shared/payload.js";
 import { Axes, steps } from "./axes.js";
 import { grouping } from "./geo.js";
@@ -19,7 +19,15 @@ export function tensorLines(g, values) {
       const open = group === 0 && row === 0 ? "tensor([[[" : row === 0 ? "        [[" : "         [";
       const from = (group * g.G + row) * g.G;
       const close = row < g.G - 1 ? "]," : group < g.nG - 1 ? "]]," : "]]])";
-      lines.push({ open, close, group, cells: Array.from({ length: g.G }, (_, k) => ({ i: from + k, text: numbers[from + k].padStart(width) })) });
+      lines.push({
+        open,
+        close,
+        group,
+        cells: Array.from({ length: g.G }, (_, k) => ({
+          i: from + k,
+          text: numbers[from + k].padStart(width),
+        })),
+      });
     }
     if (group < g.nG - 1) lines.push(null);
   }
@@ -33,10 +41,18 @@ export class Example {
     this.size = { H: 4, W: 4, G: 2, I: 2 };
     this.query = { row: 1, col: 2 };
     this.plate = new Plate("example", t, {
-      picture: () => this.picture(), table: () => this.table(), code: () => this.code(),
+      picture: () => this.picture(),
+      table: () => this.table(),
+      code: () => this.code(),
     });
-    this.fields = Object.fromEntries(["H", "W", "G", "I"].map((name) => [name,
-      new Field(name, { min: 1, max: LARGEST[name], help: t[`help_${name}`], slider: false }, (n) => this.resize({ [name]: n }))]));
+    this.fields = Object.fromEntries(
+      ["H", "W", "G", "I"].map((name) => [
+        name,
+        new Field(name, { min: 1, max: LARGEST[name], help: t[`help_${name}`], slider: false }, (n) =>
+          this.resize({ [name]: n }),
+        ),
+      ]),
+    );
     this.again = el("button.plain", { type: "button" }, t.example_reset);
     this.again.addEventListener("click", () => this.reset());
     this.cells = el("div.values", { role: "group", "aria-label": t.example_map });
@@ -50,9 +66,22 @@ export class Example {
     this.axes = new Axes(app, this);
     this.plate.body.append(
       el("div.bar", {}, ...Object.values(this.fields).map((f) => f.root), this.again),
-      el("div.triple", {}, el("div", {}, el("h4", {}, t.example_map), el("p.note", {}, t.example_edit), this.cells, this.say, this.pads),
-        ...this.prints.map((p) => p.root)),
-      this.axes.root);
+      el(
+        "div.triple",
+        {},
+        el(
+          "div",
+          {},
+          el("h4", {}, t.example_map),
+          el("p.note", {}, t.example_edit),
+          this.cells,
+          this.say,
+          this.pads,
+        ),
+        ...this.prints.map((p) => p.root),
+      ),
+      this.axes.root,
+    );
     this.refill();
   }
 
@@ -97,7 +126,12 @@ export class Example {
 
   input(row, col) {
     const i = row * this.size.W + col;
-    const node = el("input.num", { type: "text", inputmode: "numeric", maxlength: 4, "aria-label": fill(this.app.t.example_cell, { row, col }) });
+    const node = el("input.num", {
+      type: "text",
+      inputmode: "numeric",
+      maxlength: 4,
+      "aria-label": fill(this.app.t.example_cell, { row, col }),
+    });
     node.value = this.values[i];
     const choose = () => this.choose(row, col);
     node.addEventListener("pointerenter", choose);
@@ -109,9 +143,13 @@ export class Example {
       this.reprint();
       this.app.ask();
     });
-    node.addEventListener("blur", () => { node.value = this.values[i]; });
+    node.addEventListener("blur", () => {
+      node.value = this.values[i];
+    });
     node.addEventListener("keydown", (e) => {
-      const [dr, dc] = { ArrowUp: [-1, 0], ArrowDown: [1, 0], ArrowLeft: [0, -1], ArrowRight: [0, 1] }[e.key] ?? [0, 0];
+      const [dr, dc] = { ArrowUp: [-1, 0], ArrowDown: [1, 0], ArrowLeft: [0, -1], ArrowRight: [0, 1] }[
+        e.key
+      ] ?? [0, 0];
       const next = (dr || dc) && this.inputs[(row + dr) * this.size.W + col + dc];
       if (!next || col + dc < 0 || col + dc >= this.size.W) return;
       e.preventDefault();
@@ -131,7 +169,7 @@ export class Example {
   reprint() {
     for (const print of this.prints) {
       const g = this.groups[print.kind];
-      print.marks = new Array(g.members.length);
+      print.marks = []; // one a member, by its place in the tensor
       const nodes = [];
       for (const line of tensorLines(g, this.values)) {
         if (line) {
@@ -150,7 +188,9 @@ export class Example {
         nodes.push("\n");
       }
       print.pre.replaceChildren(...nodes.slice(0, -1));
-      say(print.shape, `nG, G, G = ${g.nG}, ${g.G}, ${g.G}${g.Hp * g.Wp > g.H * g.W ? ` · ${fill(this.app.t.padded_short, { Hp: g.Hp, Wp: g.Wp })}` : ""}`);
+      const { t } = this.app;
+      const padding = g.Hp * g.Wp > g.H * g.W ? ` · ${fill(t.padded_short, { Hp: g.Hp, Wp: g.Wp })}` : "";
+      say(print.shape, `nG, G, G = ${g.nG}, ${g.G}, ${g.G}${padding}`);
     }
     this.text = Object.fromEntries(this.prints.map((p) => [p.kind, p.pre.textContent]));
   }
@@ -170,11 +210,13 @@ export class Example {
     const { query, groups, app } = this;
     const here = query.row * this.size.W + query.col;
     const of = { sda: this.groupOf("sda"), lda: this.groupOf("lda") };
-    const inside = Object.fromEntries(["sda", "lda"].map((kind) => {
-      const g = groups[kind];
-      const cells = g.index.slice(of[kind] * g.N, (of[kind] + 1) * g.N);
-      return [kind, new Set(Array.from(cells, (at) => Math.floor(at / g.Wp) * this.Wp + (at % g.Wp)))];
-    }));
+    const inside = Object.fromEntries(
+      ["sda", "lda"].map((kind) => {
+        const g = groups[kind];
+        const cells = g.index.slice(of[kind] * g.N, (of[kind] + 1) * g.N);
+        return [kind, new Set(Array.from(cells, (at) => Math.floor(at / g.Wp) * this.Wp + (at % g.Wp)))];
+      }),
+    );
     this.nodes.forEach((node, i) => {
       node.classList.toggle("in-sda", inside.sda.has(i));
       node.classList.toggle("in-lda", inside.lda.has(i));
@@ -201,35 +243,56 @@ export class Example {
       const [row, col] = [Math.floor(i / this.Wp), i % this.Wp];
       return row < H && col < W ? this.values[row * W + col] : null;
     });
-    const wide = (g) => (g.G * side * 0.8 + 22);
+    const wide = (g) => g.G * side * 0.8 + 22;
     const columns = 6;
     const block = (g) => Math.ceil(g.nG / columns) * (g.G * side * 0.8 + 22);
     const left = 20 + this.Wp * side + 40;
     const heights = ["sda", "lda"].map((kind) => block(this.groups[kind]) + 34);
-    const right = Math.max(...["sda", "lda"].map((kind) => Math.min(columns, this.groups[kind].nG) * wide(this.groups[kind])));
+    const right = Math.max(
+      ...["sda", "lda"].map((kind) => Math.min(columns, this.groups[kind].nG) * wide(this.groups[kind])),
+    );
     const draw = (pen) => {
-      pen.text(20, 30, `${H} × ${W}, G = ${this.size.G}, I = ${this.size.I}`, { size: 15, weight: 600, fill: theme.ink });
+      pen.text(20, 30, `${H} × ${W}, G = ${this.size.G}, I = ${this.size.I}`, {
+        size: 15,
+        weight: 600,
+        fill: theme.ink,
+      });
       this.matrix(pen, 20, 44, side, this.Wp, map, theme.muted);
       let top = 30;
       ["sda", "lda"].forEach((kind, k) => {
         const g = this.groups[kind];
         pen.text(left, top, kind.toUpperCase(), { size: 15, weight: 600, fill: theme[`${kind}-ink`] });
         for (let n = 0; n < g.nG; n++) {
-          const cells = Array.from(g.members.slice(n * g.N, (n + 1) * g.N), (m) => (m < 0 ? null : this.values[m]));
-          const [x, y] = [left + (n % columns) * wide(g), top + 14 + Math.floor(n / columns) * (g.G * side * 0.8 + 22)];
+          const cells = Array.from(g.members.slice(n * g.N, (n + 1) * g.N), (m) =>
+            m < 0 ? null : this.values[m],
+          );
+          const [x, y] = [
+            left + (n % columns) * wide(g),
+            top + 14 + Math.floor(n / columns) * (g.G * side * 0.8 + 22),
+          ];
           this.matrix(pen, x, y, side * 0.8, g.G, cells, theme[kind]);
         }
         top += heights[k];
       });
     };
-    return { width: left + Math.max(right, 160) + 20, height: Math.max(64 + this.Hp * side, 30 + heights[0] + heights[1]) + 10, paper: theme.paper, draw };
+    return {
+      width: left + Math.max(right, 160) + 20,
+      height: Math.max(64 + this.Hp * side, 30 + heights[0] + heights[1]) + 10,
+      paper: theme.paper,
+      draw,
+    };
   }
 
   matrix(pen, x, y, side, columns, values, colour) {
     values.forEach((value, i) => {
       const [cx, cy] = [x + (i % columns) * side, y + Math.floor(i / columns) * side];
       if (value === null) pen.hatch(cx, cy, side, side, this.app.theme.padding);
-      else pen.text(cx + side / 2, cy + side / 2 + 5, String(value), { size: 13, anchor: "middle", fill: this.app.theme.ink });
+      else
+        pen.text(cx + side / 2, cy + side / 2 + 5, String(value), {
+          size: 13,
+          anchor: "middle",
+          fill: this.app.theme.ink,
+        });
       pen.frame(cx, cy, side, side, colour, 1);
     });
   }
@@ -239,7 +302,14 @@ export class Example {
     for (const kind of ["sda", "lda"]) {
       const g = this.groups[kind];
       g.members.forEach((m, i) => {
-        rows.push([kind, Math.floor(i / g.N), i % g.N, m < 0 ? "" : Math.floor(m / g.W), m < 0 ? "" : m % g.W, m < 0 ? 0 : this.values[m]]);
+        rows.push([
+          kind,
+          Math.floor(i / g.N),
+          i % g.N,
+          m < 0 ? "" : Math.floor(m / g.W),
+          m < 0 ? "" : m % g.W,
+          m < 0 ? 0 : this.values[m],
+        ]);
       });
     }
     return rows;
@@ -249,6 +319,7 @@ export class Example {
     const { H, W, G, I } = this.size;
     const rows = Array.from({ length: H }, (_, r) => `[${this.values.slice(r * W, (r + 1) * W).join(", ")}]`);
     const { sda, lda } = this.groups;
+    const apart = `g1=${G}, g2=${G}, i1=${I}, i2=${I}`;
     return `import torch
 from einops import rearrange
 
@@ -266,7 +337,7 @@ print(sda.reshape(-1, ${G}, ${G}))
 # long distance: tokens ${I} apart
 ${padded(lda)}
 lda = ${steps("lda", this.size).code}
-same = rearrange(p, "b (r1 g1 i1) (r2 g2 i2) c -> (b r1 r2 i1 i2) (g1 g2) c", g1=${G}, g2=${G}, i1=${I}, i2=${I})
+same = rearrange(p, "b (r1 g1 i1) (r2 g2 i2) c -> (b r1 r2 i1 i2) (g1 g2) c", ${apart})
 assert torch.equal(lda, same)
 print(lda.reshape(-1, ${G}, ${G}))
 

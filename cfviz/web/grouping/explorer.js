@@ -11,7 +11,9 @@ export class Explorer {
     this.app = app;
     const { t } = app;
     this.plate = new Plate("groups", t, {
-      picture: () => this.picture(), table: () => this.table(), code: () => this.code(),
+      picture: () => this.picture(),
+      table: () => this.table(),
+      code: () => this.code(),
     });
     this.board = new Board(t.map_label, app.pointing);
     this.note = el("p.note.under");
@@ -21,15 +23,25 @@ export class Explorer {
     this.costs = ["group", "global"].map((name) => {
       const bar = el(`i.bar-${name}`);
       const row = { formula: el("p.formula.num"), value: el("b.num"), bar };
-      row.root = el("div.cost", {}, el("div.row", {}, el("span", {}, name === "global" ? t.cost_global : ""), row.value),
-        el("div.track", {}, bar), row.formula);
+      row.root = el(
+        "div.cost",
+        {},
+        el("div.row", {}, el("span", {}, name === "global" ? t.cost_global : ""), row.value),
+        el("div.track", {}, bar),
+        row.formula,
+      );
       row.name = row.root.querySelector("span");
       return row;
     });
     this.ratio = el("p.ratio");
     this.left = el("div.left", {}, this.board.box, this.note);
-    this.right = el("div.right", {}, el("div", {}, this.headline, this.address), this.facts.root,
-      el("div.costs", {}, el("h4", {}, t.cost), ...this.costs.map((c) => c.root), this.ratio));
+    this.right = el(
+      "div.right",
+      {},
+      el("div", {}, this.headline, this.address),
+      this.facts.root,
+      el("div.costs", {}, el("h4", {}, t.cost), ...this.costs.map((c) => c.root), this.ratio),
+    );
     this.plate.body.append(el("div.body", {}, this.left, this.right));
   }
 
@@ -37,7 +49,8 @@ export class Explorer {
   lay() {
     const { app } = this;
     const g = app.grouping;
-    const fit = app.data.lesson ? Math.max(300, window.innerHeight * 0.5) : 620; // a lesson's counts stay in sight
+    // In a lesson, the counts below stay in sight.
+    const fit = app.data.lesson ? Math.max(300, window.innerHeight * 0.5) : 620;
     const width = Math.min(this.left.clientWidth, fit);
     const lattice = new Lattice(g.H, g.W, g.Hp, g.Wp, width, Math.min(620, Math.max(320, width)));
     this.board.fit(lattice);
@@ -60,7 +73,8 @@ export class Explorer {
     } else {
       const shades = new Uint8Array(g.H * g.W);
       for (let i = 0; i < shades.length; i++) shades[i] = (Math.floor(i / g.W) % g.I) + ((i % g.W) % g.I);
-      for (let s = 0; s <= 2 * g.I - 2; s++) at.runs(pen, shades, s, colour, 0.06 + (0.34 * s) / Math.max(1, 2 * g.I - 2));
+      for (let s = 0; s <= 2 * g.I - 2; s++)
+        at.runs(pen, shades, s, colour, 0.06 + (0.34 * s) / Math.max(1, 2 * g.I - 2));
     }
     at.padding(pen, theme.padding);
     at.grid(pen, theme.paper);
@@ -100,15 +114,25 @@ export class Explorer {
     const { grouping: g, state, t } = app;
     const d = digits(g, state.row, state.col);
     say(this.headline, fill(t.headline, { row: state.row, col: state.col, group: d.group, slot: d.slot }));
-    const line = (name, x, a, r, m, i) => (g.kind === "sda"
-      ? `${name} ${x} = ${a}·G + g = ${r}·${g.G} + ${m}`
-      : `${name} ${x} = (r·G + g)·I + i = (${r}·${g.G} + ${m})·${g.I} + ${i}`);
-    say(this.address, `${line(t.row, state.row, "r", d.r1, d.g1, d.i1)}\n${line(t.col, state.col, "r", d.r2, d.g2, d.i2)}`);
+    const line = (name, x, a, r, m, i) =>
+      g.kind === "sda"
+        ? `${name} ${x} = ${a}·G + g = ${r}·${g.G} + ${m}`
+        : `${name} ${x} = (r·G + g)·I + i = (${r}·${g.G} + ${m})·${g.I} + ${i}`;
+    say(
+      this.address,
+      `${line(t.row, state.row, "r", d.r1, d.g1, d.i1)}\n${line(t.col, state.col, "r", d.r2, d.g2, d.i2)}`,
+    );
     let tokens = 0;
     for (let k = d.group * g.N; k < (d.group + 1) * g.N; k++) tokens += g.members[k] >= 0;
-    const text = fill(tokens === g.N ? t.members_full : t.members_padded, { n: g.N, tokens, padding: g.N - tokens, G: g.G });
+    const text = fill(tokens === g.N ? t.members_full : t.members_padded, {
+      n: g.N,
+      tokens,
+      padding: g.N - tokens,
+      G: g.G,
+    });
     this.facts.show("members", text);
-    this.summary = `${fill(t.headline, { row: state.row, col: state.col, group: d.group, slot: d.slot })} ${text}. ${this.ratio.textContent}`;
+    const place = { row: state.row, col: state.col, group: d.group, slot: d.slot };
+    this.summary = `${fill(t.headline, place)} ${text}. ${this.ratio.textContent}`;
   }
 
   /** Counts and costs: they change with the map, not with the query. */
@@ -118,8 +142,17 @@ export class Explorer {
     this.facts.show("tokens", `${g.H} × ${g.W} = ${whole(g.H * g.W)}`);
     const extra = g.Hp * g.Wp - g.H * g.W;
     const share = (100 * extra) / (g.Hp * g.Wp);
-    this.facts.show("padded", extra
-      ? fill(t.padded_to, { Hp: g.Hp, Wp: g.Wp, extra: whole(extra), share: share.toFixed(share < 9.95 ? 1 : 0) }) : t.padded_none);
+    this.facts.show(
+      "padded",
+      extra
+        ? fill(t.padded_to, {
+            Hp: g.Hp,
+            Wp: g.Wp,
+            extra: whole(extra),
+            share: share.toFixed(share < 9.95 ? 1 : 0),
+          })
+        : t.padded_none,
+    );
     this.facts.show("groups", `${g.Hp / g.G} × ${g.Wp / g.G} = ${whole(g.nG)}`);
     const top = Math.max(here, whole_);
     const [a, b] = this.costs;
@@ -127,14 +160,20 @@ export class Explorer {
     const [H, W] = extra ? ["H′", "W′"] : ["H", "W"];
     say(a.formula, `2·${H}·${W}·G²·C = 2·${g.Hp}·${g.Wp}·${g.G}²·${state.c}`);
     say(b.formula, `2·(H·W)²·C = 2·(${g.H}·${g.W})²·${state.c}`);
-    [[a, here], [b, whole_]].forEach(([row, n]) => {
+    [
+      [a, here],
+      [b, whole_],
+    ].forEach(([row, n]) => {
       say(row.value, compact(n));
       row.value.title = whole(n);
       row.bar.style.width = `${(100 * n) / top}%`;
     });
     a.bar.dataset.kind = g.kind;
     const x = whole_ / here;
-    say(this.ratio, x >= 1.005 ? fill(t.fewer, { x: times(x) }) : x <= 0.995 ? fill(t.more, { x: times(1 / x) }) : t.same);
+    say(
+      this.ratio,
+      x >= 1.005 ? fill(t.fewer, { x: times(x) }) : x <= 0.995 ? fill(t.more, { x: times(1 / x) }) : t.same,
+    );
     say(this.note, this.app.note());
     this.plate.recode();
   }
@@ -143,14 +182,22 @@ export class Explorer {
     const { grouping: g, theme, state } = this.app;
     const at = new Lattice(g.H, g.W, g.Hp, g.Wp, 720, 720);
     Object.assign(at, { left: 20, top: 48 });
-    const title = `${g.kind.toUpperCase()}  ${g.H} × ${g.W}, G = ${g.G}${g.kind === "lda" ? `, I = ${g.I}` : ""}`;
+    const interval = g.kind === "lda" ? `, I = ${g.I}` : "";
+    const title = `${g.kind.toUpperCase()}  ${g.H} × ${g.W}, G = ${g.G}${interval}`;
     return {
-      width: Math.max(at.width + 40, 420), height: at.height + 92, paper: theme.paper,
+      width: Math.max(at.width + 40, 420),
+      height: at.height + 92,
+      paper: theme.paper,
       draw: (pen) => {
         pen.text(20, 30, title, { size: 17, weight: 600, fill: theme.ink });
         this.ground(pen, at);
         this.group(pen, at);
-        pen.text(20, at.height + 76, `${this.headline.textContent} ${this.ratio.textContent} C = ${state.c}.`, { fill: theme.muted });
+        pen.text(
+          20,
+          at.height + 76,
+          `${this.headline.textContent} ${this.ratio.textContent} C = ${state.c}.`,
+          { fill: theme.muted },
+        );
       },
     };
   }
@@ -159,14 +206,27 @@ export class Explorer {
     const { grouping: g } = this.app;
     const rows = [["group", "member", "row", "col", "padding"]];
     g.index.forEach((flat, i) => {
-      rows.push([Math.floor(i / g.N), i % g.N, Math.floor(flat / g.Wp), flat % g.Wp, g.members[i] < 0 ? 1 : 0]);
+      rows.push([
+        Math.floor(i / g.N),
+        i % g.N,
+        Math.floor(flat / g.Wp),
+        flat % g.Wp,
+        g.members[i] < 0 ? 1 : 0,
+      ]);
     });
     return rows;
   }
 
   code() {
     const { grouping: g, state } = this.app;
-    const made = g.kind === "sda" ? `grouping("sda", ${g.H}, ${g.W}, G=${g.G})` : `grouping("lda", ${g.H}, ${g.W}, G=${g.G}, I=${g.I})`;
+    const made =
+      g.kind === "sda"
+        ? `grouping("sda", ${g.H}, ${g.W}, G=${g.G})`
+        : `grouping("lda", ${g.H}, ${g.W}, G=${g.G}, I=${g.I})`;
+    const size = `${g.H}, ${g.W}`;
+    const gap = " ".repeat(Math.max(1, 9 - size.length));
+    const ours = multiplyAdds(crossformer(g), state.c).attention;
+    const vits = multiplyAdds(vit(g.H, g.W), state.c).attention;
     return `from cfviz.analysis.reach import multiply_adds
 from cfviz.geometry import grouping
 from cfviz.geometry.schemes import crossformer, vit
@@ -176,7 +236,7 @@ group, member = g.group_of(${state.row}, ${state.col})
 print(g.members[group])       # ${g.N} flat positions, row * ${g.W} + col; -1 for padding
 print(g.nG, (g.Hp, g.Wp))     # ${g.nG} groups of the map, padded to ${g.Hp} x ${g.Wp}
 
-print(multiply_adds(crossformer(g), C=${state.c}).attention)   # ${multiplyAdds(crossformer(g), state.c).attention}
-print(multiply_adds(vit(${g.H}, ${g.W}), C=${state.c}).attention)${" ".repeat(Math.max(1, 9 - `${g.H}, ${g.W}`.length))}# ${multiplyAdds(vit(g.H, g.W), state.c).attention}`;
+print(multiply_adds(crossformer(g), C=${state.c}).attention)   # ${ours}
+print(multiply_adds(vit(${size}), C=${state.c}).attention)${gap}# ${vits}`;
   }
 }

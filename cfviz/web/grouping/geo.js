@@ -14,7 +14,8 @@ export function grouping(kind, H, W, G, interval = 1) {
       for (let i1 = 0; i1 < I; i1++)
         for (let i2 = 0; i2 < I; i2++)
           for (let g1 = 0; g1 < G; g1++)
-            for (let g2 = 0; g2 < G; g2++) index[at++] = (r1 * step + g1 * I + i1) * Wp + r2 * step + g2 * I + i2;
+            for (let g2 = 0; g2 < G; g2++)
+              index[at++] = (r1 * step + g1 * I + i1) * Wp + r2 * step + g2 * I + i2;
   const members = index.map((flat) => {
     const [row, col] = [Math.floor(flat / Wp), flat % Wp];
     return row < H && col < W ? row * W + col : -1;
@@ -47,7 +48,23 @@ function scheme(name, H, W, queries, keys, shape, more = {}) {
   queries.forEach((token, i) => {
     if (token >= 0) where[token] = i;
   });
-  return { name, H, W, queries, keys, nG, Nq, Nk, S, where, region: null, pads: false, reduction: 1, cropFirst: false, ...more };
+  return {
+    name,
+    H,
+    W,
+    queries,
+    keys,
+    nG,
+    Nq,
+    Nk,
+    S,
+    where,
+    region: null,
+    pads: false,
+    reduction: 1,
+    cropFirst: false,
+    ...more,
+  };
 }
 
 export function crossformer(g) {
@@ -59,19 +76,32 @@ export function swin(H, W, window, shift = 0) {
   const [wh, sh] = H <= window ? [H, 0] : [window, shift];
   const [ww, sw] = W <= window ? [W, 0] : [window, shift];
   const [rows, cols] = [rolled(H, wh, sh), rolled(W, ww, sw)];
-  const queries = cut(rows, cols, wh, ww, (r, c) => (rows[r] < 0 || cols[c] < 0 ? -1 : rows[r] * W + cols[c]));
+  const queries = cut(rows, cols, wh, ww, (r, c) =>
+    rows[r] < 0 || cols[c] < 0 ? -1 : rows[r] * W + cols[c],
+  );
   const shape = [queries.length / (wh * ww), wh * ww, wh * ww, 1];
   if (!sh && !sw) return scheme("swin", H, W, queries, queries, shape, { pads: true });
   const band = (x, length, w, s) => (s ? (x >= length - w) + (x >= length - s) : 0);
-  const region = cut(rows, cols, wh, ww, (r, c) => 3 * band(r, rows.length, wh, sh) + band(c, cols.length, ww, sw));
+  const region = cut(
+    rows,
+    cols,
+    wh,
+    ww,
+    (r, c) => 3 * band(r, rows.length, wh, sh) + band(c, cols.length, ww, sw),
+  );
   return scheme("swin_shifted", H, W, queries, queries, shape, { region, pads: true });
 }
 
 export function twinsLocal(H, W, window) {
   const [rows, cols] = [rolled(H, window, 0), rolled(W, window, 0)];
-  const queries = cut(rows, cols, window, window, (r, c) => (rows[r] < 0 || cols[c] < 0 ? -1 : rows[r] * W + cols[c]));
+  const queries = cut(rows, cols, window, window, (r, c) =>
+    rows[r] < 0 || cols[c] < 0 ? -1 : rows[r] * W + cols[c],
+  );
   const N = window * window;
-  return scheme("twins_local", H, W, queries, queries, [queries.length / N, N, N, 1], { pads: true, cropFirst: true });
+  return scheme("twins_local", H, W, queries, queries, [queries.length / N, N, N, 1], {
+    pads: true,
+    cropFirst: true,
+  });
 }
 
 /** PVT's and Twins' global layer: a key for every ratio x ratio tokens; what is left over is in no key. */
@@ -97,7 +127,7 @@ export function families(H, W, G, I, window, ratio) {
   };
 }
 
-/** What one query scores: tokens heard (1) or kept away by the mask (2), keys in the softmax, padding among them. */
+/** What one query scores: tokens heard (1) or masked (2), the keys in its softmax, the padding among them. */
 export function heard(s, row, col) {
   const at = s.where[row * s.W + col];
   const group = Math.floor(at / s.Nq);
@@ -142,8 +172,9 @@ export function stepBack(s, reached) {
 }
 
 /**
- * After how many blocks each token first reaches the query (255: not within `blocks`), and how many do.
- * The walk back from block n begins with the walk from the last block of the same kind, so walks are continued.
+ * The number of blocks after which each token first reaches the query (255: not within `blocks`), and the
+ * number of tokens reached after each block. The walk back from block n ends with the walk back from the last
+ * earlier block of the same kind, so that one is continued instead of walking again.
  */
 export function arrival(schemes, row, col, blocks) {
   const { H, W } = schemes[0];

@@ -16,12 +16,16 @@ export class Growth {
     this.shown = 2;
     this.method = "crossformer";
     this.plate = new Plate("growth", t, {
-      picture: () => this.picture(), table: () => this.table(), code: () => this.code(),
+      picture: () => this.picture(),
+      table: () => this.table(),
+      code: () => this.code(),
     });
     this.board = new Board(t.map_label, app.pointing);
     this.play = el("button.go", { type: "button" }, t.play);
     this.play.addEventListener("click", () => this.run());
-    this.steps = new Choice(el("div.seg.num", { role: "radiogroup", "aria-label": t.blocks_after }), (n) => this.go(n));
+    this.steps = new Choice(el("div.seg.num", { role: "radiogroup", "aria-label": t.blocks_after }), (n) =>
+      this.go(n),
+    );
     this.steps.fill(Array.from({ length: BLOCKS + 1 }, (_, n) => el("button", { type: "button" }, `${n}`)));
     this.headline = el("p.headline.num");
     this.legend = el("ul.legend-blocks.num");
@@ -29,26 +33,51 @@ export class Growth {
     this.grid = this.makeTable();
     this.left = el("div.left", {}, this.board.box, this.legend);
     this.right = el("div.right", {}, el("div", {}, this.headline, this.note), this.grid);
-    this.plate.body.append(el("div.bar", {}, this.play, el("span.note", {}, t.blocks_after), this.steps.box),
-      el("div.body", {}, this.left, this.right));
+    this.plate.body.append(
+      el("div.bar", {}, this.play, el("span.note", {}, t.blocks_after), this.steps.box),
+      el("div.body", {}, this.left, this.right),
+    );
   }
 
   makeTable() {
     const { t } = this.app;
-    const head = el("tr", {}, el("th", { scope: "col" }, t.method),
-      ...Array.from({ length: BLOCKS }, (_, n) => el("th.num", { scope: "col" }, `${n + 1}`)), el("th.num", { scope: "col" }, t.covers));
+    const head = el(
+      "tr",
+      {},
+      el("th", { scope: "col" }, t.method),
+      ...Array.from({ length: BLOCKS }, (_, n) => el("th.num", { scope: "col" }, `${n + 1}`)),
+      el("th.num", { scope: "col" }, t.covers),
+    );
     this.rows = METHODS.map((name) => {
       const pick = el("button", { type: "button" }, t[`method_${name}`]);
-      pick.addEventListener("click", () => { this.method = name; this.app.ask(); });
+      pick.addEventListener("click", () => {
+        this.method = name;
+        this.app.ask();
+      });
       const cells = Array.from({ length: BLOCKS }, (_, n) => {
         const cell = el("td.num", {}, el("span"), el("i"));
-        cell.addEventListener("click", () => { this.method = name; this.go(n + 1); });
+        cell.addEventListener("click", () => {
+          this.method = name;
+          this.go(n + 1);
+        });
         return cell;
       });
       const cover = el("td.num.cover");
-      return { name, pick, cells, cover, root: el("tr", {}, el("th", { scope: "row" }, pick), ...cells, cover) };
+      return {
+        name,
+        pick,
+        cells,
+        cover,
+        root: el("tr", {}, el("th", { scope: "row" }, pick), ...cells, cover),
+      };
     });
-    return el("table.reach", {}, el("caption", {}, t.reach_caption), el("thead", {}, head), el("tbody", {}, ...this.rows.map((r) => r.root)));
+    return el(
+      "table.reach",
+      {},
+      el("caption", {}, t.reach_caption),
+      el("thead", {}, head),
+      el("tbody", {}, ...this.rows.map((r) => r.root)),
+    );
   }
 
   go(n) {
@@ -105,18 +134,32 @@ export class Growth {
     const { app, board } = this;
     if (!board.lattice) return;
     const { state, t } = app;
-    this.sets = Object.fromEntries(METHODS.map((name) => [name, arrival(app.families[name], state.row, state.col, BLOCKS)]));
+    this.sets = Object.fromEntries(
+      METHODS.map((name) => [name, arrival(app.families[name], state.row, state.col, BLOCKS)]),
+    );
     board.wipe();
     this.tokens(board.over, board.lattice);
     this.steps.choose(this.shown);
     const all = state.h * state.w;
     const { counts, cover } = this.sets[this.method];
     const n = counts[this.shown];
-    const fields = { n: this.shown, count: whole(n), all: whole(all), share: ((100 * n) / all).toFixed(n === all ? 0 : 1), method: t[`method_${this.method}`] };
+    const fields = {
+      n: this.shown,
+      count: whole(n),
+      all: whole(all),
+      share: ((100 * n) / all).toFixed(n === all ? 0 : 1),
+      method: t[`method_${this.method}`],
+    };
     say(this.headline, fill(t.reach_headline, fields));
     const { step } = app.pairLong;
-    const apart = this.method === "crossformer" && (state.h > step || state.w > step) && Math.min(state.h, state.w) > state.g;
-    say(this.note, `${t[`reach_note_${this.method}`]}${apart ? ` ${fill(t.reach_note_regions, { step })}` : ""}`);
+    const apart =
+      this.method === "crossformer" &&
+      (state.h > step || state.w > step) &&
+      Math.min(state.h, state.w) > state.g;
+    say(
+      this.note,
+      `${t[`reach_note_${this.method}`]}${apart ? ` ${fill(t.reach_note_regions, { step })}` : ""}`,
+    );
     this.key(counts, cover);
     for (const row of this.rows) this.fillRow(row, all);
     this.summary = `${this.headline.textContent} ${cover < 0 ? t.never : fill(t.covers_in, { n: cover })}`;
@@ -149,8 +192,11 @@ export class Growth {
     const text = items.map(([words]) => words).join();
     if (this.keyText === text) return;
     this.keyText = text;
-    this.legend.replaceChildren(...items.map(([words, colour, alpha]) =>
-      el("li", {}, el("i", { style: `background:${colour};opacity:${alpha}` }), words)));
+    this.legend.replaceChildren(
+      ...items.map(([words, colour, alpha]) =>
+        el("li", {}, el("i", { style: `background:${colour};opacity:${alpha}` }), words),
+      ),
+    );
   }
 
   picture() {
@@ -158,7 +204,9 @@ export class Growth {
     const at = new Lattice(state.h, state.w, state.h, state.w, 640, 640);
     Object.assign(at, { left: 20, top: 48 });
     return {
-      width: Math.max(at.width + 40, 480), height: at.height + 92, paper: theme.paper,
+      width: Math.max(at.width + 40, 480),
+      height: at.height + 92,
+      paper: theme.paper,
       draw: (pen) => {
         pen.text(20, 30, this.app.t[`method_${this.method}`], { size: 17, weight: 600, fill: theme.ink });
         this.tokens(pen, at);
@@ -169,20 +217,28 @@ export class Growth {
 
   table() {
     const head = ["method", ...Array.from({ length: BLOCKS + 1 }, (_, n) => `after_${n}`), "covers_in"];
-    return [head, ...METHODS.map((name) => [name, ...this.sets[name].counts, this.sets[name].cover < 0 ? "" : this.sets[name].cover])];
+    return [
+      head,
+      ...METHODS.map((name) => [
+        name,
+        ...this.sets[name].counts,
+        this.sets[name].cover < 0 ? "" : this.sets[name].cover,
+      ]),
+    ];
   }
 
   code() {
     const { state } = this.app;
     const I = this.app.interval;
     const { window, ratio } = this.app;
+    const query = `row=${state.row}, col=${state.col}`;
     return `import numpy as np
 from cfviz.analysis.reach import blocks_to_cover, reach
 from cfviz.geometry.schemes import families
 
 methods = families(${state.h}, ${state.w}, G=${state.g}, I=${I}, window=${window}, ratio=${ratio})
 layers = methods["${this.method}"]
-sets = reach(layers, row=${state.row}, col=${state.col}, blocks=${BLOCKS})         # bool (${BLOCKS + 1}, ${state.h}, ${state.w})
+sets = reach(layers, ${query}, blocks=${BLOCKS})         # bool (${BLOCKS + 1}, ${state.h}, ${state.w})
 print(sets.sum((1, 2)).tolist())       # ${this.sets[this.method].counts.join(", ")}
 print(blocks_to_cover(layers, ${state.row}, ${state.col}, limit=${BLOCKS}))
 

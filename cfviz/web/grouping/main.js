@@ -14,8 +14,13 @@ const MEMORY = "cfviz.grouping"; // on window: the state while the tab is open, 
 const KINDS = ["sda", "lda"];
 const CHANNELS = [32, 64, 96, 128, 192, 256, 384, 512, 768];
 const PRESETS = [
-  ["s1", 56, 56, 7, 8, 96], ["s2", 28, 28, 7, 4, 192], ["s3", 14, 14, 7, 2, 384], ["s4", 7, 7, 7, 1, 768],
-  ["pp1", 56, 56, 4, 4, 64], ["big", 112, 112, 7, "adaptive", 96], ["rect", 30, 45, 7, 4, 96],
+  ["s1", 56, 56, 7, 8, 96],
+  ["s2", 28, 28, 7, 4, 192],
+  ["s3", 14, 14, 7, 2, 384],
+  ["s4", 7, 7, 7, 1, 768],
+  ["pp1", 56, 56, 4, 4, 64],
+  ["big", 112, 112, 7, "adaptive", 96],
+  ["rect", 30, 45, 7, 4, 96],
 ];
 
 class App {
@@ -49,8 +54,14 @@ class App {
     const { t, limits } = this;
     this.root?.remove();
     this.figures?.[2]?.stop();
-    this.kind = new Choice(el("div.seg.kind", { role: "radiogroup", "aria-label": t.kind }), (i) => this.change({ kind: KINDS[i] }));
-    this.kind.fill(KINDS.map((kind) => el("button", { type: "button", "data-kind": kind, title: t[`${kind}_help`] }, kind.toUpperCase())));
+    this.kind = new Choice(el("div.seg.kind", { role: "radiogroup", "aria-label": t.kind }), (i) =>
+      this.change({ kind: KINDS[i] }),
+    );
+    this.kind.fill(
+      KINDS.map((kind) =>
+        el("button", { type: "button", "data-kind": kind, title: t[`${kind}_help`] }, kind.toUpperCase()),
+      ),
+    );
     this.fields = {
       h: new Field("H", { min: 1, max: limits.side, help: t.help_H }, (h) => this.change({ h })),
       w: new Field("W", { min: 1, max: limits.side, help: t.help_W }, (w) => this.change({ w })),
@@ -58,43 +69,71 @@ class App {
       i: new Field("I", { min: 1, max: limits.interval, help: t.help_I }, (i) => this.change({ i })),
     };
     this.auto = el("input", { type: "checkbox" });
-    this.auto.addEventListener("change", () => this.change({ i: this.auto.checked ? "adaptive" : this.interval }));
-    this.preset = el("select", { "aria-label": t.preset }, el("option", { value: "" }, t.preset_own),
-      ...PRESETS.map(([name]) => el("option", { value: name }, t[`preset_${name}`])));
+    this.auto.addEventListener("change", () =>
+      this.change({ i: this.auto.checked ? "adaptive" : this.interval }),
+    );
+    this.preset = el(
+      "select",
+      { "aria-label": t.preset },
+      el("option", { value: "" }, t.preset_own),
+      ...PRESETS.map(([name]) => el("option", { value: name }, t[`preset_${name}`])),
+    );
     this.preset.addEventListener("change", () => {
       const found = PRESETS.find(([name]) => name === this.preset.value);
       if (found) this.change({ h: found[1], w: found[2], g: found[3], i: found[4], c: found[5] });
     });
-    this.channels = el("select.num", { "aria-label": t.help_C }, ...CHANNELS.map((c) => el("option", { value: c }, `${c}`)));
+    this.channels = el(
+      "select.num",
+      { "aria-label": t.help_C },
+      ...CHANNELS.map((c) => el("option", { value: c }, `${c}`)),
+    );
     this.channels.addEventListener("change", () => this.change({ c: Number(this.channels.value) }));
-    const controls = el("div.controls", {}, this.kind.box, el("label.field", {}, el("span", {}, t.preset), this.preset),
+    const controls = el(
+      "div.controls",
+      {},
+      this.kind.box,
+      el("label.field", {}, el("span", {}, t.preset), this.preset),
       ...Object.values(this.fields).map((f) => f.root),
       el("label.field.auto", { title: t.help_adaptive }, this.auto, el("span", {}, t.adaptive)),
-      el("label.field", { title: t.help_C }, el("span", {}, "C"), this.channels));
+      el("label.field", { title: t.help_C }, el("span", {}, "C"), this.channels),
+    );
     this.bad = el("p.note.bad", { role: "status" });
     this.bad.hidden = !this.data.bad;
     say(this.bad, this.data.bad ? t.bad_link : "");
     const { lesson } = this.data;
-    this.figures = lesson ? [new Explorer(this)] : [new Explorer(this), new Example(this), new Growth(this), new Methods(this)];
+    this.figures = lesson
+      ? [new Explorer(this)]
+      : [new Explorer(this), new Example(this), new Growth(this), new Methods(this)];
     const [first, ...others] = this.figures;
     first.plate.root.insertBefore(controls, first.plate.body);
     this.keys = el("p.note.keys", {}, t.keys);
     first.plate.body.after(this.keys);
     this.live = el("p.live", { "aria-live": "polite", role: "status" });
-    this.root = el("div.cf.gr", {}, this.bad, first.plate.root, ...others.map((f) => f.plate.root), this.live);
+    this.root = el(
+      "div.cf.gr",
+      {},
+      this.bad,
+      first.plate.root,
+      ...others.map((f) => f.plate.root),
+      this.live,
+    );
     this.root.app = this;
     if (lesson) this.root.dataset.lesson = lesson;
     this.parent.append(this.root);
     this.dress();
     this.seen = new Set();
     this.sight?.disconnect();
-    this.sight = new IntersectionObserver((entries) => {
-      for (const e of entries) {
-        const figure = this.figures.find((f) => f.plate.root === e.target);
-        e.isIntersecting ? this.seen.add(figure) : this.seen.delete(figure);
-      }
-      this.ask();
-    }, { rootMargin: "120px" });
+    this.sight = new IntersectionObserver(
+      (entries) => {
+        for (const e of entries) {
+          const figure = this.figures.find((f) => f.plate.root === e.target);
+          if (e.isIntersecting) this.seen.add(figure);
+          else this.seen.delete(figure);
+        }
+        this.ask();
+      },
+      { rootMargin: "120px" },
+    );
     this.figures.forEach((f) => this.sight.observe(f.plate.root));
     this.watcher?.disconnect();
     this.watcher = new ResizeObserver(() => this.width !== this.root.clientWidth && this.lay());
@@ -132,7 +171,8 @@ class App {
   /** Whether the rule made a short distance group of what was asked to be a long distance one. */
   note() {
     const { h, w, g, kind } = this.state;
-    if (Math.min(h, w) <= g) return fill(this.t.note_small, { side: Math.min(h, w), G: g, longer: Math.max(h, w) });
+    if (Math.min(h, w) <= g)
+      return fill(this.t.note_small, { side: Math.min(h, w), G: g, longer: Math.max(h, w) });
     if (kind === "lda" && this.cut.I > g) return fill(this.t.note_wide, { I: this.cut.I, G: g });
     return kind === "sda" ? this.t.note_sda : fill(this.t.note_lda, { I: this.cut.I });
   }
@@ -144,7 +184,8 @@ class App {
     this.state = next;
     const { h, w, g } = next;
     this.window = Math.max(2, g);
-    this.ratio = [8, 4, 2].find((r) => Math.min(h, w) >= 7 * r) ?? 1; // PVT's and Twins' own at 56, 28, 14 and 7
+    // What PVT and Twins use at 56, 28, 14 and 7 tokens a side.
+    this.ratio = [8, 4, 2].find((r) => Math.min(h, w) >= 7 * r) ?? 1;
     this.cut = lsda(h, w, KINDS.indexOf(next.kind), g, this.interval);
     this.families = families(h, w, g, this.interval, this.window, this.ratio);
     this.kind.choose(KINDS.indexOf(next.kind));
@@ -162,7 +203,8 @@ class App {
   /** A lesson moves on: to another map, or from the question to its answer. */
   follow(data) {
     this.root.dataset.lesson = data.lesson;
-    if (JSON.stringify(data.start) !== JSON.stringify(this.data.start)) this.change({ locked: false, ...data.start });
+    if (JSON.stringify(data.start) !== JSON.stringify(this.data.start))
+      this.change({ locked: false, ...data.start });
   }
 
   point(token, hold) {

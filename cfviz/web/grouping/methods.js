@@ -11,7 +11,9 @@ export class Methods {
     this.app = app;
     const { t } = app;
     this.plate = new Plate("methods", t, {
-      picture: () => this.picture(), table: () => this.table(), code: () => this.code(),
+      picture: () => this.picture(),
+      table: () => this.table(),
+      code: () => this.code(),
     });
     this.cells = Array.from({ length: 8 }, () => {
       const cell = { board: new Board(t.map_label, app.pointing), name: el("h4"), line: el("p.note.num") };
@@ -19,18 +21,47 @@ export class Methods {
       return cell;
     });
     this.rows = Array.from({ length: 8 }, () => {
-      const row = { name: el("span"), open: el("i.open"), dot: el("i.dot"), value: el("span.num"), total: el("span.num.note") };
-      row.root = el("div.ledger", { role: "listitem" }, row.name, el("div.axis", {}, row.open, row.dot), row.value, row.total);
+      const row = {
+        name: el("span"),
+        open: el("i.open"),
+        dot: el("i.dot"),
+        value: el("span.num"),
+        total: el("span.num.note"),
+      };
+      row.root = el(
+        "div.ledger",
+        { role: "listitem" },
+        row.name,
+        el("div.axis", {}, row.open, row.dot),
+        row.value,
+        row.total,
+      );
       return row;
     });
     this.ticks = el("div.axis.ticks", { "aria-hidden": "true" });
     this.grid = el("div.cells");
     this.grid.append(...this.cells.map((c) => c.root));
-    const head = el("div.ledger.top", { "aria-hidden": "true" }, el("span", {}, t.layer), el("span"),
-      el("span.num", {}, el("i.dot"), t.cost_attention), el("span.num", {}, el("i.open"), t.cost_total));
+    const head = el(
+      "div.ledger.top",
+      { "aria-hidden": "true" },
+      el("span", {}, t.layer),
+      el("span"),
+      el("span.num", {}, el("i.dot"), t.cost_attention),
+      el("span.num", {}, el("i.open"), t.cost_total),
+    );
     this.note = el("p.note.under");
-    this.plate.body.append(this.grid, el("h4", {}, t.cost_axis),
-      el("div.ranks", { role: "list" }, head, ...this.rows.map((r) => r.root), el("div.ledger.last", {}, el("span"), this.ticks)), this.note);
+    this.plate.body.append(
+      this.grid,
+      el("h4", {}, t.cost_axis),
+      el(
+        "div.ranks",
+        { role: "list" },
+        head,
+        ...this.rows.map((r) => r.root),
+        el("div.ledger.last", {}, el("span"), this.ticks),
+      ),
+      this.note,
+    );
   }
 
   get layers() {
@@ -72,8 +103,10 @@ export class Methods {
     if (layer.reduction > 1) {
       const [h, w] = [Math.floor(state.h / layer.reduction), Math.floor(state.w / layer.reduction)];
       const list = [];
-      for (let c = 0; c <= w; c++) list.push([at.x(c * layer.reduction), at.top, at.x(c * layer.reduction), at.y(h * layer.reduction)]);
-      for (let r = 0; r <= h; r++) list.push([at.left, at.y(r * layer.reduction), at.x(w * layer.reduction), at.y(r * layer.reduction)]);
+      for (let c = 0; c <= w; c++)
+        list.push([at.x(c * layer.reduction), at.top, at.x(c * layer.reduction), at.y(h * layer.reduction)]);
+      for (let r = 0; r <= h; r++)
+        list.push([at.left, at.y(r * layer.reduction), at.x(w * layer.reduction), at.y(r * layer.reduction)]);
       pen.lines(list, theme.paper, 2.25);
     } else at.grid(pen, theme.paper);
     at.ring(pen, state.row, state.col);
@@ -101,14 +134,27 @@ export class Methods {
       cell.board.wipe();
       this.tokens(cell.board.over, cell.board.lattice, layer, seen);
       let [tokens, masked] = [0, 0];
-      for (const v of seen.tokens) { tokens += v === 1; masked += v === 2; }
-      const more = [masked && fill(t.line_masked, { n: whole(masked) }), seen.padding && fill(t.line_padding, { n: whole(seen.padding) })];
+      for (const v of seen.tokens) {
+        tokens += v === 1;
+        masked += v === 2;
+      }
+      const more = [
+        masked && fill(t.line_masked, { n: whole(masked) }),
+        seen.padding && fill(t.line_padding, { n: whole(seen.padding) }),
+      ];
       say(cell.name, t[`layer_${layer.name}_long`]);
       cell.name.dataset.kind = layer.name;
-      say(cell.line, [fill(t.line, { keys: whole(seen.keys), tokens: whole(tokens) }), ...more.filter(Boolean)].join(t.comma));
+      say(
+        cell.line,
+        [fill(t.line, { keys: whole(seen.keys), tokens: whole(tokens) }), ...more.filter(Boolean)].join(
+          t.comma,
+        ),
+      );
       Object.assign(cell, { seen, count: tokens });
     });
-    this.summary = this.layers.map((layer, i) => `${t[`layer_${layer.name}_long`]}: ${this.cells[i].line.textContent}`).join("; ");
+    this.summary = this.layers
+      .map((layer, i) => `${t[`layer_${layer.name}_long`]}: ${this.cells[i].line.textContent}`)
+      .join("; ");
   }
 
   /** Costs on one logarithmic axis: attention alone, and with its projections. */
@@ -129,8 +175,11 @@ export class Methods {
       say(row.total, compact(cost.total));
       row.total.title = whole(cost.total);
     });
-    this.ticks.replaceChildren(...Array.from({ length: high - low + 1 }, (_, k) =>
-      el("span.num", { style: `left:${(100 * k) / (high - low)}%` }, compact(10 ** (low + k)))));
+    this.ticks.replaceChildren(
+      ...Array.from({ length: high - low + 1 }, (_, k) =>
+        el("span.num", { style: `left:${(100 * k) / (high - low)}%` }, compact(10 ** (low + k))),
+      ),
+    );
     say(this.note, fill(t.methods_note, { window, ratio, C: state.c }));
     this.plate.recode();
   }
@@ -139,37 +188,67 @@ export class Methods {
     const { state, theme, t } = this.app;
     const side = 210;
     const tall = Math.min(side, (side * state.h) / state.w);
-    const spots = this.layers.map((_, i) => ({ left: 20 + (i % 4) * (side + 20), top: 44 + Math.floor(i / 4) * (tall + 74) }));
-    const draw = (pen) => this.layers.forEach((layer, i) => {
-      const at = Object.assign(new Lattice(state.h, state.w, state.h, state.w, side, tall), spots[i]);
-      pen.text(at.left, at.top - 12, t[`layer_${layer.name}_long`], { size: 14, weight: 600, fill: theme.ink });
-      this.ground(pen, at);
-      this.tokens(pen, at, layer, this.cells[i].seen);
-      const words = `${this.cells[i].line.textContent} · ${compact(this.costs[i].attention)}`;
-      pen.text(at.left, at.top + at.height + 18, words, { size: 11, fill: theme.muted });
-    });
+    const spots = this.layers.map((_, i) => ({
+      left: 20 + (i % 4) * (side + 20),
+      top: 44 + Math.floor(i / 4) * (tall + 74),
+    }));
+    const draw = (pen) =>
+      this.layers.forEach((layer, i) => {
+        const at = Object.assign(new Lattice(state.h, state.w, state.h, state.w, side, tall), spots[i]);
+        pen.text(at.left, at.top - 12, t[`layer_${layer.name}_long`], {
+          size: 14,
+          weight: 600,
+          fill: theme.ink,
+        });
+        this.ground(pen, at);
+        this.tokens(pen, at, layer, this.cells[i].seen);
+        const words = `${this.cells[i].line.textContent} · ${compact(this.costs[i].attention)}`;
+        pen.text(at.left, at.top + at.height + 18, words, { size: 11, fill: theme.muted });
+      });
     return { width: 4 * side + 100, height: 2 * (tall + 74) + 20, paper: theme.paper, draw };
   }
 
   table() {
-    const head = ["layer", "keys", "tokens_heard", "padding_keys", "attention", "projections", "reduction", "total"];
-    return [head, ...this.layers.map((layer, i) => {
-      const [c, cell] = [this.costs[i], this.cells[i]];
-      return [layer.name, cell.seen.keys, cell.count, cell.seen.padding, c.attention, c.projections, c.reduction, c.total];
-    })];
+    const head = [
+      "layer",
+      "keys",
+      "tokens_heard",
+      "padding_keys",
+      "attention",
+      "projections",
+      "reduction",
+      "total",
+    ];
+    return [
+      head,
+      ...this.layers.map((layer, i) => {
+        const [c, cell] = [this.costs[i], this.cells[i]];
+        return [
+          layer.name,
+          cell.seen.keys,
+          cell.count,
+          cell.seen.padding,
+          c.attention,
+          c.projections,
+          c.reduction,
+          c.total,
+        ];
+      }),
+    ];
   }
 
   code() {
     const { state, window, ratio } = this.app;
     const [H, W] = [state.h, state.w];
+    const query = `${state.row}, ${state.col}`;
     return `from cfviz.geometry import schemes as other
 from cfviz.analysis.reach import multiply_adds
 
 methods = other.families(${H}, ${W}, G=${state.g}, I=${this.app.interval}, window=${window}, ratio=${ratio})
 for name, layers in methods.items():
     for layer in layers:
-        keys = layer.scored(${state.row}, ${state.col})         # the keys in the query's softmax, -1 for padding
-        tokens = layer.sources(${state.row}, ${state.col})      # bool (${H}, ${W})
+        keys = layer.scored(${query})         # the keys in the query's softmax, -1 for padding
+        tokens = layer.sources(${query})      # bool (${H}, ${W})
         print(layer.name, len(keys), tokens.sum(), multiply_adds(layer, C=${state.c}).attention)`;
   }
 }

@@ -10,7 +10,12 @@ export function whole(n) {
 
 /** Three digits and a unit: 29.5 M, 1.89 G. */
 export function compact(n) {
-  const [unit, name] = [[1e12, " T"], [1e9, " G"], [1e6, " M"], [1e3, " k"]].find(([u]) => n >= u * 0.9995) ?? [1, ""];
+  const [unit, name] = [
+    [1e12, " T"],
+    [1e9, " G"],
+    [1e6, " M"],
+    [1e3, " k"],
+  ].find(([u]) => n >= u * 0.9995) ?? [1, ""];
   return `${Number((n / unit).toPrecision(3))}${name}`;
 }
 
@@ -30,11 +35,23 @@ export class Plate {
       node.addEventListener("click", work);
       return node;
     };
-    const tools = el("div.tools", {}, details, el("span.gap"),
-      button("PNG", t.png_help, () => this.png()), button("SVG", t.svg_help, () => this.svg()),
-      button("CSV", t.csv_help, () => this.csv()));
-    this.root = el("section.plate", { "aria-labelledby": `gr-${name}` },
-      el("h3", { id: `gr-${name}` }, t[`${name}_title`]), el("p.look", {}, t[`${name}_look`]), this.body, tools);
+    const tools = el(
+      "div.tools",
+      {},
+      details,
+      el("span.gap"),
+      button("PNG", t.png_help, () => this.png()),
+      button("SVG", t.svg_help, () => this.svg()),
+      button("CSV", t.csv_help, () => this.csv()),
+    );
+    this.root = el(
+      "section.plate",
+      { "aria-labelledby": `gr-${name}` },
+      el("h3", { id: `gr-${name}` }, t[`${name}_title`]),
+      el("p.look", {}, t[`${name}_look`]),
+      this.body,
+      tools,
+    );
     details.addEventListener("toggle", () => details.open && say(this.code, parts.code()));
     this.recode = () => details.open && say(this.code, parts.code());
   }
@@ -62,7 +79,10 @@ export class Plate {
   }
 
   csv() {
-    const text = this.parts.table().map((row) => row.join(",")).join("\r\n");
+    const text = this.parts
+      .table()
+      .map((row) => row.join(","))
+      .join("\r\n");
     save(`${this.file}.csv`, new Blob([`\ufeff${text}\r\n`], { type: "text/csv" }));
   }
 }
@@ -72,8 +92,20 @@ export class Field {
   constructor(label, { min, max, help = null, slider = true }, onChange) {
     Object.assign(this, { min, max });
     this.range = el("input", { type: "range", min, max, tabindex: -1, "aria-hidden": "true" });
-    this.number = el("input.num", { type: "number", min, max, inputmode: "numeric", "aria-label": help ?? label });
-    this.root = el("label.field", { title: help }, el("span", {}, label), ...(slider ? [this.range] : []), this.number);
+    this.number = el("input.num", {
+      type: "number",
+      min,
+      max,
+      inputmode: "numeric",
+      "aria-label": help ?? label,
+    });
+    this.root = el(
+      "label.field",
+      { title: help },
+      el("span", {}, label),
+      ...(slider ? [this.range] : []),
+      this.number,
+    );
     const take = (text) => {
       const n = Math.round(Number(text));
       if (text !== "" && Number.isFinite(n)) onChange(Math.max(min, Math.min(max, n)));
@@ -86,7 +118,8 @@ export class Field {
   show(value, always = false) {
     this.value = value;
     if (this.range.value !== String(value)) this.range.value = value;
-    const typing = this.number.getRootNode().activeElement === this.number && Number(this.number.value) !== value;
+    const typing =
+      this.number.getRootNode().activeElement === this.number && Number(this.number.value) !== value;
     if (always || !typing || this.number.value !== "") {
       if (this.number.value !== String(value)) this.number.value = value;
     }

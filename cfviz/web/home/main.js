@@ -28,7 +28,9 @@ function create(root) {
     drawStages(host, state);
     tell(host, state);
   };
-  const soon = () => { frame = frame || requestAnimationFrame(paint); };
+  const soon = () => {
+    frame = frame || requestAnimationFrame(paint);
+  };
 
   const choose = (stage, block, held = true) => {
     state.stage = stage;
@@ -50,15 +52,19 @@ function create(root) {
       if (!host.isConnected) return clearInterval(timer);
       if (state.held || document.hidden || !state.data) return;
       const count = state.data.stages[state.stage].blocks.length;
-      const next = state.block + 1 < Math.min(count, 2) ? [state.stage, state.block + 1]
-        : [(state.stage + 1) % state.data.stages.length, 0];
+      const next =
+        state.block + 1 < Math.min(count, 2)
+          ? [state.stage, state.block + 1]
+          : [(state.stage + 1) % state.data.stages.length, 0];
       choose(next[0], next[1], false);
     }, REST);
   };
 
   return {
     state,
-    pause() { clearInterval(timer); },
+    pause() {
+      clearInterval(timer);
+    },
     show(data, trigger) {
       send = trigger;
       const fresh = state.data?.id !== data.id;
@@ -69,7 +75,8 @@ function create(root) {
         state.block = Math.min(state.block, data.stages[state.stage].blocks.length - 1);
         host.innerHTML = markup(data);
         listen(host, state, { choose, point, go: (where) => send("go", where) });
-        for (const image of host.querySelectorAll("img")) image.addEventListener("load", soon, { once: true });
+        for (const image of host.querySelectorAll("img"))
+          image.addEventListener("load", soon, { once: true });
         new ResizeObserver(soon).observe(host);
       }
       mark(host, state);
@@ -79,50 +86,75 @@ function create(root) {
   };
 }
 
-const esc = (text) => String(text).replace(/[&<>"]/g, (c) => ({ "&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;" })[c]);
+const esc = (text) =>
+  String(text).replace(/[&<>"]/g, (c) => ({ "&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;" })[c]);
 const fill = (text, values) => text.replace(/\{(\w+)\}/g, (_, name) => values[name] ?? "");
 
 function markup(data) {
   const t = data.text;
-  const bars = data.top.map(([name, p], i) => `
+  const bars = data.top
+    .map(
+      ([name, p], i) => `
     <li class="${i ? "" : "first"}"><span class="name">${esc(name)}</span>
       <span class="track"><i style="width:${Math.max(0.5, 100 * p)}%"></i></span>
-      <span class="num">${(100 * p).toFixed(1)}&thinsp;%</span></li>`).join("");
-  const stages = data.stages.map((stage, s) => `
+      <span class="num">${(100 * p).toFixed(1)}&thinsp;%</span></li>`,
+    )
+    .join("");
+  const stages = data.stages
+    .map(
+      (stage, s) => `
     <section class="stage" data-stage="${s}">
       <button class="head" data-stage="${s}" aria-pressed="false">
-        <b>${esc(fill(t.stage, { n: s + 1 }))}</b><span class="num">${stage.H} × ${stage.W} × ${stage.C}</span></button>
+        <b>${esc(fill(t.stage, { n: s + 1 }))}</b>
+        <span class="num">${stage.H} × ${stage.W} × ${stage.C}</span></button>
       <div class="map" data-stage="${s}" style="aspect-ratio:${stage.W}/${stage.H}">
-        <img src="${stage.picture}" alt="${esc(fill(t.map_alt, { n: s + 1, H: stage.H, W: stage.W }))}"><canvas aria-hidden="true"></canvas></div>
-      <div class="row"><span class="label" title="${esc(t.cel_title)}">CEL</span>${kernels(stage, data, t)}</div>
-      <div class="row blocks"><span class="label">${esc(t.blocks)}</span><span class="chips">${stage.blocks.map((block, b) => `
-        <button class="chip ${block.kind}" data-stage="${s}" data-block="${b}" aria-pressed="false"
-          aria-label="${esc(fill(t.chip, { n: s + 1, b: b + 1, kind: block.kind.toUpperCase() }))}">${block.kind === "sda" ? "S" : "L"}</button>`).join("")}</span></div>
-      <dl><dt>${esc(t.params)}</dt><dd class="num">${stage.params_text}</dd><dt>${esc(t.macs)}</dt><dd class="num">${stage.macs_text}</dd></dl>
-    </section>`).join("");
+        <img src="${stage.picture}" alt="${esc(fill(t.map_alt, { n: s + 1, H: stage.H, W: stage.W }))}">
+        <canvas aria-hidden="true"></canvas></div>
+      <div class="row"><span class="label" title="${esc(t.cel_title)}">CEL</span>${kernels(stage, data)}</div>
+      <div class="row blocks"><span class="label">${esc(t.blocks)}</span><span class="chips">${stage.blocks
+        .map((block, b) => blockChip(block, s, b, t))
+        .join("")}</span></div>
+      <dl><dt>${esc(t.params)}</dt><dd class="num">${stage.params_text}</dd>
+        <dt>${esc(t.macs)}</dt><dd class="num">${stage.macs_text}</dd></dl>
+    </section>`,
+    )
+    .join("");
   return `
     <div class="top">
-      <div class="photo"><div class="frame" tabindex="0" role="application" aria-label="${esc(t.photo_label)}">
+      <div class="photo">
+        <div class="frame" tabindex="0" role="application" aria-label="${esc(t.photo_label)}">
         <img src="${data.photo}" alt="${esc(data.photo_alt)}"><canvas aria-hidden="true"></canvas></div></div>
       <div class="side">
         <p class="said" aria-live="off"></p>
-        <div class="legend"><span><i class="q"></i>${esc(t.query)}</span><span><i class="sda"></i>${esc(t.sda)}</span><span><i class="lda"></i>${esc(t.lda)}</span></div>
-        <div class="answer"><h3>${esc(t.answer)}</h3><ol>${bars}</ol><p class="note">${esc(data.weights)}</p></div>
+        <div class="legend"><span><i class="q"></i>${esc(t.query)}</span>
+          <span><i class="sda"></i>${esc(t.sda)}</span><span><i class="lda"></i>${esc(t.lda)}</span></div>
+        <div class="answer"><h3>${esc(t.answer)}</h3><ol>${bars}</ol>
+          <p class="note">${esc(data.weights)}</p></div>
         <div class="more"></div>
       </div>
     </div>
     <div class="stages">${stages}</div>`;
 }
 
-function kernels(stage, data, t) {
+function blockChip(block, s, b, t) {
+  const kind = block.kind.toUpperCase();
+  return `
+        <button class="chip ${block.kind}" data-stage="${s}" data-block="${b}" aria-pressed="false"
+          aria-label="${esc(fill(t.chip, { n: s + 1, b: b + 1, kind }))}">${kind[0]}</button>`;
+}
+
+function kernels(stage, data) {
   const most = Math.max(...stage.kernels);
-  const squares = stage.kernels.map((k) => {
-    const side = 4 + 18 * Math.sqrt(k / most);
-    return `<i class="kernel" style="width:${side}px;height:${side}px"></i>`;
-  }).join("");
+  const squares = stage.kernels
+    .map((k) => {
+      const side = 4 + 18 * Math.sqrt(k / most);
+      return `<i class="kernel" style="width:${side}px;height:${side}px"></i>`;
+    })
+    .join("");
   const text = `<span class="num">${stage.kernels.join(" · ")}</span>`;
   return data.links.embedding
-    ? `<button class="kernels" data-go="embedding">${squares}${text}</button>` : `<span class="kernels">${squares}${text}</span>`;
+    ? `<button class="kernels" data-go="embedding">${squares}${text}</button>`
+    : `<span class="kernels">${squares}${text}</span>`;
 }
 
 function listen(host, state, act) {
@@ -139,14 +171,20 @@ function listen(host, state, act) {
     const step = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] }[event.key];
     if (!step) return;
     event.preventDefault();
-    act.point((Math.floor(state.x * stage.W) + 0.5 + step[0]) / stage.W, (Math.floor(state.y * stage.H) + 0.5 + step[1]) / stage.H);
+    act.point(
+      (Math.floor(state.x * stage.W) + 0.5 + step[0]) / stage.W,
+      (Math.floor(state.y * stage.H) + 0.5 + step[1]) / stage.H,
+    );
     host.querySelector(".said").setAttribute("aria-live", "polite");
   });
   for (const map of host.querySelectorAll(".map")) {
     follow(map);
-    map.addEventListener("pointerenter", () => act.choose(+map.dataset.stage, state.stage === +map.dataset.stage ? state.block : 0));
+    map.addEventListener("pointerenter", () =>
+      act.choose(+map.dataset.stage, state.stage === +map.dataset.stage ? state.block : 0),
+    );
   }
-  for (const button of host.querySelectorAll("button.head")) button.addEventListener("click", () => act.choose(+button.dataset.stage, 0));
+  for (const button of host.querySelectorAll("button.head"))
+    button.addEventListener("click", () => act.choose(+button.dataset.stage, 0));
   for (const chip of host.querySelectorAll(".chip")) {
     const pick = () => act.choose(+chip.dataset.stage, +chip.dataset.block);
     chip.addEventListener("pointerenter", pick);
@@ -163,16 +201,24 @@ function listen(host, state, act) {
 function mark(host, state) {
   const stage = state.data.stages[state.stage];
   const kind = stage.blocks[state.block].kind;
-  for (const section of host.querySelectorAll(".stage")) section.classList.toggle("on", +section.dataset.stage === state.stage);
-  for (const button of host.querySelectorAll("button.head")) button.setAttribute("aria-pressed", +button.dataset.stage === state.stage);
+  for (const section of host.querySelectorAll(".stage"))
+    section.classList.toggle("on", +section.dataset.stage === state.stage);
+  for (const button of host.querySelectorAll("button.head"))
+    button.setAttribute("aria-pressed", +button.dataset.stage === state.stage);
   for (const chip of host.querySelectorAll(".chip"))
-    chip.setAttribute("aria-pressed", +chip.dataset.stage === state.stage && +chip.dataset.block === state.block);
+    chip.setAttribute(
+      "aria-pressed",
+      +chip.dataset.stage === state.stage && +chip.dataset.block === state.block,
+    );
   host.dataset.kind = kind;
   const t = state.data.text;
   const links = state.data.links;
   const button = (page, text) => (links[page] ? `<button data-go="${page}">${esc(text)}</button>` : "");
-  host.querySelector(".more").innerHTML = button("grouping", t.go_grouping) + button("attention", t.go_attention)
-    + button("position_bias", t.go_position_bias) + button("predict", t.go_predict);
+  host.querySelector(".more").innerHTML =
+    button("grouping", t.go_grouping) +
+    button("attention", t.go_attention) +
+    button("position_bias", t.go_position_bias) +
+    button("predict", t.go_predict);
 }
 
 // The tokens of the query's group, as [row, col]; those outside the map are padding and left out.
@@ -192,7 +238,10 @@ function prepare(canvas, image) {
   const box = image.getBoundingClientRect();
   const ratio = Math.min(3, devicePixelRatio || 1);
   const [w, h] = [Math.round(box.width * ratio), Math.round(box.height * ratio)];
-  if (canvas.width !== w || canvas.height !== h) { canvas.width = w; canvas.height = h; }
+  if (canvas.width !== w || canvas.height !== h) {
+    canvas.width = w;
+    canvas.height = h;
+  }
   const context = canvas.getContext("2d");
   context.clearRect(0, 0, w, h);
   return { context, w, h, ratio };
@@ -213,8 +262,12 @@ function drawGroup(context, w, h, ratio, stage, block, row, col, css, dim) {
   else for (const [r, c] of kin) outlineToken(context, r, c, cw, ch, ratio);
   const side = Math.max(cw, ch, 7 * ratio);
   const [x, y] = [(col + 0.5) * cw - side / 2, (row + 0.5) * ch - side / 2];
-  context.lineWidth = 4.5 * ratio; context.strokeStyle = css.outline; context.strokeRect(x, y, side, side);
-  context.lineWidth = 2 * ratio; context.strokeStyle = css.ring; context.strokeRect(x, y, side, side);
+  context.lineWidth = 4.5 * ratio;
+  context.strokeStyle = css.outline;
+  context.strokeRect(x, y, side, side);
+  context.lineWidth = 2 * ratio;
+  context.strokeStyle = css.ring;
+  context.strokeRect(x, y, side, side);
 }
 
 // A window is one rectangle; its tokens are ruled faintly where there is room for it.
@@ -228,11 +281,17 @@ function outlineWindow(context, kin, cw, ch, ratio, dim) {
   }
   context.lineWidth = (dim ? 3 : 2.5) * ratio;
   const t = context.lineWidth / 2;
-  context.strokeRect(left * cw + t, top * ch + t, (right - left + 1) * cw - 2 * t, (bottom - top + 1) * ch - 2 * t);
+  context.strokeRect(
+    left * cw + t,
+    top * ch + t,
+    (right - left + 1) * cw - 2 * t,
+    (bottom - top + 1) * ch - 2 * t,
+  );
 }
 
 function outlineToken(context, r, c, cw, ch, ratio) {
-  if (cw < 5 * ratio) return context.fillRect((c + 0.5) * cw - 2 * ratio, (r + 0.5) * ch - 2 * ratio, 4 * ratio, 4 * ratio);
+  if (cw < 5 * ratio)
+    return context.fillRect((c + 0.5) * cw - 2 * ratio, (r + 0.5) * ch - 2 * ratio, 4 * ratio, 4 * ratio);
   context.lineWidth = 2 * ratio;
   const t = cw > 9 * ratio ? ratio : 0;
   context.strokeRect(c * cw + t, r * ch + t, cw - 2 * t, ch - 2 * t);
@@ -251,7 +310,8 @@ function drawStages(host, state) {
     const s = +map.dataset.stage;
     const stage = state.data.stages[s];
     const { context, w, h, ratio } = prepare(map.querySelector("canvas"), map.querySelector("img"));
-    const block = stage.blocks[s === state.stage ? state.block : Math.min(state.block, stage.blocks.length - 1)];
+    const block =
+      stage.blocks[s === state.stage ? state.block : Math.min(state.block, stage.blocks.length - 1)];
     drawGroup(context, w, h, ratio, stage, block, ...token(state, stage), state.data.css, false);
   }
 }
@@ -262,12 +322,25 @@ function tell(host, state) {
   const block = stage.blocks[state.block];
   const [row, col] = token(state, stage);
   const n = members(stage, block, row, col).length;
-  const values = { stage: state.stage + 1, block: state.block + 1, n, G: block.G, I: block.I, row: row + 1, col: col + 1,
-    stride: stage.stride, H: stage.H, W: stage.W, px: block.I * stage.stride, side: block.G * stage.stride };
+  const values = {
+    stage: state.stage + 1,
+    block: state.block + 1,
+    n,
+    G: block.G,
+    I: block.I,
+    row: row + 1,
+    col: col + 1,
+    stride: stage.stride,
+    H: stage.H,
+    W: stage.W,
+    px: block.I * stage.stride,
+    side: block.G * stage.stride,
+  };
   const whole = block.G >= Math.max(stage.H, stage.W);
   const sentence = whole ? t.said_whole : block.kind === "sda" ? t.said_sda : t.said_lda;
-  const html = esc(fill(sentence, values)).replace(/\*\*(.+?)\*\*/g, `<b class="${block.kind}">$1</b>`)
-    + (block.padded ? ` <span class="pad">${esc(t.padded)}</span>` : "");
+  const html =
+    esc(fill(sentence, values)).replace(/\*\*(.+?)\*\*/g, `<b class="${block.kind}">$1</b>`) +
+    (block.padded ? ` <span class="pad">${esc(t.padded)}</span>` : "");
   const said = host.querySelector(".said");
   if (said.innerHTML !== html) said.innerHTML = html;
 }

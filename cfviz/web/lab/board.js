@@ -10,14 +10,30 @@ export class LabBoard {
     this.host = host;
     this.items = [];
     this.seq = 0;
-    host.innerHTML = `<div class="lab"><div class="tools"><fieldset class="hows"></fieldset><div class="legend"></div></div>
-      <p class="said" aria-live="polite"></p><div class="stages" role="group"></div><div class="list"></div></div>`;
+    host.innerHTML = `<div class="lab">
+      <div class="tools"><fieldset class="hows"></fieldset><div class="legend"></div></div>
+      <p class="said" aria-live="polite"></p>
+      <div class="stages" role="group"></div>
+      <div class="list"></div></div>`;
     this.root = host.firstElementChild;
     this.root.board = this;
-    [this.hows, this.scale, this.said, this.stages, this.list] = ["hows", "legend", "said", "stages", "list"].map((c) => this.root.querySelector(`.${c}`));
+    [this.hows, this.scale, this.said, this.stages, this.list] = [
+      "hows",
+      "legend",
+      "said",
+      "stages",
+      "list",
+    ].map((c) => this.root.querySelector(`.${c}`));
     this.listenToParts();
-    this.hows.addEventListener("change", (event) => { this.how = event.target.value; this.commit(); });
-    listen(this.list, () => this.items, (items) => this.change(items));
+    this.hows.addEventListener("change", (event) => {
+      this.how = event.target.value;
+      this.commit();
+    });
+    listen(
+      this.list,
+      () => this.items,
+      (items) => this.change(items),
+    );
   }
 
   /** Take what Python says; its list only if it has seen our latest. */
@@ -44,9 +60,19 @@ export class LabBoard {
     const { data } = this;
     const t = data.text;
     if (data.quiz) return this.drawQuiz();
-    this.hows.innerHTML = `<legend>${esc(t.click)}</legend>` + data.hows.map((how) => `<label class="${how === this.how ? "chosen" : ""}"><input type="radio" name="how" value="${how}" ${how === this.how ? "checked" : ""}>${esc(t[`how_${how}`])}</label>`).join("");
+    this.hows.innerHTML =
+      `<legend>${esc(t.click)}</legend>` +
+      data.hows
+        .map((how) => {
+          const [chosen, checked] = how === this.how ? ["chosen", "checked"] : ["", ""];
+          return `<label class="${chosen}"><input type="radio" name="how" value="${how}"
+            ${checked}>${esc(t[`how_${how}`])}</label>`;
+        })
+        .join("");
     const measured = data.effects && data.measured === this.how;
-    this.scale.innerHTML = measured ? legend(data) : `<span>${esc(data.waits ? t.unmeasured : t.measuring)}</span>`;
+    this.scale.innerHTML = measured
+      ? legend(data)
+      : `<span>${esc(data.waits ? t.unmeasured : t.measuring)}</span>`;
     paint(this.stages, measured ? data : { ...data, effects: null }, this.items, this.how);
     this.list.innerHTML = listMarkup(this.items, data);
     this.say(this.pointed);
@@ -66,10 +92,20 @@ export class LabBoard {
       button.classList.toggle("right", quiz.right.includes(place));
       if (!asked) continue;
       const found = effects?.[place];
-      button.setAttribute("aria-pressed", quiz.picked.includes(place) || this.items.some((item) => item.place === place));
-      button.setAttribute("aria-label", [name(place, data), ...(found ? [fill(data.text.costs, { x: signed(found[0]), label: data.label, p: found[1] })] : [])].join(data.text.stop));
+      button.setAttribute(
+        "aria-pressed",
+        quiz.picked.includes(place) || this.items.some((item) => item.place === place),
+      );
+      button.setAttribute(
+        "aria-label",
+        [
+          name(place, data),
+          ...(found ? [fill(data.text.costs, { x: signed(found[0]), label: data.label, p: found[1] })] : []),
+        ].join(data.text.stop),
+      );
     }
-    if (this.stages.querySelector('[tabindex="0"]')?.disabled !== false) this.rove(this.stages.querySelector("button:not(:disabled)"));
+    if (this.stages.querySelector('[tabindex="0"]')?.disabled !== false)
+      this.rove(this.stages.querySelector("button:not(:disabled)"));
     this.say(this.pointed);
   }
 
@@ -91,7 +127,9 @@ export class LabBoard {
     const place = button.dataset.place;
     if (this.data.quiz) return this.data.quiz.open && this.send({ quiz: this.data.quiz.id, picked: [place] });
     const there = this.items.some((item) => item.place === place);
-    this.change(there ? this.items.filter((item) => item.place !== place) : [...this.items, wanted(button, this.how)]);
+    this.change(
+      there ? this.items.filter((item) => item.place !== place) : [...this.items, wanted(button, this.how)],
+    );
   }
 
   step(button) {
@@ -107,7 +145,8 @@ export class LabBoard {
 
   say(button) {
     const known = button?.dataset?.place && this.stages.contains(button);
-    const words = () => (this.data.quiz ? button.getAttribute("aria-label") : label(button, this.data, this.items, this.how));
+    const words = () =>
+      this.data.quiz ? button.getAttribute("aria-label") : label(button, this.data, this.items, this.how);
     this.said.textContent = known ? words() : this.data.quiz ? "" : this.data.text.point;
     this.said.classList.toggle("quiet", !known);
   }
@@ -134,7 +173,10 @@ export class LabBoard {
       if (!way || !from) return;
       event.preventDefault();
       const to = nearest(from, [...stages.querySelectorAll("button:not(:disabled)")], way);
-      if (to) { this.rove(to); to.focus(); }
+      if (to) {
+        this.rove(to);
+        to.focus();
+      }
     });
   }
 

@@ -1,9 +1,10 @@
 // The parts of the model as buttons, a column a stage, and the colours that say what a click would do.
 
-import { esc, fill, name, parse, read, signed, deed } from "./words.js";
+import { deed, esc, fill, name, parse, signed } from "./words.js";
 
 const cell = (place, text, more = "", kind = "") =>
-  `<button class="cell ${kind}" data-place="${place}" tabindex="-1" aria-pressed="false" ${more}>${text}</button>`;
+  `<button class="cell ${kind}" data-place="${place}" tabindex="-1" aria-pressed="false"
+    ${more}>${text}</button>`;
 
 export function stagesMarkup(data) {
   return data.stages.map((stage, s) => stageMarkup(stage, s + 1, data)).join("");
@@ -14,31 +15,42 @@ function stageMarkup(stage, s, data) {
   const kernels = stage.kernels.map((k, i) => cell(`${s}.k${i + 1}`, k)).join("");
   const blocks = stage.blocks.map((block, b) => blockMarkup(stage, block, s, b + 1, data)).join("");
   return `<section class="stage" data-stage="${s}">
-    <header><b>${esc(fill(t.stage, { n: s }))}</b><span class="num">${stage.H} × ${stage.W} × ${stage.C}</span></header>
+    <header><b>${esc(fill(t.stage, { n: s }))}</b>
+      <span class="num">${stage.H} × ${stage.W} × ${stage.C}</span></header>
     <div class="steps">${stepper(s, "G", stage.G, t)}${stage.long ? stepper(s, "I", stage.I, t) : ""}</div>
-    <div class="line"><span class="label" title="${esc(t.cel_title)}">CEL</span><div class="cells wide">${kernels}</div></div>
+    <div class="line"><span class="label" title="${esc(t.cel_title)}">CEL</span>
+      <div class="cells wide">${kernels}</div></div>
     ${blocks}</section>`;
 }
 
 function blockMarkup(stage, block, s, b, data) {
   const t = data.text;
   const at = `${s}.${b}`;
+  const other = block.kind === "sda" ? "lda" : "sda";
   const flip = block.whole
     ? `<span class="kind ${block.kind} fixed" title="${esc(t.whole_map)}">${block.kind.toUpperCase()}</span>`
-    : `<button class="cell kind ${block.kind}" data-place="${at}.kind" data-how="${block.kind === "sda" ? "lda" : "sda"}" tabindex="-1" aria-pressed="false">${block.kind.toUpperCase()}<i aria-hidden="true">⇄</i></button>`;
+    : `<button class="cell kind ${block.kind}" data-place="${at}.kind" data-how="${other}" tabindex="-1"
+        aria-pressed="false">${block.kind.toUpperCase()}<i aria-hidden="true">⇄</i></button>`;
   const heads = Array.from({ length: stage.heads }, (_, h) => cell(`${at}.h${h + 1}`, h + 1)).join("");
+  const parts = [
+    cell(`${at}.attn`, esc(t.attn_short)),
+    cell(`${at}.mlp`, "MLP"),
+    cell(`${at}.bias`, data.bias),
+    ...(block.padded ? [cell(`${at}.mask`, esc(t.mask_short))] : []),
+  ];
   return `<div class="block">
     <div class="cells top">${cell(`${at}.block`, esc(fill(t.block_short, { n: b })), "", "blk")}${flip}</div>
-    <div class="cells parts">${cell(`${at}.attn`, esc(t.attn_short))}${cell(`${at}.mlp`, "MLP")}${cell(`${at}.bias`, data.bias)}${block.padded ? cell(`${at}.mask`, esc(t.mask_short)) : ""}</div>
+    <div class="cells parts">${parts.join("")}</div>
     <div class="cells heads" style="--n:${Math.min(stage.heads, 12)}">${heads}</div></div>`;
 }
 
 function stepper(s, letter, value, t) {
   const place = `${s}.x.${letter}`;
+  const spoken = (text) => esc(fill(text, { name: t[letter] }));
   return `<span class="step" data-place="${place}" title="${esc(t[letter])}"><i>${letter}</i>
-    <button class="cell" data-step="-1" tabindex="-1" aria-label="${esc(fill(t.less, { name: t[letter] }))}">−</button>
+    <button class="cell" data-step="-1" tabindex="-1" aria-label="${spoken(t.less)}">−</button>
     <output class="num" data-plain="${value}">${value}</output>
-    <button class="cell" data-step="1" tabindex="-1" aria-label="${esc(fill(t.more, { name: t[letter] }))}">+</button></span>`;
+    <button class="cell" data-step="1" tabindex="-1" aria-label="${spoken(t.more)}">+</button></span>`;
 }
 
 /** What a click on a part means now, as a list entry without its place in the list. */
@@ -64,8 +76,11 @@ export function paint(host, data, items, how) {
     const [ground, ink] = value === undefined || kind ? ["", ""] : colour(value / data.top, data.dark);
     button.style.background = ground;
     button.style.color = ink;
-    if (kind) button.firstChild.data = (item?.on ? item.how : button.classList.contains("sda") ? "sda" : "lda").toUpperCase();
-    if (kind) button.style.setProperty("--bar", value === undefined ? "transparent" : colour(value / data.top, data.dark)[0]);
+    if (!kind) continue;
+    const own = button.classList.contains("sda") ? "sda" : "lda";
+    button.firstChild.data = (item?.on ? item.how : own).toUpperCase();
+    const bar = value === undefined ? "transparent" : colour(value / data.top, data.dark)[0];
+    button.style.setProperty("--bar", bar);
   }
   for (const step of host.querySelectorAll(".step")) {
     const item = listed.get(step.dataset.place);
@@ -76,7 +91,18 @@ export function paint(host, data, items, how) {
   }
 }
 
-const MIX = { light: [[243, 241, 236], [118, 42, 131], [27, 120, 55]], dark: [[38, 43, 50], [206, 150, 222], [110, 200, 122]] };
+const MIX = {
+  light: [
+    [243, 241, 236],
+    [118, 42, 131],
+    [27, 120, 55],
+  ],
+  dark: [
+    [38, 43, 50],
+    [206, 150, 222],
+    [110, 200, 122],
+  ],
+};
 
 /** -1 to 1 as [background, ink]: purple below zero, green above; the square root lets small effects show. */
 export function colour(x, dark) {
@@ -91,9 +117,11 @@ export function colour(x, dark) {
 
 /** How far a colour stands out from a ground of [r, g, b], after WCAG 2. */
 function contrast(hex, rgb) {
-  const light = (channels) => channels.map((c) => c / 255)
-    .map((c) => (c <= 0.03928 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4))
-    .reduce((sum, c, i) => sum + c * [0.2126, 0.7152, 0.0722][i], 0.05);
+  const light = (channels) =>
+    channels
+      .map((c) => c / 255)
+      .map((c) => (c <= 0.03928 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4))
+      .reduce((sum, c, i) => sum + c * [0.2126, 0.7152, 0.0722][i], 0.05);
   const [one, other] = [light(rgb), light([1, 3, 5].map((at) => parseInt(hex.slice(at, at + 2), 16)))];
   return Math.max(one, other) / Math.min(one, other);
 }
@@ -107,7 +135,13 @@ export function label(button, data, items, how) {
   const parts = [`${name(place, data)}: ${deed(would, data)}`];
   const found = data.effects?.[place];
   if (found) {
-    parts.push(fill(data.share ? t.moves : t.costs, { x: data.share ? `${signed(100 * found[0], 0)} %` : signed(found[0]), label: data.label, p: found[1] }));
+    parts.push(
+      fill(data.share ? t.moves : t.costs, {
+        x: data.share ? `${signed(100 * found[0], 0)} %` : signed(found[0]),
+        label: data.label,
+        p: found[1],
+      }),
+    );
     if (found[2]) parts.push(fill(t.now, { label: found[2] }));
   }
   parts.push(item ? t.click_remove : t.click_add);
@@ -117,6 +151,8 @@ export function label(button, data, items, how) {
 export function legend(data) {
   const stops = Array.from({ length: 21 }, (_, i) => colour(i / 10 - 1, data.dark)[0]);
   const end = (sign) => (data.share ? `${signed(100 * sign * data.top, 0)} %` : signed(sign * data.top));
-  return `<span class="num">${end(-1)}</span><i style="background:linear-gradient(90deg,${stops.join(",")})"></i><span class="num">${end(1)}</span>
+  return `<span class="num">${end(-1)}</span>
+    <i style="background:linear-gradient(90deg,${stops.join(",")})"></i>
+    <span class="num">${end(1)}</span>
     <span>${esc(fill(data.share ? data.text.scale_share : data.text.scale, { label: data.label }))}</span>`;
 }

@@ -8,18 +8,20 @@ export default function (component) {
     mount.dataset.ids = data.photos.map((photo) => photo.id + photo.title).join();
     mount.setAttribute("role", "radiogroup");
     mount.setAttribute("aria-label", data.label);
-    mount.replaceChildren(...data.photos.map((photo) => {
-      const button = document.createElement("button");
-      button.dataset.id = photo.id;
-      button.setAttribute("role", "radio");
-      button.setAttribute("aria-label", photo.title);
-      button.title = photo.title;
-      const image = document.createElement("img");
-      image.src = photo.src;
-      image.alt = "";
-      button.append(image);
-      return button;
-    }));
+    mount.replaceChildren(
+      ...data.photos.map((photo) => {
+        const button = document.createElement("button");
+        button.dataset.id = photo.id;
+        button.setAttribute("role", "radio");
+        button.setAttribute("aria-label", photo.title);
+        button.title = photo.title;
+        const image = document.createElement("img");
+        image.src = photo.src;
+        image.alt = "";
+        button.append(image);
+        return button;
+      }),
+    );
   }
   const buttons = [...mount.children];
   const mark = (id) => {
@@ -29,10 +31,16 @@ export default function (component) {
       button.tabIndex = on ? 0 : -1;
     }
   };
-  const pick = (button) => { mark(button.dataset.id); setTriggerValue("pick", button.dataset.id); };
+  const pick = (button) => {
+    mark(button.dataset.id);
+    setTriggerValue("pick", button.dataset.id);
+  };
   mark(data.chosen);
   if (!buttons.some((button) => button.tabIndex === 0) && buttons[0]) buttons[0].tabIndex = 0;
-  mount.onclick = (event) => { const button = event.target.closest("button"); if (button) pick(button); };
+  mount.onclick = (event) => {
+    const button = event.target.closest("button");
+    if (button) pick(button);
+  };
   mount.onkeydown = (event) => {
     const step = { ArrowRight: 1, ArrowDown: 1, ArrowLeft: -1, ArrowUp: -1 }[event.key];
     const now = buttons.indexOf(event.target.closest("button"));

@@ -20,7 +20,13 @@ class Way {
     Object.assign(this, entry);
     this.ready = Boolean(entry.q);
     if (!this.ready) return;
-    Object.assign(this, { queries: array(entry.q), keys: array(entry.k), bias: array(entry.table), groups, scale });
+    Object.assign(this, {
+      queries: array(entry.q),
+      keys: array(entry.k),
+      bias: array(entry.table),
+      groups,
+      scale,
+    });
     this.d = this.queries.length / (groups.nG * groups.N);
     this.probs = new Float64Array(groups.N);
   }
@@ -49,7 +55,11 @@ class Way {
 function tokensOf(groups, group) {
   if (groups.asked !== group) {
     const all = Array.from({ length: groups.N }, (_, k) => k).filter((k) => groups.valid(group, k));
-    Object.assign(groups, { asked: group, tokens: all, places: all.map((k) => groups.row(group, k) * groups.W + groups.col(group, k)) });
+    Object.assign(groups, {
+      asked: group,
+      tokens: all,
+      places: all.map((k) => groups.row(group, k) * groups.W + groups.col(group, k)),
+    });
   }
   return groups.tokens;
 }
@@ -62,7 +72,13 @@ export class AnswerPart extends Frame {
     this.source = header.source;
     clearInterval(this.clock);
     this.clock = this.ways.every((way) => way.ready) ? null : setInterval(() => this.more?.(), AGAIN);
-    this.state ??= { down: (header.start.row + 0.5) / 100, across: (header.start.col + 0.5) / 100, less: header.start.less, key: null, pinned: false };
+    this.state ??= {
+      down: (header.start.row + 0.5) / 100,
+      across: (header.start.col + 0.5) / 100,
+      less: header.start.less,
+      key: null,
+      pinned: false,
+    };
   }
 
   photograph(png, source) {
@@ -76,7 +92,9 @@ export class AnswerPart extends Frame {
 
   build(root) {
     const { t } = this;
-    this.less = this.seg(t.show, [t.show_attention, t.show_attention_less], (i) => this.change({ less: i }, true));
+    this.less = this.seg(t.show, [t.show_attention, t.show_attention_less], (i) =>
+      this.change({ less: i }, true),
+    );
     this.cards = this.ways.map((way) => this.card(way));
     this.legend = { 0: this.ramp("sequential"), 1: this.ramp("diverging") };
     this.where = el("p.looks");
@@ -84,8 +102,14 @@ export class AnswerPart extends Frame {
     root.append(
       el("div.bar", {}, this.less.box, this.pin.box, el("span.gap"), this.takeaway()),
       this.where,
-      el("div.pb-answers", { tabindex: 0, role: "application", "aria-label": t.answer_label }, ...this.cards.map((card) => card.root)),
-      this.legend[0].root, this.legend[1].root);
+      el(
+        "div.pb-answers",
+        { tabindex: 0, role: "application", "aria-label": t.answer_label },
+        ...this.cards.map((card) => card.root),
+      ),
+      this.legend[0].root,
+      this.legend[1].root,
+    );
     root.querySelector(".pb-answers").addEventListener("keydown", (e) => this.key(e));
     this.small = document.createElement("canvas");
   }
@@ -93,10 +117,24 @@ export class AnswerPart extends Frame {
   card(way) {
     const [canvas, value] = [el("canvas", { role: "img", "aria-label": way.name }), el("b.num")];
     const lines = (way.lines ?? []).map(([name, share, logit, change]) =>
-      el("li", {}, el("span.pb-class", {}, name), el("span.num", {}, share), el("small.num", {}, logit), el("small.num.pb-change", {}, change)));
+      el(
+        "li",
+        {},
+        el("span.pb-class", {}, name),
+        el("span.num", {}, share),
+        el("small.num", {}, logit),
+        el("small.num.pb-change", {}, change),
+      ),
+    );
     const empty = way.ready ? [] : Array.from({ length: 5 }, () => el("li", {}, "\u00a0"));
-    const root = el("figure.pb-answer", {}, el("figcaption", {}, el("b", {}, way.name), value), canvas,
-      el("p.note", {}, way.note || "\u00a0"), el("ol", {}, ...lines, ...empty));
+    const root = el(
+      "figure.pb-answer",
+      {},
+      el("figcaption", {}, el("b", {}, way.name), value),
+      canvas,
+      el("p.note", {}, way.note || "\u00a0"),
+      el("ol", {}, ...lines, ...empty),
+    );
     if (!way.ready) root.dataset.waiting = "";
     canvas.addEventListener("pointermove", (e) => e.pointerType === "mouse" && this.hover(e, canvas));
     canvas.addEventListener("click", (e) => this.hover(e, canvas, true));
@@ -115,7 +153,12 @@ export class AnswerPart extends Frame {
   change(values, tell = false) {
     Object.assign(this.state, values);
     this.ask();
-    if (tell) this.tell(() => ({ down: Math.floor(100 * this.state.down), across: Math.floor(100 * this.state.across), less: this.state.less }));
+    if (tell)
+      this.tell(() => ({
+        down: Math.floor(100 * this.state.down),
+        across: Math.floor(100 * this.state.across),
+        less: this.state.less,
+      }));
   }
 
   /** Pointing chooses the query; once it is pinned, a key of its group. A click moves the query there. */
@@ -157,7 +200,8 @@ export class AnswerPart extends Frame {
     const first = ready[0]?.way.probs;
     let top = 0;
     for (const { way } of ready) {
-      if (state.less && way.way === "twin") continue; // another model: its difference would wash all others out
+      // The twin is another model: next to its difference, all others would look like none.
+      if (state.less && way.way === "twin") continue;
       way.probs.forEach((p, k) => (top = Math.max(top, state.less ? Math.abs(p - first[k]) : p)));
     }
     this.top = top;
@@ -169,14 +213,23 @@ export class AnswerPart extends Frame {
     this.legend[1 - state.less].root.hidden = true;
     say(this.legend[state.less].low, state.less ? `−${percent(top)}` : "0");
     say(this.legend[state.less].high, `${state.less ? "+" : ""}${percent(top)}`);
-    say(this.where, fill(state.pinned ? t.answer_pinned : state.less ? t.answer_pointed_less : t.answer_pointed, { row, col }));
+    say(
+      this.where,
+      fill(state.pinned ? t.answer_pinned : state.less ? t.answer_pointed_less : t.answer_pointed, {
+        row,
+        col,
+      }),
+    );
   }
 
   /** The dimmed photo at the size of a card; drawn once, as it does not follow the pointer. */
   ground() {
     const { header, side, photo } = this;
     this.ratio = Math.min(2, window.devicePixelRatio || 1);
-    const [w, h] = [Math.round(side * this.ratio), Math.round((side * this.ratio * header.input.h) / header.input.w)];
+    const [w, h] = [
+      Math.round(side * this.ratio),
+      Math.round((side * this.ratio * header.input.h) / header.input.w),
+    ];
     if (this.dim?.width === w && this.dim.height === h && this.dim.photo === photo) return;
     this.dim = Object.assign(document.createElement("canvas"), { width: w, height: h, photo });
     const pen = this.dim.getContext("2d");
@@ -203,9 +256,19 @@ export class AnswerPart extends Frame {
     pen.drawImage(this.heat(way, first), 0, 0, w, h);
     const [row, col] = [groups.row(query.group, query.slot), groups.col(query.group, query.slot)];
     const cell = w / groups.W;
-    if (state.key !== null) this.box(pen, groups.col(query.group, state.key) * cell, groups.row(query.group, state.key) * cell, cell, ratio);
+    if (state.key !== null)
+      this.box(
+        pen,
+        groups.col(query.group, state.key) * cell,
+        groups.row(query.group, state.key) * cell,
+        cell,
+        ratio,
+      );
     const r = Math.max(5 * ratio, 0.42 * cell);
-    for (const [ink, thick] of [["#14171B", 4.5], ["#FFFFFF", 2.25]]) {
+    for (const [ink, thick] of [
+      ["#14171B", 4.5],
+      ["#FFFFFF", 2.25],
+    ]) {
       pen.beginPath();
       pen.arc((col + 0.5) * cell, (row + 0.5) * cell, r, 0, 2 * Math.PI);
       pen.strokeStyle = ink;
@@ -217,7 +280,10 @@ export class AnswerPart extends Frame {
   }
 
   box(pen, x, y, cell, ratio) {
-    for (const [ink, thick] of [["#14171B", 4], ["#FFFFFF", 2]]) {
+    for (const [ink, thick] of [
+      ["#14171B", 4],
+      ["#FFFFFF", 2],
+    ]) {
       pen.strokeStyle = ink;
       pen.lineWidth = thick * ratio;
       pen.strokeRect(x, y, cell, cell);
@@ -227,7 +293,8 @@ export class AnswerPart extends Frame {
   /** The group's cells in colours, everything else clear: one pixel a token. */
   heat(way, first) {
     const { groups, small, query, look, state, top } = this;
-    if (small.width !== groups.W || small.height !== groups.H) [small.width, small.height] = [groups.W, groups.H];
+    if (small.width !== groups.W || small.height !== groups.H)
+      [small.width, small.height] = [groups.W, groups.H];
     const pen = small.getContext("2d");
     const image = pen.createImageData(groups.W, groups.H);
     const cells = new Uint32Array(image.data.buffer);
@@ -259,10 +326,23 @@ export class AnswerPart extends Frame {
       const [x, y] = [24 + (i % columns) * wide, 30 + Math.floor(i / columns) * tall];
       pen.text(x, y - 8, way.name, { weight: 600, size: 13, fill: look.theme.ink });
       pasted(pen, canvas, x, y, side, high);
-      way.lines.forEach(([name, share, logit, change], n) => pen.text(x, y + high + 16 + 15 * n, `${name} ${share} ${logit} ${change}`, { fill: look.theme.muted }));
+      way.lines.forEach(([name, share, logit, change], n) =>
+        pen.text(x, y + high + 16 + 15 * n, `${name} ${share} ${logit} ${change}`, {
+          fill: look.theme.muted,
+        }),
+      );
     });
     const { low, high: most } = this.legend[this.state.less];
-    legendOf(pen, header.palette, this.state.less ? "diverging" : "sequential", 24, pen.height - 28, low.textContent, most.textContent, look.theme.ink);
+    legendOf(
+      pen,
+      header.palette,
+      this.state.less ? "diverging" : "sequential",
+      24,
+      pen.height - 28,
+      low.textContent,
+      most.textContent,
+      look.theme.ink,
+    );
     return pen;
   }
 
@@ -273,7 +353,15 @@ export class AnswerPart extends Frame {
     const keys = tokensOf(groups, query.group);
     const head = ["query_row", "query_col", "key_row", "key_col", ...ready.map(({ way }) => way)];
     const at = [groups.row(query.group, query.slot), groups.col(query.group, query.slot)];
-    return [head, ...keys.map((k) => [...at, groups.row(query.group, k), groups.col(query.group, k), ...ready.map((way) => way.probs[k].toPrecision(7))])];
+    return [
+      head,
+      ...keys.map((k) => [
+        ...at,
+        groups.row(query.group, k),
+        groups.col(query.group, k),
+        ...ready.map((way) => way.probs[k].toPrecision(7)),
+      ]),
+    ];
   }
 }
 

@@ -53,7 +53,8 @@ export class OffsetMap {
     const cell = Math.max(1, Math.floor((width * ratio) / Math.max(w, h)));
     Object.assign(this, { ratio, cell });
     for (const canvas of [this.base, this.over]) {
-      if (canvas.width !== w * cell || canvas.height !== h * cell) [canvas.width, canvas.height] = [w * cell, h * cell];
+      if (canvas.width !== w * cell || canvas.height !== h * cell)
+        [canvas.width, canvas.height] = [w * cell, h * cell];
       [canvas.style.width, canvas.style.height] = [`${(w * cell) / ratio}px`, `${(h * cell) / ratio}px`];
     }
     paintCells(this.cells, values, Gh, Gw, top, look.signed);
@@ -78,7 +79,10 @@ export class OffsetMap {
     pen.globalAlpha = 0.8;
     pen.fillRect(0, 0, pen.canvas.width, pen.canvas.height);
     pen.restore();
-    for (const [ink, thick] of [["#FFFFFF", 3.5], ["#14171B", 1.5]]) {
+    for (const [ink, thick] of [
+      ["#FFFFFF", 3.5],
+      ["#14171B", 1.5],
+    ]) {
       pen.strokeStyle = ink;
       pen.lineWidth = thick * ratio;
       pen.strokeRect(left, top, wide, high);
@@ -89,7 +93,10 @@ export class OffsetMap {
   ring(pen) {
     const [x, y] = [pen.canvas.width / 2, pen.canvas.height / 2];
     const r = Math.max(2.5 * this.ratio, Math.min(this.cell * 0.38, 8 * this.ratio));
-    for (const [ink, thick] of [["#14171B", 3], ["#FFFFFF", 1.6]]) {
+    for (const [ink, thick] of [
+      ["#14171B", 3],
+      ["#FFFFFF", 1.6],
+    ]) {
       pen.beginPath();
       pen.arc(x, y, r, 0, 2 * Math.PI);
       pen.strokeStyle = ink;
@@ -107,7 +114,10 @@ export class OffsetMap {
     pen.clearRect(0, 0, over.width, over.height);
     if (!at || Math.abs(at.down) >= Gh || Math.abs(at.right) >= Gw) return;
     const [x, y] = [(at.right + Gw - 1) * cell, (at.down + Gh - 1) * cell];
-    for (const [ink, thick] of [["#14171B", 4], ["#FFFFFF", 2]]) {
+    for (const [ink, thick] of [
+      ["#14171B", 4],
+      ["#FFFFFF", 2],
+    ]) {
       pen.strokeStyle = ink;
       pen.lineWidth = thick * ratio;
       pen.strokeRect(x, y, cell, cell);
@@ -117,7 +127,10 @@ export class OffsetMap {
   place(x, y) {
     const { cell, ratio, Gh, Gw } = this;
     const clip = (d, G) => Math.max(1 - G, Math.min(G - 1, d));
-    return { down: clip(Math.floor((y * ratio) / cell) - Gh + 1, Gh), right: clip(Math.floor((x * ratio) / cell) - Gw + 1, Gw) };
+    return {
+      down: clip(Math.floor((y * ratio) / cell) - Gh + 1, Gh),
+      right: clip(Math.floor((x * ratio) / cell) - Gw + 1, Gw),
+    };
   }
 }
 
@@ -131,11 +144,16 @@ export class Solid {
       from = [e.clientX, e.clientY, this.yaw, this.pitch];
       this.canvas.setPointerCapture(e.pointerId);
     });
-    this.canvas.addEventListener("pointermove", (e) => from && this.turn(from[2] + (e.clientX - from[0]) / 120, from[3] + (e.clientY - from[1]) / 160));
+    this.canvas.addEventListener(
+      "pointermove",
+      (e) => from && this.turn(from[2] + (e.clientX - from[0]) / 120, from[3] + (e.clientY - from[1]) / 160),
+    );
     this.canvas.addEventListener("pointerup", () => (from = null));
     this.canvas.addEventListener("pointercancel", () => (from = null));
     this.canvas.addEventListener("keydown", (e) => {
-      const move = { ArrowLeft: [-0.15, 0], ArrowRight: [0.15, 0], ArrowUp: [0, -0.1], ArrowDown: [0, 0.1] }[e.key];
+      const move = { ArrowLeft: [-0.15, 0], ArrowRight: [0.15, 0], ArrowUp: [0, -0.1], ArrowDown: [0, 0.1] }[
+        e.key
+      ];
       if (!move) return;
       e.preventDefault();
       this.turn(this.yaw + move[0], this.pitch + move[1]);
@@ -166,7 +184,11 @@ export class Solid {
     const [c, s] = [Math.cos(this.yaw), Math.sin(this.yaw)];
     const [u, v] = [c * x - s * z, s * x + c * z];
     const size = canvas.width * 0.31;
-    return [canvas.width / 2 + size * u, canvas.height * 0.53 + size * (v * Math.sin(this.pitch) - y * 0.62 * Math.cos(this.pitch)), v];
+    return [
+      canvas.width / 2 + size * u,
+      canvas.height * 0.53 + size * (v * Math.sin(this.pitch) - y * 0.62 * Math.cos(this.pitch)),
+      v,
+    ];
   }
 
   paint() {
@@ -198,7 +220,9 @@ export class Solid {
       const [row, col] = [Math.floor(corners[0] / w) - Gh + 1, (corners[0] % w) - Gw + 1];
       const known = row >= 1 - look.G && row + 1 < look.G && col >= 1 - look.G && col + 1 < look.G;
       pen.beginPath();
-      corners.forEach((i, n) => (n ? pen.lineTo(points[i][0], points[i][1]) : pen.moveTo(points[i][0], points[i][1])));
+      corners.forEach((i, n) =>
+        n ? pen.lineTo(points[i][0], points[i][1]) : pen.moveTo(points[i][0], points[i][1]),
+      );
       pen.closePath();
       pen.globalAlpha = known ? 1 : 0.5;
       pen.fillStyle = look.signedCss[level(mean, top)];
@@ -211,7 +235,12 @@ export class Solid {
   }
 
   floor(pen, high, wide) {
-    const corners = [[-wide, -high], [wide, -high], [wide, high], [-wide, high]].map(([x, z]) => this.project(x, z, 0));
+    const corners = [
+      [-wide, -high],
+      [wide, -high],
+      [wide, high],
+      [-wide, high],
+    ].map(([x, z]) => this.project(x, z, 0));
     pen.beginPath();
     corners.forEach(([x, y], i) => (i ? pen.lineTo(x, y) : pen.moveTo(x, y)));
     pen.closePath();

@@ -1,4 +1,4 @@
-// What every figure of the page has: a message, colours of the theme around it, a moment to draw, files to take away.
+// What all figures of this page share: the message, the theme's colours, when to draw, and files to save.
 
 import { Choice, el, save, words } from "../shared/markup.js";
 import { themeAround } from "../shared/paint.js";
@@ -33,7 +33,8 @@ export class Frame {
     const mode = themeAround(this.parent);
     if (this.mode === mode) return;
     this.mode = mode;
-    for (const [name, value] of Object.entries(this.header.palette[mode])) this.root.style.setProperty(`--${name}`, value);
+    for (const [name, value] of Object.entries(this.header.palette[mode]))
+      this.root.style.setProperty(`--${name}`, value);
     this.colour(mode);
     this.ask();
   }
@@ -74,9 +75,16 @@ export class Frame {
   }
 
   select(label, names, onChoose) {
-    const box = el("select.pb-select", { "aria-label": label }, ...names.map((name, i) => el("option", { value: i }, name)));
+    const box = el(
+      "select.pb-select",
+      { "aria-label": label },
+      ...names.map((name, i) => el("option", { value: i }, name)),
+    );
     box.addEventListener("change", () => onChoose(box.selectedIndex));
-    return { box: el("label.pb-label", {}, el("span.note", {}, label), box), choose: (i) => (box.selectedIndex = i) };
+    return {
+      box: el("label.pb-label", {}, el("span.note", {}, label), box),
+      choose: (i) => (box.selectedIndex = i),
+    };
   }
 
   button(text, onClick) {
@@ -103,7 +111,13 @@ export class Frame {
   /** Three quiet buttons: the figure as PNG and SVG, its numbers as CSV. */
   takeaway() {
     const { t } = this;
-    return el("span.take", {}, this.button("PNG", () => this.savePng()), this.button("SVG", () => this.saveSvg()), this.button(t.save_numbers, () => this.saveCsv()));
+    return el(
+      "span.take",
+      {},
+      this.button("PNG", () => this.savePng()),
+      this.button("SVG", () => this.saveSvg()),
+      this.button(t.save_numbers, () => this.saveCsv()),
+    );
   }
 
   saveSvg() {
@@ -126,7 +140,9 @@ export class Frame {
 
   saveCsv() {
     const cell = (x) => (/[",\n]/.test(x) ? `"${String(x).replaceAll('"', '""')}"` : x);
-    const text = this.rows().map((row) => row.map(cell).join(",")).join("\r\n");
+    const text = this.rows()
+      .map((row) => row.map(cell).join(","))
+      .join("\r\n");
     save(`${this.fileName()}.csv`, new Blob(["\ufeff", text, "\r\n"], { type: "text/csv" }));
   }
 }
@@ -135,7 +151,8 @@ export class Frame {
 export function legendOf(pen, palette, scale, x, y, low, high, ink) {
   const id = `scale-${scale}`;
   const stops = palette[scale];
-  pen.parts.push(`<linearGradient id="${id}">${stops.map((c, i) => `<stop offset="${i / (stops.length - 1)}" stop-color="${c}"/>`).join("")}</linearGradient>`);
+  const colours = stops.map((c, i) => `<stop offset="${i / (stops.length - 1)}" stop-color="${c}"/>`);
+  pen.parts.push(`<linearGradient id="${id}">${colours.join("")}</linearGradient>`);
   pen.text(x, y + 9, low, { fill: ink });
   pen.add("rect", { x: x + 60, y, width: 180, height: 9, fill: `url(#${id})` });
   pen.text(x + 248, y + 9, high, { fill: ink });
@@ -143,5 +160,13 @@ export function legendOf(pen, palette, scale, x, y, low, high, ink) {
 
 /** A canvas as it is, its cells kept sharp. */
 export function pasted(pen, canvas, x, y, width, height) {
-  pen.add("image", { x, y, width, height, preserveAspectRatio: "none", style: "image-rendering:pixelated", href: canvas.toDataURL("image/png") });
+  pen.add("image", {
+    x,
+    y,
+    width,
+    height,
+    preserveAspectRatio: "none",
+    style: "image-rendering:pixelated",
+    href: canvas.toDataURL("image/png"),
+  });
 }

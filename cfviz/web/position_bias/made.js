@@ -26,15 +26,44 @@ export class MadePart extends Part {
     this.slider.addEventListener("input", () => this.go(Number(this.slider.value)));
     this.play = this.button(t.play, () => this.run());
     Object.assign(this, { row: el("p.pb-indices.num"), line: el("p.note") });
-    this.matrix.addEventListener("pointermove", (e) => this.go(Math.floor((e.offsetY / this.matrix.clientHeight) * this.block.G ** 2)));
-    const panel = (title, note, body) => el("figure.pb-panel", {}, el("figcaption", {}, el("b", {}, title), el("span.note", {}, note)), body);
+    this.matrix.addEventListener("pointermove", (e) =>
+      this.go(Math.floor((e.offsetY / this.matrix.clientHeight) * this.block.G ** 2)),
+    );
+    const panel = (title, note, body) =>
+      el("figure.pb-panel", {}, el("figcaption", {}, el("b", {}, title), el("span.note", {}, note)), body);
     this.tableBox = el("div.pb-window-box", {}, this.table.root, (this.window = el("i.pb-window")));
     root.append(
-      el("div.bar", {}, this.choices.block.box, this.choices.head.box, this.choices.raw.box, el("span.gap"), this.takeaway()),
-      el("section", {}, el("div.title", {}, el("h4", {}, t.flow), el("span.note", {}, t.flow_note)), this.where, this.flow),
-      el("section", {}, el("div.title", {}, el("h4", {}, t.spread), el("span.note", {}, t.spread_note)),
-        el("div.bar.pb-playbar", {}, this.play, this.slider, this.line), this.row,
-        el("div.pb-panels", {}, panel(t.matrix, t.matrix_note, this.matrix), panel(t.table, t.table_note, this.tableBox), panel(t.group, t.group_note, this.group))));
+      el(
+        "div.bar",
+        {},
+        this.choices.block.box,
+        this.choices.head.box,
+        this.choices.raw.box,
+        el("span.gap"),
+        this.takeaway(),
+      ),
+      el(
+        "section",
+        {},
+        el("div.title", {}, el("h4", {}, t.flow), el("span.note", {}, t.flow_note)),
+        this.where,
+        this.flow,
+      ),
+      el(
+        "section",
+        {},
+        el("div.title", {}, el("h4", {}, t.spread), el("span.note", {}, t.spread_note)),
+        el("div.bar.pb-playbar", {}, this.play, this.slider, this.line),
+        this.row,
+        el(
+          "div.pb-panels",
+          {},
+          panel(t.matrix, t.matrix_note, this.matrix),
+          panel(t.table, t.table_note, this.tableBox),
+          panel(t.group, t.group_note, this.group),
+        ),
+      ),
+    );
   }
 
   draw() {
@@ -66,15 +95,26 @@ export class MadePart extends Part {
     const inputs = [0, 1].map((k) => Float64Array.from({ length: x.length / 2 }, (_, i) => x[2 * i + k]));
     this.addLayer(t.step_offsets, "", inputs, ["dh", "dw"]);
     if (!block.mlp) {
-      this.addLayer(t.step_table, t.step_table_note, block.tables, block.tables.map((_, h) => fill(t.head_n, { n: h + 1 })), true);
+      this.addLayer(
+        t.step_table,
+        t.step_table_note,
+        block.tables,
+        block.tables.map((_, h) => fill(t.head_n, { n: h + 1 })),
+        true,
+      );
       return;
     }
     const made = steps(block.mlp, x);
     made.forEach((step, i) => {
       const last = i === made.length - 1;
       const kind = step.name.replace(/\d/, "");
-      const title = fill(t[`step_${last ? "heads" : kind}`], { n: step.wide, from: i ? made[i - 1].wide : 2 });
-      const names = Array.from({ length: step.wide }, (_, u) => (last ? fill(t.head_n, { n: u + 1 }) : fill(t.unit_n, { n: u + 1 })));
+      const title = fill(t[`step_${last ? "heads" : kind}`], {
+        n: step.wide,
+        from: i ? made[i - 1].wide : 2,
+      });
+      const names = Array.from({ length: step.wide }, (_, u) =>
+        last ? fill(t.head_n, { n: u + 1 }) : fill(t.unit_n, { n: u + 1 }),
+      );
       this.addLayer(title, this.nameOf(step.name), last ? block.tables : unitsOf(step), names, last);
     });
   }
@@ -91,14 +131,23 @@ export class MadePart extends Part {
     const range = el("span.note.num", {}, `±${top.toPrecision(2)}`);
     const row = el("div.pb-step-units", {}, ...thumbs.map((thumb) => thumb.root));
     if (heads) rove(row, ".pb-thumb");
-    this.flow.append(el("div.pb-step", {}, el("div.pb-step-name", {}, el("b", {}, title), el("code.note", {}, name), range), row));
+    this.flow.append(
+      el(
+        "div.pb-step",
+        {},
+        el("div.pb-step-name", {}, el("b", {}, title), el("code.note", {}, name), range),
+        row,
+      ),
+    );
     this.layers.push({ units, names, thumbs, top, heads, title });
   }
 
   paintFlow() {
     const { block, look } = this;
     for (const { units, names, thumbs, top, heads } of this.layers) {
-      thumbs.forEach((thumb, i) => thumb.draw(units[i], block.G, block.G, top, look, names[i], heads && i === this.head));
+      thumbs.forEach((thumb, i) =>
+        thumb.draw(units[i], block.G, block.G, top, look, names[i], heads && i === this.head),
+      );
     }
   }
 
@@ -108,8 +157,12 @@ export class MadePart extends Part {
     const clip = (d) => Math.max(1 - block.G, Math.min(block.G - 1, d));
     const at = { down: clip(state.down), right: clip(state.right) };
     const i = entryAt(block.G, block.G, at.down, at.right);
-    for (const { units, thumbs } of this.layers) units.forEach((values, u) => say(thumbs[u].value, signed(values[i])));
-    say(this.where, fill(t.follow, { key: this.keyWords(at), dh: signedInt(-at.down), dw: signedInt(-at.right) }));
+    for (const { units, thumbs } of this.layers)
+      units.forEach((values, u) => say(thumbs[u].value, signed(values[i])));
+    say(
+      this.where,
+      fill(t.follow, { key: this.keyWords(at), dh: signedInt(-at.down), dw: signedInt(-at.right) }),
+    );
   }
 
   // ---- the index matrix --------------------------------------------------------------------------------
@@ -127,7 +180,8 @@ export class MadePart extends Part {
     [this.matrix.width, this.matrix.height] = [N * cell, N * cell];
     const image = pen.createImageData(N, N);
     const cells = new Uint32Array(image.data.buffer);
-    for (let q = 0; q < N; q++) for (let k = 0; k < N; k++) cells[q * N + k] = look.heat[shade(this.index(q, k), n - 1)];
+    for (let q = 0; q < N; q++)
+      for (let k = 0; k < N; k++) cells[q * N + k] = look.heat[shade(this.index(q, k), n - 1)];
     const small = document.createElement("canvas");
     [small.width, small.height] = [N, N];
     small.getContext("2d").putImageData(image, 0, 0);
@@ -145,18 +199,38 @@ export class MadePart extends Part {
     this.slider.value = this.query;
     const pen = this.matrix.getContext("2d");
     pen.putImageData(this.plain, 0, 0);
-    for (const [ink, thick] of [["#14171B", 5], ["#FFFFFF", 2.5]]) {
+    for (const [ink, thick] of [
+      ["#14171B", 5],
+      ["#FFFFFF", 2.5],
+    ]) {
       pen.strokeStyle = ink;
       pen.lineWidth = thick;
       pen.strokeRect(thick / 2, this.query * cell, N * cell - thick, cell);
     }
     const all = Array.from({ length: N }, (_, k) => this.index(this.query, k));
-    const shown = N <= 49 ? all.map((i, k) => (k && k % G === 0 ? `· ${i}` : `${i}`)).join(" ") : `${all.slice(0, 3).join(", ")} … ${all.slice(-3).join(", ")}`;
+    const shown =
+      N <= 49
+        ? all.map((i, k) => (k && k % G === 0 ? `· ${i}` : `${i}`)).join(" ")
+        : `${all.slice(0, 3).join(", ")} … ${all.slice(-3).join(", ")}`;
     say(this.row, shown);
     const [row, col] = [Math.floor(this.query / G), this.query % G];
-    say(this.line, fill(t.row_line, { q: this.query, row, col, first: all.slice(0, 3).join(", "), last: all.slice(-3).join(", ") }));
+    say(
+      this.line,
+      fill(t.row_line, {
+        q: this.query,
+        row,
+        col,
+        first: all.slice(0, 3).join(", "),
+        last: all.slice(-3).join(", "),
+      }),
+    );
     const share = 100 / block.side; // the window of the table that this query reads
-    Object.assign(this.window.style, { left: `${(G - 1 - col) * share}%`, top: `${(G - 1 - row) * share}%`, width: `${G * share}%`, height: `${G * share}%` });
+    Object.assign(this.window.style, {
+      left: `${(G - 1 - col) * share}%`,
+      top: `${(G - 1 - row) * share}%`,
+      width: `${G * share}%`,
+      height: `${G * share}%`,
+    });
     this.paintGroup(all, row, col);
   }
 
@@ -177,7 +251,10 @@ export class MadePart extends Part {
       pen.fillStyle = tone > 60 && tone < 195 ? "#14171B" : "#FFFFFF";
       pen.fillText(i, x + side / 2, y + side / 2);
     });
-    for (const [ink, thick] of [["#14171B", 6], ["#FFFFFF", 3]]) {
+    for (const [ink, thick] of [
+      ["#14171B", 6],
+      ["#FFFFFF", 3],
+    ]) {
       pen.beginPath();
       pen.arc((col + 0.5) * side, (row + 0.5) * side, side * 0.44, 0, 2 * Math.PI);
       pen.strokeStyle = ink;
@@ -201,7 +278,10 @@ export class MadePart extends Part {
     const most = Math.max(...this.layers.map(({ units }) => units.length));
     const pen = new SvgPen(Math.max(900, 230 + most * (side + 10)), this.layers.length * high + 440);
     pen.rect(0, 0, pen.width, pen.height, look.theme.paper);
-    pen.text(20, 26, `${this.blockName(block)} · ${this.where.textContent}`, { size: 13, fill: look.theme.ink });
+    pen.text(20, 26, `${this.blockName(block)} · ${this.where.textContent}`, {
+      size: 13,
+      fill: look.theme.ink,
+    });
     this.layers.forEach(({ thumbs, title, top }, n) => {
       const y = 44 + n * high;
       pen.text(20, y + 14, title, { weight: 600, size: 13, fill: look.theme.ink });
@@ -215,15 +295,28 @@ export class MadePart extends Part {
     });
     const y = 60 + this.layers.length * high;
     pen.text(20, y, this.line.textContent, { fill: look.theme.ink });
-    [this.matrix, this.table.base, this.group].forEach((canvas, i) => pasted(pen, canvas, 20 + i * 290, y + 14, 270, 270));
-    legendOf(pen, this.header.palette, "diverging", 310, y + 300, signed(-this.full), signed(this.full), look.theme.ink);
+    [this.matrix, this.table.base, this.group].forEach((canvas, i) =>
+      pasted(pen, canvas, 20 + i * 290, y + 14, 270, 270),
+    );
+    legendOf(
+      pen,
+      this.header.palette,
+      "diverging",
+      310,
+      y + 300,
+      signed(-this.full),
+      signed(this.full),
+      look.theme.ink,
+    );
     return pen;
   }
 
   /** Every unit of every step at every offset. */
   rows() {
     const { block } = this;
-    const units = this.layers.slice(1).flatMap(({ units: all, names, title }) => all.map((values, i) => [`${title}: ${names[i]}`, values]));
+    const units = this.layers
+      .slice(1)
+      .flatMap(({ units: all, names, title }) => all.map((values, i) => [`${title}: ${names[i]}`, values]));
     const out = [["entry", "dh", "dw", ...units.map(([name]) => name)]];
     for (let i = 0; i < block.side ** 2; i++) {
       const [dh, dw] = [Math.floor(i / block.side) - block.G + 1, (i % block.side) - block.G + 1];

@@ -15,7 +15,12 @@ const streamlit = onPage(
   (box, data, commit) => {
     const figure = new PARTS[decode(data).header.part](box, data, commit);
     const { name } = figure.header;
-    if (name) figure.leave = driven(name, (to) => figure.go(to), (quiz) => figure.quiz(quiz));
+    if (name)
+      figure.leave = driven(
+        name,
+        (to) => figure.go(to),
+        (quiz) => figure.quiz(quiz),
+      );
     return figure;
   },
   (figure, setStateValue) => {

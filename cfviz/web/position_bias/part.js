@@ -11,7 +11,20 @@ export const FLOOR = 0.05; // what full colour stands for at least: a bias that 
 export const FAINT = 0.1; // a bias that spans less changes no attention weight by more than a factor of 1.11
 const WINDOW = ["Gh", "Gw", "less", "large"]; // what only the figure of resized windows shows
 const hub = { parts: new Set(), state: null, source: null }; // one choice for all figures of the page
-const FIRST = { block: 0, head: 0, down: 1, right: 1, raw: 0, scale: 0, reach: 0, order: 0, Gh: 14, Gw: 14, less: 0, large: 0 };
+const FIRST = {
+  block: 0,
+  head: 0,
+  down: 1,
+  right: 1,
+  raw: 0,
+  scale: 0,
+  reach: 0,
+  order: 0,
+  Gh: 14,
+  Gw: 14,
+  less: 0,
+  large: 0,
+};
 
 export class Part extends Frame {
   read(header, array) {
@@ -77,7 +90,8 @@ export class Part extends Frame {
   /** A head was clicked: on a lesson's page that may be an answer. */
   chooseHead(head) {
     this.set({ head }, !this.test);
-    if (this.test?.open && this.test.pick === "head") this.commit({ quiz: this.test.id, picked: [String(head + 1)] });
+    if (this.test?.open && this.test.pick === "head")
+      this.commit({ quiz: this.test.id, picked: [String(head + 1)] });
   }
 
   ask() {
@@ -98,21 +112,31 @@ export class Part extends Frame {
   }
 
   blockSelect() {
-    return this.select(this.t.block, this.blocks.map((block) => this.blockName(block)), (block) => this.set({ block }, true));
+    return this.select(
+      this.t.block,
+      this.blocks.map((block) => this.blockName(block)),
+      (block) => this.set({ block }, true),
+    );
   }
 
   headSelect() {
     const made = this.select(this.t.head, [""], (head) => this.set({ head }, true));
     const box = made.box.querySelector("select");
-    return { box: made.box, choose: (i) => {
-      if (box.options.length !== this.block.heads) box.replaceChildren(...this.block.characters.map((_, h) => el("option", { value: h }, `${h + 1}`)));
-      box.selectedIndex = i;
-    } };
+    return {
+      box: made.box,
+      choose: (i) => {
+        if (box.options.length !== this.block.heads)
+          box.replaceChildren(...this.block.characters.map((_, h) => el("option", { value: h }, `${h + 1}`)));
+        box.selectedIndex = i;
+      },
+    };
   }
 
   /** Colours from the head's mean, which softmax does not see, or from zero. */
   rawChoice() {
-    return this.seg(this.t.constant, [this.t.constant_off, this.t.constant_on], (raw) => this.set({ raw }, true));
+    return this.seg(this.t.constant, [this.t.constant_off, this.t.constant_on], (raw) =>
+      this.set({ raw }, true),
+    );
   }
 
   legend() {
@@ -122,7 +146,9 @@ export class Part extends Frame {
 
   keyWords({ down, right }) {
     const rows = down ? fill(down > 0 ? this.t.below : this.t.above, { n: Math.abs(down) }) : this.t.same_row;
-    const cols = right ? fill(right > 0 ? this.t.to_right : this.t.to_left, { n: Math.abs(right) }) : this.t.same_col;
+    const cols = right
+      ? fill(right > 0 ? this.t.to_right : this.t.to_left, { n: Math.abs(right) })
+      : this.t.same_col;
     return down || right ? fill(this.t.key_at, { rows, cols }) : this.t.key_self;
   }
 
@@ -151,7 +177,13 @@ export class Thumb {
   constructor(onChoose = null) {
     [this.canvas, this.name, this.value] = [el("canvas"), el("span"), el("span.num")];
     this.chosen = onChoose;
-    this.root = el(onChoose ? "button.pb-thumb" : "div.pb-thumb", onChoose ? { type: "button" } : {}, this.canvas, this.name, this.value);
+    this.root = el(
+      onChoose ? "button.pb-thumb" : "div.pb-thumb",
+      onChoose ? { type: "button" } : {},
+      this.canvas,
+      this.name,
+      this.value,
+    );
     if (onChoose) this.root.addEventListener("click", onChoose);
   }
 

@@ -1,4 +1,4 @@
-// Groups of another size: the bias evaluated anew against its table cut, clamped or stretched, and the twin's.
+// Groups of another size: the bias evaluated anew, its table cut, clamped or stretched, and the twin's bias.
 
 import { el, say } from "../shared/markup.js";
 import { fill } from "../shared/payload.js";
@@ -15,7 +15,13 @@ export class ResizedPart extends Part {
     const { t } = this;
     this.square ??= this.state.Gh === this.state.Gw;
     const slider = (label, name) => {
-      const input = el("input.pb-slider", { type: "range", min: LEAST, max: MOST, value: this.state[name], "aria-label": label });
+      const input = el("input.pb-slider", {
+        type: "range",
+        min: LEAST,
+        max: MOST,
+        value: this.state[name],
+        "aria-label": label,
+      });
       const value = el("b.num");
       input.addEventListener("input", () => this.resize(name, Number(input.value)));
       return { input, value, box: el("label.pb-label", {}, el("span.note", {}, label), input, value) };
@@ -26,16 +32,37 @@ export class ResizedPart extends Part {
       this.resize("Gh", this.state.Gh);
     });
     this.choices = {
-      block: this.blockSelect(), head: this.headSelect(), raw: this.rawChoice(),
+      block: this.blockSelect(),
+      head: this.headSelect(),
+      raw: this.rawChoice(),
       less: this.seg(t.show, [t.show_surface, t.show_less], (less) => this.set({ less }, true)),
       large: this.toggle(t.magnify, (large) => this.set({ large }, true)),
     };
     this.scaleBar = this.legend();
-    Object.assign(this, { grid: el("div.pb-ways"), where: el("p.looks"), note: el("p.note"), flat: el("p.pb-flat") });
+    Object.assign(this, {
+      grid: el("div.pb-ways"),
+      where: el("p.looks"),
+      note: el("p.note"),
+      flat: el("p.pb-flat"),
+    });
     root.append(
-      el("div.bar", {}, this.choices.block.box, this.choices.head.box, this.choices.less.box, this.choices.raw.box, el("span.gap"), this.takeaway()),
+      el(
+        "div.bar",
+        {},
+        this.choices.block.box,
+        this.choices.head.box,
+        this.choices.less.box,
+        this.choices.raw.box,
+        el("span.gap"),
+        this.takeaway(),
+      ),
       el("div.bar", {}, this.sliders.Gh.box, this.sliders.Gw.box, this.lock.box, this.choices.large.box),
-      this.where, this.grid, this.scaleBar.root, this.note, this.flat);
+      this.where,
+      this.grid,
+      this.scaleBar.root,
+      this.note,
+      this.flat,
+    );
     [this.ways, this.names] = [{}, null];
   }
 
@@ -56,13 +83,28 @@ export class ResizedPart extends Part {
     const names = this.block.ways;
     if (this.names === names.join()) return;
     this.names = names.join();
-    this.ways = Object.fromEntries(names.map((way) => {
-      const map = new OffsetMap(t[`way_${way}`], (at) => this.set(at));
-      const [value, inside, outside] = [el("b.num"), el("span.num"), el("span.num")];
-      const root = el("figure.pb-way", {}, el("figcaption", {}, el("b", {}, t[`way_${way}`]), value), map.root,
-        el("dl.pb-stats", {}, el("dt.note", {}, t.inside), el("dd", {}, inside), el("dt.note", {}, t.outside), el("dd", {}, outside)), el("p.note", {}, t[`way_${way}_help`]));
-      return [way, { map, value, inside, outside, root }];
-    }));
+    this.ways = Object.fromEntries(
+      names.map((way) => {
+        const map = new OffsetMap(t[`way_${way}`], (at) => this.set(at));
+        const [value, inside, outside] = [el("b.num"), el("span.num"), el("span.num")];
+        const root = el(
+          "figure.pb-way",
+          {},
+          el("figcaption", {}, el("b", {}, t[`way_${way}`]), value),
+          map.root,
+          el(
+            "dl.pb-stats",
+            {},
+            el("dt.note", {}, t.inside),
+            el("dd", {}, inside),
+            el("dt.note", {}, t.outside),
+            el("dd", {}, outside),
+          ),
+          el("p.note", {}, t[`way_${way}_help`]),
+        );
+        return [way, { map, value, inside, outside, root }];
+      }),
+    );
     this.grid.replaceChildren(...Object.values(this.ways).map((way) => way.root));
   }
 
@@ -91,23 +133,48 @@ export class ResizedPart extends Part {
     const top = (this.drawn = state.large ? most : Math.max(FLOOR, most));
     const room = this.grid.firstChild?.clientWidth ?? 240;
     this.flat.hidden = most >= FLOOR;
-    say(this.flat, fill(state.large ? t.magnified : t.small_all, { top: span(state.large ? top : most), floor: FLOOR }));
+    say(
+      this.flat,
+      fill(state.large ? t.magnified : t.small_all, { top: span(state.large ? top : most), floor: FLOOR }),
+    );
     block.ways.forEach((way, i) => {
       const part = this.ways[way];
       part.map.draw(all[i], Gh, Gw, top, this.look, Math.max(120, Math.min(room, this.test ? 420 : 260)));
       const known = (dh, dw) => Math.max(Math.abs(dh), Math.abs(dw)) < block.trained;
       this.describe(part.inside, summary(all[i], Gh, Gw, known));
-      this.describe(part.outside, summary(all[i], Gh, Gw, (dh, dw) => !known(dh, dw)));
+      this.describe(
+        part.outside,
+        summary(all[i], Gh, Gw, (dh, dw) => !known(dh, dw)),
+      );
     });
     this.scaleBar.say(top);
     const G = block.trained;
     const beyond = Math.max(Gh, Gw) > G;
-    const share = 1 - (Math.min(Gh, G) * 2 - 1) * (Math.min(Gw, G) * 2 - 1) / ((2 * Gh - 1) * (2 * Gw - 1));
-    say(this.note, fill(beyond ? t.resized_beyond : t.resized_within, { G, far: G - 1, Gh, Gw, share: (100 * share).toFixed(0) }));
+    const share = 1 - ((Math.min(Gh, G) * 2 - 1) * (Math.min(Gw, G) * 2 - 1)) / ((2 * Gh - 1) * (2 * Gw - 1));
+    say(
+      this.note,
+      fill(beyond ? t.resized_beyond : t.resized_within, {
+        G,
+        far: G - 1,
+        Gh,
+        Gw,
+        share: (100 * share).toFixed(0),
+      }),
+    );
   }
 
   describe(node, found) {
-    say(node, found ? fill(this.state.less ? this.t.stats_less : this.t.stats, { low: fine(found.low), high: fine(found.high), rms: found.rms.toPrecision(2), sd: found.sd < 1e-6 ? "0" : span(found.sd) }) : "–");
+    say(
+      node,
+      found
+        ? fill(this.state.less ? this.t.stats_less : this.t.stats, {
+            low: fine(found.low),
+            high: fine(found.high),
+            rms: found.rms.toPrecision(2),
+            sd: found.sd < 1e-6 ? "0" : span(found.sd),
+          })
+        : "–",
+    );
   }
 
   point() {
@@ -133,7 +200,12 @@ export class ResizedPart extends Part {
     const high = 330;
     const pen = new SvgPen(columns * (side + 16) + 24, Math.ceil(block.ways.length / columns) * high + 90);
     pen.rect(0, 0, pen.width, pen.height, look.theme.paper);
-    pen.text(20, 26, `${this.blockName(block)}, ${fill(this.t.head_n, { n: this.head + 1 })} · ${this.note.textContent}`, { size: 13, fill: look.theme.ink });
+    pen.text(
+      20,
+      26,
+      `${this.blockName(block)}, ${fill(this.t.head_n, { n: this.head + 1 })} · ${this.note.textContent}`,
+      { size: 13, fill: look.theme.ink },
+    );
     block.ways.forEach((way, i) => {
       const { map, inside, outside } = this.ways[way];
       const [x, y] = [20 + (i % columns) * (side + 16), 62 + Math.floor(i / columns) * high];
@@ -141,10 +213,25 @@ export class ResizedPart extends Part {
       const scale = side / Math.max(width, height);
       pen.text(x, y - 8, this.t[`way_${way}`], { weight: 600, size: 13, fill: look.theme.ink });
       pasted(pen, map.base, x, y, width * scale, height * scale);
-      pen.text(x, y + side + 18, `${this.t.inside}: ${inside.textContent}`, { size: 11, fill: look.theme.muted });
-      pen.text(x, y + side + 33, `${this.t.outside}: ${outside.textContent}`, { size: 11, fill: look.theme.muted });
+      pen.text(x, y + side + 18, `${this.t.inside}: ${inside.textContent}`, {
+        size: 11,
+        fill: look.theme.muted,
+      });
+      pen.text(x, y + side + 33, `${this.t.outside}: ${outside.textContent}`, {
+        size: 11,
+        fill: look.theme.muted,
+      });
     });
-    legendOf(pen, this.header.palette, "diverging", 20, pen.height - 24, fine(-this.drawn), fine(this.drawn), look.theme.ink);
+    legendOf(
+      pen,
+      this.header.palette,
+      "diverging",
+      20,
+      pen.height - 24,
+      fine(-this.drawn),
+      fine(this.drawn),
+      look.theme.ink,
+    );
     return pen;
   }
 
@@ -156,7 +243,12 @@ export class ResizedPart extends Part {
     for (let dh = 1 - Gh; dh < Gh; dh++) {
       for (let dw = 1 - Gw; dw < Gw; dw++) {
         const i = (dh + Gh - 1) * (2 * Gw - 1) + dw + Gw - 1;
-        out.push([dh, dw, Number(Math.max(Math.abs(dh), Math.abs(dw)) < block.trained), ...all.map((values) => values[i].toPrecision(9))]);
+        out.push([
+          dh,
+          dw,
+          Number(Math.max(Math.abs(dh), Math.abs(dw)) < block.trained),
+          ...all.map((values) => values[i].toPrecision(9)),
+        ]);
       }
     }
     return out;

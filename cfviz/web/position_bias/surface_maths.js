@@ -36,7 +36,8 @@ function normRelu(x, n, wide, gain, shift, eps) {
     for (let k = 0; k < wide; k++) mean += x[i * wide + k] / wide;
     for (let k = 0; k < wide; k++) power += (x[i * wide + k] - mean) ** 2 / wide;
     const scale = 1 / Math.sqrt(power + eps);
-    for (let k = 0; k < wide; k++) out[i * wide + k] = Math.max(0, (x[i * wide + k] - mean) * scale * gain[k] + shift[k]);
+    for (let k = 0; k < wide; k++)
+      out[i * wide + k] = Math.max(0, (x[i * wide + k] - mean) * scale * gain[k] + shift[k]);
   }
   return out;
 }
@@ -59,7 +60,9 @@ export function steps(mlp, x) {
 
 /** (n, wide) to one array a unit. */
 export function unitsOf({ wide, values }) {
-  return Array.from({ length: wide }, (_, u) => Float64Array.from({ length: values.length / wide }, (_, i) => values[i * wide + u]));
+  return Array.from({ length: wide }, (_, u) =>
+    Float64Array.from({ length: values.length / wide }, (_, i) => values[i * wide + u]),
+  );
 }
 
 /** Keys' cubic kernel, a = -0.75, corners not aligned, ends repeated: what torch does. */
@@ -70,7 +73,8 @@ function taps(old, fresh) {
     const base = Math.floor(at);
     return [-1, 0, 1, 2].map((shift) => {
       const x = Math.abs(at - base - shift);
-      const weight = x <= 1 ? (a + 2) * x ** 3 - (a + 3) * x ** 2 + 1 : a * x ** 3 - 5 * a * x ** 2 + 8 * a * x - 4 * a;
+      const weight =
+        x <= 1 ? (a + 2) * x ** 3 - (a + 3) * x ** 2 + 1 : a * x ** 3 - 5 * a * x ** 2 + 8 * a * x - 4 * a;
       return [Math.max(0, Math.min(old - 1, base + shift)), weight];
     });
   });
@@ -83,8 +87,10 @@ export function resizeTable(table, side, Gh, Gw, way) {
   if (way === "bicubic") {
     const [rows, cols] = [taps(side, H), taps(side, W)];
     const half = new Float64Array(side * W);
-    for (let r = 0; r < side; r++) for (let c = 0; c < W; c++) for (const [k, w] of cols[c]) half[r * W + c] += w * table[r * side + k];
-    for (let r = 0; r < H; r++) for (const [k, w] of rows[r]) for (let c = 0; c < W; c++) out[r * W + c] += w * half[k * W + c];
+    for (let r = 0; r < side; r++)
+      for (let c = 0; c < W; c++) for (const [k, w] of cols[c]) half[r * W + c] += w * table[r * side + k];
+    for (let r = 0; r < H; r++)
+      for (const [k, w] of rows[r]) for (let c = 0; c < W; c++) out[r * W + c] += w * half[k * W + c];
     return out;
   }
   const clip = (d) => Math.max(-far, Math.min(far, d));
@@ -103,14 +109,25 @@ export class Bias {
   constructor(entry, array) {
     Object.assign(this, entry);
     this.side = 2 * entry.G - 1;
-    const split = (part) => (part ? Array.from({ length: entry.heads }, (_, h) => array(part).subarray(h * this.side ** 2, (h + 1) * this.side ** 2)) : null);
+    const split = (part) =>
+      part
+        ? Array.from({ length: entry.heads }, (_, h) =>
+            array(part).subarray(h * this.side ** 2, (h + 1) * this.side ** 2),
+          )
+        : null;
     this.tables = split(entry.table);
     this.twin = split(entry.twin);
-    this.mlp = entry.mlp && { eps: entry.mlp.eps, proj: entry.mlp.proj.map(array), layers: entry.mlp.layers.map((layer) => layer.map(array)) };
+    this.mlp = entry.mlp && {
+      eps: entry.mlp.eps,
+      proj: entry.mlp.proj.map(array),
+      layers: entry.mlp.layers.map((layer) => layer.map(array)),
+    };
     this.kept = new Map();
     const mean = (t) => t.reduce((sum, x) => sum + x, 0) / t.length;
     this.means = { own: this.tables.map(mean), twin: this.twin?.map(mean) };
-    this.tops = [0, 1].map((raw) => Math.max(1e-9, ...this.tables.map((t, h) => farthest(t, raw ? 0 : this.means.own[h]))));
+    this.tops = [0, 1].map((raw) =>
+      Math.max(1e-9, ...this.tables.map((t, h) => farthest(t, raw ? 0 : this.means.own[h]))),
+    );
   }
 
   /** The farthest any head's bias is from its mean or, for `raw`, from zero. */
@@ -135,10 +152,12 @@ export class Bias {
   }
 
   get ways() {
-    return SURFACE_WAYS.filter((way) => (way === "rescaled" ? this.mlp : way === "twin" ? this.twin : way === "own" ? this.mlp : true));
+    return SURFACE_WAYS.filter((way) =>
+      way === "rescaled" ? this.mlp : way === "twin" ? this.twin : way === "own" ? this.mlp : true,
+    );
   }
 
-  /** One head's surface for groups of Gh x Gw, made one way. At the trained size all but none are the table. */
+  /** A head's surface for groups of Gh x Gw. At the trained size, every method but "none" gives the table. */
   surface(head, Gh, Gw, way) {
     const key = `${way} ${Gh} ${Gw}`;
     if (!this.kept.has(key)) {
@@ -151,10 +170,12 @@ export class Bias {
   make(Gh, Gw, way) {
     const same = Gh === this.G && Gw === this.G;
     if (way === "none") return this.tables.map(() => new Float64Array((2 * Gh - 1) * (2 * Gw - 1)));
-    if (way === "twin") return this.twin.map((t) => (same ? t : resizeTable(t, this.side, Gh, Gw, "bicubic")));
+    if (way === "twin")
+      return this.twin.map((t) => (same ? t : resizeTable(t, this.side, Gh, Gw, "bicubic")));
     if (same) return this.tables;
     if (way === "own" && !this.mlp) return this.make(Gh, Gw, "bicubic");
-    if (way !== "own" && way !== "rescaled") return this.tables.map((t) => resizeTable(t, this.side, Gh, Gw, way));
+    if (way !== "own" && way !== "rescaled")
+      return this.tables.map((t) => resizeTable(t, this.side, Gh, Gw, way));
     const shrink = (side) => (way === "own" ? 1 : (this.G - 1) / Math.max(1, side - 1));
     const made = steps(this.mlp, offsetsOf(Gh, Gw, shrink(Gh), shrink(Gw)));
     const surfaces = unitsOf(made[made.length - 1]);
@@ -191,5 +212,7 @@ export function summary(values, Gh, Gw, take) {
       high = Math.max(high, x);
     }
   }
-  return n ? { n, low, high, rms: Math.sqrt(square / n), sd: Math.sqrt(Math.max(0, square / n - (sum / n) ** 2)) } : null;
+  return n
+    ? { n, low, high, rms: Math.sqrt(square / n), sd: Math.sqrt(Math.max(0, square / n - (sum / n) ** 2)) }
+    : null;
 }

@@ -11,7 +11,14 @@ import { farthest } from "./surface_maths.js";
 import { SvgPen } from "../shared/pen.js";
 
 const ORDERS = ["number", "near", "horizontal", "diagonal", "shifted", "decay", "spread"];
-const MEASURES = { near: "nearness", horizontal: "anisotropy", diagonal: "diagonality", shifted: "shift", decay: "decay", spread: "spread" };
+const MEASURES = {
+  near: "nearness",
+  horizontal: "anisotropy",
+  diagonal: "diagonality",
+  shifted: "shift",
+  decay: "decay",
+  spread: "spread",
+};
 const PLAIN = ["shifted", "decay", "spread"]; // measures without a sign
 
 export class SurfacesPart extends Part {
@@ -22,7 +29,11 @@ export class SurfacesPart extends Part {
     this.choices = {
       reach: this.seg(t.reach, [t.reach_trained, t.reach_twice], choose("reach")),
       scale: this.seg(t.scale, [t.scale_block, t.scale_model, t.scale_head], choose("scale")),
-      order: this.select(t.order, ORDERS.map((name) => t[`order_${name}`]), choose("order")),
+      order: this.select(
+        t.order,
+        ORDERS.map((name) => t[`order_${name}`]),
+        choose("order"),
+      ),
       raw: this.rawChoice(),
     };
     this.blockBox = this.blockSelect();
@@ -31,20 +42,55 @@ export class SurfacesPart extends Part {
     this.across = new Section(t.across);
     this.along = new Section(t.along);
     this.scaleBar = this.legend();
-    Object.assign(this, { value: el("b.value.num"), where: el("p.looks"), entry: el("p.note"), facts: el("p.pb-facts"), flat: el("p.pb-flat", { hidden: "" }), note: el("p.note.under") });
+    Object.assign(this, {
+      value: el("b.value.num"),
+      where: el("p.looks"),
+      entry: el("p.note"),
+      facts: el("p.pb-facts"),
+      flat: el("p.pb-flat", { hidden: "" }),
+      note: el("p.note.under"),
+    });
     this.heads = el("div.pb-thumbs", { role: "group", "aria-label": t.heads });
     this.all = el("div.pb-all");
     root.append(
-      el("div.bar", {}, this.blockBox.box, this.choices.order.box, this.choices.reach.box, this.choices.scale.box, this.choices.raw.box, el("span.gap"), this.takeaway()),
-      el("div.body", {},
+      el(
+        "div.bar",
+        {},
+        this.blockBox.box,
+        this.choices.order.box,
+        this.choices.reach.box,
+        this.choices.scale.box,
+        this.choices.raw.box,
+        el("span.gap"),
+        this.takeaway(),
+      ),
+      el(
+        "div.body",
+        {},
         el("div.left", {}, this.map.root, this.scaleBar.root, this.note),
-        el("div.right", {},
+        el(
+          "div.right",
+          {},
           el("div.readout", {}, this.value, this.where, this.entry),
-          this.facts, this.flat,
+          this.facts,
+          this.flat,
           el("div", {}, el("h4", {}, t.solid), this.solid.canvas, el("p.note", {}, t.solid_note)),
-          el("div.pb-sections", {}, this.across.root, this.along.root))),
-      el("section", {}, el("div.title", {}, el("h4", {}, t.heads), (this.headsNote = el("span.note"))), this.heads),
-      el("section", {}, el("div.title", {}, el("h4", {}, t.all_blocks), (this.allNote = el("span.note"))), this.all));
+          el("div.pb-sections", {}, this.across.root, this.along.root),
+        ),
+      ),
+      el(
+        "section",
+        {},
+        el("div.title", {}, el("h4", {}, t.heads), (this.headsNote = el("span.note"))),
+        this.heads,
+      ),
+      el(
+        "section",
+        {},
+        el("div.title", {}, el("h4", {}, t.all_blocks), (this.allNote = el("span.note"))),
+        this.all,
+      ),
+    );
     for (const box of [this.heads, this.all]) rove(box, ".pb-thumb");
     this.furnishAll();
   }
@@ -52,9 +98,17 @@ export class SurfacesPart extends Part {
   furnishAll() {
     this.shown = null;
     this.lines = this.blocks.map((block, i) => {
-      const thumbs = Array.from({ length: block.heads }, (_, head) => new Thumb(() => this.set({ block: i, head }, true)));
+      const thumbs = Array.from(
+        { length: block.heads },
+        (_, head) => new Thumb(() => this.set({ block: i, head }, true)),
+      );
       const [name, range] = [el("span", { class: block.kind }, this.blockName(block)), el("span.note.num")];
-      const row = el("div.pb-row", {}, el("div.pb-row-name", {}, name, range), el("div.pb-row-heads", {}, ...thumbs.map((thumb) => thumb.root)));
+      const row = el(
+        "div.pb-row",
+        {},
+        el("div.pb-row-name", {}, name, range),
+        el("div.pb-row-heads", {}, ...thumbs.map((thumb) => thumb.root)),
+      );
       this.all.append(row);
       return { thumbs, range, row };
     });
@@ -83,15 +137,37 @@ export class SurfacesPart extends Part {
     this.blockBox.choose(state.block);
     for (const name of ["reach", "scale", "order", "raw"]) this.choices[name].choose(state[name]);
     const room = this.map.root.parentElement.clientWidth;
-    this.map.draw(values, far, far, top, look, Math.min(room, this.test ? Math.max(260, window.innerHeight * 0.4) : 520));
+    this.map.draw(
+      values,
+      far,
+      far,
+      top,
+      look,
+      Math.min(room, this.test ? Math.max(260, window.innerHeight * 0.4) : 520),
+    );
     this.solid.draw(values, far, far, top, look, Math.min(this.facts.parentElement.clientWidth, 460));
     this.scaleBar.say(top);
     const [twice, own] = [block.mlp ? t.note_twice : t.note_twice_table, t.note_trained];
-    const range = state.reach ? fill(twice, { far: block.trained - 1 }) : fill(own, { far: block.G - 1, G: block.G });
+    const range = state.reach
+      ? fill(twice, { far: block.trained - 1 })
+      : fill(own, { far: block.G - 1, G: block.G });
     say(this.note, together(range, state.raw ? t.note_raw : t.note_mean));
     const m = block.measures[this.head];
     const decay = m.decay === null ? t.no_decay : fill(t.decay, { r: m.decay.toFixed(1) });
-    say(this.facts, fill(t.facts, { h: this.head + 1, character: t[`is_${block.characters[this.head]}`], spread: span(m.spread), distance: m.distance.toFixed(2), even: block.even.toFixed(2), decay, down: signed(m.centre[0]), right: signed(m.centre[1]), anisotropy: signed(m.anisotropy) }));
+    say(
+      this.facts,
+      fill(t.facts, {
+        h: this.head + 1,
+        character: t[`is_${block.characters[this.head]}`],
+        spread: span(m.spread),
+        distance: m.distance.toFixed(2),
+        even: block.even.toFixed(2),
+        decay,
+        down: signed(m.centre[0]),
+        right: signed(m.centre[1]),
+        anisotropy: signed(m.anisotropy),
+      }),
+    );
     this.sayFlat(top);
     this.thumbs(top);
     this.overview();
@@ -123,7 +199,15 @@ export class SurfacesPart extends Part {
       const values = this.view(head);
       const measure = MEASURES[by] ? ` ${measured(block.measures[head][MEASURES[by]], by)}` : "";
       const name = this.test ? `${head + 1}` : `${head + 1} · ${t[`is_${block.characters[head]}`]}${measure}`;
-      thumb.draw(values, far, far, state.scale === 2 ? Math.max(1e-12, farthest(values)) : top, look, name, head === this.head);
+      thumb.draw(
+        values,
+        far,
+        far,
+        state.scale === 2 ? Math.max(1e-12, farthest(values)) : top,
+        look,
+        name,
+        head === this.head,
+      );
     }
   }
 
@@ -136,7 +220,15 @@ export class SurfacesPart extends Part {
       thumbs.forEach((thumb, h) => {
         const values = block.view(h, block.G, block.G, "own", state.raw);
         const own = Math.max(1e-12, farthest(values));
-        thumb.draw(values, block.G, block.G, state.scale === 2 ? own : top, look, "", i === state.block && h === this.head);
+        thumb.draw(
+          values,
+          block.G,
+          block.G,
+          state.scale === 2 ? own : top,
+          look,
+          "",
+          i === state.block && h === this.head,
+        );
         thumb.root.setAttribute("aria-label", fill(t.tile_label, { block: this.blockName(block), h: h + 1 }));
       });
       const most = Math.max(...Array.from({ length: block.heads }, (_, h) => block.spread(h)));
@@ -158,13 +250,25 @@ export class SurfacesPart extends Part {
     say(this.value, fine(values[i]));
     say(this.where, this.keyWords(at));
     const index = (block.G - 1 - at.down) * block.side + block.G - 1 - at.right;
-    const fields = { dh: signedInt(-at.down), dw: signedInt(-at.right), index, n: block.side ** 2, G: block.G };
+    const fields = {
+      dh: signedInt(-at.down),
+      dw: signedInt(-at.right),
+      index,
+      n: block.side ** 2,
+      G: block.G,
+    };
     const added = fill(t.added, { bias: signed(block.surface(this.head, far, far, "own")[i]) });
     say(this.entry, `${fill(outside ? t.entry_outside : t.entry, fields)} · ${added}`);
-    const line = (other) => Array.from({ length: 2 * far - 1 }, (_, k) => values[other ? entryAt(far, far, k - far + 1, at.right) : entryAt(far, far, at.down, k - far + 1)]);
+    const line = (other) =>
+      Array.from(
+        { length: 2 * far - 1 },
+        (_, k) =>
+          values[other ? entryAt(far, far, k - far + 1, at.right) : entryAt(far, far, at.down, k - far + 1)],
+      );
     this.across.draw(line(false), at.right, this.drawn, look, t.across);
     this.along.draw(line(true), at.down, this.drawn, look, t.along);
-    for (const { head, thumb } of this.tiles) say(thumb.value, fine(block.surface(head, far, far, "own")[i] - block.shift(head, "own", state.raw)));
+    for (const { head, thumb } of this.tiles)
+      say(thumb.value, fine(block.surface(head, far, far, "own")[i] - block.shift(head, "own", state.raw)));
   }
 
   // ---- files to take away ------------------------------------------------------------------------------
@@ -173,19 +277,34 @@ export class SurfacesPart extends Part {
     const { look, block } = this;
     const pen = new SvgPen(980, 800);
     pen.rect(0, 0, pen.width, pen.height, look.theme.paper);
-    pen.text(20, 28, `${this.blockName(block)} · ${this.facts.textContent}`, { size: 13, fill: look.theme.ink });
+    pen.text(20, 28, `${this.blockName(block)} · ${this.facts.textContent}`, {
+      size: 13,
+      fill: look.theme.ink,
+    });
     pasted(pen, this.map.base, 20, 44, 440, 440);
     pasted(pen, this.solid.canvas, 490, 44, 440, (440 * this.solid.canvas.height) / this.solid.canvas.width);
     [this.across, this.along].forEach((section, n) => {
       pen.text(490 + 230 * n, 400, section.name.textContent, { fill: look.theme.muted });
       pasted(pen, section.canvas, 490 + 230 * n, 408, 215, 74);
     });
-    legendOf(pen, this.header.palette, "diverging", 20, 500, fine(-this.drawn), fine(this.drawn), look.theme.ink);
+    legendOf(
+      pen,
+      this.header.palette,
+      "diverging",
+      20,
+      500,
+      fine(-this.drawn),
+      fine(this.drawn),
+      look.theme.ink,
+    );
     pen.text(20, 530, this.note.textContent, { fill: look.theme.muted });
     const side = Math.min(100, 940 / this.tiles.length - 8);
     this.tiles.forEach(({ thumb }, n) => {
       pasted(pen, thumb.canvas, 20 + n * (side + 8), 560, side, side);
-      pen.text(20 + n * (side + 8), 574 + side, thumb.name.textContent, { size: Math.min(11, side / 8), fill: look.theme.muted });
+      pen.text(20 + n * (side + 8), 574 + side, thumb.name.textContent, {
+        size: Math.min(11, side / 8),
+        fill: look.theme.muted,
+      });
     });
     return pen;
   }
@@ -198,7 +317,12 @@ export class SurfacesPart extends Part {
     for (let dh = 1 - far; dh < far; dh++) {
       for (let dw = 1 - far; dw < far; dw++) {
         const i = (dh + far - 1) * (2 * far - 1) + dw + far - 1;
-        out.push([dh, dw, Number(Math.max(Math.abs(dh), Math.abs(dw)) < block.trained), ...heads.map((values) => values[i].toPrecision(9))]);
+        out.push([
+          dh,
+          dw,
+          Number(Math.max(Math.abs(dh), Math.abs(dw)) < block.trained),
+          ...heads.map((values) => values[i].toPrecision(9)),
+        ]);
       }
     }
     return out;

@@ -12,7 +12,8 @@ function saveChart(key, file, format) {
   const before = { ...options };
   const under = plot.layout.paper_bgcolor;
   Object.assign(options, { format, filename: file });
-  plot.layout = { ...plot.layout, paper_bgcolor: background() }; // else light text of a dark page lies on nothing
+  // Without it, the light text of a dark page would lie on nothing.
+  plot.layout = { ...plot.layout, paper_bgcolor: background() };
   button.click();
   plot.layout = { ...plot.layout, paper_bgcolor: under };
   Object.assign(options, before);
@@ -23,7 +24,8 @@ const saveFigure = async (key, file, format) => save(`${file}.${format}`, await 
 async function copy(text) {
   try {
     await navigator.clipboard.writeText(text);
-  } catch { // no permission, or a page without https
+  } catch {
+    // no permission, or a page without https
     const area = document.createElement("textarea");
     area.value = text;
     area.style.position = "fixed";
@@ -45,14 +47,29 @@ export default function ({ data, parentElement }) {
     made.addEventListener("click", () => act(made));
     return made;
   };
-  const copied = (made) => copy(data.code).then(() => {
-    made.textContent = words.copied;
-    setTimeout(() => { made.textContent = words.copy_code; }, 1600);
-  });
+  const copied = (made) =>
+    copy(data.code).then(() => {
+      made.textContent = words.copied;
+      setTimeout(() => {
+        made.textContent = words.copy_code;
+      }, 1600);
+    });
   box.replaceChildren(
     ...(data.code ? [button(words.copy_code, copied)] : []),
-    ...(data.chart || data.live ? [["png", words.png, words.png_help], ["svg", words.svg, words.svg_help]]
-      .map(([format, text, help]) => button(text, () => (data.chart ? saveChart(data.chart, data.file, format)
-        : saveFigure(data.live, data.file, format)), help)) : []),
+    ...(data.chart || data.live
+      ? [
+          ["png", words.png, words.png_help],
+          ["svg", words.svg, words.svg_help],
+        ].map(([format, text, help]) =>
+          button(
+            text,
+            () =>
+              data.chart
+                ? saveChart(data.chart, data.file, format)
+                : saveFigure(data.live, data.file, format),
+            help,
+          ),
+        )
+      : []),
   );
 }

@@ -1,17 +1,34 @@
-// A figure made of elements as one picture: its elements with their computed styles in an SVG, or drawn as PNG.
+// A figure made of HTML elements as one picture: an SVG that holds them with their computed styles, or a PNG.
 
 const MARGIN = 16; // pixels around the figure
 const SCALE = 2; // pixels of the PNG for each of the screen's
-const HANDED_DOWN = ["color", "font-family", "font-size", "font-style", "font-weight", "letter-spacing", "line-height",
-  "text-align", "text-transform", "white-space", "visibility", "fill", "stroke", "stroke-width", "text-anchor"];
+const HANDED_DOWN = [
+  "color",
+  "font-family",
+  "font-size",
+  "font-style",
+  "font-weight",
+  "letter-spacing",
+  "line-height",
+  "text-align",
+  "text-transform",
+  "white-space",
+  "visibility",
+  "fill",
+  "stroke",
+  "stroke-width",
+  "text-anchor",
+];
 const LEFT_OUT = new Set(["STYLE", "SCRIPT", "LINK"]);
 
 /** Where the figure with this key is drawn: in the shadow root of its component, where it has one. */
 function figureOf(key) {
   const box = document.querySelector(`.st-key-${key.replace(/[^A-Za-z0-9_-]/g, "-")}`);
   const host = [box, ...(box?.querySelectorAll("*") ?? [])].find((element) => element?.shadowRoot);
-  const inside = [...(host?.shadowRoot ?? box)?.children ?? []];
-  return inside.filter((element) => !LEFT_OUT.has(element.tagName) && element.getBoundingClientRect().height > 0);
+  const inside = [...((host?.shadowRoot ?? box)?.children ?? [])];
+  return inside.filter(
+    (element) => !LEFT_OUT.has(element.tagName) && element.getBoundingClientRect().height > 0,
+  );
 }
 
 /** What an element's style is beyond that of any other of its kind. */
@@ -47,12 +64,16 @@ function plainStyles() {
   return { plain, done: () => place.remove() };
 }
 
-const asData = (blob) => new Promise((done) => {
-  const reader = new FileReader();
-  reader.onload = () => done(reader.result);
-  reader.readAsDataURL(blob);
-});
-const fetched = (address) => fetch(address).then((answer) => answer.blob()).then(asData);
+const asData = (blob) =>
+  new Promise((done) => {
+    const reader = new FileReader();
+    reader.onload = () => done(reader.result);
+    reader.readAsDataURL(blob);
+  });
+const fetched = (address) =>
+  fetch(address)
+    .then((answer) => answer.blob())
+    .then(asData);
 
 /** A copy that needs nothing of the page: styles written out, canvases and images as data. */
 async function copied(element, plain) {
@@ -63,7 +84,7 @@ async function copied(element, plain) {
     made.src = element.width && element.height ? element.toDataURL() : "data:,";
   } else {
     made = element.cloneNode(false);
-    for (const name of [...made.getAttributeNames()]) if (name.startsWith("on")) made.removeAttribute(name);
+    for (const name of made.getAttributeNames()) if (name.startsWith("on")) made.removeAttribute(name);
   }
   if (element.tagName === "IMG" && !element.src.startsWith("data:")) made.src = await fetched(element.src);
   made.setAttribute("style", `${ownStyle(element, plain)}transition:none;animation:none;`);
@@ -76,14 +97,20 @@ async function copied(element, plain) {
 
 /** The page's own fonts of some families, as data: a picture may not fetch them. */
 async function fonts(families) {
-  const rules = [...document.styleSheets].flatMap((sheet) => {
-    try {
-      return [...sheet.cssRules].map((rule) => ({ rule, base: sheet.href ?? document.baseURI }));
-    } catch { // of another origin
-      return [];
-    }
-  }).filter(({ rule }) => rule instanceof CSSFontFaceRule
-    && families.has(rule.style.getPropertyValue("font-family").replace(/["']/g, "")));
+  const rules = [...document.styleSheets]
+    .flatMap((sheet) => {
+      try {
+        return [...sheet.cssRules].map((rule) => ({ rule, base: sheet.href ?? document.baseURI }));
+      } catch {
+        // of another origin
+        return [];
+      }
+    })
+    .filter(
+      ({ rule }) =>
+        rule instanceof CSSFontFaceRule &&
+        families.has(rule.style.getPropertyValue("font-family").replace(/["']/g, "")),
+    );
   const faces = rules.map(async ({ rule, base }) => {
     const address = /url\(["']?([^"')]+)/.exec(rule.cssText)?.[1];
     if (!address) return "";
@@ -123,8 +150,11 @@ async function drawnAsSvg(elements) {
   faces.textContent = await fonts(families);
   body.prepend(faces);
   const inside = new XMLSerializer().serializeToString(body);
-  return `<svg xmlns="http://www.w3.org/2000/svg" width="${width}" height="${height}" viewBox="0 0 ${width} ${height}">`
-    + `<foreignObject width="100%" height="100%">${inside}</foreignObject></svg>`;
+  return (
+    `<svg xmlns="http://www.w3.org/2000/svg" width="${width}" height="${height}" ` +
+    `viewBox="0 0 ${width} ${height}">` +
+    `<foreignObject width="100%" height="100%">${inside}</foreignObject></svg>`
+  );
 }
 
 /** The colour that the page lies on. */

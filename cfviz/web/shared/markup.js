@@ -26,7 +26,12 @@ function section(name, title, note) {
   const head = el("h4", { id: `cf-${name}` }, title);
   const caption = el("span.note", {}, note);
   const body = el(`div.${name}`);
-  const box = el(`section.box-${name}`, { "aria-labelledby": `cf-${name}` }, el("div.title", {}, head, caption), body);
+  const box = el(
+    `section.box-${name}`,
+    { "aria-labelledby": `cf-${name}` },
+    el("div.title", {}, head, caption),
+    body,
+  );
   return { box, body, caption };
 }
 
@@ -43,15 +48,26 @@ export function build(t) {
   ui.picture = el("button.plain", { type: "button", title: t.save_picture_help }, t.save_picture);
   ui.vector = el("button.plain", { type: "button", title: t.save_vector_help }, t.save_vector);
   ui.numbers = el("button.plain", { type: "button", title: t.save_numbers_help }, t.save_numbers);
-  ui.bar = el("div.bar", {}, ui.stages, ui.scale,
+  ui.bar = el(
+    "div.bar",
+    {},
+    ui.stages,
+    ui.scale,
     el("label.strength", {}, el("span", {}, t.photo), ui.strength, el("span", {}, t.attention)),
-    el("span.gap"), el("span.take", {}, ui.picture, ui.vector, ui.numbers));
+    el("span.gap"),
+    el("span.take", {}, ui.picture, ui.vector, ui.numbers),
+  );
 
   ui.base = el("canvas.ground"); // painted once, copied into the other below what follows the pointer
   ui.over = el("canvas.over");
   ui.absent = el("p.absent", { hidden: "" });
-  ui.map = el("div.map", { tabindex: 0, role: "application", "aria-label": t.map_label, "aria-describedby": "cf-keys" },
-    ui.base, ui.over, ui.absent);
+  ui.map = el(
+    "div.map",
+    { tabindex: 0, role: "application", "aria-label": t.map_label, "aria-describedby": "cf-keys" },
+    ui.base,
+    ui.over,
+    ui.absent,
+  );
   ui.low = el("span.num", {}, "0");
   ui.high = el("span.num");
   ui.even = el("i.even", { title: t.even });
@@ -65,7 +81,13 @@ export function build(t) {
   ui.looks = el("p.looks");
   ui.where = el("p.note.where");
   ui.lock = el("button.lock", { type: "button", "aria-pressed": "false" });
-  ui.readout = el("div.readout", {}, el("div.figure", {}, ui.value, ui.rank, el("span.gap"), ui.lock), ui.looks, ui.where);
+  ui.readout = el(
+    "div.readout",
+    {},
+    el("div.figure", {}, ui.value, ui.rank, el("span.gap"), ui.lock),
+    ui.looks,
+    ui.where,
+  );
 
   ui.heads = section("heads", t.heads, t.heads_note);
   ui.why = section("why", t.why, "");
@@ -75,7 +97,16 @@ export function build(t) {
   ui.live = el("p.live", { "aria-live": "polite", role: "status" });
   ui.left = el("div.left", {}, ui.map, ui.legend, ui.legendNote);
   ui.right = el("div.right", {}, ui.readout, ui.heads.box, ui.why.box);
-  ui.root = el("div.cf", {}, ui.bar, el("div.body", {}, ui.left, ui.right), ui.blocks.box, ui.keys, ui.fine, ui.live);
+  ui.root = el(
+    "div.cf",
+    {},
+    ui.bar,
+    el("div.body", {}, ui.left, ui.right),
+    ui.blocks.box,
+    ui.keys,
+    ui.fine,
+    ui.live,
+  );
   return ui;
 }
 

@@ -64,7 +64,11 @@ export function rank(probs, from, n, key, valid) {
 export function percent(p) {
   if (p === 0) return "0\u00a0%";
   const x = 100 * p;
-  if (x < 1e-4) return `${x.toExponential(1).replace("e-", " × 10⁻").replace(/⁻(\d+)/, (_, d) => `⁻${raised(d)}`)}\u00a0%`;
+  if (x < 1e-4)
+    return `${x
+      .toExponential(1)
+      .replace("e-", " × 10⁻")
+      .replace(/⁻(\d+)/, (_, d) => `⁻${raised(d)}`)}\u00a0%`;
   return `${x >= 99.95 ? x.toFixed(1) : x.toPrecision(3)}\u00a0%`;
 }
 
@@ -72,7 +76,8 @@ export function percent(p) {
 export function signed(x) {
   if (x === 0) return "0";
   const size = Math.abs(x);
-  return `${x < 0 ? "−" : "+"}${size >= 1 ? size.toFixed(2) : size >= 0.001 ? size.toPrecision(2) : size.toFixed(4)}`;
+  const digits = size >= 1 ? size.toFixed(2) : size >= 0.001 ? size.toPrecision(2) : size.toFixed(4);
+  return `${x < 0 ? "−" : "+"}${digits}`;
 }
 
 function raised(digits) {

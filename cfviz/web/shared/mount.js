@@ -3,7 +3,7 @@
 /**
  * The function that Streamlit calls with each message.
  * @param host class of the box that the figure draws into
- * @param make gives the figure of a box, its first message, and the function that tells Python what was chosen
+ * @param make given the box, the first message and the function that tells Python what was chosen: the figure
  * @param run what else happens at every run, given the figure and Streamlit's arguments
  */
 export function onPage(host, make, run) {

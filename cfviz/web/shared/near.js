@@ -4,7 +4,10 @@ export const WAYS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], 
 
 /** The next of all in a direction [dx, dy], as one sees it; null at the edge. */
 export function nearest(from, all, [dx, dy]) {
-  const middle = (element) => { const box = element.getBoundingClientRect(); return [box.x + box.width / 2, box.y + box.height / 2]; };
+  const middle = (element) => {
+    const box = element.getBoundingClientRect();
+    return [box.x + box.width / 2, box.y + box.height / 2];
+  };
   const [x, y] = middle(from);
   let best = null;
   let least = Infinity;

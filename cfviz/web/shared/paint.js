@@ -43,8 +43,8 @@ export class Tile {
 }
 
 /**
- * The square picture of one group, as large as it is shown: cells, the ring of the query, the frame of the key.
- * All in one canvas: marks laid over it as elements took the browser twice as long a frame.
+ * The square picture of one group, at the size it is shown: cells, the query's ring, the key's frame.
+ * All in one canvas: with the marks as elements on top, a frame took the browser twice as long.
  */
 export class Square extends Tile {
   constructor(canvas) {
@@ -79,7 +79,10 @@ export class Square extends Tile {
     const { over, canvas, side, ratio } = this;
     const [G, cell] = [canvas.width, side / canvas.width];
     const [x, y] = [(slot % G) * cell, Math.floor(slot / G) * cell];
-    for (const [ink, width] of [["#14171B", 3.5 * ratio], ["#FFFFFF", 1.5 * ratio]]) {
+    for (const [ink, width] of [
+      ["#14171B", 3.5 * ratio],
+      ["#FFFFFF", 1.5 * ratio],
+    ]) {
       over.beginPath();
       if (round) over.arc(x + cell / 2, y + cell / 2, cell / 2 - 0.75 * ratio, 0, 2 * Math.PI);
       else over.rect(x + 0.75 * ratio, y + 0.75 * ratio, cell - 1.5 * ratio, cell - 1.5 * ratio);
@@ -93,8 +96,8 @@ export class Square extends Tile {
 export const VEIL = "rgba(13,16,20,0.44)";
 
 /**
- * The photo, dimmed, with the group of the query on top of it in its own light. `base` is not shown: each frame
- * begins as a copy of it, since one opaque canvas costs the browser less than two that it has to blend.
+ * The dimmed photo, with the query's group at full brightness. `base` is never shown: each frame begins as a
+ * copy of it, because one opaque canvas costs the browser less than blending two.
  */
 export class PhotoMap {
   constructor(base, over) {
@@ -127,7 +130,10 @@ export class PhotoMap {
   }
 
   ground(input, stride, photo, theme) {
-    const [w, h] = [(input.w / stride / this.groups.Wp) * this.base.width, (input.h / stride / this.groups.Hp) * this.base.height];
+    const [w, h] = [
+      (input.w / stride / this.groups.Wp) * this.base.width,
+      (input.h / stride / this.groups.Hp) * this.base.height,
+    ];
     const bright = this.bright.getContext("2d");
     bright.fillStyle = theme.panel;
     bright.fillRect(0, 0, w, h);
@@ -152,8 +158,8 @@ export class PhotoMap {
   }
 
   /**
-   * The group of one query. `heat(slot)` gives a colour from 0 to 255, or is null where there is no attention.
-   * Little attention covers the photo less than much; at full strength every colour is the scale's own.
+   * Paint the group of one query. `heat(slot)` gives a colour, 0 to 255, or null where there is no attention.
+   * Weak attention covers the photo less than strong; at full strength the scale's own colours are shown.
    */
   paint({ group, slot, key, heat, scale, strength, colour, blank }) {
     const { pen, groups, edgeX, edgeY } = this;
@@ -184,7 +190,10 @@ export class PhotoMap {
       const [x, y] = [edgeX[groups.col(group, from)] - out, edgeY[groups.row(group, from)] - out];
       pen.rect(x, y, edgeX[groups.col(group, to) + 1] + out - x, edgeY[groups.row(group, to) + 1] + out - y);
     };
-    for (const [ink, out, width] of [["rgba(255,255,255,0.8)", wide + ratio / 2, ratio], [colour, wide / 2, wide]]) {
+    for (const [ink, out, width] of [
+      ["rgba(255,255,255,0.8)", wide + ratio / 2, ratio],
+      [colour, wide / 2, wide],
+    ]) {
       pen.beginPath(); // outside the cells: their colours stay whole
       if (groups.I === 1) box(0, groups.N - 1, out);
       else for (let k = 0; k < groups.N; k++) box(k, k, out);
@@ -228,7 +237,7 @@ export class PhotoMap {
     for (let r = 1; r < groups.H; r++) write(`${r}`, 9 * ratio, (edgeY[r] + edgeY[r + 1]) / 2);
   }
 
-  /** A token marked for a lesson: picked, cursor, right, wrong, missed, reached; by shape, not by colour alone. */
+  /** Mark a token for a lesson (picked, cursor, right, wrong, missed, reached) by shape as well as colour. */
   tag(token, how) {
     const { pen, edgeX, edgeY, ratio } = this;
     const [row, col] = token.split(".").map(Number);
@@ -242,7 +251,10 @@ export class PhotoMap {
       if (how === "reached") return;
     }
     pen.setLineDash(how === "missed" ? [5 * ratio, 4 * ratio] : []);
-    for (const [ink, width] of [["#14171B", how === "cursor" ? 3 : 5], ["#FFFFFF", how === "cursor" ? 1.25 : 2.5]]) {
+    for (const [ink, width] of [
+      ["#14171B", how === "cursor" ? 3 : 5],
+      ["#FFFFFF", how === "cursor" ? 1.25 : 2.5],
+    ]) {
       pen.strokeStyle = ink;
       pen.lineWidth = width * ratio;
       pen.strokeRect(x, y, w, h);

@@ -1,8 +1,14 @@
 // Reads the message written by cfviz/figures/live/message.py: a header and the arrays behind it.
 
-const ARRAYS = { int8: Int8Array, uint16: Uint16Array, uint32: Uint32Array, float32: Float32Array, "image/png": Uint8Array };
+const ARRAYS = {
+  int8: Int8Array,
+  uint16: Uint16Array,
+  uint32: Uint32Array,
+  float32: Float32Array,
+  "image/png": Uint8Array,
+};
 
-/** Header length (uint32, little endian), JSON header, arrays. Copies what it returns: the buffer may be unaligned. */
+/** Length of the header (uint32, little endian), JSON header, arrays; copied: the buffer may be unaligned. */
 export function decode(message) {
   const bytes = message instanceof Uint8Array ? message : new Uint8Array(message);
   const length = new DataView(bytes.buffer, bytes.byteOffset, 4).getUint32(0, true);

@@ -96,7 +96,16 @@ export class SvgPen {
   }
 
   frame(x, y, w, h, stroke, width = 1, alpha = 1) {
-    this.add("rect", { x, y, width: w, height: h, fill: "none", stroke, "stroke-width": width, "stroke-opacity": alpha });
+    this.add("rect", {
+      x,
+      y,
+      width: w,
+      height: h,
+      fill: "none",
+      stroke,
+      "stroke-width": width,
+      "stroke-opacity": alpha,
+    });
   }
 
   lines(list, stroke, width = 1, alpha = 1) {
@@ -124,12 +133,17 @@ export class SvgPen {
   }
 
   toString() {
-    const patterns = [...this.hatches].map(([colour, id]) =>
-      `<pattern id="${id}" width="8" height="8" patternUnits="userSpaceOnUse"><rect width="8" height="8" fill="${colour}" ` +
-      `fill-opacity=".28"/><path d="M-8 8L0 0M0 8L8 0M8 8L16 0" stroke="${colour}" stroke-width="1.25"/></pattern>`);
+    const patterns = [...this.hatches].map(
+      ([colour, id]) =>
+        `<pattern id="${id}" width="8" height="8" patternUnits="userSpaceOnUse">` +
+        `<rect width="8" height="8" fill="${colour}" fill-opacity=".28"/>` +
+        `<path d="M-8 8L0 0M0 8L8 0M8 8L16 0" stroke="${colour}" stroke-width="1.25"/></pattern>`,
+    );
     const [w, h] = [short(this.width), short(this.height)];
-    return `<svg xmlns="http://www.w3.org/2000/svg" width="${w}" height="${h}" viewBox="0 0 ${w} ${h}" ` +
-      `font-family='${FAMILY}'><defs>${patterns.join("")}</defs>${this.parts.join("\n")}</svg>\n`;
+    return (
+      `<svg xmlns="http://www.w3.org/2000/svg" width="${w}" height="${h}" viewBox="0 0 ${w} ${h}" ` +
+      `font-family='${FAMILY}'><defs>${patterns.join("")}</defs>${this.parts.join("\n")}</svg>\n`
+    );
   }
 }
 
@@ -145,5 +159,8 @@ function short(x) {
 }
 
 function escaped(words) {
-  return String(words).replace(/[&<>"]/g, (c) => ({ "&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;" })[c]);
+  return String(words).replace(
+    /[&<>"]/g,
+    (c) => ({ "&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;" })[c],
+  );
 }
