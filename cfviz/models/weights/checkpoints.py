@@ -25,6 +25,7 @@ from cfviz.provenance import Training
 from .download import OFFICIAL, Progress, fetch_hub, fetch_official, sha256_of
 from .errors import CheckpointError, printable, readable_size
 from .opening import Opened, open_weights
+from .pickles import StandIn
 from .recognise import check_shapes, find_variant, read_structure
 from .state_dict import strip
 
@@ -304,6 +305,8 @@ def _check_tensors(state: dict[str, Any], size: int, name: str) -> None:
     """Refuse what is no plain tensor, and tensors that claim more numbers than the file holds bytes for."""
     claimed = 0
     for key, value in state.items():
+        if isinstance(value, StandIn):
+            raise CheckpointError("unsafe_class", source=name, classes=value.kind)
         if type(value) not in (torch.Tensor, torch.nn.Parameter) or value.layout != torch.strided:
             detail = f"{key} is a {type(value).__name__}, expected a plain tensor"
             raise CheckpointError("no_tensors", source=name, detail=detail)

@@ -49,8 +49,8 @@ MESSAGES = {
     ),
     "too_heavy": "{source} is {size}; at most {limit} is accepted.",
     "unsafe_class": (
-        "{source} wants to create {classes}, which is more than weights need, so it was not opened; "
-        "save only the state_dict, or convert it to .safetensors."
+        "{source} asks for {classes}, which neither weights nor their settings need, so it was not opened; "
+        "in the program that wrote it, save only the model's state_dict and open that."
     ),
     # what is inside
     "no_tensors": "{source} holds no weights: {detail}.",

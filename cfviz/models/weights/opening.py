@@ -1,45 +1,40 @@
 """From a file or bytes to named tensors, without running anything that the file brings.
 
 Two containers are read: safetensors, and what `torch.save` writes (the zip of today and the plain pickles of
-before 1.6). A pickle is a small program, so it is read twice. First its instructions are listed, without
-following them, and it is refused if it names any class that weights do not need. Then torch's own restricted
-unpickler (`weights_only=True`) reads it. There is no switch for anything less strict.
+before 1.6). Which one a file is, its content decides, never its name. A pickle is a small program; `pickles`
+reads it as data, so that no class is imported and no function called. There is no switch for anything else.
 """
 
 from __future__ import annotations
 
 import io
 import json
-import pickletools
-import re
+import mmap
 import struct
+import sys
 import tarfile
-import threading
 import zipfile
-from collections import OrderedDict, deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import safetensors.torch
 import torch
 
-from .errors import CheckpointError, readable_size, some
+from .errors import CheckpointError, readable_size
+from .pickles import DTYPES, Machine, Named, RefusedError, StandIn, TooLongError
+
+Buffer = bytearray | mmap.mmap
 
 MAX_PICKLE_BYTES = 32 << 20  # names and numbers only: the largest variant with its optimizer needs about 1 MB
 MAX_HEADER_BYTES = 16 << 20
 
-CONFIG_CLASS = "yacs.config.CfgNode"  # the authors' files carry their settings as one of these
-_ALLOWED = re.compile(
-    r"collections\.(OrderedDict|Counter)|builtins\.set|_codecs\.encode"
-    r"|torch\.(Size|device|(Float|Half|BFloat16|Double|Long|Int|Short|Char|Byte|Bool)Storage)"
-    r"|torch\._utils\._rebuild_(tensor|tensor_v2|parameter)|torch\.nn\.parameter\.Parameter"
-    r"|" + re.escape(CONFIG_CLASS)
+_LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
+_LEGACY_HEAD = (
+    3  # pickles before the object: magic number, protocol, system; the list of storages is behind it
 )
-_LEGACY_PICKLES = 4  # magic number, protocol, system, then the object itself
-
-_one_at_a_time = threading.Lock()  # torch keeps the allowed classes in one table for the whole process
 
 
 @dataclass(frozen=True)
@@ -48,16 +43,6 @@ class Opened:
 
     content: Any
     metadata: Mapping[str, str] = field(default_factory=dict)
-
-
-class _ConfigStandIn:
-    """Takes the place of `CfgNode` while a file is read: what comes out is an `OrderedDict`, nothing else.
-
-    The restricted unpickler fills only exact dicts and OrderedDicts, so the stand-in's `__new__` makes one.
-    """
-
-    def __new__(cls, *_args: object) -> OrderedDict:  # type: ignore[misc]
-        return OrderedDict()
 
 
 def open_weights(source: Path | bytes, name: str, allow_pickle: bool = True) -> Opened:
@@ -79,25 +64,27 @@ def open_weights(source: Path | bytes, name: str, allow_pickle: bool = True) -> 
                 return _open_safetensors(source, file, size, name)
             if not allow_pickle:
                 raise CheckpointError("pickle_refused", source=name)
-            check = _check_zip if kind == "zip" else _check_legacy
-            check(file, size, name)
-            return Opened(_load_pickle(source, kind, name))
+            read = _read_zip if kind == "zip" else _read_legacy
+            return Opened(read(file, _mapped(source, size), name))
     except OSError as error:
         raise CheckpointError("unreadable", source=name, detail=error.strerror or error) from None
 
 
 def sniff(file: BinaryIO, size: int, name: str) -> str:
-    """Which container a file is: "safetensors", "zip" or "pickle"; anything else is refused by its name."""
+    """Which container a file is: "safetensors", "zip" or "pickle"; anything else is refused and named."""
     file.seek(0)
     head = file.read(512)
     file.seek(0)
     if not head:
         raise CheckpointError("empty", source=name)
+    begins_with_json = head[8:9] == b"{"
+    if begins_with_json and int.from_bytes(head[:8], "little") <= MAX_HEADER_BYTES:
+        return "safetensors"  # before the others: the length of a header may begin like a pickle or a zip
     if head.startswith(b"PK"):
         return "zip"
     if head.startswith(b"\x80") and size > 1 and head[1] <= 5:
         return "pickle"
-    if head[8:9] == b"{" or name.endswith(".safetensors"):
+    if begins_with_json:
         return "safetensors"
     if head.lstrip().startswith(b"<"):
         raise CheckpointError("web_page", source=name)
@@ -148,88 +135,151 @@ def _safetensors_header(file: BinaryIO, size: int, name: str) -> dict[str, str]:
     return metadata
 
 
-def _check_zip(file: BinaryIO, size: int, name: str) -> None:
-    """Look at the archive's directory and at its pickle's instructions; unpack no weights."""
+def _mapped(source: Path | bytes, size: int) -> Buffer:
+    """The bytes of a file without reading them: an optimizer twice the size of the weights is never read."""
+    if isinstance(source, bytes):
+        return bytearray(source)
+    with source.open("rb") as file:  # a private mapping: torch wants memory that may be written to
+        return mmap.mmap(file.fileno(), size, access=mmap.ACCESS_COPY)
+
+
+def _flat(data: Buffer, start: int, size: int, dtype: torch.dtype) -> torch.Tensor:
+    """The numbers at a place in a file, as a flat tensor on the same memory."""
+    count = max(0, min(size, len(data) - start)) // dtype.itemsize
+    return (
+        torch.frombuffer(data, dtype=dtype, count=count, offset=start)
+        if count
+        else torch.empty(0, dtype=dtype)
+    )
+
+
+def _read_zip(file: BinaryIO, data: Buffer, name: str) -> Any:
+    """The object in an archive, its tensors still in the file."""
+    size = len(data)
     try:
         with zipfile.ZipFile(file) as archive:
-            entries = archive.infolist()
-            names = [entry.filename.rpartition("/")[2] for entry in entries]
-            if "constants.pkl" in names:
+            entries = {entry.filename: entry for entry in archive.infolist()}
+            ends = [key.rpartition("/")[2] for key in entries]
+            if "constants.pkl" in ends:
                 raise CheckpointError("torchscript", source=name)
-            if names.count("data.pkl") != 1:
+            if ends.count("data.pkl") != 1:
                 raise CheckpointError("not_weights", source=name, detail="it is a zip of other things")
-            unpacked = sum(entry.file_size for entry in entries)
-            pickle = entries[names.index("data.pkl")]
-            if unpacked > size or pickle.file_size > MAX_PICKLE_BYTES:  # torch.save never compresses
+            main = list(entries)[ends.index("data.pkl")]
+            unpacked = sum(entry.file_size for entry in entries.values())
+            if unpacked > size or entries[main].file_size > MAX_PICKLE_BYTES:  # torch.save never compresses
                 sizes = {"unpacked": readable_size(unpacked), "packed": readable_size(size)}
                 raise CheckpointError("too_large", source=name, **sizes)
-            program = archive.read(pickle)
+            folder = main.removesuffix("data.pkl")
+            order = f"{folder}byteorder"
+            if order in entries and archive.read(order) != sys.byteorder.encode():
+                detail = "it was written by a machine with the other byte order"
+                raise CheckpointError("damaged", source=name, detail=detail)
+
+            @cache
+            def stored(key: str, dtype: torch.dtype) -> torch.Tensor:
+                entry = entries[f"{folder}data/{key}"]
+                if entry.compress_type != zipfile.ZIP_STORED:
+                    content = bytearray(archive.read(entry))
+                    return _flat(content, 0, len(content), dtype)
+                at = entry.header_offset  # of the entry's own header: 30 bytes, its name, more
+                names, more = struct.unpack_from("<HH", data, at + 26)
+                return _flat(data, at + 30 + names + more, entry.file_size, dtype)
+
+            program = io.BytesIO(archive.read(main))
+            return _read_pickle(program, lambda pid: _storage(pid, stored), name, size)
     except CheckpointError:
         raise
-    except zipfile.BadZipFile:
+    except zipfile.BadZipFile as error:
+        if "CRC" in str(error):
+            raise CheckpointError("damaged", source=name, detail=_first_line(error)) from None
         raise CheckpointError("truncated", source=name, detail="the archive's directory is missing") from None
-    except (EOFError, NotImplementedError, RuntimeError, ValueError) as error:
+    except Exception as error:  # a crafted directory can make the reader fail in many ways
         raise CheckpointError("damaged", source=name, detail=_first_line(error)) from None
-    _check_classes(_listed(io.BytesIO(program), name), name)
 
 
-def _check_legacy(file: BinaryIO, size: int, name: str) -> None:
-    """Look at the instructions of the pickles that stand before the tensors in a file of before 1.6."""
+def _read_legacy(file: BinaryIO, data: Buffer, name: str) -> Any:
+    """The object in a file of before PyTorch 1.6: pickles one after the other, then the numbers.
+
+    Where the numbers of a storage begin depends on the types of those before, which only the pickle tells: it
+    is followed twice.
+    """
     program = io.BytesIO(file.read(MAX_PICKLE_BYTES))
-    for index in range(_LEGACY_PICKLES):
+    kinds: dict[str, torch.dtype] = {}
+
+    def noted(key: str, dtype: torch.dtype) -> StandIn:
+        kinds[key] = dtype
+        return StandIn("numbers that were not read yet")
+
+    def part(index: int, storage: Callable[[Any], Any]) -> Any:
         try:
-            _check_classes(_listed(program, name), name)
+            return _read_pickle(program, storage, name, len(data))
         except CheckpointError as error:
             if error.code != "damaged" or index == 0:
                 raise
-            if size > MAX_PICKLE_BYTES and program.tell() >= MAX_PICKLE_BYTES:
-                sizes = {"unpacked": "very many objects", "packed": readable_size(size)}
+            if len(data) > MAX_PICKLE_BYTES and program.tell() >= MAX_PICKLE_BYTES:
+                sizes = {"unpacked": "very many objects", "packed": readable_size(len(data))}
                 raise CheckpointError("too_large", source=name, **sizes) from None
-            detail = f"it ends or breaks in part {index + 1} of {_LEGACY_PICKLES + 1}"
+            detail = f"it ends or breaks in part {index + 1} of {_LEGACY_HEAD + 2}"
             raise CheckpointError("truncated", source=name, detail=detail) from None
 
+    if part(0, _no_storage) != _LEGACY_MAGIC:
+        detail = "it is a pickle that torch.save did not write"
+        raise CheckpointError("not_weights", source=name, detail=detail)
+    for index in range(1, _LEGACY_HEAD):
+        part(index, _no_storage)
+    start = program.tell()
+    part(_LEGACY_HEAD, lambda pid: _storage(pid, noted))
+    keys = part(_LEGACY_HEAD + 1, _no_storage)
+    places, at = {}, program.tell()
+    for key in keys if isinstance(keys, list) else []:
+        if key not in kinds or at + 8 > len(data):
+            break
+        (count,) = struct.unpack_from("<Q", data, at)
+        places[key] = (at + 8, count * kinds[key].itemsize)
+        at += 8 + count * kinds[key].itemsize
+    if len(places) < len(kinds) or at > len(data):
+        detail = f"it ends or breaks in part {_LEGACY_HEAD + 3} of {_LEGACY_HEAD + 3}"
+        raise CheckpointError("truncated", source=name, detail=detail)
 
-def _listed(program: BinaryIO, name: str) -> Iterator[str]:
-    """The classes and functions that a pickle names, in order, found without following it."""
-    strings: deque[str] = deque(["?", "?"], maxlen=2)
+    def stored(key: str, dtype: torch.dtype) -> torch.Tensor:
+        return _flat(data, *places[key], dtype)
+
+    program.seek(start)
+    return _read_pickle(program, lambda pid: _storage(pid, stored), name, len(data))
+
+
+def _no_storage(_: Any) -> Any:
+    raise ValueError("it has numbers where none belong")
+
+
+def _storage(pid: Any, stored: Callable[[str, torch.dtype], Any]) -> Any:
+    """The numbers behind a persistent id: ("storage", type, key, device, count), in old files a view too."""
+    what, kind, key, _, _, *view = pid
+    if what not in ("storage", b"storage") or not isinstance(kind, Named):
+        raise ValueError("it refers to something that is no storage")
+    if kind.name not in DTYPES:
+        return StandIn(kind.name)
+    flat = stored(str(key), DTYPES[kind.name])
+    if isinstance(flat, torch.Tensor) and view and view[0] is not None:
+        _, offset, count = view[0]
+        return flat[offset : offset + count]
+    return flat
+
+
+def _read_pickle(program: BinaryIO, storage: Callable[[Any], Any], name: str, size: int) -> Any:
     try:
-        for op, arg, _ in pickletools.genops(program):
-            if op.name in ("GLOBAL", "INST"):
-                yield str(arg).replace(" ", ".").replace("__builtin__.", "builtins.", 1)
-            elif op.name == "STACK_GLOBAL":
-                yield ".".join(strings)
-            elif op.name in ("EXT1", "EXT2", "EXT4"):
-                yield f"extension {arg}"
-            elif isinstance(arg, str):
-                strings.append(arg)
+        return Machine(storage).read(program)
+    except RefusedError as error:
+        raise CheckpointError("unsafe_class", source=name, classes=str(error)) from None
+    except TooLongError:
+        sizes = {"unpacked": "very many objects", "packed": readable_size(size)}
+        raise CheckpointError("too_large", source=name, **sizes) from None
     except Exception as error:  # a hostile stream can make the reader fail in any way
         raise CheckpointError("damaged", source=name, detail=_first_line(error)) from None
-
-
-def _check_classes(wanted: Iterator[str], name: str) -> None:
-    refused = dict.fromkeys(cls for cls in wanted if not _ALLOWED.fullmatch(cls))
-    if refused:
-        raise CheckpointError("unsafe_class", source=name, classes=some(list(refused)))
-
-
-def _load_pickle(source: Path | bytes, kind: str, name: str) -> Any:
-    """Let torch's restricted unpickler read what `_check_zip` or `_check_legacy` let through.
-
-    A zip on disk is mapped, so that an optimizer twice the size of the weights is never read.
-    """
-    stand_in = torch.serialization.safe_globals([(_ConfigStandIn, CONFIG_CLASS)])
-    file = io.BytesIO(source) if isinstance(source, bytes) else str(source)
-    mapped = kind == "zip" and isinstance(file, str)
-    try:
-        with _one_at_a_time, stand_in:
-            return torch.load(file, map_location="cpu", weights_only=True, mmap=mapped)
-    except Exception as error:  # torch raises many kinds; each means that the file is not whole
-        code = "truncated" if isinstance(error, EOFError) or "EOF" in str(error) else "damaged"
-        raise CheckpointError(code, source=name, detail=_first_line(error)) from None
 
 
 def _first_line(error: BaseException) -> str:
     """The part of somebody else's message that fits into one of our sentences."""
     text = str(error).strip() or type(error).__name__
-    text = text.splitlines()[0].replace("Weights only load failed. ", "")
+    text = text.splitlines()[0]
     return text[:157].rstrip(" .") + ("..." if len(text) > 157 else "")

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import argparse
 import contextlib
+import dataclasses
+import datetime
 import io
 import json
+import logging
 import os
 import pickle
 import struct
@@ -12,11 +16,16 @@ import sys
 import tarfile
 import threading
 import types
+import uuid
 import zipfile
-from collections import OrderedDict
-from pathlib import Path
+from collections import Counter, OrderedDict, defaultdict, deque
+from decimal import Decimal
+from fractions import Fraction
+from pathlib import Path, PurePosixPath, PureWindowsPath
 from string import Formatter
+from typing import ClassVar
 
+import numpy as np
 import pytest
 import safetensors.torch
 import torch
@@ -24,9 +33,10 @@ import torch
 from cfviz.models.crossformer import CrossFormer
 from cfviz.models.factory import build
 from cfviz.models.variants import OURS, VARIANTS
-from cfviz.models.weights import checkpoints
+from cfviz.models.weights import checkpoints, pickles
 from cfviz.models.weights.checkpoints import CheckpointError, load_checkpoint, strip, write_checkpoint
 from cfviz.models.weights.errors import MESSAGES, readable_size, some
+from cfviz.models.weights.pickles import Machine, RefusedError, StandIn
 from cfviz.models.weights.recognise import check_shapes, find_variant, read_structure
 
 ROOT = Path(__file__).parents[3]
@@ -306,15 +316,137 @@ def test_a_bare_malicious_pickle(tmp_path):
 
 @pytest.mark.parametrize(
     ("value", "name"),
-    [(Path("x"), "pathlib"), (types.SimpleNamespace(a=1), "SimpleNamespace"), (1j, "complex")],
+    [(logging.getLogger("x"), "getLogger"), (types.SimpleNamespace(a=1), "SimpleNamespace"), (1j, "complex")],
 )
-def test_harmless_classes_are_refused_too(state, file, value, name):
+def test_calls_that_no_settings_need_are_refused_though_harmless(state, file, value, name):
     assert name in str(_refused(file({"model": state, "args": value}), "unsafe_class"))
 
 
 def test_a_class_that_somebody_allowed_in_torch_is_still_refused(state, file):
     with torch.serialization.safe_globals([types.SimpleNamespace]):
         _refused(file({"model": state, "args": types.SimpleNamespace()}), "unsafe_class")
+
+
+class _Counts:
+    """Notes what a real unpickler would run of it."""
+
+    ran: ClassVar[list[str]] = []
+
+    def __new__(cls, *_args):
+        cls.ran.append("new")
+        return super().__new__(cls)
+
+    def __getnewargs__(self):
+        return ("anything",)
+
+    def __getstate__(self):
+        return {"lr": 0.1}
+
+    def __setstate__(self, state):
+        self.ran.append("setstate")
+
+
+@dataclasses.dataclass
+class _Settings:
+    lr: float = 0.1
+
+
+BESIDE = {
+    "namespace": argparse.Namespace(lr=0.1, model="crossformer_nano"),
+    "numpy": {"best": np.float64(81.5), "epoch": np.int64(3), "hits": np.arange(3), "kind": np.dtype("f4")},
+    "path": [Path("runs/a"), PurePosixPath("b"), PureWindowsPath("c")],
+    "own class": _Settings(),
+    "containers": [OrderedDict(a=1), Counter("aa"), defaultdict(list, a=[1]), deque(), {1}, frozenset("a")],
+    "dates": [datetime.datetime(2024, 5, 1), datetime.timedelta(1)],
+    "numbers": [Decimal("0.1"), Fraction(1, 3), uuid.UUID(int=7), 10**40, -1.5],
+    "torch": [torch.float16, torch.device("cpu"), torch.Size([3]), torch.nn.Parameter(torch.ones(2))],
+    "python": [None, True, "\u6b0a", b"bytes", bytearray(b"x"), (1, (2,)), {"k": {}}, slice(1), range(3)],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("beside", BESIDE)
+@pytest.mark.parametrize("protocol", [2, 3, 4, 5])
+@pytest.mark.parametrize("zipped", [True, False])
+def test_what_stands_beside_the_weights_does_not_close_the_file(state, file, beside, protocol, zipped):
+    content = {"model": state, "beside": BESIDE[beside]}
+    path = file(content, pickle_protocol=protocol, _use_new_zipfile_serialization=zipped)
+    assert _same(load_checkpoint(path).state_dict, state)
+
+
+def test_no_class_of_a_file_is_imported_or_run(state, file, monkeypatch):
+    path = file({"model": state, "args": _Counts()})
+    _Counts.ran.clear()
+    assert _same(load_checkpoint(path).state_dict, state)
+    assert _Counts.ran == []
+    torch.load(path, weights_only=False)
+    assert _Counts.ran == ["new", "setstate"], "the file would not have run anything"
+    gone = types.ModuleType("a_trainer_of_somebody")
+    gone.Settings = type("Settings", (), {"__module__": gone.__name__})
+    monkeypatch.setitem(sys.modules, gone.__name__, gone)
+    path = file({"model": state, "args": gone.Settings()})
+    monkeypatch.delitem(sys.modules, gone.__name__)
+    assert _same(load_checkpoint(path).state_dict, state)
+    assert gone.__name__ not in sys.modules
+
+
+def test_a_class_that_would_start_a_program_is_only_a_name(state, file, tmp_path):
+    program = b"\x80\x02csubprocess\nPopen\n(X\x02\x00\x00\x00lst\x81."
+    assert isinstance(Machine(None).read(io.BytesIO(program)), StandIn)
+    called = program.replace(b"\x81", b"R")
+    with pytest.raises(RefusedError, match=r"subprocess\.Popen"):
+        Machine(None).read(io.BytesIO(called))
+
+
+@pytest.mark.parametrize(
+    "program",
+    [
+        b"(" * 40_000 + b"l" * 40_000 + b".",
+        b"\x80\x02}" + b")" + b"\x85" * 200_000 + b"K\x01s.",  # a key nested so deeply that hashing overflows
+        b"\x80\x04" + b"]" * 3 + b"\x93.",  # a class named by a list
+        b"\x80\x02cos\nsystem\n.",
+        b"\x80\x02K\x01K\x02s.",
+        b"\x80\x02h\x07.",
+        b"\x80\x02t.",
+        b"\x80\x02.",
+        b"\x80\x02\x82\x01.",
+    ],
+)
+def test_pickles_that_make_no_sense_are_refused_quickly(program):
+    with pytest.raises(CheckpointError):
+        load_checkpoint(program)
+
+
+def test_a_pickle_of_endless_steps_is_refused(monkeypatch):
+    monkeypatch.setattr(pickles, "MAX_STEPS", 1000)
+    assert "very many" in str(_refused(b"\x80\x02" + b"]" * 2000 + b".", "too_large"))
+
+
+def test_the_content_decides_what_a_file_is_not_the_name(state, tmp_path):
+    torch.save({"model": state}, tmp_path / "pickle.safetensors")
+    safetensors.torch.save_file(state, tmp_path / "numbers.pth")
+    for name in ("pickle.safetensors", "numbers.pth"):
+        assert _same(load_checkpoint(tmp_path / name).state_dict, state)
+    assert _same(
+        load_checkpoint((tmp_path / "numbers.pth").read_bytes(), allow_pickle=False).state_dict, state
+    )
+    _refused((tmp_path / "pickle.safetensors").read_bytes(), "pickle_refused", allow_pickle=False)
+
+
+@pytest.mark.parametrize("begins", [b"\x80\x02", b"\x80\x04", b"PK"])
+def test_a_header_whose_length_begins_like_a_pickle_or_a_zip(state, begins):
+    """The first bytes of a .safetensors file are a length, which may be any number."""
+    whole = safetensors.torch.save(state)
+    length = struct.unpack("<Q", whole[:8])[0]
+    wanted = int.from_bytes(begins, "little")
+    while wanted < length:
+        wanted += 1 << 16
+    padded = struct.pack("<Q", wanted) + whole[8 : 8 + length].ljust(wanted) + whole[8 + length :]
+    assert padded.startswith(begins)
+    assert _same(load_checkpoint(padded).state_dict, state)
+
+
+def test_a_plain_pickle_is_named_as_such():
+    assert "torch.save did not write" in str(_refused(pickle.dumps({"model": 1}, 2), "not_weights"))
 
 
 def test_uploads_may_be_limited_to_safetensors(state, file, tmp_path):
