@@ -21,6 +21,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import platformdirs
+
 try:
     import fcntl
 except ImportError:  # Windows
@@ -97,10 +99,7 @@ def home() -> Path:
     """Where jobs live: `CFVIZ_JOBS`, or the platform's folder for a user's data."""
     if given := os.environ.get(JOBS):
         return Path(given)
-    if sys.platform == "darwin":
-        return Path.home() / "Library" / "Application Support" / "cfviz" / "jobs"
-    base = os.environ.get("LOCALAPPDATA" if os.name == "nt" else "XDG_DATA_HOME")
-    return (Path(base) if base else Path.home() / ".local" / "share") / "cfviz" / "jobs"
+    return platformdirs.PlatformDirs("cfviz", appauthor=False).user_data_path / "jobs"
 
 
 def start(kind: str, command: Sequence[str], result: str) -> Job:

@@ -10,6 +10,9 @@ import time
 from pathlib import Path
 
 import pytest
+from platformdirs.macos import MacOS
+from platformdirs.unix import Unix
+from platformdirs.windows import Windows
 
 from cfviz import jobs
 
@@ -147,3 +150,22 @@ def test_progress_is_written_whole(tmp_path: Path) -> None:
     jobs.report(tmp_path / "p.json", 1, 2, "half")
     assert jobs._json(tmp_path / "p.json")["message"] == "half"
     assert [path.name for path in tmp_path.iterdir()] == ["p.json"]
+
+
+def test_where_jobs_live(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("CFVIZ_JOBS", str(tmp_path / "mine"))
+    assert jobs.home() == tmp_path / "mine"
+    monkeypatch.delenv("CFVIZ_JOBS")
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
+    assert jobs.home() == tmp_path / "data" / "cfviz" / "jobs"
+    monkeypatch.delenv("XDG_DATA_HOME")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    local = str(tmp_path / "AppData" / "Local")
+    monkeypatch.setattr("platformdirs.windows.get_win_folder", lambda _: local)  # Windows is asked for it
+    for system, expected in (
+        (Unix, tmp_path / ".local" / "share" / "cfviz" / "jobs"),
+        (MacOS, tmp_path / "Library" / "Application Support" / "cfviz" / "jobs"),
+        (Windows, tmp_path / "AppData" / "Local" / "cfviz" / "jobs"),
+    ):
+        monkeypatch.setattr("platformdirs.PlatformDirs", system)
+        assert jobs.home() == expected

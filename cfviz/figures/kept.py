@@ -31,8 +31,7 @@ def kept(draw: Callable[P, R]) -> Callable[P, R]:
     """Make a drawing function remember its latest figures, by the content of its arguments.
 
     The figures are shared: whoever gets one must not change it. Arguments may be numbers, texts, arrays,
-        pictures,
-    themes, and lists, tuples and mappings of these; with any other the figure is drawn anew.
+    pictures, themes, and lists, tuples and mappings of these; with any other the figure is drawn anew.
 
     Args:
         draw: Returns a figure that depends on nothing but its arguments.

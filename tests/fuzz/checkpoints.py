@@ -31,7 +31,9 @@ PICKLES = (
     b"cocos\nsystem\n(S'true'\ntR.", b"}q\x00.", b"(lp0\n.", b"\x80\x02}q\x00(X\x01\x00\x00\x00aq\x01K\x01u.",
     b"(" * 40_000 + b"l" * 40_000 + b".",
 )  # fmt: skip
-FACTS = ("trained", "dataset", "group_size", "interval", "img_size", "epoch", "max_accuracy", "source")
+FACTS = (
+    "trained", "training", "dataset", "group_size", "interval", "img_size", "epoch", "max_accuracy", "source"
+)  # fmt: skip
 
 
 def make(rng: Rng) -> Case:

@@ -12,7 +12,6 @@ import hashlib
 import json
 import logging
 import os
-import sys
 import time
 import zipfile
 from collections.abc import Callable
@@ -20,6 +19,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from threading import Event
 from typing import Any, NoReturn
+
+import platformdirs
 
 from .errors import CheckpointError, readable_size
 from .opening import sniff
@@ -60,14 +61,7 @@ def cache_dir() -> Path:
     """Where downloads are kept: `CFVIZ_CACHE`, or the cache folder of the user's system."""
     if chosen := os.environ.get("CFVIZ_CACHE"):
         return Path(chosen).expanduser()
-    if base := os.environ.get("XDG_CACHE_HOME"):
-        return Path(base) / "cfviz"
-    if sys.platform == "win32":
-        local = os.environ.get("LOCALAPPDATA")
-        return (Path(local) if local else Path.home() / "AppData" / "Local") / "cfviz" / "Cache"
-    if sys.platform == "darwin":
-        return Path.home() / "Library" / "Caches" / "cfviz"
-    return Path.home() / ".cache" / "cfviz"
+    return platformdirs.PlatformDirs("cfviz", appauthor=False).user_cache_path
 
 
 def sha256_of(source: Path | bytes) -> str:

@@ -12,6 +12,9 @@ from pathlib import Path
 import pytest
 import requests
 import torch
+from platformdirs.macos import MacOS
+from platformdirs.unix import Unix
+from platformdirs.windows import Windows
 
 from cfviz.models.crossformer import CrossFormer
 from cfviz.models.variants import VARIANTS
@@ -439,11 +442,13 @@ def test_where_downloads_are_kept(monkeypatch, tmp_path):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     assert cache_dir() == tmp_path / "cfviz"
     monkeypatch.delenv("XDG_CACHE_HOME")
-    monkeypatch.setattr(Path, "home", lambda: tmp_path)
-    for platform, expected in (
-        ("linux", tmp_path / ".cache" / "cfviz"),
-        ("darwin", tmp_path / "Library" / "Caches" / "cfviz"),
-        ("win32", tmp_path / "AppData" / "Local" / "cfviz" / "Cache"),
+    monkeypatch.setenv("HOME", str(tmp_path))
+    local = str(tmp_path / "AppData" / "Local")
+    monkeypatch.setattr("platformdirs.windows.get_win_folder", lambda _: local)  # Windows is asked for it
+    for system, expected in (
+        (Unix, tmp_path / ".cache" / "cfviz"),
+        (MacOS, tmp_path / "Library" / "Caches" / "cfviz"),
+        (Windows, tmp_path / "AppData" / "Local" / "cfviz" / "Cache"),
     ):
-        monkeypatch.setattr("sys.platform", platform)
+        monkeypatch.setattr("platformdirs.PlatformDirs", system)
         assert cache_dir() == expected
