@@ -39,15 +39,12 @@ _sessions: ContextVar[tuple[_Session, ...]] = ContextVar("cfviz_sessions", defau
 class HookPoint(nn.Module):
     """An identity that can be watched and edited; it has no parameters and does not show in a state dict.
 
-    Calling it costs one look at a `ContextVar`: `__call__` is its own, so module hooks do not run on it.
+    Ordinary module hooks run on it like on every module.
     """
 
-    def __call__(self, x: torch.Tensor) -> torch.Tensor:
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
         sessions = _sessions.get()
         return self.visit(x, sessions) if sessions else x
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return self(x)
 
     def visit(self, x: torch.Tensor, sessions: tuple[_Session, ...]) -> torch.Tensor:
         """Run the open blocks, outermost first: an inner block sees what the outer ones have edited."""
@@ -60,17 +57,28 @@ class HookPoint(nn.Module):
 
     @property
     def watched(self) -> bool:
-        """Whether an open block of this thread watches or edits this point."""
-        return any(self in s.watched or self in s.edits for s in _sessions.get())
+        """Whether an open block of this thread watches or edits this point, or a module hook sees it."""
+        sessions = _sessions.get()
+        return self._hooked or (
+            sessions != () and any(self in s.watched or self in s.edits for s in sessions)
+        )
 
     @property
     def decides(self) -> bool:
         """Whether the rest of the forward must be computed from what this point returns.
 
-        True under an edit, and under `capture(..., graph=True)`, whose tensors are there to be
-        differentiated through.
+        True under an edit, under `capture(..., graph=True)`, whose tensors are there to be
+        differentiated through, and where a module hook may do either.
         """
-        return any(self in s.edits or (s.graph and self in s.watched) for s in _sessions.get())
+        return self._hooked or any(
+            self in s.edits or (s.graph and self in s.watched) for s in _sessions.get()
+        )
+
+    @property
+    def _hooked(self) -> bool:
+        return bool(
+            self._forward_hooks or self._forward_pre_hooks or self._backward_hooks or self._backward_pre_hooks
+        )
 
 
 class Choice:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 import torch.nn.functional as F
 
+from .shortcuts import recorded
+
 GATHERED = 4_000_000  # bytes; more masks than this leave a processor's cache before they are read
 
 
@@ -12,7 +14,7 @@ def spread(bias: torch.Tensor, which: torch.Tensor | None, BG: int) -> torch.Ten
     """Each group's bias: (P, nH, N, N), (nG,) -> (B*nG, nH, N, N); without ``which`` one serves all."""
     if which is None:
         return bias.expand(BG, -1, -1, -1)
-    return bias[which.repeat(BG // len(which))]
+    return bias[which.repeat(BG // which.shape[0])]
 
 
 def attend(
@@ -22,6 +24,7 @@ def attend(
     bias: torch.Tensor,
     which: torch.Tensor | None,
     scale: float,
+    dropout: float = 0.0,
 ) -> torch.Tensor:
     """Softmax attention of every group with its bias.
 
@@ -34,31 +37,35 @@ def attend(
         bias: the distinct biases, masks of padding included (P, nH, N, N).
         which: the bias of each group of one image (nG,); None where one serves all.
         scale: of the products of q and k.
+        dropout: the share of probabilities that are dropped.
 
     Returns:
         (B*nG, nH, N, d).
     """
-    BG = len(q)
+    BG = q.shape[0]  # A trace records this one; `len` would be a constant in it.
     if q.device.type == "cpu" and torch.is_grad_enabled():
-        return _written_out(q, k, v, spread(bias, which, BG), scale)
-    if which is None or q.device.type != "cpu" or BG * bias[0].nbytes <= GATHERED:
-        return F.scaled_dot_product_attention(q, k, v, attn_mask=spread(bias, which, BG), scale=scale)
+        return _written_out(q, k, v, spread(bias, which, BG), scale, dropout)
+    if which is None or q.device.type != "cpu" or recorded(q) or BG * bias[0].nbytes <= GATHERED:
+        mask = spread(bias, which, BG)
+        return F.scaled_dot_product_attention(q, k, v, attn_mask=mask, dropout_p=dropout, scale=scale)
     patterns, lengths = torch.unique_consecutive(which.repeat(BG // len(which)), return_counts=True)
     out = torch.empty_like(v)
     start = 0
     for pattern, n in zip(patterns.tolist(), lengths.tolist(), strict=True):
         run = slice(start, start + n)
         mask = bias[pattern].expand(n, -1, -1, -1)
-        out[run] = F.scaled_dot_product_attention(q[run], k[run], v[run], attn_mask=mask, scale=scale)
+        out[run] = F.scaled_dot_product_attention(
+            q[run], k[run], v[run], attn_mask=mask, dropout_p=dropout, scale=scale
+        )
         start += n
     return out
 
 
 def _written_out(
-    q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, bias: torch.Tensor, scale: float
+    q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, bias: torch.Tensor, scale: float, dropout: float
 ) -> torch.Tensor:
     """Softmax attention (BG, nH, N, d) in three calls; bias: (BG, nH, N, N)."""
     shape = q.shape
     q, k, v = (x.reshape(-1, *shape[2:]) for x in (q, k, v))  # BG*nH, N, d
-    logits = torch.baddbmm(bias.reshape(len(q), *bias.shape[2:]), q, k.transpose(1, 2), alpha=scale)
-    return torch.bmm(logits.softmax(-1), v).view(shape)
+    logits = torch.baddbmm(bias.reshape(-1, *bias.shape[2:]), q, k.transpose(1, 2), alpha=scale)
+    return torch.bmm(F.dropout(logits.softmax(-1), dropout), v).view(shape)

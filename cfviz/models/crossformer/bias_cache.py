@@ -8,44 +8,58 @@ from typing import Any
 import torch
 from torch import nn
 
+from .shortcuts import bare
+
 
 class BiasCache:
     """What attention adds to its logits, remembered as long as the weights that made it are the same.
 
-    Used only in eval mode without gradients; training empties it. A weight counts as changed when it is
-    another tensor or was written to in place (writing through `.data` hides the change from torch: call
-    `model.train()` and `model.eval()` afterwards).
+    Used only in eval mode without gradients; training empties it. It keeps a copy of the weights that made
+    the biases and compares the two at every call: nothing else notices a write through `.data`. Where a
+    module has a hook or a patched `forward`, nothing is remembered.
     """
 
     LIMIT = 8
 
     def __init__(self) -> None:
-        self._state: tuple[Any, dict] = (None, {})
+        self._state: tuple[list[nn.Module], torch.Tensor | None, dict[tuple, Any]] = ([], None, {})
 
     def get(self, owner: nn.Module, key: tuple, make: Callable[[], torch.Tensor]) -> torch.Tensor:
-        """What `make` returns, made anew only when `key` is new or a weight of `owner` changed."""
-        stamp = tuple(
-            (p.data_ptr(), 0 if p.is_inference() else p._version)
-            for module in owner.modules()
-            for p in module._parameters.values()
-            if p is not None
-        )
-        known, kept = self._state
-        if known != stamp or (len(kept) >= self.LIMIT and key not in kept):
+        """What `make` returns, made anew only when `key` is new or `owner` changed."""
+        modules = [owner]
+        for module in modules:  # as `owner.modules()`, which is slower
+            modules.extend(child for child in module._modules.values() if child is not None)
+        if not bare(*modules):
+            return make()
+        weights = _weights(modules)
+        known, copied, kept = self._state
+        if known != modules or not _same(copied, weights) or (len(kept) >= self.LIMIT and key not in kept):
             kept = {}
-            self._state = (stamp, kept)
+            self._state = (modules, None if weights is None else weights.clone(), kept)
         if key not in kept:
             kept[key] = make()
         return kept[key]
 
     def clear(self) -> None:
         """Forget everything."""
-        self._state = (None, {})
+        self._state = ([], None, {})
 
     @property
     def nbytes(self) -> int:
-        """Bytes of the tensors it holds."""
-        return sum(t.untyped_storage().nbytes() for t in list(self._state[1].values()))
+        """Bytes of the biases it holds."""
+        return sum(t.untyped_storage().nbytes() for t in list(self._state[2].values()))
 
     def __reduce__(self) -> tuple:
         return BiasCache, ()
+
+
+def _weights(modules: list[nn.Module]) -> torch.Tensor | None:
+    """All parameters and buffers as one vector; of a single one it may be a view."""
+    tensors = [t for m in modules for t in (*m._parameters.values(), *m._buffers.values()) if t is not None]
+    return torch._utils._flatten_dense_tensors(tensors) if tensors else None
+
+
+def _same(a: torch.Tensor | None, b: torch.Tensor | None) -> bool:
+    if a is None or b is None:
+        return a is b
+    return (a.dtype, a.device) == (b.dtype, b.device) and torch.equal(a, b)

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from math import prod
-from typing import Any
-
 import torch
-import torch.nn.functional as F
+from timm.models import register_notrace_module
 from torch import nn
-from torch.utils.flop_counter import register_flop_formula
+
+from .shortcuts import bare, recorded
 
 # oneDNN's product, the one torch.compile uses; a plain one writes its output two or three times
 _FUSED = (
@@ -20,32 +18,36 @@ _FUSED_DTYPES = {torch.float32} | (
 )
 
 
-class Linear(nn.Linear):
-    """`nn.Linear`, followed by a GELU if asked for; the same parameters and, to rounding, the same numbers.
+def linear(layer: nn.Module, x: torch.Tensor, gelu: nn.Module | None = None) -> torch.Tensor:
+    """Apply a linear layer, and a GELU after it if there is one; to rounding, what calling them returns.
 
-    On a CPU without gradients bias and GELU are fused into the product.
+    On a CPU without gradients, bias and GELU are fused into the product, unless the modules are observed or
+    have been replaced by others.
     """
-
-    def __init__(self, in_features: int, out_features: int, gelu: bool = False) -> None:
-        super().__init__(in_features, out_features)
-        self.gelu = gelu
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        if _FUSED is not None and self._plain_cpu(x):
-            return _FUSED(x, self.weight, self.bias, "gelu" if self.gelu else "none", [], "none")
-        y = F.linear(x, self.weight, self.bias)
-        return F.gelu(y) if self.gelu else y
-
-    def _plain_cpu(self, x: torch.Tensor) -> bool:
-        return (
-            x.device.type == "cpu"
-            and x.dtype == self.weight.dtype
-            and x.dtype in _FUSED_DTYPES
-            and not torch.is_grad_enabled()
-            and not torch.is_autocast_enabled("cpu")
-        )
+    if _FUSED is not None and not recorded(x) and _fusible(layer, x) and (gelu is None or _exact(gelu)):
+        return _FUSED(x, layer.weight, layer.bias, "none" if gelu is None else "gelu", [], "none")
+    y = layer(x)
+    return y if gelu is None else gelu(y)
 
 
+def _fusible(layer: nn.Module, x: torch.Tensor) -> bool:
+    if type(layer) is not nn.Linear or torch.is_grad_enabled() or torch.is_autocast_enabled("cpu"):
+        return False
+    weight, dtype = layer.weight, x.dtype
+    return (
+        type(weight) is nn.Parameter
+        and x.device.type == "cpu"
+        and dtype == weight.dtype
+        and dtype in _FUSED_DTYPES
+        and bare(layer)
+    )
+
+
+def _exact(gelu: nn.Module) -> bool:
+    return type(gelu) is nn.GELU and gelu.approximate == "none" and bare(gelu)
+
+
+@register_notrace_module
 class Mlp(nn.Module):
     """Two linear layers with a GELU between.
 
@@ -55,25 +57,20 @@ class Mlp(nn.Module):
 
     def __init__(self, dim: int, hidden: int, drop: float = 0.0) -> None:
         super().__init__()
-        self.fc1 = Linear(dim, hidden, gelu=True)
+        self.fc1 = nn.Linear(dim, hidden)
+        self.act = nn.GELU()
         self.drop1 = nn.Dropout(drop)
-        self.fc2 = Linear(hidden, dim)
+        self.fc2 = nn.Linear(hidden, dim)
         self.drop2 = nn.Dropout(drop)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Args: x: (..., C). Returns: (..., C)."""
+        if recorded(x) or x.device.type != "cpu" or torch.is_grad_enabled():
+            return self._whole(x)
         part = PART // (self.fc1.out_features * x.element_size())  # tokens
-        if x.device.type != "cpu" or x.numel() <= part * x.shape[-1] or torch.is_grad_enabled():
+        if x.numel() <= part * x.shape[-1] or not bare(*self.children()):
             return self._whole(x)
         return torch.cat([self._whole(some) for some in x.flatten(0, -2).split(part)]).view(x.shape)
 
     def _whole(self, x: torch.Tensor) -> torch.Tensor:
-        return self.drop2(self.fc2(self.drop1(self.fc1(x))))
-
-
-if _FUSED is not None:
-
-    @register_flop_formula(torch.ops.mkldnn._linear_pointwise)
-    def _flops(x_shape: Any, w_shape: Any, *args: Any, out_shape: Any = None, **kwargs: Any) -> int:
-        """Two a multiply-add, as torch counts a plain product."""
-        return 2 * prod(x_shape) * w_shape[0]
+        return self.drop2(linear(self.fc2, self.drop1(linear(self.fc1, x, self.act))))

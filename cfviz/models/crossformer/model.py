@@ -14,14 +14,15 @@ call time; nothing is written to a module in `forward`.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import lru_cache
 from typing import Any, Literal, cast
 
+import numpy as np
 import torch
+import torch.fx
 import torch.nn.functional as F
 from einops import rearrange
 from timm.layers import DropPath, trunc_normal_
-from timm.models import checkpoint_seq
+from timm.models import checkpoint_seq, register_notrace_module
 from timm.models._features import feature_take_indices
 from torch import nn
 
@@ -41,14 +42,25 @@ from cfviz.provenance import Provenance
 
 from .attend import attend, spread
 from .bias_cache import BiasCache
-from .linear import Linear, Mlp
+from .linear import Mlp, linear
+from .shortcuts import bare, constant, recorded, transformed
 
 PositionBias = Literal["dpb", "rpb", "none"]
 MASKED = -1e6  # what the authors add to the logits of padded keys
 FEW_TOKENS = 64
 
 
-class DynamicPosBias(nn.Module):
+class PosBias(nn.Module):
+    """A position bias: of an offset (dh, dw), query minus key, one number per head."""
+
+    def bias(self, G: int) -> torch.Tensor:
+        """The bias of every pair in a group of G x G: (nH, N, N)."""
+        like = next(self.parameters(), torch.empty(0, device="cpu"))
+        offset, index = _pairs(G, like.device)
+        return self(offset.to(like.dtype))[index].permute(2, 0, 1)
+
+
+class DynamicPosBias(PosBias):
     """Dynamic position bias: an MLP from the offset (dh, dw) to one number per head (section 3.3).
 
     The offsets are raw, not normalised, so a group larger than the trained one asks the MLP to extrapolate.
@@ -70,14 +82,8 @@ class DynamicPosBias(nn.Module):
         """Args: offset: (n, 2), query minus key, in tokens. Returns: (n, nH)."""
         return self.pos3(self.pos2(self.pos1(self.pos_proj(offset))))
 
-    def bias(self, G: int) -> torch.Tensor:
-        """The bias of every pair in a group of G x G: (nH, N, N)."""
-        weight = self.pos_proj.weight
-        offset, index = _pairs(G, weight.device)
-        return rearrange(self(offset.to(weight.dtype))[index], "q k h -> h q k")
 
-
-class RelativePosBias(nn.Module):
+class RelativePosBias(PosBias):
     """Relative position bias: a learned table of one number per head and offset, as in Swin.
 
     Another G than the trained one gets the table resized bicubically.
@@ -87,10 +93,13 @@ class RelativePosBias(nn.Module):
         super().__init__()
         self.table = nn.Parameter(trunc_normal_(torch.zeros((2 * G - 1) ** 2, num_heads), std=0.02))
 
-    def bias(self, G: int) -> torch.Tensor:
-        """The bias of every pair in a group of G x G: (nH, N, N)."""
-        table = stretched(self.table, G)
-        return rearrange(table[_pairs(G, table.device)[1]], "q k h -> h q k")
+    def forward(self, offset: torch.Tensor) -> torch.Tensor:
+        """Args: offset: all of a group, ((2G-1)^2, 2). Returns: ((2G-1)^2, nH)."""
+        return _looked_up(self.table, offset)
+
+
+def _looked_up(table: torch.Tensor, offset: torch.Tensor) -> torch.Tensor:
+    return stretched(table, (round(len(offset) ** 0.5) + 1) // 2)
 
 
 def stretched(table: torch.Tensor, G: int) -> torch.Tensor:
@@ -103,47 +112,62 @@ def stretched(table: torch.Tensor, G: int) -> torch.Tensor:
     return rearrange(image, "1 n h w -> (h w) n")
 
 
-class NoPosBias(nn.Module):
+class NoPosBias(PosBias):
     """No position bias: zeros, so that every figure and every edit has the same shape to work on."""
 
     def __init__(self, num_heads: int) -> None:
         super().__init__()
         self.num_heads = num_heads
 
-    def bias(self, G: int) -> torch.Tensor:
-        """Zeros: (nH, N, N)."""
-        return torch.zeros(self.num_heads, G * G, G * G)
+    def forward(self, offset: torch.Tensor) -> torch.Tensor:
+        """Args: offset: (n, 2). Returns: zeros (n, nH)."""
+        return torch.zeros_like(offset[:, :1]).expand(-1, self.num_heads)
 
 
 AnyPosBias = DynamicPosBias | RelativePosBias | NoPosBias
 
 
-@lru_cache(maxsize=64)
-@torch.inference_mode(False)
+@constant
 def _pairs(G: int, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
     """Offsets ((2G-1)^2, 2) and, for each pair of a group, which of them it has (N, N)."""
     return torch.from_numpy(offsets(G, G)).to(device), torch.from_numpy(relative_index(G, G)).to(device)
 
 
-@lru_cache(maxsize=64)
-@torch.inference_mode(False)
+@constant
 def _padding(groups: Grouping, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
     """The distinct masks of padded keys (P, 1, 1, N), 0 or -1e6, and which of them each group has (nG,)."""
     valid, which = groups.patterns
-    mask = torch.zeros(valid.shape).masked_fill_(~torch.from_numpy(valid), MASKED)
-    return mask[:, None, None, :].to(device), torch.from_numpy(which).to(device)
+    mask = np.where(valid, 0, MASKED).astype(np.float32)[:, None, None, :]
+    return torch.from_numpy(mask).to(device), torch.from_numpy(which).to(device)
 
 
+def _masked(bias: torch.Tensor, groups: Grouping, change: Choice | None) -> torch.Tensor:
+    """A bias (nH, N, N) with each distinct padding mask of a map: (P, nH, N, N)."""
+    if not groups.padded:
+        return bias[None]
+    mask = _padding(groups, bias.device)[0].to(bias.dtype)
+    return bias[None] + (mask if change is None else change(mask))
+
+
+def _which(groups: Grouping, device: torch.device) -> torch.Tensor | None:
+    """Which of the masks each group of a map has (nG,); None where there is one for all."""
+    return _padding(groups, device)[1] if groups.padded else None
+
+
+@register_notrace_module
 class Attention(nn.Module):
     """Multi-head self-attention inside groups, with a position bias."""
 
-    def __init__(self, dim: int, num_heads: int, G: int, position_bias: PositionBias = "dpb") -> None:
+    def __init__(
+        self, dim: int, num_heads: int, G: int, position_bias: PositionBias = "dpb", drop: float = 0.0
+    ) -> None:
         super().__init__()
         self.num_heads = num_heads
         self.scale = (dim // num_heads) ** -0.5
+        self.drop = drop
         self.pos = _position_bias(position_bias, dim, num_heads, G)
-        self.qkv = Linear(dim, 3 * dim)
-        self.proj = Linear(dim, dim)
+        self.qkv = nn.Linear(dim, 3 * dim)
+        self.proj = nn.Linear(dim, dim)
         self.cache = BiasCache()
         self.q, self.k, self.v = HookPoint(), HookPoint(), HookPoint()
         self.bias, self.mask, self.probs = HookPoint(), Choice(), HookPoint()
@@ -156,34 +180,33 @@ class Attention(nn.Module):
     def forward(self, x: torch.Tensor, groups: Grouping) -> torch.Tensor:
         """Args: x: (B*nG, N, C), groups batch-major. Returns: (B*nG, N, C)."""
         BG, N, C = x.shape
-        qkv = self.qkv(x).view(BG, N, 3, self.num_heads, C // self.num_heads)
+        qkv = linear(self.qkv, x).view(BG, N, 3, self.num_heads, C // self.num_heads)
         q, k, v = qkv.permute(2, 0, 3, 1, 4).unbind(0)  # B*nG, nH, N, d
         q, k, v = self.q(q), self.k(k), self.v(v)
-        bias, which = self._logit_bias(groups, q)  # P, nH, N, N; nG or nothing
-        if self.probs.watched:
+        bias, which = self._logit_bias(groups, q), _which(groups, q.device)  # P, nH, N, N; nG or nothing
+        drop = self.drop if self.training else 0.0
+        watched = self.probs.watched
+        if watched:
             logits = (q * self.scale) @ k.transpose(-2, -1) + spread(bias, which, BG)
             probs = self.probs(torch.softmax(logits, -1))  # B*nG, nH, N, N
-            x = probs @ v if self.probs.decides else attend(q, k, v, bias, which, self.scale)
+        if watched and self.probs.decides:
+            x = F.dropout(probs, drop) @ v
         else:
-            x = attend(q, k, v, bias, which, self.scale)  # B*nG, nH, N, d
+            x = attend(q, k, v, bias, which, self.scale, drop)  # B*nG, nH, N, d
         x = self.heads(x).transpose(1, 2).reshape(BG, N, C)
-        return self.out(self.proj(x))
+        return self.out(linear(self.proj, x))
 
-    def _logit_bias(self, groups: Grouping, like: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None]:
-        """Position bias with each distinct padding mask (P, nH, N, N), and which one a group has (nG,)."""
+    def _logit_bias(self, groups: Grouping, like: torch.Tensor) -> torch.Tensor:
+        """Position bias with each distinct padding mask (P, nH, N, N)."""
 
         def make() -> torch.Tensor:
             # attention would copy a bias that is not contiguous, once for every group
-            bias = self.bias(self.pos.bias(groups.G)).to(like).contiguous()[None]  # 1, nH, N, N
-            if not groups.padded:
-                return bias
-            return bias + self.mask(_padding(groups, like.device)[0].to(like.dtype))
+            bias = self.bias(self.pos.bias(groups.G)).to(like).contiguous()  # nH, N, N
+            return _masked(bias, groups, self.mask if self.mask.open else None)
 
-        if self.bias.watched or self.mask.open or self.training or torch.is_grad_enabled():
-            patterns = make()  # P, nH, N, N
-        else:
-            patterns = self.cache.get(self.pos, (groups, like.dtype, like.device), make)
-        return patterns, _padding(groups, like.device)[1] if groups.padded else None
+        if self.bias.watched or self.mask.open or self.training or torch.is_grad_enabled() or recorded(like):
+            return make()
+        return self.cache.get(self.pos, (groups, like.dtype, like.device), make)
 
 
 def _position_bias(kind: PositionBias, dim: int, num_heads: int, G: int) -> AnyPosBias:
@@ -198,9 +221,8 @@ def _position_bias(kind: PositionBias, dim: int, num_heads: int, G: int) -> AnyP
 
 def group(x: torch.Tensor, groups: Grouping) -> torch.Tensor:
     """Pad a map and cut it into groups: (B, H, W, C) -> (B*nG, N, C)."""
-    _, H, W, _ = x.shape
     if groups.padded:
-        x = F.pad(x, (0, 0, 0, groups.Wp - W, 0, groups.Hp - H))
+        x = F.pad(x, (0, 0, 0, groups.Wp - groups.W, 0, groups.Hp - groups.H))
     G, I = groups.G, groups.I  # noqa: E741
     if groups.kind == "sda":
         return rearrange(x, "b (h g1) (w g2) c -> (b h w) (g1 g2) c", g1=G, g2=G)
@@ -216,6 +238,10 @@ def ungroup(x: torch.Tensor, groups: Grouping) -> torch.Tensor:
     else:
         x = rearrange(x, "(b h w i1 i2) (g1 g2) c -> b (h g1 i1) (w g2 i2) c", h=h, w=w, i1=I, i2=I, g1=G)
     return x[:, : groups.H, : groups.W] if groups.padded else x
+
+
+def _lsda(H: int, W: int, index: int, G: int, I: Interval) -> Grouping:  # noqa: E741
+    return lsda(int(H), int(W), index, G, I)  # In a trace sizes are tensors.
 
 
 class CrossFormerBlock(nn.Module):
@@ -243,7 +269,8 @@ class CrossFormerBlock(nn.Module):
         self.attn = Attention(dim, num_heads, G, position_bias)
         self.norm2 = nn.LayerNorm(dim)
         self.mlp = Mlp(dim, int(dim * mlp_ratio), drop=proj_drop)
-        self.drop_path = DropPath(drop_path) if drop_path > 0.0 else nn.Identity()
+        self.drop_path1 = DropPath(drop_path) if drop_path > 0.0 else nn.Identity()
+        self.drop_path2 = DropPath(drop_path) if drop_path > 0.0 else nn.Identity()
         self.cooling = cooling
         if cooling:
             self.ex_conv = nn.Conv2d(dim, dim, 3, padding=1, groups=dim)
@@ -253,15 +280,15 @@ class CrossFormerBlock(nn.Module):
 
     def groups(self, H: int, W: int) -> Grouping:
         """How this block cuts a map of H x W tokens."""
-        return lsda(*self.cut((H, W, self.index, self.G, self.I)))
+        return _lsda(*self.cut((H, W, self.index, self.G, self.I)))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Args: x: (B, H, W, C). Returns: (B, H, W, C)."""
         _, H, W, _ = x.shape
         groups = self.groups(H, W)
         y = ungroup(self.attn(group(self.norm1(x), groups), groups), groups)  # B, H, W, C
-        x = x + self.drop_path(self.attn_branch(y))
-        x = x + self.drop_path(self.mlp_branch(self.mlp(self.norm2(x))))
+        x = x + self.drop_path1(self.attn_branch(y))
+        x = x + self.drop_path2(self.mlp_branch(self.mlp(self.norm2(x))))
         if self.cooling:
             x = self.ex_ln(self.ex_conv(x.permute(0, 3, 1, 2)).permute(0, 2, 3, 1))
         return self.out(x)
@@ -279,10 +306,13 @@ def _conv(x: torch.Tensor, conv: nn.Conv2d) -> torch.Tensor:
     A convolution first brings its weights into another order, which for few tokens and many weights takes
     longer than the sums; a matrix product reads the weights as they lie.
     """
+    if recorded(x):
+        return conv(x)
     B, C, H, W = x.shape
     s = conv.stride[0]
     h, w = H // s, W // s
-    if x.device.type != "cpu" or B * h * w > FEW_TOKENS or C < FEW_TOKENS:
+    few = B * h * w <= FEW_TOKENS <= C
+    if not few or x.device.type != "cpu" or type(conv) is not nn.Conv2d or not bare(conv):
         return conv(x)
     columns = F.unfold(
         x, conv.kernel_size, padding=cast(tuple[int, ...], conv.padding), stride=s
@@ -311,10 +341,12 @@ class PatchEmbed(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Args: x: (B, 3, H, W) pixels. Returns: (B, H/4, W/4, C)."""
-        x = x.contiguous(memory_format=torch.channels_last)
+        if not transformed():  # `vmap` knows no memory formats
+            x = x.contiguous(memory_format=torch.channels_last)
         return self.out(self.norm(self.concat(_kernels(x, self.projs, self.kernels))))
 
 
+@register_notrace_module
 class PatchMerging(nn.Module):
     """A later cross-scale embedding layer: two kernels of stride 2 on the tokens of the stage before."""
 
@@ -416,7 +448,7 @@ class CrossFormer(nn.Module):
         self.output_fmt = "NHWC"
         self.patch_embed = PatchEmbed(in_chans, embed_dim)
         G = _per_stage("group_size", group_size, len(self.depths))
-        rates = iter(torch.linspace(0, drop_path_rate, sum(self.depths), device="cpu").tolist())
+        rates = iter(np.linspace(0, drop_path_rate, sum(self.depths), dtype=np.float32).tolist())
         stages = []
         for s, depth in enumerate(self.depths):
             dim, last = embed_dim * 2**s, s == len(self.depths) - 1
@@ -486,9 +518,7 @@ class CrossFormer(nn.Module):
 
     def forward_features(self, x: torch.Tensor) -> torch.Tensor:
         """Args: x: (B, 3, H, W), H and W multiples of 32. Returns: (B, H/32, W/32, C), normalised."""
-        _, _, H, W = x.shape
-        map_sizes(H, W)  # says what is wrong with the size
-        x = self.layers(self.patch_embed(x))
+        x = self.layers(self.patch_embed(_checked(x)))
         return self.features(self.norm(x))
 
     def forward_head(self, x: torch.Tensor, pre_logits: bool = False) -> torch.Tensor:
@@ -530,11 +560,10 @@ class CrossFormer(nn.Module):
         """
         if output_fmt not in ("NCHW", "NHWC"):
             raise ValueError(f"output_fmt is {output_fmt!r}; expected 'NCHW' or 'NHWC'")
-        map_sizes(*x.shape[-2:])
         take, last = feature_take_indices(len(self.layers), indices)
         stages = self.stages[: last + 1] if stop_early or intermediates_only else self.stages
         maps = []
-        x = self.patch_embed(x)
+        x = self.patch_embed(_checked(x))
         for s, stage in enumerate(stages):
             x = stage.forward_blocks(x)
             if s in take:
@@ -591,8 +620,21 @@ class CrossFormer(nn.Module):
         return dict(stem=r"^patch_embed", blocks=r"^layers\.(\d+)" if coarse else fine)
 
 
+def _checked(x: torch.Tensor) -> torch.Tensor:
+    """An image, if its size is one the model takes; a trace insists on the size it was made with."""
+    H, W = int(x.shape[-2]), int(x.shape[-1])
+    map_sizes(H, W)  # says what is wrong with the size
+    return x.expand(-1, -1, H, W) if torch.jit.is_tracing() else x
+
+
 def _init_weights(module: nn.Module) -> None:
     if isinstance(module, nn.Linear):
         trunc_normal_(module.weight, std=0.02)
         if module.bias is not None:
             nn.init.zeros_(module.bias)
+
+
+# What FX records as one step, because it decides by sizes or by what was given.
+for _step in ("_checked", "_looked_up", "_lsda", "_masked", "_pairs", "_which", "attend", "group", "spread",
+              "ungroup"):  # fmt: skip
+    torch.fx.wrap(_step)
