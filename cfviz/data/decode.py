@@ -202,9 +202,11 @@ def _pixel_digest(image: Image.Image) -> str:
 def _upright_rgb(image: Image.Image) -> tuple[Image.Image, tuple[str, ...]]:
     """Decode, turn upright, bring to 8-bit RGB on white in sRGB; with the codes of what was done."""
     try:
-        turn = _orientation(image)
+        # Pillow turns TIFF by itself. EXIF of others is read after the pixels: to find it, Pillow decodes a
+        # PNG, and an error then would be lost.
+        turn = _orientation(image) if image.format == "TIFF" else 1
         image.load()
-        rest = _orientation(image)  # Pillow turns TIFF by itself, and PNG may say so after its pixels
+        rest = _orientation(image)
         notes: tuple[str, ...] = ("rotated",) if turn in _TURNS or rest in _TURNS else ()
         rgb, more = _to_rgb(image)
         if rest in _TURNS:

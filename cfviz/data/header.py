@@ -97,14 +97,27 @@ def read_header(data: bytes) -> Header:
     Raises:
         ImageError: empty, another format, too large, cut short within its header, or built to keep us busy.
     """
+    format = format_of(data)
+    try:
+        return Header(format, _READERS[format][1](data))
+    except (struct.error, IndexError, OverflowError):
+        raise ImageError("truncated") from None
+
+
+def format_of(data: bytes) -> str:
+    """Pillow's name of a file's format, told by its first bytes.
+
+    Args:
+        data: the file, or at least its first kilobyte.
+
+    Raises:
+        ImageError: empty, or of another format.
+    """
     if not data:
         raise ImageError("empty")
-    for format, accepts, examine in _READERS:
+    for format, (accepts, _) in _READERS.items():
         if accepts(data[:32]):
-            try:
-                return Header(format, examine(data))
-            except (struct.error, IndexError, OverflowError):
-                raise ImageError("truncated") from None
+            return format
     raise _other_kind(data)
 
 
@@ -301,15 +314,15 @@ def _is_avif(start: bytes) -> bool:
     return start[4:8] == b"ftyp" and (b"avif" in start[8:] or b"avis" in start[8:])
 
 
-_READERS: tuple[tuple[str, Callable[[bytes], bool], Callable[[bytes], tuple[str, ...]]], ...] = (
-    ("JPEG", lambda start: start[:3] == b"\xff\xd8\xff", _jpeg),
-    ("PNG", lambda start: start[:8] == b"\x89PNG\r\n\x1a\n", _png),
-    ("GIF", lambda start: start[:6] in (b"GIF87a", b"GIF89a"), _gif),
-    ("WEBP", lambda start: start[:4] == b"RIFF" and start[8:12] == b"WEBP", _webp),
-    ("BMP", lambda start: start[:2] == b"BM" and start[15:18] == b"\0\0\0", _bmp),
-    ("TIFF", lambda start: start[:4] in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"), _tiff),
-    ("AVIF", _is_avif, _avif),
-)
+_READERS: dict[str, tuple[Callable[[bytes], bool], Callable[[bytes], tuple[str, ...]]]] = {
+    "JPEG": (lambda start: start[:3] == b"\xff\xd8\xff", _jpeg),
+    "PNG": (lambda start: start[:8] == b"\x89PNG\r\n\x1a\n", _png),
+    "GIF": (lambda start: start[:6] in (b"GIF87a", b"GIF89a"), _gif),
+    "WEBP": (lambda start: start[:4] == b"RIFF" and start[8:12] == b"WEBP", _webp),
+    "BMP": (lambda start: start[:2] == b"BM" and start[15:18] == b"\0\0\0", _bmp),
+    "TIFF": (lambda start: start[:4] in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"), _tiff),
+    "AVIF": (_is_avif, _avif),
+}
 _OTHERS = {
     "PDF": rb"\s*%PDF-",
     "PostScript": rb"%!PS|\xc5\xd0\xd3\xc6",

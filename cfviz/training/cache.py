@@ -1,8 +1,8 @@
 """Photos decoded once: a folder of classes becomes one memory-mapped array of uint8 pixels.
 
 Decoding a WebP takes longer than a training step spends on it, so an epoch from files is bound by the
-decoder. The cache holds every photo at its own shape in one flat file, outside the repository, and a small
-index beside it.
+decoder. The cache holds every photo at its own shape in one flat file, outside the repository; an index
+beside it says what it was made of.
 """
 
 import hashlib
@@ -11,33 +11,17 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
 
-SUFFIXES = {".webp", ".jpg", ".jpeg", ".png", ".bmp"}
+from cfviz.data.decode import load_image
+from cfviz.data.header import ImageError
 
+from .folder import PhotoFolder, identity, shown
 
-def list_photos(folder: str | Path) -> tuple[list[str], list[str], np.ndarray]:
-    """Lists an ImageFolder in a fixed order.
-
-    Returns:
-        The class folders' names, the photos' paths relative to ``folder``, and each photo's class (n,) int64.
-
-    Raises:
-        ValueError: if there is no class folder, or no photo in any of them.
-    """
-    root = Path(folder)
-    classes = sorted(entry.name for entry in root.iterdir() if entry.is_dir()) if root.is_dir() else []
-    names, labels = [], []
-    for label, name in enumerate(classes):
-        for path in sorted((root / name).iterdir()):
-            if path.suffix.lower() in SUFFIXES:
-                names.append(f"{name}/{path.name}")
-                labels.append(label)
-    if not names:
-        raise ValueError(f"{root} holds no photos; expected one folder a class, each with photos in it")
-    return classes, names, np.asarray(labels, dtype=np.int64)
+FORMAT = 2  # of the index; 1 did not say what the cache was made of
 
 
 def held_out(names: list[str], share: float, salt: str = "cfviz") -> np.ndarray:
@@ -52,85 +36,136 @@ def held_out(names: list[str], share: float, salt: str = "cfviz") -> np.ndarray:
     """
     if not 0 <= share < 1:
         raise ValueError(f"got a held-out share of {share}, expected 0 <= share < 1")
-    digests = [hashlib.sha256(f"{salt}/{name}".encode()).digest() for name in names]
-    return np.asarray([int.from_bytes(digest[:4], "big") / 2**32 < share for digest in digests])
+    digests = [hashlib.sha256(f"{salt}/{name}".encode(errors="surrogateescape")).digest() for name in names]
+    return np.asarray([int.from_bytes(digest[:4], "big") / 2**32 < share for digest in digests], dtype=bool)
 
 
-def _decode(root: str, short_side: int, name: str) -> np.ndarray:
-    with Image.open(Path(root) / name) as file:
-        photo = file.convert("RGB")
-        scale = short_side / min(photo.size)
-        if scale < 1:
-            W, H = (max(round(side * scale), short_side) for side in photo.size)
-            photo = photo.resize((W, H), Image.Resampling.BICUBIC)
-        return np.asarray(photo)
+def _decode(root: str, short_side: int, name: str) -> np.ndarray | str:
+    """A photo reduced to `short_side`, or why it cannot be used."""
+    try:
+        photo = load_image(Path(root) / name).image
+    except ImageError as error:
+        return str(error)
+    scale = short_side / min(photo.size)
+    if scale < 1:
+        W, H = (max(round(side * scale), short_side) for side in photo.size)
+        photo = photo.resize((W, H), Image.Resampling.BICUBIC)
+    return np.asarray(photo)
+
+
+def _files(out: str | Path) -> tuple[Path, Path]:
+    """A cache's pixels and index. The endings are added, not exchanged: `data-v1.0` is not `data-v1.1`."""
+    out = Path(out)
+    return out.with_name(f"{out.name}.bin"), out.with_name(f"{out.name}.json")
 
 
 def build(folder: str | Path, out: str | Path, short_side: int = 192, workers: int = 2) -> "PhotoCache":
-    """Decodes a folder into ``out``.bin and ``out``.json and opens it; an existing cache is only opened.
+    """Decode a folder into `out`.bin and `out`.json and open it; a cache of the same photos is only opened.
 
     Args:
-        folder: an ImageFolder.
-        out: path without suffix.
-        short_side: larger photos are reduced to it, smaller ones stay as they are.
-        workers: processes that decode.
+        folder: An ImageFolder.
+        out: Path of the cache, without the endings.
+        short_side: Larger photos are reduced to it, smaller ones stay as they are.
+        workers: Processes that decode.
+
+    Raises:
+        ValueError: If there is a cache at `out` that was made of other photos, or in another way.
     """
-    out = Path(out)
-    index = out.with_suffix(".json")
+    photos = PhotoFolder(folder)
+    key = {"format": FORMAT, "photos": identity(photos, times=True), "short_side": short_side}
+    pixels, index = _files(out)
     if index.exists():
+        if _index(index).get("key") != key:
+            raise ValueError(
+                f"{index} is about a cache of other photos than those now in {folder}, or of another size; "
+                f"name another cache, or remove {index.name} and {pixels.name} to make it anew"
+            )
         return PhotoCache.open(out)
-    classes, names, labels = list_photos(folder)
-    shapes = []
-    out.parent.mkdir(parents=True, exist_ok=True)
-    partial_file = out.with_suffix(".bin.part")
+    kept, shapes, skipped = [], [], dict(photos.skipped)
+    pixels.parent.mkdir(parents=True, exist_ok=True)
+    partial_file = pixels.with_name(f"{pixels.name}.part")
     with partial_file.open("wb") as file, ProcessPoolExecutor(workers) as pool:
-        for photo in pool.map(partial(_decode, str(folder), short_side), names, chunksize=64):
+        decode = partial(_decode, str(folder), short_side)
+        for i, photo in enumerate(pool.map(decode, photos.names, chunksize=64)):
+            if isinstance(photo, str):
+                skipped[shown(photos.names[i])] = photo
+                continue
             file.write(photo.tobytes())
             shapes.append(photo.shape[:2])
-    partial_file.replace(out.with_suffix(".bin"))
-    index.write_text(
-        json.dumps({"classes": classes, "names": names, "labels": labels.tolist(), "shapes": shapes})
-    )
+            kept.append(i)
+    if not kept:
+        partial_file.unlink()
+        name, reason = next((name, reason) for name, reason in skipped.items())
+        raise ValueError(f"none of the photos in {folder} can be used; {name}: {reason}")
+    partial_file.replace(pixels)
+    content = {
+        "key": key,
+        "classes": photos.classes,
+        "names": [photos.names[i] for i in kept],
+        "labels": photos.labels[kept].tolist(),
+        "sizes": photos.sizes[kept].tolist(),
+        "shapes": shapes,
+        "skipped": skipped,
+    }
+    index.write_text(json.dumps(content))
     return PhotoCache.open(out)
+
+
+def _index(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_text())
+    except ValueError:
+        content = None
+    if not isinstance(content, dict):
+        raise ValueError(f"{path} is not the index of a cache; name another cache, or remove that file")
+    return content
 
 
 @dataclass(frozen=True)
 class PhotoCache:
-    """Decoded photos: ``cache[i]`` is a read-only (H, W, 3) uint8 view of photo i.
+    """Decoded photos: `cache[i]` is a read-only (H, W, 3) uint8 view of photo i.
 
     Attributes:
-        classes: class folders' names, sorted.
-        names: each photo's path relative to the folder it came from.
+        classes: Class folders' names, sorted.
+        names: Each photo's path relative to the folder it came from.
         labels: (n,) int64.
+        sizes: Bytes of each photo's file (n,) int64.
         shapes: (n, 2) height and width in pixels.
+        skipped: From each file of the folder that is not in the cache to the reason.
     """
 
     classes: list[str]
     names: list[str]
     labels: np.ndarray
+    sizes: np.ndarray
     shapes: np.ndarray
     offsets: np.ndarray
     pixels: np.ndarray
+    skipped: dict[str, str]
 
     @classmethod
     def open(cls, path: str | Path) -> "PhotoCache":
-        """Opens what ``build`` wrote.
+        """Open what `build` wrote.
 
         Raises:
-            ValueError: if the two files do not belong together.
+            ValueError: If there is none, or the two files do not belong together.
         """
-        path = Path(path)
-        index = json.loads(path.with_suffix(".json").read_text())
+        file, about = _files(path)
+        if not (file.exists() and about.exists()):
+            raise ValueError(f"there is no cache {path}; expected {about.name} and {file.name}")
+        index = _index(about)
+        if index.get("key", {}).get("format") != FORMAT:
+            raise ValueError(f"{about} was written by an earlier version; remove it and {file.name}")
         shapes = np.asarray(index["shapes"], dtype=np.int64)
         ends = np.cumsum(shapes.prod(axis=1) * 3)
-        pixels = np.memmap(path.with_suffix(".bin"), dtype=np.uint8, mode="r")
+        pixels = np.memmap(file, dtype=np.uint8, mode="r")
         if len(pixels) != ends[-1]:
             raise ValueError(
-                f"{path}.bin holds {len(pixels)} bytes, its index expects {ends[-1]}; rebuild it"
+                f"{file} holds {len(pixels)} bytes, its index expects {ends[-1]}; remove both to rebuild it"
             )
-        labels = np.asarray(index["labels"], dtype=np.int64)
+        labels, sizes = (np.asarray(index[name], dtype=np.int64) for name in ("labels", "sizes"))
         offsets = np.concatenate([[0], ends])
-        return cls(index["classes"], index["names"], labels, shapes, offsets, pixels)
+        return cls(index["classes"], index["names"], labels, sizes, shapes, offsets, pixels, index["skipped"])
 
     def __len__(self) -> int:
         return len(self.names)
@@ -138,3 +173,7 @@ class PhotoCache:
     def __getitem__(self, i: int) -> np.ndarray:
         H, W = self.shapes[i]
         return self.pixels[self.offsets[i] : self.offsets[i + 1]].reshape(H, W, 3)
+
+    def why(self, _: int) -> str:
+        """Why a photo cannot be used: no reason, for such photos are not in a cache."""
+        return ""

@@ -320,6 +320,7 @@ def _study(args: argparse.Namespace) -> int:
     from accelerate import Accelerator
 
     from . import data
+    from .folder import shown, told
     from .measure import study
 
     _threads(args)
@@ -335,14 +336,14 @@ def _study(args: argparse.Namespace) -> int:
         Path(args.out),
         args.size,
         args.limit,
-        {"model": Path(args.model).name, "sha256": sha256, "folder": Path(args.data).resolve().name},
+        {"model": Path(args.model).name, "sha256": sha256, "folder": shown(Path(args.data).resolve().name)},
         accelerator,
         args.workers,
         args.progress,
     )
     path = run.run()
     if accelerator.is_main_process:
-        print(f"{path.name}: {len(run.changes)} changes on {len(run.indices)} photos", file=sys.stderr)
+        print(f"{path.name}: {len(run.changes)} changes; {told(run.files)}", file=sys.stderr)
     return 0
 
 

@@ -4,10 +4,9 @@ Nothing random survives from one photo to the next: each draws from its own seed
 at any step, with any number of loader processes, and sees bit for bit what an undisturbed run sees.
 """
 
+import os
 import random
-import signal
 from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,7 +15,10 @@ from PIL import Image
 from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD, create_transform
 from torch.utils.data import DataLoader, Dataset
 
-from .cache import PhotoCache, list_photos
+from cfviz.data.header import ImageError
+
+from .cache import PhotoCache
+from .folder import PhotoFolder
 from .recipe import Recipe
 
 MEAN = np.asarray(IMAGENET_DEFAULT_MEAN, dtype=np.float32) * 255
@@ -30,21 +32,6 @@ def seed_all(*key: int, devices: bool = True) -> None:
     random.seed(int(words[0]))
     np.random.seed(int(words[1]))
     (torch.manual_seed if devices else torch.default_generator.manual_seed)(int(words[2]))
-
-
-class PhotoFolder:
-    """An ImageFolder read from files, with the same face as ``PhotoCache``."""
-
-    def __init__(self, folder: str | Path):
-        self.root = Path(folder)
-        self.classes, self.names, self.labels = list_photos(folder)
-
-    def __len__(self) -> int:
-        return len(self.names)
-
-    def __getitem__(self, i: int) -> np.ndarray:
-        with Image.open(self.root / self.names[i]) as photo:
-            return np.asarray(photo.convert("RGB"))
 
 
 Photos = PhotoFolder | PhotoCache
@@ -112,7 +99,10 @@ def eval_transform(size: int) -> Callable[[Image.Image], torch.Tensor]:
 
 
 class TrainSet(Dataset):
-    """Augmented photos of one epoch: item i is (x (3, size, size), its crop (4,), i)."""
+    """Augmented photos of one epoch: item i is (x (3, size, size), its crop (4,), which photo it is, i).
+
+    Where photo i cannot be read, the next of the photos trained on takes its place.
+    """
 
     def __init__(
         self,
@@ -121,23 +111,36 @@ class TrainSet(Dataset):
         recipe: Recipe,
         epoch: int,
         scale: Sequence[float] | None = None,
+        indices: np.ndarray | None = None,
     ):
         self.photos, self.epoch, self.seed = photos, epoch, recipe.seed
         self.transform = train_transform(size, recipe, scale)
+        self.indices = np.arange(len(photos)) if indices is None else np.asarray(indices)
 
-    def __getitem__(self, i: int) -> tuple[torch.Tensor, torch.Tensor, int]:
+    def __getitem__(self, i: int) -> tuple[torch.Tensor, torch.Tensor, int, int]:
+        used, pixels = self._readable(i)
         seed_all(self.seed, self.epoch, i, devices=False)
-        return *self.transform(Image.fromarray(self.photos[i])), i
+        return *self.transform(Image.fromarray(pixels)), used, i
+
+    def _readable(self, i: int) -> tuple[int, np.ndarray]:
+        """Photo i, or the first after it that can be read."""
+        after = np.roll(self.indices, -int(np.searchsorted(self.indices, i, side="right")))
+        for k in (i, *after):
+            try:
+                return int(k), self.photos[int(k)]
+            except ImageError:
+                continue
+        raise ValueError("none of the photos to train on can be read")
 
     def __len__(self) -> int:
         return len(self.photos)
 
 
 class EvalSet(Dataset):
-    """Photos as the model sees them in use: item k is (x, its class) of photo ``indices[k]``."""
+    """Photos as the model sees them in use: item k is (x, its class) of photo `indices[k]`."""
 
     def __init__(self, photos: Photos, size: int, indices: np.ndarray | None = None):
-        self.photos, self.transform = photos, eval_transform(size)
+        self.photos, self.size, self.transform = photos, size, eval_transform(size)
         self.indices = np.arange(len(photos)) if indices is None else np.asarray(indices)
 
     def __getitem__(self, k: int) -> tuple[torch.Tensor, int]:
@@ -146,6 +149,29 @@ class EvalSet(Dataset):
 
     def __len__(self) -> int:
         return len(self.indices)
+
+
+class Marked(Dataset):
+    """The same items, each with whether its photo could be read: one that cannot ends nothing."""
+
+    def __init__(self, items: EvalSet):
+        self.items = items
+
+    def __getitem__(self, k: int) -> tuple[torch.Tensor, int, bool]:
+        try:
+            return *self.items[k], True
+        except ImageError:
+            return torch.zeros(3, self.items.size, self.items.size), 0, False
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+
+def readable(photos: Photos, indices: np.ndarray, workers: int) -> np.ndarray:
+    """Which of some photos can be read, each decoded once: bool (n,)."""
+    items = Marked(EvalSet(photos, 32, indices))
+    marks = [fine for _, _, fine in loader(items, workers, batch_size=64)]
+    return torch.cat(marks).numpy() if marks else np.zeros(0, dtype=bool)
 
 
 def share_of(batch: np.ndarray, rank: int, world: int) -> np.ndarray:
@@ -204,9 +230,13 @@ class EpochBatches:
 
 
 def quiet_worker(_: int) -> None:
-    """For a loader process: the processor belongs to the model, and signals to the process that trains."""
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    """For a loader process: the processor belongs to the model, and signals to the process that trains.
+
+    Signals to a whole group, such as Ctrl-C, pass it by in a group of its own. It does not ignore them: the
+    process that trains ends it by one, and would wait for ever.
+    """
+    if hasattr(os, "setpgid"):
+        os.setpgid(0, 0)
     torch.set_num_threads(1)
 
 

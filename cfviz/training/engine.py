@@ -25,6 +25,7 @@ from cfviz.models.crossformer import CrossFormer
 
 from . import cache, data, teacher
 from .distill import Student, TeacherMaps
+from .folder import account, shown, told
 from .recipe import Phase, Recipe
 from .start import build_model, make_optimizer
 from .stem import fold_stem
@@ -54,9 +55,10 @@ class Trainer:
     def __init__(self, recipe: Recipe, out: str | Path, cpu: bool = False):
         self.recipe, self.out = recipe, Path(out)
         self.accelerator = Accelerator(mixed_precision=recipe.precision, cpu=cpu)
-        self.photos = (
-            cache.build(recipe.data, recipe.cache) if recipe.cache else data.PhotoFolder(recipe.data)
-        )
+        with self.accelerator.main_process_first():
+            self.photos = (
+                cache.build(recipe.data, recipe.cache) if recipe.cache else data.PhotoFolder(recipe.data)
+            )
         if len(self.photos.classes) != recipe.num_classes:
             raise ValueError(
                 f"{recipe.data} has {len(self.photos.classes)} classes, expected {recipe.num_classes}"
@@ -66,8 +68,10 @@ class Trainer:
         self.epoch, self.step_in_epoch, self.step = 0, 0, 0
         self.seconds = 0.0
         self.stop_asked = False
+        self.unreadable: dict[str, str] = {}  # photos that others took the place of, and why
         self._build()
         self._resume()
+        self.say(told(account(self.photos, range(len(self.photos)), [])))
 
     def _build(self) -> None:
         recipe = self.recipe
@@ -219,11 +223,12 @@ class Trainer:
             self.step_in_epoch,
             phase.steps,
         )
-        dataset = data.TrainSet(self.photos, phase.size, recipe, self.epoch, phase.scale)
+        dataset = data.TrainSet(self.photos, phase.size, recipe, self.epoch, phase.scale, self.train_indices)
         self.model.train()
         started = saved = spoken = time.monotonic()
         losses, first = [], self.step_in_epoch
-        for x, box, index in data.loader(dataset, recipe.workers, batch_sampler=batches):
+        for x, box, index, asked in data.loader(dataset, recipe.workers, batch_sampler=batches):
+            self._replaced(asked[asked != index].tolist())
             losses.append(self._step(x, box, index))
             now = time.monotonic()
             rate = (self.step_in_epoch - first) * recipe.batch(phase) / (now - started)
@@ -239,6 +244,14 @@ class Trainer:
         self.seconds += time.monotonic() - started
         if self.step_in_epoch == batches.steps:
             self._end_of_epoch(phase, losses, rate)
+
+    def _replaced(self, photos: list[int]) -> None:
+        """Say once of each photo that cannot be read that another one takes its place."""
+        for i in photos:
+            name = shown(self.photos.names[i])
+            if name not in self.unreadable:
+                self.unreadable[name] = self.photos.why(i)
+                print(f"{name} is replaced by another photo: {self.unreadable[name]}", flush=True)
 
     def _step(self, x: torch.Tensor, box: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
         device = self.accelerator.device
@@ -341,6 +354,8 @@ class Trainer:
 
         model = self.ema.module if self.ema is not None else self.bare
         photos = data.EvalSet(self.photos, phase.size, self.held_indices)
-        logits, labels = predict(model, photos, self.accelerator, self.recipe.batch_size, self.recipe.workers)
+        logits, labels, _ = predict(
+            model, photos, self.accelerator, self.recipe.batch_size, self.recipe.workers
+        )
         top1 = float((logits.argmax(1) == labels).mean())
         return top1, float(F.cross_entropy(torch.from_numpy(logits), torch.from_numpy(labels)))

@@ -379,6 +379,21 @@ def test_cut_files_are_refused_not_half_shown(format):
 
 
 @pytest.mark.parametrize("format", FORMATS)
+def test_one_flipped_bit_is_refused_wherever_pillow_refuses_it(format):
+    """A PNG used to open up to 90 % black: looking for the orientation met the error first and hid it."""
+    noise = np.random.default_rng(0).integers(0, 256, (32, 48, 3)).astype(np.uint8)
+    data = saved(Image.fromarray(noise), format)
+    for at in range(60, len(data) - 60, max(1, len(data) // 60)):
+        flipped = bytearray(data)
+        flipped[at] ^= 1 << at % 8
+        try:
+            Image.open(io.BytesIO(flipped), formats=[format]).load()
+        except Exception:
+            with pytest.raises(ImageError):
+                load_image(bytes(flipped))
+
+
+@pytest.mark.parametrize("format", FORMATS)
 @settings(max_examples=25, deadline=1000, suppress_health_check=[HealthCheck.too_slow])
 @given(data=st.data())
 def test_mutated_files_open_or_are_refused(format, data):

@@ -1,5 +1,7 @@
 """Order, augmentation and cache: nothing may depend on who loads what, or on where a run was stopped."""
 
+import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -35,6 +37,41 @@ def test_truncated_cache_is_refused(photos: Path, tmp_path: Path) -> None:
     file.write_bytes(file.read_bytes()[:-5])
     with pytest.raises(ValueError, match="rebuild"):
         cache.PhotoCache.open(tmp_path / "toy")
+
+
+def test_a_cache_is_known_by_its_whole_name_and_by_what_it_was_made_of(photos: Path, tmp_path: Path) -> None:
+    """`data-v1.0` and `data-v1.1` were one file, and any cache that was there was used for any folder."""
+    one, other = tmp_path / "one", tmp_path / "other"
+    shutil.copytree(photos, one)
+    shutil.copytree(photos, other)
+    next(other.rglob("03.png")).unlink()
+    assert len(cache.build(one, tmp_path / "data-v1.0", workers=1)) == 24
+    assert len(cache.build(other, tmp_path / "data-v1.1", workers=1)) == 23
+    assert len(cache.PhotoCache.open(tmp_path / "data-v1.0")) == 24
+    with pytest.raises(ValueError, match=r"data-v1\.0\.json is about a cache of other photos"):
+        cache.build(other, tmp_path / "data-v1.0", workers=1)
+    with pytest.raises(ValueError, match="or of another size"):
+        cache.build(one, tmp_path / "data-v1.0", short_side=64, workers=1)
+    path = next(one.rglob("05.png"))
+    pixels = data.Image.open(path).transpose(data.Image.Transpose.ROTATE_180)
+    pixels.save(path)
+    with pytest.raises(ValueError, match="of other photos than those now in"):
+        cache.build(one, tmp_path / "data-v1.0", workers=1)
+
+
+def test_caches_without_a_key_or_sense_are_refused(photos: Path, tmp_path: Path) -> None:
+    cache.build(photos, tmp_path / "toy", workers=1)
+    index = json.loads((tmp_path / "toy.json").read_text())
+    del index["key"]
+    for content, reason in ((json.dumps(index), "of other photos"), ("{", "is not the index of a cache")):
+        (tmp_path / "toy.json").write_text(content)
+        with pytest.raises(ValueError, match=reason):
+            cache.build(photos, tmp_path / "toy", workers=1)
+    (tmp_path / "toy.json").write_text(json.dumps(index))
+    with pytest.raises(ValueError, match="by an earlier version"):
+        cache.PhotoCache.open(tmp_path / "toy")
+    with pytest.raises(ValueError, match="there is no cache"):
+        cache.PhotoCache.open(tmp_path / "none")
 
 
 def test_folder_without_photos_is_refused(tmp_path: Path) -> None:

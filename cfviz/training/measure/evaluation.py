@@ -7,11 +7,12 @@ import numpy as np
 import torch
 from accelerate import Accelerator
 from torch import nn
-from torch.utils.data import Dataset, Subset
+from torch.utils.data import Subset
 
 from cfviz.data.labels import wordnet_ids
 from cfviz.stats import wilson
-from cfviz.training.data import EvalSet, Photos, loader
+from cfviz.training.data import EvalSet, Marked, Photos, loader
+from cfviz.training.folder import account, shown, told
 
 # The ten classes of Imagenette; the other ten of the twenty are Imagewoof's.
 IMAGENETTE = frozenset(
@@ -20,6 +21,9 @@ IMAGENETTE = frozenset(
         *("n03394916", "n03417042", "n03425413", "n03445777", "n03888257"),
     }
 )
+
+
+UNREADABLE = -1  # the class of a photo that could not be read
 
 
 @dataclass(frozen=True)
@@ -41,36 +45,50 @@ class Score:
 @torch.inference_mode()
 def predict(
     model: nn.Module,
-    photos: Dataset,
+    photos: EvalSet,
     accelerator: Accelerator | None = None,
     batch_size: int = 64,
     workers: int = 0,
-) -> tuple[np.ndarray, np.ndarray]:
-    """Runs a model over (x, label) items, split over the processes, in the order of the items.
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Run a model over photos, split over the processes, in their order.
 
     Returns:
-        Logits (n, classes) float32 and labels (n,) int64, whole on every process.
+        Logits (n, classes) float32 and labels (n,) int64 of the photos that can be read, and which those are,
+        bool (all,); whole on every process.
+
+    Raises:
+        ValueError: If none can be read, or the model gives something that is no number.
     """
     accelerator = accelerator or Accelerator()
     world, rank = accelerator.num_processes, accelerator.process_index
-    n = len(photos)  # type: ignore[arg-type]
-    mine = Subset(photos, range(rank, n, world))
+    n = len(photos)
+    mine = Subset(Marked(photos), range(rank, n, world))
     was_training = model.training
     model = model.to(accelerator.device).eval()
     rows, labels = [], []
-    for x, label in loader(mine, workers, batch_size=batch_size):
+    for x, label, fine in loader(mine, workers, batch_size=batch_size):
         with accelerator.autocast():
             rows.append(model(x.to(accelerator.device)).float())
-        labels.append(label.to(accelerator.device))
+        labels.append(torch.where(fine, label, UNREADABLE).to(accelerator.device))
     model.train(was_training)
     logits, label = torch.cat(rows), torch.cat(labels)
     if world > 1:
         logits = accelerator.gather(accelerator.pad_across_processes(logits))
-        label = accelerator.gather(accelerator.pad_across_processes(label, pad_index=-1))
+        label = accelerator.gather(accelerator.pad_across_processes(label, pad_index=UNREADABLE))
         per = len(label) // world
         order = torch.arange(world * per, device=label.device).view(world, per).T.flatten()[:n]
         logits, label = logits[order], label[order]
-    return logits.cpu().numpy(), label.cpu().numpy()
+    found, true = logits.cpu().numpy(), label.cpu().numpy()
+    fine = true != UNREADABLE
+    if not fine.any():
+        first = photos.indices[0]
+        name, reason = shown(photos.photos.names[first]), photos.photos.why(first)
+        raise ValueError(f"none of the photos can be read; {name}: {reason}")
+    if not np.isfinite(found[fine]).all():
+        raise ValueError(
+            "the model's outputs are not all finite numbers: the weights may come from a run that diverged"
+        )
+    return found[fine], true[fine], fine
 
 
 def scores(logits: np.ndarray, labels: np.ndarray, classes: list[str]) -> dict[str, Any]:
@@ -107,10 +125,11 @@ def table(result: dict[str, Any]) -> str:
     rows += sorted(result["per_class"].items(), key=lambda item: -item[1]["value"])
     width = max(len(name) for name, _ in rows)
     line = "{:<{w}}  {:6.2f} %  [{:6.2f}, {:6.2f}]  {:>6} / {}"
-    return "\n".join(
+    lines = [
         line.format(name, 100 * s["value"], 100 * s["low"], 100 * s["high"], s["correct"], s["n"], w=width)
         for name, s in rows
-    )
+    ]
+    return "\n".join([*lines, *([told(result["files"])] if "files" in result else [])])
 
 
 def columns_of(folders: list[str], model_ids: list[str]) -> np.ndarray:
@@ -155,20 +174,31 @@ def evaluate(
         indices: photos to measure on; None takes all.
 
     Returns:
-        What ``scores`` returns, and for the 20 classes of Imagenette and Imagewoof also ``groups``: the two
-        halves, and each among its own ten classes alone.
+        What `scores` returns; `files`, what became of each file of the folder (see `folder.account`); and for
+        the 20 classes of Imagenette and Imagewoof also `groups`: the two halves, and each among its own ten
+        classes alone.
     """
     columns = columns_of(photos.classes, model_ids)
     items = EvalSet(photos, size, indices)
-    logits, labels = predict(model, items, accelerator, batch_size, workers)
-    if restrict or len(columns) == len(model_ids):
-        logits, names = logits[:, columns], photos.classes
+    logits, labels, fine = predict(model, items, accelerator, batch_size, workers)
+    labels = columns[labels]
+    if restrict or len(set(columns.tolist())) == len(model_ids):
+        chosen = list(dict.fromkeys(columns.tolist()))  # two folders may be of one class
+        names = [_names_of(column, columns, photos.classes) for column in chosen]
+        logits, labels = logits[:, chosen], np.asarray([chosen.index(label) for label in labels])
     else:
-        labels, names = columns[labels], model_ids
-    result = {"photos": len(labels), "size": size, "restricted": restrict, **scores(logits, labels, names)}
+        names = model_ids
+    files = account(photos, items.indices, items.indices[~fine])
+    about = {"photos": len(labels), "files": files, "size": size, "restricted": restrict}
+    result = {**about, **scores(logits, labels, names)}
     if sorted(name.split("_")[0] for name in names) == wordnet_ids("imagenette20"):
         result["groups"] = _halves(logits, labels, names)
     return result
+
+
+def _names_of(column: int, columns: np.ndarray, folders: list[str]) -> str:
+    """The folders of one class."""
+    return " + ".join(name for name, at in zip(folders, columns, strict=True) if at == column)
 
 
 def _halves(logits: np.ndarray, labels: np.ndarray, names: list[str]) -> dict[str, Any]:

@@ -5,7 +5,6 @@ a difference is known far better than the two accuracies are.
 """
 
 import base64
-import hashlib
 import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -20,7 +19,8 @@ from cfviz.jobs import report, write
 from cfviz.models.crossformer import CrossFormer
 from cfviz.models.probes.position_bias import WAYS, edits, same, ways_of
 from cfviz.options import TRAINED_SIZE
-from cfviz.training.data import EvalSet, Photos
+from cfviz.training.data import EvalSet, Photos, readable
+from cfviz.training.folder import account, identity, told
 from cfviz.training.ship.export import commit
 
 from . import evaluation
@@ -145,7 +145,7 @@ def hits_of(
     model.set_grouping(place["group_size"], _interval(place))
     try:
         with edit(model, edits(model, way, (subject.G,) * len(model.depths))):
-            logits, labels = evaluation.predict(model, EvalSet(photos, place["size"], indices), **engine)
+            logits, labels, _ = evaluation.predict(model, EvalSet(photos, place["size"], indices), **engine)
     finally:
         model.set_grouping(subject.G, subject.I)
     return logits.argmax(axis=1) == columns[labels]
@@ -172,7 +172,7 @@ def measure(
         subjects: models trained at 224 px with one G for all stages.
         photos: a folder or a cache.
         sizes: input sides in pixels.
-        limit: at most so many photos a class.
+        limit: at most so many photos a class; those that cannot be read are left out of every row.
         shapes: some of ``WINDOWS``.
         ways: some of ``bias_ways.WAYS``.
         known: what an earlier, perhaps interrupted, run returned or kept; its rows are not measured again.
@@ -181,13 +181,19 @@ def measure(
 
     Returns:
         ``rows``: dicts of model, bias, window, size, group_size, interval, a score (correct, n, value, low,
-        high) and hits (see ``pack``); and the commit, the date, the photos, the weights.
+        high) and hits (see ``pack``); and the commit, the date, the photos, the weights, and `files`, what
+        became of each file of the folder (see `folder.account`).
 
     Raises:
         ValueError: if ``known`` is about other photos or weights.
     """
-    indices = evaluation.spread(photos.labels, limit)
-    result = {**_facts(subjects, photos, indices), "rows": []}
+    chosen = evaluation.spread(photos.labels, limit)
+    chosen = np.arange(len(photos)) if chosen is None else chosen
+    fine = readable(photos, chosen, engine.get("workers", 0))
+    indices, files = chosen[fine], account(photos, chosen, chosen[~fine])
+    if not len(indices):
+        raise ValueError(f"none of the photos can be used; {told(files)}")
+    result = {**_facts(subjects, photos, indices), "files": files, "rows": []}
     old = _known_rows(known, result)
     done: dict[tuple[Any, ...], np.ndarray] = {}
     planned = list(plan(subjects, sizes, shapes, ways))
@@ -209,16 +215,14 @@ def _place(row: dict[str, Any]) -> tuple[Any, ...]:
     return tuple(row[name] for name in PLACE)
 
 
-def _facts(subjects: Sequence[Subject], photos: Photos, indices: np.ndarray | None) -> dict[str, Any]:
-    """What is measured on what: photos are known by their names, in order."""
-    chosen = np.arange(len(photos)) if indices is None else np.asarray(indices)
-    digest = hashlib.sha256("\n".join(photos.names[i] for i in chosen).encode()).hexdigest()
+def _facts(subjects: Sequence[Subject], photos: Photos, chosen: np.ndarray) -> dict[str, Any]:
+    """What is measured on what."""
     return {
         "schema": SCHEMA,
         "commit": commit(),
         "date": date.today().isoformat(),
         "photos": len(chosen),
-        "data": digest,
+        "data": identity(photos, chosen),
         "trained_size": TRAINED_SIZE,
         "weights": {subject.name: subject.sha256 for subject in subjects},
         "trained_group": list(subjects[0].model.trained_group),
@@ -273,5 +277,5 @@ def line(row: dict[str, Any]) -> str:
 
 
 def table(result: dict[str, Any]) -> str:
-    """The rows as aligned text."""
-    return "\n".join(line(row) for row in result["rows"])
+    """The rows as aligned text, and what became of the files."""
+    return "\n".join([*map(line, result["rows"]), told(result["files"])])

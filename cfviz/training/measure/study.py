@@ -21,7 +21,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 from accelerate import Accelerator
-from torch.utils.data import Dataset
 
 from cfviz.hooks import capture
 from cfviz.jobs import report, write
@@ -30,14 +29,15 @@ from cfviz.models.interventions.apply import apply, needed
 from cfviz.models.interventions.effects import begin_of, point_before, rest_from
 from cfviz.models.interventions.language import Intervention, check, dump, parse
 from cfviz.models.interventions.means import Means
-from cfviz.training.data import EvalSet, Photos, loader
+from cfviz.training.data import EvalSet, Marked, Photos, loader
+from cfviz.training.folder import account, identity, shown, told
 
 from . import evaluation
 from .study_measures import columns, measuring, summaries, summary
 from .study_table import Tally, save
 
 SHARD, BATCH = 32, 16
-SCHEMA = 2
+SCHEMA = 3
 Change = tuple[Intervention, ...]
 
 
@@ -63,23 +63,6 @@ def read_interventions(path: str | Path) -> list[Change]:
     if not found:
         raise ValueError(f"{Path(path).name} has no line with an intervention")
     return list(found.values())
-
-
-class _Set(Dataset):
-    """Photos with their place; one that cannot be opened is marked, and does not end the study."""
-
-    def __init__(self, photos: Photos, size: int, indices: np.ndarray):
-        self.inner, self.size = EvalSet(photos, size, indices), size
-
-    def __len__(self) -> int:
-        return len(self.inner)
-
-    def __getitem__(self, k: int) -> tuple[torch.Tensor, int, bool]:
-        try:
-            x, label = self.inner[k]
-        except (OSError, ValueError, SyntaxError):  # what Pillow raises for broken files
-            return torch.zeros(3, self.size, self.size), 0, False
-        return x, label, True
 
 
 @dataclass
@@ -129,13 +112,12 @@ class Study:
         self.facts = self._facts()
 
     def _facts(self) -> dict[str, Any]:
-        names = "\n".join(self.photos.names[i] for i in self.indices)
         changes = "\n".join(dump(change) for change in self.changes)
         return {
             **(self.about or {}),
             "schema": SCHEMA,
             "photos": len(self.indices),
-            "data": hashlib.sha256(names.encode()).hexdigest(),
+            "data": identity(self.photos, self.indices),
             "changes": hashlib.sha256(changes.encode()).hexdigest(),
             "size": self.size,
         }
@@ -206,7 +188,8 @@ class Study:
         assert self.accelerator is not None
         chosen = self.indices[k * SHARD : (k + 1) * SHARD]
         at = 0
-        for x, label, fine in loader(_Set(self.photos, self.size, chosen), self.workers, batch_size=BATCH):
+        items = Marked(EvalSet(self.photos, self.size, chosen))
+        for x, label, fine in loader(items, self.workers, batch_size=BATCH):
             place, at = chosen[at : at + len(x)], at + len(x)
             if fine.any():
                 yield (
@@ -260,7 +243,7 @@ class Study:
             belief = probs[:, torch.arange(len(true)), true].float().cpu().numpy().T  # B, 1 + V
             said = logits.argmax(-1).cpu().numpy().T.astype(np.int32)
             columns = {
-                "photo": pa.array([self.photos.names[i] for i in place]),
+                "photo": pa.array([shown(self.photos.names[i]) for i in place]),
                 "class": label.astype(np.int32),
             }
             columns |= {"said": pa.array(list(said)), "belief": pa.array(list(belief))}
@@ -307,9 +290,14 @@ class Study:
 
     def _merge(self) -> None:
         """All shards in order into two tables, one shard in memory at a time."""
+        self.files = account(self.photos, self.indices, self._unreadable())
+        if not self.files["used"]:
+            raise ValueError(f"none of the photos can be used; {told(self.files)}")
         tally = Tally(self.changes, self.measures, self.followed)
         about = {**self.facts, "interventions": [dump(change) for change in self.changes]}
-        part, seen = self.out / "photos.parquet.part", 0
+        unreadable = len(self.indices) - self.files["used"]
+        about |= {"photos": self.files["used"], "unreadable": unreadable, "files": self.files}
+        part = self.out / "photos.parquet.part"
         schema = self._schema().with_metadata({b"cfviz": json.dumps(about, sort_keys=True).encode()})
         with pq.ParquetWriter(part, schema, compression="zstd") as writer:
             for k in range(self.shards):
@@ -317,12 +305,19 @@ class Study:
                 writer.write_table(table.cast(schema))
                 if not len(table):
                     continue
-                seen += len(table)
                 said, belief = (np.stack(table[name].to_numpy()) for name in ("said", "belief"))
                 measured = {name: table[name].to_numpy() for name in self.measures}
                 under = {name: np.stack(table[f"under.{name}"].to_numpy()) for name in self.followed}
                 tally.add(table["class"].to_numpy(), said, belief, measured, under)
         part.replace(self.out / "photos.parquet")
-        if not seen:
-            raise ValueError("none of the photos can be opened")
-        save(tally.table({**about, "unreadable": len(self.indices) - seen}), self.out / "statistics.parquet")
+        save(tally.table(about), self.out / "statistics.parquet")
+
+    def _unreadable(self) -> list[int]:
+        """The photos that no shard has a row for."""
+        missing: list[int] = []
+        for k in range(self.shards):
+            rows = pq.read_table(self._path("shards", k, ".parquet"), columns=["photo"])["photo"]
+            known = set(rows.to_pylist())
+            chosen = self.indices[k * SHARD : (k + 1) * SHARD]
+            missing += [int(i) for i in chosen if shown(self.photos.names[i]) not in known]
+        return missing

@@ -186,13 +186,13 @@ def _rounding(
     """What rounding the weights to float16 changes on a few photos."""
     chosen = indices[:: max(1, len(indices) // 200)][:200]
     items = data.EvalSet(photos, size, chosen)
-    rounded, _ = evaluation.predict(half, items, accelerator, batch_size=20)
+    rounded, _, _ = evaluation.predict(half, items, accelerator, batch_size=20)
     state = {name: value.clone() for name, value in half.state_dict().items()}
     half.load_state_dict(full)
-    exact, _ = evaluation.predict(half, items, accelerator, batch_size=20)
+    exact, _, fine = evaluation.predict(half, items, accelerator, batch_size=20)
     half.load_state_dict(state)
     return {
-        "photos": len(chosen),
+        "photos": int(fine.sum()),
         "largest_logit_change": round(float(np.abs(rounded - exact).max()), 5),
         "predictions_changed": int((rounded.argmax(1) != exact.argmax(1)).sum()),
     }

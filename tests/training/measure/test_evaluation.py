@@ -1,5 +1,6 @@
 """Accuracy counted by hand, and intervals against published figures."""
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -72,6 +73,29 @@ def test_restricting_to_the_folder(photos: Path) -> None:
     assert among["top1"]["correct"] == 24
     assert set(among["per_class"]) == set(folder.classes)
     assert "groups" not in among
+
+
+def test_two_folders_of_one_class_are_one_class(photos: Path, tmp_path: Path) -> None:
+    """The second used to count as all wrong: the two columns were equal, and the first one won."""
+    church = next(photos.glob("n03028079*"))
+    shutil.copytree(photos, tmp_path / "photos")
+    shutil.copytree(church, tmp_path / "photos" / "n03028079_chapel")
+    folder, ids = PhotoFolder(tmp_path / "photos"), wordnet_ids("imagenette20")
+    among = evaluation.evaluate(Colour(), folder, ids, 64, restrict=True)
+    assert (among["top1"]["correct"], among["top1"]["n"]) == (36, 36)
+    assert among["per_class"]["n03028079_chapel + n03028079_church"]["n"] == 24
+    assert np.asarray(among["confusion"]).tolist() == [[12, 0], [0, 24]]
+
+
+class Broken(nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.full((len(x), 20), torch.nan)
+
+
+def test_outputs_that_are_no_numbers_are_refused(photos: Path) -> None:
+    """They used to count as predictions of the first class."""
+    with pytest.raises(ValueError, match="not all finite numbers"):
+        evaluation.evaluate(Broken(), PhotoFolder(photos), wordnet_ids("imagenette20"), 32)
 
 
 def test_halves_count_their_own_photos() -> None:

@@ -1,0 +1,296 @@
+"""Folders as people have them: one decoder for all who read them, and every file accounted for."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from PIL import Image, ImageCms
+
+from cfviz.cli import main
+from cfviz.data.decode import load_image
+from cfviz.training import cache, data
+from cfviz.training.data import EvalSet, PhotoFolder, TrainSet
+from cfviz.training.engine import Trainer
+from cfviz.training.folder import account, told
+from cfviz.training.recipe import Recipe, from_dict
+
+ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+CLASS = "n01440764_tench"
+
+
+def picture(width: int = 60, height: int = 40) -> Image.Image:
+    """A picture whose corners differ, with some noise."""
+    y, x = np.mgrid[0:height, 0:width]
+    noise = np.random.default_rng(0).integers(0, 40, (height, width))
+    pixels = np.stack([200 * x / width + noise, 200 * y / height, noise + 0 * x], axis=-1)
+    return Image.fromarray(pixels.astype(np.uint8))
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """One class with one good photo."""
+    root = tmp_path / "photos"
+    (root / CLASS).mkdir(parents=True)
+    picture().save(root / CLASS / "good.png")
+    return root
+
+
+# ---------------------------------------------------------------- one decoder
+
+
+def rotated(path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    picture().save(path, exif=exif, quality=95)
+
+
+def sixteen_bit(path: Path) -> None:
+    Image.fromarray(np.linspace(0, 65535, 60 * 40).reshape(40, 60).astype(np.uint16)).save(path)
+
+
+def transparent(path: Path) -> None:
+    image = picture().convert("RGBA")
+    image.putalpha(Image.linear_gradient("L").resize(image.size))
+    image.save(path)
+
+
+def with_profile(path: Path) -> None:
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    profile = profile.replace(b"s\0R\0G\0B", b"x\0R\0G\0B").replace(b"sRGB", b"xRGB")
+    at = profile.index(b"para", 132)
+    picture().save(path, icc_profile=profile[: at + 12] + (1 << 16).to_bytes(4, "big") + profile[at + 16 :])
+
+
+@pytest.mark.parametrize(
+    ("make", "ending"),
+    [(rotated, "jpg"), (sixteen_bit, "png"), (transparent, "png"), (with_profile, "png")],
+)
+def test_all_who_read_photos_see_the_same_pixels(
+    make: Callable[[Path], None], ending: str, folder: Path, tmp_path: Path, recipe: Recipe
+) -> None:
+    path = folder / CLASS / f"a.{ending}"
+    make(path)
+    pixels = np.asarray(load_image(path).image)
+    assert not np.array_equal(
+        pixels, np.asarray(Image.open(path).convert("RGB"))
+    )  # it does make a difference
+    photos, built = PhotoFolder(folder), cache.build(folder, tmp_path / "cache", 1000, workers=1)
+    for source in (photos, built):
+        assert np.array_equal(source[0], pixels)
+    light = replace(recipe, transform="light")
+    for one in (EvalSet(photos, 32), EvalSet(built, 32)):
+        assert torch.equal(one[0][0], data.eval_transform(32)(Image.fromarray(pixels)))
+    data.seed_all(light.seed, 1, 0)
+    expected, _ = data.light_transform(32, light)(Image.fromarray(pixels))
+    assert torch.equal(TrainSet(photos, 32, light, epoch=1)[0][0], expected)
+
+
+# ---------------------------------------------------------------- every file
+
+
+@pytest.fixture
+def messy(folder: Path) -> Path:
+    """What lies in folders that have lived; eleven photos in it can be used."""
+    inside = folder / CLASS
+    (inside / "more" / "deep").mkdir(parents=True)
+    picture().save(inside / "more" / "deep" / "one.png")
+    for ending, form in {
+        "gif": "GIF", "tif": "TIFF", "avif": "AVIF", "jfif": "JPEG", "webp": "WEBP", "bmp": "BMP",
+    }.items():  # fmt: skip
+        picture().save(inside / f"x.{ending}", form)
+    picture().save(inside / "no-ending", "PNG")
+    (inside / "folder.jpg").mkdir()
+    picture().save(inside / "folder.jpg" / "in it.png")
+    os.symlink(inside / "good.png", inside / "link.png")
+    (folder / ".ipynb_checkpoints").mkdir()
+    picture().save(folder / ".ipynb_checkpoints" / "a.png")
+    (folder / "labels.csv").write_text("a,b")
+    (inside / "._good.png").write_bytes(b"\0\5\x16\7")
+    (inside / "empty.jpg").touch()
+    (inside / "notes.txt").write_text("which is which")
+    os.symlink("nowhere", inside / "broken.jpg")
+    os.symlink(folder, inside / "round")
+    os.mkfifo(inside / "pipe.jpg")
+    whole = inside / "cut.jpg"
+    picture(300, 200).save(whole)
+    whole.write_bytes(whole.read_bytes()[:2000])
+    return folder
+
+
+SKIPPED = {
+    ".ipynb_checkpoints": "hidden folder",
+    "labels.csv": "not in a class folder",
+    f"{CLASS}/._good.png": "hidden file",
+    f"{CLASS}/empty.jpg": "an empty file",
+    f"{CLASS}/notes.txt": "The file contains text, not a picture.",
+    f"{CLASS}/broken.jpg": "a link that leads nowhere",
+    f"{CLASS}/round": "a link to a folder that it lies in",
+    f"{CLASS}/pipe.jpg": "neither a file nor a folder",
+}
+CUT = f"{CLASS}/cut.jpg"
+
+
+@pytest.mark.timeout(60)
+def test_every_file_is_accounted_for(messy: Path) -> None:
+    photos = PhotoFolder(messy)
+    assert photos.classes == [CLASS]
+    assert photos.skipped == SKIPPED
+    assert len(photos) == 12
+    assert len(photos) + len(SKIPPED) == 20  # a link to the folder itself leads nowhere new
+    fine = data.readable(photos, np.arange(12), 0)
+    bad = np.flatnonzero(~fine)
+    assert [photos.names[i] for i in bad] == [CUT]
+    files = account(photos, range(12), bad)
+    assert (files["files"], files["used"], files["not_chosen"], len(files["skipped"])) == (20, 11, 0, 9)
+    assert "ends before the picture is complete" in files["skipped"][CUT]
+    assert told(files).startswith("11 of 20 files used, 9 skipped:\n")
+    assert f"  {CUT}: The file ends" in told(files)
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize("workers", ["0", "2"])
+def test_evaluating_such_a_folder(workers: str, messy: Path, tmp_path: Path) -> None:
+    """Used to end without a name at the cut photo; with reader processes it never ended."""
+    words = ["evaluate", "--data", str(messy), "--size", "32", "--cpu", "--workers", workers]
+    command = [sys.executable, "-m", "cfviz", *words, "--json", str(tmp_path / "result.json")]
+    done = subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True, timeout=100)
+    assert done.returncode == 0, done.stderr
+    assert "11 of 20 files used, 9 skipped:" in done.stdout
+    result = json.loads((tmp_path / "result.json").read_text())
+    assert result["photos"] == result["top1"]["n"] == result["files"]["used"] == 11
+    assert set(result["files"]["skipped"]) == {*SKIPPED, CUT}
+
+
+@pytest.mark.timeout(120)
+def test_a_study_counts_what_it_measured(
+    messy: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "lines.jsonl").write_text('{"part": "bias"}\n')
+    words = ["study", "--data", str(messy), "--interventions", str(tmp_path / "lines.jsonl"), "--size", "32"]
+    assert main([*words, "--cpu", "--out", str(tmp_path / "out")]) == 0
+    assert "1 changes; 11 of 20 files used, 9 skipped" in capsys.readouterr().err
+
+
+@pytest.mark.timeout(120)
+def test_sizes_are_measured_on_what_can_be_read(
+    messy: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["measure-sizes", "--data", str(messy), "--sizes", "32,64", "--windows", "fixed", "--ways", "own"]
+    assert main([*words, "--cpu", "--json", str(tmp_path / "sizes.json")]) == 0
+    found = json.loads((tmp_path / "sizes.json").read_text())
+    assert found["photos"] == found["files"]["used"] == 11
+    assert {row["n"] for row in found["rows"]} == {11}
+    assert "11 of 20 files used" in capsys.readouterr().out
+
+
+def test_folders_without_a_photo_that_can_be_used(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(ValueError, match="there is no folder"):
+        PhotoFolder(tmp_path / "none")
+    (folder / CLASS / "good.png").write_bytes(b"\x89PNG\r\n\x1a\n")
+    assert main(["evaluate", "--data", str(folder), "--size", "32", "--cpu"]) == 2
+    assert f"none of the photos can be read; {CLASS}/good.png: The file ends" in capsys.readouterr().err
+    with pytest.raises(ValueError, match=r"none of the photos in .* can be used; .*good.png: The file ends"):
+        cache.build(folder, tmp_path / "cache", workers=1)
+    assert not list(tmp_path.glob("cache*"))
+
+
+def test_names_that_are_not_utf8(folder: Path, tmp_path: Path) -> None:
+    inside = os.fsencode(folder / CLASS)
+    os.rename(inside + b"/good.png", inside + b"/caf\xe9.png")
+    with open(inside + b"/na\xefve.jpg", "wb") as file:
+        file.write(b"no photo")
+    os.mkdir(os.fsencode(folder) + b"/n03028079_\xe9glise")
+    picture().save(folder / os.fsdecode(b"n03028079_\xe9glise") / "a.png")
+    photos = PhotoFolder(folder)
+    assert photos.classes == [CLASS, r"n03028079_\xe9glise"]
+    assert cache.held_out(photos.names, 0.5).shape == (3,)
+    built = cache.build(folder, tmp_path / "cache", workers=1)
+    assert len(built) == 2
+    assert built.names == [photos.names[0], photos.names[2]]
+    assert cache.build(folder, tmp_path / "cache").names == built.names
+    out = tmp_path / "result.json"
+    assert main(["evaluate", "--data", str(folder), "--size", "32", "--cpu", "--json", str(out)]) == 0
+    assert rf"{CLASS}/na\xefve.jpg" in json.loads(out.read_text())["files"]["skipped"]
+    (tmp_path / "lines.jsonl").write_text('{"part": "bias"}\n')
+    words = ["study", "--data", str(folder), "--interventions", str(tmp_path / "lines.jsonl"), "--size", "32"]
+    assert main([*words, "--cpu", "--out", str(tmp_path / "out")]) == 0
+
+
+# ---------------------------------------------------------------- reader processes
+
+
+FAILING = """
+from cfviz.training.data import loader
+
+class Failing:
+    def __len__(self):
+        return 8
+
+    def __getitem__(self, i):
+        raise RuntimeError("as if a disk had failed")
+
+for _ in loader(Failing(), 2, batch_size=1):
+    pass
+"""
+
+
+def test_an_error_in_a_reader_process_ends_the_program() -> None:
+    """Reader processes used to ignore the signal that ends them, and the program waited for ever."""
+    command = [sys.executable, "-c", FAILING]
+    done = subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 1
+    assert "as if a disk had failed" in done.stderr
+
+
+def test_a_signal_to_the_whole_group_lets_training_finish_its_step(settings: dict, tmp_path: Path) -> None:
+    phases = [{"size": 32, "group_size": 2, "interval": "adaptive", "epochs": 10_000}]
+    config = tmp_path / "toy.yaml"
+    config.write_text(yaml.safe_dump({**settings, "workers": 1, "phases": phases}))
+    words = ["train", "--config", str(config), "--out", str(tmp_path / "run"), "--cpu", "--threads", "1"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "cfviz", *words], env=ENVIRONMENT, start_new_session=True,
+        stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    until = time.monotonic() + 60
+    while not (tmp_path / "run" / "last.pt").exists() and time.monotonic() < until:
+        time.sleep(0.05)
+    os.killpg(process.pid, signal.SIGTERM)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 0, said
+    assert torch.load(tmp_path / "run" / "last.pt", weights_only=True)["step"] > 0
+
+
+def test_training_goes_on_over_a_photo_that_cannot_be_read(
+    settings: dict, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = tmp_path / "photos"
+    shutil.copytree(settings["data"], root)
+    names = PhotoFolder(root).names
+    kept = cache.held_out(names, settings["hold_out"])
+    bad = int(np.flatnonzero(~kept)[0])
+    (root / names[bad]).write_bytes((root / names[bad]).read_bytes()[:500])
+    recipe = from_dict({**settings, "data": str(root)})
+    photos = PhotoFolder(root)
+    trained = np.flatnonzero(~kept)
+    epoch = TrainSet(photos, 32, recipe, 1, indices=trained)
+    used, asked = epoch[bad][2:]
+    assert asked == bad
+    assert used == trained[1]  # not a held-out one
+    trainer = Trainer(recipe, tmp_path / "run", cpu=True)
+    trainer.fit()
+    said = capsys.readouterr().out
+    assert said.count(f"{names[bad]} is replaced by another photo: The file ends before") == 1
+    assert trainer.epoch == 2
