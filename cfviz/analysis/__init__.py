@@ -1,1 +1,1 @@
-"""What can be measured in arrays that a model left behind. NumPy in, NumPy out."""
+"""Measures of the arrays that a model left behind: NumPy in, NumPy out."""

@@ -1,4 +1,4 @@
-"""What can be measured in attention: how far, how spread, how much by position, and if it is the model's.
+"""Measures of attention: distance, entropy, the share of position, and whether it is the model's own.
 
 Letters as in the model: nG groups, nH heads, N members of a group, d channels of a head.
 """
@@ -15,15 +15,15 @@ def fidelity(
 ) -> float:
     """How far the attention shown is from the attention that made the prediction.
 
-    The probabilities on display are pushed through the rest of the layer, and the result is compared with
-    what the layer really gave: if they agree, the picture explains the output and not a look-alike of it.
+    The probabilities shown are pushed through the rest of the layer, and the result is compared with
+    what the layer really returned: if they agree, the picture explains the output, not a look-alike.
 
     Args:
         probs: (nG, nH, N, N).
         v: (nG, nH, N, d).
         proj_w: Weight of the output projection, (C, C) with C = nH * d.
-        proj_b: Its bias, (C,).
-        out: What the layer gave, (nG, N, C).
+        proj_b: Bias of the output projection, (C,).
+        out: What the layer returned, (nG, N, C).
 
     Returns:
         The largest absolute difference over the largest absolute output.
@@ -42,7 +42,7 @@ def fidelity(
 
 
 def distance(probs: np.ndarray, grouping: Grouping, stride: int) -> np.ndarray:
-    """Mean attention distance of each head, in pixels: how far away, on average, what a token looks at is.
+    """Mean attention distance of each head, in pixels: how far a token looks, on average.
 
     Args:
         probs: (nG, nH, N, N).
@@ -59,7 +59,7 @@ def distance(probs: np.ndarray, grouping: Grouping, stride: int) -> np.ndarray:
 
 
 def entropy(probs: np.ndarray, grouping: Grouping) -> np.ndarray:
-    """Entropy of each head's attention in bits: 0 looks at one token, log2(49) = 5.6 at 49 alike.
+    """Entropy of each head's attention in bits: 0 for one token, log2(49) = 5.6 for 49 equally.
 
     Args:
         probs: (nG, nH, N, N).
@@ -74,11 +74,11 @@ def entropy(probs: np.ndarray, grouping: Grouping) -> np.ndarray:
 
 
 def position_share(content: np.ndarray, bias: np.ndarray, grouping: Grouping) -> np.ndarray:
-    """Share of the position bias in what varies in each head's logits.
+    """How much of the variance of each head's logits comes from the position bias.
 
-    For every query the logits of its keys vary; the variance splits exactly into the covariance of the
-    logits with the content and with the bias. The share is the bias's part, summed over queries before
-    dividing. It can leave 0..1 where content and bias pull against each other.
+    For every query, the variance of the logits over its keys splits exactly into their covariance with the
+    content and their covariance with the bias. The share is that of the bias, summed over queries before
+    dividing. It can lie outside 0..1 where content and bias pull in opposite directions.
 
     Args:
         content: q.k / sqrt(d), (nG, nH, N, N).
@@ -103,5 +103,5 @@ def position_share(content: np.ndarray, bias: np.ndarray, grouping: Grouping) ->
 
 
 def _over_tokens(per_query: np.ndarray, grouping: Grouping) -> np.ndarray:
-    """Mean over the queries that are tokens: (nG, nH, N) -> (nH,)."""
+    """Mean over the queries that are tokens, not padding: (nG, nH, N) -> (nH,)."""
     return per_query.transpose(1, 0, 2)[:, grouping.valid].mean(-1)

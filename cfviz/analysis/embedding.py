@@ -1,9 +1,9 @@
-"""How much each kernel of a cross-scale embedding layer puts into a token: arrays in, arrays out.
+"""How much each kernel of a cross-scale embedding layer contributes to a token: arrays in, arrays out.
 
-A token x of C channels is the concatenation of what several kernels gave, D_i channels each (CrossFormer,
+A token x of C channels concatenates the outputs of several kernels, D_i channels each (CrossFormer,
 section 3.1). The LayerNorm that follows mixes them: it subtracts the mean of all channels and divides by
-their spread, y = gain * (x - mean(x)) / sqrt(var(x) + eps); its constant offset is the same for every token
-of every photo and is left out of all that is measured here.
+their standard deviation, y = gain * (x - mean(x)) / sqrt(var(x) + eps). Its constant offset is the same for
+every token of every photo and is left out of everything measured here.
 """
 
 from __future__ import annotations
@@ -60,9 +60,9 @@ def normalised(x: np.ndarray, gain: np.ndarray, eps: float = 1e-5) -> np.ndarray
 def carried(y: np.ndarray, channels: Sequence[int]) -> np.ndarray:
     """Share of a token's energy that each kernel's channels carry; sums to one over kernels.
 
-    Energy is the sum of squares. Of the raw token it is the share of the squared norms; of the normalised
-    token (`normalised`) it counts what stands in a kernel's channels, the subtracted mean included, whoever
-    caused it. A token that is zero everywhere is divided by channels.
+    Energy is the sum of squares. For the raw token this is the share of the squared norms; for the normalised
+    token (`normalised`) it counts what is in a kernel's channels, the subtracted mean included, whichever
+    kernel caused it. A token of zeros is shared out by the number of channels.
 
     Args:
         y: (..., C).
@@ -80,10 +80,10 @@ def carried(y: np.ndarray, channels: Sequence[int]) -> np.ndarray:
 def caused(x: np.ndarray, channels: Sequence[int], gain: np.ndarray) -> np.ndarray:
     """Share of the normalised token that each kernel causes, wherever it stands; sums to one over kernels.
 
-    For a given spread the LayerNorm is linear, so the normalised token is a sum of one vector a kernel: what
-    the LayerNorm makes of that kernel's channels alone, the others zero. The share is that vector's
-    projection on the whole, over the whole's squared length. A kernel that works against the others has a
-    negative share. Where all other kernels are zero the share is exactly 1.
+    For a given standard deviation the LayerNorm is linear, so the normalised token is a sum of one vector per
+    kernel: what the LayerNorm makes of that kernel's channels alone, the others set to zero. The share is
+    that vector's projection on the whole, divided by the squared length of the whole. A kernel that works
+    against the others has a negative share. Where all other kernels are zero the share is exactly 1.
 
     Args:
         x: (..., C), before the LayerNorm.
@@ -107,14 +107,15 @@ def caused(x: np.ndarray, channels: Sequence[int], gain: np.ndarray) -> np.ndarr
 
 
 def reads(qkv: np.ndarray, gain: np.ndarray, channels: Sequence[int]) -> np.ndarray:
-    """How much of a block's query, key and value weights reads each kernel's channels.
+    """How strongly a block's query, key and value weights read each kernel's channels.
 
-    The share of the squared weights, each multiplied by the LayerNorm's gain of the channel it reads; sums to
-    one over kernels. It is what would reach q, k and v if every normalised channel were equally strong.
+    The share of the squared weights, each multiplied by the LayerNorm's gain for the channel that it reads;
+    sums to one over kernels. It is what would reach q, k and v if every normalised channel were equally
+    strong.
 
     Args:
         qkv: (3C, C).
-        gain: (C,), of the LayerNorm before it.
+        gain: Of the LayerNorm before the block, (C,).
         channels: D_i of each kernel.
 
     Returns:
@@ -134,22 +135,22 @@ def change(after: np.ndarray, before: np.ndarray) -> np.ndarray:
         before: (..., C).
 
     Returns:
-        float64 (...); 0 where nothing changed, about 1 where a token is replaced by an unrelated one's size.
+        float64 (...); 0 where nothing changed, 1 where the change is as long as the token was.
     """
     before = before.astype(np.float64)
     return np.linalg.norm(after - before, axis=-1) / np.maximum(np.linalg.norm(before, axis=-1), TINY)
 
 
 def cost_of(after: np.ndarray, before: np.ndarray) -> dict[str, np.ndarray]:
-    """What a change of the network costs the class it was surest of.
+    """What a change to the network costs the class that it predicted.
 
     Args:
-        after: Logits of the changed forwards, (n, classes).
-        before: Logits of the plain forward, (classes,).
+        after: Logits of the changed network, once per change, (n, classes).
+        before: Logits of the unchanged network, (classes,).
 
     Returns:
-        `logit` and `probability`: how much the first class gains (negative: loses), each (n,); `winner`: the
-        first class now, int (n,); `kl`: divergence of the new answer from the old, in bits, (n,).
+        `logit` and `probability`: how much the predicted class gains (negative: loses), each (n,); `winner`:
+        the class predicted now, int (n,); `kl`: KL(before || after) in bits, (n,).
     """
     top = int(before.argmax())
     p, q = softmax(before), softmax(after)
@@ -163,13 +164,13 @@ def cost_of(after: np.ndarray, before: np.ndarray) -> dict[str, np.ndarray]:
 
 
 def places(weight: np.ndarray) -> np.ndarray:
-    """How strongly a kernel reads each place of its window: root mean square weight over all channels.
+    """How strongly a kernel reads each position of its window: root mean square weight over all channels.
 
     Args:
         weight: (D_i, C_in, k, k).
 
     Returns:
-        float64 (k, k), in the weights' own unit.
+        float64 (k, k), in the unit of the weights.
     """
     if weight.ndim != 4:
         raise ValueError(f"the weights are {weight.shape}; expected (outputs, inputs, k, k)")
@@ -177,7 +178,7 @@ def places(weight: np.ndarray) -> np.ndarray:
 
 
 def strongest(maps: np.ndarray, count: int) -> list[tuple[int, int, int, float]]:
-    """The places that excite a channel most, one per photo.
+    """The positions that excite a channel most, one per photo.
 
     Args:
         maps: One channel's response to every photo, (n, H, W).

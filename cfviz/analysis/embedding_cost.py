@@ -1,9 +1,9 @@
-"""What other embedding layers cost and see, beside CrossFormer's, counted the same way.
+"""What other embedding layers cost and see, counted like CrossFormer's own.
 
 PVT embeds and merges with one convolution as wide as its stride; Swin embeds the same way and merges by
-stacking 2 x 2 neighbours' channels, a LayerNorm and a linear layer, which costs what a 2 x 2 convolution of
-stride 2 costs; a pyramidal convolution runs several kernel sizes with as many channels each (Duta et al.,
-2020).
+stacking the channels of 2 x 2 neighbours, a LayerNorm and a linear layer, which costs what a 2 x 2
+convolution of stride 2 costs; a pyramidal convolution runs kernels of several sizes, all with the same number
+of channels (Duta et al., 2020).
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from cfviz.geometry import CEL_KERNELS, CEL_STRIDES, cel_channels
 
 @dataclass(frozen=True)
 class Embedding:
-    """One way to embed.
+    """One embedding layer.
 
     Attributes:
         name: "crossformer", "pvt", "swin" or "pyramid".
-        kernels: Sides of its kernels.
-        channels: Output channels of each.
+        kernels: Side of each kernel.
+        channels: Output channels of each kernel.
         macs: Multiply-adds for one token.
     """
 
@@ -37,12 +37,12 @@ def macs(kernels: Sequence[int], channels: Sequence[int], inputs: int) -> tuple[
 
 
 def embeddings(stage: int, inputs: int, dim: int) -> list[Embedding]:
-    """The ways to make tokens of `dim` channels before a stage.
+    """The layers that would make tokens of `dim` channels before a stage.
 
     Args:
         stage: 0 to 3.
-        inputs: Channels it reads: 3 for stage 0.
-        dim: Channels it writes.
+        inputs: Channels that the layer reads: 3 for stage 0.
+        dim: Channels that the layer writes.
     """
     kernels, stride = CEL_KERNELS[stage], CEL_STRIDES[stage]
     equal = tuple(dim // len(kernels) for _ in kernels)
@@ -56,5 +56,5 @@ def embeddings(stage: int, inputs: int, dim: int) -> list[Embedding]:
 
 
 def at_equal_cost(other: Embedding, budget: int) -> int:
-    """Channels a way of embedding could afford for as many multiply-adds a token."""
+    """Channels that a layer could afford with `budget` multiply-adds per token."""
     return int(sum(other.channels) * budget / other.macs)

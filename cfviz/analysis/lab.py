@@ -1,4 +1,4 @@
-"""What a change of a model did to its answer and to its maps: arrays in, arrays out."""
+"""What a change to a model did to its prediction and its maps: arrays in, arrays out."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ def received(probs: np.ndarray, grouping: Grouping) -> np.ndarray:
     """How much attention each token of a map receives, averaged over heads.
 
     Args:
-        probs: (nG, nH, N, N), the queries before the keys.
+        probs: (nG, nH, N, N), queries before keys.
         grouping: How the block cut its map; queries that are padding do not count.
 
     Returns:
-        float64 (H, W): the sum over all queries; their mean is 1, so 1 is what even attention would give.
+        float64 (H, W): the sum over all queries. The mean is 1, which is what even attention would give.
     """
     from_tokens = probs.astype(np.float64).mean(1) * grouping.valid[:, :, None]  # nG, N, N
     return grouping.scatter(from_tokens.sum(1))
 
 
 def followed(after: np.ndarray, before: np.ndarray, donor: np.ndarray) -> np.ndarray:
-    """How far the answer of one photo went towards that of another whose activations were put in.
+    """How far the prediction for one photo moved towards that for another, whose activations were put in.
 
-    Measured on the difference of two logits, that of the other photo's first class minus that of its own
-    (Wang et al. 2022, https://arxiv.org/abs/2211.00593): 0 is where it was, 1 is where the other photo is.
+    Measured on the difference of two logits, the other photo's first class minus the photo's own (Wang et al.
+    2022, https://arxiv.org/abs/2211.00593): 0 is where the photo was, 1 is where the other photo is.
 
     Args:
         after: Logits with the activations put in, (n, classes).
@@ -39,7 +39,7 @@ def followed(after: np.ndarray, before: np.ndarray, donor: np.ndarray) -> np.nda
         float64 (n,).
 
     Raises:
-        ValueError: If both photos have the same first class, so that there is nothing to follow.
+        ValueError: If both photos have the same first class, so that nothing can move.
     """
     own, other = int(before.argmax()), int(donor.argmax())
     if own == other:
@@ -52,19 +52,19 @@ def followed(after: np.ndarray, before: np.ndarray, donor: np.ndarray) -> np.nda
 
 
 def answers(after: np.ndarray, before: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """What became of the first class.
+    """What became of the predicted class.
 
     Args:
-        after: Logits of the changed forwards, (n, classes).
-        before: Logits of the plain forward, (classes,).
+        after: Logits of the changed model, once per change, (n, classes).
+        before: Logits of the unchanged model, (classes,).
 
     Returns:
-        Change of its logit (n,), its probability (n,), and the first class now, int (n,).
+        The change of its logit (n,), its probability now (n,), and the class predicted now, int (n,).
     """
     top = int(before.argmax())
     return after[:, top].astype(np.float64) - before[top], softmax(after)[:, top], after.argmax(-1)
 
 
 def ranked(values: np.ndarray) -> np.ndarray:
-    """Indices from the largest to the smallest absolute value, equal ones in their order."""
+    """Indices from the largest to the smallest absolute value; equal ones keep their order."""
     return np.argsort(-np.abs(values), kind="stable")

@@ -1,6 +1,6 @@
-"""Position bias as a surface over offsets: what it prefers, how pairs share it, how a table is resized.
+"""Position bias as a surface over offsets: what it prefers, which pairs share it, how a table is resized.
 
-A surface is an array (nH, 2Gh-1, 2Gw-1): the bias of every head at the offsets (dh, dw), query minus key,
+A surface is an array (nH, 2Gh-1, 2Gw-1): the bias of every head at every offset (dh, dw), query minus key,
 from -(Gh-1) to Gh-1 and from -(Gw-1) to Gw-1. Positive dh means that the key lies above the query.
 """
 
@@ -13,23 +13,23 @@ import numpy as np
 
 from cfviz.geometry import Grouping, offsets, relative_index
 
-TABLE_WAYS = ("bicubic", "clamp", "cut")
+TABLE_METHODS = ("bicubic", "clamp", "cut")
 CHARACTERS = ("near", "far", "horizontal", "vertical", "diagonal", "shifted", "flat")
-FAINT = 0.02  # below this a measure is no preference: the head is flat
+FAINT = 0.02  # a head whose measures are all smaller prefers nothing: it is flat
 
 
 def surface(bias: np.ndarray, width: int | None = None) -> np.ndarray:
-    """The surface behind a bias of pairs, the very numbers.
+    """The surface behind the bias of all pairs: the same numbers, once per offset.
 
     Args:
-        bias: (nH, N, N), head, query, key, of groups of Gh x Gw tokens.
-        width: Gw; by default the groups are square.
+        bias: (nH, N, N), indexed by head, query and key, of groups of Gh x Gw tokens.
+        width: Gw; square groups by default.
 
     Returns:
         (nH, 2Gh-1, 2Gw-1).
 
     Raises:
-        ValueError: If two pairs with the same offset differ: then it is no function of the offset.
+        ValueError: If two pairs with the same offset differ, so that the bias is no function of the offset.
     """
     nH, N, _ = bias.shape
     Gw = isqrt(N) if width is None else width
@@ -57,19 +57,19 @@ def pairs(surfaces: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Measures:
-    """What a bias alone would make a query attend to, one number per head.
+    """What the bias alone would make a query attend to, one number per head.
 
     Weights are the softmax of the surface over all offsets. Lengths are in tokens.
 
     Attributes:
         spread: Largest minus smallest bias, (nH,).
-        centre: Weighted mean of the key's place relative to the query, (nH, 2): down, right.
+        centre: Weighted mean position of the key relative to the query, (nH, 2): down, right.
         distance: Weighted mean distance of the key, (nH,).
-        nearness: 1 - distance / the distance of even weights: above 0 near, below 0 far, (nH,).
-        anisotropy: (variance along the row - along the column) / their sum: above 0 horizontal, (nH,).
+        nearness: 1 - distance / the distance under even weights: above 0 near, below 0 far, (nH,).
+        anisotropy: (variance along rows - variance along columns) / their sum: above 0 horizontal, (nH,).
         diagonality: Correlation of the two coordinates: keys along one diagonal or the other, (nH,).
-        decay: Distance at which the mean bias of a ring has lost 1 - 1/e of what it loses from the query to
-            the farthest ring; nan where it gains, (nH,).
+        decay: Distance at which the mean bias of a ring has lost 1 - 1/e of what it loses between the query
+            and the farthest ring; nan where it gains, (nH,).
     """
 
     spread: np.ndarray
@@ -96,7 +96,7 @@ class Measures:
 
 
 def measures(surfaces: np.ndarray) -> Measures:
-    """Simple named measures of every head's surface, (nH, h, w)."""
+    """The measures of every head's surface, (nH, 2Gh-1, 2Gw-1)."""
     nH, h, w = surfaces.shape
     d = -offsets((h + 1) // 2, (w + 1) // 2).astype(float)  # where the key lies: down, right
     flat = surfaces.reshape(nH, -1).astype(float)
@@ -119,7 +119,7 @@ def measures(surfaces: np.ndarray) -> Measures:
 
 
 def rings(values: np.ndarray, far: np.ndarray) -> np.ndarray:
-    """Mean over offsets of about the same distance: entry r is over distances that round to r."""
+    """Mean over offsets at about the same distance: entry r covers distances that round to r."""
     ring = np.rint(far).astype(int)
     return np.bincount(ring, values) / np.bincount(ring)
 
@@ -136,13 +136,12 @@ def _decay(values: np.ndarray, far: np.ndarray) -> float:
 
 
 def order(found: Measures, by: str) -> np.ndarray:
-    """Heads from the one with most to the one with least of a preference.
+    """Heads in order, from the strongest preference of a kind to the weakest.
 
     Args:
         found: From `measures`.
-        by: "number", "near", "horizontal", "diagonal", "shifted" (centre of mass farthest from the query),
-            "decay" (shortest first, those without decay last) or "spread"; the ends of "near" and
-            "horizontal" are far and vertical.
+        by: "number", "near" (to far), "horizontal" (to vertical), "diagonal", "shifted" (centre of mass
+            farthest from the query first), "decay" (shortest first, those without decay last) or "spread".
     """
     keys = {
         "number": np.arange(len(found.spread), 0, -1),
@@ -168,37 +167,37 @@ def scaled_offsets(Gh: int, Gw: int, trained: int) -> np.ndarray:
 
 
 def outside(Gh: int, Gw: int, trained: int) -> np.ndarray:
-    """Which offsets of a Gh x Gw group no group of `trained` tokens a side has: bool (2Gh-1, 2Gw-1)."""
+    """Which offsets of a Gh x Gw group a group of `trained` x `trained` lacks: bool (2Gh-1, 2Gw-1)."""
     far = np.abs(offsets(Gh, Gw)).max(1) >= trained
     return far.reshape(2 * Gh - 1, 2 * Gw - 1)
 
 
-def resized(surfaces: np.ndarray, Gh: int, Gw: int, way: str) -> np.ndarray:
-    """A table brought to groups of another shape.
+def resized(surfaces: np.ndarray, Gh: int, Gw: int, method: str) -> np.ndarray:
+    """A table resized for groups of another shape.
 
     Args:
         surfaces: (nH, 2T-1, 2T-1), the trained table.
         Gh: Height of the new groups, in tokens.
         Gw: Width of the new groups, in tokens.
-        way: "bicubic" stretches it (as torch does, a = -0.75, corners not aligned); "clamp" gives offsets
+        method: "bicubic" interpolates (as torch does: a = -0.75, corners not aligned); "clamp" gives offsets
             beyond the trained ones the value of the nearest trained one; "cut" gives them 0.
 
     Returns:
         (nH, 2Gh-1, 2Gw-1).
     """
-    if way not in TABLE_WAYS:
-        raise ValueError(f"way is {way!r}; expected one of {', '.join(TABLE_WAYS)}")
+    if method not in TABLE_METHODS:
+        raise ValueError(f"method is {method!r}; expected one of {', '.join(TABLE_METHODS)}")
     far = surfaces.shape[1] // 2
-    if way == "bicubic":
+    if method == "bicubic":
         rows, cols = (_bicubic(surfaces.shape[1], 2 * side - 1) for side in (Gh, Gw))
         return rows @ surfaces @ cols.T
     near = [np.clip(np.arange(1 - side, side), -far, far) + far for side in (Gh, Gw)]
     out = surfaces[:, near[0][:, None], near[1][None, :]]
-    return out if way == "clamp" else np.where(outside(Gh, Gw, far + 1), 0, out)
+    return out if method == "clamp" else np.where(outside(Gh, Gw, far + 1), 0, out)
 
 
 def _bicubic(old: int, new: int, a: float = -0.75) -> np.ndarray:
-    """The matrix (new, old) that resamples a line with Keys' cubic kernel, ends repeated."""
+    """The matrix (new, old) that resamples a line with Keys' cubic kernel, repeating the ends."""
     at = (np.arange(new) + 0.5) * old / new - 0.5
     base = np.floor(at).astype(int)
     out = np.zeros((new, old))
@@ -219,9 +218,9 @@ class Load:
 
     Attributes:
         padded: Height and width of the padded map, in tokens.
-        waste: Share of its tokens that are padding, 0 to 1.
-        pairs: Query-key pairs of one head.
-        macs: Multiply-adds of the attention: qkv, logits, weighted sum and projection.
+        waste: Share of the padded map that is padding, 0 to 1.
+        pairs: Query-key pairs per head.
+        macs: Multiply-adds of the attention: q, k and v, logits, weighted sum and projection.
     """
 
     padded: tuple[int, int]
@@ -231,7 +230,7 @@ class Load:
 
 
 def load(groups: Grouping, channels: int) -> Load:
-    """The load of a block that cuts its map into these groups, with so many channels."""
+    """The load of a block with these groups and this number of channels."""
     tokens, pairs = groups.Hp * groups.Wp, groups.nG * groups.N**2
     macs = 4 * tokens * channels**2 + 2 * pairs * channels
     return Load((groups.Hp, groups.Wp), 1 - groups.H * groups.W / tokens, pairs, macs)

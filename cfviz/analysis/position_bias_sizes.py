@@ -1,4 +1,4 @@
-"""What the measured accuracies at other sizes say: differences photo by photo, and the verdict on DPB."""
+"""What accuracies at other input sizes show: differences photo by photo, and the verdict on DPB."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ PLACE = ("model", "bias", "window", "size")
 
 @dataclass(frozen=True)
 class Difference:
-    """How many more photos one row gets right than another, on the same photos, as shares of all.
+    """How many more photos one row gets right than another, on the same photos, as a share of all.
 
     Attributes:
         size: Input side in pixels.
@@ -27,7 +27,7 @@ class Difference:
         low: Lower end of its 95 % interval.
         high: Upper end.
         n: Photos.
-        paired: Whether the interval is of the same photos, not of two separate shares.
+        paired: Whether the interval is for paired photos, not for two separate shares.
     """
 
     size: int
@@ -41,12 +41,12 @@ class Difference:
 
     @property
     def sign(self) -> int:
-        """1 or -1 where the interval leaves out 0, else 0."""
+        """1 or -1 where the interval excludes 0, else 0."""
         return int(self.low > 0) - int(self.high < 0)
 
 
 def unpack(text: str, n: int) -> np.ndarray:
-    """Which of n photos a row got right, from base64 of bits, the first photo highest: bool (n,)."""
+    """Which of n photos a row got right, from base64 of bits, the highest bit first: bool (n,)."""
     return np.unpackbits(np.frombuffer(base64.b64decode(text), np.uint8), count=n).astype(bool)
 
 
@@ -55,10 +55,13 @@ def paired(one: np.ndarray, other: np.ndarray) -> tuple[float, float, float]:
 
     Args:
         one: Which photos were right, bool (n,).
-        other: The same photos with something else.
+        other: Which of the same photos were right otherwise, bool (n,).
 
     Returns:
         Difference, low, high. The interval adds half a photo to each of the four cells.
+
+    Raises:
+        ValueError: If the two are not of the same photos.
 
     Source: A. Agresti and Y. Min, "Simple improved confidence intervals for comparing matched proportions",
         Statistics in Medicine, 2005.
@@ -70,7 +73,7 @@ def paired(one: np.ndarray, other: np.ndarray) -> tuple[float, float, float]:
 
 
 def _mean(each: np.ndarray) -> tuple[float, float, float]:
-    """The mean of whole numbers, one per photo, and its 95 % interval, half a 1, half a -1 and a 0 added."""
+    """Mean of one whole number per photo, and its 95 % interval, with half a 1, half a -1 and a 0 added."""
     n, total, square = len(each), int(each.sum()), int((each**2).sum())
     m = n + 2
     centre, error = total / m, np.sqrt(square + 1 - total**2 / m) / m
@@ -78,7 +81,7 @@ def _mean(each: np.ndarray) -> tuple[float, float, float]:
 
 
 def separate(one: Mapping[str, Any], other: Mapping[str, Any]) -> tuple[float, float, float]:
-    """The same from two rows without their photos: wider, by Newcombe's combination of the two intervals."""
+    """As `paired`, for rows that do not record their photos: wider, Newcombe's hybrid of two intervals."""
     value = one["value"] - other["value"]
     low = value - np.hypot(one["value"] - one["low"], other["high"] - other["value"])
     high = value + np.hypot(one["high"] - one["value"], other["value"] - other["low"])
@@ -86,7 +89,7 @@ def separate(one: Mapping[str, Any], other: Mapping[str, Any]) -> tuple[float, f
 
 
 def difference(one: Mapping[str, Any], other: Mapping[str, Any]) -> Difference:
-    """One row less another of the same size, window and photos."""
+    """One row minus another of the same size, window and photos."""
     if (one["size"], one["window"], one["n"]) != (other["size"], other["window"], other["n"]):
         raise ValueError("the rows are of different places or photos; expected the same size, window and n")
     known = "hits" in one and "hits" in other
@@ -98,7 +101,7 @@ def difference(one: Mapping[str, Any], other: Mapping[str, Any]) -> Difference:
 
 
 def place(row: Mapping[str, Any]) -> tuple[Any, ...]:
-    """What tells a row from the others."""
+    """What distinguishes a row from the others."""
     return tuple(row[name] for name in PLACE)
 
 
@@ -111,7 +114,7 @@ def curve(rows: Iterable[Mapping[str, Any]], model: str, bias: str, window: str)
 def differences(
     rows: Iterable[Mapping[str, Any]], one: tuple[str, str], other: tuple[str, str], window: str
 ) -> list[Difference]:
-    """One (model, bias) less another at every size that has both."""
+    """One (model, bias) minus another, at every size that has both."""
     rows = list(rows)
     there = {row["size"]: row for row in curve(rows, *other, window)}
     return [difference(row, there[row["size"]]) for row in curve(rows, *one, window) if row["size"] in there]
@@ -119,12 +122,12 @@ def differences(
 
 @dataclass(frozen=True)
 class Verdict:
-    """What one comparison comes to, over the sizes other than the trained one.
+    """The outcome of one comparison, over all sizes but the trained one.
 
     Attributes:
-        wins: Sizes at which the first is better beyond doubt (95 %).
-        losses: Sizes at which it is worse beyond doubt.
-        open: Sizes at which nothing can be said.
+        wins: Sizes at which the first is significantly better (95 %).
+        losses: Sizes at which it is significantly worse.
+        open: Sizes without a significant difference.
         best: The largest difference.
         worst: The smallest.
     """
@@ -144,7 +147,7 @@ class Verdict:
 
 
 def verdict(found: Iterable[Difference], trained_size: int | None = 224) -> Verdict | None:
-    """Sums a comparison up; None where only the trained size is there, which counts if it is None."""
+    """The outcome of a comparison; None without another size; all sizes count if `trained_size` is None."""
     found = [d for d in found if d.size != trained_size]
     if not found:
         return None
@@ -162,8 +165,8 @@ def drift(
 ) -> list[Difference]:
     """How the difference of two (model, bias) changes from the trained size to every other, photo by photo.
 
-    Two models differ by more than their bias (each is one training run). What the run alone gave is there at
-    the trained size too, and falls out here.
+    Two models differ by more than their bias: each is one training run. What is due to the run is there at
+    the trained size too, and cancels out here.
     """
     rows = list(rows)
     there = {row["size"]: row for row in curve(rows, *other, window) if "hits" in row}
@@ -183,7 +186,7 @@ def drift(
 
 
 def extrapolates(size: int, group_size: int, trained: Sequence[int]) -> bool:
-    """Whether groups of G at an input size have offsets, at any stage, that training never showed.
+    """Whether groups of G x G at an input size have offsets, at any stage, that training never showed.
 
     Args:
         size: In pixels; no group is wider than its map.
@@ -197,43 +200,43 @@ def extrapolates(size: int, group_size: int, trained: Sequence[int]) -> bool:
 def extrapolated(
     rows: Iterable[Mapping[str, Any]],
     window: str,
-    ways: Iterable[str],
+    methods: Iterable[str],
     trained: Sequence[int],
     trained_size: int = 224,
 ) -> list[tuple[Difference, str]]:
-    """What a DPB asked about new offsets gains over something that asks it about none.
+    """What a DPB evaluated at new offsets gains over a method that evaluates it at none.
 
     Args:
         rows: Of a results file.
-        window: Which window.
-        ways: What it is held against: ways of a table, "none".
+        window: "fixed", "adaptive" or "scaled".
+        methods: What it is compared with: methods of resizing a table, or "none".
         trained: Side of the largest groups of training, one per stage.
         trained_size: In pixels.
 
     Returns:
-        A difference, and the way it is against, for every size above the trained one where offsets are new.
+        The difference and the method compared with, for every size above the trained one with new offsets.
     """
     rows = list(rows)
     return [
-        (d, way)
-        for way in ways
-        for d in differences(rows, ("dpb", "own"), ("dpb", way), window)
+        (d, method)
+        for method in methods
+        for d in differences(rows, ("dpb", "own"), ("dpb", method), window)
         if d.size > trained_size and extrapolates(d.size, d.group_size, trained)
     ]
 
 
 def breaks(found: Iterable[tuple[Difference, str]]) -> tuple[Difference, str] | None:
-    """Where extrapolation breaks: the smallest input at which it is worse beyond doubt.
+    """Where extrapolation breaks: the smallest input size at which it is significantly worse.
 
     Args:
         found: As `extrapolated` gives it.
 
     Returns:
-        The largest loss at that size and the way it is against; None where no loss is beyond doubt, which
-        is no proof that there is none.
+        The largest loss at that size and the method compared with; None where no loss is significant, which
+        does not prove that there is none.
     """
-    lost = [(d.size, d.value, way, d) for d, way in found if d.sign < 0]
+    lost = [(d.size, d.value, method, d) for d, method in found if d.sign < 0]
     if not lost:
         return None
-    _, _, way, worst = min(lost, key=lambda one: one[:3])
-    return worst, way
+    _, _, method, worst = min(lost, key=lambda one: one[:3])
+    return worst, method

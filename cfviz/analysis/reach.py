@@ -1,8 +1,9 @@
 """How far attention carries a token in n blocks, and what it costs: exact counts from group memberships.
 
-A token reaches a query after n blocks if some path of n steps joins them, each step a key that a query
-scores, or the shortcut around the attention. Only attention is counted: convolutions between or inside the
-blocks (PVT v2's and Twins' depthwise ones, the cooling layer of CrossFormer++) carry tokens further.
+A token reaches a query after n blocks if some path of n steps joins them; each step goes from a query to a
+key that it scores, or along the shortcut around the attention. Only attention is counted: convolutions
+between or inside the blocks (PVT v2's and Twins' depthwise ones, the cooling layer of CrossFormer++) carry
+tokens further.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ def step(scheme: Scheme, reached: np.ndarray) -> np.ndarray:
         reached: bool (H, W).
 
     Returns:
-        bool (H, W); holds `reached`, because of the shortcut.
+        bool (H, W); includes `reached`, because of the shortcut.
     """
     if reached.shape != (scheme.H, scheme.W):
         raise ValueError(f"the set is {reached.shape}; expected the map's {(scheme.H, scheme.W)}")
@@ -86,12 +87,12 @@ class Cost:
 
     @property
     def total(self) -> int:
-        """All of them."""
+        """All multiply-adds."""
         return self.attention + self.projections + self.reduction
 
 
 def multiply_adds(scheme: Scheme, C: int) -> Cost:
-    """What a layer multiplies and adds for one image, padding included, biases and softmax left out.
+    """The multiply-adds of a layer for one image, padding included, biases and softmax left out.
 
     Args:
         scheme: The layer.

@@ -1,4 +1,4 @@
-"""Maps over the photo, brought to one grid so that they can be compared, and how wide they are."""
+"""Maps over the photo: brought to one grid to be compared, and how focused they are."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ def pool(pixels: np.ndarray, side: int) -> np.ndarray:
 
 
 def share(values: np.ndarray) -> np.ndarray:
-    """Magnitudes that sum to one; all alike where there is nothing."""
+    """Magnitudes scaled to sum to one; equal everywhere for a map of zeros."""
     size = np.abs(values).astype(np.float64)
     total = size.sum()
     return size / total if total > 0 else np.full(values.shape, 1 / values.size)
 
 
 def area(values: np.ndarray, part: float = 0.5) -> float:
-    """The smallest share of the map that holds a part of its sum: small means focused.
+    """The smallest share of the map that holds a given part of its sum: small means focused.
 
     Args:
         values: Not negative, any shape.
@@ -40,11 +40,11 @@ def area(values: np.ndarray, part: float = 0.5) -> float:
 
 
 def agreement(rollout: np.ndarray, gradient: np.ndarray, side: int) -> float:
-    """Rank correlation of a rollout on the first stage's tokens and a gradient on pixels.
+    """Rank correlation between a rollout on the first stage's tokens and a gradient on pixels.
 
     Args:
         rollout: (H, W).
         gradient: (H * side, W * side).
-        side: Pixels a token.
+        side: Side of a token in pixels.
     """
     return spearman(rollout, pool(np.abs(gradient), side))

@@ -1,4 +1,4 @@
-"""Which tokens a prediction rests on, and whether a map of it is better than chance."""
+"""Which tokens a prediction rests on, and whether a map of them is better than chance."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from .rollout import Kernels, Layer, attended, through_kernels
 
 
 def weighted_attention(probs: np.ndarray, gradient: np.ndarray) -> np.ndarray:
-    """Gradient x attention, what speaks for the class, averaged over heads (Chefer et al., 2021).
+    """Gradient x attention where it speaks for the class, averaged over heads (Chefer et al., 2021).
 
     Args:
         probs: (nG, nH, N, N).
-        gradient: Of the class's logit with respect to them, same shape.
+        gradient: Of the class's logit with respect to `probs`, same shape.
 
     Returns:
         (nG, N, N), not negative.
@@ -27,20 +27,20 @@ def weighted_attention(probs: np.ndarray, gradient: np.ndarray) -> np.ndarray:
 def relevance(stages: Sequence[Sequence[Layer]], merging: Sequence[Kernels]) -> np.ndarray:
     """Relevance of the first stage's tokens for the class, from the pooled output back.
 
-    The shortcut passes everything on, attention adds what it weighs: r <- r + r A, block by block from the
-    last; kernels pass on as in rollout. What would arrive through the shortcuts alone is taken off again:
-    every token has a part in the mean that the head sees, so it would only lie evenly over the photo.
+    The shortcut passes everything on and attention adds its weighted share: r <- r + r A, block by block from
+    the last; kernels pass relevance on as in rollout. What arrives through the shortcuts alone is subtracted:
+    every token contributes to the mean that the head reads, so it would only spread evenly over the photo.
 
     Args:
         stages: The blocks of every stage, with `weighted_attention` as their attention.
         merging: The layer between each stage and the next.
 
     Returns:
-        (H1, W1), sums to one; even where attention adds nothing.
+        (H1, W1), sums to one; equal everywhere if attention adds nothing.
     """
     last = stages[-1][-1].grouping
     even = np.full((last.H, last.W), 1 / (last.H * last.W))  # the head averages all tokens
-    rows = np.stack([even, np.zeros_like(even)])  # what the shortcuts bring, what attention added
+    rows = np.stack([even, np.zeros_like(even)])  # through the shortcuts, added by attention
     for s in range(len(stages) - 1, -1, -1):
         for layer in reversed(stages[s]):
             if layer.cooling is not None:
@@ -59,12 +59,12 @@ def order(values: np.ndarray) -> np.ndarray:
 
 
 def masks(ranking: np.ndarray, shape: tuple[int, int], side: int, steps: int) -> np.ndarray:
-    """The first cells of a ranking, more and more of them, as pixels.
+    """The first cells of a ranking, more of them in every step, as masks of pixels.
 
     Args:
         ranking: Cells, most relevant first: (h * w,).
         shape: (h, w) cells.
-        side: Pixels a cell.
+        side: Side of a cell in pixels.
         steps: How many masks after the empty one.
 
     Returns:
@@ -88,7 +88,7 @@ def area_under(curve: np.ndarray) -> float:
 def beats_chance(
     deletion: np.ndarray, insertion: np.ndarray, random_deletion: np.ndarray, random_insertion: np.ndarray
 ) -> bool:
-    """Whether a map finds what matters: it must do better than every random order, both ways.
+    """Whether a map finds what matters: it must beat every random order, in deletion and in insertion.
 
     Deleting the most relevant first must lower the class's probability sooner (a smaller area), inserting
     them first must raise it sooner (a larger area).

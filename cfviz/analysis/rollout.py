@@ -1,13 +1,13 @@
 """Attention rollout through groups, padding, merging kernels and cooling layers, exactly as they are wired.
 
-Rollout (Abnar and Zuidema, 2020) follows attention from a token back to the input: half of a token comes
-through the shortcut, half through its attention, averaged over heads. For CrossFormer this means groups
-instead of one big matrix, padded keys that get nothing, and convolutions between: the merging layers take
-tokens by kernels of 2 and 4 (stride 2), the first layer pixels by 4, 8, 16 and 32 (stride 4), the cooling
-layer of CrossFormer++ its 3 x 3 neighbours and no shortcut. A kernel passes on by the share of |w| that each
-of its taps has. MLPs work on one token and move nothing.
+Rollout (Abnar and Zuidema, 2020) traces attention from a token back to the input: half of a token comes
+through the shortcut, half through its attention, averaged over heads. In CrossFormer there are groups instead
+of one big matrix, padded keys that receive nothing, and convolutions in between: the merging layers read
+tokens with kernels of 2 and 4 (stride 2), the first layer reads pixels with kernels of 4, 8, 16 and 32
+(stride 4), and the cooling layer of CrossFormer++ reads 3 x 3 neighbours and has no shortcut. A kernel passes
+on by the share of |w| that each of its taps has. MLPs work on one token and move nothing.
 
-All functions carry rows (R, H, W) backwards, from what a token is to what it is made of; a row keeps its sum.
+All functions carry rows (R, H, W) backwards, from a token to what it is made of; a row keeps its sum.
 """
 
 from __future__ import annotations
@@ -35,12 +35,12 @@ class Kernels:
 
 @dataclass(frozen=True)
 class Layer:
-    """One block.
+    """One block of attention.
 
     Attributes:
-        grouping: How it cuts its map.
-        attention: (nG, N, N), rows to one; averaged over heads, or weighted some other way.
-        cooling: The cooling layer after it, if there is one.
+        grouping: How the block cuts its map.
+        attention: (nG, N, N), rows sum to one; averaged over heads, or weighted otherwise.
+        cooling: The cooling layer after the block, if there is one.
     """
 
     grouping: Grouping
@@ -54,7 +54,7 @@ def through_attention(rows: np.ndarray, layer: Layer, shortcut: float = 0.5) -> 
     Args:
         rows: (R, H, W).
         layer: The block; its cooling layer is left out.
-        shortcut: What comes through the shortcut; the rest comes through attention.
+        shortcut: The share that comes through the shortcut; the rest comes through attention.
 
     Returns:
         (R, H, W), with the same sums.
@@ -72,14 +72,14 @@ def attended(rows: np.ndarray, layer: Layer) -> np.ndarray:
 def through_kernels(rows: np.ndarray, kernels: Kernels, H: int, W: int) -> np.ndarray:
     """Back through convolutions, to the H x W tokens or pixels they read.
 
-    What a kernel would give to the zeros around the map goes to the rest of its taps instead, so that
-    nothing leaks into padding.
+    What a kernel would pass to the zeros around the map goes to the rest of its taps instead, so that nothing
+    leaks into the padding.
 
     Args:
         rows: (R, H', W').
         kernels: Their taps and stride.
-        H: Height of what they read.
-        W: Width of what they read.
+        H: Height of the map that they read.
+        W: Width of the map that they read.
 
     Returns:
         (R, H, W), with the same sums.
@@ -92,13 +92,13 @@ def through_kernels(rows: np.ndarray, kernels: Kernels, H: int, W: int) -> np.nd
 
 
 def _margins(kernels: Kernels) -> tuple[int, int]:
-    """Room for what the kernels read before and after a map."""
+    """Room for what the kernels read beyond the edges of a map: before and after."""
     widest = max(t.shape[0] for t in kernels.taps)
     return (widest - kernels.stride) // 2, widest
 
 
 def _walk(kernels: Kernels, shape: tuple[int, ...]) -> Iterator[tuple[float, tuple[slice, slice]]]:
-    """Every tap: its share, and what it reads of a map with margins, for all outputs at once."""
+    """For every tap: its share, and what it reads from a map with margins, for all outputs at once."""
     s, whole = kernels.stride, sum(float(t.sum()) for t in kernels.taps)
     near, _ = _margins(kernels)
     for taps in kernels.taps:
@@ -110,7 +110,7 @@ def _walk(kernels: Kernels, shape: tuple[int, ...]) -> Iterator[tuple[float, tup
 
 
 def _collect(values: np.ndarray, kernels: Kernels, shape: tuple[int, ...]) -> np.ndarray:
-    """Forward: what each output collects. (R, H, W) -> (R, H', W')."""
+    """Forwards: what each output collects, (R, H, W) -> (R, H', W')."""
     padded = np.pad(values, ((0, 0), _margins(kernels), _margins(kernels)))
     out = np.zeros((len(values), *shape))
     for share, (down, across) in _walk(kernels, shape):
@@ -119,7 +119,7 @@ def _collect(values: np.ndarray, kernels: Kernels, shape: tuple[int, ...]) -> np
 
 
 def _hand_out(rows: np.ndarray, kernels: Kernels, H: int, W: int) -> np.ndarray:
-    """Backward: what each input gave. (R, H', W') -> (R, H, W)."""
+    """Backwards: what each input contributed, (R, H', W') -> (R, H, W)."""
     near, far = _margins(kernels)
     out = np.zeros((len(rows), H + near + far, W + near + far))
     for share, (down, across) in _walk(kernels, rows.shape[1:]):
@@ -130,13 +130,13 @@ def _hand_out(rows: np.ndarray, kernels: Kernels, H: int, W: int) -> np.ndarray:
 def rollout(
     rows: np.ndarray, stages: Sequence[Sequence[Layer]], merging: Sequence[Kernels], shortcut: float = 0.5
 ) -> np.ndarray:
-    """From tokens after the last block given, back to the tokens of the first stage.
+    """Back from tokens after the last given block to the tokens of the first stage.
 
     Args:
-        rows: (R, H, W), one for each token asked about; 1 at the token, or any weights that sum to one.
+        rows: (R, H, W), one per token asked about: 1 at that token, or any weights that sum to one.
         stages: The blocks of every stage, first stage first; the last may be cut short.
         merging: The layer between each stage and the next, one fewer than `stages`.
-        shortcut: What comes through each block's shortcut.
+        shortcut: The share that comes through each block's shortcut.
 
     Returns:
         (R, H1, W1), with the same sums.

@@ -1,7 +1,7 @@
-"""How alike two layers see the same things: linear centred kernel alignment (CKA).
+"""How similar the features of two layers are: linear centred kernel alignment (CKA).
 
 After Kornblith, Norouzi, Lee and Hinton, "Similarity of Neural Network Representations Revisited" (2019),
-section 3. numpy only.
+section 3. NumPy only.
 """
 
 from __future__ import annotations
@@ -12,20 +12,20 @@ import numpy as np
 
 
 def linear_cka(x: np.ndarray, y: np.ndarray) -> float:
-    """Linear CKA of two sets of features of the same things, 0 to 1.
+    """Linear CKA of two sets of features of the same inputs, 0 to 1.
 
-    1 for features that agree up to a shift, a rotation or reflection, and one factor for all channels. With
-    fewer things than channels, even unrelated features score well above 0.
+    It is 1 for features that agree up to a shift, a rotation or reflection, and one factor for all channels.
+    With fewer inputs than channels, even unrelated features score well above 0.
 
     Args:
-        x: (n, p), one row a thing.
-        y: (n, q), its row i about the same thing as row i of x.
+        x: (n, p), one row per input.
+        y: (n, q), row i of the same input as row i of `x`.
 
     Returns:
         |Xc' Yc|² / (|Xc' Xc| |Yc' Yc|), Frobenius norms of centred features; 0 where either is constant.
 
     Raises:
-        ValueError: If the arrays are not two matrices with as many rows each, two at least.
+        ValueError: If the arrays are not two matrices with the same number of rows, at least two.
     """
     if x.ndim != 2 or y.ndim != 2 or len(x) != len(y) or len(x) < 2:
         raise ValueError(f"x is {x.shape} and y {y.shape}; expected (n, p) and (n, q) with one n from 2 up")
@@ -47,11 +47,11 @@ def _scaled(x: np.ndarray) -> np.ndarray | None:
 
 
 def on_grid(features: np.ndarray, side: int) -> np.ndarray:
-    """A map averaged over the cells of a coarser grid, so that two maps speak about the same places.
+    """A map averaged over the cells of a coarser grid, so that two maps describe the same places.
 
     Args:
         features: (H, W, C).
-        side: Cells a side; H and W must be multiples of it.
+        side: Cells per side; H and W must be multiples of it.
 
     Returns:
         (side * side, C), row by row.
@@ -70,8 +70,8 @@ def table(one: Sequence[np.ndarray], other: Sequence[np.ndarray]) -> np.ndarray:
     """Linear CKA of every layer of one model with every layer of another.
 
     Args:
-        one: Features (n, p_i), a layer each.
-        other: Features (n, q_j), a layer each, of the same n things.
+        one: Features (n, p_i), one array per layer.
+        other: Features (n, q_j), one array per layer, of the same n inputs.
 
     Returns:
         (len(one), len(other)).

@@ -1,4 +1,4 @@
-"""Which scales a learned filter answers to: radial power spectra, numpy only."""
+"""Which scales a learned filter responds to: radial power spectra. NumPy only."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ def radial_power(filters: np.ndarray, size: int = 64, bins: int = 32) -> tuple[n
     Args:
         filters: (n, C_in, k, k), k <= size.
         size: Side of the transform.
-        bins: Rings from 0 to half a cycle a pixel, the finest a grid can hold.
+        bins: Rings from 0 to half a cycle per pixel, the finest that a grid can hold.
 
     Returns:
-        frequency (bins,) in cycles a pixel, the middle of each ring; power (bins,), sums to one.
+        `frequency` (bins,), the middle of each ring in cycles per pixel; `power` (bins,), sums to one.
 
     Raises:
         ValueError: If a filter is larger than the transform.
@@ -36,12 +36,12 @@ def radial_power(filters: np.ndarray, size: int = 64, bins: int = 32) -> tuple[n
 
 
 def centre(frequency: np.ndarray, power: np.ndarray) -> float:
-    """Power-weighted mean frequency, cycles a pixel; its inverse is a wavelength in pixels."""
+    """Power-weighted mean frequency in cycles per pixel; the inverse is a wavelength in pixels."""
     return float((frequency * power).sum() / max(power.sum(), 1e-30))
 
 
 def as_images(filters: np.ndarray) -> np.ndarray:
-    """RGB filters as pictures, each stretched to its own largest weight, grey for zero.
+    """RGB filters as pictures: each is scaled to its largest weight, and zero is grey.
 
     Args:
         filters: (n, 3, k, k).
@@ -55,13 +55,13 @@ def as_images(filters: np.ndarray) -> np.ndarray:
 
 
 def sheet(images: np.ndarray, columns: int, gap: int = 1, paper: int = 255) -> np.ndarray:
-    """Pictures of one size side by side on one sheet.
+    """Pictures of equal size arranged on one sheet.
 
     Args:
         images: uint8 (n, h, w, 3).
-        columns: Pictures a row.
-        gap: Pixels between them.
-        paper: Grey of the gaps.
+        columns: Pictures per row.
+        gap: Pixels between pictures.
+        paper: Grey value of the gaps.
 
     Returns:
         uint8 (rows * (h + gap) - gap, columns * (w + gap) - gap, 3).

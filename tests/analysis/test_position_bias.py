@@ -151,7 +151,7 @@ def test_cut_and_clamp_by_hand() -> None:
     ]
     for way in ("cut", "clamp"):
         assert pb.resized(table, 1, 2, way)[0].tolist() == [[4, 5, 6]]
-    with pytest.raises(ValueError, match="way is 'guess'"):
+    with pytest.raises(ValueError, match="method is 'guess'"):
         pb.resized(table, 3, 3, "guess")
 
 
@@ -164,7 +164,7 @@ def test_what_lies_outside_and_offsets_brought_back() -> None:
     assert pb.scaled_offsets(1, 1, 7).tolist() == [[0, 0]]
 
 
-@pytest.mark.parametrize("way", pb.TABLE_WAYS)
+@pytest.mark.parametrize("way", pb.TABLE_METHODS)
 @pytest.mark.parametrize("G", [1, 5, 7, 11])
 def test_the_model_is_given_what_is_drawn(way: str, G: int) -> None:
     """The ways of `models.bias_ways`, in torch, are those of the analysis, in numpy."""
@@ -194,7 +194,7 @@ def test_edits_put_a_way_into_the_model(tiny_model, way: str) -> None:
         "own": lambda: bias_ways.table_of(pos, 5).numpy().T.reshape(-1, 9, 9),
         "none": lambda: np.zeros_like(surface),
         "rescaled": lambda: asked(pos, pb.scaled_offsets(5, 5, 3)).reshape(surface.shape),
-        **{name: lambda name=name: pb.resized(table, 5, 5, name) for name in pb.TABLE_WAYS},
+        **{name: lambda name=name: pb.resized(table, 5, 5, name) for name in pb.TABLE_METHODS},
     }[way]()
     assert surface == pytest.approx(wanted, abs=1e-5)
 

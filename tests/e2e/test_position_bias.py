@@ -101,7 +101,7 @@ def test_surfaces_in_the_browser(browser: Any, tiny_model: Any, tmp_path: Path, 
             wanted = bias_ways.bias_table(pos, way, 3, G).detach().numpy()[:, 1]
             assert page.evaluate(read, [G, G, way]) == pytest.approx(wanted, abs=2e-5)
     for Gh, Gw in ((2, 6), (5, 5)):
-        for way in measure.TABLE_WAYS:
+        for way in measure.TABLE_METHODS:
             wanted = measure.resized(its[0].table.astype(float), Gh, Gw, way)[1].reshape(-1)
             assert page.evaluate(read, [Gh, Gw, way]) == pytest.approx(wanted, abs=1e-6)
     pace = "() => { const f = document.querySelector('.pb').figure, s = performance.now(); "
