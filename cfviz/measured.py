@@ -9,9 +9,14 @@ import numpy as np
 from cfviz.analysis import embedding, position_bias
 from cfviz.figures.live.embedding import Cel
 from cfviz.figures.live.position_bias import BlockBias
+from cfviz.figures.plots.lab import head_name
+from cfviz.geometry import CEL_KERNELS
+from cfviz.models.interventions.language import PARTS, Intervention
 from cfviz.models.probes.embedding import Layer
 from cfviz.models.probes.position_bias import mlp_of, table_of
+from cfviz.words import lookup
 
+QUICK = 10e6  # parameters up to which some dozens of forwards take seconds
 ORDERS = ("number", "near", "horizontal", "diagonal", "shifted", "decay", "spread")
 
 
@@ -67,3 +72,18 @@ def _measures(found: position_bias.Measures, h: int) -> dict[str, Any]:
         "anisotropy": float(found.anisotropy[h]),
         "diagonality": float(found.diagonality[h]),
     }
+
+
+def quick(model: Any) -> bool:
+    """Whether every part of a model can be ablated in seconds, so that nobody needs to ask for it."""
+    return sum(weight.numel() for weight in model.parameters()) <= QUICK
+
+
+def part_name(part: Intervention, lang: str) -> str:
+    """A part for an axis or a table, in the reader's language: "3.2 head 5"."""
+    words = {f"part_{one}": lookup(lang, f"lab.part_{one}") or one for one in PARTS}
+    index = part.index
+    if part.part == "kernel" and index is not None:
+        index = CEL_KERNELS[part.stage or 0][index]
+    name = head_name(words, part.part, part.stage or 0, part.block, index)
+    return f"{name} → {part.how.upper()}" if part.part == "kind" else name

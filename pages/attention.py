@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pages  # noqa: F401  first: see there
 from cfviz.ui import start
-from cfviz.ui.pages.attention import view as attention
+from cfviz.ui.pages.attention import view
 
 ctx = start("attention")
-about = attention.choose_subject(ctx)
-attention.figure(ctx, about)
-attention.below(ctx, about)
-attention.heads(ctx, about)
-attention.paths(ctx, about)
-attention.relevance(ctx, about)
+about = view.choose_subject(ctx)
+view.figure(ctx, about)
+view.below(ctx, about)
+view.heads(ctx, about)
+view.paths(ctx, about)
+view.relevance(ctx, about)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pages  # noqa: F401  first: see there
 from cfviz.ui import start
-from cfviz.ui.pages.lab import results as lab_show
+from cfviz.ui.pages.lab.results import lab
 from cfviz.ui.widgets.chart import look
 
 ctx = start("lab")
 look(ctx.t("lab.look"))
-lab_show.lab(ctx)
+lab(ctx)

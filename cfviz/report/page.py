@@ -30,7 +30,7 @@ from cfviz.figures import theme
 from cfviz.figures.live import embedding as cel_figure
 from cfviz.figures.plots.predictions import percent
 from cfviz.geometry import token_box
-from cfviz.measured import cel
+from cfviz.measured import cel, quick
 from cfviz.models.probes import embedding as layers
 from cfviz.models.probes.cost import cost
 from cfviz.options import DTYPES, SIZES
@@ -38,7 +38,7 @@ from cfviz.run import class_names
 from cfviz.trace import Trace
 from cfviz.words import figure_words, section_words
 
-from . import parts as report_parts
+from .parts import bias_message, ranking, table
 
 WATCH = (
     *(point_names.attention(point=name) for name in ("q", "k", "bias", "probs")),
@@ -83,14 +83,14 @@ def html(trace: Trace, model: Any, origin: Origin, lang: str = "en", parts: bool
     session, t = facts(trace, model, origin, lang), section_words("report", lang)
     if parts is not None:
         session["command"] += " --parts" if parts else " --no-parts"
-    wanted = report_parts.quick(model) if parts is None else parts
-    session["parts"] = report_parts.ranking(trace, model, lang) if wanted and trace.weights.trained else []
+    wanted = quick(model) if parts is None else parts
+    session["parts"] = ranking(trace, model, lang) if wanted and trace.weights.trained else []
     figures = [(web.ATTENTION, attention_message(trace, lang))]
     if model.patch_embed.projs[0].in_channels == 3:
         message = cel_message(trace, model, lang)
         figures.append((web.EMBEDDING, message))
     if model.position_bias != "none":
-        message = report_parts.bias_message(model, lang)
+        message = bias_message(model, lang)
         figures.append((web.POSITION_BIAS, message))
     page = TEMPLATE.read_text("utf-8")
     for key, value in {
@@ -260,7 +260,7 @@ def _body(
     random = session["weights"]["trained"] is None
     warn = f'<p class="rp-warn">{escape(t["random"])}</p>' if random else ""
     figures = [("attention", "cf-host"), ("embedding", "em-host"), ("bias", "pb-host")]
-    ranks = report_parts.table(session["parts"], labels, t) if session["parts"] else ""
+    ranks = table(session["parts"], labels, t) if session["parts"] else ""
     said = escape(t["parts_look"].format(n=len(session["parts"])))
     parts = [
         f'<h1>{escape(trace.photo or "cfviz")}</h1><p class="rp-lede">{escape(t["lede"])}</p>{warn}',

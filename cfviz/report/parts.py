@@ -11,17 +11,13 @@ import numpy as np
 from cfviz.analysis.lab import answers, ranked
 from cfviz.data.images import load_image, prepare
 from cfviz.figures.live import position_bias as bias_figure
-from cfviz.figures.plots import lab
 from cfviz.figures.plots.predictions import percent
 from cfviz.figures.theme import DIVERGING
-from cfviz.geometry import CEL_KERNELS
-from cfviz.measured import block_bias
+from cfviz.measured import block_bias, part_name
 from cfviz.models.interventions.effects import effects, parts
-from cfviz.models.interventions.language import PARTS, Intervention
 from cfviz.trace import Trace
-from cfviz.words import figure_words, section_words, signed
+from cfviz.words import figure_words, signed
 
-QUICK = 10e6  # parameters up to which taking every part away takes seconds
 SHOWN = 20  # parts in the report's table
 CLOSE = 1e-3  # of a logit: how near the trace the forwards of this module must come
 
@@ -45,11 +41,6 @@ def bias_message(model: Any, lang: str) -> bytes:
 # ---------------------------------------------------------------- every part taken away
 
 
-def quick(model: Any) -> bool:
-    """Whether every part can be taken away in seconds."""
-    return sum(weight.numel() for weight in model.parameters()) <= QUICK
-
-
 def ranking(trace: Trace, model: Any, lang: str) -> list[dict[str, Any]]:
     """Every part taken away, one at a time, the one that the answer needs most first, as the lab does it.
 
@@ -69,21 +60,11 @@ def ranking(trace: Trace, model: Any, lang: str) -> list[dict[str, Any]]:
     if trace.dtype == "float32" and apart > CLOSE:
         raise ValueError(f"the trace's pixels give logits {apart:.2g} away from its own")
     moved, probs, winners = answers(np.stack(changed), plain)
-    lab_words = section_words("lab", lang)
-    names = {f"part_{part}": lab_words.get(f"part_{part}", part) for part in PARTS}
     return [
-        {"part": every[i].to_url(), "name": _name(names, every[i]), "change": float(moved[i]),
+        {"part": every[i].to_url(), "name": part_name(every[i], lang), "change": float(moved[i]),
          "p": float(probs[i]), "first": int(winners[i])}
         for i in ranked(moved)
     ]  # fmt: skip
-
-
-def _name(words: Mapping[str, str], its: Intervention) -> str:
-    index = its.index
-    if its.part == "kernel" and index is not None:
-        index = CEL_KERNELS[its.stage or 0][index]
-    name = lab.head_name(words, its.part, its.stage or 0, its.block, index)
-    return f"{name} → {its.how.upper()}" if its.part == "kind" else name
 
 
 def table(rows: Sequence[Mapping[str, Any]], labels: Sequence[str], t: Mapping[str, str]) -> str:

@@ -11,7 +11,7 @@ from streamlit.testing.v1 import AppTest
 
 from cfviz.models.others.timm_models import OTHERS
 from cfviz.models.weights.errors import CheckpointError
-from cfviz.ui.pages.compare import pair as compare
+from cfviz.ui.pages.compare import pair
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -100,7 +100,7 @@ def test_without_a_network_a_download_ends_in_one_sentence(monkeypatch: pytest.M
     def fail(name: str) -> Path:
         raise CheckpointError("no_network", url="huggingface.co", detail="no route")
 
-    monkeypatch.setattr(compare, "fetch_weights", fail)
+    monkeypatch.setattr(pair, "fetch_weights", fail)
     app = page(size="160", other="pvt_v2_b1")
     app.button(key="official.get.pvt_v2_b1").click().run()
     end = time.monotonic() + 30

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from cfviz.ui.pages.embedding import ablation as embedding_use
+from cfviz import measured
+from cfviz.ui.pages.embedding import ablation
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -45,15 +46,15 @@ def test_it_answers_in_numbers(page: AppTest) -> None:
 def test_large_models_are_measured_on_request(monkeypatch: pytest.MonkeyPatch) -> None:
     """The page comes without the ten forward passes; once they are asked for, their numbers stand below."""
     passes: list[int] = []
-    real = embedding_use.layers.knock_outs
+    real = ablation.layers.knock_outs
 
     def count(model: Any, image: Any, changes: Any, points: Any) -> Any:
         passes.append(len(changes))
         return real(model, image, changes, points)
 
-    monkeypatch.setattr(embedding_use, "QUICK", 0)
-    monkeypatch.setattr(embedding_use.layers, "knock_outs", count)
-    embedding_use.knocked.clear()
+    monkeypatch.setattr(measured, "QUICK", 0)
+    monkeypatch.setattr(ablation.layers, "knock_outs", count)
+    ablation.knocked.clear()
     app = AppTest.from_file(str(ROOT / "app.py"), default_timeout=180)
     app.switch_page("pages/embedding.py")
     app.query_params["lang"], app.query_params["size"] = "en", "160"

@@ -18,7 +18,7 @@ from cfviz.models.interventions.effects import effects, parts
 from cfviz.models.interventions.language import from_url
 from cfviz.run import inspect, load
 from cfviz.ui.compute import queue
-from cfviz.ui.pages.lab import bench as lab
+from cfviz.ui.pages.lab import bench
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -82,7 +82,7 @@ def test_the_page_does_not_wait_for_what_every_part_would_do() -> None:
         return effects(model, x, changes, *rest)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(lab, "effects", slow)
+        patch.setattr(bench, "effects", slow)
         app = page(do="", photo="giant-panda")  # comes to its end while the first piece is held
         assert not app.exception
         assert "Before and after" in [head.value for head in app.subheader]
@@ -94,7 +94,7 @@ def test_the_page_does_not_wait_for_what_every_part_would_do() -> None:
         gate.set()
         measured(app)
     assert not app.exception
-    assert len(calls) == -(-sum(calls) // lab.PIECE)  # every piece once
+    assert len(calls) == -(-sum(calls) // bench.PIECE)  # every piece once
     model = load("crossformer_nano")
     assert sum(calls) == len(parts(model, "zero", (160, 160)))
 

@@ -18,16 +18,7 @@ from cfviz.models.probes import position_bias as bias_ways
 from cfviz.run import load
 from cfviz.training.measure.sizes import pack
 from cfviz.ui.compute.steps import Steps
-from cfviz.ui.pages.position_bias import (
-    accuracy as position_bias_sizes,
-)
-from cfviz.ui.pages.position_bias import answer
-from cfviz.ui.pages.position_bias import (
-    own_photos as position_bias_job,
-)
-from cfviz.ui.pages.position_bias import (
-    surfaces as position_bias,
-)
+from cfviz.ui.pages.position_bias import accuracy, answer, own_photos, surfaces
 from cfviz.words import translator
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -56,7 +47,7 @@ def test_the_figures_begin_where_the_link_is_after_every_change_of_model() -> No
     app.run()
 
     def begins() -> tuple[int, int]:
-        weights, to = app.session_state[position_bias.START]
+        weights, to = app.session_state[surfaces.START]
         model = load(weights.split("|")[0])
         places = [(s, b) for s, stage in enumerate(model.stages) for b, _ in enumerate(stage.each)]
         return places[to["block"]]
@@ -83,18 +74,18 @@ def test_messages_hold_the_bias_bit_for_bit() -> None:
     model = load("crossformer_nano")
     for s, stage in enumerate(model.stages):
         for b, block in enumerate(stage.each):
-            its = position_bias.block_bias(model, s, b, "sda")
+            its = surfaces.block_bias(model, s, b, "sda")
             direct = block.attn.pos.bias(7).detach().numpy()
             assert np.array_equal(its.table[:, 6, 6], direct[:, 0, 0])
             assert np.array_equal(its.table[:, 0, 0], direct[:, 0, 48])
 
 
 def test_results_are_the_newest_of_this_form(tmp_path: Path) -> None:
-    assert position_bias_sizes.results(tmp_path) is None
+    assert accuracy.results(tmp_path) is None
     for name, schema, date in (("a", 2, "2026-01-01"), ("b", 2, "2026-01-02"), ("c", 1, "2026-01-03")):
         made = {"schema": schema, "date": date, "rows": [{}], "name": name}
         (tmp_path / f"sizes-{name}.json").write_text(json.dumps(made))
-    found = position_bias_sizes.results(tmp_path)
+    found = accuracy.results(tmp_path)
     assert found is not None
     assert found["name"] == "b"
 
@@ -105,8 +96,8 @@ def test_results_are_the_newest_of_this_form(tmp_path: Path) -> None:
 @pytest.mark.parametrize("cut", [("own", (5, 5, 5, 5)), ("trained", (3, 3, 3, 3))])
 def test_answers_are_the_forwards_of_every_way(tiny_model: Any, cut: tuple[str, tuple[int, ...]]) -> None:
     model, twin = (tiny_model(embed_dim=64, group_size=3, position_bias=kind) for kind in ("dpb", "rpb"))
-    blocks = position_bias.blocks(f"test {cut[0]}", model, twin)
-    its = position_bias.Subject(model, None, blocks, "", f"test {cut[0]}", twin)  # type: ignore[arg-type]
+    blocks = surfaces.blocks(f"test {cut[0]}", model, twin)
+    its = surfaces.Subject(model, None, blocks, "", f"test {cut[0]}", twin)  # type: ignore[arg-type]
     window = answer.Window(96, cut[1], model.interval)
     by = answer.merged(its, window.groups(model))
     assert list(by) == ["own", "rescaled", "bicubic", "clamp", "cut", "twin", "none"]
@@ -170,15 +161,15 @@ lang = st.session_state.get("lang", "en")
 ctx = Context("position_bias", translator(lang), lang, theme("light"), Settings(size=160, lang=lang))
 """
 SENTENCES = """
-from cfviz.ui.pages.position_bias import accuracy as position_bias_sizes
+from cfviz.ui.pages.position_bias import accuracy
 
-for line in position_bias_sizes.sentences(ctx, st.session_state["found"]):
+for line in accuracy.sentences(ctx, st.session_state["found"]):
     st.write(line)
 """
 JOB = """
-from cfviz.ui.pages.position_bias import own_photos as position_bias_job, surfaces as position_bias
+from cfviz.ui.pages.position_bias import own_photos, surfaces
 
-position_bias_job.section(ctx, position_bias.subject(ctx))
+own_photos.section(ctx, surfaces.subject(ctx))
 """
 
 
@@ -252,12 +243,12 @@ def test_a_job_measures_what_was_chosen(monkeypatch: pytest.MonkeyPatch, tmp_pat
     app.button(key="jobs.start.sizes").click().run()
     assert not app.exception
     (words,) = begun
-    assert words.pop() == position_bias_job.RESULT
+    assert words.pop() == own_photos.RESULT
     args = cli._parser().parse_args([*words, "--progress", "p.json"])
     assert (args.data, args.sizes, args.windows, args.ways) == (
         str(photos), "224,320", "scaled", "own,bicubic,clamp,none",
     )  # fmt: skip
-    assert args.json == f"{jobs.PLACE}/{position_bias_job.RESULT}"
+    assert args.json == f"{jobs.PLACE}/{own_photos.RESULT}"
 
 
 def test_a_job_shows_its_curves_before_its_end(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -274,7 +265,7 @@ def test_a_job_shows_its_curves_before_its_end(monkeypatch: pytest.MonkeyPatch, 
     (chart,) = app.get("plotly_chart")
     data = json.loads(chart.proto.spec)["data"]
     assert len(data) == 1  # of other weights: the shipped curve is not laid behind it
-    shipped = position_bias_sizes.results()
+    shipped = accuracy.results()
     assert shipped is not None
     mine = results({("dpb", "own", 224): 5}) | {"weights": {"dpb": shipped["weights"]["dpb"]}}
     (folder / "sizes.json").write_text(json.dumps(mine))

@@ -23,11 +23,10 @@ from cfviz.provenance import Provenance
 from cfviz.run import inspect
 from cfviz.trace import Trace
 from cfviz.ui.compute import cache, models
-from cfviz.ui.pages.attention import view as attention
+from cfviz.ui.pages.attention import view
 from cfviz.ui.pages.attention.measures import WATCH, Subject
 from cfviz.ui.pages.compare.tables import opened
-from cfviz.ui.pages.position_bias import ablation as use
-from cfviz.ui.pages.position_bias import answer
+from cfviz.ui.pages.position_bias import ablation, answer
 from cfviz.ui.session import photos
 from cfviz.words import figure_words
 
@@ -174,9 +173,9 @@ def test_with_the_authors_weights(name: str, tmp_path: Path, monkeypatch, on_scr
 def test_how_weights_are_named(source: str, said: str) -> None:
     net = create_model(NANO)
     net.provenance = Provenance(source, trained=None)
-    assert models.code(net).startswith(said)
+    assert models.model_code(net).startswith(said)
     side = opened(Side("own-0", net, False), 160, ",")
-    assert side == models.code(net, "open_side({}, size=160),")
+    assert side == models.model_code(net, "open_side({}, size=160),")
     assert opened(Side("pvt_v2_b0", net, True), 160, ",") == 'open_side("pvt_v2_b0", 160),'
 
 
@@ -184,7 +183,7 @@ def test_the_shuffled_model_is_shuffled_in_the_code_too(on_screen) -> None:
     app = page("attention", shuffled="1")
     trace, plain = execute(app.code[0].value)["trace"], on_screen[-1]
     assert not np.allclose(trace.logits, plain.logits)
-    net = attention.measures.gradients.shuffled(create_model(NANO))
+    net = view.measures.gradients.shuffled(create_model(NANO))
     assert np.array_equal(trace.logits, inspect(sample("cat").path, net, 160).logits)
 
 
@@ -217,7 +216,7 @@ def test_what_the_bias_is_for_is_the_codes(where: str, how: str, capsys: pytest.
     net = create_model(NANO)
     trace, kinds = inspect(sample("cat").path, net, 160), net.groupings(224, 224)
     its = SimpleNamespace(model=net, trace=trace, source=f"test {where}")
-    execute(use._code(context(), its, where, how))  # type: ignore[arg-type]
+    execute(ablation._code(context(), its, where, how))  # type: ignore[arg-type]
     said = [float(line.rpartition(" ")[2]) for line in capsys.readouterr().out.splitlines()]
     places = [
         (s, b)
@@ -228,10 +227,10 @@ def test_what_the_bias_is_for_is_the_codes(where: str, how: str, capsys: pytest.
     plan = (
         [(how, (one,)) for one in places]
         if where == "each"
-        else [(way, tuple(places)) for way in use.CHANGES]
+        else [(way, tuple(places)) for way in ablation.CHANGES]
     )
     photo = photos._bundled("cat")
-    drawn = [use.changed(its.source, *one, its, photo) for one in plan]  # type: ignore[arg-type]
+    drawn = [ablation.changed(its.source, *one, its, photo) for one in plan]  # type: ignore[arg-type]
     first = trace.logits.argmax()
     assert said == pytest.approx([float(one[first] - trace.logits[first]) for one in drawn], abs=1e-4)
 
@@ -244,10 +243,10 @@ def test_the_offline_page_is_in_the_readers_language() -> None:
     about = Subject(net, inspect(sample("cat").path, net, 64, WATCH), None, "test of languages", False)
     for lang in ("zh-Hant", "en", "zh-Hant"):
         ctx = context(lang=lang, get=lambda name, default, allowed: default)
-        html = attention.offline(ctx, about)
-        packed = attention.message(about.source, (0, 0), "whole", about.trace, lang)
+        html = view.offline(ctx, about)
+        packed = view.message(about.source, (0, 0), "whole", about.trace, lang)
         assert html == living.html(
-            packed.at(attention.place(ctx, about.trace), figure_words("attention", lang)),
+            packed.at(view.place(ctx, about.trace), figure_words("attention", lang)),
             f"cfviz {NANO} {about.trace.photo}", lang,
         ).encode()  # fmt: skip
 

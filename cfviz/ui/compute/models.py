@@ -105,7 +105,7 @@ def given(net: Any) -> str | None:
     return {"random": "none", "bundled": None}.get(source, source)
 
 
-def code(net: Any, call: str = "cfviz.create_model({}){}") -> str:
+def model_code(net: Any, call: str = "cfviz.create_model({}){}") -> str:
     """The rest of a line of Python that opens a model with the very weights that are on screen.
 
     Args:

@@ -17,7 +17,7 @@ from cfviz.ui.compute.cache import derived
 from cfviz.ui.context import Context
 from cfviz.ui.session.photos import data_uri
 from cfviz.ui.session.plain import plain
-from cfviz.ui.shell import frame as layout
+from cfviz.ui.shell import frame
 from cfviz.ui.widgets.photos import photo_credit, photo_title
 from cfviz.ui.widgets.takeaway import take_away
 from cfviz.ui.widgets.weights import weights_line
@@ -41,7 +41,7 @@ _whole = st.components.v2.component(
 def whole(ctx: Context) -> None:
     """Draw the figure; a click on one of its parts opens the page that explains it, at the same place."""
     st.page_link(
-        layout.script("learn"), label=ctx.t("home.lessons"), icon=":material/school:",
+        frame.script("learn"), label=ctx.t("home.lessons"), icon=":material/school:",
         query_params=ctx.settings.query(),
     )  # fmt: skip
     trace = ctx.trace(*point_names.stage_outputs(ctx.model.depths))
@@ -54,7 +54,7 @@ def whole(ctx: Context) -> None:
 def _follow(ctx: Context, go: dict[str, Any]) -> None:
     """Open the page that was asked for, with the token that was pointed at."""
     page = go.get("page")
-    if page not in LINKED or not layout.exists(page):
+    if page not in LINKED or not frame.exists(page):
         return
     query = dict(ctx.settings.query())
     if page == "attention":
@@ -62,7 +62,7 @@ def _follow(ctx: Context, go: dict[str, Any]) -> None:
         row, col = int(go["y"] * group.H), int(go["x"] * group.W)
         counted = {"stage": str(go["stage"] + 1), "block": str(go["block"] + 1)}  # links count from 1
         query |= counted | {"row": str(row), "col": str(col)}
-    st.switch_page(layout.script(page), query_params=query)
+    st.switch_page(frame.script(page), query_params=query)
 
 
 def _below(ctx: Context, trace: Trace) -> None:
@@ -104,7 +104,7 @@ def _data(ctx: Context, trace: Trace) -> dict[str, Any]:
         "stages": stages,
         "top": [[labels[index], probability] for index, _, probability in trace.top(5)],
         "weights": weights_line(ctx, markdown=False),
-        "links": {page: layout.exists(page) for page in LINKED},
+        "links": {page: frame.exists(page) for page in LINKED},
         "text": {name: lookup(ctx.lang, f"home.figure.{name}") for name in TEXTS},
         "css": ctx.theme.css(),
     }
@@ -125,7 +125,7 @@ def _code(ctx: Context) -> str:
 import cfviz
 from cfviz.models.probes.cost import cost
 
-model = {models.code(ctx.model)}
+model = {models.model_code(ctx.model)}
 for part, its in cost(model, {settings.size}, {settings.size}).items():
     print(f"{{part:8}} {{its.params:>12,}} parameters {{its.macs:>14,}} multiply-adds")
 print(model.groupings({settings.size}, {settings.size}))  # who talks to whom, block by block

@@ -177,8 +177,8 @@ def _code(ctx: Context) -> str:
 import cfviz
 from cfviz.data.samples import sample
 
-model = {models.code(ctx.model)}
-trace = cfviz.inspect({photos.code(ctx.settings.photo)}, model, size={s.size})
+model = {models.model_code(ctx.model)}
+trace = cfviz.inspect({photos.photo_code(ctx.settings.photo)}, model, size={s.size})
 for index, name, probability in trace.top(5):
     print(f"{{name:30}} {{probability:.1%}}")
 trace.crop.show()  # the pixels that the model saw
@@ -190,8 +190,8 @@ def _code_sizes(ctx: Context) -> str:
 import cfviz
 from cfviz.data.samples import sample
 
-model = {models.code(ctx.model)}
+model = {models.model_code(ctx.model)}
 for size in {COMPARED}:
-    trace = cfviz.inspect({photos.code(ctx.settings.photo)}, model, size=size)
+    trace = cfviz.inspect({photos.photo_code(ctx.settings.photo)}, model, size=size)
     print(size, trace.top(3), [stage[0].H for stage in trace.groupings])
 """

@@ -1,4 +1,4 @@
-"""The page on many photos: a study's findings, explored, and a new study started in the background."""
+"""The page on many photos: a study's findings, explored, and a new study started in the jobs."""
 
 from __future__ import annotations
 
@@ -9,15 +9,16 @@ from typing import Any
 
 import streamlit as st
 
-from cfviz import jobs as background
+from cfviz import jobs
 from cfviz.bundled import ASSETS
-from cfviz.figures.plots import study as pictures
+from cfviz.figures.plots import study as plots
 from cfviz.geometry import CEL_KERNELS
 from cfviz.models.interventions.language import dump, parse
 from cfviz.training.measure import study_table
 from cfviz.ui.context import Context
 from cfviz.ui.session.plain import plain
-from cfviz.ui.widgets import chart, jobs
+from cfviz.ui.widgets import chart
+from cfviz.ui.widgets.jobs import folder_choice, panel, refused
 from cfviz.words import decimal, signed
 
 RESULTS = ASSETS / "results"
@@ -42,7 +43,7 @@ def table(path: str, changed: float) -> tuple[Rows, dict[str, Any]]:
 
 def choose(ctx: Context) -> tuple[Rows, dict[str, Any], Path] | None:
     """The study to look at: the shipped one, or one that a job has finished; None where there is none."""
-    done = [job for job in background.listed("study") if job.state == "done" and job.result.is_file()]
+    done = [job for job in jobs.listed("study") if job.state == "done" and job.result.is_file()]
     paths = {"shipped": SHIPPED} if SHIPPED.is_file() else {}
     paths |= {job.id: job.result for job in done}
     if not paths:
@@ -179,7 +180,7 @@ def explore(ctx: Context, rows: Rows, names: dict[str, str], file: Path) -> None
     name = measure_name(ctx, measure)
     shown = [(names[row["subject"]], row["value"], row["low"], row["high"]) for row in mine[:MOST]]
     chart.figure(
-        ctx, pictures.forest(shown, name, ctx.theme, share), "forest",
+        ctx, plots.forest(shown, name, ctx.theme, share), "forest",
         code=_code(file, measure, wanted, at, down), table=(KEYS, [_counted(row) for row in mine]),
         shown=len(shown), all=len(mine), measure=name,
         rule=ctx.t("study.forest_zero") if measure.endswith("change") else "",
@@ -235,7 +236,7 @@ def against(ctx: Context, rows: Rows, names: dict[str, str], file: Path) -> None
     stages = [ctx.t("study.stage", n=s + 1) for s in range(4)]
     code = AGAINST.format(what=what, opening=_opening(file))
     chart.figure(
-        ctx, pictures.scatter(points, axes, stages, ctx.theme), "scatter", code=code,
+        ctx, plots.scatter(points, axes, stages, ctx.theme), "scatter", code=code,
         table=(("head", "stage", what, "accuracy change"),
                [(p["name"], p["stage"] + 1, p["x"], p["y"]) for p in points]),
         what=axes[0],
@@ -250,15 +251,15 @@ def start(ctx: Context) -> None:
     """A new study over the reader's photos, as a job."""
     st.subheader(ctx.t("study.start_title"), anchor=False)
     st.markdown(ctx.t("study.start_text"))
-    jobs.panel(ctx, "study", _command(ctx), "out/statistics.parquet", ctx.t("study.start"))
+    panel(ctx, "study", _command(ctx), "out/statistics.parquet", ctx.t("study.start"))
 
 
 def _command(ctx: Context) -> list[str] | None:
     """The command that the choices come to; None, and a sentence why, where they come to none."""
-    if refused := jobs.refused(ctx):
-        st.info(refused, icon=":material/info:")
+    if why := refused(ctx):
+        st.info(why, icon=":material/info:")
         return None
-    folder = jobs.folder_choice(ctx, "study")
+    folder = folder_choice(ctx, "study")
     first = PLAN.read_text(encoding="utf-8") if PLAN.is_file() else '{"part": "bias"}\n'
     text = st.text_area(ctx.t("study.lines"), first, height=160, key="study.lines")
     limit = st.number_input(ctx.t("study.limit"), 1, 1000, 10, key="study.limit", width=220)
@@ -271,7 +272,7 @@ def _command(ctx: Context) -> list[str] | None:
         return None
     command = ["study", "--data", str(folder), "--interventions", str(_kept("\n".join(lines)))]
     command += ["--model", ctx.settings.model, "--size", str(ctx.settings.size)]
-    command += ["--limit", str(limit), "--out", f"{background.PLACE}/out"]
+    command += ["--limit", str(limit), "--out", f"{jobs.PLACE}/out"]
     return command if ctx.settings.device != "cpu" else [*command, "--cpu"]
 
 
@@ -279,7 +280,7 @@ def _kept(text: str) -> Path:
     """A file with these lines, beside the jobs, named by what it says."""
     import hashlib
 
-    path = background.home() / f"study-{hashlib.sha256(text.encode()).hexdigest()[:12]}.jsonl"
+    path = jobs.home() / f"study-{hashlib.sha256(text.encode()).hexdigest()[:12]}.jsonl"
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
         part = path.with_name(path.name + ".part")

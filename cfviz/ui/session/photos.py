@@ -167,6 +167,6 @@ def _bundled(id: str) -> Photo:
     return load_image(entry.path)
 
 
-def code(id: str) -> str:
+def photo_code(id: str) -> str:
     """How the shown code names a photo."""
     return '"your-photo.jpg"' if id.startswith(OWN) else f'sample("{id}").path'

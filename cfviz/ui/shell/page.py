@@ -20,8 +20,8 @@ from cfviz.ui.session.plain import plain_fields
 from cfviz.ui.widgets.weights import weights_banner
 from cfviz.words import preferred, translator
 
-from . import frame as layout
-from . import sidebar as controls
+from . import frame
+from .sidebar import sidebar
 
 WITHOUT_MODEL = ("grouping",)  # pages that show no model, so say nothing about its weights
 
@@ -36,18 +36,18 @@ def start(name: str) -> Context:
     base = state.Settings(lang=preferred(st.context.locale), device=pick_device())
     settings, notes = state.current(base, models.names(), photos.ids())
     t = translator(settings.lang)
-    st.set_page_config(page_title=f"{t(name + '.title')} · cfviz", page_icon=layout.ICON, layout="wide")
+    st.set_page_config(page_title=f"{t(name + '.title')} · cfviz", page_icon=frame.ICON, layout="wide")
     cache.settle().rerun()
     queue.readers()
     share_cores()
     state.adopt_extras(name)
     state.write_link(settings, name)
     ctx = Context(name, t, settings.lang, theme(st.context.theme.type), settings)
-    layout.style(ctx)
+    frame.style(ctx)
     with st.sidebar:
-        layout.navigation(ctx)
-        controls.sidebar(ctx)
-    layout.header(ctx)
+        frame.navigation(ctx)
+        sidebar(ctx)
+    frame.header(ctx)
     for note in notes:
         st.info(t(note.key, **plain_fields(note.fields)), icon=":material/link_off:")
     ctx.banner = st.container()

@@ -9,7 +9,7 @@ import streamlit as st
 
 from cfviz import point_names
 from cfviz.figures.live import attention as living
-from cfviz.figures.plots import attention as draw
+from cfviz.figures.plots import attention as plots
 from cfviz.geometry import token_box
 from cfviz.stats import spearman
 from cfviz.trace import Trace
@@ -19,7 +19,6 @@ from cfviz.ui.context import Context
 from cfviz.ui.session import photos
 from cfviz.ui.widgets import chart
 from cfviz.ui.widgets.chart import breathe, look
-from cfviz.ui.widgets.chart import figure as plotted
 from cfviz.ui.widgets.figure import committed, follow_up, fresh, go, living_figure
 from cfviz.ui.widgets.takeaway import take_away
 from cfviz.words import figure_words
@@ -211,10 +210,10 @@ def below(ctx: Context, about: Subject) -> None:
 
 def shown(ctx: Context, about: Subject) -> dict[str, Any]:
     """What the shown code says of the model and the input."""
-    model = models.code(ctx.model)
+    model = models.model_code(ctx.model)
     if about.shuffled:
         model += "\nfrom cfviz.models.probes.gradients import shuffled\nmodel = shuffled(model)"
-    return {"model": model, "photo": photos.code(ctx.settings.photo), "size": ctx.settings.size}
+    return {"model": model, "photo": photos.photo_code(ctx.settings.photo), "size": ctx.settings.size}
 
 
 def small(x: float) -> str:
@@ -250,7 +249,7 @@ def _heads_picture(ctx: Context, about: Subject, rows: list[dict[str, Any]]) -> 
     axes = {"axis": t("attention.axis_block"), "value": t("attention.axis_distance")}
     words = axes | {"head": t("attention.head"), "block": t("attention.block")}
     kinds = [g[0]["kind"].lower() for g in groups]
-    fig = draw.head_dots(names, kinds, [[r["distance"] for r in g] for g in groups], ctx.theme, words)
+    fig = plots.head_dots(names, kinds, [[r["distance"] for r in g] for g in groups], ctx.theme, words)
     chart.chart(ctx, fig, "heads", t("attention.heads_alt"))
     take_away(
         ctx, "heads", chart=chart.chart_key(ctx, "heads"),
@@ -300,7 +299,7 @@ def paths(ctx: Context, about: Subject) -> None:
     for side, name, share in zip(st.columns(2), ("rollout", "gradient"), found["areas"], strict=True):
         with side:
             st.subheader(t(f"attention.{name}"), anchor=False)
-            fig = draw.over_photo(about.crop, found[name], ctx.theme, mark)
+            fig = plots.over_photo(about.crop, found[name], ctx.theme, mark)
             chart.taken(ctx, fig, name, t(f"attention.{name}_alt"), code[name].format(**fields))
             st.caption(t(f"attention.{name}_note", area=two_digits(100 * share)))
     st.markdown(t("attention.agreement", value=f"{found['agreement']:+.2f}"))
@@ -331,7 +330,7 @@ def relevance(ctx: Context, about: Subject) -> None:
     for side, name in zip(st.columns(2), ("attention", "integrated"), strict=True):
         with side:
             st.subheader(t(f"attention.by_{name}"), anchor=False)
-            fig = draw.over_photo(about.crop, maps[name], ctx.theme)
+            fig = plots.over_photo(about.crop, maps[name], ctx.theme)
             code = RELEVANCE_CODE.format(**shown(ctx, about), target=target)
             chart.taken(ctx, fig, f"by_{name}", t(f"attention.by_{name}_alt"), code)
             st.caption(t(f"attention.by_{name}_note", missing=f"{100 * maps['missing']:.1f}"))
@@ -347,4 +346,4 @@ def relevance(ctx: Context, about: Subject) -> None:
         name: t(f"attention.{name}") for name in ("deletion", "insertion", "cells", "probability", "chance")
     }
     lines = {t(f"attention.by_{name}"): line for name, line in tested["lines"].items()}
-    plotted(ctx, draw.curves(lines, tested["chance"], ctx.theme, words), "curves")
+    chart.figure(ctx, plots.curves(lines, tested["chance"], ctx.theme, words), "curves")

@@ -15,6 +15,7 @@ from cfviz.data.images import prepare
 from cfviz.data.samples import gallery
 from cfviz.figures.plots import embedding as plots
 from cfviz.figures.plots.predictions import percent, short
+from cfviz.measured import quick
 from cfviz.models.probes import embedding as layers
 from cfviz.ui.compute.cache import shared
 from cfviz.ui.context import Context
@@ -23,13 +24,12 @@ from cfviz.ui.widgets import chart
 from cfviz.ui.widgets.photos import photo_title
 from cfviz.ui.widgets.takeaway import Table, take_away
 
-from . import code as embedding_code
+from . import shown_code
 from .figure import Cost, knocked_line
 from .subject import Subject, outputs
 
 WAYS = ("zero", "mean", "photo")
 SIZE = 224  # of the gallery's photos here, pixels
-QUICK = 10e6  # parameters up to which ten forward passes take a second or two
 
 
 @shared(4)
@@ -73,11 +73,6 @@ def knocked(source: str, way: str, other: str, _subject: Subject) -> dict[str, n
     return {"logits": found["logits"], **moved}
 
 
-def quick(its: Subject) -> bool:
-    """Whether the knock-outs take so little that nobody needs to ask for them."""
-    return sum(weight.numel() for weight in its.model.parameters()) <= QUICK
-
-
 def costs(its: Subject) -> list[Cost]:
     """What it costs to set each kernel to zero."""
     found = measure.cost_of(knocked(its.source, "zero", "", its)["logits"], its.trace.logits)
@@ -90,7 +85,7 @@ def knock_out(ctx: Context, its: Subject) -> None:
     """What each knock-out costs, and where later stages change; on request where that takes long."""
     st.subheader(ctx.t("embedding.knock_title"), anchor=False)
     wanted = f"cfviz.embedding.knock.{its.source}"
-    if not quick(its) and not st.session_state.get(wanted):
+    if not quick(its.model) and not st.session_state.get(wanted):
         st.caption(ctx.t("embedding.knock_cost", model=ctx.settings.model))
         st.button(
             ctx.t("embedding.knock_run"), icon=":material/play_arrow:", key="embedding.knock_run",
@@ -98,7 +93,7 @@ def knock_out(ctx: Context, its: Subject) -> None:
         )  # fmt: skip
         return
     # as high from the start as it will be, so that nothing moves when the numbers arrive
-    with st.container(key=None if quick(its) else "em-knock"):
+    with st.container(key=None if quick(its.model) else "em-knock"):
         _knocked(ctx, its)
 
 
@@ -125,9 +120,9 @@ def _knocked(ctx: Context, its: Subject) -> None:
     way = way or "zero"
     with wait, st.spinner(ctx.t("embedding.knock_wait")):
         after = knocked(its.source, way, other, its)
-        if not quick(its):
+        if not quick(its.model):
             everything = costs(its)
-    if not quick(its):
+    if not quick(its.model):
         st.markdown(knocked_line(ctx, its, everything))
     found = measure.cost_of(after["logits"], its.trace.logits)
     first = its.trace.top(1)[0]
@@ -144,7 +139,7 @@ def _knocked(ctx: Context, its: Subject) -> None:
         ctx,
         plots.knock_bars(rows, ctx.theme, texts),
         "knock",
-        code=embedding_code.knock(ctx, way, other, [point for _, _, point in kernels(its)]),
+        code=shown_code.knock(ctx, way, other, [point for _, _, point in kernels(its)]),
         table=(
             ("kernel", "logit", "probability", "first_class", "kl_bits"),
             [(n, lo, p, w, float(k)) for (n, _, lo, p, w), k in zip(rows, found["kl"], strict=True)],
@@ -157,7 +152,7 @@ def _knocked(ctx: Context, its: Subject) -> None:
         key="embedding.which", width=320,
     )  # fmt: skip
     maps = [after[point][which] for point in outputs(its.model)]
-    code = embedding_code.later(ctx, way, other, kernels(its)[which][2], outputs(its.model))
+    code = shown_code.later(ctx, way, other, kernels(its)[which][2], outputs(its.model))
     _maps(ctx, maps, names[which], code)
 
 
@@ -222,6 +217,6 @@ def reads(ctx: Context, its: Subject) -> None:
         ctx,
         plots.read_bars(np.stack(shares), names, titles, even, ctx.theme),
         "reads",
-        code=embedding_code.reads(ctx, layer.stage),
+        code=shown_code.reads(ctx, layer.stage),
         table=(("cel", "block", "part", *map(str, layer.kernels)), rows),
     )

@@ -21,7 +21,7 @@ from cfviz.ui.widgets.figure import EMBEDDING, committed, fresh
 from cfviz.ui.widgets.takeaway import take_away
 from cfviz.words import figure_words, signed
 
-from . import code as embedding_code
+from . import shown_code
 from .subject import Subject
 
 NAME = "embedding.figure"
@@ -80,7 +80,7 @@ def figure(ctx: Context, its: Subject) -> None:
     EMBEDDING.show(data, name=NAME, on_commit=commit)
     if appears:
         chart.breathe()
-    take_away(ctx, "shares", code=embedding_code.shares(ctx), table=_table(its))
+    take_away(ctx, "shares", code=shown_code.shares(ctx), table=_table(its))
 
 
 def _table(its: Subject) -> tuple[tuple[str, ...], list[tuple[Any, ...]]]:

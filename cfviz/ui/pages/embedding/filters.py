@@ -26,7 +26,7 @@ from cfviz.ui.widgets.photos import photo_title
 from cfviz.ui.widgets.takeaway import Sheet, take_away
 from cfviz.words import signed
 
-from . import code as embedding_code
+from . import shown_code
 from .ablation import SIZE, cards, gallery_responses
 from .subject import Subject
 
@@ -61,7 +61,7 @@ def filters(ctx: Context, its: Subject) -> None:
         ]
         names = [f"{k} x {k} px" for k in layer.kernels]
         take_away(
-            ctx, "filters", code=embedding_code.filters(ctx), table=(columns, rows),
+            ctx, "filters", code=shown_code.filters(ctx), table=(columns, rows),
             sheet=lambda: ([photos.opened(one) for one in sheets], names, 4),
         )  # fmt: skip
     spectra(ctx, its)
@@ -104,7 +104,7 @@ def spectra(ctx: Context, its: Subject) -> None:
         f"{k} px: {c:.1f}" for k, c in zip(layer.kernels, centres, strict=True)
     )
     table = (("cycles_a_pixel", *map(str, layer.kernels)), rows)
-    chart.figure(ctx, fig, "spectra", code=embedding_code.spectra(ctx), table=table, list=listed)
+    chart.figure(ctx, fig, "spectra", code=shown_code.spectra(ctx), table=table, list=listed)
 
 
 def read_places(ctx: Context, its: Subject) -> None:
@@ -127,7 +127,7 @@ def read_places(ctx: Context, its: Subject) -> None:
         for (row, col), value in np.ndenumerate(places)
     ]
     table = (("cel", "kernel", "row", "col", "root_mean_square"), rows)
-    take_away(ctx, "places", code=embedding_code.places(ctx), table=table, sheet=lambda: (images, names, 6))
+    take_away(ctx, "places", code=shown_code.places(ctx), table=table, sheet=lambda: (images, names, 6))
 
 
 @st.fragment
@@ -165,7 +165,7 @@ def patches(ctx: Context, its: Subject) -> None:
 
     table = (("photo", "row", "column", "response"), rows)
     take_away(
-        ctx, "patches", code=embedding_code.patches(ctx, layer.points[i], stage, c), table=table, sheet=sheet
+        ctx, "patches", code=shown_code.patches(ctx, layer.points[i], stage, c), table=table, sheet=sheet
     )
 
 
@@ -244,9 +244,7 @@ def patterns(ctx: Context, its: Subject) -> None:
         for title, curve in zip(titles(ctx, its, stage), found, strict=True)
     )
     table = (("pixels", *map(str, layer.kernels)), rows)
-    chart.figure(
-        ctx, fig, "patterns", code=embedding_code.patterns(ctx, name, stage), table=table, peaks=peaks
-    )
+    chart.figure(ctx, fig, "patterns", code=shown_code.patterns(ctx, name, stage), table=table, peaks=peaks)
 
 
 @st.cache_data(show_spinner=False, max_entries=64)
@@ -289,7 +287,7 @@ def others(ctx: Context, its: Subject) -> None:
     columns = ("way", "kernels", "channels", "macs", "channels_at_equal_cost")
     names = [f"{row[0]}: {row[1]} px" for row in rows]
     take_away(
-        ctx, "others", code=embedding_code.others(its, stage), table=(columns, rows),
+        ctx, "others", code=shown_code.others(its, stage), table=(columns, rows),
         sheet=lambda: (pictures, names, 4),
     )  # fmt: skip
 

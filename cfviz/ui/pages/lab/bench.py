@@ -17,12 +17,12 @@ from cfviz.analysis.lab import answers, followed
 from cfviz.data.decode import Photo
 from cfviz.data.images import load_image, prepare
 from cfviz.data.samples import gallery
-from cfviz.figures.plots import lab as draw
+from cfviz.figures.plots import lab as plots
 from cfviz.figures.plots.predictions import percent, short
-from cfviz.geometry import CEL_KERNELS
+from cfviz.measured import quick
 from cfviz.models.interventions.apply import apply, needed
 from cfviz.models.interventions.effects import collect, effects, parts
-from cfviz.models.interventions.language import FILLS, PARTS, Intervention, check, from_url, to_url
+from cfviz.models.interventions.language import FILLS, Intervention, check, from_url, to_url
 from cfviz.run import inspect
 from cfviz.trace import Trace
 from cfviz.ui.compute import cache, keys
@@ -34,10 +34,9 @@ from cfviz.ui.session.plain import plain
 from cfviz.ui.widgets.figure import LAB, committed
 from cfviz.words import lookup
 
-NAME = "lab.board"
+BOARD = "lab.board"
 SEQ = "cfviz.lab.seq"
 OTHER = "giant-panda"  # the other photo to begin with
-QUICK = 10e6  # parameters up to which all parts are measured without being asked
 GALLERY_BATCH = 4
 TEXTS = (
     "stage", "block", "all_stages", "all_blocks", "kernel", "all_kernels", "head", "all_heads", "bias",
@@ -219,11 +218,6 @@ def bench(ctx: Context) -> Bench:
 # ---------------------------------------------------------------- every part
 
 
-def quick(its: Bench) -> bool:
-    """Whether all parts are measured without being asked."""
-    return sum(weight.numel() for weight in its.model.parameters()) <= QUICK
-
-
 def _rankings(its: Bench) -> dict[Any, Ranking]:
     """Those that are known for this photo and model, kept with its trace."""
     return cache.derived(its.ctx.trace(), "lab", dict)
@@ -314,18 +308,18 @@ def show_board(its: Bench) -> None:
     ctx = its.ctx
 
     def commit() -> None:
-        if to := committed(NAME):
+        if to := committed(BOARD):
             st.session_state[SEQ] = int(to["seq"])
             ctx.put(do=str(to["do"]), how=str(to["how"]))
 
-    LAB.show(_data(its), name=NAME, on_commit=commit)
+    LAB.show(_data(its), name=BOARD, on_commit=commit)
 
 
 def frame(ctx: Context) -> dict[str, Any]:
     """What the board draws whatever is on it: the model's parts, words and colours."""
     model, size = ctx.model, ctx.settings.size
     channels = [d["num_chs"] for d in model.feature_info]
-    shape = draw.stages(model.groupings(size, size), channels, model.num_heads, model.group_size)
+    shape = plots.stages(model.groupings(size, size), channels, model.num_heads, model.group_size)
     return {
         "hows": list(FILLS),
         "stages": shape,
@@ -347,7 +341,7 @@ def _data(its: Bench) -> dict[str, Any]:
     if ranking is not None:
         now = ["" if w == first else short(ctx.labels[int(w)]) for w in ranking.winners]
         probs = [percent(float(p)) for p in ranking.probs]
-        found = draw.board([place(one) for one in ranking.parts], ranking.values, probs, now)
+        found = plots.board([place(one) for one in ranking.parts], ranking.values, probs, now)
         if ranking.share:
             label = short(ctx.labels[its.other_trace().top(1)[0][0]])
     return {
@@ -358,16 +352,6 @@ def _data(its: Bench) -> dict[str, Any]:
         **found,
         "measured": its.how,
         "share": bool(ranking and ranking.share),
-        "waits": not quick(its),
+        "waits": not quick(its.model),
         "label": label,
     }
-
-
-def part_name(ctx: Context, its: Intervention) -> str:
-    """A part for an axis or a table: "3.2 head 5"."""
-    words = {f"part_{p}": lookup(ctx.lang, f"lab.part_{p}") or "" for p in PARTS}
-    index = its.index
-    if its.part == "kernel" and its.index is not None:
-        index = CEL_KERNELS[its.stage or 0][its.index]
-    name = draw.head_name(words, its.part, its.stage or 0, its.block, index)
-    return f"{name} → {its.how.upper()}" if its.part == "kind" else name

@@ -9,15 +9,16 @@ import numpy as np
 import streamlit as st
 from PIL import Image
 
+from cfviz import point_names
 from cfviz.analysis.lab import received
-from cfviz.figures.plots import lab as draw
+from cfviz.figures.plots import lab as plots
 from cfviz.figures.plots.embedding import heat
 from cfviz.ui.compute import cache
 from cfviz.ui.session import photos
 from cfviz.ui.widgets import chart
 from cfviz.ui.widgets.takeaway import take_away
 
-from . import code as lab_code
+from . import shown_code
 from .bench import Bench
 
 
@@ -31,7 +32,7 @@ def heads(its: Bench) -> None:
         on_change=lambda: ctx.put(heads=st.session_state["lab.heads"]),
     )  # fmt: skip
     point = its.watch[count + stage - 1]
-    found = cache.derived(its.after, ("lab heads", id(its.before), point), lambda: _heads(its, point))
+    found = cache.derived(its.after, ("lab heads", point), lambda: _heads(its, point))
     uris, moved, top, end = found
     most = int(np.argmax(moved))
     key = "heads_look" if moved[most] > 0 else "heads_same"
@@ -51,7 +52,7 @@ def heads(its: Bench) -> None:
         cells.append(f'<figure><img src="{uri}" alt="{text}"><figcaption>{text}</figcaption></figure>')
     st.html(f'<div class="cf-lab">{"".join(cells)}</div>')
     take_away(
-        ctx, "heads", code=lab_code.heads(its, point),
+        ctx, "heads", code=shown_code.heads(its, point),
         table=lambda: (("head", "row", "column", "attention_before", "attention_after"), _rows(its, point)),
         sheet=lambda: ([photos.opened(uri) for uri in uris], names, 6),
     )  # fmt: skip
@@ -59,7 +60,7 @@ def heads(its: Bench) -> None:
 
 def _received(its: Bench, point: str) -> list[list[np.ndarray]]:
     """The attention that every token receives from each head, before and after: (H, W) each."""
-    s, b = (int(part) for part in point.split(".")[1:4:2])
+    s, b, _ = point_names.parse(point)
     return [
         [received(t[point][:, h : h + 1], t.grouping(s, b)) for h in range(t[point].shape[1])]
         for t in (its.before, its.after)
@@ -80,7 +81,7 @@ def _heads(its: Bench, point: str) -> tuple[list[str], np.ndarray, float, float]
     before, after = _received(its, point)
     apart = [y - x for x, y in zip(before, after, strict=True)]
     heats, top = heat([*before, *after])
-    signs, end = draw.differences(apart)
+    signs, end = plots.differences(apart)
     n = len(before)
     pictures = [p for h in range(n) for p in (heats[h], heats[n + h], signs[h])]
     moved = np.array([float(np.abs(one).mean()) for one in apart])

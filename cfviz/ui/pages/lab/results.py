@@ -9,11 +9,13 @@ import numpy as np
 import streamlit as st
 from PIL import Image
 
+from cfviz import point_names
 from cfviz.analysis.embedding import change
 from cfviz.analysis.lab import followed, ranked, received
-from cfviz.figures.plots import lab as draw
+from cfviz.figures.plots import lab as plots
 from cfviz.figures.plots.embedding import heat
 from cfviz.figures.plots.predictions import percent, short, top_bars
+from cfviz.measured import part_name, quick
 from cfviz.models.interventions.language import to_url
 from cfviz.ui.compute import cache
 from cfviz.ui.context import Context
@@ -25,9 +27,8 @@ from cfviz.ui.widgets.takeaway import take_away
 from cfviz.ui.widgets.weights import weights_line
 from cfviz.words import signed
 
-from . import code as lab_code
-from .bench import NAME as BOARD
-from .bench import Bench, Ranking, bench, known, measure, part_name, place, quick, show_board
+from . import shown_code
+from .bench import BOARD, Bench, Ranking, bench, known, measure, place, show_board
 from .heads import heads
 
 WANTED = "cfviz.lab.wanted"
@@ -38,7 +39,7 @@ def lab(ctx: Context) -> None:
     """The board, and below it all that it changes."""
     its = bench(ctx)
     show_board(its)
-    take_away(ctx, "board", code=lab_code.changed(its), live=BOARD)
+    take_away(ctx, "board", code=shown_code.changed(its), live=BOARD)
     waiting = st.container(key="lab-wait")
     _controls(its)
     verdict(its)
@@ -75,7 +76,7 @@ def _measured(its: Bench) -> bool:
     """
     ctx = its.ctx
     wanted = (its.key, ctx.settings.photo)
-    if not quick(its) and st.session_state.get(WANTED) != wanted:
+    if not quick(its.model) and st.session_state.get(WANTED) != wanted:
         st.button(
             ctx.t("lab.measure"), icon=":material/play_arrow:", key="lab.measure",
             on_click=lambda: st.session_state.update({WANTED: wanted}),
@@ -134,28 +135,28 @@ def top_five(its: Bench) -> None:
             st.markdown(f"**{ctx.t(f'lab.{name}')}**")
             top = trace.top(5)
             fig = top_bars([ctx.labels[i] for i, _, _ in top], [p for _, _, p in top], ctx.theme)
-            chart.taken(ctx, fig, name, ctx.t(f"lab.{name}_alt"), lab_code.changed(its))
+            chart.taken(ctx, fig, name, ctx.t(f"lab.{name}_alt"), shown_code.changed(its))
     rows = zip(
         ctx.labels, its.before.probs, its.after.probs, its.before.logits, its.after.logits, strict=True
     )
     columns = ("class", "probability_before", "probability_after", "logit_before", "logit_after")
-    take_away(ctx, "answers", code=lab_code.changed(its), table=(columns, list(rows)))
+    take_away(ctx, "answers", code=shown_code.changed(its), table=(columns, list(rows)))
 
 
 def logits(its: Bench) -> None:
     """The change of each logit; of many classes those that change most."""
     ctx = its.ctx
     moved = its.after.logits.astype(float) - its.before.logits
-    order = ranked(moved)[: draw.LIMIT]
+    order = ranked(moved)[: plots.LIMIT]
     order = order[np.argsort(-moved[order], kind="stable")]
     first = its.before.top(1)[0][0]
     names = [short(ctx.labels[i]) for i in order]
     names = [f"<b>{name}</b>" if i == first else name for i, name in zip(order, names, strict=True)]
     chart.figure(
         ctx,
-        draw.change_bars(names, moved[order].tolist(), ctx.theme, ctx.t("lab.axis_logit")),
+        plots.change_bars(names, moved[order].tolist(), ctx.theme, ctx.t("lab.axis_logit")),
         "logits",
-        code=lab_code.changed(its),
+        code=shown_code.changed(its),
         table=(("class", "change"), list(zip(ctx.labels, moved.tolist(), strict=True))),
         n=len(order),
         label=short(ctx.labels[first]),
@@ -175,7 +176,7 @@ def stages(its: Bench) -> None:
         required=True,
         on_change=lambda: ctx.put(at=st.session_state["lab.at"]),
     )
-    found = cache.derived(its.after, ("lab stages", id(its.before), its.watch), lambda: _stages(its))
+    found = cache.derived(its.after, ("lab stages", its.watch), lambda: _stages(its))
     pictures, captions, notes, tops = found
     chart.look(ctx.t("lab.stages_look", change=f"{tops[0]:.2f}", top=f"{tops[1]:.2f}", diff=f"{tops[2]:.2f}"))
     cells = []
@@ -189,7 +190,7 @@ def stages(its: Bench) -> None:
     st.html(f'<div class="cf-lab">{"".join(cells)}</div>')
     columns = ("stage", "row", "column", "features_change", "attention_before", "attention_after")
     take_away(
-        ctx, "stages", code=lab_code.stages(its), table=lambda: (columns, _rows(its)),
+        ctx, "stages", code=shown_code.stages(its), table=lambda: (columns, _rows(its)),
         sheet=lambda: ([photos.opened(uri) for uri in pictures], notes, 6),
     )  # fmt: skip
 
@@ -214,11 +215,11 @@ def _stages(its: Bench) -> tuple[list[str], list[tuple[str, str]], list[str], tu
     """Pictures of all stages, six each: their captions, what the scales mean."""
     moved, given = _maps(its)
     (changes, top), (heats, most) = heat(moved), heat([*given[0], *given[1]])
-    signs, end = draw.differences([b - a for a, b in zip(*given, strict=True)])
+    signs, end = plots.differences([b - a for a, b in zip(*given, strict=True)])
     pictures, captions, notes = [], [], []
     n = len(moved)
     for s, point in enumerate(its.watch[:n]):
-        pair = draw.same_colours(its.before[point], its.after[point])
+        pair = plots.same_colours(its.before[point], its.after[point])
         pictures += [*pair, changes[s], heats[s], heats[n + s], signs[s]]
         means = ("", "", f"{moved[s].mean():.2f}", "", "", f"{np.abs(given[1][s] - given[0][s]).mean():.2f}")
         kinds = ("features_before", "features_after", "change", "att_before", "att_after", "difference")
@@ -231,8 +232,8 @@ def _stages(its: Bench) -> tuple[list[str], list[tuple[str, str]], list[str], tu
 
 
 def _received(trace: Any, point: str) -> np.ndarray:
-    s, b = (int(part) for part in point.split(".")[1:4:2])
-    return received(trace[point], trace.grouping(s, b))
+    stage, block, _ = point_names.parse(point)
+    return received(trace[point], trace.grouping(stage, block))
 
 
 # ---------------------------------------------------------------- every part, and another photo's
@@ -241,8 +242,8 @@ def _received(trace: Any, point: str) -> np.ndarray:
 def ranks(its: Bench, ranking: Ranking) -> None:
     """The parts that matter most."""
     ctx = its.ctx
-    order = ranked(ranking.values)[: draw.LIMIT]
-    names = [part_name(ctx, ranking.parts[i]) for i in order]
+    order = ranked(ranking.values)[: plots.LIMIT]
+    names = [part_name(ranking.parts[i], ctx.lang) for i in order]
     axis, unit = ("lab.axis_share", "%") if ranking.share else ("lab.axis_first", "")
     first = its.before.top(1)[0][0]
     fields = {
@@ -259,9 +260,9 @@ def ranks(its: Bench, ranking: Ranking) -> None:
     ]
     chart.figure(
         ctx,
-        draw.change_bars(names, ranking.values[order].tolist(), ctx.theme, ctx.t(axis, **fields), unit),
+        plots.change_bars(names, ranking.values[order].tolist(), ctx.theme, ctx.t(axis, **fields), unit),
         "ranks",
-        code=lab_code.effects(its),
+        code=shown_code.effects(its),
         table=(("part", "intervention", "share" if ranking.share else "logit", "probability", "first"), rows),
         **fields,
     )

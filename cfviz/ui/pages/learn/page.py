@@ -11,7 +11,7 @@ from cfviz import web
 from cfviz.data.images import prepare
 from cfviz.ui.compute import cache, keys
 from cfviz.ui.context import Context
-from cfviz.ui.shell import frame as layout
+from cfviz.ui.shell import frame
 
 from . import progress
 from .course import ASKS, Course, load_lessons
@@ -275,7 +275,7 @@ def _ask(ctx: Context, course: Course, at: tuple[int, int], now: Moment) -> None
     page, query = sandbox(now)
     here = {"back": f"{at[0]}.{at[1]}"}
     st.page_link(
-        layout.script(page), label=t("learn.sandbox", page=t(f"common.page_{page}")), icon=":material/tune:",
+        frame.script(page), label=t("learn.sandbox", page=t(f"common.page_{page}")), icon=":material/tune:",
         query_params=ctx.settings.query() | query | here,
     )  # fmt: skip
 

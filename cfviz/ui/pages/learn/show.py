@@ -11,9 +11,8 @@ import numpy as np
 import streamlit as st
 
 from cfviz.figures.live import attention as living
-from cfviz.figures.live import embedding as embedding_message
-from cfviz.figures.live import position_bias as bias_message
-from cfviz.figures.plots import lab as lab_figure
+from cfviz.figures.live import embedding, position_bias
+from cfviz.figures.plots.lab import board
 from cfviz.figures.plots.predictions import percent, short
 from cfviz.geometry import Grouping, grouping
 from cfviz.measured import cel
@@ -24,8 +23,7 @@ from cfviz.ui.compute import keys
 from cfviz.ui.compute.cache import shared
 from cfviz.ui.context import Context
 from cfviz.ui.pages.grouping import grouping_figures
-from cfviz.ui.pages.lab import bench as lab
-from cfviz.ui.pages.position_bias import surfaces as position_bias
+from cfviz.ui.pages.lab import bench
 from cfviz.ui.widgets.figure import EMBEDDING, LAB, POSITION_BIAS, committed, drive, fresh, living_figure
 from cfviz.words import figure_words
 
@@ -205,9 +203,7 @@ def embedding_kernels(now: Moment) -> list[int]:
 @shared(12, 32 * 2**20)
 def _embedding_packed(source: str, name: str, lang: str, _model: Any, _trace: Any) -> bytes:
     made = cel(layers.layer(_model, 0), _trace[CONCAT])
-    return embedding_message.pack(
-        [made], photo=_trace.crop, strings=figure_words("embedding", lang), name=name
-    )
+    return embedding.pack([made], photo=_trace.crop, strings=figure_words("embedding", lang), name=name)
 
 
 def _bias(ctx: Context, now: Moment) -> None:
@@ -216,7 +212,7 @@ def _bias(ctx: Context, now: Moment) -> None:
     block, part = its.blocks[its.places.index((s, b))], now.state["part"]
     name = now.name(part, s, b, ctx.lang)
     strings = figure_words("position_bias", ctx.lang)
-    data = bias_message.pack([block], part, strings=strings, source=name, name=name)
+    data = position_bias.pack([block], part, strings=strings, source=name, name=name)
     POSITION_BIAS.show(data, name=name, on_commit=_listen(name, now))
     to: dict[str, Any] = {"block": 0}
     if part == "resized":
@@ -229,7 +225,7 @@ def _bias(ctx: Context, now: Moment) -> None:
 
 def _board(ctx: Context, now: Moment) -> None:
     parts = parts_of(now.step.ask, now.scene, now.state)
-    places = [lab.place(its) for its in parts]
+    places = [bench.place(its) for its in parts]
     codes = [option.code for option in now.question.options]
     swap = now.step.ask == "kind_swap"
     at = {} if swap else dict(zip(codes, places, strict=True))
@@ -255,7 +251,7 @@ def _board(ctx: Context, now: Moment) -> None:
         "picked": [at[code] for code in now.picked if code in at],
         "right": [] if now.open else [at[code] for code in now.question.good if code in at],
     }  # fmt: skip
-    data = lab.frame(ctx) | found
+    data = bench.frame(ctx) | found
     data |= {
         "do": to_url(parts) if swap and not now.open else "", "how": "zero", "seq": 0, "measured": "zero",
         "share": False, "waits": False, "label": short(ctx.labels[now.scene.trace().top(1)[0][0]]),
@@ -269,7 +265,7 @@ def _effects(ctx: Context, now: Moment, parts: list[Any], places: list[str]) -> 
     logits, first = changed(now.scene, parts), now.scene.trace().top(1)[0][0]
     probs = [percent(float(p)) for p in softmax(logits)[:, first]]
     winners = ["" if w == first else short(ctx.labels[int(w)]) for w in logits.argmax(-1)]
-    return lab_figure.board(places, np.asarray(moved(now.scene, parts)), probs, winners)
+    return board(places, np.asarray(moved(now.scene, parts)), probs, winners)
 
 
 FIGURES: dict[str, Callable[[Any, Moment], None]] = {

@@ -13,14 +13,15 @@ from cfviz.data.images import prepare
 from cfviz.figures.plots import position_bias as plots
 from cfviz.figures.plots.predictions import percent, short
 from cfviz.hooks import edit
+from cfviz.measured import quick
 from cfviz.models.probes.position_bias import CHANGES, changes
 from cfviz.run import forward, share_cores
 from cfviz.stats import softmax
 from cfviz.ui.compute.cache import shared
 from cfviz.ui.compute.later import later
-from cfviz.ui.compute.models import code as model_code
+from cfviz.ui.compute.models import model_code
 from cfviz.ui.context import Context
-from cfviz.ui.session.photos import code as photo_code
+from cfviz.ui.session.photos import photo_code
 from cfviz.ui.widgets import chart
 from cfviz.words import signed
 
@@ -63,7 +64,7 @@ def section(ctx: Context, its: Subject) -> None:
     ctx.put(where=where, **({"how": how} if where == "each" else {}))
     if (
         where == "each"
-        and not its.quick
+        and not quick(its.model)
         and not st.button(t("position_bias.run"), key="position_bias.run_each")
     ):
         return
@@ -111,7 +112,7 @@ def _rows(ctx: Context, its: Subject, where: str, how: str) -> list[tuple[str, n
     def compute() -> list[np.ndarray]:
         return [changed(its.source, way, places, its, photo) for way, places in plan]
 
-    if its.quick:
+    if quick(its.model):
         return list(zip(names, compute(), strict=True))
     found = later((its.source, tuple(plan)), compute, ctx.t("position_bias.use_wait"))
     return found and list(zip(names, found, strict=True))
@@ -137,7 +138,8 @@ def shares(source: str, _ctx: Context, _its: Subject) -> list[np.ndarray]:
 @st.fragment
 def share(ctx: Context, its: Subject) -> None:
     """How much of what distinguishes keys is position, block by block."""
-    if not its.quick and not st.button(ctx.t("position_bias.run_share"), key="position_bias.run_share"):
+    run = "position_bias.run_share"
+    if not quick(its.model) and not st.button(ctx.t(run), key=run):
         return
     found = shares(its.source, ctx, its)
     names = [block_name(ctx, block) for block in its.blocks]
@@ -183,6 +185,7 @@ _CODE = """
 import cfviz
 from cfviz.data.images import load_image, prepare
 from cfviz.data.samples import sample
+from cfviz.measured import quick
 from cfviz.models.probes.position_bias import changes
 from cfviz.run import forward
 

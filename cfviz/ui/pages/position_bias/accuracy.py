@@ -10,7 +10,7 @@ from typing import Any
 
 import streamlit as st
 
-from cfviz.analysis import position_bias_sizes as measured
+from cfviz.analysis import position_bias_sizes as measure
 from cfviz.bundled import ASSETS
 from cfviz.figures.plots import position_bias as plots
 from cfviz.ui.context import Context
@@ -75,13 +75,13 @@ def sentences(ctx: Context, found: Results, window: str = "scaled") -> list[str]
         window: Which of its windows; sentences that its rows do not allow are left out.
     """
     rows, trained = found["rows"], found.get("trained_size", 224)
-    apart = measured.differences(rows, OWN, ("dpb", "bicubic"), window)
-    lines = [_against(ctx, "verdict", measured.verdict(apart, trained))]
-    lines.append(_against(ctx, "twin", measured.verdict(measured.differences(rows, OWN, TWIN, window), None)))
+    apart = measure.differences(rows, OWN, ("dpb", "bicubic"), window)
+    lines = [_against(ctx, "verdict", measure.verdict(apart, trained))]
+    lines.append(_against(ctx, "twin", measure.verdict(measure.differences(rows, OWN, TWIN, window), None)))
     if lines[1]:
-        change = _drift(ctx, measured.drift(rows, OWN, TWIN, window, trained), trained)
+        change = _drift(ctx, measure.drift(rows, OWN, TWIN, window, trained), trained)
         lines[1] = together(lines[1], change)
-    if any(d.size > trained and measured.extrapolates(d.size, d.group_size, largest(found)) for d in apart):
+    if any(d.size > trained and measure.extrapolates(d.size, d.group_size, largest(found)) for d in apart):
         lines.append(_breaks(ctx, found, window, trained))
     return [line for line in lines if line]
 
@@ -92,7 +92,7 @@ def largest(found: Results) -> Sequence[int]:
     return found.get("trained_group") or [min(usual, default=0)] * STAGES
 
 
-def _against(ctx: Context, name: str, its: measured.Verdict | None) -> str:
+def _against(ctx: Context, name: str, its: measure.Verdict | None) -> str:
     if its is None:
         return ""
     alike = its.best.value == its.worst.value
@@ -105,7 +105,7 @@ def _against(ctx: Context, name: str, its: measured.Verdict | None) -> str:
     return ctx.t(f"position_bias.{name}_{its.code}", between=between, n=its.best.n, **fields)
 
 
-def _drift(ctx: Context, found: Sequence[measured.Difference], trained: int) -> str:
+def _drift(ctx: Context, found: Sequence[measure.Difference], trained: int) -> str:
     """How the gap to the twin changes away from the trained size."""
     if not found:
         return ""
@@ -117,9 +117,9 @@ def _drift(ctx: Context, found: Sequence[measured.Difference], trained: int) -> 
 
 
 def _breaks(ctx: Context, found: Results, window: str, trained: int) -> str:
-    gains = measured.extrapolated(found["rows"], window, AGAINST, largest(found), trained)
+    gains = measure.extrapolated(found["rows"], window, AGAINST, largest(found), trained)
     names = {way: ctx.t(f"position_bias.figure.way_{way}") for _, way in gains}
-    broken = measured.breaks(gains)
+    broken = measure.breaks(gains)
     if broken is None:
         d, least = min(gains, key=lambda one: one[0].value)
         most = max(one.size for one, _ in gains)
@@ -139,7 +139,7 @@ def _breaks(ctx: Context, found: Results, window: str, trained: int) -> str:
     return ctx.t("position_bias.breaks", size=d.size, G=d.group_size, by=said(d), way=names[way])
 
 
-def said(d: measured.Difference) -> str:
+def said(d: measure.Difference) -> str:
     """ "+1.20 [+0.35, +2.05]", in percentage points."""
     return f"{signed(100 * d.value)} [{signed(100 * d.low)}, {signed(100 * d.high)}]"
 
@@ -194,10 +194,10 @@ def lines_of(
         if shown == "accuracy":
             points = [
                 (row["size"], row["value"], row["low"], row["high"])
-                for row in measured.curve(rows, model, bias, window)
+                for row in measure.curve(rows, model, bias, window)
             ]
         else:
-            apart = [] if way == "own" else measured.differences(rows, (main, "own"), (model, bias), window)
+            apart = [] if way == "own" else measure.differences(rows, (main, "own"), (model, bias), window)
             points = [(d.size, d.value, d.low, d.high) for d in apart]
         if points:
             sizes, values, low, high = zip(*points, strict=True)

@@ -17,16 +17,17 @@ from cfviz.figures.live.logits import bias_by_offset
 from cfviz.figures.live.position_bias_answer import Card, pack
 from cfviz.figures.plots.predictions import percent, short
 from cfviz.hooks import edit
+from cfviz.measured import quick
 from cfviz.models.probes.position_bias import WAYS, edits, regrouped, same, ways_of
 from cfviz.run import forward, share_cores
 from cfviz.stats import softmax
 from cfviz.ui.compute import keys, queue
 from cfviz.ui.compute.cache import shared
-from cfviz.ui.compute.models import code as model_code
+from cfviz.ui.compute.models import model_code
 from cfviz.ui.compute.steps import Steps
 from cfviz.ui.context import Context
 from cfviz.ui.session import state
-from cfviz.ui.session.photos import code as photo_code
+from cfviz.ui.session.photos import photo_code
 from cfviz.ui.widgets import chart
 from cfviz.ui.widgets.figure import POSITION_BIAS, committed
 from cfviz.ui.widgets.takeaway import take_away
@@ -148,7 +149,7 @@ def section(ctx: Context, its: Subject) -> None:
     by = merged(its, groups)
     _, photo = seen(ctx.photo.sha256, window.size, ctx.photo)
     steps = answers(its.source, window, stage, block, its, ctx.photo)
-    if its.quick and queue.readers() == 1:  # else it would be in the others' way
+    if quick(its.model) and queue.readers() == 1:  # else it would be in the others' way
         _look_ahead(ctx, its, window, stage, block)
     there = steps.look(PATIENCE)  # looked at last: comes first
     found = {way: there[one] for way, one in by.items() if one in there}
@@ -306,6 +307,7 @@ _CODE = """
 import cfviz
 from cfviz.data.images import load_image, prepare
 from cfviz.data.samples import sample
+from cfviz.measured import quick
 from cfviz.models.probes.position_bias import edits, regrouped
 from cfviz.run import forward
 

@@ -6,11 +6,12 @@ from typing import Any
 
 import streamlit as st
 
-from cfviz import jobs as background
+from cfviz import jobs
 from cfviz.models.probes.position_bias import WAYS
 from cfviz.ui.context import Context
 from cfviz.ui.session import state
-from cfviz.ui.widgets import chart, jobs
+from cfviz.ui.widgets import chart
+from cfviz.ui.widgets.jobs import folder_choice, panel, refused
 
 from .accuracy import SHOWN, WINDOWS, Results, draw, opened, results, sentences
 from .surfaces import TWIN, Subject
@@ -25,7 +26,7 @@ def section(ctx: Context, its: Subject) -> None:
     """What to measure, the button, and the jobs."""
     st.subheader(ctx.t("position_bias.job_title"), anchor=False)
     chart.look(ctx.t("position_bias.job_look"))
-    jobs.panel(
+    panel(
         ctx, KIND, _command(ctx, its), RESULT, ctx.t("position_bias.job_start"),
         show=lambda job: _show(ctx, job), growing=True,
     )  # fmt: skip
@@ -38,7 +39,7 @@ def _command(ctx: Context, its: Subject) -> list[str] | None:
     if refused:
         st.info(refused, icon=":material/info:")
         return None
-    folder = jobs.folder_choice(ctx, KIND)
+    folder = folder_choice(ctx, KIND)
     if folder is None:
         return None
     possible = [way for way in WAYS if its.model.position_bias == "dpb" or way not in ("rescaled", "bicubic")]
@@ -70,13 +71,13 @@ def _command(ctx: Context, its: Subject) -> list[str] | None:
     command += ["--sizes", ",".join(str(size) for size in sorted(sizes))]
     command += ["--windows", ",".join(w for w in WINDOWS if w in windows)]
     command += ["--ways", ",".join(way for way in WAYS if way in ways)]
-    command += ["--limit", str(limit), "--json", f"{background.PLACE}/{RESULT}"]
+    command += ["--limit", str(limit), "--json", f"{jobs.PLACE}/{RESULT}"]
     return command if ctx.settings.device != "cpu" else [*command, "--cpu"]
 
 
 def _refused(ctx: Context) -> str:
     """Why the chosen model cannot be measured in the background; empty where it can."""
-    if not (why := jobs.refused(ctx)) and len(set(ctx.model.group_size)) > 1:
+    if not (why := refused(ctx)) and len(set(ctx.model.group_size)) > 1:
         return ctx.t("position_bias.job_groups")
     return why
 
@@ -88,7 +89,7 @@ def _shipped(found: Results) -> Results | None:
     return its if alike else None
 
 
-def _show(ctx: Context, job: background.Job) -> None:
+def _show(ctx: Context, job: jobs.Job) -> None:
     """One job's curves as far as they are, its sentences, and the shipped curves behind."""
     found = opened(job.result)
     if found is None:
@@ -97,7 +98,7 @@ def _show(ctx: Context, job: background.Job) -> None:
     words = job.command
     folder = words[words.index("--data") + 1].rstrip("/").split("/")[-2:]
     st.caption(t("position_bias.job_about", folder="/".join(folder), n=found["photos"], rows=len(rows)))
-    latest = next((one.id for one in background.listed(KIND) if one.result.exists()), None)
+    latest = next((one.id for one in jobs.listed(KIND) if one.result.exists()), None)
     if not st.toggle(t("position_bias.job_curves"), job.id == latest, key=f"position_bias.job_on.{job.id}"):
         return
     there = [w for w in WINDOWS if any(row["window"] == w for row in rows)]

@@ -16,9 +16,9 @@ from cfviz.run import load
 from cfviz.trace import Trace
 from cfviz.ui.compute import keys
 from cfviz.ui.compute.cache import shared
-from cfviz.ui.compute.models import code as model_code
+from cfviz.ui.compute.models import model_code
 from cfviz.ui.context import Context
-from cfviz.ui.session.photos import code as photo_code
+from cfviz.ui.session.photos import photo_code
 from cfviz.ui.widgets import chart
 from cfviz.ui.widgets.figure import POSITION_BIAS, committed, fresh
 from cfviz.ui.widgets.takeaway import take_away
@@ -27,7 +27,6 @@ from cfviz.words import figure_words
 TWIN = f"{BUNDLED}_rpb"
 FAINT = 0.1  # a bias that spans less changes no attention weight by more than a factor of 1.11
 START = "cfviz.position_bias.start"
-QUICK = 10e6  # parameters up to which a dozen forward passes take a second or two
 
 
 @dataclass(frozen=True)
@@ -54,11 +53,6 @@ class Subject:
     def places(self) -> list[tuple[int, int]]:
         """(stage, block) of every block."""
         return [(block.stage, block.block) for block in self.blocks]
-
-    @property
-    def quick(self) -> bool:
-        """Whether many forwards take so little that nobody needs to ask for them."""
-        return sum(weight.numel() for weight in self.model.parameters()) <= QUICK
 
 
 def subject(ctx: Context) -> Subject:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from cfviz import point_names
 from cfviz.data.samples import gallery
 from cfviz.models.interventions.language import dump
-from cfviz.ui.compute.models import code as model_code
-from cfviz.ui.session.photos import code as photo_code
+from cfviz.ui.compute.models import model_code
+from cfviz.ui.session.photos import photo_code
 
 from .bench import Bench
 
@@ -117,7 +118,7 @@ def heads(its: Bench, point: str) -> str:
         its: the bench.
         point: of the block's attention.
     """
-    s, b = point.split(".")[1:4:2]
+    s, b, _ = point_names.parse(point)
     return f"""{changed(its, [point])}
 from cfviz.analysis.lab import received
 

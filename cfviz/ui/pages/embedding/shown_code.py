@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from cfviz.ui.compute.models import code as model_code
+from cfviz.ui.compute.models import model_code
 from cfviz.ui.context import Context
 from cfviz.ui.session import photos
 
@@ -11,7 +11,7 @@ from .subject import Subject
 
 def shares(ctx: Context) -> str:
     """What each kernel puts into the tokens of the first layer."""
-    photo = photos.code(ctx.settings.photo)
+    photo = photos.photo_code(ctx.settings.photo)
     return f"""
 import cfviz
 from cfviz.analysis.embedding import carried, caused, normalised, norms
@@ -35,7 +35,7 @@ def _knocked(ctx: Context, way: str, other: str) -> str:
         "zero": "fill = {}    # nothing: zeros",
         "mean": """images = [prepare(load_image(entry.path), 224).tensor for entry in gallery()]
 fill = {point: x.mean((0, 1, 2)) for point, x in responses(model, images).items()}   # over the gallery""",
-        "photo": f"""image_b = prepare(load_image({photos.code(other)}), {size}).tensor
+        "photo": f"""image_b = prepare(load_image({photos.photo_code(other)}), {size}).tensor
 fill = {{point: x[0] for point, x in responses(model, [image_b]).items()}}              # of another photo""",
     }[way]
     return f"""
@@ -46,7 +46,7 @@ from cfviz.data.samples import gallery, sample
 from cfviz.models.probes.embedding import knock_outs, responses
 
 model = {model_code(ctx.model)}
-image = prepare(load_image({photos.code(ctx.settings.photo)}), {size}).tensor
+image = prepare(load_image({photos.photo_code(ctx.settings.photo)}), {size}).tensor
 {filling}
 """
 
