@@ -13,6 +13,8 @@ from cfviz import point_names
 from cfviz.analysis.lab import received
 from cfviz.figures.plots import lab as plots
 from cfviz.figures.plots.embedding import heat
+from cfviz.geometry import Grouping
+from cfviz.trace import Trace
 from cfviz.ui.compute import cache
 from cfviz.ui.session import photos
 from cfviz.ui.widgets import chart
@@ -58,11 +60,17 @@ def heads(its: Bench) -> None:
     )  # fmt: skip
 
 
+def grouping_at(trace: Trace, point: str) -> Grouping:
+    """How the block that has a point divides its map into groups."""
+    stage, block, _ = point_names.parse(point)
+    assert block is not None  # attention is in blocks
+    return trace.grouping(stage, block)
+
+
 def _received(its: Bench, point: str) -> list[list[np.ndarray]]:
     """The attention that every token receives from each head, before and after: (H, W) each."""
-    s, b, _ = point_names.parse(point)
     return [
-        [received(t[point][:, h : h + 1], t.grouping(s, b)) for h in range(t[point].shape[1])]
+        [received(t[point][:, h : h + 1], grouping_at(t, point)) for h in range(t[point].shape[1])]
         for t in (its.before, its.after)
     ]
 

@@ -9,7 +9,6 @@ import numpy as np
 import streamlit as st
 from PIL import Image
 
-from cfviz import point_names
 from cfviz.analysis.embedding import change
 from cfviz.analysis.lab import followed, ranked, received
 from cfviz.figures.plots import lab as plots
@@ -17,6 +16,7 @@ from cfviz.figures.plots.embedding import heat
 from cfviz.figures.plots.predictions import percent, short, top_bars
 from cfviz.measured import part_name, quick
 from cfviz.models.interventions.language import to_url
+from cfviz.trace import Trace
 from cfviz.ui.compute import cache
 from cfviz.ui.context import Context
 from cfviz.ui.pages.attention.view import small
@@ -29,7 +29,7 @@ from cfviz.words import signed
 
 from . import shown_code
 from .bench import BOARD, Bench, Ranking, bench, known, measure, place, show_board
-from .heads import heads
+from .heads import grouping_at, heads
 
 WANTED = "cfviz.lab.wanted"
 
@@ -231,9 +231,8 @@ def _stages(its: Bench) -> tuple[list[str], list[tuple[str, str]], list[str], tu
     return uris, captions, notes, (top, most, end)
 
 
-def _received(trace: Any, point: str) -> np.ndarray:
-    stage, block, _ = point_names.parse(point)
-    return received(trace[point], trace.grouping(stage, block))
+def _received(trace: Trace, point: str) -> np.ndarray:
+    return received(trace[point], grouping_at(trace, point))
 
 
 # ---------------------------------------------------------------- every part, and another photo's

@@ -24,6 +24,7 @@ from cfviz.ui.compute.cache import shared
 from cfviz.ui.context import Context
 from cfviz.ui.pages.grouping import grouping_figures
 from cfviz.ui.pages.lab import bench
+from cfviz.ui.pages.position_bias import surfaces
 from cfviz.ui.widgets.figure import EMBEDDING, LAB, POSITION_BIAS, committed, drive, fresh, living_figure
 from cfviz.words import figure_words
 
@@ -207,7 +208,7 @@ def _embedding_packed(source: str, name: str, lang: str, _model: Any, _trace: An
 
 
 def _bias(ctx: Context, now: Moment) -> None:
-    its = position_bias.subject(ctx)
+    its = surfaces.subject(ctx)
     s, b, _ = attention_block(now.scene, now.state)
     block, part = its.blocks[its.places.index((s, b))], now.state["part"]
     name = now.name(part, s, b, ctx.lang)
