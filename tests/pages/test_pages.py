@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from cfviz.ui.compute import models
+from cfviz.ui.compute import later, models
 from cfviz.ui.session.plain import plain
 from cfviz.words import translator
 
@@ -50,6 +51,25 @@ def test_bad_links_get_a_gentle_sentence(page: str) -> None:
     assert sum("link_off" in box.icon for box in app.info) == 5
     assert app.selectbox(key="w.model").value == "crossformer_nano"
     assert app.selectbox(key="w.size").value == 224
+
+
+def test_a_number_format_shows_its_time_on_this_machine_and_promises_nothing() -> None:
+    app = run("predict", lang="en")
+    assert not [label for label in app.selectbox(key="w.dtype").options if "fast" in label]
+    assert not [box for box in app.sidebar.caption if "Measured on this machine" in box.value]
+    app.selectbox(key="w.dtype").select("bfloat16").run()
+    end = time.monotonic() + 30
+    while not (said := [box.value for box in app.sidebar.caption if "Measured on this machine" in box.value]):
+        assert time.monotonic() < end
+        app.run()
+    measured = [
+        next(iter(steps.found.values())) for key, steps in later._known.items() if "formats" in str(key)
+    ]
+    bfloat16, exact = (f"{measured[-1][name] * 1e3:.1f} ms" for name in ("bfloat16", "float32"))
+    assert said[0] == (
+        "Measured on this machine (CrossFormer nano, 224 px): "
+        f"{bfloat16} per photo in bfloat16, {exact} in float32."
+    )
 
 
 def test_settings_stand_in_the_link_and_survive_a_page_switch() -> None:

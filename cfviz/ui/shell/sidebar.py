@@ -6,9 +6,12 @@ from typing import Any
 
 import streamlit as st
 
-from cfviz.ui.compute import models
+from cfviz.models.probes.formats import format_times
+from cfviz.ui.compute import keys, models
+from cfviz.ui.compute.later import later
 from cfviz.ui.context import Context
 from cfviz.ui.session import photos, state
+from cfviz.ui.session.plain import plain
 from cfviz.ui.widgets import weights
 from cfviz.ui.widgets.photos import add_photos, photo_title
 from cfviz.words import LANGUAGES, Translator
@@ -33,8 +36,38 @@ def sidebar(ctx: Context) -> None:
         lambda dtype: t(f"common.{dtype}"),
         help=t("common.dtype_help"),
     )
+    if settings.dtype != "float32":
+        _measured_time(ctx)
     st.caption(t(f"common.device_{'cpu' if settings.device == 'cpu' else 'cuda'}"))
     language(settings.lang, t)
+
+
+def _measured_time(ctx: Context) -> None:
+    """Say what the number format costs or saves here, with this model: processors differ tenfold."""
+    settings, t = ctx.settings, ctx.t
+    try:
+        model = models.model(settings)
+        shape = (1, model.patch_embed.projs[0].in_channels, settings.size, settings.size)
+        seconds = later(
+            keys.joined("formats", keys.weights(settings, model), settings.size),
+            lambda: format_times(model, shape, ("float32", settings.dtype)),
+            t("common.dtype_wait"),
+        )
+    except (ValueError, FileNotFoundError, RuntimeError):
+        return  # the page says what is wrong with the model; no memory for two copies: nothing was measured
+    if seconds is None:
+        return
+    exact, chosen = seconds["float32"], seconds[settings.dtype]
+    st.caption(
+        t(
+            "common.dtype_time",
+            dtype=settings.dtype,
+            model=plain(models.title(settings.model)),
+            size=settings.size,
+            time=f"{chosen * 1e3:.1f}",
+            exact=f"{exact * 1e3:.1f}",
+        )
+    )
 
 
 def language(lang: str, t: Translator) -> None:

@@ -1,0 +1,70 @@
+"""How long a model takes in each number format, measured on this machine.
+
+Which format is fastest depends on the processor and on the model: where matrix units exist for bfloat16 (AMX)
+it halves the time, with AVX2 alone it takes several times as long as float32.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from statistics import median
+from time import perf_counter
+
+import torch
+from torch import nn
+
+from cfviz.models.factory import DTYPES
+
+ROUNDS = 5
+BUDGET = 2.0  # seconds after which no further round begins
+
+
+def format_times(
+    model: nn.Module,
+    shape: tuple[int, int, int, int],
+    formats: Sequence[str],
+    rounds: int = ROUNDS,
+    budget: float = BUDGET,
+) -> dict[str, float]:
+    """The time of one forward in each number format; the formats take turns.
+
+    Taking turns, they meet the machine's other work alike.
+
+    Args:
+        model: Any; it is copied, not changed. The copies stay on its device.
+        shape: Of the input, `(B, C, H, W)`.
+        formats: Some of "float32", "bfloat16", "float16".
+        rounds: Forwards per format, at most, after one that is not counted.
+        budget: Seconds after which no further round begins; one round is always measured.
+
+    Returns:
+        Seconds per forward, the median over the rounds, by format.
+    """
+    device = next(model.parameters()).device
+    copies = {name: copy.deepcopy(model).to(DTYPES[name]).eval() for name in formats}
+    inputs = {name: torch.zeros(shape, dtype=DTYPES[name], device=device) for name in formats}
+    seconds: dict[str, list[float]] = {name: [] for name in formats}
+
+    def forward(name: str) -> float:
+        _wait_for(device)
+        start = perf_counter()
+        copies[name](inputs[name])
+        _wait_for(device)
+        return perf_counter() - start
+
+    with torch.inference_mode():
+        for name in formats:
+            forward(name)  # packs weights, fills caches
+        began = perf_counter()
+        for _ in range(rounds):
+            for name in formats:
+                seconds[name].append(forward(name))
+            if perf_counter() - began > budget:
+                break
+    return {name: median(taken) for name, taken in seconds.items()}
+
+
+def _wait_for(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
