@@ -95,7 +95,9 @@ class RelativePosBias(PosBias):
 
     def forward(self, offset: torch.Tensor) -> torch.Tensor:
         """Args: offset: all of a group, ((2G-1)^2, 2). Returns: ((2G-1)^2, nH)."""
-        return _looked_up(self.table, offset)
+        # A copy: observers of outputs (PyTorch's counter of operations) trip over a module that returns its
+        # parameter.
+        return _looked_up(self.table, offset).clone()
 
 
 def _looked_up(table: torch.Tensor, offset: torch.Tensor) -> torch.Tensor:

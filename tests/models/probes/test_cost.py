@@ -7,7 +7,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from cfviz.models.factory import create_model
-from cfviz.models.probes.cost import cost
+from cfviz.models.probes.cost import _macs, cost
 
 WAYS = [{"position_bias": kind} for kind in ("dpb", "rpb", "none")]
 WAYS += [{"in_chans": 1, "num_classes": 7}, {"group_size": (4, 4, 7, 7), "interval": "adaptive"}]
@@ -24,6 +24,16 @@ def test_parameters_and_multiply_adds_are_the_models_own(name: str, config: dict
     with torch.no_grad(), counter:
         model.to("meta")(torch.zeros(1, config.get("in_chans", 3), 64, 96, device="meta"))
     assert its["total"].macs == counter.get_total_flops() // 2
+
+
+def test_a_table_of_the_trained_size_is_counted_in_inference_mode() -> None:
+    """The table itself as output of its module ended the comparison with an error of PyTorch's counter."""
+    model = create_model("crossformer_nano_rpb", weights=None)
+    counts = cost(model, 224, 224)
+    with torch.inference_mode():
+        assert cost(model, 224 + 32, 224) != counts
+        _macs.cache_clear()
+        assert cost(model, 224, 224) == counts
 
 
 def test_a_backbone_and_a_model_cut_otherwise_keep_their_parameters() -> None:
