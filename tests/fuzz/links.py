@@ -19,8 +19,8 @@ PAGES = ("home", *sorted(path.stem for path in (ROOT / "pages").glob("[!_]*.py")
 HARMLESS = {"model": ("crossformer_nano",), "size": ("160",), "dtype": ("float32",)}  # whose cost is known
 NUMBERS = ("0", "1", "-1", "2", "3", "7", "1e9", "nan", "inf", "-inf", "1_0", "+3", "٣", "²", "0x10", "1.5")
 TEXTS = (
-    "", " ", " 3 ", "0" * 5000, "9" * 5000, "x" * 100_000, "../../../etc/passwd", "/etc/passwd", "own-",
-    "own-0123456789", "<script>alert(1)</script>", "{0}", "{value.__class__}", "%s%n", "a\0b", "a\nb",
+    "", " ", " 3 ", "0" * 5000, "9" * 5000, "9" * 310, "x" * 100_000, "../../../etc/passwd", "/etc/passwd",
+    "own-", "own-0123456789", "<script>alert(1)</script>", "{0}", "{value.__class__}", "%s%n", "a\0b", "a\nb",
     "\ud7ff", "\U0001f9c0" * 50, "\u202eabc", "**b** [x](javascript:1) $x^2$ :material/home:",
     "None", "true", "[]", "null", "en", "zh-Hant", "berlin-cathedral", "lemurs", "zero", "mean", "shuffle",
     "replace", "all", "scaled", "first", "sda", "lda", "56x56", "112x1", "1x112", "0x0", "20.20",

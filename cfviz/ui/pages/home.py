@@ -15,9 +15,11 @@ from cfviz.trace import Trace
 from cfviz.ui.compute import models
 from cfviz.ui.compute.cache import derived
 from cfviz.ui.context import Context
+from cfviz.ui.session import forms
 from cfviz.ui.session.photos import data_uri
 from cfviz.ui.session.plain import plain
 from cfviz.ui.shell import frame
+from cfviz.ui.widgets.figure import committed
 from cfviz.ui.widgets.photos import photo_credit, photo_title
 from cfviz.ui.widgets.takeaway import take_away
 from cfviz.ui.widgets.weights import weights_line
@@ -28,6 +30,7 @@ TEXTS = (
     "answer", "said_sda", "said_lda", "said_whole", "padded", "go_grouping", "go_attention",
     "go_position_bias", "go_predict",
 )  # fmt: skip
+NAME = "whole"
 LINKED = ("grouping", "attention", "embedding", "position_bias", "predict")
 
 _whole = st.components.v2.component(
@@ -45,20 +48,21 @@ def whole(ctx: Context) -> None:
         query_params=ctx.settings.query(),
     )  # fmt: skip
     trace = ctx.trace(*point_names.stage_outputs(ctx.model.depths))
-    chosen = _whole(key="whole", data=_data(ctx, trace), on_go_change=lambda: None)
-    if chosen.go:
-        _follow(ctx, chosen.go)
+    _whole(key=NAME, data=_data(ctx, trace), on_go_change=lambda: None)
+    if go := committed(NAME, forms.WHOLE, "go"):
+        _follow(ctx, go)
     _below(ctx, trace)
 
 
 def _follow(ctx: Context, go: dict[str, Any]) -> None:
     """Open the page that was asked for, with the token that was pointed at."""
-    page = go.get("page")
+    page = go["page"]
     if page not in LINKED or not frame.exists(page):
         return
     query = dict(ctx.settings.query())
-    if page == "attention":
-        group = ctx.model.groupings(ctx.settings.size, ctx.settings.size)[go["stage"]][go["block"]]
+    stages = ctx.model.groupings(ctx.settings.size, ctx.settings.size)
+    if page == "attention" and go["stage"] < len(stages) and go["block"] < len(stages[go["stage"]]):
+        group = stages[go["stage"]][go["block"]]
         row, col = int(go["y"] * group.H), int(go["x"] * group.W)
         counted = {"stage": str(go["stage"] + 1), "block": str(go["block"] + 1)}  # links count from 1
         query |= counted | {"row": str(row), "col": str(col)}

@@ -23,6 +23,7 @@ DEFAULT_PHOTO = "berlin-cathedral"
 SHARED = ("model", "photo", "size", "dtype", "lang")
 OWN = "own-"  # a photo of the reader's own: the link names it but cannot carry it
 
+MOST = 2**53  # of a number in a link: beyond it arithmetic is not exact, and then not possible
 _SETTINGS, _WRITTEN, _EXTRAS = "cfviz.settings", "cfviz.written", "cfviz.extras"
 
 
@@ -135,6 +136,8 @@ def extra(page: str, name: str, default: Any, allowed: Callable[[Any], bool] | I
     try:
         value = type(default)(text)
     except ValueError:
+        return default
+    if isinstance(value, (int, float)) and not abs(value) <= MOST:
         return default
     good = allowed(value) if callable(allowed) else value in allowed
     return value if good else default

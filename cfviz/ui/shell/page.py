@@ -15,7 +15,7 @@ from cfviz.figures.theme import theme
 from cfviz.run import pick_device, share_cores
 from cfviz.ui.compute import cache, models, queue
 from cfviz.ui.context import Context
-from cfviz.ui.session import photos, state
+from cfviz.ui.session import door, photos, state
 from cfviz.ui.session.plain import plain_fields
 from cfviz.ui.widgets.weights import weights_banner
 from cfviz.words import preferred, translator
@@ -33,6 +33,7 @@ def start(name: str) -> Context:
         name: the page's name: "home" for ``app.py``, else the file's name in ``pages/`` without ``.py``. Its
             translations are in ``<name>.json``, with at least ``title`` and ``lede``.
     """
+    door.guard()
     base = state.Settings(lang=preferred(st.context.locale), device=pick_device())
     settings, notes = state.current(base, models.names(), photos.ids())
     t = translator(settings.lang)

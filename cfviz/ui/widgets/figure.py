@@ -11,14 +11,15 @@ A page packs what it shows once a photo and model, and mounts it::
     packed = living.pack(units, size=(224, 224), strides={0: 4, 1: 8, 2: 16, 3: 32},
                          strings=figure_words("attention", lang), photo=trace.crop, name="attention",
                          start={"stage": 0, "block": 0, "head": 0, "row": 12, "col": 30})
-    chosen = living_figure(packed.data, name="attention", on_commit=callback)
+    living_figure(packed.data, name="attention", on_commit=callback)
     go("attention", stage=2, block=1)       # from a callback: send it somewhere without its data again
 
 Where the first picture should come soon, pack twice: `part="first"` for `living_figure`, then `part="rest"`
 for `follow_up`. The figure draws the first and takes the rest in when it comes.
 
-`living_figure` returns what was last clicked, a dict of stage, block, head, row, col (all from 0), locked
-and, where the block was left out of the message, need=True: pack again with that block as the start.
+In the callback, `committed(name, forms.ATTENTION)` is what was clicked, a dict of stage, block, head, row and
+col (all from 0), locked and, where the block was left out of the message, need=True: pack again with that
+block as the start.
 Hovering never reaches Python. Pack the same bytes on a rerun (keep them in a cache): Streamlit then sends
 nothing.
 A unit without content shows groups only: no heads, no scale, the members tinted in the colour of their kind.
@@ -37,6 +38,7 @@ from typing import Any
 import streamlit as st
 
 from cfviz import web
+from cfviz.ui.session import forms
 
 __all__ = [
     "ATTENTION", "COMPARE", "EMBEDDING", "GROUPING", "LAB", "POSITION_BIAS", "Component", "committed",
@@ -61,21 +63,18 @@ class Component:
     def __init__(self, figure: web.Figure, name: str, keeps: Sequence[str] = ("commit",)) -> None:
         self.figure, self.name, self.keeps = figure, name, tuple(keeps)
 
-    def show(self, data: Any, *, name: str, on_commit: Callable[[], None] | None = None) -> Any:
+    def show(self, data: Any, *, name: str, on_commit: Callable[[], None] | None = None) -> None:
         """Show the figure.
 
         Args:
             data: The bytes of its message, or a dict; the same data are not sent again.
             name: The widget's key.
-            on_commit: Called when the reader chose something, before the rerun; `committed(name)` has it.
-
-        Returns:
-            What was chosen last; None before the first choice.
+            on_commit: Called when the reader chose something, before the rerun; `committed` has it.
         """
         heard = {f"on_{kept}_change": _nothing for kept in self.keeps}
         if on_commit is not None:
             heard["on_commit_change"] = on_commit
-        return self._registered(key=name, data=data, **heard).get("commit")
+        self._registered(key=name, data=data, **heard)
 
     @cached_property
     def _registered(self) -> Any:
@@ -95,23 +94,19 @@ POSITION_BIAS = Component(
 
 def living_figure(
     data: bytes, *, name: str, on_commit: Callable[[], None] | None = None, driver: bool = True
-) -> dict[str, Any] | None:
+) -> None:
     """Show the figure.
 
     Args:
         data: `Packed.data`.
         name: The name it was packed with, also the widget's key; must not change from run to run.
-        on_commit: Called at a click, before the rerun; `committed(name)` tells what was clicked.
+        on_commit: Called at a click, before the rerun; `committed` tells what was clicked.
         driver: Whether `go` sends it places; False where the page calls `drive` itself.
-
-    Returns:
-        What was last clicked: stage, block, head, row, col (from 0), locked; None before the first click.
     """
-    chosen = ATTENTION.show(data, name=name, on_commit=on_commit)
+    ATTENTION.show(data, name=name, on_commit=on_commit)
     if driver:
         seq, to = st.session_state.get(_orders(name), (0, {}))
         _driver()(key=f"{name}-go", data={"name": name, "seq": seq, "to": to}, height=1)
-    return chosen
 
 
 def follow_up(data: bytes, *, name: str) -> None:
@@ -150,10 +145,16 @@ def fresh(name: str) -> bool:
     return name not in st.session_state
 
 
-def committed(name: str) -> dict[str, Any] | None:
-    """What was just clicked, for an `on_commit` callback."""
+def committed(name: str, form: forms.Form, what: str = "commit") -> Any:
+    """What a component was just told, for a callback; None where it does not fit its form.
+
+    Args:
+        name: The widget's key.
+        form: What it may say.
+        what: Which of the values that it keeps.
+    """
     state = st.session_state.get(name)
-    return state.get("commit") if state else None
+    return forms.accepted(name, form, state.get(what) if state else None)
 
 
 def _orders(name: str) -> str:

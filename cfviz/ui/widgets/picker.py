@@ -6,7 +6,8 @@ import streamlit as st
 
 from cfviz import web
 from cfviz.ui.context import Context
-from cfviz.ui.session import photos, state
+from cfviz.ui.session import forms, photos, state
+from cfviz.ui.widgets.figure import committed
 from cfviz.ui.widgets.photos import photo_title
 
 _picker = st.components.v2.component(
@@ -35,6 +36,6 @@ def picker(ctx: Context) -> None:
 
 def _take() -> None:
     """A photo was clicked: take it over before the page runs."""
-    chosen = st.session_state["picker"].get("pick")
+    chosen = committed("picker", forms.PICTURE, "pick")
     if chosen in photos.ids():
         state.change(photo=chosen)

@@ -16,7 +16,7 @@ from cfviz.trace import Trace
 from cfviz.ui.compute import models
 from cfviz.ui.compute.cache import shared
 from cfviz.ui.context import Context
-from cfviz.ui.session import photos
+from cfviz.ui.session import forms, photos
 from cfviz.ui.widgets import chart
 from cfviz.ui.widgets.chart import breathe, look
 from cfviz.ui.widgets.figure import committed, follow_up, fresh, go, living_figure
@@ -160,11 +160,12 @@ def figure(ctx: Context, about: Subject) -> None:
         ctx.stop(error)
 
     def commit() -> None:
-        clicked = committed(NAME)
+        clicked = committed(NAME, forms.ATTENTION)
         if clicked:
             put(ctx, clicked)
             if clicked.get("need"):
-                centres[about.source] = (clicked["stage"], clicked["block"])
+                there = place(ctx, about.trace)  # moved to what exists
+                centres[about.source] = (there["stage"], there["block"])
 
     packed = packed.at(st.session_state[START], figure_words("attention", ctx.lang))
     look(ctx.t("attention.look"))
@@ -262,13 +263,15 @@ def _heads_table(ctx: Context, about: Subject, rows: list[dict[str, Any]]) -> No
     t, key, number = ctx.t, f"w.attention.heads.{len(rows)}", st.column_config.NumberColumn
 
     def picked() -> None:
-        for i in st.session_state[key].selection.rows:
-            here = place(ctx, about.trace)
-            to = {name: rows[i][name] - 1 for name in ("stage", "block", "head")}
-            before, after = (about.trace.grouping(s, 0) for s in (here["stage"], to["stage"]))
-            to["row"] = int((here["row"] + 0.5) * after.H / before.H)  # the same place of the photo
-            to["col"] = int((here["col"] + 0.5) * after.W / before.W)
-            send(ctx, to | {"locked": here["locked"]})
+        i = forms.row_picked(key, st.session_state[key], len(rows))
+        if i is None:
+            return
+        here = place(ctx, about.trace)
+        to = {name: rows[i][name] - 1 for name in ("stage", "block", "head")}
+        before, after = (about.trace.grouping(s, 0) for s in (here["stage"], to["stage"]))
+        to["row"] = int((here["row"] + 0.5) * after.H / before.H)  # the same place of the photo
+        to["col"] = int((here["col"] + 0.5) * after.W / before.W)
+        send(ctx, to | {"locked": here["locked"]})
 
     st.dataframe(
         pd.DataFrame(rows), key=key, hide_index=True, height=318, on_select=picked,

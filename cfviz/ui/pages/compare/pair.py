@@ -18,7 +18,7 @@ from cfviz.models.others.timm_models import OTHERS, create_other, fetch_weights,
 from cfviz.run import placed
 from cfviz.ui.compute import cache, keys, models
 from cfviz.ui.context import Context
-from cfviz.ui.session import state
+from cfviz.ui.session import forms, state
 from cfviz.ui.widgets import chart, weights
 from cfviz.ui.widgets.figure import COMPARE, committed, fresh
 from cfviz.words import figure_words
@@ -208,13 +208,13 @@ def _layer(pair: Pair, n: int, stage: int, block: int, t: Callable[..., str]) ->
 
 
 def _commit(ctx: Context, pair: Pair) -> None:
-    to = committed(NAME)
-    if not to:
+    to = committed(NAME, forms.COMPARE)
+    if to is None:
         return
-    stage = int(to["stage"])
+    stage = to["stage"]
     tokens = pair.size // (4 * 2**stage)
     row, col = (min(tokens - 1, int((to[x] + 0.5) * tokens / to[n])) for x, n in (("row", "H"), ("col", "W")))
-    values = {"stage": stage + 1, "row": row, "col": col, "of": tokens, "held": int(bool(to["held"]))}
-    if "block" in to:
-        values[f"block_{'ab'[int(to['side'])]}"] = int(to["block"]) + 1
+    values = {"stage": stage + 1, "row": row, "col": col, "of": tokens, "held": int(to["held"])}
+    if "block" in to and "side" in to:
+        values[f"block_{'ab'[to['side']]}"] = to["block"] + 1
     ctx.put(**values)

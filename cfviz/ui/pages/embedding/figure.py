@@ -15,7 +15,7 @@ from cfviz.measured import cel
 from cfviz.models.probes import embedding as layers
 from cfviz.ui.compute.cache import shared
 from cfviz.ui.context import Context
-from cfviz.ui.session import photos
+from cfviz.ui.session import forms, photos
 from cfviz.ui.widgets import chart
 from cfviz.ui.widgets.figure import EMBEDDING, committed, fresh
 from cfviz.ui.widgets.takeaway import take_away
@@ -74,7 +74,7 @@ def figure(ctx: Context, its: Subject) -> None:
     data = packed(its.source, tuple(st.session_state[START].items()), ctx.lang, its)
 
     def commit() -> None:
-        if to := committed(NAME):
+        if to := committed(NAME, forms.EMBEDDING):
             ctx.put(cel=to["cel"] + 1, measure=to["measure"], row=to["row"], col=to["col"])
 
     EMBEDDING.show(data, name=NAME, on_commit=commit)

@@ -29,7 +29,7 @@ from cfviz.ui.compute import cache, keys
 from cfviz.ui.compute.cache import shared
 from cfviz.ui.compute.later import in_pieces
 from cfviz.ui.context import Context
-from cfviz.ui.session import photos
+from cfviz.ui.session import forms, photos
 from cfviz.ui.session.plain import plain
 from cfviz.ui.widgets.figure import LAB, committed
 from cfviz.words import lookup
@@ -308,9 +308,9 @@ def show_board(its: Bench) -> None:
     ctx = its.ctx
 
     def commit() -> None:
-        if to := committed(BOARD):
-            st.session_state[SEQ] = int(to["seq"])
-            ctx.put(do=str(to["do"]), how=str(to["how"]))
+        if to := committed(BOARD, forms.LAB):
+            st.session_state[SEQ] = to["seq"]
+            ctx.put(do=to["do"], how=to["how"])
 
     LAB.show(_data(its), name=BOARD, on_commit=commit)
 

@@ -14,6 +14,8 @@ from typing import Any
 import streamlit as st
 
 from cfviz import web
+from cfviz.ui.session import forms
+from cfviz.ui.widgets.figure import committed
 from cfviz.ui.widgets.takeaway import to_csv
 
 from .course import Course
@@ -87,7 +89,7 @@ def desk(
     """
 
     def adopt() -> None:
-        stored = (st.session_state.get(DESK) or {}).get("stored")
+        stored = committed(DESK, forms.STORED, "stored")
         if stored is not None:
             st.session_state[_FIRST] = answers() | parse(stored, ids(course))
             st.session_state[_KNOWN] = True
@@ -101,7 +103,7 @@ def desk(
 
 def asked() -> str | None:
     """What was asked of the desk: "full", "leave", "next" or "back"."""
-    return (st.session_state.get(DESK) or {}).get("asked")
+    return committed(DESK, forms.DESK_ASKED, "asked")
 
 
 def table(course: Course, lang: str) -> bytes:

@@ -25,6 +25,7 @@ from cfviz.ui.context import Context
 from cfviz.ui.pages.grouping import grouping_figures
 from cfviz.ui.pages.lab import bench
 from cfviz.ui.pages.position_bias import surfaces
+from cfviz.ui.session import forms
 from cfviz.ui.widgets.figure import EMBEDDING, LAB, POSITION_BIAS, committed, drive, fresh, living_figure
 from cfviz.words import figure_words
 
@@ -89,9 +90,9 @@ def figure(ctx: Context, now: Moment) -> None:
 
 def _listen(name: str, now: Moment) -> Callable[[], None]:
     def commit() -> None:
-        told = committed(name) or {}
-        if told.get("quiz") and isinstance(told.get("picked"), list):
-            now.take(str(told["quiz"]), [str(one) for one in told["picked"]])
+        told = committed(name, forms.ANSWER)
+        if told and "quiz" in told and "picked" in told:
+            now.take(told["quiz"], told["picked"])
 
     return commit
 
@@ -236,15 +237,10 @@ def _board(ctx: Context, now: Moment) -> None:
         found = _effects(ctx, now, parts, places)
 
     def commit() -> None:
-        told = committed(name) or {}
-        sent = told.get("picked")
-        picked = (
-            [back[one] for one in sent if isinstance(one, str) and one in back]
-            if isinstance(sent, list)
-            else []
-        )
-        if told.get("quiz") and picked:
-            now.take(str(told["quiz"]), picked)
+        told = committed(name, forms.ANSWER) or {}
+        picked = [back[one] for one in told.get("picked", ()) if one in back]
+        if "quiz" in told and picked:
+            now.take(told["quiz"], picked)
 
     name = now.name(now.step.ask)
     quiz = {

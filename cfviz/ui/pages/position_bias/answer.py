@@ -26,7 +26,7 @@ from cfviz.ui.compute.cache import shared
 from cfviz.ui.compute.models import model_code
 from cfviz.ui.compute.steps import Steps
 from cfviz.ui.context import Context
-from cfviz.ui.session import state
+from cfviz.ui.session import forms, state
 from cfviz.ui.session.photos import photo_code
 from cfviz.ui.widgets import chart
 from cfviz.ui.widgets.figure import POSITION_BIAS, committed
@@ -174,8 +174,8 @@ def section(ctx: Context, its: Subject) -> None:
 
 def _chosen(ctx: Context) -> None:
     """A query or a kind of map was chosen in the figure."""
-    if to := committed(NAME):
-        ctx.put(down=int(to["down"]), across=int(to["across"]), maps=int(to["less"]))
+    if to := committed(NAME, forms.BIAS_ANSWER):
+        ctx.put(down=to["down"], across=to["across"], maps=int(to["less"]))
 
 
 def _look_ahead(ctx: Context, its: Subject, window: Window, stage: int, block: int) -> None:

@@ -18,6 +18,7 @@ from cfviz.ui.compute import keys
 from cfviz.ui.compute.cache import shared
 from cfviz.ui.compute.models import model_code
 from cfviz.ui.context import Context
+from cfviz.ui.session import forms
 from cfviz.ui.session.photos import photo_code
 from cfviz.ui.widgets import chart
 from cfviz.ui.widgets.figure import POSITION_BIAS, committed, fresh
@@ -178,7 +179,7 @@ def _figure(ctx: Context, its: Subject, part: str, start: tuple[tuple[str, Any],
     appears = fresh(name)
 
     def commit() -> None:
-        keep(ctx, its, committed(name))
+        keep(ctx, its, committed(name, forms.BIAS))
 
     POSITION_BIAS.show(packed(its.weights, part, start, ctx.lang, its), name=name, on_commit=commit)
     if appears and part == "surfaces":  # the first on the page

@@ -1,0 +1,180 @@
+"""What a browser may say of a component: one form for each, checked before anything reads it.
+
+A message comes from whoever speaks the protocol, not only from our own code in the browser: a missing field,
+a text where a number belongs, three thousand million for a stage. What does not fit its form is dropped with
+a line in the log, and the page stays as it was. A form bounds every value by itself; whether a place exists
+in this model is for the page to decide, as for its link.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import reprlib
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from cfviz.figures.live.embedding import MEASURES
+from cfviz.models.interventions.language import FILLS
+
+__all__ = [
+    "ANSWER", "ATTENTION", "BIAS", "BIAS_ANSWER", "COMPARE", "DESK_ASKED", "EMBEDDING", "LAB", "PICTURE",
+    "STORED", "WHOLE", "Form", "accepted", "row_picked",
+]  # fmt: skip
+
+Field = Callable[[Any], Any]  # gives the value to use, or raises ValueError
+
+STAGES, BLOCKS, HEADS, SIDE = 16, 256, 256, 4096  # more than any model or map here has
+LONGEST = 20_000  # characters of a text
+_log = logging.getLogger(__name__)
+_short = reprlib.Repr()
+_short.maxstring = _short.maxother = 60
+
+
+def whole(below: int, least: int = 0) -> Field:
+    """A whole number from `least`, below `below`."""
+
+    def check(value: Any) -> int:
+        if type(value) not in (int, float) or not least <= value < below or value != int(value):
+            raise ValueError(f"expected a whole number from {least} to {below - 1}")
+        return int(value)
+
+    return check
+
+
+def share(value: Any) -> float:
+    """A number from 0 to 1."""
+    if type(value) not in (int, float) or not 0 <= value <= 1:
+        raise ValueError("expected a number from 0 to 1")
+    return float(value)
+
+
+def flag(value: Any) -> bool:
+    """Yes or no; also 1 or 0."""
+    if type(value) not in (bool, int) or value not in (0, 1):
+        raise ValueError("expected true or false")
+    return bool(value)
+
+
+def one_of(*words: str) -> Field:
+    """One of some words."""
+
+    def check(value: Any) -> str:
+        if type(value) is not str or value not in words:
+            raise ValueError(f"expected one of {', '.join(words)}")
+        return value
+
+    return check
+
+
+def text(most: int, pattern: str = "") -> Field:
+    """A text of a length, in some characters."""
+
+    def check(value: Any) -> str:
+        if type(value) is not str or len(value) > most or (pattern and not re.fullmatch(pattern, value)):
+            raise ValueError(f"expected a text of at most {most} characters")
+        return value
+
+    return check
+
+
+def several(most: int, field: Field) -> Field:
+    """A list of at most so many values."""
+
+    def check(value: Any) -> list[Any]:
+        if type(value) is not list or len(value) > most:
+            raise ValueError(f"expected a list of at most {most}")
+        return [field(one) for one in value]
+
+    return check
+
+
+class Form:
+    """What a component says: a mapping with these fields, or one value where `fields` is a function.
+
+    Args:
+        fields: Name -> what it must be; fields without a name here are left out of what is read.
+        maybe: The same for fields that may be missing.
+    """
+
+    def __init__(self, fields: Mapping[str, Field] | Field, maybe: Mapping[str, Field] | None = None) -> None:
+        self.fields, self.maybe = fields, maybe or {}
+
+    def read(self, value: Any) -> Any:
+        """The value, each field as it is to be used.
+
+        Raises:
+            ValueError: If something does not fit; the sentence names the field.
+        """
+        if not isinstance(self.fields, Mapping):
+            return self.fields(value)
+        if not isinstance(value, Mapping):
+            raise ValueError("expected named fields")
+        given = dict(self.fields) | {name: field for name, field in self.maybe.items() if name in value}
+        read: dict[str, Any] = {}
+        for name, field in given.items():
+            try:
+                read[name] = field(value.get(name))
+            except ValueError as error:
+                raise ValueError(f"{name} is {_short.repr(value.get(name))}; {error}") from None
+        return read
+
+
+def accepted(name: str, form: Form, value: Any) -> Any:
+    """What a component said, where it fits its form; None, and a line in the log, where it does not.
+
+    Args:
+        name: The component's, for the log.
+        form: What it may say.
+        value: What came; None where it said nothing.
+    """
+    if value is None:
+        return None
+    try:
+        return form.read(value)
+    except ValueError as error:
+        _log.warning("dropped what a browser said of %s: %s", name, error)
+        return None
+
+
+def row_picked(name: str, value: Any, rows: int) -> int | None:
+    """The row chosen in a table; None where none is, or where it is not one of the table's.
+
+    Args:
+        name: The table's, for the log.
+        value: The table's state, as Streamlit keeps it.
+        rows: How many rows there are.
+    """
+    chosen = value.get("selection") if isinstance(value, Mapping) else None
+    picked = accepted(name, Form({"rows": several(1, whole(rows))}), chosen)
+    return picked["rows"][0] if picked and picked["rows"] else None
+
+
+# ---------------------------------------------------------------- what each says
+
+_TOKEN = {"row": whole(SIDE), "col": whole(SIDE)}
+
+ATTENTION = Form(
+    {"stage": whole(STAGES), "block": whole(BLOCKS), "head": whole(HEADS), **_TOKEN},
+    {"locked": flag, "need": flag},
+)
+COMPARE = Form(
+    {"stage": whole(4), "H": whole(SIDE, 1), "W": whole(SIDE, 1), **_TOKEN, "held": flag},
+    {"block": whole(BLOCKS), "side": whole(2)},
+)
+EMBEDDING = Form({"cel": whole(4), "measure": one_of(*MEASURES), **_TOKEN})
+BIAS = Form(
+    {"block": whole(BLOCKS), "head": whole(HEADS)},
+    {name: whole(100) for name in ("scale", "order", "Gh", "Gw")}
+    | dict.fromkeys(("raw", "reach", "less", "large"), flag),
+)
+BIAS_ANSWER = Form({"down": whole(101), "across": whole(101), "less": flag})
+LAB = Form({"do": text(LONGEST), "how": one_of(*FILLS), "seq": whole(2**53)})
+# To a lesson's question; the same figures tell a place, too, which a lesson has no use for.
+ANSWER = Form({}, {"quiz": text(64), "picked": several(512, text(64))})
+WHOLE = Form(
+    {"page": text(40, r"[a-z_]+"), "stage": whole(STAGES), "block": whole(BLOCKS), "x": share, "y": share}
+)
+PICTURE = Form(text(200))  # a photo's id
+STORED = Form(text(LONGEST))  # a student's progress
+DESK_ASKED = Form(one_of("full", "leave", "next", "back"))

@@ -1,0 +1,133 @@
+"""Messages that no browser of ours sends: the page stays as it was, in this run and in all that follow."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from streamlit.components.v2.bidi_component.constants import EVENT_DELIM
+from streamlit.proto.WidgetStates_pb2 import WidgetState, WidgetStates
+from streamlit.runtime.state.session_state import STREAMLIT_INTERNAL_KEY_PREFIX
+from streamlit.testing.v1 import AppTest
+
+APP = Path(__file__).resolve().parents[2] / "app.py"
+
+
+def opened(page: str, **query: str) -> AppTest:
+    app = AppTest.from_file(str(APP), default_timeout=120)
+    if page != "home":
+        app.switch_page(f"pages/{page}.py")
+    for name, value in {"size": "160", **query}.items():
+        app.query_params[name] = value
+    return app.run()
+
+
+def id_of(app: AppTest, end: str) -> str:
+    """The widget whose key this is."""
+    ids = (getattr(getattr(node, "proto", None), "id", "") for node in app)
+    return next(id for id in ids if id.startswith("$$ID") and id.endswith(f"-{end}"))
+
+
+def tell(app: AppTest, *states: WidgetState) -> AppTest:
+    """Send messages; the run must end well."""
+    sent = WidgetStates()
+    sent.widgets.extend(states)
+    app._run(sent)
+    fine(app)
+    return app
+
+
+def fine(app: AppTest) -> None:
+    assert not app.exception, app.exception[0].stack_trace
+    assert not app.error, [box.value for box in app.error]
+    assert len(app.title) == 1
+
+
+def commit(id: str, value: Any) -> WidgetState:
+    return WidgetState(id=id, json_value=json.dumps({"commit": value}))
+
+
+def event(id: str, name: str, value: Any) -> tuple[WidgetState, WidgetState]:
+    trigger = f"{STREAMLIT_INTERNAL_KEY_PREFIX}_{id}{EVENT_DELIM}events"
+    said = json.dumps([{"event": name, "value": value}])
+    return WidgetState(id=id, json_value="{}"), WidgetState(id=trigger, json_trigger_value=said)
+
+
+def test_a_click_is_taken_and_a_made_up_one_is_not() -> None:
+    app = opened("compare")
+    id = id_of(app, "compare.figure")
+    told = {"stage": 1, "H": 20, "W": 20, "row": 3, "col": 4, "held": True}
+    tell(app, commit(id, told))
+    after = dict(app.query_params)
+    assert (after["stage"], after["row"], after["held"]) == ("2", "3", "1")
+    for wrong in ({"stage": 3_000_000_000}, {"stage": -5}, {"H": 0}, {"row": "x"}, {"side": 7, "block": 0}):
+        tell(app, commit(id, told | wrong))
+        assert dict(app.query_params) == after, wrong
+    tell(app, commit(id, [1, 2]))
+    fine(app.run())
+
+
+def test_a_block_that_is_not_there_does_not_stay_with_the_session() -> None:
+    app = opened("attention")
+    id = id_of(app, "attention.figure")
+    place = {"block": 0, "head": 0, "row": 0, "col": 0, "locked": True, "need": True}
+    tell(app, commit(id, {"stage": 9, **place}))
+    tell(app, commit(id, {"stage": 0, **place, "block": 200}))
+    fine(app.run())
+
+
+@pytest.mark.parametrize("rows", ["[99999]", '["x"]', "[-1]", "5"])
+def test_a_row_that_is_not_in_the_table(rows: str) -> None:
+    app = opened("attention")
+    tables = [node.proto.id for node in app if type(node).__name__ == "Dataframe" and node.proto.id]
+    tell(app, WidgetState(id=tables[0], string_value=f'{{"selection": {{"rows": {rows}}}}}'))
+    fine(app.run())
+
+
+@pytest.mark.parametrize("value", ["nobody", 10**9, True, "[" * 5000])
+@pytest.mark.parametrize("box", ["w.photo", "w.model", "w.size", "w.lang"])
+def test_a_choice_that_is_not_on_offer(box: str, value: Any) -> None:
+    app = opened("grouping")
+    before = dict(app.query_params)
+    field = {str: "string_value", int: "int_value", bool: "bool_value"}[type(value)]
+    tell(app, WidgetState(id=id_of(app, box), **{field: value}))
+    assert dict(app.query_params) == before
+    fine(app.run())
+
+
+@pytest.mark.parametrize("text", ["{", "[" * 5000, '{"commit": ' + "[" * 5000, "5"])
+def test_half_a_text(text: str) -> None:
+    app = opened("embedding")
+    tell(app, WidgetState(id=id_of(app, "embedding.figure"), json_value=text))
+    fine(app.run())
+
+
+def test_the_first_page_sends_nobody_anywhere_that_is_not_there() -> None:
+    app = opened("home")
+    id = id_of(app, "whole")
+    where = {"stage": 0, "block": 0, "x": 0.5, "y": 0.5}
+    for wrong in ({"page": "../secret"}, {"page": 5}, {"page": "predict", "x": "far"}, {"stage": 10**9}):
+        tell(app, *event(id, "go", {"page": "attention", **where} | wrong))
+        id_of(app, "whole")  # still here
+    tell(app, *event(id, "go", {"page": "attention", **where}))
+    assert id_of(app, "attention.figure")
+    assert app.query_params["row"] == "20"
+
+
+def test_a_photo_of_the_strip() -> None:
+    app = opened("predict")
+    for said, shown in (
+        (["lemurs"], "berlin-cathedral"),
+        ("nobody", "berlin-cathedral"),
+        ("lemurs", "lemurs"),
+    ):
+        tell(app, *event(id_of(app, "picker"), "pick", said))
+        assert app.query_params["photo"] == shown
+
+
+@pytest.mark.parametrize("page", ["compare", "attention", "embedding", "position_bias", "grouping", "lab"])
+def test_numbers_without_end_in_a_link(page: str) -> None:
+    names = ("row", "col", "of", "stage", "block", "head", "down", "across", "at", "g")
+    fine(opened(page, **dict.fromkeys(names, "9" * 310)))
