@@ -263,6 +263,8 @@ def _predict(args: argparse.Namespace) -> int:
             predictions=results,
             errors=failures,
         )
+    for note in model.provenance.notes:
+        _note(note.sentence())
     if results and model.provenance.trained is None:
         _note("these weights are random, so the prediction means nothing; `models` says where others are")
     return USER_ERROR if failures else 0

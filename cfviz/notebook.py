@@ -32,6 +32,7 @@ def show(trace: Trace) -> str:
         f"weights: {weights.source}, {weights.trained}" if weights.trained else "random, untrained weights"
     )
     facts = f"{trace.model}, {height} x {width} px, {trace.dtype} on {trace.device}; {trained}"
+    facts = ". ".join([facts, *(note.sentence().rstrip(".") for note in weights.notes)])
     rows = "".join(
         f'<tr><td style="text-align:right">{p:.1%}</td><td style="text-align:left">{escape(name)}</td></tr>'
         for _, name, p in trace.top(5)

@@ -108,6 +108,28 @@ def _counts(value: Any) -> bool:
 
 
 @dataclass(frozen=True)
+class Note:
+    """One sentence about weights.
+
+    Attributes:
+        code: The end of a key of the catalogue, `common.weights_note_CODE`.
+        fields: What fills the sentence, as pairs.
+    """
+
+    code: str
+    fields: tuple[tuple[str, str], ...] = ()
+
+    @classmethod
+    def of(cls, code: str, **fields: str) -> Note:
+        """A note from keywords."""
+        return cls(code, tuple(fields.items()))
+
+    def sentence(self, t: Translator | None = None) -> str:
+        """The note in a reader's language; in English if none is given."""
+        return (t or translator("en"))(f"common.weights_note_{self.code}", **dict(self.fields))
+
+
+@dataclass(frozen=True)
 class Provenance:
     """Where a model's weights come from.
 
@@ -117,6 +139,8 @@ class Provenance:
         trained: What they were trained on, in a few English words; None means never: random weights.
         dataset: Which list of class names they predict: "imagenet-1k", "imagenette20", or None.
         training: The facts behind `trained`; None where a file says it in words of its own.
+        classes: Names of the classes in the order of the outputs, where the file records them.
+        notes: What a reader should know of how the weights were taken out of their file.
     """
 
     source: str = "random"
@@ -124,6 +148,8 @@ class Provenance:
     trained: str | None = None
     dataset: str | None = None
     training: Training | None = None
+    classes: tuple[str, ...] | None = None
+    notes: tuple[Note, ...] = ()
 
     def trained_in(self, t: Translator) -> str:
         """`trained` in a reader's language; a file's own words stay as they are."""

@@ -72,11 +72,18 @@ def build(checkpoint: Checkpoint, **kwargs: Any) -> CrossFormer:
         "position_bias": checkpoint.position_bias,
         **({"group_size": checkpoint.group_size} if checkpoint.group_size else {}),
         **({"interval": checkpoint.interval} if checkpoint.interval else {}),
+        **checkpoint.model_args,
     }
     model = _make(checkpoint.variant, {**config, **kwargs})
     model.load_state_dict(checkpoint.state_dict, strict=True)
     model.trained_group = checkpoint.trained_group or checkpoint.group_size or model.trained_group
     model.provenance = Provenance(
-        checkpoint.source, checkpoint.sha256, checkpoint.trained, checkpoint.dataset, checkpoint.training
+        checkpoint.source,
+        checkpoint.sha256,
+        checkpoint.trained,
+        checkpoint.dataset,
+        checkpoint.training,
+        checkpoint.classes,
+        checkpoint.notes,
     )
     return model.eval()

@@ -364,8 +364,20 @@ def _convert(args: argparse.Namespace) -> int:
     if out.suffix != ".safetensors" or out.exists():
         raise ValueError(f"got {args.out!r}; expected the name of a new .safetensors file")
     found = load_checkpoint(args.weights)
-    known = ("trained", "dataset", "group_size", "interval", "img_size", "trained_group")
+    known = (
+        "trained",
+        "dataset",
+        "classes",
+        "group_size",
+        "interval",
+        "img_size",
+        "trained_group",
+        "variant",
+    )
     facts = {name: value for name in known if (value := getattr(found, name)) is not None}
+    facts |= {"trained_group": found.trained_group} if found.trained_group else {}
+    facts |= {"training": found.training.as_json()} if found.training else {}
+    facts |= {"model_args": dict(found.model_args)} if found.model_args else {}
     draft = out.with_name(f"{out.name}.new")
     try:
         sha256 = write_checkpoint(draft, found.state_dict, **facts)
@@ -373,4 +385,6 @@ def _convert(args: argparse.Namespace) -> int:
     finally:
         draft.unlink(missing_ok=True)
     print(f"{out}: {found.variant}, {found.num_classes} classes, SHA-256 {sha256}")
+    for note in found.notes:
+        print(f"note: {note.sentence()}", file=sys.stderr)
     return 0

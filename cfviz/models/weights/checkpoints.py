@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from os import PathLike
 from pathlib import Path
@@ -19,20 +19,21 @@ from typing import Any
 import safetensors.torch
 import torch
 
+from cfviz.geometry import map_sizes
 from cfviz.models.variants import VARIANTS, WEIGHTS
-from cfviz.provenance import Training
+from cfviz.provenance import Note, Training
 
 from .download import OFFICIAL, Progress, fetch_hub, fetch_official, sha256_of
-from .errors import CheckpointError, printable, readable_size
-from .opening import Opened, open_weights
+from .errors import CheckpointError, printable, readable_size, some
+from .facts import class_list, per_stage, read_facts, training_of
+from .opening import open_weights
 from .pickles import StandIn
-from .recognise import check_shapes, find_variant, read_structure
-from .state_dict import strip
+from .recognise import Structure, check_shapes, find_variant, read_structure, told_variant
+from .state_dict import Weights, find_weights, strip
 
 __all__ = ["Checkpoint", "CheckpointError", "load_checkpoint", "model_card", "strip", "write_checkpoint"]
 
 HUB_PREFIX = re.compile(r"hf[-_]hub:")
-MOST_G = 112  # tokens a side of the first map at 448 pixels
 _FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
 
@@ -54,8 +55,11 @@ class Checkpoint:
         trained: What the weights were trained on, in a few words; None if never.
         training: The facts behind `trained`; None where a file says it in words of its own.
         dataset: Which list of class names they predict, or None.
+        classes: Names of the classes in the order of the outputs, where the file records them.
+        model_args: Widths and depths other than the variant's own, where the file records them.
         trained_group: Side of the largest groups that training used, one per stage, where the file says it.
-        missing: Parameters that a backbone without a head lacks; its last norm is filled in as the identity.
+        missing: Parameters that a backbone without a head lacks; a last norm is then filled in, untrained.
+        notes: What a reader should know of how the weights were taken out of their file.
         meta: Whatever else is known: epoch, accuracy, wrapper's settings, notes.
     """
 
@@ -72,8 +76,11 @@ class Checkpoint:
     trained: str | None
     dataset: str | None
     training: Training | None = None
+    classes: tuple[str, ...] | None = None
+    model_args: Mapping[str, Any] = field(default_factory=dict)
     trained_group: tuple[int, ...] | None = None
     missing: tuple[str, ...] = ()
+    notes: tuple[Note, ...] = ()
     meta: Mapping[str, Any] = field(default_factory=dict)
 
     def __repr__(self) -> str:
@@ -124,8 +131,13 @@ def load_checkpoint(
     found = _find(source, name, progress, cancel)
     opened = open_weights(found.content, found.name, allow_pickle)
     size = len(found.content) if isinstance(found.content, bytes) else found.content.stat().st_size
-    facts = {**_facts(opened), "source": found.name, **found.facts}  # no file may say where it comes from
-    return _recognised(strip(opened.content, found.name), facts, found, size)
+    weights = find_weights(opened.content, found.name)
+    facts = {
+        **read_facts(opened, weights.path),
+        "source": found.name,
+        **found.facts,
+    }  # no file says the source
+    return _recognised(weights, facts, found, size)
 
 
 def _find(source: str | PathLike[str] | bytes, name: str | None, progress: Any, cancel: Any) -> _Found:
@@ -189,116 +201,98 @@ def _find_official(variant: str, progress: Progress | None, cancel: Event | None
     return _Found(fetched.path, f"official {variant} weights", fetched.sha256, facts)
 
 
-def _facts(opened: Opened) -> dict[str, Any]:
-    """What a file says about itself: a safetensors header, or what stands beside the weights in a pickle."""
-    facts: dict[str, Any] = {}
-    for key, value in opened.metadata.items():
-        try:
-            facts[key] = json.loads(value)
-        except ValueError:
-            facts[key] = value
-    if isinstance(opened.content, dict):
-        beside = {key: value for key, value in dict.items(opened.content) if isinstance(key, str)}
-        facts |= {key: beside[key] for key in ("epoch", "max_accuracy") if _is_number(beside.get(key))}
-        facts |= _facts_of_config(beside.get("config")) | _facts_of_meta(beside.get("meta"))
-    return facts
-
-
-def _training(facts: Mapping[str, Any]) -> Training | None:
-    """How the weights were trained, as fields; None where a file says it in words of its own."""
-    if training := Training.from_json(facts.get("training")):
-        return training
-    if "trained" in facts:
-        return Training.from_sentence(str(facts["trained"]))
-    recorded = {"by": "file", "epochs": [facts.get("epoch")]}
-    best = {**recorded, "top1": facts.get("max_accuracy")}
-    return Training.from_json(best) or Training.from_json(recorded) or Training("file")
-
-
-def _facts_of_config(config: Any) -> dict[str, Any]:
-    """Group size, interval, image size and data from the settings in the authors' files."""
-
-    def at(*keys: str) -> Any:
-        node = config
-        for key in keys:
-            node = dict.get(node, key) if isinstance(node, dict) else None
-        return node
-
-    interval = "adaptive" if at("MODEL", "CROS", "ADAPT_INTER") is True else at("MODEL", "CROS", "INTERVAL")
-    facts = {
-        "group_size": at("MODEL", "CROS", "GROUP_SIZE"),
-        "interval": interval,
-        "img_size": at("DATA", "IMG_SIZE"),
-        "dataset": "imagenet-1k" if at("DATA", "DATASET") == "imagenet" else None,
-        "config_name": at("MODEL", "NAME"),
-    }
-    return {key: value for key, value in facts.items() if value is not None}
-
-
-def _facts_of_meta(meta: Any) -> dict[str, Any]:
-    """The same from the settings of a detector or segmenter, which are kept as the text of a Python file."""
-    text = dict.get(meta, "config") if isinstance(meta, dict) else None
-    if not isinstance(text, str):
-        return {}
-    facts: dict[str, Any] = {}
-    for key, pattern in (("group_size", r"\bgroup_size\s*="), ("interval", r"\bcrs_interval\s*=")):
-        if found := re.search(pattern + r"\s*\[([\d,\s]{1,40})\]", text):
-            facts[key] = [int(number) for number in found[1].split(",") if number.strip()]
-    if re.search(r"\badaptive_interval\s*=\s*True", text):
-        facts["interval"] = "adaptive"
-    return facts
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
-
-
-def _recognised(state: dict[str, Any], facts: dict[str, Any], found: _Found, size: int) -> Checkpoint:
+def _recognised(weights: Weights, facts: dict[str, Any], found: _Found, size: int) -> Checkpoint:
     """From stripped parameters to a checkpoint: shapes first, numbers last."""
-    name = found.name
+    name, state = found.name, weights.state
     _check_tensors(state, size, name)
     shapes = {key: tuple(value.shape) for key, value in state.items()}
     structure = read_structure(shapes, name)
-    variant = find_variant(structure, name)
-    missing = check_shapes(shapes, structure, variant, name)
+    told = told_variant(structure, facts.get("variant"), facts.get("model_args"))
+    variant, args = told or (find_variant(structure, name), {})
+    missing = check_shapes(shapes, structure, variant, name, args)
     tensors = _as_float32(state, name)
     for key in ("norm.weight", "norm.bias"):
         if key in missing:
             C = structure.embed_dim * 2 ** (len(structure.depths) - 1)
             tensors[key] = torch.full((C,), float(key == "norm.weight"))
     stages = len(structure.depths)
-    fields = {"source", "trained", "training", "dataset", "img_size"}
+    classes = class_list(facts.get("classes"))
+    fields = {"source", "trained", "training", "dataset", "classes", "img_size", "variant", "model_args"}
     fields |= {"group_size", "interval", "trained_group"}
-    interval, training = facts.get("interval"), _training(facts)
+    interval, training = facts.get("interval"), training_of(facts)
+    group_size, notes = _groups(structure, weights, facts, variant, name)
     return Checkpoint(
         state_dict=tensors,
         variant=variant,
         num_classes=structure.num_classes,
         in_chans=structure.in_chans,
         position_bias=structure.position_bias,
-        group_size=structure.group_size or _per_stage(facts.get("group_size"), stages),
-        interval=interval if interval == "adaptive" else _per_stage(interval, stages),
+        group_size=group_size,
+        interval=interval if interval == "adaptive" else per_stage(interval, stages),
         img_size=facts["img_size"] if isinstance(facts.get("img_size"), int) else None,
         source=facts["source"],
         sha256=found.sha256,
         trained=training.sentence() if training else _text(facts["trained"]),
         training=training,
         dataset=_text(facts.get("dataset")) if structure.num_classes else None,
-        trained_group=_per_stage(facts.get("trained_group"), stages),
+        classes=classes if classes and len(classes) == structure.num_classes else None,
+        model_args=MappingProxyType(args),
+        trained_group=per_stage(facts.get("trained_group"), stages),
         missing=missing,
+        notes=(*_notes(weights), *notes),
         meta=MappingProxyType({key: value for key, value in facts.items() if key not in fields}),
     )
 
 
+def _notes(weights: Weights) -> Iterator[Note]:
+    """What a reader should know of how the weights were taken out of their file."""
+    if weights.others:
+        code = "averaged" if weights.averaged else "one_of_several"
+        yield Note.of(code, name=printable(weights.name), others=printable(", ".join(weights.others)))
+    if weights.left_out:
+        yield Note.of("left_out", names=printable(some(weights.left_out)))
+
+
+def _groups(
+    structure: Structure, weights: Weights, facts: Mapping[str, Any], variant: str, name: str
+) -> tuple[tuple[int, ...] | None, tuple[Note, ...]]:
+    """G of each stage by all that bears on it: settings, tables of biases, index tables of older code.
+
+    An index table is no wider than the map that its model was made for, so it may be smaller than G there.
+
+    Raises:
+        CheckpointError: "conflict" where two of them disagree.
+    """
+    stages = len(structure.depths)
+    recorded, tables = per_stage(facts.get("group_size"), stages), structure.group_size
+    if recorded and tables and recorded != tables:
+        said, stored = _listed(recorded), _listed(tables)
+        detail = f"its settings say G = {said}, its tables of biases are those of G = {stored}"
+        raise CheckpointError("conflict", source=name, detail=detail)
+    known = tables or recorded
+    own = tuple(VARIANTS[variant]["group_size"])
+    size = facts.get("img_size")
+    side = size if isinstance(size, int) and size >= 32 else 224
+    maps = [height for height, _ in map_sizes(side // 32 * 32, side // 32 * 32)]
+    found = list(known or own)
+    for s, G in weights.index_groups.items():
+        if s >= stages or G in (found[s], min(found[s], maps[s])):
+            continue
+        if known:
+            detail = f"stage {s + 1} has G = {known[s]} by its settings and {G} by its index tables"
+            raise CheckpointError("conflict", source=name, detail=detail)
+        found[s] = G
+    if tuple(found) == (known or own):
+        return known, ()
+    return tuple(found), (Note.of("index_groups", groups=_listed(found)),)
+
+
+def _listed(numbers: Sequence[int]) -> str:
+    return ", ".join(map(str, numbers))
+
+
 def _text(value: Any, limit: int = 200) -> str | None:
     return str(value)[:limit] if value else None
-
-
-def _per_stage(value: Any, stages: int, most: int = MOST_G) -> tuple[int, ...] | None:
-    """Four sane numbers, or None: what a file says about itself is a hint, not an order."""
-    if not isinstance(value, list | tuple) or len(value) != stages:
-        return None
-    return tuple(value) if all(isinstance(v, int) and 1 <= v <= most for v in value) else None
 
 
 def _check_tensors(state: dict[str, Any], size: int, name: str) -> None:
@@ -345,8 +339,9 @@ def write_checkpoint(
         path: A .safetensors file.
         state_dict: Parameters in the model's names.
         dtype: Kept precision; float16 halves the file.
-        **facts: What the file should say about itself: `trained`, `training`, `dataset`, `group_size`,
-            `interval`, `img_size`, `trained_group`, and anything else that JSON can hold.
+        **facts: What the file should say about itself: `trained`, `training`, `dataset`, `classes`,
+            `group_size`, `interval`, `img_size`, `trained_group`, `variant` and `model_args`, and anything
+            else that JSON can hold.
 
     Returns:
         The SHA-256 of the file, for its card.

@@ -54,6 +54,10 @@ MESSAGES = {
     ),
     # what is inside
     "no_tensors": "{source} holds no weights: {detail}.",
+    "several_sets": (
+        "{source} holds several sets of weights ({sets}); save the one you mean in a file of its own."
+    ),
+    "conflict": "{source} contradicts itself, so it was not opened: {detail}.",
     "architecture": "{source} is not a CrossFormer: it has {unexpected} where a CrossFormer has {missing}.",
     "keys": "{source} is not a complete {variant}: missing {missing}; unexpected {unexpected}.",
     "unknown_variant": (

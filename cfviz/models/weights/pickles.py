@@ -30,7 +30,7 @@ DTYPES = {f"torch.{name}Storage": dtype for name, dtype in _STORED.items()}
 _PARAMETER = "torch.nn.parameter.Parameter"
 # what stands beside weights and is written as a call: settings, paths, dates, numpy's numbers and states
 _HARMLESS = re.compile(
-    r"argparse\.Namespace|yacs\.config\.CfgNode|omegaconf\.[\w.]+|collections\.(defaultdict|deque)"
+    r"cfviz\.[\w.]+|functools\.partial|argparse\.Namespace|yacs\.config\.CfgNode|omegaconf\.[\w.]+|collections\.(defaultdict|deque)"
     r"|pathlib\.(_local\.)?(Pure)?(Posix|Windows)?Path|datetime\.\w+|decimal\.Decimal|fractions\.Fraction"
     r"|uuid\.UUID|builtins\.(slice|x?range|bytearray)|torch\.(dtype|Generator)|torch\._utils\._rebuild_\w+"
     r"|numpy\.(dtype|ndarray)|numpy\._?core\.(multiarray|numeric)\.(_reconstruct|_frombuffer|scalar)"

@@ -20,6 +20,7 @@ from cfviz.models.crossformer import CrossFormer
 from cfviz.models.variants import VARIANTS
 
 from .errors import CheckpointError, some
+from .facts import model_args
 from .state_dict import FIRST_KEY
 
 Shapes = Mapping[str, tuple[int, ...]]
@@ -107,6 +108,25 @@ def _not_a_crossformer(shapes: Shapes, source: str) -> CheckpointError:
     return CheckpointError("architecture", source=source, unexpected=some(unexpected), missing=some(missing))
 
 
+def told_variant(structure: Structure, told: Any, told_args: Any) -> tuple[str, dict[str, Any]] | None:
+    """The variant and the widths and depths that a file names, where its shapes bear them out; else None.
+
+    Args:
+        structure: What the shapes say.
+        told: The variant that the file names.
+        told_args: What the file's model has other than that variant, as `CrossFormer` takes it.
+    """
+    if not told_args or not isinstance(told, str) or told not in VARIANTS:
+        return None
+    shapes = {key: getattr(structure, key) for key in ("embed_dim", "depths", "num_heads")}
+    args = model_args(told_args, shapes)
+    config = {**VARIANTS[told], **(args or {})}
+    plan = _registered_plan(config)
+    if args is None or any(plan[key] != value for key, value in _plan(structure).items()):
+        return None
+    return told, {key: value for key, value in args.items() if value != VARIANTS[told].get(key)}
+
+
 def find_variant(structure: Structure, source: str) -> str:
     """The registered variant with this structure.
 
@@ -169,18 +189,26 @@ class _NoFilling(TorchFunctionMode):
 
 @lru_cache(maxsize=32)
 def expected_shapes(
-    variant: str, num_classes: int, in_chans: int, position_bias: str, group_size: tuple[int, ...] | None
+    variant: str,
+    num_classes: int,
+    in_chans: int,
+    position_bias: str,
+    group_size: tuple[int, ...] | None,
+    args: tuple[tuple[str, Any], ...] = (),
 ) -> dict[str, tuple[int, ...]]:
     """Names and shapes of a variant's parameters, from the model itself, built without memory for weights."""
     config = {**VARIANTS[variant], **({"group_size": group_size} if group_size else {})}
+    config |= dict(args)
     config |= dict(num_classes=num_classes, in_chans=in_chans, position_bias=position_bias)
     with torch.device("meta"), _NoFilling():
         model = CrossFormer(**config)
     return {name: tuple(value.shape) for name, value in model.state_dict().items()}
 
 
-def check_shapes(shapes: Shapes, structure: Structure, variant: str, source: str) -> tuple[str, ...]:
-    """Compare every name and shape with the variant's.
+def check_shapes(
+    shapes: Shapes, structure: Structure, variant: str, source: str, args: Mapping[str, Any] | None = None
+) -> tuple[str, ...]:
+    """Compare every name and shape with the variant's, or with those of its `args`.
 
     Returns:
         Names that are missing because the checkpoint is a backbone without a head.
@@ -189,7 +217,8 @@ def check_shapes(shapes: Shapes, structure: Structure, variant: str, source: str
         CheckpointError: "keys" or "shape".
     """
     kind, G = structure.position_bias, structure.group_size
-    expected = expected_shapes(variant, structure.num_classes, structure.in_chans, kind, G)
+    more = tuple((args or {}).items())
+    expected = expected_shapes(variant, structure.num_classes, structure.in_chans, kind, G, more)
     missing = [name for name in expected if name not in shapes]
     unexpected = [name for name in shapes if name not in expected]
     headless = structure.num_classes == 0 and set(missing) <= HEADLESS

@@ -1,59 +1,245 @@
-"""The parameters in a checkpoint, without what is wrapped around them.
+"""The parameters in a checkpoint: which of several sets, and without what is wrapped around them.
 
-Wrappers, prefixes and the buffers of older code go; every name that stays is the authors'.
+One rule holds for all files: a set of weights is a dict of names that end as a CrossFormer's do, wherever in
+the file it stands and whatever the names begin with. Of several sets the averaged one comes first, and
+whoever opens the file is told. Every name that stays is the authors'.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from math import isqrt
 from typing import Any
 
 import torch
 
 from .errors import CheckpointError, some
+from .pickles import StandIn
 
 FIRST_KEY = "patch_embed.projs.0.weight"
+DEEPEST = 6  # wrappers around wrappers
+MOST_DICTS = 10_000  # that are looked through
 
-_WRAPPERS = ("state_dict_ema", "model_ema", "state_dict", "model_state_dict", "model", "module")
-_PREFIX = re.compile(r"((module|model|backbone|encoder|_orig_mod)\.)*")
-_OLD_BUFFERS = re.compile(r"layers\.\d+\.blocks\.\d+\.(attn\.biases|attn\.relative_position_index|attn_mask)")
+_TOP = ("patch_embed", "layers", "norm", "head")
+_AVERAGED = re.compile(r"(^|[_.-])(ema|swa|avg|averaged?|shadow|polyak)\d*($|[_.-])", re.IGNORECASE)
+_RAW = frozenset(("model", "state_dict", "model_state_dict", "module", "net", "network", "weights", "params"))
+# what torch.compile, FSDP, activation checkpoints and the like put inside names
+_INSIDE = re.compile(
+    r"(?<![^.])(_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module|_forward_module)\."
+)
+_OLD_BUFFERS = re.compile(
+    r"layers\.(\d{1,3})\.blocks\.\d{1,3}\.(attn\.biases|attn\.relative_position_index|attn_mask)"
+)
+# counters and losses that stand among the weights of some trainers, and what thop leaves in every module
+_NO_WEIGHTS = re.compile(r"n_averaged|(criterion|loss\w*)\..+|(.+\.)?total_(ops|params)")
+
+
+@dataclass(frozen=True)
+class Weights:
+    """One set of weights out of a checkpoint.
+
+    Attributes:
+        state: Parameters in the authors' names.
+        path: Keys that lead to the set, outermost first.
+        name: What to call the set, such as "ema" or "model"; "" where the file is nothing else.
+        averaged: Whether it is a moving or stochastic average, by its name.
+        others: What the sets that were not taken are called.
+        left_out: Names that stood beside the parameters and have no place in a CrossFormer.
+        index_groups: From a stage to the G of its index tables (`relative_position_index`, `biases`,
+            `attn_mask`), which older code stored with the weights.
+    """
+
+    state: dict[str, Any]
+    path: tuple[str, ...] = ()
+    name: str = ""
+    averaged: bool = False
+    others: tuple[str, ...] = ()
+    left_out: tuple[str, ...] = ()
+    index_groups: Mapping[int, int] = field(default_factory=dict)
 
 
 def strip(content: Any, source: str = "the checkpoint") -> dict[str, Any]:
-    """The bare parameters of a checkpoint: without wrappers, prefixes and the buffers of older code.
+    """The bare parameters of a checkpoint, see `find_weights`."""
+    return find_weights(content, source).state
+
+
+def find_weights(content: Any, source: str = "the checkpoint") -> Weights:
+    """The set of weights to use: without wrappers, prefixes and the buffers of older code.
 
     Args:
-        content: A state dict, or a dict that holds one under a usual name ("model", "state_dict", ...).
+        content: A state dict, or a dict that holds some at any depth.
         source: What to call it in messages.
 
     Raises:
-        CheckpointError: If there is no CrossFormer inside.
+        CheckpointError: If there is no CrossFormer inside, or several and none of them is the averaged one.
     """
-    state, prefix = _unwrapped(content, source), ""
-    for name in state:
-        if name.endswith(FIRST_KEY) and _PREFIX.fullmatch(name[: -len(FIRST_KEY)]):
-            prefix = name[: -len(FIRST_KEY)]
-            break
-    others = "backbone." in prefix or "encoder." in prefix  # a detector's necks and heads stand beside it
-    kept = {
-        name.removeprefix(prefix): value
-        for name, value in state.items()
-        if name.startswith(prefix) or not others
-    }
-    return {name: value for name, value in kept.items() if not _OLD_BUFFERS.fullmatch(name)}
+    if not isinstance(content, dict):
+        detail = f"its content is one {type(content).__name__}, expected names and tensors"
+        raise CheckpointError("no_tensors", source=source, detail=detail)
+    dicts, all_seen = _dicts(content)
+    sets = _distinct([found for path, items in dicts for found in _sets(path, items)])
+    if sets:
+        chosen = _choose(sets, source)
+        return _bare(chosen, [other for other in sets if other is not chosen], source)
+    tensors = [items for _, items in dicts if any(isinstance(v, torch.Tensor) for v in items.values())]
+    if tensors:
+        return Weights(max(tensors, key=len))  # the check of names says what is missing
+    names = some([key for key in content if isinstance(key, str)])
+    detail = f"it has {names}, none of them a tensor" if all_seen else "its wrappers are nested too deep"
+    raise CheckpointError("no_tensors", source=source, detail=detail)
 
 
-def _unwrapped(content: Any, source: str) -> dict[str, Any]:
-    for _ in range(4):
-        if not isinstance(content, dict):
-            detail = f"its content is one {type(content).__name__}, expected names and tensors"
-            raise CheckpointError("no_tensors", source=source, detail=detail)
-        items = {name: value for name, value in dict.items(content) if isinstance(name, str)}
-        inner = next((items[key] for key in _WRAPPERS if isinstance(items.get(key), dict)), None)
-        if inner is None:
-            if any(isinstance(value, torch.Tensor) for value in items.values()):
-                return items
-            detail = f"it has {some(list(items))}, none of them a tensor"
-            raise CheckpointError("no_tensors", source=source, detail=detail)
-        content = inner
-    raise CheckpointError("no_tensors", source=source, detail="its wrappers are nested too deep")
+# ---------------------------------------------------------------- where sets are
+
+
+@dataclass(frozen=True, eq=False)
+class _Set:
+    path: tuple[str, ...]
+    prefix: str
+    items: dict[str, Any]
+
+    @property
+    def words(self) -> tuple[str, ...]:
+        return (*self.path, *filter(None, self.prefix.split(".")))
+
+    @property
+    def name(self) -> str:
+        return ".".join(self.words)
+
+    @property
+    def averaged(self) -> bool:
+        return any(_AVERAGED.search(word) for word in self.words)
+
+
+def _dicts(content: dict[Any, Any]) -> tuple[list[tuple[tuple[str, ...], dict[str, Any]]], bool]:
+    """Every dict with names in it and the keys that lead to it, outermost first; whether these are all."""
+    found: list[tuple[tuple[str, ...], dict[str, Any]]] = []
+    level: list[tuple[tuple[str, ...], dict[Any, Any]]] = [((), content)]
+    seen = {id(content)}
+    for _ in range(DEEPEST):
+        inner: list[tuple[tuple[str, ...], dict[Any, Any]]] = []
+        for path, node in level:
+            items = _named(node)
+            found.append((path, items))
+            for key, value in items.items():
+                if isinstance(value, dict) and id(value) not in seen and len(seen) < MOST_DICTS:
+                    seen.add(id(value))
+                    inner.append(((*path, key), value))
+        level = inner
+    return found, not level
+
+
+def _named(node: dict[Any, Any]) -> dict[str, Any]:
+    """What a dict holds under names; of a whole module that was pickled, its parameters."""
+    if isinstance(node, StandIn) and "_modules" in node.attributes:
+        return dict(_parameters(node))
+    return {name: value for name, value in dict.items(node) if isinstance(name, str)}
+
+
+def _parameters(module: StandIn, depth: int = 12) -> Iterator[tuple[str, Any]]:
+    for kind in ("_parameters", "_buffers"):
+        held = module.attributes.get(kind)
+        if isinstance(held, dict):
+            yield from ((key, v) for key, v in held.items() if isinstance(key, str) and v is not None)
+    inner = module.attributes.get("_modules")
+    for key, child in inner.items() if isinstance(inner, dict) and depth else ():
+        if isinstance(key, str) and isinstance(child, StandIn):
+            yield from ((f"{key}.{name}", value) for name, value in _parameters(child, depth - 1))
+
+
+def _sets(path: tuple[str, ...], items: dict[str, Any]) -> Iterator[_Set]:
+    """The sets of weights in one dict: usually one, in some trainers' files one under each prefix."""
+    plain = _without_wrappers_inside(items)
+    for name in plain:
+        prefix = name.removesuffix(FIRST_KEY)
+        if prefix != name and (not prefix or prefix.endswith(".")):
+            yield _Set(path, prefix, plain)
+
+
+def _without_wrappers_inside(items: dict[str, Any]) -> dict[str, Any]:
+    plain = {_INSIDE.sub("", name): value for name, value in items.items()}
+    return plain if len(plain) == len(items) else items
+
+
+def _distinct(sets: list[_Set]) -> list[_Set]:
+    """The sets without those that are another one under a second name."""
+    firsts: dict[int, _Set] = {}
+    for found in sets:
+        firsts.setdefault(id(found.items[found.prefix + FIRST_KEY]), found)
+    return list(firsts.values())
+
+
+# ---------------------------------------------------------------- which set
+
+
+def _choose(sets: list[_Set], source: str) -> _Set:
+    averaged = [found for found in sets if found.averaged]
+    usual = [found for found in sets if set(found.words) <= _RAW]
+    for among in (averaged,) if averaged else (sets, usual):
+        if len(among) == 1:
+            return among[0]
+    names = [found.name for found in averaged or sets]
+    raise CheckpointError("several_sets", source=source, sets=some(names, 6))
+
+
+# ---------------------------------------------------------------- what is around the parameters
+
+
+def _bare(chosen: _Set, others: list[_Set], source: str) -> Weights:
+    state: dict[str, Any] = {}
+    groups: dict[int, int] = {}
+    left: list[str] = []
+    inside, beside = _with_classifier(chosen)
+    for name, value in inside.items():
+        if old := _OLD_BUFFERS.fullmatch(name):
+            _note_group(groups, int(old[1]), old[2], value, source)
+        elif _NO_WEIGHTS.fullmatch(name):
+            left.append(name)
+        elif name.partition(".")[0] in _TOP or isinstance(value, torch.Tensor):
+            state[name] = value
+    beside = {n: v for n, v in beside.items() if not any(n.startswith(o.prefix) for o in others if o.prefix)}
+    left += [name for name, value in beside.items() if isinstance(value, torch.Tensor)]
+    names = tuple(other.name for other in others)
+    return Weights(state, chosen.path, chosen.name, chosen.averaged, names, tuple(left), groups)
+
+
+def _with_classifier(chosen: _Set) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The names under the set's prefix, with the classifier as `head`; and the names that are not under it.
+
+    A classifier is called `head.fc` by timm, inside the model, and by mmcls, beside its `backbone`. The
+    latter counts only where the norm in front of the classifier is there, which mmcls may call `norm3`.
+    """
+    prefix, items = chosen.prefix, chosen.items
+    inside = {name.removeprefix(prefix): value for name, value in items.items() if name.startswith(prefix)}
+    beside = {name: value for name, value in items.items() if not name.startswith(prefix)}
+    if "head.weight" in inside:
+        return inside, beside
+    if "head.fc.weight" in inside:
+        return {re.sub(r"^head\.fc\.", "head.", name): value for name, value in inside.items()}, beside
+    parent = prefix[: prefix.rstrip(".").rfind(".") + 1]
+    if prefix and f"{parent}head.fc.weight" in beside:
+        if "norm.weight" not in inside:
+            inside = {re.sub(r"^norm3\.", "norm.", name): value for name, value in inside.items()}
+        if "norm.weight" in inside:
+            for kind in ("weight", "bias"):
+                if (name := f"{parent}head.fc.{kind}") in beside:
+                    inside[f"head.{kind}"] = beside.pop(name)
+    return inside, beside
+
+
+def _note_group(groups: dict[int, int], stage: int, kind: str, value: Any, source: str) -> None:
+    """Note the G of an index table by its shape: G squared tokens a side, or a row for each offset of two."""
+    shape = tuple(value.shape) if isinstance(value, torch.Tensor) else ()
+    if kind == "attn.biases" and len(shape) == 2:  # (2 G - 1) squared offsets, 2
+        G = (isqrt(shape[0]) + 1) // 2
+        fits = shape[0] == (2 * G - 1) ** 2
+    elif len(shape) >= 2:  # ..., G squared, G squared
+        G = isqrt(shape[-1])
+        fits = G * G == shape[-1] == shape[-2]
+    else:
+        return
+    if fits and groups.setdefault(stage, G) != G:
+        detail = f"its index tables of stage {stage + 1} are those of G = {groups[stage]} and of G = {G}"
+        raise CheckpointError("conflict", source=source, detail=detail)

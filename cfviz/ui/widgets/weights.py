@@ -47,7 +47,9 @@ def weights_line(ctx: Context, markdown: bool = True) -> str:
         return ctx.t("common.weights_random")
     key = "weights_bundled" if its.source == "bundled" else "weights_other"
     said = {"source": its.source, "trained": its.trained_in(ctx.t)}
-    return ctx.t(f"common.{key}", **(plain_fields(said) if markdown else said))
+    line = ctx.t(f"common.{key}", **(plain_fields(said) if markdown else said))
+    notes = [note.sentence(ctx.t) for note in its.notes]
+    return " ".join([line, *(map(plain, notes) if markdown else notes)])
 
 
 # ------------------------------------------------------------------ the reader's own

@@ -30,6 +30,7 @@ import pytest
 import safetensors.torch
 import torch
 
+from cfviz.cli import main
 from cfviz.models.crossformer import CrossFormer
 from cfviz.models.factory import build
 from cfviz.models.variants import OURS, VARIANTS
@@ -113,9 +114,253 @@ def test_wrappers_and_prefixes_come_off(state, wrapper, prefix):
     assert _same(strip(wrapped), state)
 
 
-def test_averaged_weights_are_preferred(state):
-    other = {key: value + 1 for key, value in state.items()}
-    assert _same(strip({"state_dict": other, "state_dict_ema": state}), state)
+@pytest.fixture(scope="module")
+def other(state) -> dict[str, torch.Tensor]:
+    """Another set of weights: what stands beside the averaged ones."""
+    return {key: value + 1 for key, value in state.items()}
+
+
+AVERAGED = {  # how trainers write a raw and an averaged set
+    "our own trainer": lambda raw, ema: {"model": raw, "ema": ema, "epoch": 3},
+    "timm": lambda raw, ema: {"state_dict": raw, "state_dict_ema": ema, "arch": "crossformer_nano"},
+    "DeiT": lambda raw, ema: {"model": raw, "model_ema": ema},
+    "a module in a dict": lambda raw, ema: {"model": raw, "ema": {"module": ema, "decay": 0.999}},
+    "names turned round": lambda raw, ema: {"model_state_dict": raw, "ema_state_dict": ema},
+    "BasicSR": lambda raw, ema: {"params": raw, "params_ema": ema},
+    "SWA": lambda raw, ema: {"net": raw, "swa_model": {"n_averaged": 3, **_under("module.", ema)}},
+    "a shadow": lambda raw, ema: {"model": raw, "ema_model": {"decay": 0.9, "shadow": ema}},
+    "Lightning": lambda raw, ema: {
+        "state_dict": {**_under("model.", raw), **_under("ema_model.module.", ema)}
+    },
+    "one level more": lambda raw, ema: {"checkpoint": {"model": raw, "model_ema": ema}, "step": 1},
+}
+
+
+def _under(prefix: str, state) -> dict[str, torch.Tensor]:
+    return {prefix + key: value for key, value in state.items()}
+
+
+def _renamed(state, part: str, other: str) -> dict[str, torch.Tensor]:
+    return {key.replace(part, other): value for key, value in state.items()}
+
+
+@pytest.mark.parametrize("form", AVERAGED)
+def test_averaged_weights_are_preferred_and_this_is_said(state, other, file, form):
+    checkpoint = load_checkpoint(file(AVERAGED[form](other, state)))
+    assert _same(checkpoint.state_dict, state)
+    (said,) = [note.sentence() for note in checkpoint.notes]
+    assert "averaged" in said
+    assert build(checkpoint).provenance.notes == checkpoint.notes
+
+
+@pytest.mark.parametrize("content", [{"model": 0, "ema": None}, {"state_dict": 0, "state_dict_ema": {}}])
+def test_an_average_that_was_not_kept_is_not_missed(state, file, content):
+    checkpoint = load_checkpoint(
+        file({key: state if value == 0 else value for key, value in content.items()})
+    )
+    assert _same(checkpoint.state_dict, state)
+    assert checkpoint.notes == ()
+
+
+def test_one_set_under_two_names_is_one(state, file):
+    assert load_checkpoint(file({"model": state, "ema": state})).notes == ()
+
+
+def test_of_several_raw_sets_the_one_with_a_usual_name_is_taken_and_this_is_said(state, other, file):
+    checkpoint = load_checkpoint(file({"best": other, "model": state}))
+    assert _same(checkpoint.state_dict, state)
+    assert "these are model, not best" in checkpoint.notes[0].sentence()
+
+
+@pytest.mark.parametrize("names", [("student", "teacher"), ("ema_1", "ema_2"), ("model", "net")])
+def test_several_sets_of_which_none_comes_first_are_refused(state, other, file, names):
+    error = _refused(file(dict(zip(names, (state, other), strict=True))), "several_sets")
+    assert all(name in str(error) for name in names)
+
+
+NEIGHBOURS = {
+    "a counter": lambda state: {"n_averaged": torch.tensor(3), **_under("module.", state)},
+    "a bare counter": lambda state: {"n_averaged": torch.tensor(3), **state},
+    "a loss": lambda state: {**_under("model.", state), "criterion.weight": torch.ones(3)},
+    "a loss among the weights": lambda state: {**state, "criterion.weight": torch.ones(3)},
+    "counts of operations": lambda state: {
+        **state,
+        "total_ops": torch.ones(1),
+        "layers.0.total_params": torch.ones(1),
+    },
+    "a prefix of one's own": lambda state: _under("net.", state),
+    "a prefix of three": lambda state: _under("trainer.my_net.encoder.", state),
+    "a compiled part": lambda state: {
+        k.replace("layers.0.", "layers.0._orig_mod."): v for k, v in state.items()
+    },
+    "a compiled whole": lambda state: _under("module._orig_mod.", state),
+    "FSDP": lambda state: {
+        k.replace("blocks.0.", "blocks.0._fsdp_wrapped_module."): v for k, v in state.items()
+    },
+    "wrappers": lambda state: {
+        "checkpoint": {"trainer": {"state_dict": {"model": _under("module.", state)}}}
+    },
+    "numbers": lambda state: {**state, "epoch": 3, "lr": 0.1, "name": "mine"},
+}
+
+
+@pytest.mark.parametrize("form", NEIGHBOURS)
+def test_a_file_is_not_refused_for_what_stands_around_its_weights(state, file, form):
+    checkpoint = load_checkpoint(file(NEIGHBOURS[form](state)))
+    assert _same(checkpoint.state_dict, state)
+    if "loss" in form:
+        assert "criterion.weight" in checkpoint.notes[0].sentence()
+
+
+def test_a_whole_model_that_was_pickled(state, file):
+    path = file(_model().eval())
+    assert _same(load_checkpoint(path).state_dict, state)
+
+
+def test_the_classifier_of_mmcls_is_the_head(state, file):
+    def named(norm: str) -> dict[str, torch.Tensor]:
+        ends = {"norm": f"backbone.{norm}", "head": "head.fc"}
+        return {
+            f"{ends.get(key.split('.')[0], 'backbone.' + key.split('.')[0])}.{key.split('.', 1)[1]}": value
+            for key, value in state.items()
+        }
+
+    for norm in ("norm", "norm3"):
+        checkpoint = load_checkpoint(file({"state_dict": named(norm), "meta": {"CLASSES": tuple("abcde")}}))
+        assert _same(checkpoint.state_dict, state)
+        assert (checkpoint.num_classes, checkpoint.classes) == (5, tuple("abcde"))
+    lacking = {key: v for key, v in named("norm").items() if not key.startswith("backbone.norm.")}
+    checkpoint = load_checkpoint(file({"state_dict": lacking}))
+    assert checkpoint.num_classes == 0, "without the norm before it the classifier means nothing"
+    assert "head.fc.weight" in checkpoint.notes[0].sentence()
+
+
+def test_the_classifier_of_timm_is_the_head(state, file):
+    renamed = {key.replace("head.", "head.fc."): value for key, value in state.items()}
+    assert _same(load_checkpoint(file(renamed)).state_dict, state)
+
+
+# ---------------------------------------------------------------- evidence for the size of groups
+
+
+def _index_tables(G: int, stages=(0, 1), blocks=(0, 1)) -> dict[str, torch.Tensor]:
+    """What the authors' code stores beside the weights of blocks with groups of this size."""
+    tables = {}
+    for s in stages:
+        for b in blocks:
+            at = f"layers.{s}.blocks.{b}.attn"
+            tables[f"{at}.relative_position_index"] = torch.zeros(G * G, G * G, dtype=torch.int64)
+            tables[f"{at}.biases"] = torch.zeros((2 * G - 1) ** 2, 2)
+    return tables
+
+
+@pytest.mark.parametrize("kind", ["relative_position_index", "biases", "both"])
+def test_index_tables_say_how_large_groups_were(state, file, kind):
+    tables = {key: value for key, value in _index_tables(14).items() if kind == "both" or key.endswith(kind)}
+    checkpoint = load_checkpoint(file({"model": {**state, **tables}}))
+    assert checkpoint.group_size == (14, 14, 7, 7)
+    assert build(checkpoint).group_size == (14, 14, 7, 7)
+    assert build(checkpoint).trained_group == (14, 14, 7, 7)
+    assert "14, 14, 7, 7" in checkpoint.notes[0].sentence()
+
+
+def test_index_tables_of_the_usual_groups_say_nothing_new(state, file):
+    checkpoint = load_checkpoint(file({"model": {**state, **_index_tables(7)}}))
+    assert (checkpoint.group_size, checkpoint.notes) == (None, ())
+
+
+def test_an_index_table_is_no_wider_than_its_map(state, file, settings_class):
+    """With G = 14 at 224 pixels the last stage, of 7 x 7 tokens, has a table for 7."""
+    cros = settings_class(GROUP_SIZE=[14] * 4)
+    config = settings_class(MODEL=settings_class(CROS=cros), DATA=settings_class(IMG_SIZE=224))
+    tables = {**_index_tables(14, (0, 1, 2)), **_index_tables(7, (3,), (0,))}
+    checkpoint = load_checkpoint(file({"model": {**state, **tables}, "config": config}))
+    assert (checkpoint.group_size, checkpoint.notes) == ((14,) * 4, ())
+
+
+def test_evidence_that_conflicts_is_refused(state, file, settings_class):
+    config = settings_class(MODEL=settings_class(CROS=settings_class(GROUP_SIZE=[7] * 4)))
+    content = {"model": {**state, **_index_tables(14)}, "config": config}
+    assert "stage 1 has G = 7 by its settings and 14 by" in str(_refused(file(content), "conflict"))
+    mixed = {**state, **_index_tables(14, (0,), (0,)), **_index_tables(7, (0,), (1,))}
+    assert "G = 14 and of G = 7" in str(_refused(file(mixed), "conflict"))
+    table = _model(position_bias="rpb", group_size=7).state_dict()
+    content = {"model": table, "args": argparse.Namespace(model_kwargs={"group_size": 14})}
+    assert "tables of biases" in str(_refused(file(content), "conflict"))
+
+
+# ---------------------------------------------------------------- what trainers write beside the weights
+
+
+def test_the_settings_of_timms_trainer(state, file):
+    args = argparse.Namespace(model_kwargs={"group_size": 14, "interval": [16, 8, 2, 1]}, img_size=448)
+    args.dataset = "torch/imagenet"
+    checkpoint = load_checkpoint(file({"state_dict": state, "epoch": np.int64(3), "args": args}))
+    assert (checkpoint.group_size, checkpoint.interval) == ((14,) * 4, (16, 8, 2, 1))
+    assert (checkpoint.img_size, checkpoint.dataset) == (448, "imagenet-1k")
+    assert checkpoint.trained == "to epoch 3, says the file"
+
+
+def _last(model, ema, **recipe):
+    """A file as our own trainer writes it."""
+    phases = [
+        {"size": 128, "group_size": 4, "epochs": 2, "interval": None},
+        {"size": 224, "group_size": [14, 14, 7, 7], "epochs": 3, "interval": [16, 8, 2, 1]},
+    ]
+    told = {"model": NANO, "model_args": {}, "num_classes": 5, "dataset": "imagenette20", "phases": phases}
+    told |= {"position_bias": "dpb", "teacher": None, "start_weights": None} | recipe
+    optimizer = torch.optim.AdamW([torch.nn.Parameter(torch.ones(3))]).state_dict()
+    where = {"epoch": 4, "step_in_epoch": 1, "step": 90, "seconds": 1.5}
+    return {"model": model, "ema": ema, "reader": None, "optimizer": optimizer, "recipe": told, **where}
+
+
+def test_our_own_trainers_last_state_opens_with_all_that_it_knows(state, other, file, tmp_path):
+    content = {**_last(other, state), "classes": ["ant", "bee", "cat", "dog", "eel"], "dataset": None}
+    checkpoint = load_checkpoint(file(content, "last.pt"))
+    assert _same(checkpoint.state_dict, state)
+    assert (checkpoint.group_size, checkpoint.interval) == ((14, 14, 7, 7), (16, 8, 2, 1))
+    assert (checkpoint.img_size, checkpoint.trained_group) == (224, (14, 14, 7, 7))
+    assert checkpoint.classes == ("ant", "bee", "cat", "dog", "eel")
+    assert checkpoint.dataset is None, "five classes of one's own are not Imagenette's"
+    early = {**content, "epoch": 1, "step_in_epoch": 0}
+    checkpoint = load_checkpoint(file(early))
+    assert (checkpoint.group_size, checkpoint.interval) == ((4,) * 4, None)
+    assert (checkpoint.img_size, checkpoint.trained_group) == (128, (4, 4, 4, 4))
+
+
+def test_what_a_converted_file_still_knows(state, other, file, tmp_path, capsys):
+    content = {**_last(other, state), "classes": ["ant", "bee", "cat", "dog", "eel"], "dataset": None}
+    path, out = file(content, "last.pt"), tmp_path / "out.safetensors"
+    assert main(["convert", str(path), str(out)]) == 0
+    assert "averaged" in capsys.readouterr().err
+    before, after = load_checkpoint(path), load_checkpoint(out)
+    assert _same(after.state_dict, state)
+    for name in (
+        "variant",
+        "group_size",
+        "interval",
+        "img_size",
+        "classes",
+        "dataset",
+        "training",
+        "trained_group",
+    ):
+        assert getattr(after, name) == getattr(before, name), name
+
+
+def test_widths_and_depths_of_a_recipe_come_with_its_weights(file, tmp_path):
+    args = {"depths": [1, 1, 2, 1], "embed_dim": 24, "num_heads": [1, 2, 4, 8]}
+    own = _model(**args).state_dict()
+    path = file(_last(own, None, model_args=args))
+    checkpoint = load_checkpoint(path)
+    assert (checkpoint.variant, checkpoint.model_args["depths"]) == (NANO, (1, 1, 2, 1))
+    assert _same(build(checkpoint).state_dict(), own)
+    out = tmp_path / "own.safetensors"
+    assert main(["convert", str(path), str(out)]) == 0
+    assert _same(build(load_checkpoint(out)).state_dict(), own)
+    _refused(file(own), "unknown_variant")  # nothing but shapes
+    lying = {**args, "depths": [1, 1, 3, 1]}
+    _refused(file(_last(own, None, model_args=lying)), "unknown_variant")
 
 
 def test_a_detector_leaves_its_neck_and_heads_behind(state, file):

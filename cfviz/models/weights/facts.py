@@ -1,0 +1,248 @@
+"""What a file of weights says about itself: in a safetensors header, or in what stands beside the weights.
+
+Everything here is a hint from somebody else's file: read where it has the expected form, ignored otherwise,
+and never more than numbers, names and the fields of `Training`.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import pairwise
+from typing import Any
+
+from cfviz.geometry import map_sizes
+from cfviz.provenance import Training
+
+from .errors import printable
+from .opening import Opened
+from .pickles import StandIn
+
+MOST_G = 112  # tokens a side of the first map at 448 pixels
+MOST_CLASSES = 100_000
+
+_IMAGENET = re.compile(r"(.*/)?(imagenet|imnet|imagenet[-_]?1k|imagenet[-_]?2012)", re.IGNORECASE)
+_SETTINGS = ("args", "hyper_parameters", "hparams", "cfg", "config", "opt")  # as trainers call them
+_MODEL_ARGS = ("embed_dim", "depths", "num_heads", "mlp_ratio", "cooling")
+
+
+def read_facts(opened: Opened, path: Sequence[str] = ()) -> dict[str, Any]:
+    """What a file says about its weights.
+
+    Args:
+        opened: The file.
+        path: Keys that lead to the weights in it; what stands beside each of them counts.
+    """
+    facts: dict[str, Any] = {}
+    for key, value in opened.metadata.items():
+        try:
+            facts[key] = json.loads(value)
+        except ValueError:
+            facts[key] = value
+    for beside in _beside(opened.content, path):
+        facts |= {key: beside[key] for key in ("epoch", "max_accuracy") if is_number(beside.get(key))}
+        for key in _SETTINGS:
+            facts |= _of_settings(_dict_of(beside.get(key)))
+        facts |= _of_authors(beside.get("config")) | _of_meta(_dict_of(beside.get("meta")))
+        if isinstance(beside.get("recipe"), dict):
+            facts |= _of_run(beside, beside["recipe"])
+    return facts
+
+
+def _beside(content: Any, path: Sequence[str]) -> Iterator[dict[str, Any]]:
+    """The dicts around the weights, outermost first, without the one that holds them."""
+    for key in (*path, None):
+        if not isinstance(content, dict):
+            return
+        yield {name: value for name, value in dict.items(content) if isinstance(name, str)}
+        if key is None:
+            return
+        content = dict.get(content, key)
+
+
+def _dict_of(node: Any) -> dict[str, Any]:
+    """Settings as a dict, be they one, or an object with attributes."""
+    if isinstance(node, StandIn):
+        return {**node, **node.attributes}
+    return node if isinstance(node, dict) else {}
+
+
+def training_of(facts: Mapping[str, Any]) -> Training | None:
+    """How the weights were trained, as fields; None where a file says it in words of its own."""
+    if training := Training.from_json(facts.get("training")):
+        return training
+    if "trained" in facts:
+        return Training.from_sentence(str(facts["trained"]))
+    recorded = {"by": "file", "epochs": [facts.get("epoch")]}
+    best = {**recorded, "top1": facts.get("max_accuracy")}
+    return Training.from_json(best) or Training.from_json(recorded) or Training("file")
+
+
+# ---------------------------------------------------------------- the forms of several trainers
+
+
+def _of_authors(config: Any) -> dict[str, Any]:
+    """The settings in the authors' files, a tree of `CfgNode`s."""
+
+    def at(*keys: str) -> Any:
+        node = config
+        for key in keys:
+            node = dict.get(node, key) if isinstance(node, dict) else None
+        return node
+
+    interval = "adaptive" if at("MODEL", "CROS", "ADAPT_INTER") is True else at("MODEL", "CROS", "INTERVAL")
+    facts = {
+        "group_size": at("MODEL", "CROS", "GROUP_SIZE"),
+        "interval": interval,
+        "img_size": at("DATA", "IMG_SIZE"),
+        "dataset": _imagenet(at("DATA", "DATASET")),
+        "config_name": at("MODEL", "NAME"),
+    }
+    return _known(facts)
+
+
+def _of_meta(meta: dict[str, Any]) -> dict[str, Any]:
+    """What OpenMMLab's trainers write: class names, and the settings as the text of a Python file."""
+    text = meta.get("config") or meta.get("cfg")
+    facts: dict[str, Any] = {"classes": class_list(meta.get("CLASSES"))}
+    if isinstance(text, str):
+        for key, pattern in (("group_size", r"\bgroup_size\s*="), ("interval", r"\bcrs_interval\s*=")):
+            if found := re.search(pattern + r"\s*\[([\d,\s]{1,40})\]", text):
+                facts[key] = [int(number) for number in found[1].split(",") if number.strip()]
+        if re.search(r"\badaptive_interval\s*=\s*True", text):
+            facts["interval"] = "adaptive"
+    return _known(facts)
+
+
+def _of_settings(settings: dict[str, Any]) -> dict[str, Any]:
+    """The command line of timm's trainer, and flat settings of others."""
+    inner = _dict_of(settings.get("model_kwargs") or settings.get("model_args"))
+    every = {**settings, **inner}
+    adaptive = every.get("adaptive_interval") is True
+    sides = [every.get(key) for key in ("img_size", "input_size")]
+    return _known(
+        {
+            "group_size": every.get("group_size"),
+            "interval": "adaptive" if adaptive else every.get("interval") or every.get("crs_interval"),
+            "img_size": next((side for side in sides if type(side) is int), None),
+            "dataset": _imagenet(settings.get("dataset")),
+        }
+    )
+
+
+def _of_run(state: dict[str, Any], recipe: dict[str, Any]) -> dict[str, Any]:
+    """The `last.pt` of our own trainer: the recipe, and how far it came."""
+    phases = [phase for phase in recipe.get("phases") or [] if isinstance(phase, dict)]
+    done, step = state.get("epoch"), state.get("step_in_epoch", 0)
+    if not phases or not isinstance(done, int):
+        return {}
+    begun = _begun(phases, done + bool(step))
+    phase = begun[-1]
+    args = recipe.get("model_args") if isinstance(recipe.get("model_args"), dict) else {}
+    planned = sum(p["epochs"] for p in phases if isinstance(p.get("epochs"), int))
+    classes = class_list(state.get("classes"))
+    data = state.get("data_name") or recipe.get("dataset")
+    training = Training.from_json(
+        {"by": "run", "data": data, "epochs": [done], "planned": None if done >= planned else planned}
+        | {"distilled": bool(recipe.get("teacher")), "onward": bool(recipe.get("start_weights"))}
+    )
+    last = phases[-1] if recipe.get("position_bias") == "rpb" else phase  # a table is made for the last
+    return _known(
+        {
+            "variant": recipe.get("model"),
+            "model_args": args,
+            "group_size": last.get("group_size"),
+            "interval": phase.get("interval") or (args or {}).get("interval"),
+            "img_size": phase.get("size"),
+            "dataset": state.get("dataset") if "classes" in state else recipe.get("dataset"),
+            "classes": classes,
+            "trained_group": largest_groups((p.get("group_size"), p.get("size")) for p in begun),
+            "training": training.as_json() if training else None,
+        }
+    )
+
+
+def _begun(phases: list[dict[str, Any]], epochs: int) -> list[dict[str, Any]]:
+    """The phases that so many epochs reached, at least the first."""
+    begun = [phases[0]]
+    for phase, following in pairwise(phases):
+        epochs -= phase["epochs"] if isinstance(phase.get("epochs"), int) else 0
+        if epochs > 0:
+            begun.append(following)
+    return begun
+
+
+def largest_groups(shown: Iterable[tuple[Any, Any]], before: Sequence[int] | None = None) -> list[int] | None:
+    """The side of the largest groups that training used, one per stage: no group is wider than its map.
+
+    Args:
+        shown: G, one number or one per stage, and the input's side in pixels, of each phase of the training.
+        before: The same of the weights that it went on from, as far as they still stand.
+    """
+    largest = [0] * len(map_sizes(32, 32)) if before is None else list(before)
+    for G, size in shown:
+        sides = per_stage(G, len(largest))
+        if sides is None or type(size) is not int or size <= 0 or size % 32:
+            return None
+        for s, (side, _) in enumerate(map_sizes(size, size)):
+            largest[s] = max(largest[s], min(sides[s], side))
+    return largest
+
+
+# ---------------------------------------------------------------- forms of values
+
+
+def _known(facts: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in facts.items() if value is not None}
+
+
+def _imagenet(name: Any) -> str | None:
+    return "imagenet-1k" if isinstance(name, str) and _IMAGENET.fullmatch(name) else None
+
+
+def is_number(value: Any) -> bool:
+    """Whether a value is a plain number."""
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def per_stage(value: Any, stages: int, most: int = MOST_G) -> tuple[int, ...] | None:
+    """One sane number for each stage, given as one for all or one for each; None for anything else."""
+    if type(value) is int:
+        value = [value] * stages
+    if not isinstance(value, list | tuple) or len(value) != stages:
+        return None
+    return tuple(value) if all(type(v) is int and 1 <= v <= most for v in value) else None
+
+
+def class_list(value: Any) -> tuple[str, ...] | None:
+    """Names of classes in the order of the outputs, made printable; None for anything else."""
+    if not isinstance(value, list | tuple) or not 0 < len(value) <= MOST_CLASSES:
+        return None
+    if not all(isinstance(name, str) and name.strip() for name in value):
+        return None
+    return tuple(printable(name, 100) for name in value)
+
+
+def model_args(value: Any, found: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Widths and depths other than a variant's own, where the file's shapes bear them out; None where not.
+
+    Args:
+        value: What the file says.
+        found: What the shapes say: `embed_dim`, `depths`, `num_heads` (None where no shape depends on them).
+    """
+    if not isinstance(value, dict):
+        return None
+    args = {key: value[key] for key in _MODEL_ARGS if key in value}
+    for key in args:
+        told: Any = tuple(args[key]) if isinstance(args[key], list) else args[key]
+        if key in found and found[key] is not None and told != found[key]:
+            return None
+        if key == "num_heads" and per_stage(told, len(found["depths"])) is None:
+            return None
+        if key == "mlp_ratio" and not (is_number(told) and 0 < told <= 16):
+            return None
+        if key == "cooling" and not isinstance(told, bool):
+            return None
+        args[key] = told
+    return args
