@@ -20,7 +20,7 @@ DIVERGING = (
     "#40004b", "#752982", "#9970ab", "#c1a4ce", "#e7d4e8", "#f6f7f6",
     "#d9f0d3", "#a5da9f", "#5aae61", "#1a7736", "#00441b",
 )  # PRGn: purple below zero, green above  # fmt: skip
-KERNELS = ("#D9A400", "#2E9E7B", "#8A7BD1", "#C9578F")  # of an embedding layer, smallest first
+KERNEL_COLOURS = ("#D9A400", "#2E9E7B", "#8A7BD1", "#C9578F")  # of an embedding layer, smallest first
 FONT = (
     '"Source Sans", "Source Sans 3", system-ui, "Segoe UI", "Noto Sans TC", "Noto Sans CJK TC", '
     '"PingFang TC", "Microsoft JhengHei", sans-serif'

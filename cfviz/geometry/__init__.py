@@ -3,6 +3,7 @@
 from .groups import (
     CEL_KERNELS,
     CEL_STRIDES,
+    MASKED,
     PATCH,
     Grouping,
     Interval,
@@ -20,6 +21,7 @@ from .groups import (
 __all__ = [
     "CEL_KERNELS",
     "CEL_STRIDES",
+    "MASKED",
     "PATCH",
     "Grouping",
     "Interval",

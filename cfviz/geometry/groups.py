@@ -22,6 +22,7 @@ Interval = int | Literal["adaptive"]
 CEL_KERNELS: tuple[tuple[int, ...], ...] = ((4, 8, 16, 32), (2, 4), (2, 4), (2, 4))
 CEL_STRIDES: tuple[int, ...] = (4, 2, 2, 2)
 PATCH = 32  # an input must be a multiple of the product of the strides
+MASKED = -1e6  # what the authors add to the logits of padded keys
 
 
 @dataclass(frozen=True)

@@ -36,11 +36,11 @@ import numpy as np
 from PIL import Image
 
 from cfviz import point_names, web
-from cfviz.geometry import Grouping, relative_index
+from cfviz.geometry import MASKED, Grouping, relative_index
 from cfviz.stats import softmax
 
 from . import message
-from .logits import MASKED, bias_by_offset, quantise, restore
+from .logits import bias_by_offset, quantise, restore
 
 LIMIT = 5_000_000  # bytes of one message; past it the browser takes longer than a quarter of a second
 HEADER = 20_000  # bytes kept free for the header

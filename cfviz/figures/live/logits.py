@@ -7,7 +7,6 @@ import numpy as np
 from cfviz.geometry import relative_index
 
 LAST = 65535  # the largest code
-MASKED = -1e6  # what the model adds to the logits of padded keys
 
 
 def quantise(content: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -7,10 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from cfviz.geometry import Grouping
-
-KERNELS = ((4, 8, 16, 32), (2, 4), (2, 4), (2, 4))  # sides of the CEL kernels before each stage
-STRIDES = (4, 8, 16, 32)  # pixels of the photo that one token stands for
+from cfviz.geometry import CEL_KERNELS, Grouping, token_box
 
 
 def feature_colours(features: np.ndarray) -> np.ndarray:
@@ -62,8 +59,8 @@ def anatomy(
                 "W": blocks[0].W,
                 "C": channels[s],
                 "heads": heads[s],
-                "stride": STRIDES[s],
-                "kernels": list(KERNELS[s]),
+                "stride": token_box(s, 0, 0)[2],
+                "kernels": list(CEL_KERNELS[s]),
                 "blocks": [
                     {"kind": g.kind, "G": g.G, "I": g.I if g.kind == "lda" else 1, "padded": g.padded}
                     for g in blocks

@@ -9,7 +9,7 @@ from io import BytesIO
 
 from PIL import Image, ImageDraw, ImageFont
 
-from cfviz.figures.theme import FONT, KERNELS, Theme
+from cfviz.figures.theme import FONT, KERNEL_COLOURS, Theme
 
 SIDE, GAP, FOOT, TEXT = (
     320,
@@ -124,8 +124,8 @@ def squares(kernels: Sequence[tuple[float, float]], reach: float, theme: Theme) 
     for n, (side, part) in reversed(list(enumerate(kernels))):
         half = SIDE * side / reach / 2
         layer = Image.new("RGBA", picture.size)
-        ink = KERNELS[n] + f"{round(255 * (0.15 + 0.75 * part)):02x}"
+        ink = KERNEL_COLOURS[n] + f"{round(255 * (0.15 + 0.75 * part)):02x}"
         edges = (SIDE / 2 - half, SIDE / 2 - half, SIDE / 2 + half, SIDE / 2 + half)
-        ImageDraw.Draw(layer).rectangle(edges, ink, KERNELS[n], 3)
+        ImageDraw.Draw(layer).rectangle(edges, ink, KERNEL_COLOURS[n], 3)
         picture = Image.alpha_composite(picture, layer)
     return picture

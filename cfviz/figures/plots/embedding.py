@@ -8,14 +8,14 @@ import numpy as np
 import plotly.graph_objects as go
 
 from cfviz.figures.kept import kept
-from cfviz.figures.theme import KERNELS, SEQUENTIAL, Theme
+from cfviz.figures.theme import KERNEL_COLOURS, SEQUENTIAL, Theme
 from cfviz.words import signed
 
 from .bars import signed_bars
 
 
 @kept
-def knock_bars(
+def ablation_bars(
     rows: Sequence[tuple[str, int, float, float, str]], theme: Theme, words: dict[str, str]
 ) -> go.Figure:
     """What each knock-out costs the first class, one bar a kernel.
@@ -31,7 +31,7 @@ def knock_bars(
         f"{signed(logit)} · {signed(100 * p, 1)} {words['points']}" + (f"<br>→ {now}" if now else "")
         for _, _, logit, p, now in rows
     ]
-    colours, height = [KERNELS[i] for i in numbers], 42 * len(rows) + 60
+    colours, height = [KERNEL_COLOURS[i] for i in numbers], 42 * len(rows) + 60
     return signed_bars(names, logits, colours, notes, theme, words["logit"], height=height, room=132)
 
 
@@ -62,7 +62,9 @@ def squares(kernels: Sequence[tuple[float, float]], reach: float, theme: Theme) 
     parts = []
     for n, (side, part) in reversed(list(enumerate(kernels))):
         box = f'x="{-side / 2:g}" y="{-side / 2:g}" width="{side:g}" height="{side:g}"'
-        ink = f'fill="{KERNELS[n]}" fill-opacity="{0.15 + 0.75 * part:.2f}" stroke="{KERNELS[n]}"'
+        ink = (
+            f'fill="{KERNEL_COLOURS[n]}" fill-opacity="{0.15 + 0.75 * part:.2f}" stroke="{KERNEL_COLOURS[n]}"'
+        )
         parts.append(f'<rect {box} {ink} stroke-width="{reach / 110:.2f}"/>')
     view = f"{-reach / 2:g} {-reach / 2:g} {reach:g} {reach:g}"
     paper = f'<rect x="{-reach / 2:g}" y="{-reach / 2:g}" width="100%" height="100%" fill="{theme.panel}"/>'
@@ -90,7 +92,7 @@ def read_bars(
             orientation="h",
             name=name,
             width=0.62,
-            marker={"color": KERNELS[i], "line": {"color": theme.paper, "width": 1.5}},
+            marker={"color": KERNEL_COLOURS[i], "line": {"color": theme.paper, "width": 1.5}},
             text=[f"{x:.0%}" if x > 0.075 else "" for x in shares[:, i]],
             textangle=0,
             textposition="inside",
@@ -139,13 +141,13 @@ def lines(
     for i, (curve, name) in enumerate(zip(curves, names, strict=True)):
         fig.add_scatter(
             x=list(x), y=list(curve), name=name, mode="lines+markers" if share else "lines",
-            line={"color": KERNELS[i], "width": 2.75}, marker={"size": 6},
+            line={"color": KERNEL_COLOURS[i], "width": 2.75}, marker={"size": 6},
             hovertemplate=f"{name}, %{{x:.3g}} px: %{{y:{'.1%' if share else '.3f'}}}<extra></extra>",
         )  # fmt: skip
     for i, at in enumerate(marks):
-        fig.add_vline(x=at, line={"color": KERNELS[i], "width": 1.5, "dash": "dash"})
+        fig.add_vline(x=at, line={"color": KERNEL_COLOURS[i], "width": 1.5, "dash": "dash"})
     for i, level in enumerate(even):
-        fig.add_hline(y=level, line={"color": KERNELS[i], "width": 1, "dash": "dot"})
+        fig.add_hline(y=level, line={"color": KERNEL_COLOURS[i], "width": 1, "dash": "dot"})
     ticks = [t for t in (2, 4, 8, 16, 32, 64, 128) if min(x) <= t <= max(x)]
     theme.lay_out(
         fig,

@@ -10,10 +10,10 @@ import plotly.graph_objects as go
 
 from cfviz.figures.kept import kept
 from cfviz.figures.theme import DIVERGING, Theme
-from cfviz.geometry import Grouping
+from cfviz.geometry import CEL_KERNELS, Grouping
 from cfviz.words import signed
 
-from .architecture import KERNELS, feature_colours
+from .architecture import feature_colours
 
 LIMIT = 20  # bars in one figure
 
@@ -41,7 +41,7 @@ def stages(
             "G": group_size[s],
             "I": max((g.I for g in blocks if g.kind == "lda"), default=1),
             "long": any(g.kind == "lda" for g in blocks),
-            "kernels": list(KERNELS[s]),
+            "kernels": list(CEL_KERNELS[s]),
             "blocks": [
                 {"kind": g.kind, "padded": g.padded, "whole": min(g.H, g.W) <= group_size[s]} for g in blocks
             ],

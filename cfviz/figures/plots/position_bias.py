@@ -16,7 +16,7 @@ from cfviz.figures.theme import Theme
 from .bars import signed_bars
 
 # Okabe and Ito's colours but the two that stand for SDA and LDA; every way keeps its colour on every figure.
-WAYS = {
+COLOURS = {
     "own": "#009E73",
     "rescaled": "#56B4E9",
     "bicubic": "#CC79A7",
@@ -41,7 +41,7 @@ class Line:
     """One curve: a way of making the bias, its name, and a point a size.
 
     Attributes:
-        way: Decides the colour.
+        method: Decides the colour and the dashes.
         name: As the legend says it.
         sizes: Input sides in pixels.
         values: Shares, or differences of shares.
@@ -50,7 +50,7 @@ class Line:
         behind: Whether it is there for comparison only: thin, without its intervals, not in the legend.
     """
 
-    way: str
+    method: str
     name: str
     sizes: Sequence[int]
     values: Sequence[float]
@@ -82,9 +82,9 @@ def curves(
     sizes = sorted({size for line in lines for size in line.sizes})
     gap = min((b - a for a, b in pairwise(sizes)), default=32)
     fronts = [line for line in lines if not line.behind]
-    places = {line.way: i - (len(fronts) - 1) / 2 for i, line in enumerate(fronts)}
+    places = {line.method: i - (len(fronts) - 1) / 2 for i, line in enumerate(fronts)}
     for line in sorted(lines, key=lambda line: not line.behind):
-        shift = gap * 0.72 / max(1, len(fronts)) * places.get(line.way, 0.0)  # side by side, not overlaid
+        shift = gap * 0.72 / max(1, len(fronts)) * places.get(line.method, 0.0)  # side by side, not overlaid
         fig.add_scatter(**_trace(line, np.asarray(line.sizes, float) + shift, signed))
     fig.add_vline(x=trained, line={"color": theme.muted, "width": 1, "dash": "dot"})
     fig.add_annotation(
@@ -112,15 +112,15 @@ def _trace(line: Line, at: np.ndarray, signed: bool) -> dict[str, Any]:
     values, low, high = (100 * np.asarray(x, float) for x in (line.values, line.low, line.high))
     form = "+.2f" if signed else ".2f"
     drawn: dict[str, Any] = {
-        "x": at, "y": values, "name": line.name, "legendgroup": line.way, "mode": "lines+markers",
-        "line": {"color": WAYS[line.way], "width": 2.25, "dash": DASHES.get(line.way, "solid")},
+        "x": at, "y": values, "name": line.name, "legendgroup": line.method, "mode": "lines+markers",
+        "line": {"color": COLOURS[line.method], "width": 2.25, "dash": DASHES.get(line.method, "solid")},
         "marker": {"size": 7},
         "customdata": np.stack([line.sizes, low, high], -1),
         "hovertemplate": f"%{{customdata[0]}} px: %{{y:{form}}} [%{{customdata[1]:{form}}}, "
         f"%{{customdata[2]:{form}}}]",
     }  # fmt: skip
     if line.behind:
-        thin = {"width": 1, "dash": "dot", "color": WAYS[line.way]}
+        thin = {"width": 1, "dash": "dot", "color": COLOURS[line.method]}
         return drawn | {"showlegend": False, "opacity": 0.75, "line": thin, "marker": {"size": 4}}
     error = {"type": "data", "symmetric": False, "array": high - values, "arrayminus": values - low,
              "thickness": 1.25, "width": 3}  # fmt: skip

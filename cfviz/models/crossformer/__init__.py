@@ -1,7 +1,6 @@
 """The architecture: `model` is read from top to bottom, the other files are how it computes quickly."""
 
 from .model import (
-    MASKED,
     AnyPosBias,
     CrossFormer,
     DynamicPosBias,
@@ -13,7 +12,6 @@ from .model import (
 )
 
 __all__ = [
-    "MASKED",
     "AnyPosBias",
     "CrossFormer",
     "DynamicPosBias",

@@ -29,6 +29,7 @@ from torch import nn
 from cfviz.geometry import (
     CEL_KERNELS,
     CEL_STRIDES,
+    MASKED,
     Grouping,
     Interval,
     cel_channels,
@@ -46,7 +47,6 @@ from .linear import Mlp, linear
 from .shortcuts import bare, constant, recorded, transformed
 
 PositionBias = Literal["dpb", "rpb", "none"]
-MASKED = -1e6  # what the authors add to the logits of padded keys
 FEW_TOKENS = 64
 
 

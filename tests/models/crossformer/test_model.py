@@ -8,10 +8,10 @@ import pytest
 import timm
 import torch
 
-from cfviz.geometry import grouping
+from cfviz.geometry import MASKED, grouping
 from cfviz.hooks import capture
 from cfviz.models import create_model, list_models
-from cfviz.models.crossformer import MASKED, DynamicPosBias, RelativePosBias, group, ungroup
+from cfviz.models.crossformer import DynamicPosBias, RelativePosBias, group, ungroup
 from cfviz.models.crossformer.model import _conv
 
 SMALL = {"embed_dim": 32, "depths": (2, 2, 3, 2), "num_heads": (1, 2, 4, 8), "num_classes": 5}

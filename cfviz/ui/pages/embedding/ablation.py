@@ -137,7 +137,7 @@ def _knocked(ctx: Context, its: Subject) -> None:
     texts = {"logit": ctx.t("embedding.axis_logit"), "points": ctx.t("embedding.points")}
     chart.figure(
         ctx,
-        plots.knock_bars(rows, ctx.theme, texts),
+        plots.ablation_bars(rows, ctx.theme, texts),
         "knock",
         code=shown_code.knock(ctx, way, other, [point for _, _, point in kernels(its)]),
         table=(

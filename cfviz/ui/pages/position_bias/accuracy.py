@@ -187,7 +187,7 @@ def lines_of(
 ) -> list[plots.Line]:
     """The curves of one window, in the order of the ways: accuracies, or DPB less each other way."""
     out, main = [], main_of(rows)
-    for way in plots.WAYS:
+    for way in plots.COLOURS:
         model, bias = TWIN if way == "twin" else (main, way)
         if way == "twin" and main == TWIN[0]:
             continue
@@ -236,7 +236,7 @@ def draw(
         st.caption(ctx.t("position_bias.sizes_none"))
         return
     behind = lines_of(ctx, beside["rows"], window, shown, behind=True) if beside else []
-    ways = {line.way for line in lines}
+    ways = {line.method for line in lines}
     words = {
         "x": ctx.t("position_bias.sizes_x"),
         "y": ctx.t(f"position_bias.sizes_y_{shown}"),
@@ -244,7 +244,7 @@ def draw(
     }
     trained = found.get("trained_size", 224)
     fig = plots.curves(
-        [*lines, *(line for line in behind if line.way in ways)], ctx.theme, words, trained,
+        [*lines, *(line for line in behind if line.method in ways)], ctx.theme, words, trained,
         signed=shown == "difference",
     )  # fmt: skip
     table = (COLUMNS, [[row[column] for column in COLUMNS] for row in found["rows"]])
