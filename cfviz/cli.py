@@ -24,6 +24,7 @@ from cfviz.bundled import app
 from cfviz.data.images import MODES, check_input_size, load_image
 from cfviz.data.labels import LANGUAGES
 from cfviz.data.samples import gallery
+from cfviz.jobs import check_target
 from cfviz.models.factory import DTYPES, build, create_model
 from cfviz.models.variants import BUNDLED, OURS, VARIANTS, shipped
 from cfviz.models.weights.checkpoints import OFFICIAL, CheckpointError, load_checkpoint
@@ -324,6 +325,7 @@ def _print_result(result: dict[str, Any], first: bool) -> None:
 
 def _report(args: argparse.Namespace) -> int:
     check_input_size(args.size)
+    check_target(args.out, "--out")
     image = load_image(args.photo)
     model = _model(args.model, args.weights).to(pick_device(args.device), DTYPES[args.dtype])
     trace = inspect(

@@ -17,6 +17,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -85,11 +86,53 @@ def report(path: str | os.PathLike[str] | None, done: int, total: int, message: 
         write(Path(path), {"done": done, "total": total, "message": message, "time": time.time()})
 
 
+@contextmanager
+def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """A file to write, which takes the place of `path` at the end; if the block fails, `path` stays as it is.
+
+    Whoever reads `path` meanwhile, or after a power cut, finds the old file or the new one.
+
+    Args:
+        path: The file to replace or make.
+
+    Yields:
+        The file to write; no other process or thread is given the same.
+    """
+    target = Path(path)
+    part = target.with_name(f"{target.name}.{os.getpid()}.{threading.get_ident()}.part")
+    try:
+        yield part
+        with part.open("rb+") as file:
+            os.fsync(file.fileno())
+        part.replace(target)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def check_target(path: str | os.PathLike[str], option: str) -> None:
+    """See that a result can be written before it is computed.
+
+    Args:
+        path: The file to write later.
+        option: What the user calls it, for the sentence.
+
+    Raises:
+        ValueError: If `path` is a folder, or the folder it lies in does not exist or cannot be written to.
+    """
+    target = Path(path)
+    folder = target.parent
+    if target.is_dir():
+        raise ValueError(f"{option} {target} is a folder, expected the name of a file")
+    if not folder.is_dir():
+        raise ValueError(f"{option} {target}: there is no folder {folder}; make it first")
+    if not os.access(target if target.exists() else folder, os.W_OK):
+        raise ValueError(f"{option} {target} cannot be written to")
+
+
 def write(path: Path, content: Any) -> None:
     """Replace a JSON file whole."""
-    part = path.with_name(f"{path.name}.{os.getpid()}.{threading.get_ident()}.part")
-    part.write_text(json.dumps(content, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
-    part.replace(path)
+    with replacing(path) as part:
+        part.write_text(json.dumps(content, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
 
 
 # ---------------------------------------------------------------- for pages

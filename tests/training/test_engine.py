@@ -3,6 +3,7 @@
 import csv
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -16,6 +17,7 @@ import torch
 import yaml
 from torch import nn
 
+from cfviz.cli import main
 from cfviz.training import teacher
 from cfviz.training.engine import Trainer, build_model
 from cfviz.training.recipe import Recipe, from_dict
@@ -165,6 +167,104 @@ def test_recipe_that_makes_the_current_epoch_shorter_is_refused(
     shorter = [{"size": 32, "group_size": 2, "epochs": 1, "steps": 2}]
     with pytest.raises(ValueError, match="is at step 2 of epoch 1, which has 2 steps"):
         Trainer(from_dict({**settings, "phases": shorter}), tmp_path, cpu=True)
+
+
+def test_a_run_that_diverges_stops_and_keeps_the_last_finite_state(
+    settings: dict, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It used to go on to its end with exit code 0, and its only checkpoint was full of NaN."""
+    trainer = Trainer(from_dict(settings), tmp_path / "run", cpu=True)
+    step = trainer._step
+
+    def poisoned(*args: torch.Tensor) -> torch.Tensor:
+        loss = step(*args)
+        return loss * torch.nan if trainer.step == 3 else loss
+
+    monkeypatch.setattr(trainer, "_step", poisoned)
+    with pytest.raises(
+        ValueError, match=r"by step 3 \(epoch 1, learning rate .*last.pt keeps step 2; lower lr"
+    ):
+        trainer.fit()
+    state = torch.load(tmp_path / "run" / "last.pt", weights_only=True)
+    assert state["step"] == 2
+    assert all(value.isfinite().all() for value in state["model"].values() if value.is_floating_point())
+    assert Trainer(from_dict(settings), tmp_path / "run", cpu=True).step == 2
+
+
+def test_weights_that_diverge_are_not_saved(
+    settings: dict, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = {**settings, "lr": 1e30, "warmup_epochs": 0, "checkpoint_minutes": 5, "clip_grad": None}
+    config = tmp_path / "wild.yaml"
+    config.write_text(yaml.safe_dump(given))
+    assert main(["train", "--config", str(config), "--out", str(tmp_path / "run"), "--cpu"]) == 2
+    said = capsys.readouterr().err
+    assert "stopped being finite numbers" in said
+    assert "nothing was saved yet" in said
+    assert not (tmp_path / "run" / "last.pt").exists()
+
+
+def test_states_that_cannot_be_gone_on_from(settings: dict, tmp_path: Path) -> None:
+    made = from_dict(settings)
+    trainer = Trainer(made, tmp_path, cpu=True)
+    trainer.save()
+    path = tmp_path / "last.pt"
+    whole, state = path.read_bytes(), torch.load(path, weights_only=True)
+    for content in (b"", whole[: len(whole) // 2], b"\x80\x02rest"):
+        path.write_bytes(content)
+        for attempt in (lambda: Trainer(made, tmp_path, cpu=True), lambda: load_run(tmp_path)):
+            with pytest.raises(ValueError, match=r"last.pt is damaged or incomplete"):
+                attempt()
+    torch.save({"weights": 1}, path)
+    with pytest.raises(ValueError, match="is not the state of a training run"):
+        Trainer(made, tmp_path, cpu=True)
+    torch.save({**state, "model": {"x": torch.tensor([torch.nan])}}, path)
+    with pytest.raises(ValueError, match="are not finite numbers"):
+        load_run(tmp_path)
+    torch.save({**state, "classes": ["cat", "dog"]}, path)
+    with pytest.raises(ValueError, match="was trained on other classes"):
+        Trainer(made, tmp_path, cpu=True)
+    path.write_bytes(whole)
+    wider = {**settings["model_args"], "embed_dim": 32}
+    with pytest.raises(ValueError, match=r"saved by a run of another recipe \(.*size mismatch"):
+        Trainer(from_dict({**settings, "model_args": wider}), tmp_path, cpu=True)
+    (tmp_path / "file").touch()
+    with pytest.raises(ValueError, match="is not a folder"):
+        Trainer(made, tmp_path / "file", cpu=True)
+
+
+def test_a_moving_average_may_begin_when_a_run_goes_on(
+    settings: dict, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first = Trainer(from_dict({**settings, "ema_decay": 0}), tmp_path, cpu=True)
+    first.step = 1
+    first.save()
+    with torch.no_grad():
+        next(first.bare.parameters()).add_(1)
+    first.save()
+    then = Trainer(from_dict(settings), tmp_path, cpu=True)
+    assert "the moving average begins here" in capsys.readouterr().out
+    assert states_equal(then.ema.module.state_dict(), first.bare.state_dict())
+
+
+def test_batches_that_the_photos_do_not_fill(settings: dict, tmp_path: Path) -> None:
+    """Used to end in an assertion of the scheduler."""
+    with pytest.raises(ValueError, match=r"gives \d+ photos to train on .* lower batch_size"):
+        Trainer(from_dict({**settings, "batch_size": 64}), tmp_path, cpu=True)
+
+
+def test_a_teacher_of_other_photos_is_refused(
+    settings: dict, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(teacher, "create_teacher", lambda name: (Certain(), 16, 0.5, 0.5))
+    given = {**settings, "teacher": "toy", "teacher_labels": str(tmp_path / "soft.npy")}
+    Trainer(from_dict(given), tmp_path / "run", cpu=True)
+    other = tmp_path / "photos"
+    shutil.copytree(settings["data"], other)
+    Trainer(from_dict({**given, "data": str(other)}), tmp_path / "run", cpu=True)  # a copy of the same photos
+    next(other.rglob("03.png")).rename(next(other.rglob("03.png")).with_name("99.png"))
+    with pytest.raises(ValueError, match=r"soft.npy was made for other photos"):
+        Trainer(from_dict({**given, "data": str(other)}), tmp_path / "run", cpu=True)
 
 
 def test_folded_stem_computes_the_same(recipe: Recipe) -> None:

@@ -194,6 +194,41 @@ def test_sizes_are_measured_on_what_can_be_read(
     assert "11 of 20 files used" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("command", ["evaluate", "measure-sizes"])
+def test_a_target_is_looked_at_before_the_work(
+    command: str, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = [command, "--data", str(folder), "--cpu", "--json"]
+    assert main([*words, str(tmp_path / "none" / "result.json")]) == 2
+    said = capsys.readouterr()
+    assert f"there is no folder {tmp_path / 'none'}; make it first" in said.err
+    assert not said.out
+    assert main([*words, str(tmp_path)]) == 2
+    assert "is a folder, expected the name of a file" in capsys.readouterr().err
+
+
+def test_a_table_is_printed_even_if_its_file_cannot_be_written(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def full(path: Path, content: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("cfviz.training.cli.write", full)
+    words = ["evaluate", "--data", str(folder), "--size", "32", "--cpu"]
+    assert main([*words, "--json", str(tmp_path / "result.json")]) == 2
+    said = capsys.readouterr()
+    assert "top-1" in said.out
+    assert "No space left" in said.err
+
+
+def test_other_commands_look_at_their_targets_too(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = str(tmp_path / "none" / "x")
+    assert main(["report", "none.jpg", "--out", f"{out}.html"]) == 2
+    assert "make it first" in capsys.readouterr().err
+    assert main(["convert", "crossformer_nano", f"{out}.safetensors"]) == 2
+    assert "make it first" in capsys.readouterr().err
+
+
 def test_folders_without_a_photo_that_can_be_used(
     folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

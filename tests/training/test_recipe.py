@@ -22,6 +22,12 @@ def test_overrides_are_yaml() -> None:
     assert (loaded.lr, loaded.teacher, loaded.scale, loaded.data) == (0.5, None, [0.1, 1], "elsewhere")
 
 
+@pytest.mark.parametrize("text", ["1e-3", "1.0e-3", "1E-3", "+1e-3", ".1e-2", "10e-4"])
+def test_numbers_as_people_write_them(text: str) -> None:
+    """YAML 1.1 takes `1e-3` for text; AdamW then met it in the middle of the first step."""
+    assert recipe.load(CONFIGS[0], [f"lr={text}"]).lr == 1e-3
+
+
 def test_phases_follow_each_other() -> None:
     phases = [{"size": 64, "group_size": 2, "epochs": 2}, {"size": 96, "group_size": 3, "epochs": 1}]
     loaded = recipe.from_dict({"data": "photos", "phases": phases, "batch_size": 10})
@@ -42,6 +48,32 @@ def test_phases_follow_each_other() -> None:
         ({"teacher_maps": "maps.npy"}, "follow a crop, with transform=timm, mixup=0.8 and cutmix=1.0"),
         ({"position_bias": "ape"}, "position_bias='ape'"),
         ({"data": None}, "no data"),
+        ({"phases": 7}, "phases is 7, expected a list of {size, group_size, epochs}"),
+        ({"phases": [7]}, "phase 1 is 7, expected a mapping"),
+        ({"phases": [{"size": 64, "epochs": 1}]}, "phase 1: no group_size"),
+        ({"phases": [{"size": "64", "group_size": 2, "epochs": 1}]}, "size is '64', expected a whole number"),
+        ({"phases": [{"size": 64, "group_size": 0, "epochs": 1}]}, "group_size is 0, expected G from 1 up"),
+        (
+            {"phases": [{"size": 64, "group_size": [7, 7], "epochs": 1}]},
+            "expected G from 1 up, one number",
+        ),
+        ({"phases": [{"size": 64, "group_size": 2, "epochs": 0}]}, "epochs is 0, expected 1 or more"),
+        (
+            {"phases": [{"size": 64, "group_size": 2, "epochs": 1, "interval": "far"}]},
+            "expected a list",
+        ),
+        ({"lr": "fast"}, "lr is 'fast', expected a number"),
+        ({"lr": -1}, "lr is -1, expected more than 0"),
+        ({"lr": float("nan")}, "lr is nan, expected a number"),
+        ({"seed": True}, "seed is True, expected a whole number"),
+        ({"scale": [1, 0.1]}, "expected two numbers above 0, the smaller one first"),
+        ({"betas": [0.9]}, "expected two numbers from 0"),
+        ({"evaluate_every": 0}, "evaluate_every is 0, expected 1 or more"),
+        ({"hold_out": 1}, "expected a share from 0 to below 1"),
+        ({"model": "resnet18"}, "model is 'resnet18', expected one of crossformer_nano"),
+        ({"redraw": "layers"}, "redraw is 'layers', expected a list, each text"),
+        ({"teacher": 3}, "teacher is 3, expected text or null"),
+        ({5: 1}, "unknown 5"),
     ],
 )
 def test_mistakes_are_named(change: dict, message: str) -> None:
@@ -59,3 +91,18 @@ def test_missing_and_malformed_files(tmp_path: Path) -> None:
         recipe.load(tmp_path / "list.yaml")
     with pytest.raises(ValueError, match="key=value"):
         recipe.load(CONFIGS[0], ["lr"])
+    for text, reason in (
+        ("data: [1\nlr: 2", r"broken.yaml, line 2, column 3: not YAML \(expected ',' or ']'"),
+        ("data: \x00", "not YAML"),
+        ("", "holds nothing, expected a mapping"),
+    ):
+        (tmp_path / "broken.yaml").write_text(text)
+        with pytest.raises(ValueError, match=reason):
+            recipe.load(tmp_path / "broken.yaml")
+    (tmp_path / "broken.yaml").write_bytes(b"data: caf\xe9")
+    with pytest.raises(ValueError, match="not a text file in UTF-8"):
+        recipe.load(tmp_path / "broken.yaml")
+    with pytest.raises(ValueError, match=r"--set lr=\[.*: not YAML"):
+        recipe.load(CONFIGS[0], ["lr=["])
+    with pytest.raises(ValueError, match="no recipe at"):
+        recipe.load(tmp_path)

@@ -22,6 +22,8 @@ from typing import Any, NoReturn
 
 import platformdirs
 
+from cfviz.jobs import replacing
+
 from .errors import CheckpointError, readable_size
 from .opening import sniff
 
@@ -155,9 +157,8 @@ def _write_record(target: Path, digest: str, url: str) -> None:
         return
     recorded = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
     record = {"sha256": digest, "url": url, "recorded": recorded}
-    draft = _record_path(target).with_suffix(".json.new")
-    draft.write_text(json.dumps(record, indent=2) + "\n", "utf-8")
-    draft.replace(_record_path(target))
+    with replacing(_record_path(target)) as draft:
+        draft.write_text(json.dumps(record, indent=2) + "\n", "utf-8")
 
 
 def _download(url: str, staged: Path, progress: Progress | None, cancel: Event | None) -> None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -23,7 +22,7 @@ import torch
 from accelerate import Accelerator
 
 from cfviz.hooks import capture
-from cfviz.jobs import report, write
+from cfviz.jobs import replacing, report, write
 from cfviz.models.crossformer import CrossFormer
 from cfviz.models.interventions.apply import apply, needed
 from cfviz.models.interventions.effects import begin_of, point_before, rest_from
@@ -208,14 +207,10 @@ class Study:
                 self.model(x)
                 means.add(seen, groups)
         path = self._path("means", k, ".npz")
-        part = path.with_name(path.name + ".part")
         arrays = {f"sum {name}": total for name, total in means.sums.items()}
         counts = {f"count {name}": np.int64(count) for name, count in means.counts.items()}
-        with part.open("wb") as file:
+        with replacing(path) as part, part.open("wb") as file:
             np.savez(file, **{**arrays, **counts})  # type: ignore[arg-type]
-            file.flush()
-            os.fsync(file.fileno())
-        part.replace(path)
 
     def _merged_means(self) -> dict[str, np.ndarray]:
         """The means over all photos, added in the order of the shards, whoever made them."""
@@ -297,9 +292,11 @@ class Study:
         about = {**self.facts, "interventions": [dump(change) for change in self.changes]}
         unreadable = len(self.indices) - self.files["used"]
         about |= {"photos": self.files["used"], "unreadable": unreadable, "files": self.files}
-        part = self.out / "photos.parquet.part"
         schema = self._schema().with_metadata({b"cfviz": json.dumps(about, sort_keys=True).encode()})
-        with pq.ParquetWriter(part, schema, compression="zstd") as writer:
+        with (
+            replacing(self.out / "photos.parquet") as part,
+            pq.ParquetWriter(part, schema, compression="zstd") as writer,
+        ):
             for k in range(self.shards):
                 table = pq.read_table(self._path("shards", k, ".parquet"))
                 writer.write_table(table.cast(schema))
@@ -309,7 +306,6 @@ class Study:
                 measured = {name: table[name].to_numpy() for name in self.measures}
                 under = {name: np.stack(table[f"under.{name}"].to_numpy()) for name in self.followed}
                 tally.add(table["class"].to_numpy(), said, belief, measured, under)
-        part.replace(self.out / "photos.parquet")
         save(tally.table(about), self.out / "statistics.parquet")
 
     def _unreadable(self) -> list[int]:

@@ -13,6 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from cfviz.jobs import replacing
 from cfviz.models.interventions.language import Intervention, dump, to_url
 from cfviz.stats import Z_95, wilson
 
@@ -186,9 +187,8 @@ def _place(change: Sequence[Intervention]) -> dict[str, Any]:
 
 def save(table: pa.Table, path: Path) -> None:
     """Write a Parquet file whole or not at all."""
-    part = path.with_name(path.name + ".part")
-    pq.write_table(table, part, compression="zstd")
-    part.replace(path)
+    with replacing(path) as part:
+        pq.write_table(table, part, compression="zstd")
 
 
 def load(path: str | Path) -> tuple[list[dict[str, Any]], dict[str, Any]]:

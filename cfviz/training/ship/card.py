@@ -12,6 +12,8 @@ from typing import Any
 import torch
 import yaml
 
+from cfviz.jobs import replacing
+from cfviz.jobs import write as write_json
 from cfviz.models.weights.checkpoints import load_checkpoint, model_card
 from cfviz.training.recipe import Recipe
 from cfviz.training.recipe import load as load_recipe
@@ -34,8 +36,9 @@ def read(weights: str | Path) -> dict[str, Any]:
 def write(weights: str | Path, facts: dict[str, Any]) -> None:
     """Writes the card as JSON and as text."""
     path = path_of(weights)
-    path.write_text(json.dumps(facts, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    path.with_suffix(".md").write_text(text(facts), encoding="utf-8")
+    write_json(path, facts)
+    with replacing(path.with_suffix(".md")) as part:
+        part.write_text(text(facts), encoding="utf-8")
 
 
 def _release(package: str) -> str:

@@ -13,6 +13,7 @@ from accelerate import Accelerator
 from torch import nn
 
 from cfviz.geometry import map_sizes
+from cfviz.jobs import replacing
 from cfviz.models.crossformer import CrossFormer
 from cfviz.models.factory import build
 from cfviz.models.weights.checkpoints import load_checkpoint, write_checkpoint
@@ -21,19 +22,15 @@ from cfviz.training import cache, data
 from cfviz.training.measure import evaluation
 from cfviz.training.recipe import Recipe, from_dict
 from cfviz.training.start import build_model
+from cfviz.training.state import read as read_state
 
 from . import card
-
-MAX_BYTES = 10_000_000
 
 
 def load_run(run: str | Path) -> tuple[Recipe, dict[str, Any], dict[str, torch.Tensor]]:
     """Opens a run's last state: recipe, state, and the weights to use (the average if there is one)."""
-    path = Path(run) / "last.pt"
-    if not path.exists():
-        raise ValueError(f"{run} holds no last.pt; expected the --out folder of a training run")
-    state = torch.load(path, map_location="cpu", weights_only=True)
-    return from_dict(state["recipe"], str(path)), state, state["ema"] or state["model"]
+    found = read_state(run)
+    return from_dict(found["recipe"], str(run)), found, found["ema"] or found["model"]
 
 
 def commit() -> str:
@@ -101,9 +98,6 @@ def export(run: str | Path, out: str | Path, **notes: Any) -> Path:
         run: the --out folder of a training run.
         out: a .safetensors file.
         **notes: more facts for the card.
-
-    Raises:
-        ValueError: if the file would be larger than 10 MB.
     """
     recipe, state, weights = load_run(run)
     out = Path(out)
@@ -125,13 +119,13 @@ def export(run: str | Path, out: str | Path, **notes: Any) -> Path:
         "trained_group": trained_group(recipe, state, earlier_group(recipe, model, start)),
         "commit": commit(),
     }
-    sha256 = write_checkpoint(out, weights, torch.float16, **facts)
-    if out.stat().st_size > MAX_BYTES:
-        raise ValueError(f"{out} is {out.stat().st_size} bytes, expected at most {MAX_BYTES}")
+    with replacing(out) as part:
+        sha256 = write_checkpoint(part, weights, torch.float16, **facts)
+        size = part.stat().st_size
     about = card.describe(recipe, state, Path(run) / "log.csv")
     about["start"] = start
     parameters = sum(value.numel() for value in weights.values())
-    sizes = {"sha256": sha256, "bytes": out.stat().st_size, "parameters": parameters}
+    sizes = {"sha256": sha256, "bytes": size, "parameters": parameters}
     card.write(out, {**facts, **sizes, **about, **notes})
     return out
 
@@ -145,7 +139,8 @@ def measure(
     accelerator: Accelerator | None = None,
     **engine: Any,
 ) -> dict[str, Any]:
-    """Adds measured accuracy to the card: of the held-out slice, of val if given, and what float16 changed.
+    """Adds measured accuracy to the card: of the held-out slice if there is one, of val if given, and what
+    float16 changed.
 
     Args:
         weights: what ``export`` wrote.
@@ -165,8 +160,10 @@ def measure(
     ids = [name.split("_")[0] for name in train.classes]
     held = np.flatnonzero(cache.held_out(train.names, recipe.hold_out))
     facts = card.read(weights)
-    facts["held_out"] = evaluation.evaluate(half, train, ids, size, indices=held, **engine)
-    facts["float16"] = _rounding(half, full, train, held, size, accelerator)
+    if len(held):
+        facts["held_out"] = evaluation.evaluate(half, train, ids, size, indices=held, **engine)
+    rounded = held if len(held) else np.arange(len(train))
+    facts["float16"] = _rounding(half, full, train, rounded, size, accelerator)
     if val is not None:
         facts["val"] = evaluation.evaluate(half, val, ids, size, **engine)
     if accelerator is None or accelerator.is_main_process:

@@ -1,4 +1,4 @@
-"""The page on many photos: a study's findings, explored, and a new study started in the jobs."""
+"""The page on many photos: a study's findings, explored, and a new study started in the background."""
 
 from __future__ import annotations
 
@@ -283,9 +283,8 @@ def _kept(text: str) -> Path:
     path = jobs.home() / f"study-{hashlib.sha256(text.encode()).hexdigest()[:12]}.jsonl"
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
-        part = path.with_name(path.name + ".part")
-        part.write_text(text + "\n", encoding="utf-8")
-        part.replace(path)
+        with jobs.replacing(path) as part:
+            part.write_text(text + "\n", encoding="utf-8")
     return path
 
 
