@@ -40,6 +40,7 @@ class Context:
     settings: state.Settings
     banner: Any = field(repr=False, default=None)
     _model: Any = field(repr=False, default=None)
+    _labels: list[str] | None = field(repr=False, default=None)
     _said_full: bool = field(repr=False, default=False)
 
     @property
@@ -84,10 +85,13 @@ class Context:
     @property
     def labels(self) -> list[str]:
         """Names of the model's classes in the reader's language."""
-        names = class_names(self.model, self.lang)
-        if names[:1] != ["class 0"]:
-            return names
-        return [self.t("common.class_number", n=index) for index in range(len(names))]
+        if self._labels is None:  # a page asks once per class, of which own weights have thousands
+            names = class_names(self.model, self.lang)
+            if names[:1] == ["class 0"]:
+                sentence = self.t("common.class_number")
+                names = [sentence.format(n=index) for index in range(len(names))]
+            self._labels = names
+        return self._labels
 
     def get(self, name: str, default: Any, allowed: Callable[[Any], bool] | Iterable[Any]) -> Any:
         """The page's own choice (a stage, a head) from this session or the link; ``default`` if unusable.

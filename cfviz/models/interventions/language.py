@@ -22,6 +22,7 @@ from typing import Any
 
 from cfviz.geometry import CEL_KERNELS, lsda, map_sizes
 from cfviz.models.crossformer import CrossFormer
+from cfviz.models.room import check_all, check_tensor
 
 FILLS = ("zero", "mean", "shuffle", "replace")
 PARTS = {
@@ -40,7 +41,6 @@ INDEXED = ("head", "kernel", "bias")
 STRUCTURAL = ("kind", "G", "I")
 LETTER = {"head": "h", "kernel": "k"}  # in links; the other parts go by their name
 MOST, SEEDS, LARGEST = 10_000, 2**31, 1e30  # bounds that no honest line reaches
-LARGE = 200_000_000  # numbers in one tensor of one photo: 800 MB
 
 
 @dataclass(frozen=True)
@@ -325,14 +325,10 @@ def check(
                 cuts.setdefault((one.stage, one.block), {}).update(new)
     if size is None:
         return
+    weights = 0
     for (s, b), wanted in cuts.items():
         block, (H, W) = model.stages[s].each[b], map_sizes(*size)[s]
         I = wanted.get("I", block.I)  # noqa: E741
         g = lsda(H, W, wanted.get("kind", block.index), wanted.get("G", block.G), I)
-        tokens = g.Hp * g.Wp
-        numbers = max(tokens * block.norm1.normalized_shape[0], tokens * g.G**2 * block.attn.num_heads)
-        if numbers > LARGE:
-            raise ValueError(
-                f"G = {g.G} and I = {g.I} in stage {s + 1} need {tokens:,} tokens with padding, in groups of "
-                f"{g.G**2:,}; expected no more than {LARGE:,} numbers in one tensor, got {numbers:,}"
-            )
+        weights += check_tensor(g, s, block.norm1.normalized_shape[0], block.attn.num_heads)
+    check_all(weights)

@@ -148,7 +148,7 @@ def _record_path(target: Path) -> Path:
 def _read_record(target: Path) -> str | None:
     try:
         return str(json.loads(_record_path(target).read_text("utf-8"))["sha256"])
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return None
 
 
@@ -254,7 +254,7 @@ def fetch_hub(repo: str) -> tuple[Path, dict[str, Any]]:
             continue
         try:
             config = json.loads(_from_hub(repo, "config.json").read_text("utf-8"))
-        except (EntryNotFoundError, ValueError):
+        except (EntryNotFoundError, ValueError, RecursionError):
             config = {}
         return path, config if isinstance(config, dict) else {}
     raise CheckpointError("hub", repo=repo, detail=f"it has none of {', '.join(HUB_FILES)}")

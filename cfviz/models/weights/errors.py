@@ -67,6 +67,7 @@ MESSAGES = {
     "shape": "{source}: {key} has shape {got}, {variant} expects {expected}.",
     "dtype": "{source}: {key} is {dtype}; allowed are float16, bfloat16, float32 and float64.",
     "channels": "{source} is a model for images with {channels} channels; photos have 3.",
+    "too_many_classes": "{source} has {found} classes; at most {limit} are accepted.",
     "not_finite": "{source}: {key} holds {count} values that are NaN or infinite (in {tensors} tensors).",
 }
 

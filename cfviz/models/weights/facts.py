@@ -38,7 +38,7 @@ def read_facts(opened: Opened, path: Sequence[str] = ()) -> dict[str, Any]:
     for key, value in opened.metadata.items():
         try:
             facts[key] = json.loads(value)
-        except ValueError:
+        except (ValueError, RecursionError):  # brackets in brackets, thousands deep
             facts[key] = value
     for beside in _beside(opened.content, path):
         facts |= {key: beside[key] for key in ("epoch", "max_accuracy") if is_number(beside.get(key))}

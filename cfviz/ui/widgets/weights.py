@@ -11,9 +11,11 @@ from typing import Any
 import streamlit as st
 
 from cfviz.models.factory import build
+from cfviz.models.room import KEPT, MOST_CLASSES, check_room
 from cfviz.models.weights.checkpoints import load_checkpoint
 from cfviz.models.weights.download import OFFICIAL
 from cfviz.models.weights.errors import CheckpointError, readable_size
+from cfviz.options import SIZES
 from cfviz.ui.compute import models
 from cfviz.ui.context import Context
 from cfviz.ui.session import state
@@ -71,8 +73,8 @@ def take(ctx: Context) -> None:
         st.session_state.pop(_REFUSED, None)
         try:
             checkpoint = _opened(file)
-            net = build(checkpoint)
-        except CheckpointError as error:
+            net = _built(checkpoint)
+        except ValueError as error:
             st.session_state[_REFUSED] = error
         else:
             _keep(state.OWN + checkpoint.sha256[:10], net)
@@ -89,7 +91,18 @@ def _opened(file: Any) -> Any:
     checkpoint = load_checkpoint(file.getvalue(), name=file.name, allow_pickle=False)
     if checkpoint.in_chans != 3:
         raise CheckpointError("channels", source=checkpoint.source, channels=checkpoint.in_chans)
+    if checkpoint.num_classes > MOST_CLASSES:
+        found, limit = f"{checkpoint.num_classes:,}", f"{MOST_CLASSES:,}"
+        raise CheckpointError("too_many_classes", source=checkpoint.source, found=found, limit=limit)
     return checkpoint
+
+
+def _built(checkpoint: Any) -> Any:
+    """The model of a checkpoint, if the groups that the file names leave room at every size on offer."""
+    net = build(checkpoint)
+    for size in SIZES:
+        check_room(net, size, size, KEPT)
+    return net
 
 
 def _keep(key: str, net: Any) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +20,7 @@ from cfviz.figures.plots.predictions import percent, short
 from cfviz.hooks import edit
 from cfviz.measured import quick
 from cfviz.models.probes.position_bias import WAYS, edits, regrouped, same, ways_of
+from cfviz.models.room import check_room
 from cfviz.run import forward, share_cores
 from cfviz.stats import softmax
 from cfviz.ui.compute import keys, queue
@@ -28,6 +30,7 @@ from cfviz.ui.compute.steps import Steps
 from cfviz.ui.context import Context
 from cfviz.ui.session import forms, state
 from cfviz.ui.session.photos import photo_code
+from cfviz.ui.session.plain import explain
 from cfviz.ui.widgets import chart
 from cfviz.ui.widgets.figure import POSITION_BIAS, committed
 from cfviz.ui.widgets.takeaway import take_away
@@ -82,8 +85,13 @@ class Window:
     interval: Any
 
     def groups(self, model: Any) -> list[list[Any]]:
-        """How every block cuts its map."""
+        """How every block cuts its map.
+
+        Raises:
+            ValueError: If a forward with this window would take gigabytes.
+        """
         with regrouped(model, self.G, self.interval):
+            check_room(model, self.size, self.size)
             return model.groupings(self.size, self.size)
 
 
@@ -145,7 +153,11 @@ def section(ctx: Context, its: Subject) -> None:
     window = _window(ctx, its)
     number, head = _watched(ctx, its)
     stage, block = its.places[number]
-    groups = window.groups(its.model)
+    try:
+        groups = window.groups(its.model)
+    except ValueError as error:
+        st.error(explain(t, error), icon=":material/error:")
+        return
     by = merged(its, groups)
     _, photo = seen(ctx.photo.sha256, window.size, ctx.photo)
     steps = answers(its.source, window, stage, block, its, ctx.photo)
@@ -185,7 +197,8 @@ def _look_ahead(ctx: Context, its: Subject, window: Window, stage: int, block: i
     sizes = [size for size in state.SIZES if size <= AHEAD and size != window.size]
     for size in sorted(sizes, key=lambda size: -abs(size - window.size)):
         other = _cut(its, size, ctx.get("window", "scaled", WINDOWS))
-        answers(its.source, other, stage, block, its, ctx.photo).look()
+        with suppress(ValueError):  # more than there is room for: said once it is asked for
+            answers(its.source, other, stage, block, its, ctx.photo).look()
 
 
 def _cut(its: Subject, size: int, kind: str) -> Window:

@@ -1,0 +1,48 @@
+"""How large a forward may be: told from sizes alone, for own groups, cuts of a link and windows alike."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+import torch
+
+from cfviz.models import room
+from cfviz.models.crossformer import CrossFormer
+from cfviz.models.interventions.language import check, from_url
+from cfviz.models.probes.position_bias import regrouped
+from cfviz.models.variants import VARIANTS
+from cfviz.options import SIZES
+
+
+def empty(name: str, **options: object) -> CrossFormer:
+    """A model without numbers."""
+    with torch.device("meta"):
+        return CrossFormer(**{**VARIANTS[name], **options}, num_classes=3)
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_every_variant_fits_at_every_size_on_offer_and_with_groups_of_28(name: str) -> None:
+    model = empty(name)
+    for size in SIZES:
+        room.check_room(model, size, size, room.KEPT)
+    with regrouped(model, 28, model.interval):
+        room.check_room(model, 448, 448)
+
+
+@pytest.mark.parametrize(
+    ("G", "I"), [([112] * 4, [112] * 4), ([56, 56, 28, 14], [8, 4, 2, 1]), ([7] * 4, [112] * 4)]
+)
+def test_own_groups_that_take_gigabytes_are_refused_before_they_do(G: list[int], I: list[int]) -> None:  # noqa: E741
+    began = time.process_time()
+    model = empty("crossformer_nano", group_size=G, interval=I)
+    with pytest.raises(ValueError, match="expected no more than"):
+        room.check_room(model, 448, 448, room.KEPT)
+    assert time.process_time() - began < 2
+
+
+def test_cuts_that_fit_one_by_one_are_refused_together() -> None:
+    model = empty("crossformer_large")
+    check(model, from_url("1.1.G-28"), (448, 448))
+    with pytest.raises(ValueError, match="choose smaller groups"):
+        check(model, from_url("x.x.G-28_x.x.kind-lda"), (448, 448))

@@ -1,0 +1,72 @@
+"""A reader's own weights: what they say of themselves costs nobody memory or time before it is checked."""
+
+from __future__ import annotations
+
+import io
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import safetensors.torch
+import torch
+
+from cfviz.models.crossformer import CrossFormer
+from cfviz.models.factory import build
+from cfviz.models.room import MOST_CLASSES
+from cfviz.models.variants import VARIANTS
+from cfviz.models.weights.checkpoints import load_checkpoint
+from cfviz.models.weights.errors import CheckpointError
+from cfviz.ui.context import Context
+from cfviz.ui.session.state import Settings
+from cfviz.ui.widgets import weights
+from cfviz.words import translator
+
+
+def file(classes: int = 3, **says: str) -> Any:
+    torch.manual_seed(0)
+    state = CrossFormer(**VARIANTS["crossformer_nano"], num_classes=classes).state_dict()
+    data = safetensors.torch.save({key: value.contiguous() for key, value in state.items()}, says)
+    upload = io.BytesIO(data)
+    return SimpleNamespace(name="mine.safetensors", size=len(data), getvalue=upload.getvalue)
+
+
+@pytest.mark.parametrize(
+    "says",
+    [{"epoch": '"3"'}, {"epoch": "null"}, {"epoch": "[" * 5000}, {"training": "[" * 5000 + "]" * 5000},
+     {"training": '{"by": "file", "epochs": "3"}'}, {"group_size": "[true, 7, 7, 7]"}, {"img_size": "1e999"},
+     {"group_size": "[1e400, 7, 7, 7]"}, {"interval": '["a", 7, 7, 7]'}, {"trained": "null"}],
+)  # fmt: skip
+def test_what_a_file_says_of_itself_is_a_hint(says: dict[str, str]) -> None:
+    opened = weights._opened(file(**says))
+    net = build(opened)
+    assert net.group_size == (7, 7, 7, 7)
+    assert all(type(G) is int for G in net.group_size)
+    assert net.provenance.trained_in(translator("zh-Hant")) is not None
+
+
+def test_groups_that_take_gigabytes_are_refused() -> None:
+    mine = file(group_size="[112, 112, 112, 112]", interval="[112, 112, 112, 112]")
+    with pytest.raises(ValueError, match="expected no more than 150,000,000"):
+        weights._built(weights._opened(mine))
+
+
+def test_more_classes_than_any_data_set_has_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(weights, "MOST_CLASSES", 4)
+    with pytest.raises(CheckpointError, match=r"has 5 classes; at most 4"):
+        weights._opened(file(5))
+    assert weights._opened(file(4)).num_classes == 4
+    assert MOST_CLASSES > 21_843
+
+
+def test_names_of_classes_are_made_once_a_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+    say = translator("en")
+
+    def t(key: str, /, **fields: object) -> str:
+        asked.append(key)
+        return say(key, **fields)
+
+    ctx = Context("predict", t, "en", SimpleNamespace(), Settings())  # type: ignore[arg-type]
+    ctx._model = build(load_checkpoint(file(3000).getvalue(), name="x"))
+    assert [ctx.labels[n] for n in range(3000)][-1] == say("common.class_number", n=2999)
+    assert asked == ["common.class_number"]
