@@ -17,6 +17,7 @@ ENTRIES = [name for name in MODULES if "export default" in FILES[name]]
 IMPORT = re.compile(r'^import\s*\{([^}]*)\}\s*from\s*"([^"]+)";', re.MULTILINE)
 
 
+FIGURES = [figure for figure in vars(web).values() if isinstance(figure, web.Figure)]
 SHEETS = sorted(web.WEB.rglob("*.css"))
 LONGEST = 110  # characters a line, as in Python
 
@@ -72,6 +73,13 @@ def test_the_joined_script_has_one_export_and_no_import(entry: str) -> None:
     joined = web.script(entry)
     assert len(re.findall(r"^export\b", joined, re.M)) == 1
     assert not re.search(r"^import\b", joined, re.M)
+
+
+@pytest.mark.parametrize("figure", FIGURES, ids=lambda figure: figure.folder)
+def test_a_figure_alone_exports_nothing_and_ends_no_script_early(figure: web.Figure) -> None:
+    page = figure.alone(b"</script>")
+    assert not re.search(r"^(import|export)\b", page, re.M)
+    assert page.count("</script>") == page.count("<script") == 2
 
 
 def test_modules_keep_their_own_names(tree) -> None:

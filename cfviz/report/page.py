@@ -92,19 +92,17 @@ def html(trace: Trace, model: Any, origin: Origin, lang: str = "en", parts: bool
     if model.position_bias != "none":
         message = bias_message(model, lang)
         figures.append((web.POSITION_BIAS, message))
-    page = TEMPLATE.read_text("utf-8")
-    for key, value in {
-        "%LANG%": escape(lang),
-        "%TITLE%": escape(f"cfviz: {trace.photo}"),
-        "%LIGHT%": _variables(theme.LIGHT),
-        "%DARK%": _variables(theme.DARK),
-        "%STYLE%": web.style(*dict.fromkeys(sheet for figure, _ in figures for sheet in figure.sheets)),
-        "%BODY%": _body(trace, session, t, class_names(model, lang), [figure.host for figure, _ in figures]),
-        "%SESSION%": json.dumps(session, ensure_ascii=False).replace("<", "\\u003c"),
-        "%FIGURES%": "\n".join(_figure(*figure) for figure in figures),
-    }.items():
-        page = page.replace(key, value, 1)
-    return page
+    blanks = {
+        "LANG": escape(lang),
+        "TITLE": escape(f"cfviz: {trace.photo}"),
+        "LIGHT": _variables(theme.LIGHT),
+        "DARK": _variables(theme.DARK),
+        "STYLE": web.style(*dict.fromkeys(sheet for figure, _ in figures for sheet in figure.sheets)),
+        "BODY": _body(trace, session, t, class_names(model, lang), [figure.host for figure, _ in figures]),
+        "SESSION": json.dumps(session, ensure_ascii=False).replace("<", "\\u003c"),
+        "FIGURES": "\n".join(figure.alone(data) for figure, data in figures),
+    }
+    return web.filled(TEMPLATE.read_text("utf-8"), blanks)
 
 
 # ---------------------------------------------------------------- numbers
@@ -231,19 +229,6 @@ def cel_message(trace: Trace, model: Any, lang: str) -> bytes:
     row, col = int(0.4 * cels[0].tokens.shape[0]), int(0.45 * cels[0].tokens.shape[1])
     assert trace.crop is not None  # `html` refuses traces without
     return cel_figure.pack(cels, photo=trace.crop, strings=strings, start={"row": row, "col": col})
-
-
-def _figure(figure: web.Figure, data: bytes) -> str:
-    """A figure's data, and its modules in a scope of their own; they find the box of its name."""
-    host, safe = figure.host, figure.script.replace("</", "<\\/")
-    return (
-        f'<script type="application/octet-stream" id="{host}">{base64.b64encode(data).decode()}</script>\n'
-        f'<script type="module">\n{safe}\n'
-        f'const text = atob(document.getElementById("{host}").textContent);\n'
-        "const bytes = Uint8Array.from(text, (c) => c.charCodeAt(0));\n"
-        f'streamlit({{ parentElement: document.querySelector("div.{host}").parentElement, data: bytes, '
-        f"setStateValue() {{}} }});\n</script>"
-    )
 
 
 # ---------------------------------------------------------------- words on the page

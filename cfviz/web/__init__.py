@@ -7,15 +7,17 @@ of files. Every module keeps a scope of its own, so that two may use the same na
 
 from __future__ import annotations
 
+import base64
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path, PurePosixPath
 from posixpath import normpath
 
 __all__ = [
-    "ATTENTION", "COMPARE", "EMBEDDING", "GROUPING", "LAB", "POSITION_BIAS", "WEB", "Figure",
-    "script", "style", "text",
+    "ATTENTION", "COMPARE", "EMBEDDING", "GROUPING", "HOME", "LAB", "POSITION_BIAS", "WEB", "Figure",
+    "filled", "script", "style", "text",
 ]  # fmt: skip
 
 WEB = Path(__file__).resolve().parent
@@ -38,6 +40,11 @@ def text(name: str) -> str:
     if not path.is_file():
         raise ValueError(f"there is no {name} in the browser's code")
     return path.read_text("utf-8")
+
+
+def filled(page: str, parts: Mapping[str, str]) -> str:
+    """A page with every `%NAME%` replaced, in one pass: a `%NAME%` in what is put in stays as it is."""
+    return re.sub("%([A-Z]+)%", lambda found: parts[found[1]], page)
 
 
 def style(*names: str) -> str:
@@ -141,11 +148,32 @@ class Figure:
         """All its style sheets as one."""
         return style(*self.sheets)
 
+    def alone(self, data: bytes) -> str:
+        """The elements that show the figure on a page without Streamlit.
+
+        Args:
+            data: The bytes of its message; what the reader chooses goes nowhere.
+
+        Returns:
+            HTML to put behind `<div class="HOST"></div>`; several figures can share a page.
+        """
+        code = _DEFAULT.sub("const show =", self.script).replace("</", "<\\/")
+        message = base64.b64encode(data).decode()
+        return (
+            f'<script type="application/octet-stream" id="{self.host}">{message}</script>\n'
+            f'<script type="module">\n{code}\n'
+            f'const text = atob(document.getElementById("{self.host}").textContent);\n'
+            "const data = Uint8Array.from(text, (c) => c.charCodeAt(0));\n"
+            f'const {{ parentElement }} = document.querySelector("div.{self.host}");\n'
+            "show({ parentElement, data, setStateValue() {} });\n</script>"
+        )
+
 
 SHARED = "shared/figure.css"
 ATTENTION = Figure("attention", "cf-host", (SHARED,))
 COMPARE = Figure("compare", "cp-host", (SHARED, "compare/compare.css"))
 EMBEDDING = Figure("embedding", "em-host", (SHARED, "embedding/embedding.css"))
 GROUPING = Figure("grouping", "gr-host", (SHARED, "grouping/grouping.css"))
+HOME = Figure("home", "whole-host", ("home/home.css",))
 LAB = Figure("lab", "lab-host", ("lab/lab.css",))
 POSITION_BIAS = Figure("position_bias", "pb-host", (SHARED, "position_bias/position_bias.css"))

@@ -19,7 +19,7 @@ from cfviz.measured import cel
 from cfviz.models.probes import embedding as layers
 from cfviz.run import inspect
 from cfviz.ui.pages.embedding.subject import WATCH
-from cfviz.web import EMBEDDING
+from cfviz.web import EMBEDDING, script
 from cfviz.words import figure_words
 
 pytestmark = pytest.mark.browser
@@ -54,14 +54,12 @@ def opened(browser: Any, tiny_model: Any, tmp_path: Path) -> Any:
     trace = inspect(photo, model, (96, 128), watch=WATCH)
     parts = [cel(layers.layer(model, s), trace[point_names.embedding(s)]) for s in range(4)]
     data = message.pack(parts, photo=trace.crop, strings=WORDS, start={"row": 3, "col": 5})
-    start = f"""const raw = atob("{base64.b64encode(data).decode()}");
-      window.square = $embedding_plane.square;
-      new EmbeddingFigure(document.querySelector("main"), Uint8Array.from(raw, (c) => c.charCodeAt(0)));"""
-    code = EMBEDDING.script.replace("export default streamlit;", start).replace("</", "<\\/")
+    square = f"{script('embedding/plane.js')}\nwindow.square = square;"
     file = tmp_path / "figure.html"
     file.write_text(
-        f'<!doctype html><meta charset="utf-8"><style>{EMBEDDING.style}</style><main></main>'
-        f'<script type="module">{code}</script>',
+        f'<!doctype html><meta charset="utf-8"><style>{EMBEDDING.style}</style>'
+        f'<main><div class="{EMBEDDING.host}"></div></main>{EMBEDDING.alone(data)}'
+        f'<script type="module">{square}</script>',
         "utf-8",
     )
     errors: list[str] = []

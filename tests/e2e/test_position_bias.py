@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import io
 import json
 from pathlib import Path
@@ -32,14 +31,10 @@ pytestmark = pytest.mark.browser
 
 def shown(browser: Any, tmp_path: Path, data: bytes) -> tuple[Any, list[str]]:
     """A page with one figure alone, and its errors."""
-    start = f"""const raw = atob("{base64.b64encode(data).decode()}");
-      streamlit({{ parentElement: document.querySelector("main"), setStateValue() {{}},
-                  data: Uint8Array.from(raw, (c) => c.charCodeAt(0)) }});"""
-    code = POSITION_BIAS.script.replace("export default streamlit;", start).replace("</", "<\\/")
     file = tmp_path / "figure.html"
     file.write_text(
-        f'<!doctype html><meta charset="utf-8"><style>{POSITION_BIAS.style}</style><main></main>'
-        f'<script type="module">{code}</script>',
+        f'<!doctype html><meta charset="utf-8"><style>{POSITION_BIAS.style}</style>'
+        f'<main><div class="{POSITION_BIAS.host}"></div></main>{POSITION_BIAS.alone(data)}',
         "utf-8",
     )
     page, errors = browser.new_page(), []

@@ -104,6 +104,13 @@ def test_a_name_cannot_leave_its_place(model) -> None:
     assert evil in session(page)["command"]
 
 
+def test_a_name_that_looks_like_a_blank_stays_a_name(model) -> None:
+    trace = replace(inspect(PHOTO, model, 64, report.WATCH), photo="%BODY%.jpg")
+    page = report.html(trace, model, report.Origin("%SESSION%.jpg"), parts=False)
+    assert "<title>cfviz: %BODY%.jpg</title>" in page
+    assert "%SESSION%.jpg" in session(page)["command"]
+
+
 @pytest.mark.parametrize(
     ("source", "trained", "named"),
     [

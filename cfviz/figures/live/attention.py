@@ -27,7 +27,6 @@ The layout is that of `cfviz/figures/live/message.py`: a JSON header and arrays 
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -238,16 +237,13 @@ def _by_token(rows: np.ndarray, g: Grouping) -> np.ndarray:
 
 def html(packed: Packed, title: str = "cfviz", lang: str = "en") -> str:
     """A page that works from a file, offline: the figure, its data and nothing else."""
-    page = web.text("attention/offline.html")
-    for key, value in {
-        "%TITLE%": _escape(title),
-        "%LANG%": _escape(lang),
-        "%STYLE%": web.ATTENTION.style,
-        "%SCRIPT%": web.ATTENTION.script.replace("</", "<\\/"),
-        "%DATA%": base64.b64encode(packed.data).decode(),
-    }.items():
-        page = page.replace(key, value, 1)
-    return page
+    blanks = {
+        "TITLE": _escape(title),
+        "LANG": _escape(lang),
+        "STYLE": web.ATTENTION.style,
+        "FIGURE": web.ATTENTION.alone(packed.data),
+    }
+    return web.filled(web.text("attention/offline.html"), blanks)
 
 
 def notebook(packed: Packed, title: str = "cfviz", height: int = 900) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 import streamlit as st
 from PIL import Image
 
-from cfviz import point_names, web
+from cfviz import point_names
 from cfviz.figures.plots.architecture import anatomy, feature_colours, readable
 from cfviz.models.probes.cost import cost
 from cfviz.trace import Trace
@@ -19,7 +19,7 @@ from cfviz.ui.session import forms
 from cfviz.ui.session.photos import data_uri
 from cfviz.ui.session.plain import plain
 from cfviz.ui.shell import frame
-from cfviz.ui.widgets.figure import committed
+from cfviz.ui.widgets.figure import HOME, committed
 from cfviz.ui.widgets.photos import photo_credit, photo_title
 from cfviz.ui.widgets.takeaway import take_away
 from cfviz.ui.widgets.weights import weights_line
@@ -33,13 +33,6 @@ TEXTS = (
 NAME = "whole"
 LINKED = ("grouping", "attention", "embedding", "position_bias", "predict")
 
-_whole = st.components.v2.component(
-    "cfviz.whole",
-    html='<div class="mount"></div>',
-    css=web.text("home/home.css"),
-    js=web.script("home/main.js"),
-)
-
 
 def whole(ctx: Context) -> None:
     """Draw the figure; a click on one of its parts opens the page that explains it, at the same place."""
@@ -48,7 +41,7 @@ def whole(ctx: Context) -> None:
         query_params=ctx.settings.query(),
     )  # fmt: skip
     trace = ctx.trace(*point_names.stage_outputs(ctx.model.depths))
-    _whole(key=NAME, data=_data(ctx, trace), on_go_change=lambda: None)
+    HOME.show(_data(ctx, trace), name=NAME)
     if go := committed(NAME, forms.WHOLE, "go"):
         _follow(ctx, go)
     _below(ctx, trace)

@@ -41,7 +41,7 @@ from cfviz import web
 from cfviz.ui.session import forms
 
 __all__ = [
-    "ATTENTION", "COMPARE", "EMBEDDING", "GROUPING", "LAB", "POSITION_BIAS", "Component", "committed",
+    "ATTENTION", "COMPARE", "EMBEDDING", "GROUPING", "HOME", "LAB", "POSITION_BIAS", "Component", "committed",
     "drive", "follow_up", "fresh", "go", "living_figure",
 ]  # fmt: skip
 
@@ -56,8 +56,8 @@ class Component:
     Args:
         figure: Its half in the browser.
         name: Under which Streamlit knows it.
-        keeps: Values that the browser sets and Streamlit keeps; "commit" is what the reader chose last,
-            "more" asks for another run.
+        keeps: Values that the browser sets, the first being what the reader chose; none for a figure that
+            tells Python nothing.
     """
 
     def __init__(self, figure: web.Figure, name: str, keeps: Sequence[str] = ("commit",)) -> None:
@@ -73,7 +73,7 @@ class Component:
         """
         heard = {f"on_{kept}_change": _nothing for kept in self.keeps}
         if on_commit is not None:
-            heard["on_commit_change"] = on_commit
+            heard[f"on_{self.keeps[0]}_change"] = on_commit
         self._registered(key=name, data=data, **heard)
 
     @cached_property
@@ -86,6 +86,7 @@ ATTENTION = Component(web.ATTENTION, "cfviz_living")
 COMPARE = Component(web.COMPARE, "cfviz_compare")
 EMBEDDING = Component(web.EMBEDDING, "cfviz_embedding")
 GROUPING = Component(web.GROUPING, "cfviz_grouping", keeps=())  # keeps its state in the address
+HOME = Component(web.HOME, "cfviz.whole", keeps=("go",))
 LAB = Component(web.LAB, "cfviz_lab")
 POSITION_BIAS = Component(
     web.POSITION_BIAS, "cfviz_position_bias", keeps=("commit", "more")

@@ -22,6 +22,10 @@ export class Figure {
     this.tour();
   }
 
+  get root() {
+    return this.ui.root;
+  }
+
   // ---- data ------------------------------------------------------------------------------------------
 
   load(message) {

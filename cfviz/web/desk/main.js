@@ -1,22 +1,11 @@
 // The student's own browser keeps the progress; a button fills the screen; a presenter's keys turn the pages.
 
-const desks = new WeakMap(); // element -> what is known about it
+import { onPage } from "../shared/mount.js";
 
-export default function ({ data, parentElement, setStateValue, setTriggerValue }) {
-  const box = parentElement.querySelector(".desk");
-  const desk = desks.get(box) ?? open(box);
-  desk.data = data;
+export default onPage("desk", open, (desk, { setStateValue, setTriggerValue }) => {
   desk.ask = (what) => setTriggerValue("asked", what);
-  if (desk.at && desk.at !== data.at) above();
-  if (desk.at === data.at && desk.open && !data.open) onward();
-  Object.assign(desk, { at: data.at, open: data.open });
-  keep(desk, data, (text) => setStateValue("stored", text));
-  desk.button.textContent = data.present ? data.words.leave : data.words.full;
-  return () => {
-    desk.close();
-    desks.delete(box);
-  };
-}
+  keep(desk, desk.data, (text) => setStateValue("stored", text));
+});
 
 /** A new step begins at its top, also where the last one ended further down. */
 function above() {
@@ -44,11 +33,17 @@ function keep(desk, { store, save }, tell) {
   desk.told = true;
 }
 
-function open(box) {
+function open(box, first) {
   const button = document.createElement("button");
   button.type = "button";
   box.replaceChildren(button);
-  const desk = { button };
+  const desk = { root: button };
+  desk.load = (data) => {
+    if (desk.data && desk.data.at !== data.at) above();
+    if (desk.data?.at === data.at && desk.data.open && !data.open) onward();
+    desk.data = data;
+    button.textContent = data.present ? data.words.leave : data.words.full;
+  };
   button.addEventListener("click", () => {
     const page = document.documentElement;
     if (desk.data.present) {
@@ -73,6 +68,6 @@ function open(box) {
     document.removeEventListener("fullscreenchange", changed);
     document.removeEventListener("keydown", turn);
   };
-  desks.set(box, desk);
+  desk.load(first);
   return desk;
 }

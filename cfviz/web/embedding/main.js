@@ -4,7 +4,7 @@ import { driven } from "../shared/markup.js";
 import { onPage } from "../shared/mount.js";
 import { EmbeddingFigure } from "./figure.js";
 
-const streamlit = onPage("em-host", (box, data, commit) => {
+export default onPage("em-host", (box, data, commit) => {
   const figure = new EmbeddingFigure(box, data, commit);
   figure.leave = driven(
     figure.header.name,
@@ -13,5 +13,3 @@ const streamlit = onPage("em-host", (box, data, commit) => {
   );
   return figure;
 });
-
-export default streamlit;

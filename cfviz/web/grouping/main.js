@@ -1,6 +1,7 @@
 // The page's state, its controls and its link, and one frame that draws the figures in sight.
 
 import { Choice, el, say, words } from "../shared/markup.js";
+import { onPage } from "../shared/mount.js";
 import { themeAround } from "../shared/paint.js";
 import { fill } from "../shared/payload.js";
 import { Example } from "./example.js";
@@ -42,9 +43,12 @@ class App {
   }
 
   load(data) {
-    this.told = JSON.stringify([data.strings, data.limits]);
-    this.t = words(data.strings);
+    if (this.root && data.lesson) this.follow(data);
     this.data = data;
+    const told = JSON.stringify([data.strings, data.limits]);
+    if (told === this.told) return;
+    this.told = told;
+    this.t = words(data.strings);
     this.limits = data.limits;
     this.furnish();
     this.change({});
@@ -281,22 +285,4 @@ class App {
   }
 }
 
-const mounted = new WeakMap();
-
-export default function ({ parentElement, data }) {
-  const box = parentElement.querySelector(".gr-host") ?? parentElement;
-  let app = mounted.get(box);
-  if (app?.root.isConnected) {
-    if (data.lesson) app.follow(data);
-    app.data = data;
-    if (app.told !== JSON.stringify([data.strings, data.limits])) app.load(data);
-    else app.dress();
-  } else {
-    app = new App(box, data);
-    mounted.set(box, app);
-  }
-  return () => {
-    app.close();
-    mounted.delete(box);
-  };
-}
+export default onPage("gr-host", (box, data) => new App(box, data));

@@ -2,21 +2,19 @@
 // One token of the photo is followed through all four stages; everything here is drawn from geometry and the
 // pictures that came with the data, so pointing never asks the server.
 
+import { onPage } from "../shared/mount.js";
+
 const REST = 2600; // ms between two stages while nobody points
 
-export default function (component) {
-  const { data, parentElement: root, setTriggerValue } = component;
-  const figure = root.whole ?? (root.whole = create(root));
-  figure.show(data, setTriggerValue);
-  return () => figure.pause();
-}
+export default onPage("whole-host", create, (figure, { setTriggerValue }) => {
+  figure.go = (where) => setTriggerValue("go", where);
+});
 
-function create(root) {
+function create(box, data) {
   const host = document.createElement("div");
   host.className = "whole";
-  root.querySelector(".mount").replaceChildren(host);
+  box.replaceChildren(host);
   const state = { stage: 0, block: 0, x: 0.42, y: 0.3, held: false, data: null, tick: 0 };
-  let send = () => {};
   let timer = 0;
   let frame = 0;
   const still = matchMedia("(prefers-reduced-motion: reduce)").matches;
@@ -60,13 +58,12 @@ function create(root) {
     }, REST);
   };
 
-  return {
-    state,
-    pause() {
+  const figure = {
+    root: host,
+    close() {
       clearInterval(timer);
     },
-    show(data, trigger) {
-      send = trigger;
+    load(data) {
       const fresh = state.data?.id !== data.id;
       state.data = data;
       for (const [name, value] of Object.entries(data.css)) host.style.setProperty(`--${name}`, value);
@@ -74,7 +71,7 @@ function create(root) {
         state.stage = Math.min(state.stage, data.stages.length - 1);
         state.block = Math.min(state.block, data.stages[state.stage].blocks.length - 1);
         host.innerHTML = markup(data);
-        listen(host, state, { choose, point, go: (where) => send("go", where) });
+        listen(host, state, { choose, point, go: (where) => figure.go(where) });
         for (const image of host.querySelectorAll("img"))
           image.addEventListener("load", soon, { once: true });
         new ResizeObserver(soon).observe(host);
@@ -84,6 +81,8 @@ function create(root) {
       idle();
     },
   };
+  figure.load(data);
+  return figure;
 }
 
 const esc = (text) =>

@@ -6,8 +6,8 @@ import { listMarkup, listen } from "./list.js";
 import { nearest, WAYS } from "../shared/near.js";
 
 export class LabBoard {
-  constructor(host) {
-    this.host = host;
+  constructor(host, data, commit) {
+    this.commit = commit;
     this.items = [];
     this.seq = 0;
     host.innerHTML = `<div class="lab">
@@ -16,7 +16,6 @@ export class LabBoard {
       <div class="stages" role="group"></div>
       <div class="list"></div></div>`;
     this.root = host.firstElementChild;
-    this.root.board = this;
     [this.hows, this.scale, this.said, this.stages, this.list] = [
       "hows",
       "legend",
@@ -27,18 +26,18 @@ export class LabBoard {
     this.listenToParts();
     this.hows.addEventListener("change", (event) => {
       this.how = event.target.value;
-      this.commit();
+      this.send();
     });
     listen(
       this.list,
       () => this.items,
       (items) => this.change(items),
     );
+    this.load(data);
   }
 
   /** Take what Python says; its list only if it has seen our latest. */
-  show(data, send) {
-    this.send = send;
+  load(data) {
     if (!this.data || data.seq >= this.seq) {
       this.items = readAll(data.do);
       this.how = data.how;
@@ -111,21 +110,22 @@ export class LabBoard {
 
   change(items) {
     this.items = items;
-    this.commit();
+    this.send();
   }
 
-  commit() {
+  send() {
     this.seq += 1;
     const focused = this.hows.contains(this.root.getRootNode().activeElement);
     this.draw();
     if (focused) this.hows.querySelector("input:checked")?.focus();
-    this.send({ do: writeAll(this.items), how: this.how, seq: this.seq });
+    this.commit({ do: writeAll(this.items), how: this.how, seq: this.seq });
   }
 
   /** A click on a part: add what it means, or take it away. */
   toggle(button) {
     const place = button.dataset.place;
-    if (this.data.quiz) return this.data.quiz.open && this.send({ quiz: this.data.quiz.id, picked: [place] });
+    if (this.data.quiz)
+      return this.data.quiz.open && this.commit({ quiz: this.data.quiz.id, picked: [place] });
     const there = this.items.some((item) => item.place === place);
     this.change(
       there ? this.items.filter((item) => item.place !== place) : [...this.items, wanted(button, this.how)],

@@ -1,8 +1,6 @@
 // Where the board meets Streamlit.
 
+import { onPage } from "../shared/mount.js";
 import { LabBoard } from "./board.js";
 
-export default function ({ data, parentElement: root, setStateValue }) {
-  const board = root.lab ?? (root.lab = new LabBoard(root.querySelector(".lab-host")));
-  board.show(data, (value) => setStateValue("commit", value));
-}
+export default onPage("lab-host", (box, data, commit) => new LabBoard(box, data, commit));

@@ -10,7 +10,7 @@ import { SurfacesPart } from "./surfaces.js";
 
 const PARTS = { surfaces: SurfacesPart, made: MadePart, resized: ResizedPart, answer: AnswerPart };
 
-const streamlit = onPage(
+export default onPage(
   "pb-host",
   (box, data, commit) => {
     const figure = new PARTS[decode(data).header.part](box, data, commit);
@@ -23,9 +23,7 @@ const streamlit = onPage(
       );
     return figure;
   },
-  (figure, setStateValue) => {
+  (figure, { setStateValue }) => {
     figure.more = () => setStateValue("more", Date.now());
   },
 );
-
-export default streamlit;

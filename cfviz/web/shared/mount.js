@@ -1,29 +1,35 @@
-// Where a figure meets Streamlit: it is made once, told of every new message, and closed at the end.
+// Where a figure meets Streamlit: made once, told of each new message, closed at the end.
 
 /**
- * The function that Streamlit calls with each message.
+ * The function that Streamlit calls at each run of a figure's component.
+ *
+ * A figure has `root`, the element it draws, and `load(data)`, which takes a new message. It may have
+ * `dress()`, which takes the colours of the theme around it, `close()`, which stops its clocks and observers,
+ * and `leave()`, which ends what `make` let listen for it on the page.
+ *
  * @param host class of the box that the figure draws into
- * @param make given the box, the first message and the function that tells Python what was chosen: the figure
- * @param run what else happens at every run, given the figure and Streamlit's arguments
+ * @param make the figure of a box, its first message, and the function that tells Python what was chosen
+ * @param run called after every run with the figure and Streamlit's arguments
  */
 export function onPage(host, make, run) {
   const shown = new WeakMap(); // box -> figure
-  return ({ parentElement, data, setStateValue }) => {
+  return (streamlit) => {
+    const { parentElement, data, setStateValue } = streamlit;
     const box = parentElement.querySelector(`.${host}`) ?? parentElement;
     const commit = (state) => setStateValue("commit", state);
     let figure = shown.get(box);
     if (figure?.root.isConnected) {
       figure.commit = commit;
       figure.load(data);
-      figure.dress();
+      figure.dress?.();
     } else {
       figure = make(box, data, commit);
       shown.set(box, figure);
     }
-    run?.(figure, setStateValue);
+    run?.(figure, streamlit);
     return () => {
       figure.leave?.();
-      figure.close();
+      figure.close?.();
       shown.delete(box);
     };
   };
