@@ -58,6 +58,12 @@ def test_every_import_leads_to_a_file_that_exports_the_name(name: str) -> None:
             assert re.search(kind, FILES[there], re.MULTILINE), f"{name} imports {one} from {there}"
 
 
+def test_python_holds_no_script() -> None:
+    """A script inside a string of Python is not linted, formatted or joined."""
+    files = [path for path in web.WEB.parent.rglob("*.py") if "addEventListener" in path.read_text("utf-8")]
+    assert not files
+
+
 def test_every_module_is_part_of_some_figure() -> None:
     reached: set[str] = set()
     todo = list(ENTRIES)

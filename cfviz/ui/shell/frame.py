@@ -54,20 +54,7 @@ def navigation(ctx: Context) -> None:
                 )
 
 
-# The page's language, for screen readers; and a rerun when the system turns dark or light, which Streamlit
-# alone does not do: figures drawn here would keep the colours of the other theme.
-_document = st.components.v2.component(
-    "cfviz.document",
-    js="""export default ({ data, setTriggerValue }) => {
-      const html = document.documentElement;
-      [html.lang, html.dataset.theme] = [data.lang, data.theme];
-      const scheme = matchMedia("(prefers-color-scheme: dark)");
-      const tell = () => setTriggerValue("scheme", scheme.matches ? "dark" : "light");
-      const changed = () => setTimeout(tell, 100); // once Streamlit has changed its own colours
-      scheme.addEventListener("change", changed);
-      return () => scheme.removeEventListener("change", changed);
-    };""",
-)
+_document = st.components.v2.component("cfviz.document", js=web.script("shell/document.js"))
 
 
 def style(ctx: Context) -> None:

@@ -1,0 +1,12 @@
+// Beside every page: tells screen readers its language, and Python when the system turns dark or light.
+// Streamlit alone runs nothing then, and figures drawn in Python would keep the colours of the other theme.
+
+export default ({ data, setTriggerValue }) => {
+  const html = document.documentElement;
+  [html.lang, html.dataset.theme] = [data.lang, data.theme];
+  const scheme = matchMedia("(prefers-color-scheme: dark)");
+  const tell = () => setTriggerValue("scheme", scheme.matches ? "dark" : "light");
+  const changed = () => setTimeout(tell, 100); // once Streamlit has changed its own colours
+  scheme.addEventListener("change", changed);
+  return () => scheme.removeEventListener("change", changed);
+};
