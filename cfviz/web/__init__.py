@@ -16,8 +16,8 @@ from pathlib import Path, PurePosixPath
 from posixpath import normpath
 
 __all__ = [
-    "ATTENTION", "COMPARE", "EMBEDDING", "GROUPING", "HOME", "LAB", "POSITION_BIAS", "WEB", "Figure",
-    "filled", "script", "style", "text",
+    "ATTENTION", "COMPARE", "EMBEDDING", "GROUPING", "HOME", "LAB", "PICKER", "POSITION_BIAS", "WEB",
+    "Figure", "filled", "script", "style", "text",
 ]  # fmt: skip
 
 WEB = Path(__file__).resolve().parent
@@ -176,4 +176,5 @@ EMBEDDING = Figure("embedding", "em-host", (SHARED, "embedding/embedding.css"))
 GROUPING = Figure("grouping", "gr-host", (SHARED, "grouping/grouping.css"))
 HOME = Figure("home", "whole-host", ("home/home.css",))
 LAB = Figure("lab", "lab-host", ("lab/lab.css",))
+PICKER = Figure("picker", "picker-host", ("picker/picker.css",))
 POSITION_BIAS = Figure("position_bias", "pb-host", (SHARED, "position_bias/position_bias.css"))

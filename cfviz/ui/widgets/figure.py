@@ -41,8 +41,8 @@ from cfviz import web
 from cfviz.ui.session import forms
 
 __all__ = [
-    "ATTENTION", "COMPARE", "EMBEDDING", "GROUPING", "HOME", "LAB", "POSITION_BIAS", "Component", "committed",
-    "drive", "follow_up", "fresh", "go", "living_figure",
+    "ATTENTION", "COMPARE", "EMBEDDING", "GROUPING", "HOME", "LAB", "PICKER", "POSITION_BIAS", "Component",
+    "committed", "drive", "follow_up", "fresh", "go", "living_figure",
 ]  # fmt: skip
 
 
@@ -88,6 +88,7 @@ EMBEDDING = Component(web.EMBEDDING, "cfviz_embedding")
 GROUPING = Component(web.GROUPING, "cfviz_grouping", keeps=())  # keeps its state in the address
 HOME = Component(web.HOME, "cfviz.whole", keeps=("go",))
 LAB = Component(web.LAB, "cfviz_lab")
+PICKER = Component(web.PICKER, "cfviz.picker", keeps=("pick",))
 POSITION_BIAS = Component(
     web.POSITION_BIAS, "cfviz_position_bias", keeps=("commit", "more")
 )  # more: another run

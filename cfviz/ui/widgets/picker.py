@@ -4,18 +4,10 @@ from __future__ import annotations
 
 import streamlit as st
 
-from cfviz import web
 from cfviz.ui.context import Context
 from cfviz.ui.session import forms, photos, state
-from cfviz.ui.widgets.figure import committed
+from cfviz.ui.widgets.figure import PICKER, committed
 from cfviz.ui.widgets.photos import photo_title
-
-_picker = st.components.v2.component(
-    "cfviz.picker",
-    html='<div class="mount"></div>',
-    css=web.text("picker/picker.css"),
-    js=web.script("picker/main.js"),
-)
 
 
 def picker(ctx: Context) -> None:
@@ -31,7 +23,7 @@ def picker(ctx: Context) -> None:
         "label": ctx.t("common.photo"),
         "css": {name: value for name, value in ctx.theme.css().items() if name in ("ink", "paper")},
     }
-    _picker(key="picker", data=data, on_pick_change=_take)
+    PICKER.show(data, name="picker", on_commit=_take)
 
 
 def _take() -> None:

@@ -122,10 +122,11 @@ export class Choice {
     });
     box.addEventListener("keydown", (e) => {
       const step = { ArrowRight: 1, ArrowDown: 1, ArrowLeft: -1, ArrowUp: -1 }[e.key];
-      if (!step || !this.items.length) return;
+      const now = this.items.indexOf(e.target.closest("[role=radio]"));
+      if (!step || now < 0) return;
       e.preventDefault();
       e.stopPropagation();
-      const next = (this.chosen + step + this.items.length) % this.items.length;
+      const next = (now + step + this.items.length) % this.items.length;
       onChoose(next);
       this.items[next]?.focus();
     });
