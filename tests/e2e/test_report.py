@@ -11,6 +11,7 @@ from cfviz.data.samples import sample
 from cfviz.models.factory import create_model
 from cfviz.report import page as report
 from cfviz.run import inspect
+from cfviz.words import section_words
 
 pytestmark = pytest.mark.browser
 
@@ -65,7 +66,7 @@ def test_the_report_lives_offline(browser: Any, tmp_path: Path) -> None:
             seen.add(host.inner_text())
     assert len(seen | {before}) > 2
     page.locator("[data-copy]").last.click()
-    page.get_by_text(report.words()["copied"]).wait_for()
+    page.get_by_text(section_words("report")["copied"]).wait_for()
     assert page.evaluate("navigator.clipboard.readText()") == report.code(trace, report.Origin(str(photo)))
     page.set_viewport_size({"width": 390, "height": 800})
     page.reload()
