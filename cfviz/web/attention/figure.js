@@ -1,4 +1,4 @@
-// The living figure: what is chosen, and one frame that draws all of it.
+// The attention figure: what is chosen, and the one frame that draws everything.
 
 import { Groups } from "../shared/groups.js";
 import { Block, percent, rank, softmax } from "../shared/maths.js";
@@ -16,7 +16,7 @@ export class Figure {
     this.parent = parent;
     this.commit = commit ?? (() => {});
     this.state = { stage: 0, block: 0, head: 0, row: 0, col: 0, locked: false };
-    this.key = null; // member of the group under the pointer; null stands for the strongest
+    this.key = null; // the group's member under the pointer; null: the strongest
     this.fixed = false;
     this.load(message);
     this.tour();
@@ -57,7 +57,7 @@ export class Figure {
     this.ready = true;
   }
 
-  /** Take in the blocks that a second message brings, once the first is drawn. */
+  /** Add the blocks of a second message, which comes once the first is drawn. */
   join(message) {
     const { header, array } = decode(message);
     if (header.source !== this.header.source) return;
@@ -149,7 +149,7 @@ export class Figure {
     this.watcher.observe(ui.left);
   }
 
-  /** How far what is shown is from the model's own. */
+  /** Say how far the numbers shown are from the model's own. */
   confess() {
     const attention = this.stages.some((s) => s.heads > 0);
     say(
@@ -158,7 +158,7 @@ export class Figure {
     );
   }
 
-  /** Take colours from the theme around the figure. */
+  /** Take the colours of the theme around the figure. */
   dress() {
     const mode = themeAround(this.parent);
     if (this.mode === mode && this.dressed === this.ui.root) return;
@@ -217,7 +217,7 @@ export class Figure {
 
   // ---- a lesson's question ---------------------------------------------------------------------------
 
-  /** Ask something, or nothing any more: see quiz.js. */
+  /** Ask a lesson's question, or stop asking (null); see quiz.js. */
   quiz(what) {
     const told = JSON.stringify(what);
     if (told === this.told) return;
@@ -251,7 +251,7 @@ export class Figure {
     return this.block.groups;
   }
 
-  /** The nearest choice that exists. */
+  /** The existing choice that is nearest to the one wanted. */
   legal(want) {
     const stage = this.stages.find((s) => s.s === want.stage) ?? this.stages[0];
     const block = stage.blocks.find((b) => b.b === want.block) ?? stage.blocks[0];
@@ -266,7 +266,7 @@ export class Figure {
     };
   }
 
-  /** Change what is chosen. `tell` sends it to Python, once. */
+  /** Change what is chosen; `tell` also sends it to Python, once. */
   set(change, tell = false) {
     const before = this.state;
     const want = { ...before, ...change };
@@ -309,7 +309,7 @@ export class Figure {
     this.ask();
   }
 
-  /** Before anybody points: a slow walk over the photo. */
+  /** Walk slowly over the photo until the reader points at it. */
   tour() {
     const still = window.matchMedia("(prefers-reduced-motion: reduce)").matches;
     if (still || this.state.locked || !this.header.start.tour) return;

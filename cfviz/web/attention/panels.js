@@ -5,7 +5,7 @@ import { shade, Square, Tile } from "../shared/paint.js";
 import { Choice, el, say, title } from "../shared/markup.js";
 import { fill } from "../shared/payload.js";
 
-/** Point at a cell of any small group picture: tells which member it is. */
+/** Report the group member under the pointer in any small picture of a group. */
 function pointing(box, sides, onKey) {
   box.addEventListener("pointermove", (e) => {
     const tile = e.target.closest(".tile");
@@ -23,7 +23,7 @@ function tile(Kind) {
   return { box: el("span.tile", {}, canvas), tile: new Kind(canvas) };
 }
 
-/** All heads of the block: the same group, head by head. */
+/** All heads of the block, each with the same group. */
 export class Heads {
   constructor(ui, t, onHead, onKey) {
     this.t = t;
@@ -64,7 +64,7 @@ export class Heads {
   }
 }
 
-/** All blocks of the stage: the mean over heads, on the map. */
+/** All blocks of the stage, each with the mean over its heads on the map. */
 export class Blocks {
   constructor(ui, t, onBlock) {
     this.t = t;
@@ -115,7 +115,7 @@ export class Blocks {
 const LOGITS = ["content", "position", "mask", "sum"];
 const GLYPHS = ["+", "+", "=", ""];
 
-/** Content + position + mask = logits, and what softmax makes of each alone. */
+/** Content + position + mask = logits, and the softmax of each term alone. */
 export class Why {
   constructor(ui, t, onKey) {
     this.t = t;
@@ -154,7 +154,7 @@ export class Why {
     for (const { tile } of [...this.logits, ...this.alone]) tile.fit();
   }
 
-  /** `key` is the one whose numbers are told, `pointed` the one that is marked, or null. */
+  /** `key` is the key whose numbers are shown; `pointed` is the one that is marked, or null. */
   paint(frame, tables, key, pointed) {
     const { content, position, valid, groups } = frame;
     const { N } = groups;

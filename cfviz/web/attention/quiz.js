@@ -23,7 +23,7 @@ export class Quiz {
     return !this.what.right && (this.what.pick === "tokens" || this.what.pick === "token");
   }
 
-  /** Height for the photo: what stands above it on the page, and the heads, stay in sight. */
+  /** A height for the photo that keeps the text above it and the heads in sight. */
   get room() {
     const share = this.what.panels?.includes("heads") ? 0.52 : 0.66;
     return Math.max(260, window.innerHeight * (this.what.big ? share + 0.14 : share));
@@ -47,7 +47,7 @@ export class Quiz {
     ui.map.setAttribute("aria-label", this.open ? this.what.words.label : t.map_label);
   }
 
-  /** Whether the pointer's place is ours to follow. */
+  /** Follow the pointer while the question is open. Returns whether the figure should ignore it. */
   point(at) {
     if (!this.open) return this.what.blank;
     this.cursor = at;
@@ -81,7 +81,7 @@ export class Quiz {
     return false;
   }
 
-  /** A head was chosen: an answer where the question asks for one. */
+  /** A head was chosen: that is the answer if the question asks for a head. */
   choose(head) {
     if (this.what.pick !== "head" || this.what.right) return true;
     this.figure.picks.list = [head];
@@ -95,7 +95,7 @@ export class Quiz {
     this.figure.commit({ quiz: this.what.id, picked: this.picked });
   }
 
-  /** What a screen reader hears of the place of the cursor. */
+  /** What a screen reader says about the token under the cursor. */
   tell() {
     if (!this.open || !this.cursor) return;
     const { row, col } = this.cursor;

@@ -1,4 +1,4 @@
-// The figure as it stands, as an SVG: photo, members of the group, rings, outline and scale.
+// The current figure as an SVG: photo, the group's members, rings, outline and scale.
 
 import { SvgPen } from "../shared/pen.js";
 import { percent } from "../shared/maths.js";
@@ -6,7 +6,7 @@ import { shade, VEIL } from "../shared/paint.js";
 
 const FOOT = { size: 13, line: 19, ramp: 260 };
 
-/** The SVG of a figure, in the CSS pixels in which it is shown. */
+/** The SVG of a figure, in the same CSS pixels as on the screen. */
 export function vector(figure) {
   const { map, frame, theme, ui } = figure;
   const { groups, cell } = map;
@@ -33,7 +33,7 @@ export function vector(figure) {
   return pen.toString();
 }
 
-/** Padding, the photo, the veil that leaves the group free, and the grid of tokens. */
+/** Padding, the photo, the veil over all but the group, and the grid of tokens. */
 function ground(pen, { map, photo, header, theme, stage, frame }, width, high) {
   const { groups, cell } = map;
   const [w, h] = [(header.input.w / stage.stride) * cell, (header.input.h / stage.stride) * cell];
@@ -74,7 +74,7 @@ function members(pen, { map, frame, block, state, heatCss, ui }, colour) {
   }
 }
 
-/** Around the window, or around every member where they lie apart; outside the cells, as on the screen. */
+/** An outline of the window, or of each member where they lie apart; outside the cells, as on the screen. */
 function outline(pen, { groups, cell }, group, colour) {
   const wide = groups.I === 1 ? 3 : Math.max(1.5, Math.min(2.5, cell / 6));
   const side = groups.I === 1 ? groups.G * cell : cell;
@@ -112,7 +112,7 @@ function marks(pen, { map, frame, key }) {
   pen.ring(x + cell / 2, y + cell / 2, Math.max(6, Math.min(cell / 2, 11)));
 }
 
-/** The colours from 0 to the largest attention; a dashed line where even attention would be. */
+/** The colours from 0 to the largest attention, with a dashed line at even attention. */
 function scale(pen, { header, theme, frame }, y) {
   const stops = header.palette.sequential;
   const parts = stops.map((c, i) => `<stop offset="${i / (stops.length - 1)}" stop-color="${c}"/>`).join("");
@@ -131,7 +131,7 @@ function scale(pen, { header, theme, frame }, y) {
   });
 }
 
-/** Upper left corner and member number of every token of a group; padding is none. */
+/** Upper left corner and member number of each token of a group, padding left out. */
 function boxes(groups, group, cell) {
   return Array.from({ length: groups.N }, (_, k) => k)
     .filter((k) => groups.valid(group, k))
@@ -151,7 +151,7 @@ function embedded(bitmap) {
   return canvas.toDataURL("image/png");
 }
 
-/** Lines no wider than `width`; Chinese breaks between any two characters. */
+/** Break a text into lines no wider than `width`; Chinese may break between any two characters. */
 function wrapped(text, width) {
   const pen = document.createElement("canvas").getContext("2d");
   pen.font = `${FOOT.size}px sans-serif`;

@@ -1,4 +1,4 @@
-// Two models, one photo, one point: whatever is pointed at on one side is pointed at on the other.
+// Two models side by side on one photo: pointing at a place on one side points at it on both.
 
 import { decode, fill, peek } from "../shared/payload.js";
 import { Choice, el, save, say, words } from "../shared/markup.js";
@@ -54,7 +54,7 @@ export class CompareFigure {
     });
   }
 
-  /** Where the point is, as shares of the photo: the same place in every stage. */
+  /** The point in fractions of the photo, so that it stays in place from stage to stage. */
   place() {
     const { H, W } = this.sides[0].layer;
     return { y: (this.state.row + 0.5) / H, x: (this.state.col + 0.5) / W };
@@ -153,7 +153,7 @@ export class CompareFigure {
     });
   }
 
-  /** Take colours from the theme around the figure. */
+  /** Take the colours of the theme around the figure. */
   dress() {
     const mode = themeAround(this.parent);
     if (this.mode === mode) return;
@@ -187,7 +187,7 @@ export class CompareFigure {
     });
   }
 
-  /** Before anybody points: a slow walk over the photo. */
+  /** Walk slowly over the photo until the reader points at it. */
   tour() {
     if (!this.header.start.tour || window.matchMedia("(prefers-reduced-motion: reduce)").matches) return;
     let n = 0;

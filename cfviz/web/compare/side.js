@@ -1,4 +1,4 @@
-// One model's half: the photo, whom the token under the ring may attend to, and how much of each it takes.
+// One model's half: the photo, the keys that the ringed token may attend to, and how much it attends to each.
 
 import { fill } from "../shared/payload.js";
 import { el, say, Choice } from "../shared/markup.js";
@@ -8,7 +8,7 @@ import { colours, css, shade, Tile, VEIL } from "../shared/paint.js";
 const NOWHERE = 0xffffffff;
 const STEPS = 65535;
 
-/** Whose group a token is in, which keys it may score, and with what probability. */
+/** The group of each token, the keys it may score, and their probabilities. */
 export class Layer {
   constructor(meta, array) {
     Object.assign(this, meta);
@@ -25,7 +25,7 @@ export class Layer {
     this.rows = this.probs ? this.probs.length / (this.tokens * this.Nk) : 0;
   }
 
-  /** What one token does: the keys it may score, their probabilities a row, and padding's share. */
+  /** What one token attends to: the keys it may score, their probabilities by row, and padding's share. */
   look(row, col) {
     const at = this.where[row * this.W + col];
     const group = Math.floor(at / this.Nq);
@@ -44,7 +44,7 @@ export class Layer {
     return { ...found, token: row * this.W + col, row, col };
   }
 
-  /** Probability of key k in one row (a head); row -1 is their mean. */
+  /** Probability of key k in one row (a head); row -1 is the mean over heads. */
   prob(token, r, k) {
     const one = (n) => this.probs[(token * this.rows + n) * this.Nk + k] / STEPS;
     if (r >= 0 && r < this.rows) return one(r);
@@ -54,7 +54,7 @@ export class Layer {
   }
 }
 
-/** A half of the figure. */
+/** One half of the figure. */
 export class SideView {
   constructor(t, onBlock, onHead) {
     this.t = t;
@@ -147,14 +147,14 @@ export class SideView {
     };
   }
 
-  /** The chosen row's probabilities of the keys of a look, and the largest. */
+  /** The chosen row's probabilities for a token's keys, and the largest of them. */
   weigh(look) {
     if (!this.layer.trained) return { look, probs: null, top: 0 };
     const probs = look.index.map((k) => this.layer.prob(look.token, this.head, k));
     return { look, probs, top: Math.max(...probs) };
   }
 
-  /** One frame: the keys in their colours, `top` being the end of the scale. */
+  /** Draw one frame: the keys in their colours, on a scale that ends at `top`. */
   paint({ look, probs }, top, tables, palette) {
     const { layer, cell, high } = this;
     const pen = this.over.getContext("2d");
@@ -181,7 +181,7 @@ export class SideView {
     this.small(look, top, tables);
   }
 
-  /** Around the tokens that are one key. */
+  /** Outline the tokens that make up one key. */
   frame(pen, box) {
     pen.globalAlpha = 0.35;
     pen.strokeStyle = "#14171B";
@@ -223,7 +223,7 @@ export class SideView {
     this.choice.choose(this.head + 1);
   }
 
-  /** What the frame says in numbers. */
+  /** Write the frame's numbers. */
   read({ look, probs }) {
     const { layer, t } = this;
     const r = layer.reduction;
@@ -273,7 +273,7 @@ export class SideView {
     });
   }
 
-  /** The half in two lines. */
+  /** This half in two lines of text. */
   summary() {
     const { layer, t } = this;
     const head = this.layer.trained ? `, ${this.head < 0 ? t.mean : fill(t.head, { n: this.head + 1 })}` : "";
@@ -281,7 +281,7 @@ export class SideView {
     return `${layer.title}: ${layer.blocks[layer.block]}${head}\n${said}`;
   }
 
-  /** The half as it stands, into an SVG at x, w by h CSS pixels. */
+  /** Draw this half into an SVG at x, w by h CSS pixels. */
   draft(pen, x, w, h, { look, probs }, top, tables, palette, theme) {
     const { layer } = this;
     const [cw, ch] = [w / layer.W, h / layer.H];

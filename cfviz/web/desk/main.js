@@ -1,4 +1,4 @@
-// The student's own browser keeps the progress; a button fills the screen; a presenter's keys turn the pages.
+// Progress is kept in the student's browser; a button fills the screen; a presenter's keys turn the pages.
 
 import { onPage } from "../shared/mount.js";
 
@@ -7,13 +7,13 @@ export default onPage("desk", open, (desk, { setStateValue, setTriggerValue }) =
   keep(desk, desk.data, (text) => setStateValue("stored", text));
 });
 
-/** A new step begins at its top, also where the last one ended further down. */
+/** Scroll to the top of a new step, however far down the last one ended. */
 function above() {
   const top = document.querySelector(".st-key-cf-lessons-top");
   if (top && top.getBoundingClientRect().top < 0) top.scrollIntoView({ block: "start" });
 }
 
-/** The button that closed the question is gone: whoever pressed it by key goes on from the next one. */
+/** The button that closed the question is gone: put the keyboard's focus on the next one. */
 function onward() {
   setTimeout(() => {
     if (document.activeElement && document.activeElement !== document.body) return;
@@ -22,7 +22,7 @@ function onward() {
   }, 250);
 }
 
-/** Read once, then write what the page says. A browser without a store gives nothing back. */
+/** Read the store once, then write what the page says. Without a store, nothing is read. */
 function keep(desk, { store, save }, tell) {
   try {
     if (save !== null) window.localStorage.setItem(store, save);

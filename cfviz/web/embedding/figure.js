@@ -1,4 +1,4 @@
-// What each kernel puts into a token: the photo, the kernels' squares, their shares, all after the pointer.
+// What each kernel puts into the token under the pointer: the photo, the kernels' squares, their shares.
 
 import { SvgPen } from "../shared/pen.js";
 import { Choice, el, save, say, words } from "../shared/markup.js";
@@ -31,7 +31,7 @@ export class EmbeddingFigure {
     const { header, array } = decode(message);
     if (header.id === this.id) return;
     const first = this.id === undefined;
-    const before = first ? undefined : this.cel; // the map that row and column are of
+    const before = first ? undefined : this.cel; // the layer that row and column refer to
     Object.assign(this, { header, id: header.id, t: words(header.strings), hues: header.palette.kernels });
     this.cels = header.cels.map((cel) => {
       const maps = Object.fromEntries(
@@ -142,7 +142,7 @@ export class EmbeddingFigure {
     this.watcher.observe(ui.left);
   }
 
-  /** Take colours from the theme around the figure. */
+  /** Take the colours of the theme around the figure. */
   dress() {
     const mode = themeAround(this.parent);
     if (this.mode === mode && this.dressed === this.ui.root) return;

@@ -1,4 +1,4 @@
-// Beside the photo: one row a kernel, where the photo's tokens lie, and the token's own channels.
+// Beside the photo: one row per kernel, how the photo's tokens spread, and the token's own channels.
 
 import { el, say } from "../shared/markup.js";
 import { percent, signed } from "../shared/maths.js";
@@ -24,7 +24,7 @@ export function fit(canvas, height) {
   return pen;
 }
 
-/** One row a kernel: its size, its share at the token and over the photo, its channels, its cost. */
+/** One row per kernel: size, share at the token and over the photo, channels, cost. */
 export class Rows {
   constructor(t, onKernel) {
     this.t = t;
@@ -86,7 +86,7 @@ export class Rows {
     this.root.replaceChildren(...this.rows.map((row) => row.root));
   }
 
-  /** How the photo's tokens are spread, one histogram a kernel, all on one scale. */
+  /** How the photo's tokens spread: one histogram per kernel, all on one scale. */
   spread(maps, low, high, colours, theme, marks) {
     Object.assign(this, { low, high });
     this.middles = maps.map((values) => [...values].sort((a, b) => a - b)[values.length >> 1]);
@@ -136,7 +136,7 @@ export class Rows {
   }
 }
 
-/** The token as one bar: a cell a channel, banded by kernel. */
+/** The token as one bar: a cell per channel, in bands by kernel. */
 export class Vector {
   constructor(t, onChannel, onHold) {
     this.t = t;

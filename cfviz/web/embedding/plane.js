@@ -1,10 +1,10 @@
-// The photo with the zeros around it, a map laid over it, and the squares one token's kernels read.
+// The photo and the zeros around it, a map on top, and the squares that one token's kernels read.
 
 import { hatch, shade } from "../shared/paint.js";
 
 const DIM = "rgba(13,16,20,0.5)";
 
-/** Where one kernel of a layer reads for a token: [top, left, side] in pixels of the photo. */
+/** The square that a layer's kernel reads for one token: [top, left, side] in pixels of the photo. */
 export function square(cel, k, row, col) {
   const side = k * cel.unit;
   const back = (side - cel.stride) / 2;
@@ -29,7 +29,7 @@ export class Plane {
       canvas.style.width = `${canvas.width / this.ratio}px`;
       canvas.style.height = `${canvas.height / this.ratio}px`;
     }
-    this.zoom = this.base.width / wide; // canvas pixels a pixel of the photo
+    this.zoom = this.base.width / wide; // canvas pixels per pixel of the photo
     Object.assign(this, { cel, input });
     this.pen = this.over.getContext("2d");
   }
@@ -38,7 +38,7 @@ export class Plane {
     return (pixels + this.margin) * this.zoom;
   }
 
-  /** The photo, and over it a map of the layer's tokens; `values` null leaves the photo alone. */
+  /** Draw the photo and, unless `values` is null, a map of the layer's tokens over it. */
   ground(photo, theme, values, table, low, high, strength) {
     const pen = this.base.getContext("2d");
     const { zoom, input, cel } = this;
@@ -72,7 +72,7 @@ export class Plane {
     pen.putImageData(image, 0, 0);
   }
 
-  /** The squares of one token, largest first, each in its kernel's colour; the token itself as a ring. */
+  /** Draw one token's squares, largest first, each in its kernel's colour, and a ring at the token. */
   paint(row, col, colours, chosen) {
     const { pen, cel, zoom, ratio } = this;
     pen.clearRect(0, 0, this.over.width, this.over.height);

@@ -27,7 +27,7 @@ const ORDERS = {
 };
 const PER_AXIS = 620; // milliseconds
 
-/** One of the three ways to cut, for one map: letters, their sizes, the permutation, and PyTorch's lines. */
+/** One of the three partitions of a map: its axes' letters and sizes, the permutation, PyTorch's lines. */
 export function steps(kind, { H, W, G, I }) {
   const { letters, order, own, einops } = ORDERS[kind];
   const step = kind === "lda" ? G * I : G;
@@ -128,7 +128,7 @@ export class Axes {
     say(this.play, this.app.t.axes_play);
   }
 
-  /** The index of the query along every axis. */
+  /** The query's index along every axis. */
   indices() {
     const { query, size } = this.example;
     const { row, col } = query;

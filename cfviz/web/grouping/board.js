@@ -1,4 +1,4 @@
-// A map of tokens: where each cell is, and a board that is pointed at with a mouse, a finger or the keys.
+// A map of tokens: where each cell lies, and a board to point at with a mouse, a finger or the keys.
 
 import { el } from "../shared/markup.js";
 import { CanvasPen } from "../shared/pen.js";
@@ -27,7 +27,7 @@ export class Lattice {
     return row >= 0 && col >= 0 && row < this.H && col < this.W ? { row, col } : null;
   }
 
-  /** Fill the tokens of one value, joining neighbours in a row. */
+  /** Fill all tokens of one value, neighbours in a row as one rectangle. */
   runs(pen, values, value, fill, alpha) {
     for (let row = 0; row < this.H; row++) {
       for (let col = 0; col < this.W; col++) {
@@ -41,14 +41,14 @@ export class Lattice {
     }
   }
 
-  /** One token, at least 4 pixels wide, so that a lattice shows on a large map. */
+  /** Fill one token, at least 4 pixels wide, so that a lattice still shows on a large map. */
   dot(pen, row, col, fill) {
     const grow = Math.max(0, 4 - this.cell) / 2;
     const [x, y] = [this.x(col) - grow, this.y(row) - grow];
     pen.rect(x, y, this.x(col + 1) + grow - x, this.y(row + 1) + grow - y, fill);
   }
 
-  /** Hairlines between cells, where cells are large enough. */
+  /** Hairlines between the cells, if they are large enough. */
   grid(pen, colour) {
     if (this.cell < 4) return;
     const list = [];
@@ -65,7 +65,7 @@ export class Lattice {
       pen.hatch(this.left, bottom, this.W * this.cell, (this.Hp - this.H) * this.cell, colour);
   }
 
-  /** Lines every so many tokens. */
+  /** A line after every so many tokens. */
   borders(pen, down, across, colour, width) {
     const list = [];
     for (let c = 0; c <= this.Wp; c += across) list.push([this.x(c), this.top, this.x(c), this.y(this.Hp)]);
@@ -79,7 +79,7 @@ export class Lattice {
   }
 }
 
-/** Two canvases, the lower for what stays, the upper for what follows the pointer. */
+/** Two canvases: the lower one stays, the upper one follows the pointer. */
 export class Board {
   constructor(label, { point, press }) {
     this.base = new CanvasPen(el("canvas"));
@@ -106,7 +106,7 @@ export class Board {
     });
   }
 
-  /** Room for a lattice and a margin that lets lines and rings on the edge show. */
+  /** Make room for a lattice, with a margin in which lines and rings at the edge still show. */
   fit(lattice, margin = 8) {
     this.margin = margin;
     this.lattice = lattice;

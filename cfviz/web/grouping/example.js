@@ -8,7 +8,7 @@ import { Field, Plate } from "./parts.js";
 
 const LARGEST = { H: 8, W: 8, G: 4, I: 4 };
 
-/** Groups as PyTorch prints a tensor (nG, G, G): lines of text with the numbers marked. */
+/** Groups as PyTorch prints a tensor (nG, G, G): lines of text in which each number is marked. */
 export function tensorLines(g, values) {
   const at = (i) => (g.members[i] < 0 ? 0 : values[g.members[i]]);
   const numbers = Array.from(g.members, (_, i) => String(at(i)));
@@ -117,7 +117,7 @@ export class Example {
     this.reprint();
   }
 
-  /** A cell that the map lacks, and the kinds that pad as far as it. */
+  /** A cell outside the map, with the kinds of groups whose padding reaches it. */
   padding(row, col) {
     const kinds = ["sda", "lda"].filter((kind) => row < this.groups[kind].Hp && col < this.groups[kind].Wp);
     const names = kinds.map((kind) => kind.toUpperCase()).join(this.app.t.comma);
@@ -169,7 +169,7 @@ export class Example {
   reprint() {
     for (const print of this.prints) {
       const g = this.groups[print.kind];
-      print.marks = []; // one a member, by its place in the tensor
+      print.marks = []; // one for each member, by its place in the tensor
       const nodes = [];
       for (const line of tensorLines(g, this.values)) {
         if (line) {
@@ -195,7 +195,7 @@ export class Example {
     this.text = Object.fromEntries(this.prints.map((p) => [p.kind, p.pre.textContent]));
   }
 
-  /** The group, in one kind, that holds the query. */
+  /** The query's group, of one kind. */
   groupOf(kind) {
     const g = this.groups[kind];
     return Math.floor(g.members.indexOf(this.query.row * g.W + this.query.col) / g.N);
@@ -349,7 +349,7 @@ assert torch.equal(one, same)`;
   }
 }
 
-/** The map, padded where its groups need it. */
+/** The line that pads the map, where its groups need it. */
 function padded(g) {
   const [down, across] = [g.Hp - g.H, g.Wp - g.W];
   return down || across ? `p = torch.nn.functional.pad(x, (0, 0, 0, ${across}, 0, ${down}))` : "p = x";

@@ -1,4 +1,4 @@
-// The first figure: which tokens share a group, what pads them, and what it costs against global attention.
+// The first figure: which tokens share a group, the padding, and the cost compared with global attention.
 
 import { el, say } from "../shared/markup.js";
 import { fill } from "../shared/payload.js";
@@ -45,7 +45,7 @@ export class Explorer {
     this.plate.body.append(el("div.body", {}, this.left, this.right));
   }
 
-  /** Everything that does not follow the pointer. */
+  /** Lay out everything that does not follow the pointer. */
   lay() {
     const { app } = this;
     const g = app.grouping;
@@ -81,7 +81,7 @@ export class Explorer {
     at.borders(pen, g.step, g.step, theme.muted, at.cell < 5 ? 0.8 : 1.4);
   }
 
-  /** The group of the query. */
+  /** Draw the query's group. */
   group(pen, at) {
     const { grouping: g, state, theme } = this.app;
     const { group, r1, r2 } = digits(g, state.row, state.col);
@@ -135,7 +135,7 @@ export class Explorer {
     this.summary = `${fill(t.headline, place)} ${text}. ${this.ratio.textContent}`;
   }
 
-  /** Counts and costs: they change with the map, not with the query. */
+  /** Write the counts and costs, which change with the map but not with the query. */
   tally() {
     const { grouping: g, state, t } = this.app;
     const [here, whole_] = [crossformer(g), vit(g.H, g.W)].map((s) => multiplyAdds(s, state.c).attention);

@@ -1,7 +1,7 @@
-// cfviz/geometry and cfviz/analysis/reach.py over again, so that pointing needs no server.
-// A test runs both over many maps and compares every number.
+// The same as cfviz/geometry and cfviz/analysis/reach.py, so that pointing needs no server.
+// A test compares every number of the two on many maps.
 
-/** How one block cuts an H x W map into groups of G x G. */
+/** How one block divides an H x W map into groups of G x G. */
 export function grouping(kind, H, W, G, interval = 1) {
   const I = kind === "sda" ? 1 : interval;
   const step = G * I;
@@ -27,13 +27,13 @@ export function adaptive(H, W, G) {
   return Math.ceil(Math.max(H, W) / G);
 }
 
-/** The model's rule: even blocks SDA, odd ones LDA, and one SDA group where the shorter side is within G. */
+/** The model's rule: even blocks SDA, odd ones LDA; a single SDA group if the shorter side is at most G. */
 export function lsda(H, W, block, G, I) {
   if (Math.min(H, W) <= G) return grouping("sda", H, W, Math.max(H, W));
   return grouping(block % 2 ? "lda" : "sda", H, W, G, I === "adaptive" ? adaptive(H, W, G) : I);
 }
 
-/** The digits of a token's address: region, member and offset, down and across. */
+/** A token's address digit by digit: region, member and offset, down and across. */
 export function digits(g, row, col) {
   const one = (x) => [Math.floor(x / g.step), Math.floor((x % g.step) / g.I), x % g.I];
   const [[r1, g1, i1], [r2, g2, i2]] = [one(row), one(col)];
@@ -41,7 +41,7 @@ export function digits(g, row, col) {
   return { r1, g1, i1, r2, g2, i2, group, slot: g1 * g.G + g2 };
 }
 
-/** One attention layer, whatever the method: queries (nG, Nq), keys (nG, Nk, S), -1 for padding. */
+/** One attention layer of any method: queries (nG, Nq), keys (nG, Nk, S), -1 for padding. */
 function scheme(name, H, W, queries, keys, shape, more = {}) {
   const [nG, Nq, Nk, S] = shape;
   const where = new Int32Array(H * W);
@@ -104,7 +104,7 @@ export function twinsLocal(H, W, window) {
   });
 }
 
-/** PVT's and Twins' global layer: a key for every ratio x ratio tokens; what is left over is in no key. */
+/** The global layer of PVT and Twins: one key for every ratio x ratio tokens; the rest are in no key. */
 export function reduced(name, H, W, ratio) {
   const [h, w] = [Math.floor(H / ratio), Math.floor(W / ratio)];
   const keys = cut({ length: h * ratio }, { length: w * ratio }, ratio, ratio, (r, c) => r * W + c);
@@ -115,7 +115,7 @@ export function vit(H, W) {
   return scheme("vit", H, W, every(H * W), every(H * W), [1, H * W, H * W, 1]);
 }
 
-/** The layers each method alternates between. */
+/** The layers that each method alternates between. */
 export function families(H, W, G, I, window, ratio) {
   const pair = [0, 1].map((block) => crossformer(lsda(H, W, block, G, I)));
   return {
@@ -148,11 +148,11 @@ export function heard(s, row, col) {
   return { group, slot: at % s.Nq, tokens, keys, padding };
 }
 
-/** The tokens that the tokens in `reached` are computed from, one layer earlier; `reached` is among them. */
+/** The tokens one layer earlier from which those in `reached` are computed, `reached` included. */
 export function stepBack(s, reached) {
   const out = reached.slice();
   const { queries, keys, region, Nq, Nk, S } = s;
-  const asked = new Uint8Array(9); // Swin's mask has nine regions at most
+  const asked = new Uint8Array(9); // Swin's mask has at most nine regions
   for (let group = 0; group < s.nG; group++) {
     asked.fill(0);
     let any = false;
@@ -173,8 +173,8 @@ export function stepBack(s, reached) {
 
 /**
  * The number of blocks after which each token first reaches the query (255: not within `blocks`), and the
- * number of tokens reached after each block. The walk back from block n ends with the walk back from the last
- * earlier block of the same kind, so that one is continued instead of walking again.
+ * number of tokens reached after each block. The walk back from block n takes the same first steps as
+ * the walk back from the last block of the same kind, so that walk is continued.
  */
 export function arrival(schemes, row, col, blocks) {
   const { H, W } = schemes[0];
@@ -191,7 +191,7 @@ export function arrival(schemes, row, col, blocks) {
   for (let n = 1; n <= blocks; n++) {
     const walk = walks[n % period];
     if (counts[n - 1] === all) {
-      counts.push(all); // one block more never reaches less
+      counts.push(all); // another block never reaches fewer
       continue;
     }
     for (; walk.steps < n; walk.steps++) {

@@ -112,7 +112,7 @@ export class Growth {
     this.draw();
   }
 
-  /** Colour and strength of the tokens that block n brought: short and long distance, later ones paler. */
+  /** Colour and opacity of the tokens that block n adds: by kind of attention, later blocks paler. */
   ink(n) {
     const { theme, families } = this.app;
     const schemes = families[this.method];

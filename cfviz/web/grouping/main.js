@@ -1,4 +1,4 @@
-// The page's state, its controls and its link, and one frame that draws the figures in sight.
+// The page's state, controls and link, and the one frame that draws the figures in sight.
 
 import { Choice, el, say, words } from "../shared/markup.js";
 import { onPage } from "../shared/mount.js";
@@ -11,7 +11,7 @@ import { Growth } from "./growth.js";
 import { Methods } from "./methods.js";
 import { Field } from "./parts.js";
 
-const MEMORY = "cfviz.grouping"; // on window: the state while the tab is open, across the app's pages
+const MEMORY = "cfviz.grouping"; // on window: keeps the state while the tab is open, across the app's pages
 const KINDS = ["sda", "lda"];
 const CHANNELS = [32, 64, 96, 128, 192, 256, 384, 512, 768];
 const PRESETS = [
@@ -37,7 +37,7 @@ class App {
       press: (key) => this.press(key),
     };
     this.scheme = window.matchMedia("(prefers-color-scheme: dark)");
-    this.redress = () => setTimeout(() => this.dress(), 150); // after the page around has changed its colours
+    this.redress = () => setTimeout(() => this.dress(), 150); // once the page has changed its colours
     this.scheme.addEventListener("change", this.redress);
     this.load(data);
   }
@@ -144,7 +144,7 @@ class App {
     this.watcher.observe(this.root);
   }
 
-  /** Take colours from the theme around the page. */
+  /** Take the colours of the theme around the figures. */
   dress() {
     const mode = themeAround(this.parent);
     if (this.mode === mode && this.dressed === this.root) return;
@@ -162,17 +162,17 @@ class App {
     return i === "adaptive" ? adaptive(h, w, g) : i;
   }
 
-  /** What the model does with this map: one SDA group where the shorter side is within G. */
+  /** What the model does with this map: a single SDA group if the shorter side is at most G. */
   get grouping() {
     return this.cut;
   }
 
-  /** The long distance layer of the pair, whichever kind is on show. */
+  /** The long distance layer of the pair, whichever kind is shown. */
   get pairLong() {
     return this.families.crossformer[1].grouping;
   }
 
-  /** Whether the rule made a short distance group of what was asked to be a long distance one. */
+  /** The sentence under the figure; it says when the rule turns LDA into SDA. */
   note() {
     const { h, w, g, kind } = this.state;
     if (Math.min(h, w) <= g)
@@ -204,7 +204,7 @@ class App {
     this.remember();
   }
 
-  /** A lesson moves on: to another map, or from the question to its answer. */
+  /** Follow a lesson to another map, or from the question to its answer. */
   follow(data) {
     this.root.dataset.lesson = data.lesson;
     if (JSON.stringify(data.start) !== JSON.stringify(this.data.start))
@@ -232,7 +232,7 @@ class App {
     this.remember();
   }
 
-  /** Keep the state while the tab is open, and put it into the link without asking the server. */
+  /** Keep the state while the tab is open, and put it into the link without a rerun. */
   remember() {
     if (this.data.lesson) return;
     window[MEMORY].state = this.state;
@@ -256,7 +256,7 @@ class App {
 
   // ---- frames ----------------------------------------------------------------------------------------
 
-  /** Lay every figure out anew: at once where it is in sight, the others when they come into it. */
+  /** Lay all figures out anew: those in sight at once, the others when they come into sight. */
   lay() {
     if (!this.root.isConnected || !this.theme) return;
     this.width = this.root.clientWidth;

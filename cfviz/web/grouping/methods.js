@@ -92,7 +92,7 @@ export class Methods {
     at.grid(pen, this.app.theme.paper);
   }
 
-  /** What one layer lets the query hear. */
+  /** Draw the tokens that the query can attend to in one layer. */
   tokens(pen, at, layer, seen) {
     const { state, theme } = this.app;
     const colour = this.colour(layer);
@@ -112,7 +112,7 @@ export class Methods {
     at.ring(pen, state.row, state.col);
   }
 
-  /** Tokens of the window that the mask keeps away: outlined and crossed out. */
+  /** Outline and cross out the window's tokens that are masked. */
   crosses(pen, at, tokens, colour) {
     const list = [];
     at.runs(pen, tokens, 2, colour, 0.16);
@@ -157,7 +157,7 @@ export class Methods {
       .join("; ");
   }
 
-  /** Costs on one logarithmic axis: attention alone, and with its projections. */
+  /** Costs on one logarithmic axis: attention alone, and with the projections. */
   rank() {
     const { state, t, window, ratio } = this.app;
     this.costs = this.layers.map((layer) => multiplyAdds(layer, state.c));

@@ -1,4 +1,4 @@
-// What the figures share: a frame with its sentence, code and files, fields, and numbers as text.
+// What the figures share: a frame with a sentence, code and downloads; fields; numbers as text.
 
 import { el, save, say } from "../shared/markup.js";
 import { CanvasPen, SvgPen } from "../shared/pen.js";
@@ -23,7 +23,7 @@ export function times(x) {
   return x >= 99.5 ? whole(x) : x >= 9.95 ? x.toFixed(0) : String(Number(x.toFixed(1)));
 }
 
-/** One figure: title, the sentence that says what to look at, a body, and a row to take things away. */
+/** One figure: title, a sentence that says what to look at, a body, and a row of downloads. */
 export class Plate {
   constructor(name, t, parts) {
     Object.assign(this, { name, t, parts });
@@ -131,7 +131,7 @@ export class Field {
   }
 }
 
-/** Name and value, aligned. */
+/** Names and values, aligned. */
 export class Facts {
   constructor(names) {
     this.values = {};

@@ -1,10 +1,10 @@
-// The whole model in one figure: the photo, what each stage made of it, and who talks to whom.
-// One token of the photo is followed through all four stages; everything here is drawn from geometry and the
-// pictures that came with the data, so pointing never asks the server.
+// The whole model in one figure: the photo, each stage's features, and which tokens attend to which.
+// One token of the photo is followed through all four stages. Everything is drawn from geometry and from the
+// pictures in the message, so pointing never asks the server.
 
 import { onPage } from "../shared/mount.js";
 
-const REST = 2600; // ms between two stages while nobody points
+const REST = 2600; // ms per step while nobody points
 
 export default onPage("whole-host", create, (figure, { setTriggerValue }) => {
   figure.go = (where) => setTriggerValue("go", where);
@@ -220,7 +220,7 @@ function mark(host, state) {
     button("predict", t.go_predict);
 }
 
-// The tokens of the query's group, as [row, col]; those outside the map are padding and left out.
+/** The tokens of the query's group, as [row, col]; padding is left out. */
 export function members(stage, block, row, col) {
   const axis = (position, length) => {
     const span = block.G * block.I;
@@ -269,7 +269,7 @@ function drawGroup(context, w, h, ratio, stage, block, row, col, css, dim) {
   context.strokeRect(x, y, side, side);
 }
 
-// A window is one rectangle; its tokens are ruled faintly where there is room for it.
+/** A window as one rectangle, with faint lines between the tokens if there is room. */
 function outlineWindow(context, kin, cw, ch, ratio, dim) {
   const [[top, left], [bottom, right]] = [kin[0], kin[kin.length - 1]];
   if (cw > 9 * ratio) {

@@ -1,4 +1,4 @@
-// The board: a choice of what a click does, the parts, and the list. It keeps the list; Python answers to it.
+// The board: the choice of what a click does, the parts, and the list, which is kept here and sent to Python.
 
 import { esc, fill, name, readAll, signed, writeAll } from "./words.js";
 import { label, legend, paint, stagesMarkup, wanted } from "./cells.js";
@@ -36,7 +36,7 @@ export class LabBoard {
     this.load(data);
   }
 
-  /** Take what Python says; its list only if it has seen our latest. */
+  /** Take a new message; its list only if Python has seen the latest one from here. */
   load(data) {
     if (!this.data || data.seq >= this.seq) {
       this.items = readAll(data.do);
@@ -77,7 +77,7 @@ export class LabBoard {
     this.say(this.pointed);
   }
 
-  /** A lesson asks about some parts: only those can be clicked, and a click is an answer, not a change. */
+  /** For a lesson's question: only the parts asked about can be clicked, and a click answers. */
   drawQuiz() {
     const { data } = this;
     const { quiz, effects } = data;
@@ -121,7 +121,7 @@ export class LabBoard {
     this.commit({ do: writeAll(this.items), how: this.how, seq: this.seq });
   }
 
-  /** A click on a part: add what it means, or take it away. */
+  /** Add the intervention that a click on a part stands for, or remove it. */
   toggle(button) {
     const place = button.dataset.place;
     if (this.data.quiz)
@@ -180,7 +180,7 @@ export class LabBoard {
     });
   }
 
-  /** One part is in the tab order; arrows go on from there. */
+  /** Keep one part in the tab order; the arrow keys go on from there. */
   rove(button) {
     this.stages.querySelector('[tabindex="0"]')?.setAttribute("tabindex", "-1");
     button?.setAttribute("tabindex", "0");

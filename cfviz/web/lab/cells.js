@@ -1,4 +1,4 @@
-// The parts of the model as buttons, a column a stage, and the colours that say what a click would do.
+// The model's parts as buttons, one column per stage, in colours that show what a click would do.
 
 import { deed, esc, fill, name, parse, signed } from "./words.js";
 
@@ -53,7 +53,7 @@ function stepper(s, letter, value, t) {
     <button class="cell" data-step="1" tabindex="-1" aria-label="${spoken(t.more)}">+</button></span>`;
 }
 
-/** What a click on a part means now, as a list entry without its place in the list. */
+/** The intervention that a click on a part stands for now. */
 export function wanted(button, how) {
   const place = button.dataset.place;
   const { part } = parse(place);
@@ -62,7 +62,7 @@ export function wanted(button, how) {
   return { on: true, place, how: one, rest: "" };
 }
 
-/** Colour every part by what was measured and mark those in the list. */
+/** Colour every part by its measured effect, and mark those in the list. */
 export function paint(host, data, items, how) {
   const listed = new Map(items.map((item) => [item.place, item]));
   for (const button of host.querySelectorAll("button[data-place]")) {
@@ -110,12 +110,13 @@ export function colour(x, dark) {
   const t = Math.sqrt(Math.min(1, Math.abs(x)));
   const end = x < 0 ? low : high;
   const rgb = mid.map((m, i) => Math.round(m + (end[i] - m) * t));
-  const inks = [dark ? "#E6E8EB" : "#1F2630", "#FFFFFF", "#000000"]; // one of the last two always stands out
+  // The theme's ink where it is legible; of white and black, one always is.
+  const inks = [dark ? "#E6E8EB" : "#1F2630", "#FFFFFF", "#000000"];
   const ink = inks.find((one) => contrast(one, rgb) >= 4.5);
   return [`rgb(${rgb.join(",")})`, ink];
 }
 
-/** How far a colour stands out from a ground of [r, g, b], after WCAG 2. */
+/** Contrast of a colour with a ground of [r, g, b], after WCAG 2. */
 function contrast(hex, rgb) {
   const light = (channels) =>
     channels
@@ -126,7 +127,7 @@ function contrast(hex, rgb) {
   return Math.max(one, other) / Math.min(one, other);
 }
 
-/** What the line under the pointer says about a part, and what a screen reader hears. */
+/** What is said about a part, in the line above the board and to a screen reader. */
 export function label(button, data, items, how) {
   const t = data.text;
   const place = button.dataset.place;

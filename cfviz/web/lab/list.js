@@ -1,4 +1,4 @@
-// The list of interventions: drag or move, switch off, change the fill, remove.
+// The list of interventions: reorder, switch off, change the fill, remove.
 
 import { FILLS, deed, esc, fill, name, parse } from "./words.js";
 
@@ -35,7 +35,7 @@ function deeds(item, data) {
   return `<select aria-label="${esc(data.text.fill)}">${options.join("")}</select>`;
 }
 
-/** Let the list act: `change(items)` is called with a new list. */
+/** Make the list work: `get()` gives its items, `change(items)` takes new ones. */
 export function listen(host, get, change) {
   const row = (element) => +element.closest("li").dataset.i;
   const move = (from, to) => {

@@ -1,4 +1,4 @@
-// The words of links: "3.2.h5-zero", "~1.k4-mean", "2.x.G-5". The same grammar as in Python.
+// Interventions as links write them: "3.2.h5-zero", "~1.k4-mean", "2.x.G-5". Python reads the same grammar.
 
 export const FILLS = ["zero", "mean", "shuffle", "replace"];
 export const esc = (text) =>
@@ -6,7 +6,7 @@ export const esc = (text) =>
 export const fill = (text, values) => text.replace(/\{(\w+)\}/g, (_, name) => values[name] ?? "");
 export const signed = (x, digits = 2) => `${x < 0 ? "−" : "+"}${Math.abs(x).toFixed(digits)}`;
 
-/** One word as {on, place, how, rest}: rest is a number that stands behind the fill. */
+/** One of them as {on, place, how, rest}; `rest` is the number after the fill. */
 export function read(word) {
   const on = !word.startsWith("~");
   const text = on ? word : word.slice(1);
@@ -22,7 +22,7 @@ export function write({ on, place, how, rest }) {
 export const readAll = (text) => (text ? text.split("_").map(read) : []);
 export const writeAll = (items) => items.map(write).join("_");
 
-/** What a place is: {part, stage, block, index}, counted from 1; 0 means all. */
+/** A place as {part, stage, block, index}, counted from 1; 0 means all. */
 export function parse(place) {
   const bits = place.split(".");
   const [, letters, number] = bits.at(-1).match(/^([a-zA-Z]+)(\d*)$/);
@@ -48,7 +48,7 @@ export function name(place, data) {
   return parts.join(" · ");
 }
 
-/** What is done, in the reader's words. */
+/** What the intervention does, in the reader's words. */
 export function deed({ how, rest }, data) {
   const t = data.text;
   if (how === "set") return `→ ${rest}`;

@@ -1,4 +1,4 @@
-// Photos to choose from: one button each, arrow keys move between them, a click sends the id.
+// The strip of photos: a button for each, arrow keys to move between them; choosing one sends its id.
 
 import { Choice, el } from "../shared/markup.js";
 import { onPage } from "../shared/mount.js";
@@ -20,7 +20,7 @@ class Strip {
     this.data = data;
     this.root.setAttribute("aria-label", data.label);
     for (const [name, value] of Object.entries(data.css)) this.root.style.setProperty(`--${name}`, value);
-    // Filled anew, none is chosen and the tab key reaches the first.
+    // Filling the choice anew leaves none chosen and the first in the tab order.
     const lost = at < 0 && this.choice.chosen >= 0;
     if (this.all !== all || lost) this.choice.fill(data.photos.map(button));
     this.all = all;

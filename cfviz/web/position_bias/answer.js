@@ -1,4 +1,4 @@
-// The answers side by side: one query's attention under every way of making the bias, and the top classes.
+// The answers side by side: one query's attention with every method of making the bias, and the top classes.
 //
 // Attention is computed here for the query under the pointer, from the block's own queries, keys and biases.
 
@@ -11,10 +11,10 @@ import { shade } from "../shared/paint.js";
 import { fill } from "../shared/payload.js";
 import { SvgPen } from "../shared/pen.js";
 
-const WIDEST = 280; // pixels a picture's side
-const AGAIN = 400; // ms between two looks for ways that are still being computed
+const WIDEST = 280; // pixels, the side of a picture
+const AGAIN = 400; // ms between two reruns while methods are still being computed
 
-/** One query's attention under one way. */
+/** One query's attention with one method. */
 class Way {
   constructor(entry, groups, array, scale) {
     Object.assign(this, entry);
@@ -51,7 +51,7 @@ class Way {
   }
 }
 
-/** The members of a group that are tokens; of the group asked about last, they are remembered. */
+/** The members of a group that are tokens; those of the last group asked for are kept. */
 function tokensOf(groups, group) {
   if (groups.asked !== group) {
     const all = Array.from({ length: groups.N }, (_, k) => k).filter((k) => groups.valid(group, k));
@@ -161,7 +161,7 @@ export class AnswerPart extends Frame {
       }));
   }
 
-  /** Pointing chooses the query; once it is pinned, a key of its group. A click moves the query there. */
+  /** Pointing chooses the query or, once that is pinned, a key of its group; a click moves the query. */
   hover(event, canvas, click = false) {
     const down = Math.min(0.999, Math.max(0, event.offsetY / canvas.clientHeight));
     const across = Math.min(0.999, Math.max(0, event.offsetX / canvas.clientWidth));
@@ -222,7 +222,7 @@ export class AnswerPart extends Frame {
     );
   }
 
-  /** The dimmed photo at the size of a card; drawn once, as it does not follow the pointer. */
+  /** The dimmed photo at the size of a card, drawn once: it does not follow the pointer. */
   ground() {
     const { header, side, photo } = this;
     this.ratio = Math.min(2, window.devicePixelRatio || 1);
@@ -290,7 +290,7 @@ export class AnswerPart extends Frame {
     }
   }
 
-  /** The group's cells in colours, everything else clear: one pixel a token. */
+  /** The group's cells in colour and the rest transparent, one pixel per token. */
   heat(way, first) {
     const { groups, small, query, look, state, top } = this;
     if (small.width !== groups.W || small.height !== groups.H)
@@ -346,7 +346,7 @@ export class AnswerPart extends Frame {
     return pen;
   }
 
-  /** The query's attention to every key of its group, one column a way. */
+  /** The query's attention to every key of its group, one column per method. */
   rows() {
     const { groups, query } = this;
     const ready = this.cards.filter(({ way }) => way.ready).map(({ way }) => way);
@@ -365,7 +365,7 @@ export class AnswerPart extends Frame {
   }
 }
 
-/** The key with the largest attention, or with the largest difference from another. */
+/** The key with the largest attention, or with the largest difference from another method's. */
 function strongest(probs, other) {
   let best = 0;
   const size = (k) => Math.abs(probs[k] - (other ? other[k] : 0));

@@ -1,12 +1,12 @@
-// Surfaces drawn: as a map over where the key lies, as a solid that turns, as two cross-sections.
+// Drawings of a surface: a map by the key's place, a solid to turn, and two cross-sections.
 //
-// Every map shows the key's place relative to the query in the middle: a cell to the right is a key to the
-// right. The offset of the table is query minus key, so a map is its surface turned by half a turn.
+// In a map the query is in the middle and each cell is a key: a cell to the right is a key to the right. The
+// table's offset is query minus key, so a map is its surface rotated by 180 degrees.
 
 import { el, say } from "../shared/markup.js";
 import { colours, css, hatch } from "../shared/paint.js";
 
-/** A cell of a (2Gh-1) x (2Gw-1) surface for the key at (down, right) of the query. */
+/** The cell of a (2Gh-1) x (2Gw-1) surface for the key at (down, right) from the query. */
 export function entryAt(Gh, Gw, down, right) {
   return (Gh - 1 - down) * (2 * Gw - 1) + (Gw - 1 - right);
 }
@@ -15,7 +15,7 @@ export function level(x, top) {
   return Math.max(0, Math.min(255, Math.round(127.5 + (127.5 * x) / (top || 1))));
 }
 
-/** Paint a surface into a canvas of one pixel a cell. */
+/** Paint a surface into a canvas with one pixel per cell. */
 export function paintCells(canvas, values, Gh, Gw, top, table) {
   const [h, w] = [2 * Gh - 1, 2 * Gw - 1];
   if (canvas.width !== w || canvas.height !== h) [canvas.width, canvas.height] = [w, h];
@@ -26,7 +26,7 @@ export function paintCells(canvas, values, Gh, Gw, top, table) {
   pen.putImageData(image, 0, 0);
 }
 
-/** A map of one surface with the trained range framed, what lies outside hatched, and a cell to point at. */
+/** A map of one surface, the trained range framed and the rest hatched, in which to point at a cell. */
 export class OffsetMap {
   constructor(label, onPoint) {
     this.base = el("canvas", { role: "img", "aria-label": label });
@@ -89,7 +89,7 @@ export class OffsetMap {
     }
   }
 
-  /** The query in the middle: a white ring with a dark outline. */
+  /** Draw the query in the middle: a white ring with a dark outline. */
   ring(pen) {
     const [x, y] = [pen.canvas.width / 2, pen.canvas.height / 2];
     const r = Math.max(2.5 * this.ratio, Math.min(this.cell * 0.38, 8 * this.ratio));
@@ -105,7 +105,7 @@ export class OffsetMap {
     }
   }
 
-  /** Mark the key's cell, or none where it lies beyond this map. */
+  /** Mark the key's cell, or none if it lies outside this map. */
   mark(at) {
     this.at = at;
     const { over, Gh, Gw, cell, ratio } = this;
@@ -134,7 +134,7 @@ export class OffsetMap {
   }
 }
 
-/** A surface as a solid: drag or arrows turn it. */
+/** A surface as a solid that is turned by dragging or with the arrow keys. */
 export class Solid {
   constructor(label) {
     this.canvas = el("canvas.pb-solid", { tabindex: 0, role: "application", "aria-label": label });
@@ -263,7 +263,7 @@ export class Solid {
   }
 }
 
-/** One line through a surface, in the surface's own colours, with the trained range clear of hatching. */
+/** One line through a surface, in the surface's colours, hatched outside the trained range. */
 export class Section {
   constructor(name) {
     this.name = el("span.note");
@@ -307,7 +307,7 @@ export class Section {
   }
 }
 
-/** What all drawings of one theme need; what lies outside groups of G is hatched. */
+/** What all drawings need of a theme, and G, outside which they hatch. */
 export function looks(palette, mode, G) {
   const signed = colours(palette.diverging);
   const heat = colours(palette.sequential);

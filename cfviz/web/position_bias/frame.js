@@ -28,7 +28,7 @@ export class Frame {
     this.watcher.observe(root);
   }
 
-  /** Take colours from the theme around the figure. */
+  /** Take the colours of the theme around the figure. */
   dress() {
     const mode = themeAround(this.parent);
     if (this.mode === mode) return;
@@ -39,7 +39,7 @@ export class Frame {
     this.ask();
   }
 
-  /** Draw soon; many changes within a frame are drawn once. */
+  /** Draw in the next frame, once for all changes until then. */
   ask() {
     if (this.asked) return;
     this.asked = requestAnimationFrame(() => {
@@ -59,7 +59,7 @@ export class Frame {
     clearTimeout(this.later);
   }
 
-  /** Tell Python, once the reader has come to rest. */
+  /** Tell Python once the reader has paused. */
   tell(state, wait = 400) {
     clearTimeout(this.later);
     this.later = setTimeout(() => this.commit?.(state()), wait);
@@ -93,7 +93,7 @@ export class Frame {
     return button;
   }
 
-  /** A switch that stays where it is put. */
+  /** A switch. */
   toggle(text, onChange) {
     const button = el("button.lock", { type: "button", "aria-pressed": "false" }, text);
     button.addEventListener("click", () => onChange(Number(button.getAttribute("aria-pressed") !== "true")));
@@ -108,7 +108,7 @@ export class Frame {
 
   // ---- files to take away ------------------------------------------------------------------------------
 
-  /** Three quiet buttons: the figure as PNG and SVG, its numbers as CSV. */
+  /** Three plain buttons: the figure as PNG and SVG, its numbers as CSV. */
   takeaway() {
     const { t } = this;
     return el(
@@ -147,7 +147,7 @@ export class Frame {
   }
 }
 
-/** A scale with its two ends, for a picture that is taken away. */
+/** A colour scale and its two ends, for a saved picture. */
 export function legendOf(pen, palette, scale, x, y, low, high, ink) {
   const id = `scale-${scale}`;
   const stops = palette[scale];
@@ -158,7 +158,7 @@ export function legendOf(pen, palette, scale, x, y, low, high, ink) {
   pen.text(x + 248, y + 9, high, { fill: ink });
 }
 
-/** A canvas as it is, its cells kept sharp. */
+/** A canvas in a saved picture, its cells kept sharp. */
 export function pasted(pen, canvas, x, y, width, height) {
   pen.add("image", {
     x,

@@ -1,4 +1,4 @@
-// How the bias is made: the MLP step by step, and the index matrix that spreads its values over all pairs.
+// How the bias is made: the MLP step by step, and the index matrix that gives each pair its value.
 
 import { el, say } from "../shared/markup.js";
 import { signed } from "../shared/maths.js";
@@ -80,7 +80,7 @@ export class MadePart extends Part {
     this.go(Math.min(this.query, block.G ** 2 - 1));
   }
 
-  /** The chosen head's table as it is coloured. */
+  /** The values that colour the chosen head's table. */
   shown() {
     const { block } = this;
     return block.view(this.head, block.G, block.G, "own", this.state.raw);
@@ -224,7 +224,7 @@ export class MadePart extends Part {
         last: all.slice(-3).join(", "),
       }),
     );
-    const share = 100 / block.side; // the window of the table that this query reads
+    const share = 100 / block.side; // the part of the table that this query reads
     Object.assign(this.window.style, {
       left: `${(G - 1 - col) * share}%`,
       top: `${(G - 1 - row) * share}%`,

@@ -1,4 +1,4 @@
-// Where the figures meet Streamlit: the message says which of the four it is.
+// Where the four figures meet Streamlit; the message says which one it is for.
 
 import { driven } from "../shared/markup.js";
 import { onPage } from "../shared/mount.js";

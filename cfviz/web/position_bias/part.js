@@ -1,4 +1,4 @@
-// What the figures of a bias share: one message, one choice of block, head and offset, one way of colouring.
+// What the figures of a bias share: the message, the choice of block, head and offset, and the colours.
 
 import { el, say } from "../shared/markup.js";
 import { signed } from "../shared/maths.js";
@@ -7,9 +7,9 @@ import { looks, paintCells } from "./drawing.js";
 import { Frame } from "./frame.js";
 import { Bias } from "./surface_maths.js";
 
-export const FLOOR = 0.05; // what full colour stands for at least: a bias that changes attention by 5 %
+export const FLOOR = 0.05; // full colour stands for at least this: a bias that changes attention by 5 %
 export const FAINT = 0.1; // a bias that spans less changes no attention weight by more than a factor of 1.11
-const WINDOW = ["Gh", "Gw", "less", "large"]; // what only the figure of resized windows shows
+const WINDOW = ["Gh", "Gw", "less", "large"]; // used only by the figure of resized windows
 const hub = { parts: new Set(), state: null, source: null }; // one choice for all figures of the page
 const FIRST = {
   block: 0,
@@ -53,12 +53,12 @@ export class Part extends Frame {
     return Math.min(hub.state.head, this.block.heads - 1);
   }
 
-  /** What the largest colour of all blocks stands for. */
+  /** The bias that full colour stands for, over all blocks. */
   get top() {
     return Math.max(...this.blocks.map((block) => block.top(this.state.raw)));
   }
 
-  /** Change the choice; every figure of the page follows. */
+  /** Change the choice, for every figure of the page. */
   set(change, tell = false) {
     const all = (names) => Object.keys(change).every((name) => names.includes(name));
     const [pointed, window] = [all(["down", "right"]), all(WINDOW)];
@@ -70,12 +70,12 @@ export class Part extends Frame {
     if (tell) this.tell(() => ({ ...hub.state, head: this.head }));
   }
 
-  /** Python sends the figure somewhere. */
+  /** Go where Python says. */
   go(to) {
     this.set(to);
   }
 
-  /** A lesson asks: id, pick ("head" or null), open (what the heads are like is hidden); null: nothing. */
+  /** A lesson's question: id, pick ("head" or null), open (hide what the heads are like); null: none. */
   quiz(what) {
     this.test = what;
     this.dressTest();
@@ -87,7 +87,7 @@ export class Part extends Frame {
     else delete this.root.dataset.lesson;
   }
 
-  /** A head was clicked: on a lesson's page that may be an answer. */
+  /** A head was clicked; in a lesson that may be the answer. */
   chooseHead(head) {
     this.set({ head }, !this.test);
     if (this.test?.open && this.test.pick === "head")
@@ -132,7 +132,7 @@ export class Part extends Frame {
     };
   }
 
-  /** Colours from the head's mean, which softmax does not see, or from zero. */
+  /** Measure colours from the head's mean, to which softmax is blind, or from zero. */
   rawChoice() {
     return this.seg(this.t.constant, [this.t.constant_off, this.t.constant_on], (raw) =>
       this.set({ raw }, true),
@@ -162,17 +162,17 @@ export function together(...sentences) {
   return sentences.filter(Boolean).reduce((all, one) => (all.endsWith("。") ? all + one : `${all} ${one}`));
 }
 
-/** "0.00025", "1.3": as many digits as a span deserves. */
+/** A range as text, with as many digits as it needs: "0.00025", "1.3". */
 export function span(x) {
   return x === 0 || x >= 0.001 ? String(Number(x.toPrecision(3))) : x.toFixed(1 - Math.floor(Math.log10(x)));
 }
 
-/** "+0.27", "−0.000026": signed, however small. */
+/** A number with its sign, however small: "+0.27", "−0.000026". */
 export function fine(x) {
   return Math.abs(x) >= 0.001 || x === 0 ? signed(x) : `${x < 0 ? "−" : "+"}${span(Math.abs(x))}`;
 }
 
-/** A small picture of a surface with a caption, chosen by a click where there is something to choose. */
+/** A small picture of a surface with a caption; a button if there is something to choose. */
 export class Thumb {
   constructor(onChoose = null) {
     [this.canvas, this.name, this.value] = [el("canvas"), el("span"), el("span.num")];

@@ -108,7 +108,7 @@ export class ResizedPart extends Part {
     this.grid.replaceChildren(...Object.values(this.ways).map((way) => way.root));
   }
 
-  /** What is drawn of one way: its surface, or that less the first way's. */
+  /** What is drawn for one method: its surface, or the difference from the first method's. */
   shown(way) {
     const { block, head, Gh, Gw, state } = this;
     const values = block.view(head, Gh, Gw, way, state.raw);
@@ -235,7 +235,7 @@ export class ResizedPart extends Part {
     return pen;
   }
 
-  /** The chosen head's bias at every offset, one column a way, as added to the logits. */
+  /** The chosen head's bias at every offset, as added to the logits, one column per method. */
   rows() {
     const { block, Gh, Gw } = this;
     const all = block.ways.map((way) => block.surface(this.head, Gh, Gw, way));

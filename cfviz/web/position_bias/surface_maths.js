@@ -4,7 +4,7 @@
 
 export const SURFACE_WAYS = ["own", "rescaled", "bicubic", "clamp", "cut", "twin", "none"];
 
-/** The inputs of the MLP for a group of Gh x Gw: pairs one after the other, `shrink` times the offset. */
+/** The MLP's inputs for groups of Gh x Gw: pair after pair, each `shrink` times the offset. */
 export function offsetsOf(Gh, Gw, shrinkH = 1, shrinkW = 1) {
   const out = new Float64Array(2 * (2 * Gh - 1) * (2 * Gw - 1));
   let i = 0;
@@ -42,7 +42,7 @@ function normRelu(x, n, wide, gain, shift, eps) {
   return out;
 }
 
-/** Every step of the MLP: [{name, wide, values (n, wide)}], the last one the heads. */
+/** Every step of the MLP: [{name, wide, values (n, wide)}]; the last gives the heads. */
 export function steps(mlp, x) {
   const n = x.length / 2;
   let values = linear(x, n, 2, mlp.proj[0], mlp.proj[1]);
@@ -58,14 +58,14 @@ export function steps(mlp, x) {
   return out;
 }
 
-/** (n, wide) to one array a unit. */
+/** From (n, wide) to one array per unit. */
 export function unitsOf({ wide, values }) {
   return Array.from({ length: wide }, (_, u) =>
     Float64Array.from({ length: values.length / wide }, (_, i) => values[i * wide + u]),
   );
 }
 
-/** Keys' cubic kernel, a = -0.75, corners not aligned, ends repeated: what torch does. */
+/** Keys' cubic kernel with a = -0.75, corners not aligned, edges repeated, as torch does it. */
 function taps(old, fresh) {
   const a = -0.75;
   return Array.from({ length: fresh }, (_, i) => {
@@ -80,7 +80,7 @@ function taps(old, fresh) {
   });
 }
 
-/** A square table of `side` brought to groups of Gh x Gw. */
+/** A square table of `side` cut, clamped or stretched to groups of Gh x Gw. */
 export function resizeTable(table, side, Gh, Gw, way) {
   const [H, W, far] = [2 * Gh - 1, 2 * Gw - 1, (side - 1) / 2];
   const out = new Float64Array(H * W);
@@ -104,7 +104,7 @@ export function resizeTable(table, side, Gh, Gw, way) {
   return out;
 }
 
-/** One block's bias: the trained table as it is, and whatever else is asked of it. */
+/** One block's bias: the trained table, and its surfaces at other sizes. */
 export class Bias {
   constructor(entry, array) {
     Object.assign(this, entry);
@@ -130,22 +130,22 @@ export class Bias {
     );
   }
 
-  /** The farthest any head's bias is from its mean or, for `raw`, from zero. */
+  /** The largest distance of any head's bias from its mean or, if `raw`, from zero. */
   top(raw) {
     return this.tops[raw];
   }
 
-  /** How far a head's largest bias is from its smallest. */
+  /** The difference between a head's largest and smallest bias. */
   spread(head) {
     return this.measures[head].spread;
   }
 
-  /** What colours leave out of a head's bias: the mean of its trained table; nothing for `raw`. */
+  /** What colours are measured from: the mean of the head's trained table; zero if `raw`. */
   shift(head, way, raw) {
     return raw || way === "none" ? 0 : this.means[way === "twin" ? "twin" : "own"][head];
   }
 
-  /** A surface as it is coloured. */
+  /** The values that colour a surface. */
   view(head, Gh, Gw, way, raw) {
     const [values, shift] = [this.surface(head, Gh, Gw, way), this.shift(head, way, raw)];
     return shift ? Float64Array.from(values, (x) => x - shift) : values;
@@ -183,7 +183,7 @@ export class Bias {
     return surfaces;
   }
 
-  /** Offsets that the model was trained at show its own numbers, not this program's of them. */
+  /** Put the model's own numbers at trained offsets, in place of those computed here. */
   keepTrained(surface, table, Gh, Gw) {
     const far = this.G - 1;
     for (let dh = -Math.min(far, Gh - 1); dh <= Math.min(far, Gh - 1); dh++) {
@@ -198,7 +198,7 @@ export function farthest(values, from = 0) {
   return values.reduce((most, x) => Math.max(most, Math.abs(x - from)), 0);
 }
 
-/** Root mean square and range of some values: those where `take(dh, dw)` holds. */
+/** Root mean square and range of the values at which `take(dh, dw)` holds. */
 export function summary(values, Gh, Gw, take) {
   let [n, sum, square, low, high] = [0, 0, 0, Infinity, -Infinity];
   for (let r = 0; r < 2 * Gh - 1; r++) {

@@ -1,4 +1,4 @@
-// Every head's bias over the offsets: one large, as a map, a solid and two cross-sections; all as thumbnails.
+// Every head's bias by offset: one head large, as a map, a solid and two cross-sections; all as thumbnails.
 
 import { el, say } from "../shared/markup.js";
 import { signed } from "../shared/maths.js";
@@ -122,7 +122,7 @@ export class SurfacesPart extends Part {
     return this.block.view(head, this.far, this.far, "own", this.state.raw);
   }
 
-  /** What full colour stands for; never less than the floor, unless one head is magnified. */
+  /** The bias that full colour stands for: at least the floor, unless one head is magnified. */
   get full() {
     const { block, state } = this;
     if (state.scale === 2) return Math.max(1e-12, farthest(this.view(this.head)));
@@ -173,7 +173,7 @@ export class SurfacesPart extends Part {
     this.overview();
   }
 
-  /** Where a head hardly uses position, the figure says so instead of colouring noise without a word. */
+  /** Say so if the head hardly uses position, so that coloured noise is not read as a pattern. */
   sayFlat(top) {
     const { block, t, state } = this;
     const spread = block.spread(this.head);
@@ -309,7 +309,7 @@ export class SurfacesPart extends Part {
     return pen;
   }
 
-  /** Every head of the block at every offset shown, as added to the logits. */
+  /** The bias of every head of the block at every offset shown, as added to the logits. */
   rows() {
     const { block, far } = this;
     const heads = Array.from({ length: block.heads }, (_, h) => block.surface(h, far, far, "own"));

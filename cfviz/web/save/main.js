@@ -1,9 +1,9 @@
-// Copy the code, and save a plotly chart or a figure of elements as PNG or SVG, all in the browser.
+// Copy the code, or save a plotly chart or a figure of HTML elements as PNG or SVG, all in the browser.
 
 import { save } from "../shared/markup.js";
 import { background, pictureOf } from "./picture.js";
 
-/** Plotly's own button, which reads its format and the colours when it is clicked. */
+/** Click Plotly's own button, which reads the format and the colours at that moment. */
 function saveChart(key, file, format) {
   const plot = document.querySelector(`.st-key-${key.replace(/[^A-Za-z0-9_-]/g, "-")} .js-plotly-plot`);
   const button = plot?.querySelector(".modebar-btn");
@@ -25,7 +25,7 @@ async function copy(text) {
   try {
     await navigator.clipboard.writeText(text);
   } catch {
-    // no permission, or a page without https
+    // no permission, or no https
     const area = document.createElement("textarea");
     area.value = text;
     area.style.position = "fixed";

@@ -1,7 +1,7 @@
 // A figure made of HTML elements as one picture: an SVG that holds them with their computed styles, or a PNG.
 
 const MARGIN = 16; // pixels around the figure
-const SCALE = 2; // pixels of the PNG for each of the screen's
+const SCALE = 2; // pixels of the PNG per CSS pixel
 const HANDED_DOWN = [
   "color",
   "font-family",
@@ -21,7 +21,7 @@ const HANDED_DOWN = [
 ];
 const LEFT_OUT = new Set(["STYLE", "SCRIPT", "LINK"]);
 
-/** Where the figure with this key is drawn: in the shadow root of its component, where it has one. */
+/** The element in which the figure with this key is drawn: in its component's shadow root, if it has one. */
 function figureOf(key) {
   const box = document.querySelector(`.st-key-${key.replace(/[^A-Za-z0-9_-]/g, "-")}`);
   const host = [box, ...(box?.querySelectorAll("*") ?? [])].find((element) => element?.shadowRoot);
@@ -31,7 +31,7 @@ function figureOf(key) {
   );
 }
 
-/** What an element's style is beyond that of any other of its kind. */
+/** The part of an element's style that differs from a bare element of its kind. */
 function ownStyle(element, plain) {
   const style = getComputedStyle(element);
   const usual = plain(element);
@@ -43,11 +43,11 @@ function ownStyle(element, plain) {
   return text;
 }
 
-/** Remembers the styles that elements have by themselves, and forgets the place where it looked them up. */
+/** Looks up and keeps the styles of bare elements; also returns what removes the place for doing so. */
 function plainStyles() {
   const place = document.createElement("div");
   place.style.cssText = "position:fixed;visibility:hidden;width:0;height:0;overflow:hidden";
-  const inside = place.attachShadow({ mode: "open" }); // where the page's style sheets do not reach
+  const inside = place.attachShadow({ mode: "open" }); // out of reach of the page's style sheets
   document.body.append(place);
   const known = new Map();
   const plain = (element) => {
@@ -75,7 +75,7 @@ const fetched = (address) =>
     .then((answer) => answer.blob())
     .then(asData);
 
-/** A copy that needs nothing of the page: styles written out, canvases and images as data. */
+/** A copy that stands without the page: styles written out, canvases and images as data. */
 async function copied(element, plain) {
   if (LEFT_OUT.has(element.tagName) || getComputedStyle(element).display === "none") return null;
   let made;
@@ -95,14 +95,14 @@ async function copied(element, plain) {
   return made;
 }
 
-/** The page's own fonts of some families, as data: a picture may not fetch them. */
+/** The page's fonts of some families, as data, since a picture may not fetch them. */
 async function fonts(families) {
   const rules = [...document.styleSheets]
     .flatMap((sheet) => {
       try {
         return [...sheet.cssRules].map((rule) => ({ rule, base: sheet.href ?? document.baseURI }));
       } catch {
-        // of another origin
+        // a sheet from another origin
         return [];
       }
     })
@@ -120,7 +120,7 @@ async function fonts(families) {
   return (await Promise.all(faces)).join("");
 }
 
-/** The elements as they stand, as the text of an SVG, on the page's own background. */
+/** The elements as they stand, on the page's background, as the text of an SVG. */
 async function drawnAsSvg(elements) {
   const edges = elements.map((element) => element.getBoundingClientRect());
   const least = (side) => Math.min(...edges.map((edge) => edge[side])) - MARGIN;
@@ -157,7 +157,7 @@ async function drawnAsSvg(elements) {
   );
 }
 
-/** The colour that the page lies on. */
+/** The page's background colour. */
 export function background() {
   return getComputedStyle(document.querySelector(".stApp") ?? document.body).backgroundColor;
 }

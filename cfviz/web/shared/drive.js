@@ -1,4 +1,4 @@
-// A second, tiny component: sends a figure somewhere, or asks it something, without sending its data again.
+// A component without a face: sends a figure somewhere, or asks it a question, without its data again.
 
 export default function ({ data }) {
   const board = (window["cfviz.go"] ??= {});

@@ -1,6 +1,6 @@
-// Which token is in which group: the same counting as cfviz/geometry/groups.py, from the index it sends.
+// Which token is in which group, read from the index that cfviz/geometry/groups.py made.
 
-/** How one block cuts its map. `index` is (nG, N): the flat position of each member in the padded map. */
+/** How one block divides its map. `index` (nG, N) holds each member's flat position in the padded map. */
 export class Groups {
   constructor(meta, index) {
     Object.assign(this, meta);
@@ -11,7 +11,7 @@ export class Groups {
     this.offset = offsets(meta.G);
   }
 
-  /** Group and member of the token at a row and column of the padded map. */
+  /** The group and member number of the token at a row and column of the padded map. */
   at(row, col) {
     const i = this.where[row * this.Wp + col];
     return { group: Math.floor(i / this.N), slot: i % this.N };
@@ -25,12 +25,12 @@ export class Groups {
     return this.index[group * this.N + slot] % this.Wp;
   }
 
-  /** Whether a member is a token of the map rather than padding. */
+  /** Whether a member is a token of the map, not padding. */
   valid(group, slot) {
     return this.row(group, slot) < this.H && this.col(group, slot) < this.W;
   }
 
-  /** How many members of a group are tokens. */
+  /** How many members of a group are tokens of the map. */
   count(group) {
     let n = 0;
     for (let slot = 0; slot < this.N; slot++) n += this.valid(group, slot);
@@ -40,7 +40,7 @@ export class Groups {
 
 const tables = new Map();
 
-/** (query, key) -> which offset: N x N, h-major, query minus key. */
+/** The offset's number for each (query, key): (N, N), query minus key, h-major. */
 function offsets(G) {
   if (!tables.has(G)) {
     const N = G * G;

@@ -1,4 +1,4 @@
-// The figure's elements, built once.
+// Elements: how to make them, and those of the attention figure; and orders from Python.
 
 import { fill } from "./payload.js";
 
@@ -14,7 +14,7 @@ export function el(what, attributes = {}, ...children) {
   return node;
 }
 
-/** Write a text only where it changed, into the text node that is there: the browser lays out less. */
+/** Write a text only if it changed, into the text node that is there, so that the browser lays out less. */
 export function say(node, text) {
   const old = node.firstChild;
   if (old?.data === text) return;
@@ -39,7 +39,7 @@ function segmented(name, label) {
   return el(`div.seg.${name}`, { role: "radiogroup", "aria-label": label });
 }
 
-/** Everything the figure writes to, by name. */
+/** The elements that the attention figure writes to, by name. */
 export function build(t) {
   const ui = {};
   ui.stages = segmented("stages", t.stage);
@@ -58,7 +58,7 @@ export function build(t) {
     el("span.take", {}, ui.picture, ui.vector, ui.numbers),
   );
 
-  ui.base = el("canvas.ground"); // painted once, copied into the other below what follows the pointer
+  ui.base = el("canvas.ground"); // painted once, then copied to the other canvas in each frame
   ui.over = el("canvas.over");
   ui.absent = el("p.absent", { hidden: "" });
   ui.map = el(
@@ -110,7 +110,7 @@ export function build(t) {
   return ui;
 }
 
-/** A row of choices of which one is chosen; arrows move, as in any radio group. */
+/** A radio group: one of its items is chosen, and the arrow keys move the choice. */
 export class Choice {
   constructor(box, onChoose) {
     this.box = box;
@@ -153,17 +153,17 @@ export class Choice {
   }
 }
 
-/** A file made here, without a server. */
+/** Save a file made in the browser. */
 export function save(name, blob) {
   const link = el("a", { href: URL.createObjectURL(blob), download: name });
   link.click();
-  setTimeout(() => URL.revokeObjectURL(link.href), 60_000); // a busy machine may fetch it late
+  setTimeout(() => URL.revokeObjectURL(link.href), 60_000); // a busy machine may read it late
 }
 
 const BOARD = "cfviz.go"; // on window: figure name -> the last order that Python gave it
 const went = (window["cfviz.went"] ??= {}); // figure name -> the number of the last order carried out
 
-/** Let Python send a figure somewhere and ask it a question; gives back what ends it. */
+/** Let Python send a figure somewhere and ask it questions; returns the function that ends this. */
 export function driven(name, go, ask) {
   const look = () => {
     const order = window[BOARD]?.[name];

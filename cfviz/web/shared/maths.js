@@ -2,7 +2,7 @@
 
 export const MASKED = -1e6;
 
-/** One block of one stage. Without content it is a grouping only. */
+/** One block of one stage; without content, its grouping alone. */
 export class Block {
   constructor(entry, groups, array) {
     this.b = entry.b;
@@ -19,7 +19,7 @@ export class Block {
     this.heads = this.high.length / (groups.H * groups.W);
   }
 
-  /** Content and position logits of a query, written into two arrays of N. */
+  /** Write a query's content and position logits into two arrays of N. */
   logits(head, group, query, content, position) {
     const { N, G, W, offset } = this.groups;
     const token = this.groups.row(group, query) * W + this.groups.col(group, query);
@@ -34,7 +34,7 @@ export class Block {
   }
 }
 
-/** Softmax of a + b over the keys that are tokens; padding gets 0. Returns the largest probability. */
+/** Softmax of a + b over the valid keys; the others get 0. Returns the largest probability. */
 export function softmax(out, from, a, b, valid) {
   const n = valid.length;
   let top = -Infinity;
@@ -53,14 +53,14 @@ export function softmax(out, from, a, b, valid) {
   return 1 / sum; // the largest one was exp(0)
 }
 
-/** 1 for the largest of the valid keys; ties share the better rank. */
+/** The key's rank among the valid ones, 1 for the largest; ties share the better rank. */
 export function rank(probs, from, n, key, valid) {
   let above = 1;
   for (let k = 0; k < n; k++) if (valid[k] && probs[from + k] > probs[from + key]) above++;
   return above;
 }
 
-/** "8.12 %", "0.0312 %": three digits that mean something. */
+/** A share as text with three significant digits: "8.12 %", "0.0312 %". */
 export function percent(p) {
   if (p === 0) return "0\u00a0%";
   const x = 100 * p;
@@ -72,7 +72,7 @@ export function percent(p) {
   return `${x >= 99.95 ? x.toFixed(1) : x.toPrecision(3)}\u00a0%`;
 }
 
-/** "+1.32", "−0.0045": signed, with digits that mean something. */
+/** A number with its sign, in as many digits as it needs: "+1.32", "−0.0045". */
 export function signed(x) {
   if (x === 0) return "0";
   const size = Math.abs(x);

@@ -1,8 +1,8 @@
-// Arrow keys among many buttons, of which the tab key stops at one.
+// Arrow keys among many buttons, of which only one is in the tab order.
 
 export const WAYS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
 
-/** The next of all in a direction [dx, dy], as one sees it; null at the edge. */
+/** The nearest of all as seen in the direction [dx, dy]; null at the edge. */
 export function nearest(from, all, [dx, dy]) {
   const middle = (element) => {
     const box = element.getBoundingClientRect();
@@ -20,7 +20,7 @@ export function nearest(from, all, [dx, dy]) {
   return best;
 }
 
-/** Let arrow keys go from one button in a box to the next. */
+/** Let the arrow keys move from button to button in a box. */
 export function rove(box, selector) {
   box.addEventListener("keydown", (event) => {
     const way = WAYS[event.key];

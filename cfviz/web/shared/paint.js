@@ -22,7 +22,7 @@ export function shade(x, top) {
   return top > 0 ? Math.max(0, Math.min(255, Math.round((255 * x) / top))) : 0;
 }
 
-/** A canvas of one pixel a cell; the style sheet enlarges it without smoothing. */
+/** A canvas with one pixel per cell, which the style sheet enlarges without smoothing. */
 export class Tile {
   constructor(canvas) {
     this.canvas = canvas;
@@ -54,7 +54,7 @@ export class Square extends Tile {
     this.side = 0;
   }
 
-  /** Take the size that the page gives the picture; true where it changed. */
+  /** Take the size that the page gives the picture; whether it changed. */
   fit() {
     this.ratio = Math.min(2, window.devicePixelRatio || 1);
     const side = Math.round(this.shown.clientWidth * this.ratio);
@@ -74,7 +74,7 @@ export class Square extends Tile {
     this.stroke(slot, true);
   }
 
-  /** White on dark, just inside the cell: a ring for the query, a frame for the key. */
+  /** A ring for the query or a frame for the key, white on dark, just inside the cell. */
   stroke(slot, round) {
     const { over, canvas, side, ratio } = this;
     const [G, cell] = [canvas.width, side / canvas.width];
@@ -106,14 +106,14 @@ export class PhotoMap {
     this.bright = document.createElement("canvas");
   }
 
-  /** Lay the padded map out in a box of CSS pixels and draw everything that does not follow the pointer. */
+  /** Fit the padded map into a box of CSS pixels and draw all that does not follow the pointer. */
   layout(box, groups, stride, input, photo, theme) {
     this.groups = groups;
     const [wide, high] = [groups.Wp * stride, groups.Hp * stride];
     const scale = Math.min(box.width / wide, box.height / high);
     const ratio = Math.min(2, window.devicePixelRatio || 1);
     this.ratio = ratio;
-    this.cell = stride * scale; // CSS pixels a token
+    this.cell = stride * scale; // CSS pixels per token
     const [w, h] = [Math.round(wide * scale * ratio), Math.round(high * scale * ratio)];
     for (const canvas of [this.base, this.over, this.bright]) {
       canvas.width = w;
@@ -126,7 +126,7 @@ export class PhotoMap {
     this.edgeX = edges(groups.Wp, w);
     this.edgeY = edges(groups.Hp, h);
     this.ground(input, stride, photo, theme);
-    this.pen = this.over.getContext("2d", { alpha: false }); // padding, photo or panel: base leaves no hole
+    this.pen = this.over.getContext("2d", { alpha: false }); // base covers it all: padding, photo, panel
   }
 
   ground(input, stride, photo, theme) {
@@ -194,7 +194,7 @@ export class PhotoMap {
       ["rgba(255,255,255,0.8)", wide + ratio / 2, ratio],
       [colour, wide / 2, wide],
     ]) {
-      pen.beginPath(); // outside the cells: their colours stay whole
+      pen.beginPath(); // outside the cells, to leave their colours whole
       if (groups.I === 1) box(0, groups.N - 1, out);
       else for (let k = 0; k < groups.N; k++) box(k, k, out);
       pen.strokeStyle = ink;
@@ -203,7 +203,7 @@ export class PhotoMap {
     }
   }
 
-  /** The query: a white ring with a dark outline. The key under the pointer: a white square. */
+  /** Draw the query as a white ring with a dark outline, the key under the pointer as a white square. */
   mark(group, slot, query) {
     const { pen, groups, edgeX, edgeY, ratio } = this;
     const [r, c] = [groups.row(group, slot), groups.col(group, slot)];
@@ -220,7 +220,7 @@ export class PhotoMap {
     pen.stroke();
   }
 
-  /** The numbers of rows and columns along the edges, where cells are large enough to count. */
+  /** Number rows and columns along the edges, if the cells are large enough to count. */
   ruler() {
     const { pen, edgeX, edgeY, ratio, groups } = this;
     if (this.cell < 24) return;
@@ -308,7 +308,7 @@ export function hatch(pen, colour, ratio) {
   return pen.createPattern(stamp, "repeat");
 }
 
-/** "dark" or "light": the page behind an element, or the reader's own preference where there is none. */
+/** "dark" or "light": the page behind an element or, outside Streamlit, what the reader's system prefers. */
 export function themeAround(element) {
   const paper = getComputedStyle(element).getPropertyValue("--st-background-color").trim();
   const dark = paper ? luminance(paper) < 0.5 : window.matchMedia("(prefers-color-scheme: dark)").matches;

@@ -21,12 +21,12 @@ export function decode(message) {
   return { header, array };
 }
 
-/** The id in a header, without reading the arrays; null where there is no message. */
+/** The id in a message's header; null if there is no message. */
 export function peek(message) {
   return message && message.byteLength > 4 ? decode(message).header.id : null;
 }
 
-/** "{row} of {n}" with its fields filled in. */
+/** Fill in the fields of a text such as "{row} of {n}". */
 export function fill(text, fields) {
   return String(text ?? "").replace(/\{(\w+)\}/g, (all, name) => (name in fields ? fields[name] : all));
 }

@@ -1,4 +1,4 @@
-// One set of strokes, two papers: a canvas on the screen, an SVG file to take away.
+// One set of strokes for two papers: a canvas on the screen, and an SVG file to save.
 
 import { hatch } from "./paint.js";
 
@@ -11,7 +11,7 @@ export class CanvasPen {
     this.patterns = new Map();
   }
 
-  /** Size in CSS pixels; drawn at the screen's own resolution, or at `ratio`. */
+  /** Set the size in CSS pixels, at the screen's resolution or at `ratio`. */
   size(width, height, ratio = Math.min(2, window.devicePixelRatio || 1)) {
     const [w, h] = [Math.round(width * ratio), Math.round(height * ratio)];
     [this.width, this.height] = [width, height];
@@ -51,7 +51,7 @@ export class CanvasPen {
     this.ink.stroke();
   }
 
-  /** The query: a white ring with a dark outline. */
+  /** Draw the query: a white ring with a dark outline. */
   ring(x, y, r) {
     this.ink.beginPath();
     this.ink.arc(x, y, r, 0, 2 * Math.PI);
