@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import streamlit as st
-
 from cfviz.ui.context import Context
 from cfviz.ui.session import forms, photos, state
 from cfviz.ui.widgets.figure import PICKER, committed
