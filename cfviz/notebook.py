@@ -28,9 +28,8 @@ def show(trace: Trace) -> str:
     """HTML for a notebook cell: the five likeliest classes, where the weights come from, the figure."""
     height, width = trace.size
     weights = trace.weights
-    trained = (
-        f"weights: {weights.source}, {weights.trained}" if weights.trained else "random, untrained weights"
-    )
+    plainly = {"random": "random, untrained weights", "unknown": "weights of unknown origin"}
+    trained = plainly.get(weights.source, f"weights: {weights.source}, {weights.trained}")
     facts = f"{trace.model}, {height} x {width} px, {trace.dtype} on {trace.device}; {trained}"
     facts = ". ".join([facts, *(note.sentence().rstrip(".") for note in weights.notes)])
     rows = "".join(

@@ -25,7 +25,8 @@ class Training:
     """How weights were trained, as far as it is known.
 
     Attributes:
-        by: Whose training it was: "run" of this project, "authors" of the paper, or as a "file" records it.
+        by: Whose training it was: "run" of this project, "authors" of the paper, as a "file" records it, or
+            "unknown".
         data: Name of the data set, for a run and for the authors.
         epochs: Epochs of each sitting, oldest first; a file records one number at most.
         planned: Epochs that the last sitting should have had; None if it had them all.
@@ -82,6 +83,8 @@ class Training:
         t = t or translator("en")
         if self.by == "authors":
             return t("common.trained_authors", data=self.data, top=self.top1)
+        if self.by == "unknown":
+            return t("common.trained_unknown_origin")
         if self.by == "file":
             if not self.epochs:
                 return t("common.trained_unknown")
@@ -134,7 +137,7 @@ class Provenance:
     """Where a model's weights come from.
 
     Attributes:
-        source: "bundled", "official", a file name, a repository id, or "random".
+        source: "bundled", "official", a file name, a repository id, "random", or "unknown".
         sha256: Of the file, if there is one.
         trained: What they were trained on, in a few English words; None means never: random weights.
         dataset: Which list of class names they predict: "imagenet-1k", "imagenette20", or None.
@@ -150,6 +153,12 @@ class Provenance:
     training: Training | None = None
     classes: tuple[str, ...] | None = None
     notes: tuple[Note, ...] = ()
+
+    @classmethod
+    def unknown(cls) -> Provenance:
+        """Of weights that came into a model in a way that nobody recorded."""
+        training = Training("unknown")
+        return cls("unknown", trained=training.sentence(), training=training)
 
     def trained_in(self, t: Translator) -> str:
         """`trained` in a reader's language; a file's own words stay as they are."""

@@ -8,11 +8,10 @@ from typing import Any, cast
 import timm
 import torch
 
-from cfviz.bundled import bundled
 from cfviz.models.weights.checkpoints import Checkpoint, load_checkpoint
-from cfviz.provenance import Provenance
 
 from .crossformer import CrossFormer
+from .registry import take
 from .variants import OURS, VARIANTS
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -47,8 +46,6 @@ def create_model(
                 'a file or "hf-hub:owner/name", or ask for random ones with weights=None'
             )
         weights = "bundled"
-    if weights == "bundled" and name in OURS:
-        bundled(f"weights/{name}.safetensors")  # says which file is missing
     if weights is None:
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(0)
@@ -66,24 +63,6 @@ def _make(name: str, config: dict[str, Any]) -> CrossFormer:
 
 def build(checkpoint: Checkpoint, **kwargs: Any) -> CrossFormer:
     """The model a checkpoint is of, with its weights, in eval mode."""
-    config = {
-        "num_classes": checkpoint.num_classes,
-        "in_chans": checkpoint.in_chans,
-        "position_bias": checkpoint.position_bias,
-        **({"group_size": checkpoint.group_size} if checkpoint.group_size else {}),
-        **({"interval": checkpoint.interval} if checkpoint.interval else {}),
-        **checkpoint.model_args,
-    }
-    model = _make(checkpoint.variant, {**config, **kwargs})
-    model.load_state_dict(checkpoint.state_dict, strict=True)
-    model.trained_group = checkpoint.trained_group or checkpoint.group_size or model.trained_group
-    model.provenance = Provenance(
-        checkpoint.source,
-        checkpoint.sha256,
-        checkpoint.trained,
-        checkpoint.dataset,
-        checkpoint.training,
-        checkpoint.classes,
-        checkpoint.notes,
-    )
+    model = _make(checkpoint.variant, {**checkpoint.config, **kwargs})
+    take(model, checkpoint)
     return model.eval()

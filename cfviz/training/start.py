@@ -8,7 +8,7 @@ import torch
 from timm.optim import create_optimizer_v2, param_groups_weight_decay
 from torch import nn
 
-import cfviz.models.variants  # noqa: F401  (registers the variants with timm)
+import cfviz.models.registry  # noqa: F401  (registers the variants with timm)
 from cfviz.models.crossformer import CrossFormer
 from cfviz.models.weights.checkpoints import load_checkpoint
 

@@ -1,18 +1,24 @@
-"""Random weights are never used unless they were asked for."""
+"""Whose weights a model has: random only where asked for, and never called what they are not."""
 
 from __future__ import annotations
 
+import argparse
+import copy
+import pickle
 from pathlib import Path
 
 import numpy as np
 import pytest
 import timm
+import torch
 
 import cfviz
 from cfviz import bundled, run
 from cfviz.cli import main
-from cfviz.data.samples import sample
+from cfviz.data.samples import gallery, sample
 from cfviz.models.variants import OURS
+from cfviz.models.weights import download
+from cfviz.models.weights.errors import CheckpointError
 
 SHIPPED_NONE = sorted(set(cfviz.list_models()) - set(OURS))
 PHOTO = np.zeros((64, 64, 3), np.uint8)
@@ -56,7 +62,135 @@ def test_inspect_without_a_model_names_the_missing_file(
     assert "weights/crossformer_nano.safetensors should have come with cfviz" in capsys.readouterr().err
 
 
-def test_timm_does_not_fall_back_to_random_weights() -> None:
-    for name in SHIPPED_NONE:
-        with pytest.raises(RuntimeError, match="pretrained"):
-            timm.create_model(name, pretrained=True)
+# ---------------------------------------------------------------- timm's door is ours
+
+
+@pytest.mark.parametrize("name", SHIPPED_NONE)
+def test_pretrained_leads_to_the_authors_weights(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+
+    def no_network(url: str, *_: object) -> None:
+        asked.append(url)
+        raise CheckpointError("no_network", url=url, detail="a test")
+
+    monkeypatch.setattr(download, "fetch", no_network)
+    with pytest.raises(CheckpointError) as caught:
+        timm.create_model(name, pretrained=True)
+    assert caught.value.code == ("needs_person" if "_pp_" in name else "no_network")
+    assert len(asked) == (name in download.OFFICIAL)
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_pretrained_says_where_the_weights_come_from(name: str) -> None:
+    model = timm.create_model(name, pretrained=True).eval()
+    assert model.provenance == cfviz.create_model(name).provenance
+    assert model.trained_group == cfviz.create_model(name).trained_group
+    assert "state_dict" not in model.pretrained_cfg
+
+
+def test_inspect_names_the_classes_of_a_model_that_timm_made() -> None:
+    photo = gallery()[0].path
+    trace = cfviz.inspect(photo, model=timm.create_model("crossformer_nano", pretrained=True).eval())
+    assert trace.top(3) == cfviz.inspect(photo).top(3)
+    assert "random" not in trace.show()
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_timm_names_a_bundled_file_that_is_missing(
+    name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(bundled, "ASSETS", tmp_path)
+    for opened in (lambda: timm.create_model(name, pretrained=True), lambda: cfviz.load_checkpoint(name)):
+        with pytest.raises(FileNotFoundError, match=rf"weights/{name}\.safetensors should have come with"):
+            opened()
+
+
+def test_a_head_of_other_classes_is_said_to_be_new() -> None:
+    model = timm.create_model("crossformer_nano", pretrained=True, num_classes=7).eval()
+    assert (model.provenance.source, model.provenance.dataset) == ("bundled", None)
+    assert "classifier is new" in model.provenance.notes[-1].sentence()
+    assert cfviz.inspect(PHOTO, model).labels == tuple(f"class {i}" for i in range(7))
+    again = cfviz.create_model("crossformer_nano")
+    again.reset_classifier(20)
+    assert again.provenance.dataset is None, "twenty classes of a new head are nobody's"
+    assert "classifier is new" in again.provenance.notes[-1].sentence()
+
+
+@pytest.fixture
+def trained(tmp_path: Path) -> Path:
+    """A file as some trainer writes it: torch's own reader refuses it, and timm's takes the raw weights."""
+    made = cfviz.create_model("crossformer_nano", None, num_classes=5, group_size=14)
+    ema = {f"module.{key}": value + 1 for key, value in made.state_dict().items()}
+    args = argparse.Namespace(out=Path("runs"), model_kwargs={"group_size": 14})
+    torch.save({"model": made.state_dict(), "ema": {"module": ema}, "args": args}, tmp_path / "mine.pth")
+    return tmp_path / "mine.pth"
+
+
+def test_checkpoint_path_opens_what_our_loader_opens(trained: Path) -> None:
+    model = timm.create_model("crossformer_nano", checkpoint_path=str(trained), num_classes=5)
+    checkpoint = cfviz.load_checkpoint(trained)
+    assert all(torch.equal(value, checkpoint.state_dict[key]) for key, value in model.state_dict().items())
+    assert model.provenance == checkpoint.provenance
+    assert (model.group_size, model.trained_group) == ((14,) * 4, (14,) * 4)
+    given = timm.create_model("crossformer_nano", checkpoint_path=str(trained), num_classes=5, group_size=7)
+    assert given.group_size == (7,) * 4
+    overlay = {"file": str(trained)}
+    model = timm.create_model("crossformer_nano", pretrained=True, pretrained_cfg_overlay=overlay)
+    assert (model.num_classes, model.group_size) == (5, (14,) * 4)
+    assert model.provenance == checkpoint.provenance
+
+
+def test_weights_that_do_not_fit_are_refused_in_a_sentence(trained: Path) -> None:
+    for made in (
+        lambda: timm.create_model("crossformer_nano", checkpoint_path=str(trained), num_classes=9),
+        lambda: cfviz.create_model("crossformer_nano", trained, num_classes=9),
+    ):
+        with pytest.raises(
+            CheckpointError, match=r"head\.weight has shape 5 x 384, the model expects 9 x 384"
+        ):
+            made()
+    with pytest.raises(CheckpointError, match=r"24 x 3 x 4 x 4, the model expects 32 x 3 x 4 x 4"):
+        timm.create_model("crossformer_tiny", checkpoint_path=str(trained), num_classes=5)
+
+
+def test_other_models_of_timm_load_as_ever(tmp_path: Path) -> None:
+    made = timm.create_model("test_vit")
+    torch.save(made.state_dict(), tmp_path / "vit.pth")
+    again = timm.create_model("test_vit", checkpoint_path=str(tmp_path / "vit.pth"))
+    assert torch.equal(again.head.weight, made.head.weight)
+
+
+# ---------------------------------------------------------------- random, known, unknown
+
+
+def test_weights_that_somebody_put_in_are_of_unknown_origin() -> None:
+    model = cfviz.create_model("crossformer_nano", None, num_classes=20)
+    assert model.provenance.source == "random"
+    model.load_state_dict(cfviz.load_checkpoint("crossformer_nano").state_dict)
+    for one in (model, copy.deepcopy(model), pickle.loads(pickle.dumps(model)), model.half().float()):
+        assert one.provenance.source == "unknown"
+        assert one.provenance.trained
+    html = cfviz.inspect(PHOTO, model).show()
+    assert "weights of unknown origin" in html
+    assert "random" not in html.split("<table>")[0]
+
+
+def test_weights_that_were_trained_are_no_longer_what_they_were() -> None:
+    for weights, before in (("auto", "bundled"), (None, "random")):
+        model = cfviz.create_model("crossformer_nano", weights, num_classes=20)
+        step = torch.optim.SGD(model.parameters(), 0.1)
+        assert model.provenance.source == before
+        model(torch.ones(1, 3, 32, 32)).sum().backward()
+        step.step()
+        copied = copy.deepcopy(model)
+        assert (model.provenance.source, copied.provenance.source) == ("unknown", "unknown")
+        if weights:
+            assert "came from bundled" in copied.provenance.notes[0].sentence()
+
+
+def test_moving_and_copying_a_model_changes_nothing_about_its_origin() -> None:
+    model = cfviz.create_model("crossformer_nano")
+    for one in (copy.deepcopy(model), copy.deepcopy(model).bfloat16(), copy.deepcopy(copy.deepcopy(model))):
+        assert one.provenance == model.provenance
+    with torch.inference_mode():
+        assert cfviz.create_model("crossformer_nano", None).provenance.source == "random"

@@ -8,7 +8,7 @@ import timm
 import torch
 from safetensors.torch import load_file, save_file
 
-import cfviz.models.variants  # noqa: F401
+import cfviz.models.registry  # noqa: F401
 from cfviz.training.engine import Trainer
 from cfviz.training.recipe import Recipe
 from cfviz.training.start import build_model, make_optimizer

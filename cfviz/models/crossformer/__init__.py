@@ -10,6 +10,7 @@ from .model import (
     stretched,
     ungroup,
 )
+from .origin import with_new_head
 
 __all__ = [
     "AnyPosBias",
@@ -20,4 +21,5 @@ __all__ = [
     "group",
     "stretched",
     "ungroup",
+    "with_new_head",
 ]

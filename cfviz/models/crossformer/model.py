@@ -44,6 +44,7 @@ from cfviz.provenance import Provenance
 from .attend import attend, spread
 from .bias_cache import BiasCache
 from .linear import Mlp, linear
+from .origin import WithProvenance, with_new_head
 from .shortcuts import bare, constant, recorded, transformed
 
 PositionBias = Literal["dpb", "rpb", "none"]
@@ -398,7 +399,7 @@ def _per_stage(name: str, value: int | Sequence[int], stages: int) -> tuple[int,
     return values
 
 
-class CrossFormer(nn.Module):
+class CrossFormer(WithProvenance):
     """CrossFormer, and with `cooling` CrossFormer++.
 
     Args:
@@ -442,7 +443,6 @@ class CrossFormer(nn.Module):
         drop_path_rate: float = 0.0,
     ) -> None:
         super().__init__()
-        self.provenance = Provenance()
         self.num_classes, self.in_chans, self.img_size = num_classes, in_chans, img_size
         self.embed_dim, self.depths, self.num_heads = embed_dim, tuple(depths), tuple(num_heads)
         self.position_bias, self.cooling = position_bias, cooling
@@ -480,8 +480,10 @@ class CrossFormer(nn.Module):
         self.head_drop = nn.Dropout(drop_rate)
         self.set_grouping(group_size, interval)
         self.trained_group = self.group_size  # the largest G of training; `factory.build` knows better
+        self.provenance = Provenance()
         self.reset_classifier(num_classes, global_pool)
         self.apply(_init_weights)
+        self.provenance = Provenance()  # again: what the lines above drew is random, too
 
     @property
     def stages(self) -> list[Stage]:
@@ -580,11 +582,13 @@ class CrossFormer(nn.Module):
     ) -> list[int]:
         """Drop what the features of the stages asked for do not need; returns their indices."""
         take, last = feature_take_indices(len(self.layers), indices)
+        told = self.provenance
         self.layers = self.layers[: last + 1]
         if prune_norm:
             self.norm = nn.Identity()
         if prune_head:
             self.reset_classifier(0, "")
+        self.provenance = with_new_head(told, 0) if prune_head else told
         return take
 
     def get_classifier(self) -> nn.Module:
@@ -597,11 +601,13 @@ class CrossFormer(nn.Module):
             if global_pool not in ("", "avg"):
                 raise ValueError(f"global_pool is {global_pool!r}; expected 'avg' or ''")
             self.global_pool = global_pool
+        told = self.provenance
         self.num_classes = num_classes
         self.head: nn.Module = nn.Identity()
         if num_classes:
             self.head = nn.Linear(self.num_features, num_classes)
             _init_weights(self.head)
+        self.provenance = with_new_head(told, num_classes)
 
     def set_grad_checkpointing(self, enable: bool = True) -> None:
         """Trade time for memory in training."""

@@ -19,9 +19,10 @@ from typing import Any
 import safetensors.torch
 import torch
 
+from cfviz.bundled import bundled
 from cfviz.geometry import map_sizes
-from cfviz.models.variants import VARIANTS, WEIGHTS
-from cfviz.provenance import Note, Training
+from cfviz.models.variants import OURS, VARIANTS
+from cfviz.provenance import Note, Provenance, Training
 
 from .download import OFFICIAL, Progress, fetch_hub, fetch_official, sha256_of
 from .errors import CheckpointError, printable, readable_size, some
@@ -83,6 +84,24 @@ class Checkpoint:
     notes: tuple[Note, ...] = ()
     meta: Mapping[str, Any] = field(default_factory=dict)
 
+    @property
+    def config(self) -> dict[str, Any]:
+        """What the model is built with, as arguments of `CrossFormer` beside the variant's own."""
+        return {
+            "num_classes": self.num_classes,
+            "in_chans": self.in_chans,
+            "position_bias": self.position_bias,
+            **({"group_size": self.group_size} if self.group_size else {}),
+            **({"interval": self.interval} if self.interval else {}),
+            **self.model_args,
+        }
+
+    @property
+    def provenance(self) -> Provenance:
+        """Where a model with these weights has them from."""
+        known = (self.source, self.sha256, self.trained, self.dataset, self.training)
+        return Provenance(*known, self.classes, self.notes)
+
     def __repr__(self) -> str:
         return f"Checkpoint({self.variant}, {self.num_classes} classes, {self.source}, {self.sha256[:12]})"
 
@@ -111,7 +130,7 @@ def load_checkpoint(
         source: One of
             `"bundled:crossformer_nano"`, shipped with cfviz;
             `"official:crossformer_small"`, the authors', downloaded once;
-            `"crossformer_small"`, bundled if there is such a file, else official;
+            `"crossformer_small"`, bundled if it comes with cfviz, else official;
             `"hf-hub:owner/name"` with `@revision` or not;
             a .pth, .pt, .bin or .safetensors file; or the bytes of one.
         name: What to call bytes in messages, such as the name of an uploaded file.
@@ -122,6 +141,7 @@ def load_checkpoint(
     Raises:
         CheckpointError: A ValueError with one sentence that says what is wrong; its `code` and `fields` are
             for translating it.
+        FileNotFoundError: If a bundled file is missing from this installation.
 
     Example:
         >>> checkpoint = load_checkpoint("bundled:crossformer_nano")
@@ -145,7 +165,7 @@ def _find(source: str | PathLike[str] | bytes, name: str | None, progress: Any, 
         return _Found(bytes(source), printable(name or "") or "the upload", sha256_of(bytes(source)))
     text = str(source)
     if text in VARIANTS and not Path(text).exists():
-        text = f"bundled:{text}" if _bundled_path(text).is_file() else f"official:{text}"
+        text = f"bundled:{text}" if text in OURS else f"official:{text}"
     if HUB_PREFIX.match(text):
         repo = HUB_PREFIX.sub("", text, count=1)
         path, config = fetch_hub(repo)
@@ -165,15 +185,10 @@ def _find(source: str | PathLike[str] | bytes, name: str | None, progress: Any, 
         raise CheckpointError("unreadable", source=text, detail=error.strerror or error) from None
 
 
-def _bundled_path(variant: str) -> Path:
-    return WEIGHTS / f"{variant}.safetensors"
-
-
 def _find_bundled(variant: str) -> _Found:
-    path = _bundled_path(variant)
-    if variant not in VARIANTS or not path.is_file():
-        available = ", ".join(name for name in VARIANTS if _bundled_path(name).is_file())
-        raise CheckpointError("no_bundled", variant=variant, available=available or "none")
+    if variant not in OURS:
+        raise CheckpointError("no_bundled", variant=variant, available=", ".join(OURS))
+    path = bundled(f"weights/{variant}.safetensors")
     digest, card = sha256_of(path), model_card(variant)
     recorded = card.get("sha256")
     if recorded not in (None, digest):
@@ -185,8 +200,9 @@ def _find_bundled(variant: str) -> _Found:
 
 def model_card(variant: str) -> dict[str, Any]:
     """What is written beside bundled weights (training, data, accuracy, licence), or an empty dict."""
-    path = _bundled_path(variant).with_suffix(".json")
-    return json.loads(path.read_text("utf-8")) if path.is_file() else {}
+    if variant not in OURS:
+        return {}
+    return json.loads(bundled(f"weights/{variant}.json").read_text("utf-8"))
 
 
 def _find_official(variant: str, progress: Progress | None, cancel: Event | None) -> _Found:

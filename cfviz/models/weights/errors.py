@@ -65,6 +65,10 @@ MESSAGES = {
         "{nearest}, differs: {differs}."
     ),
     "shape": "{source}: {key} has shape {got}, {variant} expects {expected}.",
+    "does_not_fit": (
+        "{source} does not fit the model that was asked for: {key} has shape {got}, "
+        "the model expects {expected}."
+    ),
     "dtype": "{source}: {key} is {dtype}; allowed are float16, bfloat16, float32 and float64.",
     "channels": "{source} is a model for images with {channels} channels; photos have 3.",
     "too_many_classes": "{source} has {found} classes; at most {limit} are accepted.",

@@ -47,7 +47,8 @@ def weights_line(ctx: Context, markdown: bool = True) -> str:
     its = ctx.model.provenance
     if its.trained is None:
         return ctx.t("common.weights_random")
-    key = "weights_bundled" if its.source == "bundled" else "weights_other"
+    keys = {"bundled": "weights_bundled", "unknown": "weights_unknown"}
+    key = keys.get(its.source, "weights_other")
     said = {"source": its.source, "trained": its.trained_in(ctx.t)}
     line = ctx.t(f"common.{key}", **(plain_fields(said) if markdown else said))
     notes = [note.sentence(ctx.t) for note in its.notes]

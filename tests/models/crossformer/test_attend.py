@@ -4,7 +4,7 @@ import pytest
 import timm
 import torch
 
-import cfviz.models.variants  # noqa: F401
+import cfviz.models.registry  # noqa: F401
 from cfviz.models.crossformer import attend as module
 from cfviz.models.crossformer.attend import attend, spread
 from cfviz.models.crossformer.linear import linear

@@ -30,6 +30,7 @@ import pytest
 import safetensors.torch
 import torch
 
+from cfviz import bundled
 from cfviz.cli import main
 from cfviz.models.crossformer import CrossFormer
 from cfviz.models.factory import build
@@ -956,8 +957,9 @@ def test_variants_that_need_a_person(size):
 
 
 def test_bundled_weights_are_checked_against_their_card(state, tmp_path, monkeypatch):
-    monkeypatch.setattr(checkpoints, "WEIGHTS", tmp_path)
-    path = tmp_path / f"{NANO}.safetensors"
+    monkeypatch.setattr(bundled, "ASSETS", tmp_path)
+    path = tmp_path / "weights" / f"{NANO}.safetensors"
+    path.parent.mkdir()
     digest = write_checkpoint(path, state, trained="a test", dataset="imagenette20")
     card = path.with_suffix(".json")
     for written in ({}, {"sha256": digest}):
