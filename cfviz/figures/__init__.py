@@ -1,1 +1,1 @@
-"""Arrays and words in, figures out: `plots` for plotly, `live` for the figures that move in the browser."""
+"""Arrays and words in, figures out: `plots` for plotly, `live` for the living figures in the browser."""

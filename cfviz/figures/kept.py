@@ -1,8 +1,7 @@
-"""Figures that were drawn already: the same arguments give the same figure, without drawing it again.
+"""Figures that were drawn before: the same arguments give the same figure, without drawing it again.
 
-Building a plotly figure takes 5 to 30 ms of Python, and a page that runs again after a click draws most of
-its figures as they were. What decides is the content of the arguments, so a figure is never older than its
-data.
+Building a plotly figure takes 5 to 30 ms of Python, and a page that reruns after a click draws most of its
+figures unchanged. The content of the arguments decides, so a figure is never older than its data.
 """
 
 from __future__ import annotations
@@ -28,10 +27,10 @@ R = TypeVar("R")
 
 
 def kept(draw: Callable[P, R]) -> Callable[P, R]:
-    """Make a drawing function remember its latest figures, by the content of its arguments.
+    """Make a drawing function remember its figures, by the content of its arguments.
 
-    The figures are shared: whoever gets one must not change it. Arguments may be numbers, texts, arrays,
-    pictures, themes, and lists, tuples and mappings of these; with any other the figure is drawn anew.
+    The figures are shared and must not be changed. Arguments may be numbers, strings, arrays, pictures,
+    themes, and lists, tuples and mappings of these; with any other argument the figure is drawn anew.
 
     Args:
         draw: Returns a figure that depends on nothing but its arguments.
@@ -61,7 +60,7 @@ def kept(draw: Callable[P, R]) -> Callable[P, R]:
 
 
 def _add(digest: hashlib.blake2b, value: object) -> None:
-    """Take a value into the digest, with its type, so that 1 and "1" and [1] differ."""
+    """Add a value to the digest, with its type, so that 1, "1" and [1] differ."""
     digest.update(type(value).__name__.encode() + b"\0")
     if value is None or isinstance(value, bool | int | float | complex | str | bytes | np.generic):
         digest.update(repr(value).encode() + b"\0")

@@ -1,8 +1,8 @@
 """Every colour, scale and figure default of the app, in both themes.
 
-Meaning comes first: vermilion is always short-distance attention, blue always long-distance attention, and
-nothing else may wear either. Magnitudes use one perceptually uniform sequential scale, signed values one
-diverging scale centred on zero; both can be told apart without red-green vision.
+Vermilion always means short distance attention (SDA) and blue always means long distance attention (LDA);
+nothing else uses either colour. Magnitudes use one perceptually uniform sequential scale, signed values one
+diverging scale centred on zero; both can be read without red-green vision.
 """
 
 from __future__ import annotations
@@ -32,9 +32,9 @@ MONO = '"Source Code Pro", ui-monospace, "SF Mono", Menlo, Consolas, "Noto Sans 
 class Theme:
     """The colours of one theme, as CSS hex strings.
 
-    ``paper`` is the page, ``panel`` a raised surface, ``ink`` text, ``muted`` secondary text (still 4.5:1 on
-    the paper), ``line`` hairlines, ``faint`` quiet fills such as the bars that did not win. ``sda_ink`` and
-    ``lda_ink`` are the two meanings as text.
+    `paper` is the page, `panel` a raised surface, `ink` text, `muted` secondary text (still 4.5:1 on the
+    paper), `line` hairlines, `faint` quiet fills such as the bars of the runners-up. `sda_ink` and `lda_ink`
+    are the colours of SDA and LDA for text.
     """
 
     name: str
@@ -61,20 +61,20 @@ class Theme:
 
     @property
     def sequential(self) -> list[list[Any]]:
-        """The scale of magnitudes, as plotly wants it."""
+        """The scale of magnitudes, in the form that plotly takes."""
         return _scale(SEQUENTIAL)
 
     @property
     def diverging(self) -> list[list[Any]]:
-        """The scale of signed values, as plotly wants it; centre it on zero."""
+        """The scale of signed values, in the form that plotly takes; centre it on zero."""
         return _scale(DIVERGING)
 
     def kind(self, kind: str) -> str:
-        """The colour of ``"sda"`` or ``"lda"``."""
+        """The colour of `"sda"` or `"lda"`."""
         return {"sda": self.sda, "lda": self.lda}[kind]
 
     def css(self) -> dict[str, str]:
-        """The colours by name, for a component that sets them as CSS variables."""
+        """The colours by name, for a component to set as CSS variables."""
         names = (
             "paper", "panel", "ink", "muted", "line", "faint", "padding", "sda", "lda", "sda_ink", "lda_ink",
             "good", "warn", "ring", "outline",
@@ -110,13 +110,13 @@ class Theme:
         return _merged(base, changes)
 
     def lay_out(self, figure: Any, **changes: Any) -> None:
-        """Give a plotly figure this theme's layout, over what it has (annotations, shapes, pictures).
+        """Give a plotly figure this theme's layout, on top of its annotations, shapes and pictures.
 
-        The same as ``update_layout``, in a tenth of the time: that walks through every key by its path.
+        It does the same as `update_layout` in a tenth of the time; that one visits every key by its path.
 
         Args:
-            figure: a plotly figure; changed in place.
-            **changes: laid over the theme's own, at every depth.
+            figure: A plotly figure; changed in place.
+            **changes: Replace the theme's own settings, at every depth.
         """
         figure.layout = _merged(figure.layout.to_plotly_json(), self.layout(**changes))
 
@@ -132,12 +132,12 @@ DARK = Theme(
 
 
 def theme(name: str | None) -> Theme:
-    """The theme called ``"light"`` or ``"dark"``; light where the browser has not said yet."""
+    """The theme called `"light"` or `"dark"`; light as long as the browser has not said which."""
     return DARK if name == "dark" else LIGHT
 
 
 def plotly_config(filename: str) -> dict[str, Any]:
-    """Plotly's buttons reduced to the one that takes the picture away, at twice the screen's resolution."""
+    """Plotly's toolbar with one button, which saves the picture at twice the screen's resolution."""
     return {
         "displaylogo": False,
         "modeBarButtons": [["toImage"]],
@@ -148,7 +148,7 @@ def plotly_config(filename: str) -> dict[str, Any]:
 
 
 def _merged(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
-    """The one with the other laid over it, at every depth."""
+    """`base` with `changes` laid over it, at every depth."""
     merged = dict(base)
     for name, value in changes.items():
         both = isinstance(value, dict) and isinstance(base.get(name), dict)

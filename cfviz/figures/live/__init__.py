@@ -1,1 +1,1 @@
-"""What each living figure is told: arrays in, one message for its half in `cfviz/web` out."""
+"""What each living figure is told: arrays in, one message for its code in `cfviz/web` out."""

@@ -1,27 +1,26 @@
-"""What the figure of attention is told: a photo, groups and logits in one message, and its offline page.
+"""What the attention figure is told: a photo, groups and logits in one message; and its offline page.
 
-The same message feeds the page, the exported HTML file and the notebook. Logits, not probabilities, travel:
-the content logits q.k / sqrt(d) in 16 bits a number, with the largest value and the span of every row beside
-them, and the position bias in full. The browser adds bias and mask and takes the softmax, so attention and
-its explanation come from the same numbers, and small probabilities keep their relative precision.
-`Packed.error` is the largest difference from the model's own probabilities, measured over every number sent;
-the figure prints it.
+The same message feeds the page, the exported HTML file and the notebook. It carries logits rather than
+probabilities: the content logits q.k / sqrt(d) in 16 bits each, the largest value and the span of every row,
+and the position bias in full. The browser adds bias and mask and takes the softmax, so attention and its
+explanation come from the same numbers, and small probabilities keep their relative precision. `Packed.error`
+is the largest difference from the model's own probabilities over everything sent; the figure shows it.
 
 The layout is that of `cfviz/figures/live/message.py`: a JSON header and arrays behind it. The header:
 
     version   1
     id, name, palette, strings
-    source    messages that agree in it are about the same attention: blocks sent before are kept
+    source    messages with the same source are about the same attention: blocks sent before are kept
     input     {"h", "w"} pixels of the model's input
     photo     null or {"w", "h", "file": png}
     stages    [{"s", "H", "W" (tokens), "stride" (pixels), "heads", "blocks": [
                 {"b", "grouping": number, and with attention:
                  "codes" uint16 (H*W, nH, N), "high" and "span" float32 (H*W, nH), in the order of the map:
-                 content = high - span * (codes / 65535)^2, of padded keys meaningless,
+                 content = high - span * (codes / 65535)^2, meaningless for padded keys,
                  "bias" float32 (nH, (2G-1)^2), "peak": the largest attention;
-                 or "absent": true where it did not fit; neither: a second message brings it}]}]
+                 or "absent": true where it did not fit; with neither, a second message brings it}]}]
     groupings [{"kind", "H", "W", "G", "I", "Hp", "Wp", "nG", "index" uint16 or uint32 (nG, N)}]
-    error     largest difference of an attention shown from the model's
+    error     largest difference of a probability shown from the model's
     start     {"stage", "block", "head", "row", "col", "locked", "tour": walk over the photo until touched}
 """
 
@@ -41,7 +40,7 @@ from cfviz.stats import softmax
 from . import message
 from .logits import bias_by_offset, quantise, restore
 
-LIMIT = 5_000_000  # bytes of one message; past it the browser takes longer than a quarter of a second
+LIMIT = 5_000_000  # bytes of one message; above it the browser takes longer than a quarter of a second
 HEADER = 20_000  # bytes kept free for the header
 VERSION = 1
 Part = Literal["whole", "first", "rest"]
@@ -69,7 +68,7 @@ class Unit:
 
     @property
     def nbytes(self) -> int:
-        """Bytes this unit takes in a message, groups left out."""
+        """Bytes that this unit takes in a message, groups left out."""
         if self.content is None:
             return 0
         g, heads = self.grouping, self.content.shape[1]
@@ -81,8 +80,8 @@ class Packed(message.Message):
     """A message for the figure of attention.
 
     Attributes:
-        sent: The (stage, block) whose attention is inside.
-        left: The (stage, block) left out of both parts to stay under the limit.
+        sent: The (stage, block) whose attention is in the message.
+        left: The (stage, block) left out of both parts to stay within the limit.
     """
 
     sent: tuple[tuple[int, int], ...] = ()
@@ -90,7 +89,7 @@ class Packed(message.Message):
 
     @property
     def error(self) -> float:
-        """Largest absolute difference of a probability shown from the model's, over all sent."""
+        """Largest absolute difference of a probability shown from the model's, over everything sent."""
         return self.header["error"]
 
 
@@ -107,27 +106,27 @@ def pack(
     source: str = "",
     part: Part = "whole",
 ) -> Packed:
-    """Pack what the figure shows into one message, or into two of which the first is short.
+    """Pack what the figure shows into one message, or into two, of which the first is short.
 
-    Blocks are sent in this order until the limit: the block in `start`, the rest of its stage, the other
-    stages. What is left out is listed, and the figure asks for it when a person goes there.
+    Blocks are sent in this order up to the limit: the block in `start`, the rest of its stage, the other
+    stages. What is left out is listed, and the figure asks for it when the reader goes there.
 
     Args:
-        units: Every block, in order; one at least.
-        size: Height and width of the model's input, pixels.
-        strides: Pixels a token side, for each stage in `units`.
+        units: Every block, in order; at least one.
+        size: Height and width of the model's input in pixels.
+        strides: Side of a token in pixels, for each stage in `units`.
         strings: The figure's words, from `cfviz.words.figure_words`.
         photo: The pixels the model saw; None draws plain tokens.
         start: Any of stage, block, head, row, col, locked.
         limit: Bytes.
-        name: The figure's own name, by which Python sends it somewhere.
-        source: What made this attention (photo, model, size): where two messages of a figure agree in it,
-            the figure keeps the blocks it was sent before.
-        part: "first" sends the starting block alone, so that it is drawn soon; "rest" what "whole" would have
-            sent beside it, for the figure that shows the first.
+        name: The figure's own name, by which Python moves it to a place.
+        source: What made this attention (photo, model, size). A figure that gets a message with the same
+            source keeps the blocks that it was sent before.
+        part: "first" sends the starting block alone, so that it is drawn soon; "rest" sends the remainder of
+            "whole", for the figure that shows the first.
 
     Raises:
-        ValueError: If there is no unit, or the starting block alone passes the limit.
+        ValueError: If there is no unit, or the starting block alone exceeds the limit.
     """
     if not units:
         raise ValueError("there is no block to show; expected at least one Unit")
@@ -159,7 +158,7 @@ def pack(
 
 
 def _choose(units: Sequence[Unit], first: tuple[int, int], limit: int) -> set[tuple[int, int]]:
-    """The (stage, block) that fit, nearest to where the reader starts."""
+    """The (stage, block) that fit, nearest to the starting block first."""
     weight = {(u.stage, u.block): u.nbytes for u in units}
     if first not in weight:
         raise ValueError(f"there is no block {first}; there are {sorted(weight)}")
@@ -185,7 +184,7 @@ def _stages(
     strides: Mapping[int, int],
     arrays: message.Arrays,
 ) -> tuple[list[dict[str, Any]], float]:
-    """The header's stages, their arrays added to `arrays`, and the largest error of all of them."""
+    """The stages for the header, with their arrays added to `arrays`, and the largest error among them."""
     stages: dict[int, dict[str, Any]] = {}
     error = 0.0
     for unit in units:
@@ -206,7 +205,7 @@ def _stages(
 
 
 def _attention(unit: Unit, arrays: message.Arrays) -> tuple[dict[str, Any], float]:
-    """The logits of one block and how far the probabilities made from them are from the model's."""
+    """The logits of one block, and how far the probabilities they give are from the model's."""
     content, g = unit.content, unit.grouping
     if unit.bias is None or content is None or content.shape != (g.nG, len(unit.bias), g.N, g.N):
         came = None if content is None else content.shape
@@ -216,7 +215,7 @@ def _attention(unit: Unit, arrays: message.Arrays) -> tuple[dict[str, Any], floa
     rows = _by_token(content, g)  # H*W, nH, N
     mask = _by_token(np.broadcast_to(np.where(g.valid, 0, MASKED)[:, None, None], content.shape), g)
     highest = np.where(mask < 0, -np.inf, rows).max(-1, keepdims=True)
-    codes, high, span = quantise(np.where(mask < 0, highest, rows))  # padding is not sent: it spends no steps
+    codes, high, span = quantise(np.where(mask < 0, highest, rows))  # padding spends no steps
     table = bias_by_offset(unit.bias, g.G)
     bias = _by_token(np.broadcast_to(table[:, relative_index(g.G, g.G)], content.shape), g).astype(np.float64)
     shown = softmax(restore(codes, high, span) + bias + mask)
@@ -231,7 +230,7 @@ def _attention(unit: Unit, arrays: message.Arrays) -> tuple[dict[str, Any], floa
 
 
 def _by_token(rows: np.ndarray, g: Grouping) -> np.ndarray:
-    """Rows (nG, nH, N, N) in the order of the map, those of padding dropped: (H*W, nH, N)."""
+    """Rows (nG, nH, N, N) in the order of the map, padding dropped: (H*W, nH, N)."""
     return g.scatter(rows.swapaxes(1, 2)).reshape(g.H * g.W, rows.shape[1], g.N)
 
 
@@ -247,7 +246,7 @@ def html(packed: Packed, title: str = "cfviz", lang: str = "en") -> str:
 
 
 def notebook(packed: Packed, title: str = "cfviz", height: int = 900) -> str:
-    """The offline page in a frame of its own, for a notebook cell."""
+    """The offline page in a frame, for a notebook cell."""
     page = (
         html(packed, title).encode("ascii", "xmlcharrefreplace").decode()
     )  # whatever the notebook's encoding
@@ -265,11 +264,11 @@ def units(arrays: Mapping[str, np.ndarray], groupings: Iterable[Iterable[Groupin
     """The blocks of a trace whose q, k and bias were watched.
 
     Args:
-        arrays: Name -> array; `layers.{s}.blocks.{b}.attn.q` (nG, nH, N, d) and so on.
+        arrays: By point name: `layers.{s}.blocks.{b}.attn.q` (nG, nH, N, d) and so on.
         groupings: The grouping of every block of every stage.
 
     Returns:
-        One Unit a block; those that were not watched come without content.
+        One Unit per block; those that were not watched come without content.
     """
     out = []
     for s, blocks in enumerate(groupings):

@@ -1,4 +1,4 @@
-"""What the figure of two models is told: one photo, and for each model whom every token attends to.
+"""What the comparison figure is told: one photo, and for each of two models what every token attends to.
 
 The layout is that of `cfviz/figures/live/message.py`: a JSON header and arrays behind it. The header:
 
@@ -6,13 +6,13 @@ The layout is that of `cfviz/figures/live/message.py`: a JSON header and arrays 
     start {"row", "col", "held", "tour"}
     sides [{"title", "trained", "block", "blocks" [name of each of the stage's], "kind", "note", "heads",
             "H", "W" (tokens), "stride" (pixels), "groups" nG,
-            "reduction" (tokens a side of a key), "pads" (whether padding is a key like any other),
-            "queries" uint32 (nG, Nq), "keys" uint32 (nG, Nk): flat positions of tokens, of a key its first,
-            NOWHERE for padding, "region" null or int8 (nG, Nq): a query scores keys of its own region,
-            "probs" null or uint16 (H*W, rows, Nk), 65535 for 1, a row a head, or one with the heads' mean}]
+            "reduction" (side of a key in tokens), "pads" (whether padding is a key like any other),
+            "queries" uint32 (nG, Nq), "keys" uint32 (nG, Nk): flat positions of tokens (a key's first one),
+            NOWHERE for padding, "region" null or int8 (nG, Nq): a query scores keys of its own region only,
+            "probs" null or uint16 (H*W, rows, Nk), 65535 for 1; one row per head, or one with their mean}]
 
-Probabilities are off by half a step, 0.00001, at most. A model with random weights comes without them: then
-only who may attend to whom is drawn.
+Probabilities are off by at most half a step, 0.00001. A model with random weights comes without them; then
+the figure draws only who may attend to whom.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from . import message
 
 NOWHERE = 2**32 - 1
 STEPS = 65535
-LIMIT = 2_400_000  # bytes of one model's probabilities; past it the mean over heads is sent
+LIMIT = 2_400_000  # bytes of one model's probabilities; above it the mean over heads is sent
 
 
 @dataclass(frozen=True)
@@ -43,8 +43,8 @@ class Layer:
         probs: float32 (nG, nH, Nq, Nk) in the scheme's order; None for random weights.
         heads: How many heads the block has.
         block: Which of the stage's blocks it is, from 0.
-        blocks: The names of all of them.
-        note: What kind of attention it is, in one sentence.
+        blocks: The names of all blocks of the stage.
+        note: One sentence on the kind of attention.
     """
 
     title: str
@@ -69,10 +69,10 @@ def pack(
 
     Args:
         layers: Two, of the same stage.
-        photo: The pixels both models saw.
+        photo: The pixels that both models saw.
         stage: 0 to 3.
         strings: The figure's words.
-        start: row, col, held, tour.
+        start: `row`, `col`, `held` and `tour`.
         name: The figure's own name.
     """
     arrays = message.Arrays()
@@ -115,12 +115,12 @@ def _places(flat: np.ndarray) -> np.ndarray:
 
 
 def by_token(probs: np.ndarray, scheme: Scheme, limit: int = LIMIT) -> np.ndarray:
-    """Attention in the order of the map, the queries that are padding dropped.
+    """Attention in the order of the map, without the queries that are padding.
 
     Args:
         probs: (nG, nH, Nq, Nk).
-        scheme: Whose order they are in.
-        limit: Bytes, two a number; where the heads would take more, their mean is returned alone.
+        scheme: The scheme whose order they are in.
+        limit: In bytes, two per number; where all heads would take more, only their mean is returned.
 
     Returns:
         float32 (H*W, nH or 1, Nk).
@@ -144,5 +144,5 @@ def by_token(probs: np.ndarray, scheme: Scheme, limit: int = LIMIT) -> np.ndarra
 
 
 def quantise(probs: np.ndarray) -> np.ndarray:
-    """Probabilities in 16 bits: p = code / 65535, off by half a step at most."""
+    """Probabilities in 16 bits: p = code / 65535, off by at most half a step."""
     return np.rint(probs.astype(np.float64).clip(0, 1) * STEPS).astype(np.uint16)

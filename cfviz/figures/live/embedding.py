@@ -1,13 +1,13 @@
-"""What the embedding figure is told: one block of bytes with the photo and what each kernel put where.
+"""What the embedding figure is told: the photo, and what each kernel contributed to each token.
 
 The layout is that of `cfviz/figures/live/message.py`: a JSON header and arrays behind it. The header:
 
-    id, name, input {"h", "w"}, photo {"w", "h", "file"}, palette, strings
-    start {"cel", "measure", "row", "col"}
-    cels  [{"stage", "H", "W" (tokens), "stride" (pixels a token), "unit" (pixels of what a kernel counts in),
+    id, name, input {"h", "w"}, photo {"w", "h", "file"}, palette, strings start {"cel", "measure", "row",
+    "col"} cels  [{"stage", "H", "W" (tokens), "stride" (pixels per token), "unit" (pixels of what a kernel
+    counts in),
             "kernels" [{"k", "channels", "macs" (for the whole photo)}],
             "norm", "carried", "caused" float32 (K, H*W), "codes" int8 (H*W, C), "step" float32 (C,):
-            channel = codes * step, wrong by half a step at most}]
+            channel = codes * step, off by at most half a step}]
 """
 
 from __future__ import annotations
@@ -33,13 +33,13 @@ class Cel:
 
     Attributes:
         stage: 0 to 3.
-        kernels: Sides, in what the layer reads.
+        kernels: Side of each kernel, in what the layer reads.
         channels: D_i of each kernel.
         macs: Multiply-adds of each kernel for the whole photo.
         tokens: The concatenated tokens, (H, W, C).
         norm: Length of each kernel's part, (K, H, W).
         carried: Share of the normalised token's energy in each kernel's channels, (K, H, W).
-        caused: Share of the normalised token each kernel causes, (K, H, W).
+        caused: Share of the normalised token that each kernel causes, (K, H, W).
     """
 
     stage: int
@@ -59,7 +59,7 @@ def quantise(tokens: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         tokens: (..., C).
 
     Returns:
-        codes int8 (..., C), step float32 (C,). The error is at most half a step.
+        `codes` int8 (..., C), `step` float32 (C,). The error is at most half a step.
     """
     step = (np.abs(tokens).reshape(-1, tokens.shape[-1]).max(0) / 127).astype(np.float32)
     return np.rint(tokens / np.where(step > 0, step, 1)).clip(-127, 127).astype(np.int8), step
@@ -77,9 +77,9 @@ def pack(
 
     Args:
         cels: The layers, at least one.
-        photo: The pixels the model saw.
+        photo: The pixels that the model saw.
         strings: The figure's words.
-        start: Any of cel, measure, row, col.
+        start: Any of `cel`, `measure`, `row` and `col`.
         name: The figure's own name.
     """
     if not cels:

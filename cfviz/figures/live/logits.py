@@ -1,4 +1,4 @@
-"""Logits small enough to travel, and back: 16 bits a number, with the highest value and span of each row."""
+"""Logits compressed for the browser: 16 bits each, with the highest value and the span of each row."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ LAST = 65535  # the largest code
 
 
 def quantise(content: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Rows of logits as 16-bit whole numbers: content = high - span * (code / 65535)^2.
+    """Rows of logits as 16-bit integers: content = high - span * (code / 65535)^2.
 
     The square puts the steps closest together just below the largest logit, where a small difference
     changes the softmax most, and widest where probabilities vanish.
@@ -19,7 +19,7 @@ def quantise(content: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         content: (..., N) float.
 
     Returns:
-        codes uint16 (..., N), high float32 (...), span float32 (...). A number errs by at most half a step,
+        `codes` uint16 (..., N), `high` float32 (...), `span` float32 (...). The error is at most half a step,
         span * (code + 1/2) / 65535^2.
     """
     high = content.max(-1).astype(np.float32)
@@ -30,12 +30,12 @@ def quantise(content: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 def restore(codes: np.ndarray, high: np.ndarray, span: np.ndarray) -> np.ndarray:
-    """The logits the browser sees: float64 (..., N)."""
+    """The logits that the browser gets: float64 (..., N)."""
     return high[..., None] - span[..., None].astype(np.float64) * (codes / LAST) ** 2
 
 
 def bias_by_offset(bias: np.ndarray, G: int) -> np.ndarray:
-    """The position bias of every offset, gathered back from the (query, key) matrix.
+    """The position bias of every offset, read off the (query, key) matrix.
 
     Args:
         bias: (nH, N, N), N = G * G.

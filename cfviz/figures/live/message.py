@@ -4,19 +4,19 @@
     header = {"name": name, "photo": arrays.picture(photo), "codes": arrays.array(codes)}
     pack(header, arrays, strings=figure_words("attention", lang), start={"row": 12, "col": 30}).data
 
-Bytes: a uint32 with the header's length (little endian), the header padded with spaces so that what follows
-begins at a multiple of 8, then the arrays, each at a multiple of 8 bytes. In the header an array is
-`{"at", "bytes", "type"}`: `at` counts from the end of the header, `type` is a numpy name or image/png.
+The bytes: a uint32 with the length of the header (little endian), the header padded with spaces so that what
+follows begins at a multiple of 8, then the arrays, each at a multiple of 8 bytes. In the header an array is
+`{"at", "bytes", "type"}`: `at` counts from the end of the header, `type` is a NumPy name or image/png.
 `cfviz/web/shared/payload.js` reads it.
 
-What is in the header is the figure's own affair, except for these, which `pack` adds:
+Each figure decides what is in its header, except for these entries, which `pack` adds:
 
     id        changes with everything but `start`
     palette   {"sda", "lda", "sequential": [hex], "diverging": [hex], "light": {css name: value}, "dark": {…}}
     strings   the figure's words
     start     where the figure begins
 
-By convention `name` is the name by which Python sends the figure somewhere.
+By convention `name` is the name by which Python moves the figure to a place.
 """
 
 from __future__ import annotations
@@ -40,14 +40,14 @@ __all__ = ["Arrays", "Message", "pack"]
 
 
 class Arrays:
-    """The arrays of a message; each method returns what stands for its array in the header."""
+    """The arrays of a message; each method returns the entry for its array in the header."""
 
     def __init__(self) -> None:
         self.parts: list[bytes] = []
         self.size = 0
 
     def add(self, raw: bytes, kind: str) -> dict[str, Any]:
-        """Append bytes of a type that the browser knows."""
+        """Append bytes of a type that the browser can read."""
         at, pad = self.size, -len(raw) % 8
         self.parts += [raw, b"\0" * pad]
         self.size += len(raw) + pad
@@ -61,11 +61,11 @@ class Arrays:
     def picture(self, photo: Image.Image) -> dict[str, Any]:
         """Append a photo as PNG: its width, its height and its file."""
         out = io.BytesIO()
-        photo.convert("RGB").save(out, "PNG", compress_level=1)  # three times as quick, a fifth larger
+        photo.convert("RGB").save(out, "PNG", compress_level=1)  # three times as fast, a fifth larger
         return {"w": photo.width, "h": photo.height, "file": self.add(out.getvalue(), "image/png")}
 
     def grouping(self, groups: Grouping) -> dict[str, Any]:
-        """Append how a block groups its map: `kind`, sizes, and `index` uint16 or uint32 (nG, N)."""
+        """Append how a block cuts its map: `kind`, sizes, and `index` uint16 or uint32 (nG, N)."""
         small = np.uint16 if groups.Hp * groups.Wp <= 65536 else np.uint32
         sizes = {name: getattr(groups, name) for name in ("kind", "H", "W", "G", "I", "Hp", "Wp", "nG")}
         return sizes | {"index": self.array(groups.index.astype(small))}
@@ -76,7 +76,7 @@ class Message:
     """A message for a living figure.
 
     Attributes:
-        header: What the message is about, without the starting point.
+        header: The header without the starting point.
         body: The arrays.
         start: Where the figure begins.
     """
@@ -87,7 +87,7 @@ class Message:
 
     @cached_property
     def data(self) -> bytes:
-        """The bytes."""
+        """The message as bytes."""
         text = json.dumps({**self.header, "start": dict(self.start)}, ensure_ascii=False).encode()
         text += b" " * (-(len(text) + 4) % 8)
         return struct.pack("<I", len(text)) + text + self.body
@@ -109,14 +109,14 @@ def pack(
     start: Mapping[str, Any] | None = None,
     colours: Mapping[str, Any] | None = None,
 ) -> Message:
-    """Make a message of a header and its arrays.
+    """Make a message from a header and its arrays.
 
     Args:
-        header: What the figure is told, its arrays as `arrays` returned them.
-        arrays: Those arrays.
+        header: What the figure is told, with the entries that `arrays` returned.
+        arrays: The arrays behind those entries.
         strings: The figure's words, from `cfviz.words.figure_words`.
         start: Where the figure begins.
-        colours: Colours of the figure's own, beside those that all figures have.
+        colours: Colours for this figure only, in addition to the shared ones.
     """
     body = b"".join(arrays.parts)
     full = {**header, "palette": {**_palette(), **(colours or {})}, "strings": dict(strings)}

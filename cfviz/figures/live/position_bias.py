@@ -1,14 +1,14 @@
-"""What the figures of the page on position bias are told: every block's table, its MLP, and its measures.
+"""What the figures on position bias are told: every block's table, its MLP and its measures.
 
 The layout is that of `cfviz/figures/live/message.py`: a JSON header and arrays behind it. The header:
 
-    id, name, source (messages that agree in it share the reader's choice), part: surfaces, made or resized
+    id, name, source (messages with the same one share the reader's choices), part: surfaces, made or resized
     palette, strings, start {"block" (number in blocks), "head", and looks, see `ui.position_bias`}
     blocks [{"s", "b", "kind", "G" (of the table), "trained" (the largest G of training), "heads",
              "table" float32 (nH, (2G-1)^2): the bias itself, in the order of the offsets,
              "mlp" null or {"proj": [W, b], "layers": [[gain, shift, W, b] three times], "eps"},
-             "twin" null or float32 like table: the learned table of the twin model,
-             "characters" [nH], "orders" {name: [nH]}, "even": mean distance of even weights,
+             "twin" null or float32 like table: the learned table of the baseline model,
+             "characters" [nH], "orders" {name: [nH]}, "even": mean distance under even weights,
              "measures" [{"spread", "distance", "decay" or null, "centre" [down, right], "shift", "nearness",
                           "anisotropy", "diagonality"}]}]
 """
@@ -35,13 +35,13 @@ class BlockBias:
         block: From 0.
         kind: "sda" or "lda".
         G: Side of the model's own groups.
-        table: Float32 (nH, 2G-1, 2G-1).
-        mlp: From `models.bias_ways.mlp_of`; None where the table was learned as it is.
-        twin: The same block's table in the twin model, like `table`; None where there is no twin.
+        table: The bias at every offset, float32 (nH, 2G-1, 2G-1).
+        mlp: From `models.probes.position_bias.mlp_of`; None where the table itself was learned.
+        twin: The same block's table in the baseline model, like `table`; None if there is no such model.
         characters: What each head prefers, in one word.
-        orders: Names of orders, and the heads in each.
-        measures: One dict a head, see above.
-        even: Mean distance of a key where all weigh the same, in tokens.
+        orders: By name of the order, the heads in that order.
+        measures: One dict per head, see above.
+        even: Mean distance of a key in tokens if all keys weigh the same.
         trained: Side of the largest groups in training; 0 for G.
     """
 
@@ -74,9 +74,9 @@ def pack(
         blocks: At least one.
         part: One of `PARTS`.
         strings: The figure's words.
-        start: Any of block, head and the looks.
-        source: What the blocks belong to.
-        name: By which Python sends the figure somewhere, where it does.
+        start: Any of `block`, `head` and the figure's own choices.
+        source: The model that the blocks belong to.
+        name: The name by which Python moves the figure to a place, if it does.
     """
     if part not in PARTS:
         raise ValueError(f"part is {part!r}; expected one of {', '.join(PARTS)}")

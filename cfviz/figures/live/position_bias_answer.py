@@ -1,8 +1,8 @@
-"""What the figure of answers is told: a block's queries, keys and bias under every way, and the top classes.
+"""What the figure of predictions is told: queries, keys and bias under every method, and the top classes.
 
 The layout is that of `cfviz/figures/live/message.py`: a JSON header and arrays behind it. The header:
 
-    id, source (messages that agree in it share the reader's choices), part: answer
+    id, source (messages with the same one share the reader's choices), part: answer
     palette, strings, input {"h", "w"} pixels, photo {"w", "h", "file"}
     grouping: how the block cuts its map, see `Arrays.grouping`; scale: of q.k
     ways [{"way", "name", "help", and once it is there:
@@ -26,16 +26,16 @@ from . import message
 
 @dataclass(frozen=True)
 class Card:
-    """One way's card.
+    """The card of one method of making the bias.
 
     Attributes:
-        way: Its code.
-        name: As the reader reads it.
-        note: One line on what it does, or which other way it equals here.
-        lines: The top classes: name, percentage, logit, change of the logit; all text.
+        way: Code of the method.
+        name: Name of the method in the reader's language.
+        note: One line on what it does, or on which other method it equals here.
+        lines: The top classes: name, percentage, logit, change of the logit; all as text.
         q: One head's queries, float32 (nG, N, d); None while they are being computed.
-        k: Its keys.
-        table: Its bias at every offset, float32 ((2G-1)^2).
+        k: The same head's keys.
+        table: The same head's bias at every offset, float32 ((2G-1)^2).
     """
 
     way: str
@@ -60,13 +60,13 @@ def pack(
     """Pack the message.
 
     Args:
-        cards: One a way, in order.
+        cards: One per method, in order.
         groups: How the block cuts its map.
-        photo: The pixels the model saw, as PNG.
+        photo: The pixels that the model saw, as PNG.
         size: Height and width of the input in pixels.
         strings: The figure's words.
-        start: row and col of the query in tokens, less: whether differences are shown.
-        source: Photo, size and model.
+        start: `row` and `col` of the query in tokens, `less`: whether differences are shown.
+        source: Names photo, size and model.
     """
     if not cards:
         raise ValueError("there is no card to show; expected at least one")
@@ -76,7 +76,7 @@ def pack(
     def add(values: np.ndarray) -> dict[str, Any]:
         raw = np.ascontiguousarray(values, np.float32)
         key = raw.tobytes()
-        if key not in known:  # the first block sees the same tokens under every way
+        if key not in known:  # the first block sees the same tokens under every method
             known[key] = arrays.array(raw)
         return known[key]
 

@@ -1,1 +1,1 @@
-"""Static figures: arrays and labels in, one plotly figure (or picture) out."""
+"""Static figures: arrays and labels in, one plotly figure or picture out."""

@@ -11,17 +11,17 @@ from cfviz.geometry import CEL_KERNELS, Grouping, token_box
 
 
 def feature_colours(features: np.ndarray) -> np.ndarray:
-    """A map of features as a picture: its first three principal components as red, green and blue.
+    """A map of features as a picture: the first three principal components as red, green and blue.
 
-    Tokens with alike features get alike colours; the colours themselves have no meaning. Each component is
-    stretched from its 1st to its 99th percentile, and its sign chosen so that its skew is positive, so that
-    the picture does not flip between two equal runs.
+    Tokens with similar features get similar colours; the colours themselves mean nothing. Each component is
+    scaled from its 1st to its 99th percentile, and its sign is chosen so that its skew is positive: the
+    picture does not flip between two equal runs.
 
     Args:
-        features: H x W x C.
+        features: (H, W, C).
 
     Returns:
-        H x W x 3 uint8.
+        uint8 (H, W, 3).
     """
     H, W, C = features.shape
     x = features.reshape(H * W, C).astype(np.float64)
@@ -42,7 +42,7 @@ def anatomy(
     heads: Sequence[int],
     costs: Mapping[str, Any],
 ) -> list[dict[str, Any]]:
-    """What the figure writes and draws for each stage, as plain numbers and strings.
+    """What the figure shows of each stage, as plain numbers and strings.
 
     Args:
         groupings: How each block of each stage cuts its map.
@@ -75,7 +75,7 @@ def anatomy(
 
 
 def readable(count: float) -> str:
-    """A count with three digits that matter and a prefix: `readable(852389250) == "852 M"`."""
+    """A count with three significant digits and a prefix: `readable(852389250) == "852 M"`."""
     for limit, unit in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
         if count >= 0.9995 * limit:
             value = count / limit

@@ -1,4 +1,4 @@
-"""Attention measured: heads side by side, maps over the photo, curves of deletion and insertion."""
+"""Measures of attention: heads side by side, maps over the photo, deletion and insertion curves."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ def head_dots(
     theme: Theme,
     words: Mapping[str, str],
 ) -> go.Figure:
-    """One dot a head, block by block in the order of the model, SDA vermilion and LDA blue.
+    """One dot per head, block by block in the order of the model, SDA vermilion and LDA blue.
 
     Args:
         blocks: Names on the axis, "1.1" for the first block of the first stage.
         kinds: "sda" or "lda" of each block.
-        values: One value a head, block by block.
+        values: One value per head, block by block.
         theme: Colours.
         words: "axis", "value", "head" and "block".
     """
@@ -58,7 +58,7 @@ def head_dots(
 
 
 def _spread(h: int, n: int) -> float:
-    """Heads of one block beside each other instead of on top."""
+    """Heads of one block beside each other instead of on top of each other."""
     return 0.0 if n == 1 else 0.56 * (h / (n - 1) - 0.5)
 
 
@@ -70,16 +70,16 @@ def over_photo(
     mark: tuple[float, float] | None = None,
     unit: str = "%",
 ) -> go.Figure:
-    """A map of shares over the photo it is about, both unstretched.
+    """A map of shares over its photo, both undistorted.
 
-    The brightest colour stands for the 99.5th percentile, so that one extreme cell does not hide the rest.
+    The brightest colour is the 99.5th percentile, so that one extreme cell does not hide the rest.
 
     Args:
-        photo: The pixels the model saw.
-        values: (h, w), not negative; shown as percent of their sum.
+        photo: The pixels that the model saw.
+        values: (h, w), not negative; shown as percentages of their sum.
         theme: Colours.
-        mark: (x, y) in pixels of the token asked about.
-        unit: Written behind a value.
+        mark: (x, y) of the token asked about, in pixels.
+        unit: Shown after a value.
     """
     cell = photo.width / values.shape[1]
     shares = 100 * values / max(float(values.sum()), 1e-30)
@@ -118,10 +118,10 @@ def curves(
     theme: Theme,
     words: Mapping[str, str],
 ) -> go.Figure:
-    """Probability of the class while cells are taken away and while they are put back.
+    """Probability of the class while cells are deleted and while they are inserted.
 
     Args:
-        maps: From a map's name to its (deletion, insertion) curves, (steps + 1,) each.
+        maps: By name of the map, its deletion and insertion curves, (steps + 1,) each.
         chance: The same for random orders, (n, steps + 1) each.
         theme: Colours.
         words: "deletion", "insertion", "cells", "probability" and "chance".

@@ -1,4 +1,4 @@
-"""Signed bars with a note at the end of each line."""
+"""Signed bars with a note after each."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ def signed_bars(
     height: int,
     room: int,
 ) -> go.Figure:
-    """One bar a line, to the left or right of zero.
+    """One bar per line, to the left or right of zero.
 
     Args:
-        names: One a bar, from the top.
-        values: Their lengths.
-        colours: Of each.
-        notes: What stands on the right of each.
+        names: One per bar, from the top.
+        values: Lengths of the bars.
+        colours: Colours of the bars.
+        notes: Text on the right of each bar.
         theme: Colours of everything else.
         axis: Title of the axis.
         height: Of the figure in pixels.
-        room: For the notes, in pixels.
+        room: Width for the notes in pixels.
     """
     fig = go.Figure(
         go.Bar(

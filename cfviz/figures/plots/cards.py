@@ -1,4 +1,4 @@
-"""Small pictures side by side as one PNG or SVG, to take a row of cards away."""
+"""Small pictures side by side as one PNG or SVG, to save a row of cards."""
 
 from __future__ import annotations
 
@@ -11,30 +11,26 @@ from PIL import Image, ImageDraw, ImageFont
 
 from cfviz.figures.theme import FONT, KERNEL_COLOURS, Theme
 
-SIDE, GAP, FOOT, TEXT = (
-    320,
-    24,
-    48,
-    24,
-)  # pixels: widest picture, space between, room for a caption, its letters
+# in pixels: the widest picture, the space between pictures, the height for a caption and of its letters
+SIDE, GAP, FOOT, TEXT = 320, 24, 48, 24
 
 
 def contact(
     pictures: Sequence[Image.Image], captions: Sequence[str], theme: Theme, columns: int = 4
 ) -> bytes:
-    """Pictures in rows, each as large as its place allows and its pixels kept sharp.
+    """Pictures in rows, each as large as its place allows, with sharp pixels.
 
     Args:
-        pictures: Any sizes and modes; where one is clear, the hatching of padding shows.
-        captions: Latin letters and digits, one a picture; what is too long loses its end.
+        pictures: Of any size and mode; where one is transparent, the hatching of padding shows.
+        captions: Latin letters and digits, one per picture; a caption that is too long is cut.
         theme: Colours.
-        columns: Pictures a row.
+        columns: Pictures per row.
 
     Returns:
         A PNG.
 
     Raises:
-        ValueError: If there is no picture, or not one caption a picture.
+        ValueError: If there is no picture, or not one caption per picture.
     """
     columns, rows = _grid(pictures, captions, columns)
     size = (columns * (SIDE + GAP) + GAP, rows * (SIDE + FOOT + GAP) + GAP)
@@ -52,10 +48,10 @@ def contact(
 
 
 def _grid(pictures: Sequence[Image.Image], captions: Sequence[str], columns: int) -> tuple[int, int]:
-    """Columns and rows of the pictures, which are counted against the captions."""
+    """Columns and rows of the pictures, after checking that there is one caption for each."""
     if not pictures or len(pictures) != len(captions):
         raise ValueError(
-            f"{len(pictures)} pictures and {len(captions)} captions came; expected as many, at least 1"
+            f"{len(pictures)} pictures and {len(captions)} captions came; expected one each, at least 1"
         )
     columns = min(columns, len(pictures))
     return columns, -(-len(pictures) // columns)
@@ -64,10 +60,10 @@ def _grid(pictures: Sequence[Image.Image], captions: Sequence[str], columns: int
 def contact_svg(
     pictures: Sequence[Image.Image], captions: Sequence[str], theme: Theme, columns: int = 4
 ) -> bytes:
-    """As `contact`, as an SVG: every picture at its own resolution, captions as text of any script.
+    """As `contact`, but an SVG: every picture at its own resolution, captions as text in any script.
 
     Raises:
-        ValueError: If there is no picture, or not one caption a picture.
+        ValueError: If there is no picture, or not one caption per picture.
     """
     columns, rows = _grid(pictures, captions, columns)
     width, height = columns * (SIDE + GAP) + GAP, rows * (SIDE + FOOT + GAP) + GAP
@@ -95,9 +91,9 @@ def contact_svg(
 
 def _enlarged(picture: Image.Image, theme: Theme) -> Image.Image:
     times = SIDE / max(picture.size)
-    way = Image.Resampling.NEAREST if times >= 1 else Image.Resampling.LANCZOS
+    filter_ = Image.Resampling.NEAREST if times >= 1 else Image.Resampling.LANCZOS
     size = (max(1, round(picture.width * times)), max(1, round(picture.height * times)))
-    large, ground = picture.convert("RGBA").resize(size, way), Image.new("RGBA", size, theme.panel)
+    large, ground = picture.convert("RGBA").resize(size, filter_), Image.new("RGBA", size, theme.panel)
     pen = ImageDraw.Draw(ground)
     for x in range(-size[1], size[0], 12):
         pen.line((x, size[1], x + size[1], 0), theme.padding, 2)
@@ -113,11 +109,11 @@ def _short(caption: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont) -> 
 
 
 def squares(kernels: Sequence[tuple[float, float]], reach: float, theme: Theme) -> Image.Image:
-    """What one token reads, one square a kernel, the more opaque the more channels.
+    """What one token reads: one square per kernel, the more opaque the more channels it has.
 
     Args:
-        kernels: Side in pixels and share of the channels of each.
-        reach: Side of the picture in pixels of the photo, so that several can be compared.
+        kernels: For each kernel its side in pixels and its share of the channels.
+        reach: Side of the picture in pixels of the photo, so that pictures can be compared.
         theme: Colours.
     """
     picture = Image.new("RGBA", (SIDE, SIDE), theme.panel)

@@ -1,4 +1,4 @@
-"""Pictures of two models beside each other."""
+"""Figures of two models beside each other."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from cfviz.figures.theme import Theme
 
 @kept
 def likeness(values: np.ndarray, words: Mapping[str, str], theme: Theme) -> go.Figure:
-    """How alike each stage of one model and each of the other are, in colour and as a number.
+    """How similar each stage of one model is to each of the other, in colour and as a number.
 
     Args:
-        values: Linear CKA, 0 to 1: a row a stage of the first model, a column a stage of the second.
-        words: `a` and `b`, the models' names, and `stage`.
+        values: Linear CKA, 0 to 1: one row per stage of the first model, one column per stage of the second.
+        words: `a` and `b`, the names of the models, and `stage`.
         theme: Colours.
     """
     rows, columns = values.shape
@@ -33,11 +33,11 @@ def likeness(values: np.ndarray, words: Mapping[str, str], theme: Theme) -> go.F
             ygap=3,
             hovertemplate=f"{words['a']} {words['stage']} %{{y}}, {words['b']} {words['stage']} %{{x}}: "
             "%{z:.3f}<extra></extra>",
-            showscale=False,  # every cell says its number
+            showscale=False,  # every cell shows its number
         )
     )
     for (r, c), value in np.ndenumerate(values):
-        colour = "#14171B" if value > 0.6 else "#FFFFFF"  # on the scale's light and dark half
+        colour = "#14171B" if value > 0.6 else "#FFFFFF"  # on the light and the dark half of the scale
         fig.add_annotation(
             x=c + 1, y=r + 1, text=f"{value:.2f}", showarrow=False, font={"size": 15, "color": colour}
         )

@@ -1,4 +1,4 @@
-"""Static figures of the page on cross-scale embedding: costs of knock-outs, filters, spectra, patterns."""
+"""Static figures of cross-scale embedding: what ablations cost, filters, spectra and patterns."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from .bars import signed_bars
 def ablation_bars(
     rows: Sequence[tuple[str, int, float, float, str]], theme: Theme, words: dict[str, str]
 ) -> go.Figure:
-    """What each knock-out costs the first class, one bar a kernel.
+    """What the ablation of each kernel costs the predicted class, one bar per kernel.
 
     Args:
         rows: Name, number of the kernel in its layer, change of the logit, change of the probability
-            (-1 to 1), and the first class afterwards where it is another one, else "".
+            (-1 to 1), and the class predicted afterwards if it is another one, else "".
         theme: Colours.
-        words: `logit`, the axis, and `points`, short for percentage points.
+        words: `logit`, for the axis, and `points`, the abbreviation of percentage points.
     """
     names, numbers, logits, _, _ = zip(*rows, strict=True)
     notes = [
@@ -36,13 +36,13 @@ def ablation_bars(
 
 
 def heat(maps: Sequence[np.ndarray]) -> tuple[list[np.ndarray], float]:
-    """Maps as pictures on one scale from 0 to the largest of all.
+    """Maps as pictures on one scale, from 0 to the largest value of all.
 
     Args:
-        maps: (H, W) each, 0 and above.
+        maps: (H, W) each, not negative.
 
     Returns:
-        Pictures uint8 (H, W, 3), and what the scale's brightest end stands for.
+        Pictures uint8 (H, W, 3), and the value at the brightest end of the scale.
     """
     top = max(float(m.max()) for m in maps) or 1.0
     stops = np.array([[int(c[i : i + 2], 16) for i in (1, 3, 5)] for c in SEQUENTIAL], float)
@@ -52,11 +52,11 @@ def heat(maps: Sequence[np.ndarray]) -> tuple[list[np.ndarray], float]:
 
 
 def squares(kernels: Sequence[tuple[float, float]], reach: float, theme: Theme) -> str:
-    """What one token reads, as an SVG: one square a kernel, the more opaque the more channels.
+    """What one token reads, as an SVG: one square per kernel, the more opaque the more channels it has.
 
     Args:
-        kernels: Side in pixels and share of the channels of each.
-        reach: Side of the picture in pixels of the photo, so that several can be compared.
+        kernels: For each kernel its side in pixels and its share of the channels.
+        reach: Side of the picture in pixels of the photo, so that pictures can be compared.
         theme: Colours.
     """
     parts = []
@@ -75,13 +75,13 @@ def squares(kernels: Sequence[tuple[float, float]], reach: float, theme: Theme) 
 def read_bars(
     shares: np.ndarray, rows: Sequence[str], kernels: Sequence[str], even: Sequence[float], theme: Theme
 ) -> go.Figure:
-    """Stacked shares that sum to one: one bar a row, one part a kernel.
+    """Stacked shares that sum to one: one bar per row, one part per kernel.
 
     Args:
         shares: (rows, K).
-        rows: Their names.
+        rows: Names of the rows.
         kernels: Names of the K kernels.
-        even: Share of channels of each kernel: where the borders would lie if all channels counted the same.
+        even: Each kernel's share of the channels: where the borders would be if all channels counted equally.
         theme: Colours.
     """
     fig = go.Figure()
@@ -125,17 +125,17 @@ def lines(
     even: Sequence[float] = (),
     share: bool = False,
 ) -> go.Figure:
-    """One curve a kernel against a scale, on a logarithmic axis.
+    """One curve per kernel against a scale, on a logarithmic axis.
 
     Args:
         x: Scale in pixels, above 0.
-        curves: K curves, each as long as x.
-        names: Of the K kernels.
+        curves: K curves, each as long as `x`.
+        names: Names of the K kernels.
         theme: Colours.
-        words: `x` and `y`, the axes.
-        marks: One upright line a kernel, at this x.
-        even: One level a kernel, dotted.
-        share: Whether the curves are shares, written in per cent.
+        words: `x` and `y`, for the axes.
+        marks: The x of one vertical line per kernel.
+        even: One dotted level per kernel.
+        share: Whether the curves are shares, shown in per cent.
     """
     fig = go.Figure()
     for i, (curve, name) in enumerate(zip(curves, names, strict=True)):

@@ -1,7 +1,7 @@
-"""Groups, keys and reach in matplotlib, for notebooks and papers; the page draws its own in the browser.
+"""Groups, keys and reach in matplotlib, for notebooks and papers; the page draws them in the browser.
 
-The same language as everywhere: vermilion for short distance, blue for long distance, the query a white ring
-with a dark outline, padding hatched grey.
+The conventions are those of all figures: short distance vermilion, long distance blue, the query a white ring
+with a dark outline, padding hatched in grey.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from cfviz.geometry.schemes import Scheme
 
 
 def groups(g: Grouping, row: int, col: int, theme: Theme = LIGHT) -> Figure:
-    """The map with the group of one query, its padding hatched.
+    """A map with the group of one query, padding hatched.
 
     Args:
         g: How the map is cut.
@@ -49,7 +49,7 @@ def groups(g: Grouping, row: int, col: int, theme: Theme = LIGHT) -> Figure:
 
 
 def keys(schemes: Sequence[Scheme], row: int, col: int, theme: Theme = LIGHT) -> Figure:
-    """What the same query hears in several layers, side by side; what a mask keeps away is crossed out.
+    """The keys of the same query in several layers, side by side; masked ones are crossed out.
 
     Args:
         schemes: The layers, on one map.
@@ -73,11 +73,11 @@ def keys(schemes: Sequence[Scheme], row: int, col: int, theme: Theme = LIGHT) ->
 
 
 def reach(sets: np.ndarray, kinds: Sequence[str], row: int, col: int, theme: Theme = LIGHT) -> Figure:
-    """Which block first brought each token to the query, one picture a block.
+    """Which block first brought each token to the query, one picture per block.
 
     Args:
         sets: The tokens reached after 0, 1, … blocks: bool (blocks + 1, H, W).
-        kinds: The kind of each block in turn; "sda" and "lda" take their colours, others grey.
+        kinds: The kind of each block in turn; "sda" and "lda" have their colours, all others are grey.
         row: The query's row, from 0.
         col: The query's column, from 0.
         theme: Colours.

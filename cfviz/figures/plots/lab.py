@@ -1,4 +1,4 @@
-"""The lab's figures: the board of parts as plain data, bars of logits and parts, pictures of maps."""
+"""The lab's figures: the board of parts as plain data, bars of changes, pictures of maps."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def stages(
     heads: Sequence[int],
     group_size: Sequence[int],
 ) -> list[dict[str, Any]]:
-    """What the board draws for each stage, as plain numbers and strings.
+    """What the board shows of each stage, as plain numbers and strings.
 
     Args:
         groupings: How each block of each stage cuts its map.
@@ -53,16 +53,16 @@ def stages(
 def board(
     parts: Sequence[str], values: np.ndarray, probs: Sequence[str], winners: Sequence[str]
 ) -> dict[str, Any]:
-    """The effects of all parts, as the board wants them.
+    """The effects of all parts, in the form that the board takes.
 
     Args:
-        parts: Places in the words of links: "3.2.h5".
+        parts: The parts as links name them: "3.2.h5".
         values: What the colours show, (n,).
-        probs: Probability of the first class afterwards, as text.
-        winners: First class afterwards where it is another one, else "".
+        probs: Probability of the predicted class afterwards, as text.
+        winners: The class predicted afterwards if it is another one, else "".
 
     Returns:
-        `effects` and `top`, what the ends of the scale stand for.
+        `effects`, and `top`, the value at the ends of the scale.
     """
     effects = {
         part: [round(float(v), 4), p, w] for part, v, p, w in zip(parts, values, probs, winners, strict=True)
@@ -71,7 +71,7 @@ def board(
 
 
 def colours(theme: Theme) -> tuple[str, str]:
-    """Below zero and above: the ends of the diverging scale that still read as colours on the page."""
+    """Colours below and above zero: the ends of the diverging scale, as far as they read as colours."""
     return ("#CE96DE", "#6EC87A") if theme.dark else ("#762A83", "#1B7837")
 
 
@@ -79,14 +79,14 @@ def colours(theme: Theme) -> tuple[str, str]:
 def change_bars(
     names: Sequence[str], values: Sequence[float], theme: Theme, axis: str, unit: str = ""
 ) -> go.Figure:
-    """Changes as bars to both sides of zero, each with its number.
+    """Changes as bars on both sides of zero, each with its number.
 
     Args:
-        names: One a bar, from the top.
+        names: One per bar, from the top.
         values: The changes.
         theme: Colours.
-        axis: What they are changes of.
-        unit: "%" for shares of one, "" for plain numbers.
+        axis: Title of the axis.
+        unit: "%" for shares, "" for plain numbers.
     """
     low, high = colours(theme)
     scale, digits = (100, 0) if unit else (1, 2)
@@ -136,14 +136,14 @@ def change_bars(
 
 
 def same_colours(before: np.ndarray, after: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Two maps of features as pictures in the same colours: what looks alike in both is alike.
+    """Two maps of features as pictures in the same colours: what looks similar in both is similar.
 
     Args:
         before: (H, W, C).
         after: (H, W, C).
 
     Returns:
-        Two uint8 (H, W, 3), of the principal components of both together.
+        Two pictures uint8 (H, W, 3), from the principal components of both maps together.
     """
     both = feature_colours(np.concatenate([before, after]))
     return both[: len(before)], both[len(before) :]
@@ -156,7 +156,7 @@ def differences(maps: Sequence[np.ndarray]) -> tuple[list[np.ndarray], float]:
         maps: (H, W) each.
 
     Returns:
-        Pictures uint8 (H, W, 3), and what the ends of the scale stand for.
+        Pictures uint8 (H, W, 3), and the value at the ends of the scale.
     """
     top = max((float(np.abs(m).max()) for m in maps), default=0.0) or 1.0
     stops = np.array([[int(c[i : i + 2], 16) for i in (1, 3, 5)] for c in DIVERGING], float)
@@ -166,10 +166,10 @@ def differences(maps: Sequence[np.ndarray]) -> tuple[list[np.ndarray], float]:
 
 
 def head_name(text: Mapping[str, str], part: str, stage: int, block: int | None, index: int | None) -> str:
-    """A part in the reader's words, short enough for an axis: "3.2 head 5".
+    """A part's name in the reader's language, short enough for an axis: "3.2 head 5".
 
     Args:
-        text: `part_head`, `part_kernel`, ... with {n} where there is a number.
+        text: `part_head`, `part_kernel`, ..., with {n} in place of the number.
         part: One of `cfviz.models.interventions.language.PARTS`.
         stage: From 0.
         block: From 0; None for kernels.

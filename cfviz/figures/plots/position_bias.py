@@ -1,4 +1,4 @@
-"""Static figures of the page on position bias: accuracy against size, changes of the logit, shares."""
+"""Static figures of position bias: accuracy against input size, changes of the logit, shares."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from cfviz.figures.theme import Theme
 
 from .bars import signed_bars
 
-# Okabe and Ito's colours but the two that stand for SDA and LDA; every way keeps its colour on every figure.
+# Okabe and Ito's colours without the two of SDA and LDA; every method keeps its colour in every figure
 COLOURS = {
     "own": "#009E73",
     "rescaled": "#56B4E9",
@@ -38,16 +38,16 @@ DASHES = {
 
 @dataclass(frozen=True)
 class Line:
-    """One curve: a way of making the bias, its name, and a point a size.
+    """One curve: a method of making the bias, its name, and one point per input size.
 
     Attributes:
         method: Decides the colour and the dashes.
-        name: As the legend says it.
-        sizes: Input sides in pixels.
+        name: Name in the legend.
+        sizes: Sides of the input in pixels.
         values: Shares, or differences of shares.
-        low: Lower ends of their 95 % intervals.
+        low: Lower ends of the 95 % intervals.
         high: Upper ends.
-        behind: Whether it is there for comparison only: thin, without its intervals, not in the legend.
+        behind: Whether the curve is for comparison only: thin, without intervals, not in the legend.
     """
 
     method: str
@@ -68,13 +68,13 @@ def curves(
     signed: bool = False,
     height: int = 440,
 ) -> go.Figure:
-    """Curves over input sizes with their intervals; the trained size is marked.
+    """Curves over input sizes, with intervals; the trained size is marked.
 
     Args:
         lines: At least one.
         theme: Colours.
         words: `x`, `y` and `trained`.
-        trained: Side the model was trained at, in pixels.
+        trained: Side that the model was trained at, in pixels.
         signed: Whether the values are differences, with a line at 0.
         height: Of the figure in pixels.
     """
@@ -108,7 +108,7 @@ def curves(
 
 
 def _trace(line: Line, at: np.ndarray, signed: bool) -> dict[str, Any]:
-    """One line for plotly, values in percent or percentage points."""
+    """One curve in the form that plotly takes, in per cent or percentage points."""
     values, low, high = (100 * np.asarray(x, float) for x in (line.values, line.low, line.high))
     form = "+.2f" if signed else ".2f"
     drawn: dict[str, Any] = {
@@ -135,14 +135,14 @@ def bars(
     theme: Theme,
     words: Mapping[str, str],
 ) -> go.Figure:
-    """Signed bars with a note at the end of each line.
+    """Signed bars with a note after each.
 
     Args:
-        names: One a bar, from the top.
-        values: Their lengths.
-        notes: What stands on the right of each.
+        names: One per bar, from the top.
+        values: Lengths of the bars.
+        notes: Text on the right of each bar.
         theme: Colours.
-        words: `x`, the axis.
+        words: `x`, for the axis.
     """
     colours = [theme.faint if abs(v) < 1e-9 else "#1a7736" if v > 0 else "#9970ab" for v in values]
     height = 38 * len(names) + 66
@@ -157,12 +157,12 @@ def shares(
     theme: Theme,
     words: Mapping[str, str],
 ) -> go.Figure:
-    """One dot a head, one row a block: how much of the logits' variance is position.
+    """One dot per head, one row per block: how much of the variance of the logits comes from position.
 
     Args:
-        rows: Shares of each block's heads, (nH,).
-        names: Of the blocks.
-        kinds: "sda" or "lda" of each.
+        rows: For each block the shares of its heads, (nH,).
+        names: Names of the blocks.
+        kinds: "sda" or "lda" of each block.
         theme: Colours.
         words: `x` and `head`.
     """

@@ -1,4 +1,4 @@
-"""Predictions as figures: the likeliest classes, and how they move with the size of the input."""
+"""Predictions as figures: the top classes, and how they change with the input size."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ SYMBOLS = ("circle", "square", "diamond", "triangle-up", "x", "cross")
 
 @kept
 def top_bars(names: Sequence[str], probs: Sequence[float], theme: Theme) -> go.Figure:
-    """The likeliest classes as bars from 0 to 100 %, the winner in ink and the others faint.
+    """The top classes as bars from 0 to 100 %, the first in ink and the others faint.
 
     Args:
-        names: Class names, likeliest first.
-        probs: Their probabilities, 0 to 1.
+        names: Class names, most probable first.
+        probs: Probabilities of the classes, 0 to 1.
         theme: Colours.
     """
     rows = list(range(len(names)))
@@ -77,13 +77,13 @@ def size_lines(
     theme: Theme,
     words: dict[str, str],
 ) -> go.Figure:
-    """Probability of some classes against the size of the input; all sizes but the trained one are hatched.
+    """Probability of some classes against the input size; all sizes but the trained one are hatched.
 
     Args:
-        sizes: Sides of the input, pixels, ascending.
-        names: Classes, the likeliest at the trained size first.
-        probs: len(sizes) x len(names).
-        trained: The size the model was trained at.
+        sizes: Sides of the input in pixels, ascending.
+        names: Class names, the most probable at the trained size first.
+        probs: (sizes, classes).
+        trained: The size that the model was trained at.
         theme: Colours.
         words: `size`, `probability` and `outside`, in the reader's language.
     """
@@ -138,11 +138,11 @@ def size_lines(
 
 
 def percent(p: float) -> str:
-    """A probability with as many digits as it deserves: 94.1 %, 0.3 %, < 0.1 %."""
+    """A probability with one decimal: 94.1 %, 0.3 %, < 0.1 %."""
     return "< 0.1 %" if 0 < p < 0.0005 else f"{100 * p:.1f} %"
 
 
 def short(name: str, limit: int = 26) -> str:
-    """The first of several names of a class, cut where it would not fit."""
+    """The first of several names of a class, shortened if it would not fit."""
     first = name.split(",")[0].strip()
     return first if len(first) <= limit else first[: limit - 1].rstrip() + "…"

@@ -1,4 +1,4 @@
-"""Pictures of a study: what each change costs, with its interval, and what heads look like against that."""
+"""Figures of a study: what each change costs, with its interval, and how that relates to what heads do."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from cfviz.figures.theme import Theme
 def forest(
     rows: Sequence[tuple[str, float, float, float]], axis: str, theme: Theme, share: bool
 ) -> go.Figure:
-    """Values with their 95 % intervals, one line each.
+    """Values with their 95 % intervals, one per line.
 
     Args:
         rows: Name, value, low, high.
         axis: Title of the axis.
         theme: Colours.
-        share: Whether values are shares, written in per cent.
+        share: Whether values are shares, shown in per cent.
     """
     names, value, low, high = (list(column) for column in zip(*rows, strict=True))
     sure = [a > 0 or b < 0 for a, b in zip(low, high, strict=True)]
@@ -65,12 +65,12 @@ def forest(
 def scatter(
     rows: Sequence[Mapping[str, object]], axes: tuple[str, str], names: Sequence[str], theme: Theme
 ) -> go.Figure:
-    """One point a head: what was measured in it against what its change costs, a symbol a stage.
+    """One point per head: a measure of the head against the cost of changing it; one symbol per stage.
 
     Args:
         rows: `name`, `stage` (from 0), `x`, `y` (a share).
-        axes: Titles.
-        names: Of the stages.
+        axes: Titles of the axes.
+        names: Names of the stages.
         theme: Colours.
     """
     symbols, shades = ("circle", "diamond", "square", "triangle-up"), theme.sequential[1::3]
