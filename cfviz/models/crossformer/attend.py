@@ -43,7 +43,7 @@ def attend(
         (B*nG, nH, N, d).
     """
     BG = q.shape[0]  # A trace records this one; `len` would be a constant in it.
-    if q.device.type == "cpu" and torch.is_grad_enabled():
+    if q.device.type == "cpu" and (torch.is_grad_enabled() or torch.jit.is_tracing()):
         return _written_out(q, k, v, spread(bias, which, BG), scale, dropout)
     if which is None or q.device.type != "cpu" or recorded(q) or BG * bias[0].nbytes <= GATHERED:
         mask = spread(bias, which, BG)

@@ -32,7 +32,9 @@ from cfviz.geometry import (
     MASKED,
     Grouping,
     Interval,
+    Kind,
     cel_channels,
+    grouping,
     lsda,
     map_sizes,
     offsets,
@@ -137,11 +139,17 @@ def _pairs(G: int, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 @constant
-def _padding(groups: Grouping, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
+def _masks(
+    kind: Kind, H: int, W: int, G: int, interval: int, device: torch.device
+) -> tuple[torch.Tensor, torch.Tensor]:
     """The distinct masks of padded keys (P, 1, 1, N), 0 or -1e6, and which of them each group has (nG,)."""
-    valid, which = groups.patterns
+    valid, which = grouping(kind, H, W, G, interval).patterns
     mask = np.where(valid, 0, MASKED).astype(np.float32)[:, None, None, :]
     return torch.from_numpy(mask).to(device), torch.from_numpy(which).to(device)
+
+
+def _padding(groups: Grouping, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
+    return _masks(groups.kind, groups.H, groups.W, groups.G, groups.I, device)
 
 
 def _masked(bias: torch.Tensor, groups: Grouping, change: Choice | None) -> torch.Tensor:

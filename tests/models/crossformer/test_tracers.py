@@ -1,0 +1,193 @@
+"""Compilers, exporters, tracers and function transforms take a model whole, and give its numbers."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import timm
+import torch
+from torch import nn
+from torch.func import functional_call, grad, stack_module_state, vmap
+
+from cfviz.hooks import capture, edit
+from cfviz.models.crossformer import CrossFormer
+
+TINY = {"embed_dim": 32, "depths": (2, 1, 1, 1), "num_heads": (1, 2, 4, 8), "num_classes": 5}
+GRADIENTS = pytest.mark.parametrize("gradients", [False, True])
+EVERY_BIAS = pytest.mark.parametrize("position_bias", ["dpb", "rpb", "none"])
+
+
+def tiny(**settings: Any) -> CrossFormer:
+    torch.manual_seed(0)
+    return timm.create_model("crossformer_nano", **{**TINY, **settings}).eval()
+
+
+def photos(batch: int = 2, H: int = 96, W: int = 96) -> torch.Tensor:
+    """A size at which the first stages pad."""
+    return torch.randn(batch, 3, H, W, generator=torch.Generator().manual_seed(batch))
+
+
+def same(a: torch.Tensor, b: torch.Tensor) -> None:
+    torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.slow
+class TestCompile:
+    @pytest.fixture(autouse=True)
+    def fresh(self) -> Iterator[None]:
+        torch._dynamo.reset()
+        yield
+        torch._dynamo.reset()
+
+    @GRADIENTS
+    def test_in_one_graph(self, gradients) -> None:
+        model = tiny()
+        compiled = torch.compile(model, backend="aot_eager", fullgraph=True)
+        with torch.set_grad_enabled(gradients):
+            same(compiled(photos()), model(photos()))
+
+    def test_follows_blocks_weights_and_groups(self) -> None:
+        model, x = tiny(), photos()
+        compiled = torch.compile(model, backend="aot_eager")
+        with torch.no_grad():
+            plain = compiled(x)
+            with capture(model, "layers.0.blocks.1.attn.probs", "logits") as seen:
+                same(compiled(x), plain)
+            assert set(seen) == {"layers.0.blocks.1.attn.probs", "logits"}
+            same(seen["logits"], plain)
+            with edit(model, {"pooled": torch.zeros_like}):
+                same(compiled(x), model.head.bias.expand(2, -1))
+            model.get_submodule("layers.0.blocks.0.attn.pos.pos3.2").weight.data.normal_()
+            model.set_grouping(5)
+            same(compiled(x), model(x))
+
+    def test_with_inductor_on_a_cpu_without_gradients(self) -> None:
+        model = tiny()
+        with torch.no_grad():
+            same(torch.compile(model)(photos()), model(photos()))
+
+
+class TestExport:
+    @GRADIENTS
+    @pytest.mark.parametrize("side", [96, 224])
+    def test_any_batch(self, gradients, side) -> None:
+        model = tiny()
+        with torch.set_grad_enabled(gradients):
+            batch = ({0: torch.export.Dim("batch", min=1, max=64)},)
+            program = torch.export.export(model, (photos(2, side, side),), dynamic_shapes=batch)
+            for n in (1, 5):
+                same(program.module()(photos(n, side, side)), model(photos(n, side, side)))
+
+    @EVERY_BIAS
+    def test_every_position_bias(self, position_bias) -> None:
+        model = tiny(position_bias=position_bias)
+        with torch.no_grad():
+            model(photos())  # whatever is remembered must not become a constant of the program
+            module = torch.export.export(model, (photos(),)).module()
+            same(module(photos()), model(photos()))
+            other = {name: torch.randn_like(p) for name, p in model.named_parameters()}
+            module.load_state_dict(other)
+            model.load_state_dict(other)
+            torch.testing.assert_close(module(photos()), model(photos()), rtol=1e-3, atol=1e-3)
+
+
+class TestJitTrace:
+    @GRADIENTS
+    def test_any_batch_of_one_size(self, gradients) -> None:
+        model = tiny()
+        with torch.set_grad_enabled(gradients):
+            traced = torch.jit.trace(model, photos())
+            for n in (1, 2, 5):
+                same(traced(photos(n)), model(photos(n)))
+
+    def test_another_size_is_refused(self) -> None:
+        traced = torch.jit.trace(tiny(), photos())
+        for H, W in ((128, 128), (96, 192), (48, 192)):
+            with pytest.raises(RuntimeError, match="expanded size"):
+                traced(torch.randn(2, 3, H, W))
+
+
+class TestFX:
+    @EVERY_BIAS
+    def test_symbolic_trace_serves_every_size(self, position_bias) -> None:
+        model = tiny(position_bias=position_bias)
+        traced = torch.fx.symbolic_trace(model)
+        for x in (photos(), photos(1, 128, 64), photos(3, 224, 224)):
+            with torch.no_grad():
+                same(traced(x), model(x))
+
+    def test_timms_extractor_gives_the_models_bits(self) -> None:
+        from timm.layers import create_feature_extractor
+
+        model, x = tiny(), photos(1)
+        extractor = create_feature_extractor(model, ["layers.1.blocks", "head"])
+        with torch.inference_mode(), capture(model, "layers.1.blocks.0.out") as seen:
+            logits, found = model(x), extractor(x)
+        assert torch.equal(found["head"], logits)
+        assert torch.equal(found["layers.1.blocks"], seen["layers.1.blocks.0.out"])
+
+    def test_torchvisions_extractor(self) -> None:
+        from torchvision.models.feature_extraction import create_feature_extractor
+
+        model, x = tiny(), photos()
+        with torch.no_grad():
+            found = create_feature_extractor(model, ["layers.0.blocks.1.mlp", "head"])(x)
+        same(found["head"], model(x))
+        assert found["layers.0.blocks.1.mlp"].shape == (2, 24, 24, 32)
+
+    def test_a_size_that_does_not_divide_is_named(self) -> None:
+        with pytest.raises(ValueError, match="multiples of 32"):
+            torch.fx.symbolic_trace(tiny())(torch.randn(1, 3, 100, 96))
+
+
+class TestTransforms:
+    def test_gradients_of_each_sample(self) -> None:
+        model, x, y = tiny(), photos(), torch.tensor([1, 2])
+        weights = dict(model.named_parameters())
+
+        def loss(weights: dict[str, torch.Tensor], x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+            return nn.functional.cross_entropy(functional_call(model, weights, (x[None],)), y[None])
+
+        together = vmap(grad(loss), (None, 0, 0))(weights, x, y)
+        alone = torch.autograd.grad(loss(weights, x[1], y[1]), list(weights.values()))
+        for name, gradient in zip(weights, alone, strict=True):
+            same(together[name][1], gradient)
+
+    @torch.no_grad()
+    def test_an_ensemble(self) -> None:
+        models = [tiny(), tiny()]
+        for p in models[1].parameters():
+            p.normal_(std=0.1)
+        x = photos()
+        models[0](x)
+        outputs = vmap(lambda p, b: functional_call(models[0], (p, b), (x,)))(*stack_module_state(models))
+        for found, model in zip(outputs, models, strict=True):
+            same(found, model(x))
+
+    def test_jacobians(self) -> None:
+        model, x = tiny(), photos(1)
+        rows = torch.func.jacrev(model)(x)
+        expected = torch.autograd.grad(model(x.requires_grad_())[0, 3], x)[0]
+        same(rows[0, 3], expected)
+
+
+@torch.no_grad()
+def test_dynamic_quantization_takes_every_linear_layer() -> None:
+    from torch.ao.nn.quantized.dynamic import Linear
+    from torch.ao.quantization import quantize_dynamic
+
+    model = tiny()
+    count = sum(isinstance(m, nn.Linear) for m in model.modules())
+    plain = model(photos())
+    small = quantize_dynamic(model, {nn.Linear}, dtype=torch.qint8)
+    assert sum(isinstance(m, Linear) for m in small.modules()) == count
+    assert 0 < (small(photos()) - plain).abs().max() < 0.1 * plain.abs().max()
+
+
+@torch.no_grad()
+def test_what_counts_a_traces_operations_finds_the_products() -> None:
+    """fvcore and its kin read `torch.jit` graphs, and know neither fused products nor fused attention."""
+    graph, _ = torch.jit._get_trace_graph(tiny(), (photos(1),))
+    kinds = {node.kind() for node in graph.nodes()}
+    assert {"aten::linear", "aten::_convolution", "aten::baddbmm", "aten::bmm"} <= kinds
+    assert not {kind for kind in kinds if "mkldnn" in kind or "scaled_dot_product" in kind}
