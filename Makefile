@@ -8,6 +8,8 @@ USER_STAMP := $(VENV)/.requirements
 DEV_STAMP := $(VENV)/.requirements-dev
 PIP_INSTALL := $(PY) -m pip install --quiet --disable-pip-version-check
 PYTEST := $(PY) -m pytest
+# What other sites make a browser send to this machine comes under their own names.
+LOCAL := $(foreach name,localhost 127.0.0.1 ::1,--server.allowedHosts $(name))
 MALLOC_ARENA_MAX ?= 2# or glibc keeps memory for every thread that a server ever had
 export PYTHON CHROMIUM MALLOC_ARENA_MAX
 
@@ -21,8 +23,8 @@ help:  ## this list
 	@sed -n 's/^\([a-z]*\):.*##  *\(.*\)/  make \1\t\2/p' Makefile | expand -t 16
 
 run: $(USER_STAMP)  ## start the app (PORT=8600; HOST=0.0.0.0 for others to reach it; ARGS="…" for Streamlit's)
-	@$(PY) -m streamlit run app.py --server.showEmailPrompt false --server.fileWatcherType none \
-		--server.address $(HOST) $(if $(PORT),--server.port $(PORT)) $(ARGS)
+	@$(PY) -m streamlit run app.py --server.showEmailPrompt false \
+		--server.address $(HOST) $(if $(filter localhost 127.0.0.1,$(HOST)),$(LOCAL)) $(if $(PORT),--server.port $(PORT)) $(ARGS)
 
 test: $(DEV_STAMP)  ## all tests, those in a browser included, then the linters (ARGS="…" for pytest's)
 	@scripts/browser.sh $(PY)

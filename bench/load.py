@@ -121,7 +121,7 @@ def serve(port: int) -> None:
 
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(name)s %(message)s")
     logging.getLogger("cfviz").setLevel(logging.DEBUG)
-    options = {"address": "127.0.0.1", "port": port, "headless": "true", "fileWatcherType": "none"}
+    options = {"address": "127.0.0.1", "port": port, "headless": "true"}
     flags = [word for name, value in options.items() for word in (f"--server.{name}", str(value))]
     cli.main(["run", str(ROOT / "app.py"), *flags], standalone_mode=False)
 

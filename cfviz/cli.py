@@ -362,11 +362,13 @@ def _points(args: argparse.Namespace) -> int:
 
 # ---------------------------------------------------------------- app
 
+LOCAL = ("localhost", "127.0.0.1", "::1")
+
 
 def _app(args: argparse.Namespace) -> int:
     """Become Streamlit's server; the settings in `.streamlit` beside `app.py` hold from any folder."""
     options = {
-        "server.address": args.host, "server.fileWatcherType": "none", "server.showEmailPrompt": "false",
+        "server.address": args.host, "server.showEmailPrompt": "false",
     }  # fmt: skip
     if args.port:
         options["server.port"] = args.port
@@ -374,6 +376,8 @@ def _app(args: argparse.Namespace) -> int:
         options["server.headless"] = "true"
     run = ("-P", "-m", "streamlit", "run", str(app()))  # -P: no module of the reader's folder
     command = [sys.executable, *run, *(f"--{key}={value}" for key, value in options.items())]
+    if args.host in LOCAL:  # what other sites make a browser send here comes under their own names
+        command += [f"--server.allowedHosts={name}" for name in LOCAL]
     # glibc would keep memory for every thread that a server ever had
     os.execve(sys.executable, command, {"MALLOC_ARENA_MAX": "2", **os.environ})
 

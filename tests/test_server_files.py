@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import re
+import subprocess
 from pathlib import Path
 
+import pytest
 from packaging.requirements import Requirement
+
+from cfviz.cli import main
 
 ROOT = Path(__file__).resolve().parents[1]
 CONTAINER = (ROOT / "Containerfile").read_text(encoding="utf-8")
@@ -64,6 +69,25 @@ def test_the_proxy_lets_in_what_the_app_lets_in() -> None:
     assert "upgrade" in NGINX
     assert 'showErrorDetails = "none"' in CONFIG
     assert "postScriptGC = false" in CONFIG
+
+
+def test_files_are_not_watched_however_the_app_is_started() -> None:
+    assert 'fileWatcherType = "none"' in CONFIG
+    assert "maxWidgetStateSize = 1 " in CONFIG
+
+
+@pytest.mark.parametrize("host", ["localhost", "127.0.0.1", "0.0.0.0"])
+def test_a_local_app_answers_to_local_names_only(host: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    became: list[list[str]] = []
+    monkeypatch.setattr(os, "execve", lambda _path, command, _env: became.append(command))
+    main(["app", "--host", host])
+    names = [word.partition("=")[2] for word in became[0] if word.startswith("--server.allowedHosts")]
+    assert names == ([] if host == "0.0.0.0" else ["localhost", "127.0.0.1", "::1"])
+    made = subprocess.run(
+        ["make", "-n", "run", f"HOST={host}"], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    words = re.findall(r"--server.allowedHosts (\S+)", made.stdout)
+    assert words == names
 
 
 def test_limits_are_those_of_the_code() -> None:
