@@ -1,6 +1,6 @@
 """cfviz: a microscope for CrossFormer, a hierarchical vision transformer.
 
-Importing it registers the CrossFormer variants with timm.
+Importing the package registers the CrossFormer variants with timm.
 
 Example:
     >>> import cfviz

@@ -1,4 +1,4 @@
-"""`python -m cfviz`."""
+"""Runs the command line: `python -m cfviz`."""
 
 import sys
 

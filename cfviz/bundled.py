@@ -1,4 +1,4 @@
-"""The files that come with the package: where they are, and one sentence when one is missing.
+"""The files that come with the package: where they are, and one sentence if one is missing.
 
 In a checkout `assets/`, `app.py` and `pages/` lie beside the package; in an installed one they lie inside it.
 """
@@ -20,7 +20,7 @@ def bundled(name: str) -> Path:
         name: Relative to `assets/`, with forward slashes: "weights/crossformer_nano.safetensors".
 
     Raises:
-        FileNotFoundError: If it is not there, which only a damaged installation explains.
+        FileNotFoundError: If it is missing, which means that the installation is damaged.
     """
     return _present(ASSETS, name)
 

@@ -1,7 +1,7 @@
 """The command line: the same functions as in the app, without a browser.
 
-Results go to standard output, everything else to standard error. What the user can put right is told in one
-line and ends with exit code 2; `CFVIZ_DEBUG=1` shows the traceback instead.
+Results go to standard output, everything else to standard error. An error that the user can correct is one
+line and exit code 2; `CFVIZ_DEBUG=1` shows the traceback instead.
 """
 
 from __future__ import annotations
@@ -43,14 +43,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command.
 
     Args:
-        argv: Its arguments; those of the process by default.
+        argv: The arguments; those of the process by default.
 
     Returns:
-        The exit code: 0, or 2 for what the user can put right.
+        The exit code: 0, 2 for an error that the user can correct, or the code of an interrupt.
     """
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
-            stream.reconfigure(errors="replace")  # a terminal that cannot show a label still shows the rest
+            stream.reconfigure(errors="replace")  # a terminal that cannot show one label still shows the rest
     try:
         args = _parser().parse_args(argv)
         code = args.run(args)
@@ -69,7 +69,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 class _Parser(argparse.ArgumentParser):
-    """An ArgumentParser that complains in one line and lines its help up."""
+    """An ArgumentParser that reports errors in one line and aligns its help."""
 
     def __init__(self, **kwargs: Any):
         def formatter(prog: str) -> argparse.HelpFormatter:
@@ -217,7 +217,7 @@ def _models(args: argparse.Namespace) -> int:
 
 
 def _about(name: str, config: dict[str, Any]) -> dict[str, Any]:
-    """A variant's plan; parameters are counted with a head of 1000 classes."""
+    """A variant's configuration; parameters are counted with a head of 1000 classes."""
     weights = "local file"
     if shipped(name):
         weights = "bundled"
@@ -366,7 +366,7 @@ LOCAL = ("localhost", "127.0.0.1", "::1")
 
 
 def _app(args: argparse.Namespace) -> int:
-    """Become Streamlit's server; the settings in `.streamlit` beside `app.py` hold from any folder."""
+    """Become Streamlit's server; the settings in `.streamlit` beside `app.py` apply from any folder."""
     options = {
         "server.address": args.host, "server.showEmailPrompt": "false",
     }  # fmt: skip
@@ -374,7 +374,7 @@ def _app(args: argparse.Namespace) -> int:
         options["server.port"] = args.port
     if args.headless:
         options["server.headless"] = "true"
-    run = ("-P", "-m", "streamlit", "run", str(app()))  # -P: no module of the reader's folder
+    run = ("-P", "-m", "streamlit", "run", str(app()))  # -P: no module from the current folder
     command = [sys.executable, *run, *(f"--{key}={value}" for key, value in options.items())]
     if args.host in LOCAL:  # what other sites make a browser send here comes under their own names
         command += [f"--server.allowedHosts={name}" for name in LOCAL]
@@ -386,7 +386,7 @@ def _app(args: argparse.Namespace) -> int:
 
 
 def columns(text: str) -> int:
-    """How many columns of a terminal a text takes: East Asian characters take two, marks none."""
+    """How many columns a text takes in a terminal: East Asian characters take two, combining marks none."""
     wide = sum(unicodedata.east_asian_width(c) in "WF" for c in text)
     return len(text) + wide - sum(unicodedata.category(c) in ("Mn", "Me", "Cf") for c in text)
 
@@ -418,7 +418,7 @@ def _note(text: str) -> None:
 
 
 class _Bar:
-    """Progress of a download on standard error: a line that renews itself, or one line at the end of it."""
+    """Progress of a download on standard error: a line that updates, or without a terminal one at the end."""
 
     def __init__(self, name: str, width: int = 28):
         self.name, self.width, self.live = name, width, sys.stderr.isatty()

@@ -2,7 +2,7 @@
 
 A `HookPoint` is an identity with a name, a `Choice` a setting that a forward reads. `capture`, `edit` and
 `choose` put what they want into a `ContextVar`, so two users of one shared model never see each other's
-tensors, and nothing is registered on, or left behind in, the model: leaving the `with` block, by any
+tensors, and nothing is registered on the model or left behind in it: leaving the `with` block, even by an
 exception, is all the cleaning up there is.
 """
 
@@ -84,8 +84,8 @@ class HookPoint(nn.Module):
 class Choice:
     """A setting on its way into a forward, which a `choose` block of the same thread may replace.
 
-    For what is no activation: how a block cuts its map, which keys are masked. Calling it costs one look at
-    a `ContextVar`.
+    It is for what is not an activation: how a block cuts its map, which keys are masked. Calling it costs one
+    look at a `ContextVar`.
     """
 
     def __call__(self, value: T) -> T:
@@ -96,7 +96,7 @@ class Choice:
 
     @property
     def open(self) -> bool:
-        """Whether an open block of this thread decides here."""
+        """Whether an open `choose` block of this thread replaces this setting."""
         return any(self in s.choices for s in _sessions.get())
 
 
@@ -124,7 +124,7 @@ def select(model: nn.Module, pattern: str) -> dict[str, HookPoint]:
         pattern: A name, or a shell pattern: `layers.*.blocks.*.attn.probs`.
 
     Raises:
-        ValueError: If it matches none; the message lists what there is.
+        ValueError: If the pattern matches no point; the message lists what there is.
     """
     return _matching(_points(model), pattern)
 
@@ -137,7 +137,7 @@ def _matching(there: Mapping[str, HookPoint], pattern: str) -> dict[str, HookPoi
 
 
 def _summary(names: Mapping[str, HookPoint]) -> str:
-    """All names, with the numbers of equal parts folded into ranges of stars so that the list can be read."""
+    """All names, with numbers replaced by stars and duplicates left out, so that the list can be read."""
     folded: dict[str, None] = {}
     for name in names:
         folded[".".join("*" if part.isdigit() else part for part in name.split("."))] = None
@@ -157,14 +157,14 @@ def _open(session: _Session) -> Iterator[_Session]:
 def capture(model: nn.Module, *patterns: str, graph: bool = False) -> Iterator[dict[str, torch.Tensor]]:
     """Watch named points of a model during the forwards inside the `with` block.
 
-    Logits are the same watched or not; other threads are not affected. A later forward in the same block
+    Logits are the same, watched or not, and other threads are not affected. A later forward in the same block
     replaces what an earlier one left.
 
     Args:
         model: A model with `HookPoint`s.
         *patterns: Names or shell patterns, for example `"layers.*.blocks.*.attn.probs"`.
-        graph: Keep the tensors themselves, with their graph, to be differentiated; attention then runs
-            through the watched probabilities. By default detached copies are kept.
+        graph: Keep the tensors themselves, with their graph, for gradients; attention then runs through the
+            watched probabilities. By default detached copies are kept.
 
     Yields:
         A dict from name to tensor, filled by the forward.
@@ -213,8 +213,8 @@ def choose(choices: Mapping[Choice, Callable[[Any], Any]]) -> Iterator[None]:
     """Replace settings during the forwards inside the `with` block, in this thread only.
 
     Args:
-        choices: From `Choice` to a function from the setting to the one to use; an inner block gets what an
-            outer one made of it.
+        choices: From a `Choice` to a function that takes the setting and returns the one to use; an inner
+            block gets what the outer ones returned.
     """
     with _open(_Session(choices=dict(choices))):
         yield

@@ -1,9 +1,10 @@
-"""Commands of `python -m cfviz` run in the background: started, watched, cancelled, gone on with.
+"""Commands of `python -m cfviz` in the background: started, watched, cancelled and resumed.
 
-A job is a folder. `job.json` says what was asked, `state.json` how it stands, `progress.json` how far the
-command is, `log.txt` what it said. All are replaced whole, never written in place, so whoever reads them, a
-page reloaded or a server started anew, sees one state or the next. While a job runs, it and its command hold
-a lock on the folder; a lock that is free where the state says running is a process that died.
+A job is a folder. `job.json` holds what was asked for, `state.json` the state, `progress.json` how far the
+command is, `log.txt` what it printed. The JSON files are replaced whole, never written in place, so every
+reader, even after a page reload or a restart of the server, sees one state or the next. While a job runs, it
+and its command hold a lock on the folder; a free lock while the state says running means that the process
+died.
 """
 
 from __future__ import annotations
@@ -39,18 +40,19 @@ MOST_FOLDERS = 200
 
 @dataclass(frozen=True)
 class Job:
-    """A job as it stands.
+    """The present state of a job.
 
     Attributes:
-        folder: Its own folder.
-        kind: What pages list it by.
+        folder: The job's own folder.
+        kind: The word that pages list it by.
         command: The arguments of `python -m cfviz`.
-        result: The path of what it makes.
+        result: The path of what the command makes.
         state: One of `STATES`.
-        done: How much is done, of `total`; 0 of 0 until the command says something.
-        message: What the command says it is doing; the last line of its log where it failed.
-        seconds: How long it has run, this time.
-        rate: Units a second since it last began; 0 where not known.
+        done: How much is done, of `total`; 0 of 0 until the command reports.
+        total: How much there is to do.
+        message: What the command says it is doing; the last line of its log if it failed.
+        seconds: How long it has run since it last began.
+        rate: Units per second since it last began; 0 if not known.
         started: When it last began, in seconds since 1970.
     """
 
@@ -68,12 +70,12 @@ class Job:
 
     @property
     def id(self) -> str:
-        """Its name among those of its kind."""
+        """The job's name among those of its kind."""
         return self.folder.name
 
     @property
     def left(self) -> float | None:
-        """Seconds it will still take, or None where that cannot be told."""
+        """Seconds that it will still take, or None if that is not known."""
         return (self.total - self.done) / self.rate if self.rate and self.state == "running" else None
 
 
@@ -81,7 +83,7 @@ class Job:
 
 
 def report(path: str | os.PathLike[str] | None, done: int, total: int, message: str = "") -> None:
-    """Say how far a command is; nothing where nobody asked (`path` is None)."""
+    """Record how far a command is; does nothing if `path` is None."""
     if path is not None:
         write(Path(path), {"done": done, "total": total, "message": message, "time": time.time()})
 
@@ -130,7 +132,7 @@ def check_target(path: str | os.PathLike[str], option: str) -> None:
 
 
 def write(path: Path, content: Any) -> None:
-    """Replace a JSON file whole."""
+    """Replace a whole JSON file, atomically."""
     with replacing(path) as part:
         part.write_text(json.dumps(content, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
 
@@ -146,7 +148,7 @@ def home() -> Path:
 
 
 def start(kind: str, command: Sequence[str], result: str) -> Job:
-    """Run `python -m cfviz <command>` in the background, or go on with the one that stopped.
+    """Run `python -m cfviz <command>` in the background, or resume the one that stopped.
 
     Args:
         kind: A word that jobs are listed by.
@@ -155,11 +157,12 @@ def start(kind: str, command: Sequence[str], result: str) -> Job:
         result: What the command makes, a path inside the job's folder.
 
     Returns:
-        The job. Where one with the same arguments is running, that one; where it stopped before its end, it
-        begins again in its folder, and commands go on from what they find there.
+        The job. If one with the same arguments is running, that one; if it stopped before its end, it starts
+        again in its folder, and the command resumes from what it finds there.
 
     Raises:
-        ValueError: If the kind or the result is not inside the folder of jobs, or the system has no locks.
+        ValueError: If the kind or the result would lie outside the folder of jobs, or the system has no
+            locks.
     """
     if fcntl is None:
         raise ValueError("background jobs need Linux or macOS")
@@ -183,7 +186,7 @@ def resume(job: Job) -> Job:
 
 
 def _launch(folder: Path) -> Job:
-    """Hand the folder's lock to a process of its own group that runs the command."""
+    """Hand the folder's lock to a process in a group of its own, which runs the command."""
     lock = _lock(folder)
     if lock is not None:
         try:
@@ -211,7 +214,7 @@ def _launch(folder: Path) -> Job:
 
 
 def cancel(job: Job) -> Job:
-    """End a running job and all its processes; what it has saved stays, and it can be gone on with."""
+    """End a running job and all its processes; what it has saved stays, and it can be resumed."""
     folder = job.folder
     (folder / "cancel").touch()
     until = time.monotonic() + GRACE
@@ -235,20 +238,20 @@ def cancel(job: Job) -> Job:
 
 
 def listed(kind: str) -> list[Job]:
-    """All jobs of a kind, the latest first."""
+    """All jobs of a kind, latest first."""
     folders = (home() / kind).glob("*/job.json")
     found = [job for path in folders if (job := read(path.parent)) is not None]
     return sorted(found, key=lambda job: -job.started)
 
 
 def read(folder: Path) -> Job | None:
-    """The job in a folder, or None where there is none."""
+    """The job in a folder, or None if there is none."""
     about, free = _json(folder / "job.json"), _free(folder)
     state, progress = _json(folder / "state.json"), _json(folder / "progress.json")
     if not {"kind", "command", "result"} <= set(about):
         return None
     now, started = state.get("state", "interrupted"), float(state.get("started", 0.0))
-    if now == "running" and free:  # it died, unless it has said more since we looked
+    if now == "running" and free:  # it died, unless it has reported since
         state = _json(folder / "state.json")
         now = state.get("state", "interrupted")
         if now == "running":
@@ -285,7 +288,7 @@ def _last_line(path: Path) -> str:
 
 
 def _lock(folder: Path) -> int | None:
-    """A descriptor that holds the folder's lock, or None where somebody else holds it."""
+    """A descriptor that holds the folder's lock, or None if somebody else holds it."""
     descriptor = os.open(folder / "lock", os.O_RDWR | os.O_CREAT, 0o600)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -296,7 +299,7 @@ def _lock(folder: Path) -> int | None:
 
 
 def _free(folder: Path) -> bool:
-    """Whether nobody runs in a folder."""
+    """Whether no job runs in a folder."""
     if fcntl is None or not (folder / "lock").exists():
         return True
     descriptor = os.open(folder / "lock", os.O_RDWR)
@@ -319,7 +322,7 @@ def roots() -> list[Path]:
 
 
 def allowed(folder: str | os.PathLike[str]) -> Path:
-    """A folder of photos, if it and all in it lie under the roots.
+    """A folder of photos, provided that it and everything in it lie under the roots.
 
     Raises:
         ValueError: If it does not exist, lies elsewhere, or holds a link that leads elsewhere.
@@ -342,7 +345,7 @@ def _inside(path: Path) -> bool:
 
 
 def folders() -> list[Path]:
-    """The roots and what lies in them, two levels deep, that hold folders themselves: one per class."""
+    """The roots, and folders up to two levels below them, that contain folders themselves: one per class."""
     return list(dict.fromkeys(_with_folders()))[:MOST_FOLDERS]
 
 
@@ -360,7 +363,7 @@ def _with_folders() -> Iterator[Path]:
 
 
 def _run(folder: Path, lock: int) -> int:
-    """Run the job's command to its end and note how it ended; the command holds the lock as well."""
+    """Run the job's command to its end and record how it ended; the command holds the lock as well."""
     about = _json(folder / "job.json")
     arguments = [argument.replace(PLACE, str(folder)) for argument in about["command"]]
     command = [sys.executable, "-m", "cfviz", *arguments, "--progress", str(folder / "progress.json")]
@@ -372,7 +375,7 @@ def _run(folder: Path, lock: int) -> int:
         )
         while process.poll() is None:
             first = _json(folder / "progress.json").get("done")
-            if isinstance(first, int):  # where a job that goes on began, for its rate
+            if isinstance(first, int):  # where a resumed job began, for its rate
                 write(folder / "state.json", {"state": "running", **begun, "first": first})
                 break
             time.sleep(0.05)

@@ -1,4 +1,4 @@
-"""From a model and a trace to what a figure needs, for the pages and the report alike."""
+"""From a model and a trace to what a figure needs, for the pages and for the report."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ ORDERS = ("number", "near", "horizontal", "diagonal", "shifted", "decay", "sprea
 
 
 def cel(layer: Layer, tokens: np.ndarray) -> Cel:
-    """What is measured in one embedding layer on one photo, from its concatenated tokens (H, W, C)."""
+    """The measures of one embedding layer on one photo, from the concatenated tokens (H, W, C)."""
     H, W, _ = tokens.shape
     return Cel(
         layer.stage, layer.kernels, layer.channels, tuple(n * H * W for n in layer.macs_a_token), tokens,

@@ -1,4 +1,4 @@
-"""How a trace shows itself in a notebook: its answer, and the living figure of what was watched."""
+"""How a trace is shown in a notebook: the prediction, and the living figure of what was watched."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from cfviz.geometry import token_box
 from cfviz.trace import Trace
 from cfviz.words import figure_words
 
-LIMIT = 48_000_000  # bytes of a figure in a file or a cell; a page sends less at a time
+LIMIT = 48_000_000  # bytes of a figure in a file or a cell; a page sends less at once
 
 
 def pack(trace: Trace, lang: str = "en") -> living.Packed:
@@ -25,7 +25,7 @@ def pack(trace: Trace, lang: str = "en") -> living.Packed:
 
 
 def show(trace: Trace) -> str:
-    """HTML for a notebook cell: the five likeliest classes, where the weights come from, the figure."""
+    """HTML for a notebook cell: the top five classes, where the weights come from, the figure."""
     height, width = trace.size
     weights = trace.weights
     plainly = {"random": "random, untrained weights", "unknown": "weights of unknown origin"}
@@ -46,5 +46,5 @@ def show(trace: Trace) -> str:
 
 
 def page(trace: Trace, lang: str = "en") -> str:
-    """A self-contained page of the living figure, to be saved and opened offline."""
+    """A self-contained page with the living figure, to save and open offline."""
     return living.html(pack(trace, lang), title=f"cfviz: {trace.photo}", lang=lang)

@@ -1,8 +1,8 @@
-"""Names of the points inside a CrossFormer: built and taken apart here, and nowhere by hand.
+"""Names of the points inside a CrossFormer: they are built and parsed here, and nowhere by hand.
 
-A point is named after its module, `layers.2.blocks.0.attn.probs`. The embedding layer before the first stage
-is `patch_embed`, those before the others belong to the stage above: `layers.0.downsample`. A stage or block
-`"*"` gives the shell pattern of all of them, for `hooks.capture` and `inspect`.
+A point is named after its module: `layers.2.blocks.0.attn.probs`. The embedding layer before the first stage
+is `patch_embed`; every later one belongs to the stage before it: `layers.0.downsample`. A stage or block
+`"*"` gives the shell pattern for all of them, for `hooks.capture` and `inspect`.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ Number = int | Literal["*"]
 
 
 class Place(NamedTuple):
-    """Where a point is.
+    """The place of a point.
 
     Attributes:
         stage: From 0.
         block: From 0; None in the embedding layer before the stage.
-        point: What is left of the name: "attn.probs", "out", "concat".
+        point: The rest of the name: "attn.probs", "out", "concat".
     """
 
     stage: int
@@ -44,12 +44,12 @@ def embedding(stage: int, point: str = "concat") -> str:
 
 
 def embeddings(point: str = "concat") -> tuple[str, str]:
-    """Patterns of one point of all embedding layers."""
+    """Patterns of the same point in all embedding layers."""
     return f"patch_embed.{point}", f"layers.*.downsample.{point}"
 
 
 def stage_outputs(depths: Iterable[int]) -> tuple[str, ...]:
-    """The points where the stages' maps are ready: the output of each stage's last block.
+    """The points where the map of each stage is complete: the outputs of the last blocks.
 
     Args:
         depths: Blocks in each stage, `model.depths`.
@@ -64,10 +64,10 @@ _NAME = re.compile(
 
 
 def parse(name: str) -> Place:
-    """The place that a point's name means; the inverse of the functions above.
+    """The place of the point with this name; the inverse of the functions above.
 
     Raises:
-        ValueError: If it is no name of a point in a block or an embedding layer.
+        ValueError: If no point of a block or an embedding layer has this name.
     """
     found = _NAME.fullmatch(name)
     if found is None:

@@ -23,7 +23,7 @@ from cfviz.models.crossformer import CrossFormer
 from cfviz.models.factory import DTYPES, create_model
 from cfviz.trace import Trace
 
-LOAD = Path("/proc/loadavg")  # its fourth field begins with the number of threads that run or want to
+LOAD = Path("/proc/loadavg")  # the fourth field begins with the number of threads that run or could run
 _loading = threading.RLock()
 _on_cpu: WeakKeyDictionary[CrossFormer, CrossFormer] = WeakKeyDictionary()  # of models on a full GPU
 _most = torch.get_num_threads()
@@ -46,18 +46,18 @@ def inspect(
         model: A variant, which gets its bundled weights, or a model of your own in eval mode.
         size: Side of the input in pixels, or (height, width); multiples of 32.
         watch: Points to keep, names or shell patterns: `"layers.*.blocks.*.attn.probs"`.
-        device: "cpu", "cuda", ...; by default CUDA where there is one for a variant, and where it is for a
+        device: "cpu", "cuda", ...; by default CUDA if available for a variant, and where the model is for a
             model of your own.
         dtype: "float32", "bfloat16" or "float16"; by default float32 for a variant, and that of a model of
             your own.
-        mode: How the photo is brought to size: "crop", "resize" or "pad".
+        mode: How the photo is fitted to the input size: "crop", "resize" or "pad".
 
     Returns:
-        The trace: prediction, watched arrays, and all that is needed to draw them. Where the GPU has no
-        memory left it comes from the CPU: `trace.device` says so.
+        The trace: prediction, watched arrays, and all that is needed to draw them. If the GPU has no memory
+        left, it comes from the CPU, and `trace.device` says so.
 
     Raises:
-        ValueError: If the image, the model, the size, a pattern or the device is not usable.
+        ValueError: If the image, the model, the size, a pattern or the device cannot be used.
 
     Example:
         >>> trace = inspect("cat.jpg", watch="layers.0.blocks.*.attn.probs")
@@ -88,12 +88,12 @@ def inspect(
 def _forward(
     net: CrossFormer, image: torch.Tensor, watch: Sequence[str]
 ) -> tuple[CrossFormer, dict[str, np.ndarray], float]:
-    """As `forward`; on the CPU where the card has no memory left. Also the model that it was in the end."""
+    """As `forward`, but on the CPU if the GPU has no memory left; also returns the model that was used."""
     try:
         return net, *forward(net, image, watch)
     except torch.cuda.OutOfMemoryError:
         _log.warning("the GPU has no memory left; computing on the CPU")
-    torch.cuda.empty_cache()  # after the except block, whose traceback held what was computed so far
+    torch.cuda.empty_cache()  # after the except block, whose traceback kept the tensors of the forward alive
     with _loading:
         if (copied := _on_cpu.get(net)) is None:
             copied = _on_cpu[net] = placed(net, "cpu")
@@ -104,7 +104,7 @@ def _forward(
 def forward(
     model: CrossFormer, image: torch.Tensor, watch: Sequence[str] = ()
 ) -> tuple[dict[str, np.ndarray], float]:
-    """Run one photo through a model and keep what passes the watched points.
+    """Run one photo through a model and keep what passes through the watched points.
 
     Args:
         model: In eval mode.
@@ -112,7 +112,7 @@ def forward(
         watch: Points, names or shell patterns; the logits are kept in any case.
 
     Returns:
-        Arrays by point name, float32, without the batch axis; seconds the forward took.
+        Arrays by point name, float32, without the batch axis; and the duration of the forward in seconds.
     """
     first = next(model.parameters())
     x = image[None].to(first.device, first.dtype)
@@ -127,34 +127,34 @@ def forward(
 
 
 def _array(name: str, tensor: torch.Tensor) -> np.ndarray:
-    """A watched tensor of one photo without its batch axis; what attention sees has groups instead of one."""
+    """A watched tensor of one photo without its batch axis; inside attention the first axis is groups."""
     array = tensor.float().cpu().numpy()
     inside = name.split(".")[-2] == "attn" if "." in name else False
     return array if inside else array[0]
 
 
 def share_cores() -> int:
-    """Let what comes next compute on the cores that nobody else uses, at least one; how many threads that is.
+    """Let what comes next compute on the cores that nobody else uses; returns how many, at least one.
 
-    Torch's threads meet after every operation, and wait for each other without sleeping. Where another
-    process holds a core, both wait for that process: on two cores at a load of four, a forward of nano took
-    166 to 383 ms with two threads (in the worst tenth up to 2.9 s) and 52 to 55 ms with one.
+    PyTorch's threads synchronise after every operation and wait for each other without sleeping. If another
+    process holds a core, all wait for that process: on two cores at a load of four, a forward of nano took
+    166 to 383 ms with two threads (up to 2.9 s in the slowest tenth) and 52 to 55 ms with one.
     """
     try:
         others = int(LOAD.read_text().split()[3].split("/")[0]) - 1  # this thread runs, too
     except (OSError, ValueError, IndexError):
-        return torch.get_num_threads()  # no Linux, so nobody to ask
+        return torch.get_num_threads()  # not Linux: the load is not known
     free = max(1, min(_most, (os.cpu_count() or 1) - others))
     torch.set_num_threads(free)
     return free
 
 
 def load(name: str, device: str | None = None, dtype: str = "float32") -> CrossFormer:
-    """A variant with its bundled weights, on a device, made once a process and shared.
+    """A variant with its bundled weights on a device, made once per process and shared.
 
     Args:
         name: A variant, see `list_models()`.
-        device: "cpu", "cuda", ...; by default CUDA where there is one.
+        device: "cpu", "cuda", ...; by default CUDA if available.
         dtype: "float32", "bfloat16" or "float16".
     """
     with _loading:
@@ -167,15 +167,16 @@ def _load(name: str, device: str, dtype: str) -> CrossFormer:
 
 
 def placed(model: CrossFormer, device: str | None = None, dtype: str | None = None) -> CrossFormer:
-    """A model on a device in a number format: a copy, or the model itself where it is there already.
+    """A model on a device in a number format: a copy, or the model itself if it is there already.
 
     Args:
         model: In eval mode, with classes to predict.
-        device: "cpu", "cuda", ...; None leaves it where it is. A GPU without room leaves it on the CPU.
-        dtype: "float32", "bfloat16" or "float16"; None leaves the model's own.
+        device: "cpu", "cuda", ...; None keeps the model where it is. If the GPU has no room, the copy is on
+            the CPU.
+        dtype: "float32", "bfloat16" or "float16"; None keeps the model's own.
 
     Raises:
-        ValueError: If the model cannot predict, or the device or format is not usable.
+        ValueError: If the model cannot predict, or the device or the format cannot be used.
     """
     if dtype is not None and dtype not in DTYPES:
         raise ValueError(f"dtype is {dtype!r}; expected one of {', '.join(DTYPES)}")
@@ -196,10 +197,10 @@ def placed(model: CrossFormer, device: str | None = None, dtype: str | None = No
 
 
 def pick_device(device: str | None = None) -> str:
-    """The device to compute on: the one asked for, or CUDA where there is one, else the CPU.
+    """The device to compute on: the one asked for, or CUDA if available, else the CPU.
 
     Raises:
-        ValueError: If torch does not know the device or cannot use it here.
+        ValueError: If PyTorch does not know the device or cannot use it here.
     """
     if device is None:
         return "cuda" if torch.cuda.is_available() else "cpu"
@@ -218,11 +219,11 @@ def name_of(model: CrossFormer) -> str:
 
 
 def class_names(model: CrossFormer, lang: str = "en") -> list[str]:
-    """The names of a model's classes: those of its dataset, else their numbers."""
+    """The names of a model's classes, or their numbers if its dataset is not known."""
     dataset = model.provenance.dataset
     if dataset is None and model.num_classes == 1000:
         dataset = "imagenet-1k"
-    names = labels(dataset, lang) if dataset in DATASETS else []  # a file may name any
+    names = labels(dataset, lang) if dataset in DATASETS else []  # a file may name any dataset
     if len(names) == model.num_classes:
         return names
     return [f"class {i}" for i in range(model.num_classes)]

@@ -1,4 +1,4 @@
-"""Arithmetic that many places share."""
+"""Statistics that many modules share."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def softmax(logits: np.ndarray) -> np.ndarray:
 
 
 def wilson(correct: int, n: int, z: float = Z_95) -> tuple[float, float]:
-    """Wilson's score interval of a share.
+    """Wilson's score interval of a proportion.
 
     Args:
         correct: Successes.
@@ -25,6 +25,9 @@ def wilson(correct: int, n: int, z: float = Z_95) -> tuple[float, float]:
 
     Returns:
         Lower and upper bound, in 0..1.
+
+    Raises:
+        ValueError: If there are no trials, or more successes than trials.
 
     Source: E. B. Wilson, "Probable inference, the law of succession, and statistical inference", 1927.
     """
@@ -38,7 +41,7 @@ def wilson(correct: int, n: int, z: float = Z_95) -> tuple[float, float]:
 
 
 def spearman(a: np.ndarray, b: np.ndarray) -> float:
-    """Rank correlation of two maps of one shape, ties sharing their mean rank; 0 where one is constant."""
+    """Rank correlation of two arrays of one shape; ties share their mean rank; 0 if one array is constant."""
     if a.shape != b.shape:
         raise ValueError(f"the maps are {a.shape} and {b.shape}; expected one shape")
     x, y = ranks(a.reshape(-1)), ranks(b.reshape(-1))
@@ -48,7 +51,7 @@ def spearman(a: np.ndarray, b: np.ndarray) -> float:
 
 
 def ranks(values: np.ndarray) -> np.ndarray:
-    """Ranks from 1 of (n,), ties sharing their mean."""
+    """Ranks of (n,) values, from 1; ties share their mean rank."""
     _, where, count = np.unique(values, return_inverse=True, return_counts=True)
     last = np.cumsum(count)
     return (last - (count - 1) / 2)[where]

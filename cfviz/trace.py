@@ -13,7 +13,7 @@ from cfviz.geometry import Grouping
 from cfviz.provenance import Provenance
 from cfviz.stats import softmax
 
-# the axes of one photo's arrays, by the last parts of a point's name
+# the axes of the arrays of one photo, by the last parts of the point's name
 AXES: dict[str, tuple[str, ...]] = {
     "kernels": ("channel", "row", "col"),
     "concat": ("row", "col", "channel"),
@@ -34,7 +34,7 @@ AXES: dict[str, tuple[str, ...]] = {
 
 
 def axes_of(point: str) -> tuple[str, ...]:
-    """The names of the axes of what passes a point, for one photo.
+    """The names of the axes of what passes through a point, for one photo.
 
     Args:
         point: For example `layers.0.blocks.1.attn.probs`.
@@ -57,17 +57,17 @@ class Trace:
         arrays: From point name to array; `logits` is always there.
         axes: From point name to the names of its axes.
         labels: Class names, in the order of the logits.
-        crop: The pixels the model saw, exactly; None where the trace was made from a tensor.
-        box: Where they lie in the photo: (left, top, right, bottom) in its pixels.
+        crop: Exactly the pixels that the model saw; None if the trace was made from a tensor.
+        box: Where they lie in the photo: (left, top, right, bottom) in pixels of the photo.
         photo: Name of the photo.
         model: Name of the variant.
         size: (height, width) of the input in pixels.
         groupings: How each block of each stage cuts its map.
         device: "cpu", "cuda", ...
-        dtype: What the forward computed in: "float32", "bfloat16", ...
-        seconds: Time of the forward.
+        dtype: Number format of the forward: "float32", "bfloat16", ...
+        seconds: Duration of the forward.
         weights: Where the weights come from.
-        settings: Anything else that is needed to make it again.
+        settings: Anything else that is needed to make the trace again.
     """
 
     arrays: Mapping[str, np.ndarray]
@@ -107,7 +107,7 @@ class Trace:
 
     @property
     def logits(self) -> np.ndarray:
-        """(classes,)."""
+        """The logits, (classes,)."""
         return self["logits"]
 
     @property
@@ -116,7 +116,7 @@ class Trace:
         return softmax(self.logits)
 
     def top(self, k: int = 5) -> list[tuple[int, str, float]]:
-        """The k likeliest classes: (index, name, probability), likeliest first."""
+        """The k most probable classes: (index, name, probability), most probable first."""
         probs = self.probs
         order = np.argsort(-probs, kind="stable")[: max(0, k)]
         return [(int(i), self.labels[i], float(probs[i])) for i in order]
@@ -130,7 +130,7 @@ class Trace:
         np.savez_compressed(path, allow_pickle=False, **dict(self.arrays))
 
     def show(self) -> str:
-        """HTML for a notebook cell: the likeliest classes, where the weights come from, the living figure."""
+        """HTML for a notebook cell: the top classes, where the weights come from, the living figure."""
         if _render is None:
             raise ValueError("no renderer of traces is set; call `render_traces_with` first")
         return _render(self)

@@ -1,8 +1,8 @@
-"""Two languages from the first line: a key in, a sentence out.
+"""The texts of both languages: a key in, a sentence out.
 
-Catalogues are ``assets/translations/<language>/<section>.json``, one flat object a file. The key
-``"predict.title"`` is the entry ``"title"`` of ``predict.json``; what follows the first dot is the entry's
-name. Placeholders are those of ``str.format``.
+The catalogues are `assets/translations/<language>/<section>.json`, one flat object per file. The key
+`"predict.title"` is the entry `"title"` of `predict.json`: what follows the first dot is the name of the
+entry. Placeholders are those of `str.format`.
 """
 
 from __future__ import annotations
@@ -22,16 +22,16 @@ Translator = Callable[..., str]
 
 
 def translator(lang: str) -> Translator:
-    """Return ``t(key, **fields)`` for one language.
+    """Return `t(key, **fields)` for one language.
 
     A key that the language lacks falls back to English, then to the key itself: a page with one awkward word
-    is better than none. The tests make sure that neither ever happens.
+    is better than no page. The tests make sure that neither happens.
 
     Args:
-        lang: one of ``LANGUAGES``.
+        lang: One of `LANGUAGES`.
 
     Raises:
-        ValueError: the language is not one of ours.
+        ValueError: If there is no such language.
     """
     if lang not in LANGUAGES:
         raise ValueError(f"language {lang!r} is not known; choose one of {', '.join(LANGUAGES)}")
@@ -46,7 +46,7 @@ def translator(lang: str) -> Translator:
 
 
 def lookup(lang: str, key: str) -> str | None:
-    """The raw text behind a key, placeholders unfilled; None where there is none."""
+    """The raw text of a key, placeholders unfilled; None if there is no such key."""
     section, _, name = key.partition(".")
     path = TRANSLATIONS / lang / f"{section}.json"
     try:
@@ -69,7 +69,7 @@ def section_words(section: str, lang: str = "en") -> dict[str, str]:
 
 
 def figure_words(section: str, lang: str = "en") -> dict[str, str]:
-    """The words of a living figure (`<section>.figure.*`), without that prefix; the browser fills the braces.
+    """The words of a living figure (`<section>.figure.*`) without the prefix; the browser fills them in.
 
     Raises:
         ValueError: If there are no words in that language, or none of a figure in that section.
@@ -87,7 +87,7 @@ def decimal(value: float, digits: int = 2) -> str:
 
 
 def signed(value: float, digits: int = 2) -> str:
-    """A number with its sign, and a true minus: +1.32, −0.40."""
+    """A number with its sign and a proper minus: +1.32, −0.40."""
     return f"{value:+.{digits}f}".replace("-", "−")
 
 
@@ -97,18 +97,18 @@ def placeholders(text: str) -> set[str]:
 
 
 def preferred(locale: str | None) -> str:
-    """The language to begin with for a browser that asks for ``locale``, e.g. ``zh-TW``."""
+    """The language to begin with for a browser's locale, such as `zh-TW`."""
     return "zh-Hant" if (locale or "").lower().startswith("zh") else "en"
 
 
 @lru_cache(maxsize=256)
 def _catalogue(path: Path, changed: int) -> dict[str, str]:
-    """One file, read again only when it has changed."""
+    """One catalogue, read again only after a change."""
     return json.loads(path.read_text(encoding="utf-8"))
 
 
 def together(*sentences: str) -> str:
-    """Sentences one after the other: with a space between, but none after a Chinese full stop."""
+    """Sentences in a row: with a space between them, but none after a Chinese full stop."""
     out = ""
     for sentence in filter(None, sentences):
         out += sentence if not out or out.endswith("。") else f" {sentence}"

@@ -1,9 +1,9 @@
 """Where every token of a CrossFormer is: in its map, in its group, in the photo.
 
-Everything here is counting, in numpy, so that the model, the figures and the tests share one geometry.
-A map of H x W tokens is cut into groups of G x G tokens, either neighbours (short distance attention, SDA)
-or tokens I apart (long distance attention, LDA); CrossFormer, section 3.2. A map that does not divide is
-padded at the bottom and at the right.
+It is all counting, in NumPy, so that the model, the figures and the tests share one geometry. A map of H x W
+tokens is cut into groups of G x G tokens, either neighbours (short distance attention, SDA) or tokens I apart
+(long distance attention, LDA); CrossFormer, section 3.2. A map that does not divide evenly is padded at the
+bottom and on the right.
 """
 
 from __future__ import annotations
@@ -85,10 +85,10 @@ class Grouping:
 
     @cached_property
     def index(self) -> np.ndarray:
-        """Flat position in the padded Hp x Wp map of every member: int64 (nG, N).
+        """Flat position of every member in the padded Hp x Wp map: int64 (nG, N).
 
-        Groups come in the authors' order: SDA row by row; LDA by region row, region column, offset row,
-        offset column (r1 r2 i1 i2). Members come row by row (g1 g2).
+        Groups are in the authors' order: SDA row by row; LDA by row of the region, column of the region, row
+        of the offset, column of the offset (r1 r2 i1 i2). Members are row by row (g1 g2).
         """
         G, I = self.G, self.I  # noqa: E741
         flat = np.arange(self.Hp * self.Wp).reshape(self.Hp // self.step, G, I, self.Wp // self.step, G, I)
@@ -96,7 +96,7 @@ class Grouping:
 
     @cached_property
     def members(self) -> np.ndarray:
-        """Flat position in the H x W map of every member, -1 for padding: int64 (nG, N)."""
+        """Flat position of every member in the H x W map, -1 for padding: int64 (nG, N)."""
         row, col = np.divmod(self.index, self.Wp)
         return np.where((row < self.H) & (col < self.W), row * self.W + col, -1)
 
@@ -123,20 +123,20 @@ class Grouping:
 
     @cached_property
     def patterns(self) -> tuple[np.ndarray, np.ndarray]:
-        """The distinct key masks and who has which: bool (P, N), int64 (nG,).
+        """The distinct key masks, and which of them each group has: bool (P, N), int64 (nG,).
 
-        A large padded map has thousands of groups and a handful of patterns (which of the members are
-        tokens), so whatever depends on the mask is stored once per pattern.
+        A large padded map has thousands of groups but only a few patterns of which members are tokens, so
+        whatever depends on the mask is stored once per pattern.
         """
         distinct, which = np.unique(self.valid, axis=0, return_inverse=True)
         return distinct, which.reshape(-1)
 
     def gather(self, values: np.ndarray, fill: float = 0.0) -> np.ndarray:
-        """Bring a map into groups.
+        """Cut a map into groups.
 
         Args:
             values: (H, W, ...).
-            fill: What padding holds.
+            fill: Value of padding.
 
         Returns:
             (nG, N, ...).
@@ -149,7 +149,7 @@ class Grouping:
         return out
 
     def scatter(self, groups: np.ndarray) -> np.ndarray:
-        """Bring groups back into their map, dropping the padding.
+        """Put groups back into their map, without the padding.
 
         Args:
             groups: (nG, N, ...).
@@ -166,7 +166,7 @@ class Grouping:
 
 @lru_cache(maxsize=512)
 def grouping(kind: Kind, H: int, W: int, G: int, I: Interval = 1) -> Grouping:  # noqa: E741
-    """The grouping of a map, remembered so that its arrays are made once.
+    """The grouping of a map, cached so that its arrays are made once.
 
     Args:
         kind: "sda" or "lda".
@@ -181,10 +181,10 @@ def grouping(kind: Kind, H: int, W: int, G: int, I: Interval = 1) -> Grouping:  
 
 
 def lsda(H: int, W: int, block: int, G: int, I: Interval) -> Grouping:  # noqa: E741
-    """What block number `block` of a stage does to a map: the model's rule.
+    """How block number `block` of a stage cuts a map: the model's rule.
 
-    Even blocks are SDA, odd blocks LDA. Where the shorter side of the map is no longer than G the block is
-    SDA whatever its number, in one group that holds the whole map (G becomes the longer side).
+    Even blocks are SDA, odd blocks LDA. If the shorter side of the map is at most G, every block is SDA with
+    one group that holds the whole map (G becomes the longer side).
     """
     if min(H, W) <= G:
         return grouping("sda", H, W, max(H, W))
@@ -216,7 +216,7 @@ def _nearest(side: int) -> int:
 def offsets(Gh: int, Gw: int) -> np.ndarray:
     """Every offset (dh, dw), query minus key, inside a group of Gh x Gw: int64 ((2Gh-1) * (2Gw-1), 2).
 
-    h-major, from (1-Gh, 1-Gw) to (Gh-1, Gw-1); the inputs of the dynamic position bias (section 3.3).
+    Row by row, from (1-Gh, 1-Gw) to (Gh-1, Gw-1); the inputs of the dynamic position bias (section 3.3).
     """
     dh, dw = np.arange(1 - Gh, Gh), np.arange(1 - Gw, Gw)
     return np.stack(np.meshgrid(dh, dw, indexing="ij"), -1).reshape(-1, 2)
@@ -231,7 +231,7 @@ def relative_index(Gh: int, Gw: int) -> np.ndarray:
 
 
 def cel_channels(dim: int, kernels: Sequence[int]) -> tuple[int, ...]:
-    """Output channels of each kernel of a cross-scale embedding layer: halves, the last one twice.
+    """Output channels of each kernel of a cross-scale embedding layer: 1/2, 1/4, ..., the last share twice.
 
     Args:
         dim: Channels of the whole layer, for example 96.
@@ -245,7 +245,7 @@ def cel_channels(dim: int, kernels: Sequence[int]) -> tuple[int, ...]:
 
 
 def token_box(stage: int, row: int, col: int) -> tuple[int, int, int, int]:
-    """The square of the photo a token stands for: (top, left, bottom, right) in input pixels."""
+    """The square of the photo that a token stands for: (top, left, bottom, right) in input pixels."""
     side = int(np.prod(CEL_STRIDES[: stage + 1]))
     return row * side, col * side, (row + 1) * side, (col + 1) * side
 
@@ -253,8 +253,8 @@ def token_box(stage: int, row: int, col: int) -> tuple[int, int, int, int]:
 def cel_box(stage: int, kernel: int, row: int, col: int) -> tuple[int, int, int, int]:
     """What one kernel of the embedding layer before a stage covers, for the token at (row, col).
 
-    For stage 0 these are the pixels the kernel reads. For later stages it is the square of the tokens it
-    reads, in pixels of the photo, not what those tokens themselves have seen before.
+    For stage 0 these are the pixels that the kernel reads. For later stages it is the square of the tokens
+    that it reads, in pixels of the photo, not what those tokens have seen themselves.
 
     Args:
         stage: 0 to 3.
@@ -267,7 +267,7 @@ def cel_box(stage: int, kernel: int, row: int, col: int) -> tuple[int, int, int,
     """
     if kernel not in CEL_KERNELS[stage]:
         raise ValueError(f"stage {stage} has no kernel of {kernel}; it has {CEL_KERNELS[stage]}")
-    unit = int(np.prod(CEL_STRIDES[:stage]))  # pixels a side of what the kernel reads
+    unit = int(np.prod(CEL_STRIDES[:stage]))  # side in pixels of what the kernel reads
     stride, pad = CEL_STRIDES[stage], (kernel - CEL_STRIDES[stage]) // 2
     top, left = (row * stride - pad) * unit, (col * stride - pad) * unit
     return top, left, top + kernel * unit, left + kernel * unit

@@ -1,10 +1,10 @@
-"""Who may attend to whom in other hierarchical transformers, counted the same way as in `geometry`.
+"""Who may attend to whom in other hierarchical transformers, counted as in `groups`.
 
 Swin (window and shifted window), PVT v2 (spatial reduction), Twins (local groups, sub-sampled global) and ViT
-(global), each as their implementations in timm compute it, where padding or a mask makes a difference; the
-tests run timm's modules and compare. numpy only.
+(global). Where padding or a mask makes a difference, each is as timm implements it; the tests run timm's
+modules and compare. NumPy only.
 
-All of them fit one form: queries in groups, and for each group the keys its queries score, a key being made
+All of them fit one form: queries in groups, and for each group the keys that its queries score. A key is made
 of one token or, after a spatial reduction, of several.
 """
 
@@ -28,12 +28,12 @@ class Scheme:
         H: Height of the map, in tokens.
         W: Width of the map, in tokens.
         queries: Flat position of every query, -1 for padding: int64 (nG, Nq).
-        keys: Flat positions of the tokens every key is made of, -1 for padding: int64 (nG, Nk, S).
-        region: Where a mask separates members of a group, the region of each: int64 (nG, Nq); a query scores
-            only keys of its own region. None where nothing is masked.
+        keys: Flat positions of the tokens that every key is made of, -1 for padding: int64 (nG, Nk, S).
+        region: If a mask separates members of a group, the region of each member: int64 (nG, Nq); a query
+            scores only keys of its own region. None if nothing is masked.
         pads_attend: Whether padding takes part in the softmax as if it were a token (Swin and Twins in timm);
             CrossFormer masks it.
-        reduction: Tokens a side that the reducing convolution joins to a key; 1 where there is none.
+        reduction: Side, in tokens, of what the reducing convolution joins into a key; 1 without one.
         crop_first: Whether padding is cropped before the output projection rather than after it.
     """
 
@@ -48,7 +48,7 @@ class Scheme:
     crop_first: bool = False
 
     def group_of(self, row: int, col: int) -> tuple[int, int]:
-        """The (group, member) of the query at a row and a column.
+        """The (group, member) of the query at a row and a column of the map.
 
         Raises:
             ValueError: If the map has no such token.
@@ -81,7 +81,7 @@ class Scheme:
         return out.reshape(self.H, self.W)
 
     def masked(self, row: int, col: int) -> np.ndarray:
-        """The tokens in the query's own window that the mask keeps from it: bool (H, W)."""
+        """The tokens in the query's own window that the mask excludes: bool (H, W)."""
         group, member = self.group_of(row, col)
         out = np.zeros(self.H * self.W, bool)
         keys = self.keys[group][~self.allowed(group, member)]
@@ -97,10 +97,10 @@ def crossformer(g: Grouping) -> Scheme:
 def swin(H: int, W: int, window: int = 7, shift: int = 0) -> Scheme:
     """Swin's window attention, or shifted window attention where `shift` is not 0.
 
-    As in timm: a side no longer than the window becomes the window and is not shifted; the map is rolled by
-    the shift, then padded at the bottom and at the right; padding is a key like any other; the mask separates
-    what the roll brought together. It is laid over the padded map, so where there is padding it does not
-    separate the rolled rows and columns exactly where they begin.
+    As in timm: a side at most as long as the window becomes the window and is not shifted; the map is rolled
+    by the shift, then padded at the bottom and on the right; padding is a key like any other; the mask
+    separates what the roll brought together. The mask is laid over the padded map, so with padding it does
+    not separate the rolled rows and columns exactly where they begin.
 
     Args:
         H: Height of the map, in tokens.
@@ -124,9 +124,9 @@ def swin(H: int, W: int, window: int = 7, shift: int = 0) -> Scheme:
 
 
 def pvt(H: int, W: int, ratio: int) -> Scheme:
-    """PVT's spatial reduction attention: every token scores one key for each ratio x ratio tokens.
+    """PVT's spatial reduction attention: every token scores one key per ratio x ratio tokens.
 
-    The convolution has no padding, so rows and columns past the last whole block are in no key.
+    The convolution has no padding, so rows and columns beyond the last whole block are in no key.
 
     Raises:
         ValueError: If the ratio is longer than a side of the map.
@@ -135,14 +135,14 @@ def pvt(H: int, W: int, ratio: int) -> Scheme:
 
 
 def twins_local(H: int, W: int, window: int = 7) -> Scheme:
-    """Twins' locally grouped attention: windows, padded at bottom and right, the padding not masked."""
+    """Twins' locally grouped attention: windows, padded at the bottom and on the right, without a mask."""
     rows, cols = _rolled(H, window, 0), _rolled(W, window, 0)
     queries = _windows(_join(rows, cols, W), window, window)
     return Scheme("twins_local", H, W, queries, queries[..., None], pads_attend=True, crop_first=True)
 
 
 def twins_global(H: int, W: int, ratio: int) -> Scheme:
-    """Twins' globally sub-sampled attention: one key for each ratio x ratio tokens, as PVT's.
+    """Twins' globally sub-sampled attention: one key per ratio x ratio tokens, as in PVT.
 
     Raises:
         ValueError: If the ratio is longer than a side of the map.
@@ -184,25 +184,25 @@ def _pair(H: int, W: int, G: int, I: int) -> tuple[Grouping, Grouping]:  # noqa:
 
 
 def _fit(side: int, window: int, shift: int) -> tuple[int, int]:
-    """Window and shift along one side: a side within the window is one window, not shifted."""
+    """Window and shift along one side: a side that fits into the window is one window, not shifted."""
     return (side, 0) if side <= window else (window, shift)
 
 
 def _rolled(side: int, window: int, shift: int) -> np.ndarray:
-    """Where each place of a rolled and then padded side comes from, -1 for padding."""
+    """Where each position of a rolled and then padded side comes from, -1 for padding."""
     from_ = np.full(ceil(side / window) * window, -1)
     from_[:side] = (np.arange(side) + shift) % side
     return from_
 
 
 def _regions(padded: int, window: int, shift: int) -> np.ndarray:
-    """Swin's three bands along a padded side: the bulk, the last window's own part, the rolled part."""
+    """Swin's three bands along a padded side: all but the last window, its unrolled part, its rolled part."""
     place = np.arange(padded)
     return (place >= padded - window).astype(int) + (place >= padded - shift) if shift else 0 * place
 
 
 def _join(rows: np.ndarray, cols: np.ndarray, W: int) -> np.ndarray:
-    """Flat positions of a map from those of its sides, -1 where either is padding."""
+    """Flat positions in a map from positions along its sides, -1 where either is padding."""
     return np.where((rows[:, None] >= 0) & (cols[None, :] >= 0), rows[:, None] * W + cols[None, :], -1)
 
 

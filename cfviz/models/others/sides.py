@@ -1,7 +1,7 @@
-"""One interface for our models and timm's: the page that compares two models is built on it.
+"""One interface for our models and timm's, on which the page that compares two models is built.
 
 A side knows its geometry (`schemes`), its outputs for a photo (`see`), the pixels that a token depends on
-(`gradient`) and its cost (`cost`). The model behind it is never written to.
+(`gradient`) and its cost (`cost`). The model behind it is never changed.
 """
 
 from __future__ import annotations
@@ -28,9 +28,8 @@ from cfviz.words import Translator
 from . import timm_models as others
 
 Place = tuple[int, int]  # stage and block, from 0
-PUBLISHED: dict[
-    str, tuple[float, float]
-] = {  # ImageNet-1K top-1 (%) and GFLOPs at 224 px, the authors' README
+# ImageNet-1K top-1 (%) and GFLOPs at 224 px, from the authors' README
+PUBLISHED: dict[str, tuple[float, float]] = {
     "crossformer_tiny": (81.5, 2.9),
     "crossformer_small": (82.5, 4.9),
     "crossformer_base": (83.4, 9.2),
@@ -44,13 +43,13 @@ PUBLISHED: dict[
 
 @dataclass(frozen=True)
 class Outputs:
-    """What a model made of one photo.
+    """The outputs of a model for one photo.
 
     Attributes:
         logits: (classes,).
-        maps: (H, W, C) where each stage ends.
-        probs: From (stage, block) to float32 (nG, nH, Nq, Nk), in the order of the block's `Scheme`.
-        seconds: Of the forward.
+        maps: (H, W, C) at the end of each stage.
+        probs: By (stage, block), float32 (nG, nH, Nq, Nk), in the order of the block's `Scheme`.
+        seconds: Duration of the forward.
     """
 
     logits: np.ndarray
@@ -64,9 +63,9 @@ class Side:
     """A model to be compared.
 
     Attributes:
-        name: A variant of ours, an id of the reader's own, or a key of `others.OTHERS`.
+        name: A variant of ours, the id of a model of the reader's own, or a key of `timm_models.OTHERS`.
         model: In eval mode, shared.
-        other: Whether it is timm's.
+        other: Whether the model is timm's.
     """
 
     name: str
@@ -96,7 +95,7 @@ class Side:
             return _see_other(self, image, wanted) if self.other else _see_ours(self, image, wanted)
 
     def gradient(self, image: torch.Tensor, stage: int, row: int, col: int) -> np.ndarray:
-        """How strongly each pixel moves one token of the map where a stage ends, (H, W).
+        """How strongly each pixel moves one token of the map at the end of a stage, (H, W).
 
         See `gradients.receptive_field`.
         """
@@ -123,12 +122,12 @@ class Side:
 
 
 def open_side(name: str, size: int = 224, weights: str | None = "auto", dtype: str = "float32") -> Side:
-    """A side by name, with the weights that are at hand.
+    """A side by name, with the weights that are available here.
 
     Args:
-        name: A variant of ours or a key of `others.OTHERS`.
+        name: A variant of ours or a key of `timm_models.OTHERS`.
         size: Side of the input in pixels.
-        weights: Of one of ours, as `create_model` takes them.
+        weights: For one of ours, as `create_model` takes them.
         dtype: "float32", "bfloat16" or "float16".
 
     Raises:
@@ -169,7 +168,7 @@ def _array(tensor: torch.Tensor) -> np.ndarray:
 
 @lru_cache(maxsize=32)
 def _cost(name: str, height: int, width: int) -> Cost:
-    """On a copy without numbers, so that nothing is computed."""
+    """The cost, counted on a copy without numbers, so that nothing is computed."""
     with torch.device("meta"):
         model = others.create_other(name, height)
         x = torch.zeros(1, 3, height, width)
@@ -183,14 +182,14 @@ def _cost(name: str, height: int, width: int) -> Cost:
 def benchmark(
     a: Side, b: Side, image: torch.Tensor, seconds: float = 1.5, most: int = 9
 ) -> tuple[list[float], list[float]]:
-    """Seconds of forwards of two models, taken in turn, so that whatever else runs meets both.
+    """Seconds per forward of two models, taken in turn, so that other load on the machine affects both.
 
     Args:
         a: One model.
         b: The other.
         image: (3, H, W), normalised.
-        seconds: No new round begins after so long; two rounds are run in any case.
-        most: Rounds at most, one that is not counted left out.
+        seconds: No new round begins after this time; at least two rounds are run.
+        most: Most rounds, not counting the first, which is a warm-up.
     """
     sides = [(side.model, side._placed(image)) for side in (a, b)]
     times: tuple[list[float], list[float]] = ([], [])

@@ -1,8 +1,8 @@
 """Swin, PVT v2 and Twins from timm, watched as closely as our own model: who attends to whom, and how much.
 
-timm's modules are left as they are. Their fused attention is switched off, so that the probabilities pass the
-dropout behind the softmax, where a hook reads them; hooks are set and removed under one lock, since all
-threads share a model. The tests compare what is read with the modules' outputs.
+timm's modules are not changed. Fused attention is switched off, so that the probabilities pass through the
+dropout after the softmax, where a hook reads them; hooks are set and removed under one lock, because all
+threads share a model. The tests compare what is read with the outputs of the modules.
 """
 
 from __future__ import annotations
@@ -32,11 +32,11 @@ class Other:
     """A published model.
 
     Attributes:
-        title: What papers call it.
+        title: Its name in papers.
         family: "swin", "pvt" or "twins".
-        top1: ImageNet-1K top-1 at 224 px in per cent, as its authors publish it.
-        gflops: Multiply-adds at 224 px in 10⁹, as its authors publish them.
-        source: Where they do.
+        top1: ImageNet-1K top-1 at 224 px in per cent, as the authors publish it.
+        gflops: Multiply-adds at 224 px in 10⁹, as the authors publish them.
+        source: Where the authors publish them.
     """
 
     title: str
@@ -75,7 +75,7 @@ def repository(name: str) -> str:
 
 
 def fetch_weights(name: str) -> Path:
-    """Timm's weights of a model, downloaded once; the client keeps them.
+    """timm's weights of a model, downloaded once; the Hub's client keeps them.
 
     Raises:
         CheckpointError: If they cannot be had.
@@ -84,7 +84,7 @@ def fetch_weights(name: str) -> Path:
 
 
 def weights_here(name: str) -> Path | None:
-    """Timm's weights of a model if they are on this machine already; asks no network."""
+    """timm's weights of a model if they are on this machine already, without the network."""
     from huggingface_hub import try_to_load_from_cache
 
     found = try_to_load_from_cache(repository(name), "model.safetensors")
@@ -97,7 +97,7 @@ def create_other(name: str, size: int = 224, weights: Path | None = None) -> Any
     Args:
         name: Key of `OTHERS`.
         size: Side of the input in pixels; Swin's masks are made for it.
-        weights: A file of `fetch_weights`; None for random weights, the same at every call.
+        weights: A file from `fetch_weights`; None for random weights, the same in every call.
 
     Returns:
         The model; `model.provenance` says where its weights come from.
@@ -138,8 +138,8 @@ def schemes(name: str, model: nn.Module, height: int, width: int) -> list[list[S
     Args:
         name: Key of `OTHERS`.
         model: From `create_other`, made for this size.
-        height: Of the input in pixels.
-        width: Of the input in pixels.
+        height: Height of the input in pixels.
+        width: Width of the input in pixels.
     """
     found = []
     for s, blocks in enumerate(stages(name, model)):
@@ -161,7 +161,7 @@ def _scheme(family: str, H: int, W: int, b: int, attn: Any) -> Scheme:
 def watching(
     name: str, model: nn.Module, wanted: Sequence[tuple[int, int]]
 ) -> Iterator[tuple[list[torch.Tensor], dict[tuple[int, int], torch.Tensor]]]:
-    """Keep the four stages' maps and some blocks' attention of the forward inside the block.
+    """Keep the maps of all stages and the attention of some blocks during the forward in the `with` block.
 
     Args:
         name: Key of `OTHERS`.
@@ -169,7 +169,7 @@ def watching(
         wanted: (stage, block) whose attention is kept.
 
     Yields:
-        Maps (B, H, W, C) where each stage ends, before any last norm; and probabilities (B, nG, nH, Nq, Nk).
+        Maps (B, H, W, C) at the end of each stage, before any final norm; probabilities (B, nG, nH, Nq, Nk).
     """
     maps: dict[int, torch.Tensor] = {}
     probs: dict[tuple[int, int], torch.Tensor] = {}
@@ -195,7 +195,7 @@ def _keeper(into: dict[Any, torch.Tensor], key: Any) -> Callable[..., None]:
 
 
 def _map(x: torch.Tensor) -> torch.Tensor:
-    """(B, H, W, C) as it is, or tokens (B, N, C) of a square map."""
+    """A map (B, H, W, C) as it is, or tokens (B, N, C) of a square map as (B, H, W, C)."""
     if x.ndim == 4:
         return x
     side = round(x.shape[1] ** 0.5)
@@ -203,7 +203,7 @@ def _map(x: torch.Tensor) -> torch.Tensor:
 
 
 def _grouped(family: str, probs: torch.Tensor, batch: int) -> torch.Tensor:
-    """Attention as its module has it -> (B, nG, nH, Nq, Nk)."""
+    """Attention in the shape that its module uses -> (B, nG, nH, Nq, Nk)."""
     if family == "swin":  # B*nG, nH, N, N
         return probs.unflatten(0, (batch, -1))
     return probs if probs.ndim == 5 else probs[:, None]  # B, nH, Nq, Nk: one group
