@@ -31,7 +31,7 @@ def cel(layer: Layer, tokens: np.ndarray) -> Cel:
     )  # fmt: skip
 
 
-def block_bias(model: Any, s: int, b: int, kind: str, twin: Any = None) -> BlockBias:
+def block_bias(model: Any, s: int, b: int, kind: str, baseline: Any = None) -> BlockBias:
     """The position bias of one block: surfaces, MLP and measures of every head."""
     pos, G = model.stages[s].each[b].attn.pos, model.group_size[s]
     surfaces = surfaces_of(pos, G)
@@ -45,7 +45,7 @@ def block_bias(model: Any, s: int, b: int, kind: str, twin: Any = None) -> Block
         G,
         surfaces,
         mlp_of(pos),
-        None if twin is None else surfaces_of(twin.stages[s].each[b].attn.pos, G),
+        None if baseline is None else surfaces_of(baseline.stages[s].each[b].attn.pos, G),
         [found.character(h) for h in heads],
         {by: position_bias.order(found, by).tolist() for by in ORDERS},
         [_measures(found, h) for h in heads],

@@ -6,17 +6,17 @@ import pages  # noqa: F401  first: see there
 from cfviz.measured import quick
 from cfviz.ui import start
 from cfviz.ui.pages.embedding import ablation, figure, filters
-from cfviz.ui.pages.embedding.subject import subject
+from cfviz.ui.pages.embedding.subject import subject_of
 from cfviz.ui.widgets.chart import look
 
 ctx = start("embedding")
-its = subject(ctx)
+subject = subject_of(ctx)
 look(ctx.t("embedding.look"))
-figure.figure(ctx, its)
-figure.summary(ctx, its, ablation.costs(its) if quick(its.model) else None)
-ablation.knock_out(ctx, its)
-ablation.reads(ctx, its)
-filters.filters(ctx, its)
-filters.patches(ctx, its)
-filters.patterns(ctx, its)
-filters.others(ctx, its)
+figure.figure(ctx, subject)
+figure.summary(ctx, subject, ablation.costs(subject) if quick(subject.model) else None)
+ablation.knock_out(ctx, subject)
+ablation.reads(ctx, subject)
+filters.filters(ctx, subject)
+filters.patches(ctx, subject)
+filters.patterns(ctx, subject)
+filters.others(ctx, subject)

@@ -41,7 +41,7 @@ def test_a_point_on_one_is_a_point_on_both(app: Any, open_page: Any) -> None:
         scheme = model.schemes(160, 160)[0][-1]
         group, query = scheme.group_of(7, 12)
         keys = scheme.keys[group][:, 0]
-        probs = model.see(image, [(0, 1)]).probs[0, 1][group, :, query].mean(0)[keys >= 0]
+        probs = model.outputs(image, [(0, 1)]).probs[0, 1][group, :, query].mean(0)[keys >= 0]
         np.testing.assert_allclose(side["probs"], probs, atol=2e-5)
         assert side["keys"] == keys[keys >= 0].tolist()
     over.click(position={"x": box["width"] * 12.5 / 40, "y": box["height"] * 7.5 / 40})

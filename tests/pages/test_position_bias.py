@@ -97,7 +97,7 @@ def test_results_are_the_newest_of_this_form(tmp_path: Path) -> None:
 def test_answers_are_the_forwards_of_every_way(tiny_model: Any, cut: tuple[str, tuple[int, ...]]) -> None:
     model, twin = (tiny_model(embed_dim=64, group_size=3, position_bias=kind) for kind in ("dpb", "rpb"))
     blocks = surfaces.blocks(f"test {cut[0]}", model, twin)
-    its = surfaces.Subject(model, None, blocks, "", f"test {cut[0]}", twin)  # type: ignore[arg-type]
+    its = surfaces.BiasSubject(model, None, blocks, "", f"test {cut[0]}", twin)  # type: ignore[arg-type]
     window = answer.Window(96, cut[1], model.interval)
     by = answer.merged(its, window.groups(model))
     assert list(by) == ["own", "rescaled", "bicubic", "clamp", "cut", "twin", "none"]
@@ -169,7 +169,7 @@ for line in accuracy.sentences(ctx, st.session_state["found"]):
 JOB = """
 from cfviz.ui.pages.position_bias import own_photos, surfaces
 
-own_photos.section(ctx, surfaces.subject(ctx))
+own_photos.section(ctx, surfaces.subject_of(ctx))
 """
 
 

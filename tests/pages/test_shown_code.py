@@ -13,10 +13,13 @@ import timm
 import torch
 from streamlit.testing.v1 import AppTest
 
-from cfviz.data.images import prepare
-from cfviz.data.samples import sample
+from cfviz.data.images import load_image, prepare
+from cfviz.data.samples import gallery, sample
 from cfviz.figures.live import attention as living
 from cfviz.models.factory import build, create_model
+from cfviz.models.interventions.apply import needed
+from cfviz.models.interventions.effects import collect, effects, parts
+from cfviz.models.interventions.language import FILLS
 from cfviz.models.others.sides import Side, open_side
 from cfviz.models.weights.checkpoints import load_checkpoint
 from cfviz.provenance import Provenance
@@ -24,8 +27,9 @@ from cfviz.run import inspect
 from cfviz.trace import Trace
 from cfviz.ui.compute import cache, models
 from cfviz.ui.pages.attention import view
-from cfviz.ui.pages.attention.measures import WATCH, Subject
+from cfviz.ui.pages.attention.measures import WATCH, AttentionSubject
 from cfviz.ui.pages.compare.tables import opened
+from cfviz.ui.pages.lab import bench, shown_code
 from cfviz.ui.pages.position_bias import ablation, answer
 from cfviz.ui.session import photos
 from cfviz.words import figure_words
@@ -110,13 +114,37 @@ def test_the_lab_changes_the_model_in_its_number_format() -> None:
     assert not np.array_equal(known["before"].logits, known["after"].logits)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("how", FILLS)
+def test_the_labs_code_ranks_parts_as_the_board_does(how: str, capsys: pytest.CaptureFixture[str]) -> None:
+    net, photo = create_model(NANO), photos._bundled("cat")
+    donor = photos._bundled("lemurs")
+    ctx = context(model=net, trace=lambda *watch: inspect(photo, net, 160, watch))
+    here = bench.Bench(ctx, (), how, "lemurs", "last", photo, donor)
+    execute(shown_code.effects(here))
+    said = [line.split() for line in capsys.readouterr().out.splitlines()]
+    every = parts(net, how, (160, 160))
+    images = [prepare(load_image(entry.path), 160).tensor for entry in gallery()]
+    means = collect(net, images, every) if how == "mean" else {}
+    points = needed(net, every, "replace")
+    given = inspect(donor, net, 160, points).arrays if how == "replace" else {}
+    before, *after = effects(net, here.image, [(), *((part,) for part in every)], means, given)
+    first = before.argmax()
+    moved = sorted(
+        (float(logits[first] - before[first]), part.to_url())
+        for logits, part in zip(after, every, strict=True)
+    )
+    assert [float(by) for _, by in said] == pytest.approx([by for by, _ in moved[:10]], abs=1e-4)
+    assert {url for url, _ in said[:3]} == {url for _, url in moved[:3]}
+
+
 def test_two_models_are_opened_in_the_number_format_on_screen() -> None:
     image = prepare(photos._bundled("cat"), 160).tensor
     for name in (NANO, "pvt_v2_b0"):
         plain = open_side(name, 160)
         side = Side(name, plain.model.bfloat16(), plain.other)
         shown = eval(opened(side, 160), {"open_side": open_side})
-        assert np.array_equal(shown.see(image).logits, side.see(image).logits)
+        assert np.array_equal(shown.outputs(image).logits, side.outputs(image).logits)
         assert next(shown.model.parameters()).dtype == torch.bfloat16
 
 
@@ -199,7 +227,7 @@ def context(**values: Any) -> Any:
 def test_the_answers_window_is_the_codes(name: str, kind: str) -> None:
     plus = {"group_size": (4, 4, 14, 7), "interval": (4, 2, 1, 1)} if name == "pp" else {}
     net = create_model(NANO, **plus)
-    its = SimpleNamespace(model=net, twin=None)
+    its = SimpleNamespace(model=net, baseline=None)
     window = answer._cut(its, 256, kind)  # type: ignore[arg-type]
     code = answer.code(context(), its, window)  # type: ignore[arg-type]
     made = f"create_model({NANO!r}, **{plus})"
@@ -207,7 +235,7 @@ def test_the_answers_window_is_the_codes(name: str, kind: str) -> None:
     with answer.regrouped(net, window.G, window.interval):
         image = answer.prepare(photos._bundled("cat"), 256).tensor
         plain = answer.forward(net, image)[0]["logits"]
-    assert list(logits) == answer.shown_ways(its)  # type: ignore[arg-type]
+    assert list(logits) == answer.shown_methods(its)  # type: ignore[arg-type]
     assert np.array_equal(logits["own"], plain)
 
 
@@ -240,7 +268,9 @@ def test_what_the_bias_is_for_is_the_codes(where: str, how: str, capsys: pytest.
 
 def test_the_offline_page_is_in_the_readers_language() -> None:
     net = create_model(NANO)
-    about = Subject(net, inspect(sample("cat").path, net, 64, WATCH), None, "test of languages", False)
+    about = AttentionSubject(
+        net, inspect(sample("cat").path, net, 64, WATCH), None, "test of languages", False
+    )
     for lang in ("zh-Hant", "en", "zh-Hant"):
         ctx = context(lang=lang, get=lambda name, default, allowed: default)
         html = view.offline(ctx, about)

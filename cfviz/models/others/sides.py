@@ -1,6 +1,6 @@
 """One interface for our models and timm's, on which the page that compares two models is built.
 
-A side knows its geometry (`schemes`), its outputs for a photo (`see`), the pixels that a token depends on
+A side knows its geometry (`schemes`), its outputs for a photo (`outputs`), the pixels that a token depends on
 (`gradient`) and its cost (`cost`). The model behind it is never changed.
 """
 
@@ -89,7 +89,7 @@ class Side:
             [geometry_other.crossformer(g) for g in stage] for stage in self.model.groupings(height, width)
         ]
 
-    def see(self, image: torch.Tensor, wanted: Sequence[Place] = ()) -> Outputs:
+    def outputs(self, image: torch.Tensor, wanted: Sequence[Place] = ()) -> Outputs:
         """Run one photo, (3, H, W) normalised, and keep the maps and the attention of some blocks."""
         with torch.inference_mode():
             return _see_other(self, image, wanted) if self.other else _see_ours(self, image, wanted)

@@ -123,7 +123,7 @@ import cfviz
 from cfviz.models.probes.cost import cost
 
 model = {models.model_code(ctx.model)}
-for part, its in cost(model, {settings.size}, {settings.size}).items():
-    print(f"{{part:8}} {{its.params:>12,}} parameters {{its.macs:>14,}} multiply-adds")
+for name, part in cost(model, {settings.size}, {settings.size}).items():
+    print(f"{{name:8}} {{part.params:>12,}} parameters {{part.macs:>14,}} multiply-adds")
 print(model.groupings({settings.size}, {settings.size}))  # who talks to whom, block by block
 """

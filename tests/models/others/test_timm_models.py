@@ -29,7 +29,7 @@ def everywhere(side: Side) -> list[tuple[int, int]]:
 
 
 def test_probabilities_belong_to_the_geometry(side: Side) -> None:
-    seen = side.see(IMAGE, everywhere(side))
+    seen = side.outputs(IMAGE, everywhere(side))
     schemes = side.schemes(SIZE, SIZE)
     for (s, b), probs in seen.probs.items():
         scheme = schemes[s][b]
@@ -68,7 +68,7 @@ def test_probabilities_times_values_are_what_the_module_gives(side: Side) -> Non
         hooks = [block.norm1.register_forward_hook(lambda m, x, y, to=given: to.update(x=y))]
         target = block.attn.proj
         hooks.append(target.register_forward_hook(lambda m, x, y, to=given: to.update(mixed=x[0])))
-        probs = side.see(IMAGE, [(s, b)]).probs[s, b]
+        probs = side.outputs(IMAGE, [(s, b)]).probs[s, b]
         for hook in hooks:
             hook.remove()
         x = given["x"][0].reshape(scheme.H, scheme.W, -1)
@@ -88,7 +88,7 @@ def test_probabilities_times_values_are_what_the_module_gives(side: Side) -> Non
 def test_maps_are_timms_own(side: Side) -> None:
     with torch.inference_mode():
         theirs = side.model.forward_intermediates(IMAGE[None], intermediates_only=True, output_fmt="NCHW")
-    for s, (mine, other) in enumerate(zip(side.see(IMAGE).maps, theirs, strict=True)):
+    for s, (mine, other) in enumerate(zip(side.outputs(IMAGE).maps, theirs, strict=True)):
         ends = torch.from_numpy(mine)
         if side.name.startswith("pvt"):  # timm gives them behind the stage's norm
             ends = side.model.stages[s].norm(ends)
@@ -96,7 +96,7 @@ def test_maps_are_timms_own(side: Side) -> None:
 
 
 def test_nothing_is_left_behind(side: Side) -> None:
-    side.see(IMAGE, everywhere(side))
+    side.outputs(IMAGE, everywhere(side))
     side.gradient(IMAGE, 1, 2, 3)
     for module in side.model.modules():
         assert not module._forward_hooks
@@ -125,7 +125,7 @@ def test_cost_is_what_papers_say() -> None:
 
 def test_our_side_is_our_model(tiny_model: Any) -> None:
     side = Side("mine", tiny_model(), False)
-    seen = side.see(IMAGE, [(0, 1)])
+    seen = side.outputs(IMAGE, [(0, 1)])
     with torch.inference_mode():
         np.testing.assert_allclose(seen.logits, side.model(IMAGE[None])[0].numpy(), atol=1e-6)
     scheme = side.schemes(SIZE, SIZE)[0][1]
@@ -137,7 +137,7 @@ def test_our_side_is_our_model(tiny_model: Any) -> None:
 @pytest.mark.slow
 def test_by_token_puts_rows_where_their_query_is() -> None:
     side = open_side("swin_tiny_patch4_window7_224", SIZE)
-    probs, scheme = side.see(IMAGE, [(0, 1)]).probs[0, 1], side.schemes(SIZE, SIZE)[0][1]
+    probs, scheme = side.outputs(IMAGE, [(0, 1)]).probs[0, 1], side.schemes(SIZE, SIZE)[0][1]
     rows = by_token(probs, scheme)
     for row, col in [(0, 0), (13, 6), (23, 23)]:
         group, query = scheme.group_of(row, col)

@@ -28,7 +28,7 @@ CELL, STEPS, ORDERS = 16, 14, 5  # pixels of a cell, steps of a curve, random or
 
 
 @dataclass(frozen=True)
-class Subject:
+class AttentionSubject:
     """What the page is about: a model, maybe with its weights shuffled, and what it made of the photo.
 
     Attributes:
@@ -52,16 +52,16 @@ class Subject:
         return self.trace.crop
 
 
-def subject(ctx: Context, shuffled: bool = False) -> Subject:
+def subject_of(ctx: Context, shuffled: bool = False) -> AttentionSubject:
     """The chosen model on the chosen photo."""
     trace = ctx.trace(*WATCH)
     s, photo = ctx.settings, ctx.photo
     source = keys.on_photo(s, ctx.model, photo)
     image = prepare(photo, s.size).tensor
     if not shuffled:
-        return Subject(ctx.model, trace, image, source, False)
+        return AttentionSubject(ctx.model, trace, image, source, False)
     model, trace = _shuffled(source, ctx.model, photo, s)
-    return Subject(model, trace, image, keys.joined(source, "shuffled"), True)
+    return AttentionSubject(model, trace, image, keys.joined(source, "shuffled"), True)
 
 
 @shared(3)
@@ -71,7 +71,7 @@ def _shuffled(source: str, _model: Any, _photo: Any, _settings: Any) -> tuple[An
 
 
 @shared(256)
-def fidelity(source: str, _subject: Subject) -> float:
+def fidelity(source: str, _subject: AttentionSubject) -> float:
     """The worst of all blocks."""
     worst = 0.0
     for s, b, _ in _blocks(_subject.trace):
@@ -90,7 +90,7 @@ def _numpy(weight: Any) -> np.ndarray:
 
 
 @shared(256)
-def heads(source: str, _subject: Subject) -> list[dict[str, Any]]:
+def heads(source: str, _subject: AttentionSubject) -> list[dict[str, Any]]:
     """Every head of every block: where it is, distance (px), entropy (bits), share of the position (%)."""
     trace, rows = _subject.trace, []
     for s, b, g in _blocks(trace):
@@ -113,7 +113,7 @@ def _taps(convolutions: Any, stride: int) -> Kernels:
 
 
 def _layers(
-    subject: Subject, attention: Callable[[int, int], np.ndarray], last: tuple[int, int]
+    subject: AttentionSubject, attention: Callable[[int, int], np.ndarray], last: tuple[int, int]
 ) -> tuple[list[list[Layer]], list[Kernels]]:
     """The blocks up to the one at `last`, each with what `attention` gives for it, and the layers between."""
     stages: list[list[Layer]] = []
@@ -130,27 +130,27 @@ def _layers(
 
 
 @shared(256)
-def paths(source: str, _subject: Subject, s: int, b: int, row: int, col: int) -> dict[str, Any]:
+def paths(source: str, _subject: AttentionSubject, s: int, b: int, row: int, col: int) -> dict[str, Any]:
     """Rollout and gradient of one token after a block, both on the first stage's tokens."""
     trace = _subject.trace
     stages, merging = _layers(_subject, lambda s, b: trace[point_names.attention(s, b)].mean(1), (s, b))
     g = trace.grouping(s, b)
     flow = rollout(one_token(g.H, g.W, row, col), stages, merging)[0]
-    slope = gradients.receptive_field(_subject.model, _subject.image, point_names.block(s, b), row, col)
+    gradient = gradients.receptive_field(_subject.model, _subject.image, point_names.block(s, b), row, col)
     return {
-        "rollout": flow, "gradient": pool(slope, 4), "agreement": agreement(flow, slope, 4),
-        "areas": (area(flow), area(pool(slope, 4))),
+        "rollout": flow, "gradient": pool(gradient, 4), "agreement": agreement(flow, gradient, 4),
+        "areas": (area(flow), area(pool(gradient, 4))),
     }  # fmt: skip
 
 
 @shared(256)
-def relevances(source: str, _subject: Subject, target: int) -> dict[str, Any]:
+def relevances(source: str, _subject: AttentionSubject, target: int) -> dict[str, Any]:
     """Two maps of what one class rests on, and how much of the rise the integral misses."""
-    slopes = gradients.attention_gradients(_subject.model, _subject.image, target)
+    by_block = gradients.attention_gradients(_subject.model, _subject.image, target)
     last = max((s, b) for s, b, _ in _blocks(_subject.trace))
 
     def attention(s: int, b: int) -> np.ndarray:
-        return weighted_attention(*slopes[point_names.attention(s, b)])
+        return weighted_attention(*by_block[point_names.attention(s, b)])
 
     stages, merging = _layers(_subject, attention, last)
     given, missing = gradients.integrated_gradients(_subject.model, _subject.image, target)
@@ -162,7 +162,7 @@ def relevances(source: str, _subject: Subject, target: int) -> dict[str, Any]:
 
 
 @shared(256)
-def curves(source: str, _subject: Subject, target: int) -> dict[str, Any]:
+def curves(source: str, _subject: AttentionSubject, target: int) -> dict[str, Any]:
     """Deletion and insertion of both maps and of random orders: curves, and which map beats chance."""
     maps = relevances(source, _subject, target)
     shape = maps["attention"].shape

@@ -24,7 +24,7 @@ from cfviz.ui.widgets.takeaway import take_away
 from cfviz.words import figure_words
 
 from . import measures
-from .measures import Subject, subject
+from .measures import AttentionSubject, subject_of
 
 NAME = "attention.figure"
 PLACE = ("stage", "block", "head", "row", "col")
@@ -97,9 +97,9 @@ given, missing = gradients.integrated_gradients(model, image, {target})    # H, 
 """
 
 
-def choose_subject(ctx: Context) -> Subject:
+def choose_subject(ctx: Context) -> AttentionSubject:
     """The model on the photo; a switch shuffles the weights, to see what depends on them."""
-    return subject(ctx, ctx.get("shuffled", 0, (0, 1)) == 1)
+    return subject_of(ctx, ctx.get("shuffled", 0, (0, 1)) == 1)
 
 
 def place(ctx: Context, trace: Trace) -> dict[str, Any]:
@@ -143,19 +143,19 @@ def message(
     )  # fmt: skip
 
 
-def figure(ctx: Context, about: Subject) -> None:
+def figure(ctx: Context, subject: AttentionSubject) -> None:
     """The living figure on the chosen photo; a click lands in the link.
 
     The block to begin with comes first and is drawn; the others follow.
     """
-    here = place(ctx, about.trace)
+    here = place(ctx, subject.trace)
     appears = fresh(NAME)
     if appears or START not in st.session_state:
         st.session_state[START] = here | {"tour": not here["locked"] and "row" not in st.query_params}
     centres: dict[str, tuple[int, int]] = st.session_state.setdefault(CENTRE, {})
-    centre = centres.setdefault(about.source, (here["stage"], here["block"]))
+    centre = centres.setdefault(subject.source, (here["stage"], here["block"]))
     try:
-        packed = message(about.source, centre, "first", about.trace, ctx.lang)
+        packed = message(subject.source, centre, "first", subject.trace, ctx.lang)
     except ValueError as error:
         ctx.stop(error)
 
@@ -164,55 +164,55 @@ def figure(ctx: Context, about: Subject) -> None:
         if clicked:
             put(ctx, clicked)
             if clicked.get("need"):
-                there = place(ctx, about.trace)  # moved to what exists
-                centres[about.source] = (there["stage"], there["block"])
+                there = place(ctx, subject.trace)  # moved to what exists
+                centres[subject.source] = (there["stage"], there["block"])
 
     packed = packed.at(st.session_state[START], figure_words("attention", ctx.lang))
     look(ctx.t("attention.look"))
     living_figure(packed.data, name=NAME, on_commit=commit)
     if appears:
         breathe()
-    follow_up(message(about.source, centre, "rest", about.trace, "en").data, name=NAME)
+    follow_up(message(subject.source, centre, "rest", subject.trace, "en").data, name=NAME)
 
 
-def offline(ctx: Context, about: Subject) -> bytes:
+def offline(ctx: Context, subject: AttentionSubject) -> bytes:
     """The figure as a page of its own, where the reader is."""
-    here = place(ctx, about.trace)
-    packed = message(about.source, (here["stage"], here["block"]), "whole", about.trace, ctx.lang)
+    here = place(ctx, subject.trace)
+    packed = message(subject.source, (here["stage"], here["block"]), "whole", subject.trace, ctx.lang)
     # It may have been made for another reader, in another language.
     packed = packed.at(here, figure_words("attention", ctx.lang))
-    return living.html(packed, f"cfviz {ctx.settings.model} {about.trace.photo}", ctx.lang).encode()
+    return living.html(packed, f"cfviz {ctx.settings.model} {subject.trace.photo}", ctx.lang).encode()
 
 
-def below(ctx: Context, about: Subject) -> None:
+def below(ctx: Context, subject: AttentionSubject) -> None:
     """Under the figure: how faithful it is, its code, the offline page, the switch that shuffles."""
-    error = measures.fidelity(about.source, about)
+    error = measures.fidelity(subject.source, subject)
     st.badge(ctx.t("attention.fidelity", error=small(error)), icon=":material/verified:", color="gray",
              help=ctx.t("attention.fidelity_help"))  # fmt: skip
-    here = place(ctx, about.trace)
-    fields = {**shown(ctx, about), "s": here["stage"], "b": here["block"]}
+    here = place(ctx, subject.trace)
+    fields = {**shown(ctx, subject), "s": here["stage"], "b": here["block"]}
     with st.container(horizontal=True, gap="small", vertical_alignment="center"):
         take_away(
             ctx, "living", code=CODE.format(**fields, row=here["row"], col=here["col"], head=here["head"])
         )
         st.download_button(
-            ctx.t("attention.offline"), lambda: offline(ctx, about), "cfviz-attention.html", "text/html",
+            ctx.t("attention.offline"), lambda: offline(ctx, subject), "cfviz-attention.html", "text/html",
             type="tertiary", icon=":material/file_save:", on_click="ignore",
             help=ctx.t("attention.offline_help"),
         )  # fmt: skip
         st.toggle(
-            ctx.t("attention.shuffle"), about.shuffled, key="w.attention.shuffle",
+            ctx.t("attention.shuffle"), subject.shuffled, key="w.attention.shuffle",
             help=ctx.t("attention.shuffle_help"),
             on_change=lambda: ctx.put(shuffled=int(st.session_state["w.attention.shuffle"])),
         )  # fmt: skip
-    if about.shuffled:
+    if subject.shuffled:
         st.warning(ctx.t("attention.shuffled"), icon=":material/shuffle:")
 
 
-def shown(ctx: Context, about: Subject) -> dict[str, Any]:
+def shown(ctx: Context, subject: AttentionSubject) -> dict[str, Any]:
     """What the shown code says of the model and the input."""
     model = models.model_code(ctx.model)
-    if about.shuffled:
+    if subject.shuffled:
         model += "\nfrom cfviz.models.probes.gradients import shuffled\nmodel = shuffled(model)"
     return {"model": model, "photo": photos.photo_code(ctx.settings.photo), "size": ctx.settings.size}
 
@@ -234,16 +234,16 @@ def send(ctx: Context, to: dict[str, Any]) -> None:
     go(NAME, **{key: to[key] for key in PLACE})
 
 
-def heads(ctx: Context, about: Subject) -> None:
+def heads(ctx: Context, subject: AttentionSubject) -> None:
     """Every head measured: a picture, and a table to sort; a click goes there."""
-    rows = measures.heads(about.source, about)
+    rows = measures.heads(subject.source, subject)
     st.header(ctx.t("attention.heads_title"), anchor=False)
     look(ctx.t("attention.heads_look"))
-    _heads_picture(ctx, about, rows)
-    _heads_table(ctx, about, rows)
+    _heads_picture(ctx, subject, rows)
+    _heads_table(ctx, subject, rows)
 
 
-def _heads_picture(ctx: Context, about: Subject, rows: list[dict[str, Any]]) -> None:
+def _heads_picture(ctx: Context, subject: AttentionSubject, rows: list[dict[str, Any]]) -> None:
     t = ctx.t
     names = list(dict.fromkeys(f"{r['stage']}.{r['block']}" for r in rows))
     groups = [[r for r in rows if f"{r['stage']}.{r['block']}" == name] for name in names]
@@ -254,21 +254,21 @@ def _heads_picture(ctx: Context, about: Subject, rows: list[dict[str, Any]]) -> 
     chart.chart(ctx, fig, "heads", t("attention.heads_alt"))
     take_away(
         ctx, "heads", chart=chart.chart_key(ctx, "heads"),
-        code=HEADS_CODE.format(**shown(ctx, about)),
+        code=HEADS_CODE.format(**shown(ctx, subject)),
         table=(tuple(rows[0]), [tuple(row.values()) for row in rows]),
     )  # fmt: skip
 
 
-def _heads_table(ctx: Context, about: Subject, rows: list[dict[str, Any]]) -> None:
+def _heads_table(ctx: Context, subject: AttentionSubject, rows: list[dict[str, Any]]) -> None:
     t, key, number = ctx.t, f"w.attention.heads.{len(rows)}", st.column_config.NumberColumn
 
     def picked() -> None:
         i = forms.row_picked(key, st.session_state[key], len(rows))
         if i is None:
             return
-        here = place(ctx, about.trace)
+        here = place(ctx, subject.trace)
         to = {name: rows[i][name] - 1 for name in ("stage", "block", "head")}
-        before, after = (about.trace.grouping(s, 0) for s in (here["stage"], to["stage"]))
+        before, after = (subject.trace.grouping(s, 0) for s in (here["stage"], to["stage"]))
         to["row"] = int((here["row"] + 0.5) * after.H / before.H)  # the same place of the photo
         to["col"] = int((here["col"] + 0.5) * after.W / before.W)
         send(ctx, to | {"locked": here["locked"]})
@@ -288,38 +288,38 @@ def _heads_table(ctx: Context, about: Subject, rows: list[dict[str, Any]]) -> No
     )  # fmt: skip
 
 
-def paths(ctx: Context, about: Subject) -> None:
+def paths(ctx: Context, subject: AttentionSubject) -> None:
     """Where a token comes from: rollout beside the gradient, on one grid, with their rank correlation."""
-    t, at = ctx.t, place(ctx, about.trace)
+    t, at = ctx.t, place(ctx, subject.trace)
     s, b, row, col = (at[name] for name in ("stage", "block", "row", "col"))
     st.header(t("attention.paths_title"), anchor=False)
     look(t("attention.paths_look", stage=s + 1, block=b + 1, row=row, col=col))
-    found = measures.paths(about.source, about, s, b, row, col)
+    found = measures.paths(subject.source, subject, s, b, row, col)
     top, left, bottom, right = token_box(s, row, col)
     mark = ((left + right) / 2, (top + bottom) / 2)
-    fields = {**shown(ctx, about), "s": s, "b": b, "row": row, "col": col}
+    fields = {**shown(ctx, subject), "s": s, "b": b, "row": row, "col": col}
     code = {"rollout": ROLLOUT_CODE, "gradient": GRADIENT_CODE}
     for side, name, share in zip(st.columns(2), ("rollout", "gradient"), found["areas"], strict=True):
         with side:
             st.subheader(t(f"attention.{name}"), anchor=False)
-            fig = plots.over_photo(about.crop, found[name], ctx.theme, mark)
+            fig = plots.over_photo(subject.crop, found[name], ctx.theme, mark)
             chart.taken(ctx, fig, name, t(f"attention.{name}_alt"), code[name].format(**fields))
             st.caption(t(f"attention.{name}_note", area=two_digits(100 * share)))
     st.markdown(t("attention.agreement", value=f"{found['agreement']:+.2f}"))
-    if about.shuffled:
-        plain = subject(ctx)
+    if subject.shuffled:
+        plain = subject_of(ctx)
         before = measures.paths(plain.source, plain, s, b, row, col)
         same = {name: f"{spearman(found[name], before[name]):+.2f}" for name in ("rollout", "gradient")}
         st.info(t("attention.sanity_paths", **same), icon=":material/shuffle:")
 
 
-def relevance(ctx: Context, about: Subject) -> None:
+def relevance(ctx: Context, subject: AttentionSubject) -> None:
     """What the prediction rests on: two maps, each tested by taking away and putting back what it marks."""
     t = ctx.t
     st.header(t("attention.relevance_title"), anchor=False)
-    target = subject(ctx).trace.top(1)[0][0]
+    target = subject_of(ctx).trace.top(1)[0][0]
     look(t("attention.relevance_look", name=ctx.labels[target]))
-    key = f"cfviz.attention.relevance.{about.source}"
+    key = f"cfviz.attention.relevance.{subject.source}"
     if not st.session_state.get(key):
         st.caption(t("attention.relevance_cost"))
         st.button(
@@ -328,20 +328,20 @@ def relevance(ctx: Context, about: Subject) -> None:
         )  # fmt: skip
         return
     with st.spinner(t("attention.relevance_wait")):
-        maps = measures.relevances(about.source, about, target)
-        tested = measures.curves(about.source, about, target)
+        maps = measures.relevances(subject.source, subject, target)
+        tested = measures.curves(subject.source, subject, target)
     for side, name in zip(st.columns(2), ("attention", "integrated"), strict=True):
         with side:
             st.subheader(t(f"attention.by_{name}"), anchor=False)
-            fig = plots.over_photo(about.crop, maps[name], ctx.theme)
-            code = RELEVANCE_CODE.format(**shown(ctx, about), target=target)
+            fig = plots.over_photo(subject.crop, maps[name], ctx.theme)
+            code = RELEVANCE_CODE.format(**shown(ctx, subject), target=target)
             chart.taken(ctx, fig, f"by_{name}", t(f"attention.by_{name}_alt"), code)
             st.caption(t(f"attention.by_{name}_note", missing=f"{100 * maps['missing']:.1f}"))
             good = tested["beats"][name]
             st.badge(t(f"attention.{'beats' if good else 'no_better'}"), color="green" if good else "orange",
                      icon=f":material/{'check' if good else 'warning'}:")  # fmt: skip
-    if about.shuffled:
-        plain = subject(ctx)
+    if subject.shuffled:
+        plain = subject_of(ctx)
         before = measures.relevances(plain.source, plain, target)
         same = {name: f"{spearman(maps[name], before[name]):+.2f}" for name in ("attention", "integrated")}
         st.info(t("attention.sanity_relevance", **same), icon=":material/shuffle:")

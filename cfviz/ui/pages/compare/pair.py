@@ -25,7 +25,7 @@ from cfviz.words import figure_words
 
 NAME = "compare.figure"
 START = "cfviz.compare.start"
-TWIN = {"crossformer_nano_rpb": "crossformer_nano"}  # what a model is compared with at first
+BASELINE = {"crossformer_nano_rpb": "crossformer_nano"}  # what a model is compared with at first
 STAGES = range(1, 5)
 
 
@@ -59,25 +59,25 @@ class Pair:
         """Side of the input in pixels."""
         return int(self.image.shape[-1])
 
-    def seen(self, n: int, stage: int) -> Outputs:
+    def outputs(self, n: int, stage: int) -> Outputs:
         """What one side makes of the photo, with the attention of a stage's blocks (from 0)."""
         side, key = self.sides[n]
-        return _seen(key, self.photo, stage, side, self.image)
+        return _outputs(key, self.photo, stage, side, self.image)
 
     def gradient(self, n: int, stage: int, row: int, col: int) -> np.ndarray:
         """How strongly each pixel moves a token of one side, (H, W)."""
         side, key = self.sides[n]
-        return _slope(key, self.photo, stage, row, col, side, self.image)
+        return _gradient(key, self.photo, stage, row, col, side, self.image)
 
 
 @cache.shared(entries=12)
-def _seen(key: str, photo: str, stage: int, _side: Side, _image: Any) -> Outputs:
+def _outputs(key: str, photo: str, stage: int, _side: Side, _image: Any) -> Outputs:
     blocks = len(_side.schemes(*_image.shape[-2:])[stage])
-    return _side.see(_image, [(stage, b) for b in range(blocks)])
+    return _side.outputs(_image, [(stage, b) for b in range(blocks)])
 
 
 @cache.shared(entries=64)
-def _slope(key: str, photo: str, stage: int, row: int, col: int, _side: Side, _image: Any) -> np.ndarray:
+def _gradient(key: str, photo: str, stage: int, row: int, col: int, _side: Side, _image: Any) -> np.ndarray:
     return _side.gradient(_image, stage, row, col)
 
 
@@ -93,7 +93,7 @@ def choose(ctx: Context) -> Pair:
     """Let the reader choose two models; both stand in the link."""
     s, ours = ctx.settings, models.names()
     names = [*ours, *OTHERS]
-    other = ctx.get("other", TWIN.get(s.model, "crossformer_nano_rpb"), names)
+    other = ctx.get("other", BASELINE.get(s.model, "crossformer_nano_rpb"), names)
     st.session_state.update({"compare.a": s.model, "compare.b": other})
     label = partial(_label, ctx)
     left, right = st.columns(2, gap="large")
@@ -197,7 +197,7 @@ def _layer(pair: Pair, n: int, stage: int, block: int, t: Callable[..., str]) ->
     side, _ = pair.sides[n]
     schemes = side.schemes(pair.size, pair.size)[stage]
     scheme = schemes[block]
-    probs = pair.seen(n, stage).probs[stage, block] if side.trained else None
+    probs = pair.outputs(n, stage).probs[stage, block] if side.trained else None
     names = [t("compare.block", n=b + 1, kind=t(f"compare.kind_{one.name}")) for b, one in enumerate(schemes)]
     note = t(f"compare.note_{scheme.name}")
     if not side.trained:

@@ -46,9 +46,9 @@ for side in (
     {b}
 ):
     scheme = side.schemes({size}, {size})[{s}]            # how each block of stage {stage} cuts its map
-    seen = side.see(image, [({s}, b) for b in range(len(scheme))])
+    found = side.outputs(image, [({s}, b) for b in range(len(scheme))])
     group, query = scheme[-1].group_of({row}, {col})
-    attention = seen.probs[{s}, len(scheme) - 1][group, :, query]    # heads, keys
+    attention = found.probs[{s}, len(scheme) - 1][group, :, query]    # heads, keys
     field = side.gradient(image, {s}, {row}, {col})       # pixels that move this token
 """
 CODE_REACH = """
@@ -67,7 +67,7 @@ from cfviz.models.others.sides import open_side
 
 image = prepare(load_image({photo}), {size}).tensor
 side = {side}
-logits = side.see(image).logits
+logits = side.outputs(image).logits
 print(logits.argsort()[::-1][:5], logits.max())
 """
 CODE_COST = """
@@ -90,7 +90,7 @@ from cfviz.models.others.sides import open_side
 import numpy as np
 
 def features(side):
-    maps = [side.see(prepare(load_image(e.path), {size}).tensor).maps for e in gallery()]
+    maps = [side.outputs(prepare(load_image(e.path), {size}).tensor).maps for e in gallery()]
     return [np.concatenate([on_grid(m[s], {cells}) for m in maps]) for s in range(4)]
 
 a = {a}
@@ -163,7 +163,7 @@ def answers(ctx: Context, pair: Pair) -> None:
             if side.trained is None:
                 st.caption(ctx.t("compare.no_answer"))
                 continue
-            probs = softmax(pair.seen(n, stage).logits)
+            probs = softmax(pair.outputs(n, stage).logits)
             classes = names_of(ctx, side)
             order = np.argsort(-probs)[:5]
             tops.append(classes[order[0]])
@@ -188,7 +188,7 @@ def _features(pair: Pair, n: int) -> list[np.ndarray]:
     cells, side = pair.size // 32, pair.sides[n][0]
     maps = []
     for entry in gallery():
-        maps.append(side.see(prepare(load_image(entry.path), pair.size).tensor).maps)
+        maps.append(side.outputs(prepare(load_image(entry.path), pair.size).tensor).maps)
         queue.breathe()
     return [np.concatenate([on_grid(one[s], cells) for one in maps]) for s in range(4)]
 
@@ -267,7 +267,7 @@ def costs(ctx: Context, pair: Pair) -> None:
 
 def _facts(ctx: Context, side: Side, size: int, times: list[float]) -> dict[str, str]:
     """One model's column, as text."""
-    t, its, known, card = ctx.t, side.cost(size, size), published(side.name), measured(side)
+    t, cost, known, card = ctx.t, side.cost(size, size), published(side.name), measured(side)
     stages = side.schemes(size, size)
     kinds = dict.fromkeys(t(f"compare.kind_{scheme.name}") for blocks in stages for scheme in blocks)
     here = (
@@ -276,8 +276,8 @@ def _facts(ctx: Context, side: Side, size: int, times: list[float]) -> dict[str,
     return {
         "published": "–" if known is None else f"{known[0]:.1f} %",
         "measured": here,
-        "params": f"{its.params / 1e6:.2f} M",
-        "macs": f"{its.macs / 1e9:.2f} G",
+        "params": f"{cost.params / 1e6:.2f} M",
+        "macs": f"{cost.macs / 1e9:.2f} G",
         "claimed": "–" if known is None else f"{known[1]:.1f} G",
         "time": f"{1000 * median(times):.0f} ms" if times else "…",
         "blocks": " + ".join(str(len(blocks)) for blocks in stages),

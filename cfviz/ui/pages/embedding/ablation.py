@@ -26,9 +26,9 @@ from cfviz.ui.widgets.takeaway import Table, take_away
 
 from . import shown_code
 from .figure import Cost, knocked_line
-from .subject import Subject, outputs
+from .subject import EmbeddingSubject, outputs
 
-WAYS = ("zero", "mean", "photo")
+METHODS = ("zero", "mean", "photo")
 SIZE = 224  # of the gallery's photos here, pixels
 
 
@@ -39,53 +39,53 @@ def gallery_responses(weights: str, stages: tuple[int, ...], _model: Any) -> dic
     return layers.responses(_model, images, stages)
 
 
-def kernels(its: Subject) -> list[tuple[int, int, str]]:
+def kernels(subject: EmbeddingSubject) -> list[tuple[int, int, str]]:
     """All kernels of all layers: (stage, number, point)."""
-    return [(layer.stage, i, point) for layer in its.layers for i, point in enumerate(layer.points)]
+    return [(layer.stage, i, point) for layer in subject.layers for i, point in enumerate(layer.points)]
 
 
 @shared(128)
-def knocked(source: str, way: str, other: str, _subject: Subject) -> dict[str, np.ndarray]:
+def knocked(source: str, method: str, other: str, _subject: EmbeddingSubject) -> dict[str, np.ndarray]:
     """One forward for every kernel, its output replaced: the logits, and how far each stage's tokens moved.
 
     Args:
         source: what the subject is, for the cache.
-        way: one of `WAYS`.
-        other: id of the photo whose activations are put in, where `way` is "photo".
+        method: one of `METHODS`.
+        other: id of the photo whose activations are put in, where `method` is "photo".
 
     Returns:
         `logits` (kernels, classes), and for every stage's last point the relative change (kernels, H, W).
     """
-    its = _subject
+    subject = _subject
     filling: Mapping[str, Any] = {}
-    if way == "mean":
-        seen = gallery_responses(its.weights, tuple(range(4)), its.model)
+    if method == "mean":
+        seen = gallery_responses(subject.weights, tuple(range(4)), subject.model)
         filling = {point: x.mean((0, 1, 2)) for point, x in seen.items()}
-    elif way == "photo":
-        image = prepare(photos.photo(other), its.trace.size[0]).tensor
-        filling = {p: x[0] for p, x in layers.responses(its.model, [image]).items()}
-    changes = [{point: filling.get(point, 0.0)} for _, _, point in kernels(its)]
-    found = layers.knock_outs(its.model, its.image, changes, outputs(its.model))
+    elif method == "photo":
+        image = prepare(photos.photo(other), subject.trace.size[0]).tensor
+        filling = {p: x[0] for p, x in layers.responses(subject.model, [image]).items()}
+    changes = [{point: filling.get(point, 0.0)} for _, _, point in kernels(subject)]
+    found = layers.knock_outs(subject.model, subject.image, changes, outputs(subject.model))
     moved = {
-        point: np.stack([measure.change(one, its.trace[point]) for one in found[point]])
-        for point in outputs(its.model)
+        point: np.stack([measure.change(one, subject.trace[point]) for one in found[point]])
+        for point in outputs(subject.model)
     }
     return {"logits": found["logits"], **moved}
 
 
-def costs(its: Subject) -> list[Cost]:
+def costs(subject: EmbeddingSubject) -> list[Cost]:
     """What it costs to set each kernel to zero."""
-    found = measure.cost_of(knocked(its.source, "zero", "", its)["logits"], its.trace.logits)
-    rows = zip(kernels(its), found["probability"], found["logit"], strict=True)
-    return [(s, its.layers[s].kernels[i], float(p), float(logit)) for (s, i, _), p, logit in rows]
+    found = measure.cost_of(knocked(subject.source, "zero", "", subject)["logits"], subject.trace.logits)
+    rows = zip(kernels(subject), found["probability"], found["logit"], strict=True)
+    return [(s, subject.layers[s].kernels[i], float(p), float(logit)) for (s, i, _), p, logit in rows]
 
 
 @st.fragment
-def knock_out(ctx: Context, its: Subject) -> None:
+def knock_out(ctx: Context, subject: EmbeddingSubject) -> None:
     """What each knock-out costs, and where later stages change; on request where that takes long."""
     st.subheader(ctx.t("embedding.knock_title"), anchor=False)
-    wanted = f"cfviz.embedding.knock.{its.source}"
-    if not quick(its.model) and not st.session_state.get(wanted):
+    wanted = f"cfviz.embedding.knock.{subject.source}"
+    if not quick(subject.model) and not st.session_state.get(wanted):
         st.caption(ctx.t("embedding.knock_cost", model=ctx.settings.model))
         st.button(
             ctx.t("embedding.knock_run"), icon=":material/play_arrow:", key="embedding.knock_run",
@@ -93,22 +93,22 @@ def knock_out(ctx: Context, its: Subject) -> None:
         )  # fmt: skip
         return
     # as high from the start as it will be, so that nothing moves when the numbers arrive
-    with st.container(key=None if quick(its.model) else "em-knock"):
-        _knocked(ctx, its)
+    with st.container(key=None if quick(subject.model) else "em-knock"):
+        _knocked(ctx, subject)
 
 
-def _knocked(ctx: Context, its: Subject) -> None:
+def _knocked(ctx: Context, subject: EmbeddingSubject) -> None:
     with st.container(horizontal=True, vertical_alignment="bottom"):
-        way = st.segmented_control(
+        method = st.segmented_control(
             ctx.t("embedding.way"),
-            WAYS,
-            default=ctx.get("way", "zero", WAYS),
+            METHODS,
+            default=ctx.get("way", "zero", METHODS),
             format_func=lambda code: ctx.t(f"embedding.way_{code}"),
             key="embedding.way",
         )
         others = [entry.id for entry in gallery() if entry.id != ctx.settings.photo]
         other = ""
-        if way == "photo":
+        if method == "photo":
             other = st.selectbox(
                 ctx.t("embedding.other"),
                 others,
@@ -117,21 +117,21 @@ def _knocked(ctx: Context, its: Subject) -> None:
                 width=280,
             )
         wait = st.container(key="em-wait", width="content")
-    way = way or "zero"
+    method = method or "zero"
     with wait, st.spinner(ctx.t("embedding.knock_wait")):
-        after = knocked(its.source, way, other, its)
-        if not quick(its.model):
-            everything = costs(its)
-    if not quick(its.model):
-        st.markdown(knocked_line(ctx, its, everything))
-    found = measure.cost_of(after["logits"], its.trace.logits)
-    first = its.trace.top(1)[0]
-    names = [kernel_name(ctx, its, s, i) for s, i, _ in kernels(its)]
+        after = knocked(subject.source, method, other, subject)
+        if not quick(subject.model):
+            everything = costs(subject)
+    if not quick(subject.model):
+        st.markdown(knocked_line(ctx, subject, everything))
+    found = measure.cost_of(after["logits"], subject.trace.logits)
+    first = subject.trace.top(1)[0]
+    names = [kernel_name(ctx, subject, s, i) for s, i, _ in kernels(subject)]
     now = ["" if w == first[0] else short(ctx.labels[int(w)], 17) for w in found["winner"]]
     rows = [
         (name, i, float(logit), float(p), winner)
         for name, (_, i, _), logit, p, winner in zip(
-            names, kernels(its), found["logit"], found["probability"], now, strict=True
+            names, kernels(subject), found["logit"], found["probability"], now, strict=True
         )
     ]
     texts = {"logit": ctx.t("embedding.axis_logit"), "points": ctx.t("embedding.points")}
@@ -139,7 +139,7 @@ def _knocked(ctx: Context, its: Subject) -> None:
         ctx,
         plots.ablation_bars(rows, ctx.theme, texts),
         "knock",
-        code=shown_code.knock(ctx, way, other, [point for _, _, point in kernels(its)]),
+        code=shown_code.knock(ctx, method, other, [point for _, _, point in kernels(subject)]),
         table=(
             ("kernel", "logit", "probability", "first_class", "kl_bits"),
             [(n, lo, p, w, float(k)) for (n, _, lo, p, w), k in zip(rows, found["kl"], strict=True)],
@@ -151,8 +151,8 @@ def _knocked(ctx: Context, its: Subject) -> None:
         ctx.t("embedding.which"), range(len(names)), format_func=lambda i: names[i],
         key="embedding.which", width=320,
     )  # fmt: skip
-    maps = [after[point][which] for point in outputs(its.model)]
-    code = shown_code.later(ctx, way, other, kernels(its)[which][2], outputs(its.model))
+    maps = [after[point][which] for point in outputs(subject.model)]
+    code = shown_code.later(ctx, method, other, kernels(subject)[which][2], outputs(subject.model))
     _maps(ctx, maps, names[which], code)
 
 
@@ -188,20 +188,20 @@ def cards(images: Sequence[str], captions: Sequence[str], columns: int = 4) -> N
     st.html(f'<div class="cf-cards" style="grid-template-columns:{grid};align-items:end">{parts}</div>')
 
 
-def kernel_name(ctx: Context, its: Subject, stage: int, i: int) -> str:
+def kernel_name(ctx: Context, subject: EmbeddingSubject, stage: int, i: int) -> str:
     """CEL 1 · 16×16."""
-    return ctx.t("embedding.kernel_of", cel=stage + 1, k=its.layers[stage].kernels[i])
+    return ctx.t("embedding.kernel_of", cel=stage + 1, k=subject.layers[stage].kernels[i])
 
 
 @st.fragment
-def reads(ctx: Context, its: Subject) -> None:
+def reads(ctx: Context, subject: EmbeddingSubject) -> None:
     """How much of the following query, key and value weights reads each kernel's channels."""
     st.subheader(ctx.t("embedding.reads_title"), anchor=False)
     stage = st.segmented_control(
         ctx.t("embedding.layer"), range(4), default=0, format_func=lambda s: f"CEL {s + 1}",
         key="embedding.reads",
     )  # fmt: skip
-    layer = its.layers[stage or 0]
+    layer = subject.layers[stage or 0]
     shares, names, rows = [], [], []
     for b, (weight, gain) in enumerate(zip(layer.qkv, layer.norm1, strict=True)):
         part = measure.reads(weight, gain, layer.channels)

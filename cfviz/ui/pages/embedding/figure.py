@@ -22,7 +22,7 @@ from cfviz.ui.widgets.takeaway import take_away
 from cfviz.words import figure_words, signed
 
 from . import shown_code
-from .subject import Subject
+from .subject import EmbeddingSubject
 
 NAME = "embedding.figure"
 START = "cfviz.embedding.start"
@@ -39,15 +39,15 @@ Cost = tuple[int, int, float, float]  # stage, kernel, change of the first class
 
 
 @shared(24)
-def cels(source: str, _subject: Subject) -> tuple[message.Cel, ...]:
+def cels(source: str, _subject: EmbeddingSubject) -> tuple[message.Cel, ...]:
     """All four layers on the chosen photo."""
     return tuple(cel(layer, _subject.concat(layer.stage)) for layer in _subject.layers)
 
 
-def place(ctx: Context, its: Subject) -> dict[str, Any]:
+def place(ctx: Context, subject: EmbeddingSubject) -> dict[str, Any]:
     """Where the reader is, as the link says, moved to what exists; the link counts layers from 1."""
     stage = ctx.get("cel", 1, range(1, 5)) - 1
-    H, W, _ = its.concat(stage).shape
+    H, W, _ = subject.concat(stage).shape
     return {
         "cel": stage,
         "measure": ctx.get("measure", "carried", message.MEASURES),
@@ -57,7 +57,7 @@ def place(ctx: Context, its: Subject) -> dict[str, Any]:
 
 
 @shared(512, 128 * 2**20)
-def packed(source: str, start: tuple[tuple[str, Any], ...], lang: str, _subject: Subject) -> bytes:
+def packed(source: str, start: tuple[tuple[str, Any], ...], lang: str, _subject: EmbeddingSubject) -> bytes:
     """The figure's message, made once for a photo, a model and a place to begin."""
     photo = _subject.trace.crop
     assert photo is not None
@@ -66,12 +66,12 @@ def packed(source: str, start: tuple[tuple[str, Any], ...], lang: str, _subject:
 
 
 @st.fragment
-def figure(ctx: Context, its: Subject) -> None:
+def figure(ctx: Context, subject: EmbeddingSubject) -> None:
     """The figure that follows the pointer; a click lands in the link."""
     appears = fresh(NAME)
     if appears or START not in st.session_state:
-        st.session_state[START] = place(ctx, its)
-    data = packed(its.source, tuple(st.session_state[START].items()), ctx.lang, its)
+        st.session_state[START] = place(ctx, subject)
+    data = packed(subject.source, tuple(st.session_state[START].items()), ctx.lang, subject)
 
     def commit() -> None:
         if to := committed(NAME, forms.EMBEDDING):
@@ -80,14 +80,14 @@ def figure(ctx: Context, its: Subject) -> None:
     EMBEDDING.show(data, name=NAME, on_commit=commit)
     if appears:
         chart.breathe()
-    take_away(ctx, "shares", code=shown_code.shares(ctx), table=_table(its))
+    take_away(ctx, "shares", code=shown_code.shares(ctx), table=_table(subject))
 
 
-def _table(its: Subject) -> tuple[tuple[str, ...], list[tuple[Any, ...]]]:
+def _table(subject: EmbeddingSubject) -> tuple[tuple[str, ...], list[tuple[Any, ...]]]:
     """One row a kernel: means over the photo."""
     columns = ("cel", "kernel", "channels", "share_of_channels", "macs", "norm", "carried", "caused")
     rows = []
-    for part in cels(its.source, its):
+    for part in cels(subject.source, subject):
         for i, k in enumerate(part.kernels):
             means = [float(getattr(part, name)[i].mean()) for name in message.MEASURES]
             share = part.channels[i] / sum(part.channels)
@@ -112,15 +112,15 @@ def at_places(weights: str, _model: Any, _layer: layers.Layer, size: int = 224) 
     }
 
 
-def summary(ctx: Context, its: Subject, costs: list[Cost] | None) -> None:
+def summary(ctx: Context, subject: EmbeddingSubject, costs: list[Cost] | None) -> None:
     """What the page found, in numbers.
 
     Args:
         ctx: the page.
-        its: what it is about.
+        subject: What the page is about.
         costs: of every knock-out; None where they are measured on request, further down.
     """
-    layer, shares = its.layers[0], at_places(its.weights, its.model, its.layers[0])
+    layer, shares = subject.layers[0], at_places(subject.weights, subject.model, subject.layers[0])
     part = np.asarray(layer.channels) / sum(layer.channels)
     lines = []
     for name, values in shares.items():
@@ -138,20 +138,23 @@ def summary(ctx: Context, its: Subject, costs: list[Cost] | None) -> None:
                 ),
             )
         )
-    first, _, p = its.trace.top(1)[0]
+    first, _, p = subject.trace.top(1)[0]
     later = {"name": ctx.labels[first].split(",")[0], "p": percent(p)}
-    lines.append(ctx.t("embedding.short_later", **later) if costs is None else knocked_line(ctx, its, costs))
+    if costs is None:
+        lines.append(ctx.t("embedding.short_later", **later))
+    else:
+        lines.append(knocked_line(ctx, subject, costs))
     st.subheader(ctx.t("embedding.short_title"), anchor=False)
     st.markdown("\n".join(f"- {line}" for line in lines))
 
 
-def knocked_line(ctx: Context, its: Subject, costs: list[Cost]) -> str:
+def knocked_line(ctx: Context, subject: EmbeddingSubject, costs: list[Cost]) -> str:
     """What taking each kernel away costs on this photo, in one sentence."""
-    first, _, p = its.trace.top(1)[0]
+    first, _, p = subject.trace.top(1)[0]
     listed = ctx.t("embedding.semicolon").join(
         f"CEL {layer.stage + 1}: "
         + ctx.t("embedding.comma").join(f"{k}×{k} {points(p)}" for s, k, p, _ in costs if s == layer.stage)
-        for layer in its.layers
+        for layer in subject.layers
     )
     worst = min(costs, key=lambda c: c[3])
     return ctx.t(

@@ -28,27 +28,27 @@ from cfviz.words import signed
 
 from . import shown_code
 from .ablation import SIZE, cards, gallery_responses
-from .subject import Subject
+from .subject import EmbeddingSubject
 
 SHOWN, PATCHES, SIDE = 24, 10, 224  # filters a sheet, patches a channel, pixels of a test pattern
 
 
-def titles(ctx: Context, its: Subject, stage: int) -> list[str]:
+def titles(ctx: Context, subject: EmbeddingSubject, stage: int) -> list[str]:
     """Names of one layer's kernels, as short as they can be."""
     key = "embedding.kernel_px" if stage == 0 else "embedding.kernel_short"
-    return [ctx.t(key, k=k) for k in its.layers[stage].kernels]
+    return [ctx.t(key, k=k) for k in subject.layers[stage].kernels]
 
 
 # ---------------------------------------------------------------- filters and what excites them
 
 
-def filters(ctx: Context, its: Subject) -> None:
+def filters(ctx: Context, subject: EmbeddingSubject) -> None:
     """The first layer's filters as pictures, and their radial power spectra."""
     st.subheader(ctx.t("embedding.filters_title"), anchor=False)
-    layer = its.layers[0]
+    layer = subject.layers[0]
     if layer.weights[0].shape[1] == 3:
         chart.look(ctx.t("embedding.filters_look"))
-        sheets = _sheets(its.weights, ctx.theme.dark, layer)
+        sheets = _sheets(subject.weights, ctx.theme.dark, layer)
         cards(sheets, [
             ctx.t("embedding.sheet", k=k, shown=min(SHOWN, d), all=d)
             for k, d in zip(layer.kernels, layer.channels, strict=True)
@@ -64,8 +64,8 @@ def filters(ctx: Context, its: Subject) -> None:
             ctx, "filters", code=shown_code.filters(ctx), table=(columns, rows),
             sheet=lambda: ([photos.opened(one) for one in sheets], names, 4),
         )  # fmt: skip
-    spectra(ctx, its)
-    read_places(ctx, its)
+    spectra(ctx, subject)
+    read_places(ctx, subject)
 
 
 @st.cache_data(show_spinner=False, max_entries=8)
@@ -84,9 +84,9 @@ def _sheets(weights: str, dark: bool, _layer: layers.Layer) -> list[str]:
     return out
 
 
-def spectra(ctx: Context, its: Subject) -> None:
+def spectra(ctx: Context, subject: EmbeddingSubject) -> None:
     """Mean radial power of each kernel's filters against wavelength."""
-    layer = its.layers[0]
+    layer = subject.layers[0]
     found = [spectrum.radial_power(weight) for weight in layer.weights]
     frequency = found[0][0]
     centres = [1 / spectrum.centre(f, power) for f, power in found]
@@ -94,7 +94,7 @@ def spectra(ctx: Context, its: Subject) -> None:
     fig = plots.lines(
         wavelengths,
         [power[::-1] for _, power in found],
-        titles(ctx, its, 0),
+        titles(ctx, subject, 0),
         ctx.theme,
         {"x": ctx.t("embedding.axis_wavelength"), "y": ctx.t("embedding.axis_power")},
         marks=centres,
@@ -107,9 +107,9 @@ def spectra(ctx: Context, its: Subject) -> None:
     chart.figure(ctx, fig, "spectra", code=shown_code.spectra(ctx), table=table, list=listed)
 
 
-def read_places(ctx: Context, its: Subject) -> None:
+def read_places(ctx: Context, subject: EmbeddingSubject) -> None:
     """Where the kernels of the later layers read, as they have no colours to be shown in."""
-    later = [(one, k, w) for one in its.layers[1:] for k, w in zip(one.kernels, one.weights, strict=True)]
+    later = [(one, k, w) for one in subject.layers[1:] for k, w in zip(one.kernels, one.weights, strict=True)]
     maps = [measure.places(weight) for _, _, weight in later]
     pictures, top = plots.heat(maps)
     images = [Image.fromarray(one).resize((240, 240), Image.Resampling.NEAREST) for one in pictures]
@@ -131,7 +131,7 @@ def read_places(ctx: Context, its: Subject) -> None:
 
 
 @st.fragment
-def patches(ctx: Context, its: Subject) -> None:
+def patches(ctx: Context, subject: EmbeddingSubject) -> None:
     """The places of the gallery that excite one channel most."""
     st.subheader(ctx.t("embedding.patches_title"), anchor=False)
     with st.container(horizontal=True):
@@ -139,8 +139,8 @@ def patches(ctx: Context, its: Subject) -> None:
             ctx.t("embedding.layer"), range(4), default=0, format_func=lambda s: f"CEL {s + 1}",
             key="embedding.patch_cel",
         ) or 0  # fmt: skip
-        layer = its.layers[stage]
-        names = titles(ctx, its, stage)
+        layer = subject.layers[stage]
+        names = titles(ctx, subject, stage)
         i = st.segmented_control(
             ctx.t("embedding.kernel"), range(len(names)), default=len(names) - 1,
             format_func=lambda n: names[n], key=f"embedding.patch_kernel.{stage}",
@@ -151,7 +151,7 @@ def patches(ctx: Context, its: Subject) -> None:
             key=f"embedding.patch_channel.{stage}.{i}", width=140,
         )  # fmt: skip
     k, c = layer.kernels[i], int(channel) - 1
-    maps = gallery_responses(its.weights, (stage,), its.model)[layer.points[i]][..., c]
+    maps = gallery_responses(subject.weights, (stage,), subject.model)[layer.points[i]][..., c]
     best = measure.strongest(maps, PATCHES)
     chart.look(ctx.t("embedding.patches_look", k=names[i], c=c + 1, n=PATCHES))
     cards = "".join(_card(ctx, stage, k, *one) for one in best)
@@ -199,7 +199,7 @@ def _patch(id: str, box: tuple[int, int, int, int]) -> str:
 
 
 @shared(16)
-def curves(weights: str, name: str, stage: int, _subject: Subject) -> np.ndarray:
+def curves(weights: str, name: str, stage: int, _subject: EmbeddingSubject) -> np.ndarray:
     """Mean share each kernel carries in the middle of a test pattern, at every scale: (K, scales)."""
     layer = _subject.layers[stage]
     pictures = np.stack([pattern(name, scale, SIDE) for scale in SCALES])
@@ -210,7 +210,7 @@ def curves(weights: str, name: str, stage: int, _subject: Subject) -> np.ndarray
 
 
 @st.fragment
-def patterns(ctx: Context, its: Subject) -> None:
+def patterns(ctx: Context, subject: EmbeddingSubject) -> None:
     """Contribution against scale on patterns whose scale is known."""
     st.subheader(ctx.t("embedding.patterns_title"), anchor=False)
     with st.container(horizontal=True):
@@ -222,7 +222,7 @@ def patterns(ctx: Context, its: Subject) -> None:
             ctx.t("embedding.layer"), range(4), default=0, format_func=lambda s: f"CEL {s + 1}",
             key="embedding.pattern_cel",
         ) or 0  # fmt: skip
-    layer, found = its.layers[stage], curves(its.weights, name, stage, its)
+    layer, found = subject.layers[stage], curves(subject.weights, name, stage, subject)
     strip = "".join(
         f'<figure class="cf-card"><img src="{_picture(name, scale)}" alt="{scale} px">'
         f"<figcaption>{scale} px</figcaption></figure>"
@@ -232,7 +232,7 @@ def patterns(ctx: Context, its: Subject) -> None:
     fig = plots.lines(
         SCALES,
         found,
-        titles(ctx, its, stage),
+        titles(ctx, subject, stage),
         ctx.theme,
         {"x": ctx.t(f"embedding.axis_{name}"), "y": ctx.t("embedding.axis_share")},
         even=[n / sum(layer.channels) for n in layer.channels],
@@ -241,7 +241,7 @@ def patterns(ctx: Context, its: Subject) -> None:
     rows = [(scale, *map(float, found[:, i])) for i, scale in enumerate(SCALES)]
     peaks = ctx.t("embedding.comma").join(
         f"{title} → {SCALES[int(curve.argmax())]} px"
-        for title, curve in zip(titles(ctx, its, stage), found, strict=True)
+        for title, curve in zip(titles(ctx, subject, stage), found, strict=True)
     )
     table = (("pixels", *map(str, layer.kernels)), rows)
     chart.figure(ctx, fig, "patterns", code=shown_code.patterns(ctx, name, stage), table=table, peaks=peaks)
@@ -256,38 +256,38 @@ def _picture(name: str, scale: float) -> str:
 
 
 @st.fragment
-def others(ctx: Context, its: Subject) -> None:
+def others(ctx: Context, subject: EmbeddingSubject) -> None:
     """PVT's convolution, Swin's merging and a pyramidal convolution: what a token sees, and the cost."""
     st.subheader(ctx.t("embedding.others_title"), anchor=False)
     stage = st.segmented_control(
         ctx.t("embedding.layer"), range(4), default=0, format_func=lambda s: f"CEL {s + 1}",
         key="embedding.others",
     ) or 0  # fmt: skip
-    layer = its.layers[stage]
-    ways = embeddings(stage, layer.weights[0].shape[1], sum(layer.channels))
-    H, W, _ = its.concat(stage).shape
+    layer = subject.layers[stage]
+    designs = embeddings(stage, layer.weights[0].shape[1], sum(layer.channels))
+    H, W, _ = subject.concat(stage).shape
     unit = cel_box(stage, layer.kernels[-1], 0, 0)
     pixels = (unit[2] - unit[0]) // layer.kernels[-1]
-    budget = ways[0].macs
+    budget = designs[0].macs
     reach = 1.12 * pixels * layer.kernels[-1]
     images, pictures, notes, rows = [], [], [], []
-    for way in ways:
-        total, D = way.macs * H * W, sum(way.channels)
-        afford = at_equal_cost(way, budget)
-        seen = [(k * pixels, d / D) for k, d in zip(way.kernels, way.channels, strict=True)]
+    for design in designs:
+        total, D = design.macs * H * W, sum(design.channels)
+        afford = at_equal_cost(design, budget)
+        seen = [(k * pixels, d / D) for k, d in zip(design.kernels, design.channels, strict=True)]
         images.append(svg_uri(plots.squares(seen, reach, ctx.theme)))
         pictures.append(squares_picture(seen, reach, ctx.theme))
-        sizes = " · ".join(map(str, way.kernels))
+        sizes = " · ".join(map(str, design.kernels))
         note = ctx.t("embedding.way_note", kernels=sizes, macs=f"{total / 1e6:.3g} M", d=D, afford=afford)
-        notes.append(f"<b>{ctx.t(f'embedding.way_{way.name}')}</b><small>{note}</small>")
-        rows.append((way.name, " ".join(map(str, way.kernels)), D, total, afford))
-    times, less = f"{ways[0].macs / ways[1].macs:.1f}", f"{ways[3].macs / ways[0].macs:.1f}"
+        notes.append(f"<b>{ctx.t(f'embedding.way_{design.name}')}</b><small>{note}</small>")
+        rows.append((design.name, " ".join(map(str, design.kernels)), D, total, afford))
+    times, less = f"{designs[0].macs / designs[1].macs:.1f}", f"{designs[3].macs / designs[0].macs:.1f}"
     chart.look(ctx.t("embedding.others_look", stage=stage + 1, times=times, less=less))
     cards(images, notes)
     columns = ("way", "kernels", "channels", "macs", "channels_at_equal_cost")
     names = [f"{row[0]}: {row[1]} px" for row in rows]
     take_away(
-        ctx, "others", code=shown_code.others(its, stage), table=(columns, rows),
+        ctx, "others", code=shown_code.others(subject, stage), table=(columns, rows),
         sheet=lambda: (pictures, names, 4),
     )  # fmt: skip
 

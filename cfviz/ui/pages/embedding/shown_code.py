@@ -6,7 +6,7 @@ from cfviz.ui.compute.models import model_code
 from cfviz.ui.context import Context
 from cfviz.ui.session import photos
 
-from .subject import Subject
+from .subject import EmbeddingSubject
 
 
 def shares(ctx: Context) -> str:
@@ -29,7 +29,7 @@ caused(x, channels, gain)                   # K, H, W: share each kernel causes,
 """
 
 
-def _knocked(ctx: Context, way: str, other: str) -> str:
+def _knocked(ctx: Context, method: str, other: str) -> str:
     size = ctx.settings.size
     filling = {
         "zero": "fill = {}    # nothing: zeros",
@@ -37,7 +37,7 @@ def _knocked(ctx: Context, way: str, other: str) -> str:
 fill = {point: x.mean((0, 1, 2)) for point, x in responses(model, images).items()}   # over the gallery""",
         "photo": f"""image_b = prepare(load_image({photos.photo_code(other)}), {size}).tensor
 fill = {{point: x[0] for point, x in responses(model, [image_b]).items()}}              # of another photo""",
-    }[way]
+    }[method]
     return f"""
 import cfviz
 from cfviz.analysis.embedding import change, cost_of
@@ -51,17 +51,17 @@ image = prepare(load_image({photos.photo_code(ctx.settings.photo)}), {size}).ten
 """
 
 
-def knock(ctx: Context, way: str, other: str, points: list[str]) -> str:
+def knock(ctx: Context, method: str, other: str, points: list[str]) -> str:
     """What the answer loses without each kernel.
 
     Args:
         ctx: the page.
-        way: what is put in the place of a kernel: zero, mean or photo.
+        method: what is put in the place of a kernel: zero, mean or photo.
         other: id of the photo whose activations are put in.
         points: of the kernels.
     """
     listed = ",\n    ".join(f'"{point}"' for point in points)
-    return f"""{_knocked(ctx, way, other)}points = [
+    return f"""{_knocked(ctx, method, other)}points = [
     {listed},
 ]
 changes = [{{point: fill.get(point, 0.0)}} for point in points]
@@ -70,17 +70,17 @@ cost_of(logits[:-1], logits[-1])        # logit, probability, winner, kl: one nu
 """
 
 
-def later(ctx: Context, way: str, other: str, point: str, ends: tuple[str, ...]) -> str:
+def later(ctx: Context, method: str, other: str, point: str, ends: tuple[str, ...]) -> str:
     """How far the tokens of each stage move without one kernel.
 
     Args:
         ctx: the page.
-        way: as of ``knock``.
-        other: as of ``knock``.
+        method: as for `knock`.
+        other: as for `knock`.
         point: of the kernel.
         ends: points where the stages end.
     """
-    return f"""{_knocked(ctx, way, other)}ends = {list(ends)}
+    return f"""{_knocked(ctx, method, other)}ends = {list(ends)}
 found = knock_outs(model, image, [{{"{point}": fill.get("{point}", 0.0)}}, {{}}], ends)
 [change(found[end][0], found[end][1]) for end in ends]      # H, W: relative change of every token
 """
@@ -94,9 +94,9 @@ from cfviz.analysis.embedding import reads
 from cfviz.models.probes.embedding import layer
 
 model = {model_code(ctx.model)}
-its = layer(model, {stage})                              # CEL {stage + 1} as arrays
-for weight, gain in list(zip(its.qkv, its.norm1))[:2]:   # blocks 1 and 2
-    print(reads(weight, gain, its.channels))             # 3, K: query, key, value; each sums to 1
+cel = layer(model, {stage})                              # CEL {stage + 1} as arrays
+for weight, gain in list(zip(cel.qkv, cel.norm1))[:2]:   # blocks 1 and 2
+    print(reads(weight, gain, cel.channels))             # 3, K: query, key, value; each sums to 1
 """
 
 
@@ -165,18 +165,18 @@ from cfviz.data.patterns import SCALES, pattern
 from cfviz.models.probes.embedding import layer, normalise, responses
 
 model = {model_code(ctx.model)}
-its = layer(model, {stage})
+cel = layer(model, {stage})
 pictures = np.stack([pattern("{name}", scale, 224) for scale in SCALES])
 seen = responses(model, normalise(model, pictures), stages=({stage},))
-tokens = np.concatenate([seen[point] for point in its.points], -1)
-shares = carried(normalised(tokens, its.gain, its.eps), its.channels)    # K, scales, H, W
+tokens = np.concatenate([seen[point] for point in cel.points], -1)
+shares = carried(normalised(tokens, cel.gain, cel.eps), cel.channels)    # K, scales, H, W
 box_mean(shares, (0.2, 0.8), (0.2, 0.8))                                 # the middle, away from the padding
 """
 
 
-def others(its: Subject, stage: int) -> str:
+def others(subject: EmbeddingSubject, stage: int) -> str:
     """Other ways of embedding, at what cost."""
-    layer = its.layers[stage]
+    layer = subject.layers[stage]
     return f"""
 from cfviz.analysis.embedding_cost import at_equal_cost, embeddings
 

@@ -20,7 +20,7 @@ WATCH = (*point_names.embeddings(), point_names.embedding(0, "out"))
 
 
 @dataclass(frozen=True)
-class Subject:
+class EmbeddingSubject:
     """What the page is about.
 
     Attributes:
@@ -49,12 +49,12 @@ def outputs(model: Any) -> tuple[str, ...]:
     return point_names.stage_outputs(model.depths)
 
 
-def subject(ctx: Context) -> Subject:
+def subject_of(ctx: Context) -> EmbeddingSubject:
     """The chosen model on the chosen photo."""
     s, trace = ctx.settings, ctx.trace(*WATCH, *outputs(ctx.model))
     weights, source = keys.weights(s, ctx.model), keys.on_photo(s, ctx.model, ctx.photo)
     image = prepare(ctx.photo, s.size).tensor
-    return Subject(ctx.model, trace, image, _layers(weights, ctx.model), weights, source)
+    return EmbeddingSubject(ctx.model, trace, image, _layers(weights, ctx.model), weights, source)
 
 
 @shared(6)

@@ -93,7 +93,7 @@ class Bench:
     @property
     def active(self) -> tuple[Intervention, ...]:
         """Those that are on."""
-        return tuple(its for its in self.do if its.on)
+        return tuple(one for one in self.do if one.on)
 
     @cached_property
     def before(self) -> Trace:
@@ -123,7 +123,7 @@ class Bench:
     def donor(self, several: Sequence[Intervention]) -> Any:
         """What "replace" takes from the other photo, its maps cut as those it is put into."""
         names = needed(self.model, several, "replace")
-        cuts = tuple(its for its in several if its.on and its.structural)
+        cuts = tuple(one for one in several if one.on and one.structural)
         if not names or not cuts:
             return self.other_trace(*names).arrays if names else {}
         s = self.ctx.settings
@@ -181,11 +181,11 @@ class Ranking:
 
 
 @shared(4)
-def gallery_means(key: str, _its: Bench) -> dict[str, np.ndarray]:
+def gallery_means(key: str, _bench: Bench) -> dict[str, np.ndarray]:
     """Means over the gallery's photos of everything that can be replaced by its mean."""
-    size = _its.ctx.settings.size
+    size = _bench.ctx.settings.size
     images = [prepare(load_image(entry.path), size).tensor for entry in gallery()]
-    return collect(_its.model, images, parts(_its.model, "mean", (size, size)), GALLERY_BATCH)
+    return collect(_bench.model, images, parts(_bench.model, "mean", (size, size)), GALLERY_BATCH)
 
 
 def default(model: Any, size: int) -> tuple[Intervention, ...]:
@@ -197,7 +197,7 @@ def default(model: Any, size: int) -> tuple[Intervention, ...]:
     return (Intervention("attn", 0, 0),)
 
 
-def bench(ctx: Context) -> Bench:
+def open_bench(ctx: Context) -> Bench:
     """What the link and the session say; what does not fit the model is said and left out."""
     size = ctx.settings.size
     text = ctx.get("do", to_url(default(ctx.model, size)), lambda _: True)
@@ -218,21 +218,21 @@ def bench(ctx: Context) -> Bench:
 # ---------------------------------------------------------------- every part
 
 
-def _rankings(its: Bench) -> dict[Any, Ranking]:
+def _rankings(bench: Bench) -> dict[Any, Ranking]:
     """Those that are known for this photo and model, kept with its trace."""
-    return cache.derived(its.ctx.trace(), "lab", dict)
+    return cache.derived(bench.ctx.trace(), "lab", dict)
 
 
-def _ranking_key(its: Bench) -> tuple[str, str]:
-    return its.how, its.donor_photo.sha256 if its.how == "replace" else ""
+def _ranking_key(bench: Bench) -> tuple[str, str]:
+    return bench.how, bench.donor_photo.sha256 if bench.how == "replace" else ""
 
 
-def known(its: Bench) -> Ranking | None:
+def known(bench: Bench) -> Ranking | None:
     """What every part would do, if it was measured."""
-    return _rankings(its).get(_ranking_key(its))
+    return _rankings(bench).get(_ranking_key(bench))
 
 
-def measure(its: Bench, text: str) -> Ranking | None:
+def measure(bench: Bench, text: str) -> Ranking | None:
     """What every part would do: one forward each, begun where it changes something; None until it is there.
 
     It is done behind the page, some changes in a turn, so that other readers come in between. What is done
@@ -240,23 +240,23 @@ def measure(its: Bench, text: str) -> Ranking | None:
     nobody would ever come to an end.
 
     Args:
-        its: The bench.
+        bench: The bench.
         text: What is being done, in the reader's language; stands over the bar that says how far it is.
     """
-    size = its.ctx.settings.size
-    every = parts(its.model, its.how, (size, size))
+    size = bench.ctx.settings.size
+    every = parts(bench.model, bench.how, (size, size))
     names = (*range(0, len(every), PIECE), END)
-    key = (its.key, its.photo.sha256, *_ranking_key(its))
-    found = in_pieces(("lab", *key), names, _pieces(its, every), text)
+    key = (bench.key, bench.photo.sha256, *_ranking_key(bench))
+    found = in_pieces(("lab", *key), names, _pieces(bench, every), text)
     return None if found is None else found[END]
 
 
-def _pieces(its: Bench, every: Sequence[Intervention]) -> Callable[[Any], Any]:
+def _pieces(bench: Bench, every: Sequence[Intervention]) -> Callable[[Any], Any]:
     """Makes one piece; what belongs to the reader's session is taken now, the rest in another thread."""
-    plain, rankings, before = its.ctx.trace(), _rankings(its), its.before.logits
-    kept = cache.derived(plain, ("lab parts", *_ranking_key(its)), dict)
-    key: Hashable = _ranking_key(its)
-    bare = replace(its)
+    plain, rankings, before = bench.ctx.trace(), _rankings(bench), bench.before.logits
+    kept = cache.derived(plain, ("lab parts", *_ranking_key(bench)), dict)
+    key: Hashable = _ranking_key(bench)
+    bare = replace(bench)
 
     def make(at: int) -> Any:
         away = replace(bare)  # what it computes for itself goes with it
@@ -274,7 +274,7 @@ def _pieces(its: Bench, every: Sequence[Intervention]) -> Callable[[Any], Any]:
 
 
 def _together(
-    its: Bench,
+    bench: Bench,
     every: Sequence[Intervention],
     kept: dict[int, Any],
     before: np.ndarray,
@@ -285,12 +285,12 @@ def _together(
     pieces = [kept[at] for at in sorted(kept)]
     logits, seconds = np.concatenate([one for one, _ in pieces]), sum(took for _, took in pieces)
     values, probs, winners = answers(logits, before)
-    other = its.other_trace() if its.how == "replace" else None
+    other = bench.other_trace() if bench.how == "replace" else None
     share = other is not None and other.logits.argmax() != before.argmax()
     if other is not None and share:
         values = followed(logits, before, other.logits)
     worst = int(np.abs(values).argmax())
-    whole = its.run((every[worst],), means, donor).logits
+    whole = bench.run((every[worst],), means, donor).logits
     error = float(np.abs(whole - logits[worst]).max())
     return Ranking(tuple(every), logits, values, share, probs, winners, error, seconds)
 
@@ -298,21 +298,21 @@ def _together(
 # ---------------------------------------------------------------- the board
 
 
-def place(its: Intervention) -> str:
+def place(part: Intervention) -> str:
     """Where an intervention is, in the words of links."""
-    return its.to_url().partition("-")[0].lstrip("~")
+    return part.to_url().partition("-")[0].lstrip("~")
 
 
-def show_board(its: Bench) -> None:
+def show_board(bench: Bench) -> None:
     """The parts and the list; a click lands in the link."""
-    ctx = its.ctx
+    ctx = bench.ctx
 
     def commit() -> None:
         if to := committed(BOARD, forms.LAB):
             st.session_state[SEQ] = to["seq"]
             ctx.put(do=to["do"], how=to["how"])
 
-    LAB.show(_data(its), name=BOARD, on_commit=commit)
+    LAB.show(_data(bench), name=BOARD, on_commit=commit)
 
 
 def frame(ctx: Context) -> dict[str, Any]:
@@ -332,26 +332,26 @@ def frame(ctx: Context) -> dict[str, Any]:
     }
 
 
-def _data(its: Bench) -> dict[str, Any]:
-    ctx = its.ctx
-    ranking = known(its)
+def _data(bench: Bench) -> dict[str, Any]:
+    ctx = bench.ctx
+    ranking = known(bench)
     found: dict[str, Any] = {"effects": None, "top": 1.0}
-    first = its.before.top(1)[0][0]
+    first = bench.before.top(1)[0][0]
     label = short(ctx.labels[first])
     if ranking is not None:
         now = ["" if w == first else short(ctx.labels[int(w)]) for w in ranking.winners]
         probs = [percent(float(p)) for p in ranking.probs]
         found = plots.board([place(one) for one in ranking.parts], ranking.values, probs, now)
         if ranking.share:
-            label = short(ctx.labels[its.other_trace().top(1)[0][0]])
+            label = short(ctx.labels[bench.other_trace().top(1)[0][0]])
     return {
         **frame(ctx),
-        "do": to_url(its.do),
-        "how": its.how,
+        "do": to_url(bench.do),
+        "how": bench.how,
         "seq": st.session_state.get(SEQ, 0),
         **found,
-        "measured": its.how,
+        "measured": bench.how,
         "share": bool(ranking and ranking.share),
-        "waits": not quick(its.model),
+        "waits": not quick(bench.model),
         "label": label,
     }

@@ -24,17 +24,17 @@ from . import shown_code
 from .bench import Bench
 
 
-def heads(its: Bench) -> None:
+def heads(bench: Bench) -> None:
     """A choice of stage, and three pictures for each head of the block that the page compares there."""
-    ctx, count = its.ctx, len(its.model.depths)
+    ctx, count = bench.ctx, len(bench.model.depths)
     stage = ctx.get("heads", 1, range(1, count + 1))
     st.session_state["lab.heads"] = stage
     st.segmented_control(
         ctx.t("lab.heads"), range(1, count + 1), key="lab.heads", required=True,
         on_change=lambda: ctx.put(heads=st.session_state["lab.heads"]),
     )  # fmt: skip
-    point = its.watch[count + stage - 1]
-    found = cache.derived(its.after, ("lab heads", point), lambda: _heads(its, point))
+    point = bench.watch[count + stage - 1]
+    found = cache.derived(bench.after, ("lab heads", point), lambda: _heads(bench, point))
     uris, moved, top, end = found
     most = int(np.argmax(moved))
     key = "heads_look" if moved[most] > 0 else "heads_same"
@@ -54,8 +54,8 @@ def heads(its: Bench) -> None:
         cells.append(f'<figure><img src="{uri}" alt="{text}"><figcaption>{text}</figcaption></figure>')
     st.html(f'<div class="cf-lab">{"".join(cells)}</div>')
     take_away(
-        ctx, "heads", code=shown_code.heads(its, point),
-        table=lambda: (("head", "row", "column", "attention_before", "attention_after"), _rows(its, point)),
+        ctx, "heads", code=shown_code.heads(bench, point),
+        table=lambda: (("head", "row", "column", "attention_before", "attention_after"), _rows(bench, point)),
         sheet=lambda: ([photos.opened(uri) for uri in uris], names, 6),
     )  # fmt: skip
 
@@ -67,16 +67,16 @@ def grouping_at(trace: Trace, point: str) -> Grouping:
     return trace.grouping(stage, block)
 
 
-def _received(its: Bench, point: str) -> list[list[np.ndarray]]:
+def _received(bench: Bench, point: str) -> list[list[np.ndarray]]:
     """The attention that every token receives from each head, before and after: (H, W) each."""
     return [
         [received(t[point][:, h : h + 1], grouping_at(t, point)) for h in range(t[point].shape[1])]
-        for t in (its.before, its.after)
+        for t in (bench.before, bench.after)
     ]
 
 
-def _rows(its: Bench, point: str) -> list[tuple[Any, ...]]:
-    before, after = _received(its, point)
+def _rows(bench: Bench, point: str) -> list[tuple[Any, ...]]:
+    before, after = _received(bench, point)
     return [
         (h + 1, r, c, float(x[r, c]), float(y[r, c]))
         for h, (x, y) in enumerate(zip(before, after, strict=True))
@@ -84,9 +84,9 @@ def _rows(its: Bench, point: str) -> list[tuple[Any, ...]]:
     ]
 
 
-def _heads(its: Bench, point: str) -> tuple[list[str], np.ndarray, float, float]:
+def _heads(bench: Bench, point: str) -> tuple[list[str], np.ndarray, float, float]:
     """Pictures (three a head), how much each head moved, and what the scales mean."""
-    before, after = _received(its, point)
+    before, after = _received(bench, point)
     apart = [y - x for x, y in zip(before, after, strict=True)]
     heats, top = heat([*before, *after])
     signs, end = plots.differences(apart)

@@ -28,7 +28,7 @@ from cfviz.ui.widgets.weights import weights_line
 from cfviz.words import signed
 
 from . import shown_code
-from .bench import BOARD, Bench, Ranking, bench, known, measure, place, show_board
+from .bench import BOARD, Bench, Ranking, known, measure, open_bench, place, show_board
 from .heads import grouping_at, heads
 
 WANTED = "cfviz.lab.wanted"
@@ -37,25 +37,25 @@ WANTED = "cfviz.lab.wanted"
 @st.fragment
 def lab(ctx: Context) -> None:
     """The board, and below it all that it changes."""
-    its = bench(ctx)
-    show_board(its)
-    take_away(ctx, "board", code=shown_code.changed(its), live=BOARD)
+    bench = open_bench(ctx)
+    show_board(bench)
+    take_away(ctx, "board", code=shown_code.changed(bench), live=BOARD)
     waiting = st.container(key="lab-wait")
-    _controls(its)
-    verdict(its)
-    top_five(its)
-    logits(its)
-    stages(its)
-    heads(its)
-    if its.how == "replace":
-        patching(its)
+    _controls(bench)
+    verdict(bench)
+    top_five(bench)
+    logits(bench)
+    stages(bench)
+    heads(bench)
+    if bench.how == "replace":
+        patching(bench)
     with waiting:
-        ranking = known(its)
-        comes = _exact(ctx, ranking) if ranking is not None else _measured(its)
+        ranking = known(bench)
+        comes = _exact(ctx, ranking) if ranking is not None else _measured(bench)
     if comes:
         st.subheader(ctx.t("lab.ranks_title"), anchor=False)
     if ranking is not None:
-        ranks(its, ranking)
+        ranks(bench, ranking)
     elif comes:
         st.markdown(f":material/hourglass_top: {ctx.t('lab.measuring')}")
 
@@ -69,32 +69,32 @@ def _exact(ctx: Context, ranking: Ranking) -> bool:
     return True
 
 
-def _measured(its: Bench) -> bool:
+def _measured(bench: Bench) -> bool:
     """Measure every part behind the page, on request where that takes long; whether it comes.
 
     The page is drawn anew once it is there, with the colours.
     """
-    ctx = its.ctx
-    wanted = (its.key, ctx.settings.photo)
-    if not quick(its.model) and st.session_state.get(WANTED) != wanted:
+    ctx = bench.ctx
+    wanted = (bench.key, ctx.settings.photo)
+    if not quick(bench.model) and st.session_state.get(WANTED) != wanted:
         st.button(
             ctx.t("lab.measure"), icon=":material/play_arrow:", key="lab.measure",
             on_click=lambda: st.session_state.update({WANTED: wanted}),
             help=ctx.t("lab.measure_help", model=ctx.settings.model),
         )  # fmt: skip
         return False
-    if measure(its, ctx.t("lab.measuring")) is not None:
+    if measure(bench, ctx.t("lab.measuring")) is not None:
         st.rerun()
     return True
 
 
-def _controls(its: Bench) -> None:
+def _controls(bench: Bench) -> None:
     """The other photo, where one is needed."""
-    ctx = its.ctx
-    if its.how != "replace" and not any(one.how == "replace" and one.value is None for one in its.do):
+    ctx = bench.ctx
+    if bench.how != "replace" and not any(one.how == "replace" and one.value is None for one in bench.do):
         return
     ids = [id for id in photos.ids() if id != ctx.settings.photo]
-    st.session_state["lab.other"] = its.other
+    st.session_state["lab.other"] = bench.other
     st.selectbox(
         ctx.t("lab.other"),
         ids,
@@ -108,66 +108,65 @@ def _controls(its: Bench) -> None:
 # ---------------------------------------------------------------- before and after
 
 
-def verdict(its: Bench) -> None:
+def verdict(bench: Bench) -> None:
     """What became of the answer, in one sentence."""
-    ctx = its.ctx
+    ctx = bench.ctx
     st.subheader(ctx.t("lab.compare_title"), anchor=False)
-    (a, _, p), (b, _, _) = its.before.top(1)[0], its.after.top(1)[0]
+    (a, _, p), (b, _, _) = bench.before.top(1)[0], bench.after.top(1)[0]
     fields = {
         "label": short(ctx.labels[a]),
         "p": percent(p),
-        "q": percent(float(its.after.probs[a])),
-        "logit": signed(float(its.after.logits[a] - its.before.logits[a])),
+        "q": percent(float(bench.after.probs[a])),
+        "logit": signed(float(bench.after.logits[a] - bench.before.logits[a])),
         "now": short(ctx.labels[b]),
-        "r": percent(float(its.after.probs[b])),
+        "r": percent(float(bench.after.probs[b])),
     }
-    key = "nothing" if not its.active else "same_answer" if a == b else "other_answer"
+    key = "nothing" if not bench.active else "same_answer" if a == b else "other_answer"
     chart.look(ctx.t(f"lab.{key}", **fields))
     st.caption(weights_line(ctx))
 
 
-def top_five(its: Bench) -> None:
+def top_five(bench: Bench) -> None:
     """The likeliest classes before and after, side by side, with the code of it all."""
-    ctx = its.ctx
-    sides = ((its.before, "before"), (its.after, "after"))
+    ctx = bench.ctx
+    sides = ((bench.before, "before"), (bench.after, "after"))
     for column, (trace, name) in zip(st.columns(2, gap="large"), sides, strict=True):
         with column:
             st.markdown(f"**{ctx.t(f'lab.{name}')}**")
             top = trace.top(5)
             fig = top_bars([ctx.labels[i] for i, _, _ in top], [p for _, _, p in top], ctx.theme)
-            chart.taken(ctx, fig, name, ctx.t(f"lab.{name}_alt"), shown_code.changed(its))
-    rows = zip(
-        ctx.labels, its.before.probs, its.after.probs, its.before.logits, its.after.logits, strict=True
-    )
+            chart.taken(ctx, fig, name, ctx.t(f"lab.{name}_alt"), shown_code.changed(bench))
+    before, after = bench.before, bench.after
+    rows = zip(ctx.labels, before.probs, after.probs, before.logits, after.logits, strict=True)
     columns = ("class", "probability_before", "probability_after", "logit_before", "logit_after")
-    take_away(ctx, "answers", code=shown_code.changed(its), table=(columns, list(rows)))
+    take_away(ctx, "answers", code=shown_code.changed(bench), table=(columns, list(rows)))
 
 
-def logits(its: Bench) -> None:
+def logits(bench: Bench) -> None:
     """The change of each logit; of many classes those that change most."""
-    ctx = its.ctx
-    moved = its.after.logits.astype(float) - its.before.logits
+    ctx = bench.ctx
+    moved = bench.after.logits.astype(float) - bench.before.logits
     order = ranked(moved)[: plots.LIMIT]
     order = order[np.argsort(-moved[order], kind="stable")]
-    first = its.before.top(1)[0][0]
+    first = bench.before.top(1)[0][0]
     names = [short(ctx.labels[i]) for i in order]
     names = [f"<b>{name}</b>" if i == first else name for i, name in zip(order, names, strict=True)]
     chart.figure(
         ctx,
         plots.change_bars(names, moved[order].tolist(), ctx.theme, ctx.t("lab.axis_logit")),
         "logits",
-        code=shown_code.changed(its),
+        code=shown_code.changed(bench),
         table=(("class", "change"), list(zip(ctx.labels, moved.tolist(), strict=True))),
         n=len(order),
         label=short(ctx.labels[first]),
     )
 
 
-def stages(its: Bench) -> None:
+def stages(bench: Bench) -> None:
     """What each stage made of the photo and whom it attended to, before and after, and the difference."""
-    ctx = its.ctx
+    ctx = bench.ctx
     st.subheader(ctx.t("lab.stages_title"), anchor=False)
-    st.session_state["lab.at"] = its.at
+    st.session_state["lab.at"] = bench.at
     st.segmented_control(
         ctx.t("lab.at"),
         ("first", "last"),
@@ -176,7 +175,7 @@ def stages(its: Bench) -> None:
         required=True,
         on_change=lambda: ctx.put(at=st.session_state["lab.at"]),
     )
-    found = cache.derived(its.after, ("lab stages", its.watch), lambda: _stages(its))
+    found = cache.derived(bench.after, ("lab stages", bench.watch), lambda: _stages(bench))
     pictures, captions, notes, tops = found
     chart.look(ctx.t("lab.stages_look", change=f"{tops[0]:.2f}", top=f"{tops[1]:.2f}", diff=f"{tops[2]:.2f}"))
     cells = []
@@ -190,20 +189,20 @@ def stages(its: Bench) -> None:
     st.html(f'<div class="cf-lab">{"".join(cells)}</div>')
     columns = ("stage", "row", "column", "features_change", "attention_before", "attention_after")
     take_away(
-        ctx, "stages", code=shown_code.stages(its), table=lambda: (columns, _rows(its)),
+        ctx, "stages", code=shown_code.stages(bench), table=lambda: (columns, _rows(bench)),
         sheet=lambda: ([photos.opened(uri) for uri in pictures], notes, 6),
     )  # fmt: skip
 
 
-def _maps(its: Bench) -> tuple[list[np.ndarray], list[list[np.ndarray]]]:
+def _maps(bench: Bench) -> tuple[list[np.ndarray], list[list[np.ndarray]]]:
     """For every stage how far its tokens moved, and the attention they receive, before and after: (H, W)."""
-    features, attention = its.watch[: len(its.model.depths)], its.watch[len(its.model.depths) :]
-    moved = [change(its.after[p], its.before[p]) for p in features]
-    return moved, [[_received(trace, p) for p in attention] for trace in (its.before, its.after)]
+    features, attention = bench.watch[: len(bench.model.depths)], bench.watch[len(bench.model.depths) :]
+    moved = [change(bench.after[p], bench.before[p]) for p in features]
+    return moved, [[_received(trace, p) for p in attention] for trace in (bench.before, bench.after)]
 
 
-def _rows(its: Bench) -> list[tuple[Any, ...]]:
-    moved, given = _maps(its)
+def _rows(bench: Bench) -> list[tuple[Any, ...]]:
+    moved, given = _maps(bench)
     return [
         (s + 1, r, c, float(m[r, c]), float(a[r, c]), float(b[r, c]))
         for s, (m, a, b) in enumerate(zip(moved, *given, strict=True))
@@ -211,15 +210,15 @@ def _rows(its: Bench) -> list[tuple[Any, ...]]:
     ]
 
 
-def _stages(its: Bench) -> tuple[list[str], list[tuple[str, str]], list[str], tuple[float, ...]]:
+def _stages(bench: Bench) -> tuple[list[str], list[tuple[str, str]], list[str], tuple[float, ...]]:
     """Pictures of all stages, six each: their captions, what the scales mean."""
-    moved, given = _maps(its)
+    moved, given = _maps(bench)
     (changes, top), (heats, most) = heat(moved), heat([*given[0], *given[1]])
     signs, end = plots.differences([b - a for a, b in zip(*given, strict=True)])
     pictures, captions, notes = [], [], []
     n = len(moved)
-    for s, point in enumerate(its.watch[:n]):
-        pair = plots.same_colours(its.before[point], its.after[point])
+    for s, point in enumerate(bench.watch[:n]):
+        pair = plots.same_colours(bench.before[point], bench.after[point])
         pictures += [*pair, changes[s], heats[s], heats[n + s], signs[s]]
         means = ("", "", f"{moved[s].mean():.2f}", "", "", f"{np.abs(given[1][s] - given[0][s]).mean():.2f}")
         kinds = ("features_before", "features_after", "change", "att_before", "att_after", "difference")
@@ -238,16 +237,16 @@ def _received(trace: Trace, point: str) -> np.ndarray:
 # ---------------------------------------------------------------- every part, and another photo's
 
 
-def ranks(its: Bench, ranking: Ranking) -> None:
+def ranks(bench: Bench, ranking: Ranking) -> None:
     """The parts that matter most."""
-    ctx = its.ctx
+    ctx = bench.ctx
     order = ranked(ranking.values)[: plots.LIMIT]
     names = [part_name(ranking.parts[i], ctx.lang) for i in order]
     axis, unit = ("lab.axis_share", "%") if ranking.share else ("lab.axis_first", "")
-    first = its.before.top(1)[0][0]
+    first = bench.before.top(1)[0][0]
     fields = {
         "label": short(ctx.labels[first]),
-        "how": ctx.t(f"lab.figure.how_{its.how}"),
+        "how": ctx.t(f"lab.figure.how_{bench.how}"),
         "best": names[0],
         "n": len(ranking.parts),
         "seconds": f"{ranking.seconds:.1f}",
@@ -261,18 +260,18 @@ def ranks(its: Bench, ranking: Ranking) -> None:
         ctx,
         plots.change_bars(names, ranking.values[order].tolist(), ctx.theme, ctx.t(axis, **fields), unit),
         "ranks",
-        code=shown_code.effects(its),
+        code=shown_code.effects(bench),
         table=(("part", "intervention", "share" if ranking.share else "logit", "probability", "first"), rows),
         **fields,
     )
 
 
-def patching(its: Bench) -> None:
+def patching(bench: Bench) -> None:
     """Both photos, both answers, and how far the answer followed."""
-    ctx, other = its.ctx, its.other_trace()
+    ctx, other = bench.ctx, bench.other_trace()
     st.subheader(ctx.t("lab.patch_title"), anchor=False)
     cells = []
-    for trace, name in ((its.before, "photo_a"), (other, "photo_b"), (its.after, "photo_ab")):
+    for trace, name in ((bench.before, "photo_a"), (other, "photo_b"), (bench.after, "photo_ab")):
         (i, _, p) = trace.top(1)[0]
         picture = photos.thumbnail(trace.crop, 240) if trace.crop and name != "photo_ab" else ""
         image = f'<img src="{picture}" alt="">' if picture else ""
@@ -283,9 +282,9 @@ def patching(its: Bench) -> None:
         )
     columns = "grid-template-columns:repeat(3,minmax(0,14rem))"
     st.html(f'<div class="cf-cards" style="{columns};align-items:end">{"".join(cells)}</div>')
-    if its.same:
-        chart.look(ctx.t("lab.patch_same", label=short(ctx.labels[its.before.top(1)[0][0]])))
+    if bench.same:
+        chart.look(ctx.t("lab.patch_same", label=short(ctx.labels[bench.before.top(1)[0][0]])))
         return
-    share = float(followed(its.after.logits[None], its.before.logits, other.logits)[0])
-    a, b = (short(ctx.labels[trace.top(1)[0][0]]) for trace in (its.before, other))
+    share = float(followed(bench.after.logits[None], bench.before.logits, other.logits)[0])
+    a, b = (short(ctx.labels[trace.top(1)[0][0]]) for trace in (bench.before, other))
     chart.look(ctx.t("lab.patch_look", share=f"{signed(100 * share, 0)} %", a=a, b=b))

@@ -13,24 +13,24 @@ from cfviz.ui.session.photos import photo_code
 from .bench import Bench
 
 
-def changed(its: Bench, watch: Sequence[str] = ()) -> str:
+def changed(bench: Bench, watch: Sequence[str] = ()) -> str:
     """The answer before and after the changes.
 
     Args:
-        its: the bench.
+        bench: The bench.
         watch: points whose activations are kept, too.
     """
-    s = its.ctx.settings
+    s = bench.ctx.settings
     photo, size = photo_code(s.photo), f"size={s.size}"
     extra, arguments, more = "", "", ""
-    if any(one.how == "mean" for one in its.active):
+    if any(one.how == "mean" for one in bench.active):
         extra += f"{_means(s.size)}means = collect(model, images, do)\n"
         arguments += ", means=means"
-    if any(one.how == "replace" and one.value is None for one in its.active):
+    if any(one.how == "replace" and one.value is None for one in bench.active):
         extra += f"""
 from cfviz.models.interventions.apply import needed
-with apply(model, [its for its in do if its.structural]):      # the other photo, its maps cut alike
-    donor = cfviz.inspect({photo_code(its.other)}, model, {size}, watch=needed(model, do, "replace")).arrays
+with apply(model, [part for part in do if part.structural]):      # the other photo, its maps cut alike
+    donor = cfviz.inspect({photo_code(bench.other)}, model, {size}, watch=needed(model, do, "replace")).arrays
 """
         arguments += ", donor=donor"
     if watch:
@@ -43,8 +43,8 @@ from cfviz.data.samples import sample
 from cfviz.models.interventions.apply import apply
 from cfviz.models.interventions.language import parse
 
-model = {model_code(its.model)}
-do = parse('{dump(its.active)}')
+model = {model_code(bench.model)}
+do = parse('{dump(bench.active)}')
 {extra}
 before = cfviz.inspect({photo}, model, {size}{more})
 with apply(model, do{arguments}):
@@ -63,42 +63,42 @@ images = [prepare(load_image(entry.path), {size}).tensor for entry in gallery()]
 """
 
 
-def effects(its: Bench) -> str:
+def effects(bench: Bench) -> str:
     """What every part does to the answer."""
-    s = its.ctx.settings
+    s = bench.ctx.settings
     extra, arguments = {
         "mean": (f"{_means(s.size)}means = collect(model, images, every)\n", ", means=means"),
         "replace": (
             f"""
 from cfviz.models.interventions.apply import needed
 watch = needed(model, every, "replace")
-donor = cfviz.inspect({photo_code(its.other)}, model, size={s.size}, watch=watch).arrays
+donor = cfviz.inspect({photo_code(bench.other)}, model, size={s.size}, watch=watch).arrays
 """,
             ", donor=donor",
         ),
-    }.get(its.how, ("", ""))
+    }.get(bench.how, ("", ""))
     return f"""
 import cfviz
 from cfviz.data.images import load_image, prepare
 from cfviz.data.samples import sample
 from cfviz.models.interventions.effects import effects, parts
 
-model = {model_code(its.model)}
+model = {model_code(bench.model)}
 x = prepare(load_image({photo_code(s.photo)}), {s.size}).tensor
-every = parts(model, "{its.how}", ({s.size}, {s.size}))
+every = parts(model, "{bench.how}", ({s.size}, {s.size}))
 {extra}
-plain, *changed = effects(model, x, [(), *((its,) for its in every)]{arguments})
+plain, *changed = effects(model, x, [(), *((part,) for part in every)]{arguments})
 winner = plain.argmax()
 order = sorted(zip(changed, every), key=lambda pair: pair[0][winner])
-for logits, its in order[:10]:
-    print(its.to_url(), logits[winner] - plain[winner])
+for logits, part in order[:10]:
+    print(part.to_url(), logits[winner] - plain[winner])
 """
 
 
-def stages(its: Bench) -> str:
+def stages(bench: Bench) -> str:
     """What becomes of each stage's tokens, and of the attention that they receive."""
-    count = len(its.model.depths)
-    return f"""{changed(its, its.watch)}
+    count = len(bench.model.depths)
+    return f"""{changed(bench, bench.watch)}
 from cfviz.analysis.embedding import change
 from cfviz.analysis.lab import received
 
@@ -111,15 +111,15 @@ for end, point in zip(ends, attention):
 """
 
 
-def heads(its: Bench, point: str) -> str:
+def heads(bench: Bench, point: str) -> str:
     """Whom each head of one block attends to, before and after.
 
     Args:
-        its: the bench.
+        bench: The bench.
         point: of the block's attention.
     """
     s, b, _ = point_names.parse(point)
-    return f"""{changed(its, [point])}
+    return f"""{changed(bench, [point])}
 from cfviz.analysis.lab import received
 
 for head in range(before[watch[0]].shape[1]):

@@ -209,7 +209,7 @@ def _embedding_packed(source: str, name: str, lang: str, _model: Any, _trace: An
 
 
 def _bias(ctx: Context, now: Moment) -> None:
-    its = surfaces.subject(ctx)
+    its = surfaces.subject_of(ctx)
     s, b, _ = attention_block(now.scene, now.state)
     block, part = its.blocks[its.places.index((s, b))], now.state["part"]
     name = now.name(part, s, b, ctx.lang)

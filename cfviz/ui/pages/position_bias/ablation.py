@@ -25,7 +25,7 @@ from cfviz.ui.session.photos import photo_code
 from cfviz.ui.widgets import chart
 from cfviz.words import signed
 
-from .surfaces import Subject, block_name
+from .surfaces import BiasSubject, block_name
 
 WHERE = ("all", "sda", "lda", "each")
 POINTS = ("q", "k", "bias")
@@ -34,17 +34,19 @@ Place = tuple[int, int]
 
 
 @shared(2048)
-def changed(source: str, how: str, where: tuple[Place, ...], _its: Subject, _photo: Any) -> np.ndarray:
+def changed(
+    source: str, how: str, where: tuple[Place, ...], _subject: BiasSubject, _photo: Any
+) -> np.ndarray:
     """The logits with the bias of some blocks changed, (classes,)."""
-    image = prepare(_photo, _its.trace.size[0]).tensor
+    image = prepare(_photo, _subject.trace.size[0]).tensor
     share_cores()
-    with edit(_its.model, changes(_its.model, how, where)):
-        arrays, _ = forward(_its.model, image)
+    with edit(_subject.model, changes(_subject.model, how, where)):
+        arrays, _ = forward(_subject.model, image)
     return arrays["logits"].astype(float)
 
 
 @st.fragment
-def section(ctx: Context, its: Subject) -> None:
+def section(ctx: Context, subject: BiasSubject) -> None:
     """Bars: what each change does to the first class; then the shares."""
     t = ctx.t
     st.subheader(t("position_bias.use_title"), anchor=False)
@@ -64,25 +66,25 @@ def section(ctx: Context, its: Subject) -> None:
     ctx.put(where=where, **({"how": how} if where == "each" else {}))
     if (
         where == "each"
-        and not quick(its.model)
+        and not quick(subject.model)
         and not st.button(t("position_bias.run"), key="position_bias.run_each")
     ):
         return
-    rows = _rows(ctx, its, where, how)
+    rows = _rows(ctx, subject, where, how)
     if rows is None:
         return
-    first = int(its.trace.logits.argmax())
-    before = float(its.trace.probs[first])
+    first = int(subject.trace.logits.argmax())
+    before = float(subject.trace.probs[first])
     name = ctx.labels[first].split(",")[0]
     names, values, notes, data = [], [], [], []
     for label, logits in rows:
         p = softmax(logits)
         now = int(logits.argmax())
         names.append(label)
-        values.append(float(logits[first] - its.trace.logits[first]))
+        values.append(float(logits[first] - subject.trace.logits[first]))
         arrow = "" if now == first else f"<br>→ {short(ctx.labels[now].split(',')[0], 18)}"
         notes.append(f"{signed(values[-1])} · {percent(float(p[first]))}{arrow}")
-        most = float(np.abs(logits - its.trace.logits).max())
+        most = float(np.abs(logits - subject.trace.logits).max())
         data.append((label, values[-1], most, float(p[first]), ctx.labels[now]))
     fig = plots.bars(names, values, notes, ctx.theme, {"x": t("position_bias.use_x", name=short(name, 24))})
     columns = ("change", "logit_change", "largest_logit_change", "probability", "first_class")
@@ -90,31 +92,31 @@ def section(ctx: Context, its: Subject) -> None:
         ctx,
         fig,
         "use",
-        code=_code(ctx, its, where, how),
+        code=_code(ctx, subject, where, how),
         table=(columns, data),
         name=name,
         p=percent(before),
     )
 
 
-def _rows(ctx: Context, its: Subject, where: str, how: str) -> list[tuple[str, np.ndarray]] | None:
+def _rows(ctx: Context, subject: BiasSubject, where: str, how: str) -> list[tuple[str, np.ndarray]] | None:
     """Each bar's name and logits; None while a large model computes them behind the page."""
     plan: list[tuple[str, tuple[Place, ...]]]
     if where == "each":
-        names = [block_name(ctx, block) for block in its.blocks]
-        plan = [(how, ((block.stage, block.block),)) for block in its.blocks]
+        names = [block_name(ctx, block) for block in subject.blocks]
+        plan = [(how, ((block.stage, block.block),)) for block in subject.blocks]
     else:
-        chosen = tuple((b.stage, b.block) for b in its.blocks if where in ("all", b.kind))
-        names = [ctx.t(f"position_bias.how_{way}") for way in CHANGES]
-        plan = [(way, chosen) for way in CHANGES]
+        chosen = tuple((b.stage, b.block) for b in subject.blocks if where in ("all", b.kind))
+        names = [ctx.t(f"position_bias.how_{method}") for method in CHANGES]
+        plan = [(method, chosen) for method in CHANGES]
     photo = ctx.photo
 
     def compute() -> list[np.ndarray]:
-        return [changed(its.source, way, places, its, photo) for way, places in plan]
+        return [changed(subject.source, method, places, subject, photo) for method, places in plan]
 
-    if quick(its.model):
+    if quick(subject.model):
         return list(zip(names, compute(), strict=True))
-    found = later((its.source, tuple(plan)), compute, ctx.t("position_bias.use_wait"))
+    found = later((subject.source, tuple(plan)), compute, ctx.t("position_bias.use_wait"))
     return found and list(zip(names, found, strict=True))
 
 
@@ -122,38 +124,38 @@ def _rows(ctx: Context, its: Subject, where: str, how: str) -> list[tuple[str, n
 
 
 @shared(256)
-def shares(source: str, _ctx: Context, _its: Subject) -> list[np.ndarray]:
+def shares(source: str, _ctx: Context, _subject: BiasSubject) -> list[np.ndarray]:
     """Position's share in every block's logits on the chosen photo, (nH,) each."""
-    image = prepare(_ctx.photo, _its.trace.size[0]).tensor
+    image = prepare(_ctx.photo, _subject.trace.size[0]).tensor
     share_cores()
-    arrays, _ = forward(_its.model, image, [point_names.attention(point=name) for name in POINTS])
+    arrays, _ = forward(_subject.model, image, [point_names.attention(point=name) for name in POINTS])
     out = []
-    for s, b in _its.places:
+    for s, b in _subject.places:
         q, k, bias = (arrays[point_names.attention(s, b, name)] for name in POINTS)
         content = q @ k.swapaxes(-1, -2) / np.sqrt(q.shape[-1])  # nG, nH, N, N
-        out.append(position_share(content, bias, _its.trace.groupings[s][b]))
+        out.append(position_share(content, bias, _subject.trace.groupings[s][b]))
     return out
 
 
 @st.fragment
-def share(ctx: Context, its: Subject) -> None:
+def share(ctx: Context, subject: BiasSubject) -> None:
     """How much of what distinguishes keys is position, block by block."""
     run = "position_bias.run_share"
-    if not quick(its.model) and not st.button(ctx.t(run), key=run):
+    if not quick(subject.model) and not st.button(ctx.t(run), key=run):
         return
-    found = shares(its.source, ctx, its)
-    names = [block_name(ctx, block) for block in its.blocks]
+    found = shares(subject.source, ctx, subject)
+    names = [block_name(ctx, block) for block in subject.blocks]
     words = {"x": ctx.t("position_bias.share_x"), "head": ctx.t("position_bias.figure.head")}
-    fig = plots.shares(found, names, [block.kind for block in its.blocks], ctx.theme, words)
+    fig = plots.shares(found, names, [block.kind for block in subject.blocks], ctx.theme, words)
     means = [float(values.mean()) for values in found]
     top = int(np.argmax(means))
     rows = [
         (block.stage + 1, block.block + 1, h + 1, float(x))
-        for block, values in zip(its.blocks, found, strict=True)
+        for block, values in zip(subject.blocks, found, strict=True)
         for h, x in enumerate(values)
     ]
     chart.figure(
-        ctx, fig, "share", code=_SHARE.format(**_shown(ctx, its)),
+        ctx, fig, "share", code=_SHARE.format(**_shown(ctx, subject)),
         table=(("stage", "block", "head", "share"), rows),
         block=names[top], most=f"{100 * means[top]:.1f} %", mean=f"{100 * np.mean(means):.1f} %",
     )  # fmt: skip
@@ -162,15 +164,15 @@ def share(ctx: Context, its: Subject) -> None:
 # ---------------------------------------------------------------- code
 
 
-def _shown(ctx: Context, its: Subject) -> dict[str, Any]:
+def _shown(ctx: Context, subject: BiasSubject) -> dict[str, Any]:
     return {
-        "model": model_code(its.model),
+        "model": model_code(subject.model),
         "photo": photo_code(ctx.settings.photo),
-        "size": its.trace.size[0],
+        "size": subject.trace.size[0],
     }
 
 
-def _code(ctx: Context, its: Subject, where: str, how: str) -> str:
+def _code(ctx: Context, subject: BiasSubject, where: str, how: str) -> str:
     """The calls behind the bars: four ways for some blocks at once, or one way for each block."""
     blocks = "[(s, b) for s, depth in enumerate(model.depths) for b in range(depth)]"
     if where in ("sda", "lda"):
@@ -178,7 +180,7 @@ def _code(ctx: Context, its: Subject, where: str, how: str) -> str:
     loop: dict[str, Any] = {"name": "how", "several": CHANGES, "change": "how", "chosen": "blocks"}
     if where == "each":
         loop = {"name": "block", "several": "blocks", "change": repr(how), "chosen": "[block]"}
-    return _CODE.format(blocks=blocks, **loop, **_shown(ctx, its))
+    return _CODE.format(blocks=blocks, **loop, **_shown(ctx, subject))
 
 
 _CODE = """

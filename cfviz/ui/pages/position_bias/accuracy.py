@@ -17,7 +17,7 @@ from cfviz.ui.context import Context
 from cfviz.ui.widgets import chart
 from cfviz.words import signed, together
 
-from .surfaces import Subject
+from .surfaces import BiasSubject
 
 RESULTS = ASSETS / "results"
 COMMAND = "python -m cfviz measure-sizes --data FOLDER --weights crossformer_nano --json sizes-own.json"
@@ -25,7 +25,7 @@ WINDOWS = ("scaled", "fixed", "adaptive")
 SHOWN = ("accuracy", "difference")
 STAGES = 4
 SCHEMA = 2  # of results files, see `cfviz.training.measure.sizes`
-OWN, TWIN = ("dpb", "own"), ("rpb", "own")
+OWN, BASELINE = ("dpb", "own"), ("rpb", "own")
 AGAINST = ("bicubic", "clamp", "cut", "none")  # what asks a bias about no new offset
 COLUMNS = ("model", "bias", "window", "size", "group_size", "n", "correct", "value", "low", "high")
 Results = Mapping[str, Any]
@@ -77,9 +77,11 @@ def sentences(ctx: Context, found: Results, window: str = "scaled") -> list[str]
     rows, trained = found["rows"], found.get("trained_size", 224)
     apart = measure.differences(rows, OWN, ("dpb", "bicubic"), window)
     lines = [_against(ctx, "verdict", measure.verdict(apart, trained))]
-    lines.append(_against(ctx, "twin", measure.verdict(measure.differences(rows, OWN, TWIN, window), None)))
+    lines.append(
+        _against(ctx, "twin", measure.verdict(measure.differences(rows, OWN, BASELINE, window), None))
+    )
     if lines[1]:
-        change = _drift(ctx, measure.drift(rows, OWN, TWIN, window, trained), trained)
+        change = _drift(ctx, measure.drift(rows, OWN, BASELINE, window, trained), trained)
         lines[1] = together(lines[1], change)
     if any(d.size > trained and measure.extrapolates(d.size, d.group_size, largest(found)) for d in apart):
         lines.append(_breaks(ctx, found, window, trained))
@@ -92,17 +94,18 @@ def largest(found: Results) -> Sequence[int]:
     return found.get("trained_group") or [min(usual, default=0)] * STAGES
 
 
-def _against(ctx: Context, name: str, its: measure.Verdict | None) -> str:
-    if its is None:
+def _against(ctx: Context, name: str, outcome: measure.Verdict | None) -> str:
+    if outcome is None:
         return ""
-    alike = its.best.value == its.worst.value
+    alike = outcome.best.value == outcome.worst.value
     between = ctx.t(
         "position_bias.between_same" if alike else "position_bias.between",
-        best=said(its.best), worst=said(its.worst), best_at=its.best.size, worst_at=its.worst.size,
+        best=said(outcome.best), best_at=outcome.best.size,
+        worst=said(outcome.worst), worst_at=outcome.worst.size,
     )  # fmt: skip
-    fields = {"wins": _sizes(ctx, its.wins), "losses": _sizes(ctx, its.losses)}
-    fields["how"] = ctx.t("position_bias.paired" if its.best.paired else "position_bias.unpaired")
-    return ctx.t(f"position_bias.{name}_{its.code}", between=between, n=its.best.n, **fields)
+    fields = {"wins": _sizes(ctx, outcome.wins), "losses": _sizes(ctx, outcome.losses)}
+    fields["how"] = ctx.t("position_bias.paired" if outcome.best.paired else "position_bias.unpaired")
+    return ctx.t(f"position_bias.{name}_{outcome.code}", between=between, n=outcome.best.n, **fields)
 
 
 def _drift(ctx: Context, found: Sequence[measure.Difference], trained: int) -> str:
@@ -118,25 +121,25 @@ def _drift(ctx: Context, found: Sequence[measure.Difference], trained: int) -> s
 
 def _breaks(ctx: Context, found: Results, window: str, trained: int) -> str:
     gains = measure.extrapolated(found["rows"], window, AGAINST, largest(found), trained)
-    names = {way: ctx.t(f"position_bias.figure.way_{way}") for _, way in gains}
+    names = {method: ctx.t(f"position_bias.figure.way_{method}") for _, method in gains}
     broken = measure.breaks(gains)
     if broken is None:
         d, least = min(gains, key=lambda one: one[0].value)
         most = max(one.size for one, _ in gains)
-        ways = ctx.t("position_bias.comma").join(
-            ctx.t("position_bias.quoted", way=way) for way in names.values()
+        methods = ctx.t("position_bias.comma").join(
+            ctx.t("position_bias.quoted", way=method) for method in names.values()
         )
         return ctx.t(
             "position_bias.breaks_nowhere",
             size=most,
-            ways=ways,
+            ways=methods,
             by=said(d),
             at=d.size,
             way=names[least],
             n=d.n,
         )
-    d, way = broken
-    return ctx.t("position_bias.breaks", size=d.size, G=d.group_size, by=said(d), way=names[way])
+    d, method = broken
+    return ctx.t("position_bias.breaks", size=d.size, G=d.group_size, by=said(d), way=names[method])
 
 
 def said(d: measure.Difference) -> str:
@@ -152,7 +155,7 @@ def _sizes(ctx: Context, sizes: tuple[int, ...]) -> str:
 
 
 @st.fragment
-def section(ctx: Context, its: Subject) -> None:
+def section(ctx: Context, subject: BiasSubject) -> None:
     """Curves and differences, or how to measure them."""
     t, found = ctx.t, results()
     st.subheader(t("position_bias.sizes_title"), anchor=False)
@@ -177,7 +180,7 @@ def section(ctx: Context, its: Subject) -> None:
     notes = [t("position_bias.sizes_chance", ways=comparisons)]
     if any(row["model"] == "rpb" for row in found["rows"]):
         notes.append(t("position_bias.sizes_seed"))
-    if its.trace.weights.sha256 not in found.get("weights", {}).values():
+    if subject.trace.weights.sha256 not in found.get("weights", {}).values():
         notes.append(t("position_bias.sizes_other"))
     st.caption(together(*notes))
 
@@ -187,9 +190,9 @@ def lines_of(
 ) -> list[plots.Line]:
     """The curves of one window, in the order of the ways: accuracies, or DPB less each other way."""
     out, main = [], main_of(rows)
-    for way in plots.COLOURS:
-        model, bias = TWIN if way == "twin" else (main, way)
-        if way == "twin" and main == TWIN[0]:
+    for method in plots.COLOURS:
+        model, bias = BASELINE if method == "twin" else (main, method)
+        if method == "twin" and main == BASELINE[0]:
             continue
         if shown == "accuracy":
             points = [
@@ -197,12 +200,12 @@ def lines_of(
                 for row in measure.curve(rows, model, bias, window)
             ]
         else:
-            apart = [] if way == "own" else measure.differences(rows, (main, "own"), (model, bias), window)
+            apart = [] if method == "own" else measure.differences(rows, (main, "own"), (model, bias), window)
             points = [(d.size, d.value, d.low, d.high) for d in apart]
         if points:
             sizes, values, low, high = zip(*points, strict=True)
-            name = ctx.t(f"position_bias.figure.way_{way}")
-            out.append(plots.Line(way, name, sizes, values, low, high, behind))
+            name = ctx.t(f"position_bias.figure.way_{method}")
+            out.append(plots.Line(method, name, sizes, values, low, high, behind))
     return out
 
 
@@ -236,7 +239,7 @@ def draw(
         st.caption(ctx.t("position_bias.sizes_none"))
         return
     behind = lines_of(ctx, beside["rows"], window, shown, behind=True) if beside else []
-    ways = {line.method for line in lines}
+    methods = {line.method for line in lines}
     words = {
         "x": ctx.t("position_bias.sizes_x"),
         "y": ctx.t(f"position_bias.sizes_y_{shown}"),
@@ -244,7 +247,7 @@ def draw(
     }
     trained = found.get("trained_size", 224)
     fig = plots.curves(
-        [*lines, *(line for line in behind if line.method in ways)], ctx.theme, words, trained,
+        [*lines, *(line for line in behind if line.method in methods)], ctx.theme, words, trained,
         signed=shown == "difference",
     )  # fmt: skip
     table = (COLUMNS, [[row[column] for column in COLUMNS] for row in found["rows"]])

@@ -37,7 +37,7 @@ from cfviz.ui.widgets.takeaway import take_away
 from cfviz.words import decimal, figure_words, signed, together
 
 from .cost import costs
-from .surfaces import Subject, block_name
+from .surfaces import BiasSubject, block_name
 
 WINDOWS = ("scaled", "fixed", "adaptive")
 SIDES = range(2, 29)
@@ -95,20 +95,20 @@ class Window:
             return model.groupings(self.size, self.size)
 
 
-def shown_ways(its: Subject) -> list[str]:
+def shown_methods(subject: BiasSubject) -> list[str]:
     """What can be done, in order: the model's ways, its twin before the last."""
-    ways = [way for way in WAYS if way in ways_of(its.model.position_bias)]
-    return ways if its.twin is None else [*ways[:-1], "twin", ways[-1]]
+    methods = [method for method in WAYS if method in ways_of(subject.model.position_bias)]
+    return methods if subject.baseline is None else [*methods[:-1], "twin", methods[-1]]
 
 
-def merged(its: Subject, groups: list[list[Any]]) -> dict[str, str]:
+def merged(subject: BiasSubject, groups: list[list[Any]]) -> dict[str, str]:
     """Way -> the way whose forward gives its answer: the same one, or one that cannot differ here."""
-    kind, sides = its.model.position_bias, {g.G for stage in groups for g in stage}
-    trained = set(its.model.group_size)
+    kind, sides = subject.model.position_bias, {g.G for stage in groups for g in stage}
+    trained, shown = set(subject.model.group_size), shown_methods(subject)
     if len(trained) > 1:
-        return {way: way for way in shown_ways(its)}
+        return {method: method for method in shown}
     G = trained.pop()
-    return {way: way if way == "twin" else same(kind, G, way, sides) for way in shown_ways(its)}
+    return {method: method if method == "twin" else same(kind, G, method, sides) for method in shown}
 
 
 @shared(32)
@@ -121,16 +121,16 @@ def seen(source: str, size: int, _photo: Photo) -> tuple[Any, bytes]:
 
 @shared(12)
 def answers(
-    source: str, window: Window, stage: int, block: int, _its: Subject, _photo: Photo
+    source: str, window: Window, stage: int, block: int, _subject: BiasSubject, _photo: Photo
 ) -> Steps[Answer]:
     """The answers of all ways that differ, computed behind the page."""
-    its, points = _its, [point_names.attention(stage, block, name) for name in ("q", "k", "bias")]
-    needed = list(dict.fromkeys(merged(its, window.groups(its.model)).values()))
+    subject, points = _subject, [point_names.attention(stage, block, name) for name in ("q", "k", "bias")]
+    needed = list(dict.fromkeys(merged(subject, window.groups(subject.model)).values()))
 
-    def make(way: str) -> Answer:
+    def make(method: str) -> Answer:
         tensor, _ = seen(_photo.sha256, window.size, _photo)
-        net = its.twin if way == "twin" else its.model
-        changes = edits(net, "own" if way == "twin" else way, its.model.group_size)
+        net = subject.baseline if method == "twin" else subject.model
+        changes = edits(net, "own" if method == "twin" else method, subject.model.group_size)
         share_cores()
         with regrouped(net, window.G, window.interval), edit(net, changes):
             arrays, seconds = forward(net, tensor, points)
@@ -145,28 +145,28 @@ def answers(
 
 
 @st.fragment
-def section(ctx: Context, its: Subject) -> None:
+def section(ctx: Context, subject: BiasSubject) -> None:
     """Controls, the answers side by side as they come, and what the window costs."""
     t = ctx.t
     st.subheader(t("position_bias.answer_title"), anchor=False)
     chart.look(t("position_bias.answer_look"))
-    window = _window(ctx, its)
-    number, head = _watched(ctx, its)
-    stage, block = its.places[number]
+    window = _window(ctx, subject)
+    number, head = _watched(ctx, subject)
+    stage, block = subject.places[number]
     try:
-        groups = window.groups(its.model)
+        groups = window.groups(subject.model)
     except ValueError as error:
         st.error(explain(t, error), icon=":material/error:")
         return
-    by = merged(its, groups)
+    by = merged(subject, groups)
     _, photo = seen(ctx.photo.sha256, window.size, ctx.photo)
-    steps = answers(its.source, window, stage, block, its, ctx.photo)
-    if quick(its.model) and queue.readers() == 1:  # else it would be in the others' way
-        _look_ahead(ctx, its, window, stage, block)
+    steps = answers(subject.source, window, stage, block, subject, ctx.photo)
+    if quick(subject.model) and queue.readers() == 1:  # else it would be in the others' way
+        _look_ahead(ctx, subject, window, stage, block)
     there = steps.look(PATIENCE)  # looked at last: comes first
-    found = {way: there[one] for way, one in by.items() if one in there}
-    cards = [_card(ctx, way, by[way], found, head) for way in by]
-    cut, source = groups[stage][block], keys.joined(its.source, window.size)
+    found = {method: there[one] for method, one in by.items() if one in there}
+    cards = [_card(ctx, method, by[method], found, head) for method in by]
+    cut, source = groups[stage][block], keys.joined(subject.source, window.size)
     place = {
         "row": ctx.get("down", 45, range(100)),
         "col": ctx.get("across", 50, range(100)),
@@ -175,13 +175,13 @@ def section(ctx: Context, its: Subject) -> None:
     strings = figure_words("position_bias", ctx.lang)
     data = pack(cards, cut, photo, (window.size, window.size), strings=strings, start=place, source=source)
     POSITION_BIAS.show(data, name=NAME, on_commit=lambda: _chosen(ctx))
-    st.caption(t("position_bias.answer_maps", block=block_name(ctx, its.blocks[number]), h=head + 1))
+    st.caption(t("position_bias.answer_maps", block=block_name(ctx, subject.blocks[number]), h=head + 1))
     if steps.left:
         st.caption(t("position_bias.answer_wait", done=len(there), all=len(steps.names)))
     else:
-        _said(ctx, found, by, {g.G for stage_ in groups for g in stage_}, its)
-    take_away(ctx, "answer", code=code(ctx, its, window), table=_table(ctx, found))
-    costs(ctx, its.model, groups, window.size)
+        _said(ctx, found, by, {g.G for stage_ in groups for g in stage_}, subject)
+    take_away(ctx, "answer", code=code(ctx, subject, window), table=_table(ctx, found))
+    costs(ctx, subject.model, groups, window.size)
 
 
 def _chosen(ctx: Context) -> None:
@@ -190,27 +190,27 @@ def _chosen(ctx: Context) -> None:
         ctx.put(down=to["down"], across=to["across"], maps=int(to["less"]))
 
 
-def _look_ahead(ctx: Context, its: Subject, window: Window, stage: int, block: int) -> None:
+def _look_ahead(ctx: Context, subject: BiasSubject, window: Window, stage: int, block: int) -> None:
     """Let the other sizes be computed behind the page, the nearest first: they will be asked for next."""
     if ctx.get("g", 0, (0, *SIDES)):
         return
     sizes = [size for size in state.SIZES if size <= AHEAD and size != window.size]
     for size in sorted(sizes, key=lambda size: -abs(size - window.size)):
-        other = _cut(its, size, ctx.get("window", "scaled", WINDOWS))
+        other = _cut(subject, size, ctx.get("window", "scaled", WINDOWS))
         with suppress(ValueError):  # more than there is room for: said once it is asked for
-            answers(its.source, other, stage, block, its, ctx.photo).look()
+            answers(subject.source, other, stage, block, subject, ctx.photo).look()
 
 
-def _cut(its: Subject, size: int, kind: str) -> Window:
+def _cut(subject: BiasSubject, size: int, kind: str) -> Window:
     """The window of one of the three kinds at a size."""
-    trained = its.model.group_size
+    trained = subject.model.group_size
     G = tuple(max(2, round(g * size / 224)) for g in trained) if kind == "scaled" else tuple(trained)
-    return Window(size, G, "adaptive" if kind == "adaptive" else its.model.interval)
+    return Window(size, G, "adaptive" if kind == "adaptive" else subject.model.interval)
 
 
-def _window(ctx: Context, its: Subject) -> Window:
+def _window(ctx: Context, subject: BiasSubject) -> Window:
     """Input size, G a stage, interval."""
-    t, trained = ctx.t, its.model.group_size
+    t, trained = ctx.t, subject.model.group_size
     with st.container(horizontal=True, vertical_alignment="bottom", gap="medium"):
         size = st.selectbox(
             t("position_bias.answer_size"), state.SIZES, state.SIZES.index(ctx.get("at", 256, state.SIZES)),
@@ -221,7 +221,7 @@ def _window(ctx: Context, its: Subject) -> Window:
             format_func=lambda code: t(f"position_bias.window_{code}"), key="position_bias.window",
             required=True,
         )  # fmt: skip
-        cut = _cut(its, size, kind)
+        cut = _cut(subject, size, kind)
         asked = ctx.get("g", 0, (0, *SIDES))
         own = st.toggle(t("position_bias.own_g"), bool(asked), key="position_bias.own_g")
         chosen = asked or cut.G[0]
@@ -233,16 +233,16 @@ def _window(ctx: Context, its: Subject) -> Window:
     return Window(size, (int(chosen),) * len(trained), cut.interval) if own else cut
 
 
-def _watched(ctx: Context, its: Subject) -> tuple[int, int]:
+def _watched(ctx: Context, subject: BiasSubject) -> tuple[int, int]:
     """Block (its number) and head whose attention is shown."""
-    t, numbers = ctx.t, range(len(its.blocks))
+    t, numbers = ctx.t, range(len(subject.blocks))
     with st.container(horizontal=True, vertical_alignment="bottom", gap="medium"):
         begin = ctx.get("of", min(2, len(numbers) - 1) + 1, range(1, len(numbers) + 1)) - 1
         number = st.selectbox(
             t("position_bias.figure.block"), numbers, begin, key="position_bias.watch_block", width=220,
-            format_func=lambda i: block_name(ctx, its.blocks[i]),
+            format_func=lambda i: block_name(ctx, subject.blocks[i]),
         )  # fmt: skip
-        heads = range(len(its.blocks[number].table))
+        heads = range(len(subject.blocks[number].table))
         begin = ctx.get("by", 1, range(1, len(heads) + 1)) - 1
         head = st.selectbox(
             t("position_bias.figure.head"), heads, begin, format_func=lambda h: f"{h + 1}",
@@ -252,38 +252,38 @@ def _watched(ctx: Context, its: Subject) -> tuple[int, int]:
     return number, head
 
 
-def _card(ctx: Context, way: str, by: str, found: Mapping[str, Answer], head: int) -> Card:
-    name, note = (ctx.t(f"position_bias.figure.way_{way}{end}") for end in ("", "_help"))
-    if by != way:
+def _card(ctx: Context, method: str, by: str, found: Mapping[str, Answer], head: int) -> Card:
+    name, note = (ctx.t(f"position_bias.figure.way_{method}{end}") for end in ("", "_help"))
+    if by != method:
         note = ctx.t("position_bias.answer_like", way=ctx.t(f"position_bias.figure.way_{by}"))
-    answer, own = found.get(way), found.get("own")
+    answer, own = found.get(method), found.get("own")
     if answer is None or own is None:
-        return Card(way, name, note)
+        return Card(method, name, note)
     lines, probs = [], answer.probs
     for k in np.argsort(-answer.logits, kind="stable")[:5]:
         change = "" if answer is own else _change(answer.logits[k] - own.logits[k])
         label = short(ctx.labels[int(k)].split(",")[0], 20)
         lines.append((label, percent(float(probs[k])), decimal(answer.logits[k]), change))
     h = min(head, answer.q.shape[1] - 1)
-    return Card(way, name, note, lines, answer.q[:, h], answer.k[:, h], answer.tables[h])
+    return Card(method, name, note, lines, answer.q[:, h], answer.k[:, h], answer.tables[h])
 
 
 def _said(
-    ctx: Context, found: Mapping[str, Answer], by: Mapping[str, str], sides: set[int], its: Subject
+    ctx: Context, found: Mapping[str, Answer], by: Mapping[str, str], sides: set[int], subject: BiasSubject
 ) -> None:
     """How far the ways are apart, in one sentence."""
     own = found["own"]
-    apart = {way: float(np.abs(a.logits - own.logits).max()) for way, a in found.items()}
-    others = [way for way in found if way not in ("own", "twin", "none") and by[way] != "own"]
+    apart = {method: float(np.abs(a.logits - own.logits).max()) for method, a in found.items()}
+    others = [method for method in found if method not in ("own", "twin", "none") and by[method] != "own"]
     none = f"{apart['none']:.2f}" if "none" in apart else "0"
     fields = {
         "sides": ctx.t("position_bias.comma").join(str(g) for g in sorted(sides)),
-        "trained": max(its.model.group_size),
+        "trained": max(subject.model.group_size),
         "none": none,
         "ms": f"{1000 * float(np.median([a.seconds for a in found.values()])):.0f}",
     }
     if others:
-        most = max(others, key=lambda way: apart[way])
+        most = max(others, key=lambda method: apart[method])
         fields |= {"most": ctx.t(f"position_bias.figure.way_{most}"), "by": f"{apart[most]:.2f}"}
     text = ctx.t("position_bias.answer_apart" if others else "position_bias.answer_same", **fields)
     agree = all(a.logits.argmax() == own.logits.argmax() for a in found.values())
@@ -294,8 +294,8 @@ def _said(
 
 def _table(ctx: Context, found: Mapping[str, Answer]) -> tuple[tuple[str, ...], list[tuple[Any, ...]]]:
     rows = [
-        (way, ctx.labels[k], float(a.logits[k]), float(a.probs[k]))
-        for way, a in found.items()
+        (method, ctx.labels[k], float(a.logits[k]), float(a.probs[k]))
+        for method, a in found.items()
         for k in range(len(a.logits))
     ]
     return ("way", "class", "logit", "probability"), rows
@@ -307,13 +307,13 @@ def _change(x: float) -> str:
     return "0.00" if text[1:] == "0.00" else text
 
 
-def code(ctx: Context, its: Subject, window: Window) -> str:
+def code(ctx: Context, subject: BiasSubject, window: Window) -> str:
     """The calls that give the logits on screen; the twin's are those of another model."""
     G = window.G[0] if len(set(window.G)) == 1 else window.G
-    ways = tuple(way for way in shown_ways(its) if way != "twin")
+    methods = tuple(method for method in shown_methods(subject) if method != "twin")
     photo = photo_code(ctx.settings.photo)
-    fields = {"size": window.size, "ways": ways, "G": G, "interval": repr(window.interval)}
-    return _CODE.format(model=model_code(its.model), photo=photo, **fields)
+    fields = {"size": window.size, "ways": methods, "G": G, "interval": repr(window.interval)}
+    return _CODE.format(model=model_code(subject.model), photo=photo, **fields)
 
 
 _CODE = """

@@ -14,7 +14,7 @@ from cfviz.ui.widgets import chart
 from cfviz.ui.widgets.jobs import folder_choice, panel, refused
 
 from .accuracy import SHOWN, WINDOWS, Results, draw, opened, results, sentences
-from .surfaces import TWIN, Subject
+from .surfaces import BASELINE, BiasSubject
 
 KIND, RESULT = "sizes", "sizes.json"
 CHOSEN = ("own", "bicubic", "clamp", "none")  # ways at first: those the verdict needs
@@ -22,17 +22,17 @@ Rows = list[dict[str, Any]]
 
 
 @st.fragment
-def section(ctx: Context, its: Subject) -> None:
+def section(ctx: Context, subject: BiasSubject) -> None:
     """What to measure, the button, and the jobs."""
     st.subheader(ctx.t("position_bias.job_title"), anchor=False)
     chart.look(ctx.t("position_bias.job_look"))
     panel(
-        ctx, KIND, _command(ctx, its), RESULT, ctx.t("position_bias.job_start"),
+        ctx, KIND, _command(ctx, subject), RESULT, ctx.t("position_bias.job_start"),
         show=lambda job: _show(ctx, job), growing=True,
     )  # fmt: skip
 
 
-def _command(ctx: Context, its: Subject) -> list[str] | None:
+def _command(ctx: Context, subject: BiasSubject) -> list[str] | None:
     """The command that the choices come to; None, and a sentence why, where they come to none."""
     t = ctx.t
     refused = _refused(ctx)
@@ -42,14 +42,18 @@ def _command(ctx: Context, its: Subject) -> list[str] | None:
     folder = folder_choice(ctx, KIND)
     if folder is None:
         return None
-    possible = [way for way in WAYS if its.model.position_bias == "dpb" or way not in ("rescaled", "bicubic")]
+    possible = [
+        method
+        for method in WAYS
+        if subject.model.position_bias == "dpb" or method not in ("rescaled", "bicubic")
+    ]
     sizes = st.pills(
         t("position_bias.sizes_x"), state.SIZES, selection_mode="multi", default=list(state.SIZES),
         key="position_bias.job_sizes",
     )  # fmt: skip
     ways = st.pills(
         t("position_bias.job_ways"), possible, selection_mode="multi", key="position_bias.job_ways",
-        default=[way for way in CHOSEN if way in possible],
+        default=[method for method in CHOSEN if method in possible],
         format_func=lambda code: t(f"position_bias.figure.way_{code}"),
     )  # fmt: skip
     with st.container(horizontal=True, vertical_alignment="bottom", gap="medium"):
@@ -60,17 +64,17 @@ def _command(ctx: Context, its: Subject) -> list[str] | None:
         limit = st.number_input(
             t("position_bias.job_limit"), 1, 1000, 20, key="position_bias.job_limit", width=180
         )
-        twin = its.twin is not None and st.toggle(
+        baseline = subject.baseline is not None and st.toggle(
             t("position_bias.job_twin"), True, key="position_bias.job_twin"
         )
     if not (sizes and ways and windows):
         st.caption(t("position_bias.job_nothing"))
         return None
     command = ["measure-sizes", "--data", str(folder), "--weights", ctx.settings.model]
-    command += ["--twin", TWIN] if twin else []
+    command += ["--twin", BASELINE] if baseline else []
     command += ["--sizes", ",".join(str(size) for size in sorted(sizes))]
     command += ["--windows", ",".join(w for w in WINDOWS if w in windows)]
-    command += ["--ways", ",".join(way for way in WAYS if way in ways)]
+    command += ["--ways", ",".join(method for method in WAYS if method in ways)]
     command += ["--limit", str(limit), "--json", f"{jobs.PLACE}/{RESULT}"]
     return command if ctx.settings.device != "cpu" else [*command, "--cpu"]
 
@@ -84,9 +88,11 @@ def _refused(ctx: Context) -> str:
 
 def _shipped(found: Results) -> Results | None:
     """The shipped curves, if they are of a model that was measured here, too."""
-    its = results()
-    alike = its is not None and set(its.get("weights", {}).values()) & set(found.get("weights", {}).values())
-    return its if alike else None
+    subject = results()
+    alike = subject is not None and set(subject.get("weights", {}).values()) & set(
+        found.get("weights", {}).values()
+    )
+    return subject if alike else None
 
 
 def _show(ctx: Context, job: jobs.Job) -> None:

@@ -25,13 +25,13 @@ from cfviz.ui.widgets.figure import POSITION_BIAS, committed, fresh
 from cfviz.ui.widgets.takeaway import take_away
 from cfviz.words import figure_words
 
-TWIN = f"{BUNDLED}_rpb"
+BASELINE = f"{BUNDLED}_rpb"
 FAINT = 0.1  # a bias that spans less changes no attention weight by more than a factor of 1.11
 START = "cfviz.position_bias.start"
 
 
 @dataclass(frozen=True)
-class Subject:
+class BiasSubject:
     """What the page is about.
 
     Attributes:
@@ -48,7 +48,7 @@ class Subject:
     blocks: tuple[message.BlockBias, ...]
     weights: str
     source: str
-    twin: Any = None
+    baseline: Any = None
 
     @property
     def places(self) -> list[tuple[int, int]]:
@@ -56,26 +56,26 @@ class Subject:
         return [(block.stage, block.block) for block in self.blocks]
 
 
-def subject(ctx: Context) -> Subject:
+def subject_of(ctx: Context) -> BiasSubject:
     """The chosen model on the chosen photo."""
     s, trace = ctx.settings, ctx.trace()
-    twin = twin_of(s.model, s.device, s.dtype)
+    baseline = baseline_of(s.model, s.device, s.dtype)
     weights, source = keys.weights(s, ctx.model), keys.on_photo(s, ctx.model, ctx.photo)
-    its = blocks(weights, ctx.model, twin)
-    return Subject(ctx.model, trace, its, weights, source, twin)
+    found = blocks(weights, ctx.model, baseline)
+    return BiasSubject(ctx.model, trace, found, weights, source, baseline)
 
 
-def twin_of(name: str, device: str, dtype: str) -> Any:
+def baseline_of(name: str, device: str, dtype: str) -> Any:
     """The bundled model's twin with a learned table, where its weights are there."""
-    return load(TWIN, device, dtype) if name == BUNDLED and shipped(TWIN) else None
+    return load(BASELINE, device, dtype) if name == BUNDLED and shipped(BASELINE) else None
 
 
 @shared(12)
-def blocks(weights: str, _model: Any, _twin: Any) -> tuple[message.BlockBias, ...]:
+def blocks(weights: str, _model: Any, _baseline: Any) -> tuple[message.BlockBias, ...]:
     """Every block's bias at the trained size."""
     kinds = _model.groupings(224, 224)
     return tuple(
-        block_bias(_model, s, b, kinds[s][b].kind, _twin)
+        block_bias(_model, s, b, kinds[s][b].kind, _baseline)
         for s, stage in enumerate(_model.stages)
         for b, _ in enumerate(stage.each)
     )
@@ -91,12 +91,12 @@ def block_name(ctx: Context, block: message.BlockBias) -> str:
     )
 
 
-def summary(ctx: Context, its: Subject, verdict: Sequence[str]) -> None:
+def summary(ctx: Context, subject: BiasSubject, verdict: Sequence[str]) -> None:
     """What the page found, in numbers."""
     t = ctx.t
-    spreads = [max(m["spread"] for m in block.measures) for block in its.blocks]
+    spreads = [max(m["spread"] for m in block.measures) for block in subject.blocks]
     best = int(np.argmax(spreads))
-    strongest = its.blocks[best]
+    strongest = subject.blocks[best]
     head = max(range(len(strongest.table)), key=lambda h: strongest.measures[h]["spread"])
     lines = [
         t(
@@ -108,7 +108,7 @@ def summary(ctx: Context, its: Subject, verdict: Sequence[str]) -> None:
             factor=f"{np.exp(min(spreads[best], 50)):.3g}",
         )
     ]
-    flat = [block for block, spread in zip(its.blocks, spreads, strict=True) if spread < FAINT]
+    flat = [block for block, spread in zip(subject.blocks, spreads, strict=True) if spread < FAINT]
     if flat:
         most = max(max(m["spread"] for m in block.measures) for block in flat)
         names = t("position_bias.comma").join(block_name(ctx, block) for block in flat)
@@ -129,23 +129,23 @@ LOOKS: dict[str, tuple[int, Sequence[int]]] = {
 }  # fmt: skip
 
 
-def place(ctx: Context, its: Subject) -> dict[str, int]:
+def place(ctx: Context, subject: BiasSubject) -> dict[str, int]:
     """Block, head and looks that the link asks for, moved to what exists; the link counts from 1."""
-    stages = sorted({s for s, _ in its.places})
+    stages = sorted({s for s, _ in subject.places})
     s = ctx.get("stage", 2, [s + 1 for s in stages]) - 1
-    depth = sum(stage == s for stage, _ in its.places)
+    depth = sum(stage == s for stage, _ in subject.places)
     b = ctx.get("block", 1, range(1, depth + 1)) - 1
-    number = its.places.index((s, b))
-    head = ctx.get("head", 1, range(1, len(its.blocks[number].table) + 1)) - 1
+    number = subject.places.index((s, b))
+    head = ctx.get("head", 1, range(1, len(subject.blocks[number].table) + 1)) - 1
     looks = {name: ctx.get(name, default, allowed) for name, (default, allowed) in LOOKS.items()}
     return {"block": number, "head": head, **looks}
 
 
-def keep(ctx: Context, its: Subject, to: Mapping[str, Any] | None) -> None:
+def keep(ctx: Context, subject: BiasSubject, to: Mapping[str, Any] | None) -> None:
     """Put into the link what was chosen in a figure; a look that is as at first stays out of it."""
-    if not to or to["block"] >= len(its.places):
+    if not to or to["block"] >= len(subject.places):
         return
-    s, b = its.places[to["block"]]
+    s, b = subject.places[to["block"]]
     now = {name: int(to[name]) for name in LOOKS if name in to}
     told = {
         name: value
@@ -156,50 +156,52 @@ def keep(ctx: Context, its: Subject, to: Mapping[str, Any] | None) -> None:
 
 
 @shared(256, 32 * 2**20)
-def packed(weights: str, part: str, start: tuple[tuple[str, Any], ...], lang: str, _its: Subject) -> bytes:
+def packed(
+    weights: str, part: str, start: tuple[tuple[str, Any], ...], lang: str, _subject: BiasSubject
+) -> bytes:
     """One figure's message, made once for a model and a place to begin."""
     strings = figure_words("position_bias", lang)
-    return message.pack(_its.blocks, part, strings=strings, start=dict(start), source=weights)
+    return message.pack(_subject.blocks, part, strings=strings, start=dict(start), source=weights)
 
 
-def figures(ctx: Context, its: Subject, part: str) -> None:
+def figures(ctx: Context, subject: BiasSubject, part: str) -> None:
     """One of the three figures, with its title, its sentence, its code and its data."""
     st.subheader(ctx.t(f"position_bias.{part}_title"), anchor=False)
     chart.look(ctx.t(f"position_bias.{part}_look"))
     appears = fresh(f"position_bias.{part}")
-    if (part == "surfaces" and appears) or st.session_state.get(START, ("",))[0] != its.weights:
-        st.session_state[START] = its.weights, place(ctx, its)
+    if (part == "surfaces" and appears) or st.session_state.get(START, ("",))[0] != subject.weights:
+        st.session_state[START] = subject.weights, place(ctx, subject)
     start = tuple(st.session_state[START][1].items())
-    _figure(ctx, its, part, start)
+    _figure(ctx, subject, part, start)
 
 
 @st.fragment
-def _figure(ctx: Context, its: Subject, part: str, start: tuple[tuple[str, Any], ...]) -> None:
+def _figure(ctx: Context, subject: BiasSubject, part: str, start: tuple[tuple[str, Any], ...]) -> None:
     name = f"position_bias.{part}"
     appears = fresh(name)
 
     def commit() -> None:
-        keep(ctx, its, committed(name, forms.BIAS))
+        keep(ctx, subject, committed(name, forms.BIAS))
 
-    POSITION_BIAS.show(packed(its.weights, part, start, ctx.lang, its), name=name, on_commit=commit)
+    POSITION_BIAS.show(packed(subject.weights, part, start, ctx.lang, subject), name=name, on_commit=commit)
     if appears and part == "surfaces":  # the first on the page
         chart.breathe()
-    table = _table(its) if part == "surfaces" else None
-    take_away(ctx, part, code=_code(ctx, its, part), table=table)
+    table = _table(subject) if part == "surfaces" else None
+    take_away(ctx, part, code=_code(ctx, subject, part), table=table)
 
 
-def _code(ctx: Context, its: Subject, part: str) -> str:
+def _code(ctx: Context, subject: BiasSubject, part: str) -> str:
     """The calls behind a figure, for the block on screen."""
-    here = place(ctx, its)
-    s, b = its.places[here["block"]]
+    here = place(ctx, subject)
+    s, b = subject.places[here["block"]]
     photo = photo_code(ctx.settings.photo)
-    return CODE[part].format(model=model_code(its.model), photo=photo, s=s, b=b, G=here["Gh"])
+    return CODE[part].format(model=model_code(subject.model), photo=photo, s=s, b=b, G=here["Gh"])
 
 
-def _table(its: Subject) -> tuple[tuple[str, ...], list[tuple[Any, ...]]]:
+def _table(subject: BiasSubject) -> tuple[tuple[str, ...], list[tuple[Any, ...]]]:
     columns = ("stage", "block", "kind", "head", "character", "spread", "distance", "decay", "down", "right")
     rows: list[tuple[Any, ...]] = []
-    for block in its.blocks:
+    for block in subject.blocks:
         for h, m in enumerate(block.measures):
             where = (block.stage + 1, block.block + 1, block.kind, h + 1, block.characters[h])
             rows.append((*where, m["spread"], m["distance"], m["decay"], *m["centre"]))
