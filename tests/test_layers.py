@@ -63,6 +63,7 @@ BEYOND = {
     "jobs": "it tells a new process where the package lies",
     "pages.__init__": "it says what is being waited for, which is the import of cfviz",
 }
+UI = ("session", "compute", "context", "widgets", "shell", "pages")  # rooms of the app, the lowest first
 CODE = {".py", ".js", ".css", ".html"}
 SHARE, CROWD = 1 / 3, 15  # of the lines, in one folder with all below it; files in one folder
 TORCH = ("models", "hooks", "run", "training", "data/images", "data.images")
@@ -114,6 +115,16 @@ def test_imports_go_down_only(path: Path) -> None:
             there = "__init__"
         fine = there == here or LAYERS[there] < LAYERS[here]
         assert fine, f"{name_of(path)} imports {name}: {here} may not import from {there}"
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "cfviz/ui").rglob("*.py")), ids=name_of)
+def test_imports_go_down_inside_the_app(path: Path) -> None:
+    rooms = [name.split(".")[2] for name in imports(path) if name.startswith("cfviz.ui.")]
+    here = path.relative_to(ROOT / "cfviz/ui").parts[0].removesuffix(".py")
+    if here != "__init__":  # what pages import from `cfviz.ui` itself
+        assert here in UI, f"{name_of(path)} belongs to no room of the app; they are {', '.join(UI)}"
+        above = {room for room in rooms if UI.index(room) > UI.index(here)}
+        assert not above, f"{name_of(path)} imports from {', '.join(above)}, which is above it"
 
 
 def circles(arrows: dict[str, set[str]]) -> list[list[str]]:

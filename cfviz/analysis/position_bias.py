@@ -12,6 +12,7 @@ from math import isqrt
 import numpy as np
 
 from cfviz.geometry import Grouping, offsets, relative_index
+from cfviz.stats import softmax
 
 TABLE_METHODS = ("bicubic", "clamp", "cut")
 CHARACTERS = ("near", "far", "horizontal", "vertical", "diagonal", "shifted", "flat")
@@ -100,8 +101,7 @@ def measures(surfaces: np.ndarray) -> Measures:
     nH, h, w = surfaces.shape
     d = -offsets((h + 1) // 2, (w + 1) // 2).astype(float)  # where the key lies: down, right
     flat = surfaces.reshape(nH, -1).astype(float)
-    p = np.exp(flat - flat.max(1, keepdims=True))
-    p /= p.sum(1, keepdims=True)
+    p = softmax(flat)
     far = np.hypot(d[:, 0], d[:, 1])
     centre = p @ d  # nH, 2
     variance = p @ d**2 - centre**2
