@@ -13,7 +13,7 @@ call time; nothing is written to a module in `forward`.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Literal, cast
 
 import numpy as np
@@ -51,6 +51,11 @@ from .shortcuts import bare, constant, recorded, transformed
 
 PositionBias = Literal["dpb", "rpb", "none"]
 FEW_TOKENS = 64
+POOLS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {  # (B, H, W, C) -> (B, C)
+    "avg": lambda x: x.mean((1, 2)),
+    "max": lambda x: x.amax((1, 2)),
+    "avgmax": lambda x: (x.mean((1, 2)) + x.amax((1, 2))) / 2,
+}
 
 
 class PosBias(nn.Module):
@@ -271,13 +276,14 @@ class CrossFormerBlock(nn.Module):
         position_bias: PositionBias = "dpb",
         mlp_ratio: float = 4.0,
         proj_drop: float = 0.0,
+        attn_drop: float = 0.0,
         drop_path: float = 0.0,
         cooling: bool = False,
     ) -> None:
         super().__init__()
         self.index, self.G, self.I = index, G, I
         self.norm1 = nn.LayerNorm(dim)
-        self.attn = Attention(dim, num_heads, G, position_bias)
+        self.attn = Attention(dim, num_heads, G, position_bias, drop=attn_drop)
         self.norm2 = nn.LayerNorm(dim)
         self.mlp = Mlp(dim, int(dim * mlp_ratio), drop=proj_drop)
         self.drop_path1 = DropPath(drop_path) if drop_path > 0.0 else nn.Identity()
@@ -413,7 +419,8 @@ class CrossFormer(WithProvenance):
     Args:
         num_classes: Classes of the head; 0 for none.
         in_chans: Channels of the image.
-        img_size: Size the model is meant for, in pixels; noted only, every multiple of 32 works.
+        img_size: Size the model is meant for, a side in pixels or (height, width); noted only, every multiple
+            of 32 works.
         embed_dim: Channels of the first stage; they double at each stage.
         depths: Blocks a stage.
         num_heads: Heads a stage.
@@ -423,13 +430,16 @@ class CrossFormer(WithProvenance):
         position_bias: "dpb" (dynamic, the paper's), "rpb" (learned table) or "none".
         cooling: Add amplitude cooling layers (CrossFormer++).
         mlp_ratio: Hidden channels of the MLP over its channels.
-        global_pool: "avg" (mean over tokens) or "" (none).
+        global_pool: Over tokens: "avg" (mean), "max", "avgmax" (the mean of both) or "" (none).
         drop_rate: Dropout before the head.
         proj_drop_rate: Dropout in the MLPs.
+        attn_drop_rate: Dropout of attention probabilities.
         drop_path_rate: Stochastic depth of the last block; it grows linearly from 0.
+        device: Where the parameters are.
+        dtype: Their number format.
 
     Raises:
-        ValueError: If an argument has the wrong number of stages or an unknown name.
+        ValueError: If an argument has the wrong number of stages or an unknown name, or a side does not fit.
     """
 
     def __init__(
@@ -448,10 +458,13 @@ class CrossFormer(WithProvenance):
         global_pool: str = "avg",
         drop_rate: float = 0.0,
         proj_drop_rate: float = 0.0,
+        attn_drop_rate: float = 0.0,
         drop_path_rate: float = 0.0,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
     ) -> None:
         super().__init__()
-        self.num_classes, self.in_chans, self.img_size = num_classes, in_chans, img_size
+        self.num_classes, self.in_chans = num_classes, in_chans
         self.embed_dim, self.depths, self.num_heads = embed_dim, tuple(depths), tuple(num_heads)
         self.position_bias, self.cooling = position_bias, cooling
         self.num_features = self.head_hidden_size = embed_dim * 2 ** (len(self.depths) - 1)
@@ -472,6 +485,7 @@ class CrossFormer(WithProvenance):
                     position_bias=position_bias,
                     mlp_ratio=mlp_ratio,
                     proj_drop=proj_drop_rate,
+                    attn_drop=attn_drop_rate,
                     drop_path=next(rates),
                     cooling=cooling and (b + 1) % 3 == 0 and b < depth - 1,
                 )
@@ -480,17 +494,19 @@ class CrossFormer(WithProvenance):
             stages.append(Stage(blocks, None if last else PatchMerging(s + 1, dim)))
         self.layers = nn.Sequential(*stages)
         self.feature_info = [
-            dict(num_chs=embed_dim * 2**s, reduction=4 * 2**s, module=f"layers.{s}")
-            for s in range(len(self.depths))
+            dict(num_chs=embed_dim * 2**s, reduction=4 * 2**s, module=f"layers.{s}.blocks.{depth - 1}")
+            for s, depth in enumerate(self.depths)
         ]
         self.norm: nn.Module = nn.LayerNorm(self.num_features)
         self.features, self.pooled, self.logits = HookPoint(), HookPoint(), HookPoint()
         self.head_drop = nn.Dropout(drop_rate)
         self.set_grouping(group_size, interval)
+        self.set_input_size(img_size)
         self.trained_group = self.group_size  # the largest G of training; `factory.build` knows better
         self.provenance = Provenance()
         self.reset_classifier(num_classes, global_pool)
         self.apply(_init_weights)
+        self.to(device=device, dtype=dtype)
         self.provenance = Provenance()  # again: what the lines above drew is random, too
 
     @property
@@ -523,6 +539,24 @@ class CrossFormer(WithProvenance):
                 block.G = self.group_size[s]
                 block.I = "adaptive" if self.interval == "adaptive" else self.interval[s]
 
+    def set_input_size(
+        self, img_size: int | tuple[int, int] | None = None, window_size: int | Sequence[int] | None = None
+    ) -> None:
+        """Note the size the model is meant for; like `set_grouping`, under timm's names.
+
+        Args:
+            img_size: A side in pixels, or (height, width); None keeps it.
+            window_size: G, one number or one per stage; None keeps it.
+
+        Raises:
+            ValueError: If a side is not a positive multiple of 32.
+        """
+        if img_size is not None:
+            H, W = (img_size, img_size) if isinstance(img_size, int) else img_size
+            map_sizes(H, W)  # says what is wrong with the size
+            self.img_size = img_size
+        self.set_grouping(window_size)
+
     def groupings(self, height: int, width: int) -> list[list[Grouping]]:
         """How each block of each stage cuts its map, for an input of height x width pixels."""
         sizes = map_sizes(height, width)
@@ -535,8 +569,8 @@ class CrossFormer(WithProvenance):
 
     def forward_head(self, x: torch.Tensor, pre_logits: bool = False) -> torch.Tensor:
         """Args: x: (B, H/32, W/32, C). Returns: (B, num_classes), or (B, C) before the last layer."""
-        if self.global_pool == "avg":
-            x = self.pooled(x.mean((1, 2)))  # B, C
+        if self.global_pool:
+            x = self.pooled(POOLS[self.global_pool](x))  # B, C
         x = self.head_drop(x)
         return x if pre_logits else self.head(x)
 
@@ -604,10 +638,10 @@ class CrossFormer(WithProvenance):
         return self.head
 
     def reset_classifier(self, num_classes: int, global_pool: str | None = None) -> None:
-        """Put a new, untrained last layer; 0 classes for none."""
+        """Put a new, untrained last layer, in the model's number format; 0 classes for none."""
         if global_pool is not None:
-            if global_pool not in ("", "avg"):
-                raise ValueError(f"global_pool is {global_pool!r}; expected 'avg' or ''")
+            if global_pool not in ("", *POOLS):
+                raise ValueError(f"global_pool is {global_pool!r}; expected 'avg', 'max', 'avgmax' or ''")
             self.global_pool = global_pool
         told = self.provenance
         self.num_classes = num_classes
@@ -615,6 +649,8 @@ class CrossFormer(WithProvenance):
         if num_classes:
             self.head = nn.Linear(self.num_features, num_classes)
             _init_weights(self.head)
+            like = next(self.patch_embed.parameters())
+            self.head.to(like.device, like.dtype)
         self.provenance = with_new_head(told, num_classes)
 
     def set_grad_checkpointing(self, enable: bool = True) -> None:

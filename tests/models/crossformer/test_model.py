@@ -124,7 +124,8 @@ def test_group_size_and_interval(interval, group_size):
         ({"interval": "wide"}, "interval is 'wide'"),
         ({"interval": (8, 4, 2, 0)}, "interval is .*expected a whole number from 1"),
         ({"position_bias": "sine"}, "position_bias is 'sine'; expected 'dpb', 'rpb' or 'none'"),
-        ({"global_pool": "max"}, "global_pool is 'max'"),
+        ({"global_pool": "median"}, "global_pool is 'median'; expected 'avg', 'max', 'avgmax' or ''"),
+        ({"img_size": 100}, "100 x 100 pixels.*multiples of 32"),
     ],
 )
 def test_bad_settings_are_named(setting, message):
@@ -325,6 +326,70 @@ class TestTimmContract:
                 (1, 64, 8, 12),
                 (1, 128, 4, 6),
             ]
+
+    @pytest.mark.parametrize("kind", ["getter", "hook", "fx"])
+    @pytest.mark.parametrize("checkpointing", [False, True])
+    def test_every_extractor_gives_maps_before_merging(self, model, kind, checkpointing):
+        net = timm.create_model("crossformer_nano", **SMALL, features_only=True, feature_cls=kind).eval()
+        inner = net.graph_module if kind == "fx" else net["body"] if kind == "hook" else net.model
+        inner.load_state_dict(model.state_dict(), strict=False)
+        if checkpointing and kind != "fx":
+            inner.set_grad_checkpointing()
+        x = torch.randn(1, 3, 64, 96)
+        for found, expected in zip(
+            net(x), model.forward_intermediates(x, intermediates_only=True), strict=True
+        ):
+            channels = found if kind == "getter" else found.permute(0, 3, 1, 2)
+            torch.testing.assert_close(channels, expected, rtol=1e-4, atol=1e-5)
+
+    @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float64])
+    def test_number_format_and_device(self, dtype):
+        net = timm.create_model("crossformer_nano", **SMALL, dtype=dtype, device="cpu").eval()
+        assert {p.dtype for p in net.parameters()} == {dtype}
+        net.reset_classifier(9)
+        assert {p.dtype for p in net.parameters()} == {dtype}
+        with torch.no_grad():
+            assert net(torch.randn(1, 3, 64, 64, dtype=dtype)).dtype == dtype
+        with torch.no_grad():
+            assert 0 < net.head.weight.float().std() < 0.03
+        assert net.provenance.source == "random"
+
+    def test_without_numbers(self):
+        net = timm.create_model("crossformer_nano", **SMALL, device="meta")
+        net.reset_classifier(9)
+        assert {p.device.type for p in net.parameters()} == {"meta"}
+
+    @pytest.mark.parametrize("pool", ["avg", "max", "avgmax", ""])
+    def test_pooling(self, pool):
+        net = timm.create_model("crossformer_nano", **SMALL, global_pool=pool).eval()
+        with torch.no_grad():
+            maps = net.forward_features(torch.randn(2, 3, 64, 96))
+            mean, most = maps.mean((1, 2)), maps.amax((1, 2))
+            expected = {"avg": mean, "max": most, "avgmax": (mean + most) / 2, "": maps}[pool]
+            assert torch.equal(net.forward_head(maps, pre_logits=True), expected)
+
+    def test_attention_dropout_is_for_training(self):
+        plain = timm.create_model("crossformer_nano", **SMALL)
+        net = timm.create_model("crossformer_nano", **SMALL, attn_drop_rate=0.5)
+        net.load_state_dict(plain.state_dict())
+        x = torch.randn(1, 3, 64, 96)
+        for model in (plain, net):
+            for block in model.layers.modules():
+                if hasattr(block, "drop_prob"):
+                    block.drop_prob = 0.0
+        for gradients in (False, True):
+            with torch.set_grad_enabled(gradients):
+                assert torch.equal(plain.eval()(x), net.eval()(x))
+                plain.train(), net.train()
+                assert not torch.allclose(plain(x), net(x))
+                with capture(net, "layers.0.blocks.0.attn.probs", graph=True):
+                    assert not torch.allclose(plain(x), net(x))
+
+    def test_input_size(self, model):
+        model.set_input_size(img_size=(320, 256), window_size=(5, 5, 10, 8))
+        assert (model.img_size, model.group_size) == ((320, 256), (5, 5, 10, 8))
+        with pytest.raises(ValueError, match=r"300 x 300 pixels.*multiples of 32"):
+            model.set_input_size(300)
 
     def test_checkpointing_changes_nothing(self, model):
         x = torch.randn(2, 3, 64, 64)
