@@ -1,29 +1,127 @@
-"""Where a browser's messages come in: values that a widget cannot have are values that did not come.
+"""Where a browser's messages come in: how many a session may send, and what they may say of a widget.
 
-Streamlit trusts what a browser sends of its own widgets: a number for a select box, a text that is no option,
-half a JSON text. The widget's reader then fails in every run of the session, and the page is one redacted
-sentence until the reader leaves. Streamlit has no place to check values before that, so the one method that
-reads them is wrapped.
+Streamlit trusts both. Every message starts a run in a thread of its own: a few clients with two hundred a
+second kept everybody waiting for a minute, and one message of a few bytes clears the caches of all readers. A
+number for a select box, a text that is no option, half a JSON text make the widget's reader fail in every run
+of the session, and the page is one redacted sentence until the reader leaves. Streamlit has no place to check
+either, so the two methods that everything passes through are wrapped.
 """
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import reprlib
+import time
+import weakref
+from collections.abc import Callable
 from functools import cache, wraps
 from typing import Any
+from weakref import WeakKeyDictionary
 
+from streamlit.proto.BackMsg_pb2 import BackMsg
+from streamlit.runtime.app_session import AppSession
 from streamlit.runtime.state import session_state
 from streamlit.runtime.state.session_state import Serialized, Value, WStates
 
-__all__ = ["guard"]
+__all__ = ["Rate", "guard"]
 
+BURST = 20  # messages that a session may send at once
+EVERY = 0.25  # seconds between two messages after that
+WAITING = 4  # messages of one session that wait: the latest of the page and of some of its fragments
+ASKED = ("rerun_script", "app_heartbeat", "stop_script", "file_urls_request", "backend_operation_request")
 _log = logging.getLogger(__name__)
 
 
 @cache
 def guard() -> None:
-    """Once a process: let every value of a widget be checked when it is first read."""
+    """Once a process: let every message, and every value of a widget when it is first read, be checked."""
+    _limit_messages()
+    _check_values()
+
+
+# ---------------------------------------------------------------- how many
+
+
+class Rate:
+    """One session's messages: a burst, then one at a time; of those that wait the latest of a kind counts.
+
+    Args:
+        handle: Takes a message.
+        later: Calls a function after so many seconds.
+        clock: Seconds.
+    """
+
+    def __init__(
+        self,
+        handle: Callable[[BackMsg], None],
+        later: Callable[[float, Callable[[], None]], object],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._handle, self._later, self._clock = handle, later, clock
+        self._free = (
+            clock() - (BURST - 1) * EVERY
+        )  # when the next message would be due, had there been no burst
+        self._waiting: dict[str, BackMsg] = {}
+
+    def take(self, message: BackMsg) -> None:
+        """Handle a message now, or once its turn comes."""
+        kind = message.WhichOneof("type")
+        if kind not in ASKED:
+            _log.warning("dropped a message of a kind that no page here sends: %s", kind)
+            return
+        if not self._waiting and self._left() <= 0:
+            self._now(message)
+        elif kind == "rerun_script":
+            if not self._waiting:
+                _log.warning("a session sends more than %d messages a second; they wait", 1 / EVERY)
+                self._later(self._left(), self._next)
+            fragment = message.rerun_script.fragment_id
+            self._waiting.pop(fragment, None)
+            self._waiting[fragment] = message
+            if len(self._waiting) > WAITING:
+                del self._waiting[next(iter(self._waiting))]
+
+    def _left(self) -> float:
+        """Seconds until the next message may be handled."""
+        return self._free - self._clock()
+
+    def _now(self, message: BackMsg) -> None:
+        self._free = max(self._free, self._clock() - (BURST - 1) * EVERY) + EVERY
+        self._handle(message)
+
+    def _next(self) -> None:
+        message = self._waiting.pop(next(iter(self._waiting)))
+        if self._waiting:
+            self._later(EVERY, self._next)
+        self._now(message)
+
+
+def _limit_messages() -> None:
+    handle = AppSession.handle_backmsg
+    rates: WeakKeyDictionary[AppSession, Rate] = WeakKeyDictionary()
+
+    @wraps(handle)
+    def limited(session: AppSession, message: BackMsg) -> None:
+        rate = rates.get(session)
+        if rate is None:
+            later = asyncio.get_running_loop().call_later
+            mine = weakref.ref(session)
+
+            def give(one: BackMsg) -> None:
+                if (its := mine()) is not None:
+                    handle(its, one)
+
+            rate = rates[session] = Rate(give, later)
+        rate.take(message)
+
+    setattr(AppSession, handle.__name__, limited)
+
+
+# ---------------------------------------------------------------- what
+
+
+def _check_values() -> None:
     read = WStates.__getitem__
 
     @wraps(read)
@@ -43,7 +141,7 @@ def guard() -> None:
         states.states[widget] = Value(value)
         return value
 
-    WStates.__getitem__ = checked  # type: ignore[method-assign]
+    setattr(WStates, read.__name__, checked)
 
 
 def _of_the_options(reader: Any, value: Any) -> None:
