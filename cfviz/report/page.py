@@ -110,13 +110,13 @@ def html(trace: Trace, model: Any, origin: Origin, lang: str = "en", parts: bool
 
 def facts(trace: Trace, model: Any, origin: Origin, lang: str = "en") -> dict[str, Any]:
     """All that the report says, as plain values: answer, model, settings, how to make it again."""
-    whole, names, its = cost(model, *trace.size)["total"], class_names(model, lang), trace.weights
+    whole, names, weights = cost(model, *trace.size)["total"], class_names(model, lang), trace.weights
     return {
         "photo": trace.photo,
         "top": [[i, names[i], p] for i, _, p in trace.top(5)],
         "probs": trace.probs.tolist(),
         "model": trace.model,
-        "weights": {key: getattr(its, key) for key in ("source", "sha256", "trained", "dataset")},
+        "weights": {key: getattr(weights, key) for key in ("source", "sha256", "trained", "dataset")},
         "parameters": whole.params,
         "macs": whole.macs,
         "settings": {
@@ -246,7 +246,7 @@ def _body(
     warn = f'<p class="rp-warn">{escape(t["random"])}</p>' if random else ""
     figures = [("attention", "cf-host"), ("embedding", "em-host"), ("bias", "pb-host")]
     ranks = table(session["parts"], labels, t) if session["parts"] else ""
-    said = escape(t["parts_look"].format(n=len(session["parts"])))
+    note = escape(t["parts_look"].format(n=len(session["parts"])))
     parts = [
         f'<h1>{escape(trace.photo or "cfviz")}</h1><p class="rp-lede">{escape(t["lede"])}</p>{warn}',
         f'<div class="rp-top"><img alt="{escape(t["crop"])}" src="{_png(trace)}">',
@@ -257,7 +257,7 @@ def _body(
             for name, host in figures
             if host in hosts
         ),
-        f'<h2>{escape(t["parts"])}</h2><p class="rp-note">{said}</p>{ranks}' if ranks else "",
+        f'<h2>{escape(t["parts"])}</h2><p class="rp-note">{note}</p>{ranks}' if ranks else "",
         f"<h2>{escape(t['heads'])}</h2><details><summary>{escape(t['heads_look'])}</summary>",
         _heads(session, t) + "</details>",
         f"<h2>{escape(t['made'])}</h2>{_facts(session, t)}",
@@ -288,12 +288,12 @@ def _heads(session: Mapping[str, Any], t: Mapping[str, str]) -> str:
 
 
 def _facts(session: Mapping[str, Any], t: Mapping[str, str]) -> str:
-    its, s = session["weights"], session["settings"]
+    weights, s = session["weights"], session["settings"]
     size = f"{session['parameters'] / 1e6:.2f} M, {session['macs'] / 1e9:.2f} GFLOPs"
     rows = {
         "model": f"{session['model']}, {size}",
-        "weights": f"{its['source']}: {its['trained'] or t['random']}",
-        "sha256": its["sha256"] or "–",
+        "weights": f"{weights['source']}: {weights['trained'] or t['random']}",
+        "sha256": weights["sha256"] or "–",
         "settings": f"{s['size'][0]} × {s['size'][1]} px, {s['mode']}, {s['dtype']}, {s['device']}; "
         f"G {s['group_size']}, I {s['interval']}",
         "seconds": f"{1000 * session['seconds']:.0f} ms",

@@ -104,7 +104,7 @@ def test_answers_are_the_forwards_of_every_way(tiny_model: Any, cut: tuple[str, 
     photo = load_image(np.random.default_rng(0).integers(0, 256, (96, 96, 3), np.uint8))
     tensor = prepare(photo, 96).tensor
     steps = answer.answers(its.source, window, 1, 1, its, photo)
-    found = steps.look(60)
+    found = steps.poll(60)
     assert set(found) == set(by.values())
     assert len(found) == (7 if cut[0] == "own" else 3)
     for way, one in by.items():
@@ -125,7 +125,7 @@ def test_a_lone_reader_finds_the_other_sizes_computed(
     asked: list[answer.Window] = []
 
     class Watched(Steps[Any]):
-        def look(self, seconds: float = 0.0) -> dict[str, Any]:
+        def poll(self, seconds: float = 0.0) -> dict[str, Any]:
             asked.append(self.window)
             return {}
 
@@ -137,13 +137,13 @@ def test_a_lone_reader_finds_the_other_sizes_computed(
     monkeypatch.setattr(answer.state, "SIZES", (128, 160, 192, 224, 256, 288, 384))
     monkeypatch.setattr(answer.queue, "readers", lambda: crowd)
     monkeypatch.setattr(answer.POSITION_BIAS, "show", lambda *_, **__: None)
-    monkeypatch.setattr(answer, "_said", lambda *_: None)
+    monkeypatch.setattr(answer, "_apart", lambda *_: None)
     app = AppTest.from_file(str(ROOT / "app.py"), default_timeout=180)
     app.switch_page("pages/position_bias.py")
     assert not app.run().exception
     asked.clear()
     assert not app.selectbox(key="position_bias.at").set_value(288).run().exception
-    assert asked[-1].size == 288  # what is asked for is looked at last, so it comes first
+    assert asked[-1].size == 288  # what is asked for is polled last, so it comes first
     assert [w.size for w in asked[:-1]] == ahead  # the nearest size next
     assert [w.G for w in asked] == [(round(7 * w.size / 224),) * 4 for w in asked]
 

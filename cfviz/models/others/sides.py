@@ -92,7 +92,7 @@ class Side:
     def outputs(self, image: torch.Tensor, wanted: Sequence[Place] = ()) -> Outputs:
         """Run one photo, (3, H, W) normalised, and keep the maps and the attention of some blocks."""
         with torch.inference_mode():
-            return _see_other(self, image, wanted) if self.other else _see_ours(self, image, wanted)
+            return _outputs_other(self, image, wanted) if self.other else _outputs_ours(self, image, wanted)
 
     def gradient(self, image: torch.Tensor, stage: int, row: int, col: int) -> np.ndarray:
         """How strongly each pixel moves one token of the map at the end of a stage, (H, W).
@@ -140,7 +140,7 @@ def open_side(name: str, size: int = 224, weights: str | None = "auto", dtype: s
     return Side(name, model.to(DTYPES[dtype]), other)
 
 
-def _see_ours(side: Side, image: torch.Tensor, wanted: Sequence[Place]) -> Outputs:
+def _outputs_ours(side: Side, image: torch.Tensor, wanted: Sequence[Place]) -> Outputs:
     ends = [point_names.block(s, n - 1) for s, n in enumerate(side.model.depths)]
     points = {place: point_names.attention(*place) for place in wanted}
     x = side._placed(image)
@@ -152,7 +152,7 @@ def _see_ours(side: Side, image: torch.Tensor, wanted: Sequence[Place]) -> Outpu
     return Outputs(_array(logits[0]), maps, {p: _array(seen[name]) for p, name in points.items()}, seconds)
 
 
-def _see_other(side: Side, image: torch.Tensor, wanted: Sequence[Place]) -> Outputs:
+def _outputs_other(side: Side, image: torch.Tensor, wanted: Sequence[Place]) -> Outputs:
     x = side._placed(image)
     with others.watching(side.name, side.model, wanted) as (maps, probs):
         start = perf_counter()

@@ -16,7 +16,7 @@ import streamlit as st
 from .steps import Steps
 
 KEPT = 32  # results; the oldest makes room
-EVERY = 0.4  # seconds between two looks
+EVERY = 0.4  # seconds between two polls
 SOON = 0.05  # seconds in which a result is still waited for
 GIVEN_UP = 60.0  # seconds after which nobody asks any more for what is not done
 IT = "it"
@@ -35,7 +35,7 @@ def later(key: Hashable, make: Callable[[], Any], text: str) -> Any:
     Raises:
         Exception: what the work raised; the next run of the page tries again.
     """
-    found = _look(key, (IT,), lambda _: make(), text)
+    found = _poll(key, (IT,), lambda _: make(), text)
     return None if found is None else found[IT]
 
 
@@ -51,23 +51,23 @@ def in_pieces(
             are given away and forgotten.
         text: what is being done, in the reader's language.
     """
-    found = _look(key, names, make, text)
+    found = _poll(key, names, make, text)
     if found is not None:
         with _book:
             _known.pop(key, None)
     return found
 
 
-def _look(key: Hashable, names: Sequence[Any], make: Callable[[Any], Any], text: str) -> Any:
+def _poll(key: Hashable, names: Sequence[Any], make: Callable[[Any], Any], text: str) -> Any:
     with _book:
-        left = [k for k, old in _known.items() if old.left and monotonic() - old.looked > GIVEN_UP]
+        left = [k for k, old in _known.items() if old.left and monotonic() - old.polled > GIVEN_UP]
         for old in left:
             del _known[old]
         work = _known.setdefault(key, Steps(names, make))
         _known.move_to_end(key)
         while len(_known) > KEPT:
             _known.popitem(last=False)
-    found = work.look(SOON)
+    found = work.poll(SOON)
     if len(found) == len(names):
         return found
     _wait(work, text)
@@ -76,7 +76,7 @@ def _look(key: Hashable, names: Sequence[Any], make: Callable[[Any], Any], text:
 
 @st.fragment(run_every=EVERY)
 def _wait(work: Steps[Any], text: str) -> None:
-    done = len(work.look()) / len(work.names)
+    done = len(work.poll()) / len(work.names)
     if done == 1:
         st.rerun()
     if len(work.names) == 1:

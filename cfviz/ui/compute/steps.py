@@ -16,7 +16,7 @@ from . import queue
 
 T = TypeVar("T")
 
-PATIENCE = 4.0  # seconds after the last look
+PATIENCE = 4.0  # seconds after the last poll
 GRACE = 10.0  # seconds that a step has when the process ends
 _change = threading.Condition()
 _open: list[Steps] = []
@@ -35,14 +35,14 @@ class Steps(Generic[T]):
         self.names, self.make = tuple(names), make
         self.found: dict[str, T] = {}
         self.error: Exception | None = None
-        self.looked = 0.0
+        self.polled = 0.0
 
     @property
     def left(self) -> list[str]:
         """What is not there yet."""
         return [name for name in self.names if name not in self.found]
 
-    def look(self, seconds: float = 0.0) -> dict[str, T]:
+    def poll(self, seconds: float = 0.0) -> dict[str, T]:
         """What is there, after waiting at most so long for all of it.
 
         Raises:
@@ -50,13 +50,13 @@ class Steps(Generic[T]):
         """
         until = monotonic() + seconds
         with _change:
-            self.looked = monotonic()
+            self.polled = monotonic()
             if self.left and self.error is None and self not in _open:
                 _open.append(self)
                 _begin()
             _change.wait_for(lambda: not self.left or self.error, max(0.0, until - monotonic()))
             if self.error is not None:
-                error, self.error = self.error, None  # the next look tries again
+                error, self.error = self.error, None  # the next poll tries again
                 raise error
             return {name: self.found[name] for name in self.names if name in self.found}
 
@@ -81,12 +81,12 @@ def _work() -> None:
     global _busy
     while True:
         with _change:
-            _open[:] = [steps for steps in _open if monotonic() - steps.looked < PATIENCE]
+            _open[:] = [steps for steps in _open if monotonic() - steps.polled < PATIENCE]
             if not _open:
                 _busy = False
                 _change.notify_all()
                 return
-            steps = max(_open, key=lambda one: one.looked)
+            steps = max(_open, key=lambda one: one.polled)
             name = steps.left[0]
         error, made = None, None
         try:

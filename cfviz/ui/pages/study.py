@@ -127,10 +127,10 @@ def _spared(ctx: Context, part: str, mine: Rows, names: dict[str, str]) -> str:
     lost = [row for row in mine if row["high"] < 0]
     listed = spare[::-1] if part == "kernel" else []
     named = ctx.t("study.and").join(names[row["subject"]] for row in listed)
-    said = {"all": len(mine), "spare": len(spare), "lost": len(lost), "name": names[mine[0]["subject"]]}
-    said |= {"how": _how(ctx, mine[0]["how"]), "chance": f"{BY_CHANCE * len(mine):.1f}"}
+    fields = {"all": len(mine), "spare": len(spare), "lost": len(lost), "name": names[mine[0]["subject"]]}
+    fields |= {"how": _how(ctx, mine[0]["how"]), "chance": f"{BY_CHANCE * len(mine):.1f}"}
     key = f"find_{part}" if lost else f"find_{part}_none"
-    text = ctx.t(f"study.{key}", **said, **percents(mine[0]))
+    text = ctx.t(f"study.{key}", **fields, **percents(mine[0]))
     return text + (ctx.t("study.find_spare", names=named) if named else "")
 
 

@@ -25,13 +25,13 @@ def test_what_is_there_is_given_and_the_rest_later() -> None:
         return name * 2
 
     its = Steps(["a", "b", "c"], make)
-    while "a" not in its.look():
+    while "a" not in its.poll():
         time.sleep(0.005)
-    assert its.look() == {"a": "aa"}
+    assert its.poll() == {"a": "aa"}
     assert its.left == ["b", "c"]
     gate.set()
-    assert its.look(10) == {"a": "aa", "b": "bb", "c": "cc"}
-    assert list(its.look()) == ["a", "b", "c"]
+    assert its.poll(10) == {"a": "aa", "b": "bb", "c": "cc"}
+    assert list(its.poll()) == ["a", "b", "c"]
 
 
 def test_the_latest_look_comes_first() -> None:
@@ -45,13 +45,13 @@ def test_the_latest_look_comes_first() -> None:
         return make
 
     first, second = Steps("12", making("a")), Steps("12", making("b"))
-    first.look()
+    first.poll()
     while not order:
         time.sleep(0.005)
-    second.look()
+    second.poll()
     gate.set()
-    second.look(10)
-    first.look(10)
+    second.poll(10)
+    first.poll(10)
     assert order == ["a1", "b1", "b2", "a2"]
 
 
@@ -65,7 +65,7 @@ def test_nobody_looks_and_it_stops_until_somebody_does(monkeypatch: pytest.Monke
 
     its = Steps("123", make)
     for wanted in (["1"], ["1", "2"]):
-        its.look()
+        its.poll()
         while steps._busy:
             time.sleep(0.005)
         assert made == wanted
@@ -78,7 +78,7 @@ def test_an_error_reaches_who_looks() -> None:
     its = Steps(["x"], make)
     for _ in range(2):  # also at the second try
         with pytest.raises(ValueError, match="no x"):
-            its.look(10)
+            its.poll(10)
 
 
 @pytest.mark.slow
@@ -87,7 +87,7 @@ def test_a_process_that_ends_lets_the_step_come_to_its_end() -> None:
 import time
 from cfviz.ui.compute.steps import Steps
 
-Steps(["a", "b"], lambda name: (time.sleep(0.2), print(name, flush=True))).look(0.05)
+Steps(["a", "b"], lambda name: (time.sleep(0.2), print(name, flush=True))).poll(0.05)
 """
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, cwd=ROOT)
     assert (ran.returncode, ran.stdout) == (0, "a\n"), ran.stderr

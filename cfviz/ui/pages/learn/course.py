@@ -134,10 +134,10 @@ def load_lessons(folder: Path | None = None) -> Course:
     stamps = []
     for name in names:
         try:
-            its = (folder / f"{name}.json").stat()
+            stat = (folder / f"{name}.json").stat()
         except OSError as error:
             raise ValueError(f"the lesson file {name}.json cannot be read: {error.strerror}") from error
-        stamps.append((its.st_mtime_ns, its.st_size))
+        stamps.append((stat.st_mtime_ns, stat.st_size))
     return _load(folder, tuple(stamps))
 
 
@@ -192,22 +192,22 @@ def parse_lessons(plan: Any, texts: Any) -> Course:
 
 
 def _lesson(data: Any, where: str, terms: Mapping[str, str]) -> Lesson:
-    its = _object(data, where, {"id", "steps"})
-    steps = _list(its["steps"], f"{where}, steps", MAX_STEPS)
+    fields = _object(data, where, {"id", "steps"})
+    steps = _list(fields["steps"], f"{where}, steps", MAX_STEPS)
     made = tuple(_step(one, f"{where}, step {i + 1}", terms) for i, one in enumerate(steps))
     _unique([step.id for step in made], where)
-    return Lesson(_name(its["id"], where), made)
+    return Lesson(_name(fields["id"], where), made)
 
 
 def _step(data: Any, where: str, terms: Mapping[str, str]) -> Step:
-    its = _object(data, where, {"id", "figure", "state", "ask"}, {"after", "terms", "formula"})
-    figure = _word(its["figure"], STATES, f"{where}, figure")
-    state = _state(its["state"], figure, f"{where}, state")
+    fields = _object(data, where, {"id", "figure", "state", "ask"}, {"after", "terms", "formula"})
+    figure = _word(fields["figure"], STATES, f"{where}, figure")
+    state = _state(fields["state"], figure, f"{where}, state")
     if not any(need <= state.keys() for need in NEEDS[figure]):
         needs = " or ".join(", ".join(sorted(need)) for need in NEEDS[figure])
         raise ValueError(f"{where}, state: the figure {figure} needs {needs}")
-    after = _state(its.get("after", {}), figure, f"{where}, after")
-    ask = _word(its["ask"], ASKS, f"{where}, ask")
+    after = _state(fields.get("after", {}), figure, f"{where}, after")
+    ask = _word(fields["ask"], ASKS, f"{where}, ask")
     if figure not in ASKS[ask].figures:
         raise ValueError(f"{where}: {ask} can be asked with {', '.join(ASKS[ask].figures)}, not {figure}")
     both = {**state, **after}
@@ -216,18 +216,18 @@ def _step(data: Any, where: str, terms: Mapping[str, str]) -> Step:
     if figure == "map":
         _map_fits(both, where)
     named = tuple(
-        _word(t, terms, f"{where}, terms") for t in _list(its.get("terms", []), f"{where}, terms", 8, 0)
+        _word(t, terms, f"{where}, terms") for t in _list(fields.get("terms", []), f"{where}, terms", 8, 0)
     )
     _unique(list(named), f"{where}, terms")
-    formula = its.get("formula", "")
+    formula = fields.get("formula", "")
     if not (isinstance(formula, str) and len(formula) <= 400):
         raise ValueError(f"{where}, formula: expected LaTeX of at most 400 characters")
-    return Step(_name(its["id"], where), figure, state, after, ask, named, formula)
+    return Step(_name(fields["id"], where), figure, state, after, ask, named, formula)
 
 
 def _state(data: Any, figure: str, where: str) -> dict[str, Any]:
-    its = _object(data, where, None)
-    for name, value in its.items():
+    state = _object(data, where, None)
+    for name, value in state.items():
         rule = STATES[figure].get(name)
         if rule is None:
             raise ValueError(f"{where}: {_show(name)} is unknown; allowed are {', '.join(STATES[figure])}")
@@ -238,13 +238,13 @@ def _state(data: Any, figure: str, where: str) -> dict[str, Any]:
                 _value(one, inner, f"{where}, {name}")
         else:
             _value(value, rule, f"{where}, {name}")
-    return its
+    return state
 
 
-def _map_fits(its: Mapping[str, Any], where: str) -> None:
-    side, step = its["side"], its["G"] * (its["I"] if its["kind"] == "lda" else 1)
-    if max(its["token"]) >= side:
-        raise ValueError(f"{where}, token: {its['token']} is outside a map of {side} x {side}")
+def _map_fits(state: Mapping[str, Any], where: str) -> None:
+    side, step = state["side"], state["G"] * (state["I"] if state["kind"] == "lda" else 1)
+    if max(state["token"]) >= side:
+        raise ValueError(f"{where}, token: {state['token']} is outside a map of {side} x {side}")
     if step > side:
         raise ValueError(f"{where}: a group spans {step} tokens, more than the map's {side}")
 
@@ -267,12 +267,12 @@ def _value(value: Any, rule: Any, where: str) -> None:
 
 
 def _texts(texts: Any) -> dict[str, dict[str, str]]:
-    its = _object(texts, "the lesson texts", set(LANGUAGES))
-    for lang, catalogue in its.items():
+    catalogues = _object(texts, "the lesson texts", set(LANGUAGES))
+    for lang, catalogue in catalogues.items():
         for key, text in _object(catalogue, f"{lang}.json", None).items():
             if not isinstance(text, str) or not text.strip() or len(text) > MAX_TEXT:
                 raise ValueError(f"{lang}.json, {_show(key)}: expected a text of 1 to {MAX_TEXT} characters")
-    return its
+    return catalogues
 
 
 def wanted(course: Course) -> Iterator[tuple[str, set[str]]]:

@@ -214,8 +214,8 @@ def count_offsets(scene: Scene, state: State, after: State) -> Question:
 def padding(scene: Scene, state: State, after: State) -> Question:
     """Whether a stage's map of another input size has to be padded."""
     size = after.get("size", state.get("size", scene.size))
-    its = {**state, **after}
-    g, (s, _) = cut(scene, its), block_of(scene.groupings(size), its["stage"], its["kind"])
+    both = {**state, **after}
+    g, (s, _) = cut(scene, both), block_of(scene.groupings(size), both["stage"], both["kind"])
     fields = {
         "stage": s + 1, "size": size, "H": g.H, "W": g.W, "G": g.G, "I": g.I, "step": g.step,
         "Hp": g.Hp, "Wp": g.Wp, "extra": counted(g.Hp * g.Wp - g.H * g.W), "whole": g.H // g.step,

@@ -112,15 +112,16 @@ def scene(ctx: Context) -> Scene:
 
 def moment(ctx: Context, course: Course, at: tuple[int, int]) -> Moment:
     """The step as it stands: its question made now, and what was picked or answered."""
-    step, about, its, key = course.step(*at), scene(ctx), source(ctx), key_of(ctx, at)
+    step, about, about_key, key = course.step(*at), scene(ctx), source(ctx), key_of(ctx, at)
     tries: dict[str, int] = st.session_state.setdefault(TRY, {})
     id = f"{at[0]}.{at[1]}.{tries.get(key, 0)}"
     given = _given()
     question = ASKS[step.ask].make(about, step.state, step.after)
-    picked = given.get(key) or accepted(question, _picked(id, its))
+    picked = given.get(key) or accepted(question, _picked(id, about_key))
     words = {name: ctx.t(f"learn.map_{name}") for name in ("label", "on", "off")}  # the browser fills them
     big = ctx.get("present", 0, (0, 1)) == 1
-    return Moment(step, about, question, picked, key not in given, id, its, words, partial(take, its), big)
+    heard = partial(take, about_key)
+    return Moment(step, about, question, picked, key not in given, id, about_key, words, heard, big)
 
 
 def key_of(ctx: Context, at: tuple[int, int]) -> str:
@@ -133,23 +134,23 @@ def _given() -> dict[str, tuple[str, ...]]:
     return st.session_state.setdefault(GIVEN, {})
 
 
-def _picked(id: str, its: str) -> tuple[str, ...]:
+def _picked(id: str, about_key: str) -> tuple[str, ...]:
     kept = st.session_state.get(PICKED)
-    return tuple(kept[2]) if kept and kept[:2] == (id, its) else ()
+    return tuple(kept[2]) if kept and kept[:2] == (id, about_key) else ()
 
 
-def take(its: str, id: str, picked: list[str]) -> None:
+def take(about_key: str, id: str, picked: list[str]) -> None:
     """Keep what the reader pointed at or chose, until the answer is checked."""
-    st.session_state[PICKED] = (id, its, picked[:256])
+    st.session_state[PICKED] = (id, about_key, picked[:256])
 
 
-def check(key: str, name: str, id: str, its: str, question: Question) -> None:
+def check(key: str, name: str, id: str, about_key: str, question: Question) -> None:
     """Close the question with what is picked now: its answer is shown, and counts if it is the first.
 
     A button calls with the arguments that the page last drawn gave it. The question is the same whatever is
     picked; what is picked may be newer than that page, and is read here.
     """
-    answer = accepted(question, _picked(id, its))
+    answer = accepted(question, _picked(id, about_key))
     if answer and key not in _given():
         _given()[key] = answer
         progress.record(name, grade(question, answer).right)

@@ -209,9 +209,9 @@ def _embedding_packed(source: str, name: str, lang: str, _model: Any, _trace: An
 
 
 def _bias(ctx: Context, now: Moment) -> None:
-    its = surfaces.subject_of(ctx)
+    subject = surfaces.subject_of(ctx)
     s, b, _ = attention_block(now.scene, now.state)
-    block, part = its.blocks[its.places.index((s, b))], now.state["part"]
+    block, part = subject.blocks[subject.places.index((s, b))], now.state["part"]
     name = now.name(part, s, b, ctx.lang)
     strings = figure_words("position_bias", ctx.lang)
     data = position_bias.pack([block], part, strings=strings, source=name, name=name)
@@ -227,7 +227,7 @@ def _bias(ctx: Context, now: Moment) -> None:
 
 def _board(ctx: Context, now: Moment) -> None:
     parts = parts_of(now.step.ask, now.scene, now.state)
-    places = [bench.place(its) for its in parts]
+    places = [bench.place(part) for part in parts]
     codes = [option.code for option in now.question.options]
     swap = now.step.ask == "kind_swap"
     at = {} if swap else dict(zip(codes, places, strict=True))
@@ -279,9 +279,9 @@ def sandbox(now: Moment) -> tuple[str, dict[str, str]]:
     scene, state, kind = now.scene, now.state, now.step.figure
     if kind in ("map", "explorer"):
         g = cut(scene, state)
-        its = _map_state(scene, state, g)
-        row, col = token_at(state, g.H, g.W) if "token" in state else (its["row"], its["col"])
-        interval = state.get("I", its["i"])
+        shown = _map_state(scene, state, g)
+        row, col = token_at(state, g.H, g.W) if "token" in state else (shown["row"], shown["col"])
+        interval = state.get("I", shown["i"])
         query = {"map": f"{g.H}x{g.W}", "g": g.G, "i": interval, "kind": state["kind"], "q": f"{row}.{col}"}
         return "grouping", {key: str(value) for key, value in query.items()}
     if kind in ("groups", "attention"):

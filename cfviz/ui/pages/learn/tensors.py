@@ -84,10 +84,10 @@ def equals(said: Said, good: frozenset[str], instead: Mapping[str, str]) -> Said
         good: The right ones.
         instead: Field of the question -> the option's own field that takes its place, or "code".
     """
-    own = {code: its | {"code": code} for code, its in said.items()}
+    own = {code: fields | {"code": code} for code, fields in said.items()}
     return {
-        code: its | {name: own[code][field] for name, field in instead.items() if code in good}
-        for code, its in said.items()
+        code: fields | {name: own[code][field] for name, field in instead.items() if code in good}
+        for code, fields in said.items()
     }
 
 
@@ -162,9 +162,9 @@ def carries_most(scene: Scene, state: State, after: State) -> Question:
         o.code: {"its": percent(float(x)), "wide": percent(n / sum(channels))}
         for o, x, n in zip(options, shares, channels, strict=True)
     }
-    its = said[options[best].code]
+    strongest = said[options[best].code]
     fields = {
-        "row": row, "col": col, "k": options[best].code, "share": its["its"], "part": its["wide"],
+        "row": row, "col": col, "k": options[best].code, "share": strongest["its"], "part": strongest["wide"],
         "side": token_box(0, 0, 0)[2],
     }  # fmt: skip
     instead = {"k": "code", "share": "its", "part": "wide"}
@@ -193,8 +193,8 @@ def nearest_head(scene: Scene, state: State, after: State) -> Question:
 
 def changed(scene: Scene, parts: Sequence[Intervention]) -> np.ndarray:
     """The logits with each of some parts changed: (n, classes)."""
-    key = ("lesson effects", *(its.to_url() for its in parts))
-    return scene.kept(key, lambda: effects(scene.model, scene.image(), [(its,) for its in parts]))
+    key = ("lesson effects", *(part.to_url() for part in parts))
+    return scene.kept(key, lambda: effects(scene.model, scene.image(), [(part,) for part in parts]))
 
 
 def moved(scene: Scene, parts: Sequence[Intervention]) -> np.ndarray:

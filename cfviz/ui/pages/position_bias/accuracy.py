@@ -62,8 +62,8 @@ def _read(path: Path, changed: int) -> Results | None:
 def verdict(ctx: Context) -> list[str]:
     """What the shipped measurement says, in sentences; that there is none, where there is none."""
     found = results()
-    said = sentences(ctx, found) if found else []
-    return said or [ctx.t("position_bias.verdict_missing")]
+    lines = sentences(ctx, found) if found else []
+    return lines or [ctx.t("position_bias.verdict_missing")]
 
 
 def sentences(ctx: Context, found: Results, window: str = "scaled") -> list[str]:
@@ -100,8 +100,8 @@ def _against(ctx: Context, name: str, outcome: measure.Verdict | None) -> str:
     alike = outcome.best.value == outcome.worst.value
     between = ctx.t(
         "position_bias.between_same" if alike else "position_bias.between",
-        best=said(outcome.best), best_at=outcome.best.size,
-        worst=said(outcome.worst), worst_at=outcome.worst.size,
+        best=with_interval(outcome.best), best_at=outcome.best.size,
+        worst=with_interval(outcome.worst), worst_at=outcome.worst.size,
     )  # fmt: skip
     fields = {"wins": _sizes(ctx, outcome.wins), "losses": _sizes(ctx, outcome.losses)}
     fields["how"] = ctx.t("position_bias.paired" if outcome.best.paired else "position_bias.unpaired")
@@ -116,7 +116,7 @@ def _drift(ctx: Context, found: Sequence[measure.Difference], trained: int) -> s
     most = max(sure or found, key=lambda d: abs(d.value))
     key = "position_bias.twin_drift" if sure else "position_bias.twin_still"
     sizes = _sizes(ctx, tuple(d.size for d in sure))
-    return ctx.t(key, trained=trained, sizes=sizes, by=said(most), at=most.size)
+    return ctx.t(key, trained=trained, sizes=sizes, by=with_interval(most), at=most.size)
 
 
 def _breaks(ctx: Context, found: Results, window: str, trained: int) -> str:
@@ -133,16 +133,16 @@ def _breaks(ctx: Context, found: Results, window: str, trained: int) -> str:
             "position_bias.breaks_nowhere",
             size=most,
             ways=methods,
-            by=said(d),
+            by=with_interval(d),
             at=d.size,
             way=names[least],
             n=d.n,
         )
     d, method = broken
-    return ctx.t("position_bias.breaks", size=d.size, G=d.group_size, by=said(d), way=names[method])
+    return ctx.t("position_bias.breaks", size=d.size, G=d.group_size, by=with_interval(d), way=names[method])
 
 
-def said(d: measure.Difference) -> str:
+def with_interval(d: measure.Difference) -> str:
     """ "+1.20 [+0.35, +2.05]", in percentage points."""
     return f"{signed(100 * d.value)} [{signed(100 * d.low)}, {signed(100 * d.high)}]"
 

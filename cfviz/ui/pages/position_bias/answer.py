@@ -163,7 +163,7 @@ def section(ctx: Context, subject: BiasSubject) -> None:
     steps = answers(subject.source, window, stage, block, subject, ctx.photo)
     if quick(subject.model) and queue.readers() == 1:  # else it would be in the others' way
         _look_ahead(ctx, subject, window, stage, block)
-    there = steps.look(PATIENCE)  # looked at last: comes first
+    there = steps.poll(PATIENCE)  # asked for last: comes first
     found = {method: there[one] for method, one in by.items() if one in there}
     cards = [_card(ctx, method, by[method], found, head) for method in by]
     cut, source = groups[stage][block], keys.joined(subject.source, window.size)
@@ -179,7 +179,7 @@ def section(ctx: Context, subject: BiasSubject) -> None:
     if steps.left:
         st.caption(t("position_bias.answer_wait", done=len(there), all=len(steps.names)))
     else:
-        _said(ctx, found, by, {g.G for stage_ in groups for g in stage_}, subject)
+        _apart(ctx, found, by, {g.G for stage_ in groups for g in stage_}, subject)
     take_away(ctx, "answer", code=code(ctx, subject, window), table=_table(ctx, found))
     costs(ctx, subject.model, groups, window.size)
 
@@ -198,7 +198,7 @@ def _look_ahead(ctx: Context, subject: BiasSubject, window: Window, stage: int, 
     for size in sorted(sizes, key=lambda size: -abs(size - window.size)):
         other = _cut(subject, size, ctx.get("window", "scaled", WINDOWS))
         with suppress(ValueError):  # more than there is room for: said once it is asked for
-            answers(subject.source, other, stage, block, subject, ctx.photo).look()
+            answers(subject.source, other, stage, block, subject, ctx.photo).poll()
 
 
 def _cut(subject: BiasSubject, size: int, kind: str) -> Window:
@@ -268,7 +268,7 @@ def _card(ctx: Context, method: str, by: str, found: Mapping[str, Answer], head:
     return Card(method, name, note, lines, answer.q[:, h], answer.k[:, h], answer.tables[h])
 
 
-def _said(
+def _apart(
     ctx: Context, found: Mapping[str, Answer], by: Mapping[str, str], sides: set[int], subject: BiasSubject
 ) -> None:
     """How far the ways are apart, in one sentence."""

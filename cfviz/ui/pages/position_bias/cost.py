@@ -43,8 +43,8 @@ def costs(ctx: Context, model: Any, groups: list[list[Any]], size: int) -> None:
     total, plain = (_whole(model, cut) for cut in (groups, model.groupings(224, 224)))
     with st.container(key="pb-costs"):
         st.markdown("\n".join(lines))
-    said = t("position_bias.cost_total", size=size, macs=f"{total / 1e6:.0f}", times=f"{total / plain:.2f}")
-    st.markdown(together(worst[1], said))
+    whole = t("position_bias.cost_total", size=size, macs=f"{total / 1e6:.0f}", times=f"{total / plain:.2f}")
+    st.markdown(together(worst[1], whole))
     take_away(ctx, "cost", code=_CODE, table=(COLUMNS, rows))
 
 

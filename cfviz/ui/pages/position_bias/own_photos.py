@@ -121,8 +121,8 @@ def _show(ctx: Context, job: jobs.Job) -> None:
             key=f"position_bias.job_shown.{job.id}",
             format_func=lambda code: t(f"position_bias.sizes_{code}"),
         )  # fmt: skip
-    said = sentences(ctx, found, window) if job.state == "done" else []
-    if said:
-        st.markdown("\n".join(f"- {line}" for line in said))
+    lines = sentences(ctx, found, window) if job.state == "done" else []
+    if lines:
+        st.markdown("\n".join(f"- {line}" for line in lines))
     name = "own" if shown == "accuracy" else "own_less"
     draw(ctx, found, window, shown, name, key=f"-{job.id}", beside=_shipped(found))

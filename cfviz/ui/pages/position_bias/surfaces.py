@@ -123,34 +123,34 @@ def summary(ctx: Context, subject: BiasSubject, verdict: Sequence[str]) -> None:
 
 
 # What the figures let the reader choose beside block and head: default, what is allowed.
-LOOKS: dict[str, tuple[int, Sequence[int]]] = {
+CHOICES: dict[str, tuple[int, Sequence[int]]] = {
     "raw": (0, (0, 1)), "scale": (0, (0, 1, 2)), "reach": (0, (0, 1)), "order": (0, range(len(ORDERS))),
     "Gh": (14, range(2, 29)), "Gw": (14, range(2, 29)), "less": (0, (0, 1)), "large": (0, (0, 1)),
 }  # fmt: skip
 
 
 def place(ctx: Context, subject: BiasSubject) -> dict[str, int]:
-    """Block, head and looks that the link asks for, moved to what exists; the link counts from 1."""
+    """Block, head and choices that the link asks for, moved to what exists; the link counts from 1."""
     stages = sorted({s for s, _ in subject.places})
     s = ctx.get("stage", 2, [s + 1 for s in stages]) - 1
     depth = sum(stage == s for stage, _ in subject.places)
     b = ctx.get("block", 1, range(1, depth + 1)) - 1
     number = subject.places.index((s, b))
     head = ctx.get("head", 1, range(1, len(subject.blocks[number].table) + 1)) - 1
-    looks = {name: ctx.get(name, default, allowed) for name, (default, allowed) in LOOKS.items()}
-    return {"block": number, "head": head, **looks}
+    choices = {name: ctx.get(name, default, allowed) for name, (default, allowed) in CHOICES.items()}
+    return {"block": number, "head": head, **choices}
 
 
 def keep(ctx: Context, subject: BiasSubject, to: Mapping[str, Any] | None) -> None:
-    """Put into the link what was chosen in a figure; a look that is as at first stays out of it."""
+    """Put into the link what was chosen in a figure; a choice still at its default stays out of it."""
     if not to or to["block"] >= len(subject.places):
         return
     s, b = subject.places[to["block"]]
-    now = {name: int(to[name]) for name in LOOKS if name in to}
+    now = {name: int(to[name]) for name in CHOICES if name in to}
     told = {
         name: value
         for name, value in now.items()
-        if value != LOOKS[name][0] or ctx.get(name, *LOOKS[name]) != value
+        if value != CHOICES[name][0] or ctx.get(name, *CHOICES[name]) != value
     }
     ctx.put(stage=s + 1, block=b + 1, head=to["head"] + 1, **told)
 
