@@ -57,7 +57,7 @@ class Prepared:
         scale: pixels of the crop for one pixel of the photo, across and down; over 1 the photo was enlarged,
             unequal it was stretched.
         mode: "crop", "resize" or "pad".
-        mean, std: what the tensor was normalised with, one value a channel.
+        mean, std: What the tensor was normalised with, one value per channel.
     """
 
     tensor: torch.Tensor = field(repr=False, compare=False)

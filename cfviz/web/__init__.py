@@ -1,4 +1,4 @@
-"""The browser's half of the living figures: one folder a figure, `shared/` for what they have in common.
+"""The browser's half of the living figures: one folder per figure, `shared/` for what they have in common.
 
 The files are ES modules with true import paths. `script` follows the imports from a figure's entry and makes
 one text of all that it reaches: Streamlit, the report and the offline page each take one script, not a tree

@@ -391,7 +391,7 @@ class Stage(nn.Module):
 
     @property
     def each(self) -> list[CrossFormerBlock]:
-        """The blocks, as what they are."""
+        """The blocks, typed as `CrossFormerBlock`."""
         return cast(list[CrossFormerBlock], list(self.blocks))
 
     def forward_blocks(self, x: torch.Tensor) -> torch.Tensor:
@@ -511,7 +511,7 @@ class CrossFormer(WithProvenance):
 
     @property
     def stages(self) -> list[Stage]:
-        """The stages, as what they are."""
+        """The stages, typed as `Stage`."""
         return cast(list[Stage], list(self.layers))
 
     def set_grouping(

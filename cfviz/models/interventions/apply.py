@@ -1,18 +1,18 @@
 """Carry out interventions on a shared model, for one thread of execution, without writing to it.
 
-Everything goes through `cfviz.hooks`: activations through `edit`, settings through `choose`, so
-sixteen threads may each do something else to one model at the same time.
+Everything goes through `cfviz.hooks`: activations through `edit`, settings through `choose`. Sixteen
+threads may therefore intervene in one model in sixteen ways at the same time.
 
 What the fills mean, for the tokens of one photo:
 
-- zero: the part brings nothing.
+- zero: the part contributes nothing.
 - mean: every token gets the mean over many photos and all their tokens (`cfviz.models.interventions.means`).
-- shuffle: tokens are dealt to other places, the same for every photo; what is said stays, where is lost.
-- replace: every number becomes `value`, or the part says what it said of another photo (`donor`).
+- shuffle: tokens are permuted, alike for every photo: their contents are kept, their positions lost.
+- replace: every number becomes `value`, or the part outputs what it did on another photo (`donor`).
 
-A block is what it adds to the tokens it was given, with a cooling layer where it has one: without it, its
-input passes unchanged. The mean of a position bias is a constant, which softmax does not see: the same as
-none. Of the mask only what stands for padded keys is changed, and its mean still keeps everybody out.
+A block is what it adds to its input, its cooling layer included where it has one: without it, the input
+passes unchanged. The mean of a position bias is a constant, to which softmax is blind: the same as no bias.
+Of the mask only the entries of padded keys change, and their mean still masks them.
 """
 
 from __future__ import annotations
@@ -81,7 +81,7 @@ def apply(
 
     Args:
         model: In eval mode; not written to.
-        interventions: In order; of two that say something of one setting the later one holds.
+        interventions: In order; if two change the same setting, the later one wins.
         means: From point name to mean over tokens: (nH, d) for heads, (C,) for everything else.
         donor: From point name to another photo's activation, as a `Trace` of it holds them.
 
@@ -106,16 +106,16 @@ def apply_each(
     means: Arrays | None = None,
     donor: Arrays | None = None,
 ) -> Iterator[None]:
-    """Carry out other interventions on each photo of a batch, whose size must be `len(rows)`.
+    """Carry out a different set of interventions on each photo of a batch, whose size must be `len(rows)`.
 
     Args:
         model: In eval mode; not written to.
-        rows: For each photo of the batch its interventions; none that a whole batch shares (`WHOLE_BATCH`).
+        rows: The interventions for each photo; none that applies to a whole batch (`WHOLE_BATCH`).
         means: As for `apply`.
         donor: As for `apply`.
 
     Raises:
-        ValueError: As `apply`, and for an intervention that a whole batch shares.
+        ValueError: As `apply`, and for an intervention that applies to a whole batch.
     """
     plan = _Plan(model, means or {}, donor or {})
     for row, several in enumerate(rows):

@@ -1,6 +1,6 @@
-"""What many changes do to one answer: a forward a change, begun where the change begins, many at a time.
+"""What many changes do to one answer: one forward per change, in batches, from the first part it changes.
 
-What comes before the first changed part is the same as in the plain forward, so it is computed once.
+Everything before that part is the same as in the plain forward and is computed once.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """From a file or bytes to named tensors, without running anything that the file brings.
 
 Two containers are read: safetensors, and what `torch.save` writes (the zip of today and the plain pickles of
-before 1.6). Which one a file is, its content decides, never its name. A pickle is a small program; `pickles`
+before 1.6). The content decides which one a file is, never its name. A pickle is a small program; `pickles`
 reads it as data, so that no class is imported and no function called. There is no switch for anything else.
 """
 

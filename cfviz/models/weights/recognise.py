@@ -35,7 +35,7 @@ class Structure:
     """What the shapes of a checkpoint say about the model it belongs to.
 
     Attributes:
-        num_heads: Heads a stage, or None without a position bias, where no shape depends on it.
+        num_heads: Heads per stage, or None without a position bias, where no shape depends on it.
         group_size: G a stage, or None: only a position bias of kind "rpb" has shapes that depend on it.
         cooling: Which blocks have an amplitude cooling layer, as (stage, block).
     """

@@ -142,7 +142,7 @@ class Tally:
                 moments.add(values[:, 1 + v] - values[:, 0])
 
     def table(self, about: Mapping[str, Any]) -> pa.Table:
-        """The statistics, one row a subject and measure; `about` is kept in the file."""
+        """The statistics, one row per subject and measure; `about` is kept in the file."""
         rows = [_row("", "", {}, "accuracy", (self.right / self.n, *wilson(self.right, self.n)), self.n)]
         for v, change in enumerate(self.changes):
             lost, won, same = (int(x) for x in self.counts[v])

@@ -23,7 +23,7 @@ from cfviz.ui.session.state import Settings
 from . import keys, models, queue
 
 MAX_BYTES = 1024 * 2**20  # of arrays in kept traces: nano's of the whole gallery on all pages, and more
-PART = 8  # they take at most one part in so many of the machine's memory
+PART = 8  # they take at most 1/8 of the machine's memory
 P = ParamSpec("P")
 R = TypeVar("R")
 SWITCH = 0.0005  # seconds that a thread may keep the interpreter while others want it

@@ -1,6 +1,7 @@
 """Some seconds' work, shown when it is there: the page is drawn at once and runs again at the end.
 
-While a page runs, a click waits until it has run to its end; work of seconds therefore is done behind it.
+While a page runs, a click waits until the run has ended; anything that takes seconds therefore runs in the
+background.
 """
 
 from __future__ import annotations
@@ -47,8 +48,8 @@ def in_pieces(
     Args:
         key: all that decides the results.
         names: of the pieces, in the order in which they are made.
-        make: makes one of them, in another thread; it keeps what is to be kept, for once all are there they
-            are given away and forgotten.
+        make: makes one of them, in another thread, and keeps what must outlive this call: once all are done,
+            the results are returned and forgotten.
         text: what is being done, in the reader's language.
     """
     found = _poll(key, names, make, text)

@@ -35,7 +35,7 @@ def own() -> dict[str, Any]:
 def title(name: str) -> str:
     """``crossformer_pp_small`` -> ``CrossFormer++ small``; for the reader's own the file's name.
 
-    Of that letters and digits alone, for a title stands in figures and tables, too.
+    Of a file's name only letters, digits and a few harmless characters: titles stand in figures, too.
     """
     if name in own():
         return re.sub(r"[^\w .+-]", "", own()[name].provenance.source)[:80].strip() or name

@@ -39,7 +39,7 @@ class Settings:
     device: str = "cpu"
 
     def query(self) -> dict[str, str]:
-        """What the link says; the device is the machine's matter, float32 goes without saying."""
+        """The parameters of a link, without the device (it depends on the machine) and a default float32."""
         query = {"model": self.model, "photo": self.photo, "size": str(self.size), "lang": self.lang}
         return query if self.dtype == "float32" else {**query, "dtype": self.dtype}
 

@@ -95,7 +95,7 @@ def features(side):
 
 a = {a}
 b = {b}
-print(table(features(a), features(b)))    # linear CKA, a row a stage of the first
+print(table(features(a), features(b)))    # linear CKA, one row per stage of the first
 """
 
 

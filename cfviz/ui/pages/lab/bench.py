@@ -228,16 +228,16 @@ def _ranking_key(bench: Bench) -> tuple[str, str]:
 
 
 def known(bench: Bench) -> Ranking | None:
-    """What every part would do, if it was measured."""
+    """What every part would do, if that has been measured."""
     return _rankings(bench).get(_ranking_key(bench))
 
 
 def measure(bench: Bench, text: str) -> Ranking | None:
-    """What every part would do: one forward each, begun where it changes something; None until it is there.
+    """What every part would do: one forward each, from the first layer it changes; None until all are done.
 
-    It is done behind the page, some changes in a turn, so that other readers come in between. What is done
-    is kept with the trace: whoever clicks on in the middle has not computed in vain, or on a busy server
-    nobody would ever come to an end.
+    The work runs in the background, a few changes at a time, so that other readers get their turn. Finished
+    pieces are kept with the trace, so clicking away discards nothing; on a busy server no run would ever
+    finish otherwise.
 
     Args:
         bench: The bench.

@@ -100,7 +100,7 @@ def section(ctx: Context, subject: BiasSubject) -> None:
 
 
 def _rows(ctx: Context, subject: BiasSubject, where: str, how: str) -> list[tuple[str, np.ndarray]] | None:
-    """Each bar's name and logits; None while a large model computes them behind the page."""
+    """Each bar's name and logits; None while a large model computes them in the background."""
     plan: list[tuple[str, tuple[Place, ...]]]
     if where == "each":
         names = [block_name(ctx, block) for block in subject.blocks]
