@@ -1,22 +1,24 @@
 """Open whatever a user drops, safely: any source in, one upright RGB photo or one clear sentence out.
 
 The bytes are looked at first (:mod:`cfviz.data.header`), so that Pillow only ever meets a file of one of
-seven formats, of a size that fits and a structure that cannot keep it busy.
+eight formats, of a size that fits and a structure that cannot keep it busy.
 """
 
 from __future__ import annotations
 
 import hashlib
 import os
+import re
 import stat
 from dataclasses import dataclass, field
 from functools import lru_cache
 from io import BytesIO
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
-from PIL import Image, ImageCms, features
+import pillow_heif
+from PIL import Image, ImageCms, UnidentifiedImageError, features
 
 from .header import MAX_BYTES, MAX_PIXELS, ImageError, check_size, read_header
 
@@ -26,6 +28,7 @@ NOTES = (
     "alpha_on_white",
     "first_frame",
     "first_page",
+    "twelve_bit",
     "sixteen_bit",
     "range_stretched",
     "cmyk",
@@ -35,7 +38,7 @@ NOTES = (
 )
 Source = str | os.PathLike[str] | bytes | BinaryIO | Image.Image | np.ndarray
 
-_ORIENTATION = 0x0112
+_ORIENTATION, _BITS = 0x0112, 258
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -45,6 +48,9 @@ _TURNS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+
+
+pillow_heif.register_heif_opener(thumbnails=False)
 
 
 @dataclass(frozen=True)
@@ -82,7 +88,7 @@ def load_image(source: Source, name: str | None = None) -> Photo:
 
     Args:
         source: a path, the bytes of a file, a binary file object (an upload), a PIL image, or an array of
-            H x W x 3 uint8. JPEG, PNG, WebP, GIF, BMP, TIFF and AVIF are read, whatever the file is called.
+            H x W x 3 uint8. JPEG, PNG, WebP, HEIC, AVIF, GIF, BMP and TIFF are read, whatever the name.
         name: what to call the photo; the file's own name where not given.
 
     Returns:
@@ -124,25 +130,47 @@ def _from_bytes(data: bytes, name: str) -> Photo:
     try:
         image = Image.open(BytesIO(data), formats=[header.format])
     except Exception as error:  # Pillow's plugins raise anything at all on hostile bytes
-        raise _broken(error) from error
+        raise _broken(_reason(error, data, header.format), header.format) from error
     check_size(*image.size)
     size, mode = image.size, image.mode
     rgb, notes = _upright_rgb(image)
-    if header.format == "AVIF" and getattr(image, "is_animated", False):
+    if header.format in ("AVIF", "HEIF") and getattr(image, "is_animated", False):
         notes += ("first_frame",)
     notes = tuple(dict.fromkeys(header.notes + notes))
     return Photo(rgb, name, hashlib.sha256(data).hexdigest(), "file", notes, size, header.format, mode)
 
 
-def _broken(error: Exception) -> ImageError:
+# How Pillow says that it is its own limits that a file exceeds.
+_OF_PILLOW = re.compile(r"unsupported|unknown|not supported|cannot find loader", re.IGNORECASE)
+# Compressions of TIFF that every Pillow has; of others it may know the name only.
+_COMMON = ("raw", "packbits", "tiff_lzw", "tiff_adobe_deflate", "jpeg", "group3", "group4", None)
+
+
+def _reason(error: Exception, data: bytes, format: str) -> Exception:
+    """What is behind "cannot identify image file": a format's reader says it to those who ask it directly."""
+    if not isinstance(error, UnidentifiedImageError):
+        return error
+    try:
+        Image.OPEN[format][0](BytesIO(data), "")
+    except Exception as reason:
+        return reason
+    return error
+
+
+def _broken(error: Exception, format: str | None, compression: str | None = None) -> ImageError:
     """The sentence for whatever Pillow stumbled over."""
     if isinstance(error, ImageError):
         return error
     if isinstance(error, Image.DecompressionBombError):
         millions = f"{2 * (Image.MAX_IMAGE_PIXELS or 0) // 10**6}+"
         return ImageError("too_many_pixels", megapixels=millions, limit=MAX_PIXELS // 10**6)
-    short = isinstance(error, EOFError) or "truncated" in str(error).lower()
-    return ImageError("truncated" if short else "damaged")
+    text = " ".join(str(error).split())
+    if isinstance(error, EOFError) or "truncated" in text.lower():
+        return ImageError("truncated")
+    rare = format == "TIFF" and text.startswith("decoder error") and compression not in _COMMON
+    if rare or _OF_PILLOW.search(text):
+        return ImageError("variant", kind=format or "image", reason=text[:80])
+    return ImageError("damaged")
 
 
 def _read(source: object) -> tuple[bytes, str]:
@@ -202,9 +230,9 @@ def _pixel_digest(image: Image.Image) -> str:
 def _upright_rgb(image: Image.Image) -> tuple[Image.Image, tuple[str, ...]]:
     """Decode, turn upright, bring to 8-bit RGB on white in sRGB; with the codes of what was done."""
     try:
-        # Pillow turns TIFF by itself. EXIF of others is read after the pixels: to find it, Pillow decodes a
+        # TIFF and HEIC come upright. EXIF of others is read after the pixels: to find it, Pillow decodes a
         # PNG, and an error then would be lost.
-        turn = _orientation(image) if image.format == "TIFF" else 1
+        turn = _orientation(image) if image.format == "TIFF" else image.info.get("original_orientation", 1)
         image.load()
         rest = _orientation(image)
         notes: tuple[str, ...] = ("rotated",) if turn in _TURNS or rest in _TURNS else ()
@@ -216,7 +244,7 @@ def _upright_rgb(image: Image.Image) -> tuple[Image.Image, tuple[str, ...]]:
         rgb.info = {}
         return rgb, notes + more
     except Exception as error:  # as above: any exception may come out of a hostile file
-        raise _broken(error) from error
+        raise _broken(error, image.format, image.info.get("compression")) from error
 
 
 def _orientation(image: Image.Image) -> int:
@@ -236,7 +264,7 @@ def _to_rgb(image: Image.Image) -> tuple[Image.Image, tuple[str, ...]]:
         image, note = _eight_bits(image)
         image.info["icc_profile"] = profile
         notes += (note,)
-    elif "tag_v2" in dir(image) and 16 in np.ravel(image.tag_v2.get(258, 8)):  # type: ignore[attr-defined]
+    elif 16 in np.ravel(_tag(image, _BITS, 8)):
         notes += ("sixteen_bit",)
     if image.mode == "CMYK":
         notes += ("cmyk",)
@@ -250,12 +278,19 @@ def _to_rgb(image: Image.Image) -> tuple[Image.Image, tuple[str, ...]]:
     return rgb, notes
 
 
+def _tag(image: Image.Image, number: int, otherwise: object) -> Any:
+    """What a TIFF says under a number."""
+    return getattr(image, "tag_v2", {}).get(number, otherwise)
+
+
 def _eight_bits(image: Image.Image) -> tuple[Image.Image, str]:
-    """Grey of 16 or 32 bits or floats to 8 bits: 16 bits by their full range, others by what is there."""
+    """Grey of 12, 16 or 32 bits or floats to 8 bits: 12 and 16 by their full range, others by their own."""
     values = np.asarray(image)
     if image.mode.startswith("I;16"):
-        table = ((np.arange(65536) * 255 + 32767) // 65535).astype(np.uint8)
-        return Image.fromarray(table[values]), "sixteen_bit"
+        bits = 12 if 12 in np.ravel(_tag(image, _BITS, 16)) else 16
+        most = 2**bits - 1
+        table = ((np.minimum(np.arange(65536), most) * 255 + most // 2) // most).astype(np.uint8)
+        return Image.fromarray(table[values]), "twelve_bit" if bits == 12 else "sixteen_bit"
     scaled = values.astype(np.float32)
     if not np.isfinite(scaled.sum(dtype=np.float64)):
         scaled = np.nan_to_num(scaled, copy=False, posinf=0.0, neginf=0.0)

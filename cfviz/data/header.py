@@ -25,8 +25,8 @@ MAX_SCANNED = 1_000_000_000  # pixels times scans
 MAX_RLE_BYTES = 2 * 2**20  # Pillow decodes run lengths in Python
 MAX_RLE_PIXELS = 4_000_000
 
-FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF")
-READABLE = "JPEG, PNG, WebP, GIF, BMP, TIFF and AVIF"
+FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "HEIF")
+READABLE = "JPEG, PNG, WebP, HEIC, AVIF, GIF, BMP and TIFF"
 SENTENCES = {
     "empty": "The file is empty.",
     "missing": "There is no file {path}.",
@@ -41,12 +41,16 @@ SENTENCES = {
     "too_complex": "The file has far more parts than a photo needs, so it was not opened.",
     "unsupported": "The file's format is {kind}; " + READABLE + " can be opened.",
     "text": "The file contains text, not a picture.",
-    "not_an_image": "The file is not a picture; " + READABLE + " can be opened.",
+    "not_an_image": "The file is not a picture of a known kind; " + READABLE + " can be opened.",
     "truncated": (
         "The file ends before the picture is complete: it may have been copied or downloaded only in part."
     ),
     "damaged": "The picture is damaged and cannot be decoded.",
     "no_codec": "The installed Pillow cannot read {kind} files.",
+    "variant": (
+        "The installed Pillow cannot read this {kind} file ({reason}): it is damaged or of a rare kind. "
+        "Try saving it as PNG."
+    ),
 }
 
 
@@ -122,10 +126,12 @@ def format_of(data: bytes) -> str:
 
 
 def _other_kind(data: bytes) -> ImageError:
-    """The sentence for a file that is none of the seven formats."""
+    """The sentence for a file that is none of the eight formats."""
     for kind, pattern in _OTHERS.items():
         if re.match(pattern, data, re.DOTALL | re.IGNORECASE):
             return ImageError("unsupported", kind=kind)
+    if _is_tga(data):
+        return ImageError("unsupported", kind="TGA")
     start = data[:1024]
     for kind, word in (("SVG", b"<svg"), ("HTML", b"<html"), ("HTML", b"<!doctype html")):
         if word in start.lower():
@@ -310,6 +316,47 @@ def _avif(data: bytes) -> tuple[str, ...]:
     return ()
 
 
+_SIZE_IN_HEIF = re.compile(rb"ispe\0\0\0\0(.{4})(.{4})", re.DOTALL)
+
+
+def _heif(data: bytes) -> tuple[str, ...]:
+    """All boxes, and the sizes of the pictures in them, which libheif checks without saying so."""
+    at = 0
+    for _ in range(MAX_PARTS):
+        if at + 8 > len(data):
+            return ()
+        size = _u32(data, at)
+        if size == 1:
+            size = struct.unpack_from(">Q", data, at + 8)[0]
+        if size == 0:  # to the end of the file
+            return ()
+        if size < 8:
+            raise ImageError("damaged")
+        if data[at + 4 : at + 8] == b"meta":
+            for width, height in _SIZE_IN_HEIF.findall(data, at, at + size):
+                check_size(int.from_bytes(width, "big"), int.from_bytes(height, "big"))
+        at += size
+        if at > len(data):
+            raise ImageError("truncated")
+    raise ImageError("too_complex")
+
+
+def _is_heif(start: bytes) -> bool:
+    brands = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs", b"mif1", b"msf1")
+    return start[4:8] == b"ftyp" and start[8:12] in brands
+
+
+def _is_tga(data: bytes) -> bool:
+    """A TGA has no mark at its start, and not always one at its end: its header has to make sense."""
+    if data[-18:] == b"TRUEVISION-XFILE.\0":
+        return True
+    if len(data) < 18:
+        return False
+    mapped, kind, (width, height), depth = data[1], data[2], struct.unpack_from("<HH", data, 12), data[16]
+    fits = {1: (8, 16), 9: (8, 16), 3: (8, 16), 11: (8, 16), 2: (15, 16, 24, 32), 10: (15, 16, 24, 32)}
+    return mapped == (kind in (1, 9)) and depth in fits.get(kind, ()) and width > 0 and height > 0
+
+
 def _is_avif(start: bytes) -> bool:
     return start[4:8] == b"ftyp" and (b"avif" in start[8:] or b"avis" in start[8:])
 
@@ -322,15 +369,50 @@ _READERS: dict[str, tuple[Callable[[bytes], bool], Callable[[bytes], tuple[str, 
     "BMP": (lambda start: start[:2] == b"BM" and start[15:18] == b"\0\0\0", _bmp),
     "TIFF": (lambda start: start[:4] in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"), _tiff),
     "AVIF": (_is_avif, _avif),
+    "HEIF": (_is_heif, _heif),  # after AVIF, which may begin with the same general brand
 }
 _OTHERS = {
     "PDF": rb"\s*%PDF-",
     "PostScript": rb"%!PS|\xc5\xd0\xd3\xc6",
     "ZIP": rb"PK\x03\x04|PK\x05\x06",
-    "HEIC": rb"....ftyp(heic|heix|heim|heis|hevc|hevx|mif1|msf1)",
+    "camera raw": rb"....ftypcrx |FUJIFILMCCD-RAW|IIR[OS]|MMOR|IIU\0|\0MRM|FOVb",
     "MP4 video": rb"....ftyp",
+    "AVI video": rb"RIFF....AVI ",
+    "Matroska video": rb"\x1a\x45\xdf\xa3",
     "JPEG XL": rb"\xff\x0a|\0\0\0\x0cJXL ",
     "JPEG 2000": rb"\0\0\0\x0cjP  |\xff\x4f\xff\x51",
     "Photoshop": rb"8BPS",
-    "ICO": rb"\0\0\x01\0",
+    "GIMP": rb"gimp xcf",
+    "ICO": rb"\0\0[\x01\x02]\0[^\0]\0",
+    "ICNS": rb"icns",
+    "PPM": rb"P[1-7Ffy]\s|Pf?[1-7][#\s]",
+    "QOI": rb"qoif",
+    "PCX": rb"\x0a[\x00\x02-\x05]\x01[\x01\x02\x04\x08]|\xb1\x68\xde\x3a",
+    "DDS": rb"DDS ",
+    "SGI": rb"\x01\xda[\0\x01][\x01\x02]",
+    "Sun raster": rb"\x59\xa6\x6a\x95",
+    "BLP": rb"BLP[12]",
+    "FTEX": rb"FTEX",
+    "FLI": rb"....[\x11\x12]\xaf",
+    "MSP": rb"DanM|LinS",
+    "XBM": rb"\s*#define\s+\S+_width",
+    "XPM": rb"/\* XPM \*/",
+    "IM": rb"Image type:|Name:[^\n]*\nImage",
+    "WMF or EMF": rb"\xd7\xcd\xc6\x9a|\x01\0\0\0.{36} EMF|\x01\0\x09\0\0[\x01\x03]",
+    "FITS": rb"SIMPLE  =",
+    "OpenEXR": rb"\x76\x2f\x31\x01",
+    "Radiance HDR": rb"#\?R(ADIANC|GB)E",
+    "HDF5": rb"\x89HDF",
+    "GRIB": rb"GRIB",
+    "BUFR": rb"BUFR",
+    "PIXAR": rb"\x80\xe8\0\0",
+    "GIMP brush": rb".{20}GIMP",
+    "McIDAS": rb"\0{7}\x04",
+    "DIB": rb"[\x0c\x28\x40\x6c\x7c]\0\0\0",
+    "TAR": rb".{257}ustar",
+    "DICOM": rb".{128}DICM",
+    "MNG": rb"[\x8a\x8b][MJ]NG",
+    "NumPy": rb"\x93NUMPY",
+    "GZIP": rb"\x1f\x8b",
+    "FlashPix or Office": rb"\xd0\xcf\x11\xe0",
 }

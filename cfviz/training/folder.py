@@ -18,7 +18,22 @@ from cfviz.data.header import ImageError, format_of
 
 # Names that need no look inside; files called otherwise are recognised by their first bytes.
 SUFFIXES = frozenset(
-    [".avif", ".bmp", ".dib", ".gif", ".jfif", ".jpe", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"]
+    [
+        ".avif",
+        ".bmp",
+        ".dib",
+        ".gif",
+        ".heic",
+        ".heif",
+        ".jfif",
+        ".jpe",
+        ".jpeg",
+        ".jpg",
+        ".png",
+        ".tif",
+        ".tiff",
+        ".webp",
+    ]
 )
 FOREIGN = frozenset({"__MACOSX", "@eaDir"})  # folders that systems leave beside the photos
 START = 4096  # bytes that tell a format

@@ -3,6 +3,7 @@
 import io
 import json
 import pickle
+import re
 import struct
 import subprocess
 import sys
@@ -184,6 +185,33 @@ def test_the_widest_and_the_oddest_floats_keep_their_order():
         assert tuple(np.asarray(load_image(image).image)[..., 0].ravel()) == expected
 
 
+def test_twelve_bits_are_scaled_by_their_full_range():
+    """Pillow hands out 12 bits as 16; taken for 16, white was a sixteenth of white."""
+    values = np.arange(64 * 48) * 4095 // (64 * 48 - 1)
+    pairs = values.reshape(-1, 2)
+    packed = np.stack([pairs[:, 0] >> 4, (pairs[:, 0] & 15) << 4 | pairs[:, 1] >> 8, pairs[:, 1] & 255], 1)
+    head = tiff((258, 3, 1, 12), (273, 4, 1, 4096), (279, 4, 1, 4608))
+    photo = load_image(head[:4096].ljust(4096, b"\0") + packed.astype(np.uint8).tobytes())
+    assert np.array_equal(np.asarray(photo.image)[..., 0].ravel(), np.rint(values * 255 / 4095))
+    assert photo.notes == ("grey", "twelve_bit")
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_a_heic_is_turned_as_it_says_and_once(orientation):
+    """A phone writes how to turn it twice, for HEIC and as EXIF; only the first counts."""
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    stored = picture(64, 32)
+    stored.info["exif"] = exif.tobytes()
+    data = saved(stored, "HEIF", quality=95)
+    upright = stored.transpose(decode._TURNS[orientation]) if orientation > 1 else stored
+    photo = load_image(data)
+    assert photo.format == "HEIF"
+    assert photo.size == upright.size
+    assert ("rotated" in photo.notes) == (orientation > 1)
+    assert np.abs(np.asarray(photo.image, int) - np.asarray(upright, int)).mean() < 5
+
+
 def lab():
     srgb, target = ImageCms.createProfile("sRGB"), ImageCms.createProfile("LAB")
     return ImageCms.profileToProfile(picture(), srgb, target, outputMode="LAB")
@@ -317,9 +345,62 @@ HOSTILE = {
     "pdf": (lambda: b"%PDF-1.7\n", "unsupported"),
     "zip": (lambda: b"PK\3\4rest", "unsupported"),
     "eps": (lambda: b"%!PS-Adobe-3.0 EPSF-3.0\n", "unsupported"),
-    "heic": (lambda: b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", "unsupported"),
+    "heic": (lambda: b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", "damaged"),
+    "heic boxes": (lambda: b"\0\0\0\x10ftypheic\0\0\0\0" + b"\0\0\0\x08free" * 10**6, "too_complex"),
+    "heic size": (
+        lambda: re.sub(rb"(?<=ispe....).{8}", b"\0\0\xff\xff" * 2, small("HEIF")),
+        "too_many_pixels",
+    ),
     "too many bytes": (lambda: bytes(header.MAX_BYTES + 1), "too_many_bytes"),
 }
+
+
+OTHER_KINDS = {
+    "PPM": (
+        b"P6\n2 2\n255\n" + bytes(12),
+        b"P2\n2 2\n255\n0 0 0 0",
+        b"P5 # made by hand\n2 2 255 ",
+        b"Pf\n2 2\n",
+    ),
+    "QOI": (b"qoif\0\0\0\2\0\0\0\2\3\0",),
+    "PCX": (b"\x0a\5\1\x08" + bytes(124),),
+    "ICNS": (b"icns\0\0\1\0ic07",),
+    "TGA": (
+        bytes([0, 0, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 2, 0, 2, 0, 24, 0]) + bytes(12),
+        bytes([0, 1, 9, 0, 0, 0, 1, 24, 0, 0, 0, 0, 2, 0, 2, 0, 8, 0]) + bytes(12),
+        bytes(60) + b"TRUEVISION-XFILE.\0",
+    ),
+    "ICO": (b"\0\0\1\0\1\0",),
+    "DDS": (b"DDS \x7c\0\0\0",),
+    "SGI": (b"\1\xda\1\1\0\3",),
+    "XBM": (b"#define im_width 8\n",),
+    "FITS": (b"SIMPLE  =                    T",),
+    "OpenEXR": (b"\x76\x2f\x31\1\2\0\0\0",),
+    "DICOM": (bytes(128) + b"DICM",),
+    "camera raw": (b"\0\0\0\x18ftypcrx \0\0\0\1", b"FUJIFILMCCD-RAW 0201"),
+    "AVI video": (b"RIFF\0\0\0\0AVI LIST",),
+}
+
+
+@pytest.mark.parametrize("kind", OTHER_KINDS)
+def test_pictures_of_other_kinds_are_called_by_their_names(kind):
+    for data in OTHER_KINDS[kind]:
+        with pytest.raises(
+            ImageError, match=f"format is {kind}; JPEG, PNG, WebP, HEIC, AVIF, GIF, BMP and TIFF"
+        ):
+            load_image(data)
+
+
+def test_valid_files_that_pillow_cannot_read_are_not_called_damaged():
+    two_bits = small("BMP")[:28] + b"\2\0" + small("BMP")[30:]
+    for data, kind, reason in (
+        (two_bits, "BMP", "Unsupported BMP pixel depth"),
+        (tiff((262, 3, 1, 32844), (258, 3, 1, 24)), "TIFF", "unknown pixel mode"),
+        (small("HEIF").replace(b"hvc1", b"xvc1"), "HEIF", "Invalid input"),
+    ):
+        with pytest.raises(ImageError, match=rf"read this {kind} file \({reason}.*saving it as PNG"):
+            load_image(data)
+        assert code_of(data) == "variant"
 
 
 @pytest.mark.slow

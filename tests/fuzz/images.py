@@ -1,4 +1,4 @@
-"""Photos: the gallery and generated files of all seven formats, spoilt, through the door for uploads."""
+"""Photos: the gallery and generated files of all eight formats, spoilt, through the door for uploads."""
 
 from __future__ import annotations
 
@@ -102,17 +102,19 @@ def corpus() -> tuple[tuple[str, str, bytes], ...]:
             ("AVIF", "RGB", {"speed": 10}), ("AVIF", "RGBA", {"speed": 10}),
             ("AVIF", "RGB", {"speed": 10, **known}), ("AVIF", "L", {"speed": 10, "subsampling": "4:0:0"}),
             ("AVIF", "RGB", {"speed": 10, "save_all": True, "append_images": frames}),
+            *[("HEIF", mode, {}) for mode in ("RGB", "RGBA", "L", "I;16")], ("HEIF", "RGB", known),
+            ("HEIF", "RGB", {"save_all": True, "append_images": frames}),
         ]
     )  # fmt: skip
 
 
-@lru_cache(maxsize=7)
+@lru_cache(maxsize=8)
 def large(form: str) -> bytes:
     """A picture of many pixels and few bytes."""
     mode, options = {
         "PNG": ("RGBA", {"compress_level": 1}), "TIFF": ("F", {"compression": "tiff_adobe_deflate"}),
         "WEBP": ("RGB", {"method": 0}), "AVIF": ("RGB", {"speed": 10}), "GIF": ("L", {}), "BMP": ("1", {}),
-        "JPEG": ("CMYK", {"progressive": True}),
+        "JPEG": ("CMYK", {"progressive": True}), "HEIF": ("L", {"quality": 20}),
     }[form]  # fmt: skip
     return _saved(Image.linear_gradient("L").resize(LARGE).convert("RGB").convert(mode), form, options)
 

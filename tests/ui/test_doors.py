@@ -9,6 +9,7 @@ import pytest
 import safetensors.torch
 import torch
 from PIL import Image
+from streamlit.testing.v1 import AppTest
 
 from cfviz.cli import main
 from cfviz.models.crossformer import CrossFormer
@@ -94,6 +95,16 @@ def test_photos_are_kept_as_bytes_within_number_and_size(session, monkeypatch) -
     assert photos.photo(session["photo"]).image.getpixel((0, 0)) == (9, 0, 0)
 
 
+def test_of_thirty_photos_dropped_at_once_none_vanishes_without_a_word(session) -> None:
+    files = [Upload(png(32, shade), f"{shade}.png") for shade in range(30)]
+    assert photos.take(files) == (True, [])
+    assert len(photos.own()) == photos.MAX_OWN == 24
+    assert photos.made_room(files) == [f"{shade}.png" for shade in range(6)]
+    assert photos.take(files) == (False, [])
+    assert photos.made_room(files) == [f"{shade}.png" for shade in range(6)], "said as long as they lie there"
+    assert photos.made_room(files[6:]) == []
+
+
 def test_opened_photos_are_bounded_by_pixels_for_all_readers(session, monkeypatch) -> None:
     monkeypatch.setattr(photos, "MAX_OPEN_PIXELS", 2 * 64 * 64)
     photos._opened.clear()
@@ -116,6 +127,26 @@ def test_limits_of_a_photo_hold_whatever_the_browser_let_through(session) -> Non
     assert codes["picture.png"] in ("text", "unsupported")
     assert photos.own() == {}
     assert photos.take([heavy])[1][0][0] == "heavy.png", "said again, not opened again"
+
+
+def uploads() -> None:
+    """The place for photos alone, in Chinese."""
+    from types import SimpleNamespace
+
+    from cfviz.ui.widgets.photos import add_photos
+    from cfviz.words import translator
+
+    add_photos(SimpleNamespace(t=translator("zh-Hant")), "here")
+
+
+def test_the_browser_lets_our_sentence_speak() -> None:
+    """With a list of types Streamlit refuses others first, in English only."""
+    app = AppTest.from_function(uploads).run()
+    door = app.get("file_uploader")[0]
+    assert list(door.proto.type) == []
+    door.upload("holiday.psd", b"8BPS\0\1rest", "image/vnd.adobe.photoshop")
+    app.run()
+    assert "檔案格式為 Photoshop；可開啟" in app.error[0].value
 
 
 # ---------------------------------------------------------------- weights

@@ -100,20 +100,32 @@ def take(uploads: Iterable[Any]) -> tuple[bool, list[tuple[str, ImageError]]]:
     Returns:
         Whether a photo was added, and (file name, reason) of each upload that was refused, now or before.
     """
-    seen: dict[str, ImageError | None] = st.session_state.setdefault(_SEEN, {})
+    seen: dict[str, ImageError | str] = st.session_state.setdefault(_SEEN, {})  # why not, or its id
     added, refused = False, []
     for upload in uploads:
-        mark, name = str(getattr(upload, "file_id", id(upload))), str(getattr(upload, "name", ""))
+        mark, name = _mark(upload), str(getattr(upload, "name", ""))
         if mark not in seen:
             try:
-                _keep(upload, name)
-                added, seen[mark] = True, None
+                seen[mark] = _keep(upload, name)
+                added = True
             except ImageError as error:
                 seen[mark] = error
         reason = seen[mark]
-        if reason is not None:
+        if isinstance(reason, ImageError):
             refused.append((name, reason))
     return added, refused
+
+
+def made_room(uploads: Iterable[Any]) -> list[str]:
+    """The names of uploads that were opened and are no longer kept: later ones needed their place."""
+    seen, mine = st.session_state.get(_SEEN, {}), own()
+    ids = {str(getattr(upload, "name", "")): seen.get(_mark(upload)) for upload in uploads}
+    return [name for name, id in ids.items() if isinstance(id, str) and id not in mine]
+
+
+def _mark(upload: Any) -> str:
+    """What tells one upload from another."""
+    return str(getattr(upload, "file_id", id(upload)))
 
 
 def thumbnail(image: Image.Image, side: int = 96, square: bool = True) -> str:
@@ -146,8 +158,12 @@ def gallery_thumbnails() -> dict[str, str]:
     return {entry.id: thumbnail(_bundled(entry.id).image, 112) for entry in gallery()}
 
 
-def _keep(upload: Any, name: str) -> None:
-    """Open one of the reader's own, keep it and show it."""
+def _keep(upload: Any, name: str) -> str:
+    """Open one of the reader's own, keep it and show it.
+
+    Returns:
+        Its id.
+    """
     if upload.size > MAX_BYTES:
         raise ImageError("too_many_bytes", megabytes=f"{upload.size / 2**20:.0f}", limit=MAX_BYTES // 2**20)
     data, mine = upload.getvalue(), own()
@@ -158,6 +174,7 @@ def _keep(upload: Any, name: str) -> None:
     while len(mine) > MAX_OWN or sum(len(one.data) for one in mine.values()) > MAX_OWN_BYTES:
         del mine[next(iter(mine))]
     change(photo=key)
+    return key
 
 
 @lru_cache(maxsize=32)

@@ -12,16 +12,13 @@ from cfviz.ui.session import photos
 from cfviz.ui.session.plain import plain, plain_fields
 from cfviz.words import Translator
 
-TYPES = ["jpg", "jpeg", "png", "webp", "gif", "bmp", "tif", "tiff", "avif"]
-
 
 def add_photos(ctx: Context, place: str) -> None:
     """Upload, drag and drop, camera; the photos stay in this session's memory."""
     t = ctx.t
     with st.container(key=f"cf-drop-{place}"):
         uploads = st.file_uploader(
-            t("common.upload"),
-            TYPES,
+            t("common.upload"),  # of any type: what is no photo is refused here, in the reader's language
             accept_multiple_files=True,
             key=f"w.upload.{place}",
             max_upload_size=photos.MAX_BYTES // 2**20,
@@ -37,6 +34,10 @@ def add_photos(ctx: Context, place: str) -> None:
     added, refused = photos.take(new)
     if added:
         st.rerun()  # the choice above was drawn before the photo was there
+    if gone := photos.made_room(new):
+        names = plain(", ".join(gone), 400)
+        limits = {"most": photos.MAX_OWN, "megabytes": photos.MAX_OWN_BYTES // 2**20}
+        st.warning(t("common.made_room", names=names, **limits), icon=":material/info:")
     for name, error in refused:
         reason = t(f"images.error_{error.code}", **plain_fields(error.fields))
         st.error(f"**{plain(name, 80)}** {reason}", icon=":material/error:")
