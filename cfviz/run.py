@@ -17,7 +17,7 @@ import numpy as np
 import torch
 
 from cfviz.data.images import Photo, load_image, prepare
-from cfviz.data.labels import DATASETS, labels
+from cfviz.data.labels import DATASETS, folder_label, labels
 from cfviz.hooks import capture
 from cfviz.models.crossformer import CrossFormer
 from cfviz.models.factory import DTYPES, create_model
@@ -219,11 +219,21 @@ def name_of(model: CrossFormer) -> str:
 
 
 def class_names(model: CrossFormer, lang: str = "en") -> list[str]:
-    """The names of a model's classes, or their numbers if its dataset is not known."""
-    dataset = model.provenance.dataset
-    if dataset is None and model.num_classes == 1000:
-        dataset = "imagenet-1k"
-    names = labels(dataset, lang) if dataset in DATASETS else []  # a file may name any dataset
-    if len(names) == model.num_classes:
+    """The names of a model's classes: those that its file records, those of its data set, else numbers.
+
+    A thousand classes of which nothing is known are probably ImageNet's: their numbers come first, and the
+    names have a question mark.
+    """
+    known, count = model.provenance, model.num_classes
+    if known.classes and len(known.classes) == count:
+        return [folder_label(name, lang) for name in known.classes]
+    names = labels(known.dataset, lang) if known.dataset in DATASETS else []  # a file may name any
+    if len(names) == count:
         return names
-    return [f"class {i}" for i in range(model.num_classes)]
+    word = {"en": "class", "zh-Hant": "類別"}[lang]
+    numbers = [f"{word} {index}" for index in range(count)]
+    if count != 1000 or known.dataset is not None:
+        return numbers
+    left, right = {"en": (" (", "?)"), "zh-Hant": ("（", "？）")}[lang]
+    guesses = labels("imagenet-1k", lang)
+    return [f"{number}{left}{guess}{right}" for number, guess in zip(numbers, guesses, strict=True)]

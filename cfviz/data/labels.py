@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+from collections.abc import Sequence
 from functools import lru_cache
 
 from timm.data import ImageNetInfo
@@ -78,6 +80,28 @@ def dataset_of(source: object) -> str | int:
             f"{type(source).__name__} has no num_classes; expected a data set, a number or a model"
         )
     return {1000: "imagenet-1k", 20: "imagenette20"}.get(number, number)
+
+
+def wordnet_id(folder: str) -> str | None:
+    """The WordNet id that a class folder's name begins with, as in `n01440764_tench`, or None."""
+    found = re.match(r"n\d{8}(?=_|$)", folder)
+    return found[0] if found else None
+
+
+def dataset_of_folders(folders: Sequence[str]) -> str | None:
+    """The data set whose classes these folders are, all of them and in order; None where they are others."""
+    ids = [wordnet_id(folder) for folder in folders]
+    return next((dataset for dataset in DATASETS if ids == wordnet_ids(dataset)), None)
+
+
+def folder_label(folder: str, lang: str = "en") -> str:
+    """What to call the class of a folder: ImageNet's label where the name begins with a WordNet id."""
+    return _by_id(lang).get(wordnet_id(folder) or "", folder)
+
+
+@lru_cache(maxsize=2)
+def _by_id(lang: str) -> dict[str, str]:
+    return dict(zip(wordnet_ids("imagenet-1k"), _labels("imagenet-1k", lang), strict=True))
 
 
 def wordnet_ids(dataset: str) -> list[str]:

@@ -94,7 +94,7 @@ def _train(args: argparse.Namespace) -> int:
 
 
 def _add_evaluate(subparsers: Any) -> None:
-    text = "Measure accuracy on a folder of photos with one subfolder per class, named by WordNet id."
+    text = "Measure accuracy on a folder of photos with one subfolder per class, named as in training."
     parser = subparsers.add_parser("evaluate", help="measure accuracy on a folder", description=text)
     parser.add_argument("--data", required=True, metavar="FOLDER", help="photos, one folder per class")
     _model_options(parser)
@@ -112,16 +112,40 @@ def _add_evaluate(subparsers: Any) -> None:
 
 
 def _open(args: argparse.Namespace, weights: str | None = None) -> tuple[Any, list[str], str]:
-    """The model that ``--weights`` (or ``weights``) names, its classes' WordNet ids, its SHA-256."""
-    from cfviz.data.labels import wordnet_ids
+    """The model that `--weights` (or `weights`) names, its classes' names or WordNet ids, its SHA-256."""
     from cfviz.models.factory import build
     from cfviz.models.weights.checkpoints import load_checkpoint
 
     checkpoint = load_checkpoint(weights or args.weights)
-    dataset = checkpoint.dataset or {20: "imagenette20", 1000: "imagenet-1k"}.get(checkpoint.num_classes)
-    if dataset is None:
-        raise ValueError(f"{args.weights} has {checkpoint.num_classes} classes, expected 20 or 1000")
-    return build(checkpoint), wordnet_ids(dataset), checkpoint.sha256
+    for note in checkpoint.notes:
+        print(f"note: {note.sentence()}", file=sys.stderr)
+    return build(checkpoint), _classes(checkpoint, args.data), checkpoint.sha256
+
+
+def _classes(checkpoint: Any, folder: str) -> list[str]:
+    """Names or WordNet ids of a model's classes; where its file has none, what the folder makes likely."""
+    from cfviz.data.labels import DATASETS, wordnet_ids
+
+    from . import data
+
+    count = checkpoint.num_classes
+    if not count:
+        raise ValueError(f"{checkpoint.source} has no classifier, so there is no accuracy to measure")
+    if checkpoint.classes:
+        return list(checkpoint.classes)
+    if checkpoint.dataset in DATASETS:
+        return wordnet_ids(checkpoint.dataset)
+    if count == 1000:
+        return wordnet_ids("imagenet-1k")  # the checkpoint's own note says that this is assumed
+    folders: list[str] = data.PhotoFolder(folder).classes
+    if len(folders) != count:
+        raise ValueError(
+            f"{checkpoint.source} has {count} classes and does not record their names, and {folder} has "
+            f"{len(folders)} class folders; expected one folder for each class, in the order of the outputs"
+        )
+    said = "the file records no names of classes; assumed is the alphabetical order of the folders"
+    print(f"note: {said}", file=sys.stderr)
+    return folders
 
 
 def interval_of(text: str | None) -> Any:

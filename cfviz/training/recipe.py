@@ -11,6 +11,7 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 import yaml
 
 from cfviz.models.variants import VARIANTS
+from cfviz.models.weights.facts import data_name
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,8 @@ class Recipe:
     """Everything that decides the weights. Defaults are the authors' recipe at a batch of 1024.
 
     Attributes:
-        data: ImageFolder to train on; dataset is what the app calls its classes.
+        data: ImageFolder to train on.
+        dataset: What cards call the photos; None takes the name of their folder.
         cache: path (without suffix) of the decoded photos; None reads files.
         model_args: widths, depths and the like, for short runs that choose them.
         hold_out: share of the training photos that only chooses, never trains.
@@ -68,7 +70,7 @@ class Recipe:
     phases: list[Phase]
     cache: str | None = None
     hold_out: float = 0.05
-    dataset: str = "imagenette20"
+    dataset: str | None = None
     model: str = "crossformer_nano"
     model_args: dict[str, Any] = field(default_factory=dict)
     num_classes: int = 20
@@ -131,6 +133,11 @@ class Recipe:
                 raise ValueError(
                     f"got a batch of {self.batch(phase)}, expected an even one (mixup pairs photos)"
                 )
+
+    @property
+    def data_name(self) -> str:
+        """What cards call the photos."""
+        return data_name(self.dataset, self.data)
 
     @property
     def epochs(self) -> int:

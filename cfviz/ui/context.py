@@ -86,11 +86,7 @@ class Context:
     def labels(self) -> list[str]:
         """Names of the model's classes in the reader's language."""
         if self._labels is None:  # a page asks once per class, of which own weights have thousands
-            names = class_names(self.model, self.lang)
-            if names[:1] == ["class 0"]:
-                sentence = self.t("common.class_number")
-                names = [sentence.format(n=index) for index in range(len(names))]
-            self._labels = names
+            self._labels = class_names(self.model, self.lang)
         return self._labels
 
     def get(self, name: str, default: Any, allowed: Callable[[Any], bool] | Iterable[Any]) -> Any:

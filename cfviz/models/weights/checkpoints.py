@@ -236,6 +236,8 @@ def _recognised(weights: Weights, facts: dict[str, Any], found: _Found, size: in
     fields = {"source", "trained", "training", "dataset", "classes", "img_size", "variant", "model_args"}
     fields |= {"group_size", "interval", "trained_group"}
     interval, training = facts.get("interval"), training_of(facts)
+    unknown = structure.num_classes == 1000 and not classes and not facts.get("dataset")
+    assumed = (Note.of("assumed_classes"),) if unknown else ()
     group_size, notes = _groups(structure, weights, facts, variant, name)
     return Checkpoint(
         state_dict=tensors,
@@ -255,7 +257,7 @@ def _recognised(weights: Weights, facts: dict[str, Any], found: _Found, size: in
         model_args=MappingProxyType(args),
         trained_group=per_stage(facts.get("trained_group"), stages),
         missing=missing,
-        notes=(*_notes(weights), *notes),
+        notes=(*_notes(weights), *notes, *assumed),
         meta=MappingProxyType({key: value for key, value in facts.items() if key not in fields}),
     )
 

@@ -10,6 +10,7 @@ import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 from cfviz.geometry import map_sizes
@@ -23,6 +24,7 @@ MOST_G = 112  # tokens a side of the first map at 448 pixels
 MOST_CLASSES = 100_000
 
 _IMAGENET = re.compile(r"(.*/)?(imagenet|imnet|imagenet[-_]?1k|imagenet[-_]?2012)", re.IGNORECASE)
+_WORDNET = re.compile(r"n\d{8}(_|$)")
 _SETTINGS = ("args", "hyper_parameters", "hparams", "cfg", "config", "opt")  # as trainers call them
 _MODEL_ARGS = ("embed_dim", "depths", "num_heads", "mlp_ratio", "cooling")
 
@@ -142,7 +144,10 @@ def _of_run(state: dict[str, Any], recipe: dict[str, Any]) -> dict[str, Any]:
     args = recipe.get("model_args") if isinstance(recipe.get("model_args"), dict) else {}
     planned = sum(p["epochs"] for p in phases if isinstance(p.get("epochs"), int))
     classes = class_list(state.get("classes"))
-    data = state.get("data_name") or recipe.get("dataset")
+    named = recipe.get("dataset")
+    if classes and not all(map(_WORDNET.match, classes)) and named in ("imagenette20", "imagenet-1k"):
+        named = None  # what recipes said by default before they recorded classes
+    data = data_name(named, recipe.get("data"))
     training = Training.from_json(
         {"by": "run", "data": data, "epochs": [done], "planned": None if done >= planned else planned}
         | {"distilled": bool(recipe.get("teacher")), "onward": bool(recipe.get("start_weights"))}
@@ -155,12 +160,18 @@ def _of_run(state: dict[str, Any], recipe: dict[str, Any]) -> dict[str, Any]:
             "group_size": last.get("group_size"),
             "interval": phase.get("interval") or (args or {}).get("interval"),
             "img_size": phase.get("size"),
-            "dataset": state.get("dataset") if "classes" in state else recipe.get("dataset"),
+            "dataset": None if classes else named,
             "classes": classes,
             "trained_group": largest_groups((p.get("group_size"), p.get("size")) for p in begun),
             "training": training.as_json() if training else None,
         }
     )
+
+
+def data_name(named: Any, folder: Any) -> str:
+    """What to call the photos of a training: by its recipe, or "pets" of the folder pets/train."""
+    parts = [p for p in Path(str(folder or "")).parts[-2:] if p not in ("train", "training", "/")]
+    return (str(named or "") or printable(parts[-1] if parts else "") or "own photos")[:60]
 
 
 def _begun(phases: list[dict[str, Any]], epochs: int) -> list[dict[str, Any]]:

@@ -9,7 +9,8 @@ from accelerate import Accelerator
 from torch import nn
 from torch.utils.data import Subset
 
-from cfviz.data.labels import wordnet_ids
+from cfviz.data.labels import wordnet_id, wordnet_ids
+from cfviz.models.weights.errors import printable
 from cfviz.stats import wilson
 from cfviz.training.data import EvalSet, Marked, Photos, loader
 from cfviz.training.folder import account, shown, told
@@ -133,23 +134,26 @@ def table(result: dict[str, Any]) -> str:
 
 
 def columns_of(folders: list[str], model_ids: list[str]) -> np.ndarray:
-    """Which output of the model each class folder stands for, matched by WordNet id.
+    """Which output of the model each class folder stands for, matched by name, else by WordNet id.
 
     Args:
-        folders: names such as ``n01440764_tench`` or ``n01440764``.
-        model_ids: WordNet ids in the order of the model's outputs.
+        folders: names such as `n01440764_tench`, `n01440764` or one's own.
+        model_ids: WordNet ids or names of the classes, in the order of the model's outputs.
 
     Raises:
         ValueError: naming folders that the model does not know.
     """
-    place = {wordnet_id: k for k, wordnet_id in enumerate(model_ids)}
-    unknown = [name for name in folders if name.split("_")[0] not in place]
+    place = {wordnet_id(name) or name: k for k, name in enumerate(model_ids)}
+    place |= {printable(name): k for k, name in enumerate(model_ids)}
+    found = [place.get(printable(name), place.get(wordnet_id(name) or "")) for name in folders]
+    unknown = [printable(name) for name, k in zip(folders, found, strict=True) if k is None]
     if unknown:
+        kind = "the WordNet id" if wordnet_id(model_ids[0]) else "the name"
         raise ValueError(
-            f"the model has no class for {', '.join(unknown[:5])}; expected folders named by the WordNet id "
+            f"the model has no class for {', '.join(unknown[:5])}; expected folders named by {kind} "
             f"of one of its {len(model_ids)} classes, such as {model_ids[0]}"
         )
-    return np.asarray([place[name.split("_")[0]] for name in folders])
+    return np.asarray(found)
 
 
 def evaluate(
@@ -168,7 +172,7 @@ def evaluate(
     Args:
         model: gives (B, len(model_ids)) logits.
         photos: a folder or a cache.
-        model_ids: WordNet ids in the order of the model's outputs.
+        model_ids: WordNet ids or names of the classes, in the order of the model's outputs.
         size: input side in pixels.
         restrict: choose among the folder's classes only, not among all of the model's.
         indices: photos to measure on; None takes all.

@@ -15,6 +15,7 @@ import yaml
 from cfviz.jobs import replacing
 from cfviz.jobs import write as write_json
 from cfviz.models.weights.checkpoints import load_checkpoint, model_card
+from cfviz.models.weights.errors import some
 from cfviz.training.recipe import Recipe
 from cfviz.training.recipe import load as load_recipe
 
@@ -146,6 +147,15 @@ def _against_targets(result: dict[str, Any]) -> list[str]:
     return [*lines, ""]
 
 
+def _data(facts: dict[str, Any]) -> str:
+    if facts.get("dataset") == "imagenette20":
+        return "the training photos of imagenette20 (Imagenette2 and Imagewoof2, 20 classes of ImageNet)"
+    if "classes" not in facts:
+        return f"the training photos of {facts.get('dataset') or 'a folder'}"
+    names = some([name.replace("_", " ") for name in facts["classes"]], 20)
+    return f"the training photos of {facts['training']['data']}, {len(facts['classes'])} classes: {names}"
+
+
 def _start(facts: dict[str, Any]) -> list[str]:
     start = facts.get("start")
     if start is None:
@@ -174,8 +184,7 @@ def text(facts: dict[str, Any]) -> str:
         f"SHA-256 `{facts['sha256']}`",
         f"- Position bias: {facts['position_bias']}; G {facts['group_size']}, I {facts['interval']} at "
         f"{facts['img_size']} px",
-        f"- Data: the training photos of {facts['dataset']} (Imagenette2 and Imagewoof2, 20 classes of "
-        f"ImageNet), {recipe['hold_out']:.0%} held out for every choice",
+        f"- Data: {_data(facts)}, {recipe['hold_out']:.0%} held out for every choice",
         *_start(facts),
         f"- Phases: {phases}; batch {recipe['batch_size']}, {facts['steps']} steps",
         f"- {recipe['optimizer']}, lr {recipe['lr']:g} with warm-up and cosine, weight decay "
@@ -189,8 +198,9 @@ def text(facts: dict[str, Any]) -> str:
     for note in ("choice", "schedule", "limits", "gap"):
         if note in facts:
             lines += [facts[note], ""]
-    if "val" in facts:
+    if "val" in facts and facts.get("dataset") == "imagenette20":
         lines += _against_targets(facts["val"])
+    if "val" in facts:
         lines += _measured(f"Validation photos, {facts['val']['size']} px, measured once", facts["val"])
     if "held_out" in facts:
         lines += _measured(f"Held-out training photos, {facts['held_out']['size']} px", facts["held_out"])

@@ -12,11 +12,13 @@ import torch
 from accelerate import Accelerator
 from torch import nn
 
-from cfviz.geometry import map_sizes
+from cfviz.data.labels import dataset_of_folders
 from cfviz.jobs import replacing
 from cfviz.models.crossformer import CrossFormer
 from cfviz.models.factory import build
 from cfviz.models.weights.checkpoints import load_checkpoint, write_checkpoint
+from cfviz.models.weights.errors import printable
+from cfviz.models.weights.facts import largest_groups
 from cfviz.provenance import Training
 from cfviz.training import cache, data
 from cfviz.training.measure import evaluation
@@ -59,12 +61,24 @@ def training(recipe: Recipe, state: dict[str, Any], start: dict[str, Any] | None
     if start is not None:
         before = Training.from_json(start.get("training")) or Training.from_sentence(start["trained"] or "")
         if before is None or before.by != "run" or before.onward or before.planned is not None:
-            return Training("run", recipe.dataset, (done,), planned, distilled, onward=True)
+            return Training("run", recipe.data_name, (done,), planned, distilled, onward=True)
         earlier = before.epochs
-    return Training("run", recipe.dataset, (*earlier, done), planned, distilled)
+    return Training("run", recipe.data_name, (*earlier, done), planned, distilled)
 
 
-def trained_group(recipe: Recipe, state: dict[str, Any], before: Sequence[int] | None = None) -> list[int]:
+def classes(recipe: Recipe, state: dict[str, Any]) -> dict[str, Any]:
+    """Which classes a run's weights tell apart: the data set whose folders they are, else their names."""
+    folders = state.get("classes")
+    if folders is None:  # a state of before the names of folders were kept
+        return {"dataset": recipe.dataset}
+    if dataset := dataset_of_folders(folders):
+        return {"dataset": dataset}
+    return {"classes": [printable(name) for name in folders]}
+
+
+def trained_group(
+    recipe: Recipe, state: dict[str, Any], before: Sequence[int] | None = None
+) -> list[int] | None:
     """The side of the largest groups that training used, one per stage: no group is wider than its map.
 
     Args:
@@ -73,12 +87,8 @@ def trained_group(recipe: Recipe, state: dict[str, Any], before: Sequence[int] |
         before: The same of the weights it went on from, as far as they still stand.
     """
     epochs = max(1, state["epoch"] + (state.get("step_in_epoch", 0) > 0))  # begun or done
-    largest = [0] * len(map_sizes(32, 32)) if before is None else list(before)
-    for phase in map(recipe.phase_at, range(epochs)):
-        G = phase.group_size
-        for s, (side, _) in enumerate(map_sizes(phase.size, phase.size)):
-            largest[s] = max(largest[s], min(G if isinstance(G, int) else G[s], side))
-    return largest
+    begun = (recipe.phase_at(epoch) for epoch in range(epochs))
+    return largest_groups(((phase.group_size, phase.size) for phase in begun), before)
 
 
 def earlier_group(recipe: Recipe, model: CrossFormer, start: dict[str, Any] | None) -> list[int] | None:
@@ -107,8 +117,9 @@ def export(run: str | Path, out: str | Path, **notes: Any) -> Path:
     trained = training(recipe, state, start)
     facts = {
         "variant": recipe.model,
+        **({"model_args": recipe.model_args} if recipe.model_args else {}),
         "num_classes": recipe.num_classes,
-        "dataset": recipe.dataset,
+        **classes(recipe, state),
         "trained": trained.sentence(),
         "training": trained.as_json(),
         "epochs": state["epoch"],
@@ -157,7 +168,7 @@ def measure(
         train = cache.build(recipe.data, recipe.cache) if recipe.cache else data.PhotoFolder(recipe.data)
     checkpoint = load_checkpoint(weights)
     half = build(checkpoint)
-    ids = [name.split("_")[0] for name in train.classes]
+    ids = train.classes
     held = np.flatnonzero(cache.held_out(train.names, recipe.hold_out))
     facts = card.read(weights)
     if len(held):

@@ -1,0 +1,152 @@
+"""Classes of one's own, from folders to a prediction: no list of names but theirs, at no step."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import cfviz
+from cfviz.cli import main
+from cfviz.data.labels import dataset_of_folders, folder_label, wordnet_id, wordnet_ids
+from cfviz.models.crossformer import CrossFormer
+from cfviz.models.variants import VARIANTS
+from cfviz.models.weights.checkpoints import load_checkpoint, write_checkpoint
+from cfviz.run import class_names
+from cfviz.training import data
+from cfviz.training.engine import Trainer
+from cfviz.training.measure.evaluation import columns_of
+from cfviz.training.recipe import from_dict
+from cfviz.training.ship import export
+from cfviz.ui.widgets import weights as upload_door
+from tests.ui.test_doors import Upload
+
+FIVE = ["ant_nest", "ant_queen", "bee", "cat", "n02111889_samoyed"]
+
+
+def _folders(root: Path, names: list[str], count: int = 3) -> Path:
+    for n, name in enumerate(names):
+        (root / name).mkdir(parents=True)
+        for i in range(count):
+            Image.fromarray(np.full((40, 48, 3), 12 * n + i, np.uint8)).save(root / name / f"{i}.png")
+    return root
+
+
+def _trained(settings: dict, root: Path, run: Path, classes: int) -> Path:
+    phases = [{"size": 32, "group_size": 2, "interval": "adaptive", "epochs": 1, "steps": 1}]
+    given = {**settings, "data": str(root), "num_classes": classes, "phases": phases, "hold_out": 0.0}
+    Trainer(from_dict(given), run, cpu=True).fit()
+    return run
+
+
+@pytest.mark.parametrize("names", [["cat", "dog"], FIVE])
+def test_from_folders_to_a_card_to_evaluate_to_the_app(
+    settings: dict, tmp_path: Path, names: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = _folders(tmp_path / "pets" / "train", names)
+    run = _trained(settings, root, tmp_path / "run", len(names))
+    out = tmp_path / "pets.safetensors"
+    assert main(["export-weights", str(run), "--out", str(out), "--val", str(root), "--cpu"]) == 0
+    card = out.with_suffix(".md").read_text("utf-8")
+    assert f"training photos of pets, {len(names)} classes: {names[0].replace('_', ' ')}" in card
+    assert "magenet" not in card
+    assert "target" not in card
+    checkpoint = load_checkpoint(out)
+    assert (checkpoint.classes, checkpoint.dataset) == (tuple(names), None)
+    assert checkpoint.trained.startswith("pets, ")
+    capsys.readouterr()
+    assert main(["evaluate", "--weights", str(out), "--data", str(root), "--size", "32", "--cpu"]) == 0
+    assert names[0] in capsys.readouterr().out
+    photo = str(root / names[0] / "0.png")
+    for source in (out, run / "last.pt"):
+        assert main(["predict", photo, "--weights", str(source), "--size", "32", "--top", "2", "--json"]) == 0
+        top = json.loads(capsys.readouterr().out)["predictions"][0]["top"]
+        assert {entry["label"] for entry in top} <= {folder_label(name) for name in names}
+    taken = upload_door._opened(Upload(out.read_bytes(), "pets.safetensors"))
+    assert class_names(cfviz.models.build(taken)) == [folder_label(name) for name in names]
+
+
+def test_twenty_folders_of_ones_own_are_not_imagenette(settings: dict, tmp_path: Path) -> None:
+    names = [f"kind_{n:02}" for n in range(20)]
+    run = _trained(settings, _folders(tmp_path / "mine", names, 1), tmp_path / "run", 20)
+    out = export.export(run, tmp_path / "mine.safetensors")
+    checkpoint = load_checkpoint(out)
+    assert (checkpoint.dataset, checkpoint.classes) == (None, tuple(names))
+    assert class_names(cfviz.models.build(checkpoint)) == names
+    assert "imagenette" not in out.with_suffix(".json").read_text("utf-8").lower()
+
+
+def test_folders_are_told_by_their_wordnet_ids() -> None:
+    twenty = [f"{name}_x" for name in wordnet_ids("imagenette20")]
+    assert dataset_of_folders(twenty) == "imagenette20"
+    assert dataset_of_folders(twenty[:-1]) is None
+    assert dataset_of_folders(twenty[::-1]) is None, "the order is that of the outputs"
+    assert dataset_of_folders(["cat"] * 20) is None
+    assert [wordnet_id(name) for name in ("n02111889", "n02111889_a", "n021118890", "night")] == [
+        *("n02111889", "n02111889"),
+        *(None, None),
+    ]
+    assert folder_label("n02111889_x") == "Samoyed"
+    assert folder_label("n02111889", "zh-Hant") == "薩摩耶犬"
+    assert folder_label("my_dog") == "my_dog"
+
+
+def test_folders_are_matched_by_name_then_by_wordnet_id() -> None:
+    assert columns_of(["my_dog", "my_cat"], ["my_cat", "my_dog"]).tolist() == [1, 0]
+    assert columns_of(["n02111889_dogs"], ["bee", "n02111889_samoyed"]).tolist() == [1]
+    with pytest.raises(ValueError, match="no class for my_cow; expected folders named by the name"):
+        columns_of(["my_cow"], ["my_cat", "my_dog"])
+
+
+@pytest.fixture
+def unrecorded(tmp_path: Path):
+    """A function that writes weights of so many classes and says nothing about them."""
+
+    def write(classes: int) -> Path:
+        torch.manual_seed(0)
+        path = tmp_path / f"{classes}.safetensors"
+        write_checkpoint(path, CrossFormer(**VARIANTS["crossformer_nano"], num_classes=classes).state_dict())
+        return path
+
+    return write
+
+
+def test_a_thousand_classes_without_a_record_are_numbers_and_guesses(unrecorded, capsys) -> None:
+    path = unrecorded(1000)
+    model = cfviz.models.build(load_checkpoint(path))
+    assert class_names(model)[258] == "class 258 (Samoyed?)"
+    assert class_names(model, "zh-Hant")[258] == "類別 258（薩摩耶犬？）"
+    assert "assumed" in model.provenance.notes[0].sentence()
+    photo = Image.fromarray(np.zeros((40, 40, 3), np.uint8))
+    assert all(name.endswith("?)") for _, name, _ in cfviz.inspect(photo, model, 32).top(3))
+
+
+def test_a_record_of_another_data_set_gives_numbers_not_imagenets_names(tmp_path: Path) -> None:
+    path = tmp_path / "places.safetensors"
+    state = CrossFormer(**VARIANTS["crossformer_nano"], num_classes=1000).state_dict()
+    write_checkpoint(path, state, dataset="places1000")
+    assert class_names(cfviz.models.build(load_checkpoint(path)))[:2] == ["class 0", "class 1"]
+
+
+def test_evaluate_without_recorded_names_takes_the_order_of_folders_and_says_so(
+    unrecorded, tmp_path: Path, capsys
+) -> None:
+    root = _folders(tmp_path / "three", ["a", "b", "c"], 1)
+    command = ["evaluate", "--data", str(root), "--size", "32", "--cpu", "--weights"]
+    assert main([*command, str(unrecorded(3))]) == 0
+    assert "assumed is the alphabetical order" in capsys.readouterr().err
+    assert main([*command, str(unrecorded(4))]) == 2
+    assert "4 classes and does not record their names" in capsys.readouterr().err
+    assert main([*command, str(unrecorded(0))]) == 2
+    assert "no classifier" in capsys.readouterr().err
+
+
+def test_photos_of_the_training_folder_are_those_of_its_data_set(settings: dict, photos: Path) -> None:
+    """Two folders with WordNet ids are two classes of ImageNet, by name, not the first two of a list."""
+    recipe = from_dict(settings)
+    state = {"classes": data.PhotoFolder(photos).classes}
+    assert export.classes(recipe, state) == {"classes": ["n01440764_tench", "n03028079_church"]}
