@@ -26,6 +26,7 @@ from cfviz.data.labels import LANGUAGES
 from cfviz.data.samples import gallery
 from cfviz.jobs import check_target
 from cfviz.models.factory import DTYPES, build, create_model
+from cfviz.models.registry import default_cfgs
 from cfviz.models.variants import BUNDLED, OURS, VARIANTS, shipped
 from cfviz.models.weights.checkpoints import OFFICIAL, CheckpointError, load_checkpoint
 from cfviz.models.weights.errors import readable_size
@@ -217,14 +218,15 @@ def _models(args: argparse.Namespace) -> int:
 
 
 def _about(name: str, config: dict[str, Any]) -> dict[str, Any]:
-    """A variant's configuration; parameters are counted with a head of 1000 classes."""
+    """A variant's configuration; its parameters are counted with the classes of its weights."""
     weights = "local file"
     if shipped(name):
         weights = "bundled"
     elif name in OFFICIAL:
         weights = "official"
     keys = ("embed_dim", "depths", "num_heads", "group_size", "interval")
-    shapes = expected_shapes(name, 1000, 3, config.get("position_bias", "dpb"), None)
+    classes = default_cfgs[name].default.num_classes
+    shapes = expected_shapes(name, classes, 3, config.get("position_bias", "dpb"), None)
     return {
         "model": name,
         "parameters": sum(prod(shape) for shape in shapes.values()),

@@ -62,6 +62,14 @@ def test_models_are_listed_with_the_published_sizes(capsys):
     assert err == ""
 
 
+@pytest.mark.parametrize("name", ["crossformer_nano", "crossformer_nano_rpb"])
+def test_parameters_are_those_of_the_shipped_model(capsys, name):
+    assert main(["models", "--json"]) == 0
+    listed = {model["model"]: model for model in json.loads(capsys.readouterr().out)["models"]}
+    model = cfviz.create_model(name)
+    assert listed[name]["parameters"] == sum(p.numel() for p in model.parameters())
+
+
 def test_models_for_programs(capsys):
     assert main(["models", "--json"]) == 0
     content = json.loads(capsys.readouterr().out)

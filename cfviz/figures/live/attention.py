@@ -247,13 +247,13 @@ def html(packed: Packed, title: str = "cfviz", lang: str = "en") -> str:
 
 def notebook(packed: Packed, title: str = "cfviz", height: int = 900) -> str:
     """The offline page in a frame, for a notebook cell."""
-    page = (
-        html(packed, title).encode("ascii", "xmlcharrefreplace").decode()
-    )  # whatever the notebook's encoding
-    return (
-        f'<iframe title="{_escape(title)}" srcdoc="{_escape(page)}" sandbox="allow-scripts allow-downloads" '
-        f'style="width:100%;height:{height}px;border:0"></iframe>'
+    frame = (
+        f'<iframe title="{_escape(title)}" srcdoc="{_escape(html(packed, title))}" '
+        f'sandbox="allow-scripts allow-downloads" style="width:100%;height:{height}px;border:0"></iframe>'
     )
+    # Whatever the notebook's encoding. References are resolved in an attribute before the page is read; in the
+    # page itself, those in scripts would not be.
+    return frame.encode("ascii", "xmlcharrefreplace").decode()
 
 
 def _escape(text: str) -> str:

@@ -613,7 +613,7 @@ class CrossFormer(WithProvenance):
         for s, stage in enumerate(stages):
             x = stage.forward_blocks(x)
             if s in take:
-                y = self.norm(x) if norm and stage.downsample is None else x
+                y = self.norm(x) if norm and s == len(self.depths) - 1 else x
                 maps.append(y.permute(0, 3, 1, 2).contiguous() if output_fmt == "NCHW" else y)
             if stage.downsample is not None and s < len(stages) - 1:
                 x = stage.downsample(x)
@@ -625,9 +625,10 @@ class CrossFormer(WithProvenance):
         """Drop what the features of the stages asked for do not need; returns their indices."""
         take, last = feature_take_indices(len(self.layers), indices)
         told = self.provenance
-        self.layers = self.layers[: last + 1]
-        if prune_norm:
-            self.norm = nn.Identity()
+        del self.layers[last + 1 :]
+        self.stages[-1].downsample = None
+        if prune_norm or len(self.layers) < len(self.depths):  # the norm is for the last stage
+            self.norm = nn.Identity().train(self.training)
         if prune_head:
             self.reset_classifier(0, "")
         self.provenance = with_new_head(told, 0) if prune_head else told
@@ -638,7 +639,7 @@ class CrossFormer(WithProvenance):
         return self.head
 
     def reset_classifier(self, num_classes: int, global_pool: str | None = None) -> None:
-        """Put a new, untrained last layer, in the model's number format; 0 classes for none."""
+        """Put a new, untrained last layer, in the model's number format and mode; 0 classes for none."""
         if global_pool is not None:
             if global_pool not in ("", *POOLS):
                 raise ValueError(f"global_pool is {global_pool!r}; expected 'avg', 'max', 'avgmax' or ''")
@@ -651,6 +652,7 @@ class CrossFormer(WithProvenance):
             _init_weights(self.head)
             like = next(self.patch_embed.parameters())
             self.head.to(like.device, like.dtype)
+        self.head.train(self.training)
         self.provenance = with_new_head(told, num_classes)
 
     def set_grad_checkpointing(self, enable: bool = True) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import struct
+from html.parser import HTMLParser
 from typing import Any
 
 import numpy as np
@@ -188,3 +189,23 @@ def test_the_offline_page_stands_alone() -> None:
     frame = living.notebook(packed)
     assert frame.startswith("<iframe")
     assert "<script" not in frame
+
+
+class _Frame(HTMLParser):
+    """The page inside a frame, as a browser reads it: references in the attribute are resolved."""
+
+    page: str
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.page = dict(attrs)["srcdoc"] or ""
+
+
+def test_a_notebooks_frame_holds_the_page_itself() -> None:
+    """A reference such as `&#215;` is only resolved in an attribute, not in the scripts of a page."""
+    packed = pack([unit(6, 6)], photo=Image.new("RGB", (24, 24)))
+    frame = living.notebook(packed)
+    assert frame.isascii()
+    parser = _Frame()
+    parser.feed(frame)
+    assert parser.page == living.html(packed, "cfviz")
+    assert "×" in parser.page

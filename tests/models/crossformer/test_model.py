@@ -385,6 +385,28 @@ class TestTimmContract:
                 with capture(net, "layers.0.blocks.0.attn.probs", graph=True):
                     assert not torch.allclose(plain(x), net(x))
 
+    @pytest.mark.parametrize("training", [False, True])
+    def test_a_new_classifier_is_in_the_models_mode(self, model, training):
+        model.train(training)
+        for classes in (9, 0):
+            model.reset_classifier(classes)
+            assert {m.training for m in model.modules()} == {training}
+
+    @pytest.mark.parametrize(
+        ("indices", "prune_norm"), [([0], False), ([1], True), ([3], False), (None, True)]
+    )
+    def test_pruning_leaves_nothing_that_is_not_used(self, model, indices, prune_norm):
+        whole = copy.deepcopy(model)
+        x = torch.randn(1, 3, 64, 64)
+        expected = whole.forward_intermediates(x, indices, norm=not prune_norm, intermediates_only=True)
+        take = model.prune_intermediate_layers(indices, prune_norm=prune_norm)
+        found = model.forward_intermediates(x, take, norm=not prune_norm, intermediates_only=True)
+        assert all(torch.equal(a, b) for a, b in zip(found, expected, strict=True))
+        sum(f.sum() for f in found).backward()
+        assert [name for name, p in model.named_parameters() if p.grad is None] == []
+        assert model(x).ndim == 4
+        assert not any(m.training for m in model.modules())
+
     def test_input_size(self, model):
         model.set_input_size(img_size=(320, 256), window_size=(5, 5, 10, 8))
         assert (model.img_size, model.group_size) == ((320, 256), (5, 5, 10, 8))
