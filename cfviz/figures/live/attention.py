@@ -251,8 +251,8 @@ def notebook(packed: Packed, title: str = "cfviz", height: int = 900) -> str:
         f'<iframe title="{_escape(title)}" srcdoc="{_escape(html(packed, title))}" '
         f'sandbox="allow-scripts allow-downloads" style="width:100%;height:{height}px;border:0"></iframe>'
     )
-    # Whatever the notebook's encoding. References are resolved in an attribute before the page is read; in the
-    # page itself, those in scripts would not be.
+    # Whatever the notebook's encoding. References in an attribute are resolved before the page is read; in a
+    # script of the page they would not be.
     return frame.encode("ascii", "xmlcharrefreplace").decode()
 
 
