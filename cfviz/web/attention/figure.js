@@ -6,7 +6,8 @@ import { build, Choice, el, position, save, say, title, words } from "../shared/
 import { colours, css, PhotoMap, shade, themeAround } from "../shared/paint.js";
 import { Blocks, Heads, Why } from "./panels.js";
 import { Quiz } from "./quiz.js";
-import { decode, fill } from "../shared/payload.js";
+import { decode } from "../shared/payload.js";
+import { fill } from "../shared/text.js";
 import { vector } from "./vector.js";
 
 const STEPS = { ArrowUp: [-1, 0], ArrowDown: [1, 0], ArrowLeft: [0, -1], ArrowRight: [0, 1] };

@@ -3,7 +3,7 @@
 import { percent, rank, signed, softmax } from "../shared/maths.js";
 import { shade, Square, Tile } from "../shared/paint.js";
 import { Choice, el, say, title } from "../shared/markup.js";
-import { fill } from "../shared/payload.js";
+import { fill } from "../shared/text.js";
 
 /** Report the group member under the pointer in any small picture of a group. */
 function pointing(box, sides, onKey) {

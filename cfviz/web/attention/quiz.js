@@ -6,7 +6,7 @@
 // {quiz: id, picked}.
 
 import { say } from "../shared/markup.js";
-import { fill } from "../shared/payload.js";
+import { fill } from "../shared/text.js";
 
 export class Quiz {
   constructor(figure, what) {

@@ -1,6 +1,7 @@
 // Two models side by side on one photo: pointing at a place on one side points at it on both.
 
-import { decode, fill, peek } from "../shared/payload.js";
+import { decode, peek } from "../shared/payload.js";
+import { fill } from "../shared/text.js";
 import { Choice, el, save, say, words } from "../shared/markup.js";
 import { percent } from "../shared/maths.js";
 import { themeAround } from "../shared/paint.js";

@@ -1,6 +1,6 @@
 // One model's half: the photo, the keys that the ringed token may attend to, and how much it attends to each.
 
-import { fill } from "../shared/payload.js";
+import { fill } from "../shared/text.js";
 import { el, say, Choice } from "../shared/markup.js";
 import { percent } from "../shared/maths.js";
 import { colours, css, shade, Tile, VEIL } from "../shared/paint.js";

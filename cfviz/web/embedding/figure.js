@@ -5,7 +5,8 @@ import { Choice, el, save, say, words } from "../shared/markup.js";
 import { signed } from "../shared/maths.js";
 import { colours, css, themeAround } from "../shared/paint.js";
 import { number, Rows, Vector } from "./panels.js";
-import { decode, fill } from "../shared/payload.js";
+import { decode } from "../shared/payload.js";
+import { fill } from "../shared/text.js";
 import { Plane, square } from "./plane.js";
 
 const MEASURES = ["norm", "carried", "caused"];

@@ -3,7 +3,7 @@
 import { el, say } from "../shared/markup.js";
 import { percent, signed } from "../shared/maths.js";
 import { shade } from "../shared/paint.js";
-import { fill } from "../shared/payload.js";
+import { fill } from "../shared/text.js";
 
 /** 28.9 M, 1.89 G */
 export function amount(n) {

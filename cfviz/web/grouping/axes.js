@@ -1,7 +1,7 @@
 // Which axis goes where: reshape gives every axis a letter, permute carries the letters to their new places.
 
 import { Choice, el, say } from "../shared/markup.js";
-import { fill } from "../shared/payload.js";
+import { fill } from "../shared/text.js";
 import { digits } from "./geo.js";
 
 const SVG = "http://www.w3.org/2000/svg";

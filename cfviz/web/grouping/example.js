@@ -1,7 +1,7 @@
 // The second figure: a small map of numbers, its groups as PyTorch prints them, and the code that makes them.
 
 import { el, say } from "../shared/markup.js";
-import { fill } from "../shared/payload.js";
+import { fill } from "../shared/text.js";
 import { Axes, steps } from "./axes.js";
 import { grouping } from "./geo.js";
 import { Field, Plate } from "./parts.js";

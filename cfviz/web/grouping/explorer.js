@@ -1,7 +1,7 @@
 // The first figure: which tokens share a group, the padding, and the cost compared with global attention.
 
 import { el, say } from "../shared/markup.js";
-import { fill } from "../shared/payload.js";
+import { fill } from "../shared/text.js";
 import { Board, Lattice } from "./board.js";
 import { crossformer, digits, multiplyAdds, vit } from "./geo.js";
 import { compact, Facts, Plate, times, whole } from "./parts.js";

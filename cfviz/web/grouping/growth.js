@@ -1,7 +1,7 @@
 // The third figure: which tokens can reach the query after n blocks, method by method.
 
 import { Choice, el, say } from "../shared/markup.js";
-import { fill } from "../shared/payload.js";
+import { fill } from "../shared/text.js";
 import { Board, Lattice } from "./board.js";
 import { arrival } from "./geo.js";
 import { Plate, whole } from "./parts.js";

@@ -3,7 +3,7 @@
 import { Choice, el, say, words } from "../shared/markup.js";
 import { onPage } from "../shared/mount.js";
 import { themeAround } from "../shared/paint.js";
-import { fill } from "../shared/payload.js";
+import { fill } from "../shared/text.js";
 import { Example } from "./example.js";
 import { Explorer } from "./explorer.js";
 import { adaptive, families, lsda } from "./geo.js";

@@ -1,7 +1,7 @@
 // The fourth figure: the same query in eight attention layers, on one axis of cost.
 
 import { el, say } from "../shared/markup.js";
-import { fill } from "../shared/payload.js";
+import { fill } from "../shared/text.js";
 import { Board, Lattice } from "./board.js";
 import { heard, multiplyAdds } from "./geo.js";
 import { compact, Plate, whole } from "./parts.js";

@@ -3,6 +3,7 @@
 // pictures in the message, so pointing never asks the server.
 
 import { onPage } from "../shared/mount.js";
+import { esc, fill } from "../shared/text.js";
 
 const REST = 2600; // ms per step while nobody points
 
@@ -84,10 +85,6 @@ function create(box, data) {
   figure.load(data);
   return figure;
 }
-
-const esc = (text) =>
-  String(text).replace(/[&<>"]/g, (c) => ({ "&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;" })[c]);
-const fill = (text, values) => text.replace(/\{(\w+)\}/g, (_, name) => values[name] ?? "");
 
 function markup(data) {
   const t = data.text;

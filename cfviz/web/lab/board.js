@@ -1,6 +1,7 @@
 // The board: the choice of what a click does, the parts, and the list, which is kept here and sent to Python.
 
-import { esc, fill, name, readAll, signed, writeAll } from "./words.js";
+import { esc, fill } from "../shared/text.js";
+import { name, readAll, signed, writeAll } from "./words.js";
 import { label, legend, paint, stagesMarkup, wanted } from "./cells.js";
 import { listMarkup, listen } from "./list.js";
 import { nearest, WAYS } from "../shared/near.js";

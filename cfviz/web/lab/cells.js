@@ -1,6 +1,7 @@
 // The model's parts as buttons, one column per stage, in colours that show what a click would do.
 
-import { deed, esc, fill, name, parse, signed } from "./words.js";
+import { esc, fill } from "../shared/text.js";
+import { deed, name, parse, signed } from "./words.js";
 
 const cell = (place, text, more = "", kind = "") =>
   `<button class="cell ${kind}" data-place="${place}" tabindex="-1" aria-pressed="false"

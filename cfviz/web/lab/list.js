@@ -1,6 +1,7 @@
 // The list of interventions: reorder, switch off, change the fill, remove.
 
-import { FILLS, deed, esc, fill, name, parse } from "./words.js";
+import { esc, fill } from "../shared/text.js";
+import { deed, FILLS, name, parse } from "./words.js";
 
 export function listMarkup(items, data) {
   const t = data.text;

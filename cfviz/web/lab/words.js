@@ -1,9 +1,8 @@
 // Interventions as links write them: "3.2.h5-zero", "~1.k4-mean", "2.x.G-5". Python reads the same grammar.
 
+import { fill } from "../shared/text.js";
+
 export const FILLS = ["zero", "mean", "shuffle", "replace"];
-export const esc = (text) =>
-  String(text).replace(/[&<>"]/g, (c) => ({ "&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;" })[c]);
-export const fill = (text, values) => text.replace(/\{(\w+)\}/g, (_, name) => values[name] ?? "");
 export const signed = (x, digits = 2) => `${x < 0 ? "−" : "+"}${Math.abs(x).toFixed(digits)}`;
 
 /** One of them as {on, place, how, rest}; `rest` is the number after the fill. */

@@ -8,7 +8,7 @@ import { Groups } from "../shared/groups.js";
 import { el, say } from "../shared/markup.js";
 import { percent, signed } from "../shared/maths.js";
 import { shade } from "../shared/paint.js";
-import { fill } from "../shared/payload.js";
+import { fill } from "../shared/text.js";
 import { SvgPen } from "../shared/pen.js";
 
 const WIDEST = 280; // pixels, the side of a picture

@@ -3,7 +3,7 @@
 import { el, say } from "../shared/markup.js";
 import { signed } from "../shared/maths.js";
 import { shade } from "../shared/paint.js";
-import { fill } from "../shared/payload.js";
+import { fill } from "../shared/text.js";
 import { entryAt, OffsetMap } from "./drawing.js";
 import { legendOf, pasted } from "./frame.js";
 import { FLOOR, Part, Thumb } from "./part.js";

@@ -2,7 +2,7 @@
 
 import { el, say } from "../shared/markup.js";
 import { signed } from "../shared/maths.js";
-import { fill } from "../shared/payload.js";
+import { fill } from "../shared/text.js";
 import { looks, paintCells } from "./drawing.js";
 import { Frame } from "./frame.js";
 import { Bias } from "./surface_maths.js";

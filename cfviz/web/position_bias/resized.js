@@ -1,7 +1,7 @@
 // Groups of another size: the bias evaluated anew, its table cut, clamped or stretched, and the twin's bias.
 
 import { el, say } from "../shared/markup.js";
-import { fill } from "../shared/payload.js";
+import { fill } from "../shared/text.js";
 import { entryAt, OffsetMap } from "./drawing.js";
 import { legendOf, pasted } from "./frame.js";
 import { fine, FLOOR, Part, span } from "./part.js";

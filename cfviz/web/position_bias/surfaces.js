@@ -3,7 +3,7 @@
 import { el, say } from "../shared/markup.js";
 import { signed } from "../shared/maths.js";
 import { rove } from "../shared/near.js";
-import { fill } from "../shared/payload.js";
+import { fill } from "../shared/text.js";
 import { entryAt, OffsetMap, Section, Solid } from "./drawing.js";
 import { legendOf, pasted } from "./frame.js";
 import { FAINT, fine, FLOOR, Part, span, Thumb, together } from "./part.js";

@@ -1,6 +1,6 @@
 // Elements: how to make them, and those of the attention figure; and orders from Python.
 
-import { fill } from "./payload.js";
+import { fill } from "./text.js";
 
 /** el("p.note", {title: "…"}, "text", child): an element with classes, attributes and children. */
 export function el(what, attributes = {}, ...children) {

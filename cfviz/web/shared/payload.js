@@ -25,8 +25,3 @@ export function decode(message) {
 export function peek(message) {
   return message && message.byteLength > 4 ? decode(message).header.id : null;
 }
-
-/** Fill in the fields of a text such as "{row} of {n}". */
-export function fill(text, fields) {
-  return String(text ?? "").replace(/\{(\w+)\}/g, (all, name) => (name in fields ? fields[name] : all));
-}

@@ -1,6 +1,7 @@
 // One set of strokes for two papers: a canvas on the screen, and an SVG file to save.
 
 import { hatch } from "./paint.js";
+import { esc } from "./text.js";
 
 const FAMILY = '"Source Sans 3", "Source Sans", "Noto Sans TC", "Noto Sans CJK TC", system-ui, sans-serif';
 
@@ -125,7 +126,7 @@ export class SvgPen {
 
   text(x, y, words, { size = 12, fill = "#000", anchor = "start", weight = 400 } = {}) {
     const style = { x, y, fill, "font-size": size, "font-weight": weight, "text-anchor": anchor };
-    this.parts.push(`<text${attributes(style)}>${escaped(words)}</text>`);
+    this.parts.push(`<text${attributes(style)}>${esc(words)}</text>`);
   }
 
   add(tag, values) {
@@ -150,17 +151,10 @@ export class SvgPen {
 function attributes(values) {
   return Object.entries(values)
     .filter(([name, value]) => !(name.endsWith("opacity") && value === 1))
-    .map(([name, value]) => ` ${name}="${typeof value === "number" ? short(value) : escaped(value)}"`)
+    .map(([name, value]) => ` ${name}="${typeof value === "number" ? short(value) : esc(value)}"`)
     .join("");
 }
 
 function short(x) {
   return String(Math.round(x * 100) / 100);
-}
-
-function escaped(words) {
-  return String(words).replace(
-    /[&<>"]/g,
-    (c) => ({ "&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;" })[c],
-  );
 }
