@@ -97,10 +97,13 @@ def html(trace: Trace, model: Any, origin: Origin, lang: str = "en", parts: bool
         "TITLE": escape(f"cfviz: {trace.photo}"),
         "LIGHT": _variables(theme.LIGHT),
         "DARK": _variables(theme.DARK),
-        "STYLE": web.style(*dict.fromkeys(sheet for figure, _ in figures for sheet in figure.sheets)),
+        "STYLE": web.style(
+            "report/report.css", *dict.fromkeys(sheet for figure, _ in figures for sheet in figure.sheets)
+        ),
         "BODY": _body(trace, session, t, class_names(model, lang), [figure.host for figure, _ in figures]),
         "SESSION": json.dumps(session, ensure_ascii=False).replace("<", "\\u003c"),
         "FIGURES": "\n".join(figure.alone(data) for figure, data in figures),
+        "COPY": web.element("report/main.js", "run(document);"),
     }
     return web.filled(TEMPLATE.read_text("utf-8"), blanks)
 

@@ -17,7 +17,7 @@ from posixpath import normpath
 
 __all__ = [
     "ATTENTION", "COMPARE", "EMBEDDING", "GROUPING", "HOME", "LAB", "PICKER", "POSITION_BIAS", "WEB",
-    "Figure", "filled", "script", "style", "text",
+    "Figure", "element", "filled", "script", "style", "text",
 ]  # fmt: skip
 
 WEB = Path(__file__).resolve().parent
@@ -67,6 +67,17 @@ def script(entry: str) -> str:
     parts: list[str] = []
     _add(entry, (), done, parts)
     return "\n".join(parts)
+
+
+def element(entry: str, start: str) -> str:
+    """A script element that holds `script(entry)` and runs it.
+
+    Args:
+        entry: As for `script`.
+        start: Code that calls `run`, which is what the entry exports.
+    """
+    code = _DEFAULT.sub("const run =", script(entry)).replace("</", "<\\/")
+    return f'<script type="module">\n{code}\n{start}\n</script>'
 
 
 def _add(name: str, above: tuple[str, ...], done: dict[str, set[str]], parts: list[str]) -> None:
@@ -157,15 +168,16 @@ class Figure:
         Returns:
             HTML to put behind `<div class="HOST"></div>`; several figures can share a page.
         """
-        code = _DEFAULT.sub("const show =", self.script).replace("</", "<\\/")
         message = base64.b64encode(data).decode()
-        return (
-            f'<script type="application/octet-stream" id="{self.host}">{message}</script>\n'
-            f'<script type="module">\n{code}\n'
+        start = (
             f'const text = atob(document.getElementById("{self.host}").textContent);\n'
             "const data = Uint8Array.from(text, (c) => c.charCodeAt(0));\n"
             f'const {{ parentElement }} = document.querySelector("div.{self.host}");\n'
-            "show({ parentElement, data, setStateValue() {} });\n</script>"
+            "run({ parentElement, data, setStateValue() {} });"
+        )
+        return (
+            f'<script type="application/octet-stream" id="{self.host}">{message}</script>\n'
+            f"{element(f'{self.folder}/main.js', start)}"
         )
 
 

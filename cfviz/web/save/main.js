@@ -1,5 +1,6 @@
 // Copy the code, or save a plotly chart or a figure of HTML elements as PNG or SVG, all in the browser.
 
+import { copy } from "../shared/copy.js";
 import { save } from "../shared/markup.js";
 import { background, pictureOf } from "./picture.js";
 
@@ -20,21 +21,6 @@ function saveChart(key, file, format) {
 }
 
 const saveFigure = async (key, file, format) => save(`${file}.${format}`, await pictureOf(key, format));
-
-async function copy(text) {
-  try {
-    await navigator.clipboard.writeText(text);
-  } catch {
-    // no permission, or no https
-    const area = document.createElement("textarea");
-    area.value = text;
-    area.style.position = "fixed";
-    document.body.append(area);
-    area.select();
-    document.execCommand("copy");
-    area.remove();
-  }
-}
 
 export default function ({ data, parentElement }) {
   const box = parentElement.querySelector(".take");
