@@ -24,7 +24,7 @@ from cfviz.bundled import app
 from cfviz.data.images import MODES, check_input_size, load_image
 from cfviz.data.labels import LANGUAGES
 from cfviz.data.samples import gallery
-from cfviz.jobs import check_target
+from cfviz.jobs import check_target, replacing
 from cfviz.models.factory import DTYPES, build, create_model
 from cfviz.models.registry import default_cfgs
 from cfviz.models.variants import BUNDLED, OURS, VARIANTS, shipped
@@ -34,6 +34,7 @@ from cfviz.models.weights.recognise import expected_shapes
 from cfviz.run import class_names, inspect, name_of, pick_device
 from cfviz.trace import Trace, axes_of
 from cfviz.training import cli as training
+from cfviz.training.folder import shown
 
 SCHEMA = 1  # of --json; it changes when a field is renamed or removed
 USER_ERROR, INTERRUPTED, BROKEN_PIPE = 2, 130, 141
@@ -337,8 +338,9 @@ def _report(args: argparse.Namespace) -> int:
     weights = model.provenance
     named = args.weights or (None if args.model in (None, *VARIANTS) else args.model)
     given = {"random": "none", "bundled": None}.get(weights.source, named)
-    origin = report.Origin(args.photo, known.get(image.sha256), given)
-    Path(args.out).write_text(report.html(trace, model, origin, args.lang, args.parts), "utf-8")
+    origin = report.Origin(shown(args.photo), known.get(image.sha256), given)
+    with replacing(args.out) as part:
+        part.write_text(report.html(trace, model, origin, args.lang, args.parts), "utf-8")
     _note(f"{args.out} opens in any browser, offline")
     return 0
 

@@ -132,9 +132,12 @@ def check_target(path: str | os.PathLike[str], option: str) -> None:
 
 
 def write(path: Path, content: Any) -> None:
-    """Replace a whole JSON file, atomically."""
+    """Replace a whole JSON file, atomically; file names that are not UTF-8 survive it."""
+    text = json.dumps(content, ensure_ascii=False, indent=1)
+    if not text.isascii() and any("\ud800" <= letter <= "\udfff" for letter in text):
+        text = json.dumps(content, indent=1)
     with replacing(path) as part:
-        part.write_text(json.dumps(content, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
+        part.write_text(text + "\n", encoding="utf-8")
 
 
 # ---------------------------------------------------------------- for pages

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from cfviz import jobs
 from cfviz.models.interventions.language import parse
 from cfviz.training.measure.study_table import Tally, save
 from cfviz.ui.pages import study
+from cfviz.ui.widgets.jobs import skipped
 from cfviz.words import translator
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -43,6 +45,20 @@ def made(tmp_path: Path) -> None:
     belief = np.where(said == 0, 0.9, 0.1)
     tally.add(np.zeros(40, int), said, belief, {name: np.arange(40.0) for name in tally.measures})
     save(tally.table({"model": "crossformer_nano"}), tmp_path / "study.parquet")
+
+
+def test_files_that_were_not_used_are_told() -> None:
+    for lang, expected in {
+        "en": r"Not used: 4 files. a/0.jpg (The file is empty.), a/1.jpg (The file is empty.), "
+        "a/2.jpg (The file is empty.), and 1 more.",
+        "zh-Hant": "有 4 個檔案沒有用到：a/0.jpg (The file is empty.)、a/1.jpg (The file is empty.)、"
+        "a/2.jpg (The file is empty.)，以及另外 1 個。",
+    }.items():
+        ctx = SimpleNamespace(t=translator(lang))
+        files = {f"a/{i}.jpg": "The file is empty." for i in range(4)}
+        (said,) = skipped(ctx, {"files": {"skipped": files}})
+        assert said.replace("\\", "") == expected
+        assert skipped(ctx, {"files": {"skipped": {}}}) == skipped(ctx, {}) == []
 
 
 def test_without_a_study_it_says_so(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ import torch
 import yaml
 from PIL import Image, ImageCms
 
+from cfviz import jobs
 from cfviz.cli import main
 from cfviz.data.decode import load_image
 from cfviz.training import cache, data
@@ -262,6 +263,31 @@ def test_names_that_are_not_utf8(folder: Path, tmp_path: Path) -> None:
     (tmp_path / "lines.jsonl").write_text('{"part": "bias"}\n')
     words = ["study", "--data", str(folder), "--interventions", str(tmp_path / "lines.jsonl"), "--size", "32"]
     assert main([*words, "--cpu", "--out", str(tmp_path / "out")]) == 0
+
+
+def test_jobs_and_reports_with_names_that_are_not_utf8(folder: Path, tmp_path: Path) -> None:
+    name = os.fsdecode(b"caf\xe9.png")
+    jobs.write(tmp_path / "job.json", {"command": [name]})
+    assert json.loads((tmp_path / "job.json").read_text(encoding="utf-8")) == {"command": [name]}
+    (folder / CLASS / "good.png").rename(tmp_path / name)
+    out = tmp_path / "report.html"
+    assert main(["report", str(tmp_path / name), "--out", str(out), "--size", "64", "--no-parts"]) == 0
+    assert r"caf\xe9.png" in out.read_text(encoding="utf-8")
+
+
+def test_results_that_are_something_else(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "sizes.json").write_text("{")
+    words = ["measure-sizes", "--data", str(folder), "--sizes", "32", "--cpu"]
+    assert main([*words, "--json", str(tmp_path / "sizes.json")]) == 2
+    assert "sizes.json holds no results of measure-sizes; name another file" in capsys.readouterr().err
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "study.json").write_text("[]")
+    (tmp_path / "lines.jsonl").write_text('{"part": "bias"}\n')
+    words = ["study", "--data", str(folder), "--interventions", str(tmp_path / "lines.jsonl"), "--size", "32"]
+    assert main([*words, "--cpu", "--out", str(tmp_path / "out")]) == 2
+    assert "study.json does not say what study this is" in capsys.readouterr().err
 
 
 # ---------------------------------------------------------------- reader processes

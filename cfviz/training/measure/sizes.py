@@ -259,7 +259,15 @@ class Keeper:
         """What is there already."""
         if self.path is None or not self.path.exists():
             return None
-        return json.loads(self.path.read_text(encoding="utf-8"))
+        try:
+            found = json.loads(self.path.read_text(encoding="utf-8"))
+        except ValueError:
+            found = None
+        if not isinstance(found, dict) or not isinstance(found.get("rows"), list):
+            raise ValueError(
+                f"{self.path} holds no results of measure-sizes; name another file, or remove it"
+            )
+        return found
 
     def __call__(self, result: dict[str, Any], done: int, total: int) -> None:
         if self.path is not None:

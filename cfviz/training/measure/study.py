@@ -152,7 +152,12 @@ class Study:
             if not path.exists():
                 write(path, self.facts)
         self.accelerator.wait_for_everyone()
-        there = json.loads(path.read_text(encoding="utf-8"))
+        try:
+            there = json.loads(path.read_text(encoding="utf-8"))
+        except ValueError:
+            there = None
+        if not isinstance(there, dict):
+            raise ValueError(f"{path} does not say what study this is; name another folder with --out")
         for name in sorted(set(there) | set(self.facts)):
             if there.get(name) != self.facts.get(name):
                 raise ValueError(

@@ -18,7 +18,7 @@ from cfviz.training.measure import study_table
 from cfviz.ui.context import Context
 from cfviz.ui.session.plain import plain
 from cfviz.ui.widgets import chart
-from cfviz.ui.widgets.jobs import folder_choice, panel, refused
+from cfviz.ui.widgets.jobs import folder_choice, panel, refused, skipped
 from cfviz.words import decimal, signed
 
 RESULTS = ASSETS / "results"
@@ -109,6 +109,7 @@ def findings(ctx: Context, rows: Rows, names: dict[str, str], about: dict[str, A
                 known = "worth" if row["high"] < 0 else "harm" if row["low"] > 0 else "open"
                 text = percents(row) | {"loss": percents({**row, "value": -row["value"]}, "")["value"]}
                 lines.append(ctx.t(f"study.find_{part}_{known}", **text))
+    lines += skipped(ctx, about)
     chart.look("\n\n".join(lines))
 
 

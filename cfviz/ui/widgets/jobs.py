@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import streamlit as st
 
@@ -14,6 +15,7 @@ from cfviz.ui.context import Context
 from cfviz.ui.session.plain import plain
 
 SHOWN = 6  # jobs of a kind
+FIRST = 3  # skipped files that are named
 EVERY = 1.0  # seconds between two looks at a running job
 ICONS = {
     "running": "hourglass_top",
@@ -50,6 +52,15 @@ def folder_choice(ctx: Context, name: str) -> Path | None:
     except ValueError as error:
         st.error(ctx.t("jobs.folder_refused", reason=plain(error)), icon=":material/folder_off:")
         return None
+
+
+def skipped(ctx: Context, about: Mapping[str, Any]) -> list[str]:
+    """The sentence on the files that a result leaves out, the first of them named; none if all were used."""
+    files = about.get("files", {}).get("skipped", {})
+    first = [f"{plain(name, 60)} ({plain(reason, 80)})" for name, reason in list(files.items())[:FIRST]]
+    key = "jobs.skipped" if len(files) <= FIRST else "jobs.skipped_more"
+    text = {"n": len(files), "names": ctx.t("jobs.separator").join(first), "more": len(files) - FIRST}
+    return [ctx.t(key, **text)] if files else []
 
 
 def refused(ctx: Context) -> str:

@@ -11,7 +11,7 @@ from cfviz.models.probes.position_bias import WAYS
 from cfviz.ui.context import Context
 from cfviz.ui.session import state
 from cfviz.ui.widgets import chart
-from cfviz.ui.widgets.jobs import folder_choice, panel, refused
+from cfviz.ui.widgets.jobs import folder_choice, panel, refused, skipped
 
 from .accuracy import SHOWN, WINDOWS, Results, draw, opened, results, sentences
 from .surfaces import BASELINE, BiasSubject
@@ -104,6 +104,8 @@ def _show(ctx: Context, job: jobs.Job) -> None:
     words = job.command
     folder = words[words.index("--data") + 1].rstrip("/").split("/")[-2:]
     st.caption(t("position_bias.job_about", folder="/".join(folder), n=found["photos"], rows=len(rows)))
+    for line in skipped(ctx, found):
+        st.caption(line)
     latest = next((one.id for one in jobs.listed(KIND) if one.result.exists()), None)
     if not st.toggle(t("position_bias.job_curves"), job.id == latest, key=f"position_bias.job_on.{job.id}"):
         return
