@@ -25,12 +25,13 @@ class Context:
     """What a page needs to know.
 
     Attributes:
-        name: the page's name, also the section of its translations.
-        t: ``t("predict.title", n=3)``, a sentence in the reader's language.
+        name: The page's name, also the section of its translations.
+        t: `t("predict.title", n=3)`, a sentence in the reader's language.
         lang: "en" or "zh-Hant".
-        theme: the colours of the theme in use.
-        settings: model, photo, size, dtype, device.
-        banner: the place above the page for what is true of all of it.
+        theme: The colours of the theme in use.
+        settings: Model, photo, size, dtype, device.
+        banner: The place above the page for what is true of all of it.
+        on_cpu: Called once if a prediction was made on the CPU because the GPU had no room for it.
     """
 
     name: str
@@ -39,13 +40,14 @@ class Context:
     theme: Theme
     settings: state.Settings
     banner: Any = field(repr=False, default=None)
+    on_cpu: Callable[[], None] = field(repr=False, default=lambda: None)
     _model: Any = field(repr=False, default=None)
     _labels: list[str] | None = field(repr=False, default=None)
-    _said_full: bool = field(repr=False, default=False)
+    _fell_back: bool = field(repr=False, default=False)
 
     @property
     def model(self) -> Any:
-        """The model, loaded when first asked for; shared by everybody, so read-only.
+        """The model, loaded when first asked for; all readers share it, so never change it.
 
         Weights that cannot be opened end the page with a sentence that says why.
         """
@@ -68,18 +70,17 @@ class Context:
         """The prediction on the chosen photo, and the watched points; computed once and shared.
 
         Args:
-            watch: names or shell patterns of points, e.g. ``"layers.0.blocks.*.attn.probs"``.
-            size: another input size than the chosen one, in pixels.
+            watch: Names or shell patterns of points, e.g. `"layers.0.blocks.*.attn.probs"`.
+            size: Another input size than the chosen one, in pixels.
         """
         settings = self.settings if size is None else state.replace(self.settings, size=size)
         try:
             made = cache.trace(settings, self.photo, watch)
         except (ValueError, FileNotFoundError) as error:
             self.stop(error)
-        if settings.device != "cpu" and made.device == "cpu" and not self._said_full:
-            with self.banner:
-                st.warning(self.t("common.gpu_full"), icon=":material/memory:")
-            self._said_full = True
+        if settings.device != "cpu" and made.device == "cpu" and not self._fell_back:
+            self._fell_back = True
+            self.on_cpu()
         return made
 
     @property
@@ -90,12 +91,12 @@ class Context:
         return self._labels
 
     def get(self, name: str, default: Any, allowed: Callable[[Any], bool] | Iterable[Any]) -> Any:
-        """The page's own choice (a stage, a head) from this session or the link; ``default`` if unusable.
+        """The page's own choice (a stage, a head) from this session or the link; `default` if unusable.
 
         Args:
-            name: the URL's parameter, not one of ``state.SHARED``.
-            default: also decides the type.
-            allowed: the values that make sense, or a test for them.
+            name: The URL's parameter, not one of `state.SHARED`.
+            default: Also decides the type.
+            allowed: The values that make sense, or a test for them.
         """
         return state.extra(self.name, name, default, allowed)
 

@@ -1,4 +1,4 @@
-"""The frame of every page: ``ctx = start("predict")`` and draw.
+"""The frame of every page: `ctx = start("predict")` and draw.
 
 from cfviz.ui import start
 
@@ -8,6 +8,8 @@ st.write(ctx.t("attention.look"))
 """
 
 from __future__ import annotations
+
+from functools import partial
 
 import streamlit as st
 
@@ -30,8 +32,8 @@ def start(name: str) -> Context:
     """Begin a page: settings from link and session, title, navigation, sidebar.
 
     Args:
-        name: the page's name: "home" for ``app.py``, else the file's name in ``pages/`` without ``.py``. Its
-            translations are in ``<name>.json``, with at least ``title`` and ``lede``.
+        name: The page's name: "home" for `app.py`, else the file's name in `pages/` without `.py`. Its
+            translations are in `<name>.json`, with at least `title` and `lede`.
     """
     door.guard()
     base = state.Settings(lang=preferred(st.context.locale), device=pick_device())
@@ -52,6 +54,13 @@ def start(name: str) -> Context:
     for note in notes:
         st.info(t(note.key, **plain_fields(note.fields)), icon=":material/link_off:")
     ctx.banner = st.container()
+    ctx.on_cpu = partial(_gpu_full, ctx)
     if name not in WITHOUT_MODEL:
         weights_banner(ctx)
     return ctx
+
+
+def _gpu_full(ctx: Context) -> None:
+    """Above the page: the GPU had no room, so the CPU computed what is shown."""
+    with ctx.banner:
+        st.warning(ctx.t("common.gpu_full"), icon=":material/memory:")
