@@ -1,8 +1,8 @@
 """The browser's half of the living figures: one folder per figure, `shared/` for what they have in common.
 
 The files are ES modules with true import paths. `script` follows the imports from a figure's entry and makes
-one text of all that it reaches: Streamlit, the report and the offline page each take one script, not a tree
-of files. Every module keeps a scope of its own, so that two may use the same name.
+one text of everything it reaches: Streamlit, the report and the offline page each take one script, not a tree
+of files. Every module keeps its own scope, so that two may use the same name.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ def script(entry: str) -> str:
     """A figure's entry and all that it imports, as one module with no import.
 
     Args:
-        entry: The module that exports the figure's mount function by default: "attention/main.js".
+        entry: The module that exports by default what is to run: "attention/main.js".
 
     Raises:
         ValueError: If an import leads nowhere, asks for what is not exported, or goes in a circle; the
@@ -140,8 +140,8 @@ class Figure:
     """What the browser needs of one living figure, wherever it is shown: a page, the report, a file.
 
     Attributes:
-        folder: Of its modules; `main.js` there exports the mount function by default.
-        host: Class of the box that it draws into.
+        folder: Where its modules are; `main.js` exports by default the function that Streamlit calls.
+        host: The class of the box that it draws into.
         sheets: Its style sheets, in order.
     """
 

@@ -1,4 +1,4 @@
-"""Living figures on a page: one class shows them all, and `go` sends the attention figure places.
+"""Living figures on a page: one class shows them all, and `go` sends the attention figure to a place.
 
 The attention figure
 --------------------
@@ -54,8 +54,8 @@ class Component:
     """A living figure as a component of Streamlit's.
 
     Args:
-        figure: Its half in the browser.
-        name: Under which Streamlit knows it.
+        figure: The figure as the browser knows it.
+        name: The name by which Streamlit knows it.
         keeps: Values that the browser sets, the first being what the reader chose; none for a figure that
             tells Python nothing.
     """
@@ -131,13 +131,13 @@ def go(name: str, **to: Any) -> None:
 
 
 def drive(name: str, seq: str, to: dict[str, Any], quiz: dict[str, Any] | None) -> None:
-    """Send a figure somewhere and let it ask a lesson's question; of any figure that has a name.
+    """Send a named figure somewhere and let it ask a lesson's question.
 
     Args:
-        name: The figure's.
+        name: The figure's name.
         seq: Changes with every order; an order is carried out once.
-        to: The figure's own state.
-        quiz: What it asks, see the figure's own code; None: nothing.
+        to: Where to, in the terms of the figure's own state.
+        quiz: The question, in the form of the figure's own code; None for none.
     """
     _driver()(key=f"{name}-go", data={"name": name, "seq": seq, "to": to, "quiz": quiz}, height=1)
 
