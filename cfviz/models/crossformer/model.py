@@ -21,7 +21,7 @@ import torch
 import torch.fx
 import torch.nn.functional as F
 from einops import rearrange
-from timm.layers import DropPath, trunc_normal_
+from timm.layers import DropPath, resize_rel_pos_bias_table_simple, trunc_normal_
 from timm.models import checkpoint_seq, register_notrace_module
 from timm.models._features import feature_take_indices
 from torch import nn
@@ -113,13 +113,9 @@ def _looked_up(table: torch.Tensor, offset: torch.Tensor) -> torch.Tensor:
 
 
 def stretched(table: torch.Tensor, G: int) -> torch.Tensor:
-    """A table of position biases resized bicubically: ((2T-1)^2, nH) -> ((2G-1)^2, nH)."""
-    side, new = round(len(table) ** 0.5), 2 * G - 1
-    if side == new:
-        return table
-    image = rearrange(table, "(h w) n -> 1 n h w", h=side).float()
-    image = F.interpolate(image, (new, new), mode="bicubic", align_corners=False).to(table.dtype)
-    return rearrange(image, "1 n h w -> (h w) n")
+    """A table of position biases resized bicubically, in float32: ((2T-1)^2, nH) -> ((2G-1)^2, nH)."""
+    shape = ((2 * G - 1) ** 2, table.shape[1])
+    return resize_rel_pos_bias_table_simple(table.float(), (G, G), shape).to(table.dtype)
 
 
 class NoPosBias(PosBias):

@@ -11,7 +11,7 @@ import torch
 from cfviz.geometry import MASKED, grouping
 from cfviz.hooks import capture
 from cfviz.models import create_model, list_models
-from cfviz.models.crossformer import DynamicPosBias, RelativePosBias, group, ungroup
+from cfviz.models.crossformer import DynamicPosBias, RelativePosBias, group, stretched, ungroup
 from cfviz.models.crossformer.model import _conv
 
 SMALL = {"embed_dim": 32, "depths": (2, 2, 3, 2), "num_heads": (1, 2, 4, 8), "num_classes": 5}
@@ -222,7 +222,7 @@ class TestBiasCache:
         with torch.no_grad():
             for side in range(32, 32 * 14, 32):
                 model(torch.randn(1, 3, side, 32))
-        assert len(attn.cache._state[1]) <= attn.cache.LIMIT
+        assert len(attn.cache._state[-1]) <= attn.cache.LIMIT
 
     def test_copies_and_pickles_empty(self, model):
         with torch.no_grad():
@@ -259,6 +259,16 @@ def test_a_table_is_kept_at_its_size_and_resized_bicubically_elsewhere():
     assert torch.equal(pos.bias(3)[:, 4, 4], image[0, :, 2, 2])  # offset (0, 0)
     larger = torch.nn.functional.interpolate(image, (9, 9), mode="bicubic", align_corners=False)
     assert torch.equal(pos.bias(5)[:, 0, 24], larger[0, :, 0, 0])
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16, torch.float64], ids=str)
+@pytest.mark.parametrize(("T", "G"), [(1, 3), (3, 3), (7, 5), (7, 8), (7, 14), (14, 7)])
+def test_a_resized_table_is_interpolated_in_float32(T, G, dtype):
+    table = torch.randn((2 * T - 1) ** 2, 3).to(dtype)
+    image = table.T.reshape(1, 3, 2 * T - 1, 2 * T - 1).float()
+    if T != G:
+        image = torch.nn.functional.interpolate(image, (2 * G - 1,) * 2, mode="bicubic", align_corners=False)
+    assert torch.equal(stretched(table, G), image.flatten(2)[0].T.to(dtype))
 
 
 @pytest.mark.parametrize("kind", ["dpb", "rpb", "none"])
