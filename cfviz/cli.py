@@ -106,7 +106,7 @@ def _add_models(commands: Any) -> None:
 def _add_predict(commands: Any) -> None:
     text = "Classify photos."
     predict = commands.add_parser("predict", help="classify photos", description=text)
-    predict.add_argument("photos", nargs="+", metavar="PHOTO", help="an image file")
+    predict.add_argument("photos", nargs="+", metavar="PHOTO", help="an image file, or gallery:ID")
     predict.add_argument(
         "--model",
         metavar="MODEL",
@@ -140,7 +140,7 @@ def _add_report(commands: Any) -> None:
     parser = commands.add_parser(
         "report", help="a photo's prediction and figures as one HTML file", description=text
     )
-    parser.add_argument("photo", metavar="PHOTO", help="an image file")
+    parser.add_argument("photo", metavar="PHOTO", help="an image file, or gallery:ID")
     parser.add_argument("--out", required=True, metavar="FILE", help="the HTML file to write")
     parser.add_argument("--model", metavar="MODEL", help=f"as for predict (default: {BUNDLED})")
     parser.add_argument("--weights", metavar="WEIGHTS", help="as for predict")
@@ -334,11 +334,12 @@ def _report(args: argparse.Namespace) -> int:
     trace = inspect(
         image, model, args.size, report.WATCH, device=args.device, dtype=args.dtype, mode=args.mode
     )
-    known = {load_image(entry.path).sha256: entry.id for entry in gallery() if entry.path.is_file()}
+    known = {load_image(entry.path).sha256: entry for entry in gallery() if entry.path.is_file()}
+    photo = known.get(image.sha256)
     weights = model.provenance
     named = args.weights or (None if args.model in (None, *VARIANTS) else args.model)
     given = {"random": "none", "bundled": None}.get(weights.source, named)
-    origin = report.Origin(shown(args.photo), known.get(image.sha256), given)
+    origin = report.Origin(photo.typed if photo else shown(args.photo), photo.id if photo else None, given)
     with replacing(args.out) as part:
         part.write_text(report.html(trace, model, origin, args.lang, args.parts), "utf-8")
     _note(f"{args.out} opens in any browser, offline")

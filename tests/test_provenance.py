@@ -98,7 +98,7 @@ def test_fields_that_make_no_sense_are_not_taken(told: Any) -> None:
     ],
 )  # fmt: skip
 def test_every_sitting_is_counted(start: dict[str, Any], said: str) -> None:
-    recipe, state = Recipe("photos", [Phase(64, 7, 5)]), {"epoch": 5}
+    recipe, state = Recipe("imagenette20/train", [Phase(64, 7, 5)]), {"epoch": 5}
     assert export.training(recipe, state, start).sentence() == f"imagenette20, {said}"
     if facts := Training.from_sentence(start["trained"] or ""):
         fields = {"trained": "whatever it says", "training": facts.as_json()}
@@ -106,7 +106,7 @@ def test_every_sitting_is_counted(start: dict[str, Any], said: str) -> None:
 
 
 def test_a_run_cut_short_says_how_far_it_came() -> None:
-    recipe = Recipe("photos", [Phase(64, 7, 20)], teacher="t")
+    recipe = Recipe("imagenette20/train", [Phase(64, 7, 20)], teacher="t")
     assert export.training(recipe, {"epoch": 9}).sentence() == (
         "imagenette20, a short first training (9 of 20 epochs, distilled)"
     )

@@ -21,6 +21,7 @@ import pillow_heif
 from PIL import Image, ImageCms, UnidentifiedImageError, features
 
 from .header import MAX_BYTES, MAX_PIXELS, ImageError, check_size, read_header
+from .samples import PREFIX, sample
 
 MAX_ICC_BYTES = 4 * 2**20
 NOTES = (
@@ -87,8 +88,9 @@ def load_image(source: Source, name: str | None = None) -> Photo:
     """Open a photo from wherever it comes.
 
     Args:
-        source: a path, the bytes of a file, a binary file object (an upload), a PIL image, or an array of
-            H x W x 3 uint8. JPEG, PNG, WebP, HEIC, AVIF, GIF, BMP and TIFF are read, whatever the name.
+        source: a path, "gallery:cat" for a bundled photo, the bytes of a file, a binary file object (an
+            upload), a PIL image, or an array of H x W x 3 uint8. JPEG, PNG, WebP, HEIC, AVIF, GIF, BMP and
+            TIFF are read, whatever the name.
         name: what to call the photo; the file's own name where not given.
 
     Returns:
@@ -102,6 +104,8 @@ def load_image(source: Source, name: str | None = None) -> Photo:
         return _from_array(source, _tidy(name))
     if isinstance(source, Image.Image):
         return _from_pil(source, _tidy(getattr(source, "filename", "") if name is None else name))
+    if isinstance(source, str) and source.startswith(PREFIX) and not os.path.exists(source):
+        source = sample(source.removeprefix(PREFIX)).path
     data, found = _read(source)
     return _from_bytes(data, _tidy(found if name is None else name))
 

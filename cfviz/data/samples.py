@@ -10,6 +10,7 @@ from pathlib import Path
 from cfviz.bundled import ASSETS
 
 GALLERY = ASSETS / "gallery"
+PREFIX = "gallery:"  # before the id of a bundled photo, where a path may stand
 
 
 @dataclass(frozen=True)
@@ -36,8 +37,8 @@ class Sample:
 
     @property
     def typed(self) -> str:
-        """The path as one types it in a checkout."""
-        return f"assets/gallery/{self.path.name}"
+        """The photo as one types it, in Python or on the command line, in any folder."""
+        return f"{PREFIX}{self.id}"
 
     @property
     def title_key(self) -> str:

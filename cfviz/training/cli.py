@@ -10,8 +10,6 @@ from typing import Any
 
 from cfviz.jobs import check_target, replacing, report, write
 
-CONFIGS = "cfviz/training/configs"
-
 
 def _count(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
@@ -73,7 +71,12 @@ def _processes_end_together(run: Callable[[argparse.Namespace], int]) -> Callabl
 def _add_train(subparsers: Any) -> None:
     text = "Train a model from a recipe. Run the same command again to resume a stopped run."
     parser = subparsers.add_parser("train", help="train a model, or resume training", description=text)
-    parser.add_argument("--config", required=True, metavar="YAML", help=f"the recipe, see {CONFIGS}")
+    parser.add_argument(
+        "--config",
+        required=True,
+        metavar="YAML",
+        help="a recipe, or one that comes with cfviz: nano, nano_cpu",
+    )
     parser.add_argument("--out", required=True, metavar="RUN", help="folder of the run")
     parser.add_argument(
         "--set", action="append", default=[], metavar="KEY=VALUE", help="override a setting of the recipe"

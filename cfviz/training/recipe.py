@@ -13,6 +13,8 @@ import yaml
 from cfviz.models.variants import VARIANTS
 from cfviz.models.weights.facts import data_name
 
+CONFIGS = Path(__file__).resolve().parent / "configs"  # recipes that come with cfviz
+
 
 @dataclass(frozen=True)
 class Phase:
@@ -306,19 +308,26 @@ def _read(text: str, where: str) -> Any:
         raise ValueError(f"{where}{place}: not YAML ({problem or 'it cannot be read'})") from None
 
 
+def names() -> list[str]:
+    """Names of the recipes that come with cfviz."""
+    return sorted(path.stem for path in CONFIGS.glob("*.yaml"))
+
+
 def load(path: str | Path, overrides: list[str] | None = None) -> Recipe:
     """Read a recipe from YAML.
 
     Args:
-        path: The file.
+        path: The file, or the name of one that comes with cfviz: "nano".
         overrides: `key=value` pairs, the value in YAML, that replace the file's.
 
     Raises:
         ValueError: If the file is missing or is not a mapping, or as `from_dict`.
     """
     path = Path(path)
+    if not path.is_file() and path.name == str(path) and (shipped := CONFIGS / f"{path.stem}.yaml").is_file():
+        path = shipped
     if not path.is_file():
-        raise ValueError(f"no recipe at {path}")
+        raise ValueError(f"no recipe at {path}, and none that comes with cfviz: {', '.join(names())}")
     try:
         values = _read(path.read_text(encoding="utf-8"), str(path))
     except UnicodeDecodeError:

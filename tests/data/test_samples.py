@@ -6,6 +6,7 @@ import pytest
 from PIL import Image
 
 from cfviz.bundled import ASSETS
+from cfviz.cli import main
 from cfviz.data.images import load_image
 from cfviz.data.samples import GALLERY, gallery, sample
 
@@ -40,3 +41,25 @@ def test_by_id():
     assert sample("worms-cathedral") in gallery()
     with pytest.raises(ValueError, match="worms-cathedral"):
         sample("nowhere")
+
+
+def test_a_bundled_photo_has_a_name_that_is_good_in_any_folder(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    for photo in gallery():
+        assert load_image(photo.typed).sha256 == load_image(photo.path).sha256
+    with pytest.raises(ValueError, match=r"no photo 'wild' in the gallery; there are .*german-shepherd"):
+        load_image("gallery:wild")
+    assert main(["predict", "gallery:german-shepherd", "--size", "32", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["predictions"][0]["photo"] == "gallery:german-shepherd"
+    assert main(["predict", "gallery:wild"]) == 2
+    assert "no photo 'wild' in the gallery" in capsys.readouterr().err
+
+
+def test_a_report_of_a_bundled_photo_says_how_to_make_it_again_anywhere(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    path = str(sample("german-shepherd").path)
+    assert main(["report", path, "--out", "report.html", "--size", "64", "--no-parts"]) == 0
+    page = (tmp_path / "report.html").read_text("utf-8")
+    assert "gallery:german-shepherd" in page
+    assert "assets/gallery" not in page
+    assert str(sample("german-shepherd").path.parent) not in page

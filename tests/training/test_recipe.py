@@ -9,6 +9,17 @@ from cfviz.training import recipe
 CONFIGS = sorted((Path(recipe.__file__).parent / "configs").glob("*.yaml"))
 
 
+def test_a_recipe_that_comes_with_cfviz_is_found_by_name_in_any_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for path in CONFIGS:
+        assert recipe.load(path.stem) == recipe.load(path)
+        assert recipe.load(path.name) == recipe.load(path)
+    with pytest.raises(ValueError, match=r"no recipe at wild, and none that comes with cfviz: .*nano_cpu"):
+        recipe.load("wild")
+    (tmp_path / "nano").write_text(CONFIGS[-1].read_text())
+    assert recipe.load("nano") == recipe.load(CONFIGS[-1]), "a file of one's own comes first"
+
+
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
 def test_every_recipe_in_the_repository_can_be_read(path: Path) -> None:
     loaded = recipe.load(path)

@@ -16,11 +16,10 @@ from cfviz.jobs import replacing
 from cfviz.jobs import write as write_json
 from cfviz.models.weights.checkpoints import load_checkpoint, model_card
 from cfviz.models.weights.errors import some
-from cfviz.training.recipe import Recipe
+from cfviz.training.recipe import CONFIGS, Recipe
 from cfviz.training.recipe import load as load_recipe
 
 TARGETS = {"top1": 0.85, "Imagenette half": 0.93, "Imagewoof half": 0.77}
-CONFIGS = Path(__file__).resolve().parents[1] / "configs"
 MACHINE_PATHS = ("data", "cache", "teacher_labels", "teacher_maps")
 
 
@@ -96,7 +95,7 @@ def _command(recipe: Recipe) -> str:
         if its["phases"] == wanted["phases"]:
             changes = [key for key in wanted if wanted[key] != its[key] and key not in MACHINE_PATHS]
             sets = "".join(f" --set {shlex.quote(_setting(key, wanted[key]))}" for key in changes)
-            return f"python -m cfviz train --config cfviz/training/configs/{path.name}{sets} --out RUN"
+            return f"python -m cfviz train --config {path.stem}{sets} --out RUN"
     return "python -m cfviz train --config RECIPE.yaml --out RUN, with the recipe of this card"
 
 
