@@ -2,9 +2,12 @@
 
 A job is a folder. `job.json` holds what was asked for, `state.json` the state, `progress.json` how far the
 command is, `log.txt` what it printed. The JSON files are replaced whole, never written in place, so every
-reader, even after a page reload or a restart of the server, sees one state or the next. While a job runs, it
-and its command hold a lock on the folder; a free lock while the state says running means that the process
-died.
+reader, even after a page reload or a restart of the server, sees one state or the next. While a job waits or
+runs, it and its command hold a lock on the folder; a free lock while the state says so means that the process
+died. Files that make no sense mean the same: a job is never more damaged than interrupted.
+
+Every job has a supervisor, which is this file run by itself, so that it takes a few megabytes and not torch's
+hundreds. It waits for a place (`AT_ONCE`), the oldest first, and starts the command, at low priority.
 """
 
 from __future__ import annotations
@@ -17,8 +20,8 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -31,10 +34,16 @@ except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
 JOBS, FOLDERS = "CFVIZ_JOBS", "CFVIZ_FOLDERS"
-STATES = ("running", "done", "failed", "cancelled", "interrupted")
+STATES = ("waiting", "running", "done", "failed", "cancelled", "interrupted")
+ALIVE = ("waiting", "running")
 RESUMABLE = ("failed", "cancelled", "interrupted")
 PLACE = "{job}"  # in arguments: the job's own folder
 GRACE = 5.0  # seconds between asking a job to end and ending it
+AT_ONCE = 1  # jobs that run; the others wait
+MOST_WAITING = 8
+LOOK = 0.25  # seconds between two looks of a job that waits
+NICE = 10  # readers of the pages come first
+MOST_BYTES = 1 << 20  # of a file about a job
 MOST_FOLDERS = 200
 
 
@@ -85,7 +94,8 @@ class Job:
 def report(path: str | os.PathLike[str] | None, done: int, total: int, message: str = "") -> None:
     """Record how far a command is; does nothing if `path` is None."""
     if path is not None:
-        write(Path(path), {"done": done, "total": total, "message": message, "time": time.time()})
+        with suppress(OSError):  # a full disk: what is measured matters more
+            write(Path(path), {"done": done, "total": total, "message": message, "time": time.time()})
 
 
 @contextmanager
@@ -150,7 +160,7 @@ def home() -> Path:
     return platformdirs.PlatformDirs("cfviz", appauthor=False).user_data_path / "jobs"
 
 
-def start(kind: str, command: Sequence[str], result: str) -> Job:
+def start(kind: str, command: Sequence[str], result: str, files: Mapping[str, str] | None = None) -> Job:
     """Run `python -m cfviz <command>` in the background, or resume the one that stopped.
 
     Args:
@@ -158,29 +168,41 @@ def start(kind: str, command: Sequence[str], result: str) -> Job:
         command: Arguments; `{job}` in them becomes the job's own folder. `--progress FILE` is appended, a
             file that the command reports to (see `report`).
         result: What the command makes, a path inside the job's folder.
+        files: Name -> text of what the command reads, put into the job's folder.
 
     Returns:
-        The job. If one with the same arguments is running, that one; if it stopped before its end, it starts
-        again in its folder, and the command resumes from what it finds there.
+        The job, which may have to wait. If one with the same arguments is running, that one; if it stopped
+        before its end, it starts again in its folder, and the command resumes from what it finds there.
 
     Raises:
-        ValueError: If the kind or the result would lie outside the folder of jobs, or the system has no
-            locks.
+        ValueError: If the kind or the result would lie outside the folder of jobs, the system has no locks,
+            or too many jobs wait already.
     """
     if fcntl is None:
         raise ValueError("background jobs need Linux or macOS")
-    if not kind.isidentifier() or Path(result).is_absolute() or ".." in Path(result).parts:
+    texts = dict(files or {})
+    if not kind.isidentifier() or not all(map(_is_inside, (result, *texts))):
         raise ValueError(f"got kind {kind!r} and result {result!r}; expected a word and a path in the folder")
+    waiting = sum(job.state == "waiting" for job in _every())
+    if waiting >= MOST_WAITING:
+        raise ValueError(f"{waiting} jobs wait already; expected at most {MOST_WAITING}")
     about = {"kind": kind, "command": list(command), "result": result}
-    name = hashlib.sha256(json.dumps(about).encode()).hexdigest()[:12]
+    name = hashlib.sha256(json.dumps([about, texts] if texts else about).encode()).hexdigest()[:12]
     folder, number = home() / kind / name, 1
     while (folder / "job.json").exists() and (old := read(folder)) is not None and old.state == "done":
         number += 1
         folder = home() / kind / f"{name}-{number}"
     folder.mkdir(parents=True, exist_ok=True)
-    if not (folder / "job.json").exists():
+    if read(folder) is None:
+        for place, text in texts.items():
+            with replacing(folder / place) as part:
+                part.write_text(text, encoding="utf-8")
         write(folder / "job.json", about)
     return _launch(folder)
+
+
+def _is_inside(path: str) -> bool:
+    return bool(path) and not Path(path).is_absolute() and ".." not in Path(path).parts
 
 
 def resume(job: Job) -> Job:
@@ -195,8 +217,8 @@ def _launch(folder: Path) -> Job:
         try:
             (folder / "progress.json").unlink(missing_ok=True)
             (folder / "cancel").unlink(missing_ok=True)
-            write(folder / "state.json", {"state": "running", "started": time.time()})
-            runner = [sys.executable, "-m", "cfviz.jobs", str(folder.resolve()), str(lock)]
+            write(folder / "state.json", {"state": "waiting", "started": time.time()})
+            runner = [sys.executable, "-P", __file__, str(folder.resolve()), str(lock)]  # -P: see top of file
             root = str(Path(__file__).resolve().parents[1])
             paths = [root, *filter(None, [os.environ.get("PYTHONPATH")])]
             process = subprocess.Popen(
@@ -217,9 +239,10 @@ def _launch(folder: Path) -> Job:
 
 
 def cancel(job: Job) -> Job:
-    """End a running job and all its processes; what it has saved stays, and it can be resumed."""
+    """End a job that waits or runs, and all its processes; what it has saved stays, and it can be resumed."""
     folder = job.folder
-    (folder / "cancel").touch()
+    with suppress(OSError):  # a full disk: it is ended all the same
+        (folder / "cancel").touch()
     until = time.monotonic() + GRACE
     while (group := _json(folder / "state.json").get("group")) is None and time.monotonic() < until:
         if _free(folder):
@@ -248,34 +271,61 @@ def listed(kind: str) -> list[Job]:
 
 
 def read(folder: Path) -> Job | None:
-    """The job in a folder, or None if there is none."""
-    about, free = _json(folder / "job.json"), _free(folder)
+    """The job in a folder, or None if there is none, or what was asked for cannot be read."""
+    about, free = _about(folder), _free(folder)
     state, progress = _json(folder / "state.json"), _json(folder / "progress.json")
-    if not {"kind", "command", "result"} <= set(about):
+    if about is None:
         return None
-    now, started = state.get("state", "interrupted"), float(state.get("started", 0.0))
-    if now == "running" and free:  # it died, unless it has reported since
+    now, started = _state(state), _number(state, "started")
+    if now in ALIVE and free:  # it died, unless it has reported since
         state = _json(folder / "state.json")
-        now = state.get("state", "interrupted")
-        if now == "running":
+        now = _state(state)
+        if now in ALIVE:
             now = "cancelled" if (folder / "cancel").exists() else "interrupted"
-    done, total = int(progress.get("done", 0)), int(progress.get("total", 0))
-    end = time.time() if now == "running" else state.get("ended", progress.get("time", started))
-    first = state.get("first")
-    since = progress.get("time", started) - started
-    base = int(first) if isinstance(first, int) else 0
-    message = _last_line(folder / "log.txt") if now == "failed" else progress.get("message", "")
+    done, total = int(_number(progress, "done")), int(_number(progress, "total"))
+    reported = _number(progress, "time", started)
+    end = time.time() if now in ALIVE else _number(state, "ended", reported)
+    base, since = int(_number(state, "first")), reported - started
+    message = _last_line(folder / "log.txt") if now == "failed" else progress.get("message")
     rate = (done - base) / since if since > 0 and done > base else 0.0
     return Job(
         folder, about["kind"], tuple(about["command"]), folder / about["result"], now, done, total,
-        message, max(0.0, end - started), rate, started,
+        message if isinstance(message, str) else "", max(0.0, end - started), rate, started,
     )  # fmt: skip
+
+
+def _every() -> list[Job]:
+    """All jobs of all kinds."""
+    return [job for path in home().glob("*/*/job.json") if (job := read(path.parent)) is not None]
+
+
+def _about(folder: Path) -> dict[str, Any] | None:
+    """What was asked for; None if it is not what `start` wrote."""
+    about = _json(folder / "job.json")
+    kind, command, result = (about.get(name) for name in ("kind", "command", "result"))
+    texts = isinstance(command, list) and all(isinstance(word, str) and "\0" not in word for word in command)
+    inside = isinstance(result, str) and "\0" not in result and _is_inside(result)
+    return about if isinstance(kind, str) and kind == folder.parent.name and texts and inside else None
+
+
+def _state(state: Mapping[str, Any]) -> str:
+    now = state.get("state")
+    return now if isinstance(now, str) and now in STATES else "interrupted"
+
+
+def _number(read: Mapping[str, Any], name: str, default: float = 0.0) -> float:
+    """A number that is not negative; `default` for anything else."""
+    value = read.get(name)
+    if isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= 1e12:
+        return value  # not NaN, not infinite
+    return default
 
 
 def _json(path: Path) -> dict[str, Any]:
     try:
-        read = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        with path.open("rb") as file:
+            read = json.loads(file.read(MOST_BYTES).decode("utf-8"))
+    except (OSError, ValueError, RecursionError):
         return {}
     return read if isinstance(read, dict) else {}
 
@@ -303,9 +353,13 @@ def _lock(folder: Path) -> int | None:
 
 def _free(folder: Path) -> bool:
     """Whether no job runs in a folder."""
-    if fcntl is None or not (folder / "lock").exists():
+    try:
+        descriptor = os.open(folder / "lock", os.O_RDWR)
+    except OSError:  # none, or none that could ever have been held
         return True
-    descriptor = os.open(folder / "lock", os.O_RDWR)
+    if fcntl is None:
+        os.close(descriptor)
+        return True
     try:
         fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -366,20 +420,36 @@ def _with_folders() -> Iterator[Path]:
 
 
 def _run(folder: Path, lock: int) -> int:
-    """Run the job's command to its end and record how it ended; the command holds the lock as well."""
-    about = _json(folder / "job.json")
+    """Wait for a place, run the job's command to its end and record how it ended.
+
+    The command holds the lock on the folder and the place as well.
+    """
+    begun: dict[str, Any] = {"group": os.getpid(), "started": time.time()}
+    write(folder / "state.json", {"state": "waiting", **begun})
+    os.nice(NICE)
+    place = None
+    while not (folder / "cancel").exists():
+        place = _place(folder, begun["started"])
+        if place is not None:
+            break
+        time.sleep(LOOK)
+    about = _about(folder)
+    if place is None or about is None or (folder / "cancel").exists():
+        write(folder / "state.json", {**begun, "state": "cancelled", "ended": time.time()})
+        return 1
     arguments = [argument.replace(PLACE, str(folder)) for argument in about["command"]]
     command = [sys.executable, "-m", "cfviz", *arguments, "--progress", str(folder / "progress.json")]
-    begun = {"group": os.getpid(), "started": time.time()}
+    begun["started"] = time.time()
     write(folder / "state.json", {"state": "running", **begun})
     with (folder / "log.txt").open("wb") as log:
         process = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, pass_fds=(lock,)
+            command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, pass_fds=(lock, place)
         )
         while process.poll() is None:
             first = _json(folder / "progress.json").get("done")
             if isinstance(first, int):  # where a resumed job began, for its rate
-                write(folder / "state.json", {"state": "running", **begun, "first": first})
+                with suppress(OSError):
+                    write(folder / "state.json", {"state": "running", **begun, "first": first})
                 break
             time.sleep(0.05)
         code = process.wait()
@@ -387,6 +457,23 @@ def _run(folder: Path, lock: int) -> int:
     last = _json(folder / "state.json")
     write(folder / "state.json", {**last, "state": state, "code": code, "ended": time.time()})
     return code
+
+
+def _place(folder: Path, since: float) -> int | None:
+    """A descriptor that holds one of the places, if one is free and no other job has waited longer."""
+    me = folder.parent.name, folder.name
+    waiting = (job for job in _every() if job.state == "waiting" and (job.kind, job.id) != me)
+    if any((job.started, job.id) < (since, folder.name) for job in waiting):
+        return None
+    for number in range(AT_ONCE):
+        descriptor = os.open(home() / f"place-{number}.lock", os.O_RDWR | os.O_CREAT, 0o600)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(descriptor)
+        else:
+            return descriptor
+    return None
 
 
 if __name__ == "__main__":

@@ -14,7 +14,14 @@ from pathlib import Path
 from tests.fuzz import harness
 
 FOLDER = Path(".fuzz")
-COUNTS = {"images": 10_000, "checkpoints": 2_000, "links": 600, "lessons": 2_000, "messages": 600}
+COUNTS = {
+    "images": 10_000,
+    "checkpoints": 2_000,
+    "links": 600,
+    "lessons": 2_000,
+    "messages": 600,
+    "jobs": 600,
+}
 
 
 def main(words: list[str] | None = None) -> int:

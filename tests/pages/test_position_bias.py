@@ -237,7 +237,7 @@ def test_a_job_measures_what_was_chosen(monkeypatch: pytest.MonkeyPatch, tmp_pat
     assert app.button(key="jobs.start.sizes").disabled
     monkeypatch.setenv(jobs.FOLDERS, str(photos))
     begun: list[list[str]] = []
-    monkeypatch.setattr(jobs, "start", lambda kind, command, result: begun.append([*command, result]))
+    monkeypatch.setattr(jobs, "start", lambda kind, command, result, files: begun.append([*command, result]))
     app.run()
     app.get("button_group")[0].set_value([320, 224]).run()
     app.button(key="jobs.start.sizes").click().run()

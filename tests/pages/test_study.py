@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -127,8 +128,10 @@ def test_a_study_starts_as_a_job(monkeypatch: pytest.MonkeyPatch, tmp_path: Path
     (tmp_path / "photos" / "n01440764_tench").mkdir(parents=True)
     app = page(monkeypatch, tmp_path)
     monkeypatch.setenv(jobs.FOLDERS, str(tmp_path / "photos"))
-    begun: list[tuple[str, ...]] = []
-    monkeypatch.setattr(jobs, "start", lambda kind, command, result: begun.append((kind, *command, result)))
+    begun: list[tuple[Any, ...]] = []
+    monkeypatch.setattr(
+        jobs, "start", lambda kind, command, result, files: begun.append((kind, *command, result, files))
+    )
     app.text_area(key="study.lines").set_value('{"part": "nose"}').run()
     assert app.button(key="jobs.start.study").disabled
     app.text_area(key="study.lines").set_value('{"part": "bias"}').run()
@@ -136,7 +139,7 @@ def test_a_study_starts_as_a_job(monkeypatch: pytest.MonkeyPatch, tmp_path: Path
     assert not app.exception
     (words,) = begun
     assert words[:4] == ("study", "study", "--data", str(tmp_path / "photos"))
-    assert words[-1] == "out/statistics.parquet"
-    assert (
-        Path(words[words.index("--interventions") + 1]).read_text() == '[{"part": "bias", "how": "zero"}]\n'
-    )
+    assert words[-2] == "out/statistics.parquet"
+    assert words[words.index("--interventions") + 1] == "{job}/interventions.jsonl"
+    assert words[-1] == {"interventions.jsonl": '[{"part": "bias", "how": "zero"}]\n'}
+    assert not (tmp_path / "jobs").exists(), "nothing is written before somebody starts a job"

@@ -32,6 +32,7 @@ ENOUGH = 0.02  # of accuracy: what a part may cost and still be one that can go
 BY_CHANCE = 0.025  # of 95 % intervals around nothing lie below zero
 MOST = 40  # lines of a figure
 KEYS = ("subject", "part", "stage", "block", "index", "how", "measure", "value", "low", "high", "n", "json")
+LINES = "interventions.jsonl"  # in the folder of a job
 Rows = list[dict[str, Any]]
 
 
@@ -57,7 +58,7 @@ def choose(ctx: Context) -> tuple[Rows, dict[str, Any], Path] | None:
         )  # fmt: skip
     try:
         return *table(str(paths[name]), paths[name].stat().st_mtime), paths[name]
-    except ValueError as error:
+    except (ValueError, OSError) as error:  # not a table, or gone meanwhile
         st.error(ctx.t("errors.refused", reason=plain(error)), icon=":material/error:")
         return None
 
@@ -252,14 +253,15 @@ def start(ctx: Context) -> None:
     """A new study over the reader's photos, as a job."""
     st.subheader(ctx.t("study.start_title"), anchor=False)
     st.markdown(ctx.t("study.start_text"))
-    panel(ctx, "study", _command(ctx), "out/statistics.parquet", ctx.t("study.start"))
+    command, lines = _command(ctx)
+    panel(ctx, "study", command, "out/statistics.parquet", ctx.t("study.start"), files={LINES: lines})
 
 
-def _command(ctx: Context) -> list[str] | None:
-    """The command that the choices come to; None, and a sentence why, where they come to none."""
+def _command(ctx: Context) -> tuple[list[str] | None, str]:
+    """The command that the choices come to, and its lines; None, and a sentence why, if there is none."""
     if why := refused(ctx):
         st.info(why, icon=":material/info:")
-        return None
+        return None, ""
     folder = folder_choice(ctx, "study")
     first = PLAN.read_text(encoding="utf-8") if PLAN.is_file() else '{"part": "bias"}\n'
     text = st.text_area(ctx.t("study.lines"), first, height=160, key="study.lines")
@@ -268,25 +270,15 @@ def _command(ctx: Context) -> list[str] | None:
         lines = [dump(parse(line)) for line in text.splitlines() if line.strip()]
     except ValueError as error:
         st.error(ctx.t("errors.refused", reason=plain(error)), icon=":material/error:")
-        return None
+        return None, ""
     if folder is None or not lines:
-        return None
-    command = ["study", "--data", str(folder), "--interventions", str(_kept("\n".join(lines)))]
+        return None, ""
+    command = ["study", "--data", str(folder), "--interventions", f"{jobs.PLACE}/{LINES}"]
     command += ["--model", ctx.settings.model, "--size", str(ctx.settings.size)]
     command += ["--limit", str(limit), "--out", f"{jobs.PLACE}/out"]
-    return command if ctx.settings.device != "cpu" else [*command, "--cpu"]
-
-
-def _kept(text: str) -> Path:
-    """A file with these lines, beside the jobs, named by what it says."""
-    import hashlib
-
-    path = jobs.home() / f"study-{hashlib.sha256(text.encode()).hexdigest()[:12]}.jsonl"
-    if not path.exists():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with jobs.replacing(path) as part:
-            part.write_text(text + "\n", encoding="utf-8")
-    return path
+    if ctx.settings.device == "cpu":
+        command += ["--cpu"]
+    return command, "\n".join(lines) + "\n"
 
 
 CODE = """

@@ -17,7 +17,9 @@ from cfviz.ui.session.plain import plain
 SHOWN = 6  # jobs of a kind
 FIRST = 3  # skipped files that are named
 EVERY = 1.0  # seconds between two looks at a running job
+SCAN = 60.0  # seconds for which a look at folders of photos holds
 ICONS = {
+    "waiting": "schedule",
     "running": "hourglass_top",
     "done": "check_circle",
     "failed": "error",
@@ -33,13 +35,12 @@ def folder_choice(ctx: Context, name: str) -> Path | None:
         ctx: the page.
         name: unique on the page.
     """
-    found = jobs.folders()
+    roots = tuple(jobs.roots())
+    found = _folders(roots)
     if not found:
         st.info(ctx.t("jobs.no_folders", variable=jobs.FOLDERS), icon=":material/folder_off:")
         return None
-    root = {
-        path: os.path.commonpath([r for r in jobs.roots() if path.is_relative_to(r)][:1]) for path in found
-    }
+    root = {path: os.path.commonpath([r for r in roots if path.is_relative_to(r)][:1]) for path in found}
 
     def title(path: Path) -> str:
         inside = path.relative_to(root[path]).as_posix()
@@ -48,7 +49,7 @@ def folder_choice(ctx: Context, name: str) -> Path | None:
 
     chosen = st.selectbox(ctx.t("jobs.folder"), found, format_func=title, key=f"jobs.folder.{name}")
     try:
-        return jobs.allowed(chosen)
+        return _allowed(chosen, roots)
     except ValueError as error:
         st.error(ctx.t("jobs.folder_refused", reason=plain(error)), icon=":material/folder_off:")
         return None
@@ -61,6 +62,18 @@ def skipped(ctx: Context, about: Mapping[str, Any]) -> list[str]:
     key = "jobs.skipped" if len(files) <= FIRST else "jobs.skipped_more"
     text = {"n": len(files), "names": ctx.t("jobs.separator").join(first), "more": len(files) - FIRST}
     return [ctx.t(key, **text)] if files else []
+
+
+@st.cache_data(ttl=SCAN, max_entries=8, show_spinner=False)
+def _folders(roots: tuple[Path, ...]) -> list[Path]:
+    """The folders on offer; looked up now and then, for a disk may hold very many."""
+    return jobs.folders()
+
+
+@st.cache_data(ttl=SCAN, max_entries=64, show_spinner=False)
+def _allowed(folder: Path, roots: tuple[Path, ...]) -> Path:
+    """The same for one folder and all that is in it; the command looks again before it reads a photo."""
+    return jobs.allowed(folder)
 
 
 def refused(ctx: Context) -> str:
@@ -80,6 +93,7 @@ def panel(
     label: str | None = None,
     show: Callable[[jobs.Job], None] | None = None,
     growing: bool = False,
+    files: Mapping[str, str] | None = None,
 ) -> None:
     """A button that starts a job, and all jobs of its kind.
 
@@ -91,6 +105,7 @@ def panel(
         label: on the button.
         show: draws what a job found, below its line; called by the fragment.
         growing: whether what is there before the end is drawn too, at every look.
+        files: as for `cfviz.jobs.start`.
     """
     st.button(
         label or ctx.t("jobs.start"),
@@ -99,17 +114,20 @@ def panel(
         key=f"jobs.start.{kind}",
         disabled=command is None,
         on_click=_begin,
-        args=(kind, tuple(command or ()), result),
+        args=(kind, tuple(command or ()), result, files),
     )
     if refused := st.session_state.pop(f"jobs.refused.{kind}", None):
         st.error(ctx.t("jobs.refused", reason=plain(refused)), icon=":material/error:")
-    running = any(job.state == "running" for job in jobs.listed(kind)[:SHOWN])
+    found = jobs.listed(kind)[:SHOWN]
+    if found:
+        st.caption(ctx.t("jobs.shared"))
+    running = any(job.state in jobs.ALIVE for job in found)
     st.fragment(_list, run_every=EVERY if running else None)(ctx, kind, running, show, growing)
 
 
-def _begin(kind: str, command: Sequence[str], result: str) -> None:
+def _begin(kind: str, command: Sequence[str], result: str, files: Mapping[str, str] | None) -> None:
     try:
-        jobs.start(kind, command, result)
+        jobs.start(kind, command, result, files)
     except (ValueError, OSError) as error:
         st.session_state[f"jobs.refused.{kind}"] = str(error)
 
@@ -119,7 +137,7 @@ def _list(
 ) -> None:
     """The latest jobs; once the last one stops, the whole page is drawn anew, without the clock."""
     found = jobs.listed(kind)[:SHOWN]
-    if watched and not any(job.state == "running" for job in found):
+    if watched and not any(job.state in jobs.ALIVE for job in found):
         st.rerun()
     for job in found:
         with st.container(border=True, key=f"jobs-{kind}-{job.id}"):
@@ -137,7 +155,7 @@ def _line(ctx: Context, job: jobs.Job) -> None:
             said += " · " + ctx.t("jobs.progress", done=job.done, total=job.total)
             if job.left is not None:
                 said += " · " + ctx.t("jobs.left", time=clock(job.left))
-        elif job.state != "interrupted":
+        elif job.state not in ("waiting", "interrupted"):
             said += " · " + ctx.t("jobs.took", time=clock(job.seconds))
         st.markdown(said)
         if job.state == "running":
@@ -145,17 +163,23 @@ def _line(ctx: Context, job: jobs.Job) -> None:
         if job.message:
             st.text(job.message[:200])
     with can:
-        if job.state == "running":
+        if job.state in jobs.ALIVE:
             st.button(
                 ctx.t("jobs.cancel"), icon=":material/stop:", key=f"jobs.cancel.{job.kind}.{job.id}",
                 on_click=_cancel, args=(job,), width="stretch",
             )  # fmt: skip
         elif job.state in jobs.RESUMABLE and st.button(
             ctx.t("jobs.resume"), icon=":material/resume:", key=f"jobs.resume.{job.kind}.{job.id}",
-            width="stretch",
+            on_click=_resume, args=(job,), width="stretch",
         ):  # fmt: skip
-            jobs.resume(job)
             st.rerun()  # the whole page, whose fragment begins to look again
+
+
+def _resume(job: jobs.Job) -> None:
+    try:
+        jobs.resume(job)
+    except (ValueError, OSError) as error:
+        st.session_state[f"jobs.refused.{job.kind}"] = str(error)
 
 
 def clock(seconds: float) -> str:

@@ -102,7 +102,8 @@ def _show(ctx: Context, job: jobs.Job) -> None:
         return
     t, rows = ctx.t, found["rows"]
     words = job.command
-    folder = words[words.index("--data") + 1].rstrip("/").split("/")[-2:]
+    data = words[words.index("--data") + 1] if "--data" in words[:-1] else ""
+    folder = data.rstrip("/").split("/")[-2:]
     st.caption(t("position_bias.job_about", folder="/".join(folder), n=found["photos"], rows=len(rows)))
     for line in skipped(ctx, found):
         st.caption(line)
