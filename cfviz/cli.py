@@ -25,6 +25,7 @@ from cfviz.data.images import MODES, check_input_size, load_image
 from cfviz.data.labels import LANGUAGES
 from cfviz.data.samples import gallery
 from cfviz.jobs import check_target, replacing
+from cfviz.models.export import INPUT, OUTPUT, check_packages, export_onnx
 from cfviz.models.factory import DTYPES, build, create_model
 from cfviz.models.registry import default_cfgs
 from cfviz.models.variants import BUNDLED, OURS, VARIANTS, shipped
@@ -92,6 +93,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_predict(commands)
     _add_report(commands)
     _add_points(commands)
+    _add_export_onnx(commands)
     _add_app(commands)
     training.register(commands)
     return parser
@@ -167,6 +169,23 @@ def _add_points(commands: Any) -> None:
     )
     points.add_argument("--json", action="store_true", help="machine-readable output")
     points.set_defaults(run=_points)
+
+
+def _add_export_onnx(commands: Any) -> None:
+    text = "Write a model as an ONNX file, and check with onnxruntime that it gives the model's logits."
+    parser = commands.add_parser("export-onnx", help="a model as an ONNX file", description=text)
+    parser.add_argument("--out", required=True, metavar="FILE", help="the .onnx file to write")
+    parser.add_argument("--model", metavar="MODEL", help=f"as for predict (default: {BUNDLED})")
+    parser.add_argument("--weights", metavar="WEIGHTS", help="as for predict")
+    parser.add_argument(
+        "--size",
+        type=_size,
+        default=224,
+        metavar="N",
+        help="input in pixels, 224 or 224x320 (height x width); the file is for this size",
+    )
+    parser.add_argument("--batch", type=_count, metavar="N", help="photos at once (default: any number)")
+    parser.set_defaults(run=_export_onnx)
 
 
 def _add_app(commands: Any) -> None:
@@ -362,6 +381,25 @@ def _points(args: argparse.Namespace) -> int:
         _print_json(model=args.model, points=[{"point": p, "axes": list(axes_of(p))} for p in found])
     else:
         _print_table([(point, " x ".join(axes_of(point))) for point in found])
+    return 0
+
+
+# ---------------------------------------------------------------- export
+
+
+def _export_onnx(args: argparse.Namespace) -> int:
+    check_input_size(args.size)
+    check_target(args.out, "--out")
+    check_packages()
+    model = _model(args.model, args.weights)
+    difference = export_onnx(model, args.out, args.size, args.batch)
+    height, width = (args.size, args.size) if isinstance(args.size, int) else args.size
+    batch = args.batch or "batch"
+    print(
+        f"{args.out}: {INPUT} ({batch}, {model.in_chans}, {height}, {width}) -> {OUTPUT} ({batch}, "
+        f"{model.num_classes}), {readable_size(os.path.getsize(args.out))}; onnxruntime's logits are the "
+        f"model's to {difference:.0e}"
+    )
     return 0
 
 

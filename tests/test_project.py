@@ -55,9 +55,24 @@ def blocks(language: str) -> list[str]:
 
 def test_requirements_are_complete_and_minimal() -> None:
     needed, listed = imported(("cfviz", "pages")), set(requirements("requirements.txt"))
-    assert not needed - listed, f"imported and not in requirements.txt: {sorted(needed - listed)}"
+    missing = needed - listed - set(extras())
+    assert not missing, f"imported and not in requirements.txt: {sorted(missing)}"
     spare = listed - needed - UNIMPORTED
     assert not spare, f"in requirements.txt and imported nowhere: {sorted(spare)}"
+
+
+def extras() -> dict[str, Requirement]:
+    """What `pip install 'cfviz[...]'` adds."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    wanted = [Requirement(line) for lines in project["optional-dependencies"].values() for line in lines]
+    return {canonicalize_name(r.name): r for r in wanted}
+
+
+def test_extras_are_tested() -> None:
+    tested, needed = requirements("requirements-dev.txt"), set(requirements("requirements.txt"))
+    for name, requirement in extras().items():
+        assert tested[name].specifier == requirement.specifier
+        assert name not in needed
 
 
 @pytest.mark.parametrize("name", ["requirements.txt", "requirements-dev.txt"])

@@ -1,0 +1,123 @@
+"""A model as an ONNX file that onnxruntime has been seen to agree with."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from copy import deepcopy
+from importlib.util import find_spec
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from cfviz.geometry import map_sizes
+from cfviz.jobs import replacing
+
+from .crossformer import CrossFormer
+
+NEEDED = ("onnx", "onnxscript", "onnxruntime")
+TOLERANCE = 1e-4  # largest difference of two logits over the largest logit
+INPUT, OUTPUT = "pixels", "logits"
+
+
+def export_onnx(
+    model: CrossFormer,
+    path: str | PathLike[str],
+    size: int | tuple[int, int] = 224,
+    batch: int | None = None,
+) -> float:
+    """Write a model as one ONNX file: normalised pixels (B, 3, H, W) -> logits (B, num_classes), float32.
+
+    onnxruntime runs the file before it gets its name, and its logits must be the model's.
+
+    Args:
+        model: In eval mode; it is copied.
+        path: The file to write.
+        size: The input the file is for: a side in pixels or (height, width), multiples of 32.
+        batch: Photos at once; None for any number.
+
+    Returns:
+        The largest difference between logits of onnxruntime and of the model, over the largest logit.
+
+    Raises:
+        ValueError: If packages are missing, the model is in training mode, the size does not fit, or
+            onnxruntime disagrees with the model.
+    """
+    check_packages()
+    if model.training:
+        raise ValueError("the model is in training mode; call model.eval() first")
+    H, W = (size, size) if isinstance(size, int) else size
+    map_sizes(H, W)  # says what is wrong with the size
+    copied = deepcopy(model).to("cpu", torch.float32)
+    shape = (batch or 2, copied.in_chans, H, W)
+    dynamic = None if batch else ({0: torch.export.Dim("batch", min=1)},)
+    with torch.no_grad(), _quiet():
+        program: Any = torch.onnx.export(
+            copied,
+            (torch.zeros(shape),),
+            dynamo=True,
+            dynamic_shapes=dynamic,
+            input_names=[INPUT],
+            output_names=[OUTPUT],
+            verbose=False,
+        )
+    program.model.metadata_props.update(_metadata(model))
+    with replacing(Path(path)) as part:
+        program.save(part)
+        difference = max(_difference(copied, part, (n, *shape[1:])) for n in ((batch,) if batch else (1, 3)))
+        if not difference <= TOLERANCE:
+            raise ValueError(
+                f"onnxruntime's logits differ from the model's by {difference:.1e} of the largest; at most "
+                f"{TOLERANCE:.0e} was expected, so nothing was written"
+            )
+    return difference
+
+
+def check_packages() -> None:
+    """See that what an export needs is installed.
+
+    Raises:
+        ValueError: If not, with what to do.
+    """
+    missing = [name for name in NEEDED if find_spec(name) is None]
+    if missing:
+        raise ValueError(
+            f"ONNX export needs {', '.join(missing)}, not installed here: pip install {' '.join(missing)}"
+        )
+
+
+def _metadata(model: CrossFormer) -> dict[str, str]:
+    """What a reader of the file needs to know: how pixels are normalised, and whose weights these are."""
+    cfg: dict[str, Any] = getattr(model, "pretrained_cfg", None) or {}
+    facts = {key: cfg.get(key) for key in ("architecture", "mean", "std")}
+    facts |= {"group_size": model.group_size, "interval": model.interval}
+    facts |= {"weights": model.provenance.source, "trained": model.provenance.trained}
+    return {key: str(value) for key, value in facts.items() if value is not None}
+
+
+def _difference(model: CrossFormer, file: Path, shape: tuple[int, ...]) -> float:
+    import onnxruntime  # optional, and slow to load
+
+    x = torch.randn(shape, generator=torch.Generator().manual_seed(shape[0]))
+    session = onnxruntime.InferenceSession(str(file), providers=["CPUExecutionProvider"])
+    found = torch.from_numpy(session.run([OUTPUT], {INPUT: x.numpy()})[0])
+    with torch.no_grad():
+        expected = model(x)
+    return float((found - expected).abs().max() / expected.abs().max().clamp(min=1e-12))
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without the exporter's remarks on its own optimisations."""
+    loggers = [logging.getLogger(name) for name in ("onnxscript", "onnx_ir", "torch.onnx")]
+    before = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        for logger, level in zip(loggers, before, strict=True):
+            logger.setLevel(level)

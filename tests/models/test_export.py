@@ -1,0 +1,80 @@
+"""An ONNX file gives the model's logits, or is not written."""
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+import pytest
+import timm
+import torch
+
+from cfviz.cli import main
+from cfviz.models import export
+from cfviz.models.crossformer import CrossFormer
+from cfviz.models.export import export_onnx
+
+TINY = {"embed_dim": 32, "depths": (2, 1, 1, 1), "num_heads": (1, 2, 4, 8), "num_classes": 5}
+
+
+@pytest.fixture
+def model() -> CrossFormer:
+    torch.manual_seed(0)
+    return timm.create_model("crossformer_nano", **TINY).eval()
+
+
+def run(file: Path, x: torch.Tensor) -> tuple[list, np.ndarray]:
+    session = onnxruntime.InferenceSession(str(file), providers=["CPUExecutionProvider"])
+    return session.get_inputs()[0].shape, session.run(["logits"], {"pixels": x.numpy()})[0]
+
+
+@pytest.mark.parametrize(("batch", "shape"), [(None, ["batch", 3, 96, 64]), (1, [1, 3, 96, 64])])
+def test_the_file_gives_the_models_logits(model, tmp_path, batch, shape) -> None:
+    file = tmp_path / "tiny.onnx"
+    assert export_onnx(model, file, (96, 64), batch) < 1e-5
+    assert [path.name for path in tmp_path.iterdir()] == ["tiny.onnx"]
+    for n in (batch,) if batch else (1, 4):
+        x = torch.randn(n, 3, 96, 64)
+        found, logits = run(file, x)
+        assert found == shape
+        with torch.no_grad():
+            np.testing.assert_allclose(logits, model(x).numpy(), rtol=1e-4, atol=1e-5)
+    facts = onnxruntime.InferenceSession(str(file)).get_modelmeta().custom_metadata_map
+    assert facts["architecture"] == "crossformer_nano"
+    assert facts["mean"] == "(0.485, 0.456, 0.406)"
+    assert facts["weights"] == "random"
+
+
+def test_a_file_that_differs_is_not_written(model, tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(export, "_difference", lambda *args: 0.01)
+    (tmp_path / "old.onnx").write_bytes(b"old")
+    with pytest.raises(ValueError, match=r"differ from the model's by 1\.0e-02.*nothing was written"):
+        export_onnx(model, tmp_path / "old.onnx", 32, batch=1)
+    assert [path.read_bytes() for path in tmp_path.iterdir()] == [b"old"]
+
+
+def test_bad_requests_are_named(model, tmp_path) -> None:
+    with pytest.raises(ValueError, match=r"100 x 100 pixels.*multiples of 32"):
+        export_onnx(model, tmp_path / "x.onnx", 100)
+    with pytest.raises(ValueError, match=r"training mode; call model\.eval\(\) first"):
+        export_onnx(model.train(), tmp_path / "x.onnx")
+
+
+def test_without_the_packages_the_command_says_what_to_install(tmp_path, monkeypatch, capsys) -> None:
+    monkeypatch.setattr(export, "find_spec", lambda name: None if name == "onnxruntime" else sys)
+    assert main(["export-onnx", "--out", str(tmp_path / "x.onnx")]) == 2
+    assert capsys.readouterr().err == (
+        "cfviz: ONNX export needs onnxruntime, not installed here: pip install onnxruntime\n"
+    )
+
+
+@pytest.mark.slow
+def test_the_command(tmp_path, capsys) -> None:
+    file = tmp_path / "nano.onnx"
+    assert main(["export-onnx", "--out", str(file), "--size", "64", "--batch", "2"]) == 0
+    out, err = capsys.readouterr()
+    assert out.startswith(f"{file}: pixels (2, 3, 64, 64) -> logits (2, 20), ")
+    assert "onnxruntime's logits are the model's to " in out
+    assert err == ""
+    assert main(["export-onnx", "--out", str(tmp_path / "no" / "x.onnx")]) == 2
+    assert "there is no folder" in capsys.readouterr().err
