@@ -1,4 +1,4 @@
-"""Attention in groups whose masks are few: a mask is stored once, however many groups it serves."""
+"""Attention in groups with few distinct masks: each mask is stored once, however many groups share it."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ import torch.nn.functional as F
 
 from .shortcuts import recorded
 
-GATHERED = 4_000_000  # bytes; more masks than this leave a processor's cache before they are read
+GATHERED = 4_000_000  # bytes; more masks than this drop out of a processor's cache before they are read
 
 
 def spread(bias: torch.Tensor, which: torch.Tensor | None, BG: int) -> torch.Tensor:
-    """Each group's bias: (P, nH, N, N), (nG,) -> (B*nG, nH, N, N); without ``which`` one serves all."""
+    """Each group's bias: (P, nH, N, N), (nG,) -> (B*nG, nH, N, N); without `which` all groups share one."""
     if which is None:
         return bias.expand(BG, -1, -1, -1)
     return bias[which.repeat(BG // which.shape[0])]
@@ -28,16 +28,18 @@ def attend(
 ) -> torch.Tensor:
     """Softmax attention of every group with its bias.
 
-    Neighbouring groups mostly share a pattern of padding. On a processor large maps go run by run of such
-    groups, so that no mask is copied for each of them. Where gradients are wanted there, PyTorch's attention
-    has only a slow way left, and the products are written out.
+    Neighbouring groups mostly share a pattern of padding. On a CPU, large maps are processed in runs of such
+    groups, so that no mask is copied for each of them. With gradients on a CPU, PyTorch's attention has only
+    a slow implementation left, so the products are written out.
 
     Args:
-        q, k, v: (B*nG, nH, N, d), groups batch-major.
-        bias: the distinct biases, masks of padding included (P, nH, N, N).
-        which: the bias of each group of one image (nG,); None where one serves all.
-        scale: of the products of q and k.
-        dropout: the share of probabilities that are dropped.
+        q: Queries (B*nG, nH, N, d), groups batch-major.
+        k: Keys, like `q`.
+        v: Values, like `q`.
+        bias: The distinct biases, masks of padding included, (P, nH, N, N).
+        which: Which bias each group of one image has, (nG,); None if all share one.
+        scale: Factor of the products of q and k.
+        dropout: Share of the probabilities that are dropped.
 
     Returns:
         (B*nG, nH, N, d).
@@ -64,7 +66,7 @@ def attend(
 def _written_out(
     q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, bias: torch.Tensor, scale: float, dropout: float
 ) -> torch.Tensor:
-    """Softmax attention (BG, nH, N, d) in three calls; bias: (BG, nH, N, N)."""
+    """Softmax attention (B*nG, nH, N, d) in three calls, with a bias (B*nG, nH, N, N)."""
     shape = q.shape
     q, k, v = (x.reshape(-1, *shape[2:]) for x in (q, k, v))  # BG*nH, N, d
     logits = torch.baddbmm(bias.reshape(-1, *bias.shape[2:]), q, k.transpose(1, 2), alpha=scale)

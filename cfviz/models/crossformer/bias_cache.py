@@ -1,4 +1,4 @@
-"""A memory for what depends on weights and geometry only."""
+"""A cache for what depends on weights and geometry only."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from .shortcuts import bare
 
 
 class BiasCache:
-    """What attention adds to its logits, remembered as long as the weights that made it are the same.
+    """What attention adds to its logits, cached as long as the weights that made it stay the same.
 
-    Used only in eval mode without gradients; training empties it. It keeps a copy of the weights that made
-    the biases and compares the two at every call: nothing else notices a write through `.data`. Where a
-    module has a hook or a patched `forward`, nothing is remembered.
+    It is used only in eval mode without gradients; training empties it. It keeps a copy of the weights that
+    made the biases and compares it with the weights in every call: nothing else notices a write through
+    `.data`. If a module has a hook or a patched `forward`, nothing is cached.
     """
 
     LIMIT = 8
@@ -25,7 +25,7 @@ class BiasCache:
         self._state: tuple[list[nn.Module], torch.Tensor | None, dict[tuple, Any]] = ([], None, {})
 
     def get(self, owner: nn.Module, key: tuple, make: Callable[[], torch.Tensor]) -> torch.Tensor:
-        """What `make` returns, made anew only when `key` is new or `owner` changed."""
+        """The result of `make`, made anew only if `key` is new or `owner` has changed."""
         modules = [owner]
         for module in modules:  # as `owner.modules()`, which is slower
             modules.extend(child for child in module._modules.values() if child is not None)
@@ -46,7 +46,7 @@ class BiasCache:
 
     @property
     def nbytes(self) -> int:
-        """Bytes of the biases it holds."""
+        """Bytes of the cached biases."""
         return sum(t.untyped_storage().nbytes() for t in list(self._state[2].values()))
 
     def __reduce__(self) -> tuple:

@@ -1,4 +1,4 @@
-"""Linear layers whose bias and activation are part of the matrix product where the machine can do that."""
+"""Linear layers with bias and activation fused into the matrix product, where the machine can do that."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from torch import nn
 
 from .shortcuts import bare, recorded
 
-# oneDNN's product, the one torch.compile uses; a plain one writes its output two or three times
+# oneDNN's matrix product, as torch.compile uses it; a plain one writes its output two or three times
 _FUSED = (
     getattr(torch.ops.mkldnn, "_linear_pointwise", None) if torch.backends.mkldnn.is_available() else None
 )
@@ -19,7 +19,7 @@ _FUSED_DTYPES = {torch.float32} | (
 
 
 def linear(layer: nn.Module, x: torch.Tensor, gelu: nn.Module | None = None) -> torch.Tensor:
-    """Apply a linear layer, and a GELU after it if there is one; to rounding, what calling them returns.
+    """Apply a linear layer, then a GELU if there is one; up to rounding, the same as calling them.
 
     On a CPU without gradients, bias and GELU are fused into the product, unless the modules are observed or
     have been replaced by others.
@@ -49,10 +49,10 @@ def _exact(gelu: nn.Module) -> bool:
 
 @register_notrace_module
 class Mlp(nn.Module):
-    """Two linear layers with a GELU between.
+    """Two linear layers with a GELU in between.
 
-    On a CPU without gradients many tokens go part by part, so that what lies between the layers, four times
-    as wide, stays in the processor's cache and never asks the system for fresh memory.
+    On a CPU without gradients, many tokens are processed part by part, so that what is between the layers,
+    four times as wide, stays in the processor's cache and needs no new memory from the system.
     """
 
     def __init__(self, dim: int, hidden: int, drop: float = 0.0) -> None:

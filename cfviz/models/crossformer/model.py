@@ -1,11 +1,12 @@
 """CrossFormer and CrossFormer++: vision transformers with long and short distance attention.
 
 CrossFormer: A Versatile Vision Transformer Hinging on Cross-scale Attention, https://arxiv.org/abs/2108.00154
-CrossFormer++: A Versatile Vision Transformer Hinging on Cross-scale Attention, https://arxiv.org/abs/2303.06908
+CrossFormer++: A Versatile Vision Transformer Hinging on Cross-scale Attention,
+https://arxiv.org/abs/2303.06908
 
 Written anew from the papers. Parameter names match those of the authors' checkpoints for easy loading.
 
-Read top-down: position bias, attention, block, cross-scale embedding, stage, model. Letters: B batch,
+Read from the top: position bias, attention, block, cross-scale embedding, stage, model. Letters: B batch,
 H W the token map, C channels, G side of a group, I interval, nG groups, N = G*G tokens in a group, nH heads,
 d channels of a head. Maps are kept channels last, (B, H, W, C). The geometry of groups follows the input at
 call time; nothing is written to a module in `forward`.
@@ -59,7 +60,7 @@ POOLS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {  # (B, H, W, C) -> 
 
 
 class PosBias(nn.Module):
-    """A position bias: of an offset (dh, dw), query minus key, one number per head."""
+    """A position bias: for an offset (dh, dw), query minus key, one number per head."""
 
     def bias(self, G: int) -> torch.Tensor:
         """The bias of every pair in a group of G x G: (nH, N, N)."""
@@ -71,7 +72,7 @@ class PosBias(nn.Module):
 class DynamicPosBias(PosBias):
     """Dynamic position bias: an MLP from the offset (dh, dw) to one number per head (section 3.3).
 
-    The offsets are raw, not normalised, so a group larger than the trained one asks the MLP to extrapolate.
+    The offsets are raw, not normalised, so in a group larger than the trained one the MLP extrapolates.
     """
 
     def __init__(self, dim: int, num_heads: int) -> None:
@@ -94,7 +95,7 @@ class DynamicPosBias(PosBias):
 class RelativePosBias(PosBias):
     """Relative position bias: a learned table of one number per head and offset, as in Swin.
 
-    Another G than the trained one gets the table resized bicubically.
+    For another G than the trained one the table is resized bicubically.
     """
 
     def __init__(self, G: int, num_heads: int) -> None:
@@ -135,7 +136,7 @@ AnyPosBias = DynamicPosBias | RelativePosBias | NoPosBias
 
 @constant
 def _pairs(G: int, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
-    """Offsets ((2G-1)^2, 2) and, for each pair of a group, which of them it has (N, N)."""
+    """Offsets ((2G-1)^2, 2), and which of them each pair of a group has (N, N)."""
     return torch.from_numpy(offsets(G, G)).to(device), torch.from_numpy(relative_index(G, G)).to(device)
 
 
@@ -162,7 +163,7 @@ def _masked(bias: torch.Tensor, groups: Grouping, change: Choice | None) -> torc
 
 
 def _which(groups: Grouping, device: torch.device) -> torch.Tensor | None:
-    """Which of the masks each group of a map has (nG,); None where there is one for all."""
+    """Which of the masks each group of a map has (nG,); None if all have the same."""
     return _padding(groups, device)[1] if groups.padded else None
 
 
@@ -259,7 +260,7 @@ def _lsda(H: int, W: int, index: int, G: int, I: Interval) -> Grouping:  # noqa:
 class CrossFormerBlock(nn.Module):
     """Attention in groups, an MLP, and in CrossFormer++ sometimes an amplitude cooling layer.
 
-    Even blocks of a stage do short, odd ones long distance attention (section 3.2).
+    In a stage, even blocks do short distance attention and odd blocks long distance attention (section 3.2).
     """
 
     def __init__(
@@ -316,8 +317,8 @@ def _kernels(x: torch.Tensor, convs: nn.ModuleList, names: nn.ModuleList) -> tor
 def _conv(x: torch.Tensor, conv: nn.Conv2d) -> torch.Tensor:
     """A convolution, for few tokens on a CPU as a matrix product: (B, C, H, W) -> (B, C_i, H', W').
 
-    A convolution first brings its weights into another order, which for few tokens and many weights takes
-    longer than the sums; a matrix product reads the weights as they lie.
+    A convolution first rearranges its weights in memory, which for few tokens and many weights takes longer
+    than the sums; a matrix product reads the weights as they are.
     """
     if recorded(x):
         return conv(x)
@@ -418,14 +419,14 @@ class CrossFormer(WithProvenance):
         img_size: Size the model is meant for, a side in pixels or (height, width); noted only, every multiple
             of 32 works.
         embed_dim: Channels of the first stage; they double at each stage.
-        depths: Blocks a stage.
-        num_heads: Heads a stage.
+        depths: Blocks per stage.
+        num_heads: Heads per stage.
         group_size: Side G of a group in tokens, one number or one per stage.
         interval: Interval I of long distance attention in tokens, one per stage, or "adaptive" for
             ceil(side / G) of each map.
         position_bias: "dpb" (dynamic, the paper's), "rpb" (learned table) or "none".
         cooling: Add amplitude cooling layers (CrossFormer++).
-        mlp_ratio: Hidden channels of the MLP over its channels.
+        mlp_ratio: Hidden channels of the MLP divided by its channels.
         global_pool: Over tokens: "avg" (mean), "max", "avgmax" (the mean of both) or "" (none).
         drop_rate: Dropout before the head.
         proj_drop_rate: Dropout in the MLPs.
@@ -502,7 +503,10 @@ class CrossFormer(WithProvenance):
         self.provenance = Provenance()
         self.reset_classifier(num_classes, global_pool)
         self.apply(_init_weights)
-        self.to(device=device, dtype=dtype)
+        if (
+            device is not None or dtype is not None
+        ):  # fake tensors cannot be moved, not even to where they are
+            self.to(device=device, dtype=dtype)
         self.provenance = Provenance()  # again: what the lines above drew is random, too
 
     @property
@@ -515,7 +519,7 @@ class CrossFormer(WithProvenance):
         group_size: int | Sequence[int] | None = None,
         interval: int | Sequence[int] | Literal["adaptive"] | None = None,
     ) -> None:
-        """Change the side of groups and the interval, for training at growing sizes or to try another one.
+        """Change the group size and the interval, to train at growing sizes or to try others.
 
         Args:
             group_size: G, one number or one per stage; None keeps it.
@@ -587,13 +591,13 @@ class CrossFormer(WithProvenance):
         output_fmt: str = "NCHW",
         intermediates_only: bool = False,
     ) -> list[torch.Tensor] | tuple[torch.Tensor, list[torch.Tensor]]:
-        """Features of the stages: what leaves the last block of each, before merging.
+        """Features of the stages: the output of the last block of each, before merging.
 
         Args:
             x: (B, 3, H, W).
-            indices: The last n stages if a number, these stages if a list, all if None.
+            indices: A number for the last n stages, a list of stages, or None for all.
             norm: Apply the final norm to the last stage's features.
-            stop_early: Stop after the last stage asked for.
+            stop_early: Stop after the last requested stage.
             output_fmt: "NCHW" or "NHWC".
             intermediates_only: Return the list alone.
 
@@ -618,7 +622,7 @@ class CrossFormer(WithProvenance):
     def prune_intermediate_layers(
         self, indices: int | list[int] = 1, prune_norm: bool = False, prune_head: bool = True
     ) -> list[int]:
-        """Drop what the features of the stages asked for do not need; returns their indices."""
+        """Drop what the features of the requested stages do not need; returns their indices."""
         take, last = feature_take_indices(len(self.layers), indices)
         told = self.provenance
         del self.layers[last + 1 :]
@@ -647,12 +651,13 @@ class CrossFormer(WithProvenance):
             self.head = nn.Linear(self.num_features, num_classes)
             _init_weights(self.head)
             like = next(self.patch_embed.parameters())
-            self.head.to(like.device, like.dtype)
+            if (like.device, like.dtype) != (self.head.weight.device, self.head.weight.dtype):
+                self.head.to(like.device, like.dtype)
         self.head.train(self.training)
         self.provenance = with_new_head(told, num_classes)
 
     def set_grad_checkpointing(self, enable: bool = True) -> None:
-        """Trade time for memory in training."""
+        """Trade computing time for memory in training."""
         for stage in self.stages:
             stage.grad_checkpointing = enable
 
