@@ -11,6 +11,7 @@ from cfviz.figures.live.embedding import Cel
 from cfviz.figures.live.position_bias import BlockBias
 from cfviz.figures.plots.lab import head_name
 from cfviz.geometry import CEL_KERNELS
+from cfviz.models.crossformer import CrossFormer
 from cfviz.models.interventions.language import PARTS, Intervention
 from cfviz.models.probes.embedding import Layer
 from cfviz.models.probes.position_bias import mlp_of, table_of
@@ -31,7 +32,9 @@ def cel(layer: Layer, tokens: np.ndarray) -> Cel:
     )  # fmt: skip
 
 
-def block_bias(model: Any, s: int, b: int, kind: str, baseline: Any = None) -> BlockBias:
+def block_bias(
+    model: CrossFormer, s: int, b: int, kind: str, baseline: CrossFormer | None = None
+) -> BlockBias:
     """The position bias of one block: surfaces, MLP and measures of every head."""
     pos, G = model.stages[s].each[b].attn.pos, model.group_size[s]
     surfaces = surfaces_of(pos, G)
@@ -74,7 +77,7 @@ def _measures(found: position_bias.Measures, h: int) -> dict[str, Any]:
     }
 
 
-def quick(model: Any) -> bool:
+def quick(model: CrossFormer) -> bool:
     """Whether every part of a model can be ablated in seconds, so that nobody needs to ask for it."""
     return sum(weight.numel() for weight in model.parameters()) <= QUICK
 

@@ -31,6 +31,7 @@ from cfviz.figures.live import embedding as cel_figure
 from cfviz.figures.plots.predictions import percent
 from cfviz.geometry import token_box
 from cfviz.measured import cel, quick
+from cfviz.models.crossformer import CrossFormer
 from cfviz.models.probes import embedding as layers
 from cfviz.models.probes.cost import cost
 from cfviz.options import DTYPES, SIZES
@@ -65,7 +66,9 @@ class Origin:
     address: str = ADDRESS
 
 
-def html(trace: Trace, model: Any, origin: Origin, lang: str = "en", parts: bool | None = None) -> str:
+def html(
+    trace: Trace, model: CrossFormer, origin: Origin, lang: str = "en", parts: bool | None = None
+) -> str:
     """The report as one HTML file.
 
     Args:
@@ -111,7 +114,7 @@ def html(trace: Trace, model: Any, origin: Origin, lang: str = "en", parts: bool
 # ---------------------------------------------------------------- numbers
 
 
-def facts(trace: Trace, model: Any, origin: Origin, lang: str = "en") -> dict[str, Any]:
+def facts(trace: Trace, model: CrossFormer, origin: Origin, lang: str = "en") -> dict[str, Any]:
     """All that the report says, as plain values: answer, model, settings, how to make it again."""
     whole, names, weights = cost(model, *trace.size)["total"], class_names(model, lang), trace.weights
     return {
@@ -225,7 +228,7 @@ def attention_message(trace: Trace, lang: str) -> bytes:
     return notebook.pack(trace, lang).data
 
 
-def cel_message(trace: Trace, model: Any, lang: str) -> bytes:
+def cel_message(trace: Trace, model: CrossFormer, lang: str) -> bytes:
     """The embedding figure's message: what each kernel put into each token."""
     strings = figure_words("embedding", lang)
     cels = [cel(layers.layer(model, s), trace[point_names.embedding(s)]) for s in range(4)]

@@ -14,6 +14,7 @@ from cfviz.figures.live import position_bias as bias_figure
 from cfviz.figures.plots.predictions import percent
 from cfviz.figures.theme import DIVERGING
 from cfviz.measured import block_bias, part_name
+from cfviz.models.crossformer import CrossFormer
 from cfviz.models.interventions.effects import effects, parts
 from cfviz.trace import Trace
 from cfviz.words import figure_words, signed
@@ -25,7 +26,7 @@ CLOSE = 1e-3  # of a logit: how near the trace the forwards of this module must 
 # ---------------------------------------------------------------- position bias
 
 
-def bias_message(model: Any, lang: str) -> bytes:
+def bias_message(model: CrossFormer, lang: str) -> bytes:
     """The message of the figure of all heads' biases, at the size the groups were trained with."""
     kinds = model.groupings(224, 224)
     blocks = [
@@ -41,7 +42,7 @@ def bias_message(model: Any, lang: str) -> bytes:
 # ---------------------------------------------------------------- every part taken away
 
 
-def ranking(trace: Trace, model: Any, lang: str) -> list[dict[str, Any]]:
+def ranking(trace: Trace, model: CrossFormer, lang: str) -> list[dict[str, Any]]:
     """Every part taken away, one at a time, the one that the answer needs most first, as the lab does it.
 
     Args:

@@ -11,6 +11,7 @@ import streamlit as st
 from cfviz.data.decode import Photo
 from cfviz.data.header import ImageError
 from cfviz.figures.theme import Theme
+from cfviz.models.crossformer import CrossFormer
 from cfviz.run import class_names
 from cfviz.trace import Trace
 from cfviz.words import Translator
@@ -41,12 +42,12 @@ class Context:
     settings: state.Settings
     banner: Any = field(repr=False, default=None)
     on_cpu: Callable[[], None] = field(repr=False, default=lambda: None)
-    _model: Any = field(repr=False, default=None)
+    _model: CrossFormer | None = field(repr=False, default=None)
     _labels: list[str] | None = field(repr=False, default=None)
     _fell_back: bool = field(repr=False, default=False)
 
     @property
-    def model(self) -> Any:
+    def model(self) -> CrossFormer:
         """The model, loaded when first asked for; all readers share it, so never change it.
 
         Weights that cannot be opened end the page with a sentence that says why.

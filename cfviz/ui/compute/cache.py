@@ -16,6 +16,7 @@ from typing import Any, Generic, ParamSpec, TypeVar
 import streamlit as st
 
 from cfviz.data.decode import Photo
+from cfviz.models.crossformer import CrossFormer
 from cfviz.run import inspect, share_cores
 from cfviz.trace import Trace
 from cfviz.ui.session.state import Settings
@@ -41,9 +42,9 @@ class Once:
         """What `find` gives, or else what `make` gives, made by one of those who ask.
 
         Args:
-            key: all that decides the result.
-            find: looks where `make` keeps it; None where it is not.
-            make: makes and keeps it; its exceptions reach the caller, and another who waits tries for itself.
+            key: All that decides the result.
+            find: Looks where `make` keeps it; None where it is not.
+            make: Makes and keeps it; its exceptions reach the caller, and another who waits tries for itself.
         """
         while True:
             with self._book:
@@ -77,8 +78,8 @@ class TraceCache:
         """The trace behind a key, computed if it is not there.
 
         Args:
-            key: all that decides the result.
-            compute: makes the trace; its exceptions reach the caller and nothing is kept.
+            key: All that decides the result.
+            compute: Makes the trace; its exceptions reach the caller and nothing is kept.
         """
         return self._once.get(key, lambda: self._find(key), lambda: self._keep(key, compute()))
 
@@ -129,15 +130,15 @@ def derived(trace: Trace, key: Hashable, make: Callable[[], Any]) -> Any:
     """What `make` returns, computed once for this trace and key, shared, and dropped with the trace.
 
     Args:
-        trace: from :func:`trace`.
-        key: names what is made and all that decides it beside the trace, e.g. ``("pictures", lang)``.
-        make: takes nothing.
+        trace: From `trace`.
+        key: Names what is made and all that decides it beside the trace, e.g. `("pictures", lang)`.
+        make: Takes nothing.
     """
     return _derived.get(trace, key, make)
 
 
 class Shared(Generic[P, R]):
-    """A function that computes once for equal arguments; see :func:`shared`."""
+    """A function that computes once for equal arguments; see `shared`."""
 
     def __init__(self, compute: Callable[P, R], entries: int, max_bytes: float = float("inf")) -> None:
         update_wrapper(self, compute)
@@ -194,8 +195,8 @@ def shared(entries: int, max_bytes: float = float("inf")) -> Callable[[Callable[
     result must not be changed.
 
     Args:
-        entries: how many results are kept, least recently used out first.
-        max_bytes: how many bytes of messages are kept; the latest is, whatever its size.
+        entries: How many results are kept, least recently used out first.
+        max_bytes: How many bytes of messages are kept; the latest is, whatever its size.
     """
     return lambda compute: Shared(compute, entries, max_bytes)
 
@@ -259,16 +260,20 @@ class Sweeper:
 
 
 def trace(
-    settings: Settings, photo: Photo, watch: tuple[str, ...] = (), mode: str = "crop", net: Any = None
+    settings: Settings,
+    photo: Photo,
+    watch: tuple[str, ...] = (),
+    mode: str = "crop",
+    net: CrossFormer | None = None,
 ) -> Trace:
     """The trace of a photo under these settings, computed once and shared.
 
     Args:
-        settings: model, size, device and number format.
-        photo: the opened photo.
-        watch: points to keep beside the logits.
-        mode: how the photo is brought to size.
-        net: the model of these settings, for a thread that has no reader's session to look it up in.
+        settings: Model, size, device and number format.
+        photo: The opened photo.
+        watch: Points to keep beside the logits.
+        mode: How the photo is brought to size.
+        net: The model of these settings, for a thread that has no reader's session to look it up in.
     """
     net = models.model(settings) if net is None else net
     points = tuple(sorted(set(watch)))

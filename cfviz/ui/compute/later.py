@@ -29,12 +29,12 @@ def later(key: Hashable, make: Callable[[], Any], text: str) -> Any:
     """The result of some work, shared by all readers, or None and a line that says what is being done.
 
     Args:
-        key: all that decides the result.
-        make: does the work, in another thread: it may not draw on the page.
-        text: what is being done, in the reader's language.
+        key: All that decides the result.
+        make: Does the work, in another thread: it may not draw on the page.
+        text: What is being done, in the reader's language.
 
     Raises:
-        Exception: what the work raised; the next run of the page tries again.
+        Exception: What the work raised; the next run of the page tries again.
     """
     found = _poll(key, (IT,), lambda _: make(), text)
     return None if found is None else found[IT]
@@ -46,11 +46,11 @@ def in_pieces(
     """As `later`, for work of many pieces: others' come in between, and a bar says how far it is.
 
     Args:
-        key: all that decides the results.
-        names: of the pieces, in the order in which they are made.
-        make: makes one of them, in another thread, and keeps what must outlive this call: once all are done,
+        key: All that decides the results.
+        names: Of the pieces, in the order in which they are made.
+        make: Makes one of them, in another thread, and keeps what must outlive this call: once all are done,
             the results are returned and forgotten.
-        text: what is being done, in the reader's language.
+        text: What is being done, in the reader's language.
     """
     found = _poll(key, names, make, text)
     if found is not None:

@@ -9,6 +9,7 @@ from typing import Any, Literal
 import numpy as np
 import streamlit as st
 
+from cfviz.models.crossformer import CrossFormer
 from cfviz.models.factory import create_model
 from cfviz.models.variants import OURS, list_models
 from cfviz.models.weights.download import OFFICIAL, cache_dir
@@ -33,7 +34,7 @@ def own() -> dict[str, Any]:
 
 
 def title(name: str) -> str:
-    """``crossformer_pp_small`` -> ``CrossFormer++ small``; for the reader's own the file's name.
+    """`crossformer_pp_small` -> `CrossFormer++ small`; for the reader's own the file's name.
 
     Of a file's name only letters, digits and a few harmless characters: titles stand in figures, too.
     """
@@ -45,7 +46,7 @@ def title(name: str) -> str:
     return f"{'CrossFormer++' if family.endswith('_pp') else 'CrossFormer'} {size}"
 
 
-def model(settings: state.Settings) -> Any:
+def model(settings: state.Settings) -> CrossFormer:
     """The model of these settings, with the best weights at hand: bundled, else the authors', else random."""
     found = source(settings.model)
     if found == "own":
@@ -74,14 +75,14 @@ def known(name: str) -> bool:
 
 
 @st.cache_resource(show_spinner=False, max_entries=8)
-def _shared(name: str, found: Source, device: str, dtype: str) -> Any:
+def _shared(name: str, found: Source, device: str, dtype: str) -> CrossFormer:
     if found == "bundled":
         return _warmed(load(name, device, dtype), dtype)
     net = create_model(name, None if found == "random" else found)  # the banner says which are random
     return _warmed(placed(net, device, dtype), dtype)
 
 
-def _own_placed(name: str, settings: state.Settings) -> Any:
+def _own_placed(name: str, settings: state.Settings) -> CrossFormer:
     """One of the reader's own on its device; the copy is kept until another is wanted."""
     key = (name, settings.device, settings.dtype)
     kept, net = st.session_state.get(_PLACED, (None, None))
@@ -91,7 +92,7 @@ def _own_placed(name: str, settings: state.Settings) -> Any:
     return net
 
 
-def _warmed(net: Any, dtype: str) -> Any:
+def _warmed(net: CrossFormer, dtype: str) -> CrossFormer:
     """One forward on nothing, so that the first reader's photo is timed like everybody's."""
     with queue.turn():
         inspect(np.zeros((64, 64, 3), np.uint8), net, 224, dtype=dtype)
@@ -99,18 +100,18 @@ def _warmed(net: Any, dtype: str) -> Any:
     return net
 
 
-def given(net: Any) -> str | None:
+def given(net: CrossFormer) -> str | None:
     """What the command line calls a model's weights; None for those it takes by itself."""
     source: str = net.provenance.source
     return {"random": "none", "bundled": None}.get(source, source)
 
 
-def model_code(net: Any, call: str = "cfviz.create_model({}){}") -> str:
+def model_code(net: CrossFormer, call: str = "cfviz.create_model({}){}") -> str:
     """The rest of a line of Python that opens a model with the very weights that are on screen.
 
     Args:
-        net: the model, in the number format on screen.
-        call: what is called; braces stand for the variant's name and the weights, then for the number format.
+        net: The model, in the number format on screen.
+        call: What is called; braces stand for the variant's name and the weights, then for the number format.
     """
     cast = {"torch.bfloat16": ".bfloat16()", "torch.float16": ".half()"}
     named = given(net)

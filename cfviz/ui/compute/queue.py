@@ -120,7 +120,7 @@ _book = threading.Lock()
 
 
 def turn() -> AbstractContextManager[None]:
-    """This session's turn to compute, for a ``with`` block; a second click of the reader ends the wait."""
+    """This session's turn to compute, for a `with` block; a second click of the reader ends the wait."""
     return _turns.turn(_reader(), get_run_yield_check())
 
 
@@ -132,7 +132,7 @@ def breathe() -> None:
 
 
 def aside() -> AbstractContextManager[None]:
-    """Out of the turn for a ``with`` block, to wait for something that may itself need one."""
+    """Out of the turn for a `with` block, to wait for something that may itself need one."""
     return _turns.aside(_reader(), get_run_yield_check())
 
 

@@ -43,10 +43,10 @@ class Own:
     """One of the reader's own: a file that was opened once, so it can be.
 
     Attributes:
-        name: of the file.
-        data: its bytes.
-        sha256: of the bytes.
-        thumbnail: a data URI.
+        name: Of the file.
+        data: Its bytes.
+        sha256: Of the bytes.
+        thumbnail: A data URI.
     """
 
     name: str
@@ -64,7 +64,7 @@ def photo(id: str) -> Photo:
     """The opened photo behind an id.
 
     Raises:
-        ValueError: no photo has this id.
+        ValueError: No photo has this id.
     """
     if id not in own():
         return _bundled(id)

@@ -20,8 +20,8 @@ def plain(text: object, limit: int = LIMIT) -> str:
         gone.
 
     Args:
-        text: anything; what cannot be printed becomes a space.
-        limit: letters, after which it is cut.
+        text: Anything; what cannot be printed becomes a space.
+        limit: Letters, after which it is cut.
     """
     line = " ".join("".join(letter if letter.isprintable() else " " for letter in str(text)).split())
     if len(line) > limit:

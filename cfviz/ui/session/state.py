@@ -1,7 +1,7 @@
 """What the reader has chosen, and the link that says it.
 
 The model, the photo, the size, the number format and the language are the same on every page and stand in the
-URL, in neutral codes, so that a link restores them in a private window. Streamlit's own ``bind`` would leave
+URL, in neutral codes, so that a link restores them in a private window. Streamlit's own `bind` would leave
 out a value that equals its default (and a link would then mean something else once a default changes) and
 would write translated labels; so this module keeps the two in step itself, by one rule:
 *a value in the URL that we did not write wins, otherwise the session does*.
@@ -55,13 +55,13 @@ class Note:
 def read(
     query: Mapping[str, str], base: Settings, models: Iterable[str], photos: Iterable[str]
 ) -> tuple[Settings, list[Note]]:
-    """Settings from a link: what it states where that is possible, ``base`` for the rest.
+    """Settings from a link: what it states where that is possible, `base` for the rest.
 
     Args:
-        query: the URL's parameters.
-        base: what stands where the link says nothing.
-        models: names on offer.
-        photos: ids on offer, the reader's own of this session included.
+        query: The URL's parameters.
+        base: What stands where the link says nothing.
+        models: Names on offer.
+        photos: Ids on offer, the reader's own of this session included.
 
     Returns:
         The settings, and one note for each value that could not be used.
@@ -92,9 +92,9 @@ def current(base: Settings, models: Iterable[str], photos: Iterable[str]) -> tup
     """The settings of this run: the session's, overruled by whatever in the URL is not our own writing.
 
     Args:
-        base: where a new session begins before its link is read.
-        models: names on offer.
-        photos: ids on offer.
+        base: Where a new session begins before its link is read.
+        models: Names on offer.
+        photos: Ids on offer.
     """
     stored: Settings = st.session_state.get(_SETTINGS, base)
     written: dict[str, str] = st.session_state.get(_WRITTEN, {})
@@ -129,7 +129,7 @@ def adopt_extras(page: str) -> None:
 
 
 def extra(page: str, name: str, default: Any, allowed: Callable[[Any], bool] | Iterable[Any]) -> Any:
-    """A page's own choice, in the type of ``default``; the default where it is missing or makes no sense."""
+    """A page's own choice, in the type of `default`; the default where it is missing or makes no sense."""
     text = _extras(page).get(name)
     if text is None:
         return default

@@ -47,7 +47,8 @@ def _measured_time(ctx: Context) -> None:
     settings, t = ctx.settings, ctx.t
     try:
         model = models.model(settings)
-        shape = (1, model.patch_embed.projs[0].in_channels, settings.size, settings.size)
+        stem: Any = model.patch_embed.projs[0]
+        shape = (1, stem.in_channels, settings.size, settings.size)
         seconds = later(
             keys.joined("formats", keys.weights(settings, model), settings.size),
             lambda: format_times(model, shape, ("float32", settings.dtype)),

@@ -44,16 +44,16 @@ def figure(
 ) -> None:
     """A plotly figure with its sentence above and, below, its code and its data.
 
-    The texts are ``<page>.<name>_look`` and ``<page>.<name>_alt`` of the translations.
+    The texts are `<page>.<name>_look` and `<page>.<name>_alt` of the translations.
 
     Args:
-        ctx: the page.
-        fig: the plotly figure.
-        name: short, also the name of the files taken away.
-        key: tells several figures of one name apart.
-        code: the few lines of Python that compute it.
-        table: column names and rows, for the CSV.
-        **fields: what fills the texts.
+        ctx: The page.
+        fig: The plotly figure.
+        name: Short, also the name of the files taken away.
+        key: Tells several figures of one name apart.
+        code: The few lines of Python that compute it.
+        table: Column names and rows, for the CSV.
+        **fields: What fills the texts.
     """
     look(ctx.t(f"{ctx.name}.{name}_look", **fields))
     alt = ctx.t(f"{ctx.name}.{name}_alt", **fields)
@@ -65,10 +65,10 @@ def chart(ctx: Context, fig: Any, name: str, alt: str) -> None:
     """A plotly figure alone; `take_away` puts under it what can be taken away.
 
     Args:
-        ctx: the page.
-        fig: the plotly figure.
-        name: unique on the page, also the name of the file.
-        alt: what it shows, for those who do not see it.
+        ctx: The page.
+        fig: The plotly figure.
+        name: Unique on the page, also the name of the file.
+        alt: What it shows, for those who do not see it.
     """
     st.plotly_chart(
         fig,
@@ -89,11 +89,11 @@ def taken(ctx: Context, fig: Any, name: str, alt: str, code: str | None = None) 
     """A plotly figure and, under it, its picture and data to take away.
 
     Args:
-        ctx: the page.
-        fig: the plotly figure.
-        name: unique on the page, also the name of the files.
-        alt: what it shows, for those who do not see it.
-        code: the few lines of Python that compute it.
+        ctx: The page.
+        fig: The plotly figure.
+        name: Unique on the page, also the name of the files.
+        alt: What it shows, for those who do not see it.
+        code: The few lines of Python that compute it.
     """
     chart(ctx, fig, name, alt)
     take_away(ctx, name, code=code, fig=fig, chart=chart_key(ctx, name))

@@ -32,8 +32,8 @@ def folder_choice(ctx: Context, name: str) -> Path | None:
     """Let the reader choose a folder of photos; None, and a sentence why, where there is none to choose.
 
     Args:
-        ctx: the page.
-        name: unique on the page.
+        ctx: The page.
+        name: Unique on the page.
     """
     roots = tuple(jobs.roots())
     found = _folders(roots)
@@ -98,14 +98,14 @@ def panel(
     """A button that starts a job, and all jobs of its kind.
 
     Args:
-        ctx: the page.
-        kind: as for `cfviz.jobs.start`.
-        command: what to start; None while something is still to be chosen.
-        result: what the command makes, inside the job's folder.
-        label: on the button.
-        show: draws what a job found, below its line; called by the fragment.
-        growing: whether what is there before the end is drawn too, at every look.
-        files: as for `cfviz.jobs.start`.
+        ctx: The page.
+        kind: As for `cfviz.jobs.start`.
+        command: What to start; None while something is still to be chosen.
+        result: What the command makes, inside the job's folder.
+        label: On the button.
+        show: Draws what a job found, below its line; called by the fragment.
+        growing: Whether what is there before the end is drawn too, at every look.
+        files: As for `cfviz.jobs.start`.
     """
     st.button(
         label or ctx.t("jobs.start"),

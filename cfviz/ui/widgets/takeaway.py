@@ -45,14 +45,14 @@ def take_away(
     """The quiet row under a figure.
 
     Args:
-        ctx: the page.
-        name: unique on the page, also the name of the files.
+        ctx: The page.
+        name: Unique on the page, also the name of the files.
         code: Python to show, and to copy with one click.
-        table: column names and rows, for a CSV; many rows as a function, called once somebody wants them.
-        fig: the plotly figure; its arrays are the data where there is no table, as NPZ.
-        chart: key of the `st.plotly_chart`, whose picture is saved as PNG or SVG.
-        live: key of a figure of our own, made of elements, which is saved as it stands.
-        sheet: gives pictures, captions and how many stand in a row, once somebody wants them.
+        table: Column names and rows, for a CSV; many rows as a function, called once somebody wants them.
+        fig: The plotly figure; its arrays are the data where there is no table, as NPZ.
+        chart: Key of the `st.plotly_chart`, whose picture is saved as PNG or SVG.
+        live: Key of a figure of our own, made of elements, which is saved as it stands.
+        sheet: Gives pictures, captions and how many stand in a row, once somebody wants them.
     """
     with st.container(
         horizontal=True, key=f"cf-take-{ctx.name}-{name}", gap="small", vertical_alignment="center"

@@ -10,6 +10,7 @@ from typing import Any
 
 import streamlit as st
 
+from cfviz.models.crossformer import CrossFormer
 from cfviz.models.factory import build
 from cfviz.models.room import KEPT, MOST_CLASSES, check_room
 from cfviz.models.weights.checkpoints import load_checkpoint
@@ -41,8 +42,8 @@ def weights_line(ctx: Context, markdown: bool = True) -> str:
     """One sentence on where the weights come from and what they were trained on.
 
     Args:
-        ctx: the page.
-        markdown: whether it is for Markdown; what the file says of itself is made plain then.
+        ctx: The page.
+        markdown: Whether it is for Markdown; what the file says of itself is made plain then.
     """
     its = ctx.model.provenance
     if its.trained is None:
@@ -106,7 +107,7 @@ def _built(checkpoint: Any) -> Any:
     return net
 
 
-def _keep(key: str, net: Any) -> None:
+def _keep(key: str, net: CrossFormer) -> None:
     mine = models.own()
     mine[key] = net
     while len(mine) > MAX_OWN:
@@ -140,8 +141,8 @@ def offer(ctx: Context, name: str | None = None) -> None:
     """Under the banner of random weights: fetch the authors', with progress, where they can be had.
 
     Args:
-        ctx: the page.
-        name: the variant; the chosen model if left out.
+        ctx: The page.
+        name: The variant; the chosen model if left out.
     """
     name = name or ctx.settings.model
     if name in OFFICIAL:
@@ -154,10 +155,10 @@ def fetch(ctx: Context, name: str, label: str, work: Callable[[Download], Any]) 
     """A button that starts a download in the background, and how far it is.
 
     Args:
-        ctx: the page.
-        name: of the model.
-        label: on the button.
-        work: does it; may report to the `Download`, and heed its `cancel`.
+        ctx: The page.
+        name: Of the model.
+        label: On the button.
+        work: Does it; may report to the `Download`, and heed its `cancel`.
     """
     executor, running = _worker()
     if name not in running:

@@ -15,6 +15,7 @@ from cfviz.analysis.receptive_field import agreement, area, pool
 from cfviz.analysis.relevance import beats_chance, masks, order, relevance, weighted_attention
 from cfviz.analysis.rollout import Kernels, Layer, one_token, rollout
 from cfviz.data.images import prepare
+from cfviz.models.crossformer import CrossFormer
 from cfviz.models.probes import gradients
 from cfviz.run import inspect
 from cfviz.trace import Trace
@@ -39,7 +40,7 @@ class AttentionSubject:
         shuffled: Whether the weights were shuffled.
     """
 
-    model: Any
+    model: CrossFormer
     trace: Trace
     image: Any
     source: str
@@ -65,7 +66,7 @@ def subject_of(ctx: Context, shuffled: bool = False) -> AttentionSubject:
 
 
 @shared(3)
-def _shuffled(source: str, _model: Any, _photo: Any, _settings: Any) -> tuple[Any, Trace]:
+def _shuffled(source: str, _model: CrossFormer, _photo: Any, _settings: Any) -> tuple[Any, Trace]:
     model = gradients.shuffled(_model)
     return model, inspect(_photo, model, _settings.size, WATCH, dtype=_settings.dtype)
 
@@ -75,7 +76,7 @@ def fidelity(source: str, _subject: AttentionSubject) -> float:
     """The worst of all blocks."""
     worst = 0.0
     for s, b, _ in _blocks(_subject.trace):
-        proj = _subject.model.layers[s].blocks[b].attn.proj
+        proj = _subject.model.stages[s].each[b].attn.proj
         probs, v, out = (_subject.trace[point_names.attention(s, b, name)] for name in ("probs", "v", "out"))
         worst = max(worst, measure.fidelity(probs, v, _numpy(proj.weight), _numpy(proj.bias), out))
     return worst
@@ -122,11 +123,11 @@ def _layers(
             break
         if b == 0:
             stages.append([])
-        block = subject.model.layers[s].blocks[b]
+        block = subject.model.stages[s].each[b]
         cooling = _taps([block.ex_conv], 1) if block.cooling else None
         stages[s].append(Layer(g, attention(s, b), cooling))
-    merging = [_taps(subject.model.layers[s].downsample.reductions, 2) for s in range(len(stages) - 1)]
-    return stages, merging
+    between = [stage.downsample for stage in subject.model.stages[: len(stages) - 1]]
+    return stages, [_taps(layer.reductions, 2) for layer in between if layer is not None]
 
 
 @shared(256)

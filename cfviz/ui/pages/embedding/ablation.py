@@ -16,6 +16,7 @@ from cfviz.data.samples import gallery
 from cfviz.figures.plots import embedding as plots
 from cfviz.figures.plots.predictions import percent, short
 from cfviz.measured import quick
+from cfviz.models.crossformer import CrossFormer
 from cfviz.models.probes import embedding as layers
 from cfviz.ui.compute.cache import shared
 from cfviz.ui.context import Context
@@ -33,7 +34,7 @@ SIZE = 224  # of the gallery's photos here, pixels
 
 
 @shared(4)
-def gallery_responses(weights: str, stages: tuple[int, ...], _model: Any) -> dict[str, np.ndarray]:
+def gallery_responses(weights: str, stages: tuple[int, ...], _model: CrossFormer) -> dict[str, np.ndarray]:
     """What the kernels of some layers make of the whole gallery: point -> (16, H, W, D_i)."""
     images = [prepare(photos.photo(entry.id), SIZE).tensor for entry in gallery()]
     return layers.responses(_model, images, stages)
@@ -49,9 +50,9 @@ def knocked(source: str, method: str, other: str, _subject: EmbeddingSubject) ->
     """One forward for every kernel, its output replaced: the logits, and how far each stage's tokens moved.
 
     Args:
-        source: what the subject is, for the cache.
-        method: one of `METHODS`.
-        other: id of the photo whose activations are put in, where `method` is "photo".
+        source: What the subject is, for the cache.
+        method: One of `METHODS`.
+        other: Id of the photo whose activations are put in, where `method` is "photo".
 
     Returns:
         `logits` (kernels, classes), and for every stage's last point the relative change (kernels, H, W).

@@ -12,6 +12,7 @@ from cfviz.data.images import prepare
 from cfviz.figures.live import embedding as message
 from cfviz.figures.plots.predictions import percent
 from cfviz.measured import cel
+from cfviz.models.crossformer import CrossFormer
 from cfviz.models.probes import embedding as layers
 from cfviz.ui.compute.cache import shared
 from cfviz.ui.context import Context
@@ -99,7 +100,9 @@ def _table(subject: EmbeddingSubject) -> tuple[tuple[str, ...], list[tuple[Any, 
 
 
 @shared(6)
-def at_places(weights: str, _model: Any, _layer: layers.Layer, size: int = 224) -> dict[str, np.ndarray]:
+def at_places(
+    weights: str, _model: CrossFormer, _layer: layers.Layer, size: int = 224
+) -> dict[str, np.ndarray]:
     """Mean share each kernel of the first layer carries at the known places: name -> (K,)."""
     images = [prepare(photos.photo(id), size).tensor for id, _, _ in PLACES.values()]
     seen = layers.responses(_model, images, stages=(0,))
@@ -116,9 +119,9 @@ def summary(ctx: Context, subject: EmbeddingSubject, costs: list[Cost] | None) -
     """What the page found, in numbers.
 
     Args:
-        ctx: the page.
+        ctx: The page.
         subject: What the page is about.
-        costs: of every knock-out; None where they are measured on request, further down.
+        costs: Of every knock-out; None where they are measured on request, further down.
     """
     layer, shares = subject.layers[0], at_places(subject.weights, subject.model, subject.layers[0])
     part = np.asarray(layer.channels) / sum(layer.channels)

@@ -55,10 +55,10 @@ def knock(ctx: Context, method: str, other: str, points: list[str]) -> str:
     """What the answer loses without each kernel.
 
     Args:
-        ctx: the page.
-        method: what is put in the place of a kernel: zero, mean or photo.
-        other: id of the photo whose activations are put in.
-        points: of the kernels.
+        ctx: The page.
+        method: What is put in the place of a kernel: zero, mean or photo.
+        other: Id of the photo whose activations are put in.
+        points: Of the kernels.
     """
     listed = ",\n    ".join(f'"{point}"' for point in points)
     return f"""{_knocked(ctx, method, other)}points = [
@@ -74,11 +74,11 @@ def later(ctx: Context, method: str, other: str, point: str, ends: tuple[str, ..
     """How far the tokens of each stage move without one kernel.
 
     Args:
-        ctx: the page.
-        method: as for `knock`.
-        other: as for `knock`.
-        point: of the kernel.
-        ends: points where the stages end.
+        ctx: The page.
+        method: As for `knock`.
+        other: As for `knock`.
+        point: Of the kernel.
+        ends: Points where the stages end.
     """
     return f"""{_knocked(ctx, method, other)}ends = {list(ends)}
 found = knock_outs(model, image, [{{"{point}": fill.get("{point}", 0.0)}}, {{}}], ends)

@@ -9,6 +9,7 @@ import numpy as np
 
 from cfviz import point_names
 from cfviz.data.images import prepare
+from cfviz.models.crossformer import CrossFormer
 from cfviz.models.probes import embedding as layers
 from cfviz.trace import Trace
 from cfviz.ui.compute import keys
@@ -32,7 +33,7 @@ class EmbeddingSubject:
         source: The same with photo and size.
     """
 
-    model: Any
+    model: CrossFormer
     trace: Trace
     image: Any
     layers: tuple[layers.Layer, ...]
@@ -44,7 +45,7 @@ class EmbeddingSubject:
         return self.trace[point_names.embedding(stage)]
 
 
-def outputs(model: Any) -> tuple[str, ...]:
+def outputs(model: CrossFormer) -> tuple[str, ...]:
     """The points where the four stages' maps are ready."""
     return point_names.stage_outputs(model.depths)
 
@@ -58,5 +59,5 @@ def subject_of(ctx: Context) -> EmbeddingSubject:
 
 
 @shared(6)
-def _layers(weights: str, _model: Any) -> tuple[layers.Layer, ...]:
+def _layers(weights: str, _model: CrossFormer) -> tuple[layers.Layer, ...]:
     return tuple(layers.layer(_model, stage) for stage in STAGES)

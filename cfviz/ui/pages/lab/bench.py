@@ -20,6 +20,7 @@ from cfviz.data.samples import gallery
 from cfviz.figures.plots import lab as plots
 from cfviz.figures.plots.predictions import percent, short
 from cfviz.measured import quick
+from cfviz.models.crossformer import CrossFormer
 from cfviz.models.interventions.apply import apply, needed
 from cfviz.models.interventions.effects import collect, effects, parts
 from cfviz.models.interventions.language import FILLS, Intervention, check, from_url, to_url
@@ -73,7 +74,7 @@ class Bench:
     donor_photo: Photo
 
     @property
-    def model(self) -> Any:
+    def model(self) -> CrossFormer:
         """The model, shared."""
         return self.ctx.model
 
@@ -188,7 +189,7 @@ def gallery_means(key: str, _bench: Bench) -> dict[str, np.ndarray]:
     return collect(_bench.model, images, parts(_bench.model, "mean", (size, size)), GALLERY_BATCH)
 
 
-def default(model: Any, size: int) -> tuple[Intervention, ...]:
+def default(model: CrossFormer, size: int) -> tuple[Intervention, ...]:
     """What is on the bench at first: the first long distance block made to look around itself only."""
     for s, blocks in enumerate(model.groupings(size, size)):
         for b, g in enumerate(blocks):

@@ -18,7 +18,7 @@ def changed(bench: Bench, watch: Sequence[str] = ()) -> str:
 
     Args:
         bench: The bench.
-        watch: points whose activations are kept, too.
+        watch: Points whose activations are kept, too.
     """
     s = bench.ctx.settings
     photo, size = photo_code(s.photo), f"size={s.size}"
@@ -116,7 +116,7 @@ def heads(bench: Bench, point: str) -> str:
 
     Args:
         bench: The bench.
-        point: of the block's attention.
+        point: Of the block's attention.
     """
     s, b, _ = point_names.parse(point)
     return f"""{changed(bench, [point])}

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
 from cfviz.analysis.reach import multiply_adds, reach
 from cfviz.geometry import CEL_KERNELS, Grouping, cel_box, cel_channels, map_sizes, offsets, token_box
 from cfviz.geometry.schemes import crossformer, vit
+from cfviz.models.crossformer import CrossFormer
 
 from .question import (
     YES_NO,
@@ -195,7 +194,7 @@ def most_channels(scene: Scene, state: State, after: State) -> Question:
     return Question("one", frozenset([str(most)]), fields, kernels(), said)
 
 
-def channels_of(model: Any) -> tuple[int, ...]:
+def channels_of(model: CrossFormer) -> tuple[int, ...]:
     """Output channels of the kernels of the first embedding layer."""
     return cel_channels(model.feature_info[0]["num_chs"], CEL_KERNELS[0])
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from cfviz.geometry import CEL_KERNELS, Grouping, grouping
+from cfviz.models.crossformer import CrossFormer
 from cfviz.trace import Trace
 
 KINDS = ("one", "many", "token", "tokens")  # choose one or several options, point at one or several tokens
@@ -36,7 +37,7 @@ class Scene:
         kept: `kept(key, make)`: what `make` gives, computed once for this model and photo.
     """
 
-    model: Any
+    model: CrossFormer
     size: int
     trace: Callable[..., Trace]
     labels: Sequence[str] = ()

@@ -16,6 +16,7 @@ from cfviz.figures.plots.lab import board
 from cfviz.figures.plots.predictions import percent, short
 from cfviz.geometry import Grouping, grouping
 from cfviz.measured import cel
+from cfviz.models.crossformer import CrossFormer
 from cfviz.models.interventions.language import to_url
 from cfviz.models.probes import embedding as layers
 from cfviz.stats import softmax
@@ -203,7 +204,7 @@ def embedding_kernels(now: Moment) -> list[int]:
 
 
 @shared(12, 32 * 2**20)
-def _embedding_packed(source: str, name: str, lang: str, _model: Any, _trace: Any) -> bytes:
+def _embedding_packed(source: str, name: str, lang: str, _model: CrossFormer, _trace: Any) -> bytes:
     made = cel(layers.layer(_model, 0), _trace[CONCAT])
     return embedding.pack([made], photo=_trace.crop, strings=figure_words("embedding", lang), name=name)
 

@@ -19,6 +19,7 @@ from cfviz.figures.live.position_bias_answer import Card, pack
 from cfviz.figures.plots.predictions import percent, short
 from cfviz.hooks import edit
 from cfviz.measured import quick
+from cfviz.models.crossformer import CrossFormer
 from cfviz.models.probes.position_bias import WAYS, edits, regrouped, same, ways_of
 from cfviz.models.room import check_room
 from cfviz.run import forward, share_cores
@@ -84,7 +85,7 @@ class Window:
     G: tuple[int, ...]
     interval: Any
 
-    def groups(self, model: Any) -> list[list[Any]]:
+    def groups(self, model: CrossFormer) -> list[list[Any]]:
         """How every block cuts its map.
 
         Raises:
@@ -130,6 +131,7 @@ def answers(
     def make(method: str) -> Answer:
         tensor, _ = seen(_photo.sha256, window.size, _photo)
         net = subject.baseline if method == "twin" else subject.model
+        assert net is not None  # where there is no baseline, "twin" is no method
         changes = edits(net, "own" if method == "twin" else method, subject.model.group_size)
         share_cores()
         with regrouped(net, window.G, window.interval), edit(net, changes):

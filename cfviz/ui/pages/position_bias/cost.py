@@ -7,6 +7,7 @@ from typing import Any
 import streamlit as st
 
 from cfviz.analysis import position_bias as measure
+from cfviz.models.crossformer import CrossFormer
 from cfviz.ui.context import Context
 from cfviz.ui.widgets import chart
 from cfviz.ui.widgets.takeaway import take_away
@@ -18,7 +19,7 @@ COLUMNS = (
 )  # fmt: skip
 
 
-def costs(ctx: Context, model: Any, groups: list[list[Any]], size: int) -> None:
+def costs(ctx: Context, model: CrossFormer, groups: list[list[Any]], size: int) -> None:
     """A table with a line for each kind of block, and the sum in a sentence.
 
     Args:
@@ -62,7 +63,7 @@ def _round(n: int) -> str:
     return f"{n / 1e6:.1f} M" if n >= 1e6 else f"{n / 1e3:.1f} k"
 
 
-def _whole(model: Any, groups: list[list[Any]]) -> int:
+def _whole(model: CrossFormer, groups: list[list[Any]]) -> int:
     """Multiply-adds of the attention of all blocks."""
     return sum(measure.load(g, model.embed_dim * 2**s).macs for s, stage in enumerate(groups) for g in stage)
 

@@ -11,6 +11,7 @@ import streamlit as st
 
 from cfviz.figures.live import position_bias as message
 from cfviz.measured import ORDERS, block_bias
+from cfviz.models.crossformer import CrossFormer
 from cfviz.models.variants import BUNDLED, shipped
 from cfviz.run import load
 from cfviz.trace import Trace
@@ -43,12 +44,12 @@ class BiasSubject:
         twin: The same network with a learned table, or None.
     """
 
-    model: Any
+    model: CrossFormer
     trace: Trace
     blocks: tuple[message.BlockBias, ...]
     weights: str
     source: str
-    baseline: Any = None
+    baseline: CrossFormer | None = None
 
     @property
     def places(self) -> list[tuple[int, int]]:
@@ -65,13 +66,13 @@ def subject_of(ctx: Context) -> BiasSubject:
     return BiasSubject(ctx.model, trace, found, weights, source, baseline)
 
 
-def baseline_of(name: str, device: str, dtype: str) -> Any:
+def baseline_of(name: str, device: str, dtype: str) -> CrossFormer | None:
     """The bundled model's twin with a learned table, where its weights are there."""
     return load(BASELINE, device, dtype) if name == BUNDLED and shipped(BASELINE) else None
 
 
 @shared(12)
-def blocks(weights: str, _model: Any, _baseline: Any) -> tuple[message.BlockBias, ...]:
+def blocks(weights: str, _model: CrossFormer, _baseline: CrossFormer | None) -> tuple[message.BlockBias, ...]:
     """Every block's bias at the trained size."""
     kinds = _model.groupings(224, 224)
     return tuple(
