@@ -20,7 +20,7 @@ PAGES = sorted([*(ROOT / "pages").glob("*.py"), *ROOT.glob("app.py")])
 SOURCES = [*LIBRARY, *PAGES]
 
 # A module may import from layers with a smaller number, and from its own layer where that is one folder.
-LAYERS: dict[str, float] = {
+LAYERS: dict[str, int] = {
     "bundled": 0,
     "options": 0,
     "point_names": 0,

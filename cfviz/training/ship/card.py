@@ -1,4 +1,4 @@
-"""The model card beside bundled weights: facts as JSON for the app, the same as text for people."""
+"""The model card beside weights: the facts as JSON for the app, and as Markdown for people."""
 
 import csv
 import json
@@ -24,7 +24,7 @@ MACHINE_PATHS = ("data", "cache", "teacher_labels", "teacher_maps")
 
 
 def path_of(weights: str | Path) -> Path:
-    """Where the card of a weights file lies."""
+    """Where the card of a weights file is."""
     return Path(weights).with_suffix(".json")
 
 
@@ -34,7 +34,7 @@ def read(weights: str | Path) -> dict[str, Any]:
 
 
 def write(weights: str | Path, facts: dict[str, Any]) -> None:
-    """Writes the card as JSON and as text."""
+    """Write the card as JSON and as Markdown."""
     path = path_of(weights)
     write_json(path, facts)
     with replacing(path.with_suffix(".md")) as part:
@@ -49,9 +49,9 @@ def _release(package: str) -> str:
 
 
 def start(recipe: Recipe) -> dict[str, Any] | None:
-    """What is known of the weights that a run went on from; None for a run from scratch.
+    """What is known of the weights that a run started from; None for a run from scratch.
 
-    Bundled ones have a card; of others there is what the file says of itself.
+    Bundled weights have a card; for others there is what the file records.
     """
     name = recipe.start_weights
     if name is None:
@@ -65,7 +65,7 @@ def start(recipe: Recipe) -> dict[str, Any] | None:
 
 
 def describe(recipe: Recipe, state: dict[str, Any], log: Path) -> dict[str, Any]:
-    """Facts about a run: recipe, wall time, learning curve, versions. Paths of the machine stay out."""
+    """Facts about a run: recipe, wall time, learning curve, versions; without paths of the machine."""
     settings = {key: value for key, value in recipe.as_dict().items() if key not in MACHINE_PATHS}
     curve = []
     if log.exists():
@@ -88,7 +88,7 @@ def describe(recipe: Recipe, state: dict[str, Any], log: Path) -> dict[str, Any]
 
 
 def _command(recipe: Recipe) -> str:
-    """What makes such a run: a recipe of the repository with the same phases, and what differs from it."""
+    """The command for such a run: a recipe of the repository with the same phases, and the differences."""
     wanted = recipe.as_dict()
     for path in sorted(CONFIGS.glob("*.yaml")):
         its = load_recipe(path).as_dict()
@@ -100,7 +100,7 @@ def _command(recipe: Recipe) -> str:
 
 
 def _setting(key: str, value: Any) -> str:
-    """A setting as `--set` reads it, YAML on one line."""
+    """A setting in the form that `--set` reads: YAML on one line."""
     text = yaml.safe_dump(value, default_flow_style=True, width=inf)
     return f"{key}={text.strip().removesuffix('...').strip()}"
 
