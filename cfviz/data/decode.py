@@ -125,7 +125,22 @@ def _from_pil(image: Image.Image, name: str) -> Photo:
     return Photo(rgb, name, _pixel_digest(rgb), "pixels", notes, size, form, mode)
 
 
+def load_pixels(path: str | os.PathLike[str]) -> Image.Image:
+    """The pixels of `load_image` alone, for those who read many files: without the digest of the bytes.
+
+    Raises:
+        ImageError: As `load_image`.
+    """
+    return _decoded(_read_path(os.fspath(path))[0])[0]
+
+
 def _from_bytes(data: bytes, name: str) -> Photo:
+    rgb, notes, size, form, mode = _decoded(data)
+    return Photo(rgb, name, hashlib.sha256(data).hexdigest(), "file", notes, size, form, mode)
+
+
+def _decoded(data: bytes) -> tuple[Image.Image, tuple[str, ...], tuple[int, int], str, str]:
+    """Upright RGB; notes, stored size, format and mode as in `Photo`."""
     if len(data) > MAX_BYTES:
         raise _too_many_bytes(len(data))
     header = read_header(data)
@@ -141,7 +156,7 @@ def _from_bytes(data: bytes, name: str) -> Photo:
     if header.format in ("AVIF", "HEIF") and getattr(image, "is_animated", False):
         notes += ("first_frame",)
     notes = tuple(dict.fromkeys(header.notes + notes))
-    return Photo(rgb, name, hashlib.sha256(data).hexdigest(), "file", notes, size, header.format, mode)
+    return rgb, notes, size, header.format, mode
 
 
 # How Pillow says that it is its own limits that a file exceeds.
@@ -236,7 +251,7 @@ def _upright_rgb(image: Image.Image) -> tuple[Image.Image, tuple[str, ...]]:
     try:
         # TIFF and HEIC come upright. EXIF of others is read after the pixels: to find it, Pillow decodes a
         # PNG, and an error then would be lost.
-        turn = _orientation(image) if image.format == "TIFF" else image.info.get("original_orientation", 1)
+        turn = _orientation(image) if image.format == "TIFF" else 1
         image.load()
         rest = _orientation(image)
         notes: tuple[str, ...] = ("rotated",) if turn in _TURNS or rest in _TURNS else ()

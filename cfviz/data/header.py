@@ -316,23 +316,25 @@ def _avif(data: bytes) -> tuple[str, ...]:
     return ()
 
 
+_TURN_IN_HEIF = re.compile(rb"irot[\1\2\3]|imir")
 _SIZE_IN_HEIF = re.compile(rb"ispe\0\0\0\0(.{4})(.{4})", re.DOTALL)
 
 
 def _heif(data: bytes) -> tuple[str, ...]:
-    """All boxes, and the sizes of the pictures in them, which libheif checks without saying so."""
-    at = 0
+    """All boxes, the sizes of the pictures in them (libheif has no sentence for those), and any turn."""
+    at, turned = 0, False
     for _ in range(MAX_PARTS):
         if at + 8 > len(data):
-            return ()
+            return ("rotated",) * turned
         size = _u32(data, at)
         if size == 1:
             size = struct.unpack_from(">Q", data, at + 8)[0]
         if size == 0:  # to the end of the file
-            return ()
+            return ("rotated",) * turned
         if size < 8:
             raise ImageError("damaged")
         if data[at + 4 : at + 8] == b"meta":
+            turned |= _TURN_IN_HEIF.search(data, at, at + size) is not None
             for width, height in _SIZE_IN_HEIF.findall(data, at, at + size):
                 check_size(int.from_bytes(width, "big"), int.from_bytes(height, "big"))
         at += size

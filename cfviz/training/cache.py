@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from cfviz.data.decode import load_image
+from cfviz.data.decode import load_pixels
 from cfviz.data.header import ImageError
 from cfviz.jobs import replacing
 
@@ -44,7 +44,7 @@ def held_out(names: list[str], share: float, salt: str = "cfviz") -> np.ndarray:
 def _decode(root: str, short_side: int, name: str) -> np.ndarray | str:
     """A photo reduced to `short_side`, or why it cannot be used."""
     try:
-        photo = load_image(Path(root) / name).image
+        photo = load_pixels(Path(root) / name)
     except ImageError as error:
         return str(error)
     scale = short_side / min(photo.size)

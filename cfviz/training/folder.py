@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from cfviz.data.decode import load_image
+from cfviz.data.decode import load_pixels
 from cfviz.data.header import ImageError, format_of
 
 # Names that need no look inside; files called otherwise are recognised by their first bytes.
@@ -95,12 +95,12 @@ class PhotoFolder:
         return len(self.names)
 
     def __getitem__(self, i: int) -> np.ndarray:
-        return np.asarray(load_image(self.root / self.names[i]).image)
+        return np.asarray(load_pixels(self.root / self.names[i]))
 
     def why(self, i: int) -> str:
         """The sentence that says why photo i cannot be used; empty where it can."""
         try:
-            load_image(self.root / self.names[i])
+            load_pixels(self.root / self.names[i])
         except ImageError as error:
             return str(error)
         return ""

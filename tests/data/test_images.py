@@ -210,6 +210,8 @@ def test_a_heic_is_turned_as_it_says_and_once(orientation):
     assert photo.size == upright.size
     assert ("rotated" in photo.notes) == (orientation > 1)
     assert np.abs(np.asarray(photo.image, int) - np.asarray(upright, int)).mean() < 5
+    of_exif_alone = load_image(saved(picture(64, 32), "HEIF", quality=95, exif=exif))
+    assert (of_exif_alone.size, of_exif_alone.notes) == ((64, 32), ())
 
 
 def lab():
