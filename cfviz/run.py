@@ -21,6 +21,7 @@ from cfviz.data.labels import DATASETS, folder_label, labels
 from cfviz.hooks import capture
 from cfviz.models.crossformer import CrossFormer
 from cfviz.models.factory import DTYPES, create_model
+from cfviz.models.weights.errors import CheckpointError
 from cfviz.trace import Trace
 
 LOAD = Path("/proc/loadavg")  # the fourth field begins with the number of threads that run or could run
@@ -65,8 +66,13 @@ def inspect(
     """
     photo = image if isinstance(image, Photo) else load_image(image)
     net = load(model, device, dtype or "float32") if isinstance(model, str) else placed(model, device, dtype)
+    wanted = (watch,) if isinstance(watch, str) else watch
+    if net.in_chans != 3:
+        raise CheckpointError("channels", source=net.provenance.source, channels=net.in_chans)
+    if net.num_classes == 0 and not wanted:
+        raise CheckpointError("no_classes", source=net.provenance.source)
     seen = prepare(photo, size, mode=mode)
-    net, arrays, seconds = _forward(net, seen.tensor, (watch,) if isinstance(watch, str) else watch)
+    net, arrays, seconds = _forward(net, seen.tensor, wanted)
     height, width = seen.tensor.shape[-2:]
     return Trace(
         arrays=arrays,
@@ -170,20 +176,18 @@ def placed(model: CrossFormer, device: str | None = None, dtype: str | None = No
     """A model on a device in a number format: a copy, or the model itself if it is there already.
 
     Args:
-        model: In eval mode, with classes to predict.
+        model: In eval mode.
         device: "cpu", "cuda", ...; None keeps the model where it is. If the GPU has no room, the copy is on
             the CPU.
         dtype: "float32", "bfloat16" or "float16"; None keeps the model's own.
 
     Raises:
-        ValueError: If the model cannot predict, or the device or the format cannot be used.
+        ValueError: If the model is in training mode, or the device or the format cannot be used.
     """
     if dtype is not None and dtype not in DTYPES:
         raise ValueError(f"dtype is {dtype!r}; expected one of {', '.join(DTYPES)}")
     if model.training:
         raise ValueError("the model is in training mode; call model.eval() first")
-    if model.num_classes == 0:
-        raise ValueError("the model has no classes to predict; make it with num_classes > 0")
     first = next(model.parameters())
     wanted = torch.device(pick_device(device) if device else first.device)
     kind = DTYPES[dtype] if dtype else first.dtype

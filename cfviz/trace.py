@@ -112,11 +112,19 @@ class Trace:
 
     @property
     def probs(self) -> np.ndarray:
-        """Softmax of the logits, in float64: (classes,)."""
+        """Softmax of the logits, in float64: (classes,).
+
+        Raises:
+            ValueError: If the model has no classifier.
+        """
+        if not self.labels:
+            raise ValueError("the model has no classifier, so there are no classes and no probabilities")
         return softmax(self.logits)
 
     def top(self, k: int = 5) -> list[tuple[int, str, float]]:
-        """The k most probable classes: (index, name, probability), most probable first."""
+        """The k most probable classes: (index, name, probability), most probable first; none without any."""
+        if not self.labels:
+            return []
         probs = self.probs
         order = np.argsort(-probs, kind="stable")[: max(0, k)]
         return [(int(i), self.labels[i], float(probs[i])) for i in order]
@@ -139,10 +147,11 @@ class Trace:
         return None if _render is None else self.show()
 
     def __repr__(self) -> str:
-        best = self.top(1)[0]
+        best = self.top(1)
+        answer = f"{best[0][1]} {best[0][2]:.1%}" if best else "no classes"
         height, width = self.size
         return (
-            f"Trace({self.model}, {self.photo or 'tensor'}, {height}x{width}: {best[1]} {best[2]:.1%}, "
+            f"Trace({self.model}, {self.photo or 'tensor'}, {height}x{width}: {answer}, "
             f"{len(self.arrays)} arrays)"
         )
 

@@ -34,6 +34,7 @@ from cfviz.measured import cel, quick
 from cfviz.models.crossformer import CrossFormer
 from cfviz.models.probes import embedding as layers
 from cfviz.models.probes.cost import cost
+from cfviz.models.weights.errors import CheckpointError
 from cfviz.options import DTYPES, SIZES
 from cfviz.run import class_names
 from cfviz.trace import Trace
@@ -81,6 +82,8 @@ def html(
     Raises:
         ValueError: If something of `WATCH` is missing, the trace has no photo, or there is no such language.
     """
+    if not trace.labels:
+        raise CheckpointError("no_classes", source=trace.weights.source)
     if trace.crop is None:
         raise ValueError("the trace was made from a tensor; a report needs one made from a photo")
     session, t = facts(trace, model, origin, lang), section_words("report", lang)

@@ -12,6 +12,7 @@ from cfviz.data.decode import Photo
 from cfviz.data.header import ImageError
 from cfviz.figures.theme import Theme
 from cfviz.models.crossformer import CrossFormer
+from cfviz.models.weights.errors import CheckpointError
 from cfviz.run import class_names
 from cfviz.trace import Trace
 from cfviz.words import Translator
@@ -83,6 +84,13 @@ class Context:
             self._fell_back = True
             self.on_cpu()
         return made
+
+    def lacks_classes(self) -> bool:
+        """Whether the model has no classifier; if so, this is said where its classes would be shown."""
+        if self.model.num_classes == 0:
+            error = CheckpointError("no_classes", source=self.model.provenance.source)
+            st.info(explain(self.t, error), icon=":material/label_off:")
+        return self.model.num_classes == 0
 
     @property
     def labels(self) -> list[str]:

@@ -70,6 +70,9 @@ MESSAGES = {
         "the model expects {expected}."
     ),
     "dtype": "{source}: {key} is {dtype}; allowed are float16, bfloat16, float32 and float64.",
+    "no_classes": (
+        "{source} has no classifier, so there are no classes to predict; what needs none can still be seen."
+    ),
     "channels": "{source} is a model for images with {channels} channels; photos have 3.",
     "too_many_classes": "{source} has {found} classes; at most {limit} are accepted.",
     "not_finite": "{source}: {key} holds {count} values that are NaN or infinite (in {tensors} tensors).",

@@ -44,6 +44,7 @@ def whole(ctx: Context) -> None:
     HOME.show(_data(ctx, trace), name=NAME)
     if go := committed(NAME, forms.WHOLE, "go"):
         _follow(ctx, go)
+    ctx.lacks_classes()
     _below(ctx, trace)
 
 

@@ -317,6 +317,8 @@ def relevance(ctx: Context, subject: AttentionSubject) -> None:
     """What the prediction rests on: two maps, each tested by taking away and putting back what it marks."""
     t = ctx.t
     st.header(t("attention.relevance_title"), anchor=False)
+    if ctx.lacks_classes():
+        return
     target = subject_of(ctx).trace.top(1)[0][0]
     look(t("attention.relevance_look", name=ctx.labels[target]))
     key = f"cfviz.attention.relevance.{subject.source}"

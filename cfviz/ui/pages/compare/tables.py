@@ -163,8 +163,11 @@ def answers(ctx: Context, pair: Pair) -> None:
             if side.trained is None:
                 st.caption(ctx.t("compare.no_answer"))
                 continue
-            probs = softmax(pair.outputs(n, stage).logits)
             classes = names_of(ctx, side)
+            if not classes:
+                ctx.lacks_classes()
+                continue
+            probs = softmax(pair.outputs(n, stage).logits)
             order = np.argsort(-probs)[:5]
             tops.append(classes[order[0]])
             fig = top_bars([classes[i] for i in order], probs[order].tolist(), ctx.theme)

@@ -85,6 +85,8 @@ def costs(subject: EmbeddingSubject) -> list[Cost]:
 def knock_out(ctx: Context, subject: EmbeddingSubject) -> None:
     """What each knock-out costs, and where later stages change; on request where that takes long."""
     st.subheader(ctx.t("embedding.knock_title"), anchor=False)
+    if ctx.lacks_classes():
+        return
     wanted = f"cfviz.embedding.knock.{subject.source}"
     if not quick(subject.model) and not st.session_state.get(wanted):
         st.caption(ctx.t("embedding.knock_cost", model=ctx.settings.model))

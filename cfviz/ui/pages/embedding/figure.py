@@ -141,11 +141,11 @@ def summary(ctx: Context, subject: EmbeddingSubject, costs: list[Cost] | None) -
                 ),
             )
         )
-    first, _, p = subject.trace.top(1)[0]
-    later = {"name": ctx.labels[first].split(",")[0], "p": percent(p)}
-    if costs is None:
+    best = subject.trace.top(1)
+    if costs is None and best:
+        later = {"name": ctx.labels[best[0][0]].split(",")[0], "p": percent(best[0][2])}
         lines.append(ctx.t("embedding.short_later", **later))
-    else:
+    elif costs is not None:
         lines.append(knocked_line(ctx, subject, costs))
     st.subheader(ctx.t("embedding.short_title"), anchor=False)
     st.markdown("\n".join(f"- {line}" for line in lines))

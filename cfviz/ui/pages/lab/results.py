@@ -37,6 +37,8 @@ WANTED = "cfviz.lab.wanted"
 @st.fragment
 def lab(ctx: Context) -> None:
     """The board, and below it all that it changes."""
+    if ctx.lacks_classes():
+        return
     bench = open_bench(ctx)
     show_board(bench)
     take_away(ctx, "board", code=shown_code.changed(bench), live=BOARD)

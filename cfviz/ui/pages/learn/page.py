@@ -25,6 +25,8 @@ CSS = "lessons.css"
 
 def lessons(ctx: Context) -> None:
     """Draw the page; what the lesson files have wrong ends it with a sentence."""
+    if ctx.lacks_classes():
+        return
     try:
         course = load_lessons()
     except ValueError as error:

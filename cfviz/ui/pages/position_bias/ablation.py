@@ -50,6 +50,8 @@ def section(ctx: Context, subject: BiasSubject) -> None:
     """Bars: what each change does to the first class; then the shares."""
     t = ctx.t
     st.subheader(t("position_bias.use_title"), anchor=False)
+    if ctx.lacks_classes():
+        return
     with st.container(horizontal=True, vertical_alignment="bottom", gap="medium"):
         where = st.segmented_control(
             t("position_bias.where"), WHERE, default=ctx.get("where", "all", WHERE),

@@ -151,6 +151,8 @@ def section(ctx: Context, subject: BiasSubject) -> None:
     """Controls, the answers side by side as they come, and what the window costs."""
     t = ctx.t
     st.subheader(t("position_bias.answer_title"), anchor=False)
+    if ctx.lacks_classes():
+        return
     chart.look(t("position_bias.answer_look"))
     window = _window(ctx, subject)
     number, head = _watched(ctx, subject)

@@ -59,7 +59,7 @@ class BiasSubject:
 
 def subject_of(ctx: Context) -> BiasSubject:
     """The chosen model on the chosen photo."""
-    s, trace = ctx.settings, ctx.trace()
+    s, trace = ctx.settings, ctx.trace("pooled")
     baseline = baseline_of(s.model, s.device, s.dtype)
     weights, source = keys.weights(s, ctx.model), keys.on_photo(s, ctx.model, ctx.photo)
     found = blocks(weights, ctx.model, baseline)
