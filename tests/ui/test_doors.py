@@ -106,8 +106,7 @@ def test_of_thirty_photos_dropped_at_once_none_vanishes_without_a_word(session) 
 
 
 def test_opened_photos_are_bounded_by_pixels_for_all_readers(session, monkeypatch) -> None:
-    monkeypatch.setattr(photos, "MAX_OPEN_PIXELS", 2 * 64 * 64)
-    photos._opened.clear()
+    monkeypatch.setattr(photos, "_opened", photos._room(2 * 64 * 64))
     photos.take([Upload(png(64, shade), f"{shade}.png") for shade in range(10, 15)])
     assert len(photos._opened) == 2
     first = next(iter(photos.own()))

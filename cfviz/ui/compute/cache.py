@@ -7,13 +7,13 @@ import os
 import sys
 import threading
 import weakref
-from collections import OrderedDict
 from collections.abc import Callable, Hashable
 from functools import update_wrapper
 from inspect import signature
 from typing import Any, Generic, ParamSpec, TypeVar
 
 import streamlit as st
+from cachetools import LRUCache
 
 from cfviz.data.decode import Photo
 from cfviz.models.crossformer import CrossFormer
@@ -69,8 +69,9 @@ class TraceCache:
 
     def __init__(self, max_bytes: int | None = None) -> None:
         self.max_bytes = room() if max_bytes is None else max_bytes
-        self._kept: OrderedDict[Hashable, Trace] = OrderedDict()
-        self._bytes = 0
+        self._kept: LRUCache[Hashable, Trace] = LRUCache(
+            self.max_bytes, lambda trace: min(size_of(trace), self.max_bytes)
+        )  # the latest is kept, whatever its size
         self._book = threading.Lock()
         self._once = Once()
 
@@ -88,17 +89,11 @@ class TraceCache:
 
     def _find(self, key: Hashable) -> Trace | None:
         with self._book:
-            if key in self._kept:
-                self._kept.move_to_end(key)
             return self._kept.get(key)
 
     def _keep(self, key: Hashable, trace: Trace) -> Trace:
         with self._book:
             self._kept[key] = trace
-            self._bytes += size_of(trace)
-            while self._bytes > self.max_bytes and len(self._kept) > 1:
-                _, dropped = self._kept.popitem(last=False)
-                self._bytes -= size_of(dropped)
         return trace
 
 
@@ -143,8 +138,9 @@ class Shared(Generic[P, R]):
     def __init__(self, compute: Callable[P, R], entries: int, max_bytes: float = float("inf")) -> None:
         update_wrapper(self, compute)
         self.compute, self.entries, self.max_bytes = compute, entries, max_bytes
-        self._kept: OrderedDict[Hashable, tuple[R]] = OrderedDict()
-        self._bytes = 0
+        self._kept: LRUCache[Hashable, tuple[R]] = LRUCache(
+            max_bytes, lambda boxed: min(message_bytes(boxed[0]), max_bytes)
+        )
         self._book, self._once = threading.Lock(), Once()
         self._signature = signature(compute)
 
@@ -163,20 +159,16 @@ class Shared(Generic[P, R]):
         """Forget everything."""
         with self._book:
             self._kept.clear()
-            self._bytes = 0
 
     def _find(self, key: Hashable) -> tuple[R] | None:
         with self._book:
-            if key in self._kept:
-                self._kept.move_to_end(key)
             return self._kept.get(key)
 
     def _keep(self, key: Hashable, result: R) -> tuple[R]:
         with self._book:
             self._kept[key] = (result,)
-            self._bytes += message_bytes(result)
-            while len(self._kept) > self.entries or (self._bytes > self.max_bytes and len(self._kept) > 1):
-                self._bytes -= message_bytes(self._kept.popitem(last=False)[1][0])
+            while len(self._kept) > self.entries:
+                self._kept.popitem()
         return (result,)
 
 

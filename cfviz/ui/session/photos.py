@@ -10,7 +10,6 @@ import base64
 import hashlib
 import math
 import threading
-from collections import OrderedDict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -18,6 +17,7 @@ from io import BytesIO
 from typing import Any
 
 import streamlit as st
+from cachetools import LRUCache
 from PIL import Image
 
 from cfviz.data.decode import Photo, load_image
@@ -72,7 +72,12 @@ def photo(id: str) -> Photo:
     return _open(mine.data, mine.name, mine.sha256)
 
 
-_opened: OrderedDict[tuple[str, str], Photo] = OrderedDict()
+def _room(pixels: int) -> LRUCache[tuple[str, str], Photo]:
+    """Keeps the photos opened last, so many pixels of them; the latest whatever its size."""
+    return LRUCache(pixels, lambda photo: min(math.prod(photo.size), pixels))
+
+
+_opened = _room(MAX_OPEN_PIXELS)
 _book = threading.Lock()
 
 
@@ -80,14 +85,11 @@ def _open(data: bytes, name: str, sha256: str) -> Photo:
     """The photo in a file's bytes: one of the latest that were opened, or opened anew."""
     key = (sha256, name)
     with _book:
-        if key in _opened:
-            _opened.move_to_end(key)
-            return _opened[key]
+        if (found := _opened.get(key)) is not None:
+            return found
     made = load_image(data, name=name)
     with _book:
         _opened[key] = made
-        while len(_opened) > 1 and sum(math.prod(one.size) for one in _opened.values()) > MAX_OPEN_PIXELS:
-            _opened.popitem(last=False)
     return made
 
 
