@@ -26,10 +26,10 @@ from cfviz.data.labels import LANGUAGES
 from cfviz.data.samples import gallery
 from cfviz.jobs import check_target, replacing
 from cfviz.models.export import INPUT, OUTPUT, check_packages, export_onnx
-from cfviz.models.factory import DTYPES, build, create_model
+from cfviz.models.factory import DTYPES, create_model, opened, source_of
 from cfviz.models.registry import default_cfgs
-from cfviz.models.variants import BUNDLED, OURS, VARIANTS, shipped
-from cfviz.models.weights.checkpoints import OFFICIAL, CheckpointError, load_checkpoint
+from cfviz.models.variants import BUNDLED, VARIANTS, shipped
+from cfviz.models.weights.checkpoints import OFFICIAL
 from cfviz.models.weights.errors import readable_size
 from cfviz.models.weights.recognise import expected_shapes
 from cfviz.run import class_names, inspect, name_of, pick_device
@@ -39,6 +39,10 @@ from cfviz.training.folder import shown
 
 SCHEMA = 1  # of --json; it changes when a field is renamed or removed
 USER_ERROR, INTERRUPTED, BROKEN_PIPE = 2, 130, 141
+IN_COMMANDS = (
+    "add --weights official (the authors', downloaded once), a file or hf-hub:OWNER/NAME, "
+    "or --weights none for random ones"
+)
 _EXPECTED = (ValueError, OSError, RuntimeError, MemoryError)  # torch says RuntimeError when memory is short
 
 
@@ -301,23 +305,12 @@ def _model(model: str | None, weights: str | None) -> Any:
                 f"--model {model} already says which weights; leave --weights out, or name a variant"
             )
         model, weights = None, model
-    if weights is None or (weights in ("bundled", "official", "none") and model is None):
+    if weights in (None, "bundled", "official", "none"):
         model = model or BUNDLED
-    if weights is None and model not in OURS:
-        raise ValueError(
-            f"{model} ships no weights: add --weights official (the authors', downloaded once), a file or "
-            "hf-hub:OWNER/NAME, or --weights none for random ones"
-        )
-    if weights in (None, "none"):
-        return create_model(str(model), weights="auto" if weights is None else None)
-    source = f"{weights}:{model}" if weights in ("bundled", "official") else str(weights)
-    with _Bar(source) as bar:
-        checkpoint = load_checkpoint(source, progress=bar)
-    if model not in (None, checkpoint.variant):
-        raise CheckpointError(
-            "wrong_variant", source=checkpoint.source, found=checkpoint.variant, wanted=model
-        )
-    return build(checkpoint)
+    named = {None: "auto", "none": None}.get(weights, weights)
+    source = named if model is None else source_of(model, named, IN_COMMANDS)
+    with _Bar(str(source)) as bar:
+        return opened(source, model, progress=bar)
 
 
 def _result(photo: str, image: Any, trace: Trace, names: list[str], top: int) -> dict[str, Any]:

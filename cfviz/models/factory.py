@@ -9,11 +9,17 @@ import timm
 import torch
 
 from cfviz.models.weights.checkpoints import Checkpoint, load_checkpoint
+from cfviz.models.weights.download import Progress
+from cfviz.models.weights.errors import CheckpointError
 
 from .crossformer import CrossFormer
 from .registry import take
 from .variants import OURS, VARIANTS
 
+IN_PYTHON = (
+    'give weights="official" (the authors\', downloaded once), a file or "hf-hub:owner/name", '
+    "or ask for random ones with weights=None"
+)
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
@@ -39,21 +45,47 @@ def create_model(
     """
     if name not in VARIANTS:
         raise ValueError(f"there is no model {name!r}; there are: {', '.join(VARIANTS)}")
+    return opened(source_of(name, weights), name, **kwargs)
+
+
+def source_of(name: str, weights: str | PathLike[str] | None, advice: str = IN_PYTHON) -> Any:
+    """What `load_checkpoint` is to open for a variant and the weights that were named; None for random ones.
+
+    Args:
+        name: A variant.
+        weights: As in `create_model`.
+        advice: What to do where the variant ships no weights and none were named.
+
+    Raises:
+        ValueError: If the variant ships no weights and none were named.
+    """
     if weights == "auto":
         if name not in OURS:
-            raise ValueError(
-                f'{name} ships no weights: give weights="official" (the authors\', downloaded once), '
-                'a file or "hf-hub:owner/name", or ask for random ones with weights=None'
-            )
+            raise ValueError(f"{name} ships no weights: {advice}")
         weights = "bundled"
-    if weights is None:
+    return f"{weights}:{name}" if weights in ("bundled", "official") else weights
+
+
+def opened(source: Any, name: str | None, progress: Progress | None = None, **kwargs: Any) -> CrossFormer:
+    """A model with the weights of a source, in eval mode.
+
+    Args:
+        source: As `load_checkpoint` takes it; None for random weights, always the same.
+        name: The variant that the weights have to be of; None takes what the source holds.
+        progress: As in `load_checkpoint`.
+        **kwargs: Passed on to `CrossFormer`.
+
+    Raises:
+        CheckpointError: If the weights cannot be opened, or are of another variant.
+    """
+    if source is None:
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(0)
-            return _make(name, kwargs).eval()
-    source = f"{weights}:{name}" if weights in ("bundled", "official") else weights
-    checkpoint = load_checkpoint(source)
-    if checkpoint.variant != name:
-        raise ValueError(f"{checkpoint.source} holds a {checkpoint.variant}; {name} was asked for")
+            return _make(str(name), kwargs).eval()
+    checkpoint = load_checkpoint(source, progress=progress)
+    if name not in (None, checkpoint.variant):
+        found = checkpoint.variant
+        raise CheckpointError("wrong_variant", source=checkpoint.source, found=found, wanted=name)
     return build(checkpoint, **kwargs)
 
 

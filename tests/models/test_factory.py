@@ -194,3 +194,15 @@ def test_moving_and_copying_a_model_changes_nothing_about_its_origin() -> None:
         assert one.provenance == model.provenance
     with torch.inference_mode():
         assert cfviz.create_model("crossformer_nano", None).provenance.source == "random"
+
+
+def test_weights_of_another_variant_are_refused_in_one_sentence_at_both_doors(
+    trained: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    said = "mine.pth holds crossformer_nano, but crossformer_small was asked for."
+    with pytest.raises(CheckpointError) as caught:
+        cfviz.create_model("crossformer_small", trained)
+    assert str(caught.value) == said
+    command = ["predict", str(sample("cat").path), "--model", "crossformer_small", "--weights", str(trained)]
+    assert main(command) == 2
+    assert said in capsys.readouterr().err
