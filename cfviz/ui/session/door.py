@@ -1,10 +1,10 @@
-"""Where a browser's messages come in: how many a session may send, and what they may say of a widget.
+"""Where a browser's messages come in: how many and how much a session may send, and what about a widget.
 
-Streamlit trusts both. Every message starts a run in a thread of its own: a few clients with two hundred a
-second kept everybody waiting for a minute, and one message of a few bytes clears the caches of all readers. A
+Streamlit trusts all of it. Every message starts a run in a thread of its own: a few clients with two hundred
+a second kept everybody waiting for a minute, and one message of a few bytes clears all readers' caches. A
 number for a select box, a text that is no option, half a JSON text make the widget's reader fail in every run
 of the session, and the page is one redacted sentence until the reader leaves. Streamlit has no place to check
-either, so the two methods that everything passes through are wrapped.
+that, so the methods that everything passes through are wrapped.
 """
 
 from __future__ import annotations
@@ -20,9 +20,12 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 from streamlit.proto.BackMsg_pb2 import BackMsg
+from streamlit.runtime import exists, get_instance
 from streamlit.runtime.app_session import AppSession
+from streamlit.runtime.memory_uploaded_file_manager import MemoryUploadedFileManager
 from streamlit.runtime.state import session_state
 from streamlit.runtime.state.session_state import Serialized, Value, WStates
+from streamlit.runtime.uploaded_file_manager import UploadedFileRec
 
 __all__ = ["Rate", "guard"]
 
@@ -30,6 +33,8 @@ BURST = 20  # messages that a session may send at once
 EVERY = 0.25  # seconds between two messages after that
 WAITING = 4  # messages of one session that wait: the latest of the page and of some of its fragments
 ASKED = ("rerun_script", "app_heartbeat", "stop_script", "file_urls_request", "backend_operation_request")
+MOST_UPLOADED = 600 * 2**20  # bytes of one session: weights of 400 MB, photos of 128 MB, some room
+TIDY = 30.0  # seconds between two looks for sessions that have ended
 _log = logging.getLogger(__name__)
 
 
@@ -37,7 +42,11 @@ _log = logging.getLogger(__name__)
 def guard() -> None:
     """Once a process: let every message, and every value of a widget when it is first read, be checked."""
     _limit_messages()
+    _limit_uploads()
     _check_values()
+    loop = getattr(getattr(get_instance(), "_async_objs", None), "eventloop", None) if exists() else None
+    if loop is not None:  # no server in a test
+        asyncio.run_coroutine_threadsafe(_tidy(), loop)
 
 
 # ---------------------------------------------------------------- how many
@@ -116,6 +125,41 @@ def _limit_messages() -> None:
         rate.take(message)
 
     setattr(AppSession, handle.__name__, limited)
+
+
+# ---------------------------------------------------------------- how much
+
+
+def _limit_uploads() -> None:
+    add = MemoryUploadedFileManager.add_file
+
+    @wraps(add)
+    def limited(manager: MemoryUploadedFileManager, session_id: str, file: UploadedFileRec) -> None:
+        kept = manager.file_storage.get(session_id, {})
+        others = sum(len(one.data) for id, one in list(kept.items()) if id != file.file_id)
+        if others + len(file.data) > MOST_UPLOADED:
+            _log.warning("refused an upload: the session has %d MB already", others >> 20)
+            raise ValueError(f"expected at most {MOST_UPLOADED >> 20} MB in one session")
+        add(manager, session_id, file)
+
+    setattr(MemoryUploadedFileManager, add.__name__, limited)
+
+
+async def _tidy() -> None:
+    """Let sessions go when their time is over; Streamlit does it when another reader leaves."""
+    while True:
+        await asyncio.sleep(TIDY)
+        forget_ended(get_instance())
+
+
+def forget_ended(runtime: Any) -> int:
+    """Drop the sessions that nobody can come back to any more, with their uploads; how many."""
+    storage = getattr(getattr(runtime, "_session_mgr", None), "_session_storage", None)
+    expire = getattr(getattr(storage, "_cache", None), "expire", None)
+    ended = list(expire() or ()) if expire is not None else []
+    for _, kept in ended:
+        kept.session.shutdown()  # not left to the collector, which never looks at what start-up has frozen
+    return len(ended)
 
 
 # ---------------------------------------------------------------- what

@@ -1,13 +1,19 @@
-"""How many messages a session may send: a burst, then a few a second, the latest of each kind."""
+"""What comes through the door: how many messages, how many bytes, how long a session is kept."""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
+from types import SimpleNamespace
 
+import pytest
 from streamlit.proto.BackMsg_pb2 import BackMsg
 from streamlit.proto.ClientState_pb2 import ClientState
 from streamlit.runtime.app_session import AppSession
+from streamlit.runtime.memory_session_storage import MemorySessionStorage
+from streamlit.runtime.memory_uploaded_file_manager import MemoryUploadedFileManager
 from streamlit.runtime.state.session_state import WStates
+from streamlit.runtime.uploaded_file_manager import UploadedFileRec
 
 from cfviz.ui.session import door
 
@@ -90,3 +96,41 @@ def test_streamlit_still_has_what_is_wrapped() -> None:
     door.guard()
     assert AppSession.handle_backmsg.__wrapped__
     assert WStates.__getitem__.__wrapped__
+
+
+def test_a_session_has_a_budget_of_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
+    door.guard()
+    monkeypatch.setattr(door, "MOST_UPLOADED", 100)
+    manager = MemoryUploadedFileManager("/upload")
+
+    def send(session: str, id: str, size: int) -> None:
+        manager.add_file(session, UploadedFileRec(id, "a.jpg", "image/jpeg", bytes(size)))
+
+    send("one", "a", 60)
+    with pytest.raises(ValueError, match="in one session"):
+        send("one", "b", 60)
+    assert [file.file_id for file in manager.get_files("one", ["a", "b"])] == ["a"]
+    send("one", "a", 90)  # in its own place
+    send("two", "b", 60)  # another's budget
+    manager.remove_file("one", "a")
+    send("one", "b", 60)
+
+
+def test_sessions_that_ended_are_let_go_by_themselves() -> None:
+    storage = MemorySessionStorage(ttl_seconds=0)
+    gone: list[str] = []
+
+    class Session:
+        id = "one"
+
+        def shutdown(self) -> None:
+            gone.append(self.id)
+
+    runtime = SimpleNamespace(_session_mgr=SimpleNamespace(_session_storage=storage))
+    storage.save(SimpleNamespace(session=Session()))  # type: ignore[arg-type]
+    assert not gone
+    time.sleep(0.01)
+    assert door.forget_ended(runtime) == 1
+    assert gone == ["one"]
+    assert door.forget_ended(runtime) == 0
+    assert door.forget_ended(None) == 0
