@@ -16,6 +16,8 @@ from cfviz.models.room import MOST_CLASSES
 from cfviz.models.variants import VARIANTS
 from cfviz.models.weights.checkpoints import load_checkpoint
 from cfviz.models.weights.errors import CheckpointError
+from cfviz.run import class_names
+from cfviz.ui import context
 from cfviz.ui.context import Context
 from cfviz.ui.session.state import Settings
 from cfviz.ui.widgets import weights
@@ -60,13 +62,13 @@ def test_more_classes_than_any_data_set_has_are_refused(monkeypatch: pytest.Monk
 
 def test_names_of_classes_are_made_once_a_run(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[str] = []
-    say = translator("en")
 
-    def t(key: str, /, **fields: object) -> str:
-        asked.append(key)
-        return say(key, **fields)
+    def names(model: CrossFormer, lang: str) -> list[str]:
+        asked.append(lang)
+        return class_names(model, lang)
 
-    ctx = Context("predict", t, "en", SimpleNamespace(), Settings())  # type: ignore[arg-type]
+    monkeypatch.setattr(context, "class_names", names)
+    ctx = Context("predict", translator("en"), "en", SimpleNamespace(), Settings())  # type: ignore[arg-type]
     ctx._model = build(load_checkpoint(file(3000).getvalue(), name="x"))
-    assert [ctx.labels[n] for n in range(3000)][-1] == say("common.class_number", n=2999)
-    assert asked == ["common.class_number"]
+    assert [ctx.labels[n] for n in range(3000)][-1] == "class 2999"
+    assert asked == ["en"]
