@@ -179,6 +179,8 @@ def _find(source: str | PathLike[str] | bytes, name: str | None, progress: Any, 
         raise CheckpointError("folder", source=text)
     if not path.exists():
         raise CheckpointError("not_found", source=text)
+    if not path.is_file():  # a device or a pipe, which need not end
+        raise CheckpointError("unreadable", source=text, detail="it is no regular file")
     try:
         return _Found(path, path.name, sha256_of(path))
     except OSError as error:
