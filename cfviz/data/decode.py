@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
-import pillow_heif
+import pi_heif
 from PIL import Image, ImageCms, UnidentifiedImageError, features
 
 from .header import MAX_BYTES, MAX_PIXELS, ImageError, check_size, read_header
@@ -51,7 +51,7 @@ _TURNS = {
 }
 
 
-pillow_heif.register_heif_opener(thumbnails=False)
+pi_heif.register_heif_opener(thumbnails=False)
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,7 @@ from hypothesis import strategies as st
 from PIL import Image, ImageCms
 from timm.data import create_transform, resolve_data_config
 
+import tests.data.heic  # noqa: F401  (writes HEIC files)
 from cfviz.bundled import ASSETS
 from cfviz.data import decode, header
 from cfviz.data.images import (

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageCms, PngImagePlugin
 
+import tests.data.heic  # noqa: F401  (writes HEIC files)
 from cfviz.data.header import MAX_PIXELS, ImageError
 from cfviz.data.images import load_image, prepare
 from cfviz.data.samples import gallery
