@@ -282,7 +282,7 @@ def _sizes(args: argparse.Namespace) -> int:
     _check_targets(args, "json", "progress")
     chosen = {
         "shapes": sizes.choose(args.windows, sizes.WINDOWS, "windows"),
-        "ways": sizes.choose(args.ways, sizes.WAYS, "ways"),
+        "ways": sizes.choose(args.ways, sizes.METHODS, "ways"),
     }
     subjects = []
     for source in filter(None, (args.weights, args.twin)):

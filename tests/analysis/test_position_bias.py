@@ -15,7 +15,7 @@ from cfviz.analysis import position_bias as pb
 from cfviz.analysis import position_bias_sizes as measured
 from cfviz.geometry import lsda, offsets, relative_index
 from cfviz.hooks import capture, edit
-from cfviz.models.probes import position_bias as bias_ways
+from cfviz.models.probes import position_bias as probes
 
 # ---------------------------------------------------------------- the index matrix
 
@@ -59,7 +59,7 @@ def test_surfaces_are_the_captured_bias_bit_for_bit(tiny_model, size: int) -> No
             assert surface.shape == (len(bias), 2 * group.G - 1, 2 * group.G - 1)
             assert pb.pairs(surface).tobytes() == bias.tobytes()
             pos = model.layers[s].blocks[b].attn.pos
-            anew = bias_ways.table_of(pos, group.G).numpy().T.reshape(surface.shape)
+            anew = probes.table_of(pos, group.G).numpy().T.reshape(surface.shape)
             assert np.array_equal(anew, surface)
 
 
@@ -167,10 +167,10 @@ def test_what_lies_outside_and_offsets_brought_back() -> None:
 @pytest.mark.parametrize("way", pb.TABLE_METHODS)
 @pytest.mark.parametrize("G", [1, 5, 7, 11])
 def test_the_model_is_given_what_is_drawn(way: str, G: int) -> None:
-    """The ways of `models.bias_ways`, in torch, are those of the analysis, in numpy."""
+    """The methods of `models.probes.position_bias`, in torch, are those of the analysis, in numpy."""
     table = torch.randn(169, 2, dtype=torch.float64)
     drawn = pb.resized(table.numpy().T.reshape(2, 13, 13), G, G, way)
-    given_ = bias_ways.resized(table, G, way).numpy().T.reshape(drawn.shape)
+    given_ = probes.resized(table, G, way).numpy().T.reshape(drawn.shape)
     assert given_ == pytest.approx(drawn, abs=2e-5)  # torch stretches in float32
 
 
@@ -179,19 +179,19 @@ def asked(pos: torch.nn.Module, at: np.ndarray) -> np.ndarray:
         return pos(torch.from_numpy(at).float()).numpy().T
 
 
-@pytest.mark.parametrize("way", bias_ways.WAYS)
+@pytest.mark.parametrize("way", probes.METHODS)
 def test_edits_put_a_way_into_the_model(tiny_model, way: str) -> None:
     model = tiny_model(embed_dim=64, depths=(2, 1, 1, 1), group_size=3)
     pos = model.layers[0].blocks[1].attn.pos
     point = "layers.0.blocks.1.attn.bias"
-    edits = bias_ways.edits(model, way)
+    edits = probes.edits(model, way)
     model.set_grouping(5)
     with torch.no_grad(), edit(model, edits), capture(model, point) as seen:
         model(torch.zeros(1, 3, 96, 96))
     surface = pb.surface(seen[point].numpy())
-    table = bias_ways.table_of(pos, 3).numpy().T.reshape(-1, 5, 5)
+    table = probes.table_of(pos, 3).numpy().T.reshape(-1, 5, 5)
     wanted = {
-        "own": lambda: bias_ways.table_of(pos, 5).numpy().T.reshape(-1, 9, 9),
+        "own": lambda: probes.table_of(pos, 5).numpy().T.reshape(-1, 9, 9),
         "none": lambda: np.zeros_like(surface),
         "rescaled": lambda: asked(pos, pb.scaled_offsets(5, 5, 3)).reshape(surface.shape),
         **{name: lambda name=name: pb.resized(table, 5, 5, name) for name in pb.TABLE_METHODS},

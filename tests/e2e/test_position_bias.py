@@ -19,7 +19,7 @@ from cfviz.figures.live.position_bias_answer import Card
 from cfviz.figures.live.position_bias_answer import pack as pack_answer
 from cfviz.hooks import edit
 from cfviz.measured import block_bias
-from cfviz.models.probes import position_bias as bias_ways
+from cfviz.models.probes import position_bias as probes
 from cfviz.run import forward
 from cfviz.web import POSITION_BIAS
 from cfviz.words import figure_words
@@ -93,7 +93,7 @@ def test_surfaces_in_the_browser(browser: Any, tiny_model: Any, tmp_path: Path, 
     pos = model.stages[1].each[0].attn.pos
     for G in (2, 5, 9):
         for way in ("own", "rescaled"):
-            wanted = bias_ways.bias_table(pos, way, 3, G).detach().numpy()[:, 1]
+            wanted = probes.bias_table(pos, way, 3, G).detach().numpy()[:, 1]
             assert page.evaluate(read, [G, G, way]) == pytest.approx(wanted, abs=2e-5)
     for Gh, Gw in ((2, 6), (5, 5)):
         for way in measure.TABLE_METHODS:
@@ -159,7 +159,7 @@ def test_attention_in_the_browser_is_the_models(
     names = [at + name for name in ("q", "k", "bias", "probs")]
     cards, probs = [], {}
     for way in ("own", "none"):
-        with edit(model, bias_ways.edits(model, way)), bias_ways.regrouped(model, 5, model.interval):
+        with edit(model, probes.edits(model, way)), probes.regrouped(model, 5, model.interval):
             arrays, _ = forward(model, image, names)
             groups = model.groupings(size, size)[1][1]
         q, k, bias, probs[way] = (arrays[name] for name in names)

@@ -14,7 +14,7 @@ from streamlit.testing.v1 import AppTest
 from cfviz import cli, jobs
 from cfviz.data.images import load_image, prepare
 from cfviz.hooks import edit
-from cfviz.models.probes import position_bias as bias_ways
+from cfviz.models.probes import position_bias as probes
 from cfviz.run import load
 from cfviz.training.measure.sizes import pack
 from cfviz.ui.compute.steps import Steps
@@ -110,8 +110,8 @@ def test_answers_are_the_forwards_of_every_way(tiny_model: Any, cut: tuple[str, 
     for way, one in by.items():
         net = twin if way == "twin" else model
         with torch.inference_mode():
-            edits = bias_ways.edits(net, "own" if way == "twin" else way, (3, 3, 3, 3))
-            with bias_ways.regrouped(net, cut[1], model.interval), edit(net, edits):
+            edits = probes.edits(net, "own" if way == "twin" else way, (3, 3, 3, 3))
+            with probes.regrouped(net, cut[1], model.interval), edit(net, edits):
                 logits = net(tensor[None])[0].numpy()
         assert found[one].logits == pytest.approx(logits, abs=1e-5)
     if cut[0] == "own":

@@ -37,13 +37,13 @@ Arrays = Mapping[str, np.ndarray]
 WHOLE_BATCH = (*STRUCTURAL, "bias", "mask")  # parts that all photos of a batch share
 
 
-def point_of(its: Intervention) -> str:
+def point_of(intervention: Intervention) -> str:
     """The point that carries a part of one place (see `places`); its tokens are what is changed."""
-    s, b = its.stage or 0, its.block or 0
-    if its.part == "kernel":
-        return point_names.embedding(s, f"kernels.{its.index}")
+    s, b = intervention.stage or 0, intervention.block or 0
+    if intervention.part == "kernel":
+        return point_names.embedding(s, f"kernels.{intervention.index}")
     ends = {"head": "attn.heads", "bias": "attn.bias", "attn": "attn_branch", "mlp": "mlp_branch"}
-    return point_names.block(s, b, ends.get(its.part, "out"))
+    return point_names.block(s, b, ends.get(intervention.part, "out"))
 
 
 def input_of(stage: int, block: int) -> str:
@@ -60,10 +60,15 @@ def needed(model: CrossFormer, interventions: Iterable[Intervention], how: str =
         ValueError: If the model does not have what the interventions name.
     """
     names: dict[str, None] = {}
-    for its in interventions:
-        if not its.on or its.how != how or its.part in WHOLE_BATCH or its.value is not None:
+    for intervention in interventions:
+        if (
+            not intervention.on
+            or intervention.how != how
+            or intervention.part in WHOLE_BATCH
+            or intervention.value is not None
+        ):
             continue
-        for one in places(model, its):
+        for one in places(model, intervention):
             names[point_of(one)] = None
             if one.part == "block":
                 names[input_of(one.stage or 0, one.block or 0)] = None
@@ -93,8 +98,8 @@ def apply(
         ...     logits = model(x)
     """
     plan = _Plan(model, means or {}, donor or {})
-    for its in interventions:
-        plan.add(its)
+    for intervention in interventions:
+        plan.add(intervention)
     with choose(plan.choices()), edit(model, plan.edits()):
         yield
 
@@ -119,10 +124,12 @@ def apply_each(
     """
     plan = _Plan(model, means or {}, donor or {})
     for row, several in enumerate(rows):
-        for its in several:
-            if its.on and its.part in WHOLE_BATCH:
-                raise ValueError(f"{its.part} is the same for a whole batch; use apply, not apply_each")
-            plan.add(its, row)
+        for intervention in several:
+            if intervention.on and intervention.part in WHOLE_BATCH:
+                raise ValueError(
+                    f"{intervention.part} is the same for a whole batch; use apply, not apply_each"
+                )
+            plan.add(intervention, row)
     with choose(plan.choices()), edit(model, plan.edits()):
         yield
 
@@ -144,11 +151,11 @@ class _Plan:
     sizes: dict[tuple[int, int], tuple[int, int]] = field(default_factory=dict)
     inputs: dict[str, torch.Tensor] = field(default_factory=dict)
 
-    def add(self, its: Intervention, row: int | None = None) -> None:
+    def add(self, intervention: Intervention, row: int | None = None) -> None:
         """Plan one intervention; what is off is only checked."""
-        for one in places(self.model, its):
+        for one in places(self.model, intervention):
             at = (one.stage or 0, one.block or 0)
-            if not its.on:
+            if not intervention.on:
                 continue
             if one.structural:
                 self.cuts.setdefault(at, {})[one.part] = one.how if one.part == "kind" else one.value
@@ -185,9 +192,9 @@ class _Plan:
 
         return cut
 
-    def _groups(self, its: Intervention) -> Grouping:
+    def _groups(self, intervention: Intervention) -> Grouping:
         """How a block cuts its map in the forward under way, whoever else has a say in it."""
-        at = (its.stage or 0, its.block or 0)
+        at = (intervention.stage or 0, intervention.block or 0)
         return self._block(at).groups(*self.sizes[at])
 
     # ------------------------------------------------------------ activations
@@ -196,9 +203,9 @@ class _Plan:
         """One edit a point, in the order of the list; inputs of changed blocks are noted last."""
         found = {point: self._edit(steps) for point, steps in self.steps.items()}
         for steps in self.steps.values():
-            for _, its, _ in steps:
-                if its.part == "block":
-                    before = input_of(its.stage or 0, its.block or 0)
+            for _, intervention, _ in steps:
+                if intervention.part == "block":
+                    before = input_of(intervention.stage or 0, intervention.block or 0)
                     found[before] = self._noting(before, found.get(before))
         return found
 
@@ -211,29 +218,35 @@ class _Plan:
 
     def _edit(self, steps: list[Step]) -> Edit:
         def change(x: torch.Tensor) -> torch.Tensor:
-            for row, its, make in steps:
-                x = self._with(x.clone(), row, its, make)
+            for row, intervention, make in steps:
+                x = self._with(x.clone(), row, intervention, make)
             return x
 
         return change
 
-    def _with(self, x: torch.Tensor, row: int | None, its: Intervention, make: Change) -> torch.Tensor:
+    def _with(
+        self, x: torch.Tensor, row: int | None, intervention: Intervention, make: Change
+    ) -> torch.Tensor:
         """A point's tensor, which may be written to, with one part of one photo (or all) changed."""
-        at = (its.stage or 0, its.block or 0)
+        at = (intervention.stage or 0, intervention.block or 0)
         rows = slice(None) if row is None else slice(row, row + 1)
-        if its.part == "bias":  # nH, N, N
-            heads = slice(None) if its.index is None else slice(its.index, its.index + 1)
+        if intervention.part == "bias":  # nH, N, N
+            heads = (
+                slice(None)
+                if intervention.index is None
+                else slice(intervention.index, intervention.index + 1)
+            )
             x[heads] = make(x[heads])
-        elif its.part == "head":  # B*nG, nH, N, d
-            groups = self._groups(its)
-            view = x.unflatten(0, (-1, groups.nG))[rows, :, its.index]  # B, nG, N, d
+        elif intervention.part == "head":  # B*nG, nH, N, d
+            groups = self._groups(intervention)
+            view = x.unflatten(0, (-1, groups.nG))[rows, :, intervention.index]  # B, nG, N, d
             view.copy_(self._real(make, view, groups))
-        elif its.part == "kernel":  # B, D_i, H, W
+        elif intervention.part == "kernel":  # B, D_i, H, W
             view = x[rows].permute(0, 2, 3, 1)  # B, H, W, D_i
             view.copy_(make(view))
-        elif its.part == "block":  # B, H, W, C
+        elif intervention.part == "block":  # B, H, W, C
             before = self.inputs[input_of(*at)][rows]
-            x[rows] = before if its.how == "zero" else before + make(x[rows] - before)
+            x[rows] = before if intervention.how == "zero" else before + make(x[rows] - before)
         else:
             x[rows] = make(x[rows])
         return x
@@ -249,31 +262,31 @@ class _Plan:
         flat[:, real] = changed[:, :, 0]
         return flat.view_as(x)
 
-    def _change(self, its: Intervention) -> Change:
+    def _change(self, intervention: Intervention) -> Change:
         """What to do with the tokens of one part, channels last."""
-        if its.part == "bias":
-            return _bias_change(its)
-        if its.how == "zero":
+        if intervention.part == "bias":
+            return _bias_change(intervention)
+        if intervention.how == "zero":
             return torch.zeros_like
-        if its.how == "shuffle":
-            return lambda x: _shuffled(x, its.seed)
-        if its.value is not None:
-            value = float(its.value)
+        if intervention.how == "shuffle":
+            return lambda x: _shuffled(x, intervention.seed)
+        if intervention.value is not None:
+            value = float(intervention.value)
             return lambda x: torch.full_like(x, value)
-        source, name = (self.means, "mean") if its.how == "mean" else (self.donor, "donor")
-        array = torch.from_numpy(np.array(self._of(source, its, name), np.float32))
-        if its.how == "replace" and its.part == "head":
-            return lambda x: _from_donor(array, x, self._groups(its), its)
-        return lambda x: _fitted(array, x, its)
+        source, name = (self.means, "mean") if intervention.how == "mean" else (self.donor, "donor")
+        array = torch.from_numpy(np.array(self._of(source, intervention, name), np.float32))
+        if intervention.how == "replace" and intervention.part == "head":
+            return lambda x: _from_donor(array, x, self._groups(intervention), intervention)
+        return lambda x: _fitted(array, x, intervention)
 
-    def _of(self, source: Arrays, its: Intervention, name: str) -> np.ndarray:
+    def _of(self, source: Arrays, intervention: Intervention, name: str) -> np.ndarray:
         """A part's mean or another photo's activation, channels last."""
-        array = _taken(source, point_of(its), name)
-        if its.part == "block":
-            return array - _taken(source, input_of(its.stage or 0, its.block or 0), name)
-        if its.part == "head":  # nH, d or nG, nH, N, d
-            return array[its.index] if array.ndim == 2 else array[:, its.index]
-        if its.part == "kernel" and array.ndim == 3:  # D_i, H, W
+        array = _taken(source, point_of(intervention), name)
+        if intervention.part == "block":
+            return array - _taken(source, input_of(intervention.stage or 0, intervention.block or 0), name)
+        if intervention.part == "head":  # nH, d or nG, nH, N, d
+            return array[intervention.index] if array.ndim == 2 else array[:, intervention.index]
+        if intervention.part == "kernel" and array.ndim == 3:  # D_i, H, W
             return np.moveaxis(array, 0, -1)
         return array
 
@@ -285,21 +298,23 @@ def _taken(source: Arrays, point: str, name: str) -> np.ndarray:
     return source[point]
 
 
-def _fitted(array: torch.Tensor, x: torch.Tensor, its: Intervention) -> torch.Tensor:
+def _fitted(array: torch.Tensor, x: torch.Tensor, intervention: Intervention) -> torch.Tensor:
     array = array.to(x)
     if array.ndim > 1 and array.shape != x.shape[1:]:
         raise ValueError(
-            f"{point_of(its)} of the other photo is {tuple(array.shape)}; expected {tuple(x.shape[1:])}: "
-            "same model, same size"
+            f"{point_of(intervention)} of the other photo is {tuple(array.shape)}; expected "
+            f"{tuple(x.shape[1:])}: same model, same size"
         )
     return array.expand_as(x)
 
 
-def _from_donor(array: torch.Tensor, x: torch.Tensor, groups: Grouping, its: Intervention) -> torch.Tensor:
+def _from_donor(
+    array: torch.Tensor, x: torch.Tensor, groups: Grouping, intervention: Intervention
+) -> torch.Tensor:
     """Another photo's output of a head, (nG, N, d), for x: (B, nG, N, d), or its real tokens (B, T, 1, d)."""
     if array.shape[:2] != (groups.nG, groups.N):
         raise ValueError(
-            f"{point_of(its)} of the other photo has groups {tuple(array.shape[:2])}; expected "
+            f"{point_of(intervention)} of the other photo has groups {tuple(array.shape[:2])}; expected "
             f"{(groups.nG, groups.N)}: same model, same size, same grouping"
         )
     if groups.padded:
@@ -318,18 +333,18 @@ def _deal(count: int, seed: int, device: torch.device) -> torch.Tensor:
     return torch.from_numpy(np.random.default_rng(seed).permutation(count)).to(device)
 
 
-def _bias_change(its: Intervention) -> Change:
+def _bias_change(intervention: Intervention) -> Change:
     """What becomes of a position bias, (n, N, N)."""
 
     def change(x: torch.Tensor) -> torch.Tensor:
-        if its.how == "replace":
-            return torch.full_like(x, float(its.value or 0.0))
-        if its.how == "zero":
+        if intervention.how == "replace":
+            return torch.full_like(x, float(intervention.value or 0.0))
+        if intervention.how == "zero":
             return torch.zeros_like(x)
         table, pairs = by_offset(x)
-        if its.how == "mean":
+        if intervention.how == "mean":
             return table.mean(-1)[:, None, None].expand_as(x)
-        dealt = table[:, _deal(table.shape[1], its.seed, x.device)]
+        dealt = table[:, _deal(table.shape[1], intervention.seed, x.device)]
         return dealt[:, pairs]
 
     return change
@@ -339,12 +354,16 @@ def _masker(several: Sequence[Intervention]) -> Callable[[torch.Tensor], torch.T
     """What becomes of the masks of padded keys, (P, 1, 1, N), of 0 and a very negative number."""
 
     def mask(x: torch.Tensor) -> torch.Tensor:
-        for its in several:
-            if its.how == "shuffle":
-                x = x[..., _deal(x.shape[-1], its.seed, x.device)]
+        for intervention in several:
+            if intervention.how == "shuffle":
+                x = x[..., _deal(x.shape[-1], intervention.seed, x.device)]
             else:
                 mean = x.mean(-1, keepdim=True).expand_as(x)
-                fill = mean if its.how == "mean" else torch.full_like(x, float(its.value or 0.0))
+                fill = (
+                    mean
+                    if intervention.how == "mean"
+                    else torch.full_like(x, float(intervention.value or 0.0))
+                )
                 x = torch.where(x < 0, fill, x)
         return x
 

@@ -20,7 +20,7 @@ from .language import Intervention, places
 from .means import Means
 
 BATCH = 16
-Several = Sequence[Intervention]
+Interventions = Sequence[Intervention]
 Place = tuple[int, int]  # stage and block; -1 is the embedding layer before the stage
 
 
@@ -50,7 +50,7 @@ def parts(model: CrossFormer, how: str, size: tuple[int, int]) -> list[Intervent
 def effects(
     model: CrossFormer,
     image: torch.Tensor,
-    changes: Sequence[Several],
+    changes: Sequence[Interventions],
     means: Arrays | None = None,
     donor: Arrays | None = None,
     batch: int = BATCH,
@@ -73,12 +73,12 @@ def effects(
     Raises:
         ValueError: As `apply`.
     """
-    begins = [begin_of(model, several) for several in changes]
+    begins = [begin_of(model, interventions) for interventions in changes]
     entries = _entries(model, image, set(begins))
-    order = sorted(range(len(changes)), key=lambda n: (begins[n], _alone(changes[n])))
+    order = sorted(range(len(changes)), key=lambda n: (begins[n], _needs_whole_batch(changes[n])))
     found = np.zeros((len(changes), model.num_classes), np.float32)
     done = 0
-    for (begin, alone), same in groupby(order, lambda n: (begins[n], _alone(changes[n]))):
+    for (begin, alone), same in groupby(order, lambda n: (begins[n], _needs_whole_batch(changes[n]))):
         waiting = list(same)
         step = 1 if alone else batch
         for some in (waiting[i : i + step] for i in range(0, len(waiting), step)):
@@ -92,17 +92,17 @@ def effects(
     return found
 
 
-def _alone(several: Several) -> bool:
-    return any(its.on and its.part in WHOLE_BATCH for its in several)
+def _needs_whole_batch(interventions: Interventions) -> bool:
+    return any(intervention.on and intervention.part in WHOLE_BATCH for intervention in interventions)
 
 
-def begin_of(model: CrossFormer, several: Several) -> Place:
+def begin_of(model: CrossFormer, interventions: Interventions) -> Place:
     """The first place that is changed; the last block where nothing is."""
     found = [
         (one.stage or 0, -1 if one.part == "kernel" else one.block or 0)
-        for its in several
-        for one in places(model, its)
-        if its.on
+        for intervention in interventions
+        for one in places(model, intervention)
+        if intervention.on
     ]
     return min(found, default=(len(model.depths) - 1, model.depths[-1] - 1))
 

@@ -275,7 +275,7 @@ def _read_number(text: str, word: str) -> float | int:
 # ---------------------------------------------------------------- against a model
 
 
-def places(model: CrossFormer, its: Intervention) -> Iterator[Intervention]:
+def places(model: CrossFormer, intervention: Intervention) -> Iterator[Intervention]:
     """An intervention spelled out for a model: one for each stage, block and index that it means.
 
     A kernel or head that is left open is spelled out too; a bias for all heads stays one.
@@ -283,19 +283,21 @@ def places(model: CrossFormer, its: Intervention) -> Iterator[Intervention]:
     Raises:
         ValueError: If the model has no such place; it says what it has.
     """
-    stages = _range("stage", its.stage, len(model.depths), "the model")
+    stages = _range("stage", intervention.stage, len(model.depths), "the model")
     for s in stages:
-        if its.part == "kernel":
-            indices = _range("index", its.index, len(CEL_KERNELS[s]), f"the embedding before stage {s}")
-            yield from (replace(its, stage=s, index=i) for i in indices)
+        if intervention.part == "kernel":
+            indices = _range(
+                "index", intervention.index, len(CEL_KERNELS[s]), f"the embedding before stage {s}"
+            )
+            yield from (replace(intervention, stage=s, index=i) for i in indices)
             continue
-        blocks = _range("block", its.block, model.depths[s], f"stage {s}")
+        blocks = _range("block", intervention.block, model.depths[s], f"stage {s}")
         heads: Iterable[int | None] = (None,)
-        if its.part in ("head", "bias"):
-            every = _range("index", its.index, model.num_heads[s], f"stage {s}")
-            heads = every if its.part == "head" or its.index is not None else (None,)
+        if intervention.part in ("head", "bias"):
+            every = _range("index", intervention.index, model.num_heads[s], f"stage {s}")
+            heads = every if intervention.part == "head" or intervention.index is not None else (None,)
         for b, h in product(blocks, heads):
-            yield replace(its, stage=s, block=b, index=h)
+            yield replace(intervention, stage=s, block=b, index=h)
 
 
 def _range(name: str, wanted: int | None, count: int, owner: str) -> list[int]:
@@ -318,8 +320,8 @@ def check(
             gigabytes are refused, too.
     """
     cuts: dict[tuple[Any, Any], dict[str, Any]] = {}
-    for its in interventions:
-        for one in places(model, its):
+    for intervention in interventions:
+        for one in places(model, intervention):
             if one.structural:
                 new = {"kind": int(one.how == "lda")} if one.part == "kind" else {one.part: one.value}
                 cuts.setdefault((one.stage, one.block), {}).update(new)

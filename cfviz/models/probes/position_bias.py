@@ -23,8 +23,8 @@ from cfviz.models.crossformer import AnyPosBias, CrossFormer, DynamicPosBias, Re
 
 # own: what the model does by itself; rescaled: offsets d * (G-1)/(G'-1), which all lie in the trained range;
 # bicubic, clamp, cut: of the trained table; none: zeros
-WAYS = ("own", "rescaled", "bicubic", "clamp", "cut", "none")
-TABLE_WAYS = ("bicubic", "clamp", "cut")
+METHODS = ("own", "rescaled", "bicubic", "clamp", "cut", "none")
+TABLE_METHODS = ("bicubic", "clamp", "cut")
 CHANGES = ("zero", "shuffle", "swap", "only")
 
 
@@ -65,13 +65,13 @@ def _layers(pos: DynamicPosBias) -> list[Any]:
     return [pos.pos1, pos.pos2, pos.pos3]
 
 
-def resized(table: torch.Tensor, G: int, way: str) -> torch.Tensor:
+def resized(table: torch.Tensor, G: int, method: str) -> torch.Tensor:
     """A table brought to groups of another size.
 
     Args:
         table: ((2T-1)^2, nH), trained at T x T.
         G: The new side of a group.
-        way: "bicubic" stretches it; "clamp" keeps offsets and gives farther ones the value of the nearest
+        method: "bicubic" stretches it; "clamp" keeps offsets and gives farther ones the value of the nearest
             known offset; "cut" keeps offsets and gives farther ones 0. All keep a table of their own size.
 
     Returns:
@@ -80,76 +80,76 @@ def resized(table: torch.Tensor, G: int, way: str) -> torch.Tensor:
     side, new = isqrt(len(table)), 2 * G - 1
     if side * side != len(table) or side % 2 == 0:
         raise ValueError(f"the table has {len(table)} rows; expected (2G-1)^2, such as 169 for G = 7")
-    if way not in TABLE_WAYS:
-        raise ValueError(f"way is {way!r}; expected one of {', '.join(TABLE_WAYS)}")
+    if method not in TABLE_METHODS:
+        raise ValueError(f"method is {method!r}; expected one of {', '.join(TABLE_METHODS)}")
     if side == new:
         return table
-    if way == "bicubic":
+    if method == "bicubic":
         return stretched(table, G)
     far = (side - 1) // 2
     pairs = offsets(G, G)
     near = np.clip(pairs, -far, far) + far
     out = table[torch.from_numpy(near[:, 0] * side + near[:, 1]).to(table.device)]
-    if way == "cut":
+    if method == "cut":
         known = torch.from_numpy((np.abs(pairs) <= far).all(1)).to(table.device)
         out = torch.where(known[:, None], out, 0)
     return out
 
 
-def bias_table(pos: AnyPosBias, way: str, trained: int, G: int) -> torch.Tensor:
-    """The bias of one block at every offset of a G x G group, made one way: ((2G-1)^2, nH).
+def bias_table(pos: AnyPosBias, method: str, trained: int, G: int) -> torch.Tensor:
+    """The bias of one block at every offset of a G x G group, by one method: ((2G-1)^2, nH).
 
     Args:
         pos: The block's position bias.
-        way: One of `WAYS`.
+        method: One of `METHODS`.
         trained: Side of the groups it was trained with.
         G: Side of the groups it is used with.
     """
-    if way not in WAYS:
-        raise ValueError(f"way is {way!r}; expected one of {', '.join(WAYS)}")
-    if way == "none":
+    if method not in METHODS:
+        raise ValueError(f"method is {method!r}; expected one of {', '.join(METHODS)}")
+    if method == "none":
         return torch.zeros_like(table_of(pos, G))
-    if way == "own":
+    if method == "own":
         return table_of(pos, G)
-    if way == "rescaled":
+    if method == "rescaled":
         if not isinstance(pos, DynamicPosBias):
             raise ValueError("only a dynamic position bias can be asked about offsets between tokens")
         return rescaled(pos, trained, G)
-    return resized(table_of(pos, trained), G, way)
+    return resized(table_of(pos, trained), G, method)
 
 
-def ways_of(kind: str) -> tuple[str, ...]:
-    """The ways that a model with this `position_bias` allows; of a table, own means bicubic."""
-    return {"dpb": WAYS, "rpb": ("own", "clamp", "cut", "none"), "none": ("own",)}[kind]
+def methods_of(kind: str) -> tuple[str, ...]:
+    """The methods that a model with this `position_bias` allows; for a table, "own" means bicubic."""
+    return {"dpb": METHODS, "rpb": ("own", "clamp", "cut", "none"), "none": ("own",)}[kind]
 
 
-def same(kind: str, trained: int, way: str, sides: set[int]) -> str:
-    """The simplest way that gives the same bias where groups have these sides.
+def same(kind: str, trained: int, method: str, sides: set[int]) -> str:
+    """The simplest method that gives the same bias in groups with these sides.
 
-    At the trained G every way is the model's own; in smaller groups the table knows all offsets, so that
+    At the trained G every method is the model's own; in smaller groups the table knows all offsets, so that
     cutting and clamping it leave the values a DPB gives there.
 
     Args:
         kind: The model's `position_bias`.
         trained: Side of the groups it was trained with.
-        way: One of `WAYS`.
+        method: One of `METHODS`.
         sides: Of the groups of all blocks.
     """
-    if way == "none":
-        return way
+    if method == "none":
+        return method
     if sides == {trained}:
         return "own"
-    if max(sides) <= trained and way in ("clamp", "cut"):
+    if max(sides) <= trained and method in ("clamp", "cut"):
         return "own" if kind == "dpb" else "clamp"
-    return way
+    return method
 
 
-def edits(model: CrossFormer, way: str, trained: Sequence[int] | None = None) -> dict[str, Edit]:
-    """What to hand to `cfviz.edit` so that every block uses a position bias made one way.
+def edits(model: CrossFormer, method: str, trained: Sequence[int] | None = None) -> dict[str, Edit]:
+    """What to hand to `cfviz.edit` so that every block uses a position bias made by one method.
 
     Args:
         model: Any; its groups may be of any size by the time it runs.
-        way: One of `WAYS`; "own" edits nothing.
+        method: One of `METHODS`; "own" edits nothing.
         trained: Side of the groups each stage was trained with; by default the model's present ones.
 
     Example:
@@ -158,19 +158,19 @@ def edits(model: CrossFormer, way: str, trained: Sequence[int] | None = None) ->
         >>> with cfviz.edit(model, table):
         ...     logits = model(x)
     """
-    if way == "own":
+    if method == "own":
         return {}
     return {
-        point_names.attention(s, b, "bias"): _edit(block.attn.pos, way, (trained or model.group_size)[s])
+        point_names.attention(s, b, "bias"): _edit(block.attn.pos, method, (trained or model.group_size)[s])
         for s, stage in enumerate(model.stages)
         for b, block in enumerate(stage.each)
     }
 
 
-def _edit(pos: AnyPosBias, way: str, trained: int) -> Edit:
+def _edit(pos: AnyPosBias, method: str, trained: int) -> Edit:
     def replace(bias: torch.Tensor) -> torch.Tensor:
         G = isqrt(bias.shape[-1])
-        table = bias_table(pos, way, trained, G).to(bias)
+        table = bias_table(pos, method, trained, G).to(bias)
         index = torch.from_numpy(relative_index(G, G)).to(bias.device)
         return rearrange(table[index], "q k h -> h q k")
 

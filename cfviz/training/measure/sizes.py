@@ -17,7 +17,7 @@ import numpy as np
 from cfviz.hooks import edit
 from cfviz.jobs import report, write
 from cfviz.models.crossformer import CrossFormer
-from cfviz.models.probes.position_bias import WAYS, edits, same, ways_of
+from cfviz.models.probes.position_bias import METHODS, edits, methods_of, same
 from cfviz.options import TRAINED_SIZE
 from cfviz.training.data import EvalSet, Photos, readable
 from cfviz.training.folder import account, identity, told
@@ -93,7 +93,7 @@ class Subject:
 
     def ways(self, chosen: Sequence[str]) -> list[str]:
         """What can be done with this model's bias, of what was chosen."""
-        return [way for way in ways_of(self.model.position_bias) if way in chosen]
+        return [way for way in methods_of(self.model.position_bias) if way in chosen]
 
     def same(self, way: str, sides: set[int]) -> str:
         """The simplest way that gives the same bias, see `bias_ways.same`."""
@@ -161,7 +161,7 @@ def measure(
     sizes: Sequence[int],
     limit: int | None = None,
     shapes: Sequence[str] = WINDOWS,
-    ways: Sequence[str] = WAYS,
+    ways: Sequence[str] = METHODS,
     known: dict[str, Any] | None = None,
     keep: Callable[[dict[str, Any], int, int], None] | None = None,
     **engine: Any,
@@ -174,7 +174,7 @@ def measure(
         sizes: input sides in pixels.
         limit: at most so many photos a class; those that cannot be read are left out of every row.
         shapes: some of ``WINDOWS``.
-        ways: some of ``bias_ways.WAYS``.
+        ways: Some of `METHODS`.
         known: what an earlier, perhaps interrupted, run returned or kept; its rows are not measured again.
         keep: called after each row with the result so far, the rows done and all rows, to save it.
         **engine: passed on to ``evaluation.predict``.

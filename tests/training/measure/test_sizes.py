@@ -65,14 +65,14 @@ def test_ways_that_cannot_differ_are_measured_once() -> None:
     model = create_model(NAME, weights=None, num_classes=3)
     keys = {
         (place["window"], place["size"], place["bias"]): key
-        for _, place, key in sizes.plan([subject(model)], [160, 224, 256], sizes.WINDOWS, sizes.WAYS)
+        for _, place, key in sizes.plan([subject(model)], [160, 224, 256], sizes.WINDOWS, sizes.METHODS)
     }
     assert len(keys) == 3 * 3 * 6
-    at_224 = {keys[window, 224, way] for window in sizes.WINDOWS for way in sizes.WAYS}
+    at_224 = {keys[window, 224, way] for window in sizes.WINDOWS for way in sizes.METHODS}
     assert len(at_224) == 2  # with a bias, without
-    larger = {way: keys["fixed", 256, way] for way in sizes.WAYS}
+    larger = {way: keys["fixed", 256, way] for way in sizes.METHODS}
     assert len(set(larger.values())) == 2  # G stays 7, so nothing has to be resized
-    assert len({keys["scaled", 256, way] for way in sizes.WAYS}) == 6
+    assert len({keys["scaled", 256, way] for way in sizes.METHODS}) == 6
     assert keys["scaled", 160, "own"] == keys["scaled", 160, "cut"] != keys["scaled", 160, "bicubic"]
 
 
@@ -83,13 +83,13 @@ def test_what_is_measured_once_really_is_the_same(model: CrossFormer, G: int) ->
     its, x = subject(model), torch.randn(1, 3, 96, 96)
     sides = {g.G for stage in _groups(model, G, 96) for g in stage}
     out: dict[str, torch.Tensor] = {}
-    for way in sizes.WAYS:
+    for way in sizes.METHODS:
         with torch.no_grad(), edit(model, edits(model, way, (3,) * 4)):
             model.set_grouping(G)
             out[way] = model(x)
             model.set_grouping(3)
-    for one in sizes.WAYS:
-        for other in sizes.WAYS:
+    for one in sizes.METHODS:
+        for other in sizes.METHODS:
             if its.same(one, sides) == its.same(other, sides):
                 torch.testing.assert_close(out[one], out[other], rtol=1e-4, atol=1e-4)
     assert not torch.allclose(out["own"], out["none"], rtol=1e-4, atol=1e-4) or sides == {1}

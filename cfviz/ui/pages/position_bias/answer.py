@@ -20,7 +20,7 @@ from cfviz.figures.plots.predictions import percent, short
 from cfviz.hooks import edit
 from cfviz.measured import quick
 from cfviz.models.crossformer import CrossFormer
-from cfviz.models.probes.position_bias import WAYS, edits, regrouped, same, ways_of
+from cfviz.models.probes.position_bias import METHODS, edits, methods_of, regrouped, same
 from cfviz.models.room import check_room
 from cfviz.run import forward, share_cores
 from cfviz.stats import softmax
@@ -98,7 +98,7 @@ class Window:
 
 def shown_methods(subject: BiasSubject) -> list[str]:
     """What can be done, in order: the model's ways, its twin before the last."""
-    methods = [method for method in WAYS if method in ways_of(subject.model.position_bias)]
+    methods = [method for method in METHODS if method in methods_of(subject.model.position_bias)]
     return methods if subject.baseline is None else [*methods[:-1], "twin", methods[-1]]
 
 
