@@ -11,6 +11,13 @@ from typing import Any
 from cfviz.words import Translator, translator
 
 MAKERS = ("run", "authors", "file")
+# The notes that a file of weights may hold, with their fields: what was done to the weights before.
+KEPT_NOTES = {
+    "averaged": {"name", "others"},
+    "one_of_several": {"name", "others"},
+    "left_out": {"names"},
+    "index_groups": {"groups"},
+}
 # What cards and weights said before they held fields: still read, for files of that time are about.
 _FIRST = re.compile(r"(?P<data>[\w-]{1,60}), a short first training \((?P<passes>[^()]{1,80})\)")
 _SITTINGS = re.compile(
@@ -126,6 +133,19 @@ class Note:
     def of(cls, code: str, **fields: str) -> Note:
         """A note from keywords."""
         return cls(code, tuple(fields.items()))
+
+    @classmethod
+    def from_json(cls, value: Any) -> Note | None:
+        """Read what `as_json` made; None for anything else, for anybody may write such a file."""
+        if not isinstance(value, Mapping) or not isinstance(code := value.get("code"), str):
+            return None
+        told = {name: text for name, text in value.items() if name != "code"}
+        good = told.keys() == KEPT_NOTES.get(code) and all(isinstance(text, str) for text in told.values())
+        return cls.of(code, **told) if good else None
+
+    def as_json(self) -> dict[str, str] | None:
+        """The note for the header of a weights file; None if the weights themselves say it again."""
+        return {"code": self.code, **dict(self.fields)} if self.code in KEPT_NOTES else None
 
     def sentence(self, t: Translator | None = None) -> str:
         """The note in a reader's language; in English if none is given."""

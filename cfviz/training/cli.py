@@ -405,7 +405,6 @@ def _convert(args: argparse.Namespace) -> int:
     check_target(out, "OUT")
     found = load_checkpoint(args.weights)
     known = (
-        "trained",
         "dataset",
         "classes",
         "group_size",
@@ -415,11 +414,15 @@ def _convert(args: argparse.Namespace) -> int:
         "variant",
     )
     facts = {name: value for name in known if (value := getattr(found, name)) is not None}
-    facts |= {"trained_group": found.trained_group} if found.trained_group else {}
+    facts |= {"trained": found.trained}  # None too: never
     facts |= {"training": found.training.as_json()} if found.training else {}
     facts |= {"model_args": dict(found.model_args)} if found.model_args else {}
+    if notes := [told for note in found.notes if (told := note.as_json())]:
+        facts["weights_notes"] = notes
+    facts |= {"converted_from": {"source": found.source, "sha256": found.sha256}}
+    own = {key: value for key, value in found.state_dict.items() if key not in found.missing}
     with replacing(out) as part:
-        sha256 = write_checkpoint(part, found.state_dict, **facts)
+        sha256 = write_checkpoint(part, own, **facts)
     print(f"{out}: {found.variant}, {found.num_classes} classes, SHA-256 {sha256}")
     for note in found.notes:
         print(f"note: {note.sentence()}", file=sys.stderr)

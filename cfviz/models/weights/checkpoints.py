@@ -26,7 +26,7 @@ from cfviz.provenance import Note, Provenance, Training
 
 from .download import OFFICIAL, Progress, fetch_hub, fetch_official, sha256_of
 from .errors import CheckpointError, printable, readable_size, some
-from .facts import class_list, per_stage, read_facts, training_of
+from .facts import class_list, notes_of, per_stage, read_facts, training_of
 from .opening import open_weights
 from .pickles import StandIn
 from .recognise import Structure, check_shapes, find_variant, read_structure, told_variant
@@ -236,7 +236,7 @@ def _recognised(weights: Weights, facts: dict[str, Any], found: _Found, size: in
     stages = len(structure.depths)
     classes = class_list(facts.get("classes"))
     fields = {"source", "trained", "training", "dataset", "classes", "img_size", "variant", "model_args"}
-    fields |= {"group_size", "interval", "trained_group"}
+    fields |= {"group_size", "interval", "trained_group", "weights_notes"}
     interval, training = facts.get("interval"), training_of(facts)
     unknown = structure.num_classes == 1000 and not classes and not facts.get("dataset")
     assumed = (Note.of("assumed_classes"),) if unknown else ()
@@ -259,7 +259,7 @@ def _recognised(weights: Weights, facts: dict[str, Any], found: _Found, size: in
         model_args=MappingProxyType(args),
         trained_group=per_stage(facts.get("trained_group"), stages),
         missing=missing,
-        notes=(*_notes(weights), *notes, *assumed),
+        notes=(*notes_of(facts), *_notes(weights), *notes, *assumed),
         meta=MappingProxyType({key: value for key, value in facts.items() if key not in fields}),
     )
 
@@ -360,8 +360,8 @@ def write_checkpoint(
         state_dict: Parameters in the model's names.
         dtype: Kept precision; float16 halves the file.
         **facts: What the file should say about itself: `trained`, `training`, `dataset`, `classes`,
-            `group_size`, `interval`, `img_size`, `trained_group`, `variant` and `model_args`, and anything
-            else that JSON can hold.
+            `group_size`, `interval`, `img_size`, `trained_group`, `variant`, `model_args` and
+            `weights_notes`, and anything else that JSON can hold.
 
     Returns:
         The SHA-256 of the file, for its card.

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from cfviz.geometry import map_sizes
-from cfviz.provenance import Training
+from cfviz.provenance import Note, Training
 
 from .errors import printable
 from .opening import Opened
@@ -22,6 +22,7 @@ from .pickles import StandIn
 
 MOST_G = 112  # tokens a side of the first map at 448 pixels
 MOST_CLASSES = 100_000
+MOST_NOTES = 20
 
 _IMAGENET = re.compile(r"(.*/)?(imagenet|imnet|imagenet[-_]?1k|imagenet[-_]?2012)", re.IGNORECASE)
 _WORDNET = re.compile(r"n\d{8}(_|$)")
@@ -79,6 +80,14 @@ def training_of(facts: Mapping[str, Any]) -> Training | None:
     recorded = {"by": "file", "epochs": [facts.get("epoch")]}
     best = {**recorded, "top1": facts.get("max_accuracy")}
     return Training.from_json(best) or Training.from_json(recorded) or Training("file")
+
+
+def notes_of(facts: Mapping[str, Any]) -> tuple[Note, ...]:
+    """What was done to the weights before they came into this file, where the file says so."""
+    told = facts.get("weights_notes")
+    read = map(Note.from_json, told[:MOST_NOTES] if isinstance(told, list) else ())
+    plain = (Note(n.code, tuple((key, printable(text)) for key, text in n.fields)) for n in read if n)
+    return tuple(dict.fromkeys(plain))
 
 
 # ---------------------------------------------------------------- the forms of several trainers

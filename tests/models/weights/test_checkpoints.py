@@ -349,6 +349,50 @@ def test_what_a_converted_file_still_knows(state, other, file, tmp_path, capsys)
         assert getattr(after, name) == getattr(before, name), name
 
 
+def test_a_converted_file_says_what_was_done_to_its_weights(state, other, file, tmp_path):
+    content = {"model": other, "ema": {**state, **_index_tables(14), "n_averaged": torch.ones(1)}}
+    path, out, again = file(content), tmp_path / "out.safetensors", tmp_path / "again.safetensors"
+    assert main(["convert", str(path), str(out)]) == 0
+    assert main(["convert", str(out), str(again)]) == 0
+    before = load_checkpoint(path)
+    assert [note.code for note in before.notes] == ["averaged", "left_out", "index_groups"]
+    for one in (out, again):
+        after = load_checkpoint(one)
+        assert after.notes == before.notes
+        assert build(after).provenance.notes == before.notes
+    assert load_checkpoint(out).meta["converted_from"] == {"source": path.name, "sha256": before.sha256}
+
+
+def test_a_converted_file_makes_up_nothing(state, file, tmp_path):
+    """Neither a norm that a backbone did not have, nor a training that never was."""
+    backbone = {key: value for key, value in state.items() if key.split(".")[0] not in ("norm", "head")}
+    path, out = file(backbone), tmp_path / "backbone.safetensors"
+    assert main(["convert", str(path), str(out)]) == 0
+    assert load_checkpoint(out).missing == load_checkpoint(path).missing
+    path, out = tmp_path / "random.safetensors", tmp_path / "still_random.safetensors"
+    write_checkpoint(path, state, trained=None)
+    assert main(["convert", str(path), str(out)]) == 0
+    assert load_checkpoint(out).trained is load_checkpoint(path).trained is None
+
+
+@pytest.mark.parametrize(
+    "told",
+    ["averaged", [1], [{"code": "averaged"}], [{"code": ["averaged"]}], [{"code": "averaged", "name": 1}],
+     [{"code": "changed", "source": "x"}], [{"code": "left_out", "names": "x", "more": "x"}]],
+)  # fmt: skip
+def test_notes_that_make_no_sense_are_not_taken(told, state, tmp_path):
+    write_checkpoint(tmp_path / "x.safetensors", state, weights_notes=told)
+    assert load_checkpoint(tmp_path / "x.safetensors").notes == ()
+
+
+def test_notes_of_a_file_are_made_printable(state, tmp_path):
+    told = [{"code": "left_out", "names": "\x1b[2J\n" + "x" * 900}]
+    write_checkpoint(tmp_path / "x.safetensors", state, weights_notes=told)
+    (note,) = load_checkpoint(tmp_path / "x.safetensors").notes
+    assert note.sentence().isprintable()
+    assert len(note.sentence()) < 500
+
+
 def test_widths_and_depths_of_a_recipe_come_with_its_weights(file, tmp_path):
     args = {"depths": [1, 1, 2, 1], "embed_dim": 24, "num_heads": [1, 2, 4, 8]}
     own = _model(**args).state_dict()
