@@ -13,6 +13,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 
+from .av1 import TooComplexError, sizes_of
+
 MAX_BYTES = 64 * 2**20
 MAX_PIXELS = 50_000_000
 MAX_RATIO = 32  # one side to the other; with more, resizing by the short side explodes the long one
@@ -38,6 +40,10 @@ SENTENCES = {
     "too_many_bytes": "The file is {megabytes} MB; at most {limit} MB are opened.",
     "too_many_pixels": "The picture has {megapixels} million pixels; at most {limit} million are opened.",
     "too_narrow": "The picture is {width} x {height} pixels; a side may be at most {limit} times the other.",
+    "two_sizes": (
+        "The picture is coded as {width} x {height} pixels, but the file says it has another size, "
+        "so it was not opened."
+    ),
     "too_complex": "The file has far more parts than a photo needs, so it was not opened.",
     "unsupported": "The file's format is {kind}; " + READABLE + " can be opened.",
     "text": "The file contains text, not a picture.",
@@ -312,7 +318,20 @@ def _tiff(data: bytes) -> tuple[str, ...]:
 
 
 def _avif(data: bytes) -> tuple[str, ...]:
-    """Nothing to check beforehand: libavif reads the size without allocating the picture."""
+    """The sizes at which pictures are coded: libavif decodes at those, whatever size the boxes give."""
+    try:
+        sizes = sizes_of(data)
+    except TooComplexError:
+        raise ImageError("too_complex") from None
+    if not sizes.coded + sizes.frames:
+        raise ImageError("truncated")
+    for width, height in sizes.coded + sizes.frames:
+        check_size(width, height)
+    if any(width * height > 4 * MAX_PIXELS for width, height in sizes.largest):
+        raise ImageError("too_complex")
+    for width, height in sizes.coded:
+        if (width, height) not in sizes.given:
+            raise ImageError("two_sizes", width=width, height=height)
     return ()
 
 
