@@ -26,7 +26,7 @@ from cfviz.data.labels import LANGUAGES
 from cfviz.data.samples import gallery
 from cfviz.jobs import check_target, replacing
 from cfviz.models.export import INPUT, OUTPUT, check_packages, export_onnx
-from cfviz.models.factory import DTYPES, create_model, opened, source_of
+from cfviz.models.factory import DTYPES, create_model, named_source, opened, source_of
 from cfviz.models.registry import default_cfgs
 from cfviz.models.variants import BUNDLED, VARIANTS, shipped
 from cfviz.models.weights.checkpoints import OFFICIAL
@@ -308,7 +308,7 @@ def _model(model: str | None, weights: str | None) -> Any:
     if weights in (None, "bundled", "official", "none"):
         model = model or BUNDLED
     named = {None: "auto", "none": None}.get(weights, weights)
-    source = named if model is None else source_of(model, named, IN_COMMANDS)
+    source = named_source(str(named)) if model is None else source_of(model, named, IN_COMMANDS)
     with _Bar(str(source)) as bar:
         return opened(source, model, progress=bar)
 

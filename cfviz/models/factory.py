@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from os import PathLike
+from pathlib import Path
 from typing import Any, cast
 
 import timm
@@ -20,6 +21,7 @@ IN_PYTHON = (
     'give weights="official" (the authors\', downloaded once), a file or "hf-hub:owner/name", '
     "or ask for random ones with weights=None"
 )
+BY_NAME = "name official:{name} (the authors', downloaded once), a file or hf-hub:OWNER/NAME"
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
@@ -64,6 +66,19 @@ def source_of(name: str, weights: str | PathLike[str] | None, advice: str = IN_P
             raise ValueError(f"{name} ships no weights: {advice}")
         weights = "bundled"
     return f"{weights}:{name}" if weights in ("bundled", "official") else weights
+
+
+def named_source(text: str) -> str:
+    """What `load_checkpoint` is to open where a command is given one name for model and weights.
+
+    A variant's name stands for the weights that it ships: only `official:NAME` downloads any.
+
+    Raises:
+        ValueError: If it is the name of a variant that ships no weights.
+    """
+    if text in VARIANTS and not Path(text).exists():
+        return str(source_of(text, "auto", BY_NAME.format(name=text)))
+    return text
 
 
 def opened(source: Any, name: str | None, progress: Progress | None = None, **kwargs: Any) -> CrossFormer:

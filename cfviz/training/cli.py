@@ -116,10 +116,10 @@ def _add_evaluate(subparsers: Any) -> None:
 
 def _open(args: argparse.Namespace, weights: str | None = None) -> tuple[Any, list[str], str]:
     """The model that `--weights` (or `weights`) names, its classes' names or WordNet ids, its SHA-256."""
-    from cfviz.models.factory import build
+    from cfviz.models.factory import build, named_source
     from cfviz.models.weights.checkpoints import load_checkpoint
 
-    checkpoint = load_checkpoint(weights or args.weights)
+    checkpoint = load_checkpoint(named_source(weights or args.weights))
     for note in checkpoint.notes:
         print(f"note: {note.sentence()}", file=sys.stderr)
     return build(checkpoint), _classes(checkpoint, args.data), checkpoint.sha256
@@ -397,13 +397,14 @@ def _add_convert(subparsers: Any) -> None:
 
 
 def _convert(args: argparse.Namespace) -> int:
+    from cfviz.models.factory import named_source
     from cfviz.models.weights.checkpoints import load_checkpoint, write_checkpoint
 
     out = Path(args.out)
     if out.suffix != ".safetensors" or out.exists():
         raise ValueError(f"got {args.out!r}; expected the name of a new .safetensors file")
     check_target(out, "OUT")
-    found = load_checkpoint(args.weights)
+    found = load_checkpoint(named_source(args.weights))
     known = (
         "dataset",
         "classes",

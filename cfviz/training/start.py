@@ -10,6 +10,7 @@ from torch import nn
 
 import cfviz.models.registry  # noqa: F401  (registers the variants with timm)
 from cfviz.models.crossformer import CrossFormer
+from cfviz.models.factory import named_source
 from cfviz.models.weights.checkpoints import load_checkpoint
 
 from .data import seed_all
@@ -46,7 +47,7 @@ def build_model(recipe: Recipe) -> CrossFormer:
 
 def _take(model: CrossFormer, source: str) -> None:
     try:
-        model.load_state_dict(load_checkpoint(source).state_dict, strict=True)
+        model.load_state_dict(load_checkpoint(named_source(source)).state_dict, strict=True)
     except RuntimeError as error:
         detail = str(error).splitlines()[1].strip()
         raise ValueError(f"start_weights {source!r} do not fit the recipe's model: {detail}") from None

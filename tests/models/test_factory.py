@@ -41,6 +41,32 @@ def test_the_command_asks_for_weights_in_its_own_words(capsys: pytest.CaptureFix
     assert "--weights none" in err
 
 
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["predict", "PHOTO", "--weights", "crossformer_small"],
+        ["report", "PHOTO", "--weights", "crossformer_small", "--out", "OUT.html"],
+        ["evaluate", "--data", ".", "--weights", "crossformer_small"],
+        ["measure-sizes", "--data", ".", "--weights", "crossformer_small"],
+        ["measure-sizes", "--data", ".", "--twin", "crossformer_small"],
+        ["study", "--data", ".", "--interventions", "x", "--out", "OUT", "--model", "crossformer_small"],
+        ["convert", "crossformer_small", "OUT.safetensors"],
+    ],
+)
+def test_no_command_downloads_unless_it_is_asked_to(
+    command: list[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def never(*_: object) -> None:
+        pytest.fail("it downloads")
+
+    monkeypatch.setattr("cfviz.models.weights.checkpoints.fetch_official", never)
+    given = {"PHOTO": str(sample("cat").path), "OUT": str(tmp_path / "out"), ".": str(tmp_path)}
+    given |= {f"OUT.{end}": str(tmp_path / f"out.{end}") for end in ("html", "safetensors")}
+    assert main([given.get(word, word) for word in command]) == 2
+    err = capsys.readouterr().err
+    assert "crossformer_small ships no weights: name official:crossformer_small" in err
+
+
 @pytest.mark.parametrize("name", OURS)
 @pytest.mark.parametrize("weights", ["auto", "bundled"])
 def test_a_bundled_file_that_is_missing_is_named(

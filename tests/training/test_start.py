@@ -39,6 +39,8 @@ def test_a_run_goes_on_from_weights_and_draws_only_what_is_named_anew(recipe: Re
 def test_what_does_not_fit_is_refused(recipe: Recipe, weights: Path) -> None:
     with pytest.raises(ValueError, match="do not fit"):
         build_model(replace(recipe, **NANO, start_weights=str(weights), position_bias="rpb"))
+    with pytest.raises(ValueError, match="ships no weights: name official:crossformer_small"):
+        build_model(replace(recipe, start_weights="crossformer_small"))
     with pytest.raises(ValueError, match=r"layers\.9"):
         build_model(replace(recipe, redraw=["layers.9.*"]))
 
