@@ -21,6 +21,7 @@ COUNTS = {
     "lessons": 2_000,
     "messages": 600,
     "jobs": 600,
+    "uploads": 4_000,
 }
 
 

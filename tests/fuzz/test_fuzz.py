@@ -11,7 +11,15 @@ from tests.fuzz import harness
 from tests.fuzz.__main__ import COUNTS, main
 
 SEED = 20_260
-SLICE = {"images": 200, "checkpoints": 14, "links": 6, "lessons": 60, "messages": 6, "jobs": 12}
+SLICE = {
+    "images": 200,
+    "checkpoints": 14,
+    "links": 6,
+    "lessons": 60,
+    "messages": 6,
+    "jobs": 12,
+    "uploads": 60,
+}
 
 
 @pytest.mark.slow
