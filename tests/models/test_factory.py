@@ -6,6 +6,7 @@ import argparse
 import copy
 import pickle
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -212,6 +213,27 @@ def test_weights_that_were_trained_are_no_longer_what_they_were() -> None:
         assert (model.provenance.source, copied.provenance.source) == ("unknown", "unknown")
         if weights:
             assert "came from bundled" in copied.provenance.notes[0].sentence()
+
+
+@pytest.mark.parametrize("weights", ["auto", None])
+@pytest.mark.parametrize(
+    "write",
+    [
+        lambda p: p.data.mul_(2),
+        lambda p: p.data[-1:].add_(1e-6),
+        lambda p: setattr(p, "data", p.data + 1),
+        lambda p: p.detach().numpy().fill(1),
+    ],
+)
+def test_a_write_that_pytorch_does_not_count_changes_the_origin(weights: str | None, write: Any) -> None:
+    for copied in (lambda one: one, copy.deepcopy, lambda one: pickle.loads(pickle.dumps(one))):
+        model = copied(cfviz.create_model("crossformer_nano", weights))
+        write(model.head.weight)
+        for one in (model, copy.deepcopy(model), copy.deepcopy(model).bfloat16()):
+            assert one.provenance.source == "unknown"
+            assert bool(one.provenance.notes) == bool(weights)
+    emptied = cfviz.create_model("crossformer_nano", weights).to("meta").to_empty(device="cpu")
+    assert emptied.provenance.source == "unknown"
 
 
 def test_moving_and_copying_a_model_changes_nothing_about_its_origin() -> None:

@@ -10,7 +10,7 @@ from .model import (
     stretched,
     ungroup,
 )
-from .origin import with_new_head
+from .origin import recorded, with_new_head
 
 __all__ = [
     "AnyPosBias",
@@ -19,6 +19,7 @@ __all__ = [
     "NoPosBias",
     "RelativePosBias",
     "group",
+    "recorded",
     "stretched",
     "ungroup",
     "with_new_head",

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import zlib
+from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
+from typing import Any, Self
 
+import torch
 from torch import nn
 
 from cfviz.provenance import Note, Provenance
@@ -13,32 +16,50 @@ from cfviz.provenance import Note, Provenance
 class WithProvenance(nn.Module):
     """A module that says where its weights come from: random ones when it is made, until something is loaded.
 
-    PyTorch counts the changes of every parameter. Weights that were loaded, trained or written to since their
-    origin was recorded are of unknown origin: neither random nor what was there before.
+    A checksum of every parameter is kept and compared when somebody asks, because a write through `.data`
+    leaves no other trace. Weights that differ from those whose origin was recorded are of unknown origin:
+    neither random nor what was there before.
     """
 
     __jit_unused_properties__ = ("provenance",)
     _provenance: Provenance
-    _changes: int | None
+    _checksums: tuple[int, ...]
 
     @property
     def provenance(self) -> Provenance:
         """Where the weights come from."""
-        told = self._provenance
-        if self._changes is None:  # a copy: what it was copied from knew what it said
-            self._changes = _changes(self)
-        if self._changes == _changes(self):
-            return told
-        notes = () if told.source in ("random", "unknown") else (Note.of("changed", source=told.source),)
-        return replace(Provenance.unknown(), notes=notes)
+        return self._checked()[0]
 
     @provenance.setter
     def provenance(self, value: Provenance) -> None:
-        self._provenance, self._changes = value, _changes(self)
+        self._provenance, self._checksums = value, _checksums(self)
+
+    def _checked(self) -> tuple[Provenance, tuple[int, ...]]:
+        """Where the weights that are there now come from, and their checksums."""
+        told, found = self._provenance, _checksums(self)
+        if found == self._checksums or told.source == "unknown":
+            return told, found
+        notes = () if told.source == "random" else (Note.of("changed", source=told.source),)
+        return replace(Provenance.unknown(), notes=notes), found
 
     def __getstate__(self) -> dict[str, Any]:
-        """For copies and pickles, whose parameters are counted anew."""
-        return {**self.__dict__, "_provenance": self.provenance, "_changes": None}
+        """For copies and pickles, which say what is true of the weights that they were made of."""
+        told, found = self._checked()
+        return {**self.__dict__, "_provenance": told, "_checksums": found}
+
+    def _apply(self, fn: Callable[[torch.Tensor], torch.Tensor], recurse: bool = True) -> Self:
+        """What moves a model or gives it another number format; the latter is no change of origin."""
+        told, before = self.provenance, [p.dtype for p in self.parameters()]
+        super()._apply(fn, recurse)
+        if [p.dtype for p in self.parameters()] != before:
+            self.provenance = told
+        return self
+
+
+def recorded(model: Any) -> Provenance:
+    """What was recorded of a model's weights, without a look at them: for whoever never writes to a model."""
+    told: Provenance | None = getattr(model, "_provenance", None)
+    return model.provenance if told is None else told
 
 
 def with_new_head(told: Provenance, num_classes: int) -> Provenance:
@@ -50,6 +71,15 @@ def with_new_head(told: Provenance, num_classes: int) -> Provenance:
     return replace(told, dataset=None, classes=None, notes=notes)
 
 
-def _changes(module: nn.Module) -> int:
-    """How often parameters were written to; neither moving them nor another number format counts."""
-    return sum(0 if p.is_inference() else p._version for p in module.parameters())
+def _checksums(module: nn.Module) -> tuple[int, ...]:
+    return tuple(map(_checksum, module.parameters()))
+
+
+def _checksum(p: torch.Tensor) -> int:
+    """The CRC-32 of the numbers: no change of a single one escapes it, of several one in four billion.
+
+    Parameters that hold no numbers of their own (fake ones, those on the device "meta") have none.
+    """
+    if type(p) is not nn.Parameter or p.is_meta:
+        return 0
+    return zlib.crc32(p.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)

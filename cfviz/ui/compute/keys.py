@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from cfviz.data.decode import Photo
+from cfviz.models.crossformer import recorded
 from cfviz.ui.session.state import Settings
 
 
@@ -25,7 +26,7 @@ def weights(settings: Settings, model: Any, name: str | None = None) -> str:
         model: The model.
         name: What it is called, where it is not the model of the settings.
     """
-    origin = model.provenance
+    origin = recorded(model)  # asked many times a run, and the app writes to no model
     named = settings.model if name is None else name
     return joined(named, origin.sha256 or origin.source, settings.dtype, settings.device)
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import streamlit as st
 
-from cfviz.models.crossformer import CrossFormer
+from cfviz.models.crossformer import CrossFormer, recorded
 from cfviz.models.factory import build
 from cfviz.models.room import KEPT, MOST_CLASSES, check_room
 from cfviz.models.weights.checkpoints import load_checkpoint
@@ -45,7 +45,7 @@ def weights_line(ctx: Context, markdown: bool = True) -> str:
         ctx: The page.
         markdown: Whether it is for Markdown; what the file says of itself is made plain then.
     """
-    its = ctx.model.provenance
+    its = recorded(ctx.model)
     if its.trained is None:
         return ctx.t("common.weights_random")
     keys = {"bundled": "weights_bundled", "unknown": "weights_unknown"}
