@@ -113,7 +113,11 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
     target = Path(path)
     part = target.with_name(f"{target.name}.{os.getpid()}.{threading.get_ident()}.part")
     try:
+        part.touch()
+        mode = part.stat().st_mode  # what the user's umask gives; some writers allow nobody else to read
+        part.unlink()
         yield part
+        part.chmod(mode)
         with part.open("rb+") as file:
             os.fsync(file.fileno())
         part.replace(target)

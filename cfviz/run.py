@@ -186,6 +186,11 @@ def placed(model: CrossFormer, device: str | None = None, dtype: str | None = No
     """
     if dtype is not None and dtype not in DTYPES:
         raise ValueError(f"dtype is {dtype!r}; expected one of {', '.join(DTYPES)}")
+    if not isinstance(getattr(model, "_orig_mod", model), CrossFormer):  # or compiled from one
+        raise ValueError(
+            f"got a {type(model).__name__}, expected a CrossFormer; "
+            "`cfviz.create_model(VARIANT, weights=FILE)` makes one of a file of weights"
+        )
     if model.training:
         raise ValueError("the model is in training mode; call model.eval() first")
     first = next(model.parameters())

@@ -137,14 +137,14 @@ class Trace:
         """Write the arrays to an .npz file, one entry per point."""
         np.savez_compressed(path, allow_pickle=False, **dict(self.arrays))
 
-    def show(self) -> str:
-        """HTML for a notebook cell: the top classes, where the weights come from, the living figure."""
+    def show(self) -> Shown:
+        """What a notebook cell shows: the top classes, where the weights come from, the living figure."""
         if _render is None:
             raise ValueError("no renderer of traces is set; call `render_traces_with` first")
-        return _render(self)
+        return Shown(_render(self))
 
     def _repr_html_(self) -> str | None:
-        return None if _render is None else self.show()
+        return None if _render is None else str(self.show())
 
     def __repr__(self) -> str:
         best = self.top(1)
@@ -154,6 +154,15 @@ class Trace:
             f"Trace({self.model}, {self.photo or 'tensor'}, {height}x{width}: {answer}, "
             f"{len(self.arrays)} arrays)"
         )
+
+
+class Shown(str):
+    """HTML that a notebook draws; as a string it can be written to a file."""
+
+    __slots__ = ()
+
+    def _repr_html_(self) -> str:
+        return str(self)
 
 
 _render: Callable[[Trace], str] | None = None

@@ -278,3 +278,15 @@ def test_a_full_disk_does_not_end_a_command(tmp_path: Path, monkeypatch: pytest.
 
     monkeypatch.setattr(Path, "write_text", full)
     jobs.report(tmp_path / "p.json", 1, 2)
+
+
+@pytest.mark.parametrize("umask", [0o022, 0o077])
+def test_what_is_written_whole_has_the_rights_of_any_other_file(tmp_path: Path, umask: int) -> None:
+    """Weights came out as files that nobody else could read."""
+    before = os.umask(umask)
+    try:
+        with jobs.replacing(tmp_path / "weights") as part:
+            os.close(os.open(part, os.O_CREAT | os.O_WRONLY, 0o600))
+    finally:
+        os.umask(before)
+    assert (tmp_path / "weights").stat().st_mode & 0o777 == 0o666 & ~umask

@@ -96,6 +96,15 @@ def test_what_cannot_be_is_said(model, setting, message):
         cfviz.inspect(PHOTO, **{"model": model, "size": 64, **setting})
 
 
+def test_what_is_no_model_is_called_by_its_kind():
+    """The advice was to call `model.eval()`, which a checkpoint does not have."""
+    file = cfviz.load_checkpoint("crossformer_nano")
+    with pytest.raises(ValueError, match=r"got a Checkpoint, expected a CrossFormer; .*create_model"):
+        cfviz.inspect(PHOTO, model=file)
+    with pytest.raises(ValueError, match=r"weights='mine\.safetensors'"):
+        cfviz.inspect(PHOTO, model="mine.safetensors")
+
+
 def test_a_model_in_training_or_without_classes_is_refused(model):
     with pytest.raises(ValueError, match=r"call model\.eval\(\)"):
         cfviz.inspect(PHOTO, model=timm.create_model("crossformer_nano").train())
@@ -113,6 +122,7 @@ def test_arrays_can_be_saved(model, tmp_path):
 def test_show_is_a_method_that_gives_the_html_of_a_cell(model):
     trace = cfviz.inspect(gallery()[0].path, model)
     assert trace.show() == trace._repr_html_() == notebook.show(trace)
+    assert trace.show()._repr_html_() == trace.show()  # a cell that ends in it draws, and prints no HTML
 
 
 def test_it_shows_itself_in_a_notebook(model):

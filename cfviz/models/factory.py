@@ -46,7 +46,8 @@ def create_model(
         FileNotFoundError: If weights that are shipped are missing from this installation.
     """
     if name not in VARIANTS:
-        raise ValueError(f"there is no model {name!r}; there are: {', '.join(VARIANTS)}")
+        hint = f" To open a file: create_model(VARIANT, weights={name!r})." if Path(name).suffix else ""
+        raise ValueError(f"there is no model {name!r}; there are: {', '.join(VARIANTS)}.{hint}")
     return opened(source_of(name, weights), name, **kwargs)
 
 

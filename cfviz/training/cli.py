@@ -68,6 +68,10 @@ def _processes_end_together(run: Callable[[argparse.Namespace], int]) -> Callabl
     return command
 
 
+def _recipes() -> list[str]:
+    return sorted(path.stem for path in (Path(__file__).parent / "configs").glob("*.yaml"))
+
+
 def _add_train(subparsers: Any) -> None:
     text = "Train a model from a recipe. Run the same command again to resume a stopped run."
     parser = subparsers.add_parser("train", help="train a model, or resume training", description=text)
@@ -75,7 +79,7 @@ def _add_train(subparsers: Any) -> None:
         "--config",
         required=True,
         metavar="YAML",
-        help="a recipe, or one that comes with cfviz: nano, nano_cpu",
+        help=f"a recipe, or the name of one that comes with cfviz: {', '.join(_recipes())}",
     )
     parser.add_argument("--out", required=True, metavar="RUN", help="folder of the run")
     parser.add_argument(

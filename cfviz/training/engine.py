@@ -25,7 +25,7 @@ from cfviz.models.crossformer import CrossFormer
 from . import cache, data, state, teacher
 from .distill import Student, TeacherMaps
 from .folder import account, identity, shown, told
-from .recipe import Phase, Recipe
+from .recipe import UNRELATED, Phase, Recipe
 from .start import build_model, make_optimizer
 from .stem import fold_stem
 
@@ -62,7 +62,8 @@ class Trainer:
             )
         if len(self.photos.classes) != recipe.num_classes:
             raise ValueError(
-                f"{recipe.data} has {len(self.photos.classes)} classes, expected {recipe.num_classes}"
+                f"{recipe.data} has {len(self.photos.classes)} classes; "
+                f"the recipe says num_classes={recipe.num_classes}"
             )
         kept = cache.held_out(self.photos.names, recipe.hold_out)
         self.train_indices, self.held_indices = np.flatnonzero(~kept), np.flatnonzero(kept)
@@ -73,6 +74,7 @@ class Trainer:
         self.identity = identity(self.photos)
         self.unreadable: dict[str, str] = {}  # photos that others took the place of, and why
         self._check_batches()
+        self.changes: list[dict[str, Any]] = []  # settings changed on resuming
         self._build()
         self._resume()
         self.say(told(account(self.photos, range(len(self.photos)), [])))
@@ -178,7 +180,29 @@ class Trainer:
                 f"{path} is at step {self.step_in_epoch} of epoch {self.epoch + 1}, which has {steps} steps "
                 "in this recipe; expected the recipe of the run, or one that changes later epochs only"
             )
-        self.say(f"resumed at epoch {self.epoch}, step {self.step}")
+        self._note_changes(found, path)
+        if self.epoch >= self.recipe.epochs:
+            self.say(f"the run is finished: {self.epoch} epochs, {self.step} steps")
+        else:
+            self.say(f"resumed at epoch {self.epoch}, step {self.step}")
+
+    def _note_changes(self, found: dict[str, Any], path: Path) -> None:
+        """Keep what this recipe changes in mid-run, for the card; refuse to rewrite a finished run."""
+        before, now = found["recipe"], self.recipe.as_dict()
+        changed = [
+            name for name in now if name in before and name not in UNRELATED and now[name] != before[name]
+        ]
+        if changed and self.epoch >= self.recipe.epochs:
+            told = ", ".join(f"{name} {before[name]!r}, now {now[name]!r}" for name in changed)
+            raise ValueError(
+                f"{path} is of a finished run, which another recipe cannot change ({told[:300]}); expected "
+                "its recipe, one with more epochs, or another --out"
+            )
+        self.changes = list(found.get("changes", []))
+        if changed:
+            settings = {name: [before[name], now[name]] for name in changed}
+            self.changes.append({"epoch": self.epoch, "step": self.step, "settings": settings})
+            self.say(f"from here on the recipe is another one: {', '.join(changed)}")
 
     def _same_photos(self, found: dict[str, Any], path: Path) -> None:
         """Refuse other classes than those the run has learned; say where the photos are others."""
@@ -208,6 +232,7 @@ class Trainer:
             "step": self.step,
             "seconds": self.seconds,
             "recipe": self.recipe.as_dict(),
+            "changes": self.changes,
             "classes": self.photos.classes,
             "photos": self.identity,
             "unreadable": self.unreadable,

@@ -14,6 +14,9 @@ from cfviz.models.variants import VARIANTS
 from cfviz.models.weights.facts import data_name
 
 CONFIGS = Path(__file__).resolve().parent / "configs"  # recipes that come with cfviz
+MACHINE_PATHS = ("data", "cache", "teacher_labels", "teacher_maps")
+UNRELATED = {*MACHINE_PATHS, "workers", "checkpoint_minutes", "evaluate_every", "micro_batch"}
+"""Settings that decide where and how often, and nothing about the weights that come out."""
 
 
 @dataclass(frozen=True)
@@ -175,6 +178,8 @@ def from_dict(values: dict[str, Any], where: str = "recipe") -> Recipe:
     if not isinstance(values, dict):
         raise ValueError(f"{where} holds {_kind(values)}, expected a mapping of settings")
     given = dict(values)
+    if given.get("precision") is False:  # YAML reads a plain `no` as false
+        given["precision"] = "no"
     phases = given.pop("phases", [])
     if not isinstance(phases, list):
         raise ValueError(f"{where}: phases is {phases!r}, expected a list of {{size, group_size, epochs}}")

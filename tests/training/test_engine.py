@@ -21,6 +21,7 @@ from cfviz.cli import main
 from cfviz.training import teacher
 from cfviz.training.engine import Trainer, build_model
 from cfviz.training.recipe import Recipe, from_dict
+from cfviz.training.ship import card
 from cfviz.training.ship.export import load_run
 from cfviz.training.stem import fold_stem
 
@@ -91,6 +92,36 @@ def test_training_learns_and_writes_its_log(settings: dict, tmp_path: Path) -> N
     assert int(rows[-1]["step"]) == trainer.total_steps == trainer.step
 
 
+def test_a_finished_run_keeps_its_recipe_and_says_that_it_is_finished(
+    settings: dict, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    """Another recipe used to be written into it, and its card told of settings that no step had used."""
+    short = {**settings, "phases": [{**settings["phases"][0], "steps": 1}]}
+    Trainer(from_dict(short), tmp_path, cpu=True).fit()
+    before = (tmp_path / "last.pt").read_bytes()
+    with pytest.raises(ValueError, match=r"of a finished run, .*\(lr 0\.001, now 0\.5\)"):
+        Trainer(from_dict({**short, "lr": 0.5}), tmp_path, cpu=True)
+    assert (tmp_path / "last.pt").read_bytes() == before
+    capsys.readouterr()
+    Trainer(from_dict({**short, "workers": 1, "checkpoint_minutes": 3}), tmp_path, cpu=True)
+    assert "the run is finished: 1 epochs, 1 steps" in capsys.readouterr().out
+
+
+def test_settings_changed_in_mid_run_are_kept_for_the_card(settings: dict, tmp_path: Path) -> None:
+    short = {**settings, "phases": [{**settings["phases"][0], "steps": 1}, settings["phases"][1]]}
+    first = Trainer(from_dict(short), tmp_path, cpu=True)
+    first._epoch()
+    first.save()
+    resumed = Trainer(from_dict({**short, "lr": 0.5}), tmp_path, cpu=True)
+    wanted = [{"epoch": 1, "step": 1, "settings": {"lr": [0.001, 0.5]}}]
+    assert resumed.changes == wanted
+    resumed.save()
+    assert Trainer(from_dict({**short, "lr": 0.5}), tmp_path, cpu=True).changes == wanted
+    made, state, _ = load_run(tmp_path)
+    facts = card.describe(made, state, tmp_path / "log.csv")
+    assert card._changed(facts) == ["- From epoch 2 (step 2): lr 0.001 -> 0.5"]
+
+
 def test_mixing_blends_whole_targets(recipe: Recipe, tmp_path: Path) -> None:
     trainer = Trainer(recipe, tmp_path, cpu=True)
     x = torch.arange(4.0).view(4, 1, 1, 1).expand(4, 3, 32, 32).clone()
@@ -154,7 +185,7 @@ def test_maps_of_a_teacher_enter_the_loss_and_survive_a_kill(
 
 
 def test_another_number_of_classes_is_refused(settings: dict, tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="has 2 classes, expected 5"):
+    with pytest.raises(ValueError, match="has 2 classes; the recipe says num_classes=5"):
         Trainer(from_dict({**settings, "num_classes": 5}), tmp_path, cpu=True)
 
 

@@ -117,3 +117,8 @@ def test_missing_and_malformed_files(tmp_path: Path) -> None:
         recipe.load(CONFIGS[0], ["lr=["])
     with pytest.raises(ValueError, match="no recipe at"):
         recipe.load(tmp_path)
+
+
+def test_a_plain_no_of_yaml_is_the_precision_no(settings: dict) -> None:
+    """YAML reads it as false, and the sentence then advised to write no."""
+    assert recipe.from_dict({**settings, "precision": False}).precision == "no"

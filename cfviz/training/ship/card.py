@@ -16,11 +16,11 @@ from cfviz.jobs import replacing
 from cfviz.jobs import write as write_json
 from cfviz.models.weights.checkpoints import load_checkpoint, model_card
 from cfviz.models.weights.errors import some
-from cfviz.training.recipe import CONFIGS, Recipe
+from cfviz.training.recipe import CONFIGS, MACHINE_PATHS, Recipe
 from cfviz.training.recipe import load as load_recipe
 
 TARGETS = {"top1": 0.85, "Imagenette half": 0.93, "Imagewoof half": 0.77}
-MACHINE_PATHS = ("data", "cache", "teacher_labels", "teacher_maps")
+PRECISION = {"bf16": "bf16", "no": "float32"}
 
 
 def path_of(weights: str | Path) -> Path:
@@ -78,6 +78,7 @@ def describe(recipe: Recipe, state: dict[str, Any], log: Path) -> dict[str, Any]
         "recipe": settings,
         "seed": recipe.seed,
         "steps": state["step"],
+        **({"changes": state["changes"]} if state.get("changes") else {}),
         "wall_hours": round(state["seconds"] / 3600, 2),
         "command": _command(recipe),
         "teacher": _teacher(recipe),
@@ -96,7 +97,7 @@ def _command(recipe: Recipe) -> str:
             changes = [key for key in wanted if wanted[key] != its[key] and key not in MACHINE_PATHS]
             sets = "".join(f" --set {shlex.quote(_setting(key, wanted[key]))}" for key in changes)
             return f"python -m cfviz train --config {path.stem}{sets} --out RUN"
-    return "python -m cfviz train --config RECIPE.yaml --out RUN, with the recipe of this card"
+    return "python -m cfviz train --config RECIPE.yaml --out RUN"
 
 
 def _setting(key: str, value: Any) -> str:
@@ -120,6 +121,15 @@ def _teacher(recipe: Recipe) -> str | None:
         f"temperature {recipe.temperature:g}, make {recipe.distill:.0%} of each target.{more} The teacher "
         "was trained on ImageNet, from which these photos are taken, and has probably seen most of them."
     )
+
+
+def _changed(facts: dict[str, Any]) -> list[str]:
+    """Settings that were changed while the run stood still: the recipe above holds the last ones only."""
+    return [
+        f"- From epoch {change['epoch'] + 1} (step {change['step'] + 1}): "
+        + ", ".join(f"{name} {old} -> {new}" for name, (old, new) in change["settings"].items())
+        for change in facts.get("changes", [])
+    ]
 
 
 def _percent(score: dict[str, Any]) -> str:
@@ -188,9 +198,10 @@ def text(facts: dict[str, Any]) -> str:
         f"- Phases: {phases}; batch {recipe['batch_size']}, {facts['steps']} steps",
         f"- {recipe['optimizer']}, lr {recipe['lr']:g} with warm-up and cosine, weight decay "
         f"{recipe['weight_decay']:g}, label smoothing {recipe['label_smoothing']:g}, moving average "
-        f"{recipe['ema_decay']:g}, {recipe['precision']}, seed {facts['seed']}",
+        f"{recipe['ema_decay']:g}, {PRECISION[recipe['precision']]}, seed {facts['seed']}",
         f"- Teacher: {facts['teacher'] or 'none'}",
-        f"- Wall time: {facts['wall_hours']:g} h on {facts['processor']}, shared with other work",
+        f"- Wall time: {facts['wall_hours']:g} h on {facts['processor']}",
+        *_changed(facts),
         f"- Command: `{facts['command']}` (paths with `--set`), commit {facts['commit'][:12]}",
         "",
     ]
