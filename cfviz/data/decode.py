@@ -1,6 +1,6 @@
 """Open whatever a user drops, safely: any source in, one upright RGB photo or one clear sentence out.
 
-The bytes are looked at first (:mod:`cfviz.data.header`), so that Pillow only ever meets a file of one of
+The bytes are looked at first (`cfviz.data.header`), so that Pillow only ever meets a file of one of
 eight formats, of a size that fits and a structure that cannot keep it busy.
 """
 
@@ -60,11 +60,11 @@ class Photo:
 
     Attributes:
         image: RGB, 8 bits, upright, in sRGB where the file said what its colours mean.
-        name: the file's name without folders; empty where there is none.
-        sha256: hexadecimal digest of what ``sha256_of`` says.
-        sha256_of: "file" (the bytes as they came), or "pixels" (of ``image``) for PIL images and arrays.
-        notes: what was done on the way, codes out of ``NOTES``; the catalogue has ``images.note_<code>``.
-        original_size: width and height as stored, before turning, pixels.
+        name: The file's name without folders; empty where there is none.
+        sha256: Hexadecimal digest of what `sha256_of` says.
+        sha256_of: "file" (the bytes as they came), or "pixels" (of `image`) for PIL images and arrays.
+        notes: What was done on the way, codes out of `NOTES`; the catalogue has `images.note_<code>`.
+        original_size: Width and height as stored, before turning, pixels.
         format: Pillow's name of the file format; empty for arrays.
         mode: Pillow's name of the stored pixel format, e.g. "RGBA" or "I;16".
     """
@@ -88,16 +88,16 @@ def load_image(source: Source, name: str | None = None) -> Photo:
     """Open a photo from wherever it comes.
 
     Args:
-        source: a path, "gallery:cat" for a bundled photo, the bytes of a file, a binary file object (an
+        source: A path, "gallery:cat" for a bundled photo, the bytes of a file, a binary file object (an
             upload), a PIL image, or an array of H x W x 3 uint8. JPEG, PNG, WebP, HEIC, AVIF, GIF, BMP and
             TIFF are read, whatever the name.
-        name: what to call the photo; the file's own name where not given.
+        name: What to call the photo; the file's own name where not given.
 
     Returns:
-        the photo, upright and RGB; ``Photo.notes`` lists what was changed on the way.
+        The photo, upright and RGB; `Photo.notes` lists what was changed on the way.
 
     Raises:
-        ImageError: the source cannot be used; the message says why in one sentence, ``code`` and ``fields``
+        ImageError: The source cannot be used; the message says why in one sentence, `code` and `fields`
             say the same to a translator.
     """
     if isinstance(source, np.ndarray):

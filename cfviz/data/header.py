@@ -64,8 +64,8 @@ class ImageError(ValueError):
     """A photo that cannot be used; the message is one sentence for the person who chose it.
 
     Attributes:
-        code: a key of ``SENTENCES``; stable, the translation catalogue has ``images.error_<code>``.
-        fields: what fills the sentence's placeholders.
+        code: A key of `SENTENCES`; stable, the translation catalogue has `images.error_<code>`.
+        fields: What fills the sentence's placeholders.
     """
 
     def __init__(self, code: str, **fields: object) -> None:
@@ -89,7 +89,7 @@ def check_size(width: int, height: int) -> None:
     """Refuse pictures too large or too narrow to work with.
 
     Raises:
-        ImageError: ``damaged`` (no pixels), ``too_many_pixels`` or ``too_narrow``.
+        ImageError: `damaged` (no pixels), `too_many_pixels` or `too_narrow`.
     """
     if width < 1 or height < 1:
         raise ImageError("damaged")
@@ -105,7 +105,7 @@ def read_header(data: bytes) -> Header:
     """Recognise a file by its content and check its structure; its name plays no part.
 
     Raises:
-        ImageError: empty, another format, too large, cut short within its header, or built to keep us busy.
+        ImageError: Empty, another format, too large, cut short within its header, or built to keep us busy.
     """
     format = format_of(data)
     try:
@@ -118,10 +118,10 @@ def format_of(data: bytes) -> str:
     """Pillow's name of a file's format, told by its first bytes.
 
     Args:
-        data: the file, or at least its first kilobyte.
+        data: The file, or at least its first kilobyte.
 
     Raises:
-        ImageError: empty, or of another format.
+        ImageError: Empty, or of another format.
     """
     if not data:
         raise ImageError("empty")

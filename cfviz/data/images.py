@@ -51,10 +51,10 @@ class Prepared:
     Attributes:
         tensor: 3 x H x W float32, normalised.
         crop: H x W pixels, exactly what the tensor holds.
-        box: left, top, right, bottom of the crop in pixels of the upright photo; it reaches beyond the photo
+        box: Left, top, right, bottom of the crop in pixels of the upright photo; it reaches beyond the photo
             where the crop was padded.
-        photo_box: where the photo lies in the crop, in pixels of the crop; the whole crop unless padded.
-        scale: pixels of the crop for one pixel of the photo, across and down; over 1 the photo was enlarged,
+        photo_box: Where the photo lies in the crop, in pixels of the crop; the whole crop unless padded.
+        scale: Pixels of the crop for one pixel of the photo, across and down; over 1 the photo was enlarged,
             unequal it was stretched.
         mode: "crop", "resize" or "pad".
         mean, std: What the tensor was normalised with, one value per channel.
@@ -83,17 +83,17 @@ def prepare(
     """Make a photo ready for the model, through timm's evaluation transform.
 
     Args:
-        photo: from :func:`load_image`.
-        size: side of the input in pixels, or its height and width; multiples of 32 from 32 to 1024.
-        mode: "crop" resizes the short side to ``size / crop_pct`` (224: 256) and cuts the centre out, as the
+        photo: From `load_image`.
+        size: Side of the input in pixels, or its height and width; multiples of 32 from 32 to 1024.
+        mode: "crop" resizes the short side to `size / crop_pct` (224: 256) and cuts the centre out, as the
             published accuracies were measured; "resize" takes the whole photo, stretched where its shape
-            differs (:func:`whole_photo_size` finds a shape that hardly does); "pad" takes the whole photo
+            differs (`whole_photo_size` finds a shape that hardly does); "pad" takes the whole photo
             unstretched and fills the rest with the mean colour.
-        data_config: ``timm.data.resolve_model_data_config(model)``; timm's defaults at 224 / 256 bicubic with
+        data_config: `timm.data.resolve_model_data_config(model)`; timm's defaults at 224 / 256 bicubic with
             ImageNet's mean and deviation where not given.
 
     Raises:
-        ValueError: a size that is no multiple of 32 or out of range, or an unknown mode.
+        ValueError: A size that is no multiple of 32 or out of range, or an unknown mode.
     """
     height, width = check_input_size(size)
     if mode not in MODES:
@@ -139,12 +139,12 @@ def unnormalise(
     mean: tuple[float, ...] = (0.485, 0.456, 0.406),
     std: tuple[float, ...] = (0.229, 0.224, 0.225),
 ) -> np.ndarray:
-    """The pixels behind a normalised input: H x W x 3 uint8, exactly those of ``Prepared.crop``.
+    """The pixels behind a normalised input: H x W x 3 uint8, exactly those of `Prepared.crop`.
 
     Args:
         tensor: 3 x H x W.
-        mean: of each channel, on a scale of 0 to 1.
-        std: of each channel.
+        mean: Of each channel, on a scale of 0 to 1.
+        std: Of each channel.
     """
     channels = tensor.detach().to("cpu", torch.float64)
     values = channels * torch.tensor(std).view(-1, 1, 1) + torch.tensor(mean).view(-1, 1, 1)
@@ -163,7 +163,7 @@ def check_input_size(size: int | tuple[int, int]) -> tuple[int, int]:
     """Height and width of the input.
 
     Raises:
-        ValueError: not a size, not multiples of 32, or out of range; it names both sides and the nearest
+        ValueError: Not a size, not multiples of 32, or out of range; it names both sides and the nearest
             allowed.
     """
     sides = tuple(size) if isinstance(size, (tuple, list)) else (size, size)
@@ -184,14 +184,14 @@ def _or(sides: tuple[int, ...]) -> str:
 
 
 def whole_photo_size(photo: Photo, short_side: int = 224) -> tuple[int, int]:
-    """Height and width, multiples of 32, closest to the photo's shape: for ``prepare(…, mode="resize")``.
+    """Height and width, multiples of 32, closest to the photo's shape: for `prepare(…, mode="resize")`.
 
     Args:
-        photo: whose shape to keep.
-        short_side: an allowed side, pixels.
+        photo: Whose shape to keep.
+        short_side: An allowed side, pixels.
 
     Raises:
-        ValueError: ``short_side`` is not allowed.
+        ValueError: `short_side` is not allowed.
     """
     check_input_size(short_side)
     width, height = photo.size

@@ -43,17 +43,17 @@ DATASETS = ("imagenet-1k", "imagenette20")
 def labels(source: object, lang: str = "en") -> list[str]:
     """The names of the classes, in the order of the model's outputs.
 
-    Traditional Chinese names of ImageNet's 1000 classes come from ``assets/labels/imagenet-1k.zh-Hant.json``,
+    Traditional Chinese names of ImageNet's 1000 classes come from `assets/labels/imagenet-1k.zh-Hant.json`,
     by WordNet id, in the terms used in Taiwan. They are a translation of our own; where one was uncertain
     (barracouta, sunglass) the class keeps its English name.
 
     Args:
-        source: "imagenet-1k", "imagenette20", a number of classes, or a model with ``num_classes``. Other
+        source: "imagenet-1k", "imagenette20", a number of classes, or a model with `num_classes`. Other
             numbers than 1000 and 20 give "class 0", "class 1" and so on.
         lang: "en" or "zh-Hant".
 
     Raises:
-        ValueError: an unknown data set or language, or something that has no classes.
+        ValueError: An unknown data set or language, or something that has no classes.
     """
     if lang not in LANGUAGES:
         raise ValueError(f"no labels in language {lang!r}; there are {', '.join(LANGUAGES)}")
@@ -68,7 +68,7 @@ def dataset_of(source: object) -> str | int:
     """The data set whose classes these are, or their number where it is none of ours.
 
     Raises:
-        ValueError: an unknown data set, or something that has no classes.
+        ValueError: An unknown data set, or something that has no classes.
     """
     if isinstance(source, str):
         if source not in DATASETS:
@@ -108,7 +108,7 @@ def wordnet_ids(dataset: str) -> list[str]:
     """WordNet ids of the classes, sorted, which is the order of the model's outputs.
 
     Raises:
-        ValueError: an unknown data set.
+        ValueError: An unknown data set.
     """
     if dataset_of(dataset) == "imagenette20":
         return list(_TWENTY)

@@ -18,13 +18,13 @@ class Sample:
     """One photo of the gallery.
 
     Attributes:
-        id: short neutral name, safe in a URL.
-        path: the JPEG file.
-        author: who made the photo.
-        license: an SPDX identifier, or "Public Domain".
-        source: the page the photo comes from; None where only its package tells.
-        licence_stated_in: the package and file that state the licence.
-        size: width and height, pixels.
+        id: Short neutral name, safe in a URL.
+        path: The JPEG file.
+        author: Who made the photo.
+        license: An SPDX identifier, or "Public Domain".
+        source: The page the photo comes from; None where only its package tells.
+        licence_stated_in: The package and file that state the licence.
+        size: Width and height, pixels.
     """
 
     id: str
@@ -72,7 +72,7 @@ def sample(id: str) -> Sample:
     """One photo of the gallery by its id.
 
     Raises:
-        ValueError: no photo has this id.
+        ValueError: No photo has this id.
     """
     for entry in _gallery():
         if entry.id == id:

@@ -1,1 +1,1 @@
-"""Training, evaluation and export of the bundled weights. Nothing in the app imports it."""
+"""Training, evaluation and export of the bundled weights. Nothing in the app imports this package."""

@@ -1,8 +1,8 @@
-"""Photos decoded once: a folder of classes becomes one memory-mapped array of uint8 pixels.
+"""A cache of decoded photos: a folder of classes becomes one memory-mapped array of uint8 pixels.
 
-Decoding a WebP takes longer than a training step spends on it, so an epoch from files is bound by the
-decoder. The cache holds every photo at its own shape in one flat file, outside the repository; an index
-beside it says what it was made of.
+Decoding a WebP takes longer than training on it, so an epoch read from files is limited by the decoder.
+The cache holds every photo, at its own shape, in one flat file outside the repository; an index beside it
+records which photos it was built from, and how.
 """
 
 import hashlib
@@ -22,18 +22,19 @@ from cfviz.jobs import replacing
 
 from .folder import PhotoFolder, identity, shown
 
-FORMAT = 2  # of the index; 1 did not say what the cache was made of
+FORMAT = 2  # of the index; 1 did not record what the cache was built from
 
 
 def held_out(names: list[str], share: float, salt: str = "cfviz") -> np.ndarray:
-    """Which photos are kept from training, decided by their names alone, so that no seed can move one.
+    """Mark the photos held out of training. Only their names decide, so no seed can change the split.
 
     Args:
-        names: paths relative to the data folder.
-        share: between 0 and 1, the share to keep out.
+        names: Paths relative to the data folder.
+        share: The share to hold out: at least 0, less than 1.
+        salt: Part of what is hashed; another salt gives another split.
 
     Returns:
-        (n,) bool, True for a photo that is not trained on.
+        (n,) bool, True for a photo that is held out.
     """
     if not 0 <= share < 1:
         raise ValueError(f"got a held-out share of {share}, expected 0 <= share < 1")
@@ -42,7 +43,7 @@ def held_out(names: list[str], share: float, salt: str = "cfviz") -> np.ndarray:
 
 
 def _decode(root: str, short_side: int, name: str) -> np.ndarray | str:
-    """A photo reduced to `short_side`, or why it cannot be used."""
+    """Decode a photo, reduced to `short_side`, or return the reason it cannot be used."""
     try:
         photo = load_pixels(Path(root) / name)
     except ImageError as error:
@@ -55,22 +56,22 @@ def _decode(root: str, short_side: int, name: str) -> np.ndarray | str:
 
 
 def _files(out: str | Path) -> tuple[Path, Path]:
-    """A cache's pixels and index. The endings are added, not exchanged: `data-v1.0` is not `data-v1.1`."""
+    """A cache's pixels and index. Suffixes are appended, so `data-v1.0` and `data-v1.1` do not clash."""
     out = Path(out)
     return out.with_name(f"{out.name}.bin"), out.with_name(f"{out.name}.json")
 
 
 def build(folder: str | Path, out: str | Path, short_side: int = 192, workers: int = 2) -> "PhotoCache":
-    """Decode a folder into `out`.bin and `out`.json and open it; a cache of the same photos is only opened.
+    """Decode a folder into `out`.bin and `out`.json and open it. An existing cache of the photos is reused.
 
     Args:
         folder: An ImageFolder.
-        out: Path of the cache, without the endings.
-        short_side: Larger photos are reduced to it, smaller ones stay as they are.
-        workers: Processes that decode.
+        out: Path of the cache, without the suffixes.
+        short_side: Photos with a longer short side are reduced to this; smaller ones stay as they are.
+        workers: Number of decoding processes.
 
     Raises:
-        ValueError: If there is a cache at `out` that was made of other photos, or in another way.
+        ValueError: If the cache at `out` was built from other photos or with other settings.
     """
     photos = PhotoFolder(folder)
     key = {"format": FORMAT, "photos": identity(photos, times=True), "short_side": short_side}
@@ -129,9 +130,9 @@ class PhotoCache:
         classes: Class folders' names, sorted.
         names: Each photo's path relative to the folder it came from.
         labels: (n,) int64.
-        sizes: Bytes of each photo's file (n,) int64.
-        shapes: (n, 2) height and width in pixels.
-        skipped: From each file of the folder that is not in the cache to the reason.
+        sizes: Size of each photo's file in bytes, (n,) int64.
+        shapes: Height and width in pixels, (n, 2) int64.
+        skipped: Maps each file of the folder that is not in the cache to the reason.
     """
 
     classes: list[str]
@@ -145,10 +146,10 @@ class PhotoCache:
 
     @classmethod
     def open(cls, path: str | Path) -> "PhotoCache":
-        """Open what `build` wrote.
+        """Open a cache written by `build`.
 
         Raises:
-            ValueError: If there is none, or the two files do not belong together.
+            ValueError: If there is no such cache, or its two files do not belong together.
         """
         file, about = _files(path)
         if not (file.exists() and about.exists()):
@@ -175,5 +176,5 @@ class PhotoCache:
         return self.pixels[self.offsets[i] : self.offsets[i + 1]].reshape(H, W, 3)
 
     def why(self, _: int) -> str:
-        """Why a photo cannot be used: no reason, for such photos are not in a cache."""
+        """Always empty: a cache contains only photos that can be used. `PhotoFolder.why` gives reasons."""
         return ""

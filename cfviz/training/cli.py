@@ -1,4 +1,4 @@
-"""Commands that train, measure, convert: train, evaluate, export-weights, measure-sizes, study, convert."""
+"""The commands train, evaluate, export-weights, measure-sizes, study and convert."""
 
 import argparse
 import functools
@@ -18,7 +18,7 @@ def _count(text: str) -> int:
 
 
 def register(subparsers: Any) -> None:
-    """Adds the training commands to the command line."""
+    """Add the training commands to the command line."""
     _add_train(subparsers)
     _add_evaluate(subparsers)
     _add_export(subparsers)
@@ -47,9 +47,9 @@ def _threads(args: argparse.Namespace) -> None:
 
 
 def _processes_end_together(run: Callable[[argparse.Namespace], int]) -> Callable[[argparse.Namespace], int]:
-    """Wraps a command that several processes may run together (torchrun, `accelerate launch`).
+    """Wrap a command that several processes may run together (torchrun, `accelerate launch`).
 
-    A process that ends while its process group is open may abort: the group's threads are still running.
+    A process that exits with its process group still open may abort, because the group's threads are running.
     """
 
     @functools.wraps(run)
@@ -119,7 +119,11 @@ def _add_evaluate(subparsers: Any) -> None:
 
 
 def _open(args: argparse.Namespace, weights: str | None = None) -> tuple[Any, list[str], str]:
-    """The model that `--weights` (or `weights`) names, its classes' names or WordNet ids, its SHA-256."""
+    """Open the model named by `--weights` (or `weights`).
+
+    Returns:
+        The model, its class names or WordNet ids, and the SHA-256 of its weights.
+    """
     from cfviz.models.factory import build, named_source
     from cfviz.models.weights.checkpoints import load_checkpoint
 
@@ -130,7 +134,7 @@ def _open(args: argparse.Namespace, weights: str | None = None) -> tuple[Any, li
 
 
 def _classes(checkpoint: Any, folder: str) -> list[str]:
-    """Names or WordNet ids of a model's classes; where its file has none, what the folder makes likely."""
+    """Names or WordNet ids of a model's classes, guessed from the folder if the checkpoint has none."""
     from cfviz.data.labels import DATASETS, wordnet_ids
 
     from . import data
@@ -143,7 +147,7 @@ def _classes(checkpoint: Any, folder: str) -> list[str]:
     if checkpoint.dataset in DATASETS:
         return wordnet_ids(checkpoint.dataset)
     if count == 1000:
-        return wordnet_ids("imagenet-1k")  # the checkpoint's own note says that this is assumed
+        return wordnet_ids("imagenet-1k")  # the note in the checkpoint says that this is an assumption
     folders: list[str] = data.PhotoFolder(folder).classes
     if len(folders) != count:
         raise ValueError(
@@ -156,7 +160,7 @@ def _classes(checkpoint: Any, folder: str) -> list[str]:
 
 
 def interval_of(text: str | None) -> Any:
-    """``"8,4,2,1"`` -> (8, 4, 2, 1); ``"adaptive"`` and None stay."""
+    """Parse an interval: `"8,4,2,1"` becomes (8, 4, 2, 1); `"adaptive"` and None are returned unchanged."""
     if text is None or text == "adaptive":
         return text
     if not all(part.isdecimal() for part in text.split(",")):
@@ -194,7 +198,7 @@ def _evaluate(args: argparse.Namespace) -> int:
 
 
 def _check_targets(args: argparse.Namespace, *options: str) -> None:
-    """See that files of results can be written, before any is computed."""
+    """Check that the result files can be written before computing anything."""
     for option in options:
         if (path := getattr(args, option)) not in (None, "-"):
             check_target(path, f"--{option}")
@@ -301,11 +305,11 @@ def _sizes(args: argparse.Namespace) -> int:
         lambda text: print(text, file=sys.stderr, flush=True),
         args.progress,
     )
-    if accelerator.is_main_process:  # the first row may take a while
+    if accelerator.is_main_process:  # report the total now: the first row may take a while
         plan = sizes.plan(subjects, sizes.parse(args.sizes), chosen["shapes"], chosen["ways"])
         report(args.progress, 0, sum(1 for _ in plan))
     known = keeper.known()
-    accelerator.wait_for_everyone()  # all have read it before the first row is written
+    accelerator.wait_for_everyone()  # every process must read `known` before the first row is written
     result = sizes.measure(
         subjects,
         data.PhotoFolder(args.data),
@@ -327,7 +331,7 @@ def _sizes(args: argparse.Namespace) -> int:
 
 
 def _sizes_command(args: argparse.Namespace) -> str:
-    """The command as it goes into the results: with the ends of paths, so that no machine's are told."""
+    """The command as recorded in the results, with paths shortened so that none from this machine leaks."""
     command = f"python -m cfviz measure-sizes --data {'/'.join(Path(args.data).resolve().parts[-2:])}"
     for name in ("weights", "twin", "sizes", "windows", "ways", "limit"):
         value = getattr(args, name)

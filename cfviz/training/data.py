@@ -1,7 +1,7 @@
 """Batches whose order and augmentation are functions of (seed, epoch, position) alone.
 
-Nothing random survives from one photo to the next: each draws from its own seed. So a run can stop and go on
-at any step, with any number of loader processes, and sees bit for bit what an undisturbed run sees.
+No random state carries over from one photo to the next: each has its own seed. A run can therefore stop and
+resume at any step, with any number of loader processes, and see exactly the batches of an uninterrupted run.
 """
 
 import os
@@ -26,8 +26,12 @@ STD = np.asarray(IMAGENET_DEFAULT_STD, dtype=np.float32) * 255
 
 
 def seed_all(*key: int, devices: bool = True) -> None:
-    """Seeds Python, NumPy and torch from a few whole numbers; without ``devices``, which takes a while,
-    torch only for the processor."""
+    """Seed Python, NumPy and torch from a few integers.
+
+    Args:
+        *key: The integers.
+        devices: Also seed torch on every accelerator, which takes a while; otherwise only on the CPU.
+    """
     words = np.random.SeedSequence(key).generate_state(3)
     random.seed(int(words[0]))
     np.random.seed(int(words[1]))
@@ -43,9 +47,9 @@ def light_transform(
     """A random crop resized once, a flip, and mild brightness, contrast and saturation.
 
     Returns:
-        A function from a PIL image to (3, size, size) float32, normalised, and the crop's left, top, right
-        and bottom as shares of the photo (4,); left and right are exchanged if it was mirrored. It draws
-        from Python's generator.
+        A function from a PIL image to (3, size, size) float32, normalised, and (4,) float32: the crop's
+        left, top, right and bottom as fractions of the photo's sides, with left and right swapped if the
+        crop was mirrored. It draws random numbers from Python's global generator.
     """
     low, high = scale or recipe.scale
     log_ratio = np.log(recipe.ratio)
@@ -75,7 +79,7 @@ def light_transform(
 def train_transform(
     size: int, recipe: Recipe, scale: Sequence[float] | None = None
 ) -> Callable[[Image.Image], tuple[torch.Tensor, torch.Tensor]]:
-    """The recipe's augmentation at one size: our light one, or timm's, whose crop is not known (nan)."""
+    """The recipe's augmentation at one size: our light one, or timm's, whose crop is unknown (NaN)."""
     if recipe.transform == "light":
         return light_transform(size, recipe, scale)
     low, high = scale or recipe.scale
@@ -94,14 +98,14 @@ def train_transform(
 
 
 def eval_transform(size: int) -> Callable[[Image.Image], torch.Tensor]:
-    """The short side to size / 0.875 (bicubic), centre crop, ImageNet's mean and deviation."""
+    """Resize the short side to `size / 0.875` (bicubic), crop the centre, normalise as for ImageNet."""
     return create_transform(size, is_training=False, interpolation="bicubic", crop_pct=0.875)
 
 
 class TrainSet(Dataset):
-    """Augmented photos of one epoch: item i is (x (3, size, size), its crop (4,), which photo it is, i).
+    """Augmented photos of one epoch: item i is (x (3, size, size), crop (4,), index of the photo used, i).
 
-    Where photo i cannot be read, the next of the photos trained on takes its place.
+    If photo i cannot be read, the next readable training photo replaces it.
     """
 
     def __init__(
@@ -137,7 +141,7 @@ class TrainSet(Dataset):
 
 
 class EvalSet(Dataset):
-    """Photos as the model sees them in use: item k is (x, its class) of photo `indices[k]`."""
+    """Photos prepared as at inference: item k is (x, class) of photo `indices[k]`."""
 
     def __init__(self, photos: Photos, size: int, indices: np.ndarray | None = None):
         self.photos, self.size, self.transform = photos, size, eval_transform(size)
@@ -152,7 +156,7 @@ class EvalSet(Dataset):
 
 
 class Marked(Dataset):
-    """The same items, each with whether its photo could be read: one that cannot ends nothing."""
+    """The items of an `EvalSet`, each with whether its photo could be read, instead of an error."""
 
     def __init__(self, items: EvalSet):
         self.items = items
@@ -168,20 +172,20 @@ class Marked(Dataset):
 
 
 def readable(photos: Photos, indices: np.ndarray, workers: int) -> np.ndarray:
-    """Which of some photos can be read, each decoded once: bool (n,)."""
+    """Decode each of the photos `indices` once; return (n,) bool, True for the readable ones."""
     items = Marked(EvalSet(photos, 32, indices))
     marks = [fine for _, _, fine in loader(items, workers, batch_size=64)]
     return torch.cat(marks).numpy() if marks else np.zeros(0, dtype=bool)
 
 
 def share_of(batch: np.ndarray, rank: int, world: int) -> np.ndarray:
-    """One process's part of a batch.
+    """One process's share of a batch.
 
-    Mixup blends photo k with photo B-1-k. A part is symmetric about the middle of the batch, so that every
-    pair stays in one process and n processes mix exactly what one does.
+    Mixup blends photo k with photo B-1-k. Each share is symmetric about the middle of the batch, so every
+    pair stays in one process and n processes mix exactly the same pairs as one.
 
     Raises:
-        ValueError: if the batch cannot be split evenly into pairs.
+        ValueError: If the batch cannot be split evenly into pairs.
     """
     pairs = len(batch) // 2
     if len(batch) % 2 or pairs % world:
@@ -194,14 +198,16 @@ def share_of(batch: np.ndarray, rank: int, world: int) -> np.ndarray:
 
 
 class EpochBatches:
-    """Index batches of one epoch for one process, from a given step on; the last odd few are dropped.
+    """Batches of indices for one process and epoch, from a given step on; an incomplete batch is dropped.
 
     Args:
-        indices: photos to train on.
-        batch_size: photos a step over all processes.
-        key: numbers that decide the order, e.g. (seed, epoch).
-        start: steps already done.
-        limit: at most so many steps; None goes through all photos.
+        indices: Photos to train on.
+        batch_size: Photos per step over all processes.
+        key: Integers that determine the order, e.g. (seed, epoch).
+        rank: Index of this process.
+        world: Number of processes.
+        start: Steps already done.
+        limit: Maximum number of steps; None uses all photos.
     """
 
     def __init__(
@@ -230,10 +236,10 @@ class EpochBatches:
 
 
 def quiet_worker(_: int) -> None:
-    """For a loader process: the processor belongs to the model, and signals to the process that trains.
+    """Set up a loader process: leave the CPU to the model, and signals to the training process.
 
-    Signals to a whole group, such as Ctrl-C, pass it by in a group of its own. It does not ignore them: the
-    process that trains ends it by one, and would wait for ever.
+    In a process group of its own, the loader does not receive signals sent to the trainer's group, such as
+    Ctrl-C. It must not ignore signals: the training process ends it with one, and would wait for ever.
     """
     if hasattr(os, "setpgid"):
         os.setpgid(0, 0)

@@ -1,4 +1,4 @@
-"""Learning from a teacher place by place: the tokens of the last stage tell what the teacher saw there."""
+"""Dense distillation: each last-stage token learns to predict the teacher's features at its position."""
 
 from pathlib import Path
 
@@ -11,15 +11,15 @@ from cfviz.models.crossformer import CrossFormer
 
 
 class TeacherMaps:
-    """What ``teacher.dense_labels`` stored: logits and features (n, h, w, classes + components).
+    """A file written by `teacher.dense_labels`: logits and features, (n, h, w, classes + components).
 
     Args:
-        path: the .npy file.
-        photos: how many photos it must hold.
-        classes: how many of the last axis are logits.
+        path: The .npy file.
+        photos: Number of photos that the file must contain.
+        classes: Number of logits, which come first on the last axis.
 
     Raises:
-        ValueError: if there is no such file or its shape does not fit.
+        ValueError: If there is no such file or its shape does not fit.
     """
 
     def __init__(self, path: str | Path, photos: int, classes: int):
@@ -36,13 +36,13 @@ class TeacherMaps:
     def under(
         self, index: torch.Tensor, box: torch.Tensor, side: int, device: torch.device
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """What the teacher saw under some crops.
+        """The teacher's logits and features under the given crops.
 
         Args:
-            index: photos (B,).
-            box: left, top, right, bottom as shares of the photo (B, 4); left > right if mirrored.
-            side: tokens a side.
-            device: where to compute.
+            index: Index of each crop's photo, (B,).
+            box: Left, top, right, bottom as fractions of the photo's sides, (B, 4); left > right if mirrored.
+            side: Tokens per side.
+            device: Device to compute on.
 
         Returns:
             Mean logits (B, classes) and features (B, side, side, components), float32.
@@ -59,9 +59,10 @@ class TeacherMaps:
 
 
 class Student(nn.Module):
-    """A model whose last tokens also tell the teacher's features, through a linear layer that is thrown away.
+    """A model that also predicts the teacher's features from its last tokens, through a linear layer.
 
-    Its forward gives logits (B, classes) and features (B, H/32, W/32, components).
+    The layer is discarded after training. `forward` returns logits (B, classes) and features
+    (B, H/32, W/32, components).
     """
 
     def __init__(self, model: CrossFormer, components: int):
@@ -70,7 +71,7 @@ class Student(nn.Module):
         self.reader = nn.Linear(model.num_features, components)
 
     def no_weight_decay(self) -> set[str]:
-        """Parameters without weight decay, for timm's optimisers."""
+        """Names of the parameters that timm's optimisers must not decay."""
         return {f"model.{name}" for name in self.model.no_weight_decay()}
 
     def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

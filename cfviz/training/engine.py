@@ -1,7 +1,7 @@
-"""The training loop. Processes, devices and precision are Hugging Face accelerate's business.
+"""The training loop. Hugging Face accelerate handles processes, devices and precision.
 
-The same command runs on one processor, on several (``accelerate launch --cpu --num_processes 2 -m cfviz
-train …``), on GPUs and on nodes.
+The same command runs in one process on the CPU, in several (`accelerate launch --cpu --num_processes 2 -m
+cfviz train …`), on GPUs and on several nodes.
 """
 
 import csv
@@ -43,12 +43,12 @@ LOG_COLUMNS = [
 
 
 class Trainer:
-    """One run in one folder: `last.pt` (everything needed to go on) and `log.csv`.
+    """One training run in one folder: `last.pt` (everything needed to resume) and `log.csv`.
 
     Args:
-        recipe: what to train.
-        out: the run's folder; a ``last.pt`` in it is resumed.
-        cpu: keep off the GPU.
+        recipe: The run's recipe.
+        out: The run's folder; if it contains a `last.pt`, the run resumes from that.
+        cpu: Use the CPU even if there is a GPU.
     """
 
     def __init__(self, recipe: Recipe, out: str | Path, cpu: bool = False):
@@ -72,7 +72,7 @@ class Trainer:
         self.stop_asked = False
         self.diverged, self.saved = False, 0
         self.identity = identity(self.photos)
-        self.unreadable: dict[str, str] = {}  # photos that others took the place of, and why
+        self.unreadable: dict[str, str] = {}  # photos that had to be replaced, and why
         self._check_batches()
         self.changes: list[dict[str, Any]] = []  # settings changed on resuming
         self._build()
@@ -80,7 +80,7 @@ class Trainer:
         self.say(told(account(self.photos, range(len(self.photos)), [])))
 
     def _check_batches(self) -> None:
-        """Refuse batches that no epoch has the photos for, or that cannot be shared out."""
+        """Refuse batches larger than the training set, or not divisible into pairs for every process."""
         recipe, n, world = self.recipe, len(self.train_indices), self.accelerator.num_processes
         for phase in recipe.phases:
             batch = recipe.batch(phase)
@@ -129,7 +129,7 @@ class Trainer:
         self.soft = self._soft_targets()
 
     def _soft_targets(self) -> torch.Tensor:
-        """Each photo's target before mixing: smoothed label and teacher, blended. (n, classes)."""
+        """Each photo's target before mixing: the smoothed label blended with the teacher's, (n, classes)."""
         recipe, labels = self.recipe, torch.from_numpy(self.photos.labels)
         hard = F.one_hot(labels, recipe.num_classes).float()
         hard = hard * (1 - recipe.label_smoothing) + recipe.label_smoothing / recipe.num_classes
@@ -187,7 +187,7 @@ class Trainer:
             self.say(f"resumed at epoch {self.epoch}, step {self.step}")
 
     def _note_changes(self, found: dict[str, Any], path: Path) -> None:
-        """Keep what this recipe changes in mid-run, for the card; refuse to rewrite a finished run."""
+        """Record settings that this recipe changes mid-run, for the card; refuse to change a finished run."""
         before, now = found["recipe"], self.recipe.as_dict()
         changed = [
             name for name in now if name in before and name not in UNRELATED and now[name] != before[name]
@@ -205,7 +205,7 @@ class Trainer:
             self.say(f"from here on the recipe is another one: {', '.join(changed)}")
 
     def _same_photos(self, found: dict[str, Any], path: Path) -> None:
-        """Refuse other classes than those the run has learned; say where the photos are others."""
+        """Refuse classes other than those the run was trained on; print a line if the photos have changed."""
         if found.get("classes", self.photos.classes) != self.photos.classes:
             raise ValueError(
                 f"{path} was trained on other classes than those of {self.recipe.data}; expected the folder "
@@ -215,7 +215,7 @@ class Trainer:
             self.say(f"the photos in {self.recipe.data} are no longer those that the run was saved with")
 
     def save(self) -> None:
-        """Write `last.pt`, unless the weights are no longer finite: then the state before them stays."""
+        """Write `last.pt`, unless the weights are no longer finite: then the previous file stays."""
         ema = self.ema.module.state_dict() if self.ema is not None else None
         if not state.finite(self.bare.state_dict()) or not state.finite(ema or {}):
             self.diverged = True
@@ -241,7 +241,7 @@ class Trainer:
         self.saved = self.step
 
     def say(self, line: str) -> None:
-        """Prints one line, from the first process only."""
+        """Print one line, from the main process only."""
         if self.accelerator.is_main_process:
             print(f"{time.strftime('%H:%M:%S')} {line}", flush=True)
 
@@ -277,10 +277,10 @@ class Trainer:
         return self.ema.module if self.ema is not None else self.bare
 
     def _all_stop(self) -> bool:
-        """Whether any process was asked to stop; all of them leave after the same step.
+        """Whether any process was asked to stop, so that all of them stop after the same step.
 
         Raises:
-            ValueError: If the loss, or what was to be saved, is not finite in any of them; raised in all.
+            ValueError: In every process, if the loss or the weights are not finite in any of them.
         """
         if self.accelerator.num_processes > 1:
             flags = torch.tensor(
@@ -330,7 +330,7 @@ class Trainer:
             rate = (self.step_in_epoch - first) * recipe.batch(phase) / (now - started)
             speak = now - spoken > 15 or self.step_in_epoch == batches.steps
             save = now - saved > recipe.checkpoint_minutes * 60
-            if at_once or speak or save:  # a GPU is not made to wait at every step
+            if at_once or speak or save:  # not at every step on a GPU: reading the loss makes it wait
                 self.diverged |= not bool(torch.stack(losses[checked:]).isfinite().all())
                 checked = len(losses)
             if speak:
@@ -347,7 +347,7 @@ class Trainer:
             self._end_of_epoch(phase, losses, rate)
 
     def _replaced(self, photos: list[int]) -> None:
-        """Say once of each photo that cannot be read that another one takes its place."""
+        """Report each unreadable photo once, with the reason, as replaced by another."""
         for i in photos:
             name = shown(self.photos.names[i])
             if name not in self.unreadable:
@@ -359,7 +359,7 @@ class Trainer:
         x, target = x.to(device, non_blocking=True), self.soft[index].to(device)
         if self.mixup is not None:
             x, target = self._mix(x, target)
-        # Stochastic depth: every step, on every process, has its own seed.
+        # Stochastic depth draws from a seed of its own at every step and in every process.
         data.seed_all(self.recipe.seed, self.step, 1 + self.accelerator.process_index)
         self.optimizer.zero_grad()
         loss = self._gradients(x, target, box, index)
@@ -376,7 +376,7 @@ class Trainer:
     def _gradients(
         self, x: torch.Tensor, target: torch.Tensor, box: torch.Tensor, index: torch.Tensor
     ) -> torch.Tensor:
-        """Adds up the gradients of a batch, in parts if the recipe asks for it, and gives the mean loss."""
+        """Accumulate a batch's gradients, in micro-batches if the recipe sets them; return the mean loss."""
         B, size = len(x), self.recipe.micro_batch or len(x)
         total = torch.zeros((), device=x.device)
         for start in range(0, B, size):
@@ -391,7 +391,7 @@ class Trainer:
     def _loss(
         self, x: torch.Tensor, target: torch.Tensor, box: torch.Tensor, index: torch.Tensor
     ) -> torch.Tensor:
-        """Cross-entropy; with teacher maps also the error of its features at each last token."""
+        """Cross-entropy; with teacher maps, plus the weighted squared error of the predicted features."""
         recipe = self.recipe
         with self.accelerator.autocast():
             out = self.model(x)
@@ -405,11 +405,11 @@ class Trainer:
         return loss + recipe.feature_weight * F.mse_loss(told, features)
 
     def _mix(self, x: torch.Tensor, target: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Mixup or cutmix of photos and of whole targets; the same draw on every process."""
+        """Apply mixup or cutmix to the photos and their soft targets, with the same draw in every process."""
         assert self.mixup is not None
         data.seed_all(self.recipe.seed, self.step, 0)
         B = len(x)
-        self.mixup.num_classes = B  # each photo its own class: what comes back are the weights of the blend
+        self.mixup.num_classes = B  # each photo its own class: the targets returned are the blend's weights
         x, weights = self.mixup(x, torch.arange(B, device=x.device))
         return x, weights.to(target.dtype) @ target
 

@@ -1,7 +1,7 @@
-"""A folder of photos, one subfolder per class, where every file is accounted for: used, or skipped and why.
+"""A folder of photos, one subfolder per class. Every file is accounted for: used, or skipped with a reason.
 
-What is a photo is decided by `cfviz.data`, as everywhere; what cannot be one (hidden, empty, a pipe, a link
-to nothing) is skipped without being opened.
+`cfviz.data` decides what counts as a photo, as it does everywhere. Anything that cannot be one (hidden files,
+empty files, pipes, broken links) is skipped without being opened.
 """
 
 import hashlib
@@ -16,7 +16,7 @@ import numpy as np
 from cfviz.data.decode import load_pixels
 from cfviz.data.header import ImageError, format_of
 
-# Names that need no look inside; files called otherwise are recognised by their first bytes.
+# Files with these suffixes are taken for photos; any others are recognised by their first bytes.
 SUFFIXES = frozenset(
     [
         ".avif",
@@ -35,29 +35,29 @@ SUFFIXES = frozenset(
         ".webp",
     ]
 )
-FOREIGN = frozenset({"__MACOSX", "@eaDir"})  # folders that systems leave beside the photos
-START = 4096  # bytes that tell a format
-SHOWN = 20  # skipped files named in a text
+FOREIGN = frozenset({"__MACOSX", "@eaDir"})  # folders that operating systems leave beside the photos
+START = 4096  # bytes read to recognise a format
+SHOWN = 20  # skipped files listed by name
 
 
 def shown(name: str) -> str:
-    """A file's name fit to print and to store: bytes that are no UTF-8 become `\\xe9`."""
+    """A file's name in printable form: bytes that are not UTF-8 are escaped, as in `\\xe9`."""
     return os.fsencode(name).decode("utf-8", "backslashreplace")
 
 
 class PhotoFolder:
-    """The photos of a folder, read when asked for: `folder[i]` is photo i, upright RGB, (H, W, 3) uint8.
+    """The photos of a folder, read on demand: `folder[i]` is photo i, upright RGB, (H, W, 3) uint8.
 
-    Photos in subfolders of a class belong to the class.
+    Photos in subfolders of a class folder belong to that class.
 
     Attributes:
         root: The folder.
         classes: The class folders' names, sorted.
         names: Each photo's path relative to the folder, in a fixed order.
-        labels: Each photo's class (n,) int64.
-        sizes: Each file's bytes (n,) int64.
-        times: When each file was last changed (n,) int64, nanoseconds since 1970.
-        skipped: From each file that is not used to the reason.
+        labels: Each photo's class, (n,) int64.
+        sizes: Each file's size in bytes, (n,) int64.
+        times: When each file was last modified, in nanoseconds since 1970, (n,) int64.
+        skipped: Maps each file that is not used to the reason.
 
     Raises:
         ValueError: If there is no such folder, no class folder, or no photo in any of them.
@@ -98,7 +98,7 @@ class PhotoFolder:
         return np.asarray(load_pixels(self.root / self.names[i]))
 
     def why(self, i: int) -> str:
-        """The sentence that says why photo i cannot be used; empty where it can."""
+        """Why photo i cannot be used, as a sentence; empty if it can."""
         try:
             load_pixels(self.root / self.names[i])
         except ImageError as error:
@@ -108,7 +108,7 @@ class PhotoFolder:
     def _photos(
         self, folder: str, name: str, above: tuple[tuple[int, int], ...]
     ) -> Iterator[tuple[str, os.stat_result]]:
-        """The photos in a folder and its subfolders: (path relative to the root, what the system knows)."""
+        """The photos in a folder and its subfolders, as (path relative to the root, result of `stat`)."""
         own = os.stat(folder)
         above = (*above, (own.st_dev, own.st_ino))
         try:
@@ -132,7 +132,7 @@ class PhotoFolder:
                 yield inner, about
 
     def _passed_over(self, entry: os.DirEntry[str], name: str) -> bool:
-        """Whether an entry needs no look inside, noting why."""
+        """Whether to skip an entry unopened; if so, record the reason."""
         reason = None
         try:
             mode = entry.stat().st_mode
@@ -148,7 +148,7 @@ class PhotoFolder:
         return reason is not None
 
     def _recognised(self, path: str, name: str) -> bool:
-        """Whether a file with an unusual name starts like a photo, noting what it is instead."""
+        """Whether a file without a known suffix starts like a photo; if not, record the reason."""
         try:
             with open(path, "rb") as file:
                 format_of(file.read(START))
@@ -165,12 +165,12 @@ def _entries(folder: str | os.PathLike[str]) -> list[os.DirEntry[str]]:
 
 
 def identity(photos: Any, chosen: Iterable[int] | None = None, times: bool = False) -> str:
-    """SHA-256 of the names and lengths of the files: it tells photos from others without reading them.
+    """SHA-256 of the files' names and sizes: identifies a set of photos without reading them.
 
     Args:
         photos: A folder or a cache.
-        chosen: Photos that count, in order; None takes all.
-        times: Also take in when each file was last changed, which a copy of the folder need not keep.
+        chosen: Indices of the photos to include, in order; None includes all.
+        times: Also include modification times, which a copy of the folder may not preserve.
     """
     whole = hashlib.sha256()
     for i in range(len(photos)) if chosen is None else chosen:
@@ -183,15 +183,16 @@ def identity(photos: Any, chosen: Iterable[int] | None = None, times: bool = Fal
 def account(
     photos: Any, chosen: Sequence[int] | np.ndarray, unreadable: Sequence[int] | np.ndarray
 ) -> dict[str, Any]:
-    """What became of every file of a folder.
+    """Account for every file of a folder.
 
     Args:
         photos: A folder or a cache.
-        chosen: The photos that were asked for.
-        unreadable: Those of them that could not be read.
+        chosen: Indices of the photos that were asked for.
+        unreadable: Indices of those that could not be read.
 
     Returns:
-        `files` found, of them `used`, `not_chosen` (by a limit), and `skipped`: from file to reason.
+        The numbers of `files` found, `used` and `not_chosen` (because of a limit); `skipped` maps each other
+        file to the reason.
     """
     skipped = dict(photos.skipped)
     skipped |= {shown(photos.names[i]): photos.why(i) for i in unreadable}
@@ -204,7 +205,7 @@ def account(
 
 
 def told(files: dict[str, Any]) -> str:
-    """What `account` returned, as text; one line where nothing was skipped."""
+    """The result of `account` as text, a single line if nothing was skipped."""
     left, skipped = files["not_chosen"], files["skipped"]
     first = f"{files['used']} of {files['files']} files used"
     first += f", {left} left out by the limit" if left else ""

@@ -1,4 +1,4 @@
-"""What a training run is: one YAML file, read strictly into one dataclass."""
+"""The recipe of a training run: one YAML file, read strictly into one dataclass."""
 
 import re
 from collections.abc import Callable
@@ -21,18 +21,18 @@ UNRELATED = {*MACHINE_PATHS, "workers", "checkpoint_minutes", "evaluate_every", 
 
 @dataclass(frozen=True)
 class Phase:
-    """Some epochs at one resolution. DPB lets one model follow: its bias is evaluated anew for each G.
+    """Some epochs at one resolution. The dynamic position bias adapts: it is evaluated anew for each G.
 
     Attributes:
-        size: input side in pixels, a multiple of 32.
-        group_size: G while the phase lasts, one for all stages or one per stage.
-        interval: I while the phase lasts, one per stage or "adaptive"; None is the variant's.
-        epochs: passes over the training photos.
-        batch_size: photos an optimiser step, over all processes; None takes the recipe's.
-        steps: optimiser steps an epoch; None goes through all photos.
-        scale: area of the random crop; None takes the recipe's.
-        ema_decay: of the moving average while the phase lasts; None takes the recipe's. A short last phase
-            needs a short memory.
+        size: Input side in pixels, a multiple of 32.
+        group_size: G during the phase, one value for all stages or one per stage.
+        interval: I during the phase, one value per stage, or "adaptive"; None uses the variant's.
+        epochs: Passes over the training photos.
+        batch_size: Photos per optimiser step, over all processes; None uses the recipe's.
+        steps: Optimiser steps per epoch; None uses all photos.
+        scale: Range of the random crop's area, as a fraction of the photo's; None uses the recipe's.
+        ema_decay: Decay of the moving average during the phase; None uses the recipe's. A short last phase
+            needs a small decay.
     """
 
     size: int
@@ -47,28 +47,28 @@ class Phase:
 
 @dataclass(frozen=True)
 class Recipe:
-    """Everything that decides the weights. Defaults are the authors' recipe at a batch of 1024.
+    """Everything that determines the weights. The defaults are the authors' recipe at a batch size of 1024.
 
     Attributes:
         data: ImageFolder to train on.
-        dataset: What cards call the photos; None takes the name of their folder.
-        cache: path (without suffix) of the decoded photos; None reads files.
-        model_args: widths, depths and the like, for short runs that choose them.
-        hold_out: share of the training photos that only chooses, never trains.
-        scale, ratio: area and aspect of the random crop.
+        dataset: Name of the photos in model cards; None uses the folder's name.
+        cache: Path (without suffix) of the cache of decoded photos; None reads the files.
+        model_args: Widths, depths and other arguments of the model, for short runs that override them.
+        hold_out: Fraction of the training photos held out for model selection, never trained on.
+        scale, ratio: Ranges of the random crop's area (a fraction of the photo's) and aspect ratio.
         transform: "timm" (RandAugment, colour jitter, erasing as configured) or "light" (one resize, a flip
-            and a mild change of colour: for a run bound by the processor).
-        teacher: name of a teacher for soft labels, see ``teacher.py``; distill is their weight in the target.
-        teacher_maps: file of the teacher's logits and features at each place of each photo, see
-            ``teacher.dense_labels``; the soft label is then that of the crop, and the tokens of the last
-            stage learn to tell the teacher's features, with the weight ``feature_weight``.
+            and mild changes of colour, for a run limited by the CPU).
+        teacher: Name of a teacher for soft labels, see `teacher.py`; `distill` is their weight in the target.
+        teacher_maps: File of the teacher's logits and features at each position of each photo, see
+            `teacher.dense_labels`; the soft label is then that of the crop, and the tokens of the last
+            stage learn to predict the teacher's features, a loss weighted by `feature_weight`.
         precision: "bf16" autocasts, "no" stays in float32.
-        micro_batch: photos a forward of one process, their gradients added up; None takes the whole batch.
-            A processor is fastest with what fits its cache.
-        start_weights: weights to go on from, a variant's name or a file; None starts from random ones.
-        redraw: names of linear layers, with wildcards, that start from PyTorch's own random weights instead.
-        position_lr: factor on the learning rate of the position bias, MLP or table.
-        ema_decay: 0 keeps no moving average.
+        micro_batch: Photos per forward in one process, with gradients accumulated; None uses the whole batch.
+            A CPU is fastest when a micro-batch fits its cache.
+        start_weights: Weights to start from, a variant's name or a file; None starts from random weights.
+        redraw: Names of linear or LayerNorm layers, with wildcards, to reset to PyTorch's initialisation.
+        position_lr: Factor on the learning rate of the position bias, MLP or table.
+        ema_decay: Decay of the moving average of the weights; 0 keeps no average.
     """
 
     data: str
@@ -141,16 +141,16 @@ class Recipe:
 
     @property
     def data_name(self) -> str:
-        """What cards call the photos."""
+        """Name of the photos in model cards."""
         return data_name(self.dataset, self.data)
 
     @property
     def epochs(self) -> int:
-        """Epochs of all phases."""
+        """Total number of epochs over all phases."""
         return sum(phase.epochs for phase in self.phases)
 
     def phase_at(self, epoch: int) -> Phase:
-        """The phase that the given epoch (from 0) belongs to; the last one from then on."""
+        """The phase of the given epoch (counted from 0); after the last epoch, the last phase."""
         for phase in self.phases:
             if epoch < phase.epochs:
                 return phase
@@ -158,11 +158,11 @@ class Recipe:
         return self.phases[-1]
 
     def batch(self, phase: Phase) -> int:
-        """Photos an optimiser step in that phase, over all processes."""
+        """Photos per optimiser step in a phase, over all processes."""
         return phase.batch_size or self.batch_size
 
     def steps(self, phase: Phase, photos: int) -> int:
-        """Optimiser steps in one epoch of that phase, with so many photos to train on."""
+        """Optimiser steps per epoch of a phase, given the number of photos to train on."""
         return min(photos // self.batch(phase), phase.steps or photos)
 
     def as_dict(self) -> dict[str, Any]:
@@ -170,10 +170,10 @@ class Recipe:
 
 
 def from_dict(values: dict[str, Any], where: str = "recipe") -> Recipe:
-    """Build a recipe, refusing keys it does not know and values that make no sense.
+    """Build a recipe, refusing unknown keys and invalid values.
 
     Raises:
-        ValueError: Naming the key, what came and what is expected.
+        ValueError: Naming the key, the value received and what is expected.
     """
     if not isinstance(values, dict):
         raise ValueError(f"{where} holds {_kind(values)}, expected a mapping of settings")
@@ -188,7 +188,7 @@ def from_dict(values: dict[str, Any], where: str = "recipe") -> Recipe:
 
 
 def _checked(kind: type[Any], given: Any, where: str) -> Any:
-    """A dataclass made of a mapping whose keys it knows and whose values are of its types."""
+    """Build a dataclass from a mapping after checking the keys and the types of the values."""
     if not isinstance(given, dict):
         raise ValueError(f"{where} is {given!r}, expected a mapping of settings")
     types = get_type_hints(kind)
@@ -208,7 +208,7 @@ def _checked(kind: type[Any], given: Any, where: str) -> Any:
 
 
 def _fits(value: Any, wanted: Any) -> bool:
-    """Whether a value out of YAML is of a type as written in the dataclasses."""
+    """Whether a value from YAML has the type annotated in the dataclass."""
     origin, inner = get_origin(wanted), get_args(wanted)
     if origin is Literal:
         return value in inner
@@ -270,7 +270,7 @@ def _per_stage(value: Any) -> bool:
 
 _SHARE = (_share, "a number from 0 to 1")
 _RANGE = (_range, "two numbers above 0, the smaller one first")
-# What a setting has to fulfil beyond its type.
+# Constraints on settings beyond their types.
 LIMITS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "size": (lambda value: value > 0 and value % 32 == 0, "a multiple of 32"),
     "group_size": (_per_stage, "G from 1 up, one number or four"),
@@ -295,7 +295,7 @@ LIMITS: dict[str, tuple[Callable[[Any], bool], str]] = {
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML 1.2's numbers: `1e-3` is one, too, which YAML 1.1 takes for text."""
+    """A loader that reads numbers as in YAML 1.2: `1e-3` is a number, which YAML 1.1 reads as a string."""
 
 
 _Loader.add_implicit_resolver(
@@ -304,7 +304,7 @@ _Loader.add_implicit_resolver(
 
 
 def _read(text: str, where: str) -> Any:
-    """What YAML says."""
+    """Parse YAML."""
     try:
         return yaml.load(text, _Loader)
     except yaml.YAMLError as error:
@@ -322,11 +322,11 @@ def load(path: str | Path, overrides: list[str] | None = None) -> Recipe:
     """Read a recipe from YAML.
 
     Args:
-        path: The file, or the name of one that comes with cfviz: "nano".
-        overrides: `key=value` pairs, the value in YAML, that replace the file's.
+        path: The file, or the name of a recipe that comes with cfviz, such as "nano".
+        overrides: `key=value` pairs that replace the file's values; the value is YAML.
 
     Raises:
-        ValueError: If the file is missing or is not a mapping, or as `from_dict`.
+        ValueError: If the file is missing or is not a mapping, or for the reasons given in `from_dict`.
     """
     path = Path(path)
     if not path.is_file() and path.name == str(path) and (shipped := CONFIGS / f"{path.stem}.yaml").is_file():

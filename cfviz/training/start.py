@@ -1,4 +1,4 @@
-"""What a run starts from: the model with its first weights, and the optimiser with its groups."""
+"""The start of a run: the model with its initial weights, and the optimiser with its parameter groups."""
 
 from fnmatch import fnmatchcase
 from typing import Any
@@ -19,10 +19,10 @@ from .recipe import Recipe
 
 
 def build_model(recipe: Recipe) -> CrossFormer:
-    """The recipe's model, from random weights that its seed decides, or from ``start_weights``.
+    """The recipe's model, with random weights drawn from its seed, or with `start_weights`.
 
     Raises:
-        ValueError: if the weights are of another model, or ``redraw`` names no linear layer.
+        ValueError: If the weights do not fit the model, or a pattern of `redraw` matches no layer.
     """
     seed_all(recipe.seed)
     last = recipe.phases[-1]
@@ -54,10 +54,10 @@ def _take(model: CrossFormer, source: str) -> None:
 
 
 def _redraw(model: CrossFormer, patterns: list[str]) -> None:
-    """Gives linear layers the weights that PyTorch draws by itself, biases included.
+    """Reset layers (linear or LayerNorm) to PyTorch's default initialisation, biases included.
 
-    Linear layers here start small and without biases. The three hidden units of a narrow position bias then
-    die easily, and a dead one has no gradient to come back by.
+    Linear layers here start with small weights and zero biases. The three hidden units of a narrow position
+    bias then die easily, and a dead unit gets no gradient to recover with.
     """
     for pattern in patterns:
         layers = [
@@ -72,9 +72,9 @@ def _redraw(model: CrossFormer, patterns: list[str]) -> None:
 
 
 def make_optimizer(recipe: Recipe, student: CrossFormer | Student) -> torch.optim.Optimizer:
-    """The recipe's optimiser; position biases in groups of their own, with ``position_lr``.
+    """The recipe's optimiser, with position biases in separate groups scaled by `position_lr`.
 
-    Muon leaves the position biases to its fallback, AdamW: a table of biases is not a linear map.
+    Muon updates the position biases with its fallback, AdamW: a table of biases is not a linear map.
     """
     position = {id(p) for name, p in student.named_parameters() if ".attn.pos." in name}
     groups = []

