@@ -1,4 +1,4 @@
-"""The CrossFormer architecture, its variants, and where weights come from."""
+"""The CrossFormer architecture, its variants, and the loading of weights."""
 
 from cfviz.models.weights.checkpoints import Checkpoint, CheckpointError, load_checkpoint
 

@@ -1,4 +1,4 @@
-"""A model as an ONNX file that onnxruntime has been seen to agree with."""
+"""Export a model as an ONNX file and check it against onnxruntime."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from cfviz.jobs import replacing
 from .crossformer import CrossFormer
 
 NEEDED = ("onnx", "onnxscript", "onnxruntime")
-TOLERANCE = 1e-4  # largest difference of two logits over the largest logit
+TOLERANCE = 1e-4  # largest difference between two logits, relative to the largest logit
 INPUT, OUTPUT = "pixels", "logits"
 
 
@@ -31,16 +31,16 @@ def export_onnx(
 ) -> float:
     """Write a model as one ONNX file: normalised pixels (B, 3, H, W) -> logits (B, num_classes), float32.
 
-    onnxruntime runs the file before it gets its name, and its logits must be the model's.
+    onnxruntime runs the file before it is moved into place, and its logits must match the model's.
 
     Args:
         model: In eval mode; it is copied.
         path: The file to write.
-        size: The input the file is for: a side in pixels or (height, width), multiples of 32.
-        batch: Photos at once; None for any number.
+        size: Input size of the exported model: a side in pixels or (height, width), multiples of 32.
+        batch: Photos per batch; None for any number.
 
     Returns:
-        The largest difference between logits of onnxruntime and of the model, over the largest logit.
+        The largest difference between onnxruntime's logits and the model's, relative to the largest logit.
 
     Raises:
         ValueError: If packages are missing, the model is in training mode, the size does not fit, or
@@ -50,7 +50,7 @@ def export_onnx(
     if model.training:
         raise ValueError("the model is in training mode; call model.eval() first")
     H, W = (size, size) if isinstance(size, int) else size
-    map_sizes(H, W)  # says what is wrong with the size
+    map_sizes(H, W)  # raises if the size does not fit
     copied = deepcopy(model).to("cpu", torch.float32)
     shape = (batch or 2, copied.in_chans, H, W)
     dynamic = None if batch else ({0: torch.export.Dim("batch", min=1)},)
@@ -77,10 +77,10 @@ def export_onnx(
 
 
 def check_packages() -> None:
-    """See that what an export needs is installed.
+    """Check that the packages needed for an export are installed.
 
     Raises:
-        ValueError: If not, with what to do.
+        ValueError: If a package is missing, with the command that installs it.
     """
     missing = [name for name in NEEDED if find_spec(name) is None]
     if missing:
@@ -90,7 +90,7 @@ def check_packages() -> None:
 
 
 def _metadata(model: CrossFormer) -> dict[str, str]:
-    """What a reader of the file needs to know: how pixels are normalised, and whose weights these are."""
+    """Return the metadata of the file: how pixels are normalised, and where the weights come from."""
     cfg: dict[str, Any] = getattr(model, "pretrained_cfg", None) or {}
     facts = {key: cfg.get(key) for key in ("architecture", "mean", "std")}
     facts |= {"group_size": model.group_size, "interval": model.interval}
@@ -111,7 +111,7 @@ def _difference(model: CrossFormer, file: Path, shape: tuple[int, ...]) -> float
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Without the exporter's remarks on its own optimisations."""
+    """Silence the exporter's remarks on its own optimisations."""
     loggers = [logging.getLogger(name) for name in ("onnxscript", "onnx_ir", "torch.onnx")]
     before = [logger.level for logger in loggers]
     for logger in loggers:

@@ -1,4 +1,4 @@
-"""One call from a name to a model with weights, and where they came from."""
+"""Make a model with weights and a record of their origin from a name, in one call."""
 
 from __future__ import annotations
 
@@ -32,18 +32,18 @@ def create_model(
 
     Args:
         name: A variant, see `list_models()`.
-        weights: "auto" or "bundled" for those shipped with cfviz, which the two small variants have;
-            "official" to download the authors'; a file; `hf-hub:owner/name`; None for random ones, always
-            the same. Random weights have to be asked for: no variant falls back to them.
+        weights: "auto" or "bundled" for those shipped with cfviz (the two small variants only);
+            "official" to download the authors'; a file; `hf-hub:owner/name`; None for random weights, which
+            are the same every time. Random weights must be requested: no variant falls back to them.
         **kwargs: Passed on to `CrossFormer`: `num_classes`, `in_chans`, `group_size`, `interval`, ...
 
     Returns:
-        The model; `model.provenance` says where its weights come from.
+        The model; `model.provenance` records where its weights come from.
 
     Raises:
-        ValueError: If there is no such variant, it ships no weights and none were named, or the weights are
-            of another one.
-        FileNotFoundError: If weights that are shipped are missing from this installation.
+        ValueError: If there is no such variant, it ships no weights and none were named, or the weights
+            belong to another variant.
+        FileNotFoundError: If shipped weights are missing from this installation.
     """
     if name not in VARIANTS:
         hint = f" To open a file: create_model(VARIANT, weights={name!r})." if Path(name).suffix else ""
@@ -52,12 +52,12 @@ def create_model(
 
 
 def source_of(name: str, weights: str | PathLike[str] | None, advice: str = IN_PYTHON) -> Any:
-    """What `load_checkpoint` is to open for a variant and the weights that were named; None for random ones.
+    """Return the source for `load_checkpoint`, given a variant and its weights; None for random weights.
 
     Args:
         name: A variant.
         weights: As in `create_model`.
-        advice: What to do where the variant ships no weights and none were named.
+        advice: What to do if the variant ships no weights and none were named; ends the error message.
 
     Raises:
         ValueError: If the variant ships no weights and none were named.
@@ -70,12 +70,12 @@ def source_of(name: str, weights: str | PathLike[str] | None, advice: str = IN_P
 
 
 def named_source(text: str) -> str:
-    """What `load_checkpoint` is to open where a command is given one name for model and weights.
+    """Return the source for `load_checkpoint` when a command is given one name for model and weights.
 
-    A variant's name stands for the weights that it ships: only `official:NAME` downloads any.
+    A variant's name stands for the weights it ships; only `official:NAME` downloads anything.
 
     Raises:
-        ValueError: If it is the name of a variant that ships no weights.
+        ValueError: If the name is that of a variant that ships no weights.
     """
     if text in VARIANTS and not Path(text).exists():
         return str(source_of(text, "auto", BY_NAME.format(name=text)))
@@ -83,16 +83,16 @@ def named_source(text: str) -> str:
 
 
 def opened(source: Any, name: str | None, progress: Progress | None = None, **kwargs: Any) -> CrossFormer:
-    """A model with the weights of a source, in eval mode.
+    """Make a model with the weights from a source, in eval mode.
 
     Args:
-        source: As `load_checkpoint` takes it; None for random weights, always the same.
-        name: The variant that the weights have to be of; None takes what the source holds.
+        source: As in `load_checkpoint`; None for random weights, the same every time.
+        name: The variant that the weights must belong to; None accepts any.
         progress: As in `load_checkpoint`.
         **kwargs: Passed on to `CrossFormer`.
 
     Raises:
-        CheckpointError: If the weights cannot be opened, or are of another variant.
+        CheckpointError: If the weights cannot be opened, or belong to another variant.
     """
     if source is None:
         with torch.random.fork_rng(devices=[]):
@@ -110,7 +110,7 @@ def _make(name: str, config: dict[str, Any]) -> CrossFormer:
 
 
 def build(checkpoint: Checkpoint, **kwargs: Any) -> CrossFormer:
-    """The model a checkpoint is of, with its weights, in eval mode."""
+    """Build the model that a checkpoint belongs to, with its weights, in eval mode."""
     model = _make(checkpoint.variant, {**checkpoint.config, **kwargs})
     take(model, checkpoint)
     return model.eval()

@@ -1,7 +1,7 @@
-"""The variants under their names in timm's registry, with weights through the same door as everywhere.
+"""Register the variants with timm, with weights loaded by `load_checkpoint` as everywhere else.
 
-`timm.create_model(name, pretrained=True)` takes the weights that `load_checkpoint(name)` takes, and
-`checkpoint_path=` opens whatever `load_checkpoint` opens.
+`timm.create_model(name, pretrained=True)` loads the same weights as `load_checkpoint(name)`, and
+`checkpoint_path=` accepts whatever `load_checkpoint` accepts.
 """
 
 from __future__ import annotations
@@ -52,15 +52,15 @@ default_cfgs = generate_default_cfgs(
 
 
 def checkpoint_filter_fn(state_dict: dict[str, Any], model: Any) -> dict[str, Any]:
-    """Any checkpoint of a CrossFormer, in the parameter names of `model`; used by timm."""
+    """Convert any CrossFormer checkpoint to the parameter names of `model`; used by timm."""
     return strip(state_dict)
 
 
 def take(model: CrossFormer, checkpoint: Checkpoint) -> None:
-    """Put the weights of a checkpoint into a model that was made for them.
+    """Load a checkpoint's weights into a model that was built for them.
 
     Raises:
-        CheckpointError: "does_not_fit", naming the first parameter that does not.
+        CheckpointError: "does_not_fit", with the first parameter that does not fit.
     """
     wanted = {name: tuple(value.shape) for name, value in model.state_dict().items()}
     found = {name: tuple(value.shape) for name, value in checkpoint.state_dict.items()}
@@ -107,7 +107,7 @@ def _create(name: str, pretrained: bool, **kwargs: Any) -> CrossFormer:
 
 
 def _pretrained(name: str, kwargs: dict[str, Any]) -> Checkpoint | None:
-    """The weights behind `pretrained=True`; None where timm was given others by a hub, a link or a dict."""
+    """Load the weights for `pretrained=True`; None if timm was given others by a hub, a link or a dict."""
     told = {key: kwargs.get(key) for key in ("pretrained_cfg", "pretrained_cfg_overlay")}
     cfg = resolve_pretrained_cfg(name, **told).to_dict()
     if cfg.get("source") in ("hf-hub", "local-dir") or cfg.get("state_dict") or cfg.get("hf_hub_id"):
@@ -128,7 +128,7 @@ _load_as_timm = _factory.load_checkpoint
 
 
 def _load(model: Any, checkpoint_path: str, *args: Any, **kwargs: Any) -> Any:
-    """What `timm.create_model(..., checkpoint_path=)` calls; G and I of the file hold if none were given."""
+    """Stand in for timm's loader of `checkpoint_path=`; the file's G and I apply unless others were given."""
     if not isinstance(model, CrossFormer):
         return _load_as_timm(model, checkpoint_path, *args, **kwargs)
     checkpoint = load_checkpoint(checkpoint_path)
@@ -141,12 +141,13 @@ def _load(model: Any, checkpoint_path: str, *args: Any, **kwargs: Any) -> Any:
     return None
 
 
-_factory.load_checkpoint = _load  # timm reads the file before it asks the model, so there is no other place
+# timm reads the file before it asks the model, so this is the only place to hook in
+_factory.load_checkpoint = _load
 
 
 @register_model
 def crossformer_nano(pretrained: bool = False, **kwargs: Any) -> CrossFormer:
-    """The smallest CrossFormer, trained here on 20 classes and shipped with its weights."""
+    """The smallest CrossFormer, trained by this project on 20 classes and shipped with its weights."""
     return _create("crossformer_nano", pretrained, **kwargs)
 
 

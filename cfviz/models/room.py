@@ -1,9 +1,9 @@
-"""How large one forward may be, told from sizes before anything is allocated.
+"""Limit the size of one forward, computed from shapes before anything is allocated.
 
-Weights name their own groups, a link names its own cuts, a reader picks the input: together they may ask for
-tensors of gigabytes out of a file of megabytes. One bound holds for all that comes from a reader; whoever
-calls the library decides for himself. Measured by it, the largest variant has 52 million attention weights at
-448 px, and 534 million with groups of 28.
+Weights set their own groups, a link sets its own partition, a reader chooses the input: together they may
+request tensors of gigabytes from a file of megabytes. One limit holds for everything a reader supplies;
+callers of the library decide for themselves. For comparison, the largest variant has 52 million attention
+weights at 448 px, and 534 million with groups of 28.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from .crossformer import CrossFormer
 __all__ = ["ALL", "KEPT", "MOST_CLASSES", "check_all", "check_room", "check_tensor"]
 
 LARGE = 200_000_000  # numbers in one tensor of one photo: 800 MB
-ALL = 600_000_000  # attention weights of all blocks of a forward together
-KEPT = 150_000_000  # the same where a page keeps them all: 600 MB
+ALL = 600_000_000  # total attention weights of all blocks in a forward
+KEPT = 150_000_000  # the same if a page keeps them all: 600 MB
 MOST_CLASSES = 25_000  # ImageNet-22k has 21,843
 
 
@@ -24,15 +24,15 @@ def check_tensor(g: Grouping, stage: int, channels: int, heads: int) -> int:
     """Refuse a block whose largest tensor would take gigabytes.
 
     Args:
-        g: How the block cuts its map.
-        stage: From 0, for the sentence.
+        g: The block's partition of its map.
+        stage: From 0, for the error message.
         channels, heads: Of the block.
 
     Returns:
-        How many attention weights the block has for one photo.
+        The number of attention weights in the block for one photo.
 
     Raises:
-        ValueError: If one tensor has more than `LARGE` numbers.
+        ValueError: If a tensor would have more than `LARGE` numbers.
     """
     tokens = g.Hp * g.Wp
     weights = tokens * g.N * heads
@@ -46,7 +46,7 @@ def check_tensor(g: Grouping, stage: int, channels: int, heads: int) -> int:
 
 
 def check_all(weights: int, most: int = ALL) -> None:
-    """Refuse a forward whose blocks have more attention weights together than there is room for."""
+    """Refuse a forward whose blocks together have more than `most` attention weights."""
     if weights > most:
         raise ValueError(
             f"these groups need {weights:,} attention weights for one photo; expected no more than {most:,}: "
@@ -58,9 +58,9 @@ def check_room(model: CrossFormer, height: int, width: int, most: int = ALL) -> 
     """Refuse a forward that would take gigabytes.
 
     Args:
-        model: With the groups that the forward would use.
-        height, width: Of the input, pixels.
-        most: Attention weights of all blocks together.
+        model: Set to the groups that the forward would use.
+        height, width: Of the input, in pixels.
+        most: Limit on the attention weights of all blocks together.
 
     Raises:
         ValueError: If one tensor, or the attention of all blocks together, is too large.

@@ -1,8 +1,8 @@
-"""The CrossFormer variants: what each is built of.
+"""The CrossFormer variants and their configurations.
 
-Widths and depths are those of the papers (CrossFormer, table 1; CrossFormer++, table 2), and
-`crossformer_nano` is ours: small enough to be trained on a laptop and shipped. `crossformer_nano_rpb` is its
-baseline: a learned table (RPB) replaces the dynamic position bias; the training is the same.
+Widths and depths are those of the papers (CrossFormer, table 1; CrossFormer++, table 2). `crossformer_nano`
+is ours: small enough to train on a laptop and to ship. `crossformer_nano_rpb` is its baseline: a learned
+table (RPB) replaces the dynamic position bias; the training is the same.
 """
 
 from __future__ import annotations
@@ -52,11 +52,11 @@ VARIANTS: dict[str, dict[str, Any]] = {
 
 
 def shipped(name: str) -> Path | None:
-    """The weights that come with the package for a variant, or None."""
+    """Return the path of the weights that come with the package for a variant, or None."""
     file = WEIGHTS / f"{name}.safetensors"
     return file if file.is_file() else None
 
 
 def list_models() -> list[str]:
-    """Names of the variants, smallest family first."""
+    """List the names of the variants, smallest family first."""
     return list(VARIANTS)

@@ -1,1 +1,1 @@
-"""Where weights come from: every file, download and upload goes through this one door."""
+"""Loading weights: every file, download and upload goes through this package."""

@@ -1,7 +1,7 @@
-"""The one door through which weights come in: from the package, the authors, a file, an upload or a hub.
+"""The single entry point for weights: from the package, the authors, a file, an upload or a hub.
 
-Whatever the source, the same steps follow: open it safely (`opening`), take off what surrounds the parameters
-and tell the variant from their shapes (`recognise`), and only then touch the numbers.
+The steps are the same for every source: open it safely (`opening`), strip the wrappers around the parameters
+(`state_dict`), recognise the variant from their shapes (`recognise`), and only then read the numbers.
 """
 
 from __future__ import annotations
@@ -40,28 +40,29 @@ _FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
 @dataclass(frozen=True, eq=False)
 class Checkpoint:
-    """Weights that were opened, recognised and checked.
+    """Weights that have been opened, recognised and checked.
 
     Attributes:
-        state_dict: Parameters in the model's names, float32 on the CPU; fits `load_state_dict(strict=True)`.
+        state_dict: Parameters under the model's names, float32 on the CPU; `load_state_dict(strict=True)`
+            accepts them.
         variant: Name of the registered variant.
         num_classes: Classes of the head; 0 for a backbone without one.
-        in_chans: Channels of the image.
+        in_chans: Channels of the input image.
         position_bias: "dpb", "rpb" or "none".
-        group_size: G a stage where the file says it, else None: the variant's own.
-        interval: I a stage or "adaptive" where the file says it, else None: the variant's own.
-        img_size: Trained size in pixels where the file says it, else None.
+        group_size: G per stage if the file records it, else None for the variant's own.
+        interval: I per stage or "adaptive" if the file records it, else None for the variant's own.
+        img_size: Input size in training, in pixels, if the file records it, else None.
         source: "bundled", "official", a file name or a repository id.
-        sha256: Of the file.
-        trained: What the weights were trained on, in a few words; None if never.
-        training: The facts behind `trained`; None where a file says it in words of its own.
-        dataset: Which list of class names they predict, or None.
-        classes: Names of the classes in the order of the outputs, where the file records them.
-        model_args: Widths and depths other than the variant's own, where the file records them.
-        trained_group: Side of the largest groups that training used, one per stage, where the file says it.
-        missing: Parameters that a backbone without a head lacks; a last norm is then filled in, untrained.
-        notes: What a reader should know of how the weights were taken out of their file.
-        meta: Whatever else is known: epoch, accuracy, wrapper's settings, notes.
+        sha256: SHA-256 of the file.
+        trained: Short description of the training data; None if the weights were never trained.
+        training: The facts behind `trained`; None if the file describes the training in its own words.
+        dataset: Data set whose class names the outputs stand for, or None.
+        classes: Class names in output order, if the file records them.
+        model_args: Widths and depths that differ from the variant's, if the file records them.
+        trained_group: Side of the largest groups used in training, per stage, if the file records it.
+        missing: Parameters that a backbone without a head lacks; a missing final norm is added, untrained.
+        notes: Remarks for the reader on how the weights were extracted from the file.
+        meta: Other known facts: epoch, accuracy, the wrapper's settings, notes.
     """
 
     state_dict: dict[str, torch.Tensor]
@@ -86,7 +87,7 @@ class Checkpoint:
 
     @property
     def config(self) -> dict[str, Any]:
-        """What the model is built with, as arguments of `CrossFormer` beside the variant's own."""
+        """Arguments of `CrossFormer` that build the model, in addition to the variant's own."""
         return {
             "num_classes": self.num_classes,
             "in_chans": self.in_chans,
@@ -98,7 +99,7 @@ class Checkpoint:
 
     @property
     def provenance(self) -> Provenance:
-        """Where a model with these weights has them from."""
+        """The origin of these weights, for a model that uses them."""
         known = (self.source, self.sha256, self.trained, self.dataset, self.training)
         return Provenance(*known, self.classes, self.notes)
 
@@ -108,7 +109,7 @@ class Checkpoint:
 
 @dataclass(frozen=True)
 class _Found:
-    """A source resolved to bytes: where they are, what to call them, and what is known beside them."""
+    """A source resolved to bytes: their location, a name for messages, and other known facts."""
 
     content: Path | bytes
     name: str
@@ -124,23 +125,23 @@ def load_checkpoint(
     progress: Progress | None = None,
     cancel: Event | None = None,
 ) -> Checkpoint:
-    """Open weights from anywhere, safely.
+    """Open weights from any source, safely.
 
     Args:
         source: One of
             `"bundled:crossformer_nano"`, shipped with cfviz;
             `"official:crossformer_small"`, the authors', downloaded once;
             `"crossformer_small"`, bundled if it comes with cfviz, else official;
-            `"hf-hub:owner/name"` with `@revision` or not;
+            `"hf-hub:owner/name"`, optionally with `@revision`;
             a .pth, .pt, .bin or .safetensors file; or the bytes of one.
-        name: What to call bytes in messages, such as the name of an uploaded file.
+        name: Name for bytes in messages, such as that of an uploaded file.
         allow_pickle: False accepts .safetensors only; for uploads from strangers.
-        progress: Called during a download with the bytes so far and in all (None where not known).
+        progress: Called during a download with the bytes so far and the total (None if unknown).
         cancel: Set it to stop a download.
 
     Raises:
-        CheckpointError: A ValueError with one sentence that says what is wrong; its `code` and `fields` are
-            for translating it.
+        CheckpointError: A ValueError whose one sentence explains what is wrong; its `code` and `fields` serve
+            to translate the sentence.
         FileNotFoundError: If a bundled file is missing from this installation.
 
     Example:
@@ -156,7 +157,7 @@ def load_checkpoint(
         **read_facts(opened, weights.path),
         "source": found.name,
         **found.facts,
-    }  # no file says the source
+    }  # no file may state its source
     return _recognised(weights, facts, found, size)
 
 
@@ -201,7 +202,7 @@ def _find_bundled(variant: str) -> _Found:
 
 
 def model_card(variant: str) -> dict[str, Any]:
-    """What is written beside bundled weights (training, data, accuracy, licence), or an empty dict."""
+    """Return the card of bundled weights (training, data, accuracy, licence), or an empty dict."""
     if variant not in OURS:
         return {}
     return json.loads(bundled(f"weights/{variant}.json").read_text("utf-8"))
@@ -220,7 +221,7 @@ def _find_official(variant: str, progress: Progress | None, cancel: Event | None
 
 
 def _recognised(weights: Weights, facts: dict[str, Any], found: _Found, size: int) -> Checkpoint:
-    """From stripped parameters to a checkpoint: shapes first, numbers last."""
+    """Make a checkpoint from stripped parameters: shapes first, numbers last."""
     name, state = found.name, weights.state
     _check_tensors(state, size, name)
     shapes = {key: tuple(value.shape) for key, value in state.items()}
@@ -265,7 +266,7 @@ def _recognised(weights: Weights, facts: dict[str, Any], found: _Found, size: in
 
 
 def _notes(weights: Weights) -> Iterator[Note]:
-    """What a reader should know of how the weights were taken out of their file."""
+    """Yield remarks for the reader on how the weights were extracted from the file."""
     if weights.others:
         code = "averaged" if weights.averaged else "one_of_several"
         yield Note.of(code, name=printable(weights.name), others=printable(", ".join(weights.others)))
@@ -276,12 +277,12 @@ def _notes(weights: Weights) -> Iterator[Note]:
 def _groups(
     structure: Structure, weights: Weights, facts: Mapping[str, Any], variant: str, name: str
 ) -> tuple[tuple[int, ...] | None, tuple[Note, ...]]:
-    """G of each stage by all that bears on it: settings, tables of biases, index tables of older code.
+    """Return the G of each stage from all the evidence: settings, bias tables, index tables of older code.
 
-    An index table is no wider than the map that its model was made for, so it may be smaller than G there.
+    An index table is no wider than the map its model was made for, so its G may be smaller than the stage's.
 
     Raises:
-        CheckpointError: "conflict" where two of them disagree.
+        CheckpointError: "conflict" if two of them disagree.
     """
     stages = len(structure.depths)
     recorded, tables = per_stage(facts.get("group_size"), stages), structure.group_size
@@ -316,7 +317,7 @@ def _text(value: Any, limit: int = 200) -> str | None:
 
 
 def _check_tensors(state: dict[str, Any], size: int, name: str) -> None:
-    """Refuse what is no plain tensor, and tensors that claim more numbers than the file holds bytes for."""
+    """Refuse anything but plain tensors, and tensors that claim more bytes than the file holds."""
     claimed = 0
     for key, value in state.items():
         if isinstance(value, StandIn):
@@ -331,7 +332,7 @@ def _check_tensors(state: dict[str, Any], size: int, name: str) -> None:
 
 
 def _as_float32(state: dict[str, torch.Tensor], name: str) -> dict[str, torch.Tensor]:
-    """Copies of the tensors, free of the file they were read from."""
+    """Copy the tensors, so that they no longer depend on the file they were read from."""
     tensors, broken = {}, {}
     for key, value in state.items():
         if value.dtype not in _FLOATS:
@@ -353,15 +354,15 @@ def write_checkpoint(
     dtype: torch.dtype = torch.float32,
     **facts: Any,
 ) -> str:
-    """Write weights in the form that `load_checkpoint` reads back with all it needs to know.
+    """Write weights to a file that `load_checkpoint` reads back with all it needs to know.
 
     Args:
         path: A .safetensors file.
-        state_dict: Parameters in the model's names.
-        dtype: Kept precision; float16 halves the file.
-        **facts: What the file should say about itself: `trained`, `training`, `dataset`, `classes`,
-            `group_size`, `interval`, `img_size`, `trained_group`, `variant`, `model_args` and
-            `weights_notes`, and anything else that JSON can hold.
+        state_dict: Parameters under the model's names.
+        dtype: Precision of the stored numbers; float16 halves the file.
+        **facts: Facts to record in the file: `trained`, `training`, `dataset`, `classes`, `group_size`,
+            `interval`, `img_size`, `trained_group`, `variant`, `model_args`, `weights_notes`, and anything
+            else that JSON can hold.
 
     Returns:
         The SHA-256 of the file, for its card.

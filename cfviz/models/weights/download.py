@@ -1,9 +1,8 @@
-"""Weights that are fetched once, into the user's cache: the authors' from Google Drive, others from a hub.
+"""Download weights once into the user's cache: the authors' from Google Drive, others from a hub.
 
-Google Drive is left to gdown and the Hugging Face Hub to its own client. What is added here is trust: the
-authors publish no checksums, so the SHA-256 of the first download is written down beside the file and
-compared at every use. A file that changed on disk is named and fetched again; a source that
-changed is refused.
+gdown handles Google Drive, and the Hugging Face Hub has its own client. This module adds trust: the authors
+publish no checksums, so the SHA-256 of the first download is recorded beside the file and compared on every
+use. A file that changed on disk is reported and downloaded again; a source that changed is refused.
 """
 
 from __future__ import annotations
@@ -27,7 +26,7 @@ from cfviz.jobs import replacing
 from .errors import CheckpointError, readable_size
 from .opening import sniff
 
-Progress = Callable[[int, int | None], None]  # bytes so far, bytes in all where known
+Progress = Callable[[int, int | None], None]  # bytes so far, bytes in total (None if unknown)
 
 OFFICIAL: dict[str, tuple[str, float]] = {  # Google Drive file id, published ImageNet-1K top-1 at 224 px
     "crossformer_tiny": ("1YSkU9enn-ITyrbxLH13zNcBYvWSEidfq", 81.5),
@@ -37,10 +36,10 @@ OFFICIAL: dict[str, tuple[str, float]] = {  # Google Drive file id, published Im
 }
 AUTHORS_PAGE = "https://github.com/cheerss/CrossFormer"
 DRIVE = "https://drive.google.com/uc?id={}"
-HUB_FILES = ("model.safetensors",)  # timm's name; no pickle comes in from a place that anybody can write to
+HUB_FILES = ("model.safetensors",)  # timm's name; no pickle is accepted from a site where anyone can upload
 
 RETRIES = 3
-TIMEOUT = (10.0, 30.0)  # seconds to connect, and between two pieces
+TIMEOUT = (10.0, 30.0)  # seconds to connect, and between two chunks
 _UNUSABLE = ("damaged", "truncated", "web_page", "not_weights", "empty")
 
 _log = logging.getLogger(__name__)
@@ -48,10 +47,10 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Fetched:
-    """A file that is here now.
+    """A downloaded file.
 
     Attributes:
-        repaired: Whether a copy in the cache was damaged and had to be fetched again.
+        repaired: Whether the copy in the cache was damaged and had to be downloaded again.
     """
 
     path: Path
@@ -60,14 +59,14 @@ class Fetched:
 
 
 def cache_dir() -> Path:
-    """Where downloads are kept: `CFVIZ_CACHE`, or the cache folder of the user's system."""
+    """Return the folder for downloads: `CFVIZ_CACHE`, or the user's cache folder on this system."""
     if chosen := os.environ.get("CFVIZ_CACHE"):
         return Path(chosen).expanduser()
     return platformdirs.PlatformDirs("cfviz", appauthor=False).user_cache_path
 
 
 def sha256_of(source: Path | bytes) -> str:
-    """The SHA-256 of a file or of bytes, as 64 hexadecimal digits."""
+    """Return the SHA-256 of a file or of bytes, as 64 hexadecimal digits."""
     if isinstance(source, bytes):
         return hashlib.sha256(source).hexdigest()
     digest = hashlib.sha256()
@@ -78,15 +77,15 @@ def sha256_of(source: Path | bytes) -> str:
 
 
 def fetch_official(variant: str, progress: Progress | None = None, cancel: Event | None = None) -> Fetched:
-    """The authors' ImageNet-1K weights of a variant, from the cache or from Google Drive.
+    """Return the authors' ImageNet-1K weights of a variant, from the cache or from Google Drive.
 
     Args:
         variant: A name in `OFFICIAL`.
-        progress: Called with the bytes so far and the bytes in all (None where not known).
-        cancel: Set it to stop; what came is kept and continued next time.
+        progress: Called with the bytes so far and the total (None if unknown).
+        cancel: Set it to stop; a partial download is kept and resumed next time.
 
     Raises:
-        CheckpointError: If the variant has none, or they cannot be had.
+        CheckpointError: If the variant has no official weights, or they cannot be downloaded.
     """
     if variant.startswith("crossformer_pp_"):
         raise CheckpointError("needs_person", variant=variant, page=AUTHORS_PAGE)
@@ -97,9 +96,9 @@ def fetch_official(variant: str, progress: Progress | None = None, cancel: Event
 
 
 def fetch(url: str, target: Path, progress: Progress | None = None, cancel: Event | None = None) -> Fetched:
-    """Bring a weights file to `target`, once; check it against its record every time.
+    """Download a weights file to `target` once, and check it against its record every time.
 
-    The file appears under its name only when it is whole. Two processes that want the same file wait for
+    The file appears under its name only when it is complete. Two processes that want the same file wait for
     each other.
     """
     from filelock import FileLock
@@ -110,7 +109,7 @@ def fetch(url: str, target: Path, progress: Progress | None = None, cancel: Even
             return _fetch_locked(url, target, progress, cancel)
     except OSError as error:
         if target.is_file() and _read_record(target) in (None, digest := sha256_of(target)):
-            return Fetched(target, digest)  # whole, in a folder that cannot be written
+            return Fetched(target, digest)  # complete, in a read-only folder
         raise CheckpointError("disk", path=target, detail=error.strerror or error) from None
 
 
@@ -162,10 +161,10 @@ def _write_record(target: Path, digest: str, url: str) -> None:
 
 
 def _download(url: str, staged: Path, progress: Progress | None, cancel: Event | None) -> None:
-    """Download to `staged`, continuing what an earlier try left, and from the start if that does not fit.
+    """Download to `staged`, resuming an earlier attempt, or from the start if its remains do not fit.
 
-    A part may belong to another version of the file than the server has now: whole archives are therefore
-    checked by the sums that they carry.
+    The remains may belong to another version of the file than the server has now, so complete archives are
+    checked against their own checksums.
     """
     for last in (False, True):
         resumed = staged.exists() or bool(_parts(staged))
@@ -201,12 +200,12 @@ def _gdown(url: str, staged: Path, progress: Progress | None, cancel: Event | No
         reason = " ".join(str(error).split()).removeprefix("Failed to retrieve file url: ")
         reason = reason.partition(" You may still")[0].rstrip(".")
         raise CheckpointError("quota", url=url, detail=reason) from None
-    except (DownloadError, RequestException, KeyError) as error:  # a KeyError: a header that is not there
+    except (DownloadError, RequestException, KeyError) as error:  # a KeyError: a missing header
         _explain(error, url, staged)
 
 
 def _explain(error: Exception, url: str, staged: Path) -> NoReturn:
-    """Say which way a download failed: no connection, a broken one, a refusal, or parts that do not fit."""
+    """Raise the cause of a failed download: no connection, a broken one, a refusal, or mismatched parts."""
     from requests.exceptions import ConnectionError, HTTPError, Timeout
 
     cause = error.__cause__ or error
@@ -234,10 +233,10 @@ def _check_whole(staged: Path, url: str) -> None:
 
 
 def fetch_hub(repo: str) -> tuple[Path, dict[str, Any]]:
-    """Weights and `config.json` of a repository on the Hugging Face Hub, kept in the Hub's own cache.
+    """Download weights and `config.json` from a repository on the Hugging Face Hub, into the Hub's own cache.
 
     Args:
-        repo: "org/name", with "@revision" behind it or not.
+        repo: "org/name", optionally followed by "@revision".
 
     Raises:
         CheckpointError: "hub" or "no_network".

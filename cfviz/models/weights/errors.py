@@ -1,6 +1,6 @@
-"""What the checkpoint door says when it refuses: one code, one sentence, and the facts that fill it.
+"""Reasons for refusing a checkpoint: a code, a sentence, and the facts that fill the sentence.
 
-The sentences are also in `assets/translations/*/errors.json`; a test keeps the two together.
+The sentences are also in `assets/translations/*/errors.json`; a test keeps the two in step.
 """
 
 from __future__ import annotations
@@ -80,11 +80,11 @@ MESSAGES = {
 
 
 class CheckpointError(ValueError):
-    """A checkpoint that was refused, with a sentence that says why.
+    """Raised when a checkpoint is refused, with a sentence that says why.
 
     Args:
-        code: A key of `MESSAGES`; the user interface translates by it.
-        **fields: What fills the sentence, as strings and numbers.
+        code: A key of `MESSAGES`; the user interface uses it to translate the sentence.
+        **fields: Strings and numbers that fill the placeholders.
     """
 
     def __init__(self, code: str, **fields: object):
@@ -101,13 +101,13 @@ def _rebuild(code: str, fields: dict) -> CheckpointError:
 
 
 def printable(text: str, limit: int = 400) -> str:
-    """Somebody else's words in one line of our sentence: what cannot be printed is left out, the end too."""
+    """Make foreign text fit into our sentences: drop unprintable characters and shorten it to `limit`."""
     line = "".join(letter for letter in text if letter.isprintable())
     return line if len(line) <= limit else line[: limit - 3].rstrip() + "..."
 
 
 def readable_size(count: float) -> str:
-    """A number of bytes as people write it: `readable_size(1536) == "1.5 kB"`."""
+    """Format a number of bytes for people: `readable_size(1536) == "1.5 kB"`."""
     for unit in ("B", "kB", "MB", "GB"):
         if count < 1024:
             return f"{count:.0f} B" if unit == "B" else f"{count:.1f} {unit}"
@@ -116,7 +116,7 @@ def readable_size(count: float) -> str:
 
 
 def some(names: list[str] | tuple[str, ...], limit: int = 3) -> str:
-    """The first few of many names, and how many more: `a, b, c and 9 more`."""
+    """List the first few names and count the rest: `a, b, c and 9 more`."""
     if not names:
         return "nothing"
     more = f" and {len(names) - limit} more" if len(names) > limit else ""

@@ -1,7 +1,7 @@
-"""What a file of weights says about itself: in a safetensors header, or in what stands beside the weights.
+"""Facts that a weights file states about itself, in a safetensors header or beside the weights.
 
-Everything here is a hint from somebody else's file: read where it has the expected form, ignored otherwise,
-and never more than numbers, names and the fields of `Training`.
+Everything here is a hint from a foreign file: it is used if it has the expected form, ignored otherwise, and
+limited to numbers, names and the fields of `Training`.
 """
 
 from __future__ import annotations
@@ -20,28 +20,28 @@ from .errors import printable
 from .opening import Opened
 from .pickles import StandIn
 
-MOST_G = 112  # tokens a side of the first map at 448 pixels
+MOST_G = 112  # side of the first map at 448 pixels, in tokens
 MOST_CLASSES = 100_000
 MOST_NOTES = 20
 
 _IMAGENET = re.compile(r"(.*/)?(imagenet|imnet|imagenet[-_]?1k|imagenet[-_]?2012)", re.IGNORECASE)
 _WORDNET = re.compile(r"n\d{8}(_|$)")
-_SETTINGS = ("args", "hyper_parameters", "hparams", "cfg", "config", "opt")  # as trainers call them
+_SETTINGS = ("args", "hyper_parameters", "hparams", "cfg", "config", "opt")  # names used by trainers
 _MODEL_ARGS = ("embed_dim", "depths", "num_heads", "mlp_ratio", "cooling")
 
 
 def read_facts(opened: Opened, path: Sequence[str] = ()) -> dict[str, Any]:
-    """What a file says about its weights.
+    """Read the facts that a file states about its weights.
 
     Args:
         opened: The file.
-        path: Keys that lead to the weights in it; what stands beside each of them counts.
+        path: Keys that lead to the weights; the entries beside each of these keys are read.
     """
     facts: dict[str, Any] = {}
     for key, value in opened.metadata.items():
         try:
             facts[key] = json.loads(value)
-        except (ValueError, RecursionError):  # brackets in brackets, thousands deep
+        except (ValueError, RecursionError):  # brackets nested thousands deep
             facts[key] = value
     for beside in _beside(opened.content, path):
         facts |= {key: beside[key] for key in ("epoch", "max_accuracy") if is_number(beside.get(key))}
@@ -54,7 +54,7 @@ def read_facts(opened: Opened, path: Sequence[str] = ()) -> dict[str, Any]:
 
 
 def _beside(content: Any, path: Sequence[str]) -> Iterator[dict[str, Any]]:
-    """The dicts around the weights, outermost first, without the one that holds them."""
+    """Yield the dicts along the path to the weights, outermost first."""
     for key in (*path, None):
         if not isinstance(content, dict):
             return
@@ -65,14 +65,14 @@ def _beside(content: Any, path: Sequence[str]) -> Iterator[dict[str, Any]]:
 
 
 def _dict_of(node: Any) -> dict[str, Any]:
-    """Settings as a dict, be they one, or an object with attributes."""
+    """Return settings as a dict, whether they are a dict or an object with attributes."""
     if isinstance(node, StandIn):
         return {**node, **node.attributes}
     return node if isinstance(node, dict) else {}
 
 
 def training_of(facts: Mapping[str, Any]) -> Training | None:
-    """How the weights were trained, as fields; None where a file says it in words of its own."""
+    """Return how the weights were trained, as fields; None if a file describes it in its own words."""
     if training := Training.from_json(facts.get("training")):
         return training
     if "trained" in facts:
@@ -83,18 +83,18 @@ def training_of(facts: Mapping[str, Any]) -> Training | None:
 
 
 def notes_of(facts: Mapping[str, Any]) -> tuple[Note, ...]:
-    """What was done to the weights before they came into this file, where the file says so."""
+    """Return what was done to the weights before they were written to this file, if the file records it."""
     told = facts.get("weights_notes")
     read = map(Note.from_json, told[:MOST_NOTES] if isinstance(told, list) else ())
     plain = (Note(n.code, tuple((key, printable(text)) for key, text in n.fields)) for n in read if n)
     return tuple(dict.fromkeys(plain))
 
 
-# ---------------------------------------------------------------- the forms of several trainers
+# ---------------------------------------------------------------- formats of several trainers
 
 
 def _of_authors(config: Any) -> dict[str, Any]:
-    """The settings in the authors' files, a tree of `CfgNode`s."""
+    """Read the settings in the authors' files, a tree of `CfgNode`s."""
 
     def at(*keys: str) -> Any:
         node = config
@@ -114,7 +114,7 @@ def _of_authors(config: Any) -> dict[str, Any]:
 
 
 def _of_meta(meta: dict[str, Any]) -> dict[str, Any]:
-    """What OpenMMLab's trainers write: class names, and the settings as the text of a Python file."""
+    """Read what OpenMMLab's trainers write: class names, and the settings as the text of a Python file."""
     text = meta.get("config") or meta.get("cfg")
     facts: dict[str, Any] = {"classes": class_list(meta.get("CLASSES"))}
     if isinstance(text, str):
@@ -127,7 +127,7 @@ def _of_meta(meta: dict[str, Any]) -> dict[str, Any]:
 
 
 def _of_settings(settings: dict[str, Any]) -> dict[str, Any]:
-    """The command line of timm's trainer, and flat settings of others."""
+    """Read the command line of timm's trainer, and the flat settings of others."""
     inner = _dict_of(settings.get("model_kwargs") or settings.get("model_args"))
     every = {**settings, **inner}
     adaptive = every.get("adaptive_interval") is True
@@ -143,7 +143,7 @@ def _of_settings(settings: dict[str, Any]) -> dict[str, Any]:
 
 
 def _of_run(state: dict[str, Any], recipe: dict[str, Any]) -> dict[str, Any]:
-    """The `last.pt` of our own trainer: the recipe, and how far it came."""
+    """Read the `last.pt` of our own trainer: the recipe, and how far training got."""
     phases = [phase for phase in recipe.get("phases") or [] if isinstance(phase, dict)]
     done, step = state.get("epoch"), state.get("step_in_epoch", 0)
     if not phases or not isinstance(done, int):
@@ -155,13 +155,13 @@ def _of_run(state: dict[str, Any], recipe: dict[str, Any]) -> dict[str, Any]:
     classes = class_list(state.get("classes"))
     named = recipe.get("dataset")
     if classes and not all(map(_WORDNET.match, classes)) and named in ("imagenette20", "imagenet-1k"):
-        named = None  # what recipes said by default before they recorded classes
+        named = None  # the recipe's default from before recipes recorded classes
     data = data_name(named, recipe.get("data"))
     training = Training.from_json(
         {"by": "run", "data": data, "epochs": [done], "planned": None if done >= planned else planned}
         | {"distilled": bool(recipe.get("teacher")), "onward": bool(recipe.get("start_weights"))}
     )
-    last = phases[-1] if recipe.get("position_bias") == "rpb" else phase  # a table is made for the last
+    last = phases[-1] if recipe.get("position_bias") == "rpb" else phase  # a table is made for the last phase
     return _known(
         {
             "variant": recipe.get("model"),
@@ -178,13 +178,13 @@ def _of_run(state: dict[str, Any], recipe: dict[str, Any]) -> dict[str, Any]:
 
 
 def data_name(named: Any, folder: Any) -> str:
-    """What to call the photos of a training: by its recipe, or "pets" of the folder pets/train."""
+    """Name the training data: as in the recipe, else after the folder ("pets" for pets/train)."""
     parts = [p for p in Path(str(folder or "")).parts[-2:] if p not in ("train", "training", "/")]
     return (str(named or "") or printable(parts[-1] if parts else "") or "own photos")[:60]
 
 
 def _begun(phases: list[dict[str, Any]], epochs: int) -> list[dict[str, Any]]:
-    """The phases that so many epochs reached, at least the first."""
+    """Return the phases that had begun after this many epochs, at least the first."""
     begun = [phases[0]]
     for phase, following in pairwise(phases):
         epochs -= phase["epochs"] if isinstance(phase.get("epochs"), int) else 0
@@ -194,11 +194,11 @@ def _begun(phases: list[dict[str, Any]], epochs: int) -> list[dict[str, Any]]:
 
 
 def largest_groups(shown: Iterable[tuple[Any, Any]], before: Sequence[int] | None = None) -> list[int] | None:
-    """The side of the largest groups that training used, one per stage: no group is wider than its map.
+    """Return the side of the largest groups used in training, per stage; no group is wider than its map.
 
     Args:
-        shown: G, one number or one per stage, and the input's side in pixels, of each phase of the training.
-        before: The same of the weights that it went on from, as far as they still stand.
+        shown: For each training phase, G (one number or one per stage) and the side of the input in pixels.
+        before: The result for the weights that training started from, as far as it still applies.
     """
     largest = [0] * len(map_sizes(32, 32)) if before is None else list(before)
     for G, size in shown:
@@ -210,7 +210,7 @@ def largest_groups(shown: Iterable[tuple[Any, Any]], before: Sequence[int] | Non
     return largest
 
 
-# ---------------------------------------------------------------- forms of values
+# ---------------------------------------------------------------- checking values
 
 
 def _known(facts: dict[str, Any]) -> dict[str, Any]:
@@ -227,7 +227,10 @@ def is_number(value: Any) -> bool:
 
 
 def per_stage(value: Any, stages: int, most: int = MOST_G) -> tuple[int, ...] | None:
-    """One sane number for each stage, given as one for all or one for each; None for anything else."""
+    """Return one number per stage from one for all or one for each; None for anything else.
+
+    Each number must be from 1 to `most`.
+    """
     if type(value) is int:
         value = [value] * stages
     if not isinstance(value, list | tuple) or len(value) != stages:
@@ -236,7 +239,7 @@ def per_stage(value: Any, stages: int, most: int = MOST_G) -> tuple[int, ...] | 
 
 
 def class_list(value: Any) -> tuple[str, ...] | None:
-    """Names of classes in the order of the outputs, made printable; None for anything else."""
+    """Return class names in output order, made printable; None for anything else."""
     if not isinstance(value, list | tuple) or not 0 < len(value) <= MOST_CLASSES:
         return None
     if not all(isinstance(name, str) and name.strip() for name in value):
@@ -245,11 +248,11 @@ def class_list(value: Any) -> tuple[str, ...] | None:
 
 
 def model_args(value: Any, found: Mapping[str, Any]) -> dict[str, Any] | None:
-    """Widths and depths other than a variant's own, where the file's shapes bear them out; None where not.
+    """Return the widths and depths that a file states, or None if the shapes contradict them.
 
     Args:
-        value: What the file says.
-        found: What the shapes say: `embed_dim`, `depths`, `num_heads` (None where no shape depends on them).
+        value: The file's statement.
+        found: Read from the shapes: `embed_dim`, `depths`, `num_heads` (None if no shape depends on it).
     """
     if not isinstance(value, dict):
         return None

@@ -1,8 +1,8 @@
-"""From a file or bytes to named tensors, without running anything that the file brings.
+"""Turn a file or bytes into named tensors without running any code from the file.
 
-Two containers are read: safetensors, and what `torch.save` writes (the zip of today and the plain pickles of
-before 1.6). The content decides which one a file is, never its name. A pickle is a small program; `pickles`
-reads it as data, so that no class is imported and no function called. There is no switch for anything else.
+Two containers are supported: safetensors, and the output of `torch.save` (today's zip and the plain pickles
+from before 1.6). A file is identified by content, never by name. A pickle is a small program; `pickles` reads
+it as data, so no class is imported and no function called. There is no switch to relax this.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ _LEGACY_HEAD = (
 
 @dataclass(frozen=True)
 class Opened:
-    """What a container holds: an object of dicts, lists, numbers and tensors, and the header's metadata."""
+    """Contents of a container: an object of dicts, lists, numbers and tensors, and the header's metadata."""
 
     content: Any
     metadata: Mapping[str, str] = field(default_factory=dict)
@@ -50,11 +50,11 @@ def open_weights(source: Path | bytes, name: str, allow_pickle: bool = True) -> 
 
     Args:
         source: A local file, or the bytes of one.
-        name: What to call it in messages.
-        allow_pickle: Whether what `torch.save` writes is read at all; False for uploads from strangers.
+        name: Name for the file in messages.
+        allow_pickle: Whether to accept `torch.save` files at all; False for uploads from strangers.
 
     Raises:
-        CheckpointError: With the reason, for whatever cannot be opened.
+        CheckpointError: If the file cannot be opened, with the reason.
     """
     try:
         size = len(source) if isinstance(source, bytes) else source.stat().st_size
@@ -71,7 +71,7 @@ def open_weights(source: Path | bytes, name: str, allow_pickle: bool = True) -> 
 
 
 def sniff(file: BinaryIO, size: int, name: str) -> str:
-    """Which container a file is: "safetensors", "zip" or "pickle"; anything else is refused and named."""
+    """Identify a container: "safetensors", "zip" or "pickle"; anything else is named and refused."""
     file.seek(0)
     head = file.read(512)
     file.seek(0)
@@ -79,7 +79,7 @@ def sniff(file: BinaryIO, size: int, name: str) -> str:
         raise CheckpointError("empty", source=name)
     begins_with_json = head[8:9] == b"{"
     if begins_with_json and int.from_bytes(head[:8], "little") <= MAX_HEADER_BYTES:
-        return "safetensors"  # before the others: the length of a header may begin like a pickle or a zip
+        return "safetensors"  # tested first: the length of a header may begin like a pickle or a zip
     if head.startswith(b"PK"):
         return "zip"
     if head.startswith(b"\x80") and size > 1 and head[1] <= 5:
@@ -108,12 +108,12 @@ def _open_safetensors(source: Path | bytes, file: BinaryIO, size: int, name: str
     try:
         read = safetensors.torch
         return Opened(read.load(source) if isinstance(source, bytes) else read.load_file(source), metadata)
-    except Exception as error:  # whatever the reader says about a crafted header
+    except Exception as error:  # a crafted header can make the reader fail in any way
         raise CheckpointError("damaged", source=name, detail=_first_line(error)) from None
 
 
 def _safetensors_header(file: BinaryIO, size: int, name: str) -> dict[str, str]:
-    """The `__metadata__` of a safetensors file, after checking that all the data it promises is there."""
+    """Return the `__metadata__` of a safetensors file after checking that all the promised data is there."""
     if size < 8:
         raise CheckpointError("truncated", source=name, detail=f"it has only {size} bytes")
     (length,) = struct.unpack("<Q", file.read(8))
@@ -136,15 +136,15 @@ def _safetensors_header(file: BinaryIO, size: int, name: str) -> dict[str, str]:
 
 
 def _mapped(source: Path | bytes, size: int) -> Buffer:
-    """The bytes of a file without reading them: an optimizer twice the size of the weights is never read."""
+    """Map a file instead of reading it, so an optimizer twice the size of the weights is never read."""
     if isinstance(source, bytes):
         return bytearray(source)
-    with source.open("rb") as file:  # a private mapping: torch wants memory that may be written to
+    with source.open("rb") as file:  # a private mapping: torch wants writable memory
         return mmap.mmap(file.fileno(), size, access=mmap.ACCESS_COPY)
 
 
 def _flat(data: Buffer, start: int, size: int, dtype: torch.dtype) -> torch.Tensor:
-    """The numbers at a place in a file, as a flat tensor on the same memory."""
+    """Return the numbers at an offset in a file as a flat tensor that shares the file's memory."""
     count = max(0, min(size, len(data) - start)) // dtype.itemsize
     return (
         torch.frombuffer(data, dtype=dtype, count=count, offset=start)
@@ -154,7 +154,7 @@ def _flat(data: Buffer, start: int, size: int, dtype: torch.dtype) -> torch.Tens
 
 
 def _read_zip(file: BinaryIO, data: Buffer, name: str) -> Any:
-    """The object in an archive, its tensors still in the file."""
+    """Read the object in an archive; its tensors stay in the file."""
     size = len(data)
     try:
         with zipfile.ZipFile(file) as archive:
@@ -198,10 +198,10 @@ def _read_zip(file: BinaryIO, data: Buffer, name: str) -> Any:
 
 
 def _read_legacy(file: BinaryIO, data: Buffer, name: str) -> Any:
-    """The object in a file of before PyTorch 1.6: pickles one after the other, then the numbers.
+    """Read the object in a file from before PyTorch 1.6: several pickles in a row, then the numbers.
 
-    Where the numbers of a storage begin depends on the types of those before, which only the pickle tells: it
-    is followed twice.
+    The offset of a storage depends on the types of the storages before it, which only the pickle records, so
+    the pickle is read twice.
     """
     program = io.BytesIO(file.read(MAX_PICKLE_BYTES))
     kinds: dict[str, torch.dtype] = {}
@@ -253,7 +253,10 @@ def _no_storage(_: Any) -> Any:
 
 
 def _storage(pid: Any, stored: Callable[[str, torch.dtype], Any]) -> Any:
-    """The numbers behind a persistent id: ("storage", type, key, device, count), in old files a view too."""
+    """Return the numbers behind a persistent id: ("storage", type, key, device, count[, view]).
+
+    Only old files have a view.
+    """
     what, kind, key, _, _, *view = pid
     if what not in ("storage", b"storage") or not isinstance(kind, Named):
         raise ValueError("it refers to something that is no storage")
@@ -279,7 +282,7 @@ def _read_pickle(program: BinaryIO, storage: Callable[[Any], Any], name: str, si
 
 
 def _first_line(error: BaseException) -> str:
-    """The part of somebody else's message that fits into one of our sentences."""
+    """Shorten a foreign error message so that it fits into one of our sentences."""
     text = str(error).strip() or type(error).__name__
     text = text.splitlines()[0]
     return text[:157].rstrip(" .") + ("..." if len(text) > 157 else "")

@@ -1,9 +1,9 @@
-"""A pickle, read as data: nothing that it names is imported, and nothing in it is ever called.
+"""Read a pickle as data: nothing it names is imported, and nothing in it is ever called.
 
-A pickle is a small program: it names classes and functions and asks for them to be called. `Machine` follows
-the program as far as lists, dicts, numbers, text and tensors go. An object of any other class becomes a
-`StandIn`, which holds what was stored in the object and can do nothing. A call of a function that neither
-weights nor the settings beside them need is refused, so that a hostile file is named as such.
+A pickle is a small program: it names classes and functions and asks for them to be called. `Machine` executes
+only the steps that build lists, dicts, numbers, text and tensors. An object of any other class becomes an
+inert `StandIn` that holds the stored contents. A call to a function that neither weights nor their settings
+need is refused, so that a hostile file is reported as such.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _STORED = {
 }  # fmt: skip
 DTYPES = {f"torch.{name}Storage": dtype for name, dtype in _STORED.items()}
 _PARAMETER = "torch.nn.parameter.Parameter"
-# what stands beside weights and is written as a call: settings, paths, dates, numpy's numbers and states
+# found beside weights and pickled as a call: settings, paths, dates, numpy's numbers and states
 _HARMLESS = re.compile(
     r"cfviz\.[\w.]+|functools\.partial|argparse\.Namespace|yacs\.config\.CfgNode|omegaconf\.[\w.]+|collections\.(defaultdict|deque)"
     r"|pathlib\.(_local\.)?(Pure)?(Posix|Windows)?Path|datetime\.\w+|decimal\.Decimal|fractions\.Fraction"
@@ -40,28 +40,28 @@ _NUMPY_SCALAR = re.compile(r"numpy\._?core\.multiarray\.scalar")
 
 
 class RefusedError(Exception):
-    """A call that is refused; its text is the name of what was to be called."""
+    """A refused call; the text is the name of the function or class."""
 
 
 class TooLongError(Exception):
-    """A pickle of more steps than any weights need."""
+    """A pickle with more steps than any weights need."""
 
 
 @dataclass(frozen=True)
 class Named:
-    """A class or function that a pickle names: its name and nothing else."""
+    """The name of a class or function in a pickle, and nothing else."""
 
     name: str
 
 
 class StandIn(dict[Any, Any]):
-    """In the place of an object of some class: what was stored in the object, without the class.
+    """A placeholder for an object: the stored contents without the class.
 
     Attributes:
         kind: The name of the class.
-        args: What the class would have been called with.
-        attributes: What would have become the attributes of the object.
-        listed: What would have been appended to the object.
+        args: Arguments for the class.
+        attributes: Attributes that would have been set on the object.
+        listed: Items that would have been appended to the object.
     """
 
     def __init__(self, kind: str, args: tuple[Any, ...] = ()) -> None:
@@ -70,7 +70,7 @@ class StandIn(dict[Any, Any]):
         self.attributes: dict[str, Any] = {}
         self.listed: list[Any] = []
 
-    __hash__ = object.__hash__  # type: ignore[assignment]  # settings may be keys: each is like itself alone
+    __hash__ = object.__hash__  # type: ignore[assignment]  # settings may be keys: each equals only itself
 
     def __eq__(self, other: object) -> bool:
         return self is other
@@ -80,11 +80,11 @@ _PLAIN = (str, int, float, bytes, type(None), Named, StandIn)
 
 
 class Machine:
-    """Follows one pickle.
+    """Interpreter for one pickle.
 
     Args:
-        storage: Gives the numbers behind a persistent id as a flat tensor, or a `StandIn` for those of a type
-            that weights do not have.
+        storage: Returns the numbers behind a persistent id as a flat tensor, or a `StandIn` if their type
+            does not occur in weights.
     """
 
     def __init__(self, storage: Callable[[Any], Any]) -> None:
@@ -94,12 +94,12 @@ class Machine:
         self.memo: dict[int, Any] = {}
 
     def read(self, program: BinaryIO) -> Any:
-        """The object that the pickle at the file's position describes; the position is then behind it.
+        """Return the object described by the pickle at the file's position, and move past the pickle.
 
         Raises:
-            RefusedError: If something was to be called that neither weights nor settings need.
-            TooLongError: If it has more than `MAX_STEPS` steps.
-            Exception: Any other, where it is no whole pickle.
+            RefusedError: If the pickle calls something that neither weights nor settings need.
+            TooLongError: If the pickle has more than `MAX_STEPS` steps.
+            Exception: Any other, if the pickle is incomplete or damaged.
         """
         for step, (op, arg, _) in enumerate(pickletools.genops(program)):
             if step > MAX_STEPS:
@@ -115,14 +115,14 @@ class Machine:
         return self.stack.pop()
 
     def since_mark(self) -> list[Any]:
-        """Takes what was put on the stack since the last mark."""
+        """Pop everything pushed on the stack since the last mark."""
         start = self.marks.pop()
         taken = self.stack[start:]
         del self.stack[start:]
         return taken
 
     def gather(self, count: int | None, make: Callable[[list[Any]], Any]) -> None:
-        """Makes one thing of the last `count` on the stack, or of those since the mark."""
+        """Replace the last `count` objects on the stack, or those since the mark, by one made of them."""
         taken = self.since_mark() if count is None else self.stack[-count:]
         if count is not None:
             del self.stack[-count:]
@@ -132,7 +132,7 @@ class Machine:
         self.memo[len(self.memo) if place is None else place] = self.stack[-1]
 
     def fill(self, items: list[Any]) -> None:
-        """Appends to the list or set on top of the stack."""
+        """Append to the list or set on top of the stack."""
         target = self.stack[-1]
         if isinstance(target, set):
             target.update(map(_key, items))
@@ -144,7 +144,7 @@ class Machine:
             raise TypeError(f"it appends to a {type(target).__name__}")
 
     def set_items(self, items: list[Any]) -> None:
-        """Fills the dict on top of the stack."""
+        """Fill the dict on top of the stack."""
         target = self.stack[-1]
         if not isinstance(target, dict):
             raise TypeError(f"it sets items of a {type(target).__name__}")
@@ -156,12 +156,12 @@ class Machine:
         self.stack.append(Named(f"{_MODULES.get(module, module)}.{attribute}"))
 
     def new(self, cls: Any, args: Any) -> None:
-        """An object that was made without a call of the class's `__init__`."""
+        """Push an object that was made without calling the class's `__init__`."""
         name = _name_of(cls)
         self.stack.append(args[0] if name == _PARAMETER and args else StandIn(name, tuple(args)))
 
     def drop(self, _: Any = None) -> None:
-        """Takes the last thing off the stack, which may be a mark."""
+        """Pop the last object off the stack, which may be a mark."""
         if self.marks and self.marks[-1] == len(self.stack):
             self.marks.pop()
         else:
@@ -178,7 +178,7 @@ class Machine:
             raise RefusedError(name)
 
     def build(self, state: Any) -> None:
-        """The attributes of the object on top of the stack; tensors and plain dicts have none that count."""
+        """Set attributes of the object on top of the stack; those of tensors and plain dicts are ignored."""
         target = self.stack[-1]
         if isinstance(target, StandIn):
             parts = state if isinstance(state, tuple) else (state,)
@@ -190,7 +190,7 @@ class Machine:
 
 
 def _key(value: Any) -> Any:
-    """A key of a dict or a member of a set; what is nested deeply would overflow where it is hashed."""
+    """Check a dict key or set member: hashing a deeply nested one would overflow the stack."""
     parts = value if isinstance(value, tuple) else (value,)
     if any(not isinstance(part, _PLAIN) for part in parts):
         raise TypeError("a key is no plain value")
@@ -211,7 +211,7 @@ def _name_of(named: Any) -> str:
     return named.name
 
 
-# ---------------------------------------------------------------- what is made instead of calling
+# ---------------------------------------------------------------- substitutes for calls
 
 
 def _tensor(storage: Any, offset: int, size: Any, stride: Any, *_: Any) -> Any:
@@ -221,7 +221,7 @@ def _tensor(storage: Any, offset: int, size: Any, stride: Any, *_: Any) -> Any:
 
 
 def _subclass(function: Any, kind: Any, args: Any, *_: Any) -> Any:
-    """A tensor of a class of its own, as the plain tensor in it."""
+    """Return the plain tensor inside a tensor subclass."""
     call = _CALLS.get(_name_of(function))
     return StandIn(_name_of(kind)) if call is None else call(*args)
 
@@ -239,7 +239,7 @@ def _encoded(text: str, encoding: str = "latin1") -> bytes:
 
 
 def _reconstructed(cls: Any, _base: Any = None, content: Any = None) -> StandIn:
-    """An object as Python pickled it before protocol 2."""
+    """Make a `StandIn` for an object pickled before protocol 2."""
     made = StandIn(_name_of(cls))
     if type(content) in (dict, OrderedDict):
         made.update(content)
@@ -247,7 +247,7 @@ def _reconstructed(cls: Any, _base: Any = None, content: Any = None) -> StandIn:
 
 
 def _numpy_number(dtype: Any = None, raw: Any = b"", *_: Any) -> Any:
-    """A number that numpy wrote, as Python's; None where it is something else than a number."""
+    """Convert a pickled numpy scalar to a Python number; None if it is not a number."""
     kind = dtype.args[0] if isinstance(dtype, StandIn) and dtype.args else ""
     if isinstance(kind, str) and re.fullmatch(r"[fiub][1248]", kind) and isinstance(raw, bytes):
         byteorder = ">" if ">" in dtype.args else "<"
@@ -294,7 +294,7 @@ _CONSTANTS: dict[str, Callable[[], Any]] = {
 
 
 def _instance(machine: Machine, arg: str) -> None:
-    """An object as Python 2 pickled it: its class and arguments in one step."""
+    """Push an object as Python 2 pickled it: class and arguments in one step."""
     args = machine.since_mark()
     machine.name(*arg.split(" ", 1))
     machine.call(machine.stack.pop(), args)
@@ -306,7 +306,7 @@ def _object(machine: Machine, _: Any) -> None:
 
 
 def _two(step: Callable[[Machine, Any, Any], None]) -> Callable[[Machine, Any], None]:
-    """A step that takes the last two objects, in the order in which they were put down."""
+    """Make a step that pops the last two objects and passes them on in the order they were pushed."""
 
     def run(machine: Machine, _: Any) -> None:
         second, first = machine.stack.pop(), machine.stack.pop()

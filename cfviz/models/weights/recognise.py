@@ -1,7 +1,7 @@
-"""From the names and shapes in a checkpoint to the variant that it belongs to.
+"""Recognise the variant of a checkpoint from its names and shapes.
 
-Nothing here looks at a number inside a tensor, so that a crafted file (a tensor of a million rows that all
-share one value, say) is refused before any memory is spent on it.
+Nothing here reads a number inside a tensor, so a crafted file (a tensor of a million rows that all share one
+value, say) is refused before any memory is spent on it.
 """
 
 from __future__ import annotations
@@ -32,11 +32,11 @@ _BLOCK = re.compile(r"layers\.(\d{1,3})\.blocks\.(\d{1,3})\.(.+)")
 
 @dataclass(frozen=True)
 class Structure:
-    """What the shapes of a checkpoint say about the model it belongs to.
+    """The structure of a model, as far as the shapes in its checkpoint show it.
 
     Attributes:
-        num_heads: Heads per stage, or None without a position bias, where no shape depends on it.
-        group_size: G a stage, or None: only a position bias of kind "rpb" has shapes that depend on it.
+        num_heads: Heads per stage; None without a position bias, since no other shape depends on it.
+        group_size: G per stage; None unless the position bias is "rpb", whose shapes depend on it.
         cooling: Which blocks have an amplitude cooling layer, as (stage, block).
     """
 
@@ -51,10 +51,10 @@ class Structure:
 
 
 def read_structure(shapes: Shapes, source: str) -> Structure:
-    """Read the model's plan off the shapes of its parameters.
+    """Read the model's structure from the shapes of its parameters.
 
     Raises:
-        CheckpointError: "architecture" if they are not those of a CrossFormer.
+        CheckpointError: "architecture" if the shapes are not those of a CrossFormer.
     """
     blocks = _blocks(shapes)
     try:
@@ -88,12 +88,12 @@ def read_structure(shapes: Shapes, source: str) -> Structure:
 
 
 def _rows(shape: tuple[int, ...] | None) -> int:
-    """Outputs of a linear layer; 0 of what is none, which the check of shapes then names."""
+    """Return the outputs of a linear layer; 0 for any other shape, which `check_shapes` then names."""
     return shape[0] if shape and len(shape) == 2 else 0
 
 
 def _blocks(shapes: Shapes) -> dict[tuple[int, int], dict[str, tuple[int, ...]]]:
-    """The shapes of each block by (stage, block); names of the parameters without the block's prefix."""
+    """Return the shapes of each block by (stage, block), without the block's prefix in the names."""
     blocks: dict[tuple[int, int], dict[str, tuple[int, ...]]] = {}
     for name, shape in shapes.items():
         if found := _BLOCK.fullmatch(name):
@@ -109,12 +109,12 @@ def _not_a_crossformer(shapes: Shapes, source: str) -> CheckpointError:
 
 
 def told_variant(structure: Structure, told: Any, told_args: Any) -> tuple[str, dict[str, Any]] | None:
-    """The variant and the widths and depths that a file names, where its shapes bear them out; else None.
+    """Return the variant and the widths and depths that a file states, or None if its shapes contradict them.
 
     Args:
-        structure: What the shapes say.
+        structure: Read from the shapes.
         told: The variant that the file names.
-        told_args: What the file's model has other than that variant, as `CrossFormer` takes it.
+        told_args: How the file's model differs from that variant, as arguments of `CrossFormer`.
     """
     if not told_args or not isinstance(told, str) or told not in VARIANTS:
         return None
@@ -128,10 +128,10 @@ def told_variant(structure: Structure, told: Any, told_args: Any) -> tuple[str, 
 
 
 def find_variant(structure: Structure, source: str) -> str:
-    """The registered variant with this structure.
+    """Return the registered variant with this structure.
 
     Raises:
-        CheckpointError: "unknown_variant", naming the nearest one and what differs.
+        CheckpointError: "unknown_variant", with the nearest variant and the differences.
     """
     found = _plan(structure)
     differences: dict[str, list[str]] = {}
@@ -145,7 +145,7 @@ def find_variant(structure: Structure, source: str) -> str:
             if found[key] != value
         ]
     same = [name for name in VARIANTS if not differences[name]]
-    if same:  # twins differ in their position bias alone
+    if same:  # such variants differ only in their position bias
         bias = {name: VARIANTS[name].get("position_bias", "dpb") for name in same}
         return next((name for name in same if bias[name] == structure.position_bias), same[0])
     nearest = min(differences, key=lambda name: len(differences[name]))
@@ -166,7 +166,7 @@ def _plan(structure: Structure) -> dict[str, Any]:
 
 
 def _registered_plan(config: Mapping[str, Any]) -> dict[str, Any]:
-    """The same for a variant; cooling layers stand after every third block but the last of a stage."""
+    """Like `_plan`, for a variant; a cooling layer follows every third block except the last of a stage."""
     depths = tuple(config["depths"])
     cooling = sum((depth - 1) // 3 for depth in depths) if config.get("cooling") else 0
     heads = tuple(config["num_heads"])
@@ -178,7 +178,7 @@ def _written(value: Any) -> str:
 
 
 class _NoFilling(TorchFunctionMode):
-    """Leaves out in-place operations: with no memory behind the weights, drawing random ones is only slow."""
+    """Skip in-place operations: on weights without memory, random initialisation only costs time."""
 
     def __torch_function__(self, func, types, args=(), kwargs=None):
         name = getattr(func, "__name__", "")
@@ -196,7 +196,7 @@ def expected_shapes(
     group_size: tuple[int, ...] | None,
     args: tuple[tuple[str, Any], ...] = (),
 ) -> dict[str, tuple[int, ...]]:
-    """Names and shapes of a variant's parameters, from the model itself, built without memory for weights."""
+    """Return names and shapes of a variant's parameters, from a model built without memory for weights."""
     config = {**VARIANTS[variant], **({"group_size": group_size} if group_size else {})}
     config |= dict(args)
     config |= dict(num_classes=num_classes, in_chans=in_chans, position_bias=position_bias)
@@ -208,10 +208,10 @@ def expected_shapes(
 def check_shapes(
     shapes: Shapes, structure: Structure, variant: str, source: str, args: Mapping[str, Any] | None = None
 ) -> tuple[str, ...]:
-    """Compare every name and shape with the variant's, or with those of its `args`.
+    """Compare every name and shape with those of the variant, changed by `args` if given.
 
     Returns:
-        Names that are missing because the checkpoint is a backbone without a head.
+        The names that are missing because the checkpoint is a backbone without a head.
 
     Raises:
         CheckpointError: "keys" or "shape".

@@ -1,8 +1,8 @@
-"""The parameters in a checkpoint: which of several sets, and without what is wrapped around them.
+"""Find the parameters in a checkpoint: choose between several sets and remove the wrappers around them.
 
-One rule holds for all files: a set of weights is a dict of names that end as a CrossFormer's do, wherever in
-the file it stands and whatever the names begin with. Of several sets the averaged one comes first, and
-whoever opens the file is told. Every name that stays is the authors'.
+One rule holds for all files: a set of weights is a dict whose names end like a CrossFormer's, wherever it is
+in the file and whatever prefix the names have. Of several sets, the averaged one is preferred, and the user
+is told so. All remaining names are the authors'.
 """
 
 from __future__ import annotations
@@ -20,34 +20,34 @@ from .pickles import StandIn
 
 FIRST_KEY = "patch_embed.projs.0.weight"
 DEEPEST = 6  # wrappers around wrappers
-MOST_DICTS = 10_000  # that are looked through
+MOST_DICTS = 10_000  # to search
 
 _TOP = ("patch_embed", "layers", "norm", "head")
 _AVERAGED = re.compile(r"(^|[_.-])(ema|swa|avg|averaged?|shadow|polyak)\d*($|[_.-])", re.IGNORECASE)
 _RAW = frozenset(("model", "state_dict", "model_state_dict", "module", "net", "network", "weights", "params"))
-# what torch.compile, FSDP, activation checkpoints and the like put inside names
+# inserted into names by torch.compile, FSDP, activation checkpointing and the like
 _INSIDE = re.compile(
     r"(?<![^.])(_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module|_forward_module)\."
 )
 _OLD_BUFFERS = re.compile(
     r"layers\.(\d{1,3})\.blocks\.\d{1,3}\.(attn\.biases|attn\.relative_position_index|attn_mask)"
 )
-# counters and losses that stand among the weights of some trainers, and what thop leaves in every module
+# counters and losses that some trainers store among the weights, and the counters thop adds to every module
 _NO_WEIGHTS = re.compile(r"n_averaged|(criterion|loss\w*)\..+|(.+\.)?total_(ops|params)")
 
 
 @dataclass(frozen=True)
 class Weights:
-    """One set of weights out of a checkpoint.
+    """One set of weights from a checkpoint.
 
     Attributes:
-        state: Parameters in the authors' names.
+        state: Parameters under the authors' names.
         path: Keys that lead to the set, outermost first.
-        name: What to call the set, such as "ema" or "model"; "" where the file is nothing else.
-        averaged: Whether it is a moving or stochastic average, by its name.
-        others: What the sets that were not taken are called.
-        left_out: Names that stood beside the parameters and have no place in a CrossFormer.
-        index_groups: From a stage to the G of its index tables (`relative_position_index`, `biases`,
+        name: Name of the set, such as "ema" or "model"; "" if the file contains nothing else.
+        averaged: Whether it is a moving or stochastic average, judging by its name.
+        others: Names of the sets that were not chosen.
+        left_out: Names found beside the parameters that have no place in a CrossFormer.
+        index_groups: Maps a stage to the G of its index tables (`relative_position_index`, `biases`,
             `attn_mask`), which older code stored with the weights.
     """
 
@@ -61,19 +61,19 @@ class Weights:
 
 
 def strip(content: Any, source: str = "the checkpoint") -> dict[str, Any]:
-    """The bare parameters of a checkpoint, see `find_weights`."""
+    """Return the bare parameters of a checkpoint; see `find_weights`."""
     return find_weights(content, source).state
 
 
 def find_weights(content: Any, source: str = "the checkpoint") -> Weights:
-    """The set of weights to use: without wrappers, prefixes and the buffers of older code.
+    """Return the set of weights to use, without wrappers, prefixes or the buffers of older code.
 
     Args:
-        content: A state dict, or a dict that holds some at any depth.
-        source: What to call it in messages.
+        content: A state dict, or a dict that contains some at any depth.
+        source: Name for the file in messages.
 
     Raises:
-        CheckpointError: If there is no CrossFormer inside, or several and none of them is the averaged one.
+        CheckpointError: If there is no CrossFormer inside, or there are several and the choice is unclear.
     """
     if not isinstance(content, dict):
         detail = f"its content is one {type(content).__name__}, expected names and tensors"
@@ -85,13 +85,13 @@ def find_weights(content: Any, source: str = "the checkpoint") -> Weights:
         return _bare(chosen, [other for other in sets if other is not chosen], source)
     tensors = [items for _, items in dicts if any(isinstance(v, torch.Tensor) for v in items.values())]
     if tensors:
-        return Weights(max(tensors, key=len))  # the check of names says what is missing
+        return Weights(max(tensors, key=len))  # the check of names reports what is missing
     names = some([key for key in content if isinstance(key, str)])
     detail = f"it has {names}, none of them a tensor" if all_seen else "its wrappers are nested too deep"
     raise CheckpointError("no_tensors", source=source, detail=detail)
 
 
-# ---------------------------------------------------------------- where sets are
+# ---------------------------------------------------------------- finding the sets
 
 
 @dataclass(frozen=True, eq=False)
@@ -114,7 +114,7 @@ class _Set:
 
 
 def _dicts(content: dict[Any, Any]) -> tuple[list[tuple[tuple[str, ...], dict[str, Any]]], bool]:
-    """Every dict with names in it and the keys that lead to it, outermost first; whether these are all."""
+    """List every dict and the keys that lead to it, outermost first, and whether the search was complete."""
     found: list[tuple[tuple[str, ...], dict[str, Any]]] = []
     level: list[tuple[tuple[str, ...], dict[Any, Any]]] = [((), content)]
     seen = {id(content)}
@@ -132,7 +132,7 @@ def _dicts(content: dict[Any, Any]) -> tuple[list[tuple[tuple[str, ...], dict[st
 
 
 def _named(node: dict[Any, Any]) -> dict[str, Any]:
-    """What a dict holds under names; of a whole module that was pickled, its parameters."""
+    """Return a dict's entries whose keys are strings; for a pickled module, its parameters."""
     if isinstance(node, StandIn) and "_modules" in node.attributes:
         return dict(_parameters(node))
     return {name: value for name, value in dict.items(node) if isinstance(name, str)}
@@ -150,7 +150,7 @@ def _parameters(module: StandIn, depth: int = 12) -> Iterator[tuple[str, Any]]:
 
 
 def _sets(path: tuple[str, ...], items: dict[str, Any]) -> Iterator[_Set]:
-    """The sets of weights in one dict: usually one, in some trainers' files one under each prefix."""
+    """Yield the sets of weights in one dict: usually one, in some trainers' files one per prefix."""
     plain = _without_wrappers_inside(items)
     for name in plain:
         prefix = name.removesuffix(FIRST_KEY)
@@ -164,14 +164,14 @@ def _without_wrappers_inside(items: dict[str, Any]) -> dict[str, Any]:
 
 
 def _distinct(sets: list[_Set]) -> list[_Set]:
-    """The sets without those that are another one under a second name."""
+    """Drop sets that are another set under a second name."""
     firsts: dict[int, _Set] = {}
     for found in sets:
         firsts.setdefault(id(found.items[found.prefix + FIRST_KEY]), found)
     return list(firsts.values())
 
 
-# ---------------------------------------------------------------- which set
+# ---------------------------------------------------------------- choosing a set
 
 
 def _choose(sets: list[_Set], source: str) -> _Set:
@@ -184,7 +184,7 @@ def _choose(sets: list[_Set], source: str) -> _Set:
     raise CheckpointError("several_sets", source=source, sets=some(names, 6))
 
 
-# ---------------------------------------------------------------- what is around the parameters
+# ---------------------------------------------------------------- stripping the wrappers
 
 
 def _bare(chosen: _Set, others: list[_Set], source: str) -> Weights:
@@ -206,10 +206,10 @@ def _bare(chosen: _Set, others: list[_Set], source: str) -> Weights:
 
 
 def _with_classifier(chosen: _Set) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The names under the set's prefix, with the classifier as `head`; and the names that are not under it.
+    """Return the entries under the set's prefix, with the classifier as `head`, and all other entries.
 
-    A classifier is called `head.fc` by timm, inside the model, and by mmcls, beside its `backbone`. The
-    latter counts only where the norm in front of the classifier is there, which mmcls may call `norm3`.
+    timm (inside the model) and mmcls (beside its `backbone`) call the classifier `head.fc`. For mmcls it is
+    used only if the norm in front of it, which mmcls may call `norm3`, is also there.
     """
     prefix, items = chosen.prefix, chosen.items
     inside = {name.removeprefix(prefix): value for name, value in items.items() if name.startswith(prefix)}
@@ -230,7 +230,7 @@ def _with_classifier(chosen: _Set) -> tuple[dict[str, Any], dict[str, Any]]:
 
 
 def _note_group(groups: dict[int, int], stage: int, kind: str, value: Any, source: str) -> None:
-    """Note the G of an index table by its shape: G squared tokens a side, or a row for each offset of two."""
+    """Record the G of an index table from its shape: G squared tokens per side, or one row per offset."""
     shape = tuple(value.shape) if isinstance(value, torch.Tensor) else ()
     if kind == "attn.biases" and len(shape) == 2:  # (2 G - 1) squared offsets, 2
         G = (isqrt(shape[0]) + 1) // 2
