@@ -1,4 +1,4 @@
-"""What pages are made of: the only Streamlit code beside the pages themselves."""
+"""The Streamlit side of cfviz: the pages and the parts they are built from."""
 
 from cfviz.ui.context import Context
 from cfviz.ui.shell.page import start

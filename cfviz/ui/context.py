@@ -1,4 +1,4 @@
-"""What a page knows of its reader: language, theme, settings, and through them model, photo and trace."""
+"""A page's view of its reader: language, theme and settings, and through them model, photo and trace."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from .session.plain import explain
 
 @dataclass
 class Context:
-    """What a page needs to know.
+    """Everything a page needs from its reader's session.
 
     Attributes:
         name: The page's name, also the section of its translations.
@@ -32,8 +32,8 @@ class Context:
         lang: "en" or "zh-Hant".
         theme: The colours of the theme in use.
         settings: Model, photo, size, dtype, device.
-        banner: The place above the page for what is true of all of it.
-        on_cpu: Called once if a prediction was made on the CPU because the GPU had no room for it.
+        banner: The place above the page for notices that concern the whole of it.
+        on_cpu: Called once if a prediction ran on the CPU because the GPU had no room for it.
     """
 
     name: str
@@ -49,9 +49,9 @@ class Context:
 
     @property
     def model(self) -> CrossFormer:
-        """The model, loaded when first asked for; all readers share it, so never change it.
+        """The model, loaded on first use; all readers share it, so never modify it.
 
-        Weights that cannot be opened end the page with a sentence that says why.
+        If the weights cannot be opened, the page ends with a sentence that says why.
         """
         if self._model is None:
             try:
@@ -69,11 +69,11 @@ class Context:
             self.stop(error)
 
     def trace(self, *watch: str, size: int | None = None) -> Trace:
-        """The prediction on the chosen photo, and the watched points; computed once and shared.
+        """The prediction on the chosen photo and the watched points, computed once and shared.
 
         Args:
             watch: Names or shell patterns of points, e.g. `"layers.0.blocks.*.attn.probs"`.
-            size: Another input size than the chosen one, in pixels.
+            size: The input size in pixels, if other than the chosen one.
         """
         settings = self.settings if size is None else state.replace(self.settings, size=size)
         try:
@@ -86,7 +86,7 @@ class Context:
         return made
 
     def lacks_classes(self) -> bool:
-        """Whether the model has no classifier; if so, this is said where its classes would be shown."""
+        """Whether the model has no classifier; if so, a message takes the place of its classes."""
         if self.model.num_classes == 0:
             error = CheckpointError("no_classes", source=self.model.provenance.source)
             st.info(explain(self.t, error), icon=":material/label_off:")
@@ -95,7 +95,7 @@ class Context:
     @property
     def labels(self) -> list[str]:
         """Names of the model's classes in the reader's language."""
-        if self._labels is None:  # a page asks once per class, of which own weights have thousands
+        if self._labels is None:  # a page asks once per class, and the reader's weights may have thousands
             self._labels = class_names(self.model, self.lang)
         return self._labels
 
@@ -103,18 +103,18 @@ class Context:
         """The page's own choice (a stage, a head) from this session or the link; `default` if unusable.
 
         Args:
-            name: The URL's parameter, not one of `state.SHARED`.
-            default: Also decides the type.
-            allowed: The values that make sense, or a test for them.
+            name: The URL parameter, not one of `state.SHARED`.
+            default: The fallback, which also decides the type.
+            allowed: The valid values, or a test for them.
         """
         return state.extra(self.name, name, default, allowed)
 
     def put(self, **values: Any) -> None:
-        """Store the page's own choices; they stand in the URL and survive a page switch."""
+        """Store the page's own choices; they appear in the URL and survive a page switch."""
         state.put_extra(self.name, **values)
         state.write_link(self.settings, self.name)
 
     def stop(self, error: Exception) -> NoReturn:
-        """Say in one sentence what is wrong and end the page here."""
+        """Show in one sentence what is wrong and end the page here."""
         st.error(explain(self.t, error), icon=":material/error:")
         st.stop()

@@ -1,1 +1,1 @@
-"""What is computed once for all readers: caches, whose turn it is, work behind the page."""
+"""Computation shared by all readers: caches, the queue for the processor, background work."""

@@ -1,4 +1,4 @@
-"""What is computed once and shared by every reader: models and traces, bounded and safe between threads."""
+"""Thread-safe, bounded caches of the models and traces that all readers share."""
 
 from __future__ import annotations
 
@@ -23,28 +23,28 @@ from cfviz.ui.session.state import Settings
 
 from . import keys, models, queue
 
-MAX_BYTES = 1024 * 2**20  # of arrays in kept traces: nano's of the whole gallery on all pages, and more
-PART = 8  # they take at most 1/8 of the machine's memory
+MAX_BYTES = 1024 * 2**20  # of arrays in cached traces: more than nano needs for the gallery on all pages
+PART = 8  # cached traces take at most 1/8 of the machine's memory
 P = ParamSpec("P")
 R = TypeVar("R")
-SWITCH = 0.0005  # seconds that a thread may keep the interpreter while others want it
-SWEEP = 30.0  # seconds between two collections of garbage, at least
+SWITCH = 0.0005  # seconds a thread may hold the interpreter while others wait for it
+SWEEP = 30.0  # minimum seconds between garbage collections
 
 
 class Once:
-    """Lets equal requests at the same time compute once; computations of different readers take turns."""
+    """Computes concurrent equal requests once; computations for different readers take turns."""
 
     def __init__(self) -> None:
         self._flights: dict[Hashable, threading.Event] = {}
         self._book = threading.Lock()
 
     def get(self, key: Hashable, find: Callable[[], Any], make: Callable[[], Any]) -> Any:
-        """What `find` gives, or else what `make` gives, made by one of those who ask.
+        """The result of `find`, or of `make`, which only one of the waiting callers runs.
 
         Args:
-            key: All that decides the result.
-            find: Looks where `make` keeps it; None where it is not.
-            make: Makes and keeps it; its exceptions reach the caller, and another who waits tries for itself.
+            key: Everything that determines the result.
+            find: Looks up the result that `make` stored; returns None if there is none.
+            make: Computes and stores the result; exceptions reach the caller, and another waiter retries.
         """
         while True:
             with self._book:
@@ -65,22 +65,22 @@ class Once:
 
 
 class TraceCache:
-    """The latest traces, least recently used out first; see `Once`."""
+    """The most recently used traces, the least recently used evicted first; see `Once`."""
 
     def __init__(self, max_bytes: int | None = None) -> None:
         self.max_bytes = room() if max_bytes is None else max_bytes
         self._kept: LRUCache[Hashable, Trace] = LRUCache(
             self.max_bytes, lambda trace: min(size_of(trace), self.max_bytes)
-        )  # the latest is kept, whatever its size
+        )  # the latest is kept regardless of size
         self._book = threading.Lock()
         self._once = Once()
 
     def get(self, key: Hashable, compute: Callable[[], Trace]) -> Trace:
-        """The trace behind a key, computed if it is not there.
+        """The trace for a key, computed if it is not cached.
 
         Args:
-            key: All that decides the result.
-            compute: Makes the trace; its exceptions reach the caller and nothing is kept.
+            key: Everything that determines the result.
+            compute: Computes the trace; if it raises, the caller gets the exception and nothing is cached.
         """
         return self._once.get(key, lambda: self._find(key), lambda: self._keep(key, compute()))
 
@@ -98,7 +98,7 @@ class TraceCache:
 
 
 class Derived:
-    """What is made of a trace (pictures, packed messages), kept exactly as long as the trace itself."""
+    """Results derived from a trace (pictures, packed messages), kept exactly as long as the trace itself."""
 
     def __init__(self) -> None:
         self._kept: dict[int, dict[Hashable, Any]] = {}
@@ -106,7 +106,7 @@ class Derived:
         self._once = Once()
 
     def get(self, trace: Trace, key: Hashable, make: Callable[[], Any]) -> Any:
-        """What `make` returns, made once for this trace and key."""
+        """The result of `make`, computed once for this trace and key."""
         with self._lock:
             if id(trace) not in self._kept:
                 self._kept[id(trace)] = {}
@@ -122,12 +122,12 @@ _derived = Derived()
 
 
 def derived(trace: Trace, key: Hashable, make: Callable[[], Any]) -> Any:
-    """What `make` returns, computed once for this trace and key, shared, and dropped with the trace.
+    """The result of `make`, computed once for this trace and key, shared, and dropped with the trace.
 
     Args:
         trace: From `trace`.
-        key: Names what is made and all that decides it beside the trace, e.g. `("pictures", lang)`.
-        make: Takes nothing.
+        key: Names the result and everything besides the trace that determines it, e.g. `("pictures", lang)`.
+        make: Computes the result; takes no arguments.
     """
     return _derived.get(trace, key, make)
 
@@ -145,7 +145,7 @@ class Shared(Generic[P, R]):
         self._signature = signature(compute)
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
-        """The result, computed if it is not there."""
+        """The result, computed if it is not cached."""
         bound = self._signature.bind(*args, **kwargs)
         bound.apply_defaults()
         key = tuple(value for name, value in bound.arguments.items() if not name.startswith("_"))
@@ -156,7 +156,7 @@ class Shared(Generic[P, R]):
         return self._once.get(key, lambda: self._find(key), make)[0]
 
     def clear(self) -> None:
-        """Forget everything."""
+        """Drop all cached results."""
         with self._book:
             self._kept.clear()
 
@@ -173,7 +173,7 @@ class Shared(Generic[P, R]):
 
 
 def message_bytes(result: Any) -> int:
-    """Bytes of a figure's message, 0 for anything else; one in parts is kept again as what was sent."""
+    """Bytes of a figure's message, 0 for anything else; a message in parts is cached again as it was sent."""
     if isinstance(result, bytes):
         return len(result)
     return 2 * len(getattr(result, "body", b""))
@@ -182,22 +182,22 @@ def message_bytes(result: Any) -> int:
 def shared(entries: int, max_bytes: float = float("inf")) -> Callable[[Callable[P, R]], Shared[P, R]]:
     """Make a function compute once for equal arguments and share the result with every reader.
 
-    Equal requests at the same time compute once, and computations take turns (see `Once`). As with
-    Streamlit's own caches, arguments whose name begins with an underscore do not decide the result. The
-    result must not be changed.
+    Concurrent equal requests compute once, and computations take turns (see `Once`). As with Streamlit's
+    own caches, arguments whose names begin with an underscore are not part of the key. The result must not
+    be modified.
 
     Args:
-        entries: How many results are kept, least recently used out first.
-        max_bytes: How many bytes of messages are kept; the latest is, whatever its size.
+        entries: How many results to keep, the least recently used evicted first.
+        max_bytes: How many bytes of messages to keep; the latest is kept regardless of size.
     """
     return lambda compute: Shared(compute, entries, max_bytes)
 
 
 def room() -> int:
-    """Bytes that kept traces may take on this machine."""
+    """Bytes that cached traces may take on this machine."""
     try:
         memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    except (AttributeError, ValueError, OSError):  # no such question on this system
+    except (AttributeError, ValueError, OSError):  # this system does not report its memory
         return MAX_BYTES
     return min(MAX_BYTES, memory // PART)
 
@@ -216,11 +216,11 @@ def traces() -> TraceCache:
 
 @st.cache_resource(show_spinner=False)
 def settle() -> Sweeper:
-    """Once a process, after the heavy imports: take what they made out of the garbage collector's sight.
+    """Once per process, after the heavy imports: hide their objects from the garbage collector.
 
-    A collection holds every thread; with torch loaded and not frozen that is some 70 ms. Threads also hand
-    the interpreter over sooner than Python's 5 ms: a forward lets it go at each of its many operations,
-    and would wait that long for it every time while pages are drawn.
+    A collection stops every thread; with torch loaded and not frozen, for some 70 ms. Threads also hand over
+    the interpreter sooner than after Python's default 5 ms: a forward pass releases it at each of its many
+    operations, and would wait that long to get it back every time while pages are being drawn.
     """
     sys.setswitchinterval(SWITCH)
     gc.collect()
@@ -229,10 +229,10 @@ def settle() -> Sweeper:
 
 
 class Sweeper:
-    """Collects garbage now and then while the app is used.
+    """Collects garbage now and then while the app is in use.
 
-    Streamlit would do it after every rerun, which under load takes a third of the time there is; it is told
-    not to in `.streamlit/config.toml`. Memory waits for the next sweep at most.
+    Streamlit would collect after every rerun, which under load takes a third of all the time;
+    `.streamlit/config.toml` turns that off. Memory is freed at the next sweep at the latest.
     """
 
     def __init__(self, every: float = SWEEP) -> None:
@@ -240,7 +240,7 @@ class Sweeper:
         self._due = threading.Lock()
 
     def rerun(self) -> None:
-        """A page runs: sweep in a while, unless that is already meant to happen."""
+        """Called when a page runs: schedule a sweep unless one is already pending."""
         if self._due.acquire(blocking=False):
             timer = threading.Timer(self.every, self._sweep)
             timer.daemon = True
@@ -263,9 +263,9 @@ def trace(
     Args:
         settings: Model, size, device and number format.
         photo: The opened photo.
-        watch: Points to keep beside the logits.
-        mode: How the photo is brought to size.
-        net: The model of these settings, for a thread that has no reader's session to look it up in.
+        watch: Points to keep besides the logits.
+        mode: How the photo is fitted to the input size.
+        net: The model of these settings, for a thread without a session to look it up in.
     """
     net = models.model(settings) if net is None else net
     points = tuple(sorted(set(watch)))

@@ -1,7 +1,6 @@
-"""Some seconds' work, shown when it is there: the page is drawn at once and runs again at the end.
+"""Work that takes seconds: the page is drawn at once and runs again when the result is ready.
 
-While a page runs, a click waits until the run has ended; anything that takes seconds therefore runs in the
-background.
+A click has to wait for the page's current run to end, so anything that takes seconds runs in the background.
 """
 
 from __future__ import annotations
@@ -16,25 +15,25 @@ import streamlit as st
 
 from .steps import Steps
 
-KEPT = 32  # results; the oldest makes room
+KEPT = 32  # results; the oldest is dropped first
 EVERY = 0.4  # seconds between two polls
-SOON = 0.05  # seconds in which a result is still waited for
-GIVEN_UP = 60.0  # seconds after which nobody asks any more for what is not done
+SOON = 0.05  # seconds to wait for a result before the page goes on without it
+GIVEN_UP = 60.0  # seconds without a request after which unfinished work counts as abandoned
 IT = "it"
 _known: OrderedDict[Hashable, Steps[Any]] = OrderedDict()
 _book = threading.Lock()
 
 
 def later(key: Hashable, make: Callable[[], Any], text: str) -> Any:
-    """The result of some work, shared by all readers, or None and a line that says what is being done.
+    """The result of some work, shared by all readers; None and a progress line until it is ready.
 
     Args:
-        key: All that decides the result.
-        make: Does the work, in another thread: it may not draw on the page.
-        text: What is being done, in the reader's language.
+        key: Everything that determines the result.
+        make: Does the work in another thread, so it must not draw on the page.
+        text: The progress line, in the reader's language.
 
     Raises:
-        Exception: What the work raised; the next run of the page tries again.
+        Exception: Whatever the work raised; the next run of the page tries again.
     """
     found = _poll(key, (IT,), lambda _: make(), text)
     return None if found is None else found[IT]
@@ -43,14 +42,14 @@ def later(key: Hashable, make: Callable[[], Any], text: str) -> Any:
 def in_pieces(
     key: Hashable, names: Sequence[Any], make: Callable[[Any], Any], text: str
 ) -> dict[Any, Any] | None:
-    """As `later`, for work of many pieces: others' come in between, and a bar says how far it is.
+    """Like `later`, for work in many pieces: other work runs in between, and a bar shows the progress.
 
     Args:
-        key: All that decides the results.
-        names: Of the pieces, in the order in which they are made.
-        make: Makes one of them, in another thread, and keeps what must outlive this call: once all are done,
-            the results are returned and forgotten.
-        text: What is being done, in the reader's language.
+        key: Everything that determines the results.
+        names: The pieces, in the order in which they are computed.
+        make: Computes one piece in another thread and stores whatever must outlive this call: once all are
+            done, the results are returned and dropped.
+        text: The text of the progress bar, in the reader's language.
     """
     found = _poll(key, names, make, text)
     if found is not None:

@@ -1,4 +1,4 @@
-"""The models on offer, opened once for all readers: which weights stand behind a name."""
+"""The models on offer, opened once for all readers, and the weights behind each name."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _OWN, _PLACED = "cfviz.own_models", "cfviz.placed"
 
 
 def names() -> list[str]:
-    """The variants, then the reader's own models of this session."""
+    """Names of the variants, then of the models the reader added in this session."""
     return [*list_models(), *own()]
 
 
@@ -34,9 +34,10 @@ def own() -> dict[str, Any]:
 
 
 def title(name: str) -> str:
-    """`crossformer_pp_small` -> `CrossFormer++ small`; for the reader's own the file's name.
+    """`crossformer_pp_small` -> `CrossFormer++ small`; for a reader's own model, the file's name.
 
-    Of a file's name only letters, digits and a few harmless characters: titles stand in figures, too.
+    A file's name is reduced to letters, digits and a few harmless characters, because titles also appear in
+    figures.
     """
     if name in own():
         return re.sub(r"[^\w .+-]", "", own()[name].provenance.source)[:80].strip() or name
@@ -47,7 +48,7 @@ def title(name: str) -> str:
 
 
 def model(settings: state.Settings) -> CrossFormer:
-    """The model of these settings, with the best weights at hand: bundled, else the authors', else random."""
+    """The model of these settings with the best weights at hand: bundled, else the authors', else random."""
     found = source(settings.model)
     if found == "own":
         return _own_placed(settings.model, settings)
@@ -69,7 +70,7 @@ def downloaded(name: str) -> bool:
 
 
 def known(name: str) -> bool:
-    """Whether what a model shows was learnt, without opening it; otherwise its weights are random."""
+    """Whether a model's weights are trained rather than random, determined without opening it."""
     found = source(name)
     return own()[name].provenance.trained is not None if found == "own" else found != "random"
 
@@ -83,7 +84,7 @@ def _shared(name: str, found: Source, device: str, dtype: str) -> CrossFormer:
 
 
 def _own_placed(name: str, settings: state.Settings) -> CrossFormer:
-    """One of the reader's own on its device; the copy is kept until another is wanted."""
+    """One of the reader's own models on its device; the copy is kept until another is requested."""
     key = (name, settings.device, settings.dtype)
     kept, net = st.session_state.get(_PLACED, (None, None))
     if kept != key:
@@ -93,7 +94,7 @@ def _own_placed(name: str, settings: state.Settings) -> CrossFormer:
 
 
 def _warmed(net: CrossFormer, dtype: str) -> CrossFormer:
-    """One forward on nothing, so that the first reader's photo is timed like everybody's."""
+    """Run one forward pass on dummy input, so that the first photo's timing is like all later ones."""
     with queue.turn():
         inspect(np.zeros((64, 64, 3), np.uint8), net, 224, dtype=dtype)
     _log.info("model ready: %s in %s", name_of(net), dtype)
@@ -101,17 +102,17 @@ def _warmed(net: CrossFormer, dtype: str) -> CrossFormer:
 
 
 def given(net: CrossFormer) -> str | None:
-    """What the command line calls a model's weights; None for those it takes by itself."""
+    """The command line's name for a model's weights; None if it uses them by default."""
     source: str = net.provenance.source
     return {"random": "none", "bundled": None}.get(source, source)
 
 
 def model_code(net: CrossFormer, call: str = "cfviz.create_model({}){}") -> str:
-    """The rest of a line of Python that opens a model with the very weights that are on screen.
+    """The rest of a line of Python that opens a model with exactly the weights on screen.
 
     Args:
         net: The model, in the number format on screen.
-        call: What is called; braces stand for the variant's name and the weights, then for the number format.
+        call: The call's template; its braces take the variant's name and the weights, then the number format.
     """
     cast = {"torch.bfloat16": ".bfloat16()", "torch.float16": ".half()"}
     named = given(net)

@@ -1,8 +1,8 @@
-"""Whose turn it is to compute: one reader at a time, readers in turn, and nobody waits for what was given up.
+"""The queue for computing: one reader at a time, in rotation, and nobody waits for abandoned work.
 
-Forwards of different readers share the same cores (or card), so running them side by side would make each of
-them slower. A lock would do that too, but it is handed to whoever asks at the right moment: a reader with
-twenty photos would keep everybody else out.
+Forward passes for different readers share the same cores (or GPU), so running them side by side would slow
+each of them down. A lock would serialise them too, but it goes to the thread that happens to ask at the right
+moment: a reader with twenty photos would keep everybody else out.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from streamlit.runtime.scriptrunner import get_script_run_ctx
 from streamlit.runtime.scriptrunner_utils.script_run_context import get_run_yield_check
 
 GONE = 60.0  # seconds after a reader's last click
-EVERY = 0.1  # seconds between two looks at whether the reader has clicked on
+EVERY = 0.1  # seconds between checks whether the reader has clicked again
 
 
 class Turns:
-    """A queue for one worker that goes round the readers, however much each of them asks for."""
+    """A queue for one worker that rotates among the readers, however many requests each of them makes."""
 
     def __init__(self) -> None:
         self._waiting: OrderedDict[Hashable, deque[threading.Event]] = OrderedDict()  # reader -> tickets
@@ -31,12 +31,12 @@ class Turns:
 
     @contextmanager
     def turn(self, who: Hashable, still_wanted: Callable[[], object] | None = None) -> Iterator[None]:
-        """Wait for a turn and keep it for the block; within a turn of the same thread, nothing more.
+        """Wait for a turn and hold it for the block; does nothing if this thread already has a turn.
 
         Args:
             who: The reader; each gets one turn before anybody gets a second.
-            still_wanted: Called now and then while waiting; what it raises ends the wait and leaves the
-                queue.
+            still_wanted: Called now and then while waiting; if it raises, the wait ends and the ticket leaves
+                the queue.
         """
         if self.held:
             yield
@@ -49,7 +49,7 @@ class Turns:
 
     @contextmanager
     def aside(self, who: Hashable, still_wanted: Callable[[], object] | None = None) -> Iterator[None]:
-        """Give the turn away for the block, if this thread has one, and wait for another after it."""
+        """Release this thread's turn, if it has one, for the block, and wait for another afterwards."""
         if not self.held:
             yield
             return
@@ -66,12 +66,12 @@ class Turns:
 
     @property
     def length(self) -> int:
-        """How many wait."""
+        """How many tickets are waiting."""
         with self._book:
             return sum(map(len, self._waiting.values()))
 
     def _take(self, who: Hashable, still_wanted: Callable[[], object] | None) -> None:
-        ticket = threading.Event()  # each its own: a turn that ends wakes one thread, not all that wait
+        ticket = threading.Event()  # one per ticket: the end of a turn wakes one thread, not all that wait
         with self._book:
             self._waiting.setdefault(who, deque()).append(ticket)
             self._go_on()
@@ -90,7 +90,7 @@ class Turns:
         self._mine.ticket = ticket
 
     def _go_on(self) -> None:
-        """If it is nobody's turn, it is the next one's; a reader with more tickets goes behind the others."""
+        """Start the next turn if none is running; a reader with more tickets goes to the back."""
         if self._holder is not None or not self._waiting:
             return
         who, tickets = next(iter(self._waiting.items()))
@@ -107,7 +107,7 @@ class Turns:
             del self._waiting[who]
 
     def _give(self) -> None:
-        if not self.held:  # a wait that was ended within the block
+        if not self.held:  # a wait inside the block was ended
             return
         with self._book:
             self._holder = self._mine.ticket = None
@@ -120,24 +120,24 @@ _book = threading.Lock()
 
 
 def turn() -> AbstractContextManager[None]:
-    """This session's turn to compute, for a `with` block; a second click of the reader ends the wait."""
+    """This session's turn to compute, for a `with` block; another click by the reader ends the wait."""
     return _turns.turn(_reader(), get_run_yield_check())
 
 
 def breathe() -> None:
-    """Within a long turn: let those who wait go first."""
+    """Within a long turn: let waiting readers go first."""
     if _turns.held and _turns.length:
         with aside():
             pass
 
 
 def aside() -> AbstractContextManager[None]:
-    """Out of the turn for a `with` block, to wait for something that may itself need one."""
+    """Release the turn for a `with` block, to wait for something that may itself need one."""
     return _turns.aside(_reader(), get_run_yield_check())
 
 
 def wait(event: threading.Event) -> None:
-    """Wait for what another thread computes, out of the turn; a second click of the reader ends the wait."""
+    """Wait, with the turn released, for another thread's result; another click ends the wait."""
     still_wanted = get_run_yield_check()
     with aside():
         while not event.wait(EVERY):
@@ -146,7 +146,7 @@ def wait(event: threading.Event) -> None:
 
 
 def readers() -> int:
-    """How many have clicked of late, this one included: every run of a page calls it."""
+    """How many readers have clicked recently, this one included; every run of a page calls it."""
     now = time.monotonic()
     with _book:
         _clicked[_reader()] = now
@@ -156,6 +156,6 @@ def readers() -> int:
 
 
 def _reader() -> Hashable:
-    """The session that this thread works for; the thread itself outside Streamlit."""
+    """The session this thread works for; outside Streamlit, the thread itself."""
     ctx = get_script_run_ctx(suppress_warning=True)
     return ctx.session_id if ctx is not None else threading.get_ident()

@@ -1,7 +1,7 @@
-"""Work in steps behind the page: what is there is shown at once, the rest as it comes, nothing is waited for.
+"""Background work in steps: finished steps are shown at once, the rest as they arrive, and no page waits.
 
-One thread does the steps of all readers, whose forwards share the same cores anyhow: whoever looked last
-comes first, and what nobody has looked at for a while is left where it is until somebody looks again.
+One thread runs the steps of all readers, since their forward passes share the same cores anyway. The work
+polled most recently comes first; work nobody has polled for a while pauses until somebody polls it again.
 """
 
 from __future__ import annotations
@@ -17,18 +17,18 @@ from . import queue
 T = TypeVar("T")
 
 PATIENCE = 4.0  # seconds after the last poll
-GRACE = 10.0  # seconds that a step has when the process ends
+GRACE = 10.0  # seconds a step has to finish when the process ends
 _change = threading.Condition()
 _open: list[Steps] = []
 _busy = False
 
 
 class Steps(Generic[T]):
-    """Named results, made one after another while somebody looks.
+    """Named results, computed one after another while somebody polls.
 
     Args:
-        names: In the order in which they are made.
-        make: Makes one; runs in another thread, with no Streamlit in it.
+        names: The names, in the order in which they are computed.
+        make: Computes one result; runs in another thread, so it must not use Streamlit.
     """
 
     def __init__(self, names: Sequence[str], make: Callable[[str], T]) -> None:
@@ -39,11 +39,11 @@ class Steps(Generic[T]):
 
     @property
     def left(self) -> list[str]:
-        """What is not there yet."""
+        """Names of the results still missing."""
         return [name for name in self.names if name not in self.found]
 
     def poll(self, seconds: float = 0.0) -> dict[str, T]:
-        """What is there, after waiting at most so long for all of it.
+        """The finished results, after waiting at most `seconds` for all of them.
 
         Raises:
             Exception: Whatever `make` raised.
@@ -70,14 +70,14 @@ def _begin() -> None:
 
 @atexit.register
 def _end() -> None:
-    """Let the step under way come to its end: a process that goes while torch computes is aborted."""
+    """Let the current step finish: a process that exits while torch is computing aborts."""
     with _change:
         _open.clear()
         _change.wait_for(lambda: not _busy, GRACE)
 
 
 def _work() -> None:
-    """Do the steps that somebody waits for; called once while there are any."""
+    """Run the steps somebody is waiting for; called once while there are any."""
     global _busy
     while True:
         with _change:
@@ -92,7 +92,7 @@ def _work() -> None:
         try:
             with queue.turn():
                 made = steps.make(name)
-        except Exception as reason:  # the reader's thread says what it is
+        except Exception as reason:  # the reader's thread reports it
             error = reason
         with _change:
             if error is None:
