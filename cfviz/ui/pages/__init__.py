@@ -1,1 +1,1 @@
-"""One module or folder for each file in `pages/`, under the same name."""
+"""The pages: one module or package for each file in `pages/`, under the same name."""

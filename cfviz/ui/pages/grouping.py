@@ -1,8 +1,8 @@
-"""The figures of the page on grouping: one component that counts, draws and answers in the browser.
+"""The figures of the grouping page: one component that counts, draws and answers in the browser.
 
-Python gives it words, colours and where to begin; afterwards nothing it does reaches the server. Its own copy
-of the geometry (`geo.js`) is held to `cfviz.geometry` by a browser test. Its state stands in the URL:
-map=HxW, g, i (a number or "adaptive"), kind, c, q=row.col.
+Python passes it words, colours and a starting state; after that, nothing it does reaches the server. A
+browser test checks its own copy of the geometry (`geo.js`) against `cfviz.geometry`. The URL records its
+state: map=HxW, g, i (a number or "adaptive"), kind, c, q=row.col.
 """
 
 from __future__ import annotations
@@ -23,14 +23,13 @@ DEFAULTS = {"map": "56x56", "g": "7", "i": "8", "kind": "lda", "c": "96", "q": "
 
 
 def begin(query: Mapping[str, str]) -> tuple[dict[str, Any], list[str]]:
-    """Where the figures begin, from a link.
+    """The figures' starting state, from a link.
 
     Args:
-        query: The URL's parameters; others than ours are left alone.
+        query: The URL's parameters; parameters that are not ours are ignored.
 
     Returns:
-        The state, with the default for each value that is missing or makes no sense, and the names of those
-        that make none.
+        The state, with the default for each missing or invalid value, and the names of the invalid ones.
     """
     bad: list[str] = []
 
@@ -68,10 +67,10 @@ def grouping_figures(lang: str, *, start: dict[str, Any], bad: bool = False, les
 
     Args:
         lang: The reader's language.
-        start: Where to begin, from `begin`.
-        bad: Whether the link held something that made no sense; said in one quiet line.
-        lesson: Shows the first figure alone, which then follows `start` and leaves the address as it is:
-            "ask" hides its counts and costs, "told" shows them.
+        start: The starting state, from `begin`.
+        bad: Whether the link held an invalid value, which the figures then mention in one quiet line.
+        lesson: If given, shows the first figure alone, which then follows `start` and leaves the URL alone:
+            "ask" hides the counts and costs, "told" shows them.
     """
     palette = {"light": theme.LIGHT.css(), "dark": theme.DARK.css()}
     data = {

@@ -1,4 +1,4 @@
-"""The home page's figure: the whole model, filled with the reader's own photo and model."""
+"""The home page's figure: the whole model, drawn from the reader's own photo and model."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def whole(ctx: Context) -> None:
 
 
 def _follow(ctx: Context, go: dict[str, Any]) -> None:
-    """Open the page that was asked for, with the token that was pointed at."""
+    """Open the requested page at the selected token."""
     page = go["page"]
     if page not in LINKED or not frame.exists(page):
         return
@@ -64,7 +64,7 @@ def _follow(ctx: Context, go: dict[str, Any]) -> None:
 
 
 def _below(ctx: Context, trace: Trace) -> None:
-    """The sentence on what the small pictures are, the credit, and what can be taken away."""
+    """The sentence on the small pictures, the credit and the downloads."""
     costs = cost(ctx.model, *trace.size)
     st.caption(
         ctx.t(
@@ -83,7 +83,7 @@ def _below(ctx: Context, trace: Trace) -> None:
 
 
 def _data(ctx: Context, trace: Trace) -> dict[str, Any]:
-    """All that the figure draws; the same inputs give the same bytes, so a rerun sends nothing."""
+    """Everything the figure draws; equal inputs give equal bytes, so a rerun sends nothing."""
     pictures = derived(trace, "pictures", lambda: _pictures(trace))
     costs = cost(ctx.model, *trace.size)
     stages = anatomy(

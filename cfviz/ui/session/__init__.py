@@ -1,1 +1,1 @@
-"""What one reader has chosen and brought along: settings, the link that says them, photos."""
+"""One reader's session: settings, the link that records them, uploaded photos."""

@@ -1,10 +1,11 @@
-"""Where a browser's messages come in: how many and how much a session may send, and what about a widget.
+"""Checks on a browser's messages: how many and how much a session may send, and which widget values.
 
-Streamlit trusts all of it. Every message starts a run in a thread of its own: a few clients with two hundred
-a second kept everybody waiting for a minute, and one message of a few bytes clears all readers' caches. A
-number for a select box, a text that is no option, half a JSON text make the widget's reader fail in every run
-of the session, and the page is one redacted sentence until the reader leaves. Streamlit has no place to check
-that, so the methods that everything passes through are wrapped.
+Streamlit trusts all of these. Every message starts a run in a thread of its own: a few clients sending two
+hundred a second kept everybody waiting for a minute, and one message of a few bytes clears all readers'
+caches. A number for a select box, a string that is not an option or truncated JSON makes the widget's
+deserialiser fail in every run of the session, and the page shows one redacted sentence until the reader
+leaves. Streamlit offers no hook to check for that, so the methods that every message passes through are
+wrapped.
 """
 
 from __future__ import annotations
@@ -29,18 +30,18 @@ from streamlit.runtime.uploaded_file_manager import UploadedFileRec
 
 __all__ = ["Rate", "guard"]
 
-BURST = 20  # messages that a session may send at once
+BURST = 20  # messages a session may send at once
 EVERY = 0.25  # seconds between two messages after that
-WAITING = 4  # messages of one session that wait: the latest of the page and of some of its fragments
+WAITING = 4  # queued messages of one session: the latest of the page and of some of its fragments
 ASKED = ("rerun_script", "app_heartbeat", "stop_script", "file_urls_request", "backend_operation_request")
 MOST_UPLOADED = 600 * 2**20  # bytes of one session: weights of 400 MB, photos of 128 MB, some room
-TIDY = 30.0  # seconds between two looks for sessions that have ended
+TIDY = 30.0  # seconds between checks for sessions that have ended
 _log = logging.getLogger(__name__)
 
 
 @cache
 def guard() -> None:
-    """Once a process: let every message, and every value of a widget when it is first read, be checked."""
+    """Once per process: check every message, and every widget value when it is first read."""
     _limit_messages()
     _limit_uploads()
     _check_values()
@@ -53,12 +54,12 @@ def guard() -> None:
 
 
 class Rate:
-    """One session's messages: a burst, then one at a time; of those that wait the latest of a kind counts.
+    """Limits one session's messages: a burst, then one at a time; only the latest of each kind is queued.
 
     Args:
-        handle: Takes a message.
-        later: Calls a function after so many seconds.
-        clock: Seconds.
+        handle: Handles a message.
+        later: Calls a function after a number of seconds.
+        clock: Returns the time in seconds.
     """
 
     def __init__(
@@ -74,7 +75,7 @@ class Rate:
         self._waiting: dict[str, BackMsg] = {}
 
     def take(self, message: BackMsg) -> None:
-        """Handle a message now, or once its turn comes."""
+        """Handle a message now or when its turn comes."""
         kind = message.WhichOneof("type")
         if kind not in ASKED:
             _log.warning("dropped a message of a kind that no page here sends: %s", kind)
@@ -146,19 +147,19 @@ def _limit_uploads() -> None:
 
 
 async def _tidy() -> None:
-    """Let sessions go when their time is over; Streamlit does it when another reader leaves."""
+    """Drop expired sessions; Streamlit itself does so only when another reader leaves."""
     while True:
         await asyncio.sleep(TIDY)
         forget_ended(get_instance())
 
 
 def forget_ended(runtime: Any) -> int:
-    """Drop the sessions that nobody can come back to any more, with their uploads; how many."""
+    """Drop the sessions that nobody can return to, with their uploads; return how many were dropped."""
     storage = getattr(getattr(runtime, "_session_mgr", None), "_session_storage", None)
     expire = getattr(getattr(storage, "_cache", None), "expire", None)
     ended = list(expire() or ()) if expire is not None else []
     for _, kept in ended:
-        kept.session.shutdown()  # not left to the collector, which never looks at what start-up has frozen
+        kept.session.shutdown()  # not left to the garbage collector, which skips what was frozen at start-up
     return len(ended)
 
 
@@ -179,7 +180,7 @@ def _check_values() -> None:
                 raise ValueError(f"expected {about.value_type}, got {came}")
             value = about.deserializer(session_state.unpack_widget_state_value(kept.value))
             _of_the_options(about.deserializer, value)
-        except Exception as error:  # whatever a reader of values meets in one that was made up
+        except Exception as error:  # a forged value can raise anything in a deserialiser
             _log.warning("dropped what a browser said of %s: %s", widget[-60:], reprlib.repr(str(error)))
             value = about.deserializer(None)
         states.states[widget] = Value(value)
@@ -189,7 +190,7 @@ def _check_values() -> None:
 
 
 def _of_the_options(reader: Any, value: Any) -> None:
-    """Refuse a choice that was not on offer; Streamlit hands a text that is no option through."""
+    """Refuse a choice that was not on offer; Streamlit passes on strings that are not options."""
     options = getattr(getattr(reader, "__self__", None), "options", None)
     if options is None:
         return

@@ -1,9 +1,9 @@
-"""What a browser may say of a component: one form for each, checked before anything reads it.
+"""What a component in the browser may send: one form each, checked before anything reads the message.
 
-A message comes from whoever speaks the protocol, not only from our own code in the browser: a missing field,
-a text where a number belongs, three thousand million for a stage. What does not fit its form is dropped with
-a line in the log, and the page stays as it was. A form bounds every value by itself; whether a place exists
-in this model is for the page to decide, as for its link.
+Any client that speaks the protocol can send a message, not only our own code in the browser: a missing field,
+a string in place of a number, three thousand million for a stage. A message that does not fit its form is
+dropped with a line in the log, and the page stays as it was. A form bounds every value individually; whether
+a place exists in this model is for the page to decide, as it is for links.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ __all__ = [
     "STORED", "WHOLE", "Form", "accepted", "row_picked",
 ]  # fmt: skip
 
-Field = Callable[[Any], Any]  # gives the value to use, or raises ValueError
+Field = Callable[[Any], Any]  # returns the value to use, or raises ValueError
 
 STAGES, BLOCKS, HEADS, SIDE = 16, 256, 256, 4096  # more than any model or map here has
 LONGEST = 20_000  # characters of a text
@@ -32,7 +32,7 @@ _short.maxstring = _short.maxother = 60
 
 
 def whole(below: int, least: int = 0) -> Field:
-    """A whole number from `least`, below `below`."""
+    """A whole number of at least `least` and less than `below`."""
 
     def check(value: Any) -> int:
         if type(value) not in (int, float) or not least <= value < below or value != int(value):
@@ -50,14 +50,14 @@ def share(value: Any) -> float:
 
 
 def flag(value: Any) -> bool:
-    """Yes or no; also 1 or 0."""
+    """True or false; 1 and 0 are accepted too."""
     if type(value) not in (bool, int) or value not in (0, 1):
         raise ValueError("expected true or false")
     return bool(value)
 
 
 def one_of(*words: str) -> Field:
-    """One of some words."""
+    """One of the given words."""
 
     def check(value: Any) -> str:
         if type(value) is not str or value not in words:
@@ -68,7 +68,7 @@ def one_of(*words: str) -> Field:
 
 
 def text(most: int, pattern: str = "") -> Field:
-    """A text of a length, in some characters."""
+    """A string of at most `most` characters, optionally matching a pattern."""
 
     def check(value: Any) -> str:
         if type(value) is not str or len(value) > most or (pattern and not re.fullmatch(pattern, value)):
@@ -79,7 +79,7 @@ def text(most: int, pattern: str = "") -> Field:
 
 
 def several(most: int, field: Field) -> Field:
-    """A list of at most so many values."""
+    """A list of at most `most` values."""
 
     def check(value: Any) -> list[Any]:
         if type(value) is not list or len(value) > most:
@@ -90,21 +90,21 @@ def several(most: int, field: Field) -> Field:
 
 
 class Form:
-    """What a component says: a mapping with these fields, or one value where `fields` is a function.
+    """The form of a component's message: a mapping with these fields, or one value if `fields` is a function.
 
     Args:
-        fields: Name -> what it must be; fields without a name here are left out of what is read.
-        maybe: The same for fields that may be missing.
+        fields: Name -> check of the value; fields not named here are dropped.
+        maybe: The same for optional fields.
     """
 
     def __init__(self, fields: Mapping[str, Field] | Field, maybe: Mapping[str, Field] | None = None) -> None:
         self.fields, self.maybe = fields, maybe or {}
 
     def read(self, value: Any) -> Any:
-        """The value, each field as it is to be used.
+        """The checked value, each field ready for use.
 
         Raises:
-            ValueError: If something does not fit; the sentence names the field.
+            ValueError: If something does not fit; the message names the field.
         """
         if not isinstance(self.fields, Mapping):
             return self.fields(value)
@@ -121,12 +121,12 @@ class Form:
 
 
 def accepted(name: str, form: Form, value: Any) -> Any:
-    """What a component said, where it fits its form; None, and a line in the log, where it does not.
+    """A component's message if it fits its form; otherwise None, and a line in the log.
 
     Args:
-        name: The component's, for the log.
-        form: What it may say.
-        value: What came; None where it said nothing.
+        name: The component's name, for the log.
+        form: The form to check against.
+        value: The message; None if the component sent nothing.
     """
     if value is None:
         return None
@@ -138,19 +138,19 @@ def accepted(name: str, form: Form, value: Any) -> Any:
 
 
 def row_picked(name: str, value: Any, rows: int) -> int | None:
-    """The row chosen in a table; None where none is, or where it is not one of the table's.
+    """The row chosen in a table; None if none is chosen or the table has no such row.
 
     Args:
-        name: The table's, for the log.
+        name: The table's name, for the log.
         value: The table's state, as Streamlit keeps it.
-        rows: How many rows there are.
+        rows: The number of rows.
     """
     chosen = value.get("selection") if isinstance(value, Mapping) else None
     picked = accepted(name, Form({"rows": several(1, whole(rows))}), chosen)
     return picked["rows"][0] if picked and picked["rows"] else None
 
 
-# ---------------------------------------------------------------- what each says
+# ---------------------------------------------------------------- the forms
 
 _TOKEN = {"row": whole(SIDE), "col": whole(SIDE)}
 
@@ -170,7 +170,7 @@ BIAS = Form(
 )
 BIAS_ANSWER = Form({"down": whole(101), "across": whole(101), "less": flag})
 LAB = Form({"do": text(LONGEST), "how": one_of(*FILLS), "seq": whole(2**53)})
-# To a lesson's question; the same figures tell a place, too, which a lesson has no use for.
+# The answer to a lesson's question; the same figures also send a place, which a lesson does not use.
 ANSWER = Form({}, {"quiz": text(64), "picked": several(512, text(64))})
 WHOLE = Form(
     {"page": text(40, r"[a-z_]+"), "stage": whole(STAGES), "block": whole(BLOCKS), "x": share, "y": share}

@@ -1,7 +1,7 @@
-"""The photos on offer: the bundled gallery, and the reader's own of this session (kept in memory only).
+"""The photos on offer: the bundled gallery and the reader's uploads of this session (kept in memory only).
 
-A reader's photos are kept as the bytes that came, within limits of number and size; the latest that were
-opened, by all readers together, are kept as pixels, within a limit of pixels.
+A reader's photos are kept as the uploaded bytes, limited in number and size. The photos that all readers
+together opened most recently are also kept decoded, up to a limit of pixels.
 """
 
 from __future__ import annotations
@@ -26,26 +26,26 @@ from cfviz.data.samples import gallery, sample
 
 from .state import OWN, change
 
-MAX_OWN, MAX_OWN_BYTES = 24, 128 * 2**20  # photos of one reader's own; the oldest make room
-MAX_BYTES = 40 * 2**20  # of one; the browser is told as well, but nobody makes it obey
+MAX_OWN, MAX_OWN_BYTES = 24, 128 * 2**20  # one reader's own photos; the oldest are dropped first
+MAX_BYTES = 40 * 2**20  # per photo; the browser is told the limit too, but cannot be trusted to obey it
 MAX_OPEN_PIXELS = 100_000_000  # of all readers together: 300 MB
 THUMBNAIL = 112
 _OWN, _SEEN = "cfviz.own", "cfviz.seen"
 
 
 def ids() -> list[str]:
-    """Ids of all photos on offer, the reader's own last."""
+    """The ids of all photos on offer, the reader's own last."""
     return [entry.id for entry in gallery()] + list(own())
 
 
 @dataclass(frozen=True)
 class Own:
-    """One of the reader's own: a file that was opened once, so it can be.
+    """One of the reader's own photos: a file known to open, because it was opened once.
 
     Attributes:
-        name: Of the file.
-        data: Its bytes.
-        sha256: Of the bytes.
+        name: The file's name.
+        data: The file's bytes.
+        sha256: The SHA-256 of the bytes.
         thumbnail: A data URI.
     """
 
@@ -61,10 +61,10 @@ def own() -> dict[str, Own]:
 
 
 def photo(id: str) -> Photo:
-    """The opened photo behind an id.
+    """The opened photo with an id.
 
     Raises:
-        ValueError: No photo has this id.
+        ValueError: If no photo has this id.
     """
     if id not in own():
         return _bundled(id)
@@ -73,7 +73,7 @@ def photo(id: str) -> Photo:
 
 
 def _room(pixels: int) -> LRUCache[tuple[str, str], Photo]:
-    """Keeps the photos opened last, so many pixels of them; the latest whatever its size."""
+    """A cache of the last opened photos, limited in pixels; the latest is kept regardless of size."""
     return LRUCache(pixels, lambda photo: min(math.prod(photo.size), pixels))
 
 
@@ -82,15 +82,15 @@ _book, _decoding = threading.Lock(), threading.Lock()
 
 
 def _open(data: bytes, name: str, sha256: str) -> Photo:
-    """The photo in a file's bytes: one of the latest that were opened, or opened anew.
+    """The photo in a file's bytes, from the cache of recently opened ones or newly opened.
 
-    One at a time, whoever asks: a photo of 50 million pixels takes 600 MB while it is decoded.
+    Only one photo is decoded at a time, for all readers: 50 million pixels take 600 MB during decoding.
     """
     key = (sha256, name)
     if (found := _found(key)) is not None:
         return found
     with _decoding:
-        if (found := _found(key)) is not None:  # another reader's, meanwhile
+        if (found := _found(key)) is not None:  # opened for another reader in the meantime
             return found
         made = load_image(data, name=name)
         with _book:
@@ -104,15 +104,15 @@ def _found(key: tuple[str, str]) -> Photo | None:
 
 
 def take(uploads: Iterable[Any]) -> tuple[bool, list[tuple[str, ImageError]]]:
-    """Open what was dropped, keep what can be used and show the last one; say why the rest cannot.
+    """Open the uploads, keep the usable ones and show the last; return the reason each other was refused.
 
     Args:
-        uploads: Streamlit's uploaded files; those seen before are not opened again.
+        uploads: Streamlit's uploaded files; files seen before are not opened again.
 
     Returns:
         Whether a photo was added, and (file name, reason) of each upload that was refused, now or before.
     """
-    seen: dict[str, ImageError | str] = st.session_state.setdefault(_SEEN, {})  # why not, or its id
+    seen: dict[str, ImageError | str] = st.session_state.setdefault(_SEEN, {})  # reason, or the id
     added, refused = False, []
     for upload in uploads:
         mark, name = _mark(upload), str(getattr(upload, "name", ""))
@@ -129,14 +129,14 @@ def take(uploads: Iterable[Any]) -> tuple[bool, list[tuple[str, ImageError]]]:
 
 
 def made_room(uploads: Iterable[Any]) -> list[str]:
-    """The names of uploads that were opened and are no longer kept: later ones needed their place."""
+    """The names of uploads that were dropped again to make room for later ones."""
     seen, mine = st.session_state.get(_SEEN, {}), own()
     ids = {str(getattr(upload, "name", "")): seen.get(_mark(upload)) for upload in uploads}
     return [name for name, id in ids.items() if isinstance(id, str) and id not in mine]
 
 
 def _mark(upload: Any) -> str:
-    """What tells one upload from another."""
+    """A key that identifies an upload."""
     return str(getattr(upload, "file_id", id(upload)))
 
 
@@ -171,10 +171,10 @@ def gallery_thumbnails() -> dict[str, str]:
 
 
 def _keep(upload: Any, name: str) -> str:
-    """Open one of the reader's own, keep it and show it.
+    """Open one of the reader's own photos, keep it and show it.
 
     Returns:
-        Its id.
+        The photo's id.
     """
     if upload.size > MAX_BYTES:
         raise ImageError("too_many_bytes", megabytes=f"{upload.size / 2**20:.0f}", limit=MAX_BYTES // 2**20)
@@ -191,11 +191,11 @@ def _keep(upload: Any, name: str) -> str:
 
 @lru_cache(maxsize=32)
 def _bundled(id: str) -> Photo:
-    """A photo of the gallery, opened once a process."""
+    """A photo of the gallery, opened once per process."""
     entry = sample(id)
     return load_image(entry.path)
 
 
 def photo_code(id: str) -> str:
-    """How the shown code names a photo."""
+    """The name of a photo in the shown code."""
     return '"your-photo.jpg"' if id.startswith(OWN) else f'sample("{id}").path'

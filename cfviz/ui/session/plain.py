@@ -1,4 +1,4 @@
-"""Words that are not ours (names of files, values of links, what a file says of itself) in our Markdown."""
+"""Safe Markdown from untrusted text: file names, values from links, a file's description of itself."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from cfviz.models.weights.errors import CheckpointError
 from cfviz.words import Translator
 
 LIMIT = 200  # letters
-GLUE = "\u2060"  # word joiner: invisible, and parts what would be taken for a link or an icon
+GLUE = "\u2060"  # word joiner: invisible; splits text that would be read as a link or an icon
 
 
 def plain(text: object, limit: int = LIMIT) -> str:
     """Markdown that shows this text and nothing else: no tag, link, picture, formula, icon or style.
 
-    Escaping is not enough: what looks like an address or an emoji's name is replaced after the escapes are
-        gone.
+    Escaping is not enough: once the escapes are resolved, anything that looks like an address or an emoji's
+    name is still replaced.
 
     Args:
-        text: Anything; what cannot be printed becomes a space.
-        limit: Letters, after which it is cut.
+        text: Any object; unprintable characters become spaces.
+        limit: The number of letters after which the text is cut.
     """
     line = " ".join("".join(letter if letter.isprintable() else " " for letter in str(text)).split())
     if len(line) > limit:
@@ -31,12 +31,12 @@ def plain(text: object, limit: int = LIMIT) -> str:
 
 
 def plain_fields(fields: Mapping[str, object]) -> dict[str, object]:
-    """Fields of a sentence with every text made plain; numbers stay."""
+    """The fields of a sentence with all text made plain; numbers stay as they are."""
     return {name: plain(value) if isinstance(value, str) else value for name, value in fields.items()}
 
 
 def explain(t: Translator, error: BaseException) -> str:
-    """The sentence for an error, in the reader's language where it has a code; one may hold another."""
+    """The sentence for an error, in the reader's language if the error has a code; errors may be nested."""
     if not isinstance(error, ImageError | CheckpointError):
         return t("errors.refused", reason=plain(error))
     within = {name: value for name, value in error.fields.items() if isinstance(value, BaseException)}

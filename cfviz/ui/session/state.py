@@ -1,9 +1,9 @@
-"""What the reader has chosen, and the link that says it.
+"""The reader's choices, and the link that records them.
 
-The model, the photo, the size, the number format and the language are the same on every page and stand in the
-URL, in neutral codes, so that a link restores them in a private window. Streamlit's own `bind` would leave
-out a value that equals its default (and a link would then mean something else once a default changes) and
-would write translated labels; so this module keeps the two in step itself, by one rule:
+The model, the photo, the size, the number format and the language are the same on every page and are written
+to the URL in language-neutral codes, so that a link restores them in a private window. Streamlit's own `bind`
+would leave out a value that equals its default (so a link would change meaning whenever a default does) and
+would write translated labels. This module therefore keeps session and URL in step itself, by one rule:
 *a value in the URL that we did not write wins, otherwise the session does*.
 """
 
@@ -21,15 +21,15 @@ from cfviz.words import LANGUAGES
 DEFAULT_MODEL = "crossformer_nano"
 DEFAULT_PHOTO = "berlin-cathedral"
 SHARED = ("model", "photo", "size", "dtype", "lang")
-OWN = "own-"  # a photo of the reader's own: the link names it but cannot carry it
+OWN = "own-"  # one of the reader's own photos: a link can name it but not carry it
 
-MOST = 2**53  # of a number in a link: beyond it arithmetic is not exact, and then not possible
+MOST = 2**53  # largest number in a link: beyond it arithmetic is inexact, and eventually fails
 _SETTINGS, _WRITTEN, _EXTRAS = "cfviz.settings", "cfviz.written", "cfviz.extras"
 
 
 @dataclass(frozen=True)
 class Settings:
-    """The choices shared by all pages, in codes that no language changes."""
+    """The choices shared by all pages, in language-neutral codes."""
 
     model: str = DEFAULT_MODEL
     photo: str = DEFAULT_PHOTO
@@ -46,7 +46,7 @@ class Settings:
 
 @dataclass(frozen=True)
 class Note:
-    """Something to say gently: a translation key and its fields."""
+    """A gentle notice: a translation key and its fields."""
 
     key: str
     fields: dict[str, object]
@@ -55,16 +55,16 @@ class Note:
 def read(
     query: Mapping[str, str], base: Settings, models: Iterable[str], photos: Iterable[str]
 ) -> tuple[Settings, list[Note]]:
-    """Settings from a link: what it states where that is possible, `base` for the rest.
+    """Settings from a link: its values where they are usable, those of `base` otherwise.
 
     Args:
         query: The URL's parameters.
-        base: What stands where the link says nothing.
-        models: Names on offer.
-        photos: Ids on offer, the reader's own of this session included.
+        base: The settings to use where the link has none.
+        models: Names of the models on offer.
+        photos: Ids of the photos on offer, including the reader's own of this session.
 
     Returns:
-        The settings, and one note for each value that could not be used.
+        The settings, and one note for each unusable value.
     """
     notes: list[Note] = []
     values: dict[str, Any] = {}
@@ -89,12 +89,12 @@ def read(
 
 
 def current(base: Settings, models: Iterable[str], photos: Iterable[str]) -> tuple[Settings, list[Note]]:
-    """The settings of this run: the session's, overruled by whatever in the URL is not our own writing.
+    """The settings of this run: the session's, overridden by any URL value that we did not write.
 
     Args:
-        base: Where a new session begins before its link is read.
-        models: Names on offer.
-        photos: Ids on offer.
+        base: The settings a new session starts from before its link is read.
+        models: Names of the models on offer.
+        photos: Ids of the photos on offer.
     """
     stored: Settings = st.session_state.get(_SETTINGS, base)
     written: dict[str, str] = st.session_state.get(_WRITTEN, {})
@@ -112,7 +112,7 @@ def change(**values: Any) -> None:
 
 
 def write_link(settings: Settings, page: str) -> None:
-    """Put the settings, and what the page has stored for itself, into the URL."""
+    """Write the settings and the page's own choices to the URL."""
     query = settings.query() | _extras(page)
     if st.query_params.to_dict() != query:
         st.query_params.from_dict(query)
@@ -120,7 +120,7 @@ def write_link(settings: Settings, page: str) -> None:
 
 
 def adopt_extras(page: str) -> None:
-    """Take over from the URL what a link says about this page alone (a stage, a head, a token)."""
+    """Adopt from the URL the choices that concern this page alone (a stage, a head, a token)."""
     written: dict[str, str] = st.session_state.get(_WRITTEN, {})
     own = _extras(page)
     for name, value in st.query_params.to_dict().items():
@@ -129,7 +129,7 @@ def adopt_extras(page: str) -> None:
 
 
 def extra(page: str, name: str, default: Any, allowed: Callable[[Any], bool] | Iterable[Any]) -> Any:
-    """A page's own choice, in the type of `default`; the default where it is missing or makes no sense."""
+    """A page's own choice, in the type of `default`; the default if it is missing or invalid."""
     text = _extras(page).get(name)
     if text is None:
         return default
@@ -144,10 +144,10 @@ def extra(page: str, name: str, default: Any, allowed: Callable[[Any], bool] | I
 
 
 def put_extra(page: str, **values: Any) -> None:
-    """Store a page's own choices; they survive a page switch and stand in the URL while the page is open."""
+    """Store a page's own choices; they survive a page switch and appear in the URL while the page is open."""
     _extras(page).update({name: str(value) for name, value in values.items()})
 
 
 def _extras(page: str) -> dict[str, str]:
-    """What this page has stored, as text."""
+    """This page's stored choices, as strings."""
     return st.session_state.setdefault(_EXTRAS, {}).setdefault(page, {})

@@ -1,4 +1,4 @@
-"""What frames every page: navigation, style and header."""
+"""The frame of every page: navigation, style and header."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ ICONS = {
 
 
 def script(page: str) -> str:
-    """A page's file, relative to the project: ``home`` is ``app.py``."""
+    """A page's file, relative to the project: `home` is `app.py`."""
     return "app.py" if page == "home" else f"pages/{page}.py"
 
 
 def exists(page: str) -> bool:
-    """Whether a page is there to be linked."""
+    """Whether a page's file exists, so that it can be linked."""
     return (APP / script(page)).is_file()
 
 
@@ -58,7 +58,7 @@ _document = st.components.v2.component("cfviz.document", js=web.script("shell/do
 
 
 def style(ctx: Context) -> None:
-    """The few rules that Streamlit's theme has no option for, and the page's language for screen readers."""
+    """The few styles that Streamlit's theme cannot express, and the page's language for screen readers."""
     words = {"browse": ctx.t("common.browse"), "limits": ctx.t("common.limits")}
     variables = "".join(f'--cf-{name}: "{text}";' for name, text in words.items())
     colours = {
@@ -75,7 +75,7 @@ def style(ctx: Context) -> None:
 
 
 def header(ctx: Context) -> None:
-    """The title and, under it, the one sentence that says what the page is for."""
+    """The title and, below it, one sentence on what the page is for."""
     back = ctx.get("back", "", lambda text: re.fullmatch(r"\d{1,2}\.\d{1,2}", text) is not None)
     if back and ctx.name != "learn":  # the reader came here from a step of a lesson
         lesson, step = back.split(".")

@@ -25,7 +25,7 @@ from cfviz.words import preferred, translator
 from . import frame
 from .sidebar import sidebar
 
-WITHOUT_MODEL = ("grouping",)  # pages that show no model, so say nothing about its weights
+WITHOUT_MODEL = ("grouping",)  # pages without a model, so without a notice about its weights
 
 
 def start(name: str) -> Context:
@@ -61,6 +61,6 @@ def start(name: str) -> Context:
 
 
 def _gpu_full(ctx: Context) -> None:
-    """Above the page: the GPU had no room, so the CPU computed what is shown."""
+    """Show above the page that the GPU had no room, so the CPU computed the results."""
     with ctx.banner:
         st.warning(ctx.t("common.gpu_full"), icon=":material/memory:")

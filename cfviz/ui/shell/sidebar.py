@@ -18,7 +18,7 @@ from cfviz.words import LANGUAGES, Translator
 
 
 def sidebar(ctx: Context) -> None:
-    """Draw the controls and let each change the settings."""
+    """Draw the controls, each of which changes one setting."""
     t, settings = ctx.t, ctx.settings
     with st.container(key="cf-photo", gap="small"):
         _choose(t("common.photo"), "photo", photos.ids(), settings.photo, lambda id: photo_title(t, id))
@@ -43,7 +43,10 @@ def sidebar(ctx: Context) -> None:
 
 
 def _measured_time(ctx: Context) -> None:
-    """Say what the number format costs or saves here, with this model: processors differ tenfold."""
+    """Show how much time the number format costs or saves with this model on this machine.
+
+    Processors differ tenfold.
+    """
     settings, t = ctx.settings, ctx.t
     try:
         model = models.model(settings)
@@ -55,7 +58,7 @@ def _measured_time(ctx: Context) -> None:
             t("common.dtype_wait"),
         )
     except (ValueError, FileNotFoundError, RuntimeError):
-        return  # the page says what is wrong with the model; no memory for two copies: nothing was measured
+        return  # the page reports a faulty model; without memory for two copies nothing was measured
     if seconds is None:
         return
     exact, chosen = seconds["float32"], seconds[settings.dtype]
@@ -72,7 +75,7 @@ def _measured_time(ctx: Context) -> None:
 
 
 def language(lang: str, t: Translator) -> None:
-    """The switch between the two languages, each called by its own name."""
+    """The switch between the two languages, each shown under its own name."""
     st.session_state["w.lang"] = lang
     st.segmented_control(
         t("common.language"),
@@ -87,14 +90,14 @@ def language(lang: str, t: Translator) -> None:
 
 
 def _choose(label: str, name: str, options: Any, value: Any, title: Any, help: str | None = None) -> None:
-    """A select box that changes one setting; its state is seeded from the settings at every run."""
+    """A select box that changes one setting; its state is set from the settings at every run."""
     key = f"w.{name}"
     st.session_state[key] = value
     st.selectbox(label, list(options), format_func=title, key=key, on_change=_adopt, args=(name,), help=help)
 
 
 def _adopt(name: str) -> None:
-    """A widget changed: so do the settings."""
+    """Copy a changed widget's value to the settings."""
     value = st.session_state[f"w.{name}"]
     if value is not None:
         state.change(**{name: value})

@@ -1,1 +1,1 @@
-"""Parts that pages are put together from: figures, photo strip, take-away row, weights, jobs."""
+"""The widgets that pages are built from: figures, photo strip, take-away row, weights, jobs."""

@@ -1,4 +1,4 @@
-"""A plotly figure on a page, with its sentence above and, below, its code and its data."""
+"""A plotly figure on a page, with a sentence above it and its code and data below."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ from cfviz.ui.context import Context
 
 from .takeaway import take_away
 
-BREATH = 0.5  # seconds in which a browser with a core to itself loads, decodes and paints a figure
+BREATH = 0.5  # seconds a browser with a core to itself needs to load, decode and paint a figure
 
 
 def breathe() -> None:
-    """Between a figure that has just appeared and the rest of its page: let the browser draw it first.
+    """Let the browser draw a figure that has just appeared before the rest of its page arrives.
 
-    What follows (plots, tables, dozens of labels) keeps the browser busy for a second or more, and a figure
-    whose picture is still being decoded would wait for all of it. Only browsers are waited for.
+    The rest (plots, tables, dozens of labels) keeps the browser busy for a second or more, and a figure whose
+    picture is still being decoded would have to wait for all of it. Does nothing when there is no browser.
     """
     if st.context.headers.get("User-Agent"):
         time.sleep(BREATH)
 
 
 def look(text: str) -> None:
-    """The sentence above a figure that says what to look at (Markdown)."""
+    """The sentence above a figure that tells the reader what to look for (Markdown)."""
     st.markdown(f'<div class="cf-look">\n\n{text}\n\n</div>', unsafe_allow_html=True)
 
 
@@ -42,18 +42,18 @@ def figure(
     table: tuple[Sequence[str], Iterable[Sequence[Any]]] | None = None,
     **fields: object,
 ) -> None:
-    """A plotly figure with its sentence above and, below, its code and its data.
+    """A plotly figure with a sentence above it and its code and data below.
 
-    The texts are `<page>.<name>_look` and `<page>.<name>_alt` of the translations.
+    The texts are the translations `<page>.<name>_look` and `<page>.<name>_alt`.
 
     Args:
         ctx: The page.
         fig: The plotly figure.
-        name: Short, also the name of the files taken away.
-        key: Tells several figures of one name apart.
-        code: The few lines of Python that compute it.
+        name: A short name, also used for the downloaded files.
+        key: Distinguishes figures that share a name.
+        code: The few lines of Python that compute the figure.
         table: Column names and rows, for the CSV.
-        **fields: What fills the texts.
+        **fields: Values for the placeholders in the texts.
     """
     look(ctx.t(f"{ctx.name}.{name}_look", **fields))
     alt = ctx.t(f"{ctx.name}.{name}_alt", **fields)
@@ -62,13 +62,13 @@ def figure(
 
 
 def chart(ctx: Context, fig: Any, name: str, alt: str) -> None:
-    """A plotly figure alone; `take_away` puts under it what can be taken away.
+    """A plotly figure alone; `take_away` adds the row of downloads below it.
 
     Args:
         ctx: The page.
         fig: The plotly figure.
-        name: Unique on the page, also the name of the file.
-        alt: What it shows, for those who do not see it.
+        name: A name unique on the page, also used for the downloaded file.
+        alt: The description for readers who cannot see the figure.
     """
     st.plotly_chart(
         fig,
@@ -86,14 +86,14 @@ def chart_key(ctx: Context, name: str) -> str:
 
 
 def taken(ctx: Context, fig: Any, name: str, alt: str, code: str | None = None) -> None:
-    """A plotly figure and, under it, its picture and data to take away.
+    """A plotly figure and, below it, downloads of its picture and data.
 
     Args:
         ctx: The page.
         fig: The plotly figure.
-        name: Unique on the page, also the name of the files.
-        alt: What it shows, for those who do not see it.
-        code: The few lines of Python that compute it.
+        name: A name unique on the page, also used for the downloaded files.
+        alt: The description for readers who cannot see the figure.
+        code: The few lines of Python that compute the figure.
     """
     chart(ctx, fig, name, alt)
     take_away(ctx, name, code=code, fig=fig, chart=chart_key(ctx, name))

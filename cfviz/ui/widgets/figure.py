@@ -1,8 +1,8 @@
-"""Living figures on a page: one class shows them all, and `go` sends the attention figure to a place.
+"""Living figures on a page: one class shows them all, and `go` moves the attention figure to a place.
 
 The attention figure
 --------------------
-A page packs what it shows once a photo and model, and mounts it::
+A page packs the figure's content once per photo and model, and mounts it::
 
     from cfviz.figures.live import attention as living
     from cfviz.ui.widgets.figure import go, living_figure
@@ -12,21 +12,21 @@ A page packs what it shows once a photo and model, and mounts it::
                          strings=figure_words("attention", lang), photo=trace.crop, name="attention",
                          start={"stage": 0, "block": 0, "head": 0, "row": 12, "col": 30})
     living_figure(packed.data, name="attention", on_commit=callback)
-    go("attention", stage=2, block=1)       # from a callback: send it somewhere without its data again
+    go("attention", stage=2, block=1)       # from a callback: move it without sending its data again
 
-Where the first picture should come soon, pack twice: `part="first"` for `living_figure`, then `part="rest"`
-for `follow_up`. The figure draws the first and takes the rest in when it comes.
+To get the first picture on screen sooner, pack twice: `part="first"` for `living_figure`, then `part="rest"`
+for `follow_up`. The figure draws the first part and adds the rest when it arrives.
 
-In the callback, `committed(name, forms.ATTENTION)` is what was clicked, a dict of stage, block, head, row and
-col (all from 0), locked and, where the block was left out of the message, need=True: pack again with that
-block as the start.
-Hovering never reaches Python. Pack the same bytes on a rerun (keep them in a cache): Streamlit then sends
+In the callback, `committed(name, forms.ATTENTION)` returns what was clicked: a dict of stage, block, head,
+row and col (all from 0), locked and, if the block was left out of the message, need=True: pack again with
+that block as the start.
+Hovering never reaches Python. Pack the same bytes on a rerun (keep them in a cache), and Streamlit sends
 nothing.
 A unit without content shows groups only: no heads, no scale, the members tinted in the colour of their kind.
 Without a photo the tokens are drawn plain. In the browser, `document.querySelector(".cf").figure` is the
 figure (inside the component's shadow root): `.set({row, col})`, `.state`, `.frame`.
 
-The message's bytes: `cfviz/figures/live/message.py`; what this figure's says: `figures/live/attention.py`.
+The message format: `cfviz/figures/live/message.py`; this figure's content: `figures/live/attention.py`.
 """
 
 from __future__ import annotations
@@ -47,17 +47,17 @@ __all__ = [
 
 
 def _nothing() -> None:
-    """Streamlit wants a callback for every value it keeps."""
+    """Do nothing; Streamlit requires a callback for every value it keeps."""
 
 
 class Component:
-    """A living figure as a component of Streamlit's.
+    """A living figure as a Streamlit component.
 
     Args:
-        figure: The figure as the browser knows it.
-        name: The name by which Streamlit knows it.
-        keeps: Values that the browser sets, the first being what the reader chose; none for a figure that
-            tells Python nothing.
+        figure: The figure's code for the browser.
+        name: The component's name in Streamlit.
+        keeps: Names of the values the browser sets, the reader's choice first; empty for a figure that sends
+            nothing to Python.
     """
 
     def __init__(self, figure: web.Figure, name: str, keeps: Sequence[str] = ("commit",)) -> None:
@@ -67,9 +67,9 @@ class Component:
         """Show the figure.
 
         Args:
-            data: The bytes of its message, or a dict; the same data are not sent again.
+            data: The bytes of the figure's message, or a dict; identical data are not sent again.
             name: The widget's key.
-            on_commit: Called when the reader chose something, before the rerun; `committed` has it.
+            on_commit: Called when the reader chooses something, before the rerun; `committed` returns it.
         """
         heard = {f"on_{kept}_change": _nothing for kept in self.keeps}
         if on_commit is not None:
@@ -85,7 +85,7 @@ class Component:
 ATTENTION = Component(web.ATTENTION, "cfviz_living")
 COMPARE = Component(web.COMPARE, "cfviz_compare")
 EMBEDDING = Component(web.EMBEDDING, "cfviz_embedding")
-GROUPING = Component(web.GROUPING, "cfviz_grouping", keeps=())  # keeps its state in the address
+GROUPING = Component(web.GROUPING, "cfviz_grouping", keeps=())  # keeps its state in the URL
 HOME = Component(web.HOME, "cfviz.whole", keeps=("go",))
 LAB = Component(web.LAB, "cfviz_lab")
 PICKER = Component(web.PICKER, "cfviz.picker", keeps=("pick",))
@@ -102,8 +102,8 @@ def living_figure(
     Args:
         data: `Packed.data`.
         name: The name it was packed with, also the widget's key; must not change from run to run.
-        on_commit: Called at a click, before the rerun; `committed` tells what was clicked.
-        driver: Whether `go` sends it places; False where the page calls `drive` itself.
+        on_commit: Called on a click, before the rerun; `committed` returns what was clicked.
+        driver: Whether `go` moves the figure; False if the page calls `drive` itself.
     """
     ATTENTION.show(data, name=name, on_commit=on_commit)
     if driver:
@@ -112,48 +112,48 @@ def living_figure(
 
 
 def follow_up(data: bytes, *, name: str) -> None:
-    """Send the figure called `name` the blocks that its first message left for later.
+    """Send the figure called `name` the blocks that its first message left out.
 
     Args:
-        data: `Packed.data` of the part "rest", packed with that name.
+        data: `Packed.data` of the part "rest", packed under the same name.
         name: The figure's name.
     """
     _follower()(key=f"{name}-rest", data=data, height=1)
 
 
 def go(name: str, **to: Any) -> None:
-    """Send the figure called `name` to a stage, block, head, row, col (from 0), from a callback.
+    """Move the figure called `name` to a stage, block, head, row, col (from 0), from a callback.
 
-    The order is carried out once, at the next run, and leaves the figure's data where it is.
+    The move happens once, at the next run, without sending the figure's data again.
     """
     seq, _ = st.session_state.get(_orders(name), (0, {}))
     st.session_state[_orders(name)] = (seq + 1, to)
 
 
 def drive(name: str, seq: str, to: dict[str, Any], quiz: dict[str, Any] | None) -> None:
-    """Send a named figure somewhere and let it ask a lesson's question.
+    """Move a named figure to a place and let it ask a lesson's question.
 
     Args:
         name: The figure's name.
-        seq: Changes with every order; an order is carried out once.
-        to: Where to, in the terms of the figure's own state.
-        quiz: The question, in the form of the figure's own code; None for none.
+        seq: Changes with every move; each move is carried out once.
+        to: The destination, as the figure's own state.
+        quiz: The question, in the form the figure's code expects; None for no question.
     """
     _driver()(key=f"{name}-go", data={"name": name, "seq": seq, "to": to, "quiz": quiz}, height=1)
 
 
 def fresh(name: str) -> bool:
-    """Whether the figure is about to appear: the first run of its page, also after another page."""
+    """Whether the figure is about to appear: on the first run of its page, or on returning to it."""
     return name not in st.session_state
 
 
 def committed(name: str, form: forms.Form, what: str = "commit") -> Any:
-    """What a component was just told, for a callback; None where it does not fit its form.
+    """The value a component has just sent, for a callback; None if it does not fit the form.
 
     Args:
         name: The widget's key.
-        form: What it may say.
-        what: Which of the values that it keeps.
+        form: The form to check the value against.
+        what: Which of the component's values to read.
     """
     state = st.session_state.get(name)
     return forms.accepted(name, form, state.get(what) if state else None)

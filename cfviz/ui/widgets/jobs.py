@@ -1,4 +1,4 @@
-"""Background jobs on a page: start one, watch it, cancel it, go on with it, see what it found."""
+"""Background jobs on a page: start, watch, cancel and resume them, and see their results."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from cfviz.ui.context import Context
 from cfviz.ui.session.plain import plain
 
 SHOWN = 6  # jobs of a kind
-FIRST = 3  # skipped files that are named
-EVERY = 1.0  # seconds between two looks at a running job
-SCAN = 60.0  # seconds for which a look at folders of photos holds
+FIRST = 3  # skipped files to name
+EVERY = 1.0  # seconds between checks on a running job
+SCAN = 60.0  # seconds for which a scan of the photo folders stays valid
 ICONS = {
     "waiting": "schedule",
     "running": "hourglass_top",
@@ -29,11 +29,11 @@ ICONS = {
 
 
 def folder_choice(ctx: Context, name: str) -> Path | None:
-    """Let the reader choose a folder of photos; None, and a sentence why, where there is none to choose.
+    """Let the reader choose a folder of photos; None, with a sentence why, if there is none to choose.
 
     Args:
         ctx: The page.
-        name: Unique on the page.
+        name: A name unique on the page.
     """
     roots = tuple(jobs.roots())
     found = _folders(roots)
@@ -56,7 +56,7 @@ def folder_choice(ctx: Context, name: str) -> Path | None:
 
 
 def skipped(ctx: Context, about: Mapping[str, Any]) -> list[str]:
-    """The sentence on the files that a result leaves out, the first of them named; none if all were used."""
+    """The sentence on the files a result leaves out, naming the first few; empty if all were used."""
     files = about.get("files", {}).get("skipped", {})
     first = [f"{plain(name, 60)} ({plain(reason, 80)})" for name, reason in list(files.items())[:FIRST]]
     key = "jobs.skipped" if len(files) <= FIRST else "jobs.skipped_more"
@@ -66,18 +66,18 @@ def skipped(ctx: Context, about: Mapping[str, Any]) -> list[str]:
 
 @st.cache_data(ttl=SCAN, max_entries=8, show_spinner=False)
 def _folders(roots: tuple[Path, ...]) -> list[Path]:
-    """The folders on offer; looked up now and then, for a disk may hold very many."""
+    """The folders on offer; scanned only now and then, because a disk may hold very many."""
     return jobs.folders()
 
 
 @st.cache_data(ttl=SCAN, max_entries=64, show_spinner=False)
 def _allowed(folder: Path, roots: tuple[Path, ...]) -> Path:
-    """The same for one folder and all that is in it; the command looks again before it reads a photo."""
+    """Check a folder and all in it, only now and then; the command checks again before it reads a photo."""
     return jobs.allowed(folder)
 
 
 def refused(ctx: Context) -> str:
-    """Why nothing can be measured of the chosen model in the background; empty where something can."""
+    """Why the chosen model cannot be measured in the background; empty if it can."""
     if ctx.settings.model in models.own():
         return ctx.t("jobs.own")
     if ctx.model.provenance.trained is None:
@@ -95,16 +95,16 @@ def panel(
     growing: bool = False,
     files: Mapping[str, str] | None = None,
 ) -> None:
-    """A button that starts a job, and all jobs of its kind.
+    """A button that starts a job, and the list of all jobs of its kind.
 
     Args:
         ctx: The page.
         kind: As for `cfviz.jobs.start`.
-        command: What to start; None while something is still to be chosen.
-        result: What the command makes, inside the job's folder.
-        label: On the button.
-        show: Draws what a job found, below its line; called by the fragment.
-        growing: Whether what is there before the end is drawn too, at every look.
+        command: The command to start; None while a choice is still missing.
+        result: The file the command writes, inside the job's folder.
+        label: The button's label.
+        show: Draws a job's results below its line; called by the fragment.
+        growing: Whether to draw partial results too, at every check.
         files: As for `cfviz.jobs.start`.
     """
     st.button(
@@ -135,7 +135,7 @@ def _begin(kind: str, command: Sequence[str], result: str, files: Mapping[str, s
 def _list(
     ctx: Context, kind: str, watched: bool, show: Callable[[jobs.Job], None] | None, growing: bool
 ) -> None:
-    """The latest jobs; once the last one stops, the whole page is drawn anew, without the clock."""
+    """The latest jobs; when the last one stops, the whole page is redrawn, without polling."""
     found = jobs.listed(kind)[:SHOWN]
     if watched and not any(job.state in jobs.ALIVE for job in found):
         st.rerun()
@@ -147,7 +147,7 @@ def _list(
 
 
 def _line(ctx: Context, job: jobs.Job) -> None:
-    """One job: its state and how far it is, and what can be done about it."""
+    """One job: its state and progress, and the buttons to act on it."""
     text, can = st.columns([4, 1], vertical_alignment="center")
     with text:
         said = f":material/{ICONS[job.state]}: **{ctx.t(f'jobs.state_{job.state}')}**"
@@ -172,7 +172,7 @@ def _line(ctx: Context, job: jobs.Job) -> None:
             ctx.t("jobs.resume"), icon=":material/resume:", key=f"jobs.resume.{job.kind}.{job.id}",
             on_click=_resume, args=(job,), width="stretch",
         ):  # fmt: skip
-            st.rerun()  # the whole page, whose fragment begins to look again
+            st.rerun()  # the whole page, whose fragment then starts polling again
 
 
 def _resume(job: jobs.Job) -> None:
@@ -190,5 +190,5 @@ def clock(seconds: float) -> str:
 
 
 def _cancel(job: jobs.Job) -> None:
-    """From the button: nobody waits for what came of it, the panel shows it."""
+    """Cancel a job from its button, without waiting: the panel shows the outcome."""
     jobs.cancel(job)

@@ -1,4 +1,4 @@
-"""Photos on a page: what they are called, whom to thank, and a place to add one's own."""
+"""Photos on a page: their titles and credits, and a place to add one's own."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from cfviz.words import Translator
 
 
 def add_photos(ctx: Context, place: str) -> None:
-    """Upload, drag and drop, camera; the photos stay in this session's memory."""
+    """Add photos by upload, drag and drop or camera; they stay in this session's memory."""
     t = ctx.t
     with st.container(key=f"cf-drop-{place}"):
         uploads = st.file_uploader(
-            t("common.upload"),  # of any type: what is no photo is refused here, in the reader's language
+            t("common.upload"),  # of any type: anything but a photo is refused here, in the reader's language
             accept_multiple_files=True,
             key=f"w.upload.{place}",
             max_upload_size=photos.MAX_BYTES // 2**20,
@@ -33,7 +33,7 @@ def add_photos(ctx: Context, place: str) -> None:
     new = [*(uploads or []), *shots]
     added, refused = photos.take(new)
     if added:
-        st.rerun()  # the choice above was drawn before the photo was there
+        st.rerun()  # the choice above was drawn before the photo was added
     if gone := photos.made_room(new):
         names = plain(", ".join(gone), 400)
         limits = {"most": photos.MAX_OWN, "megabytes": photos.MAX_OWN_BYTES // 2**20}
@@ -44,14 +44,14 @@ def add_photos(ctx: Context, place: str) -> None:
 
 
 def photo_title(t: Translator, id: str) -> str:
-    """A photo's name: translated for the gallery, the file's own for the reader's."""
+    """A photo's name: translated for the gallery, the file name for the reader's own."""
     if id in photos.own():
         return photos.own()[id].name or t("common.unnamed")
     return t(f"gallery.{id}")
 
 
 def photo_credit(t: Translator, id: str) -> str:
-    """One line of Markdown that thanks who made the photo."""
+    """One line of Markdown that credits the photographer."""
     for entry in gallery():
         if entry.id == id:
             licence = f"[{entry.license}]({entry.source})" if entry.source else entry.license

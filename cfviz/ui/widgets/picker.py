@@ -25,7 +25,7 @@ def picker(ctx: Context) -> None:
 
 
 def _take() -> None:
-    """A photo was clicked: take it over before the page runs."""
+    """Select the clicked photo before the page runs."""
     chosen = committed("picker", forms.PICTURE, "pick")
     if chosen in photos.ids():
         state.change(photo=chosen)

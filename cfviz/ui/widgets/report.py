@@ -1,4 +1,4 @@
-"""The button that takes the whole session away as one HTML file."""
+"""The button that downloads the whole session as one HTML file."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ from cfviz.ui.session import state
 
 
 def origin(ctx: Context) -> report.Origin:
-    """How the chosen photo and weights are named outside this session."""
+    """The names of the chosen photo and weights outside this session."""
     own = ctx.settings.photo.startswith(state.OWN)
     path = ctx.photo.name if own else sample(ctx.settings.photo).typed
     return report.Origin(path, None if own else ctx.settings.photo, models.given(ctx.model), _address())
 
 
 def _address() -> str:
-    """Where the reader has the app open."""
+    """The address at which the reader has the app open."""
     parts = urlsplit(st.context.url or report.ADDRESS)
     return f"{parts.scheme}://{parts.netloc}"
 
 
 def button(ctx: Context) -> None:
-    """Offer the report of the chosen model on the chosen photo; it is made when clicked."""
+    """Offer a report on the chosen model and photo; it is made on a click."""
     photo, net, s, where = ctx.photo, ctx.model, ctx.settings, origin(ctx)
 
     def make() -> bytes:

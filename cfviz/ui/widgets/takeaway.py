@@ -1,6 +1,6 @@
-"""What can be taken away from under a figure: its code, the picture as PNG and SVG, its data as CSV or NPZ.
+"""The downloads below a figure: its code, the picture as PNG and SVG, its data as CSV or NPZ.
 
-Plotly's own export draws the pictures in the reader's browser, offline; files are made when asked for.
+Plotly's own export draws the pictures in the reader's browser, offline; files are made on request.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from cfviz.figures.plots.cards import contact, contact_svg
 from cfviz.ui.context import Context
 
 Table = tuple[Sequence[str], Iterable[Sequence[Any]]]
-Sheet = tuple[Sequence[Image.Image], Sequence[str], int]  # pictures, captions, pictures a row
+Sheet = tuple[Sequence[Image.Image], Sequence[str], int]  # pictures, captions, pictures per row
 ARRAYS = ("x", "y", "z", "text", "customdata")  # of a plotly trace
 
 _take = st.components.v2.component(
@@ -42,17 +42,17 @@ def take_away(
     live: str | None = None,
     sheet: Callable[[], Sheet] | None = None,
 ) -> None:
-    """The quiet row under a figure.
+    """The quiet row of downloads below a figure.
 
     Args:
         ctx: The page.
-        name: Unique on the page, also the name of the files.
-        code: Python to show, and to copy with one click.
-        table: Column names and rows, for a CSV; many rows as a function, called once somebody wants them.
-        fig: The plotly figure; its arrays are the data where there is no table, as NPZ.
-        chart: Key of the `st.plotly_chart`, whose picture is saved as PNG or SVG.
-        live: Key of a figure of our own, made of elements, which is saved as it stands.
-        sheet: Gives pictures, captions and how many stand in a row, once somebody wants them.
+        name: A name unique on the page, also used for the files.
+        code: Python code to show, and to copy with one click.
+        table: Column names and rows, for a CSV; long tables as a function, called on request.
+        fig: The plotly figure; without a table, its arrays are offered as NPZ.
+        chart: Key of the `st.plotly_chart` whose picture is saved as PNG or SVG.
+        live: Key of one of our own figures, made of DOM elements and saved as it is on screen.
+        sheet: Returns pictures, captions and the number of pictures per row; called on request.
     """
     with st.container(
         horizontal=True, key=f"cf-take-{ctx.name}-{name}", gap="small", vertical_alignment="center"
@@ -74,7 +74,7 @@ def take_away(
 
 
 def _on_demand(table: Table | Callable[[], Table]) -> Callable[[], Table]:
-    """A table as a function; rows that are there already are copied, for an iterator gives them once."""
+    """A table as a function; rows passed directly are copied, because an iterator yields them only once."""
     if callable(table):
         return table
     columns, rows = table[0], [list(row) for row in table[1]]
@@ -87,7 +87,7 @@ def _themed(sheet: Sheet, ctx: Context) -> tuple[Any, ...]:
 
 
 def _in_browser(ctx: Context, name: str, code: str | None, chart: str | None, live: str | None) -> None:
-    """The buttons that need no server: copy the code, the chart or figure as PNG and SVG."""
+    """The buttons that work without the server: copy the code, save the chart or figure as PNG or SVG."""
     words = {
         key: ctx.t(f"common.{key}") for key in ("copy_code", "copied", "png", "svg", "png_help", "svg_help")
     }
@@ -106,7 +106,7 @@ def _save(ctx: Context, name: str, form: str, make: Callable[[], bytes], mime: s
 
 
 def to_csv(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> bytes:
-    """A table as CSV that a spreadsheet opens with its Chinese intact (UTF-8 with a byte-order mark)."""
+    """A table as CSV that a spreadsheet opens with Chinese text intact (UTF-8 with a byte-order mark)."""
     out = StringIO()
     writer = csv.writer(out, lineterminator="\r\n")
     writer.writerow(columns)
@@ -115,10 +115,10 @@ def to_csv(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> bytes:
 
 
 def to_npz(fig: Any) -> bytes:
-    """Every array of a plotly figure, as `numpy.load` reads it without pickles: `0.name.x`, `0.name.y`, …
+    """Every array of a plotly figure, readable by `numpy.load` without pickle: `0.name.x`, `0.name.y`, …
 
     Args:
-        fig: Its traces are counted from 0; where a trace steps evenly (x0, dx), the steps are written out.
+        fig: The figure. Its traces are counted from 0; evenly spaced values (x0, dx) are written out.
     """
     arrays: dict[str, np.ndarray] = {}
     for n, trace in enumerate(fig.data):

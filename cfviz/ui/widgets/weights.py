@@ -1,4 +1,4 @@
-"""What the reader sees of weights: where they come from, a place to drop a file, the authors' download."""
+"""The weights on a page: where they come from, a place to drop a file, the download of the authors'."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ from cfviz.ui.context import Context
 from cfviz.ui.session import state
 from cfviz.ui.session.plain import explain, plain, plain_fields
 
-TYPES = ["safetensors"]  # from a browser: a format that can hold nothing but numbers
+TYPES = ["safetensors"]  # accepted from a browser: a format that can hold nothing but numbers
 MAX_MB = 400
 MAX_OWN = 3
 _REFUSED = "cfviz.refused_weights"
 
 
 def weights_banner(ctx: Context) -> None:
-    """Announce random weights above the page: what they show is structure, never knowledge."""
+    """Announce random weights above the page: they show the model's structure, nothing it has learnt."""
     if models.known(ctx.settings.model):
         return
     name = plain(models.title(ctx.settings.model))
@@ -43,7 +43,7 @@ def weights_line(ctx: Context, markdown: bool = True) -> str:
 
     Args:
         ctx: The page.
-        markdown: Whether it is for Markdown; what the file says of itself is made plain then.
+        markdown: Whether the sentence is for Markdown; the file's description of itself is then made plain.
     """
     its = recorded(ctx.model)
     if its.trained is None:
@@ -60,7 +60,7 @@ def weights_line(ctx: Context, markdown: bool = True) -> str:
 
 
 def take(ctx: Context) -> None:
-    """A place to drop a checkpoint; what is refused is refused with a reason."""
+    """A place to drop a checkpoint; a refused file gets a reason."""
     t = ctx.t
     file = st.file_uploader(
         t("common.weights_upload"),
@@ -86,7 +86,7 @@ def take(ctx: Context) -> None:
 
 
 def _opened(file: Any) -> Any:
-    """The checkpoint in an upload, whose size and kind nobody but the browser has checked."""
+    """The checkpoint in an upload, whose size and type only the browser has checked so far."""
     if file.size > MAX_MB * 2**20:
         limit, size = f"{MAX_MB} MB", readable_size(file.size)
         raise CheckpointError("too_heavy", source=file.name, size=size, limit=limit)
@@ -100,7 +100,7 @@ def _opened(file: Any) -> Any:
 
 
 def _built(checkpoint: Any) -> Any:
-    """The model of a checkpoint, if the groups that the file names leave room at every size on offer."""
+    """The model of a checkpoint, if the group sizes in the file fit in memory at every size on offer."""
     net = build(checkpoint)
     for size in SIZES:
         check_room(net, size, size, KEPT)
@@ -138,11 +138,11 @@ def _worker() -> tuple[ThreadPoolExecutor, dict[str, Download]]:
 
 
 def offer(ctx: Context, name: str | None = None) -> None:
-    """Under the banner of random weights: fetch the authors', with progress, where they can be had.
+    """Offer the authors' weights, if there are any, below the banner about random weights.
 
     Args:
         ctx: The page.
-        name: The variant; the chosen model if left out.
+        name: The variant; by default the chosen model.
     """
     name = name or ctx.settings.model
     if name in OFFICIAL:
@@ -152,13 +152,13 @@ def offer(ctx: Context, name: str | None = None) -> None:
 
 
 def fetch(ctx: Context, name: str, label: str, work: Callable[[Download], Any]) -> None:
-    """A button that starts a download in the background, and how far it is.
+    """A button that starts a download in the background, and the download's progress.
 
     Args:
         ctx: The page.
-        name: Of the model.
-        label: On the button.
-        work: Does it; may report to the `Download`, and heed its `cancel`.
+        name: The model's name.
+        label: The button's label.
+        work: Downloads the file; may report to the `Download` and should heed its `cancel`.
     """
     executor, running = _worker()
     if name not in running:
@@ -171,7 +171,7 @@ def fetch(ctx: Context, name: str, label: str, work: Callable[[Download], Any]) 
 
 @st.fragment(run_every=0.5)
 def _follow(ctx: Context, name: str) -> None:
-    """The progress of a download; at its end the page runs again."""
+    """The progress of a download; when it ends, the page runs again."""
     _, running = _worker()
     job = running.get(name)
     if job is None or job.future is None:

@@ -1,4 +1,4 @@
-"""What the attention page computes: cached by what it was computed from, shared by all readers."""
+"""The attention page's computations, cached by their inputs and shared by all readers."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ CELL, STEPS, ORDERS = 16, 14, 5  # pixels of a cell, steps of a curve, random or
 
 @dataclass(frozen=True)
 class AttentionSubject:
-    """What the page is about: a model, maybe with its weights shuffled, and what it made of the photo.
+    """The page's subject: a model, perhaps with its weights shuffled, and its prediction on the photo.
 
     Attributes:
         model: The model.
-        trace: Its prediction, with the attention of every block.
-        image: What it was given, (3, H, W).
-        source: All of that in one string, for caches.
+        trace: The model's prediction, with the attention of every block.
+        image: The model's input, (3, H, W).
+        source: A cache key that stands for all of the above.
         shuffled: Whether the weights were shuffled.
     """
 
@@ -73,7 +73,7 @@ def _shuffled(source: str, _model: CrossFormer, _photo: Any, _settings: Any) -> 
 
 @shared(256)
 def fidelity(source: str, _subject: AttentionSubject) -> float:
-    """The worst of all blocks."""
+    """The largest fidelity error of any block."""
     worst = 0.0
     for s, b, _ in _blocks(_subject.trace):
         proj = _subject.model.stages[s].each[b].attn.proj
@@ -92,7 +92,7 @@ def _numpy(weight: Any) -> np.ndarray:
 
 @shared(256)
 def heads(source: str, _subject: AttentionSubject) -> list[dict[str, Any]]:
-    """Every head of every block: where it is, distance (px), entropy (bits), share of the position (%)."""
+    """Every head of every block: its place, distance (px), entropy (bits) and position's share (%)."""
     trace, rows = _subject.trace, []
     for s, b, g in _blocks(trace):
         q, k, bias, probs = (trace[point_names.attention(s, b, name)] for name in ("q", "k", "bias", "probs"))
@@ -116,7 +116,7 @@ def _taps(convolutions: Any, stride: int) -> Kernels:
 def _layers(
     subject: AttentionSubject, attention: Callable[[int, int], np.ndarray], last: tuple[int, int]
 ) -> tuple[list[list[Layer]], list[Kernels]]:
-    """The blocks up to the one at `last`, each with what `attention` gives for it, and the layers between."""
+    """The blocks up to the one at `last`, each with the result of `attention`, and the layers between."""
     stages: list[list[Layer]] = []
     for s, b, g in _blocks(subject.trace):
         if (s, b) > last:
@@ -132,7 +132,7 @@ def _layers(
 
 @shared(256)
 def paths(source: str, _subject: AttentionSubject, s: int, b: int, row: int, col: int) -> dict[str, Any]:
-    """Rollout and gradient of one token after a block, both on the first stage's tokens."""
+    """Rollout and gradient of one token after a block, both over the first stage's tokens."""
     trace = _subject.trace
     stages, merging = _layers(_subject, lambda s, b: trace[point_names.attention(s, b)].mean(1), (s, b))
     g = trace.grouping(s, b)
@@ -146,7 +146,7 @@ def paths(source: str, _subject: AttentionSubject, s: int, b: int, row: int, col
 
 @shared(256)
 def relevances(source: str, _subject: AttentionSubject, target: int) -> dict[str, Any]:
-    """Two maps of what one class rests on, and how much of the rise the integral misses."""
+    """Two relevance maps for one class, and how much of the rise the integral misses."""
     by_block = gradients.attention_gradients(_subject.model, _subject.image, target)
     last = max((s, b) for s, b, _ in _blocks(_subject.trace))
 

@@ -1,4 +1,4 @@
-"""The parts of the attention page, in the order in which it shows them."""
+"""The parts of the attention page, in the order of their appearance."""
 
 from __future__ import annotations
 
@@ -98,14 +98,14 @@ given, missing = gradients.integrated_gradients(model, image, {target})    # H, 
 
 
 def choose_subject(ctx: Context) -> AttentionSubject:
-    """The model on the photo; a switch shuffles the weights, to see what depends on them."""
+    """The model on the photo; a switch shuffles the weights to show what depends on them."""
     return subject_of(ctx, ctx.get("shuffled", 0, (0, 1)) == 1)
 
 
 def place(ctx: Context, trace: Trace) -> dict[str, Any]:
-    """Where the reader is: stage, block, head, row, col from 0; as the link says, moved to what exists.
+    """The reader's place from the link: stage, block, head, row, col from 0, clipped to what exists.
 
-    The link counts stages, blocks and heads from 1, as people do, rows and columns from 0, as arrays do.
+    The link counts stages, blocks and heads from 1, as people do, but rows and columns from 0, as arrays do.
     """
     stages = trace.groupings
     stage = ctx.get("stage", 1, range(1, len(stages) + 1)) - 1
@@ -128,7 +128,7 @@ def put(ctx: Context, to: dict[str, Any]) -> None:
     ctx.put(**counted, row=to["row"], col=to["col"], held=int(bool(to.get("locked"))))
 
 
-@shared(512, 160 * 2**20)  # of nano at 224 px some twenty photos
+@shared(512, 160 * 2**20)  # some twenty photos for nano at 224 px
 def message(
     source: str, centre: tuple[int, int], part: living.Part, _trace: Trace, _lang: str
 ) -> living.Packed:
@@ -144,9 +144,9 @@ def message(
 
 
 def figure(ctx: Context, subject: AttentionSubject) -> None:
-    """The living figure on the chosen photo; a click lands in the link.
+    """The living figure on the chosen photo; a click updates the link.
 
-    The block to begin with comes first and is drawn; the others follow.
+    The initial block is sent and drawn first; the others follow.
     """
     here = place(ctx, subject.trace)
     appears = fresh(NAME)
@@ -164,7 +164,7 @@ def figure(ctx: Context, subject: AttentionSubject) -> None:
         if clicked:
             put(ctx, clicked)
             if clicked.get("need"):
-                there = place(ctx, subject.trace)  # moved to what exists
+                there = place(ctx, subject.trace)  # clipped to what exists
                 centres[subject.source] = (there["stage"], there["block"])
 
     packed = packed.at(st.session_state[START], figure_words("attention", ctx.lang))
@@ -176,16 +176,16 @@ def figure(ctx: Context, subject: AttentionSubject) -> None:
 
 
 def offline(ctx: Context, subject: AttentionSubject) -> bytes:
-    """The figure as a page of its own, where the reader is."""
+    """The figure as a stand-alone page, at the reader's place."""
     here = place(ctx, subject.trace)
     packed = message(subject.source, (here["stage"], here["block"]), "whole", subject.trace, ctx.lang)
-    # It may have been made for another reader, in another language.
+    # The cached message may have been packed for another reader, in another language.
     packed = packed.at(here, figure_words("attention", ctx.lang))
     return living.html(packed, f"cfviz {ctx.settings.model} {subject.trace.photo}", ctx.lang).encode()
 
 
 def below(ctx: Context, subject: AttentionSubject) -> None:
-    """Under the figure: how faithful it is, its code, the offline page, the switch that shuffles."""
+    """Below the figure: its fidelity, its code, the offline page, the switch that shuffles the weights."""
     error = measures.fidelity(subject.source, subject)
     st.badge(ctx.t("attention.fidelity", error=small(error)), icon=":material/verified:", color="gray",
              help=ctx.t("attention.fidelity_help"))  # fmt: skip
@@ -210,7 +210,7 @@ def below(ctx: Context, subject: AttentionSubject) -> None:
 
 
 def shown(ctx: Context, subject: AttentionSubject) -> dict[str, Any]:
-    """What the shown code says of the model and the input."""
+    """The model and the input, as named in the shown code."""
     model = models.model_code(ctx.model)
     if subject.shuffled:
         model += "\nfrom cfviz.models.probes.gradients import shuffled\nmodel = shuffled(model)"
@@ -218,24 +218,24 @@ def shown(ctx: Context, subject: AttentionSubject) -> dict[str, Any]:
 
 
 def small(x: float) -> str:
-    """3.2e-07 as 3 × 10⁻⁷."""
+    """Format a small number: 3.2e-07 as 3 × 10⁻⁷."""
     digits, power = f"{x:.0e}".split("e")
     return f"{digits} × 10{str(int(power)).translate(str.maketrans('-0123456789', '⁻⁰¹²³⁴⁵⁶⁷⁸⁹'))}"
 
 
 def two_digits(x: float) -> str:
-    """The first two digits that mean something: 12, 3.0, 0.032."""
+    """Format a number with two significant digits: 12, 3.0, 0.032."""
     return f"{x:#.2g}".rstrip(".")
 
 
 def send(ctx: Context, to: dict[str, Any]) -> None:
-    """Send figure and link to another place, from a callback."""
+    """Move the figure and the link to another place, from a callback."""
     put(ctx, to)
     go(NAME, **{key: to[key] for key in PLACE})
 
 
 def heads(ctx: Context, subject: AttentionSubject) -> None:
-    """Every head measured: a picture, and a table to sort; a click goes there."""
+    """Measurements of every head: a plot and a sortable table; a click goes to the head."""
     rows = measures.heads(subject.source, subject)
     st.header(ctx.t("attention.heads_title"), anchor=False)
     look(ctx.t("attention.heads_look"))
@@ -289,7 +289,7 @@ def _heads_table(ctx: Context, subject: AttentionSubject, rows: list[dict[str, A
 
 
 def paths(ctx: Context, subject: AttentionSubject) -> None:
-    """Where a token comes from: rollout beside the gradient, on one grid, with their rank correlation."""
+    """What a token depends on: rollout beside the gradient, on one grid, with their rank correlation."""
     t, at = ctx.t, place(ctx, subject.trace)
     s, b, row, col = (at[name] for name in ("stage", "block", "row", "col"))
     st.header(t("attention.paths_title"), anchor=False)
@@ -314,7 +314,7 @@ def paths(ctx: Context, subject: AttentionSubject) -> None:
 
 
 def relevance(ctx: Context, subject: AttentionSubject) -> None:
-    """What the prediction rests on: two maps, each tested by taking away and putting back what it marks."""
+    """What the prediction rests on: two maps, each tested by deleting and inserting the pixels it marks."""
     t = ctx.t
     st.header(t("attention.relevance_title"), anchor=False)
     if ctx.lacks_classes():

@@ -1,4 +1,4 @@
-"""Two models on one photo: which two, and the figure in which a point on one is the same point on both."""
+"""Two models on one photo: the choice of models, and the figure in which both share the selected point."""
 
 from __future__ import annotations
 
@@ -25,21 +25,21 @@ from cfviz.words import figure_words
 
 NAME = "compare.figure"
 START = "cfviz.compare.start"
-BASELINE = {"crossformer_nano_rpb": "crossformer_nano"}  # what a model is compared with at first
+BASELINE = {"crossformer_nano_rpb": "crossformer_nano"}  # the model each is first compared with
 STAGES = range(1, 5)
 
 
 @dataclass(frozen=True)
 class Pair:
-    """What the page is about.
+    """The page's subject: two models and the photo.
 
     Attributes:
-        a: The model of the sidebar.
-        b: The other one.
-        image: What both are given, (3, H, W).
-        crop: The same as pixels.
-        keys: For each side model, weights, number format, device and size in one string.
-        photo: SHA-256 of the photo.
+        a: The model chosen in the sidebar.
+        b: The other model.
+        image: The input of both models, (3, H, W).
+        crop: The same input as pixels.
+        keys: For each side, one string of model, weights, number format, device and size.
+        photo: The photo's SHA-256.
     """
 
     a: Side
@@ -56,16 +56,16 @@ class Pair:
 
     @property
     def size(self) -> int:
-        """Side of the input in pixels."""
+        """The input's side in pixels."""
         return int(self.image.shape[-1])
 
     def outputs(self, n: int, stage: int) -> Outputs:
-        """What one side makes of the photo, with the attention of a stage's blocks (from 0)."""
+        """One side's outputs on the photo, with the attention of a stage's blocks (from 0)."""
         side, key = self.sides[n]
         return _outputs(key, self.photo, stage, side, self.image)
 
     def gradient(self, n: int, stage: int, row: int, col: int) -> np.ndarray:
-        """How strongly each pixel moves a token of one side, (H, W)."""
+        """How strongly each pixel affects a token of one side, (H, W)."""
         side, key = self.sides[n]
         return _gradient(key, self.photo, stage, row, col, side, self.image)
 
@@ -81,16 +81,16 @@ def _gradient(key: str, photo: str, stage: int, row: int, col: int, _side: Side,
     return _side.gradient(_image, stage, row, col)
 
 
-# ---------------------------------------------------------------- which two
+# ---------------------------------------------------------------- the choice
 
 
 def title(name: str) -> str:
-    """A model's name as people say it."""
+    """A model's everyday name."""
     return OTHERS[name].title if name in OTHERS else models.title(name)
 
 
 def choose(ctx: Context) -> Pair:
-    """Let the reader choose two models; both stand in the link."""
+    """Let the reader choose two models; the link records both."""
     s, ours = ctx.settings, models.names()
     names = [*ours, *OTHERS]
     other = ctx.get("other", BASELINE.get(s.model, "crossformer_nano_rpb"), names)
@@ -126,7 +126,7 @@ def _key(ctx: Context, side: Side) -> str:
 
 
 def side_of(ctx: Context, name: str) -> Side:
-    """A model of ours or of timm's, with the best weights at hand."""
+    """One of our models or of timm's, with the best weights at hand."""
     s = ctx.settings
     if name not in OTHERS:
         try:
@@ -143,13 +143,13 @@ def _other(name: str, size: int, device: str, dtype: str, file: str) -> Any:
 
 
 def _announce(ctx: Context, side: Side) -> None:
-    """The second model has random weights: say so, and offer trained ones where they can be had."""
+    """Announce that the second model has random weights, and offer trained ones if there are any."""
     name = title(side.name)
     st.warning(ctx.t("compare.random", model=name), icon=":material/casino:")
     if side.other:
         label = ctx.t("compare.timm_get", model=name, accuracy=OTHERS[side.name].top1)
         weights.fetch(ctx, side.name, label, lambda job: fetch_weights(side.name))
-    elif side.name != ctx.settings.model:  # whose banner offers them already
+    elif side.name != ctx.settings.model:  # the banner already offers that model's weights
         weights.offer(ctx, side.name)
 
 
@@ -157,23 +157,23 @@ def _announce(ctx: Context, side: Side) -> None:
 
 
 def place(ctx: Context, pair: Pair) -> dict[str, Any]:
-    """Where the reader is, all from 0; the link counts stages and blocks from 1."""
+    """The reader's place, all counted from 0; the link counts stages and blocks from 1."""
     stage = ctx.get("stage", 1, STAGES) - 1
     at: dict[str, Any] = {"stage": stage}
     for name, (side, _) in zip("ab", pair.sides, strict=True):
         blocks = len(side.schemes(pair.size, pair.size)[stage])
         at[name] = ctx.get(f"block_{name}", blocks, range(1, blocks + 1)) - 1
     tokens = pair.size // (4 * 2**stage)
-    of = ctx.get("of", tokens, lambda n: n >= 1)  # tokens a side when the point was chosen
+    of = ctx.get("of", tokens, lambda n: n >= 1)  # tokens per side when the point was chosen
     for name, share in (("row", 0.45), ("col", 0.55)):
         chosen = ctx.get(name, int(share * tokens), lambda n: n >= 0)
-        at[name] = min(tokens - 1, int((chosen + 0.5) * tokens / of))  # the same place of the photo
+        at[name] = min(tokens - 1, int((chosen + 0.5) * tokens / of))  # the same place in the photo
     at["held"] = ctx.get("held", 0, (0, 1)) == 1
     return at
 
 
 def figure(ctx: Context, pair: Pair, at: dict[str, Any]) -> None:
-    """Both photos; a click, a stage or a block lands in the link."""
+    """Both photos; a click or the choice of a stage or block updates the link."""
     if fresh(NAME) or START not in st.session_state:
         tour = not at["held"] and "row" not in st.query_params
         st.session_state[START] = {"row": at["row"], "col": at["col"], "held": at["held"], "tour": tour}

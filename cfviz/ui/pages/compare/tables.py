@@ -1,4 +1,4 @@
-"""What two models do and cost, beside each other: answers, what a token depends on, likeness, a table."""
+"""Two models side by side: answers, what a token depends on, similarity, a table of costs."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ from cfviz.ui.widgets.takeaway import take_away
 
 from .pair import Pair, figure, place, title
 
-MEASURED = 224  # pixels: where our own weights are measured
+MEASURED = 224  # input size in pixels at which our own weights are measured
 CODE_POINT = """
 from cfviz.data.images import load_image, prepare
 from cfviz.data.samples import sample
@@ -110,7 +110,7 @@ def opened(side: Side, size: int, end: str = "") -> str:
 
 @st.fragment
 def linked(ctx: Context, pair: Pair) -> None:
-    """The figure, and below it what the same token depends on in both models."""
+    """The figure and, below it, what the same token depends on in both models."""
     at = place(ctx, pair)
     figure(ctx, pair, at)
     a, b = (opened(side, pair.size, ",") for side, _ in pair.sides)
@@ -150,7 +150,7 @@ def names_of(ctx: Context, side: Side) -> list[str]:
 
 
 def answers(ctx: Context, pair: Pair) -> None:
-    """The likeliest classes of both; random weights have no answer."""
+    """The likeliest classes of both models; random weights have no answer."""
     st.subheader(ctx.t("compare.answers_title"), anchor=False)
     stage = ctx.get("stage", 1, range(1, 5)) - 1
     tops: list[str] = []
@@ -183,11 +183,11 @@ def answers(ctx: Context, pair: Pair) -> None:
         take_away(ctx, "answers", code=code, table=(("model", "class", "probability"), rows))
 
 
-# ---------------------------------------------------------------- likeness
+# ---------------------------------------------------------------- similarity
 
 
 def _features(pair: Pair, n: int) -> list[np.ndarray]:
-    """The four stages' tokens on the gallery, averaged to the last stage's grid: (photos * cells, C)."""
+    """The four stages' tokens on the gallery, averaged to the last stage's grid, (photos * cells, C)."""
     cells, side = pair.size // 32, pair.sides[n][0]
     maps = []
     for entry in gallery():
@@ -225,12 +225,12 @@ def similarity(ctx: Context, pair: Pair) -> None:
 
 
 def published(name: str) -> tuple[float, float] | None:
-    """ImageNet-1K top-1 (%) and GFLOPs as the authors give them; None where nobody does."""
+    """ImageNet-1K top-1 (%) and GFLOPs as published by the authors; None if unpublished."""
     return (OTHERS[name].top1, OTHERS[name].gflops) if name in OTHERS else PUBLISHED.get(name)
 
 
 def measured(side: Side) -> dict[str, Any] | None:
-    """The bundled weights' own measurement, from their card."""
+    """The bundled weights' measured results, from their card."""
     if side.other or side.model.provenance.source != "bundled":
         return None
     return model_card(side.name).get("val")

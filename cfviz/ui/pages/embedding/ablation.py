@@ -1,4 +1,4 @@
-"""Does the model use it? Kernels knocked out, live, and the weights that read them."""
+"""Whether the model uses each kernel: live knock-outs, and the weights that read the kernels."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ from .figure import Cost, knocked_line
 from .subject import EmbeddingSubject, outputs
 
 METHODS = ("zero", "mean", "photo")
-SIZE = 224  # of the gallery's photos here, pixels
+SIZE = 224  # input size of the gallery's photos here, in pixels
 
 
 @shared(4)
 def gallery_responses(weights: str, stages: tuple[int, ...], _model: CrossFormer) -> dict[str, np.ndarray]:
-    """What the kernels of some layers make of the whole gallery: point -> (16, H, W, D_i)."""
+    """The outputs of some layers' kernels on the whole gallery: point -> (16, H, W, D_i)."""
     images = [prepare(photos.photo(entry.id), SIZE).tensor for entry in gallery()]
     return layers.responses(_model, images, stages)
 
@@ -47,15 +47,15 @@ def kernels(subject: EmbeddingSubject) -> list[tuple[int, int, str]]:
 
 @shared(128)
 def knocked(source: str, method: str, other: str, _subject: EmbeddingSubject) -> dict[str, np.ndarray]:
-    """One forward for every kernel, its output replaced: the logits, and how far each stage's tokens moved.
+    """One forward per kernel with its output replaced: the logits, and how far each stage's tokens moved.
 
     Args:
-        source: What the subject is, for the cache.
+        source: The subject's cache key.
         method: One of `METHODS`.
-        other: Id of the photo whose activations are put in, where `method` is "photo".
+        other: Id of the photo whose activations replace the kernel's, if `method` is "photo".
 
     Returns:
-        `logits` (kernels, classes), and for every stage's last point the relative change (kernels, H, W).
+        `logits` (kernels, classes) and, for every stage's last point, the relative change (kernels, H, W).
     """
     subject = _subject
     filling: Mapping[str, Any] = {}
@@ -75,7 +75,7 @@ def knocked(source: str, method: str, other: str, _subject: EmbeddingSubject) ->
 
 
 def costs(subject: EmbeddingSubject) -> list[Cost]:
-    """What it costs to set each kernel to zero."""
+    """The cost of setting each kernel to zero."""
     found = measure.cost_of(knocked(subject.source, "zero", "", subject)["logits"], subject.trace.logits)
     rows = zip(kernels(subject), found["probability"], found["logit"], strict=True)
     return [(s, subject.layers[s].kernels[i], float(p), float(logit)) for (s, i, _), p, logit in rows]
@@ -83,7 +83,7 @@ def costs(subject: EmbeddingSubject) -> list[Cost]:
 
 @st.fragment
 def knock_out(ctx: Context, subject: EmbeddingSubject) -> None:
-    """What each knock-out costs, and where later stages change; on request where that takes long."""
+    """The cost of each knock-out, and where later stages change; on request if that takes long."""
     st.subheader(ctx.t("embedding.knock_title"), anchor=False)
     if ctx.lacks_classes():
         return
@@ -95,7 +95,7 @@ def knock_out(ctx: Context, subject: EmbeddingSubject) -> None:
             on_click=lambda: st.session_state.update({wanted: True}),
         )  # fmt: skip
         return
-    # as high from the start as it will be, so that nothing moves when the numbers arrive
+    # full height from the start, so that nothing moves when the numbers arrive
     with st.container(key=None if quick(subject.model) else "em-knock"):
         _knocked(ctx, subject)
 
@@ -175,12 +175,12 @@ def _maps(ctx: Context, maps: list[np.ndarray], name: str, code: str) -> None:
 
 
 def cards(images: Sequence[str], captions: Sequence[str], columns: int = 4) -> None:
-    """Pictures side by side, two a row on a phone, their pixels kept sharp.
+    """Pictures side by side, two per row on a phone, with sharp pixels.
 
     Args:
-        images: Data URIs.
-        captions: HTML, one a picture.
-        columns: Pictures a row where there is room.
+        images: The pictures as data URIs.
+        captions: One piece of HTML per picture.
+        columns: Pictures per row where there is room.
     """
     parts = "".join(
         f'<figure class="cf-card"><img src="{image}" alt="{re.sub("<[^>]+>", " ", text)}" '
@@ -192,13 +192,13 @@ def cards(images: Sequence[str], captions: Sequence[str], columns: int = 4) -> N
 
 
 def kernel_name(ctx: Context, subject: EmbeddingSubject, stage: int, i: int) -> str:
-    """CEL 1 · 16×16."""
+    """A kernel's name, e.g. "CEL 1 · 16×16"."""
     return ctx.t("embedding.kernel_of", cel=stage + 1, k=subject.layers[stage].kernels[i])
 
 
 @st.fragment
 def reads(ctx: Context, subject: EmbeddingSubject) -> None:
-    """How much of the following query, key and value weights reads each kernel's channels."""
+    """How much of the next query, key and value weights reads each kernel's channels."""
     st.subheader(ctx.t("embedding.reads_title"), anchor=False)
     stage = st.segmented_control(
         ctx.t("embedding.layer"), range(4), default=0, format_func=lambda s: f"CEL {s + 1}",
@@ -213,7 +213,7 @@ def reads(ctx: Context, subject: EmbeddingSubject) -> None:
             names.append(ctx.t("embedding.read_row", block=b + 1, part=ctx.t(f"embedding.{letter}")))
             rows.append((layer.stage + 1, b + 1, letter, *map(float, part[n])))
         if b == 1:
-            break  # further on the channels no longer belong to one kernel
+            break  # beyond this, channels no longer belong to a single kernel
     even = [n / sum(layer.channels) for n in layer.channels]
     titles = [ctx.t("embedding.kernel_short", k=k) for k in layer.kernels]
     chart.figure(

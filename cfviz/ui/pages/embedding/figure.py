@@ -1,4 +1,4 @@
-"""The parts of the page on cross-scale embedding that follow the chosen photo: the figure and the summary."""
+"""The parts of the cross-scale embedding page that depend on the chosen photo: the figure and the summary."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ from .subject import EmbeddingSubject
 
 NAME = "embedding.figure"
 START = "cfviz.embedding.start"
-# Places of the gallery that are one thing only: photo, rows and columns as fractions of the centre crop.
+# Regions of gallery photos that show one thing only: photo, rows and columns as fractions of the centre crop.
 PLACES = {
     "texture": ("bison", (0.72, 1.0), (0.0, 1.0)),
     "object": ("giant-panda", (0.25, 0.65), (0.45, 0.85)),
 }
 
-Cost = tuple[int, int, float, float]  # stage, kernel, change of the first class's probability, of its logit
+Cost = tuple[int, int, float, float]  # stage, kernel, changes of the top class's probability and of its logit
 
 
 # ---------------------------------------------------------------- the figure
@@ -46,7 +46,7 @@ def cels(source: str, _subject: EmbeddingSubject) -> tuple[message.Cel, ...]:
 
 
 def place(ctx: Context, subject: EmbeddingSubject) -> dict[str, Any]:
-    """Where the reader is, as the link says, moved to what exists; the link counts layers from 1."""
+    """The reader's place from the link, clipped to what exists; the link counts layers from 1."""
     stage = ctx.get("cel", 1, range(1, 5)) - 1
     H, W, _ = subject.concat(stage).shape
     return {
@@ -59,7 +59,7 @@ def place(ctx: Context, subject: EmbeddingSubject) -> dict[str, Any]:
 
 @shared(512, 128 * 2**20)
 def packed(source: str, start: tuple[tuple[str, Any], ...], lang: str, _subject: EmbeddingSubject) -> bytes:
-    """The figure's message, made once for a photo, a model and a place to begin."""
+    """The figure's message, packed once per photo, model and starting place."""
     photo = _subject.trace.crop
     assert photo is not None
     strings = figure_words("embedding", lang)
@@ -68,7 +68,7 @@ def packed(source: str, start: tuple[tuple[str, Any], ...], lang: str, _subject:
 
 @st.fragment
 def figure(ctx: Context, subject: EmbeddingSubject) -> None:
-    """The figure that follows the pointer; a click lands in the link."""
+    """The figure that follows the pointer; a click updates the link."""
     appears = fresh(NAME)
     if appears or START not in st.session_state:
         st.session_state[START] = place(ctx, subject)
@@ -85,7 +85,7 @@ def figure(ctx: Context, subject: EmbeddingSubject) -> None:
 
 
 def _table(subject: EmbeddingSubject) -> tuple[tuple[str, ...], list[tuple[Any, ...]]]:
-    """One row a kernel: means over the photo."""
+    """One row per kernel: means over the photo."""
     columns = ("cel", "kernel", "channels", "share_of_channels", "macs", "norm", "carried", "caused")
     rows = []
     for part in cels(subject.source, subject):
@@ -103,7 +103,7 @@ def _table(subject: EmbeddingSubject) -> tuple[tuple[str, ...], list[tuple[Any, 
 def at_places(
     weights: str, _model: CrossFormer, _layer: layers.Layer, size: int = 224
 ) -> dict[str, np.ndarray]:
-    """Mean share each kernel of the first layer carries at the known places: name -> (K,)."""
+    """The mean share that each kernel of the first layer carries in the known regions: name -> (K,)."""
     images = [prepare(photos.photo(id), size).tensor for id, _, _ in PLACES.values()]
     seen = layers.responses(_model, images, stages=(0,))
     tokens = np.concatenate([seen[point] for point in _layer.points], -1)  # n, H, W, C
@@ -116,12 +116,12 @@ def at_places(
 
 
 def summary(ctx: Context, subject: EmbeddingSubject, costs: list[Cost] | None) -> None:
-    """What the page found, in numbers.
+    """The page's findings in numbers.
 
     Args:
         ctx: The page.
-        subject: What the page is about.
-        costs: Of every knock-out; None where they are measured on request, further down.
+        subject: The page's subject.
+        costs: The cost of every knock-out; None if they are measured on request, further down.
     """
     layer, shares = subject.layers[0], at_places(subject.weights, subject.model, subject.layers[0])
     part = np.asarray(layer.channels) / sum(layer.channels)
@@ -152,7 +152,7 @@ def summary(ctx: Context, subject: EmbeddingSubject, costs: list[Cost] | None) -
 
 
 def knocked_line(ctx: Context, subject: EmbeddingSubject, costs: list[Cost]) -> str:
-    """What taking each kernel away costs on this photo, in one sentence."""
+    """One sentence on what knocking out each kernel costs on this photo."""
     first, _, p = subject.trace.top(1)[0]
     listed = ctx.t("embedding.semicolon").join(
         f"CEL {layer.stage + 1}: "
@@ -172,10 +172,10 @@ def knocked_line(ctx: Context, subject: EmbeddingSubject, costs: list[Cost]) -> 
 
 
 def whole(x: float) -> str:
-    """A share in whole per cent."""
+    """Format a share in whole per cent."""
     return f"{100 * x:.0f} %"
 
 
 def points(x: float) -> str:
-    """A change of probability in percentage points: "−12.3", "+0.4"."""
+    """Format a change of probability in percentage points: "−12.3", "+0.4"."""
     return signed(round(100 * x, 1) + 0.0, 1)  # what rounds to zero is +0.0, never −0.0

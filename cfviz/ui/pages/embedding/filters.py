@@ -1,4 +1,4 @@
-"""What the kernels look for: filters, spectra, patches, test patterns; and other ways of embedding."""
+"""What the kernels respond to: filters, spectra, patches, test patterns; and other embeddings."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ from . import shown_code
 from .ablation import SIZE, cards, gallery_responses
 from .subject import EmbeddingSubject
 
-SHOWN, PATCHES, SIDE = 24, 10, 224  # filters a sheet, patches a channel, pixels of a test pattern
+SHOWN, PATCHES, SIDE = 24, 10, 224  # filters per sheet, patches per channel, pixels of a test pattern
 
 
 def titles(ctx: Context, subject: EmbeddingSubject, stage: int) -> list[str]:
-    """Names of one layer's kernels, as short as they can be."""
+    """The shortest possible names of one layer's kernels."""
     key = "embedding.kernel_px" if stage == 0 else "embedding.kernel_short"
     return [ctx.t(key, k=k) for k in subject.layers[stage].kernels]
 
@@ -70,7 +70,7 @@ def filters(ctx: Context, subject: EmbeddingSubject) -> None:
 
 @st.cache_data(show_spinner=False, max_entries=8)
 def _sheets(weights: str, dark: bool, _layer: layers.Layer) -> list[str]:
-    """One square sheet a kernel, as large as the page shows it."""
+    """One square sheet per kernel, at the size the page shows it."""
     out = []
     for weight in _layer.weights:
         pictures = spectrum.as_images(weight[:SHOWN])
@@ -85,7 +85,7 @@ def _sheets(weights: str, dark: bool, _layer: layers.Layer) -> list[str]:
 
 
 def spectra(ctx: Context, subject: EmbeddingSubject) -> None:
-    """Mean radial power of each kernel's filters against wavelength."""
+    """The mean radial power of each kernel's filters against wavelength."""
     layer = subject.layers[0]
     found = [spectrum.radial_power(weight) for weight in layer.weights]
     frequency = found[0][0]
@@ -108,7 +108,7 @@ def spectra(ctx: Context, subject: EmbeddingSubject) -> None:
 
 
 def read_places(ctx: Context, subject: EmbeddingSubject) -> None:
-    """Where the kernels of the later layers read, as they have no colours to be shown in."""
+    """Where the kernels of the later layers read; unlike the first layer's, they have no colours to show."""
     later = [(one, k, w) for one in subject.layers[1:] for k, w in zip(one.kernels, one.weights, strict=True)]
     maps = [measure.places(weight) for _, _, weight in later]
     pictures, top = plots.heat(maps)
@@ -132,7 +132,7 @@ def read_places(ctx: Context, subject: EmbeddingSubject) -> None:
 
 @st.fragment
 def patches(ctx: Context, subject: EmbeddingSubject) -> None:
-    """The places of the gallery that excite one channel most."""
+    """The places in the gallery that excite one channel most."""
     st.subheader(ctx.t("embedding.patches_title"), anchor=False)
     with st.container(horizontal=True):
         stage = st.segmented_control(
@@ -170,7 +170,7 @@ def patches(ctx: Context, subject: EmbeddingSubject) -> None:
 
 
 def _card(ctx: Context, stage: int, k: int, photo: int, row: int, col: int, value: float) -> str:
-    """One patch: what the kernel reads, and its response."""
+    """One patch: the pixels the kernel reads, and its response."""
     entry = gallery()[photo]
     ink, paper = ctx.theme.padding, ctx.theme.panel
     hatching = f"repeating-linear-gradient(-45deg,{ink} 0 1.5px,{paper} 1.5px 7px)"
@@ -184,7 +184,7 @@ def _card(ctx: Context, stage: int, k: int, photo: int, row: int, col: int, valu
 
 
 def _box(stage: int, k: int, row: int, col: int) -> tuple[int, int, int, int]:
-    """What one token's kernel reads, as Pillow counts: left, upper, right, lower."""
+    """The box that one token's kernel reads, in Pillow's order: left, upper, right, lower."""
     top, left, bottom, right = cel_box(stage, k, row, col)
     return left, top, right, bottom
 
@@ -192,7 +192,7 @@ def _box(stage: int, k: int, row: int, col: int) -> tuple[int, int, int, int]:
 @st.cache_data(show_spinner=False, max_entries=512)
 def _patch(id: str, box: tuple[int, int, int, int]) -> str:
     crop = prepare(photos.photo(id), SIZE).crop
-    return photos.data_uri(crop.convert("RGBA").crop(box))  # clear where the kernel reads padding
+    return photos.data_uri(crop.convert("RGBA").crop(box))  # transparent where the kernel reads padding
 
 
 # ---------------------------------------------------------------- test patterns
@@ -200,7 +200,7 @@ def _patch(id: str, box: tuple[int, int, int, int]) -> str:
 
 @shared(16)
 def curves(weights: str, name: str, stage: int, _subject: EmbeddingSubject) -> np.ndarray:
-    """Mean share each kernel carries in the middle of a test pattern, at every scale: (K, scales)."""
+    """The mean share each kernel carries in the middle of a test pattern, at every scale, (K, scales)."""
     layer = _subject.layers[stage]
     pictures = np.stack([pattern(name, scale, SIDE) for scale in SCALES])
     seen = layers.responses(_subject.model, layers.normalise(_subject.model, pictures), (stage,))
@@ -211,7 +211,7 @@ def curves(weights: str, name: str, stage: int, _subject: EmbeddingSubject) -> n
 
 @st.fragment
 def patterns(ctx: Context, subject: EmbeddingSubject) -> None:
-    """Contribution against scale on patterns whose scale is known."""
+    """Contribution against scale, on patterns of known scale."""
     st.subheader(ctx.t("embedding.patterns_title"), anchor=False)
     with st.container(horizontal=True):
         name = st.segmented_control(
@@ -252,12 +252,12 @@ def _picture(name: str, scale: float) -> str:
     return photos.data_uri(Image.fromarray(pattern(name, scale, 112)))
 
 
-# ---------------------------------------------------------------- other ways
+# ---------------------------------------------------------------- other embeddings
 
 
 @st.fragment
 def others(ctx: Context, subject: EmbeddingSubject) -> None:
-    """PVT's convolution, Swin's merging and a pyramidal convolution: what a token sees, and the cost."""
+    """PVT's convolution, Swin's merging and a pyramidal convolution: what a token sees, and at what cost."""
     st.subheader(ctx.t("embedding.others_title"), anchor=False)
     stage = st.segmented_control(
         ctx.t("embedding.layer"), range(4), default=0, format_func=lambda s: f"CEL {s + 1}",

@@ -1,4 +1,4 @@
-"""The code shown on the page on cross-scale embedding: each piece computes what its figure shows."""
+"""The code shown on the cross-scale embedding page: each piece computes what its figure shows."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from .subject import EmbeddingSubject
 
 
 def shares(ctx: Context) -> str:
-    """What each kernel puts into the tokens of the first layer."""
+    """Each kernel's contribution to the tokens of the first layer."""
     photo = photos.photo_code(ctx.settings.photo)
     return f"""
 import cfviz
@@ -56,9 +56,9 @@ def knock(ctx: Context, method: str, other: str, points: list[str]) -> str:
 
     Args:
         ctx: The page.
-        method: What is put in the place of a kernel: zero, mean or photo.
-        other: Id of the photo whose activations are put in.
-        points: Of the kernels.
+        method: What replaces a kernel's output: zero, mean or photo.
+        other: Id of the photo whose activations replace the kernel's.
+        points: The kernels' points.
     """
     listed = ",\n    ".join(f'"{point}"' for point in points)
     return f"""{_knocked(ctx, method, other)}points = [
@@ -77,8 +77,8 @@ def later(ctx: Context, method: str, other: str, point: str, ends: tuple[str, ..
         ctx: The page.
         method: As for `knock`.
         other: As for `knock`.
-        point: Of the kernel.
-        ends: Points where the stages end.
+        point: The kernel's point.
+        ends: The points where the stages end.
     """
     return f"""{_knocked(ctx, method, other)}ends = {list(ends)}
 found = knock_outs(model, image, [{{"{point}": fill.get("{point}", 0.0)}}, {{}}], ends)
@@ -101,7 +101,7 @@ for weight, gain in list(zip(cel.qkv, cel.norm1))[:2]:   # blocks 1 and 2
 
 
 def places(ctx: Context) -> str:
-    """Where in their windows the kernels of the later layers read."""
+    """Where the kernels of the later layers read within their windows."""
     return f"""
 import cfviz
 from cfviz.analysis.embedding import places
@@ -127,7 +127,7 @@ for conv in model.patch_embed.projs:
 
 
 def spectra(ctx: Context) -> str:
-    """Their radial power."""
+    """The radial power of the first layer's filters."""
     return f"""
 import cfviz
 from cfviz.analysis.spectrum import radial_power
@@ -140,7 +140,7 @@ for conv in model.patch_embed.projs:
 
 
 def patches(ctx: Context, point: str, stage: int, channel: int) -> str:
-    """The places of the gallery that excite one channel most."""
+    """The places in the gallery that excite one channel most."""
     return f"""
 import cfviz
 from cfviz.analysis.embedding import strongest
@@ -175,7 +175,7 @@ box_mean(shares, (0.2, 0.8), (0.2, 0.8))                                 # the m
 
 
 def others(subject: EmbeddingSubject, stage: int) -> str:
-    """Other ways of embedding, at what cost."""
+    """Other embeddings and their costs."""
     layer = subject.layers[stage]
     return f"""
 from cfviz.analysis.embedding_cost import at_equal_cost, embeddings

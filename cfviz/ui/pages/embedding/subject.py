@@ -1,4 +1,4 @@
-"""What the page on cross-scale embedding is about: the chosen model on the chosen photo."""
+"""The subject of the cross-scale embedding page: the chosen model on the chosen photo."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ WATCH = (*point_names.embeddings(), point_names.embedding(0, "out"))
 
 @dataclass(frozen=True)
 class EmbeddingSubject:
-    """What the page is about.
+    """The page's subject.
 
     Attributes:
         model: The model.
-        trace: Its prediction, with what the embedding layers and the blocks gave.
-        image: What it was given, (3, H, W).
-        layers: Its four embedding layers as arrays.
-        weights: Model, number format and device in one string, for caches.
+        trace: The model's prediction, with the outputs of the embedding layers and the blocks.
+        image: The model's input, (3, H, W).
+        layers: The model's four embedding layers as arrays.
+        weights: A cache key of model, number format and device.
         source: The same with photo and size.
     """
 
@@ -41,12 +41,12 @@ class EmbeddingSubject:
     source: str
 
     def concat(self, stage: int) -> np.ndarray:
-        """The tokens a layer made, before any LayerNorm: (H, W, C)."""
+        """The tokens a layer produced, before any LayerNorm, (H, W, C)."""
         return self.trace[point_names.embedding(stage)]
 
 
 def outputs(model: CrossFormer) -> tuple[str, ...]:
-    """The points where the four stages' maps are ready."""
+    """The points that hold the four stages' finished maps."""
     return point_names.stage_outputs(model.depths)
 
 
