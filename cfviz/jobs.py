@@ -1,13 +1,13 @@
-"""Commands of `python -m cfviz` in the background: started, watched, cancelled and resumed.
+"""Background jobs: `python -m cfviz` commands that can be started, watched, cancelled and resumed.
 
-A job is a folder. `job.json` holds what was asked for, `state.json` the state, `progress.json` how far the
-command is, `log.txt` what it printed. The JSON files are replaced whole, never written in place, so every
-reader, even after a page reload or a restart of the server, sees one state or the next. While a job waits or
-runs, it and its command hold a lock on the folder; a free lock while the state says so means that the process
-died. Files that make no sense mean the same: a job is never more damaged than interrupted.
+A job is a folder. `job.json` holds the request, `state.json` the state, `progress.json` the progress and
+`log.txt` the command's output. The JSON files are replaced atomically, never written in place, so every
+reader, even after a page reload or a server restart, sees either the old state or the new. While a job waits
+or runs, it and its command hold a lock on the folder. If the state is waiting or running but the lock is
+free, the process died, and the job counts as interrupted; so does a job whose state file is invalid.
 
-Every job has a supervisor, which is this file run by itself, so that it takes a few megabytes and not torch's
-hundreds. It waits for a place (`AT_ONCE`), the oldest first, and starts the command, at low priority.
+Every job has a supervisor: this file run as a script, so that it takes a few megabytes rather than torch's
+hundreds. It waits for a free slot (of `AT_ONCE`), oldest job first, then runs the command at low priority.
 """
 
 from __future__ import annotations
@@ -37,32 +37,32 @@ JOBS, FOLDERS = "CFVIZ_JOBS", "CFVIZ_FOLDERS"
 STATES = ("waiting", "running", "done", "failed", "cancelled", "interrupted")
 ALIVE = ("waiting", "running")
 RESUMABLE = ("failed", "cancelled", "interrupted")
-PLACE = "{job}"  # in arguments: the job's own folder
-GRACE = 5.0  # seconds between asking a job to end and ending it
-AT_ONCE = 1  # jobs that run; the others wait
+PLACE = "{job}"  # placeholder in arguments for the job's own folder
+GRACE = 5.0  # seconds between asking a job to end and killing it
+AT_ONCE = 1  # jobs that run at the same time; the others wait
 MOST_WAITING = 8
-LOOK = 0.25  # seconds between two looks of a job that waits
-NICE = 10  # readers of the pages come first
-MOST_BYTES = 1 << 20  # of a file about a job
+LOOK = 0.25  # seconds between a waiting job's checks for a free slot
+NICE = 10  # the pages come first
+MOST_BYTES = 1 << 20  # size limit of a job's JSON files
 MOST_FOLDERS = 200
 
 
 @dataclass(frozen=True)
 class Job:
-    """The present state of a job.
+    """The current state of a job.
 
     Attributes:
         folder: The job's own folder.
-        kind: The word that pages list it by.
+        kind: The word under which pages list it.
         command: The arguments of `python -m cfviz`.
-        result: The path of what the command makes.
+        result: The path of the command's result.
         state: One of `STATES`.
-        done: How much is done, of `total`; 0 of 0 until the command reports.
-        total: How much there is to do.
-        message: What the command says it is doing; the last line of its log if it failed.
-        seconds: How long it has run since it last began.
-        rate: Units per second since it last began; 0 if not known.
-        started: When it last began, in seconds since 1970.
+        done: Units of work done, out of `total`; 0 of 0 until the command reports.
+        total: Units of work in all.
+        message: The command's latest progress message, or the last line of its log if it failed.
+        seconds: How long it has been running since its last start.
+        rate: Units per second since its last start; 0 if unknown.
+        started: Time of its last start, in seconds since 1970.
     """
 
     folder: Path
@@ -79,12 +79,12 @@ class Job:
 
     @property
     def id(self) -> str:
-        """The job's name among those of its kind."""
+        """The job's name, unique within its kind."""
         return self.folder.name
 
     @property
     def left(self) -> float | None:
-        """Seconds that it will still take, or None if that is not known."""
+        """Estimated seconds remaining, or None if unknown."""
         return (self.total - self.done) / self.rate if self.rate and self.state == "running" else None
 
 
@@ -92,29 +92,29 @@ class Job:
 
 
 def report(path: str | os.PathLike[str] | None, done: int, total: int, message: str = "") -> None:
-    """Record how far a command is; does nothing if `path` is None."""
+    """Record a command's progress; do nothing if `path` is None."""
     if path is not None:
-        with suppress(OSError):  # a full disk: what is measured matters more
+        with suppress(OSError):  # a full disk must not stop the command
             write(Path(path), {"done": done, "total": total, "message": message, "time": time.time()})
 
 
 @contextmanager
 def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
-    """A file to write, which takes the place of `path` at the end; if the block fails, `path` stays as it is.
+    """Write a temporary file that replaces `path` at the end; if the block fails, `path` is left unchanged.
 
-    Whoever reads `path` meanwhile, or after a power cut, finds the old file or the new one.
+    Anything reading `path` meanwhile, or after a power cut, finds either the old file or the new one.
 
     Args:
-        path: The file to replace or make.
+        path: The file to replace or create.
 
     Yields:
-        The file to write; no other process or thread is given the same.
+        The temporary file to write, unique to this process and thread.
     """
     target = Path(path)
     part = target.with_name(f"{target.name}.{os.getpid()}.{threading.get_ident()}.part")
     try:
         part.touch()
-        mode = part.stat().st_mode  # what the user's umask gives; some writers allow nobody else to read
+        mode = part.stat().st_mode  # as the umask sets it; some writers create files only the owner can read
         part.unlink()
         yield part
         part.chmod(mode)
@@ -126,11 +126,11 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
 
 
 def check_target(path: str | os.PathLike[str], option: str) -> None:
-    """See that a result can be written before it is computed.
+    """Check that a result can be written before computing it.
 
     Args:
         path: The file to write later.
-        option: What the user calls it, for the sentence.
+        option: The command-line option that names the file, for the error message.
 
     Raises:
         ValueError: If `path` is a folder, or the folder it lies in does not exist or cannot be written to.
@@ -146,7 +146,7 @@ def check_target(path: str | os.PathLike[str], option: str) -> None:
 
 
 def write(path: Path, content: Any) -> None:
-    """Replace a whole JSON file, atomically; file names that are not UTF-8 survive it."""
+    """Replace a JSON file atomically; file names that are not valid UTF-8 are preserved."""
     text = json.dumps(content, ensure_ascii=False, indent=1)
     if not text.isascii() and any("\ud800" <= letter <= "\udfff" for letter in text):
         text = json.dumps(content, indent=1)
@@ -158,29 +158,29 @@ def write(path: Path, content: Any) -> None:
 
 
 def home() -> Path:
-    """Where jobs live: `CFVIZ_JOBS`, or the platform's folder for a user's data."""
+    """The folder of all jobs: `CFVIZ_JOBS`, or one in the platform's user data folder."""
     if given := os.environ.get(JOBS):
         return Path(given)
     return platformdirs.PlatformDirs("cfviz", appauthor=False).user_data_path / "jobs"
 
 
 def start(kind: str, command: Sequence[str], result: str, files: Mapping[str, str] | None = None) -> Job:
-    """Run `python -m cfviz <command>` in the background, or resume the one that stopped.
+    """Run `python -m cfviz <command>` in the background, or resume an identical job that stopped.
 
     Args:
-        kind: A word that jobs are listed by.
-        command: Arguments; `{job}` in them becomes the job's own folder. `--progress FILE` is appended, a
-            file that the command reports to (see `report`).
-        result: What the command makes, a path inside the job's folder.
-        files: Name -> text of what the command reads, put into the job's folder.
+        kind: A word under which jobs are listed.
+        command: Arguments; `{job}` in them becomes the job's own folder. `--progress FILE` is appended, with
+            the file that the command reports to (see `report`).
+        result: The path of the command's result, inside the job's folder.
+        files: Maps names to the texts of input files to write into the job's folder.
 
     Returns:
-        The job, which may have to wait. If one with the same arguments is running, that one; if it stopped
-        before its end, it starts again in its folder, and the command resumes from what it finds there.
+        The job, which may have to wait. If a job with the same arguments is running, that job is returned; if
+        it stopped before finishing, it restarts in its folder, and the command resumes from the files there.
 
     Raises:
-        ValueError: If the kind or the result would lie outside the folder of jobs, the system has no locks,
-            or too many jobs wait already.
+        ValueError: If the kind or a path is not valid, the system has no file locks, or too many jobs are
+            already waiting.
     """
     if fcntl is None:
         raise ValueError("background jobs need Linux or macOS")
@@ -215,7 +215,7 @@ def resume(job: Job) -> Job:
 
 
 def _launch(folder: Path) -> Job:
-    """Hand the folder's lock to a process in a group of its own, which runs the command."""
+    """Start the supervisor in a process group of its own, handing it the folder's lock."""
     lock = _lock(folder)
     if lock is not None:
         try:
@@ -243,20 +243,20 @@ def _launch(folder: Path) -> Job:
 
 
 def cancel(job: Job) -> Job:
-    """End a job that waits or runs, and all its processes; what it has saved stays, and it can be resumed."""
+    """End a waiting or running job and all its processes; saved work is kept, and the job can be resumed."""
     folder = job.folder
-    with suppress(OSError):  # a full disk: it is ended all the same
+    with suppress(OSError):  # end the job even if the disk is full
         (folder / "cancel").touch()
     until = time.monotonic() + GRACE
     while (group := _json(folder / "state.json").get("group")) is None and time.monotonic() < until:
         if _free(folder):
             break
-        time.sleep(0.02)  # the process is about to say who it is
+        time.sleep(0.02)  # the process is about to record its group
     for sign, wait in ((signal.SIGTERM, GRACE), (signal.SIGKILL, GRACE)):
         if _free(folder) or not isinstance(group, int) or group <= 1:
             break
         try:
-            os.killpg(group, sign)  # a group's id is not given away while the group lives
+            os.killpg(group, sign)  # a group's id is not reused while the group exists
         except ProcessLookupError:
             break
         until = time.monotonic() + wait
@@ -268,20 +268,20 @@ def cancel(job: Job) -> Job:
 
 
 def listed(kind: str) -> list[Job]:
-    """All jobs of a kind, latest first."""
+    """All jobs of a kind, most recently started first."""
     folders = (home() / kind).glob("*/job.json")
     found = [job for path in folders if (job := read(path.parent)) is not None]
     return sorted(found, key=lambda job: -job.started)
 
 
 def read(folder: Path) -> Job | None:
-    """The job in a folder, or None if there is none, or what was asked for cannot be read."""
+    """The job in a folder, or None if there is none or its request cannot be read."""
     about, free = _about(folder), _free(folder)
     state, progress = _json(folder / "state.json"), _json(folder / "progress.json")
     if about is None:
         return None
     now, started = _state(state), _number(state, "started")
-    if now in ALIVE and free:  # it died, unless it has reported since
+    if now in ALIVE and free:  # it died, unless it finished after the state was read
         state = _json(folder / "state.json")
         now = _state(state)
         if now in ALIVE:
@@ -304,7 +304,7 @@ def _every() -> list[Job]:
 
 
 def _about(folder: Path) -> dict[str, Any] | None:
-    """What was asked for; None if it is not what `start` wrote."""
+    """The job's request, or None if it is not in the form that `start` writes."""
     about = _json(folder / "job.json")
     kind, command, result = (about.get(name) for name in ("kind", "command", "result"))
     texts = isinstance(command, list) and all(isinstance(word, str) and "\0" not in word for word in command)
@@ -318,7 +318,7 @@ def _state(state: Mapping[str, Any]) -> str:
 
 
 def _number(read: Mapping[str, Any], name: str, default: float = 0.0) -> float:
-    """A number that is not negative; `default` for anything else."""
+    """A non-negative finite number; `default` for anything else."""
     value = read.get(name)
     if isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= 1e12:
         return value  # not NaN, not infinite
@@ -345,7 +345,7 @@ def _last_line(path: Path) -> str:
 
 
 def _lock(folder: Path) -> int | None:
-    """A descriptor that holds the folder's lock, or None if somebody else holds it."""
+    """A file descriptor that holds the folder's lock, or None if another process holds it."""
     descriptor = os.open(folder / "lock", os.O_RDWR | os.O_CREAT, 0o600)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -356,10 +356,10 @@ def _lock(folder: Path) -> int | None:
 
 
 def _free(folder: Path) -> bool:
-    """Whether no job runs in a folder."""
+    """Whether no job is waiting or running in a folder."""
     try:
         descriptor = os.open(folder / "lock", os.O_RDWR)
-    except OSError:  # none, or none that could ever have been held
+    except OSError:  # no lock file, or one that could never have been held
         return True
     if fcntl is None:
         os.close(descriptor)
@@ -377,16 +377,16 @@ def _free(folder: Path) -> bool:
 
 
 def roots() -> list[Path]:
-    """The folders whose photos jobs may read, from `CFVIZ_FOLDERS`."""
+    """The folders from which jobs may read photos, as set in `CFVIZ_FOLDERS`."""
     given = os.environ.get(FOLDERS, "").split(os.pathsep)
     return [Path(path).resolve() for path in given if path and Path(path).is_dir()]
 
 
 def allowed(folder: str | os.PathLike[str]) -> Path:
-    """A folder of photos, provided that it and everything in it lie under the roots.
+    """Check that a folder and everything in it lie under the roots; return its resolved path.
 
     Raises:
-        ValueError: If it does not exist, lies elsewhere, or holds a link that leads elsewhere.
+        ValueError: If it does not exist, is not under the roots, or contains a link that leads out of them.
     """
     path = Path(folder).resolve()
     if not _inside(path):
@@ -406,7 +406,7 @@ def _inside(path: Path) -> bool:
 
 
 def folders() -> list[Path]:
-    """The roots, and folders up to two levels below them, that contain folders themselves: one per class."""
+    """The roots and the folders up to two levels below them that have subfolders, which may be classes."""
     return list(dict.fromkeys(_with_folders()))[:MOST_FOLDERS]
 
 
@@ -424,9 +424,9 @@ def _with_folders() -> Iterator[Path]:
 
 
 def _run(folder: Path, lock: int) -> int:
-    """Wait for a place, run the job's command to its end and record how it ended.
+    """Wait for a slot, run the job's command to completion and record how it ended.
 
-    The command holds the lock on the folder and the place as well.
+    The command also holds the locks on the folder and the slot.
     """
     begun: dict[str, Any] = {"group": os.getpid(), "started": time.time()}
     write(folder / "state.json", {"state": "waiting", **begun})
@@ -451,7 +451,7 @@ def _run(folder: Path, lock: int) -> int:
         )
         while process.poll() is None:
             first = _json(folder / "progress.json").get("done")
-            if isinstance(first, int):  # where a resumed job began, for its rate
+            if isinstance(first, int):  # units already done when a resumed job restarted, to compute its rate
                 with suppress(OSError):
                     write(folder / "state.json", {"state": "running", **begun, "first": first})
                 break
@@ -464,7 +464,7 @@ def _run(folder: Path, lock: int) -> int:
 
 
 def _place(folder: Path, since: float) -> int | None:
-    """A descriptor that holds one of the places, if one is free and no other job has waited longer."""
+    """A descriptor that holds a slot's lock, or None if none is free or another job has waited longer."""
     me = folder.parent.name, folder.name
     waiting = (job for job in _every() if job.state == "waiting" and (job.kind, job.id) != me)
     if any((job.started, job.id) < (since, folder.name) for job in waiting):

@@ -1,4 +1,4 @@
-"""What goes into the model: photos opened safely, the bundled gallery, the names of the classes."""
+"""Photos opened safely and prepared for the model, the bundled gallery, and class names."""
 
 from .images import ImageError, Photo, Prepared, load_image, prepare, unnormalise
 from .labels import labels

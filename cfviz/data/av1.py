@@ -1,8 +1,8 @@
-"""The sizes at which an AVIF's pictures are coded, which need not be those that its boxes give.
+"""The coded sizes of an AVIF's pictures, which may differ from the sizes declared in its boxes.
 
 libavif allocates and decodes a picture at the size in the AV1 stream (a sequence header), then scales it to
-the size that the boxes give (`ispe`). A file of two kilobytes can so announce 100 x 100 pixels and cost 200
-million. Only boxes and the heads of units (OBUs) are read here, nothing is decoded.
+the size declared in the boxes (`ispe`). A file of two kilobytes can therefore declare 100 x 100 pixels but
+cost 200 million. This module reads only boxes and the headers of units (OBUs); it decodes nothing.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _KEY, _SWITCH = 0, 3  # types of frames
 
 
 class TooComplexError(ValueError):
-    """The file has more parts than a photo needs."""
+    """A file has more parts than any photo needs."""
 
 
 @dataclass(frozen=True)
@@ -28,10 +28,10 @@ class Sizes:
     """Widths and heights of an AVIF.
 
     Attributes:
-        coded: Of the still pictures in it, as the AV1 stream has them.
-        frames: Of the frames of an animation, likewise.
-        largest: The most that their frames can ask for: some give a size of their own.
-        given: What the boxes say of still pictures.
+        coded: Sizes of the still pictures in the AV1 stream.
+        frames: Sizes of the first frames of an animation's tracks in the AV1 stream.
+        largest: The largest sizes that frames can request; a frame may set a size of its own.
+        given: Sizes of still pictures declared in the boxes.
     """
 
     coded: tuple[tuple[int, int], ...]
@@ -41,11 +41,12 @@ class Sizes:
 
 
 def sizes_of(data: bytes) -> Sizes:
-    """The sizes in an AVIF, coded and given.
+    """Read the coded and declared sizes in an AVIF.
 
     Raises:
-        TooComplexError: More boxes, pictures or bytes of pictures than a photo has.
-        struct.error: A box ends before what it must contain; so does `IndexError`.
+        TooComplexError: If there are more boxes, pictures or bytes of pictures than any photo has.
+        struct.error: If a box is truncated.
+        IndexError: Likewise.
     """
     still: list[tuple[tuple[int, int], tuple[int, int]]] = []
     moving: list[tuple[tuple[int, int], tuple[int, int]]] = []
@@ -71,7 +72,7 @@ def sizes_of(data: bytes) -> Sizes:
 
 
 def _boxes(data: bytes, at: int, end: int) -> Iterator[tuple[bytes, int, int]]:
-    """(kind, start of the content, end) of each box in a stretch of the file."""
+    """(kind, start of the content, end) of each box between two offsets."""
     end = min(end, len(data))
     for _ in range(MAX_BOXES):
         if at + 8 > end:
@@ -88,14 +89,14 @@ def _boxes(data: bytes, at: int, end: int) -> Iterator[tuple[bytes, int, int]]:
 
 
 def _number(data: bytes, at: int, width: int) -> int:
-    """An unsigned number of so many bytes; 0 of none."""
+    """An unsigned integer of `width` bytes; 0 if `width` is 0."""
     if at + width > len(data):
         raise struct.error("the file ends within a number")
     return int.from_bytes(data[at : at + width], "big")
 
 
 def _given(data: bytes, start: int, end: int) -> Iterator[tuple[int, int]]:
-    """What `ispe` boxes say."""
+    """The widths and heights in `ispe` boxes."""
     for kind, at, to in _boxes(data, start, end):
         if kind == b"ipco":
             for name, content, _ in _boxes(data, at, to):
@@ -104,10 +105,10 @@ def _given(data: bytes, start: int, end: int) -> Iterator[tuple[int, int]]:
 
 
 def _items(data: bytes, inside: dict[bytes, tuple[int, int]]) -> Iterator[bytes]:
-    """The bytes of each still picture, joined from where they lie."""
+    """The bytes of each still picture, joined from its extents."""
     coded = set(_coded_items(data, *inside.get(b"iinf", (0, 0))))
     beginning = inside.get(b"idat", (0, 0))[0]
-    room = 2 * len(data)  # stretches that overlap would multiply the file
+    room = 2 * len(data)  # overlapping extents could multiply the size of the file
     for number, stretches in _locations(data, *inside.get(b"iloc", (0, 0))):
         if number not in coded:
             continue
@@ -122,7 +123,7 @@ def _items(data: bytes, inside: dict[bytes, tuple[int, int]]) -> Iterator[bytes]
 
 
 def _coded_items(data: bytes, start: int, end: int) -> Iterator[int]:
-    """Numbers of the items (`iinf`) that are AV1."""
+    """Ids of the items (`iinf`) coded in AV1."""
     if start == end:
         return
     for kind, at, _ in _boxes(data, start + (6 if data[start] == 0 else 8), end):
@@ -133,7 +134,7 @@ def _coded_items(data: bytes, start: int, end: int) -> Iterator[int]:
 
 
 def _locations(data: bytes, start: int, end: int) -> Iterator[tuple[int, list[tuple[int, int, int]]]]:
-    """(number, [(0 in the file or 1 in `idat`, offset, length)]) of each item (`iloc`)."""
+    """(id, [(0 for the file or 1 for `idat`, offset, length)]) of each item (`iloc`)."""
     if start == end:
         return
     version, widths = data[start], _number(data, start + 4, 2)
@@ -164,7 +165,7 @@ def _locations(data: bytes, start: int, end: int) -> Iterator[tuple[int, list[tu
 
 
 def _first_frames(data: bytes, start: int, end: int) -> Iterator[bytes]:
-    """The bytes of the first frame of each track of an animation."""
+    """The bytes of the first frame of each track in an animation."""
     stretches = [(start, end)]
     for wanted in (b"trak", b"mdia", b"minf", b"stbl"):
         stretches = [
@@ -188,15 +189,15 @@ def _first_frames(data: bytes, start: int, end: int) -> Iterator[bytes]:
 
 @dataclass(frozen=True)
 class _Sequence:
-    """A sequence header, as far as sizes need it.
+    """The fields of a sequence header that frame sizes depend on.
 
     Attributes:
-        size: Width and height of frames that give none of their own.
-        largest: The most that frames with a size of their own can give.
-        reduced: It is that of a single still picture, whose frame has no size of its own.
-        time_bits: Length of the presentation time that a shown frame has.
-        id_bits: Length of the frame's number.
-        screen_tools: 0 or 1 for all frames, 2 where each says it.
+        size: Width and height of frames without a size of their own.
+        largest: The largest size that a frame can set for itself.
+        reduced: Whether the header is that of a single still picture, whose frame cannot set a size.
+        time_bits: Length in bits of a shown frame's presentation time.
+        id_bits: Length in bits of a frame's id.
+        screen_tools: 0 or 1 for all frames, or 2 if each frame has its own flag.
         integer_vectors: Likewise.
     """
 
@@ -210,7 +211,7 @@ class _Sequence:
 
 
 def _sizes(data: bytes) -> Iterator[tuple[tuple[int, int], tuple[int, int]]]:
-    """(size, the most a frame can ask for) of all sequence headers: one may follow a hidden frame."""
+    """(size, largest size a frame can request) for all sequence headers: one may follow a hidden frame."""
     at, last = 0, None
     for _ in range(MAX_UNITS):
         if at >= len(data):
@@ -231,7 +232,7 @@ def _sizes(data: bytes) -> Iterator[tuple[tuple[int, int], tuple[int, int]]]:
 
 
 def _leb128(data: bytes, at: int) -> tuple[int, int]:
-    """A number of seven bits a byte, and where it ends."""
+    """A LEB128 number (seven bits per byte), and the offset after it."""
     value = 0
     for step in range(8):
         value |= (data[at + step] & 127) << 7 * step
@@ -241,13 +242,13 @@ def _leb128(data: bytes, at: int) -> tuple[int, int]:
 
 
 class _Bits:
-    """Bits of bytes, one after the other."""
+    """A reader of bits from bytes, most significant bit first."""
 
     def __init__(self, data: bytes) -> None:
         self._value, self._left = int.from_bytes(data, "big"), 8 * len(data)
 
     def take(self, count: int) -> int:
-        """The next bits as a number."""
+        """Read the next `count` bits as an unsigned integer."""
         self._left -= count
         if self._left < 0:
             raise IndexError("the sequence header ends too early")
@@ -255,7 +256,7 @@ class _Bits:
 
 
 def _sequence(bits: _Bits) -> _Sequence:
-    """A sequence header up to what a frame's size depends on (AV1 specification, 5.5.1)."""
+    """Parse a sequence header as far as frame sizes depend on it (AV1 specification, 5.5.1)."""
     bits.take(3 + 1)  # profile, still_picture
     reduced, time_bits = bool(bits.take(1)), 0
     if reduced:
@@ -282,7 +283,7 @@ def _sequence(bits: _Bits) -> _Sequence:
 
 
 def _operating_points(bits: _Bits) -> int:
-    """Step over times, delays and operating points; how long a frame's presentation time is."""
+    """Skip timing, delays and operating points; return the bit length of a frame's presentation time."""
     decoder_model, delay, time_bits = 0, 0, 0
     if bits.take(1):  # timing_info
         bits.take(32 + 32)
@@ -311,7 +312,7 @@ def _operating_points(bits: _Bits) -> int:
 
 
 def _own_size(bits: _Bits, of: _Sequence) -> bool:
-    """Whether a frame gives a size of its own (`frame_size_override_flag`; AV1 specification, 5.9.2)."""
+    """Whether a frame sets a size of its own (`frame_size_override_flag`; AV1 specification, 5.9.2)."""
     if bits.take(1):  # show_existing_frame
         return False
     kind, shown = bits.take(2), bits.take(1)

@@ -1,7 +1,7 @@
-"""Open whatever a user drops, safely: any source in, one upright RGB photo or one clear sentence out.
+"""Safely open any image a user supplies: the result is an upright RGB photo or one clear sentence.
 
-The bytes are looked at first (`cfviz.data.header`), so that Pillow only ever meets a file of one of
-eight formats, of a size that fits and a structure that cannot keep it busy.
+`cfviz.data.header` inspects the bytes first, so that Pillow only opens files in one of eight formats, of an
+acceptable size, and with a structure that cannot keep it busy.
 """
 
 from __future__ import annotations
@@ -59,14 +59,14 @@ class Photo:
     """A decoded photo.
 
     Attributes:
-        image: RGB, 8 bits, upright, in sRGB where the file said what its colours mean.
-        name: The file's name without folders; empty where there is none.
-        sha256: Hexadecimal digest of what `sha256_of` says.
-        sha256_of: "file" (the bytes as they came), or "pixels" (of `image`) for PIL images and arrays.
-        notes: What was done on the way, codes out of `NOTES`; the catalogue has `images.note_<code>`.
-        original_size: Width and height as stored, before turning, pixels.
-        format: Pillow's name of the file format; empty for arrays.
-        mode: Pillow's name of the stored pixel format, e.g. "RGBA" or "I;16".
+        image: RGB, 8 bits per channel, upright; converted to sRGB if the file has a usable colour profile.
+        name: The file's name without folders; empty if there is none.
+        sha256: Hexadecimal digest of the file or the pixels, see `sha256_of`.
+        sha256_of: "file" (the bytes as received), or "pixels" (of `image`) for PIL images and arrays.
+        notes: Conversions made, as codes from `NOTES`; the catalogue has `images.note_<code>`.
+        original_size: Width and height as stored, before rotation, in pixels.
+        format: Pillow's name for the file format; empty for arrays.
+        mode: Pillow's name for the stored pixel format, e.g. "RGBA" or "I;16".
     """
 
     image: Image.Image = field(repr=False, compare=False)
@@ -80,25 +80,25 @@ class Photo:
 
     @property
     def size(self) -> tuple[int, int]:
-        """Width and height of the upright photo, pixels."""
+        """Width and height of the upright photo in pixels."""
         return self.image.size
 
 
 def load_image(source: Source, name: str | None = None) -> Photo:
-    """Open a photo from wherever it comes.
+    """Open a photo from any source.
 
     Args:
         source: A path, "gallery:cat" for a bundled photo, the bytes of a file, a binary file object (an
-            upload), a PIL image, or an array of H x W x 3 uint8. JPEG, PNG, WebP, HEIC, AVIF, GIF, BMP and
-            TIFF are read, whatever the name.
-        name: What to call the photo; the file's own name where not given.
+            upload), a PIL image, or an (H, W, 3) uint8 array. Files may be JPEG, PNG, WebP, HEIC, AVIF, GIF,
+            BMP or TIFF, whatever their names.
+        name: Name for the photo; None uses the file's own name.
 
     Returns:
-        The photo, upright and RGB; `Photo.notes` lists what was changed on the way.
+        The photo, upright and RGB; `Photo.notes` lists the conversions made.
 
     Raises:
-        ImageError: The source cannot be used; the message says why in one sentence, `code` and `fields`
-            say the same to a translator.
+        ImageError: If the source cannot be used. The message gives the reason in one sentence; `code` and
+            `fields` carry the same information for translation.
     """
     if isinstance(source, np.ndarray):
         return _from_array(source, _tidy(name))
@@ -126,10 +126,10 @@ def _from_pil(image: Image.Image, name: str) -> Photo:
 
 
 def load_pixels(path: str | os.PathLike[str]) -> Image.Image:
-    """The pixels of `load_image` alone, for those who read many files: without the digest of the bytes.
+    """The image that `load_image` returns, without computing a digest, for reading many files.
 
     Raises:
-        ImageError: As `load_image`.
+        ImageError: As for `load_image`.
     """
     return _decoded(_read_path(os.fspath(path))[0])[0]
 
@@ -140,7 +140,7 @@ def _from_bytes(data: bytes, name: str) -> Photo:
 
 
 def _decoded(data: bytes) -> tuple[Image.Image, tuple[str, ...], tuple[int, int], str, str]:
-    """Upright RGB; notes, stored size, format and mode as in `Photo`."""
+    """The upright RGB image, then notes, stored size, format and mode as in `Photo`."""
     if len(data) > MAX_BYTES:
         raise _too_many_bytes(len(data))
     header = read_header(data)
@@ -148,7 +148,7 @@ def _decoded(data: bytes) -> tuple[Image.Image, tuple[str, ...], tuple[int, int]
         raise ImageError("no_codec", kind=header.format)
     try:
         image = Image.open(BytesIO(data), formats=[header.format])
-    except Exception as error:  # Pillow's plugins raise anything at all on hostile bytes
+    except Exception as error:  # on hostile bytes Pillow's plugins may raise any exception
         raise _broken(_reason(error, data, header.format), header.format) from error
     check_size(*image.size)
     size, mode = image.size, image.mode
@@ -159,14 +159,14 @@ def _decoded(data: bytes) -> tuple[Image.Image, tuple[str, ...], tuple[int, int]
     return rgb, notes, size, header.format, mode
 
 
-# How Pillow says that it is its own limits that a file exceeds.
+# Pillow's wording when it does not support a file, as opposed to the file being damaged.
 _OF_PILLOW = re.compile(r"unsupported|unknown|not supported|cannot find loader", re.IGNORECASE)
-# Compressions of TIFF that every Pillow has; of others it may know the name only.
+# TIFF compressions that every Pillow supports; of others it may know only the name.
 _COMMON = ("raw", "packbits", "tiff_lzw", "tiff_adobe_deflate", "jpeg", "group3", "group4", None)
 
 
 def _reason(error: Exception, data: bytes, format: str) -> Exception:
-    """What is behind "cannot identify image file": a format's reader says it to those who ask it directly."""
+    """The cause of "cannot identify image file": the format's own reader raises it when called directly."""
     if not isinstance(error, UnidentifiedImageError):
         return error
     try:
@@ -177,7 +177,7 @@ def _reason(error: Exception, data: bytes, format: str) -> Exception:
 
 
 def _broken(error: Exception, format: str | None, compression: str | None = None) -> ImageError:
-    """The sentence for whatever Pillow stumbled over."""
+    """The `ImageError` for an exception raised by Pillow."""
     if isinstance(error, ImageError):
         return error
     if isinstance(error, Image.DecompressionBombError):
@@ -193,7 +193,7 @@ def _broken(error: Exception, format: str | None, compression: str | None = None
 
 
 def _read(source: object) -> tuple[bytes, str]:
-    """The bytes of a path, of bytes or of a file object, and its name."""
+    """The bytes and the name of a source: a path, bytes or a file object."""
     if isinstance(source, (bytes, bytearray, memoryview)):
         return bytes(source), ""
     if isinstance(source, (str, os.PathLike)):
@@ -235,7 +235,7 @@ def _too_many_bytes(count: int) -> ImageError:
 
 
 def _tidy(name: object) -> str:
-    """A name fit to print: no folders, nothing unprintable, not endless."""
+    """A name in printable form: no folders, no unprintable characters, of limited length."""
     if not isinstance(name, (str, os.PathLike)):
         return ""
     last = os.fspath(name).replace("\\", "/").rpartition("/")[2]
@@ -247,10 +247,10 @@ def _pixel_digest(image: Image.Image) -> str:
 
 
 def _upright_rgb(image: Image.Image) -> tuple[Image.Image, tuple[str, ...]]:
-    """Decode, turn upright, bring to 8-bit RGB on white in sRGB; with the codes of what was done."""
+    """Decode an image and convert it to upright 8-bit sRGB on white; also return the codes of the steps."""
     try:
-        # TIFF and HEIC come upright. EXIF of others is read after the pixels: to find it, Pillow decodes a
-        # PNG, and an error then would be lost.
+        # Pillow returns TIFF and HEIC upright. For other formats EXIF is read after the pixels: to find it in
+        # a PNG, Pillow decodes the pixels, and an error at that point would be lost.
         turn = _orientation(image) if image.format == "TIFF" else 1
         image.load()
         rest = _orientation(image)
@@ -258,7 +258,7 @@ def _upright_rgb(image: Image.Image) -> tuple[Image.Image, tuple[str, ...]]:
         rgb, more = _to_rgb(image)
         if rest in _TURNS:
             rgb = rgb.transpose(_TURNS[rest])
-        # A picture of its own, without the file or the EXIF that would turn it once more.
+        # A copy without the file, or the EXIF that would rotate it again.
         rgb = rgb.copy() if rgb is image else rgb
         rgb.info = {}
         return rgb, notes + more
@@ -267,10 +267,10 @@ def _upright_rgb(image: Image.Image) -> tuple[Image.Image, tuple[str, ...]]:
 
 
 def _orientation(image: Image.Image) -> int:
-    """EXIF orientation, 1 (upright) where EXIF says nothing or cannot be read."""
+    """EXIF orientation; 1 (upright) if EXIF has none or cannot be read."""
     try:
         return image.getexif().get(_ORIENTATION, 1)
-    except Exception:  # unreadable EXIF never spoils a readable picture
+    except Exception:  # unreadable EXIF is no reason to refuse a readable picture
         return 1
 
 
@@ -298,12 +298,15 @@ def _to_rgb(image: Image.Image) -> tuple[Image.Image, tuple[str, ...]]:
 
 
 def _tag(image: Image.Image, number: int, otherwise: object) -> Any:
-    """What a TIFF says under a number."""
+    """The value of a TIFF tag, or `otherwise` if the image has no such tag."""
     return getattr(image, "tag_v2", {}).get(number, otherwise)
 
 
 def _eight_bits(image: Image.Image) -> tuple[Image.Image, str]:
-    """Grey of 12, 16 or 32 bits or floats to 8 bits: 12 and 16 by their full range, others by their own."""
+    """Convert 12-bit, 16-bit, 32-bit or float grey to 8 bits, and return the code of the conversion.
+
+    12 and 16 bits are scaled by the full range of the type, others by the image's own range.
+    """
     values = np.asarray(image)
     if image.mode.startswith("I;16"):
         bits = 12 if 12 in np.ravel(_tag(image, _BITS, 16)) else 16
@@ -314,14 +317,14 @@ def _eight_bits(image: Image.Image) -> tuple[Image.Image, str]:
     if not np.isfinite(scaled.sum(dtype=np.float64)):
         scaled = np.nan_to_num(scaled, copy=False, posinf=0.0, neginf=0.0)
     low, high = float(scaled.min()), float(scaled.max())
-    # Halves, because the distance of two floats may be no float; in place, because 50 Mpx are 200 MB.
+    # Halved, because the difference of two floats may overflow; in place, because 50 Mpx take 200 MB.
     scaled *= 0.5
     scaled -= 0.5 * low
     scaled *= 255.0 / max(0.5 * high - 0.5 * low, 1e-12)
     return Image.fromarray(np.rint(scaled, out=scaled).astype(np.uint8)), "range_stretched"
 
 
-# Mode of the pixels that a profile of this colour space describes.
+# Pillow's mode for each colour space of a profile.
 _SPACES = {"RGB": "RGB", "GRAY": "L", "CMYK": "CMYK"}
 
 
@@ -331,9 +334,9 @@ def _srgb() -> ImageCms.ImageCmsProfile:
 
 
 def _to_srgb(image: Image.Image, profile: bytes | None) -> tuple[Image.Image, str]:
-    """Colours without their alpha, in sRGB; "icc_converted" or "icc_ignored" where a profile asked for it."""
+    """Convert to sRGB without alpha; the code is "icc_converted", "icc_ignored", or "" if neither."""
     grey = image.mode in ("1", "L", "LA", "La")
-    if image.mode == "LAB":  # Pillow knows this space through its colour profiles only
+    if image.mode == "LAB":  # Pillow converts this space only through a colour profile
         image = _converted(image, ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB")))
     plain = image if image.mode in ("RGB", "CMYK", "L") else image.convert("L" if grey else "RGB")
     if not profile:
@@ -348,18 +351,18 @@ def _to_srgb(image: Image.Image, profile: bytes | None) -> tuple[Image.Image, st
         if mode != plain.mode or given.profile.device_class not in ("mntr", "scnr", "prtr", "spac"):
             return _plain_rgb(plain), "icc_ignored"
         return _converted(plain, given), "icc_converted"
-    except Exception:  # a profile is a guest's word about the colours: never a reason to refuse the picture
+    except Exception:  # a bad profile is no reason to refuse the picture
         return _plain_rgb(plain), "icc_ignored"
 
 
 def _plain_rgb(image: Image.Image) -> Image.Image:
-    """RGB, itself where it is: a copy of 50 Mpx costs 200 MB."""
+    """The image in RGB, without a copy if it already is: 50 Mpx take 200 MB."""
     return image if image.mode == "RGB" else image.convert("RGB")
 
 
 def _converted(image: Image.Image, given: ImageCms.ImageCmsProfile) -> Image.Image:
-    """The image in sRGB, from the colours that a profile describes."""
+    """Convert an image to sRGB from the colour space of a profile."""
     transform = ImageCms.buildTransform(given, _srgb(), image.mode, "RGB")
     converted = ImageCms.applyTransform(image, transform)
-    assert converted is not None  # only None in place
+    assert converted is not None  # None only for an in-place transform
     return converted

@@ -1,8 +1,8 @@
-"""What the bytes of a file say before anything is decoded: its format, its size, whether it is safe to open.
+"""Inspect the bytes of a file before decoding: its format, its size, and whether it is safe to open.
 
 Pillow decodes well but trusts the file's structure: it walks any number of chunks, joins any number of
 comments and allocates whatever a header asks for. Every check here is one bounded walk over the bytes, so a
-hostile file costs milliseconds and no memory. Nothing here needs Pillow.
+hostile file costs milliseconds and almost no memory. This module does not need Pillow.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from .av1 import TooComplexError, sizes_of
 
 MAX_BYTES = 64 * 2**20
 MAX_PIXELS = 50_000_000
-MAX_RATIO = 32  # one side to the other; with more, resizing by the short side explodes the long one
-MAX_STEPS = 65_536  # parts of a file walked one by one
+MAX_RATIO = 32  # of long side to short; beyond it, resizing by the short side makes the long side huge
+MAX_STEPS = 65_536  # parts of a file visited one by one
 MAX_PARTS = 512  # chunks, segments or tags that carry no pixels
-MAX_PACKED = 32  # compressed texts and profiles of one PNG
-MAX_SIDE_DATA = 16 * 2**20  # bytes of them
-MAX_SCANS = 64  # of one JPEG
+MAX_PACKED = 32  # compressed texts and profiles in one PNG
+MAX_SIDE_DATA = 16 * 2**20  # bytes before the first scan of a JPEG
+MAX_SCANS = 64  # in one JPEG
 MAX_SCANNED = 1_000_000_000  # pixels times scans
 MAX_RLE_BYTES = 2 * 2**20  # Pillow decodes run lengths in Python
 MAX_RLE_PIXELS = 4_000_000
@@ -64,8 +64,8 @@ class ImageError(ValueError):
     """A photo that cannot be used; the message is one sentence for the person who chose it.
 
     Attributes:
-        code: A key of `SENTENCES`; stable, the translation catalogue has `images.error_<code>`.
-        fields: What fills the sentence's placeholders.
+        code: A key of `SENTENCES`. It is stable: the translation catalogue has `images.error_<code>`.
+        fields: Values for the sentence's placeholders.
     """
 
     def __init__(self, code: str, **fields: object) -> None:
@@ -79,22 +79,22 @@ class ImageError(ValueError):
 
 @dataclass(frozen=True)
 class Header:
-    """What the bytes say: Pillow's name of the format, and codes of what is worth telling the user."""
+    """The result of `read_header`: Pillow's name for the format, and codes of notes for the user."""
 
     format: str
     notes: tuple[str, ...] = ()
 
 
 def check_size(width: int, height: int) -> None:
-    """Refuse pictures too large or too narrow to work with.
+    """Refuse pictures that are too large or too narrow to work with.
 
     Raises:
-        ImageError: `damaged` (no pixels), `too_many_pixels` or `too_narrow`.
+        ImageError: With code `damaged` (no pixels), `too_many_pixels` or `too_narrow`.
     """
     if width < 1 or height < 1:
         raise ImageError("damaged")
     if width * height > MAX_PIXELS:
-        # Rounded up, so that a picture just over the limit never reads as just the limit.
+        # Rounded up, so that a picture just over the limit is not reported as exactly the limit.
         millions = -(-width * height // 100_000) / 10
         raise ImageError("too_many_pixels", megapixels=millions, limit=MAX_PIXELS // 10**6)
     if max(width, height) > MAX_RATIO * min(width, height):
@@ -102,10 +102,11 @@ def check_size(width: int, height: int) -> None:
 
 
 def read_header(data: bytes) -> Header:
-    """Recognise a file by its content and check its structure; its name plays no part.
+    """Recognise a file by its content, whatever its name, and check its structure.
 
     Raises:
-        ImageError: Empty, another format, too large, cut short within its header, or built to keep us busy.
+        ImageError: If the file is empty, in another format, too large, truncated within its header, or too
+            complex to read safely.
     """
     format = format_of(data)
     try:
@@ -115,13 +116,13 @@ def read_header(data: bytes) -> Header:
 
 
 def format_of(data: bytes) -> str:
-    """Pillow's name of a file's format, told by its first bytes.
+    """Pillow's name for a file's format, recognised by the first bytes.
 
     Args:
         data: The file, or at least its first kilobyte.
 
     Raises:
-        ImageError: Empty, or of another format.
+        ImageError: If the file is empty or in another format.
     """
     if not data:
         raise ImageError("empty")
@@ -132,7 +133,7 @@ def format_of(data: bytes) -> str:
 
 
 def _other_kind(data: bytes) -> ImageError:
-    """The sentence for a file that is none of the eight formats."""
+    """The error for a file in none of the eight formats."""
     for kind, pattern in _OTHERS.items():
         if re.match(pattern, data, re.DOTALL | re.IGNORECASE):
             return ImageError("unsupported", kind=kind)
@@ -155,7 +156,7 @@ def _u32(data: bytes, at: int, big: bool = True) -> int:
 
 
 def _jpeg(data: bytes) -> tuple[str, ...]:
-    """Segments up to the end of the picture: few, small, and not too many scans over too many pixels."""
+    """Check the segments up to the end of the picture: number, size, and scans times pixels."""
     pixels = scans = side = 0
     for step, (marker, at, length) in enumerate(_jpeg_segments(data)):
         if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):  # SOF
@@ -171,7 +172,7 @@ def _jpeg(data: bytes) -> tuple[str, ...]:
     return ()
 
 
-_NEXT_MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")  # not a stuffed 0xFF, not a restart, not filling
+_NEXT_MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")  # not a stuffed 0xFF, a restart or a fill byte
 
 
 def _jpeg_segments(data: bytes) -> Iterator[tuple[int, int, int]]:
@@ -179,7 +180,7 @@ def _jpeg_segments(data: bytes) -> Iterator[tuple[int, int, int]]:
     at = 2
     while at + 2 <= len(data):
         if data[at] != 0xFF or data[at + 1] in (0x00, 0xFF):
-            # Pillow steps over filling byte by byte, in Python.
+            # Pillow skips fill bytes one by one, in Python.
             following = _NEXT_MARKER.search(data, at, at + MAX_STEPS)
             if following is None and at + MAX_STEPS < len(data):
                 raise ImageError("too_complex")
@@ -200,7 +201,7 @@ def _jpeg_segments(data: bytes) -> Iterator[tuple[int, int, int]]:
 
 
 def _png(data: bytes) -> tuple[str, ...]:
-    """The size, the depth, and a bounded number of chunks."""
+    """Check the size, the bit depth and the number of chunks."""
     width, height = struct.unpack_from(">II", data, 16)
     check_size(width, height)
     at, steps, others, packed, animated = 8, 0, 0, 0, False
@@ -208,7 +209,7 @@ def _png(data: bytes) -> tuple[str, ...]:
         length, kind = _u32(data, at), data[at + 4 : at + 8]
         steps += 1
         others += kind not in (b"IDAT", b"fdAT", b"fcTL")
-        packed += kind in (b"iCCP", b"iTXt", b"zTXt")  # each may unfold to a megabyte
+        packed += kind in (b"iCCP", b"iTXt", b"zTXt")  # each may decompress to a megabyte
         animated |= kind == b"acTL" and _u32(data, at + 8) > 1
         if steps > MAX_STEPS or others > MAX_PARTS or packed > MAX_PACKED:
             raise ImageError("too_complex")
@@ -219,7 +220,7 @@ def _png(data: bytes) -> tuple[str, ...]:
 
 
 def _gif(data: bytes) -> tuple[str, ...]:
-    """Screen and first frame, no more side data than fits, and whether a second frame follows."""
+    """Check the screen, the first frame and the data before it; note whether a second frame follows."""
     check_size(_u16(data, 6, False), _u16(data, 8, False))
     at = 13 + _colour_table(data[10])
     frames, steps, start, most = 0, 0, at, MAX_STEPS
@@ -239,7 +240,7 @@ def _gif(data: bytes) -> tuple[str, ...]:
             at += 1 + data[at]
             steps += 1
         at += 1
-        # Pillow joins comments block by block, each time copying all before.
+        # Pillow joins comments block by block, copying all earlier blocks each time.
         if frames == 0 and (steps > most or at - start > 2**20):
             raise ImageError("too_complex")
         if steps > most:
@@ -248,12 +249,12 @@ def _gif(data: bytes) -> tuple[str, ...]:
 
 
 def _colour_table(flags: int) -> int:
-    """Bytes of the colour table that these flags announce."""
+    """Size in bytes of the colour table declared by these flags."""
     return 3 << ((flags & 7) + 1) if flags & 0x80 else 0
 
 
 def _webp(data: bytes) -> tuple[str, ...]:
-    """The canvas, which the decoder allocates before anyone can ask its size; a bounded number of chunks."""
+    """Check the canvas, which the decoder allocates before its size can be read, and the number of chunks."""
     if _u32(data, 4, False) + 8 > len(data):
         raise ImageError("truncated")
     kind = data[12:16]
@@ -276,7 +277,7 @@ def _webp(data: bytes) -> tuple[str, ...]:
 
 
 def _bmp(data: bytes) -> tuple[str, ...]:
-    """The size; run lengths only where they are short, for Pillow decodes them in Python."""
+    """Check the size; accept run-length encoding only in small files, as Pillow decodes it in Python."""
     if _u32(data, 14, False) == 12:
         check_size(_u16(data, 18, False), _u16(data, 20, False))
         return ()
@@ -291,7 +292,7 @@ _TIFF_TYPE_SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8,
 
 
 def _tiff(data: bytes) -> tuple[str, ...]:
-    """The first directory: few tags, holding no more than the file does, tiles no larger than a picture."""
+    """Check the first directory: the number of tags, their data against the file's size, the tile size."""
     big, large = data[:2] == b"MM", 43 in data[2:4]
     order = ">" if big else "<"
     count_code, entry, width = ("Q", "HHQ8s", 20) if large else ("H", "HHI4s", 12)
@@ -318,7 +319,7 @@ def _tiff(data: bytes) -> tuple[str, ...]:
 
 
 def _avif(data: bytes) -> tuple[str, ...]:
-    """The sizes at which pictures are coded: libavif decodes at those, whatever size the boxes give."""
+    """Check the coded sizes of the pictures: libavif decodes at those, whatever size the boxes declare."""
     try:
         sizes = sizes_of(data)
     except TooComplexError:
@@ -340,7 +341,7 @@ _SIZE_IN_HEIF = re.compile(rb"ispe\0\0\0\0(.{4})(.{4})", re.DOTALL)
 
 
 def _heif(data: bytes) -> tuple[str, ...]:
-    """All boxes, the sizes of the pictures in them (libheif has no sentence for those), and any turn."""
+    """Check all boxes and the sizes of their pictures (libheif gives no clear error); note any rotation."""
     at, turned = 0, False
     for _ in range(MAX_PARTS):
         if at + 8 > len(data):
@@ -368,7 +369,7 @@ def _is_heif(start: bytes) -> bool:
 
 
 def _is_tga(data: bytes) -> bool:
-    """A TGA has no mark at its start, and not always one at its end: its header has to make sense."""
+    """Whether a file looks like a TGA, which may have no signature: its header has to make sense."""
     if data[-18:] == b"TRUEVISION-XFILE.\0":
         return True
     if len(data) < 18:

@@ -1,7 +1,7 @@
 """From a photo to the model's input, and back to the pixels that the model saw.
 
-The transforms are timm's own evaluation transforms; what is added here is knowing exactly which pixels of the
-photo they kept.
+The transforms are timm's own evaluation transforms; this module also tracks exactly which pixels of the photo
+they keep.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ __all__ = [
 
 STEP = 32  # total stride of the model: a side of the input must be a multiple of it
 SMALLEST, LARGEST = 32, 1024
-# How each mode is called in timm's data config, and the share of the resized photo that it keeps (None: the
+# Each mode's name in timm's data config, and the fraction of the resized photo that it keeps (None: the
 # model's own, 224 of 256 pixels).
 MODES: dict[str, tuple[str, float | None]] = {
     "crop": ("center", None),
@@ -46,18 +46,18 @@ Box = tuple[float, float, float, float]
 
 @dataclass(frozen=True)
 class Prepared:
-    """A photo made ready for the model.
+    """A photo prepared for the model.
 
     Attributes:
-        tensor: 3 x H x W float32, normalised.
-        crop: H x W pixels, exactly what the tensor holds.
-        box: Left, top, right, bottom of the crop in pixels of the upright photo; it reaches beyond the photo
-            where the crop was padded.
-        photo_box: Where the photo lies in the crop, in pixels of the crop; the whole crop unless padded.
-        scale: Pixels of the crop for one pixel of the photo, across and down; over 1 the photo was enlarged,
-            unequal it was stretched.
+        tensor: (3, H, W) float32, normalised.
+        crop: The image in the tensor before normalisation, H x W pixels.
+        box: Left, top, right, bottom of the crop in pixels of the upright photo; extends beyond the photo
+            if the crop was padded.
+        photo_box: Position of the photo in the crop, in pixels of the crop; the whole crop unless padded.
+        scale: Pixels of the crop per pixel of the photo, horizontally and vertically; above 1 if the photo
+            was enlarged, unequal if it was stretched.
         mode: "crop", "resize" or "pad".
-        mean, std: What the tensor was normalised with, one value per channel.
+        mean, std: Mean and standard deviation used to normalise the tensor, one value per channel.
     """
 
     tensor: torch.Tensor = field(repr=False, compare=False)
@@ -70,7 +70,7 @@ class Prepared:
     std: tuple[float, ...]
 
     def to_photo(self, x: float, y: float) -> tuple[float, float]:
-        """A point of the crop (pixels) as a point of the upright photo (pixels)."""
+        """Convert a point from pixels of the crop to pixels of the upright photo."""
         return self.box[0] + x / self.scale[0], self.box[1] + y / self.scale[1]
 
 
@@ -80,20 +80,20 @@ def prepare(
     mode: str = "crop",
     data_config: Mapping[str, Any] | None = None,
 ) -> Prepared:
-    """Make a photo ready for the model, through timm's evaluation transform.
+    """Prepare a photo for the model with timm's evaluation transform.
 
     Args:
         photo: From `load_image`.
         size: Side of the input in pixels, or its height and width; multiples of 32 from 32 to 1024.
-        mode: "crop" resizes the short side to `size / crop_pct` (224: 256) and cuts the centre out, as the
-            published accuracies were measured; "resize" takes the whole photo, stretched where its shape
-            differs (`whole_photo_size` finds a shape that hardly does); "pad" takes the whole photo
-            unstretched and fills the rest with the mean colour.
-        data_config: `timm.data.resolve_model_data_config(model)`; timm's defaults at 224 / 256 bicubic with
-            ImageNet's mean and deviation where not given.
+        mode: "crop" resizes the short side to `size / crop_pct` (256 for 224) and crops the centre, as for
+            the published accuracies; "resize" uses the whole photo, stretched if its shape differs
+            (`whole_photo_size` finds a shape that hardly does); "pad" uses the whole photo unstretched and
+            fills the rest with the mean colour.
+        data_config: `timm.data.resolve_model_data_config(model)`; None uses timm's defaults: 224 / 256,
+            bicubic, ImageNet's mean and standard deviation.
 
     Raises:
-        ValueError: A size that is no multiple of 32 or out of range, or an unknown mode.
+        ValueError: If a side is not a multiple of 32 or is out of range, or the mode is unknown.
     """
     height, width = check_input_size(size)
     if mode not in MODES:
@@ -118,8 +118,8 @@ def prepare(
 
 
 def _boxes(resized: tuple[int, int], crop: tuple[int, int], scale: tuple[float, float]) -> tuple[Box, Box]:
-    """The crop in the photo's pixels, and the photo in the crop's; sizes as width, height."""
-    # torchvision and timm round the offset of a centred crop like this, timm's padding rounds down.
+    """The crop in the photo's pixels, and the photo in the crop's; sizes are (width, height)."""
+    # torchvision and timm round the offset of a centre crop this way; timm's padding rounds down.
     left, top = (
         round((r - c) / 2.0) if r >= c else -((c - r) // 2) for r, c in zip(resized, crop, strict=True)
     )
@@ -139,12 +139,12 @@ def unnormalise(
     mean: tuple[float, ...] = (0.485, 0.456, 0.406),
     std: tuple[float, ...] = (0.229, 0.224, 0.225),
 ) -> np.ndarray:
-    """The pixels behind a normalised input: H x W x 3 uint8, exactly those of `Prepared.crop`.
+    """Recover the pixels of a normalised input: (H, W, 3) uint8, exactly those of `Prepared.crop`.
 
     Args:
-        tensor: 3 x H x W.
-        mean: Of each channel, on a scale of 0 to 1.
-        std: Of each channel.
+        tensor: (3, H, W).
+        mean: Mean of each channel, on a scale of 0 to 1.
+        std: Standard deviation of each channel, on the same scale.
     """
     channels = tensor.detach().to("cpu", torch.float64)
     values = channels * torch.tensor(std).view(-1, 1, 1) + torch.tensor(mean).view(-1, 1, 1)
@@ -153,18 +153,18 @@ def unnormalise(
 
 
 def nearest_sizes(side: int) -> tuple[int, ...]:
-    """The allowed sides next to this one: itself where it is allowed, else those below and above."""
+    """The allowed sides nearest to this one: itself if it is allowed, else those below and above."""
     below = min(max(side // STEP * STEP, SMALLEST), LARGEST)
     above = min(max(-(-side // STEP) * STEP, SMALLEST), LARGEST)
     return (below,) if below == above else (below, above)
 
 
 def check_input_size(size: int | tuple[int, int]) -> tuple[int, int]:
-    """Height and width of the input.
+    """Check an input size and return it as (height, width).
 
     Raises:
-        ValueError: Not a size, not multiples of 32, or out of range; it names both sides and the nearest
-            allowed.
+        ValueError: If it is not a size, not multiples of 32, or out of range. The message names both sides
+            and the nearest allowed sizes.
     """
     sides = tuple(size) if isinstance(size, (tuple, list)) else (size, size)
     if len(sides) != 2 or not all(isinstance(side, (int, np.integer)) for side in sides):
@@ -184,14 +184,14 @@ def _or(sides: tuple[int, ...]) -> str:
 
 
 def whole_photo_size(photo: Photo, short_side: int = 224) -> tuple[int, int]:
-    """Height and width, multiples of 32, closest to the photo's shape: for `prepare(…, mode="resize")`.
+    """The height and width, multiples of 32, closest to a photo's shape, for `prepare(…, mode="resize")`.
 
     Args:
-        photo: Whose shape to keep.
-        short_side: An allowed side, pixels.
+        photo: The photo whose shape to keep.
+        short_side: The short side in pixels, an allowed side.
 
     Raises:
-        ValueError: `short_side` is not allowed.
+        ValueError: If `short_side` is not allowed.
     """
     check_input_size(short_side)
     width, height = photo.size

@@ -1,4 +1,4 @@
-"""Names of the classes a model tells apart."""
+"""Names of a model's classes."""
 
 from __future__ import annotations
 
@@ -35,25 +35,25 @@ _TWENTY = {
     "n03445777": ("golf ball", "高爾夫球"),
     "n03888257": ("parachute", "降落傘"),
 }
-# Two pairs of classes share their first name in WordNet.
+# Classes whose first name in WordNet is also another class's.
 _TOLD_APART = {"n02012849": "crane (bird)", "n03126707": "crane (machine)", "n03710721": "tank suit"}
 DATASETS = ("imagenet-1k", "imagenette20")
 
 
 def labels(source: object, lang: str = "en") -> list[str]:
-    """The names of the classes, in the order of the model's outputs.
+    """Class names, in the order of the model's outputs.
 
     Traditional Chinese names of ImageNet's 1000 classes come from `assets/labels/imagenet-1k.zh-Hant.json`,
-    by WordNet id, in the terms used in Taiwan. They are a translation of our own; where one was uncertain
-    (barracouta, sunglass) the class keeps its English name.
+    by WordNet id, in the terms used in Taiwan. The translation is our own; classes for which it was uncertain
+    (barracouta, sunglass) keep their English names.
 
     Args:
-        source: "imagenet-1k", "imagenette20", a number of classes, or a model with `num_classes`. Other
-            numbers than 1000 and 20 give "class 0", "class 1" and so on.
+        source: "imagenet-1k", "imagenette20", a number of classes, or a model with `num_classes`. For numbers
+            other than 1000 and 20 the names are "class 0", "class 1" and so on.
         lang: "en" or "zh-Hant".
 
     Raises:
-        ValueError: An unknown data set or language, or something that has no classes.
+        ValueError: If the data set or the language is unknown, or the source has no classes.
     """
     if lang not in LANGUAGES:
         raise ValueError(f"no labels in language {lang!r}; there are {', '.join(LANGUAGES)}")
@@ -65,10 +65,10 @@ def labels(source: object, lang: str = "en") -> list[str]:
 
 
 def dataset_of(source: object) -> str | int:
-    """The data set whose classes these are, or their number where it is none of ours.
+    """The data set that the classes belong to, or their number if it is none of ours.
 
     Raises:
-        ValueError: An unknown data set, or something that has no classes.
+        ValueError: If the data set is unknown, or the source has no classes.
     """
     if isinstance(source, str):
         if source not in DATASETS:
@@ -83,19 +83,19 @@ def dataset_of(source: object) -> str | int:
 
 
 def wordnet_id(folder: str) -> str | None:
-    """The WordNet id that a class folder's name begins with, as in `n01440764_tench`, or None."""
+    """The WordNet id at the start of a class folder's name, as in `n01440764_tench`, or None."""
     found = re.match(r"n\d{8}(?=_|$)", folder)
     return found[0] if found else None
 
 
 def dataset_of_folders(folders: Sequence[str]) -> str | None:
-    """The data set whose classes these folders are, all of them and in order; None where they are others."""
+    """The data set whose classes are exactly these folders, in order, or None."""
     ids = [wordnet_id(folder) for folder in folders]
     return next((dataset for dataset in DATASETS if ids == wordnet_ids(dataset)), None)
 
 
 def folder_label(folder: str, lang: str = "en") -> str:
-    """What to call the class of a folder: ImageNet's label where the name begins with a WordNet id."""
+    """The label for a class folder: ImageNet's if the name begins with a WordNet id of one of its classes."""
     return _by_id(lang).get(wordnet_id(folder) or "", folder)
 
 
@@ -105,10 +105,10 @@ def _by_id(lang: str) -> dict[str, str]:
 
 
 def wordnet_ids(dataset: str) -> list[str]:
-    """WordNet ids of the classes, sorted, which is the order of the model's outputs.
+    """WordNet ids of the classes in sorted order, which is the order of the model's outputs.
 
     Raises:
-        ValueError: An unknown data set.
+        ValueError: If the data set is unknown.
     """
     if dataset_of(dataset) == "imagenette20":
         return list(_TWENTY)

@@ -1,4 +1,4 @@
-"""Test patterns of known scale, in numpy: gratings, dots, edges, a circle that grows."""
+"""Test patterns of known scale, in NumPy: gratings, dots, edges and circles."""
 
 from __future__ import annotations
 
@@ -14,12 +14,13 @@ def pattern(name: str, scale: float, side: int = 224, angle: float = 30.0) -> np
     """One test pattern, black to white with the same mean contrast at every scale.
 
     Args:
-        name: "grating" (a sine of period `scale`), "dots" (a square lattice of discs of that diameter, twice
-            as far apart), "edge" (one edge that turns from black to white over `scale` pixels) or "circle"
-            (one disc of that diameter in the centre).
-        scale: Pixels.
-        side: Of the picture, pixels.
-        angle: Of grating, lattice and edge, degrees: off the pixel grid, so that no kernel is favoured.
+        name: "grating" (a sine of period `scale`), "dots" (a square lattice of discs of diameter `scale`,
+            spaced at twice that), "edge" (one edge that goes from black to white over `scale` pixels) or
+            "circle" (one disc of diameter `scale` in the centre).
+        scale: Scale in pixels.
+        side: Side of the picture in pixels.
+        angle: Angle of the grating, lattice or edge in degrees; off the pixel grid by default, so that no
+            kernel is favoured.
 
     Returns:
         uint8 (side, side, 3).
@@ -40,7 +41,7 @@ def pattern(name: str, scale: float, side: int = 224, angle: float = 30.0) -> np
 
 
 def _soft(inside: np.ndarray) -> np.ndarray:
-    """From a distance to a border (pixels, positive inside) to coverage, one pixel wide."""
+    """Convert a signed distance to a border (pixels, positive inside) to coverage, with a one-pixel ramp."""
     return np.clip(inside + 0.5, 0, 1)
 
 

@@ -1,4 +1,4 @@
-"""The bundled photos and who is to thank for them."""
+"""The bundled photos and their credits."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 from cfviz.bundled import ASSETS
 
 GALLERY = ASSETS / "gallery"
-PREFIX = "gallery:"  # before the id of a bundled photo, where a path may stand
+PREFIX = "gallery:"  # before the id of a bundled photo, wherever a path is accepted
 
 
 @dataclass(frozen=True)
@@ -20,11 +20,11 @@ class Sample:
     Attributes:
         id: Short neutral name, safe in a URL.
         path: The JPEG file.
-        author: Who made the photo.
+        author: The photographer.
         license: An SPDX identifier, or "Public Domain".
-        source: The page the photo comes from; None where only its package tells.
+        source: The page the photo comes from; None if only the package records its origin.
         licence_stated_in: The package and file that state the licence.
-        size: Width and height, pixels.
+        size: Width and height in pixels.
     """
 
     id: str
@@ -37,12 +37,12 @@ class Sample:
 
     @property
     def typed(self) -> str:
-        """The photo as one types it, in Python or on the command line, in any folder."""
+        """The name to type for the photo in Python or on the command line, in any folder."""
         return f"{PREFIX}{self.id}"
 
     @property
     def title_key(self) -> str:
-        """Key of the title in the translation catalogues."""
+        """Key of the photo's title in the translation catalogues."""
         return f"gallery.{self.id}"
 
 
@@ -64,15 +64,15 @@ def _gallery() -> tuple[Sample, ...]:
 
 
 def gallery() -> list[Sample]:
-    """The 16 bundled photos, in the order to show them; the 20-class model knows the first one's subject."""
+    """The 16 bundled photos, in display order; the 20-class model knows the subject of the first."""
     return list(_gallery())
 
 
 def sample(id: str) -> Sample:
-    """One photo of the gallery by its id.
+    """The gallery photo with the given id.
 
     Raises:
-        ValueError: No photo has this id.
+        ValueError: If no photo has this id.
     """
     for entry in _gallery():
         if entry.id == id:

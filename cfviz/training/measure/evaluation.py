@@ -29,7 +29,7 @@ UNREADABLE = -1  # the class of a photo that could not be read
 
 @dataclass(frozen=True)
 class Score:
-    """A share with its interval: ``correct`` of ``n``, ``value`` in 0..1, ``low`` and ``high`` its 95 %."""
+    """A share with its interval: `correct` of `n`, `value` in 0..1, `low` and `high` its 95 %."""
 
     correct: int
     n: int
@@ -97,12 +97,12 @@ def scores(logits: np.ndarray, labels: np.ndarray, classes: list[str]) -> dict[s
 
     Args:
         logits: (n, K).
-        labels: (n,) columns of ``logits``.
+        labels: (n,) columns of `logits`.
         classes: K names.
 
     Returns:
-        ``top1`` and ``top5`` (as ``Score`` dicts; top-5 needs more than five classes), ``per_class`` (name ->
-        top-1 of its photos), ``confusion`` (K, K) counts, rows true.
+        `top1` and `top5` (as `Score` dicts; top-5 needs more than five classes), `per_class` (name ->
+        top-1 of its photos), `confusion` (K, K) counts, rows true.
     """
     if logits.shape != (len(labels), len(classes)):
         raise ValueError(f"got logits {logits.shape}, expected ({len(labels)}, {len(classes)})")
@@ -137,11 +137,11 @@ def columns_of(folders: list[str], model_ids: list[str]) -> np.ndarray:
     """Which output of the model each class folder stands for, matched by name, else by WordNet id.
 
     Args:
-        folders: names such as `n01440764_tench`, `n01440764` or one's own.
+        folders: Names such as `n01440764_tench`, `n01440764` or one's own.
         model_ids: WordNet ids or names of the classes, in the order of the model's outputs.
 
     Raises:
-        ValueError: naming folders that the model does not know.
+        ValueError: Naming folders that the model does not know.
     """
     place = {wordnet_id(name) or name: k for k, name in enumerate(model_ids)}
     place |= {printable(name): k for k, name in enumerate(model_ids)}
@@ -170,12 +170,12 @@ def evaluate(
     """Measures a model on photos in class folders.
 
     Args:
-        model: gives (B, len(model_ids)) logits.
-        photos: a folder or a cache.
+        model: Gives (B, len(model_ids)) logits.
+        photos: A folder or a cache.
         model_ids: WordNet ids or names of the classes, in the order of the model's outputs.
-        size: input side in pixels.
-        restrict: choose among the folder's classes only, not among all of the model's.
-        indices: photos to measure on; None takes all.
+        size: Input side in pixels.
+        restrict: Choose among the folder's classes only, not among all of the model's.
+        indices: Photos to measure on; None takes all.
 
     Returns:
         What `scores` returns; `files`, what became of each file of the folder (see `folder.account`); and for
@@ -219,7 +219,7 @@ def _halves(logits: np.ndarray, labels: np.ndarray, names: list[str]) -> dict[st
 
 
 def spread(labels: np.ndarray, limit: int | None) -> np.ndarray | None:
-    """At most ``limit`` photos of each class, evenly spread; None, which means all, without a limit."""
+    """At most `limit` photos of each class, evenly spread; None, which means all, without a limit."""
     if limit is None:
         return None
     chosen = []

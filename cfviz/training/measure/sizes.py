@@ -32,10 +32,10 @@ IDENTITY = ("schema", "weights", "data", "photos", "trained_size")  # what all r
 
 
 def parse(text: str) -> list[int]:
-    """``"160,224"`` -> [160, 224].
+    """`"160,224"` -> [160, 224].
 
     Raises:
-        ValueError: for what is not a positive multiple of 32.
+        ValueError: For what is not a positive multiple of 32.
     """
     parts = text.split(",")
     if not all(part.isdecimal() and int(part) and int(part) % 32 == 0 for part in parts):
@@ -44,10 +44,10 @@ def parse(text: str) -> list[int]:
 
 
 def choose(text: str | None, allowed: Sequence[str], what: str) -> tuple[str, ...]:
-    """``"fixed,scaled"`` -> ("fixed", "scaled"); None takes all.
+    """`"fixed,scaled"` -> ("fixed", "scaled"); None takes all.
 
     Raises:
-        ValueError: for a name that is not allowed.
+        ValueError: For a name that is not allowed.
     """
     chosen = tuple(allowed) if text is None else tuple(text.split(","))
     unknown = [name for name in chosen if name not in allowed]
@@ -59,7 +59,7 @@ def choose(text: str | None, allowed: Sequence[str], what: str) -> tuple[str, ..
 def windows(size: int, trained_G: int) -> dict[str, tuple[int, Any]]:
     """Ways to cut a larger map: name -> (G, I).
 
-    ``fixed``: the trained G and I; ``adaptive``: the trained G, I grows with the map; ``scaled``: G grows
+    `fixed`: the trained G and I; `adaptive`: the trained G, I grows with the map; `scaled`: G grows
     with the map, I as trained.
     """
     return {
@@ -75,9 +75,9 @@ class Subject:
 
     Attributes:
         name: "dpb", "rpb" or "none", its kind of position bias.
-        model: in eval mode; its grouping is changed while it is measured and put back.
+        model: In eval mode; its grouping is changed while it is measured and put back.
         ids: WordNet ids in the order of its outputs.
-        sha256: of its weights.
+        sha256: Of its weights.
     """
 
     name: str
@@ -128,7 +128,7 @@ def pack(hits: np.ndarray) -> str:
 
 
 def unpack(text: str, n: int) -> np.ndarray:
-    """What ``pack`` packed: bool (n,)."""
+    """What `pack` packed: bool (n,)."""
     return np.unpackbits(np.frombuffer(base64.b64decode(text), np.uint8), count=n).astype(bool)
 
 
@@ -169,23 +169,23 @@ def measure(
     """Top-1 for every size, window and way of making the position bias.
 
     Args:
-        subjects: models trained at 224 px with one G for all stages.
-        photos: a folder or a cache.
-        sizes: input sides in pixels.
-        limit: at most so many photos a class; those that cannot be read are left out of every row.
-        shapes: some of ``WINDOWS``.
+        subjects: Models trained at 224 px with one G for all stages.
+        photos: A folder or a cache.
+        sizes: Input sides in pixels.
+        limit: At most so many photos a class; those that cannot be read are left out of every row.
+        shapes: Some of `WINDOWS`.
         ways: Some of `METHODS`.
-        known: what an earlier, perhaps interrupted, run returned or kept; its rows are not measured again.
-        keep: called after each row with the result so far, the rows done and all rows, to save it.
-        **engine: passed on to ``evaluation.predict``.
+        known: What an earlier, perhaps interrupted, run returned or kept; its rows are not measured again.
+        keep: Called after each row with the result so far, the rows done and all rows, to save it.
+        **engine: passed on to `evaluation.predict`.
 
     Returns:
-        ``rows``: dicts of model, bias, window, size, group_size, interval, a score (correct, n, value, low,
-        high) and hits (see ``pack``); and the commit, the date, the photos, the weights, and `files`, what
+        `rows`: dicts of model, bias, window, size, group_size, interval, a score (correct, n, value, low,
+        high) and hits (see `pack`); and the commit, the date, the photos, the weights, and `files`, what
         became of each file of the folder (see `folder.account`).
 
     Raises:
-        ValueError: if ``known`` is about other photos or weights.
+        ValueError: If `known` is about other photos or weights.
     """
     chosen = evaluation.spread(photos.labels, limit)
     chosen = np.arange(len(photos)) if chosen is None else chosen

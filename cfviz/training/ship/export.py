@@ -102,11 +102,11 @@ def earlier_group(recipe: Recipe, model: CrossFormer, start: dict[str, Any] | No
 
 
 def export(run: str | Path, out: str | Path, **notes: Any) -> Path:
-    """Writes ``out`` (float16 safetensors) and its card (.json and .md), without any accuracy in it yet.
+    """Writes `out` (float16 safetensors) and its card (.json and .md), without any accuracy in it yet.
 
     Args:
-        run: the --out folder of a training run.
-        out: a .safetensors file.
+        run: The --out folder of a training run.
+        out: A .safetensors file.
         **notes: more facts for the card.
     """
     recipe, state, weights = load_run(run)
@@ -154,13 +154,13 @@ def measure(
     float16 changed.
 
     Args:
-        weights: what ``export`` wrote.
-        run: the run it came from.
-        val: photos no choice was made on.
-        train: the photos trained on, whose held-out slice is measured; read from the recipe's if None.
-        size: input side in pixels.
-        accelerator: its processes share the work, and the first writes the card.
-        **engine: passed on to ``evaluate`` (batch_size, workers).
+        weights: What `export` wrote.
+        run: The run it came from.
+        val: Photos no choice was made on.
+        train: The photos trained on, whose held-out slice is measured; read from the recipe's if None.
+        size: Input side in pixels.
+        accelerator: Its processes share the work, and the first writes the card.
+        **engine: passed on to `evaluate` (batch_size, workers).
     """
     recipe, _, full = load_run(run)
     engine["accelerator"] = accelerator
