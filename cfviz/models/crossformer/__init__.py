@@ -1,4 +1,4 @@
-"""The architecture: `model` is read from top to bottom, the other files are how it computes quickly."""
+"""The architecture: `model` reads from top to bottom; most other files make it fast."""
 
 from .model import (
     AnyPosBias,

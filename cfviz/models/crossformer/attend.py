@@ -11,7 +11,7 @@ GATHERED = 4_000_000  # bytes; more masks than this drop out of a processor's ca
 
 
 def spread(bias: torch.Tensor, which: torch.Tensor | None, BG: int) -> torch.Tensor:
-    """Each group's bias: (P, nH, N, N), (nG,) -> (B*nG, nH, N, N); without `which` all groups share one."""
+    """Return each group's bias: (P, nH, N, N), (nG,) -> (B*nG, nH, N, N); shared if `which` is None."""
     if which is None:
         return bias.expand(BG, -1, -1, -1)
     return bias[which.repeat(BG // which.shape[0])]
@@ -26,25 +26,25 @@ def attend(
     scale: float,
     dropout: float = 0.0,
 ) -> torch.Tensor:
-    """Softmax attention of every group with its bias.
+    """Compute softmax attention in every group, with the group's bias.
 
-    Neighbouring groups mostly share a pattern of padding. On a CPU, large maps are processed in runs of such
-    groups, so that no mask is copied for each of them. With gradients on a CPU, PyTorch's attention has only
-    a slow implementation left, so the products are written out.
+    Neighbouring groups mostly share a padding pattern. On a CPU, large maps are processed in runs of such
+    groups, so that no mask is copied per group. With gradients on a CPU, only a slow implementation of
+    PyTorch's attention remains, so the products are written out.
 
     Args:
         q: Queries (B*nG, nH, N, d), groups batch-major.
         k: Keys, like `q`.
         v: Values, like `q`.
-        bias: The distinct biases, masks of padding included, (P, nH, N, N).
-        which: Which bias each group of one image has, (nG,); None if all share one.
+        bias: The distinct biases, padding masks included, (P, nH, N, N).
+        which: Index of each group's bias in one image, (nG,); None if all share one.
         scale: Factor of the products of q and k.
-        dropout: Share of the probabilities that are dropped.
+        dropout: Share of the probabilities to drop.
 
     Returns:
         (B*nG, nH, N, d).
     """
-    BG = q.shape[0]  # A trace records this one; `len` would be a constant in it.
+    BG = q.shape[0]  # a trace records this; `len` would become a constant
     if q.device.type == "cpu" and (torch.is_grad_enabled() or torch.jit.is_tracing()):
         return _written_out(q, k, v, spread(bias, which, BG), scale, dropout)
     if which is None or q.device.type != "cpu" or recorded(q) or BG * bias[0].nbytes <= GATHERED:
@@ -66,7 +66,7 @@ def attend(
 def _written_out(
     q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, bias: torch.Tensor, scale: float, dropout: float
 ) -> torch.Tensor:
-    """Softmax attention (B*nG, nH, N, d) in three calls, with a bias (B*nG, nH, N, N)."""
+    """Compute softmax attention, (B*nG, nH, N, d), in three calls, with a bias (B*nG, nH, N, N)."""
     shape = q.shape
     q, k, v = (x.reshape(-1, *shape[2:]) for x in (q, k, v))  # BG*nH, N, d
     logits = torch.baddbmm(bias.reshape(-1, *bias.shape[2:]), q, k.transpose(1, 2), alpha=scale)

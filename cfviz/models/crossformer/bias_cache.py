@@ -1,4 +1,4 @@
-"""A cache for what depends on weights and geometry only."""
+"""A cache for results that depend only on weights and geometry."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from .shortcuts import bare
 
 
 class BiasCache:
-    """What attention adds to its logits, cached as long as the weights that made it stay the same.
+    """Cache of the biases that attention adds to its logits, valid while their weights stay the same.
 
-    It is used only in eval mode without gradients; training empties it. It keeps a copy of the weights that
-    made the biases and compares it with the weights in every call: nothing else notices a write through
+    It is used only in eval mode without gradients; training empties it. It keeps a copy of the weights behind
+    the biases and compares it with the present weights in every call: nothing else notices a write through
     `.data`. If a module has a hook or a patched `forward`, nothing is cached.
     """
 
@@ -25,9 +25,9 @@ class BiasCache:
         self._state: tuple[list[nn.Module], torch.Tensor | None, dict[tuple, Any]] = ([], None, {})
 
     def get(self, owner: nn.Module, key: tuple, make: Callable[[], torch.Tensor]) -> torch.Tensor:
-        """The result of `make`, made anew only if `key` is new or `owner` has changed."""
+        """Return the result of `make`, called only if `key` is new or `owner` has changed."""
         modules = [owner]
-        for module in modules:  # as `owner.modules()`, which is slower
+        for module in modules:  # like `owner.modules()`, which is slower
             modules.extend(child for child in module._modules.values() if child is not None)
         if not bare(*modules):
             return make()
@@ -54,7 +54,7 @@ class BiasCache:
 
 
 def _weights(modules: list[nn.Module]) -> torch.Tensor | None:
-    """All parameters and buffers as one vector; of a single one it may be a view."""
+    """Return all parameters and buffers as one vector; if there is only one, it may be a view."""
     tensors = [t for m in modules for t in (*m._parameters.values(), *m._buffers.values()) if t is not None]
     return torch._utils._flatten_dense_tensors(tensors) if tensors else None
 

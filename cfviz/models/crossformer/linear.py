@@ -1,4 +1,4 @@
-"""Linear layers with bias and activation fused into the matrix product, where the machine can do that."""
+"""Linear layers with bias and activation fused into the matrix product where the machine supports it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from torch import nn
 
 from .shortcuts import bare, recorded
 
-# oneDNN's matrix product, as torch.compile uses it; a plain one writes its output two or three times
+# oneDNN's matrix product, also used by torch.compile; a plain one writes its output two or three times
 _FUSED = (
     getattr(torch.ops.mkldnn, "_linear_pointwise", None) if torch.backends.mkldnn.is_available() else None
 )
@@ -19,9 +19,9 @@ _FUSED_DTYPES = {torch.float32} | (
 
 
 def linear(layer: nn.Module, x: torch.Tensor, gelu: nn.Module | None = None) -> torch.Tensor:
-    """Apply a linear layer, then a GELU if there is one; up to rounding, the same as calling them.
+    """Apply a linear layer, then a GELU if given; up to rounding, the same as calling them in turn.
 
-    On a CPU without gradients, bias and GELU are fused into the product, unless the modules are observed or
+    On a CPU without gradients, bias and GELU are fused into the product unless the modules are observed or
     have been replaced by others.
     """
     if _FUSED is not None and not recorded(x) and _fusible(layer, x) and (gelu is None or _exact(gelu)):
@@ -51,8 +51,8 @@ def _exact(gelu: nn.Module) -> bool:
 class Mlp(nn.Module):
     """Two linear layers with a GELU in between.
 
-    On a CPU without gradients, many tokens are processed part by part, so that what is between the layers,
-    four times as wide, stays in the processor's cache and needs no new memory from the system.
+    On a CPU without gradients, many tokens are processed in chunks, so that the hidden activations, four
+    times as wide, stay in the processor's cache and need no new memory from the system.
     """
 
     def __init__(self, dim: int, hidden: int, drop: float = 0.0) -> None:

@@ -4,12 +4,12 @@ CrossFormer: A Versatile Vision Transformer Hinging on Cross-scale Attention, ht
 CrossFormer++: A Versatile Vision Transformer Hinging on Cross-scale Attention,
 https://arxiv.org/abs/2303.06908
 
-Written anew from the papers. Parameter names match those of the authors' checkpoints for easy loading.
+Written from scratch after the papers. Parameter names match the authors' checkpoints for easy loading.
 
-Read from the top: position bias, attention, block, cross-scale embedding, stage, model. Letters: B batch,
-H W the token map, C channels, G side of a group, I interval, nG groups, N = G*G tokens in a group, nH heads,
-d channels of a head. Maps are kept channels last, (B, H, W, C). The geometry of groups follows the input at
-call time; nothing is written to a module in `forward`.
+Read from the top: position bias, attention, block, cross-scale embedding, stage, model. Symbols: B batch
+size, H, W sides of the token map, C channels, G side of a group, I interval, nG number of groups, N = G*G
+tokens in a group, nH number of heads, d channels per head. Maps are channels last, (B, H, W, C). Groups are
+laid out at call time to fit the input; `forward` writes nothing to a module.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ class PosBias(nn.Module):
     """A position bias: for an offset (dh, dw), query minus key, one number per head."""
 
     def bias(self, G: int) -> torch.Tensor:
-        """The bias of every pair in a group of G x G: (nH, N, N)."""
+        """Return the bias of every pair in a G x G group: (nH, N, N)."""
         like = next(self.parameters(), torch.empty(0, device="cpu"))
         offset, index = _pairs(G, like.device)
         return self(offset.to(like.dtype))[index].permute(2, 0, 1)
@@ -72,7 +72,7 @@ class PosBias(nn.Module):
 class DynamicPosBias(PosBias):
     """Dynamic position bias: an MLP from the offset (dh, dw) to one number per head (section 3.3).
 
-    The offsets are raw, not normalised, so in a group larger than the trained one the MLP extrapolates.
+    The offsets are raw, not normalised, so the MLP extrapolates in groups larger than those of training.
     """
 
     def __init__(self, dim: int, num_heads: int) -> None:
@@ -93,9 +93,9 @@ class DynamicPosBias(PosBias):
 
 
 class RelativePosBias(PosBias):
-    """Relative position bias: a learned table of one number per head and offset, as in Swin.
+    """Relative position bias: a learned table with one number per head and offset, as in Swin.
 
-    For another G than the trained one the table is resized bicubically.
+    If G differs from that of training, the table is resized bicubically.
     """
 
     def __init__(self, G: int, num_heads: int) -> None:
@@ -103,8 +103,8 @@ class RelativePosBias(PosBias):
         self.table = nn.Parameter(trunc_normal_(torch.zeros((2 * G - 1) ** 2, num_heads), std=0.02))
 
     def forward(self, offset: torch.Tensor) -> torch.Tensor:
-        """Args: offset: all of a group, ((2G-1)^2, 2). Returns: ((2G-1)^2, nH)."""
-        # A copy: observers of outputs (PyTorch's counter of operations) trip over a module that returns its
+        """Args: offset: all offsets of a group, ((2G-1)^2, 2). Returns: ((2G-1)^2, nH)."""
+        # A copy, because observers of outputs (PyTorch's FLOP counter) fail on a module that returns its own
         # parameter.
         return _looked_up(self.table, offset).clone()
 
@@ -114,13 +114,13 @@ def _looked_up(table: torch.Tensor, offset: torch.Tensor) -> torch.Tensor:
 
 
 def stretched(table: torch.Tensor, G: int) -> torch.Tensor:
-    """A table of position biases resized bicubically, in float32: ((2T-1)^2, nH) -> ((2G-1)^2, nH)."""
+    """Resize a table of position biases bicubically, in float32: ((2T-1)^2, nH) -> ((2G-1)^2, nH)."""
     shape = ((2 * G - 1) ** 2, table.shape[1])
     return resize_rel_pos_bias_table_simple(table.float(), (G, G), shape).to(table.dtype)
 
 
 class NoPosBias(PosBias):
-    """No position bias: zeros, so that every figure and every edit has the same shape to work on."""
+    """No position bias: zeros, so that figures and edits always work on the same shape."""
 
     def __init__(self, num_heads: int) -> None:
         super().__init__()
@@ -136,7 +136,7 @@ AnyPosBias = DynamicPosBias | RelativePosBias | NoPosBias
 
 @constant
 def _pairs(G: int, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
-    """Offsets ((2G-1)^2, 2), and which of them each pair of a group has (N, N)."""
+    """Return the offsets of a group, ((2G-1)^2, 2), and the index of each pair's offset, (N, N)."""
     return torch.from_numpy(offsets(G, G)).to(device), torch.from_numpy(relative_index(G, G)).to(device)
 
 
@@ -144,7 +144,7 @@ def _pairs(G: int, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
 def _masks(
     kind: Kind, H: int, W: int, G: int, interval: int, device: torch.device
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """The distinct masks of padded keys (P, 1, 1, N), 0 or -1e6, and which of them each group has (nG,)."""
+    """Return the distinct masks of padded keys, (P, 1, 1, N), 0 or -1e6; and each group's index, (nG,)."""
     valid, which = grouping(kind, H, W, G, interval).patterns
     mask = np.where(valid, 0, MASKED).astype(np.float32)[:, None, None, :]
     return torch.from_numpy(mask).to(device), torch.from_numpy(which).to(device)
@@ -155,7 +155,7 @@ def _padding(groups: Grouping, device: torch.device) -> tuple[torch.Tensor, torc
 
 
 def _masked(bias: torch.Tensor, groups: Grouping, change: Choice | None) -> torch.Tensor:
-    """A bias (nH, N, N) with each distinct padding mask of a map: (P, nH, N, N)."""
+    """Add each distinct padding mask of a map to a bias: (nH, N, N) -> (P, nH, N, N)."""
     if not groups.padded:
         return bias[None]
     mask = _padding(groups, bias.device)[0].to(bias.dtype)
@@ -163,7 +163,7 @@ def _masked(bias: torch.Tensor, groups: Grouping, change: Choice | None) -> torc
 
 
 def _which(groups: Grouping, device: torch.device) -> torch.Tensor | None:
-    """Which of the masks each group of a map has (nG,); None if all have the same."""
+    """Return the mask index of each group of a map, (nG,); None if all groups share one mask."""
     return _padding(groups, device)[1] if groups.padded else None
 
 
@@ -210,10 +210,10 @@ class Attention(nn.Module):
         return self.out(linear(self.proj, x))
 
     def _logit_bias(self, groups: Grouping, like: torch.Tensor) -> torch.Tensor:
-        """Position bias with each distinct padding mask (P, nH, N, N)."""
+        """Return the position bias plus each distinct padding mask, (P, nH, N, N)."""
 
         def make() -> torch.Tensor:
-            # attention would copy a bias that is not contiguous, once for every group
+            # attention would copy a non-contiguous bias once per group
             bias = self.bias(self.pos.bias(groups.G)).to(like).contiguous()  # nH, N, N
             return _masked(bias, groups, self.mask if self.mask.open else None)
 
@@ -254,13 +254,14 @@ def ungroup(x: torch.Tensor, groups: Grouping) -> torch.Tensor:
 
 
 def _lsda(H: int, W: int, index: int, G: int, I: Interval) -> Grouping:  # noqa: E741
-    return lsda(int(H), int(W), index, G, I)  # In a trace sizes are tensors.
+    return lsda(int(H), int(W), index, G, I)  # in a trace, sizes are tensors
 
 
 class CrossFormerBlock(nn.Module):
-    """Attention in groups, an MLP, and in CrossFormer++ sometimes an amplitude cooling layer.
+    """Attention in groups, an MLP and, in some blocks of CrossFormer++, an amplitude cooling layer.
 
-    In a stage, even blocks do short distance attention and odd blocks long distance attention (section 3.2).
+    Within a stage, even blocks use short distance attention and odd blocks long distance attention (section
+    3.2).
     """
 
     def __init__(
@@ -293,7 +294,7 @@ class CrossFormerBlock(nn.Module):
         self.cut = Choice()
 
     def groups(self, H: int, W: int) -> Grouping:
-        """How this block cuts a map of H x W tokens."""
+        """Return this block's partition of a map of H x W tokens."""
         return _lsda(*self.cut((H, W, self.index, self.G, self.I)))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -309,16 +310,16 @@ class CrossFormerBlock(nn.Module):
 
 
 def _kernels(x: torch.Tensor, convs: nn.ModuleList, names: nn.ModuleList) -> torch.Tensor:
-    """Run several kernels of one stride and concatenate: (B, C, H, W) -> (B, H', W', C')."""
+    """Run several kernels with one stride and concatenate their outputs: (B, C, H, W) -> (B, H', W', C')."""
     maps = [name(_conv(x, cast(nn.Conv2d, conv))) for conv, name in zip(convs, names, strict=True)]
     return torch.cat([m.permute(0, 2, 3, 1) for m in maps], -1)
 
 
 def _conv(x: torch.Tensor, conv: nn.Conv2d) -> torch.Tensor:
-    """A convolution, for few tokens on a CPU as a matrix product: (B, C, H, W) -> (B, C_i, H', W').
+    """Convolve, with a matrix product if there are few tokens on a CPU: (B, C, H, W) -> (B, C_i, H', W').
 
-    A convolution first rearranges its weights in memory, which for few tokens and many weights takes longer
-    than the sums; a matrix product reads the weights as they are.
+    A convolution first rearranges its weights in memory, which takes longer than the arithmetic if there are
+    few tokens and many weights; a matrix product reads the weights as they are.
     """
     if recorded(x):
         return conv(x)
@@ -344,7 +345,7 @@ def _cel(stage: int, in_chans: int, dim: int) -> nn.ModuleList:
 
 
 class PatchEmbed(nn.Module):
-    """The first cross-scale embedding layer: four kernels of stride 4 on the image (section 3.1)."""
+    """The first cross-scale embedding layer: four kernels with stride 4 on the image (section 3.1)."""
 
     def __init__(self, in_chans: int, dim: int) -> None:
         super().__init__()
@@ -355,14 +356,14 @@ class PatchEmbed(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Args: x: (B, 3, H, W) pixels. Returns: (B, H/4, W/4, C)."""
-        if not transformed():  # `vmap` knows no memory formats
+        if not transformed():  # `vmap` does not support memory formats
             x = x.contiguous(memory_format=torch.channels_last)
         return self.out(self.norm(self.concat(_kernels(x, self.projs, self.kernels))))
 
 
 @register_notrace_module
 class PatchMerging(nn.Module):
-    """A later cross-scale embedding layer: two kernels of stride 2 on the tokens of the stage before."""
+    """A later cross-scale embedding layer: two kernels with stride 2 on the previous stage's tokens."""
 
     def __init__(self, stage: int, dim: int) -> None:
         super().__init__()
@@ -378,7 +379,7 @@ class PatchMerging(nn.Module):
 
 
 class Stage(nn.Module):
-    """Blocks of one resolution, and the embedding layer that leads to the next."""
+    """Blocks at one resolution, and the embedding layer that leads to the next."""
 
     def __init__(self, blocks: Sequence[CrossFormerBlock], downsample: PatchMerging | None) -> None:
         super().__init__()
@@ -392,7 +393,7 @@ class Stage(nn.Module):
         return cast(list[CrossFormerBlock], list(self.blocks))
 
     def forward_blocks(self, x: torch.Tensor) -> torch.Tensor:
-        """Args: x: (B, H, W, C). Returns: (B, H, W, C), what leaves the last block."""
+        """Args: x: (B, H, W, C). Returns: (B, H, W, C), the output of the last block."""
         if self.grad_checkpointing and torch.is_grad_enabled():
             return checkpoint_seq(self.blocks, x)
         return self.blocks(x)
@@ -411,29 +412,29 @@ def _per_stage(name: str, value: int | Sequence[int], stages: int) -> tuple[int,
 
 
 class CrossFormer(WithProvenance):
-    """CrossFormer, and with `cooling` CrossFormer++.
+    """CrossFormer, or CrossFormer++ with `cooling`.
 
     Args:
         num_classes: Classes of the head; 0 for none.
         in_chans: Channels of the image.
-        img_size: Size the model is meant for, a side in pixels or (height, width); noted only, every multiple
-            of 32 works.
-        embed_dim: Channels of the first stage; they double at each stage.
+        img_size: Size the model is meant for, a side in pixels or (height, width); only recorded, any
+            multiple of 32 works.
+        embed_dim: Channels of the first stage; each stage doubles them.
         depths: Blocks per stage.
         num_heads: Heads per stage.
         group_size: Side G of a group in tokens, one number or one per stage.
-        interval: Interval I of long distance attention in tokens, one per stage, or "adaptive" for
-            ceil(side / G) of each map.
+        interval: Interval I of long distance attention in tokens, one number or one per stage, or "adaptive"
+            for ceil(side / G) of each map.
         position_bias: "dpb" (dynamic, the paper's), "rpb" (learned table) or "none".
         cooling: Add amplitude cooling layers (CrossFormer++).
         mlp_ratio: Hidden channels of the MLP divided by its channels.
-        global_pool: Over tokens: "avg" (mean), "max", "avgmax" (the mean of both) or "" (none).
+        global_pool: Pooling over tokens: "avg" (mean), "max", "avgmax" (the mean of both) or "" (none).
         drop_rate: Dropout before the head.
         proj_drop_rate: Dropout in the MLPs.
         attn_drop_rate: Dropout of attention probabilities.
-        drop_path_rate: Stochastic depth of the last block; it grows linearly from 0.
-        device: Where the parameters are.
-        dtype: Their number format.
+        drop_path_rate: Stochastic depth rate of the last block; it rises linearly from 0 in the first.
+        device: Device of the parameters.
+        dtype: Number format of the parameters.
 
     Raises:
         ValueError: If an argument has the wrong number of stages or an unknown name, or a side does not fit.
@@ -499,7 +500,7 @@ class CrossFormer(WithProvenance):
         self.head_drop = nn.Dropout(drop_rate)
         self.set_grouping(group_size, interval)
         self.set_input_size(img_size)
-        self.trained_group = self.group_size  # the largest G of training; `factory.build` knows better
+        self.trained_group = self.group_size  # largest G in training; corrected when weights are loaded
         self.provenance = Provenance()
         self.reset_classifier(num_classes, global_pool)
         self.apply(_init_weights)
@@ -507,7 +508,7 @@ class CrossFormer(WithProvenance):
             device is not None or dtype is not None
         ):  # fake tensors cannot be moved, not even to where they are
             self.to(device=device, dtype=dtype)
-        self.provenance = Provenance()  # again: what the lines above drew is random, too
+        self.provenance = Provenance()  # again: the lines above drew random weights, too
 
     @property
     def stages(self) -> list[Stage]:
@@ -519,7 +520,7 @@ class CrossFormer(WithProvenance):
         group_size: int | Sequence[int] | None = None,
         interval: int | Sequence[int] | Literal["adaptive"] | None = None,
     ) -> None:
-        """Change the group size and the interval, to train at growing sizes or to try others.
+        """Change the group size and the interval, to train at growing sizes or to experiment.
 
         Args:
             group_size: G, one number or one per stage; None keeps it.
@@ -542,7 +543,7 @@ class CrossFormer(WithProvenance):
     def set_input_size(
         self, img_size: int | tuple[int, int] | None = None, window_size: int | Sequence[int] | None = None
     ) -> None:
-        """Note the size the model is meant for; like `set_grouping`, under timm's names.
+        """Record the size the model is meant for and set G; `set_grouping` under timm's names.
 
         Args:
             img_size: A side in pixels, or (height, width); None keeps it.
@@ -553,12 +554,12 @@ class CrossFormer(WithProvenance):
         """
         if img_size is not None:
             H, W = (img_size, img_size) if isinstance(img_size, int) else img_size
-            map_sizes(H, W)  # says what is wrong with the size
+            map_sizes(H, W)  # raises if the size does not fit
             self.img_size = img_size
         self.set_grouping(window_size)
 
     def groupings(self, height: int, width: int) -> list[list[Grouping]]:
-        """How each block of each stage cuts its map, for an input of height x width pixels."""
+        """Return each block's partition of its map, by stage, for an input of height x width pixels."""
         sizes = map_sizes(height, width)
         return [[b.groups(*sizes[s]) for b in stage.each] for s, stage in enumerate(self.stages)]
 
@@ -591,7 +592,7 @@ class CrossFormer(WithProvenance):
         output_fmt: str = "NCHW",
         intermediates_only: bool = False,
     ) -> list[torch.Tensor] | tuple[torch.Tensor, list[torch.Tensor]]:
-        """Features of the stages: the output of the last block of each, before merging.
+        """Return the features of the stages: the output of each last block, before merging.
 
         Args:
             x: (B, 3, H, W).
@@ -622,12 +623,12 @@ class CrossFormer(WithProvenance):
     def prune_intermediate_layers(
         self, indices: int | list[int] = 1, prune_norm: bool = False, prune_head: bool = True
     ) -> list[int]:
-        """Drop what the features of the requested stages do not need; returns their indices."""
+        """Drop the layers that the requested stages do not need; returns the indices of these stages."""
         take, last = feature_take_indices(len(self.layers), indices)
         told = self.provenance
         del self.layers[last + 1 :]
         self.stages[-1].downsample = None
-        if prune_norm or len(self.layers) < len(self.depths):  # the norm is for the last stage
+        if prune_norm or len(self.layers) < len(self.depths):  # the norm belongs to the last stage
             self.norm = nn.Identity().train(self.training)
         if prune_head:
             self.reset_classifier(0, "")
@@ -639,7 +640,7 @@ class CrossFormer(WithProvenance):
         return self.head
 
     def reset_classifier(self, num_classes: int, global_pool: str | None = None) -> None:
-        """Put a new, untrained last layer, in the model's number format and mode; 0 classes for none."""
+        """Install a new, untrained last layer in the model's number format and mode; 0 classes for none."""
         if global_pool is not None:
             if global_pool not in ("", *POOLS):
                 raise ValueError(f"global_pool is {global_pool!r}; expected 'avg', 'max', 'avgmax' or ''")
@@ -657,16 +658,16 @@ class CrossFormer(WithProvenance):
         self.provenance = with_new_head(told, num_classes)
 
     def set_grad_checkpointing(self, enable: bool = True) -> None:
-        """Trade computing time for memory in training."""
+        """Save memory in training at the cost of computing time."""
         for stage in self.stages:
             stage.grad_checkpointing = enable
 
     def no_weight_decay(self) -> set[str]:
-        """Parameters that should not decay: the tables of a relative position bias."""
+        """Return the parameters without weight decay: the tables of a relative position bias."""
         return {name for name, _ in self.named_parameters() if name.endswith("attn.pos.table")}
 
     def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
-        """timm's grouping of parameters by depth, for layer-wise learning rates."""
+        """Return timm's grouping of parameters by depth, for layer-wise learning rates."""
         fine = [
             (r"^layers\.(\d+)\.downsample", (99999,)),
             (r"^layers\.(\d+)\.blocks\.(\d+)", None),
@@ -676,9 +677,9 @@ class CrossFormer(WithProvenance):
 
 
 def _checked(x: torch.Tensor) -> torch.Tensor:
-    """An image, if its size is one the model takes; a trace insists on the size it was made with."""
+    """Return an image if the model accepts its size; in a trace, fix the size to the traced one."""
     H, W = int(x.shape[-2]), int(x.shape[-1])
-    map_sizes(H, W)  # says what is wrong with the size
+    map_sizes(H, W)  # raises if the size does not fit
     return x.expand(-1, -1, H, W) if torch.jit.is_tracing() else x
 
 
@@ -689,7 +690,7 @@ def _init_weights(module: nn.Module) -> None:
             nn.init.zeros_(module.bias)
 
 
-# What FX records as one step, because it decides by sizes or by what was given.
+# Functions that FX records as one step, because they branch on sizes or arguments.
 for _step in ("_checked", "_looked_up", "_lsda", "_masked", "_pairs", "_which", "attend", "group", "spread",
               "ungroup"):  # fmt: skip
     torch.fx.wrap(_step)

@@ -1,4 +1,4 @@
-"""Where the weights of a model come from, as long as nobody has changed them."""
+"""The origin of a model's weights, valid as long as nobody has changed them."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from cfviz.provenance import Note, Provenance
 
 
 class WithProvenance(nn.Module):
-    """A module that says where its weights come from: random ones when it is made, until something is loaded.
+    """A module that records where its weights come from: random at first, until weights are loaded.
 
-    A checksum of every parameter is kept and compared when somebody asks, because a write through `.data`
-    leaves no other trace. Weights that differ from those whose origin was recorded are of unknown origin:
-    neither random nor what was there before.
+    A checksum of every parameter is kept and compared on every request, because a write through `.data`
+    leaves no other trace. Weights that differ from those recorded are of unknown origin: neither random nor
+    the earlier ones.
     """
 
     __jit_unused_properties__ = ("provenance",)
@@ -27,7 +27,7 @@ class WithProvenance(nn.Module):
 
     @property
     def provenance(self) -> Provenance:
-        """Where the weights come from."""
+        """The origin of the weights."""
         return self._checked()[0]
 
     @provenance.setter
@@ -35,7 +35,7 @@ class WithProvenance(nn.Module):
         self._provenance, self._checksums = value, _checksums(self)
 
     def _checked(self) -> tuple[Provenance, tuple[int, ...]]:
-        """Where the weights that are there now come from, and their checksums."""
+        """Return the origin of the present weights, and their checksums."""
         told, found = self._provenance, _checksums(self)
         if found == self._checksums or told.source == "unknown":
             return told, found
@@ -43,12 +43,12 @@ class WithProvenance(nn.Module):
         return replace(Provenance.unknown(), notes=notes), found
 
     def __getstate__(self) -> dict[str, Any]:
-        """For copies and pickles, which say what is true of the weights that they were made of."""
+        """State for copies and pickles, with the origin of the weights that are copied."""
         told, found = self._checked()
         return {**self.__dict__, "_provenance": told, "_checksums": found}
 
     def _apply(self, fn: Callable[[torch.Tensor], torch.Tensor], recurse: bool = True) -> Self:
-        """What moves a model or gives it another number format; the latter is no change of origin."""
+        """Move a model or change its number format; the latter leaves the recorded origin in place."""
         told, before = self.provenance, [p.dtype for p in self.parameters()]
         super()._apply(fn, recurse)
         if [p.dtype for p in self.parameters()] != before:
@@ -57,13 +57,13 @@ class WithProvenance(nn.Module):
 
 
 def recorded(model: Any) -> Provenance:
-    """What was recorded of a model's weights, without a look at them: for whoever never writes to a model."""
+    """Return the recorded origin without checking the weights, for callers that never write to a model."""
     told: Provenance | None = getattr(model, "_provenance", None)
     return model.provenance if told is None else told
 
 
 def with_new_head(told: Provenance, num_classes: int) -> Provenance:
-    """The same for a model that was given an untrained classifier, or none."""
+    """Adapt a provenance to a model with a new, untrained classifier, or with none."""
     if told.source == "random":
         return told
     known = [note for note in told.notes if note.code != "new_head"]
@@ -76,9 +76,9 @@ def _checksums(module: nn.Module) -> tuple[int, ...]:
 
 
 def _checksum(p: torch.Tensor) -> int:
-    """The CRC-32 of the numbers: no change of a single one escapes it, of several one in four billion.
+    """Return the CRC-32 of the numbers: it detects any change of one, and misses one in 4 billion of several.
 
-    Parameters that hold no numbers of their own (fake ones, those on the device "meta") have none.
+    For parameters without numbers (fake ones, those on the "meta" device) it is 0.
     """
     if type(p) is not nn.Parameter or p.is_meta:
         return 0

@@ -1,7 +1,7 @@
-"""When a quicker computation, or a remembered tensor, may stand in for calling the modules.
+"""Decide when a faster computation or a cached tensor may replace calling the modules.
 
-PyTorch has many observers: hooks, tracers, exporters, compilers, function transforms. They see only what runs
-the ordinary way, so shortcuts are for tensors and modules that nobody observes.
+PyTorch has many observers: hooks, tracers, exporters, compilers, function transforms. They see only ordinary
+calls, so shortcuts are reserved for tensors and modules that nobody observes.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ R = TypeVar("R")
 
 
 def observed() -> bool:
-    """Whether operations are recorded or transformed: by a compiler, `vmap`, a dispatch mode."""
+    """Whether operations are being recorded or transformed by a compiler, `vmap` or a dispatch mode."""
     return (
-        torch.compiler.is_compiling()  # First, so that the compiler itself reads no further.
+        torch.compiler.is_compiling()  # first, so that the compiler itself reads no further
         or torch._C._is_tracing()  # torch.jit
         or transformed()
         or torch._C._len_torch_dispatch_stack() > 0
@@ -28,7 +28,7 @@ def observed() -> bool:
 
 
 def transformed() -> bool:
-    """Whether `vmap`, `grad` or another transform of `torch.func` is at work."""
+    """Whether `vmap`, `grad` or another `torch.func` transform is active."""
     return not torch.compiler.is_compiling() and torch._C._are_functorch_transforms_active()
 
 
@@ -43,7 +43,7 @@ def recorded(x: torch.Tensor) -> bool:
 
 
 def bare(*modules: nn.Module) -> bool:
-    """Whether nobody hooks or patches these modules, so that their weights determine what they return."""
+    """Whether these modules have no hooks or patches, so that their weights alone determine their outputs."""
     for m in modules:
         if (
             m._forward_hooks
@@ -57,9 +57,9 @@ def bare(*modules: nn.Module) -> bool:
 
 
 def constant(make: Callable[..., R]) -> Callable[..., R]:
-    """Remember the tensors that a function makes of geometry and device, for all models of the process.
+    """Cache the tensors that a function computes from geometry and device, for all models in the process.
 
-    An observer gets tensors of its own: those made during an export are fakes, and would outlive it.
+    Under an observer, nothing is cached: tensors made during an export are fake and would outlive it.
     """
     remembered = lru_cache(maxsize=64)(make)
     make = torch.compiler.assume_constant_result(make)

@@ -1,1 +1,1 @@
-"""Changes of a model as plain data, carried out on one thread without touching the shared model."""
+"""Changes to a model as plain data, applied in one thread without touching the shared model."""

@@ -1,18 +1,18 @@
-"""Carry out interventions on a shared model, for one thread of execution, without writing to it.
+"""Apply interventions to a shared model in one thread of execution, without writing to the model.
 
 Everything goes through `cfviz.hooks`: activations through `edit`, settings through `choose`. Sixteen
-threads may therefore intervene in one model in sixteen ways at the same time.
+threads can therefore intervene in one model in sixteen ways at the same time.
 
-What the fills mean, for the tokens of one photo:
+Meaning of the fills, for the tokens of one photo:
 
 - zero: the part contributes nothing.
 - mean: every token gets the mean over many photos and all their tokens (`cfviz.models.interventions.means`).
-- shuffle: tokens are permuted, alike for every photo: their contents are kept, their positions lost.
-- replace: every number becomes `value`, or the part outputs what it did on another photo (`donor`).
+- shuffle: tokens are permuted, identically for every photo: contents are kept, positions lost.
+- replace: every number becomes `value`, or the part outputs its activation on another photo (`donor`).
 
-A block is what it adds to its input, its cooling layer included where it has one: without it, the input
-passes unchanged. The mean of a position bias is a constant, to which softmax is blind: the same as no bias.
-Of the mask only the entries of padded keys change, and their mean still masks them.
+A block stands for what it adds to its input, any cooling layer included: without the block, the input passes
+unchanged. The mean of a position bias is a constant, which softmax ignores: the same as no bias. In the mask,
+only the entries of padded keys change, and their mean still masks them.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ WHOLE_BATCH = (*STRUCTURAL, "bias", "mask")  # parts that all photos of a batch 
 
 
 def point_of(intervention: Intervention) -> str:
-    """The point that carries a part of one place (see `places`); its tokens are what is changed."""
+    """Return the point whose tokens an intervention on one place changes (see `places`)."""
     s, b = intervention.stage or 0, intervention.block or 0
     if intervention.part == "kernel":
         return point_names.embedding(s, f"kernels.{intervention.index}")
@@ -47,17 +47,17 @@ def point_of(intervention: Intervention) -> str:
 
 
 def input_of(stage: int, block: int) -> str:
-    """The point behind which a block's input is ready."""
+    """Return the point whose output is a block's input."""
     if block:
         return point_names.block(stage, block - 1)
     return point_names.embedding(stage, "concat" if stage else "out")
 
 
 def needed(model: CrossFormer, interventions: Iterable[Intervention], how: str = "mean") -> tuple[str, ...]:
-    """The points whose means (or, for `how="replace"`, whose activations of another photo) are needed.
+    """Return the points whose means (for `how="replace"`, whose activations on another photo) are needed.
 
     Raises:
-        ValueError: If the model does not have what the interventions name.
+        ValueError: If an intervention names a place that the model does not have.
     """
     names: dict[str, None] = {}
     for intervention in interventions:
@@ -82,16 +82,17 @@ def apply(
     means: Arrays | None = None,
     donor: Arrays | None = None,
 ) -> Iterator[None]:
-    """Carry out interventions during the forwards inside the `with` block, in this thread only.
+    """Apply interventions to the forwards inside the `with` block, in this thread only.
 
     Args:
         model: In eval mode; not written to.
         interventions: In order; if two change the same setting, the later one wins.
-        means: From point name to mean over tokens: (nH, d) for heads, (C,) for everything else.
-        donor: From point name to another photo's activation, as a `Trace` of it holds them.
+        means: Maps a point name to the mean over tokens: (nH, d) for heads, (C,) for everything else.
+        donor: Maps a point name to another photo's activation, in the layout of a `Trace`.
 
     Raises:
-        ValueError: If the model does not have what they name, or a mean or a donor is missing.
+        ValueError: If an intervention names a place that the model does not have, or a mean or a donor is
+            missing.
 
     Example:
         >>> with apply(model, parse('{"part": "head", "stage": 2, "block": 1, "index": 4}')):
@@ -111,7 +112,7 @@ def apply_each(
     means: Arrays | None = None,
     donor: Arrays | None = None,
 ) -> Iterator[None]:
-    """Carry out a different set of interventions on each photo of a batch, whose size must be `len(rows)`.
+    """Apply a different set of interventions to each photo of a batch, whose size must be `len(rows)`.
 
     Args:
         model: In eval mode; not written to.
@@ -135,12 +136,12 @@ def apply_each(
 
 
 Change = Callable[[torch.Tensor], torch.Tensor]
-Step = tuple[int | None, Intervention, Change]  # row of the batch or all, what, how
+Step = tuple[int | None, Intervention, Change]  # row of the batch (None: all), intervention, change
 
 
 @dataclass
 class _Plan:
-    """What is to happen at which point and setting; made for one `with` block and used by it alone."""
+    """The changes planned for each point and setting; made for, and used by, one `with` block only."""
 
     model: CrossFormer
     means: Arrays
@@ -152,7 +153,7 @@ class _Plan:
     inputs: dict[str, torch.Tensor] = field(default_factory=dict)
 
     def add(self, intervention: Intervention, row: int | None = None) -> None:
-        """Plan one intervention; what is off is only checked."""
+        """Plan one intervention; if it is off, only check it."""
         for one in places(self.model, intervention):
             at = (one.stage or 0, one.block or 0)
             if not intervention.on:
@@ -167,7 +168,7 @@ class _Plan:
     # ------------------------------------------------------------ settings
 
     def choices(self) -> dict[Choice, Callable[[Any], Any]]:
-        """How blocks cut, and what their masks become; a block with an edited head notes its map's size."""
+        """Return changes of partitions and masks; a block with an edited head also records its map's size."""
         heads = {(i.stage or 0, i.block or 0) for steps in self.steps.values() for _, i, _ in steps
                  if i.part == "head"}  # fmt: skip
         found: dict[Choice, Callable[[Any], Any]] = {}
@@ -193,14 +194,14 @@ class _Plan:
         return cut
 
     def _groups(self, intervention: Intervention) -> Grouping:
-        """How a block cuts its map in the forward under way, whoever else has a say in it."""
+        """Return a block's partition in the current forward, after all changes to it."""
         at = (intervention.stage or 0, intervention.block or 0)
         return self._block(at).groups(*self.sizes[at])
 
     # ------------------------------------------------------------ activations
 
     def edits(self) -> dict[str, Edit]:
-        """One edit a point, in the order of the list; inputs of changed blocks are noted last."""
+        """Return one edit per point, in list order; the inputs of changed blocks are recorded last."""
         found = {point: self._edit(steps) for point, steps in self.steps.items()}
         for steps in self.steps.values():
             for _, intervention, _ in steps:
@@ -227,7 +228,7 @@ class _Plan:
     def _with(
         self, x: torch.Tensor, row: int | None, intervention: Intervention, make: Change
     ) -> torch.Tensor:
-        """A point's tensor, which may be written to, with one part of one photo (or all) changed."""
+        """Change one part of a point's tensor, in place, for one photo or for all."""
         at = (intervention.stage or 0, intervention.block or 0)
         rows = slice(None) if row is None else slice(row, row + 1)
         if intervention.part == "bias":  # nH, N, N
@@ -253,7 +254,7 @@ class _Plan:
 
     @staticmethod
     def _real(make: Change, x: torch.Tensor, groups: Grouping) -> torch.Tensor:
-        """Change the tokens of groups, leaving padding alone: (B, nG, N, d)."""
+        """Change the tokens in groups, but not the padding: (B, nG, N, d)."""
         if not groups.padded:
             return make(x)
         flat = x.flatten(1, 2).clone()
@@ -263,7 +264,7 @@ class _Plan:
         return flat.view_as(x)
 
     def _change(self, intervention: Intervention) -> Change:
-        """What to do with the tokens of one part, channels last."""
+        """Return the function that changes the tokens of one part, channels last."""
         if intervention.part == "bias":
             return _bias_change(intervention)
         if intervention.how == "zero":
@@ -280,7 +281,7 @@ class _Plan:
         return lambda x: _fitted(array, x, intervention)
 
     def _of(self, source: Arrays, intervention: Intervention, name: str) -> np.ndarray:
-        """A part's mean or another photo's activation, channels last."""
+        """Return a part's mean, or its activation on another photo, channels last."""
         array = _taken(source, point_of(intervention), name)
         if intervention.part == "block":
             return array - _taken(source, input_of(intervention.stage or 0, intervention.block or 0), name)
@@ -311,7 +312,7 @@ def _fitted(array: torch.Tensor, x: torch.Tensor, intervention: Intervention) ->
 def _from_donor(
     array: torch.Tensor, x: torch.Tensor, groups: Grouping, intervention: Intervention
 ) -> torch.Tensor:
-    """Another photo's output of a head, (nG, N, d), for x: (B, nG, N, d), or its real tokens (B, T, 1, d)."""
+    """Fit another photo's head output, (nG, N, d), to x: (B, nG, N, d), or its real tokens (B, T, 1, d)."""
     if array.shape[:2] != (groups.nG, groups.N):
         raise ValueError(
             f"{point_of(intervention)} of the other photo has groups {tuple(array.shape[:2])}; expected "
@@ -323,18 +324,18 @@ def _from_donor(
 
 
 def _shuffled(x: torch.Tensor, seed: int) -> torch.Tensor:
-    """Tokens dealt to other places, the same for every photo: (B, h, w, c)."""
+    """Permute tokens, identically for every photo: (B, h, w, c)."""
     flat = x.flatten(1, 2)
     return flat[:, _deal(flat.shape[1], seed, x.device)].view_as(x)
 
 
 def _deal(count: int, seed: int, device: torch.device) -> torch.Tensor:
-    """A permutation that depends on the seed alone, not on the device or on what was drawn before."""
+    """Return a permutation that depends only on the seed, not on the device or on earlier draws."""
     return torch.from_numpy(np.random.default_rng(seed).permutation(count)).to(device)
 
 
 def _bias_change(intervention: Intervention) -> Change:
-    """What becomes of a position bias, (n, N, N)."""
+    """Return the function that changes a position bias, (n, N, N)."""
 
     def change(x: torch.Tensor) -> torch.Tensor:
         if intervention.how == "replace":
@@ -351,7 +352,7 @@ def _bias_change(intervention: Intervention) -> Change:
 
 
 def _masker(several: Sequence[Intervention]) -> Callable[[torch.Tensor], torch.Tensor]:
-    """What becomes of the masks of padded keys, (P, 1, 1, N), of 0 and a very negative number."""
+    """Return the function that changes the masks of padded keys, (P, 1, 1, N): 0 or a very negative number."""
 
     def mask(x: torch.Tensor) -> torch.Tensor:
         for intervention in several:

@@ -1,6 +1,6 @@
-"""What many changes do to one answer: one forward per change, in batches, from the first part it changes.
+"""Measure how many changes affect one prediction: one forward per change, from the first changed part on.
 
-Everything before that part is the same as in the plain forward and is computed once.
+Forwards run in batches. Everything before the changed part is as in the plain forward and is computed once.
 """
 
 from __future__ import annotations
@@ -25,13 +25,14 @@ Place = tuple[int, int]  # stage and block; -1 is the embedding layer before the
 
 
 def parts(model: CrossFormer, how: str, size: tuple[int, int]) -> list[Intervention]:
-    """One intervention for every part of a model that `how` can be done to, and every change of kind.
+    """List one intervention for every part of a model that `how` applies to, and every change of kind.
 
     Args:
         model: Its stages, blocks, heads and kernels are listed in order.
-        how: "zero", "mean", "shuffle" or "replace"; the last leaves out position biases, which depend on no
-            photo.
-        size: (height, width) of the input in pixels; where one group holds the whole map, kinds are alike.
+        how: "zero", "mean", "shuffle" or "replace"; "replace" leaves out position biases, which do not depend
+            on the photo.
+        size: (height, width) of the input in pixels; if one group covers the whole map, SDA and LDA are the
+            same and no change of kind is listed.
     """
     found: list[Intervention] = []
     for s, blocks in enumerate(model.groupings(*size)):
@@ -56,16 +57,16 @@ def effects(
     batch: int = BATCH,
     progress: Callable[[float], None] | None = None,
 ) -> np.ndarray:
-    """The logits of one image under each of many changes.
+    """Compute the logits of one image under each of many changes.
 
     Args:
         model: In eval mode; not written to.
         image: (3, H, W), normalised.
-        changes: For each forward its interventions.
+        changes: The interventions for each forward.
         means: As for `cfviz.models.interventions.apply.apply`.
         donor: As for `apply`.
         batch: Forwards at a time.
-        progress: Called with the share that is done, 0 to 1; what it raises ends the work.
+        progress: Called with the fraction completed, 0 to 1; an exception it raises stops the work.
 
     Returns:
         float32 (len(changes), classes).
@@ -97,7 +98,7 @@ def _needs_whole_batch(interventions: Interventions) -> bool:
 
 
 def begin_of(model: CrossFormer, interventions: Interventions) -> Place:
-    """The first place that is changed; the last block where nothing is."""
+    """Return the first place that is changed; if nothing is, the last block."""
     found = [
         (one.stage or 0, -1 if one.part == "kernel" else one.block or 0)
         for intervention in interventions
@@ -108,7 +109,7 @@ def begin_of(model: CrossFormer, interventions: Interventions) -> Place:
 
 
 def point_before(model: CrossFormer, place: Place) -> str | None:
-    """The point behind which a place's input is ready; None where that is the image."""
+    """Return the point whose output is a place's input; None if the input is the image."""
     s, b = place
     if b >= 0:
         return input_of(s, b)
@@ -116,7 +117,7 @@ def point_before(model: CrossFormer, place: Place) -> str | None:
 
 
 def _entries(model: CrossFormer, image: torch.Tensor, places: set[Place]) -> dict[Place, torch.Tensor]:
-    """What the plain forward gives to each place."""
+    """Return the input of each place in the plain forward."""
     first = next(model.parameters())
     x = image[None].to(first.device, first.dtype)
     points = {place: point_before(model, place) for place in places}
@@ -126,12 +127,12 @@ def _entries(model: CrossFormer, image: torch.Tensor, places: set[Place]) -> dic
 
 
 def rest_from(model: CrossFormer, x: torch.Tensor, place: Place) -> torch.Tensor:
-    """The logits, from the input of a place on: (B, H, W, C), or (B, 3, H, W) for the first."""
+    """Compute the logits from the input of a place: (B, H, W, C), or (B, 3, H, W) for the first place."""
     s, b = place
     point = point_before(model, place)
     if point is None:
         return model(x)
-    x = model.get_submodule(point)(x)  # whoever edits or watches this point does so here too
+    x = model.get_submodule(point)(x)  # edits and captures of this point apply here too
     if b < 0:
         downsample = model.stages[s - 1].downsample
         assert downsample is not None
@@ -148,16 +149,16 @@ def rest_from(model: CrossFormer, x: torch.Tensor, place: Place) -> torch.Tensor
 def collect(
     model: CrossFormer, images: Sequence[torch.Tensor], interventions: Iterable[Intervention], batch: int = 8
 ) -> dict[str, np.ndarray]:
-    """The means that some interventions need, over images of one size.
+    """Compute the means that some interventions need, over images of one size.
 
     Args:
         model: In eval mode.
         images: Each (3, H, W), normalised.
-        interventions: Those that are not about means need nothing.
+        interventions: Only those with `how="mean"` need means.
         batch: Images at a time.
 
     Returns:
-        As `Means.result`; empty where nothing is needed.
+        As `Means.result`; empty if no means are needed.
     """
     names = needed(model, interventions)
     if not names:

@@ -1,8 +1,8 @@
-"""What can be changed in a model, as plain data: one line of JSON in a file, a short word in a link.
+"""Changes to a model as plain data: one line of JSON in a file, a short word in a link.
 
-An `Intervention` names a part and what becomes of it; `apply.apply` carries out a list of them in order.
-Counting is from 0 in Python and JSON, as in the names of points, and from 1 in links, as in everything that
-people read. A place that is left out (`None`) means all there are.
+An `Intervention` names a part and the change to it; `apply.apply` applies a list of them in order. Counting
+starts at 0 in Python and JSON, as in point names, and at 1 in links, as everywhere that people read. A place
+left out (`None`) means all of them.
 
 Example:
     >>> parse('{"part": "head", "stage": 2, "block": 1, "index": 4}')
@@ -26,13 +26,13 @@ from cfviz.models.room import check_all, check_tensor
 
 FILLS = ("zero", "mean", "shuffle", "replace")
 PARTS = {
-    "head": FILLS,  # what a head brings to the projection
-    "kernel": FILLS,  # what a kernel of the embedding layer before the stage brings to the concatenation
-    "bias": FILLS,  # the position bias, of one head or of all
-    "mask": FILLS,  # what is added to the logits of padded keys
-    "attn": FILLS,  # what attention adds to the tokens
-    "mlp": FILLS,  # what the MLP adds to the tokens
-    "block": FILLS,  # what the whole block adds to the tokens
+    "head": FILLS,  # a head's input to the projection
+    "kernel": FILLS,  # a kernel's output in the embedding layer before the stage, before concatenation
+    "bias": FILLS,  # the position bias of one head or of all
+    "mask": FILLS,  # the term added to the logits of padded keys
+    "attn": FILLS,  # the output of attention, added to the tokens
+    "mlp": FILLS,  # the output of the MLP, added to the tokens
+    "block": FILLS,  # everything the block adds to the tokens
     "kind": ("sda", "lda"),  # short or long distance attention
     "G": ("set",),  # side of the groups
     "I": ("set",),  # interval of long distance attention
@@ -40,27 +40,27 @@ PARTS = {
 INDEXED = ("head", "kernel", "bias")
 STRUCTURAL = ("kind", "G", "I")
 LETTER = {"head": "h", "kernel": "k"}  # in links; the other parts go by their name
-MOST, SEEDS, LARGEST = 10_000, 2**31, 1e30  # bounds that no honest line reaches
+MOST, SEEDS, LARGEST = 10_000, 2**31, 1e30  # bounds far beyond any sensible use
 
 
 @dataclass(frozen=True)
 class Intervention:
-    """One change of one part, or of all parts of a kind.
+    """One change to one part, or to all parts of one kind.
 
     Attributes:
         part: One of `PARTS`.
         stage: From 0; None means every stage. A kernel belongs to the stage it leads into.
         block: From 0; None means every block. Kernels have none.
-        index: Which head or kernel, from 0; None means all.
-        how: "zero", "mean" (needs the means of many photos), "shuffle" (the same tokens, dealt to other
-            places), "replace" (by `value`, or by another photo's activation where that is None); for "kind"
-            "sda" or "lda"; for "G" and "I" "set".
-        value: The number to replace by, or to set G or I to.
-        seed: Of the shuffle.
-        on: Off keeps its place in the list and does nothing.
+        index: Head or kernel, from 0; None means all.
+        how: "zero", "mean" (needs the means of many photos), "shuffle" (permutes the tokens), "replace" (by
+            `value`, or by another photo's activation if `value` is None); for the part "kind", "sda" or
+            "lda"; for "G" and "I", "set".
+        value: The replacement number, or the new G or I.
+        seed: Seed of the shuffle.
+        on: If False, the intervention keeps its place in the list but does nothing.
 
     Raises:
-        ValueError: If the fields make no sense together; it says what came and what is allowed.
+        ValueError: If the fields make no sense together; the message names the value and what is allowed.
     """
 
     part: str
@@ -109,11 +109,11 @@ class Intervention:
 
     @property
     def structural(self) -> bool:
-        """Whether it changes how maps are cut, not what passes a point."""
+        """Whether it changes the partition of maps rather than the activations at a point."""
         return self.part in STRUCTURAL
 
     def to_dict(self) -> dict[str, Any]:
-        """The fields that say something."""
+        """Return `part`, `how` and the fields that differ from their defaults."""
         given = {f.name: getattr(self, f.name) for f in fields(self)}
         return {
             name: value
@@ -122,7 +122,7 @@ class Intervention:
         }
 
     def to_url(self) -> str:
-        """As a word of a link, counting from 1: `3.2.h5-zero`, `1.k4-mean`, `x.x.bias-zero`, `~4.x.G-5`."""
+        """Write it as a word of a link, from 1: `3.2.h5-zero`, `1.k4-mean`, `x.x.bias-zero`, `~4.x.G-5`."""
         part = LETTER.get(self.part, self.part)
         index = "" if self.index is None else str(self.index + 1)
         place = [_one(self.stage), *([] if self.part == "kernel" else [_one(self.block)]), part + index]
@@ -160,13 +160,13 @@ def _number(value: float | int | None) -> str:
 
 
 def parse(line: str) -> tuple[Intervention, ...]:
-    """Interventions from JSON: one object, or a list of them.
+    """Read interventions from JSON: one object, or a list of them.
 
     Args:
         line: For example `[{"part": "head", "stage": 2, "block": 1, "index": 4, "how": "mean"}]`.
 
     Raises:
-        ValueError: If it is no JSON or names what does not exist; it says which intervention and why.
+        ValueError: If it is not JSON, or an intervention is invalid; the message says which one and why.
     """
     try:
         read = json.loads(line)
@@ -176,7 +176,7 @@ def parse(line: str) -> tuple[Intervention, ...]:
 
 
 def from_data(read: Any) -> tuple[Intervention, ...]:
-    """Interventions from what a JSON reader made: a dict, or a list of dicts.
+    """Make interventions from parsed JSON: a dict, or a list of dicts.
 
     Raises:
         ValueError: As `parse`.
@@ -200,12 +200,12 @@ def _one_of(data: Any, where: str) -> Intervention:
 
 
 def default_how(part: Any) -> str:
-    """What is meant where a line does not say: zero, and set for G and I; a kind has to be named."""
+    """Return the default `how` of a part: "set" for G and I, else "zero"; a kind must be named."""
     return "set" if part in ("G", "I") else "zero"
 
 
 def dump(interventions: Iterable[Intervention]) -> str:
-    """One line of JSON that `parse` reads back as the same."""
+    """Write interventions as one line of JSON that `parse` reads back unchanged."""
     return json.dumps([i.to_dict() for i in interventions], allow_nan=False)
 
 
@@ -219,15 +219,15 @@ _WORD = re.compile(
 
 
 def to_url(interventions: Iterable[Intervention]) -> str:
-    """All as one value of a link; only characters that need no escaping."""
+    """Write interventions as one value of a link, using only characters that need no escaping."""
     return "_".join(i.to_url() for i in interventions)
 
 
 def from_url(text: str) -> tuple[Intervention, ...]:
-    """Interventions from a link's value, as `to_url` writes it.
+    """Read interventions from a link's value, as written by `to_url`.
 
     Raises:
-        ValueError: If a word cannot be read; it says which and how words look.
+        ValueError: If a word cannot be read; the message names it and shows the expected form.
     """
     return tuple(_from_word(word) for word in text.split("_")) if text else ()
 
@@ -257,7 +257,7 @@ def _from_word(word: str) -> Intervention:
 
 
 def _zero(text: str | None, name: str, word: str) -> int | None:
-    """A place as written in a link, counted from 0."""
+    """Convert a place in a link, counted from 1, to one counted from 0; None for "x"."""
     if not text or text == "x":
         return None
     if text == "0":
@@ -272,16 +272,16 @@ def _read_number(text: str, word: str) -> float | int:
         raise ValueError(f"{word[:40]!r}: {text[:20]!r} is no number") from error
 
 
-# ---------------------------------------------------------------- against a model
+# ---------------------------------------------------------------- checking against a model
 
 
 def places(model: CrossFormer, intervention: Intervention) -> Iterator[Intervention]:
-    """An intervention spelled out for a model: one for each stage, block and index that it means.
+    """Expand an intervention for a model: yield one for each stage, block and index that it covers.
 
-    A kernel or head that is left open is spelled out too; a bias for all heads stays one.
+    An open kernel or head index is expanded too; a bias for all heads stays one intervention.
 
     Raises:
-        ValueError: If the model has no such place; it says what it has.
+        ValueError: If the model has no such place; the message says what it has.
     """
     stages = _range("stage", intervention.stage, len(model.depths), "the model")
     for s in stages:
@@ -311,13 +311,13 @@ def _range(name: str, wanted: int | None, count: int, owner: str) -> list[int]:
 def check(
     model: CrossFormer, interventions: Iterable[Intervention], size: tuple[int, int] | None = None
 ) -> None:
-    """Raise a ValueError if a model does not have what the interventions, on or off, name.
+    """Raise a ValueError if interventions, on or off, name a place that a model does not have.
 
     Args:
-        model: What they are for.
+        model: The model to check against.
         interventions: In order.
-        size: (height, width) of the input in pixels; if given, maps cut so that a forward would take
-            gigabytes are refused, too.
+        size: (height, width) of the input in pixels; if given, partitions that make a forward take gigabytes
+            are refused, too.
     """
     cuts: dict[tuple[Any, Any], dict[str, Any]] = {}
     for intervention in interventions:

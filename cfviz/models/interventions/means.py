@@ -1,4 +1,4 @@
-"""Means of activations over many photos and all their tokens, collected as photos stream by."""
+"""Running means of activations over many photos and all their tokens."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from cfviz.geometry import Grouping
 
 
 class Means:
-    """Means over all tokens of all photos, collected as photos stream by; two of them can be added.
+    """Running means over all tokens of all photos; two of them can be merged.
 
     Sums are kept in float64; padding inside groups is left out.
 
@@ -30,11 +30,11 @@ class Means:
         self.counts: dict[str, int] = {}
 
     def add(self, seen: Mapping[str, torch.Tensor], groupings: Sequence[Sequence[Grouping]]) -> None:
-        """Take in what `capture` saw of a batch.
+        """Add the activations that `capture` kept from a batch.
 
         Args:
             seen: Heads (B*nG, nH, N, d), kernels (B, D_i, H, W), anything else (B, ..., C).
-            groupings: How the blocks cut their maps, `model.groupings(height, width)`.
+            groupings: The blocks' partitions of their maps, `model.groupings(height, width)`.
         """
         for name, x in seen.items():
             x = x.detach().double()
@@ -55,10 +55,10 @@ class Means:
         self.counts[name] = self.counts.get(name, 0) + count
 
     def merge(self, other: Means) -> None:
-        """Take in what another one collected, for example another process."""
+        """Add the sums of another `Means`, for example from another process."""
         for name, total in other.sums.items():
             self._take(name, total, other.counts[name])
 
     def result(self) -> dict[str, np.ndarray]:
-        """From point name to float32 (nH, d) or (C,)."""
+        """Return the means by point name, float32 (nH, d) or (C,)."""
         return {name: (total / self.counts[name]).astype(np.float32) for name, total in self.sums.items()}
