@@ -352,7 +352,7 @@ def _bias_change(intervention: Intervention) -> Change:
 
 
 def _masker(several: Sequence[Intervention]) -> Callable[[torch.Tensor], torch.Tensor]:
-    """Return the function that changes the masks of padded keys, (P, 1, 1, N): 0 or a very negative number."""
+    """Return the function that changes the masks of padded keys, (P, 1, 1, N), 0 or very negative numbers."""
 
     def mask(x: torch.Tensor) -> torch.Tensor:
         for intervention in several:

@@ -1,4 +1,4 @@
-"""Measure how many changes affect one prediction: one forward per change, from the first changed part on.
+"""Measure the effects of many changes on one prediction: one forward per change, from the changed part on.
 
 Forwards run in batches. Everything before the changed part is as in the plain forward and is computed once.
 """

@@ -26,7 +26,7 @@ from cfviz.models.room import check_all, check_tensor
 
 FILLS = ("zero", "mean", "shuffle", "replace")
 PARTS = {
-    "head": FILLS,  # a head's input to the projection
+    "head": FILLS,  # a head's output, which goes into the projection
     "kernel": FILLS,  # a kernel's output in the embedding layer before the stage, before concatenation
     "bias": FILLS,  # the position bias of one head or of all
     "mask": FILLS,  # the term added to the logits of padded keys

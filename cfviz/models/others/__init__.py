@@ -1,1 +1,1 @@
-"""Other hierarchical transformers, from timm, watched as closely as ours."""
+"""Other hierarchical transformers, from timm, observed in the same detail as ours."""

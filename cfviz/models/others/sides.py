@@ -1,7 +1,7 @@
-"""One interface for our models and timm's, on which the page that compares two models is built.
+"""One interface to our models and timm's, for the page that compares two models.
 
-A side knows its geometry (`schemes`), its outputs for a photo (`outputs`), the pixels that a token depends on
-(`gradient`) and its cost (`cost`). The model behind it is never changed.
+A side provides its geometry (`schemes`), its outputs for a photo (`outputs`), the pixels that a token depends
+on (`gradient`) and its cost (`cost`). The model behind it is never changed.
 """
 
 from __future__ import annotations
@@ -74,15 +74,15 @@ class Side:
 
     @property
     def trained(self) -> str | None:
-        """What the weights were trained on; None for random ones."""
+        """A description of the weights' training; None for random weights."""
         return self.model.provenance.trained
 
     def trained_in(self, t: Translator) -> str:
-        """The same in a reader's language."""
+        """Return `trained` in the reader's language."""
         return self.model.provenance.trained_in(t)
 
     def schemes(self, height: int, width: int) -> list[list[Scheme]]:
-        """Who may attend to whom in every block of every stage."""
+        """Return which tokens may attend to which, for every block of every stage."""
         if self.other:
             return others.schemes(self.name, self.model, height, width)
         return [
@@ -95,7 +95,7 @@ class Side:
             return _outputs_other(self, image, wanted) if self.other else _outputs_ours(self, image, wanted)
 
     def gradient(self, image: torch.Tensor, stage: int, row: int, col: int) -> np.ndarray:
-        """How strongly each pixel moves one token of the map at the end of a stage, (H, W).
+        """Compute how strongly each pixel affects one token of the map at the end of a stage, (H, W).
 
         See `gradients.receptive_field`.
         """
@@ -111,7 +111,7 @@ class Side:
         return gradient[0].abs().sum(0).float().cpu().numpy()
 
     def cost(self, height: int, width: int) -> Cost:
-        """Parameters and multiply-adds for one photo, by torch's counter."""
+        """Count parameters and multiply-adds for one photo, with torch's counter."""
         if self.other:
             return _cost(self.name, height, width)
         return cost(self.model, height, width)["total"]
@@ -122,12 +122,12 @@ class Side:
 
 
 def open_side(name: str, size: int = 224, weights: str | None = "auto", dtype: str = "float32") -> Side:
-    """A side by name, with the weights that are available here.
+    """Open a side by name, with the weights available on this machine.
 
     Args:
         name: A variant of ours or a key of `timm_models.OTHERS`.
         size: Side of the input in pixels.
-        weights: For one of ours, as `create_model` takes them.
+        weights: For our variants, as in `create_model`.
         dtype: "float32", "bfloat16" or "float16".
 
     Raises:
@@ -168,7 +168,7 @@ def _array(tensor: torch.Tensor) -> np.ndarray:
 
 @lru_cache(maxsize=32)
 def _cost(name: str, height: int, width: int) -> Cost:
-    """The cost, counted on a copy without numbers, so that nothing is computed."""
+    """Count the cost on a copy without numbers, so that nothing is computed."""
     with torch.device("meta"):
         model = others.create_other(name, height)
         x = torch.zeros(1, 3, height, width)
@@ -182,14 +182,14 @@ def _cost(name: str, height: int, width: int) -> Cost:
 def benchmark(
     a: Side, b: Side, image: torch.Tensor, seconds: float = 1.5, most: int = 9
 ) -> tuple[list[float], list[float]]:
-    """Seconds per forward of two models, taken in turn, so that other load on the machine affects both.
+    """Time the forwards of two models in turn, so that other load on the machine affects both; in seconds.
 
     Args:
         a: One model.
         b: The other.
         image: (3, H, W), normalised.
-        seconds: No new round begins after this time; at least two rounds are run.
-        most: Most rounds, not counting the first, which is a warm-up.
+        seconds: No new round begins after this time, but at least two rounds are timed.
+        most: Maximum number of rounds, not counting the first, which is a warm-up.
     """
     sides = [(side.model, side._placed(image)) for side in (a, b)]
     times: tuple[list[float], list[float]] = ([], [])

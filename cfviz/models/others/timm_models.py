@@ -1,8 +1,8 @@
-"""Swin, PVT v2 and Twins from timm, watched as closely as our own model: who attends to whom, and how much.
+"""Swin, PVT v2 and Twins from timm, with the attention of every block, as for our own model.
 
-timm's modules are not changed. Fused attention is switched off, so that the probabilities pass through the
+timm's modules are not changed. Fused attention is switched off so that the probabilities pass through the
 dropout after the softmax, where a hook reads them; hooks are set and removed under one lock, because all
-threads share a model. The tests compare what is read with the outputs of the modules.
+threads share a model. The tests check these probabilities against the outputs of the modules.
 """
 
 from __future__ import annotations
@@ -32,11 +32,11 @@ class Other:
     """A published model.
 
     Attributes:
-        title: Its name in papers.
+        title: Name in papers.
         family: "swin", "pvt" or "twins".
-        top1: ImageNet-1K top-1 at 224 px in per cent, as the authors publish it.
-        gflops: Multiply-adds at 224 px in 10⁹, as the authors publish them.
-        source: Where the authors publish them.
+        top1: ImageNet-1K top-1 at 224 px in per cent, published by the authors.
+        gflops: Multiply-adds at 224 px in 10⁹, published by the authors.
+        source: Address of the authors' publication.
     """
 
     title: str
@@ -69,22 +69,22 @@ OTHERS: dict[str, Other] = {
 
 
 def repository(name: str) -> str:
-    """Where timm keeps the weights of a model on the Hugging Face Hub."""
+    """Return the Hugging Face Hub repository of timm's weights for a model."""
     known: Any = timm.get_pretrained_cfg(name)
     return str(known.hf_hub_id)
 
 
 def fetch_weights(name: str) -> Path:
-    """timm's weights of a model, downloaded once; the Hub's client keeps them.
+    """Download timm's weights for a model once, into the cache of the Hub's client.
 
     Raises:
-        CheckpointError: If they cannot be had.
+        CheckpointError: If they cannot be downloaded.
     """
     return fetch_hub(repository(name))[0]
 
 
 def weights_here(name: str) -> Path | None:
-    """timm's weights of a model if they are on this machine already, without the network."""
+    """Return timm's weights for a model if they are already on this machine, without using the network."""
     from huggingface_hub import try_to_load_from_cache
 
     found = try_to_load_from_cache(repository(name), "model.safetensors")
@@ -92,15 +92,15 @@ def weights_here(name: str) -> Path | None:
 
 
 def create_other(name: str, size: int = 224, weights: Path | None = None) -> Any:
-    """A model of `OTHERS` in eval mode.
+    """Make a model from `OTHERS` in eval mode.
 
     Args:
         name: Key of `OTHERS`.
-        size: Side of the input in pixels; Swin's masks are made for it.
+        size: Side of the input in pixels; Swin's masks depend on it.
         weights: A file from `fetch_weights`; None for random weights, the same in every call.
 
     Returns:
-        The model; `model.provenance` says where its weights come from.
+        The model; `model.provenance` records where its weights come from.
 
     Raises:
         ValueError: If there is no such model.
@@ -125,7 +125,7 @@ def create_other(name: str, size: int = 224, weights: Path | None = None) -> Any
 
 
 def stages(name: str, model: Any) -> list[list[Any]]:
-    """The blocks of the four stages."""
+    """Return the blocks of the four stages."""
     family = OTHERS[name].family
     if family == "twins":
         return [list(blocks) for blocks in model.blocks]
@@ -133,7 +133,7 @@ def stages(name: str, model: Any) -> list[list[Any]]:
 
 
 def schemes(name: str, model: nn.Module, height: int, width: int) -> list[list[Scheme]]:
-    """Who may attend to whom in every block of every stage.
+    """Return which tokens may attend to which, for every block of every stage.
 
     Args:
         name: Key of `OTHERS`.
@@ -166,10 +166,11 @@ def watching(
     Args:
         name: Key of `OTHERS`.
         model: From `create_other`.
-        wanted: (stage, block) whose attention is kept.
+        wanted: (stage, block) of the blocks whose attention to keep.
 
     Yields:
-        Maps (B, H, W, C) at the end of each stage, before any final norm; probabilities (B, nG, nH, Nq, Nk).
+        Maps (B, H, W, C) at the end of each stage, before any final norm; and probabilities
+        (B, nG, nH, Nq, Nk). Both are complete only after the `with` block.
     """
     maps: dict[int, torch.Tensor] = {}
     probs: dict[tuple[int, int], torch.Tensor] = {}
@@ -195,7 +196,7 @@ def _keeper(into: dict[Any, torch.Tensor], key: Any) -> Callable[..., None]:
 
 
 def _map(x: torch.Tensor) -> torch.Tensor:
-    """A map (B, H, W, C) as it is, or tokens (B, N, C) of a square map as (B, H, W, C)."""
+    """Return a map, (B, H, W, C), unchanged, and tokens of a square map, (B, N, C), as (B, H, W, C)."""
     if x.ndim == 4:
         return x
     side = round(x.shape[1] ** 0.5)
@@ -203,7 +204,7 @@ def _map(x: torch.Tensor) -> torch.Tensor:
 
 
 def _grouped(family: str, probs: torch.Tensor, batch: int) -> torch.Tensor:
-    """Attention in the shape that its module uses -> (B, nG, nH, Nq, Nk)."""
+    """Reshape attention from the module's layout to (B, nG, nH, Nq, Nk)."""
     if family == "swin":  # B*nG, nH, N, N
         return probs.unflatten(0, (batch, -1))
     return probs if probs.ndim == 5 else probs[:, None]  # B, nH, Nq, Nk: one group

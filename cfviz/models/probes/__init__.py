@@ -1,1 +1,1 @@
-"""What only a model can answer: its embedding layers, its position bias, gradients, cost."""
+"""Measurements that need the model itself: embedding layers, position bias, gradients, cost."""

@@ -1,4 +1,4 @@
-"""What a model costs, part by part: parameters and multiply-adds, counted by torch's own counter."""
+"""Cost of a model's parts: parameters, and multiply-adds counted by torch's own counter."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from cfviz.models.crossformer import CrossFormer
 
 @dataclass(frozen=True)
 class Cost:
-    """One part's share.
+    """The cost of one part.
 
     Attributes:
         params: Number of parameters.
@@ -29,14 +29,15 @@ class Cost:
 
 
 def cost(model: CrossFormer, height: int = 224, width: int = 224) -> dict[str, Cost]:
-    """Parameters and multiply-adds of a model's parts for one photo.
+    """Count the parameters and multiply-adds of a model's parts for one photo.
 
-    Parameters are the model's own. Multiply-adds are counted on a copy without numbers (torch's meta device),
-    so nothing is computed and the model is not touched. Norms, GELU and softmax are left out, as papers do.
+    Parameters are counted on the model itself. Multiply-adds are counted on a copy without numbers (torch's
+    meta device), so nothing is computed and the model is not touched. As in papers, norms, GELU and softmax
+    are left out.
 
     Args:
-        model: Any; it is copied by its variant, groups, position bias, channels and classes.
-        height, width: Of the input, pixels.
+        model: Any; rebuilt from its variant, groups, position bias, channels and classes.
+        height, width: Of the input, in pixels.
 
     Returns:
         `cel.0` to `cel.3` (each stage's embedding), `stage.0` to `stage.3` (its blocks), `head` (with the
@@ -68,7 +69,7 @@ def _macs(
 
 
 def _split(model: CrossFormer, count: Callable[[str, nn.Module], int]) -> dict[str, int]:
-    """A count of every part; of a module it is asked with its path, as torch's counter calls it."""
+    """Count every part; `count` is called with a module and its path, as named by torch's counter."""
 
     def of(path: str, module: nn.Module | None) -> int:
         return 0 if module is None else count(f"CrossFormer.{path}", module)

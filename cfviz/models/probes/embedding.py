@@ -1,8 +1,7 @@
-"""The cross-scale embedding layers of a model: their weights as arrays, their responses, and forwards without
-one of their kernels.
+"""Cross-scale embedding layers of a model: weights as arrays, responses, and forwards with kernels replaced.
 
-A cross-scale embedding layer (CEL; CrossFormer, section 3.1) runs several kernels of one stride and
-concatenates what they give. CEL 0 reads the photo, CEL 1 to 3 read the tokens of the stage before.
+A cross-scale embedding layer (CEL; CrossFormer, section 3.1) runs several kernels with one stride and
+concatenates their outputs. CEL 0 reads the photo, CEL 1 to 3 read the tokens of the previous stage.
 """
 
 from __future__ import annotations
@@ -28,15 +27,15 @@ class Layer:
 
     Attributes:
         stage: 0 to 3, the stage it leads into.
-        kernels: Sides of its kernels, in what it reads: pixels for stage 0, else tokens.
-        points: The point each kernel's output passes, by which it can be watched and edited.
-        weights: Of each kernel: float32 (D_i, C_in, k, k).
-        gain: Of the LayerNorm that mixes the kernels' channels, float32 (D,): the layer's own for stage 0,
-            else norm1 of the stage's first block, the first to read them.
-        offset: Of the same LayerNorm, float32 (D,).
-        eps: Of the same LayerNorm.
-        qkv: Weight of the qkv layer of each block of the stage, float32 (3D, D).
-        norm1: Gain of the LayerNorm before each of them, float32 (D,).
+        kernels: Sides of its kernels, in pixels for stage 0, else in tokens.
+        points: The point that each kernel's output passes, where it can be watched and edited.
+        weights: Weights of each kernel, float32 (D_i, C_in, k, k).
+        gain: Gain of the LayerNorm that mixes the kernels' channels, float32 (D,): the layer's own for stage
+            0, else norm1 of the stage's first block, the first to read them.
+        offset: Shift of the same LayerNorm, float32 (D,).
+        eps: Epsilon of the same LayerNorm.
+        qkv: Weight of the qkv layer in each block of the stage, float32 (3D, D).
+        norm1: Gain of the LayerNorm before each qkv layer, float32 (D,).
     """
 
     stage: int
@@ -61,13 +60,13 @@ class Layer:
 
 
 def points(stage: int) -> tuple[str, ...]:
-    """The points that the kernels of the CEL before a stage write to."""
+    """Return the points that the outputs of the kernels pass in the CEL before a stage."""
     at = "patch_embed" if stage == 0 else f"layers.{stage - 1}.downsample"
     return tuple(f"{at}.kernels.{i}" for i in range(len(CEL_KERNELS[stage])))
 
 
 def layer(model: CrossFormer, stage: int) -> Layer:
-    """One CEL of a model as arrays.
+    """Return one CEL of a model as arrays.
 
     Raises:
         ValueError: If the model has no such stage.
@@ -95,7 +94,7 @@ def layer(model: CrossFormer, stage: int) -> Layer:
 
 
 def normalise(model: CrossFormer, pixels: np.ndarray) -> list[torch.Tensor]:
-    """Pictures made here, as the model wants them.
+    """Normalise generated images for a model.
 
     Args:
         model: Its mean and standard deviation are used.
@@ -116,16 +115,16 @@ def responses(
     stages: Sequence[int] = (0, 1, 2, 3),
     batch: int = BATCH,
 ) -> dict[str, np.ndarray]:
-    """What the kernels of some CELs make of many images.
+    """Compute the responses of the kernels of some CELs to many images.
 
     Args:
         model: In eval mode.
         images: Each (3, H, W), normalised, all of one size.
-        stages: Which CELs; CEL 0 alone needs no forward through the blocks.
+        stages: The stages that the CELs lead into; CEL 0 alone needs no forward through the blocks.
         batch: Images at a time.
 
     Returns:
-        From point name to float32 (n, H', W', D_i).
+        Responses by point name, float32 (n, H', W', D_i).
     """
     names = [name for stage in stages for name in points(stage)]
     run = model.patch_embed if tuple(stages) == (0,) else model
@@ -146,21 +145,21 @@ def knock_outs(
     watch: Sequence[str] = (),
     batch: int = BATCH,
 ) -> dict[str, np.ndarray]:
-    """Forwards of one image, each with the output of some kernels replaced.
+    """Run one image several times, each time with the output of some kernels replaced.
 
-    The replacement happens at the kernels' own points, before concatenation and LayerNorm; zero is therefore
-    the same as zero weights and zero bias in that convolution. An empty change is the plain forward.
+    Outputs are replaced at the kernels' own points, before concatenation and LayerNorm, so zero is the same
+    as zero weights and zero bias in that convolution. An empty change gives the plain forward.
 
     Args:
         model: In eval mode; it is not changed.
         image: (3, H, W), normalised.
-        changes: For each forward, from point name to what replaces it: a number, or an array that broadcasts
-            to (H', W', D_i), such as a mean (D_i,) or another photo's activations (H', W', D_i).
-        watch: Points to keep beside the logits; not those inside attention.
+        changes: For each forward, replacements by point name: a number, or an array that broadcasts to
+            (H', W', D_i), such as a mean (D_i,) or another photo's activations (H', W', D_i).
+        watch: Points to keep besides the logits, but none inside attention.
         batch: Forwards at a time.
 
     Returns:
-        From point name to float32 (len(changes), ...); `logits` is always there.
+        Arrays by point name, float32 (len(changes), ...); `logits` is always included.
     """
     names = tuple(dict.fromkeys((*watch, "logits")))
     parts: dict[str, list[np.ndarray]] = {name: [] for name in names}
@@ -175,7 +174,7 @@ def knock_outs(
 
 
 def _edits(changes: Sequence[Mapping[str, np.ndarray | float]]) -> dict[str, Edit]:
-    """One edit a point: replaces it in those members of the batch that ask for it."""
+    """Make one edit per point, which replaces its tensor in the batch members that change it."""
 
     def one(point: str) -> Edit:
         def change(x: torch.Tensor) -> torch.Tensor:  # B, D_i, H', W'

@@ -1,7 +1,7 @@
-"""How long a model takes in each number format, measured on this machine.
+"""Measure the speed of a model in each number format on this machine.
 
-Which format is fastest depends on the processor and on the model: where matrix units exist for bfloat16 (AMX)
-it halves the time, with AVX2 alone it takes several times as long as float32.
+The fastest format depends on the processor and the model: bfloat16 halves the time on processors with matrix
+units for it (AMX), but takes several times as long as float32 with AVX2 alone.
 """
 
 from __future__ import annotations
@@ -27,19 +27,19 @@ def format_times(
     rounds: int = ROUNDS,
     budget: float = BUDGET,
 ) -> dict[str, float]:
-    """The time of one forward in each number format; the formats take turns.
+    """Measure the time of one forward in each number format.
 
-    Taking turns, they meet the machine's other work alike.
+    The formats take turns, so that other load on the machine affects all of them alike.
 
     Args:
         model: Any; it is copied, not changed. The copies stay on its device.
         shape: Of the input, `(B, C, H, W)`.
-        formats: Some of "float32", "bfloat16", "float16".
-        rounds: Forwards per format, at most, after one that is not counted.
+        formats: Any of "float32", "bfloat16", "float16".
+        rounds: At most this many forwards per format, after an untimed warm-up.
         budget: Seconds after which no further round begins; one round is always measured.
 
     Returns:
-        Seconds per forward, the median over the rounds, by format.
+        Median seconds per forward, by format.
     """
     device = next(model.parameters()).device
     copies = {name: copy.deepcopy(model).to(DTYPES[name]).eval() for name in formats}

@@ -1,4 +1,4 @@
-"""What depends on what: gradients through a shared model, which they leave as it was.
+"""Gradients through a shared model, which stays unchanged.
 
 Only `torch.autograd.grad` is used, so no `.grad` is ever written.
 """
@@ -21,15 +21,15 @@ def _placed(model: CrossFormer, image: torch.Tensor) -> torch.Tensor:
 
 
 def receptive_field(model: CrossFormer, image: torch.Tensor, point: str, row: int, col: int) -> np.ndarray:
-    """How strongly each pixel moves one token: the gradient of half the token's squared length.
+    """Compute how strongly each pixel affects one token: the gradient of half the token's squared norm.
 
-    The effective receptive field of Luo et al. (2016), with each channel weighted by its activation rather
-    than by one, so that a LayerNorm, which fixes the channels' sum, does not hide anything.
+    This is the effective receptive field of Luo et al. (2016), with each channel weighted by its activation
+    rather than by one, so that a LayerNorm, which fixes the sum of the channels, hides nothing.
 
     Args:
         model: In eval mode.
         image: (3, H, W), normalised.
-        point: A point whose tensors are maps, (B, H', W', C): `layers.2.blocks.5.out`.
+        point: A point whose tensors are maps, (B, H', W', C), such as `layers.2.blocks.5.out`.
         row: Row of the token in that map.
         col: Column of the token in that map.
 
@@ -49,7 +49,7 @@ def receptive_field(model: CrossFormer, image: torch.Tensor, point: str, row: in
 def attention_gradients(
     model: CrossFormer, image: torch.Tensor, target: int
 ) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """The attention of every block and how the logit of one class changes with it.
+    """Compute the attention of every block, and the gradient of one class's logit with respect to it.
 
     Args:
         model: In eval mode.
@@ -57,7 +57,7 @@ def attention_gradients(
         target: Index of the class.
 
     Returns:
-        From a block's point `attn.probs` to (probabilities, gradients), each float32 (nG, nH, N, N).
+        For each block's point `attn.probs`, (probabilities, gradients), each float32 (nG, nH, N, N).
     """
     x = _placed(model, image)[None].requires_grad_()
     with torch.enable_grad(), capture(model, point_names.attention(), graph=True) as seen:
@@ -72,17 +72,17 @@ def attention_gradients(
 def integrated_gradients(
     model: CrossFormer, image: torch.Tensor, target: int, steps: int = 24
 ) -> tuple[np.ndarray, float]:
-    """Integrated gradients of one class's logit (Sundararajan et al., 2017), by captum, from a grey image.
+    """Compute integrated gradients of one class's logit (Sundararajan et al., 2017) with captum.
 
     Args:
         model: In eval mode.
-        image: (3, H, W), normalised; zero, the data set's mean colour, is the baseline.
+        image: (3, H, W), normalised. The baseline is zero, a grey image in the data set's mean colour.
         target: Index of the class.
-        steps: Points on the way from the baseline to the image.
+        steps: Points on the path from the baseline to the image.
 
     Returns:
-        Attribution summed over the colours, float32 (H, W); and what is missing to the difference of the
-        two logits (completeness), as a share of it.
+        The attribution summed over the colours, float32 (H, W); and the completeness error: the gap between
+        the sum of the attribution and the difference of the two logits, as a fraction of that difference.
     """
     from captum.attr import IntegratedGradients
 
@@ -105,7 +105,7 @@ def integrated_gradients(
 
 @torch.inference_mode()
 def class_probability(model: CrossFormer, images: torch.Tensor, target: int, batch: int = 8) -> np.ndarray:
-    """The probability of one class for many images: (n, 3, H, W) -> float32 (n,)."""
+    """Compute the probability of one class for many images: (n, 3, H, W) -> float32 (n,)."""
     first = next(model.parameters())
     parts = [
         model(part.to(first.device, first.dtype)).float().softmax(-1)[:, target].cpu()
@@ -115,12 +115,12 @@ def class_probability(model: CrossFormer, images: torch.Tensor, target: int, bat
 
 
 def replaced(image: torch.Tensor, by: torch.Tensor, masks: np.ndarray) -> torch.Tensor:
-    """Copies of an image, each with the pixels of one mask taken from another image.
+    """Copy an image once per mask, with the masked pixels replaced by those of another image.
 
     Args:
         image: (3, H, W).
         by: (3, H, W).
-        masks: bool (n, H, W), true where `by` is taken.
+        masks: bool (n, H, W), true where `by` replaces `image`.
 
     Returns:
         (n, 3, H, W).
@@ -129,7 +129,7 @@ def replaced(image: torch.Tensor, by: torch.Tensor, masks: np.ndarray) -> torch.
 
 
 def blurred(image: torch.Tensor, sigma: float = 12.0) -> torch.Tensor:
-    """An image without its details, (3, H, W): what deletion leaves, insertion begins with."""
+    """Blur away the details of an image, (3, H, W): the end of deletion and the start of insertion."""
     reach = int(2.5 * sigma)
     line = torch.exp(-0.5 * (torch.arange(-reach, reach + 1) / sigma) ** 2)
     line = (line / line.sum()).to(image)
@@ -139,7 +139,7 @@ def blurred(image: torch.Tensor, sigma: float = 12.0) -> torch.Tensor:
 
 
 def shuffled(model: CrossFormer, seed: int = 0) -> CrossFormer:
-    """A copy of a model, with the weights permuted inside each tensor: same statistics, nothing learned."""
+    """Copy a model with the weights permuted within each tensor: same statistics, nothing learned."""
     copy = deepcopy(model)
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():

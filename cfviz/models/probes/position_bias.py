@@ -1,8 +1,8 @@
-"""Ways to give groups of another size a position bias: evaluate it anew, resize its table, or do without.
+"""Position biases for groups of another size: evaluate the MLP at new offsets, resize its table, or use none.
 
-A dynamic position bias (DPB, section 3.3) is an MLP of the offset and can be asked about any offset. A
-learned table (RPB, as in Swin) knows the offsets it was trained at; larger groups need it stretched, or ended
-somewhere. A DPB read off at the trained offsets is such a table too: both can be tried on one model.
+A dynamic position bias (DPB, section 3.3) is an MLP of the offset and can be evaluated at any offset. A
+learned table (RPB, as in Swin) covers only the offsets of training; for larger groups it must be stretched,
+clamped or cut off. A DPB sampled at the offsets of training is such a table, so one model can show both.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from cfviz.geometry import offsets, relative_index
 from cfviz.hooks import Choice, Edit, choose
 from cfviz.models.crossformer import AnyPosBias, CrossFormer, DynamicPosBias, RelativePosBias, stretched
 
-# own: what the model does by itself; rescaled: offsets d * (G-1)/(G'-1), which all lie in the trained range;
+# own: the model's own behaviour; rescaled: offsets d * (G-1)/(G'-1), which all lie in the trained range;
 # bicubic, clamp, cut: of the trained table; none: zeros
 METHODS = ("own", "rescaled", "bicubic", "clamp", "cut", "none")
 TABLE_METHODS = ("bicubic", "clamp", "cut")
@@ -30,7 +30,7 @@ CHANGES = ("zero", "shuffle", "swap", "only")
 
 @torch.no_grad()
 def table_of(pos: AnyPosBias, G: int) -> torch.Tensor:
-    """The bias at every offset of a G x G group, in the order of `geometry.offsets`: ((2G-1)^2, nH)."""
+    """Return the bias at every offset of a G x G group, ordered like `geometry.offsets`: ((2G-1)^2, nH)."""
     if isinstance(pos, DynamicPosBias):
         weight = pos.pos_proj.weight
         return pos(torch.from_numpy(offsets(G, G)).to(weight))
@@ -41,17 +41,17 @@ def table_of(pos: AnyPosBias, G: int) -> torch.Tensor:
 
 @torch.no_grad()
 def rescaled(pos: DynamicPosBias, trained: int, G: int) -> torch.Tensor:
-    """A DPB at the offsets of a G x G group shrunk (or stretched) to the trained range: ((2G-1)^2, nH)."""
+    """Evaluate a DPB at the offsets of a G x G group, scaled to the trained range: ((2G-1)^2, nH)."""
     shrink = (trained - 1) / max(1, G - 1)
     return pos(torch.from_numpy(offsets(G, G) * shrink).to(pos.pos_proj.weight))
 
 
 def mlp_of(pos: AnyPosBias) -> dict[str, Any] | None:
-    """The weights of a DPB as float32 arrays, for who evaluates it elsewhere; None for other kinds.
+    """Return the weights of a DPB as float32 arrays, to evaluate it elsewhere; None for other kinds.
 
     Returns:
-        `proj`: weight (D, 2) and bias (D,); `layers`: for each of three the LayerNorm's gain and shift, and
-        the Linear's weight and bias; `eps` of the LayerNorms.
+        `proj`: weight (D, 2) and bias (D,); `layers`: for each of the three, the LayerNorm's gain and shift
+        and the Linear's weight and bias; `eps`: of the LayerNorms.
     """
     if not isinstance(pos, DynamicPosBias):
         return None
@@ -66,13 +66,14 @@ def _layers(pos: DynamicPosBias) -> list[Any]:
 
 
 def resized(table: torch.Tensor, G: int, method: str) -> torch.Tensor:
-    """A table brought to groups of another size.
+    """Resize a table for groups of another size.
 
     Args:
         table: ((2T-1)^2, nH), trained at T x T.
         G: The new side of a group.
-        method: "bicubic" stretches it; "clamp" keeps offsets and gives farther ones the value of the nearest
-            known offset; "cut" keeps offsets and gives farther ones 0. All keep a table of their own size.
+        method: "bicubic" stretches the table; "clamp" keeps its offsets and gives farther ones the value of
+            the nearest known offset; "cut" keeps its offsets and gives farther ones 0. If G = T, the table is
+            returned unchanged.
 
     Returns:
         ((2G-1)^2, nH).
@@ -97,13 +98,13 @@ def resized(table: torch.Tensor, G: int, method: str) -> torch.Tensor:
 
 
 def bias_table(pos: AnyPosBias, method: str, trained: int, G: int) -> torch.Tensor:
-    """The bias of one block at every offset of a G x G group, by one method: ((2G-1)^2, nH).
+    """Return the bias of one block at every offset of a G x G group, by one method: ((2G-1)^2, nH).
 
     Args:
         pos: The block's position bias.
         method: One of `METHODS`.
-        trained: Side of the groups it was trained with.
-        G: Side of the groups it is used with.
+        trained: Side of the groups in training.
+        G: Side of the groups now.
     """
     if method not in METHODS:
         raise ValueError(f"method is {method!r}; expected one of {', '.join(METHODS)}")
@@ -119,21 +120,21 @@ def bias_table(pos: AnyPosBias, method: str, trained: int, G: int) -> torch.Tens
 
 
 def methods_of(kind: str) -> tuple[str, ...]:
-    """The methods that a model with this `position_bias` allows; for a table, "own" means bicubic."""
+    """Return the methods that a `position_bias` allows; for a table, "own" means bicubic."""
     return {"dpb": METHODS, "rpb": ("own", "clamp", "cut", "none"), "none": ("own",)}[kind]
 
 
 def same(kind: str, trained: int, method: str, sides: set[int]) -> str:
-    """The simplest method that gives the same bias in groups with these sides.
+    """Return the simplest method that gives the same bias in groups with these sides.
 
-    At the trained G every method is the model's own; in smaller groups the table knows all offsets, so that
-    cutting and clamping it leave the values a DPB gives there.
+    At the trained G every method equals the model's own; in smaller groups the table covers all offsets, so
+    cutting or clamping it leaves the values that a DPB gives there.
 
     Args:
         kind: The model's `position_bias`.
-        trained: Side of the groups it was trained with.
+        trained: Side of the groups in training.
         method: One of `METHODS`.
-        sides: Of the groups of all blocks.
+        sides: Sides of the groups in all blocks.
     """
     if method == "none":
         return method
@@ -145,12 +146,12 @@ def same(kind: str, trained: int, method: str, sides: set[int]) -> str:
 
 
 def edits(model: CrossFormer, method: str, trained: Sequence[int] | None = None) -> dict[str, Edit]:
-    """What to hand to `cfviz.edit` so that every block uses a position bias made by one method.
+    """Make edits for `cfviz.edit` that give every block a position bias by one method.
 
     Args:
-        model: Any; its groups may be of any size by the time it runs.
+        model: Any; its groups may have any size when it runs.
         method: One of `METHODS`; "own" edits nothing.
-        trained: Side of the groups each stage was trained with; by default the model's present ones.
+        trained: Side of the groups in training, per stage; by default the model's present ones.
 
     Example:
         >>> table = edits(model, "bicubic")
@@ -181,7 +182,7 @@ def _edit(pos: AnyPosBias, method: str, trained: int) -> Edit:
 def regrouped(
     model: CrossFormer, group_size: int | Sequence[int], interval: int | Sequence[int] | str
 ) -> Iterator[None]:
-    """Cut the maps into other groups during the forwards inside the `with` block, in this thread only.
+    """Partition maps into other groups during the forwards inside the `with` block, in this thread only.
 
     Args:
         model: Not written to; `model.groupings` follows too.
@@ -204,15 +205,15 @@ def regrouped(
 def changes(
     model: CrossFormer, how: str, blocks: Sequence[tuple[int, int]], seed: int = 0
 ) -> dict[str, Edit]:
-    """What to hand to `cfviz.edit` to find out what the position bias of some blocks is for.
+    """Make edits for `cfviz.edit` that show the role of the position bias in some blocks.
 
     Args:
         model: Any.
-        how: "zero" takes it away; "shuffle" permutes its values over offsets, each head differently; "swap"
-            gives every head its neighbour's; "only" takes the content away instead, so that keys are chosen
-            by position alone.
-        blocks: (stage, block) of each.
-        seed: Of the shuffling.
+        how: "zero" removes the bias; "shuffle" permutes its values over offsets, each head differently;
+            "swap" gives every head its neighbour's; "only" removes the content instead, so that keys are
+            chosen by position alone.
+        blocks: (stage, block) of each block.
+        seed: Seed of the shuffle.
     """
     if how not in CHANGES:
         raise ValueError(f"how is {how!r}; expected one of {', '.join(CHANGES)}")
@@ -227,7 +228,7 @@ def changes(
 
 
 def _shuffled(bias: torch.Tensor, seed: int) -> torch.Tensor:
-    """A bias (nH, N, N) with its values permuted over offsets; pairs with the same offset still agree."""
+    """Permute a bias, (nH, N, N), over offsets; pairs with the same offset still share a value."""
     table, index = by_offset(bias)
     rng = np.random.default_rng(seed)
     order = np.stack([rng.permutation(table.shape[1]) for _ in range(len(table))])
@@ -236,9 +237,12 @@ def _shuffled(bias: torch.Tensor, seed: int) -> torch.Tensor:
 
 
 def by_offset(bias: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """A bias of pairs (nH, N, N) as values of offsets (nH, (2G-1)^2), and each pair's offset (N, N)."""
+    """Convert a bias over pairs, (nH, N, N), to one over offsets, (nH, (2G-1)^2).
+
+    Also returns the index of each pair's offset, (N, N).
+    """
     G = isqrt(bias.shape[-1])
     index = relative_index(G, G)
-    first = np.unique(index, return_index=True)[1]  # one pair of every offset
+    first = np.unique(index, return_index=True)[1]  # one pair for each offset
     table = bias.flatten(1)[:, torch.from_numpy(first).to(bias.device)]
     return table, torch.from_numpy(index).to(bias.device)
