@@ -27,7 +27,7 @@ CLASSES = 5
 
 
 def answer(ctx: Context, trace: Trace) -> None:
-    """The crop the model saw, and the likeliest classes beside it."""
+    """The crop the model saw, with the likeliest classes beside it."""
     top = [(ctx.labels[index], p) for index, _, p in trace.top(CLASSES)]
     left, right = st.columns([5, 7], gap="large")
     with left:
@@ -48,7 +48,7 @@ def answer(ctx: Context, trace: Trace) -> None:
 
 
 def facts(ctx: Context, trace: Trace) -> str:
-    """One line: how long it took, where, on what."""
+    """One line on the time it took, the device and the input."""
     return ctx.t(
         "predict.facts",
         ms=f"{1000 * trace.seconds:.0f}",
@@ -59,13 +59,13 @@ def facts(ctx: Context, trace: Trace) -> str:
 
 
 def notes(ctx: Context) -> str:
-    """What was done to the photo on the way, one line each."""
+    """The changes made to the photo before the prediction, one line each."""
     return "".join(f"  \n{ctx.t(f'images.note_{code}')}" for code in ctx.photo.notes)
 
 
 @st.fragment
 def sizes(ctx: Context) -> None:
-    """The same photo at several input sizes, computed when asked for."""
+    """The same photo at several input sizes, computed on request."""
     st.subheader(ctx.t("predict.sizes_title"), anchor=False)
     wanted = "cfviz.sizes"
     here = (ctx.settings.photo, ctx.settings.model, ctx.settings.dtype)
@@ -85,7 +85,7 @@ def sizes(ctx: Context) -> None:
 
 
 def _compare(ctx: Context, done: list[Trace]) -> None:
-    """Lines for the classes that any size finds likely, and a card for each size."""
+    """Lines for the classes that are likely at any size, and a card for each size."""
     at = COMPARED.index(TRAINED)
     found = {index for trace in done for index, _, _ in trace.top(2)} | {i for i, _, _ in done[at].top(3)}
     order = sorted(found, key=lambda index: -float(done[at].probs[index]))[:6]
@@ -127,7 +127,7 @@ def _crop(trace: Trace) -> Any:
 
 
 def own_photos(ctx: Context) -> None:
-    """Upload, drag and drop or camera; several photos are answered in one table."""
+    """Photos by upload, drag and drop or camera; the predictions for several share one table."""
     st.subheader(ctx.t("predict.own_title"), anchor=False)
     add_photos(ctx, "page")
     mine = photos.own()
@@ -153,13 +153,13 @@ def own_photos(ctx: Context) -> None:
 
 
 def _two(labels: Sequence[str], trace: Trace) -> tuple[Any, ...]:
-    """The two likeliest classes and their probabilities in per cent; where there is one class, no second."""
+    """The two likeliest classes and their probabilities in per cent; no second if there is only one class."""
     found = [(labels[index], 100 * p) for index, _, p in trace.top(2)]
     return tuple(value for one in [*found, (None, None)][:2] for value in one)
 
 
 def _columns(ctx: Context) -> dict[str, Any]:
-    """How the table of own photos is shown."""
+    """The column settings for the table of own photos."""
     t, make = ctx.t, st.column_config
     return {
         "photo": make.ImageColumn(t("common.photo"), width="small"),

@@ -1,4 +1,4 @@
-"""The page on many photos: a study's findings, explored, and a new study started in the background."""
+"""The page on many photos: explore a study's findings, or start a new study in the background."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ MEASURES = (
     "accuracy change", "agreement", "probability change", "distance change", "entropy change", "distance",
     "entropy", "share",
 )  # fmt: skip
-ENOUGH = 0.02  # of accuracy: what a part may cost and still be one that can go
-BY_CHANCE = 0.025  # of 95 % intervals around nothing lie below zero
+ENOUGH = 0.02  # largest cost in accuracy at which a part counts as dispensable
+BY_CHANCE = 0.025  # share of 95 % intervals that lie below zero by chance when there is no effect
 MOST = 40  # lines of a figure
 KEYS = ("subject", "part", "stage", "block", "index", "how", "measure", "value", "low", "high", "n", "json")
 LINES = "interventions.jsonl"  # in the folder of a job
@@ -38,12 +38,12 @@ Rows = list[dict[str, Any]]
 
 @st.cache_data(show_spinner=False, max_entries=8)
 def table(path: str, changed: float) -> tuple[Rows, dict[str, Any]]:
-    """A statistics table; `changed`, its file's time, is for the cache."""
+    """A statistics table; `changed`, the file's modification time, is part of the cache key."""
     return study_table.load(path)
 
 
 def choose(ctx: Context) -> tuple[Rows, dict[str, Any], Path] | None:
-    """The study to look at: the shipped one, or one that a job has finished; None where there is none."""
+    """The study on show: the shipped one, or one from a finished job; None if there is none."""
     done = [job for job in jobs.listed("study") if job.state == "done" and job.result.is_file()]
     paths = {"shipped": SHIPPED} if SHIPPED.is_file() else {}
     paths |= {job.id: job.result for job in done}
@@ -58,13 +58,13 @@ def choose(ctx: Context) -> tuple[Rows, dict[str, Any], Path] | None:
         )  # fmt: skip
     try:
         return *table(str(paths[name]), paths[name].stat().st_mtime), paths[name]
-    except (ValueError, OSError) as error:  # not a table, or gone meanwhile
+    except (ValueError, OSError) as error:  # not a table, or deleted in the meantime
         st.error(ctx.t("errors.refused", reason=plain(error)), icon=":material/error:")
         return None
 
 
 def title(ctx: Context, row: dict[str, Any]) -> str:
-    """What a row is about, in words, counted from 1."""
+    """A row's subject in words, counted from 1."""
     words = [ctx.t(f"study.part_{row['part']}")]
     if row["part"] == "several":
         return f"{words[0]} {row['subject']}"
@@ -81,7 +81,7 @@ def title(ctx: Context, row: dict[str, Any]) -> str:
 
 
 def titles(ctx: Context, rows: Rows) -> dict[str, str]:
-    """What every subject is about; two changes of one part get what tells them apart."""
+    """The title of every subject; two changes to the same part get a suffix that distinguishes them."""
     found = {row["subject"]: row for row in rows if row["part"]}
     names = {subject: title(ctx, row) for subject, row in found.items()}
     for more in (lambda row: _how(ctx, row["how"]), lambda row: row["subject"]):
@@ -99,7 +99,7 @@ def _how(ctx: Context, how: str) -> str:
 
 
 def findings(ctx: Context, rows: Rows, names: dict[str, str], about: dict[str, Any]) -> None:
-    """What the study says, in sentences made of its numbers."""
+    """The study's findings, in sentences built from its numbers."""
     whole = next(row for row in rows if row["measure"] == "accuracy" and not row["subject"])
     cost = [row for row in rows if row["measure"] == "accuracy change"]
     lines = [ctx.t("study.find_whole", model=about.get("model", ""), n=whole["n"], **percents(whole))]
@@ -115,7 +115,7 @@ def findings(ctx: Context, rows: Rows, names: dict[str, str], about: dict[str, A
 
 
 def _of(cost: Rows, part: str) -> list[Rows]:
-    """The changes of single parts of a kind, the dearest first; a list for each way of changing them."""
+    """The changes to single parts of one kind, the costliest first; one list per method of change."""
     ways: dict[str, Rows] = {}
     for row in sorted(cost, key=lambda row: row["value"]):
         if row["part"] == part and row["index"] is not None:
@@ -124,7 +124,7 @@ def _of(cost: Rows, part: str) -> list[Rows]:
 
 
 def _spared(ctx: Context, part: str, mine: Rows, names: dict[str, str]) -> str:
-    """Which heads or kernels can go: those that cost less than two points; and which are missed."""
+    """Which heads or kernels are dispensable, costing less than two points, and which are missed."""
     spare = [row for row in mine if row["low"] > -ENOUGH]
     lost = [row for row in mine if row["high"] < 0]
     listed = spare[::-1] if part == "kernel" else []
@@ -143,7 +143,7 @@ def percents(row: dict[str, Any], sign: str = "+") -> dict[str, str]:
 
 
 def measure_name(ctx: Context, measure: str) -> str:
-    """A measure in words; shares of kernels are named by stage and side."""
+    """A measure in words; kernels' shares are named by stage and side."""
     if not measure.startswith("share."):
         return ctx.t(f"study.measure_{measure.replace(' ', '_')}")
     stage, kernel = (int(part) for part in measure.removesuffix(" change").split(".")[1:])
@@ -151,7 +151,7 @@ def measure_name(ctx: Context, measure: str) -> str:
 
 
 def explore(ctx: Context, rows: Rows, names: dict[str, str], file: Path) -> None:
-    """Filter, sort, see with intervals, take away."""
+    """Filter, sort, plot with intervals and download."""
     st.subheader(ctx.t("study.explore"), anchor=False)
     known = {row["measure"] for row in rows}
     there = [m for m in MEASURES if m in known]
@@ -197,21 +197,21 @@ def explore(ctx: Context, rows: Rows, names: dict[str, str], file: Path) -> None
 
 
 def _counted(row: dict[str, Any]) -> list[Any]:
-    """A row of the table to take away: places counted from 1, as the page does."""
+    """A row of the downloadable table, with places counted from 1 as on the page."""
     place = {name: None if row[name] is None else row[name] + 1 for name in ("stage", "block", "index")}
     own = {} if row["json"] else {"subject": ".".join(str(n) for n in place.values() if n is not None)}
     return [{**row, **place, **own}[key] for key in KEYS]
 
 
 def _code(file: Path, measure: str, parts: Sequence[str], stages: Sequence[int], down: bool) -> str:
-    """How to get the rows on screen."""
+    """The code that loads the rows on screen."""
     filters = f"\nrows = rows[rows.part.isin({list(parts)})]" if parts else ""
     filters += f"\nrows = rows[rows.stage.isin({list(stages)})]    # from 0" if stages else ""
     return CODE.format(opening=_opening(file), measure=measure, filters=filters, ascending=not down)
 
 
 def _opening(file: Path) -> str:
-    """The first lines of the code shown: they run from any folder, also where cfviz is installed."""
+    """The first lines of the shown code; they run from any folder, including when cfviz is installed."""
     if file == SHIPPED:
         named = f'bundled("results/{file.name}")'
         return f"import pandas as pd\n\nfrom cfviz.bundled import bundled\n\nstudy = pd.read_parquet({named})"
@@ -258,7 +258,7 @@ def start(ctx: Context) -> None:
 
 
 def _command(ctx: Context) -> tuple[list[str] | None, str]:
-    """The command that the choices come to, and its lines; None, and a sentence why, if there is none."""
+    """The command for the reader's choices, and its lines; None, with a sentence why, if there is none."""
     if why := refused(ctx):
         st.info(why, icon=":material/info:")
         return None, ""

@@ -1,4 +1,4 @@
-"""The lab: a list of interventions, what they do to one photo, and what every part would do."""
+"""The lab's bench: a list of interventions, their effect on one photo, and the effect of every part."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ from cfviz.words import lookup
 
 BOARD = "lab.board"
 SEQ = "cfviz.lab.seq"
-OTHER = "giant-panda"  # the other photo to begin with
+OTHER = "giant-panda"  # the other photo at first
 GALLERY_BATCH = 4
 TEXTS = (
     "stage", "block", "all_stages", "all_blocks", "kernel", "all_kernels", "head", "all_heads", "bias",
@@ -47,22 +47,22 @@ TEXTS = (
     "scale", "scale_share", "measuring", "unmeasured", "point", "board", "empty", "switch", "fill", "up",
     "down", "remove", "all_on", "all_off", "clear",
 )  # fmt: skip
-PIECE = 16  # changes that are measured in one turn
-END = -1  # the last piece: all of it put together
+PIECE = 16  # changes measured in one turn
+END = -1  # the last piece: combines all the others
 
 
 @dataclass(frozen=True)
 class Bench:
-    """What is on the bench: a model, a photo, maybe another one, and the interventions.
+    """The state of the bench: a model, a photo, perhaps a second one, and the interventions.
 
     Attributes:
         ctx: The page.
-        do: The interventions, in order, also those that are off.
+        do: The interventions in order, including those switched off.
         how: What a click on a part does, one of `FILLS`.
-        other: Id of the photo that "replace" takes from.
+        other: Id of the photo whose activations "replace" uses.
         at: Which block of each stage shows its attention, "first" or "last".
         photo: The photo, opened.
-        donor_photo: The other one, opened.
+        donor_photo: The other photo, opened.
     """
 
     ctx: Context
@@ -75,17 +75,17 @@ class Bench:
 
     @property
     def model(self) -> CrossFormer:
-        """The model, shared."""
+        """The model, shared by all readers."""
         return self.ctx.model
 
     @cached_property
     def image(self) -> Any:
-        """What the model is given, (3, H, W)."""
+        """The model's input, (3, H, W)."""
         return prepare(self.photo, self.ctx.settings.size).tensor
 
     @property
     def watch(self) -> tuple[str, ...]:
-        """The maps and the attention that are compared."""
+        """Points of the maps and the attention to compare."""
         depths = self.model.depths
         blocks = [0 if self.at == "first" else n - 1 for n in depths]
         attention = (point_names.attention(s, b) for s, b in enumerate(blocks))
@@ -93,17 +93,17 @@ class Bench:
 
     @property
     def active(self) -> tuple[Intervention, ...]:
-        """Those that are on."""
+        """The interventions that are switched on."""
         return tuple(one for one in self.do if one.on)
 
     @cached_property
     def before(self) -> Trace:
-        """The plain forward."""
+        """The forward without interventions."""
         return self.ctx.trace(*self.watch)
 
     @cached_property
     def after(self) -> Trace:
-        """The forward with the interventions."""
+        """The forward with the active interventions."""
         means, donor = self.means(self.active), self.donor(self.active)  # first: forwards wait for each other
 
         def make() -> Trace:
@@ -112,17 +112,17 @@ class Bench:
         return self._kept(("after", to_url(self.active), self.watch), make)
 
     def run(self, several: Sequence[Intervention], means: Any, donor: Any) -> Trace:
-        """A forward of its own with some interventions."""
+        """Run a separate forward with some interventions."""
         s = self.ctx.settings
         with apply(self.model, several, means, donor):
             return inspect(self.photo, self.model, s.size, self.watch, dtype=s.dtype)
 
     def means(self, several: Sequence[Intervention]) -> dict[str, np.ndarray]:
-        """What "mean" means here: the gallery, at the chosen size."""
+        """The activations that "mean" uses: means over the gallery at the chosen size."""
         return gallery_means(self.key, self) if needed(self.model, several) else {}
 
     def donor(self, several: Sequence[Intervention]) -> Any:
-        """What "replace" takes from the other photo, its maps cut as those it is put into."""
+        """The other photo's activations for "replace", with its maps partitioned like those they replace."""
         names = needed(self.model, several, "replace")
         cuts = tuple(one for one in several if one.on and one.structural)
         if not names or not cuts:
@@ -136,12 +136,12 @@ class Bench:
         return self._kept(("donor", to_url(cuts), names), make).arrays
 
     def other_trace(self, *watch: str) -> Trace:
-        """The other photo's plain forward."""
+        """The other photo's forward without interventions."""
         return cache.trace(self.ctx.settings, self.donor_photo, watch, net=self.model)
 
     @property
     def key(self) -> str:
-        """Weights, number format, device and size in one string."""
+        """A cache key of weights, number format, device and size."""
         s = self.ctx.settings
         return keys.joined(keys.weights(s, self.model), s.size)
 
@@ -151,24 +151,24 @@ class Bench:
 
     @property
     def same(self) -> bool:
-        """Whether both photos have the same answer, so that there is nothing to follow."""
+        """Whether both photos have the same answer, so that there is no change to follow."""
         return self.before.top(1)[0][0] == self.other_trace().top(1)[0][0]
 
 
 @dataclass(frozen=True)
 class Ranking:
-    """What every part would do to the answer.
+    """The effect of every part on the answer.
 
     Attributes:
-        parts: One intervention a part.
+        parts: One intervention per part.
         logits: float32 (n, classes).
-        values: What colours and bars show: the change of the first class's logit, or the share of the way to
-            the other photo's answer where `share`.
-        share: Which of the two.
-        probs: Probability of the first class afterwards, (n,).
-        winners: First class afterwards, (n,).
-        error: Largest difference of the strongest part's logits from a whole forward of its own.
-        seconds: How long it took.
+        values: The values behind colours and bars: the change of the top class's logit or, if `share`, how
+            far the answer moves towards the other photo's, as a share.
+        share: Whether `values` are shares.
+        probs: Probability of the original top class after each change, (n,).
+        winners: Top class after each change, (n,).
+        error: Largest difference between the strongest part's logits and those of a separate full forward.
+        seconds: Time the measurement took.
     """
 
     parts: tuple[Intervention, ...]
@@ -183,14 +183,14 @@ class Ranking:
 
 @shared(4)
 def gallery_means(key: str, _bench: Bench) -> dict[str, np.ndarray]:
-    """Means over the gallery's photos of everything that can be replaced by its mean."""
+    """Means over the gallery's photos of every activation that can be replaced by its mean."""
     size = _bench.ctx.settings.size
     images = [prepare(load_image(entry.path), size).tensor for entry in gallery()]
     return collect(_bench.model, images, parts(_bench.model, "mean", (size, size)), GALLERY_BATCH)
 
 
 def default(model: CrossFormer, size: int) -> tuple[Intervention, ...]:
-    """What is on the bench at first: the first long distance block made to look around itself only."""
+    """The initial interventions: the first long distance block, restricted to short distances."""
     for s, blocks in enumerate(model.groupings(size, size)):
         for b, g in enumerate(blocks):
             if g.kind == "lda":
@@ -199,7 +199,7 @@ def default(model: CrossFormer, size: int) -> tuple[Intervention, ...]:
 
 
 def open_bench(ctx: Context) -> Bench:
-    """What the link and the session say; what does not fit the model is said and left out."""
+    """The bench from the link and the session; what does not fit the model is reported and left out."""
     size = ctx.settings.size
     text = ctx.get("do", to_url(default(ctx.model, size)), lambda _: True)
     do: list[Intervention] = []
@@ -220,7 +220,7 @@ def open_bench(ctx: Context) -> Bench:
 
 
 def _rankings(bench: Bench) -> dict[Any, Ranking]:
-    """Those that are known for this photo and model, kept with its trace."""
+    """The rankings measured so far for this photo and model, kept with the trace."""
     return cache.derived(bench.ctx.trace(), "lab", dict)
 
 
@@ -229,20 +229,20 @@ def _ranking_key(bench: Bench) -> tuple[str, str]:
 
 
 def known(bench: Bench) -> Ranking | None:
-    """What every part would do, if that has been measured."""
+    """The effect of every part, if already measured."""
     return _rankings(bench).get(_ranking_key(bench))
 
 
 def measure(bench: Bench, text: str) -> Ranking | None:
-    """What every part would do: one forward each, from the first layer it changes; None until all are done.
+    """The effect of every part: one forward each, from the first layer it changes; None until all are done.
 
     The work runs in the background, a few changes at a time, so that other readers get their turn. Finished
-    pieces are kept with the trace, so clicking away discards nothing; on a busy server no run would ever
-    finish otherwise.
+    pieces are kept with the trace, so clicking away discards nothing; otherwise no run would ever finish on a
+    busy server.
 
     Args:
         bench: The bench.
-        text: What is being done, in the reader's language; stands over the bar that says how far it is.
+        text: The text above the progress bar, in the reader's language.
     """
     size = bench.ctx.settings.size
     every = parts(bench.model, bench.how, (size, size))
@@ -253,14 +253,14 @@ def measure(bench: Bench, text: str) -> Ranking | None:
 
 
 def _pieces(bench: Bench, every: Sequence[Intervention]) -> Callable[[Any], Any]:
-    """Makes one piece; what belongs to the reader's session is taken now, the rest in another thread."""
+    """A function that computes one piece in another thread; everything from the session is read now."""
     plain, rankings, before = bench.ctx.trace(), _rankings(bench), bench.before.logits
     kept = cache.derived(plain, ("lab parts", *_ranking_key(bench)), dict)
     key: Hashable = _ranking_key(bench)
     bare = replace(bench)
 
     def make(at: int) -> Any:
-        away = replace(bare)  # what it computes for itself goes with it
+        away = replace(bare)  # a copy, whose cached properties are discarded with it
         means = away.means(every)
         donor = away.donor([one for one in every if not one.structural])
         if at == END:
@@ -282,7 +282,7 @@ def _together(
     means: Any,
     donor: Any,
 ) -> Ranking:
-    """The pieces as one, and the strongest change once more in a forward of its own."""
+    """The pieces combined into one ranking, with the strongest change checked in a separate forward."""
     pieces = [kept[at] for at in sorted(kept)]
     logits, seconds = np.concatenate([one for one, _ in pieces]), sum(took for _, took in pieces)
     values, probs, winners = answers(logits, before)
@@ -300,12 +300,12 @@ def _together(
 
 
 def place(part: Intervention) -> str:
-    """Where an intervention is, in the words of links."""
+    """The place of an intervention, as written in links."""
     return part.to_url().partition("-")[0].lstrip("~")
 
 
 def show_board(bench: Bench) -> None:
-    """The parts and the list; a click lands in the link."""
+    """The parts and the list of interventions; a click updates the link."""
     ctx = bench.ctx
 
     def commit() -> None:
@@ -317,7 +317,7 @@ def show_board(bench: Bench) -> None:
 
 
 def frame(ctx: Context) -> dict[str, Any]:
-    """What the board draws whatever is on it: the model's parts, words and colours."""
+    """The constant content of the board: the model's parts, words and colours."""
     model, size = ctx.model, ctx.settings.size
     channels = [d["num_chs"] for d in model.feature_info]
     shape = plots.stages(model.groupings(size, size), channels, model.num_heads, model.group_size)

@@ -1,4 +1,4 @@
-"""Every head of one block before and after a change: whom it attends to, and the difference."""
+"""Every head of one block before and after a change: where it attends, and the difference."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from .bench import Bench
 
 
 def heads(bench: Bench) -> None:
-    """A choice of stage, and three pictures for each head of the block that the page compares there."""
+    """A choice of stage, and three pictures for each head of the block compared in that stage."""
     ctx, count = bench.ctx, len(bench.model.depths)
     stage = ctx.get("heads", 1, range(1, count + 1))
     st.session_state["lab.heads"] = stage
@@ -61,14 +61,14 @@ def heads(bench: Bench) -> None:
 
 
 def grouping_at(trace: Trace, point: str) -> Grouping:
-    """How the block that has a point divides its map into groups."""
+    """How the block that contains a point partitions its map into groups."""
     stage, block, _ = point_names.parse(point)
-    assert block is not None  # attention is in blocks
+    assert block is not None  # attention exists only in blocks
     return trace.grouping(stage, block)
 
 
 def _received(bench: Bench, point: str) -> list[list[np.ndarray]]:
-    """The attention that every token receives from each head, before and after: (H, W) each."""
+    """The attention every token receives from each head, before and after, (H, W) each."""
     return [
         [received(t[point][:, h : h + 1], grouping_at(t, point)) for h in range(t[point].shape[1])]
         for t in (bench.before, bench.after)
@@ -85,7 +85,7 @@ def _rows(bench: Bench, point: str) -> list[tuple[Any, ...]]:
 
 
 def _heads(bench: Bench, point: str) -> tuple[list[str], np.ndarray, float, float]:
-    """Pictures (three a head), how much each head moved, and what the scales mean."""
+    """Pictures (three per head), how much each head changed, and the limits of the colour scales."""
     before, after = _received(bench, point)
     apart = [y - x for x, y in zip(before, after, strict=True)]
     heats, top = heat([*before, *after])

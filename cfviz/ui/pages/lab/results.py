@@ -1,4 +1,4 @@
-"""The lab's results: before and after, all parts in order, one photo's parts in another."""
+"""The lab's results: before and after, the ranking of all parts, one photo's activations in another."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ WANTED = "cfviz.lab.wanted"
 
 @st.fragment
 def lab(ctx: Context) -> None:
-    """The board, and below it all that it changes."""
+    """The board and, below it, everything it changes."""
     if ctx.lacks_classes():
         return
     bench = open_bench(ctx)
@@ -63,7 +63,7 @@ def lab(ctx: Context) -> None:
 
 
 def _exact(ctx: Context, ranking: Ranking) -> bool:
-    """How exact the numbers are; stands where the bar was."""
+    """Show how exact the numbers are, in place of the progress bar."""
     st.badge(
         ctx.t("lab.exact", error=small(ranking.error)), icon=":material/verified:", color="gray",
         help=ctx.t("lab.exact_help", n=len(ranking.parts), s=f"{ranking.seconds:.1f}"),
@@ -72,9 +72,9 @@ def _exact(ctx: Context, ranking: Ranking) -> bool:
 
 
 def _measured(bench: Bench) -> bool:
-    """Measure every part behind the page, on request where that takes long; whether it comes.
+    """Measure every part in the background, on request if that takes long; return whether it is under way.
 
-    The page is drawn anew once it is there, with the colours.
+    The page is redrawn with the colours once the result is ready.
     """
     ctx = bench.ctx
     wanted = (bench.key, ctx.settings.photo)
@@ -91,7 +91,7 @@ def _measured(bench: Bench) -> bool:
 
 
 def _controls(bench: Bench) -> None:
-    """The other photo, where one is needed."""
+    """The choice of the other photo, if one is needed."""
     ctx = bench.ctx
     if bench.how != "replace" and not any(one.how == "replace" and one.value is None for one in bench.do):
         return
@@ -111,7 +111,7 @@ def _controls(bench: Bench) -> None:
 
 
 def verdict(bench: Bench) -> None:
-    """What became of the answer, in one sentence."""
+    """One sentence on what happened to the answer."""
     ctx = bench.ctx
     st.subheader(ctx.t("lab.compare_title"), anchor=False)
     (a, _, p), (b, _, _) = bench.before.top(1)[0], bench.after.top(1)[0]
@@ -129,7 +129,7 @@ def verdict(bench: Bench) -> None:
 
 
 def top_five(bench: Bench) -> None:
-    """The likeliest classes before and after, side by side, with the code of it all."""
+    """The likeliest classes before and after, side by side, with the code for everything."""
     ctx = bench.ctx
     sides = ((bench.before, "before"), (bench.after, "after"))
     for column, (trace, name) in zip(st.columns(2, gap="large"), sides, strict=True):
@@ -145,7 +145,7 @@ def top_five(bench: Bench) -> None:
 
 
 def logits(bench: Bench) -> None:
-    """The change of each logit; of many classes those that change most."""
+    """The change of each logit; if there are many classes, of those that change most."""
     ctx = bench.ctx
     moved = bench.after.logits.astype(float) - bench.before.logits
     order = ranked(moved)[: plots.LIMIT]
@@ -165,7 +165,7 @@ def logits(bench: Bench) -> None:
 
 
 def stages(bench: Bench) -> None:
-    """What each stage made of the photo and whom it attended to, before and after, and the difference."""
+    """Each stage's map and attention before and after, and the difference."""
     ctx = bench.ctx
     st.subheader(ctx.t("lab.stages_title"), anchor=False)
     st.session_state["lab.at"] = bench.at
@@ -197,7 +197,7 @@ def stages(bench: Bench) -> None:
 
 
 def _maps(bench: Bench) -> tuple[list[np.ndarray], list[list[np.ndarray]]]:
-    """For every stage how far its tokens moved, and the attention they receive, before and after: (H, W)."""
+    """For every stage, how far its tokens moved and the attention they receive before and after, (H, W)."""
     features, attention = bench.watch[: len(bench.model.depths)], bench.watch[len(bench.model.depths) :]
     moved = [change(bench.after[p], bench.before[p]) for p in features]
     return moved, [[_received(trace, p) for p in attention] for trace in (bench.before, bench.after)]
@@ -213,7 +213,7 @@ def _rows(bench: Bench) -> list[tuple[Any, ...]]:
 
 
 def _stages(bench: Bench) -> tuple[list[str], list[tuple[str, str]], list[str], tuple[float, ...]]:
-    """Pictures of all stages, six each: their captions, what the scales mean."""
+    """Pictures of all stages (six each), their captions, their notes and the limits of the colour scales."""
     moved, given = _maps(bench)
     (changes, top), (heats, most) = heat(moved), heat([*given[0], *given[1]])
     signs, end = plots.differences([b - a for a, b in zip(*given, strict=True)])
@@ -236,7 +236,7 @@ def _received(trace: Trace, point: str) -> np.ndarray:
     return received(trace[point], grouping_at(trace, point))
 
 
-# ---------------------------------------------------------------- every part, and another photo's
+# ---------------------------------------------------------------- every part, and the other photo's
 
 
 def ranks(bench: Bench, ranking: Ranking) -> None:
@@ -269,7 +269,7 @@ def ranks(bench: Bench, ranking: Ranking) -> None:
 
 
 def patching(bench: Bench) -> None:
-    """Both photos, both answers, and how far the answer followed."""
+    """Both photos, both answers, and how far the answer moved towards the other photo's."""
     ctx, other = bench.ctx, bench.other_trace()
     st.subheader(ctx.t("lab.patch_title"), anchor=False)
     cells = []

@@ -1,4 +1,4 @@
-"""The code shown in the lab: each piece does what its figure shows, by itself."""
+"""The code shown in the lab: each piece runs on its own and computes what its figure shows."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def changed(bench: Bench, watch: Sequence[str] = ()) -> str:
 
     Args:
         bench: The bench.
-        watch: Points whose activations are kept, too.
+        watch: Points whose activations to keep as well.
     """
     s = bench.ctx.settings
     photo, size = photo_code(s.photo), f"size={s.size}"
@@ -54,7 +54,7 @@ print(after.top(5), after.logits - before.logits)
 
 
 def _means(size: int) -> str:
-    """The gallery, whose means are taken."""
+    """Code for the means over the gallery."""
     return f"""
 from cfviz.data.images import load_image, prepare
 from cfviz.data.samples import gallery
@@ -64,7 +64,7 @@ images = [prepare(load_image(entry.path), {size}).tensor for entry in gallery()]
 
 
 def effects(bench: Bench) -> str:
-    """What every part does to the answer."""
+    """The effect of every part on the answer."""
     s = bench.ctx.settings
     extra, arguments = {
         "mean": (f"{_means(s.size)}means = collect(model, images, every)\n", ", means=means"),
@@ -96,7 +96,7 @@ for logits, part in order[:10]:
 
 
 def stages(bench: Bench) -> str:
-    """What becomes of each stage's tokens, and of the attention that they receive."""
+    """The change of each stage's tokens and of the attention they receive."""
     count = len(bench.model.depths)
     return f"""{changed(bench, bench.watch)}
 from cfviz.analysis.embedding import change
@@ -112,11 +112,11 @@ for end, point in zip(ends, attention):
 
 
 def heads(bench: Bench, point: str) -> str:
-    """Whom each head of one block attends to, before and after.
+    """Where each head of one block attends, before and after.
 
     Args:
         bench: The bench.
-        point: Of the block's attention.
+        point: The point of the block's attention.
     """
     s, b, _ = point_names.parse(point)
     return f"""{changed(bench, [point])}

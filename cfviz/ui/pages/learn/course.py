@@ -1,8 +1,8 @@
-"""The lessons as data: what each step shows, asks and says, read from `assets/lessons` and checked.
+"""The lessons as data: the figure, question and text of each step, read from `assets/lessons` and checked.
 
 `plan.json` is the same for all languages: lessons, steps, figures, questions, formulas, and the section of
-the paper behind each term. `<language>.json` is one flat object of sentences. An answer is never stored: a
-question is a name (in `ASKS`) whose answer is computed from the model at hand.
+the paper behind each term. `<language>.json` is one flat object of sentences. Answers are never stored: a
+question is a name (in `ASKS`) whose answer is computed from the current model.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ from .tensors import TENSORS
 
 FOLDER = ASSETS / "lessons"
 ASKS = GEOMETRY | TENSORS
-MAX_BYTES = 1_000_000  # of one file
+MAX_BYTES = 1_000_000  # per file
 MAX_LESSONS, MAX_STEPS, MAX_TEXT = 20, 20, 1200
 
 PARTS = ("title", "say", "ask", "right", "wrong")  # the sentences of a step
-SHARED = {  # sentences that all lessons use, and their fields
+SHARED = {  # sentences shared by all lessons, and their fields
     "list.comma": set(),
     "option.yes": set(), "option.no": set(), "option.head": {"n"}, "option.kernel": {"k"},
     "reason.kernel_edge": {"k"},
@@ -39,7 +39,7 @@ SHARED = {  # sentences that all lessons use, and their fields
     "reason.other_group": {"row", "col"},
     "refusal.table": set(), "refusal.no_bias": set(),
 }  # fmt: skip
-# figure -> what its state may say: (type, smallest, largest) or the words allowed
+# figure -> allowed values of its state: (type, smallest, largest) or the permitted words
 NUMBER, PLACE, TOKEN = (int, 1, 16), (float, 0.0, 1.0), (int, 0, 111)
 KIND, STAGE = ("sda", "lda"), (int, 1, 4)
 STATES: dict[str, dict[str, Any]] = {
@@ -52,7 +52,7 @@ STATES: dict[str, dict[str, Any]] = {
     "bias": {"stage": STAGE, "kind": KIND, "part": ("surfaces", "resized")},
     "board": {"stage": STAGE, "kind": KIND},
 }  # fmt: skip
-NEEDS = {  # what a figure's state must say; one of the sets
+NEEDS = {  # keys that a figure's state must have: those of one of the sets
     "map": ({"side", "G", "I", "kind", "token"},), "groups": ({"stage", "kind", "at"},),
     "attention": ({"stage", "kind", "at"},), "explorer": ({"side", "G", "I", "kind"}, {"stage", "kind"}),
     "embedding": ({"at"}, {"token"}), "bias": ({"stage", "kind", "part"},), "board": (set(),),
@@ -61,15 +61,15 @@ NEEDS = {  # what a figure's state must say; one of the sets
 
 @dataclass(frozen=True)
 class Step:
-    """One thing said, shown and asked.
+    """One step of a lesson: a text, a figure and a question.
 
     Attributes:
-        id: Unique in its lesson.
+        id: A name unique in the lesson.
         figure: One of `STATES`.
-        state: Where the figure is while the question is open.
-        after: What changes in the state once it is answered.
+        state: The figure's state while the question is open.
+        after: Changes to the state once the question is answered.
         ask: One of `ASKS`.
-        terms: Words to explain, keys of `Course.terms`.
+        terms: Terms to explain, keys of `Course.terms`.
         formula: LaTeX, or "".
     """
 
@@ -84,7 +84,7 @@ class Step:
 
 @dataclass(frozen=True)
 class Lesson:
-    """A few steps under one title."""
+    """A few steps under a common title."""
 
     id: str
     steps: tuple[Step, ...]
@@ -95,8 +95,8 @@ class Course:
     """All lessons and their sentences.
 
     Attributes:
-        lessons: In order.
-        terms: Term -> section of the paper, "" where the paper takes the word for granted.
+        lessons: The lessons in order.
+        terms: Term -> section of the paper, "" if the paper takes the term for granted.
         texts: Language -> key -> sentence.
     """
 
@@ -105,14 +105,14 @@ class Course:
     texts: Mapping[str, Mapping[str, str]]
 
     def text(self, lang: str, key: str, **fields: object) -> str:
-        """A sentence with its fields filled in; fields that are tuples become lists."""
+        """A sentence with its fields filled in; tuples become comma-separated lists."""
         comma = self.texts[lang]["list.comma"]
         said = {name: comma.join(x) if isinstance(x, tuple) else x for name, x in fields.items()}
         text = self.texts[lang][key].format(**said)
-        return text.replace(" × ", "\u00a0×\u00a0").replace(" %", "\u00a0%")  # a number keeps its unit
+        return text.replace(" × ", "\u00a0×\u00a0").replace(" %", "\u00a0%")  # unit stays with number
 
     def places(self) -> list[tuple[int, int]]:
-        """(lesson, step) of every step, counted from 1."""
+        """The (lesson, step) numbers of every step, from 1."""
         return [(i + 1, j + 1) for i, lesson in enumerate(self.lessons) for j in range(len(lesson.steps))]
 
     def step(self, lesson: int, step: int) -> Step:
@@ -124,10 +124,10 @@ def load_lessons(folder: Path | None = None) -> Course:
     """Read and check all lesson files of a folder.
 
     Args:
-        folder: Holds `plan.json` and a file for each language; by default the bundled one.
+        folder: The folder with `plan.json` and one file per language; by default the bundled one.
 
     Raises:
-        ValueError: In one sentence, which file and what is wrong with it.
+        ValueError: If a file is invalid; the sentence names the file and what is wrong with it.
     """
     folder = FOLDER if folder is None else Path(folder)
     names = ("plan", *LANGUAGES)
@@ -143,7 +143,7 @@ def load_lessons(folder: Path | None = None) -> Course:
 
 @lru_cache(maxsize=4)
 def _load(folder: Path, stamps: tuple[tuple[int, int], ...]) -> Course:
-    """Read again only when a file has changed."""
+    """Load the lessons, reading them again only when a file has changed."""
     plan = _read(folder / "plan.json")
     return parse_lessons(plan, {lang: _read(folder / f"{lang}.json") for lang in LANGUAGES})
 
@@ -163,14 +163,14 @@ def _read(path: Path) -> Any:
 
 
 def parse_lessons(plan: Any, texts: Any) -> Course:
-    """Check what was read from the files and make a course of it.
+    """Check the content of the lesson files and build the course from it.
 
     Args:
         plan: The content of `plan.json`.
-        texts: Language -> content of its file.
+        texts: Language -> content of that language's file.
 
     Raises:
-        ValueError: In one sentence, where something is wrong, what came and what is expected.
+        ValueError: If something is wrong; the sentence says where, what came and what was expected.
     """
     top = _object(plan, "plan.json", {"version", "terms", "lessons"})
     if top["version"] != 1 or isinstance(top["version"], bool):
@@ -276,7 +276,7 @@ def _texts(texts: Any) -> dict[str, dict[str, str]]:
 
 
 def wanted(course: Course) -> Iterator[tuple[str, set[str]]]:
-    """Every key that a language must have, and the fields its sentence may use."""
+    """Every key a language must have, and the fields its sentence may use."""
     for lesson in course.lessons:
         yield f"{lesson.id}.title", set()
         for step in lesson.steps:
@@ -304,7 +304,7 @@ def _check_texts(course: Course, lang: str) -> None:
 
 
 def _fields(text: str, where: str) -> set[str]:
-    """Names in braces; plain names only, so that filling a sentence in can do nothing but that."""
+    """The names in braces; only plain names are allowed, so that formatting can only fill them in."""
     try:
         parts = list(Formatter().parse(text))
     except ValueError as error:
@@ -315,7 +315,7 @@ def _fields(text: str, where: str) -> set[str]:
     return {name for _, name, _, _ in parts if name is not None}
 
 
-# ---------------------------------------------------------------- what came, in few words
+# ---------------------------------------------------------------- values in error messages
 
 
 def _object(data: Any, where: str, keys: set[str] | None, more: Set[str] = frozenset()) -> dict[str, Any]:
@@ -360,7 +360,7 @@ def _show(data: Any) -> str:
         return f"{'an object' if isinstance(data, dict) else 'a list'} of {len(data)}"
     try:
         text = repr(data)
-    except ValueError:  # a whole number of thousands of digits
+    except ValueError:  # an integer with thousands of digits
         return "a very long number"
     return text if len(text) <= 40 else text[:37] + "…"
 

@@ -1,4 +1,4 @@
-"""Questions that are answered by counting: groups, padding, offsets, kernels' squares; without a tensor."""
+"""Questions answered by counting alone, without tensors: groups, padding, offsets, the squares of kernels."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def count_tokens(scene: Scene, state: State, after: State) -> Question:
 
 
 def scores_growth(scene: Scene, state: State, after: State) -> Question:
-    """By how much the scores of global attention grow with the map."""
+    """How much the number of global attention scores grows with the map."""
 
     def scores(side: int) -> int:
         everyone = vit(side, side)
@@ -83,9 +83,9 @@ def group(scene: Scene, state: State, after: State) -> Question:
 
 
 def saving(scene: Scene, state: State, after: State) -> Question:
-    """How many times the multiply-adds of groups those of global attention are."""
+    """The multiply-adds of global attention as a multiple of those of grouped attention."""
     g = cut(scene, state)
-    channels = 1  # both grow with the channels alike
+    channels = 1  # both scale equally with the channels
     everyone = multiply_adds(vit(g.H, g.W), channels).attention
     groups = multiply_adds(crossformer(g), channels).attention
     times = round(everyone / groups)
@@ -123,7 +123,7 @@ def reached(scene: Scene, state: State, after: State) -> tuple[np.ndarray, np.nd
 
 
 def reach_two(scene: Scene, state: State, after: State) -> Question:
-    """How many tokens one has heard from after a block of each kind."""
+    """How many tokens have reached one token after a block of each kind."""
     one, two, far = reached(scene, state, after)
     row, col = token_at(state, far.H, far.W)
     long = np.zeros_like(one)
@@ -139,7 +139,7 @@ def reach_two(scene: Scene, state: State, after: State) -> Question:
 
 
 def _outer(box: tuple[int, int, int, int], inner: tuple[int, int, int, int]) -> bool:
-    """Whether a box reaches outside another."""
+    """Whether one box extends beyond another."""
     return box[0] < inner[0] or box[1] < inner[1] or box[2] > inner[2] or box[3] > inner[3]
 
 
@@ -148,7 +148,7 @@ def _embedding_token(scene: Scene, state: State) -> tuple[int, int]:
 
 
 def kernels_outside(scene: Scene, state: State, after: State) -> Question:
-    """How many kernels of the first embedding layer read past the token's own square."""
+    """How many kernels of the first embedding layer read beyond the token's own square."""
     row, col = _embedding_token(scene, state)
     own = token_box(0, row, col)
     past = [k for k in CEL_KERNELS[0] if _outer(cel_box(0, k, row, col), own)]
@@ -161,7 +161,7 @@ def kernels_outside(scene: Scene, state: State, after: State) -> Question:
 
 
 def kernels_past_edge(scene: Scene, state: State, after: State) -> Question:
-    """Which kernels read past the edge of the photo."""
+    """Which kernels read beyond the edge of the photo."""
     row, col = _embedding_token(scene, state)
     photo = (0, 0, scene.size, scene.size)
     boxes = {k: cel_box(0, k, row, col) for k in CEL_KERNELS[0]}
@@ -179,7 +179,7 @@ def kernels_past_edge(scene: Scene, state: State, after: State) -> Question:
 
 
 def most_channels(scene: Scene, state: State, after: State) -> Question:
-    """Which kernel of the first embedding layer gives the most channels."""
+    """Which kernel of the first embedding layer contributes the most channels."""
     channels = dict(zip(CEL_KERNELS[0], channels_of(scene.model), strict=True))
     most = max(channels, key=lambda k: channels[k])
     large = max(channels)
@@ -211,7 +211,7 @@ def count_offsets(scene: Scene, state: State, after: State) -> Question:
 
 
 def padding(scene: Scene, state: State, after: State) -> Question:
-    """Whether a stage's map of another input size has to be padded."""
+    """Whether a stage's map has to be padded at another input size."""
     size = after.get("size", state.get("size", scene.size))
     both = {**state, **after}
     g, (s, _) = cut(scene, both), block_of(scene.groupings(size), both["stage"], both["kind"])
@@ -224,7 +224,7 @@ def padding(scene: Scene, state: State, after: State) -> Question:
 
 
 def unseen_offsets(scene: Scene, state: State, after: State) -> Question:
-    """Which share of the offsets of a window twice as wide as any in training it never showed."""
+    """The share of offsets in a window twice the training width that training never contained."""
     needs_bias(scene, "dpb")
     s, _ = block_of(scene.groupings(), state["stage"], state["kind"])
     G = int(scene.model.trained_group[s])

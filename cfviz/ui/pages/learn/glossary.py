@@ -1,4 +1,4 @@
-"""The words that the lessons use: a card for each in a step, all of them below, with the paper's section."""
+"""The lessons' terms, with the paper's sections: a card for each one in a step, all of them below."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ PAPER = "https://arxiv.org/abs/2108.00154"
 
 
 def entry(ctx: Context, course: Course, term: str) -> str:
-    """What a word means and where the paper explains it, as Markdown."""
+    """A term's meaning and where the paper explains it, as Markdown."""
     section = course.terms[term]
     where = ctx.t("learn.section", section=section, url=PAPER) if section else ctx.t("learn.no_section")
     return f"{course.text(ctx.lang, f'term.{term}.is')}\n\n{where}"
 
 
 def terms(ctx: Context, course: Course, step: Step) -> None:
-    """The step's words as quiet buttons; each opens its card of the glossary."""
+    """The step's terms as quiet buttons, each of which opens the glossary card."""
     if not step.terms:
         return
     with st.container(horizontal=True, gap="small", key="cf-terms"):
@@ -29,7 +29,7 @@ def terms(ctx: Context, course: Course, step: Step) -> None:
 
 
 def glossary(ctx: Context, course: Course) -> None:
-    """All words, below the lesson."""
+    """All terms, below the lesson."""
     with st.container(key="cf-glossary"), st.expander(ctx.t("learn.glossary"), icon=":material/menu_book:"):
         for term in course.terms:
             st.markdown(f"**{course.text(ctx.lang, f'term.{term}')}**  \n{entry(ctx, course, term)}")

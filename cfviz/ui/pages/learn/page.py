@@ -24,7 +24,7 @@ CSS = "lessons.css"
 
 
 def lessons(ctx: Context) -> None:
-    """Draw the page; what the lesson files have wrong ends it with a sentence."""
+    """Draw the page; an error in the lesson files ends it with a sentence."""
     if ctx.lacks_classes():
         return
     try:
@@ -63,7 +63,7 @@ def _shown(ctx: Context, course: Course, at: tuple[int, int], now: Moment) -> No
 
 
 def _refused(ctx: Context, course: Course, at: tuple[int, int], why: str) -> None:
-    """A step that the chosen model has no answer to: why, and the way on."""
+    """A step the chosen model cannot answer: the reason, and the way on."""
     with st.container(key="cf-say"):
         st.subheader(_text(ctx, course, at, "title", {}), anchor=False)
         st.info(course.text(ctx.lang, why), icon=":material/info:")
@@ -84,11 +84,11 @@ def _present() -> str:
     return web.text("desk/present.css")
 
 
-# ---------------------------------------------------------------- where, and what about
+# ---------------------------------------------------------------- the place and the subject
 
 
 def place(ctx: Context, course: Course) -> tuple[int, int]:
-    """Lesson and step, from 1, as the link says, moved to what exists."""
+    """Lesson and step from the link, counted from 1 and clipped to what exists."""
     lesson = ctx.get("lesson", 1, range(1, len(course.lessons) + 1))
     return lesson, ctx.get("step", 1, range(1, len(course.lessons[lesson - 1].steps) + 1))
 
@@ -99,12 +99,12 @@ def go(ctx: Context, lesson: int, step: int) -> None:
 
 
 def source(ctx: Context) -> str:
-    """Photo, model and size in one string."""
+    """A cache key of photo, model and size."""
     return keys.on_photo(ctx.settings, ctx.model, ctx.photo)
 
 
 def scene(ctx: Context) -> Scene:
-    """What the questions are about: the chosen model on the chosen photo."""
+    """The subject of the questions: the chosen model on the chosen photo."""
     size = ctx.settings.size
     return Scene(
         ctx.model, size, ctx.trace, ctx.labels, lambda: prepare(ctx.photo, size).tensor,
@@ -113,26 +113,26 @@ def scene(ctx: Context) -> Scene:
 
 
 def moment(ctx: Context, course: Course, at: tuple[int, int]) -> Moment:
-    """The step as it stands: its question made now, and what was picked or answered."""
+    """The step's current state: its question, newly made, and what was picked or answered."""
     step, about, about_key, key = course.step(*at), scene(ctx), source(ctx), key_of(ctx, at)
     tries: dict[str, int] = st.session_state.setdefault(TRY, {})
     id = f"{at[0]}.{at[1]}.{tries.get(key, 0)}"
     given = _given()
     question = ASKS[step.ask].make(about, step.state, step.after)
     picked = given.get(key) or accepted(question, _picked(id, about_key))
-    words = {name: ctx.t(f"learn.map_{name}") for name in ("label", "on", "off")}  # the browser fills them
+    words = {name: ctx.t(f"learn.map_{name}") for name in ("label", "on", "off")}  # the browser fills them in
     big = ctx.get("present", 0, (0, 1)) == 1
     heard = partial(take, about_key)
     return Moment(step, about, question, picked, key not in given, id, about_key, words, heard, big)
 
 
 def key_of(ctx: Context, at: tuple[int, int]) -> str:
-    """A step's name among the answers: another photo or model asks anew."""
+    """A step's key among the answers; another photo or model asks the question anew."""
     return keys.joined(f"{at[0]}.{at[1]}", source(ctx))
 
 
 def _given() -> dict[str, tuple[str, ...]]:
-    """The answers that were checked in this session."""
+    """The answers checked in this session."""
     return st.session_state.setdefault(GIVEN, {})
 
 
@@ -147,10 +147,10 @@ def take(about_key: str, id: str, picked: list[str]) -> None:
 
 
 def check(key: str, name: str, id: str, about_key: str, question: Question) -> None:
-    """Close the question with what is picked now: its answer is shown, and counts if it is the first.
+    """Close the question with the current picks: the answer is shown, and counts if it is the first.
 
-    A button calls with the arguments that the page last drawn gave it. The question is the same whatever is
-    picked; what is picked may be newer than that page, and is read here.
+    A button calls this with the arguments it had when the page was last drawn. The question does not depend
+    on the picks, but the picks may be newer than that page, so they are read here.
     """
     answer = accepted(question, _picked(id, about_key))
     if answer and key not in _given():
@@ -164,11 +164,11 @@ def again(key: str) -> None:
     st.session_state[TRY][key] = st.session_state[TRY].get(key, 0) + 1
 
 
-# ---------------------------------------------------------------- the row above
+# ---------------------------------------------------------------- the top row
 
 
 def _top(ctx: Context, course: Course, at: tuple[int, int], present: bool) -> None:
-    """Which lesson, which step, how far, full screen."""
+    """The lesson, the step, the progress and the full-screen button."""
     t, lesson = ctx.t, at[0]
     with st.container(key="cf-lessons-top", horizontal=True, vertical_alignment="bottom", gap="small"):
         st.session_state["learn.lesson"] = lesson
@@ -210,7 +210,7 @@ def _score(ctx: Context, course: Course) -> str:
 
 
 def _progress(ctx: Context, course: Course) -> None:
-    """How many are right, where it is kept, and how to take it away or begin anew."""
+    """How many answers are right, where they are stored, and buttons to download or reset them."""
     mine = progress.answers()
     st.markdown(ctx.t("learn.progress", done=len(mine), right=sum(mine.values()), all=len(course.places())))
     st.caption(ctx.t("learn.kept"))
@@ -242,7 +242,7 @@ def _text(ctx: Context, course: Course, at: tuple[int, int], part: str, fields: 
 
 
 def _say(ctx: Context, course: Course, at: tuple[int, int], now: Moment) -> None:
-    """The one thing this step says, its formula, its words, its question."""
+    """The step's text, formula, terms and question."""
     step, fields = now.step, now.question.fields
     st.subheader(_text(ctx, course, at, "title", {}), anchor=False)
     st.markdown(_text(ctx, course, at, "say", fields))
@@ -284,7 +284,7 @@ def _ask(ctx: Context, course: Course, at: tuple[int, int], now: Moment) -> None
 
 
 def _ways(ctx: Context, course: Course, at: tuple[int, int], told: bool = False) -> None:
-    """To the steps before and after, and once the answer is told, the same question again."""
+    """Buttons to the previous and next steps and, once the answer is shown, to repeat the question."""
     t, before, after = ctx.t, _beside(course, at, -1), _beside(course, at, 1)
     with st.container(horizontal=True, gap="small", vertical_alignment="center", key="cf-lesson-ways"):
         if before:
@@ -309,7 +309,7 @@ def _picks(ctx: Context, now: Moment) -> str:
 
 
 def _choose(ctx: Context, course: Course, at: tuple[int, int], now: Moment) -> None:
-    """Options to choose from; what was pointed at in the figure is chosen here too."""
+    """The options to choose from; a choice made in the figure is selected here too."""
     question = now.question
     codes, names = (
         [o.code for o in question.options],
@@ -339,7 +339,7 @@ def _label(ctx: Context, course: Course, option: Option) -> str:
 
 
 def _verdict(ctx: Context, course: Course, at: tuple[int, int], now: Moment, found: Grade) -> None:
-    """Right or wrong, and why, in the numbers of this photo and model."""
+    """Right or wrong, and why, with the numbers of this photo and model."""
     said = _text(ctx, course, at, "right" if found.right else "wrong", found.fields)
     if found.reason:
         why = course.text(ctx.lang, found.reason[0], **found.reason[1])

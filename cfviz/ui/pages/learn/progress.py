@@ -1,7 +1,7 @@
-"""How far a student is: kept in the student's own browser, a copy in the session, a table to take away.
+"""A student's progress: kept in the student's own browser, copied to the session, downloadable as a table.
 
-The server stores nothing. The browser's store is read once when the page opens and written at every answer,
-by the small component in `desk.js`, which also holds the button for the full screen.
+The server stores nothing. The browser's storage is read once when the page opens and written at every answer,
+by the small component in `desk.js`, which also contains the full-screen button.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from cfviz.ui.widgets.takeaway import to_csv
 
 from .course import Course
 
-STORE = "cfviz.lessons"  # in the browser
+STORE = "cfviz.lessons"  # key in the browser's storage
 DESK = "learn.desk"
-MAX_TEXT = 20_000  # of what a browser gives back
+MAX_TEXT = 20_000  # characters accepted from a browser
 _FIRST, _KNOWN = "cfviz.learn.first", "cfviz.learn.known"
 
 Answers = dict[str, bool]  # "lesson.step" ids -> whether the first answer was right
@@ -34,16 +34,16 @@ def ids(course: Course) -> list[str]:
 
 
 def dump(answers: Mapping[str, bool]) -> str:
-    """As the browser keeps it."""
+    """The answers as the browser stores them."""
     return json.dumps({"v": 1, "first": {key: int(right) for key, right in answers.items()}})
 
 
 def parse(text: Any, known: list[str]) -> Answers:
-    """What a browser kept; what makes no sense is left out.
+    """The answers a browser stored; invalid entries are left out.
 
     Args:
-        text: From the browser, so anything.
-        known: The steps there are.
+        text: The stored text; it comes from the browser, so it can be anything.
+        known: Ids of the existing steps.
     """
     if not isinstance(text, str) or len(text) > MAX_TEXT:
         return {}
@@ -63,12 +63,12 @@ def answers() -> Answers:
 
 
 def record(step: str, right: bool) -> None:
-    """Keep an answer; of several to one step the first counts."""
+    """Record an answer; only the first answer to a step counts."""
     answers().setdefault(step, right)
 
 
 def reset() -> None:
-    """Forget all answers, in the browser too."""
+    """Delete all answers, in the browser too."""
     st.session_state[_FIRST] = {}
     st.session_state[_KNOWN] = True
 
@@ -76,16 +76,16 @@ def reset() -> None:
 def desk(
     course: Course, at: str, open: bool, present: bool, words: dict[str, str], on: Callable[[], None]
 ) -> None:
-    """Mount the component: it reads and writes the browser's store and can fill the screen.
+    """Mount the component, which reads and writes the browser's storage and can fill the screen.
 
     Args:
         course: All lessons.
-        at: Which step is shown; another one is scrolled into view.
-        open: Whether its question is open; once it is closed, the focus goes on to the next button.
+        at: The step on show; a new one is scrolled into view.
+        open: Whether the step's question is open; once it closes, the focus moves to the next button.
         present: Whether the page is being presented.
-        words: Its labels: "full", "leave".
-        on: Called when the student asks for the full screen, leaves it, or a presenter's key was pressed;
-            `asked()` tells which.
+        words: The component's labels: "full", "leave".
+        on: Called when the student enters or leaves full screen or presses a presenter's key; `asked()`
+            returns which.
     """
 
     def adopt() -> None:
@@ -102,12 +102,12 @@ def desk(
 
 
 def asked() -> str | None:
-    """What was asked of the desk: "full", "leave", "next" or "back"."""
+    """The latest request to the desk: "full", "leave", "next" or "back"."""
     return committed(DESK, forms.DESK_ASKED, "asked")
 
 
 def table(course: Course, lang: str) -> bytes:
-    """The progress as a CSV file: one row a step."""
+    """The progress as a CSV file, one row per step."""
     mine, rows = answers(), []
     for (i, j), key in zip(course.places(), ids(course), strict=True):
         lesson, step = course.lessons[i - 1], course.step(i, j)

@@ -1,7 +1,7 @@
-"""What a lesson asks, and how an answer is judged.
+"""A lesson's questions, and how answers are judged.
 
-A question is made from a scene (a model on a photo) and a state (where the figure is); nothing about its
-answer is written down anywhere. The questions themselves are in `geometry` and `tensors`.
+A question is made from a scene (a model on a photo) and the figure's state; nothing about the answer is
+stored anywhere. The questions themselves are in `geometry` and `tensors`.
 """
 
 from __future__ import annotations
@@ -21,20 +21,20 @@ Reason = tuple[str, dict[str, object]]  # a key of the shared sentences, and its
 
 
 class RefusedError(ValueError):
-    """A question that makes no sense of the chosen model; its text is a key of the shared sentences."""
+    """A question that makes no sense for the chosen model; its text is a key of the shared sentences."""
 
 
 @dataclass(frozen=True)
 class Scene:
-    """What the questions are about.
+    """The subject of the questions.
 
     Attributes:
-        model: In eval mode.
-        size: Side of its input, pixels.
-        trace: `trace(*watch)`: its prediction on the chosen photo, with the watched points.
+        model: The model, in eval mode.
+        size: Side of the input in pixels.
+        trace: `trace(*watch)` returns the model's prediction on the chosen photo, with the watched points.
         labels: Class names in the reader's language.
-        image: Gives the photo as the model gets it, (3, H, W).
-        kept: `kept(key, make)`: what `make` gives, computed once for this model and photo.
+        image: Returns the model's input for the photo, (3, H, W).
+        kept: `kept(key, make)` returns the result of `make`, computed once for this model and photo.
     """
 
     model: CrossFormer
@@ -45,14 +45,14 @@ class Scene:
     kept: Callable[[Any, Callable[[], Any]], Any] = lambda key, make: make()
 
     def groupings(self, size: int | None = None) -> Sequence[Sequence[Grouping]]:
-        """How every block of every stage cuts its map, at the chosen size or another."""
+        """How every block of every stage partitions its map, at the chosen size or another."""
         side = self.size if size is None else size
         return self.model.groupings(side, side)
 
 
 @dataclass(frozen=True)
 class Option:
-    """Something to choose: its code, and its name: a shared sentence, or `text` where there is no key."""
+    """An option to choose: a code and a name, which is a shared sentence or, without a key, `text`."""
 
     code: str
     key: str
@@ -61,17 +61,17 @@ class Option:
 
 @dataclass(frozen=True)
 class Question:
-    """A question with its answer, as computed now.
+    """A question and its freshly computed answer.
 
     Attributes:
         kind: One of `KINDS`.
-        good: The right options or tokens ("row.col"); of "one" and "token" each of them alone is right.
-        fields: Fill the step's sentences.
-        options: What can be chosen.
-        said: Option -> more fields of the sentence on why it is wrong.
-        reason: Gives, for a wrong answer, one more sentence on why.
+        good: The right options or tokens ("row.col"); for "one" and "token", any one of them is right.
+        fields: Values that fill in the step's sentences.
+        options: The options to choose from.
+        said: Option -> extra fields for the sentence on why it is wrong.
+        reason: Returns, for a wrong answer, one more sentence on why.
         free: Tokens that may be picked or not, such as the query itself.
-        marks: Tokens that the figure shows with the answer, where the answer is no tokens itself.
+        marks: Tokens to mark with the answer, if the answer does not itself consist of tokens.
     """
 
     kind: str
@@ -90,10 +90,10 @@ class Ask:
 
     Attributes:
         make: Makes the question.
-        fields: What its sentences may be filled with.
-        figures: Where it can be asked.
-        said: More fields of the sentence on a wrong option.
-        needs: What the step's state must say.
+        fields: Names of the fields its sentences may use.
+        figures: The figures on which it can be asked.
+        said: Names of the extra fields in the sentence on a wrong option.
+        needs: Keys the step's state must have.
     """
 
     make: Callable[[Scene, State, State], Question]
@@ -105,7 +105,7 @@ class Ask:
 
 @dataclass(frozen=True)
 class Grade:
-    """Whether an answer is right, and what fills the sentence on it."""
+    """Whether an answer is right, and the fields of the sentence about it."""
 
     right: bool
     fields: Mapping[str, object]
@@ -113,14 +113,14 @@ class Grade:
 
 
 def accepted(question: Question, answer: Sequence[str]) -> tuple[str, ...]:
-    """What of an answer from the browser can be judged; with nothing left the question is asked again.
+    """The part of a browser's answer that can be judged; if nothing is left, the question is asked again.
 
     Args:
-        question: As made now.
-        answer: Any text.
+        question: The question, freshly made.
+        answer: Any strings.
 
     Returns:
-        The options or tokens that the question knows, each once; none where it wants one and got several.
+        The options or tokens the question knows, each once; none if it expects one and got several.
     """
     if question.options or question.kind == "token":
         known = {option.code for option in question.options} or question.said.keys()
@@ -134,7 +134,7 @@ def grade(question: Question, answer: Sequence[str]) -> Grade:
     """Judge an answer.
 
     Args:
-        question: As made now.
+        question: The question, freshly made.
         answer: Codes of options, or tokens as "row.col"; at least one.
     """
     given = frozenset(answer) - question.free
@@ -151,7 +151,7 @@ def grade(question: Question, answer: Sequence[str]) -> Grade:
 
 
 def counted(n: float) -> str:
-    """12,544"""
+    """Format a number as 12,544."""
     return f"{n:,}"
 
 
@@ -166,7 +166,7 @@ def heads(n: int) -> tuple[Option, ...]:
 
 
 def kernels(stage: int = 0) -> tuple[Option, ...]:
-    """The kernels of one embedding layer by their sides."""
+    """The kernels of one embedding layer, named by their sides."""
     return tuple(Option(str(k), "option.kernel", {"k": k, "text": f"{k} × {k}"}) for k in CEL_KERNELS[stage])
 
 
@@ -174,12 +174,12 @@ YES_NO = (Option("yes", "option.yes", {}), Option("no", "option.no", {}))
 
 
 def code(row: int, col: int) -> str:
-    """A token in an answer."""
+    """The code of a token in an answer."""
     return f"{row}.{col}"
 
 
 def place(text: str) -> tuple[int, int]:
-    """The row and column in `code`."""
+    """The row and column of a token, the inverse of `code`."""
     row, _, col = text.partition(".")
     return int(row), int(col)
 
@@ -188,11 +188,11 @@ def needs_bias(scene: Scene, *kinds: str) -> None:
     """Refuse a question about a position bias that the model does not have.
 
     Args:
-        scene: What the question is about.
-        kinds: "dpb", "rpb": what will do.
+        scene: The question's subject.
+        kinds: The acceptable kinds of bias: "dpb", "rpb".
 
     Raises:
-        RefusedError: With the sentence that says so.
+        RefusedError: If the model has none of them.
     """
     kind = scene.model.position_bias
     if kind not in kinds:
@@ -217,7 +217,7 @@ def block_of(groupings: Sequence[Sequence[Grouping]], stage: int, kind: str) -> 
 
 
 def cut(scene: Scene, state: State) -> Grouping:
-    """How the map of a state is cut: a made-up map where it has a side, else the model's own block."""
+    """The partition of a state's map: a made-up map if the state has a side, else the model's own block."""
     if "side" in state:
         return grouping(state["kind"], state["side"], state["side"], state["G"], state["I"])
     groupings = scene.groupings(state.get("size"))
@@ -226,7 +226,7 @@ def cut(scene: Scene, state: State) -> Grouping:
 
 
 def token_at(state: State, H: int, W: int) -> tuple[int, int]:
-    """The token of a state: given as such, or as fractions of the map."""
+    """The token of a state, given directly or as fractions of the map."""
     if "token" in state:
         return min(state["token"][0], H - 1), min(state["token"][1], W - 1)
     row, col = state["at"]
@@ -234,6 +234,6 @@ def token_at(state: State, H: int, W: int) -> tuple[int, int]:
 
 
 def members(g: Grouping, row: int, col: int) -> frozenset[str]:
-    """The tokens in the group of one token, itself among them."""
+    """The tokens in one token's group, itself included."""
     group, _ = g.group_of(row, col)
     return frozenset(code(*divmod(int(flat), g.W)) for flat in g.members[group] if flat >= 0)

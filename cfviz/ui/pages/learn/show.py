@@ -1,4 +1,4 @@
-"""The figure of a step: the app's own figures, sent to where the lesson wants them and asked its question."""
+"""The figure of a step: one of the app's own figures, moved to the step's place and given its question."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ from .course import Step
 from .question import Question, Scene, State, block_of, cut, token_at
 from .tensors import CONCAT, attention_block, changed, moved, parts_of, watched
 
-LIMIT = 16_000_000  # bytes of a message: one block of the largest model at the largest size
-NONCE = "cfviz.learn.nonce"  # grows whenever a figure appears anew, so that it is sent to its place again
+LIMIT = 16_000_000  # bytes of a message: enough for one block of the largest model at the largest size
+NONCE = "cfviz.learn.nonce"  # grows whenever a figure reappears, so that it is moved to its place again
 
 
 @dataclass(frozen=True)
@@ -43,15 +43,15 @@ class Moment:
     """A step on the screen.
 
     Attributes:
-        step: What is shown.
-        scene: What it is about.
-        question: What is asked.
-        picked: What is picked now, or was answered.
-        open: Whether the answer is still to come.
-        id: Names this try at this step.
-        source: Photo, model and size in one string.
-        words: What the map says to a screen reader: "label", "on", "off".
-        take: Called with (id, picked) when the reader points.
+        step: The step on show.
+        scene: The step's subject.
+        question: The question asked.
+        picked: The current picks, or the answer given.
+        open: Whether the question is still open.
+        id: A key for this attempt at this step.
+        source: A cache key of photo, model and size.
+        words: The map's labels for screen readers: "label", "on", "off".
+        take: Called with (id, picked) when the reader picks something.
         big: Whether the page is projected.
     """
 
@@ -68,18 +68,18 @@ class Moment:
 
     @property
     def state(self) -> dict[str, Any]:
-        """Where the figure is now."""
+        """The figure's current state."""
         return {**self.step.state, **({} if self.open else self.step.after)}
 
     @property
     def head(self) -> int:
-        """The head to show, from 0, where heads are asked for: what is picked; once told, a right one."""
+        """The head to show, from 0, if heads are asked for: the one picked or, once answered, a right one."""
         fine = self.open or self.question.good.issuperset(self.picked)
         shown = self.picked if fine else sorted(self.question.good, key=int)
         return int(shown[0]) - 1 if shown else 0
 
     def name(self, *parts: object) -> str:
-        """A figure's name: another one wherever its message is another."""
+        """A figure's name, different for every different message."""
         digest = sha256(keys.joined(self.source, *parts).encode()).hexdigest()[:10]
         return f"learn.{self.step.figure}.{digest}"
 
@@ -109,7 +109,7 @@ def _drive(name: str, now: Moment, to: dict[str, Any], quiz: dict[str, Any]) -> 
 
 
 def _living(ctx: Context, now: Moment) -> None:
-    """Groups on the photo, of the model or made up, with attention or without."""
+    """Groups on the photo, the model's or made up, with or without attention."""
     units, stride, place = _units(now)
     key = (now.step.figure, *(unit.grouping for unit in units), ctx.lang)
     name = now.name(*key)
@@ -133,7 +133,7 @@ def _living(ctx: Context, now: Moment) -> None:
 
 
 def _units(now: Moment) -> tuple[list[living.Unit], float, dict[str, int]]:
-    """What is packed, pixels a token, and where the figure is."""
+    """The units to pack, pixels per token, and the figure's place."""
     scene, state = now.scene, now.state
     if now.step.figure == "map":
         side = state["side"]
@@ -155,7 +155,7 @@ def _units(now: Moment) -> tuple[list[living.Unit], float, dict[str, int]]:
 @shared(24, 96 * 2**20)
 def _packed(source: str, name: str, lang: str, stride: float, _units: Any, _photo: Any) -> bytes:
     size = (_photo.height, _photo.width)
-    strides: Any = {unit.stage: stride for unit in _units}  # of a made-up map no whole number
+    strides: Any = {unit.stage: stride for unit in _units}  # not an integer for a made-up map
     return living.pack(
         _units, size=size, strides=strides, strings=figure_words("attention", lang), photo=_photo, name=name,
         source=source, limit=LIMIT,
@@ -167,12 +167,12 @@ def _packed(source: str, name: str, lang: str, stride: float, _units: Any, _phot
 
 def _explorer(ctx: Context, now: Moment) -> None:
     g, state = cut(now.scene, now.state), now.state
-    silent = now.open or now.step.ask == "scores_growth"  # the costs there are of groups, and this is before
+    silent = now.open or now.step.ask == "scores_growth"  # costs shown are for groups, which come later
     grouping_figures(ctx.lang, start=_map_state(now.scene, state, g), lesson="ask" if silent else "told")
 
 
 def _map_state(scene: Scene, state: State, g: Grouping) -> dict[str, Any]:
-    """A map as the grouping figures want it."""
+    """A map's state as the grouping figures expect it."""
     channels, interval = 96, g.I
     if "side" not in state:
         s, _ = block_of(scene.groupings(state.get("size")), state["stage"], state["kind"])
@@ -259,7 +259,7 @@ def _board(ctx: Context, now: Moment) -> None:
 
 
 def _effects(ctx: Context, now: Moment, parts: list[Any], places: list[str]) -> dict[str, Any]:
-    """The parts' colours: what each does to the answer's logit."""
+    """The parts' colours: the effect of each on the answer's logit."""
     logits, first = changed(now.scene, parts), now.scene.trace().top(1)[0][0]
     probs = [percent(float(p)) for p in softmax(logits)[:, first]]
     winners = ["" if w == first else short(ctx.labels[int(w)]) for w in logits.argmax(-1)]
@@ -272,11 +272,11 @@ FIGURES: dict[str, Callable[[Any, Moment], None]] = {
 }  # fmt: skip
 
 
-# ---------------------------------------------------------------- the free pages, at the same place
+# ---------------------------------------------------------------- the full pages, at the same place
 
 
 def sandbox(now: Moment) -> tuple[str, dict[str, str]]:
-    """The page without lessons that shows the same, and what its link says."""
+    """The page outside the lessons that shows the same figure, and the parameters of its link."""
     scene, state, kind = now.scene, now.state, now.step.figure
     if kind in ("map", "explorer"):
         g = cut(scene, state)

@@ -1,4 +1,4 @@
-"""Questions answered by the model's tensors on the photo at hand: heads, kernels, what the model uses."""
+"""Questions answered from the model's tensors on the chosen photo: heads, kernels, what the model uses."""
 
 from __future__ import annotations
 
@@ -35,10 +35,10 @@ from .question import (
 )
 
 Said = dict[str, dict[str, object]]
-CLOSE = 5  # a guess is good if it is among so many of the strongest
+CLOSE = 5  # a guess is right if it is among this many of the strongest
 CONCAT = point_names.embedding(0)
-STEP = {"bfloat16": 2.0**-7, "float16": 2.0**-10}  # between neighbouring numbers, relative to them
-EXACT = 1e-5  # the same for float32, where the order of sums decides more than its steps
+STEP = {"bfloat16": 2.0**-7, "float16": 2.0**-10}  # relative spacing of neighbouring numbers
+EXACT = 1e-5  # the same for float32, where summation order matters more than spacing
 
 
 def watched(s: int, b: int, *names: str) -> tuple[str, ...]:
@@ -47,42 +47,42 @@ def watched(s: int, b: int, *names: str) -> tuple[str, ...]:
 
 
 def attention_block(scene: Scene, state: State) -> tuple[int, int, Grouping]:
-    """The block that a state names: stage, block, and how it cuts its map."""
+    """The block a state names: stage, block, and its partition of the map."""
     groupings = scene.groupings()
     s, b = block_of(groupings, state["stage"], state["kind"])
     return s, b, groupings[s][b]
 
 
 def stride(scene: Scene, g: Grouping) -> int:
-    """Side of a token in pixels."""
+    """A token's side in pixels."""
     return scene.size // g.H
 
 
-# ---------------------------------------------------------------- who is first, with equals
+# ---------------------------------------------------------------- ranks with ties
 
 
 def slack(scene: Scene, size: float) -> float:
-    """How far apart equal values as large as `size` may come out in the numbers the model computes in."""
+    """How far apart equal values of magnitude `size` may come out in the model's number format."""
     return STEP.get(scene.trace().dtype, EXACT) * float(size)
 
 
 def ranks(values: np.ndarray, apart: float) -> list[int]:
-    """Everyone's place, 1 for the largest: how many are larger by more than `apart`, and one."""
+    """The rank of each value, from 1: one plus the number of values larger by more than `apart`."""
     return [1 + int((values > x + apart).sum()) for x in values]
 
 
 def firsts(codes: Iterable[str], places: Iterable[int], last: int = 1) -> frozenset[str]:
-    """The codes of those in the first place, or in the first few."""
+    """The codes whose rank is at most `last`."""
     return frozenset(code for code, rank in zip(codes, places, strict=True) if rank <= last)
 
 
 def equals(said: Said, good: frozenset[str], instead: Mapping[str, str]) -> Said:
-    """Let the sentence on a right option speak of that option, where several are right.
+    """Make the sentence on a right option name that option, if several are right.
 
     Args:
-        said: Option -> fields of its own.
-        good: The right ones.
-        instead: Field of the question -> the option's own field that takes its place, or "code".
+        said: Option -> the option's own fields.
+        good: The right options.
+        instead: Field of the question -> the option's own field that replaces it, or "code".
     """
     own = {code: fields | {"code": code} for code, fields in said.items()}
     return {
@@ -95,13 +95,13 @@ def equals(said: Said, good: frozenset[str], instead: Mapping[str, str]) -> Said
 
 
 def head_distances(scene: Scene, s: int, b: int, g: Grouping) -> np.ndarray:
-    """How far each head of a block looks on average, pixels: (nH,)."""
+    """The mean attention distance of each head of a block, in pixels, (nH,)."""
     (point,) = watched(s, b, "probs")
     return distance(scene.trace(*watched(s, b, "q", "k", "bias", "probs"))[point], g, stride(scene, g))
 
 
 def farthest_head(scene: Scene, state: State, after: State) -> Question:
-    """The head whose attention lies farthest away, over all tokens of the photo."""
+    """The head that attends farthest away, over all tokens of the photo."""
     s, b, g = attention_block(scene, state)
     far = head_distances(scene, s, b, g)
     best, least = int(far.argmax()), int(far.argmin())
@@ -116,7 +116,7 @@ def farthest_head(scene: Scene, state: State, after: State) -> Question:
 
 
 def strongest_token(scene: Scene, state: State, after: State) -> Question:
-    """The tokens that one token attends to most, in the first head of a block."""
+    """The tokens one token attends to most, in the first head of a block."""
     s, b, g = attention_block(scene, state)
     (point,) = watched(s, b, "probs")
     row, col = token_at(state, g.H, g.W)
@@ -151,7 +151,7 @@ def strongest_token(scene: Scene, state: State, after: State) -> Question:
 
 
 def carries_most(scene: Scene, state: State, after: State) -> Question:
-    """The kernel whose channels carry most of one token."""
+    """The kernel whose channels carry the largest share of one token."""
     tokens = scene.trace(CONCAT)[CONCAT]
     row, col = token_at(state, *tokens.shape[:2])
     layer, channels = layers.layer(scene.model, 0), channels_of(scene.model)
@@ -172,7 +172,7 @@ def carries_most(scene: Scene, state: State, after: State) -> Question:
 
 
 def nearest_head(scene: Scene, state: State, after: State) -> Question:
-    """The head whose position bias prefers near keys most."""
+    """The head whose position bias most favours nearby keys."""
     needs_bias(scene, "dpb", "rpb")
     s, b, g = attention_block(scene, state)
     (point,) = watched(s, b, "bias")
@@ -192,32 +192,32 @@ def nearest_head(scene: Scene, state: State, after: State) -> Question:
 
 
 def changed(scene: Scene, parts: Sequence[Intervention]) -> np.ndarray:
-    """The logits with each of some parts changed: (n, classes)."""
+    """The logits with each of the parts changed on its own, (n, classes)."""
     key = ("lesson effects", *(part.to_url() for part in parts))
     return scene.kept(key, lambda: effects(scene.model, scene.image(), [(part,) for part in parts]))
 
 
 def moved(scene: Scene, parts: Sequence[Intervention]) -> np.ndarray:
-    """By how much each change moves the logit of the answer: (n,)."""
+    """How much each change moves the answer's logit, (n,)."""
     before = scene.trace().logits
     top = int(before.argmax())
     return changed(scene, parts)[:, top].astype(np.float64) - before[top]
 
 
 def effect_ranks(scene: Scene, by: np.ndarray) -> list[int]:
-    """The places of parts by what `moved` says of them; a logit that moved comes in steps of its own size."""
+    """The ranks of parts by the result of `moved`; a changed logit is rounded in steps of its own size."""
     logit = float(scene.trace().logits.max())
     return ranks(np.abs(by), slack(scene, max(abs(logit), float(np.abs(logit + by).max()))))
 
 
 def answer_fields(scene: Scene) -> dict[str, object]:
-    """What the model answers now."""
+    """Fields for the model's current answer."""
     index, _, p = scene.trace().top(1)[0]
     return {"label": short(scene.labels[index]), "p": percent(p)}
 
 
 def kernel_parts() -> list[Intervention]:
-    """The kernels of the first embedding layer set to zero, one each."""
+    """One intervention per kernel of the first embedding layer, setting it to zero."""
     return [Intervention("kernel", 0, index=i) for i in range(len(CEL_KERNELS[0]))]
 
 
@@ -232,13 +232,13 @@ def kernel_matters(scene: Scene, state: State, after: State) -> Question:
 
 
 def swap_part(scene: Scene) -> Intervention:
-    """The first long distance block of the model made a short distance one."""
+    """The intervention that turns the model's first long distance block into a short distance one."""
     s, b = block_of(scene.groupings(), 1, "lda")
     return Intervention("kind", s, b, how="sda")
 
 
 def kind_swap(scene: Scene, state: State, after: State) -> Question:
-    """Whether the answer changes if the first long distance block looks nearby only."""
+    """Whether the answer changes if the first long distance block attends only to nearby tokens."""
     part = swap_part(scene)
     logits = changed(scene, [part])[0]
     first, now = int(scene.trace().logits.argmax()), int(logits.argmax())
@@ -251,7 +251,7 @@ def kind_swap(scene: Scene, state: State, after: State) -> Question:
 
 
 def head_parts(scene: Scene, state: State) -> list[Intervention]:
-    """The heads of a state's block set to zero, one each."""
+    """One intervention per head of a state's block, setting it to zero."""
     s, b, _ = attention_block(scene, state)
     return [Intervention("head", s, b, index=h) for h in range(scene.model.num_heads[s])]
 

@@ -1,4 +1,4 @@
-"""What the bias is for: take it away, shuffle it, swap it, keep only it; and its share of the logits."""
+"""What the bias is for: remove it, shuffle it, swap it, keep only it; and its share of the logits."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def changed(
 
 @st.fragment
 def section(ctx: Context, subject: BiasSubject) -> None:
-    """Bars: what each change does to the first class; then the shares."""
+    """Bars for the effect of each change on the top class, then the shares."""
     t = ctx.t
     st.subheader(t("position_bias.use_title"), anchor=False)
     if ctx.lacks_classes():
@@ -102,7 +102,7 @@ def section(ctx: Context, subject: BiasSubject) -> None:
 
 
 def _rows(ctx: Context, subject: BiasSubject, where: str, how: str) -> list[tuple[str, np.ndarray]] | None:
-    """Each bar's name and logits; None while a large model computes them in the background."""
+    """Each bar's name and logits; None while they are computed in the background for a large model."""
     plan: list[tuple[str, tuple[Place, ...]]]
     if where == "each":
         names = [block_name(ctx, block) for block in subject.blocks]
@@ -141,7 +141,7 @@ def shares(source: str, _ctx: Context, _subject: BiasSubject) -> list[np.ndarray
 
 @st.fragment
 def share(ctx: Context, subject: BiasSubject) -> None:
-    """How much of what distinguishes keys is position, block by block."""
+    """How much of the difference between keys is due to position, block by block."""
     run = "position_bias.run_share"
     if not quick(subject.model) and not st.button(ctx.t(run), key=run):
         return
@@ -175,7 +175,7 @@ def _shown(ctx: Context, subject: BiasSubject) -> dict[str, Any]:
 
 
 def _code(ctx: Context, subject: BiasSubject, where: str, how: str) -> str:
-    """The calls behind the bars: four ways for some blocks at once, or one way for each block."""
+    """The calls behind the bars: four changes to some blocks at once, or one change to each block."""
     blocks = "[(s, b) for s, depth in enumerate(model.depths) for b in range(depth)]"
     if where in ("sda", "lda"):
         blocks = blocks[:-1] + f' if kinds[s][b].kind == "{where}"]'

@@ -1,4 +1,4 @@
-"""What it does to accuracy: the measured curves, and what they say of DPB, its own table and its twin's."""
+"""The effect on accuracy: the measured curves, and what they show about DPB, its own table and its twin's."""
 
 from __future__ import annotations
 
@@ -26,19 +26,19 @@ SHOWN = ("accuracy", "difference")
 STAGES = 4
 SCHEMA = 2  # of results files, see `cfviz.training.measure.sizes`
 OWN, BASELINE = ("dpb", "own"), ("rpb", "own")
-AGAINST = ("bicubic", "clamp", "cut", "none")  # what asks a bias about no new offset
+AGAINST = ("bicubic", "clamp", "cut", "none")  # methods that query a bias at no new offset
 COLUMNS = ("model", "bias", "window", "size", "group_size", "n", "correct", "value", "low", "high")
 Results = Mapping[str, Any]
 
 
 def results(folder: Path | None = None) -> Results | None:
-    """The newest measured file, or None."""
+    """The newest results file, or None."""
     found = [one for path in sorted((folder or RESULTS).glob("sizes-*.json")) if (one := opened(path))]
     return max(found, key=lambda one: str(one["date"])) if found else None
 
 
 def opened(path: Path) -> Results | None:
-    """A results file of the present form with at least one row, or None."""
+    """A results file of the current schema with at least one row, or None."""
     try:
         return _read(path, path.stat().st_mtime_ns)
     except OSError:
@@ -47,7 +47,7 @@ def opened(path: Path) -> Results | None:
 
 @lru_cache(maxsize=16)
 def _read(path: Path, changed: int) -> Results | None:
-    """One file, read again only when it has changed."""
+    """Read one file, again only when it has changed."""
     try:
         found = json.loads(path.read_text("utf-8"))
     except ValueError:
@@ -60,19 +60,19 @@ def _read(path: Path, changed: int) -> Results | None:
 
 
 def verdict(ctx: Context) -> list[str]:
-    """What the shipped measurement says, in sentences; that there is none, where there is none."""
+    """The shipped measurement's findings in sentences, or a sentence that there is none."""
     found = results()
     lines = sentences(ctx, found) if found else []
     return lines or [ctx.t("position_bias.verdict_missing")]
 
 
 def sentences(ctx: Context, found: Results, window: str = "scaled") -> list[str]:
-    """DPB evaluated anew against its own table stretched, against its twin, and where it breaks.
+    """DPB evaluated anew against its own stretched table and against its twin, and where it breaks down.
 
     Args:
         ctx: The page.
         found: A results file.
-        window: Which of its windows; sentences that its rows do not allow are left out.
+        window: One of the file's windows; sentences its rows cannot support are left out.
     """
     rows, trained = found["rows"], found.get("trained_size", 224)
     apart = measure.differences(rows, OWN, ("dpb", "bicubic"), window)
@@ -89,7 +89,7 @@ def sentences(ctx: Context, found: Results, window: str = "scaled") -> list[str]
 
 
 def largest(found: Results) -> Sequence[int]:
-    """The largest groups of training, one a stage; where a file does not say it, G at the trained size."""
+    """The largest groups in training, one per stage; if the file lacks them, G at the trained size."""
     usual = [row["group_size"] for row in found["rows"] if row["size"] == found.get("trained_size", 224)]
     return found.get("trained_group") or [min(usual, default=0)] * STAGES
 
@@ -188,7 +188,7 @@ def section(ctx: Context, subject: BiasSubject) -> None:
 def lines_of(
     ctx: Context, rows: Sequence[Mapping[str, Any]], window: str, shown: str, behind: bool = False
 ) -> list[plots.Line]:
-    """The curves of one window, in the order of the ways: accuracies, or DPB less each other way."""
+    """The curves of one window, in the order of the methods: accuracies, or DPB minus each other method."""
     out, main = [], main_of(rows)
     for method in plots.COLOURS:
         model, bias = BASELINE if method == "twin" else (main, method)
@@ -210,7 +210,7 @@ def lines_of(
 
 
 def main_of(rows: Sequence[Mapping[str, Any]]) -> str:
-    """The model that a file is about: the one with a DPB, or the only one."""
+    """The main model of a file: the one with a DPB, or the only one."""
     return "dpb" if any(row["model"] == "dpb" for row in rows) else str(rows[0]["model"])
 
 
@@ -223,16 +223,16 @@ def draw(
     key: str = "",
     beside: Results | None = None,
 ) -> None:
-    """The figure of one window of a results file, with its sentence, its command and its data.
+    """The figure of one window of a results file, with its sentence, command and data.
 
     Args:
         ctx: The page.
-        found: The file.
-        window: One of its windows.
+        found: The results file.
+        window: One of the file's windows.
         shown: One of `SHOWN`.
-        name: Of its texts.
-        key: Tells several figures with one name apart.
-        beside: Another file, drawn thin behind it.
+        name: The name of the figure's texts.
+        key: Distinguishes figures that share a name.
+        beside: Another results file, drawn with thin lines behind it.
     """
     lines = lines_of(ctx, found["rows"], window, shown)
     if not lines:

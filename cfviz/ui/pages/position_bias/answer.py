@@ -1,4 +1,4 @@
-"""What another window does to the answer: the chosen photo, every way of making the bias, side by side."""
+"""The effect of another window on the answer: every method of making the bias, on the chosen photo."""
 
 from __future__ import annotations
 
@@ -43,20 +43,20 @@ from .surfaces import BiasSubject, block_name
 WINDOWS = ("scaled", "fixed", "adaptive")
 SIDES = range(2, 29)
 NAME = "position_bias.answer"  # of the figure
-PATIENCE = 0.15  # seconds the page waits for ways before it shows those that are there
-AHEAD = 320  # pixels of the largest size that is computed before anybody asks
+PATIENCE = 0.15  # seconds the page waits for methods before it shows the finished ones
+AHEAD = 320  # largest size, in pixels, to compute in advance
 
 
 @dataclass(frozen=True)
 class Answer:
-    """One way's answer.
+    """One method's answer.
 
     Attributes:
         logits: (classes,).
         q: Queries of the watched block, (nG, nH, N, d).
-        k: Its keys.
-        tables: Its bias at every offset, (nH, (2G-1)^2).
-        seconds: Of the forward.
+        k: Keys of the watched block.
+        tables: The watched block's bias at every offset, (nH, (2G-1)^2).
+        seconds: Time of the forward.
     """
 
     logits: np.ndarray
@@ -73,12 +73,12 @@ class Answer:
 
 @dataclass(frozen=True)
 class Window:
-    """Another input size and another cut.
+    """Another input size and another partition.
 
     Attributes:
         size: Input side in pixels.
-        G: A stage.
-        interval: I a stage, or "adaptive".
+        G: The group size per stage.
+        interval: The interval I per stage, or "adaptive".
     """
 
     size: int
@@ -86,7 +86,7 @@ class Window:
     interval: Any
 
     def groups(self, model: CrossFormer) -> list[list[Any]]:
-        """How every block cuts its map.
+        """How every block partitions its map.
 
         Raises:
             ValueError: If a forward with this window would take gigabytes.
@@ -97,13 +97,13 @@ class Window:
 
 
 def shown_methods(subject: BiasSubject) -> list[str]:
-    """What can be done, in order: the model's ways, its twin before the last."""
+    """The methods on show, in order: the model's own, with the twin before the last."""
     methods = [method for method in METHODS if method in methods_of(subject.model.position_bias)]
     return methods if subject.baseline is None else [*methods[:-1], "twin", methods[-1]]
 
 
 def merged(subject: BiasSubject, groups: list[list[Any]]) -> dict[str, str]:
-    """Way -> the way whose forward gives its answer: the same one, or one that cannot differ here."""
+    """Method -> the method whose forward computes its answer: itself, or one that cannot differ here."""
     kind, sides = subject.model.position_bias, {g.G for stage in groups for g in stage}
     trained, shown = set(subject.model.group_size), shown_methods(subject)
     if len(trained) > 1:
@@ -124,14 +124,14 @@ def seen(source: str, size: int, _photo: Photo) -> tuple[Any, bytes]:
 def answers(
     source: str, window: Window, stage: int, block: int, _subject: BiasSubject, _photo: Photo
 ) -> Steps[Answer]:
-    """The answers of all ways that differ, computed behind the page."""
+    """The answers of all methods that differ, computed in the background."""
     subject, points = _subject, [point_names.attention(stage, block, name) for name in ("q", "k", "bias")]
     needed = list(dict.fromkeys(merged(subject, window.groups(subject.model)).values()))
 
     def make(method: str) -> Answer:
         tensor, _ = seen(_photo.sha256, window.size, _photo)
         net = subject.baseline if method == "twin" else subject.model
-        assert net is not None  # where there is no baseline, "twin" is no method
+        assert net is not None  # without a baseline, "twin" is not among the methods
         changes = edits(net, "own" if method == "twin" else method, subject.model.group_size)
         share_cores()
         with regrouped(net, window.G, window.interval), edit(net, changes):
@@ -148,7 +148,7 @@ def answers(
 
 @st.fragment
 def section(ctx: Context, subject: BiasSubject) -> None:
-    """Controls, the answers side by side as they come, and what the window costs."""
+    """Controls, the answers side by side as they arrive, and the cost of the window."""
     t = ctx.t
     st.subheader(t("position_bias.answer_title"), anchor=False)
     if ctx.lacks_classes():
@@ -165,9 +165,9 @@ def section(ctx: Context, subject: BiasSubject) -> None:
     by = merged(subject, groups)
     _, photo = seen(ctx.photo.sha256, window.size, ctx.photo)
     steps = answers(subject.source, window, stage, block, subject, ctx.photo)
-    if quick(subject.model) and queue.readers() == 1:  # else it would be in the others' way
+    if quick(subject.model) and queue.readers() == 1:  # otherwise it would hold up others
         _look_ahead(ctx, subject, window, stage, block)
-    there = steps.poll(PATIENCE)  # asked for last: comes first
+    there = steps.poll(PATIENCE)  # polled last, so computed first
     found = {method: there[one] for method, one in by.items() if one in there}
     cards = [_card(ctx, method, by[method], found, head) for method in by]
     cut, source = groups[stage][block], keys.joined(subject.source, window.size)
@@ -189,19 +189,19 @@ def section(ctx: Context, subject: BiasSubject) -> None:
 
 
 def _chosen(ctx: Context) -> None:
-    """A query or a kind of map was chosen in the figure."""
+    """Store the query or the kind of map chosen in the figure."""
     if to := committed(NAME, forms.BIAS_ANSWER):
         ctx.put(down=to["down"], across=to["across"], maps=int(to["less"]))
 
 
 def _look_ahead(ctx: Context, subject: BiasSubject, window: Window, stage: int, block: int) -> None:
-    """Let the other sizes be computed behind the page, the nearest first: they will be asked for next."""
+    """Compute the other sizes in the background, the nearest first: they are likely to be wanted next."""
     if ctx.get("g", 0, (0, *SIDES)):
         return
     sizes = [size for size in state.SIZES if size <= AHEAD and size != window.size]
     for size in sorted(sizes, key=lambda size: -abs(size - window.size)):
         other = _cut(subject, size, ctx.get("window", "scaled", WINDOWS))
-        with suppress(ValueError):  # more than there is room for: said once it is asked for
+        with suppress(ValueError):  # does not fit in memory: reported when it is requested
             answers(subject.source, other, stage, block, subject, ctx.photo).poll()
 
 
@@ -238,7 +238,7 @@ def _window(ctx: Context, subject: BiasSubject) -> Window:
 
 
 def _watched(ctx: Context, subject: BiasSubject) -> tuple[int, int]:
-    """Block (its number) and head whose attention is shown."""
+    """The block (by number) and head whose attention is shown."""
     t, numbers = ctx.t, range(len(subject.blocks))
     with st.container(horizontal=True, vertical_alignment="bottom", gap="medium"):
         begin = ctx.get("of", min(2, len(numbers) - 1) + 1, range(1, len(numbers) + 1)) - 1
@@ -275,7 +275,7 @@ def _card(ctx: Context, method: str, by: str, found: Mapping[str, Answer], head:
 def _apart(
     ctx: Context, found: Mapping[str, Answer], by: Mapping[str, str], sides: set[int], subject: BiasSubject
 ) -> None:
-    """How far the ways are apart, in one sentence."""
+    """One sentence on how far the methods differ."""
     own = found["own"]
     apart = {method: float(np.abs(a.logits - own.logits).max()) for method, a in found.items()}
     others = [method for method in found if method not in ("own", "twin", "none") and by[method] != "own"]
@@ -306,13 +306,13 @@ def _table(ctx: Context, found: Mapping[str, Answer]) -> tuple[tuple[str, ...], 
 
 
 def _change(x: float) -> str:
-    """A change with its sign, but zero without."""
+    """Format a change with its sign, and zero without one."""
     text = signed(x)
     return "0.00" if text[1:] == "0.00" else text
 
 
 def code(ctx: Context, subject: BiasSubject, window: Window) -> str:
-    """The calls that give the logits on screen; the twin's are those of another model."""
+    """The calls that compute the logits on screen; the twin's come from another model."""
     G = window.G[0] if len(set(window.G)) == 1 else window.G
     methods = tuple(method for method in shown_methods(subject) if method != "twin")
     photo = photo_code(ctx.settings.photo)

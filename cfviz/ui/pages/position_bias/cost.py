@@ -1,4 +1,4 @@
-"""What a window costs, stage by stage, and how much of it is padding."""
+"""The cost of a window, stage by stage, and how much of it is padding."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ COLUMNS = (
 
 
 def costs(ctx: Context, model: CrossFormer, groups: list[list[Any]], size: int) -> None:
-    """A table with a line for each kind of block, and the sum in a sentence.
+    """A table with a row for each kind of block, and the total in a sentence.
 
     Args:
         ctx: The page.
-        model: Its channels count.
-        groups: How every block cuts its map.
+        model: The model, whose channels determine the cost.
+        groups: How every block partitions its map.
         size: Input side in pixels.
     """
     t = ctx.t
@@ -40,7 +40,7 @@ def costs(ctx: Context, model: CrossFormer, groups: list[list[Any]], size: int) 
             padded, share = found.padded, found.waste
             rows.append((s + 1, g.kind, g.G, g.I, g.H, g.W, *padded, share, found.pairs, found.macs))
             text = t("position_bias.cost_worst", s=s + 1, kind=g.kind.upper(), side=g.H, padded=padded[0])
-            worst = max(worst, (share, text), key=lambda one: one[0])  # of equals the first stage
+            worst = max(worst, (share, text), key=lambda one: one[0])  # the first stage if equal
     total, plain = (_whole(model, cut) for cut in (groups, model.groupings(224, 224)))
     with st.container(key="pb-costs"):
         st.markdown("\n".join(lines))
@@ -59,12 +59,12 @@ def _line(s: int, g: Any, found: measure.Load) -> str:
 
 
 def _round(n: int) -> str:
-    """12345678 -> "12.3 M", 4096 -> "4.1 k"."""
+    """Format a count: 12345678 -> "12.3 M", 4096 -> "4.1 k"."""
     return f"{n / 1e6:.1f} M" if n >= 1e6 else f"{n / 1e3:.1f} k"
 
 
 def _whole(model: CrossFormer, groups: list[list[Any]]) -> int:
-    """Multiply-adds of the attention of all blocks."""
+    """Multiply-adds of attention in all blocks."""
     return sum(measure.load(g, model.embed_dim * 2**s).macs for s, stage in enumerate(groups) for g in stage)
 
 

@@ -1,4 +1,4 @@
-"""The curves on one's own photos: measured in the background, drawn as they grow, beside the shipped ones."""
+"""Curves on the reader's own photos, measured in the background and drawn over the shipped ones."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from .accuracy import SHOWN, WINDOWS, Results, draw, opened, results, sentences
 from .surfaces import BASELINE, BiasSubject
 
 KIND, RESULT = "sizes", "sizes.json"
-CHOSEN = ("own", "bicubic", "clamp", "none")  # ways at first: those the verdict needs
+CHOSEN = ("own", "bicubic", "clamp", "none")  # initial methods: those the verdict needs
 Rows = list[dict[str, Any]]
 
 
@@ -33,7 +33,7 @@ def section(ctx: Context, subject: BiasSubject) -> None:
 
 
 def _command(ctx: Context, subject: BiasSubject) -> list[str] | None:
-    """The command that the choices come to; None, and a sentence why, where they come to none."""
+    """The command for the reader's choices; None, with a sentence why, if they do not make one."""
     t = ctx.t
     refused = _refused(ctx)
     if refused:
@@ -80,14 +80,14 @@ def _command(ctx: Context, subject: BiasSubject) -> list[str] | None:
 
 
 def _refused(ctx: Context) -> str:
-    """Why the chosen model cannot be measured in the background; empty where it can."""
+    """Why the chosen model cannot be measured in the background; empty if it can."""
     if not (why := refused(ctx)) and len(set(ctx.model.group_size)) > 1:
         return ctx.t("position_bias.job_groups")
     return why
 
 
 def _shipped(found: Results) -> Results | None:
-    """The shipped curves, if they are of a model that was measured here, too."""
+    """The shipped curves, if they belong to a model measured here too."""
     subject = results()
     alike = subject is not None and set(subject.get("weights", {}).values()) & set(
         found.get("weights", {}).values()
@@ -96,7 +96,7 @@ def _shipped(found: Results) -> Results | None:
 
 
 def _show(ctx: Context, job: jobs.Job) -> None:
-    """One job's curves as far as they are, its sentences, and the shipped curves behind."""
+    """One job's curves so far, its sentences, and the shipped curves behind them."""
     found = opened(job.result)
     if found is None:
         return

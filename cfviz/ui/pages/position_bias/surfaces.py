@@ -27,19 +27,19 @@ from cfviz.ui.widgets.takeaway import take_away
 from cfviz.words import figure_words
 
 BASELINE = f"{BUNDLED}_rpb"
-FAINT = 0.1  # a bias that spans less changes no attention weight by more than a factor of 1.11
+FAINT = 0.1  # a bias with a smaller range changes no attention weight by more than a factor of 1.11
 START = "cfviz.position_bias.start"
 
 
 @dataclass(frozen=True)
 class BiasSubject:
-    """What the page is about.
+    """The page's subject.
 
     Attributes:
-        model: The model; its groups are those it was trained with.
-        trace: Its prediction on the chosen photo.
+        model: The model, with the groups it was trained with.
+        trace: The model's prediction on the chosen photo.
         blocks: Every block's bias, stage by stage.
-        weights: Model, number format and device in one string, for caches.
+        weights: A cache key of model, number format and device.
         source: The same with photo and size.
         twin: The same network with a learned table, or None.
     """
@@ -67,7 +67,7 @@ def subject_of(ctx: Context) -> BiasSubject:
 
 
 def baseline_of(name: str, device: str, dtype: str) -> CrossFormer | None:
-    """The bundled model's twin with a learned table, where its weights are there."""
+    """The bundled model's twin with a learned table, if its weights are installed."""
     return load(BASELINE, device, dtype) if name == BUNDLED and shipped(BASELINE) else None
 
 
@@ -93,7 +93,7 @@ def block_name(ctx: Context, block: message.BlockBias) -> str:
 
 
 def summary(ctx: Context, subject: BiasSubject, verdict: Sequence[str]) -> None:
-    """What the page found, in numbers."""
+    """The page's findings in numbers."""
     t = ctx.t
     spreads = [max(m["spread"] for m in block.measures) for block in subject.blocks]
     best = int(np.argmax(spreads))
@@ -123,7 +123,7 @@ def summary(ctx: Context, subject: BiasSubject, verdict: Sequence[str]) -> None:
 # ---------------------------------------------------------------- the figures
 
 
-# What the figures let the reader choose beside block and head: default, what is allowed.
+# The figures' choices besides block and head: default, allowed values.
 CHOICES: dict[str, tuple[int, Sequence[int]]] = {
     "raw": (0, (0, 1)), "scale": (0, (0, 1, 2)), "reach": (0, (0, 1)), "order": (0, range(len(ORDERS))),
     "Gh": (14, range(2, 29)), "Gw": (14, range(2, 29)), "less": (0, (0, 1)), "large": (0, (0, 1)),
@@ -131,7 +131,7 @@ CHOICES: dict[str, tuple[int, Sequence[int]]] = {
 
 
 def place(ctx: Context, subject: BiasSubject) -> dict[str, int]:
-    """Block, head and choices that the link asks for, moved to what exists; the link counts from 1."""
+    """Block, head and choices from the link, clipped to what exists; the link counts from 1."""
     stages = sorted({s for s, _ in subject.places})
     s = ctx.get("stage", 2, [s + 1 for s in stages]) - 1
     depth = sum(stage == s for stage, _ in subject.places)
@@ -143,7 +143,7 @@ def place(ctx: Context, subject: BiasSubject) -> dict[str, int]:
 
 
 def keep(ctx: Context, subject: BiasSubject, to: Mapping[str, Any] | None) -> None:
-    """Put into the link what was chosen in a figure; a choice still at its default stays out of it."""
+    """Write the choices made in a figure to the link, except those still at their defaults."""
     if not to or to["block"] >= len(subject.places):
         return
     s, b = subject.places[to["block"]]
@@ -160,13 +160,13 @@ def keep(ctx: Context, subject: BiasSubject, to: Mapping[str, Any] | None) -> No
 def packed(
     weights: str, part: str, start: tuple[tuple[str, Any], ...], lang: str, _subject: BiasSubject
 ) -> bytes:
-    """One figure's message, made once for a model and a place to begin."""
+    """One figure's message, packed once per model and starting place."""
     strings = figure_words("position_bias", lang)
     return message.pack(_subject.blocks, part, strings=strings, start=dict(start), source=weights)
 
 
 def figures(ctx: Context, subject: BiasSubject, part: str) -> None:
-    """One of the three figures, with its title, its sentence, its code and its data."""
+    """One of the three figures, with its title, sentence, code and data."""
     st.subheader(ctx.t(f"position_bias.{part}_title"), anchor=False)
     chart.look(ctx.t(f"position_bias.{part}_look"))
     appears = fresh(f"position_bias.{part}")
