@@ -1,6 +1,6 @@
-"""The files that come with the package: where they are, and one sentence if one is missing.
+"""Locate the files that come with the package, with a clear error if one is missing.
 
-In a checkout `assets/`, `app.py` and `pages/` lie beside the package; in an installed one they lie inside it.
+In a checkout, `assets/`, `app.py` and `pages/` are beside the package; once installed, they are inside it.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ APP = _PACKAGE / "app" if (_PACKAGE / "app").is_dir() else _CHECKOUT  # holds `a
 
 
 def bundled(name: str) -> Path:
-    """The path of a file or folder that comes with the package.
+    """Return the path of a file or folder that comes with the package.
 
     Args:
         name: Relative to `assets/`, with forward slashes: "weights/crossformer_nano.safetensors".
@@ -26,7 +26,7 @@ def bundled(name: str) -> Path:
 
 
 def app() -> Path:
-    """The path of `app.py`.
+    """Return the path of `app.py`.
 
     Raises:
         FileNotFoundError: As for `bundled`.

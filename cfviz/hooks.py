@@ -1,9 +1,9 @@
-"""Named points inside a model, watched or edited by one thread of execution without touching the model.
+"""Named points inside a model, watched or edited in one thread of execution without touching the model.
 
 A `HookPoint` is an identity with a name, a `Choice` a setting that a forward reads. `capture`, `edit` and
-`choose` put what they want into a `ContextVar`, so two users of one shared model never see each other's
+`choose` put their requests into a `ContextVar`, so two users of a shared model never see each other's
 tensors, and nothing is registered on the model or left behind in it: leaving the `with` block, even by an
-exception, is all the cleaning up there is.
+exception, cleans up everything.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, eq=False)
 class _Session:
-    """What one `capture`, `edit` or `choose` block wants at which points."""
+    """The requests of one `capture`, `edit` or `choose` block, by point."""
 
     watched: Mapping[HookPoint, str] = field(default_factory=dict)
     edits: Mapping[HookPoint, Edit] = field(default_factory=dict)
@@ -37,9 +37,9 @@ _sessions: ContextVar[tuple[_Session, ...]] = ContextVar("cfviz_sessions", defau
 
 
 class HookPoint(nn.Module):
-    """An identity that can be watched and edited; it has no parameters and does not show in a state dict.
+    """An identity that can be watched and edited; it has no parameters and does not appear in state dicts.
 
-    Ordinary module hooks run on it like on every module.
+    Ordinary module hooks work on it as on any module.
     """
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -47,7 +47,7 @@ class HookPoint(nn.Module):
         return self.visit(x, sessions) if sessions else x
 
     def visit(self, x: torch.Tensor, sessions: tuple[_Session, ...]) -> torch.Tensor:
-        """Run the open blocks, outermost first: an inner block sees what the outer ones have edited."""
+        """Run the open blocks, outermost first: an inner block sees the edits of the outer ones."""
         for session in sessions:
             if self in session.edits:
                 x = _edited(session.edits[self](x), x)
@@ -65,10 +65,10 @@ class HookPoint(nn.Module):
 
     @property
     def decides(self) -> bool:
-        """Whether the rest of the forward must be computed from what this point returns.
+        """Whether the rest of the forward must be computed from this point's output.
 
-        True under an edit, under `capture(..., graph=True)`, whose tensors are there to be
-        differentiated through, and where a module hook may do either.
+        True under an edit, under `capture(..., graph=True)`, whose tensors are meant for gradients, and if a
+        module hook may do either.
         """
         return self._hooked or any(
             self in s.edits or (s.graph and self in s.watched) for s in _sessions.get()
@@ -82,10 +82,10 @@ class HookPoint(nn.Module):
 
 
 class Choice:
-    """A setting on its way into a forward, which a `choose` block of the same thread may replace.
+    """A setting read by a forward, which a `choose` block of the same thread may replace.
 
-    It is for what is not an activation: how a block cuts its map, which keys are masked. Calling it costs one
-    look at a `ContextVar`.
+    It serves settings that are not activations: a block's partition of its map, the mask of padded keys.
+    Calling it costs one lookup of a `ContextVar`.
     """
 
     def __call__(self, value: T) -> T:
@@ -108,7 +108,7 @@ def _edited(new: torch.Tensor, old: torch.Tensor) -> torch.Tensor:
 
 
 def points(model: nn.Module) -> list[str]:
-    """The names of all points of a model, in the order of its modules."""
+    """List the names of all points of a model, in module order."""
     return list(_points(model))
 
 
@@ -117,14 +117,14 @@ def _points(model: nn.Module) -> dict[str, HookPoint]:
 
 
 def select(model: nn.Module, pattern: str) -> dict[str, HookPoint]:
-    """The points whose name matches a pattern.
+    """Return the points whose names match a pattern.
 
     Args:
         model: A model with `HookPoint`s.
         pattern: A name, or a shell pattern: `layers.*.blocks.*.attn.probs`.
 
     Raises:
-        ValueError: If the pattern matches no point; the message lists what there is.
+        ValueError: If the pattern matches no point; the message lists the points there are.
     """
     return _matching(_points(model), pattern)
 
@@ -137,7 +137,7 @@ def _matching(there: Mapping[str, HookPoint], pattern: str) -> dict[str, HookPoi
 
 
 def _summary(names: Mapping[str, HookPoint]) -> str:
-    """All names, with numbers replaced by stars and duplicates left out, so that the list can be read."""
+    """List all names, with stars for numbers and without duplicates, to keep the list readable."""
     folded: dict[str, None] = {}
     for name in names:
         folded[".".join("*" if part.isdigit() else part for part in name.split("."))] = None
@@ -157,27 +157,27 @@ def _open(session: _Session) -> Iterator[_Session]:
 def capture(model: nn.Module, *patterns: str, graph: bool = False) -> Iterator[dict[str, torch.Tensor]]:
     """Watch named points of a model during the forwards inside the `with` block.
 
-    Logits are the same, watched or not, and other threads are not affected. A later forward in the same block
-    replaces what an earlier one left.
+    Watching does not change the logits and does not affect other threads. A later forward in the same block
+    overwrites the tensors of an earlier one.
 
     Args:
         model: A model with `HookPoint`s.
         *patterns: Names or shell patterns, for example `"layers.*.blocks.*.attn.probs"`.
-        graph: Keep the tensors themselves, with their graph, for gradients; attention then runs through the
-            watched probabilities. By default detached copies are kept.
+        graph: Keep the tensors themselves, with their graph, for gradients; attention then uses the watched
+            probabilities. By default, detached copies are kept.
 
     Yields:
-        A dict from name to tensor, filled by the forward.
+        A dict of tensors by point name, filled by the forward.
 
     Raises:
-        ValueError: If a pattern matches no point; the message lists what there is.
+        ValueError: If a pattern matches no point; the message lists the points there are.
 
     Example:
         >>> with capture(model, "layers.0.blocks.*.attn.probs") as seen:
         ...     logits = model(x)
         >>> seen["layers.0.blocks.1.attn.probs"].shape  # B*nG, nH, N, N
     """
-    there = _points(model)  # once: walking through all modules takes a millisecond or more
+    there = _points(model)  # once: walking all modules takes a millisecond or more
     watched = {point: name for pattern in patterns for name, point in _matching(there, pattern).items()}
     with _open(_Session(watched=watched, graph=graph)) as session:
         yield session.seen
@@ -185,11 +185,11 @@ def capture(model: nn.Module, *patterns: str, graph: bool = False) -> Iterator[d
 
 @contextmanager
 def edit(model: nn.Module, edits: Mapping[str, Edit]) -> Iterator[None]:
-    """Replace what passes named points during the forwards inside the `with` block, in this thread only.
+    """Replace tensors at named points during the forwards inside the `with` block, in this thread only.
 
     Args:
         model: A model with `HookPoint`s.
-        edits: From name or shell pattern to a function tensor -> tensor of the same shape.
+        edits: Functions by name or shell pattern; each takes a tensor and returns one of the same shape.
 
     Raises:
         ValueError: If a pattern matches no point, or a function returns another shape.
@@ -213,8 +213,8 @@ def choose(choices: Mapping[Choice, Callable[[Any], Any]]) -> Iterator[None]:
     """Replace settings during the forwards inside the `with` block, in this thread only.
 
     Args:
-        choices: From a `Choice` to a function that takes the setting and returns the one to use; an inner
-            block gets what the outer ones returned.
+        choices: Maps a `Choice` to a function that takes the setting and returns the one to use; an inner
+            block receives the result of the outer ones.
     """
     with _open(_Session(choices=dict(choices))):
         yield

@@ -1,4 +1,4 @@
-"""From a model and a trace to what a figure needs, for the pages and for the report."""
+"""Compute the data of figures from a model and a trace, for the pages and the report."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from cfviz.models.probes.embedding import Layer
 from cfviz.models.probes.position_bias import mlp_of, table_of
 from cfviz.words import lookup
 
-QUICK = 10e6  # parameters up to which some dozens of forwards take seconds
+QUICK = 10e6  # parameters; up to here, a few dozen forwards take seconds
 ORDERS = ("number", "near", "horizontal", "diagonal", "shifted", "decay", "spread")
 
 
 def cel(layer: Layer, tokens: np.ndarray) -> Cel:
-    """The measures of one embedding layer on one photo, from the concatenated tokens (H, W, C)."""
+    """Measure one embedding layer on one photo, from the concatenated tokens (H, W, C)."""
     H, W, _ = tokens.shape
     return Cel(
         layer.stage, layer.kernels, layer.channels, tuple(n * H * W for n in layer.macs_a_token), tokens,
@@ -35,7 +35,7 @@ def cel(layer: Layer, tokens: np.ndarray) -> Cel:
 def block_bias(
     model: CrossFormer, s: int, b: int, kind: str, baseline: CrossFormer | None = None
 ) -> BlockBias:
-    """The position bias of one block: surfaces, MLP and measures of every head."""
+    """Return the position bias of one block: surfaces, MLP and measures of every head."""
     pos, G = model.stages[s].each[b].attn.pos, model.group_size[s]
     surfaces = surfaces_of(pos, G)
     found = position_bias.measures(surfaces)
@@ -58,7 +58,7 @@ def block_bias(
 
 
 def surfaces_of(pos: Any, G: int) -> np.ndarray:
-    """The bias of every head as a surface over all offsets: float32 (nH, 2G-1, 2G-1)."""
+    """Return the bias of every head as a surface over all offsets: float32 (nH, 2G-1, 2G-1)."""
     table = table_of(pos, G).detach().float().cpu().numpy()
     return np.ascontiguousarray(table.T.reshape(-1, 2 * G - 1, 2 * G - 1))
 
@@ -78,12 +78,12 @@ def _measures(found: position_bias.Measures, h: int) -> dict[str, Any]:
 
 
 def quick(model: CrossFormer) -> bool:
-    """Whether every part of a model can be ablated in seconds, so that nobody needs to ask for it."""
+    """Whether all parts of a model can be ablated in seconds, so that it is done without asking."""
     return sum(weight.numel() for weight in model.parameters()) <= QUICK
 
 
 def part_name(part: Intervention, lang: str) -> str:
-    """A part for an axis or a table, in the reader's language: "3.2 head 5"."""
+    """Name a part for an axis or a table, in the reader's language: "3.2 head 5"."""
     words = {f"part_{one}": lookup(lang, f"lab.part_{one}") or one for one in PARTS}
     index = part.index
     if part.part == "kernel" and index is not None:

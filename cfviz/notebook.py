@@ -1,4 +1,4 @@
-"""How a trace is shown in a notebook: the prediction, and the living figure of what was watched."""
+"""Show a trace in a notebook: the prediction, and the living figure of the watched points."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from cfviz.geometry import token_box
 from cfviz.trace import Trace
 from cfviz.words import figure_words
 
-LIMIT = 48_000_000  # bytes of a figure in a file or a cell; a page sends less at once
+LIMIT = 48_000_000  # bytes of a figure in a file or a cell; an app page sends less at once
 
 
 def pack(trace: Trace, lang: str = "en") -> living.Packed:
-    """The living figure's message for a trace; blocks whose q, k and bias were not watched show groups."""
+    """Pack a trace for the living figure; blocks whose q, k and bias were not watched show only groups."""
     return living.pack(
         living.units(trace.arrays, trace.groupings),
         size=trace.size,
@@ -25,7 +25,7 @@ def pack(trace: Trace, lang: str = "en") -> living.Packed:
 
 
 def show(trace: Trace) -> str:
-    """HTML for a notebook cell: the top five classes, where the weights come from, the figure."""
+    """Return HTML for a notebook cell: the top five classes, the origin of the weights, the figure."""
     height, width = trace.size
     weights = trace.weights
     plainly = {"random": "random, untrained weights", "unknown": "weights of unknown origin"}
@@ -46,5 +46,5 @@ def show(trace: Trace) -> str:
 
 
 def page(trace: Trace, lang: str = "en") -> str:
-    """A self-contained page with the living figure, to save and open offline."""
+    """Return a self-contained page with the living figure, to save and open offline."""
     return living.html(pack(trace, lang), title=f"cfviz: {trace.photo}", lang=lang)

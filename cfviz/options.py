@@ -1,4 +1,4 @@
-"""What a reader can choose from: in the app, in links, in reports and in jobs."""
+"""The choices offered to a reader in the app, links, reports and jobs."""
 
 from __future__ import annotations
 

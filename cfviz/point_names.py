@@ -1,8 +1,8 @@
-"""Names of the points inside a CrossFormer: they are built and parsed here, and nowhere by hand.
+"""Build and parse the names of the points inside a CrossFormer; nowhere else are they written by hand.
 
 A point is named after its module: `layers.2.blocks.0.attn.probs`. The embedding layer before the first stage
-is `patch_embed`; every later one belongs to the stage before it: `layers.0.downsample`. A stage or block
-`"*"` gives the shell pattern for all of them, for `hooks.capture` and `inspect`.
+is `patch_embed`; every later one belongs to the stage before it: `layers.0.downsample`. Stage or block `"*"`
+gives a shell pattern that matches all of them, for `hooks.capture` and `inspect`.
 """
 
 from __future__ import annotations
@@ -29,27 +29,27 @@ class Place(NamedTuple):
 
 
 def block(stage: Number = "*", block: Number = "*", point: str = "out") -> str:
-    """A point of a block: `block(2, 0)` is `layers.2.blocks.0.out`."""
+    """Name a point of a block: `block(2, 0)` is `layers.2.blocks.0.out`."""
     return f"layers.{stage}.blocks.{block}.{point}"
 
 
 def attention(stage: Number = "*", block: Number = "*", point: str = "probs") -> str:
-    """A point of a block's attention: q, k, v, bias, probs, heads, out."""
+    """Name a point of a block's attention: q, k, v, bias, probs, heads, out."""
     return f"layers.{stage}.blocks.{block}.attn.{point}"
 
 
 def embedding(stage: int, point: str = "concat") -> str:
-    """A point of the cross-scale embedding layer before a stage: concat, out, kernels.0 and so on."""
+    """Name a point of the cross-scale embedding layer before a stage: concat, out, kernels.0 and so on."""
     return f"patch_embed.{point}" if stage == 0 else f"layers.{stage - 1}.downsample.{point}"
 
 
 def embeddings(point: str = "concat") -> tuple[str, str]:
-    """Patterns of the same point in all embedding layers."""
+    """Return the patterns that match one point in all embedding layers."""
     return f"patch_embed.{point}", f"layers.*.downsample.{point}"
 
 
 def stage_outputs(depths: Iterable[int]) -> tuple[str, ...]:
-    """The points where the map of each stage is complete: the outputs of the last blocks.
+    """Name the points where the map of each stage is complete: the outputs of the last blocks.
 
     Args:
         depths: Blocks in each stage, `model.depths`.
@@ -64,7 +64,7 @@ _NAME = re.compile(
 
 
 def parse(name: str) -> Place:
-    """The place of the point with this name; the inverse of the functions above.
+    """Return the place of the point with this name; the inverse of the functions above.
 
     Raises:
         ValueError: If no point of a block or an embedding layer has this name.

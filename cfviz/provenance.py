@@ -1,4 +1,4 @@
-"""Where a model's weights come from and what they were trained on: facts, and the sentence about them."""
+"""The origin and training of a model's weights: facts, and the sentence that states them."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from typing import Any
 from cfviz.words import Translator, translator
 
 MAKERS = ("run", "authors", "file")
-# The notes that a file of weights may hold, with their fields: what was done to the weights before.
+# Notes that a weights file may contain, with their fields: what was done to the weights earlier.
 KEPT_NOTES = {
     "averaged": {"name", "others"},
     "one_of_several": {"name", "others"},
     "left_out": {"names"},
     "index_groups": {"groups"},
 }
-# What cards and weights said before they held fields: still read, for files of that time are about.
+# Sentences in cards and weights files from before they held fields; still read, since such files exist.
 _FIRST = re.compile(r"(?P<data>[\w-]{1,60}), a short first training \((?P<passes>[^()]{1,80})\)")
 _SITTINGS = re.compile(
     r"(?P<data>[\w-]{1,60}), a short training in \w{1,9} sittings "
@@ -29,17 +29,17 @@ _PASSES = re.compile(r"(?P<done>\d{1,6})(?: of (?P<planned>\d{1,6}))? epochs(?P<
 
 @dataclass(frozen=True)
 class Training:
-    """How weights were trained, as far as it is known.
+    """How weights were trained, as far as is known.
 
     Attributes:
-        by: Whose training it was: "run" of this project, "authors" of the paper, as a "file" records it, or
-            "unknown".
+        by: Source of the training: a "run" of this project, the "authors" of the paper, a "file" that records
+            it, or "unknown".
         data: Name of the data set, for a run and for the authors.
-        epochs: Epochs of each sitting, oldest first; a file records one number at most.
-        planned: Epochs that the last sitting should have had; None if it had them all.
-        distilled: Whether the last sitting had a teacher.
-        onward: Whether the run went on from weights whose own training is not known.
-        top1: Accuracy in percent: published by the authors, or the best that a file records.
+        epochs: Epochs of each session, oldest first; a file records at most one number.
+        planned: Epochs planned for the last session; None if all were completed.
+        distilled: Whether the last session had a teacher.
+        onward: Whether the run continued from weights whose own training is unknown.
+        top1: Top-1 accuracy in per cent: published by the authors, or the best that a file records.
     """
 
     by: str
@@ -52,7 +52,7 @@ class Training:
 
     @classmethod
     def from_json(cls, value: Any) -> Training | None:
-        """Read what `as_json` made; None for anything else, for anybody may write such a file."""
+        """Read the output of `as_json`; None for anything else, since anyone can write such a file."""
         if not isinstance(value, Mapping) or not value.keys() <= {field.name for field in fields(cls)}:
             return None
         by, data, epochs = value.get("by"), value.get("data", ""), value.get("epochs", ())
@@ -70,7 +70,7 @@ class Training:
 
     @classmethod
     def from_sentence(cls, text: str) -> Training | None:
-        """Read the sentence that cards held before they held fields; None if it is another one."""
+        """Read the sentence that older cards hold instead of fields; None for any other text."""
         found = _FIRST.fullmatch(text) or _SITTINGS.fullmatch(text)
         passes = found and _PASSES.fullmatch(found["passes"])
         if not found or not passes:
@@ -81,12 +81,12 @@ class Training:
         return cls("run", found["data"], epochs, planned, bool(passes["distilled"]))
 
     def as_json(self) -> dict[str, Any]:
-        """The fields that say something, for a card or the header of a weights file."""
+        """Return the fields that are set, for a card or the header of a weights file."""
         said = {name: value for name, value in asdict(self).items() if value not in ("", (), None, False)}
         return said | ({"epochs": list(self.epochs)} if self.epochs else {})
 
     def sentence(self, t: Translator | None = None) -> str:
-        """The facts in a reader's language; in English if none is given."""
+        """State the facts in the reader's language, by default English."""
         t = t or translator("en")
         if self.by == "authors":
             return t("common.trained_authors", data=self.data, top=self.top1)
@@ -112,7 +112,7 @@ class Training:
 
 
 def _counts(value: Any) -> bool:
-    """Whether a value is a plain, finite number that is not negative."""
+    """Whether a value is a plain, non-negative number below a million."""
     number = isinstance(value, int | float) and not isinstance(value, bool)
     return number and isfinite(value) and 0 <= value < 1e6
 
@@ -122,8 +122,8 @@ class Note:
     """One sentence about weights.
 
     Attributes:
-        code: The end of a key of the catalogue, `common.weights_note_CODE`.
-        fields: What fills the sentence, as pairs.
+        code: The end of the catalogue key `common.weights_note_CODE`.
+        fields: Placeholder names and values, as pairs.
     """
 
     code: str
@@ -131,12 +131,12 @@ class Note:
 
     @classmethod
     def of(cls, code: str, **fields: str) -> Note:
-        """A note from keywords."""
+        """Make a note from keyword arguments."""
         return cls(code, tuple(fields.items()))
 
     @classmethod
     def from_json(cls, value: Any) -> Note | None:
-        """Read what `as_json` made; None for anything else, for anybody may write such a file."""
+        """Read the output of `as_json`; None for anything else, since anyone can write such a file."""
         if not isinstance(value, Mapping) or not isinstance(code := value.get("code"), str):
             return None
         told = {name: text for name, text in value.items() if name != "code"}
@@ -144,26 +144,26 @@ class Note:
         return cls.of(code, **told) if good else None
 
     def as_json(self) -> dict[str, str] | None:
-        """The note for the header of a weights file; None if the weights themselves say it again."""
+        """Return the note for the header of a weights file; None if loading the weights produces it again."""
         return {"code": self.code, **dict(self.fields)} if self.code in KEPT_NOTES else None
 
     def sentence(self, t: Translator | None = None) -> str:
-        """The note in a reader's language; in English if none is given."""
+        """State the note in the reader's language, by default English."""
         return (t or translator("en"))(f"common.weights_note_{self.code}", **dict(self.fields))
 
 
 @dataclass(frozen=True)
 class Provenance:
-    """Where a model's weights come from.
+    """The origin of a model's weights.
 
     Attributes:
         source: "bundled", "official", a file name, a repository id, "random", or "unknown".
-        sha256: Of the file, if there is one.
-        trained: What they were trained on, in a few English words; None means never: random weights.
-        dataset: Which list of class names they predict: "imagenet-1k", "imagenette20", or None.
-        training: The facts behind `trained`; None where a file says it in words of its own.
-        classes: Names of the classes in the order of the outputs, where the file records them.
-        notes: What a reader should know of how the weights were taken out of their file.
+        sha256: SHA-256 of the file, if there is one.
+        trained: Short English description of the training; None for random weights.
+        dataset: Data set whose class names the outputs stand for: "imagenet-1k", "imagenette20", or None.
+        training: The facts behind `trained`; None if the file describes the training in its own words.
+        classes: Class names in output order, if the file records them.
+        notes: Remarks for the reader on how the weights were extracted from the file.
     """
 
     source: str = "random"
@@ -176,10 +176,10 @@ class Provenance:
 
     @classmethod
     def unknown(cls) -> Provenance:
-        """Of weights that came into a model in a way that nobody recorded."""
+        """Return the provenance of weights of unrecorded origin."""
         training = Training("unknown")
         return cls("unknown", trained=training.sentence(), training=training)
 
     def trained_in(self, t: Translator) -> str:
-        """`trained` in a reader's language; a file's own words stay as they are."""
+        """Return `trained` in the reader's language; a file's own words stay as they are."""
         return self.training.sentence(t) if self.training else self.trained or ""

@@ -1,4 +1,4 @@
-"""From a model and a photo to a trace."""
+"""Run a photo through a model and return a trace."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from cfviz.trace import Trace
 
 LOAD = Path("/proc/loadavg")  # the fourth field begins with the number of threads that run or could run
 _loading = threading.RLock()
-_on_cpu: WeakKeyDictionary[CrossFormer, CrossFormer] = WeakKeyDictionary()  # of models on a full GPU
+_on_cpu: WeakKeyDictionary[CrossFormer, CrossFormer] = WeakKeyDictionary()  # copies used if the GPU is full
 _most = torch.get_num_threads()
 _log = logging.getLogger(__name__)
 
@@ -46,16 +46,16 @@ def inspect(
         image: A path, bytes, a file, a PIL image, an (H, W, 3) uint8 array, or a `Photo`.
         model: A variant, which gets its bundled weights, or a model of your own in eval mode.
         size: Side of the input in pixels, or (height, width); multiples of 32.
-        watch: Points to keep, names or shell patterns: `"layers.*.blocks.*.attn.probs"`.
-        device: "cpu", "cuda", ...; by default CUDA if available for a variant, and where the model is for a
-            model of your own.
-        dtype: "float32", "bfloat16" or "float16"; by default float32 for a variant, and that of a model of
-            your own.
-        mode: How the photo is fitted to the input size: "crop", "resize" or "pad".
+        watch: Points to keep, as names or shell patterns: `"layers.*.blocks.*.attn.probs"`.
+        device: "cpu", "cuda", ...; by default, a variant runs on CUDA if available, and a model of your own
+            on its present device.
+        dtype: "float32", "bfloat16" or "float16"; by default, float32 for a variant, and the model's own
+            format for a model of your own.
+        mode: How to fit the photo to the input size: "crop", "resize" or "pad".
 
     Returns:
-        The trace: prediction, watched arrays, and all that is needed to draw them. If the GPU has no memory
-        left, it comes from the CPU, and `trace.device` says so.
+        The trace: the prediction, the watched arrays and everything needed to draw them. If the GPU runs out
+        of memory, the trace is computed on the CPU, as `trace.device` shows.
 
     Raises:
         ValueError: If the image, the model, the size, a pattern or the device cannot be used.
@@ -94,7 +94,7 @@ def inspect(
 def _forward(
     net: CrossFormer, image: torch.Tensor, watch: Sequence[str]
 ) -> tuple[CrossFormer, dict[str, np.ndarray], float]:
-    """As `forward`, but on the CPU if the GPU has no memory left; also returns the model that was used."""
+    """Like `forward`, but on the CPU if the GPU runs out of memory; also returns the model used."""
     try:
         return net, *forward(net, image, watch)
     except torch.cuda.OutOfMemoryError:
@@ -110,12 +110,12 @@ def _forward(
 def forward(
     model: CrossFormer, image: torch.Tensor, watch: Sequence[str] = ()
 ) -> tuple[dict[str, np.ndarray], float]:
-    """Run one photo through a model and keep what passes through the watched points.
+    """Run one photo through a model and keep the tensors at the watched points.
 
     Args:
         model: In eval mode.
         image: (3, H, W), normalised.
-        watch: Points, names or shell patterns; the logits are kept in any case.
+        watch: Points, as names or shell patterns; the logits are always kept.
 
     Returns:
         Arrays by point name, float32, without the batch axis; and the duration of the forward in seconds.
@@ -133,30 +133,33 @@ def forward(
 
 
 def _array(name: str, tensor: torch.Tensor) -> np.ndarray:
-    """A watched tensor of one photo without its batch axis; inside attention the first axis is groups."""
+    """Convert a watched tensor of one photo to an array without the batch axis.
+
+    Inside attention, the first axis is the groups and is kept.
+    """
     array = tensor.float().cpu().numpy()
     inside = name.split(".")[-2] == "attn" if "." in name else False
     return array if inside else array[0]
 
 
 def share_cores() -> int:
-    """Let what comes next compute on the cores that nobody else uses; returns how many, at least one.
+    """Limit PyTorch to the cores that are free now, at least one; returns their number.
 
     PyTorch's threads synchronise after every operation and wait for each other without sleeping. If another
-    process holds a core, all wait for that process: on two cores at a load of four, a forward of nano took
+    process holds a core, all of them wait for it: on two cores at a load of four, a forward of nano took
     166 to 383 ms with two threads (up to 2.9 s in the slowest tenth) and 52 to 55 ms with one.
     """
     try:
         others = int(LOAD.read_text().split()[3].split("/")[0]) - 1  # this thread runs, too
     except (OSError, ValueError, IndexError):
-        return torch.get_num_threads()  # not Linux: the load is not known
+        return torch.get_num_threads()  # not Linux: the load is unknown
     free = max(1, min(_most, (os.cpu_count() or 1) - others))
     torch.set_num_threads(free)
     return free
 
 
 def load(name: str, device: str | None = None, dtype: str = "float32") -> CrossFormer:
-    """A variant with its bundled weights on a device, made once per process and shared.
+    """Return a variant with its bundled weights on a device, made once per process and shared.
 
     Args:
         name: A variant, see `list_models()`.
@@ -173,12 +176,12 @@ def _load(name: str, device: str, dtype: str) -> CrossFormer:
 
 
 def placed(model: CrossFormer, device: str | None = None, dtype: str | None = None) -> CrossFormer:
-    """A model on a device in a number format: a copy, or the model itself if it is there already.
+    """Return a model on a device in a number format: a copy, or the model itself if nothing has to change.
 
     Args:
         model: In eval mode.
-        device: "cpu", "cuda", ...; None keeps the model where it is. If the GPU has no room, the copy is on
-            the CPU.
+        device: "cpu", "cuda", ...; None keeps the model where it is. If the GPU runs out of memory, the copy
+            is on the CPU.
         dtype: "float32", "bfloat16" or "float16"; None keeps the model's own.
 
     Raises:
@@ -206,10 +209,10 @@ def placed(model: CrossFormer, device: str | None = None, dtype: str | None = No
 
 
 def pick_device(device: str | None = None) -> str:
-    """The device to compute on: the one asked for, or CUDA if available, else the CPU.
+    """Return the device to compute on: the requested one, else CUDA if available, else the CPU.
 
     Raises:
-        ValueError: If PyTorch does not know the device or cannot use it here.
+        ValueError: If PyTorch does not know the device or cannot use it on this machine.
     """
     if device is None:
         return "cuda" if torch.cuda.is_available() else "cpu"
@@ -222,16 +225,16 @@ def pick_device(device: str | None = None) -> str:
 
 
 def name_of(model: CrossFormer) -> str:
-    """The name of a model's variant."""
+    """Return the name of a model's variant."""
     cfg = getattr(model, "pretrained_cfg", None) or {}
     return cfg.get("architecture") or type(model).__name__
 
 
 def class_names(model: CrossFormer, lang: str = "en") -> list[str]:
-    """The names of a model's classes: those that its file records, those of its data set, else numbers.
+    """Return the names of a model's classes: those in its file, else those of its data set, else numbers.
 
-    A thousand classes of which nothing is known are probably ImageNet's: their numbers come first, and the
-    names have a question mark.
+    If nothing is known about a thousand classes, they are probably ImageNet's: each label is the number,
+    followed by ImageNet's name with a question mark.
     """
     known, count = model.provenance, model.num_classes
     if known.classes and len(known.classes) == count:

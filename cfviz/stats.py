@@ -1,4 +1,4 @@
-"""Statistics that many modules share."""
+"""Statistics shared by many modules."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ Z_95 = 1.959963984540054  # of a two-sided 95 % interval
 
 
 def softmax(logits: np.ndarray) -> np.ndarray:
-    """Probabilities over the last axis, float64, without overflow."""
+    """Compute the softmax over the last axis, in float64, without overflow."""
     raised = np.exp(logits.astype(np.float64) - logits.max(-1, keepdims=True))
     return raised / raised.sum(-1, keepdims=True)
 
 
 def wilson(correct: int, n: int, z: float = Z_95) -> tuple[float, float]:
-    """Wilson's score interval of a proportion.
+    """Compute Wilson's score interval for a proportion.
 
     Args:
         correct: Successes.
@@ -41,7 +41,10 @@ def wilson(correct: int, n: int, z: float = Z_95) -> tuple[float, float]:
 
 
 def spearman(a: np.ndarray, b: np.ndarray) -> float:
-    """Rank correlation of two arrays of one shape; ties share their mean rank; 0 if one array is constant."""
+    """Compute the rank correlation of two arrays of equal shape; ties share their mean rank.
+
+    The result is 0 if one array is constant.
+    """
     if a.shape != b.shape:
         raise ValueError(f"the maps are {a.shape} and {b.shape}; expected one shape")
     x, y = ranks(a.reshape(-1)), ranks(b.reshape(-1))
@@ -51,7 +54,7 @@ def spearman(a: np.ndarray, b: np.ndarray) -> float:
 
 
 def ranks(values: np.ndarray) -> np.ndarray:
-    """Ranks of (n,) values, from 1; ties share their mean rank."""
+    """Rank (n,) values, from 1; ties share their mean rank."""
     _, where, count = np.unique(values, return_inverse=True, return_counts=True)
     last = np.cumsum(count)
     return (last - (count - 1) / 2)[where]

@@ -1,4 +1,4 @@
-"""What one forward left behind: named arrays with named axes, frozen."""
+"""The record of one forward: named, read-only arrays with named axes."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from cfviz.geometry import Grouping
 from cfviz.provenance import Provenance
 from cfviz.stats import softmax
 
-# the axes of the arrays of one photo, by the last parts of the point's name
+# axes of one photo's arrays, by the last parts of the point's name
 AXES: dict[str, tuple[str, ...]] = {
     "kernels": ("channel", "row", "col"),
     "concat": ("row", "col", "channel"),
@@ -34,7 +34,7 @@ AXES: dict[str, tuple[str, ...]] = {
 
 
 def axes_of(point: str) -> tuple[str, ...]:
-    """The names of the axes of what passes through a point, for one photo.
+    """Return the names of the axes of the array at a point, for one photo.
 
     Args:
         point: For example `layers.0.blocks.1.attn.probs`.
@@ -54,20 +54,20 @@ class Trace:
     """A prediction and the tensors that made it. Arrays are read-only float32.
 
     Attributes:
-        arrays: From point name to array; `logits` is always there.
-        axes: From point name to the names of its axes.
+        arrays: Arrays by point name; `logits` is always included.
+        axes: Names of the axes, by point name.
         labels: Class names, in the order of the logits.
         crop: Exactly the pixels that the model saw; None if the trace was made from a tensor.
-        box: Where they lie in the photo: (left, top, right, bottom) in pixels of the photo.
+        box: The crop's position in the photo: (left, top, right, bottom) in pixels of the photo.
         photo: Name of the photo.
         model: Name of the variant.
         size: (height, width) of the input in pixels.
-        groupings: How each block of each stage cuts its map.
+        groupings: Each block's partition of its map, by stage.
         device: "cpu", "cuda", ...
         dtype: Number format of the forward: "float32", "bfloat16", ...
         seconds: Duration of the forward.
-        weights: Where the weights come from.
-        settings: Anything else that is needed to make the trace again.
+        weights: Origin of the weights.
+        settings: Anything else needed to reproduce the trace.
     """
 
     arrays: Mapping[str, np.ndarray]
@@ -91,10 +91,10 @@ class Trace:
         object.__setattr__(self, "settings", MappingProxyType(dict(self.settings)))
 
     def __getitem__(self, point: str) -> np.ndarray:
-        """The array of a point.
+        """Return the array of a point.
 
         Raises:
-            ValueError: If it was not watched; the message lists what was.
+            ValueError: If the point was not watched; the message lists those that were.
         """
         if point not in self.arrays:
             raise ValueError(f"{point!r} was not watched; this trace holds: {', '.join(self.arrays)}")
@@ -102,7 +102,7 @@ class Trace:
 
     @property
     def axes(self) -> dict[str, tuple[str, ...]]:
-        """From point name to the names of its axes."""
+        """Names of the axes, by point name."""
         return {name: axes_of(name) for name in self.arrays}
 
     @property
@@ -122,7 +122,10 @@ class Trace:
         return softmax(self.logits)
 
     def top(self, k: int = 5) -> list[tuple[int, str, float]]:
-        """The k most probable classes: (index, name, probability), most probable first; none without any."""
+        """Return the k most probable classes as (index, name, probability), most probable first.
+
+        Without a classifier, the list is empty.
+        """
         if not self.labels:
             return []
         probs = self.probs
@@ -130,7 +133,7 @@ class Trace:
         return [(int(i), self.labels[i], float(probs[i])) for i in order]
 
     def grouping(self, stage: int, block: int) -> Grouping:
-        """How a block cut its map."""
+        """Return a block's partition of its map."""
         return self.groupings[stage][block]
 
     def save(self, path: str) -> None:
@@ -138,7 +141,7 @@ class Trace:
         np.savez_compressed(path, allow_pickle=False, **dict(self.arrays))
 
     def show(self) -> Shown:
-        """What a notebook cell shows: the top classes, where the weights come from, the living figure."""
+        """Return the output of a notebook cell: top classes, origin of the weights, living figure."""
         if _render is None:
             raise ValueError("no renderer of traces is set; call `render_traces_with` first")
         return Shown(_render(self))
@@ -157,7 +160,7 @@ class Trace:
 
 
 class Shown(str):
-    """HTML that a notebook draws; as a string it can be written to a file."""
+    """HTML that a notebook renders; being a string, it can also be written to a file."""
 
     __slots__ = ()
 
@@ -169,6 +172,6 @@ _render: Callable[[Trace], str] | None = None
 
 
 def render_traces_with(render: Callable[[Trace], str]) -> None:
-    """Set what `Trace.show` returns: figures are made in a layer above, which this module may not import."""
+    """Set the renderer for `Trace.show`: figures are in a higher layer, which this module may not import."""
     global _render
     _render = render

@@ -1,8 +1,8 @@
-"""The texts of both languages: a key in, a sentence out.
+"""Texts in both languages, looked up by key.
 
 The catalogues are `assets/translations/<language>/<section>.json`, one flat object per file. The key
-`"predict.title"` is the entry `"title"` of `predict.json`: what follows the first dot is the name of the
-entry. Placeholders are those of `str.format`.
+`"predict.title"` is the entry `"title"` of `predict.json`: the part after the first dot names the entry.
+Placeholders are those of `str.format`.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ Translator = Callable[..., str]
 def translator(lang: str) -> Translator:
     """Return `t(key, **fields)` for one language.
 
-    A key that the language lacks falls back to English, then to the key itself: a page with one awkward word
-    is better than no page. The tests make sure that neither happens.
+    A key missing from the language falls back to English, then to the key itself: a page with one awkward
+    word is better than no page. The tests make sure that neither happens.
 
     Args:
         lang: One of `LANGUAGES`.
@@ -46,7 +46,7 @@ def translator(lang: str) -> Translator:
 
 
 def lookup(lang: str, key: str) -> str | None:
-    """The raw text of a key, placeholders unfilled; None if there is no such key."""
+    """Return the raw text of a key, with unfilled placeholders; None if there is no such key."""
     section, _, name = key.partition(".")
     path = TRANSLATIONS / lang / f"{section}.json"
     try:
@@ -56,10 +56,10 @@ def lookup(lang: str, key: str) -> str | None:
 
 
 def section_words(section: str, lang: str = "en") -> dict[str, str]:
-    """All words of one section, placeholders unfilled.
+    """Return all texts of one section, with unfilled placeholders.
 
     Raises:
-        ValueError: If there are none in that language.
+        ValueError: If the section does not exist in that language.
     """
     path = TRANSLATIONS / lang / f"{section}.json"
     if not path.is_file():
@@ -69,10 +69,10 @@ def section_words(section: str, lang: str = "en") -> dict[str, str]:
 
 
 def figure_words(section: str, lang: str = "en") -> dict[str, str]:
-    """The words of a living figure (`<section>.figure.*`) without the prefix; the browser fills them in.
+    """Return the texts of a living figure (`<section>.figure.*`) without the prefix; the browser fills them.
 
     Raises:
-        ValueError: If there are no words in that language, or none of a figure in that section.
+        ValueError: If the section does not exist in that language, or has no texts for a figure.
     """
     entries = section_words(section, lang).items()
     found = {key.removeprefix("figure."): text for key, text in entries if key.startswith("figure.")}
@@ -82,33 +82,33 @@ def figure_words(section: str, lang: str = "en") -> dict[str, str]:
 
 
 def decimal(value: float, digits: int = 2) -> str:
-    """A number with a true minus: 1.32, −0.40."""
+    """Format a number with a true minus sign: 1.32, −0.40."""
     return f"{value:.{digits}f}".replace("-", "−")
 
 
 def signed(value: float, digits: int = 2) -> str:
-    """A number with its sign and a proper minus: +1.32, −0.40."""
+    """Format a number with its sign and a true minus sign: +1.32, −0.40."""
     return f"{value:+.{digits}f}".replace("-", "−")
 
 
 def placeholders(text: str) -> set[str]:
-    """The names in braces in a text."""
+    """Return the placeholder names in a text."""
     return {name for _, name, _, _ in Formatter().parse(text) if name}
 
 
 def preferred(locale: str | None) -> str:
-    """The language to begin with for a browser's locale, such as `zh-TW`."""
+    """Return the initial language for a browser's locale, such as `zh-TW`."""
     return "zh-Hant" if (locale or "").lower().startswith("zh") else "en"
 
 
 @lru_cache(maxsize=256)
 def _catalogue(path: Path, changed: int) -> dict[str, str]:
-    """One catalogue, read again only after a change."""
+    """Load one catalogue; read again only after a change."""
     return json.loads(path.read_text(encoding="utf-8"))
 
 
 def together(*sentences: str) -> str:
-    """Sentences in a row: with a space between them, but none after a Chinese full stop."""
+    """Join sentences with a space, but with none after a Chinese full stop."""
     out = ""
     for sentence in filter(None, sentences):
         out += sentence if not out or out.endswith("。") else f" {sentence}"
