@@ -30,7 +30,7 @@ MEASURES = (
 )  # fmt: skip
 ENOUGH = 0.02  # largest cost in accuracy at which a part counts as dispensable
 BY_CHANCE = 0.025  # share of 95 % intervals that lie below zero by chance when there is no effect
-MOST = 40  # lines of a figure
+MOST = 40  # lines in a figure
 KEYS = ("subject", "part", "stage", "block", "index", "how", "measure", "value", "low", "high", "n", "json")
 LINES = "interventions.jsonl"  # in the folder of a job
 Rows = list[dict[str, Any]]

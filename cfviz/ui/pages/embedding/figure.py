@@ -178,4 +178,4 @@ def whole(x: float) -> str:
 
 def points(x: float) -> str:
     """Format a change of probability in percentage points: "−12.3", "+0.4"."""
-    return signed(round(100 * x, 1) + 0.0, 1)  # what rounds to zero is +0.0, never −0.0
+    return signed(round(100 * x, 1) + 0.0, 1)  # zero after rounding is +0.0, never −0.0

@@ -190,7 +190,7 @@ def gallery_means(key: str, _bench: Bench) -> dict[str, np.ndarray]:
 
 
 def default(model: CrossFormer, size: int) -> tuple[Intervention, ...]:
-    """The initial interventions: the first long distance block, restricted to short distances."""
+    """The initial interventions: the first long distance block turned into a short distance one."""
     for s, blocks in enumerate(model.groupings(size, size)):
         for b, g in enumerate(blocks):
             if g.kind == "lda":

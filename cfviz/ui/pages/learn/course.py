@@ -52,7 +52,7 @@ STATES: dict[str, dict[str, Any]] = {
     "bias": {"stage": STAGE, "kind": KIND, "part": ("surfaces", "resized")},
     "board": {"stage": STAGE, "kind": KIND},
 }  # fmt: skip
-NEEDS = {  # keys that a figure's state must have: those of one of the sets
+NEEDS = {  # keys a figure's state must have; any one set will do
     "map": ({"side", "G", "I", "kind", "token"},), "groups": ({"stage", "kind", "at"},),
     "attention": ({"stage", "kind", "at"},), "explorer": ({"side", "G", "I", "kind"}, {"stage", "kind"}),
     "embedding": ({"at"}, {"token"}), "bias": ({"stage", "kind", "part"},), "board": (set(),),

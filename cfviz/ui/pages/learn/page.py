@@ -142,7 +142,7 @@ def _picked(id: str, about_key: str) -> tuple[str, ...]:
 
 
 def take(about_key: str, id: str, picked: list[str]) -> None:
-    """Keep what the reader pointed at or chose, until the answer is checked."""
+    """Keep the reader's picks until the answer is checked."""
     st.session_state[PICKED] = (id, about_key, picked[:256])
 
 

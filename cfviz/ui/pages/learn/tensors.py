@@ -205,7 +205,7 @@ def moved(scene: Scene, parts: Sequence[Intervention]) -> np.ndarray:
 
 
 def effect_ranks(scene: Scene, by: np.ndarray) -> list[int]:
-    """The ranks of parts by the result of `moved`; a changed logit is rounded in steps of its own size."""
+    """The ranks of parts by the size of their `moved` values; differences within rounding are ties."""
     logit = float(scene.trace().logits.max())
     return ranks(np.abs(by), slack(scene, max(abs(logit), float(np.abs(logit + by).max()))))
 
