@@ -173,7 +173,7 @@ class Shared(Generic[P, R]):
 
 
 def message_bytes(result: Any) -> int:
-    """Bytes of a figure's message, 0 for anything else; a message in parts is cached again as it was sent."""
+    """Bytes of a figure's message, 0 for anything else; doubled if in parts, which are kept again as sent."""
     if isinstance(result, bytes):
         return len(result)
     return 2 * len(getattr(result, "body", b""))
