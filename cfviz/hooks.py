@@ -1,6 +1,6 @@
 """Named points inside a model, watched or edited in one thread of execution without touching the model.
 
-A `HookPoint` is an identity with a name, a `Choice` a setting that a forward reads. `capture`, `edit` and
+A `HookPoint` is an identity with a name; a `Choice` is a setting that a forward reads. `capture`, `edit` and
 `choose` put their requests into a `ContextVar`, so two users of a shared model never see each other's
 tensors, and nothing is registered on the model or left behind in it: leaving the `with` block, even by an
 exception, cleans up everything.

@@ -1,8 +1,8 @@
 """Build and parse the names of the points inside a CrossFormer; nowhere else are they written by hand.
 
 A point is named after its module: `layers.2.blocks.0.attn.probs`. The embedding layer before the first stage
-is `patch_embed`; every later one belongs to the stage before it: `layers.0.downsample`. Stage or block `"*"`
-gives a shell pattern that matches all of them, for `hooks.capture` and `inspect`.
+is `patch_embed`; every later one belongs to the stage before it: `layers.0.downsample`. With `"*"` as the
+stage or block, a name is a shell pattern that matches all of them, for `hooks.capture` and `inspect`.
 """
 
 from __future__ import annotations

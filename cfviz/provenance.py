@@ -35,9 +35,9 @@ class Training:
         by: Source of the training: a "run" of this project, the "authors" of the paper, a "file" that records
             it, or "unknown".
         data: Name of the data set, for a run and for the authors.
-        epochs: Epochs of each session, oldest first; a file records at most one number.
-        planned: Epochs planned for the last session; None if all were completed.
-        distilled: Whether the last session had a teacher.
+        epochs: Epochs of each sitting, oldest first; a file records at most one number.
+        planned: Epochs planned for the last sitting; None if all were completed.
+        distilled: Whether the last sitting had a teacher.
         onward: Whether the run continued from weights whose own training is unknown.
         top1: Top-1 accuracy in per cent: published by the authors, or the best that a file records.
     """

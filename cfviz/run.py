@@ -239,7 +239,7 @@ def class_names(model: CrossFormer, lang: str = "en") -> list[str]:
     known, count = model.provenance, model.num_classes
     if known.classes and len(known.classes) == count:
         return [folder_label(name, lang) for name in known.classes]
-    names = labels(known.dataset, lang) if known.dataset in DATASETS else []  # a file may name any
+    names = labels(known.dataset, lang) if known.dataset in DATASETS else []  # a file may name any data set
     if len(names) == count:
         return names
     word = {"en": "class", "zh-Hant": "類別"}[lang]

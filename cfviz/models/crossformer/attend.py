@@ -7,7 +7,7 @@ import torch.nn.functional as F
 
 from .shortcuts import recorded
 
-GATHERED = 4_000_000  # bytes; more masks than this drop out of a processor's cache before they are read
+GATHERED = 4_000_000  # bytes; larger masks leave the processor's cache before they are read
 
 
 def spread(bias: torch.Tensor, which: torch.Tensor | None, BG: int) -> torch.Tensor:

@@ -76,9 +76,9 @@ def _checksums(module: nn.Module) -> tuple[int, ...]:
 
 
 def _checksum(p: torch.Tensor) -> int:
-    """Return the CRC-32 of the numbers: it detects any change of one, and misses one in 4 billion of several.
+    """Return the CRC-32 of a parameter's numbers; 0 if it has none (fake, or on the "meta" device).
 
-    For parameters without numbers (fake ones, those on the "meta" device) it is 0.
+    The checksum detects any change of a single number, and misses one in four billion larger changes.
     """
     if type(p) is not nn.Parameter or p.is_meta:
         return 0

@@ -140,7 +140,7 @@ def _finite(value: Any) -> bool:
 
 
 def _whole(name: str, value: Any, low: int, missing: int | None) -> None:
-    """Raise unless a field is a whole number from `low`, or missing where that is allowed."""
+    """Raise unless a field is a whole number of at least `low`; None is valid only if `missing` is None."""
     if value is None and missing is None:
         return
     top = SEEDS if name == "seed" else MOST

@@ -54,7 +54,7 @@ class Checkpoint:
         img_size: Input size in training, in pixels, if the file records it, else None.
         source: "bundled", "official", a file name or a repository id.
         sha256: SHA-256 of the file.
-        trained: Short description of the training data; None if the weights were never trained.
+        trained: Short English description of the training; None if the weights were never trained.
         training: The facts behind `trained`; None if the file describes the training in its own words.
         dataset: Data set whose class names the outputs stand for, or None.
         classes: Class names in output order, if the file records them.
@@ -180,7 +180,7 @@ def _find(source: str | PathLike[str] | bytes, name: str | None, progress: Any, 
         raise CheckpointError("folder", source=text)
     if not path.exists():
         raise CheckpointError("not_found", source=text)
-    if not path.is_file():  # a device or a pipe, which need not end
+    if not path.is_file():  # a device or a pipe, which may never end
         raise CheckpointError("unreadable", source=text, detail="it is no regular file")
     try:
         return _Found(path, path.name, sha256_of(path))

@@ -6,7 +6,7 @@ The sentences are also in `assets/translations/*/errors.json`; a test keeps the 
 from __future__ import annotations
 
 MESSAGES = {
-    # where the weights come from
+    # the source
     "not_found": "{source}: no such file, variant or repository.",
     "folder": "{source} is a folder; give the weights file inside it.",
     "unreadable": "{source} could not be read: {detail}.",
@@ -17,7 +17,7 @@ MESSAGES = {
         "in a browser ({page}) and give its path on this machine instead."
     ),
     "wrong_variant": "{source} holds {found}, but {wanted} was asked for.",
-    # the way here
+    # the download
     "no_network": "{url} could not be reached ({detail}); check the connection, or give a local file.",
     "interrupted": "The connection to {url} broke after {done}. What arrived is kept; try again to resume.",
     "http": "{url} returned HTTP status {status}.",
@@ -52,7 +52,7 @@ MESSAGES = {
         "{source} asks for {classes}, which neither weights nor their settings need, so it was not opened; "
         "in the program that wrote it, save only the model's state_dict and open that."
     ),
-    # what is inside
+    # the contents
     "no_tensors": "{source} holds no weights: {detail}.",
     "several_sets": (
         "{source} holds several sets of weights ({sets}); save the one you mean in a file of its own."

@@ -248,7 +248,7 @@ def class_list(value: Any) -> tuple[str, ...] | None:
 
 
 def model_args(value: Any, found: Mapping[str, Any]) -> dict[str, Any] | None:
-    """Return the widths and depths that a file states, or None if the shapes contradict them.
+    """Return the widths and depths that a file states if its shapes are consistent with them, else None.
 
     Args:
         value: The file's statement.

@@ -32,9 +32,7 @@ MAX_PICKLE_BYTES = 32 << 20  # names and numbers only: the largest variant with 
 MAX_HEADER_BYTES = 16 << 20
 
 _LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
-_LEGACY_HEAD = (
-    3  # pickles before the object: magic number, protocol, system; the list of storages is behind it
-)
+_LEGACY_HEAD = 3  # pickles before the object: magic number, protocol, system; the list of storages follows it
 
 
 @dataclass(frozen=True)
@@ -181,7 +179,7 @@ def _read_zip(file: BinaryIO, data: Buffer, name: str) -> Any:
                 if entry.compress_type != zipfile.ZIP_STORED:
                     content = bytearray(archive.read(entry))
                     return _flat(content, 0, len(content), dtype)
-                at = entry.header_offset  # of the entry's own header: 30 bytes, its name, more
+                at = entry.header_offset  # start of the local header: 30 bytes, the name, an extra field
                 names, more = struct.unpack_from("<HH", data, at + 26)
                 return _flat(data, at + 30 + names + more, entry.file_size, dtype)
 

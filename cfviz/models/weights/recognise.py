@@ -109,7 +109,7 @@ def _not_a_crossformer(shapes: Shapes, source: str) -> CheckpointError:
 
 
 def told_variant(structure: Structure, told: Any, told_args: Any) -> tuple[str, dict[str, Any]] | None:
-    """Return the variant and the widths and depths that a file states, or None if its shapes contradict them.
+    """Return the variant, widths and depths that a file states if its shapes confirm them, else None.
 
     Args:
         structure: Read from the shapes.

@@ -19,8 +19,8 @@ from .errors import CheckpointError, some
 from .pickles import StandIn
 
 FIRST_KEY = "patch_embed.projs.0.weight"
-DEEPEST = 6  # wrappers around wrappers
-MOST_DICTS = 10_000  # to search
+DEEPEST = 6  # levels of wrappers to search
+MOST_DICTS = 10_000  # dicts to search
 
 _TOP = ("patch_embed", "layers", "norm", "head")
 _AVERAGED = re.compile(r"(^|[_.-])(ema|swa|avg|averaged?|shadow|polyak)\d*($|[_.-])", re.IGNORECASE)
