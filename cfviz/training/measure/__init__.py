@@ -1,1 +1,1 @@
-"""What trained weights are worth: accuracy, other input sizes, studies over many photos."""
+"""Measurements of trained weights: accuracy, other input sizes, studies over many photos."""

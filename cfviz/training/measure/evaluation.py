@@ -1,4 +1,4 @@
-"""Accuracy of a model on a folder of photos: top-1, top-5, per class, with 95 % intervals."""
+"""Accuracy of a model on a folder of photos: top-1, top-5 and per class, with 95 % intervals."""
 
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -24,12 +24,12 @@ IMAGENETTE = frozenset(
 )
 
 
-UNREADABLE = -1  # the class of a photo that could not be read
+UNREADABLE = -1  # label of a photo that could not be read
 
 
 @dataclass(frozen=True)
 class Score:
-    """A share with its interval: `correct` of `n`, `value` in 0..1, `low` and `high` its 95 %."""
+    """A proportion with its interval: `correct` of `n`, `value` in 0..1, 95 % bounds `low` and `high`."""
 
     correct: int
     n: int
@@ -51,14 +51,14 @@ def predict(
     batch_size: int = 64,
     workers: int = 0,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Run a model over photos, split over the processes, in their order.
+    """Run a model over photos, split across the processes; results are in the order of the photos.
 
     Returns:
-        Logits (n, classes) float32 and labels (n,) int64 of the photos that can be read, and which those are,
-        bool (all,); whole on every process.
+        Logits (n, classes) float32 and labels (n,) int64 of the readable photos, and a mask over all photos,
+        bool (all,), that marks them. Every process gets the complete results.
 
     Raises:
-        ValueError: If none can be read, or the model gives something that is no number.
+        ValueError: If no photo can be read, or the model returns values that are not finite.
     """
     accelerator = accelerator or Accelerator()
     world, rank = accelerator.num_processes, accelerator.process_index
@@ -93,16 +93,16 @@ def predict(
 
 
 def scores(logits: np.ndarray, labels: np.ndarray, classes: list[str]) -> dict[str, Any]:
-    """Counts hits.
+    """Compute accuracies from logits.
 
     Args:
         logits: (n, K).
-        labels: (n,) columns of `logits`.
+        labels: The true columns of `logits`, (n,).
         classes: K names.
 
     Returns:
-        `top1` and `top5` (as `Score` dicts; top-5 needs more than five classes), `per_class` (name ->
-        top-1 of its photos), `confusion` (K, K) counts, rows true.
+        `top1` and `top5` (as `Score` dicts; top-5 only for more than five classes), `per_class` (maps each
+        name to the top-1 of its photos), `confusion` ((K, K) counts, true classes in rows).
     """
     if logits.shape != (len(labels), len(classes)):
         raise ValueError(f"got logits {logits.shape}, expected ({len(labels)}, {len(classes)})")
@@ -120,7 +120,7 @@ def scores(logits: np.ndarray, labels: np.ndarray, classes: list[str]) -> dict[s
 
 
 def table(result: dict[str, Any]) -> str:
-    """The scores as aligned text, percent with 95 % intervals."""
+    """The scores as aligned text, in percent with 95 % intervals."""
     rows = [(name, result[key]) for name, key in (("top-1", "top1"), ("top-5", "top5")) if key in result]
     rows += list(result.get("groups", {}).items())
     rows += sorted(result["per_class"].items(), key=lambda item: -item[1]["value"])
@@ -134,14 +134,14 @@ def table(result: dict[str, Any]) -> str:
 
 
 def columns_of(folders: list[str], model_ids: list[str]) -> np.ndarray:
-    """Which output of the model each class folder stands for, matched by name, else by WordNet id.
+    """The index of the model's output for each class folder, matched by name, else by WordNet id.
 
     Args:
-        folders: Names such as `n01440764_tench`, `n01440764` or one's own.
+        folders: Names such as `n01440764_tench`, `n01440764` or custom names.
         model_ids: WordNet ids or names of the classes, in the order of the model's outputs.
 
     Raises:
-        ValueError: Naming folders that the model does not know.
+        ValueError: If some folders match no class of the model; the message names them.
     """
     place = {wordnet_id(name) or name: k for k, name in enumerate(model_ids)}
     place |= {printable(name): k for k, name in enumerate(model_ids)}
@@ -167,27 +167,27 @@ def evaluate(
     batch_size: int = 64,
     workers: int = 0,
 ) -> dict[str, Any]:
-    """Measures a model on photos in class folders.
+    """Measure a model's accuracy on photos in class folders.
 
     Args:
-        model: Gives (B, len(model_ids)) logits.
+        model: A model that returns (B, len(model_ids)) logits.
         photos: A folder or a cache.
         model_ids: WordNet ids or names of the classes, in the order of the model's outputs.
         size: Input side in pixels.
-        restrict: Choose among the folder's classes only, not among all of the model's.
-        indices: Photos to measure on; None takes all.
+        restrict: Predict only among the folder's classes, not among all of the model's.
+        indices: Photos to measure on; None uses all.
 
     Returns:
-        What `scores` returns; `files`, what became of each file of the folder (see `folder.account`); and for
-        the 20 classes of Imagenette and Imagewoof also `groups`: the two halves, and each among its own ten
-        classes alone.
+        The result of `scores`; `files`, an account of every file of the folder (see `folder.account`); and
+        for the 20 classes of Imagenette and Imagewoof also `groups`: the scores of the two halves, among all
+        classes and among their own ten.
     """
     columns = columns_of(photos.classes, model_ids)
     items = EvalSet(photos, size, indices)
     logits, labels, fine = predict(model, items, accelerator, batch_size, workers)
     labels = columns[labels]
     if restrict or len(set(columns.tolist())) == len(model_ids):
-        chosen = list(dict.fromkeys(columns.tolist()))  # two folders may be of one class
+        chosen = list(dict.fromkeys(columns.tolist()))  # two folders may belong to one class
         names = [_names_of(column, columns, photos.classes) for column in chosen]
         logits, labels = logits[:, chosen], np.asarray([chosen.index(label) for label in labels])
     else:
@@ -201,7 +201,7 @@ def evaluate(
 
 
 def _names_of(column: int, columns: np.ndarray, folders: list[str]) -> str:
-    """The folders of one class."""
+    """The names of one class's folders."""
     return " + ".join(name for name, at in zip(folders, columns, strict=True) if at == column)
 
 
@@ -219,7 +219,7 @@ def _halves(logits: np.ndarray, labels: np.ndarray, names: list[str]) -> dict[st
 
 
 def spread(labels: np.ndarray, limit: int | None) -> np.ndarray | None:
-    """At most `limit` photos of each class, evenly spread; None, which means all, without a limit."""
+    """Indices of at most `limit` photos per class, evenly spaced; None (meaning all) without a limit."""
     if limit is None:
         return None
     chosen = []

@@ -1,7 +1,7 @@
-"""How well trained models carry over to other input sizes and groups, and what their bias does for it.
+"""How well trained models transfer to other input sizes and groups, and how their position bias affects it.
 
-Each row keeps which photos it got right, so that two rows can be compared photo by photo: on the same photos
-a difference is known far better than the two accuracies are.
+Each row records which photos were classified correctly, so that two rows can be compared photo by photo: on
+the same photos a difference can be estimated far more precisely than either accuracy.
 """
 
 import base64
@@ -27,15 +27,15 @@ from . import evaluation
 
 SCHEMA = 2
 WINDOWS = ("fixed", "adaptive", "scaled")
-PLACE = ("model", "bias", "window", "size")  # what tells one row from another
-IDENTITY = ("schema", "weights", "data", "photos", "trained_size")  # what all rows of a file have in common
+PLACE = ("model", "bias", "window", "size")  # identifies a row
+IDENTITY = ("schema", "weights", "data", "photos", "trained_size")  # shared by all rows of a file
 
 
 def parse(text: str) -> list[int]:
-    """`"160,224"` -> [160, 224].
+    """Parse sizes: `"160,224"` becomes [160, 224].
 
     Raises:
-        ValueError: For what is not a positive multiple of 32.
+        ValueError: If a size is not a positive multiple of 32.
     """
     parts = text.split(",")
     if not all(part.isdecimal() and int(part) and int(part) % 32 == 0 for part in parts):
@@ -44,10 +44,10 @@ def parse(text: str) -> list[int]:
 
 
 def choose(text: str | None, allowed: Sequence[str], what: str) -> tuple[str, ...]:
-    """`"fixed,scaled"` -> ("fixed", "scaled"); None takes all.
+    """Parse a choice of names: `"fixed,scaled"` becomes ("fixed", "scaled"); None chooses all.
 
     Raises:
-        ValueError: For a name that is not allowed.
+        ValueError: If a name is not allowed.
     """
     chosen = tuple(allowed) if text is None else tuple(text.split(","))
     unknown = [name for name in chosen if name not in allowed]
@@ -57,10 +57,10 @@ def choose(text: str | None, allowed: Sequence[str], what: str) -> tuple[str, ..
 
 
 def windows(size: int, trained_G: int) -> dict[str, tuple[int, Any]]:
-    """Ways to cut a larger map: name -> (G, I).
+    """Ways to group a larger map, from name to (G, I).
 
-    `fixed`: the trained G and I; `adaptive`: the trained G, I grows with the map; `scaled`: G grows
-    with the map, I as trained.
+    `fixed` keeps the trained G and I; `adaptive` keeps the trained G, and I grows with the map; `scaled`
+    keeps the trained I, and G grows with the map.
     """
     return {
         "fixed": (trained_G, None),
@@ -75,9 +75,9 @@ class Subject:
 
     Attributes:
         name: "dpb", "rpb" or "none", its kind of position bias.
-        model: In eval mode; its grouping is changed while it is measured and put back.
-        ids: WordNet ids in the order of its outputs.
-        sha256: Of its weights.
+        model: In eval mode; the grouping is changed during measurement and then restored.
+        ids: WordNet ids in the order of the model's outputs.
+        sha256: SHA-256 of the weights.
     """
 
     name: str
@@ -92,20 +92,21 @@ class Subject:
         self.name = self.name or self.model.position_bias
 
     def ways(self, chosen: Sequence[str]) -> list[str]:
-        """What can be done with this model's bias, of what was chosen."""
+        """The chosen methods that this model's kind of position bias supports."""
         return [way for way in methods_of(self.model.position_bias) if way in chosen]
 
     def same(self, way: str, sides: set[int]) -> str:
-        """The simplest way that gives the same bias, see `bias_ways.same`."""
+        """The simplest method that gives the same bias."""
         return same(self.model.position_bias, self.G, way, sides)
 
 
 def plan(
     subjects: Sequence[Subject], sizes: Sequence[int], shapes: Sequence[str], ways: Sequence[str]
 ) -> Iterator[tuple[Subject, dict[str, Any], tuple[Any, ...]]]:
-    """Every row to measure: the model, the row's place, and what decides its hits, the way second.
+    """List every row to measure: the model, the row's identity, and a key of the computation.
 
-    Rows that agree in the last are the same computation up to rounding, and are measured once.
+    The key's second entry is the method. Rows with the same key are the same computation up to rounding, and
+    are measured once.
     """
     for size in sizes:
         for shape in shapes:
@@ -123,12 +124,12 @@ def plan(
 
 
 def pack(hits: np.ndarray) -> str:
-    """Which of n photos were right (n,) as base64 of bits, the first photo in the highest bit."""
+    """Encode which of n photos were right, (n,), as base64 of bits, the first photo in the highest bit."""
     return base64.b64encode(np.packbits(hits.astype(bool)).tobytes()).decode("ascii")
 
 
 def unpack(text: str, n: int) -> np.ndarray:
-    """What `pack` packed: bool (n,)."""
+    """Decode the result of `pack`: bool (n,)."""
     return np.unpackbits(np.frombuffer(base64.b64decode(text), np.uint8), count=n).astype(bool)
 
 
@@ -140,7 +141,7 @@ def hits_of(
     indices: np.ndarray | None,
     **engine: Any,
 ) -> np.ndarray:
-    """Which photos a model gets right at one size, window and bias: bool (n,), in the order of the photos."""
+    """Which photos a model classifies correctly at one size, window and bias: bool (n,), in photo order."""
     model, columns = subject.model, evaluation.columns_of(photos.classes, subject.ids)
     model.set_grouping(place["group_size"], _interval(place))
     try:
@@ -166,26 +167,26 @@ def measure(
     keep: Callable[[dict[str, Any], int, int], None] | None = None,
     **engine: Any,
 ) -> dict[str, Any]:
-    """Top-1 for every size, window and way of making the position bias.
+    """Measure top-1 for every size, window and method of resizing the position bias.
 
     Args:
         subjects: Models trained at 224 px with one G for all stages.
         photos: A folder or a cache.
         sizes: Input sides in pixels.
-        limit: At most so many photos a class; those that cannot be read are left out of every row.
+        limit: Maximum number of photos per class; unreadable ones are left out of every row.
         shapes: Some of `WINDOWS`.
         ways: Some of `METHODS`.
-        known: What an earlier, perhaps interrupted, run returned or kept; its rows are not measured again.
-        keep: Called after each row with the result so far, the rows done and all rows, to save it.
-        **engine: passed on to `evaluation.predict`.
+        known: The result of an earlier, perhaps interrupted, run; its rows are not measured again.
+        keep: Called after each row with the result so far, the number of rows done and the total, to save it.
+        **engine: Passed to `evaluation.predict`.
 
     Returns:
         `rows`: dicts of model, bias, window, size, group_size, interval, a score (correct, n, value, low,
-        high) and hits (see `pack`); and the commit, the date, the photos, the weights, and `files`, what
-        became of each file of the folder (see `folder.account`).
+        high) and hits (see `pack`); and the commit, the date, the photos, the weights, and `files`, an
+        account of every file of the folder (see `folder.account`).
 
     Raises:
-        ValueError: If `known` is about other photos or weights.
+        ValueError: If `known` is for other photos or weights.
     """
     chosen = evaluation.spread(photos.labels, limit)
     chosen = np.arange(len(photos)) if chosen is None else chosen
@@ -216,7 +217,7 @@ def _place(row: dict[str, Any]) -> tuple[Any, ...]:
 
 
 def _facts(subjects: Sequence[Subject], photos: Photos, chosen: np.ndarray) -> dict[str, Any]:
-    """What is measured on what."""
+    """The facts recorded about a measurement: commit, date, photos, weights."""
     return {
         "schema": SCHEMA,
         "commit": commit(),
@@ -230,7 +231,7 @@ def _facts(subjects: Sequence[Subject], photos: Photos, chosen: np.ndarray) -> d
 
 
 def _known_rows(known: dict[str, Any] | None, now: dict[str, Any]) -> dict[tuple[Any, ...], dict[str, Any]]:
-    """The rows of an earlier run by their places."""
+    """The rows of an earlier run, keyed by their identities."""
     if known is None:
         return {}
     for name in IDENTITY:
@@ -243,7 +244,7 @@ def _known_rows(known: dict[str, Any] | None, now: dict[str, Any]) -> dict[tuple
 
 
 class Keeper:
-    """Saves results after every row and says how far they are; a run that is stopped goes on from there."""
+    """Saves results after every row and reports progress; a run that is stopped resumes from there."""
 
     def __init__(
         self,
@@ -256,7 +257,7 @@ class Keeper:
         self.progress = progress
 
     def known(self) -> dict[str, Any] | None:
-        """What is there already."""
+        """The results saved so far, or None."""
         if self.path is None or not self.path.exists():
             return None
         try:
@@ -277,7 +278,7 @@ class Keeper:
 
 
 def line(row: dict[str, Any]) -> str:
-    """One row as text, percent with its 95 % interval."""
+    """One row as text, in percent with its 95 % interval."""
     text = (
         "{model:<4} {bias:<9} {window:<9} {size:>4} px  G {group_size:>2}  {v:6.2f} %  [{l:6.2f}, {h:6.2f}]"
     )
@@ -285,5 +286,5 @@ def line(row: dict[str, Any]) -> str:
 
 
 def table(result: dict[str, Any]) -> str:
-    """The rows as aligned text, and what became of the files."""
+    """The rows as aligned text, followed by an account of the files."""
     return "\n".join([*map(line, result["rows"]), told(result["files"])])

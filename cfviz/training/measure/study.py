@@ -1,8 +1,8 @@
-"""A study: many changes of one model over a folder of photos, streaming, in shards that survive a kill.
+"""A study: many changes to one model, measured over a folder of photos in shards, so that it can be resumed.
 
-Photos are dealt into shards of a fixed size, and shard k belongs to process k modulo the number of
-processes. A shard is written whole or not at all and depends on nothing but its photos, so that whoever
-computes it, and after however many interruptions, the merged tables are the same, and no photo is in two.
+Photos are split into shards of a fixed size, and process k modulo the number of processes computes shard k. A
+shard is written atomically and depends only on its photos. The merged tables are therefore the same whichever
+process computes a shard and however often the study is interrupted, and no photo is counted twice.
 """
 
 from __future__ import annotations
@@ -41,10 +41,10 @@ Change = tuple[Intervention, ...]
 
 
 def read_interventions(path: str | Path) -> list[Change]:
-    """One change a line: an intervention, or a list of those that go together, as JSON.
+    """Read changes from a file, one per line as JSON: an intervention, or a list of interventions to combine.
 
     Raises:
-        ValueError: If a line cannot be read, is there twice, or there is none.
+        ValueError: If a line is invalid or repeated, or the file has no changes.
     """
     found: dict[str, Change] = {}
     for number, text in enumerate(Path(path).read_text(encoding="utf-8").splitlines(), 1):
@@ -66,23 +66,23 @@ def read_interventions(path: str | Path) -> list[Change]:
 
 @dataclass
 class Study:
-    """A study under way in a folder.
+    """A study in progress in a folder.
 
     Args:
-        model: In eval mode.
+        model: The model to change.
         photos: A folder or a cache.
         ids: WordNet ids of the model's outputs.
         changes: See `read_interventions`.
         out: Folder for shards and results.
         size: Side of the input in pixels.
-        limit: At most so many photos a class.
-        about: What else to note in the results; also has to be the same when a study goes on.
-        accelerator: Who shares the work.
-        workers: Processes that read photos.
-        progress: File to report to.
+        limit: Maximum number of photos per class.
+        about: Further facts to record in the results; they must be the same when a study resumes.
+        accelerator: The processes that share the work.
+        workers: Number of processes that read photos.
+        progress: File to report progress to.
 
     Raises:
-        ValueError: If the folder holds another study, or the model does not have what a change names.
+        ValueError: If the folder contains another study, or a change names a part that the model lacks.
     """
 
     model: CrossFormer
@@ -124,10 +124,10 @@ class Study:
     # ------------------------------------------------------------ the run
 
     def run(self) -> Path:
-        """Compute what is missing, and merge.
+        """Compute the missing shards, then merge all of them.
 
         Returns:
-            The statistics table, `statistics.parquet`; beside it `photos.parquet` with a row for each photo.
+            Path of the statistics table, `statistics.parquet`; beside it is `photos.parquet`, a row per photo.
         """
         assert self.accelerator is not None
         self._claim()
@@ -143,7 +143,7 @@ class Study:
         return self.out / "statistics.parquet"
 
     def _claim(self) -> None:
-        """Make the folder this study's, or see that it is."""
+        """Claim the folder for this study, or check that it already belongs to it."""
         assert self.accelerator is not None
         path = self.out / "study.json"
         if self.accelerator.is_main_process:
@@ -165,7 +165,7 @@ class Study:
                 )
 
     def _each(self, folder: str, ending: str, make: Callable[[int], None]) -> None:
-        """Make this process's share of the shards that are not there yet, and wait for the others."""
+        """Compute this process's share of the missing shards, then wait for the other processes."""
         acc = self.accelerator
         assert acc is not None
         said = 0.0
@@ -188,7 +188,7 @@ class Study:
         return self.out / folder / f"{k:06d}{ending}"
 
     def _batches(self, k: int) -> Iterator[tuple[np.ndarray, torch.Tensor, np.ndarray]]:
-        """The readable photos of a shard: places in the list of photos, x (B, 3, H, W), classes."""
+        """The readable photos of a shard, in batches: their indices, x (B, 3, H, W), their classes."""
         assert self.accelerator is not None
         chosen = self.indices[k * SHARD : (k + 1) * SHARD]
         at = 0
@@ -218,7 +218,7 @@ class Study:
             np.savez(file, **{**arrays, **counts})  # type: ignore[arg-type]
 
     def _merged_means(self) -> dict[str, np.ndarray]:
-        """The means over all photos, added in the order of the shards, whoever made them."""
+        """The means over all photos, summed in shard order, so that the processes do not affect rounding."""
         whole = Means()
         for k in range(self.shards):
             one = Means()
@@ -234,7 +234,7 @@ class Study:
 
     @torch.inference_mode()
     def _shard(self, k: int, means: dict[str, np.ndarray]) -> None:
-        """A row for each photo of a shard: place, class, what was said and believed, what was measured."""
+        """Write a row per photo of a shard: name, class, predictions, probabilities, measures."""
         rows: list[pa.Table] = []
         for place, x, label in self._batches(k):
             logits, measured, under = self._all_logits(x, means)
@@ -267,9 +267,11 @@ class Study:
     def _all_logits(
         self, x: torch.Tensor, means: dict[str, np.ndarray]
     ) -> tuple[torch.Tensor, dict[str, np.ndarray], list[dict[str, np.ndarray]]]:
-        """Logits untouched and under each change (1 + V, B, classes); each begins where its change does.
+        """Run the unchanged model, then each change from the point where it begins.
 
-        Also what was measured untouched, and for all 1 + V what is followed (`study_measures.summary`).
+        Returns:
+            Logits (1 + V, B, classes), the measures of the unchanged model, and all 1 + V summaries (see
+            `study_measures.summary`).
         """
         points = {place: point_before(self.model, place) for place in set(self.begins)}
         with (
@@ -289,7 +291,7 @@ class Study:
     # ------------------------------------------------------------ the end
 
     def _merge(self) -> None:
-        """All shards in order into two tables, one shard in memory at a time."""
+        """Merge all shards in order into two tables, with one shard in memory at a time."""
         self.files = account(self.photos, self.indices, self._unreadable())
         if not self.files["used"]:
             raise ValueError(f"none of the photos can be used; {told(self.files)}")
@@ -314,7 +316,7 @@ class Study:
         save(tally.table(about), self.out / "statistics.parquet")
 
     def _unreadable(self) -> list[int]:
-        """The photos that no shard has a row for."""
+        """Indices of the photos without a row in any shard."""
         missing: list[int] = []
         for k in range(self.shards):
             rows = pq.read_table(self._path("shards", k, ".parquet"), columns=["photo"])["photo"]

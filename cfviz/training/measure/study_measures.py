@@ -1,4 +1,4 @@
-"""Attention and embeddings of the untouched model, measured while it runs: one number per photo."""
+"""Measures of attention and embeddings, taken during the forward: one number per photo each."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ TINY = 1e-30
 
 
 def columns(model: CrossFormer) -> list[str]:
-    """The names of what is measured: `distance.s.b.h`, `entropy.s.b.h` and `share.s.k`, from 0."""
+    """Names of the measures: `distance.s.b.h`, `entropy.s.b.h` and `share.s.k`, counted from 0."""
     heads = [
         (s, b, h) for s, n in enumerate(model.depths) for b in range(n) for h in range(model.num_heads[s])
     ]
@@ -32,16 +32,16 @@ def _channels(model: CrossFormer, stage: int) -> list[int]:
 
 
 def summaries(model: CrossFormer) -> list[str]:
-    """The names of what is followed under every change: `distance`, `entropy` and `share.s.k`, from 0."""
+    """Names of the summaries taken under every change: `distance`, `entropy` and `share.s.k`, from 0."""
     return ["distance", "entropy", *(name for name in columns(model) if name.startswith("share."))]
 
 
 def summary(found: Mapping[str, np.ndarray], model: CrossFormer) -> dict[str, np.ndarray]:
-    """From `summaries` to (B,): the mean over all heads of the model, every block counting alike, and shares.
+    """The summaries, from name to (B,): means over all heads with every block weighted equally, and shares.
 
     Args:
-        found: What `measuring` found, for every column.
-        model: Whose columns they are.
+        found: The values from `measuring`, for every column.
+        model: The model that was measured.
     """
     out: dict[str, np.ndarray] = {}
     for what in ("distance", "entropy"):
@@ -56,18 +56,18 @@ def summary(found: Mapping[str, np.ndarray], model: CrossFormer) -> dict[str, np
 
 @contextmanager
 def measuring(model: CrossFormer, size: int) -> Iterator[dict[str, np.ndarray]]:
-    """Measure every forward inside the block; the dict holds what the last one gave.
+    """Measure every forward inside the `with` block; the dict holds the values of the latest one.
 
-    Inside a change that cuts maps otherwise, distances are those of the groups as they are then; of a forward
-    that begins later, only what it comes through is measured.
+    Under a change to the grouping, distances are those of the changed groups. If a forward starts part of the
+    way through, only the blocks and stages that it runs are measured.
 
     Args:
         model: In eval mode.
         size: Side of the input in pixels.
 
     Yields:
-        From column to float64 (B,): mean attention distance in pixels, entropy in bits, and the share of a
-        normalised token's energy in each kernel's channels; means over the tokens of the map.
+        A dict from column to float64 (B,): mean attention distance in pixels, entropy in bits, and the share
+        of a normalised token's energy in each kernel's channels, all averaged over the tokens of the map.
     """
     found: dict[str, np.ndarray] = {}
     edits: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {}

@@ -1,4 +1,4 @@
-"""The statistics of a study: accumulated photo by photo, with paired 95 % intervals, kept in Parquet."""
+"""The statistics of a study: accumulated photo by photo, with paired 95 % intervals, saved as Parquet."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ STATISTICS = pa.schema(
         (
             "subject",
             pa.string(),
-        ),  # the change as a link's word; a part's place for what is measured; "" for all
+        ),  # the change as in a link, a part's position for a measure, or "" for all
         ("json", pa.string()),
         ("part", pa.string()),
         ("stage", pa.int32()),
@@ -40,15 +40,15 @@ STATISTICS = pa.schema(
 
 
 def paired(lost: int, won: int, n: int) -> tuple[float, float, float]:
-    """The change of a share on the same photos, with its 95 % interval.
+    """The change in a proportion on the same photos, with its 95 % interval.
 
     Args:
-        lost: Photos that were right and no longer are.
-        won: Photos that were wrong and now are right.
-        n: All photos.
+        lost: Number of photos that were right and no longer are.
+        won: Number of photos that were wrong and are now right.
+        n: Number of all photos.
 
     Returns:
-        (won - lost) / n and the bounds.
+        (won - lost) / n, and the lower and upper bounds.
 
     Source: A. Agresti, Y. Min, "Simple improved confidence intervals for comparing matched proportions",
     2005: half a photo is added to each of the four cells.
@@ -62,14 +62,14 @@ def paired(lost: int, won: int, n: int) -> tuple[float, float, float]:
 
 @dataclass
 class Moments:
-    """Sum and squares of a number that streams by."""
+    """Running mean and squared deviations of a stream of numbers."""
 
     n: int = 0
     mean: float = 0.0
     squares: float = 0.0  # sum of squared deviations
 
     def add(self, values: np.ndarray) -> None:
-        """Take in (k,) more values (Chan's update, which loses no digits)."""
+        """Add (k,) values (Chan's update, which is numerically stable)."""
         k = len(values)
         if not k:
             return
@@ -92,7 +92,7 @@ class Moments:
 
 @dataclass
 class Tally:
-    """Everything a statistics table is made of; its size does not depend on how many photos went in."""
+    """Everything needed for a statistics table, in memory that does not grow with the number of photos."""
 
     changes: Sequence[Sequence[Intervention]]
     measures: Sequence[str]
@@ -102,7 +102,7 @@ class Tally:
     counts: np.ndarray = field(init=False)  # V, 3: lost, won, agreeing
     shifts: list[Moments] = field(init=False)
     levels: dict[str, Moments] = field(init=False)
-    moves: dict[str, list[Moments]] = field(init=False)  # of what is followed, a change each
+    moves: dict[str, list[Moments]] = field(init=False)  # per summary, one for each change
 
     def __post_init__(self) -> None:
         self.counts = np.zeros((len(self.changes), 3), np.int64)
@@ -118,14 +118,14 @@ class Tally:
         measured: Mapping[str, np.ndarray],
         under: Mapping[str, np.ndarray] | None = None,
     ) -> None:
-        """Take in some photos.
+        """Add k photos.
 
         Args:
-            label: True class (k,).
-            said: First class, of the untouched model and then of each change (k, 1 + V).
-            belief: Probability of the true class, likewise (k, 1 + V).
-            measured: From measure to (k,).
-            under: From what is followed to its value untouched and under each change (k, 1 + V).
+            label: True classes, (k,).
+            said: Predicted classes of the unchanged model, then under each change, (k, 1 + V).
+            belief: Probabilities of the true class, in the same order, (k, 1 + V).
+            measured: Maps each measure to its values, (k,).
+            under: Maps each summary to its values, in the same order, (k, 1 + V).
         """
         hit = said == label[:, None]
         self.n, self.right = self.n + len(label), self.right + int(hit[:, 0].sum())
@@ -142,7 +142,7 @@ class Tally:
                 moments.add(values[:, 1 + v] - values[:, 0])
 
     def table(self, about: Mapping[str, Any]) -> pa.Table:
-        """The statistics, one row per subject and measure; `about` is kept in the file."""
+        """The statistics, one row per subject and measure; `about` is stored in the metadata."""
         rows = [_row("", "", {}, "accuracy", (self.right / self.n, *wilson(self.right, self.n)), self.n)]
         for v, change in enumerate(self.changes):
             lost, won, same = (int(x) for x in self.counts[v])
@@ -156,7 +156,7 @@ class Tally:
             ):
                 rows.append(_row(to_url(change), dump(change), place, measure, value, self.n))
             for name, several in self.moves.items():
-                if several[v].moved:  # what lies before the change cannot
+                if several[v].moved:  # parts before the change cannot move
                     measure = f"{name} change"
                     rows.append(
                         _row(to_url(change), dump(change), place, measure, several[v].interval, self.n)
@@ -179,23 +179,23 @@ def _row(
 
 
 def _place(change: Sequence[Intervention]) -> dict[str, Any]:
-    """Where a single intervention is; several together are a part of their own."""
+    """The position of a single intervention; a combination counts as a part of its own."""
     if len(change) != 1:
         return {"part": "several", "how": ""}
     return {name: getattr(change[0], name) for name in ("part", "stage", "block", "index", "how")}
 
 
 def save(table: pa.Table, path: Path) -> None:
-    """Write a Parquet file whole or not at all."""
+    """Write a Parquet file atomically."""
     with replacing(path) as part:
         pq.write_table(table, part, compression="zstd")
 
 
 def load(path: str | Path) -> tuple[list[dict[str, Any]], dict[str, Any]]:
-    """The rows of a statistics table, and what it is about.
+    """Read the rows of a statistics table, and the facts about the study stored with it.
 
     Raises:
-        ValueError: If the file is no such table.
+        ValueError: If the file is not a statistics table.
     """
     try:
         table = pq.read_table(path)

@@ -1,4 +1,4 @@
-"""The model card beside weights: the facts as JSON for the app, and as Markdown for people."""
+"""The model card stored beside weights: the facts as JSON for the app and as Markdown for people."""
 
 import csv
 import json
@@ -24,12 +24,12 @@ PRECISION = {"bf16": "bf16", "no": "float32"}
 
 
 def path_of(weights: str | Path) -> Path:
-    """Where the card of a weights file is."""
+    """Path of a weights file's card."""
     return Path(weights).with_suffix(".json")
 
 
 def read(weights: str | Path) -> dict[str, Any]:
-    """The facts of a card."""
+    """Read the facts in a weights file's card."""
     return json.loads(path_of(weights).read_text("utf-8"))
 
 
@@ -49,9 +49,9 @@ def _release(package: str) -> str:
 
 
 def start(recipe: Recipe) -> dict[str, Any] | None:
-    """What is known of the weights that a run started from; None for a run from scratch.
+    """Facts about the weights that a run started from; None for a run from scratch.
 
-    Bundled weights have a card; for others there is what the file records.
+    For bundled weights they come from the card, for others from the weights file.
     """
     name = recipe.start_weights
     if name is None:
@@ -65,7 +65,7 @@ def start(recipe: Recipe) -> dict[str, Any] | None:
 
 
 def describe(recipe: Recipe, state: dict[str, Any], log: Path) -> dict[str, Any]:
-    """Facts about a run: recipe, wall time, learning curve, versions; without paths of the machine."""
+    """Facts about a run, without paths of this machine: recipe, wall time, learning curve, versions."""
     settings = {key: value for key, value in recipe.as_dict().items() if key not in MACHINE_PATHS}
     curve = []
     if log.exists():
@@ -89,7 +89,7 @@ def describe(recipe: Recipe, state: dict[str, Any], log: Path) -> dict[str, Any]
 
 
 def _command(recipe: Recipe) -> str:
-    """The command for such a run: a recipe of the repository with the same phases, and the differences."""
+    """The command that repeats a run: the repository's recipe with the same phases, and the differences."""
     wanted = recipe.as_dict()
     for path in sorted(CONFIGS.glob("*.yaml")):
         its = load_recipe(path).as_dict()
@@ -101,7 +101,7 @@ def _command(recipe: Recipe) -> str:
 
 
 def _setting(key: str, value: Any) -> str:
-    """A setting in the form that `--set` reads: YAML on one line."""
+    """A setting in the form that `--set` accepts: YAML on one line."""
     text = yaml.safe_dump(value, default_flow_style=True, width=inf)
     return f"{key}={text.strip().removesuffix('...').strip()}"
 
@@ -124,7 +124,7 @@ def _teacher(recipe: Recipe) -> str | None:
 
 
 def _changed(facts: dict[str, Any]) -> list[str]:
-    """Settings that were changed while the run stood still: the recipe above holds the last ones only."""
+    """Settings changed when the run was resumed: the recipe in the card has only the latest values."""
     return [
         f"- From epoch {change['epoch'] + 1} (step {change['step'] + 1}): "
         + ", ".join(f"{name} {old} -> {new}" for name, (old, new) in change["settings"].items())

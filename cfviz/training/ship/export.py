@@ -1,4 +1,4 @@
-"""From a training run to weights that the app ships: half precision, a card beside them, honest figures."""
+"""From a training run to the weights shipped with the app: float16, with a card of measured figures."""
 
 import subprocess
 from collections.abc import Sequence
@@ -30,13 +30,13 @@ from . import card
 
 
 def load_run(run: str | Path) -> tuple[Recipe, dict[str, Any], dict[str, torch.Tensor]]:
-    """Opens a run's last state: recipe, state, and the weights to use (the average if there is one)."""
+    """Read a run's last state: the recipe, the state, and the weights to use (the average if there is one)."""
     found = read_state(run)
     return from_dict(found["recipe"], str(run)), found, found["ema"] or found["model"]
 
 
 def commit() -> str:
-    """The checkout's commit, or "unknown" outside of one."""
+    """The Git commit of the checkout, or "unknown" if there is none."""
     here = Path(__file__).parent
     try:
         done = subprocess.run(
@@ -48,12 +48,12 @@ def commit() -> str:
 
 
 def training(recipe: Recipe, state: dict[str, Any], start: dict[str, Any] | None = None) -> Training:
-    """What the weights of a run saw.
+    """The training that a run's weights have received.
 
     Args:
-        recipe: Of the run.
-        state: The last one of the run.
-        start: The weights that it went on from, see `card.start`.
+        recipe: The run's recipe.
+        state: The run's last state.
+        start: Facts about the weights that the run started from, see `card.start`.
     """
     done, distilled = state["epoch"], bool(recipe.teacher)
     planned = None if done >= recipe.epochs else recipe.epochs
@@ -67,9 +67,9 @@ def training(recipe: Recipe, state: dict[str, Any], start: dict[str, Any] | None
 
 
 def classes(recipe: Recipe, state: dict[str, Any]) -> dict[str, Any]:
-    """Which classes a run's weights tell apart: the data set whose folders they are, else their names."""
+    """The classes of a run's weights: the data set if the folders are those of a known one, else the names."""
     folders = state.get("classes")
-    if folders is None:  # a state of before the names of folders were kept
+    if folders is None:  # a state written before the names of folders were kept
         return {"dataset": recipe.dataset}
     if dataset := dataset_of_folders(folders):
         return {"dataset": dataset}
@@ -79,20 +79,20 @@ def classes(recipe: Recipe, state: dict[str, Any]) -> dict[str, Any]:
 def trained_group(
     recipe: Recipe, state: dict[str, Any], before: Sequence[int] | None = None
 ) -> list[int] | None:
-    """The side of the largest groups that training used, one per stage: no group is wider than its map.
+    """Sides of the largest groups used in training, one per stage: no group is wider than its map.
 
     Args:
-        recipe: Of the run.
-        state: Its last.
-        before: The same of the weights it went on from, as far as they still stand.
+        recipe: The run's recipe.
+        state: The run's last state.
+        before: The same for the weights that the run started from; 0 at stages where it no longer applies.
     """
-    epochs = max(1, state["epoch"] + (state.get("step_in_epoch", 0) > 0))  # begun or done
+    epochs = max(1, state["epoch"] + (state.get("step_in_epoch", 0) > 0))  # started or finished
     begun = (recipe.phase_at(epoch) for epoch in range(epochs))
     return largest_groups(((phase.group_size, phase.size) for phase in begun), before)
 
 
 def earlier_group(recipe: Recipe, model: CrossFormer, start: dict[str, Any] | None) -> list[int] | None:
-    """The largest groups of earlier sittings; 0 at stages whose position bias this run drew anew."""
+    """The largest groups of the starting weights; 0 at stages whose position bias this run reset."""
     known = (start or {}).get("trained_group")
     if known is None:
         return None
@@ -102,18 +102,18 @@ def earlier_group(recipe: Recipe, model: CrossFormer, start: dict[str, Any] | No
 
 
 def export(run: str | Path, out: str | Path, **notes: Any) -> Path:
-    """Writes `out` (float16 safetensors) and its card (.json and .md), without any accuracy in it yet.
+    """Write `out` (float16 safetensors) and its card (.json and .md), which has no accuracy yet.
 
     Args:
         run: The --out folder of a training run.
         out: A .safetensors file.
-        **notes: more facts for the card.
+        **notes: Further facts for the card.
     """
     recipe, state, weights = load_run(run)
     out = Path(out)
     out.parent.mkdir(parents=True, exist_ok=True)
     model = build_model(replace(recipe, start_weights=None, redraw=[]))
-    start = card.start(recipe)  # now, for `out` may be the same file
+    start = card.start(recipe)  # before writing, as `out` may be the same file
     trained = training(recipe, state, start)
     facts = {
         "variant": recipe.model,
@@ -150,17 +150,19 @@ def measure(
     accelerator: Accelerator | None = None,
     **engine: Any,
 ) -> dict[str, Any]:
-    """Adds measured accuracy to the card: of the held-out slice if there is one, of val if given, and what
-    float16 changed.
+    """Measure exported weights and add the figures to the card.
+
+    These are the accuracy on the held-out photos, if there are any, and on `val`, if given, and the effect of
+    rounding to float16.
 
     Args:
-        weights: What `export` wrote.
-        run: The run it came from.
-        val: Photos no choice was made on.
-        train: The photos trained on, whose held-out slice is measured; read from the recipe's if None.
+        weights: The file written by `export`.
+        run: The run that the weights came from.
+        val: Photos that played no part in model selection.
+        train: The training photos, whose held-out part is measured; None opens those of the recipe.
         size: Input side in pixels.
-        accelerator: Its processes share the work, and the first writes the card.
-        **engine: passed on to `evaluate` (batch_size, workers).
+        accelerator: The processes that share the work; the main process writes the card.
+        **engine: Passed to `evaluate` (batch_size, workers).
     """
     recipe, _, full = load_run(run)
     engine["accelerator"] = accelerator
@@ -191,7 +193,7 @@ def _rounding(
     size: int,
     accelerator: Accelerator | None,
 ) -> dict[str, Any]:
-    """What rounding the weights to float16 changes on a few photos."""
+    """The effect of rounding the weights to float16, measured on a few photos."""
     chosen = indices[:: max(1, len(indices) // 200)][:200]
     items = data.EvalSet(photos, size, chosen)
     rounded, _, _ = evaluation.predict(half, items, accelerator, batch_size=20)
