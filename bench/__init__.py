@@ -1,1 +1,1 @@
-"""Measurements that print a table of ratios; `make bench`."""
+"""Benchmarks that print a table of ratios: `make bench`."""

@@ -1,4 +1,4 @@
-"""`python -m bench`: measure, print a table of ratios, say which targets were missed."""
+"""`python -m bench`: run the benchmarks, print a table of ratios and show which targets were missed."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ PARTS: dict[str, Callable[[int], Iterator[Row]]] = {
 
 
 def main() -> int:
-    """Run the parts asked for; exit 0 whatever the figures are."""
+    """Run the requested parts; the exit code is 0 whatever the figures."""
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
     parser.add_argument(
         "parts", nargs="*", choices=[[], *PARTS, "reference"], help="which parts; default all"

@@ -1,15 +1,15 @@
-"""How long from the pointer to the painted frame: `python -m bench.hover [--model …] [--size …]`.
+"""Time from pointer move to painted frame: `python -m bench.hover [--model …] [--size …]`.
 
-Opens the living figure's offline page in headless Chromium, sweeps the pointer over the photo, and prints
-for every kind of block, in ms a move:
+Opens the attention figure's offline page in headless Chromium, sweeps the pointer over the photo, and prints
+for every kind of block, in ms per move:
 
-    cpu       the page's main thread: script, style, layout and paint, on average
+    cpu       time of the page's main thread (script, style, layout and paint), on average
     drawing   from the event's arrival in the page to the end of its frame
-    pointer   from the event's own time stamp, so the wait for the screen's next frame counts too
+    pointer   from the event's own time stamp, so it includes the wait for the next frame
 
-The last two are wall clock, as median and 95th percentile: they need a machine with nothing else to do. The
-first line, a figure that draws nothing, says how long a frame takes on this machine at this moment anyway.
-Nothing is sent anywhere while hovering: the page has no connection to send it on.
+The last two are wall-clock times, as median and 95th percentile: they need an otherwise idle machine. The
+first line is for a figure that draws nothing; it shows how long a frame takes in any case on this machine.
+Nothing is sent anywhere while hovering: the page has no connection.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ addEventListener('pointermove', (event) => {
 
 
 def sweep(page: Page, moves: int, still: bool = False) -> tuple[float, np.ndarray]:
-    """Move the pointer over the photo: CPU ms a move, and (drawing, pointer) in ms (moves, 2)."""
+    """Move the pointer over the photo; return CPU ms per move, and (drawing, pointer) in ms, (n, 2)."""
     page.wait_for_selector(".cf[data-ready]")
     box = page.locator(".over").bounding_box()
     assert box is not None
@@ -65,11 +65,11 @@ def sweep(page: Page, moves: int, still: bool = False) -> tuple[float, np.ndarra
         page.mouse.move(x, y)
     page.wait_for_timeout(100)
     cpu = (_busy(meter) - before) / moves
-    return cpu, np.array(page.evaluate("window.samples"))[moves // 10 :]  # the first ones warm the page up
+    return cpu, np.array(page.evaluate("window.samples"))[moves // 10 :]  # the first tenth is warm-up
 
 
 def _busy(meter: CDPSession) -> float:
-    """CPU ms the page's main thread has used."""
+    """CPU time in ms that the page's main thread has used."""
     metrics = meter.send("Performance.getMetrics")["metrics"]
     return 1000 * next(m["value"] for m in metrics if m["name"] == "TaskDuration")
 
@@ -88,7 +88,7 @@ def measure(
     results = {}
     with tempfile.TemporaryDirectory() as folder, sync_playwright() as play:
         browser = play.chromium.launch(executable_path=chromium)
-        for stage, block in [(0, -1), *blocks]:  # -1: draws nothing
+        for stage, block in [(0, -1), *blocks]:  # -1: the figure draws nothing
             packed = living.pack(
                 units, size=trace.size, strides={0: 4, 1: 8, 2: 16, 3: 32}, strings=figure_words("attention"),
                 photo=trace.crop, start={"stage": stage, "block": max(block, 0)},
@@ -108,7 +108,7 @@ def measure(
 
 
 def rows(rounds: int) -> Iterator[Row]:
-    """The table's lines for `make bench`."""
+    """The rows for `make bench`."""
     results = measure(moves=max(100, 5 * rounds))
     idle = results.pop("nothing drawn")
     cpu, drawn = max(r[0] for r in results.values()), max(r[3] for r in results.values())

@@ -1,11 +1,10 @@
-"""Many readers at once: `python -m bench.load`, `make load`.
+"""Load test with many readers at once: `python -m bench.load`, `make load`.
 
-Starts the app on a free port of loopback, lets readers (websocket clients, see `bench.reader`) open pages,
-pick photos, switch pages and click into figures, each with some seconds to think between the end of a run and
-its next click, and prints how long runs took, what went wrong, the server's memory over time, how often a
-model was loaded and how many forwards were computed. It ends by itself: after the seconds asked for, after
-the most clicks, or when the server dies. Clients and server share the machine's cores; its load is printed
-beside the figures.
+Starts the app on a free loopback port and lets readers (websocket clients, see `bench.reader`) open pages,
+pick photos, switch pages and click in figures, each pausing a few seconds between the end of a run and the
+next click. Prints how long the runs took, the errors, the server's memory over time, how often a model was
+loaded and how many forwards were computed. The test ends after the given number of seconds or clicks, or when
+the server dies. Clients and server share the machine's cores; the load average is printed beside the figures.
 """
 
 from __future__ import annotations
@@ -38,19 +37,19 @@ from bench.timing import at_most, table
 
 ROOT = Path(__file__).resolve().parents[1]
 MOST_USERS, MOST_SECONDS, MOST_CLICKS = 200, 3600.0, 200_000
-EVERY = 5.0  # seconds between two looks at the server's memory
-ARRIVAL = 0.2  # seconds between two readers arriving
-FLAT = 1.0  # MB a minute that still count as flat
+EVERY = 5.0  # seconds between samples of the server's memory
+ARRIVAL = 0.2  # seconds between the arrivals of readers
+FLAT = 1.0  # MB per minute of growth that still count as flat
 
 
 @dataclass
 class Served:
-    """A server that was started here.
+    """A server started by this module.
 
     Attributes:
-        port: On loopback.
-        process: Its process.
-        log: What it says, a file.
+        port: The server's port on loopback.
+        process: The server's process.
+        log: The server's log file.
     """
 
     port: int
@@ -58,13 +57,13 @@ class Served:
     log: Path
 
     def count(self, words: str) -> int:
-        """How often it said something."""
+        """How often the log matches a regular expression."""
         return len(re.findall(words, self.log.read_text(errors="replace")))
 
 
 @dataclass
 class Found:
-    """What was seen: each run, and (seconds since the start, MB) of the server's memory."""
+    """The observations: each run, and the server's memory as (seconds since the start, MB)."""
 
     runs: list[Rerun] = field(default_factory=list)
     memory: list[tuple[float, float]] = field(default_factory=list)
@@ -79,7 +78,7 @@ class Found:
 
 @contextmanager
 def served(threads: int | None = None) -> Iterator[Served]:
-    """The app on a free port of loopback, with a cache folder of its own, until the end of the block."""
+    """Serve the app on a free loopback port, with a cache folder of its own, until the end of the block."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -116,7 +115,7 @@ def _wait(port: int, process: subprocess.Popen[bytes], log: Path) -> None:
 
 
 def serve(port: int) -> None:
-    """Run the app with the lines of its log that are counted."""
+    """Run the app with the log lines that `Served.count` needs."""
     from streamlit.web import cli
 
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(name)s %(message)s")
@@ -130,7 +129,7 @@ def serve(port: int) -> None:
 
 
 async def crowd(server: Served, users: int, seconds: float, think: float, clicks: int) -> Found:
-    """Let the readers loose; all have left when it returns."""
+    """Run all readers to the end; return the observations."""
     found = Found()
     until, left = found.start + seconds, [clicks]
     watching = asyncio.create_task(_watch(server, found, until))
@@ -152,7 +151,7 @@ async def _reader(
                 left[0] -= 1
                 found.runs.append(await act())
                 act = reader.click
-                # most think about as long as they are told to, some longer: never all at once
+                # Pauses vary around `think`, some much longer, so that readers do not click all at once.
                 await asyncio.sleep(min(reader.rng.gammavariate(4.0, think / 4.0), until - time.monotonic()))
     except (OSError, WebSocketException) as error:
         now = time.monotonic()
@@ -160,7 +159,7 @@ async def _reader(
 
 
 async def _watch(server: Served, found: Found, until: float) -> None:
-    """Memory of the server and load of the machine, every few seconds."""
+    """Record the server's memory and the machine's load every few seconds."""
     process = psutil.Process(server.process.pid)
     try:
         while time.monotonic() < until:
@@ -176,11 +175,11 @@ async def _watch(server: Served, found: Found, until: float) -> None:
 
 
 def slope(memory: Sequence[tuple[float, float]], after: float) -> float:
-    """MB a minute of the line through the memory seen after the warm-up (Theil and Sen).
+    """Growth of memory after the warm-up in MB per minute (Theil–Sen estimator).
 
     Args:
-        memory: Seconds and MB.
-        after: Seconds of warm-up.
+        memory: Pairs of (seconds, MB).
+        after: Length of the warm-up in seconds.
     """
     late = np.array([point for point in memory if point[0] >= after])
     if len(late) < 3:
@@ -253,7 +252,7 @@ def _errors(wrong: Sequence[Rerun]) -> str:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Exit 1 if anything went wrong for a reader; slowness is printed and is no failure."""
+    """Run the load test; the exit code is 1 if a reader met an error, but slowness is not a failure."""
     parser = argparse.ArgumentParser(prog="python -m bench.load", description=__doc__.splitlines()[0])
     parser.add_argument("--users", type=int, default=50, help=f"at most {MOST_USERS}")
     parser.add_argument("--seconds", type=float, default=180.0, help=f"in all, at most {MOST_SECONDS:.0f}")

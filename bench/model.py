@@ -1,4 +1,4 @@
-"""The model: against the authors' code, watched against unwatched, large against small."""
+"""Benchmarks of the model: against the authors' code, watched against unwatched, large against small."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ FP32, BF16 = torch.float32, torch.bfloat16
 
 
 def against_reference(checkout: Path, variant: str, rounds: int) -> Iterator[Row]:
-    """Ours over the authors' float32 code on the same weights, at 224 px, interleaved."""
+    """Time of our model over that of the authors' code: float32, same weights, 224 px, interleaved."""
     ours = _model(variant)
     theirs = _reference(checkout, variant)
     missing = theirs.load_state_dict(ours.state_dict(), strict=False)
@@ -53,7 +53,7 @@ def against_reference(checkout: Path, variant: str, rounds: int) -> Iterator[Row
 
 
 def watching(rounds: int) -> Iterator[Row]:
-    """What watching costs, and what points cost when nobody watches."""
+    """The cost of watching points, and of having them when none is watched."""
     model, x = _model("crossformer_tiny"), torch.randn(1, 3, 224, 224)
 
     def watched() -> None:
@@ -87,7 +87,7 @@ def scaling(rounds: int) -> Iterator[Row]:
 
 
 def halves(rounds: int) -> Iterator[Row]:
-    """bf16 over float32 of the bundled variant."""
+    """Time of bf16 over float32 for the bundled variant."""
     model, half = _model("crossformer_nano"), _model("crossformer_nano", BF16)
     x = torch.randn(1, 3, 224, 224)
     times = interleaved({"bf16": _call(half, x.to(BF16)), "fp32": _call(model, x)}, rounds)
@@ -98,7 +98,7 @@ def halves(rounds: int) -> Iterator[Row]:
 
 
 def training(rounds: int) -> Iterator[Row]:
-    """A training step's forward and backward over the same with PyTorch's own attention, in bf16."""
+    """Forward and backward of a training step over the same with PyTorch's own attention, in bf16."""
     model, x = timm.create_model("crossformer_nano"), torch.randn(8, 3, 224, 224)
 
     def step() -> None:

@@ -1,14 +1,14 @@
-"""How long a reader waits: `python -m bench pages`. Warm servers on loopback, headless Chromium.
+"""How long a reader waits: `python -m bench pages`. Uses warm servers on loopback and headless Chromium.
 
-    first paint      from the start of the navigation in a new tab (scripts in the browser's cache) to the
-                     page's words, more than its title
-    first picture    to the page's figure, painted
-    photo chosen     from a click on a photo that no one has looked at yet to the figure painted with it
-    click, answer    from the same click on the page that predicts to the new answer
+    first paint      from the start of navigation in a new tab (scripts in the browser's cache) until the
+                     page shows text beyond the title
+    first picture    from the same start until the page's figure is painted
+    photo chosen     from a click on a photo that has not been viewed before until the figure shows it
+    click, answer    from the same click on the prediction page until the new answer appears
 
-All on the page's own clock. Browser, server and model share the machine's cores, and it may have other things
-to do: so each figure is taken in turn with the same on a bare page of Streamlit, five lines with a title, a
-text and a choice, and told beside it. What the bare page takes is Streamlit's and the machine's.
+All times are on the page's own clock. Browser, server and model share the machine's cores with anything else
+that runs. Each measurement therefore alternates with the same one on a bare Streamlit page (five lines: a
+title, a text and a choice), which is reported beside it: that time is due to Streamlit and the machine.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from cfviz.data.samples import gallery
 ROOT = Path(__file__).resolve().parents[1]
 WIDTH, HEIGHT = 1440, 900
 LIMIT = 60_000  # ms
-REST = 2500  # ms between two measurements, for what follows below the first picture
+REST = 2500  # ms between measurements, while the rest of the page below the first picture loads
 BARE = """
 import streamlit as st
 
@@ -42,7 +42,7 @@ st.title("Bare")
 n = st.selectbox("Number", range(16))
 st.write(f"{n} is the number chosen. " * 20)
 """
-# path, what it is called, its figure's root; a figure says itself when it is ready
+# Path of each page -> selector of its figure's root; a figure marks itself when it is ready.
 PAGES = {
     "": ".whole .stage",
     "predict": ".js-plotly-plot .main-svg",
@@ -51,7 +51,7 @@ PAGES = {
     "embedding": ".cf.em[data-ready]",
 }
 PHOTOS = (("attention", "nano", 1.0), ("attention", "small", 2.5), ("embedding", "nano", 1.0))
-# What a page shows, found through the components' shadow roots, and when it first showed it.
+# Finds what a page shows, through the components' shadow roots, and when it first appeared.
 WATCH = """
 window.deep = (selector, root = document) => {
   const found = root.querySelector(selector);
@@ -90,7 +90,7 @@ window.expect = (picture) => {
 
 @contextmanager
 def server(script: Path = ROOT / "app.py") -> Iterator[str]:
-    """A server of an app on a free port of loopback, until the end of the block."""
+    """Serve an app on a free loopback port until the end of the block."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -114,7 +114,7 @@ def server(script: Path = ROOT / "app.py") -> Iterator[str]:
 
 
 def opened(context: BrowserContext, address: str, picture: str) -> tuple[Page, dict[str, float]]:
-    """A page in a new tab, and the seconds from the start of the navigation to its words and its picture."""
+    """Open a page in a new tab; also return the seconds from the start of navigation to text and picture."""
     page = context.new_page()
     page.goto(address, wait_until="commit")
     page.evaluate("(picture) => window.expect(picture)", picture)
@@ -125,7 +125,7 @@ def opened(context: BrowserContext, address: str, picture: str) -> tuple[Page, d
 
 
 def clicked(page: Page, what: str, element: Locator) -> float:
-    """Seconds from a click on an element until `what`, a function of the page, gives another text."""
+    """Seconds from a click on an element until `what`, a function of the page, returns a different text."""
     element.evaluate("(element, what) => window.stopwatch(element, window[what])", what)
     element.click()
     page.wait_for_function("() => window.took !== null", timeout=LIMIT)
@@ -134,7 +134,7 @@ def clicked(page: Page, what: str, element: Locator) -> float:
 
 
 def chosen(page: Page, what: str, n: int) -> float:
-    """The same for the n-th entry of the page's first list: the photos, or the bare page's numbers."""
+    """As `clicked`, for the n-th entry of the page's first list: the photos, or the bare page's numbers."""
     page.locator("[data-testid=stSelectbox] input").first.click()
     option = page.get_by_role("option").nth(n)
     option.wait_for()
@@ -142,7 +142,7 @@ def chosen(page: Page, what: str, n: int) -> float:
 
 
 def rows(rounds: int) -> Iterator[Row]:
-    """The table's lines for `make bench`."""
+    """The rows for `make bench`."""
     many = max(3, min(6, rounds // 5, len(gallery()) - 1))
     with tempfile.TemporaryDirectory() as folder, sync_playwright() as play:
         script = Path(folder) / "bare.py"
@@ -161,7 +161,7 @@ def _window(browser: Browser) -> BrowserContext:
 
 
 def paints(context: BrowserContext, app: str, bare: str, many: int) -> Iterator[Row]:
-    """First words and first picture of every page, in turn with the bare one."""
+    """Time to the first text and first picture of every page, alternating with the bare page."""
     seen: dict[str, list[dict[str, float]]] = {path: [] for path in ("bare", *PAGES)}
     for n in range(many + 1):
         for path, found in seen.items():
@@ -170,7 +170,7 @@ def paints(context: BrowserContext, app: str, bare: str, many: int) -> Iterator[
                 context, bare if plain else f"{app}/{path}?lang=en", "" if plain else PAGES[path]
             )
             page.close()
-            if n:  # the first round warms server and browser
+            if n:  # the first round warms up server and browser
                 found.append(first)
     floor = [first["words"] for first in seen.pop("bare")]
     yield Row("first paint, a bare page of Streamlit", f"{median(floor):.2f} s")
@@ -181,8 +181,8 @@ def paints(context: BrowserContext, app: str, bare: str, many: int) -> Iterator[
 
 
 def clicks(contexts: tuple[BrowserContext, BrowserContext], app: str, bare: str, many: int) -> Iterator[Row]:
-    """A new photo chosen: until the answer, and until the figure; in turn with a choice on the bare page."""
-    context, other = contexts  # a tab behind another one of its window paints once a second
+    """Time from choosing a new photo to the answer and to the figure, alternating with the bare page."""
+    context, other = contexts  # two windows, because a hidden tab paints only once a second
     plain, _ = opened(other, bare, "")
     page, _ = opened(context, f"{app}/predict?lang=en", PAGES["predict"])
     times, floor = [], []
@@ -202,7 +202,7 @@ def clicks(contexts: tuple[BrowserContext, BrowserContext], app: str, bare: str,
 
 
 def _beside(what: str, times: list[float], floor: list[float], target: float | None) -> Row:
-    """A row with the bare page's figure beside it: difference and ratio, taken pair by pair."""
+    """A row that also shows the bare page's time, with the difference and the ratio taken pair by pair."""
     more = median(a - b for a, b in zip(times, floor, strict=True))
     ratio = median(a / b for a, b in zip(times, floor, strict=True))
     note = f"bare {median(floor):.2f} s, {more:+.2f} s, {ratio:.2f}x; {min(times):.2f} to {max(times):.2f} s"

@@ -1,9 +1,9 @@
-"""How quickly the page on position bias answers: `python -m bench bias`. A warm server, headless Chromium.
+"""How fast the position bias page responds: `python -m bench bias`. Uses a warm server, headless Chromium.
 
-first surface   from the start of the navigation to the first surface drawn
-another size    from the choice of an input size that no one has looked at yet to the answers under every
-                way of resizing the bias, drawn; once more when they are known
-pointing        to compute and draw one query's attention on every card, without the browser's own painting
+first surface   from the start of navigation until the first surface is drawn
+another size    from choosing an input size that has not been viewed before until the answers under every
+                method of resizing the bias are drawn; measured again once they are cached
+pointing        time to compute and draw one query's attention on every card, without the browser's painting
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from bench.pages import HEIGHT, LIMIT, REST, WIDTH, server
 from bench.timing import Row, at_most
 
 SIZES = (160, 192, 224, 288, 320)
-# Figures lie in shadow roots; looking for one takes longer than what is measured, so it is kept.
+# Figures are in shadow roots. Finding one takes longer than what is measured, so it is cached.
 WATCH = """
 window.kept = {};
 window.bias = (part) => {
@@ -63,7 +63,7 @@ window.pointing = () => {
 
 
 def opened(context: BrowserContext, address: str) -> tuple[Page, float]:
-    """The page in a new tab with its first answers, and the seconds to its first surface."""
+    """Open the page in a new tab, with the first answers; also return the seconds to the first surface."""
     page = context.new_page()
     page.goto(f"{address}/position_bias?lang=en", wait_until="commit")
     page.wait_for_function("() => window.surface && window.answered()", timeout=LIMIT)
@@ -72,7 +72,7 @@ def opened(context: BrowserContext, address: str) -> tuple[Page, float]:
 
 
 def reaction(page: Page, size: int) -> float:
-    """Seconds from the choice of another input size to the answers under every way drawn."""
+    """Seconds from choosing another input size until the answers under every method are drawn."""
     box = page.locator("[class*=st-key-position_bias_at] input, [class*=st-key-position_bias-at] input").first
     box.scroll_into_view_if_needed()
     box.click()
@@ -86,7 +86,7 @@ def reaction(page: Page, size: int) -> float:
 
 
 def rows(rounds: int) -> Iterator[Row]:
-    """The table's lines for `make bench`."""
+    """The rows for `make bench`."""
     many = max(3, min(6, rounds // 5))
     with sync_playwright() as play, server() as address:
         browser = play.chromium.launch(executable_path=CHROMIUM)

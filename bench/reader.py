@@ -1,4 +1,4 @@
-"""One reader without a browser: speaks Streamlit's messages over a websocket, clicks what the page offers."""
+"""A reader without a browser: speaks Streamlit's protocol over a websocket and clicks what a page offers."""
 
 from __future__ import annotations
 
@@ -20,22 +20,22 @@ from streamlit.runtime.state.session_state import STREAMLIT_INTERNAL_KEY_PREFIX
 from websockets.asyncio.client import ClientConnection, connect
 
 PAGES = ("", "predict", "grouping", "attention", "embedding", "position_bias", "lab")
-KEPT_RUNS = 2  # messages that a browser remembers are those of its latest runs
-LAB = ("1.k1-zero", "2.1.bias-zero", "2.2.h1-zero", "2.2.h3-zero_3.1.attn-zero")  # parts that the lab changes
-LARGEST = 64 * 2**20  # bytes of one message
+KEPT_RUNS = 2  # a browser caches the messages of this many latest runs
+LAB = ("1.k1-zero", "2.1.bias-zero", "2.2.h1-zero", "2.2.h3-zero_3.1.attn-zero")  # interventions in the lab
+LARGEST = 64 * 2**20  # bytes in one message
 
 
 @dataclass
 class Rerun:
-    """One click and what came of it.
+    """One click and the resulting run.
 
     Attributes:
-        page: Where it was made.
-        kind: "open", "page", "photo", "commit".
-        seconds: From the message sent to the run's end.
-        size: Bytes that came back.
-        errors: What went wrong, in the server's words.
-        at: When it ended, in seconds of `time.monotonic`.
+        page: The page that was clicked on.
+        kind: "open", "page", "photo", "commit" or "connection".
+        seconds: Time from sending the message to the end of the run.
+        size: Number of bytes received.
+        errors: Error messages from the server.
+        at: When the run ended, in seconds of `time.monotonic`.
     """
 
     page: str
@@ -48,7 +48,7 @@ class Rerun:
 
 @dataclass
 class _Seen:
-    """What the page showed in its latest run: widgets by what they are called, links, components."""
+    """What the page has shown: links, the photo list and components."""
 
     links: dict[str, tuple[str, str]] = field(default_factory=dict)  # page -> script hash, query
     photos: tuple[str, list[str]] | None = None  # id of the select box, its options
@@ -60,9 +60,9 @@ class Reader:
 
     Args:
         address: `ws://…/_stcore/stream`.
-        seed: Decides all that it does.
+        seed: Seed of all the reader's choices.
         limit: Seconds after which a run counts as hung.
-        session: Id of a session to come back to.
+        session: Id of a session to rejoin.
     """
 
     def __init__(self, address: str, seed: int, limit: float = 60.0, session: str = "") -> None:
@@ -89,14 +89,14 @@ class Reader:
     # ---------------------------------------------------------------- what a reader does
 
     async def open(self) -> Rerun:
-        """The first page, as from an address in the browser."""
+        """Open a random first page, as if by entering its address in a browser."""
         return await self.start(self.rng.choice(PAGES))
 
     async def start(self, page: str) -> Rerun:
-        """A page by its name, as from an address in the browser."""
+        """Open a page by name, as if by entering its address in a browser."""
         self.page = page
         rerun = await self._run("open", page_name=page)
-        # the first run may name the main script; the page's own link says which script is meant
+        # The first run may name the main script; the page's own link has the right script.
         self.script = self.seen.links.get(page, (self.script, ""))[0]
         return rerun
 
@@ -111,7 +111,7 @@ class Reader:
         return await self._run("commit", widget, fragment_id=fragment)
 
     async def _turn(self) -> Rerun:
-        """To another page."""
+        """Go to another page."""
         there = [page for page in self.seen.links if page != self.page and page in PAGES]
         self.page = self.rng.choice(there)
         self.script, self.query = self.seen.links[self.page]
@@ -119,7 +119,7 @@ class Reader:
         return await self._run("page")
 
     async def photo(self, id: str = "") -> Rerun:
-        """A photo, any by itself: from the strip where there is one, else from the sidebar."""
+        """Pick a photo, at random by default: from the strip if there is one, else from the sidebar."""
         assert self.seen.photos is not None
         box, titles = self.seen.photos
         strip = self.seen.components.get("cfviz.picker")
@@ -131,7 +131,7 @@ class Reader:
         return await self._run("photo", state, WidgetState(id=events, json_trigger_value=value))
 
     def _commit(self) -> tuple[WidgetState, str] | None:
-        """A click into the page's figure; None where it has none that tells the server."""
+        """A click in the page's figure; None if the page has no figure that reports clicks to the server."""
         pick = self.rng.randrange
         figures: dict[str, dict[str, Any]] = {
             "cfviz_living": {"stage": pick(4), "block": 0, "head": 0, "row": pick(7), "col": pick(7)},
@@ -148,7 +148,7 @@ class Reader:
     # ---------------------------------------------------------------- Streamlit's messages
 
     async def _run(self, kind: str, *widgets: WidgetState, **state: str) -> Rerun:
-        """Send one click and take in all that comes until its run has ended."""
+        """Send one click and process all messages until the run ends."""
         message = BackMsg(
             rerun_script=ClientState(
                 query_string=self.query,
@@ -196,7 +196,7 @@ class Reader:
                     return
 
     def _take(self, delta: Delta, rerun: Rerun) -> None:
-        """Note what can be clicked, and what is an error."""
+        """Record what can be clicked, and any error."""
         element = delta.new_element
         kind = element.WhichOneof("type")
         if kind == "exception":
@@ -211,7 +211,7 @@ class Reader:
         elif kind == "bidi_component":
             its = element.bidi_component
             if its.component_name == "cfviz_position_bias" and not its.id.endswith("surfaces"):
-                return  # another figure on the same page, which is told other things
+                return  # another figure on the same page, which takes other messages
             self.seen.components[its.component_name] = (its.id, delta.fragment_id)
             if its.component_name == "cfviz.picker":
                 self._strip = [photo["id"] for photo in json.loads(its.json)["photos"]]

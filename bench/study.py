@@ -1,4 +1,4 @@
-"""A study: what a forward costs in it, beside a plain forward of the same batch."""
+"""The cost of a forward in a study, compared with a plain forward of the same batch."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ PLAN = Path(__file__).resolve().parents[1] / "assets" / "results" / "study-nano.
 
 
 def rows(rounds: int) -> Iterator[Row]:
-    """Every eighth change of the shipped study, on the gallery: read from disk, measured and written."""
+    """Run every eighth change of the shipped study on the gallery: reading, measuring and writing."""
     model, changes = create_model("crossformer_nano"), read_interventions(PLAN)[::8]
     with tempfile.TemporaryDirectory() as folder:
         photos = Path(folder) / "photos" / "n03028079_church"

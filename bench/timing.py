@@ -1,4 +1,4 @@
-"""Interleaved timing: whatever else the machine does falls on both sides of a ratio."""
+"""Interleaved timing: any other load on the machine affects both sides of a ratio."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ class Row:
     Attributes:
         what: What was measured.
         value: The figure, formatted.
-        target: What it should be, or "".
-        met: Whether it is; None without a target.
+        target: The target as text, or "".
+        met: Whether the target was met; None without a target.
     """
 
     what: str
@@ -26,7 +26,7 @@ class Row:
 
 
 def interleaved(calls: Mapping[str, Callable[[], object]], rounds: int) -> dict[str, list[float]]:
-    """Time several calls in turn, A B A B …: seconds of each round, after one round that is not counted."""
+    """Time several calls in turn, A B A B …; return the seconds of each round after one warm-up round."""
     times: dict[str, list[float]] = {name: [] for name in calls}
     for i in range(rounds + 1):
         for name, call in calls.items():
@@ -38,17 +38,17 @@ def interleaved(calls: Mapping[str, Callable[[], object]], rounds: int) -> dict[
 
 
 def ratio(times: Mapping[str, list[float]], a: str, b: str) -> float:
-    """Median over the rounds of time of a over time of b."""
+    """Median over the rounds of the time of `a` divided by the time of `b`."""
     return median(x / y for x, y in zip(times[a], times[b], strict=True))
 
 
 def ms(times: Mapping[str, list[float]], name: str) -> float:
-    """Median milliseconds."""
+    """Median time in milliseconds."""
     return 1e3 * median(times[name])
 
 
 def at_most(what: str, value: float, target: float, digits: int = 2, unit: str = "x", note: str = "") -> Row:
-    """A row whose figure should not exceed its target."""
+    """A row whose figure should not exceed the target."""
     shown = f"{value:.{digits}f}{unit}" + (f"  ({note})" if note else "")
     return Row(what, shown, f"<= {target:g}{unit}", value <= target)
 

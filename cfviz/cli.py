@@ -1,7 +1,7 @@
-"""The command line: the same functions as in the app, without a browser.
+"""The command line: the functions of the app, without a browser.
 
-Results go to standard output, everything else to standard error. An error that the user can correct is one
-line and exit code 2; `CFVIZ_DEBUG=1` shows the traceback instead.
+Results go to standard output, everything else to standard error. An error that the user can correct prints
+one line and exits with code 2; with `CFVIZ_DEBUG=1` the traceback is shown instead.
 """
 
 from __future__ import annotations
@@ -37,23 +37,23 @@ from cfviz.trace import Trace, axes_of
 from cfviz.training import cli as training
 from cfviz.training.folder import shown
 
-SCHEMA = 1  # of --json; it changes when a field is renamed or removed
+SCHEMA = 1  # version of the --json output; it changes when a field is renamed or removed
 USER_ERROR, INTERRUPTED, BROKEN_PIPE = 2, 130, 141
 IN_COMMANDS = (
     "add --weights official (the authors', downloaded once), a file or hf-hub:OWNER/NAME, "
     "or --weights none for random ones"
 )
-_EXPECTED = (ValueError, OSError, RuntimeError, MemoryError)  # torch says RuntimeError when memory is short
+_EXPECTED = (ValueError, OSError, RuntimeError, MemoryError)  # torch raises RuntimeError when out of memory
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command.
 
     Args:
-        argv: The arguments; those of the process by default.
+        argv: The arguments; None uses those of the process.
 
     Returns:
-        The exit code: 0, 2 for an error that the user can correct, or the code of an interrupt.
+        The exit code: 0, 2 for an error that the user can correct, or that of an interrupt or broken pipe.
     """
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
@@ -76,7 +76,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 class _Parser(argparse.ArgumentParser):
-    """An ArgumentParser that reports errors in one line and aligns its help."""
+    """An `ArgumentParser` that reports errors on one line and aligns the help."""
 
     def __init__(self, **kwargs: Any):
         def formatter(prog: str) -> argparse.HelpFormatter:
@@ -242,7 +242,7 @@ def _models(args: argparse.Namespace) -> int:
 
 
 def _about(name: str, config: dict[str, Any]) -> dict[str, Any]:
-    """A variant's configuration; its parameters are counted with the classes of its weights."""
+    """A variant's configuration; parameters are counted with the number of classes of its weights."""
     weights = "local file"
     if shipped(name):
         weights = "bundled"
@@ -298,7 +298,7 @@ def _predict(args: argparse.Namespace) -> int:
 
 
 def _model(model: str | None, weights: str | None) -> Any:
-    """The model that `--model` and `--weights` name; a download shows its progress."""
+    """Open the model named by `--model` and `--weights`, showing the progress of any download."""
     if model is not None and model not in VARIANTS:
         if weights is not None:
             raise ValueError(
@@ -402,7 +402,7 @@ LOCAL = ("localhost", "127.0.0.1", "::1")
 
 
 def _app(args: argparse.Namespace) -> int:
-    """Become Streamlit's server; the settings in `.streamlit` beside `app.py` apply from any folder."""
+    """Replace this process with Streamlit's server, with the `.streamlit` settings from beside `app.py`."""
     options = {
         "server.address": args.host, "server.showEmailPrompt": "false",
     }  # fmt: skip
@@ -410,11 +410,11 @@ def _app(args: argparse.Namespace) -> int:
         options["server.port"] = args.port
     if args.headless:
         options["server.headless"] = "true"
-    run = ("-P", "-m", "streamlit", "run", str(app()))  # -P: no module from the current folder
+    run = ("-P", "-m", "streamlit", "run", str(app()))  # -P: import no modules from the current folder
     command = [sys.executable, *run, *(f"--{key}={value}" for key, value in options.items())]
-    if args.host in LOCAL:  # what other sites make a browser send here comes under their own names
+    if args.host in LOCAL:  # requests that another site makes the browser send here carry that site's name
         command += [f"--server.allowedHosts={name}" for name in LOCAL]
-    # glibc would keep memory for every thread that a server ever had
+    # Without this, glibc keeps memory for every thread that the server ever had.
     os.execve(sys.executable, command, {"MALLOC_ARENA_MAX": "2", **os.environ})
 
 
@@ -422,7 +422,7 @@ def _app(args: argparse.Namespace) -> int:
 
 
 def columns(text: str) -> int:
-    """How many columns a text takes in a terminal: East Asian characters take two, combining marks none."""
+    """The width of a text in terminal columns: East Asian characters take two, combining marks none."""
     wide = sum(unicodedata.east_asian_width(c) in "WF" for c in text)
     return len(text) + wide - sum(unicodedata.category(c) in ("Mn", "Me", "Cf") for c in text)
 
@@ -454,7 +454,7 @@ def _note(text: str) -> None:
 
 
 class _Bar:
-    """Progress of a download on standard error: a line that updates, or without a terminal one at the end."""
+    """Progress of a download on standard error: an updating line in a terminal, else one line at the end."""
 
     def __init__(self, name: str, width: int = 28):
         self.name, self.width, self.live = name, width, sys.stderr.isatty()

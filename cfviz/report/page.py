@@ -1,9 +1,9 @@
-"""A session as one HTML file that opens offline: the answer, the figures that move, and how to make it again.
+"""A session as one HTML file that opens offline: prediction, interactive figures, and how to reproduce it.
 
     trace = cfviz.inspect("cat.jpg", model, watch=report.WATCH)
     Path("cat.html").write_text(report.html(trace, model, report.Origin("cat.jpg")), "utf-8")
 
-Every number is the trace's; the script element `session` holds them in full, as JSON.
+All numbers come from the trace; the script element `session` contains them at full precision, as JSON.
 """
 
 from __future__ import annotations
@@ -52,13 +52,13 @@ TEMPLATE = Path(__file__).with_suffix(".html")
 
 @dataclass(frozen=True)
 class Origin:
-    """What a trace does not know about where it came from.
+    """The origin of a trace, as far as the trace itself does not record it.
 
     Attributes:
-        path: The photo as a command line names it.
-        photo: Its id in the app's gallery; None for a photo of one's own, which no link can carry.
-        weights: What to give `--weights` where the bundled ones were not taken; "none" for random ones.
-        address: Of the app, for the link.
+        path: The photo as named on the command line.
+        photo: The photo's id in the app's gallery; None for a user's own photo, which no link can carry.
+        weights: The value for `--weights`, or None for the default weights; "none" for random ones.
+        address: Address of the app, for the link.
     """
 
     path: str
@@ -70,17 +70,17 @@ class Origin:
 def html(
     trace: Trace, model: CrossFormer, origin: Origin, lang: str = "en", parts: bool | None = None
 ) -> str:
-    """The report as one HTML file.
+    """Build the report as one HTML file.
 
     Args:
-        trace: Of a photo, with all of `WATCH`.
-        model: The model that made it.
-        origin: How the photo and the weights are named.
+        trace: A trace of a photo, with every point in `WATCH`.
+        model: The model that was traced.
+        origin: The names of the photo and the weights.
         lang: "en" or "zh-Hant".
-        parts: Whether to take every part away and rank them; left out, where that takes seconds.
+        parts: Whether to ablate every part and rank them; None does so only if it is quick.
 
     Raises:
-        ValueError: If something of `WATCH` is missing, the trace has no photo, or there is no such language.
+        ValueError: If a point in `WATCH` is missing, the trace has no photo, or the language is unknown.
     """
     if not trace.labels:
         raise CheckpointError("no_classes", source=trace.weights.source)
@@ -118,7 +118,7 @@ def html(
 
 
 def facts(trace: Trace, model: CrossFormer, origin: Origin, lang: str = "en") -> dict[str, Any]:
-    """All that the report says, as plain values: answer, model, settings, how to make it again."""
+    """The contents of the report as plain values: prediction, model, settings, how to reproduce it."""
     whole, names, weights = cost(model, *trace.size)["total"], class_names(model, lang), trace.weights
     return {
         "photo": trace.photo,
@@ -144,13 +144,13 @@ def facts(trace: Trace, model: CrossFormer, origin: Origin, lang: str = "en") ->
 
 
 def versions() -> dict[str, str]:
-    """What the numbers were computed with."""
+    """Versions of the software that computed the numbers."""
     others = {name: version(name) for name in ("torch", "timm", "numpy")}
     return {"cfviz": cfviz.__version__, **others, "python": platform.python_version()}
 
 
 def heads(trace: Trace) -> list[dict[str, Any]]:
-    """Every head of every block, as the attention page measures it: distance in pixels, entropy in bits."""
+    """Measures of every head, as on the attention page: distance in pixels, entropy in bits."""
     rows = []
     for s, blocks in enumerate(trace.groupings):
         for b, g in enumerate(blocks):
@@ -165,7 +165,7 @@ def heads(trace: Trace) -> list[dict[str, Any]]:
 
 
 def command(trace: Trace, origin: Origin, lang: str) -> str:
-    """The command that makes this report."""
+    """The command that reproduces this report."""
     height, width = trace.size
     size = str(height) if height == width else f"{height}x{width}"
     parts = ["python", "-m", "cfviz", "report", origin.path, "--model", trace.model]
@@ -177,7 +177,7 @@ def command(trace: Trace, origin: Origin, lang: str) -> str:
 
 
 def lost(trace: Trace, origin: Origin) -> list[str]:
-    """What no link can carry: any of "photo", "weights", "size", "mode" and "dtype"."""
+    """The settings that a link cannot carry: any of "photo", "weights", "size", "mode" and "dtype"."""
     height, width = trace.size
     carried = {
         "photo": origin.photo is not None,
@@ -190,18 +190,18 @@ def lost(trace: Trace, origin: Origin) -> list[str]:
 
 
 def link(trace: Trace, origin: Origin, lang: str) -> str:
-    """The app with these settings, as far as a link can carry them; see `lost`."""
+    """A link to the app with these settings, except those in `lost`."""
     query = {"model": trace.model, "size": str(trace.size[0]), "lang": lang}
     query |= {"photo": origin.photo or "", "dtype": trace.dtype}
     missing = lost(trace, origin)
     if trace.dtype == "float32":
-        missing.append("dtype")  # goes without saying
+        missing.append("dtype")  # the default
     query = {name: value for name, value in query.items() if name not in missing}
     return f"{origin.address.rstrip('/')}/attention?{urlencode(query)}"
 
 
 def code(trace: Trace, origin: Origin) -> str:
-    """The notebook calls that give the same numbers and the same figure."""
+    """Notebook code that computes the same numbers and draws the same figure."""
     given = {None: "", "none": ", weights=None"}.get(origin.weights, f", weights={origin.weights!r}")
     square = trace.size[0] == trace.size[1]
     size = trace.size[0] if square else trace.size
@@ -227,16 +227,16 @@ trace  # at the end of a cell: the figure that moves"""
 
 
 def attention_message(trace: Trace, lang: str) -> bytes:
-    """The living figure's message, with every block that fits a file."""
+    """The attention figure's message, with as many blocks as fit in a file."""
     return notebook.pack(trace, lang).data
 
 
 def cel_message(trace: Trace, model: CrossFormer, lang: str) -> bytes:
-    """The embedding figure's message: what each kernel put into each token."""
+    """The embedding figure's message: each kernel's contribution to each token."""
     strings = figure_words("embedding", lang)
     cels = [cel(layers.layer(model, s), trace[point_names.embedding(s)]) for s in range(4)]
     row, col = int(0.4 * cels[0].tokens.shape[0]), int(0.45 * cels[0].tokens.shape[1])
-    assert trace.crop is not None  # `html` refuses traces without
+    assert trace.crop is not None  # `html` refuses traces without one
     return cel_figure.pack(cels, photo=trace.crop, strings=strings, start={"row": row, "col": col})
 
 
@@ -250,7 +250,7 @@ def _body(
     labels: Sequence[str],
     hosts: Sequence[str],
 ) -> str:
-    """All but the figures themselves, for which there are boxes, named by `hosts`."""
+    """The page's body, with empty boxes for the figures, named by `hosts`."""
     random = session["weights"]["trained"] is None
     warn = f'<p class="rp-warn">{escape(t["random"])}</p>' if random else ""
     figures = [("attention", "cf-host"), ("embedding", "em-host"), ("bias", "pb-host")]
@@ -327,7 +327,7 @@ def _again(session: Mapping[str, Any], t: Mapping[str, str]) -> str:
 
 
 def _carried(session: Mapping[str, Any], t: Mapping[str, str]) -> str:
-    """What the link restores, or what it does not."""
+    """A sentence on what the link restores, or what it does not."""
     if not session["lost"]:
         return f'<p class="rp-note">{escape(t["link_note"])}</p>'
     s, source = session["settings"], session["weights"]["source"]

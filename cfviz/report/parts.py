@@ -1,4 +1,4 @@
-"""What a report says of a model's parts: every head's position bias, and which part the answer needs most."""
+"""A report's sections on the model's parts: every head's position bias, and a ranking by ablation."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from cfviz.trace import Trace
 from cfviz.words import figure_words, signed
 
 SHOWN = 20  # parts in the report's table
-CLOSE = 1e-3  # of a logit: how near the trace the forwards of this module must come
+CLOSE = 1e-3  # largest difference allowed between logits computed here and the trace's
 
 
 # ---------------------------------------------------------------- position bias
 
 
 def bias_message(model: CrossFormer, lang: str) -> bytes:
-    """The message of the figure of all heads' biases, at the size the groups were trained with."""
+    """The message for the figure of all heads' position biases, at the group size used in training."""
     kinds = model.groupings(224, 224)
     blocks = [
         block_bias(model, s, b, kinds[s][b].kind)
@@ -43,17 +43,17 @@ def bias_message(model: CrossFormer, lang: str) -> bytes:
 
 
 def ranking(trace: Trace, model: CrossFormer, lang: str) -> list[dict[str, Any]]:
-    """Every part taken away, one at a time, the one that the answer needs most first, as the lab does it.
+    """Ablate every part, one at a time, as in the lab, and rank the parts by effect on the answer.
 
     Args:
-        trace: Of a photo.
-        model: The model that made it.
-        lang: Of the parts' names.
+        trace: A trace of a photo.
+        model: The model that was traced.
+        lang: Language of the parts' names.
 
     Raises:
-        ValueError: If the trace's pixels do not give the trace's answer again.
+        ValueError: If a forward of the trace's pixels does not reproduce the trace's logits.
     """
-    assert trace.crop is not None  # traces of photos have one
+    assert trace.crop is not None  # every trace of a photo has one
     x = prepare(load_image(trace.crop), trace.size, mode="resize").tensor
     every = parts(model, "zero", trace.size)
     plain, *changed = effects(model, x, [(), *((one,) for one in every)])
@@ -69,7 +69,7 @@ def ranking(trace: Trace, model: CrossFormer, lang: str) -> list[dict[str, Any]]
 
 
 def table(rows: Sequence[Mapping[str, Any]], labels: Sequence[str], t: Mapping[str, str]) -> str:
-    """The first parts of a ranking as HTML, each with a bar to its side of zero."""
+    """The top parts of a ranking as an HTML table, each with a bar left or right of zero."""
     top = max(abs(rows[0]["change"]), 1e-9)
     head = "".join(f"<th>{escape(t[name])}</th>" for name in ("part", "change", "p_after", "first_after"))
     lines = []

@@ -30,7 +30,7 @@ from . import card
 
 
 def load_run(run: str | Path) -> tuple[Recipe, dict[str, Any], dict[str, torch.Tensor]]:
-    """Read a run's last state: the recipe, the state, and the weights to use (the average if there is one)."""
+    """Read a run's last state: the recipe, the state, and the weights to use (the average, if any)."""
     found = read_state(run)
     return from_dict(found["recipe"], str(run)), found, found["ema"] or found["model"]
 
@@ -67,7 +67,7 @@ def training(recipe: Recipe, state: dict[str, Any], start: dict[str, Any] | None
 
 
 def classes(recipe: Recipe, state: dict[str, Any]) -> dict[str, Any]:
-    """The classes of a run's weights: the data set if the folders are those of a known one, else the names."""
+    """The classes of a run's weights: the data set, if the folders belong to a known one, or their names."""
     folders = state.get("classes")
     if folders is None:  # a state written before the names of folders were kept
         return {"dataset": recipe.dataset}
