@@ -423,7 +423,7 @@ def _convert(args: argparse.Namespace) -> int:
         "variant",
     )
     facts = {name: value for name in known if (value := getattr(found, name)) is not None}
-    facts |= {"trained": found.trained}  # None too: never
+    facts |= {"trained": found.trained}  # also if None, which means never trained
     facts |= {"training": found.training.as_json()} if found.training else {}
     facts |= {"model_args": dict(found.model_args)} if found.model_args else {}
     if notes := [told for note in found.notes if (told := note.as_json())]:

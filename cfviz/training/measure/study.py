@@ -127,7 +127,7 @@ class Study:
         """Compute the missing shards, then merge all of them.
 
         Returns:
-            Path of the statistics table, `statistics.parquet`; beside it is `photos.parquet`, per photo.
+            Path of the table, `statistics.parquet`; `photos.parquet` beside it has one row per photo.
         """
         assert self.accelerator is not None
         self._claim()
