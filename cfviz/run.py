@@ -64,6 +64,11 @@ def inspect(
         >>> trace = inspect("cat.jpg", watch="layers.0.blocks.*.attn.probs")
         >>> trace.top(3)
     """
+    if not isinstance(getattr(model, "_orig_mod", model), str | CrossFormer):  # or compiled from one
+        raise ValueError(
+            f"got a {type(model).__name__}, expected a CrossFormer; "
+            "`cfviz.create_model(VARIANT, weights=FILE)` makes one of a file of weights"
+        )
     photo = image if isinstance(image, Photo) else load_image(image)
     net = load(model, device, dtype or "float32") if isinstance(model, str) else placed(model, device, dtype)
     wanted = (watch,) if isinstance(watch, str) else watch
@@ -189,11 +194,6 @@ def placed(model: CrossFormer, device: str | None = None, dtype: str | None = No
     """
     if dtype is not None and dtype not in DTYPES:
         raise ValueError(f"dtype is {dtype!r}; expected one of {', '.join(DTYPES)}")
-    if not isinstance(getattr(model, "_orig_mod", model), CrossFormer):  # or compiled from one
-        raise ValueError(
-            f"got a {type(model).__name__}, expected a CrossFormer; "
-            "`cfviz.create_model(VARIANT, weights=FILE)` makes one of a file of weights"
-        )
     if model.training:
         raise ValueError("the model is in training mode; call model.eval() first")
     first = next(model.parameters())
