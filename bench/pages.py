@@ -141,6 +141,11 @@ def chosen(page: Page, what: str, n: int) -> float:
     return clicked(page, what, option)
 
 
+def tile(page: Page, n: int) -> Locator:
+    """The n-th photo of the strip on the prediction page."""
+    return page.locator(".picker-host button").nth(n)
+
+
 def rows(rounds: int) -> Iterator[Row]:
     """The rows for `make bench`."""
     many = max(3, min(6, rounds // 5, len(gallery()) - 1))
@@ -149,12 +154,13 @@ def rows(rounds: int) -> Iterator[Row]:
         script.write_text(BARE, "utf-8")
         browser = play.chromium.launch(executable_path=CHROMIUM)
         with server() as app, server(script) as bare:
-            yield from paints(_window(browser), app, bare, many)
-            yield from clicks((_window(browser), _window(browser)), app, bare, many)
+            yield from paints(window(browser), app, bare, many)
+            yield from clicks((window(browser), window(browser)), app, bare, many)
         browser.close()
 
 
-def _window(browser: Browser) -> BrowserContext:
+def window(browser: Browser) -> BrowserContext:
+    """A private window whose pages note when they first show text and figures."""
     context = browser.new_context(viewport={"width": WIDTH, "height": HEIGHT})
     context.add_init_script(WATCH)
     return context
@@ -187,7 +193,7 @@ def clicks(contexts: tuple[BrowserContext, BrowserContext], app: str, bare: str,
     page, _ = opened(context, f"{app}/predict?lang=en", PAGES["predict"])
     times, floor = [], []
     for n in range(1, many + 1):
-        times.append(clicked(page, "words", page.locator("button[data-id]").nth(n)))
+        times.append(clicked(page, "words", tile(page, n)))
         floor.append(chosen(plain, "words", n))
     page.close()
     yield _beside("click to answer, nano at 224 px, new photos", times, floor, 0.4)
