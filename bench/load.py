@@ -3,8 +3,9 @@
 Starts the app on a free loopback port and lets readers (websocket clients, see `bench.reader`) open pages,
 pick photos, switch pages and click in figures, each pausing a few seconds between the end of a run and the
 next click. Prints how long the runs took, the errors, the server's memory over time, how often a model was
-loaded and how many forwards were computed. The test ends after the given number of seconds or clicks, or when
-the server dies. Clients and server share the machine's cores; the load average is printed beside the figures.
+loaded and what the server computed. The first minutes of a fresh server, when nothing is cached, are reported
+apart from the steady state after them. The test ends after the given number of seconds or clicks, or when the
+server dies. Clients and server share the machine's cores; the load average is printed beside the figures.
 """
 
 from __future__ import annotations
@@ -33,12 +34,13 @@ import psutil
 from websockets.exceptions import WebSocketException
 
 from bench.reader import Reader, Rerun
-from bench.timing import at_most, table
+from bench.timing import Row, at_most, table
 
 ROOT = Path(__file__).resolve().parents[1]
 MOST_USERS, MOST_SECONDS, MOST_CLICKS = 200, 3600.0, 200_000
 EVERY = 5.0  # seconds between samples of the server's memory
 ARRIVAL = 0.2  # seconds between the arrivals of readers
+TURN = re.compile(r"turn: (\S+) (\S+) took ([\d.]+) s, waited ([\d.]+) s")  # as the queue logs it
 FLAT = 1.0  # MB per minute of growth that still count as flat
 
 
@@ -71,9 +73,9 @@ class Found:
     cpu: float = 0.0
     loads: list[float] = field(default_factory=list)
 
-    def after(self, seconds: float) -> list[Rerun]:
-        """The runs that ended after the warm-up."""
-        return [run for run in self.runs if run.at - self.start >= seconds]
+    def between(self, begin: float, end: float = float("inf")) -> list[Rerun]:
+        """The runs that began in a span of seconds since the start."""
+        return [run for run in self.runs if begin <= run.at - run.seconds - self.start < end]
 
 
 @contextmanager
@@ -174,46 +176,114 @@ async def _watch(server: Served, found: Found, until: float) -> None:
 # ---------------------------------------------------------------- the figures
 
 
-def slope(memory: Sequence[tuple[float, float]], after: float) -> float:
-    """Growth of memory after the warm-up in MB per minute (Theil–Sen estimator).
+@dataclass(frozen=True)
+class Phase:
+    """A part of the test that is reported by itself.
+
+    Attributes:
+        name: "cold" or "steady".
+        begin: Seconds since the start.
+        end: Seconds since the start.
+        median: The target for the median of the runs' seconds.
+        late: The target for their 95th percentile.
+        longest: The target for the longest run.
+        growth: The target for the growth of memory in MB per minute; None where caches are still filling.
+    """
+
+    name: str
+    begin: float
+    end: float
+    median: float
+    late: float
+    longest: float
+    growth: float | None
+
+
+def phases(warm: float, cold: float) -> list[Phase]:
+    """The first minutes of a fresh server, and what comes after them.
+
+    Args:
+        warm: Seconds at the beginning that are not counted.
+        cold: Seconds from the start until the caches count as filled.
+    """
+    return [
+        Phase("cold", warm, cold, 0.3, 3.0, 8.0, None),
+        Phase("steady", max(warm, cold), float("inf"), 0.3, 1.5, 8.0, FLAT),
+    ]
+
+
+def slope(memory: Sequence[tuple[float, float]], begin: float, end: float = float("inf")) -> float:
+    """Growth of memory in a span of time in MB per minute (Theil–Sen estimator).
 
     Args:
         memory: Pairs of (seconds, MB).
-        after: Length of the warm-up in seconds.
+        begin: Seconds since the start.
+        end: Seconds since the start.
     """
-    late = np.array([point for point in memory if point[0] >= after])
+    late = np.array([point for point in memory if begin <= point[0] < end])
     if len(late) < 3:
         return float("nan")
     i, j = np.triu_indices(len(late), 1)
     return 60 * float(np.median((late[j, 1] - late[i, 1]) / (late[j, 0] - late[i, 0])))
 
 
-def report(found: Found, server: Served, warm: float) -> str:
-    """The figures as text."""
-    runs = found.after(warm)
-    times = np.array([run.seconds for run in runs if not run.errors])
+def report(found: Found, server: Served, warm: float, cold: float) -> str:
+    """The figures as text: those of the cold minutes, those of the steady state, and those of the whole."""
     wrong = [run for run in found.runs if run.errors]
-    if not len(times):
-        return f"no run ended after {warm:.0f} s of warm-up; errors: {_errors(wrong)}"
-    span = max(run.at for run in runs) - min(run.at for run in runs)
-    growth = slope(found.memory, warm)
+    parts = [text for phase in phases(warm, cold) if (text := _phase(found, phase))]
+    if not parts:
+        return f"no run began after {warm:.0f} s of warm-up; errors: {_errors(wrong)}"
     rows = [
-        at_most("rerun, median", float(np.median(times)), 0.3, 3, " s", f"{len(times)} reruns"),
-        at_most("rerun, 95th percentile", float(np.percentile(times, 95)), 1.5, 3, " s"),
         at_most("errors", len(wrong), 0, 0, "", f"of {len(found.runs)} reruns"),
-        at_most("memory, slope after warm-up", growth, FLAT, 2, " MB/min"),
         at_most("models loaded", server.count("model ready"), 1, 0, ""),
     ]
-    lines = [table(rows), "", _by_kind(runs), "", _by_page(runs)]
-    lines += ["", f"{len(times) / span:.1f} reruns/s; longest {times.max():.2f} s; "]
-    lines[-1] += (
+    lines = [*parts, "the whole test", "", table(rows), ""]
+    lines += [
         f"server's CPU {found.cpu:.0f} s in all, {1e3 * found.cpu / len(found.runs):.0f} ms a rerun; "
-    )
-    lines[-1] += f"load of the machine {median(found.loads):.1f} (median of 1-minute averages); "
-    lines[-1] += f"{server.count('forward ')} forwards"
+        f"load of the machine {median(found.loads):.1f} (median of 1-minute averages); "
+        f"{server.count('forward ')} forwards"
+    ]
     series = "  ".join(f"{s / 60:.1f} min {mb:.0f}" for s, mb in _thin(found.memory, 12))
-    lines += [f"memory, MB: {series}"]
+    lines += [f"memory, MB: {series}", "", computed(server.log.read_text(errors="replace"))]
     return "\n".join(lines + ([f"errors: {_errors(wrong)}"] if wrong else []))
+
+
+def _phase(found: Found, phase: Phase) -> str:
+    """One phase's figures; nothing if no run began in it."""
+    runs = found.between(phase.begin, phase.end)
+    times = np.array([run.seconds for run in runs if not run.errors])
+    if not len(times):
+        return ""
+    span = max(run.at for run in runs) - min(run.at - run.seconds for run in runs)
+    growth = slope(found.memory, phase.begin, phase.end)
+    memory = Row("memory, slope", f"{growth:.2f} MB/min")  # caches are filling
+    if phase.growth is not None:
+        memory = at_most("memory, slope", growth, phase.growth, 2, " MB/min")
+    rows = [
+        at_most("rerun, median", float(np.median(times)), phase.median, 3, " s", f"{len(times)} reruns"),
+        at_most("rerun, 95th percentile", float(np.percentile(times, 95)), phase.late, 3, " s"),
+        at_most("rerun, longest", float(times.max()), phase.longest, 2, " s"),
+        memory,
+    ]
+    until = "" if phase.end == float("inf") else f" to {phase.end:.0f}"
+    head = f"{phase.name}: from {phase.begin:.0f}{until} s, {len(times) / span:.1f} reruns/s"
+    return "\n".join([head, "", table(rows), "", _by_kind(runs), "", _by_page(runs), ""])
+
+
+def computed(log: str) -> str:
+    """What the server computed: how often, for how many different keys, how long it took and waited."""
+    groups: dict[str, list[tuple[str, float, float]]] = {}
+    for name, key, took, waited in TURN.findall(log):
+        groups.setdefault(name, []).append((key, float(took), float(waited)))
+    lines = [f"{'computed':44} {'n':>6} {'keys':>6} {'took s':>8} {'median':>7} {'waited p95':>10}"]
+    for name, some in sorted(groups.items(), key=lambda item: -sum(took for _, took, _ in item[1])):
+        took, waited = [one[1] for one in some], [one[2] for one in some]
+        keys = len({key for key, _, _ in some})
+        lines.append(
+            f"{name[:44]:44} {len(some):6} {keys:6} {sum(took):8.2f} {median(took):7.3f} "
+            f"{np.percentile(waited, 95):10.3f}"
+        )
+    return "\n".join(lines)
 
 
 def _by_kind(runs: Sequence[Rerun]) -> str:
@@ -228,12 +298,13 @@ def _groups(runs: Sequence[Rerun], name: str) -> str:
     groups: dict[str, list[Rerun]] = {}
     for run in runs:
         groups.setdefault(getattr(run, name) or "home", []).append(run)
-    lines = [f"{name:14} {'n':>6} {'median s':>9} {'p95 s':>8} {'kB':>7}"]
+    lines = [f"{name:14} {'n':>6} {'median s':>9} {'p95 s':>8} {'longest':>8} {'kB':>7}"]
     for key, some in sorted(groups.items()):
         times = [run.seconds for run in some]
         size = median(run.size for run in some) / 1024
         lines.append(
-            f"{key:14} {len(some):6} {median(times):9.3f} {np.percentile(times, 95):8.3f} {size:7.0f}"
+            f"{key:14} {len(some):6} {median(times):9.3f} {np.percentile(times, 95):8.3f} "
+            f"{max(times):8.3f} {size:7.0f}"
         )
     return "\n".join(lines)
 
@@ -255,8 +326,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the load test; the exit code is 1 if a reader met an error, but slowness is not a failure."""
     parser = argparse.ArgumentParser(prog="python -m bench.load", description=__doc__.splitlines()[0])
     parser.add_argument("--users", type=int, default=50, help=f"at most {MOST_USERS}")
-    parser.add_argument("--seconds", type=float, default=180.0, help=f"in all, at most {MOST_SECONDS:.0f}")
-    parser.add_argument("--warm", type=float, default=60.0, help="seconds that are not counted")
+    parser.add_argument("--seconds", type=float, default=420.0, help=f"in all, at most {MOST_SECONDS:.0f}")
+    parser.add_argument("--cold", type=float, default=240.0, help="seconds that are reported as cold")
+    parser.add_argument("--warm", type=float, default=0.0, help="seconds at first that are not counted")
     parser.add_argument("--think", type=float, default=3.0, help="seconds between a run's end and a click")
     parser.add_argument("--clicks", type=int, default=MOST_CLICKS, help="at most, by all readers")
     parser.add_argument("--threads", type=int, help="of the model (OMP_NUM_THREADS)")
@@ -269,7 +341,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     users, seconds = min(given.users, MOST_USERS), min(given.seconds, MOST_SECONDS)
     with served(given.threads) as server:
         found = asyncio.run(crowd(server, users, seconds, max(0.1, given.think), given.clicks))
-        print(report(found, server, given.warm))
+        print(report(found, server, given.warm, given.cold))
         if given.keep_log:
             given.keep_log.write_bytes(server.log.read_bytes())
     return 1 if any(run.errors for run in found.runs) else 0

@@ -38,10 +38,11 @@ class Once:
         self._flights: dict[Hashable, threading.Event] = {}
         self._book = threading.Lock()
 
-    def get(self, key: Hashable, find: Callable[[], Any], make: Callable[[], Any]) -> Any:
+    def get(self, name: str, key: Hashable, find: Callable[[], Any], make: Callable[[], Any]) -> Any:
         """The result of `find`, or of `make`, which only one of the waiting callers runs.
 
         Args:
+            name: What is computed, for the queue's log.
             key: Everything that determines the result.
             find: Looks up the result that `make` stored; returns None if there is none.
             make: Computes and stores the result; exceptions reach the caller, and another waiter retries.
@@ -56,7 +57,7 @@ class Once:
                 break
             queue.wait(flight)
         try:
-            with queue.turn():
+            with queue.turn(name, key):
                 return make()
         finally:
             with self._book:
@@ -82,7 +83,7 @@ class TraceCache:
             key: Everything that determines the result.
             compute: Computes the trace; if it raises, the caller gets the exception and nothing is cached.
         """
-        return self._once.get(key, lambda: self._find(key), lambda: self._keep(key, compute()))
+        return self._once.get("trace", key, lambda: self._find(key), lambda: self._keep(key, compute()))
 
     def __len__(self) -> int:
         return len(self._kept)
@@ -112,8 +113,9 @@ class Derived:
                 self._kept[id(trace)] = {}
                 weakref.finalize(trace, self._kept.pop, id(trace), None)
             mine = self._kept[id(trace)]
+        name = f"derived.{key[0] if isinstance(key, tuple) else key}"
         boxed = self._once.get(
-            (id(trace), key), lambda: mine.get(key), lambda: mine.setdefault(key, (make(),))
+            name, (id(trace), key), lambda: mine.get(key), lambda: mine.setdefault(key, (make(),))
         )
         return boxed[0]
 
@@ -143,6 +145,7 @@ class Shared(Generic[P, R]):
         )
         self._book, self._once = threading.Lock(), Once()
         self._signature = signature(compute)
+        self._name = f"{compute.__module__.removeprefix('cfviz.ui.pages.')}.{compute.__name__}"
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
         """The result, computed if it is not cached."""
@@ -153,7 +156,7 @@ class Shared(Generic[P, R]):
         def make() -> tuple[R]:
             return self._keep(key, self.compute(*args, **kwargs))
 
-        return self._once.get(key, lambda: self._find(key), make)[0]
+        return self._once.get(self._name, key, lambda: self._find(key), make)[0]
 
     def clear(self) -> None:
         """Drop all cached results."""

@@ -95,7 +95,7 @@ def _own_placed(name: str, settings: state.Settings) -> CrossFormer:
 
 def _warmed(net: CrossFormer, dtype: str) -> CrossFormer:
     """Run one forward pass on dummy input, so that the first photo's timing is like all later ones."""
-    with queue.turn():
+    with queue.turn("model", (name_of(net), dtype)):
         inspect(np.zeros((64, 64, 3), np.uint8), net, 224, dtype=dtype)
     _log.info("model ready: %s in %s", name_of(net), dtype)
     return net

@@ -7,6 +7,7 @@ moment: a reader with twenty photos would keep everybody else out.
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections import OrderedDict, deque
@@ -18,6 +19,7 @@ from streamlit.runtime.scriptrunner_utils.script_run_context import get_run_yiel
 
 GONE = 60.0  # seconds after a reader's last click
 EVERY = 0.1  # seconds between checks whether the reader has clicked again
+_log = logging.getLogger(__name__)
 
 
 class Turns:
@@ -115,13 +117,30 @@ class Turns:
 
 
 _turns = Turns()
+_within = threading.local()  # seconds that this thread spent in turns and waits within its present turn
 _clicked: dict[Hashable, float] = {}  # readers -> when
 _book = threading.Lock()
 
 
-def turn() -> AbstractContextManager[None]:
-    """This session's turn to compute, for a `with` block; another click by the reader ends the wait."""
-    return _turns.turn(_reader(), get_run_yield_check())
+@contextmanager
+def turn(name: str = "unnamed", key: Hashable = None) -> Iterator[None]:
+    """This session's turn to compute, for a `with` block; another click by the reader ends the wait.
+
+    Args:
+        name: What is computed, for the log.
+        key: Everything that determines the result, for the log.
+    """
+    asked = time.monotonic()
+    with _turns.turn(_reader(), get_run_yield_check()):
+        begun, outer = time.monotonic(), getattr(_within, "seconds", 0.0)
+        _within.seconds = 0.0
+        try:
+            yield
+        finally:
+            took = time.monotonic() - begun
+            own, _within.seconds = took - _within.seconds, outer + took
+            name, mark = name.replace(" ", "-"), hash(key) & 0xFFFFFFFF
+            _log.debug("turn: %s %08x took %.4f s, waited %.4f s", name, mark, own, begun - asked)
 
 
 def breathe() -> None:
@@ -138,11 +157,12 @@ def aside() -> AbstractContextManager[None]:
 
 def wait(event: threading.Event) -> None:
     """Wait, with the turn released, for another thread's result; another click ends the wait."""
-    still_wanted = get_run_yield_check()
+    still_wanted, begun = get_run_yield_check(), time.monotonic()
     with aside():
         while not event.wait(EVERY):
             if still_wanted is not None:
                 still_wanted()
+    _within.seconds = getattr(_within, "seconds", 0.0) + time.monotonic() - begun
 
 
 def readers() -> int:

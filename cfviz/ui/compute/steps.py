@@ -90,7 +90,7 @@ def _work() -> None:
             name = steps.left[0]
         error, made = None, None
         try:
-            with queue.turn():
+            with queue.turn(steps.make.__qualname__, (id(steps), name)):
                 made = steps.make(name)
         except Exception as reason:  # the reader's thread reports it
             error = reason

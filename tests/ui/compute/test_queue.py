@@ -9,6 +9,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
+from bench.load import TURN
 from cfviz.trace import Trace
 from cfviz.ui.compute import cache, queue
 from cfviz.ui.compute.cache import Once, TraceCache, shared
@@ -207,7 +208,7 @@ def test_after_a_failure_those_who_wait_try_for_themselves() -> None:
             raise ValueError("the first fails")
         return kept.setdefault("key", "made")
 
-    results = together(*[lambda: once.get("key", lambda: kept.get("key"), make)] * 8)
+    results = together(*[lambda: once.get("it", "key", lambda: kept.get("key"), make)] * 8)
     assert sorted(map(str, results)) == ["made"] * 7 + ["the first fails"]
     assert len(tries) == 2
 
@@ -268,6 +269,26 @@ def test_one_at_a_time_whatever_is_asked_for() -> None:
     together(*[lambda n=n: two.get(n, work) for n in range(6)], *[lambda n=n: slow(n) for n in range(6)])
     assert most == [1]
     assert not queue._turns.held
+
+
+def test_the_log_says_what_was_computed_and_counts_nothing_twice(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("DEBUG", queue.__name__)
+
+    @shared(4)
+    def inner(n: int) -> int:
+        time.sleep(0.1)
+        return n
+
+    @shared(4)
+    def outer(n: int) -> int:
+        time.sleep(0.02)
+        return inner(n) + inner(n)
+
+    outer(1)
+    inner(1)
+    found = TURN.findall(caplog.text)
+    assert [name.rpartition(".")[2] for name, *_ in found] == ["inner", "outer"]
+    assert float(found[0][2]) >= 0.1 > float(found[1][2]) >= 0.02
 
 
 def test_garbage_is_swept_once_for_many_reruns(monkeypatch: pytest.MonkeyPatch) -> None:
