@@ -21,7 +21,7 @@ def test_the_slope_of_memory_ignores_the_warm_up_and_outliers() -> None:
 
 
 def found() -> load.Found:
-    """Two runs: one that began 1 s after the start and ended after 10 s, one that took 0.5 s a minute later."""
+    """Two runs: one that began after 1 s and took 9 s, and one a minute later that took half a second."""
     made = load.Found(start=100.0, memory=[(5.0 * n, 500.0 + 50 * min(n, 6)) for n in range(20)], loads=[1.0])
     made.runs = [Rerun("", "open", 9.0, 10, [], 110.0), Rerun("lab", "commit", 0.5, 10, [], 170.0)]
     return made

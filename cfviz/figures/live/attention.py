@@ -26,7 +26,7 @@ The layout is that of `cfviz/figures/live/message.py`: a JSON header and arrays 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -67,12 +67,85 @@ class Unit:
     probs: np.ndarray | None = None
 
     @property
+    def heads(self) -> int:
+        """The number of heads; 0 without attention."""
+        return 0 if self.content is None else self.content.shape[1]
+
+    @property
     def nbytes(self) -> int:
         """Bytes that this unit takes in a message, groups left out."""
-        if self.content is None:
-            return 0
-        g, heads = self.grouping, self.content.shape[1]
-        return g.H * g.W * heads * (2 * g.N + 8) + heads * (2 * g.G - 1) ** 2 * 4
+        return _bytes(self.grouping, self.heads)
+
+    def encoded(self) -> Encoded:
+        """The block as it is sent."""
+        content, g = self.content, self.grouping
+        if self.bias is None or content is None or content.shape != (g.nG, len(self.bias), g.N, g.N):
+            came = None if content is None else content.shape
+            raise ValueError(
+                f"the content logits are {came}; expected (nG, nH, N, N) = ({g.nG}, nH, {g.N}, {g.N})"
+            )
+        rows = _by_token(content, g)  # H*W, nH, N
+        mask = _by_token(np.broadcast_to(np.where(g.valid, 0, MASKED)[:, None, None], content.shape), g)
+        highest = np.where(mask < 0, -np.inf, rows).max(-1, keepdims=True)
+        codes, high, span = quantise(np.where(mask < 0, highest, rows))  # padding spends no steps
+        table = bias_by_offset(self.bias, g.G)
+        offsets = np.broadcast_to(table[:, relative_index(g.G, g.G)], content.shape)
+        bias = _by_token(offsets, g).astype(np.float64)
+        shown = softmax(restore(codes, high, span) + bias + mask)
+        truth = (
+            softmax(rows.astype(np.float64) + bias + mask) if self.probs is None else _by_token(self.probs, g)
+        )
+        error = float(np.abs(shown - truth).max())
+        return Encoded(codes, high, span, table, float(shown.max()), error)
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """The attention of one block as it is sent.
+
+    Attributes:
+        codes: Content logits, uint16 (H*W, nH, N), see `quantise`.
+        high: The largest logit of each row, float32 (H*W, nH).
+        span: The span of each row, float32 (H*W, nH).
+        bias: Position bias at every offset, float32 (nH, (2G-1)^2).
+        peak: The largest attention.
+        error: The largest difference of a probability shown from the model's.
+    """
+
+    codes: np.ndarray
+    high: np.ndarray
+    span: np.ndarray
+    bias: np.ndarray
+    peak: float
+    error: float
+
+
+@dataclass(frozen=True)
+class Kept:
+    """A block whose attention is encoded when it is first sent, by a function that keeps the result.
+
+    Attributes:
+        stage: 0 to 3.
+        block: From 0.
+        grouping: How the block cuts its map.
+        heads: The number of heads.
+        encoded: Returns the block as it is sent.
+    """
+
+    stage: int
+    block: int
+    grouping: Grouping
+    heads: int
+    encoded: Callable[[], Encoded]
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes that this block takes in a message, groups left out."""
+        return _bytes(self.grouping, self.heads)
+
+
+def _bytes(g: Grouping, heads: int) -> int:
+    return g.H * g.W * heads * (2 * g.N + 8) + heads * (2 * g.G - 1) ** 2 * 4
 
 
 @dataclass(frozen=True)
@@ -94,7 +167,7 @@ class Packed(message.Message):
 
 
 def pack(
-    units: Sequence[Unit],
+    units: Sequence[Unit | Kept],
     *,
     size: tuple[int, int],
     strides: Mapping[int, int],
@@ -112,7 +185,7 @@ def pack(
     stages. What is left out is listed, and the figure asks for it when the reader goes there.
 
     Args:
-        units: Every block, in order; at least one.
+        units: Every block, in order; at least one. Those that are sent in several messages are best `Kept`.
         size: Height and width of the model's input in pixels.
         strides: Side of a token in pixels, for each stage in `units`.
         strings: The figure's words, from `cfviz.words.figure_words`.
@@ -157,7 +230,7 @@ def pack(
     return Packed(packed.header, packed.body, packed.start, sent, left)
 
 
-def _choose(units: Sequence[Unit], first: tuple[int, int], limit: int) -> set[tuple[int, int]]:
+def _choose(units: Sequence[Unit | Kept], first: tuple[int, int], limit: int) -> set[tuple[int, int]]:
     """The (stage, block) that fit, nearest to the starting block first."""
     weight = {(u.stage, u.block): u.nbytes for u in units}
     if first not in weight:
@@ -177,7 +250,7 @@ def _choose(units: Sequence[Unit], first: tuple[int, int], limit: int) -> set[tu
 
 
 def _stages(
-    units: Sequence[Unit],
+    units: Sequence[Unit | Kept],
     inside: set[tuple[int, int]],
     chosen: set[tuple[int, int]],
     tables: Sequence[Grouping],
@@ -192,41 +265,19 @@ def _stages(
         fresh = {"s": unit.stage, "H": g.H, "W": g.W, "stride": strides[unit.stage], "heads": 0, "blocks": []}
         stage = stages.setdefault(unit.stage, fresh)
         entry: dict[str, Any] = {"b": unit.block, "grouping": tables.index(g)}
-        if unit.content is not None:
-            stage["heads"] = unit.content.shape[1]
+        if unit.heads:
+            stage["heads"] = unit.heads
             if (unit.stage, unit.block) in inside:
-                attention, worst = _attention(unit, arrays)
-                entry |= attention
-                error = max(error, worst)
+                sent = unit.encoded()
+                entry |= {
+                    name: arrays.array(getattr(sent, name)) for name in ("codes", "high", "span", "bias")
+                }
+                entry["peak"] = sent.peak
+                error = max(error, sent.error)
             elif (unit.stage, unit.block) not in chosen:
                 entry["absent"] = True
         stage["blocks"].append(entry)
     return list(stages.values()), error
-
-
-def _attention(unit: Unit, arrays: message.Arrays) -> tuple[dict[str, Any], float]:
-    """The logits of one block, and how far the probabilities they give are from the model's."""
-    content, g = unit.content, unit.grouping
-    if unit.bias is None or content is None or content.shape != (g.nG, len(unit.bias), g.N, g.N):
-        came = None if content is None else content.shape
-        raise ValueError(
-            f"the content logits are {came}; expected (nG, nH, N, N) = ({g.nG}, nH, {g.N}, {g.N})"
-        )
-    rows = _by_token(content, g)  # H*W, nH, N
-    mask = _by_token(np.broadcast_to(np.where(g.valid, 0, MASKED)[:, None, None], content.shape), g)
-    highest = np.where(mask < 0, -np.inf, rows).max(-1, keepdims=True)
-    codes, high, span = quantise(np.where(mask < 0, highest, rows))  # padding spends no steps
-    table = bias_by_offset(unit.bias, g.G)
-    bias = _by_token(np.broadcast_to(table[:, relative_index(g.G, g.G)], content.shape), g).astype(np.float64)
-    shown = softmax(restore(codes, high, span) + bias + mask)
-    truth = softmax(rows.astype(np.float64) + bias + mask) if unit.probs is None else _by_token(unit.probs, g)
-    return {
-        "codes": arrays.array(codes),
-        "high": arrays.array(high),
-        "span": arrays.array(span),
-        "bias": arrays.array(table),
-        "peak": float(shown.max()),
-    }, float(np.abs(shown - truth).max())
 
 
 def _by_token(rows: np.ndarray, g: Grouping) -> np.ndarray:
@@ -270,16 +321,15 @@ def units(arrays: Mapping[str, np.ndarray], groupings: Iterable[Iterable[Groupin
     Returns:
         One Unit per block; those that were not watched come without content.
     """
-    out = []
-    for s, blocks in enumerate(groupings):
-        for b, g in enumerate(blocks):
-            if point_names.attention(s, b, "q") not in arrays:
-                out.append(Unit(s, b, g))
-                continue
-            q, k, bias = (
-                np.asarray(arrays[point_names.attention(s, b, name)], np.float32)
-                for name in ("q", "k", "bias")
-            )
-            content = q @ k.swapaxes(-1, -2) * np.float32(q.shape[-1] ** -0.5)  # nG, nH, N, N
-            out.append(Unit(s, b, g, content, bias, arrays.get(point_names.attention(s, b))))
-    return out
+    return [unit(arrays, s, b, g) for s, blocks in enumerate(groupings) for b, g in enumerate(blocks)]
+
+
+def unit(arrays: Mapping[str, np.ndarray], s: int, b: int, g: Grouping) -> Unit:
+    """One block of a trace; without content if its q, k and bias were not watched."""
+    if point_names.attention(s, b, "q") not in arrays:
+        return Unit(s, b, g)
+    q, k, bias = (
+        np.asarray(arrays[point_names.attention(s, b, name)], np.float32) for name in ("q", "k", "bias")
+    )
+    content = q @ k.swapaxes(-1, -2) * np.float32(q.shape[-1] ** -0.5)  # nG, nH, N, N
+    return Unit(s, b, g, content, bias, arrays.get(point_names.attention(s, b)))

@@ -36,7 +36,7 @@ from PIL import Image
 from cfviz.figures import theme
 from cfviz.geometry import Grouping
 
-__all__ = ["Arrays", "Message", "pack"]
+__all__ = ["Arrays", "Message", "opened", "pack"]
 
 
 class Arrays:
@@ -121,6 +121,14 @@ def pack(
     body = b"".join(arrays.parts)
     full = {**header, "palette": {**_palette(), **(colours or {})}, "strings": dict(strings)}
     return Message(full | {"id": _digest(full, body)}, body, dict(start or {}))
+
+
+def opened(data: bytes) -> Message:
+    """The message in some bytes, to begin elsewhere or in another language: `opened(data).at(start).data`."""
+    (size,) = struct.unpack_from("<I", data)
+    header = json.loads(data[4 : 4 + size])
+    start = header.pop("start")
+    return Message(header, data[4 + size :], start)
 
 
 def _palette() -> dict[str, Any]:

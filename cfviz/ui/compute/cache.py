@@ -35,7 +35,7 @@ class Once:
     """Computes concurrent equal requests once; computations for different readers take turns."""
 
     def __init__(self) -> None:
-        self._flights: dict[Hashable, threading.Event] = {}
+        self._flights: dict[Hashable, tuple[threading.Event, queue.Standing]] = {}
         self._book = threading.Lock()
 
     def get(self, name: str, key: Hashable, find: Callable[[], Any], make: Callable[[], Any]) -> Any:
@@ -47,22 +47,23 @@ class Once:
             find: Looks up the result that `make` stored; returns None if there is none.
             make: Computes and stores the result; exceptions reach the caller, and another waiter retries.
         """
-        while True:
-            with self._book:
-                if (found := find()) is not None:
-                    return found
-                if (flight := self._flights.get(key)) is None:
-                    mine = self._flights[key] = threading.Event()
-            if flight is None:
-                break
-            queue.wait(flight)
-        try:
-            with queue.turn(name, key):
-                return make()
-        finally:
-            with self._book:
-                del self._flights[key]
-            mine.set()
+        with queue.flight() as mine:
+            while True:
+                with self._book:
+                    if (found := find()) is not None:
+                        return found
+                    if (flight := self._flights.get(key)) is None:
+                        done = threading.Event()
+                        self._flights[key] = done, mine
+                        break
+                queue.wait(*flight)
+            try:
+                with queue.turn(name, key):
+                    return make()
+            finally:
+                with self._book:
+                    del self._flights[key]
+                done.set()
 
 
 class TraceCache:

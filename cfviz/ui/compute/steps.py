@@ -79,6 +79,7 @@ def _end() -> None:
 def _work() -> None:
     """Run the steps somebody is waiting for; called once while there are any."""
     global _busy
+    queue.stand(queue.BEHIND)
     while True:
         with _change:
             _open[:] = [steps for steps in _open if monotonic() - steps.polled < PATIENCE]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import struct
+from collections.abc import Sequence
 from html.parser import HTMLParser
 from typing import Any
 
@@ -17,6 +18,7 @@ from PIL import Image
 from cfviz import web
 from cfviz.figures.live import attention as living
 from cfviz.figures.live import logits
+from cfviz.figures.live.message import opened as reopened
 from cfviz.geometry import grouping, lsda, offsets
 from cfviz.run import inspect
 from cfviz.words import figure_words
@@ -33,7 +35,7 @@ def unit(H: int, W: int, block: int = 0, heads: int = 2, G: int = 3, I: int = 2)
     return living.Unit(0, block, g, content, table[:, index])
 
 
-def pack(units: list[living.Unit], **more: Any) -> living.Packed:
+def pack(units: Sequence[living.Unit | living.Kept], **more: Any) -> living.Packed:
     size = (4 * units[0].grouping.H, 4 * units[0].grouping.W)
     strides = {u.stage: 4 * 2**u.stage for u in units}
     return living.pack(
@@ -92,6 +94,36 @@ def test_the_message_gives_back_the_models_attention(tiny_model, size: tuple[int
             mine = g.scatter(np.broadcast_to(g.valid[:, None], (g.nG, g.N, g.N)))  # H, W, N
             keys = np.broadcast_to(mine.reshape(g.H * g.W, 1, g.N), sent.shape)
             assert sent[keys] == pytest.approx(g.scatter(content).reshape(sent.shape)[keys], abs=1e-3)
+
+
+def test_a_block_is_encoded_once_and_the_message_is_the_same() -> None:
+    units, made = [unit(12, 12, b) for b in range(3)], []
+
+    def kept(one: living.Unit) -> living.Kept:
+        found: list[living.Encoded] = []
+
+        def encode() -> living.Encoded:
+            if not found:
+                made.append(one.block)
+                found.append(one.encoded())
+            return found[0]
+
+        return living.Kept(one.stage, one.block, one.grouping, one.heads, encode)
+
+    blocks = [kept(one) for one in units]
+    assert [one.nbytes for one in blocks] == [one.nbytes for one in units]
+    for part, wanted in (("first", [1]), ("rest", [1, 0, 2]), ("whole", [1, 0, 2])):
+        start = {"stage": 0, "block": 1}
+        assert pack(blocks, part=part, start=start).data == pack(units, part=part, start=start).data
+        assert made == wanted  # a block is encoded when it is first sent
+
+
+def test_a_message_begins_elsewhere_and_in_another_language_without_being_packed_again() -> None:
+    units, start = [unit(6, 6)], {"stage": 0, "block": 0, "row": 2}
+    english, chinese = figure_words("attention"), figure_words("attention", "zh-Hant")
+    packed = pack(units, strings=english).data
+    for words in (english, chinese):
+        assert reopened(packed).at(start, words).data == pack(units, strings=words, start=start).data
 
 
 def test_what_does_not_fit_is_left_out_nearest_first() -> None:

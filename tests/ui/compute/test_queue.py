@@ -31,12 +31,15 @@ def join(*threads: threading.Thread) -> None:
         assert not thread.is_alive(), "a thread hangs"
 
 
-def asks(turns: Turns, who: str, order: list[str], still_wanted=None) -> threading.Thread:
+def asks(
+    turns: Turns, who: str, order: list[str], still_wanted=None, cost: float = 0.0, delay: float = queue.PAGE
+) -> threading.Thread:
     """A thread that wants a turn; returns once it waits."""
 
     def work() -> None:
+        turns.standing.delay = delay
         try:
-            with turns.turn(who, still_wanted):
+            with turns.turn(who, still_wanted, cost):
                 order.append(who)
         except BaseException as error:  # as Streamlit ends a run
             order.append(f"{who} left: {error}")
@@ -55,6 +58,116 @@ def test_readers_go_round_whoever_asks_most() -> None:
     join(*waiting)
     assert order == list("abcabaa")
     assert turns.length == 0
+
+
+def test_whoever_needs_little_goes_first_but_not_for_ever() -> None:
+    clock, order = [0.0], []
+    turns = Turns(lambda: clock[0])
+    with turns.turn("first"):
+        dear = asks(turns, "110 ablations", order, cost=1.0)
+        clock[0] = queue.RATE - 0.5
+        cheap = asks(turns, "a prediction", order, cost=0.05)
+        clock[0] = queue.RATE + 0.5
+        late = asks(turns, "a late prediction", order, cost=0.05)
+    join(dear, cheap, late)
+    assert order == ["a prediction", "110 ablations", "a late prediction"]
+
+
+def test_whoever_has_computed_much_stands_behind_those_who_come() -> None:
+    clock, order = [0.0], []
+    turns = Turns(lambda: clock[0])
+    with turns.turn("busy"):
+        clock[0] = 1.0
+    with turns.turn("first"):
+        again = asks(turns, "busy", order)
+        clock[0] = queue.RATE - 0.5
+        new = asks(turns, "new", order)
+    join(again, new)
+    assert order == ["new", "busy"]
+    clock[0] += queue.PAUSE + 1.0  # it has paused; what comes now is another click
+    with turns.turn("first"):
+        again = asks(turns, "busy", order)
+        clock[0] += 0.1
+        new = asks(turns, "new", order)
+    join(again, new)
+    assert order[2:] == ["busy", "new"]
+
+
+def test_pages_come_before_what_they_wait_for_and_that_before_what_nobody_asked_for() -> None:
+    clock, order = [0.0], []
+    turns = Turns(lambda: clock[0])
+    with turns.turn("first"):
+        threads = [
+            asks(turns, "idle", order, delay=queue.IDLE),
+            asks(turns, "behind", order, delay=queue.BEHIND),
+            asks(turns, "page", order),
+        ]
+        clock[0] = queue.BEHIND + 0.1
+        threads.append(asks(turns, "late page", order))
+        clock[0] = 1000.0
+        threads.append(asks(turns, "later", order, delay=queue.BEHIND))
+    join(*threads)
+    assert order == ["page", "behind", "late page", "later", "idle"]
+
+
+def test_nobody_is_forgotten_or_remembered_for_ever() -> None:
+    clock = [0.0]
+    turns = Turns(lambda: clock[0])
+    for n in range(100):
+        clock[0] += 1.0
+        with turns.turn(n):
+            pass
+    assert len(turns._due) == len(turns._left) <= 2
+
+
+def test_what_a_reader_waits_for_is_as_urgent_as_the_reader(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A result that is being made ahead of time does not stand behind the rest once somebody needs it."""
+    turns, once, order, kept = Turns(), Once(), [], {}
+    monkeypatch.setattr(queue, "_turns", turns)
+
+    def ahead() -> None:
+        queue.stand(queue.IDLE)
+        once.get("outer", "outer", lambda: kept.get("outer"), lambda: outer())
+
+    def outer() -> str:
+        order.append("outer")
+        return kept.setdefault("outer", "made")
+
+    def other() -> None:
+        with queue.turn():
+            order.append("other")
+
+    def reader() -> None:
+        once.get("outer", "outer", lambda: kept.get("outer"), lambda: pytest.fail("made twice"))
+
+    threads = []
+    with queue.turn():
+        for work in (ahead, reader, other):
+            threads.append(threading.Thread(target=work))
+            threads[-1].start()
+            time.sleep(0.1)
+        assert turns.length == 2
+    join(*threads)
+    assert order == ["outer", "other"]
+
+
+def test_a_long_turn_gives_way_to_what_is_more_urgent_only(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    clock, order = [0.0], []
+    turns = Turns(lambda: clock[0])
+    monkeypatch.setattr(queue, "_turns", turns)
+    queue.stand(queue.BEHIND)
+    with queue.turn():
+        behind = asks(turns, "another's work", order, delay=queue.BEHIND + 1.0)
+        queue.breathe()
+        assert order == []
+        page = asks(turns, "page", order)
+        queue.breathe()
+        order.append("the rest")
+    join(behind, page)
+    assert order == ["page", "the rest", "another's work"]
+    queue.stand(queue.PAGE)
 
 
 def test_a_second_click_leaves_the_queue() -> None:

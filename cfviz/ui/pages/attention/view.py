@@ -14,7 +14,7 @@ from cfviz.geometry import token_box
 from cfviz.stats import spearman
 from cfviz.trace import Trace
 from cfviz.ui.compute import models
-from cfviz.ui.compute.cache import shared
+from cfviz.ui.compute.cache import derived, shared
 from cfviz.ui.context import Context
 from cfviz.ui.session import forms, photos
 from cfviz.ui.widgets import chart
@@ -133,14 +133,24 @@ def message(
     source: str, centre: tuple[int, int], part: living.Part, _trace: Trace, _lang: str
 ) -> living.Packed:
     """The figure's message around one block, shared by all who look at the same photo and model."""
-    units = living.units(_trace.arrays, _trace.groupings)
+    blocks = [_block(_trace, s, b) for s, stage in enumerate(_trace.groupings) for b in range(len(stage))]
     strides = {s: token_box(s, 0, 0)[2] for s in range(len(_trace.groupings))}
     return living.pack(
-        units, size=_trace.size, strides=strides, strings=figure_words("attention", _lang), name=NAME,
+        blocks, size=_trace.size, strides=strides, strings=figure_words("attention", _lang), name=NAME,
         source=source,
         photo=None if part == "rest" else _trace.crop,
         start={"stage": centre[0], "block": centre[1]}, part=part,
     )  # fmt: skip
+
+
+def _block(trace: Trace, s: int, b: int) -> living.Kept:
+    """One block of the figure, encoded once whichever block a message begins with."""
+    g, heads = trace.grouping(s, b), trace[point_names.attention(s, b, "bias")].shape[0]
+
+    def encode() -> living.Encoded:
+        return living.unit(trace.arrays, s, b, g).encoded()
+
+    return living.Kept(s, b, g, heads, lambda: derived(trace, ("attention sent", s, b), encode))
 
 
 def figure(ctx: Context, subject: AttentionSubject) -> None:

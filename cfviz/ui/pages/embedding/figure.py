@@ -10,6 +10,7 @@ import streamlit as st
 from cfviz.analysis import embedding as measure
 from cfviz.data.images import prepare
 from cfviz.figures.live import embedding as message
+from cfviz.figures.live.message import opened
 from cfviz.figures.plots.predictions import percent
 from cfviz.measured import cel
 from cfviz.models.crossformer import CrossFormer
@@ -57,13 +58,12 @@ def place(ctx: Context, subject: EmbeddingSubject) -> dict[str, Any]:
     }
 
 
-@shared(512, 128 * 2**20)
-def packed(source: str, start: tuple[tuple[str, Any], ...], lang: str, _subject: EmbeddingSubject) -> bytes:
-    """The figure's message, packed once per photo, model and starting place."""
+@shared(512, 64 * 2**20)
+def packed(source: str, _subject: EmbeddingSubject) -> bytes:
+    """The figure's message, packed once per photo and model, for any reader and starting place."""
     photo = _subject.trace.crop
     assert photo is not None
-    strings = figure_words("embedding", lang)
-    return message.pack(cels(source, _subject), photo=photo, strings=strings, start=dict(start))
+    return message.pack(cels(source, _subject), photo=photo, strings=figure_words("embedding", "en"))
 
 
 @st.fragment
@@ -72,7 +72,8 @@ def figure(ctx: Context, subject: EmbeddingSubject) -> None:
     appears = fresh(NAME)
     if appears or START not in st.session_state:
         st.session_state[START] = place(ctx, subject)
-    data = packed(subject.source, tuple(st.session_state[START].items()), ctx.lang, subject)
+    words = figure_words("embedding", ctx.lang)
+    data = opened(packed(subject.source, subject)).at(st.session_state[START], words).data
 
     def commit() -> None:
         if to := committed(NAME, forms.EMBEDDING):

@@ -26,7 +26,7 @@ from cfviz.models.interventions.effects import collect, effects, parts
 from cfviz.models.interventions.language import FILLS, Intervention, check, from_url, to_url
 from cfviz.run import inspect
 from cfviz.trace import Trace
-from cfviz.ui.compute import cache, keys
+from cfviz.ui.compute import cache, keys, queue
 from cfviz.ui.compute.cache import shared
 from cfviz.ui.compute.later import in_pieces
 from cfviz.ui.context import Context
@@ -267,7 +267,10 @@ def _pieces(bench: Bench, every: Sequence[Intervention]) -> Callable[[Any], Any]
             return rankings.setdefault(key, _together(away, every, kept, before, means, donor))
         if at not in kept:
             start = perf_counter()
-            logits = effects(away.model, away.image, [(one,) for one in every[at : at + PIECE]], means, donor)
+            some = [(one,) for one in every[at : at + PIECE]]
+            logits = effects(
+                away.model, away.image, some, means, donor, progress=lambda _: queue.breathe()
+            )  # between batches, pages go first
             kept[at] = logits, perf_counter() - start
         return True
 

@@ -10,6 +10,7 @@ import numpy as np
 import streamlit as st
 
 from cfviz.figures.live import position_bias as message
+from cfviz.figures.live.message import opened
 from cfviz.measured import ORDERS, block_bias
 from cfviz.models.crossformer import CrossFormer
 from cfviz.models.variants import BUNDLED, shipped
@@ -157,12 +158,10 @@ def keep(ctx: Context, subject: BiasSubject, to: Mapping[str, Any] | None) -> No
 
 
 @shared(256, 32 * 2**20)
-def packed(
-    weights: str, part: str, start: tuple[tuple[str, Any], ...], lang: str, _subject: BiasSubject
-) -> bytes:
-    """One figure's message, packed once per model and starting place."""
-    strings = figure_words("position_bias", lang)
-    return message.pack(_subject.blocks, part, strings=strings, start=dict(start), source=weights)
+def packed(weights: str, part: str, _subject: BiasSubject) -> bytes:
+    """One figure's message, packed once per model, for any reader and starting place."""
+    strings = figure_words("position_bias", "en")
+    return message.pack(_subject.blocks, part, strings=strings, source=weights)
 
 
 def figures(ctx: Context, subject: BiasSubject, part: str) -> None:
@@ -172,19 +171,20 @@ def figures(ctx: Context, subject: BiasSubject, part: str) -> None:
     appears = fresh(f"position_bias.{part}")
     if (part == "surfaces" and appears) or st.session_state.get(START, ("",))[0] != subject.weights:
         st.session_state[START] = subject.weights, place(ctx, subject)
-    start = tuple(st.session_state[START][1].items())
-    _figure(ctx, subject, part, start)
+    _figure(ctx, subject, part, st.session_state[START][1])
 
 
 @st.fragment
-def _figure(ctx: Context, subject: BiasSubject, part: str, start: tuple[tuple[str, Any], ...]) -> None:
+def _figure(ctx: Context, subject: BiasSubject, part: str, start: Mapping[str, Any]) -> None:
     name = f"position_bias.{part}"
     appears = fresh(name)
 
     def commit() -> None:
         keep(ctx, subject, committed(name, forms.BIAS))
 
-    POSITION_BIAS.show(packed(subject.weights, part, start, ctx.lang, subject), name=name, on_commit=commit)
+    words = figure_words("position_bias", ctx.lang)
+    data = opened(packed(subject.weights, part, subject)).at(start, words).data
+    POSITION_BIAS.show(data, name=name, on_commit=commit)
     if appears and part == "surfaces":  # the first on the page
         chart.breathe()
     table = _table(subject) if part == "surfaces" else None
