@@ -53,6 +53,7 @@ ASSETS = {
     "icon.svg": "ui",
     "labels": "data",
     "lessons": "ui",
+    "recipes": "training",
     "results": "ui",
     "translations": "words",
     "weights": "models",

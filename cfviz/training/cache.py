@@ -7,6 +7,8 @@ records which photos it was built from, and how.
 
 import hashlib
 import json
+import time
+from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -22,6 +24,7 @@ from cfviz.jobs import replacing
 
 from .folder import PhotoFolder, identity, shown
 
+EVERY = 15  # seconds between lines of progress
 FORMAT = 2  # of the index; 1 did not record what the cache was built from
 
 
@@ -61,7 +64,13 @@ def _files(out: str | Path) -> tuple[Path, Path]:
     return out.with_name(f"{out.name}.bin"), out.with_name(f"{out.name}.json")
 
 
-def build(folder: str | Path, out: str | Path, short_side: int = 192, workers: int = 2) -> "PhotoCache":
+def build(
+    folder: str | Path,
+    out: str | Path,
+    short_side: int = 192,
+    workers: int = 2,
+    tell: Callable[[str], None] = lambda line: None,
+) -> "PhotoCache":
     """Decode a folder into `out`.bin and `out`.json and open it. An existing cache of the photos is reused.
 
     Args:
@@ -69,6 +78,7 @@ def build(folder: str | Path, out: str | Path, short_side: int = 192, workers: i
         out: Path of the cache, without the suffixes.
         short_side: Photos with a longer short side are reduced to this; smaller ones stay as they are.
         workers: Number of decoding processes.
+        tell: Called with a line of progress now and then.
 
     Raises:
         ValueError: If the cache at `out` was built from other photos or with other settings.
@@ -79,16 +89,21 @@ def build(folder: str | Path, out: str | Path, short_side: int = 192, workers: i
     if index.exists():
         if _index(index).get("key") != key:
             raise ValueError(
-                f"{index} is about a cache of other photos than those now in {folder}, or of another size; "
-                f"name another cache, or remove {index.name} and {pixels.name} to make it anew"
+                f"the cache {pixels} was built from other photos than those now in {folder}, or at another "
+                f"size; name another cache, or remove {pixels.name} and {index.name} to rebuild it"
             )
         return PhotoCache.open(out)
     kept, shapes, skipped = [], [], dict(photos.skipped)
+    tell(f"decoding {len(photos)} photos into {pixels}")
+    spoken = time.monotonic()
     pixels.parent.mkdir(parents=True, exist_ok=True)
     with replacing(pixels) as part:
         with part.open("wb") as file, ProcessPoolExecutor(workers) as pool:
             decode = partial(_decode, str(folder), short_side)
             for i, photo in enumerate(pool.map(decode, photos.names, chunksize=64)):
+                if time.monotonic() - spoken > EVERY:
+                    spoken = time.monotonic()
+                    tell(f"decoded {i} of {len(photos)} photos")
                 if isinstance(photo, str):
                     skipped[shown(photos.names[i])] = photo
                     continue

@@ -6,9 +6,12 @@ import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from textwrap import wrap
 from typing import Any
 
 from cfviz.jobs import check_target, replacing, report, write
+
+from . import recipe
 
 
 def _count(text: str) -> int:
@@ -68,35 +71,71 @@ def _processes_end_together(run: Callable[[argparse.Namespace], int]) -> Callabl
     return command
 
 
-def _recipes() -> list[str]:
-    return sorted(path.stem for path in (Path(__file__).parent / "configs").glob("*.yaml"))
+class _Listing(argparse.Action):
+    """An option that prints a text and ends the program, as `--help` does."""
+
+    def __init__(self, option_strings: list[str], dest: str, text: Callable[[], str], help: str):
+        super().__init__(option_strings, argparse.SUPPRESS, nargs=0, help=help)
+        self.text = text
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> None:
+        print(self.text())
+        parser.exit()
+
+
+def _listed_recipes() -> str:
+    return "\n".join(f"{name:<18}{recipe.purpose(name)}" for name in recipe.names())
+
+
+def _listed_settings() -> str:
+    lines = []
+    for title, kind in (("recipe", recipe.Recipe), ("phase", recipe.Phase)):
+        lines.append(f"settings of a {title}:")
+        for name, values, default, meaning in recipe.settings(kind):
+            lines += [f"  {name}: {values} ({default if default == 'required' else f'default: {default}'})"]
+            lines += wrap(meaning.replace("`", ""), 94, initial_indent="      ", subsequent_indent="      ")
+    return "\n".join(lines)
 
 
 def _add_train(subparsers: Any) -> None:
-    text = "Train a model from a recipe. Run the same command again to resume a stopped run."
+    text = "Train a model on a folder of photos. Run the same command again to resume a run that was stopped."
     parser = subparsers.add_parser("train", help="train a model, or resume training", description=text)
     parser.add_argument(
-        "--config",
-        required=True,
-        metavar="YAML",
-        help=f"a recipe, or the name of one that comes with cfviz: {', '.join(_recipes())}",
+        "--data", metavar="FOLDER", help="photos, one folder per class (default: the recipe's)"
     )
-    parser.add_argument("--out", required=True, metavar="RUN", help="folder of the run")
+    parser.add_argument("--out", required=True, metavar="RUN", help="folder for the run")
     parser.add_argument(
-        "--set", action="append", default=[], metavar="KEY=VALUE", help="override a setting of the recipe"
+        "--config",
+        default=recipe.RECOMMENDED,
+        metavar="RECIPE",
+        help="a YAML file, or the name of a recipe that comes with cfviz (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="KEY=VALUE", help="change a setting of the recipe"
     )
     parser.add_argument("--cpu", action="store_true", help="do not use the GPU")
     parser.add_argument("--threads", type=_count, metavar="N", help="threads per process")
+    parser.add_argument(
+        "--recipes", action=_Listing, text=_listed_recipes, help="list the recipes that come with cfviz"
+    )
+    parser.add_argument(
+        "--settings", action=_Listing, text=_listed_settings, help="list the settings of a recipe"
+    )
     parser.set_defaults(run=_train)
 
 
 @_processes_end_together
 def _train(args: argparse.Namespace) -> int:
-    from . import recipe
     from .engine import Trainer
 
     _threads(args)
-    Trainer(recipe.load(args.config, args.set), args.out, cpu=args.cpu).fit()
+    chosen = recipe.load(args.config, args.set, args.data)
+    if not Path(chosen.data).is_dir():
+        origin = "" if args.data else f", the folder that {args.config} names"
+        raise ValueError(
+            f"there is no folder {chosen.data}{origin}; name the folder of your photos with --data"
+        )
+    Trainer(chosen, args.out, cpu=args.cpu).fit()
     return 0
 
 
@@ -141,7 +180,7 @@ def _classes(checkpoint: Any, folder: str) -> list[str]:
 
     count = checkpoint.num_classes
     if not count:
-        raise ValueError(f"{checkpoint.source} has no classifier, so there is no accuracy to measure")
+        raise ValueError(f"{checkpoint.source} has no classifier, so its accuracy cannot be measured")
     if checkpoint.classes:
         return list(checkpoint.classes)
     if checkpoint.dataset in DATASETS:
@@ -154,7 +193,7 @@ def _classes(checkpoint: Any, folder: str) -> list[str]:
             f"{checkpoint.source} has {count} classes and does not record their names, and {folder} has "
             f"{len(folders)} class folders; expected one folder for each class, in the order of the outputs"
         )
-    said = "the file records no names of classes; assumed is the alphabetical order of the folders"
+    said = "the file does not record class names; assuming the alphabetical order of the folders"
     print(f"note: {said}", file=sys.stderr)
     return folders
 
@@ -297,7 +336,8 @@ def _sizes(args: argparse.Namespace) -> int:
         model, ids, sha256 = _open(args, source)
         subjects.append(sizes.Subject(model.position_bias, model, ids, sha256))
     if len({subject.name for subject in subjects}) < len(subjects):
-        raise ValueError(f"both models have a position bias of kind {subjects[0].name}; --twin takes another")
+        kind = subjects[0].name
+        raise ValueError(f"both models have the position bias {kind}; expected a --twin with another kind")
     accelerator = Accelerator(cpu=args.cpu)
     keeper = sizes.Keeper(
         args.json,

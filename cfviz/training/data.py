@@ -7,6 +7,7 @@ resume at any step, with any number of loader processes, and see exactly the bat
 import os
 import random
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from cfviz.data.header import ImageError
 
-from .cache import PhotoCache
+from .cache import PhotoCache, build
 from .folder import PhotoFolder
 from .recipe import Recipe
 
@@ -39,6 +40,18 @@ def seed_all(*key: int, devices: bool = True) -> None:
 
 
 Photos = PhotoFolder | PhotoCache
+
+
+def open_photos(recipe: Recipe, run: str | Path, tell: Callable[[str], None] = lambda line: None) -> Photos:
+    """Open a recipe's photos, through the cache if the recipe names one.
+
+    Args:
+        recipe: The recipe.
+        run: The run's folder, in which the cache may lie.
+        tell: Called with a line now and then while the cache is built.
+    """
+    path = recipe.cache_in(run)
+    return build(recipe.data, path, recipe.cache_side, tell=tell) if path else PhotoFolder(recipe.data)
 
 
 def light_transform(
@@ -105,7 +118,7 @@ def eval_transform(size: int) -> Callable[[Image.Image], torch.Tensor]:
 class TrainSet(Dataset):
     """Augmented photos of one epoch: item i is (x (3, size, size), crop (4,), index of the photo used, i).
 
-    If photo i cannot be read, the next readable training photo replaces it.
+    If photo i can no longer be read, the next readable training photo replaces it.
     """
 
     def __init__(

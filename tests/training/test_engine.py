@@ -99,7 +99,7 @@ def test_a_finished_run_keeps_its_recipe_and_says_that_it_is_finished(
     short = {**settings, "phases": [{**settings["phases"][0], "steps": 1}]}
     Trainer(from_dict(short), tmp_path, cpu=True).fit()
     before = (tmp_path / "last.pt").read_bytes()
-    with pytest.raises(ValueError, match=r"of a finished run, .*\(lr 0\.001, now 0\.5\)"):
+    with pytest.raises(ValueError, match=r"belongs to a finished run, .*\(lr 0\.001, now 0\.5\)"):
         Trainer(from_dict({**short, "lr": 0.5}), tmp_path, cpu=True)
     assert (tmp_path / "last.pt").read_bytes() == before
     capsys.readouterr()
@@ -257,7 +257,7 @@ def test_states_that_cannot_be_gone_on_from(settings: dict, tmp_path: Path) -> N
         Trainer(made, tmp_path, cpu=True)
     path.write_bytes(whole)
     wider = {**settings["model_args"], "embed_dim": 32}
-    with pytest.raises(ValueError, match=r"saved by a run of another recipe \(.*size mismatch"):
+    with pytest.raises(ValueError, match=r"saved by a run with another recipe \(.*size mismatch"):
         Trainer(from_dict({**settings, "model_args": wider}), tmp_path, cpu=True)
     (tmp_path / "file").touch()
     with pytest.raises(ValueError, match="is not a folder"):
@@ -274,7 +274,7 @@ def test_a_moving_average_may_begin_when_a_run_goes_on(
         next(first.bare.parameters()).add_(1)
     first.save()
     then = Trainer(from_dict(settings), tmp_path, cpu=True)
-    assert "the moving average begins here" in capsys.readouterr().out
+    assert "the moving average starts here" in capsys.readouterr().out
     assert states_equal(then.ema.module.state_dict(), first.bare.state_dict())
 
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -20,11 +21,12 @@ from PIL import Image, ImageCms
 from cfviz import jobs
 from cfviz.cli import main
 from cfviz.data.decode import load_image
-from cfviz.training import cache, data
+from cfviz.training import cache, check, data
 from cfviz.training.data import EvalSet, PhotoFolder, TrainSet
 from cfviz.training.engine import Trainer
 from cfviz.training.folder import account, told
 from cfviz.training.recipe import Recipe, from_dict
+from cfviz.training.ship import card, export
 
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
 CLASS = "n01440764_tench"
@@ -287,7 +289,7 @@ def test_results_that_are_something_else(
     (tmp_path / "lines.jsonl").write_text('{"part": "bias"}\n')
     words = ["study", "--data", str(folder), "--interventions", str(tmp_path / "lines.jsonl"), "--size", "32"]
     assert main([*words, "--cpu", "--out", str(tmp_path / "out")]) == 2
-    assert "study.json does not say what study this is" in capsys.readouterr().err
+    assert "study.json is not the record of a study" in capsys.readouterr().err
 
 
 # ---------------------------------------------------------------- reader processes
@@ -334,7 +336,49 @@ def test_a_signal_to_the_whole_group_lets_training_finish_its_step(settings: dic
     assert torch.load(tmp_path / "run" / "last.pt", weights_only=True)["step"] > 0
 
 
-def test_training_goes_on_over_a_photo_that_cannot_be_read(
+@pytest.mark.parametrize("kept_as", [None, "{run}/photos"])
+def test_training_knows_before_its_first_step_which_photos_it_can_use(
+    kept_as: str | None,
+    settings: dict,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Cut photos and texts named .jpg used to count as used, in the line that was printed and in the card."""
+    root, run = tmp_path / "photos", tmp_path / "run"
+    shutil.copytree(settings["data"], root)
+    (root / CLASS / "cut.png").write_bytes((root / CLASS / "05.png").read_bytes()[:500])
+    (root / CLASS / "text.jpg").write_text("which is which")
+    (root / CLASS / "empty.jpg").touch()
+    recipe = from_dict({**settings, "data": str(root), "cache": kept_as})
+    trainer = Trainer(recipe, run, cpu=True)
+    files = json.loads((run / "files.json").read_text(encoding="utf-8"))
+    wanted = {"cut.png": "The file ends", "text.jpg": "The file contains text", "empty.jpg": "an empty file"}
+    assert (files["files"], files["used"], files["not_chosen"]) == (27, 24, 0)
+    assert files["trained_on"] + files["held_out"] == 24
+    for name, reason in wanted.items():
+        assert files["skipped"].pop(f"{CLASS}/{name}").startswith(reason)
+    assert not files["skipped"]
+    assert len(trainer.train_indices) == files["trained_on"]
+    assert len(trainer.held_indices) == files["held_out"]
+    names = {trainer.photos.names[i] for i in (*trainer.train_indices, *trainer.held_indices)}
+    assert not names & {f"{CLASS}/{name}" for name in wanted}
+    assert "24 of 27 files used, 3 skipped:" in capsys.readouterr().out
+    trainer.fit()
+    said = capsys.readouterr().out
+    assert re.search(r"finished: 2 epochs, \d+ steps; 24 of 27 files used, 3 skipped:", said)
+    assert "takes its place" not in said
+    facts = card.read(export.export(run, tmp_path / "out.safetensors"))
+    assert (facts["files"]["used"], facts["files"]["trained_on"]) == (24, files["trained_on"])
+    assert facts["files"]["skipped"]["an empty file"] == 1
+    text = (tmp_path / "out.md").read_text(encoding="utf-8")
+    assert "- Files: 24 of 27 used, " in text
+    assert "cut.png" not in text
+    monkeypatch.setattr(check, "readable", None)  # a run that resumes does not look again
+    assert len(Trainer(recipe, run, cpu=True).train_indices) == files["trained_on"]
+
+
+def test_a_photo_that_is_lost_during_training_is_replaced(
     settings: dict, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     root = tmp_path / "photos"
@@ -342,16 +386,37 @@ def test_training_goes_on_over_a_photo_that_cannot_be_read(
     names = PhotoFolder(root).names
     kept = cache.held_out(names, settings["hold_out"])
     bad = int(np.flatnonzero(~kept)[0])
-    (root / names[bad]).write_bytes((root / names[bad]).read_bytes()[:500])
     recipe = from_dict({**settings, "data": str(root)})
+    trainer = Trainer(recipe, tmp_path / "run", cpu=True)
+    (root / names[bad]).write_bytes((root / names[bad]).read_bytes()[:500])
     photos = PhotoFolder(root)
     trained = np.flatnonzero(~kept)
     epoch = TrainSet(photos, 32, recipe, 1, indices=trained)
     used, asked = epoch[bad][2:]
     assert asked == bad
     assert used == trained[1]  # not a held-out one
-    trainer = Trainer(recipe, tmp_path / "run", cpu=True)
     trainer.fit()
     said = capsys.readouterr().out
-    assert said.count(f"{names[bad]} is replaced by another photo: The file ends before") == 1
+    assert (
+        said.count(f"{names[bad]} can no longer be read; another photo takes its place: The file ends") == 1
+    )
+    assert "1 of the used could not be read at some point" in said
     assert trainer.epoch == 2
+
+
+@pytest.mark.parametrize("content", [None, b"\x89PNG\r\n\x1a\n"])
+def test_a_class_without_a_photo_is_refused(content: bytes | None, settings: dict, tmp_path: Path) -> None:
+    """An empty folder used to become a class that the model never saw."""
+    root = tmp_path / "photos"
+    shutil.copytree(settings["data"], root)
+    (root / "zebra").mkdir()
+    if content is not None:
+        (root / "zebra" / "a.png").write_bytes(content)
+    given = from_dict({**settings, "data": str(root), "num_classes": None})
+    with pytest.raises(ValueError, match="no photo can be used in the class folder zebra; put photos there"):
+        Trainer(given, tmp_path / "run", cpu=True)
+    picture().save(root / "zebra" / "a.png")
+    whole = Trainer(
+        from_dict({**settings, "data": str(root), "num_classes": None}), tmp_path / "run", cpu=True
+    )
+    assert whole.recipe.num_classes == whole.bare.num_classes == 3

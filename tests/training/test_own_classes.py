@@ -138,7 +138,7 @@ def test_evaluate_without_recorded_names_takes_the_order_of_folders_and_says_so(
     root = _folders(tmp_path / "three", ["a", "b", "c"], 1)
     command = ["evaluate", "--data", str(root), "--size", "32", "--cpu", "--weights"]
     assert main([*command, str(unrecorded(3))]) == 0
-    assert "assumed is the alphabetical order" in capsys.readouterr().err
+    assert "assuming the alphabetical order" in capsys.readouterr().err
     assert main([*command, str(unrecorded(4))]) == 2
     assert "4 classes and does not record their names" in capsys.readouterr().err
     assert main([*command, str(unrecorded(0))]) == 2

@@ -1,12 +1,16 @@
 """Recipes are read strictly."""
 
+import re
+from dataclasses import MISSING, fields
 from pathlib import Path
 
 import pytest
 
+from cfviz.cli import main
 from cfviz.training import recipe
 
-CONFIGS = sorted((Path(recipe.__file__).parent / "configs").glob("*.yaml"))
+CONFIGS = sorted(recipe.CONFIGS.glob("*.yaml"))
+PAGE = Path(__file__).resolve().parents[2] / "docs" / "training.md"
 
 
 def test_a_recipe_that_comes_with_cfviz_is_found_by_name_in_any_folder(tmp_path, monkeypatch):
@@ -55,9 +59,9 @@ def test_phases_follow_each_other() -> None:
         ({"phases": [{"size": 100, "group_size": 3, "epochs": 1}]}, "multiple of 32"),
         ({"phases": [{"px": 64}]}, "unknown px"),
         ({"batch_size": 7}, "an even one"),
-        ({"transform": "heavy"}, "transform='heavy', expected one of timm, light"),
+        ({"transform": "heavy"}, "transform is 'heavy', expected timm or light"),
         ({"teacher_maps": "maps.npy"}, "follow a crop, with transform=timm, mixup=0.8 and cutmix=1.0"),
-        ({"position_bias": "ape"}, "position_bias='ape'"),
+        ({"position_bias": "ape"}, "position_bias is 'ape', expected dpb or rpb or none"),
         ({"data": None}, "no data"),
         ({"phases": 7}, "phases is 7, expected a list of {size, group_size, epochs}"),
         ({"phases": [7]}, "phase 1 is 7, expected a mapping"),
@@ -122,3 +126,72 @@ def test_missing_and_malformed_files(tmp_path: Path) -> None:
 def test_a_plain_no_of_yaml_is_the_precision_no(settings: dict) -> None:
     """YAML reads it as false, and the sentence then advised to write no."""
     assert recipe.from_dict({**settings, "precision": False}).precision == "no"
+
+
+# ---------------------------------------------------------------- every setting is documented
+
+
+def page_of(kind: type) -> str:
+    """The table of a dataclass's settings, as it stands in the documentation."""
+    rows = [
+        f"| `{name}` | {values} | {default if default == 'required' else f'`{default}`'} | {meaning} |"
+        for name, values, default, meaning in recipe.settings(kind)
+    ]
+    return "\n".join(["| setting | values | default | meaning |", "|---|---|---|---|", *rows])
+
+
+def recipes_of_the_page() -> str:
+    rows = [f"| `{name}` | {recipe.purpose(name)} |" for name in recipe.names()]
+    return "\n".join(["| recipe | what for |", "|---|---|", *rows])
+
+
+@pytest.mark.parametrize(
+    ("title", "content"),
+    [
+        ("recipes", recipes_of_the_page()),
+        ("settings of a recipe", page_of(recipe.Recipe)),
+        ("settings of a phase", page_of(recipe.Phase)),
+    ],
+)
+def test_the_page_on_training_lists_every_recipe_and_every_setting(title: str, content: str) -> None:
+    """No page said which settings there are; this one cannot go stale."""
+    found = re.search(rf"<!-- {title} -->\n(.*?)<!-- end -->", PAGE.read_text(encoding="utf-8"), re.DOTALL)
+    assert found is not None
+    assert found[1].strip() == content, f"put this into docs/training.md:\n{content}"
+
+
+@pytest.mark.parametrize("kind", [recipe.Recipe, recipe.Phase])
+def test_every_setting_says_what_it_is_for_and_its_default_is_allowed(kind: type) -> None:
+    for entry in fields(kind):
+        assert entry.metadata["meaning"].endswith("."), entry.name
+        limit = entry.metadata["limit"]
+        default = entry.default if entry.default_factory is MISSING else entry.default_factory()
+        assert limit is None or default in (MISSING, None) or limit[0](default), entry.name
+
+
+def test_recipes_and_settings_are_listed_on_the_command_line(capsys: pytest.CaptureFixture[str]) -> None:
+    for option, wanted in (
+        ("--recipes", recipe.names()),
+        ("--settings", [f"  {e.name}:" for e in fields(recipe.Recipe)]),
+    ):
+        with pytest.raises(SystemExit) as ended:
+            main(["train", option])
+        assert ended.value.code == 0
+        said = capsys.readouterr().out
+        assert all(name in said for name in wanted)
+
+
+# ---------------------------------------------------------------- the recommended recipe
+
+
+def test_the_recommended_recipe_asks_for_nothing_but_photos() -> None:
+    """It used to name a teacher's file that nobody outside has, and 20 classes."""
+    chosen = recipe.load(recipe.RECOMMENDED, data="pets")
+    assert (chosen.data, chosen.teacher, chosen.teacher_maps, chosen.start_weights) == (
+        "pets",
+        None,
+        None,
+        None,
+    )
+    assert chosen.num_classes is None
+    assert chosen.cache_in("runs/pets") == "runs/pets/photos"

@@ -71,6 +71,9 @@ def predict(
         with accelerator.autocast():
             rows.append(model(x.to(accelerator.device)).float())
         labels.append(torch.where(fine, label, UNREADABLE).to(accelerator.device))
+    if not rows:  # more processes than photos: this one has none, but the others need to know the width
+        blank = torch.zeros(1, 3, photos.size, photos.size, device=accelerator.device)
+        rows, labels = [model(blank).float()[:0]], [torch.zeros(0, dtype=torch.int64, device=blank.device)]
     model.train(was_training)
     logits, label = torch.cat(rows), torch.cat(labels)
     if world > 1:

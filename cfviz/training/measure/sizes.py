@@ -237,8 +237,8 @@ def _known_rows(known: dict[str, Any] | None, now: dict[str, Any]) -> dict[tuple
     for name in IDENTITY:
         if known.get(name) != now[name]:
             raise ValueError(
-                f"the results there are for other {name} ({known.get(name)!r}, now {now[name]!r}); "
-                "name another file, or remove that one"
+                f"that file holds results of other {name} ({known.get(name)!r}, now {now[name]!r}); "
+                "name another file, or remove it"
             )
     return {_place(row): row for row in known["rows"]}
 

@@ -56,11 +56,11 @@ def read_interventions(path: str | Path) -> list[Change]:
             raise ValueError(f"{Path(path).name}, line {number}: {error}") from error
         if not change or dump(change) in found:
             raise ValueError(
-                f"{Path(path).name}, line {number}: {'again' if change else 'empty'}: {text[:60]}"
+                f"{Path(path).name}, line {number}: {'repeated' if change else 'empty'}: {text[:60]}"
             )
         found[dump(change)] = change
     if not found:
-        raise ValueError(f"{Path(path).name} has no line with an intervention")
+        raise ValueError(f"{Path(path).name} contains no interventions")
     return list(found.values())
 
 
@@ -157,11 +157,11 @@ class Study:
         except ValueError:
             there = None
         if not isinstance(there, dict):
-            raise ValueError(f"{path} does not say what study this is; name another folder with --out")
+            raise ValueError(f"{path} is not the record of a study; name another folder with --out")
         for name in sorted(set(there) | set(self.facts)):
             if there.get(name) != self.facts.get(name):
                 raise ValueError(
-                    f"{self.out.name} holds a study of other {name}; name another folder with --out"
+                    f"{self.out.name} holds a study with other {name}; name another folder with --out"
                 )
 
     def _each(self, folder: str, ending: str, make: Callable[[int], None]) -> None:

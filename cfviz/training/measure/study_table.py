@@ -200,7 +200,7 @@ def load(path: str | Path) -> tuple[list[dict[str, Any]], dict[str, Any]]:
     try:
         table = pq.read_table(path)
     except (OSError, pa.ArrowException) as error:
-        raise ValueError(f"{Path(path).name} is no table of a study ({error})") from error
+        raise ValueError(f"{Path(path).name} is not the table of a study ({error})") from error
     if table.schema.names != STATISTICS.names:
-        raise ValueError(f"{Path(path).name} has other columns than the table of a study")
+        raise ValueError(f"{Path(path).name} does not have the columns of a study")
     return table.to_pylist(), json.loads((table.schema.metadata or {}).get(ABOUT, b"{}"))

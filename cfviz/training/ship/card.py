@@ -4,20 +4,19 @@ import csv
 import json
 import platform
 import shlex
+from collections import Counter
 from importlib.metadata import PackageNotFoundError, version
-from math import inf
 from pathlib import Path
 from typing import Any
 
 import torch
-import yaml
 
 from cfviz.jobs import replacing
 from cfviz.jobs import write as write_json
 from cfviz.models.weights.checkpoints import load_checkpoint, model_card
 from cfviz.models.weights.errors import some
-from cfviz.training.recipe import CONFIGS, MACHINE_PATHS, Recipe
-from cfviz.training.recipe import load as load_recipe
+from cfviz.training import recipe as recipes
+from cfviz.training.recipe import MACHINE_PATHS, Recipe
 
 TARGETS = {"top1": 0.85, "Imagenette half": 0.93, "Imagewoof half": 0.77}
 PRECISION = {"bf16": "bf16", "no": "float32"}
@@ -80,6 +79,7 @@ def describe(recipe: Recipe, state: dict[str, Any], log: Path) -> dict[str, Any]
         "steps": state["step"],
         **({"changes": state["changes"]} if state.get("changes") else {}),
         "wall_hours": round(state["seconds"] / 3600, 2),
+        **({"files": _files(state["files"])} if state.get("files") else {}),
         "command": _command(recipe),
         "teacher": _teacher(recipe),
         "curve": curve,
@@ -88,31 +88,33 @@ def describe(recipe: Recipe, state: dict[str, Any], log: Path) -> dict[str, Any]
     }
 
 
+def _files(files: dict[str, Any]) -> dict[str, Any]:
+    """The account of the training files, with numbers of files instead of their names."""
+    reasons = Counter(files["skipped"].values())
+    return {**files, "skipped": dict(reasons.most_common())}
+
+
 def _command(recipe: Recipe) -> str:
     """The command that repeats a run: the repository's recipe with the same phases, and the differences."""
     wanted = recipe.as_dict()
-    for path in sorted(CONFIGS.glob("*.yaml")):
-        its = load_recipe(path).as_dict()
-        if its["phases"] == wanted["phases"]:
-            changes = [key for key in wanted if wanted[key] != its[key] and key not in MACHINE_PATHS]
-            sets = "".join(f" --set {shlex.quote(_setting(key, wanted[key]))}" for key in changes)
-            return f"python -m cfviz train --config {path.stem}{sets} --out RUN"
+    for name in recipes.names():
+        own = recipes.load(name).as_dict()
+        if own["phases"] == wanted["phases"]:
+            skipped = {*MACHINE_PATHS, *(["num_classes"] if own["num_classes"] is None else [])}
+            changes = [key for key in wanted if wanted[key] != own[key] and key not in skipped]
+            sets = "".join(f" --set {shlex.quote(recipes.setting(key, wanted[key]))}" for key in changes)
+            return f"python -m cfviz train --config {name}{sets} --out RUN"
     return "python -m cfviz train --config RECIPE.yaml --out RUN"
-
-
-def _setting(key: str, value: Any) -> str:
-    """A setting in the form that `--set` accepts: YAML on one line."""
-    text = yaml.safe_dump(value, default_flow_style=True, width=inf)
-    return f"{key}={text.strip().removesuffix('...').strip()}"
 
 
 def _teacher(recipe: Recipe) -> str | None:
     if recipe.teacher is None:
         return None
-    what = "crop, read off its map of the whole photo" if recipe.teacher_maps else "whole photo"
+    what = "crop, read from its map of the whole photo" if recipe.teacher_maps else "whole photo"
     more = (
-        f" Each token of the last stage also learns to tell the main directions of the teacher's features at "
-        f"its place, through a linear layer that is not shipped (weight {recipe.feature_weight:g})."
+        " Each token of the last stage also learns to predict the principal components of the teacher's "
+        "features at its position, through a linear layer that is not shipped (weight "
+        f"{recipe.feature_weight:g})."
         if recipe.teacher_maps
         else ""
     )
@@ -165,14 +167,29 @@ def _data(facts: dict[str, Any]) -> str:
     return f"the training photos of {facts['training']['data']}, {len(facts['classes'])} classes: {names}"
 
 
+def _account(facts: dict[str, Any]) -> list[str]:
+    """What became of every file of the training folder."""
+    files = facts.get("files")
+    if files is None:
+        return []
+    line = (
+        f"- Files: {files['used']} of {files['files']} used, {files['trained_on']} of them to train on and "
+        f"{files['held_out']} held out"
+    )
+    if not files["skipped"]:
+        return [line]
+    reasons = [f"{count} x {reason.rstrip('.')}" for reason, count in files["skipped"].items()]
+    return [f"{line}; skipped: {'; '.join(reasons)}"]
+
+
 def _start(facts: dict[str, Any]) -> list[str]:
     start = facts.get("start")
     if start is None:
         return []
     redrawn = facts["recipe"]["redraw"]
     return [
-        f"- Goes on from: {start['trained']}; SHA-256 `{start['sha256']}`"
-        + (f"; drawn anew: `{'`, `'.join(redrawn)}`" if redrawn else "")
+        f"- Started from: {start['trained']}; SHA-256 `{start['sha256']}`"
+        + (f"; reset: `{'`, `'.join(redrawn)}`" if redrawn else "")
     ]
 
 
@@ -194,6 +211,7 @@ def text(facts: dict[str, Any]) -> str:
         f"- Position bias: {facts['position_bias']}; G {facts['group_size']}, I {facts['interval']} at "
         f"{facts['img_size']} px",
         f"- Data: {_data(facts)}, {recipe['hold_out']:.0%} held out for every choice",
+        *_account(facts),
         *_start(facts),
         f"- Phases: {phases}; batch {recipe['batch_size']}, {facts['steps']} steps",
         f"- {recipe['optimizer']}, lr {recipe['lr']:g} with warm-up and cosine, weight decay "

@@ -167,7 +167,7 @@ def measure(
     recipe, _, full = load_run(run)
     engine["accelerator"] = accelerator
     if train is None:
-        train = cache.build(recipe.data, recipe.cache) if recipe.cache else data.PhotoFolder(recipe.data)
+        train = data.open_photos(recipe, run)
     checkpoint = load_checkpoint(weights)
     half = build(checkpoint)
     ids = train.classes

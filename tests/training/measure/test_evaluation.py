@@ -1,16 +1,21 @@
 """Accuracy counted by hand, and intervals against published figures."""
 
 import shutil
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from pathlib import Path
+from threading import Barrier
+from typing import ClassVar
 
 import numpy as np
 import pytest
 import torch
+from accelerate import Accelerator
 from torch import nn
 
 from cfviz.data.labels import wordnet_ids
 from cfviz.stats import wilson
-from cfviz.training.data import PhotoFolder
+from cfviz.training.data import EvalSet, PhotoFolder
 from cfviz.training.measure import evaluation
 
 
@@ -115,3 +120,46 @@ def test_spread_takes_as_many_of_each_class() -> None:
     assert list(evaluation.spread(labels, 2)) == [0, 9, 10, 12]
     assert len(evaluation.spread(labels, 5)) == 8
     assert evaluation.spread(labels, None) is None
+
+
+class OneOfThree:
+    """One of three processes: a thread that waits for the other two, as a process waits in a collective."""
+
+    num_processes = 3
+    device = torch.device("cpu")
+    barrier = Barrier(3, timeout=20)
+    given: ClassVar[dict[int, torch.Tensor]] = {}
+
+    def __init__(self, rank: int):
+        self.process_index = rank
+
+    def autocast(self) -> nullcontext:
+        return nullcontext()
+
+    def _all(self, own: torch.Tensor) -> list[torch.Tensor]:
+        self.given[self.process_index] = own
+        self.barrier.wait()
+        found = [self.given[rank] for rank in range(3)]
+        self.barrier.wait()
+        return found
+
+    def pad_across_processes(self, own: torch.Tensor, pad_index: int = 0) -> torch.Tensor:
+        longest = max(len(one) for one in self._all(own))
+        return torch.cat([own, own.new_full((longest - len(own), *own.shape[1:]), pad_index)])
+
+    def gather(self, own: torch.Tensor) -> torch.Tensor:
+        return torch.cat(self._all(own))
+
+
+def test_a_process_may_have_no_photo(photos: Path) -> None:
+    """Two photos for three processes used to end in `torch.cat(): expected a non-empty list of Tensors`."""
+    folder = PhotoFolder(photos)
+    items = EvalSet(folder, 32, np.asarray([0, 20]))
+    alone, labels, _ = evaluation.predict(Colour(), items, Accelerator(cpu=True))
+    with ThreadPoolExecutor(3) as pool:
+        for logits, found, fine in pool.map(
+            lambda rank: evaluation.predict(Colour(), items, OneOfThree(rank)), range(3)
+        ):
+            assert np.array_equal(logits, alone)
+            assert found.tolist() == labels.tolist()
+            assert fine.all()

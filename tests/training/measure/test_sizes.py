@@ -118,9 +118,9 @@ def test_a_stopped_run_goes_on(model: CrossFormer, photos: Path) -> None:
     assert again["rows"] == whole["rows"]
     part = sizes.measure([subject(model)], folder, **run, known=kept[4])
     assert part["rows"][:5] == whole["rows"][:5]
-    with pytest.raises(ValueError, match="results there are for other weights"):
+    with pytest.raises(ValueError, match="results of other weights"):
         sizes.measure([subject(model, "b")], folder, **run, known=kept[4])
-    with pytest.raises(ValueError, match="results there are for other data"):
+    with pytest.raises(ValueError, match="results of other data"):
         sizes.measure([subject(model)], folder, **{**run, "limit": 2}, known=kept[4])
     assert model.group_size == (2, 2, 2, 2)
 
@@ -162,4 +162,4 @@ def test_command_with_a_twin(photos: Path, tmp_path: Path, capsys: pytest.Captur
     assert capsys.readouterr().out == first.out
     command[6] = command[4]
     assert main(command) == 2
-    assert "--twin takes another" in capsys.readouterr().err
+    assert "expected a --twin with another kind" in capsys.readouterr().err

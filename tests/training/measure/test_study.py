@@ -140,13 +140,17 @@ def test_what_cannot_be_opened_is_said_and_passed_over(
     other = Study(
         model, PhotoFolder(tmp_path / "photos"), IDS, [parse('{"part": "bias"}')], tmp_path / "out", 32
     )
-    with pytest.raises(ValueError, match="study of other changes"):
+    with pytest.raises(ValueError, match="study with other changes"):
         other.run()
 
 
 @pytest.mark.parametrize(
     ("text", "reason"),
-    [("", "no line"), ("{}", "line 1: .*no part"), ('{"part": "bias"}\n{"part": "bias"}', "line 2: again")],
+    [
+        ("", "contains no interventions"),
+        ("{}", "line 1: .*no part"),
+        ('{"part": "bias"}\n{"part": "bias"}', "line 2: repeated"),
+    ],
 )
 def test_files_that_make_no_sense(tmp_path: Path, text: str, reason: str) -> None:
     (tmp_path / "x.jsonl").write_text(text)

@@ -113,7 +113,7 @@ def test_a_second_sitting_says_what_it_went_on_from(toy_run: Path, settings: dic
     out = export.export(tmp_path / "on", tmp_path / "on.safetensors")
     facts, text = card.read(out), out.with_suffix(".md").read_text()
     assert facts["start"]["sha256"] == before["sha256"]
-    assert f"Goes on from: {before['trained']}; SHA-256 `{before['sha256']}`" in text
+    assert f"Started from: {before['trained']}; SHA-256 `{before['sha256']}`" in text
     assert "RECIPE.yaml" in facts["command"]  # none of the repository has these phases
     given |= {"start_weights": str(out)}
     Trainer(from_dict(given), tmp_path / "again", cpu=True).fit()
