@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from math import sqrt
 
 import numpy as np
@@ -58,3 +59,13 @@ def ranks(values: np.ndarray) -> np.ndarray:
     _, where, count = np.unique(values, return_inverse=True, return_counts=True)
     last = np.cumsum(count)
     return (last - (count - 1) / 2)[where]
+
+
+def pack_hits(hits: np.ndarray) -> str:
+    """Encode which of n photos were right, (n,), as base64 of bits, the first photo in the highest bit."""
+    return base64.b64encode(np.packbits(hits.astype(bool)).tobytes()).decode("ascii")
+
+
+def unpack_hits(text: str, n: int) -> np.ndarray:
+    """Decode the result of `pack_hits`: bool (n,)."""
+    return np.unpackbits(np.frombuffer(base64.b64decode(text), np.uint8), count=n).astype(bool)

@@ -16,7 +16,7 @@ from cfviz.data.images import load_image, prepare
 from cfviz.hooks import edit
 from cfviz.models.probes import position_bias as probes
 from cfviz.run import load
-from cfviz.training.measure.sizes import pack
+from cfviz.stats import pack_hits
 from cfviz.ui.compute.steps import Steps
 from cfviz.ui.pages.position_bias import accuracy, answer, own_photos, surfaces
 from cfviz.words import translator
@@ -180,7 +180,7 @@ def results(right: dict[tuple[str, str, int], int], n: int = 200) -> dict[str, A
         hits = np.arange(n) < k
         row = {"model": model, "bias": bias, "window": "scaled", "size": size, "group_size": size // 32}
         score = {"correct": k, "n": n, "value": k / n, "low": k / n - 0.05, "high": k / n + 0.05}
-        rows.append({**row, **score, "hits": pack(hits)})
+        rows.append({**row, **score, "hits": pack_hits(hits)})
     about = {"schema": 2, "date": "2026-01-01", "photos": n, "trained_size": 224, "weights": {"dpb": "x"}}
     return {**about, "command": "python -m cfviz measure-sizes", "rows": rows}
 

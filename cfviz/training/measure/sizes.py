@@ -4,7 +4,6 @@ Each row records which photos were classified correctly, so that two rows can be
 the same photos a difference can be estimated far more precisely than either accuracy.
 """
 
-import base64
 import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -19,6 +18,7 @@ from cfviz.jobs import report, write
 from cfviz.models.crossformer import CrossFormer
 from cfviz.models.probes.position_bias import METHODS, edits, methods_of, same
 from cfviz.options import TRAINED_SIZE
+from cfviz.stats import pack_hits, unpack_hits
 from cfviz.training.data import EvalSet, Photos, readable
 from cfviz.training.folder import account, identity, told
 from cfviz.training.ship.export import commit
@@ -123,16 +123,6 @@ def plan(
                     yield subject, place, (subject.name, subject.same(way, sides), size, cut)
 
 
-def pack(hits: np.ndarray) -> str:
-    """Encode which of n photos were right, (n,), as base64 of bits, the first photo in the highest bit."""
-    return base64.b64encode(np.packbits(hits.astype(bool)).tobytes()).decode("ascii")
-
-
-def unpack(text: str, n: int) -> np.ndarray:
-    """Decode the result of `pack`: bool (n,)."""
-    return np.unpackbits(np.frombuffer(base64.b64decode(text), np.uint8), count=n).astype(bool)
-
-
 def hits_of(
     subject: Subject,
     way: str,
@@ -182,7 +172,7 @@ def measure(
 
     Returns:
         `rows`: dicts of model, bias, window, size, group_size, interval, a score (correct, n, value, low,
-        high) and hits (see `pack`); and the commit, the date, the photos, the weights, and `files`, an
+        high) and hits (see `stats.pack_hits`); and the commit, the date, the photos, the weights, and `files`, an
         account of every file of the folder (see `folder.account`).
 
     Raises:
@@ -201,11 +191,11 @@ def measure(
     for i, (subject, place, key) in enumerate(planned):
         row = old.pop(_place(place), None)
         if row is not None:
-            done[key] = unpack(row["hits"], row["n"])
+            done[key] = unpack_hits(row["hits"], row["n"])
         else:
             if key not in done:
                 done[key] = hits_of(subject, key[1], place, photos, indices, **engine)
-            row = {**place, **asdict(evaluation.Score.of(done[key])), "hits": pack(done[key])}
+            row = {**place, **asdict(evaluation.Score.of(done[key])), "hits": pack_hits(done[key])}
         result["rows"].append(row)
         if keep is not None:
             keep({**result, "rows": [*result["rows"], *old.values()]}, i + 1, len(planned))

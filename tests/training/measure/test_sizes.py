@@ -14,6 +14,7 @@ from cfviz.models.crossformer import CrossFormer
 from cfviz.models.factory import create_model
 from cfviz.models.probes.position_bias import edits
 from cfviz.models.weights.checkpoints import write_checkpoint
+from cfviz.stats import pack_hits, unpack_hits
 from cfviz.training.data import PhotoFolder
 from cfviz.training.measure import evaluation, sizes
 
@@ -58,7 +59,7 @@ def test_choices_are_checked() -> None:
 @pytest.mark.parametrize("n", [1, 7, 8, 9, 100])
 def test_hits_survive_packing(n: int) -> None:
     hits = np.random.default_rng(n).random(n) < 0.5
-    assert (sizes.unpack(sizes.pack(hits), n) == hits).all()
+    assert (unpack_hits(pack_hits(hits), n) == hits).all()
 
 
 def test_ways_that_cannot_differ_are_measured_once() -> None:
@@ -109,7 +110,7 @@ def test_a_stopped_run_goes_on(model: CrossFormer, photos: Path) -> None:
     assert [len(result["rows"]) for result in kept] == list(range(1, 19))
     for row in whole["rows"]:
         assert row["n"] == 6
-        assert sizes.unpack(row["hits"], 6).sum() == row["correct"]
+        assert unpack_hits(row["hits"], 6).sum() == row["correct"]
 
     with torch.no_grad():
         for parameter in model.parameters():

@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
-from cfviz.analysis import attention, embedding
+from cfviz.analysis import attention_measures, embedding
 from cfviz.geometry import CEL_STRIDES
 from cfviz.hooks import capture
 from cfviz.models.factory import create_model
@@ -63,8 +63,8 @@ def test_measures_equal_those_of_the_pages(model: torch.nn.Module) -> None:
         for b, groups in enumerate(blocks):
             probs = seen[f"layers.{s}.blocks.{b}.attn.probs"].unflatten(0, (2, -1)).numpy()
             for what, wanted in (
-                ("distance", [attention.distance(p, groups, stride) for p in probs]),
-                ("entropy", [attention.entropy(p, groups) for p in probs]),
+                ("distance", [attention_measures.distance(p, groups, stride) for p in probs]),
+                ("entropy", [attention_measures.entropy(p, groups) for p in probs]),
             ):
                 got = np.stack([found[f"{what}.{s}.{b}.{h}"] for h in range(model.num_heads[s])], 1)
                 np.testing.assert_allclose(got, wanted, rtol=2e-5, atol=1e-5)

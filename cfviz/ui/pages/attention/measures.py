@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image
 
 from cfviz import point_names
-from cfviz.analysis import attention as measure
+from cfviz.analysis import attention_measures as measure
 from cfviz.analysis.receptive_field import agreement, area, pool
 from cfviz.analysis.relevance import beats_chance, masks, order, relevance, weighted_attention
 from cfviz.analysis.rollout import Kernels, Layer, one_token, rollout

@@ -9,7 +9,7 @@ import streamlit as st
 
 from cfviz import point_names
 from cfviz.figures.live import attention as living
-from cfviz.figures.plots import attention as plots
+from cfviz.figures.plots import attention_measures as plots
 from cfviz.geometry import token_box
 from cfviz.stats import spearman
 from cfviz.trace import Trace
@@ -43,7 +43,7 @@ tokens = g.members[group]                          # where those keys are; -1 is
 """
 HEADS_CODE = """
 import cfviz
-from cfviz.analysis.attention import distance, entropy
+from cfviz.analysis.attention_measures import distance, entropy
 from cfviz.data.samples import sample
 
 model = {model}

@@ -14,7 +14,7 @@ from cfviz.analysis.similarity import on_grid, table
 from cfviz.data.images import load_image, prepare
 from cfviz.data.labels import labels
 from cfviz.data.samples import gallery
-from cfviz.figures.plots.attention import over_photo
+from cfviz.figures.plots.attention_measures import over_photo
 from cfviz.figures.plots.compare import likeness
 from cfviz.figures.plots.predictions import percent, short, top_bars
 from cfviz.models.others.sides import PUBLISHED, Side, benchmark

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 import numpy as np
 
 from cfviz import point_names
-from cfviz.analysis.attention import distance
+from cfviz.analysis.attention_measures import distance
 from cfviz.analysis.embedding import carried, normalised
 from cfviz.analysis.position_bias import measures, surface
 from cfviz.figures.plots.predictions import percent, short

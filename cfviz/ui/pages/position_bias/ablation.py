@@ -8,7 +8,7 @@ import numpy as np
 import streamlit as st
 
 from cfviz import point_names
-from cfviz.analysis.attention import position_share
+from cfviz.analysis.attention_measures import position_share
 from cfviz.data.images import prepare
 from cfviz.figures.plots import position_bias as plots
 from cfviz.figures.plots.predictions import percent, short
@@ -206,7 +206,7 @@ for {name} in {several}:
 _SHARE = """
 import cfviz
 import numpy as np
-from cfviz.analysis.attention import position_share
+from cfviz.analysis.attention_measures import position_share
 from cfviz.data.samples import sample
 
 names = ("q", "k", "bias")

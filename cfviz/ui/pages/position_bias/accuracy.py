@@ -10,7 +10,7 @@ from typing import Any
 
 import streamlit as st
 
-from cfviz.analysis import position_bias_sizes as measure
+from cfviz.analysis import accuracy_by_size as measure
 from cfviz.bundled import ASSETS
 from cfviz.figures.plots import position_bias as plots
 from cfviz.ui.context import Context

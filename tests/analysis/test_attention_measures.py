@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from cfviz.analysis.attention import distance, entropy, fidelity, position_share
+from cfviz.analysis.attention_measures import distance, entropy, fidelity, position_share
 from cfviz.geometry import grouping
 from cfviz.run import inspect
 from cfviz.stats import ranks, spearman

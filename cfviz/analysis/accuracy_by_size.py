@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -10,9 +9,8 @@ from typing import Any
 import numpy as np
 
 from cfviz.geometry import map_sizes
-from cfviz.stats import Z_95
+from cfviz.stats import Z_95, unpack_hits
 
-PLACE = ("model", "bias", "window", "size")
 
 
 @dataclass(frozen=True)
@@ -43,11 +41,6 @@ class Difference:
     def sign(self) -> int:
         """1 or -1 where the interval excludes 0, else 0."""
         return int(self.low > 0) - int(self.high < 0)
-
-
-def unpack(text: str, n: int) -> np.ndarray:
-    """Which of n photos a row got right, from base64 of bits, the highest bit first: bool (n,)."""
-    return np.unpackbits(np.frombuffer(base64.b64decode(text), np.uint8), count=n).astype(bool)
 
 
 def paired(one: np.ndarray, other: np.ndarray) -> tuple[float, float, float]:
@@ -94,15 +87,10 @@ def difference(one: Mapping[str, Any], other: Mapping[str, Any]) -> Difference:
         raise ValueError("the rows are of different places or photos; expected the same size, window and n")
     known = "hits" in one and "hits" in other
     if known:
-        found = paired(unpack(one["hits"], one["n"]), unpack(other["hits"], other["n"]))
+        found = paired(unpack_hits(one["hits"], one["n"]), unpack_hits(other["hits"], other["n"]))
     else:
         found = separate(one, other)
     return Difference(one["size"], one["window"], one["group_size"], *found, one["n"], known)
-
-
-def place(row: Mapping[str, Any]) -> tuple[Any, ...]:
-    """What distinguishes a row from the others."""
-    return tuple(row[name] for name in PLACE)
 
 
 def curve(rows: Iterable[Mapping[str, Any]], model: str, bias: str, window: str) -> list[Mapping[str, Any]]:
@@ -171,7 +159,7 @@ def drift(
     rows = list(rows)
     there = {row["size"]: row for row in curve(rows, *other, window) if "hits" in row}
     each = {
-        row["size"]: (row, unpack(row["hits"], row["n"]).astype(int) - unpack(two["hits"], two["n"]))
+        row["size"]: (row, unpack_hits(row["hits"], row["n"]).astype(int) - unpack_hits(two["hits"], two["n"]))
         for row in curve(rows, *one, window)
         if "hits" in row and (two := there.get(row["size"])) and two["n"] == row["n"]
     }

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cfviz.figures.plots.attention import curves, head_dots, over_photo
+from cfviz.figures.plots.attention_measures import curves, head_dots, over_photo
 from cfviz.figures.theme import DARK, LDA, LIGHT, SDA
 
 WORDS = {
