@@ -26,9 +26,9 @@ def cel(layer: Layer, tokens: np.ndarray) -> Cel:
     H, W, _ = tokens.shape
     return Cel(
         layer.stage, layer.kernels, layer.channels, tuple(n * H * W for n in layer.macs_a_token), tokens,
-        embedding.norms(tokens, layer.channels),
-        embedding.carried(embedding.normalised(tokens, layer.gain, layer.eps), layer.channels),
-        embedding.caused(tokens, layer.channels, layer.gain),
+        embedding.kernel_norms(tokens, layer.channels),
+        embedding.carried_shares(embedding.normalised(tokens, layer.gain, layer.eps), layer.channels),
+        embedding.caused_shares(tokens, layer.channels, layer.gain),
     )  # fmt: skip
 
 
@@ -50,7 +50,7 @@ def block_bias(
         mlp_of(pos),
         None if baseline is None else surfaces_of(baseline.stages[s].each[b].attn.pos, G),
         [found.character(h) for h in heads],
-        {by: position_bias.order(found, by).tolist() for by in ORDERS},
+        {by: position_bias.head_order(found, by).tolist() for by in ORDERS},
         [_measures(found, h) for h in heads],
         float(far.mean()),
         model.trained_group[s],

@@ -5,3 +5,9 @@ from __future__ import annotations
 SIZES = (160, 192, 224, 256, 288, 320, 384, 448)  # side of a square input, pixels
 TRAINED_SIZE = 224  # of the bundled and the authors' weights
 DTYPES = ("float32", "bfloat16")  # in links and the app; the command line and the library also take float16
+
+# Methods of making the position bias of groups of another size. own: the model's own; rescaled: its MLP at
+# offsets d * (G-1)/(G'-1), all within the trained range; the next three: of the trained table; none: zeros.
+TABLE_METHODS = ("bicubic", "clamp", "cut")
+BIAS_METHODS = ("own", "rescaled", *TABLE_METHODS, "none")
+WINDOWS = ("fixed", "adaptive", "scaled")  # how groups follow the map, see `training.measure.sizes`

@@ -43,7 +43,7 @@ class Difference:
         return int(self.low > 0) - int(self.high < 0)
 
 
-def paired(one: np.ndarray, other: np.ndarray) -> tuple[float, float, float]:
+def paired_difference(one: np.ndarray, other: np.ndarray) -> tuple[float, float, float]:
     """The difference of two shares measured on the same photos, and its 95 % interval.
 
     Args:
@@ -61,11 +61,11 @@ def paired(one: np.ndarray, other: np.ndarray) -> tuple[float, float, float]:
     """
     if one.shape != other.shape or one.ndim != 1 or not one.size:
         raise ValueError(f"got hits {one.shape} and {other.shape}; expected two of the same photos")
-    value, low, high = _mean(one.astype(int) - other)
+    value, low, high = _mean_and_interval(one.astype(int) - other)
     return value, max(-1.0, low), min(1.0, high)
 
 
-def _mean(each: np.ndarray) -> tuple[float, float, float]:
+def _mean_and_interval(each: np.ndarray) -> tuple[float, float, float]:
     """Mean of one whole number per photo, and its 95 % interval, with half a 1, half a -1 and a 0 added."""
     n, total, square = len(each), int(each.sum()), int((each**2).sum())
     m = n + 2
@@ -73,8 +73,8 @@ def _mean(each: np.ndarray) -> tuple[float, float, float]:
     return total / n, float(centre - Z_95 * error), float(centre + Z_95 * error)
 
 
-def separate(one: Mapping[str, Any], other: Mapping[str, Any]) -> tuple[float, float, float]:
-    """As `paired`, for rows that do not record their photos: wider, Newcombe's hybrid of two intervals."""
+def unpaired_difference(one: Mapping[str, Any], other: Mapping[str, Any]) -> tuple[float, float, float]:
+    """As `paired_difference`, for rows without recorded photos: wider, Newcombe's hybrid of two intervals."""
     value = one["value"] - other["value"]
     low = value - np.hypot(one["value"] - one["low"], other["high"] - other["value"])
     high = value + np.hypot(one["high"] - one["value"], other["value"] - other["low"])
@@ -87,9 +87,9 @@ def difference(one: Mapping[str, Any], other: Mapping[str, Any]) -> Difference:
         raise ValueError("the rows are of different places or photos; expected the same size, window and n")
     known = "hits" in one and "hits" in other
     if known:
-        found = paired(unpack_hits(one["hits"], one["n"]), unpack_hits(other["hits"], other["n"]))
+        found = paired_difference(unpack_hits(one["hits"], one["n"]), unpack_hits(other["hits"], other["n"]))
     else:
-        found = separate(one, other)
+        found = unpaired_difference(one, other)
     return Difference(one["size"], one["window"], one["group_size"], *found, one["n"], known)
 
 
@@ -167,13 +167,13 @@ def drift(
         return []
     start, base = each.pop(trained_size)
     return [
-        Difference(size, window, row["group_size"], *_mean(gap - base), row["n"])
+        Difference(size, window, row["group_size"], *_mean_and_interval(gap - base), row["n"])
         for size, (row, gap) in each.items()
         if row["n"] == start["n"]
     ]
 
 
-def extrapolates(size: int, group_size: int, trained: Sequence[int]) -> bool:
+def has_new_offsets(size: int, group_size: int, trained: Sequence[int]) -> bool:
     """Whether groups of G x G at an input size have offsets, at any stage, that training never showed.
 
     Args:
@@ -185,7 +185,7 @@ def extrapolates(size: int, group_size: int, trained: Sequence[int]) -> bool:
     return any(min(group_size, side) > G for side, G in zip(sides, trained, strict=True))
 
 
-def extrapolated(
+def extrapolation_gains(
     rows: Iterable[Mapping[str, Any]],
     window: str,
     methods: Iterable[str],
@@ -209,15 +209,15 @@ def extrapolated(
         (d, method)
         for method in methods
         for d in differences(rows, ("dpb", "own"), ("dpb", method), window)
-        if d.size > trained_size and extrapolates(d.size, d.group_size, trained)
+        if d.size > trained_size and has_new_offsets(d.size, d.group_size, trained)
     ]
 
 
-def breaks(found: Iterable[tuple[Difference, str]]) -> tuple[Difference, str] | None:
+def extrapolation_break(found: Iterable[tuple[Difference, str]]) -> tuple[Difference, str] | None:
     """Where extrapolation breaks: the smallest input size at which it is significantly worse.
 
     Args:
-        found: As `extrapolated` gives it.
+        found: As `extrapolation_gains` gives it.
 
     Returns:
         The largest loss at that size and the method compared with; None where no loss is significant, which

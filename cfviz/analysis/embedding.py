@@ -17,7 +17,7 @@ from cfviz.stats import softmax
 TINY = 1e-30
 
 
-def slices(channels: Sequence[int]) -> list[slice]:
+def kernel_slices(channels: Sequence[int]) -> list[slice]:
     """Which channels belong to each kernel: (48, 24, 12, 12) -> 0:48, 48:72, 72:84, 84:96."""
     ends = np.cumsum(channels)
     return [slice(int(end - n), int(end)) for end, n in zip(ends, channels, strict=True)]
@@ -30,7 +30,7 @@ def _check(x: np.ndarray, channels: Sequence[int]) -> None:
         )
 
 
-def norms(x: np.ndarray, channels: Sequence[int]) -> np.ndarray:
+def kernel_norms(x: np.ndarray, channels: Sequence[int]) -> np.ndarray:
     """Length of each kernel's part of every token, before the LayerNorm.
 
     Args:
@@ -41,7 +41,7 @@ def norms(x: np.ndarray, channels: Sequence[int]) -> np.ndarray:
         float64 (K, ...).
     """
     _check(x, channels)
-    return np.stack([np.linalg.norm(x[..., s].astype(np.float64), axis=-1) for s in slices(channels)])
+    return np.stack([np.linalg.norm(x[..., s].astype(np.float64), axis=-1) for s in kernel_slices(channels)])
 
 
 def normalised(x: np.ndarray, gain: np.ndarray, eps: float = 1e-5) -> np.ndarray:
@@ -57,7 +57,7 @@ def normalised(x: np.ndarray, gain: np.ndarray, eps: float = 1e-5) -> np.ndarray
     return gain * centred / np.sqrt((centred**2).mean(-1, keepdims=True) + eps)
 
 
-def carried(y: np.ndarray, channels: Sequence[int]) -> np.ndarray:
+def carried_shares(y: np.ndarray, channels: Sequence[int]) -> np.ndarray:
     """Share of a token's energy that each kernel's channels carry; sums to one over kernels.
 
     Energy is the sum of squares. For the raw token this is the share of the squared norms; for the normalised
@@ -71,13 +71,13 @@ def carried(y: np.ndarray, channels: Sequence[int]) -> np.ndarray:
     Returns:
         float64 (K, ...), from 0 to 1.
     """
-    energy = norms(y, channels) ** 2
+    energy = kernel_norms(y, channels) ** 2
     total = energy.sum(0)
     even = np.asarray(channels, float).reshape(-1, *[1] * total.ndim) / sum(channels)
     return np.where(total > TINY, energy / np.maximum(total, TINY), even)
 
 
-def caused(x: np.ndarray, channels: Sequence[int], gain: np.ndarray) -> np.ndarray:
+def caused_shares(x: np.ndarray, channels: Sequence[int], gain: np.ndarray) -> np.ndarray:
     """Share of the normalised token that each kernel causes, wherever it stands; sums to one over kernels.
 
     For a given standard deviation the LayerNorm is linear, so the normalised token is a sum of one vector per
@@ -98,7 +98,7 @@ def caused(x: np.ndarray, channels: Sequence[int], gain: np.ndarray) -> np.ndarr
     whole = gain * (x - x.mean(-1, keepdims=True))
     total = (whole**2).sum(-1)
     parts = []
-    for s in slices(channels):
+    for s in kernel_slices(channels):
         mean = x[..., s].sum(-1) / x.shape[-1]  # what this kernel adds to the mean of all channels
         inside = (whole[..., s] * gain[s] * x[..., s]).sum(-1)
         parts.append(inside - mean * (whole * gain).sum(-1))
@@ -106,7 +106,7 @@ def caused(x: np.ndarray, channels: Sequence[int], gain: np.ndarray) -> np.ndarr
     return np.where(total > TINY, np.stack(parts) / np.maximum(total, TINY), even)
 
 
-def reads(qkv: np.ndarray, gain: np.ndarray, channels: Sequence[int]) -> np.ndarray:
+def read_shares(qkv: np.ndarray, gain: np.ndarray, channels: Sequence[int]) -> np.ndarray:
     """How strongly a block's query, key and value weights read each kernel's channels.
 
     The share of the squared weights, each multiplied by the LayerNorm's gain for the channel that it reads;
@@ -123,11 +123,11 @@ def reads(qkv: np.ndarray, gain: np.ndarray, channels: Sequence[int]) -> np.ndar
     """
     _check(qkv, channels)
     energy = (qkv.astype(np.float64) * gain) ** 2
-    parts = np.stack([energy[:, s].sum(-1).reshape(3, -1).sum(-1) for s in slices(channels)], -1)  # 3, K
-    return parts / np.maximum(parts.sum(-1, keepdims=True), TINY)
+    parts = np.stack([energy[:, s].sum(-1).reshape(3, -1).sum(-1) for s in kernel_slices(channels)], -1)
+    return parts / np.maximum(parts.sum(-1, keepdims=True), TINY)  # 3, K
 
 
-def change(after: np.ndarray, before: np.ndarray) -> np.ndarray:
+def relative_change(after: np.ndarray, before: np.ndarray) -> np.ndarray:
     """Relative change of every token: |after - before| / |before|, over the last axis.
 
     Args:
@@ -141,7 +141,7 @@ def change(after: np.ndarray, before: np.ndarray) -> np.ndarray:
     return np.linalg.norm(after - before, axis=-1) / np.maximum(np.linalg.norm(before, axis=-1), TINY)
 
 
-def cost_of(after: np.ndarray, before: np.ndarray) -> dict[str, np.ndarray]:
+def prediction_changes(after: np.ndarray, before: np.ndarray) -> dict[str, np.ndarray]:
     """What a change to the network costs the class that it predicted.
 
     Args:
@@ -163,7 +163,7 @@ def cost_of(after: np.ndarray, before: np.ndarray) -> dict[str, np.ndarray]:
     }
 
 
-def places(weight: np.ndarray) -> np.ndarray:
+def tap_strengths(weight: np.ndarray) -> np.ndarray:
     """How strongly a kernel reads each position of its window: root mean square weight over all channels.
 
     Args:
@@ -177,7 +177,7 @@ def places(weight: np.ndarray) -> np.ndarray:
     return np.sqrt((weight.astype(np.float64) ** 2).mean((0, 1)))
 
 
-def strongest(maps: np.ndarray, count: int) -> list[tuple[int, int, int, float]]:
+def strongest_positions(maps: np.ndarray, count: int) -> list[tuple[int, int, int, float]]:
     """The positions that excite a channel most, one per photo.
 
     Args:

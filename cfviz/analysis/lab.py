@@ -10,7 +10,7 @@ from cfviz.stats import softmax
 TINY = 1e-9
 
 
-def received(probs: np.ndarray, grouping: Grouping) -> np.ndarray:
+def attention_received(probs: np.ndarray, grouping: Grouping) -> np.ndarray:
     """How much attention each token of a map receives, averaged over heads.
 
     Args:
@@ -24,7 +24,7 @@ def received(probs: np.ndarray, grouping: Grouping) -> np.ndarray:
     return grouping.scatter(from_tokens.sum(1))
 
 
-def followed(after: np.ndarray, before: np.ndarray, donor: np.ndarray) -> np.ndarray:
+def moved_towards(after: np.ndarray, before: np.ndarray, donor: np.ndarray) -> np.ndarray:
     """How far the prediction for one photo moved towards that for another, whose activations were put in.
 
     Measured on the difference of two logits, the other photo's first class minus the photo's own (Wang et al.
@@ -51,7 +51,7 @@ def followed(after: np.ndarray, before: np.ndarray, donor: np.ndarray) -> np.nda
     return (lead(after) - lead(before)) / max(float(lead(donor) - lead(before)), TINY)
 
 
-def answers(after: np.ndarray, before: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def answer_changes(after: np.ndarray, before: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """What became of the predicted class.
 
     Args:
@@ -65,6 +65,6 @@ def answers(after: np.ndarray, before: np.ndarray) -> tuple[np.ndarray, np.ndarr
     return after[:, top].astype(np.float64) - before[top], softmax(after)[:, top], after.argmax(-1)
 
 
-def ranked(values: np.ndarray) -> np.ndarray:
+def by_magnitude(values: np.ndarray) -> np.ndarray:
     """Indices from the largest to the smallest absolute value; equal ones keep their order."""
     return np.argsort(-np.abs(values), kind="stable")

@@ -12,9 +12,9 @@ from math import isqrt
 import numpy as np
 
 from cfviz.geometry import Grouping, offsets, relative_index
+from cfviz.options import TABLE_METHODS
 from cfviz.stats import softmax
 
-TABLE_METHODS = ("bicubic", "clamp", "cut")
 CHARACTERS = ("near", "far", "horizontal", "vertical", "diagonal", "shifted", "flat")
 FAINT = 0.02  # a head whose measures are all smaller prefers nothing: it is flat
 
@@ -47,7 +47,7 @@ def surface(bias: np.ndarray, width: int | None = None) -> np.ndarray:
     return flat.reshape(nH, 2 * Gh - 1, 2 * Gw - 1)
 
 
-def pairs(surfaces: np.ndarray) -> np.ndarray:
+def pair_bias(surfaces: np.ndarray) -> np.ndarray:
     """The bias of every pair in a group: (nH, 2Gh-1, 2Gw-1) -> (nH, N, N)."""
     nH, h, w = surfaces.shape
     return surfaces.reshape(nH, -1)[:, relative_index((h + 1) // 2, (w + 1) // 2)]
@@ -118,14 +118,14 @@ def measures(surfaces: np.ndarray) -> Measures:
     )
 
 
-def rings(values: np.ndarray, far: np.ndarray) -> np.ndarray:
+def ring_means(values: np.ndarray, far: np.ndarray) -> np.ndarray:
     """Mean over offsets at about the same distance: entry r covers distances that round to r."""
     ring = np.rint(far).astype(int)
     return np.bincount(ring, values) / np.bincount(ring)
 
 
 def _decay(values: np.ndarray, far: np.ndarray) -> float:
-    mean = rings(values, far)
+    mean = ring_means(values, far)
     loss = mean[0] - mean[-1]
     if loss <= 0:
         return float("nan")
@@ -135,7 +135,7 @@ def _decay(values: np.ndarray, far: np.ndarray) -> float:
     return r - 1 + float((mean[r - 1] - level) / step) if r and step > 0 else float(r)
 
 
-def order(found: Measures, by: str) -> np.ndarray:
+def head_order(found: Measures, by: str) -> np.ndarray:
     """Heads in order, from the strongest preference of a kind to the weakest.
 
     Args:
@@ -166,13 +166,13 @@ def scaled_offsets(Gh: int, Gw: int, trained: int) -> np.ndarray:
     return offsets(Gh, Gw) * np.array(shrink)
 
 
-def outside(Gh: int, Gw: int, trained: int) -> np.ndarray:
+def untrained_offsets(Gh: int, Gw: int, trained: int) -> np.ndarray:
     """Which offsets of a Gh x Gw group a group of `trained` x `trained` lacks: bool (2Gh-1, 2Gw-1)."""
     far = np.abs(offsets(Gh, Gw)).max(1) >= trained
     return far.reshape(2 * Gh - 1, 2 * Gw - 1)
 
 
-def resized(surfaces: np.ndarray, Gh: int, Gw: int, method: str) -> np.ndarray:
+def resized_table(surfaces: np.ndarray, Gh: int, Gw: int, method: str) -> np.ndarray:
     """A table resized for groups of another shape.
 
     Args:
@@ -193,7 +193,7 @@ def resized(surfaces: np.ndarray, Gh: int, Gw: int, method: str) -> np.ndarray:
         return rows @ surfaces @ cols.T
     near = [np.clip(np.arange(1 - side, side), -far, far) + far for side in (Gh, Gw)]
     out = surfaces[:, near[0][:, None], near[1][None, :]]
-    return out if method == "clamp" else np.where(outside(Gh, Gw, far + 1), 0, out)
+    return out if method == "clamp" else np.where(untrained_offsets(Gh, Gw, far + 1), 0, out)
 
 
 def _bicubic(old: int, new: int, a: float = -0.75) -> np.ndarray:
@@ -213,7 +213,7 @@ def _bicubic(old: int, new: int, a: float = -0.75) -> np.ndarray:
 
 
 @dataclass(frozen=True)
-class Load:
+class AttentionLoad:
     """What attention does in one block.
 
     Attributes:
@@ -229,8 +229,8 @@ class Load:
     macs: int
 
 
-def load(groups: Grouping, channels: int) -> Load:
+def attention_load(groups: Grouping, channels: int) -> AttentionLoad:
     """The load of a block with these groups and this number of channels."""
     tokens, pairs = groups.Hp * groups.Wp, groups.nG * groups.N**2
     macs = 4 * tokens * channels**2 + 2 * pairs * channels
-    return Load((groups.Hp, groups.Wp), 1 - groups.H * groups.W / tokens, pairs, macs)
+    return AttentionLoad((groups.Hp, groups.Wp), 1 - groups.H * groups.W / tokens, pairs, macs)

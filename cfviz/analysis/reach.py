@@ -16,7 +16,7 @@ import numpy as np
 from cfviz.geometry.schemes import Scheme
 
 
-def step(scheme: Scheme, reached: np.ndarray) -> np.ndarray:
+def one_layer_back(scheme: Scheme, reached: np.ndarray) -> np.ndarray:
     """The tokens that the tokens in `reached` are computed from, one layer earlier.
 
     Args:
@@ -60,7 +60,7 @@ def reach(schemes: Sequence[Scheme], row: int, col: int, blocks: int) -> np.ndar
         reached = np.zeros((first.H, first.W), bool)
         reached[row, col] = True
         for b in reversed(range(n)):
-            reached = step(schemes[b % len(schemes)], reached)
+            reached = one_layer_back(schemes[b % len(schemes)], reached)
         out[n] = reached
     return out
 

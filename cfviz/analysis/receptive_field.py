@@ -7,7 +7,7 @@ import numpy as np
 from cfviz.stats import spearman
 
 
-def pool(pixels: np.ndarray, side: int) -> np.ndarray:
+def summed_over_squares(pixels: np.ndarray, side: int) -> np.ndarray:
     """Sum a map over squares: (H, W) -> (H / side, W / side).
 
     Raises:
@@ -19,14 +19,14 @@ def pool(pixels: np.ndarray, side: int) -> np.ndarray:
     return pixels.reshape(H // side, side, W // side, side).sum((1, 3))
 
 
-def share(values: np.ndarray) -> np.ndarray:
+def as_shares(values: np.ndarray) -> np.ndarray:
     """Magnitudes scaled to sum to one; equal everywhere for a map of zeros."""
     size = np.abs(values).astype(np.float64)
     total = size.sum()
     return size / total if total > 0 else np.full(values.shape, 1 / values.size)
 
 
-def area(values: np.ndarray, part: float = 0.5) -> float:
+def smallest_area(values: np.ndarray, part: float = 0.5) -> float:
     """The smallest share of the map that holds a given part of its sum: small means focused.
 
     Args:
@@ -35,7 +35,7 @@ def area(values: np.ndarray, part: float = 0.5) -> float:
     """
     if not 0 < part <= 1:
         raise ValueError(f"part is {part}; expected more than 0 and at most 1")
-    held = np.cumsum(np.sort(share(values).reshape(-1))[::-1])
+    held = np.cumsum(np.sort(as_shares(values).reshape(-1))[::-1])
     return float(np.searchsorted(held, part - 1e-12) + 1) / values.size
 
 
@@ -47,4 +47,4 @@ def agreement(rollout: np.ndarray, gradient: np.ndarray, side: int) -> float:
         gradient: (H * side, W * side).
         side: Side of a token in pixels.
     """
-    return spearman(rollout, pool(np.abs(gradient), side))
+    return spearman(rollout, summed_over_squares(np.abs(gradient), side))

@@ -53,12 +53,12 @@ def relevance(stages: Sequence[Sequence[Layer]], merging: Sequence[Kernels]) -> 
     return added / added.sum() if added.sum() > 0 else np.full(added.shape, 1 / added.size)
 
 
-def order(values: np.ndarray) -> np.ndarray:
+def relevance_order(values: np.ndarray) -> np.ndarray:
     """Cells from the most to the least relevant: int (n,), ties in reading order."""
     return np.argsort(-values.reshape(-1), kind="stable")
 
 
-def masks(ranking: np.ndarray, shape: tuple[int, int], side: int, steps: int) -> np.ndarray:
+def ranking_masks(ranking: np.ndarray, shape: tuple[int, int], side: int, steps: int) -> np.ndarray:
     """The first cells of a ranking, more of them in every step, as masks of pixels.
 
     Args:

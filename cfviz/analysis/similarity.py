@@ -66,7 +66,7 @@ def on_grid(features: np.ndarray, side: int) -> np.ndarray:
     return cells.reshape(side * side, C)
 
 
-def table(one: Sequence[np.ndarray], other: Sequence[np.ndarray]) -> np.ndarray:
+def cka_table(one: Sequence[np.ndarray], other: Sequence[np.ndarray]) -> np.ndarray:
     """Linear CKA of every layer of one model with every layer of another.
 
     Args:

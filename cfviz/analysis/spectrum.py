@@ -35,12 +35,12 @@ def radial_power(filters: np.ndarray, size: int = 64, bins: int = 32) -> tuple[n
     return (np.arange(bins) + 0.5) / (2 * bins), mean / max(mean.sum(), 1e-30)
 
 
-def centre(frequency: np.ndarray, power: np.ndarray) -> float:
+def mean_frequency(frequency: np.ndarray, power: np.ndarray) -> float:
     """Power-weighted mean frequency in cycles per pixel; the inverse is a wavelength in pixels."""
     return float((frequency * power).sum() / max(power.sum(), 1e-30))
 
 
-def as_images(filters: np.ndarray) -> np.ndarray:
+def filter_images(filters: np.ndarray) -> np.ndarray:
     """RGB filters as pictures: each is scaled to its largest weight, and zero is grey.
 
     Args:
@@ -54,7 +54,7 @@ def as_images(filters: np.ndarray) -> np.ndarray:
     return np.rint(127.5 + 127.5 * unit).clip(0, 255).astype(np.uint8).transpose(0, 2, 3, 1)
 
 
-def sheet(images: np.ndarray, columns: int, gap: int = 1, paper: int = 255) -> np.ndarray:
+def image_sheet(images: np.ndarray, columns: int, gap: int = 1, paper: int = 255) -> np.ndarray:
     """Pictures of equal size arranged on one sheet.
 
     Args:

@@ -25,7 +25,7 @@ import numpy as np
 
 import cfviz
 from cfviz import notebook, point_names, web
-from cfviz.analysis import attention_measures
+from cfviz.analysis.attention_measures import distance, entropy
 from cfviz.figures import theme
 from cfviz.figures.live import embedding as cel_figure
 from cfviz.figures.plots.predictions import percent
@@ -155,7 +155,7 @@ def heads(trace: Trace) -> list[dict[str, Any]]:
     for s, blocks in enumerate(trace.groupings):
         for b, g in enumerate(blocks):
             probs = trace[point_names.attention(s, b)]
-            far, wide = attention_measures.distance(probs, g, token_box(s, 0, 0)[2]), attention_measures.entropy(probs, g)
+            far, wide = distance(probs, g, token_box(s, 0, 0)[2]), entropy(probs, g)
             at = {"stage": s + 1, "block": b + 1, "kind": g.kind.upper()}
             rows += [
                 at | {"head": h + 1, "distance": float(d), "entropy": float(e)}

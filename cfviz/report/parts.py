@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from cfviz.analysis.lab import answers, ranked
+from cfviz.analysis.lab import answer_changes, by_magnitude
 from cfviz.data.images import load_image, prepare
 from cfviz.figures.live import position_bias as bias_figure
 from cfviz.figures.plots.predictions import percent
@@ -60,11 +60,11 @@ def ranking(trace: Trace, model: CrossFormer, lang: str) -> list[dict[str, Any]]
     apart = float(np.abs(plain - trace.logits).max())
     if trace.dtype == "float32" and apart > CLOSE:
         raise ValueError(f"the trace's pixels give logits {apart:.2g} away from its own")
-    moved, probs, winners = answers(np.stack(changed), plain)
+    moved, probs, winners = answer_changes(np.stack(changed), plain)
     return [
         {"part": every[i].to_url(), "name": part_name(every[i], lang), "change": float(moved[i]),
          "p": float(probs[i]), "first": int(winners[i])}
-        for i in ranked(moved)
+        for i in by_magnitude(moved)
     ]  # fmt: skip
 
 

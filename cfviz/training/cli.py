@@ -10,6 +10,7 @@ from textwrap import wrap
 from typing import Any
 
 from cfviz.jobs import check_target, replacing, report, write
+from cfviz.options import BIAS_METHODS, SIZES, WINDOWS
 
 from . import recipe
 
@@ -306,11 +307,11 @@ def _add_sizes(subparsers: Any) -> None:
     _model_options(parser)
     parser.add_argument("--twin", metavar="FILE", help="a second model, identical but for its position bias")
     parser.add_argument(
-        "--sizes", default="160,192,224,256,288,320,384,448", metavar="PX,PX", help="multiples of 32"
+        "--sizes", default=",".join(map(str, SIZES)), metavar="PX,PX", help="multiples of 32"
     )
-    parser.add_argument("--windows", metavar="NAME,NAME", help="some of fixed,adaptive,scaled (default: all)")
+    parser.add_argument("--windows", metavar="NAME,NAME", help=f"some of {','.join(WINDOWS)} (default: all)")
     parser.add_argument(
-        "--ways", metavar="NAME,NAME", help="some of own,rescaled,bicubic,clamp,cut,none (default: all)"
+        "--ways", metavar="NAME,NAME", help=f"some of {','.join(BIAS_METHODS)} (default: all)"
     )
     parser.add_argument("--limit", type=_count, metavar="N", help="at most N photos per class, evenly spread")
     parser.add_argument("--progress", metavar="FILE", help="keep a JSON file up to date with the progress")
@@ -328,15 +329,15 @@ def _sizes(args: argparse.Namespace) -> int:
     _threads(args)
     _check_targets(args, "json", "progress")
     chosen = {
-        "shapes": sizes.choose(args.windows, sizes.WINDOWS, "windows"),
-        "ways": sizes.choose(args.ways, sizes.METHODS, "ways"),
+        "window_names": sizes.parse_names(args.windows, WINDOWS, "windows"),
+        "methods": sizes.parse_names(args.ways, BIAS_METHODS, "ways"),
     }
-    subjects = []
+    models = []
     for source in filter(None, (args.weights, args.twin)):
         model, ids, sha256 = _open(args, source)
-        subjects.append(sizes.Subject(model.position_bias, model, ids, sha256))
-    if len({subject.name for subject in subjects}) < len(subjects):
-        kind = subjects[0].name
+        models.append(sizes.MeasuredModel(model.position_bias, model, ids, sha256))
+    if len({one.name for one in models}) < len(models):
+        kind = models[0].name
         raise ValueError(f"both models have the position bias {kind}; expected a --twin with another kind")
     accelerator = Accelerator(cpu=args.cpu)
     keeper = sizes.Keeper(
@@ -346,17 +347,17 @@ def _sizes(args: argparse.Namespace) -> int:
         args.progress,
     )
     if accelerator.is_main_process:  # report the total now: the first row may take a while
-        plan = sizes.plan(subjects, sizes.parse(args.sizes), chosen["shapes"], chosen["ways"])
+        plan = sizes.plan(models, sizes.parse_sizes(args.sizes), chosen["window_names"], chosen["methods"])
         report(args.progress, 0, sum(1 for _ in plan))
-    known = keeper.known()
-    accelerator.wait_for_everyone()  # every process must read `known` before the first row is written
+    earlier = keeper.earlier()
+    accelerator.wait_for_everyone()  # every process must read `earlier` before the first row is written
     result = sizes.measure(
-        subjects,
+        models,
         data.PhotoFolder(args.data),
-        sizes.parse(args.sizes),
+        sizes.parse_sizes(args.sizes),
         args.limit,
         **chosen,
-        known=known,
+        earlier=earlier,
         keep=keeper if accelerator.is_main_process else None,
         accelerator=accelerator,
         batch_size=args.batch_size,
@@ -366,7 +367,7 @@ def _sizes(args: argparse.Namespace) -> int:
         if args.json == "-":
             print(json.dumps({**keeper.facts, **result}, indent=1, ensure_ascii=False))
         else:
-            print(sizes.table(result))
+            print(sizes.rows_table(result))
     return 0
 
 

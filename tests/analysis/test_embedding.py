@@ -30,9 +30,9 @@ def test_where_a_kernel_reads() -> None:
     weight = np.zeros((2, 2, 2, 2), np.float32)
     weight[0, 0, 0, 1], weight[1, 1, 0, 1] = 3, -4
     weight[:, :, 1, 0] = -7
-    assert measure.places(weight).tolist() == [[0, 2.5], [7, 0]]
+    assert measure.tap_strengths(weight).tolist() == [[0, 2.5], [7, 0]]
     with pytest.raises(ValueError, match="expected"):
-        measure.places(weight[0])
+        measure.tap_strengths(weight[0])
 
 
 # ---------------------------------------------------------------- shares
@@ -43,9 +43,9 @@ def test_where_a_kernel_reads() -> None:
 def test_shares_sum_to_one(seed: int, scale: float) -> None:
     x, gain = tokens(seed, scale), np.random.default_rng(seed + 1).normal(1, 0.3, 16)
     for shares in (
-        measure.carried(x, CHANNELS),
-        measure.carried(measure.normalised(x, gain), CHANNELS),
-        measure.caused(x, CHANNELS, gain),
+        measure.carried_shares(x, CHANNELS),
+        measure.carried_shares(measure.normalised(x, gain), CHANNELS),
+        measure.caused_shares(x, CHANNELS, gain),
     ):
         assert shares.shape == (4, 5, 6)
         assert shares.sum(0) == pytest.approx(np.ones((5, 6)), abs=1e-9)
@@ -54,13 +54,13 @@ def test_shares_sum_to_one(seed: int, scale: float) -> None:
 @pytest.mark.parametrize("kernel", range(4))
 def test_one_kernel_alone_has_it_all(kernel: int) -> None:
     """The raw token, and what causes the normalised one; its channels alone carry less, as the mean leaks."""
-    x, part = tokens(0), measure.slices(CHANNELS)[kernel]
+    x, part = tokens(0), measure.kernel_slices(CHANNELS)[kernel]
     alone = np.zeros_like(x)
     alone[..., part] = x[..., part]
     gain = np.linspace(0.5, 2, 16)
-    assert measure.carried(alone, CHANNELS)[kernel] == pytest.approx(np.ones((5, 6)))
-    assert measure.caused(alone, CHANNELS, gain)[kernel] == pytest.approx(np.ones((5, 6)))
-    carried = measure.carried(measure.normalised(alone, gain), CHANNELS)[kernel]
+    assert measure.carried_shares(alone, CHANNELS)[kernel] == pytest.approx(np.ones((5, 6)))
+    assert measure.caused_shares(alone, CHANNELS, gain)[kernel] == pytest.approx(np.ones((5, 6)))
+    carried = measure.carried_shares(measure.normalised(alone, gain), CHANNELS)[kernel]
     mean = alone.mean(-1, keepdims=True)
     energy = (gain * (alone - mean)) ** 2
     assert carried == pytest.approx(energy[..., part].sum(-1) / energy.sum(-1))
@@ -70,38 +70,38 @@ def test_one_kernel_whose_channels_cancel_carries_it_all() -> None:
     """With a mean of zero nothing leaks into the other kernels' channels."""
     x = np.zeros((1, 1, 16))
     x[..., 8:12] = [3, -3, 1, -1]
-    carried = measure.carried(measure.normalised(x, np.ones(16)), CHANNELS)
+    carried = measure.carried_shares(measure.normalised(x, np.ones(16)), CHANNELS)
     assert carried[:, 0, 0] == pytest.approx([0, 1, 0, 0])
 
 
 def test_shares_by_hand() -> None:
     x = np.array([[[3.0, 0, 4, 0]]])
-    assert measure.norms(x, (2, 2))[:, 0, 0] == pytest.approx([3, 4])
-    assert measure.carried(x, (2, 2))[:, 0, 0] == pytest.approx([9 / 25, 16 / 25])
+    assert measure.kernel_norms(x, (2, 2))[:, 0, 0] == pytest.approx([3, 4])
+    assert measure.carried_shares(x, (2, 2))[:, 0, 0] == pytest.approx([9 / 25, 16 / 25])
     # mean 7/4; centred 5/4, -7/4, 9/4, -7/4
     squares = np.array([25, 49, 81, 49]) / 16
-    carried = measure.carried(measure.normalised(x, np.ones(4)), (2, 2))[:, 0, 0]
+    carried = measure.carried_shares(measure.normalised(x, np.ones(4)), (2, 2))[:, 0, 0]
     assert carried == pytest.approx([squares[:2].sum() / squares.sum(), squares[2:].sum() / squares.sum()])
-    caused = measure.caused(x, (2, 2), np.ones(4))[:, 0, 0]
+    caused = measure.caused_shares(x, (2, 2), np.ones(4))[:, 0, 0]
     assert caused == pytest.approx(np.array([3 * 5 / 4, 4 * 9 / 4]) / squares.sum())
 
 
 def test_a_kernel_against_the_others_counts_negative() -> None:
     x = np.array([[[6.0, -2, 1, 1]]])  # centred 4.5, -3.5, -0.5, -0.5: the second part lies below the mean
-    down = measure.caused(x, (2, 2), np.ones(4))[:, 0, 0]
+    down = measure.caused_shares(x, (2, 2), np.ones(4))[:, 0, 0]
     assert down == pytest.approx(np.array([6 * 4.5 + 2 * 3.5, -1]) / 33)
 
 
 def test_an_empty_token_is_divided_by_channels() -> None:
     x = np.zeros((1, 1, 16))
     even = np.array(CHANNELS) / 16
-    assert measure.carried(x, CHANNELS)[:, 0, 0] == pytest.approx(even)
-    assert measure.caused(x, CHANNELS, np.ones(16))[:, 0, 0] == pytest.approx(even)
+    assert measure.carried_shares(x, CHANNELS)[:, 0, 0] == pytest.approx(even)
+    assert measure.caused_shares(x, CHANNELS, np.ones(16))[:, 0, 0] == pytest.approx(even)
 
 
 def test_channels_that_do_not_add_up_are_refused() -> None:
     with pytest.raises(ValueError, match="16 channels"):
-        measure.norms(tokens(0), (8, 4, 2))
+        measure.kernel_norms(tokens(0), (8, 4, 2))
 
 
 @pytest.mark.slow
@@ -125,9 +125,9 @@ def test_reads_by_hand() -> None:
     qkv[0:4, 0] = 1  # the query reads channel 0
     qkv[4:8, 3] = 2  # the key channel 3
     qkv[8:12] = 1  # the value all alike
-    found = measure.reads(qkv, np.ones(4), (2, 1, 1))
+    found = measure.read_shares(qkv, np.ones(4), (2, 1, 1))
     assert found == pytest.approx(np.array([[1, 0, 0], [0, 0, 1], [0.5, 0.25, 0.25]]))
-    with_gain = measure.reads(qkv, np.array([1, 1, 2, 0]), (2, 1, 1))
+    with_gain = measure.read_shares(qkv, np.array([1, 1, 2, 0]), (2, 1, 1))
     assert with_gain[2] == pytest.approx([2 / 6, 4 / 6, 0])
 
 
@@ -181,7 +181,7 @@ def test_the_first_layer_alone_gives_the_same_responses(tiny_model) -> None:
 def test_costs_by_hand() -> None:
     before = np.log(np.array([0.5, 0.25, 0.25]))
     after = np.log(np.array([[0.25, 0.5, 0.25], [0.5, 0.25, 0.25]]))
-    found = measure.cost_of(after, before)
+    found = measure.prediction_changes(after, before)
     assert found["probability"] == pytest.approx([-0.25, 0])
     assert found["logit"] == pytest.approx([np.log(0.5), 0])
     assert found["winner"].tolist() == [1, 0]
@@ -191,7 +191,7 @@ def test_costs_by_hand() -> None:
 def test_change_by_hand() -> None:
     before = np.array([[[3.0, 4]], [[0, 2]]])
     after = np.array([[[3.0, 4]], [[0, 5]]])
-    assert measure.change(after, before)[:, 0] == pytest.approx([0, 1.5])
+    assert measure.relative_change(after, before)[:, 0] == pytest.approx([0, 1.5])
 
 
 # ---------------------------------------------------------------- places, filters, patterns, cost
@@ -200,7 +200,7 @@ def test_change_by_hand() -> None:
 def test_the_strongest_places_are_one_a_photo() -> None:
     maps = np.zeros((3, 2, 4))
     maps[0, 1, 3], maps[1, 0, 2], maps[1, 0, 1] = 5, 9, 8
-    assert measure.strongest(maps, 2) == [(1, 0, 2, 9.0), (0, 1, 3, 5.0)]
+    assert measure.strongest_positions(maps, 2) == [(1, 0, 2, 9.0), (0, 1, 3, 5.0)]
 
 
 def test_a_box_is_averaged_over_itself_only() -> None:
@@ -222,7 +222,7 @@ def test_the_spectrum_of_a_wave_is_its_period(period: int) -> None:
 def test_a_single_pixel_has_every_frequency_alike() -> None:
     frequency, power = spectrum.radial_power(np.ones((1, 3, 1, 1)))
     assert power == pytest.approx(np.full(32, 1 / 32))
-    assert spectrum.centre(frequency, power) == pytest.approx(0.25)
+    assert spectrum.mean_frequency(frequency, power) == pytest.approx(0.25)
     with pytest.raises(ValueError, match="do not fit"):
         spectrum.radial_power(np.ones((1, 1, 80, 80)))
 
@@ -230,10 +230,10 @@ def test_a_single_pixel_has_every_frequency_alike() -> None:
 def test_filters_become_pictures() -> None:
     weight = np.zeros((2, 3, 2, 2))
     weight[0, 0, 0, 0], weight[0, 2, 1, 1] = 2, -2
-    images = spectrum.as_images(weight)
+    images = spectrum.filter_images(weight)
     assert images[0, 0, 0].tolist() == [255, 128, 128]
     assert images[0, 1, 1].tolist() == [128, 128, 0]
-    assert spectrum.sheet(images, 2, gap=1).shape == (2, 5, 3)
+    assert spectrum.image_sheet(images, 2, gap=1).shape == (2, 5, 3)
 
 
 @pytest.mark.parametrize("name", PATTERNS)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from cfviz.analysis.lab import answers, followed, ranked, received
+from cfviz.analysis.lab import answer_changes, moved_towards, by_magnitude, attention_received
 from cfviz.geometry import grouping
 
 
@@ -14,7 +14,7 @@ def test_attention_received_is_one_on_average_and_a_direct_sum(g):
     rng = np.random.default_rng(0)
     probs = rng.random((g.nG, 3, g.N, g.N)) * g.valid[:, None, None, :]
     probs /= probs.sum(-1, keepdims=True)
-    found = received(probs, g)
+    found = attention_received(probs, g)
     assert found.shape == (g.H, g.W)
     assert found.mean() == pytest.approx(1)
     direct = np.zeros(g.H * g.W)
@@ -27,16 +27,16 @@ def test_attention_received_is_one_on_average_and_a_direct_sum(g):
 
 def test_following_goes_from_the_own_answer_to_the_others():
     own, other = np.array([3.0, 0.0, 1.0]), np.array([0.0, 2.0, 1.0])
-    found = followed(np.stack([own, other, (own + other) / 2, own + 7]), own, other)
+    found = moved_towards(np.stack([own, other, (own + other) / 2, own + 7]), own, other)
     assert found == pytest.approx([0, 1, 0.5, 0])
     with pytest.raises(ValueError, match="nothing between equal answers"):
-        followed(own[None], own, own)
+        moved_towards(own[None], own, own)
 
 
 def test_answers_and_their_order():
     before = np.array([2.0, 1.0], np.float32)
-    moved, probs, winners = answers(np.array([[1.0, 1.0], [0.0, 4.0]], np.float32), before)
+    moved, probs, winners = answer_changes(np.array([[1.0, 1.0], [0.0, 4.0]], np.float32), before)
     assert moved == pytest.approx([-1, -2])
     assert probs == pytest.approx([0.5, 1 / (1 + np.exp(4))])
     assert winners.tolist() == [0, 1]
-    assert ranked(np.array([0.5, -2.0, 1.0, -1.0])).tolist() == [1, 2, 3, 0]
+    assert by_magnitude(np.array([0.5, -2.0, 1.0, -1.0])).tolist() == [1, 2, 3, 0]

@@ -16,6 +16,7 @@ from cfviz.analysis import accuracy_by_size as measured
 from cfviz.geometry import lsda, offsets, relative_index
 from cfviz.hooks import capture, edit
 from cfviz.models.probes import position_bias as probes
+from cfviz.options import BIAS_METHODS, TABLE_METHODS
 
 # ---------------------------------------------------------------- the index matrix
 
@@ -57,7 +58,7 @@ def test_surfaces_are_the_captured_bias_bit_for_bit(tiny_model, size: int) -> No
             bias = seen[f"layers.{s}.blocks.{b}.attn.bias"].numpy()
             surface = pb.surface(bias)
             assert surface.shape == (len(bias), 2 * group.G - 1, 2 * group.G - 1)
-            assert pb.pairs(surface).tobytes() == bias.tobytes()
+            assert pb.pair_bias(surface).tobytes() == bias.tobytes()
             pos = model.layers[s].blocks[b].attn.pos
             anew = probes.table_of(pos, group.G).numpy().T.reshape(surface.shape)
             assert np.array_equal(anew, surface)
@@ -65,7 +66,7 @@ def test_surfaces_are_the_captured_bias_bit_for_bit(tiny_model, size: int) -> No
 
 def test_rectangles_and_what_is_no_surface() -> None:
     values = np.arange(2 * 5 * 3, dtype=np.float32).reshape(2, 5, 3)  # groups of 3 x 2
-    bias = pb.pairs(values)
+    bias = pb.pair_bias(values)
     assert bias.shape == (2, 6, 6)
     assert np.array_equal(pb.surface(bias, width=2), values)
     assert bias[0, 0, 0] == values[0, 2, 1]
@@ -105,15 +106,15 @@ def test_measures_of_heads_made_by_hand() -> None:
     assert (found.nearness[6], found.anisotropy[6]) == pytest.approx((0, 0), abs=1e-12)
     assert np.isnan(found.decay[[1, 6]]).all()
     ranks = list(heads)
-    assert ranks[pb.order(found, "near")[0]] == "near"
-    assert ranks[pb.order(found, "horizontal")[-1]] == "vertical"
-    assert ranks[pb.order(found, "diagonal")[0]] == "diagonal"
-    assert ranks[pb.order(found, "shifted")[0]] == "shifted"
-    assert ranks[pb.order(found, "decay")[0]] == "near"
-    assert np.isnan(found.decay[pb.order(found, "decay")[-2:]]).all()
-    assert pb.order(found, "number").tolist() == list(range(7))
+    assert ranks[pb.head_order(found, "near")[0]] == "near"
+    assert ranks[pb.head_order(found, "horizontal")[-1]] == "vertical"
+    assert ranks[pb.head_order(found, "diagonal")[0]] == "diagonal"
+    assert ranks[pb.head_order(found, "shifted")[0]] == "shifted"
+    assert ranks[pb.head_order(found, "decay")[0]] == "near"
+    assert np.isnan(found.decay[pb.head_order(found, "decay")[-2:]]).all()
+    assert pb.head_order(found, "number").tolist() == list(range(7))
     with pytest.raises(ValueError, match="order is by 'mood'"):
-        pb.order(found, "mood")
+        pb.head_order(found, "mood")
 
 
 def test_decay_of_a_straight_slope() -> None:
@@ -130,19 +131,19 @@ def test_resizing_agrees_with_torch(Gh: int, Gw: int) -> None:
     table = np.random.default_rng(Gh).normal(size=(3, 13, 13))
     target = (2 * Gh - 1, 2 * Gw - 1)
     wanted = interpolate(torch.from_numpy(table)[None], target, mode="bicubic", align_corners=False)[0]
-    assert pb.resized(table, Gh, Gw, "bicubic") == pytest.approx(wanted.numpy(), abs=1e-12)
+    assert pb.resized_table(table, Gh, Gw, "bicubic") == pytest.approx(wanted.numpy(), abs=1e-12)
 
 
 def test_cut_and_clamp_by_hand() -> None:
     table = np.arange(1.0, 10).reshape(1, 3, 3)  # groups of 2 x 2
-    assert pb.resized(table, 3, 3, "cut")[0].tolist() == [
+    assert pb.resized_table(table, 3, 3, "cut")[0].tolist() == [
         [0, 0, 0, 0, 0],
         [0, 1, 2, 3, 0],
         [0, 4, 5, 6, 0],
         [0, 7, 8, 9, 0],
         [0, 0, 0, 0, 0],
     ]
-    assert pb.resized(table, 3, 2, "clamp")[0].tolist() == [
+    assert pb.resized_table(table, 3, 2, "clamp")[0].tolist() == [
         [1, 2, 3],
         [1, 2, 3],
         [4, 5, 6],
@@ -150,26 +151,26 @@ def test_cut_and_clamp_by_hand() -> None:
         [7, 8, 9],
     ]
     for way in ("cut", "clamp"):
-        assert pb.resized(table, 1, 2, way)[0].tolist() == [[4, 5, 6]]
+        assert pb.resized_table(table, 1, 2, way)[0].tolist() == [[4, 5, 6]]
     with pytest.raises(ValueError, match="method is 'guess'"):
-        pb.resized(table, 3, 3, "guess")
+        pb.resized_table(table, 3, 3, "guess")
 
 
 def test_what_lies_outside_and_offsets_brought_back() -> None:
-    assert pb.outside(8, 8, 7).sum() == 15**2 - 13**2
-    assert not pb.outside(7, 4, 7).any()
+    assert pb.untrained_offsets(8, 8, 7).sum() == 15**2 - 13**2
+    assert not pb.untrained_offsets(7, 4, 7).any()
     scaled = pb.scaled_offsets(14, 7, 7)
     assert np.abs(scaled).max(0).tolist() == [6, 6]
     assert scaled[1].tolist() == [-6, -5]
     assert pb.scaled_offsets(1, 1, 7).tolist() == [[0, 0]]
 
 
-@pytest.mark.parametrize("way", pb.TABLE_METHODS)
+@pytest.mark.parametrize("way", TABLE_METHODS)
 @pytest.mark.parametrize("G", [1, 5, 7, 11])
 def test_the_model_is_given_what_is_drawn(way: str, G: int) -> None:
     """The methods of `models.probes.position_bias`, in torch, are those of the analysis, in numpy."""
     table = torch.randn(169, 2, dtype=torch.float64)
-    drawn = pb.resized(table.numpy().T.reshape(2, 13, 13), G, G, way)
+    drawn = pb.resized_table(table.numpy().T.reshape(2, 13, 13), G, G, way)
     given_ = probes.resized(table, G, way).numpy().T.reshape(drawn.shape)
     assert given_ == pytest.approx(drawn, abs=2e-5)  # torch stretches in float32
 
@@ -179,7 +180,7 @@ def asked(pos: torch.nn.Module, at: np.ndarray) -> np.ndarray:
         return pos(torch.from_numpy(at).float()).numpy().T
 
 
-@pytest.mark.parametrize("way", probes.METHODS)
+@pytest.mark.parametrize("way", BIAS_METHODS)
 def test_edits_put_a_way_into_the_model(tiny_model, way: str) -> None:
     model = tiny_model(embed_dim=64, depths=(2, 1, 1, 1), group_size=3)
     pos = model.layers[0].blocks[1].attn.pos
@@ -194,7 +195,7 @@ def test_edits_put_a_way_into_the_model(tiny_model, way: str) -> None:
         "own": lambda: probes.table_of(pos, 5).numpy().T.reshape(-1, 9, 9),
         "none": lambda: np.zeros_like(surface),
         "rescaled": lambda: asked(pos, pb.scaled_offsets(5, 5, 3)).reshape(surface.shape),
-        **{name: lambda name=name: pb.resized(table, 5, 5, name) for name in pb.TABLE_METHODS},
+        **{name: lambda name=name: pb.resized_table(table, 5, 5, name) for name in TABLE_METHODS},
     }[way]()
     assert surface == pytest.approx(wanted, abs=1e-5)
 
@@ -203,12 +204,12 @@ def test_edits_put_a_way_into_the_model(tiny_model, way: str) -> None:
 
 
 def test_fixed_intervals_pad_256_pixels_from_64_to_112() -> None:
-    fixed = pb.load(lsda(64, 64, 1, 7, 8), 48)
+    fixed = pb.attention_load(lsda(64, 64, 1, 7, 8), 48)
     assert fixed.padded == (112, 112)
     assert fixed.waste == pytest.approx(1 - 64**2 / 112**2)
     assert fixed.pairs == 64 * 4 * 49**2
     assert fixed.macs == 4 * 112**2 * 48**2 + 2 * fixed.pairs * 48
-    even = pb.load(lsda(56, 56, 1, 7, 8), 48)
+    even = pb.attention_load(lsda(56, 56, 1, 7, 8), 48)
     assert even.waste == 0
     assert even.padded == (56, 56)
 
@@ -236,18 +237,18 @@ def test_paired_interval_of_a_textbook_case() -> None:
     """Agresti's approval ratings: 1600 people asked twice; 150 went from yes to no, 86 from no to yes."""
     before = np.r_[np.ones(944, bool), np.zeros(656, bool)]
     after = np.r_[np.ones(794, bool), np.zeros(150, bool), np.ones(86, bool), np.zeros(570, bool)]
-    value, low, high = measured.paired(after, before)
+    value, low, high = measured.paired_difference(after, before)
     assert value == pytest.approx(-0.04)
     assert (round(low, 3), round(high, 3)) == (-0.059, -0.021)
     with pytest.raises(ValueError, match="two of the same photos"):
-        measured.paired(after, before[1:])
+        measured.paired_difference(after, before[1:])
 
 
 @given(st.lists(st.tuples(st.booleans(), st.booleans()), min_size=1, max_size=60))
 def test_paired_interval_turns_with_its_sides(hits: list[tuple[bool, bool]]) -> None:
     one, other = np.array(hits).T
-    value, low, high = measured.paired(one, other)
-    back = measured.paired(other, one)
+    value, low, high = measured.paired_difference(one, other)
+    back = measured.paired_difference(other, one)
     assert back == pytest.approx((-value, -high, -low))
     assert low < high
     assert low <= value + 1 / len(hits)
@@ -298,13 +299,13 @@ def test_where_extrapolation_breaks() -> None:
         rows += [row(hits, bias, size) for size in (160, 224, 256, 320, 384)]
 
     def breaks(rows, window, ways, trained):
-        return measured.breaks(measured.extrapolated(rows, window, ways, trained))
+        return measured.extrapolation_break(measured.extrapolation_gains(rows, window, ways, trained))
 
     found, way = breaks(rows, "scaled", ("bicubic", "none"), SEVEN)
     assert (found.size, way) == (320, "none")
     assert found.value == pytest.approx(-0.4)
     assert breaks(rows, "scaled", ("bicubic",), SEVEN)[1] == "bicubic"
-    assert measured.extrapolated(rows, "scaled", ("clamp",), SEVEN) == []  # nobody measured it
+    assert measured.extrapolation_gains(rows, "scaled", ("clamp",), SEVEN) == []  # nobody measured it
     assert breaks(rows[:3] + rows[5:8], "scaled", ("bicubic",), SEVEN) is None
     assert breaks(rows, "fixed", ("bicubic", "none"), SEVEN) is None
     assert breaks(rows, "scaled", ("none",), (8, 8, 8, 8)) is None  # G = 8 is nothing new
@@ -312,11 +313,11 @@ def test_where_extrapolation_breaks() -> None:
 
 def test_windows_extrapolate_where_a_stage_has_offsets_that_training_never_showed() -> None:
     nano = (8, 8, 8, 7)  # trained at 128 px with G = 8 and at 224 px with G = 7
-    assert not measured.extrapolates(224, 8, nano)  # the last map is 7 x 7
-    assert measured.extrapolates(256, 8, nano)  # and here 8 x 8
-    assert not measured.extrapolates(256, 8, (8, 8, 8, 8))
-    assert not measured.extrapolates(448, 7, nano)
-    assert measured.extrapolates(256, 8, SEVEN)
+    assert not measured.has_new_offsets(224, 8, nano)  # the last map is 7 x 7
+    assert measured.has_new_offsets(256, 8, nano)  # and here 8 x 8
+    assert not measured.has_new_offsets(256, 8, (8, 8, 8, 8))
+    assert not measured.has_new_offsets(448, 7, nano)
+    assert measured.has_new_offsets(256, 8, SEVEN)
 
 
 def test_a_gap_that_is_there_at_the_trained_size_is_no_drift() -> None:

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cfviz.analysis.reach import blocks_to_cover, multiply_adds, reach, step
+from cfviz.analysis.reach import blocks_to_cover, multiply_adds, reach, one_layer_back
 from cfviz.geometry import grouping
 from cfviz.geometry import schemes as other
 
@@ -87,6 +87,6 @@ def test_the_formula(H: int, W: int, G: int, I: int, C: int) -> None:  # noqa: E
 def test_what_is_refused() -> None:
     scheme = other.vit(4, 5)
     with pytest.raises(ValueError, match=r"set is \(5, 4\); expected the map's \(4, 5\)"):
-        step(scheme, np.zeros((5, 4), bool))
+        one_layer_back(scheme, np.zeros((5, 4), bool))
     with pytest.raises(ValueError, match=r"no token \(4, 0\)"):
         reach((scheme,), 4, 0, 1)

@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from cfviz.analysis.receptive_field import agreement, area, pool, share
+from cfviz.analysis.receptive_field import agreement, smallest_area, summed_over_squares, as_shares
 from cfviz.analysis.relevance import (
     area_under,
     beats_chance,
-    masks,
-    order,
+    ranking_masks,
+    relevance_order,
     relevance,
     weighted_attention,
 )
@@ -56,14 +56,14 @@ def test_relevance_adds_up_over_two_blocks() -> None:
 
 
 def test_masks_follow_the_ranking() -> None:
-    ranking = order(np.array([[0.1, 0.4], [0.3, 0.2]]))
+    ranking = relevance_order(np.array([[0.1, 0.4], [0.3, 0.2]]))
     assert ranking.tolist() == [1, 2, 3, 0]
-    grown = masks(ranking, (2, 2), 2, 4)
+    grown = ranking_masks(ranking, (2, 2), 2, 4)
     assert grown.shape == (5, 4, 4)
     assert grown.sum((1, 2)).tolist() == [0, 4, 8, 12, 16]
     assert grown[1, :2, 2:].all()
     with pytest.raises(ValueError, match="each of the 4 cells once"):
-        masks(np.array([0, 0, 1, 2]), (2, 2), 1, 2)
+        ranking_masks(np.array([0, 0, 1, 2]), (2, 2), 1, 2)
 
 
 def test_area_under() -> None:
@@ -81,15 +81,15 @@ def test_beating_chance_takes_both_curves() -> None:
 
 def test_pool_share_area() -> None:
     pixels = np.arange(16.0).reshape(4, 4)
-    assert pool(pixels, 2).tolist() == [[10, 18], [42, 50]]
-    assert share(np.array([-1.0, 3.0])).tolist() == [0.25, 0.75]
-    assert share(np.zeros(4)).tolist() == [0.25] * 4
-    assert area(np.array([0.5, 0.5, 0, 0])) == pytest.approx(0.5 / 2)
-    assert area(np.array([0.5, 0.5, 0, 0]), 1) == pytest.approx(0.5)
+    assert summed_over_squares(pixels, 2).tolist() == [[10, 18], [42, 50]]
+    assert as_shares(np.array([-1.0, 3.0])).tolist() == [0.25, 0.75]
+    assert as_shares(np.zeros(4)).tolist() == [0.25] * 4
+    assert smallest_area(np.array([0.5, 0.5, 0, 0])) == pytest.approx(0.5 / 2)
+    assert smallest_area(np.array([0.5, 0.5, 0, 0]), 1) == pytest.approx(0.5)
     with pytest.raises(ValueError, match="multiples of 3"):
-        pool(pixels, 3)
+        summed_over_squares(pixels, 3)
     with pytest.raises(ValueError, match="part is 0"):
-        area(pixels, 0)
+        smallest_area(pixels, 0)
 
 
 def test_agreement_pools_the_pixels() -> None:

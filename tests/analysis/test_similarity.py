@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from cfviz.analysis.similarity import linear_cka, on_grid, table
+from cfviz.analysis.similarity import linear_cka, on_grid, cka_table
 
 RNG = np.random.default_rng(0)
 
@@ -55,6 +55,6 @@ def test_grid_and_table() -> None:
     with pytest.raises(ValueError, match="multiples of 3"):
         on_grid(a, 3)
     x = [RNG.normal(size=(50, k)) for k in (2, 3)]
-    found = table(x, x[:1])
+    found = cka_table(x, x[:1])
     assert found.shape == (2, 1)
     assert found[0, 0] == pytest.approx(1)

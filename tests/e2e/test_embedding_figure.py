@@ -161,7 +161,7 @@ def test_it_follows_within_a_frame(opened: Any) -> None:
 def test_shares_of_the_message_are_the_analyses(opened: Any) -> None:
     _, parts = opened
     for part in parts:
-        assert part.norm == pytest.approx(measure.norms(part.tokens, part.channels))
+        assert part.norm == pytest.approx(measure.kernel_norms(part.tokens, part.channels))
         assert part.carried.sum(0) == pytest.approx(np.ones(part.tokens.shape[:2]))
         assert part.caused.sum(0) == pytest.approx(np.ones(part.tokens.shape[:2]))
 

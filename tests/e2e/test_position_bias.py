@@ -20,6 +20,7 @@ from cfviz.figures.live.position_bias_answer import pack as pack_answer
 from cfviz.hooks import edit
 from cfviz.measured import block_bias
 from cfviz.models.probes import position_bias as probes
+from cfviz.options import TABLE_METHODS
 from cfviz.run import forward
 from cfviz.web import POSITION_BIAS
 from cfviz.words import figure_words
@@ -96,8 +97,8 @@ def test_surfaces_in_the_browser(browser: Any, tiny_model: Any, tmp_path: Path, 
             wanted = probes.bias_table(pos, way, 3, G).detach().numpy()[:, 1]
             assert page.evaluate(read, [G, G, way]) == pytest.approx(wanted, abs=2e-5)
     for Gh, Gw in ((2, 6), (5, 5)):
-        for way in measure.TABLE_METHODS:
-            wanted = measure.resized(its[0].table.astype(float), Gh, Gw, way)[1].reshape(-1)
+        for way in TABLE_METHODS:
+            wanted = measure.resized_table(its[0].table.astype(float), Gh, Gw, way)[1].reshape(-1)
             assert page.evaluate(read, [Gh, Gw, way]) == pytest.approx(wanted, abs=1e-6)
     pace = "() => { const f = document.querySelector('.pb').figure, s = performance.now(); "
     pace += "for (let i = 0; i < 50; i++) f.set({ down: i % 3, right: i % 2 }); "

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from cfviz.analysis.lab import received
+from cfviz.analysis.lab import attention_received
 from cfviz.data.samples import sample
 from cfviz.models.interventions.apply import apply
 from cfviz.models.interventions.effects import effects, parts
@@ -128,8 +128,8 @@ def test_single_heads_are_those_of_apply() -> None:
         after = inspect(photo, model, 160, point)
     moved = [
         np.abs(
-            received(after[point][:, h : h + 1], after.grouping(2, 0))
-            - received(before[point][:, h : h + 1], before.grouping(2, 0))
+            attention_received(after[point][:, h : h + 1], after.grouping(2, 0))
+            - attention_received(before[point][:, h : h + 1], before.grouping(2, 0))
         ).mean()
         for h in range(12)
     ]

@@ -20,11 +20,8 @@ from cfviz import point_names
 from cfviz.geometry import offsets, relative_index
 from cfviz.hooks import Choice, Edit, choose
 from cfviz.models.crossformer import AnyPosBias, CrossFormer, DynamicPosBias, RelativePosBias, stretched
+from cfviz.options import BIAS_METHODS, TABLE_METHODS
 
-# own: the model's own behaviour; rescaled: offsets d * (G-1)/(G'-1), which all lie in the trained range;
-# bicubic, clamp, cut: of the trained table; none: zeros
-METHODS = ("own", "rescaled", "bicubic", "clamp", "cut", "none")
-TABLE_METHODS = ("bicubic", "clamp", "cut")
 CHANGES = ("zero", "shuffle", "swap", "only")
 
 
@@ -102,12 +99,12 @@ def bias_table(pos: AnyPosBias, method: str, trained: int, G: int) -> torch.Tens
 
     Args:
         pos: The block's position bias.
-        method: One of `METHODS`.
+        method: One of `BIAS_METHODS`.
         trained: Side of the groups in training.
         G: Side of the groups now.
     """
-    if method not in METHODS:
-        raise ValueError(f"method is {method!r}; expected one of {', '.join(METHODS)}")
+    if method not in BIAS_METHODS:
+        raise ValueError(f"method is {method!r}; expected one of {', '.join(BIAS_METHODS)}")
     if method == "none":
         return torch.zeros_like(table_of(pos, G))
     if method == "own":
@@ -121,7 +118,7 @@ def bias_table(pos: AnyPosBias, method: str, trained: int, G: int) -> torch.Tens
 
 def methods_of(kind: str) -> tuple[str, ...]:
     """Return the methods that a `position_bias` allows; for a table, "own" means bicubic."""
-    return {"dpb": METHODS, "rpb": ("own", "clamp", "cut", "none"), "none": ("own",)}[kind]
+    return {"dpb": BIAS_METHODS, "rpb": ("own", "clamp", "cut", "none"), "none": ("own",)}[kind]
 
 
 def same(kind: str, trained: int, method: str, sides: set[int]) -> str:
@@ -133,7 +130,7 @@ def same(kind: str, trained: int, method: str, sides: set[int]) -> str:
     Args:
         kind: The model's `position_bias`.
         trained: Side of the groups in training.
-        method: One of `METHODS`.
+        method: One of `BIAS_METHODS`.
         sides: Sides of the groups in all blocks.
     """
     if method == "none":
@@ -150,7 +147,7 @@ def edits(model: CrossFormer, method: str, trained: Sequence[int] | None = None)
 
     Args:
         model: Any; its groups may have any size when it runs.
-        method: One of `METHODS`; "own" edits nothing.
+        method: One of `BIAS_METHODS`; "own" edits nothing.
         trained: Side of the groups in training, per stage; by default the model's present ones.
 
     Example:

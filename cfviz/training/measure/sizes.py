@@ -16,8 +16,8 @@ import numpy as np
 from cfviz.hooks import edit
 from cfviz.jobs import report, write
 from cfviz.models.crossformer import CrossFormer
-from cfviz.models.probes.position_bias import METHODS, edits, methods_of, same
-from cfviz.options import TRAINED_SIZE
+from cfviz.models.probes.position_bias import edits, methods_of, same
+from cfviz.options import BIAS_METHODS, TRAINED_SIZE, WINDOWS
 from cfviz.stats import pack_hits, unpack_hits
 from cfviz.training.data import EvalSet, Photos, readable
 from cfviz.training.folder import account, identity, told
@@ -26,12 +26,11 @@ from cfviz.training.ship.export import commit
 from . import evaluation
 
 SCHEMA = 2
-WINDOWS = ("fixed", "adaptive", "scaled")
-PLACE = ("model", "bias", "window", "size")  # identifies a row
+ROW_KEY = ("model", "bias", "window", "size")  # identifies a row
 IDENTITY = ("schema", "weights", "data", "photos", "trained_size")  # shared by all rows of a file
 
 
-def parse(text: str) -> list[int]:
+def parse_sizes(text: str) -> list[int]:
     """Parse sizes: `"160,224"` becomes [160, 224].
 
     Raises:
@@ -43,7 +42,7 @@ def parse(text: str) -> list[int]:
     return [int(part) for part in parts]
 
 
-def choose(text: str | None, allowed: Sequence[str], what: str) -> tuple[str, ...]:
+def parse_names(text: str | None, allowed: Sequence[str], what: str) -> tuple[str, ...]:
     """Parse a choice of names: `"fixed,scaled"` becomes ("fixed", "scaled"); None chooses all.
 
     Raises:
@@ -70,7 +69,7 @@ def windows(size: int, trained_G: int) -> dict[str, tuple[int, Any]]:
 
 
 @dataclass
-class Subject:
+class MeasuredModel:
     """One model to measure.
 
     Attributes:
@@ -91,92 +90,92 @@ class Subject:
         self.G, self.I = self.model.group_size[0], self.model.interval
         self.name = self.name or self.model.position_bias
 
-    def ways(self, chosen: Sequence[str]) -> list[str]:
+    def methods(self, chosen: Sequence[str]) -> list[str]:
         """The chosen methods that this model's kind of position bias supports."""
-        return [way for way in methods_of(self.model.position_bias) if way in chosen]
+        return [method for method in methods_of(self.model.position_bias) if method in chosen]
 
-    def same(self, way: str, sides: set[int]) -> str:
+    def simplest(self, method: str, sides: set[int]) -> str:
         """The simplest method that gives the same bias."""
-        return same(self.model.position_bias, self.G, way, sides)
+        return same(self.model.position_bias, self.G, method, sides)
 
 
 def plan(
-    subjects: Sequence[Subject], sizes: Sequence[int], shapes: Sequence[str], ways: Sequence[str]
-) -> Iterator[tuple[Subject, dict[str, Any], tuple[Any, ...]]]:
-    """List every row to measure: the model, the row's identity, and a key of the computation.
+    models: Sequence[MeasuredModel], sizes: Sequence[int], window_names: Sequence[str], methods: Sequence[str]
+) -> Iterator[tuple[MeasuredModel, dict[str, Any], tuple[Any, ...]]]:
+    """List every row to measure: the model, the setting that a row is for, and a key of the computation.
 
     The key's second entry is the method. Rows with the same key are the same computation up to rounding, and
     are measured once.
     """
     for size in sizes:
-        for shape in shapes:
-            for subject in subjects:
-                G, I = windows(size, subject.G)[shape]  # noqa: E741
-                subject.model.set_grouping(G, I or subject.I)
-                groups = subject.model.groupings(size, size)
-                subject.model.set_grouping(subject.G, subject.I)
+        for window in window_names:
+            for measured in models:
+                G, I = windows(size, measured.G)[window]  # noqa: E741
+                measured.model.set_grouping(G, I or measured.I)
+                groups = measured.model.groupings(size, size)
+                measured.model.set_grouping(measured.G, measured.I)
                 sides = {g.G for stage in groups for g in stage}
                 cut = tuple((g.kind, g.G, g.I) for stage in groups for g in stage)
-                for way in subject.ways(ways):
-                    place = {"model": subject.name, "bias": way, "window": shape, "size": size}
-                    place |= {"group_size": G, "interval": I or list(subject.I)}
-                    yield subject, place, (subject.name, subject.same(way, sides), size, cut)
+                for method in measured.methods(methods):
+                    setting = {"model": measured.name, "bias": method, "window": window, "size": size}
+                    setting |= {"group_size": G, "interval": I or list(measured.I)}
+                    yield measured, setting, (measured.name, measured.simplest(method, sides), size, cut)
 
 
 def hits_of(
-    subject: Subject,
-    way: str,
-    place: dict[str, Any],
+    measured: MeasuredModel,
+    method: str,
+    setting: dict[str, Any],
     photos: Photos,
     indices: np.ndarray | None,
     **engine: Any,
 ) -> np.ndarray:
     """Which photos a model classifies correctly at one size, window and bias: bool (n,), in photo order."""
-    model, columns = subject.model, evaluation.columns_of(photos.classes, subject.ids)
-    model.set_grouping(place["group_size"], _interval(place))
+    model, columns = measured.model, evaluation.columns_of(photos.classes, measured.ids)
+    model.set_grouping(setting["group_size"], _interval(setting))
     try:
-        with edit(model, edits(model, way, (subject.G,) * len(model.depths))):
-            logits, labels, _ = evaluation.predict(model, EvalSet(photos, place["size"], indices), **engine)
+        with edit(model, edits(model, method, (measured.G,) * len(model.depths))):
+            logits, labels, _ = evaluation.predict(model, EvalSet(photos, setting["size"], indices), **engine)
     finally:
-        model.set_grouping(subject.G, subject.I)
+        model.set_grouping(measured.G, measured.I)
     return logits.argmax(axis=1) == columns[labels]
 
 
-def _interval(place: dict[str, Any]) -> Any:
-    return place["interval"] if place["interval"] == "adaptive" else tuple(place["interval"])
+def _interval(setting: dict[str, Any]) -> Any:
+    return setting["interval"] if setting["interval"] == "adaptive" else tuple(setting["interval"])
 
 
 def measure(
-    subjects: Sequence[Subject],
+    models: Sequence[MeasuredModel],
     photos: Photos,
     sizes: Sequence[int],
     limit: int | None = None,
-    shapes: Sequence[str] = WINDOWS,
-    ways: Sequence[str] = METHODS,
-    known: dict[str, Any] | None = None,
+    window_names: Sequence[str] = WINDOWS,
+    methods: Sequence[str] = BIAS_METHODS,
+    earlier: dict[str, Any] | None = None,
     keep: Callable[[dict[str, Any], int, int], None] | None = None,
     **engine: Any,
 ) -> dict[str, Any]:
     """Measure top-1 for every size, window and method of resizing the position bias.
 
     Args:
-        subjects: Models trained at 224 px with one G for all stages.
+        models: Models trained at 224 px with one G for all stages.
         photos: A folder or a cache.
         sizes: Input sides in pixels.
         limit: Maximum number of photos per class; unreadable ones are left out of every row.
-        shapes: Some of `WINDOWS`.
-        ways: Some of `METHODS`.
-        known: The result of an earlier, perhaps interrupted, run; its rows are not measured again.
+        window_names: Some of `WINDOWS`.
+        methods: Some of `BIAS_METHODS`.
+        earlier: The result of an earlier, perhaps interrupted, run; its rows are not measured again.
         keep: Called after each row with the result so far, the number of rows done and the total, to save it.
         **engine: Passed to `evaluation.predict`.
 
     Returns:
         `rows`: dicts of model, bias, window, size, group_size, interval, a score (correct, n, value, low,
-        high) and hits (see `stats.pack_hits`); and the commit, the date, the photos, the weights, and `files`, an
-        account of every file of the folder (see `folder.account`).
+        high) and hits (see `stats.pack_hits`); and the commit, the date, the photos, the weights, and
+        `files`, an account of every file of the folder (see `folder.account`).
 
     Raises:
-        ValueError: If `known` is for other photos or weights.
+        ValueError: If `earlier` is for other photos or weights.
     """
     chosen = evaluation.spread(photos.labels, limit)
     chosen = np.arange(len(photos)) if chosen is None else chosen
@@ -184,29 +183,30 @@ def measure(
     indices, files = chosen[fine], account(photos, chosen, chosen[~fine])
     if not len(indices):
         raise ValueError(f"none of the photos can be used; {told(files)}")
-    result = {**_facts(subjects, photos, indices), "files": files, "rows": []}
-    old = _known_rows(known, result)
+    result = {**_facts(models, photos, indices), "files": files, "rows": []}
+    old = _earlier_rows(earlier, result)
     done: dict[tuple[Any, ...], np.ndarray] = {}
-    planned = list(plan(subjects, sizes, shapes, ways))
-    for i, (subject, place, key) in enumerate(planned):
-        row = old.pop(_place(place), None)
+    planned = list(plan(models, sizes, window_names, methods))
+    for i, (measured, setting, key) in enumerate(planned):
+        row = old.pop(row_key(setting), None)
         if row is not None:
             done[key] = unpack_hits(row["hits"], row["n"])
         else:
             if key not in done:
-                done[key] = hits_of(subject, key[1], place, photos, indices, **engine)
-            row = {**place, **asdict(evaluation.Score.of(done[key])), "hits": pack_hits(done[key])}
+                done[key] = hits_of(measured, key[1], setting, photos, indices, **engine)
+            row = {**setting, **asdict(evaluation.Score.of(done[key])), "hits": pack_hits(done[key])}
         result["rows"].append(row)
         if keep is not None:
             keep({**result, "rows": [*result["rows"], *old.values()]}, i + 1, len(planned))
     return result
 
 
-def _place(row: dict[str, Any]) -> tuple[Any, ...]:
-    return tuple(row[name] for name in PLACE)
+def row_key(row: dict[str, Any]) -> tuple[Any, ...]:
+    """What distinguishes a row, or a setting, from all others."""
+    return tuple(row[name] for name in ROW_KEY)
 
 
-def _facts(subjects: Sequence[Subject], photos: Photos, chosen: np.ndarray) -> dict[str, Any]:
+def _facts(models: Sequence[MeasuredModel], photos: Photos, chosen: np.ndarray) -> dict[str, Any]:
     """The facts recorded about a measurement: commit, date, photos, weights."""
     return {
         "schema": SCHEMA,
@@ -215,22 +215,22 @@ def _facts(subjects: Sequence[Subject], photos: Photos, chosen: np.ndarray) -> d
         "photos": len(chosen),
         "data": identity(photos, chosen),
         "trained_size": TRAINED_SIZE,
-        "weights": {subject.name: subject.sha256 for subject in subjects},
-        "trained_group": list(subjects[0].model.trained_group),
+        "weights": {measured.name: measured.sha256 for measured in models},
+        "trained_group": list(models[0].model.trained_group),
     }
 
 
-def _known_rows(known: dict[str, Any] | None, now: dict[str, Any]) -> dict[tuple[Any, ...], dict[str, Any]]:
+def _earlier_rows(earlier: dict[str, Any] | None, now: dict[str, Any]) -> dict[tuple[Any, ...], dict[str, Any]]:
     """The rows of an earlier run, keyed by their identities."""
-    if known is None:
+    if earlier is None:
         return {}
     for name in IDENTITY:
-        if known.get(name) != now[name]:
+        if earlier.get(name) != now[name]:
             raise ValueError(
-                f"that file holds results of other {name} ({known.get(name)!r}, now {now[name]!r}); "
+                f"that file holds results of other {name} ({earlier.get(name)!r}, now {now[name]!r}); "
                 "name another file, or remove it"
             )
-    return {_place(row): row for row in known["rows"]}
+    return {row_key(row): row for row in earlier["rows"]}
 
 
 class Keeper:
@@ -246,7 +246,7 @@ class Keeper:
         self.path, self.facts, self.tell = None if path in (None, "-") else Path(str(path)), facts, tell
         self.progress = progress
 
-    def known(self) -> dict[str, Any] | None:
+    def earlier(self) -> dict[str, Any] | None:
         """The results saved so far, or None."""
         if self.path is None or not self.path.exists():
             return None
@@ -263,11 +263,11 @@ class Keeper:
     def __call__(self, result: dict[str, Any], done: int, total: int) -> None:
         if self.path is not None:
             write(self.path, {**self.facts, **result})
-        self.tell(f"{done}/{total} " + line(result["rows"][done - 1]))
-        report(self.progress, done, total, line(result["rows"][done - 1]))
+        self.tell(f"{done}/{total} " + row_line(result["rows"][done - 1]))
+        report(self.progress, done, total, row_line(result["rows"][done - 1]))
 
 
-def line(row: dict[str, Any]) -> str:
+def row_line(row: dict[str, Any]) -> str:
     """One row as text, in percent with its 95 % interval."""
     text = (
         "{model:<4} {bias:<9} {window:<9} {size:>4} px  G {group_size:>2}  {v:6.2f} %  [{l:6.2f}, {h:6.2f}]"
@@ -275,6 +275,6 @@ def line(row: dict[str, Any]) -> str:
     return text.format(**row, v=100 * row["value"], l=100 * row["low"], h=100 * row["high"])
 
 
-def table(result: dict[str, Any]) -> str:
+def rows_table(result: dict[str, Any]) -> str:
     """The rows as aligned text, followed by an account of the files."""
-    return "\n".join([*map(line, result["rows"]), told(result["files"])])
+    return "\n".join([*map(row_line, result["rows"]), told(result["files"])])

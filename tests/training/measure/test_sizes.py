@@ -14,6 +14,7 @@ from cfviz.models.crossformer import CrossFormer
 from cfviz.models.factory import create_model
 from cfviz.models.probes.position_bias import edits
 from cfviz.models.weights.checkpoints import write_checkpoint
+from cfviz.options import BIAS_METHODS, WINDOWS
 from cfviz.stats import pack_hits, unpack_hits
 from cfviz.training.data import PhotoFolder
 from cfviz.training.measure import evaluation, sizes
@@ -36,8 +37,8 @@ def model() -> CrossFormer:
     return small.eval()
 
 
-def subject(model: CrossFormer, sha256: str | None = "a") -> sizes.Subject:
-    return sizes.Subject("", model, IDS, sha256)
+def measured(model: CrossFormer, sha256: str | None = "a") -> sizes.MeasuredModel:
+    return sizes.MeasuredModel("", model, IDS, sha256)
 
 
 def test_windows_scale_with_the_size() -> None:
@@ -47,13 +48,13 @@ def test_windows_scale_with_the_size() -> None:
 
 
 def test_choices_are_checked() -> None:
-    assert sizes.parse("32,448") == [32, 448]
-    assert sizes.choose("scaled,fixed", sizes.WINDOWS, "windows") == ("scaled", "fixed")
-    assert sizes.choose(None, sizes.WINDOWS, "windows") == sizes.WINDOWS
+    assert sizes.parse_sizes("32,448") == [32, 448]
+    assert sizes.parse_names("scaled,fixed", WINDOWS, "windows") == ("scaled", "fixed")
+    assert sizes.parse_names(None, WINDOWS, "windows") == WINDOWS
     with pytest.raises(ValueError, match="multiples of 32"):
-        sizes.parse("100")
+        sizes.parse_sizes("100")
     with pytest.raises(ValueError, match="got windows wide, expected some of fixed"):
-        sizes.choose("fixed,wide", sizes.WINDOWS, "windows")
+        sizes.parse_names("fixed,wide", WINDOWS, "windows")
 
 
 @pytest.mark.parametrize("n", [1, 7, 8, 9, 100])
@@ -65,15 +66,15 @@ def test_hits_survive_packing(n: int) -> None:
 def test_ways_that_cannot_differ_are_measured_once() -> None:
     model = create_model(NAME, weights=None, num_classes=3)
     keys = {
-        (place["window"], place["size"], place["bias"]): key
-        for _, place, key in sizes.plan([subject(model)], [160, 224, 256], sizes.WINDOWS, sizes.METHODS)
+        (setting["window"], setting["size"], setting["bias"]): key
+        for _, setting, key in sizes.plan([measured(model)], [160, 224, 256], WINDOWS, BIAS_METHODS)
     }
     assert len(keys) == 3 * 3 * 6
-    at_224 = {keys[window, 224, way] for window in sizes.WINDOWS for way in sizes.METHODS}
+    at_224 = {keys[window, 224, method] for window in WINDOWS for method in BIAS_METHODS}
     assert len(at_224) == 2  # with a bias, without
-    larger = {way: keys["fixed", 256, way] for way in sizes.METHODS}
+    larger = {method: keys["fixed", 256, method] for method in BIAS_METHODS}
     assert len(set(larger.values())) == 2  # G stays 7, so nothing has to be resized
-    assert len({keys["scaled", 256, way] for way in sizes.METHODS}) == 6
+    assert len({keys["scaled", 256, method] for method in BIAS_METHODS}) == 6
     assert keys["scaled", 160, "own"] == keys["scaled", 160, "cut"] != keys["scaled", 160, "bicubic"]
 
 
@@ -81,17 +82,17 @@ def test_ways_that_cannot_differ_are_measured_once() -> None:
 def test_what_is_measured_once_really_is_the_same(model: CrossFormer, G: int) -> None:
     """The model was made for G = 3 here; merged ways must agree to rounding, and only those."""
     model.set_grouping(3, (8, 4, 2, 1))
-    its, x = subject(model), torch.randn(1, 3, 96, 96)
+    whole, x = measured(model), torch.randn(1, 3, 96, 96)
     sides = {g.G for stage in _groups(model, G, 96) for g in stage}
     out: dict[str, torch.Tensor] = {}
-    for way in sizes.METHODS:
-        with torch.no_grad(), edit(model, edits(model, way, (3,) * 4)):
+    for method in BIAS_METHODS:
+        with torch.no_grad(), edit(model, edits(model, method, (3,) * 4)):
             model.set_grouping(G)
-            out[way] = model(x)
+            out[method] = model(x)
             model.set_grouping(3)
-    for one in sizes.METHODS:
-        for other in sizes.METHODS:
-            if its.same(one, sides) == its.same(other, sides):
+    for one in BIAS_METHODS:
+        for other in BIAS_METHODS:
+            if whole.simplest(one, sides) == whole.simplest(other, sides):
                 torch.testing.assert_close(out[one], out[other], rtol=1e-4, atol=1e-4)
     assert not torch.allclose(out["own"], out["none"], rtol=1e-4, atol=1e-4) or sides == {1}
 
@@ -106,7 +107,7 @@ def _groups(model: CrossFormer, G: int, size: int) -> Any:
 def test_a_stopped_run_goes_on(model: CrossFormer, photos: Path) -> None:
     folder, kept = PhotoFolder(photos), []
     run = {"sizes": [64], "limit": 3, "batch_size": 4}
-    whole = sizes.measure([subject(model)], folder, **run, keep=lambda result, *_: kept.append(result))
+    whole = sizes.measure([measured(model)], folder, **run, keep=lambda result, *_: kept.append(result))
     assert [len(result["rows"]) for result in kept] == list(range(1, 19))
     for row in whole["rows"]:
         assert row["n"] == 6
@@ -115,29 +116,29 @@ def test_a_stopped_run_goes_on(model: CrossFormer, photos: Path) -> None:
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.zero_()  # what is kept must not be measured again
-    again = sizes.measure([subject(model)], folder, **run, known=kept[-1])
+    again = sizes.measure([measured(model)], folder, **run, earlier=kept[-1])
     assert again["rows"] == whole["rows"]
-    part = sizes.measure([subject(model)], folder, **run, known=kept[4])
+    part = sizes.measure([measured(model)], folder, **run, earlier=kept[4])
     assert part["rows"][:5] == whole["rows"][:5]
     with pytest.raises(ValueError, match="results of other weights"):
-        sizes.measure([subject(model, "b")], folder, **run, known=kept[4])
+        sizes.measure([measured(model, "b")], folder, **run, earlier=kept[4])
     with pytest.raises(ValueError, match="results of other data"):
-        sizes.measure([subject(model)], folder, **{**run, "limit": 2}, known=kept[4])
+        sizes.measure([measured(model)], folder, **{**run, "limit": 2}, earlier=kept[4])
     assert model.group_size == (2, 2, 2, 2)
 
 
 def test_an_earlier_size_stays_in_the_file(model: CrossFormer, photos: Path) -> None:
     folder, kept = PhotoFolder(photos), []
-    run = {"limit": 1, "shapes": ("fixed",), "ways": ("own", "none")}
-    first = sizes.measure([subject(model)], folder, [64], **run)
-    sizes.measure([subject(model)], folder, [32], **run, known=first, keep=lambda r, *_: kept.append(r))
+    run = {"limit": 1, "window_names": ("fixed",), "methods": ("own", "none")}
+    first = sizes.measure([measured(model)], folder, [64], **run)
+    sizes.measure([measured(model)], folder, [32], **run, earlier=first, keep=lambda r, *_: kept.append(r))
     assert sorted({row["size"] for row in kept[-1]["rows"]}) == [32, 64]
 
 
 def test_another_g_a_stage_is_refused() -> None:
     model = CrossFormer(3, embed_dim=32, depths=(1,) * 4, num_heads=(1, 2, 4, 8), group_size=(4, 4, 14, 7))
     with pytest.raises(ValueError, match="expected one G for all stages"):
-        subject(model)
+        measured(model)
 
 
 @pytest.mark.slow
@@ -153,8 +154,8 @@ def test_command_with_a_twin(photos: Path, tmp_path: Path, capsys: pytest.Captur
     command += ["--sizes", "32,64", "--windows", "scaled", "--limit", "1", "--cpu"]
     assert main([*command, "--json", str(out)]) == 0
     first, result = capsys.readouterr(), json.loads(out.read_text())
-    places = {tuple(row[name] for name in sizes.PLACE) for row in result["rows"]}
-    assert len(places) == len(result["rows"]) == 2 * (6 + 4)
+    settings = {tuple(row[name] for name in sizes.ROW_KEY) for row in result["rows"]}
+    assert len(settings) == len(result["rows"]) == 2 * (6 + 4)
     assert set(result["weights"]) == {"dpb", "rpb"}
     assert len(result["trained_group"]) == 4
     assert str(tmp_path) not in out.read_text()

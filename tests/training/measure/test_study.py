@@ -72,7 +72,7 @@ def test_measures_equal_those_of_the_pages(model: torch.nn.Module) -> None:
     channels = [conv.out_channels for conv in merging.reductions]
     gain = model.stages[1].each[0].norm1.weight.detach().numpy()
     tokens = embedding.normalised(seen["layers.0.downsample.concat"].numpy(), gain)
-    share = embedding.carried(tokens, channels).mean((2, 3))
+    share = embedding.carried_shares(tokens, channels).mean((2, 3))
     np.testing.assert_allclose([found["share.1.0"], found["share.1.1"]], share, rtol=1e-4)
 
 

@@ -18,7 +18,7 @@ import pytest
 import torch
 
 import cfviz
-from cfviz.analysis.position_bias import outside
+from cfviz.analysis.position_bias import untrained_offsets
 from cfviz.data.images import load_image, prepare
 from cfviz.data.samples import sample
 from cfviz.run import inspect
@@ -391,7 +391,7 @@ def test_the_right_share_is_among_different_options(group: int) -> None:
     codes = [option.code for option in question.options]
     assert len(set(codes)) == len(codes) >= 3
     assert question.good <= set(codes)
-    seen = ~outside(2 * group, 2 * group, group)
+    seen = ~untrained_offsets(2 * group, 2 * group, group)
     assert question.good == {f"{100 * (1 - seen.mean()):.0f}"}
     assert (question.fields["stage"], question.fields["wide"]) == (2, 2 * group)
 

@@ -11,8 +11,8 @@ from PIL import Image
 
 from cfviz import point_names
 from cfviz.analysis import attention_measures as measure
-from cfviz.analysis.receptive_field import agreement, area, pool
-from cfviz.analysis.relevance import beats_chance, masks, order, relevance, weighted_attention
+from cfviz.analysis.receptive_field import agreement, smallest_area, summed_over_squares
+from cfviz.analysis.relevance import beats_chance, ranking_masks, relevance_order, relevance, weighted_attention
 from cfviz.analysis.rollout import Kernels, Layer, one_token, rollout
 from cfviz.data.images import prepare
 from cfviz.models.crossformer import CrossFormer
@@ -139,8 +139,8 @@ def paths(source: str, _subject: AttentionSubject, s: int, b: int, row: int, col
     flow = rollout(one_token(g.H, g.W, row, col), stages, merging)[0]
     gradient = gradients.receptive_field(_subject.model, _subject.image, point_names.block(s, b), row, col)
     return {
-        "rollout": flow, "gradient": pool(gradient, 4), "agreement": agreement(flow, gradient, 4),
-        "areas": (area(flow), area(pool(gradient, 4))),
+        "rollout": flow, "gradient": summed_over_squares(gradient, 4), "agreement": agreement(flow, gradient, 4),
+        "areas": (smallest_area(flow), smallest_area(summed_over_squares(gradient, 4))),
     }  # fmt: skip
 
 
@@ -156,8 +156,8 @@ def relevances(source: str, _subject: AttentionSubject, target: int) -> dict[str
     stages, merging = _layers(_subject, attention, last)
     given, missing = gradients.integrated_gradients(_subject.model, _subject.image, target)
     return {
-        "attention": pool(relevance(stages, merging).repeat(4, 0).repeat(4, 1), CELL),
-        "integrated": np.maximum(pool(given, CELL), 0),
+        "attention": summed_over_squares(relevance(stages, merging).repeat(4, 0).repeat(4, 1), CELL),
+        "integrated": np.maximum(summed_over_squares(given, CELL), 0),
         "missing": missing,
     }
 
@@ -170,7 +170,7 @@ def curves(source: str, _subject: AttentionSubject, target: int) -> dict[str, An
     blank = gradients.blurred(_subject.image)
 
     def both(ranking: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        hidden = masks(ranking, shape, CELL, STEPS)
+        hidden = ranking_masks(ranking, shape, CELL, STEPS)
         ways = (gradients.replaced(_subject.image, blank, m) for m in (hidden, ~hidden))
         deletion, insertion = (gradients.class_probability(_subject.model, x, target) for x in ways)
         return deletion, insertion
@@ -178,7 +178,7 @@ def curves(source: str, _subject: AttentionSubject, target: int) -> dict[str, An
     rng = np.random.default_rng(0)
     tries = [both(rng.permutation(shape[0] * shape[1])) for _ in range(ORDERS)]
     chance = (np.stack([d for d, _ in tries]), np.stack([i for _, i in tries]))
-    lines = {name: both(order(maps[name])) for name in ("attention", "integrated")}
+    lines = {name: both(relevance_order(maps[name])) for name in ("attention", "integrated")}
     return {
         "lines": lines, "chance": chance,
         "beats": {name: beats_chance(*line, *chance) for name, line in lines.items()},

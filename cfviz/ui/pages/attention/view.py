@@ -55,7 +55,7 @@ for s, blocks in enumerate(trace.groupings):
 """
 GRADIENT_CODE = """
 import cfviz
-from cfviz.analysis.receptive_field import pool
+from cfviz.analysis.receptive_field import summed_over_squares
 from cfviz.data.images import load_image, prepare
 from cfviz.data.samples import sample
 from cfviz.models.probes.gradients import receptive_field
@@ -63,7 +63,7 @@ from cfviz.models.probes.gradients import receptive_field
 model = {model}
 image = prepare(load_image({photo}), {size}).tensor
 pixels = receptive_field(model, image, "layers.{s}.blocks.{b}.out", {row}, {col})   # H, W
-shown = pool(pixels, 4)                            # on the first stage's tokens
+shown = summed_over_squares(pixels, 4)                            # on the first stage's tokens
 """
 ROLLOUT_CODE = """
 import cfviz

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import streamlit as st
 
-from cfviz.analysis.receptive_field import area, pool
-from cfviz.analysis.similarity import on_grid, table
+from cfviz.analysis.receptive_field import smallest_area, summed_over_squares
+from cfviz.analysis.similarity import on_grid, cka_table
 from cfviz.data.images import load_image, prepare
 from cfviz.data.labels import labels
 from cfviz.data.samples import gallery
@@ -83,7 +83,7 @@ seconds = benchmark(a, b, image)                         # of forwards taken in 
 print(a.cost({size}, {size}), b.cost({size}, {size}), *map(median, seconds))
 """
 CODE_LIKE = """
-from cfviz.analysis.similarity import on_grid, table
+from cfviz.analysis.similarity import cka_table, on_grid
 from cfviz.data.images import load_image, prepare
 from cfviz.data.samples import gallery
 from cfviz.models.others.sides import open_side
@@ -95,7 +95,7 @@ def features(side):
 
 a = {a}
 b = {b}
-print(table(features(a), features(b)))    # linear CKA, one row per stage of the first
+print(cka_table(features(a), features(b)))    # linear CKA, one row per stage of the first
 """
 
 
@@ -132,13 +132,13 @@ def _reach(ctx: Context, pair: Pair, at: dict[str, Any]) -> None:
         side, name = pair.sides[n][0], title(pair.sides[n][0].name)
         with column:
             with st.spinner(ctx.t("compare.reach_wait", model=name)):
-                field = pool(pair.gradient(n, at["stage"], at["row"], at["col"]), 4)
+                field = summed_over_squares(pair.gradient(n, at["stage"], at["row"], at["col"]), 4)
             fig = over_photo(pair.crop, field, ctx.theme, mark)
             photo = photo_code(ctx.settings.photo)
             code = CODE_REACH.format(side=opened(side, pair.size), size=pair.size, photo=photo, **at)
             chart.taken(ctx, fig, f"reach-{n + 1}", ctx.t("compare.reach_alt", model=name), code)
             known = "reach_note" if side.trained else "reach_note_random"
-            st.caption(ctx.t(f"compare.{known}", model=name, area=two_digits(100 * area(field))))
+            st.caption(ctx.t(f"compare.{known}", model=name, area=two_digits(100 * smallest_area(field))))
 
 
 # ---------------------------------------------------------------- answers
@@ -203,7 +203,7 @@ def similarity(ctx: Context, pair: Pair) -> None:
         chart.look(ctx.t("compare.like_random"))
         return
     values = later(
-        ("likeness", pair.keys), lambda: table(_features(pair, 0), _features(pair, 1)),
+        ("likeness", pair.keys), lambda: cka_table(_features(pair, 0), _features(pair, 1)),
         ctx.t("compare.like_wait", n=len(gallery())),
     )  # fmt: skip
     if values is None:

@@ -68,7 +68,7 @@ def knocked(source: str, method: str, other: str, _subject: EmbeddingSubject) ->
     changes = [{point: filling.get(point, 0.0)} for _, _, point in kernels(subject)]
     found = layers.knock_outs(subject.model, subject.image, changes, outputs(subject.model))
     moved = {
-        point: np.stack([measure.change(one, subject.trace[point]) for one in found[point]])
+        point: np.stack([measure.relative_change(one, subject.trace[point]) for one in found[point]])
         for point in outputs(subject.model)
     }
     return {"logits": found["logits"], **moved}
@@ -76,7 +76,7 @@ def knocked(source: str, method: str, other: str, _subject: EmbeddingSubject) ->
 
 def costs(subject: EmbeddingSubject) -> list[Cost]:
     """The cost of setting each kernel to zero."""
-    found = measure.cost_of(knocked(subject.source, "zero", "", subject)["logits"], subject.trace.logits)
+    found = measure.prediction_changes(knocked(subject.source, "zero", "", subject)["logits"], subject.trace.logits)
     rows = zip(kernels(subject), found["probability"], found["logit"], strict=True)
     return [(s, subject.layers[s].kernels[i], float(p), float(logit)) for (s, i, _), p, logit in rows]
 
@@ -127,7 +127,7 @@ def _knocked(ctx: Context, subject: EmbeddingSubject) -> None:
             everything = costs(subject)
     if not quick(subject.model):
         st.markdown(knocked_line(ctx, subject, everything))
-    found = measure.cost_of(after["logits"], subject.trace.logits)
+    found = measure.prediction_changes(after["logits"], subject.trace.logits)
     first = subject.trace.top(1)[0]
     names = [kernel_name(ctx, subject, s, i) for s, i, _ in kernels(subject)]
     now = ["" if w == first[0] else short(ctx.labels[int(w)], 17) for w in found["winner"]]
@@ -207,7 +207,7 @@ def reads(ctx: Context, subject: EmbeddingSubject) -> None:
     layer = subject.layers[stage or 0]
     shares, names, rows = [], [], []
     for b, (weight, gain) in enumerate(zip(layer.qkv, layer.norm1, strict=True)):
-        part = measure.reads(weight, gain, layer.channels)
+        part = measure.read_shares(weight, gain, layer.channels)
         for n, letter in enumerate(("query", "key", "value")):
             shares.append(part[n])
             names.append(ctx.t("embedding.read_row", block=b + 1, part=ctx.t(f"embedding.{letter}")))

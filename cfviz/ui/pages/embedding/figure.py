@@ -108,7 +108,7 @@ def at_places(
     images = [prepare(photos.photo(id), size).tensor for id, _, _ in PLACES.values()]
     seen = layers.responses(_model, images, stages=(0,))
     tokens = np.concatenate([seen[point] for point in _layer.points], -1)  # n, H, W, C
-    shares = measure.carried(measure.normalised(tokens, _layer.gain, _layer.eps), _layer.channels)
+    shares = measure.carried_shares(measure.normalised(tokens, _layer.gain, _layer.eps), _layer.channels)
     boxes = [(rows, cols) for _, rows, cols in PLACES.values()]
     return {
         name: measure.box_mean(shares[:, n], *box)

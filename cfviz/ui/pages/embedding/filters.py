@@ -73,11 +73,11 @@ def _sheets(weights: str, dark: bool, _layer: layers.Layer) -> list[str]:
     """One square sheet per kernel, at the size the page shows it."""
     out = []
     for weight in _layer.weights:
-        pictures = spectrum.as_images(weight[:SHOWN])
+        pictures = spectrum.filter_images(weight[:SHOWN])
         count = len(pictures)
         columns = next(n for n in range(1, count + 1) if n * n >= count and count % n == 0)  # no gap left
         gap = max(1, weight.shape[-1] // 8)
-        sheet = Image.fromarray(spectrum.sheet(pictures, columns, gap, 20 if dark else 252))
+        sheet = Image.fromarray(spectrum.image_sheet(pictures, columns, gap, 20 if dark else 252))
         times = max(1, round(400 / sheet.width))
         large = sheet.resize((sheet.width * times, sheet.height * times), Image.Resampling.NEAREST)
         out.append(photos.data_uri(large))
@@ -89,7 +89,7 @@ def spectra(ctx: Context, subject: EmbeddingSubject) -> None:
     layer = subject.layers[0]
     found = [spectrum.radial_power(weight) for weight in layer.weights]
     frequency = found[0][0]
-    centres = [1 / spectrum.centre(f, power) for f, power in found]
+    centres = [1 / spectrum.mean_frequency(f, power) for f, power in found]
     wavelengths = 1 / frequency[::-1]
     fig = plots.lines(
         wavelengths,
@@ -110,7 +110,7 @@ def spectra(ctx: Context, subject: EmbeddingSubject) -> None:
 def read_places(ctx: Context, subject: EmbeddingSubject) -> None:
     """Where the kernels of the later layers read; unlike the first layer's, they have no colours to show."""
     later = [(one, k, w) for one in subject.layers[1:] for k, w in zip(one.kernels, one.weights, strict=True)]
-    maps = [measure.places(weight) for _, _, weight in later]
+    maps = [measure.tap_strengths(weight) for _, _, weight in later]
     pictures, top = plots.heat(maps)
     images = [Image.fromarray(one).resize((240, 240), Image.Resampling.NEAREST) for one in pictures]
     names = [f"CEL {one.stage + 1}, {k} x {k}" for one, k, _ in later]
@@ -152,7 +152,7 @@ def patches(ctx: Context, subject: EmbeddingSubject) -> None:
         )  # fmt: skip
     k, c = layer.kernels[i], int(channel) - 1
     maps = gallery_responses(subject.weights, (stage,), subject.model)[layer.points[i]][..., c]
-    best = measure.strongest(maps, PATCHES)
+    best = measure.strongest_positions(maps, PATCHES)
     chart.look(ctx.t("embedding.patches_look", k=names[i], c=c + 1, n=PATCHES))
     cards = "".join(_card(ctx, stage, k, *one) for one in best)
     st.html(f'<div class="cf-cards em-patches">{cards}</div>')
@@ -205,7 +205,7 @@ def curves(weights: str, name: str, stage: int, _subject: EmbeddingSubject) -> n
     pictures = np.stack([pattern(name, scale, SIDE) for scale in SCALES])
     seen = layers.responses(_subject.model, layers.normalise(_subject.model, pictures), (stage,))
     tokens = np.concatenate([seen[point] for point in layer.points], -1)
-    shares = measure.carried(measure.normalised(tokens, layer.gain, layer.eps), layer.channels)
+    shares = measure.carried_shares(measure.normalised(tokens, layer.gain, layer.eps), layer.channels)
     return measure.box_mean(shares, (0.2, 0.8), (0.2, 0.8))
 
 

@@ -14,7 +14,7 @@ def shares(ctx: Context) -> str:
     photo = photos.photo_code(ctx.settings.photo)
     return f"""
 import cfviz
-from cfviz.analysis.embedding import carried, caused, normalised, norms
+from cfviz.analysis.embedding import carried_shares, caused_shares, kernel_norms, normalised
 from cfviz.data.samples import sample
 
 model = {model_code(ctx.model)}
@@ -23,9 +23,9 @@ x = trace["patch_embed.concat"]                               # H, W, C: the ker
 channels = [conv.out_channels for conv in model.patch_embed.projs]   # D/2, D/4, D/8, D/8
 gain = model.patch_embed.norm.weight.detach().float().numpy()
 
-norms(x, channels)                          # K, H, W: length of each kernel's part, before the LayerNorm
-carried(normalised(x, gain), channels)      # K, H, W: share of the normalised token's energy, sums to 1
-caused(x, channels, gain)                   # K, H, W: share each kernel causes, sums to 1
+kernel_norms(x, channels)                       # K, H, W: length of each kernel's part, before the LayerNorm
+carried_shares(normalised(x, gain), channels)   # K, H, W: share of the normalised token's energy, sums to 1
+caused_shares(x, channels, gain)                # K, H, W: share each kernel causes, sums to 1
 """
 
 
@@ -40,7 +40,7 @@ fill = {{point: x[0] for point, x in responses(model, [image_b]).items()}}      
     }[method]
     return f"""
 import cfviz
-from cfviz.analysis.embedding import change, cost_of
+from cfviz.analysis.embedding import prediction_changes, relative_change
 from cfviz.data.images import load_image, prepare
 from cfviz.data.samples import gallery, sample
 from cfviz.models.probes.embedding import knock_outs, responses
@@ -66,7 +66,7 @@ def knock(ctx: Context, method: str, other: str, points: list[str]) -> str:
 ]
 changes = [{{point: fill.get(point, 0.0)}} for point in points]
 logits = knock_outs(model, image, [*changes, {{}}], [])["logits"]       # last: nothing is changed
-cost_of(logits[:-1], logits[-1])        # logit, probability, winner, kl: one number a kernel
+prediction_changes(logits[:-1], logits[-1])   # logit, probability, winner, kl: one number a kernel
 """
 
 
@@ -82,7 +82,7 @@ def later(ctx: Context, method: str, other: str, point: str, ends: tuple[str, ..
     """
     return f"""{_knocked(ctx, method, other)}ends = {list(ends)}
 found = knock_outs(model, image, [{{"{point}": fill.get("{point}", 0.0)}}, {{}}], ends)
-[change(found[end][0], found[end][1]) for end in ends]      # H, W: relative change of every token
+[relative_change(found[end][0], found[end][1]) for end in ends]   # H, W: relative change of every token
 """
 
 
@@ -90,13 +90,13 @@ def reads(ctx: Context, stage: int) -> str:
     """How much of query, key and value reads each kernel of one layer."""
     return f"""
 import cfviz
-from cfviz.analysis.embedding import reads
+from cfviz.analysis.embedding import read_shares
 from cfviz.models.probes.embedding import layer
 
 model = {model_code(ctx.model)}
 cel = layer(model, {stage})                              # CEL {stage + 1} as arrays
 for weight, gain in list(zip(cel.qkv, cel.norm1))[:2]:   # blocks 1 and 2
-    print(reads(weight, gain, cel.channels))             # 3, K: query, key, value; each sums to 1
+    print(read_shares(weight, gain, cel.channels))       # 3, K: query, key, value; each sums to 1
 """
 
 
@@ -104,12 +104,12 @@ def places(ctx: Context) -> str:
     """Where the kernels of the later layers read within their windows."""
     return f"""
 import cfviz
-from cfviz.analysis.embedding import places
+from cfviz.analysis.embedding import tap_strengths
 
 model = {model_code(ctx.model)}
 for stage in model.stages[:3]:
     for conv in stage.downsample.reductions:
-        print(places(conv.weight.detach().float().numpy()))    # D_i, C_in, k, k -> k, k
+        print(tap_strengths(conv.weight.detach().float().numpy()))   # D_i, C_in, k, k -> k, k
 """
 
 
@@ -117,12 +117,12 @@ def filters(ctx: Context) -> str:
     """The first layer's filters as pictures."""
     return f"""
 import cfviz
-from cfviz.analysis.spectrum import as_images, sheet
+from cfviz.analysis.spectrum import filter_images, image_sheet
 
 model = {model_code(ctx.model)}
 for conv in model.patch_embed.projs:
     weight = conv.weight.detach().float().numpy()     # D_i, 3, k, k
-    picture = sheet(as_images(weight), columns=6)     # stretched to its largest weight, grey is 0
+    picture = image_sheet(filter_images(weight), columns=6)     # stretched to its largest weight, grey is 0
 """
 
 
@@ -143,7 +143,7 @@ def patches(ctx: Context, point: str, stage: int, channel: int) -> str:
     """The places in the gallery that excite one channel most."""
     return f"""
 import cfviz
-from cfviz.analysis.embedding import strongest
+from cfviz.analysis.embedding import strongest_positions
 from cfviz.data.images import load_image, prepare
 from cfviz.data.samples import gallery
 from cfviz.models.probes.embedding import responses
@@ -151,7 +151,7 @@ from cfviz.models.probes.embedding import responses
 model = {model_code(ctx.model)}
 images = [prepare(load_image(photo.path), 224).tensor for photo in gallery()]
 maps = responses(model, images, stages=({stage},))["{point}"][..., {channel}]   # n, H, W
-strongest(maps, 10)                                       # photo, row, column, response
+strongest_positions(maps, 10)                             # photo, row, column, response
 """
 
 
@@ -160,7 +160,7 @@ def patterns(ctx: Context, name: str, stage: int) -> str:
     return f"""
 import cfviz
 import numpy as np
-from cfviz.analysis.embedding import box_mean, carried, normalised
+from cfviz.analysis.embedding import box_mean, carried_shares, normalised
 from cfviz.data.patterns import SCALES, pattern
 from cfviz.models.probes.embedding import layer, normalise, responses
 
@@ -169,7 +169,7 @@ cel = layer(model, {stage})
 pictures = np.stack([pattern("{name}", scale, 224) for scale in SCALES])
 seen = responses(model, normalise(model, pictures), stages=({stage},))
 tokens = np.concatenate([seen[point] for point in cel.points], -1)
-shares = carried(normalised(tokens, cel.gain, cel.eps), cel.channels)    # K, scales, H, W
+shares = carried_shares(normalised(tokens, cel.gain, cel.eps), cel.channels)   # K, scales, H, W
 box_mean(shares, (0.2, 0.8), (0.2, 0.8))                                 # the middle, away from the padding
 """
 

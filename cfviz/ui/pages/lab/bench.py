@@ -13,7 +13,7 @@ import numpy as np
 import streamlit as st
 
 from cfviz import point_names
-from cfviz.analysis.lab import answers, followed
+from cfviz.analysis.lab import answer_changes, moved_towards
 from cfviz.data.decode import Photo
 from cfviz.data.images import load_image, prepare
 from cfviz.data.samples import gallery
@@ -288,11 +288,11 @@ def _together(
     """The pieces combined into one ranking, with the strongest change checked in a separate forward."""
     pieces = [kept[at] for at in sorted(kept)]
     logits, seconds = np.concatenate([one for one, _ in pieces]), sum(took for _, took in pieces)
-    values, probs, winners = answers(logits, before)
+    values, probs, winners = answer_changes(logits, before)
     other = bench.other_trace() if bench.how == "replace" else None
     share = other is not None and other.logits.argmax() != before.argmax()
     if other is not None and share:
-        values = followed(logits, before, other.logits)
+        values = moved_towards(logits, before, other.logits)
     worst = int(np.abs(values).argmax())
     whole = bench.run((every[worst],), means, donor).logits
     error = float(np.abs(whole - logits[worst]).max())

@@ -10,7 +10,7 @@ import streamlit as st
 from PIL import Image
 
 from cfviz import point_names
-from cfviz.analysis.lab import received
+from cfviz.analysis.lab import attention_received
 from cfviz.figures.plots import lab as plots
 from cfviz.figures.plots.embedding import heat
 from cfviz.geometry import Grouping
@@ -70,7 +70,7 @@ def grouping_at(trace: Trace, point: str) -> Grouping:
 def _received(bench: Bench, point: str) -> list[list[np.ndarray]]:
     """The attention every token receives from each head, before and after, (H, W) each."""
     return [
-        [received(t[point][:, h : h + 1], grouping_at(t, point)) for h in range(t[point].shape[1])]
+        [attention_received(t[point][:, h : h + 1], grouping_at(t, point)) for h in range(t[point].shape[1])]
         for t in (bench.before, bench.after)
     ]
 

@@ -9,8 +9,8 @@ import numpy as np
 import streamlit as st
 from PIL import Image
 
-from cfviz.analysis.embedding import change
-from cfviz.analysis.lab import followed, ranked, received
+from cfviz.analysis.embedding import relative_change
+from cfviz.analysis.lab import moved_towards, by_magnitude, attention_received
 from cfviz.figures.plots import lab as plots
 from cfviz.figures.plots.embedding import heat
 from cfviz.figures.plots.predictions import percent, short, top_bars
@@ -148,7 +148,7 @@ def logits(bench: Bench) -> None:
     """The change of each logit; if there are many classes, of those that change most."""
     ctx = bench.ctx
     moved = bench.after.logits.astype(float) - bench.before.logits
-    order = ranked(moved)[: plots.LIMIT]
+    order = by_magnitude(moved)[: plots.LIMIT]
     order = order[np.argsort(-moved[order], kind="stable")]
     first = bench.before.top(1)[0][0]
     names = [short(ctx.labels[i]) for i in order]
@@ -199,7 +199,7 @@ def stages(bench: Bench) -> None:
 def _maps(bench: Bench) -> tuple[list[np.ndarray], list[list[np.ndarray]]]:
     """For every stage, how far its tokens moved and the attention they receive before and after, (H, W)."""
     features, attention = bench.watch[: len(bench.model.depths)], bench.watch[len(bench.model.depths) :]
-    moved = [change(bench.after[p], bench.before[p]) for p in features]
+    moved = [relative_change(bench.after[p], bench.before[p]) for p in features]
     return moved, [[_received(trace, p) for p in attention] for trace in (bench.before, bench.after)]
 
 
@@ -233,7 +233,7 @@ def _stages(bench: Bench) -> tuple[list[str], list[tuple[str, str]], list[str], 
 
 
 def _received(trace: Trace, point: str) -> np.ndarray:
-    return received(trace[point], grouping_at(trace, point))
+    return attention_received(trace[point], grouping_at(trace, point))
 
 
 # ---------------------------------------------------------------- every part, and the other photo's
@@ -242,7 +242,7 @@ def _received(trace: Trace, point: str) -> np.ndarray:
 def ranks(bench: Bench, ranking: Ranking) -> None:
     """The parts that matter most."""
     ctx = bench.ctx
-    order = ranked(ranking.values)[: plots.LIMIT]
+    order = by_magnitude(ranking.values)[: plots.LIMIT]
     names = [part_name(ranking.parts[i], ctx.lang) for i in order]
     axis, unit = ("lab.axis_share", "%") if ranking.share else ("lab.axis_first", "")
     first = bench.before.top(1)[0][0]
@@ -287,6 +287,6 @@ def patching(bench: Bench) -> None:
     if bench.same:
         chart.look(ctx.t("lab.patch_same", label=short(ctx.labels[bench.before.top(1)[0][0]])))
         return
-    share = float(followed(bench.after.logits[None], bench.before.logits, other.logits)[0])
+    share = float(moved_towards(bench.after.logits[None], bench.before.logits, other.logits)[0])
     a, b = (short(ctx.labels[trace.top(1)[0][0]]) for trace in (bench.before, other))
     chart.look(ctx.t("lab.patch_look", share=f"{signed(100 * share, 0)} %", a=a, b=b))

@@ -99,14 +99,16 @@ def stages(bench: Bench) -> str:
     """The change of each stage's tokens and of the attention they receive."""
     count = len(bench.model.depths)
     return f"""{changed(bench, bench.watch)}
-from cfviz.analysis.embedding import change
-from cfviz.analysis.lab import received
+from cfviz.analysis.embedding import relative_change
+from cfviz.analysis.lab import attention_received
 
 ends, attention = watch[:{count}], watch[{count}:]           # where stages end; attention
 for end, point in zip(ends, attention):
     s, b = int(point.split(".")[1]), int(point.split(".")[3])
-    moved = change(after[end], before[end])                # H, W: relative change of every token
-    given = [received(trace[point], trace.grouping(s, b)) for trace in (before, after)]  # H, W: 1 on average
+    moved = relative_change(after[end], before[end])       # H, W: relative change of every token
+    given = [  # H, W: 1 on average
+        attention_received(trace[point], trace.grouping(s, b)) for trace in (before, after)
+    ]
     print(s + 1, moved.mean(), abs(given[1] - given[0]).mean())
 """
 
@@ -120,11 +122,11 @@ def heads(bench: Bench, point: str) -> str:
     """
     s, b, _ = point_names.parse(point)
     return f"""{changed(bench, [point])}
-from cfviz.analysis.lab import received
+from cfviz.analysis.lab import attention_received
 
 for head in range(before[watch[0]].shape[1]):
-    given = [
-        received(trace[watch[0]][:, head : head + 1], trace.grouping({s}, {b}))      # H, W: 1 on average
+    given = [  # H, W: 1 on average
+        attention_received(trace[watch[0]][:, head : head + 1], trace.grouping({s}, {b}))
         for trace in (before, after)
     ]
     print(head + 1, abs(given[1] - given[0]).mean())

@@ -8,7 +8,7 @@ import numpy as np
 
 from cfviz import point_names
 from cfviz.analysis.attention_measures import distance
-from cfviz.analysis.embedding import carried, normalised
+from cfviz.analysis.embedding import carried_shares, normalised
 from cfviz.analysis.position_bias import measures, surface
 from cfviz.figures.plots.predictions import percent, short
 from cfviz.geometry import CEL_KERNELS, Grouping, token_box
@@ -155,7 +155,7 @@ def carries_most(scene: Scene, state: State, after: State) -> Question:
     tokens = scene.trace(CONCAT)[CONCAT]
     row, col = token_at(state, *tokens.shape[:2])
     layer, channels = layers.layer(scene.model, 0), channels_of(scene.model)
-    shares = carried(normalised(tokens[row, col], layer.gain, layer.eps), channels)
+    shares = carried_shares(normalised(tokens[row, col], layer.gain, layer.eps), channels)
     best, options = int(shares.argmax()), kernels()
     good = firsts((o.code for o in options), ranks(shares, slack(scene, shares[best])))
     said: Said = {

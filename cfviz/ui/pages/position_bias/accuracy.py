@@ -83,7 +83,7 @@ def sentences(ctx: Context, found: Results, window: str = "scaled") -> list[str]
     if lines[1]:
         change = _drift(ctx, measure.drift(rows, OWN, BASELINE, window, trained), trained)
         lines[1] = together(lines[1], change)
-    if any(d.size > trained and measure.extrapolates(d.size, d.group_size, largest(found)) for d in apart):
+    if any(d.size > trained and measure.has_new_offsets(d.size, d.group_size, largest(found)) for d in apart):
         lines.append(_breaks(ctx, found, window, trained))
     return [line for line in lines if line]
 
@@ -120,9 +120,9 @@ def _drift(ctx: Context, found: Sequence[measure.Difference], trained: int) -> s
 
 
 def _breaks(ctx: Context, found: Results, window: str, trained: int) -> str:
-    gains = measure.extrapolated(found["rows"], window, AGAINST, largest(found), trained)
+    gains = measure.extrapolation_gains(found["rows"], window, AGAINST, largest(found), trained)
     names = {method: ctx.t(f"position_bias.figure.way_{method}") for _, method in gains}
-    broken = measure.breaks(gains)
+    broken = measure.extrapolation_break(gains)
     if broken is None:
         d, least = min(gains, key=lambda one: one[0].value)
         most = max(one.size for one, _ in gains)

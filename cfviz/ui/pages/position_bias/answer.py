@@ -20,7 +20,8 @@ from cfviz.figures.plots.predictions import percent, short
 from cfviz.hooks import edit
 from cfviz.measured import quick
 from cfviz.models.crossformer import CrossFormer
-from cfviz.models.probes.position_bias import METHODS, edits, methods_of, regrouped, same
+from cfviz.models.probes.position_bias import edits, methods_of, regrouped, same
+from cfviz.options import BIAS_METHODS
 from cfviz.models.room import check_room
 from cfviz.run import forward, share_cores
 from cfviz.stats import softmax
@@ -98,7 +99,7 @@ class Window:
 
 def shown_methods(subject: BiasSubject) -> list[str]:
     """The methods on show, in order: the model's own, with the twin before the last."""
-    methods = [method for method in METHODS if method in methods_of(subject.model.position_bias)]
+    methods = [method for method in BIAS_METHODS if method in methods_of(subject.model.position_bias)]
     return methods if subject.baseline is None else [*methods[:-1], "twin", methods[-1]]
 
 

@@ -35,7 +35,7 @@ def costs(ctx: Context, model: CrossFormer, groups: list[list[Any]], size: int) 
     worst, rows = (0.0, t("position_bias.cost_none")), []
     for s, stage in enumerate(groups):
         for g in dict.fromkeys(stage):
-            found = measure.load(g, model.embed_dim * 2**s)
+            found = measure.attention_load(g, model.embed_dim * 2**s)
             lines.append(_line(s, g, found))
             padded, share = found.padded, found.waste
             rows.append((s + 1, g.kind, g.G, g.I, g.H, g.W, *padded, share, found.pairs, found.macs))
@@ -49,7 +49,7 @@ def costs(ctx: Context, model: CrossFormer, groups: list[list[Any]], size: int) 
     take_away(ctx, "cost", code=_CODE, table=(COLUMNS, rows))
 
 
-def _line(s: int, g: Any, found: measure.Load) -> str:
+def _line(s: int, g: Any, found: measure.AttentionLoad) -> str:
     kind = f"{g.kind.upper()}, G {g.G}" + (f", I {g.I}" if g.kind == "lda" else "")
     padded = f"{found.padded[0]} × {found.padded[1]}"
     return (
@@ -65,15 +65,15 @@ def _round(n: int) -> str:
 
 def _whole(model: CrossFormer, groups: list[list[Any]]) -> int:
     """Multiply-adds of attention in all blocks."""
-    return sum(measure.load(g, model.embed_dim * 2**s).macs for s, stage in enumerate(groups) for g in stage)
+    return sum(measure.attention_load(g, model.embed_dim * 2**s).macs for s, stage in enumerate(groups) for g in stage)
 
 
 _CODE = """
-from cfviz.analysis.position_bias import load
+from cfviz.analysis.position_bias import attention_load
 from cfviz.geometry import lsda
 
 cut = lsda(64, 64, 1, 7, 8)            # stage 1 at 256 px, its LDA block, G = 7, I = 8
-cost = load(cut, channels=48)
+cost = attention_load(cut, channels=48)
 cost.padded, cost.waste                # (112, 112), 0.67: two thirds of the tokens are padding
 cost.pairs, cost.macs
 """

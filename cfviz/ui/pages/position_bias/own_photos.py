@@ -7,7 +7,7 @@ from typing import Any
 import streamlit as st
 
 from cfviz import jobs
-from cfviz.models.probes.position_bias import METHODS
+from cfviz.options import BIAS_METHODS
 from cfviz.ui.context import Context
 from cfviz.ui.session import state
 from cfviz.ui.widgets import chart
@@ -44,7 +44,7 @@ def _command(ctx: Context, subject: BiasSubject) -> list[str] | None:
         return None
     possible = [
         method
-        for method in METHODS
+        for method in BIAS_METHODS
         if subject.model.position_bias == "dpb" or method not in ("rescaled", "bicubic")
     ]
     sizes = st.pills(
@@ -74,7 +74,7 @@ def _command(ctx: Context, subject: BiasSubject) -> list[str] | None:
     command += ["--twin", BASELINE] if baseline else []
     command += ["--sizes", ",".join(str(size) for size in sorted(sizes))]
     command += ["--windows", ",".join(w for w in WINDOWS if w in windows)]
-    command += ["--ways", ",".join(method for method in METHODS if method in ways)]
+    command += ["--ways", ",".join(method for method in BIAS_METHODS if method in ways)]
     command += ["--limit", str(limit), "--json", f"{jobs.PLACE}/{RESULT}"]
     return command if ctx.settings.device != "cpu" else [*command, "--cpu"]
 

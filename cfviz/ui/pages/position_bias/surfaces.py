@@ -225,7 +225,7 @@ about = measures(found)                # spread, centre, distance, nearness, ani
     "made": """
 import numpy as np
 from einops import rearrange
-from cfviz.analysis.position_bias import pairs
+from cfviz.analysis.position_bias import pair_bias
 
 G = 7
 # the authors' idea: coordinates of all tokens, their differences, two shifts, one number
@@ -241,11 +241,11 @@ assert (ours == index).all()
 
 table = np.random.default_rng(0).normal(size=((2 * G - 1) ** 2, 3))   # what the MLP gives: one row an offset
 bias = rearrange(table[index], "q k h -> h q k")                      # nH, N, N: added to the logits
-assert (bias == pairs(table.T.reshape(3, 2 * G - 1, 2 * G - 1))).all()
+assert (bias == pair_bias(table.T.reshape(3, 2 * G - 1, 2 * G - 1))).all()
 """,
     "resized": """
 import cfviz
-from cfviz.analysis.position_bias import outside, resized
+from cfviz.analysis.position_bias import resized_table, untrained_offsets
 from cfviz.models.probes.position_bias import bias_table, table_of
 
 model = {model}
@@ -253,7 +253,7 @@ pos, trained, G = model.layers[{s}].blocks[{b}].attn.pos, model.group_size[{s}],
 table = table_of(pos, trained)                            # (2*trained-1)^2, nH: what it was trained with
 anew = bias_table(pos, "own", trained, G)                 # (2G-1)^2, nH: anew (a DPB), or stretched
 stretched = bias_table(pos, "bicubic", trained, G)        # also "clamp", "cut", "none", for a DPB "rescaled"
-far = outside(G, G, model.trained_group[{s}]).reshape(-1) # offsets that training never showed
+far = untrained_offsets(G, G, model.trained_group[{s}]).reshape(-1)  # offsets that training never showed
 (anew - stretched)[far].abs().max()
 """,
 }
