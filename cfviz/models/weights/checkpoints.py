@@ -1,6 +1,6 @@
 """The single entry point for weights: from the package, the authors, a file, an upload or a hub.
 
-The steps are the same for every source: open it safely (`opening`), strip the wrappers around the parameters
+The steps are the same for every source: open it safely (`containers`), strip the wrappers around the parameters
 (`state_dict`), recognise the variant from their shapes (`recognise`), and only then read the numbers.
 """
 
@@ -27,7 +27,7 @@ from cfviz.provenance import Note, Provenance, Training
 from .download import OFFICIAL, Progress, fetch_hub, fetch_official, sha256_of
 from .errors import CheckpointError, printable, readable_size, some
 from .facts import class_list, notes_of, per_stage, read_facts, training_of
-from .opening import open_weights
+from .containers import open_weights
 from .pickles import StandIn
 from .recognise import Structure, check_shapes, find_variant, read_structure, told_variant
 from .state_dict import Weights, find_weights, strip

@@ -24,7 +24,7 @@ import platformdirs
 from cfviz.jobs import replacing
 
 from .errors import CheckpointError, readable_size
-from .opening import sniff
+from .containers import sniff
 
 Progress = Callable[[int, int | None], None]  # bytes so far, bytes in total (None if unknown)
 

@@ -17,7 +17,7 @@ from cfviz.geometry import map_sizes
 from cfviz.provenance import Note, Training
 
 from .errors import printable
-from .opening import Opened
+from .containers import Opened
 from .pickles import StandIn
 
 MOST_G = 112  # side of the first map at 448 pixels, in tokens
