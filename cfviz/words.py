@@ -91,6 +91,17 @@ def signed(value: float, digits: int = 2) -> str:
     return f"{value:+.{digits}f}".replace("-", "−")
 
 
+def percent(p: float) -> str:
+    """Format a probability with one decimal: 94.1 %, 0.3 %, < 0.1 %."""
+    return "< 0.1 %" if 0 < p < 0.0005 else f"{100 * p:.1f} %"
+
+
+def short_name(names: str, limit: int = 26) -> str:
+    """Return the first of a class's names, shortened if it would not fit: "tench, Tinca tinca" is "tench"."""
+    first = names.split(",")[0].strip()
+    return first if len(first) <= limit else first[: limit - 1].rstrip() + "…"
+
+
 def placeholders(text: str) -> set[str]:
     """Return the placeholder names in a text."""
     return {name for _, name, _, _ in Formatter().parse(text) if name}

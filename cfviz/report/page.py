@@ -28,7 +28,6 @@ from cfviz import notebook, point_names, web
 from cfviz.analysis.attention_measures import distance, entropy
 from cfviz.figures import theme
 from cfviz.figures.live import embedding as cel_figure
-from cfviz.figures.plots.predictions import percent
 from cfviz.geometry import token_box
 from cfviz.measured import cel, quick
 from cfviz.models.crossformer import CrossFormer
@@ -38,7 +37,7 @@ from cfviz.models.weights.errors import CheckpointError
 from cfviz.options import DTYPES, SIZES
 from cfviz.run import class_names
 from cfviz.trace import Trace
-from cfviz.words import figure_words, section_words
+from cfviz.words import figure_words, percent, section_words
 
 from .parts import bias_message, ranking, table
 

@@ -11,13 +11,12 @@ import numpy as np
 from cfviz.analysis.lab import answer_changes, by_magnitude
 from cfviz.data.images import load_image, prepare
 from cfviz.figures.live import position_bias as bias_figure
-from cfviz.figures.plots.predictions import percent
 from cfviz.figures.theme import DIVERGING
 from cfviz.measured import block_bias, part_name
 from cfviz.models.crossformer import CrossFormer
 from cfviz.models.interventions.effects import effects, parts
 from cfviz.trace import Trace
-from cfviz.words import figure_words, signed
+from cfviz.words import figure_words, percent, signed
 
 SHOWN = 20  # parts in the report's table
 CLOSE = 1e-3  # largest difference allowed between logits computed here and the trace's

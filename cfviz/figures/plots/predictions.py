@@ -9,6 +9,7 @@ import plotly.graph_objects as go
 
 from cfviz.figures.kept import kept
 from cfviz.figures.theme import Theme
+from cfviz.words import percent, short_name
 
 DASHES = ("solid", "dash", "dot", "dashdot", "longdash", "longdashdot")
 SYMBOLS = ("circle", "square", "diamond", "triangle-up", "x", "cross")
@@ -41,7 +42,7 @@ def top_bars(names: Sequence[str], probs: Sequence[float], theme: Theme) -> go.F
             width=0.62,
         )
     )
-    ticks = [f"<b>{short(name)}</b>" if row == 0 else short(name) for row, name in enumerate(names)]
+    ticks = [f"<b>{short_name(name)}</b>" if row == 0 else short_name(name) for row, name in enumerate(names)]
     theme.lay_out(
         fig,
         height=48 * len(rows) + 40,
@@ -108,7 +109,7 @@ def size_lines(
             x=places,
             y=probs[:, c],
             mode="lines+markers",
-            name=short(name, 22),
+            name=short_name(name, 22),
             cliponaxis=False,
             line={"color": colour, "width": 3 if c == 0 else 1.75, "dash": DASHES[c % 6]},
             marker={"symbol": SYMBOLS[c % 6], "size": 10 if c == 0 else 8},
@@ -135,14 +136,3 @@ def size_lines(
         legend={"y": -0.25, "yanchor": "top", "x": 0, "itemclick": False, "itemdoubleclick": False},
     )
     return fig
-
-
-def percent(p: float) -> str:
-    """A probability with one decimal: 94.1 %, 0.3 %, < 0.1 %."""
-    return "< 0.1 %" if 0 < p < 0.0005 else f"{100 * p:.1f} %"
-
-
-def short(name: str, limit: int = 26) -> str:
-    """The first of several names of a class, shortened if it would not fit."""
-    first = name.split(",")[0].strip()
-    return first if len(first) <= limit else first[: limit - 1].rstrip() + "…"

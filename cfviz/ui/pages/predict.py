@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import streamlit as st
 
-from cfviz.figures.plots.predictions import percent, size_lines, top_bars
+from cfviz.figures.plots.predictions import size_lines, top_bars
 from cfviz.trace import Trace
 from cfviz.ui.compute import cache, models
 from cfviz.ui.context import Context
@@ -20,6 +20,7 @@ from cfviz.ui.widgets import chart
 from cfviz.ui.widgets.photos import add_photos, photo_credit, photo_title
 from cfviz.ui.widgets.takeaway import take_away
 from cfviz.ui.widgets.weights import weights_line
+from cfviz.words import percent
 
 COMPARED = (160, 192, 224, 288, 384)
 TRAINED = 224

@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from cfviz.figures.plots.predictions import percent, short, size_lines, top_bars
+from cfviz.figures.plots.predictions import size_lines, top_bars
 from cfviz.figures.theme import DARK, LIGHT
+from cfviz.words import percent, short_name
 
 
 def test_bars_show_probabilities_as_they_are() -> None:
@@ -38,5 +39,5 @@ def test_percentages_have_as_many_digits_as_they_deserve(p: float, text: str) ->
 
 
 def test_long_names_are_cut_after_the_first() -> None:
-    assert short("German shepherd, German shepherd dog, alsatian") == "German shepherd"
-    assert short("a" * 40, 10) == "a" * 9 + "…"
+    assert short_name("German shepherd, German shepherd dog, alsatian") == "German shepherd"
+    assert short_name("a" * 40, 10) == "a" * 9 + "…"

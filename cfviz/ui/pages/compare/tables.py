@@ -16,7 +16,7 @@ from cfviz.data.labels import labels
 from cfviz.data.samples import gallery
 from cfviz.figures.plots.attention_measures import over_photo
 from cfviz.figures.plots.compare import likeness
-from cfviz.figures.plots.predictions import percent, short, top_bars
+from cfviz.figures.plots.predictions import top_bars
 from cfviz.models.others.sides import PUBLISHED, Side, benchmark
 from cfviz.models.others.timm_models import OTHERS
 from cfviz.models.weights.checkpoints import model_card
@@ -31,6 +31,7 @@ from cfviz.ui.session.photos import photo_code
 from cfviz.ui.session.plain import plain
 from cfviz.ui.widgets import chart
 from cfviz.ui.widgets.takeaway import take_away
+from cfviz.words import percent, short_name
 
 from .pair import Pair, figure, place, title
 
@@ -177,7 +178,7 @@ def answers(ctx: Context, pair: Pair) -> None:
             rows += [(name, label, float(p)) for label, p in zip(classes, probs, strict=True)]
     if len(tops) == 2:
         key = "same" if tops[0] == tops[1] else "differ"
-        chart.look(ctx.t(f"compare.answers_{key}", a=short(tops[0]), b=short(tops[1])))
+        chart.look(ctx.t(f"compare.answers_{key}", a=short_name(tops[0]), b=short_name(tops[1])))
     if rows:
         code = "".join(CODE_TOP.format(side=opened(side, pair.size), **named) for side, _ in pair.sides)
         take_away(ctx, "answers", code=code, table=(("model", "class", "probability"), rows))

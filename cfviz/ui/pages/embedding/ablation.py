@@ -14,7 +14,6 @@ from cfviz.analysis import embedding as measure
 from cfviz.data.images import prepare
 from cfviz.data.samples import gallery
 from cfviz.figures.plots import embedding as plots
-from cfviz.figures.plots.predictions import percent, short
 from cfviz.measured import quick
 from cfviz.models.crossformer import CrossFormer
 from cfviz.models.probes import embedding as layers
@@ -24,6 +23,7 @@ from cfviz.ui.session import photos
 from cfviz.ui.widgets import chart
 from cfviz.ui.widgets.photos import photo_title
 from cfviz.ui.widgets.takeaway import Table, take_away
+from cfviz.words import percent, short_name
 
 from . import shown_code
 from .figure import Cost, knocked_line
@@ -130,7 +130,7 @@ def _knocked(ctx: Context, subject: EmbeddingSubject) -> None:
     found = measure.prediction_changes(after["logits"], subject.trace.logits)
     first = subject.trace.top(1)[0]
     names = [kernel_name(ctx, subject, s, i) for s, i, _ in kernels(subject)]
-    now = ["" if w == first[0] else short(ctx.labels[int(w)], 17) for w in found["winner"]]
+    now = ["" if w == first[0] else short_name(ctx.labels[int(w)], 17) for w in found["winner"]]
     rows = [
         (name, i, float(logit), float(p), winner)
         for name, (_, i, _), logit, p, winner in zip(

@@ -11,7 +11,6 @@ from cfviz.analysis import embedding as measure
 from cfviz.data.images import prepare
 from cfviz.figures.live import embedding as message
 from cfviz.figures.live.message import opened
-from cfviz.figures.plots.predictions import percent
 from cfviz.measured import cel
 from cfviz.models.crossformer import CrossFormer
 from cfviz.models.probes import embedding as layers
@@ -21,7 +20,7 @@ from cfviz.ui.session import forms, photos
 from cfviz.ui.widgets import chart
 from cfviz.ui.widgets.figure import EMBEDDING, committed, fresh
 from cfviz.ui.widgets.takeaway import take_away
-from cfviz.words import figure_words, signed
+from cfviz.words import figure_words, percent, signed
 
 from . import shown_code
 from .subject import EmbeddingSubject

@@ -18,7 +18,6 @@ from cfviz.data.decode import Photo
 from cfviz.data.images import load_image, prepare
 from cfviz.data.samples import gallery
 from cfviz.figures.plots import lab as plots
-from cfviz.figures.plots.predictions import percent, short
 from cfviz.measured import quick
 from cfviz.models.crossformer import CrossFormer
 from cfviz.models.interventions.apply import apply, needed
@@ -33,7 +32,7 @@ from cfviz.ui.context import Context
 from cfviz.ui.session import forms, photos
 from cfviz.ui.session.plain import plain
 from cfviz.ui.widgets.figure import LAB, committed
-from cfviz.words import lookup
+from cfviz.words import lookup, percent, short_name
 
 BOARD = "lab.board"
 SEQ = "cfviz.lab.seq"
@@ -341,13 +340,13 @@ def _data(bench: Bench) -> dict[str, Any]:
     ranking = known(bench)
     found: dict[str, Any] = {"effects": None, "top": 1.0}
     first = bench.before.top(1)[0][0]
-    label = short(ctx.labels[first])
+    label = short_name(ctx.labels[first])
     if ranking is not None:
-        now = ["" if w == first else short(ctx.labels[int(w)]) for w in ranking.winners]
+        now = ["" if w == first else short_name(ctx.labels[int(w)]) for w in ranking.winners]
         probs = [percent(float(p)) for p in ranking.probs]
         found = plots.board([place(one) for one in ranking.parts], ranking.values, probs, now)
         if ranking.share:
-            label = short(ctx.labels[bench.other_trace().top(1)[0][0]])
+            label = short_name(ctx.labels[bench.other_trace().top(1)[0][0]])
     return {
         **frame(ctx),
         "do": to_url(bench.do),

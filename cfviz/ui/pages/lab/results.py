@@ -13,7 +13,7 @@ from cfviz.analysis.embedding import relative_change
 from cfviz.analysis.lab import moved_towards, by_magnitude, attention_received
 from cfviz.figures.plots import lab as plots
 from cfviz.figures.plots.embedding import heat
-from cfviz.figures.plots.predictions import percent, short, top_bars
+from cfviz.figures.plots.predictions import top_bars
 from cfviz.measured import part_name, quick
 from cfviz.models.interventions.language import to_url
 from cfviz.trace import Trace
@@ -25,7 +25,7 @@ from cfviz.ui.widgets import chart
 from cfviz.ui.widgets.photos import photo_title
 from cfviz.ui.widgets.takeaway import take_away
 from cfviz.ui.widgets.weights import weights_line
-from cfviz.words import signed
+from cfviz.words import percent, short_name, signed
 
 from . import shown_code
 from .bench import BOARD, Bench, Ranking, known, measure, open_bench, place, show_board
@@ -116,11 +116,11 @@ def verdict(bench: Bench) -> None:
     st.subheader(ctx.t("lab.compare_title"), anchor=False)
     (a, _, p), (b, _, _) = bench.before.top(1)[0], bench.after.top(1)[0]
     fields = {
-        "label": short(ctx.labels[a]),
+        "label": short_name(ctx.labels[a]),
         "p": percent(p),
         "q": percent(float(bench.after.probs[a])),
         "logit": signed(float(bench.after.logits[a] - bench.before.logits[a])),
-        "now": short(ctx.labels[b]),
+        "now": short_name(ctx.labels[b]),
         "r": percent(float(bench.after.probs[b])),
     }
     key = "nothing" if not bench.active else "same_answer" if a == b else "other_answer"
@@ -151,7 +151,7 @@ def logits(bench: Bench) -> None:
     order = by_magnitude(moved)[: plots.LIMIT]
     order = order[np.argsort(-moved[order], kind="stable")]
     first = bench.before.top(1)[0][0]
-    names = [short(ctx.labels[i]) for i in order]
+    names = [short_name(ctx.labels[i]) for i in order]
     names = [f"<b>{name}</b>" if i == first else name for i, name in zip(order, names, strict=True)]
     chart.figure(
         ctx,
@@ -160,7 +160,7 @@ def logits(bench: Bench) -> None:
         code=shown_code.changed(bench),
         table=(("class", "change"), list(zip(ctx.labels, moved.tolist(), strict=True))),
         n=len(order),
-        label=short(ctx.labels[first]),
+        label=short_name(ctx.labels[first]),
     )
 
 
@@ -247,7 +247,7 @@ def ranks(bench: Bench, ranking: Ranking) -> None:
     axis, unit = ("lab.axis_share", "%") if ranking.share else ("lab.axis_first", "")
     first = bench.before.top(1)[0][0]
     fields = {
-        "label": short(ctx.labels[first]),
+        "label": short_name(ctx.labels[first]),
         "how": ctx.t(f"lab.figure.how_{bench.how}"),
         "best": names[0],
         "n": len(ranking.parts),
@@ -277,7 +277,7 @@ def patching(bench: Bench) -> None:
         (i, _, p) = trace.top(1)[0]
         picture = photos.thumbnail(trace.crop, 240) if trace.crop and name != "photo_ab" else ""
         image = f'<img src="{picture}" alt="">' if picture else ""
-        text = f"{escape(short(ctx.labels[i]))} <b>{percent(p)}</b>"
+        text = f"{escape(short_name(ctx.labels[i]))} <b>{percent(p)}</b>"
         cells.append(
             f'<figure class="cf-card">{image}<figcaption><b>{escape(ctx.t(f"lab.{name}"))}</b>'
             f"<span>{text}</span></figcaption></figure>"
@@ -285,8 +285,8 @@ def patching(bench: Bench) -> None:
     columns = "grid-template-columns:repeat(3,minmax(0,14rem))"
     st.html(f'<div class="cf-cards" style="{columns};align-items:end">{"".join(cells)}</div>')
     if bench.same:
-        chart.look(ctx.t("lab.patch_same", label=short(ctx.labels[bench.before.top(1)[0][0]])))
+        chart.look(ctx.t("lab.patch_same", label=short_name(ctx.labels[bench.before.top(1)[0][0]])))
         return
     share = float(moved_towards(bench.after.logits[None], bench.before.logits, other.logits)[0])
-    a, b = (short(ctx.labels[trace.top(1)[0][0]]) for trace in (bench.before, other))
+    a, b = (short_name(ctx.labels[trace.top(1)[0][0]]) for trace in (bench.before, other))
     chart.look(ctx.t("lab.patch_look", share=f"{signed(100 * share, 0)} %", a=a, b=b))

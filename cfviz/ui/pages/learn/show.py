@@ -13,7 +13,6 @@ import streamlit as st
 from cfviz.figures.live import attention as living
 from cfviz.figures.live import embedding, position_bias
 from cfviz.figures.plots.lab import board
-from cfviz.figures.plots.predictions import percent, short
 from cfviz.geometry import Grouping, grouping
 from cfviz.measured import cel
 from cfviz.models.crossformer import CrossFormer
@@ -28,7 +27,7 @@ from cfviz.ui.pages.lab import bench
 from cfviz.ui.pages.position_bias import surfaces
 from cfviz.ui.session import forms
 from cfviz.ui.widgets.figure import EMBEDDING, LAB, POSITION_BIAS, committed, drive, fresh, living_figure
-from cfviz.words import figure_words
+from cfviz.words import figure_words, percent, short_name
 
 from .course import Step
 from .question import Question, Scene, State, block_of, cut, token_at
@@ -252,7 +251,7 @@ def _board(ctx: Context, now: Moment) -> None:
     data = bench.frame(ctx) | found
     data |= {
         "do": to_url(parts) if swap and not now.open else "", "how": "zero", "seq": 0, "measured": "zero",
-        "share": False, "waits": False, "label": short(ctx.labels[now.scene.trace().top(1)[0][0]]),
+        "share": False, "waits": False, "label": short_name(ctx.labels[now.scene.trace().top(1)[0][0]]),
         "quiz": quiz,
     }  # fmt: skip
     LAB.show(data, name=name, on_commit=commit)
@@ -262,7 +261,7 @@ def _effects(ctx: Context, now: Moment, parts: list[Any], places: list[str]) -> 
     """The parts' colours: the effect of each on the answer's logit."""
     logits, first = changed(now.scene, parts), now.scene.trace().top(1)[0][0]
     probs = [percent(float(p)) for p in softmax(logits)[:, first]]
-    winners = ["" if w == first else short(ctx.labels[int(w)]) for w in logits.argmax(-1)]
+    winners = ["" if w == first else short_name(ctx.labels[int(w)]) for w in logits.argmax(-1)]
     return board(places, np.asarray(moved(now.scene, parts)), probs, winners)
 
 

@@ -10,13 +10,12 @@ from cfviz import point_names
 from cfviz.analysis.attention_measures import distance
 from cfviz.analysis.embedding import carried_shares, normalised
 from cfviz.analysis.position_bias import measures, surface
-from cfviz.figures.plots.predictions import percent, short
 from cfviz.geometry import CEL_KERNELS, Grouping, token_box
 from cfviz.models.interventions.effects import effects
 from cfviz.models.interventions.language import Intervention
 from cfviz.models.probes import embedding as layers
 from cfviz.stats import softmax
-from cfviz.words import signed
+from cfviz.words import percent, short_name, signed
 
 from .geometry import channels_of
 from .question import (
@@ -213,7 +212,7 @@ def effect_ranks(scene: Scene, by: np.ndarray) -> list[int]:
 def answer_fields(scene: Scene) -> dict[str, object]:
     """Fields for the model's current answer."""
     index, _, p = scene.trace().top(1)[0]
-    return {"label": short(scene.labels[index]), "p": percent(p)}
+    return {"label": short_name(scene.labels[index]), "p": percent(p)}
 
 
 def kernel_parts() -> list[Intervention]:
@@ -244,7 +243,7 @@ def kind_swap(scene: Scene, state: State, after: State) -> Question:
     first, now = int(scene.trace().logits.argmax()), int(logits.argmax())
     probs = softmax(logits[None])[0]
     fields = answer_fields(scene) | {
-        "stage": (part.stage or 0) + 1, "block": (part.block or 0) + 1, "now": short(scene.labels[now]),
+        "stage": (part.stage or 0) + 1, "block": (part.block or 0) + 1, "now": short_name(scene.labels[now]),
         "q": percent(float(probs[now])),
     }  # fmt: skip
     return Question("one", frozenset(["yes" if now != first else "no"]), fields, YES_NO)

@@ -11,7 +11,6 @@ from cfviz import point_names
 from cfviz.analysis.attention_measures import position_share
 from cfviz.data.images import prepare
 from cfviz.figures.plots import position_bias as plots
-from cfviz.figures.plots.predictions import percent, short
 from cfviz.hooks import edit
 from cfviz.measured import quick
 from cfviz.models.probes.position_bias import CHANGES, changes
@@ -23,7 +22,7 @@ from cfviz.ui.compute.models import model_code
 from cfviz.ui.context import Context
 from cfviz.ui.session.photos import photo_code
 from cfviz.ui.widgets import chart
-from cfviz.words import signed
+from cfviz.words import percent, short_name, signed
 
 from .surfaces import BiasSubject, block_name
 
@@ -84,11 +83,11 @@ def section(ctx: Context, subject: BiasSubject) -> None:
         now = int(logits.argmax())
         names.append(label)
         values.append(float(logits[first] - subject.trace.logits[first]))
-        arrow = "" if now == first else f"<br>→ {short(ctx.labels[now].split(',')[0], 18)}"
+        arrow = "" if now == first else f"<br>→ {short_name(ctx.labels[now].split(',')[0], 18)}"
         notes.append(f"{signed(values[-1])} · {percent(float(p[first]))}{arrow}")
         most = float(np.abs(logits - subject.trace.logits).max())
         data.append((label, values[-1], most, float(p[first]), ctx.labels[now]))
-    fig = plots.bars(names, values, notes, ctx.theme, {"x": t("position_bias.use_x", name=short(name, 24))})
+    fig = plots.bars(names, values, notes, ctx.theme, {"x": t("position_bias.use_x", name=short_name(name, 24))})
     columns = ("change", "logit_change", "largest_logit_change", "probability", "first_class")
     chart.figure(
         ctx,

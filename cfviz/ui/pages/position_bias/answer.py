@@ -16,7 +16,6 @@ from cfviz.data.decode import Photo
 from cfviz.data.images import prepare
 from cfviz.figures.live.logits import bias_by_offset
 from cfviz.figures.live.position_bias_answer import Card, pack
-from cfviz.figures.plots.predictions import percent, short
 from cfviz.hooks import edit
 from cfviz.measured import quick
 from cfviz.models.crossformer import CrossFormer
@@ -36,7 +35,7 @@ from cfviz.ui.session.plain import explain
 from cfviz.ui.widgets import chart
 from cfviz.ui.widgets.figure import POSITION_BIAS, committed
 from cfviz.ui.widgets.takeaway import take_away
-from cfviz.words import decimal, figure_words, signed, together
+from cfviz.words import decimal, figure_words, percent, short_name, signed, together
 
 from .cost import costs
 from .surfaces import BiasSubject, block_name
@@ -267,7 +266,7 @@ def _card(ctx: Context, method: str, by: str, found: Mapping[str, Answer], head:
     lines, probs = [], answer.probs
     for k in np.argsort(-answer.logits, kind="stable")[:5]:
         change = "" if answer is own else _change(answer.logits[k] - own.logits[k])
-        label = short(ctx.labels[int(k)].split(",")[0], 20)
+        label = short_name(ctx.labels[int(k)].split(",")[0], 20)
         lines.append((label, percent(float(probs[k])), decimal(answer.logits[k]), change))
     h = min(head, answer.q.shape[1] - 1)
     return Card(method, name, note, lines, answer.q[:, h], answer.k[:, h], answer.tables[h])
