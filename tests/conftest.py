@@ -1,4 +1,4 @@
-"""What every test may use: small models, the golden weights, a loopback server, the app, a browser."""
+"""Shared fixtures: small models, the golden weights, a loopback server, the app, a browser."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ START_SECONDS = 90  # of the app, on a loaded machine
 
 @pytest.fixture(autouse=True, scope="session")
 def _offline() -> Iterator[None]:
-    """The tests need no network; one that reaches for it fails at once, and says where it went."""
+    """Let a test that reaches for the network fail at once, with the address it wanted."""
     real = socket.socket.connect
 
     def connect(self: socket.socket, address: Any) -> None:
@@ -54,7 +54,7 @@ def is_local(host: str) -> bool:
 
 @pytest.fixture(autouse=True)
 def _own_caches(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
-    """No test reads or writes the user's downloads."""
+    """Keep all tests away from the user's downloads."""
     folder = tmp_path_factory.getbasetemp() / "cache"
     monkeypatch.setenv("XDG_CACHE_HOME", str(folder))
     monkeypatch.setenv("HF_HOME", str(folder / "hf"))
@@ -65,9 +65,9 @@ def _own_caches(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Mo
 
 @pytest.fixture
 def tiny_model() -> Callable[..., Any]:
-    """A function that makes a small CrossFormer, the same at each call: 16 channels, 4 stages, 7 classes.
+    """A function that makes a small CrossFormer, the same one each time: 16 channels, 4 stages, 7 classes.
 
-    Its keywords are those of `CrossFormer`; `seed` picks other weights.
+    It takes the keywords of `CrossFormer`; `seed` selects other weights.
     """
     import torch
 
@@ -83,7 +83,7 @@ def tiny_model() -> Callable[..., Any]:
 
 
 def golden_weight(name: str, shape: tuple[int, ...]) -> np.ndarray:
-    """The weight that follows from a parameter's name, float32; the golden outputs were made with these."""
+    """The float32 weight derived from a parameter's name, with which the golden outputs were made."""
     seed = zlib.crc32(name.encode())
     r = np.random.RandomState(seed).standard_normal(shape).astype(np.float32)
     if name.endswith(".bias"):
@@ -97,7 +97,7 @@ def golden_weight(name: str, shape: tuple[int, ...]) -> np.ndarray:
 
 @pytest.fixture(scope="session")
 def golden_fill() -> Callable[[Any], Any]:
-    """A function that gives a model the weights that follow from its parameters' names, and returns it."""
+    """A function that gives a model the weights derived from its parameters' names, and returns it."""
     import torch
 
     def fill(model: Any) -> Any:
@@ -113,10 +113,10 @@ def golden_fill() -> Callable[[Any], Any]:
 
 @pytest.fixture
 def serve() -> Iterator[Callable[[Callable[[BaseHTTPRequestHandler], None]], str]]:
-    """A function that serves GET and HEAD with what it is given, and returns the base URL.
+    """A function that serves GET and HEAD requests with a given handler and returns the base URL.
 
-    `serve(respond)`: `respond(request)` gets the `BaseHTTPRequestHandler` and writes the whole answer,
-    or breaks it off.
+    `serve(respond)`: `respond(request)` gets the `BaseHTTPRequestHandler` and writes the whole answer, or
+    breaks it off.
     """
     with ExitStack() as stack:
 
@@ -168,7 +168,7 @@ def free_port() -> int:
 
 @pytest.fixture(scope="session")
 def app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[App]:
-    """The app itself, started once, on a free port of the loopback address."""
+    """The app, started once on a free port of the loopback address."""
     folder = tmp_path_factory.mktemp("app")
     port, log = free_port(), folder / "log.txt"
     command = [sys.executable, "-m", "streamlit", "run", "app.py", "--server.address", "127.0.0.1"]
@@ -202,7 +202,7 @@ BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stab
 
 @pytest.fixture(scope="session")
 def chromium_path() -> str | None:
-    """The installed Chromium: `$CHROMIUM`, or the first found; None leaves it to Playwright's own build."""
+    """The installed Chromium: `$CHROMIUM`, or the first found; None for Playwright's own build."""
     wanted = os.environ.get("CHROMIUM")
     if wanted and not shutil.which(wanted):
         pytest.fail(f"CHROMIUM is {wanted!r}, which is no program here")
@@ -211,7 +211,7 @@ def chromium_path() -> str | None:
 
 @pytest.fixture(scope="module")
 def browser(chromium_path: str | None) -> Iterator[Any]:
-    """A headless Chromium. One a module: Playwright's event loop must not outlive the tests that use it."""
+    """A headless Chromium, one per module: Playwright's event loop must not outlive the tests that use it."""
     from playwright.sync_api import Error, sync_playwright
 
     with sync_playwright() as playwright:
@@ -253,10 +253,10 @@ def open_page(browser: Any) -> Iterator[Callable[..., Any]]:
 
 
 def settle(page: Any, seconds: float = 60) -> None:
-    """Wait until Streamlit has nothing left to run on a page, and our style is there.
+    """Wait until Streamlit has finished running the page and our style sheet has arrived.
 
-    Streamlit's own browser code for HTML comes apart from the rest; on a busy machine the style came after
-    the page had run.
+    Streamlit loads its browser code for HTML separately; on a busy machine the style arrived after the page
+    had run.
     """
     app_view = page.locator('[data-testid="stApp"]')
     app_view.wait_for(timeout=1000 * seconds)

@@ -1,4 +1,4 @@
-"""Shares, knock-outs, spectra and patterns on cases whose answer is known by hand."""
+"""Shares, ablations, spectra and patterns, on cases worked out by hand."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ def tokens(seed: int, scale: float = 1.0) -> np.ndarray:
     return scale * np.random.default_rng(seed).standard_normal((5, 6, 16))
 
 
-def test_where_a_kernel_reads() -> None:
-    """Two outputs, two inputs: one place has weights 3 and -4, one has four alike, the others none."""
+def test_tap_strengths_are_root_mean_squares() -> None:
+    """Two outputs and inputs: one position has weights 3 and -4, one four equal weights, the others none."""
     weight = np.zeros((2, 2, 2, 2), np.float32)
     weight[0, 0, 0, 1], weight[1, 1, 0, 1] = 3, -4
     weight[:, :, 1, 0] = -7
@@ -40,7 +40,7 @@ def test_where_a_kernel_reads() -> None:
 
 @given(st.integers(0, 10_000), st.floats(1e-3, 1e3))
 @settings(max_examples=30, deadline=None)
-def test_shares_sum_to_one(seed: int, scale: float) -> None:
+def test_shares_of_kernels_sum_to_one(seed: int, scale: float) -> None:
     x, gain = tokens(seed, scale), np.random.default_rng(seed + 1).normal(1, 0.3, 16)
     for shares in (
         measure.carried_shares(x, CHANNELS),
@@ -52,8 +52,8 @@ def test_shares_sum_to_one(seed: int, scale: float) -> None:
 
 
 @pytest.mark.parametrize("kernel", range(4))
-def test_one_kernel_alone_has_it_all(kernel: int) -> None:
-    """The raw token, and what causes the normalised one; its channels alone carry less, as the mean leaks."""
+def test_a_kernel_without_rivals_has_the_whole_share(kernel: int) -> None:
+    """True of the raw token and of the cause; its channels carry less, as the subtracted mean leaks out."""
     x, part = tokens(0), measure.kernel_slices(CHANNELS)[kernel]
     alone = np.zeros_like(x)
     alone[..., part] = x[..., part]
@@ -66,8 +66,8 @@ def test_one_kernel_alone_has_it_all(kernel: int) -> None:
     assert carried == pytest.approx(energy[..., part].sum(-1) / energy.sum(-1))
 
 
-def test_one_kernel_whose_channels_cancel_carries_it_all() -> None:
-    """With a mean of zero nothing leaks into the other kernels' channels."""
+def test_a_kernel_whose_channels_cancel_carries_everything() -> None:
+    """If the mean is zero, nothing leaks into the other kernels' channels."""
     x = np.zeros((1, 1, 16))
     x[..., 8:12] = [3, -3, 1, -1]
     carried = measure.carried_shares(measure.normalised(x, np.ones(16)), CHANNELS)
@@ -86,27 +86,27 @@ def test_shares_by_hand() -> None:
     assert caused == pytest.approx(np.array([3 * 5 / 4, 4 * 9 / 4]) / squares.sum())
 
 
-def test_a_kernel_against_the_others_counts_negative() -> None:
+def test_a_kernel_that_works_against_the_others_has_a_negative_share() -> None:
     x = np.array([[[6.0, -2, 1, 1]]])  # centred 4.5, -3.5, -0.5, -0.5: the second part lies below the mean
     down = measure.caused_shares(x, (2, 2), np.ones(4))[:, 0, 0]
     assert down == pytest.approx(np.array([6 * 4.5 + 2 * 3.5, -1]) / 33)
 
 
-def test_an_empty_token_is_divided_by_channels() -> None:
+def test_a_token_of_zeros_is_shared_by_number_of_channels() -> None:
     x = np.zeros((1, 1, 16))
     even = np.array(CHANNELS) / 16
     assert measure.carried_shares(x, CHANNELS)[:, 0, 0] == pytest.approx(even)
     assert measure.caused_shares(x, CHANNELS, np.ones(16))[:, 0, 0] == pytest.approx(even)
 
 
-def test_channels_that_do_not_add_up_are_refused() -> None:
+def test_a_wrong_number_of_channels_is_refused() -> None:
     with pytest.raises(ValueError, match="16 channels"):
         measure.kernel_norms(tokens(0), (8, 4, 2))
 
 
 @pytest.mark.slow
-def test_the_normalised_token_is_the_models(tiny_model) -> None:
-    """The LayerNorm written out here, with its offset, gives what the model's own gave."""
+def test_normalised_tokens_are_those_of_the_models_layer_norm(tiny_model) -> None:
+    """`normalised` plus the LayerNorm's offset equals the output of the model's own LayerNorm."""
     model = tiny_model()
     with torch.no_grad():
         model.patch_embed.norm.weight.normal_(1, 0.2)
@@ -120,7 +120,7 @@ def test_the_normalised_token_is_the_models(tiny_model) -> None:
 # ---------------------------------------------------------------- what reads the kernels
 
 
-def test_reads_by_hand() -> None:
+def test_read_shares_by_hand() -> None:
     qkv = np.zeros((12, 4))
     qkv[0:4, 0] = 1  # the query reads channel 0
     qkv[4:8, 3] = 2  # the key channel 3
@@ -135,7 +135,7 @@ def test_reads_by_hand() -> None:
 
 
 @pytest.mark.parametrize(("stage", "kernel"), [(s, i) for s in range(4) for i in range(len(CEL_KERNELS[s]))])
-def test_a_kernel_set_to_zero_is_a_convolution_of_zeros(tiny_model, stage: int, kernel: int) -> None:
+def test_removing_a_kernel_equals_zeroing_its_convolution(tiny_model, stage: int, kernel: int) -> None:
     model, image = tiny_model(), torch.randn(3, 64, 96, generator=torch.Generator().manual_seed(1))
     point = layers.points(stage)[kernel]
     found = layers.knock_outs(model, image, [{point: 0.0}, {}], ["layers.3.blocks.1.out"])
@@ -155,14 +155,14 @@ def test_a_kernel_set_to_zero_is_a_convolution_of_zeros(tiny_model, stage: int, 
     assert found["layers.3.blocks.1.out"].shape == (2, 2, 3, 128)
 
 
-def test_a_kernel_set_to_its_own_response_changes_nothing(tiny_model) -> None:
+def test_replacing_a_kernel_by_its_own_response_changes_nothing(tiny_model) -> None:
     model, image = tiny_model(), torch.randn(3, 64, 64)
     own = {point: x[0] for point, x in layers.responses(model, [image]).items()}
     found = layers.knock_outs(model, image, [own, {}])["logits"]
     assert found[0] == pytest.approx(found[1], abs=1e-6)
 
 
-def test_a_mean_is_put_everywhere(tiny_model) -> None:
+def test_a_mean_replaces_a_kernel_at_every_token(tiny_model) -> None:
     model, image = tiny_model(), torch.randn(3, 64, 64)
     mean = np.arange(2.0)
     point = layers.points(0)[3]
@@ -171,14 +171,14 @@ def test_a_mean_is_put_everywhere(tiny_model) -> None:
     assert (found[point][0].transpose(1, 2, 0) == mean).all()
 
 
-def test_the_first_layer_alone_gives_the_same_responses(tiny_model) -> None:
+def test_the_first_layer_run_alone_gives_the_same_responses(tiny_model) -> None:
     model, images = tiny_model(), [torch.randn(3, 64, 64) for _ in range(3)]
     alone, whole = layers.responses(model, images, (0,)), layers.responses(model, images, batch=2)
     for point, values in alone.items():
         assert values == pytest.approx(whole[point], abs=1e-5)
 
 
-def test_costs_by_hand() -> None:
+def test_prediction_changes_by_hand() -> None:
     before = np.log(np.array([0.5, 0.25, 0.25]))
     after = np.log(np.array([[0.25, 0.5, 0.25], [0.5, 0.25, 0.25]]))
     found = measure.prediction_changes(after, before)
@@ -188,7 +188,7 @@ def test_costs_by_hand() -> None:
     assert found["kl"] == pytest.approx([0.5 * 1 + 0.25 * -1, 0])
 
 
-def test_change_by_hand() -> None:
+def test_relative_change_by_hand() -> None:
     before = np.array([[[3.0, 4]], [[0, 2]]])
     after = np.array([[[3.0, 4]], [[0, 5]]])
     assert measure.relative_change(after, before)[:, 0] == pytest.approx([0, 1.5])
@@ -197,13 +197,13 @@ def test_change_by_hand() -> None:
 # ---------------------------------------------------------------- places, filters, patterns, cost
 
 
-def test_the_strongest_places_are_one_a_photo() -> None:
+def test_strongest_positions_are_one_per_photo() -> None:
     maps = np.zeros((3, 2, 4))
     maps[0, 1, 3], maps[1, 0, 2], maps[1, 0, 1] = 5, 9, 8
     assert measure.strongest_positions(maps, 2) == [(1, 0, 2, 9.0), (0, 1, 3, 5.0)]
 
 
-def test_a_box_is_averaged_over_itself_only() -> None:
+def test_the_mean_of_a_box_ignores_what_lies_outside() -> None:
     values = np.zeros((1, 10, 10))
     values[0, 5:, :5] = 2
     assert measure.box_mean(values, (0.5, 1), (0, 0.5)) == pytest.approx([2])
@@ -211,7 +211,7 @@ def test_a_box_is_averaged_over_itself_only() -> None:
 
 
 @pytest.mark.parametrize("period", [4, 8, 16])
-def test_the_spectrum_of_a_wave_is_its_period(period: int) -> None:
+def test_the_spectrum_of_a_wave_peaks_at_its_frequency(period: int) -> None:
     x = np.arange(32)
     wave = np.cos(2 * np.pi * x / period)[None, None, None].repeat(32, 2)
     frequency, power = spectrum.radial_power(wave)
@@ -219,7 +219,7 @@ def test_the_spectrum_of_a_wave_is_its_period(period: int) -> None:
     assert frequency[power.argmax()] == pytest.approx(1 / period, abs=1 / 64)
 
 
-def test_a_single_pixel_has_every_frequency_alike() -> None:
+def test_a_single_pixel_has_a_flat_spectrum() -> None:
     frequency, power = spectrum.radial_power(np.ones((1, 3, 1, 1)))
     assert power == pytest.approx(np.full(32, 1 / 32))
     assert spectrum.mean_frequency(frequency, power) == pytest.approx(0.25)
@@ -227,7 +227,7 @@ def test_a_single_pixel_has_every_frequency_alike() -> None:
         spectrum.radial_power(np.ones((1, 1, 80, 80)))
 
 
-def test_filters_become_pictures() -> None:
+def test_filters_become_pictures_on_grey() -> None:
     weight = np.zeros((2, 3, 2, 2))
     weight[0, 0, 0, 0], weight[0, 2, 1, 1] = 2, -2
     images = spectrum.filter_images(weight)
@@ -237,7 +237,7 @@ def test_filters_become_pictures() -> None:
 
 
 @pytest.mark.parametrize("name", PATTERNS)
-def test_patterns_are_pictures_that_change_with_scale(name: str) -> None:
+def test_patterns_change_with_their_scale(name: str) -> None:
     small, large = pattern(name, 4, 64), pattern(name, 32, 64)
     assert small.shape == (64, 64, 3)
     assert small.dtype == np.uint8
@@ -245,7 +245,7 @@ def test_patterns_are_pictures_that_change_with_scale(name: str) -> None:
     assert (small != large).any()
 
 
-def test_patterns_have_the_scale_they_say() -> None:
+def test_patterns_repeat_at_the_scale_they_claim() -> None:
     line = pattern("grating", 16, 64, angle=0)[0, :, 0].astype(float)
     assert np.abs(np.fft.rfft(line - line.mean())).argmax() == 64 / 16
     disc = pattern("circle", 32, 64)[..., 0] / 255
@@ -259,7 +259,7 @@ def test_patterns_have_the_scale_they_say() -> None:
 
 
 @pytest.mark.parametrize("stage", range(4))
-def test_multiply_adds_are_torchs(stage: int) -> None:
+def test_multiply_adds_agree_with_pytorchs_counter(stage: int) -> None:
     import cfviz
 
     model = cfviz.create_model("crossformer_nano", None)
@@ -270,7 +270,7 @@ def test_multiply_adds_are_torchs(stage: int) -> None:
     assert way.channels == its.channels
 
 
-def test_other_ways_by_hand() -> None:
+def test_other_embeddings_by_hand() -> None:
     cross, pvt, swin, pyramid = embedding_cost.embeddings(0, 3, 96)
     assert cross.macs == 3 * (16 * 48 + 64 * 24 + 256 * 12 + 1024 * 12)
     assert pvt.macs == swin.macs == 3 * 16 * 96

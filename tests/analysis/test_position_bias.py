@@ -1,4 +1,4 @@
-"""Surfaces, index matrix, resized tables and comparisons, against hand-made cases and torch."""
+"""Surfaces, the index matrix, resized tables and comparisons, against hand-made cases and torch."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from cfviz.options import BIAS_METHODS, TABLE_METHODS
 
 
 def index_by_broadcasting(G: int) -> np.ndarray:
-    """The authors' construction in other words: coordinates of all tokens, their differences, two shifts."""
+    """The authors' construction: the coordinates of all tokens, their differences, two shifts."""
     rows, cols = torch.meshgrid(torch.arange(G), torch.arange(G), indexing="ij")
     place = torch.stack([rows.reshape(-1), cols.reshape(-1)])  # 2, N
     apart = (place.unsqueeze(2) - place.unsqueeze(1)).permute(1, 2, 0)  # N, N, 2
@@ -31,13 +31,13 @@ def index_by_broadcasting(G: int) -> np.ndarray:
 
 
 @pytest.mark.parametrize("G", range(2, 15))
-def test_the_index_matrix_is_the_authors(G: int) -> None:
+def test_the_index_matrix_equals_the_authors_construction(G: int) -> None:
     index = relative_index(G, G)
     assert np.array_equal(index, index_by_broadcasting(G))
     assert np.array_equal(np.unique(index), np.arange((2 * G - 1) ** 2))
 
 
-def test_rows_the_article_prints() -> None:
+def test_rows_printed_in_the_article() -> None:
     index, found = relative_index(7, 7), offsets(7, 7)
     assert [*index[0][:3], *index[0][-3:]] == [84, 83, 82, 2, 1, 0]
     assert [*index[-1][:3], *index[-1][-3:]] == [168, 167, 166, 86, 85, 84]
@@ -49,7 +49,7 @@ def test_rows_the_article_prints() -> None:
 
 
 @pytest.mark.parametrize("size", [64, 224])
-def test_surfaces_are_the_captured_bias_bit_for_bit(tiny_model, size: int) -> None:
+def test_surfaces_hold_the_captured_bias_bit_for_bit(tiny_model, size: int) -> None:
     model = tiny_model(embed_dim=64)
     with torch.no_grad(), capture(model, "layers.*.blocks.*.attn.bias") as seen:
         model(torch.zeros(1, 3, size, size))
@@ -64,7 +64,7 @@ def test_surfaces_are_the_captured_bias_bit_for_bit(tiny_model, size: int) -> No
             assert np.array_equal(anew, surface)
 
 
-def test_rectangles_and_what_is_no_surface() -> None:
+def test_rectangular_groups_have_surfaces_and_other_biases_are_refused() -> None:
     values = np.arange(2 * 5 * 3, dtype=np.float32).reshape(2, 5, 3)  # groups of 3 x 2
     bias = pb.pair_bias(values)
     assert bias.shape == (2, 6, 6)
@@ -82,12 +82,12 @@ def test_rectangles_and_what_is_no_surface() -> None:
 
 
 def bump(dh: float, dw: float, height: float = 3.0) -> np.ndarray:
-    """A surface 13 x 13 that falls off with the offset, at its own pace down and across."""
+    """A 13 x 13 surface that falls off with the offset, at separate rates down and across."""
     d = offsets(7, 7).reshape(13, 13, 2).astype(float)
     return -height * ((d[..., 0] / dh) ** 2 + (d[..., 1] / dw) ** 2) / 36
 
 
-def test_measures_of_heads_made_by_hand() -> None:
+def test_measures_name_the_preference_of_hand_made_heads() -> None:
     d = offsets(7, 7).reshape(13, 13, 2).astype(float)
     heads = {
         "near": bump(0.3, 0.3),
@@ -117,7 +117,7 @@ def test_measures_of_heads_made_by_hand() -> None:
         pb.head_order(found, "mood")
 
 
-def test_decay_of_a_straight_slope() -> None:
+def test_decay_of_a_linear_slope() -> None:
     d = np.rint(np.hypot(*offsets(7, 7).T)).reshape(1, 13, 13)
     found = pb.measures(-d)  # loses one a ring, 8 in all
     assert found.decay[0] == pytest.approx(8 * (1 - np.exp(-1)))
@@ -127,7 +127,7 @@ def test_decay_of_a_straight_slope() -> None:
 
 
 @pytest.mark.parametrize(("Gh", "Gw"), [(2, 2), (5, 5), (7, 7), (8, 8), (14, 14), (28, 28), (4, 9)])
-def test_resizing_agrees_with_torch(Gh: int, Gw: int) -> None:
+def test_bicubic_resizing_agrees_with_torch(Gh: int, Gw: int) -> None:
     table = np.random.default_rng(Gh).normal(size=(3, 13, 13))
     target = (2 * Gh - 1, 2 * Gw - 1)
     wanted = interpolate(torch.from_numpy(table)[None], target, mode="bicubic", align_corners=False)[0]
@@ -156,7 +156,7 @@ def test_cut_and_clamp_by_hand() -> None:
         pb.resized_table(table, 3, 3, "guess")
 
 
-def test_what_lies_outside_and_offsets_brought_back() -> None:
+def test_untrained_offsets_and_offsets_scaled_back() -> None:
     assert pb.untrained_offsets(8, 8, 7).sum() == 15**2 - 13**2
     assert not pb.untrained_offsets(7, 4, 7).any()
     scaled = pb.scaled_offsets(14, 7, 7)
@@ -167,8 +167,8 @@ def test_what_lies_outside_and_offsets_brought_back() -> None:
 
 @pytest.mark.parametrize("way", TABLE_METHODS)
 @pytest.mark.parametrize("G", [1, 5, 7, 11])
-def test_the_model_is_given_what_is_drawn(way: str, G: int) -> None:
-    """The methods of `models.probes.position_bias`, in torch, are those of the analysis, in numpy."""
+def test_the_model_gets_the_same_resized_table_as_the_figure(way: str, G: int) -> None:
+    """The methods of `models.probes.position_bias` (torch) agree with those of the analysis (NumPy)."""
     table = torch.randn(169, 2, dtype=torch.float64)
     drawn = pb.resized_table(table.numpy().T.reshape(2, 13, 13), G, G, way)
     given_ = probes.resized(table, G, way).numpy().T.reshape(drawn.shape)
@@ -181,7 +181,7 @@ def asked(pos: torch.nn.Module, at: np.ndarray) -> np.ndarray:
 
 
 @pytest.mark.parametrize("way", BIAS_METHODS)
-def test_edits_put_a_way_into_the_model(tiny_model, way: str) -> None:
+def test_edits_apply_a_method_to_the_model(tiny_model, way: str) -> None:
     model = tiny_model(embed_dim=64, depths=(2, 1, 1, 1), group_size=3)
     pos = model.layers[0].blocks[1].attn.pos
     point = "layers.0.blocks.1.attn.bias"
@@ -203,7 +203,7 @@ def test_edits_put_a_way_into_the_model(tiny_model, way: str) -> None:
 # ---------------------------------------------------------------- what a window costs
 
 
-def test_fixed_intervals_pad_256_pixels_from_64_to_112() -> None:
+def test_fixed_intervals_pad_a_256_px_input_from_64_to_112_tokens() -> None:
     fixed = pb.attention_load(lsda(64, 64, 1, 7, 8), 48)
     assert fixed.padded == (112, 112)
     assert fixed.waste == pytest.approx(1 - 64**2 / 112**2)
@@ -233,8 +233,8 @@ def row(hits: np.ndarray, bias: str = "own", size: int = 256, **more) -> dict:
     }
 
 
-def test_paired_interval_of_a_textbook_case() -> None:
-    """Agresti's approval ratings: 1600 people asked twice; 150 went from yes to no, 86 from no to yes."""
+def test_the_paired_interval_of_a_textbook_case() -> None:
+    """Agresti's approval ratings: of 1600 people asked twice, 150 went from yes to no, 86 from no to yes."""
     before = np.r_[np.ones(944, bool), np.zeros(656, bool)]
     after = np.r_[np.ones(794, bool), np.zeros(150, bool), np.ones(86, bool), np.zeros(570, bool)]
     value, low, high = measured.paired_difference(after, before)
@@ -245,7 +245,7 @@ def test_paired_interval_of_a_textbook_case() -> None:
 
 
 @given(st.lists(st.tuples(st.booleans(), st.booleans()), min_size=1, max_size=60))
-def test_paired_interval_turns_with_its_sides(hits: list[tuple[bool, bool]]) -> None:
+def test_swapping_the_sides_mirrors_the_paired_interval(hits: list[tuple[bool, bool]]) -> None:
     one, other = np.array(hits).T
     value, low, high = measured.paired_difference(one, other)
     back = measured.paired_difference(other, one)
@@ -254,7 +254,7 @@ def test_paired_interval_turns_with_its_sides(hits: list[tuple[bool, bool]]) -> 
     assert low <= value + 1 / len(hits)
 
 
-def test_same_photos_tell_more_than_two_shares() -> None:
+def test_the_paired_interval_is_narrower_than_the_unpaired_one() -> None:
     rng = np.random.default_rng(0)
     one = rng.random(400) < 0.6
     other = one.copy()
@@ -274,7 +274,7 @@ def _without(whole: dict) -> dict:
     return {name: value for name, value in whole.items() if name != "hits"}
 
 
-def test_verdict_and_where_it_breaks() -> None:
+def test_the_verdict_counts_significant_sizes() -> None:
     good, bad = np.arange(100) < 80, np.arange(100) < 40
     rows = [row(good, size=256), row(bad, "bicubic", 256), row(bad, size=448), row(good, "bicubic", 448)]
     rows += [row(good, size=320), row(good, "bicubic", 320), row(good, size=224), row(bad, "bicubic", 224)]
@@ -292,7 +292,7 @@ def test_verdict_and_where_it_breaks() -> None:
 SEVEN = (7, 7, 7, 7)
 
 
-def test_where_extrapolation_breaks() -> None:
+def test_extrapolation_breaks_at_the_smallest_significant_loss() -> None:
     good, bad, worse = (np.arange(100) < n for n in (80, 60, 40))
     rows = [row(good, size=size) for size in (160, 224, 256)] + [row(worse, size=320), row(worse, size=384)]
     for bias, hits in (("bicubic", bad), ("none", good)):
@@ -311,7 +311,7 @@ def test_where_extrapolation_breaks() -> None:
     assert breaks(rows, "scaled", ("none",), (8, 8, 8, 8)) is None  # G = 8 is nothing new
 
 
-def test_windows_extrapolate_where_a_stage_has_offsets_that_training_never_showed() -> None:
+def test_a_window_has_new_offsets_if_any_stage_has() -> None:
     nano = (8, 8, 8, 7)  # trained at 128 px with G = 8 and at 224 px with G = 7
     assert not measured.has_new_offsets(224, 8, nano)  # the last map is 7 x 7
     assert measured.has_new_offsets(256, 8, nano)  # and here 8 x 8
@@ -320,7 +320,7 @@ def test_windows_extrapolate_where_a_stage_has_offsets_that_training_never_showe
     assert measured.has_new_offsets(256, 8, SEVEN)
 
 
-def test_a_gap_that_is_there_at_the_trained_size_is_no_drift() -> None:
+def test_a_gap_already_present_at_the_trained_size_is_not_drift() -> None:
     rng = np.random.default_rng(1)
     twin, dpb = rng.random(300) < 0.7, rng.random(300) < 0.5
     later = dpb & (rng.random(300) < 0.6)

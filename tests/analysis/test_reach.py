@@ -1,4 +1,4 @@
-"""Reach counted by composing group memberships, and multiply-adds."""
+"""Reach, counted by composing group memberships, and multiply-adds."""
 
 import numpy as np
 import pytest
@@ -11,7 +11,7 @@ from cfviz.geometry import schemes as other
 
 
 def matrix(scheme: other.Scheme) -> np.ndarray:
-    """Who hears whom, shortcut included, one query at a time: bool (HW, HW)."""
+    """Which tokens reach which, shortcut included, one query at a time: bool (HW, HW)."""
     rows = [scheme.sources(*divmod(q, scheme.W)).reshape(-1) for q in range(scheme.H * scheme.W)]
     return np.array(rows) | np.eye(scheme.H * scheme.W, dtype=bool)
 
@@ -19,8 +19,8 @@ def matrix(scheme: other.Scheme) -> np.ndarray:
 @pytest.mark.slow
 @given(H=st.integers(4, 12), W=st.integers(4, 12), G=st.integers(1, 4), I=st.integers(1, 4), data=st.data())
 @settings(max_examples=25, deadline=None)
-def test_reach_is_the_product_of_the_layers(H: int, W: int, G: int, I: int, data: st.DataObject) -> None:  # noqa: E741
-    """n blocks hear what the boolean product of their n matrices says, for every method."""
+def test_reach_is_the_boolean_product_of_the_layers(H: int, W: int, G: int, I: int, data: st.DataObject) -> None:  # noqa: E741
+    """True of n blocks of every method: the product of their n matrices."""
     query = data.draw(st.integers(0, H * W - 1))
     for name, schemes in other.families(H, W, G, I, window=max(2, G), ratio=2).items():
         sets = reach(schemes, *divmod(query, W), 3)
@@ -33,7 +33,7 @@ def test_reach_is_the_product_of_the_layers(H: int, W: int, G: int, I: int, data
 
 @given(H=st.integers(4, 20), W=st.integers(4, 20), G=st.integers(2, 6), I=st.integers(1, 5), data=st.data())
 @settings(max_examples=40, deadline=None)
-def test_reach_only_grows(H: int, W: int, G: int, I: int, data: st.DataObject) -> None:  # noqa: E741
+def test_reach_never_shrinks_with_more_blocks(H: int, W: int, G: int, I: int, data: st.DataObject) -> None:  # noqa: E741
     row, col = data.draw(st.integers(0, H - 1)), data.draw(st.integers(0, W - 1))
     for schemes in other.families(H, W, G, I, window=G, ratio=2).values():
         sets = reach(schemes, row, col, 4)
@@ -43,7 +43,7 @@ def test_reach_only_grows(H: int, W: int, G: int, I: int, data: st.DataObject) -
 
 
 def test_the_first_stage_at_224() -> None:
-    """56 x 56, G = 7, I = 8: a window, then 7 x 7 of the 8 x 8 windows, then everything (at this query).
+    """56 x 56, G = 7, I = 8: a window, then 7 x 7 of the 8 x 8 windows, then everything (for this query).
 
     The interval is longer than the window, so the seven rows of a query's long distance group meet only
     seven of the eight rows of windows.
@@ -58,15 +58,15 @@ def test_the_first_stage_at_224() -> None:
     }  # fmt: skip
 
 
-def test_two_blocks_cover_where_the_interval_fits() -> None:
-    """With G = 4 and I = 4, as in CrossFormer++, two blocks hear the whole 16 x 16 region, and no more."""
+def test_two_blocks_cover_a_region_if_the_interval_fits() -> None:
+    """With G = 4 and I = 4, as in CrossFormer++, two blocks reach the whole 16 x 16 region, and no more."""
     two = reach(other.families(56, 56, 4, 4, 7, 8)["crossformer"], 20, 20, 2)[2]
     expected = np.zeros((56, 56), bool)
     expected[16:32, 16:32] = True
     np.testing.assert_array_equal(two, expected)
 
 
-def test_rows_that_the_reduction_drops_are_never_heard() -> None:
+def test_rows_dropped_by_the_reduction_never_reach_a_query() -> None:
     schemes = (other.pvt(9, 9, 4),)
     assert blocks_to_cover(schemes, 0, 0) is None
     assert reach(schemes, 0, 0, 3).sum((1, 2)).tolist() == [1, 64, 64, 64]
@@ -75,7 +75,7 @@ def test_rows_that_the_reduction_drops_are_never_heard() -> None:
 @given(
     H=st.integers(1, 60), W=st.integers(1, 60), G=st.integers(1, 9), I=st.integers(1, 8), C=st.integers(1, 96)
 )
-def test_the_formula(H: int, W: int, G: int, I: int, C: int) -> None:  # noqa: E741
+def test_attention_cost_follows_the_formula(H: int, W: int, G: int, I: int, C: int) -> None:  # noqa: E741
     """2 Hp Wp G^2 C for a grouping, 2 (HW)^2 C for global attention."""
     for g in (grouping("sda", H, W, G), grouping("lda", H, W, G, I)):
         cost = multiply_adds(other.crossformer(g), C)
@@ -84,7 +84,7 @@ def test_the_formula(H: int, W: int, G: int, I: int, C: int) -> None:  # noqa: E
     assert multiply_adds(other.vit(H, W), C).attention == 2 * (H * W) ** 2 * C
 
 
-def test_what_is_refused() -> None:
+def test_bad_queries_and_sets_are_refused() -> None:
     scheme = other.vit(4, 5)
     with pytest.raises(ValueError, match=r"set is \(5, 4\); expected the map's \(4, 5\)"):
         one_layer_back(scheme, np.zeros((5, 4), bool))

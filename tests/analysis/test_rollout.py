@@ -1,4 +1,4 @@
-"""Rollout keeps its sums, leaks nothing, and follows groups and kernels as the model does."""
+"""Rollout keeps the sum of each row, leaks nothing, and follows groups and kernels as the model does."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from cfviz.geometry import lsda
 
 
 def even_layer(H: int, W: int, block: int, G: int, I: int, cooling: Kernels | None = None) -> Layer:  # noqa: E741
-    """A block whose queries look at all tokens of their group alike, at padding not at all."""
+    """A block whose queries attend evenly to all tokens of their group and never to padding."""
     g = lsda(H, W, block, G, I)
     valid = g.valid.astype(float)
     probs = np.broadcast_to(valid[:, None, :], (g.nG, g.N, g.N)) / valid.sum(-1)[:, None, None].clip(1)
@@ -21,7 +21,7 @@ def even_layer(H: int, W: int, block: int, G: int, I: int, cooling: Kernels | No
 
 
 def test_even_attention_in_a_window_and_a_lattice() -> None:
-    """The lower right token of a 4 x 4 map, G = 2, I = 2: its window, its lattice."""
+    """The lower right token of a 4 x 4 map, G = 2, I = 2: its SDA window and its LDA lattice."""
     row = one_token(4, 4, 3, 3)
     window, lattice = np.zeros((4, 4)), np.zeros((4, 4))
     window[2:, 2:] = lattice[1::2, 1::2] = 0.25
@@ -30,7 +30,7 @@ def test_even_attention_in_a_window_and_a_lattice() -> None:
 
 
 def test_sda_then_lda_sees_the_whole_map() -> None:
-    """Two blocks that look evenly, without shortcuts: every token of a 4 x 4 map has 1/16 (paper, 3.2)."""
+    """Two blocks of even attention without shortcuts give every token of a 4 x 4 map 1/16 (paper, 3.2)."""
     layers = [even_layer(4, 4, b, 2, 2) for b in (0, 1)]
     assert rollout(one_token(4, 4, 1, 2), [layers], [], shortcut=0)[0] == pytest.approx(
         np.full((4, 4), 1 / 16)
@@ -46,7 +46,7 @@ def test_the_shortcut_alone_changes_nothing() -> None:
     H=st.integers(2, 11), W=st.integers(2, 11), G=st.integers(2, 4), I=st.integers(1, 4),
     seed=st.integers(0, 9),
 )  # fmt: skip
-def test_sums_stay_and_padding_gets_nothing(H: int, W: int, G: int, I: int, seed: int) -> None:  # noqa: E741
+def test_sums_are_kept_and_padding_gets_nothing(H: int, W: int, G: int, I: int, seed: int) -> None:  # noqa: E741
     rng = np.random.default_rng(seed)
     cooling = Kernels((rng.uniform(0.1, 1, (3, 3)),), 1)
     stages = [
@@ -62,7 +62,7 @@ def test_sums_stay_and_padding_gets_nothing(H: int, W: int, G: int, I: int, seed
 
 
 def test_a_merging_kernel_by_hand() -> None:
-    """Kernels of 2 and 4 make 20 taps, all alike here: the four inner tokens have two of them each."""
+    """Kernels of 2 and 4 have 20 taps, all equal here; each of the four inner tokens gets two of them."""
     kernels = Kernels((np.ones((2, 2)), np.ones((4, 4))), 2)
     inner = through_kernels(one_token(3, 3, 1, 1), kernels, 6, 6)[0]
     expected = np.zeros((6, 6))
@@ -77,7 +77,7 @@ def test_a_merging_kernel_by_hand() -> None:
 
 
 @pytest.mark.parametrize(("sides", "stride"), [((4, 8, 16, 32), 4), ((2, 4), 2), ((3,), 1)])
-def test_kernels_read_what_convolutions_read(sides: tuple[int, ...], stride: int) -> None:
+def test_kernels_reach_what_convolutions_read(sides: tuple[int, ...], stride: int) -> None:
     rng = np.random.default_rng(2)
     taps = [rng.uniform(size=(k, k)) for k in sides]
     H, W = 8 * stride, 7 * stride
@@ -93,7 +93,7 @@ def test_kernels_read_what_convolutions_read(sides: tuple[int, ...], stride: int
     assert back == pytest.approx((slope / slope.sum())[0, 0].numpy())
 
 
-def test_wrong_numbers_are_named() -> None:
+def test_errors_name_the_wrong_number() -> None:
     with pytest.raises(ValueError, match="1 stages need 0 merging layers; 1 came"):
         rollout(one_token(4, 4, 0, 0), [[even_layer(4, 4, 0, 2, 2)]], [Kernels((np.ones((2, 2)),), 2)])
     with pytest.raises(ValueError, match=r"no token \(4, 0\)"):

@@ -1,4 +1,4 @@
-"""Linear CKA on cases whose value is known by hand."""
+"""Linear CKA, on cases worked out by hand."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ RNG = np.random.default_rng(0)
 
 
 @pytest.mark.parametrize(("n", "p"), [(200, 8), (20, 64)])
-def test_what_cka_ignores(n: int, p: int) -> None:
+def test_cka_ignores_shifts_rotations_and_scale(n: int, p: int) -> None:
     x = RNG.normal(size=(n, p))
     q, _ = np.linalg.qr(RNG.normal(size=(p, p)))
     for y in (x, x @ q, -3 * x, x + 100):
@@ -22,14 +22,14 @@ def test_independent_features_are_near_zero() -> None:
     assert linear_cka(RNG.normal(size=(20000, 4)), RNG.normal(size=(20000, 6))) < 1e-3
 
 
-def test_a_value_by_hand() -> None:
-    """x has two uncorrelated channels of equal variance, y only the first: 1 / (sqrt(2) * 1)."""
+def test_cka_of_one_shared_channel_by_hand() -> None:
+    """x has two uncorrelated channels of equal variance, y has only the first: 1 / (sqrt(2) * 1)."""
     x = np.array([[1, 1], [1, -1], [-1, 1], [-1, -1.0]])
     assert linear_cka(x, x[:, :1]) == pytest.approx(2**-0.5)
     assert linear_cka(x[:, :1], x[:, 1:]) == pytest.approx(0)
 
 
-def test_both_ways_of_computing_agree() -> None:
+def test_both_formulas_agree() -> None:
     x, y = RNG.normal(size=(10, 30)), RNG.normal(size=(10, 40))
     xc, yc = x - x.mean(0), y - y.mean(0)
     plain = np.linalg.norm(xc.T @ yc) ** 2 / np.linalg.norm(xc.T @ xc) / np.linalg.norm(yc.T @ yc)
@@ -37,7 +37,7 @@ def test_both_ways_of_computing_agree() -> None:
     assert linear_cka(y, x) == pytest.approx(plain)
 
 
-def test_extremes() -> None:
+def test_constant_huge_and_tiny_features() -> None:
     x = RNG.normal(size=(9, 3))
     assert linear_cka(np.ones((9, 2)), x) == 0
     assert linear_cka(1e200 * x, 1e-200 * x) == pytest.approx(1)
@@ -48,7 +48,7 @@ def test_extremes() -> None:
         linear_cka(x[:1], x[:1])
 
 
-def test_grid_and_table() -> None:
+def test_maps_on_one_grid_and_the_table_of_layers() -> None:
     a = np.arange(32, dtype=float).reshape(4, 4, 2)
     np.testing.assert_allclose(on_grid(a, 2)[0], a[:2, :2].mean((0, 1)))
     np.testing.assert_allclose(on_grid(a, 2)[1], a[:2, 2:].mean((0, 1)))

@@ -1,7 +1,7 @@
-"""Lets tests write HEIC files with Pillow. Importing this is all.
+"""Lets tests write HEIC files with Pillow; importing it is enough.
 
-The app only reads them, with pi-heif; pillow-heif brings an encoder. Its reader does not stay: the tests read
-with what the app reads with.
+The app only reads HEIC, with pi-heif; pillow-heif has an encoder too. Its reader is not kept, so that the
+tests read with the app's own.
 """
 
 import pillow_heif

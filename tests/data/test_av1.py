@@ -1,4 +1,4 @@
-"""An AVIF is decoded at the size in the AV1 stream: that one is checked, and the boxes must agree with it."""
+"""An AVIF is decoded at the size in its AV1 stream: that is checked, and the boxes must agree with it."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from cfviz.data.images import load_image
 
 
 def avif(image: Image.Image, **options: Any) -> bytes:
-    """A file as Pillow writes it."""
+    """An AVIF as Pillow writes it."""
     buffer = io.BytesIO()
     image.save(buffer, "AVIF", speed=10, **options)
     return buffer.getvalue()
 
 
 def saying(data: bytes, width: int, height: int) -> bytes:
-    """The same pictures under another size."""
+    """The same pictures under another declared size."""
     return re.sub(rb"(?<=ispe....).{8}", struct.pack(">II", width, height), data, flags=re.DOTALL)
 
 
@@ -39,12 +39,12 @@ def box(kind: bytes, *content: bytes) -> bytes:
 
 
 def unit(kind: int, content: bytes) -> bytes:
-    """An OBU with its length."""
+    """An OBU (a unit of an AV1 stream) with its length."""
     return bytes([kind << 3 | 2, len(content)]) + content
 
 
 def sequence(width: int, height: int, reduced: bool = True, bits: int = 16) -> bytes:
-    """A sequence header up to its size; a full one has one operating point and no times."""
+    """A sequence header up to the size; a full one has one operating point and no timing."""
     start = "0001100000" if reduced else "000100000000" + 12 * "0" + "00000"
     sizes = f"{bits - 1:04b}{bits - 1:04b}{width - 1:0{bits}b}{height - 1:0{bits}b}"
     rest = "000000000000"  # no numbers, no tools
@@ -53,7 +53,7 @@ def sequence(width: int, height: int, reduced: bool = True, bits: int = 16) -> b
 
 
 def file_of(*streams: bytes, given: tuple[int, int] = (100, 100), in_idat: bool = False) -> bytes:
-    """The boxes that lead to the pictures, which lie in `mdat` or in `idat`."""
+    """The boxes that point to the pictures, which are in `mdat` or in `idat`."""
     numbers = range(1, len(streams) + 1)
     infos = [box(b"infe", bytes([2, 0, 0, 0]), struct.pack(">HH", n, 0), b"av01\0") for n in numbers]
     size = box(b"ispe", bytes(4), struct.pack(">II", *given))
@@ -77,7 +77,7 @@ def file_of(*streams: bytes, given: tuple[int, int] = (100, 100), in_idat: bool 
     return start + meta(at) + (b"" if in_idat else box(b"mdat", *streams))
 
 
-def test_a_large_picture_under_a_small_size_is_not_decoded() -> None:
+def test_a_large_picture_declared_as_small_is_not_decoded() -> None:
     data = saying(avif(Image.new("L", (7100, 7100), 90), subsampling="4:0:0"), 100, 100)
     assert len(data) < 10_000
     assert code_of(data) == "too_many_pixels"
@@ -101,7 +101,7 @@ def test_every_picture_and_every_sequence_header_counts(in_idat: bool, reduced: 
             read_header(file_of(*(stream + frame for stream in streams), in_idat=in_idat))
 
 
-def test_a_frame_may_not_ask_for_far_more_than_its_sequence() -> None:
+def test_a_frame_may_not_be_far_larger_than_its_sequence() -> None:
     key, own_size = 0b0_00_1_0_0_00, 0b0_00_1_0_1_00
     roomy = sequence(100, 100, reduced=False, bits=16)  # some encoders always write 16 bits
     assert read_header(file_of(roomy + unit(6, bytes([key, 0])))).notes == ()
@@ -112,7 +112,7 @@ def test_a_frame_may_not_ask_for_far_more_than_its_sequence() -> None:
     assert read_header(file_of(near + unit(6, bytes([own_size, 0])))).notes == ()
 
 
-def test_an_animation_says_the_size_of_its_first_frame() -> None:
+def test_an_animation_has_the_size_of_its_first_frame() -> None:
     still = Image.linear_gradient("L").convert("RGB").resize((60, 44))
     data = avif(still, save_all=True, append_images=[still.rotate(30)])
     sizes = sizes_of(data)

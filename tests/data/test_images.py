@@ -1,4 +1,4 @@
-"""Photos: every format opens upright in the right colours; nothing hostile gets further than a sentence."""
+"""Photos: every format opens upright in the right colours, and every hostile file ends in one sentence."""
 
 import io
 import json
@@ -70,7 +70,7 @@ def code_of(source):
 
 
 @pytest.mark.parametrize("format", FORMATS)
-def test_every_format_opens_whatever_it_is_called(format, tmp_path):
+def test_every_format_opens_under_any_file_name(format, tmp_path):
     path = tmp_path / "holiday.txt"
     path.write_bytes(small(format))
     photo = load_image(path)
@@ -90,7 +90,7 @@ def test_an_upload_is_read_from_its_start_and_keeps_only_its_name():
     assert load_image(upload, name="mine").name == "mine"
 
 
-def test_arrays_and_pil_images():
+def test_arrays_and_pil_images_open_like_files():
     pixels = np.asarray(picture())
     photo = load_image(pixels)
     assert np.array_equal(photo.image, pixels)
@@ -104,7 +104,7 @@ def test_arrays_and_pil_images():
 
 @pytest.mark.parametrize("orientation", range(1, 9))
 @pytest.mark.parametrize("format", ["JPEG", "PNG", "WEBP", "TIFF", "AVIF"])
-def test_exif_orientation(format, orientation):
+def test_exif_orientation_is_applied_once(format, orientation):
     upright = np.asarray(picture(64, 32))
     stored = upright
     for step in {2: "h", 3: "hv", 4: "v", 5: "t", 6: "tv", 7: "tvh", 8: "th"}.get(orientation, ""):
@@ -121,7 +121,7 @@ def test_exif_orientation(format, orientation):
 
 
 @pytest.mark.parametrize("mode", ["RGBA", "LA", "P", "RGB"])
-def test_transparency_lies_on_white(mode):
+def test_transparency_is_composed_on_white(mode):
     image = Image.new("RGBA", (40, 32), (0, 0, 0, 255))
     image.paste((0, 0, 0, 0), (0, 0, 20, 32))
     if mode == "P":
@@ -141,7 +141,7 @@ def test_transparency_lies_on_white(mode):
     assert "alpha_on_white" in photo.notes
 
 
-def test_opaque_alpha_is_no_news():
+def test_an_opaque_alpha_channel_gets_no_note():
     assert load_image(saved(picture().convert("RGBA"), "PNG")).notes == ()
 
 
@@ -154,7 +154,7 @@ def test_sixteen_bits_are_scaled_by_their_full_range(format):
     assert set(photo.notes) == {"grey", "sixteen_bit"}
 
 
-def test_sixteen_bit_colour_png():
+def test_a_sixteen_bit_colour_png_opens():
     values = np.zeros((32, 40, 3), ">u2")
     values[..., 0] = 0x8000
     rows = b"".join(b"\0" + row.tobytes() for row in values)
@@ -163,7 +163,7 @@ def test_sixteen_bit_colour_png():
     assert photo.notes == ("sixteen_bit",)
 
 
-def test_floats_are_stretched_and_grey_and_cmyk_told():
+def test_floats_are_stretched_and_grey_and_cmyk_are_noted():
     values = np.linspace(-3, 7, 40 * 32, dtype=np.float32).reshape(32, 40)
     values[0, 1] = np.nan
     photo = load_image(saved(Image.fromarray(values), "TIFF"))
@@ -176,7 +176,7 @@ def test_floats_are_stretched_and_grey_and_cmyk_told():
     assert load_image(saved(lab(), "TIFF")).image.mode == "RGB"
 
 
-def test_the_widest_and_the_oddest_floats_keep_their_order():
+def test_extreme_floats_keep_their_order():
     for values, expected in {
         (3.4e38, -3.4e38, 0.0, 1.0): (255, 0, 128, 128),
         (np.inf, -5.0, 0.0, 5.0): (128, 0, 128, 255),
@@ -187,7 +187,7 @@ def test_the_widest_and_the_oddest_floats_keep_their_order():
 
 
 def test_twelve_bits_are_scaled_by_their_full_range():
-    """Pillow hands out 12 bits as 16; taken for 16, white was a sixteenth of white."""
+    """Pillow returns 12 bits as 16; read as 16, white was a sixteenth of white."""
     values = np.arange(64 * 48) * 4095 // (64 * 48 - 1)
     pairs = values.reshape(-1, 2)
     packed = np.stack([pairs[:, 0] >> 4, (pairs[:, 0] & 15) << 4 | pairs[:, 1] >> 8, pairs[:, 1] & 255], 1)
@@ -198,8 +198,8 @@ def test_twelve_bits_are_scaled_by_their_full_range():
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
-def test_a_heic_is_turned_as_it_says_and_once(orientation):
-    """A phone writes how to turn it twice, for HEIC and as EXIF; only the first counts."""
+def test_a_heic_is_rotated_once(orientation):
+    """A phone writes the rotation twice, for HEIC and as EXIF; only the first counts."""
     exif = Image.Exif()
     exif[0x0112] = orientation
     stored = picture(64, 32)
@@ -223,7 +223,7 @@ def lab():
 @pytest.mark.parametrize(
     ("format", "note"), [("GIF", "frame"), ("WEBP", "frame"), ("PNG", "frame"), ("TIFF", "page")]
 )
-def test_the_first_of_several(format, note):
+def test_the_first_of_several_frames_is_shown(format, note):
     frames = [Image.new("RGB", (40, 32), colour) for colour in ("red", "blue", "lime")]
     photo = load_image(saved(frames[0], format, save_all=True, append_images=frames[1:]))
     red, green, blue = photo.image.getpixel((9, 9))
@@ -232,7 +232,7 @@ def test_the_first_of_several(format, note):
     assert photo.notes == (f"first_{note}",)
 
 
-def test_embedded_profiles_are_converted_ignored_or_found_needless():
+def test_embedded_profiles_are_converted_or_ignored():
     srgb = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
     assert load_image(saved(picture(), "PNG", icc_profile=srgb)).notes == ()
     linear = bytearray(srgb)  # the same profile with its curves made linear and another name
@@ -386,7 +386,7 @@ OTHER_KINDS = {
 
 
 @pytest.mark.parametrize("kind", OTHER_KINDS)
-def test_pictures_of_other_kinds_are_called_by_their_names(kind):
+def test_other_picture_formats_are_refused_by_name(kind):
     for data in OTHER_KINDS[kind]:
         with pytest.raises(
             ImageError, match=f"format is {kind}; JPEG, PNG, WebP, HEIC, AVIF, GIF, BMP and TIFF"
@@ -408,7 +408,7 @@ def test_valid_files_that_pillow_cannot_read_are_not_called_damaged():
 
 @pytest.mark.slow
 @pytest.mark.parametrize("case", HOSTILE)
-def test_hostile_files_end_in_one_sentence_at_once_and_without_memory(case):
+def test_hostile_files_end_in_one_sentence_quickly_and_without_memory(case):
     make, code = HOSTILE[case]
     data = make()
     began = time.perf_counter()
@@ -447,8 +447,8 @@ print(resident() - before)
 """
 
 
-def test_bombs_leave_no_pixels_behind():
-    """In a process of its own: threads that other tests left behind take memory, too."""
+def test_decompression_bombs_are_never_decoded():
+    """In a separate process, since threads left by other tests take memory too."""
     bombs = [png(30000, 30000), jpeg_sized(65535, 65535), png(7000, 7000, idat=zlib.compress(bytes(999)))]
     command = [sys.executable, "-c", REFUSE]
     done = subprocess.run(command, input=pickle.dumps(bombs), capture_output=True, check=True, cwd=ROOT)
@@ -456,7 +456,7 @@ def test_bombs_leave_no_pixels_behind():
 
 
 @pytest.mark.parametrize("format", FORMATS)
-def test_cut_files_are_refused_not_half_shown(format):
+def test_truncated_files_are_refused_rather_than_half_shown(format):
     data = small(format)
     for share in (0.2, 0.5, 0.8):
         assert code_of(data[: int(len(data) * share)]) in ("truncated", "damaged")
@@ -464,7 +464,7 @@ def test_cut_files_are_refused_not_half_shown(format):
 
 @pytest.mark.parametrize("format", FORMATS)
 def test_one_flipped_bit_is_refused_wherever_pillow_refuses_it(format):
-    """A PNG used to open up to 90 % black: looking for the orientation met the error first and hid it."""
+    """A PNG used to open up to 90 % black: the look-up of its orientation met the error first and hid it."""
     noise = np.random.default_rng(0).integers(0, 256, (32, 48, 3)).astype(np.uint8)
     data = saved(Image.fromarray(noise), format)
     for at in range(60, len(data) - 60, max(1, len(data) // 60)):
@@ -496,12 +496,12 @@ def test_mutated_files_open_or_are_refused(format, data):
 
 
 @given(st.binary(max_size=300))
-def test_any_bytes(data):
+def test_any_bytes_open_or_are_refused(data):
     with pytest.raises(ImageError):
         load_image(data)
 
 
-def test_sources_that_are_none(tmp_path):
+def test_other_sources_are_refused(tmp_path):
     assert code_of(tmp_path / "none.jpg") == "missing"
     assert code_of(tmp_path) == "not_a_file"
     assert code_of("/dev/zero") == "not_a_file"
@@ -521,7 +521,7 @@ def test_sources_that_are_none(tmp_path):
     assert code_of(closed) == "unreadable"
 
 
-def test_errors_travel_and_are_translated():
+def test_errors_can_be_pickled_and_are_translated():
     error = pickle.loads(pickle.dumps(ImageError("too_narrow", width=1, height=99, limit=32)))
     assert (error.code, error.fields["height"]) == ("too_narrow", 99)
     expected = {f"error_{code}" for code in header.SENTENCES} | {f"note_{code}" for code in decode.NOTES}
@@ -542,7 +542,7 @@ def photos():
 
 
 @pytest.mark.parametrize("size", [224, 256, 32, (224, 320), (96, 64)])
-def test_crop_is_timms_evaluation_transform_bit_for_bit(photos, size):
+def test_the_crop_equals_timms_evaluation_transform_bit_for_bit(photos, size):
     config = resolve_data_config(pretrained_cfg={"crop_pct": 0.875, "interpolation": "bicubic"})
     shape = (size, size) if isinstance(size, int) else size
     config["input_size"] = (3, *shape)
@@ -551,7 +551,7 @@ def test_crop_is_timms_evaluation_transform_bit_for_bit(photos, size):
         assert torch.equal(prepare(photo, size).tensor, transform(photo.image))
 
 
-def test_the_models_own_config_is_followed(photos):
+def test_a_models_own_config_is_followed(photos):
     config = {"mean": (0.5, 0.4, 0.3), "std": (0.2, 0.3, 0.4), "crop_pct": 0.9, "interpolation": "bilinear"}
     transform = create_transform((3, 96, 96), **config, is_training=False)
     ready = prepare(photos[1], 96, data_config=config)
@@ -561,7 +561,7 @@ def test_the_models_own_config_is_followed(photos):
 
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("size", [64, (64, 96), (160, 32)])
-def test_unnormalised_tensor_is_the_crop_exactly(photos, mode, size):
+def test_unnormalising_gives_back_the_crop_exactly(photos, mode, size):
     for photo in photos:
         ready = prepare(photo, size, mode)
         height, width = (size, size) if isinstance(size, int) else size
@@ -571,7 +571,7 @@ def test_unnormalised_tensor_is_the_crop_exactly(photos, mode, size):
         assert np.array_equal(unnormalise(ready.tensor), ready.crop)
 
 
-def test_every_value_survives_normalising():
+def test_every_pixel_value_survives_normalising():
     ramp = Image.fromarray(
         np.tile(np.arange(256, dtype=np.uint8).reshape(16, 16), (2, 2))[..., None].repeat(3, -1)
     )
@@ -579,7 +579,7 @@ def test_every_value_survives_normalising():
     assert np.array_equal(unnormalise(ready.tensor), ramp)
 
 
-def test_boxes_say_where_the_crop_lies():
+def test_the_box_of_a_crop_is_where_it_was_cut():
     # Coordinates painted into the photo come out where the box says.
     photo = load_image(picture(640, 400))
     crop = prepare(photo, 224)
@@ -610,7 +610,7 @@ def test_narrow_photos_stay_within_bounds():
 
 
 @pytest.mark.parametrize("size", [225, (224, 230), 0, -32, 1056, (64, 64, 64), "224", 224.0])
-def test_sizes_that_do_not_fit(photos, size):
+def test_impossible_sizes_are_refused(photos, size):
     with pytest.raises(ValueError, match="input"):
         prepare(photos[0], size)
 
@@ -626,7 +626,7 @@ def test_size_errors_name_both_sides_and_the_nearest():
     assert nearest_sizes(1000) == (992, 1024)
 
 
-def test_whole_photo_size():
+def test_the_whole_photo_has_the_nearest_allowed_size():
     assert whole_photo_size(load_image(picture(640, 400))) == (224, 352)
     assert whole_photo_size(load_image(picture(400, 640))) == (352, 224)
     assert whole_photo_size(load_image(picture(320, 10))) == (224, 1024)

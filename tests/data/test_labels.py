@@ -1,4 +1,4 @@
-"""Class names: in the order of the outputs, in both languages, none twice."""
+"""Class names: in output order, in both languages, without duplicates."""
 
 import json
 import re
@@ -13,7 +13,7 @@ HAN = re.compile(r"[\u4e00-\u9fff]")
 
 
 @pytest.mark.parametrize(("dataset", "count"), [("imagenet-1k", 1000), ("imagenette20", 20)])
-def test_order_and_numbers(dataset, count):
+def test_names_are_in_output_order(dataset, count):
     ids = wordnet_ids(dataset)
     assert ids == sorted(ids)
     assert len(set(ids)) == count
@@ -24,7 +24,7 @@ def test_order_and_numbers(dataset, count):
         assert all(name.strip() == name != "" for name in names)
 
 
-def test_known_places():
+def test_known_classes_have_known_indices():
     names = labels("imagenet-1k")
     assert (names[0], names[207], names[497], names[574]) == (
         "tench",
@@ -36,7 +36,7 @@ def test_known_places():
     assert labels("imagenette20", "zh-Hant")[14] == "教堂"
 
 
-def test_the_twenty_keep_their_names_among_the_thousand():
+def test_the_twenty_classes_have_imagenets_names():
     for lang in ("en", "zh-Hant"):
         thousand = dict(zip(wordnet_ids("imagenet-1k"), labels("imagenet-1k", lang), strict=True))
         for id, name in zip(wordnet_ids("imagenette20"), labels("imagenette20", lang), strict=True):
@@ -52,7 +52,7 @@ def test_chinese_names_are_chinese():
     assert sum(not HAN.search(name) for name in labels("imagenet-1k", "zh-Hant")) == 1000 - len(given) == 2
 
 
-def test_models_and_other_numbers():
+def test_names_for_models_and_for_other_numbers_of_classes():
     assert labels(SimpleNamespace(num_classes=20)) == labels("imagenette20")
     assert labels(1000) == labels("imagenet-1k")
     assert labels(3) == ["class 0", "class 1", "class 2"]
@@ -62,6 +62,6 @@ def test_models_and_other_numbers():
 @pytest.mark.parametrize(
     ("source", "lang"), [("imagenet-21k", "en"), (20, "fr"), (object(), "en"), (-1, "en")]
 )
-def test_refusals(source, lang):
+def test_unknown_lists_are_refused(source, lang):
     with pytest.raises(ValueError, match=r"known|language|classes"):
         labels(source, lang)

@@ -1,4 +1,4 @@
-"""The gallery: every photo is there, opens, and thanks its author in both languages."""
+"""The gallery: every photo exists, opens, and credits its author in both languages."""
 
 import json
 
@@ -11,7 +11,7 @@ from cfviz.data.images import load_image
 from cfviz.data.samples import GALLERY, gallery, sample
 
 
-def test_sixteen_photos_with_credits():
+def test_there_are_sixteen_photos_with_credits():
     photos = gallery()
     assert len(photos) == len({photo.id for photo in photos}) == 16
     assert {photo.path for photo in photos} == set(GALLERY.glob("*.jpg"))
@@ -31,19 +31,19 @@ def test_photos_open_unchanged():
 
 
 @pytest.mark.parametrize("lang", ["en", "zh-Hant"])
-def test_titles(lang):
+def test_titles_exist_in_both_languages(lang):
     titles = json.loads((ASSETS / "translations" / lang / "gallery.json").read_text(encoding="utf-8"))
     assert set(titles) == {photo.id for photo in gallery()}
     assert all(photo.title_key == f"gallery.{photo.id}" for photo in gallery())
 
 
-def test_by_id():
+def test_photos_are_found_by_id():
     assert sample("worms-cathedral") in gallery()
     with pytest.raises(ValueError, match="worms-cathedral"):
         sample("nowhere")
 
 
-def test_a_bundled_photo_has_a_name_that_is_good_in_any_folder(tmp_path, monkeypatch, capsys):
+def test_a_bundled_photo_can_be_named_in_any_folder(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     for photo in gallery():
         assert load_image(photo.typed).sha256 == load_image(photo.path).sha256
@@ -55,7 +55,7 @@ def test_a_bundled_photo_has_a_name_that_is_good_in_any_folder(tmp_path, monkeyp
     assert "no photo 'wild' in the gallery" in capsys.readouterr().err
 
 
-def test_a_report_of_a_bundled_photo_says_how_to_make_it_again_anywhere(tmp_path, monkeypatch):
+def test_a_report_of_a_bundled_photo_can_be_reproduced_anywhere(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     path = str(sample("german-shepherd").path)
     assert main(["report", path, "--out", "report.html", "--size", "64", "--no-parts"]) == 0

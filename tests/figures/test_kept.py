@@ -1,4 +1,4 @@
-"""Figures that are remembered: never others than would be drawn, drawn again if anything differs."""
+"""Cached figures: always what would be drawn now, and drawn anew if anything differs."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def drawn() -> list[object]:
     return []
 
 
-def test_equal_arguments_are_drawn_once_and_others_anew(drawn: list[object]) -> None:
+def test_a_figure_is_drawn_once_per_set_of_arguments(drawn: list[object]) -> None:
     @kept
     def draw(*args: object, **kwargs: object) -> object:
         drawn.append((args, kwargs))
@@ -40,7 +40,7 @@ def test_equal_arguments_are_drawn_once_and_others_anew(drawn: list[object]) -> 
     assert len({id(figure) for figure in [first, *made]}) == len(others) + 3 == len(drawn)
 
 
-def test_what_cannot_be_compared_is_drawn_every_time(drawn: list[object]) -> None:
+def test_a_figure_of_incomparable_arguments_is_drawn_every_time(drawn: list[object]) -> None:
     @kept
     def draw(thing: object) -> object:
         drawn.append(thing)
@@ -51,7 +51,7 @@ def test_what_cannot_be_compared_is_drawn_every_time(drawn: list[object]) -> Non
     assert len(drawn) == 2
 
 
-def test_two_functions_do_not_share_and_the_number_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_functions_do_not_share_figures_and_their_number_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "MOST", 3)
 
     @kept
@@ -71,7 +71,7 @@ def test_two_functions_do_not_share_and_the_number_is_bounded(monkeypatch: pytes
 
 
 @pytest.mark.parametrize("theme", [LIGHT, DARK], ids=lambda theme: theme.name)
-def test_lay_out_is_what_update_layout_does(theme) -> None:
+def test_lay_out_equals_update_layout(theme) -> None:
     def figure() -> go.Figure:
         fig = go.Figure(go.Scatter(x=[1, 2], y=[3, 4]))
         fig.add_hline(y=3, line={"color": theme.ink})

@@ -1,4 +1,4 @@
-"""Colours: the same in Streamlit's settings and in the figures, and readable."""
+"""Colours: the same in Streamlit's settings and in figures, with enough contrast."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ CONFIG = tomllib.loads(
 
 
 def luminance(colour: str) -> float:
-    """Relative luminance after WCAG 2."""
+    """Relative luminance as defined by WCAG 2."""
     parts = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
     r, g, b = (c / 12.92 if c <= 0.03928 else ((c + 0.055) / 1.055) ** 2.4 for c in parts)
     return 0.2126 * r + 0.7152 * g + 0.0722 * b
@@ -27,7 +27,7 @@ def contrast(one: str, other: str) -> float:
 
 
 @pytest.mark.parametrize("its", [LIGHT, DARK], ids=["light", "dark"])
-def test_streamlit_and_figures_agree(its: Theme) -> None:
+def test_streamlit_and_figures_have_the_same_colours(its: Theme) -> None:
     options = CONFIG["theme"][its.name]
     assert options["backgroundColor"] == its.paper
     assert options["textColor"] == its.ink
@@ -36,14 +36,14 @@ def test_streamlit_and_figures_agree(its: Theme) -> None:
 
 
 @pytest.mark.parametrize("its", [LIGHT, DARK], ids=["light", "dark"])
-def test_text_can_be_read(its: Theme) -> None:
+def test_text_has_enough_contrast(its: Theme) -> None:
     for name in ("ink", "muted", "sda_ink", "lda_ink", "good", "warn"):
         for ground in (its.paper, its.panel):
             assert contrast(getattr(its, name), ground) >= 4.5, (its.name, name)
 
 
 @pytest.mark.parametrize("its", [LIGHT, DARK], ids=["light", "dark"])
-def test_text_can_be_read_on_every_ground_of_streamlits(its: Theme) -> None:
+def test_text_has_enough_contrast_on_every_background_of_streamlits(its: Theme) -> None:
     options = CONFIG["theme"][its.name]
     grounds = [options[f"{name}BackgroundColor"] for name in ("secondary", "code")]
     grounds += [
@@ -56,7 +56,7 @@ def test_text_can_be_read_on_every_ground_of_streamlits(its: Theme) -> None:
         assert contrast(options["primaryColor"], ground) >= 3, ground
 
 
-def test_text_can_be_read_on_the_colours_of_the_two_kinds() -> None:
+def test_text_has_enough_contrast_on_the_colours_of_sda_and_lda() -> None:
     assert contrast(LIGHT.outline, SDA) >= 4.5
     assert contrast("#FFFFFF", LDA) >= 4.5
 
@@ -68,7 +68,7 @@ def test_the_two_kinds_of_attention_stand_out(its: Theme) -> None:
     assert contrast(its.lda, its.paper) >= 3
 
 
-def test_scales_run_evenly_from_end_to_end() -> None:
+def test_scales_are_perceptually_even() -> None:
     stops = [stop for stop, _ in LIGHT.sequential]
     assert (stops[0], stops[-1]) == (0, 1)
     light = [luminance(colour) for _, colour in LIGHT.sequential]
@@ -77,12 +77,12 @@ def test_scales_run_evenly_from_end_to_end() -> None:
     assert luminance(middle) == max(luminance(colour) for _, colour in LIGHT.diverging)
 
 
-def test_an_unknown_browser_theme_is_light() -> None:
+def test_an_unknown_theme_is_light() -> None:
     assert theme(None) is LIGHT
     assert theme("dark") is DARK
 
 
-def test_changes_to_the_layout_keep_the_rest() -> None:
+def test_a_change_to_the_layout_keeps_the_rest() -> None:
     layout = LIGHT.layout(xaxis={"range": [0, 1]}, height=100)
     assert layout["xaxis"]["range"] == [0, 1]
     assert layout["xaxis"]["gridcolor"] == LIGHT.line

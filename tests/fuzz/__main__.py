@@ -1,7 +1,7 @@
-"""``make fuzz``: thousands of spoilt files and links through every door; prints the seed and what failed.
+"""`make fuzz`: thousands of malformed inputs sent to every entry point; prints the seed and what failed.
 
-``python -m tests.fuzz`` tries everything with a new seed, ``… images --seed 7 --count 500`` a part of it, and
-``… images --seed 7 --case 123`` one input again, in this process.
+`python -m tests.fuzz` tries everything with a new seed, `… images --seed 7 --count 500` one part of it, and
+`… images --seed 7 --case 123` a single input again, in this process.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ COUNTS = {
 
 
 def main(words: list[str] | None = None) -> int:
-    """Run; 1 if anything failed."""
+    """Run the fuzzer; return 1 if anything failed."""
     parser = argparse.ArgumentParser(prog="python -m tests.fuzz", description=__doc__.split("\n")[0])
     parser.add_argument("kinds", nargs="*", metavar="kind", help=f"of {', '.join(COUNTS)} (all)")
     parser.add_argument("--seed", type=int, help="what all inputs follow from; a new one if not given")

@@ -1,4 +1,4 @@
-"""Weights: good files of both containers, spoilt outside and inside, through the door and into a model."""
+"""Weights: files of both containers, damaged outside and inside, opened and built into a model."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ from cfviz.models.variants import VARIANTS
 from cfviz.models.weights.checkpoints import load_checkpoint
 from cfviz.models.weights.errors import CheckpointError
 from tests.fuzz.harness import Case
-from tests.fuzz.mutate import LONGS, Rng, spoil
-from tests.fuzz.said import code_of
+from tests.fuzz.mutate import LONGS, Rng, mutated
+from tests.fuzz.refusals import code_of
 
 VARIANT = "crossformer_nano"
 NAMES = ("weights.safetensors", "weights.pth", "{0}.pt", "<b>x</b>.bin", "a\nb.safetensors", "權重.pth", "")
@@ -37,7 +37,7 @@ FACTS = (
 
 
 def make(rng: Rng) -> Case:
-    """A good file spoilt, a header or a pickle rewritten, or a small file that was never good."""
+    """Make a damaged file, one with a rewritten header or pickle, or a small one that was never good."""
     how = (_blind, _header, _header, _pickle, _content, _scrap)[int(rng.integers(6))]
     data, note = how(rng)
     name = NAMES[int(rng.integers(len(NAMES)))]
@@ -46,7 +46,7 @@ def make(rng: Rng) -> Case:
 
 
 def check(case: Case) -> str:
-    """What becomes of an upload or a file as far as a model that can be run; or the sentence it ends in."""
+    """Open an upload or a file and build the model; return the outcome, or the code of the refusal."""
     door = case.extra
     try:
         if door["file"]:
@@ -66,7 +66,7 @@ def check(case: Case) -> str:
 
 
 def warm() -> None:
-    """What the first input would otherwise be charged for."""
+    """Do in advance what would otherwise count as time of the first input."""
     torch.set_num_threads(1)
     for kind in ("safetensors", "zip", "legacy"):
         check(Case(good(kind), "", {"name": "warm", "pickle": True, "file": False}))
@@ -77,7 +77,7 @@ def warm() -> None:
 
 @lru_cache(maxsize=1)
 def state() -> dict[str, torch.Tensor]:
-    """The smallest variant's parameters, in half precision."""
+    """The parameters of the smallest variant, in half precision."""
     torch.manual_seed(0)
     model = CrossFormer(**{**VARIANTS[VARIANT], "num_classes": 3})
     return {name: value.half().contiguous() for name, value in model.state_dict().items()}
@@ -85,7 +85,7 @@ def state() -> dict[str, torch.Tensor]:
 
 @lru_cache(maxsize=3)
 def good(kind: str) -> bytes:
-    """A file as it should be."""
+    """A well-formed file."""
     if kind == "safetensors":
         return safetensors.torch.save(state(), {"trained": "never", "group_size": "[7, 7, 7, 7]"})
     return _torch_saved({"model": state(), "epoch": 3, "max_accuracy": 81.5}, kind == "zip")
@@ -101,18 +101,18 @@ def _torch_saved(content: Any, as_zip: bool = True) -> bytes:
 
 
 def _blind(rng: Rng) -> tuple[bytes, str]:
-    """Bytes changed without knowing what they mean; at the end too, where a zip has its directory."""
+    """Change bytes blindly; at the end too, where a zip file has its directory."""
     kind = ("safetensors", "zip", "legacy")[int(rng.integers(3))]
     data = good(kind)
     if rng.random() < 0.4:
-        tail, note = spoil(data[-6000:], rng)
+        tail, note = mutated(data[-6000:], rng)
         return data[:-6000] + tail, f"{kind}, in its last 6000 bytes: {note}"
-    data, note = spoil(data, rng)
+    data, note = mutated(data, rng)
     return data, f"{kind}: {note}"
 
 
 def _header(rng: Rng) -> tuple[bytes, str]:
-    """A safetensors header that says something else about one tensor, or about itself."""
+    """Rewrite a safetensors header: an entry of one tensor, or its own length."""
     data = good("safetensors")
     (size,) = struct.unpack_from("<Q", data)
     header = json.loads(data[8 : 8 + size])
@@ -144,7 +144,7 @@ def _header(rng: Rng) -> tuple[bytes, str]:
 
 
 def _anything(rng: Rng, depth: int = 0) -> Any:
-    """Some JSON."""
+    """An arbitrary JSON value."""
     what = int(rng.integers(9 if depth < 3 else 7))
     if what < 7:
         plain = (None, True, -1, 1e308, "", "\u202e{0}%s<script>" * 30, 10**30)
@@ -154,14 +154,14 @@ def _anything(rng: Rng, depth: int = 0) -> Any:
 
 
 def _pickle(rng: Rng) -> tuple[bytes, str]:
-    """The pickle inside a good archive, spoilt or replaced, with the archive whole around it."""
+    """Damage or replace the pickle inside a sound archive."""
     with zipfile.ZipFile(io.BytesIO(good("zip"))) as archive:
         entries = {entry.filename: archive.read(entry) for entry in archive.infolist()}
     name = next(name for name in entries if name.endswith("data.pkl"))
     if rng.random() < 0.15:
         entries[name], note = PICKLES[int(rng.integers(len(PICKLES)))], "another pickle"
     else:
-        entries[name], note = spoil(entries[name], rng)
+        entries[name], note = mutated(entries[name], rng)
     packed = zipfile.ZIP_DEFLATED if rng.random() < 0.1 else zipfile.ZIP_STORED
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", packed) as archive:
@@ -171,7 +171,7 @@ def _pickle(rng: Rng) -> tuple[bytes, str]:
 
 
 def _content(rng: Rng) -> tuple[bytes, str]:
-    """A file that is whole and holds something else than it should."""
+    """Make a sound file with the wrong contents."""
     changed: dict[Any, Any] = dict(state())
     names = list(changed)
     name, other = (names[int(n)] for n in rng.integers(len(names), size=2))
@@ -208,7 +208,7 @@ def _content(rng: Rng) -> tuple[bytes, str]:
 
 
 def _scrap(rng: Rng) -> tuple[bytes, str]:
-    """A few bytes that begin like something."""
+    """A few bytes that begin like a known format."""
     starts = (
         b"", b"PK\x03\x04", b"PK\x05\x06", b"\x80\x02", b"\x80\x04", struct.pack("<Q", 2) + b"{}", b"<html",
         struct.pack("<Q", int(rng.choice(LONGS))) + b"{", b"version https://git-lfs", b"ustar",

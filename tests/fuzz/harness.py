@@ -1,9 +1,9 @@
-"""Run many made-up inputs through a door of cfviz, in processes of their own, and say what went wrong.
+"""Send many generated inputs to one entry point of cfviz, in separate processes, and report what goes wrong.
 
-An input follows from a kind, a seed and a number alone, so whatever fails can be made again. A worker makes
-it and tries it; a worker that dies, or says nothing for too long, was killed by its input. What counts as
-going wrong: an exception that is no sentence of ours, a crash, more than ``SECONDS`` of processor time or
-more than ``MEMORY`` for one input.
+An input depends only on a kind, a seed and a number, so a failure can be reproduced. A worker process makes
+the input and tries it; if the worker dies or is silent for too long, its input is to blame. Failures are: an
+exception that is not one of our sentences, a crash, and more than `SECONDS` of processor time or `MEMORY`
+for one input.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ MEMORY = 2 * 2**30  # bytes a worker may grow by with one input
 
 
 class Case(NamedTuple):
-    """One input: its bytes, what was done to make it, and whatever else the kind needs to try it."""
+    """One input: its bytes, how it was made, and what else its kind needs to try it."""
 
     data: bytes
     note: str
@@ -45,7 +45,7 @@ class Case(NamedTuple):
 
 @dataclass(frozen=True)
 class Failure:
-    """An input that did what no input may do."""
+    """An input that failed."""
 
     kind: str
     seed: int
@@ -60,7 +60,7 @@ class Failure:
 
 @dataclass
 class Report:
-    """What came out of a run."""
+    """The results of a run."""
 
     kind: str
     seed: int
@@ -71,7 +71,7 @@ class Report:
 
     @property
     def tried(self) -> int:
-        """Inputs that came to an end, good or bad."""
+        """Number of inputs that were tried to the end, with or without a failure."""
         return sum(self.outcomes.values()) + len(self.failures)
 
     def __str__(self) -> str:
@@ -84,12 +84,12 @@ class Report:
 
 
 def case_of(kind: str, seed: int, index: int) -> Case:
-    """Input number ``index``: the same on every machine with the same libraries."""
+    """Input number `index`, the same on every machine with the same libraries."""
     return import_module(kind).make(np.random.default_rng([seed, index]))
 
 
 def try_one(kind: str, seed: int, index: int) -> tuple[str, Failure | None, float]:
-    """Make an input and try it here and now: its outcome, its failure if it is one, and its seconds."""
+    """Make an input and try it in this process; return the outcome, the failure or None, and the seconds."""
     case = case_of(kind, seed, index)
     return _tried(kind, seed, index, case)
 
@@ -115,7 +115,7 @@ def _tried(kind: str, seed: int, index: int, case: Case) -> tuple[str, Failure |
 
 
 def work(kind: str, seed: int, descriptor: int) -> None:
-    """The life of a worker: numbers in; "begun", then what happened, out."""
+    """Run a worker: it reads numbers and writes "begun", then the result, for each."""
     pipe = Connection(descriptor)
     module = import_module(kind)
     getattr(module, "warm", lambda: None)()
@@ -128,7 +128,7 @@ def work(kind: str, seed: int, descriptor: int) -> None:
 
 
 class Worker:
-    """A process that tries inputs; replaced when one has killed it."""
+    """A process that tries inputs, replaced when an input has killed it."""
 
     def __init__(self, kind: str, seed: int, errors: Path) -> None:
         self.kind, self.seed, self.errors = kind, seed, errors
@@ -136,7 +136,7 @@ class Worker:
         self.pipe: Connection
 
     def start(self) -> None:
-        """Begin, or begin anew."""
+        """Start the process, or start it again."""
         self.pipe, theirs = multiprocessing.Pipe()
         # Not multiprocessing.Process, which runs the main module again: that may be a page.
         code = f"from tests.fuzz.harness import work; work({self.kind!r}, {self.seed}, {theirs.fileno()})"
@@ -155,7 +155,7 @@ class Worker:
         raise RuntimeError(f"a worker for {self.kind} did not start; see {self.errors}")
 
     def stop(self) -> None:
-        """End it: it keeps nothing."""
+        """Stop the process; it has nothing to save."""
         if self.process is None:
             return
         self.pipe.close()
@@ -164,7 +164,7 @@ class Worker:
         self.process = None
 
     def run(self, index: int, patience: float) -> tuple[str, Failure | None, float]:
-        """Try one input; a death or a hang is a failure, and the next input gets a new process."""
+        """Try one input; if the process dies or hangs, that is a failure, and a new process takes over."""
         if self.process is None:
             self.start()
         began = time.monotonic()
@@ -198,7 +198,7 @@ def run(
     seconds: float = float("inf"),
     patience: float = PATIENCE,
 ) -> Report:
-    """Try inputs 0 to ``count`` - 1 of a kind.
+    """Try inputs 0 to `count` - 1 of a kind.
 
     Args:
         kind: a module with ``make(rng) -> Case`` and ``check(case) -> str``, an outcome in a word.

@@ -1,4 +1,4 @@
-"""Photos: the gallery and generated files of all eight formats, spoilt, through the door for uploads."""
+"""Photos: the gallery and generated files of all eight formats, damaged and then opened as uploads."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from cfviz.data.images import load_image, prepare
 from cfviz.data.samples import gallery
 from cfviz.ui.session import photos
 from tests.fuzz.harness import Case
-from tests.fuzz.mutate import KNOWING, Rng, spoil
-from tests.fuzz.said import code_of
+from tests.fuzz.mutate import KNOWING, Rng, mutated
+from tests.fuzz.refusals import code_of
 
 GALLERY_SHARE = 0.15
 LARGE_SHARE = 0.005
@@ -25,18 +25,18 @@ SPLICED = 0.05
 
 
 def make(rng: Rng) -> Case:
-    """A good file, spoilt."""
+    """Make a good file and damage it."""
     form, name, data = _chosen(rng)
     if rng.random() < SPLICED:
         _, other, more = _chosen(rng)
         at, end = int(rng.integers(len(data))), int(rng.integers(len(more)))
         data, name = data[:at] + more[end:], f"{name} up to {at}, {other} from {end}"
-    spoilt, note = spoil(data, rng, KNOWING.get(form))
-    return Case(spoilt, f"{name}: {note}")
+    damaged, note = mutated(data, rng, KNOWING.get(form))
+    return Case(damaged, f"{name}: {note}")
 
 
 def check(case: Case) -> str:
-    """What becomes of an upload, up to its thumbnail and the model's input; or how it is refused."""
+    """Open an upload, up to its thumbnail and the model's input; return the outcome or the refusal's code."""
     try:
         photo = load_image(BytesIO(case.data), name="holiday.jpg")
     except ImageError as error:
@@ -50,13 +50,13 @@ def check(case: Case) -> str:
 
 
 def warm() -> None:
-    """What the first input would otherwise be charged for."""
+    """Do in advance what would otherwise count as time of the first input."""
     for _, _, data in corpus():
         check(Case(data, ""))
 
 
 def _chosen(rng: Rng) -> tuple[str, str, bytes]:
-    """A format, a name and the file: of the gallery now and then, else generated, all formats alike."""
+    """A format, a name and a file: sometimes from the gallery, otherwise generated, each format as often."""
     if rng.random() < GALLERY_SHARE:
         entry = gallery()[int(rng.integers(len(gallery())))]
         return "JPEG", entry.path.name, entry.path.read_bytes()
@@ -72,7 +72,7 @@ def _chosen(rng: Rng) -> tuple[str, str, bytes]:
 
 
 def picture(width: int = 60, height: int = 44) -> Image.Image:
-    """A smooth picture with an edge."""
+    """A smooth picture with one edge."""
     y, x = np.mgrid[0:height, 0:width]
     pixels = np.stack([255 * x / width, 255 * y / height, 90 + 60 * np.sin(x / 5) + 90 * (x > y)], axis=-1)
     return Image.fromarray(pixels.astype(np.uint8))
@@ -80,7 +80,7 @@ def picture(width: int = 60, height: int = 44) -> Image.Image:
 
 @lru_cache(maxsize=1)
 def corpus() -> tuple[tuple[str, str, bytes], ...]:
-    """(format, name, bytes) of generated files: every format, the modes and options that it has."""
+    """(format, name, bytes) of generated files: every format in all its modes and options."""
     rgb = picture()
     rgba = rgb.copy()
     rgba.putalpha(Image.linear_gradient("L").resize(rgb.size))
@@ -111,7 +111,7 @@ def corpus() -> tuple[tuple[str, str, bytes], ...]:
 
 @lru_cache(maxsize=8)
 def large(form: str) -> bytes:
-    """A picture of many pixels and few bytes."""
+    """A picture with many pixels in few bytes."""
     mode, options = {
         "PNG": ("RGBA", {"compress_level": 1}), "TIFF": ("F", {"compression": "tiff_adobe_deflate"}),
         "WEBP": ("RGB", {"method": 0}), "AVIF": ("RGB", {"speed": 10}), "GIF": ("L", {}), "BMP": ("1", {}),

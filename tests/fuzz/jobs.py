@@ -1,4 +1,4 @@
-"""Files about jobs: torn, emptied, rewritten by nobody; read back, and listed on the page of studies."""
+"""A job's files, torn, emptied or rewritten; then read, and listed on the page of studies."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ TEXTS = (b"", b"null", b"[]", b"{", b"[" * 50_000, b"\xff\xfe", b"\0" * 4096, b'
 
 
 def make(rng: Rng) -> Case:
-    """A job's files, one to three of them with something wrong."""
+    """Make a job's files, one to three of them damaged."""
     files = {name: json.dumps(content).encode() for name, content in GOOD.items()}
     files["log.txt"] = b"a line\nthe reason\n"
     for _ in range(int(rng.integers(1, 4))):
@@ -53,7 +53,7 @@ def make(rng: Rng) -> Case:
 
 
 def check(case: Case) -> str:
-    """The job is read, as interrupted at worst, or is no job; the page lists it and runs to its end."""
+    """Check that the job is read, as interrupted at worst, or not listed, and that the page completes."""
     with tempfile.TemporaryDirectory() as folder:
         before = os.environ.get(jobs.JOBS)
         os.environ[jobs.JOBS] = folder
@@ -88,5 +88,5 @@ def _checked(home: Path, files: dict[str, bytes]) -> str:
 
 
 def warm() -> None:
-    """What the first input would otherwise be charged for."""
+    """Do in advance what would otherwise count as time of the first input."""
     check(Case(b"", "", {name: json.dumps(content).encode() for name, content in GOOD.items()}))

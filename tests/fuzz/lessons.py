@@ -1,4 +1,4 @@
-"""Lesson files, and what a browser kept of a student's progress: spoilt, then read, and every step asked."""
+"""Lesson files and a browser's record of progress: damaged, then read, and every step asked."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from cfviz.ui.pages.learn.course import ASKS, FOLDER, STATES, Course, load_lesso
 from cfviz.ui.pages.learn.question import Scene, grade
 from cfviz.words import LANGUAGES
 from tests.fuzz.harness import Case
-from tests.fuzz.mutate import LONGS, Rng, spoil
+from tests.fuzz.mutate import LONGS, Rng, mutated
 
 FILES = ("plan", *LANGUAGES)
 SIZE = 160
@@ -39,19 +39,19 @@ TEXTS = (
 
 
 def make(rng: Rng) -> Case:
-    """One file of the three changed: as bytes, or as the data that it holds."""
+    """Change one of the three files, as bytes or as data."""
     if rng.random() < 0.15:
         kept = progress.dump({name: bool(rng.random() < 0.5) for name in _known()}).encode()
-        data, note = spoil(kept, rng) if rng.random() < 0.5 else _rewritten(kept, rng)
+        data, note = mutated(kept, rng) if rng.random() < 0.5 else _rewritten(kept, rng)
         return Case(data, f"progress: {note}", "progress")
     name = FILES[int(rng.choice(len(FILES), p=(0.7, 0.15, 0.15)))]
     data, note = _good(name), ""
-    data, note = spoil(data, rng) if rng.random() < 0.15 else _rewritten(data, rng)
+    data, note = mutated(data, rng) if rng.random() < 0.15 else _rewritten(data, rng)
     return Case(data, f"{name}.json: {note}", name)
 
 
 def check(case: Case) -> str:
-    """The file is refused in one sentence, or every step of its lessons can be asked, answered and told."""
+    """Check that the file is refused in one sentence, or that every step can be asked and judged."""
     if case.extra == "progress":
         read = progress.parse(case.data.decode("utf-8", "replace"), _known())
         assert set(read) <= set(_known())
@@ -72,13 +72,13 @@ def check(case: Case) -> str:
 
 
 def warm() -> None:
-    """Every question once, so that the model has been asked all it can be."""
+    """Ask every question once, so that all the model's answers are cached."""
     for name in FILES:
         check(Case(_good(name), "", name))
 
 
 def _ask(course: Course, lesson: int, number: int) -> None:
-    """What the page does with a step: ask, take a right answer and a wrong one, say what is so."""
+    """Do what the page does with a step: ask, take a right and a wrong answer, reveal."""
     step = course.step(lesson, number)
     try:
         question = ASKS[step.ask].make(_scene(), step.state, step.after)
@@ -117,7 +117,7 @@ def _known() -> list[str]:
 
 @lru_cache(maxsize=1)
 def _scene() -> Scene:
-    """The bundled model on a photo; what it is asked is kept."""
+    """The bundled model on a photo, with its answers cached."""
     model, photo, kept = cfviz.create_model("crossformer_nano"), load_image(sample("cat").path), {}
 
     def once(key: Any, make_it: Any) -> Any:
@@ -139,7 +139,7 @@ def _scene() -> Scene:
 
 
 def _rewritten(data: bytes, rng: Rng) -> tuple[bytes, str]:
-    """Valid JSON that says something else, in one to three places."""
+    """Change valid JSON in one to three places."""
     tree, notes = json.loads(data), []
     for _ in range(1 + int(rng.exponential(0.7))):
         places = list(_places(tree))
@@ -151,7 +151,7 @@ def _rewritten(data: bytes, rng: Rng) -> tuple[bytes, str]:
 
 
 def _places(node: Any) -> Any:
-    """(list or object, key) of everything inside."""
+    """(list or object, key) of every value inside."""
     inside = node.items() if isinstance(node, dict) else enumerate(node) if isinstance(node, list) else ()
     for key, value in inside:
         yield node, key
@@ -174,7 +174,7 @@ def _change(parent: Any, key: Any, rng: Rng) -> str:
 
 
 def _other(old: Any, rng: Rng) -> Any:
-    """Something of the same type."""
+    """Another value of the same type."""
     if isinstance(old, bool):
         return not old
     if isinstance(old, int):
@@ -189,6 +189,6 @@ def _other(old: Any, rng: Rng) -> Any:
 
 
 def _anything(rng: Rng) -> Any:
-    """Some JSON."""
+    """An arbitrary JSON value."""
     some = (None, True, 0, -1, 2.5, "text", [], {}, [[]], {"id": "x"}, "x" * 5000, list(range(40)), 10**4000)
     return copy.deepcopy(some[int(rng.integers(len(some)))])

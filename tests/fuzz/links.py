@@ -1,4 +1,4 @@
-"""Links: every parameter that a page reads, with nonsense in it, through the page as Streamlit runs it."""
+"""Links: every parameter that a page reads, with nonsense as its value; the page runs as in Streamlit."""
 
 from __future__ import annotations
 
@@ -38,14 +38,14 @@ DEEDS = (
 
 @lru_cache(maxsize=1)
 def parameters() -> tuple[str, ...]:
-    """Names that some page reads from its link, found in the code, and one that none does."""
+    """The parameters that pages read, found in the code, and one that no page reads."""
     code = "\n".join(path.read_text(encoding="utf-8") for path in sorted((ROOT / "cfviz/ui").rglob("*.py")))
     found = re.findall(r"""ctx\.get\(\s*["'](\w+)["']""", code)
     return tuple(sorted({*found, *SHARED, *grouping.DEFAULTS, "nobody"}))
 
 
 def make(rng: Rng) -> Case:
-    """A page and up to six parameters."""
+    """Make a page and up to six parameters."""
     page = PAGES[int(rng.integers(len(PAGES)))]
     names = rng.choice(parameters(), size=int(rng.integers(1, 7)), replace=False)
     query: dict[str, str | list[str]] = {str(name): _value(str(name), rng) for name in names}
@@ -57,7 +57,7 @@ def make(rng: Rng) -> Case:
 
 
 def check(case: Case) -> str:
-    """The page runs to its end: a title, no exception; what the link says wrong is said or passed over."""
+    """Check that the page completes with a title and no exception; wrong values are reported or ignored."""
     page, query = case.extra
     app = AppTest.from_file(str(ROOT / "app.py"), default_timeout=60)
     if page != "home":
@@ -74,13 +74,13 @@ def check(case: Case) -> str:
 
 
 def warm() -> None:
-    """What the first input would otherwise be charged for."""
+    """Do in advance what would otherwise count as time of the first input."""
     for page in PAGES:
         check(Case(b"", "", (page, {"size": "160"})))
 
 
 def _value(name: str, rng: Rng) -> str:
-    """Something that a link could say."""
+    """A possible value of a parameter."""
     kind = int(rng.integers(6))
     if kind == 0 and name in HARMLESS:
         return HARMLESS[name][0]
@@ -96,7 +96,7 @@ def _value(name: str, rng: Rng) -> str:
 
 
 def _edits(rng: Rng) -> str:
-    """Words of the lab's links, whole or not."""
+    """Words of the lab's links, some of them damaged."""
     words = [
         "~" * int(rng.random() < 0.2) + str(rng.choice(PLACES)) + "-" + str(rng.choice(DEEDS))
         for _ in range(int(rng.integers(1, 5)))

@@ -1,4 +1,4 @@
-"""Messages from the browser: what a component or a widget could be said to have become, through the page."""
+"""Messages from the browser: the possible values of a component or a widget, sent to its page."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ ODD: tuple[Any, ...] = (
 
 
 def make(rng: Rng) -> Case:
-    """A page, which of its widgets, and what is said of it."""
+    """Make a page, one of its widgets, and a value for it."""
     page = PAGES[int(rng.integers(len(PAGES)))]
     which = int(rng.integers(1000))
     kind = ("value", "value", "value", "event", "broken", "type")[int(rng.integers(6))]
@@ -57,7 +57,7 @@ def make(rng: Rng) -> Case:
 
 
 def check(case: Case) -> str:
-    """The page runs to its end with the message, and again after it: no exception, no error said."""
+    """Check that the page completes with the message and once more after it, without exception or error."""
     page, which, kind, name, value = case.extra
     app = _opened(page)
     widgets = [node for node in app if getattr(getattr(node, "proto", None), "id", "").startswith("$$ID")]
@@ -75,7 +75,7 @@ def check(case: Case) -> str:
 
 
 def warm() -> None:
-    """What the first input would otherwise be charged for."""
+    """Do in advance what would otherwise count as time of the first input."""
     for page in PAGES:
         _opened(page)
 
@@ -139,7 +139,7 @@ def _wrong(id: str) -> list[WidgetState]:
 
 
 def _value(rng: Rng) -> Any:
-    """What a figure says, with something wrong in it, or something else altogether."""
+    """A figure's message with something wrong in it, or an unrelated value."""
     if rng.random() < 0.15:
         return ODD[int(rng.integers(len(ODD)))]
     if rng.random() < 0.15:

@@ -1,4 +1,4 @@
-"""Ways to spoil bytes: blind ones, and some that know where a format keeps what it is trusted for."""
+"""Ways to damage bytes: blind ones, and some that know where a format keeps the fields that readers trust."""
 
 from __future__ import annotations
 
@@ -18,27 +18,27 @@ HEAD = 160  # bytes in which headers break
 
 
 def place(data: bytearray, rng: Rng) -> int:
-    """Somewhere in the file, in its first bytes half of the time."""
+    """A position in the file, half of the time in its first bytes."""
     end = min(len(data), HEAD) if rng.random() < 0.5 else len(data)
     return int(rng.integers(end))
 
 
 def flip(data: bytearray, rng: Rng) -> str:
-    """One bit."""
+    """Flip one bit."""
     at = place(data, rng)
     data[at] ^= 1 << int(rng.integers(8))
     return f"bit at {at}"
 
 
 def byte(data: bytearray, rng: Rng) -> str:
-    """One byte, often an extreme one."""
+    """Replace one byte, often by an extreme value."""
     at = place(data, rng)
     data[at] = int(rng.choice(BYTES)) if rng.random() < 0.7 else int(rng.integers(256))
     return f"byte {data[at]} at {at}"
 
 
 def number(data: bytearray, rng: Rng) -> str:
-    """A number of two or four bytes, of either byte order, often an extreme one."""
+    """Replace a number of two or four bytes, in either byte order, often by an extreme value."""
     code, values = (("H", WORDS), ("I", LONGS))[int(rng.integers(2))]
     order = "<>"[int(rng.integers(2))]
     at, value = place(data, rng), int(rng.choice(values))
@@ -48,14 +48,14 @@ def number(data: bytearray, rng: Rng) -> str:
 
 
 def drop(data: bytearray, rng: Rng) -> str:
-    """A stretch less."""
+    """Remove a stretch of bytes."""
     at, size = place(data, rng), 1 + int(rng.exponential(40))
     del data[at : at + size]
     return f"{size} bytes less at {at}"
 
 
 def repeat(data: bytearray, rng: Rng) -> str:
-    """A stretch again, once or a hundred times."""
+    """Repeat a stretch of bytes, once or a hundred times."""
     at, size = place(data, rng), 1 + int(rng.exponential(40))
     times = int(rng.choice((1, 1, 2, 100)))
     data[at:at] = data[at : at + size] * times
@@ -63,14 +63,14 @@ def repeat(data: bytearray, rng: Rng) -> str:
 
 
 def noise(data: bytearray, rng: Rng) -> str:
-    """A stretch of anything."""
+    """Replace a stretch by random bytes."""
     at, size = place(data, rng), 1 + int(rng.exponential(20))
     data[at : at + size] = rng.bytes(size)
     return f"{size} bytes of noise at {at}"
 
 
 def cut(data: bytearray, rng: Rng) -> str:
-    """The end missing."""
+    """Cut off the end."""
     end = place(data, rng)
     del data[end:]
     return f"cut at {end}"
@@ -80,7 +80,7 @@ BLIND: tuple[Mutation, ...] = (flip, byte, byte, number, number, drop, repeat, n
 
 
 def png_chunk(data: bytearray, rng: Rng) -> str:
-    """A chunk of a PNG changed with its checksum right, so that it is believed."""
+    """Change a chunk of a PNG and correct its checksum, so that it is believed."""
     places, at = [], 8
     while at + 12 <= len(data):
         size = struct.unpack_from(">I", data, at)[0]
@@ -103,7 +103,7 @@ def png_chunk(data: bytearray, rng: Rng) -> str:
 
 
 def tiff_tag(data: bytearray, rng: Rng) -> str:
-    """One entry of a TIFF's first directory: its tag, type, count or value."""
+    """Change one entry of a TIFF's first directory: its tag, type, count or value."""
     order = ">" if data[:2] == b"MM" else "<"
     if len(data) < 16:
         return byte(data, rng)
@@ -123,7 +123,7 @@ def tiff_tag(data: bytearray, rng: Rng) -> str:
 
 
 def jpeg_segment(data: bytearray, rng: Rng) -> str:
-    """One segment of a JPEG: its marker, its length, or a byte of what it holds."""
+    """Change one segment of a JPEG: its marker, its length, or a byte of its contents."""
     places, at = [], 2
     while at + 4 <= len(data) and data[at] == 0xFF and data[at + 1] != 0xDA:
         places.append(at)
@@ -146,7 +146,7 @@ def jpeg_segment(data: bytearray, rng: Rng) -> str:
 
 
 def riff_size(data: bytearray, rng: Rng) -> str:
-    """The file's size in a WebP made right again, after a change of what it holds."""
+    """Correct the file size stored in a WebP, after a change of its contents."""
     note = BLIND[int(rng.integers(len(BLIND)))](data, rng)
     if len(data) >= 12:
         struct.pack_into("<I", data, 4, len(data) - 8)
@@ -154,7 +154,7 @@ def riff_size(data: bytearray, rng: Rng) -> str:
 
 
 def avif_box(data: bytearray, rng: Rng) -> str:
-    """A number beside one of the names of boxes in an AVIF."""
+    """Change a number next to the name of a box in an AVIF."""
     names = b"ispe iloc iinf ipma av1C pixi irot colr iprp meta mdat".split()
     found = [at for name in names if (at := data.find(name)) >= 0]
     if not found:
@@ -174,12 +174,12 @@ KNOWING: dict[str, Mutation] = {
 }
 
 
-def spoil(data: bytes, rng: Rng, knowing: Mutation | None = None) -> tuple[bytes, str]:
-    """Some mutations, one after the other: the bytes, and what was done."""
-    spoilt, notes = bytearray(data), []
+def mutated(data: bytes, rng: Rng, knowing: Mutation | None = None) -> tuple[bytes, str]:
+    """Apply several mutations in a row; return the bytes and a description."""
+    damaged, notes = bytearray(data), []
     for _ in range(1 + int(rng.exponential(1.5))):
-        if not spoilt:
+        if not damaged:
             break
         mutation = knowing if knowing and rng.random() < 0.5 else BLIND[int(rng.integers(len(BLIND)))]
-        notes.append(mutation(spoilt, rng))
-    return bytes(spoilt), "; ".join(notes)
+        notes.append(mutation(damaged, rng))
+    return bytes(damaged), "; ".join(notes)

@@ -1,4 +1,4 @@
-"""A short slice of ``make fuzz``, always the same one; and proof that the fuzzer sees what it looks for."""
+"""A short run of `make fuzz`, always the same, and proof that the fuzzer notices what it looks for."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ SLICE = {
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", COUNTS)
-def test_spoilt_input_ends_in_a_sentence(kind: str) -> None:
+def test_malformed_input_ends_in_a_sentence(kind: str) -> None:
     for index in range(SLICE[kind]):
         _, failure, _ = harness.try_one(f"tests.fuzz.{kind}", SEED, index)
         if failure is not None and failure.what == "slow":  # a busy machine gets a second try
@@ -33,7 +33,7 @@ def test_spoilt_input_ends_in_a_sentence(kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", COUNTS)
-def test_an_input_follows_from_its_seed_and_number(kind: str) -> None:
+def test_an_input_depends_only_on_its_seed_and_number(kind: str) -> None:
     one, again, other, next_ = (
         harness.case_of(f"tests.fuzz.{kind}", *which).data for which in ((1, 5), (1, 5), (2, 5), (1, 6))
     )
@@ -70,7 +70,7 @@ MISBEHAVING = """
 
 
 @pytest.mark.slow
-def test_the_fuzzer_sees_exceptions_crashes_hangs_and_slowness(
+def test_the_fuzzer_notices_exceptions_crashes_hangs_and_slowness(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "misbehaving.py").write_text(dedent(MISBEHAVING))
@@ -89,7 +89,7 @@ def test_the_fuzzer_sees_exceptions_crashes_hangs_and_slowness(
     assert "python -m tests.fuzz misbehaving --seed 7 --case 1" in str(report.failures[0])
 
 
-def test_what_failed_is_saved_and_the_command_fails(
+def test_failing_inputs_are_saved_and_the_command_fails(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)

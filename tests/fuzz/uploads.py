@@ -1,4 +1,4 @@
-"""Requests to the endpoint for uploads, as no browser sends them: torn forms, odd names, wrong lengths."""
+"""Requests to the upload endpoint that no browser sends: torn forms, odd names, wrong lengths."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from cfviz.data.images import load_image
 from cfviz.ui.session import door
 from tests.fuzz.harness import Case
 from tests.fuzz.images import corpus
-from tests.fuzz.mutate import Rng, spoil
-from tests.fuzz.said import code_of
+from tests.fuzz.mutate import Rng, mutated
+from tests.fuzz.refusals import code_of
 
 NAMES = (
     "holiday.jpg", "", ".", "../../etc/passwd", "a\\b.png", "x" * 70_000, "<script>alert(1)</script>.png",
@@ -34,7 +34,7 @@ LENGTHS = ("-1", "many", "1e9", "0", str(10**30), "")
 
 
 def make(rng: Rng) -> Case:
-    """A form with a photo in it, and something wrong about it."""
+    """Make a form with a photo in it and something wrong."""
 
     def one(of: tuple[Any, ...], often: float = 0.6) -> Any:
         return of[0] if rng.random() < often else of[int(rng.integers(len(of)))]
@@ -48,7 +48,7 @@ def make(rng: Rng) -> Case:
     part = head.encode("utf-8", "surrogateescape") + photo + b"\r\n"
     body, note = part * parts + b"--x--\r\n", "whole"
     if rng.random() < 0.6:
-        body, note = spoil(body, rng)
+        body, note = mutated(body, rng)
     headers = {"content-type": one(FORMS)}
     if rng.random() < 0.3:
         headers["content-length"] = one(LENGTHS, 0.0)
@@ -61,7 +61,7 @@ def make(rng: Rng) -> Case:
 
 
 def check(case: Case) -> str:
-    """The request is answered, never with an error of the server; what is kept opens or is refused."""
+    """Check that the request is answered without a server error; a stored file opens or is refused."""
     headers, chunk = case.extra
     app, manager = _endpoint()
     try:
@@ -82,13 +82,13 @@ def check(case: Case) -> str:
 
 
 def warm() -> None:
-    """What the first input would otherwise be charged for."""
+    """Do in advance what would otherwise count as time of the first input."""
     corpus()
     _endpoint()
 
 
 class _Active:
-    """As much of Streamlit's runtime as the endpoint asks."""
+    """The part of Streamlit's runtime that the endpoint uses."""
 
     def is_active_session(self, session: str) -> bool:
         return session == "reader"
@@ -102,7 +102,7 @@ def _endpoint() -> tuple[Starlette, MemoryUploadedFileManager]:
 
 
 async def _put(app: Starlette, headers: dict[str, str], body: bytes, chunk: int) -> int:
-    """The status that the endpoint answers with."""
+    """The status code of the endpoint's answer."""
     token = "2|00000000|" + "0" * 32 + "|1"
     chunks = [body[at : at + chunk] for at in range(0, len(body), chunk)] or [b""]
     scope = {

@@ -1,4 +1,4 @@
-"""Groups, padding, kernels, offsets: by hand and by property."""
+"""Groups, padding, kernels and offsets, checked by hand and by properties."""
 
 import numpy as np
 import pytest
@@ -48,7 +48,7 @@ def test_members_are_neighbours_in_sda_and_an_interval_apart_in_lda(grouping):
 
 
 @given(groups)
-def test_padding_is_the_least_that_divides(grouping):
+def test_padding_is_the_smallest_that_divides(grouping):
     step = grouping.G * grouping.I
     assert grouping.Hp % step == grouping.Wp % step == 0
     assert 0 <= grouping.Hp - grouping.H < step
@@ -56,13 +56,13 @@ def test_padding_is_the_least_that_divides(grouping):
 
 
 @given(groups)
-def test_patterns_restore_the_mask_and_are_few(grouping):
+def test_patterns_restore_the_mask_and_are_distinct(grouping):
     distinct, which = grouping.patterns
     assert np.array_equal(distinct[which], grouping.valid)
     assert len(np.unique(distinct, axis=0)) == len(distinct)
 
 
-def test_the_article_example():
+def test_the_articles_example_of_two_reshapes():
     values = np.outer(np.arange(1, 5), np.arange(1, 5))
     sda = g.grouping("sda", 4, 4, 2).gather(values).reshape(4, 2, 2)
     lda = g.grouping("lda", 4, 4, 2, 2).gather(values).reshape(4, 2, 2)
@@ -70,7 +70,7 @@ def test_the_article_example():
     assert lda.tolist() == [[[1, 3], [3, 9]], [[2, 4], [6, 12]], [[2, 6], [4, 12]], [[4, 8], [8, 16]]]
 
 
-def test_the_rule_of_the_model():
+def test_blocks_alternate_and_small_maps_are_one_sda_group():
     assert g.lsda(56, 56, 0, 7, 8) == g.Grouping("sda", 56, 56, 7)
     assert g.lsda(56, 56, 1, 7, 8) == g.Grouping("lda", 56, 56, 7, 8)
     assert g.lsda(7, 7, 1, 7, 1) == g.Grouping("sda", 7, 7, 7)
@@ -83,16 +83,16 @@ def test_the_rule_of_the_model():
 
 
 @pytest.mark.parametrize(("height", "width"), [(224, 225), (0, 224), (-32, 224), (223, 224)])
-def test_a_size_that_does_not_divide_is_named(height, width):
+def test_an_input_that_32_does_not_divide_is_refused(height, width):
     with pytest.raises(ValueError, match=rf"{height} x {width}.*multiples of 32.*for example"):
         g.map_sizes(height, width)
 
 
-def test_map_sizes():
+def test_map_sizes_of_the_four_stages():
     assert g.map_sizes(224, 160) == ((56, 40), (28, 20), (14, 10), (7, 5))
 
 
-def test_bad_groupings_are_named():
+def test_bad_groupings_are_refused_by_name():
     with pytest.raises(ValueError, match="kind is 'swin'"):
         g.Grouping("swin", 4, 4, 2)
     with pytest.raises(ValueError, match="G is 0"):
@@ -107,7 +107,7 @@ def test_bad_groupings_are_named():
         g.grouping("sda", 4, 4, 2).scatter(np.zeros((3, 4)))
 
 
-def test_offsets_and_index_of_seven():
+def test_offsets_and_index_matrix_for_groups_of_seven():
     offset, index = g.offsets(7, 7), g.relative_index(7, 7)
     assert offset.shape == (169, 2)
     assert offset[0].tolist() == [-6, -6]
@@ -126,7 +126,7 @@ def test_index_points_at_the_offset_of_query_minus_key(Gh, Gw):
     assert np.array_equal(picked[..., 1], col[:, None] - col[None])
 
 
-def test_kernels_of_the_embedding_layers():
+def test_channels_and_boxes_of_the_embedding_kernels():
     assert g.cel_channels(96, (4, 8, 16, 32)) == (48, 24, 12, 12)
     assert g.cel_channels(192, (2, 4)) == (96, 96)
     assert g.cel_box(0, 4, 3, 5) == g.token_box(0, 3, 5) == (12, 20, 16, 24)

@@ -1,8 +1,9 @@
 """The geometry of Swin, PVT v2, Twins and ViT against timm's own modules on index-coded maps.
 
 Each token of the map carries a one in a channel of its own. With queries and keys set to zero, every key
-weighs the same, so output channel t of query q is 1 / (number of keys) if q hears token t and 0 if not: the
-modules themselves say who hears whom, and how many keys (padding included) share the softmax.
+weighs the same, so output channel t of query q is 1 / (number of keys) if q attends to token t, else 0.
+The modules themselves show which tokens a query attends to, and how many keys (padding included) share the
+softmax.
 """
 
 import numpy as np
@@ -21,7 +22,7 @@ SIZES = [(14, 14), (7, 7), (5, 5), (9, 13), (16, 10), (6, 20), (15, 11)]
 
 
 def listen(*layers: torch.nn.Module, dim: int) -> None:
-    """Queries and keys to zero, values and output to the identity."""
+    """Set queries and keys to zero, values and output to the identity."""
     eye, nothing = torch.eye(dim), torch.zeros(dim, dim)
     with torch.no_grad():
         for layer in layers:
@@ -54,7 +55,7 @@ def swin_block(H: int, W: int, window: int, shift: int) -> torch.nn.Module:
 
 @pytest.mark.parametrize(("H", "W"), SIZES)
 @pytest.mark.parametrize(("window", "shifted"), [(7, False), (7, True), (4, True), (5, True)])
-def test_swin_is_timms(H: int, W: int, window: int, shifted: bool) -> None:
+def test_swin_agrees_with_timm(H: int, W: int, window: int, shifted: bool) -> None:
     shift = window // 2 if shifted else 0
     codes = torch.eye(H * W).reshape(1, H, W, H * W)
     out = swin_block(H, W, window, shift)._attn(codes)
@@ -63,7 +64,7 @@ def test_swin_is_timms(H: int, W: int, window: int, shifted: bool) -> None:
 
 @pytest.mark.parametrize(("H", "W"), SIZES)
 @pytest.mark.parametrize("ratio", [1, 2, 4, 5])
-def test_pvt_is_timms(H: int, W: int, ratio: int) -> None:
+def test_pvt_agrees_with_timm(H: int, W: int, ratio: int) -> None:
     attn = pvt_v2.Attention(H * W, num_heads=1, sr_ratio=ratio)
     listen(attn.q, attn.kv, attn.proj, dim=H * W)
     joined_keys(attn, H * W, ratio)
@@ -73,7 +74,7 @@ def test_pvt_is_timms(H: int, W: int, ratio: int) -> None:
 
 @pytest.mark.parametrize(("H", "W"), SIZES)
 @pytest.mark.parametrize("ratio", [1, 2, 4, 5])
-def test_twins_global_is_timms(H: int, W: int, ratio: int) -> None:
+def test_twins_global_attention_agrees_with_timm(H: int, W: int, ratio: int) -> None:
     attn = twins.GlobalSubSampleAttn(H * W, num_heads=1, sr_ratio=ratio)
     listen(attn.q, attn.kv, attn.proj, dim=H * W)
     joined_keys(attn, H * W, ratio)
@@ -92,7 +93,7 @@ def joined_keys(attn: torch.nn.Module, dim: int, ratio: int) -> None:
 
 @pytest.mark.parametrize(("H", "W"), SIZES)
 @pytest.mark.parametrize("window", [4, 7])
-def test_twins_local_is_timms(H: int, W: int, window: int) -> None:
+def test_twins_local_attention_agrees_with_timm(H: int, W: int, window: int) -> None:
     attn = twins.LocallyGroupedAttn(H * W, num_heads=1, ws=window)
     listen(attn.qkv, attn.proj, dim=H * W)
     out = attn(torch.eye(H * W)[None], (H, W))
@@ -100,15 +101,15 @@ def test_twins_local_is_timms(H: int, W: int, window: int) -> None:
 
 
 @pytest.mark.parametrize(("H", "W"), [(7, 7), (4, 9)])
-def test_vit_is_timms(H: int, W: int) -> None:
+def test_vit_agrees_with_timm(H: int, W: int) -> None:
     attn = vision_transformer.Attention(H * W, num_heads=1, qkv_bias=True)
     listen(attn.qkv, attn.proj, dim=H * W)
     check(other.vit(H, W), heard(attn(torch.eye(H * W)[None]), H, W))
 
 
 @pytest.mark.parametrize(("kind", "H", "W", "G", "I"), [("sda", 9, 13, 4, 1), ("lda", 9, 13, 2, 3)])
-def test_crossformer_is_ours(kind: str, H: int, W: int, G: int, I: int) -> None:  # noqa: E741
-    """A query hears the tokens of its group and never the padding, as many as the group has."""
+def test_crossformer_agrees_with_our_model(kind: str, H: int, W: int, G: int, I: int) -> None:  # noqa: E741
+    """A query attends to exactly the tokens of its group and never to padding."""
     g = grouping(kind, H, W, G, I)
     scheme = other.crossformer(g)
     for row in range(H):
@@ -119,8 +120,8 @@ def test_crossformer_is_ours(kind: str, H: int, W: int, G: int, I: int) -> None:
             assert len(scheme.scored(row, col)) == len(tokens)
 
 
-def test_the_mask_of_the_shifted_window() -> None:
-    """In the last window the mask separates four corners of the map that the roll brought together."""
+def test_the_mask_of_a_shifted_window_separates_its_corners() -> None:
+    """In the last window the mask separates four corners of the map, joined by the cyclic shift."""
     scheme = other.swin(14, 14, 7, 3)
     assert scheme.sources(13, 13).sum() == 16
     assert scheme.masked(13, 13).sum() == 49 - 16
@@ -137,7 +138,7 @@ def test_the_mask_of_the_shifted_window() -> None:
     data=st.data(),
 )
 @settings(max_examples=60, deadline=None)
-def test_every_token_asks_once(H: int, W: int, window: int, ratio: int, data: st.DataObject) -> None:
+def test_every_token_is_a_query_exactly_once(H: int, W: int, window: int, ratio: int, data: st.DataObject) -> None:
     shift = data.draw(st.integers(0, window - 1))
     ratio = min(ratio, H, W)
     schemes = [other.swin(H, W, window, shift), other.twins_local(H, W, window), other.pvt(H, W, ratio)]
@@ -151,7 +152,7 @@ def test_every_token_asks_once(H: int, W: int, window: int, ratio: int, data: st
         )
 
 
-def test_what_is_refused() -> None:
+def test_bad_maps_and_windows_are_refused() -> None:
     with pytest.raises(ValueError, match="reduction is 8; a map of 7 x 9 takes 1 to 7"):
         other.pvt(7, 9, 8)
     with pytest.raises(ValueError, match="shift is 7; expected 0 to 6"):
@@ -161,7 +162,7 @@ def test_what_is_refused() -> None:
 
 
 def counted(module: torch.nn.Module, *inputs: object) -> int:
-    """Multiply-adds that PyTorch counts (it counts two operations for each)."""
+    """Multiply-adds as counted by PyTorch, which counts two operations for each."""
     for part in module.modules():
         if hasattr(part, "fused_attn"):
             part.fused_attn = False
@@ -172,7 +173,7 @@ def counted(module: torch.nn.Module, *inputs: object) -> int:
 
 
 @pytest.mark.parametrize(("H", "W"), [(14, 14), (9, 13)])
-def test_multiply_adds_are_pytorchs(H: int, W: int) -> None:
+def test_multiply_adds_agree_with_pytorchs_counter(H: int, W: int) -> None:
     C = 8
     tokens = torch.randn(1, H * W, C)
     swin = swin_transformer.SwinTransformerBlock(C, (H, W), num_heads=2, window_size=7, shift_size=3)

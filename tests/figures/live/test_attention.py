@@ -1,4 +1,4 @@
-"""The living figure's message and its offline page."""
+"""The message of the attention figure, and its offline page."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def array(body: bytes, part: dict[str, Any]) -> np.ndarray:
     values=st.lists(st.floats(-50, 50, width=32), min_size=2, max_size=49),
     scale=st.sampled_from([0.0, 1e-3, 1.0, 100.0]),
 )
-def test_quantising_errs_by_half_a_step(values: list[float], scale: float) -> None:
+def test_quantising_is_off_by_at_most_half_a_step(values: list[float], scale: float) -> None:
     row = np.array([values], np.float32) * np.float32(scale)
     codes, high, span = logits.quantise(row)
     assert codes.dtype == np.uint16
@@ -69,7 +69,7 @@ def test_quantising_errs_by_half_a_step(values: list[float], scale: float) -> No
 
 @pytest.mark.slow
 @pytest.mark.parametrize("size", [(224, 224), (256, 256), (96, 160)])
-def test_the_message_gives_back_the_models_attention(tiny_model, size: tuple[int, int]) -> None:
+def test_the_models_attention_can_be_read_from_the_message(tiny_model, size: tuple[int, int]) -> None:
     photo = np.random.default_rng(1).integers(0, 255, (*size, 3), np.uint8)
     trace = inspect(photo, tiny_model(), size, watch=WATCH)
     packed = pack(
@@ -118,7 +118,7 @@ def test_a_block_is_encoded_once_and_the_message_is_the_same() -> None:
         assert made == wanted  # a block is encoded when it is first sent
 
 
-def test_a_message_begins_elsewhere_and_in_another_language_without_being_packed_again() -> None:
+def test_the_start_and_language_of_a_message_change_without_packing_it_again() -> None:
     units, start = [unit(6, 6)], {"stage": 0, "block": 0, "row": 2}
     english, chinese = figure_words("attention"), figure_words("attention", "zh-Hant")
     packed = pack(units, strings=english).data
@@ -126,7 +126,7 @@ def test_a_message_begins_elsewhere_and_in_another_language_without_being_packed
         assert reopened(packed).at(start, words).data == pack(units, strings=words, start=start).data
 
 
-def test_what_does_not_fit_is_left_out_nearest_first() -> None:
+def test_blocks_that_do_not_fit_are_left_out_the_farthest_first() -> None:
     units = [unit(12, 12, b) for b in range(4)]
     whole = len(pack(units).data)
     some = pack(units, limit=whole + living.HEADER - 2 * units[0].nbytes, start={"stage": 0, "block": 2})
@@ -139,7 +139,7 @@ def test_what_does_not_fit_is_left_out_nearest_first() -> None:
     assert len(some.data) < whole
 
 
-def test_two_messages_bring_what_one_would() -> None:
+def test_two_messages_together_equal_the_whole_one() -> None:
     units = [unit(12, 12, b) for b in range(4)]
     options = {"limit": len(pack(units).data) + living.HEADER - 2 * units[0].nbytes, "source": "the same"}
     start = {"stage": 0, "block": 2}
@@ -157,7 +157,7 @@ def test_two_messages_bring_what_one_would() -> None:
         assert now.get("absent") == later.get("absent") == (True if (0, b) in whole.left else None)
 
 
-def test_a_block_too_large_is_refused_with_its_size() -> None:
+def test_a_block_that_is_too_large_is_refused_with_its_size() -> None:
     with pytest.raises(ValueError, match=r"needs .* MB; a message takes .* MB. Choose a smaller input size"):
         pack([unit(12, 12)], limit=25_000)
     with pytest.raises(ValueError, match=r"no block \(3, 0\); there are \[\(0, 0\)\]"):
@@ -166,7 +166,7 @@ def test_a_block_too_large_is_refused_with_its_size() -> None:
         living.pack([], size=(4, 4), strides={}, strings={})
 
 
-def test_another_start_keeps_the_id_and_another_language_does_not() -> None:
+def test_the_id_depends_on_the_language_but_not_on_the_start() -> None:
     packed = pack([unit(6, 6)], photo=Image.new("RGB", (24, 24)))
     moved = packed.at({"stage": 0, "block": 0, "row": 3})
     assert moved.header["id"] == packed.header["id"]
@@ -205,12 +205,12 @@ def test_every_word_the_script_uses_is_in_the_catalogue(lang: str) -> None:
     assert used == set(figure_words("attention", lang))
 
 
-def test_words_of_a_language_that_is_not_there() -> None:
+def test_an_unknown_language_is_refused() -> None:
     with pytest.raises(ValueError, match="no words of attention for 'fr'; there are"):
         figure_words("attention", "fr")
 
 
-def test_the_offline_page_stands_alone() -> None:
+def test_the_offline_page_needs_nothing_else() -> None:
     packed = pack([unit(6, 6)], photo=Image.new("RGB", (24, 24)))
     page = living.html(packed, title="A <photo> %STYLE%")
     assert "<title>A &lt;photo&gt; %STYLE%</title>" in page
@@ -224,7 +224,7 @@ def test_the_offline_page_stands_alone() -> None:
 
 
 class _Frame(HTMLParser):
-    """The page inside a frame, as a browser reads it: references in the attribute are resolved."""
+    """The page inside a frame, as a browser reads it, with the references in the attribute resolved."""
 
     page: str
 
@@ -232,8 +232,8 @@ class _Frame(HTMLParser):
         self.page = dict(attrs)["srcdoc"] or ""
 
 
-def test_a_notebooks_frame_holds_the_page_itself() -> None:
-    """A reference such as `&#215;` is only resolved in an attribute, not in the scripts of a page."""
+def test_a_notebooks_frame_holds_the_page_unchanged() -> None:
+    """Entities such as `&#215;` are resolved in attributes but not in scripts."""
     packed = pack([unit(6, 6)], photo=Image.new("RGB", (24, 24)))
     frame = living.notebook(packed)
     assert frame.isascii()

@@ -1,4 +1,4 @@
-"""The whole model in one figure: colours from features, numbers from counting."""
+"""The figure of the whole model: colours computed from features, numbers from counts."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from cfviz.models.probes.cost import cost
 from cfviz.run import load
 
 
-def test_alike_features_get_alike_colours() -> None:
+def test_similar_features_get_similar_colours() -> None:
     rng = np.random.default_rng(0)
     left, right = rng.standard_normal((2, 12))
     features = np.broadcast_to(left, (8, 8, 12)).copy()
@@ -30,7 +30,7 @@ def test_colours_do_not_depend_on_the_sign_of_features_basis() -> None:
 
 
 @pytest.mark.parametrize("channels", [1, 2, 3])
-def test_few_channels_are_enough(channels: int) -> None:
+def test_fewer_than_three_channels_are_enough(channels: int) -> None:
     assert feature_colours(np.random.default_rng(2).random((4, 6, channels))).shape == (4, 6, 3)
 
 
@@ -42,12 +42,12 @@ def test_constant_features_are_no_error() -> None:
 @pytest.mark.parametrize(
     ("name", "giga"), [("crossformer_tiny", 2.9), ("crossformer_small", 4.9), ("crossformer_base", 9.2)]
 )
-def test_multiply_adds_are_those_of_the_paper(name: str, giga: float) -> None:
+def test_multiply_adds_agree_with_the_paper(name: str, giga: float) -> None:
     assert cost(create_model(name, weights=None))["total"].macs / 1e9 == pytest.approx(giga, abs=0.06)
 
 
 @pytest.mark.slow
-def test_the_parts_add_up() -> None:
+def test_the_parts_add_up_to_the_whole() -> None:
     model = load("crossformer_nano")
     parts = cost(model, 160, 192)
     total = parts.pop("total")
@@ -56,7 +56,7 @@ def test_the_parts_add_up() -> None:
     assert sum(part.macs for part in parts.values()) == total.macs
 
 
-def test_anatomy_says_what_the_model_is() -> None:
+def test_anatomy_describes_the_model() -> None:
     model = load("crossformer_nano")
     dims = [info["num_chs"] for info in model.feature_info]
     stages = anatomy(model.groupings(224, 224), dims, model.num_heads, cost(model))
@@ -82,5 +82,5 @@ def test_anatomy_says_what_the_model_is() -> None:
         (4906063692, "4.91 G"),
     ],
 )
-def test_counts_have_three_digits(count: float, text: str) -> None:
+def test_counts_have_three_significant_digits(count: float, text: str) -> None:
     assert readable(count) == text

@@ -1,4 +1,4 @@
-"""The attention page's figures show the numbers they are given."""
+"""The figures of measures of attention show the numbers they are given."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ WORDS = {
 
 
 @pytest.mark.parametrize("theme", [LIGHT, DARK])
-def test_a_dot_for_each_head_in_the_colour_of_its_kind(theme) -> None:
+def test_every_head_has_a_dot_in_the_colour_of_its_kind(theme) -> None:
     fig = head_dots(["1.1", "1.2"], ["sda", "lda"], [[1.0, 2.0], [30.0, 40.0]], theme, WORDS)
     short, long = fig.data
     assert (short.marker.color, long.marker.color) == (SDA, LDA)
@@ -26,7 +26,7 @@ def test_a_dot_for_each_head_in_the_colour_of_its_kind(theme) -> None:
     assert all(0.5 < x < 1.5 for x in long.x)
 
 
-def test_a_map_lies_over_the_photo_unstretched() -> None:
+def test_a_map_covers_the_photo_without_stretching() -> None:
     values = np.arange(12.0).reshape(3, 4)
     fig = over_photo(Image.new("RGB", (64, 48)), values, LIGHT, mark=(8, 24))
     heat = fig.data[0]
@@ -42,7 +42,7 @@ def test_an_empty_map_is_drawn_without_error() -> None:
     assert np.isfinite(fig.data[0].zmax)
 
 
-def test_curves_end_where_the_whole_photo_is_gone_or_back() -> None:
+def test_curves_end_at_the_empty_or_the_whole_photo() -> None:
     falling, rising = np.linspace(0.8, 0.1, 5), np.linspace(0.1, 0.8, 5)
     fig = curves({"map": (falling, rising)}, (np.stack([falling] * 2), np.stack([rising] * 2)), LIGHT, WORDS)
     lines = [trace for trace in fig.data if trace.name == "map"]

@@ -1,4 +1,4 @@
-"""Cards taken away as one picture."""
+"""A row of cards, saved as one picture."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def rgb(colour: str) -> tuple[int, ...]:
     return tuple(int(colour[i : i + 2], 16) for i in (1, 3, 5))
 
 
-def test_pictures_keep_their_shape_and_their_pixels() -> None:
+def test_pictures_keep_their_shape_and_pixels() -> None:
     pixels = np.zeros((2, 4, 3), np.uint8)
     pixels[0, 0] = 255, 0, 0
     png = Image.open(BytesIO(contact([Image.fromarray(pixels)] * 5, list("abcde"), LIGHT)))
@@ -28,7 +28,7 @@ def test_pictures_keep_their_shape_and_their_pixels() -> None:
     assert png.getpixel((GAP, upper - 1)) == rgb(LIGHT.paper)
 
 
-def test_captions_can_be_read_and_end_where_the_picture_ends() -> None:
+def test_captions_are_legible_and_end_with_the_picture() -> None:
     blank = Image.new("RGB", (8, 8), LIGHT.paper)
     page = np.asarray(Image.open(BytesIO(contact([blank], ["long " * 40], LIGHT))), int)
     written = np.abs(page - rgb(LIGHT.paper)).sum(-1)[GAP + SIDE :] > 100
@@ -37,7 +37,7 @@ def test_captions_can_be_read_and_end_where_the_picture_ends() -> None:
     assert columns.max() < GAP + SIDE + 2
 
 
-def test_clear_pixels_are_hatched() -> None:
+def test_transparent_pixels_are_hatched() -> None:
     page = Image.open(BytesIO(contact([Image.new("RGBA", (4, 4))], [""], DARK)))
     inside = page.crop((GAP, GAP, GAP + SIDE, GAP + SIDE)).getcolors(9999)
     assert {rgb(DARK.panel), rgb(DARK.padding)} <= {colour for _, colour in inside}

@@ -1,4 +1,4 @@
-"""The matplotlib pictures of groups, keys and reach: what is coloured is what was counted."""
+"""The matplotlib pictures of groups, keys and reach colour exactly what was counted."""
 
 import numpy as np
 import pytest
@@ -13,7 +13,7 @@ from cfviz.geometry import schemes as other
 
 
 def coloured(figure: Figure, panel: int, colour: str) -> np.ndarray:
-    """The tokens of one panel that wear a colour."""
+    """The tokens of one panel that have a given colour."""
     marks = [
         (image.get_array()[..., 3] > 0) & np.isclose(image.get_array()[..., :3], to_rgb(colour)).all(-1)
         for image in figure.axes[panel].get_images()
@@ -22,7 +22,7 @@ def coloured(figure: Figure, panel: int, colour: str) -> np.ndarray:
 
 
 @pytest.mark.parametrize(("kind", "I", "colour"), [("sda", 1, SDA), ("lda", 3, LDA)])
-def test_the_group_wears_the_colour_of_its_kind(kind: str, I: int, colour: str) -> None:  # noqa: E741
+def test_a_group_has_the_colour_of_its_kind(kind: str, I: int, colour: str) -> None:  # noqa: E741
     g = grouping(kind, 10, 14, 4, I)
     figure = pictures.groups(g, 9, 13, DARK)
     group, _ = g.group_of(9, 13)
@@ -33,7 +33,7 @@ def test_the_group_wears_the_colour_of_its_kind(kind: str, I: int, colour: str) 
     assert len(hatched) == (g.Hp > g.H) + (g.Wp > g.W)
 
 
-def test_keys_shows_each_layer() -> None:
+def test_the_picture_of_keys_shows_each_layer() -> None:
     layers = [*other.families(14, 14, 7, 2, 7, 2)["crossformer"], other.swin(14, 14, 7, 3)]
     figure = pictures.keys(layers, 13, 13)
     np.testing.assert_array_equal(coloured(figure, 0, SDA), layers[0].sources(13, 13))
@@ -43,7 +43,7 @@ def test_keys_shows_each_layer() -> None:
     assert figure.axes[2].get_title(loc="left") == "swin shifted: 16 keys"
 
 
-def test_reach_gives_each_token_to_the_block_that_brought_it() -> None:
+def test_the_picture_of_reach_assigns_each_token_to_the_block_that_added_it() -> None:
     layers = other.families(28, 28, 7, 4, 7, 4)["crossformer"]
     sets = reach(layers, 3, 3, 2)
     figure = pictures.reach(sets, ("sda", "lda"), 3, 3)

@@ -1,4 +1,4 @@
-"""Predictions as figures."""
+"""Figures of predictions, percentages and short names."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from cfviz.figures.theme import DARK, LIGHT
 from cfviz.words import percent, short_name
 
 
-def test_bars_show_probabilities_as_they_are() -> None:
+def test_bars_are_as_long_as_their_probabilities() -> None:
     fig = top_bars(["church", "castle"], [0.9, 0.05], LIGHT)
     bar = fig.data[0]
     assert list(bar.x) == [0.9, 0.05]
@@ -34,10 +34,10 @@ def test_every_size_but_the_trained_one_is_hatched() -> None:
     ("p", "text"),
     [(1.0, "100.0 %"), (0.9412, "94.1 %"), (0.0006, "0.1 %"), (0.0004, "< 0.1 %"), (0.0, "0.0 %")],
 )
-def test_percentages_have_as_many_digits_as_they_deserve(p: float, text: str) -> None:
+def test_percentages_have_one_decimal(p: float, text: str) -> None:
     assert percent(p) == text
 
 
-def test_long_names_are_cut_after_the_first() -> None:
+def test_only_the_first_name_is_shown_and_a_long_one_is_cut() -> None:
     assert short_name("German shepherd, German shepherd dog, alsatian") == "German shepherd"
     assert short_name("a" * 40, 10) == "a" * 9 + "…"

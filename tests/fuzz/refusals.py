@@ -1,4 +1,4 @@
-"""What a reader is told when something is refused: a clear sentence in both languages."""
+"""A refusal's sentence: it must be complete in both languages."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ LONGEST = 2000
 
 
 def code_of(error: ImageError | CheckpointError) -> str:
-    """The error's code, once its sentences have been looked at."""
+    """Check an error's sentences and return its code."""
     for lang in LANGUAGES:
         sentence = explain(translator(lang), error).replace(GLUE, "")
         assert sentence, error.code
