@@ -24,7 +24,7 @@ import numpy as np
 import pytest
 from hypothesis import settings
 
-settings.register_profile("cfviz", deadline=None)  # a busy machine is not a failure
+settings.register_profile("cfviz", deadline=None)  # a busy machine is no failure
 settings.load_profile("cfviz")
 
 ROOT = Path(__file__).resolve().parents[1]

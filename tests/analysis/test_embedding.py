@@ -124,14 +124,14 @@ def test_read_shares_by_hand() -> None:
     qkv = np.zeros((12, 4))
     qkv[0:4, 0] = 1  # the query reads channel 0
     qkv[4:8, 3] = 2  # the key channel 3
-    qkv[8:12] = 1  # the value all alike
+    qkv[8:12] = 1  # the value all four equally
     found = measure.read_shares(qkv, np.ones(4), (2, 1, 1))
     assert found == pytest.approx(np.array([[1, 0, 0], [0, 0, 1], [0.5, 0.25, 0.25]]))
     with_gain = measure.read_shares(qkv, np.array([1, 1, 2, 0]), (2, 1, 1))
     assert with_gain[2] == pytest.approx([2 / 6, 4 / 6, 0])
 
 
-# ---------------------------------------------------------------- knock-outs
+# ---------------------------------------------------------------- ablations
 
 
 @pytest.mark.parametrize(("stage", "kernel"), [(s, i) for s in range(4) for i in range(len(CEL_KERNELS[s]))])

@@ -119,7 +119,7 @@ def test_measures_name_the_preference_of_hand_made_heads() -> None:
 
 def test_decay_of_a_linear_slope() -> None:
     d = np.rint(np.hypot(*offsets(7, 7).T)).reshape(1, 13, 13)
-    found = pb.measures(-d)  # loses one a ring, 8 in all
+    found = pb.measures(-d)  # loses one per ring, 8 in all
     assert found.decay[0] == pytest.approx(8 * (1 - np.exp(-1)))
 
 
@@ -305,10 +305,10 @@ def test_extrapolation_breaks_at_the_smallest_significant_loss() -> None:
     assert (found.size, way) == (320, "none")
     assert found.value == pytest.approx(-0.4)
     assert breaks(rows, "scaled", ("bicubic",), SEVEN)[1] == "bicubic"
-    assert measured.extrapolation_gains(rows, "scaled", ("clamp",), SEVEN) == []  # nobody measured it
+    assert measured.extrapolation_gains(rows, "scaled", ("clamp",), SEVEN) == []  # not measured
     assert breaks(rows[:3] + rows[5:8], "scaled", ("bicubic",), SEVEN) is None
     assert breaks(rows, "fixed", ("bicubic", "none"), SEVEN) is None
-    assert breaks(rows, "scaled", ("none",), (8, 8, 8, 8)) is None  # G = 8 is nothing new
+    assert breaks(rows, "scaled", ("none",), (8, 8, 8, 8)) is None  # G = 8 has no new offsets
 
 
 def test_a_window_has_new_offsets_if_any_stage_has() -> None:

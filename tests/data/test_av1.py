@@ -124,7 +124,7 @@ def test_pictures_that_overlap_or_never_end_are_refused_at_once() -> None:
     good = sequence(100, 100)
     data = bytearray(file_of(*[good] * 300))
     at = data.index(b"iloc") + 8 + 4
-    for number in range(300):  # each to the end of the file
+    for number in range(300):  # each reaches to the end of the file
         data[at + 16 * number + 8 : at + 16 * number + 16] = struct.pack(">II", 40, 0)
     for hostile in (bytes(data), file_of(good + b"\x12\0" * 10**6), file_of(*[good] * 600)):
         with pytest.raises(ImageError, match="far more parts"):

@@ -250,7 +250,7 @@ def test_embedded_profiles_are_converted_or_ignored():
     assert "icc_ignored" in grey.notes
 
 
-# What does not
+# What does not open
 
 
 def chunk(kind, data):
@@ -580,7 +580,7 @@ def test_every_pixel_value_survives_normalising():
 
 
 def test_the_box_of_a_crop_is_where_it_was_cut():
-    # Coordinates painted into the photo come out where the box says.
+    # Coordinates painted into the photo appear where the box says.
     photo = load_image(picture(640, 400))
     crop = prepare(photo, 224)
     assert crop.box == pytest.approx((145, 25, 495, 375), abs=1.5)

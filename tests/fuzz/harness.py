@@ -120,7 +120,7 @@ def work(kind: str, seed: int, descriptor: int) -> None:
     module = import_module(kind)
     getattr(module, "warm", lambda: None)()
     pipe.send("ready")
-    while True:  # until it is ended
+    while True:  # until it is stopped
         index = pipe.recv()
         case = case_of(kind, seed, index)
         pipe.send("begun")
@@ -138,7 +138,7 @@ class Worker:
     def start(self) -> None:
         """Start the process, or start it again."""
         self.pipe, theirs = multiprocessing.Pipe()
-        # Not multiprocessing.Process, which runs the main module again: that may be a page.
+        # Not multiprocessing.Process, which runs the main module again, and that may be a page.
         code = f"from tests.fuzz.harness import work; work({self.kind!r}, {self.seed}, {theirs.fileno()})"
         env = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "OMP_NUM_THREADS": "1"}
         with self.errors.open("ab") as log, theirs:
@@ -178,7 +178,7 @@ class Worker:
             return answer
         except (EOFError, OSError):
             with suppress(subprocess.TimeoutExpired):
-                self.process.wait(30)  # the pipe closes before the process is gone
+                self.process.wait(30)  # the pipe closes before the process has ended
             code = self.process.poll()
             return self._lost(index, "crash", f"exit code {code}", began)
 

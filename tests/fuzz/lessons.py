@@ -82,7 +82,7 @@ def _ask(course: Course, lesson: int, number: int) -> None:
     step = course.step(lesson, number)
     try:
         question = ASKS[step.ask].make(_scene(), step.state, step.after)
-    except ValueError as error:  # the page ends with it
+    except ValueError as error:  # the page stops after it
         said = str(error)
     else:
         said = ""

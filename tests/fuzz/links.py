@@ -16,7 +16,7 @@ from tests.fuzz.mutate import LONGS, Rng
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = ("home", *sorted(path.stem for path in (ROOT / "pages").glob("[!_]*.py")))
-HARMLESS = {"model": ("crossformer_nano",), "size": ("160",), "dtype": ("float32",)}  # whose cost is known
+HARMLESS = {"model": ("crossformer_nano",), "size": ("160",), "dtype": ("float32",)}  # of known cost
 NUMBERS = ("0", "1", "-1", "2", "3", "7", "1e9", "nan", "inf", "-inf", "1_0", "+3", "٣", "²", "0x10", "1.5")
 TEXTS = (
     "", " ", " 3 ", "0" * 5000, "9" * 5000, "9" * 310, "x" * 100_000, "../../../etc/passwd", "/etc/passwd",

@@ -14,7 +14,7 @@ Mutation = Callable[[bytearray, Rng], str]
 BYTES = (0, 1, 0x7F, 0x80, 0xFE, 0xFF)
 WORDS = (0, 1, 2, 0x7F, 0x80, 0xFF, 0x100, 0x7FFF, 0x8000, 0xFFFF)
 LONGS = (*WORDS, 0x10000, 0xFFFFFF, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFE, 0xFFFFFFFF)
-HEAD = 160  # bytes in which headers break
+HEAD = 160  # bytes that usually contain the header
 
 
 def place(data: bytearray, rng: Rng) -> int:

@@ -27,7 +27,7 @@ SLICE = {
 def test_malformed_input_ends_in_a_sentence(kind: str) -> None:
     for index in range(SLICE[kind]):
         _, failure, _ = harness.try_one(f"tests.fuzz.{kind}", SEED, index)
-        if failure is not None and failure.what == "slow":  # a busy machine gets a second try
+        if failure is not None and failure.what == "slow":  # on a busy machine, try once more
             _, failure, _ = harness.try_one(f"tests.fuzz.{kind}", SEED, index)
         assert failure is None, failure
 

@@ -1,4 +1,4 @@
-"""An ONNX file gives the model's logits, or is not written."""
+"""An ONNX file reproduces the model's logits, or is not written."""
 
 import sys
 from pathlib import Path
@@ -29,7 +29,7 @@ def run(file: Path, x: torch.Tensor) -> tuple[list, np.ndarray]:
 
 
 @pytest.mark.parametrize(("batch", "shape"), [(None, ["batch", 3, 96, 64]), (1, [1, 3, 96, 64])])
-def test_the_file_gives_the_models_logits(model, tmp_path, batch, shape) -> None:
+def test_the_file_reproduces_the_models_logits(model, tmp_path, batch, shape) -> None:
     file = tmp_path / "tiny.onnx"
     assert export_onnx(model, file, (96, 64), batch) < 1e-5
     assert [path.name for path in tmp_path.iterdir()] == ["tiny.onnx"]
@@ -53,14 +53,14 @@ def test_a_file_that_differs_is_not_written(model, tmp_path, monkeypatch) -> Non
     assert [path.read_bytes() for path in tmp_path.iterdir()] == [b"old"]
 
 
-def test_bad_requests_are_named(model, tmp_path) -> None:
+def test_bad_requests_are_refused_by_name(model, tmp_path) -> None:
     with pytest.raises(ValueError, match=r"100 x 100 pixels.*multiples of 32"):
         export_onnx(model, tmp_path / "x.onnx", 100)
     with pytest.raises(ValueError, match=r"training mode; call model\.eval\(\) first"):
         export_onnx(model.train(), tmp_path / "x.onnx")
 
 
-def test_without_the_packages_the_command_says_what_to_install(tmp_path, monkeypatch, capsys) -> None:
+def test_the_command_says_which_packages_are_missing(tmp_path, monkeypatch, capsys) -> None:
     monkeypatch.setattr(export, "find_spec", lambda name: None if name == "onnxruntime" else sys)
     assert main(["export-onnx", "--out", str(tmp_path / "x.onnx")]) == 2
     assert capsys.readouterr().err == (
@@ -69,7 +69,7 @@ def test_without_the_packages_the_command_says_what_to_install(tmp_path, monkeyp
 
 
 @pytest.mark.slow
-def test_the_command(tmp_path, capsys) -> None:
+def test_the_command_writes_a_file(tmp_path, capsys) -> None:
     file = tmp_path / "nano.onnx"
     assert main(["export-onnx", "--out", str(file), "--size", "64", "--batch", "2"]) == 0
     out, err = capsys.readouterr()

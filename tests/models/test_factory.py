@@ -1,4 +1,4 @@
-"""Whose weights a model has: random only where asked for, and never called what they are not."""
+"""The origin of a model's weights: random only on request, and never called what they are not."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ PHOTO = np.zeros((64, 64, 3), np.uint8)
 
 
 @pytest.mark.parametrize("name", SHIPPED_NONE)
-def test_a_variant_that_ships_no_weights_asks_for_some(name: str) -> None:
+def test_a_variant_without_bundled_weights_asks_for_some(name: str) -> None:
     with pytest.raises(ValueError, match=rf"{name} ships no weights: .*official.*weights=None"):
         cfviz.create_model(name)
     with pytest.raises(ValueError, match="ships no weights"):
         cfviz.inspect(PHOTO, name)
 
 
-def test_the_command_asks_for_weights_in_its_own_words(capsys: pytest.CaptureFixture[str]) -> None:
+def test_commands_ask_for_weights_in_their_own_words(capsys: pytest.CaptureFixture[str]) -> None:
     photo = str(sample("cat").path)
     assert main(["predict", photo, "--model", "crossformer_small"]) == 2
     out, err = capsys.readouterr()
@@ -54,7 +54,7 @@ def test_the_command_asks_for_weights_in_its_own_words(capsys: pytest.CaptureFix
         ["convert", "crossformer_small", "OUT.safetensors"],
     ],
 )
-def test_no_command_downloads_unless_it_is_asked_to(
+def test_no_command_downloads_unasked(
     command: list[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def never(*_: object) -> None:
@@ -70,7 +70,7 @@ def test_no_command_downloads_unless_it_is_asked_to(
 
 @pytest.mark.parametrize("name", OURS)
 @pytest.mark.parametrize("weights", ["auto", "bundled"])
-def test_a_bundled_file_that_is_missing_is_named(
+def test_a_missing_bundled_file_is_named(
     name: str, weights: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr(bundled, "ASSETS", tmp_path)
@@ -89,11 +89,11 @@ def test_inspect_without_a_model_names_the_missing_file(
     assert "weights/crossformer_nano.safetensors should have come with cfviz" in capsys.readouterr().err
 
 
-# ---------------------------------------------------------------- timm's door is ours
+# ---------------------------------------------------------------- timm's entry points
 
 
 @pytest.mark.parametrize("name", SHIPPED_NONE)
-def test_pretrained_leads_to_the_authors_weights(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_pretrained_opens_the_authors_weights(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     asked = []
 
     def no_network(url: str, *_: object) -> None:
@@ -108,14 +108,14 @@ def test_pretrained_leads_to_the_authors_weights(name: str, monkeypatch: pytest.
 
 
 @pytest.mark.parametrize("name", OURS)
-def test_pretrained_says_where_the_weights_come_from(name: str) -> None:
+def test_pretrained_records_where_the_weights_come_from(name: str) -> None:
     model = timm.create_model(name, pretrained=True).eval()
     assert model.provenance == cfviz.create_model(name).provenance
     assert model.trained_group == cfviz.create_model(name).trained_group
     assert "state_dict" not in model.pretrained_cfg
 
 
-def test_inspect_names_the_classes_of_a_model_that_timm_made() -> None:
+def test_inspect_names_the_classes_of_a_model_made_by_timm() -> None:
     photo = gallery()[0].path
     trace = cfviz.inspect(photo, model=timm.create_model("crossformer_nano", pretrained=True).eval())
     assert trace.top(3) == cfviz.inspect(photo).top(3)
@@ -123,7 +123,7 @@ def test_inspect_names_the_classes_of_a_model_that_timm_made() -> None:
 
 
 @pytest.mark.parametrize("name", OURS)
-def test_timm_names_a_bundled_file_that_is_missing(
+def test_timm_names_a_missing_bundled_file(
     name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr(bundled, "ASSETS", tmp_path)
@@ -132,7 +132,7 @@ def test_timm_names_a_bundled_file_that_is_missing(
             opened()
 
 
-def test_a_head_of_other_classes_is_said_to_be_new() -> None:
+def test_a_new_classifier_is_recorded_as_new() -> None:
     model = timm.create_model("crossformer_nano", pretrained=True, num_classes=7).eval()
     assert (model.provenance.source, model.provenance.dataset) == ("bundled", None)
     assert "classifier is new" in model.provenance.notes[-1].sentence()
@@ -145,7 +145,7 @@ def test_a_head_of_other_classes_is_said_to_be_new() -> None:
 
 @pytest.fixture
 def trained(tmp_path: Path) -> Path:
-    """A file as some trainer writes it: torch's own reader refuses it, and timm's takes the raw weights."""
+    """A file as some trainers write it: torch's reader refuses it, and timm's takes the raw weights."""
     made = cfviz.create_model("crossformer_nano", None, num_classes=5, group_size=14)
     ema = {f"module.{key}": value + 1 for key, value in made.state_dict().items()}
     args = argparse.Namespace(out=Path("runs"), model_kwargs={"group_size": 14})
@@ -153,7 +153,7 @@ def trained(tmp_path: Path) -> Path:
     return tmp_path / "mine.pth"
 
 
-def test_checkpoint_path_opens_what_our_loader_opens(trained: Path) -> None:
+def test_checkpoint_path_opens_whatever_our_loader_opens(trained: Path) -> None:
     model = timm.create_model("crossformer_nano", checkpoint_path=str(trained), num_classes=5)
     checkpoint = cfviz.load_checkpoint(trained)
     assert all(torch.equal(value, checkpoint.state_dict[key]) for key, value in model.state_dict().items())
@@ -167,7 +167,7 @@ def test_checkpoint_path_opens_what_our_loader_opens(trained: Path) -> None:
     assert model.provenance == checkpoint.provenance
 
 
-def test_weights_that_do_not_fit_are_refused_in_a_sentence(trained: Path) -> None:
+def test_weights_that_do_not_fit_are_refused_in_one_sentence(trained: Path) -> None:
     for made in (
         lambda: timm.create_model("crossformer_nano", checkpoint_path=str(trained), num_classes=9),
         lambda: cfviz.create_model("crossformer_nano", trained, num_classes=9),
@@ -180,7 +180,7 @@ def test_weights_that_do_not_fit_are_refused_in_a_sentence(trained: Path) -> Non
         timm.create_model("crossformer_tiny", checkpoint_path=str(trained), num_classes=5)
 
 
-def test_other_models_of_timm_load_as_ever(tmp_path: Path) -> None:
+def test_timms_other_models_load_as_before(tmp_path: Path) -> None:
     made = timm.create_model("test_vit")
     torch.save(made.state_dict(), tmp_path / "vit.pth")
     again = timm.create_model("test_vit", checkpoint_path=str(tmp_path / "vit.pth"))
@@ -190,7 +190,7 @@ def test_other_models_of_timm_load_as_ever(tmp_path: Path) -> None:
 # ---------------------------------------------------------------- random, known, unknown
 
 
-def test_weights_that_somebody_put_in_are_of_unknown_origin() -> None:
+def test_weights_loaded_by_hand_are_of_unknown_origin() -> None:
     model = cfviz.create_model("crossformer_nano", None, num_classes=20)
     assert model.provenance.source == "random"
     model.load_state_dict(cfviz.load_checkpoint("crossformer_nano").state_dict)
@@ -202,7 +202,7 @@ def test_weights_that_somebody_put_in_are_of_unknown_origin() -> None:
     assert "random" not in html.split("<table>")[0]
 
 
-def test_weights_that_were_trained_are_no_longer_what_they_were() -> None:
+def test_trained_weights_are_of_unknown_origin() -> None:
     for weights, before in (("auto", "bundled"), (None, "random")):
         model = cfviz.create_model("crossformer_nano", weights, num_classes=20)
         step = torch.optim.SGD(model.parameters(), 0.1)
@@ -225,7 +225,7 @@ def test_weights_that_were_trained_are_no_longer_what_they_were() -> None:
         lambda p: p.detach().numpy().fill(1),
     ],
 )
-def test_a_write_that_pytorch_does_not_count_changes_the_origin(weights: str | None, write: Any) -> None:
+def test_a_write_unseen_by_pytorchs_counters_changes_the_origin(weights: str | None, write: Any) -> None:
     for copied in (lambda one: one, copy.deepcopy, lambda one: pickle.loads(pickle.dumps(one))):
         model = copied(cfviz.create_model("crossformer_nano", weights))
         write(model.head.weight)
@@ -236,7 +236,7 @@ def test_a_write_that_pytorch_does_not_count_changes_the_origin(weights: str | N
     assert emptied.provenance.source == "unknown"
 
 
-def test_moving_and_copying_a_model_changes_nothing_about_its_origin() -> None:
+def test_moving_and_copying_a_model_keeps_the_origin() -> None:
     model = cfviz.create_model("crossformer_nano")
     for one in (copy.deepcopy(model), copy.deepcopy(model).bfloat16(), copy.deepcopy(copy.deepcopy(model))):
         assert one.provenance == model.provenance
@@ -244,7 +244,7 @@ def test_moving_and_copying_a_model_changes_nothing_about_its_origin() -> None:
         assert cfviz.create_model("crossformer_nano", None).provenance.source == "random"
 
 
-def test_weights_of_another_variant_are_refused_in_one_sentence_at_both_doors(
+def test_weights_of_another_variant_are_refused_at_both_entry_points(
     trained: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     said = "mine.pth holds crossformer_nano, but crossformer_small was asked for."

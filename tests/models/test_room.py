@@ -1,4 +1,4 @@
-"""How large a forward may be: told from sizes alone, for own groups, cuts of a link and windows alike."""
+"""The size limit of a forward, computed from shapes: groups of own weights, partitions of a link, windows."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from cfviz.options import SIZES
 
 
 def empty(name: str, **options: object) -> CrossFormer:
-    """A model without numbers."""
+    """A model on the meta device."""
     with torch.device("meta"):
         return CrossFormer(**{**VARIANTS[name], **options}, num_classes=3)
 
@@ -33,7 +33,7 @@ def test_every_variant_fits_at_every_size_on_offer_and_with_groups_of_28(name: s
 @pytest.mark.parametrize(
     ("G", "I"), [([112] * 4, [112] * 4), ([56, 56, 28, 14], [8, 4, 2, 1]), ([7] * 4, [112] * 4)]
 )
-def test_own_groups_that_take_gigabytes_are_refused_before_they_do(G: list[int], I: list[int]) -> None:  # noqa: E741
+def test_groups_that_need_gigabytes_are_refused_beforehand(G: list[int], I: list[int]) -> None:  # noqa: E741
     began = time.process_time()
     model = empty("crossformer_nano", group_size=G, interval=I)
     with pytest.raises(ValueError, match="expected no more than"):
@@ -41,7 +41,7 @@ def test_own_groups_that_take_gigabytes_are_refused_before_they_do(G: list[int],
     assert time.process_time() - began < 2
 
 
-def test_cuts_that_fit_one_by_one_are_refused_together() -> None:
+def test_partitions_that_fit_singly_are_refused_together() -> None:
     model = empty("crossformer_large")
     check(model, from_url("1.1.G-28"), (448, 448))
     with pytest.raises(ValueError, match="choose smaller groups"):

@@ -214,7 +214,7 @@ def test_the_offline_page_needs_nothing_else() -> None:
     packed = pack([unit(6, 6)], photo=Image.new("RGB", (24, 24)))
     page = living.html(packed, title="A <photo> %STYLE%")
     assert "<title>A &lt;photo&gt; %STYLE%</title>" in page
-    named = page.replace("http://www.w3.org/2000/svg", "")  # the name of a kind of file, not a place to load
+    named = page.replace("http://www.w3.org/2000/svg", "")  # the SVG namespace, which is never loaded
     assert re.findall("%[A-Z]+%", named) == ["%STYLE%"]
     assert not re.search(r"https?://|\bimport\b[^(]*\bfrom\b", named)
     assert "default-src 'none'" in page

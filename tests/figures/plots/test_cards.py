@@ -22,7 +22,7 @@ def test_pictures_keep_their_shape_and_pixels() -> None:
     png = Image.open(BytesIO(contact([Image.fromarray(pixels)] * 5, list("abcde"), LIGHT)))
     assert png.format == "PNG"
     assert png.width == 4 * (SIDE + GAP) + GAP
-    upper = GAP + SIDE - SIDE // 2  # twice as wide as high, standing on its caption
+    upper = GAP + SIDE - SIDE // 2  # twice as wide as high, just above its caption
     assert png.getpixel((GAP + SIDE // 4 - 1, upper)) == (255, 0, 0)
     assert png.getpixel((GAP + SIDE // 4, upper)) == (0, 0, 0)
     assert png.getpixel((GAP, upper - 1)) == rgb(LIGHT.paper)

@@ -1,4 +1,4 @@
-"""Attention run by run of groups that share a mask is, to rounding, attention with a mask a group."""
+"""Attention per run of groups that share a mask equals, to rounding, attention with one mask per group."""
 
 import pytest
 import timm
@@ -14,7 +14,7 @@ BOTH = pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 
 @BOTH
 @torch.inference_mode()
-def test_runs_of_groups_equal_groups_one_by_one(dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_runs_of_groups_equal_single_groups(dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch) -> None:
     torch.manual_seed(0)
     which = torch.tensor([0, 0, 1, 0, 0, 1, 2, 2, 3])
     q, k, v = torch.randn(3, 2 * len(which), 4, 9, 8, dtype=dtype).unbind(0)
@@ -29,7 +29,7 @@ def test_runs_of_groups_equal_groups_one_by_one(dtype: torch.dtype, monkeypatch:
 
 @pytest.mark.parametrize("size", [(96, 160), (256, 256)])
 @torch.inference_mode()
-def test_a_padded_map_gives_the_same_in_runs(size: tuple[int, int], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_padded_map_gives_the_same_result_in_runs(size: tuple[int, int], monkeypatch: pytest.MonkeyPatch) -> None:
     model = timm.create_model("crossformer_nano").eval()
     x = torch.randn(2, 3, *size)
     whole = model(x)
@@ -40,7 +40,7 @@ def test_a_padded_map_gives_the_same_in_runs(size: tuple[int, int], monkeypatch:
 @BOTH
 @pytest.mark.parametrize("gelu", [False, True])
 @torch.inference_mode()
-def test_the_fused_product_is_the_plain_one_to_rounding(dtype: torch.dtype, gelu: bool) -> None:
+def test_the_fused_product_equals_the_plain_one_to_rounding(dtype: torch.dtype, gelu: bool) -> None:
     torch.manual_seed(0)
     layer, act = torch.nn.Linear(32, 48), torch.nn.GELU() if gelu else None
     x = torch.randn(5, 7, 32)
@@ -53,7 +53,7 @@ def test_the_fused_product_is_the_plain_one_to_rounding(dtype: torch.dtype, gelu
 
 
 @pytest.mark.parametrize("P", [1, 4])
-def test_the_way_with_gradients_has_those_of_plain_attention(P: int) -> None:
+def test_gradients_equal_those_of_plain_attention(P: int) -> None:
     torch.manual_seed(0)
     which = torch.tensor([0, 0, 1, 3, 2]) if P > 1 else None
     inputs = [torch.randn(10, 4, 9, 8, dtype=torch.double, requires_grad=True) for _ in range(3)]

@@ -1,4 +1,4 @@
-"""The model: sizes, timm's contract, its cache, its parts against plain loops."""
+"""The model: sizes, timm's contract, the cache of position biases, and parts compared with plain loops."""
 
 import copy
 import pickle
@@ -25,7 +25,7 @@ def model():
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", list_models())
-def test_variants_are_registered_and_have_the_published_size(name):
+def test_variants_are_registered_with_their_published_sizes(name):
     millions = {
         "crossformer_nano": 4.0,
         "crossformer_tiny": 27.8,
@@ -49,7 +49,7 @@ def test_variants_are_registered_and_have_the_published_size(name):
 
 
 @pytest.mark.parametrize(("H", "W"), [(32, 32), (64, 224), (96, 96), (160, 32), (256, 192)])
-def test_any_multiple_of_32_without_rebuilding(model, H, W):
+def test_one_model_takes_any_multiple_of_32(model, H, W):
     before = {k: v for k, v in vars(model).items() if not k.startswith("_")}
     with torch.no_grad():
         y = model.forward_features(torch.randn(2, 3, H, W))
@@ -58,13 +58,13 @@ def test_any_multiple_of_32_without_rebuilding(model, H, W):
 
 
 @pytest.mark.parametrize("call", ["forward", "forward_features", "forward_intermediates"])
-def test_a_size_that_does_not_divide_is_named(model, call):
+def test_a_size_that_32_does_not_divide_is_refused(model, call):
     with pytest.raises(ValueError, match=r"100 x 224 pixels.*multiples of 32"):
         getattr(model, call)(torch.randn(1, 3, 100, 224))
 
 
 @pytest.mark.parametrize(("kind", "I"), [("sda", 1), ("lda", 3)])
-def test_grouping_in_torch_is_the_geometry(kind, I):  # noqa: E741
+def test_the_models_groups_are_those_of_the_geometry(kind, I):  # noqa: E741
     groups = grouping(kind, 10, 13, 3, I)
     x = torch.arange(2 * 10 * 13, dtype=torch.float32).reshape(2, 10, 13, 1)
     y = group(x, groups).reshape(2, groups.nG, groups.N)
@@ -75,7 +75,7 @@ def test_grouping_in_torch_is_the_geometry(kind, I):  # noqa: E741
 
 @pytest.mark.parametrize("size", [(96, 96), (128, 96)])
 def test_attention_equals_a_loop_over_groups(model, size):
-    """Written as in the paper: softmax(q k / sqrt(d) + B) v, in each group, padding left out."""
+    """As in the paper: softmax(q k / sqrt(d) + B) v in each group, without padding."""
     at = "layers.0.blocks.1.attn"
     attn = model.get_submodule(at)
     with torch.no_grad(), capture(model, f"{at}.*", "layers.0.blocks.1.attn_branch") as seen:
@@ -94,7 +94,7 @@ def test_attention_equals_a_loop_over_groups(model, size):
 
 
 @pytest.mark.parametrize("name", ["layers.1.downsample", "layers.2.downsample"])
-def test_a_merging_kernel_is_the_same_as_a_matrix_product(model, name):
+def test_a_merging_kernel_equals_a_matrix_product(model, name):
     merging = model.get_submodule(name)
     C = merging.norm.normalized_shape[0]
     x = torch.randn(1, C, 6, 10)
@@ -102,13 +102,13 @@ def test_a_merging_kernel_is_the_same_as_a_matrix_product(model, name):
         torch.testing.assert_close(_conv(x, conv), conv(x), rtol=1e-4, atol=1e-5)
 
 
-def test_weights_can_be_saved_as_they_are(model):
+def test_a_state_dict_can_be_saved_as_it_is(model):
     assert all(p.is_contiguous() for p in model.parameters())
 
 
 @pytest.mark.parametrize("interval", [(8, 4, 2, 1), "adaptive", 2])
 @pytest.mark.parametrize("group_size", [7, (4, 4, 14, 7), 3])
-def test_group_size_and_interval(interval, group_size):
+def test_group_size_and_interval_can_be_set(interval, group_size):
     net = timm.create_model("crossformer_nano", **SMALL, group_size=group_size, interval=interval).eval()
     sizes = [b.G for stage in net.stages for b in stage.each]
     G = (group_size,) * 4 if isinstance(group_size, int) else group_size
@@ -128,13 +128,13 @@ def test_group_size_and_interval(interval, group_size):
         ({"img_size": 100}, "100 x 100 pixels.*multiples of 32"),
     ],
 )
-def test_bad_settings_are_named(setting, message):
+def test_bad_settings_are_refused_by_name(setting, message):
     with pytest.raises(ValueError, match=message):
         timm.create_model("crossformer_nano", **{**SMALL, **setting})
 
 
 @pytest.mark.slow
-def test_cooling_layers_sit_where_the_authors_put_them():
+def test_cooling_layers_are_where_the_authors_put_them():
     with torch.device("meta"):
         net = timm.create_model("crossformer_pp_huge")
     cooled = [[b.cooling for b in stage.each] for stage in net.stages]
@@ -145,8 +145,8 @@ def test_cooling_layers_sit_where_the_authors_put_them():
 
 @pytest.mark.slow
 @pytest.mark.parametrize("half", [False, True])
-def test_gradients_are_those_of_attention_written_out(model, half):
-    """Fused attention must hand the position bias its gradient too, padding or not."""
+def test_gradients_equal_those_of_attention_written_out(model, half):
+    """Fused attention must give the position bias its gradient too, with and without padding."""
     x = torch.randn(2, 3, 64, 96)
     parameters = dict(model.named_parameters())
 
@@ -167,7 +167,7 @@ def test_gradients_are_those_of_attention_written_out(model, half):
 
 
 class TestBiasCache:
-    def test_is_used_only_in_eval_without_gradients(self, model):
+    def test_it_is_used_only_in_eval_without_gradients(self, model):
         x = torch.randn(1, 3, 96, 96)
         attn = model.get_submodule("layers.0.blocks.0.attn")
         model(x)
@@ -179,7 +179,7 @@ class TestBiasCache:
         assert attn.cache.nbytes == 0
 
     @pytest.mark.parametrize("how", ["in place", "load", "replace"])
-    def test_follows_the_weights(self, model, how):
+    def test_it_follows_the_weights(self, model, how):
         x = torch.randn(1, 3, 96, 96)
         pos = model.get_submodule("layers.0.blocks.0.attn.pos")
         with torch.inference_mode():
@@ -198,7 +198,7 @@ class TestBiasCache:
             assert torch.equal(after, fresh(x))
         assert not torch.equal(after, before)
 
-    def test_of_small_at_1024_stays_under_20_mb(self):
+    def test_it_stays_under_20_mb_for_small_at_1024_px(self):
         with torch.device("meta"):
             net = timm.create_model("crossformer_small")
         total = 0
@@ -208,7 +208,7 @@ class TestBiasCache:
                 total += 4 * distinct * net.num_heads[s] * groups.N**2
         assert total < 20e6
 
-    def test_holds_one_copy_a_pattern(self, model):
+    def test_it_holds_one_copy_per_pattern(self, model):
         with torch.no_grad():
             model(torch.randn(1, 3, 256, 256))
         groups = model.groupings(256, 256)[0][1]
@@ -217,20 +217,20 @@ class TestBiasCache:
         assert attn.cache.nbytes == 4 * len(groups.patterns[0]) * groups.N**2
 
     @pytest.mark.slow
-    def test_stays_small_over_many_sizes(self, model):
+    def test_it_stays_small_over_many_sizes(self, model):
         attn = model.get_submodule("layers.0.blocks.0.attn")
         with torch.no_grad():
             for side in range(32, 32 * 14, 32):
                 model(torch.randn(1, 3, side, 32))
         assert len(attn.cache._state[-1]) <= attn.cache.LIMIT
 
-    def test_copies_and_pickles_empty(self, model):
+    def test_it_is_empty_in_copies_and_pickles(self, model):
         with torch.no_grad():
             model(torch.randn(1, 3, 32, 32))
         for twin in (copy.deepcopy(model), pickle.loads(pickle.dumps(model))):
             assert twin.get_submodule("layers.0.blocks.0.attn").cache.nbytes == 0
 
-    def test_made_in_inference_mode_it_does_not_break_training(self, model):
+    def test_filled_in_inference_mode_it_does_not_break_training(self, model):
         x = torch.randn(1, 3, 256, 96)
         with torch.inference_mode():
             model(x)
@@ -239,7 +239,7 @@ class TestBiasCache:
         assert all(p.grad is not None for p in model.parameters())
 
 
-def test_bias_of_a_pair_is_the_mlp_of_its_offset():
+def test_the_bias_of_a_pair_is_the_mlp_at_their_offset():
     torch.manual_seed(0)
     pos = DynamicPosBias(64, 3)
     for p in pos.parameters():
@@ -251,7 +251,7 @@ def test_bias_of_a_pair_is_the_mlp_of_its_offset():
         torch.testing.assert_close(pair, pos(offset)[0])
 
 
-def test_a_table_is_kept_at_its_size_and_resized_bicubically_elsewhere():
+def test_a_table_is_exact_at_its_own_size_and_bicubic_elsewhere():
     pos = RelativePosBias(3, 2)
     torch.nn.init.normal_(pos.table)
     image = pos.table.detach().reshape(1, 5, 5, 2).permute(0, 3, 1, 2)
@@ -272,7 +272,7 @@ def test_a_resized_table_is_interpolated_in_float32(T, G, dtype):
 
 
 @pytest.mark.parametrize("kind", ["dpb", "rpb", "none"])
-def test_position_biases_train(kind):
+def test_position_biases_receive_gradients(kind):
     net = timm.create_model("crossformer_nano", **SMALL, position_bias=kind)
     net(torch.randn(2, 3, 64, 96)).sum().backward()
     assert all(p.grad is not None for p in net.parameters())
@@ -281,20 +281,20 @@ def test_position_biases_train(kind):
     assert net.no_weight_decay() == set(tables)
 
 
-def test_masked_keys_get_what_the_authors_add():
+def test_padded_keys_get_the_authors_mask_value():
     assert MASKED == -1e6
 
 
 class TestTimmContract:
-    """What timm expects of a model; its own test file was run on the variants as well."""
+    """What timm expects of a model; timm's own tests were run on all variants too."""
 
-    def test_config(self, model):
+    def test_the_default_config_is_complete(self, model):
         cfg = model.pretrained_cfg
         assert cfg["classifier"] == "head"
         assert all(f"{name}.weight" in model.state_dict() for name in cfg["first_conv"])
         assert (model.num_features, model.head_hidden_size) == (256, 256)
 
-    def test_head(self, model):
+    def test_the_classifier_can_be_read_and_reset(self, model):
         x = torch.randn(2, 3, 64, 64)
         with torch.no_grad():
             features = model.forward_features(x)
@@ -311,7 +311,7 @@ class TestTimmContract:
 
     @pytest.mark.parametrize("indices", [None, 2, [0, 3], [1]])
     @pytest.mark.parametrize("fmt", ["NCHW", "NHWC"])
-    def test_intermediates(self, model, indices, fmt):
+    def test_intermediates_are_the_stages_maps(self, model, indices, fmt):
         x = torch.randn(1, 3, 64, 96)
         with torch.no_grad(), capture(model, "layers.?.blocks.?.out") as seen:
             final, maps = model.forward_intermediates(x, indices, output_fmt=fmt)
@@ -327,7 +327,7 @@ class TestTimmContract:
             assert torch.equal(one, expected)
             assert torch.equal(other, expected)
 
-    def test_features_only(self):
+    def test_features_only_returns_the_stages_maps(self):
         net = timm.create_model("crossformer_nano", **SMALL, features_only=True, out_indices=(1, 2)).eval()
         assert net.feature_info.channels() == [64, 128]
         assert net.feature_info.reduction() == [8, 16]
@@ -339,7 +339,7 @@ class TestTimmContract:
 
     @pytest.mark.parametrize("kind", ["getter", "hook", "fx"])
     @pytest.mark.parametrize("checkpointing", [False, True])
-    def test_every_extractor_gives_maps_before_merging(self, model, kind, checkpointing):
+    def test_every_extractor_returns_the_maps_before_merging(self, model, kind, checkpointing):
         net = timm.create_model("crossformer_nano", **SMALL, features_only=True, feature_cls=kind).eval()
         inner = net.graph_module if kind == "fx" else net["body"] if kind == "hook" else net.model
         inner.load_state_dict(model.state_dict(), strict=False)
@@ -353,7 +353,7 @@ class TestTimmContract:
             torch.testing.assert_close(channels, expected, rtol=1e-4, atol=1e-5)
 
     @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float64])
-    def test_number_format_and_device(self, dtype):
+    def test_number_format_and_device_can_be_chosen(self, dtype):
         net = timm.create_model("crossformer_nano", **SMALL, dtype=dtype, device="cpu").eval()
         assert {p.dtype for p in net.parameters()} == {dtype}
         net.reset_classifier(9)
@@ -364,13 +364,13 @@ class TestTimmContract:
             assert 0 < net.head.weight.float().std() < 0.03
         assert net.provenance.source == "random"
 
-    def test_without_numbers(self):
+    def test_a_model_can_be_made_on_the_meta_device(self):
         net = timm.create_model("crossformer_nano", **SMALL, device="meta")
         net.reset_classifier(9)
         assert {p.device.type for p in net.parameters()} == {"meta"}
 
     @pytest.mark.parametrize("pool", ["avg", "max", "avgmax", ""])
-    def test_pooling(self, pool):
+    def test_pooling_is_timms(self, pool):
         net = timm.create_model("crossformer_nano", **SMALL, global_pool=pool).eval()
         with torch.no_grad():
             maps = net.forward_features(torch.randn(2, 3, 64, 96))
@@ -378,7 +378,7 @@ class TestTimmContract:
             expected = {"avg": mean, "max": most, "avgmax": (mean + most) / 2, "": maps}[pool]
             assert torch.equal(net.forward_head(maps, pre_logits=True), expected)
 
-    def test_attention_dropout_is_for_training(self):
+    def test_attention_dropout_applies_only_in_training(self):
         plain = timm.create_model("crossformer_nano", **SMALL)
         net = timm.create_model("crossformer_nano", **SMALL, attn_drop_rate=0.5)
         net.load_state_dict(plain.state_dict())
@@ -396,7 +396,7 @@ class TestTimmContract:
                     assert not torch.allclose(plain(x), net(x))
 
     @pytest.mark.parametrize("training", [False, True])
-    def test_a_new_classifier_is_in_the_models_mode(self, model, training):
+    def test_a_new_classifier_has_the_models_mode(self, model, training):
         model.train(training)
         for classes in (9, 0):
             model.reset_classifier(classes)
@@ -405,7 +405,7 @@ class TestTimmContract:
     @pytest.mark.parametrize(
         ("indices", "prune_norm"), [([0], False), ([1], True), ([3], False), (None, True)]
     )
-    def test_pruning_leaves_nothing_that_is_not_used(self, model, indices, prune_norm):
+    def test_pruning_leaves_no_unused_parameters(self, model, indices, prune_norm):
         whole = copy.deepcopy(model)
         x = torch.randn(1, 3, 64, 64)
         expected = whole.forward_intermediates(x, indices, norm=not prune_norm, intermediates_only=True)
@@ -417,20 +417,20 @@ class TestTimmContract:
         assert model(x).ndim == 4
         assert not any(m.training for m in model.modules())
 
-    def test_input_size(self, model):
+    def test_the_input_size_can_be_set(self, model):
         model.set_input_size(img_size=(320, 256), window_size=(5, 5, 10, 8))
         assert (model.img_size, model.group_size) == ((320, 256), (5, 5, 10, 8))
         with pytest.raises(ValueError, match=r"300 x 300 pixels.*multiples of 32"):
             model.set_input_size(300)
 
-    def test_checkpointing_changes_nothing(self, model):
+    def test_gradient_checkpointing_changes_no_result(self, model):
         x = torch.randn(2, 3, 64, 64)
         plain = torch.autograd.grad(model(x).sum(), model.patch_embed.projs[3].weight)[0]
         model.set_grad_checkpointing()
         again = torch.autograd.grad(model(x).sum(), model.patch_embed.projs[3].weight)[0]
         torch.testing.assert_close(again, plain)
 
-    def test_every_parameter_is_in_a_group(self, model):
+    def test_every_parameter_belongs_to_a_layer_group(self, model):
         from timm.models import group_parameters
 
         groups = group_parameters(model, model.group_matcher(), reverse=True)
@@ -439,16 +439,16 @@ class TestTimmContract:
         assert groups["patch_embed.norm.weight"] < groups["layers.0.blocks.0.norm1.weight"] <= last
         assert groups["layers.0.downsample.norm.weight"] == last < groups["layers.1.blocks.0.norm1.weight"]
 
-    def test_in_chans(self):
+    def test_other_numbers_of_channels_are_accepted(self):
         net = create_model("crossformer_nano", weights=None, in_chans=1)
         with torch.no_grad():
             assert net(torch.randn(1, 1, 32, 32)).shape == (1, net.num_classes)
 
 
-def test_create_model_says_what_there_is():
+def test_create_model_lists_the_variants():
     with pytest.raises(ValueError, match="no model 'resnet50'; there are: crossformer_nano"):
         create_model("resnet50")
 
 
-def test_random_weights_say_so():
+def test_random_weights_are_recorded_as_random():
     assert create_model("crossformer_nano", weights=None).provenance.trained is None

@@ -1,4 +1,4 @@
-"""Hooks, exports, traces and writes to weights work on a model as on any other PyTorch module."""
+"""Hooks, exports, traces and writes to weights work as on any other PyTorch module."""
 
 from collections.abc import Callable
 from typing import Any
@@ -28,18 +28,18 @@ def model() -> CrossFormer:
 
 
 class TestOthersAfterAnObserver:
-    """What one model went through must not show in another: constants are shared by the whole process."""
+    """Constants are shared by the whole process: what happens to one model must not affect another."""
 
     @pytest.mark.parametrize("gradients", [False, True])
-    def test_after_an_export_models_return_numbers(self, gradients: bool) -> None:
-        x = torch.randn(1, 3, 160, 96)  # a size of its own, so that its constants are not there yet
+    def test_models_return_real_tensors_after_an_export(self, gradients: bool) -> None:
+        x = torch.randn(1, 3, 160, 96)  # a size not used elsewhere, so that its constants do not exist yet
         with torch.set_grad_enabled(gradients):
             torch.export.export(small(group_size=5), (x,))
         y = small(group_size=5)(x)
         assert type(y) is torch.Tensor
         assert y.isfinite().all()
 
-    def test_after_fake_tensors_models_return_numbers(self) -> None:
+    def test_models_return_real_tensors_after_fake_tensors(self) -> None:
         from torch._subclasses import FakeTensorMode
 
         x = torch.randn(1, 3, 160, 96)
@@ -47,13 +47,13 @@ class TestOthersAfterAnObserver:
             small(group_size=6)(mode.from_tensor(x))
         assert type(small(group_size=6)(x)) is torch.Tensor
 
-    def test_after_vmap_models_return_numbers(self) -> None:
+    def test_models_return_real_tensors_after_vmap(self) -> None:
         x = torch.randn(2, 1, 3, 160, 96)
         model = small(group_size=3, interval=5)
         together = torch.func.vmap(model)(x)
         torch.testing.assert_close(together[1], model(x[1]), rtol=1e-4, atol=1e-5)
 
-    def test_constants_do_not_follow_the_default_device_and_format(self) -> None:
+    def test_constants_ignore_the_default_device_and_dtype(self) -> None:
         x = torch.randn(1, 3, 160, 96)
         model = small(group_size=2)
         with torch.device("meta"):
@@ -63,7 +63,7 @@ class TestOthersAfterAnObserver:
 
 
 class TestPositionBias:
-    """It is remembered, but never longer than it is true."""
+    """A position bias is cached, but never longer than it is valid."""
 
     def changed(self, model: CrossFormer, change: Callable[[Any], Any]) -> tuple[torch.Tensor, torch.Tensor]:
         x = torch.randn(1, 3, 96, 96)
@@ -86,11 +86,11 @@ class TestPositionBias:
             lambda pos: setattr(pos.pos3, "forward", lambda x: x[:, :1].cumsum(0)),
         ],
     )
-    def test_follows_whatever_is_done_to_its_modules(self, model, change) -> None:
+    def test_it_follows_any_change_to_its_modules(self, model, change) -> None:
         before, after = self.changed(model, change)
         assert not torch.equal(before, after)
 
-    def test_follows_a_table_written_to_through_data(self) -> None:
+    def test_it_follows_a_table_written_through_data(self) -> None:
         before, after = self.changed(small(position_bias="rpb"), lambda pos: pos.table.data.normal_())
         assert not torch.equal(before, after)
 
@@ -109,7 +109,7 @@ class TestPositionBias:
             model(x)
         assert [y.shape for y in seen] == [(13**2, 1)]
 
-    def test_a_hooks_bias_is_not_remembered(self, model) -> None:
+    def test_a_bias_changed_by_a_hook_is_not_cached(self, model) -> None:
         x = torch.randn(1, 3, 96, 96)
         with torch.inference_mode():
             before = model(x)
@@ -122,12 +122,12 @@ class TestPositionBias:
 
 
 class TestModuleHooks:
-    """Each module that has weights or a name is called once in a forward, at every batch and image size."""
+    """Each module with weights or a point's name is called once per forward, at every batch and image size."""
 
     @pytest.mark.parametrize("shape", [(1, 64, 64), (1, 224, 224), (2, 64, 96)])
     @pytest.mark.parametrize("gradients", [False, True])
-    def test_every_module_is_seen_once(self, model, shape, gradients, monkeypatch) -> None:
-        monkeypatch.setattr(linear, "PART", 1000)  # so that an MLP would go part by part
+    def test_every_module_is_called_once(self, model, shape, gradients, monkeypatch) -> None:
+        monkeypatch.setattr(linear, "PART", 1000)  # so that an MLP would be computed in parts
         model.set_grad_checkpointing(False)
         calls: dict[str, int] = {}
 
@@ -147,7 +147,7 @@ class TestModuleHooks:
         assert calls == dict.fromkeys(named, 1)
 
     @pytest.mark.parametrize("batch", [1, 2])
-    def test_a_hook_on_a_merging_kernel_changes_the_answer(self, model, batch) -> None:
+    def test_a_hook_on_a_merging_kernel_changes_the_output(self, model, batch) -> None:
         x = torch.randn(batch, 3, 64, 64)
         with torch.no_grad():
             before = model(x)
@@ -157,7 +157,7 @@ class TestModuleHooks:
             assert not torch.equal(model(x), before)
 
     @pytest.mark.parametrize("name", ["qkv", "proj"])
-    def test_a_layer_put_in_place_of_a_linear_one_is_used(self, model, name) -> None:
+    def test_a_replaced_linear_layer_is_used(self, model, name) -> None:
         class Doubled(nn.Linear):
             def forward(self, x: torch.Tensor) -> torch.Tensor:
                 return 2 * super().forward(x)
@@ -172,7 +172,7 @@ class TestModuleHooks:
             setattr(attn, name, new)
             assert not torch.equal(model(x), before)
 
-    def test_what_a_hook_of_a_point_returns_is_what_goes_on(self, model) -> None:
+    def test_a_hooks_return_value_replaces_the_tensor_of_a_point(self, model) -> None:
         x = torch.randn(1, 3, 64, 64)
         with torch.no_grad():
             before = model(x)
@@ -183,7 +183,7 @@ class TestModuleHooks:
                 handle.remove()
                 assert torch.equal(model(x), before), point
 
-    def test_probabilities_can_be_differentiated_through_a_hook(self, model) -> None:
+    def test_probabilities_seen_by_a_hook_can_be_differentiated(self, model) -> None:
         kept = []
         model.get_submodule(f"{AT}.probs").register_forward_hook(lambda module, args, out: kept.append(out))
         score = model(torch.randn(1, 3, 64, 64))[0, 1]
@@ -202,7 +202,7 @@ class TestModuleHooks:
         assert seen.shape == given.shape
         assert given.abs().max() > 0
 
-    def test_without_hooks_a_module_is_bare(self, model) -> None:
+    def test_a_module_without_hooks_takes_the_fast_path(self, model) -> None:
         layer = model.get_submodule(f"{AT}.qkv")
         assert bare(layer)
         handle = layer.register_full_backward_hook(lambda *args: None)
@@ -213,5 +213,5 @@ class TestModuleHooks:
         layer.forward = layer.forward
         assert not bare(layer)
 
-    def test_points_are_modules_like_others(self, model) -> None:
+    def test_points_can_be_hooked_like_other_modules(self, model) -> None:
         assert "__call__" not in vars(HookPoint)

@@ -1,4 +1,4 @@
-"""Compilers, exporters, tracers and function transforms take a model whole, and give its numbers."""
+"""Compilers, exporters, tracers and function transforms take a model whole and reproduce its outputs."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -23,7 +23,7 @@ def tiny(**settings: Any) -> CrossFormer:
 
 
 def photos(batch: int = 2, H: int = 96, W: int = 96) -> torch.Tensor:
-    """A size at which the first stages pad."""
+    """Random photos of a size at which the first stages are padded."""
     return torch.randn(batch, 3, H, W, generator=torch.Generator().manual_seed(batch))
 
 
@@ -40,13 +40,13 @@ class TestCompile:
         torch._dynamo.reset()
 
     @GRADIENTS
-    def test_in_one_graph(self, gradients) -> None:
+    def test_it_compiles_into_one_graph(self, gradients) -> None:
         model = tiny()
         compiled = torch.compile(model, backend="aot_eager", fullgraph=True)
         with torch.set_grad_enabled(gradients):
             same(compiled(photos()), model(photos()))
 
-    def test_follows_blocks_weights_and_groups(self) -> None:
+    def test_it_follows_changed_blocks_weights_and_groups(self) -> None:
         model, x = tiny(), photos()
         compiled = torch.compile(model, backend="aot_eager")
         with torch.no_grad():
@@ -61,7 +61,7 @@ class TestCompile:
             model.set_grouping(5)
             same(compiled(x), model(x))
 
-    def test_with_inductor_on_a_cpu_without_gradients(self) -> None:
+    def test_inductor_works_on_a_cpu_without_gradients(self) -> None:
         model = tiny()
         with torch.no_grad():
             same(torch.compile(model)(photos()), model(photos()))
@@ -70,7 +70,7 @@ class TestCompile:
 class TestExport:
     @GRADIENTS
     @pytest.mark.parametrize("side", [96, 224])
-    def test_any_batch(self, gradients, side) -> None:
+    def test_it_takes_any_batch(self, gradients, side) -> None:
         model = tiny()
         with torch.set_grad_enabled(gradients):
             batch = ({0: torch.export.Dim("batch", min=1, max=64)},)
@@ -79,10 +79,10 @@ class TestExport:
                 same(program.module()(photos(n, side, side)), model(photos(n, side, side)))
 
     @EVERY_BIAS
-    def test_every_position_bias(self, position_bias) -> None:
+    def test_it_works_with_every_position_bias(self, position_bias) -> None:
         model = tiny(position_bias=position_bias)
         with torch.no_grad():
-            model(photos())  # whatever is remembered must not become a constant of the program
+            model(photos())  # a cached bias must not become a constant of the program
             module = torch.export.export(model, (photos(),)).module()
             same(module(photos()), model(photos()))
             other = {name: torch.randn_like(p) for name, p in model.named_parameters()}
@@ -93,14 +93,14 @@ class TestExport:
 
 class TestJitTrace:
     @GRADIENTS
-    def test_any_batch_of_one_size(self, gradients) -> None:
+    def test_it_takes_any_batch_of_one_size(self, gradients) -> None:
         model = tiny()
         with torch.set_grad_enabled(gradients):
             traced = torch.jit.trace(model, photos())
             for n in (1, 2, 5):
                 same(traced(photos(n)), model(photos(n)))
 
-    def test_another_size_is_refused(self) -> None:
+    def test_it_refuses_another_size(self) -> None:
         traced = torch.jit.trace(tiny(), photos())
         for H, W in ((128, 128), (96, 192), (48, 192)):
             with pytest.raises(RuntimeError, match="expanded size"):
@@ -109,14 +109,14 @@ class TestJitTrace:
 
 class TestFX:
     @EVERY_BIAS
-    def test_symbolic_trace_serves_every_size(self, position_bias) -> None:
+    def test_a_symbolic_trace_works_at_every_size(self, position_bias) -> None:
         model = tiny(position_bias=position_bias)
         traced = torch.fx.symbolic_trace(model)
         for x in (photos(), photos(1, 128, 64), photos(3, 224, 224)):
             with torch.no_grad():
                 same(traced(x), model(x))
 
-    def test_timms_extractor_gives_the_models_bits(self) -> None:
+    def test_timms_extractor_reproduces_the_features_bit_for_bit(self) -> None:
         from timm.layers import create_feature_extractor
 
         model, x = tiny(), photos(1)
@@ -126,7 +126,7 @@ class TestFX:
         assert torch.equal(found["head"], logits)
         assert torch.equal(found["layers.1.blocks"], seen["layers.1.blocks.0.out"])
 
-    def test_torchvisions_extractor(self) -> None:
+    def test_torchvisions_extractor_works(self) -> None:
         from torchvision.models.feature_extraction import create_feature_extractor
 
         model, x = tiny(), photos()
@@ -135,13 +135,13 @@ class TestFX:
         same(found["head"], model(x))
         assert found["layers.0.blocks.1.mlp"].shape == (2, 24, 24, 32)
 
-    def test_a_size_that_does_not_divide_is_named(self) -> None:
+    def test_a_size_that_32_does_not_divide_is_refused(self) -> None:
         with pytest.raises(ValueError, match="multiples of 32"):
             torch.fx.symbolic_trace(tiny())(torch.randn(1, 3, 100, 96))
 
 
 class TestTransforms:
-    def test_gradients_of_each_sample(self) -> None:
+    def test_vmap_gives_the_gradients_of_each_sample(self) -> None:
         model, x, y = tiny(), photos(), torch.tensor([1, 2])
         weights = dict(model.named_parameters())
 
@@ -154,7 +154,7 @@ class TestTransforms:
             same(together[name][1], gradient)
 
     @torch.no_grad()
-    def test_an_ensemble(self) -> None:
+    def test_vmap_runs_an_ensemble(self) -> None:
         models = [tiny(), tiny()]
         for p in models[1].parameters():
             p.normal_(std=0.1)
@@ -164,7 +164,7 @@ class TestTransforms:
         for found, model in zip(outputs, models, strict=True):
             same(found, model(x))
 
-    def test_jacobians(self) -> None:
+    def test_jacobians_agree_with_gradients(self) -> None:
         model, x = tiny(), photos(1)
         rows = torch.func.jacrev(model)(x)
         expected = torch.autograd.grad(model(x.requires_grad_())[0, 3], x)[0]
@@ -172,7 +172,7 @@ class TestTransforms:
 
 
 @torch.no_grad()
-def test_dynamic_quantization_takes_every_linear_layer() -> None:
+def test_dynamic_quantization_replaces_every_linear_layer() -> None:
     from torch.ao.nn.quantized.dynamic import Linear
     from torch.ao.quantization import quantize_dynamic
 
@@ -185,8 +185,8 @@ def test_dynamic_quantization_takes_every_linear_layer() -> None:
 
 
 @torch.no_grad()
-def test_what_counts_a_traces_operations_finds_the_products() -> None:
-    """fvcore and its kin read `torch.jit` graphs, and know neither fused products nor fused attention."""
+def test_counters_of_traced_operations_find_the_matrix_products() -> None:
+    """fvcore and the like read `torch.jit` graphs and know neither fused products nor fused attention."""
     graph, _ = torch.jit._get_trace_graph(tiny(), (photos(1),))
     kinds = {node.kind() for node in graph.nodes()}
     assert {"aten::linear", "aten::_convolution", "aten::baddbmm", "aten::bmm"} <= kinds

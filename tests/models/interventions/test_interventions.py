@@ -1,4 +1,4 @@
-"""Interventions: what is written is what is done, exactly, and to nobody else's forward."""
+"""Interventions do exactly what they state, and only to the forwards inside their `with` block."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ def interventions(draw):
 
 
 @given(st.lists(interventions(), max_size=5).map(tuple))
-def test_json_and_link_read_back_as_the_same(several):
+def test_json_and_links_are_read_back_unchanged(several):
     line = dump(several)
     assert "\n" not in line
     assert parse(line) == several
@@ -103,7 +103,7 @@ def test_json_and_link_read_back_as_the_same(several):
 
 @pytest.mark.slow
 @given(st.text(max_size=60))
-def test_any_text_is_read_or_refused_with_a_reason(text):
+def test_any_text_is_either_read_or_refused_with_a_reason(text):
     for read in (parse, from_url):
         try:
             found = read(text)
@@ -139,7 +139,7 @@ def test_any_text_is_read_or_refused_with_a_reason(text):
         ('[{"part": "mlp"}, {"part": "mlp", "on": 1}]', "intervention 2: on is 1; expected true or false"),
     ],
 )
-def test_what_cannot_be_read_is_refused_in_a_sentence(line, says):
+def test_json_that_cannot_be_read_is_refused_in_one_sentence(line, says):
     with pytest.raises(ValueError, match=says):
         parse(line)
 
@@ -148,12 +148,12 @@ def test_what_cannot_be_read_is_refused_in_a_sentence(line, says):
     ("word", "says"),
     [("head", "is no intervention"), ("0.1.h1-zero", "links count from 1"), ("1.1.h1-boil", "how is 'boil'")],
 )
-def test_links_that_cannot_be_read_are_refused_in_a_sentence(word, says):
+def test_links_that_cannot_be_read_are_refused_in_one_sentence(word, says):
     with pytest.raises(ValueError, match=says):
         from_url(word)
 
 
-def test_links_count_from_one():
+def test_links_count_stages_and_blocks_from_one():
     assert from_url("3.2.h5-zero_1.k4-mean_~4.x.G-5") == (
         Intervention("head", 2, 1, 4),
         Intervention("kernel", 0, None, 3, "mean"),
@@ -170,14 +170,14 @@ def test_links_count_from_one():
         (Intervention("kernel", 1, index=2, on=False), "index is 2; the embedding before stage 1 has 2"),
     ],
 )
-def test_what_the_model_does_not_have_is_refused_in_a_sentence(model, its, says):
+def test_parts_that_the_model_lacks_are_refused_in_one_sentence(model, its, says):
     with pytest.raises(ValueError, match=says):
         check(model, [its])
     with pytest.raises(ValueError, match=says), apply(model, [its]):
         pass
 
 
-def test_what_is_left_open_means_all(model):
+def test_an_omitted_place_means_all_places(model):
     assert len(list(places(model, Intervention("head")))) == 2 * 1 + 2 * 2 + 3 * 4 + 8
     assert len(list(places(model, Intervention("kernel")))) == 10
     assert len(list(places(model, Intervention("kind", 2, how="sda")))) == 3
@@ -189,7 +189,7 @@ def test_what_is_left_open_means_all(model):
 
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize(("s", "b", "h"), [(1, 1, 1), (2, 0, 3), (3, 0, 5)])
-def test_zeroing_a_head_is_zeroing_its_slice_of_the_projection(model, size, s, b, h):
+def test_zeroing_a_head_equals_zeroing_its_slice_of_the_projection(model, size, s, b, h):
     x = picture(size)
     by_hand = deepcopy(model)
     d = 32 * 2**s // model.num_heads[s]
@@ -201,7 +201,7 @@ def test_zeroing_a_head_is_zeroing_its_slice_of_the_projection(model, size, s, b
 
 
 @pytest.mark.parametrize("size", SIZES)
-def test_zeroing_a_kernel_is_zeroing_its_weights(model, size):
+def test_zeroing_a_kernel_equals_zeroing_its_weights(model, size):
     x = picture(size)
     for s, i in ((0, 3), (2, 1)):
         by_hand = deepcopy(model)
@@ -215,7 +215,7 @@ def test_zeroing_a_kernel_is_zeroing_its_weights(model, size):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("cooling", [False, True])
-def test_a_block_without_itself_is_the_identity(tiny_model, cooling):
+def test_a_removed_block_is_the_identity(tiny_model, cooling):
     net = tiny_model(depths=(2, 2, 4, 2), cooling=cooling)
     x = picture()
     for s, b in ((0, 0), (1, 1), (2, 0), (2, 2)):
@@ -229,7 +229,7 @@ def test_a_block_without_itself_is_the_identity(tiny_model, cooling):
             close(after, by_hand(x))
 
 
-def test_a_block_is_its_branches(model):
+def test_removing_a_block_equals_removing_its_branches(model):
     x = picture()
     branches = [Intervention(part, 2, 1) for part in ("attn", "mlp")]
     close(run(model, x, *branches), run(model, x, Intervention("block", 2, 1)))
@@ -237,7 +237,7 @@ def test_a_block_is_its_branches(model):
 
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize(("s", "b", "kind"), [(0, 1, "sda"), (1, 1, "sda"), (1, 0, "lda"), (2, 2, "lda")])
-def test_another_kind_is_a_model_built_that_way(model, size, s, b, kind):
+def test_changing_the_kind_equals_a_model_built_with_it(model, size, s, b, kind):
     x = picture(size)
     built = deepcopy(model)
     built.stages[s].each[b].index = int(kind == "lda")
@@ -247,7 +247,7 @@ def test_another_kind_is_a_model_built_that_way(model, size, s, b, kind):
 
 
 @pytest.mark.parametrize("size", SIZES)
-def test_another_size_and_interval_are_a_model_built_that_way(model, size):
+def test_changing_G_and_I_equals_a_model_built_with_them(model, size):
     x = picture(size)
     built = deepcopy(model)
     built.set_grouping((7, 5, 7, 7), (8, 3, 2, 1))
@@ -260,7 +260,7 @@ def test_another_size_and_interval_are_a_model_built_that_way(model, size):
     assert model.groupings(*size) != built.groupings(*size) or size == (96, 96)
 
 
-def test_no_position_bias_is_a_model_without_one(model):
+def test_a_zero_position_bias_equals_a_model_without_one(model):
     x = picture()
     without = deepcopy(model)
     for stage in without.stages:
@@ -270,11 +270,11 @@ def test_no_position_bias_is_a_model_without_one(model):
     with torch.inference_mode():
         expected = without(x)
     close(run(model, x, Intervention("bias")), expected)
-    close(run(model, x, Intervention("bias", how="mean")), expected)  # softmax does not see a constant
+    close(run(model, x, Intervention("bias", how="mean")), expected)  # a constant does not change the softmax
     close(run(model, x, Intervention("bias", how="replace", value=3.5)), expected)
 
 
-def test_a_shuffled_bias_keeps_one_number_an_offset(model):
+def test_a_shuffled_bias_keeps_one_value_per_offset(model):
     its, point = Intervention("bias", 2, 1, 0, "shuffle", seed=4), "layers.2.blocks.1.attn.bias"
     with torch.inference_mode(), capture(model, point) as plain:
         model(picture((224, 224), 1))
@@ -287,7 +287,7 @@ def test_a_shuffled_bias_keeps_one_number_an_offset(model):
     assert torch.equal(after[0, 0, :6], after[0, 1, 1:7])  # the same offsets
 
 
-def test_without_its_mask_padding_is_attended_to(model):
+def test_without_the_mask_padding_receives_attention(model):
     x, point = picture((160, 224)), "layers.0.blocks.0.attn.probs"
     g = model.groupings(160, 224)[0][0]
     assert g.padded
@@ -302,14 +302,14 @@ def test_without_its_mask_padding_is_attended_to(model):
         with torch.inference_mode(), apply(model, several), capture(model, point) as seen:
             model(x)
         shares[how] = float(seen[point][padding].sum())
-    assert shares["plain"] == shares["mean"] == 0.0  # their mean still keeps everybody out
+    assert shares["plain"] == shares["mean"] == 0.0  # their mean still masks every padded key
     assert shares["replace"] > shares["zero"] > 1.0
     assert shares["shuffle"] > 1.0
 
 
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("part", ["head", "kernel", "attn", "mlp", "block"])
-def test_shuffled_tokens_are_the_same_tokens_elsewhere(model, size, part):
+def test_shuffled_tokens_are_a_permutation(model, size, part):
     its = Intervention(part, 1, None if part == "kernel" else 1, 1 if part in INDEXED else None, "shuffle")
     names = [point_of(its), input_of(1, 1)]
     x = picture(size)
@@ -333,7 +333,7 @@ def test_shuffled_tokens_are_the_same_tokens_elsewhere(model, size, part):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("size", SIZES)
-def test_means_are_a_direct_loop(model, size):
+def test_means_equal_a_direct_loop(model, size):
     batches = [picture(size, n, seed=n) for n in (1, 2, 3)]
     several = [Intervention("head", 1, 1, 1, "mean"), Intervention("kernel", 0, index=2, how="mean"),
                Intervention("mlp", 2, 0, how="mean"), Intervention("block", 2, 2, how="mean")]  # fmt: skip
@@ -375,14 +375,14 @@ def test_means_are_a_direct_loop(model, size):
 
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("part", ["head", "kernel", "attn", "mlp", "block"])
-def test_patching_puts_in_what_the_other_photo_had(model, size, part):
+def test_patching_inserts_the_other_photos_activation(model, size, part):
     its = Intervention(part, 1, None if part == "kernel" else 1, 1 if part in INDEXED else None, "replace")
     a, b = picture(size, 1, 1), picture(size, 1, 2)
     names = needed(model, [its], "replace")
     with torch.inference_mode(), capture(model, *names) as seen:
         model(b)
     donor = {n: (y if n.endswith("heads") else y[0]).numpy() for n, y in seen.items()}
-    close(run(model, b, its, donor=donor), model(b))  # its own activation changes nothing
+    close(run(model, b, its, donor=donor), model(b))  # the photo's own activation changes nothing
     patched = run(model, a, its, donor=donor)
     assert not torch.allclose(patched, model(a), atol=1e-5)
     everything = [Intervention("kernel", 0, how="replace")]
@@ -390,19 +390,19 @@ def test_patching_puts_in_what_the_other_photo_had(model, size, part):
     with torch.inference_mode(), capture(model, *names) as seen:
         model(b)
     donor = {n: y[0].numpy() for n, y in seen.items()}
-    close(run(model, a, *everything, donor=donor), model(b))  # with all that enters, the answer follows
+    close(run(model, a, *everything, donor=donor), model(b))  # with everything replaced, the answer is the other photo's
     with pytest.raises(ValueError, match="of the other photo"):
         run(model, picture((32, 64), 1), *everything, donor=donor)
 
 
-def test_replacing_by_a_number(model):
+def test_a_part_can_be_replaced_by_a_number(model):
     its = Intervention("attn", 1, 0, how="replace", value=0.25)
     with torch.inference_mode(), apply(model, [its]), capture(model, point_of(its)) as seen:
         model(picture())
     assert torch.all(seen[point_of(its)] == 0.25)
 
 
-def test_what_is_off_does_nothing_and_the_order_counts(model):
+def test_a_switched_off_change_does_nothing_and_order_counts(model):
     x = picture()
     off = [Intervention("block", 1, 1, on=False), Intervention("kind", 0, 1, how="sda", on=False)]
     assert torch.equal(run(model, x, *off), run(model, x))
@@ -412,7 +412,7 @@ def test_what_is_off_does_nothing_and_the_order_counts(model):
 
 
 @pytest.mark.parametrize("how", [how for how in FILLS if how != "mean"])
-def test_each_photo_of_a_batch_gets_its_own(model, how):
+def test_each_photo_of_a_batch_gets_its_own_changes(model, how):
     value = 0.5 if how == "replace" else None
     rows = [
         [Intervention("head", 2, 1, 3, how, value)],
@@ -430,7 +430,7 @@ def test_each_photo_of_a_batch_gets_its_own(model, how):
         pass
 
 
-def test_nested_blocks_work_on_what_the_outer_one_made(model):
+def test_an_inner_block_changes_what_the_outer_one_made(model):
     x = picture()
     head, kind = Intervention("head", 0, 1, 0, "shuffle"), Intervention("kind", 0, 1, how="sda")
     expected = run(model, x, kind, head)
@@ -440,7 +440,7 @@ def test_nested_blocks_work_on_what_the_outer_one_made(model):
 
 
 @pytest.mark.slow
-def test_sixteen_threads_each_do_their_own(model):
+def test_sixteen_threads_change_only_their_own_forwards(model):
     x = picture((96, 128), 1)
     several = [(Intervention("head", 2, b, h),) for b in range(3) for h in range(4)]
     several += [(Intervention("kind", 1, 1, how="sda"),), (Intervention("G", 0, how="set", value=5),)]
@@ -457,7 +457,7 @@ def test_sixteen_threads_each_do_their_own(model):
     assert (model.group_size, model.interval) == ((7, 7, 7, 7), (8, 4, 2, 1))
 
 
-def test_nothing_is_left_behind(model):
+def test_nothing_is_left_on_the_model(model):
     x = picture()
     plain = run(model, x)
     with pytest.raises(KeyboardInterrupt), apply(model, [Intervention("kind", 0, 1, how="sda")]):
@@ -472,7 +472,7 @@ def test_nothing_is_left_behind(model):
 @pytest.mark.slow
 @pytest.mark.parametrize("size", [(224, 224), (160, 224)])
 @pytest.mark.parametrize("how", FILLS)
-def test_many_effects_at_once_are_those_of_one_by_one(model, size, how):
+def test_many_effects_at_once_equal_one_by_one(model, size, how):
     a, b = picture(size, 1, 1), picture(size, 1, 2)
     every = [(its,) for its in parts(model, how, size)]
     several = [*every[::7], (), (*every[3], *every[-4]), (replace(every[5][0], on=False),)]

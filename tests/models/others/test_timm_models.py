@@ -1,4 +1,4 @@
-"""What is read from timm's models is what they compute, in the geometry that the figures draw."""
+"""What is read from timm's models is what they compute, in the geometry of the figures."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def everywhere(side: Side) -> list[tuple[int, int]]:
     return [(s, b) for s, blocks in enumerate(side.schemes(SIZE, SIZE)) for b in range(len(blocks))]
 
 
-def test_probabilities_belong_to_the_geometry(side: Side) -> None:
+def test_probabilities_fit_the_geometry(side: Side) -> None:
     seen = side.outputs(IMAGE, everywhere(side))
     schemes = side.schemes(SIZE, SIZE)
     for (s, b), probs in seen.probs.items():
@@ -46,7 +46,7 @@ def module_of(side: Side, s: int, b: int) -> Any:
 
 
 def values(attn: Any, x: torch.Tensor, scheme: Any) -> torch.Tensor:
-    """What each key says, (keys, nH, d) in the order of the map, padding behind it: from the normed map x."""
+    """The value of each key, (keys, nH, d), from the normed map x, in its order, with padding last."""
     C = x.shape[-1]
     if hasattr(attn, "qkv"):
         rows = torch.cat([x.reshape(-1, C), x.new_zeros(1, C)])  # padding is zero before the projection
@@ -59,8 +59,8 @@ def values(attn: Any, x: torch.Tensor, scheme: Any) -> torch.Tensor:
 
 
 @torch.inference_mode()
-def test_probabilities_times_values_are_what_the_module_gives(side: Side) -> None:
-    """Only the right probabilities, recombined by our queries and keys, give timm's output."""
+def test_probabilities_times_values_equal_the_modules_output(side: Side) -> None:
+    """Only the right probabilities, arranged by our queries and keys, reproduce timm's output."""
     for s, b in [(0, 0), (0, 1), (1, 1), (2, 1), (3, 1)]:
         block, scheme = module_of(side, s, b), side.schemes(SIZE, SIZE)[s][b]
         given: dict[str, torch.Tensor] = {}
@@ -74,7 +74,7 @@ def test_probabilities_times_values_are_what_the_module_gives(side: Side) -> Non
         x = given["x"][0].reshape(scheme.H, scheme.W, -1)
         v = values(block.attn, x, scheme).numpy()
         keys = scheme.keys[:, :, 0] if scheme.reduction == 1 else np.arange(scheme.keys.shape[1])[None]
-        mixed = np.einsum("ghqk,gkhd->gqhd", probs, v[keys])  # -1 is the padding's row
+        mixed = np.einsum("ghqk,gkhd->gqhd", probs, v[keys])  # -1 selects the row of padding
         mine = np.zeros((scheme.H * scheme.W, mixed.shape[2] * mixed.shape[3]), np.float32)
         real = scheme.queries >= 0
         mine[scheme.queries[real]] = mixed[real].reshape(-1, mine.shape[1])
@@ -85,17 +85,17 @@ def test_probabilities_times_values_are_what_the_module_gives(side: Side) -> Non
         np.testing.assert_allclose(mine, theirs.reshape(mine.shape), atol=2e-5, err_msg=f"{s}.{b}")
 
 
-def test_maps_are_timms_own(side: Side) -> None:
+def test_maps_equal_timms_own(side: Side) -> None:
     with torch.inference_mode():
         theirs = side.model.forward_intermediates(IMAGE[None], intermediates_only=True, output_fmt="NCHW")
     for s, (mine, other) in enumerate(zip(side.outputs(IMAGE).maps, theirs, strict=True)):
         ends = torch.from_numpy(mine)
-        if side.name.startswith("pvt"):  # timm gives them behind the stage's norm
+        if side.name.startswith("pvt"):  # timm returns them after the stage's norm
             ends = side.model.stages[s].norm(ends)
         np.testing.assert_allclose(ends.detach().numpy(), other[0].permute(1, 2, 0).numpy(), atol=1e-4)
 
 
-def test_nothing_is_left_behind(side: Side) -> None:
+def test_nothing_is_left_on_the_model(side: Side) -> None:
     side.outputs(IMAGE, everywhere(side))
     side.gradient(IMAGE, 1, 2, 3)
     for module in side.model.modules():
@@ -104,8 +104,8 @@ def test_nothing_is_left_behind(side: Side) -> None:
 
 
 @pytest.mark.slow
-def test_a_tokens_slope_is_zero_outside_what_it_can_see() -> None:
-    """After one block of windows and a 4 px patch, a token of Swin depends on its window's pixels alone."""
+def test_a_tokens_gradient_is_zero_outside_its_receptive_field() -> None:
+    """After one block of windows on 4 px patches, a token of Swin depends on its window's pixels only."""
     side = open_side("swin_tiny_patch4_window7_224", 224)
     block = side.model.layers[0].blocks
     del block[1]
@@ -117,13 +117,13 @@ def test_a_tokens_slope_is_zero_outside_what_it_can_see() -> None:
 
 
 @pytest.mark.slow
-def test_cost_is_what_papers_say() -> None:
+def test_costs_agree_with_the_papers() -> None:
     for name in ("swin_tiny_patch4_window7_224", "pvt_v2_b0"):
         its = Side(name, None, True).cost(224, 224)
         assert its.macs / 1e9 == pytest.approx(others.OTHERS[name].gflops, abs=0.15)
 
 
-def test_our_side_is_our_model(tiny_model: Any) -> None:
+def test_our_side_reads_our_model(tiny_model: Any) -> None:
     side = Side("mine", tiny_model(), False)
     seen = side.outputs(IMAGE, [(0, 1)])
     with torch.inference_mode():
@@ -135,7 +135,7 @@ def test_our_side_is_our_model(tiny_model: Any) -> None:
 
 
 @pytest.mark.slow
-def test_by_token_puts_rows_where_their_query_is() -> None:
+def test_by_token_puts_rows_at_their_query() -> None:
     side = open_side("swin_tiny_patch4_window7_224", SIZE)
     probs, scheme = side.outputs(IMAGE, [(0, 1)]).probs[0, 1], side.schemes(SIZE, SIZE)[0][1]
     rows = by_token(probs, scheme)
@@ -148,7 +148,7 @@ def test_by_token_puts_rows_where_their_query_is() -> None:
         by_token(probs[:, :, :5], scheme)
 
 
-def test_names_and_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_sides_have_names_and_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ValueError, match="there are"):
         others.create_other("resnet50")
     assert all(name in __import__("timm").list_models() for name in others.OTHERS)

@@ -1,4 +1,4 @@
-"""What a model costs: its own parameters and multiply-adds, whatever it was made with."""
+"""The cost of a model: its own parameters and multiply-adds, whatever its settings."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def test_parameters_and_multiply_adds_are_the_models_own(name: str, config: dict
 
 
 def test_a_table_of_the_trained_size_is_counted_in_inference_mode() -> None:
-    """The table itself as output of its module ended the comparison with an error of PyTorch's counter."""
+    """When its module returned the table itself, PyTorch's counter failed and took the comparison down."""
     model = create_model("crossformer_nano_rpb", weights=None)
     counts = cost(model, 224, 224)
     with torch.inference_mode():
@@ -36,7 +36,7 @@ def test_a_table_of_the_trained_size_is_counted_in_inference_mode() -> None:
         assert cost(model, 224, 224) == counts
 
 
-def test_a_backbone_and_a_model_cut_otherwise_keep_their_parameters() -> None:
+def test_a_backbone_and_a_regrouped_model_keep_their_parameters() -> None:
     model = create_model("crossformer_nano_rpb", weights=None, num_classes=0)
     whole = sum(p.numel() for p in model.parameters())
     model.set_grouping(14)

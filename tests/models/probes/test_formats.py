@@ -1,4 +1,4 @@
-"""What a number format costs is measured: on copies, in turns, the first forward not counted."""
+"""The speed of a number format is measured on copies, in turns, without the first forward."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from cfviz.models.probes import formats
 
 
 class Clock:
-    """Time that passes only where a model computes."""
+    """A clock that advances only when a model computes."""
 
     now = 0.0
 
@@ -51,7 +51,7 @@ def test_formats_take_turns_and_the_first_forward_is_not_counted(monkeypatch: py
     assert Slow.calls == [torch.float32, torch.bfloat16] * 3
 
 
-def test_no_round_begins_after_the_budget(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_round_starts_after_the_budget(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = Clock()
     monkeypatch.setattr(formats, "perf_counter", clock)
     monkeypatch.setattr(Slow, "calls", [])
@@ -59,7 +59,7 @@ def test_no_round_begins_after_the_budget(monkeypatch: pytest.MonkeyPatch) -> No
     assert len(Slow.calls) == 2 + 4  # not counted; then two rounds of 6 s
 
 
-def test_the_model_itself_is_left_as_it_was(tiny_model: Callable[..., CrossFormer]) -> None:
+def test_the_model_itself_is_unchanged(tiny_model: Callable[..., CrossFormer]) -> None:
     model = tiny_model()
     before = {name: value.clone() for name, value in model.state_dict().items()}
     found = formats.format_times(model, (1, 3, 64, 64), ("float32", "bfloat16"), rounds=1)

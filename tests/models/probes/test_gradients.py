@@ -1,4 +1,4 @@
-"""Gradients through a shared model: right, and leaving nothing behind."""
+"""Gradients through a shared model are right and leave nothing behind."""
 
 from __future__ import annotations
 
@@ -32,20 +32,20 @@ def test_nothing_is_left_on_the_model(tiny_model, photo) -> None:
     assert torch.equal(model(photo[None]), before)
 
 
-def test_the_first_layers_field_is_its_largest_kernel(tiny_model, photo) -> None:
-    """Token (3, 4) of the embedding sees 32 x 32 pixels from (3*4 - 14, 4*4 - 14), cut at the border."""
+def test_the_receptive_field_of_the_first_layer_is_its_largest_kernel(tiny_model, photo) -> None:
+    """Token (3, 4) of the embedding sees 32 x 32 pixels from (3*4 - 14, 4*4 - 14), cropped at the border."""
     seen = receptive_field(tiny_model(), photo, "patch_embed.out", 3, 4) > 0
     rows, cols = np.flatnonzero(seen.any(1)), np.flatnonzero(seen.any(0))
     assert (rows[0], rows[-1] + 1, cols[0], cols[-1] + 1) == (0, 30, 2, 34)
 
 
-def test_a_token_that_is_not_there_is_named(tiny_model, photo) -> None:
+def test_a_missing_token_is_refused_by_name(tiny_model, photo) -> None:
     with pytest.raises(ValueError, match=r"no token \(99, 0\)"):
         receptive_field(tiny_model(), photo, "layers.0.blocks.0.out", 99, 0)
 
 
 def test_attention_gradients_predict_a_small_change(tiny_model, photo) -> None:
-    """Moving one block's attention a little moves the logit by gradient times the move."""
+    """A small change of one block's attention changes the logit by gradient times change."""
     from cfviz.hooks import edit
 
     model = tiny_model()
@@ -65,27 +65,27 @@ def test_integrated_gradients_are_complete(tiny_model, photo) -> None:
     assert missing < 0.05
 
 
-def test_class_probability_in_batches(tiny_model, photo) -> None:
+def test_class_probabilities_are_the_same_in_batches(tiny_model, photo) -> None:
     model, images = tiny_model(), torch.stack([photo, photo.flip(-1), -photo])
     with torch.no_grad():
         whole = model(images).softmax(-1)[:, 3].numpy()
     assert class_probability(model, images, 3, batch=2) == pytest.approx(whole, rel=1e-5)
 
 
-def test_replaced_takes_the_masked_pixels() -> None:
+def test_replacing_affects_only_the_masked_pixels() -> None:
     image, other = torch.ones(3, 2, 2), torch.zeros(3, 2, 2)
     masks = np.array([[[True, False], [False, False]]])
     assert replaced(image, other, masks)[0, 0].tolist() == [[0, 1], [1, 1]]
 
 
-def test_blurring_keeps_the_mean_colour_and_the_size(photo) -> None:
+def test_blurring_keeps_the_mean_colour_and_size(photo) -> None:
     flat = torch.full((3, 40, 50), 0.7)
     assert blurred(flat) == pytest.approx(flat)
     assert blurred(photo).shape == photo.shape
     assert blurred(photo).std() < 0.1 * photo.std()
 
 
-def test_shuffling_keeps_the_numbers_and_loses_the_answer(tiny_model, photo) -> None:
+def test_shuffling_weights_keeps_their_values_and_loses_the_answer(tiny_model, photo) -> None:
     model = tiny_model()
     copy = shuffled(model)
     for mine, theirs in zip(model.parameters(), copy.parameters(), strict=True):

@@ -1,4 +1,4 @@
-"""What the bias is for: taken away, shuffled, swapped, left alone; by hand, and nothing else is touched."""
+"""Ablations of the bias (remove, shuffle, swap, keep nothing else), by hand; nothing else is touched."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def at(block: tuple[int, int], name: str) -> str:
     return f"layers.{block[0]}.blocks.{block[1]}.attn.{name}"
 
 
-def test_zero_takes_the_bias_away_where_it_was_asked(run: Callable[..., Seen]) -> None:
+def test_zero_removes_the_bias_only_where_requested(run: Callable[..., Seen]) -> None:
     before, after = run(), run("zero")
     for block in BLOCKS:
         assert not after[at(block, "bias")].any()
@@ -64,17 +64,17 @@ def test_zero_takes_the_bias_away_where_it_was_asked(run: Callable[..., Seen]) -
 def test_shuffled_values_are_the_same_at_other_offsets(run: Callable[..., Seen]) -> None:
     before, after, again, other = run(), run("shuffle"), run("shuffle"), run("shuffle", seed=1)
     for block in BLOCKS:
-        was, now = (measure.surface(seen[at(block, "bias")]) for seen in (before, after))  # still of offsets
+        was, now = (measure.surface(seen[at(block, "bias")]) for seen in (before, after))  # still a function of the offset
         assert np.array_equal(np.sort(was.reshape(len(was), -1)), np.sort(now.reshape(len(now), -1)))
         assert not np.array_equal(was, now)
         assert np.array_equal(after[at(block, "bias")], again[at(block, "bias")])
         assert not np.array_equal(after[at(block, "bias")], other[at(block, "bias")])
     was, now = (measure.surface(seen[at(BLOCKS[0], "bias")]).reshape(2, -1) for seen in (before, after))
     places = [[int(np.flatnonzero(was[h] == value)[0]) for value in now[h]] for h in range(2)]
-    assert places[0] != places[1]  # every head its own way
+    assert places[0] != places[1]  # each head is permuted differently
 
 
-def test_swapped_heads_have_their_neighbours_bias(run: Callable[..., Seen]) -> None:
+def test_swapped_heads_have_each_others_bias(run: Callable[..., Seen]) -> None:
     before, after = run(), run("swap")
     for block in BLOCKS:
         was, now = before[at(block, "bias")], after[at(block, "bias")]
@@ -82,7 +82,7 @@ def test_swapped_heads_have_their_neighbours_bias(run: Callable[..., Seen]) -> N
             assert np.array_equal(now[h], was[h - 1])
 
 
-def test_only_the_bias_is_left(run: Callable[..., Seen]) -> None:
+def test_only_keeps_nothing_but_the_bias(run: Callable[..., Seen]) -> None:
     before, after = run(), run("only")
     for block in BLOCKS:
         assert not after[at(block, "q")].any()
@@ -97,7 +97,7 @@ def test_only_the_bias_is_left(run: Callable[..., Seen]) -> None:
 
 
 @pytest.mark.parametrize("how", CHANGES)
-def test_nothing_stays_behind(run: Callable[..., Seen], how: str) -> None:
+def test_nothing_is_left_on_the_model(run: Callable[..., Seen], how: str) -> None:
     before = run()
     run(how)
     assert np.array_equal(run()["logits"], before["logits"])
@@ -108,7 +108,7 @@ def test_an_unknown_change_is_refused(net: Any) -> None:
         changes(net, "boil", BLOCKS)
 
 
-def test_ways_that_cannot_differ() -> None:
+def test_methods_that_cannot_differ_are_known() -> None:
     assert methods_of("dpb") == BIAS_METHODS
     assert {same("dpb", 7, way, {7}) for way in BIAS_METHODS} == {"own", "none"}
     assert [same("dpb", 7, way, {5, 7}) for way in ("clamp", "cut", "bicubic")] == ["own", "own", "bicubic"]
