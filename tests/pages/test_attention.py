@@ -1,4 +1,4 @@
-"""The attention page: what it measures, where its link leads, and the switch that shuffles."""
+"""The attention page: its measures, its link, and the switch that shuffles the weights."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ def test_every_head_is_in_the_table() -> None:
     assert far > near
 
 
-def test_the_link_chooses_the_token_whose_origin_is_shown() -> None:
+def test_the_link_chooses_the_token_whose_rollout_is_shown() -> None:
     app = run("attention", **LINK, stage="2", block="2", row="3", col="17", held="1")
     told = " ".join(str(m.value) for m in app.markdown)
     assert "Token (3, 17) after stage 2, block 2" in told
 
 
-def test_a_place_beyond_the_map_is_moved_to_its_edge_as_in_the_figure() -> None:
+def test_a_place_beyond_the_map_moves_to_its_edge_as_in_the_figure() -> None:
     app = run("attention", **LINK, stage="1", block="1", head="9", row="80", col="3", held="1")
     told = " ".join(str(m.value) for m in app.markdown)
     assert "Token (39, 3) after stage 1, block 1" in told
@@ -41,8 +41,8 @@ def test_a_place_beyond_the_map_is_moved_to_its_edge_as_in_the_figure() -> None:
     ("lang", "half"),
     [("en", r"Half of (?:it|the total) lies in ([\d.]+) %"), ("zh-Hant", r"一半落在照片的 ([\d.]+) %")],
 )
-def test_the_smallest_origin_is_a_number_above_zero(lang: str, half: str) -> None:
-    """After the first block half of the rollout lies in a token or two of 40 x 40."""
+def test_the_smallest_area_of_a_rollout_is_above_zero(lang: str, half: str) -> None:
+    """After the first block half of the rollout lies in one or two of 40 x 40 tokens."""
     app = run("attention", **LINK | {"lang": lang}, stage="1", block="1", row="20", col="17", held="1")
     areas = [area for caption in app.caption for area in re.findall(half, caption.value)]
     assert len(areas) == 2
@@ -51,11 +51,11 @@ def test_the_smallest_origin_is_a_number_above_zero(lang: str, half: str) -> Non
 
 
 @pytest.mark.parametrize(("x", "text"), [(100 / 3136, "0.032"), (3.04, "3.0"), (12.34, "12"), (50.0, "50")])
-def test_areas_have_two_digits(x: float, text: str) -> None:
+def test_areas_have_two_significant_digits(x: float, text: str) -> None:
     assert two_digits(x) == text
 
 
-def test_shuffled_weights_say_so_and_are_compared() -> None:
+def test_shuffled_weights_are_announced_and_compared() -> None:
     app = run("attention", **LINK, shuffled="1")
     assert not app.exception
     assert any("shuffled" in w.value for w in app.warning)
@@ -76,7 +76,7 @@ def test_relevance_is_measured_on_request_and_judged() -> None:
 
 
 @pytest.mark.slow
-def test_every_code_it_shows_runs() -> None:
+def test_all_shown_code_runs() -> None:
     app = run("attention", **LINK, stage="2", block="2", row="5", col="6")
     assert len(app.code) == 4
     known: dict[str, object] = {}

@@ -1,4 +1,4 @@
-"""The page on two models: the link decides which, numbers are the models' own, random weights say nothing."""
+"""The page on two models: the link chooses them, numbers are their own, no claims on random weights."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def html(app: AppTest) -> str:
 
 
 def finished(app: AppTest) -> AppTest:
-    """The page once all that is worked on beside it is there."""
+    """Run the page until all background work has finished."""
     end = time.monotonic() + 120
     while any("hourglass" in text.value for text in app.markdown):
         assert time.monotonic() < end, "work beside the page does not end"
@@ -39,7 +39,7 @@ def finished(app: AppTest) -> AppTest:
 
 
 @pytest.mark.slow
-def test_nano_and_its_twin_by_default() -> None:
+def test_nano_and_its_twin_are_the_default() -> None:
     app = finished(page())
     assert not app.exception
     assert not app.warning
@@ -54,7 +54,7 @@ def test_nano_and_its_twin_by_default() -> None:
 
 
 @pytest.mark.slow
-def test_random_weights_give_no_answer_and_no_likeness() -> None:
+def test_random_weights_get_no_prediction_and_no_similarity() -> None:
     app = page(size="160", other="pvt_v2_b0", stage="3", row="2", col="3")
     assert not app.exception
     assert "random weights" in app.warning[0].value
@@ -74,13 +74,13 @@ def test_another_size_keeps_the_place_of_the_photo() -> None:
 
 
 @pytest.mark.slow
-def test_a_model_without_weights_beside_itself() -> None:
+def test_an_untrained_model_can_be_compared_with_itself() -> None:
     app = page(size="160", model="crossformer_tiny", other="crossformer_tiny")
     assert not app.exception
     assert len([button for button in app.button if "official.get" in str(button.key)]) == 1
 
 
-def test_the_choice_lands_in_the_link() -> None:
+def test_the_choice_is_recorded_in_the_link() -> None:
     app = page()
     app.selectbox(key="compare.b").select("pvt_v2_b0").run()
     assert not app.exception
@@ -89,14 +89,14 @@ def test_the_choice_lands_in_the_link() -> None:
 
 
 @pytest.mark.slow
-def test_the_code_it_shows_runs() -> None:
+def test_all_shown_code_runs() -> None:
     app = finished(page())
     for block in app.code:
         exec(compile(block.value, "shown", "exec"), {})
 
 
 @pytest.mark.slow
-def test_without_a_network_a_download_ends_in_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_download_without_a_network_ends_in_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(name: str) -> Path:
         raise CheckpointError("no_network", url="huggingface.co", detail="no route")
 

@@ -1,4 +1,4 @@
-"""The page on cross-scale embedding: what it says, and what its controls change."""
+"""The page on cross-scale embedding: its sentences, and the effect of its controls."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def said(app: AppTest) -> str:
     return "\n".join(text.value for text in app.markdown)
 
 
-def test_it_answers_in_numbers(page: AppTest) -> None:
+def test_the_summary_gives_numbers(page: AppTest) -> None:
     assert not page.exception
     assert not page.error
     text = said(page)
@@ -40,11 +40,11 @@ def test_it_answers_in_numbers(page: AppTest) -> None:
         assert sum(shares) == pytest.approx(100, abs=2)  # each is rounded
     line = next(line for line in text.splitlines() if "**On this photo**" in line)
     assert len(re.findall(r"\d+×\d+ [+−]\d+\.\d", line)) == 10
-    assert f"({48 * 48:,} in CEL 2)" in text  # the nano model's 48 channels before and after
+    assert f"({48 * 48:,} in CEL 2)" in text  # the 48 channels of nano, before and after
 
 
 def test_large_models_are_measured_on_request(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The page comes without the ten forward passes; once they are asked for, their numbers stand below."""
+    """The page is drawn without the ten forwards; on request, their numbers appear below."""
     passes: list[int] = []
     real = ablation.layers.knock_outs
 
@@ -69,40 +69,40 @@ def test_large_models_are_measured_on_request(monkeypatch: pytest.MonkeyPatch) -
     assert "embedding.knock_run" not in {button.key for button in app.button}
     assert len(bars(app)) == 10
     assert len(re.findall(r"\d+×\d+ [+−]\d+\.\d", said(app))) >= 10
-    assert "You can measure below" in said(app)  # what stands above stays as it was
+    assert "You can measure below" in said(app)  # the rest of the page is unchanged
     assert before[:3] == [text.value for text in app.markdown][:3]
 
 
-def test_a_link_decides_where_the_figure_begins(page: AppTest) -> None:
+def test_the_link_decides_where_the_figure_starts(page: AppTest) -> None:
     start = page.session_state["cfviz.embedding.start"]
     assert start["cel"] == 1
     assert start["measure"] == "norm"
 
 
 @pytest.mark.slow
-def test_every_figure_has_its_code_and_its_sentence(page: AppTest) -> None:
+def test_every_figure_has_a_sentence_and_code(page: AppTest) -> None:
     codes = [code.value for code in page.code]
     assert len(codes) == 10
     known: dict[str, object] = {}
-    for code in codes:  # read from the top, each may use what those above have made
+    for code in codes:  # each piece may use what those above it defined
         exec(compile(code, "shown", "exec"), known)
     assert known["shares"].sum(0) == pytest.approx(1)
 
 
-def test_rows_of_pictures_can_be_taken_away(page: AppTest) -> None:
+def test_rows_of_pictures_can_be_downloaded(page: AppTest) -> None:
     labels = [button.proto.label for button in page.get("download_button")]
     assert labels.count("PNG") == labels.count("SVG") == 5
 
 
 def bars(app: AppTest) -> list[float]:
-    """The changes of the logit in the figure of knock-outs."""
+    """The changes of the logit in the figure of ablations."""
     chart = json.loads(app.get("plotly_chart")[0].proto.spec)
     texts = [note["text"] for note in chart["layout"]["annotations"]]
     return [float(text.split("·")[0].replace("−", "-")) for text in texts]
 
 
 @pytest.mark.slow
-def test_another_replacement_costs_something_else(page: AppTest) -> None:
+def test_another_replacement_has_another_effect(page: AppTest) -> None:
     zero = bars(page)
     page.segmented_control(key="embedding.way").set_value("mean").run()
     assert not page.exception
@@ -116,7 +116,7 @@ def test_another_replacement_costs_something_else(page: AppTest) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("stage", range(4))
-def test_every_layer_can_be_looked_at(page: AppTest, stage: int) -> None:
+def test_every_layer_can_be_shown(page: AppTest, stage: int) -> None:
     for key in ("reads", "patch_cel", "pattern_cel", "others"):
         page.segmented_control(key=f"embedding.{key}").set_value(stage)
     page.segmented_control(key="embedding.pattern").set_value("circle").run()

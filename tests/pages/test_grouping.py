@@ -1,4 +1,4 @@
-"""The page on grouping: its link, its words, and in a browser its numbers against Python's."""
+"""The page on grouping: its link, its words, and its numbers in a browser compared with Python's."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from cfviz.web import GROUPING, WEB
 from cfviz.words import figure_words, translator
 
 ROOT = Path(__file__).resolve().parents[2]
-ARTICLE = {  # the walk-through's two prints
+ARTICLE = {  # the two prints of the article
     "sda": [[[1, 2], [2, 4]], [[3, 4], [6, 8]], [[3, 6], [4, 8]], [[9, 12], [12, 16]]],
     "lda": [[[1, 3], [3, 9]], [[2, 4], [6, 12]], [[2, 6], [4, 12]], [[4, 8], [8, 16]]],
 }
@@ -47,7 +47,7 @@ FIND = """() => {
 
 
 @pytest.mark.parametrize("kind", ["sda", "lda"])
-def test_the_articles_example(kind: str) -> None:
+def test_the_articles_example_of_two_reshapes(kind: str) -> None:
     values = np.arange(1, 5)[:, None] * np.arange(1, 5)
     g = grouping(kind, 4, 4, 2, 2)
     assert g.gather(values).reshape(4, 2, 2).tolist() == ARTICLE[kind]
@@ -90,14 +90,14 @@ def test_a_link_is_read() -> None:
      ("i", "auto"), ("i", "-1"), ("kind", "SDA"),
      ("c", "97"), ("c", "many"), ("q", "56.0"), ("q", "1"), ("q", "²0.1")],
 )  # fmt: skip
-def test_a_bad_value_gives_its_default(name: str, value: str) -> None:
+def test_a_bad_value_is_replaced_by_its_default(name: str, value: str) -> None:
     start, bad = begin({**DEFAULTS, name: value})
     assert bad == [name]
     assert start == begin({})[0]
 
 
 @given(st.dictionaries(st.sampled_from(sorted(DEFAULTS)), st.text(max_size=8)))
-def test_any_link_gives_a_state_that_can_be_drawn(query: dict[str, str]) -> None:
+def test_any_link_leads_to_a_state_that_can_be_drawn(query: dict[str, str]) -> None:
     start, _ = begin(query)
     assert 1 <= start["h"] <= LIMITS["side"]
     assert 1 <= start["w"] <= LIMITS["side"]
@@ -105,8 +105,8 @@ def test_any_link_gives_a_state_that_can_be_drawn(query: dict[str, str]) -> None
     assert 0 <= start["col"] < start["w"]
 
 
-def test_every_word_the_figures_ask_for_is_there() -> None:
-    """The names after `t.` in the modules are in the catalogue, and nothing in the catalogue is unused."""
+def test_the_catalogue_has_exactly_the_words_that_figures_use() -> None:
+    """The names after `t.` in the modules are in the catalogue, and none in the catalogue is unused."""
     have = set(figure_words("grouping"))
     text = "\n".join(path.read_text("utf-8") for path in (WEB / "grouping").glob("*.js"))
     asked = set(re.findall(r"\bt\.(\w+)", text))
@@ -170,8 +170,8 @@ ASK = """(cases) => cases.map(({ H, W, G, I, window: w, ratio, row, col }) => {
 
 
 @pytest.mark.browser
-def test_the_browser_counts_as_python_does(browser: Any) -> None:
-    """The JavaScript geometry over many maps: groups, keys, masks, reach and costs, number by number."""
+def test_the_browser_counts_like_python(browser: Any) -> None:
+    """The geometry in JavaScript, over many maps: groups, keys, masks, reach and costs, number by number."""
     source = (WEB / "grouping" / "geo.js").read_text("utf-8").replace("export ", "")
     asked = cases(60)
     window = browser.new_page()
@@ -204,7 +204,7 @@ def test_the_browser_counts_as_python_does(browser: Any) -> None:
 
 
 @pytest.mark.browser
-def test_pointing_changes_the_picture_and_sends_nothing(app: Any, page: Callable[..., Any]) -> None:
+def test_pointing_changes_the_picture_without_a_message(app: Any, page: Callable[..., Any]) -> None:
     window = page(map="22x30", g="5", i="3", q="20.28")
     assert window.evaluate("[window.page.state.row, window.page.state.col]") == [20, 28]
     sent: list[Any] = []
@@ -219,7 +219,7 @@ def test_pointing_changes_the_picture_and_sends_nothing(app: Any, page: Callable
     box = over.bounding_box()
     for step in range(40):
         window.mouse.move(box["x"] + 20 + 6 * step, box["y"] + 20 + 4 * step)
-    window.wait_for_timeout(900)  # the link is written meanwhile
+    window.wait_for_timeout(900)  # time in which a link would be written
     assert picture(window) != before
     assert len(sent) == quiet
     state = window.evaluate("window.page.state")
@@ -235,7 +235,7 @@ def picture(window: Any) -> str:
 
 
 @pytest.mark.browser
-def test_keys_lock_and_link(page: Callable[..., Any]) -> None:
+def test_keys_move_and_lock_the_token_and_the_link_follows(page: Callable[..., Any]) -> None:
     window = page(lang="en", map="12x12", g="3", i="4", kind="sda", q="0.0")
     window.locator(".gr .groups .map").focus()
     for key in ("ArrowDown", "ArrowRight", "ArrowRight", "ArrowUp", "ArrowUp", "Enter"):
@@ -255,15 +255,15 @@ def test_keys_lock_and_link(page: Callable[..., Any]) -> None:
 
 
 @pytest.mark.browser
-def test_a_bad_link_is_said_quietly(page: Callable[..., Any]) -> None:
+def test_a_bad_link_gets_a_notice(page: Callable[..., Any]) -> None:
     window = page(lang="en", map="9999x1", g="7")
     assert window.locator(".gr .bad").inner_text() == translator("en")("grouping.figure.bad_link")
     window.wait_for_function("window.location.search.includes('map=56x56')")
 
 
 @pytest.mark.browser
-def test_prints_are_pytorchs_and_the_code_shown_runs(page: Callable[..., Any]) -> None:
-    """Both prints to the digit, on the article's map and on a padded one; the code that is shown runs."""
+def test_prints_agree_with_pytorch_and_shown_code_runs(page: Callable[..., Any]) -> None:
+    """Both prints agree to the digit, on the article's map and on a padded one."""
     window = page(lang="en", map="20x13", g="4", i="2", q="19.12")
     for size in ({"H": 4, "W": 4, "G": 2, "I": 2}, {"H": 5, "W": 7, "G": 2, "I": 3}):
         window.evaluate("(size) => window.page.figures[1].resize(size)", size)
@@ -298,8 +298,8 @@ def test_prints_are_pytorchs_and_the_code_shown_runs(page: Callable[..., Any]) -
 
 @pytest.mark.browser
 @pytest.mark.parametrize(("H", "W", "G", "I"), [(5, 7, 2, 3), (4, 4, 2, 2)])
-def test_the_example_draws_its_padding(page: Callable[..., Any], H: int, W: int, G: int, I: int) -> None:  # noqa: E741
-    """Every padded cell of both kinds, on the page and in the saved picture; marked in the prints."""
+def test_the_worked_example_draws_its_padding(page: Callable[..., Any], H: int, W: int, G: int, I: int) -> None:  # noqa: E741
+    """Every padded cell of SDA and LDA is on the page, in the saved picture and marked in the prints."""
     window = page(lang="en")
     window.evaluate("(size) => window.page.figures[1].resize(size)", {"H": H, "W": W, "G": G, "I": I})
     window.evaluate("window.page.figures[1].choose(0, 0)")
@@ -345,7 +345,7 @@ def execute(code: str) -> str:
 
 
 def downloaded(window: Any, button: Any) -> Any:
-    """What a button saves, pressed up to three times: headless Chromium loses a download now and then."""
+    """What a button saves; pressed up to three times, as headless Chromium sometimes loses a download."""
     from playwright.sync_api import TimeoutError as Late
 
     for _ in range(2):
@@ -360,7 +360,7 @@ def downloaded(window: Any, button: Any) -> Any:
 
 @pytest.mark.browser
 @pytest.mark.parametrize(("width", "theme", "lang"), [(390, "dark", "zh-Hant"), (1440, "light", "en")])
-def test_it_fits_and_every_figure_can_be_taken_away(
+def test_the_page_fits_and_every_figure_can_be_downloaded(
     page: Callable[..., Any], tmp_path: Path, width: int, theme: str, lang: str
 ) -> None:
     window = page(width=width, theme=theme, lang=lang, map="30x45", g="7", i="4")

@@ -1,4 +1,4 @@
-"""The lab's page: the link decides what is changed, and the numbers are those of `apply`."""
+"""The lab: the link decides what is changed, and the numbers are those of `apply`."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def page(**query: str) -> AppTest:
 
 
 def measured(app: AppTest) -> AppTest:
-    """Once what every part would do is there: a browser asks for it several times a second."""
+    """Run the page until every part's effect is measured; a browser asks for it several times a second."""
     end = monotonic() + 120
     while any("hourglass" in text.value for text in app.markdown):
         assert monotonic() < end
@@ -61,7 +61,7 @@ def test_the_link_decides_and_the_numbers_are_those_of_apply() -> None:
 
 
 @pytest.mark.slow
-def test_the_code_it_shows_runs_and_prints_the_same(capsys: pytest.CaptureFixture[str]) -> None:
+def test_shown_code_runs_and_prints_the_same(capsys: pytest.CaptureFixture[str]) -> None:
     app = measured(page(do="3.1.h2-mean_1.k4-replace"))
     assert not app.exception
     known: dict[str, object] = {}
@@ -72,7 +72,7 @@ def test_the_code_it_shows_runs_and_prints_the_same(capsys: pytest.CaptureFixtur
 
 
 @pytest.mark.slow
-def test_the_page_does_not_wait_for_what_every_part_would_do() -> None:
+def test_the_page_does_not_wait_for_the_ranking() -> None:
     gate, calls = threading.Event(), []
 
     def slow(model: object, x: object, changes: list, *rest: object) -> np.ndarray:
@@ -83,39 +83,39 @@ def test_the_page_does_not_wait_for_what_every_part_would_do() -> None:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(bench, "effects", slow)
-        app = page(do="", photo="giant-panda")  # comes to its end while the first piece is held
+        app = page(do="", photo="giant-panda")  # the page completes while the first piece is held up
         assert not app.exception
         assert "Before and after" in [head.value for head in app.subheader]
         assert "hourglass" in said(app)
-        app.query_params["do"] = "2.1.h1-zero"  # a click does not begin anew
+        app.query_params["do"] = "2.1.h1-zero"  # a click does not start the work again
         app.run()
         assert "hourglass" in said(app)
         assert len(calls) == 1
         gate.set()
         measured(app)
     assert not app.exception
-    assert len(calls) == -(-sum(calls) // bench.PIECE)  # every piece once
+    assert len(calls) == -(-sum(calls) // bench.PIECE)  # every piece is computed once
     model = load("crossformer_nano")
     assert sum(calls) == len(parts(model, "zero", (160, 160)))
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("how", ["mean", "replace"])
-def test_means_and_the_other_photo_are_there_behind_the_page(how: str) -> None:
+def test_means_and_the_other_photo_are_computed_in_the_background(how: str) -> None:
     app = measured(page(do="", how=how))
     assert not app.exception
-    assert len(app.code) > len(page(do="", how=how, photo="bison").code)  # the ranking has code of its own
+    assert len(app.code) > len(page(do="", how=how, photo="bison").code)  # the ranking has its own code
 
 
-def test_what_does_not_fit_is_said_and_left_out() -> None:
+def test_changes_that_do_not_fit_are_reported_and_left_out() -> None:
     app = page(do="nonsense_9.1.h1-zero_2.1.mlp-zero_1.2.I-1000_1.1.I-1000_1.1.kind-lda_1.1.I-2")
     assert not app.exception
     assert len(app.info) == 4
     assert "stage is 8" in app.info[1].value
-    assert all(r"49\,000\,000 tokens" in info.value for info in app.info[2:])  # the second as LDA only
+    assert all(r"49\,000\,000 tokens" in info.value for info in app.info[2:])  # the second block is LDA, so only it can change
 
 
-def test_single_heads_are_those_of_apply() -> None:
+def test_single_heads_agree_with_apply() -> None:
     app = page(do="1.2.h1-zero", heads="3", at="first")
     assert not app.exception
     model, photo, point = (

@@ -1,4 +1,4 @@
-"""The page of lessons: every step in both languages, answered wrong and right; links, refusals, progress."""
+"""The page of lessons: every step in both languages, right and wrong answers, links, refusals, progress."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ PHOTO, SIZE = "cat", 160
 
 
 def about() -> tuple[Scene, str]:
-    """What the page asks about, and the name it gives to that."""
+    """The subject that the page asks about, and the part it names."""
     model, photo = load("crossformer_nano"), load_image(sample(PHOTO).path)
     image = prepare(photo, SIZE).tensor
     scene = Scene(model, SIZE, lambda *w: inspect(photo, model, SIZE, w), model_labels(model), lambda: image)
@@ -40,7 +40,7 @@ def page(lang: str, lesson: int, step: int) -> AppTest:
 
 
 def answer(app: AppTest, question: Question, source: str, id: str, codes: list[str]) -> AppTest:
-    """Pick as the figure would, or choose as a student does; then check."""
+    """Point as the figure reports it, or choose as a student does; then check."""
     if question.kind == "one":
         app.radio(key=f"learn.choice.{id}").set_value(codes[0]).run()
     else:
@@ -87,11 +87,11 @@ def go_through(lang: str, lesson: int) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("lang", ["en", "zh-Hant"])
 @pytest.mark.parametrize("lesson", range(1, 6))
-def test_every_step_is_answered_wrong_and_right(lang: str, lesson: int) -> None:
+def test_every_step_accepts_right_and_wrong_answers(lang: str, lesson: int) -> None:
     go_through(lang, lesson)
 
 
-def test_the_first_answer_counts_and_can_be_forgotten() -> None:
+def test_the_first_answer_counts_and_can_be_reset() -> None:
     scene, source = about()
     app = page("en", 1, 3)
     step = COURSE.step(1, 3)
@@ -108,8 +108,8 @@ def test_the_first_answer_counts_and_can_be_forgotten() -> None:
     assert not app.success
 
 
-def test_what_is_checked_is_what_is_picked_now() -> None:
-    """A pick that comes with the click, before the page was drawn again for it, is the one that counts."""
+def test_the_current_pick_is_judged() -> None:
+    """A pick that arrives with the click on "Check", before the page has run for it, counts."""
     scene, source = about()
     for lesson, n in ((1, 3), (2, 3)):  # by pointing, by choosing
         app, step = page("en", lesson, n), COURSE.step(lesson, n)
@@ -128,7 +128,7 @@ def test_what_is_checked_is_what_is_picked_now() -> None:
         assert list(app.session_state[GIVEN].values()) == [tuple(right)]
 
 
-def test_a_pick_of_another_step_is_not_judged() -> None:
+def test_a_pick_made_for_another_step_is_not_judged() -> None:
     scene, source = about()
     app, step = page("en", 1, 3), COURSE.step(1, 3)
     question = ASKS[step.ask].make(scene, step.state, step.after)
@@ -145,7 +145,7 @@ def test_a_pick_of_another_step_is_not_judged() -> None:
     ("lang", "lesson", "step", "said"),
     [("en", 4, 4, "needs a model with a DPB"), ("zh-Hant", 4, 4, "DPB")],
 )
-def test_a_model_without_what_a_step_asks_about_is_told_so(
+def test_a_step_says_if_the_model_lacks_what_it_asks_about(
     lang: str, lesson: int, step: int, said: str
 ) -> None:
     app = run(
@@ -162,8 +162,8 @@ def test_a_model_without_what_a_step_asks_about_is_told_so(
 
 
 @pytest.mark.parametrize("codes", [["3.4", "4.3"], ["400.2"], ["x"], ["-1.0"], ["²0.1"], ["1.2.3"], [""]])
-def test_what_no_figure_sends_is_asked_again(codes: list[str]) -> None:
-    """Several picks for one token, tokens off the map and other text leave the question open."""
+def test_answers_that_no_figure_sends_are_asked_again(codes: list[str]) -> None:
+    """Several picks for one token, tokens outside the map and other text leave the question open."""
     n, m = next(at for at in COURSE.places() if COURSE.step(*at).ask == "strongest_token")
     app = page("en", n, m)
     app.session_state[PICKED] = (f"{n}.{m}.0", about()[1], codes)
@@ -187,14 +187,14 @@ def test_a_link_leads_to_a_step_and_a_bad_one_to_the_first() -> None:
     assert COURSE.text("en", "windows.tokens.title") in [head.value for head in app.subheader]
 
 
-def test_the_sandbox_leads_back_to_the_step() -> None:
+def test_the_sandbox_links_back_to_the_step() -> None:
     app = run("grouping", lang="en", back="2.3", map="8x8", g="4", i="2")
     assert "Back to lesson 2, step 3" in [link.proto.label for link in app.get("page_link")]
     app = run("grouping", lang="en", back="<script>")
     assert not any("Back to" in link.proto.label for link in app.get("page_link"))
 
 
-def test_lesson_files_that_are_wrong_are_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> None:
+def test_faulty_lesson_files_are_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> None:
     monkeypatch.setattr("cfviz.ui.pages.learn.course.FOLDER", tmp_path)
     app = run("learn", lang="en")
     assert not app.exception

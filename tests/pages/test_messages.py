@@ -1,4 +1,4 @@
-"""Messages that no browser of ours sends: the page stays as it was, in this run and in all that follow."""
+"""Messages that our browser code never sends: the page stays as it was, now and in later runs."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ def opened(page: str, **query: str) -> AppTest:
 
 
 def id_of(app: AppTest, end: str) -> str:
-    """The widget whose key this is."""
+    """The id of the widget with this key."""
     ids = (getattr(getattr(node, "proto", None), "id", "") for node in app)
     return next(id for id in ids if id.startswith("$$ID") and id.endswith(f"-{end}"))
 
 
 def tell(app: AppTest, *states: WidgetState) -> AppTest:
-    """Send messages; the run must end well."""
+    """Send messages; the run must complete without an error."""
     sent = WidgetStates()
     sent.widgets.extend(states)
     app._run(sent)
@@ -55,7 +55,7 @@ def event(id: str, name: str, value: Any) -> tuple[WidgetState, WidgetState]:
     return WidgetState(id=id, json_value="{}"), WidgetState(id=trigger, json_trigger_value=said)
 
 
-def test_a_click_is_taken_and_a_made_up_one_is_not() -> None:
+def test_a_click_is_accepted_and_an_invented_one_is_not() -> None:
     app = opened("compare")
     id = id_of(app, "compare.figure")
     told = {"stage": 1, "H": 20, "W": 20, "row": 3, "col": 4, "held": True}
@@ -69,7 +69,7 @@ def test_a_click_is_taken_and_a_made_up_one_is_not() -> None:
     fine(app.run())
 
 
-def test_a_block_that_is_not_there_does_not_stay_with_the_session() -> None:
+def test_a_block_that_does_not_exist_is_not_kept_in_the_session() -> None:
     app = opened("attention")
     id = id_of(app, "attention.figure")
     place = {"block": 0, "head": 0, "row": 0, "col": 0, "locked": True, "need": True}
@@ -79,7 +79,7 @@ def test_a_block_that_is_not_there_does_not_stay_with_the_session() -> None:
 
 
 @pytest.mark.parametrize("rows", ["[99999]", '["x"]', "[-1]", "5"])
-def test_a_row_that_is_not_in_the_table(rows: str) -> None:
+def test_a_row_outside_the_table_is_ignored(rows: str) -> None:
     app = opened("attention")
     tables = [node.proto.id for node in app if type(node).__name__ == "Dataframe" and node.proto.id]
     tell(app, WidgetState(id=tables[0], string_value=f'{{"selection": {{"rows": {rows}}}}}'))
@@ -88,7 +88,7 @@ def test_a_row_that_is_not_in_the_table(rows: str) -> None:
 
 @pytest.mark.parametrize("value", ["nobody", 10**9, True, "[" * 5000])
 @pytest.mark.parametrize("box", ["w.photo", "w.model", "w.size", "w.lang"])
-def test_a_choice_that_is_not_on_offer(box: str, value: Any) -> None:
+def test_a_choice_that_is_not_on_offer_is_ignored(box: str, value: Any) -> None:
     app = opened("grouping")
     before = dict(app.query_params)
     field = {str: "string_value", int: "int_value", bool: "bool_value"}[type(value)]
@@ -98,25 +98,25 @@ def test_a_choice_that_is_not_on_offer(box: str, value: Any) -> None:
 
 
 @pytest.mark.parametrize("text", ["{", "[" * 5000, '{"commit": ' + "[" * 5000, "5"])
-def test_half_a_text(text: str) -> None:
+def test_a_truncated_message_is_ignored(text: str) -> None:
     app = opened("embedding")
     tell(app, WidgetState(id=id_of(app, "embedding.figure"), json_value=text))
     fine(app.run())
 
 
-def test_the_first_page_sends_nobody_anywhere_that_is_not_there() -> None:
+def test_the_home_page_leads_only_to_existing_pages() -> None:
     app = opened("home")
     id = id_of(app, "whole")
     where = {"stage": 0, "block": 0, "x": 0.5, "y": 0.5}
     for wrong in ({"page": "../secret"}, {"page": 5}, {"page": "predict", "x": "far"}, {"stage": 10**9}):
         tell(app, *event(id, "go", {"page": "attention", **where} | wrong))
-        id_of(app, "whole")  # still here
+        id_of(app, "whole")  # still on the home page
     tell(app, *event(id, "go", {"page": "attention", **where}))
     assert id_of(app, "attention.figure")
     assert app.query_params["row"] == "20"
 
 
-def test_a_photo_of_the_strip() -> None:
+def test_only_photos_of_the_strip_can_be_picked() -> None:
     app = opened("predict")
     for said, shown in (
         (["lemurs"], "berlin-cathedral"),
@@ -128,6 +128,6 @@ def test_a_photo_of_the_strip() -> None:
 
 
 @pytest.mark.parametrize("page", ["compare", "attention", "embedding", "position_bias", "grouping", "lab"])
-def test_numbers_without_end_in_a_link(page: str) -> None:
+def test_infinite_numbers_in_a_link_are_ignored(page: str) -> None:
     names = ("row", "col", "of", "stage", "block", "head", "down", "across", "at", "g")
     fine(opened(page, **dict.fromkeys(names, "9" * 310)))

@@ -1,4 +1,4 @@
-"""Every page runs, in both languages, from links good and bad."""
+"""Every page runs in both languages, from good and bad links."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def test_every_page_runs(page: str, lang: str) -> None:
 
 
 @pytest.mark.parametrize("page", PAGES)
-def test_bad_links_get_a_gentle_sentence(page: str) -> None:
+def test_bad_links_get_a_notice(page: str) -> None:
     app = run(page, model="nope", photo="nope", size="1e9", lang="xx", dtype="int3")
     assert not app.exception
     assert sum("link_off" in box.icon for box in app.info) == 5
@@ -53,7 +53,7 @@ def test_bad_links_get_a_gentle_sentence(page: str) -> None:
     assert app.selectbox(key="w.size").value == 224
 
 
-def test_a_number_format_shows_its_time_on_this_machine_and_promises_nothing() -> None:
+def test_a_number_format_shows_its_measured_time_and_promises_nothing() -> None:
     app = run("predict", lang="en")
     assert not [label for label in app.selectbox(key="w.dtype").options if "fast" in label]
     assert not [box for box in app.sidebar.caption if "Measured on this machine" in box.value]
@@ -72,7 +72,7 @@ def test_a_number_format_shows_its_time_on_this_machine_and_promises_nothing() -
     )
 
 
-def test_settings_stand_in_the_link_and_survive_a_page_switch() -> None:
+def test_settings_are_in_the_link_and_survive_a_page_switch() -> None:
     app = run("predict", lang="en")
     app.selectbox(key="w.photo").select("lemurs").run()
     app.selectbox(key="w.size").select(160).run()
@@ -91,7 +91,7 @@ def test_a_link_means_the_same_in_a_new_session() -> None:
     assert not app.info
 
 
-def test_the_number_format_is_a_choice() -> None:
+def test_the_number_format_can_be_chosen() -> None:
     app = run("predict", lang="en")
     app.selectbox(key="w.dtype").select("bfloat16").run()
     assert not app.exception
@@ -139,7 +139,7 @@ print([text.value for text in app.markdown][:1] == {waking!r}, len(app.title))
 
 @pytest.mark.slow
 @pytest.mark.parametrize("lang", ["en", "zh-Hant"])
-def test_the_first_reader_of_a_server_sees_what_is_waited_for(lang: str) -> None:
+def test_the_first_reader_of_a_server_is_told_what_is_loading(lang: str) -> None:
     waking = [f":material/hourglass_top: {translator(lang)('common.waking')}"]
     code = COLD.format(lang=lang, waking=waking)
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)

@@ -1,4 +1,4 @@
-"""The page on position bias: its message holds the bias itself, its code runs, its verdict is computed."""
+"""The page on position bias: its messages hold the bias itself, its code runs, its verdict is computed."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ def page() -> AppTest:
     return app.run()
 
 
-def test_it_runs_and_says_what_padding_costs(page: AppTest) -> None:
+def test_the_page_runs_and_gives_the_cost_of_padding(page: AppTest) -> None:
     assert not page.exception
     page.segmented_control(key="position_bias.window").set_value("fixed").run()
     assert not page.exception
     assert any("from 64 to 112 tokens per side" in text.value for text in page.markdown)
 
 
-def test_the_figures_begin_where_the_link_is_after_every_change_of_model() -> None:
+def test_figures_start_where_the_link_says_after_a_change_of_model() -> None:
     app = AppTest.from_file(str(ROOT / "app.py"), default_timeout=180)
     app.switch_page("pages/position_bias.py")
     for name, value in {"lang": "en", "size": "160", "stage": "2", "block": "1"}.items():
@@ -55,14 +55,14 @@ def test_the_figures_begin_where_the_link_is_after_every_change_of_model() -> No
     assert begins() == (1, 0)
     app.session_state["cfviz.extras"]["position_bias"].update(stage="3", block="2")
     app.run()
-    assert begins() == (1, 0)  # what the reader does in a figure moves it there, not from here
+    assert begins() == (1, 0)  # a reader's move happens in the figure and is not sent back to it
     app.selectbox(key="w.model").select("crossformer_nano_rpb").run()
     assert not app.exception
     assert begins() == (2, 1)
 
 
 @pytest.mark.slow
-def test_every_code_shown_runs(page: AppTest) -> None:
+def test_all_shown_code_runs(page: AppTest) -> None:
     codes = [code.value for code in page.code if code.language == "python"]
     assert len(codes) >= 6
     for code in codes:
@@ -80,7 +80,7 @@ def test_messages_hold_the_bias_bit_for_bit() -> None:
             assert np.array_equal(its.table[:, 0, 0], direct[:, 0, 48])
 
 
-def test_results_are_the_newest_of_this_form(tmp_path: Path) -> None:
+def test_results_are_the_newest_file_of_this_schema(tmp_path: Path) -> None:
     assert accuracy.results(tmp_path) is None
     for name, schema, date in (("a", 2, "2026-01-01"), ("b", 2, "2026-01-02"), ("c", 1, "2026-01-03")):
         made = {"schema": schema, "date": date, "rows": [{}], "name": name}
@@ -94,7 +94,7 @@ def test_results_are_the_newest_of_this_form(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("cut", [("own", (5, 5, 5, 5)), ("trained", (3, 3, 3, 3))])
-def test_answers_are_the_forwards_of_every_way(tiny_model: Any, cut: tuple[str, tuple[int, ...]]) -> None:
+def test_answers_equal_forwards_with_every_method(tiny_model: Any, cut: tuple[str, tuple[int, ...]]) -> None:
     model, twin = (tiny_model(embed_dim=64, group_size=3, position_bias=kind) for kind in ("dpb", "rpb"))
     blocks = surfaces.blocks(f"test {cut[0]}", model, twin)
     its = surfaces.BiasSubject(model, None, blocks, "", f"test {cut[0]}", twin)  # type: ignore[arg-type]
@@ -119,7 +119,7 @@ def test_answers_are_the_forwards_of_every_way(tiny_model: Any, cut: tuple[str, 
 
 
 @pytest.mark.parametrize(("crowd", "ahead"), [(1, [128, 160, 192, 224, 256]), (2, [])])
-def test_a_lone_reader_finds_the_other_sizes_computed(
+def test_other_sizes_are_computed_ahead_for_a_lone_reader(
     monkeypatch: pytest.MonkeyPatch, crowd: int, ahead: list[int]
 ) -> None:
     asked: list[answer.Window] = []
@@ -143,7 +143,7 @@ def test_a_lone_reader_finds_the_other_sizes_computed(
     assert not app.run().exception
     asked.clear()
     assert not app.selectbox(key="position_bias.at").set_value(288).run().exception
-    assert asked[-1].size == 288  # what is asked for is polled last, so it comes first
+    assert asked[-1].size == 288  # the requested size is polled last, so it is computed first
     assert [w.size for w in asked[:-1]] == ahead  # the nearest size next
     assert [w.G for w in asked] == [(round(7 * w.size / 224),) * 4 for w in asked]
 
@@ -174,7 +174,7 @@ own_photos.section(ctx, surfaces.subject_of(ctx))
 
 
 def results(right: dict[tuple[str, str, int], int], n: int = 200) -> dict[str, Any]:
-    """A results file in which the first photos are right: (model, bias, size) -> how many."""
+    """A results file from (model, bias, size) -> how many photos are right, counted from the first."""
     rows = []
     for (model, bias, size), k in right.items():
         hits = np.arange(n) < k
@@ -186,7 +186,7 @@ def results(right: dict[tuple[str, str, int], int], n: int = 200) -> dict[str, A
 
 
 def part(script: str, **state: Any) -> AppTest:
-    """A part of the page alone."""
+    """Run one part of the page alone."""
     app = AppTest.from_string(CONTEXT + script, default_timeout=60)
     for name, value in state.items():
         app.session_state[name] = value
@@ -202,7 +202,7 @@ def told(found: dict[str, Any], lang: str = "en") -> list[str]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("lang", ["en", "zh-Hant"])
-def test_the_verdict_follows_the_file(lang: str) -> None:
+def test_the_verdict_follows_from_the_results_file(lang: str) -> None:
     whole = {
         ("dpb", "own", 224): 120, ("dpb", "bicubic", 224): 120, ("rpb", "own", 224): 140,
         ("dpb", "own", 256): 130, ("dpb", "bicubic", 256): 110, ("rpb", "own", 256): 140,
@@ -218,17 +218,17 @@ def test_the_verdict_follows_the_file(lang: str) -> None:
     same = results({place: k for place, k in whole.items() if place[0] == "dpb"})
     for row in same["rows"]:
         row["group_size"] = 7
-    assert told(same, lang) == [table]  # groups as trained: nothing is extrapolated
+    assert told(same, lang) == [table]  # groups as in training: nothing is extrapolated
     assert told(results(whole) | {"trained_group": [14] * 4}, lang) == [table, twin]
     calm = told(results({("dpb", "own", 448): 89, ("dpb", "bicubic", 448): 90}), lang)
     name = translator(lang)
     assert "−0.50" in calm[-1]
     assert name("position_bias.figure.way_bicubic") in calm[-1]
-    assert name("position_bias.figure.way_none") not in calm[-1]  # nobody measured it
+    assert name("position_bias.figure.way_none") not in calm[-1]  # not measured
     assert len(told(results({("dpb", "own", 224): 9, ("dpb", "bicubic", 224): 9}), lang)) == 0
 
 
-def test_a_job_measures_what_was_chosen(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_job_measures_the_chosen_windows_and_methods(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     photos = tmp_path / "photos"
     (photos / "n01440764_tench").mkdir(parents=True)
     monkeypatch.setenv(jobs.JOBS, str(tmp_path / "jobs"))
@@ -251,7 +251,7 @@ def test_a_job_measures_what_was_chosen(monkeypatch: pytest.MonkeyPatch, tmp_pat
     assert args.json == f"{jobs.PLACE}/{own_photos.RESULT}"
 
 
-def test_a_job_shows_its_curves_before_its_end(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_job_shows_its_curves_before_it_ends(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv(jobs.JOBS, str(tmp_path))
     folder = tmp_path / "sizes" / "one"
     folder.mkdir(parents=True)
@@ -264,7 +264,7 @@ def test_a_job_shows_its_curves_before_its_end(monkeypatch: pytest.MonkeyPatch, 
     assert any("my/photos: 200 photos, 1 rows" in caption.value for caption in app.caption)
     (chart,) = app.get("plotly_chart")
     data = json.loads(chart.proto.spec)["data"]
-    assert len(data) == 1  # of other weights: the shipped curve is not laid behind it
+    assert len(data) == 1  # of other weights: the shipped curve is not drawn behind it
     shipped = accuracy.results()
     assert shipped is not None
     mine = results({("dpb", "own", 224): 5}) | {"weights": {"dpb": shipped["weights"]["dpb"]}}

@@ -1,4 +1,4 @@
-"""The code that is shown computes what is on screen, with the very weights that are in use."""
+"""Shown code computes what is on screen, with the weights in use."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def random_state(name: str, **config: Any) -> dict[str, torch.Tensor]:
 
 
 def mine(folder: Path, **config: Any) -> Any:
-    """A file of the reader's own, and its model as the app makes it of an upload."""
+    """A reader's own file, and the model that the app makes from its upload."""
     path = folder / MINE
     safetensors.torch.save_file(random_state(NANO, **config), path)
     return build(load_checkpoint(path.read_bytes(), name=MINE, allow_pickle=False))
@@ -73,7 +73,7 @@ def execute(code: str) -> dict[str, Any]:
 
 @pytest.fixture
 def on_screen(monkeypatch: pytest.MonkeyPatch) -> list[Trace]:
-    """The traces that pages compute, in order."""
+    """A list that collects the traces that pages compute, in order."""
     made: list[Trace] = []
     kept = cache.TraceCache()
 
@@ -87,7 +87,7 @@ def on_screen(monkeypatch: pytest.MonkeyPatch) -> list[Trace]:
 
 
 @pytest.mark.parametrize("name", ["predict", "attention"])
-def test_with_weights_of_ones_own(name: str, tmp_path: Path, monkeypatch, on_screen) -> None:
+def test_shown_code_uses_a_readers_own_weights(name: str, tmp_path: Path, monkeypatch, on_screen) -> None:
     app = page(name, mine(tmp_path, num_classes=4), model="own-0")
     assert not app.exception
     monkeypatch.chdir(tmp_path)
@@ -98,7 +98,7 @@ def test_with_weights_of_ones_own(name: str, tmp_path: Path, monkeypatch, on_scr
 
 
 @pytest.mark.parametrize("name", ["predict", "attention", "embedding"])
-def test_in_the_number_format_on_screen(name: str, on_screen) -> None:
+def test_shown_code_uses_the_number_format_on_screen(name: str, on_screen) -> None:
     app = page(name, dtype="bfloat16")
     assert not app.exception
     trace = execute(app.code[0].value)["trace"]
@@ -106,7 +106,7 @@ def test_in_the_number_format_on_screen(name: str, on_screen) -> None:
     assert np.array_equal(trace.logits, on_screen[-1].logits)
 
 
-def test_the_lab_changes_the_model_in_its_number_format() -> None:
+def test_the_labs_code_uses_the_number_format_on_screen() -> None:
     app = page("lab", dtype="bfloat16", do="2.1.h1-zero")
     assert not app.exception
     known = next(execute(code.value) for code in app.code if "after =" in code.value)
@@ -116,7 +116,7 @@ def test_the_lab_changes_the_model_in_its_number_format() -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("how", FILLS)
-def test_the_labs_code_ranks_parts_as_the_board_does(how: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_labs_code_ranks_parts_like_the_board(how: str, capsys: pytest.CaptureFixture[str]) -> None:
     net, photo = create_model(NANO), photos._bundled("cat")
     donor = photos._bundled("lemurs")
     ctx = context(model=net, trace=lambda *watch: inspect(photo, net, 160, watch))
@@ -138,7 +138,7 @@ def test_the_labs_code_ranks_parts_as_the_board_does(how: str, capsys: pytest.Ca
     assert {url for url, _ in said[:3]} == {url for _, url in moved[:3]}
 
 
-def test_two_models_are_opened_in_the_number_format_on_screen() -> None:
+def test_the_comparisons_code_uses_the_number_format_on_screen() -> None:
     image = prepare(photos._bundled("cat"), 160).tensor
     for name in (NANO, "pvt_v2_b0"):
         plain = open_side(name, 160)
@@ -163,8 +163,8 @@ def test_two_models_are_opened_in_the_number_format_on_screen() -> None:
         ("compare", {"other": "pvt_v2_b0"}),
     ],
 )
-def test_every_piece_runs_by_itself(name: str, query: dict[str, str]) -> None:
-    app = page(name, dtype="bfloat16", **query)  # what runs in it runs in float32
+def test_every_piece_of_shown_code_runs_by_itself(name: str, query: dict[str, str]) -> None:
+    app = page(name, dtype="bfloat16", **query)  # what runs in bfloat16 runs in float32 too
     assert not app.exception
     pieces = [code.value for code in app.code if not code.value.startswith("python -m")]
     assert pieces
@@ -174,7 +174,7 @@ def test_every_piece_runs_by_itself(name: str, query: dict[str, str]) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["predict", "attention"])
-def test_with_the_authors_weights(name: str, tmp_path: Path, monkeypatch, on_screen) -> None:
+def test_shown_code_uses_the_authors_weights(name: str, tmp_path: Path, monkeypatch, on_screen) -> None:
     monkeypatch.setenv("CFVIZ_CACHE", str(tmp_path))
     models._shared.clear()
     (tmp_path / "weights").mkdir()
@@ -198,7 +198,7 @@ def test_with_the_authors_weights(name: str, tmp_path: Path, monkeypatch, on_scr
         (MINE, f'cfviz.create_model("crossformer_nano", weights={MINE!r})  # your file'),
     ],
 )
-def test_how_weights_are_named(source: str, said: str) -> None:
+def test_shown_code_names_weights_by_origin(source: str, said: str) -> None:
     net = create_model(NANO)
     net.provenance = Provenance(source, trained=None)
     assert models.model_code(net).startswith(said)
@@ -207,7 +207,7 @@ def test_how_weights_are_named(source: str, said: str) -> None:
     assert opened(Side("pvt_v2_b0", net, True), 160, ",") == 'open_side("pvt_v2_b0", 160),'
 
 
-def test_the_shuffled_model_is_shuffled_in_the_code_too(on_screen) -> None:
+def test_shown_code_shuffles_the_model_too(on_screen) -> None:
     app = page("attention", shuffled="1")
     trace, plain = execute(app.code[0].value)["trace"], on_screen[-1]
     assert not np.allclose(trace.logits, plain.logits)
@@ -224,7 +224,7 @@ def context(**values: Any) -> Any:
 
 
 @pytest.mark.parametrize(("name", "kind"), [(NANO, "adaptive"), (NANO, "scaled"), ("pp", "scaled")])
-def test_the_answers_window_is_the_codes(name: str, kind: str) -> None:
+def test_shown_code_uses_the_window_of_the_answers(name: str, kind: str) -> None:
     plus = {"group_size": (4, 4, 14, 7), "interval": (4, 2, 1, 1)} if name == "pp" else {}
     net = create_model(NANO, **plus)
     its = SimpleNamespace(model=net, baseline=None)
@@ -240,7 +240,7 @@ def test_the_answers_window_is_the_codes(name: str, kind: str) -> None:
 
 
 @pytest.mark.parametrize(("where", "how"), [("all", "zero"), ("lda", "zero"), ("each", "swap")])
-def test_what_the_bias_is_for_is_the_codes(where: str, how: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_shown_code_gives_the_bias_ablations_on_screen(where: str, how: str, capsys: pytest.CaptureFixture[str]) -> None:
     net = create_model(NANO)
     trace, kinds = inspect(sample("cat").path, net, 160), net.groupings(224, 224)
     its = SimpleNamespace(model=net, trace=trace, source=f"test {where}")
@@ -281,7 +281,7 @@ def test_the_offline_page_is_in_the_readers_language() -> None:
         ).encode()  # fmt: skip
 
 
-def test_one_class_has_no_second(tmp_path: Path) -> None:
+def test_a_model_with_one_class_has_no_runner_up(tmp_path: Path) -> None:
     data = {id: sample(id).path.read_bytes() for id in ("cat", "bison")}
     files = {f"own-{id}": photos.Own(f"{id}.jpg", content, id, "data:,") for id, content in data.items()}
     app = page("predict", mine(tmp_path, num_classes=1), files, model="own-0")

@@ -1,4 +1,4 @@
-"""Every import in code that a page shows leads somewhere, also in code that appears only after a click."""
+"""Every import in shown code exists, even in code that appears only after a click."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ LINE = re.compile(r"^\s*from (cfviz[\w.]*) import ([\w ,]+?)\s*(?:#.*)?$", re.MU
 
 
 def shown() -> list[tuple[str, str, str]]:
-    """File, module and name of every import of ours inside a text: Python's strings, and all JavaScript."""
+    """File, module and name of every import of cfviz inside Python's strings and in JavaScript."""
     texts: list[tuple[Path, str]] = []
     for path in sorted((ROOT / "cfviz").rglob("*.py")):
         nodes = ast.walk(ast.parse(path.read_text("utf-8")))
@@ -40,7 +40,7 @@ def test_the_search_finds_code() -> None:
 
 
 @pytest.mark.parametrize(("file", "module", "name"), SHOWN)
-def test_an_import_in_shown_code_leads_somewhere(file: str, module: str, name: str) -> None:
+def test_an_import_in_shown_code_exists(file: str, module: str, name: str) -> None:
     there = importlib.import_module(module)
     if not hasattr(there, name):
         importlib.import_module(f"{module}.{name}")

@@ -1,4 +1,4 @@
-"""The page on many photos: without a study, with one, and what its controls change."""
+"""The page on many photos: without a study, with one, and the effect of its controls."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def made(tmp_path: Path) -> None:
     save(tally.table({"model": "crossformer_nano"}), tmp_path / "study.parquet")
 
 
-def test_files_that_were_not_used_are_told() -> None:
+def test_unused_files_are_reported() -> None:
     for lang, expected in {
         "en": r"Not used: 4 files. a/0.jpg (The file is empty.), a/1.jpg (The file is empty.), "
         "a/2.jpg (The file is empty.), and 1 more.",
@@ -73,7 +73,7 @@ def test_without_a_study_it_says_so(monkeypatch: pytest.MonkeyPatch, tmp_path: P
 
 @pytest.mark.usefixtures("made")
 @pytest.mark.parametrize("lang", ["en", "zh-Hant"])
-def test_a_study_is_told_and_explored(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, lang: str) -> None:
+def test_a_study_is_summarised_and_can_be_explored(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, lang: str) -> None:
     app = page(monkeypatch, tmp_path, lang)
     assert not app.exception
     assert not app.error
@@ -115,7 +115,7 @@ def test_two_ways_of_changing_one_part_are_told_apart(
     assert "−10.0" in text
 
 
-def test_no_study_of_weights_that_a_job_cannot_open(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_weights_that_a_job_cannot_open_are_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("CFVIZ_CACHE", str(tmp_path / "cache"))
     app = page(monkeypatch, tmp_path)
     app.selectbox(key="w.model").select("crossformer_tiny").run()

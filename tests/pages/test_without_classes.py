@@ -1,4 +1,4 @@
-"""A model without a classifier, a detector's backbone: pages show what needs no classes and say what does."""
+"""A model without a classifier, such as a detector's backbone: pages show what needs no classes."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ ENTIRELY = ("home", "predict", "lab", "learn")  # pages about classes
 
 
 @pytest.mark.parametrize("name", PAGES)
-def test_every_page_opens(name: str, tmp_path: Path) -> None:
+def test_every_page_opens_without_classes(name: str, tmp_path: Path) -> None:
     app = page(name, mine(tmp_path, num_classes=0), model="own-0", lang="en")
     assert not app.exception
     said = [box.value for box in (*app.info, *app.error)]
@@ -29,7 +29,7 @@ def test_every_page_opens(name: str, tmp_path: Path) -> None:
         assert not app.error
 
 
-def test_what_needs_no_classes_can_be_watched(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_points_of_a_backbone_can_be_watched(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     model = mine(tmp_path, num_classes=0)
     photo = sample("cat").path
     trace = cfviz.inspect(photo, model, 64, watch="layers.0.blocks.0.attn.probs")
@@ -47,7 +47,7 @@ def test_what_needs_no_classes_can_be_watched(tmp_path: Path, capsys: pytest.Cap
         assert "has no classifier" in capsys.readouterr().err
 
 
-def test_a_model_of_other_images_says_so_at_every_door(
+def test_weights_for_other_images_are_refused_at_every_entry_point(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     model = mine(tmp_path, num_classes=5, in_chans=4)

@@ -1,4 +1,4 @@
-"""The report: its numbers are the trace's, it is complete, and it needs nothing from outside."""
+"""The report: its numbers are the trace's, it is complete, and it needs no network."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def model():
 
 
 @pytest.mark.parametrize("lang", ["en", "zh-Hant"])
-def test_its_numbers_are_the_traces(model, lang: str) -> None:
+def test_the_reports_numbers_are_the_traces(model, lang: str) -> None:
     trace = inspect(PHOTO, model, 224, report.WATCH)
     page = report.html(trace, model, report.Origin(str(PHOTO), "german-shepherd"), lang, parts=False)
     its = session(page)
@@ -54,7 +54,7 @@ def test_its_numbers_are_the_traces(model, lang: str) -> None:
     assert len(its["heads"]) == sum(n * d for n, d in zip(model.num_heads, model.depths, strict=True))
 
 
-def test_the_notebook_calls_give_the_same(model, capsys) -> None:
+def test_the_notebook_code_gives_the_same_numbers(model, capsys) -> None:
     trace = inspect(PHOTO, model, 160, report.WATCH)
     space: dict = {}
     exec(report.code(trace, report.Origin(str(PHOTO))), space)
@@ -62,14 +62,14 @@ def test_the_notebook_calls_give_the_same(model, capsys) -> None:
     assert trace.top(1)[0][1] in capsys.readouterr().out
 
 
-def test_the_notebook_calls_import_what_they_use(model) -> None:
+def test_the_notebook_code_imports_what_it_uses(model) -> None:
     tree = ast.parse(report.code(inspect(PHOTO, model, 160, report.WATCH), report.Origin(str(PHOTO))))
     imports = [node for node in ast.walk(tree) if isinstance(node, ast.Import | ast.ImportFrom)]
     imported = {alias.asname or alias.name for node in imports for alias in node.names}
     assert imported == imported & {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
 
 
-def test_the_command_makes_it_again(tmp_path: Path, capsys, monkeypatch) -> None:
+def test_the_command_reproduces_the_report(tmp_path: Path, capsys, monkeypatch) -> None:
     out = tmp_path / "first.html"
     assert cli.main(["report", str(PHOTO), "--size", "160", "--no-parts", "--out", str(out)]) == 0
     first = session(out.read_text("utf-8"))
@@ -84,7 +84,7 @@ def test_the_command_makes_it_again(tmp_path: Path, capsys, monkeypatch) -> None
     assert capsys.readouterr().out == ""
 
 
-def test_random_weights_are_named(tiny_model) -> None:
+def test_random_weights_are_announced(tiny_model) -> None:
     model = create_model("crossformer_nano", weights=None)
     trace = inspect(PHOTO, model, 64, report.WATCH)
     page = report.html(trace, model, report.Origin("my photo.jpg", weights="none"))
@@ -96,7 +96,7 @@ def test_random_weights_are_named(tiny_model) -> None:
     assert "photo=" not in its["link"]
 
 
-def test_a_name_cannot_leave_its_place(model) -> None:
+def test_a_name_cannot_inject_markup(model) -> None:
     trace = inspect(PHOTO, model, 64, report.WATCH)
     evil = "</script><script>alert(1)</script>.jpg"
     page = report.html(trace, model, report.Origin(evil), parts=False)
@@ -104,7 +104,7 @@ def test_a_name_cannot_leave_its_place(model) -> None:
     assert evil in session(page)["command"]
 
 
-def test_a_name_that_looks_like_a_blank_stays_a_name(model) -> None:
+def test_a_name_that_looks_like_a_placeholder_stays_a_name(model) -> None:
     trace = replace(inspect(PHOTO, model, 64, report.WATCH), photo="%BODY%.jpg")
     page = report.html(trace, model, report.Origin("%SESSION%.jpg"), parts=False)
     assert "<title>cfviz: %BODY%.jpg</title>" in page
@@ -121,7 +121,7 @@ def test_a_name_that_looks_like_a_blank_stays_a_name(model) -> None:
         ("untrained.safetensors", None, "untrained.safetensors"),
     ],
 )
-def test_what_the_button_calls_the_weights(source: str, trained: str | None, named: str | None) -> None:
+def test_the_button_names_the_weights_by_origin(source: str, trained: str | None, named: str | None) -> None:
     its = SimpleNamespace(source=source, trained=trained)
     assert models.given(SimpleNamespace(provenance=its)) == named
 
@@ -140,7 +140,7 @@ def test_what_the_button_calls_the_weights(source: str, trained: str | None, nam
         ({"dtype": "float16"}, ["dtype"], "float16"),
     ],
 )
-def test_the_link_says_what_it_cannot_carry(
+def test_the_report_says_what_its_link_cannot_restore(
     model, lang: str, change: dict, lost: list[str], named: str | None
 ) -> None:
     trace = inspect(PHOTO, model, 160, report.WATCH)
@@ -165,7 +165,7 @@ def test_the_link_says_what_it_cannot_carry(
     assert settings.photo == "german-shepherd"
 
 
-def test_a_photo_of_ones_own_is_not_in_the_link(model) -> None:
+def test_a_readers_own_photo_is_not_in_the_link(model) -> None:
     trace = replace(inspect(PHOTO, model, 160, report.WATCH), dtype="bfloat16")
     origin = report.Origin("mine.jpg")
     assert report.lost(trace, origin) == ["photo"]
@@ -175,7 +175,7 @@ def test_a_photo_of_ones_own_is_not_in_the_link(model) -> None:
 
 
 @pytest.mark.slow
-def test_parts_are_ranked_as_the_lab_does_it(model) -> None:
+def test_parts_are_ranked_as_in_the_lab(model) -> None:
     trace = inspect(PHOTO, model, 96, report.WATCH)
     rows = report_parts.ranking(trace, model, "en")
     assert [abs(row["change"]) for row in rows] == sorted((abs(row["change"]) for row in rows), reverse=True)

@@ -1,4 +1,4 @@
-"""The checkpoint door: what it opens, what it recognises, and what it refuses, with files made here."""
+"""`load_checkpoint`: what it opens, what it recognises and what it refuses, on files made here."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def _same(loaded, state) -> bool:
     return loaded.keys() == state.keys() and all(torch.equal(loaded[k], v) for k, v in state.items())
 
 
-# ---------------------------------------------------------------- what is opened
+# ---------------------------------------------------------------- what opens
 
 
 @pytest.mark.parametrize("name", ["w.pth", "w.pt", "w.bin", "w.safetensors"])
@@ -100,7 +100,7 @@ def test_every_file_type_gives_the_same_weights(state, tmp_path, name):
     assert load_checkpoint(path).source == name
 
 
-def test_a_file_of_before_zip_archives(state, file):
+def test_files_from_before_zip_archives_open(state, file):
     path = file({"model": state}, _use_new_zipfile_serialization=False)
     assert _same(load_checkpoint(path).state_dict, state)
     assert _same(load_checkpoint(path.read_bytes()).state_dict, state)
@@ -110,14 +110,14 @@ def test_a_file_of_before_zip_archives(state, file):
 @pytest.mark.parametrize(
     "prefix", ["", "module.", "module.module.", "backbone.", "module.backbone.", "_orig_mod."]
 )
-def test_wrappers_and_prefixes_come_off(state, wrapper, prefix):
+def test_wrappers_and_prefixes_are_removed(state, wrapper, prefix):
     wrapped = {wrapper: {prefix + key: value for key, value in state.items()}, "epoch": 3}
     assert _same(strip(wrapped), state)
 
 
 @pytest.fixture(scope="module")
 def other(state) -> dict[str, torch.Tensor]:
-    """Another set of weights: what stands beside the averaged ones."""
+    """Another set of weights, to stand beside the averaged one."""
     return {key: value + 1 for key, value in state.items()}
 
 
@@ -146,7 +146,7 @@ def _renamed(state, part: str, other: str) -> dict[str, torch.Tensor]:
 
 
 @pytest.mark.parametrize("form", AVERAGED)
-def test_averaged_weights_are_preferred_and_this_is_said(state, other, file, form):
+def test_averaged_weights_are_preferred_with_a_note(state, other, file, form):
     checkpoint = load_checkpoint(file(AVERAGED[form](other, state)))
     assert _same(checkpoint.state_dict, state)
     (said,) = [note.sentence() for note in checkpoint.notes]
@@ -155,7 +155,7 @@ def test_averaged_weights_are_preferred_and_this_is_said(state, other, file, for
 
 
 @pytest.mark.parametrize("content", [{"model": 0, "ema": None}, {"state_dict": 0, "state_dict_ema": {}}])
-def test_an_average_that_was_not_kept_is_not_missed(state, file, content):
+def test_a_missing_average_is_no_error(state, file, content):
     checkpoint = load_checkpoint(
         file({key: state if value == 0 else value for key, value in content.items()})
     )
@@ -163,18 +163,18 @@ def test_an_average_that_was_not_kept_is_not_missed(state, file, content):
     assert checkpoint.notes == ()
 
 
-def test_one_set_under_two_names_is_one(state, file):
+def test_one_set_under_two_names_counts_once(state, file):
     assert load_checkpoint(file({"model": state, "ema": state})).notes == ()
 
 
-def test_of_several_raw_sets_the_one_with_a_usual_name_is_taken_and_this_is_said(state, other, file):
+def test_of_several_raw_sets_the_usual_name_is_taken_with_a_note(state, other, file):
     checkpoint = load_checkpoint(file({"best": other, "model": state}))
     assert _same(checkpoint.state_dict, state)
     assert "these are model, not best" in checkpoint.notes[0].sentence()
 
 
 @pytest.mark.parametrize("names", [("student", "teacher"), ("ema_1", "ema_2"), ("model", "net")])
-def test_several_sets_of_which_none_comes_first_are_refused(state, other, file, names):
+def test_several_sets_without_a_first_choice_are_refused(state, other, file, names):
     error = _refused(file(dict(zip(names, (state, other), strict=True))), "several_sets")
     assert all(name in str(error) for name in names)
 
@@ -206,19 +206,19 @@ NEIGHBOURS = {
 
 
 @pytest.mark.parametrize("form", NEIGHBOURS)
-def test_a_file_is_not_refused_for_what_stands_around_its_weights(state, file, form):
+def test_extra_entries_around_the_weights_are_no_reason_to_refuse(state, file, form):
     checkpoint = load_checkpoint(file(NEIGHBOURS[form](state)))
     assert _same(checkpoint.state_dict, state)
     if "loss" in form:
         assert "criterion.weight" in checkpoint.notes[0].sentence()
 
 
-def test_a_whole_model_that_was_pickled(state, file):
+def test_a_whole_pickled_model_opens(state, file):
     path = file(_model().eval())
     assert _same(load_checkpoint(path).state_dict, state)
 
 
-def test_the_classifier_of_mmcls_is_the_head(state, file):
+def test_mmcls_classifiers_become_the_head(state, file):
     def named(norm: str) -> dict[str, torch.Tensor]:
         ends = {"norm": f"backbone.{norm}", "head": "head.fc"}
         return {
@@ -236,7 +236,7 @@ def test_the_classifier_of_mmcls_is_the_head(state, file):
     assert "head.fc.weight" in checkpoint.notes[0].sentence()
 
 
-def test_the_classifier_of_timm_is_the_head(state, file):
+def test_timms_classifiers_become_the_head(state, file):
     renamed = {key.replace("head.", "head.fc."): value for key, value in state.items()}
     assert _same(load_checkpoint(file(renamed)).state_dict, state)
 
@@ -245,7 +245,7 @@ def test_the_classifier_of_timm_is_the_head(state, file):
 
 
 def _index_tables(G: int, stages=(0, 1), blocks=(0, 1)) -> dict[str, torch.Tensor]:
-    """What the authors' code stores beside the weights of blocks with groups of this size."""
+    """The index tables that the authors' code stores beside the weights, for groups of this size."""
     tables = {}
     for s in stages:
         for b in blocks:
@@ -256,7 +256,7 @@ def _index_tables(G: int, stages=(0, 1), blocks=(0, 1)) -> dict[str, torch.Tenso
 
 
 @pytest.mark.parametrize("kind", ["relative_position_index", "biases", "both"])
-def test_index_tables_say_how_large_groups_were(state, file, kind):
+def test_index_tables_reveal_the_size_of_groups(state, file, kind):
     tables = {key: value for key, value in _index_tables(14).items() if kind == "both" or key.endswith(kind)}
     checkpoint = load_checkpoint(file({"model": {**state, **tables}}))
     assert checkpoint.group_size == (14, 14, 7, 7)
@@ -265,13 +265,13 @@ def test_index_tables_say_how_large_groups_were(state, file, kind):
     assert "14, 14, 7, 7" in checkpoint.notes[0].sentence()
 
 
-def test_index_tables_of_the_usual_groups_say_nothing_new(state, file):
+def test_index_tables_of_the_usual_groups_change_nothing(state, file):
     checkpoint = load_checkpoint(file({"model": {**state, **_index_tables(7)}}))
     assert (checkpoint.group_size, checkpoint.notes) == (None, ())
 
 
 def test_an_index_table_is_no_wider_than_its_map(state, file, settings_class):
-    """With G = 14 at 224 pixels the last stage, of 7 x 7 tokens, has a table for 7."""
+    """With G = 14 at 224 pixels, the last stage has 7 x 7 tokens and a table for G = 7."""
     cros = settings_class(GROUP_SIZE=[14] * 4)
     config = settings_class(MODEL=settings_class(CROS=cros), DATA=settings_class(IMG_SIZE=224))
     tables = {**_index_tables(14, (0, 1, 2)), **_index_tables(7, (3,), (0,))}
@@ -279,7 +279,7 @@ def test_an_index_table_is_no_wider_than_its_map(state, file, settings_class):
     assert (checkpoint.group_size, checkpoint.notes) == ((14,) * 4, ())
 
 
-def test_evidence_that_conflicts_is_refused(state, file, settings_class):
+def test_conflicting_evidence_is_refused(state, file, settings_class):
     config = settings_class(MODEL=settings_class(CROS=settings_class(GROUP_SIZE=[7] * 4)))
     content = {"model": {**state, **_index_tables(14)}, "config": config}
     assert "stage 1 has G = 7 by its settings and 14 by" in str(_refused(file(content), "conflict"))
@@ -293,7 +293,7 @@ def test_evidence_that_conflicts_is_refused(state, file, settings_class):
 # ---------------------------------------------------------------- what trainers write beside the weights
 
 
-def test_the_settings_of_timms_trainer(state, file):
+def test_settings_of_timms_trainer_are_used(state, file):
     args = argparse.Namespace(model_kwargs={"group_size": 14, "interval": [16, 8, 2, 1]}, img_size=448)
     args.dataset = "torch/imagenet"
     checkpoint = load_checkpoint(file({"state_dict": state, "epoch": np.int64(3), "args": args}))
@@ -303,7 +303,7 @@ def test_the_settings_of_timms_trainer(state, file):
 
 
 def _last(model, ema, **recipe):
-    """A file as our own trainer writes it."""
+    """A `last.pt` as our own trainer writes it."""
     phases = [
         {"size": 128, "group_size": 4, "epochs": 2, "interval": None},
         {"size": 224, "group_size": [14, 14, 7, 7], "epochs": 3, "interval": [16, 8, 2, 1]},
@@ -315,7 +315,7 @@ def _last(model, ema, **recipe):
     return {"model": model, "ema": ema, "reader": None, "optimizer": optimizer, "recipe": told, **where}
 
 
-def test_our_own_trainers_last_state_opens_with_all_that_it_knows(state, other, file, tmp_path):
+def test_our_trainers_last_state_opens_with_all_its_facts(state, other, file, tmp_path):
     content = {**_last(other, state), "classes": ["ant", "bee", "cat", "dog", "eel"], "dataset": None}
     checkpoint = load_checkpoint(file(content, "last.pt"))
     assert _same(checkpoint.state_dict, state)
@@ -329,7 +329,7 @@ def test_our_own_trainers_last_state_opens_with_all_that_it_knows(state, other, 
     assert (checkpoint.img_size, checkpoint.trained_group) == (128, (4, 4, 4, 4))
 
 
-def test_what_a_converted_file_still_knows(state, other, file, tmp_path, capsys):
+def test_a_converted_file_keeps_its_facts(state, other, file, tmp_path, capsys):
     content = {**_last(other, state), "classes": ["ant", "bee", "cat", "dog", "eel"], "dataset": None}
     path, out = file(content, "last.pt"), tmp_path / "out.safetensors"
     assert main(["convert", str(path), str(out)]) == 0
@@ -349,7 +349,7 @@ def test_what_a_converted_file_still_knows(state, other, file, tmp_path, capsys)
         assert getattr(after, name) == getattr(before, name), name
 
 
-def test_a_converted_file_says_what_was_done_to_its_weights(state, other, file, tmp_path):
+def test_a_converted_file_records_what_was_done_to_its_weights(state, other, file, tmp_path):
     content = {"model": other, "ema": {**state, **_index_tables(14), "n_averaged": torch.ones(1)}}
     path, out, again = file(content), tmp_path / "out.safetensors", tmp_path / "again.safetensors"
     assert main(["convert", str(path), str(out)]) == 0
@@ -363,8 +363,8 @@ def test_a_converted_file_says_what_was_done_to_its_weights(state, other, file, 
     assert load_checkpoint(out).meta["converted_from"] == {"source": path.name, "sha256": before.sha256}
 
 
-def test_a_converted_file_makes_up_nothing(state, file, tmp_path):
-    """Neither a norm that a backbone did not have, nor a training that never was."""
+def test_a_converted_file_invents_nothing(state, file, tmp_path):
+    """Neither a norm that the backbone lacked nor a training that never took place."""
     backbone = {key: value for key, value in state.items() if key.split(".")[0] not in ("norm", "head")}
     path, out = file(backbone), tmp_path / "backbone.safetensors"
     assert main(["convert", str(path), str(out)]) == 0
@@ -380,12 +380,12 @@ def test_a_converted_file_makes_up_nothing(state, file, tmp_path):
     ["averaged", [1], [{"code": "averaged"}], [{"code": ["averaged"]}], [{"code": "averaged", "name": 1}],
      [{"code": "changed", "source": "x"}], [{"code": "left_out", "names": "x", "more": "x"}]],
 )  # fmt: skip
-def test_notes_that_make_no_sense_are_not_taken(told, state, tmp_path):
+def test_senseless_notes_are_ignored(told, state, tmp_path):
     write_checkpoint(tmp_path / "x.safetensors", state, weights_notes=told)
     assert load_checkpoint(tmp_path / "x.safetensors").notes == ()
 
 
-def test_notes_of_a_file_are_made_printable(state, tmp_path):
+def test_notes_in_a_file_are_made_printable(state, tmp_path):
     told = [{"code": "left_out", "names": "\x1b[2J\n" + "x" * 900}]
     write_checkpoint(tmp_path / "x.safetensors", state, weights_notes=told)
     (note,) = load_checkpoint(tmp_path / "x.safetensors").notes
@@ -393,7 +393,7 @@ def test_notes_of_a_file_are_made_printable(state, tmp_path):
     assert len(note.sentence()) < 500
 
 
-def test_widths_and_depths_of_a_recipe_come_with_its_weights(file, tmp_path):
+def test_widths_and_depths_of_a_recipe_are_kept_with_its_weights(file, tmp_path):
     args = {"depths": [1, 1, 2, 1], "embed_dim": 24, "num_heads": [1, 2, 4, 8]}
     own = _model(**args).state_dict()
     path = file(_last(own, None, model_args=args))
@@ -408,7 +408,7 @@ def test_widths_and_depths_of_a_recipe_come_with_its_weights(file, tmp_path):
     _refused(file(_last(own, None, model_args=lying)), "unknown_variant")
 
 
-def test_a_detector_leaves_its_neck_and_heads_behind(state, file):
+def test_a_detectors_neck_and_heads_are_left_out(state, file):
     backbone = {
         f"backbone.{key}": value for key, value in state.items() if key.split(".")[0] not in ("norm", "head")
     }
@@ -428,12 +428,12 @@ def test_a_detector_leaves_its_neck_and_heads_behind(state, file):
     assert torch.equal(model.norm.weight, torch.ones(384))
 
 
-def test_adaptive_interval_of_a_detector(state, file):
+def test_a_detectors_adaptive_interval_is_kept(state, file):
     text = "backbone=dict(group_size=[7, 7, 7, 7], crs_interval=[8, 4, 2, 1], adaptive_interval=True)"
     assert load_checkpoint(file({"meta": {"config": text}, "state_dict": state})).interval == "adaptive"
 
 
-def test_buffers_of_older_code_are_dropped_and_no_others(state, file):
+def test_only_the_known_buffers_of_older_code_are_dropped(state, file):
     old = {
         "layers.0.blocks.0.attn.biases": torch.zeros(169, 2),
         "layers.0.blocks.1.attn.relative_position_index": torch.zeros(49, 49, dtype=torch.int64),
@@ -451,14 +451,14 @@ def test_other_precisions_become_float32(state, file, dtype):
     assert all(torch.equal(loaded[key], value.to(dtype).float()) for key, value in state.items())
 
 
-def test_the_weights_outlive_their_file(state, file):
+def test_weights_do_not_depend_on_their_file_after_loading(state, file):
     path = file(state)
     loaded = load_checkpoint(path).state_dict
     path.write_bytes(bytes(path.stat().st_size))
     assert _same(loaded, state)
 
 
-def test_what_is_written_is_read_back(state, tmp_path):
+def test_written_weights_are_read_back(state, tmp_path):
     facts = {
         "trained": "20 classes, 3 epochs",
         "dataset": "imagenette20",
@@ -478,7 +478,7 @@ def test_what_is_written_is_read_back(state, tmp_path):
     assert NANO in repr(checkpoint)
 
 
-def test_the_largest_groups_of_training_come_from_the_file_or_are_its_groups(state, tmp_path):
+def test_the_largest_groups_of_training_are_recorded_or_are_the_files_groups(state, tmp_path):
     path = tmp_path / "nano.safetensors"
     write_checkpoint(path, state, group_size=[7, 7, 7, 7], trained_group=[8, 8, 8, 7])
     checkpoint = load_checkpoint(path)
@@ -486,7 +486,7 @@ def test_the_largest_groups_of_training_come_from_the_file_or_are_its_groups(sta
     assert "trained_group" not in checkpoint.meta
     model = build(checkpoint)
     assert (model.trained_group, model.group_size) == ((8, 8, 8, 7), (7, 7, 7, 7))
-    model.set_grouping(14)  # to try another one changes nothing about training
+    model.set_grouping(14)  # trying another G does not change the training
     assert model.trained_group == (8, 8, 8, 7)
     for told in ({}, {"trained_group": [8, 8]}, {"trained_group": [113] * 4}, {"trained_group": [0] * 4}):
         write_checkpoint(path, state, group_size=[6, 6, 6, 6], **told)
@@ -495,7 +495,7 @@ def test_the_largest_groups_of_training_come_from_the_file_or_are_its_groups(sta
     assert build(load_checkpoint(path)).trained_group == (7, 7, 7, 7)
 
 
-def test_no_file_may_say_where_it_comes_from(state, tmp_path):
+def test_a_file_cannot_claim_its_own_origin(state, tmp_path):
     path = tmp_path / "mine.safetensors"
     write_checkpoint(path, state, source="official", group_size=[0, 7], interval="wild", img_size="big")
     checkpoint = load_checkpoint(path)
@@ -508,7 +508,7 @@ def test_no_file_may_say_where_it_comes_from(state, tmp_path):
 
 @pytest.fixture
 def settings_class(monkeypatch):
-    """A dict with attributes that saving calls `yacs.config.CfgNode`, as in the authors' files."""
+    """A dict with attributes that is pickled as `yacs.config.CfgNode`, as in the authors' files."""
 
     class CfgNode(dict):
         def __init__(self, **items):
@@ -529,7 +529,7 @@ def _user_globals():
 
 
 @pytest.mark.parametrize("zipped", [True, False])
-def test_the_authors_files(state, file, settings_class, monkeypatch, zipped):
+def test_the_authors_files_open(state, file, settings_class, monkeypatch, zipped):
     cros = settings_class(GROUP_SIZE=[7, 7, 7, 7], INTERVAL=[8, 4, 2, 1], ADAPT_INTER=False)
     config = settings_class(
         MODEL=settings_class(NAME="nano", CROS=cros), DATA=settings_class(IMG_SIZE=224, DATASET="imagenet")
@@ -554,13 +554,13 @@ def test_the_authors_files(state, file, settings_class, monkeypatch, zipped):
     assert "yacs.config" not in sys.modules
 
 
-def test_an_adaptive_interval_in_the_settings(state, file, settings_class):
+def test_an_adaptive_interval_in_the_settings_is_read(state, file, settings_class):
     cros = settings_class(GROUP_SIZE=[7] * 4, INTERVAL=[8, 4, 2, 1], ADAPT_INTER=True)
     path = file({"model": state, "config": settings_class(MODEL=settings_class(CROS=cros))})
     assert load_checkpoint(path).interval == "adaptive"
 
 
-def test_settings_are_read_by_many_threads_at_once(state, file, settings_class):
+def test_many_threads_can_read_settings_at_once(state, file, settings_class):
     path = file({"model": state, "config": settings_class(DATA=settings_class(IMG_SIZE=224))})
     sizes: list[int | None] = []
     threads = [
@@ -586,7 +586,7 @@ class _RunsCommand:
 
 @pytest.mark.parametrize("zipped", [True, False])
 @pytest.mark.parametrize("protocol", [2, 4])
-def test_a_malicious_file_is_refused_by_name_and_does_not_run(state, file, tmp_path, zipped, protocol):
+def test_a_malicious_file_is_refused_by_name_and_never_run(state, file, tmp_path, zipped, protocol):
     marker = tmp_path / "it_ran"
     content = {"model": state, "extra": _RunsCommand(marker)}
     path = file(content, _use_new_zipfile_serialization=zipped, pickle_protocol=protocol)
@@ -597,7 +597,7 @@ def test_a_malicious_file_is_refused_by_name_and_does_not_run(state, file, tmp_p
     assert marker.exists(), "the file was not malicious after all"
 
 
-def test_a_bare_malicious_pickle(tmp_path):
+def test_a_bare_malicious_pickle_is_refused_and_never_run(tmp_path):
     marker = tmp_path / "it_ran"
     for protocol in (2, 3, 4, 5):
         _refused(pickle.dumps(_RunsCommand(marker), protocol), "unsafe_class")
@@ -608,17 +608,17 @@ def test_a_bare_malicious_pickle(tmp_path):
     ("value", "name"),
     [(logging.getLogger("x"), "getLogger"), (types.SimpleNamespace(a=1), "SimpleNamespace"), (1j, "complex")],
 )
-def test_calls_that_no_settings_need_are_refused_though_harmless(state, file, value, name):
+def test_unneeded_calls_are_refused_even_if_harmless(state, file, value, name):
     assert name in str(_refused(file({"model": state, "args": value}), "unsafe_class"))
 
 
-def test_a_class_that_somebody_allowed_in_torch_is_still_refused(state, file):
+def test_a_class_allowed_in_torch_is_still_refused(state, file):
     with torch.serialization.safe_globals([types.SimpleNamespace]):
         _refused(file({"model": state, "args": types.SimpleNamespace()}), "unsafe_class")
 
 
 class _Counts:
-    """Notes what a real unpickler would run of it."""
+    """Records which of its methods a real unpickler would run."""
 
     ran: ClassVar[list[str]] = []
 
@@ -657,13 +657,13 @@ BESIDE = {
 @pytest.mark.parametrize("beside", BESIDE)
 @pytest.mark.parametrize("protocol", [2, 3, 4, 5])
 @pytest.mark.parametrize("zipped", [True, False])
-def test_what_stands_beside_the_weights_does_not_close_the_file(state, file, beside, protocol, zipped):
+def test_objects_beside_the_weights_do_not_prevent_opening(state, file, beside, protocol, zipped):
     content = {"model": state, "beside": BESIDE[beside]}
     path = file(content, pickle_protocol=protocol, _use_new_zipfile_serialization=zipped)
     assert _same(load_checkpoint(path).state_dict, state)
 
 
-def test_no_class_of_a_file_is_imported_or_run(state, file, monkeypatch):
+def test_no_class_named_in_a_file_is_imported_or_run(state, file, monkeypatch):
     path = file({"model": state, "args": _Counts()})
     _Counts.ran.clear()
     assert _same(load_checkpoint(path).state_dict, state)
@@ -679,7 +679,7 @@ def test_no_class_of_a_file_is_imported_or_run(state, file, monkeypatch):
     assert gone.__name__ not in sys.modules
 
 
-def test_a_class_that_would_start_a_program_is_only_a_name(state, file, tmp_path):
+def test_a_class_that_would_start_a_program_is_treated_as_a_name(state, file, tmp_path):
     program = b"\x80\x02csubprocess\nPopen\n(X\x02\x00\x00\x00lst\x81."
     assert isinstance(Machine(None).read(io.BytesIO(program)), StandIn)
     called = program.replace(b"\x81", b"R")
@@ -701,7 +701,7 @@ def test_a_class_that_would_start_a_program_is_only_a_name(state, file, tmp_path
         b"\x80\x02\x82\x01.",
     ],
 )
-def test_pickles_that_make_no_sense_are_refused_quickly(program):
+def test_senseless_pickles_are_refused_quickly(program):
     with pytest.raises(CheckpointError):
         load_checkpoint(program)
 
@@ -711,7 +711,7 @@ def test_a_pickle_of_endless_steps_is_refused(monkeypatch):
     assert "very many" in str(_refused(b"\x80\x02" + b"]" * 2000 + b".", "too_large"))
 
 
-def test_the_content_decides_what_a_file_is_not_the_name(state, tmp_path):
+def test_a_files_content_decides_what_it_is_not_its_name(state, tmp_path):
     torch.save({"model": state}, tmp_path / "pickle.safetensors")
     safetensors.torch.save_file(state, tmp_path / "numbers.pth")
     for name in ("pickle.safetensors", "numbers.pth"):
@@ -723,8 +723,8 @@ def test_the_content_decides_what_a_file_is_not_the_name(state, tmp_path):
 
 
 @pytest.mark.parametrize("begins", [b"\x80\x02", b"\x80\x04", b"PK"])
-def test_a_header_whose_length_begins_like_a_pickle_or_a_zip(state, begins):
-    """The first bytes of a .safetensors file are a length, which may be any number."""
+def test_a_header_length_that_looks_like_a_pickle_or_a_zip(state, begins):
+    """A .safetensors file begins with a length, whose bytes may look like anything."""
     whole = safetensors.torch.save(state)
     length = struct.unpack("<Q", whole[:8])[0]
     wanted = int.from_bytes(begins, "little")
@@ -735,11 +735,11 @@ def test_a_header_whose_length_begins_like_a_pickle_or_a_zip(state, begins):
     assert _same(load_checkpoint(padded).state_dict, state)
 
 
-def test_a_plain_pickle_is_named_as_such():
+def test_a_plain_pickle_is_called_one():
     assert "torch.save did not write" in str(_refused(pickle.dumps({"model": 1}, 2), "not_weights"))
 
 
-def test_uploads_may_be_limited_to_safetensors(state, file, tmp_path):
+def test_uploads_can_be_limited_to_safetensors(state, file, tmp_path):
     error = _refused(file(state).read_bytes(), "pickle_refused", allow_pickle=False, name="cat.pth")
     assert "cat.pth" in str(error)
     path = tmp_path / "w.safetensors"
@@ -753,7 +753,7 @@ def _fractions(size: int) -> list[int]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["zip", "legacy", "safetensors"])
-def test_files_cut_short_anywhere(state, file, tmp_path, kind):
+def test_files_truncated_anywhere_are_refused(state, file, tmp_path, kind):
     if kind == "safetensors":
         safetensors.torch.save_file(state, path := tmp_path / "whole.safetensors")
     else:
@@ -780,7 +780,7 @@ def test_bytes_changed_in_the_middle_never_crash(state, file):
             load_checkpoint(bytes(changed))
 
 
-def test_an_empty_file(tmp_path):
+def test_an_empty_file_is_refused(tmp_path):
     (tmp_path / "w.pth").touch()
     _refused(tmp_path / "w.pth", "empty")
     _refused(b"", "empty")
@@ -799,16 +799,16 @@ def test_an_empty_file(tmp_path):
         (struct.pack("<Q", 10) + b'{"a": "b"}', "damaged"),
     ],
 )
-def test_files_that_are_something_else(content, code):
+def test_files_of_another_kind_are_refused(content, code):
     _refused(content, code)
 
 
-def test_a_deeply_nested_header_is_refused():
+def test_a_deeply_nested_header_is_refused_as_damaged():
     nested = b'{"a":' * 50_000
     _refused(struct.pack("<Q", len(nested)) + nested, "damaged")
 
 
-def test_tar_archives(tmp_path):
+def test_tar_archives_are_refused(tmp_path):
     with tarfile.open(tmp_path / "w.pth.tar", "w") as archive:
         for name in ("sys_info", "pickle", "tensors", "storages"):
             archive.addfile(tarfile.TarInfo(name))
@@ -823,24 +823,24 @@ def _zip(**entries) -> bytes:
     return buffer.getvalue()
 
 
-def test_zip_archives_of_other_things():
+def test_zip_archives_of_other_things_are_refused():
     _refused(_zip(readme__txt=b"hello"), "not_weights")
     _refused(_zip(data__pkl=pickle.dumps({}, 2), constants__pkl=pickle.dumps((), 2)), "torchscript")
 
 
-def test_archives_that_unpack_to_more_than_they_are():
+def test_zip_bombs_are_refused():
     bomb = _zip(compression=zipfile.ZIP_DEFLATED, data__pkl=pickle.dumps({}, 2), zeros=bytes(1 << 20))
     error = _refused(bomb, "too_large")
     assert error.fields["unpacked"] == "1.0 MB"
 
 
-def test_tensors_that_claim_more_than_the_file_holds(state, file):
+def test_tensors_that_claim_more_than_the_file_holds_are_refused(state, file):
     head = torch.zeros(1).expand(200_000_000, 384)
     error = _refused(file({**state, "head.weight": head, "head.bias": head[:, 0]}), "too_large")
     assert error.fields["unpacked"].endswith("GB")
 
 
-def test_memory_bombs_in_the_pickle(state, file):
+def test_memory_bombs_in_a_pickle_are_refused(state, file):
     nested: list = []
     for _ in range(40):
         nested = [nested, nested]
@@ -851,31 +851,31 @@ def test_memory_bombs_in_the_pickle(state, file):
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
-def test_weights_that_are_not_numbers(state, file, value):
+def test_weights_that_are_not_finite_are_refused(state, file, value):
     broken = {key: tensor.clone() for key, tensor in state.items()}
     broken["layers.1.blocks.0.mlp.fc1.bias"][[3, 5]] = value
     error = _refused(file(broken), "not_finite")
     assert (error.fields["key"], error.fields["count"]) == ("layers.1.blocks.0.mlp.fc1.bias", 2)
 
 
-def test_large_finite_weights_are_fine(state, file):
+def test_large_finite_weights_are_accepted(state, file):
     large = {**state, "norm.weight": torch.full((384,), 3e38)}
     assert _same(load_checkpoint(file(large)).state_dict, large)
 
 
 @pytest.mark.parametrize("dtype", [torch.int8, torch.complex64, torch.bool])
-def test_weights_of_another_kind(state, file, dtype):
+def test_weights_of_another_dtype_are_refused(state, file, dtype):
     path = file({**state, "head.bias": torch.zeros(5, dtype=dtype)})
     expected = "unsafe_class" if dtype.is_complex else "dtype"
     assert ("head.bias" in str(_refused(path, expected))) == (expected == "dtype")
 
 
 @pytest.mark.parametrize("content", [{}, {"model": {}}, {"lr": 0.1}, [1, 2], torch.ones(3), {"a": {"b": 1}}])
-def test_files_without_weights(file, content):
+def test_files_without_weights_are_refused(file, content):
     _refused(file(content), "no_tensors")
 
 
-def test_wrappers_around_wrappers_end(state):
+def test_endless_wrappers_are_refused(state):
     content: dict = {"model": state}
     for _ in range(9):
         content = {"model": content}
@@ -883,7 +883,7 @@ def test_wrappers_around_wrappers_end(state):
         strip(content)
 
 
-def test_something_among_the_weights_that_is_no_tensor(state, file):
+def test_non_tensors_among_the_weights_are_refused(state, file):
     assert "head.bias is a int" in str(_refused(file({**state, "head.bias": 3}), "no_tensors"))
 
 
@@ -896,7 +896,7 @@ def test_another_architecture_is_named_by_its_first_keys(file):
     assert "patch_embed.projs.0.weight" in str(error)
 
 
-def test_a_swin_is_not_a_crossformer(file):
+def test_a_swin_is_refused(file):
     import timm
 
     with torch.device("meta"):
@@ -905,7 +905,7 @@ def test_a_swin_is_not_a_crossformer(file):
     assert "patch_embed.proj.weight" in str(_refused(file(small), "architecture"))
 
 
-def test_depths_that_no_variant_has(file):
+def test_depths_of_no_variant_are_refused(file):
     error = _refused(file(_model(depths=(2, 2, 4, 2)).state_dict()), "unknown_variant")
     assert error.fields["nearest"] == NANO
     assert (
@@ -975,7 +975,7 @@ def test_the_authors_shapes_are_recognised(published, variant):
 
 
 @pytest.mark.parametrize("variant", [name for name in VARIANTS if name not in OURS])
-def test_the_authors_shapes_without_a_head(published, variant):
+def test_the_authors_shapes_are_recognised_without_a_head(published, variant):
     shapes = {key: s for key, s in published[variant].items() if not key.startswith(("head", "norm"))}
     structure = read_structure(shapes, "file")
     assert find_variant(structure, "file") == variant
@@ -985,7 +985,7 @@ def test_the_authors_shapes_without_a_head(published, variant):
 # ---------------------------------------------------------------- names instead of files
 
 
-def test_sources_that_do_not_exist(tmp_path):
+def test_sources_that_do_not_exist_are_refused(tmp_path):
     assert "nowhere.pth" in str(_refused("nowhere.pth", "not_found"))
     _refused("crossformer_gigantic", "not_found")
     _refused(tmp_path, "folder")
@@ -995,7 +995,7 @@ def test_sources_that_do_not_exist(tmp_path):
 
 
 @pytest.mark.parametrize("size", ["small", "base", "large", "huge"])
-def test_variants_that_need_a_person(size):
+def test_variants_that_need_a_manual_download_say_so(size):
     error = _refused(f"official:crossformer_pp_{size}", "needs_person")
     assert "path" in str(error)
 
@@ -1018,12 +1018,12 @@ def test_bundled_weights_are_checked_against_their_card(state, tmp_path, monkeyp
     _refused(NANO, "damaged")
 
 
-def test_errors_travel_between_processes():
+def test_errors_can_be_pickled():
     error = pickle.loads(pickle.dumps(CheckpointError("empty", source="x")))
     assert (error.code, error.fields, str(error)) == ("empty", {"source": "x"}, "x is empty (0 bytes).")
 
 
-def test_small_helpers():
+def test_sizes_and_lists_of_names_are_readable():
     assert [readable_size(n) for n in (0, 1023, 1536, 5 << 20, 3 << 40)] == [
         "0 B",
         "1023 B",
@@ -1046,7 +1046,7 @@ def test_every_refusal_is_translated(lang):
         assert lang != "en" or text == sentence
 
 
-def test_names_from_outside_cannot_break_a_sentence():
+def test_names_from_a_file_cannot_break_a_sentence():
     error = _refused(b"", "empty", name="a\nb\x1b[31m\u202e" + "x" * 1000)
     assert len(str(error)) < 500
     assert error.fields["source"].startswith("ab[31mx")

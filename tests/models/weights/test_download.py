@@ -1,4 +1,4 @@
-"""Downloads, against a server on the loopback address that breaks off, changes its mind or refuses."""
+"""Downloads from a loopback server that breaks off, changes its file or refuses."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ NANO = "crossformer_nano"
 
 @pytest.fixture(scope="module")
 def weights() -> bytes:
-    """A checkpoint as the authors save theirs, with other numbers."""
+    """A checkpoint in the authors' form, with other numbers."""
     return _saved(0)
 
 
@@ -45,8 +45,8 @@ class Shop:
     Attributes:
         content: The file.
         breaks: How many answers break off half-way.
-        ranges: Whether it can go on in the middle.
-        status: What it answers instead, if it is not 200.
+        ranges: Whether it can resume in the middle.
+        status: The status code it answers with.
         log: The `Range` of each request, None without one.
     """
 
@@ -96,7 +96,7 @@ class Shop:
             else:
                 request.wfile.write(body)
         except OSError:
-            pass  # the client has seen enough
+            pass  # the client has disconnected
         request.close_connection = True
 
 
@@ -107,7 +107,7 @@ def shop(weights) -> Shop:
 
 @pytest.fixture(autouse=True)
 def _impatient(monkeypatch):
-    """No waiting between tries, and small pieces, so that a broken answer leaves something."""
+    """Do not wait between tries, and read in small pieces, so that a broken answer leaves something."""
     monkeypatch.setattr("random.uniform", lambda low, high: 0.0)
     monkeypatch.setattr(download, "RETRIES", 1)
 
@@ -130,7 +130,7 @@ def _recorded(target: Path) -> str:
     return json.loads(target.with_name(f"{target.name}.json").read_text())["sha256"]
 
 
-def test_a_download_is_whole_recorded_and_done_once(serve, shop, target, weights):
+def test_a_download_is_complete_recorded_and_done_once(serve, shop, target, weights):
     seen: list[tuple[int, int | None]] = []
     url = serve(shop)
     first = fetch(url, target, lambda done, total: seen.append((done, total)))
@@ -145,14 +145,14 @@ def test_a_download_is_whole_recorded_and_done_once(serve, shop, target, weights
     assert load_checkpoint(target).variant == NANO
 
 
-def test_a_connection_that_breaks_once_is_taken_up_again(serve, shop, target, weights):
+def test_a_connection_that_breaks_once_is_resumed(serve, shop, target, weights):
     shop.breaks = 1
     fetch(serve(shop), target)
     assert target.read_bytes() == weights
     assert [asked for asked in shop.log if asked], "it went on in the middle"
 
 
-def test_a_connection_that_keeps_breaking_is_continued_next_time(serve, shop, target, weights):
+def test_a_connection_that_keeps_breaking_is_resumed_next_time(serve, shop, target, weights):
     shop.breaks = 2
     url = serve(shop)
     error = _refused("interrupted", url, target)
@@ -164,7 +164,7 @@ def test_a_connection_that_keeps_breaking_is_continued_next_time(serve, shop, ta
     assert len(weights) // 2 < resumed <= len(weights) * 3 // 4, "two answers broke off half-way"
 
 
-def test_a_server_that_cannot_go_on_in_the_middle_starts_again(serve, shop, target, weights):
+def test_a_server_that_cannot_resume_starts_again(serve, shop, target, weights):
     shop.breaks = 2
     url = serve(shop)
     _refused("interrupted", url, target)
@@ -184,14 +184,14 @@ def test_half_of_one_file_is_never_joined_to_half_of_another(serve, shop, target
     assert target.read_bytes() == shop.content
 
 
-def test_what_was_kept_may_already_be_everything(serve, shop, target, weights):
+def test_a_partial_file_may_already_be_complete(serve, shop, target, weights):
     target.parent.mkdir()
     target.with_name("file.pth.newabcdefgh.part").write_bytes(weights)
     fetch(serve(shop), target)
     assert target.read_bytes() == weights
 
 
-def test_a_copy_that_changed_on_disk_is_named_and_fetched_again(serve, shop, target, weights, caplog):
+def test_a_copy_changed_on_disk_is_named_and_fetched_again(serve, shop, target, weights, caplog):
     url = serve(shop)
     fetch(url, target)
     damaged = bytearray(weights)
@@ -221,7 +221,7 @@ def test_a_file_put_there_by_hand_is_recorded(serve, shop, target, weights):
     assert shop.log == []
 
 
-def test_a_download_can_be_cancelled_and_continued(serve, shop, target, weights):
+def test_a_download_can_be_cancelled_and_resumed(serve, shop, target, weights):
     cancel = threading.Event()
     url = serve(shop)
     _refused("cancelled", url, target, progress=lambda done, total: cancel.set(), cancel=cancel)
@@ -229,7 +229,7 @@ def test_a_download_can_be_cancelled_and_continued(serve, shop, target, weights)
     assert target.read_bytes() == weights
 
 
-def test_two_at_once_wait_for_each_other(serve, shop, target, weights):
+def test_simultaneous_downloads_wait_for_each_other(serve, shop, target, weights):
     url, results = serve(shop), []
     threads = [threading.Thread(target=lambda: results.append(fetch(url, target))) for _ in range(3)]
     for thread in threads:
@@ -241,19 +241,19 @@ def test_two_at_once_wait_for_each_other(serve, shop, target, weights):
 
 
 @pytest.mark.parametrize("status", [404, 403, 503])
-def test_refusals_are_told_with_their_status(serve, shop, target, status):
+def test_refusals_are_reported_with_their_status(serve, shop, target, status):
     shop.status = status
     assert _refused("http", serve(shop), target).fields["status"] == status
 
 
-def test_no_server(target):
+def test_an_unreachable_server_is_one_sentence(target):
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     assert str(port) in str(_refused("no_network", f"http://127.0.0.1:{port}/w.pth", target))
 
 
-def test_a_server_that_says_nothing(serve, target, monkeypatch):
+def test_a_silent_server_is_one_sentence(serve, target, monkeypatch):
     monkeypatch.setattr(download, "TIMEOUT", (0.2, 0.2))
     release = threading.Event()
     url = serve(lambda request: release.wait(5))
@@ -262,7 +262,7 @@ def test_a_server_that_says_nothing(serve, target, monkeypatch):
 
 
 @pytest.mark.parametrize(("content", "code"), [(b"<html>sign in</html>", "web_page"), (b"", "empty")])
-def test_answers_that_are_no_weights_are_not_kept(serve, shop, target, content, code):
+def test_answers_that_are_not_weights_are_not_kept(serve, shop, target, content, code):
     shop.content = content or b"x"
     if not content:
         shop = _nothing
@@ -276,7 +276,7 @@ def _nothing(request) -> None:
     request.end_headers()
 
 
-def test_a_folder_that_cannot_be_written(serve, shop, tmp_path):
+def test_a_folder_that_cannot_be_written_is_named(serve, shop, tmp_path):
     (tmp_path / "weights").write_text("a file where a folder should be")
     _refused("disk", serve(shop), tmp_path / "weights" / "sub" / "file.pth")
 
@@ -286,7 +286,7 @@ def test_a_folder_that_cannot_be_written(serve, shop, tmp_path):
 
 @pytest.fixture
 def drive(monkeypatch):
-    """A function that makes requests to Google Drive go to a local server instead."""
+    """A function that redirects requests for Google Drive to a local server."""
 
     def redirect(url: str) -> None:
         get = requests.Session.get
@@ -315,7 +315,7 @@ def test_the_authors_weights_come_from_drive_once(serve, shop, drive, variant, m
     assert load_checkpoint(variant).meta["notes"] == ("cache_repaired",)
 
 
-def test_drives_page_about_viruses_is_passed(serve, shop, drive, tmp_path, monkeypatch, weights):
+def test_drives_virus_warning_is_passed(serve, shop, drive, tmp_path, monkeypatch, weights):
     monkeypatch.setenv("CFVIZ_CACHE", str(tmp_path))
     shop.headers["Content-Disposition"] = 'attachment; filename="crossformer.pth"'
     page = b'<html><form id="download-form" action="https://drive.google.com/download"><input type="hidden"'
@@ -331,7 +331,7 @@ def test_drives_page_about_viruses_is_passed(serve, shop, drive, tmp_path, monke
     assert fetch_official("crossformer_tiny").sha256 == sha256_of(weights)
 
 
-def test_drives_page_about_its_quota(serve, drive, tmp_path, monkeypatch):
+def test_drives_quota_page_is_reported(serve, drive, tmp_path, monkeypatch):
     monkeypatch.setenv("CFVIZ_CACHE", str(tmp_path))
     page = b'<html><p class="uc-error-subcaption">Too many users have viewed this file recently.</p></html>'
     drive(serve(lambda request: _page(request, page)))
@@ -357,7 +357,7 @@ def _page(request, page: bytes) -> None:
 
 @pytest.fixture
 def hub(monkeypatch, tmp_path, serve):
-    """A function that puts a local server in the Hub's place; it gets the files of one repository."""
+    """A function that puts a local server in the Hub's place, with the files of one repository."""
     import huggingface_hub.constants as constants
 
     def start(files: dict[str, bytes] | None) -> None:
@@ -390,7 +390,7 @@ def hub(monkeypatch, tmp_path, serve):
 
 
 @pytest.mark.parametrize("name", download.HUB_FILES)
-def test_weights_of_a_hub_repository(hub, weights, name):
+def test_weights_of_a_hub_repository_open(hub, weights, name):
     import safetensors.torch
 
     state = torch.load(io.BytesIO(weights), weights_only=True)["model"]
@@ -411,7 +411,7 @@ def test_weights_of_a_hub_repository(hub, weights, name):
         ({}, "", "hub"),
     ],
 )
-def test_hub_repositories_without_weights(hub, files, repo, code):
+def test_hub_repositories_without_weights_are_refused(hub, files, repo, code):
     hub(files)
     with pytest.raises(CheckpointError) as caught:
         load_checkpoint(f"hf-hub:{repo}")
@@ -419,7 +419,7 @@ def test_hub_repositories_without_weights(hub, files, repo, code):
     assert "\n" not in str(caught.value)
 
 
-def test_a_hub_that_cannot_be_reached(hub, monkeypatch):
+def test_an_unreachable_hub_is_one_sentence(hub, monkeypatch):
     import huggingface_hub.constants as constants
 
     hub({})
@@ -444,7 +444,7 @@ def test_where_downloads_are_kept(monkeypatch, tmp_path):
     monkeypatch.delenv("XDG_CACHE_HOME")
     monkeypatch.setenv("HOME", str(tmp_path))
     local = str(tmp_path / "AppData" / "Local")
-    monkeypatch.setattr("platformdirs.windows.get_win_folder", lambda _: local)  # Windows is asked for it
+    monkeypatch.setattr("platformdirs.windows.get_win_folder", lambda _: local)  # Windows is asked for its folder
     for system, expected in (
         (Unix, tmp_path / ".cache" / "cfviz"),
         (MacOS, tmp_path / "Library" / "Caches" / "cfviz"),

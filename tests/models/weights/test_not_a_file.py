@@ -1,4 +1,4 @@
-"""What has a path and no end is not read."""
+"""Paths that are not regular files are not read."""
 
 from __future__ import annotations
 
