@@ -12,7 +12,6 @@ from cfviz.geometry import map_sizes
 from cfviz.stats import Z_95, unpack_hits
 
 
-
 @dataclass(frozen=True)
 class Difference:
     """How many more photos one row gets right than another, on the same photos, as a share of all.
@@ -159,7 +158,10 @@ def drift(
     rows = list(rows)
     there = {row["size"]: row for row in curve(rows, *other, window) if "hits" in row}
     each = {
-        row["size"]: (row, unpack_hits(row["hits"], row["n"]).astype(int) - unpack_hits(two["hits"], two["n"]))
+        row["size"]: (
+            row,
+            unpack_hits(row["hits"], row["n"]).astype(int) - unpack_hits(two["hits"], two["n"]),
+        )
         for row in curve(rows, *one, window)
         if "hits" in row and (two := there.get(row["size"])) and two["n"] == row["n"]
     }

@@ -306,9 +306,7 @@ def _add_sizes(subparsers: Any) -> None:
     parser.add_argument("--data", required=True, metavar="FOLDER", help="photos, one folder per class")
     _model_options(parser)
     parser.add_argument("--twin", metavar="FILE", help="a second model, identical but for its position bias")
-    parser.add_argument(
-        "--sizes", default=",".join(map(str, SIZES)), metavar="PX,PX", help="multiples of 32"
-    )
+    parser.add_argument("--sizes", default=",".join(map(str, SIZES)), metavar="PX,PX", help="multiples of 32")
     parser.add_argument("--windows", metavar="NAME,NAME", help=f"some of {','.join(WINDOWS)} (default: all)")
     parser.add_argument(
         "--ways", metavar="NAME,NAME", help=f"some of {','.join(BIAS_METHODS)} (default: all)"

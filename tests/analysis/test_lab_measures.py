@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from cfviz.analysis.lab import answer_changes, moved_towards, by_magnitude, attention_received
+from cfviz.analysis.lab import answer_changes, attention_received, by_magnitude, moved_towards
 from cfviz.geometry import grouping
 
 

@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch.nn.functional import interpolate
 
-from cfviz.analysis import position_bias as pb
 from cfviz.analysis import accuracy_by_size as measured
+from cfviz.analysis import position_bias as pb
 from cfviz.geometry import lsda, offsets, relative_index
 from cfviz.hooks import capture, edit
 from cfviz.models.probes import position_bias as probes

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cfviz.analysis.reach import blocks_to_cover, multiply_adds, reach, one_layer_back
+from cfviz.analysis.reach import blocks_to_cover, multiply_adds, one_layer_back, reach
 from cfviz.geometry import grouping
 from cfviz.geometry import schemes as other
 
@@ -19,7 +19,7 @@ def matrix(scheme: other.Scheme) -> np.ndarray:
 @pytest.mark.slow
 @given(H=st.integers(4, 12), W=st.integers(4, 12), G=st.integers(1, 4), I=st.integers(1, 4), data=st.data())
 @settings(max_examples=25, deadline=None)
-def test_reach_is_the_boolean_product_of_the_layers(H: int, W: int, G: int, I: int, data: st.DataObject) -> None:  # noqa: E741
+def test_reach_is_the_product_of_the_layers(H: int, W: int, G: int, I: int, data: st.DataObject) -> None:  # noqa: E741
     """True of n blocks of every method: the product of their n matrices."""
     query = data.draw(st.integers(0, H * W - 1))
     for name, schemes in other.families(H, W, G, I, window=max(2, G), ratio=2).items():

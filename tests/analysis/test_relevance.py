@@ -5,13 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from cfviz.analysis.receptive_field import agreement, smallest_area, summed_over_squares, as_shares
+from cfviz.analysis.receptive_field import agreement, as_shares, smallest_area, summed_over_squares
 from cfviz.analysis.relevance import (
     area_under,
     beats_chance,
     ranking_masks,
-    relevance_order,
     relevance,
+    relevance_order,
     weighted_attention,
 )
 from cfviz.analysis.rollout import Kernels, Layer

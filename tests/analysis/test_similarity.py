@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from cfviz.analysis.similarity import linear_cka, on_grid, cka_table
+from cfviz.analysis.similarity import cka_table, linear_cka, on_grid
 
 RNG = np.random.default_rng(0)
 

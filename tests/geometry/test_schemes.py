@@ -138,7 +138,9 @@ def test_the_mask_of_a_shifted_window_separates_its_corners() -> None:
     data=st.data(),
 )
 @settings(max_examples=60, deadline=None)
-def test_every_token_is_a_query_exactly_once(H: int, W: int, window: int, ratio: int, data: st.DataObject) -> None:
+def test_every_token_is_a_query_exactly_once(
+    H: int, W: int, window: int, ratio: int, data: st.DataObject
+) -> None:
     shift = data.draw(st.integers(0, window - 1))
     ratio = min(ratio, H, W)
     schemes = [other.swin(H, W, window, shift), other.twins_local(H, W, window), other.pvt(H, W, ratio)]

@@ -298,7 +298,7 @@ def test_prints_agree_with_pytorch_and_shown_code_runs(page: Callable[..., Any])
 
 @pytest.mark.browser
 @pytest.mark.parametrize(("H", "W", "G", "I"), [(5, 7, 2, 3), (4, 4, 2, 2)])
-def test_the_worked_example_draws_its_padding(page: Callable[..., Any], H: int, W: int, G: int, I: int) -> None:  # noqa: E741
+def test_the_example_draws_its_padding(page: Callable[..., Any], H: int, W: int, G: int, I: int) -> None:  # noqa: E741
     """Every padded cell of SDA and LDA is on the page, in the saved picture and marked in the prints."""
     window = page(lang="en")
     window.evaluate("(size) => window.page.figures[1].resize(size)", {"H": H, "W": W, "G": G, "I": I})

@@ -112,7 +112,7 @@ def test_changes_that_do_not_fit_are_reported_and_left_out() -> None:
     assert not app.exception
     assert len(app.info) == 4
     assert "stage is 8" in app.info[1].value
-    assert all(r"49\,000\,000 tokens" in info.value for info in app.info[2:])  # the second block is LDA, so only it can change
+    assert all(r"49\,000\,000 tokens" in info.value for info in app.info[2:])  # block 1.1 once it is LDA
 
 
 def test_single_heads_agree_with_apply() -> None:

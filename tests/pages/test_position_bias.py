@@ -228,7 +228,9 @@ def test_the_verdict_follows_from_the_results_file(lang: str) -> None:
     assert len(told(results({("dpb", "own", 224): 9, ("dpb", "bicubic", 224): 9}), lang)) == 0
 
 
-def test_a_job_measures_the_chosen_windows_and_methods(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_job_measures_the_chosen_windows_and_methods(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     photos = tmp_path / "photos"
     (photos / "n01440764_tench").mkdir(parents=True)
     monkeypatch.setenv(jobs.JOBS, str(tmp_path / "jobs"))

@@ -240,7 +240,9 @@ def test_shown_code_uses_the_window_of_the_answers(name: str, kind: str) -> None
 
 
 @pytest.mark.parametrize(("where", "how"), [("all", "zero"), ("lda", "zero"), ("each", "swap")])
-def test_shown_code_gives_the_bias_ablations_on_screen(where: str, how: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_shown_code_gives_the_bias_ablations_on_screen(
+    where: str, how: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     net = create_model(NANO)
     trace, kinds = inspect(sample("cat").path, net, 160), net.groupings(224, 224)
     its = SimpleNamespace(model=net, trace=trace, source=f"test {where}")

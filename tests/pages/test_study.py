@@ -73,7 +73,9 @@ def test_without_a_study_it_says_so(monkeypatch: pytest.MonkeyPatch, tmp_path: P
 
 @pytest.mark.usefixtures("made")
 @pytest.mark.parametrize("lang", ["en", "zh-Hant"])
-def test_a_study_is_summarised_and_can_be_explored(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, lang: str) -> None:
+def test_a_study_is_summarised_and_can_be_explored(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, lang: str
+) -> None:
     app = page(monkeypatch, tmp_path, lang)
     assert not app.exception
     assert not app.error

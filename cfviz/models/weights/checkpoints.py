@@ -1,7 +1,7 @@
 """The single entry point for weights: from the package, the authors, a file, an upload or a hub.
 
-The steps are the same for every source: open it safely (`containers`), strip the wrappers around the parameters
-(`state_dict`), recognise the variant from their shapes (`recognise`), and only then read the numbers.
+The steps are the same for every source: open it safely (`containers`), strip the wrappers around the
+parameters (`state_dict`), recognise the variant from their shapes (`recognise`), and read the numbers last.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ from cfviz.geometry import map_sizes
 from cfviz.models.variants import OURS, VARIANTS
 from cfviz.provenance import Note, Provenance, Training
 
+from .containers import open_weights
 from .download import OFFICIAL, Progress, fetch_hub, fetch_official, sha256_of
 from .errors import CheckpointError, printable, readable_size, some
 from .facts import class_list, notes_of, per_stage, read_facts, training_of
-from .containers import open_weights
 from .pickles import StandIn
 from .recognise import Structure, check_shapes, find_variant, read_structure, told_variant
 from .state_dict import Weights, find_weights, strip

@@ -23,8 +23,8 @@ import platformdirs
 
 from cfviz.jobs import replacing
 
-from .errors import CheckpointError, readable_size
 from .containers import sniff
+from .errors import CheckpointError, readable_size
 
 Progress = Callable[[int, int | None], None]  # bytes so far, bytes in total (None if unknown)
 

@@ -16,8 +16,8 @@ from typing import Any
 from cfviz.geometry import map_sizes
 from cfviz.provenance import Note, Training
 
-from .errors import printable
 from .containers import Opened
+from .errors import printable
 from .pickles import StandIn
 
 MOST_G = 112  # side of the first map at 448 pixels, in tokens

@@ -220,7 +220,9 @@ def _facts(models: Sequence[MeasuredModel], photos: Photos, chosen: np.ndarray) 
     }
 
 
-def _earlier_rows(earlier: dict[str, Any] | None, now: dict[str, Any]) -> dict[tuple[Any, ...], dict[str, Any]]:
+def _earlier_rows(
+    earlier: dict[str, Any] | None, now: dict[str, Any]
+) -> dict[tuple[Any, ...], dict[str, Any]]:
     """The rows of an earlier run, keyed by their identities."""
     if earlier is None:
         return {}

@@ -29,7 +29,9 @@ def test_runs_of_groups_equal_single_groups(dtype: torch.dtype, monkeypatch: pyt
 
 @pytest.mark.parametrize("size", [(96, 160), (256, 256)])
 @torch.inference_mode()
-def test_a_padded_map_gives_the_same_result_in_runs(size: tuple[int, int], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_padded_map_gives_the_same_result_in_runs(
+    size: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
     model = timm.create_model("crossformer_nano").eval()
     x = torch.randn(2, 3, *size)
     whole = model(x)

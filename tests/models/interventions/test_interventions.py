@@ -247,7 +247,7 @@ def test_changing_the_kind_equals_a_model_built_with_it(model, size, s, b, kind)
 
 
 @pytest.mark.parametrize("size", SIZES)
-def test_changing_G_and_I_equals_a_model_built_with_them(model, size):
+def test_changing_size_and_interval_equals_a_model_built_with_them(model, size):
     x = picture(size)
     built = deepcopy(model)
     built.set_grouping((7, 5, 7, 7), (8, 3, 2, 1))
@@ -390,7 +390,8 @@ def test_patching_inserts_the_other_photos_activation(model, size, part):
     with torch.inference_mode(), capture(model, *names) as seen:
         model(b)
     donor = {n: y[0].numpy() for n, y in seen.items()}
-    close(run(model, a, *everything, donor=donor), model(b))  # with everything replaced, the answer is the other photo's
+    # With everything replaced, the answer is the other photo's.
+    close(run(model, a, *everything, donor=donor), model(b))
     with pytest.raises(ValueError, match="of the other photo"):
         run(model, picture((32, 64), 1), *everything, donor=donor)
 

@@ -64,7 +64,8 @@ def test_zero_removes_the_bias_only_where_requested(run: Callable[..., Seen]) ->
 def test_shuffled_values_are_the_same_at_other_offsets(run: Callable[..., Seen]) -> None:
     before, after, again, other = run(), run("shuffle"), run("shuffle"), run("shuffle", seed=1)
     for block in BLOCKS:
-        was, now = (measure.surface(seen[at(block, "bias")]) for seen in (before, after))  # still a function of the offset
+        # `surface` refuses a bias that is no function of the offset.
+        was, now = (measure.surface(seen[at(block, "bias")]) for seen in (before, after))
         assert np.array_equal(np.sort(was.reshape(len(was), -1)), np.sort(now.reshape(len(now), -1)))
         assert not np.array_equal(was, now)
         assert np.array_equal(after[at(block, "bias")], again[at(block, "bias")])

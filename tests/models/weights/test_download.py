@@ -444,7 +444,7 @@ def test_where_downloads_are_kept(monkeypatch, tmp_path):
     monkeypatch.delenv("XDG_CACHE_HOME")
     monkeypatch.setenv("HOME", str(tmp_path))
     local = str(tmp_path / "AppData" / "Local")
-    monkeypatch.setattr("platformdirs.windows.get_win_folder", lambda _: local)  # Windows is asked for its folder
+    monkeypatch.setattr("platformdirs.windows.get_win_folder", lambda _: local)  # Windows is asked for it
     for system, expected in (
         (Unix, tmp_path / ".cache" / "cfviz"),
         (MacOS, tmp_path / "Library" / "Caches" / "cfviz"),

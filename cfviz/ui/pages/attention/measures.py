@@ -12,7 +12,13 @@ from PIL import Image
 from cfviz import point_names
 from cfviz.analysis import attention_measures as measure
 from cfviz.analysis.receptive_field import agreement, smallest_area, summed_over_squares
-from cfviz.analysis.relevance import beats_chance, ranking_masks, relevance_order, relevance, weighted_attention
+from cfviz.analysis.relevance import (
+    beats_chance,
+    ranking_masks,
+    relevance,
+    relevance_order,
+    weighted_attention,
+)
 from cfviz.analysis.rollout import Kernels, Layer, one_token, rollout
 from cfviz.data.images import prepare
 from cfviz.models.crossformer import CrossFormer
@@ -138,10 +144,13 @@ def paths(source: str, _subject: AttentionSubject, s: int, b: int, row: int, col
     g = trace.grouping(s, b)
     flow = rollout(one_token(g.H, g.W, row, col), stages, merging)[0]
     gradient = gradients.receptive_field(_subject.model, _subject.image, point_names.block(s, b), row, col)
+    pooled = summed_over_squares(gradient, 4)
     return {
-        "rollout": flow, "gradient": summed_over_squares(gradient, 4), "agreement": agreement(flow, gradient, 4),
-        "areas": (smallest_area(flow), smallest_area(summed_over_squares(gradient, 4))),
-    }  # fmt: skip
+        "rollout": flow,
+        "gradient": pooled,
+        "agreement": agreement(flow, gradient, 4),
+        "areas": (smallest_area(flow), smallest_area(pooled)),
+    }
 
 
 @shared(256)

@@ -10,7 +10,7 @@ import numpy as np
 import streamlit as st
 
 from cfviz.analysis.receptive_field import smallest_area, summed_over_squares
-from cfviz.analysis.similarity import on_grid, cka_table
+from cfviz.analysis.similarity import cka_table, on_grid
 from cfviz.data.images import load_image, prepare
 from cfviz.data.labels import labels
 from cfviz.data.samples import gallery

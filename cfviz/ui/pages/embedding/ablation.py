@@ -76,7 +76,9 @@ def knocked(source: str, method: str, other: str, _subject: EmbeddingSubject) ->
 
 def costs(subject: EmbeddingSubject) -> list[Cost]:
     """The cost of setting each kernel to zero."""
-    found = measure.prediction_changes(knocked(subject.source, "zero", "", subject)["logits"], subject.trace.logits)
+    found = measure.prediction_changes(
+        knocked(subject.source, "zero", "", subject)["logits"], subject.trace.logits
+    )
     rows = zip(kernels(subject), found["probability"], found["logit"], strict=True)
     return [(s, subject.layers[s].kernels[i], float(p), float(logit)) for (s, i, _), p, logit in rows]
 

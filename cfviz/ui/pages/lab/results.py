@@ -10,7 +10,7 @@ import streamlit as st
 from PIL import Image
 
 from cfviz.analysis.embedding import relative_change
-from cfviz.analysis.lab import moved_towards, by_magnitude, attention_received
+from cfviz.analysis.lab import attention_received, by_magnitude, moved_towards
 from cfviz.figures.plots import lab as plots
 from cfviz.figures.plots.embedding import heat
 from cfviz.figures.plots.predictions import top_bars

@@ -87,7 +87,9 @@ def section(ctx: Context, subject: BiasSubject) -> None:
         notes.append(f"{signed(values[-1])} · {percent(float(p[first]))}{arrow}")
         most = float(np.abs(logits - subject.trace.logits).max())
         data.append((label, values[-1], most, float(p[first]), ctx.labels[now]))
-    fig = plots.bars(names, values, notes, ctx.theme, {"x": t("position_bias.use_x", name=short_name(name, 24))})
+    fig = plots.bars(
+        names, values, notes, ctx.theme, {"x": t("position_bias.use_x", name=short_name(name, 24))}
+    )
     columns = ("change", "logit_change", "largest_logit_change", "probability", "first_class")
     chart.figure(
         ctx,

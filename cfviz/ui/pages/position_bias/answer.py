@@ -20,8 +20,8 @@ from cfviz.hooks import edit
 from cfviz.measured import quick
 from cfviz.models.crossformer import CrossFormer
 from cfviz.models.probes.position_bias import edits, methods_of, regrouped, same
-from cfviz.options import BIAS_METHODS
 from cfviz.models.room import check_room
+from cfviz.options import BIAS_METHODS
 from cfviz.run import forward, share_cores
 from cfviz.stats import softmax
 from cfviz.ui.compute import keys, queue

@@ -65,7 +65,11 @@ def _round(n: int) -> str:
 
 def _whole(model: CrossFormer, groups: list[list[Any]]) -> int:
     """Multiply-adds of attention in all blocks."""
-    return sum(measure.attention_load(g, model.embed_dim * 2**s).macs for s, stage in enumerate(groups) for g in stage)
+    return sum(
+        measure.attention_load(g, model.embed_dim * 2**s).macs
+        for s, stage in enumerate(groups)
+        for g in stage
+    )
 
 
 _CODE = """
