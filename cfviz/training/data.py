@@ -92,21 +92,31 @@ def light_transform(
 def train_transform(
     size: int, recipe: Recipe, scale: Sequence[float] | None = None
 ) -> Callable[[Image.Image], tuple[torch.Tensor, torch.Tensor]]:
-    """The recipe's augmentation at one size: our light one, or timm's, whose crop is unknown (NaN)."""
+    """The recipe's augmentation at one size: our light one, or timm's, whose crop is unknown (NaN).
+
+    Raises:
+        ValueError: If timm does not know the policy `auto_augment`.
+    """
     if recipe.transform == "light":
         return light_transform(size, recipe, scale)
     low, high = scale or recipe.scale
-    augment = create_transform(
-        size,
-        is_training=True,
-        scale=(low, high),
-        ratio=(recipe.ratio[0], recipe.ratio[1]),
-        color_jitter=recipe.color_jitter,
-        auto_augment=recipe.auto_augment,
-        interpolation="bicubic",
-        re_prob=recipe.erase_prob,
-        re_mode="pixel",
-    )
+    try:
+        augment = create_transform(
+            size,
+            is_training=True,
+            scale=(low, high),
+            ratio=(recipe.ratio[0], recipe.ratio[1]),
+            color_jitter=recipe.color_jitter,
+            auto_augment=recipe.auto_augment,
+            interpolation="bicubic",
+            re_prob=recipe.erase_prob,
+            re_mode="pixel",
+        )
+    except Exception as error:  # timm takes the policy's name apart with assertions
+        raise ValueError(
+            f"auto_augment {recipe.auto_augment!r} is not a policy of timm; expected one such as "
+            "rand-m9-mstd0.5-inc1, or null"
+        ) from error
     return lambda photo: (augment(photo), torch.full((4,), torch.nan))
 
 

@@ -111,6 +111,9 @@ class Trainer:
 
     def _build(self) -> None:
         recipe = self.recipe
+        data.train_transform(
+            recipe.phases[0].size, recipe
+        )  # raises now, not in a reader process, if it cannot
         model = build_model(recipe)
         if self.accelerator.device.type == "cpu":
             fold_stem(model)

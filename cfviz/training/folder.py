@@ -36,6 +36,7 @@ SUFFIXES = frozenset(
     ]
 )
 FOREIGN = frozenset({"__MACOSX", "@eaDir"})  # folders that operating systems leave beside the photos
+SPLITS = frozenset({"train", "training", "val", "valid", "validation", "dev", "test", "testing"})
 START = 4096  # bytes read to recognise a format
 SHOWN = 20  # skipped files listed by name
 
@@ -82,6 +83,7 @@ class PhotoFolder:
             )
             found += [(name, len(self.classes), about) for name, about in inside]
             self.classes.append(shown(entry.name))
+        self._check_splits([name for name, _, _ in found])
         if not found:
             raise ValueError(
                 f"{shown(str(folder))} holds no photos in subfolders; expected one subfolder per class, "
@@ -105,6 +107,17 @@ class PhotoFolder:
         except ImageError as error:
             return str(error)
         return ""
+
+    def _check_splits(self, names: list[str]) -> None:
+        """Refuse a folder of `train` and `val` that hold the class folders: it would have two classes."""
+        splits = sorted({name.split("/")[0] for name in names})
+        nested = all(name.count("/") > 1 for name in names)
+        if splits and nested and all(name.lower() in SPLITS for name in splits):
+            inner = shown(str(self.root / splits[0]))
+            raise ValueError(
+                f"{shown(str(self.root))} holds {' and '.join(splits)}, which hold folders themselves; name "
+                f"one of them, such as {inner}: the subfolders of the folder that you name are the classes"
+            )
 
     def _photos(
         self, folder: str, name: str, above: tuple[tuple[int, int], ...]

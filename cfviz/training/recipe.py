@@ -7,6 +7,7 @@ it, and so are the lists of settings in `docs/training.md` and in `cfviz train -
 import re
 from collections.abc import Callable
 from dataclasses import MISSING, asdict, dataclass, field, fields
+from difflib import get_close_matches
 from itertools import takewhile
 from math import inf, isfinite
 from pathlib import Path
@@ -347,9 +348,9 @@ def _checked(kind: type[Any], given: Any, where: str) -> Any:
         raise ValueError(f"{where} is {given!r}, expected a mapping of settings")
     types = get_type_hints(kind)
     limits = {entry.name: entry.metadata["limit"] for entry in fields(kind)}
-    unknown = [str(key) for key in given if key not in types]
-    if unknown:
-        raise ValueError(f"{where}: unknown {', '.join(unknown)}; expected some of {', '.join(types)}")
+    for key in given:
+        if key not in types:
+            raise ValueError(f"{where}: there is no setting {key}; {_instead(str(key), kind)}")
     for entry in fields(kind):
         if entry.default is MISSING and entry.default_factory is MISSING and entry.name not in given:
             raise ValueError(f"{where}: no {entry.name}{MEANING.get(entry.name, '')}")
@@ -359,6 +360,18 @@ def _checked(kind: type[Any], given: Any, where: str) -> Any:
         if (limit := limits[name]) is not None and value is not None and not limit[0](value):
             raise ValueError(f"{where}: {name} is {value!r}, expected {limit[1]}")
     return kind(**given)
+
+
+def _instead(key: str, kind: type[Any]) -> str:
+    """What someone who wrote an unknown setting may have meant."""
+    known = get_type_hints(kind)
+    if kind is Recipe and key in get_type_hints(Phase):
+        return f"{key} is a setting of each of the phases"
+    if kind is Phase and key in get_type_hints(Recipe):
+        return f"{key} is a setting of the whole recipe, not of a phase"
+    if near := get_close_matches(key, known, 1):
+        return f"did you mean {near[0]}?"
+    return f"a {kind.__name__.lower()} has {', '.join(known)}"
 
 
 def _fits(value: Any, wanted: Any) -> bool:

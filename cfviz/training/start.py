@@ -1,11 +1,12 @@
 """The start of a run: the model with its initial weights, and the optimiser with its parameter groups."""
 
+from difflib import get_close_matches
 from fnmatch import fnmatchcase
 from typing import Any
 
 import timm
 import torch
-from timm.optim import create_optimizer_v2, param_groups_weight_decay
+from timm.optim import create_optimizer_v2, list_optimizers, param_groups_weight_decay
 from torch import nn
 
 import cfviz.models.registry  # noqa: F401  (registers the variants with timm)
@@ -22,22 +23,28 @@ def build_model(recipe: Recipe) -> CrossFormer:
     """The recipe's model, with random weights drawn from its seed, or with `start_weights`.
 
     Raises:
-        ValueError: If the weights do not fit the model, or a pattern of `redraw` matches no layer.
+        ValueError: If `model_args` or the weights do not fit the model, or a pattern of `redraw` matches no
+            layer.
     """
     seed_all(recipe.seed)
     last = recipe.phases[-1]
     extra: dict[str, Any] = dict(recipe.model_args)
     if last.interval is not None:
         extra["interval"] = last.interval
-    model = timm.create_model(
-        recipe.model,
-        pretrained=False,
-        num_classes=recipe.num_classes,
-        drop_path_rate=recipe.drop_path,
-        group_size=last.group_size,
-        position_bias=recipe.position_bias,
-        **extra,
-    )
+    try:
+        model = timm.create_model(
+            recipe.model,
+            pretrained=False,
+            num_classes=recipe.num_classes,
+            drop_path_rate=recipe.drop_path,
+            group_size=last.group_size,
+            position_bias=recipe.position_bias,
+            **extra,
+        )
+    except Exception as error:  # arguments of any kind may stand in a recipe
+        if not recipe.model_args:
+            raise
+        raise ValueError(f"model_args {recipe.model_args} do not fit {recipe.model}: {error}") from error
     assert isinstance(model, CrossFormer)
     if recipe.start_weights is not None:
         _take(model, recipe.start_weights)
@@ -75,6 +82,9 @@ def make_optimizer(recipe: Recipe, student: CrossFormer | Student) -> torch.opti
     """The recipe's optimiser, with position biases in separate groups scaled by `position_lr`.
 
     Muon updates the position biases with its fallback, AdamW: a table of biases is not a linear map.
+
+    Raises:
+        ValueError: If timm has no such optimiser, or it does not take these arguments.
     """
     position = {id(p) for name, p in student.named_parameters() if ".attn.pos." in name}
     groups = []
@@ -85,6 +95,16 @@ def make_optimizer(recipe: Recipe, student: CrossFormer | Student) -> torch.opti
             chosen = [p for p in group["params"] if (id(p) in position) == inside]
             if chosen:
                 groups.append({**group, "params": chosen, "lr_scale": scale, "use_fallback": inside})
-    return create_optimizer_v2(
-        groups, opt=recipe.optimizer, lr=recipe.lr, weight_decay=0.0, betas=tuple(recipe.betas)
-    )
+    try:
+        return create_optimizer_v2(
+            groups, opt=recipe.optimizer, lr=recipe.lr, weight_decay=0.0, betas=tuple(recipe.betas)
+        )
+    except Exception as error:  # the name is unknown, or the optimiser does not take these arguments
+        name = recipe.optimizer
+        near = get_close_matches(name, list_optimizers(), 1)
+        hint = (
+            f"did you mean {near[0]}?"
+            if near and near[0] != name
+            else "expected one of timm's, such as adamw"
+        )
+        raise ValueError(f"the optimizer {name!r} cannot be used ({error}); {hint}") from error

@@ -189,6 +189,25 @@ def test_another_number_of_classes_is_refused(settings: dict, tmp_path: Path) ->
         Trainer(from_dict({**settings, "num_classes": 5}), tmp_path, cpu=True)
 
 
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"optimizer": "adamm"}, r"optimizer 'adamm' cannot be used .*; did you mean adamw?"),
+        (
+            {"model_args": {"wdth": 3}},
+            r"model_args {'wdth': 3} do not fit crossformer_nano: .*argument 'wdth'",
+        ),
+        ({"model_args": {"depths": 3}}, "model_args {'depths': 3} do not fit crossformer_nano"),
+        ({"auto_augment": "wild"}, "auto_augment 'wild' is not a policy of timm"),
+        ({"auto_augment": "rand-m9-far1"}, "auto_augment 'rand-m9-far1' is not a policy of timm"),
+    ],
+)
+def test_names_that_only_timm_knows(change: dict, message: str, settings: dict, tmp_path: Path) -> None:
+    """A wrong argument of the model, or name of a policy, used to end in a traceback."""
+    with pytest.raises(ValueError, match=message):
+        Trainer(from_dict({**settings, **change}), tmp_path / "run", cpu=True)
+
+
 def test_recipe_that_makes_the_current_epoch_shorter_is_refused(
     settings: dict, recipe: Recipe, tmp_path: Path
 ) -> None:

@@ -404,6 +404,18 @@ def test_a_photo_that_is_lost_during_training_is_replaced(
     assert trainer.epoch == 2
 
 
+def test_the_folder_above_train_and_val_is_not_taken_for_two_classes(folder: Path, tmp_path: Path) -> None:
+    """It used to be trained on: two classes, train and val."""
+    shutil.copytree(folder, tmp_path / "mine" / "train")
+    shutil.copytree(folder, tmp_path / "mine" / "val")
+    with pytest.raises(
+        ValueError, match=r"mine holds train and val, which hold folders themselves; name one of"
+    ):
+        PhotoFolder(tmp_path / "mine")
+    picture().save(tmp_path / "mine" / "train" / "a.png")
+    assert PhotoFolder(tmp_path / "mine").classes == ["train", "val"], "a photo in it: it may be a class"
+
+
 @pytest.mark.parametrize("content", [None, b"\x89PNG\r\n\x1a\n"])
 def test_a_class_without_a_photo_is_refused(content: bytes | None, settings: dict, tmp_path: Path) -> None:
     """An empty folder used to become a class that the model never saw."""

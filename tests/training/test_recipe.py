@@ -54,10 +54,16 @@ def test_phases_follow_each_other() -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"learning_rate": 1}, "unknown learning_rate; expected some of data"),
+        ({"learning_rate": 1}, "there is no setting learning_rate; a recipe has data, phases"),
+        ({"batchsize": 8}, r"there is no setting batchsize; did you mean batch_size\?"),
+        ({"epochs": 3}, "epochs is a setting of each of the phases"),
+        (
+            {"phases": [{"size": 64, "group_size": 2, "epochs": 1, "lr": 1}]},
+            "phase 1: there is no setting lr; lr is a setting of the whole recipe",
+        ),
         ({"phases": []}, "without phases"),
         ({"phases": [{"size": 100, "group_size": 3, "epochs": 1}]}, "multiple of 32"),
-        ({"phases": [{"px": 64}]}, "unknown px"),
+        ({"phases": [{"px": 64}]}, "phase 1: there is no setting px; a phase has size, group_size"),
         ({"batch_size": 7}, "an even one"),
         ({"transform": "heavy"}, "transform is 'heavy', expected timm or light"),
         ({"teacher_maps": "maps.npy"}, "follow a crop, with transform=timm, mixup=0.8 and cutmix=1.0"),
@@ -88,7 +94,7 @@ def test_phases_follow_each_other() -> None:
         ({"model": "resnet18"}, "model is 'resnet18', expected one of crossformer_nano"),
         ({"redraw": "layers"}, "redraw is 'layers', expected a list, each text"),
         ({"teacher": 3}, "teacher is 3, expected text or null"),
-        ({5: 1}, "unknown 5"),
+        ({5: 1}, "there is no setting 5"),
     ],
 )
 def test_mistakes_are_named(change: dict, message: str) -> None:
