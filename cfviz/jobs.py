@@ -15,6 +15,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -41,6 +42,8 @@ PLACE = "{job}"  # placeholder in arguments for the job's own folder
 GRACE = 5.0  # seconds between asking a job to end and killing it
 AT_ONCE = 1  # jobs that run at the same time; the others wait
 MOST_WAITING = 8
+MOST_OF_ONE = 3  # jobs of one owner that wait or run
+KEPT, KEPT_BYTES = 50, 2 * 2**30  # finished jobs and their files; the oldest are removed first
 LOOK = 0.25  # seconds between a waiting job's checks for a free slot
 NICE = 10  # the pages come first
 MOST_BYTES = 1 << 20  # size limit of a job's JSON files
@@ -63,6 +66,7 @@ class Job:
         seconds: How long it has been running since its last start.
         rate: Units per second since its last start; 0 if unknown.
         started: Time of its last start, in seconds since 1970.
+        owner: Who started it last, as given to `start` or `resume`.
     """
 
     folder: Path
@@ -76,6 +80,7 @@ class Job:
     seconds: float
     rate: float
     started: float
+    owner: str = ""
 
     @property
     def id(self) -> str:
@@ -164,8 +169,12 @@ def home() -> Path:
     return platformdirs.PlatformDirs("cfviz", appauthor=False).user_data_path / "jobs"
 
 
-def start(kind: str, command: Sequence[str], result: str, files: Mapping[str, str] | None = None) -> Job:
+def start(
+    kind: str, command: Sequence[str], result: str, files: Mapping[str, str] | None = None, owner: str = ""
+) -> Job:
     """Run `python -m cfviz <command>` in the background, or resume an identical job that stopped.
+
+    Of jobs that have ended, the oldest beyond `KEPT`, or beyond `KEPT_BYTES` of files, are removed.
 
     Args:
         kind: A word under which jobs are listed.
@@ -173,6 +182,7 @@ def start(kind: str, command: Sequence[str], result: str, files: Mapping[str, st
             the file that the command reports to (see `report`).
         result: The path of the command's result, inside the job's folder.
         files: Maps names to the texts of input files to write into the job's folder.
+        owner: A word that identifies whoever starts it; empty for nobody in particular.
 
     Returns:
         The job, which may have to wait. If a job with the same arguments is running, that job is returned; if
@@ -180,16 +190,18 @@ def start(kind: str, command: Sequence[str], result: str, files: Mapping[str, st
 
     Raises:
         ValueError: If the kind or a path is not valid, the system has no file locks, or too many jobs are
-            already waiting.
+            already waiting, in all or of this owner.
     """
     if fcntl is None:
         raise ValueError("background jobs need Linux or macOS")
     texts = dict(files or {})
     if not kind.isidentifier() or not all(map(_is_inside, (result, *texts))):
         raise ValueError(f"got kind {kind!r} and result {result!r}; expected a word and a path in the folder")
-    waiting = sum(job.state == "waiting" for job in _every())
+    alive = [job for job in _every() if job.state in ALIVE]
+    waiting = sum(job.state == "waiting" for job in alive)
     if waiting >= MOST_WAITING:
         raise ValueError(f"{waiting} jobs wait already; expected at most {MOST_WAITING}")
+    _check_share(owner, alive)
     about = {"kind": kind, "command": list(command), "result": result}
     name = hashlib.sha256(json.dumps([about, texts] if texts else about).encode()).hexdigest()[:12]
     folder, number = home() / kind / name, 1
@@ -202,44 +214,86 @@ def start(kind: str, command: Sequence[str], result: str, files: Mapping[str, st
             with replacing(folder / place) as part:
                 part.write_text(text, encoding="utf-8")
         write(folder / "job.json", about)
-    return _launch(folder)
+    job = _launch(folder, owner)
+    _make_room()
+    return job
+
+
+def _check_share(owner: str, alive: Sequence[Job]) -> None:
+    own = sum(job.owner == owner for job in alive)
+    if owner and own >= MOST_OF_ONE:
+        raise ValueError(f"{own} of your jobs wait or run already; expected at most {MOST_OF_ONE}")
+
+
+def _make_room() -> None:
+    """Remove the oldest jobs that have ended, beyond `KEPT` and `KEPT_BYTES`."""
+    size = 0
+    ended = sorted((job for job in _every() if job.state not in ALIVE), key=lambda job: -job.started)
+    for n, job in enumerate(ended):
+        size += sum(path.stat().st_size for path in job.folder.rglob("*") if path.is_file())
+        if n and (n >= KEPT or size > KEPT_BYTES) and (lock := _lock(job.folder)) is not None:
+            shutil.rmtree(job.folder, ignore_errors=True)
+            os.close(lock)
 
 
 def _is_inside(path: str) -> bool:
     return bool(path) and not Path(path).is_absolute() and ".." not in Path(path).parts
 
 
-def resume(job: Job) -> Job:
-    """Start the same command again in the same folder."""
-    return _launch(job.folder)
+def resume(job: Job, owner: str = "") -> Job:
+    """Start the same command again in the same folder.
+
+    Raises:
+        ValueError: If the job has been removed, or too many jobs of this owner are waiting or running.
+    """
+    if read(job.folder) is None:
+        raise ValueError("this job has been removed, to make room for later ones")
+    _check_share(owner, [one for one in _every() if one.state in ALIVE])
+    return _launch(job.folder, owner)
 
 
-def _launch(folder: Path) -> Job:
-    """Start the supervisor in a process group of its own, handing it the folder's lock."""
-    lock = _lock(folder)
-    if lock is not None:
+def _launch(folder: Path, owner: str) -> Job:
+    """Start the supervisor unless the job waits or runs.
+
+    A lock of its own keeps others from launching it as well, so that the job can be prepared while it does
+    not count as waiting yet: whoever cancels it from then on leaves a mark that nobody removes.
+    """
+    launching = _lock(folder, "launch")
+    if launching is not None:
         try:
-            (folder / "progress.json").unlink(missing_ok=True)
-            (folder / "cancel").unlink(missing_ok=True)
-            write(folder / "state.json", {"state": "waiting", "started": time.time()})
-            runner = [sys.executable, "-P", __file__, str(folder.resolve()), str(lock)]  # -P: see top of file
-            root = str(Path(__file__).resolve().parents[1])
-            paths = [root, *filter(None, [os.environ.get("PYTHONPATH")])]
-            process = subprocess.Popen(
-                runner,
-                env={**os.environ, "PYTHONPATH": os.pathsep.join(paths)},
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
-                pass_fds=(lock,),
-                start_new_session=True,
-            )
+            if _free(folder):
+                (folder / "progress.json").unlink(missing_ok=True)
+                (folder / "cancel").unlink(missing_ok=True)
+                write(folder / "state.json", {"state": "waiting", "started": time.time(), "owner": owner})
+                _supervise(folder)
         finally:
-            os.close(lock)
-        threading.Thread(target=process.wait, daemon=True).start()  # leaves no zombie
+            os.close(launching)
     found = read(folder)
     assert found is not None
     return found
+
+
+def _supervise(folder: Path) -> None:
+    """Start the supervisor in a process group of its own, handing it the folder's lock."""
+    lock = _lock(folder)
+    if lock is None:
+        return
+    try:
+        runner = [sys.executable, "-P", __file__, str(folder.resolve()), str(lock)]  # -P: see top of file
+        root = str(Path(__file__).resolve().parents[1])
+        paths = [root, *filter(None, [os.environ.get("PYTHONPATH")])]
+        process = subprocess.Popen(
+            runner,
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(paths)},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            pass_fds=(lock,),
+            start_new_session=True,
+        )
+    finally:
+        os.close(lock)
+    threading.Thread(target=process.wait, daemon=True).start()  # leaves no zombie
 
 
 def cancel(job: Job) -> Job:
@@ -262,9 +316,7 @@ def cancel(job: Job) -> Job:
         until = time.monotonic() + wait
         while not _free(folder) and time.monotonic() < until:
             time.sleep(0.02)
-    found = read(folder)
-    assert found is not None
-    return found
+    return read(folder) or job  # it may have been removed, to make room for later ones
 
 
 def listed(kind: str) -> list[Job]:
@@ -294,7 +346,7 @@ def read(folder: Path) -> Job | None:
     rate = (done - base) / since if since > 0 and done > base else 0.0
     return Job(
         folder, about["kind"], tuple(about["command"]), folder / about["result"], now, done, total,
-        message if isinstance(message, str) else "", max(0.0, end - started), rate, started,
+        message if isinstance(message, str) else "", max(0.0, end - started), rate, started, _owner(state),
     )  # fmt: skip
 
 
@@ -315,6 +367,11 @@ def _about(folder: Path) -> dict[str, Any] | None:
 def _state(state: Mapping[str, Any]) -> str:
     now = state.get("state")
     return now if isinstance(now, str) and now in STATES else "interrupted"
+
+
+def _owner(state: Mapping[str, Any]) -> str:
+    owner = state.get("owner")
+    return owner if isinstance(owner, str) else ""
 
 
 def _number(read: Mapping[str, Any], name: str, default: float = 0.0) -> float:
@@ -344,9 +401,9 @@ def _last_line(path: Path) -> str:
     return lines[-1] if lines else ""
 
 
-def _lock(folder: Path) -> int | None:
+def _lock(folder: Path, name: str = "lock") -> int | None:
     """A file descriptor that holds the folder's lock, or None if another process holds it."""
-    descriptor = os.open(folder / "lock", os.O_RDWR | os.O_CREAT, 0o600)
+    descriptor = os.open(folder / name, os.O_RDWR | os.O_CREAT, 0o600)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -428,7 +485,8 @@ def _run(folder: Path, lock: int) -> int:
 
     The command also holds the locks on the folder and the slot.
     """
-    begun: dict[str, Any] = {"group": os.getpid(), "started": time.time()}
+    owner = _owner(_json(folder / "state.json"))
+    begun: dict[str, Any] = {"group": os.getpid(), "started": time.time(), "owner": owner}
     write(folder / "state.json", {"state": "waiting", **begun})
     os.nice(NICE)
     place = None

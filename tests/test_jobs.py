@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from platformdirs.macos import MacOS
@@ -201,7 +204,7 @@ def test_a_supervisor_is_light(sleeper: list[str]) -> None:
 
 
 def test_more_than_a_few_jobs_are_not_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(jobs, "_launch", lambda folder: jobs.read(folder))
+    monkeypatch.setattr(jobs, "_launch", lambda folder, owner: jobs.read(folder))
     monkeypatch.setattr(jobs, "_free", lambda folder: False)
     for n in range(jobs.MOST_WAITING):
         job = jobs.start("count", [str(n)], "at", {"lines.txt": "a"})
@@ -232,6 +235,96 @@ def test_a_cancel_before_the_process_speaks_is_heeded(
     os.close(lock)
     assert [one.state for one in jobs.listed("count")] == ["cancelled"]
     assert not begun
+
+
+def test_a_cancel_while_a_job_is_resumed_is_heeded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The mark of whoever cancelled was removed by the start that it was meant for."""
+    folder = jobs.home() / "count" / "one"
+    folder.mkdir(parents=True)
+    jobs.write(folder / "job.json", {"kind": "count", "command": ["models"], "result": "at"})
+    # The machine went down while it ran; its group may be anybody's by now.
+    jobs.write(folder / "state.json", {"state": "running", "started": 1.0, "group": 2**22 + 7})
+    ended: list[int] = []
+    monkeypatch.setattr(jobs.os, "killpg", lambda group, _sign: ended.append(group))
+    monkeypatch.setattr(jobs, "GRACE", 0.05)
+    begun: list[object] = []
+    monkeypatch.setattr(jobs.subprocess, "Popen", lambda *_words, **_options: SimpleNamespace(wait=lambda: 0))
+    lock = jobs._lock
+
+    def locked(*args: Any) -> int | None:
+        """Another reader cancels as soon as the job counts as alive."""
+        held = lock(*args)
+        now = jobs.read(folder)
+        if now is not None and now.state in jobs.ALIVE and not begun:
+            begun.append(jobs.cancel(now))
+        return held
+
+    monkeypatch.setattr(jobs, "_lock", locked)
+    interrupted = jobs.read(folder)
+    assert interrupted is not None
+    assert interrupted.state == "interrupted"
+    jobs.resume(interrupted)
+    assert begun, "nobody cancelled"
+    assert (folder / "cancel").exists(), "the supervisor would run the command"
+    assert ended == [], "a process group that was never the job's"
+
+
+def ended(kind: str, name: str, started: float, size: int = 10, state: str = "done") -> Path:
+    """The folder of a job that ended."""
+    folder = jobs.home() / kind / name
+    (folder / "out").mkdir(parents=True)
+    jobs.write(folder / "job.json", {"kind": kind, "command": ["models"], "result": "out/at"})
+    jobs.write(folder / "state.json", {"state": state, "started": started, "ended": started + 1})
+    (folder / "out/at").write_bytes(bytes(size))
+    return folder
+
+
+def test_of_jobs_that_ended_the_newest_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Old results were never removed."""
+    monkeypatch.setattr(jobs, "_supervise", lambda folder: None)
+    monkeypatch.setattr(jobs, "KEPT", 3)
+    states = ("done", "done", "done", "failed", "done", "done")
+    folders = [ended(("other", "count")[n % 2], f"{n}", n, state=state) for n, state in enumerate(states)]
+    held = jobs._lock(folders[0])  # it runs
+    assert held is not None
+    jobs.write(folders[0] / "state.json", {"state": "running", "started": 0.0})
+    jobs.start("count", ["new"], "at")  # newer than all, and without a process interrupted at once
+    assert [folder.exists() for folder in folders] == [True, False, False, False, True, True]
+    monkeypatch.setattr(jobs, "KEPT_BYTES", 5000)
+    big = ended("count", "big", time.time() + 5, 4000)
+    jobs.start("count", ["newer"], "at")
+    assert big.exists()
+    assert not folders[4].exists()
+    monkeypatch.setattr(jobs, "KEPT_BYTES", 100)
+    jobs.start("count", ["newest"], "at")
+    assert sorted(job.id for job in jobs.listed("count")) == ["big"], "the newest stays, whatever its size"
+    assert folders[0].exists(), "it runs"
+    os.close(held)
+    removed = jobs.read(folders[0])
+    assert removed is not None
+    shutil.rmtree(folders[0])
+    assert jobs.cancel(removed).id == removed.id
+    with pytest.raises(ValueError, match="has been removed"):
+        jobs.resume(removed)
+
+
+def test_a_job_knows_who_started_it_last(monkeypatch: pytest.MonkeyPatch) -> None:
+    held: list[int | None] = []
+    monkeypatch.setattr(jobs, "_supervise", lambda folder: held.append(jobs._lock(folder)))
+    assert jobs.start("count", ["one"], "at", owner="a").owner == "a"
+    assert jobs.start("count", ["one"], "at", owner="b").owner == "a", "it runs already"
+    assert jobs.start("count", ["two"], "at").owner == ""
+    for n in range(2):
+        jobs.start("count", [f"more {n}"], "at", owner="a")
+    with pytest.raises(ValueError, match="3 of your jobs wait or run already"):
+        jobs.start("count", ["a fourth"], "at", owner="a")
+    jobs.start("count", ["a fourth"], "at", owner="b")
+    for lock in filter(None, held):
+        os.close(lock)
+    (job,) = (job for job in jobs.listed("count") if job.command == ("one",))
+    assert job.state == "interrupted"
+    assert jobs.resume(job, "b").owner == "b"
+    os.close(held[-1] or 0)
 
 
 DAMAGED = [

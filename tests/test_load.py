@@ -50,7 +50,7 @@ def test_cold_minutes_and_steady_state_are_told_apart(tmp_path: Path) -> None:
 
 
 def test_what_the_server_computed_is_counted_by_name_and_key() -> None:
-    line = "12:00 cfviz.ui.compute.queue turn: {} {} took {} s, waited {} s\n"
+    line = "12:00 cfviz.ui.session.queue turn: {} {} took {} s, waited {} s\n"
     log = "".join(line.format(*one) for one in (
         ("heads", "0a", 0.5, 0), ("heads", "0b", 1.5, 3), ("heads", "0a", 1, 1), ("cels", "0a", 4, 2),
     ))  # fmt: skip

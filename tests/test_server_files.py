@@ -91,9 +91,10 @@ def test_a_local_app_answers_to_local_names_only(host: str, monkeypatch: pytest.
 
 
 def test_limits_are_those_of_the_code() -> None:
+    from cfviz import jobs
     from cfviz.data.header import MAX_PIXELS
     from cfviz.ui.compute import cache
-    from cfviz.ui.session import photos
+    from cfviz.ui.session import budget, door, gate, photos
     from cfviz.ui.widgets import weights
 
     assert f"Traces: {cache.MAX_BYTES // 2**20} MB" in SERVER
@@ -103,3 +104,18 @@ def test_limits_are_those_of_the_code() -> None:
     assert f"{one} MB, {MAX_PIXELS // 10**6} million pixels" in SERVER
     assert f"`.safetensors`, {weights.MAX_MB} MB" in SERVER
     assert f"maxUploadSize = {weights.MAX_MB}" in CONFIG
+    assert f"{gate.MOST_FILES} files and\n  {gate.MOST_UPLOADED // 2**20} MB together" in SERVER
+    assert budget.SHARE == 4
+    assert "a quarter of the memory (at least 1 GB)" in SERVER
+    assert budget.LEAST == 2**30
+    assert f"{budget.UPLOADS}=" in SERVER
+    assert f"stands still for {gate.STALLED:.0f} seconds" in SERVER
+    at_once, later = gate.ARRIVALS
+    assert later == 5
+    assert f"{gate.MOST_OPEN} connections at a time; from one address {at_once} at once, then five" in SERVER
+    assert f"may send {door.BURST} messages at once, then four a second" in SERVER
+    assert door.EVERY == 0.25
+    assert f"beyond {gate.MESSAGES[1]} messages, or 1 MB, a second" in SERVER
+    assert 2**19 < gate.MESSAGES[1] * gate.HEAVY <= 2**20
+    assert (jobs.MOST_WAITING, jobs.MOST_OF_ONE) == (8, 3)
+    assert f"The newest {jobs.KEPT} that have ended are kept, up to {jobs.KEPT_BYTES // 2**30} GB" in SERVER

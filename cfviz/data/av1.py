@@ -16,7 +16,7 @@ MAX_ITEMS = 512
 MAX_TRACKS = 8
 MAX_UNITS = 4096  # of one picture
 _SEQUENCE, _FRAMES = 1, (3, 6, 7)  # types of units (OBUs)
-_KEY, _SWITCH = 0, 3  # types of frames
+_KEY, _INTRA, _SWITCH = 0, 2, 3  # types of frames
 
 
 class TooComplexError(ValueError):
@@ -30,13 +30,15 @@ class Sizes:
     Attributes:
         coded: Sizes of the still pictures in the AV1 stream.
         frames: Sizes of the first frames of an animation's tracks in the AV1 stream.
-        largest: The largest sizes that frames can request; a frame may set a size of its own.
+        own: Sizes that frames set for themselves; the largest possible where that cannot be read.
+        pixels: Number of pixels in all frames of all still pictures, or of all first frames if that is more.
         given: Sizes of still pictures declared in the boxes.
     """
 
     coded: tuple[tuple[int, int], ...]
     frames: tuple[tuple[int, int], ...]
-    largest: tuple[tuple[int, int], ...]
+    own: tuple[tuple[int, int], ...]
+    pixels: int
     given: frozenset[tuple[int, int]]
 
 
@@ -48,22 +50,22 @@ def sizes_of(data: bytes) -> Sizes:
         struct.error: If a box is truncated.
         IndexError: Likewise.
     """
-    still: list[tuple[tuple[int, int], tuple[int, int]]] = []
-    moving: list[tuple[tuple[int, int], tuple[int, int]]] = []
+    still, moving = _Coded(), _Coded()
     given: set[tuple[int, int]] = set()
     for kind, start, end in _boxes(data, 0, len(data)):
         if kind == b"meta":
             inside = {name: (at, to) for name, at, to in reversed(list(_boxes(data, start + 4, end)))}
             given.update(_given(data, *inside.get(b"iprp", (0, 0))))
             for stream in _items(data, inside):
-                still += _sizes(stream)
+                still.read(stream)
         elif kind == b"moov":
             for stream in _first_frames(data, start, end):
-                moving += _sizes(stream)
+                moving.read(stream)
     return Sizes(
-        tuple(dict.fromkeys(size for size, _ in still)),
-        tuple(dict.fromkeys(size for size, _ in moving)),
-        tuple(dict.fromkeys(largest for _, largest in still + moving)),
+        tuple(still.sizes),
+        tuple(moving.sizes),
+        (*still.own, *moving.own),
+        max(still.pixels, moving.pixels),
         frozenset(given),
     )
 
@@ -193,42 +195,67 @@ class _Sequence:
 
     Attributes:
         size: Width and height of frames without a size of their own.
-        largest: The largest size that a frame can set for itself.
+        widths: Length in bits of a frame's own width and height.
         reduced: Whether the header is that of a single still picture, whose frame cannot set a size.
         time_bits: Length in bits of a shown frame's presentation time.
         id_bits: Length in bits of a frame's id.
+        order_bits: Length in bits of a frame's place in the order.
         screen_tools: 0 or 1 for all frames, or 2 if each frame has its own flag.
         integer_vectors: Likewise.
+        decoder_model: Whether frames may say when buffers are removed.
     """
 
     size: tuple[int, int]
-    largest: tuple[int, int]
+    widths: tuple[int, int]
     reduced: bool
     time_bits: int = 0
     id_bits: int = 0
+    order_bits: int = 0
     screen_tools: int = 0
     integer_vectors: int = 0
+    decoder_model: bool = False
 
 
-def _sizes(data: bytes) -> Iterator[tuple[tuple[int, int], tuple[int, int]]]:
-    """(size, largest size a frame can request) for all sequence headers: one may follow a hidden frame."""
-    at, last = 0, None
-    for _ in range(MAX_UNITS):
-        if at >= len(data):
-            return
-        head = data[at]
-        at += 2 if head & 4 else 1
-        length = len(data) - at
-        if head & 2:
-            length, at = _leb128(data, at)
-        kind, content = head >> 3 & 15, data[at : at + min(length, 1024)]
-        if kind == _SEQUENCE:
-            last = _sequence(_Bits(content))
-            yield last.size, last.size
-        elif kind in _FRAMES and last and not last.reduced and _own_size(_Bits(content), last):
-            yield last.size, last.largest
-        at += length
-    raise TooComplexError("a picture has too many parts")
+class _Coded:
+    """What a decoder would have to decode.
+
+    Attributes:
+        sizes: Sizes in sequence headers; more than one may follow a hidden frame.
+        own: Sizes that frames set for themselves.
+        pixels: Number of pixels in all frames.
+    """
+
+    def __init__(self) -> None:
+        self.sizes: dict[tuple[int, int], None] = {}
+        self.own: dict[tuple[int, int], None] = {}
+        self.pixels = 0
+
+    def read(self, data: bytes) -> None:
+        """Add the units of one picture."""
+        at, last = 0, None
+        for _ in range(MAX_UNITS):
+            if at >= len(data):
+                return
+            head = data[at]
+            at += 2 if head & 4 else 1
+            length = len(data) - at
+            if head & 2:
+                length, at = _leb128(data, at)
+            kind, content = head >> 3 & 15, data[at : at + min(length, 1024)]
+            if kind == _SEQUENCE:
+                last = _sequence(_Bits(content))
+                self.sizes[last.size] = None
+            elif kind in _FRAMES and last is not None:
+                self._frame(_Bits(content), last)
+            at += length
+        raise TooComplexError("a picture has too many parts")
+
+    def _frame(self, bits: _Bits, of: _Sequence) -> None:
+        size = None if of.reduced else _own_size(bits, of)
+        if size is not None:
+            self.own[size] = None
+        width, height = size or of.size
+        self.pixels += width * height
 
 
 def _leb128(data: bytes, at: int) -> tuple[int, int]:
@@ -258,32 +285,41 @@ class _Bits:
 def _sequence(bits: _Bits) -> _Sequence:
     """Parse a sequence header as far as frame sizes depend on it (AV1 specification, 5.5.1)."""
     bits.take(3 + 1)  # profile, still_picture
-    reduced, time_bits = bool(bits.take(1)), 0
+    reduced, time_bits, decoder_model = bool(bits.take(1)), 0, False
     if reduced:
         bits.take(5)  # level
     else:
-        time_bits = _operating_points(bits)
+        time_bits, decoder_model = _operating_points(bits)
     of_width, of_height = bits.take(4) + 1, bits.take(4) + 1
     size = bits.take(of_width) + 1, bits.take(of_height) + 1
     if reduced:
-        return _Sequence(size, size, reduced)
-    id_bits = 0
+        return _Sequence(size, (of_width, of_height), reduced)
+    id_bits = order_bits = 0
     if bits.take(1):  # frame_id_numbers_present_flag
         id_bits = bits.take(4) + 2
         id_bits += bits.take(3) + 1
     bits.take(3 + 4)  # superblocks to the dual filter
-    if bits.take(1):  # enable_order_hint
+    ordered = bits.take(1)  # enable_order_hint
+    if ordered:
         bits.take(2)
     screen_tools = 2 if bits.take(1) else bits.take(1)
     integer_vectors = 2
     if screen_tools:
         integer_vectors = 2 if bits.take(1) else bits.take(1)
-    largest = 1 << of_width, 1 << of_height
-    return _Sequence(size, largest, reduced, time_bits, id_bits, screen_tools, integer_vectors)
+    if ordered:
+        order_bits = bits.take(3) + 1
+    return _Sequence(
+        size, (of_width, of_height), reduced, time_bits, id_bits, order_bits, screen_tools, integer_vectors,
+        decoder_model,
+    )  # fmt: skip
 
 
-def _operating_points(bits: _Bits) -> int:
-    """Skip timing, delays and operating points; return the bit length of a frame's presentation time."""
+def _operating_points(bits: _Bits) -> tuple[int, bool]:
+    """Skip timing, delays and operating points.
+
+    Returns:
+        The length in bits of a frame's presentation time, and whether there is a model of the decoder.
+    """
     decoder_model, delay, time_bits = 0, 0, 0
     if bits.take(1):  # timing_info
         bits.take(32 + 32)
@@ -308,23 +344,40 @@ def _operating_points(bits: _Bits) -> int:
             bits.take(2 * delay + 1)
         if initial_delay and bits.take(1):
             bits.take(4)
-    return time_bits
+    return time_bits, bool(decoder_model)
 
 
-def _own_size(bits: _Bits, of: _Sequence) -> bool:
-    """Whether a frame sets a size of its own (`frame_size_override_flag`; AV1 specification, 5.9.2)."""
+def _own_size(bits: _Bits, of: _Sequence) -> tuple[int, int] | None:
+    """The size a frame sets for itself, if it does (AV1 specification, 5.9.2).
+
+    Where it cannot be read, it is the largest that the header has bits for.
+    """
     if bits.take(1):  # show_existing_frame
-        return False
+        return None
     kind, shown = bits.take(2), bits.take(1)
     if shown:
         bits.take(of.time_bits)
     else:
         bits.take(1)  # showable_frame
+    resilient = True
     if not (kind == _SWITCH or (kind == _KEY and shown)):
-        bits.take(1)  # error_resilient_mode
+        resilient = bool(bits.take(1))
     bits.take(1)  # disable_cdf_update
     tools = bits.take(1) if of.screen_tools == 2 else of.screen_tools
     if tools and of.integer_vectors == 2:
         bits.take(1)
     bits.take(of.id_bits)
-    return kind == _SWITCH or bool(bits.take(1))
+    if kind != _SWITCH and not bits.take(1):  # frame_size_override_flag
+        return None
+    largest = 1 << of.widths[0], 1 << of.widths[1]
+    if kind not in (_KEY, _INTRA) or of.decoder_model:  # its size may be that of another frame
+        return largest
+    try:
+        bits.take(of.order_bits)
+        if not (kind == _KEY and shown):
+            refreshed = bits.take(8)
+            if refreshed != 0xFF and resilient:
+                bits.take(8 * of.order_bits)
+        return bits.take(of.widths[0]) + 1, bits.take(of.widths[1]) + 1
+    except IndexError:
+        return largest

@@ -17,6 +17,7 @@ from .av1 import TooComplexError, sizes_of
 
 MAX_BYTES = 64 * 2**20
 MAX_PIXELS = 50_000_000
+MAX_CODED = 125_000_000  # pixels in all parts of an AVIF: photo, transparency, thumbnails, edges of tiles
 MAX_RATIO = 32  # of long side to short; beyond it, resizing by the short side makes the long side huge
 MAX_STEPS = 65_536  # parts of a file visited one by one
 MAX_PARTS = 512  # chunks, segments or tags that carry no pixels
@@ -328,7 +329,7 @@ def _avif(data: bytes) -> tuple[str, ...]:
         raise ImageError("truncated")
     for width, height in sizes.coded + sizes.frames:
         check_size(width, height)
-    if any(width * height > 4 * MAX_PIXELS for width, height in sizes.largest):
+    if sizes.pixels > MAX_CODED or any(width * height > MAX_PIXELS for width, height in sizes.own):
         raise ImageError("too_complex")
     for width, height in sizes.coded:
         if (width, height) not in sizes.given:

@@ -112,6 +112,35 @@ def test_a_frame_may_not_be_far_larger_than_its_sequence() -> None:
     assert read_header(file_of(near + unit(6, bytes([own_size, 0])))).notes == ()
 
 
+def frame(width: int, height: int, kind: int = 0, shown: int = 1, bits: int = 16) -> bytes:
+    """A frame with a size of its own, after a sequence header from `sequence`."""
+    start = f"0{kind:02b}{shown}" + ("" if shown else "0") + ("" if kind == 0 and shown else "1")
+    start += "0" + "1" + ("" if kind == 0 and shown else "11111110")
+    text = start + f"{width - 1:0{bits}b}{height - 1:0{bits}b}"
+    return unit(6, int(text.ljust(8 * 12, "0"), 2).to_bytes(12, "big"))
+
+
+@pytest.mark.parametrize(("kind", "shown"), [(0, 1), (0, 0), (2, 1)])
+def test_a_frames_own_size_counts_itself(kind: int, shown: int) -> None:
+    """Up to 200 million pixels passed, four times what any other photo may have."""
+    roomy = sequence(100, 100, reduced=False, bits=16)
+    good = roomy + frame(120, 90, kind, shown)
+    assert sizes_of(file_of(good)).own == ((120, 90),)
+    assert sizes_of(file_of(good)).pixels == 120 * 90
+    assert read_header(file_of(good)).notes == ()
+    with pytest.raises(ImageError, match="far more parts"):
+        read_header(file_of(roomy + frame(10_000, 6_000, kind, shown)))
+
+
+def test_all_parts_together_are_bounded() -> None:
+    """Tiles that overlap the picture's edge, hidden frames and layers: each part is within the limit."""
+    tile = sequence(7000, 7000, reduced=False) + unit(6, bytes(20))
+    assert read_header(file_of(tile, tile, given=(7000, 7000))).notes == (), "a photo and its transparency"
+    for streams in ((tile,) * 3, (tile + unit(6, bytes(20)) * 2,)):
+        with pytest.raises(ImageError, match="far more parts"):
+            read_header(file_of(*streams, given=(7000, 7000)))
+
+
 def test_an_animation_has_the_size_of_its_first_frame() -> None:
     still = Image.linear_gradient("L").convert("RGB").resize((60, 44))
     data = avif(still, save_all=True, append_images=[still.rotate(30)])

@@ -8,13 +8,15 @@ from functools import cache
 from typing import Any, cast
 
 from starlette.applications import Starlette
+from starlette.middleware import Middleware
 from streamlit.runtime import Runtime
 from streamlit.runtime.memory_uploaded_file_manager import MemoryUploadedFileManager
+from streamlit.web.server.starlette.starlette_path_security_middleware import PathSecurityMiddleware
 from streamlit.web.server.starlette.starlette_routes import create_upload_routes
 
 from cfviz.data.header import ImageError
 from cfviz.data.images import load_image
-from cfviz.ui.session import door
+from cfviz.ui.session import budget, gate
 from tests.fuzz.harness import Case
 from tests.fuzz.images import corpus
 from tests.fuzz.mutate import Rng, mutated
@@ -30,7 +32,8 @@ FORMS = (
     "", "multipart/form-data; boundary=" + "y" * 300, "application/x-www-form-urlencoded",
     "multipart/form-data; boundary=x; charset=nothing",
 )  # fmt: skip
-LENGTHS = ("-1", "many", "1e9", "0", str(10**30), "")
+LENGTHS = ("-1", "many", "1e9", "0", str(10**30), "", "²", "9" * 5000)
+MOST = 40_000  # bytes that a session may send here, less than some of the photos
 
 
 def make(rng: Rng) -> Case:
@@ -69,6 +72,9 @@ def check(case: Case) -> str:
         assert status == 204 or 400 <= status < 500, status
         kept = manager.get_files("reader", ["one"])
         assert len(kept) == (status == 204)
+        assert sum(len(file.data) for file in kept) <= MOST
+        assert not gate._on_the_way
+        assert budget.shared().used == 0, "nothing counts that is not kept"
         for file in kept:
             json.dumps([file.name, file.type])
             try:
@@ -96,9 +102,11 @@ class _Active:
 
 @cache
 def _endpoint() -> tuple[Starlette, MemoryUploadedFileManager]:
-    door.guard()
+    gate.guard()
     manager = MemoryUploadedFileManager("/_stcore/upload_file")
-    return Starlette(routes=create_upload_routes(cast(Runtime, _Active()), manager, None)), manager
+    gate.MOST_UPLOADED = MOST
+    routes = create_upload_routes(cast(Runtime, _Active()), manager, None)
+    return Starlette(routes=routes, middleware=[Middleware(PathSecurityMiddleware)]), manager
 
 
 async def _put(app: Starlette, headers: dict[str, str], body: bytes, chunk: int) -> int:

@@ -17,8 +17,8 @@ from cfviz.models.interventions.apply import apply
 from cfviz.models.interventions.effects import effects, parts
 from cfviz.models.interventions.language import from_url
 from cfviz.run import inspect, load
-from cfviz.ui.compute import queue
 from cfviz.ui.pages.lab import bench
+from cfviz.ui.session import queue
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -239,7 +239,7 @@ def test_a_job_measures_the_chosen_windows_and_methods(
     assert app.button(key="jobs.start.sizes").disabled
     monkeypatch.setenv(jobs.FOLDERS, str(photos))
     begun: list[list[str]] = []
-    monkeypatch.setattr(jobs, "start", lambda kind, command, result, files: begun.append([*command, result]))
+    monkeypatch.setattr(jobs, "start", lambda _kind, command, result, *_: begun.append([*command, result]))
     app.run()
     app.get("button_group")[0].set_value([320, 224]).run()
     app.button(key="jobs.start.sizes").click().run()

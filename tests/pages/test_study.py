@@ -132,7 +132,9 @@ def test_a_study_starts_as_a_job(monkeypatch: pytest.MonkeyPatch, tmp_path: Path
     monkeypatch.setenv(jobs.FOLDERS, str(tmp_path / "photos"))
     begun: list[tuple[Any, ...]] = []
     monkeypatch.setattr(
-        jobs, "start", lambda kind, command, result, files: begun.append((kind, *command, result, files))
+        jobs,
+        "start",
+        lambda *given: begun.append((given[0], *given[1], *given[2:4])),
     )
     app.text_area(key="study.lines").set_value('{"part": "nose"}').run()
     assert app.button(key="jobs.start.study").disabled

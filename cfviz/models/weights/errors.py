@@ -48,6 +48,10 @@ MESSAGES = {
         "machine with `python -m cfviz convert weights.pth weights.safetensors`."
     ),
     "too_heavy": "{source} is {size}; at most {limit} is accepted.",
+    "no_room": (
+        "{source} was not opened: all readers together have sent the {limit} MB that this server keeps "
+        "for them. Try again in a few minutes."
+    ),
     "unsafe_class": (
         "{source} asks for {classes}, which neither weights nor their settings need, so it was not opened; "
         "in the program that wrote it, save only the model's state_dict and open that."

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import os
 import sys
 import threading
 import weakref
@@ -19,9 +18,11 @@ from cfviz.data.decode import Photo
 from cfviz.models.crossformer import CrossFormer
 from cfviz.run import inspect, share_cores
 from cfviz.trace import Trace
+from cfviz.ui.session import queue
+from cfviz.ui.session.budget import machine_memory
 from cfviz.ui.session.state import Settings
 
-from . import keys, models, queue
+from . import keys, models
 
 MAX_BYTES = 1024 * 2**20  # of arrays in cached traces: more than nano needs for the gallery on all pages
 PART = 8  # cached traces take at most 1/8 of the machine's memory
@@ -199,11 +200,8 @@ def shared(entries: int, max_bytes: float = float("inf")) -> Callable[[Callable[
 
 def room() -> int:
     """Bytes that cached traces may take on this machine."""
-    try:
-        memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    except (AttributeError, ValueError, OSError):  # this system does not report its memory
-        return MAX_BYTES
-    return min(MAX_BYTES, memory // PART)
+    memory = machine_memory()
+    return MAX_BYTES if memory is None else min(MAX_BYTES, memory // PART)
 
 
 def size_of(trace: Trace) -> int:

@@ -14,9 +14,7 @@ from cfviz.models.factory import create_model
 from cfviz.models.variants import OURS, list_models
 from cfviz.models.weights.download import OFFICIAL, cache_dir
 from cfviz.run import inspect, load, name_of, placed
-from cfviz.ui.session import state
-
-from . import queue
+from cfviz.ui.session import budget, queue, state
 
 Source = Literal["own", "bundled", "official", "random"]
 _log = logging.getLogger(__name__)
@@ -89,6 +87,8 @@ def _own_placed(name: str, settings: state.Settings) -> CrossFormer:
     kept, net = st.session_state.get(_PLACED, (None, None))
     if kept != key:
         net = placed(own()[name], settings.device, settings.dtype)
+        if net is not own()[name]:
+            budget.shared().hold(net, sum(p.nbytes for p in net.parameters()), strict=False)
         st.session_state[_PLACED] = (key, net)
     return net
 

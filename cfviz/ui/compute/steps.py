@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from time import monotonic
 from typing import Generic, TypeVar
 
-from . import queue
+from cfviz.ui.session import queue
 
 T = TypeVar("T")
 

@@ -1,4 +1,4 @@
-"""Checks on a browser's messages: how many and how much a session may send, and which widget values.
+"""Checks on a browser's messages: how many a session may send, and which widget values.
 
 Streamlit trusts all of these. Every message starts a run in a thread of its own: a few clients sending two
 hundred a second kept everybody waiting for a minute, and one message of a few bytes clears all readers'
@@ -15,6 +15,7 @@ import logging
 import reprlib
 import time
 import weakref
+from collections import deque
 from collections.abc import Callable
 from functools import cache, wraps
 from typing import Any
@@ -23,18 +24,20 @@ from weakref import WeakKeyDictionary
 from streamlit.proto.BackMsg_pb2 import BackMsg
 from streamlit.runtime import exists, get_instance
 from streamlit.runtime.app_session import AppSession
-from streamlit.runtime.memory_uploaded_file_manager import MemoryUploadedFileManager
 from streamlit.runtime.state import session_state
 from streamlit.runtime.state.session_state import Serialized, Value, WStates
-from streamlit.runtime.uploaded_file_manager import UploadedFileRec
+
+from . import gate
 
 __all__ = ["Rate", "guard"]
 
 BURST = 20  # messages a session may send at once
 EVERY = 0.25  # seconds between two messages after that
-WAITING = 4  # queued messages of one session: the latest of the page and of some of its fragments
+WAITING = 16  # queued messages of one session: the latest of each page and of each of its fragments
+CLICKS = ("trigger_value", "string_trigger_value", "chat_input_value", "json_trigger_value")
 ASKED = ("rerun_script", "app_heartbeat", "stop_script", "file_urls_request", "backend_operation_request")
-MOST_UPLOADED = 600 * 2**20  # bytes of one session: weights of 400 MB, photos of 128 MB, some room
+CALM = 5.0  # seconds without a message after which a session that sent too much is as any other
+TOLD = 60.0  # seconds between two lines in the log about one session
 TIDY = 30.0  # seconds between checks for sessions that have ended
 _log = logging.getLogger(__name__)
 
@@ -43,7 +46,7 @@ _log = logging.getLogger(__name__)
 def guard() -> None:
     """Once per process: check every message, and every widget value when it is first read."""
     _limit_messages()
-    _limit_uploads()
+    gate.guard()
     _check_values()
     loop = getattr(getattr(get_instance(), "_async_objs", None), "eventloop", None) if exists() else None
     if loop is not None:  # no server in a test
@@ -53,6 +56,40 @@ def guard() -> None:
 # ---------------------------------------------------------------- how many
 
 
+class Lane:
+    """The one lane of all sessions that send too much: one message at a time, session by session.
+
+    However many sessions flood the server, together they get no more runs than one of them would alone.
+
+    Args:
+        later: Calls a function after a number of seconds.
+    """
+
+    def __init__(self, later: Callable[[float, Callable[[], None]], object]) -> None:
+        self._later = later
+        self._sessions: deque[Rate] = deque()
+        self._moving = False
+
+    def join(self, session: Rate) -> None:
+        """Let a session's waiting messages be handled in turn."""
+        self._sessions.append(session)
+        self._move()
+
+    def _move(self) -> None:
+        if self._sessions and not self._moving:
+            self._moving = True
+            self._later(EVERY, self._next)
+
+    def _next(self) -> None:
+        session = self._sessions.popleft()
+        self._moving = False
+        try:
+            if session.next():
+                self._sessions.append(session)
+        finally:
+            self._move()
+
+
 class Rate:
     """Limits one session's messages: a burst, then one at a time; only the latest of each kind is queued.
 
@@ -60,6 +97,7 @@ class Rate:
         handle: Handles a message.
         later: Calls a function after a number of seconds.
         clock: Returns the time in seconds.
+        lane: Where messages wait; by default one of this session's own.
     """
 
     def __init__(
@@ -67,12 +105,15 @@ class Rate:
         handle: Callable[[BackMsg], None],
         later: Callable[[float, Callable[[], None]], object],
         clock: Callable[[], float] = time.monotonic,
+        lane: Lane | None = None,
     ) -> None:
-        self._handle, self._later, self._clock = handle, later, clock
+        self._handle, self._clock = handle, clock
+        self._lane = Lane(later) if lane is None else lane
         self._free = (
             clock() - (BURST - 1) * EVERY
         )  # when the next message would be due, had there been no burst
-        self._waiting: dict[str, BackMsg] = {}
+        self._told = -TOLD
+        self._waiting: dict[tuple[str, str, str], BackMsg] = {}
 
     def take(self, message: BackMsg) -> None:
         """Handle a message now or when its turn comes."""
@@ -80,36 +121,46 @@ class Rate:
         if kind not in ASKED:
             _log.warning("dropped a message of a kind that no page here sends: %s", kind)
             return
-        if not self._waiting and self._left() <= 0:
-            self._now(message)
+        now = self._clock()
+        due = self._free
+        self._free = min(max(due, now - (BURST - 1) * EVERY) + EVERY, now + CALM)
+        if not self._waiting and due <= now:
+            self._handle(message)
         elif kind == "rerun_script":
             if not self._waiting:
-                _log.warning("a session sends more than %d messages a second; they wait", 1 / EVERY)
-                self._later(self._left(), self._next)
-            fragment = message.rerun_script.fragment_id
-            self._waiting.pop(fragment, None)
-            self._waiting[fragment] = message
+                if now - self._told > TOLD:
+                    self._told = now
+                    _log.warning("a session sends more than %d messages a second; they wait", 1 / EVERY)
+                self._lane.join(self)
+            asked = message.rerun_script
+            place = asked.page_script_hash, asked.page_name, asked.fragment_id
+            if (old := self._waiting.pop(place, None)) is not None:
+                _keep_clicks(old, message)
+            self._waiting[place] = message
             if len(self._waiting) > WAITING:
                 del self._waiting[next(iter(self._waiting))]
 
-    def _left(self) -> float:
-        """Seconds until the next message may be handled."""
-        return self._free - self._clock()
+    def next(self) -> bool:
+        """Handle the message that has waited longest; return whether more are waiting."""
+        self._handle(self._waiting.pop(next(iter(self._waiting))))
+        return bool(self._waiting)
 
-    def _now(self, message: BackMsg) -> None:
-        self._free = max(self._free, self._clock() - (BURST - 1) * EVERY) + EVERY
-        self._handle(message)
 
-    def _next(self) -> None:
-        message = self._waiting.pop(next(iter(self._waiting)))
-        if self._waiting:
-            self._later(EVERY, self._next)
-        self._now(message)
+def _keep_clicks(old: BackMsg, new: BackMsg) -> None:
+    """Add to a message the clicks of the one it replaces: a browser sends a click once, the rest always."""
+    newer = {widget.id for widget in new.rerun_script.widget_states.widgets}
+    clicks = (
+        widget
+        for widget in old.rerun_script.widget_states.widgets
+        if widget.WhichOneof("value") in CLICKS and widget.id not in newer
+    )
+    new.rerun_script.widget_states.widgets.extend(clicks)
 
 
 def _limit_messages() -> None:
     handle = AppSession.handle_backmsg
     rates: WeakKeyDictionary[AppSession, Rate] = WeakKeyDictionary()
+    lane = Lane(lambda seconds, call: asyncio.get_running_loop().call_later(seconds, call))
 
     @wraps(handle)
     def limited(session: AppSession, message: BackMsg) -> None:
@@ -122,28 +173,13 @@ def _limit_messages() -> None:
                 if (its := mine()) is not None:
                     handle(its, one)
 
-            rate = rates[session] = Rate(give, later)
+            rate = rates[session] = Rate(give, later, lane=lane)
         rate.take(message)
 
     setattr(AppSession, handle.__name__, limited)
 
 
-# ---------------------------------------------------------------- how much
-
-
-def _limit_uploads() -> None:
-    add = MemoryUploadedFileManager.add_file
-
-    @wraps(add)
-    def limited(manager: MemoryUploadedFileManager, session_id: str, file: UploadedFileRec) -> None:
-        kept = manager.file_storage.get(session_id, {})
-        others = sum(len(one.data) for id, one in list(kept.items()) if id != file.file_id)
-        if others + len(file.data) > MOST_UPLOADED:
-            _log.warning("refused an upload: the session has %d MB already", others >> 20)
-            raise ValueError(f"expected at most {MOST_UPLOADED >> 20} MB in one session")
-        add(manager, session_id, file)
-
-    setattr(MemoryUploadedFileManager, add.__name__, limited)
+# ---------------------------------------------------------------- how long
 
 
 async def _tidy() -> None:

@@ -24,6 +24,7 @@ from cfviz.data.decode import Photo, load_image
 from cfviz.data.header import ImageError
 from cfviz.data.samples import gallery, sample
 
+from . import budget, queue
 from .state import OWN, change
 
 MAX_OWN, MAX_OWN_BYTES = 24, 128 * 2**20  # one reader's own photos; the oldest are dropped first
@@ -78,18 +79,19 @@ def _room(pixels: int) -> LRUCache[tuple[str, str], Photo]:
 
 
 _opened = _room(MAX_OPEN_PIXELS)
-_book, _decoding = threading.Lock(), threading.Lock()
+_book = threading.Lock()
 
 
 def _open(data: bytes, name: str, sha256: str) -> Photo:
     """The photo in a file's bytes, from the cache of recently opened ones or newly opened.
 
-    Only one photo is decoded at a time, for all readers: 50 million pixels take 600 MB during decoding.
+    Only one photo is decoded at a time, for all readers: 50 million pixels take 600 MB during decoding. A
+    photo waits in the queue for computing, in which a reader with many of them keeps nobody else waiting.
     """
     key = (sha256, name)
     if (found := _found(key)) is not None:
         return found
-    with _decoding:
+    with queue.turn("photo", name):
         if (found := _found(key)) is not None:  # opened for another reader in the meantime
             return found
         made = load_image(data, name=name)
@@ -183,6 +185,7 @@ def _keep(upload: Any, name: str) -> str:
     key = OWN + opened.sha256[:10]
     mine.pop(key, None)
     mine[key] = Own(opened.name, data, opened.sha256, thumbnail(opened.image, THUMBNAIL))
+    budget.shared().hold(mine[key], len(data), strict=False)  # it passed the gate as an upload
     while len(mine) > MAX_OWN or sum(len(one.data) for one in mine.values()) > MAX_OWN_BYTES:
         del mine[next(iter(mine))]
     change(photo=key)

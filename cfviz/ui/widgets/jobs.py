@@ -12,6 +12,7 @@ import streamlit as st
 from cfviz import jobs
 from cfviz.ui.compute import models
 from cfviz.ui.context import Context
+from cfviz.ui.session import reader
 from cfviz.ui.session.plain import plain
 
 SHOWN = 6  # jobs of a kind
@@ -120,14 +121,14 @@ def panel(
         st.error(ctx.t("jobs.refused", reason=plain(refused)), icon=":material/error:")
     found = jobs.listed(kind)[:SHOWN]
     if found:
-        st.caption(ctx.t("jobs.shared"))
+        st.caption(ctx.t("jobs.shared", kept=jobs.KEPT))
     running = any(job.state in jobs.ALIVE for job in found)
     st.fragment(_list, run_every=EVERY if running else None)(ctx, kind, running, show, growing)
 
 
 def _begin(kind: str, command: Sequence[str], result: str, files: Mapping[str, str] | None) -> None:
     try:
-        jobs.start(kind, command, result, files)
+        jobs.start(kind, command, result, files, reader.browser())
     except (ValueError, OSError) as error:
         st.session_state[f"jobs.refused.{kind}"] = str(error)
 
@@ -162,6 +163,8 @@ def _line(ctx: Context, job: jobs.Job) -> None:
             st.progress(min(1.0, job.done / job.total) if job.total else 0.0)
         if job.message:
             st.text(job.message[:200])
+    if not _may_change(job):
+        return
     with can:
         if job.state in jobs.ALIVE:
             st.button(
@@ -175,9 +178,14 @@ def _line(ctx: Context, job: jobs.Job) -> None:
             st.rerun()  # the whole page, whose fragment then starts polling again
 
 
+def _may_change(job: jobs.Job) -> bool:
+    """Whether the reader may cancel or resume a job: whoever started it may, and whoever runs the server."""
+    return job.owner == reader.browser() or reader.at_the_machine()
+
+
 def _resume(job: jobs.Job) -> None:
     try:
-        jobs.resume(job)
+        jobs.resume(job, reader.browser())
     except (ValueError, OSError) as error:
         st.session_state[f"jobs.refused.{job.kind}"] = str(error)
 

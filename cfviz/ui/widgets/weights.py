@@ -19,7 +19,7 @@ from cfviz.models.weights.errors import CheckpointError, readable_size
 from cfviz.options import SIZES
 from cfviz.ui.compute import models
 from cfviz.ui.context import Context
-from cfviz.ui.session import state
+from cfviz.ui.session import budget, state
 from cfviz.ui.session.plain import explain, plain, plain_fields
 
 TYPES = ["safetensors"]  # accepted from a browser: a format that can hold nothing but numbers
@@ -104,6 +104,10 @@ def _built(checkpoint: Any) -> Any:
     net = build(checkpoint)
     for size in SIZES:
         check_room(net, size, size, KEPT)
+    try:
+        budget.shared().hold(net, sum(p.nbytes for p in net.parameters()))
+    except budget.FullError as full:
+        raise CheckpointError("no_room", source=checkpoint.source, limit=full.limit) from None
     return net
 
 

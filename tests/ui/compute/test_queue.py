@@ -11,9 +11,10 @@ import pytest
 
 from bench.load import TURN
 from cfviz.trace import Trace
-from cfviz.ui.compute import cache, queue
+from cfviz.ui.compute import cache
 from cfviz.ui.compute.cache import Once, TraceCache, shared
-from cfviz.ui.compute.queue import Turns
+from cfviz.ui.session import queue
+from cfviz.ui.session.queue import Turns
 
 SOON = 20.0  # seconds after which a test has hung
 

@@ -1,4 +1,4 @@
-"""What comes through the door: how many messages, how many bytes, how long a session is kept."""
+"""What comes through the door: how many messages, and how long a session is kept."""
 
 from __future__ import annotations
 
@@ -6,14 +6,12 @@ import time
 from collections.abc import Callable
 from types import SimpleNamespace
 
-import pytest
 from streamlit.proto.BackMsg_pb2 import BackMsg
 from streamlit.proto.ClientState_pb2 import ClientState
+from streamlit.proto.WidgetStates_pb2 import WidgetState
 from streamlit.runtime.app_session import AppSession
 from streamlit.runtime.memory_session_storage import MemorySessionStorage
-from streamlit.runtime.memory_uploaded_file_manager import MemoryUploadedFileManager
 from streamlit.runtime.state.session_state import WStates
-from streamlit.runtime.uploaded_file_manager import UploadedFileRec
 
 from cfviz.ui.session import door
 
@@ -79,7 +77,68 @@ def test_the_page_and_its_fragments_wait_apart_and_not_without_end() -> None:
     take.take(click("old"))
     take.take(click("new"))
     clock.pass_(60)
-    assert done[door.BURST :] == ["part 97", "part 98", "part 99", "new"]
+    kept = [f"part {n}" for n in range(100 - door.WAITING + 1, 100)]
+    assert done[door.BURST :] == [*kept, "new"]
+    assert not clock.calls
+
+
+def test_a_click_in_a_flood_is_not_lost() -> None:
+    """The next message of the session replaced it: another widget's, or another page's."""
+
+    def said(message: BackMsg) -> list[str]:
+        return sorted(widget.id for widget in message.rerun_script.widget_states.widgets)
+
+    clock, done = Clock(), list[BackMsg]()
+    take = door.Rate(done.append, clock.later, lambda: clock.now)
+    for _ in range(door.BURST):
+        take.take(click(""))
+    press = click("press")
+    press.rerun_script.widget_states.widgets.extend(
+        [
+            WidgetState(id="cancel", trigger_value=True),
+            WidgetState(id="figure", json_trigger_value="{}"),
+            WidgetState(id="slider", int_value=1),
+        ]
+    )
+    take.take(press)
+    move = click("move")
+    move.rerun_script.widget_states.widgets.append(WidgetState(id="slider", int_value=2))
+    take.take(move)
+    for _ in range(50):
+        take.take(click("timer"))
+    turn = click("elsewhere")
+    turn.rerun_script.page_script_hash = "other"
+    take.take(turn)
+    clock.pass_(60)
+    here, there = done[door.BURST :]
+    assert said(here) == ["cancel", "figure"], "the slider is no click: the browser has it no longer"
+    assert said(there) == []
+    assert there.rerun_script.query_string == "elsewhere"
+
+
+def test_many_floods_get_no_more_runs_than_one() -> None:
+    """Five clients with two hundred messages a second kept all others waiting for three seconds."""
+    clock, done = Clock(), list[str]()
+    lane = door.Lane(clock.later)
+    sessions = [
+        door.Rate(
+            lambda one: done.append(one.rerun_script.query_string), clock.later, lambda: clock.now, lane
+        )
+        for _ in range(50)
+    ]
+    for _ in range(door.BURST):
+        for n, one in enumerate(sessions):
+            one.take(click(f"{n}"))
+    done.clear()
+    for _ in range(1000):
+        for n, one in enumerate(sessions):
+            one.take(click(f"{n}"))
+        clock.pass_(1 / 50)
+    assert len(done) <= 20 / door.EVERY + 1
+    assert max(done.count(f"{n}") for n in range(50)) <= min(done.count(f"{n}") for n in range(50)) + 1
+    done.clear()
+    clock.pass_(60)
+    assert len(done) == 50, "the last of each"
     assert not clock.calls
 
 
@@ -96,24 +155,6 @@ def test_streamlit_still_has_what_is_wrapped() -> None:
     door.guard()
     assert AppSession.handle_backmsg.__wrapped__
     assert WStates.__getitem__.__wrapped__
-
-
-def test_a_session_has_a_budget_of_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
-    door.guard()
-    monkeypatch.setattr(door, "MOST_UPLOADED", 100)
-    manager = MemoryUploadedFileManager("/upload")
-
-    def send(session: str, id: str, size: int) -> None:
-        manager.add_file(session, UploadedFileRec(id, "a.jpg", "image/jpeg", bytes(size)))
-
-    send("one", "a", 60)
-    with pytest.raises(ValueError, match="in one session"):
-        send("one", "b", 60)
-    assert [file.file_id for file in manager.get_files("one", ["a", "b"])] == ["a"]
-    send("one", "a", 90)  # in its own place
-    send("two", "b", 60)  # another's budget
-    manager.remove_file("one", "a")
-    send("one", "b", 60)
 
 
 def test_sessions_that_ended_are_let_go_by_themselves() -> None:

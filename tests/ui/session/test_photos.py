@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from cfviz.ui.session import photos
+from cfviz.ui.session import photos, queue
 
 
 def test_photos_are_decoded_one_at_a_time_and_equal_ones_once(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -35,3 +35,39 @@ def test_photos_are_decoded_one_at_a_time_and_equal_ones_once(monkeypatch: pytes
     photos._opened.clear()
     assert most == 1
     assert sorted(decoded) == ["0.jpg", "1.jpg", "2.jpg", "3.jpg"]
+
+
+def test_a_reader_with_many_photos_lets_others_go_between(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All waited at one lock, in the order in which they came to it."""
+    order, mine = list[str](), threading.local()
+    begun, go = threading.Event(), threading.Event()
+
+    def load(_data: bytes, name: str) -> Any:
+        begun.set()
+        go.wait(20)
+        order.append(name)
+        return SimpleNamespace(size=(10, 10))
+
+    def open_(who: str, name: str) -> None:
+        mine.who = who
+        photos._open(b"", name, name)
+
+    monkeypatch.setattr(photos, "load_image", load)
+    monkeypatch.setattr(queue, "_reader", lambda: mine.who)
+    photos._opened.clear()
+    threads = [threading.Thread(target=open_, args=("many", f"many {n}")) for n in range(6)]
+    threads[0].start()
+    begun.wait(20)
+    for thread in threads[1:]:
+        thread.start()
+    while queue._turns.length < 5:
+        time.sleep(0.005)
+    threads.append(threading.Thread(target=open_, args=("one", "one")))
+    threads[-1].start()
+    while queue._turns.length < 6:
+        time.sleep(0.005)
+    go.set()
+    for thread in threads:
+        thread.join(20)
+    photos._opened.clear()
+    assert order.index("one") <= 2, order

@@ -22,11 +22,11 @@ from cfviz.models.others.timm_models import OTHERS
 from cfviz.models.weights.checkpoints import model_card
 from cfviz.run import class_names
 from cfviz.stats import softmax
-from cfviz.ui.compute import queue
 from cfviz.ui.compute.later import later
 from cfviz.ui.compute.models import model_code
 from cfviz.ui.context import Context
 from cfviz.ui.pages.attention.view import two_digits
+from cfviz.ui.session import queue
 from cfviz.ui.session.photos import photo_code
 from cfviz.ui.session.plain import plain
 from cfviz.ui.widgets import chart

@@ -25,11 +25,11 @@ from cfviz.models.interventions.effects import collect, effects, parts
 from cfviz.models.interventions.language import FILLS, Intervention, check, from_url, to_url
 from cfviz.run import inspect
 from cfviz.trace import Trace
-from cfviz.ui.compute import cache, keys, queue
+from cfviz.ui.compute import cache, keys
 from cfviz.ui.compute.cache import shared
 from cfviz.ui.compute.later import in_pieces
 from cfviz.ui.context import Context
-from cfviz.ui.session import forms, photos
+from cfviz.ui.session import forms, photos, queue
 from cfviz.ui.session.plain import plain
 from cfviz.ui.widgets.figure import LAB, committed
 from cfviz.words import lookup, percent, short_name

@@ -24,12 +24,12 @@ from cfviz.models.room import check_room
 from cfviz.options import BIAS_METHODS
 from cfviz.run import forward, share_cores
 from cfviz.stats import softmax
-from cfviz.ui.compute import keys, queue
+from cfviz.ui.compute import keys
 from cfviz.ui.compute.cache import shared
 from cfviz.ui.compute.models import model_code
 from cfviz.ui.compute.steps import Steps
 from cfviz.ui.context import Context
-from cfviz.ui.session import forms, state
+from cfviz.ui.session import forms, queue, state
 from cfviz.ui.session.photos import photo_code
 from cfviz.ui.session.plain import explain
 from cfviz.ui.widgets import chart

@@ -1,0 +1,329 @@
+"""Checks on requests before Streamlit reads them: addresses, names, uploads, connections.
+
+Streamlit answers to any name, shows its figures to anybody, takes uploads without end and reads messages as
+fast as they come. It has no hook for that either (see `door`), so the outermost layer of its web server is
+wrapped, from the first page that is opened on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import logging
+import re
+import socket
+import threading
+import time
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterator, Mapping, MutableMapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from functools import cache, wraps
+from typing import Any
+
+from starlette.exceptions import HTTPException
+from starlette.responses import PlainTextResponse
+from streamlit import config
+from streamlit.proto.ForwardMsg_pb2 import ForwardMsg
+from streamlit.runtime import exists, get_instance
+from streamlit.runtime.memory_uploaded_file_manager import MemoryUploadedFileManager
+from streamlit.runtime.session_manager import SessionClientDisconnectedError
+from streamlit.runtime.uploaded_file_manager import UploadedFileRec
+from streamlit.web.server.starlette.starlette_path_security_middleware import PathSecurityMiddleware
+from streamlit.web.server.starlette.starlette_websocket import StarletteSessionClient, is_host_allowed
+
+from cfviz.words import preferred, translator
+
+from . import budget
+
+Scope = MutableMapping[str, Any]
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+
+MOST_UPLOADED = 600 * 2**20  # bytes of one session: weights of 400 MB, photos of 128 MB, some room
+MOST_FILES = 400  # uploads of one session
+STALLED = 30.0  # seconds without a byte after which an upload is given up
+MOST_OPEN = 500  # websockets at a time
+ARRIVALS = (100, 5)  # websockets from one address: at once, and a second after that; a class may share one
+MESSAGES = (60, 30)  # of one websocket: at once, and a second after that
+MOST_UNREAD = 64 * 2**20  # bytes that wait for one client to read them; a page has a few MB
+HEAVY = 2**15  # bytes of a message that count as one more message
+OPEN = ("health", "host-config", "stream", "upload_file", "bidi-components")  # of /_stcore/, for pages
+LOCAL = (".local", ".localhost", ".lan", ".home", ".internal", ".home.arpa", ".test")  # of no public server
+FORWARDED = ("forwarded", "x-forwarded-for", "x-forwarded-host")
+_log = logging.getLogger(__name__)
+_lang: ContextVar[str] = ContextVar("the language of the request", default="en")
+_counted: ContextVar[int] = ContextVar("bytes of the request that the budget has counted already", default=0)
+
+
+@cache
+def guard() -> None:
+    """Once per process: check every request."""
+    call = PathSecurityMiddleware.__call__
+
+    @wraps(call)
+    async def guarded(layer: PathSecurityMiddleware, scope: Scope, receive: Receive, send: Send) -> None:
+        headers = dict(scope.get("headers", ()))
+        _lang.set(preferred(headers.get(b"accept-language", b"").decode("latin-1")))
+        try:
+            if scope["type"] in ("http", "websocket"):
+                _check_name(headers)
+                _check_address(scope["path"])
+            if scope["type"] == "http" and scope["method"] == "PUT":
+                with _arriving(scope["path"], headers, receive) as counting:
+                    await call(layer, scope, counting, send)
+            elif scope["type"] == "websocket":
+                with _connected(scope, receive) as pacing:
+                    await call(layer, scope, pacing, send)
+            else:
+                await call(layer, scope, receive, send)
+        except HTTPException as refused:
+            if scope["type"] == "websocket":
+                await send({"type": "websocket.close", "code": 1008, "reason": refused.detail[:120]})
+            else:
+                answer = PlainTextResponse(refused.detail, refused.status_code)
+                await answer(scope, receive, send)
+
+    setattr(PathSecurityMiddleware, call.__name__, guarded)
+    _limit_uploads()
+    _limit_output()
+    threading.Thread(target=_learn_names, daemon=True).start()
+
+
+def _said(key: str, **fields: object) -> str:
+    """A sentence in the language of the request."""
+    return translator(_lang.get())(key, **fields)
+
+
+# ---------------------------------------------------------------- addresses and names
+
+
+def _check_address(path: str) -> None:
+    """Refuse what no page needs: figures about the server, a run of a script for its health, programs."""
+    inner = path.partition("/_stcore/")[2]
+    if inner and inner.partition("/")[0] not in OPEN:
+        raise HTTPException(404, "Not found")
+
+
+def _check_name(headers: Mapping[bytes, bytes]) -> None:
+    """Refuse requests under a name that is not the server's."""
+    name = foreign({name.decode("latin-1"): text.decode("latin-1") for name, text in headers.items()})
+    if name:
+        raise HTTPException(421, _said("errors.server_name", name=name))
+
+
+def foreign(headers: Mapping[str, str]) -> str:
+    """The name under which a request came, if it is not the server's: a web page elsewhere may have lent it.
+
+    Such a name can be made to lead here (DNS rebinding). Whoever runs the server sets its names in
+    `server.allowedHosts`. If none are set, the server answers to addresses, to names that only a local
+    network can have, to the machine's own, and to a proxy: a page cannot make a browser send a proxy's
+    headers when it opens a websocket.
+
+    Args:
+        headers: The request's headers; their names in lower case, or a mapping that does not care.
+
+    Returns:
+        The name in printable form, or nothing if it is fine.
+    """
+    host = headers.get("host", "")
+    if config.get_option("server.allowedHosts"):
+        fine = is_host_allowed(host)
+    else:
+        fine = not host or is_local(host) or any(name in headers for name in FORWARDED)
+    if fine:
+        return ""
+    _log.warning("refused a request to %r, which is no name of this server", host[:80])
+    return re.sub(r"[^\w.-]", "", _without_port(host))[:80] or "?"
+
+
+def is_local(host: str) -> bool:
+    """Whether a `Host` header is an address, or a name that no public server can have."""
+    name = _without_port(host).strip("[]").rstrip(".").lower()
+    try:
+        ipaddress.ip_address(name)
+    except ValueError:
+        return "." not in name or name.endswith(LOCAL) or name in _own_names
+    return True
+
+
+def _without_port(host: str) -> str:
+    return re.sub(r":\d*$", "", host)
+
+
+_own_names = {socket.gethostname().lower()}
+
+
+def _learn_names() -> None:
+    """Add the machine's full name; asking for it can take seconds where the network does not answer."""
+    _own_names.add(socket.getfqdn().lower())
+
+
+# ---------------------------------------------------------------- connections
+
+
+class Bucket:
+    """Lets something happen so often: a number of times at once, then so many times a second.
+
+    Args:
+        at_once: How many times at once.
+        a_second: How many times a second after that.
+        clock: Returns the time in seconds.
+    """
+
+    def __init__(self, at_once: float, a_second: float, clock: Callable[[], float] = time.monotonic) -> None:
+        self._most, self._a_second, self._clock = at_once, a_second, clock
+        self._left, self._then = at_once, clock()
+
+    def take(self, cost: float = 1.0) -> float:
+        """Let it happen once more; return the number of seconds to wait before."""
+        now = self._clock()
+        self._left = min(self._most, self._left + (now - self._then) * self._a_second) - cost
+        self._then = now
+        return max(0.0, -self._left / self._a_second)
+
+    @property
+    def ready(self) -> bool:
+        """Whether it may happen now."""
+        return self._left + (self._clock() - self._then) * self._a_second >= 1
+
+    @property
+    def full(self) -> bool:
+        """Whether it could happen as often as ever, so that nothing would be lost by forgetting it."""
+        return self._left + (self._clock() - self._then) * self._a_second >= self._most
+
+
+_open = 0  # websockets
+_arrivals: dict[str, Bucket] = {}  # address -> connections of late
+
+
+@contextmanager
+def _connected(scope: Scope, receive: Receive) -> Iterator[Receive]:
+    """Count a websocket, and read its messages only as fast as a reader can click.
+
+    What is not read waits in the client's own buffers, and costs nothing here.
+
+    Raises:
+        HTTPException: If there are too many connections, or too many of late from this address.
+    """
+    global _open
+    who = str((scope.get("client") or ("",))[0])
+    for old in [name for name, bucket in _arrivals.items() if bucket.full]:
+        del _arrivals[old]
+    arrivals = _arrivals.setdefault(who, Bucket(*ARRIVALS))
+    if _open >= MOST_OPEN or not arrivals.ready:
+        raise HTTPException(503, _said("errors.server_busy"))
+    arrivals.take()
+    pace = Bucket(*MESSAGES)
+
+    async def pacing() -> Message:
+        message = await receive()
+        if message["type"] == "websocket.receive":
+            await asyncio.sleep(pace.take(1 + len(message.get("bytes") or b"") / HEAVY))
+        return message
+
+    _open += 1
+    try:
+        yield pacing
+    finally:
+        _open -= 1
+
+
+def _limit_output() -> None:
+    """End the connection of a client that asks for figures and does not read them."""
+    write = StarletteSessionClient.write_forward_msg
+
+    @wraps(write)
+    def limited(client: StarletteSessionClient, message: ForwardMsg) -> None:
+        waiting = client._send_queue._queue  # type: ignore[attr-defined]  # asyncio's queue says only how many
+        if sum(map(len, waiting)) > MOST_UNREAD:
+            _log.warning("closed a connection that left %d messages unread", len(waiting))
+            client._closed.set()
+            raise SessionClientDisconnectedError
+        write(client, message)
+
+    setattr(StarletteSessionClient, write.__name__, limited)
+
+
+# ---------------------------------------------------------------- uploads
+
+
+_on_the_way: Counter[str] = Counter()  # session -> bytes of unfinished uploads
+
+
+@contextmanager
+def _arriving(path: str, headers: Mapping[bytes, bytes], receive: Receive) -> Iterator[Receive]:
+    """Count an upload's bytes as they arrive; they count as kept from the first one on.
+
+    Raises:
+        HTTPException: If the upload says that it is larger than what the session or the server has left.
+    """
+    session = path.rstrip("/").split("/")[-2] if path.count("/") > 1 else ""
+    shared = budget.shared()
+    said = headers.get(b"content-length", b"")
+    length = int(said) if said.isdigit() and len(said) < 20 else 0
+    manager = get_instance().uploaded_file_mgr if exists() else None
+    _check_room(manager, session, length)
+    taken = 0
+
+    async def counting() -> Message:
+        nonlocal taken
+        try:
+            message = await asyncio.wait_for(receive(), STALLED)
+        except TimeoutError:
+            raise HTTPException(408, _said("errors.server_stalled")) from None
+        size = len(message.get("body", b""))
+        _check_room(manager, session, size)
+        shared.give(-size)
+        _on_the_way[session] += size
+        taken += size
+        _counted.set(taken)
+        return message
+
+    try:
+        yield counting
+    finally:
+        shared.give(taken)
+        _on_the_way[session] -= taken
+        if not _on_the_way[session]:
+            del _on_the_way[session]
+
+
+def _check_room(manager: Any, session: str, size: int, instead: int = 0, counted: int = 0) -> None:
+    """Refuse bytes for which the session or the server has no room.
+
+    Args:
+        manager: Streamlit's store of uploads.
+        session: The session's id.
+        size: How many bytes.
+        instead: How many bytes of the session they replace.
+        counted: How many of them have been counted on arrival.
+    """
+    kept = getattr(manager, "file_storage", {}).get(session, {})
+    mine = sum(len(one.data) for one in list(kept.values())) + _on_the_way[session] - counted
+    shared = budget.shared()
+    if mine - instead + size > MOST_UPLOADED:
+        _log.warning("refused an upload: the session has %d MB already", mine >> 20)
+        raise HTTPException(413, _said("errors.server_session_full", limit=MOST_UPLOADED >> 20))
+    if shared.used - instead - counted + size > shared.most:
+        _log.warning("refused an upload: all sessions have %d MB already", shared.used >> 20)
+        raise HTTPException(413, _said("errors.server_full", limit=shared.most >> 20))
+
+
+def _limit_uploads() -> None:
+    add = MemoryUploadedFileManager.add_file
+
+    @wraps(add)
+    def limited(manager: MemoryUploadedFileManager, session_id: str, file: UploadedFileRec) -> None:
+        kept = manager.file_storage.get(session_id, {})
+        old = kept.get(file.file_id)
+        if old is None and len(kept) >= MOST_FILES:
+            raise HTTPException(413, _said("errors.server_many_files", limit=MOST_FILES))
+        sessions = getattr(get_instance(), "_session_mgr", None) if exists() else None
+        if sessions is not None and sessions.get_session_info(session_id) is None:
+            raise HTTPException(404, "Not found")  # it ended meanwhile: nobody would remove the file
+        _check_room(manager, session_id, len(file.data), 0 if old is None else len(old.data), _counted.get())
+        add(manager, session_id, file)
+
+    setattr(MemoryUploadedFileManager, add.__name__, limited)
