@@ -12,7 +12,6 @@ from cfviz.data.decode import Photo
 from cfviz.data.header import ImageError
 from cfviz.figures.theme import Theme
 from cfviz.models.crossformer import CrossFormer
-from cfviz.models.weights.errors import CheckpointError
 from cfviz.run import class_names
 from cfviz.trace import Trace
 from cfviz.words import Translator
@@ -84,13 +83,6 @@ class Context:
             self._fell_back = True
             self.on_cpu()
         return made
-
-    def lacks_classes(self) -> bool:
-        """Whether the model has no classifier; if so, a message takes the place of its classes."""
-        if self.model.num_classes == 0:
-            error = CheckpointError("no_classes", source=self.model.provenance.source)
-            st.info(explain(self.t, error), icon=":material/label_off:")
-        return self.model.num_classes == 0
 
     @property
     def labels(self) -> list[str]:

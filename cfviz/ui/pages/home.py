@@ -22,7 +22,7 @@ from cfviz.ui.shell import frame
 from cfviz.ui.widgets.figure import HOME, committed
 from cfviz.ui.widgets.photos import photo_credit, photo_title
 from cfviz.ui.widgets.takeaway import take_away
-from cfviz.ui.widgets.weights import weights_line
+from cfviz.ui.widgets.weights import warn_without_classes, weights_line
 from cfviz.words import lookup
 
 TEXTS = (
@@ -44,7 +44,7 @@ def whole(ctx: Context) -> None:
     HOME.show(_data(ctx, trace), name=NAME)
     if go := committed(NAME, forms.WHOLE, "go"):
         _follow(ctx, go)
-    ctx.lacks_classes()
+    warn_without_classes(ctx)
     _below(ctx, trace)
 
 

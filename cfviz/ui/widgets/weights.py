@@ -56,6 +56,21 @@ def weights_line(ctx: Context, markdown: bool = True) -> str:
     return " ".join([line, *(map(plain, notes) if markdown else notes)])
 
 
+def warn_without_classes(ctx: Context, model: CrossFormer | None = None) -> bool:
+    """Say, in place of a model's classes, that it has no classifier; return whether that is so.
+
+    Args:
+        ctx: The page.
+        model: The model; by default the chosen one.
+    """
+    model = ctx.model if model is None else model
+    if model.num_classes > 0:
+        return False
+    error = CheckpointError("no_classes", source=model.provenance.source)
+    st.info(explain(ctx.t, error), icon=":material/label_off:")
+    return True
+
+
 # ------------------------------------------------------------------ the reader's own
 
 

@@ -21,6 +21,7 @@ from cfviz.ui.widgets import chart
 from cfviz.ui.widgets.chart import breathe, look
 from cfviz.ui.widgets.figure import committed, follow_up, fresh, go, living_figure
 from cfviz.ui.widgets.takeaway import take_away
+from cfviz.ui.widgets.weights import warn_without_classes
 from cfviz.words import figure_words
 
 from . import measures
@@ -327,7 +328,7 @@ def relevance(ctx: Context, subject: AttentionSubject) -> None:
     """What the prediction rests on: two maps, each tested by deleting and inserting the pixels it marks."""
     t = ctx.t
     st.header(t("attention.relevance_title"), anchor=False)
-    if ctx.lacks_classes():
+    if warn_without_classes(ctx):
         return
     target = subject_of(ctx).trace.top(1)[0][0]
     look(t("attention.relevance_look", name=ctx.labels[target]))

@@ -32,6 +32,7 @@ from cfviz.ui.session.plain import plain
 from cfviz.ui.widgets import chart
 from cfviz.ui.widgets.takeaway import take_away
 from cfviz.words import percent, short_name
+from cfviz.ui.widgets.weights import warn_without_classes
 
 from .pair import Pair, figure, place, title
 
@@ -166,7 +167,7 @@ def answers(ctx: Context, pair: Pair) -> None:
                 continue
             classes = names_of(ctx, side)
             if not classes:
-                ctx.lacks_classes()
+                warn_without_classes(ctx, side.model)
                 continue
             probs = softmax(pair.outputs(n, stage).logits)
             order = np.argsort(-probs)[:5]

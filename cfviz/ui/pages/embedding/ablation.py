@@ -24,6 +24,7 @@ from cfviz.ui.widgets import chart
 from cfviz.ui.widgets.photos import photo_title
 from cfviz.ui.widgets.takeaway import Table, take_away
 from cfviz.words import percent, short_name
+from cfviz.ui.widgets.weights import warn_without_classes
 
 from . import shown_code
 from .figure import Cost, knocked_line
@@ -87,7 +88,7 @@ def costs(subject: EmbeddingSubject) -> list[Cost]:
 def knock_out(ctx: Context, subject: EmbeddingSubject) -> None:
     """The cost of each knock-out, and where later stages change; on request if that takes long."""
     st.subheader(ctx.t("embedding.knock_title"), anchor=False)
-    if ctx.lacks_classes():
+    if warn_without_classes(ctx):
         return
     wanted = f"cfviz.embedding.knock.{subject.source}"
     if not quick(subject.model) and not st.session_state.get(wanted):

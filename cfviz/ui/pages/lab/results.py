@@ -24,7 +24,7 @@ from cfviz.ui.session import photos
 from cfviz.ui.widgets import chart
 from cfviz.ui.widgets.photos import photo_title
 from cfviz.ui.widgets.takeaway import take_away
-from cfviz.ui.widgets.weights import weights_line
+from cfviz.ui.widgets.weights import weights_line, warn_without_classes
 from cfviz.words import percent, short_name, signed
 
 from . import shown_code
@@ -37,7 +37,7 @@ WANTED = "cfviz.lab.wanted"
 @st.fragment
 def lab(ctx: Context) -> None:
     """The board and, below it, everything it changes."""
-    if ctx.lacks_classes():
+    if warn_without_classes(ctx):
         return
     bench = open_bench(ctx)
     show_board(bench)

@@ -12,6 +12,7 @@ from cfviz.data.images import prepare
 from cfviz.ui.compute import cache, keys
 from cfviz.ui.context import Context
 from cfviz.ui.shell import frame
+from cfviz.ui.widgets.weights import warn_without_classes
 
 from . import progress
 from .course import ASKS, Course, load_lessons
@@ -25,7 +26,7 @@ CSS = "lessons.css"
 
 def lessons(ctx: Context) -> None:
     """Draw the page; an error in the lesson files ends it with a sentence."""
-    if ctx.lacks_classes():
+    if warn_without_classes(ctx):
         return
     try:
         course = load_lessons()

@@ -23,6 +23,7 @@ from cfviz.ui.context import Context
 from cfviz.ui.session.photos import photo_code
 from cfviz.ui.widgets import chart
 from cfviz.words import percent, short_name, signed
+from cfviz.ui.widgets.weights import warn_without_classes
 
 from .surfaces import BiasSubject, block_name
 
@@ -49,7 +50,7 @@ def section(ctx: Context, subject: BiasSubject) -> None:
     """Bars for the effect of each change on the top class, then the shares."""
     t = ctx.t
     st.subheader(t("position_bias.use_title"), anchor=False)
-    if ctx.lacks_classes():
+    if warn_without_classes(ctx):
         return
     with st.container(horizontal=True, vertical_alignment="bottom", gap="medium"):
         where = st.segmented_control(

@@ -36,6 +36,7 @@ from cfviz.ui.widgets import chart
 from cfviz.ui.widgets.figure import POSITION_BIAS, committed
 from cfviz.ui.widgets.takeaway import take_away
 from cfviz.words import decimal, figure_words, percent, short_name, signed, together
+from cfviz.ui.widgets.weights import warn_without_classes
 
 from .cost import costs
 from .surfaces import BiasSubject, block_name
@@ -151,7 +152,7 @@ def section(ctx: Context, subject: BiasSubject) -> None:
     """Controls, the answers side by side as they arrive, and the cost of the window."""
     t = ctx.t
     st.subheader(t("position_bias.answer_title"), anchor=False)
-    if ctx.lacks_classes():
+    if warn_without_classes(ctx):
         return
     chart.look(t("position_bias.answer_look"))
     window = _window(ctx, subject)
