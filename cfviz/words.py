@@ -102,6 +102,17 @@ def short_name(names: str, limit: int = 26) -> str:
     return first if len(first) <= limit else first[: limit - 1].rstrip() + "…"
 
 
+def scientific(value: float) -> str:
+    """Format a small number with one digit and a power of ten: 3.2e-07 as 3 × 10⁻⁷."""
+    digits, power = f"{value:.0e}".split("e")
+    return f"{digits} × 10{str(int(power)).translate(str.maketrans('-0123456789', '⁻⁰¹²³⁴⁵⁶⁷⁸⁹'))}"
+
+
+def two_digits(value: float) -> str:
+    """Format a number with two significant digits: 12, 3.0, 0.032."""
+    return f"{value:#.2g}".rstrip(".")
+
+
 def placeholders(text: str) -> set[str]:
     """Return the placeholder names in a text."""
     return {name for _, name, _, _ in Formatter().parse(text) if name}

@@ -6,7 +6,8 @@ import streamlit as st
 
 import pages  # noqa: F401  first: see there
 from cfviz.ui import start
-from cfviz.ui.pages.grouping import begin, grouping_figures
+from cfviz.ui.figures.grouping import grouping_figures
+from cfviz.ui.pages.grouping import begin
 
 ctx = start("grouping")
 where, bad = begin(st.query_params.to_dict())

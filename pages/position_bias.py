@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import pages  # noqa: F401  first: see there
 from cfviz.ui import start
+from cfviz.ui.figures.position_bias import subject_of
 from cfviz.ui.pages.position_bias import ablation, accuracy, answer, own_photos, surfaces
 
 ctx = start("position_bias")
-subject = surfaces.subject_of(ctx)
+subject = subject_of(ctx)
 surfaces.figures(ctx, subject, "surfaces")
 surfaces.summary(ctx, subject, accuracy.verdict(ctx))
 surfaces.figures(ctx, subject, "made")

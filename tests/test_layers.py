@@ -64,7 +64,7 @@ BEYOND = {
     "jobs": "it tells a new process where the package lies",
     "pages.__init__": "it says what is being waited for, which is the import of cfviz",
 }
-UI = ("session", "compute", "context", "widgets", "shell", "pages")  # rooms of the app, the lowest first
+UI = ("session", "compute", "context", "widgets", "figures", "shell", "pages")  # rooms of the app, the lowest first
 CODE = {".py", ".js", ".css", ".html"}
 SHARE, CROWD = 1 / 3, 15  # of the lines, in one folder with all below it; files in one folder
 TORCH = ("models", "hooks", "run", "training", "data/images", "data.images")
@@ -126,6 +126,14 @@ def test_imports_go_down_inside_the_app(path: Path) -> None:
         assert here in UI, f"{name_of(path)} belongs to no room of the app; they are {', '.join(UI)}"
         above = {room for room in rooms if UI.index(room) > UI.index(here)}
         assert not above, f"{name_of(path)} imports from {', '.join(above)}, which is above it"
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "cfviz/ui/pages").rglob("*.py")), ids=name_of)
+def test_no_page_imports_another(path: Path) -> None:
+    """What two pages show lies in `cfviz/ui/figures`, or in a room below it."""
+    here = path.relative_to(ROOT / "cfviz/ui/pages").parts[0].removesuffix(".py")
+    pages = {name.split(".")[3] for name in imports(path) if name.startswith("cfviz.ui.pages.")}
+    assert pages <= {here}, f"{name_of(path)} imports from the page {', '.join(sorted(pages - {here}))}"
 
 
 def circles(arrows: dict[str, set[str]]) -> list[list[str]]:

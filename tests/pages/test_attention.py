@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from cfviz.ui.pages.attention.view import two_digits
+from cfviz.words import two_digits
 from tests.pages.test_pages import run
 
 LINK = {"photo": "cat", "size": "160", "lang": "en"}

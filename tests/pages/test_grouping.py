@@ -22,7 +22,8 @@ from streamlit.testing.v1 import AppTest
 from cfviz.analysis.reach import multiply_adds, reach
 from cfviz.geometry import grouping
 from cfviz.geometry import schemes as other
-from cfviz.ui.pages.grouping import DEFAULTS, LIMITS, begin
+from cfviz.ui.figures.grouping import LIMITS
+from cfviz.ui.pages.grouping import DEFAULTS, begin
 from cfviz.web import GROUPING, WEB
 from cfviz.words import figure_words, translator
 

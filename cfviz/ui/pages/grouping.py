@@ -1,8 +1,6 @@
-"""The figures of the grouping page: one component that counts, draws and answers in the browser.
+"""The grouping page: it needs no model, and its link records the state of its figures.
 
-Python passes it words, colours and a starting state; after that, nothing it does reaches the server. A
-browser test checks its own copy of the geometry (`geo.js`) against `cfviz.geometry`. The URL records its
-state: map=HxW, g, i (a number or "adaptive"), kind, c, q=row.col.
+The parameters are map=HxW, g, i (a number or "adaptive"), kind, c, q=row.col.
 """
 
 from __future__ import annotations
@@ -11,13 +9,8 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from cfviz.figures import theme
-from cfviz.ui.widgets.figure import GROUPING
-from cfviz.words import figure_words
+from cfviz.ui.figures.grouping import LIMITS
 
-__all__ = ["begin", "grouping_figures"]
-
-LIMITS = {"side": 112, "group": 16, "interval": 16}
 CHANNELS = (32, 64, 96, 128, 192, 256, 384, 512, 768)
 DEFAULTS = {"map": "56x56", "g": "7", "i": "8", "kind": "lda", "c": "96", "q": "20.20"}
 
@@ -60,29 +53,6 @@ def begin(query: Mapping[str, str]) -> tuple[dict[str, Any], list[str]]:
             bad.append("q")
         row, col = found or (row, col)
     return start | {"row": row, "col": col}, bad
-
-
-def grouping_figures(lang: str, *, start: dict[str, Any], bad: bool = False, lesson: str = "") -> None:
-    """Show the figures.
-
-    Args:
-        lang: The reader's language.
-        start: The starting state, from `begin`.
-        bad: Whether the link held an invalid value, which the figures then mention in one quiet line.
-        lesson: If given, shows the first figure alone, which then follows `start` and leaves the URL alone:
-            "ask" hides the counts and costs, "told" shows them.
-    """
-    palette = {"light": theme.LIGHT.css(), "dark": theme.DARK.css()}
-    data = {
-        "start": start,
-        "bad": bad,
-        "limits": LIMITS,
-        "palette": palette,
-        "strings": figure_words("grouping", lang),
-    }
-    if lesson:
-        data["lesson"] = lesson
-    GROUPING.show(data, name="grouping.lesson" if lesson else "grouping")
 
 
 def _within(text: str, low: int, high: int) -> int | None:

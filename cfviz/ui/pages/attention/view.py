@@ -22,7 +22,7 @@ from cfviz.ui.widgets.chart import breathe, look
 from cfviz.ui.widgets.figure import committed, follow_up, fresh, go, living_figure
 from cfviz.ui.widgets.takeaway import take_away
 from cfviz.ui.widgets.weights import warn_without_classes
-from cfviz.words import figure_words
+from cfviz.words import figure_words, scientific, two_digits
 
 from . import measures
 from .measures import AttentionSubject, subject_of
@@ -198,7 +198,7 @@ def offline(ctx: Context, subject: AttentionSubject) -> bytes:
 def below(ctx: Context, subject: AttentionSubject) -> None:
     """Below the figure: its fidelity, its code, the offline page, the switch that shuffles the weights."""
     error = measures.fidelity(subject.source, subject)
-    st.badge(ctx.t("attention.fidelity", error=small(error)), icon=":material/verified:", color="gray",
+    st.badge(ctx.t("attention.fidelity", error=scientific(error)), icon=":material/verified:", color="gray",
              help=ctx.t("attention.fidelity_help"))  # fmt: skip
     here = place(ctx, subject.trace)
     fields = {**shown(ctx, subject), "s": here["stage"], "b": here["block"]}
@@ -226,17 +226,6 @@ def shown(ctx: Context, subject: AttentionSubject) -> dict[str, Any]:
     if subject.shuffled:
         model += "\nfrom cfviz.models.probes.gradients import shuffled\nmodel = shuffled(model)"
     return {"model": model, "photo": photos.photo_code(ctx.settings.photo), "size": ctx.settings.size}
-
-
-def small(x: float) -> str:
-    """Format a small number: 3.2e-07 as 3 × 10⁻⁷."""
-    digits, power = f"{x:.0e}".split("e")
-    return f"{digits} × 10{str(int(power)).translate(str.maketrans('-0123456789', '⁻⁰¹²³⁴⁵⁶⁷⁸⁹'))}"
-
-
-def two_digits(x: float) -> str:
-    """Format a number with two significant digits: 12, 3.0, 0.032."""
-    return f"{x:#.2g}".rstrip(".")
 
 
 def send(ctx: Context, to: dict[str, Any]) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -30,6 +29,7 @@ from cfviz.ui.compute.cache import shared
 from cfviz.ui.compute.later import in_pieces
 from cfviz.ui.context import Context
 from cfviz.ui.session import forms, photos, queue
+from cfviz.ui.figures.lab_board import board_frame, part_address
 from cfviz.ui.session.plain import plain
 from cfviz.ui.widgets.figure import LAB, committed
 from cfviz.words import lookup, percent, short_name
@@ -38,14 +38,6 @@ BOARD = "lab.board"
 SEQ = "cfviz.lab.seq"
 OTHER = "giant-panda"  # the other photo at first
 GALLERY_BATCH = 4
-TEXTS = (
-    "stage", "block", "all_stages", "all_blocks", "kernel", "all_kernels", "head", "all_heads", "bias",
-    "mask", "attn", "mlp", "kind", "G", "I", "whole_block", "whole_blocks", "block_short", "attn_short",
-    "mask_short", "how_zero", "how_mean", "how_shuffle", "how_replace", "by_number", "cel_title",
-    "whole_map", "less", "more", "costs", "moves", "now", "click_add", "click_remove", "stop", "click",
-    "scale", "scale_share", "measuring", "unmeasured", "point", "board", "empty", "switch", "fill", "up",
-    "down", "remove", "all_on", "all_off", "clear",
-)  # fmt: skip
 PIECE = 16  # changes measured in one turn
 END = -1  # the last piece: combines all the others
 
@@ -301,11 +293,6 @@ def _together(
 # ---------------------------------------------------------------- the board
 
 
-def place(part: Intervention) -> str:
-    """The place of an intervention, as written in links."""
-    return part.to_url().partition("-")[0].lstrip("~")
-
-
 def show_board(bench: Bench) -> None:
     """The parts and the list of interventions; a click updates the link."""
     ctx = bench.ctx
@@ -318,23 +305,6 @@ def show_board(bench: Bench) -> None:
     LAB.show(_data(bench), name=BOARD, on_commit=commit)
 
 
-def frame(ctx: Context) -> dict[str, Any]:
-    """The constant content of the board: the model's parts, words and colours."""
-    model, size = ctx.model, ctx.settings.size
-    channels = [d["num_chs"] for d in model.feature_info]
-    shape = plots.stages(model.groupings(size, size), channels, model.num_heads, model.group_size)
-    return {
-        "hows": list(FILLS),
-        "stages": shape,
-        "shape": hashlib.sha256(repr((shape, model.position_bias)).encode()).hexdigest()[:12],
-        "bias": {"dpb": "DPB", "rpb": "RPB", "none": "–"}[model.position_bias],
-        "text": {name: lookup(ctx.lang, f"lab.figure.{name}") for name in TEXTS},
-        "lang": ctx.lang,
-        "dark": ctx.theme.dark,
-        "css": ctx.theme.css(),
-    }
-
-
 def _data(bench: Bench) -> dict[str, Any]:
     ctx = bench.ctx
     ranking = known(bench)
@@ -344,11 +314,11 @@ def _data(bench: Bench) -> dict[str, Any]:
     if ranking is not None:
         now = ["" if w == first else short_name(ctx.labels[int(w)]) for w in ranking.winners]
         probs = [percent(float(p)) for p in ranking.probs]
-        found = plots.board([place(one) for one in ranking.parts], ranking.values, probs, now)
+        found = plots.board([part_address(one) for one in ranking.parts], ranking.values, probs, now)
         if ranking.share:
             label = short_name(ctx.labels[bench.other_trace().top(1)[0][0]])
     return {
-        **frame(ctx),
+        **board_frame(ctx),
         "do": to_url(bench.do),
         "how": bench.how,
         "seq": st.session_state.get(SEQ, 0),

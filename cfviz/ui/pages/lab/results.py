@@ -19,16 +19,16 @@ from cfviz.models.interventions.language import to_url
 from cfviz.trace import Trace
 from cfviz.ui.compute import cache
 from cfviz.ui.context import Context
-from cfviz.ui.pages.attention.view import small
+from cfviz.ui.figures.lab_board import part_address
 from cfviz.ui.session import photos
 from cfviz.ui.widgets import chart
 from cfviz.ui.widgets.photos import photo_title
 from cfviz.ui.widgets.takeaway import take_away
 from cfviz.ui.widgets.weights import weights_line, warn_without_classes
-from cfviz.words import percent, short_name, signed
+from cfviz.words import percent, short_name, signed, scientific
 
 from . import shown_code
-from .bench import BOARD, Bench, Ranking, known, measure, open_bench, place, show_board
+from .bench import BOARD, Bench, Ranking, known, measure, open_bench, show_board
 from .heads import grouping_at, heads
 
 WANTED = "cfviz.lab.wanted"
@@ -65,7 +65,7 @@ def lab(ctx: Context) -> None:
 def _exact(ctx: Context, ranking: Ranking) -> bool:
     """Show how exact the numbers are, in place of the progress bar."""
     st.badge(
-        ctx.t("lab.exact", error=small(ranking.error)), icon=":material/verified:", color="gray",
+        ctx.t("lab.exact", error=scientific(ranking.error)), icon=":material/verified:", color="gray",
         help=ctx.t("lab.exact_help", n=len(ranking.parts), s=f"{ranking.seconds:.1f}"),
     )  # fmt: skip
     return True
@@ -255,7 +255,7 @@ def ranks(bench: Bench, ranking: Ranking) -> None:
         "turned": int((ranking.winners != first).sum()),
     }
     rows = [
-        (place(one), to_url((one,)), float(v), float(p), ctx.labels[int(w)])
+        (part_address(one), to_url((one,)), float(v), float(p), ctx.labels[int(w)])
         for one, v, p, w in zip(ranking.parts, ranking.values, ranking.probs, ranking.winners, strict=True)
     ]
     chart.figure(

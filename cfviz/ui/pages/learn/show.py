@@ -22,9 +22,9 @@ from cfviz.stats import softmax
 from cfviz.ui.compute import keys
 from cfviz.ui.compute.cache import shared
 from cfviz.ui.context import Context
-from cfviz.ui.pages.grouping import grouping_figures
-from cfviz.ui.pages.lab import bench
-from cfviz.ui.pages.position_bias import surfaces
+from cfviz.ui.figures.grouping import grouping_figures
+from cfviz.ui.figures.lab_board import board_frame, part_address
+from cfviz.ui.figures.position_bias import subject_of
 from cfviz.ui.session import forms
 from cfviz.ui.widgets.figure import EMBEDDING, LAB, POSITION_BIAS, committed, drive, fresh, living_figure
 from cfviz.words import figure_words, percent, short_name
@@ -209,7 +209,7 @@ def _embedding_packed(source: str, name: str, lang: str, _model: CrossFormer, _t
 
 
 def _bias(ctx: Context, now: Moment) -> None:
-    subject = surfaces.subject_of(ctx)
+    subject = subject_of(ctx)
     s, b, _ = attention_block(now.scene, now.state)
     block, part = subject.blocks[subject.places.index((s, b))], now.state["part"]
     name = now.name(part, s, b, ctx.lang)
@@ -227,7 +227,7 @@ def _bias(ctx: Context, now: Moment) -> None:
 
 def _board(ctx: Context, now: Moment) -> None:
     parts = parts_of(now.step.ask, now.scene, now.state)
-    places = [bench.place(part) for part in parts]
+    places = [part_address(part) for part in parts]
     codes = [option.code for option in now.question.options]
     swap = now.step.ask == "kind_swap"
     at = {} if swap else dict(zip(codes, places, strict=True))
@@ -248,7 +248,7 @@ def _board(ctx: Context, now: Moment) -> None:
         "picked": [at[code] for code in now.picked if code in at],
         "right": [] if now.open else [at[code] for code in now.question.good if code in at],
     }  # fmt: skip
-    data = bench.frame(ctx) | found
+    data = board_frame(ctx) | found
     data |= {
         "do": to_url(parts) if swap and not now.open else "", "how": "zero", "seq": 0, "measured": "zero",
         "share": False, "waits": False, "label": short_name(ctx.labels[now.scene.trace().top(1)[0][0]]),

@@ -20,12 +20,12 @@ from cfviz.ui.compute.cache import shared
 from cfviz.ui.compute.later import later
 from cfviz.ui.compute.models import model_code
 from cfviz.ui.context import Context
+from cfviz.ui.figures.position_bias import BiasSubject, block_name
 from cfviz.ui.session.photos import photo_code
 from cfviz.ui.widgets import chart
 from cfviz.words import percent, short_name, signed
 from cfviz.ui.widgets.weights import warn_without_classes
 
-from .surfaces import BiasSubject, block_name
 
 WHERE = ("all", "sda", "lda", "each")
 POINTS = ("q", "k", "bias")

@@ -14,10 +14,10 @@ from cfviz.analysis import accuracy_by_size as measure
 from cfviz.bundled import ASSETS
 from cfviz.figures.plots import position_bias as plots
 from cfviz.ui.context import Context
+from cfviz.ui.figures.position_bias import BiasSubject
 from cfviz.ui.widgets import chart
 from cfviz.words import signed, together
 
-from .surfaces import BiasSubject
 
 RESULTS = ASSETS / "results"
 COMMAND = "python -m cfviz measure-sizes --data FOLDER --weights crossformer_nano --json sizes-own.json"

@@ -30,6 +30,7 @@ from cfviz.ui.compute.models import model_code
 from cfviz.ui.compute.steps import Steps
 from cfviz.ui.context import Context
 from cfviz.ui.session import forms, queue, state
+from cfviz.ui.figures.position_bias import BiasSubject, block_name
 from cfviz.ui.session.photos import photo_code
 from cfviz.ui.session.plain import explain
 from cfviz.ui.widgets import chart
@@ -39,7 +40,6 @@ from cfviz.words import decimal, figure_words, percent, short_name, signed, toge
 from cfviz.ui.widgets.weights import warn_without_classes
 
 from .cost import costs
-from .surfaces import BiasSubject, block_name
 
 WINDOWS = ("scaled", "fixed", "adaptive")
 SIDES = range(2, 29)

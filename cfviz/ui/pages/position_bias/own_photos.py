@@ -9,12 +9,12 @@ import streamlit as st
 from cfviz import jobs
 from cfviz.options import BIAS_METHODS
 from cfviz.ui.context import Context
+from cfviz.ui.figures.position_bias import BASELINE, BiasSubject
 from cfviz.ui.session import state
 from cfviz.ui.widgets import chart
 from cfviz.ui.widgets.jobs import folder_choice, panel, refused, skipped
 
 from .accuracy import SHOWN, WINDOWS, Results, draw, opened, results, sentences
-from .surfaces import BASELINE, BiasSubject
 
 KIND, RESULT = "sizes", "sizes.json"
 CHOSEN = ("own", "bicubic", "clamp", "none")  # initial methods: those the verdict needs

@@ -1,25 +1,20 @@
-"""The page on position bias: its subject, the summary, and the three figures that live in the browser."""
+"""The page on position bias: the summary, and the three figures that live in the browser."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import streamlit as st
 
-from cfviz.figures.live import position_bias as message
 from cfviz.figures.live.message import opened
-from cfviz.measured import ORDERS, block_bias
-from cfviz.models.crossformer import CrossFormer
-from cfviz.models.variants import BUNDLED, shipped
-from cfviz.run import load
-from cfviz.trace import Trace
-from cfviz.ui.compute import keys
+from cfviz.figures.live.position_bias import pack
+from cfviz.measured import ORDERS
 from cfviz.ui.compute.cache import shared
 from cfviz.ui.compute.models import model_code
 from cfviz.ui.context import Context
+from cfviz.ui.figures.position_bias import BiasSubject, block_name
 from cfviz.ui.session import forms
 from cfviz.ui.session.photos import photo_code
 from cfviz.ui.widgets import chart
@@ -27,70 +22,11 @@ from cfviz.ui.widgets.figure import POSITION_BIAS, committed, fresh
 from cfviz.ui.widgets.takeaway import take_away
 from cfviz.words import figure_words
 
-BASELINE = f"{BUNDLED}_rpb"
 FAINT = 0.1  # a bias with a smaller range changes no attention weight by more than a factor of 1.11
 START = "cfviz.position_bias.start"
 
 
-@dataclass(frozen=True)
-class BiasSubject:
-    """The page's subject.
-
-    Attributes:
-        model: The model, with the groups it was trained with.
-        trace: The model's prediction on the chosen photo.
-        blocks: Every block's bias, stage by stage.
-        weights: A cache key of model, number format and device.
-        source: The same with photo and size.
-        twin: The same network with a learned table, or None.
-    """
-
-    model: CrossFormer
-    trace: Trace
-    blocks: tuple[message.BlockBias, ...]
-    weights: str
-    source: str
-    baseline: CrossFormer | None = None
-
-    @property
-    def places(self) -> list[tuple[int, int]]:
-        """(stage, block) of every block."""
-        return [(block.stage, block.block) for block in self.blocks]
-
-
-def subject_of(ctx: Context) -> BiasSubject:
-    """The chosen model on the chosen photo."""
-    s, trace = ctx.settings, ctx.trace("pooled")
-    baseline = baseline_of(s.model, s.device, s.dtype)
-    weights, source = keys.weights(s, ctx.model), keys.on_photo(s, ctx.model, ctx.photo)
-    found = blocks(weights, ctx.model, baseline)
-    return BiasSubject(ctx.model, trace, found, weights, source, baseline)
-
-
-def baseline_of(name: str, device: str, dtype: str) -> CrossFormer | None:
-    """The bundled model's twin with a learned table, if its weights are installed."""
-    return load(BASELINE, device, dtype) if name == BUNDLED and shipped(BASELINE) else None
-
-
-@shared(12)
-def blocks(weights: str, _model: CrossFormer, _baseline: CrossFormer | None) -> tuple[message.BlockBias, ...]:
-    """Every block's bias at the trained size."""
-    kinds = _model.groupings(224, 224)
-    return tuple(
-        block_bias(_model, s, b, kinds[s][b].kind, _baseline)
-        for s, stage in enumerate(_model.stages)
-        for b, _ in enumerate(stage.each)
-    )
-
-
 # ---------------------------------------------------------------- the summary
-
-
-def block_name(ctx: Context, block: message.BlockBias) -> str:
-    """ "Stage 2, block 1 (SDA)"."""
-    return ctx.t(
-        "position_bias.figure.block_name", s=block.stage + 1, b=block.block + 1, kind=block.kind.upper()
-    )
 
 
 def summary(ctx: Context, subject: BiasSubject, verdict: Sequence[str]) -> None:
@@ -161,7 +97,7 @@ def keep(ctx: Context, subject: BiasSubject, to: Mapping[str, Any] | None) -> No
 def packed(weights: str, part: str, _subject: BiasSubject) -> bytes:
     """One figure's message, packed once per model, for any reader and starting place."""
     strings = figure_words("position_bias", "en")
-    return message.pack(_subject.blocks, part, strings=strings, source=weights)
+    return pack(_subject.blocks, part, strings=strings, source=weights)
 
 
 def figures(ctx: Context, subject: BiasSubject, part: str) -> None:

@@ -1,0 +1,1 @@
+"""Figures that more than one page shows; no page imports another."""
