@@ -51,7 +51,7 @@ export class Figure {
     this.t = words(header.strings);
     this.tables = { heat: colours(header.palette.sequential), signed: colours(header.palette.diverging) };
     this.heatCss = css(this.tables.heat);
-    this.furnish();
+    this.buildElements();
     this.photograph(header.photo ? array(header.photo.file) : null);
     this.state = this.legal(first ? { ...this.state, ...middle(this.stages), ...header.start } : this.state);
     this.restage();
@@ -74,7 +74,7 @@ export class Figure {
     }
     if (!came) return;
     this.header.error = Math.max(header.error, this.header.error);
-    this.confess();
+    this.showPrecision();
     this.reblock();
   }
 
@@ -99,14 +99,14 @@ export class Figure {
 
   // ---- elements --------------------------------------------------------------------------------------
 
-  furnish() {
+  buildElements() {
     const ui = build(this.t);
     this.ui?.root.remove();
     this.ui = ui;
     this.parent.append(ui.root);
     ui.root.figure = this;
     this.map = new PhotoMap(ui.base, ui.over);
-    this.dress();
+    this.applyTheme();
     this.heads = new Heads(
       ui.heads,
       this.t,
@@ -128,13 +128,13 @@ export class Figure {
     );
     this.scaleChoice = new Choice(ui.scale, (i) => {
       this.fixed = i === 1;
-      this.ask();
+      this.requestDraw();
     });
     this.scaleChoice.fill([
       el("button", { type: "button", title: this.t.scale_row_help }, this.t.scale_row),
       el("button", { type: "button", title: this.t.scale_fixed_help }, this.t.scale_fixed),
     ]);
-    ui.strength.addEventListener("input", () => this.ask());
+    ui.strength.addEventListener("input", () => this.requestDraw());
     ui.lock.addEventListener("click", () => this.set({ locked: !this.state.locked }, true));
     ui.picture.addEventListener("click", () => this.savePicture());
     ui.vector.addEventListener("click", () => this.saveVector());
@@ -142,16 +142,16 @@ export class Figure {
     this.listen();
     const attention = this.stages.some((s) => s.heads > 0);
     ui.root.classList.toggle("groups-only", !attention);
-    this.dressTest();
+    this.showQuiz();
     ui.stages.hidden = this.stages.length < 2;
-    this.confess();
+    this.showPrecision();
     this.watcher?.disconnect();
     this.watcher = new ResizeObserver(() => this.lay());
     this.watcher.observe(ui.left);
   }
 
   /** Say how far the numbers shown are from the model's own. */
-  confess() {
+  showPrecision() {
     const attention = this.stages.some((s) => s.heads > 0);
     say(
       this.ui.fine,
@@ -160,10 +160,10 @@ export class Figure {
   }
 
   /** Take the colours of the theme around the figure. */
-  dress() {
+  applyTheme() {
     const mode = themeAround(this.parent);
-    if (this.mode === mode && this.dressed === this.ui.root) return;
-    [this.mode, this.dressed] = [mode, this.ui.root];
+    if (this.mode === mode && this.themed === this.ui.root) return;
+    [this.mode, this.themed] = [mode, this.ui.root];
     this.theme = this.header.palette[mode];
     this.ui.root.dataset.theme = mode;
     for (const [name, value] of Object.entries(this.theme))
@@ -220,22 +220,22 @@ export class Figure {
 
   /** Ask a lesson's question, or stop asking (null); see quiz.js. */
   quiz(what) {
-    const told = JSON.stringify(what);
-    if (told === this.told) return;
-    this.told = told;
+    const text = JSON.stringify(what);
+    if (text === this.quizText) return;
+    this.quizText = text;
     this.test = what ? new Quiz(this, what) : null;
-    this.dressTest();
+    this.showQuiz();
     this.lay();
   }
 
-  dressTest() {
-    if (this.test) this.test.dress();
+  showQuiz() {
+    if (this.test) this.test.show();
     else delete this.ui.root.dataset.lesson;
   }
 
   chooseHead(head) {
     this.set({ head });
-    if (!this.test?.choose(String(head + 1))) this.tell();
+    if (!this.test?.choose(String(head + 1))) this.commitState();
   }
 
   // ---- choices ---------------------------------------------------------------------------------------
@@ -267,8 +267,8 @@ export class Figure {
     };
   }
 
-  /** Change what is chosen; `tell` also sends it to Python, once. */
-  set(change, tell = false) {
+  /** Change what is chosen; `commit` also sends it to Python, once. */
+  set(change, commit = false) {
     const before = this.state;
     const want = { ...before, ...change };
     if (change.stage !== undefined && change.stage !== before.stage && change.row === undefined) {
@@ -278,16 +278,16 @@ export class Figure {
       want.col = Math.floor(((before.col + 0.5) * next.W) / this.stage.W);
     }
     this.state = this.legal(want);
-    if (tell) this.rest();
+    if (commit) this.rest();
     if (["stage", "block", "row", "col", "locked"].some((name) => this.state[name] !== before[name]))
       Object.assign(this, { key: null, outside: null });
     if (this.state.stage !== before.stage) this.restage();
     else if (this.state.block !== before.block) this.reblock();
-    else this.ask();
-    if (tell) this.tell();
+    else this.requestDraw();
+    if (commit) this.commitState();
   }
 
-  tell() {
+  commitState() {
     const need = !this.block.ready && this.block.absent;
     this.commit({ ...this.state, ...(need ? { need: true } : {}) });
   }
@@ -307,7 +307,7 @@ export class Figure {
     if (key === this.key && outside === this.outside) return;
     this.key = key;
     this.outside = outside;
-    this.ask();
+    this.requestDraw();
   }
 
   /** Walk slowly over the photo until the reader points at it. */
@@ -356,12 +356,12 @@ export class Figure {
     this.heads.fit();
     this.why.fit();
     this.map.layout({ width, height }, this.groups, stage.stride, header.input, this.photo, this.theme);
-    this.ask();
+    this.requestDraw();
   }
 
-  ask() {
-    this.asked ??= requestAnimationFrame(() => {
-      this.asked = null;
+  requestDraw() {
+    this.drawRequest ??= requestAnimationFrame(() => {
+      this.drawRequest = null;
       this.draw();
     });
   }

@@ -41,7 +41,7 @@ export class Quiz {
     return this.open || this.what.blank;
   }
 
-  dress() {
+  show() {
     const { ui, t } = this.figure;
     ui.root.dataset.lesson = ["on", ...(this.what.panels ?? [])].join(" ");
     ui.map.setAttribute("aria-label", this.open ? this.what.words.label : t.map_label);
@@ -51,7 +51,7 @@ export class Quiz {
   point(at) {
     if (!this.open) return this.what.blank;
     this.cursor = at;
-    this.figure.ask();
+    this.figure.requestDraw();
     return true;
   }
 
@@ -73,8 +73,8 @@ export class Quiz {
     if (step) {
       const clip = (x, n) => Math.max(0, Math.min(n - 1, x));
       this.cursor = { row: clip(at.row + step[0], stage.H), col: clip(at.col + step[1], stage.W) };
-      this.figure.ask();
-      this.tell();
+      this.figure.requestDraw();
+      this.announce();
       return true;
     }
     if (key === "Enter" || key === " ") return this.pick(at);
@@ -90,13 +90,13 @@ export class Quiz {
   }
 
   send() {
-    this.figure.ask();
-    this.tell();
+    this.figure.requestDraw();
+    this.announce();
     this.figure.commit({ quiz: this.what.id, picked: this.picked });
   }
 
   /** What a screen reader says about the token under the cursor. */
-  tell() {
+  announce() {
     if (!this.open || !this.cursor) return;
     const { row, col } = this.cursor;
     const on = this.picked.includes(`${row}.${col}`);

@@ -29,7 +29,7 @@ export class CompareFigure {
     this.id = header.id;
     this.header = header;
     this.t = words(header.strings);
-    if (spoken !== this.spoken) this.furnish();
+    if (spoken !== this.spoken) this.buildElements();
     this.spoken = spoken;
     this.tables = heatTables(header.palette);
     this.sides.forEach((side, i) => side.load(header.sides[i], array));
@@ -40,7 +40,7 @@ export class CompareFigure {
       ? header.start
       : { row: Math.floor(before.y * H), col: Math.floor(before.x * W), held: this.state.held };
     this.state = { row: 0, col: 0, held: false };
-    this.dress();
+    this.applyTheme();
     this.photograph(array(header.photo.file));
     this.set(to);
   }
@@ -63,27 +63,27 @@ export class CompareFigure {
 
   // ---- elements --------------------------------------------------------------------------------------
 
-  furnish() {
+  buildElements() {
     const { t } = this;
     this.root?.remove();
     this.sides = [0, 1].map(
       (i) =>
         new SideView(
           t,
-          (block) => this.tell({ side: i, block }),
-          () => this.ask(),
+          (block) => this.commitState({ side: i, block }),
+          () => this.requestDraw(),
         ),
     );
     const stages = el("div.seg", { role: "radiogroup", "aria-label": t.stage });
     this.stageChoice = new Choice(stages, (stage) => {
       this.stageChoice.choose(stage);
-      this.tell({ stage });
+      this.commitState({ stage });
     });
     this.lock = el("button.lock", { type: "button", "aria-pressed": "false" });
     this.lock.addEventListener("click", () => {
       this.rest();
       this.set({ held: !this.state.held });
-      this.tell();
+      this.commitState();
     });
     this.high = el("span.num");
     this.ramp = el("div.ramp");
@@ -137,17 +137,17 @@ export class CompareFigure {
       const same = this.state.held && to.row === this.state.row && to.col === this.state.col;
       this.rest();
       this.set({ ...to, held: !same });
-      this.tell();
+      this.commitState();
     });
     side.map.addEventListener("keydown", (event) => {
       const step = KEYS[event.key];
       if (step) this.set({ row: this.state.row + step[0], col: this.state.col + step[1] });
       else if (event.key === "Enter" || event.key === " ") {
         this.set({ held: !this.state.held });
-        this.tell();
+        this.commitState();
       } else if (event.key === "Escape") {
         this.set({ held: false });
-        this.tell();
+        this.commitState();
       } else return;
       this.rest();
       event.preventDefault();
@@ -155,7 +155,7 @@ export class CompareFigure {
   }
 
   /** Take the colours of the theme around the figure. */
-  dress() {
+  applyTheme() {
     const mode = themeAround(this.parent);
     if (this.mode === mode) return;
     this.mode = mode;
@@ -173,10 +173,10 @@ export class CompareFigure {
     const clip = (n, most) => Math.max(0, Math.min(most - 1, Math.round(n) || 0));
     const want = { ...this.state, ...change };
     this.state = { row: clip(want.row, H), col: clip(want.col, W), held: Boolean(want.held) };
-    this.ask();
+    this.requestDraw();
   }
 
-  tell(more = {}) {
+  commitState(more = {}) {
     const { H, W } = this.sides[0].layer;
     this.commit({
       ...this.state,
@@ -215,12 +215,12 @@ export class CompareFigure {
     const width = this.sides[0].root.clientWidth;
     if (!width) return;
     for (const side of this.sides) side.lay(Math.min(width, 560), this.header.input, this.photo, this.theme);
-    this.ask();
+    this.requestDraw();
   }
 
-  ask() {
-    this.asked ??= requestAnimationFrame(() => {
-      this.asked = null;
+  requestDraw() {
+    this.drawRequest ??= requestAnimationFrame(() => {
+      this.drawRequest = null;
       this.draw();
     });
   }

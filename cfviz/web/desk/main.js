@@ -3,7 +3,7 @@
 import { onPage } from "../shared/mount.js";
 
 export default onPage("desk", open, (desk, { setStateValue, setTriggerValue }) => {
-  desk.ask = (what) => setTriggerValue("asked", what);
+  desk.request = (what) => setTriggerValue("asked", what);
   keep(desk, desk.data, (text) => setStateValue("stored", text));
 });
 
@@ -23,14 +23,14 @@ function onward() {
 }
 
 /** Read the store once, then write what the page says. Without a store, nothing is read. */
-function keep(desk, { store, save }, tell) {
+function keep(desk, { store, save }, report) {
   try {
     if (save !== null) window.localStorage.setItem(store, save);
-    else if (!desk.told) tell(window.localStorage.getItem(store) ?? "");
+    else if (!desk.reported) report(window.localStorage.getItem(store) ?? "");
   } catch {
-    if (save === null && !desk.told) tell("");
+    if (save === null && !desk.reported) report("");
   }
-  desk.told = true;
+  desk.reported = true;
 }
 
 function open(box, first) {
@@ -48,19 +48,19 @@ function open(box, first) {
     const page = document.documentElement;
     if (desk.data.present) {
       if (document.fullscreenElement) document.exitFullscreen();
-      desk.ask("leave");
+      desk.request("leave");
     } else {
       // Where the browser refuses, the large type without frames remains.
       page.requestFullscreen?.().catch(() => {});
-      desk.ask("full");
+      desk.request("full");
     }
   });
-  const changed = () => desk.data.present && !document.fullscreenElement && desk.ask("leave");
+  const changed = () => desk.data.present && !document.fullscreenElement && desk.request("leave");
   const turn = (event) => {
     const what = { PageDown: "next", PageUp: "back" }[event.key];
     if (!what || !desk.data.present) return;
     event.preventDefault();
-    desk.ask(what);
+    desk.request(what);
   };
   document.addEventListener("fullscreenchange", changed);
   document.addEventListener("keydown", turn);

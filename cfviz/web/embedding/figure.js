@@ -44,7 +44,7 @@ export class EmbeddingFigure {
     this.signed = colours(header.palette.diverging);
     this.signedCss = css(this.signed);
     if (first) this.state = { ...this.state, ...header.start };
-    this.furnish();
+    this.buildElements();
     this.choose(this.state.cel, first ? header.start : {}, false, before);
     const blob = new Blob([array(header.photo.file)], { type: "image/png" });
     const id = this.id;
@@ -56,7 +56,7 @@ export class EmbeddingFigure {
     });
   }
 
-  furnish() {
+  buildElements() {
     const { t } = this;
     const ui = {
       base: el("canvas"),
@@ -119,9 +119,9 @@ export class EmbeddingFigure {
     this.ui = ui;
     this.parent.append(ui.root);
     ui.root.figure = this;
-    this.dressTest();
+    this.showQuiz();
     this.plane = new Plane(ui.base, ui.over);
-    this.dress();
+    this.applyTheme();
     this.layerChoice = new Choice(ui.layers, (i) => this.choose(i, {}, true));
     this.layerChoice.fill(
       this.cels.map((cel) =>
@@ -144,10 +144,10 @@ export class EmbeddingFigure {
   }
 
   /** Take the colours of the theme around the figure. */
-  dress() {
+  applyTheme() {
     const mode = themeAround(this.parent);
-    if (this.mode === mode && this.dressed === this.ui.root) return;
-    [this.mode, this.dressed] = [mode, this.ui.root];
+    if (this.mode === mode && this.themed === this.ui.root) return;
+    [this.mode, this.themed] = [mode, this.ui.root];
     this.theme = this.header.palette[mode];
     for (const [name, value] of Object.entries(this.theme))
       this.ui.root.style.setProperty(`--${name}`, value);
@@ -179,11 +179,11 @@ export class EmbeddingFigure {
   /** A lesson's question: id, pick ("kernel" or null), open, show ("facts", "shares", "" once answered). */
   quiz(what) {
     this.test = what;
-    this.dressTest();
+    this.showQuiz();
     this.lay();
   }
 
-  dressTest() {
+  showQuiz() {
     if (this.test) this.ui.root.dataset.lesson = this.test.open ? "ask" : `told ${this.test.show}`;
     else delete this.ui.root.dataset.lesson;
   }
@@ -206,7 +206,7 @@ export class EmbeddingFigure {
     return this.cel[this.state.measure];
   }
 
-  choose(i, at = {}, tell = false, before = this.cel ?? this.cels[0]) {
+  choose(i, at = {}, commit = false, before = this.cel ?? this.cels[0]) {
     const next = this.cels[i] ?? this.cels[0];
     const { row, col } = this.state;
     const place = {
@@ -241,18 +241,18 @@ export class EmbeddingFigure {
     });
     this.ui.tiles.replaceChildren(...this.tiles.map(({ tile }) => tile));
     this.lay();
-    if (tell) this.tell();
+    if (commit) this.commitState();
   }
 
-  set(change, tell = false) {
+  set(change, commit = false) {
     const before = this.state;
     const clip = (x, n) => Math.max(0, Math.min(n - 1, x));
     const next = { ...before, ...change };
     this.state = { ...next, row: clip(next.row, this.cel.H), col: clip(next.col, this.cel.W) };
     if (this.state.measure !== before.measure) this.lay();
     else if (this.state.kernel !== before.kernel || this.state.channel !== before.channel) this.ground();
-    this.ask();
-    if (tell) this.tell();
+    this.requestDraw();
+    if (commit) this.commitState();
   }
 
   hold(channel, keep = false) {
@@ -260,7 +260,7 @@ export class EmbeddingFigure {
     this.set({ channel: same ? null : channel, held: !same });
   }
 
-  tell() {
+  commitState() {
     const { cel, measure, row, col } = this.state;
     clearTimeout(this.later);
     if (this.test) return;
@@ -287,7 +287,7 @@ export class EmbeddingFigure {
     this.rows.spread(this.maps, low, this.high, this.hues, this.theme, state.measure !== "norm");
     this.tiles.forEach(({ canvas }, i) => this.plane.tint(canvas, this.maps[i], this.heat, 0, this.high));
     this.ground();
-    this.ask();
+    this.requestDraw();
   }
 
   ground() {
@@ -320,9 +320,9 @@ export class EmbeddingFigure {
     );
   }
 
-  ask() {
-    this.asked ??= requestAnimationFrame(() => {
-      this.asked = null;
+  requestDraw() {
+    this.drawRequest ??= requestAnimationFrame(() => {
+      this.drawRequest = null;
       this.draw();
     });
   }

@@ -183,13 +183,13 @@ export class Vector {
       from += kernel.channels;
     });
     this.canvas.setAttribute("aria-valuemax", C);
-    if (channel === null) return this.tell(fill(this.t.vector_note, { top: signed(top).slice(1) }));
+    if (channel === null) return this.showNote(fill(this.t.vector_note, { top: signed(top).slice(1) }));
     pen.strokeStyle = theme.ink;
     pen.lineWidth = 2;
     pen.strokeRect((channel * wide) / C - 1, 1, wide / C + 2, 40);
     this.canvas.setAttribute("aria-valuenow", channel + 1);
     const value = signed(codes[token * C + channel] * step[channel]);
-    return this.tell(
+    return this.showNote(
       fill(this.t.channel_line, {
         c: channel + 1,
         k: kernels[owner].k,
@@ -199,7 +199,7 @@ export class Vector {
     );
   }
 
-  tell(text) {
+  showNote(text) {
     say(this.line, text);
     this.canvas.setAttribute("aria-valuetext", text);
   }

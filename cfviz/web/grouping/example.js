@@ -88,13 +88,13 @@ export class Example {
   reset() {
     this.size = { H: 4, W: 4, G: 2, I: 2 };
     this.refill();
-    this.app.ask();
+    this.app.requestDraw();
   }
 
   resize(change) {
     this.size = { ...this.size, ...change };
     this.refill();
-    this.app.ask();
+    this.app.requestDraw();
   }
 
   /** The article's map: (r + 1) * (c + 1). */
@@ -141,7 +141,7 @@ export class Example {
       if (node.value.trim() === "" || !Number.isInteger(n)) return;
       this.values[i] = n;
       this.reprint();
-      this.app.ask();
+      this.app.requestDraw();
     });
     node.addEventListener("blur", () => {
       node.value = this.values[i];
@@ -163,7 +163,7 @@ export class Example {
   choose(row, col) {
     if (this.query.row === row && this.query.col === col) return;
     this.query = { row, col };
-    this.app.ask();
+    this.app.requestDraw();
   }
 
   reprint() {

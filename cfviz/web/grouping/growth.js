@@ -52,7 +52,7 @@ export class Growth {
       const pick = el("button", { type: "button" }, t[`method_${name}`]);
       pick.addEventListener("click", () => {
         this.method = name;
-        this.app.ask();
+        this.app.requestDraw();
       });
       const cells = Array.from({ length: BLOCKS }, (_, n) => {
         const cell = el("td.num", {}, el("span"), el("i"));
@@ -83,17 +83,17 @@ export class Growth {
   go(n) {
     this.stop();
     this.shown = Math.max(0, Math.min(BLOCKS, n));
-    this.app.ask();
+    this.app.requestDraw();
   }
 
   run() {
     if (this.timer) return this.stop();
     this.shown = 0;
-    this.app.ask();
+    this.app.requestDraw();
     say(this.play, this.app.t.pause);
     this.timer = setInterval(() => {
       this.shown++;
-      this.app.ask();
+      this.app.requestDraw();
       if (this.shown >= BLOCKS) this.stop();
     }, 900);
   }

@@ -28,33 +28,33 @@ class App {
   constructor(parent, data) {
     this.parent = parent;
     const memory = (window[MEMORY] ??= { links: [] });
-    const told = JSON.stringify(data.start);
-    const known = !data.lesson && memory.state && memory.links.includes(told);
-    memory.links.push(told);
+    const link = JSON.stringify(data.start);
+    const known = !data.lesson && memory.state && memory.links.includes(link);
+    memory.links.push(link);
     this.state = known ? memory.state : { locked: false, ...data.start };
     this.pointing = {
       point: (token, hold) => this.point(token, hold),
       press: (key) => this.press(key),
     };
     this.scheme = window.matchMedia("(prefers-color-scheme: dark)");
-    this.redress = () => setTimeout(() => this.dress(), 150); // once the page has changed its colours
-    this.scheme.addEventListener("change", this.redress);
+    this.themeLater = () => setTimeout(() => this.applyTheme(), 150); // once the page has changed its colours
+    this.scheme.addEventListener("change", this.themeLater);
     this.load(data);
   }
 
   load(data) {
     if (this.root && data.lesson) this.follow(data);
     this.data = data;
-    const told = JSON.stringify([data.strings, data.limits]);
-    if (told === this.told) return;
-    this.told = told;
+    const shown = JSON.stringify([data.strings, data.limits]);
+    if (shown === this.shown) return;
+    this.shown = shown;
     this.t = words(data.strings);
     this.limits = data.limits;
-    this.furnish();
+    this.buildElements();
     this.change({});
   }
 
-  furnish() {
+  buildElements() {
     const { t, limits } = this;
     this.root?.remove();
     this.figures?.[2]?.stop();
@@ -124,7 +124,7 @@ class App {
     this.root.app = this;
     if (lesson) this.root.dataset.lesson = lesson;
     this.parent.append(this.root);
-    this.dress();
+    this.applyTheme();
     this.seen = new Set();
     this.sight?.disconnect();
     this.sight = new IntersectionObserver(
@@ -134,7 +134,7 @@ class App {
           if (e.isIntersecting) this.seen.add(figure);
           else this.seen.delete(figure);
         }
-        this.ask();
+        this.requestDraw();
       },
       { rootMargin: "120px" },
     );
@@ -145,10 +145,10 @@ class App {
   }
 
   /** Take the colours of the theme around the figures. */
-  dress() {
+  applyTheme() {
     const mode = themeAround(this.parent);
-    if (this.mode === mode && this.dressed === this.root) return;
-    [this.mode, this.dressed] = [mode, this.root];
+    if (this.mode === mode && this.themed === this.root) return;
+    [this.mode, this.themed] = [mode, this.root];
     this.theme = this.data.palette[mode];
     this.root.dataset.theme = mode;
     for (const [name, value] of Object.entries(this.theme)) this.root.style.setProperty(`--${name}`, value);
@@ -217,7 +217,7 @@ class App {
     if (!hold && (state.locked || same)) return;
     const locked = hold ? !(state.locked && same) : state.locked;
     this.state = { ...state, ...token, locked };
-    this.ask();
+    this.requestDraw();
     this.remember();
   }
 
@@ -228,7 +228,7 @@ class App {
       const col = Math.max(0, Math.min(state.w - 1, state.col + key[1]));
       this.state = { ...state, row, col };
     } else this.state = { ...state, locked: key === "Escape" ? false : !state.locked };
-    this.ask();
+    this.requestDraw();
     this.remember();
   }
 
@@ -261,10 +261,10 @@ class App {
     if (!this.root.isConnected || !this.theme) return;
     this.width = this.root.clientWidth;
     this.stale = new Set(this.figures);
-    this.ask();
+    this.requestDraw();
   }
 
-  ask() {
+  requestDraw() {
     this.frame ??= requestAnimationFrame(() => {
       this.frame = null;
       if (!this.root.isConnected) return;
@@ -277,7 +277,7 @@ class App {
   }
 
   close() {
-    this.scheme.removeEventListener("change", this.redress);
+    this.scheme.removeEventListener("change", this.themeLater);
     this.sight.disconnect();
     this.watcher.disconnect();
     this.figures[2]?.stop();

@@ -25,7 +25,7 @@ function create(box, data) {
     if (!state.data || !host.isConnected) return;
     drawPhoto(host, state);
     drawStages(host, state);
-    tell(host, state);
+    showSentence(host, state);
   };
   const soon = () => {
     frame = frame || requestAnimationFrame(paint);
@@ -312,7 +312,7 @@ function drawStages(host, state) {
   }
 }
 
-function tell(host, state) {
+function showSentence(host, state) {
   const { text: t, stages } = state.data;
   const stage = stages[state.stage];
   const block = stage.blocks[state.block];

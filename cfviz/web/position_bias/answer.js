@@ -53,7 +53,7 @@ class Way {
 
 /** The members of a group that are tokens; those of the last group asked for are kept. */
 function tokensOf(groups, group) {
-  if (groups.asked !== group) {
+  if (groups.drawRequest !== group) {
     const all = Array.from({ length: groups.N }, (_, k) => k).filter((k) => groups.valid(group, k));
     Object.assign(groups, {
       asked: group,
@@ -86,7 +86,7 @@ export class AnswerPart extends Frame {
     createImageBitmap(new Blob([png], { type: "image/png" })).then((bitmap) => {
       if (source !== this.source) return;
       this.photo = bitmap;
-      this.ask();
+      this.requestDraw();
     });
   }
 
@@ -150,11 +150,11 @@ export class AnswerPart extends Frame {
     this.look = looks(this.header.palette, mode, 0);
   }
 
-  change(values, tell = false) {
+  change(values, commit = false) {
     Object.assign(this.state, values);
-    this.ask();
-    if (tell)
-      this.tell(() => ({
+    this.requestDraw();
+    if (commit)
+      this.commitSoon(() => ({
         down: Math.floor(100 * this.state.down),
         across: Math.floor(100 * this.state.across),
         less: this.state.less,

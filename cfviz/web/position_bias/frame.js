@@ -22,28 +22,28 @@ export class Frame {
     this.mode = null;
     this.build(root);
     this.parent.append(root);
-    this.dress();
+    this.applyTheme();
     this.watcher?.disconnect();
-    this.watcher = new ResizeObserver(() => this.ask());
+    this.watcher = new ResizeObserver(() => this.requestDraw());
     this.watcher.observe(root);
   }
 
   /** Take the colours of the theme around the figure. */
-  dress() {
+  applyTheme() {
     const mode = themeAround(this.parent);
     if (this.mode === mode) return;
     this.mode = mode;
     for (const [name, value] of Object.entries(this.header.palette[mode]))
       this.root.style.setProperty(`--${name}`, value);
     this.colour(mode);
-    this.ask();
+    this.requestDraw();
   }
 
   /** Draw in the next frame, once for all changes until then. */
-  ask() {
-    if (this.asked) return;
-    this.asked = requestAnimationFrame(() => {
-      this.asked = null;
+  requestDraw() {
+    if (this.drawRequest) return;
+    this.drawRequest = requestAnimationFrame(() => {
+      this.drawRequest = null;
       if (!this.root.clientWidth) return;
       this.draw();
       this.point();
@@ -55,12 +55,12 @@ export class Frame {
 
   close() {
     this.watcher?.disconnect();
-    cancelAnimationFrame(this.asked);
+    cancelAnimationFrame(this.drawRequest);
     clearTimeout(this.later);
   }
 
   /** Tell Python once the reader has paused. */
-  tell(state, wait = 400) {
+  commitSoon(state, wait = 400) {
     clearTimeout(this.later);
     this.later = setTimeout(() => this.commit?.(state()), wait);
   }

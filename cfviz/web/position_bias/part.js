@@ -38,7 +38,7 @@ export class Part extends Frame {
 
   colour(mode) {
     this.look = looks(this.header.palette, mode, this.block.trained);
-    this.dressTest();
+    this.showQuiz();
   }
 
   get state() {
@@ -59,15 +59,15 @@ export class Part extends Frame {
   }
 
   /** Change the choice, for every figure of the page. */
-  set(change, tell = false) {
+  set(change, commit = false) {
     const all = (names) => Object.keys(change).every((name) => names.includes(name));
     const [pointed, window] = [all(["down", "right"]), all(WINDOW)];
     Object.assign(hub.state, change);
     for (const part of hub.parts) {
       if (pointed) part.point();
-      else if (!window || part.header.part === "resized") part.ask();
+      else if (!window || part.header.part === "resized") part.requestDraw();
     }
-    if (tell) this.tell(() => ({ ...hub.state, head: this.head }));
+    if (commit) this.commitSoon(() => ({ ...hub.state, head: this.head }));
   }
 
   /** Go where Python says. */
@@ -78,11 +78,11 @@ export class Part extends Frame {
   /** A lesson's question: id, pick ("head" or null), open (hide what the heads are like); null: none. */
   quiz(what) {
     this.test = what;
-    this.dressTest();
-    this.ask();
+    this.showQuiz();
+    this.requestDraw();
   }
 
-  dressTest() {
+  showQuiz() {
     if (this.test) this.root.dataset.lesson = this.test.open ? "ask" : "told";
     else delete this.root.dataset.lesson;
   }
@@ -94,9 +94,9 @@ export class Part extends Frame {
       this.commit({ quiz: this.test.id, picked: [String(head + 1)] });
   }
 
-  ask() {
+  requestDraw() {
     if (this.look) this.look = { ...this.look, G: this.block.trained };
-    super.ask();
+    super.requestDraw();
   }
 
   close() {

@@ -78,7 +78,7 @@ export class ResizedPart extends Part {
     return this.state.Gw;
   }
 
-  furnish() {
+  buildElements() {
     const { t } = this;
     const names = this.block.ways;
     if (this.names === names.join()) return;
@@ -119,7 +119,7 @@ export class ResizedPart extends Part {
 
   draw() {
     const { block, Gh, Gw, t, state } = this;
-    this.furnish();
+    this.buildElements();
     this.choices.block.choose(state.block);
     this.choices.head.choose(this.head);
     for (const name of ["less", "raw", "large"]) this.choices[name].choose(state[name]);

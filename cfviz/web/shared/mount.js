@@ -4,7 +4,7 @@
  * The function that Streamlit calls at each run of a figure's component.
  *
  * A figure has `root`, the element it draws, and `load(data)`, which takes a new message. It may have
- * `dress()`, which takes the colours of the theme around it, `close()`, which stops its clocks and observers,
+ * `applyTheme()`, which takes the colours of the theme around it, `close()`, which stops its clocks and observers,
  * and `leave()`, which ends what `make` let listen for it on the page.
  *
  * @param host class of the box that the figure draws into
@@ -21,7 +21,7 @@ export function onPage(host, make, run) {
     if (figure?.root.isConnected) {
       figure.commit = commit;
       figure.load(data);
-      figure.dress?.();
+      figure.applyTheme?.();
     } else {
       figure = make(box, data, commit);
       shown.set(box, figure);

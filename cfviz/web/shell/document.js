@@ -5,8 +5,8 @@ export default ({ data, setTriggerValue }) => {
   const html = document.documentElement;
   [html.lang, html.dataset.theme] = [data.lang, data.theme];
   const scheme = matchMedia("(prefers-color-scheme: dark)");
-  const tell = () => setTriggerValue("scheme", scheme.matches ? "dark" : "light");
-  const changed = () => setTimeout(tell, 100); // once Streamlit has changed its own colours
+  const report = () => setTriggerValue("scheme", scheme.matches ? "dark" : "light");
+  const changed = () => setTimeout(report, 100); // once Streamlit has changed its own colours
   scheme.addEventListener("change", changed);
   return () => scheme.removeEventListener("change", changed);
 };
