@@ -64,7 +64,8 @@ BEYOND = {
     "jobs": "it tells a new process where the package lies",
     "pages.__init__": "it says what is being waited for, which is the import of cfviz",
 }
-UI = ("session", "compute", "context", "widgets", "figures", "shell", "pages")  # rooms of the app, the lowest first
+# Rooms of the app, the lowest first.
+UI = ("session", "compute", "context", "widgets", "figures", "shell", "pages")
 CODE = {".py", ".js", ".css", ".html"}
 SHARE, CROWD = 1 / 3, 15  # of the lines, in one folder with all below it; files in one folder
 TORCH = ("models", "hooks", "run", "training", "data/images", "data.images")

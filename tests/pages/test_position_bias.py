@@ -14,11 +14,12 @@ from streamlit.testing.v1 import AppTest
 from cfviz import cli, jobs
 from cfviz.data.images import load_image, prepare
 from cfviz.hooks import edit
+from cfviz.measured import block_bias
 from cfviz.models.probes import position_bias as probes
 from cfviz.run import load
 from cfviz.stats import pack_hits
 from cfviz.ui.compute.steps import Steps
-from cfviz.ui.figures import position_bias as bias
+from cfviz.ui.figures.position_bias import BiasSubject, blocks
 from cfviz.ui.pages.position_bias import accuracy, answer, own_photos, surfaces
 from cfviz.words import translator
 
@@ -75,7 +76,7 @@ def test_messages_hold_the_bias_bit_for_bit() -> None:
     model = load("crossformer_nano")
     for s, stage in enumerate(model.stages):
         for b, block in enumerate(stage.each):
-            its = bias.block_bias(model, s, b, "sda")
+            its = block_bias(model, s, b, "sda")
             direct = block.attn.pos.bias(7).detach().numpy()
             assert np.array_equal(its.table[:, 6, 6], direct[:, 0, 0])
             assert np.array_equal(its.table[:, 0, 0], direct[:, 0, 48])
@@ -97,8 +98,8 @@ def test_results_are_the_newest_file_of_this_schema(tmp_path: Path) -> None:
 @pytest.mark.parametrize("cut", [("own", (5, 5, 5, 5)), ("trained", (3, 3, 3, 3))])
 def test_answers_equal_forwards_with_every_method(tiny_model: Any, cut: tuple[str, tuple[int, ...]]) -> None:
     model, twin = (tiny_model(embed_dim=64, group_size=3, position_bias=kind) for kind in ("dpb", "rpb"))
-    blocks = bias.blocks(f"test {cut[0]}", model, twin)
-    its = bias.BiasSubject(model, None, blocks, "", f"test {cut[0]}", twin)  # type: ignore[arg-type]
+    biases = blocks(f"test {cut[0]}", model, twin)
+    its = BiasSubject(model, None, biases, "", f"test {cut[0]}", twin)  # type: ignore[arg-type]
     window = answer.Window(96, cut[1], model.interval)
     by = answer.merged(its, window.groups(model))
     assert list(by) == ["own", "rescaled", "bicubic", "clamp", "cut", "twin", "none"]

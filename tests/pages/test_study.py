@@ -50,7 +50,7 @@ def made(tmp_path: Path) -> None:
 
 def test_unused_files_are_reported() -> None:
     for lang, expected in {
-        "en": r"Not used: 4 files. a/0.jpg (The file is empty.), a/1.jpg (The file is empty.), "
+        "en": r"Files skipped (4): a/0.jpg (The file is empty.), a/1.jpg (The file is empty.), "
         "a/2.jpg (The file is empty.), and 1 more.",
         "zh-Hant": "有 4 個檔案沒有用到：a/0.jpg (The file is empty.)、a/1.jpg (The file is empty.)、"
         "a/2.jpg (The file is empty.)，以及另外 1 個。",

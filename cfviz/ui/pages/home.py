@@ -126,5 +126,5 @@ from cfviz.models.probes.cost import cost
 model = {models.model_code(ctx.model)}
 for name, part in cost(model, {settings.size}, {settings.size}).items():
     print(f"{{name:8}} {{part.params:>12,}} parameters {{part.macs:>14,}} multiply-adds")
-print(model.groupings({settings.size}, {settings.size}))  # who talks to whom, block by block
+print(model.groupings({settings.size}, {settings.size}))  # which tokens attend to which, block by block
 """

@@ -242,9 +242,9 @@ sets = reach(layers, ${query}, blocks=${BLOCKS})         # bool (${BLOCKS + 1}, 
 print(sets.sum((1, 2)).tolist())       # ${this.sets[this.method].counts.join(", ")}
 print(blocks_to_cover(layers, ${state.row}, ${state.col}, limit=${BLOCKS}))
 
-# one step back, in a layer without a mask: every group that asks brings its keys
-reached = np.append(sets[0], False)    # the last place is padding's
-asks = reached[layers[0].queries].any(1)
-reached[layers[0].keys[asks]] = True`;
+# one step by hand, in a layer without a mask: a group with a query that is reached adds its keys
+reached = np.append(sets[0], False)    # the last entry stands for padding
+asking = reached[layers[0].queries].any(1)
+reached[layers[0].keys[asking]] = True`;
   }
 }

@@ -241,10 +241,10 @@ export class Methods {
     const { state, window, ratio } = this.app;
     const [H, W] = [state.h, state.w];
     const query = `${state.row}, ${state.col}`;
-    return `from cfviz.geometry import schemes as other
-from cfviz.analysis.reach import multiply_adds
+    return `from cfviz.analysis.reach import multiply_adds
+from cfviz.geometry.schemes import families
 
-methods = other.families(${H}, ${W}, G=${state.g}, I=${this.app.interval}, window=${window}, ratio=${ratio})
+methods = families(${H}, ${W}, G=${state.g}, I=${this.app.interval}, window=${window}, ratio=${ratio})
 for name, layers in methods.items():
     for layer in layers:
         keys = layer.scored(${query})         # the keys in the query's softmax, -1 for padding

@@ -36,11 +36,11 @@ from cfviz.data.samples import sample
 
 model = {model}
 trace = cfviz.inspect({photo}, model, size={size}, watch="layers.{s}.blocks.{b}.attn.*")
-g = trace.grouping({s}, {b})                       # how the block cuts its map
-group, query = g.group_of({row}, {col})            # which group the token is in, and where
+g = trace.grouping({s}, {b})                       # how the block partitions its map
+group, query = g.group_of({row}, {col})            # the token's group, and its place in it
 probs = trace["layers.{s}.blocks.{b}.attn.probs"]  # (groups, heads, queries, keys)
 attention = probs[group, {head}, query]            # what the figure shows
-tokens = g.members[group]                          # where those keys are; -1 is padding
+tokens = g.members[group]                          # the keys as row * W + col; -1 is padding
 """
 HEADS_CODE = """
 import cfviz
@@ -64,7 +64,7 @@ from cfviz.models.probes.gradients import receptive_field
 model = {model}
 image = prepare(load_image({photo}), {size}).tensor
 pixels = receptive_field(model, image, "layers.{s}.blocks.{b}.out", {row}, {col})   # H, W
-shown = summed_over_squares(pixels, 4)                            # on the first stage's tokens
+shown = summed_over_squares(pixels, 4)             # one value per token of the first stage
 """
 ROLLOUT_CODE = """
 import cfviz
@@ -73,17 +73,17 @@ from cfviz.data.samples import sample
 
 model = {model}
 trace = cfviz.inspect({photo}, model, size={size}, watch="layers.*.blocks.*.attn.probs")
-size = lambda conv: conv.weight.abs().sum((0, 1)).detach().float().numpy()    # what each tap weighs
+taps = lambda conv: conv.weight.abs().sum((0, 1)).detach().float().numpy()    # the weight of each tap
 stages = []
 for s, blocks in enumerate(trace.groupings[: {s} + 1]):
     stages.append([])
     for b, g in enumerate(blocks[: {b} + 1] if s == {s} else blocks):
         block = model.layers[s].blocks[b]
-        cooling = Kernels((size(block.ex_conv),), 1) if block.cooling else None
+        cooling = Kernels((taps(block.ex_conv),), 1) if block.cooling else None
         stages[s].append(Layer(g, trace[f"layers.{{s}}.blocks.{{b}}.attn.probs"].mean(1), cooling))
-merging = [Kernels(tuple(map(size, model.layers[s].downsample.reductions)), 2) for s in range({s})]
+merging = [Kernels(tuple(map(taps, model.layers[s].downsample.reductions)), 2) for s in range({s})]
 g = trace.grouping({s}, {b})
-flow = rollout(one_token(g.H, g.W, {row}, {col}), stages, merging)[0]       # on the first stage's tokens
+flow = rollout(one_token(g.H, g.W, {row}, {col}), stages, merging)[0]  # per token of the first stage
 """
 RELEVANCE_CODE = """
 import cfviz
@@ -93,8 +93,9 @@ from cfviz.models.probes import gradients
 
 model = {model}
 image = prepare(load_image({photo}), {size}).tensor
-slopes = gradients.attention_gradients(model, image, {target})     # attention of each block, and its gradient
-given, missing = gradients.integrated_gradients(model, image, {target})    # H, W
+by_block = gradients.attention_gradients(model, image, {target})     # each block's attention and its gradient
+# H, W; and the share of the logit's rise that the sum misses
+attributions, missing = gradients.integrated_gradients(model, image, {target})
 """
 
 

@@ -48,11 +48,11 @@ for side in (
     {a}
     {b}
 ):
-    scheme = side.schemes({size}, {size})[{s}]            # how each block of stage {stage} cuts its map
+    scheme = side.schemes({size}, {size})[{s}]            # how each block of stage {stage} partitions its map
     found = side.outputs(image, [({s}, b) for b in range(len(scheme))])
     group, query = scheme[-1].group_of({row}, {col})
     attention = found.probs[{s}, len(scheme) - 1][group, :, query]    # heads, keys
-    field = side.gradient(image, {s}, {row}, {col})       # pixels that move this token
+    field = side.gradient(image, {s}, {row}, {col})       # H, W: how strongly each pixel changes the token
 """
 CODE_REACH = """
 from cfviz.data.images import load_image, prepare
@@ -61,7 +61,7 @@ from cfviz.models.others.sides import open_side
 
 image = prepare(load_image({photo}), {size}).tensor
 side = {side}
-field = side.gradient(image, {stage}, {row}, {col})  # H, W: pixels that move this token
+field = side.gradient(image, {stage}, {row}, {col})  # H, W: how strongly each pixel changes the token
 """
 CODE_TOP = """
 from cfviz.data.images import load_image, prepare
@@ -82,7 +82,7 @@ from statistics import median
 a = {a}
 b = {b}
 image = prepare(load_image({photo}), {size}).tensor
-seconds = benchmark(a, b, image)                         # of forwards taken in turn, on this machine
+seconds = benchmark(a, b, image)                         # per forward pass, the models taking turns
 print(a.cost({size}, {size}), b.cost({size}, {size}), *map(median, seconds))
 """
 CODE_LIKE = """

@@ -23,20 +23,20 @@ x = trace["patch_embed.concat"]                               # H, W, C: the ker
 channels = [conv.out_channels for conv in model.patch_embed.projs]   # D/2, D/4, D/8, D/8
 gain = model.patch_embed.norm.weight.detach().float().numpy()
 
-kernel_norms(x, channels)                       # K, H, W: length of each kernel's part, before the LayerNorm
+kernel_norms(x, channels)                       # K, H, W: norm of each kernel's channels, before the LayerNorm
 carried_shares(normalised(x, gain), channels)   # K, H, W: share of the normalised token's energy, sums to 1
-caused_shares(x, channels, gain)                # K, H, W: share each kernel causes, sums to 1
+caused_shares(x, channels, gain)                # K, H, W: share that each kernel contributes, sums to 1
 """
 
 
 def _knocked(ctx: Context, method: str, other: str) -> str:
     size = ctx.settings.size
     filling = {
-        "zero": "fill = {}    # nothing: zeros",
+        "zero": "fill = {}    # no activations: zeros",
         "mean": """images = [prepare(load_image(entry.path), 224).tensor for entry in gallery()]
-fill = {point: x.mean((0, 1, 2)) for point, x in responses(model, images).items()}   # over the gallery""",
+fill = {point: x.mean((0, 1, 2)) for point, x in responses(model, images).items()}   # gallery mean""",
         "photo": f"""image_b = prepare(load_image({photos.photo_code(other)}), {size}).tensor
-fill = {{point: x[0] for point, x in responses(model, [image_b]).items()}}              # of another photo""",
+fill = {{point: x[0] for point, x in responses(model, [image_b]).items()}}  # from another photo""",
     }[method]
     return f"""
 import cfviz
@@ -65,8 +65,8 @@ def knock(ctx: Context, method: str, other: str, points: list[str]) -> str:
     {listed},
 ]
 changes = [{{point: fill.get(point, 0.0)}} for point in points]
-logits = knock_outs(model, image, [*changes, {{}}], [])["logits"]       # last: nothing is changed
-prediction_changes(logits[:-1], logits[-1])   # logit, probability, winner, kl: one number a kernel
+logits = knock_outs(model, image, [*changes, {{}}], [])["logits"]       # the last one is unchanged
+prediction_changes(logits[:-1], logits[-1])   # logit, probability, winner, kl: one value per kernel
 """
 
 
@@ -122,7 +122,7 @@ from cfviz.analysis.spectrum import filter_images, image_sheet
 model = {model_code(ctx.model)}
 for conv in model.patch_embed.projs:
     weight = conv.weight.detach().float().numpy()     # D_i, 3, k, k
-    picture = image_sheet(filter_images(weight), columns=6)     # stretched to its largest weight, grey is 0
+    picture = image_sheet(filter_images(weight), columns=6)  # each filter scaled to its largest weight; grey is 0
 """
 
 
@@ -180,7 +180,7 @@ def others(subject: EmbeddingSubject, stage: int) -> str:
     return f"""
 from cfviz.analysis.embedding_cost import at_equal_cost, embeddings
 
-ways = embeddings(stage={stage}, inputs={layer.weights[0].shape[1]}, dim={sum(layer.channels)})
-for way in ways:
-    print(way.name, way.kernels, way.macs, at_equal_cost(way, ways[0].macs))   # multiply-adds a token
+designs = embeddings(stage={stage}, inputs={layer.weights[0].shape[1]}, dim={sum(layer.channels)})
+for design in designs:  # multiply-adds per token; channels that the first design's cost pays for
+    print(design.name, design.kernels, design.macs, at_equal_cost(design, designs[0].macs))
 """

@@ -29,7 +29,7 @@ def changed(bench: Bench, watch: Sequence[str] = ()) -> str:
     if any(one.how == "replace" and one.value is None for one in bench.active):
         extra += f"""
 from cfviz.models.interventions.apply import needed
-with apply(model, [part for part in do if part.structural]):      # the other photo, its maps cut alike
+with apply(model, [part for part in do if part.structural]):      # the other photo, partitioned the same way
     donor = cfviz.inspect({photo_code(bench.other)}, model, {size}, watch=needed(model, do, "replace")).arrays
 """
         arguments += ", donor=donor"
@@ -102,14 +102,14 @@ def stages(bench: Bench) -> str:
 from cfviz.analysis.embedding import relative_change
 from cfviz.analysis.lab import attention_received
 
-ends, attention = watch[:{count}], watch[{count}:]           # where stages end; attention
+ends, attention = watch[:{count}], watch[{count}:]           # the stages' outputs; their attention
 for end, point in zip(ends, attention):
     s, b = int(point.split(".")[1]), int(point.split(".")[3])
     moved = relative_change(after[end], before[end])       # H, W: relative change of every token
-    given = [  # H, W: 1 on average
+    maps = [  # H, W: 1 on average
         attention_received(trace[point], trace.grouping(s, b)) for trace in (before, after)
     ]
-    print(s + 1, moved.mean(), abs(given[1] - given[0]).mean())
+    print(s + 1, moved.mean(), abs(maps[1] - maps[0]).mean())
 """
 
 
@@ -125,9 +125,9 @@ def heads(bench: Bench, point: str) -> str:
 from cfviz.analysis.lab import attention_received
 
 for head in range(before[watch[0]].shape[1]):
-    given = [  # H, W: 1 on average
+    maps = [  # H, W: 1 on average
         attention_received(trace[watch[0]][:, head : head + 1], trace.grouping({s}, {b}))
         for trace in (before, after)
     ]
-    print(head + 1, abs(given[1] - given[0]).mean())
+    print(head + 1, abs(maps[1] - maps[0]).mean())
 """

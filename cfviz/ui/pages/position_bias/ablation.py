@@ -26,7 +26,6 @@ from cfviz.ui.widgets import chart
 from cfviz.words import percent, short_name, signed
 from cfviz.ui.widgets.weights import warn_without_classes
 
-
 WHERE = ("all", "sda", "lda", "each")
 POINTS = ("q", "k", "bias")
 
@@ -191,7 +190,6 @@ _CODE = """
 import cfviz
 from cfviz.data.images import load_image, prepare
 from cfviz.data.samples import sample
-from cfviz.measured import quick
 from cfviz.models.probes.position_bias import changes
 from cfviz.run import forward
 

@@ -18,7 +18,6 @@ from cfviz.ui.figures.position_bias import BiasSubject
 from cfviz.ui.widgets import chart
 from cfviz.words import signed, together
 
-
 RESULTS = ASSETS / "results"
 COMMAND = "python -m cfviz measure-sizes --data FOLDER --weights crossformer_nano --json sizes-own.json"
 WINDOWS = ("scaled", "fixed", "adaptive")

@@ -317,7 +317,7 @@ def code(ctx: Context, subject: BiasSubject, window: Window) -> str:
     G = window.G[0] if len(set(window.G)) == 1 else window.G
     methods = tuple(method for method in shown_methods(subject) if method != "twin")
     photo = photo_code(ctx.settings.photo)
-    fields = {"size": window.size, "ways": methods, "G": G, "interval": repr(window.interval)}
+    fields = {"size": window.size, "methods": methods, "G": G, "interval": repr(window.interval)}
     return _CODE.format(model=model_code(subject.model), photo=photo, **fields)
 
 
@@ -325,15 +325,14 @@ _CODE = """
 import cfviz
 from cfviz.data.images import load_image, prepare
 from cfviz.data.samples import sample
-from cfviz.measured import quick
 from cfviz.models.probes.position_bias import edits, regrouped
 from cfviz.run import forward
 
 model = {model}
 image = prepare(load_image({photo}), {size}).tensor
 logits = {{}}
-for way in {ways}:
-    changes = edits(model, way, model.group_size)
+for method in {methods}:
+    changes = edits(model, method, model.group_size)
     with regrouped(model, {G}, {interval}), cfviz.edit(model, changes):
-        logits[way] = forward(model, image)[0]["logits"]
+        logits[method] = forward(model, image)[0]["logits"]
 """

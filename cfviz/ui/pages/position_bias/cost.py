@@ -76,8 +76,8 @@ _CODE = """
 from cfviz.analysis.position_bias import attention_load
 from cfviz.geometry import lsda
 
-cut = lsda(64, 64, 1, 7, 8)            # stage 1 at 256 px, its LDA block, G = 7, I = 8
-cost = attention_load(cut, channels=48)
+groups = lsda(64, 64, 1, 7, 8)         # an LDA block of stage 1 at 256 px, G = 7, I = 8
+cost = attention_load(groups, channels=48)
 cost.padded, cost.waste                # (112, 112), 0.67: two thirds of the tokens are padding
 cost.pairs, cost.macs
 """

@@ -164,32 +164,32 @@ from einops import rearrange
 from cfviz.analysis.position_bias import pair_bias
 
 G = 7
-# the authors' idea: coordinates of all tokens, their differences, two shifts, one number
+# as the authors do it: the tokens' coordinates, their differences, shifted and made into one index
 place = np.stack(np.meshgrid(np.arange(G), np.arange(G), indexing="ij")).reshape(2, -1)   # 2, N
 apart = place[:, :, None] - place[:, None, :]                                             # 2, N, N
 index = (apart[0] + G - 1) * (2 * G - 1) + apart[1] + G - 1                               # N, N
 index[0]                                                        # 84, 83, 82 ... 2, 1, 0
 
-# ours, read as letters: a pair (q, k) is two rows and two columns
+# as cfviz does it, one axis at a time: a pair (q, k) is a pair of rows and a pair of columns
 d = np.arange(G)[:, None] - np.arange(G) + G - 1                                          # G, G
 ours = rearrange(d[:, None, :, None] * (2 * G - 1) + d[None, :, None, :], "a b c d -> (a b) (c d)")
 assert (ours == index).all()
 
-table = np.random.default_rng(0).normal(size=((2 * G - 1) ** 2, 3))   # what the MLP gives: one row an offset
+table = np.random.default_rng(0).normal(size=((2 * G - 1) ** 2, 3))   # one row per offset, as from the MLP
 bias = rearrange(table[index], "q k h -> h q k")                      # nH, N, N: added to the logits
 assert (bias == pair_bias(table.T.reshape(3, 2 * G - 1, 2 * G - 1))).all()
 """,
     "resized": """
 import cfviz
-from cfviz.analysis.position_bias import resized_table, untrained_offsets
+from cfviz.analysis.position_bias import untrained_offsets
 from cfviz.models.probes.position_bias import bias_table, table_of
 
 model = {model}
 pos, trained, G = model.layers[{s}].blocks[{b}].attn.pos, model.group_size[{s}], {G}
-table = table_of(pos, trained)                            # (2*trained-1)^2, nH: what it was trained with
-anew = bias_table(pos, "own", trained, G)                 # (2G-1)^2, nH: anew (a DPB), or stretched
-stretched = bias_table(pos, "bicubic", trained, G)        # also "clamp", "cut", "none", for a DPB "rescaled"
-far = untrained_offsets(G, G, model.trained_group[{s}]).reshape(-1)  # offsets that training never showed
-(anew - stretched)[far].abs().max()
+table = table_of(pos, trained)                            # (2*trained-1)^2, nH: at the trained group size
+own = bias_table(pos, "own", trained, G)                  # (2G-1)^2, nH: from the DPB, or a table resized
+resized = bias_table(pos, "bicubic", trained, G)          # or "clamp", "cut", "none"; a DPB also "rescaled"
+far = untrained_offsets(G, G, model.trained_group[{s}]).reshape(-1)  # offsets never seen in training
+(own - resized)[far].abs().max()
 """,
 }
