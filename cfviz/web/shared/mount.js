@@ -4,8 +4,8 @@
  * The function that Streamlit calls at each run of a figure's component.
  *
  * A figure has `root`, the element it draws, and `load(data)`, which takes a new message. It may have
- * `applyTheme()`, which takes the colours of the theme around it, `close()`, which stops its clocks and observers,
- * and `leave()`, which ends what `make` let listen for it on the page.
+ * `applyTheme()`, which takes the colours of the theme around it, `close()`, which stops its clocks and
+ * observers, and `leave()`, which ends what `make` let listen for it on the page.
  *
  * @param host class of the box that the figure draws into
  * @param make the figure of a box, its first message, and the function that tells Python what was chosen
