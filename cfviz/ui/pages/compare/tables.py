@@ -31,9 +31,8 @@ from cfviz.ui.session.photos import photo_code
 from cfviz.ui.session.plain import plain
 from cfviz.ui.widgets import chart
 from cfviz.ui.widgets.takeaway import take_away
-from cfviz.words import percent, short_name
 from cfviz.ui.widgets.weights import warn_without_classes
-from cfviz.words import two_digits
+from cfviz.words import percent, short_name, two_digits
 
 from .pair import Pair, figure, place, title
 

@@ -23,8 +23,8 @@ from cfviz.ui.session import photos
 from cfviz.ui.widgets import chart
 from cfviz.ui.widgets.photos import photo_title
 from cfviz.ui.widgets.takeaway import Table, take_away
-from cfviz.words import percent, short_name
 from cfviz.ui.widgets.weights import warn_without_classes
+from cfviz.words import percent, short_name
 
 from . import shown_code
 from .figure import Cost, knocked_line

@@ -23,7 +23,7 @@ x = trace["patch_embed.concat"]                               # H, W, C: the ker
 channels = [conv.out_channels for conv in model.patch_embed.projs]   # D/2, D/4, D/8, D/8
 gain = model.patch_embed.norm.weight.detach().float().numpy()
 
-kernel_norms(x, channels)                       # K, H, W: norm of each kernel's channels, before the LayerNorm
+kernel_norms(x, channels)                       # K, H, W: norm of each kernel's part, before the LayerNorm
 carried_shares(normalised(x, gain), channels)   # K, H, W: share of the normalised token's energy, sums to 1
 caused_shares(x, channels, gain)                # K, H, W: share that each kernel contributes, sums to 1
 """
@@ -122,7 +122,7 @@ from cfviz.analysis.spectrum import filter_images, image_sheet
 model = {model_code(ctx.model)}
 for conv in model.patch_embed.projs:
     weight = conv.weight.detach().float().numpy()     # D_i, 3, k, k
-    picture = image_sheet(filter_images(weight), columns=6)  # each filter scaled to its largest weight; grey is 0
+    picture = image_sheet(filter_images(weight), columns=6)  # each scaled to its largest weight; grey is 0
 """
 
 

@@ -32,7 +32,7 @@ from cfviz.ui.session import forms, photos, queue
 from cfviz.ui.figures.lab_board import board_frame, part_address
 from cfviz.ui.session.plain import plain
 from cfviz.ui.widgets.figure import LAB, committed
-from cfviz.words import lookup, percent, short_name
+from cfviz.words import percent, short_name
 
 BOARD = "lab.board"
 SEQ = "cfviz.lab.seq"

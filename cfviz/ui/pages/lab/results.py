@@ -24,8 +24,8 @@ from cfviz.ui.session import photos
 from cfviz.ui.widgets import chart
 from cfviz.ui.widgets.photos import photo_title
 from cfviz.ui.widgets.takeaway import take_away
-from cfviz.ui.widgets.weights import weights_line, warn_without_classes
-from cfviz.words import percent, short_name, signed, scientific
+from cfviz.ui.widgets.weights import warn_without_classes, weights_line
+from cfviz.words import percent, scientific, short_name, signed
 
 from . import shown_code
 from .bench import BOARD, Bench, Ranking, known, measure, open_bench, show_board

@@ -23,8 +23,8 @@ from cfviz.ui.context import Context
 from cfviz.ui.figures.position_bias import BiasSubject, block_name
 from cfviz.ui.session.photos import photo_code
 from cfviz.ui.widgets import chart
-from cfviz.words import percent, short_name, signed
 from cfviz.ui.widgets.weights import warn_without_classes
+from cfviz.words import percent, short_name, signed
 
 WHERE = ("all", "sda", "lda", "each")
 POINTS = ("q", "k", "bias")

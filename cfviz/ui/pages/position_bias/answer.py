@@ -36,8 +36,8 @@ from cfviz.ui.session.plain import explain
 from cfviz.ui.widgets import chart
 from cfviz.ui.widgets.figure import POSITION_BIAS, committed
 from cfviz.ui.widgets.takeaway import take_away
-from cfviz.words import decimal, figure_words, percent, short_name, signed, together
 from cfviz.ui.widgets.weights import warn_without_classes
+from cfviz.words import decimal, figure_words, percent, short_name, signed, together
 
 from .cost import costs
 
