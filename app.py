@@ -4,6 +4,6 @@ from __future__ import annotations
 
 import pages  # noqa: F401  first: see there
 from cfviz.ui import start
-from cfviz.ui.pages.home import whole
+from cfviz.ui.pages.home import show_model
 
-whole(start("home"))
+show_model(start("home"))

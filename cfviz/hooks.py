@@ -28,7 +28,7 @@ class _Session:
 
     watched: Mapping[HookPoint, str] = field(default_factory=dict)
     edits: Mapping[HookPoint, Edit] = field(default_factory=dict)
-    choices: Mapping[Choice, Callable[[Any], Any]] = field(default_factory=dict)
+    choices: Mapping[Setting, Callable[[Any], Any]] = field(default_factory=dict)
     seen: dict[str, torch.Tensor] = field(default_factory=dict)
     graph: bool = False
 
@@ -81,7 +81,7 @@ class HookPoint(nn.Module):
         )
 
 
-class Choice:
+class Setting:
     """A setting read by a forward, which a `choose` block of the same thread may replace.
 
     It serves settings that are not activations: a block's partition of its map, the mask of padded keys.
@@ -209,7 +209,7 @@ def edit(model: nn.Module, edits: Mapping[str, Edit]) -> Iterator[None]:
 
 
 @contextmanager
-def choose(choices: Mapping[Choice, Callable[[Any], Any]]) -> Iterator[None]:
+def override(choices: Mapping[Setting, Callable[[Any], Any]]) -> Iterator[None]:
     """Replace settings during the forwards inside the `with` block, in this thread only.
 
     Args:

@@ -8,8 +8,8 @@ from cfviz.ui.pages.attention import view
 
 ctx = start("attention")
 about = view.choose_subject(ctx)
-view.figure(ctx, about)
-view.below(ctx, about)
-view.heads(ctx, about)
-view.paths(ctx, about)
-view.relevance(ctx, about)
+view.show_attention(ctx, about)
+view.show_footer(ctx, about)
+view.show_heads(ctx, about)
+view.show_dependence(ctx, about)
+view.show_relevance(ctx, about)

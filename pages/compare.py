@@ -5,11 +5,11 @@ from __future__ import annotations
 import pages  # noqa: F401  first: see there
 from cfviz.ui import start
 from cfviz.ui.pages.compare import tables
-from cfviz.ui.pages.compare.pair import choose
+from cfviz.ui.pages.compare.pair import choose_pair
 
 ctx = start("compare")
-pair = choose(ctx)
-tables.linked(ctx, pair)
-tables.answers(ctx, pair)
-tables.costs(ctx, pair)
-tables.similarity(ctx, pair)
+pair = choose_pair(ctx)
+tables.show_linked(ctx, pair)
+tables.show_predictions(ctx, pair)
+tables.show_costs(ctx, pair)
+tables.show_similarity(ctx, pair)

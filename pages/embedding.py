@@ -7,17 +7,17 @@ from cfviz.measured import quick
 from cfviz.ui import start
 from cfviz.ui.pages.embedding import ablation, figure, filters
 from cfviz.ui.pages.embedding.subject import subject_of
-from cfviz.ui.widgets.chart import look
+from cfviz.ui.widgets.chart import show_hint
 
 ctx = start("embedding")
 subject = subject_of(ctx)
-look(ctx.t("embedding.look"))
-figure.figure(ctx, subject)
+show_hint(ctx.t("embedding.look"))
+figure.show_embedding(ctx, subject)
 at_once = bool(subject.trace.labels) and quick(subject.model)
-figure.summary(ctx, subject, ablation.costs(subject) if at_once else None)
-ablation.knock_out(ctx, subject)
-ablation.reads(ctx, subject)
-filters.filters(ctx, subject)
-filters.patches(ctx, subject)
-filters.patterns(ctx, subject)
-filters.others(ctx, subject)
+figure.show_summary(ctx, subject, ablation.costs(subject) if at_once else None)
+ablation.show_ablation(ctx, subject)
+ablation.show_reads(ctx, subject)
+filters.show_filters(ctx, subject)
+filters.show_patches(ctx, subject)
+filters.show_patterns(ctx, subject)
+filters.show_other_embeddings(ctx, subject)

@@ -6,9 +6,9 @@ import streamlit as st
 
 import pages  # noqa: F401  first: see there
 from cfviz.ui import start
-from cfviz.ui.figures.grouping import grouping_figures
-from cfviz.ui.pages.grouping import begin
+from cfviz.ui.figures.grouping import show_grouping
+from cfviz.ui.pages.grouping import state_from_link
 
 ctx = start("grouping")
-where, bad = begin(st.query_params.to_dict())
-grouping_figures(ctx.lang, start=where, bad=bool(bad))
+where, bad = state_from_link(st.query_params.to_dict())
+show_grouping(ctx.lang, start=where, bad=bool(bad))

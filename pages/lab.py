@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pages  # noqa: F401  first: see there
 from cfviz.ui import start
-from cfviz.ui.pages.lab.results import lab
-from cfviz.ui.widgets.chart import look
+from cfviz.ui.pages.lab.results import show_lab
+from cfviz.ui.widgets.chart import show_hint
 
 ctx = start("lab")
-look(ctx.t("lab.look"))
-lab(ctx)
+show_hint(ctx.t("lab.look"))
+show_lab(ctx)

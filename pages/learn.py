@@ -4,6 +4,6 @@ from __future__ import annotations
 
 import pages  # noqa: F401  first: see there
 from cfviz.ui import start
-from cfviz.ui.pages.learn.page import lessons
+from cfviz.ui.pages.learn.page import show_lessons
 
-lessons(start("learn"))
+show_lessons(start("learn"))

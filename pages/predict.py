@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import pages  # noqa: F401  first: see there
 from cfviz.ui import start
-from cfviz.ui.pages.predict import answer, own_photos, sizes
-from cfviz.ui.widgets.picker import picker
-from cfviz.ui.widgets.report import button
+from cfviz.ui.pages.predict import show_own_photos, show_prediction, show_sizes
+from cfviz.ui.widgets.picker import show_picker
+from cfviz.ui.widgets.report import show_report_button
 
 ctx = start("predict")
-picker(ctx)
-answer(ctx, ctx.trace())
-button(ctx)
-own_photos(ctx)
-sizes(ctx)
+show_picker(ctx)
+show_prediction(ctx, ctx.trace())
+show_report_button(ctx)
+show_own_photos(ctx)
+show_sizes(ctx)

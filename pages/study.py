@@ -7,10 +7,10 @@ from cfviz.ui import start
 from cfviz.ui.pages import study
 
 ctx = start("study")
-if (found := study.choose(ctx)) is not None:
+if (found := study.choose_study(ctx)) is not None:
     rows, about, file = found
     names = study.titles(ctx, rows)
-    study.findings(ctx, rows, names, about)
-    study.explore(ctx, rows, names, file)
-    study.against(ctx, rows, names, file)
-study.start(ctx)
+    study.show_findings(ctx, rows, names, about)
+    study.show_explorer(ctx, rows, names, file)
+    study.show_head_scatter(ctx, rows, names, file)
+study.show_start(ctx)

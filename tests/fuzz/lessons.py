@@ -14,7 +14,7 @@ from cfviz.data.images import load_image, prepare
 from cfviz.data.samples import sample
 from cfviz.run import class_names, inspect
 from cfviz.ui.pages.learn import progress
-from cfviz.ui.pages.learn.course import ASKS, FOLDER, STATES, Course, load_lessons
+from cfviz.ui.pages.learn.course import FOLDER, QUESTION_KINDS, STATES, Course, load_lessons
 from cfviz.ui.pages.learn.question import Scene, grade
 from cfviz.words import LANGUAGES
 from tests.fuzz.harness import Case
@@ -81,7 +81,7 @@ def _ask(course: Course, lesson: int, number: int) -> None:
     """Do what the page does with a step: ask, take a right and a wrong answer, reveal."""
     step = course.step(lesson, number)
     try:
-        question = ASKS[step.ask].make(_scene(), step.state, step.after)
+        question = QUESTION_KINDS[step.ask].make(_scene(), step.state, step.after)
     except ValueError as error:  # the page stops after it
         said = str(error)
     else:
@@ -183,7 +183,7 @@ def _other(old: Any, rng: Rng) -> Any:
     if isinstance(old, float):
         return (0.0, 1.0, -0.1, 1.1, 0.999, float("nan"), float("inf"), 1e-320)[int(rng.integers(8))]
     if isinstance(old, str):
-        words = (*TEXTS, *STATES, *ASKS, "sda", "lda", "surfaces", "resized", old + old)
+        words = (*TEXTS, *STATES, *QUESTION_KINDS, "sda", "lda", "surfaces", "resized", old + old)
         return words[int(rng.integers(len(words)))]
     return _anything(rng)
 

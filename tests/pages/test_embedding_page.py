@@ -54,7 +54,7 @@ def test_large_models_are_measured_on_request(monkeypatch: pytest.MonkeyPatch) -
 
     monkeypatch.setattr(measured, "QUICK", 0)
     monkeypatch.setattr(ablation.layers, "knock_outs", count)
-    ablation.knocked.clear()
+    ablation.ablated.clear()
     app = AppTest.from_file(str(ROOT / "app.py"), default_timeout=180)
     app.switch_page("pages/embedding.py")
     app.query_params["lang"], app.query_params["size"] = "en", "160"

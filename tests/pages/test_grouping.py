@@ -23,7 +23,7 @@ from cfviz.analysis.reach import multiply_adds, reach
 from cfviz.geometry import grouping
 from cfviz.geometry import schemes as other
 from cfviz.ui.figures.grouping import LIMITS
-from cfviz.ui.pages.grouping import DEFAULTS, begin
+from cfviz.ui.pages.grouping import DEFAULTS, state_from_link
 from cfviz.web import GROUPING, WEB
 from cfviz.words import figure_words, translator
 
@@ -77,12 +77,12 @@ def test_the_page_runs_without_a_model(lang: str, monkeypatch: pytest.MonkeyPatc
 
 
 def test_a_link_is_read() -> None:
-    start, bad = begin(
+    start, bad = state_from_link(
         {"map": "30x45", "g": "4", "i": "adaptive", "kind": "sda", "c": "64", "q": "29.44", "lang": "en"}
     )
     assert start == {"h": 30, "w": 45, "g": 4, "i": "adaptive", "kind": "sda", "c": 64, "row": 29, "col": 44}
     assert bad == []
-    assert begin({}) == (begin(DEFAULTS)[0], [])
+    assert state_from_link({}) == (state_from_link(DEFAULTS)[0], [])
 
 
 @pytest.mark.parametrize(
@@ -92,14 +92,14 @@ def test_a_link_is_read() -> None:
      ("c", "97"), ("c", "many"), ("q", "56.0"), ("q", "1"), ("q", "²0.1")],
 )  # fmt: skip
 def test_a_bad_value_is_replaced_by_its_default(name: str, value: str) -> None:
-    start, bad = begin({**DEFAULTS, name: value})
+    start, bad = state_from_link({**DEFAULTS, name: value})
     assert bad == [name]
-    assert start == begin({})[0]
+    assert start == state_from_link({})[0]
 
 
 @given(st.dictionaries(st.sampled_from(sorted(DEFAULTS)), st.text(max_size=8)))
 def test_any_link_leads_to_a_state_that_can_be_drawn(query: dict[str, str]) -> None:
-    start, _ = begin(query)
+    start, _ = state_from_link(query)
     assert 1 <= start["h"] <= LIMITS["side"]
     assert 1 <= start["w"] <= LIMITS["side"]
     assert 0 <= start["row"] < start["h"]

@@ -17,7 +17,7 @@ from cfviz.models.interventions.apply import apply
 from cfviz.models.interventions.effects import effects, parts
 from cfviz.models.interventions.language import from_url
 from cfviz.run import inspect, load
-from cfviz.ui.pages.lab import bench
+from cfviz.ui.pages.lab import experiment
 from cfviz.ui.session import queue
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -77,12 +77,12 @@ def test_the_page_does_not_wait_for_the_ranking() -> None:
 
     def slow(model: object, x: object, changes: list, *rest: object) -> np.ndarray:
         calls.append(len(changes))
-        with queue.aside():
+        with queue.release_turn():
             assert gate.wait(20)
         return effects(model, x, changes, *rest)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(bench, "effects", slow)
+        patch.setattr(experiment, "effects", slow)
         app = page(do="", photo="giant-panda")  # the page completes while the first piece is held up
         assert not app.exception
         assert "Before and after" in [head.value for head in app.subheader]
@@ -94,7 +94,7 @@ def test_the_page_does_not_wait_for_the_ranking() -> None:
         gate.set()
         measured(app)
     assert not app.exception
-    assert len(calls) == -(-sum(calls) // bench.PIECE)  # every piece is computed once
+    assert len(calls) == -(-sum(calls) // experiment.PIECE)  # every piece is computed once
     model = load("crossformer_nano")
     assert sum(calls) == len(parts(model, "zero", (160, 160)))
 

@@ -13,7 +13,7 @@ from cfviz.data.samples import sample
 from cfviz.run import inspect, load, pick_device
 from cfviz.ui.compute import keys
 from cfviz.ui.pages.learn import Scene, grade, load_lessons
-from cfviz.ui.pages.learn.course import ASKS
+from cfviz.ui.pages.learn.course import QUESTION_KINDS
 from cfviz.ui.pages.learn.page import GIVEN, PICKED
 from cfviz.ui.pages.learn.question import Question
 from cfviz.ui.session.state import Settings
@@ -62,7 +62,7 @@ def go_through(lang: str, lesson: int) -> None:
     lesson_id = COURSE.lessons[lesson - 1].id
     for n, step in enumerate(COURSE.lessons[lesson - 1].steps, 1):
         assert not app.exception, step.id
-        question = ASKS[step.ask].make(scene, step.state, step.after)
+        question = QUESTION_KINDS[step.ask].make(scene, step.state, step.after)
         title = COURSE.text(lang, f"{lesson_id}.{step.id}.title")
         assert title in [head.value for head in app.subheader]
         assert app.button(key="learn.check").disabled
@@ -95,7 +95,7 @@ def test_the_first_answer_counts_and_can_be_reset() -> None:
     scene, source = about()
     app = page("en", 1, 3)
     step = COURSE.step(1, 3)
-    question = ASKS[step.ask].make(scene, step.state, step.after)
+    question = QUESTION_KINDS[step.ask].make(scene, step.state, step.after)
     answer(app, question, source, "1.3.0", sorted(question.good))
     assert len(app.success) == 1
     assert any("**1** of 20 steps answered" in m.value for m in app.markdown)
@@ -113,7 +113,10 @@ def test_the_current_pick_is_judged() -> None:
     scene, source = about()
     for lesson, n in ((1, 3), (2, 3)):  # by pointing, by choosing
         app, step = page("en", lesson, n), COURSE.step(lesson, n)
-        id, wrong, right = f"{lesson}.{n}.0", *attempts(ASKS[step.ask].make(scene, step.state, step.after))
+        id, wrong, right = (
+            f"{lesson}.{n}.0",
+            *attempts(QUESTION_KINDS[step.ask].make(scene, step.state, step.after)),
+        )
         if step.ask == "group":
             app.session_state[PICKED] = (id, source, wrong)
             app.run()
@@ -131,7 +134,7 @@ def test_the_current_pick_is_judged() -> None:
 def test_a_pick_made_for_another_step_is_not_judged() -> None:
     scene, source = about()
     app, step = page("en", 1, 3), COURSE.step(1, 3)
-    question = ASKS[step.ask].make(scene, step.state, step.after)
+    question = QUESTION_KINDS[step.ask].make(scene, step.state, step.after)
     app.session_state[PICKED] = ("1.3.0", source, sorted(question.good))
     app.run()
     app.session_state[PICKED] = ("2.1.0", source, ["3.3"])

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from cfviz.ui.compute import later, models
+from cfviz.ui.compute import background, models
 from cfviz.ui.session.plain import plain
 from cfviz.words import translator
 
@@ -63,7 +63,9 @@ def test_a_number_format_shows_its_measured_time_and_promises_nothing() -> None:
         assert time.monotonic() < end
         app.run()
     measured = [
-        next(iter(steps.found.values())) for key, steps in later._known.items() if "formats" in str(key)
+        next(iter(steps.found.values()))
+        for key, steps in background._running.items()
+        if "formats" in str(key)
     ]
     bfloat16, exact = (f"{measured[-1][name] * 1e3:.1f} ms" for name in ("bfloat16", "float32"))
     assert said[0] == (
@@ -152,9 +154,9 @@ def test_a_missing_bundled_file_is_named(monkeypatch) -> None:
     def load(*_: object) -> None:
         raise FileNotFoundError(sentence)
 
-    models._shared.clear()
+    models._opened.clear()
     monkeypatch.setattr(models, "load", load)
     app = run("attention")
-    models._shared.clear()
+    models._opened.clear()
     assert not app.exception
     assert any(plain(sentence) in error.value for error in app.error)

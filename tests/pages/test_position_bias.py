@@ -137,7 +137,7 @@ def test_other_sizes_are_computed_ahead_for_a_lone_reader(
 
     monkeypatch.setattr(answer, "answers", Watched)
     monkeypatch.setattr(answer.state, "SIZES", (128, 160, 192, 224, 256, 288, 384))
-    monkeypatch.setattr(answer.queue, "readers", lambda: crowd)
+    monkeypatch.setattr(answer.queue, "count_readers", lambda: crowd)
     monkeypatch.setattr(answer.POSITION_BIAS, "show", lambda *_, **__: None)
     monkeypatch.setattr(answer, "_apart", lambda *_: None)
     app = AppTest.from_file(str(ROOT / "app.py"), default_timeout=180)
@@ -172,7 +172,7 @@ JOB = """
 from cfviz.ui.figures.position_bias import subject_of
 from cfviz.ui.pages.position_bias import own_photos
 
-own_photos.section(ctx, subject_of(ctx))
+own_photos.show_own_photos(ctx, subject_of(ctx))
 """
 
 

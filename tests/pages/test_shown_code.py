@@ -28,8 +28,8 @@ from cfviz.trace import Trace
 from cfviz.ui.compute import cache, models
 from cfviz.ui.pages.attention import view
 from cfviz.ui.pages.attention.measures import WATCH, AttentionSubject
-from cfviz.ui.pages.compare.tables import opened
-from cfviz.ui.pages.lab import bench, shown_code
+from cfviz.ui.pages.compare.tables import open_side_code
+from cfviz.ui.pages.lab import experiment, shown_code
 from cfviz.ui.pages.position_bias import ablation, answer
 from cfviz.ui.session import photos
 from cfviz.words import figure_words
@@ -82,7 +82,7 @@ def on_screen(monkeypatch: pytest.MonkeyPatch) -> list[Trace]:
         return made[-1]
 
     monkeypatch.setattr(cache, "inspect", watched)
-    monkeypatch.setattr(cache, "traces", lambda: kept)
+    monkeypatch.setattr(cache, "trace_cache", lambda: kept)
     return made
 
 
@@ -120,7 +120,7 @@ def test_the_labs_code_ranks_parts_like_the_board(how: str, capsys: pytest.Captu
     net, photo = create_model(NANO), photos._bundled("cat")
     donor = photos._bundled("lemurs")
     ctx = context(model=net, trace=lambda *watch: inspect(photo, net, 160, watch))
-    here = bench.Bench(ctx, (), how, "lemurs", "last", photo, donor)
+    here = experiment.Experiment(ctx, (), how, "lemurs", "last", photo, donor)
     execute(shown_code.effects(here))
     said = [line.split() for line in capsys.readouterr().out.splitlines()]
     every = parts(net, how, (160, 160))
@@ -143,7 +143,7 @@ def test_the_comparisons_code_uses_the_number_format_on_screen() -> None:
     for name in (NANO, "pvt_v2_b0"):
         plain = open_side(name, 160)
         side = Side(name, plain.model.bfloat16(), plain.other)
-        shown = eval(opened(side, 160), {"open_side": open_side})
+        shown = eval(open_side_code(side, 160), {"open_side": open_side})
         assert np.array_equal(shown.outputs(image).logits, side.outputs(image).logits)
         assert next(shown.model.parameters()).dtype == torch.bfloat16
 
@@ -176,14 +176,14 @@ def test_every_piece_of_shown_code_runs_by_itself(name: str, query: dict[str, st
 @pytest.mark.parametrize("name", ["predict", "attention"])
 def test_shown_code_uses_the_authors_weights(name: str, tmp_path: Path, monkeypatch, on_screen) -> None:
     monkeypatch.setenv("CFVIZ_CACHE", str(tmp_path))
-    models._shared.clear()
+    models._opened.clear()
     (tmp_path / "weights").mkdir()
     torch.save({"model": random_state("crossformer_tiny")}, tmp_path / "weights" / "crossformer_tiny.pth")
     app = page(name, model="crossformer_tiny")
     assert not app.exception
     assert 'weights="official"' in app.code[0].value
     assert np.array_equal(execute(app.code[0].value)["trace"].logits, on_screen[-1].logits)
-    models._shared.clear()
+    models._opened.clear()
 
 
 @pytest.mark.parametrize(
@@ -202,9 +202,9 @@ def test_shown_code_names_weights_by_origin(source: str, said: str) -> None:
     net = create_model(NANO)
     net.provenance = Provenance(source, trained=None)
     assert models.model_code(net).startswith(said)
-    side = opened(Side("own-0", net, False), 160, ",")
+    side = open_side_code(Side("own-0", net, False), 160, ",")
     assert side == models.model_code(net, "open_side({}, size=160),")
-    assert opened(Side("pvt_v2_b0", net, True), 160, ",") == 'open_side("pvt_v2_b0", 160),'
+    assert open_side_code(Side("pvt_v2_b0", net, True), 160, ",") == 'open_side("pvt_v2_b0", 160),'
 
 
 def test_shown_code_shuffles_the_model_too(on_screen) -> None:
@@ -275,10 +275,10 @@ def test_the_offline_page_is_in_the_readers_language() -> None:
     )
     for lang in ("zh-Hant", "en", "zh-Hant"):
         ctx = context(lang=lang, get=lambda name, default, allowed: default)
-        html = view.offline(ctx, about)
-        packed = view.message(about.source, (0, 0), "whole", about.trace, lang)
+        html = view.offline_page(ctx, about)
+        packed = view.packed_message(about.source, (0, 0), "whole", about.trace, lang)
         assert html == living.html(
-            packed.at(view.place(ctx, about.trace), figure_words("attention", lang)),
+            packed.at(view.selection_from_link(ctx, about.trace), figure_words("attention", lang)),
             f"cfviz {NANO} {about.trace.photo}", lang,
         ).encode()  # fmt: skip
 

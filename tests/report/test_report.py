@@ -123,7 +123,7 @@ def test_a_name_that_looks_like_a_placeholder_stays_a_name(model) -> None:
 )
 def test_the_button_names_the_weights_by_origin(source: str, trained: str | None, named: str | None) -> None:
     its = SimpleNamespace(source=source, trained=trained)
-    assert models.given(SimpleNamespace(provenance=its)) == named
+    assert models.weights_argument(SimpleNamespace(provenance=its)) == named
 
 
 @pytest.mark.parametrize("lang", ["en", "zh-Hant"])

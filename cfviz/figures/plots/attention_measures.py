@@ -10,13 +10,13 @@ import numpy as np
 import plotly.graph_objects as go
 from PIL import Image
 
-from cfviz.figures.kept import kept
+from cfviz.figures.figure_cache import cached_figure
 from cfviz.figures.theme import Theme
 
 DASHES = ("solid", "dash", "dot")
 
 
-@kept
+@cached_figure
 def head_dots(
     blocks: Sequence[str],
     kinds: Sequence[str],
@@ -62,7 +62,7 @@ def _spread(h: int, n: int) -> float:
     return 0.0 if n == 1 else 0.56 * (h / (n - 1) - 0.5)
 
 
-@kept
+@cached_figure
 def over_photo(
     photo: Image.Image,
     values: np.ndarray,
@@ -111,7 +111,7 @@ def over_photo(
     return fig
 
 
-@kept
+@cached_figure
 def curves(
     maps: Mapping[str, tuple[np.ndarray, np.ndarray]],
     chance: tuple[np.ndarray, np.ndarray],

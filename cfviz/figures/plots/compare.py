@@ -7,11 +7,11 @@ from collections.abc import Mapping
 import numpy as np
 import plotly.graph_objects as go
 
-from cfviz.figures.kept import kept
+from cfviz.figures.figure_cache import cached_figure
 from cfviz.figures.theme import Theme
 
 
-@kept
+@cached_figure
 def likeness(values: np.ndarray, words: Mapping[str, str], theme: Theme) -> go.Figure:
     """How similar each stage of one model is to each of the other, in colour and as a number.
 

@@ -7,14 +7,14 @@ from collections.abc import Sequence
 import numpy as np
 import plotly.graph_objects as go
 
-from cfviz.figures.kept import kept
+from cfviz.figures.figure_cache import cached_figure
 from cfviz.figures.theme import KERNEL_COLOURS, SEQUENTIAL, Theme
 from cfviz.words import signed
 
 from .bars import signed_bars
 
 
-@kept
+@cached_figure
 def ablation_bars(
     rows: Sequence[tuple[str, int, float, float, str]], theme: Theme, words: dict[str, str]
 ) -> go.Figure:
@@ -71,7 +71,7 @@ def squares(kernels: Sequence[tuple[float, float]], reach: float, theme: Theme) 
     return f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="{view}">{paper}{"".join(parts)}</svg>'
 
 
-@kept
+@cached_figure
 def read_bars(
     shares: np.ndarray, rows: Sequence[str], kernels: Sequence[str], even: Sequence[float], theme: Theme
 ) -> go.Figure:
@@ -114,7 +114,7 @@ def read_bars(
     return fig
 
 
-@kept
+@cached_figure
 def lines(
     x: Sequence[float] | np.ndarray,
     curves: Sequence[np.ndarray] | np.ndarray,

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import plotly.graph_objects as go
 
-from cfviz.figures.kept import kept
+from cfviz.figures.figure_cache import cached_figure
 from cfviz.figures.theme import DIVERGING, Theme
 from cfviz.geometry import CEL_KERNELS, Grouping
 from cfviz.words import signed
@@ -75,7 +75,7 @@ def colours(theme: Theme) -> tuple[str, str]:
     return ("#CE96DE", "#6EC87A") if theme.dark else ("#762A83", "#1B7837")
 
 
-@kept
+@cached_figure
 def change_bars(
     names: Sequence[str], values: Sequence[float], theme: Theme, axis: str, unit: str = ""
 ) -> go.Figure:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import plotly.graph_objects as go
 
-from cfviz.figures.kept import kept
+from cfviz.figures.figure_cache import cached_figure
 from cfviz.figures.theme import Theme
 
 from .bars import signed_bars
@@ -59,7 +59,7 @@ class Line:
     behind: bool = False
 
 
-@kept
+@cached_figure
 def curves(
     lines: Sequence[Line],
     theme: Theme,
@@ -127,7 +127,7 @@ def _trace(line: Line, at: np.ndarray, signed: bool) -> dict[str, Any]:
     return drawn | {"error_y": error}
 
 
-@kept
+@cached_figure
 def bars(
     names: Sequence[str],
     values: Sequence[float],
@@ -149,7 +149,7 @@ def bars(
     return signed_bars(names, values, colours, notes, theme, words["x"], height=height, room=150)
 
 
-@kept
+@cached_figure
 def shares(
     rows: Sequence[np.ndarray],
     names: Sequence[str],

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import plotly.graph_objects as go
 
-from cfviz.figures.kept import kept
+from cfviz.figures.figure_cache import cached_figure
 from cfviz.figures.theme import Theme
 from cfviz.words import percent, short_name
 
@@ -15,7 +15,7 @@ DASHES = ("solid", "dash", "dot", "dashdot", "longdash", "longdashdot")
 SYMBOLS = ("circle", "square", "diamond", "triangle-up", "x", "cross")
 
 
-@kept
+@cached_figure
 def top_bars(names: Sequence[str], probs: Sequence[float], theme: Theme) -> go.Figure:
     """The top classes as bars from 0 to 100 %, the first in ink and the others faint.
 
@@ -69,7 +69,7 @@ def top_bars(names: Sequence[str], probs: Sequence[float], theme: Theme) -> go.F
     return fig
 
 
-@kept
+@cached_figure
 def size_lines(
     sizes: Sequence[int],
     names: Sequence[str],

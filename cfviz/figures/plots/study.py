@@ -6,11 +6,11 @@ from collections.abc import Mapping, Sequence
 
 import plotly.graph_objects as go
 
-from cfviz.figures.kept import kept
+from cfviz.figures.figure_cache import cached_figure
 from cfviz.figures.theme import Theme
 
 
-@kept
+@cached_figure
 def forest(
     rows: Sequence[tuple[str, float, float, float]], axis: str, theme: Theme, share: bool
 ) -> go.Figure:
@@ -61,7 +61,7 @@ def forest(
     return fig
 
 
-@kept
+@cached_figure
 def scatter(
     rows: Sequence[Mapping[str, object]], axes: tuple[str, str], names: Sequence[str], theme: Theme
 ) -> go.Figure:

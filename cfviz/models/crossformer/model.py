@@ -41,7 +41,7 @@ from cfviz.geometry import (
     offsets,
     relative_index,
 )
-from cfviz.hooks import Choice, HookPoint
+from cfviz.hooks import HookPoint, Setting
 from cfviz.provenance import Provenance
 
 from .attend import attend, spread
@@ -154,7 +154,7 @@ def _padding(groups: Grouping, device: torch.device) -> tuple[torch.Tensor, torc
     return _masks(groups.kind, groups.H, groups.W, groups.G, groups.I, device)
 
 
-def _masked(bias: torch.Tensor, groups: Grouping, change: Choice | None) -> torch.Tensor:
+def _masked(bias: torch.Tensor, groups: Grouping, change: Setting | None) -> torch.Tensor:
     """Add each distinct padding mask of a map to a bias: (nH, N, N) -> (P, nH, N, N)."""
     if not groups.padded:
         return bias[None]
@@ -183,7 +183,7 @@ class Attention(nn.Module):
         self.proj = nn.Linear(dim, dim)
         self.cache = BiasCache()
         self.q, self.k, self.v = HookPoint(), HookPoint(), HookPoint()
-        self.bias, self.mask, self.probs = HookPoint(), Choice(), HookPoint()
+        self.bias, self.mask, self.probs = HookPoint(), Setting(), HookPoint()
         self.heads, self.out = HookPoint(), HookPoint()
 
     def train(self, mode: bool = True) -> Attention:
@@ -291,7 +291,7 @@ class CrossFormerBlock(nn.Module):
             self.ex_conv = nn.Conv2d(dim, dim, 3, padding=1, groups=dim)
             self.ex_ln = nn.LayerNorm(dim)
         self.attn_branch, self.mlp_branch, self.out = HookPoint(), HookPoint(), HookPoint()
-        self.cut = Choice()
+        self.cut = Setting()
 
     def groups(self, H: int, W: int) -> Grouping:
         """Return this block's partition of a map of H x W tokens."""

@@ -27,7 +27,7 @@ import torch
 
 from cfviz import point_names
 from cfviz.geometry import Grouping
-from cfviz.hooks import Choice, Edit, choose, edit
+from cfviz.hooks import Edit, Setting, edit, override
 from cfviz.models.crossformer import CrossFormer
 from cfviz.models.probes.position_bias import by_offset
 
@@ -101,7 +101,7 @@ def apply(
     plan = _Plan(model, means or {}, donor or {})
     for intervention in interventions:
         plan.add(intervention)
-    with choose(plan.choices()), edit(model, plan.edits()):
+    with override(plan.choices()), edit(model, plan.edits()):
         yield
 
 
@@ -131,7 +131,7 @@ def apply_each(
                     f"{intervention.part} is the same for a whole batch; use apply, not apply_each"
                 )
             plan.add(intervention, row)
-    with choose(plan.choices()), edit(model, plan.edits()):
+    with override(plan.choices()), edit(model, plan.edits()):
         yield
 
 
@@ -167,11 +167,11 @@ class _Plan:
 
     # ------------------------------------------------------------ settings
 
-    def choices(self) -> dict[Choice, Callable[[Any], Any]]:
+    def choices(self) -> dict[Setting, Callable[[Any], Any]]:
         """Return changes of partitions and masks; a block with an edited head also records its map's size."""
         heads = {(i.stage or 0, i.block or 0) for steps in self.steps.values() for _, i, _ in steps
                  if i.part == "head"}  # fmt: skip
-        found: dict[Choice, Callable[[Any], Any]] = {}
+        found: dict[Setting, Callable[[Any], Any]] = {}
         for at in heads | set(self.cuts):
             found[self._block(at).cut] = self._cutter(at)
         for at, several in self.masks.items():

@@ -18,7 +18,7 @@ from einops import rearrange
 
 from cfviz import point_names
 from cfviz.geometry import offsets, relative_index
-from cfviz.hooks import Choice, Edit, choose
+from cfviz.hooks import Edit, Setting, override
 from cfviz.models.crossformer import AnyPosBias, CrossFormer, DynamicPosBias, RelativePosBias, stretched
 from cfviz.options import BIAS_METHODS, TABLE_METHODS
 
@@ -192,10 +192,10 @@ def regrouped(
         I = interval if isinstance(interval, (int, str)) else interval[s]  # noqa: E741
         return lambda now: (*now[:3], G, I)
 
-    choices: Mapping[Choice, Any] = {
+    choices: Mapping[Setting, Any] = {
         block.cut: cut(s) for s, stage in enumerate(model.stages) for block in stage.each
     }
-    with choose(choices):
+    with override(choices):
         yield
 
 

@@ -32,12 +32,12 @@ SWITCH = 0.0005  # seconds a thread may hold the interpreter while others wait f
 SWEEP = 30.0  # minimum seconds between garbage collections
 
 
-class Once:
+class SingleFlight:
     """Computes concurrent equal requests once; computations for different readers take turns."""
 
     def __init__(self) -> None:
         self._flights: dict[Hashable, tuple[threading.Event, queue.Standing]] = {}
-        self._book = threading.Lock()
+        self._lock = threading.Lock()
 
     def get(self, name: str, key: Hashable, find: Callable[[], Any], make: Callable[[], Any]) -> Any:
         """The result of `find`, or of `make`, which only one of the waiting callers runs.
@@ -50,7 +50,7 @@ class Once:
         """
         with queue.flight() as mine:
             while True:
-                with self._book:
+                with self._lock:
                     if (found := find()) is not None:
                         return found
                     if (flight := self._flights.get(key)) is None:
@@ -62,21 +62,21 @@ class Once:
                 with queue.turn(name, key):
                     return make()
             finally:
-                with self._book:
+                with self._lock:
                     del self._flights[key]
                 done.set()
 
 
 class TraceCache:
-    """The most recently used traces, the least recently used evicted first; see `Once`."""
+    """The most recently used traces, the least recently used evicted first; see `SingleFlight`."""
 
     def __init__(self, max_bytes: int | None = None) -> None:
-        self.max_bytes = room() if max_bytes is None else max_bytes
+        self.max_bytes = memory_limit() if max_bytes is None else max_bytes
         self._kept: LRUCache[Hashable, Trace] = LRUCache(
-            self.max_bytes, lambda trace: min(size_of(trace), self.max_bytes)
+            self.max_bytes, lambda trace: min(trace_bytes(trace), self.max_bytes)
         )  # the latest is kept regardless of size
-        self._book = threading.Lock()
-        self._once = Once()
+        self._lock = threading.Lock()
+        self._once = SingleFlight()
 
     def get(self, key: Hashable, compute: Callable[[], Trace]) -> Trace:
         """The trace for a key, computed if it is not cached.
@@ -91,22 +91,22 @@ class TraceCache:
         return len(self._kept)
 
     def _find(self, key: Hashable) -> Trace | None:
-        with self._book:
+        with self._lock:
             return self._kept.get(key)
 
     def _keep(self, key: Hashable, trace: Trace) -> Trace:
-        with self._book:
+        with self._lock:
             self._kept[key] = trace
         return trace
 
 
-class Derived:
+class PerTraceCache:
     """Results derived from a trace (pictures, packed messages), kept exactly as long as the trace itself."""
 
     def __init__(self) -> None:
         self._kept: dict[int, dict[Hashable, Any]] = {}
         self._lock = threading.Lock()
-        self._once = Once()
+        self._once = SingleFlight()
 
     def get(self, trace: Trace, key: Hashable, make: Callable[[], Any]) -> Any:
         """The result of `make`, computed once for this trace and key."""
@@ -122,10 +122,10 @@ class Derived:
         return boxed[0]
 
 
-_derived = Derived()
+_derived = PerTraceCache()
 
 
-def derived(trace: Trace, key: Hashable, make: Callable[[], Any]) -> Any:
+def cached_with_trace(trace: Trace, key: Hashable, make: Callable[[], Any]) -> Any:
     """The result of `make`, computed once for this trace and key, shared, and dropped with the trace.
 
     Args:
@@ -136,8 +136,8 @@ def derived(trace: Trace, key: Hashable, make: Callable[[], Any]) -> Any:
     return _derived.get(trace, key, make)
 
 
-class Shared(Generic[P, R]):
-    """A function that computes once for equal arguments; see `shared`."""
+class CachedFunction(Generic[P, R]):
+    """A function that computes once for equal arguments; see `cached`."""
 
     def __init__(self, compute: Callable[P, R], entries: int, max_bytes: float = float("inf")) -> None:
         update_wrapper(self, compute)
@@ -145,7 +145,7 @@ class Shared(Generic[P, R]):
         self._kept: LRUCache[Hashable, tuple[R]] = LRUCache(
             max_bytes, lambda boxed: min(message_bytes(boxed[0]), max_bytes)
         )
-        self._book, self._once = threading.Lock(), Once()
+        self._lock, self._once = threading.Lock(), SingleFlight()
         self._signature = signature(compute)
         self._name = f"{compute.__module__.removeprefix('cfviz.ui.pages.')}.{compute.__name__}"
 
@@ -162,15 +162,15 @@ class Shared(Generic[P, R]):
 
     def clear(self) -> None:
         """Drop all cached results."""
-        with self._book:
+        with self._lock:
             self._kept.clear()
 
     def _find(self, key: Hashable) -> tuple[R] | None:
-        with self._book:
+        with self._lock:
             return self._kept.get(key)
 
     def _keep(self, key: Hashable, result: R) -> tuple[R]:
-        with self._book:
+        with self._lock:
             self._kept[key] = (result,)
             while len(self._kept) > self.entries:
                 self._kept.popitem()
@@ -184,40 +184,40 @@ def message_bytes(result: Any) -> int:
     return 2 * len(getattr(result, "body", b""))
 
 
-def shared(entries: int, max_bytes: float = float("inf")) -> Callable[[Callable[P, R]], Shared[P, R]]:
+def cached(entries: int, max_bytes: float = float("inf")) -> Callable[[Callable[P, R]], CachedFunction[P, R]]:
     """Make a function compute once for equal arguments and share the result with every reader.
 
-    Concurrent equal requests compute once, and computations take turns (see `Once`). As with Streamlit's
-    own caches, arguments whose names begin with an underscore are not part of the key. The result must not
-    be modified.
+    Concurrent equal requests compute once, and computations take turns (see `SingleFlight`). As with
+    Streamlit's own caches, arguments whose names begin with an underscore are not part of the key. The
+    result must not be modified.
 
     Args:
         entries: How many results to keep, the least recently used evicted first.
         max_bytes: How many bytes of messages to keep; the latest is kept regardless of size.
     """
-    return lambda compute: Shared(compute, entries, max_bytes)
+    return lambda compute: CachedFunction(compute, entries, max_bytes)
 
 
-def room() -> int:
+def memory_limit() -> int:
     """Bytes that cached traces may take on this machine."""
     memory = machine_memory()
     return MAX_BYTES if memory is None else min(MAX_BYTES, memory // PART)
 
 
-def size_of(trace: Trace) -> int:
+def trace_bytes(trace: Trace) -> int:
     """Bytes of a trace's arrays and picture."""
     pixels = 3 * trace.crop.width * trace.crop.height if trace.crop is not None else 0
     return pixels + sum(array.nbytes for array in trace.arrays.values())
 
 
 @st.cache_resource(show_spinner=False)
-def traces() -> TraceCache:
+def trace_cache() -> TraceCache:
     """The one cache of this process."""
     return TraceCache()
 
 
 @st.cache_resource(show_spinner=False)
-def settle() -> Sweeper:
+def tune_interpreter() -> Sweeper:
     """Once per process, after the heavy imports: hide their objects from the garbage collector.
 
     A collection stops every thread; with torch loaded and not frozen, for some 70 ms. Threads also hand over
@@ -241,7 +241,7 @@ class Sweeper:
         self.every = every
         self._due = threading.Lock()
 
-    def rerun(self) -> None:
+    def schedule(self) -> None:
         """Called when a page runs: schedule a sweep unless one is already pending."""
         if self._due.acquire(blocking=False):
             timer = threading.Timer(self.every, self._sweep)
@@ -277,4 +277,4 @@ def trace(
         share_cores()
         return inspect(photo, net, settings.size, points, dtype=settings.dtype, mode=mode)
 
-    return traces().get(key, compute)
+    return trace_cache().get(key, compute)

@@ -47,34 +47,34 @@ def title(name: str) -> str:
 
 def model(settings: state.Settings) -> CrossFormer:
     """The model of these settings with the best weights at hand: bundled, else the authors', else random."""
-    found = source(settings.model)
+    found = weights_source(settings.model)
     if found == "own":
         return _own_placed(settings.model, settings)
-    return _shared(settings.model, found, settings.device, settings.dtype)
+    return _opened(settings.model, found, settings.device, settings.dtype)
 
 
-def source(name: str) -> Source:
+def weights_source(name: str) -> Source:
     """Where the weights behind a name come from, without opening them."""
     if name in own():
         return "own"
     if name in OURS:
         return "bundled"
-    return "official" if downloaded(name) else "random"
+    return "official" if is_downloaded(name) else "random"
 
 
-def downloaded(name: str) -> bool:
+def is_downloaded(name: str) -> bool:
     """Whether the authors' weights are on this machine."""
     return name in OFFICIAL and (cache_dir() / "weights" / f"{name}.pth").is_file()
 
 
-def known(name: str) -> bool:
+def is_trained(name: str) -> bool:
     """Whether a model's weights are trained rather than random, determined without opening it."""
-    found = source(name)
+    found = weights_source(name)
     return own()[name].provenance.trained is not None if found == "own" else found != "random"
 
 
 @st.cache_resource(show_spinner=False, max_entries=8)
-def _shared(name: str, found: Source, device: str, dtype: str) -> CrossFormer:
+def _opened(name: str, found: Source, device: str, dtype: str) -> CrossFormer:
     if found == "bundled":
         return _warmed(load(name, device, dtype), dtype)
     net = create_model(name, None if found == "random" else found)  # the banner says which are random
@@ -101,7 +101,7 @@ def _warmed(net: CrossFormer, dtype: str) -> CrossFormer:
     return net
 
 
-def given(net: CrossFormer) -> str | None:
+def weights_argument(net: CrossFormer) -> str | None:
     """The command line's name for a model's weights; None if it uses them by default."""
     source: str = net.provenance.source
     return {"random": "none", "bundled": None}.get(source, source)
@@ -115,7 +115,7 @@ def model_code(net: CrossFormer, call: str = "cfviz.create_model({}){}") -> str:
         call: The call's template; its braces take the variant's name and the weights, then the number format.
     """
     cast = {"torch.bfloat16": ".bfloat16()", "torch.float16": ".half()"}
-    named = given(net)
+    named = weights_argument(net)
     weights = {None: "", "none": ", weights=None", "official": ', weights="official"'}
     note = {None: "", "none": "  # random weights", "official": "  # the authors', downloaded once"}
     said = weights.get(named, f", weights={named!r}")

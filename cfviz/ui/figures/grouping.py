@@ -16,7 +16,7 @@ from cfviz.words import figure_words
 LIMITS = {"side": 112, "group": 16, "interval": 16}
 
 
-def grouping_figures(lang: str, *, start: dict[str, Any], bad: bool = False, lesson: str = "") -> None:
+def show_grouping(lang: str, *, start: dict[str, Any], bad: bool = False, lesson: str = "") -> None:
     """Show the figures.
 
     Args:

@@ -11,7 +11,7 @@ from cfviz.models.variants import BUNDLED, shipped
 from cfviz.run import load
 from cfviz.trace import Trace
 from cfviz.ui.compute import keys
-from cfviz.ui.compute.cache import shared
+from cfviz.ui.compute.cache import cached
 from cfviz.ui.context import Context
 
 BASELINE = f"{BUNDLED}_rpb"
@@ -57,7 +57,7 @@ def baseline_of(name: str, device: str, dtype: str) -> CrossFormer | None:
     return load(BASELINE, device, dtype) if name == BUNDLED and shipped(BASELINE) else None
 
 
-@shared(12)
+@cached(12)
 def blocks(weights: str, _model: CrossFormer, _baseline: CrossFormer | None) -> tuple[BlockBias, ...]:
     """Every block's bias at the trained size."""
     kinds = _model.groupings(224, 224)

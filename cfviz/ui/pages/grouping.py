@@ -15,7 +15,7 @@ CHANNELS = (32, 64, 96, 128, 192, 256, 384, 512, 768)
 DEFAULTS = {"map": "56x56", "g": "7", "i": "8", "kind": "lda", "c": "96", "q": "20.20"}
 
 
-def begin(query: Mapping[str, str]) -> tuple[dict[str, Any], list[str]]:
+def state_from_link(query: Mapping[str, str]) -> tuple[dict[str, Any], list[str]]:
     """The figures' starting state, from a link.
 
     Args:

@@ -13,7 +13,7 @@ from cfviz.figures.plots.architecture import anatomy, feature_colours, readable
 from cfviz.models.probes.cost import cost
 from cfviz.trace import Trace
 from cfviz.ui.compute import models
-from cfviz.ui.compute.cache import derived
+from cfviz.ui.compute.cache import cached_with_trace
 from cfviz.ui.context import Context
 from cfviz.ui.session import forms
 from cfviz.ui.session.photos import data_uri
@@ -34,7 +34,7 @@ NAME = "whole"
 LINKED = ("grouping", "attention", "embedding", "position_bias", "predict")
 
 
-def whole(ctx: Context) -> None:
+def show_model(ctx: Context) -> None:
     """Draw the figure; a click on one of its parts opens the page that explains it, at the same place."""
     st.page_link(
         frame.script("learn"), label=ctx.t("home.lessons"), icon=":material/school:",
@@ -84,7 +84,7 @@ def _below(ctx: Context, trace: Trace) -> None:
 
 def _data(ctx: Context, trace: Trace) -> dict[str, Any]:
     """Everything the figure draws; equal inputs give equal bytes, so a rerun sends nothing."""
-    pictures = derived(trace, "pictures", lambda: _pictures(trace))
+    pictures = cached_with_trace(trace, "pictures", lambda: _pictures(trace))
     costs = cost(ctx.model, *trace.size)
     stages = anatomy(
         trace.groupings, [d["num_chs"] for d in ctx.model.feature_info], ctx.model.num_heads, costs

@@ -27,7 +27,7 @@ TRAINED = 224
 CLASSES = 5
 
 
-def answer(ctx: Context, trace: Trace) -> None:
+def show_prediction(ctx: Context, trace: Trace) -> None:
     """The crop the model saw, with the likeliest classes beside it."""
     top = [(ctx.labels[index], p) for index, _, p in trace.top(CLASSES)]
     left, right = st.columns([5, 7], gap="large")
@@ -36,7 +36,7 @@ def answer(ctx: Context, trace: Trace) -> None:
         st.image(_crop(trace), width="stretch", alt=ctx.t("predict.crop_alt", photo=title))
         st.caption(photo_credit(ctx.t, ctx.settings.photo) + notes(ctx))
     with right:
-        chart.figure(
+        chart.show_figure(
             ctx,
             top_bars([name for name, _ in top], [p for _, p in top], ctx.theme),
             "top",
@@ -65,13 +65,13 @@ def notes(ctx: Context) -> str:
 
 
 @st.fragment
-def sizes(ctx: Context) -> None:
+def show_sizes(ctx: Context) -> None:
     """The same photo at several input sizes, computed on request."""
     st.subheader(ctx.t("predict.sizes_title"), anchor=False)
     wanted = "cfviz.sizes"
     here = (ctx.settings.photo, ctx.settings.model, ctx.settings.dtype)
     if st.session_state.get(wanted) != here:
-        chart.look(ctx.t("predict.sizes_why"))
+        chart.show_hint(ctx.t("predict.sizes_why"))
         label = ctx.t("predict.sizes_run", sizes=", ".join(map(str, COMPARED)))
         remember = partial(st.session_state.__setitem__, wanted, here)
         st.button(label, icon=":material/photo_size_select_large:", key="sizes.run", on_click=remember)
@@ -94,7 +94,7 @@ def _compare(ctx: Context, done: list[Trace]) -> None:
     names = [ctx.labels[index] for index in order]
     words = {word: ctx.t(f"predict.sizes_{word}") for word in ("size", "probability", "outside")}
     same = len({trace.top(1)[0][0] for trace in done}) == 1
-    chart.figure(
+    chart.show_figure(
         ctx,
         size_lines(COMPARED, names, probs, TRAINED, ctx.theme, words),
         "sizes",
@@ -111,7 +111,7 @@ def _card(ctx: Context, trace: Trace) -> str:
     size = trace.size[0]
     tokens = trace.groupings[0][0]
     padded = any(grouping.padded for stage in trace.groupings for grouping in stage)
-    picture = cache.derived(trace, "card", lambda: photos.thumbnail(_crop(trace), 240))
+    picture = cache.cached_with_trace(trace, "card", lambda: photos.thumbnail(_crop(trace), 240))
     extra = f"<br>{escape(ctx.t('predict.card_padded'))}" if padded else ""
     mark = " cf-card-trained" if size == TRAINED else ""
     return (
@@ -127,7 +127,7 @@ def _crop(trace: Trace) -> Any:
     return trace.crop
 
 
-def own_photos(ctx: Context) -> None:
+def show_own_photos(ctx: Context) -> None:
     """Photos by upload, drag and drop or camera; the predictions for several share one table."""
     st.subheader(ctx.t("predict.own_title"), anchor=False)
     add_photos(ctx, "page")
@@ -140,7 +140,7 @@ def own_photos(ctx: Context) -> None:
         progress.progress(n / len(mine), ctx.t("predict.own_progress", name=plain(file.name, 80)))
         photo = photos.photo(id)
         trace = cache.trace(ctx.settings, photo)
-        picture = cache.derived(trace, "row", partial(photos.thumbnail, photo.image, 96))
+        picture = cache.cached_with_trace(trace, "row", partial(photos.thumbnail, photo.image, 96))
         rows.append((picture, photo_title(ctx.t, id), *_two(ctx.labels, trace)))
     progress.empty()
     columns = ("photo", "name", "first", "p_first", "second", "p_second")

@@ -42,7 +42,7 @@ def table(path: str, changed: float) -> tuple[Rows, dict[str, Any]]:
     return study_table.load(path)
 
 
-def choose(ctx: Context) -> tuple[Rows, dict[str, Any], Path] | None:
+def choose_study(ctx: Context) -> tuple[Rows, dict[str, Any], Path] | None:
     """The study on show: the shipped one, or one from a finished job; None if there is none."""
     done = [job for job in jobs.listed("study") if job.state == "done" and job.result.is_file()]
     paths = {"shipped": SHIPPED} if SHIPPED.is_file() else {}
@@ -98,7 +98,7 @@ def _how(ctx: Context, how: str) -> str:
     return ctx.t(f"study.how_{how}") if how in ("zero", "mean", "shuffle", "replace") else how
 
 
-def findings(ctx: Context, rows: Rows, names: dict[str, str], about: dict[str, Any]) -> None:
+def show_findings(ctx: Context, rows: Rows, names: dict[str, str], about: dict[str, Any]) -> None:
     """The study's findings, in sentences built from its numbers."""
     whole = next(row for row in rows if row["measure"] == "accuracy" and not row["subject"])
     cost = [row for row in rows if row["measure"] == "accuracy change"]
@@ -111,7 +111,7 @@ def findings(ctx: Context, rows: Rows, names: dict[str, str], about: dict[str, A
                 text = percents(row) | {"loss": percents({**row, "value": -row["value"]}, "")["value"]}
                 lines.append(ctx.t(f"study.find_{part}_{known}", **text))
     lines += skipped(ctx, about)
-    chart.look("\n\n".join(lines))
+    chart.show_hint("\n\n".join(lines))
 
 
 def _of(cost: Rows, part: str) -> list[Rows]:
@@ -150,7 +150,7 @@ def measure_name(ctx: Context, measure: str) -> str:
     return ctx.t("study.measure_share_change", stage=stage + 1, k=CEL_KERNELS[stage][kernel])
 
 
-def explore(ctx: Context, rows: Rows, names: dict[str, str], file: Path) -> None:
+def show_explorer(ctx: Context, rows: Rows, names: dict[str, str], file: Path) -> None:
     """Filter, sort, plot with intervals and download."""
     st.subheader(ctx.t("study.explore"), anchor=False)
     known = {row["measure"] for row in rows}
@@ -181,7 +181,7 @@ def explore(ctx: Context, rows: Rows, names: dict[str, str], file: Path) -> None
     share = not measure.startswith(("distance", "entropy"))
     name = measure_name(ctx, measure)
     shown = [(names[row["subject"]], row["value"], row["low"], row["high"]) for row in mine[:MOST]]
-    chart.figure(
+    chart.show_figure(
         ctx, plots.forest(shown, name, ctx.theme, share), "forest",
         code=_code(file, measure, wanted, at, down), table=(KEYS, [_counted(row) for row in mine]),
         shown=len(shown), all=len(mine), measure=name,
@@ -218,7 +218,7 @@ def _opening(file: Path) -> str:
     return f"import pandas as pd\n\nstudy = pd.read_parquet({str(file)!r})"
 
 
-def against(ctx: Context, rows: Rows, names: dict[str, str], file: Path) -> None:
+def show_head_scatter(ctx: Context, rows: Rows, names: dict[str, str], file: Path) -> None:
     """Each head's reach or spread against what the model loses without it."""
     cost = [row for row in rows if row["measure"] == "accuracy change" and row["part"] == "head"]
     if not cost or None in {row["stage"] for row in cost}:
@@ -237,7 +237,7 @@ def against(ctx: Context, rows: Rows, names: dict[str, str], file: Path) -> None
     axes = ctx.t(f"study.measure_{what}"), ctx.t("study.measure_accuracy_change")
     stages = [ctx.t("study.stage", n=s + 1) for s in range(4)]
     code = AGAINST.format(what=what, opening=_opening(file))
-    chart.figure(
+    chart.show_figure(
         ctx, plots.scatter(points, axes, stages, ctx.theme), "scatter", code=code,
         table=(("head", "stage", what, "accuracy change"),
                [(p["name"], p["stage"] + 1, p["x"], p["y"]) for p in points]),
@@ -249,7 +249,7 @@ def _head(row: dict[str, Any]) -> tuple[Any, Any, Any]:
     return row["stage"], row["block"], row["index"]
 
 
-def start(ctx: Context) -> None:
+def show_start(ctx: Context) -> None:
     """A new study over the reader's photos, as a job."""
     st.subheader(ctx.t("study.start_title"), anchor=False)
     st.markdown(ctx.t("study.start_text"))

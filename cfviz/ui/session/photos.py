@@ -79,7 +79,7 @@ def _room(pixels: int) -> LRUCache[tuple[str, str], Photo]:
 
 
 _opened = _room(MAX_OPEN_PIXELS)
-_book = threading.Lock()
+_lock = threading.Lock()
 
 
 def _open(data: bytes, name: str, sha256: str) -> Photo:
@@ -95,13 +95,13 @@ def _open(data: bytes, name: str, sha256: str) -> Photo:
         if (found := _found(key)) is not None:  # opened for another reader in the meantime
             return found
         made = load_image(data, name=name)
-        with _book:
+        with _lock:
             _opened[key] = made
     return made
 
 
 def _found(key: tuple[str, str]) -> Photo | None:
-    with _book:
+    with _lock:
         return _opened.get(key)
 
 

@@ -91,7 +91,7 @@ class Turns:
         self._left: dict[Hashable, float] = {}  # reader -> end of the last request
         self._away: Counter[Hashable] = Counter()  # reader -> threads that wait for another's result
         self._count = 0
-        self._book = threading.Lock()
+        self._lock = threading.Lock()
         self._mine = threading.local()
 
     @property
@@ -146,7 +146,7 @@ class Turns:
 
     def overtaken(self) -> bool:
         """Whether somebody waits whose request stands before this thread's next one."""
-        with self._book:
+        with self._lock:
             mine = self.standing
             if mine.ticket is None:
                 return False
@@ -158,7 +158,7 @@ class Turns:
     def urging(self, thread: Standing | None, who: Hashable) -> Iterator[None]:
         """Make another thread's work as urgent as this one's, which waits for it in the block."""
         mine = self.standing
-        with self._book:
+        with self._lock:
             self._arrive(who)
             self._away[who] += 1
             mine.waits_for = thread
@@ -169,14 +169,14 @@ class Turns:
         try:
             yield
         finally:
-            with self._book:
+            with self._lock:
                 mine.waits_for = None
                 self._away[who] -= 1
                 self._left[who] = self._clock()
 
     def _take(self, who: Hashable, still_wanted: Callable[[], object] | None, cost: float) -> None:
         mine = self.standing
-        with self._book:
+        with self._lock:
             self._arrive(who)
             self._count += 1
             ticket = Ticket(who, mine, cost, self._count)  # its event wakes one thread, not all that wait
@@ -187,7 +187,7 @@ class Turns:
                 if still_wanted is not None:
                     still_wanted()
         except BaseException:  # Streamlit ends a run that way
-            with self._book:
+            with self._lock:
                 if self._holder is ticket:
                     self._holder = None
                     self._go_on()
@@ -229,7 +229,7 @@ class Turns:
         ticket = self.standing.ticket
         if ticket is None:  # a wait inside the block was ended
             return
-        with self._book:
+        with self._lock:
             now = self._clock()
             spent = max(LEAST, now - ticket.since)
             self._due[ticket.who] = min(self._due[ticket.who] + RATE * spent, now + FARTHEST)
@@ -242,7 +242,7 @@ _turns = Turns()
 _usual: dict[str, float] = {}  # seconds that work of a name takes, on a moving average
 _within = threading.local()  # seconds that this thread spent in turns and waits within its present turn
 _clicked: dict[Hashable, float] = {}  # readers -> when
-_book = threading.Lock()
+_lock = threading.Lock()
 
 
 @contextmanager
@@ -267,10 +267,10 @@ def turn(name: str = "unnamed", key: Hashable = None) -> Iterator[None]:
             _log.debug("turn: %s %08x took %.4f s, waited %.4f s", word, mark, own, begun - asked)
 
 
-def breathe() -> None:
+def yield_turn() -> None:
     """Within a long turn: let those go first whose requests have become more urgent."""
     if _turns.held and _turns.overtaken():
-        with aside():
+        with release_turn():
             pass
 
 
@@ -296,7 +296,7 @@ def flight() -> Iterator[Standing]:
             mine.urgent = math.inf
 
 
-def aside() -> AbstractContextManager[None]:
+def release_turn() -> AbstractContextManager[None]:
     """Release the turn for a `with` block, to wait for something that may itself need one."""
     return _turns.aside(_reader(), get_run_yield_check())
 
@@ -309,17 +309,17 @@ def wait(event: threading.Event, thread: Standing | None = None) -> None:
         thread: The other thread, whose work becomes as urgent as this one's.
     """
     still_wanted, begun = get_run_yield_check(), time.monotonic()
-    with aside(), _turns.urging(thread, _reader()):
+    with release_turn(), _turns.urging(thread, _reader()):
         while not event.wait(EVERY):
             if still_wanted is not None:
                 still_wanted()
     _within.seconds = getattr(_within, "seconds", 0.0) + time.monotonic() - begun
 
 
-def readers() -> int:
+def count_readers() -> int:
     """How many readers have clicked recently, this one included; every run of a page calls it."""
     now = time.monotonic()
-    with _book:
+    with _lock:
         _clicked[_reader()] = now
         for who in [who for who, at in _clicked.items() if now - at > GONE]:
             del _clicked[who]

@@ -8,7 +8,7 @@ import streamlit as st
 
 from cfviz.models.probes.formats import format_times
 from cfviz.ui.compute import keys, models
-from cfviz.ui.compute.later import later
+from cfviz.ui.compute.background import in_background
 from cfviz.ui.context import Context
 from cfviz.ui.session import photos, state
 from cfviz.ui.session.plain import plain
@@ -26,7 +26,7 @@ def sidebar(ctx: Context) -> None:
             add_photos(ctx, "side")
     _choose(t("common.model"), "model", models.names(), settings.model, models.title)
     with st.popover(t("common.own_weights"), icon=":material/upload_file:", width="stretch"):
-        weights.take(ctx)
+        weights.upload_weights(ctx)
     _choose(t("common.size"), "size", state.SIZES, settings.size, lambda size: f"{size} × {size} px")
     _choose(
         t("common.dtype"),
@@ -52,7 +52,7 @@ def _measured_time(ctx: Context) -> None:
         model = models.model(settings)
         stem: Any = model.patch_embed.projs[0]
         shape = (1, stem.in_channels, settings.size, settings.size)
-        seconds = later(
+        seconds = in_background(
             keys.joined("formats", keys.weights(settings, model), settings.size),
             lambda: format_times(model, shape, ("float32", settings.dtype)),
             t("common.dtype_wait"),

@@ -26,12 +26,12 @@ def breathe() -> None:
         time.sleep(BREATH)
 
 
-def look(text: str) -> None:
+def show_hint(text: str) -> None:
     """The sentence above a figure that tells the reader what to look for (Markdown)."""
     st.markdown(f'<div class="cf-look">\n\n{text}\n\n</div>', unsafe_allow_html=True)
 
 
-def figure(
+def show_figure(
     ctx: Context,
     fig: Any,
     name: str,
@@ -55,13 +55,13 @@ def figure(
         table: Column names and rows, for the CSV.
         **fields: Values for the placeholders in the texts.
     """
-    look(ctx.t(f"{ctx.name}.{name}_look", **fields))
+    show_hint(ctx.t(f"{ctx.name}.{name}_look", **fields))
     alt = ctx.t(f"{ctx.name}.{name}_alt", **fields)
-    chart(ctx, fig, name + key, alt)
+    show_chart(ctx, fig, name + key, alt)
     take_away(ctx, name + key, code=code, table=table, fig=fig, chart=chart_key(ctx, name + key))
 
 
-def chart(ctx: Context, fig: Any, name: str, alt: str) -> None:
+def show_chart(ctx: Context, fig: Any, name: str, alt: str) -> None:
     """A plotly figure alone; `take_away` adds the row of downloads below it.
 
     Args:
@@ -85,7 +85,7 @@ def chart_key(ctx: Context, name: str) -> str:
     return f"fig.{ctx.name}.{name}"
 
 
-def taken(ctx: Context, fig: Any, name: str, alt: str, code: str | None = None) -> None:
+def show_chart_with_downloads(ctx: Context, fig: Any, name: str, alt: str, code: str | None = None) -> None:
     """A plotly figure and, below it, downloads of its picture and data.
 
     Args:
@@ -95,5 +95,5 @@ def taken(ctx: Context, fig: Any, name: str, alt: str, code: str | None = None) 
         alt: The description for readers who cannot see the figure.
         code: The few lines of Python that compute the figure.
     """
-    chart(ctx, fig, name, alt)
+    show_chart(ctx, fig, name, alt)
     take_away(ctx, name, code=code, fig=fig, chart=chart_key(ctx, name))

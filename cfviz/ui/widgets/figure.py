@@ -1,18 +1,18 @@
-"""Living figures on a page: one class shows them all, and `go` moves the attention figure to a place.
+"""Living figures on a page: one class shows them all, and `move_to` moves the attention figure to a place.
 
 The attention figure
 --------------------
 A page packs the figure's content once per photo and model, and mounts it::
 
     from cfviz.figures.live import attention as living
-    from cfviz.ui.widgets.figure import go, living_figure
+    from cfviz.ui.widgets.figure import living_figure, move_to
 
     units = living.units(trace.arrays, trace.groupings)       # or Unit(s, b, grouping) for groups alone
     packed = living.pack(units, size=(224, 224), strides={0: 4, 1: 8, 2: 16, 3: 32},
                          strings=figure_words("attention", lang), photo=trace.crop, name="attention",
                          start={"stage": 0, "block": 0, "head": 0, "row": 12, "col": 30})
     living_figure(packed.data, name="attention", on_commit=callback)
-    go("attention", stage=2, block=1)       # from a callback: move it without sending its data again
+    move_to("attention", stage=2, block=1)       # from a callback: move it without sending its data again
 
 To get the first picture on screen sooner, pack twice: `part="first"` for `living_figure`, then `part="rest"`
 for `follow_up`. The figure draws the first part and adds the rest when it arrives.
@@ -42,7 +42,7 @@ from cfviz.ui.session import forms
 
 __all__ = [
     "ATTENTION", "COMPARE", "EMBEDDING", "GROUPING", "HOME", "LAB", "PICKER", "POSITION_BIAS", "Component",
-    "committed", "drive", "follow_up", "fresh", "go", "living_figure",
+    "about_to_appear", "committed", "drive", "follow_up", "living_figure", "move_to",
 ]  # fmt: skip
 
 
@@ -103,7 +103,7 @@ def living_figure(
         data: `Packed.data`.
         name: The name it was packed with, also the widget's key; must not change from run to run.
         on_commit: Called on a click, before the rerun; `committed` returns what was clicked.
-        driver: Whether `go` moves the figure; False if the page calls `drive` itself.
+        driver: Whether `move_to` moves the figure; False if the page calls `drive` itself.
     """
     ATTENTION.show(data, name=name, on_commit=on_commit)
     if driver:
@@ -121,7 +121,7 @@ def follow_up(data: bytes, *, name: str) -> None:
     _follower()(key=f"{name}-rest", data=data, height=1)
 
 
-def go(name: str, **to: Any) -> None:
+def move_to(name: str, **to: Any) -> None:
     """Move the figure called `name` to a stage, block, head, row, col (from 0), from a callback.
 
     The move happens once, at the next run, without sending the figure's data again.
@@ -142,7 +142,7 @@ def drive(name: str, seq: str, to: dict[str, Any], quiz: dict[str, Any] | None) 
     _driver()(key=f"{name}-go", data={"name": name, "seq": seq, "to": to, "quiz": quiz}, height=1)
 
 
-def fresh(name: str) -> bool:
+def about_to_appear(name: str) -> bool:
     """Whether the figure is about to appear: on the first run of its page, or on returning to it."""
     return name not in st.session_state
 

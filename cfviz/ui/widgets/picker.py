@@ -8,7 +8,7 @@ from cfviz.ui.widgets.figure import PICKER, committed
 from cfviz.ui.widgets.photos import photo_title
 
 
-def picker(ctx: Context) -> None:
+def show_picker(ctx: Context) -> None:
     """The reader's own photos, latest first, then the gallery; a click shows one."""
     mine = {id: mine.thumbnail for id, mine in reversed(photos.own().items())}
     strip = [

@@ -18,7 +18,9 @@ def origin(ctx: Context) -> report.Origin:
     """The names of the chosen photo and weights outside this session."""
     own = ctx.settings.photo.startswith(state.OWN)
     path = ctx.photo.name if own else sample(ctx.settings.photo).typed
-    return report.Origin(path, None if own else ctx.settings.photo, models.given(ctx.model), _address())
+    return report.Origin(
+        path, None if own else ctx.settings.photo, models.weights_argument(ctx.model), _address()
+    )
 
 
 def _address() -> str:
@@ -27,7 +29,7 @@ def _address() -> str:
     return f"{parts.scheme}://{parts.netloc}"
 
 
-def button(ctx: Context) -> None:
+def show_report_button(ctx: Context) -> None:
     """Offer a report on the chosen model and photo; it is made on a click."""
     photo, net, s, where = ctx.photo, ctx.model, ctx.settings, origin(ctx)
 

@@ -30,7 +30,7 @@ _REFUSED = "cfviz.refused_weights"
 
 def weights_banner(ctx: Context) -> None:
     """Announce random weights above the page: they show the model's structure, nothing it has learnt."""
-    if models.known(ctx.settings.model):
+    if models.is_trained(ctx.settings.model):
         return
     name = plain(models.title(ctx.settings.model))
     with ctx.banner:
@@ -74,7 +74,7 @@ def warn_without_classes(ctx: Context, model: CrossFormer | None = None) -> bool
 # ------------------------------------------------------------------ the reader's own
 
 
-def take(ctx: Context) -> None:
+def upload_weights(ctx: Context) -> None:
     """A place to drop a checkpoint; a refused file gets a reason."""
     t = ctx.t
     file = st.file_uploader(

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from cfviz.trace import Trace
-from cfviz.ui.compute.cache import Derived, TraceCache, shared, size_of
+from cfviz.ui.compute.cache import PerTraceCache, TraceCache, cached, trace_bytes
 
 
 def trace(kilobytes: int = 1) -> Trace:
@@ -45,7 +45,7 @@ def test_many_threads_compute_once_and_never_side_by_side() -> None:
 
 
 def test_the_oldest_leave_when_it_is_full() -> None:
-    cache = TraceCache(max_bytes=3 * size_of(trace(100)))
+    cache = TraceCache(max_bytes=3 * trace_bytes(trace(100)))
     for key in "abc":
         cache.get(key, lambda: trace(100))
     cache.get("a", lambda: pytest.fail("a was dropped"))
@@ -74,7 +74,7 @@ def test_a_failure_is_told_and_not_kept() -> None:
 
 
 def test_what_is_made_of_a_trace_goes_with_it() -> None:
-    derived, one = Derived(), trace()
+    derived, one = PerTraceCache(), trace()
     assert derived.get(one, "x", lambda: 1) == 1
     assert derived.get(one, "x", lambda: 2) == 1
     assert len(derived._kept) == 1
@@ -86,7 +86,7 @@ def test_what_is_made_of_a_trace_goes_with_it() -> None:
 def test_messages_are_kept_by_their_bytes_and_the_latest_always() -> None:
     made: list[int] = []
 
-    @shared(100, 3000)
+    @cached(100, 3000)
     def message(n: int) -> bytes:
         made.append(n)
         return bytes(1000 * n)

@@ -12,7 +12,7 @@ import pytest
 from bench.load import TURN
 from cfviz.trace import Trace
 from cfviz.ui.compute import cache
-from cfviz.ui.compute.cache import Once, TraceCache, shared
+from cfviz.ui.compute.cache import SingleFlight, TraceCache, cached
 from cfviz.ui.session import queue
 from cfviz.ui.session.queue import Turns
 
@@ -123,7 +123,7 @@ def test_nobody_is_forgotten_or_remembered_for_ever() -> None:
 
 def test_what_a_reader_waits_for_is_as_urgent_as_the_reader(monkeypatch: pytest.MonkeyPatch) -> None:
     """A result that is being made ahead of time does not stand behind the rest once somebody needs it."""
-    turns, once, order, kept = Turns(), Once(), [], {}
+    turns, once, order, kept = Turns(), SingleFlight(), [], {}
     monkeypatch.setattr(queue, "_turns", turns)
 
     def ahead() -> None:
@@ -161,10 +161,10 @@ def test_a_long_turn_gives_way_to_what_is_more_urgent_only(
     queue.stand(queue.BEHIND)
     with queue.turn():
         behind = asks(turns, "another's work", order, delay=queue.BEHIND + 1.0)
-        queue.breathe()
+        queue.yield_turn()
         assert order == []
         page = asks(turns, "page", order)
-        queue.breathe()
+        queue.yield_turn()
         order.append("the rest")
     join(behind, page)
     assert order == ["page", "the rest", "another's work"]
@@ -313,7 +313,7 @@ def test_fifty_readers_of_one_photo_compute_once() -> None:
 
 
 def test_after_a_failure_those_who_wait_try_for_themselves() -> None:
-    once, tries, kept = Once(), [], {}
+    once, tries, kept = SingleFlight(), [], {}
 
     def make() -> str:
         tries.append(1)
@@ -331,13 +331,13 @@ def test_shared_results_may_need_one_another() -> None:
     """Two threads, each of which holds the turn or makes what the other one waits for: no deadlock."""
     made = []
 
-    @shared(4)
+    @cached(4)
     def inner(n: int) -> int:
         made.append(n)
         time.sleep(0.01)
         return n
 
-    @shared(4)
+    @cached(4)
     def outer(n: int, _unkeyed: object) -> int:
         time.sleep(0.01)
         return n + inner(0) + inner(1)
@@ -358,7 +358,7 @@ def test_shared_results_may_need_one_another() -> None:
 def test_the_least_used_of_the_shared_leave() -> None:
     made = []
 
-    @shared(2)
+    @cached(2)
     def compute(n: int) -> int:
         made.append(n)
         return n
@@ -379,7 +379,7 @@ def test_one_at_a_time_whatever_is_asked_for() -> None:
         return trace()
 
     two = TraceCache()
-    slow = shared(9)(lambda n: work())
+    slow = cached(9)(lambda n: work())
     together(*[lambda n=n: two.get(n, work) for n in range(6)], *[lambda n=n: slow(n) for n in range(6)])
     assert most == [1]
     assert not queue._turns.held
@@ -388,12 +388,12 @@ def test_one_at_a_time_whatever_is_asked_for() -> None:
 def test_the_log_says_what_was_computed_and_counts_nothing_twice(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("DEBUG", queue.__name__)
 
-    @shared(4)
+    @cached(4)
     def inner(n: int) -> int:
         time.sleep(0.1)
         return n
 
-    @shared(4)
+    @cached(4)
     def outer(n: int) -> int:
         time.sleep(0.02)
         return inner(n) + inner(n)
@@ -410,8 +410,8 @@ def test_garbage_is_swept_once_for_many_reruns(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(cache.gc, "collect", lambda *_: swept.release() or 0)
     sweeper = cache.Sweeper(every=0.2)
     for _ in range(50):
-        sweeper.rerun()
+        sweeper.schedule()
     assert swept.acquire(timeout=SOON)
     assert not swept.acquire(timeout=0.3), "one sweep for all of them"
-    sweeper.rerun()
+    sweeper.schedule()
     assert swept.acquire(timeout=SOON)

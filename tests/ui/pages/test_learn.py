@@ -23,15 +23,15 @@ from cfviz.data.images import load_image, prepare
 from cfviz.data.samples import sample
 from cfviz.run import inspect
 from cfviz.ui.pages.learn import Scene, grade, load_lessons, parse_lessons, progress
-from cfviz.ui.pages.learn.course import ASKS, FOLDER, PARTS, STATES, wanted
+from cfviz.ui.pages.learn.course import FOLDER, PARTS, QUESTION_KINDS, STATES, wanted
 from cfviz.ui.pages.learn.question import (
     Option,
     Question,
     RefusedError,
     accepted,
     block_of,
-    heads,
-    place,
+    head_options,
+    parse_token,
 )
 from cfviz.ui.pages.learn.tensors import effect_ranks, equals, firsts, ranks
 from cfviz.words import LANGUAGES, signed
@@ -77,7 +77,7 @@ BARE = Scene(Geometry(), 224, no_tensors)
 def ask(
     name: str, state: dict[str, Any], after: dict[str, Any] | None = None, scene: Scene = BARE
 ) -> Question:
-    return ASKS[name].make(scene, state, after or {})
+    return QUESTION_KINDS[name].make(scene, state, after or {})
 
 
 def about_of(name: str, **weights: Any) -> Scene:
@@ -123,7 +123,7 @@ def test_chinese_is_chinese_with_chinese_punctuation() -> None:
 def test_every_term_is_used_and_every_figure_and_question_too() -> None:
     assert {term for _, step in STEPS for term in step.terms} == set(COURSE.terms)
     assert {step.figure for _, step in STEPS} == set(STATES)
-    assert {step.ask for _, step in STEPS} == set(ASKS)
+    assert {step.ask for _, step in STEPS} == set(QUESTION_KINDS)
 
 
 def change(path: str, value: Any) -> Callable[[dict[str, Any]], None]:
@@ -269,7 +269,7 @@ def test_near_then_far_reaches_everything() -> None:
 def test_what_counting_gives(name: str, state: dict[str, Any], after: dict[str, Any], good: set[str]) -> None:
     question = ask(name, state, after)
     assert question.good == good
-    assert set(question.fields) == set(ASKS[name].fields)
+    assert set(question.fields) == set(QUESTION_KINDS[name].fields)
     for option in question.options:
         assert grade(question, [option.code]).right == (good == {option.code})
 
@@ -356,8 +356,8 @@ def test_taking_parts_away_is_the_models_own_forward(scene: Scene) -> None:
 
 def test_every_step_can_be_asked_and_answered_in_both_languages(scene: Scene) -> None:
     for lesson, step in STEPS:
-        question = ASKS[step.ask].make(scene, step.state, step.after)
-        assert set(question.fields) == set(ASKS[step.ask].fields)
+        question = QUESTION_KINDS[step.ask].make(scene, step.state, step.after)
+        assert set(question.fields) == set(QUESTION_KINDS[step.ask].fields)
         right = sorted(question.good)
         tried = [right if question.kind in ("many", "tokens") else right[:1]]
         wrong = [o.code for o in question.options if o.code not in question.good] or ["7.7"]
@@ -415,9 +415,9 @@ def test_other_models_are_asked_what_is_so_of_them(
     for lesson, step in STEPS:
         if step.id in refused:
             with pytest.raises(RefusedError, match=refused[step.id]):
-                ASKS[step.ask].make(about, step.state, step.after)
+                QUESTION_KINDS[step.ask].make(about, step.state, step.after)
             continue
-        question = ASKS[step.ask].make(about, step.state, step.after)
+        question = QUESTION_KINDS[step.ask].make(about, step.state, step.after)
         right = sorted(question.good)[: 1 if question.kind in ("one", "token") else None]
         found = grade(question, right)
         assert found.right, step.id
@@ -452,7 +452,7 @@ def test_effects_that_differ_by_less_than_a_step_are_equal(dtype: str, good: set
     by = np.array([-0.50, 0.25, 0.53])
     scene = Scene(None, 160, lambda *_: SimpleNamespace(dtype=dtype, logits=np.array([6.0, 1.0])))
     places = effect_ranks(scene, by)
-    options = heads(3)
+    options = head_options(3)
     said = equals(
         {o.code: {"its": signed(x), "rank": r} for o, x, r in zip(options, by, places, strict=True)},
         firsts("123", places),
@@ -498,4 +498,4 @@ def test_a_store_full_of_nonsense_is_empty(text: Any) -> None:
 
 
 def test_tokens_are_named_by_row_and_column() -> None:
-    assert place("3.12") == (3, 12)
+    assert parse_token("3.12") == (3, 12)

@@ -26,7 +26,7 @@ from cfviz.models.probes import gradients
 from cfviz.run import inspect
 from cfviz.trace import Trace
 from cfviz.ui.compute import keys
-from cfviz.ui.compute.cache import shared
+from cfviz.ui.compute.cache import cached
 from cfviz.ui.context import Context
 
 POINTS = ("q", "k", "v", "bias", "probs", "out")
@@ -71,13 +71,13 @@ def subject_of(ctx: Context, shuffled: bool = False) -> AttentionSubject:
     return AttentionSubject(model, trace, image, keys.joined(source, "shuffled"), True)
 
 
-@shared(3)
+@cached(3)
 def _shuffled(source: str, _model: CrossFormer, _photo: Any, _settings: Any) -> tuple[Any, Trace]:
     model = gradients.shuffled(_model)
     return model, inspect(_photo, model, _settings.size, WATCH, dtype=_settings.dtype)
 
 
-@shared(256)
+@cached(256)
 def fidelity(source: str, _subject: AttentionSubject) -> float:
     """The largest fidelity error of any block."""
     worst = 0.0
@@ -96,8 +96,8 @@ def _numpy(weight: Any) -> np.ndarray:
     return weight.detach().float().cpu().numpy()
 
 
-@shared(256)
-def heads(source: str, _subject: AttentionSubject) -> list[dict[str, Any]]:
+@cached(256)
+def head_measures(source: str, _subject: AttentionSubject) -> list[dict[str, Any]]:
     """Every head of every block: its place, distance (px), entropy (bits) and position's share (%)."""
     trace, rows = _subject.trace, []
     for s, b, g in _blocks(trace):
@@ -136,8 +136,8 @@ def _layers(
     return stages, [_taps(layer.reductions, 2) for layer in between if layer is not None]
 
 
-@shared(256)
-def paths(source: str, _subject: AttentionSubject, s: int, b: int, row: int, col: int) -> dict[str, Any]:
+@cached(256)
+def dependence(source: str, _subject: AttentionSubject, s: int, b: int, row: int, col: int) -> dict[str, Any]:
     """Rollout and gradient of one token after a block, both over the first stage's tokens."""
     trace = _subject.trace
     stages, merging = _layers(_subject, lambda s, b: trace[point_names.attention(s, b)].mean(1), (s, b))
@@ -153,8 +153,8 @@ def paths(source: str, _subject: AttentionSubject, s: int, b: int, row: int, col
     }
 
 
-@shared(256)
-def relevances(source: str, _subject: AttentionSubject, target: int) -> dict[str, Any]:
+@cached(256)
+def relevance_maps(source: str, _subject: AttentionSubject, target: int) -> dict[str, Any]:
     """Two relevance maps for one class, and how much of the rise the integral misses."""
     by_block = gradients.attention_gradients(_subject.model, _subject.image, target)
     last = max((s, b) for s, b, _ in _blocks(_subject.trace))
@@ -171,10 +171,10 @@ def relevances(source: str, _subject: AttentionSubject, target: int) -> dict[str
     }
 
 
-@shared(256)
-def curves(source: str, _subject: AttentionSubject, target: int) -> dict[str, Any]:
+@cached(256)
+def deletion_and_insertion(source: str, _subject: AttentionSubject, target: int) -> dict[str, Any]:
     """Deletion and insertion of both maps and of random orders: curves, and which map beats chance."""
-    maps = relevances(source, _subject, target)
+    maps = relevance_maps(source, _subject, target)
     shape = maps["attention"].shape
     blank = gradients.blurred(_subject.image)
 

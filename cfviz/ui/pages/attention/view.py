@@ -14,12 +14,12 @@ from cfviz.geometry import token_box
 from cfviz.stats import spearman
 from cfviz.trace import Trace
 from cfviz.ui.compute import models
-from cfviz.ui.compute.cache import derived, shared
+from cfviz.ui.compute.cache import cached, cached_with_trace
 from cfviz.ui.context import Context
 from cfviz.ui.session import forms, photos
 from cfviz.ui.widgets import chart
-from cfviz.ui.widgets.chart import breathe, look
-from cfviz.ui.widgets.figure import committed, follow_up, fresh, go, living_figure
+from cfviz.ui.widgets.chart import breathe, show_hint
+from cfviz.ui.widgets.figure import about_to_appear, committed, follow_up, living_figure, move_to
 from cfviz.ui.widgets.takeaway import take_away
 from cfviz.ui.widgets.weights import warn_without_classes
 from cfviz.words import figure_words, scientific, two_digits
@@ -28,7 +28,7 @@ from . import measures
 from .measures import AttentionSubject, subject_of
 
 NAME = "attention.figure"
-PLACE = ("stage", "block", "head", "row", "col")
+SELECTION = ("stage", "block", "head", "row", "col")
 START, CENTRE = "cfviz.attention.start", "cfviz.attention.centre"
 CODE = """
 import cfviz
@@ -104,7 +104,7 @@ def choose_subject(ctx: Context) -> AttentionSubject:
     return subject_of(ctx, ctx.get("shuffled", 0, (0, 1)) == 1)
 
 
-def place(ctx: Context, trace: Trace) -> dict[str, Any]:
+def selection_from_link(ctx: Context, trace: Trace) -> dict[str, Any]:
     """The reader's place from the link: stage, block, head, row, col from 0, clipped to what exists.
 
     The link counts stages, blocks and heads from 1, as people do, but rows and columns from 0, as arrays do.
@@ -124,14 +124,14 @@ def place(ctx: Context, trace: Trace) -> dict[str, Any]:
     }
 
 
-def put(ctx: Context, to: dict[str, Any]) -> None:
+def write_selection(ctx: Context, to: dict[str, Any]) -> None:
     """Write a place into the link."""
     counted = {"stage": to["stage"] + 1, "block": to["block"] + 1, "head": to["head"] + 1}
     ctx.put(**counted, row=to["row"], col=to["col"], held=int(bool(to.get("locked"))))
 
 
-@shared(512, 160 * 2**20)  # some twenty photos for nano at 224 px
-def message(
+@cached(512, 160 * 2**20)  # some twenty photos for nano at 224 px
+def packed_message(
     source: str, centre: tuple[int, int], part: living.Part, _trace: Trace, _lang: str
 ) -> living.Packed:
     """The figure's message around one block, shared by all who look at the same photo and model."""
@@ -152,64 +152,64 @@ def _block(trace: Trace, s: int, b: int) -> living.Kept:
     def encode() -> living.Encoded:
         return living.unit(trace.arrays, s, b, g).encoded()
 
-    return living.Kept(s, b, g, heads, lambda: derived(trace, ("attention sent", s, b), encode))
+    return living.Kept(s, b, g, heads, lambda: cached_with_trace(trace, ("attention sent", s, b), encode))
 
 
-def figure(ctx: Context, subject: AttentionSubject) -> None:
+def show_attention(ctx: Context, subject: AttentionSubject) -> None:
     """The living figure on the chosen photo; a click updates the link.
 
     The initial block is sent and drawn first; the others follow.
     """
-    here = place(ctx, subject.trace)
-    appears = fresh(NAME)
+    here = selection_from_link(ctx, subject.trace)
+    appears = about_to_appear(NAME)
     if appears or START not in st.session_state:
         st.session_state[START] = here | {"tour": not here["locked"] and "row" not in st.query_params}
     centres: dict[str, tuple[int, int]] = st.session_state.setdefault(CENTRE, {})
     centre = centres.setdefault(subject.source, (here["stage"], here["block"]))
     try:
-        packed = message(subject.source, centre, "first", subject.trace, ctx.lang)
+        packed = packed_message(subject.source, centre, "first", subject.trace, ctx.lang)
     except ValueError as error:
         ctx.stop(error)
 
     def commit() -> None:
         clicked = committed(NAME, forms.ATTENTION)
         if clicked:
-            put(ctx, clicked)
+            write_selection(ctx, clicked)
             if clicked.get("need"):
-                there = place(ctx, subject.trace)  # clipped to what exists
+                there = selection_from_link(ctx, subject.trace)  # clipped to what exists
                 centres[subject.source] = (there["stage"], there["block"])
 
     packed = packed.at(st.session_state[START], figure_words("attention", ctx.lang))
-    look(ctx.t("attention.look"))
+    show_hint(ctx.t("attention.look"))
     living_figure(packed.data, name=NAME, on_commit=commit)
     if appears:
         breathe()
-    follow_up(message(subject.source, centre, "rest", subject.trace, "en").data, name=NAME)
+    follow_up(packed_message(subject.source, centre, "rest", subject.trace, "en").data, name=NAME)
 
 
-def offline(ctx: Context, subject: AttentionSubject) -> bytes:
+def offline_page(ctx: Context, subject: AttentionSubject) -> bytes:
     """The figure as a stand-alone page, at the reader's place."""
-    here = place(ctx, subject.trace)
-    packed = message(subject.source, (here["stage"], here["block"]), "whole", subject.trace, ctx.lang)
+    here = selection_from_link(ctx, subject.trace)
+    packed = packed_message(subject.source, (here["stage"], here["block"]), "whole", subject.trace, ctx.lang)
     # The cached message may have been packed for another reader, in another language.
     packed = packed.at(here, figure_words("attention", ctx.lang))
     return living.html(packed, f"cfviz {ctx.settings.model} {subject.trace.photo}", ctx.lang).encode()
 
 
-def below(ctx: Context, subject: AttentionSubject) -> None:
+def show_footer(ctx: Context, subject: AttentionSubject) -> None:
     """Below the figure: its fidelity, its code, the offline page, the switch that shuffles the weights."""
     error = measures.fidelity(subject.source, subject)
     st.badge(ctx.t("attention.fidelity", error=scientific(error)), icon=":material/verified:", color="gray",
              help=ctx.t("attention.fidelity_help"))  # fmt: skip
-    here = place(ctx, subject.trace)
-    fields = {**shown(ctx, subject), "s": here["stage"], "b": here["block"]}
+    here = selection_from_link(ctx, subject.trace)
+    fields = {**code_fields(ctx, subject), "s": here["stage"], "b": here["block"]}
     with st.container(horizontal=True, gap="small", vertical_alignment="center"):
         take_away(
             ctx, "living", code=CODE.format(**fields, row=here["row"], col=here["col"], head=here["head"])
         )
         st.download_button(
-            ctx.t("attention.offline"), lambda: offline(ctx, subject), "cfviz-attention.html", "text/html",
-            type="tertiary", icon=":material/file_save:", on_click="ignore",
+            ctx.t("attention.offline"), lambda: offline_page(ctx, subject), "cfviz-attention.html",
+            "text/html", type="tertiary", icon=":material/file_save:", on_click="ignore",
             help=ctx.t("attention.offline_help"),
         )  # fmt: skip
         st.toggle(
@@ -221,7 +221,7 @@ def below(ctx: Context, subject: AttentionSubject) -> None:
         st.warning(ctx.t("attention.shuffled"), icon=":material/shuffle:")
 
 
-def shown(ctx: Context, subject: AttentionSubject) -> dict[str, Any]:
+def code_fields(ctx: Context, subject: AttentionSubject) -> dict[str, Any]:
     """The model and the input, as named in the shown code."""
     model = models.model_code(ctx.model)
     if subject.shuffled:
@@ -229,17 +229,17 @@ def shown(ctx: Context, subject: AttentionSubject) -> dict[str, Any]:
     return {"model": model, "photo": photos.photo_code(ctx.settings.photo), "size": ctx.settings.size}
 
 
-def send(ctx: Context, to: dict[str, Any]) -> None:
+def move_figure(ctx: Context, to: dict[str, Any]) -> None:
     """Move the figure and the link to another place, from a callback."""
-    put(ctx, to)
-    go(NAME, **{key: to[key] for key in PLACE})
+    write_selection(ctx, to)
+    move_to(NAME, **{key: to[key] for key in SELECTION})
 
 
-def heads(ctx: Context, subject: AttentionSubject) -> None:
+def show_heads(ctx: Context, subject: AttentionSubject) -> None:
     """Measurements of every head: a plot and a sortable table; a click goes to the head."""
-    rows = measures.heads(subject.source, subject)
+    rows = measures.head_measures(subject.source, subject)
     st.header(ctx.t("attention.heads_title"), anchor=False)
-    look(ctx.t("attention.heads_look"))
+    show_hint(ctx.t("attention.heads_look"))
     _heads_picture(ctx, subject, rows)
     _heads_table(ctx, subject, rows)
 
@@ -252,10 +252,10 @@ def _heads_picture(ctx: Context, subject: AttentionSubject, rows: list[dict[str,
     words = axes | {"head": t("attention.head"), "block": t("attention.block")}
     kinds = [g[0]["kind"].lower() for g in groups]
     fig = plots.head_dots(names, kinds, [[r["distance"] for r in g] for g in groups], ctx.theme, words)
-    chart.chart(ctx, fig, "heads", t("attention.heads_alt"))
+    chart.show_chart(ctx, fig, "heads", t("attention.heads_alt"))
     take_away(
         ctx, "heads", chart=chart.chart_key(ctx, "heads"),
-        code=HEADS_CODE.format(**shown(ctx, subject)),
+        code=HEADS_CODE.format(**code_fields(ctx, subject)),
         table=(tuple(rows[0]), [tuple(row.values()) for row in rows]),
     )  # fmt: skip
 
@@ -267,12 +267,12 @@ def _heads_table(ctx: Context, subject: AttentionSubject, rows: list[dict[str, A
         i = forms.row_picked(key, st.session_state[key], len(rows))
         if i is None:
             return
-        here = place(ctx, subject.trace)
+        here = selection_from_link(ctx, subject.trace)
         to = {name: rows[i][name] - 1 for name in ("stage", "block", "head")}
         before, after = (subject.trace.grouping(s, 0) for s in (here["stage"], to["stage"]))
         to["row"] = int((here["row"] + 0.5) * after.H / before.H)  # the same place of the photo
         to["col"] = int((here["col"] + 0.5) * after.W / before.W)
-        send(ctx, to | {"locked": here["locked"]})
+        move_figure(ctx, to | {"locked": here["locked"]})
 
     st.dataframe(
         pd.DataFrame(rows), key=key, hide_index=True, height=318, on_select=picked,
@@ -289,39 +289,41 @@ def _heads_table(ctx: Context, subject: AttentionSubject, rows: list[dict[str, A
     )  # fmt: skip
 
 
-def paths(ctx: Context, subject: AttentionSubject) -> None:
+def show_dependence(ctx: Context, subject: AttentionSubject) -> None:
     """What a token depends on: rollout beside the gradient, on one grid, with their rank correlation."""
-    t, at = ctx.t, place(ctx, subject.trace)
+    t, at = ctx.t, selection_from_link(ctx, subject.trace)
     s, b, row, col = (at[name] for name in ("stage", "block", "row", "col"))
     st.header(t("attention.paths_title"), anchor=False)
-    look(t("attention.paths_look", stage=s + 1, block=b + 1, row=row, col=col))
-    found = measures.paths(subject.source, subject, s, b, row, col)
+    show_hint(t("attention.paths_look", stage=s + 1, block=b + 1, row=row, col=col))
+    found = measures.dependence(subject.source, subject, s, b, row, col)
     top, left, bottom, right = token_box(s, row, col)
     mark = ((left + right) / 2, (top + bottom) / 2)
-    fields = {**shown(ctx, subject), "s": s, "b": b, "row": row, "col": col}
+    fields = {**code_fields(ctx, subject), "s": s, "b": b, "row": row, "col": col}
     code = {"rollout": ROLLOUT_CODE, "gradient": GRADIENT_CODE}
     for side, name, share in zip(st.columns(2), ("rollout", "gradient"), found["areas"], strict=True):
         with side:
             st.subheader(t(f"attention.{name}"), anchor=False)
             fig = plots.over_photo(subject.crop, found[name], ctx.theme, mark)
-            chart.taken(ctx, fig, name, t(f"attention.{name}_alt"), code[name].format(**fields))
+            chart.show_chart_with_downloads(
+                ctx, fig, name, t(f"attention.{name}_alt"), code[name].format(**fields)
+            )
             st.caption(t(f"attention.{name}_note", area=two_digits(100 * share)))
     st.markdown(t("attention.agreement", value=f"{found['agreement']:+.2f}"))
     if subject.shuffled:
         plain = subject_of(ctx)
-        before = measures.paths(plain.source, plain, s, b, row, col)
+        before = measures.dependence(plain.source, plain, s, b, row, col)
         same = {name: f"{spearman(found[name], before[name]):+.2f}" for name in ("rollout", "gradient")}
         st.info(t("attention.sanity_paths", **same), icon=":material/shuffle:")
 
 
-def relevance(ctx: Context, subject: AttentionSubject) -> None:
+def show_relevance(ctx: Context, subject: AttentionSubject) -> None:
     """What the prediction rests on: two maps, each tested by deleting and inserting the pixels it marks."""
     t = ctx.t
     st.header(t("attention.relevance_title"), anchor=False)
     if warn_without_classes(ctx):
         return
     target = subject_of(ctx).trace.top(1)[0][0]
-    look(t("attention.relevance_look", name=ctx.labels[target]))
+    show_hint(t("attention.relevance_look", name=ctx.labels[target]))
     key = f"cfviz.attention.relevance.{subject.source}"
     if not st.session_state.get(key):
         st.caption(t("attention.relevance_cost"))
@@ -331,25 +333,25 @@ def relevance(ctx: Context, subject: AttentionSubject) -> None:
         )  # fmt: skip
         return
     with st.spinner(t("attention.relevance_wait")):
-        maps = measures.relevances(subject.source, subject, target)
-        tested = measures.curves(subject.source, subject, target)
+        maps = measures.relevance_maps(subject.source, subject, target)
+        tested = measures.deletion_and_insertion(subject.source, subject, target)
     for side, name in zip(st.columns(2), ("attention", "integrated"), strict=True):
         with side:
             st.subheader(t(f"attention.by_{name}"), anchor=False)
             fig = plots.over_photo(subject.crop, maps[name], ctx.theme)
-            code = RELEVANCE_CODE.format(**shown(ctx, subject), target=target)
-            chart.taken(ctx, fig, f"by_{name}", t(f"attention.by_{name}_alt"), code)
+            code = RELEVANCE_CODE.format(**code_fields(ctx, subject), target=target)
+            chart.show_chart_with_downloads(ctx, fig, f"by_{name}", t(f"attention.by_{name}_alt"), code)
             st.caption(t(f"attention.by_{name}_note", missing=f"{100 * maps['missing']:.1f}"))
             good = tested["beats"][name]
             st.badge(t(f"attention.{'beats' if good else 'no_better'}"), color="green" if good else "orange",
                      icon=f":material/{'check' if good else 'warning'}:")  # fmt: skip
     if subject.shuffled:
         plain = subject_of(ctx)
-        before = measures.relevances(plain.source, plain, target)
+        before = measures.relevance_maps(plain.source, plain, target)
         same = {name: f"{spearman(maps[name], before[name]):+.2f}" for name in ("attention", "integrated")}
         st.info(t("attention.sanity_relevance", **same), icon=":material/shuffle:")
     words = {
         name: t(f"attention.{name}") for name in ("deletion", "insertion", "cells", "probability", "chance")
     }
     lines = {t(f"attention.by_{name}"): line for name, line in tested["lines"].items()}
-    chart.figure(ctx, plots.curves(lines, tested["chance"], ctx.theme, words), "curves")
+    chart.show_figure(ctx, plots.curves(lines, tested["chance"], ctx.theme, words), "curves")

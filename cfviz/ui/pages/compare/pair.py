@@ -20,7 +20,7 @@ from cfviz.ui.compute import cache, keys, models
 from cfviz.ui.context import Context
 from cfviz.ui.session import forms, state
 from cfviz.ui.widgets import chart, weights
-from cfviz.ui.widgets.figure import COMPARE, committed, fresh
+from cfviz.ui.widgets.figure import COMPARE, about_to_appear, committed
 from cfviz.words import figure_words
 
 NAME = "compare.figure"
@@ -70,13 +70,13 @@ class Pair:
         return _gradient(key, self.photo, stage, row, col, side, self.image)
 
 
-@cache.shared(entries=12)
+@cache.cached(entries=12)
 def _outputs(key: str, photo: str, stage: int, _side: Side, _image: Any) -> Outputs:
     blocks = len(_side.schemes(*_image.shape[-2:])[stage])
     return _side.outputs(_image, [(stage, b) for b in range(blocks)])
 
 
-@cache.shared(entries=64)
+@cache.cached(entries=64)
 def _gradient(key: str, photo: str, stage: int, row: int, col: int, _side: Side, _image: Any) -> np.ndarray:
     return _side.gradient(_image, stage, row, col)
 
@@ -89,7 +89,7 @@ def title(name: str) -> str:
     return OTHERS[name].title if name in OTHERS else models.title(name)
 
 
-def choose(ctx: Context) -> Pair:
+def choose_pair(ctx: Context) -> Pair:
     """Let the reader choose two models; the link records both."""
     s, ours = ctx.settings, models.names()
     names = [*ours, *OTHERS]
@@ -137,7 +137,7 @@ def side_of(ctx: Context, name: str) -> Side:
     return Side(name, _other(name, s.size, s.device, s.dtype, str(file or "")), True)
 
 
-@cache.shared(entries=3)
+@cache.cached(entries=3)
 def _other(name: str, size: int, device: str, dtype: str, file: str) -> Any:
     return placed(create_other(name, size, weights_here(name) if file else None), device, dtype)
 
@@ -156,7 +156,7 @@ def _announce(ctx: Context, side: Side) -> None:
 # ---------------------------------------------------------------- the figure
 
 
-def place(ctx: Context, pair: Pair) -> dict[str, Any]:
+def selection_from_link(ctx: Context, pair: Pair) -> dict[str, Any]:
     """The reader's place, all counted from 0; the link counts stages and blocks from 1."""
     stage = ctx.get("stage", 1, STAGES) - 1
     at: dict[str, Any] = {"stage": stage}
@@ -172,18 +172,18 @@ def place(ctx: Context, pair: Pair) -> dict[str, Any]:
     return at
 
 
-def figure(ctx: Context, pair: Pair, at: dict[str, Any]) -> None:
+def show_pair(ctx: Context, pair: Pair, at: dict[str, Any]) -> None:
     """Both photos; a click or the choice of a stage or block updates the link."""
-    if fresh(NAME) or START not in st.session_state:
+    if about_to_appear(NAME) or START not in st.session_state:
         tour = not at["held"] and "row" not in st.query_params
         st.session_state[START] = {"row": at["row"], "col": at["col"], "held": at["held"], "tour": tour}
     start = tuple(st.session_state[START].items())
     data = _packed(pair.keys, pair.photo, at["stage"], (at["a"], at["b"]), start, ctx.lang, pair, ctx.t)
-    chart.look(ctx.t("compare.figure_look"))
+    chart.show_hint(ctx.t("compare.figure_look"))
     COMPARE.show(data, name=NAME, on_commit=partial(_commit, ctx, pair))
 
 
-@cache.shared(entries=16)
+@cache.cached(entries=16)
 def _packed(
     keys: tuple[str, str], photo: str, stage: int, blocks: tuple[int, int], start: tuple[Any, ...], lang: str,
     _pair: Pair, _t: Callable[..., str],

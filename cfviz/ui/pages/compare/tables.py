@@ -22,10 +22,9 @@ from cfviz.models.others.timm_models import OTHERS
 from cfviz.models.weights.checkpoints import model_card
 from cfviz.run import class_names
 from cfviz.stats import softmax
-from cfviz.ui.compute.later import later
+from cfviz.ui.compute.background import in_background
 from cfviz.ui.compute.models import model_code
 from cfviz.ui.context import Context
-from cfviz.ui.pages.attention.view import two_digits
 from cfviz.ui.session import queue
 from cfviz.ui.session.photos import photo_code
 from cfviz.ui.session.plain import plain
@@ -34,7 +33,7 @@ from cfviz.ui.widgets.takeaway import take_away
 from cfviz.ui.widgets.weights import warn_without_classes
 from cfviz.words import percent, short_name, two_digits
 
-from .pair import Pair, figure, place, title
+from .pair import Pair, selection_from_link, show_pair, title
 
 MEASURED = 224  # input size in pixels at which our own weights are measured
 CODE_POINT = """
@@ -101,7 +100,7 @@ print(cka_table(features(a), features(b)))    # linear CKA, one row per stage of
 """
 
 
-def opened(side: Side, size: int, end: str = "") -> str:
+def open_side_code(side: Side, size: int, end: str = "") -> str:
     """The rest of a line of Python that opens one side as it is on screen."""
     kind = str(next(side.model.parameters()).dtype).removeprefix("torch.")
     dtype = "" if kind == "float32" else f', dtype="{kind}"'
@@ -111,11 +110,11 @@ def opened(side: Side, size: int, end: str = "") -> str:
 
 
 @st.fragment
-def linked(ctx: Context, pair: Pair) -> None:
+def show_linked(ctx: Context, pair: Pair) -> None:
     """The figure and, below it, what the same token depends on in both models."""
-    at = place(ctx, pair)
-    figure(ctx, pair, at)
-    a, b = (opened(side, pair.size, ",") for side, _ in pair.sides)
+    at = selection_from_link(ctx, pair)
+    show_pair(ctx, pair, at)
+    a, b = (open_side_code(side, pair.size, ",") for side, _ in pair.sides)
     photo = photo_code(ctx.settings.photo)
     fields = {"a": a, "b": b, "size": pair.size, "s": at["stage"], "photo": photo}
     take_away(
@@ -127,7 +126,7 @@ def linked(ctx: Context, pair: Pair) -> None:
 def _reach(ctx: Context, pair: Pair, at: dict[str, Any]) -> None:
     """The gradient of the token with respect to the pixels, over the photo."""
     st.subheader(ctx.t("compare.reach_title"), anchor=False)
-    chart.look(ctx.t("compare.reach_look", stage=at["stage"] + 1, row=at["row"], col=at["col"]))
+    chart.show_hint(ctx.t("compare.reach_look", stage=at["stage"] + 1, row=at["row"], col=at["col"]))
     stride = 4 * 2 ** at["stage"]
     mark = ((at["col"] + 0.5) * stride, (at["row"] + 0.5) * stride)
     for n, column in enumerate(st.columns(2, gap="large")):
@@ -137,8 +136,10 @@ def _reach(ctx: Context, pair: Pair, at: dict[str, Any]) -> None:
                 field = summed_over_squares(pair.gradient(n, at["stage"], at["row"], at["col"]), 4)
             fig = over_photo(pair.crop, field, ctx.theme, mark)
             photo = photo_code(ctx.settings.photo)
-            code = CODE_REACH.format(side=opened(side, pair.size), size=pair.size, photo=photo, **at)
-            chart.taken(ctx, fig, f"reach-{n + 1}", ctx.t("compare.reach_alt", model=name), code)
+            code = CODE_REACH.format(side=open_side_code(side, pair.size), size=pair.size, photo=photo, **at)
+            chart.show_chart_with_downloads(
+                ctx, fig, f"reach-{n + 1}", ctx.t("compare.reach_alt", model=name), code
+            )
             known = "reach_note" if side.trained else "reach_note_random"
             st.caption(ctx.t(f"compare.{known}", model=name, area=two_digits(100 * smallest_area(field))))
 
@@ -151,7 +152,7 @@ def names_of(ctx: Context, side: Side) -> list[str]:
     return labels("imagenet-1k", ctx.lang) if side.other else class_names(side.model, ctx.lang)
 
 
-def answers(ctx: Context, pair: Pair) -> None:
+def show_predictions(ctx: Context, pair: Pair) -> None:
     """The likeliest classes of both models; random weights have no answer."""
     st.subheader(ctx.t("compare.answers_title"), anchor=False)
     stage = ctx.get("stage", 1, range(1, 5)) - 1
@@ -173,15 +174,19 @@ def answers(ctx: Context, pair: Pair) -> None:
             order = np.argsort(-probs)[:5]
             tops.append(classes[order[0]])
             fig = top_bars([classes[i] for i in order], probs[order].tolist(), ctx.theme)
-            code = CODE_TOP.format(side=opened(side, pair.size), **named)
-            chart.taken(ctx, fig, f"top-{n + 1}", ctx.t("compare.top_alt", model=name), code)
+            code = CODE_TOP.format(side=open_side_code(side, pair.size), **named)
+            chart.show_chart_with_downloads(
+                ctx, fig, f"top-{n + 1}", ctx.t("compare.top_alt", model=name), code
+            )
             st.caption(ctx.t("compare.classes", n=len(classes), trained=side.trained_in(ctx.t)))
             rows += [(name, label, float(p)) for label, p in zip(classes, probs, strict=True)]
     if len(tops) == 2:
         key = "same" if tops[0] == tops[1] else "differ"
-        chart.look(ctx.t(f"compare.answers_{key}", a=short_name(tops[0]), b=short_name(tops[1])))
+        chart.show_hint(ctx.t(f"compare.answers_{key}", a=short_name(tops[0]), b=short_name(tops[1])))
     if rows:
-        code = "".join(CODE_TOP.format(side=opened(side, pair.size), **named) for side, _ in pair.sides)
+        code = "".join(
+            CODE_TOP.format(side=open_side_code(side, pair.size), **named) for side, _ in pair.sides
+        )
         take_away(ctx, "answers", code=code, table=(("model", "class", "probability"), rows))
 
 
@@ -194,27 +199,27 @@ def _features(pair: Pair, n: int) -> list[np.ndarray]:
     maps = []
     for entry in gallery():
         maps.append(side.outputs(prepare(load_image(entry.path), pair.size).tensor).maps)
-        queue.breathe()
+        queue.yield_turn()
     return [np.concatenate([on_grid(one[s], cells) for one in maps]) for s in range(4)]
 
 
-def similarity(ctx: Context, pair: Pair) -> None:
+def show_similarity(ctx: Context, pair: Pair) -> None:
     """Linear CKA of every stage of one model with every stage of the other."""
     st.subheader(ctx.t("compare.like_title"), anchor=False)
     if pair.a.trained is None or pair.b.trained is None:
-        chart.look(ctx.t("compare.like_random"))
+        chart.show_hint(ctx.t("compare.like_random"))
         return
-    values = later(
+    values = in_background(
         ("likeness", pair.keys), lambda: cka_table(_features(pair, 0), _features(pair, 1)),
         ctx.t("compare.like_wait", n=len(gallery())),
     )  # fmt: skip
     if values is None:
         return
     a, b = (title(side.name) for side, _ in pair.sides)
-    opens = dict(zip("ab", (opened(side, pair.size) for side, _ in pair.sides), strict=True))
+    opens = dict(zip("ab", (open_side_code(side, pair.size) for side, _ in pair.sides), strict=True))
     cells = pair.size // 32
     words = {"a": f"{a}", "b": f"{b}", "stage": ctx.t("compare.stage")}
-    chart.figure(
+    chart.show_figure(
         ctx, likeness(values, words, ctx.theme), "like",
         code=CODE_LIKE.format(**opens, size=pair.size, cells=cells),
         table=(("stage", *(f"{pair.b.name} {s}" for s in range(1, 5))),
@@ -238,12 +243,12 @@ def measured(side: Side) -> dict[str, Any] | None:
     return model_card(side.name).get("val")
 
 
-def costs(ctx: Context, pair: Pair) -> None:
+def show_costs(ctx: Context, pair: Pair) -> None:
     """Accuracy, parameters, multiply-adds and time, side by side."""
     t = ctx.t
     st.subheader(t("compare.cost_title"), anchor=False)
     names = [title(side.name) for side, _ in pair.sides]
-    times: tuple[list[float], list[float]] = later(
+    times: tuple[list[float], list[float]] = in_background(
         ("times", pair.keys), lambda: benchmark(pair.a, pair.b, pair.image), t("compare.cost_wait")
     ) or (
         [],
@@ -251,7 +256,7 @@ def costs(ctx: Context, pair: Pair) -> None:
     )
     if times[0]:
         ratio = median(times[1]) / median(times[0])  # of the times in the table
-        chart.look(t("compare.cost_look", a=names[0], b=names[1], ratio=f"{ratio:.2f}"))
+        chart.show_hint(t("compare.cost_look", a=names[0], b=names[1], ratio=f"{ratio:.2f}"))
     columns = [_facts(ctx, side, pair.size, mine) for (side, _), mine in zip(pair.sides, times, strict=True)]
     cards = [card for side, _ in pair.sides if (card := measured(side))]
     at = cards[0]["size"] if cards else MEASURED
@@ -265,7 +270,7 @@ def costs(ctx: Context, pair: Pair) -> None:
     st.html(f'<div class="cf-sides"><table><thead><tr><td></td>{head}</tr></thead>{lines}</table></div>')
     st.caption(t("compare.cost_note", n=len(times[0]) or "…"))
     rows = [(key, *(column[key] for column in columns)) for key in columns[0]]
-    a, b = (opened(side, pair.size) for side, _ in pair.sides)
+    a, b = (open_side_code(side, pair.size) for side, _ in pair.sides)
     code = CODE_COST.format(a=a, b=b, size=pair.size, photo=photo_code(ctx.settings.photo))
     take_away(ctx, "cost", code=code, table=(("", *names), rows))
 

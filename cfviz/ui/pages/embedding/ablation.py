@@ -17,7 +17,7 @@ from cfviz.figures.plots import embedding as plots
 from cfviz.measured import quick
 from cfviz.models.crossformer import CrossFormer
 from cfviz.models.probes import embedding as layers
-from cfviz.ui.compute.cache import shared
+from cfviz.ui.compute.cache import cached
 from cfviz.ui.context import Context
 from cfviz.ui.session import photos
 from cfviz.ui.widgets import chart
@@ -27,14 +27,14 @@ from cfviz.ui.widgets.weights import warn_without_classes
 from cfviz.words import percent, short_name
 
 from . import shown_code
-from .figure import Cost, knocked_line
+from .figure import Cost, ablation_line
 from .subject import EmbeddingSubject, outputs
 
 METHODS = ("zero", "mean", "photo")
 SIZE = 224  # input size of the gallery's photos here, in pixels
 
 
-@shared(4)
+@cached(4)
 def gallery_responses(weights: str, stages: tuple[int, ...], _model: CrossFormer) -> dict[str, np.ndarray]:
     """The outputs of some layers' kernels on the whole gallery: point -> (16, H, W, D_i)."""
     images = [prepare(photos.photo(entry.id), SIZE).tensor for entry in gallery()]
@@ -46,8 +46,8 @@ def kernels(subject: EmbeddingSubject) -> list[tuple[int, int, str]]:
     return [(layer.stage, i, point) for layer in subject.layers for i, point in enumerate(layer.points)]
 
 
-@shared(128)
-def knocked(source: str, method: str, other: str, _subject: EmbeddingSubject) -> dict[str, np.ndarray]:
+@cached(128)
+def ablated(source: str, method: str, other: str, _subject: EmbeddingSubject) -> dict[str, np.ndarray]:
     """One forward per kernel with its output replaced: the logits, and how far each stage's tokens moved.
 
     Args:
@@ -78,14 +78,14 @@ def knocked(source: str, method: str, other: str, _subject: EmbeddingSubject) ->
 def costs(subject: EmbeddingSubject) -> list[Cost]:
     """The cost of setting each kernel to zero."""
     found = measure.prediction_changes(
-        knocked(subject.source, "zero", "", subject)["logits"], subject.trace.logits
+        ablated(subject.source, "zero", "", subject)["logits"], subject.trace.logits
     )
     rows = zip(kernels(subject), found["probability"], found["logit"], strict=True)
     return [(s, subject.layers[s].kernels[i], float(p), float(logit)) for (s, i, _), p, logit in rows]
 
 
 @st.fragment
-def knock_out(ctx: Context, subject: EmbeddingSubject) -> None:
+def show_ablation(ctx: Context, subject: EmbeddingSubject) -> None:
     """The cost of each knock-out, and where later stages change; on request if that takes long."""
     st.subheader(ctx.t("embedding.knock_title"), anchor=False)
     if warn_without_classes(ctx):
@@ -125,11 +125,11 @@ def _knocked(ctx: Context, subject: EmbeddingSubject) -> None:
         wait = st.container(key="em-wait", width="content")
     method = method or "zero"
     with wait, st.spinner(ctx.t("embedding.knock_wait")):
-        after = knocked(subject.source, method, other, subject)
+        after = ablated(subject.source, method, other, subject)
         if not quick(subject.model):
             everything = costs(subject)
     if not quick(subject.model):
-        st.markdown(knocked_line(ctx, subject, everything))
+        st.markdown(ablation_line(ctx, subject, everything))
     found = measure.prediction_changes(after["logits"], subject.trace.logits)
     first = subject.trace.top(1)[0]
     names = [kernel_name(ctx, subject, s, i) for s, i, _ in kernels(subject)]
@@ -141,7 +141,7 @@ def _knocked(ctx: Context, subject: EmbeddingSubject) -> None:
         )
     ]
     texts = {"logit": ctx.t("embedding.axis_logit"), "points": ctx.t("embedding.points")}
-    chart.figure(
+    chart.show_figure(
         ctx,
         plots.ablation_bars(rows, ctx.theme, texts),
         "knock",
@@ -164,10 +164,10 @@ def _knocked(ctx: Context, subject: EmbeddingSubject) -> None:
 
 def _maps(ctx: Context, maps: list[np.ndarray], name: str, code: str) -> None:
     pictures, top = plots.heat(maps)
-    chart.look(ctx.t("embedding.later_look", kernel=name, top=f"{top:.2f}"))
+    chart.show_hint(ctx.t("embedding.later_look", kernel=name, top=f"{top:.2f}"))
     shown = [Image.fromarray(picture) for picture in pictures]
     captions = [ctx.t("embedding.stage", n=s + 1, mean=f"{m.mean():.2f}") for s, m in enumerate(maps)]
-    cards([photos.data_uri(picture) for picture in shown], captions)
+    show_cards([photos.data_uri(picture) for picture in shown], captions)
     notes = [f"stage {s + 1}: {m.mean():.2f} (scale 0 to {top:.2f})" for s, m in enumerate(maps)]
 
     def table() -> Table:
@@ -177,7 +177,7 @@ def _maps(ctx: Context, maps: list[np.ndarray], name: str, code: str) -> None:
     take_away(ctx, "later", code=code, table=table, sheet=lambda: (shown, notes, 4))
 
 
-def cards(images: Sequence[str], captions: Sequence[str], columns: int = 4) -> None:
+def show_cards(images: Sequence[str], captions: Sequence[str], columns: int = 4) -> None:
     """Pictures side by side, two per row on a phone, with sharp pixels.
 
     Args:
@@ -200,7 +200,7 @@ def kernel_name(ctx: Context, subject: EmbeddingSubject, stage: int, i: int) -> 
 
 
 @st.fragment
-def reads(ctx: Context, subject: EmbeddingSubject) -> None:
+def show_reads(ctx: Context, subject: EmbeddingSubject) -> None:
     """How much of the next query, key and value weights reads each kernel's channels."""
     st.subheader(ctx.t("embedding.reads_title"), anchor=False)
     stage = st.segmented_control(
@@ -219,7 +219,7 @@ def reads(ctx: Context, subject: EmbeddingSubject) -> None:
             break  # beyond this, channels no longer belong to a single kernel
     even = [n / sum(layer.channels) for n in layer.channels]
     titles = [ctx.t("embedding.kernel_short", k=k) for k in layer.kernels]
-    chart.figure(
+    chart.show_figure(
         ctx,
         plots.read_bars(np.stack(shares), names, titles, even, ctx.theme),
         "reads",

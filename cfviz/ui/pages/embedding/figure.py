@@ -14,11 +14,11 @@ from cfviz.figures.live.message import opened
 from cfviz.measured import cel
 from cfviz.models.crossformer import CrossFormer
 from cfviz.models.probes import embedding as layers
-from cfviz.ui.compute.cache import shared
+from cfviz.ui.compute.cache import cached
 from cfviz.ui.context import Context
 from cfviz.ui.session import forms, photos
 from cfviz.ui.widgets import chart
-from cfviz.ui.widgets.figure import EMBEDDING, committed, fresh
+from cfviz.ui.widgets.figure import EMBEDDING, about_to_appear, committed
 from cfviz.ui.widgets.takeaway import take_away
 from cfviz.words import figure_words, percent, signed
 
@@ -28,7 +28,7 @@ from .subject import EmbeddingSubject
 NAME = "embedding.figure"
 START = "cfviz.embedding.start"
 # Regions of gallery photos that show one thing only: photo, rows and columns as fractions of the centre crop.
-PLACES = {
+REGIONS = {
     "texture": ("bison", (0.72, 1.0), (0.0, 1.0)),
     "object": ("giant-panda", (0.25, 0.65), (0.45, 0.85)),
 }
@@ -39,13 +39,13 @@ Cost = tuple[int, int, float, float]  # stage, kernel, changes of the top class'
 # ---------------------------------------------------------------- the figure
 
 
-@shared(24)
+@cached(24)
 def cels(source: str, _subject: EmbeddingSubject) -> tuple[message.Cel, ...]:
     """All four layers on the chosen photo."""
     return tuple(cel(layer, _subject.concat(layer.stage)) for layer in _subject.layers)
 
 
-def place(ctx: Context, subject: EmbeddingSubject) -> dict[str, Any]:
+def selection_from_link(ctx: Context, subject: EmbeddingSubject) -> dict[str, Any]:
     """The reader's place from the link, clipped to what exists; the link counts layers from 1."""
     stage = ctx.get("cel", 1, range(1, 5)) - 1
     H, W, _ = subject.concat(stage).shape
@@ -57,8 +57,8 @@ def place(ctx: Context, subject: EmbeddingSubject) -> dict[str, Any]:
     }
 
 
-@shared(512, 64 * 2**20)
-def packed(source: str, _subject: EmbeddingSubject) -> bytes:
+@cached(512, 64 * 2**20)
+def packed_message(source: str, _subject: EmbeddingSubject) -> bytes:
     """The figure's message, packed once per photo and model, for any reader and starting place."""
     photo = _subject.trace.crop
     assert photo is not None
@@ -66,13 +66,13 @@ def packed(source: str, _subject: EmbeddingSubject) -> bytes:
 
 
 @st.fragment
-def figure(ctx: Context, subject: EmbeddingSubject) -> None:
+def show_embedding(ctx: Context, subject: EmbeddingSubject) -> None:
     """The figure that follows the pointer; a click updates the link."""
-    appears = fresh(NAME)
+    appears = about_to_appear(NAME)
     if appears or START not in st.session_state:
-        st.session_state[START] = place(ctx, subject)
+        st.session_state[START] = selection_from_link(ctx, subject)
     words = figure_words("embedding", ctx.lang)
-    data = opened(packed(subject.source, subject)).at(st.session_state[START], words).data
+    data = opened(packed_message(subject.source, subject)).at(st.session_state[START], words).data
 
     def commit() -> None:
         if to := committed(NAME, forms.EMBEDDING):
@@ -99,23 +99,23 @@ def _table(subject: EmbeddingSubject) -> tuple[tuple[str, ...], list[tuple[Any, 
 # ---------------------------------------------------------------- the summary
 
 
-@shared(6)
-def at_places(
+@cached(6)
+def shares_in_regions(
     weights: str, _model: CrossFormer, _layer: layers.Layer, size: int = 224
 ) -> dict[str, np.ndarray]:
     """The mean share that each kernel of the first layer carries in the known regions: name -> (K,)."""
-    images = [prepare(photos.photo(id), size).tensor for id, _, _ in PLACES.values()]
+    images = [prepare(photos.photo(id), size).tensor for id, _, _ in REGIONS.values()]
     seen = layers.responses(_model, images, stages=(0,))
     tokens = np.concatenate([seen[point] for point in _layer.points], -1)  # n, H, W, C
     shares = measure.carried_shares(measure.normalised(tokens, _layer.gain, _layer.eps), _layer.channels)
-    boxes = [(rows, cols) for _, rows, cols in PLACES.values()]
+    boxes = [(rows, cols) for _, rows, cols in REGIONS.values()]
     return {
         name: measure.box_mean(shares[:, n], *box)
-        for n, (name, box) in enumerate(zip(PLACES, boxes, strict=True))
+        for n, (name, box) in enumerate(zip(REGIONS, boxes, strict=True))
     }
 
 
-def summary(ctx: Context, subject: EmbeddingSubject, costs: list[Cost] | None) -> None:
+def show_summary(ctx: Context, subject: EmbeddingSubject, costs: list[Cost] | None) -> None:
     """The page's findings in numbers.
 
     Args:
@@ -123,7 +123,7 @@ def summary(ctx: Context, subject: EmbeddingSubject, costs: list[Cost] | None) -
         subject: The page's subject.
         costs: The cost of every knock-out; None if they are measured on request, further down.
     """
-    layer, shares = subject.layers[0], at_places(subject.weights, subject.model, subject.layers[0])
+    layer, shares = subject.layers[0], shares_in_regions(subject.weights, subject.model, subject.layers[0])
     part = np.asarray(layer.channels) / sum(layer.channels)
     lines = []
     for name, values in shares.items():
@@ -132,12 +132,12 @@ def summary(ctx: Context, subject: EmbeddingSubject, costs: list[Cost] | None) -
             ctx.t(
                 f"embedding.short_{name}",
                 k=layer.kernels[top],
-                share=whole(values[top]),
-                part=whole(part[top]),
+                share=whole_percent(values[top]),
+                part=whole_percent(part[top]),
                 most=layer.kernels[most],
                 times=f"{values[most] / part[most]:.2f}",
                 all=ctx.t("embedding.comma").join(
-                    f"{k} px {whole(v)}" for k, v in zip(layer.kernels, values, strict=True)
+                    f"{k} px {whole_percent(v)}" for k, v in zip(layer.kernels, values, strict=True)
                 ),
             )
         )
@@ -146,17 +146,19 @@ def summary(ctx: Context, subject: EmbeddingSubject, costs: list[Cost] | None) -
         later = {"name": ctx.labels[best[0][0]].split(",")[0], "p": percent(best[0][2])}
         lines.append(ctx.t("embedding.short_later", **later))
     elif costs is not None:
-        lines.append(knocked_line(ctx, subject, costs))
+        lines.append(ablation_line(ctx, subject, costs))
     st.subheader(ctx.t("embedding.short_title"), anchor=False)
     st.markdown("\n".join(f"- {line}" for line in lines))
 
 
-def knocked_line(ctx: Context, subject: EmbeddingSubject, costs: list[Cost]) -> str:
+def ablation_line(ctx: Context, subject: EmbeddingSubject, costs: list[Cost]) -> str:
     """One sentence on what knocking out each kernel costs on this photo."""
     first, _, p = subject.trace.top(1)[0]
     listed = ctx.t("embedding.semicolon").join(
         f"CEL {layer.stage + 1}: "
-        + ctx.t("embedding.comma").join(f"{k}×{k} {points(p)}" for s, k, p, _ in costs if s == layer.stage)
+        + ctx.t("embedding.comma").join(
+            f"{k}×{k} {percentage_points(p)}" for s, k, p, _ in costs if s == layer.stage
+        )
         for layer in subject.layers
     )
     worst = min(costs, key=lambda c: c[3])
@@ -171,11 +173,11 @@ def knocked_line(ctx: Context, subject: EmbeddingSubject, costs: list[Cost]) -> 
     )
 
 
-def whole(x: float) -> str:
+def whole_percent(x: float) -> str:
     """Format a share in whole per cent."""
     return f"{100 * x:.0f} %"
 
 
-def points(x: float) -> str:
+def percentage_points(x: float) -> str:
     """Format a change of probability in percentage points: "−12.3", "+0.4"."""
     return signed(round(100 * x, 1) + 0.0, 1)  # zero after rounding is +0.0, never −0.0

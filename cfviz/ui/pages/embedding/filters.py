@@ -18,7 +18,7 @@ from cfviz.figures.plots import embedding as plots
 from cfviz.figures.plots.cards import squares as squares_picture
 from cfviz.geometry import cel_box
 from cfviz.models.probes import embedding as layers
-from cfviz.ui.compute.cache import shared
+from cfviz.ui.compute.cache import cached
 from cfviz.ui.context import Context
 from cfviz.ui.session import photos
 from cfviz.ui.widgets import chart
@@ -27,13 +27,13 @@ from cfviz.ui.widgets.takeaway import Sheet, take_away
 from cfviz.words import signed
 
 from . import shown_code
-from .ablation import SIZE, cards, gallery_responses
+from .ablation import SIZE, gallery_responses, show_cards
 from .subject import EmbeddingSubject
 
 SHOWN, PATCHES, SIDE = 24, 10, 224  # filters per sheet, patches per channel, pixels of a test pattern
 
 
-def titles(ctx: Context, subject: EmbeddingSubject, stage: int) -> list[str]:
+def kernel_titles(ctx: Context, subject: EmbeddingSubject, stage: int) -> list[str]:
     """The shortest possible names of one layer's kernels."""
     key = "embedding.kernel_px" if stage == 0 else "embedding.kernel_short"
     return [ctx.t(key, k=k) for k in subject.layers[stage].kernels]
@@ -42,14 +42,14 @@ def titles(ctx: Context, subject: EmbeddingSubject, stage: int) -> list[str]:
 # ---------------------------------------------------------------- filters and what excites them
 
 
-def filters(ctx: Context, subject: EmbeddingSubject) -> None:
+def show_filters(ctx: Context, subject: EmbeddingSubject) -> None:
     """The first layer's filters as pictures, and their radial power spectra."""
     st.subheader(ctx.t("embedding.filters_title"), anchor=False)
     layer = subject.layers[0]
     if layer.weights[0].shape[1] == 3:
-        chart.look(ctx.t("embedding.filters_look"))
+        chart.show_hint(ctx.t("embedding.filters_look"))
         sheets = _sheets(subject.weights, ctx.theme.dark, layer)
-        cards(sheets, [
+        show_cards(sheets, [
             ctx.t("embedding.sheet", k=k, shown=min(SHOWN, d), all=d)
             for k, d in zip(layer.kernels, layer.channels, strict=True)
         ])  # fmt: skip
@@ -64,8 +64,8 @@ def filters(ctx: Context, subject: EmbeddingSubject) -> None:
             ctx, "filters", code=shown_code.filters(ctx), table=(columns, rows),
             sheet=lambda: ([photos.opened(one) for one in sheets], names, 4),
         )  # fmt: skip
-    spectra(ctx, subject)
-    read_places(ctx, subject)
+    show_spectra(ctx, subject)
+    show_weight_maps(ctx, subject)
 
 
 @st.cache_data(show_spinner=False, max_entries=8)
@@ -84,7 +84,7 @@ def _sheets(weights: str, dark: bool, _layer: layers.Layer) -> list[str]:
     return out
 
 
-def spectra(ctx: Context, subject: EmbeddingSubject) -> None:
+def show_spectra(ctx: Context, subject: EmbeddingSubject) -> None:
     """The mean radial power of each kernel's filters against wavelength."""
     layer = subject.layers[0]
     found = [spectrum.radial_power(weight) for weight in layer.weights]
@@ -94,7 +94,7 @@ def spectra(ctx: Context, subject: EmbeddingSubject) -> None:
     fig = plots.lines(
         wavelengths,
         [power[::-1] for _, power in found],
-        titles(ctx, subject, 0),
+        kernel_titles(ctx, subject, 0),
         ctx.theme,
         {"x": ctx.t("embedding.axis_wavelength"), "y": ctx.t("embedding.axis_power")},
         marks=centres,
@@ -104,10 +104,10 @@ def spectra(ctx: Context, subject: EmbeddingSubject) -> None:
         f"{k} px: {c:.1f}" for k, c in zip(layer.kernels, centres, strict=True)
     )
     table = (("cycles_a_pixel", *map(str, layer.kernels)), rows)
-    chart.figure(ctx, fig, "spectra", code=shown_code.spectra(ctx), table=table, list=listed)
+    chart.show_figure(ctx, fig, "spectra", code=shown_code.spectra(ctx), table=table, list=listed)
 
 
-def read_places(ctx: Context, subject: EmbeddingSubject) -> None:
+def show_weight_maps(ctx: Context, subject: EmbeddingSubject) -> None:
     """Where the kernels of the later layers read; unlike the first layer's, they have no colours to show."""
     later = [(one, k, w) for one in subject.layers[1:] for k, w in zip(one.kernels, one.weights, strict=True)]
     maps = [measure.tap_strengths(weight) for _, _, weight in later]
@@ -119,8 +119,8 @@ def read_places(ctx: Context, subject: EmbeddingSubject) -> None:
         for name, low, high in zip(names, (m.min() for m in maps), (m.max() for m in maps), strict=True)
     ]
     grids = f"{later[0][2][:, :, 0, 0].size:,}"
-    chart.look(ctx.t("embedding.places_look", grids=grids, top=f"{top:.4f}"))
-    cards([photos.data_uri(image) for image in images], notes, 6)
+    chart.show_hint(ctx.t("embedding.places_look", grids=grids, top=f"{top:.4f}"))
+    show_cards([photos.data_uri(image) for image in images], notes, 6)
     rows = [
         (one.stage + 1, k, row, col, float(value))
         for (one, k, _), places in zip(later, maps, strict=True)
@@ -131,7 +131,7 @@ def read_places(ctx: Context, subject: EmbeddingSubject) -> None:
 
 
 @st.fragment
-def patches(ctx: Context, subject: EmbeddingSubject) -> None:
+def show_patches(ctx: Context, subject: EmbeddingSubject) -> None:
     """The places in the gallery that excite one channel most."""
     st.subheader(ctx.t("embedding.patches_title"), anchor=False)
     with st.container(horizontal=True):
@@ -140,7 +140,7 @@ def patches(ctx: Context, subject: EmbeddingSubject) -> None:
             key="embedding.patch_cel",
         ) or 0  # fmt: skip
         layer = subject.layers[stage]
-        names = titles(ctx, subject, stage)
+        names = kernel_titles(ctx, subject, stage)
         i = st.segmented_control(
             ctx.t("embedding.kernel"), range(len(names)), default=len(names) - 1,
             format_func=lambda n: names[n], key=f"embedding.patch_kernel.{stage}",
@@ -153,7 +153,7 @@ def patches(ctx: Context, subject: EmbeddingSubject) -> None:
     k, c = layer.kernels[i], int(channel) - 1
     maps = gallery_responses(subject.weights, (stage,), subject.model)[layer.points[i]][..., c]
     best = measure.strongest_positions(maps, PATCHES)
-    chart.look(ctx.t("embedding.patches_look", k=names[i], c=c + 1, n=PATCHES))
+    chart.show_hint(ctx.t("embedding.patches_look", k=names[i], c=c + 1, n=PATCHES))
     cards = "".join(_card(ctx, stage, k, *one) for one in best)
     st.html(f'<div class="cf-cards em-patches">{cards}</div>')
     ids = [entry.id for entry in gallery()]
@@ -198,8 +198,8 @@ def _patch(id: str, box: tuple[int, int, int, int]) -> str:
 # ---------------------------------------------------------------- test patterns
 
 
-@shared(16)
-def curves(weights: str, name: str, stage: int, _subject: EmbeddingSubject) -> np.ndarray:
+@cached(16)
+def pattern_curves(weights: str, name: str, stage: int, _subject: EmbeddingSubject) -> np.ndarray:
     """The mean share each kernel carries in the middle of a test pattern, at every scale, (K, scales)."""
     layer = _subject.layers[stage]
     pictures = np.stack([pattern(name, scale, SIDE) for scale in SCALES])
@@ -210,7 +210,7 @@ def curves(weights: str, name: str, stage: int, _subject: EmbeddingSubject) -> n
 
 
 @st.fragment
-def patterns(ctx: Context, subject: EmbeddingSubject) -> None:
+def show_patterns(ctx: Context, subject: EmbeddingSubject) -> None:
     """Contribution against scale, on patterns of known scale."""
     st.subheader(ctx.t("embedding.patterns_title"), anchor=False)
     with st.container(horizontal=True):
@@ -222,7 +222,7 @@ def patterns(ctx: Context, subject: EmbeddingSubject) -> None:
             ctx.t("embedding.layer"), range(4), default=0, format_func=lambda s: f"CEL {s + 1}",
             key="embedding.pattern_cel",
         ) or 0  # fmt: skip
-    layer, found = subject.layers[stage], curves(subject.weights, name, stage, subject)
+    layer, found = subject.layers[stage], pattern_curves(subject.weights, name, stage, subject)
     strip = "".join(
         f'<figure class="cf-card"><img src="{_picture(name, scale)}" alt="{scale} px">'
         f"<figcaption>{scale} px</figcaption></figure>"
@@ -232,7 +232,7 @@ def patterns(ctx: Context, subject: EmbeddingSubject) -> None:
     fig = plots.lines(
         SCALES,
         found,
-        titles(ctx, subject, stage),
+        kernel_titles(ctx, subject, stage),
         ctx.theme,
         {"x": ctx.t(f"embedding.axis_{name}"), "y": ctx.t("embedding.axis_share")},
         even=[n / sum(layer.channels) for n in layer.channels],
@@ -241,10 +241,12 @@ def patterns(ctx: Context, subject: EmbeddingSubject) -> None:
     rows = [(scale, *map(float, found[:, i])) for i, scale in enumerate(SCALES)]
     peaks = ctx.t("embedding.comma").join(
         f"{title} → {SCALES[int(curve.argmax())]} px"
-        for title, curve in zip(titles(ctx, subject, stage), found, strict=True)
+        for title, curve in zip(kernel_titles(ctx, subject, stage), found, strict=True)
     )
     table = (("pixels", *map(str, layer.kernels)), rows)
-    chart.figure(ctx, fig, "patterns", code=shown_code.patterns(ctx, name, stage), table=table, peaks=peaks)
+    chart.show_figure(
+        ctx, fig, "patterns", code=shown_code.patterns(ctx, name, stage), table=table, peaks=peaks
+    )
 
 
 @st.cache_data(show_spinner=False, max_entries=64)
@@ -256,7 +258,7 @@ def _picture(name: str, scale: float) -> str:
 
 
 @st.fragment
-def others(ctx: Context, subject: EmbeddingSubject) -> None:
+def show_other_embeddings(ctx: Context, subject: EmbeddingSubject) -> None:
     """PVT's convolution, Swin's merging and a pyramidal convolution: what a token sees, and at what cost."""
     st.subheader(ctx.t("embedding.others_title"), anchor=False)
     stage = st.segmented_control(
@@ -282,8 +284,8 @@ def others(ctx: Context, subject: EmbeddingSubject) -> None:
         notes.append(f"<b>{ctx.t(f'embedding.way_{design.name}')}</b><small>{note}</small>")
         rows.append((design.name, " ".join(map(str, design.kernels)), D, total, afford))
     times, less = f"{designs[0].macs / designs[1].macs:.1f}", f"{designs[3].macs / designs[0].macs:.1f}"
-    chart.look(ctx.t("embedding.others_look", stage=stage + 1, times=times, less=less))
-    cards(images, notes)
+    chart.show_hint(ctx.t("embedding.others_look", stage=stage + 1, times=times, less=less))
+    show_cards(images, notes)
     columns = ("way", "kernels", "channels", "macs", "channels_at_equal_cost")
     names = [f"{row[0]}: {row[1]} px" for row in rows]
     take_away(

@@ -13,7 +13,7 @@ from cfviz.models.crossformer import CrossFormer
 from cfviz.models.probes import embedding as layers
 from cfviz.trace import Trace
 from cfviz.ui.compute import keys
-from cfviz.ui.compute.cache import shared
+from cfviz.ui.compute.cache import cached
 from cfviz.ui.context import Context
 
 STAGES = range(4)
@@ -58,6 +58,6 @@ def subject_of(ctx: Context) -> EmbeddingSubject:
     return EmbeddingSubject(ctx.model, trace, image, _layers(weights, ctx.model), weights, source)
 
 
-@shared(6)
+@cached(6)
 def _layers(weights: str, _model: CrossFormer) -> tuple[layers.Layer, ...]:
     return tuple(layers.layer(_model, stage) for stage in STAGES)

@@ -21,24 +21,26 @@ from cfviz.ui.widgets import chart
 from cfviz.ui.widgets.takeaway import take_away
 
 from . import shown_code
-from .bench import Bench
+from .experiment import Experiment
+
+COLUMNS = ("head", "row", "column", "attention_before", "attention_after")
 
 
-def heads(bench: Bench) -> None:
+def show_heads(experiment: Experiment) -> None:
     """A choice of stage, and three pictures for each head of the block compared in that stage."""
-    ctx, count = bench.ctx, len(bench.model.depths)
+    ctx, count = experiment.ctx, len(experiment.model.depths)
     stage = ctx.get("heads", 1, range(1, count + 1))
     st.session_state["lab.heads"] = stage
     st.segmented_control(
         ctx.t("lab.heads"), range(1, count + 1), key="lab.heads", required=True,
         on_change=lambda: ctx.put(heads=st.session_state["lab.heads"]),
     )  # fmt: skip
-    point = bench.watch[count + stage - 1]
-    found = cache.derived(bench.after, ("lab heads", point), lambda: _heads(bench, point))
+    point = experiment.watch[count + stage - 1]
+    found = cache.cached_with_trace(experiment.after, ("lab heads", point), lambda: _heads(experiment, point))
     uris, moved, top, end = found
     most = int(np.argmax(moved))
     key = "heads_look" if moved[most] > 0 else "heads_same"
-    chart.look(
+    chart.show_hint(
         ctx.t(f"lab.{key}", head=most + 1, moved=f"{moved[most]:.2f}", top=f"{top:.2f}", diff=f"{end:.2f}")
     )
     cells, names = [], []
@@ -54,8 +56,8 @@ def heads(bench: Bench) -> None:
         cells.append(f'<figure><img src="{uri}" alt="{text}"><figcaption>{text}</figcaption></figure>')
     st.html(f'<div class="cf-lab">{"".join(cells)}</div>')
     take_away(
-        ctx, "heads", code=shown_code.heads(bench, point),
-        table=lambda: (("head", "row", "column", "attention_before", "attention_after"), _rows(bench, point)),
+        ctx, "heads", code=shown_code.heads(experiment, point),
+        table=lambda: (COLUMNS, _rows(experiment, point)),
         sheet=lambda: ([photos.opened(uri) for uri in uris], names, 6),
     )  # fmt: skip
 
@@ -67,16 +69,16 @@ def grouping_at(trace: Trace, point: str) -> Grouping:
     return trace.grouping(stage, block)
 
 
-def _received(bench: Bench, point: str) -> list[list[np.ndarray]]:
+def _received(experiment: Experiment, point: str) -> list[list[np.ndarray]]:
     """The attention every token receives from each head, before and after, (H, W) each."""
     return [
         [attention_received(t[point][:, h : h + 1], grouping_at(t, point)) for h in range(t[point].shape[1])]
-        for t in (bench.before, bench.after)
+        for t in (experiment.before, experiment.after)
     ]
 
 
-def _rows(bench: Bench, point: str) -> list[tuple[Any, ...]]:
-    before, after = _received(bench, point)
+def _rows(experiment: Experiment, point: str) -> list[tuple[Any, ...]]:
+    before, after = _received(experiment, point)
     return [
         (h + 1, r, c, float(x[r, c]), float(y[r, c]))
         for h, (x, y) in enumerate(zip(before, after, strict=True))
@@ -84,9 +86,9 @@ def _rows(bench: Bench, point: str) -> list[tuple[Any, ...]]:
     ]
 
 
-def _heads(bench: Bench, point: str) -> tuple[list[str], np.ndarray, float, float]:
+def _heads(experiment: Experiment, point: str) -> tuple[list[str], np.ndarray, float, float]:
     """Pictures (three per head), how much each head changed, and the limits of the colour scales."""
-    before, after = _received(bench, point)
+    before, after = _received(experiment, point)
     apart = [y - x for x, y in zip(before, after, strict=True)]
     heats, top = heat([*before, *after])
     signs, end = plots.differences(apart)

@@ -28,36 +28,44 @@ from cfviz.ui.widgets.weights import warn_without_classes, weights_line
 from cfviz.words import percent, scientific, short_name, signed
 
 from . import shown_code
-from .bench import BOARD, Bench, Ranking, known, measure, open_bench, show_board
-from .heads import grouping_at, heads
+from .experiment import (
+    BOARD,
+    Experiment,
+    Ranking,
+    experiment_from_link,
+    measure_ranking,
+    measured_ranking,
+    show_board,
+)
+from .heads import grouping_at, show_heads
 
 WANTED = "cfviz.lab.wanted"
 
 
 @st.fragment
-def lab(ctx: Context) -> None:
+def show_lab(ctx: Context) -> None:
     """The board and, below it, everything it changes."""
     if warn_without_classes(ctx):
         return
-    bench = open_bench(ctx)
-    show_board(bench)
-    take_away(ctx, "board", code=shown_code.changed(bench), live=BOARD)
+    experiment = experiment_from_link(ctx)
+    show_board(experiment)
+    take_away(ctx, "board", code=shown_code.changed(experiment), live=BOARD)
     waiting = st.container(key="lab-wait")
-    _controls(bench)
-    verdict(bench)
-    top_five(bench)
-    logits(bench)
-    stages(bench)
-    heads(bench)
-    if bench.how == "replace":
-        patching(bench)
+    _controls(experiment)
+    show_verdict(experiment)
+    show_predictions(experiment)
+    show_logits(experiment)
+    show_stages(experiment)
+    show_heads(experiment)
+    if experiment.how == "replace":
+        show_patching(experiment)
     with waiting:
-        ranking = known(bench)
-        comes = _exact(ctx, ranking) if ranking is not None else _measured(bench)
+        ranking = measured_ranking(experiment)
+        comes = _exact(ctx, ranking) if ranking is not None else _measured(experiment)
     if comes:
         st.subheader(ctx.t("lab.ranks_title"), anchor=False)
     if ranking is not None:
-        ranks(bench, ranking)
+        show_ranking(experiment, ranking)
     elif comes:
         st.markdown(f":material/hourglass_top: {ctx.t('lab.measuring')}")
 
@@ -71,32 +79,34 @@ def _exact(ctx: Context, ranking: Ranking) -> bool:
     return True
 
 
-def _measured(bench: Bench) -> bool:
+def _measured(experiment: Experiment) -> bool:
     """Measure every part in the background, on request if that takes long; return whether it is under way.
 
     The page is redrawn with the colours once the result is ready.
     """
-    ctx = bench.ctx
-    wanted = (bench.key, ctx.settings.photo)
-    if not quick(bench.model) and st.session_state.get(WANTED) != wanted:
+    ctx = experiment.ctx
+    wanted = (experiment.key, ctx.settings.photo)
+    if not quick(experiment.model) and st.session_state.get(WANTED) != wanted:
         st.button(
             ctx.t("lab.measure"), icon=":material/play_arrow:", key="lab.measure",
             on_click=lambda: st.session_state.update({WANTED: wanted}),
             help=ctx.t("lab.measure_help", model=ctx.settings.model),
         )  # fmt: skip
         return False
-    if measure(bench, ctx.t("lab.measuring")) is not None:
+    if measure_ranking(experiment, ctx.t("lab.measuring")) is not None:
         st.rerun()
     return True
 
 
-def _controls(bench: Bench) -> None:
+def _controls(experiment: Experiment) -> None:
     """The choice of the other photo, if one is needed."""
-    ctx = bench.ctx
-    if bench.how != "replace" and not any(one.how == "replace" and one.value is None for one in bench.do):
+    ctx = experiment.ctx
+    if experiment.how != "replace" and not any(
+        one.how == "replace" and one.value is None for one in experiment.do
+    ):
         return
     ids = [id for id in photos.ids() if id != ctx.settings.photo]
-    st.session_state["lab.other"] = bench.other
+    st.session_state["lab.other"] = experiment.other
     st.selectbox(
         ctx.t("lab.other"),
         ids,
@@ -110,65 +120,67 @@ def _controls(bench: Bench) -> None:
 # ---------------------------------------------------------------- before and after
 
 
-def verdict(bench: Bench) -> None:
+def show_verdict(experiment: Experiment) -> None:
     """One sentence on what happened to the answer."""
-    ctx = bench.ctx
+    ctx = experiment.ctx
     st.subheader(ctx.t("lab.compare_title"), anchor=False)
-    (a, _, p), (b, _, _) = bench.before.top(1)[0], bench.after.top(1)[0]
+    (a, _, p), (b, _, _) = experiment.before.top(1)[0], experiment.after.top(1)[0]
     fields = {
         "label": short_name(ctx.labels[a]),
         "p": percent(p),
-        "q": percent(float(bench.after.probs[a])),
-        "logit": signed(float(bench.after.logits[a] - bench.before.logits[a])),
+        "q": percent(float(experiment.after.probs[a])),
+        "logit": signed(float(experiment.after.logits[a] - experiment.before.logits[a])),
         "now": short_name(ctx.labels[b]),
-        "r": percent(float(bench.after.probs[b])),
+        "r": percent(float(experiment.after.probs[b])),
     }
-    key = "nothing" if not bench.active else "same_answer" if a == b else "other_answer"
-    chart.look(ctx.t(f"lab.{key}", **fields))
+    key = "nothing" if not experiment.active else "same_answer" if a == b else "other_answer"
+    chart.show_hint(ctx.t(f"lab.{key}", **fields))
     st.caption(weights_line(ctx))
 
 
-def top_five(bench: Bench) -> None:
+def show_predictions(experiment: Experiment) -> None:
     """The likeliest classes before and after, side by side, with the code for everything."""
-    ctx = bench.ctx
-    sides = ((bench.before, "before"), (bench.after, "after"))
+    ctx = experiment.ctx
+    sides = ((experiment.before, "before"), (experiment.after, "after"))
     for column, (trace, name) in zip(st.columns(2, gap="large"), sides, strict=True):
         with column:
             st.markdown(f"**{ctx.t(f'lab.{name}')}**")
             top = trace.top(5)
             fig = top_bars([ctx.labels[i] for i, _, _ in top], [p for _, _, p in top], ctx.theme)
-            chart.taken(ctx, fig, name, ctx.t(f"lab.{name}_alt"), shown_code.changed(bench))
-    before, after = bench.before, bench.after
+            chart.show_chart_with_downloads(
+                ctx, fig, name, ctx.t(f"lab.{name}_alt"), shown_code.changed(experiment)
+            )
+    before, after = experiment.before, experiment.after
     rows = zip(ctx.labels, before.probs, after.probs, before.logits, after.logits, strict=True)
     columns = ("class", "probability_before", "probability_after", "logit_before", "logit_after")
-    take_away(ctx, "answers", code=shown_code.changed(bench), table=(columns, list(rows)))
+    take_away(ctx, "answers", code=shown_code.changed(experiment), table=(columns, list(rows)))
 
 
-def logits(bench: Bench) -> None:
+def show_logits(experiment: Experiment) -> None:
     """The change of each logit; if there are many classes, of those that change most."""
-    ctx = bench.ctx
-    moved = bench.after.logits.astype(float) - bench.before.logits
+    ctx = experiment.ctx
+    moved = experiment.after.logits.astype(float) - experiment.before.logits
     order = by_magnitude(moved)[: plots.LIMIT]
     order = order[np.argsort(-moved[order], kind="stable")]
-    first = bench.before.top(1)[0][0]
+    first = experiment.before.top(1)[0][0]
     names = [short_name(ctx.labels[i]) for i in order]
     names = [f"<b>{name}</b>" if i == first else name for i, name in zip(order, names, strict=True)]
-    chart.figure(
+    chart.show_figure(
         ctx,
         plots.change_bars(names, moved[order].tolist(), ctx.theme, ctx.t("lab.axis_logit")),
         "logits",
-        code=shown_code.changed(bench),
+        code=shown_code.changed(experiment),
         table=(("class", "change"), list(zip(ctx.labels, moved.tolist(), strict=True))),
         n=len(order),
         label=short_name(ctx.labels[first]),
     )
 
 
-def stages(bench: Bench) -> None:
+def show_stages(experiment: Experiment) -> None:
     """Each stage's map and attention before and after, and the difference."""
-    ctx = bench.ctx
+    ctx = experiment.ctx
     st.subheader(ctx.t("lab.stages_title"), anchor=False)
-    st.session_state["lab.at"] = bench.at
+    st.session_state["lab.at"] = experiment.at
     st.segmented_control(
         ctx.t("lab.at"),
         ("first", "last"),
@@ -177,9 +189,13 @@ def stages(bench: Bench) -> None:
         required=True,
         on_change=lambda: ctx.put(at=st.session_state["lab.at"]),
     )
-    found = cache.derived(bench.after, ("lab stages", bench.watch), lambda: _stages(bench))
+    found = cache.cached_with_trace(
+        experiment.after, ("lab stages", experiment.watch), lambda: _stages(experiment)
+    )
     pictures, captions, notes, tops = found
-    chart.look(ctx.t("lab.stages_look", change=f"{tops[0]:.2f}", top=f"{tops[1]:.2f}", diff=f"{tops[2]:.2f}"))
+    chart.show_hint(
+        ctx.t("lab.stages_look", change=f"{tops[0]:.2f}", top=f"{tops[1]:.2f}", diff=f"{tops[2]:.2f}")
+    )
     cells = []
     for n, (uri, caption) in enumerate(zip(pictures, captions, strict=True)):
         if n % 6 == 0:
@@ -191,20 +207,25 @@ def stages(bench: Bench) -> None:
     st.html(f'<div class="cf-lab">{"".join(cells)}</div>')
     columns = ("stage", "row", "column", "features_change", "attention_before", "attention_after")
     take_away(
-        ctx, "stages", code=shown_code.stages(bench), table=lambda: (columns, _rows(bench)),
+        ctx, "stages", code=shown_code.stages(experiment), table=lambda: (columns, _rows(experiment)),
         sheet=lambda: ([photos.opened(uri) for uri in pictures], notes, 6),
     )  # fmt: skip
 
 
-def _maps(bench: Bench) -> tuple[list[np.ndarray], list[list[np.ndarray]]]:
+def _maps(experiment: Experiment) -> tuple[list[np.ndarray], list[list[np.ndarray]]]:
     """For every stage, how far its tokens moved and the attention they receive before and after, (H, W)."""
-    features, attention = bench.watch[: len(bench.model.depths)], bench.watch[len(bench.model.depths) :]
-    moved = [relative_change(bench.after[p], bench.before[p]) for p in features]
-    return moved, [[_received(trace, p) for p in attention] for trace in (bench.before, bench.after)]
+    features, attention = (
+        experiment.watch[: len(experiment.model.depths)],
+        experiment.watch[len(experiment.model.depths) :],
+    )
+    moved = [relative_change(experiment.after[p], experiment.before[p]) for p in features]
+    return moved, [
+        [_received(trace, p) for p in attention] for trace in (experiment.before, experiment.after)
+    ]
 
 
-def _rows(bench: Bench) -> list[tuple[Any, ...]]:
-    moved, given = _maps(bench)
+def _rows(experiment: Experiment) -> list[tuple[Any, ...]]:
+    moved, given = _maps(experiment)
     return [
         (s + 1, r, c, float(m[r, c]), float(a[r, c]), float(b[r, c]))
         for s, (m, a, b) in enumerate(zip(moved, *given, strict=True))
@@ -212,15 +233,15 @@ def _rows(bench: Bench) -> list[tuple[Any, ...]]:
     ]
 
 
-def _stages(bench: Bench) -> tuple[list[str], list[tuple[str, str]], list[str], tuple[float, ...]]:
+def _stages(experiment: Experiment) -> tuple[list[str], list[tuple[str, str]], list[str], tuple[float, ...]]:
     """Pictures of all stages (six each), their captions, their notes and the limits of the colour scales."""
-    moved, given = _maps(bench)
+    moved, given = _maps(experiment)
     (changes, top), (heats, most) = heat(moved), heat([*given[0], *given[1]])
     signs, end = plots.differences([b - a for a, b in zip(*given, strict=True)])
     pictures, captions, notes = [], [], []
     n = len(moved)
-    for s, point in enumerate(bench.watch[:n]):
-        pair = plots.same_colours(bench.before[point], bench.after[point])
+    for s, point in enumerate(experiment.watch[:n]):
+        pair = plots.same_colours(experiment.before[point], experiment.after[point])
         pictures += [*pair, changes[s], heats[s], heats[n + s], signs[s]]
         means = ("", "", f"{moved[s].mean():.2f}", "", "", f"{np.abs(given[1][s] - given[0][s]).mean():.2f}")
         kinds = ("features_before", "features_after", "change", "att_before", "att_after", "difference")
@@ -239,16 +260,16 @@ def _received(trace: Trace, point: str) -> np.ndarray:
 # ---------------------------------------------------------------- every part, and the other photo's
 
 
-def ranks(bench: Bench, ranking: Ranking) -> None:
+def show_ranking(experiment: Experiment, ranking: Ranking) -> None:
     """The parts that matter most."""
-    ctx = bench.ctx
+    ctx = experiment.ctx
     order = by_magnitude(ranking.values)[: plots.LIMIT]
     names = [part_name(ranking.parts[i], ctx.lang) for i in order]
     axis, unit = ("lab.axis_share", "%") if ranking.share else ("lab.axis_first", "")
-    first = bench.before.top(1)[0][0]
+    first = experiment.before.top(1)[0][0]
     fields = {
         "label": short_name(ctx.labels[first]),
-        "how": ctx.t(f"lab.figure.how_{bench.how}"),
+        "how": ctx.t(f"lab.figure.how_{experiment.how}"),
         "best": names[0],
         "n": len(ranking.parts),
         "seconds": f"{ranking.seconds:.1f}",
@@ -258,22 +279,22 @@ def ranks(bench: Bench, ranking: Ranking) -> None:
         (part_address(one), to_url((one,)), float(v), float(p), ctx.labels[int(w)])
         for one, v, p, w in zip(ranking.parts, ranking.values, ranking.probs, ranking.winners, strict=True)
     ]
-    chart.figure(
+    chart.show_figure(
         ctx,
         plots.change_bars(names, ranking.values[order].tolist(), ctx.theme, ctx.t(axis, **fields), unit),
         "ranks",
-        code=shown_code.effects(bench),
+        code=shown_code.effects(experiment),
         table=(("part", "intervention", "share" if ranking.share else "logit", "probability", "first"), rows),
         **fields,
     )
 
 
-def patching(bench: Bench) -> None:
+def show_patching(experiment: Experiment) -> None:
     """Both photos, both answers, and how far the answer moved towards the other photo's."""
-    ctx, other = bench.ctx, bench.other_trace()
+    ctx, other = experiment.ctx, experiment.other_trace()
     st.subheader(ctx.t("lab.patch_title"), anchor=False)
     cells = []
-    for trace, name in ((bench.before, "photo_a"), (other, "photo_b"), (bench.after, "photo_ab")):
+    for trace, name in ((experiment.before, "photo_a"), (other, "photo_b"), (experiment.after, "photo_ab")):
         (i, _, p) = trace.top(1)[0]
         picture = photos.thumbnail(trace.crop, 240) if trace.crop and name != "photo_ab" else ""
         image = f'<img src="{picture}" alt="">' if picture else ""
@@ -284,9 +305,9 @@ def patching(bench: Bench) -> None:
         )
     columns = "grid-template-columns:repeat(3,minmax(0,14rem))"
     st.html(f'<div class="cf-cards" style="{columns};align-items:end">{"".join(cells)}</div>')
-    if bench.same:
-        chart.look(ctx.t("lab.patch_same", label=short_name(ctx.labels[bench.before.top(1)[0][0]])))
+    if experiment.same:
+        chart.show_hint(ctx.t("lab.patch_same", label=short_name(ctx.labels[experiment.before.top(1)[0][0]])))
         return
-    share = float(moved_towards(bench.after.logits[None], bench.before.logits, other.logits)[0])
-    a, b = (short_name(ctx.labels[trace.top(1)[0][0]]) for trace in (bench.before, other))
-    chart.look(ctx.t("lab.patch_look", share=f"{signed(100 * share, 0)} %", a=a, b=b))
+    share = float(moved_towards(experiment.after.logits[None], experiment.before.logits, other.logits)[0])
+    a, b = (short_name(ctx.labels[trace.top(1)[0][0]]) for trace in (experiment.before, other))
+    chart.show_hint(ctx.t("lab.patch_look", share=f"{signed(100 * share, 0)} %", a=a, b=b))

@@ -10,27 +10,28 @@ from cfviz.models.interventions.language import dump
 from cfviz.ui.compute.models import model_code
 from cfviz.ui.session.photos import photo_code
 
-from .bench import Bench
+from .experiment import Experiment
 
 
-def changed(bench: Bench, watch: Sequence[str] = ()) -> str:
+def changed(experiment: Experiment, watch: Sequence[str] = ()) -> str:
     """The answer before and after the changes.
 
     Args:
-        bench: The bench.
+        experiment: The experiment.
         watch: Points whose activations to keep as well.
     """
-    s = bench.ctx.settings
+    s = experiment.ctx.settings
     photo, size = photo_code(s.photo), f"size={s.size}"
     extra, arguments, more = "", "", ""
-    if any(one.how == "mean" for one in bench.active):
+    if any(one.how == "mean" for one in experiment.active):
         extra += f"{_means(s.size)}means = collect(model, images, do)\n"
         arguments += ", means=means"
-    if any(one.how == "replace" and one.value is None for one in bench.active):
+    if any(one.how == "replace" and one.value is None for one in experiment.active):
         extra += f"""
 from cfviz.models.interventions.apply import needed
 with apply(model, [part for part in do if part.structural]):      # the other photo, partitioned the same way
-    donor = cfviz.inspect({photo_code(bench.other)}, model, {size}, watch=needed(model, do, "replace")).arrays
+    points = needed(model, do, "replace")
+    donor = cfviz.inspect({photo_code(experiment.other)}, model, {size}, watch=points).arrays
 """
         arguments += ", donor=donor"
     if watch:
@@ -43,8 +44,8 @@ from cfviz.data.samples import sample
 from cfviz.models.interventions.apply import apply
 from cfviz.models.interventions.language import parse
 
-model = {model_code(bench.model)}
-do = parse('{dump(bench.active)}')
+model = {model_code(experiment.model)}
+do = parse('{dump(experiment.active)}')
 {extra}
 before = cfviz.inspect({photo}, model, {size}{more})
 with apply(model, do{arguments}):
@@ -63,29 +64,29 @@ images = [prepare(load_image(entry.path), {size}).tensor for entry in gallery()]
 """
 
 
-def effects(bench: Bench) -> str:
+def effects(experiment: Experiment) -> str:
     """The effect of every part on the answer."""
-    s = bench.ctx.settings
+    s = experiment.ctx.settings
     extra, arguments = {
         "mean": (f"{_means(s.size)}means = collect(model, images, every)\n", ", means=means"),
         "replace": (
             f"""
 from cfviz.models.interventions.apply import needed
 watch = needed(model, every, "replace")
-donor = cfviz.inspect({photo_code(bench.other)}, model, size={s.size}, watch=watch).arrays
+donor = cfviz.inspect({photo_code(experiment.other)}, model, size={s.size}, watch=watch).arrays
 """,
             ", donor=donor",
         ),
-    }.get(bench.how, ("", ""))
+    }.get(experiment.how, ("", ""))
     return f"""
 import cfviz
 from cfviz.data.images import load_image, prepare
 from cfviz.data.samples import sample
 from cfviz.models.interventions.effects import effects, parts
 
-model = {model_code(bench.model)}
+model = {model_code(experiment.model)}
 x = prepare(load_image({photo_code(s.photo)}), {s.size}).tensor
-every = parts(model, "{bench.how}", ({s.size}, {s.size}))
+every = parts(model, "{experiment.how}", ({s.size}, {s.size}))
 {extra}
 plain, *changed = effects(model, x, [(), *((part,) for part in every)]{arguments})
 winner = plain.argmax()
@@ -95,10 +96,10 @@ for logits, part in order[:10]:
 """
 
 
-def stages(bench: Bench) -> str:
+def stages(experiment: Experiment) -> str:
     """The change of each stage's tokens and of the attention they receive."""
-    count = len(bench.model.depths)
-    return f"""{changed(bench, bench.watch)}
+    count = len(experiment.model.depths)
+    return f"""{changed(experiment, experiment.watch)}
 from cfviz.analysis.embedding import relative_change
 from cfviz.analysis.lab import attention_received
 
@@ -113,15 +114,15 @@ for end, point in zip(ends, attention):
 """
 
 
-def heads(bench: Bench, point: str) -> str:
+def heads(experiment: Experiment, point: str) -> str:
     """Where each head of one block attends, before and after.
 
     Args:
-        bench: The bench.
+        experiment: The experiment.
         point: The point of the block's attention.
     """
     s, b, _ = point_names.parse(point)
-    return f"""{changed(bench, [point])}
+    return f"""{changed(experiment, [point])}
 from cfviz.analysis.lab import attention_received
 
 for head in range(before[watch[0]].shape[1]):

@@ -22,7 +22,7 @@ from .geometry import GEOMETRY
 from .tensors import TENSORS
 
 FOLDER = ASSETS / "lessons"
-ASKS = GEOMETRY | TENSORS
+QUESTION_KINDS = GEOMETRY | TENSORS
 MAX_BYTES = 1_000_000  # per file
 MAX_LESSONS, MAX_STEPS, MAX_TEXT = 20, 20, 1200
 
@@ -207,11 +207,13 @@ def _step(data: Any, where: str, terms: Mapping[str, str]) -> Step:
         needs = " or ".join(", ".join(sorted(need)) for need in NEEDS[figure])
         raise ValueError(f"{where}, state: the figure {figure} needs {needs}")
     after = _state(fields.get("after", {}), figure, f"{where}, after")
-    ask = _word(fields["ask"], ASKS, f"{where}, ask")
-    if figure not in ASKS[ask].figures:
-        raise ValueError(f"{where}: {ask} can be asked with {', '.join(ASKS[ask].figures)}, not {figure}")
+    ask = _word(fields["ask"], QUESTION_KINDS, f"{where}, ask")
+    if figure not in QUESTION_KINDS[ask].figures:
+        raise ValueError(
+            f"{where}: {ask} can be asked with {', '.join(QUESTION_KINDS[ask].figures)}, not {figure}"
+        )
     both = {**state, **after}
-    if missing := ASKS[ask].needs - both.keys():
+    if missing := QUESTION_KINDS[ask].needs - both.keys():
         raise ValueError(f"{where}: {ask} needs {', '.join(sorted(missing))} in state or after")
     if figure == "map":
         _map_fits(both, where)
@@ -280,9 +282,9 @@ def wanted(course: Course) -> Iterator[tuple[str, set[str]]]:
     for lesson in course.lessons:
         yield f"{lesson.id}.title", set()
         for step in lesson.steps:
-            fields = set(ASKS[step.ask].fields)
+            fields = set(QUESTION_KINDS[step.ask].fields)
             for part in PARTS:
-                judged = {"chosen", *ASKS[step.ask].said} if part in ("right", "wrong") else set()
+                judged = {"chosen", *QUESTION_KINDS[step.ask].said} if part in ("right", "wrong") else set()
                 yield f"{lesson.id}.{step.id}.{part}", set() if part == "title" else fields | judged
     for term in course.terms:
         yield f"term.{term}", set()

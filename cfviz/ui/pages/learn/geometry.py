@@ -11,30 +11,30 @@ from cfviz.models.crossformer import CrossFormer
 
 from .question import (
     YES_NO,
-    Ask,
     Question,
+    QuestionKind,
     Reason,
     Scene,
     State,
     block_of,
-    code,
-    counted,
-    cut,
-    kernels,
+    kernel_options,
     members,
     needs_bias,
-    numbers,
-    place,
+    number_options,
+    parse_token,
+    partition_of,
+    thousands,
     token_at,
+    token_code,
 )
 
 
 def count_tokens(scene: Scene, state: State, after: State) -> Question:
     """How many tokens a stage has."""
-    g = cut(scene, state)
+    g = partition_of(scene, state)
     n, stride = g.H * g.W, scene.size // g.H
-    options = numbers([n, g.H, n // 4, scene.size**2])
-    fields = {"size": scene.size, "stride": stride, "H": g.H, "W": g.W, "n": counted(n)}
+    options = number_options([n, g.H, n // 4, scene.size**2])
+    fields = {"size": scene.size, "stride": stride, "H": g.H, "W": g.W, "n": thousands(n)}
     return Question("one", frozenset([str(n)]), fields, options)
 
 
@@ -48,25 +48,25 @@ def scores_growth(scene: Scene, state: State, after: State) -> Question:
     side, side2 = state["side"], after.get("side", state["side"])
     one, two = scores(side), scores(side2)
     fields = {
-        "side": side, "n": counted(side**2), "scores": counted(one), "side2": side2,
-        "n2": counted(side2**2), "scores2": counted(two), "times": f"{two / one:g}",
+        "side": side, "n": thousands(side**2), "scores": thousands(one), "side2": side2,
+        "n2": thousands(side2**2), "scores2": thousands(two), "times": f"{two / one:g}",
     }  # fmt: skip
     right = round(two / one)
-    options = numbers([2, 4, 8, 16, right], prefix="× ")
+    options = number_options([2, 4, 8, 16, right], prefix="× ")
     return Question("one", frozenset([str(right)]), fields, options)
 
 
 def group(scene: Scene, state: State, after: State) -> Question:
     """The tokens that share the query's group."""
-    g = cut(scene, state)
+    g = partition_of(scene, state)
     row, col = token_at(state, g.H, g.W)
-    mine = members(g, row, col) - {code(row, col)}
+    mine = members(g, row, col) - {token_code(row, col)}
 
     def why(answer: frozenset[str]) -> Reason | None:
-        extra = sorted(answer - mine, key=place)
+        extra = sorted(answer - mine, key=parse_token)
         if not extra:
             return "reason.missed", {"missed": len(mine - answer), "n": len(mine)}
-        r, c = place(extra[0])
+        r, c = parse_token(extra[0])
         if g.kind == "sda":
             top, left = row // g.G * g.G, col // g.G * g.G
             last = (min(top + g.G, g.H) - 1, min(left + g.G, g.W) - 1)
@@ -79,44 +79,46 @@ def group(scene: Scene, state: State, after: State) -> Question:
         return "reason.other_group", {"row": r, "col": c}
 
     fields = {"row": row, "col": col, "G": g.G, "I": g.I, "side": g.H, "n": len(mine), "all": len(mine) + 1}
-    return Question("tokens", mine, fields, reason=why, free=frozenset([code(row, col)]))
+    return Question("tokens", mine, fields, reason=why, free=frozenset([token_code(row, col)]))
 
 
 def saving(scene: Scene, state: State, after: State) -> Question:
     """The multiply-adds of global attention as a multiple of those of grouped attention."""
-    g = cut(scene, state)
+    g = partition_of(scene, state)
     channels = 1  # both scale equally with the channels
     everyone = multiply_adds(vit(g.H, g.W), channels).attention
     groups = multiply_adds(crossformer(g), channels).attention
     times = round(everyone / groups)
-    fields = {"H": g.H, "W": g.W, "n": counted(g.H * g.W), "G": g.G, "N": g.N, "times": counted(times)}
-    return Question("one", frozenset([str(times)]), fields, numbers([2, g.G, times, g.H * g.W], suffix=" ×"))
+    fields = {"H": g.H, "W": g.W, "n": thousands(g.H * g.W), "G": g.G, "N": g.N, "times": thousands(times)}
+    return Question(
+        "one", frozenset([str(times)]), fields, number_options([2, g.G, times, g.H * g.W], suffix=" ×")
+    )
 
 
 def cut_neighbours(scene: Scene, state: State, after: State) -> Question:
     """The direct neighbours that lie in another group."""
-    g = cut(scene, state)
+    g = partition_of(scene, state)
     row, col = token_at(state, g.H, g.W)
     beside = [(row + dr, col + dc) for dr, dc in ((-1, 0), (1, 0), (0, -1), (0, 1))]
-    near = frozenset(code(r, c) for r, c in beside if 0 <= r < g.H and 0 <= c < g.W)
+    near = frozenset(token_code(r, c) for r, c in beside if 0 <= r < g.H and 0 <= c < g.W)
     mine = members(g, row, col)
 
     def why(answer: frozenset[str]) -> Reason | None:
-        for text in sorted(answer - (near - mine), key=place):
-            r, c = place(text)
+        for text in sorted(answer - (near - mine), key=parse_token):
+            r, c = parse_token(text)
             return f"reason.{'same_window' if text in mine else 'no_neighbour'}", {"row": r, "col": c}
         lost = near - mine
         return "reason.missed", {"missed": len(lost - answer), "n": len(lost)}
 
     lost = near - mine
     fields = {"row": row, "col": col, "G": g.G, "n": len(lost), "near": len(near)}
-    return Question("tokens", lost, fields, reason=why, free=frozenset([code(row, col)]))
+    return Question("tokens", lost, fields, reason=why, free=frozenset([token_code(row, col)]))
 
 
 def reached(scene: Scene, state: State, after: State) -> tuple[np.ndarray, np.ndarray, Grouping]:
     """The tokens that can reach the query after one block of the state's kind, and after one of each kind."""
-    near = cut(scene, {**state, "kind": "sda"})
-    far = cut(scene, {**state, "kind": "lda"})
+    near = partition_of(scene, {**state, "kind": "sda"})
+    far = partition_of(scene, {**state, "kind": "lda"})
     row, col = token_at(state, near.H, near.W)
     found = reach([crossformer(near), crossformer(far)], row, col, 2)
     return found[1], found[2], far
@@ -128,14 +130,14 @@ def reach_two(scene: Scene, state: State, after: State) -> Question:
     row, col = token_at(state, far.H, far.W)
     long = np.zeros_like(one)
     for text in members(far, row, col):
-        long[place(text)] = True
+        long[parse_token(text)] = True
     sums = [int(one.sum()), int((one | long).sum()), int(two.sum()), far.H * far.W]
     fields = {
         "row": row, "col": col, "G": far.G, "I": far.I, "near": sums[0], "union": sums[1], "n": sums[2],
         "all": sums[3], "long": int(long.sum()),
     }  # fmt: skip
-    marks = frozenset(code(int(r), int(c)) for r, c in np.argwhere(two))
-    return Question("one", frozenset([str(sums[2])]), fields, numbers([*sums, far.G]), marks=marks)
+    marks = frozenset(token_code(int(r), int(c)) for r, c in np.argwhere(two))
+    return Question("one", frozenset([str(sums[2])]), fields, number_options([*sums, far.G]), marks=marks)
 
 
 def _outer(box: tuple[int, int, int, int], inner: tuple[int, int, int, int]) -> bool:
@@ -157,7 +159,7 @@ def kernels_outside(scene: Scene, state: State, after: State) -> Question:
         "row": row, "col": col, "n": len(past), "all": total, "side": own[2] - own[0],
         "largest": max(CEL_KERNELS[0]), "list": tuple(f"{k} × {k}" for k in past) or "–",
     }  # fmt: skip
-    return Question("one", frozenset([str(len(past))]), fields, numbers(range(total + 1)))
+    return Question("one", frozenset([str(len(past))]), fields, number_options(range(total + 1)))
 
 
 def kernels_past_edge(scene: Scene, state: State, after: State) -> Question:
@@ -175,7 +177,7 @@ def kernels_past_edge(scene: Scene, state: State, after: State) -> Question:
         wrong = sorted(answer ^ {str(k) for k in past}, key=int)
         return ("reason.kernel_edge", {"k": wrong[0]}) if wrong else None
 
-    return Question("many", frozenset(map(str, past)), fields, kernels(), reason=why)
+    return Question("many", frozenset(map(str, past)), fields, kernel_options(), reason=why)
 
 
 def most_channels(scene: Scene, state: State, after: State) -> Question:
@@ -187,11 +189,11 @@ def most_channels(scene: Scene, state: State, after: State) -> Question:
     each = sum(channels.values()) // len(channels)
     fields = {
         "k": most, "channels": channels[most], "all": sum(channels.values()), "large": large,
-        "large_channels": channels[large], "cost": counted(cost[large]), "even": counted(large**2 * 3 * each),
-        "each": each, "small_cost": counted(cost[most]),
+        "large_channels": channels[large], "cost": thousands(cost[large]),
+        "even": thousands(large**2 * 3 * each), "each": each, "small_cost": thousands(cost[most]),
     }  # fmt: skip
     said = {str(k): {"its": n} for k, n in channels.items()}
-    return Question("one", frozenset([str(most)]), fields, kernels(), said)
+    return Question("one", frozenset([str(most)]), fields, kernel_options(), said)
 
 
 def channels_of(model: CrossFormer) -> tuple[int, ...]:
@@ -206,18 +208,18 @@ def count_offsets(scene: Scene, state: State, after: State) -> Question:
     s, b = block_of(groupings, state["stage"], state["kind"])
     G = groupings[s][b].G
     n = len(offsets(G, G))
-    fields = {"G": G, "far": G - 1, "side": 2 * G - 1, "n": counted(n), "pairs": counted(G**4)}
-    return Question("one", frozenset([str(n)]), fields, numbers([n, 2 * G - 1, G * G, G**4]))
+    fields = {"G": G, "far": G - 1, "side": 2 * G - 1, "n": thousands(n), "pairs": thousands(G**4)}
+    return Question("one", frozenset([str(n)]), fields, number_options([n, 2 * G - 1, G * G, G**4]))
 
 
 def padding(scene: Scene, state: State, after: State) -> Question:
     """Whether a stage's map has to be padded at another input size."""
     size = after.get("size", state.get("size", scene.size))
     both = {**state, **after}
-    g, (s, _) = cut(scene, both), block_of(scene.groupings(size), both["stage"], both["kind"])
+    g, (s, _) = partition_of(scene, both), block_of(scene.groupings(size), both["stage"], both["kind"])
     fields = {
         "stage": s + 1, "size": size, "H": g.H, "W": g.W, "G": g.G, "I": g.I, "step": g.step,
-        "Hp": g.Hp, "Wp": g.Wp, "extra": counted(g.Hp * g.Wp - g.H * g.W), "whole": g.H // g.step,
+        "Hp": g.Hp, "Wp": g.Wp, "extra": thousands(g.Hp * g.Wp - g.H * g.W), "whole": g.H // g.step,
         "rest": g.H % g.step,
     }  # fmt: skip
     return Question("one", frozenset(["yes" if g.padded else "no"]), fields, YES_NO)
@@ -231,39 +233,39 @@ def unseen_offsets(scene: Scene, state: State, after: State) -> Question:
     known, all_ = len(offsets(G, G)), len(offsets(2 * G, 2 * G))
     share = round(100 * (1 - known / all_))
     fields = {
-        "stage": s + 1, "G": G, "wide": 2 * G, "far": G - 1, "known": counted(known), "all": counted(all_),
-        "missing": counted(all_ - known), "share": share,
+        "stage": s + 1, "G": G, "wide": 2 * G, "far": G - 1, "known": thousands(known),
+        "all": thousands(all_), "missing": thousands(all_ - known), "share": share,
     }  # fmt: skip
-    return Question("one", frozenset([str(share)]), fields, numbers([0, 25, 50, share], suffix=" %"))
+    return Question("one", frozenset([str(share)]), fields, number_options([0, 25, 50, share], suffix=" %"))
 
 
-GEOMETRY: dict[str, Ask] = {
-    "count_tokens": Ask(count_tokens, ("size", "stride", "H", "W", "n"), ("groups", "attention")),
-    "scores_growth": Ask(
+GEOMETRY: dict[str, QuestionKind] = {
+    "count_tokens": QuestionKind(count_tokens, ("size", "stride", "H", "W", "n"), ("groups", "attention")),
+    "scores_growth": QuestionKind(
         scores_growth, ("side", "n", "scores", "side2", "n2", "scores2", "times"), ("explorer",),
         needs=frozenset(["side"]),
     ),
-    "group": Ask(group, ("row", "col", "G", "I", "side", "n", "all"), ("map",)),
-    "saving": Ask(saving, ("H", "W", "n", "G", "N", "times"), ("explorer",)),
-    "cut_neighbours": Ask(cut_neighbours, ("row", "col", "G", "n", "near"), ("map",)),
-    "reach": Ask(
+    "group": QuestionKind(group, ("row", "col", "G", "I", "side", "n", "all"), ("map",)),
+    "saving": QuestionKind(saving, ("H", "W", "n", "G", "N", "times"), ("explorer",)),
+    "cut_neighbours": QuestionKind(cut_neighbours, ("row", "col", "G", "n", "near"), ("map",)),
+    "reach": QuestionKind(
         reach_two, ("row", "col", "G", "I", "near", "union", "n", "all", "long"), ("map",)
     ),
-    "kernels_outside": Ask(
+    "kernels_outside": QuestionKind(
         kernels_outside, ("row", "col", "n", "all", "side", "largest", "list"), ("embedding",)
     ),
-    "kernels_past_edge": Ask(kernels_past_edge, ("row", "col", "top", "n", "list"), ("embedding",)),
-    "most_channels": Ask(
+    "kernels_past_edge": QuestionKind(kernels_past_edge, ("row", "col", "top", "n", "list"), ("embedding",)),
+    "most_channels": QuestionKind(
         most_channels,
         ("k", "channels", "all", "large", "large_channels", "cost", "even", "each", "small_cost"),
         ("embedding",), ("its",),
     ),
-    "count_offsets": Ask(count_offsets, ("G", "far", "side", "n", "pairs"), ("bias",)),
-    "padding": Ask(
+    "count_offsets": QuestionKind(count_offsets, ("G", "far", "side", "n", "pairs"), ("bias",)),
+    "padding": QuestionKind(
         padding, ("stage", "size", "H", "W", "G", "I", "step", "Hp", "Wp", "extra", "whole", "rest"),
         ("explorer",), needs=frozenset(["stage", "size"]),
     ),
-    "unseen_offsets": Ask(
+    "unseen_offsets": QuestionKind(
         unseen_offsets, ("stage", "G", "wide", "far", "known", "all", "missing", "share"), ("bias",)
     ),
 }  # fmt: skip

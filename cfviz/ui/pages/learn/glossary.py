@@ -18,7 +18,7 @@ def entry(ctx: Context, course: Course, term: str) -> str:
     return f"{course.text(ctx.lang, f'term.{term}.is')}\n\n{where}"
 
 
-def terms(ctx: Context, course: Course, step: Step) -> None:
+def show_terms(ctx: Context, course: Course, step: Step) -> None:
     """The step's terms as quiet buttons, each of which opens the glossary card."""
     if not step.terms:
         return
@@ -28,7 +28,7 @@ def terms(ctx: Context, course: Course, step: Step) -> None:
                 st.markdown(entry(ctx, course, term))
 
 
-def glossary(ctx: Context, course: Course) -> None:
+def show_glossary(ctx: Context, course: Course) -> None:
     """All terms, below the lesson."""
     with st.container(key="cf-glossary"), st.expander(ctx.t("learn.glossary"), icon=":material/menu_book:"):
         for term in course.terms:

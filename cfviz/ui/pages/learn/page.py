@@ -15,16 +15,16 @@ from cfviz.ui.shell import frame
 from cfviz.ui.widgets.weights import warn_without_classes
 
 from . import progress
-from .course import ASKS, Course, load_lessons
-from .glossary import glossary, terms
+from .course import QUESTION_KINDS, Course, load_lessons
+from .glossary import show_glossary, show_terms
 from .question import Grade, Option, Question, RefusedError, Scene, accepted, grade
-from .show import Moment, figure, sandbox
+from .show import StepState, sandbox, show_figure
 
 PICKED, GIVEN, TRY = "cfviz.learn.picked", "cfviz.learn.given", "cfviz.learn.try"
 CSS = "lessons.css"
 
 
-def lessons(ctx: Context) -> None:
+def show_lessons(ctx: Context) -> None:
     """Draw the page; an error in the lesson files ends it with a sentence."""
     if warn_without_classes(ctx):
         return
@@ -37,28 +37,28 @@ def lessons(ctx: Context) -> None:
 
 @st.fragment
 def _body(ctx: Context, course: Course) -> None:
-    at = place(ctx, course)
+    at = step_from_link(ctx, course)
     present = ctx.get("present", 0, (0, 1)) == 1
     st.html(f"<style>{_style(present)}</style>")
     _top(ctx, course, at, present)
     with st.container(key="cf-lesson"):
         try:
             with st.spinner(ctx.t("learn.wait"), show_time=False):
-                now = moment(ctx, course, at)
+                now = step_state(ctx, course, at)
         except RefusedError as error:
             _refused(ctx, course, at, str(error))
         except ValueError as error:
             ctx.stop(error)
         else:
             _shown(ctx, course, at, now)
-    glossary(ctx, course)
+    show_glossary(ctx, course)
 
 
-def _shown(ctx: Context, course: Course, at: tuple[int, int], now: Moment) -> None:
+def _shown(ctx: Context, course: Course, at: tuple[int, int], now: StepState) -> None:
     with st.container(key="cf-say"):
         _say(ctx, course, at, now)
     with st.container(key="cf-figure"):
-        figure(ctx, now)
+        show_figure(ctx, now)
     with st.container(key="cf-ask"):
         _ask(ctx, course, at, now)
 
@@ -68,7 +68,7 @@ def _refused(ctx: Context, course: Course, at: tuple[int, int], why: str) -> Non
     with st.container(key="cf-say"):
         st.subheader(_text(ctx, course, at, "title", {}), anchor=False)
         st.info(course.text(ctx.lang, why), icon=":material/info:")
-        _ways(ctx, course, at)
+        _navigation(ctx, course, at)
 
 
 @st.cache_resource(show_spinner=False)
@@ -88,18 +88,18 @@ def _present() -> str:
 # ---------------------------------------------------------------- the place and the subject
 
 
-def place(ctx: Context, course: Course) -> tuple[int, int]:
+def step_from_link(ctx: Context, course: Course) -> tuple[int, int]:
     """Lesson and step from the link, counted from 1 and clipped to what exists."""
     lesson = ctx.get("lesson", 1, range(1, len(course.lessons) + 1))
     return lesson, ctx.get("step", 1, range(1, len(course.lessons[lesson - 1].steps) + 1))
 
 
-def go(ctx: Context, lesson: int, step: int) -> None:
+def open_step(ctx: Context, lesson: int, step: int) -> None:
     """Open a step, from a callback."""
     ctx.put(lesson=lesson, step=step)
 
 
-def source(ctx: Context) -> str:
+def photo_key(ctx: Context) -> str:
     """A cache key of photo, model and size."""
     return keys.on_photo(ctx.settings, ctx.model, ctx.photo)
 
@@ -109,27 +109,27 @@ def scene(ctx: Context) -> Scene:
     size = ctx.settings.size
     return Scene(
         ctx.model, size, ctx.trace, ctx.labels, lambda: prepare(ctx.photo, size).tensor,
-        lambda key, make: cache.derived(ctx.trace(), key, make),
+        lambda key, make: cache.cached_with_trace(ctx.trace(), key, make),
     )  # fmt: skip
 
 
-def moment(ctx: Context, course: Course, at: tuple[int, int]) -> Moment:
+def step_state(ctx: Context, course: Course, at: tuple[int, int]) -> StepState:
     """The step's current state: its question, newly made, and what was picked or answered."""
-    step, about, about_key, key = course.step(*at), scene(ctx), source(ctx), key_of(ctx, at)
+    step, about, about_key, key = course.step(*at), scene(ctx), photo_key(ctx), answer_key(ctx, at)
     tries: dict[str, int] = st.session_state.setdefault(TRY, {})
     id = f"{at[0]}.{at[1]}.{tries.get(key, 0)}"
     given = _given()
-    question = ASKS[step.ask].make(about, step.state, step.after)
+    question = QUESTION_KINDS[step.ask].make(about, step.state, step.after)
     picked = given.get(key) or accepted(question, _picked(id, about_key))
     words = {name: ctx.t(f"learn.map_{name}") for name in ("label", "on", "off")}  # the browser fills them in
     big = ctx.get("present", 0, (0, 1)) == 1
-    heard = partial(take, about_key)
-    return Moment(step, about, question, picked, key not in given, id, about_key, words, heard, big)
+    heard = partial(keep_picks, about_key)
+    return StepState(step, about, question, picked, key not in given, id, about_key, words, heard, big)
 
 
-def key_of(ctx: Context, at: tuple[int, int]) -> str:
+def answer_key(ctx: Context, at: tuple[int, int]) -> str:
     """A step's key among the answers; another photo or model asks the question anew."""
-    return keys.joined(f"{at[0]}.{at[1]}", source(ctx))
+    return keys.joined(f"{at[0]}.{at[1]}", photo_key(ctx))
 
 
 def _given() -> dict[str, tuple[str, ...]]:
@@ -142,12 +142,12 @@ def _picked(id: str, about_key: str) -> tuple[str, ...]:
     return tuple(kept[2]) if kept and kept[:2] == (id, about_key) else ()
 
 
-def take(about_key: str, id: str, picked: list[str]) -> None:
+def keep_picks(about_key: str, id: str, picked: list[str]) -> None:
     """Keep the reader's picks until the answer is checked."""
     st.session_state[PICKED] = (id, about_key, picked[:256])
 
 
-def check(key: str, name: str, id: str, about_key: str, question: Question) -> None:
+def check_answer(key: str, name: str, id: str, about_key: str, question: Question) -> None:
     """Close the question with the current picks: the answer is shown, and counts if it is the first.
 
     A button calls this with the arguments it had when the page was last drawn. The question does not depend
@@ -159,7 +159,7 @@ def check(key: str, name: str, id: str, about_key: str, question: Question) -> N
         progress.record(name, grade(question, answer).right)
 
 
-def again(key: str) -> None:
+def ask_again(key: str) -> None:
     """Ask the same question once more; the first answer keeps counting."""
     st.session_state[GIVEN].pop(key, None)
     st.session_state[TRY][key] = st.session_state[TRY].get(key, 0) + 1
@@ -176,13 +176,13 @@ def _top(ctx: Context, course: Course, at: tuple[int, int], present: bool) -> No
         st.selectbox(
             t("learn.lesson"), range(1, len(course.lessons) + 1), key="learn.lesson", width=340,
             format_func=lambda n: f"{n}  {course.text(ctx.lang, course.lessons[n - 1].id + '.title')}",
-            on_change=lambda: go(ctx, st.session_state["learn.lesson"], 1),
+            on_change=lambda: open_step(ctx, st.session_state["learn.lesson"], 1),
         )  # fmt: skip
         st.session_state["learn.step"] = at[1]
         st.segmented_control(
             t("learn.step"), range(1, len(course.lessons[lesson - 1].steps) + 1), key="learn.step",
             format_func=lambda n: f"{n}{_sign(course, lesson, n)}", required=True,
-            on_change=lambda: go(ctx, lesson, st.session_state["learn.step"]),
+            on_change=lambda: open_step(ctx, lesson, st.session_state["learn.step"]),
         )  # fmt: skip
         with st.popover(_score(ctx, course), icon=":material/trending_up:"):
             _progress(ctx, course)
@@ -194,10 +194,10 @@ def _top(ctx: Context, course: Course, at: tuple[int, int], present: bool) -> No
             elif what in ("next", "back"):
                 to = _beside(course, at, 1 if what == "next" else -1)
                 if to:
-                    go(ctx, *to)
+                    open_step(ctx, *to)
 
         words = {"full": t("learn.full"), "leave": t("learn.leave")}
-        progress.desk(course, f"{at[0]}.{at[1]}", key_of(ctx, at) not in _given(), present, words, asked)
+        progress.desk(course, f"{at[0]}.{at[1]}", answer_key(ctx, at) not in _given(), present, words, asked)
 
 
 def _sign(course: Course, lesson: int, step: int) -> str:
@@ -242,20 +242,20 @@ def _text(ctx: Context, course: Course, at: tuple[int, int], part: str, fields: 
     return course.text(ctx.lang, key, **fields)
 
 
-def _say(ctx: Context, course: Course, at: tuple[int, int], now: Moment) -> None:
+def _say(ctx: Context, course: Course, at: tuple[int, int], now: StepState) -> None:
     """The step's text, formula, terms and question."""
     step, fields = now.step, now.question.fields
     st.subheader(_text(ctx, course, at, "title", {}), anchor=False)
     st.markdown(_text(ctx, course, at, "say", fields))
     if step.formula:
         st.latex(step.formula)
-    terms(ctx, course, step)
+    show_terms(ctx, course, step)
     st.markdown(f"**{_text(ctx, course, at, 'ask', fields)}**")
 
 
-def _ask(ctx: Context, course: Course, at: tuple[int, int], now: Moment) -> None:
+def _ask(ctx: Context, course: Course, at: tuple[int, int], now: StepState) -> None:
     """The choices, the verdict, and the way on."""
-    t, key = ctx.t, key_of(ctx, at)
+    t, key = ctx.t, answer_key(ctx, at)
     name = f"{course.lessons[at[0] - 1].id}.{now.step.id}"
     if not now.open:
         names = {o.code: _label(ctx, course, o) for o in now.question.options}
@@ -269,11 +269,11 @@ def _ask(ctx: Context, course: Course, at: tuple[int, int], now: Moment) -> None
     if now.open:
         st.button(
             t("learn.check"), type="primary", key="learn.check", disabled=not now.picked,
-            on_click=check, args=(key, name, now.id, now.source, now.question), width="stretch",
+            on_click=check_answer, args=(key, name, now.id, now.source, now.question), width="stretch",
         )  # fmt: skip
     else:
         _verdict(ctx, course, at, now, grade(now.question, now.picked))
-    _ways(ctx, course, at, told=not now.open)
+    _navigation(ctx, course, at, told=not now.open)
     if not _beside(course, at, 1) and not now.open:
         st.markdown(t("learn.done", right=sum(progress.answers().values()), all=len(course.places())))
     page, query = sandbox(now)
@@ -284,32 +284,32 @@ def _ask(ctx: Context, course: Course, at: tuple[int, int], now: Moment) -> None
     )  # fmt: skip
 
 
-def _ways(ctx: Context, course: Course, at: tuple[int, int], told: bool = False) -> None:
+def _navigation(ctx: Context, course: Course, at: tuple[int, int], told: bool = False) -> None:
     """Buttons to the previous and next steps and, once the answer is shown, to repeat the question."""
     t, before, after = ctx.t, _beside(course, at, -1), _beside(course, at, 1)
     with st.container(horizontal=True, gap="small", vertical_alignment="center", key="cf-lesson-ways"):
         if before:
-            st.button(t("learn.back"), key="learn.back", icon=":material/arrow_back:", on_click=go,
+            st.button(t("learn.back"), key="learn.back", icon=":material/arrow_back:", on_click=open_step,
                       args=(ctx, *before))  # fmt: skip
         if after:
             st.button(
-                t("learn.next" if after[0] == at[0] else "learn.next_lesson"), key="learn.next", on_click=go,
-                icon=":material/arrow_forward:", icon_position="right",
+                t("learn.next" if after[0] == at[0] else "learn.next_lesson"), key="learn.next",
+                on_click=open_step, icon=":material/arrow_forward:", icon_position="right",
                 type="primary" if told else "secondary", args=(ctx, *after),
             )  # fmt: skip
         if told:
             st.button(t("learn.again"), key="learn.again", type="tertiary", icon=":material/replay:",
-                      on_click=again, args=(key_of(ctx, at),))  # fmt: skip
+                      on_click=ask_again, args=(answer_key(ctx, at),))  # fmt: skip
 
 
-def _picks(ctx: Context, now: Moment) -> str:
+def _picks(ctx: Context, now: StepState) -> str:
     if not now.picked:
         return ctx.t("learn.pick_one" if now.question.kind == "token" else "learn.pick_many")
     shown = (one.split(".") for one in sorted(now.picked, key=lambda one: [int(n) for n in one.split(".")]))
     return ctx.t("learn.picked", n=len(now.picked), list=", ".join(f"({r}, {c})" for r, c in shown))
 
 
-def _choose(ctx: Context, course: Course, at: tuple[int, int], now: Moment) -> None:
+def _choose(ctx: Context, course: Course, at: tuple[int, int], now: StepState) -> None:
     """The options to choose from; a choice made in the figure is selected here too."""
     question = now.question
     codes, names = (
@@ -321,7 +321,7 @@ def _choose(ctx: Context, course: Course, at: tuple[int, int], now: Moment) -> N
 
     def chosen() -> None:
         value = st.session_state[key]
-        take(now.source, now.id, value if isinstance(value, list) else [value] if value else [])
+        keep_picks(now.source, now.id, value if isinstance(value, list) else [value] if value else [])
 
     shared: dict[str, Any] = {
         "options": codes, "format_func": lambda code: names[code], "key": key, "on_change": chosen,
@@ -339,7 +339,7 @@ def _label(ctx: Context, course: Course, option: Option) -> str:
     return course.text(ctx.lang, option.key, **option.fields) if option.key else str(option.fields["text"])
 
 
-def _verdict(ctx: Context, course: Course, at: tuple[int, int], now: Moment, found: Grade) -> None:
+def _verdict(ctx: Context, course: Course, at: tuple[int, int], now: StepState, found: Grade) -> None:
     """Right or wrong, and why, with the numbers of this photo and model."""
     said = _text(ctx, course, at, "right" if found.right else "wrong", found.fields)
     if found.reason:

@@ -85,7 +85,7 @@ class Question:
 
 
 @dataclass(frozen=True)
-class Ask:
+class QuestionKind:
     """A kind of question.
 
     Attributes:
@@ -150,22 +150,22 @@ def grade(question: Question, answer: Sequence[str]) -> Grade:
 # ---------------------------------------------------------------- helpers
 
 
-def counted(n: float) -> str:
+def thousands(n: float) -> str:
     """Format a number as 12,544."""
     return f"{n:,}"
 
 
-def numbers(values: Sequence[int], suffix: str = "", prefix: str = "") -> tuple[Option, ...]:
+def number_options(values: Sequence[int], suffix: str = "", prefix: str = "") -> tuple[Option, ...]:
     """Numbers to choose from, smallest first."""
-    return tuple(Option(str(n), "", {"text": f"{prefix}{counted(n)}{suffix}"}) for n in sorted(set(values)))
+    return tuple(Option(str(n), "", {"text": f"{prefix}{thousands(n)}{suffix}"}) for n in sorted(set(values)))
 
 
-def heads(n: int) -> tuple[Option, ...]:
+def head_options(n: int) -> tuple[Option, ...]:
     """All heads of a block, from 1."""
     return tuple(Option(str(h + 1), "option.head", {"n": h + 1, "text": h + 1}) for h in range(n))
 
 
-def kernels(stage: int = 0) -> tuple[Option, ...]:
+def kernel_options(stage: int = 0) -> tuple[Option, ...]:
     """The kernels of one embedding layer, named by their sides."""
     return tuple(Option(str(k), "option.kernel", {"k": k, "text": f"{k} × {k}"}) for k in CEL_KERNELS[stage])
 
@@ -173,12 +173,12 @@ def kernels(stage: int = 0) -> tuple[Option, ...]:
 YES_NO = (Option("yes", "option.yes", {}), Option("no", "option.no", {}))
 
 
-def code(row: int, col: int) -> str:
+def token_code(row: int, col: int) -> str:
     """The code of a token in an answer."""
     return f"{row}.{col}"
 
 
-def place(text: str) -> tuple[int, int]:
+def parse_token(text: str) -> tuple[int, int]:
     """The row and column of a token, the inverse of `code`."""
     row, _, col = text.partition(".")
     return int(row), int(col)
@@ -216,7 +216,7 @@ def block_of(groupings: Sequence[Sequence[Grouping]], stage: int, kind: str) -> 
     raise ValueError(f"this model has no {kind.upper()} block at this size; choose another model or size")
 
 
-def cut(scene: Scene, state: State) -> Grouping:
+def partition_of(scene: Scene, state: State) -> Grouping:
     """The partition of a state's map: a made-up map if the state has a side, else the model's own block."""
     if "side" in state:
         return grouping(state["kind"], state["side"], state["side"], state["G"], state["I"])
@@ -236,4 +236,4 @@ def token_at(state: State, H: int, W: int) -> tuple[int, int]:
 def members(g: Grouping, row: int, col: int) -> frozenset[str]:
     """The tokens in one token's group, itself included."""
     group, _ = g.group_of(row, col)
-    return frozenset(code(*divmod(int(flat), g.W)) for flat in g.members[group] if flat >= 0)
+    return frozenset(token_code(*divmod(int(flat), g.W)) for flat in g.members[group] if flat >= 0)

@@ -20,17 +20,25 @@ from cfviz.models.interventions.language import to_url
 from cfviz.models.probes import embedding as layers
 from cfviz.stats import softmax
 from cfviz.ui.compute import keys
-from cfviz.ui.compute.cache import shared
+from cfviz.ui.compute.cache import cached
 from cfviz.ui.context import Context
-from cfviz.ui.figures.grouping import grouping_figures
+from cfviz.ui.figures.grouping import show_grouping
 from cfviz.ui.figures.lab_board import board_frame, part_address
 from cfviz.ui.figures.position_bias import subject_of
 from cfviz.ui.session import forms
-from cfviz.ui.widgets.figure import EMBEDDING, LAB, POSITION_BIAS, committed, drive, fresh, living_figure
+from cfviz.ui.widgets.figure import (
+    EMBEDDING,
+    LAB,
+    POSITION_BIAS,
+    about_to_appear,
+    committed,
+    drive,
+    living_figure,
+)
 from cfviz.words import figure_words, percent, short_name
 
 from .course import Step
-from .question import Question, Scene, State, block_of, cut, token_at
+from .question import Question, Scene, State, block_of, partition_of, token_at
 from .tensors import CONCAT, attention_block, changed, moved, parts_of, watched
 
 LIMIT = 16_000_000  # bytes of a message: enough for one block of the largest model at the largest size
@@ -38,7 +46,7 @@ NONCE = "cfviz.learn.nonce"  # grows whenever a figure reappears, so that it is 
 
 
 @dataclass(frozen=True)
-class Moment:
+class StepState:
     """A step on the screen.
 
     Attributes:
@@ -83,12 +91,12 @@ class Moment:
         return f"learn.{self.step.figure}.{digest}"
 
 
-def figure(ctx: Context, now: Moment) -> None:
+def show_figure(ctx: Context, now: StepState) -> None:
     """Show the step's figure."""
     FIGURES[now.step.figure](ctx, now)
 
 
-def _listen(name: str, now: Moment) -> Callable[[], None]:
+def _listen(name: str, now: StepState) -> Callable[[], None]:
     def commit() -> None:
         told = committed(name, forms.ANSWER)
         if told and "quiz" in told and "picked" in told:
@@ -97,8 +105,8 @@ def _listen(name: str, now: Moment) -> Callable[[], None]:
     return commit
 
 
-def _drive(name: str, now: Moment, to: dict[str, Any], quiz: dict[str, Any]) -> None:
-    if fresh(name):
+def _drive(name: str, now: StepState, to: dict[str, Any], quiz: dict[str, Any]) -> None:
+    if about_to_appear(name):
         st.session_state[NONCE] = st.session_state.get(NONCE, 0) + 1
     seq = f"{st.session_state.get(NONCE, 0)}.{now.id}.{now.open}.{sorted(to.items())}"
     drive(name, seq, to, {"id": now.id, "open": now.open, "picked": list(now.picked), **quiz})
@@ -107,7 +115,7 @@ def _drive(name: str, now: Moment, to: dict[str, Any], quiz: dict[str, Any]) -> 
 # ---------------------------------------------------------------- on the photo
 
 
-def _living(ctx: Context, now: Moment) -> None:
+def _living(ctx: Context, now: StepState) -> None:
     """Groups on the photo, the model's or made up, with or without attention."""
     units, stride, place = _units(now)
     key = (now.step.figure, *(unit.grouping for unit in units), ctx.lang)
@@ -131,7 +139,7 @@ def _living(ctx: Context, now: Moment) -> None:
     _drive(name, now, to, quiz)
 
 
-def _units(now: Moment) -> tuple[list[living.Unit], float, dict[str, int]]:
+def _units(now: StepState) -> tuple[list[living.Unit], float, dict[str, int]]:
     """The units to pack, pixels per token, and the figure's place."""
     scene, state = now.scene, now.state
     if now.step.figure == "map":
@@ -151,7 +159,7 @@ def _units(now: Moment) -> tuple[list[living.Unit], float, dict[str, int]]:
     return [unit], scene.size / g.H, place
 
 
-@shared(24, 96 * 2**20)
+@cached(24, 96 * 2**20)
 def _packed(source: str, name: str, lang: str, stride: float, _units: Any, _photo: Any) -> bytes:
     size = (_photo.height, _photo.width)
     strides: Any = {unit.stage: stride for unit in _units}  # not an integer for a made-up map
@@ -164,10 +172,10 @@ def _packed(source: str, name: str, lang: str, stride: float, _units: Any, _phot
 # ---------------------------------------------------------------- the other figures
 
 
-def _explorer(ctx: Context, now: Moment) -> None:
-    g, state = cut(now.scene, now.state), now.state
+def _explorer(ctx: Context, now: StepState) -> None:
+    g, state = partition_of(now.scene, now.state), now.state
     silent = now.open or now.step.ask == "scores_growth"  # costs shown are for groups, which come later
-    grouping_figures(ctx.lang, start=_map_state(now.scene, state, g), lesson="ask" if silent else "told")
+    show_grouping(ctx.lang, start=_map_state(now.scene, state, g), lesson="ask" if silent else "told")
 
 
 def _map_state(scene: Scene, state: State, g: Grouping) -> dict[str, Any]:
@@ -183,7 +191,7 @@ def _map_state(scene: Scene, state: State, g: Grouping) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _embedding(ctx: Context, now: Moment) -> None:
+def _embedding(ctx: Context, now: StepState) -> None:
     name = now.name(ctx.lang)
     trace = now.scene.trace(CONCAT)
     data = _embedding_packed(now.source, name, ctx.lang, now.scene.model, trace)
@@ -197,18 +205,18 @@ def _embedding(ctx: Context, now: Moment) -> None:
     _drive(name, now, to, {"pick": pick, "show": show})
 
 
-def embedding_kernels(now: Moment) -> list[int]:
+def embedding_kernels(now: StepState) -> list[int]:
     """Sides of the kernels of the first embedding layer."""
     return list(layers.layer(now.scene.model, 0).kernels)
 
 
-@shared(12, 32 * 2**20)
+@cached(12, 32 * 2**20)
 def _embedding_packed(source: str, name: str, lang: str, _model: CrossFormer, _trace: Any) -> bytes:
     made = cel(layers.layer(_model, 0), _trace[CONCAT])
     return embedding.pack([made], photo=_trace.crop, strings=figure_words("embedding", lang), name=name)
 
 
-def _bias(ctx: Context, now: Moment) -> None:
+def _bias(ctx: Context, now: StepState) -> None:
     subject = subject_of(ctx)
     s, b, _ = attention_block(now.scene, now.state)
     block, part = subject.blocks[subject.places.index((s, b))], now.state["part"]
@@ -225,7 +233,7 @@ def _bias(ctx: Context, now: Moment) -> None:
     _drive(name, now, to, {"pick": "head" if now.step.ask == "nearest_head" else None})
 
 
-def _board(ctx: Context, now: Moment) -> None:
+def _board(ctx: Context, now: StepState) -> None:
     parts = parts_of(now.step.ask, now.scene, now.state)
     places = [part_address(part) for part in parts]
     codes = [option.code for option in now.question.options]
@@ -257,7 +265,7 @@ def _board(ctx: Context, now: Moment) -> None:
     LAB.show(data, name=name, on_commit=commit)
 
 
-def _effects(ctx: Context, now: Moment, parts: list[Any], places: list[str]) -> dict[str, Any]:
+def _effects(ctx: Context, now: StepState, parts: list[Any], places: list[str]) -> dict[str, Any]:
     """The parts' colours: the effect of each on the answer's logit."""
     logits, first = changed(now.scene, parts), now.scene.trace().top(1)[0][0]
     probs = [percent(float(p)) for p in softmax(logits)[:, first]]
@@ -265,7 +273,7 @@ def _effects(ctx: Context, now: Moment, parts: list[Any], places: list[str]) -> 
     return board(places, np.asarray(moved(now.scene, parts)), probs, winners)
 
 
-FIGURES: dict[str, Callable[[Any, Moment], None]] = {
+FIGURES: dict[str, Callable[[Any, StepState], None]] = {
     "map": _living, "groups": _living, "attention": _living, "explorer": _explorer, "embedding": _embedding,
     "bias": _bias, "board": _board,
 }  # fmt: skip
@@ -274,11 +282,11 @@ FIGURES: dict[str, Callable[[Any, Moment], None]] = {
 # ---------------------------------------------------------------- the full pages, at the same place
 
 
-def sandbox(now: Moment) -> tuple[str, dict[str, str]]:
+def sandbox(now: StepState) -> tuple[str, dict[str, str]]:
     """The page outside the lessons that shows the same figure, and the parameters of its link."""
     scene, state, kind = now.scene, now.state, now.step.figure
     if kind in ("map", "explorer"):
-        g = cut(scene, state)
+        g = partition_of(scene, state)
         shown = _map_state(scene, state, g)
         row, col = token_at(state, g.H, g.W) if "token" in state else (shown["row"], shown["col"])
         interval = state.get("I", shown["i"])

@@ -20,17 +20,17 @@ from cfviz.words import percent, short_name, signed
 from .geometry import channels_of
 from .question import (
     YES_NO,
-    Ask,
     Question,
+    QuestionKind,
     Scene,
     State,
     block_of,
-    code,
-    heads,
-    kernels,
+    head_options,
+    kernel_options,
     needs_bias,
-    place,
+    parse_token,
     token_at,
+    token_code,
 )
 
 Said = dict[str, dict[str, object]]
@@ -104,7 +104,7 @@ def farthest_head(scene: Scene, state: State, after: State) -> Question:
     s, b, g = attention_block(scene, state)
     far = head_distances(scene, s, b, g)
     best, least = int(far.argmax()), int(far.argmin())
-    options, shown = heads(len(far)), [f"{px:.1f}" for px in far]
+    options, shown = head_options(len(far)), [f"{px:.1f}" for px in far]
     good = firsts((o.code for o in options), ranks(far, slack(scene, far[best])))
     fields = {
         "stage": s + 1, "block": b + 1, "n": len(far), "best": best + 1, "px": shown[best],
@@ -122,8 +122,8 @@ def strongest_token(scene: Scene, state: State, after: State) -> Question:
     group, slot = g.group_of(row, col)
     weights = scene.trace(*watched(s, b, "q", "k", "bias", "probs"))[point][group, 0, slot]
     order = [int(k) for k in np.argsort(-weights, kind="stable") if g.members[group, k] >= 0]
-    names = [code(*divmod(int(g.members[group, k]), g.W)) for k in order]
-    top, values = place(names[0]), weights[order]
+    names = [token_code(*divmod(int(g.members[group, k]), g.W)) for k in order]
+    top, values = parse_token(names[0]), weights[order]
     places = ranks(values, slack(scene, values[min(CLOSE, len(values)) - 1]))
     fields = {
         "row": row, "col": col, "keys": len(names), "close": min(CLOSE, len(names)),
@@ -136,13 +136,15 @@ def strongest_token(scene: Scene, state: State, after: State) -> Question:
     }
 
     def why(answer: frozenset[str]) -> tuple[str, dict[str, object]] | None:
-        lost = sorted(answer - set(names), key=place)
+        lost = sorted(answer - set(names), key=parse_token)
         return (
-            ("reason.other_group", dict(zip(("row", "col"), place(lost[0]), strict=True))) if lost else None
+            ("reason.other_group", dict(zip(("row", "col"), parse_token(lost[0]), strict=True)))
+            if lost
+            else None
         )
 
     nowhere: dict[str, object] = {"rank": "–", "its": percent(0.0)}
-    others: Said = {code(r, c): nowhere for r in range(g.H) for c in range(g.W)}
+    others: Said = {token_code(r, c): nowhere for r in range(g.H) for c in range(g.W)}
     return Question("token", firsts(names, places, CLOSE), fields, said=others | said, reason=why)
 
 
@@ -155,7 +157,7 @@ def carries_most(scene: Scene, state: State, after: State) -> Question:
     row, col = token_at(state, *tokens.shape[:2])
     layer, channels = layers.layer(scene.model, 0), channels_of(scene.model)
     shares = carried_shares(normalised(tokens[row, col], layer.gain, layer.eps), channels)
-    best, options = int(shares.argmax()), kernels()
+    best, options = int(shares.argmax()), kernel_options()
     good = firsts((o.code for o in options), ranks(shares, slack(scene, shares[best])))
     said: Said = {
         o.code: {"its": percent(float(x)), "wide": percent(n / sum(channels))}
@@ -176,7 +178,7 @@ def nearest_head(scene: Scene, state: State, after: State) -> Question:
     s, b, g = attention_block(scene, state)
     (point,) = watched(s, b, "bias")
     found = measures(surface(scene.trace(point)[point]))
-    best, far, options = int(found.nearness.argmax()), found.distance, heads(len(found.distance))
+    best, far, options = int(found.nearness.argmax()), found.distance, head_options(len(found.distance))
     good = firsts((o.code for o in options), ranks(found.nearness, slack(scene, 1.0)))
     fields = {
         "stage": s + 1, "block": b + 1, "n": len(far), "G": g.G, "best": best + 1,
@@ -223,7 +225,7 @@ def kernel_parts() -> list[Intervention]:
 def kernel_matters(scene: Scene, state: State, after: State) -> Question:
     """The kernel without which the answer's logit moves most."""
     by = moved(scene, kernel_parts())
-    best, options = int(np.abs(by).argmax()), kernels()
+    best, options = int(np.abs(by).argmax()), kernel_options()
     good = firsts((o.code for o in options), effect_ranks(scene, by))
     fields = answer_fields(scene) | {"k": CEL_KERNELS[0][best], "by": signed(by[best])}
     said: Said = {o.code: {"its": signed(x)} for o, x in zip(options, by, strict=True)}
@@ -259,7 +261,7 @@ def head_matters(scene: Scene, state: State, after: State) -> Question:
     """The head without which the answer's logit moves most."""
     s, b, g = attention_block(scene, state)
     by = moved(scene, head_parts(scene, state))
-    best, places, options = int(np.abs(by).argmax()), effect_ranks(scene, by), heads(len(by))
+    best, places, options = int(np.abs(by).argmax()), effect_ranks(scene, by), head_options(len(by))
     far = int(head_distances(scene, s, b, g).argmax())
     good = firsts((o.code for o in options), places)
     fields = answer_fields(scene) | {
@@ -280,23 +282,23 @@ def parts_of(ask: str, scene: Scene, state: State) -> list[Intervention]:
 
 
 _STAGE = frozenset(["stage", "kind"])
-TENSORS: dict[str, Ask] = {
-    "farthest_head": Ask(
+TENSORS: dict[str, QuestionKind] = {
+    "farthest_head": QuestionKind(
         farthest_head, ("stage", "block", "n", "best", "px", "least", "least_px"), ("attention",), ("its",)
     ),
-    "strongest_token": Ask(
+    "strongest_token": QuestionKind(
         strongest_token, ("row", "col", "keys", "close", "best_row", "best_col", "best", "even"),
         ("attention",), ("rank", "its"),
     ),
-    "carries_most": Ask(
+    "carries_most": QuestionKind(
         carries_most, ("row", "col", "k", "share", "part", "side"), ("embedding",), ("its",)
     ),
-    "nearest_head": Ask(
+    "nearest_head": QuestionKind(
         nearest_head, ("stage", "block", "n", "G", "best", "tokens", "even"), ("bias",), ("its",)
     ),
-    "kernel_matters": Ask(kernel_matters, ("label", "p", "k", "by"), ("board",), ("its",)),
-    "kind_swap": Ask(kind_swap, ("label", "p", "stage", "block", "now", "q"), ("board",)),
-    "head_matters": Ask(
+    "kernel_matters": QuestionKind(kernel_matters, ("label", "p", "k", "by"), ("board",), ("its",)),
+    "kind_swap": QuestionKind(kind_swap, ("label", "p", "stage", "block", "now", "q"), ("board",)),
+    "head_matters": QuestionKind(
         head_matters, ("label", "p", "stage", "block", "n", "best", "by", "far", "far_rank"), ("board",),
         ("its", "rank"), _STAGE,
     ),

@@ -16,8 +16,8 @@ from cfviz.measured import quick
 from cfviz.models.probes.position_bias import CHANGES, changes
 from cfviz.run import forward, share_cores
 from cfviz.stats import softmax
-from cfviz.ui.compute.cache import shared
-from cfviz.ui.compute.later import later
+from cfviz.ui.compute.background import in_background
+from cfviz.ui.compute.cache import cached
 from cfviz.ui.compute.models import model_code
 from cfviz.ui.context import Context
 from cfviz.ui.figures.position_bias import BiasSubject, block_name
@@ -32,7 +32,7 @@ POINTS = ("q", "k", "bias")
 Place = tuple[int, int]
 
 
-@shared(2048)
+@cached(2048)
 def changed(
     source: str, how: str, where: tuple[Place, ...], _subject: BiasSubject, _photo: Any
 ) -> np.ndarray:
@@ -45,7 +45,7 @@ def changed(
 
 
 @st.fragment
-def section(ctx: Context, subject: BiasSubject) -> None:
+def show_ablation(ctx: Context, subject: BiasSubject) -> None:
     """Bars for the effect of each change on the top class, then the shares."""
     t = ctx.t
     st.subheader(t("position_bias.use_title"), anchor=False)
@@ -91,7 +91,7 @@ def section(ctx: Context, subject: BiasSubject) -> None:
         names, values, notes, ctx.theme, {"x": t("position_bias.use_x", name=short_name(name, 24))}
     )
     columns = ("change", "logit_change", "largest_logit_change", "probability", "first_class")
-    chart.figure(
+    chart.show_figure(
         ctx,
         fig,
         "use",
@@ -119,14 +119,14 @@ def _rows(ctx: Context, subject: BiasSubject, where: str, how: str) -> list[tupl
 
     if quick(subject.model):
         return list(zip(names, compute(), strict=True))
-    found = later((subject.source, tuple(plan)), compute, ctx.t("position_bias.use_wait"))
+    found = in_background((subject.source, tuple(plan)), compute, ctx.t("position_bias.use_wait"))
     return found and list(zip(names, found, strict=True))
 
 
 # ---------------------------------------------------------------- shares
 
 
-@shared(256)
+@cached(256)
 def shares(source: str, _ctx: Context, _subject: BiasSubject) -> list[np.ndarray]:
     """Position's share in every block's logits on the chosen photo, (nH,) each."""
     image = prepare(_ctx.photo, _subject.trace.size[0]).tensor
@@ -141,7 +141,7 @@ def shares(source: str, _ctx: Context, _subject: BiasSubject) -> list[np.ndarray
 
 
 @st.fragment
-def share(ctx: Context, subject: BiasSubject) -> None:
+def show_position_share(ctx: Context, subject: BiasSubject) -> None:
     """How much of the difference between keys is due to position, block by block."""
     run = "position_bias.run_share"
     if not quick(subject.model) and not st.button(ctx.t(run), key=run):
@@ -157,7 +157,7 @@ def share(ctx: Context, subject: BiasSubject) -> None:
         for block, values in zip(subject.blocks, found, strict=True)
         for h, x in enumerate(values)
     ]
-    chart.figure(
+    chart.show_figure(
         ctx, fig, "share", code=_SHARE.format(**_shown(ctx, subject)),
         table=(("stage", "block", "head", "share"), rows),
         block=names[top], most=f"{100 * means[top]:.1f} %", mean=f"{100 * np.mean(means):.1f} %",

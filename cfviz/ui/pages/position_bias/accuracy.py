@@ -154,12 +154,12 @@ def _sizes(ctx: Context, sizes: tuple[int, ...]) -> str:
 
 
 @st.fragment
-def section(ctx: Context, subject: BiasSubject) -> None:
+def show_accuracy(ctx: Context, subject: BiasSubject) -> None:
     """Curves and differences, or how to measure them."""
     t, found = ctx.t, results()
     st.subheader(t("position_bias.sizes_title"), anchor=False)
     if found is None:
-        chart.look(t("position_bias.sizes_missing"))
+        chart.show_hint(t("position_bias.sizes_missing"))
         st.code(COMMAND, language="bash", wrap_lines=True)
         return
     there = [w for w in WINDOWS if any(row["window"] == w for row in found["rows"])]
@@ -174,7 +174,7 @@ def section(ctx: Context, subject: BiasSubject) -> None:
         )  # fmt: skip
     ctx.put(curves=window, curve=shown)
     st.markdown("\n".join(f"- {line}" for line in sentences(ctx, found, window)))
-    draw(ctx, found, window, shown, "sizes" if shown == "accuracy" else "less")
+    show_curves(ctx, found, window, shown, "sizes" if shown == "accuracy" else "less")
     comparisons = len(lines_of(ctx, found["rows"], window, "difference"))
     notes = [t("position_bias.sizes_chance", ways=comparisons)]
     if any(row["model"] == "rpb" for row in found["rows"]):
@@ -213,7 +213,7 @@ def main_of(rows: Sequence[Mapping[str, Any]]) -> str:
     return "dpb" if any(row["model"] == "dpb" for row in rows) else str(rows[0]["model"])
 
 
-def draw(
+def show_curves(
     ctx: Context,
     found: Results,
     window: str,
@@ -251,4 +251,6 @@ def draw(
     )  # fmt: skip
     table = (COLUMNS, [[row[column] for column in COLUMNS] for row in found["rows"]])
     thin = ctx.t("position_bias.own_behind") if behind else ""
-    chart.figure(ctx, fig, name, key, code=found.get("command"), table=table, n=found["photos"], thin=thin)
+    chart.show_figure(
+        ctx, fig, name, key, code=found.get("command"), table=table, n=found["photos"], thin=thin
+    )

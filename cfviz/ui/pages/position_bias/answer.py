@@ -25,12 +25,12 @@ from cfviz.options import BIAS_METHODS
 from cfviz.run import forward, share_cores
 from cfviz.stats import softmax
 from cfviz.ui.compute import keys
-from cfviz.ui.compute.cache import shared
+from cfviz.ui.compute.cache import cached
 from cfviz.ui.compute.models import model_code
 from cfviz.ui.compute.steps import Steps
 from cfviz.ui.context import Context
-from cfviz.ui.session import forms, queue, state
 from cfviz.ui.figures.position_bias import BiasSubject, block_name
+from cfviz.ui.session import forms, queue, state
 from cfviz.ui.session.photos import photo_code
 from cfviz.ui.session.plain import explain
 from cfviz.ui.widgets import chart
@@ -39,7 +39,7 @@ from cfviz.ui.widgets.takeaway import take_away
 from cfviz.ui.widgets.weights import warn_without_classes
 from cfviz.words import decimal, figure_words, percent, short_name, signed, together
 
-from .cost import costs
+from .cost import show_costs
 
 WINDOWS = ("scaled", "fixed", "adaptive")
 SIDES = range(2, 29)
@@ -113,7 +113,7 @@ def merged(subject: BiasSubject, groups: list[list[Any]]) -> dict[str, str]:
     return {method: method if method == "twin" else same(kind, G, method, sides) for method in shown}
 
 
-@shared(32)
+@cached(32)
 def seen(source: str, size: int, _photo: Photo) -> tuple[Any, bytes]:
     """The photo at one size: the model's input, and its pixels as PNG."""
     prepared, out = prepare(_photo, size), io.BytesIO()
@@ -121,7 +121,7 @@ def seen(source: str, size: int, _photo: Photo) -> tuple[Any, bytes]:
     return prepared.tensor, out.getvalue()
 
 
-@shared(12)
+@cached(12)
 def answers(
     source: str, window: Window, stage: int, block: int, _subject: BiasSubject, _photo: Photo
 ) -> Steps[Answer]:
@@ -148,13 +148,13 @@ def answers(
 
 
 @st.fragment
-def section(ctx: Context, subject: BiasSubject) -> None:
+def show_answers(ctx: Context, subject: BiasSubject) -> None:
     """Controls, the answers side by side as they arrive, and the cost of the window."""
     t = ctx.t
     st.subheader(t("position_bias.answer_title"), anchor=False)
     if warn_without_classes(ctx):
         return
-    chart.look(t("position_bias.answer_look"))
+    chart.show_hint(t("position_bias.answer_look"))
     window = _window(ctx, subject)
     number, head = _watched(ctx, subject)
     stage, block = subject.places[number]
@@ -166,7 +166,7 @@ def section(ctx: Context, subject: BiasSubject) -> None:
     by = merged(subject, groups)
     _, photo = seen(ctx.photo.sha256, window.size, ctx.photo)
     steps = answers(subject.source, window, stage, block, subject, ctx.photo)
-    if quick(subject.model) and queue.readers() == 1:  # otherwise it would hold up others
+    if quick(subject.model) and queue.count_readers() == 1:  # otherwise it would hold up others
         _look_ahead(ctx, subject, window, stage, block)
     there = steps.poll(PATIENCE)  # polled last, so computed first
     found = {method: there[one] for method, one in by.items() if one in there}
@@ -186,7 +186,7 @@ def section(ctx: Context, subject: BiasSubject) -> None:
     else:
         _apart(ctx, found, by, {g.G for stage_ in groups for g in stage_}, subject)
     take_away(ctx, "answer", code=code(ctx, subject, window), table=_table(ctx, found))
-    costs(ctx, subject.model, groups, window.size)
+    show_costs(ctx, subject.model, groups, window.size)
 
 
 def _chosen(ctx: Context) -> None:

@@ -19,7 +19,7 @@ COLUMNS = (
 )  # fmt: skip
 
 
-def costs(ctx: Context, model: CrossFormer, groups: list[list[Any]], size: int) -> None:
+def show_costs(ctx: Context, model: CrossFormer, groups: list[list[Any]], size: int) -> None:
     """A table with a row for each kind of block, and the total in a sentence.
 
     Args:
@@ -29,7 +29,7 @@ def costs(ctx: Context, model: CrossFormer, groups: list[list[Any]], size: int) 
         size: Input side in pixels.
     """
     t = ctx.t
-    chart.look(t("position_bias.cost_look"))
+    chart.show_hint(t("position_bias.cost_look"))
     lines = ["| " + " | ".join(t(f"position_bias.cost_{name}") for name in HEAD) + " |"]
     lines.append("|---|--:|---|--:|--:|--:|--:|")
     worst, rows = (0.0, t("position_bias.cost_none")), []

@@ -14,7 +14,7 @@ from cfviz.ui.session import state
 from cfviz.ui.widgets import chart
 from cfviz.ui.widgets.jobs import folder_choice, panel, refused, skipped
 
-from .accuracy import SHOWN, WINDOWS, Results, draw, opened, results, sentences
+from .accuracy import SHOWN, WINDOWS, Results, opened, results, sentences, show_curves
 
 KIND, RESULT = "sizes", "sizes.json"
 CHOSEN = ("own", "bicubic", "clamp", "none")  # initial methods: those the verdict needs
@@ -22,10 +22,10 @@ Rows = list[dict[str, Any]]
 
 
 @st.fragment
-def section(ctx: Context, subject: BiasSubject) -> None:
+def show_own_photos(ctx: Context, subject: BiasSubject) -> None:
     """What to measure, the button, and the jobs."""
     st.subheader(ctx.t("position_bias.job_title"), anchor=False)
-    chart.look(ctx.t("position_bias.job_look"))
+    chart.show_hint(ctx.t("position_bias.job_look"))
     panel(
         ctx, KIND, _command(ctx, subject), RESULT, ctx.t("position_bias.job_start"),
         show=lambda job: _show(ctx, job), growing=True,
@@ -128,4 +128,4 @@ def _show(ctx: Context, job: jobs.Job) -> None:
     if lines:
         st.markdown("\n".join(f"- {line}" for line in lines))
     name = "own" if shown == "accuracy" else "own_less"
-    draw(ctx, found, window, shown, name, key=f"-{job.id}", beside=_shipped(found))
+    show_curves(ctx, found, window, shown, name, key=f"-{job.id}", beside=_shipped(found))

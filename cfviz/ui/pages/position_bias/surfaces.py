@@ -11,14 +11,14 @@ import streamlit as st
 from cfviz.figures.live.message import opened
 from cfviz.figures.live.position_bias import pack
 from cfviz.measured import ORDERS
-from cfviz.ui.compute.cache import shared
+from cfviz.ui.compute.cache import cached
 from cfviz.ui.compute.models import model_code
 from cfviz.ui.context import Context
 from cfviz.ui.figures.position_bias import BiasSubject, block_name
 from cfviz.ui.session import forms
 from cfviz.ui.session.photos import photo_code
 from cfviz.ui.widgets import chart
-from cfviz.ui.widgets.figure import POSITION_BIAS, committed, fresh
+from cfviz.ui.widgets.figure import POSITION_BIAS, about_to_appear, committed
 from cfviz.ui.widgets.takeaway import take_away
 from cfviz.words import figure_words
 
@@ -29,7 +29,7 @@ START = "cfviz.position_bias.start"
 # ---------------------------------------------------------------- the summary
 
 
-def summary(ctx: Context, subject: BiasSubject, verdict: Sequence[str]) -> None:
+def show_summary(ctx: Context, subject: BiasSubject, verdict: Sequence[str]) -> None:
     """The page's findings in numbers."""
     t = ctx.t
     spreads = [max(m["spread"] for m in block.measures) for block in subject.blocks]
@@ -67,7 +67,7 @@ CHOICES: dict[str, tuple[int, Sequence[int]]] = {
 }  # fmt: skip
 
 
-def place(ctx: Context, subject: BiasSubject) -> dict[str, int]:
+def selection_from_link(ctx: Context, subject: BiasSubject) -> dict[str, int]:
     """Block, head and choices from the link, clipped to what exists; the link counts from 1."""
     stages = sorted({s for s, _ in subject.places})
     s = ctx.get("stage", 2, [s + 1 for s in stages]) - 1
@@ -79,7 +79,7 @@ def place(ctx: Context, subject: BiasSubject) -> dict[str, int]:
     return {"block": number, "head": head, **choices}
 
 
-def keep(ctx: Context, subject: BiasSubject, to: Mapping[str, Any] | None) -> None:
+def write_selection(ctx: Context, subject: BiasSubject, to: Mapping[str, Any] | None) -> None:
     """Write the choices made in a figure to the link, except those still at their defaults."""
     if not to or to["block"] >= len(subject.places):
         return
@@ -93,33 +93,33 @@ def keep(ctx: Context, subject: BiasSubject, to: Mapping[str, Any] | None) -> No
     ctx.put(stage=s + 1, block=b + 1, head=to["head"] + 1, **told)
 
 
-@shared(256, 32 * 2**20)
-def packed(weights: str, part: str, _subject: BiasSubject) -> bytes:
+@cached(256, 32 * 2**20)
+def packed_message(weights: str, part: str, _subject: BiasSubject) -> bytes:
     """One figure's message, packed once per model, for any reader and starting place."""
     strings = figure_words("position_bias", "en")
     return pack(_subject.blocks, part, strings=strings, source=weights)
 
 
-def figures(ctx: Context, subject: BiasSubject, part: str) -> None:
+def show_figure(ctx: Context, subject: BiasSubject, part: str) -> None:
     """One of the three figures, with its title, sentence, code and data."""
     st.subheader(ctx.t(f"position_bias.{part}_title"), anchor=False)
-    chart.look(ctx.t(f"position_bias.{part}_look"))
-    appears = fresh(f"position_bias.{part}")
+    chart.show_hint(ctx.t(f"position_bias.{part}_look"))
+    appears = about_to_appear(f"position_bias.{part}")
     if (part == "surfaces" and appears) or st.session_state.get(START, ("",))[0] != subject.weights:
-        st.session_state[START] = subject.weights, place(ctx, subject)
+        st.session_state[START] = subject.weights, selection_from_link(ctx, subject)
     _figure(ctx, subject, part, st.session_state[START][1])
 
 
 @st.fragment
 def _figure(ctx: Context, subject: BiasSubject, part: str, start: Mapping[str, Any]) -> None:
     name = f"position_bias.{part}"
-    appears = fresh(name)
+    appears = about_to_appear(name)
 
     def commit() -> None:
-        keep(ctx, subject, committed(name, forms.BIAS))
+        write_selection(ctx, subject, committed(name, forms.BIAS))
 
     words = figure_words("position_bias", ctx.lang)
-    data = opened(packed(subject.weights, part, subject)).at(start, words).data
+    data = opened(packed_message(subject.weights, part, subject)).at(start, words).data
     POSITION_BIAS.show(data, name=name, on_commit=commit)
     if appears and part == "surfaces":  # the first on the page
         chart.breathe()
@@ -129,7 +129,7 @@ def _figure(ctx: Context, subject: BiasSubject, part: str, start: Mapping[str, A
 
 def _code(ctx: Context, subject: BiasSubject, part: str) -> str:
     """The calls behind a figure, for the block on screen."""
-    here = place(ctx, subject)
+    here = selection_from_link(ctx, subject)
     s, b = subject.places[here["block"]]
     photo = photo_code(ctx.settings.photo)
     return CODE[part].format(model=model_code(subject.model), photo=photo, s=s, b=b, G=here["Gh"])

@@ -7,8 +7,8 @@ import plotly.graph_objects as go
 import pytest
 from PIL import Image
 
-from cfviz.figures import kept as module
-from cfviz.figures.kept import kept
+from cfviz.figures import figure_cache
+from cfviz.figures.figure_cache import cached_figure
 from cfviz.figures.theme import DARK, LIGHT
 
 
@@ -18,7 +18,7 @@ def drawn() -> list[object]:
 
 
 def test_a_figure_is_drawn_once_per_set_of_arguments(drawn: list[object]) -> None:
-    @kept
+    @cached_figure
     def draw(*args: object, **kwargs: object) -> object:
         drawn.append((args, kwargs))
         return go.Figure()
@@ -41,7 +41,7 @@ def test_a_figure_is_drawn_once_per_set_of_arguments(drawn: list[object]) -> Non
 
 
 def test_a_figure_of_incomparable_arguments_is_drawn_every_time(drawn: list[object]) -> None:
-    @kept
+    @cached_figure
     def draw(thing: object) -> object:
         drawn.append(thing)
         return go.Figure()
@@ -52,13 +52,13 @@ def test_a_figure_of_incomparable_arguments_is_drawn_every_time(drawn: list[obje
 
 
 def test_functions_do_not_share_figures_and_their_number_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "MOST", 3)
+    monkeypatch.setattr(figure_cache, "MOST", 3)
 
-    @kept
+    @cached_figure
     def one(n: int) -> object:
         return object()
 
-    @kept
+    @cached_figure
     def two(n: int) -> object:
         return object()
 
@@ -66,7 +66,7 @@ def test_functions_do_not_share_figures_and_their_number_is_bounded(monkeypatch:
     oldest = one(1)
     for n in range(2, 5):
         one(n)
-    assert len(module._kept) == 3
+    assert len(figure_cache._kept) == 3
     assert one(1) is not oldest
 
 

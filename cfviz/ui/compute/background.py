@@ -20,11 +20,11 @@ EVERY = 0.4  # seconds between two polls
 SOON = 0.05  # seconds to wait for a result before the page goes on without it
 GIVEN_UP = 60.0  # seconds without a request after which unfinished work counts as abandoned
 IT = "it"
-_known: OrderedDict[Hashable, Steps[Any]] = OrderedDict()
-_book = threading.Lock()
+_running: OrderedDict[Hashable, Steps[Any]] = OrderedDict()
+_lock = threading.Lock()
 
 
-def later(key: Hashable, make: Callable[[], Any], text: str) -> Any:
+def in_background(key: Hashable, make: Callable[[], Any], text: str) -> Any:
     """The result of some work, shared by all readers; None and a progress line until it is ready.
 
     Args:
@@ -42,7 +42,7 @@ def later(key: Hashable, make: Callable[[], Any], text: str) -> Any:
 def in_pieces(
     key: Hashable, names: Sequence[Any], make: Callable[[Any], Any], text: str
 ) -> dict[Any, Any] | None:
-    """Like `later`, for work in many pieces: other work runs in between, and a bar shows the progress.
+    """Like `in_background`, for work in many pieces: other work runs in between; a bar shows the progress.
 
     Args:
         key: Everything that determines the results.
@@ -53,20 +53,20 @@ def in_pieces(
     """
     found = _poll(key, names, make, text)
     if found is not None:
-        with _book:
-            _known.pop(key, None)
+        with _lock:
+            _running.pop(key, None)
     return found
 
 
 def _poll(key: Hashable, names: Sequence[Any], make: Callable[[Any], Any], text: str) -> Any:
-    with _book:
-        left = [k for k, old in _known.items() if old.left and monotonic() - old.polled > GIVEN_UP]
+    with _lock:
+        left = [k for k, old in _running.items() if old.left and monotonic() - old.polled > GIVEN_UP]
         for old in left:
-            del _known[old]
-        work = _known.setdefault(key, Steps(names, make))
-        _known.move_to_end(key)
-        while len(_known) > KEPT:
-            _known.popitem(last=False)
+            del _running[old]
+        work = _running.setdefault(key, Steps(names, make))
+        _running.move_to_end(key)
+        while len(_running) > KEPT:
+            _running.popitem(last=False)
     found = work.poll(SOON)
     if len(found) == len(names):
         return found

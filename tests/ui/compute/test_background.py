@@ -7,20 +7,20 @@ import time
 
 import pytest
 
-from cfviz.ui.compute import later
+from cfviz.ui.compute import background
 
 
 @pytest.fixture(autouse=True)
 def waits(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     said: list[str] = []
-    monkeypatch.setattr(later, "_wait", lambda work, text: said.append(text))
-    monkeypatch.setattr(later, "_known", type(later._known)())
+    monkeypatch.setattr(background, "_wait", lambda work, text: said.append(text))
+    monkeypatch.setattr(background, "_running", type(background._running)())
     return said
 
 
 def until(key: str, make: object) -> object:
     end = time.monotonic() + 10
-    while (found := later.later(key, make, "counting")) is None:  # type: ignore[arg-type]
+    while (found := background.in_background(key, make, "counting")) is None:  # type: ignore[arg-type]
         assert time.monotonic() < end
     return found
 
@@ -33,8 +33,8 @@ def test_a_line_stands_there_until_the_result_does(waits: list[str]) -> None:
         go.wait(10)
         return 7
 
-    assert later.later("a", make, "counting") is None
-    assert later.later("a", make, "counting") is None
+    assert background.in_background("a", make, "counting") is None
+    assert background.in_background("a", make, "counting") is None
     assert waits == ["counting", "counting"]
     go.set()
     assert until("a", make) == 7

@@ -1,4 +1,4 @@
-"""The lab's bench: a list of interventions, their effect on one photo, and the effect of every part."""
+"""The lab's experiment: a list of interventions, their effect on one photo, and the effect of every part."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ from cfviz.models.interventions.language import FILLS, Intervention, check, from
 from cfviz.run import inspect
 from cfviz.trace import Trace
 from cfviz.ui.compute import cache, keys
-from cfviz.ui.compute.cache import shared
-from cfviz.ui.compute.later import in_pieces
+from cfviz.ui.compute.background import in_pieces
+from cfviz.ui.compute.cache import cached
 from cfviz.ui.context import Context
-from cfviz.ui.session import forms, photos, queue
 from cfviz.ui.figures.lab_board import board_frame, part_address
+from cfviz.ui.session import forms, photos, queue
 from cfviz.ui.session.plain import plain
 from cfviz.ui.widgets.figure import LAB, committed
 from cfviz.words import percent, short_name
@@ -43,8 +43,8 @@ END = -1  # the last piece: combines all the others
 
 
 @dataclass(frozen=True)
-class Bench:
-    """The state of the bench: a model, a photo, perhaps a second one, and the interventions.
+class Experiment:
+    """The state of the experiment: a model, a photo, perhaps a second one, and the interventions.
 
     Attributes:
         ctx: The page.
@@ -138,7 +138,7 @@ class Bench:
 
     def _kept(self, about: tuple, make: Callable[[], Trace]) -> Trace:
         key = ("lab", self.key, self.photo.sha256, self.donor_photo.sha256, *about)
-        return cache.traces().get(key, make)
+        return cache.trace_cache().get(key, make)
 
     @property
     def same(self) -> bool:
@@ -172,15 +172,15 @@ class Ranking:
     seconds: float
 
 
-@shared(4)
-def gallery_means(key: str, _bench: Bench) -> dict[str, np.ndarray]:
+@cached(4)
+def gallery_means(key: str, _experiment: Experiment) -> dict[str, np.ndarray]:
     """Means over the gallery's photos of every activation that can be replaced by its mean."""
-    size = _bench.ctx.settings.size
+    size = _experiment.ctx.settings.size
     images = [prepare(load_image(entry.path), size).tensor for entry in gallery()]
-    return collect(_bench.model, images, parts(_bench.model, "mean", (size, size)), GALLERY_BATCH)
+    return collect(_experiment.model, images, parts(_experiment.model, "mean", (size, size)), GALLERY_BATCH)
 
 
-def default(model: CrossFormer, size: int) -> tuple[Intervention, ...]:
+def default_interventions(model: CrossFormer, size: int) -> tuple[Intervention, ...]:
     """The initial interventions: the first long distance block turned into a short distance one."""
     for s, blocks in enumerate(model.groupings(size, size)):
         for b, g in enumerate(blocks):
@@ -189,10 +189,10 @@ def default(model: CrossFormer, size: int) -> tuple[Intervention, ...]:
     return (Intervention("attn", 0, 0),)
 
 
-def open_bench(ctx: Context) -> Bench:
-    """The bench from the link and the session; what does not fit the model is reported and left out."""
+def experiment_from_link(ctx: Context) -> Experiment:
+    """The experiment from the link and the session; what does not fit the model is reported and left out."""
     size = ctx.settings.size
-    text = ctx.get("do", to_url(default(ctx.model, size)), lambda _: True)
+    text = ctx.get("do", to_url(default_interventions(ctx.model, size)), lambda _: True)
     do: list[Intervention] = []
     for word in filter(None, text.split("_")):
         try:
@@ -204,27 +204,27 @@ def open_bench(ctx: Context) -> Bench:
     ids = [id for id in photos.ids() if id != ctx.settings.photo]
     other = ctx.get("other", OTHER if OTHER in ids else ids[0], ids)
     how, at = ctx.get("how", "zero", FILLS), ctx.get("at", "last", ("first", "last"))
-    return Bench(ctx, tuple(do), how, other, at, ctx.photo, photos.photo(other))
+    return Experiment(ctx, tuple(do), how, other, at, ctx.photo, photos.photo(other))
 
 
 # ---------------------------------------------------------------- every part
 
 
-def _rankings(bench: Bench) -> dict[Any, Ranking]:
+def _rankings(experiment: Experiment) -> dict[Any, Ranking]:
     """The rankings measured so far for this photo and model, kept with the trace."""
-    return cache.derived(bench.ctx.trace(), "lab", dict)
+    return cache.cached_with_trace(experiment.ctx.trace(), "lab", dict)
 
 
-def _ranking_key(bench: Bench) -> tuple[str, str]:
-    return bench.how, bench.donor_photo.sha256 if bench.how == "replace" else ""
+def _ranking_key(experiment: Experiment) -> tuple[str, str]:
+    return experiment.how, experiment.donor_photo.sha256 if experiment.how == "replace" else ""
 
 
-def known(bench: Bench) -> Ranking | None:
+def measured_ranking(experiment: Experiment) -> Ranking | None:
     """The effect of every part, if already measured."""
-    return _rankings(bench).get(_ranking_key(bench))
+    return _rankings(experiment).get(_ranking_key(experiment))
 
 
-def measure(bench: Bench, text: str) -> Ranking | None:
+def measure_ranking(experiment: Experiment, text: str) -> Ranking | None:
     """The effect of every part: one forward each, from the first layer it changes; None until all are done.
 
     The work runs in the background, a few changes at a time, so that other readers get their turn. Finished
@@ -232,23 +232,23 @@ def measure(bench: Bench, text: str) -> Ranking | None:
     busy server.
 
     Args:
-        bench: The bench.
+        experiment: The experiment.
         text: The text above the progress bar, in the reader's language.
     """
-    size = bench.ctx.settings.size
-    every = parts(bench.model, bench.how, (size, size))
+    size = experiment.ctx.settings.size
+    every = parts(experiment.model, experiment.how, (size, size))
     names = (*range(0, len(every), PIECE), END)
-    key = (bench.key, bench.photo.sha256, *_ranking_key(bench))
-    found = in_pieces(("lab", *key), names, _pieces(bench, every), text)
+    key = (experiment.key, experiment.photo.sha256, *_ranking_key(experiment))
+    found = in_pieces(("lab", *key), names, _pieces(experiment, every), text)
     return None if found is None else found[END]
 
 
-def _pieces(bench: Bench, every: Sequence[Intervention]) -> Callable[[Any], Any]:
+def _pieces(experiment: Experiment, every: Sequence[Intervention]) -> Callable[[Any], Any]:
     """A function that computes one piece in another thread; everything from the session is read now."""
-    plain, rankings, before = bench.ctx.trace(), _rankings(bench), bench.before.logits
-    kept = cache.derived(plain, ("lab parts", *_ranking_key(bench)), dict)
-    key: Hashable = _ranking_key(bench)
-    bare = replace(bench)
+    plain, rankings, before = experiment.ctx.trace(), _rankings(experiment), experiment.before.logits
+    kept = cache.cached_with_trace(plain, ("lab parts", *_ranking_key(experiment)), dict)
+    key: Hashable = _ranking_key(experiment)
+    bare = replace(experiment)
 
     def make(at: int) -> Any:
         away = replace(bare)  # a copy, whose cached properties are discarded with it
@@ -260,7 +260,7 @@ def _pieces(bench: Bench, every: Sequence[Intervention]) -> Callable[[Any], Any]
             start = perf_counter()
             some = [(one,) for one in every[at : at + PIECE]]
             logits = effects(
-                away.model, away.image, some, means, donor, progress=lambda _: queue.breathe()
+                away.model, away.image, some, means, donor, progress=lambda _: queue.yield_turn()
             )  # between batches, pages go first
             kept[at] = logits, perf_counter() - start
         return True
@@ -269,7 +269,7 @@ def _pieces(bench: Bench, every: Sequence[Intervention]) -> Callable[[Any], Any]
 
 
 def _together(
-    bench: Bench,
+    experiment: Experiment,
     every: Sequence[Intervention],
     kept: dict[int, Any],
     before: np.ndarray,
@@ -280,12 +280,12 @@ def _together(
     pieces = [kept[at] for at in sorted(kept)]
     logits, seconds = np.concatenate([one for one, _ in pieces]), sum(took for _, took in pieces)
     values, probs, winners = answer_changes(logits, before)
-    other = bench.other_trace() if bench.how == "replace" else None
+    other = experiment.other_trace() if experiment.how == "replace" else None
     share = other is not None and other.logits.argmax() != before.argmax()
     if other is not None and share:
         values = moved_towards(logits, before, other.logits)
     worst = int(np.abs(values).argmax())
-    whole = bench.run((every[worst],), means, donor).logits
+    whole = experiment.run((every[worst],), means, donor).logits
     error = float(np.abs(whole - logits[worst]).max())
     return Ranking(tuple(every), logits, values, share, probs, winners, error, seconds)
 
@@ -293,38 +293,38 @@ def _together(
 # ---------------------------------------------------------------- the board
 
 
-def show_board(bench: Bench) -> None:
+def show_board(experiment: Experiment) -> None:
     """The parts and the list of interventions; a click updates the link."""
-    ctx = bench.ctx
+    ctx = experiment.ctx
 
     def commit() -> None:
         if to := committed(BOARD, forms.LAB):
             st.session_state[SEQ] = to["seq"]
             ctx.put(do=to["do"], how=to["how"])
 
-    LAB.show(_data(bench), name=BOARD, on_commit=commit)
+    LAB.show(_data(experiment), name=BOARD, on_commit=commit)
 
 
-def _data(bench: Bench) -> dict[str, Any]:
-    ctx = bench.ctx
-    ranking = known(bench)
+def _data(experiment: Experiment) -> dict[str, Any]:
+    ctx = experiment.ctx
+    ranking = measured_ranking(experiment)
     found: dict[str, Any] = {"effects": None, "top": 1.0}
-    first = bench.before.top(1)[0][0]
+    first = experiment.before.top(1)[0][0]
     label = short_name(ctx.labels[first])
     if ranking is not None:
         now = ["" if w == first else short_name(ctx.labels[int(w)]) for w in ranking.winners]
         probs = [percent(float(p)) for p in ranking.probs]
         found = plots.board([part_address(one) for one in ranking.parts], ranking.values, probs, now)
         if ranking.share:
-            label = short_name(ctx.labels[bench.other_trace().top(1)[0][0]])
+            label = short_name(ctx.labels[experiment.other_trace().top(1)[0][0]])
     return {
         **board_frame(ctx),
-        "do": to_url(bench.do),
-        "how": bench.how,
+        "do": to_url(experiment.do),
+        "how": experiment.how,
         "seq": st.session_state.get(SEQ, 0),
         **found,
-        "measured": bench.how,
+        "measured": experiment.how,
         "share": bool(ranking and ranking.share),
-        "waits": not quick(bench.model),
+        "waits": not quick(experiment.model),
         "label": label,
     }

@@ -20,13 +20,13 @@ from .theme import Theme
 
 MOST = 512  # figures, of all functions together
 _kept: OrderedDict[bytes, object] = OrderedDict()
-_book = threading.Lock()
+_lock = threading.Lock()
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
 
-def kept(draw: Callable[P, R]) -> Callable[P, R]:
+def cached_figure(draw: Callable[P, R]) -> Callable[P, R]:
     """Make a drawing function remember its figures, by the content of its arguments.
 
     The figures are shared and must not be changed. Arguments may be numbers, strings, arrays, pictures,
@@ -45,12 +45,12 @@ def kept(draw: Callable[P, R]) -> Callable[P, R]:
         except TypeError:
             return draw(*args, **kwargs)
         key = digest.digest()
-        with _book:
+        with _lock:
             if key in _kept:
                 _kept.move_to_end(key)
                 return _kept[key]  # type: ignore[return-value]
         made = draw(*args, **kwargs)
-        with _book:
+        with _lock:
             _kept[key] = made
             while len(_kept) > MOST:
                 _kept.popitem(last=False)
