@@ -12,6 +12,7 @@ PYTEST := $(PY) -m pytest
 LOCAL := $(foreach name,localhost 127.0.0.1 ::1,--server.allowedHosts $(name))
 MALLOC_ARENA_MAX ?= 2# or glibc keeps memory for every thread that a server ever had
 export PYTHON CHROMIUM MALLOC_ARENA_MAX
+unexport PYTHONDONTWRITEBYTECODE # or each process of the tests compiles everything again
 
 # A virtual environment whose Python has since been removed is made anew.
 $(shell if [ -L $(PY) ] && [ ! -e $(PY) ]; then rm -rf $(VENV); fi)
@@ -28,11 +29,11 @@ run: $(USER_STAMP)  ## start the app (PORT=8600; HOST=0.0.0.0 for others to reac
 
 test: $(DEV_STAMP)  ## all tests, those in a browser included, then the linters (ARGS="…" for pytest's)
 	@scripts/browser.sh $(PY)
-	$(PYTEST) $(ARGS)
+	OMP_NUM_THREADS=1 $(PYTEST) -n logical --maxprocesses 4 $(ARGS)
 	@$(MAKE) --no-print-directory lint
 
 check: lint  ## linters, types and the quick tests, in under a minute
-	OMP_NUM_THREADS=1 $(PYTEST) -n auto -m "not slow and not browser" $(ARGS)
+	OMP_NUM_THREADS=1 $(PYTEST) -n logical -m "not slow and not browser" $(ARGS)
 
 lint: $(DEV_STAMP)  ## ruff and mypy; oxlint and oxfmt for the browser's code
 	$(PY) -m ruff check .

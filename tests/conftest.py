@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import shutil
 import signal
@@ -13,8 +14,10 @@ import time
 import urllib.error
 import urllib.request
 import zlib
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
+from functools import cache
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -29,6 +32,65 @@ settings.load_profile("cfviz")
 
 ROOT = Path(__file__).resolve().parents[1]
 START_SECONDS = 90  # of the app, on a loaded machine
+
+# ---------------------------------------------------------------- several processes (`pytest -n`)
+
+
+@cache
+def share(file: str) -> str:
+    """What one process runs from its first test to its last: a file, or all files with browser tests.
+
+    What the tests of a file share is then made once, and there is one app for all browser tests.
+    """
+    return "browser" if "pytest.mark.browser" in (ROOT / file).read_text("utf-8") else file
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Give each process whole shares, in the order of the tests."""
+    if config.getoption("dist") != "load":  # another one was asked for
+        return None
+    from xdist.scheduler import LoadScopeScheduling
+
+    class ByShare(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            return share(nodeid.partition("::")[0])
+
+    config.option.loadscopereorder = False
+    return ByShare(config, log)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Several processes begin with the largest shares and end with small ones: none waits for another."""
+    if not hasattr(config, "workerinput"):
+        return
+    weight: Counter[str] = Counter()
+    for item in items:
+        slow = any(item.iter_markers("slow")) or any(item.iter_markers("browser"))
+        weight[share(item.nodeid.partition("::")[0])] += 50 if slow else 1
+    items.sort(key=lambda item: -weight[share(item.nodeid.partition("::")[0])])
+
+
+# ---------------------------------------------------------------- what costs time and tests nothing
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """What was imported stays to the end: the garbage collector need not go through it again and again."""
+    gc.collect()
+    gc.freeze()
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _installed_once() -> Iterator[None]:
+    """Read the records of all installed packages once: Streamlit reads them for each AppTest."""
+    with pytest.MonkeyPatch.context() as patch:
+        if "streamlit" in sys.modules:
+            from streamlit.components.v2 import manifest_scanner as scanner
+
+            patch.setattr(scanner, "scan_component_manifests", cache(scanner.scan_component_manifests))
+        yield
+
 
 # ---------------------------------------------------------------- offline
 
@@ -142,6 +204,15 @@ def serve() -> Iterator[Callable[[Callable[[BaseHTTPRequestHandler], None]], str
 # ---------------------------------------------------------------- the app
 
 
+# `streamlit` for a process whose standard input is a pipe: it ends when the tests do, however they end.
+LEASHED = """
+import os, threading
+threading.Thread(target=lambda: (os.read(0, 1), os._exit(1)), daemon=True).start()
+from streamlit.web.cli import main
+main(prog_name="streamlit")
+"""
+
+
 class App:
     """A running Streamlit server."""
 
@@ -171,13 +242,14 @@ def app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[App]:
     """The app, started once on a free port of the loopback address."""
     folder = tmp_path_factory.mktemp("app")
     port, log = free_port(), folder / "log.txt"
-    command = [sys.executable, "-m", "streamlit", "run", "app.py", "--server.address", "127.0.0.1"]
+    command = [sys.executable, "-c", LEASHED, "run", "app.py", "--server.address", "127.0.0.1"]
     command += ["--server.port", str(port), "--server.headless", "true"]
     env = {**os.environ, "XDG_CACHE_HOME": str(folder), "HF_HUB_OFFLINE": "1"}
     with log.open("wb") as out:
         process = subprocess.Popen(
-            command, cwd=ROOT, env=env, stdout=out, stderr=subprocess.STDOUT, start_new_session=True
-        )
+            command, cwd=ROOT, env=env, stdin=subprocess.PIPE, stdout=out, stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )  # fmt: skip
     running = App(port)
     try:
         deadline = time.monotonic() + START_SECONDS
@@ -212,8 +284,9 @@ def chromium_path() -> str | None:
 @pytest.fixture(scope="module")
 def browser(chromium_path: str | None) -> Iterator[Any]:
     """A headless Chromium, one per module: Playwright's event loop must not outlive the tests that use it."""
-    from playwright.sync_api import Error, sync_playwright
+    from playwright.sync_api import Error, expect, sync_playwright
 
+    expect.set_options(timeout=30_000)  # five seconds are too few on a busy machine
     with sync_playwright() as playwright:
         try:
             # a container gives root no sandbox and little shared memory
@@ -250,6 +323,28 @@ def open_page(browser: Any) -> Iterator[Callable[..., Any]]:
 
         yield visit
     assert not errors, f"the browser reported: {errors}"
+
+
+def soon(page: Any, read: Callable[[], Any], wanted: Any, seconds: float = 30) -> None:
+    """Fail unless reading gives what is wanted, now or soon: a busy machine paints later."""
+    end = time.monotonic() + seconds
+    while (found := read()) != wanted and time.monotonic() < end:
+        page.wait_for_timeout(20)
+    assert found == wanted
+
+
+def quiet(page: Any, sent: list[Any], seconds: float = 60) -> None:
+    """Wait until a page has sent nothing for a second."""
+    end, before = time.monotonic() + seconds, -1
+    while len(sent) != before:
+        assert time.monotonic() < end, "it goes on sending"
+        before = len(sent)
+        page.wait_for_timeout(1000)
+
+
+def pace(page: Any, script: str, tries: int = 5) -> float:
+    """The best of a few measurements in milliseconds: while others compute, the browser waits for a core."""
+    return min(page.evaluate(script) for _ in range(tries))
 
 
 def settle(page: Any, seconds: float = 60) -> None:

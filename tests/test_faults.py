@@ -31,7 +31,7 @@ from cfviz.models.weights.checkpoints import CheckpointError
 from cfviz.models.weights.download import fetch
 from cfviz.ui.session.plain import explain
 from cfviz.words import translator
-from tests.conftest import ROOT, App, free_port
+from tests.conftest import LEASHED, ROOT, App, free_port
 
 FULL = torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB")
 
@@ -311,7 +311,7 @@ class Server:
 
     def start(self) -> None:
         """Start it, again on the same port."""
-        command = [sys.executable, "-m", "streamlit", "run", "app.py", "--server.address", "127.0.0.1"]
+        command = [sys.executable, "-c", LEASHED, "run", "app.py", "--server.address", "127.0.0.1"]
         command += [
             "--server.port",
             str(self.port),
@@ -324,9 +324,8 @@ class Server:
         for name in home.values():
             (self.folder / name).mkdir(exist_ok=True)
         env = {**os.environ, **{key: str(self.folder / name) for key, name in home.items()}}
-        self.process = subprocess.Popen(
-            command, cwd=ROOT, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-        )
+        quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+        self.process = subprocess.Popen(command, cwd=ROOT, env=env, stdin=subprocess.PIPE, **quiet)
         end = time.monotonic() + 90
         while not App(self.port).healthy():
             assert self.process.poll() is None

@@ -65,7 +65,7 @@ def _packaged() -> list[str]:
     files = [ROOT / "app.py", ROOT / ".streamlit" / "config.toml"]
     for folder in ("cfviz", "assets", "pages"):
         files += [path for path in (ROOT / folder).rglob("*") if path.is_file()]
-    return [path.relative_to(ROOT).as_posix() for path in files if path.suffix != ".pyc"]
+    return [path.relative_to(ROOT).as_posix() for path in files if path.parent.name != "__pycache__"]
 
 
 def _place(name: str) -> str:

@@ -447,6 +447,7 @@ print(resident() - before)
 """
 
 
+@pytest.mark.slow
 def test_decompression_bombs_are_never_decoded():
     """In a separate process, since threads left by other tests take memory too."""
     bombs = [png(30000, 30000), jpeg_sized(65535, 65535), png(7000, 7000, idat=zlib.compress(bytes(999)))]

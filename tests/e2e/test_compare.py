@@ -13,6 +13,7 @@ from cfviz.data.images import load_image, prepare
 from cfviz.data.samples import sample
 from cfviz.models.others.sides import open_side
 from cfviz.words import TRANSLATIONS
+from tests.conftest import soon
 
 pytestmark = pytest.mark.browser
 STATE = """(root) => { const f = root.figure; return {
@@ -24,15 +25,15 @@ def test_a_point_on_one_is_a_point_on_both(app: Any, open_page: Any) -> None:
     page = open_page(app.url("compare", lang="en", size=160))
     figure = page.locator(".cp[data-ready]")
     figure.wait_for(timeout=90_000)
-    moving = {figure.evaluate("(root) => JSON.stringify(root.figure.state)")}
-    page.wait_for_timeout(1500)
-    moving.add(figure.evaluate("(root) => JSON.stringify(root.figure.state)"))
-    assert len(moving) == 2, "the first paint does not move"
+    still = figure.evaluate("(root) => JSON.stringify(root.figure.state)")
+    # The first paint moves.
+    soon(page, lambda: figure.evaluate("(root) => JSON.stringify(root.figure.state)") != still, True)
     over = page.locator(".cp .over").nth(1)
     over.scroll_into_view_if_needed()
     box = over.bounding_box()
     page.mouse.move(box["x"] + box["width"] * 12.5 / 40, box["y"] + box["height"] * 7.5 / 40)
-    page.wait_for_timeout(200)
+    seen = "(root) => root.figure.frames.map(({ look }) => [look.row, look.col])"
+    soon(page, lambda: figure.evaluate(seen), [[7, 12]] * 2)
     now = figure.evaluate(STATE)
     image = prepare(load_image(sample("berlin-cathedral").path), 160).tensor
     for name, side in zip(("crossformer_nano", "crossformer_nano_rpb"), now["sides"], strict=True):

@@ -21,6 +21,7 @@ from cfviz.run import inspect
 from cfviz.ui.pages.embedding.subject import WATCH
 from cfviz.web import EMBEDDING, script
 from cfviz.words import figure_words
+from tests.conftest import pace, soon
 
 pytestmark = pytest.mark.browser
 WORDS = figure_words("embedding")
@@ -100,9 +101,8 @@ def test_the_pointer_moves_the_token_and_a_kernel_lays_its_map(opened: Any) -> N
     for row, col in [(0, 0), (11, 20), (23, 31)]:
         x, y = (margin + 4 * (col + 0.5)) * scale, (margin + 4 * (row + 0.5)) * scale
         page.mouse.move(box["x"] + x, box["y"] + y)
-        page.wait_for_timeout(80)
-        state = page.evaluate("document.querySelector('.em').figure.state")
-        assert (state["row"], state["col"]) == (row, col)
+        read = "(({ row, col }) => [row, col])(document.querySelector('.em').figure.state)"
+        soon(page, lambda read=read: page.evaluate(read), [row, col])
     assert "padding" in page.locator(".em-where").inner_text()
     page.locator(".em-row").nth(2).click()
     expect(page.locator(".em-row").nth(2)).to_have_attribute("aria-pressed", "true")
@@ -155,7 +155,7 @@ def test_channels_are_rounded_by_no_more_than_half_a_step(opened: Any) -> None:
 
 def test_it_follows_within_a_frame(opened: Any) -> None:
     page, _ = opened
-    assert page.evaluate(PACE) < 16
+    assert pace(page, PACE) < 16
 
 
 def test_shares_of_the_message_are_the_analyses(opened: Any) -> None:

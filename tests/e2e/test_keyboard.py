@@ -11,7 +11,7 @@ import pytest
 from playwright.sync_api import expect
 
 from cfviz.words import translator
-from tests.conftest import App, settle
+from tests.conftest import App, settle, soon
 
 pytestmark = pytest.mark.browser
 Open = Callable[..., Any]
@@ -134,8 +134,7 @@ def test_figures_are_driven_by_arrow_keys(app: App, open_page: Open) -> None:
     picture = page.locator(".whole .photo canvas")
     before = picture.evaluate("canvas => canvas.toDataURL()")
     page.keyboard.press("ArrowRight")
-    page.wait_for_timeout(300)
-    assert picture.evaluate("canvas => canvas.toDataURL()") != before
+    soon(page, lambda: picture.evaluate("canvas => canvas.toDataURL()") != before, True)
     tab_to(page, "Stage 1, block 2: LDA")
     page.keyboard.press("Enter")
     expect(page.locator(".whole .said")).to_contain_text("long distance (LDA)")

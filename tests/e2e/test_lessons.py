@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from axe_playwright_python.base import AXE_SCRIPT
+from playwright.sync_api import expect
 
 from cfviz.models import create_model
 from tests.conftest import settle
@@ -76,7 +77,7 @@ def test_a_lesson_by_pointing(app: Any, open_page: Any) -> None:
 
     page.locator(".cf .head").nth(1).click()
     rest(page)
-    assert page.locator('.st-key-cf-ask input[type="radio"]').nth(1).is_checked()
+    expect(page.locator('.st-key-cf-ask input[type="radio"]').nth(1)).to_be_checked()
     assert "pixels" in check(page)
     page.evaluate(AXE_SCRIPT)
     assert violations(page) == []
@@ -121,7 +122,7 @@ def test_a_lesson_fills_the_screen_and_its_sandbox_leads_back(app: Any, open_pag
     page.get_by_role("button", name="Full screen").click()
     page.wait_for_function("() => document.fullscreenElement && location.search.includes('present=1')")
     rest(page)
-    assert not page.locator('[data-testid="stSidebar"]').is_visible()
+    expect(page.locator('[data-testid="stSidebar"]')).to_be_hidden()
     page.keyboard.press("PageDown")
     page.wait_for_function("() => location.search.includes('step=4')", timeout=30_000)
     page.get_by_role("button", name="Leave full screen").click()

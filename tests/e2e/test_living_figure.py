@@ -9,12 +9,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+from playwright.sync_api import expect
 
 from cfviz.figures import theme
 from cfviz.figures.live import attention as living
 from cfviz.run import inspect
 from cfviz.trace import Trace
 from cfviz.words import figure_words
+from tests.conftest import quiet, soon
 
 pytestmark = pytest.mark.browser
 WATCH = [f"layers.*.blocks.*.attn.{point}" for point in ("q", "k", "bias", "probs")]
@@ -155,12 +157,9 @@ def test_pointing_lights_the_group_under_the_pointer(tiny_model, figure) -> None
         page.mouse.move(
             box["x"] + (col + 0.5) * box["width"] / 56, box["y"] + (row + 0.5) * box["height"] / 56
         )
-        page.wait_for_timeout(60)
-        state, group = page.evaluate(
-            "(({ state, frame }) => [state, frame.group])(document.querySelector('.cf').figure)"
-        )
-        assert (state["row"], state["col"]) == (row, col)
-        assert group == trace.grouping(0, 1).group_of(row, col)[0]
+        read = "(({ state: s, frame: f }) => [s.row, s.col, f.group])(document.querySelector('.cf').figure)"
+        group, _ = trace.grouping(0, 1).group_of(row, col)
+        soon(page, lambda read=read: page.evaluate(read), [row, col, group])
 
 
 def test_click_holds_the_query_and_escape_lets_go(tiny_model, figure) -> None:
@@ -185,15 +184,15 @@ def test_a_held_query_names_the_token_that_is_pointed_at(tiny_model, figure) -> 
     over = page.locator(".over")
     box = over.bounding_box()
 
-    def point(row: int, col: int) -> str:
+    def point(row: int, col: int) -> None:
         x, y = (box[side] + (n + 0.5) * box[edge] / 56 for side, edge, n in (
             ("x", "width", col), ("y", "height", row)))  # fmt: skip
         page.mouse.move(x, y)
         page.wait_for_timeout(120)
-        return page.locator(".cf .right").inner_text()
 
     for row, col in ((21, 21), (22, 23), (21, 22)):
-        assert f"({row}, {col})" in point(row, col)
+        point(row, col)
+        expect(page.locator(".cf .right")).to_contain_text(f"({row}, {col})", use_inner_text=True)
     page.locator(".map").press("Escape")
     assert page.evaluate("document.querySelector('.cf').figure.outside") is None
     point(30, 31)
@@ -207,10 +206,8 @@ def test_the_keyboard_reaches_everything(tiny_model, figure) -> None:
         page.keyboard.press(key)
     state = page.evaluate("document.querySelector('.cf').figure.state")
     assert state == {"stage": 1, "block": 1, "head": 1, "row": 9, "col": 12, "locked": True}
-    page.wait_for_timeout(700)
-    told = page.locator(".live").inner_text()
-    assert "Stage 2, Block 2 LDA, head 2" in told
-    assert "(9, 12)" in told
+    expect(page.locator(".live")).to_contain_text("Stage 2, Block 2 LDA, head 2", use_inner_text=True)
+    expect(page.locator(".live")).to_contain_text("(9, 12)", use_inner_text=True)
 
 
 def test_a_narrow_phone_needs_no_sideways_scrolling(tiny_model, figure) -> None:
@@ -283,11 +280,10 @@ def test_hovering_sends_nothing_and_a_click_lands_in_the_link(app, open_page) ->
     page.on("websocket", lambda socket: socket.on("framesent", lambda frame: sent.append(frame)))
     page.reload()  # from here on, every message to the server is counted
     page.wait_for_selector(".cf[data-ready]")
-    page.wait_for_timeout(1500)
     over = page.locator(".cf .over")
     over.scroll_into_view_if_needed()
     box = over.bounding_box()
-    page.wait_for_timeout(500)
+    quiet(page, sent)
     assert sent
     before = len(sent)
     for i in range(40):

@@ -12,6 +12,7 @@ from cfviz.models.factory import create_model
 from cfviz.report import page as report
 from cfviz.run import inspect
 from cfviz.words import section_words
+from tests.conftest import soon
 
 pytestmark = pytest.mark.browser
 
@@ -49,9 +50,8 @@ def test_the_report_lives_offline(browser: Any, tmp_path: Path) -> None:
         page.mouse.move(
             box["x"] + (col + 0.5) * box["width"] / 56, box["y"] + (row + 0.5) * box["height"] / 56
         )
-        page.wait_for_timeout(80)
-        state = page.evaluate("document.querySelector('.cf-host .cf').figure.state")
-        assert (state["row"], state["col"]) == (row, col)
+        read = "(({ row, col }) => [row, col])(document.querySelector('.cf-host .cf').figure.state)"
+        soon(page, lambda read=read: page.evaluate(read), [row, col])
     host = page.locator(".em-host")
     host.scroll_into_view_if_needed()
     canvas = page.locator(".em-host canvas").last.bounding_box()

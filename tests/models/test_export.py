@@ -28,6 +28,7 @@ def run(file: Path, x: torch.Tensor) -> tuple[list, np.ndarray]:
     return session.get_inputs()[0].shape, session.run(["logits"], {"pixels": x.numpy()})[0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("batch", "shape"), [(None, ["batch", 3, 96, 64]), (1, [1, 3, 96, 64])])
 def test_the_file_reproduces_the_models_logits(model, tmp_path, batch, shape) -> None:
     file = tmp_path / "tiny.onnx"
@@ -45,6 +46,7 @@ def test_the_file_reproduces_the_models_logits(model, tmp_path, batch, shape) ->
     assert facts["weights"] == "random"
 
 
+@pytest.mark.slow
 def test_a_file_that_differs_is_not_written(model, tmp_path, monkeypatch) -> None:
     monkeypatch.setattr(export, "_difference", lambda *args: 0.01)
     (tmp_path / "old.onnx").write_bytes(b"old")

@@ -26,6 +26,7 @@ from cfviz.ui.figures.grouping import LIMITS
 from cfviz.ui.pages.grouping import DEFAULTS, state_from_link
 from cfviz.web import GROUPING, WEB
 from cfviz.words import figure_words, translator
+from tests.conftest import quiet, soon
 
 ROOT = Path(__file__).resolve().parents[2]
 ARTICLE = {  # the two prints of the article
@@ -213,18 +214,18 @@ def test_pointing_changes_the_picture_without_a_message(app: Any, page: Callable
     window.reload()
     window.wait_for_function(FIND, timeout=30_000)
     window.wait_for_function("window.page.frames > 0")
-    window.wait_for_timeout(1500)
+    quiet(window, sent)
     assert sent, "the socket was not seen at all"
-    before, quiet = picture(window), len(sent)
+    before, count = picture(window), len(sent)
     over = window.locator(".gr .groups canvas.over")
     box = over.bounding_box()
     for step in range(40):
         window.mouse.move(box["x"] + 20 + 6 * step, box["y"] + 20 + 4 * step)
     window.wait_for_timeout(900)  # time in which a link would be written
     assert picture(window) != before
-    assert len(sent) == quiet
+    assert len(sent) == count
     state = window.evaluate("window.page.state")
-    assert f"q={state['row']}.{state['col']}" in window.url
+    soon(window, lambda: f"q={state['row']}.{state['col']}" in window.url, True)
     g = grouping("lda", 22, 30, 5, 3)
     group, slot = g.group_of(state["row"], state["col"])
     headline = window.locator(".gr .groups .headline").inner_text()
@@ -248,8 +249,7 @@ def test_keys_move_and_lock_the_token_and_the_link_follows(page: Callable[..., A
     ]
     window.wait_for_function("window.location.search.includes('q=0.2')")
     live = window.locator(".gr .live")
-    window.wait_for_timeout(200)
-    assert "Token (0, 2) is member 2 of group 0" in live.inner_text()
+    soon(window, lambda: "Token (0, 2) is member 2 of group 0" in live.inner_text(), True)
     again = page(**dict(pair.split("=") for pair in window.url.split("?")[1].split("&")))
     kept = {"h": 12, "w": 12, "g": 3, "i": 4, "kind": "sda", "row": 0, "col": 2}
     assert kept.items() <= again.evaluate("window.page.state").items()

@@ -161,6 +161,7 @@ def test_every_file_is_accounted_for(messy: Path) -> None:
     assert f"  {CUT}: The file ends" in told(files)
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(120)
 @pytest.mark.parametrize("workers", ["0", "2"])
 def test_evaluating_such_a_folder(workers: str, messy: Path, tmp_path: Path) -> None:
@@ -310,6 +311,7 @@ for _ in loader(Failing(), 2, batch_size=1):
 """
 
 
+@pytest.mark.slow
 def test_an_error_in_a_reader_process_ends_the_program() -> None:
     """Reader processes used to ignore the signal that ends them, and the program waited for ever."""
     command = [sys.executable, "-c", FAILING]
@@ -318,6 +320,7 @@ def test_an_error_in_a_reader_process_ends_the_program() -> None:
     assert "as if a disk had failed" in done.stderr
 
 
+@pytest.mark.slow
 def test_a_signal_to_the_whole_group_lets_training_finish_its_step(settings: dict, tmp_path: Path) -> None:
     phases = [{"size": 32, "group_size": 2, "interval": "adaptive", "epochs": 10_000}]
     config = tmp_path / "toy.yaml"

@@ -30,6 +30,7 @@ def model() -> CrossFormer:
 class TestOthersAfterAnObserver:
     """Constants are shared by the whole process: what happens to one model must not affect another."""
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("gradients", [False, True])
     def test_models_return_real_tensors_after_an_export(self, gradients: bool) -> None:
         x = torch.randn(1, 3, 160, 96)  # a size not used elsewhere, so that its constants do not exist yet

@@ -68,6 +68,7 @@ class TestCompile:
 
 
 class TestExport:
+    @pytest.mark.slow
     @GRADIENTS
     @pytest.mark.parametrize("side", [96, 224])
     def test_it_takes_any_batch(self, gradients, side) -> None:

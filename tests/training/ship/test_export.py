@@ -169,6 +169,7 @@ def test_the_cards_of_the_bundled_weights_say_the_largest_groups() -> None:
         assert list(load_checkpoint(path.stem).trained_group or ()) == facts["trained_group"]
 
 
+@pytest.mark.slow
 def test_a_run_without_held_out_photos_and_larger_than_what_is_shipped(
     settings: dict, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
