@@ -82,7 +82,7 @@ def scaling(rounds: int) -> Iterator[Row]:
     yield at_most("Small, 1024 px over 224 px", ratio(times, "large", "small"), 21, 1, note=note)
     fresh = _model("crossformer_small")
     _call(fresh, large)()
-    held = sum(block.attn.cache.nbytes for stage in fresh.stages for block in stage.each)
+    held = sum(block.attn.cache.nbytes for stage in fresh.stages for block in stage.block_list)
     yield at_most("Small at 1024 px, masks and biases kept", held / 1e6, 20, 1, " MB")
 
 

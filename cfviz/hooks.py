@@ -1,7 +1,7 @@
 """Named points inside a model, watched or edited in one thread of execution without touching the model.
 
-A `HookPoint` is an identity with a name; a `Choice` is a setting that a forward reads. `capture`, `edit` and
-`choose` put their requests into a `ContextVar`, so two users of a shared model never see each other's
+A `HookPoint` is an identity with a name; a `Setting` is a value that a forward reads. `capture`, `edit` and
+`override` put their requests into a `ContextVar`, so two users of a shared model never see each other's
 tensors, and nothing is registered on the model or left behind in it: leaving the `with` block, even by an
 exception, cleans up everything.
 """
@@ -24,11 +24,11 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, eq=False)
 class _Session:
-    """The requests of one `capture`, `edit` or `choose` block, by point."""
+    """The requests of one `capture`, `edit` or `override` block, by point."""
 
     watched: Mapping[HookPoint, str] = field(default_factory=dict)
     edits: Mapping[HookPoint, Edit] = field(default_factory=dict)
-    choices: Mapping[Setting, Callable[[Any], Any]] = field(default_factory=dict)
+    overrides: Mapping[Setting, Callable[[Any], Any]] = field(default_factory=dict)
     seen: dict[str, torch.Tensor] = field(default_factory=dict)
     graph: bool = False
 
@@ -82,7 +82,7 @@ class HookPoint(nn.Module):
 
 
 class Setting:
-    """A setting read by a forward, which a `choose` block of the same thread may replace.
+    """A setting read by a forward, which an `override` block of the same thread may replace.
 
     It serves settings that are not activations: a block's partition of its map, the mask of padded keys.
     Calling it costs one lookup of a `ContextVar`.
@@ -90,14 +90,14 @@ class Setting:
 
     def __call__(self, value: T) -> T:
         for session in _sessions.get():
-            if self in session.choices:
-                value = session.choices[self](value)
+            if self in session.overrides:
+                value = session.overrides[self](value)
         return value
 
     @property
-    def open(self) -> bool:
-        """Whether an open `choose` block of this thread replaces this setting."""
-        return any(self in s.choices for s in _sessions.get())
+    def overridden(self) -> bool:
+        """Whether an open `override` block of this thread replaces this setting."""
+        return any(self in s.overrides for s in _sessions.get())
 
 
 def _edited(new: torch.Tensor, old: torch.Tensor) -> torch.Tensor:
@@ -209,14 +209,14 @@ def edit(model: nn.Module, edits: Mapping[str, Edit]) -> Iterator[None]:
 
 
 @contextmanager
-def override(choices: Mapping[Setting, Callable[[Any], Any]]) -> Iterator[None]:
+def override(overrides: Mapping[Setting, Callable[[Any], Any]]) -> Iterator[None]:
     """Replace settings during the forwards inside the `with` block, in this thread only.
 
     Args:
-        choices: Maps a `Choice` to a function that takes the setting and returns the one to use; an inner
+        overrides: Maps a `Setting` to a function that takes the setting and returns the one to use; an inner
             block receives the result of the outer ones.
     """
-    with _open(_Session(choices=dict(choices))):
+    with _open(_Session(overrides=dict(overrides))):
         yield
 
 

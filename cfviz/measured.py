@@ -36,7 +36,7 @@ def block_bias(
     model: CrossFormer, s: int, b: int, kind: str, baseline: CrossFormer | None = None
 ) -> BlockBias:
     """Return the position bias of one block: surfaces, MLP and measures of every head."""
-    pos, G = model.stages[s].each[b].attn.pos, model.group_size[s]
+    pos, G = model.stages[s].block_list[b].attn.pos, model.group_size[s]
     surfaces = surfaces_of(pos, G)
     found = position_bias.measures(surfaces)
     heads = range(len(surfaces))
@@ -48,7 +48,7 @@ def block_bias(
         G,
         surfaces,
         mlp_of(pos),
-        None if baseline is None else surfaces_of(baseline.stages[s].each[b].attn.pos, G),
+        None if baseline is None else surfaces_of(baseline.stages[s].block_list[b].attn.pos, G),
         [found.character(h) for h in heads],
         {by: position_bias.head_order(found, by).tolist() for by in ORDERS},
         [_measures(found, h) for h in heads],

@@ -21,7 +21,7 @@ def test_stage_outputs_are_the_last_blocks(tiny_model) -> None:
     model = tiny_model()
     names = point_names.stage_outputs(model.depths)
     assert set(names) <= set(listed(model))
-    last = [point_names.block(s, len(stage.each) - 1) for s, stage in enumerate(model.stages)]
+    last = [point_names.block(s, len(stage.block_list) - 1) for s, stage in enumerate(model.stages)]
     assert list(names) == last
 
 

@@ -67,7 +67,7 @@ def check_room(model: CrossFormer, height: int, width: int, most: int = ALL) -> 
     """
     total = 0
     for s, (stage, (H, W)) in enumerate(zip(model.stages, map_sizes(height, width), strict=True)):
-        for block in stage.each:
+        for block in stage.block_list:
             channels, heads = block.norm1.normalized_shape[0], block.attn.num_heads
             total += check_tensor(block.groups(H, W), s, channels, heads)
     check_all(total, most)

@@ -31,10 +31,10 @@ def bias_message(model: CrossFormer, lang: str) -> bytes:
     blocks = [
         block_bias(model, s, b, kinds[s][b].kind)
         for s, stage in enumerate(model.stages)
-        for b, _ in enumerate(stage.each)
+        for b, _ in enumerate(stage.block_list)
     ]
     strings = figure_words("position_bias", lang)
-    start = {"block": min(len(model.stages[0].each), len(blocks) - 1), "head": 0}
+    start = {"block": min(len(model.stages[0].block_list), len(blocks) - 1), "head": 0}
     return bias_figure.pack(blocks, "surfaces", strings=strings, start=start)
 
 

@@ -92,7 +92,7 @@ def test_surfaces_in_the_browser(browser: Any, tiny_model: Any, tmp_path: Path, 
     read = "(a) => Array.from(document.querySelector('.pb').figure.block.surface(1, a[0], a[1], a[2]))"
     trained = np.array(page.evaluate(read, [3, 3, "own"]), np.float32)
     assert np.array_equal(trained, its[0].table[1].reshape(-1))
-    pos = model.stages[1].each[0].attn.pos
+    pos = model.stages[1].block_list[0].attn.pos
     for G in (2, 5, 9):
         for way in ("own", "rescaled"):
             wanted = probes.bias_table(pos, way, 3, G).detach().numpy()[:, 1]
@@ -137,7 +137,7 @@ def test_only_what_training_never_showed_is_hatched(browser: Any, tiny_model: An
 def test_flat_heads_are_called_flat(browser: Any, tiny_model: Any, tmp_path: Path) -> None:
     model = tiny_model(embed_dim=64, group_size=3)
     with torch.no_grad():
-        model.stages[1].each[0].attn.pos.pos3[2].weight.mul_(1e-5)
+        model.stages[1].block_list[0].attn.pos.pos3[2].weight.mul_(1e-5)
     its = [block_bias(model, 1, 0, "sda")]
     data = message.pack(its, "surfaces", strings=WORDS, start={"block": 0, "head": 0})
     page, errors = shown(browser, tmp_path, data)

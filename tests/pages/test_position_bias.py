@@ -51,7 +51,7 @@ def test_figures_start_where_the_link_says_after_a_change_of_model() -> None:
     def begins() -> tuple[int, int]:
         weights, to = app.session_state[surfaces.START]
         model = load(weights.split("|")[0])
-        places = [(s, b) for s, stage in enumerate(model.stages) for b, _ in enumerate(stage.each)]
+        places = [(s, b) for s, stage in enumerate(model.stages) for b, _ in enumerate(stage.block_list)]
         return places[to["block"]]
 
     assert begins() == (1, 0)
@@ -75,7 +75,7 @@ def test_all_shown_code_runs(page: AppTest) -> None:
 def test_messages_hold_the_bias_bit_for_bit() -> None:
     model = load("crossformer_nano")
     for s, stage in enumerate(model.stages):
-        for b, block in enumerate(stage.each):
+        for b, block in enumerate(stage.block_list):
             its = block_bias(model, s, b, "sda")
             direct = block.attn.pos.bias(7).detach().numpy()
             assert np.array_equal(its.table[:, 6, 6], direct[:, 0, 0])

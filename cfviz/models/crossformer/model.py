@@ -215,9 +215,15 @@ class Attention(nn.Module):
         def make() -> torch.Tensor:
             # attention would copy a non-contiguous bias once per group
             bias = self.bias(self.pos.bias(groups.G)).to(like).contiguous()  # nH, N, N
-            return _masked(bias, groups, self.mask if self.mask.open else None)
+            return _masked(bias, groups, self.mask if self.mask.overridden else None)
 
-        if self.bias.watched or self.mask.open or self.training or torch.is_grad_enabled() or recorded(like):
+        if (
+            self.bias.watched
+            or self.mask.overridden
+            or self.training
+            or torch.is_grad_enabled()
+            or recorded(like)
+        ):
             return make()
         return self.cache.get(self.pos, (groups, like.dtype, like.device), make)
 
@@ -291,11 +297,11 @@ class CrossFormerBlock(nn.Module):
             self.ex_conv = nn.Conv2d(dim, dim, 3, padding=1, groups=dim)
             self.ex_ln = nn.LayerNorm(dim)
         self.attn_branch, self.mlp_branch, self.out = HookPoint(), HookPoint(), HookPoint()
-        self.cut = Setting()
+        self.partition = Setting()
 
     def groups(self, H: int, W: int) -> Grouping:
         """Return this block's partition of a map of H x W tokens."""
-        return _lsda(*self.cut((H, W, self.index, self.G, self.I)))
+        return _lsda(*self.partition((H, W, self.index, self.G, self.I)))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Args: x: (B, H, W, C). Returns: (B, H, W, C)."""
@@ -388,7 +394,7 @@ class Stage(nn.Module):
         self.grad_checkpointing = False
 
     @property
-    def each(self) -> list[CrossFormerBlock]:
+    def block_list(self) -> list[CrossFormerBlock]:
         """The blocks, typed as `CrossFormerBlock`."""
         return cast(list[CrossFormerBlock], list(self.blocks))
 
@@ -536,7 +542,7 @@ class CrossFormer(WithProvenance):
                 "adaptive" if isinstance(interval, str) else _per_stage("interval", interval, stages)
             )
         for s, stage in enumerate(self.stages):
-            for block in stage.each:
+            for block in stage.block_list:
                 block.G = self.group_size[s]
                 block.I = "adaptive" if self.interval == "adaptive" else self.interval[s]
 
@@ -561,7 +567,7 @@ class CrossFormer(WithProvenance):
     def groupings(self, height: int, width: int) -> list[list[Grouping]]:
         """Return each block's partition of its map, by stage, for an input of height x width pixels."""
         sizes = map_sizes(height, width)
-        return [[b.groups(*sizes[s]) for b in stage.each] for s, stage in enumerate(self.stages)]
+        return [[b.groups(*sizes[s]) for b in stage.block_list] for s, stage in enumerate(self.stages)]
 
     def forward_features(self, x: torch.Tensor) -> torch.Tensor:
         """Args: x: (B, 3, H, W), H and W multiples of 32. Returns: (B, H/32, W/32, C), normalised."""

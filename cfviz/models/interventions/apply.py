@@ -1,6 +1,6 @@
 """Apply interventions to a shared model in one thread of execution, without writing to the model.
 
-Everything goes through `cfviz.hooks`: activations through `edit`, settings through `choose`. Sixteen
+Everything goes through `cfviz.hooks`: activations through `edit`, settings through `override`. Sixteen
 threads can therefore intervene in one model in sixteen ways at the same time.
 
 Meaning of the fills, for the tokens of one photo:
@@ -101,7 +101,7 @@ def apply(
     plan = _Plan(model, means or {}, donor or {})
     for intervention in interventions:
         plan.add(intervention)
-    with override(plan.choices()), edit(model, plan.edits()):
+    with override(plan.settings()), edit(model, plan.edits()):
         yield
 
 
@@ -131,7 +131,7 @@ def apply_each(
                     f"{intervention.part} is the same for a whole batch; use apply, not apply_each"
                 )
             plan.add(intervention, row)
-    with override(plan.choices()), edit(model, plan.edits()):
+    with override(plan.settings()), edit(model, plan.edits()):
         yield
 
 
@@ -167,19 +167,19 @@ class _Plan:
 
     # ------------------------------------------------------------ settings
 
-    def choices(self) -> dict[Setting, Callable[[Any], Any]]:
+    def settings(self) -> dict[Setting, Callable[[Any], Any]]:
         """Return changes of partitions and masks; a block with an edited head also records its map's size."""
         heads = {(i.stage or 0, i.block or 0) for steps in self.steps.values() for _, i, _ in steps
                  if i.part == "head"}  # fmt: skip
         found: dict[Setting, Callable[[Any], Any]] = {}
         for at in heads | set(self.cuts):
-            found[self._block(at).cut] = self._cutter(at)
+            found[self._block(at).partition] = self._cutter(at)
         for at, several in self.masks.items():
             found[self._block(at).attn.mask] = _masker(several)
         return found
 
     def _block(self, at: tuple[int, int]) -> Any:
-        return self.model.stages[at[0]].each[at[1]]
+        return self.model.stages[at[0]].block_list[at[1]]
 
     def _cutter(self, at: tuple[int, int]) -> Callable[[Any], Any]:
         wanted = self.cuts.get(at, {})

@@ -138,7 +138,7 @@ def rest_from(model: CrossFormer, x: torch.Tensor, place: Place) -> torch.Tensor
         assert downsample is not None
         x = downsample(x)
     for stage in model.stages[s:]:
-        for block in stage.each[max(b, 0) :]:
+        for block in stage.block_list[max(b, 0) :]:
             x = block(x)
         x = x if stage.downsample is None else stage.downsample(x)
         b = 0

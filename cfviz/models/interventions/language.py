@@ -329,7 +329,7 @@ def check(
         return
     weights = 0
     for (s, b), wanted in cuts.items():
-        block, (H, W) = model.stages[s].each[b], map_sizes(*size)[s]
+        block, (H, W) = model.stages[s].block_list[b], map_sizes(*size)[s]
         I = wanted.get("I", block.I)  # noqa: E741
         g = lsda(H, W, wanted.get("kind", block.index), wanted.get("G", block.G), I)
         weights += check_tensor(g, s, block.norm1.normalized_shape[0], block.attn.num_heads)

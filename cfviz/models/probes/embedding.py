@@ -73,7 +73,7 @@ def layer(model: CrossFormer, stage: int) -> Layer:
     """
     if not 0 <= stage < len(model.stages):
         raise ValueError(f"stage is {stage}; the model has stages 0 to {len(model.stages) - 1}")
-    blocks = model.stages[stage].each
+    blocks = model.stages[stage].block_list
     if stage == 0:
         convs, norm = model.patch_embed.projs, model.patch_embed.norm
     else:

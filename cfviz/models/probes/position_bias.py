@@ -161,7 +161,7 @@ def edits(model: CrossFormer, method: str, trained: Sequence[int] | None = None)
     return {
         point_names.attention(s, b, "bias"): _edit(block.attn.pos, method, (trained or model.group_size)[s])
         for s, stage in enumerate(model.stages)
-        for b, block in enumerate(stage.each)
+        for b, block in enumerate(stage.block_list)
     }
 
 
@@ -192,10 +192,10 @@ def regrouped(
         I = interval if isinstance(interval, (int, str)) else interval[s]  # noqa: E741
         return lambda now: (*now[:3], G, I)
 
-    choices: Mapping[Setting, Any] = {
-        block.cut: cut(s) for s, stage in enumerate(model.stages) for block in stage.each
+    overrides: Mapping[Setting, Any] = {
+        block.partition: cut(s) for s, stage in enumerate(model.stages) for block in stage.block_list
     }
-    with override(choices):
+    with override(overrides):
         yield
 
 

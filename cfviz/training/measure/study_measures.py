@@ -104,7 +104,7 @@ def _attention(
 def _shares(
     found: dict[str, np.ndarray], model: CrossFormer, s: int
 ) -> Callable[[torch.Tensor], torch.Tensor]:
-    norm = model.patch_embed.norm if s == 0 else model.stages[s].each[0].norm1
+    norm = model.patch_embed.norm if s == 0 else model.stages[s].block_list[0].norm1
     channels = _channels(model, s)
 
     def measure(x: torch.Tensor) -> torch.Tensor:

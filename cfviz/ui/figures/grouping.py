@@ -21,7 +21,7 @@ def show_grouping(lang: str, *, start: dict[str, Any], bad: bool = False, lesson
 
     Args:
         lang: The reader's language.
-        start: The starting state, from `begin`.
+        start: The starting state, from `state_from_link`.
         bad: Whether the link held an invalid value, which the figures then mention in one quiet line.
         lesson: If given, shows the first figure alone, which then follows `start` and leaves the URL alone:
             "ask" hides the counts and costs, "told" shows them.

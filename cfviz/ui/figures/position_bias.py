@@ -64,7 +64,7 @@ def blocks(weights: str, _model: CrossFormer, _baseline: CrossFormer | None) -> 
     return tuple(
         block_bias(_model, s, b, kinds[s][b].kind, _baseline)
         for s, stage in enumerate(_model.stages)
-        for b, _ in enumerate(stage.each)
+        for b, _ in enumerate(stage.block_list)
     )
 
 

@@ -110,7 +110,7 @@ def test_a_state_dict_can_be_saved_as_it_is(model):
 @pytest.mark.parametrize("group_size", [7, (4, 4, 14, 7), 3])
 def test_group_size_and_interval_can_be_set(interval, group_size):
     net = timm.create_model("crossformer_nano", **SMALL, group_size=group_size, interval=interval).eval()
-    sizes = [b.G for stage in net.stages for b in stage.each]
+    sizes = [b.G for stage in net.stages for b in stage.block_list]
     G = (group_size,) * 4 if isinstance(group_size, int) else group_size
     assert sizes == [G[s] for s, depth in enumerate(net.depths) for _ in range(depth)]
     with torch.no_grad():
@@ -137,7 +137,7 @@ def test_bad_settings_are_refused_by_name(setting, message):
 def test_cooling_layers_are_where_the_authors_put_them():
     with torch.device("meta"):
         net = timm.create_model("crossformer_pp_huge")
-    cooled = [[b.cooling for b in stage.each] for stage in net.stages]
+    cooled = [[b.cooling for b in stage.block_list] for stage in net.stages]
     assert cooled[0] == [False, False, True, False, False, False]
     assert cooled[2] == [(b + 1) % 3 == 0 and b < 17 for b in range(18)]
     assert cooled[3] == [False, False]

@@ -194,7 +194,7 @@ def test_zeroing_a_head_equals_zeroing_its_slice_of_the_projection(model, size, 
     by_hand = deepcopy(model)
     d = 32 * 2**s // model.num_heads[s]
     with torch.no_grad():
-        by_hand.stages[s].each[b].attn.proj.weight[:, h * d : (h + 1) * d] = 0
+        by_hand.stages[s].block_list[b].attn.proj.weight[:, h * d : (h + 1) * d] = 0
         expected = by_hand(x)
     close(run(model, x, Intervention("head", s, b, h)), expected)
     assert not torch.allclose(expected, model(x), atol=1e-5)
@@ -240,7 +240,7 @@ def test_removing_a_block_equals_removing_its_branches(model):
 def test_changing_the_kind_equals_a_model_built_with_it(model, size, s, b, kind):
     x = picture(size)
     built = deepcopy(model)
-    built.stages[s].each[b].index = int(kind == "lda")
+    built.stages[s].block_list[b].index = int(kind == "lda")
     with torch.inference_mode():
         expected = built(x)
     assert torch.equal(run(model, x, Intervention("kind", s, b, how=kind)), expected)
@@ -264,7 +264,7 @@ def test_a_zero_position_bias_equals_a_model_without_one(model):
     x = picture()
     without = deepcopy(model)
     for stage in without.stages:
-        for block in stage.each:
+        for block in stage.block_list:
             torch.nn.init.zeros_(block.attn.pos.pos3[2].weight)
             torch.nn.init.zeros_(block.attn.pos.pos3[2].bias)
     with torch.inference_mode():

@@ -70,7 +70,7 @@ def test_measures_equal_those_of_the_pages(model: torch.nn.Module) -> None:
                 np.testing.assert_allclose(got, wanted, rtol=2e-5, atol=1e-5)
     merging = model.stages[0].downsample
     channels = [conv.out_channels for conv in merging.reductions]
-    gain = model.stages[1].each[0].norm1.weight.detach().numpy()
+    gain = model.stages[1].block_list[0].norm1.weight.detach().numpy()
     tokens = embedding.normalised(seen["layers.0.downsample.concat"].numpy(), gain)
     share = embedding.carried_shares(tokens, channels).mean((2, 3))
     np.testing.assert_allclose([found["share.1.0"], found["share.1.1"]], share, rtol=1e-4)

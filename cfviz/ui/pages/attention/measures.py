@@ -82,7 +82,7 @@ def fidelity(source: str, _subject: AttentionSubject) -> float:
     """The largest fidelity error of any block."""
     worst = 0.0
     for s, b, _ in _blocks(_subject.trace):
-        proj = _subject.model.stages[s].each[b].attn.proj
+        proj = _subject.model.stages[s].block_list[b].attn.proj
         probs, v, out = (_subject.trace[point_names.attention(s, b, name)] for name in ("probs", "v", "out"))
         worst = max(worst, measure.fidelity(probs, v, _numpy(proj.weight), _numpy(proj.bias), out))
     return worst
@@ -129,7 +129,7 @@ def _layers(
             break
         if b == 0:
             stages.append([])
-        block = subject.model.stages[s].each[b]
+        block = subject.model.stages[s].block_list[b]
         cooling = _taps([block.ex_conv], 1) if block.cooling else None
         stages[s].append(Layer(g, attention(s, b), cooling))
     between = [stage.downsample for stage in subject.model.stages[: len(stages) - 1]]

@@ -2,7 +2,7 @@
 
 `plan.json` is the same for all languages: lessons, steps, figures, questions, formulas, and the section of
 the paper behind each term. `<language>.json` is one flat object of sentences. Answers are never stored: a
-question is a name (in `ASKS`) whose answer is computed from the current model.
+question is a name (in `QUESTION_KINDS`) whose answer is computed from the current model.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ class Step:
         figure: One of `STATES`.
         state: The figure's state while the question is open.
         after: Changes to the state once the question is answered.
-        ask: One of `ASKS`.
+        ask: One of `QUESTION_KINDS`.
         terms: Terms to explain, keys of `Course.terms`.
         formula: LaTeX, or "".
     """

@@ -179,7 +179,7 @@ def token_code(row: int, col: int) -> str:
 
 
 def parse_token(text: str) -> tuple[int, int]:
-    """The row and column of a token, the inverse of `code`."""
+    """The row and column of a token, the inverse of `token_code`."""
     row, _, col = text.partition(".")
     return int(row), int(col)
 
