@@ -26,7 +26,7 @@ from playwright.sync_api import CDPSession, Page, sync_playwright
 
 from bench.timing import Row, at_most
 from cfviz.data.samples import gallery
-from cfviz.figures.live import attention as living
+from cfviz.figures.live import attention
 from cfviz.models import create_model
 from cfviz.run import inspect
 from cfviz.words import figure_words
@@ -83,18 +83,18 @@ def measure(
 ) -> dict[str, list[float]]:
     """Sweep the first two blocks of every stage: cpu, drawing p50, pointer p50, drawing p95, pointer p95."""
     trace = inspect(gallery()[0].path, create_model(model, weights=None), size=size, watch=WATCH)
-    units = living.units(trace.arrays, trace.groupings)
+    units = attention.units(trace.arrays, trace.groupings)
     blocks = [(s, b) for s in range(4) for b in range(min(2, len(trace.groupings[s])))]
     results = {}
     with tempfile.TemporaryDirectory() as folder, sync_playwright() as play:
         browser = play.chromium.launch(executable_path=chromium)
         for stage, block in [(0, -1), *blocks]:  # -1: the figure draws nothing
-            packed = living.pack(
+            packed = attention.pack(
                 units, size=trace.size, strides={0: 4, 1: 8, 2: 16, 3: 32}, strings=figure_words("attention"),
                 photo=trace.crop, start={"stage": stage, "block": max(block, 0)},
             )  # fmt: skip
             file = Path(folder) / "figure.html"
-            file.write_text(living.html(packed), "utf-8")
+            file.write_text(attention.html(packed), "utf-8")
             page = browser.new_page(viewport={"width": width, "height": 900})
             page.add_init_script(CLOCK)
             page.goto(file.as_uri())

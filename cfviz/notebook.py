@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from html import escape
 
-from cfviz.figures.live import attention as living
+from cfviz.figures.live import attention
 from cfviz.geometry import token_box
 from cfviz.trace import Trace
 from cfviz.words import figure_words
@@ -12,10 +12,10 @@ from cfviz.words import figure_words
 LIMIT = 48_000_000  # bytes of a figure in a file or a cell; an app page sends less at once
 
 
-def pack(trace: Trace, lang: str = "en") -> living.Packed:
+def pack(trace: Trace, lang: str = "en") -> attention.Packed:
     """Pack a trace for the living figure; blocks whose q, k and bias were not watched show only groups."""
-    return living.pack(
-        living.units(trace.arrays, trace.groupings),
+    return attention.pack(
+        attention.units(trace.arrays, trace.groupings),
         size=trace.size,
         strides={s: token_box(s, 0, 0)[2] for s in range(len(trace.groupings))},
         strings=figure_words("attention", lang),
@@ -42,9 +42,9 @@ def show(trace: Trace) -> str:
         data = pack(trace)
     except ValueError as error:  # no block was watched, or one alone is too large
         return f"{table}<p><small>{escape(str(error))}</small></p>"
-    return table + living.notebook(data, title=f"cfviz: {trace.photo}")
+    return table + attention.notebook(data, title=f"cfviz: {trace.photo}")
 
 
 def page(trace: Trace, lang: str = "en") -> str:
     """Return a self-contained page with the living figure, to save and open offline."""
-    return living.html(pack(trace, lang), title=f"cfviz: {trace.photo}", lang=lang)
+    return attention.html(pack(trace, lang), title=f"cfviz: {trace.photo}", lang=lang)

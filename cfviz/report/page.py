@@ -27,12 +27,12 @@ import cfviz
 from cfviz import notebook, point_names, web
 from cfviz.analysis.attention_measures import distance, entropy
 from cfviz.figures import theme
-from cfviz.figures.live import embedding as cel_figure
+from cfviz.figures.live.embedding import pack
 from cfviz.geometry import token_box
 from cfviz.measured import cel, quick
 from cfviz.models.crossformer import CrossFormer
-from cfviz.models.probes import embedding as layers
 from cfviz.models.probes.cost import cost
+from cfviz.models.probes.embedding import layer
 from cfviz.models.weights.errors import CheckpointError
 from cfviz.options import DTYPES, SIZES
 from cfviz.run import class_names
@@ -233,10 +233,10 @@ def attention_message(trace: Trace, lang: str) -> bytes:
 def cel_message(trace: Trace, model: CrossFormer, lang: str) -> bytes:
     """The embedding figure's message: each kernel's contribution to each token."""
     strings = figure_words("embedding", lang)
-    cels = [cel(layers.layer(model, s), trace[point_names.embedding(s)]) for s in range(4)]
+    cels = [cel(layer(model, s), trace[point_names.embedding(s)]) for s in range(4)]
     row, col = int(0.4 * cels[0].tokens.shape[0]), int(0.45 * cels[0].tokens.shape[1])
     assert trace.crop is not None  # `html` refuses traces without one
-    return cel_figure.pack(cels, photo=trace.crop, strings=strings, start={"row": row, "col": col})
+    return pack(cels, photo=trace.crop, strings=strings, start={"row": row, "col": col})
 
 
 # ---------------------------------------------------------------- words on the page

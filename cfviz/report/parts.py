@@ -10,7 +10,7 @@ import numpy as np
 
 from cfviz.analysis.lab import answer_changes, by_magnitude
 from cfviz.data.images import load_image, prepare
-from cfviz.figures.live import position_bias as bias_figure
+from cfviz.figures.live.position_bias import pack
 from cfviz.figures.theme import DIVERGING
 from cfviz.measured import block_bias, part_name
 from cfviz.models.crossformer import CrossFormer
@@ -35,7 +35,7 @@ def bias_message(model: CrossFormer, lang: str) -> bytes:
     ]
     strings = figure_words("position_bias", lang)
     start = {"block": min(len(model.stages[0].block_list), len(blocks) - 1), "head": 0}
-    return bias_figure.pack(blocks, "surfaces", strings=strings, start=start)
+    return pack(blocks, "surfaces", strings=strings, start=start)
 
 
 # ---------------------------------------------------------------- every part taken away

@@ -12,11 +12,11 @@ from PIL import Image
 from playwright.sync_api import expect
 
 from cfviz import point_names
-from cfviz.analysis import embedding as measure
-from cfviz.figures.live import embedding as message
+from cfviz.analysis.embedding import kernel_norms
+from cfviz.figures.live.embedding import MEASURES, pack, quantise
 from cfviz.geometry import cel_box
 from cfviz.measured import cel
-from cfviz.models.probes import embedding as layers
+from cfviz.models.probes.embedding import layer
 from cfviz.run import inspect
 from cfviz.ui.pages.embedding.subject import WATCH
 from cfviz.web import EMBEDDING, script
@@ -53,8 +53,8 @@ def opened(browser: Any, tiny_model: Any, tmp_path: Path) -> Any:
     photo = np.random.default_rng(0).integers(0, 255, (96, 128, 3), np.uint8)
     model = tiny_model()
     trace = inspect(photo, model, (96, 128), watch=WATCH)
-    parts = [cel(layers.layer(model, s), trace[point_names.embedding(s)]) for s in range(4)]
-    data = message.pack(parts, photo=trace.crop, strings=WORDS, start={"row": 3, "col": 5})
+    parts = [cel(layer(model, s), trace[point_names.embedding(s)]) for s in range(4)]
+    data = pack(parts, photo=trace.crop, strings=WORDS, start={"row": 3, "col": 5})
     square = f"{script('embedding/plane.js')}\nwindow.square = square;"
     file = tmp_path / "figure.html"
     file.write_text(
@@ -79,7 +79,7 @@ def test_numbers_and_squares(opened: Any) -> None:
     rng = np.random.default_rng(1)
     for stage, part in enumerate(parts):
         H, W, _ = part.tokens.shape
-        for name in message.MEASURES:
+        for name in MEASURES:
             row, col = int(rng.integers(H)), int(rng.integers(W))
             found = page.evaluate(READ, [stage, name, row, col])
             wanted = getattr(part, name)[:, row, col]
@@ -125,7 +125,7 @@ def load(page: Any, data: bytes) -> None:
 
 def test_another_photo_takes_the_place_of_the_first(opened: Any) -> None:
     page, parts = opened
-    other = message.pack(parts[:2], photo=Image.new("RGB", (128, 96), "teal"), strings=WORDS)
+    other = pack(parts[:2], photo=Image.new("RGB", (128, 96), "teal"), strings=WORDS)
     load(page, other)
     assert page.locator(".em").count() == 1
     assert page.locator(".em .seg").first.locator("button").count() == 2
@@ -138,8 +138,8 @@ def test_a_smaller_map_keeps_the_place_of_the_photo(opened: Any, tiny_model: Any
     page.evaluate("document.querySelector('.em').figure.set({ row: 22, col: 30, measure: 'norm' })")
     model = tiny_model()
     trace = inspect(np.zeros((64, 64, 3), np.uint8), model, (64, 64), watch=WATCH)
-    parts = [cel(layers.layer(model, s), trace[point_names.embedding(s)]) for s in range(4)]
-    data = message.pack(parts, photo=trace.crop, strings=WORDS)
+    parts = [cel(layer(model, s), trace[point_names.embedding(s)]) for s in range(4)]
+    data = pack(parts, photo=trace.crop, strings=WORDS)
     load(page, data)
     state = page.evaluate("document.querySelector('.em').figure.state")
     assert (state["row"], state["col"]) == (15, 15)  # 22.5 of 24, 30.5 of 32: of 16
@@ -149,7 +149,7 @@ def test_a_smaller_map_keeps_the_place_of_the_photo(opened: Any, tiny_model: Any
 def test_channels_are_rounded_by_no_more_than_half_a_step(opened: Any) -> None:
     _, parts = opened
     for part in parts:
-        codes, step = message.quantise(part.tokens)
+        codes, step = quantise(part.tokens)
         assert (np.abs(codes * step - part.tokens) <= 0.501 * step).all()
 
 
@@ -161,7 +161,7 @@ def test_it_follows_within_a_frame(opened: Any) -> None:
 def test_shares_of_the_message_are_the_analyses(opened: Any) -> None:
     _, parts = opened
     for part in parts:
-        assert part.norm == pytest.approx(measure.kernel_norms(part.tokens, part.channels))
+        assert part.norm == pytest.approx(kernel_norms(part.tokens, part.channels))
         assert part.carried.sum(0) == pytest.approx(np.ones(part.tokens.shape[:2]))
         assert part.caused.sum(0) == pytest.approx(np.ones(part.tokens.shape[:2]))
 

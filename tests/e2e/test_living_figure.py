@@ -12,7 +12,7 @@ import pytest
 from playwright.sync_api import expect
 
 from cfviz.figures import theme
-from cfviz.figures.live import attention as living
+from cfviz.figures.live.attention import Packed, html, pack, units
 from cfviz.run import inspect
 from cfviz.trace import Trace
 from cfviz.words import figure_words
@@ -39,9 +39,9 @@ def figure(browser: Any, tmp_path: Path) -> Iterator[Callable[..., Any]]:
     windows: list[Any] = []
     errors: list[str] = []
 
-    def show(packed: living.Packed, width: int = 1440, **context: Any) -> Any:
+    def show(packed: Packed, width: int = 1440, **context: Any) -> Any:
         file = tmp_path / "figure.html"
-        file.write_text(living.html(packed), "utf-8")
+        file.write_text(html(packed), "utf-8")
         window = browser.new_context(viewport={"width": width, "height": 900}, **context)
         windows.append(window)
         page = window.new_page()
@@ -62,9 +62,9 @@ def traced(tiny_model: Callable[..., Any], size: tuple[int, int]) -> Trace:
     return inspect(photo, tiny_model(), size, watch=WATCH)
 
 
-def packed(trace: Trace, **start: Any) -> living.Packed:
-    return living.pack(
-        living.units(trace.arrays, trace.groupings), size=trace.size, photo=trace.crop,
+def packed(trace: Trace, **start: Any) -> Packed:
+    return pack(
+        units(trace.arrays, trace.groupings), size=trace.size, photo=trace.crop,
         strides={s: 4 * 2**s for s in range(4)}, strings=figure_words("attention"),
         start={"stage": 0, "block": 0, **start},
     )  # fmt: skip
@@ -109,8 +109,8 @@ def test_the_rest_follows_the_first_picture(tiny_model, figure) -> None:
     """The first message shows one block; the second fills in the others, of the same photo only."""
     trace = traced(tiny_model, (160, 160))
     first, rest, other = (
-        living.pack(
-            living.units(trace.arrays, trace.groupings), size=trace.size, photo=trace.crop,
+        pack(
+            units(trace.arrays, trace.groupings), size=trace.size, photo=trace.crop,
             strides={s: 4 * 2**s for s in range(4)}, strings=figure_words("attention"), part=part,
             source=source,
             start={"stage": 1, "block": 0},

@@ -12,14 +12,14 @@ import pytest
 import torch
 from PIL import Image
 
-from cfviz.analysis import position_bias as measure
-from cfviz.figures.live import position_bias as message
+from cfviz.analysis.position_bias import resized_table
 from cfviz.figures.live.logits import bias_by_offset
+from cfviz.figures.live.position_bias import PARTS, pack
 from cfviz.figures.live.position_bias_answer import Card
 from cfviz.figures.live.position_bias_answer import pack as pack_answer
 from cfviz.hooks import edit
 from cfviz.measured import block_bias
-from cfviz.models.probes import position_bias as probes
+from cfviz.models.probes.position_bias import bias_table, edits, regrouped
 from cfviz.options import TABLE_METHODS
 from cfviz.run import forward
 from cfviz.web import POSITION_BIAS
@@ -64,7 +64,7 @@ def test_only_heads_can_be_chosen_where_the_bias_is_made(
 ) -> None:
     """The units on the way are pictures; the heads at its end are buttons, and each shows that head."""
     its = [block_bias(tiny_model(embed_dim=64, group_size=3), 1, 0, "sda")]
-    data = message.pack(its, "made", strings=WORDS, start={"block": 0, "head": 0})
+    data = pack(its, "made", strings=WORDS, start={"block": 0, "head": 0})
     page, errors = shown(browser, tmp_path, data)
     steps = page.locator(".pb-step")
     heads = len(its[0].table)
@@ -83,11 +83,11 @@ def test_only_heads_can_be_chosen_where_the_bias_is_made(
     page.close()
 
 
-@pytest.mark.parametrize("part", message.PARTS)
+@pytest.mark.parametrize("part", PARTS)
 def test_surfaces_in_the_browser(browser: Any, tiny_model: Any, tmp_path: Path, part: str) -> None:
     model = tiny_model(embed_dim=64, group_size=3)
     its = [block_bias(model, 1, b, "sda") for b in range(2)]
-    data = message.pack(its, part, strings=WORDS, start={"block": 0, "head": 1})
+    data = pack(its, part, strings=WORDS, start={"block": 0, "head": 1})
     page, errors = shown(browser, tmp_path, data)
     read = "(a) => Array.from(document.querySelector('.pb').figure.block.surface(1, a[0], a[1], a[2]))"
     trained = np.array(page.evaluate(read, [3, 3, "own"]), np.float32)
@@ -95,11 +95,11 @@ def test_surfaces_in_the_browser(browser: Any, tiny_model: Any, tmp_path: Path, 
     pos = model.stages[1].block_list[0].attn.pos
     for G in (2, 5, 9):
         for way in ("own", "rescaled"):
-            wanted = probes.bias_table(pos, way, 3, G).detach().numpy()[:, 1]
+            wanted = bias_table(pos, way, 3, G).detach().numpy()[:, 1]
             assert page.evaluate(read, [G, G, way]) == pytest.approx(wanted, abs=2e-5)
     for Gh, Gw in ((2, 6), (5, 5)):
         for way in TABLE_METHODS:
-            wanted = measure.resized_table(its[0].table.astype(float), Gh, Gw, way)[1].reshape(-1)
+            wanted = resized_table(its[0].table.astype(float), Gh, Gw, way)[1].reshape(-1)
             assert page.evaluate(read, [Gh, Gw, way]) == pytest.approx(wanted, abs=1e-6)
     drawing = "() => { const f = document.querySelector('.pb').figure, s = performance.now(); "
     drawing += "for (let i = 0; i < 50; i++) f.set({ down: i % 3, right: i % 2 }); "
@@ -116,7 +116,7 @@ def test_only_what_training_never_showed_is_hatched(browser: Any, tiny_model: An
     model.trained_group = (4, 4, 4, 4)
     its = [block_bias(model, 1, 0, "sda")]
     start = {"block": 0, "head": 0, "Gh": 4, "Gw": 4, "reach": 1}
-    page, errors = shown(browser, tmp_path, message.pack(its, "resized", strings=WORDS, start=start))
+    page, errors = shown(browser, tmp_path, pack(its, "resized", strings=WORDS, start=start))
     read = "() => document.querySelector('.pb').figure.rows().slice(1).map((row) => row[2])"
     assert page.evaluate(read) == [1] * 49
     assert "every offset was trained" in page.locator(".pb > .note").inner_text()
@@ -126,7 +126,7 @@ def test_only_what_training_never_showed_is_hatched(browser: Any, tiny_model: An
     assert "at most 4 × 4 in training: 60 %" in page.locator(".pb > .note").inner_text()
     assert page.evaluate("document.querySelector('.pb').figure.look.G") == 4
     page.close()
-    page, more = shown(browser, tmp_path, message.pack(its, "surfaces", strings=WORDS, start=start))
+    page, more = shown(browser, tmp_path, pack(its, "surfaces", strings=WORDS, start=start))
     assert "beyond ±3, never trained" in page.locator(".pb .under").inner_text()
     page.get_by_role("radio", name="own window").click()
     page.wait_for_function("document.querySelector('.pb .under').textContent.includes('windows of 3 × 3')")
@@ -139,7 +139,7 @@ def test_flat_heads_are_called_flat(browser: Any, tiny_model: Any, tmp_path: Pat
     with torch.no_grad():
         model.stages[1].block_list[0].attn.pos.pos3[2].weight.mul_(1e-5)
     its = [block_bias(model, 1, 0, "sda")]
-    data = message.pack(its, "surfaces", strings=WORDS, start={"block": 0, "head": 0})
+    data = pack(its, "surfaces", strings=WORDS, start={"block": 0, "head": 0})
     page, errors = shown(browser, tmp_path, data)
     note = page.locator(".pb-flat")
     assert "hardly uses position" in note.inner_text()
@@ -161,7 +161,7 @@ def test_attention_in_the_browser_is_the_models(
     names = [at + name for name in ("q", "k", "bias", "probs")]
     cards, probs = [], {}
     for way in ("own", "none"):
-        with edit(model, probes.edits(model, way)), probes.regrouped(model, 5, model.interval):
+        with edit(model, edits(model, way)), regrouped(model, 5, model.interval):
             arrays, _ = forward(model, image, names)
             groups = model.groupings(size, size)[1][1]
         q, k, bias, probs[way] = (arrays[name] for name in names)

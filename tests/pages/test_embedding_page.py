@@ -46,14 +46,14 @@ def test_the_summary_gives_numbers(page: AppTest) -> None:
 def test_large_models_are_measured_on_request(monkeypatch: pytest.MonkeyPatch) -> None:
     """The page is drawn without the ten forwards; on request, their numbers appear below."""
     passes: list[int] = []
-    real = ablation.layers.knock_outs
+    real = ablation.knock_outs
 
     def count(model: Any, image: Any, changes: Any, points: Any) -> Any:
         passes.append(len(changes))
         return real(model, image, changes, points)
 
     monkeypatch.setattr(measured, "QUICK", 0)
-    monkeypatch.setattr(ablation.layers, "knock_outs", count)
+    monkeypatch.setattr(ablation, "knock_outs", count)
     ablation.ablated.clear()
     app = AppTest.from_file(str(ROOT / "app.py"), default_timeout=180)
     app.switch_page("pages/embedding.py")

@@ -21,7 +21,7 @@ from streamlit.testing.v1 import AppTest
 
 from cfviz.analysis.reach import multiply_adds, reach
 from cfviz.geometry import grouping
-from cfviz.geometry import schemes as other
+from cfviz.geometry.schemes import families
 from cfviz.ui.figures.grouping import LIMITS
 from cfviz.ui.pages.grouping import DEFAULTS, state_from_link
 from cfviz.web import GROUPING, WEB
@@ -189,7 +189,7 @@ def test_the_browser_counts_like_python(browser: Any) -> None:
             assert g.index.reshape(-1).tolist() == index, case
             assert g.members.reshape(-1).tolist() == members, case
             assert g.group_of(row, col) == (place["group"], place["slot"]), case
-        for name, layers in other.families(H, W, G, I, case["window"], case["ratio"]).items():
+        for name, layers in families(H, W, G, I, case["window"], case["ratio"]).items():
             sets = reach(layers, row, col, 5)
             first = np.where(sets.any(0), sets.argmax(0), 255)
             assert first.reshape(-1).tolist() == answer["methods"][name]["first"], (case, name)

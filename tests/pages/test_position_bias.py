@@ -15,7 +15,7 @@ from cfviz import cli, jobs
 from cfviz.data.images import load_image, prepare
 from cfviz.hooks import edit
 from cfviz.measured import block_bias
-from cfviz.models.probes import position_bias as probes
+from cfviz.models.probes import position_bias
 from cfviz.run import load
 from cfviz.stats import pack_hits
 from cfviz.ui.compute.steps import Steps
@@ -112,8 +112,8 @@ def test_answers_equal_forwards_with_every_method(tiny_model: Any, cut: tuple[st
     for way, one in by.items():
         net = twin if way == "twin" else model
         with torch.inference_mode():
-            edits = probes.edits(net, "own" if way == "twin" else way, (3, 3, 3, 3))
-            with probes.regrouped(net, cut[1], model.interval), edit(net, edits):
+            edits = position_bias.edits(net, "own" if way == "twin" else way, (3, 3, 3, 3))
+            with position_bias.regrouped(net, cut[1], model.interval), edit(net, edits):
                 logits = net(tensor[None])[0].numpy()
         assert found[one].logits == pytest.approx(logits, abs=1e-5)
     if cut[0] == "own":

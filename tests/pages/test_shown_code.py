@@ -15,7 +15,7 @@ from streamlit.testing.v1 import AppTest
 
 from cfviz.data.images import load_image, prepare
 from cfviz.data.samples import gallery, sample
-from cfviz.figures.live import attention as living
+from cfviz.figures.live import attention
 from cfviz.models.factory import build, create_model
 from cfviz.models.interventions.apply import needed
 from cfviz.models.interventions.effects import collect, effects, parts
@@ -277,7 +277,7 @@ def test_the_offline_page_is_in_the_readers_language() -> None:
         ctx = context(lang=lang, get=lambda name, default, allowed: default)
         html = view.offline_page(ctx, about)
         packed = view.packed_message(about.source, (0, 0), "whole", about.trace, lang)
-        assert html == living.html(
+        assert html == attention.html(
             packed.at(view.selection_from_link(ctx, about.trace), figure_words("attention", lang)),
             f"cfviz {NANO} {about.trace.photo}", lang,
         ).encode()  # fmt: skip

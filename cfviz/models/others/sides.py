@@ -17,8 +17,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from cfviz import point_names
-from cfviz.geometry import schemes as geometry_other
-from cfviz.geometry.schemes import Scheme
+from cfviz.geometry.schemes import Scheme, crossformer
 from cfviz.hooks import capture
 from cfviz.models.factory import DTYPES, create_model
 from cfviz.models.probes import gradients
@@ -85,9 +84,7 @@ class Side:
         """Return which tokens may attend to which, for every block of every stage."""
         if self.other:
             return others.schemes(self.name, self.model, height, width)
-        return [
-            [geometry_other.crossformer(g) for g in stage] for stage in self.model.groupings(height, width)
-        ]
+        return [[crossformer(g) for g in stage] for stage in self.model.groupings(height, width)]
 
     def outputs(self, image: torch.Tensor, wanted: Sequence[Place] = ()) -> Outputs:
         """Run one photo, (3, H, W) normalised, and keep the maps and the attention of some blocks."""

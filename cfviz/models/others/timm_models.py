@@ -18,8 +18,7 @@ import timm
 import torch
 from torch import nn
 
-from cfviz.geometry import schemes as geometry
-from cfviz.geometry.schemes import Scheme
+from cfviz.geometry.schemes import Scheme, pvt, swin, twins_global, twins_local
 from cfviz.models.weights.download import fetch_hub
 from cfviz.provenance import Provenance
 
@@ -150,11 +149,11 @@ def schemes(name: str, model: nn.Module, height: int, width: int) -> list[list[S
 
 def _scheme(family: str, H: int, W: int, b: int, attn: Any) -> Scheme:
     if family == "swin":
-        return geometry.swin(H, W, WINDOW, WINDOW // 2 if b % 2 else 0)
+        return swin(H, W, WINDOW, WINDOW // 2 if b % 2 else 0)
     if hasattr(attn, "ws"):
-        return geometry.twins_local(H, W, attn.ws)
+        return twins_local(H, W, attn.ws)
     ratio = 1 if attn.sr is None else int(attn.sr.stride[0])
-    return geometry.pvt(H, W, ratio) if family == "pvt" else geometry.twins_global(H, W, ratio)
+    return pvt(H, W, ratio) if family == "pvt" else twins_global(H, W, ratio)
 
 
 @contextmanager

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from typing import Any
 
-from cfviz.figures.plots import lab as plots
+from cfviz.figures.plots.lab import stages
 from cfviz.models.interventions.language import FILLS, Intervention
 from cfviz.ui.context import Context
 from cfviz.words import lookup
@@ -29,7 +29,7 @@ def board_frame(ctx: Context) -> dict[str, Any]:
     """The constant content of the board: the model's parts, words and colours."""
     model, size = ctx.model, ctx.settings.size
     channels = [d["num_chs"] for d in model.feature_info]
-    shape = plots.stages(model.groupings(size, size), channels, model.num_heads, model.group_size)
+    shape = stages(model.groupings(size, size), channels, model.num_heads, model.group_size)
     return {
         "hows": list(FILLS),
         "stages": shape,

@@ -11,7 +11,7 @@ import streamlit as st
 
 from cfviz import jobs
 from cfviz.bundled import ASSETS
-from cfviz.figures.plots import study as plots
+from cfviz.figures.plots.study import forest, scatter
 from cfviz.geometry import CEL_KERNELS
 from cfviz.models.interventions.language import dump, parse
 from cfviz.training.measure import study_table
@@ -182,7 +182,7 @@ def show_explorer(ctx: Context, rows: Rows, names: dict[str, str], file: Path) -
     name = measure_name(ctx, measure)
     shown = [(names[row["subject"]], row["value"], row["low"], row["high"]) for row in mine[:MOST]]
     chart.show_figure(
-        ctx, plots.forest(shown, name, ctx.theme, share), "forest",
+        ctx, forest(shown, name, ctx.theme, share), "forest",
         code=_code(file, measure, wanted, at, down), table=(KEYS, [_counted(row) for row in mine]),
         shown=len(shown), all=len(mine), measure=name,
         rule=ctx.t("study.forest_zero") if measure.endswith("change") else "",
@@ -238,7 +238,7 @@ def show_head_scatter(ctx: Context, rows: Rows, names: dict[str, str], file: Pat
     stages = [ctx.t("study.stage", n=s + 1) for s in range(4)]
     code = AGAINST.format(what=what, opening=_opening(file))
     chart.show_figure(
-        ctx, plots.scatter(points, axes, stages, ctx.theme), "scatter", code=code,
+        ctx, scatter(points, axes, stages, ctx.theme), "scatter", code=code,
         table=(("head", "stage", what, "accuracy change"),
                [(p["name"], p["stage"] + 1, p["x"], p["y"]) for p in points]),
         what=axes[0],

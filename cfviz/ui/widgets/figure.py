@@ -4,13 +4,13 @@ The attention figure
 --------------------
 A page packs the figure's content once per photo and model, and mounts it::
 
-    from cfviz.figures.live import attention as living
+    from cfviz.figures.live import attention
     from cfviz.ui.widgets.figure import living_figure, move_to
 
-    units = living.units(trace.arrays, trace.groupings)       # or Unit(s, b, grouping) for groups alone
-    packed = living.pack(units, size=(224, 224), strides={0: 4, 1: 8, 2: 16, 3: 32},
-                         strings=figure_words("attention", lang), photo=trace.crop, name="attention",
-                         start={"stage": 0, "block": 0, "head": 0, "row": 12, "col": 30})
+    units = attention.units(trace.arrays, trace.groupings)    # or Unit(s, b, grouping) for groups alone
+    packed = attention.pack(units, size=(224, 224), strides={0: 4, 1: 8, 2: 16, 3: 32},
+                            strings=figure_words("attention", lang), photo=trace.crop, name="attention",
+                            start={"stage": 0, "block": 0, "head": 0, "row": 12, "col": 30})
     living_figure(packed.data, name="attention", on_commit=callback)
     move_to("attention", stage=2, block=1)       # from a callback: move it without sending its data again
 

@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image
 
 from cfviz import point_names
-from cfviz.analysis import attention_measures as measure
+from cfviz.analysis import attention_measures
 from cfviz.analysis.receptive_field import agreement, smallest_area, summed_over_squares
 from cfviz.analysis.relevance import (
     beats_chance,
@@ -84,7 +84,7 @@ def fidelity(source: str, _subject: AttentionSubject) -> float:
     for s, b, _ in _blocks(_subject.trace):
         proj = _subject.model.stages[s].block_list[b].attn.proj
         probs, v, out = (_subject.trace[point_names.attention(s, b, name)] for name in ("probs", "v", "out"))
-        worst = max(worst, measure.fidelity(probs, v, _numpy(proj.weight), _numpy(proj.bias), out))
+        worst = max(worst, attention_measures.fidelity(probs, v, _numpy(proj.weight), _numpy(proj.bias), out))
     return worst
 
 
@@ -103,9 +103,9 @@ def head_measures(source: str, _subject: AttentionSubject) -> list[dict[str, Any
     for s, b, g in _blocks(trace):
         q, k, bias, probs = (trace[point_names.attention(s, b, name)] for name in ("q", "k", "bias", "probs"))
         content = q @ k.swapaxes(-1, -2) * q.shape[-1] ** -0.5
-        far = measure.distance(probs, g, 4 * 2**s)
-        wide = measure.entropy(probs, g)
-        position = 100 * measure.position_share(content, bias, g)
+        far = attention_measures.distance(probs, g, 4 * 2**s)
+        wide = attention_measures.entropy(probs, g)
+        position = 100 * attention_measures.position_share(content, bias, g)
         for h in range(len(far)):
             rows.append(
                 {"stage": s + 1, "block": b + 1, "kind": g.kind.upper(), "head": h + 1,

@@ -8,8 +8,8 @@ import pandas as pd
 import streamlit as st
 
 from cfviz import point_names
-from cfviz.figures.live import attention as living
-from cfviz.figures.plots import attention_measures as plots
+from cfviz.figures.live.attention import Encoded, Kept, Packed, Part, html, pack, unit
+from cfviz.figures.plots.attention_measures import curves, head_dots, over_photo
 from cfviz.geometry import token_box
 from cfviz.stats import spearman
 from cfviz.trace import Trace
@@ -131,13 +131,11 @@ def write_selection(ctx: Context, to: dict[str, Any]) -> None:
 
 
 @cached(512, 160 * 2**20)  # some twenty photos for nano at 224 px
-def packed_message(
-    source: str, centre: tuple[int, int], part: living.Part, _trace: Trace, _lang: str
-) -> living.Packed:
+def packed_message(source: str, centre: tuple[int, int], part: Part, _trace: Trace, _lang: str) -> Packed:
     """The figure's message around one block, shared by all who look at the same photo and model."""
     blocks = [_block(_trace, s, b) for s, stage in enumerate(_trace.groupings) for b in range(len(stage))]
     strides = {s: token_box(s, 0, 0)[2] for s in range(len(_trace.groupings))}
-    return living.pack(
+    return pack(
         blocks, size=_trace.size, strides=strides, strings=figure_words("attention", _lang), name=NAME,
         source=source,
         photo=None if part == "rest" else _trace.crop,
@@ -145,14 +143,14 @@ def packed_message(
     )  # fmt: skip
 
 
-def _block(trace: Trace, s: int, b: int) -> living.Kept:
+def _block(trace: Trace, s: int, b: int) -> Kept:
     """One block of the figure, encoded once whichever block a message begins with."""
     g, heads = trace.grouping(s, b), trace[point_names.attention(s, b, "bias")].shape[0]
 
-    def encode() -> living.Encoded:
-        return living.unit(trace.arrays, s, b, g).encoded()
+    def encode() -> Encoded:
+        return unit(trace.arrays, s, b, g).encoded()
 
-    return living.Kept(s, b, g, heads, lambda: cached_with_trace(trace, ("attention sent", s, b), encode))
+    return Kept(s, b, g, heads, lambda: cached_with_trace(trace, ("attention sent", s, b), encode))
 
 
 def show_attention(ctx: Context, subject: AttentionSubject) -> None:
@@ -193,7 +191,7 @@ def offline_page(ctx: Context, subject: AttentionSubject) -> bytes:
     packed = packed_message(subject.source, (here["stage"], here["block"]), "whole", subject.trace, ctx.lang)
     # The cached message may have been packed for another reader, in another language.
     packed = packed.at(here, figure_words("attention", ctx.lang))
-    return living.html(packed, f"cfviz {ctx.settings.model} {subject.trace.photo}", ctx.lang).encode()
+    return html(packed, f"cfviz {ctx.settings.model} {subject.trace.photo}", ctx.lang).encode()
 
 
 def show_footer(ctx: Context, subject: AttentionSubject) -> None:
@@ -251,7 +249,7 @@ def _heads_picture(ctx: Context, subject: AttentionSubject, rows: list[dict[str,
     axes = {"axis": t("attention.axis_block"), "value": t("attention.axis_distance")}
     words = axes | {"head": t("attention.head"), "block": t("attention.block")}
     kinds = [g[0]["kind"].lower() for g in groups]
-    fig = plots.head_dots(names, kinds, [[r["distance"] for r in g] for g in groups], ctx.theme, words)
+    fig = head_dots(names, kinds, [[r["distance"] for r in g] for g in groups], ctx.theme, words)
     chart.show_chart(ctx, fig, "heads", t("attention.heads_alt"))
     take_away(
         ctx, "heads", chart=chart.chart_key(ctx, "heads"),
@@ -303,7 +301,7 @@ def show_dependence(ctx: Context, subject: AttentionSubject) -> None:
     for side, name, share in zip(st.columns(2), ("rollout", "gradient"), found["areas"], strict=True):
         with side:
             st.subheader(t(f"attention.{name}"), anchor=False)
-            fig = plots.over_photo(subject.crop, found[name], ctx.theme, mark)
+            fig = over_photo(subject.crop, found[name], ctx.theme, mark)
             chart.show_chart_with_downloads(
                 ctx, fig, name, t(f"attention.{name}_alt"), code[name].format(**fields)
             )
@@ -338,7 +336,7 @@ def show_relevance(ctx: Context, subject: AttentionSubject) -> None:
     for side, name in zip(st.columns(2), ("attention", "integrated"), strict=True):
         with side:
             st.subheader(t(f"attention.by_{name}"), anchor=False)
-            fig = plots.over_photo(subject.crop, maps[name], ctx.theme)
+            fig = over_photo(subject.crop, maps[name], ctx.theme)
             code = RELEVANCE_CODE.format(**code_fields(ctx, subject), target=target)
             chart.show_chart_with_downloads(ctx, fig, f"by_{name}", t(f"attention.by_{name}_alt"), code)
             st.caption(t(f"attention.by_{name}_note", missing=f"{100 * maps['missing']:.1f}"))
@@ -354,4 +352,4 @@ def show_relevance(ctx: Context, subject: AttentionSubject) -> None:
         name: t(f"attention.{name}") for name in ("deletion", "insertion", "cells", "probability", "chance")
     }
     lines = {t(f"attention.by_{name}"): line for name, line in tested["lines"].items()}
-    chart.show_figure(ctx, plots.curves(lines, tested["chance"], ctx.theme, words), "curves")
+    chart.show_figure(ctx, curves(lines, tested["chance"], ctx.theme, words), "curves")

@@ -12,7 +12,7 @@ import streamlit as st
 from PIL import Image
 
 from cfviz.data.images import prepare
-from cfviz.figures.live import compare as message
+from cfviz.figures.live.compare import Layer, pack
 from cfviz.models.others.sides import Outputs, Side
 from cfviz.models.others.timm_models import OTHERS, create_other, fetch_weights, weights_here
 from cfviz.run import placed
@@ -190,10 +190,10 @@ def _packed(
 ) -> bytes:  # fmt: skip
     layers = [_layer(_pair, n, stage, block, _t) for n, block in enumerate(blocks)]
     strings = figure_words("compare", lang)
-    return message.pack(layers, photo=_pair.crop, stage=stage, strings=strings, start=dict(start), name=NAME)
+    return pack(layers, photo=_pair.crop, stage=stage, strings=strings, start=dict(start), name=NAME)
 
 
-def _layer(pair: Pair, n: int, stage: int, block: int, t: Callable[..., str]) -> message.Layer:
+def _layer(pair: Pair, n: int, stage: int, block: int, t: Callable[..., str]) -> Layer:
     side, _ = pair.sides[n]
     schemes = side.schemes(pair.size, pair.size)[stage]
     scheme = schemes[block]
@@ -202,9 +202,7 @@ def _layer(pair: Pair, n: int, stage: int, block: int, t: Callable[..., str]) ->
     note = t(f"compare.note_{scheme.name}")
     if not side.trained:
         note += t("compare.note_random")
-    return message.Layer(
-        title(side.name), scheme, probs, 0 if probs is None else probs.shape[1], block, names, note
-    )
+    return Layer(title(side.name), scheme, probs, 0 if probs is None else probs.shape[1], block, names, note)
 
 
 def _commit(ctx: Context, pair: Pair) -> None:

@@ -10,13 +10,13 @@ import numpy as np
 import streamlit as st
 from PIL import Image
 
-from cfviz.analysis import embedding as measure
+from cfviz.analysis.embedding import prediction_changes, read_shares, relative_change
 from cfviz.data.images import prepare
 from cfviz.data.samples import gallery
-from cfviz.figures.plots import embedding as plots
+from cfviz.figures.plots.embedding import ablation_bars, heat, read_bars
 from cfviz.measured import quick
 from cfviz.models.crossformer import CrossFormer
-from cfviz.models.probes import embedding as layers
+from cfviz.models.probes.embedding import knock_outs, responses
 from cfviz.ui.compute.cache import cached
 from cfviz.ui.context import Context
 from cfviz.ui.session import photos
@@ -38,7 +38,7 @@ SIZE = 224  # input size of the gallery's photos here, in pixels
 def gallery_responses(weights: str, stages: tuple[int, ...], _model: CrossFormer) -> dict[str, np.ndarray]:
     """The outputs of some layers' kernels on the whole gallery: point -> (16, H, W, D_i)."""
     images = [prepare(photos.photo(entry.id), SIZE).tensor for entry in gallery()]
-    return layers.responses(_model, images, stages)
+    return responses(_model, images, stages)
 
 
 def kernels(subject: EmbeddingSubject) -> list[tuple[int, int, str]]:
@@ -65,11 +65,11 @@ def ablated(source: str, method: str, other: str, _subject: EmbeddingSubject) ->
         filling = {point: x.mean((0, 1, 2)) for point, x in seen.items()}
     elif method == "photo":
         image = prepare(photos.photo(other), subject.trace.size[0]).tensor
-        filling = {p: x[0] for p, x in layers.responses(subject.model, [image]).items()}
+        filling = {p: x[0] for p, x in responses(subject.model, [image]).items()}
     changes = [{point: filling.get(point, 0.0)} for _, _, point in kernels(subject)]
-    found = layers.knock_outs(subject.model, subject.image, changes, outputs(subject.model))
+    found = knock_outs(subject.model, subject.image, changes, outputs(subject.model))
     moved = {
-        point: np.stack([measure.relative_change(one, subject.trace[point]) for one in found[point]])
+        point: np.stack([relative_change(one, subject.trace[point]) for one in found[point]])
         for point in outputs(subject.model)
     }
     return {"logits": found["logits"], **moved}
@@ -77,9 +77,7 @@ def ablated(source: str, method: str, other: str, _subject: EmbeddingSubject) ->
 
 def costs(subject: EmbeddingSubject) -> list[Cost]:
     """The cost of setting each kernel to zero."""
-    found = measure.prediction_changes(
-        ablated(subject.source, "zero", "", subject)["logits"], subject.trace.logits
-    )
+    found = prediction_changes(ablated(subject.source, "zero", "", subject)["logits"], subject.trace.logits)
     rows = zip(kernels(subject), found["probability"], found["logit"], strict=True)
     return [(s, subject.layers[s].kernels[i], float(p), float(logit)) for (s, i, _), p, logit in rows]
 
@@ -130,7 +128,7 @@ def _knocked(ctx: Context, subject: EmbeddingSubject) -> None:
             everything = costs(subject)
     if not quick(subject.model):
         st.markdown(ablation_line(ctx, subject, everything))
-    found = measure.prediction_changes(after["logits"], subject.trace.logits)
+    found = prediction_changes(after["logits"], subject.trace.logits)
     first = subject.trace.top(1)[0]
     names = [kernel_name(ctx, subject, s, i) for s, i, _ in kernels(subject)]
     now = ["" if w == first[0] else short_name(ctx.labels[int(w)], 17) for w in found["winner"]]
@@ -143,7 +141,7 @@ def _knocked(ctx: Context, subject: EmbeddingSubject) -> None:
     texts = {"logit": ctx.t("embedding.axis_logit"), "points": ctx.t("embedding.points")}
     chart.show_figure(
         ctx,
-        plots.ablation_bars(rows, ctx.theme, texts),
+        ablation_bars(rows, ctx.theme, texts),
         "knock",
         code=shown_code.knock(ctx, method, other, [point for _, _, point in kernels(subject)]),
         table=(
@@ -163,7 +161,7 @@ def _knocked(ctx: Context, subject: EmbeddingSubject) -> None:
 
 
 def _maps(ctx: Context, maps: list[np.ndarray], name: str, code: str) -> None:
-    pictures, top = plots.heat(maps)
+    pictures, top = heat(maps)
     chart.show_hint(ctx.t("embedding.later_look", kernel=name, top=f"{top:.2f}"))
     shown = [Image.fromarray(picture) for picture in pictures]
     captions = [ctx.t("embedding.stage", n=s + 1, mean=f"{m.mean():.2f}") for s, m in enumerate(maps)]
@@ -210,7 +208,7 @@ def show_reads(ctx: Context, subject: EmbeddingSubject) -> None:
     layer = subject.layers[stage or 0]
     shares, names, rows = [], [], []
     for b, (weight, gain) in enumerate(zip(layer.qkv, layer.norm1, strict=True)):
-        part = measure.read_shares(weight, gain, layer.channels)
+        part = read_shares(weight, gain, layer.channels)
         for n, letter in enumerate(("query", "key", "value")):
             shares.append(part[n])
             names.append(ctx.t("embedding.read_row", block=b + 1, part=ctx.t(f"embedding.{letter}")))
@@ -221,7 +219,7 @@ def show_reads(ctx: Context, subject: EmbeddingSubject) -> None:
     titles = [ctx.t("embedding.kernel_short", k=k) for k in layer.kernels]
     chart.show_figure(
         ctx,
-        plots.read_bars(np.stack(shares), names, titles, even, ctx.theme),
+        read_bars(np.stack(shares), names, titles, even, ctx.theme),
         "reads",
         code=shown_code.reads(ctx, layer.stage),
         table=(("cel", "block", "part", *map(str, layer.kernels)), rows),

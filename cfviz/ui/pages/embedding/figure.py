@@ -7,13 +7,13 @@ from typing import Any
 import numpy as np
 import streamlit as st
 
-from cfviz.analysis import embedding as measure
+from cfviz.analysis.embedding import box_mean, carried_shares, normalised
 from cfviz.data.images import prepare
-from cfviz.figures.live import embedding as message
+from cfviz.figures.live.embedding import MEASURES, Cel, pack
 from cfviz.figures.live.message import opened
 from cfviz.measured import cel
 from cfviz.models.crossformer import CrossFormer
-from cfviz.models.probes import embedding as layers
+from cfviz.models.probes.embedding import Layer, responses
 from cfviz.ui.compute.cache import cached
 from cfviz.ui.context import Context
 from cfviz.ui.session import forms, photos
@@ -40,7 +40,7 @@ Cost = tuple[int, int, float, float]  # stage, kernel, changes of the top class'
 
 
 @cached(24)
-def cels(source: str, _subject: EmbeddingSubject) -> tuple[message.Cel, ...]:
+def cels(source: str, _subject: EmbeddingSubject) -> tuple[Cel, ...]:
     """All four layers on the chosen photo."""
     return tuple(cel(layer, _subject.concat(layer.stage)) for layer in _subject.layers)
 
@@ -51,7 +51,7 @@ def selection_from_link(ctx: Context, subject: EmbeddingSubject) -> dict[str, An
     H, W, _ = subject.concat(stage).shape
     return {
         "cel": stage,
-        "measure": ctx.get("measure", "carried", message.MEASURES),
+        "measure": ctx.get("measure", "carried", MEASURES),
         "row": ctx.get("row", int(0.4 * H), range(H)),
         "col": ctx.get("col", int(0.45 * W), range(W)),
     }
@@ -62,7 +62,7 @@ def packed_message(source: str, _subject: EmbeddingSubject) -> bytes:
     """The figure's message, packed once per photo and model, for any reader and starting place."""
     photo = _subject.trace.crop
     assert photo is not None
-    return message.pack(cels(source, _subject), photo=photo, strings=figure_words("embedding", "en"))
+    return pack(cels(source, _subject), photo=photo, strings=figure_words("embedding", "en"))
 
 
 @st.fragment
@@ -90,7 +90,7 @@ def _table(subject: EmbeddingSubject) -> tuple[tuple[str, ...], list[tuple[Any, 
     rows = []
     for part in cels(subject.source, subject):
         for i, k in enumerate(part.kernels):
-            means = [float(getattr(part, name)[i].mean()) for name in message.MEASURES]
+            means = [float(getattr(part, name)[i].mean()) for name in MEASURES]
             share = part.channels[i] / sum(part.channels)
             rows.append((part.stage + 1, k, part.channels[i], share, part.macs[i], *means))
     return columns, rows
@@ -101,17 +101,16 @@ def _table(subject: EmbeddingSubject) -> tuple[tuple[str, ...], list[tuple[Any, 
 
 @cached(6)
 def shares_in_regions(
-    weights: str, _model: CrossFormer, _layer: layers.Layer, size: int = 224
+    weights: str, _model: CrossFormer, _layer: Layer, size: int = 224
 ) -> dict[str, np.ndarray]:
     """The mean share that each kernel of the first layer carries in the known regions: name -> (K,)."""
     images = [prepare(photos.photo(id), size).tensor for id, _, _ in REGIONS.values()]
-    seen = layers.responses(_model, images, stages=(0,))
+    seen = responses(_model, images, stages=(0,))
     tokens = np.concatenate([seen[point] for point in _layer.points], -1)  # n, H, W, C
-    shares = measure.carried_shares(measure.normalised(tokens, _layer.gain, _layer.eps), _layer.channels)
+    shares = carried_shares(normalised(tokens, _layer.gain, _layer.eps), _layer.channels)
     boxes = [(rows, cols) for _, rows, cols in REGIONS.values()]
     return {
-        name: measure.box_mean(shares[:, n], *box)
-        for n, (name, box) in enumerate(zip(REGIONS, boxes, strict=True))
+        name: box_mean(shares[:, n], *box) for n, (name, box) in enumerate(zip(REGIONS, boxes, strict=True))
     }
 
 

@@ -8,16 +8,16 @@ import numpy as np
 import streamlit as st
 from PIL import Image
 
-from cfviz.analysis import embedding as measure
 from cfviz.analysis import spectrum
+from cfviz.analysis.embedding import box_mean, carried_shares, normalised, strongest_positions, tap_strengths
 from cfviz.analysis.embedding_cost import at_equal_cost, embeddings
 from cfviz.data.images import prepare
 from cfviz.data.patterns import PATTERNS, SCALES, pattern
 from cfviz.data.samples import gallery
-from cfviz.figures.plots import embedding as plots
 from cfviz.figures.plots.cards import squares as squares_picture
+from cfviz.figures.plots.embedding import heat, lines, squares
 from cfviz.geometry import cel_box
-from cfviz.models.probes import embedding as layers
+from cfviz.models.probes.embedding import Layer, normalise, responses
 from cfviz.ui.compute.cache import cached
 from cfviz.ui.context import Context
 from cfviz.ui.session import photos
@@ -69,7 +69,7 @@ def show_filters(ctx: Context, subject: EmbeddingSubject) -> None:
 
 
 @st.cache_data(show_spinner=False, max_entries=8)
-def _sheets(weights: str, dark: bool, _layer: layers.Layer) -> list[str]:
+def _sheets(weights: str, dark: bool, _layer: Layer) -> list[str]:
     """One square sheet per kernel, at the size the page shows it."""
     out = []
     for weight in _layer.weights:
@@ -91,7 +91,7 @@ def show_spectra(ctx: Context, subject: EmbeddingSubject) -> None:
     frequency = found[0][0]
     centres = [1 / spectrum.mean_frequency(f, power) for f, power in found]
     wavelengths = 1 / frequency[::-1]
-    fig = plots.lines(
+    fig = lines(
         wavelengths,
         [power[::-1] for _, power in found],
         kernel_titles(ctx, subject, 0),
@@ -110,8 +110,8 @@ def show_spectra(ctx: Context, subject: EmbeddingSubject) -> None:
 def show_weight_maps(ctx: Context, subject: EmbeddingSubject) -> None:
     """Where the kernels of the later layers read; unlike the first layer's, they have no colours to show."""
     later = [(one, k, w) for one in subject.layers[1:] for k, w in zip(one.kernels, one.weights, strict=True)]
-    maps = [measure.tap_strengths(weight) for _, _, weight in later]
-    pictures, top = plots.heat(maps)
+    maps = [tap_strengths(weight) for _, _, weight in later]
+    pictures, top = heat(maps)
     images = [Image.fromarray(one).resize((240, 240), Image.Resampling.NEAREST) for one in pictures]
     names = [f"CEL {one.stage + 1}, {k} x {k}" for one, k, _ in later]
     notes = [
@@ -152,7 +152,7 @@ def show_patches(ctx: Context, subject: EmbeddingSubject) -> None:
         )  # fmt: skip
     k, c = layer.kernels[i], int(channel) - 1
     maps = gallery_responses(subject.weights, (stage,), subject.model)[layer.points[i]][..., c]
-    best = measure.strongest_positions(maps, PATCHES)
+    best = strongest_positions(maps, PATCHES)
     chart.show_hint(ctx.t("embedding.patches_look", k=names[i], c=c + 1, n=PATCHES))
     cards = "".join(_card(ctx, stage, k, *one) for one in best)
     st.html(f'<div class="cf-cards em-patches">{cards}</div>')
@@ -203,10 +203,10 @@ def pattern_curves(weights: str, name: str, stage: int, _subject: EmbeddingSubje
     """The mean share each kernel carries in the middle of a test pattern, at every scale, (K, scales)."""
     layer = _subject.layers[stage]
     pictures = np.stack([pattern(name, scale, SIDE) for scale in SCALES])
-    seen = layers.responses(_subject.model, layers.normalise(_subject.model, pictures), (stage,))
+    seen = responses(_subject.model, normalise(_subject.model, pictures), (stage,))
     tokens = np.concatenate([seen[point] for point in layer.points], -1)
-    shares = measure.carried_shares(measure.normalised(tokens, layer.gain, layer.eps), layer.channels)
-    return measure.box_mean(shares, (0.2, 0.8), (0.2, 0.8))
+    shares = carried_shares(normalised(tokens, layer.gain, layer.eps), layer.channels)
+    return box_mean(shares, (0.2, 0.8), (0.2, 0.8))
 
 
 @st.fragment
@@ -229,7 +229,7 @@ def show_patterns(ctx: Context, subject: EmbeddingSubject) -> None:
         for scale in SCALES[2::2]
     )
     st.html(f'<div class="cf-cards" style="grid-template-columns:repeat(6,minmax(0,6rem))">{strip}</div>')
-    fig = plots.lines(
+    fig = lines(
         SCALES,
         found,
         kernel_titles(ctx, subject, stage),
@@ -277,7 +277,7 @@ def show_other_embeddings(ctx: Context, subject: EmbeddingSubject) -> None:
         total, D = design.macs * H * W, sum(design.channels)
         afford = at_equal_cost(design, budget)
         seen = [(k * pixels, d / D) for k, d in zip(design.kernels, design.channels, strict=True)]
-        images.append(svg_uri(plots.squares(seen, reach, ctx.theme)))
+        images.append(svg_uri(squares(seen, reach, ctx.theme)))
         pictures.append(squares_picture(seen, reach, ctx.theme))
         sizes = " · ".join(map(str, design.kernels))
         note = ctx.t("embedding.way_note", kernels=sizes, macs=f"{total / 1e6:.3g} M", d=D, afford=afford)

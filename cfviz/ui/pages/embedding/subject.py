@@ -10,7 +10,7 @@ import numpy as np
 from cfviz import point_names
 from cfviz.data.images import prepare
 from cfviz.models.crossformer import CrossFormer
-from cfviz.models.probes import embedding as layers
+from cfviz.models.probes.embedding import Layer, layer
 from cfviz.trace import Trace
 from cfviz.ui.compute import keys
 from cfviz.ui.compute.cache import cached
@@ -36,7 +36,7 @@ class EmbeddingSubject:
     model: CrossFormer
     trace: Trace
     image: Any
-    layers: tuple[layers.Layer, ...]
+    layers: tuple[Layer, ...]
     weights: str
     source: str
 
@@ -59,5 +59,5 @@ def subject_of(ctx: Context) -> EmbeddingSubject:
 
 
 @cached(6)
-def _layers(weights: str, _model: CrossFormer) -> tuple[layers.Layer, ...]:
-    return tuple(layers.layer(_model, stage) for stage in STAGES)
+def _layers(weights: str, _model: CrossFormer) -> tuple[Layer, ...]:
+    return tuple(layer(_model, stage) for stage in STAGES)

@@ -16,7 +16,7 @@ from cfviz.analysis.lab import answer_changes, moved_towards
 from cfviz.data.decode import Photo
 from cfviz.data.images import load_image, prepare
 from cfviz.data.samples import gallery
-from cfviz.figures.plots import lab as plots
+from cfviz.figures.plots.lab import board
 from cfviz.measured import quick
 from cfviz.models.crossformer import CrossFormer
 from cfviz.models.interventions.apply import apply, needed
@@ -314,7 +314,7 @@ def _data(experiment: Experiment) -> dict[str, Any]:
     if ranking is not None:
         now = ["" if w == first else short_name(ctx.labels[int(w)]) for w in ranking.winners]
         probs = [percent(float(p)) for p in ranking.probs]
-        found = plots.board([part_address(one) for one in ranking.parts], ranking.values, probs, now)
+        found = board([part_address(one) for one in ranking.parts], ranking.values, probs, now)
         if ranking.share:
             label = short_name(ctx.labels[experiment.other_trace().top(1)[0][0]])
     return {

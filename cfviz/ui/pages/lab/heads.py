@@ -11,8 +11,8 @@ from PIL import Image
 
 from cfviz import point_names
 from cfviz.analysis.lab import attention_received
-from cfviz.figures.plots import lab as plots
 from cfviz.figures.plots.embedding import heat
+from cfviz.figures.plots.lab import differences
 from cfviz.geometry import Grouping
 from cfviz.trace import Trace
 from cfviz.ui.compute import cache
@@ -91,7 +91,7 @@ def _heads(experiment: Experiment, point: str) -> tuple[list[str], np.ndarray, f
     before, after = _received(experiment, point)
     apart = [y - x for x, y in zip(before, after, strict=True)]
     heats, top = heat([*before, *after])
-    signs, end = plots.differences(apart)
+    signs, end = differences(apart)
     n = len(before)
     pictures = [p for h in range(n) for p in (heats[h], heats[n + h], signs[h])]
     moved = np.array([float(np.abs(one).mean()) for one in apart])

@@ -11,8 +11,8 @@ from PIL import Image
 
 from cfviz.analysis.embedding import relative_change
 from cfviz.analysis.lab import attention_received, by_magnitude, moved_towards
-from cfviz.figures.plots import lab as plots
 from cfviz.figures.plots.embedding import heat
+from cfviz.figures.plots.lab import LIMIT, change_bars, differences, same_colours
 from cfviz.figures.plots.predictions import top_bars
 from cfviz.measured import part_name, quick
 from cfviz.models.interventions.language import to_url
@@ -160,14 +160,14 @@ def show_logits(experiment: Experiment) -> None:
     """The change of each logit; if there are many classes, of those that change most."""
     ctx = experiment.ctx
     moved = experiment.after.logits.astype(float) - experiment.before.logits
-    order = by_magnitude(moved)[: plots.LIMIT]
+    order = by_magnitude(moved)[:LIMIT]
     order = order[np.argsort(-moved[order], kind="stable")]
     first = experiment.before.top(1)[0][0]
     names = [short_name(ctx.labels[i]) for i in order]
     names = [f"<b>{name}</b>" if i == first else name for i, name in zip(order, names, strict=True)]
     chart.show_figure(
         ctx,
-        plots.change_bars(names, moved[order].tolist(), ctx.theme, ctx.t("lab.axis_logit")),
+        change_bars(names, moved[order].tolist(), ctx.theme, ctx.t("lab.axis_logit")),
         "logits",
         code=shown_code.changed(experiment),
         table=(("class", "change"), list(zip(ctx.labels, moved.tolist(), strict=True))),
@@ -237,11 +237,11 @@ def _stages(experiment: Experiment) -> tuple[list[str], list[tuple[str, str]], l
     """Pictures of all stages (six each), their captions, their notes and the limits of the colour scales."""
     moved, given = _maps(experiment)
     (changes, top), (heats, most) = heat(moved), heat([*given[0], *given[1]])
-    signs, end = plots.differences([b - a for a, b in zip(*given, strict=True)])
+    signs, end = differences([b - a for a, b in zip(*given, strict=True)])
     pictures, captions, notes = [], [], []
     n = len(moved)
     for s, point in enumerate(experiment.watch[:n]):
-        pair = plots.same_colours(experiment.before[point], experiment.after[point])
+        pair = same_colours(experiment.before[point], experiment.after[point])
         pictures += [*pair, changes[s], heats[s], heats[n + s], signs[s]]
         means = ("", "", f"{moved[s].mean():.2f}", "", "", f"{np.abs(given[1][s] - given[0][s]).mean():.2f}")
         kinds = ("features_before", "features_after", "change", "att_before", "att_after", "difference")
@@ -263,7 +263,7 @@ def _received(trace: Trace, point: str) -> np.ndarray:
 def show_ranking(experiment: Experiment, ranking: Ranking) -> None:
     """The parts that matter most."""
     ctx = experiment.ctx
-    order = by_magnitude(ranking.values)[: plots.LIMIT]
+    order = by_magnitude(ranking.values)[:LIMIT]
     names = [part_name(ranking.parts[i], ctx.lang) for i in order]
     axis, unit = ("lab.axis_share", "%") if ranking.share else ("lab.axis_first", "")
     first = experiment.before.top(1)[0][0]
@@ -281,7 +281,7 @@ def show_ranking(experiment: Experiment, ranking: Ranking) -> None:
     ]
     chart.show_figure(
         ctx,
-        plots.change_bars(names, ranking.values[order].tolist(), ctx.theme, ctx.t(axis, **fields), unit),
+        change_bars(names, ranking.values[order].tolist(), ctx.theme, ctx.t(axis, **fields), unit),
         "ranks",
         code=shown_code.effects(experiment),
         table=(("part", "intervention", "share" if ranking.share else "logit", "probability", "first"), rows),

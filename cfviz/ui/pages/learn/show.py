@@ -10,14 +10,13 @@ from typing import Any
 import numpy as np
 import streamlit as st
 
-from cfviz.figures.live import attention as living
-from cfviz.figures.live import embedding, position_bias
+from cfviz.figures.live import attention, embedding, position_bias
 from cfviz.figures.plots.lab import board
 from cfviz.geometry import Grouping, grouping
 from cfviz.measured import cel
 from cfviz.models.crossformer import CrossFormer
 from cfviz.models.interventions.language import to_url
-from cfviz.models.probes import embedding as layers
+from cfviz.models.probes.embedding import layer
 from cfviz.stats import softmax
 from cfviz.ui.compute import keys
 from cfviz.ui.compute.cache import cached
@@ -139,23 +138,23 @@ def _living(ctx: Context, now: StepState) -> None:
     _drive(name, now, to, quiz)
 
 
-def _units(now: StepState) -> tuple[list[living.Unit], float, dict[str, int]]:
+def _units(now: StepState) -> tuple[list[attention.Unit], float, dict[str, int]]:
     """The units to pack, pixels per token, and the figure's place."""
     scene, state = now.scene, now.state
     if now.step.figure == "map":
         side = state["side"]
         both = [grouping(kind, side, side, state["G"], state["I"]) for kind in ("sda", "lda")]
         row, col = token_at(state, side, side)
-        units = [living.Unit(0, b, g) for b, g in enumerate(both)]
+        units = [attention.Unit(0, b, g) for b, g in enumerate(both)]
         place = {"stage": 0, "block": int(state["kind"] == "lda"), "row": row, "col": col}
         return units, scene.size / side, place
     s, b, g = attention_block(scene, state)
     row, col = token_at(state, g.H, g.W)
     place = {"stage": s, "block": b, "row": row, "col": col}
     if now.step.figure == "groups":
-        return [living.Unit(s, b, g)], scene.size / g.H, place
+        return [attention.Unit(s, b, g)], scene.size / g.H, place
     trace = scene.trace(*watched(s, b, "q", "k", "bias", "probs"))
-    unit = next(u for u in living.units(trace.arrays, trace.groupings) if (u.stage, u.block) == (s, b))
+    unit = next(u for u in attention.units(trace.arrays, trace.groupings) if (u.stage, u.block) == (s, b))
     return [unit], scene.size / g.H, place
 
 
@@ -163,7 +162,7 @@ def _units(now: StepState) -> tuple[list[living.Unit], float, dict[str, int]]:
 def _packed(source: str, name: str, lang: str, stride: float, _units: Any, _photo: Any) -> bytes:
     size = (_photo.height, _photo.width)
     strides: Any = {unit.stage: stride for unit in _units}  # not an integer for a made-up map
-    return living.pack(
+    return attention.pack(
         _units, size=size, strides=strides, strings=figure_words("attention", lang), photo=_photo, name=name,
         source=source, limit=LIMIT,
     ).data  # fmt: skip
@@ -207,12 +206,12 @@ def _embedding(ctx: Context, now: StepState) -> None:
 
 def embedding_kernels(now: StepState) -> list[int]:
     """Sides of the kernels of the first embedding layer."""
-    return list(layers.layer(now.scene.model, 0).kernels)
+    return list(layer(now.scene.model, 0).kernels)
 
 
 @cached(12, 32 * 2**20)
 def _embedding_packed(source: str, name: str, lang: str, _model: CrossFormer, _trace: Any) -> bytes:
-    made = cel(layers.layer(_model, 0), _trace[CONCAT])
+    made = cel(layer(_model, 0), _trace[CONCAT])
     return embedding.pack([made], photo=_trace.crop, strings=figure_words("embedding", lang), name=name)
 
 

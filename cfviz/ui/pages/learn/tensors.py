@@ -13,7 +13,7 @@ from cfviz.analysis.position_bias import measures, surface
 from cfviz.geometry import CEL_KERNELS, Grouping, token_box
 from cfviz.models.interventions.effects import effects
 from cfviz.models.interventions.language import Intervention
-from cfviz.models.probes import embedding as layers
+from cfviz.models.probes import embedding
 from cfviz.stats import softmax
 from cfviz.words import percent, short_name, signed
 
@@ -155,7 +155,7 @@ def carries_most(scene: Scene, state: State, after: State) -> Question:
     """The kernel whose channels carry the largest share of one token."""
     tokens = scene.trace(CONCAT)[CONCAT]
     row, col = token_at(state, *tokens.shape[:2])
-    layer, channels = layers.layer(scene.model, 0), channels_of(scene.model)
+    layer, channels = embedding.layer(scene.model, 0), channels_of(scene.model)
     shares = carried_shares(normalised(tokens[row, col], layer.gain, layer.eps), channels)
     best, options = int(shares.argmax()), kernel_options()
     good = firsts((o.code for o in options), ranks(shares, slack(scene, shares[best])))

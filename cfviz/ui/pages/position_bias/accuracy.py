@@ -10,9 +10,9 @@ from typing import Any
 
 import streamlit as st
 
-from cfviz.analysis import accuracy_by_size as measure
+from cfviz.analysis import accuracy_by_size
 from cfviz.bundled import ASSETS
-from cfviz.figures.plots import position_bias as plots
+from cfviz.figures.plots.position_bias import COLOURS, Line, curves
 from cfviz.ui.context import Context
 from cfviz.ui.figures.position_bias import BiasSubject
 from cfviz.ui.widgets import chart
@@ -74,15 +74,22 @@ def sentences(ctx: Context, found: Results, window: str = "scaled") -> list[str]
         window: One of the file's windows; sentences its rows cannot support are left out.
     """
     rows, trained = found["rows"], found.get("trained_size", 224)
-    apart = measure.differences(rows, OWN, ("dpb", "bicubic"), window)
-    lines = [_against(ctx, "verdict", measure.verdict(apart, trained))]
+    apart = accuracy_by_size.differences(rows, OWN, ("dpb", "bicubic"), window)
+    lines = [_against(ctx, "verdict", accuracy_by_size.verdict(apart, trained))]
     lines.append(
-        _against(ctx, "twin", measure.verdict(measure.differences(rows, OWN, BASELINE, window), None))
+        _against(
+            ctx,
+            "twin",
+            accuracy_by_size.verdict(accuracy_by_size.differences(rows, OWN, BASELINE, window), None),
+        )
     )
     if lines[1]:
-        change = _drift(ctx, measure.drift(rows, OWN, BASELINE, window, trained), trained)
+        change = _drift(ctx, accuracy_by_size.drift(rows, OWN, BASELINE, window, trained), trained)
         lines[1] = together(lines[1], change)
-    if any(d.size > trained and measure.has_new_offsets(d.size, d.group_size, largest(found)) for d in apart):
+    if any(
+        d.size > trained and accuracy_by_size.has_new_offsets(d.size, d.group_size, largest(found))
+        for d in apart
+    ):
         lines.append(_breaks(ctx, found, window, trained))
     return [line for line in lines if line]
 
@@ -93,7 +100,7 @@ def largest(found: Results) -> Sequence[int]:
     return found.get("trained_group") or [min(usual, default=0)] * STAGES
 
 
-def _against(ctx: Context, name: str, outcome: measure.Verdict | None) -> str:
+def _against(ctx: Context, name: str, outcome: accuracy_by_size.Verdict | None) -> str:
     if outcome is None:
         return ""
     alike = outcome.best.value == outcome.worst.value
@@ -107,7 +114,7 @@ def _against(ctx: Context, name: str, outcome: measure.Verdict | None) -> str:
     return ctx.t(f"position_bias.{name}_{outcome.code}", between=between, n=outcome.best.n, **fields)
 
 
-def _drift(ctx: Context, found: Sequence[measure.Difference], trained: int) -> str:
+def _drift(ctx: Context, found: Sequence[accuracy_by_size.Difference], trained: int) -> str:
     """How the gap to the twin changes away from the trained size."""
     if not found:
         return ""
@@ -119,9 +126,9 @@ def _drift(ctx: Context, found: Sequence[measure.Difference], trained: int) -> s
 
 
 def _breaks(ctx: Context, found: Results, window: str, trained: int) -> str:
-    gains = measure.extrapolation_gains(found["rows"], window, AGAINST, largest(found), trained)
+    gains = accuracy_by_size.extrapolation_gains(found["rows"], window, AGAINST, largest(found), trained)
     names = {method: ctx.t(f"position_bias.figure.way_{method}") for _, method in gains}
-    broken = measure.extrapolation_break(gains)
+    broken = accuracy_by_size.extrapolation_break(gains)
     if broken is None:
         d, least = min(gains, key=lambda one: one[0].value)
         most = max(one.size for one, _ in gains)
@@ -141,7 +148,7 @@ def _breaks(ctx: Context, found: Results, window: str, trained: int) -> str:
     return ctx.t("position_bias.breaks", size=d.size, G=d.group_size, by=with_interval(d), way=names[method])
 
 
-def with_interval(d: measure.Difference) -> str:
+def with_interval(d: accuracy_by_size.Difference) -> str:
     """ "+1.20 [+0.35, +2.05]", in percentage points."""
     return f"{signed(100 * d.value)} [{signed(100 * d.low)}, {signed(100 * d.high)}]"
 
@@ -186,25 +193,29 @@ def show_accuracy(ctx: Context, subject: BiasSubject) -> None:
 
 def lines_of(
     ctx: Context, rows: Sequence[Mapping[str, Any]], window: str, shown: str, behind: bool = False
-) -> list[plots.Line]:
+) -> list[Line]:
     """The curves of one window, in the order of the methods: accuracies, or DPB minus each other method."""
     out, main = [], main_of(rows)
-    for method in plots.COLOURS:
+    for method in COLOURS:
         model, bias = BASELINE if method == "twin" else (main, method)
         if method == "twin" and main == BASELINE[0]:
             continue
         if shown == "accuracy":
             points = [
                 (row["size"], row["value"], row["low"], row["high"])
-                for row in measure.curve(rows, model, bias, window)
+                for row in accuracy_by_size.curve(rows, model, bias, window)
             ]
         else:
-            apart = [] if method == "own" else measure.differences(rows, (main, "own"), (model, bias), window)
+            apart = (
+                []
+                if method == "own"
+                else accuracy_by_size.differences(rows, (main, "own"), (model, bias), window)
+            )
             points = [(d.size, d.value, d.low, d.high) for d in apart]
         if points:
             sizes, values, low, high = zip(*points, strict=True)
             name = ctx.t(f"position_bias.figure.way_{method}")
-            out.append(plots.Line(method, name, sizes, values, low, high, behind))
+            out.append(Line(method, name, sizes, values, low, high, behind))
     return out
 
 
@@ -245,7 +256,7 @@ def show_curves(
         "trained": ctx.t("position_bias.trained"),
     }
     trained = found.get("trained_size", 224)
-    fig = plots.curves(
+    fig = curves(
         [*lines, *(line for line in behind if line.method in methods)], ctx.theme, words, trained,
         signed=shown == "difference",
     )  # fmt: skip

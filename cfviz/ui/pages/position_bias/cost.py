@@ -6,7 +6,7 @@ from typing import Any
 
 import streamlit as st
 
-from cfviz.analysis import position_bias as measure
+from cfviz.analysis.position_bias import AttentionLoad, attention_load
 from cfviz.models.crossformer import CrossFormer
 from cfviz.ui.context import Context
 from cfviz.ui.widgets import chart
@@ -35,7 +35,7 @@ def show_costs(ctx: Context, model: CrossFormer, groups: list[list[Any]], size: 
     worst, rows = (0.0, t("position_bias.cost_none")), []
     for s, stage in enumerate(groups):
         for g in dict.fromkeys(stage):
-            found = measure.attention_load(g, model.embed_dim * 2**s)
+            found = attention_load(g, model.embed_dim * 2**s)
             lines.append(_line(s, g, found))
             padded, share = found.padded, found.waste
             rows.append((s + 1, g.kind, g.G, g.I, g.H, g.W, *padded, share, found.pairs, found.macs))
@@ -49,7 +49,7 @@ def show_costs(ctx: Context, model: CrossFormer, groups: list[list[Any]], size: 
     take_away(ctx, "cost", code=_CODE, table=(COLUMNS, rows))
 
 
-def _line(s: int, g: Any, found: measure.AttentionLoad) -> str:
+def _line(s: int, g: Any, found: AttentionLoad) -> str:
     kind = f"{g.kind.upper()}, G {g.G}" + (f", I {g.I}" if g.kind == "lda" else "")
     padded = f"{found.padded[0]} × {found.padded[1]}"
     return (
@@ -66,9 +66,7 @@ def _round(n: int) -> str:
 def _whole(model: CrossFormer, groups: list[list[Any]]) -> int:
     """Multiply-adds of attention in all blocks."""
     return sum(
-        measure.attention_load(g, model.embed_dim * 2**s).macs
-        for s, stage in enumerate(groups)
-        for g in stage
+        attention_load(g, model.embed_dim * 2**s).macs for s, stage in enumerate(groups) for g in stage
     )
 
 
