@@ -13,17 +13,21 @@ from cfviz.ui.context import Context
 
 from .takeaway import take_away
 
-BREATH = 0.5  # seconds a browser with a core to itself needs to load, decode and paint a figure
+PAINT = 0.5  # seconds a browser with a core to itself needs to load, decode and paint a figure
 
 
-def breathe() -> None:
+def let_the_browser_paint() -> None:
     """Let the browser draw a figure that has just appeared before the rest of its page arrives.
 
     The rest (plots, tables, dozens of labels) keeps the browser busy for a second or more, and a figure whose
-    picture is still being decoded would have to wait for all of it. Does nothing when there is no browser.
+    picture is still being decoded would have to wait for all of it. The figure's own word that it is painted
+    cannot end the wait: Streamlit takes a message from a fragment only after the run of the page that waits
+    for it, and a page that stopped until then would stay incomplete in a tab that paints nothing.
+
+    Does nothing when there is no browser.
     """
     if st.context.headers.get("User-Agent"):
-        time.sleep(BREATH)
+        time.sleep(PAINT)
 
 
 def show_hint(text: str) -> None:

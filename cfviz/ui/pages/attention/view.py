@@ -18,7 +18,7 @@ from cfviz.ui.compute.cache import cached, cached_with_trace
 from cfviz.ui.context import Context
 from cfviz.ui.session import forms, photos
 from cfviz.ui.widgets import chart
-from cfviz.ui.widgets.chart import breathe, show_hint
+from cfviz.ui.widgets.chart import let_the_browser_paint, show_hint
 from cfviz.ui.widgets.figure import about_to_appear, committed, follow_up, living_figure, move_to
 from cfviz.ui.widgets.takeaway import take_away
 from cfviz.ui.widgets.weights import warn_without_classes
@@ -181,7 +181,7 @@ def show_attention(ctx: Context, subject: AttentionSubject) -> None:
     show_hint(ctx.t("attention.look"))
     living_figure(packed.data, name=NAME, on_commit=commit)
     if appears:
-        breathe()
+        let_the_browser_paint()
     follow_up(packed_message(subject.source, centre, "rest", subject.trace, "en").data, name=NAME)
 
 

@@ -80,7 +80,7 @@ def show_embedding(ctx: Context, subject: EmbeddingSubject) -> None:
 
     EMBEDDING.show(data, name=NAME, on_commit=commit)
     if appears:
-        chart.breathe()
+        chart.let_the_browser_paint()
     take_away(ctx, "shares", code=shown_code.shares(ctx), table=_table(subject))
 
 

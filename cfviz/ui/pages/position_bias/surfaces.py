@@ -122,7 +122,7 @@ def _figure(ctx: Context, subject: BiasSubject, part: str, start: Mapping[str, A
     data = opened(packed_message(subject.weights, part, subject)).at(start, words).data
     POSITION_BIAS.show(data, name=name, on_commit=commit)
     if appears and part == "surfaces":  # the first on the page
-        chart.breathe()
+        chart.let_the_browser_paint()
     table = _table(subject) if part == "surfaces" else None
     take_away(ctx, part, code=_code(ctx, subject, part), table=table)
 
