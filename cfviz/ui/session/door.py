@@ -22,22 +22,30 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 from streamlit.proto.BackMsg_pb2 import BackMsg
+from streamlit.proto.WidgetStates_pb2 import WidgetStates
 from streamlit.runtime import exists, get_instance
-from streamlit.runtime.app_session import AppSession
+from streamlit.runtime.app_session import AppSession, AppSessionState
 from streamlit.runtime.state import session_state
+from streamlit.runtime.state.common import GENERATED_ELEMENT_ID_PREFIX
+from streamlit.runtime.state.session_state import STREAMLIT_INTERNAL_KEY_PREFIX as INTERNAL
 from streamlit.runtime.state.session_state import Serialized, Value, WStates
 
 from . import gate
 
 __all__ = ["Rate", "guard"]
 
-BURST = 20  # messages a session may send at once
+BURST = 6  # messages a session may send at once
 EVERY = 0.25  # seconds between two messages after that
+AT_ONCE = 6  # runs that may be young at a time
+YOUNG = 0.5  # seconds for which a run counts; one that takes longer mostly waits for a computation
+SOON = 0.01  # seconds between two looks whether there is room for another run
+MOST_NAMES = 400  # files of one request for places to send them to
 WAITING = 16  # queued messages of one session: the latest of each page and of each of its fragments
 CLICKS = ("trigger_value", "string_trigger_value", "chat_input_value", "json_trigger_value")
 ASKED = ("rerun_script", "app_heartbeat", "stop_script", "file_urls_request", "backend_operation_request")
 CALM = 5.0  # seconds without a message after which a session that sent too much is as any other
 TOLD = 60.0  # seconds between two lines in the log about one session
+LIGHT = ("app_heartbeat", "stop_script")  # messages that start no run
 TIDY = 30.0  # seconds between checks for sessions that have ended
 _log = logging.getLogger(__name__)
 
@@ -56,38 +64,76 @@ def guard() -> None:
 # ---------------------------------------------------------------- how many
 
 
-class Lane:
-    """The one lane of all sessions that send too much: one message at a time, session by session.
+class Desk:
+    """Decides whose message is handled next, for all sessions of the server.
 
-    However many sessions flood the server, together they get no more runs than one of them would alone.
+    A message is handled at once while few runs are young. Else the session comes first that has sent least of
+    late. Sessions that send too much share one lane: one message at a time, session by session. However many
+    of them flood the server, together they get no more runs than one would alone.
 
     Args:
         later: Calls a function after a number of seconds.
+        clock: Returns the time in seconds.
     """
 
-    def __init__(self, later: Callable[[float, Callable[[], None]], object]) -> None:
-        self._later = later
-        self._sessions: deque[Rate] = deque()
+    def __init__(
+        self,
+        later: Callable[[float, Callable[[], None]], object],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._later, self.clock = later, clock
+        self._waiting: list[Rate] = []
+        self._lane: deque[Rate] = deque()
+        self._young: list[tuple[float, Rate]] = []  # when a run began, and whose it is
+        self._lane_free = clock()
         self._moving = False
 
+    @property
+    def crowded(self) -> bool:
+        """Whether messages have to wait, even of a session that sends little."""
+        self._young = [
+            (begun, one) for begun, one in self._young if self.clock() - begun < YOUNG and one.running()
+        ]
+        return bool(self._waiting) or len(self._young) >= AT_ONCE
+
+    def begin(self, session: Rate) -> None:
+        """Note that a session's message is about to be handled."""
+        self._young.append((self.clock(), session))
+
     def join(self, session: Rate) -> None:
-        """Let a session's waiting messages be handled in turn."""
-        self._sessions.append(session)
+        """Let a session's waiting messages be handled when their turn comes."""
+        if session.debt > 0:
+            self._lane_free = max(self._lane_free, self.clock() + (0 if self._lane else EVERY))
+            self._lane.append(session)
+        else:
+            self._waiting.append(session)
         self._move()
 
     def _move(self) -> None:
-        if self._sessions and not self._moving:
+        if (self._lane or self._waiting) and not self._moving:
             self._moving = True
-            self._later(EVERY, self._next)
+            wait = SOON if self._waiting else max(SOON, self._lane_free - self.clock())
+            self._later(wait, self._next)
 
     def _next(self) -> None:
-        session = self._sessions.popleft()
         self._moving = False
         try:
-            if session.next():
-                self._sessions.append(session)
+            first, self._waiting = self._waiting, []
+            if first and not self.crowded:
+                session = min(first, key=lambda one: one.debt)
+                first.remove(session)
+                self._handle(session)
+            elif not first and self._lane_free <= self.clock():
+                self._lane_free = self.clock() + EVERY
+                self._handle(self._lane.popleft())
+            self._waiting = first + self._waiting
         finally:
             self._move()
+
+    def _handle(self, session: Rate) -> None:
+        self.begin(session)
+        if session.next():
+            self.join(session)
 
 
 class Rate:
@@ -95,50 +141,54 @@ class Rate:
 
     Args:
         handle: Handles a message.
-        later: Calls a function after a number of seconds.
-        clock: Returns the time in seconds.
-        lane: Where messages wait; by default one of this session's own.
+        desk: Where messages wait.
+        running: Returns whether the session's page is being run.
     """
 
     def __init__(
-        self,
-        handle: Callable[[BackMsg], None],
-        later: Callable[[float, Callable[[], None]], object],
-        clock: Callable[[], float] = time.monotonic,
-        lane: Lane | None = None,
+        self, handle: Callable[[BackMsg], None], desk: Desk, running: Callable[[], bool] = lambda: False
     ) -> None:
-        self._handle, self._clock = handle, clock
-        self._lane = Lane(later) if lane is None else lane
-        self._free = (
-            clock() - (BURST - 1) * EVERY
-        )  # when the next message would be due, had there been no burst
+        self._handle, self._desk, self.running = handle, desk, running
+        self._free = desk.clock() - (BURST - 1) * EVERY  # when the next would be due, had there been no burst
         self._told = -TOLD
         self._waiting: dict[tuple[str, str, str], BackMsg] = {}
+
+    @property
+    def debt(self) -> float:
+        """Seconds by which the session is ahead of the messages that it may send; negative if it is not."""
+        return max(self._free - EVERY - self._desk.clock(), -(BURST - 1) * EVERY)
 
     def take(self, message: BackMsg) -> None:
         """Handle a message now or when its turn comes."""
         kind = message.WhichOneof("type")
-        if kind not in ASKED:
-            _log.warning("dropped a message of a kind that no page here sends: %s", kind)
+        if kind not in ASKED or len(message.file_urls_request.file_names) > MOST_NAMES:
+            _log.warning("dropped a message that no page here sends: %s", kind)
             return
-        now = self._clock()
-        due = self._free
-        self._free = min(max(due, now - (BURST - 1) * EVERY) + EVERY, now + CALM)
-        if not self._waiting and due <= now:
+        now = self._desk.clock()
+        self._free = min(max(self._free, now - (BURST - 1) * EVERY) + EVERY, now + CALM)
+        if kind in LIGHT:
+            self._handle(message)
+        elif not self._waiting and self.debt <= 0 and not self._desk.crowded:
+            self._desk.begin(self)
             self._handle(message)
         elif kind == "rerun_script":
-            if not self._waiting:
-                if now - self._told > TOLD:
-                    self._told = now
-                    _log.warning("a session sends more than %d messages a second; they wait", 1 / EVERY)
-                self._lane.join(self)
-            asked = message.rerun_script
-            place = asked.page_script_hash, asked.page_name, asked.fragment_id
-            if (old := self._waiting.pop(place, None)) is not None:
-                _keep_clicks(old, message)
-            self._waiting[place] = message
-            if len(self._waiting) > WAITING:
-                del self._waiting[next(iter(self._waiting))]
+            self._wait(message, now)
+
+    def _wait(self, message: BackMsg, now: float) -> None:
+        asked = message.rerun_script
+        place = asked.page_script_hash, asked.page_name, asked.fragment_id
+        old = self._waiting.pop(place, None)
+        if old is not None:
+            _keep_clicks(old, message)
+        first = not self._waiting and old is None
+        self._waiting[place] = message
+        if len(self._waiting) > WAITING:
+            del self._waiting[next(iter(self._waiting))]
+        if first:
+            self._desk.join(self)
+            if self.debt > 0 and now - self._told > TOLD:
+                self._told = now
+                _log.warning("a session sends more than %d messages a second; they wait", 1 / EVERY)
 
     def next(self) -> bool:
         """Handle the message that has waited longest; return whether more are waiting."""
@@ -157,23 +207,37 @@ def _keep_clicks(old: BackMsg, new: BackMsg) -> None:
     new.rerun_script.widget_states.widgets.extend(clicks)
 
 
+def _only_widgets(message: BackMsg) -> None:
+    """Drop values that are of no widget: a key of the session's state would make every later run fail."""
+    widgets = message.rerun_script.widget_states.widgets
+    good = [one for one in widgets if one.id.startswith((GENERATED_ELEMENT_ID_PREFIX, INTERNAL))]
+    if len(good) < len(widgets):
+        _log.warning("dropped %d values of no widget", len(widgets) - len(good))
+        states = WidgetStates(widgets=good)
+        message.rerun_script.widget_states.CopyFrom(states)
+
+
 def _limit_messages() -> None:
     handle = AppSession.handle_backmsg
     rates: WeakKeyDictionary[AppSession, Rate] = WeakKeyDictionary()
-    lane = Lane(lambda seconds, call: asyncio.get_running_loop().call_later(seconds, call))
+    desk = Desk(lambda seconds, call: asyncio.get_running_loop().call_later(seconds, call))
 
     @wraps(handle)
     def limited(session: AppSession, message: BackMsg) -> None:
         rate = rates.get(session)
         if rate is None:
-            later = asyncio.get_running_loop().call_later
             mine = weakref.ref(session)
 
             def give(one: BackMsg) -> None:
                 if (its := mine()) is not None:
+                    _only_widgets(one)
                     handle(its, one)
 
-            rate = rates[session] = Rate(give, later, lane=lane)
+            def running() -> bool:
+                its = mine()
+                return its is not None and its._state == AppSessionState.APP_IS_RUNNING
+
+            rate = rates[session] = Rate(give, desk, running)
         rate.take(message)
 
     setattr(AppSession, handle.__name__, limited)

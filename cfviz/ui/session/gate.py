@@ -27,6 +27,7 @@ from streamlit import config
 from streamlit.proto.ForwardMsg_pb2 import ForwardMsg
 from streamlit.runtime import exists, get_instance
 from streamlit.runtime.memory_uploaded_file_manager import MemoryUploadedFileManager
+from streamlit.runtime.runtime_util import get_max_widget_state_size_bytes
 from streamlit.runtime.session_manager import SessionClientDisconnectedError
 from streamlit.runtime.uploaded_file_manager import UploadedFileRec
 from streamlit.web.server.starlette.starlette_path_security_middleware import PathSecurityMiddleware
@@ -45,7 +46,7 @@ MOST_UPLOADED = 600 * 2**20  # bytes of one session: weights of 400 MB, photos o
 MOST_FILES = 400  # uploads of one session
 STALLED = 30.0  # seconds without a byte after which an upload is given up
 MOST_OPEN = 500  # websockets at a time
-ARRIVALS = (100, 5)  # websockets from one address: at once, and a second after that; a class may share one
+ARRIVALS = (60, 5)  # websockets from one address: at once, and a second after that; a class may share one
 MESSAGES = (60, 30)  # of one websocket: at once, and a second after that
 MOST_UNREAD = 64 * 2**20  # bytes that wait for one client to read them; a page has a few MB
 HEAVY = 2**15  # bytes of a message that count as one more message
@@ -215,6 +216,7 @@ def _connected(scope: Scope, receive: Receive) -> Iterator[Receive]:
     if _open >= MOST_OPEN or not arrivals.ready:
         raise HTTPException(503, _said("errors.server_busy"))
     arrivals.take()
+    _bound(getattr(receive, "__self__", None))
     pace = Bucket(*MESSAGES)
 
     async def pacing() -> Message:
@@ -228,6 +230,15 @@ def _connected(scope: Scope, receive: Receive) -> Iterator[Receive]:
         yield pacing
     finally:
         _open -= 1
+
+
+def _bound(connection: Any) -> None:
+    """Let a websocket refuse messages that Streamlit refuses anyway, once it has them whole: up to 200 MB."""
+    most = get_max_widget_state_size_bytes() + 1
+    protocol = getattr(connection, "conn", None)
+    for limit in ("max_message_size", "max_fragment_size"):
+        if hasattr(protocol, limit):
+            setattr(protocol, limit, most)
 
 
 def _limit_output() -> None:

@@ -8,6 +8,7 @@ from types import SimpleNamespace
 
 from streamlit.proto.BackMsg_pb2 import BackMsg
 from streamlit.proto.ClientState_pb2 import ClientState
+from streamlit.proto.Common_pb2 import FileURLsRequest
 from streamlit.proto.WidgetStates_pb2 import WidgetState
 from streamlit.runtime.app_session import AppSession
 from streamlit.runtime.memory_session_storage import MemorySessionStorage
@@ -41,7 +42,8 @@ def click(query: str, fragment: str = "") -> BackMsg:
 
 def rate() -> tuple[door.Rate, Clock, list[str]]:
     clock, done = Clock(), list[str]()
-    take = door.Rate(lambda one: done.append(one.rerun_script.query_string), clock.later, lambda: clock.now)
+    desk = door.Desk(clock.later, lambda: clock.now)
+    take = door.Rate(lambda one: done.append(one.rerun_script.query_string), desk)
     return take, clock, done
 
 
@@ -89,7 +91,7 @@ def test_a_click_in_a_flood_is_not_lost() -> None:
         return sorted(widget.id for widget in message.rerun_script.widget_states.widgets)
 
     clock, done = Clock(), list[BackMsg]()
-    take = door.Rate(done.append, clock.later, lambda: clock.now)
+    take = door.Rate(done.append, door.Desk(clock.later, lambda: clock.now))
     for _ in range(door.BURST):
         take.take(click(""))
     press = click("press")
@@ -119,13 +121,8 @@ def test_a_click_in_a_flood_is_not_lost() -> None:
 def test_many_floods_get_no_more_runs_than_one() -> None:
     """Five clients with two hundred messages a second kept all others waiting for three seconds."""
     clock, done = Clock(), list[str]()
-    lane = door.Lane(clock.later)
-    sessions = [
-        door.Rate(
-            lambda one: done.append(one.rerun_script.query_string), clock.later, lambda: clock.now, lane
-        )
-        for _ in range(50)
-    ]
+    desk = door.Desk(clock.later, lambda: clock.now)
+    sessions = [door.Rate(lambda one: done.append(one.rerun_script.query_string), desk) for _ in range(50)]
     for _ in range(door.BURST):
         for n, one in enumerate(sessions):
             one.take(click(f"{n}"))
@@ -148,6 +145,45 @@ def test_nobody_clears_what_others_use() -> None:
         take.take(message)
     assert done == []
     take.take(BackMsg(stop_script=True))
+    assert done == [""]
+
+
+def test_few_runs_begin_at_once_and_who_sends_least_comes_first() -> None:
+    """Fifty sessions that each sent a few messages kept another waiting for twelve seconds."""
+    clock, done = Clock(), list[str]()
+    desk = door.Desk(clock.later, lambda: clock.now)
+    running: dict[str, bool] = {}
+
+    def session(name: str) -> door.Rate:
+        def handle(_message: BackMsg) -> None:
+            done.append(name)
+            running[name] = True
+
+        return door.Rate(handle, desk, lambda: running.get(name, False))
+
+    crowd = [session(f"{n}") for n in range(20)]
+    for _ in range(3):
+        for one in crowd:
+            one.take(click(""))
+    assert len(done) == door.AT_ONCE
+    session("calm").take(click(""))
+    clock.pass_(0.1)
+    assert len(done) == door.AT_ONCE, "they still run"
+    running["3"] = False
+    clock.pass_(0.1)
+    assert done[door.AT_ONCE :] == ["calm"]
+    clock.pass_(door.YOUNG)
+    assert len(done) == 2 * door.AT_ONCE + 1, "a run that takes long lets others begin"
+    clock.pass_(60)
+    assert sorted(set(done)) == sorted([*(f"{n}" for n in range(20)), "calm"])
+    assert not clock.calls
+
+
+def test_places_for_files_are_not_made_without_end() -> None:
+    take, _, done = rate()
+    take.take(BackMsg(file_urls_request=FileURLsRequest(file_names=[""] * 500_000)))
+    assert done == []
+    take.take(BackMsg(file_urls_request=FileURLsRequest(file_names=["a.jpg"])))
     assert done == [""]
 
 
@@ -175,3 +211,15 @@ def test_sessions_that_ended_are_let_go_by_themselves() -> None:
     assert gone == ["one"]
     assert door.forget_ended(runtime) == 0
     assert door.forget_ended(None) == 0
+
+
+def test_values_of_no_widget_are_dropped() -> None:
+    """One of them, and every run of the session ended in the redacted page."""
+    message = click("")
+    names = ("x", "", "cfviz.settings", "$$ID-1-None", f"{door.INTERNAL}_$$ID-2__events", "$$WIDGET")
+    message.rerun_script.widget_states.widgets.extend(WidgetState(id=name, int_value=1) for name in names)
+    door._only_widgets(message)
+    assert [widget.id for widget in message.rerun_script.widget_states.widgets] == [names[3], names[4]]
+    whole = message.SerializeToString()
+    door._only_widgets(message)
+    assert message.SerializeToString() == whole

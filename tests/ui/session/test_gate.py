@@ -30,6 +30,7 @@ from streamlit.web.server.starlette.starlette_routes import (
     create_upload_routes,
 )
 from streamlit.web.server.starlette.starlette_websocket import StarletteSessionClient
+from websockets.server import ServerProtocol
 
 from cfviz.models.crossformer import CrossFormer
 from cfviz.models.variants import VARIANTS
@@ -382,3 +383,18 @@ def test_a_client_that_does_not_read_is_let_go(monkeypatch: pytest.MonkeyPatch) 
         return 100
 
     assert 9 <= asyncio.run(talk()) <= 12
+
+
+def test_a_message_too_large_is_not_even_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Streamlit looks at the size of a message when it has all of it, and takes 200 MB."""
+    protocol = ServerProtocol(max_size=200 * 2**20)
+
+    class Connection:
+        conn = protocol
+
+        async def receive(self) -> dict[str, Any]:
+            return {}
+
+    monkeypatch.setattr(gate, "_arrivals", {})
+    with gate._connected({"client": ("f", 1)}, cast(Any, Connection().receive)):
+        assert protocol.max_message_size == protocol.max_fragment_size == 10**6 + 1
