@@ -80,6 +80,7 @@ def test_an_untrained_model_can_be_compared_with_itself() -> None:
     assert len([button for button in app.button if "official.get" in str(button.key)]) == 1
 
 
+@pytest.mark.slow
 def test_the_choice_is_recorded_in_the_link() -> None:
     app = page()
     app.selectbox(key="compare.b").select("pvt_v2_b0").run()

@@ -55,6 +55,7 @@ def event(id: str, name: str, value: Any) -> tuple[WidgetState, WidgetState]:
     return WidgetState(id=id, json_value="{}"), WidgetState(id=trigger, json_trigger_value=said)
 
 
+@pytest.mark.slow
 def test_a_click_is_accepted_and_an_invented_one_is_not() -> None:
     app = opened("compare")
     id = id_of(app, "compare.figure")

@@ -41,6 +41,7 @@ def test_the_page_runs_and_gives_the_cost_of_padding(page: AppTest) -> None:
     assert any("from 64 to 112 tokens per side" in text.value for text in page.markdown)
 
 
+@pytest.mark.slow
 def test_figures_start_where_the_link_says_after_a_change_of_model() -> None:
     app = AppTest.from_file(str(ROOT / "app.py"), default_timeout=180)
     app.switch_page("pages/position_bias.py")

@@ -86,6 +86,7 @@ def on_screen(monkeypatch: pytest.MonkeyPatch) -> list[Trace]:
     return made
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["predict", "attention"])
 def test_shown_code_uses_a_readers_own_weights(name: str, tmp_path: Path, monkeypatch, on_screen) -> None:
     app = page(name, mine(tmp_path, num_classes=4), model="own-0")
@@ -97,6 +98,7 @@ def test_shown_code_uses_a_readers_own_weights(name: str, tmp_path: Path, monkey
         assert trace is None or np.array_equal(trace.logits, on_screen[-1].logits)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["predict", "attention", "embedding"])
 def test_shown_code_uses_the_number_format_on_screen(name: str, on_screen) -> None:
     app = page(name, dtype="bfloat16")
@@ -106,6 +108,7 @@ def test_shown_code_uses_the_number_format_on_screen(name: str, on_screen) -> No
     assert np.array_equal(trace.logits, on_screen[-1].logits)
 
 
+@pytest.mark.slow
 def test_the_labs_code_uses_the_number_format_on_screen() -> None:
     app = page("lab", dtype="bfloat16", do="2.1.h1-zero")
     assert not app.exception
@@ -207,6 +210,7 @@ def test_shown_code_names_weights_by_origin(source: str, said: str) -> None:
     assert open_side_code(Side("pvt_v2_b0", net, True), 160, ",") == 'open_side("pvt_v2_b0", 160),'
 
 
+@pytest.mark.slow
 def test_shown_code_shuffles_the_model_too(on_screen) -> None:
     app = page("attention", shuffled="1")
     trace, plain = execute(app.code[0].value)["trace"], on_screen[-1]

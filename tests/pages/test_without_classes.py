@@ -16,6 +16,7 @@ from tests.pages.test_shown_code import mine, page
 ENTIRELY = ("home", "predict", "lab", "learn")  # pages about classes
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", PAGES)
 def test_every_page_opens_without_classes(name: str, tmp_path: Path) -> None:
     app = page(name, mine(tmp_path, num_classes=0), model="own-0", lang="en")

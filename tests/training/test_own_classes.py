@@ -43,6 +43,7 @@ def _trained(settings: dict, root: Path, run: Path, classes: int) -> Path:
     return run
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("names", [["cat", "dog"], FIVE])
 def test_from_folders_to_a_card_to_evaluate_to_the_app(
     settings: dict, tmp_path: Path, names: list[str], capsys: pytest.CaptureFixture[str]

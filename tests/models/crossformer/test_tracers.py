@@ -67,8 +67,8 @@ class TestCompile:
             same(torch.compile(model)(photos()), model(photos()))
 
 
+@pytest.mark.slow
 class TestExport:
-    @pytest.mark.slow
     @GRADIENTS
     @pytest.mark.parametrize("side", [96, 224])
     def test_it_takes_any_batch(self, gradients, side) -> None:
@@ -92,6 +92,7 @@ class TestExport:
             torch.testing.assert_close(module(photos()), model(photos()), rtol=1e-3, atol=1e-3)
 
 
+@pytest.mark.slow
 class TestJitTrace:
     @GRADIENTS
     def test_it_takes_any_batch_of_one_size(self, gradients) -> None:
