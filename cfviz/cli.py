@@ -24,6 +24,7 @@ from cfviz.bundled import app
 from cfviz.data.images import MODES, check_input_size, load_image
 from cfviz.data.labels import LANGUAGES
 from cfviz.data.samples import gallery
+from cfviz.geometry import LDA
 from cfviz.jobs import check_target, replacing
 from cfviz.models.export import INPUT, OUTPUT, check_packages, export_onnx
 from cfviz.models.factory import DTYPES, create_model, named_source, opened, source_of
@@ -133,6 +134,11 @@ def _add_predict(commands: Any) -> None:
     )
     predict.add_argument(
         "--mode", choices=MODES, default="crop", help="how a photo is fitted to the input size"
+    )
+    predict.add_argument(
+        "--lda",
+        choices=LDA,
+        help="long distance attention within regions, or over the whole map (default: as the weights need)",
     )
     predict.add_argument("--device", metavar="DEVICE", help="cpu, cuda, cuda:1 (default: cuda if available)")
     predict.add_argument("--dtype", choices=DTYPES, default="float32", help="number format to compute in")
@@ -264,7 +270,7 @@ def _about(name: str, config: dict[str, Any]) -> dict[str, Any]:
 
 def _predict(args: argparse.Namespace) -> int:
     check_input_size(args.size)
-    model = _model(args.model, args.weights)
+    model = _model(args.model, args.weights, **({"lda": args.lda} if args.lda else {}))
     model.to(pick_device(args.device), DTYPES[args.dtype])
     names = class_names(model, args.lang)
     results, failures = [], []
@@ -297,7 +303,7 @@ def _predict(args: argparse.Namespace) -> int:
     return USER_ERROR if failures else 0
 
 
-def _model(model: str | None, weights: str | None) -> Any:
+def _model(model: str | None, weights: str | None, **kwargs: Any) -> Any:
     """Open the model named by `--model` and `--weights`, showing the progress of any download."""
     if model is not None and model not in VARIANTS:
         if weights is not None:
@@ -310,7 +316,7 @@ def _model(model: str | None, weights: str | None) -> Any:
     named = {None: "auto", "none": None}.get(weights, weights)
     source = named_source(str(named)) if model is None else source_of(model, named, IN_COMMANDS)
     with _Bar(str(source)) as bar:
-        return opened(source, model, progress=bar)
+        return opened(source, model, progress=bar, **kwargs)
 
 
 def _result(photo: str, image: Any, trace: Trace, names: list[str], top: int) -> dict[str, Any]:

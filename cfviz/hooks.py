@@ -18,8 +18,24 @@ from typing import Any, TypeVar
 import torch
 from torch import nn
 
-Edit = Callable[[torch.Tensor], torch.Tensor]
 T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Informed:
+    """An edit that also receives what the model knows about the point: inside attention, the groups.
+
+    A tensor alone does not say it: a position bias of 36 x 36 pairs belongs to groups of 6 x 6, or of 4 x 9.
+
+    Attributes:
+        function: Takes the tensor and the information (None at a point that has none); returns a tensor of
+            the same shape.
+    """
+
+    function: Callable[[torch.Tensor, Any], torch.Tensor]
+
+
+Edit = Callable[[torch.Tensor], torch.Tensor] | Informed
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,15 +58,16 @@ class HookPoint(nn.Module):
     Ordinary module hooks work on it as on any module.
     """
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
+    def forward(self, x: torch.Tensor, about: Any = None) -> torch.Tensor:
+        """Args: x: passed on; about: what `Informed` edits of the point receive."""
         sessions = _sessions.get()
-        return self.visit(x, sessions) if sessions else x
+        return self.visit(x, sessions, about) if sessions else x
 
-    def visit(self, x: torch.Tensor, sessions: tuple[_Session, ...]) -> torch.Tensor:
+    def visit(self, x: torch.Tensor, sessions: tuple[_Session, ...], about: Any = None) -> torch.Tensor:
         """Run the open blocks, outermost first: an inner block sees the edits of the outer ones."""
         for session in sessions:
             if self in session.edits:
-                x = _edited(session.edits[self](x), x)
+                x = _edited(_call(session.edits[self], x, about), x)
             if self in session.watched:
                 session.seen[session.watched[self]] = x if session.graph else x.detach().clone()
         return x
@@ -98,6 +115,10 @@ class Setting:
     def overridden(self) -> bool:
         """Whether an open `override` block of this thread replaces this setting."""
         return any(self in s.overrides for s in _sessions.get())
+
+
+def _call(edit: Edit, x: torch.Tensor, about: Any) -> torch.Tensor:
+    return edit.function(x, about) if isinstance(edit, Informed) else edit(x)
 
 
 def _edited(new: torch.Tensor, old: torch.Tensor) -> torch.Tensor:
@@ -189,7 +210,8 @@ def edit(model: nn.Module, edits: Mapping[str, Edit]) -> Iterator[None]:
 
     Args:
         model: A model with `HookPoint`s.
-        edits: Functions by name or shell pattern; each takes a tensor and returns one of the same shape.
+        edits: Functions by name or shell pattern; each takes a tensor (`Informed` ones also what the model
+            knows about the point) and returns one of the same shape.
 
     Raises:
         ValueError: If a pattern matches no point, or a function returns another shape.
@@ -221,4 +243,4 @@ def override(overrides: Mapping[Setting, Callable[[Any], Any]]) -> Iterator[None
 
 
 def _chain(first: Edit, second: Edit) -> Edit:
-    return lambda x: second(first(x))
+    return Informed(lambda x, about: _call(second, _call(first, x, about), about))

@@ -6,6 +6,7 @@ import logging
 import os
 import threading
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from copy import deepcopy
 from functools import lru_cache
 from pathlib import Path
@@ -18,9 +19,11 @@ import torch
 
 from cfviz.data.images import Photo, load_image, prepare
 from cfviz.data.labels import DATASETS, folder_label, labels
+from cfviz.geometry import Lda
 from cfviz.hooks import capture
 from cfviz.models.crossformer import CrossFormer
 from cfviz.models.factory import DTYPES, create_model
+from cfviz.models.probes.position_bias import regrouped
 from cfviz.models.weights.errors import CheckpointError
 from cfviz.trace import Trace
 
@@ -39,6 +42,7 @@ def inspect(
     device: str | None = None,
     dtype: str | None = None,
     mode: str = "crop",
+    lda: Lda | None = None,
 ) -> Trace:
     """Classify a photo and keep the tensors behind the answer.
 
@@ -52,6 +56,7 @@ def inspect(
         dtype: "float32", "bfloat16" or "float16"; by default, float32 for a variant, and the model's own
             format for a model of your own.
         mode: How to fit the photo to the input size: "crop", "resize" or "pad".
+        lda: Form of long distance attention for this photo, "regions" or "whole"; None keeps the model's own.
 
     Returns:
         The trace: the prediction, the watched arrays and everything needed to draw them. If the GPU runs out
@@ -77,14 +82,16 @@ def inspect(
     if net.num_classes == 0 and not wanted:
         raise CheckpointError("no_classes", source=net.provenance.source)
     seen = prepare(photo, size, mode=mode)
-    net, arrays, seconds = _forward(net, seen.tensor, wanted)
     height, width = seen.tensor.shape[-2:]
+    net, arrays, seconds = _forward(net, seen.tensor, wanted, lda)
+    with _in_groups(net, lda):
+        groupings = tuple(tuple(stage) for stage in net.groupings(height, width))
     return Trace(
         arrays=arrays,
         labels=tuple(class_names(net)),
         model=name_of(net),
         size=(height, width),
-        groupings=tuple(tuple(stage) for stage in net.groupings(height, width)),
+        groupings=groupings,
         device=next(net.parameters()).device.type,
         dtype=str(next(net.parameters()).dtype).removeprefix("torch."),
         seconds=seconds,
@@ -92,23 +99,35 @@ def inspect(
         crop=seen.crop,
         box=seen.box,
         photo=photo.name,
-        settings={"mode": mode, "group_size": net.group_size, "interval": net.interval},
+        settings={
+            "mode": mode,
+            "group_size": net.group_size,
+            "interval": net.interval,
+            "lda": lda or net.lda,
+        },
     )
 
 
 def _forward(
-    net: CrossFormer, image: torch.Tensor, watch: Sequence[str]
+    net: CrossFormer, image: torch.Tensor, watch: Sequence[str], lda: Lda | None
 ) -> tuple[CrossFormer, dict[str, np.ndarray], float]:
     """Like `forward`, but on the CPU if the GPU runs out of memory; also returns the model used."""
     try:
-        return net, *forward(net, image, watch)
+        with _in_groups(net, lda):
+            return net, *forward(net, image, watch)
     except torch.cuda.OutOfMemoryError:
         _log.warning("the GPU has no memory left; computing on the CPU")
     torch.cuda.empty_cache()  # after the except block, whose traceback kept the tensors of the forward alive
     with _loading:
         if (copied := _on_cpu.get(net)) is None:
             copied = _on_cpu[net] = placed(net, "cpu")
-    return copied, *forward(copied, image, watch)
+    with _in_groups(copied, lda):
+        return copied, *forward(copied, image, watch)
+
+
+def _in_groups(net: CrossFormer, lda: Lda | None) -> AbstractContextManager[None]:
+    """Use a form of long distance attention in the forwards inside the `with` block, in this thread only."""
+    return nullcontext() if lda is None else regrouped(net, net.group_size, net.interval, lda)
 
 
 @torch.inference_mode()

@@ -108,6 +108,18 @@ def test_a_prediction_agrees_with_the_library(capsys, weights):
     assert prediction["size"] == [224, 224]
 
 
+def test_a_prediction_over_the_whole_map(capsys, weights):
+    top = {}
+    for lda in ("regions", "whole"):
+        assert (
+            main(["predict", PHOTO, "--weights", weights, "--size", "192x256", "--lda", lda, "--json"]) == 0
+        )
+        top[lda] = json.loads(capsys.readouterr().out)["predictions"][0]["top"]
+        trace = cfviz.inspect(PHOTO, cfviz.create_model(NANO, weights=weights, lda=lda), (192, 256))
+        assert [one["probability"] for one in top[lda]] == [p for _, _, p in trace.top(5)]
+    assert top["regions"] != top["whole"]
+
+
 def test_a_prediction_for_people(capsys, weights):
     assert main(["predict", PHOTO, PHOTO, "--model", weights, "--size", "160X224", "--mode", "resize"]) == 0
     out, err = capsys.readouterr()

@@ -8,7 +8,7 @@ import timm
 import torch
 
 from cfviz import capture, edit, points
-from cfviz.hooks import _sessions
+from cfviz.hooks import Informed, _sessions
 
 
 @pytest.fixture(scope="module")
@@ -222,3 +222,27 @@ def test_gradients_flow_through_watched_probabilities(model, image):
     (gradient,) = torch.autograd.grad(score, seen[at])
     assert gradient.shape == seen[at].shape
     assert gradient.abs().max() > 0
+
+
+def test_an_informed_edit_learns_what_the_model_says_and_chains_with_plain_ones(model):
+    x, told = torch.randn(1, 3, 64, 96), []
+
+    def note(tensor, about):
+        told.append(about)
+        return tensor + 1
+
+    informed = Informed(note)
+    with torch.no_grad(), capture(model, "layers.0.blocks.1.attn.bias", "pooled") as seen:
+        model(x)
+    before = dict(seen)
+    edits = {"layers.0.blocks.1.attn.*ias": lambda b: 2 * b, "layers.0.blocks.1.attn.bia*": informed}
+    with torch.no_grad(), edit(model, edits), capture(model, "layers.0.blocks.1.attn.bias") as seen:
+        model(x)
+    torch.testing.assert_close(
+        seen["layers.0.blocks.1.attn.bias"], 2 * before["layers.0.blocks.1.attn.bias"] + 1
+    )
+    assert told == [model.groupings(64, 96)[0][1]]
+    with torch.no_grad(), edit(model, {"pooled": informed}), capture(model, "pooled") as seen:
+        model(x)
+    torch.testing.assert_close(seen["pooled"], before["pooled"] + 1)
+    assert told[1:] == [None]

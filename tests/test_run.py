@@ -33,6 +33,24 @@ def test_a_trace_is_the_model_on_the_pixels_it_shows(model):
     assert trace.grouping(0, 1) == model.groupings(96, 160)[0][1]
 
 
+def test_the_form_of_long_distance_attention_is_that_of_this_call(model):
+    watch = "layers.0.blocks.1.attn.probs"
+    own, whole = (cfviz.inspect(PHOTO, model, (256, 320), watch, lda=lda) for lda in (None, "whole"))
+    assert (own.settings["lda"], whole.settings["lda"], model.lda) == ("regions", "whole", "regions")
+    assert own.grouping(0, 1).size == "7 x 7"
+    assert whole.grouping(0, 1).size == "8 x 10"
+    assert whole[watch].shape == (64, 3, 80, 80)
+    model.set_grouping(lda="whole")
+    try:
+        same = cfviz.inspect(PHOTO, model, (256, 320))
+    finally:
+        model.set_grouping(lda="regions")
+    assert np.array_equal(same.logits, whole.logits)
+    assert not np.allclose(own.logits, whole.logits)
+    with pytest.raises(ValueError, match="lda is 'map'"):
+        cfviz.inspect(PHOTO, model, 64, lda="map")
+
+
 def test_every_array_has_named_axes(model):
     trace = cfviz.inspect(PHOTO, model=model, size=64, watch="*")
     assert set(trace.arrays) == set(cfviz.points(model))

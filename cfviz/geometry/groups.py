@@ -1,9 +1,14 @@
 """Where every token of a CrossFormer is: in its map, in its group, in the photo.
 
 It is all counting, in NumPy, so that the model, the figures and the tests share one geometry. A map of H x W
-tokens is cut into groups of G x G tokens, either neighbours (short distance attention, SDA) or tokens I apart
-(long distance attention, LDA); CrossFormer, section 3.2. A map that does not divide evenly is padded at the
-bottom and on the right.
+tokens is cut into groups of Gh x Gw tokens, either neighbours (short distance attention, SDA) or tokens I
+apart (long distance attention, LDA); CrossFormer, section 3.2. A map that does not divide evenly is padded at
+the bottom and on the right.
+
+`grouping` alone decides how large the groups are, `lsda` which kind of attention a block uses. There are two
+forms of LDA. Over "regions", as in the paper, groups are G x G, so a map larger than G * I is cut into
+several regions first. Over the "whole" map, as in the authors' detectors and segmenters, there are I x I
+groups of ceil(H / I) x ceil(W / I) tokens: they grow with the map and need not be square.
 """
 
 from __future__ import annotations
@@ -18,6 +23,9 @@ import numpy as np
 
 Kind = Literal["sda", "lda"]
 Interval = int | Literal["adaptive"]
+Lda = Literal["regions", "whole"]
+
+LDA: tuple[Lda, ...] = ("regions", "whole")
 
 CEL_KERNELS: tuple[tuple[int, ...], ...] = ((4, 8, 16, 32), (2, 4), (2, 4), (2, 4))
 CEL_STRIDES: tuple[int, ...] = (4, 2, 2, 2)
@@ -27,46 +35,71 @@ MASKED = -1e6  # what the authors add to the logits of padded keys
 
 @dataclass(frozen=True)
 class Grouping:
-    """How one attention block cuts a map of H x W tokens into groups of G x G.
+    """How one attention block cuts a map of H x W tokens into groups of Gh x Gw.
 
     Attributes:
         kind: "sda" (members are neighbours) or "lda" (members are I tokens apart).
         H: Height of the map, in tokens.
         W: Width of the map, in tokens.
-        G: Side of a group, in tokens.
+        Gh: Height of a group, in tokens.
         I: Interval between members of a group, in tokens; 1 for SDA.
+        Gw: Width of a group, in tokens; if left out, groups are square.
     """
 
     kind: Kind
     H: int
     W: int
-    G: int
+    Gh: int
     I: int = 1  # noqa: E741
+    Gw: int = 0
 
     def __post_init__(self) -> None:
         if self.kind not in ("sda", "lda"):
             raise ValueError(f"kind is {self.kind!r}; expected 'sda' or 'lda'")
-        for name in ("H", "W", "G", "I"):
-            value = getattr(self, name)
+        if self.Gw == 0:
+            object.__setattr__(self, "Gw", self.Gh)
+        sides = {"G": self.Gh} if self.Gh == self.Gw else {"Gh": self.Gh, "Gw": self.Gw}
+        for name, value in {"H": self.H, "W": self.W, **sides, "I": self.I}.items():
             if not isinstance(value, (int, np.integer)) or value < 1:
                 raise ValueError(f"{name} is {value!r}; expected a whole number from 1")
         if self.kind == "sda" and self.I != 1:
             raise ValueError(f"the interval of SDA is {self.I}; its members are neighbours, so it must be 1")
 
     @property
+    def G(self) -> int:  # noqa: N802
+        """Side of a square group, in tokens.
+
+        Raises:
+            ValueError: If groups are not square, so that no single number describes them.
+        """
+        if self.Gh != self.Gw:
+            raise ValueError(f"groups are {self.Gh} x {self.Gw}, not square; use `Gh` and `Gw`")
+        return self.Gh
+
+    @property
     def step(self) -> int:
-        """The map is padded to a multiple of this many tokens: G for SDA, G * I for LDA."""
+        """Side of a region of square groups; a map is padded to a multiple of it: G for SDA, else G * I."""
         return self.G * self.I
+
+    @property
+    def size(self) -> str:
+        """Height and width of a group, to read: "25 x 38"."""
+        return f"{self.Gh} x {self.Gw}"
+
+    @property
+    def regions(self) -> tuple[int, int]:
+        """Regions down and across; each holds one group of SDA, or I x I interleaved groups of LDA."""
+        return ceil(self.H / (self.Gh * self.I)), ceil(self.W / (self.Gw * self.I))
 
     @property
     def Hp(self) -> int:  # noqa: N802
         """Height of the padded map, in tokens."""
-        return ceil(self.H / self.step) * self.step
+        return self.regions[0] * self.Gh * self.I
 
     @property
     def Wp(self) -> int:  # noqa: N802
         """Width of the padded map, in tokens."""
-        return ceil(self.W / self.step) * self.step
+        return self.regions[1] * self.Gw * self.I
 
     @property
     def padded(self) -> bool:
@@ -76,7 +109,7 @@ class Grouping:
     @property
     def N(self) -> int:  # noqa: N802
         """Tokens in a group, padding included."""
-        return self.G * self.G
+        return self.Gh * self.Gw
 
     @property
     def nG(self) -> int:  # noqa: N802
@@ -90,8 +123,8 @@ class Grouping:
         Groups are in the authors' order: SDA row by row; LDA by row of the region, column of the region, row
         of the offset, column of the offset (r1 r2 i1 i2). Members are row by row (g1 g2).
         """
-        G, I = self.G, self.I  # noqa: E741
-        flat = np.arange(self.Hp * self.Wp).reshape(self.Hp // self.step, G, I, self.Wp // self.step, G, I)
+        (rows, cols), I = self.regions, self.I  # noqa: E741
+        flat = np.arange(self.Hp * self.Wp).reshape(rows, self.Gh, I, cols, self.Gw, I)
         return flat.transpose(0, 3, 2, 5, 1, 4).reshape(self.nG, self.N)  # r1 r2 i1 i2, g1 g2
 
     @cached_property
@@ -115,11 +148,11 @@ class Grouping:
             raise ValueError(
                 f"there is no token ({row}, {col}); rows go to {self.Hp - 1}, columns to {self.Wp - 1}"
             )
-        G, I, step = self.G, self.I, self.step  # noqa: E741
-        r1, r2 = row // step, col // step
-        (g1, i1), (g2, i2) = divmod(row % step, I), divmod(col % step, I)
-        group = ((r1 * (self.Wp // step) + r2) * I + i1) * I + i2
-        return group, g1 * G + g2
+        I = self.I  # noqa: E741
+        (r1, down), (r2, across) = divmod(row, self.Gh * I), divmod(col, self.Gw * I)
+        (g1, i1), (g2, i2) = divmod(down, I), divmod(across, I)
+        group = ((r1 * self.regions[1] + r2) * I + i1) * I + i2
+        return group, g1 * self.Gw + g2
 
     @cached_property
     def patterns(self) -> tuple[np.ndarray, np.ndarray]:
@@ -165,30 +198,40 @@ class Grouping:
 
 
 @lru_cache(maxsize=512)
-def grouping(kind: Kind, H: int, W: int, G: int, I: Interval = 1) -> Grouping:  # noqa: E741
+def grouping(kind: Kind, H: int, W: int, G: int, I: Interval = 1, lda: Lda = "regions") -> Grouping:  # noqa: E741
     """The grouping of a map, cached so that its arrays are made once.
 
     Args:
         kind: "sda" or "lda".
         H: Height of the map, in tokens.
         W: Width of the map, in tokens.
-        G: Side of a group, in tokens.
+        G: Side of a group of SDA and of LDA over regions, in tokens.
         I: Interval of LDA in tokens, or "adaptive" for ceil(max(H, W) / G); not used by SDA.
+        lda: "regions" or "whole", the form of LDA: over the whole map, groups are ceil(H / I) x ceil(W / I).
+
+    Raises:
+        ValueError: If a name is unknown or a number is not a whole number from 1.
     """
+    if lda not in LDA:
+        raise ValueError(f"lda is {lda!r}; expected {' or '.join(map(repr, LDA))}")
     if kind == "sda":
         return Grouping("sda", H, W, G)
-    return Grouping(kind, H, W, G, ceil(max(H, W) / G) if I == "adaptive" else I)
+    cut = Grouping(
+        kind, H, W, G, ceil(max(H, W) / G) if I == "adaptive" else I
+    )  # raises if a number does not fit
+    return cut if lda == "regions" else Grouping(kind, H, W, ceil(H / cut.I), cut.I, ceil(W / cut.I))
 
 
-def lsda(H: int, W: int, block: int, G: int, I: Interval) -> Grouping:  # noqa: E741
+def lsda(H: int, W: int, block: int, G: int, I: Interval, lda: Lda = "regions") -> Grouping:  # noqa: E741
     """How block number `block` of a stage cuts a map: the model's rule.
 
-    Even blocks are SDA, odd blocks LDA. If the shorter side of the map is at most G, every block is SDA with
-    one group that holds the whole map (G becomes the longer side).
+    Even blocks are SDA, odd blocks LDA. If the shorter side of the map is at most G, every block is SDA: with
+    LDA over regions, one group holds the whole map (G becomes the longer side); with LDA over the whole map,
+    groups are as wide as the shorter side (G becomes the shorter side).
     """
     if min(H, W) <= G:
-        return grouping("sda", H, W, max(H, W))
-    return grouping("sda" if block % 2 == 0 else "lda", H, W, G, I)
+        return grouping("sda", H, W, max(H, W) if lda == "regions" else min(H, W), lda=lda)
+    return grouping("sda" if block % 2 == 0 else "lda", H, W, G, I, lda)
 
 
 def map_sizes(height: int, width: int) -> tuple[tuple[int, int], ...]:

@@ -16,7 +16,7 @@ from math import ceil
 
 import numpy as np
 
-from . import Grouping, grouping
+from . import Grouping, Lda, lsda
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,7 +90,7 @@ class Scheme:
 
 
 def crossformer(g: Grouping) -> Scheme:
-    """CrossFormer's short or long distance attention: groups of G x G, padding masked."""
+    """CrossFormer's short or long distance attention: groups of Gh x Gw, padding masked."""
     return Scheme(g.kind, g.H, g.W, g.members, g.members[..., None])
 
 
@@ -156,7 +156,9 @@ def vit(H: int, W: int) -> Scheme:
     return Scheme("vit", H, W, every, every[..., None])
 
 
-def families(H: int, W: int, G: int, I: int, window: int, ratio: int) -> dict[str, tuple[Scheme, ...]]:  # noqa: E741
+def families(
+    H: int, W: int, G: int, I: int, window: int, ratio: int, lda: Lda = "regions"  # noqa: E741
+) -> dict[str, tuple[Scheme, ...]]:  # fmt: skip
     """The layers each method alternates between, on the same map.
 
     Args:
@@ -166,21 +168,16 @@ def families(H: int, W: int, G: int, I: int, window: int, ratio: int) -> dict[st
         I: CrossFormer's interval.
         window: Window of Swin and Twins; Swin shifts by half of it.
         ratio: Spatial reduction of PVT and Twins.
+        lda: Form of CrossFormer's LDA, "regions" or "whole".
     """
     make: dict[str, Callable[[], tuple[Scheme, ...]]] = {
-        "crossformer": lambda: tuple(crossformer(g) for g in _pair(H, W, G, I)),
+        "crossformer": lambda: tuple(crossformer(lsda(H, W, block, G, I, lda)) for block in range(2)),
         "swin": lambda: (swin(H, W, window), swin(H, W, window, window // 2)),
         "pvt": lambda: (pvt(H, W, ratio),),
         "twins": lambda: (twins_local(H, W, window), twins_global(H, W, ratio)),
         "vit": lambda: (vit(H, W),),
     }
     return {name: build() for name, build in make.items()}
-
-
-def _pair(H: int, W: int, G: int, I: int) -> tuple[Grouping, Grouping]:  # noqa: E741
-    if min(H, W) <= G:  # the model's rule: one group, twice
-        return grouping("sda", H, W, max(H, W)), grouping("sda", H, W, max(H, W))
-    return grouping("sda", H, W, G), grouping("lda", H, W, G, I)
 
 
 def _fit(side: int, window: int, shift: int) -> tuple[int, int]:

@@ -93,7 +93,7 @@ def _metadata(model: CrossFormer) -> dict[str, str]:
     """Return the metadata of the file: how pixels are normalised, and where the weights come from."""
     cfg: dict[str, Any] = getattr(model, "pretrained_cfg", None) or {}
     facts = {key: cfg.get(key) for key in ("architecture", "mean", "std")}
-    facts |= {"group_size": model.group_size, "interval": model.interval}
+    facts |= {"group_size": model.group_size, "interval": model.interval, "lda": model.lda}
     facts |= {"weights": model.provenance.source, "trained": model.provenance.trained}
     return {key: str(value) for key, value in facts.items() if value is not None}
 

@@ -35,7 +35,7 @@ def create_model(
         weights: "auto" or "bundled" for those shipped with cfviz (the two small variants only);
             "official" to download the authors'; a file; `hf-hub:owner/name`; None for random weights, which
             are the same every time. Random weights must be requested: no variant falls back to them.
-        **kwargs: Passed on to `CrossFormer`: `num_classes`, `in_chans`, `group_size`, `interval`, ...
+        **kwargs: Passed on to `CrossFormer`: `num_classes`, `in_chans`, `group_size`, `interval`, `lda`, ...
 
     Returns:
         The model; `model.provenance` records where its weights come from.

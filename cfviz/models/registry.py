@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, cast
 
 from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
@@ -76,7 +77,10 @@ def take(model: CrossFormer, checkpoint: Checkpoint) -> None:
 
 def _note_origin(model: CrossFormer, checkpoint: Checkpoint) -> None:
     model.trained_group = checkpoint.trained_group or checkpoint.group_size or model.trained_group
-    model.provenance = checkpoint.provenance
+    told = checkpoint.provenance
+    if model.lda != checkpoint.lda:  # chosen by the caller, so a note on the file's own no longer holds
+        told = replace(told, notes=tuple(note for note in told.notes if note.code != "whole_map"))
+    model.provenance = told
     if model.num_classes != checkpoint.num_classes:
         model.provenance = with_new_head(model.provenance, model.num_classes)
 
@@ -133,11 +137,12 @@ def _load(model: Any, checkpoint_path: str, *args: Any, **kwargs: Any) -> Any:
         return _load_as_timm(model, checkpoint_path, *args, **kwargs)
     checkpoint = load_checkpoint(checkpoint_path)
     given = getattr(model, "_model_args", {})
-    take(model, checkpoint)
     model.set_grouping(
         None if "group_size" in given else checkpoint.group_size,
         None if "interval" in given else cast(Any, checkpoint.interval),
+        None if "lda" in given else checkpoint.lda,
     )
+    take(model, checkpoint)
     return None
 
 

@@ -38,8 +38,9 @@ def check_tensor(g: Grouping, stage: int, channels: int, heads: int) -> int:
     weights = tokens * g.N * heads
     numbers = max(tokens * channels, weights)
     if numbers > LARGE:
+        sides = f"G = {g.G}" if g.Gh == g.Gw else f"groups of {g.size}"
         raise ValueError(
-            f"G = {g.G} and I = {g.I} in stage {stage + 1} need {tokens:,} tokens with padding, in groups of "
+            f"{sides} and I = {g.I} in stage {stage + 1} need {tokens:,} tokens with padding, in groups of "
             f"{g.N:,}; expected no more than {LARGE:,} numbers in one tensor, got {numbers:,}"
         )
     return weights

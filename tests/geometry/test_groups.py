@@ -15,6 +15,7 @@ groups = st.builds(
     small,
     st.integers(1, 8),
     st.one_of(st.integers(1, 6), st.just("adaptive")),
+    st.sampled_from(g.LDA),
 )
 
 
@@ -27,7 +28,7 @@ def test_gather_then_scatter_is_the_identity(grouping):
 @given(groups)
 def test_each_token_is_in_exactly_one_group(grouping):
     members = grouping.members
-    assert members.shape == (grouping.nG, grouping.G**2)
+    assert members.shape == (grouping.nG, grouping.Gh * grouping.Gw)
     assert sorted(members[members >= 0]) == list(range(grouping.H * grouping.W))
     assert sorted(grouping.index.reshape(-1)) == list(range(grouping.Hp * grouping.Wp))
 
@@ -42,17 +43,17 @@ def test_group_of_finds_the_token(grouping, data):
 @given(groups)
 def test_members_are_neighbours_in_sda_and_an_interval_apart_in_lda(grouping):
     rows, cols = np.divmod(grouping.index, grouping.Wp)
-    square = (grouping.nG, grouping.G, grouping.G)
-    assert np.all(np.diff(rows.reshape(square), axis=1) == grouping.I)
-    assert np.all(np.diff(cols.reshape(square), axis=2) == grouping.I)
+    shape = (grouping.nG, grouping.Gh, grouping.Gw)
+    assert np.all(np.diff(rows.reshape(shape), axis=1) == grouping.I)
+    assert np.all(np.diff(cols.reshape(shape), axis=2) == grouping.I)
 
 
 @given(groups)
 def test_padding_is_the_smallest_that_divides(grouping):
-    step = grouping.G * grouping.I
-    assert grouping.Hp % step == grouping.Wp % step == 0
-    assert 0 <= grouping.Hp - grouping.H < step
-    assert 0 <= grouping.Wp - grouping.W < step
+    down, across = grouping.Gh * grouping.I, grouping.Gw * grouping.I
+    assert grouping.Hp % down == grouping.Wp % across == 0
+    assert 0 <= grouping.Hp - grouping.H < down
+    assert 0 <= grouping.Wp - grouping.W < across
 
 
 @given(groups)
@@ -80,6 +81,48 @@ def test_blocks_alternate_and_small_maps_are_one_sda_group():
     large = g.lsda(256, 256, 1, 7, 8)
     assert len(large.patterns[0]) == 4
     assert large.nG == 1600
+
+
+@given(small, small, st.integers(1, 8), st.integers(1, 6))
+def test_over_the_whole_map_a_token_attends_to_all_that_lie_whole_intervals_away(H, W, G, I):  # noqa: E741
+    cut = g.grouping("lda", H, W, G, I, "whole")
+    assert (cut.nG, cut.Gh, cut.Gw) == (I * I, -(-H // I), -(-W // I))
+    assert (cut.Hp, cut.Wp) == (cut.Gh * I, cut.Gw * I)  # the least multiples of I
+    token = np.arange(H * W)
+    row, col = np.divmod(token, W)
+    together = (row[:, None] % I == row % I) & (col[:, None] % I == col % I)
+    group = cut.scatter(np.broadcast_to(np.arange(cut.nG)[:, None], cut.members.shape)).reshape(-1)
+    assert np.array_equal(group[:, None] == group, together)
+    assert cut == g.grouping("lda", H, W, G + 3, I, "whole")  # whatever G is
+
+
+def test_the_rule_of_the_model_over_the_whole_map():
+    assert g.lsda(56, 56, 1, 7, 8, "whole") == g.lsda(56, 56, 1, 7, 8)  # at 224 px, all is as in the paper
+    assert g.lsda(200, 304, 0, 7, 8, "whole") == g.Grouping("sda", 200, 304, 7)
+    assert g.lsda(200, 304, 1, 7, 8, "whole") == g.Grouping("lda", 200, 304, 25, 8, 38)
+    assert g.lsda(25, 38, 1, 7, 1, "whole") == g.Grouping("lda", 25, 38, 25, 1, 38)  # full attention
+    assert g.lsda(20, 28, 1, 14, 8, "whole") == g.Grouping("lda", 20, 28, 3, 8, 4)
+    small = g.lsda(6, 20, 1, 7, 1, "whole")
+    assert small == g.Grouping("sda", 6, 20, 6)
+    assert (small.Hp, small.Wp, small.nG) == (6, 24, 4)
+    assert g.lsda(20, 6, 1, 7, 1, "whole") == g.Grouping("sda", 20, 6, 6)
+    adaptive = g.lsda(112, 160, 1, 7, "adaptive", "whole")
+    assert (adaptive.I, adaptive.size) == (23, "5 x 7")
+
+
+def test_groups_that_are_not_square_have_no_single_side():
+    cut = g.grouping("lda", 52, 76, 7, 4, "whole")
+    assert cut.size == "13 x 19"
+    with pytest.raises(ValueError, match="13 x 19, not square"):
+        cut.G  # noqa: B018
+    with pytest.raises(ValueError, match="not square"):
+        cut.step  # noqa: B018
+    with pytest.raises(ValueError, match="lda is 'map'; expected 'regions' or 'whole'"):
+        g.grouping("lda", 4, 4, 2, 2, "map")
+    with pytest.raises(ValueError, match="I is 0"):
+        g.grouping("lda", 4, 4, 2, 0, "whole")
+    with pytest.raises(ValueError, match="Gw is -1"):
+        g.Grouping("sda", 4, 4, 2, 1, -1)
 
 
 @pytest.mark.parametrize(("height", "width"), [(224, 225), (0, 224), (-32, 224), (223, 224)])

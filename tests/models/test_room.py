@@ -41,6 +41,17 @@ def test_groups_that_need_gigabytes_are_refused_beforehand(G: list[int], I: list
     assert time.process_time() - began < 2
 
 
+def test_groups_over_a_whole_large_map_are_counted() -> None:
+    model = empty("crossformer_small", lda="whole")
+    room.check_room(model, 800, 1216)
+    for size in (SIZES[0], SIZES[-1]):
+        room.check_room(model, size, size, room.KEPT)
+    with pytest.raises(ValueError, match="groups of 32 x 64 and I = 8 in stage 1"):
+        room.check_room(model, 1024, 2048)
+    with pytest.raises(ValueError, match="groups of 32 x 64"):
+        check(model, from_url("1.2.I-8"), (1024, 2048))
+
+
 def test_partitions_that_fit_singly_are_refused_together() -> None:
     model = empty("crossformer_large")
     check(model, from_url("1.1.G-28"), (448, 448))

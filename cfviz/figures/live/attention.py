@@ -17,9 +17,9 @@ The layout is that of `cfviz/figures/live/message.py`: a JSON header and arrays 
                 {"b", "grouping": number, and with attention:
                  "codes" uint16 (H*W, nH, N), "high" and "span" float32 (H*W, nH), in the order of the map:
                  content = high - span * (codes / 65535)^2, meaningless for padded keys,
-                 "bias" float32 (nH, (2G-1)^2), "peak": the largest attention;
+                 "bias" float32 (nH, (2Gh-1) * (2Gw-1)), "peak": the largest attention;
                  or "absent": true where it did not fit; with neither, a second message brings it}]}]
-    groupings [{"kind", "H", "W", "G", "I", "Hp", "Wp", "nG", "index" uint16 or uint32 (nG, N)}]
+    groupings [{"kind", "H", "W", "Gh", "Gw", "I", "Hp", "Wp", "nG", "index" uint16 or uint32 (nG, N)}]
     error     largest difference of a probability shown from the model's
     start     {"stage", "block", "head", "row", "col", "locked", "tour": walk over the photo until touched}
 """
@@ -88,8 +88,8 @@ class Unit:
         mask = _by_token(np.broadcast_to(np.where(g.valid, 0, MASKED)[:, None, None], content.shape), g)
         highest = np.where(mask < 0, -np.inf, rows).max(-1, keepdims=True)
         codes, high, span = quantise(np.where(mask < 0, highest, rows))  # padding spends no steps
-        table = bias_by_offset(self.bias, g.G)
-        offsets = np.broadcast_to(table[:, relative_index(g.G, g.G)], content.shape)
+        table = bias_by_offset(self.bias, g.Gh, g.Gw)
+        offsets = np.broadcast_to(table[:, relative_index(g.Gh, g.Gw)], content.shape)
         bias = _by_token(offsets, g).astype(np.float64)
         shown = softmax(restore(codes, high, span) + bias + mask)
         truth = (
@@ -107,7 +107,7 @@ class Encoded:
         codes: Content logits, uint16 (H*W, nH, N), see `quantise`.
         high: The largest logit of each row, float32 (H*W, nH).
         span: The span of each row, float32 (H*W, nH).
-        bias: Position bias at every offset, float32 (nH, (2G-1)^2).
+        bias: Position bias at every offset, float32 (nH, (2Gh-1) * (2Gw-1)).
         peak: The largest attention.
         error: The largest difference of a probability shown from the model's.
     """
@@ -145,7 +145,7 @@ class Kept:
 
 
 def _bytes(g: Grouping, heads: int) -> int:
-    return g.H * g.W * heads * (2 * g.N + 8) + heads * (2 * g.G - 1) ** 2 * 4
+    return g.H * g.W * heads * (2 * g.N + 8) + heads * (2 * g.Gh - 1) * (2 * g.Gw - 1) * 4
 
 
 @dataclass(frozen=True)

@@ -34,18 +34,23 @@ def restore(codes: np.ndarray, high: np.ndarray, span: np.ndarray) -> np.ndarray
     return high[..., None] - span[..., None].astype(np.float64) * (codes / LAST) ** 2
 
 
-def bias_by_offset(bias: np.ndarray, G: int) -> np.ndarray:
+def bias_by_offset(bias: np.ndarray, Gh: int, Gw: int | None = None) -> np.ndarray:
     """The position bias of every offset, read off the (query, key) matrix.
 
     Args:
-        bias: (nH, N, N), N = G * G.
+        bias: (nH, N, N), N = Gh * Gw.
+        Gh: Height of the groups.
+        Gw: Width of the groups; if left out, they are Gh x Gh.
 
     Returns:
-        float32 (nH, (2G-1)^2), h-major from (1-G, 1-G).
+        float32 (nH, (2Gh-1) * (2Gw-1)), h-major from (1-Gh, 1-Gw).
     """
+    Gw = Gh if Gw is None else Gw
     heads, n, _ = bias.shape
-    if n != G * G:
-        raise ValueError(f"the bias is {bias.shape}; groups of {G} x {G} need (heads, {G * G}, {G * G})")
-    table = np.zeros((heads, (2 * G - 1) ** 2), np.float32)
-    table[:, relative_index(G, G).reshape(-1)] = bias.reshape(heads, -1)
+    if n != Gh * Gw:
+        raise ValueError(
+            f"the bias is {bias.shape}; groups of {Gh} x {Gw} need (heads, {Gh * Gw}, {Gh * Gw})"
+        )
+    table = np.zeros((heads, (2 * Gh - 1) * (2 * Gw - 1)), np.float32)
+    table[:, relative_index(Gh, Gw).reshape(-1)] = bias.reshape(heads, -1)
     return table

@@ -67,7 +67,8 @@ class Arrays:
     def grouping(self, groups: Grouping) -> dict[str, Any]:
         """Append how a block cuts its map: `kind`, sizes, and `index` uint16 or uint32 (nG, N)."""
         small = np.uint16 if groups.Hp * groups.Wp <= 65536 else np.uint32
-        sizes = {name: getattr(groups, name) for name in ("kind", "H", "W", "G", "I", "Hp", "Wp", "nG")}
+        names = ("kind", "H", "W", "Gh", "Gw", "I", "Hp", "Wp", "nG")
+        sizes = {name: getattr(groups, name) for name in names}
         return sizes | {"index": self.array(groups.index.astype(small))}
 
 

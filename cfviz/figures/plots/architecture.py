@@ -62,8 +62,7 @@ def anatomy(
                 "stride": token_box(s, 0, 0)[2],
                 "kernels": list(CEL_KERNELS[s]),
                 "blocks": [
-                    {"kind": g.kind, "G": g.G, "I": g.I if g.kind == "lda" else 1, "padded": g.padded}
-                    for g in blocks
+                    {"kind": g.kind, "Gh": g.Gh, "Gw": g.Gw, "I": g.I, "padded": g.padded} for g in blocks
                 ],
                 "cel_params": cel.params,
                 "cel_macs": cel.macs,

@@ -38,13 +38,14 @@ def groups(g: Grouping, row: int, col: int, theme: Theme = LIGHT) -> Figure:
     for index in g.index[group][flat < 0]:
         r, c = divmod(int(index), g.Wp)
         ax.add_patch(Rectangle((c + 0.1, r + 0.1), 0.8, 0.8, fill=False, ec=theme.kind(g.kind), lw=0.8))
-    for edge in range(0, g.Hp + 1, g.step):
+    for edge in range(0, g.Hp + 1, g.Gh * g.I):
         ax.axhline(edge, color=theme.muted, lw=0.8)
-    for edge in range(0, g.Wp + 1, g.step):
+    for edge in range(0, g.Wp + 1, g.Gw * g.I):
         ax.axvline(edge, color=theme.muted, lw=0.8)
     _query(ax, row, col, theme)
     interval = f", I = {g.I}" if g.kind == "lda" else ""
-    _title(ax, f"{g.kind.upper()}  {g.H} × {g.W}, G = {g.G}{interval}", theme)
+    sides = f"{g.Gh}" if g.Gh == g.Gw else f"{g.Gh} × {g.Gw}"
+    _title(ax, f"{g.kind.upper()}  {g.H} × {g.W}, G = {sides}{interval}", theme)
     return figure
 
 

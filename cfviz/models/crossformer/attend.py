@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from .shortcuts import recorded
 
 GATHERED = 4_000_000  # bytes; larger masks leave the processor's cache before they are read
+GATHERED_ON_GPU = 500_000_000  # bytes; a smaller mask per group costs less than several calls
 
 
 def spread(bias: torch.Tensor, which: torch.Tensor | None, BG: int) -> torch.Tensor:
@@ -28,9 +29,9 @@ def attend(
 ) -> torch.Tensor:
     """Compute softmax attention in every group, with the group's bias.
 
-    Neighbouring groups mostly share a padding pattern. On a CPU, large maps are processed in runs of such
-    groups, so that no mask is copied per group. With gradients on a CPU, only a slow implementation of
-    PyTorch's attention remains, so the products are written out.
+    Neighbouring groups mostly share a padding pattern. Large maps are processed in runs of such groups, so
+    that no mask is copied per group. With gradients on a CPU, only a slow implementation of PyTorch's
+    attention remains, so the products are written out.
 
     Args:
         q: Queries (B*nG, nH, N, d), groups batch-major.
@@ -46,9 +47,15 @@ def attend(
     """
     BG = q.shape[0]  # a trace records this; `len` would become a constant
     if q.device.type == "cpu" and (torch.is_grad_enabled() or torch.jit.is_tracing()):
-        return _written_out(q, k, v, spread(bias, which, BG), scale, dropout)
-    if which is None or q.device.type != "cpu" or recorded(q) or BG * bias[0].nbytes <= GATHERED:
-        mask = spread(bias, which, BG)
+        if recorded(q) or bias[0].nbytes <= GATHERED:
+            return _written_out(q, k, v, spread(bias, which, BG), scale, dropout)
+        if which is None:
+            return _with_one_bias(q, k, v, bias, scale, dropout)
+        return _by_pattern(q, k, v, bias, which, scale, dropout)
+    few = GATHERED if q.device.type == "cpu" else GATHERED_ON_GPU
+    if which is None or recorded(q) or BG * bias[0].nbytes <= few:
+        # one mask for all is broadcast: kernels that align masks would copy an expanded one
+        mask = bias if which is None and not recorded(q) else spread(bias, which, BG)
         return F.scaled_dot_product_attention(q, k, v, attn_mask=mask, dropout_p=dropout, scale=scale)
     patterns, lengths = torch.unique_consecutive(which.repeat(BG // len(which)), return_counts=True)
     out = torch.empty_like(v)
@@ -63,6 +70,22 @@ def attend(
     return out
 
 
+def _by_pattern(
+    q: torch.Tensor,
+    k: torch.Tensor,
+    v: torch.Tensor,
+    bias: torch.Tensor,
+    which: torch.Tensor,
+    scale: float,
+    dropout: float,
+) -> torch.Tensor:
+    """Compute softmax attention with large biases, for the groups of each in turn."""
+    which = which.repeat(len(q) // len(which))
+    places = [torch.nonzero(which == p)[:, 0] for p in range(len(bias))]
+    parts = [_with_one_bias(q[at], k[at], v[at], bias[p], scale, dropout) for p, at in enumerate(places)]
+    return torch.cat(parts)[torch.cat(places).argsort()]
+
+
 def _written_out(
     q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, bias: torch.Tensor, scale: float, dropout: float
 ) -> torch.Tensor:
@@ -71,3 +94,11 @@ def _written_out(
     q, k, v = (x.reshape(-1, *shape[2:]) for x in (q, k, v))  # BG*nH, N, d
     logits = torch.baddbmm(bias.reshape(-1, *bias.shape[2:]), q, k.transpose(1, 2), alpha=scale)
     return torch.bmm(F.dropout(logits.softmax(-1), dropout), v).view(shape)
+
+
+def _with_one_bias(
+    q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, bias: torch.Tensor, scale: float, dropout: float
+) -> torch.Tensor:
+    """Compute softmax attention, (B*nG, nH, N, d), with a bias that all share, (1, nH, N, N), uncopied."""
+    logits = ((q * scale) @ k.transpose(-2, -1)).add_(bias)  # B*nG, nH, N, N
+    return F.dropout(logits.softmax(-1), dropout) @ v

@@ -16,10 +16,10 @@ class BiasCache:
 
     It is used only in eval mode without gradients; training empties it. It keeps a copy of the weights behind
     the biases and compares it with the present weights in every call: nothing else notices a write through
-    `.data`. If a module has a hook or a patched `forward`, nothing is cached.
+    `.data`. If a module has a hook or a patched `forward`, nothing is cached, and never more than `BYTES`.
     """
 
-    LIMIT = 8
+    LIMIT, BYTES = 8, 32_000_000
 
     def __init__(self) -> None:
         self._state: tuple[list[nn.Module], torch.Tensor | None, dict[tuple, Any]] = ([], None, {})
@@ -33,12 +33,19 @@ class BiasCache:
             return make()
         weights = _weights(modules)
         known, copied, kept = self._state
-        if known != modules or not _same(copied, weights) or (len(kept) >= self.LIMIT and key not in kept):
-            kept = {}
-            self._state = (modules, None if weights is None else weights.clone(), kept)
-        if key not in kept:
-            kept[key] = make()
-        return kept[key]
+        if known != modules or not _same(copied, weights):
+            copied, kept = None if weights is None else weights.clone(), {}
+            self._state = (modules, copied, kept)
+        if key in kept:
+            return kept[key]
+        made = make()
+        room = self.BYTES - _bytes(made)
+        if room >= 0:
+            if len(kept) >= self.LIMIT or sum(map(_bytes, list(kept.values()))) > room:
+                kept = {}
+                self._state = (modules, copied, kept)
+            kept[key] = made
+        return made
 
     def clear(self) -> None:
         """Forget everything."""
@@ -47,10 +54,14 @@ class BiasCache:
     @property
     def nbytes(self) -> int:
         """Bytes of the cached biases."""
-        return sum(t.untyped_storage().nbytes() for t in list(self._state[2].values()))
+        return sum(map(_bytes, list(self._state[2].values())))
 
     def __reduce__(self) -> tuple:
         return BiasCache, ()
+
+
+def _bytes(tensor: torch.Tensor) -> int:
+    return tensor.untyped_storage().nbytes()
 
 
 def _weights(modules: list[nn.Module]) -> torch.Tensor | None:

@@ -7,9 +7,9 @@ https://arxiv.org/abs/2303.06908
 Written from scratch after the papers. Parameter names match the authors' checkpoints for easy loading.
 
 Read from the top: position bias, attention, block, cross-scale embedding, stage, model. Symbols: B batch
-size, H, W sides of the token map, C channels, G side of a group, I interval, nG number of groups, N = G*G
-tokens in a group, nH number of heads, d channels per head. Maps are channels last, (B, H, W, C). Groups are
-laid out at call time to fit the input; `forward` writes nothing to a module.
+size, H, W sides of the token map, C channels, Gh, Gw sides of a group (G if equal), I interval, nG number of
+groups, N = Gh*Gw tokens in a group, nH number of heads, d channels per head. Maps are channels last,
+(B, H, W, C). Groups are laid out at call time to fit the input; `forward` writes nothing to a module.
 """
 
 from __future__ import annotations
@@ -30,12 +30,13 @@ from torch import nn
 from cfviz.geometry import (
     CEL_KERNELS,
     CEL_STRIDES,
+    LDA,
     MASKED,
     Grouping,
     Interval,
     Kind,
+    Lda,
     cel_channels,
-    grouping,
     lsda,
     map_sizes,
     offsets,
@@ -60,13 +61,17 @@ POOLS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {  # (B, H, W, C) -> 
 
 
 class PosBias(nn.Module):
-    """A position bias: for an offset (dh, dw), query minus key, one number per head."""
+    """A position bias: for an offset (dh, dw), query minus key, one number per head.
 
-    def bias(self, G: int) -> torch.Tensor:
-        """Return the bias of every pair in a G x G group: (nH, N, N)."""
+    Modules are called with offsets (n, 2), and with (Gh, Gw) if these are all the offsets of such a group.
+    """
+
+    def bias(self, Gh: int, Gw: int | None = None) -> torch.Tensor:
+        """Return the bias of every pair in a group of Gh x Gw (Gh x Gh by default) tokens: (nH, N, N)."""
         like = next(self.parameters(), torch.empty(0, device="cpu"))
-        offset, index = _pairs(G, like.device)
-        return self(offset.to(like.dtype))[index].permute(2, 0, 1)
+        sides = (Gh, Gh if Gw is None else Gw)
+        offset, index = _pairs(*sides, like.device)
+        return self(offset.to(like.dtype), sides)[index].permute(2, 0, 1)
 
 
 class DynamicPosBias(PosBias):
@@ -87,36 +92,41 @@ class DynamicPosBias(PosBias):
     def _layer(dim: int, out: int) -> nn.Sequential:
         return nn.Sequential(nn.LayerNorm(dim), nn.ReLU(), nn.Linear(dim, out))
 
-    def forward(self, offset: torch.Tensor) -> torch.Tensor:
-        """Args: offset: (n, 2), query minus key, in tokens. Returns: (n, nH)."""
+    def forward(self, offset: torch.Tensor, sides: tuple[int, int] | None = None) -> torch.Tensor:
+        """Args: offset: (..., 2), query minus key, in tokens; sides: ignored. Returns: (..., nH)."""
         return self.pos3(self.pos2(self.pos1(self.pos_proj(offset))))
 
 
 class RelativePosBias(PosBias):
     """Relative position bias: a learned table with one number per head and offset, as in Swin.
 
-    If G differs from that of training, the table is resized bicubically.
+    If groups are of another size than in training, the table is resized bicubically, each side for itself.
     """
 
     def __init__(self, G: int, num_heads: int) -> None:
         super().__init__()
         self.table = nn.Parameter(trunc_normal_(torch.zeros((2 * G - 1) ** 2, num_heads), std=0.02))
 
-    def forward(self, offset: torch.Tensor) -> torch.Tensor:
-        """Args: offset: all offsets of a group, ((2G-1)^2, 2). Returns: ((2G-1)^2, nH)."""
+    def forward(self, offset: torch.Tensor, sides: tuple[int, int] | None = None) -> torch.Tensor:
+        """Args: offset: all n offsets of a group, (n, 2); sides: (Gh, Gw), if not equal. Returns: (n, nH)."""
         # A copy, because observers of outputs (PyTorch's FLOP counter) fail on a module that returns its own
         # parameter.
-        return _looked_up(self.table, offset).clone()
+        return _looked_up(self.table, offset, sides).clone()
 
 
-def _looked_up(table: torch.Tensor, offset: torch.Tensor) -> torch.Tensor:
-    return stretched(table, (round(len(offset) ** 0.5) + 1) // 2)
+def _looked_up(table: torch.Tensor, offset: torch.Tensor, sides: tuple[int, int] | None) -> torch.Tensor:
+    G = (round(len(offset) ** 0.5) + 1) // 2
+    return stretched(table, *(sides or (G, G)))
 
 
-def stretched(table: torch.Tensor, G: int) -> torch.Tensor:
-    """Resize a table of position biases bicubically, in float32: ((2T-1)^2, nH) -> ((2G-1)^2, nH)."""
-    shape = ((2 * G - 1) ** 2, table.shape[1])
-    return resize_rel_pos_bias_table_simple(table.float(), (G, G), shape).to(table.dtype)
+def stretched(table: torch.Tensor, Gh: int, Gw: int | None = None) -> torch.Tensor:
+    """Resize a table of position biases bicubically, in float32: ((2T-1)^2, nH) -> ((2Gh-1)*(2Gw-1), nH).
+
+    If Gw is left out, groups are Gh x Gh.
+    """
+    Gw = Gh if Gw is None else Gw
+    shape = ((2 * Gh - 1) * (2 * Gw - 1), table.shape[1])
+    return resize_rel_pos_bias_table_simple(table.float(), (Gh, Gw), shape).to(table.dtype)
 
 
 class NoPosBias(PosBias):
@@ -126,8 +136,8 @@ class NoPosBias(PosBias):
         super().__init__()
         self.num_heads = num_heads
 
-    def forward(self, offset: torch.Tensor) -> torch.Tensor:
-        """Args: offset: (n, 2). Returns: zeros (n, nH)."""
+    def forward(self, offset: torch.Tensor, sides: tuple[int, int] | None = None) -> torch.Tensor:
+        """Args: offset: (n, 2); sides: ignored. Returns: zeros (n, nH)."""
         return torch.zeros_like(offset[:, :1]).expand(-1, self.num_heads)
 
 
@@ -135,23 +145,24 @@ AnyPosBias = DynamicPosBias | RelativePosBias | NoPosBias
 
 
 @constant
-def _pairs(G: int, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return the offsets of a group, ((2G-1)^2, 2), and the index of each pair's offset, (N, N)."""
-    return torch.from_numpy(offsets(G, G)).to(device), torch.from_numpy(relative_index(G, G)).to(device)
+def _pairs(Gh: int, Gw: int, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return the offsets of a group, (n, 2), n = (2Gh-1)*(2Gw-1), and the number of each pair's, (N, N)."""
+    return torch.from_numpy(offsets(Gh, Gw)).to(device), torch.from_numpy(relative_index(Gh, Gw)).to(device)
 
 
 @constant
 def _masks(
-    kind: Kind, H: int, W: int, G: int, interval: int, device: torch.device
-) -> tuple[torch.Tensor, torch.Tensor]:
+    kind: Kind, H: int, W: int, Gh: int, interval: int, Gw: int, device: torch.device
+) -> tuple[torch.Tensor, torch.Tensor]:  # fmt: skip
     """Return the distinct masks of padded keys, (P, 1, 1, N), 0 or -1e6; and each group's index, (nG,)."""
-    valid, which = grouping(kind, H, W, G, interval).patterns
+    valid, which = Grouping(kind, H, W, Gh, interval, Gw).patterns
     mask = np.where(valid, 0, MASKED).astype(np.float32)[:, None, None, :]
     return torch.from_numpy(mask).to(device), torch.from_numpy(which).to(device)
 
 
 def _padding(groups: Grouping, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
-    return _masks(groups.kind, groups.H, groups.W, groups.G, groups.I, device)
+    g = groups
+    return _masks(g.kind, g.H, g.W, g.Gh, g.I, g.Gw, device)  # plain arguments, for the compiler
 
 
 def _masked(bias: torch.Tensor, groups: Grouping, change: Setting | None) -> torch.Tensor:
@@ -206,7 +217,7 @@ class Attention(nn.Module):
             x = F.dropout(probs, drop) @ v
         else:
             x = attend(q, k, v, bias, which, self.scale, drop)  # B*nG, nH, N, d
-        x = self.heads(x).transpose(1, 2).reshape(BG, N, C)
+        x = self.heads(x, groups).transpose(1, 2).reshape(BG, N, C)
         return self.out(linear(self.proj, x))
 
     def _logit_bias(self, groups: Grouping, like: torch.Tensor) -> torch.Tensor:
@@ -214,7 +225,7 @@ class Attention(nn.Module):
 
         def make() -> torch.Tensor:
             # attention would copy a non-contiguous bias once per group
-            bias = self.bias(self.pos.bias(groups.G)).to(like).contiguous()  # nH, N, N
+            bias = self.bias(self.pos.bias(groups.Gh, groups.Gw), groups).to(like).contiguous()  # nH, N, N
             return _masked(bias, groups, self.mask if self.mask.overridden else None)
 
         if (
@@ -242,25 +253,24 @@ def group(x: torch.Tensor, groups: Grouping) -> torch.Tensor:
     """Pad a map and cut it into groups: (B, H, W, C) -> (B*nG, N, C)."""
     if groups.padded:
         x = F.pad(x, (0, 0, 0, groups.Wp - groups.W, 0, groups.Hp - groups.H))
-    G, I = groups.G, groups.I  # noqa: E741
+    Gh, Gw, I = groups.Gh, groups.Gw, groups.I  # noqa: E741
     if groups.kind == "sda":
-        return rearrange(x, "b (h g1) (w g2) c -> (b h w) (g1 g2) c", g1=G, g2=G)
-    return rearrange(x, "b (h g1 i1) (w g2 i2) c -> (b h w i1 i2) (g1 g2) c", g1=G, g2=G, i1=I, i2=I)
+        return rearrange(x, "b (h g1) (w g2) c -> (b h w) (g1 g2) c", g1=Gh, g2=Gw)
+    return rearrange(x, "b (h g1 i1) (w g2 i2) c -> (b h w i1 i2) (g1 g2) c", g1=Gh, g2=Gw, i1=I, i2=I)
 
 
 def ungroup(x: torch.Tensor, groups: Grouping) -> torch.Tensor:
     """Put groups back into their map and crop the padding: (B*nG, N, C) -> (B, H, W, C)."""
-    G, I = groups.G, groups.I  # noqa: E741
-    h, w = groups.Hp // groups.step, groups.Wp // groups.step
+    (h, w), Gh, I = groups.regions, groups.Gh, groups.I  # noqa: E741
     if groups.kind == "sda":
-        x = rearrange(x, "(b h w) (g1 g2) c -> b (h g1) (w g2) c", h=h, w=w, g1=G)
+        x = rearrange(x, "(b h w) (g1 g2) c -> b (h g1) (w g2) c", h=h, w=w, g1=Gh)
     else:
-        x = rearrange(x, "(b h w i1 i2) (g1 g2) c -> b (h g1 i1) (w g2 i2) c", h=h, w=w, i1=I, i2=I, g1=G)
+        x = rearrange(x, "(b h w i1 i2) (g1 g2) c -> b (h g1 i1) (w g2 i2) c", h=h, w=w, i1=I, i2=I, g1=Gh)
     return x[:, : groups.H, : groups.W] if groups.padded else x
 
 
-def _lsda(H: int, W: int, index: int, G: int, I: Interval) -> Grouping:  # noqa: E741
-    return lsda(int(H), int(W), index, G, I)  # in a trace, sizes are tensors
+def _lsda(H: int, W: int, index: int, G: int, I: Interval, lda: Lda) -> Grouping:  # noqa: E741
+    return lsda(int(H), int(W), index, G, I, lda)  # in a trace, sizes are tensors
 
 
 class CrossFormerBlock(nn.Module):
@@ -286,6 +296,7 @@ class CrossFormerBlock(nn.Module):
     ) -> None:
         super().__init__()
         self.index, self.G, self.I = index, G, I
+        self.lda: Lda = "regions"
         self.norm1 = nn.LayerNorm(dim)
         self.attn = Attention(dim, num_heads, G, position_bias, drop=attn_drop)
         self.norm2 = nn.LayerNorm(dim)
@@ -301,7 +312,7 @@ class CrossFormerBlock(nn.Module):
 
     def groups(self, H: int, W: int) -> Grouping:
         """Return this block's partition of a map of H x W tokens."""
-        return _lsda(*self.partition((H, W, self.index, self.G, self.I)))
+        return _lsda(*self.partition((H, W, self.index, self.G, self.I, self.lda)))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Args: x: (B, H, W, C). Returns: (B, H, W, C)."""
@@ -431,6 +442,8 @@ class CrossFormer(WithProvenance):
         group_size: Side G of a group in tokens, one number or one per stage.
         interval: Interval I of long distance attention in tokens, one number or one per stage, or "adaptive"
             for ceil(side / G) of each map.
+        lda: Form of long distance attention: "regions" (groups of G x G, as in the paper) or "whole" (I x I
+            groups that each reach over the whole map, as in the authors' detectors and segmenters).
         position_bias: "dpb" (dynamic, the paper's), "rpb" (learned table) or "none".
         cooling: Add amplitude cooling layers (CrossFormer++).
         mlp_ratio: Hidden channels of the MLP divided by its channels.
@@ -456,6 +469,7 @@ class CrossFormer(WithProvenance):
         num_heads: Sequence[int] = (3, 6, 12, 24),
         group_size: int | Sequence[int] = 7,
         interval: int | Sequence[int] | Literal["adaptive"] = (8, 4, 2, 1),
+        lda: Lda = "regions",
         position_bias: PositionBias = "dpb",
         cooling: bool = False,
         mlp_ratio: float = 4.0,
@@ -504,7 +518,7 @@ class CrossFormer(WithProvenance):
         self.norm: nn.Module = nn.LayerNorm(self.num_features)
         self.features, self.pooled, self.logits = HookPoint(), HookPoint(), HookPoint()
         self.head_drop = nn.Dropout(drop_rate)
-        self.set_grouping(group_size, interval)
+        self.set_grouping(group_size, interval, lda)
         self.set_input_size(img_size)
         self.trained_group = self.group_size  # largest G in training; corrected when weights are loaded
         self.provenance = Provenance()
@@ -525,12 +539,17 @@ class CrossFormer(WithProvenance):
         self,
         group_size: int | Sequence[int] | None = None,
         interval: int | Sequence[int] | Literal["adaptive"] | None = None,
+        lda: Lda | None = None,
     ) -> None:
-        """Change the group size and the interval, to train at growing sizes or to experiment.
+        """Change the groups, to train at growing sizes or to experiment.
 
         Args:
             group_size: G, one number or one per stage; None keeps it.
             interval: I, one number, one per stage, or "adaptive"; None keeps it.
+            lda: Form of long distance attention, "regions" or "whole"; None keeps it.
+
+        Raises:
+            ValueError: If there are not as many numbers as stages, or a name is unknown.
         """
         stages = len(self.depths)
         if group_size is not None:
@@ -541,8 +560,13 @@ class CrossFormer(WithProvenance):
             self.interval: tuple[int, ...] | Literal["adaptive"] = (
                 "adaptive" if isinstance(interval, str) else _per_stage("interval", interval, stages)
             )
+        if lda is not None:
+            if lda not in LDA:
+                raise ValueError(f"lda is {lda!r}; expected {' or '.join(map(repr, LDA))}")
+            self.lda: Lda = lda
         for s, stage in enumerate(self.stages):
             for block in stage.block_list:
+                block.lda = self.lda
                 block.G = self.group_size[s]
                 block.I = "adaptive" if self.interval == "adaptive" else self.interval[s]
 

@@ -27,7 +27,7 @@ import torch
 
 from cfviz import point_names
 from cfviz.geometry import Grouping
-from cfviz.hooks import Edit, Setting, edit, override
+from cfviz.hooks import Informed, Setting, edit, override
 from cfviz.models.crossformer import CrossFormer
 from cfviz.models.probes.position_bias import by_offset
 
@@ -135,7 +135,7 @@ def apply_each(
         yield
 
 
-Change = Callable[[torch.Tensor], torch.Tensor]
+Change = Callable[[torch.Tensor, Grouping | None], torch.Tensor]  # groups: at points inside attention
 Step = tuple[int | None, Intervention, Change]  # row of the batch (None: all), intervention, change
 
 
@@ -149,7 +149,6 @@ class _Plan:
     steps: dict[str, list[Step]] = field(default_factory=dict)
     cuts: dict[tuple[int, int], dict[str, Any]] = field(default_factory=dict)
     masks: dict[tuple[int, int], list[Intervention]] = field(default_factory=dict)
-    sizes: dict[tuple[int, int], tuple[int, int]] = field(default_factory=dict)
     inputs: dict[str, torch.Tensor] = field(default_factory=dict)
 
     def add(self, intervention: Intervention, row: int | None = None) -> None:
@@ -168,12 +167,10 @@ class _Plan:
     # ------------------------------------------------------------ settings
 
     def settings(self) -> dict[Setting, Callable[[Any], Any]]:
-        """Return changes of partitions and masks; a block with an edited head also records its map's size."""
-        heads = {(i.stage or 0, i.block or 0) for steps in self.steps.values() for _, i, _ in steps
-                 if i.part == "head"}  # fmt: skip
+        """Return changes of partitions and masks."""
         found: dict[Setting, Callable[[Any], Any]] = {}
-        for at in heads | set(self.cuts):
-            found[self._block(at).partition] = self._cutter(at)
+        for at, wanted in self.cuts.items():
+            found[self._block(at).partition] = _cutter(wanted)
         for at, several in self.masks.items():
             found[self._block(at).attn.mask] = _masker(several)
         return found
@@ -181,26 +178,9 @@ class _Plan:
     def _block(self, at: tuple[int, int]) -> Any:
         return self.model.stages[at[0]].block_list[at[1]]
 
-    def _cutter(self, at: tuple[int, int]) -> Callable[[Any], Any]:
-        wanted = self.cuts.get(at, {})
-
-        def cut(setting: tuple) -> tuple:
-            H, W, index, G, I = setting  # noqa: E741
-            if "kind" in wanted:
-                index = int(wanted["kind"] == "lda")
-            self.sizes[at] = (H, W)
-            return H, W, index, wanted.get("G", G), wanted.get("I", I)
-
-        return cut
-
-    def _groups(self, intervention: Intervention) -> Grouping:
-        """Return a block's partition in the current forward, after all changes to it."""
-        at = (intervention.stage or 0, intervention.block or 0)
-        return self._block(at).groups(*self.sizes[at])
-
     # ------------------------------------------------------------ activations
 
-    def edits(self) -> dict[str, Edit]:
+    def edits(self) -> dict[str, Informed]:
         """Return one edit per point, in list order; the inputs of changed blocks are recorded last."""
         found = {point: self._edit(steps) for point, steps in self.steps.items()}
         for steps in self.steps.values():
@@ -210,23 +190,28 @@ class _Plan:
                     found[before] = self._noting(before, found.get(before))
         return found
 
-    def _noting(self, point: str, first: Edit | None) -> Edit:
-        def note(x: torch.Tensor) -> torch.Tensor:
-            self.inputs[point] = x if first is None else first(x)
+    def _noting(self, point: str, first: Informed | None) -> Informed:
+        def note(x: torch.Tensor, groups: Grouping | None) -> torch.Tensor:
+            self.inputs[point] = x if first is None else first.function(x, groups)
             return self.inputs[point]
 
-        return note
+        return Informed(note)
 
-    def _edit(self, steps: list[Step]) -> Edit:
-        def change(x: torch.Tensor) -> torch.Tensor:
+    def _edit(self, steps: list[Step]) -> Informed:
+        def change(x: torch.Tensor, groups: Grouping | None) -> torch.Tensor:
             for row, intervention, make in steps:
-                x = self._with(x.clone(), row, intervention, make)
+                x = self._with(x.clone(), groups, row, intervention, make)
             return x
 
-        return change
+        return Informed(change)
 
     def _with(
-        self, x: torch.Tensor, row: int | None, intervention: Intervention, make: Change
+        self,
+        x: torch.Tensor,
+        groups: Grouping | None,
+        row: int | None,
+        intervention: Intervention,
+        make: Change,
     ) -> torch.Tensor:
         """Change one part of a point's tensor, in place, for one photo or for all."""
         at = (intervention.stage or 0, intervention.block or 0)
@@ -237,29 +222,29 @@ class _Plan:
                 if intervention.index is None
                 else slice(intervention.index, intervention.index + 1)
             )
-            x[heads] = make(x[heads])
+            x[heads] = make(x[heads], groups)
         elif intervention.part == "head":  # B*nG, nH, N, d
-            groups = self._groups(intervention)
+            assert groups is not None
             view = x.unflatten(0, (-1, groups.nG))[rows, :, intervention.index]  # B, nG, N, d
             view.copy_(self._real(make, view, groups))
         elif intervention.part == "kernel":  # B, D_i, H, W
             view = x[rows].permute(0, 2, 3, 1)  # B, H, W, D_i
-            view.copy_(make(view))
+            view.copy_(make(view, groups))
         elif intervention.part == "block":  # B, H, W, C
             before = self.inputs[input_of(*at)][rows]
-            x[rows] = before if intervention.how == "zero" else before + make(x[rows] - before)
+            x[rows] = before if intervention.how == "zero" else before + make(x[rows] - before, groups)
         else:
-            x[rows] = make(x[rows])
+            x[rows] = make(x[rows], groups)
         return x
 
     @staticmethod
     def _real(make: Change, x: torch.Tensor, groups: Grouping) -> torch.Tensor:
         """Change the tokens in groups, but not the padding: (B, nG, N, d)."""
         if not groups.padded:
-            return make(x)
+            return make(x, groups)
         flat = x.flatten(1, 2).clone()
         real = torch.from_numpy(np.flatnonzero(groups.valid)).to(x.device)
-        changed = make(flat[:, real, None])  # B, T, 1, d: a map of one column
+        changed = make(flat[:, real, None], groups)  # B, T, 1, d: a map of one column
         flat[:, real] = changed[:, :, 0]
         return flat.view_as(x)
 
@@ -268,17 +253,17 @@ class _Plan:
         if intervention.part == "bias":
             return _bias_change(intervention)
         if intervention.how == "zero":
-            return torch.zeros_like
+            return lambda x, _: torch.zeros_like(x)
         if intervention.how == "shuffle":
-            return lambda x: _shuffled(x, intervention.seed)
+            return lambda x, _: _shuffled(x, intervention.seed)
         if intervention.value is not None:
             value = float(intervention.value)
-            return lambda x: torch.full_like(x, value)
+            return lambda x, _: torch.full_like(x, value)
         source, name = (self.means, "mean") if intervention.how == "mean" else (self.donor, "donor")
         array = torch.from_numpy(np.array(self._of(source, intervention, name), np.float32))
         if intervention.how == "replace" and intervention.part == "head":
-            return lambda x: _from_donor(array, x, self._groups(intervention), intervention)
-        return lambda x: _fitted(array, x, intervention)
+            return lambda x, groups: _from_donor(array, x, groups, intervention)
+        return lambda x, _: _fitted(array, x, intervention)
 
     def _of(self, source: Arrays, intervention: Intervention, name: str) -> np.ndarray:
         """Return a part's mean, or its activation on another photo, channels last."""
@@ -310,9 +295,10 @@ def _fitted(array: torch.Tensor, x: torch.Tensor, intervention: Intervention) ->
 
 
 def _from_donor(
-    array: torch.Tensor, x: torch.Tensor, groups: Grouping, intervention: Intervention
+    array: torch.Tensor, x: torch.Tensor, groups: Grouping | None, intervention: Intervention
 ) -> torch.Tensor:
     """Fit another photo's head output, (nG, N, d), to x: (B, nG, N, d), or its real tokens (B, T, 1, d)."""
+    assert groups is not None
     if array.shape[:2] != (groups.nG, groups.N):
         raise ValueError(
             f"{point_of(intervention)} of the other photo has groups {tuple(array.shape[:2])}; expected "
@@ -337,18 +323,29 @@ def _deal(count: int, seed: int, device: torch.device) -> torch.Tensor:
 def _bias_change(intervention: Intervention) -> Change:
     """Return the function that changes a position bias, (n, N, N)."""
 
-    def change(x: torch.Tensor) -> torch.Tensor:
+    def change(x: torch.Tensor, groups: Grouping | None) -> torch.Tensor:
         if intervention.how == "replace":
             return torch.full_like(x, float(intervention.value or 0.0))
         if intervention.how == "zero":
             return torch.zeros_like(x)
-        table, pairs = by_offset(x)
+        assert groups is not None
+        table, pairs = by_offset(x, groups)
         if intervention.how == "mean":
             return table.mean(-1)[:, None, None].expand_as(x)
         dealt = table[:, _deal(table.shape[1], intervention.seed, x.device)]
         return dealt[:, pairs]
 
     return change
+
+
+def _cutter(wanted: Mapping[str, Any]) -> Callable[[Any], Any]:
+    def cut(setting: tuple) -> tuple:
+        H, W, index, G, I, lda = setting  # noqa: E741
+        if "kind" in wanted:
+            index = int(wanted["kind"] == "lda")
+        return H, W, index, wanted.get("G", G), wanted.get("I", I), lda
+
+    return cut
 
 
 def _masker(several: Sequence[Intervention]) -> Callable[[torch.Tensor], torch.Tensor]:

@@ -331,6 +331,6 @@ def check(
     for (s, b), wanted in cuts.items():
         block, (H, W) = model.stages[s].block_list[b], map_sizes(*size)[s]
         I = wanted.get("I", block.I)  # noqa: E741
-        g = lsda(H, W, wanted.get("kind", block.index), wanted.get("G", block.G), I)
+        g = lsda(H, W, wanted.get("kind", block.index), wanted.get("G", block.G), I, block.lda)
         weights += check_tensor(g, s, block.norm1.normalized_shape[0], block.attn.num_heads)
     check_all(weights)

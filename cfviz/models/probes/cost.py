@@ -47,7 +47,8 @@ def cost(model: CrossFormer, height: int = 224, width: int = 224) -> dict[str, C
     stem: Any = model.patch_embed.projs[0]
     interval = model.interval if isinstance(model.interval, str) else tuple(model.interval)
     plan = (model.position_bias, stem.in_channels, model.num_classes)
-    macs = _macs(config["architecture"], *plan, tuple(model.group_size), interval, height, width)
+    groups = (tuple(model.group_size), interval, model.lda)
+    macs = _macs(config["architecture"], *plan, *groups, height, width)
     params = _split(model, lambda _, module: sum(p.numel() for p in module.parameters()))
     return {name: Cost(params[name], macs[name]) for name in params}
 
@@ -55,11 +56,12 @@ def cost(model: CrossFormer, height: int = 224, width: int = 224) -> dict[str, C
 @lru_cache(maxsize=64)
 def _macs(
     name: str, bias: str, channels: int, classes: int, group_size: tuple[int, ...],
-    interval: tuple[int, ...] | str, H: int, W: int,
+    interval: tuple[int, ...] | str, lda: str, H: int, W: int,
 ) -> dict[str, int]:  # fmt: skip
     config: dict[str, Any] = {"position_bias": bias, "in_chans": channels, "num_classes": classes}
     with torch.device("meta"):
-        model: Any = timm.create_model(name, **config, group_size=group_size, interval=interval).eval()
+        config |= {"group_size": group_size, "interval": interval, "lda": lda}
+        model: Any = timm.create_model(name, **config).eval()
         x = torch.zeros(1, channels, H, W)
     counter = FlopCounterMode(display=False)
     with torch.no_grad(), counter:

@@ -7,7 +7,7 @@ clamped or cut off. A DPB sampled at the offsets of training is such a table, so
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from math import isqrt
 from typing import Any
@@ -17,30 +17,44 @@ import torch
 from einops import rearrange
 
 from cfviz import point_names
-from cfviz.geometry import offsets, relative_index
-from cfviz.hooks import Edit, Setting, override
+from cfviz.geometry import Grouping, Lda, offsets, relative_index
+from cfviz.hooks import Edit, Informed, Setting, override
 from cfviz.models.crossformer import AnyPosBias, CrossFormer, DynamicPosBias, RelativePosBias, stretched
 from cfviz.options import BIAS_METHODS, TABLE_METHODS
 
 CHANGES = ("zero", "shuffle", "swap", "only")
+Sides = int | tuple[int, int]  # of a group: G, or (Gh, Gw)
+
+
+def _sides(G: Sides) -> tuple[int, int]:
+    return (G, G) if isinstance(G, int) else G
 
 
 @torch.no_grad()
-def table_of(pos: AnyPosBias, G: int) -> torch.Tensor:
-    """Return the bias at every offset of a G x G group, ordered like `geometry.offsets`: ((2G-1)^2, nH)."""
+def table_of(pos: AnyPosBias, G: Sides) -> torch.Tensor:
+    """Return the bias at every offset of a group, ordered like `geometry.offsets`.
+
+    Args:
+        pos: A block's position bias.
+        G: Side of a group, or (Gh, Gw).
+
+    Returns:
+        ((2Gh-1) * (2Gw-1), nH).
+    """
+    pairs = offsets(*_sides(G))
     if isinstance(pos, DynamicPosBias):
-        weight = pos.pos_proj.weight
-        return pos(torch.from_numpy(offsets(G, G)).to(weight))
+        return pos(torch.from_numpy(pairs).to(pos.pos_proj.weight))
     if isinstance(pos, RelativePosBias):
         return resized(pos.table, G, "bicubic")
-    return torch.zeros((2 * G - 1) ** 2, pos.num_heads)
+    return torch.zeros(len(pairs), pos.num_heads)
 
 
 @torch.no_grad()
-def rescaled(pos: DynamicPosBias, trained: int, G: int) -> torch.Tensor:
-    """Evaluate a DPB at the offsets of a G x G group, scaled to the trained range: ((2G-1)^2, nH)."""
-    shrink = (trained - 1) / max(1, G - 1)
-    return pos(torch.from_numpy(offsets(G, G) * shrink).to(pos.pos_proj.weight))
+def rescaled(pos: DynamicPosBias, trained: int, G: Sides) -> torch.Tensor:
+    """Evaluate a DPB at the offsets of a group, each axis scaled to the trained range; as `table_of`."""
+    Gh, Gw = _sides(G)
+    shrink = np.array([(trained - 1) / max(1, side - 1) for side in (Gh, Gw)])
+    return pos(torch.from_numpy(offsets(Gh, Gw) * shrink).to(pos.pos_proj.weight))
 
 
 def mlp_of(pos: AnyPosBias) -> dict[str, Any] | None:
@@ -62,30 +76,30 @@ def _layers(pos: DynamicPosBias) -> list[Any]:
     return [pos.pos1, pos.pos2, pos.pos3]
 
 
-def resized(table: torch.Tensor, G: int, method: str) -> torch.Tensor:
+def resized(table: torch.Tensor, G: Sides, method: str) -> torch.Tensor:
     """Resize a table for groups of another size.
 
     Args:
         table: ((2T-1)^2, nH), trained at T x T.
-        G: The new side of a group.
+        G: The new side of a group, or (Gh, Gw).
         method: "bicubic" stretches the table; "clamp" keeps its offsets and gives farther ones the value of
-            the nearest known offset; "cut" keeps its offsets and gives farther ones 0. If G = T, the table is
-            returned unchanged.
+            the nearest known offset; "cut" keeps its offsets and gives farther ones 0. If groups are T x T,
+            the table is returned unchanged.
 
     Returns:
-        ((2G-1)^2, nH).
+        ((2Gh-1) * (2Gw-1), nH).
     """
-    side, new = isqrt(len(table)), 2 * G - 1
+    side, (Gh, Gw) = isqrt(len(table)), _sides(G)
     if side * side != len(table) or side % 2 == 0:
         raise ValueError(f"the table has {len(table)} rows; expected (2G-1)^2, such as 169 for G = 7")
     if method not in TABLE_METHODS:
         raise ValueError(f"method is {method!r}; expected one of {', '.join(TABLE_METHODS)}")
-    if side == new:
+    if (2 * Gh - 1, 2 * Gw - 1) == (side, side):
         return table
     if method == "bicubic":
-        return stretched(table, G)
+        return stretched(table, Gh, Gw)
     far = (side - 1) // 2
-    pairs = offsets(G, G)
+    pairs = offsets(Gh, Gw)
     near = np.clip(pairs, -far, far) + far
     out = table[torch.from_numpy(near[:, 0] * side + near[:, 1]).to(table.device)]
     if method == "cut":
@@ -94,14 +108,14 @@ def resized(table: torch.Tensor, G: int, method: str) -> torch.Tensor:
     return out
 
 
-def bias_table(pos: AnyPosBias, method: str, trained: int, G: int) -> torch.Tensor:
-    """Return the bias of one block at every offset of a G x G group, by one method: ((2G-1)^2, nH).
+def bias_table(pos: AnyPosBias, method: str, trained: int, G: Sides) -> torch.Tensor:
+    """Return the bias of one block at every offset of a group, by one method: ((2Gh-1) * (2Gw-1), nH).
 
     Args:
         pos: The block's position bias.
         method: One of `BIAS_METHODS`.
         trained: Side of the groups in training.
-        G: Side of the groups now.
+        G: Side of the groups now, or (Gh, Gw).
     """
     if method not in BIAS_METHODS:
         raise ValueError(f"method is {method!r}; expected one of {', '.join(BIAS_METHODS)}")
@@ -131,7 +145,7 @@ def same(kind: str, trained: int, method: str, sides: set[int]) -> str:
         kind: The model's `position_bias`.
         trained: Side of the groups in training.
         method: One of `BIAS_METHODS`.
-        sides: Sides of the groups in all blocks.
+        sides: Sides of the groups in all blocks, heights and widths.
     """
     if method == "none":
         return method
@@ -140,6 +154,11 @@ def same(kind: str, trained: int, method: str, sides: set[int]) -> str:
     if max(sides) <= trained and method in ("clamp", "cut"):
         return "own" if kind == "dpb" else "clamp"
     return method
+
+
+def sides_of(groups: Iterable[Iterable[Grouping]]) -> set[int]:
+    """Return the sides of the groups in all blocks, heights and widths, from `model.groupings`."""
+    return {side for stage in groups for g in stage for side in (g.Gh, g.Gw)}
 
 
 def edits(model: CrossFormer, method: str, trained: Sequence[int] | None = None) -> dict[str, Edit]:
@@ -166,18 +185,20 @@ def edits(model: CrossFormer, method: str, trained: Sequence[int] | None = None)
 
 
 def _edit(pos: AnyPosBias, method: str, trained: int) -> Edit:
-    def replace(bias: torch.Tensor) -> torch.Tensor:
-        G = isqrt(bias.shape[-1])
-        table = bias_table(pos, method, trained, G).to(bias)
-        index = torch.from_numpy(relative_index(G, G)).to(bias.device)
+    def replace(bias: torch.Tensor, groups: Grouping) -> torch.Tensor:
+        table = bias_table(pos, method, trained, (groups.Gh, groups.Gw)).to(bias)
+        index = torch.from_numpy(relative_index(groups.Gh, groups.Gw)).to(bias.device)
         return rearrange(table[index], "q k h -> h q k")
 
-    return replace
+    return Informed(replace)
 
 
 @contextmanager
 def regrouped(
-    model: CrossFormer, group_size: int | Sequence[int], interval: int | Sequence[int] | str
+    model: CrossFormer,
+    group_size: int | Sequence[int],
+    interval: int | Sequence[int] | str,
+    lda: Lda | None = None,
 ) -> Iterator[None]:
     """Partition maps into other groups during the forwards inside the `with` block, in this thread only.
 
@@ -185,12 +206,13 @@ def regrouped(
         model: Not written to; `model.groupings` follows too.
         group_size: G, one number or one per stage.
         interval: I, one number, one per stage, or "adaptive".
+        lda: Form of long distance attention, "regions" or "whole"; None keeps the model's own.
     """
 
     def cut(s: int) -> Callable[[tuple[Any, ...]], tuple[Any, ...]]:
         G = group_size if isinstance(group_size, int) else group_size[s]
         I = interval if isinstance(interval, (int, str)) else interval[s]  # noqa: E741
-        return lambda now: (*now[:3], G, I)
+        return lambda now: (*now[:3], G, I, lda or now[5])
 
     overrides: Mapping[Setting, Any] = {
         block.partition: cut(s) for s, stage in enumerate(model.stages) for block in stage.block_list
@@ -216,7 +238,7 @@ def changes(
         raise ValueError(f"how is {how!r}; expected one of {', '.join(CHANGES)}")
     functions: dict[str, Edit] = {
         "zero": torch.zeros_like,
-        "shuffle": lambda bias: _shuffled(bias, seed),
+        "shuffle": Informed(lambda bias, groups: _shuffled(bias, groups, seed)),
         "swap": lambda bias: bias.roll(1, 0),
         "only": torch.zeros_like,
     }
@@ -224,22 +246,21 @@ def changes(
     return {point_names.attention(s, b, point): functions[how] for s, b in blocks}
 
 
-def _shuffled(bias: torch.Tensor, seed: int) -> torch.Tensor:
+def _shuffled(bias: torch.Tensor, groups: Grouping, seed: int) -> torch.Tensor:
     """Permute a bias, (nH, N, N), over offsets; pairs with the same offset still share a value."""
-    table, index = by_offset(bias)
+    table, index = by_offset(bias, groups)
     rng = np.random.default_rng(seed)
     order = np.stack([rng.permutation(table.shape[1]) for _ in range(len(table))])
     table = table.gather(1, torch.from_numpy(order).to(bias.device))
     return table[:, index]
 
 
-def by_offset(bias: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Convert a bias over pairs, (nH, N, N), to one over offsets, (nH, (2G-1)^2).
+def by_offset(bias: torch.Tensor, groups: Grouping) -> tuple[torch.Tensor, torch.Tensor]:
+    """Convert a bias over pairs, (nH, N, N), to one over offsets, (nH, (2Gh-1) * (2Gw-1)).
 
     Also returns the index of each pair's offset, (N, N).
     """
-    G = isqrt(bias.shape[-1])
-    index = relative_index(G, G)
+    index = relative_index(groups.Gh, groups.Gw)
     first = np.unique(index, return_index=True)[1]  # one pair for each offset
     table = bias.flatten(1)[:, torch.from_numpy(first).to(bias.device)]
     return table, torch.from_numpy(index).to(bias.device)

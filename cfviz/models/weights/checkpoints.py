@@ -20,7 +20,7 @@ import safetensors.torch
 import torch
 
 from cfviz.bundled import bundled
-from cfviz.geometry import map_sizes
+from cfviz.geometry import LDA, Lda, map_sizes
 from cfviz.models.variants import OURS, VARIANTS
 from cfviz.provenance import Note, Provenance, Training
 
@@ -51,6 +51,8 @@ class Checkpoint:
         position_bias: "dpb", "rpb" or "none".
         group_size: G per stage if the file records it, else None for the variant's own.
         interval: I per stage or "adaptive" if the file records it, else None for the variant's own.
+        lda: "regions" or "whole" if the file records it; "whole" for a detector or segmenter that records
+            nothing; else None for the variant's own.
         img_size: Input size in training, in pixels, if the file records it, else None.
         source: "bundled", "official", a file name or a repository id.
         sha256: SHA-256 of the file.
@@ -81,6 +83,7 @@ class Checkpoint:
     classes: tuple[str, ...] | None = None
     model_args: Mapping[str, Any] = field(default_factory=dict)
     trained_group: tuple[int, ...] | None = None
+    lda: Lda | None = None
     missing: tuple[str, ...] = ()
     notes: tuple[Note, ...] = ()
     meta: Mapping[str, Any] = field(default_factory=dict)
@@ -94,6 +97,7 @@ class Checkpoint:
             "position_bias": self.position_bias,
             **({"group_size": self.group_size} if self.group_size else {}),
             **({"interval": self.interval} if self.interval else {}),
+            **({"lda": self.lda} if self.lda else {}),
             **self.model_args,
         }
 
@@ -237,11 +241,12 @@ def _recognised(weights: Weights, facts: dict[str, Any], found: _Found, size: in
     stages = len(structure.depths)
     classes = class_list(facts.get("classes"))
     fields = {"source", "trained", "training", "dataset", "classes", "img_size", "variant", "model_args"}
-    fields |= {"group_size", "interval", "trained_group", "weights_notes"}
+    fields |= {"group_size", "interval", "lda", "trained_group", "weights_notes"}
     interval, training = facts.get("interval"), training_of(facts)
     unknown = structure.num_classes == 1000 and not classes and not facts.get("dataset")
     assumed = (Note.of("assumed_classes"),) if unknown else ()
     group_size, notes = _groups(structure, weights, facts, variant, name)
+    lda, whole = _lda(weights, facts)
     return Checkpoint(
         state_dict=tensors,
         variant=variant,
@@ -259,8 +264,9 @@ def _recognised(weights: Weights, facts: dict[str, Any], found: _Found, size: in
         classes=classes if classes and len(classes) == structure.num_classes else None,
         model_args=MappingProxyType(args),
         trained_group=per_stage(facts.get("trained_group"), stages),
+        lda=lda,
         missing=missing,
-        notes=(*notes_of(facts), *_notes(weights), *notes, *assumed),
+        notes=(*notes_of(facts), *_notes(weights), *notes, *whole, *assumed),
         meta=MappingProxyType({key: value for key, value in facts.items() if key not in fields}),
     )
 
@@ -306,6 +312,19 @@ def _groups(
     if tuple(found) == (known or own):
         return known, ()
     return tuple(found), (Note.of("index_groups", groups=_listed(found)),)
+
+
+def _lda(weights: Weights, facts: Mapping[str, Any]) -> tuple[Lda | None, tuple[Note, ...]]:
+    """Return the form of long distance attention, and a note if the layers beside the backbone imply it.
+
+    The authors' published detectors and segmenters belong to their code of 2022, whose long distance
+    attention reaches over the whole map; their weights do not say so.
+    """
+    recorded = facts.get("lda")
+    for form in LDA:
+        if recorded == form:
+            return form, ()
+    return ("whole", (Note.of("whole_map"),)) if weights.dense else (None, ())
 
 
 def _listed(numbers: Sequence[int]) -> str:
@@ -361,8 +380,8 @@ def write_checkpoint(
         state_dict: Parameters under the model's names.
         dtype: Precision of the stored numbers; float16 halves the file.
         **facts: Facts to record in the file: `trained`, `training`, `dataset`, `classes`, `group_size`,
-            `interval`, `img_size`, `trained_group`, `variant`, `model_args`, `weights_notes`, and anything
-            else that JSON can hold.
+            `interval`, `lda`, `img_size`, `trained_group`, `variant`, `model_args`, `weights_notes`, and
+            anything else that JSON can hold.
 
     Returns:
         The SHA-256 of the file, for its card.

@@ -136,6 +136,7 @@ def _of_settings(settings: dict[str, Any]) -> dict[str, Any]:
         {
             "group_size": every.get("group_size"),
             "interval": "adaptive" if adaptive else every.get("interval") or every.get("crs_interval"),
+            "lda": every.get("lda"),
             "img_size": next((side for side in sides if type(side) is int), None),
             "dataset": _imagenet(settings.get("dataset")),
         }
@@ -168,6 +169,7 @@ def _of_run(state: dict[str, Any], recipe: dict[str, Any]) -> dict[str, Any]:
             "model_args": args,
             "group_size": last.get("group_size"),
             "interval": phase.get("interval") or (args or {}).get("interval"),
+            "lda": (args or {}).get("lda"),
             "img_size": phase.get("size"),
             "dataset": None if classes else named,
             "classes": classes,

@@ -33,6 +33,8 @@ _OLD_BUFFERS = re.compile(
     r"layers\.(\d{1,3})\.blocks\.\d{1,3}\.(attn\.biases|attn\.relative_position_index|attn_mask)"
 )
 # counters and losses that some trainers store among the weights, and the counters thop adds to every module
+# layers beside the backbone in OpenMMLab's detectors and segmenters
+_DENSE = re.compile(r"(neck|rpn_head|roi_head|bbox_head|mask_head|decode_head|auxiliary_head)\..+")
 _NO_WEIGHTS = re.compile(r"n_averaged|(criterion|loss\w*)\..+|(.+\.)?total_(ops|params)")
 
 
@@ -49,6 +51,7 @@ class Weights:
         left_out: Names found beside the parameters that have no place in a CrossFormer.
         index_groups: Maps a stage to the G of its index tables (`relative_position_index`, `biases`,
             `attn_mask`), which older code stored with the weights.
+        dense: Whether the set is the backbone of a detector or segmenter, judging by the layers beside it.
     """
 
     state: dict[str, Any]
@@ -58,6 +61,7 @@ class Weights:
     others: tuple[str, ...] = ()
     left_out: tuple[str, ...] = ()
     index_groups: Mapping[int, int] = field(default_factory=dict)
+    dense: bool = False
 
 
 def strip(content: Any, source: str = "the checkpoint") -> dict[str, Any]:
@@ -202,7 +206,16 @@ def _bare(chosen: _Set, others: list[_Set], source: str) -> Weights:
     beside = {n: v for n, v in beside.items() if not any(n.startswith(o.prefix) for o in others if o.prefix)}
     left += [name for name, value in beside.items() if isinstance(value, torch.Tensor)]
     names = tuple(other.name for other in others)
-    return Weights(state, chosen.path, chosen.name, chosen.averaged, names, tuple(left), groups)
+    dense = _of_dense(chosen.prefix, beside)
+    return Weights(state, chosen.path, chosen.name, chosen.averaged, names, tuple(left), groups, dense)
+
+
+def _of_dense(prefix: str, beside: Mapping[str, Any]) -> bool:
+    """Whether a set named `backbone` has a detector's or a segmenter's layers as its neighbours."""
+    if prefix.split(".")[-2:] != ["backbone", ""]:
+        return False
+    parent = prefix.removesuffix("backbone.")
+    return any(n.startswith(parent) and _DENSE.fullmatch(n.removeprefix(parent)) for n in beside)
 
 
 def _with_classifier(chosen: _Set) -> tuple[dict[str, Any], dict[str, Any]]:

@@ -16,7 +16,7 @@ import numpy as np
 from cfviz.hooks import edit
 from cfviz.jobs import report, write
 from cfviz.models.crossformer import CrossFormer
-from cfviz.models.probes.position_bias import edits, methods_of, same
+from cfviz.models.probes.position_bias import edits, methods_of, same, sides_of
 from cfviz.options import BIAS_METHODS, TRAINED_SIZE, WINDOWS
 from cfviz.stats import pack_hits, unpack_hits
 from cfviz.training.data import EvalSet, Photos, readable
@@ -114,8 +114,8 @@ def plan(
                 measured.model.set_grouping(G, I or measured.I)
                 groups = measured.model.groupings(size, size)
                 measured.model.set_grouping(measured.G, measured.I)
-                sides = {g.G for stage in groups for g in stage}
-                cut = tuple((g.kind, g.G, g.I) for stage in groups for g in stage)
+                sides = sides_of(groups)
+                cut = tuple((g.kind, g.Gh, g.Gw, g.I) for stage in groups for g in stage)
                 for method in measured.methods(methods):
                     setting = {"model": measured.name, "bias": method, "window": window, "size": size}
                     setting |= {"group_size": G, "interval": I or list(measured.I)}

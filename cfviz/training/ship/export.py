@@ -126,6 +126,7 @@ def export(run: str | Path, out: str | Path, **notes: Any) -> Path:
         "position_bias": recipe.position_bias,
         "group_size": list(model.group_size),
         "interval": model.interval if isinstance(model.interval, str) else list(model.interval),
+        "lda": model.lda,
         "img_size": recipe.phases[-1].size,
         "trained_group": trained_group(recipe, state, earlier_group(recipe, model, start)),
         "commit": commit(),

@@ -210,10 +210,10 @@ export class Figure {
   }
 
   walkKey([dr, dc]) {
-    const { G } = this.groups;
+    const { Gh, Gw } = this.groups;
     const at = this.key ?? this.frame?.slot ?? 0;
-    const [r, c] = [Math.floor(at / G) + dr, (at % G) + dc];
-    if (r >= 0 && c >= 0 && r < G && c < G) this.point(r * G + c);
+    const [r, c] = [Math.floor(at / Gw) + dr, (at % Gw) + dc];
+    if (r >= 0 && c >= 0 && r < Gh && c < Gw) this.point(r * Gw + c);
   }
 
   // ---- a lesson's question ---------------------------------------------------------------------------
@@ -340,8 +340,8 @@ export class Figure {
   reblock() {
     const { block, stage, groups, ui } = this;
     this.blocks.choice.choose(stage.blocks.indexOf(block));
-    if (stage.heads) this.heads.build(stage.heads, groups.G);
-    this.why.build(groups.G);
+    if (stage.heads) this.heads.build(stage.heads, groups.Gh, groups.Gw);
+    this.why.build(groups.Gh, groups.Gw);
     ui.root.dataset.kind = block.kind;
     ui.absent.hidden = block.ready || !block.absent;
     say(ui.absent, this.t.absent);

@@ -1,7 +1,7 @@
 // What follows the pointer beside the photo: heads, blocks, and the logits taken apart.
 
 import { percent, rank, signed, softmax } from "../shared/maths.js";
-import { shade, Square, Tile } from "../shared/paint.js";
+import { Picture, shade, Tile } from "../shared/paint.js";
 import { Choice, el, say, title } from "../shared/markup.js";
 import { fill } from "../shared/text.js";
 
@@ -10,10 +10,10 @@ function pointing(box, sides, onKey) {
   box.addEventListener("pointermove", (e) => {
     const tile = e.target.closest(".tile");
     if (!tile) return onKey(null);
-    const G = sides();
+    const [Gh, Gw] = sides();
     const at = tile.getBoundingClientRect();
-    const cell = (x, from, length) => Math.max(0, Math.min(G - 1, Math.floor(((x - from) / length) * G)));
-    onKey(cell(e.clientY, at.top, at.height) * G + cell(e.clientX, at.left, at.width));
+    const cell = (x, from, length, n) => Math.max(0, Math.min(n - 1, Math.floor(((x - from) / length) * n)));
+    onKey(cell(e.clientY, at.top, at.height, Gh) * Gw + cell(e.clientX, at.left, at.width, Gw));
   });
   box.addEventListener("pointerleave", () => onKey(null));
 }
@@ -21,6 +21,14 @@ function pointing(box, sides, onKey) {
 function tile(Kind) {
   const canvas = el("canvas");
   return { box: el("span.tile", {}, canvas), tile: new Kind(canvas) };
+}
+
+/** Give small pictures of a group its shape. */
+function shape(tiles, Gh, Gw) {
+  for (const { tile } of tiles) {
+    tile.size(Gw, Gh);
+    tile.shown.parentElement.style.aspectRatio = `${Gw} / ${Gh}`;
+  }
 }
 
 /** All heads of the block, each with the same group. */
@@ -31,13 +39,13 @@ export class Heads {
     this.choice = new Choice(ui.body, onHead);
     ui.body.setAttribute("role", "radiogroup");
     ui.body.setAttribute("aria-label", t.heads);
-    pointing(ui.body, () => this.G, onKey);
+    pointing(ui.body, () => this.sides, onKey);
   }
 
-  build(heads, G) {
-    this.G = G;
+  build(heads, Gh, Gw) {
+    this.sides = [Gh, Gw];
     if (heads !== this.tiles?.length) {
-      this.tiles = Array.from({ length: heads }, () => tile(Square));
+      this.tiles = Array.from({ length: heads }, () => tile(Picture));
       this.choice.fill(
         this.tiles.map(({ box }, h) =>
           el("button.head", { type: "button" }, box, el("span.num", {}, `${h + 1}`)),
@@ -46,7 +54,7 @@ export class Heads {
       this.box.style.setProperty("--heads", heads);
       this.choice.items.forEach((item, h) => item.setAttribute("aria-label", `${this.t.head} ${h + 1}`));
     }
-    for (const { tile } of this.tiles) tile.size(G, G);
+    shape(this.tiles, Gh, Gw);
   }
 
   fit() {
@@ -129,11 +137,11 @@ export class Why {
         ...cells.flatMap((c, i) => [c.box, el("span.glyph", { "aria-hidden": "true" }, glyphs[i])]),
       );
     ui.body.append(row("logits", this.logits, GLYPHS), row("alone", this.alone, ["", "", "", ""]));
-    pointing(ui.body, () => this.G, onKey);
+    pointing(ui.body, () => this.sides, onKey);
   }
 
   cell(name, help) {
-    const { box, tile: small } = tile(Square);
+    const { box, tile: small } = tile(Picture);
     const value = el("span.num.reading");
     return {
       box: el("div.term", { title: help }, el("span.name", {}, name), box, value),
@@ -142,12 +150,12 @@ export class Why {
     };
   }
 
-  build(G) {
-    this.G = G;
-    this.part = Array.from({ length: 4 }, () => new Float64Array(G * G)); // softmax of each term
-    this.total = new Float64Array(G * G);
-    this.none = new Float64Array(G * G);
-    for (const { tile } of [...this.logits, ...this.alone]) tile.size(G, G);
+  build(Gh, Gw) {
+    this.sides = [Gh, Gw];
+    this.part = Array.from({ length: 4 }, () => new Float64Array(Gh * Gw)); // softmax of each term
+    this.total = new Float64Array(Gh * Gw);
+    this.none = new Float64Array(Gh * Gw);
+    shape([...this.logits, ...this.alone], Gh, Gw);
   }
 
   fit() {

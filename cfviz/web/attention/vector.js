@@ -76,8 +76,8 @@ function members(pen, { map, frame, block, state, heatCss, ui }, colour) {
 
 /** An outline of the window, or of each member where they lie apart; outside the cells, as on the screen. */
 function outline(pen, { groups, cell }, group, colour) {
-  const wide = groups.I === 1 ? 3 : Math.max(1.5, Math.min(2.5, cell / 6));
-  const side = groups.I === 1 ? groups.G * cell : cell;
+  const thick = groups.I === 1 ? 3 : Math.max(1.5, Math.min(2.5, cell / 6));
+  const [high, wide] = groups.I === 1 ? [groups.Gh * cell, groups.Gw * cell] : [cell, cell];
   const all = groups.I === 1 ? [0] : Array.from({ length: groups.N }, (_, k) => k);
   const path = (out) =>
     all
@@ -85,19 +85,25 @@ function outline(pen, { groups, cell }, group, colour) {
         box(
           groups.col(group, k) * cell - out,
           groups.row(group, k) * cell - out,
-          side + 2 * out,
-          side + 2 * out,
+          wide + 2 * out,
+          high + 2 * out,
         ),
       )
       .join("");
   pen.add("path", {
-    d: path(wide + 0.5),
+    d: path(thick + 0.5),
     fill: "none",
     stroke: "#FFFFFF",
     "stroke-opacity": 0.8,
     "stroke-width": 1,
   });
-  pen.add("path", { class: "group", d: path(wide / 2), fill: "none", stroke: colour, "stroke-width": wide });
+  pen.add("path", {
+    class: "group",
+    d: path(thick / 2),
+    fill: "none",
+    stroke: colour,
+    "stroke-width": thick,
+  });
 }
 
 /** The key under the pointer, and the query's ring. */

@@ -219,13 +219,13 @@ function mark(host, state) {
 
 /** The tokens of the query's group, as [row, col]; padding is left out. */
 export function members(stage, block, row, col) {
-  const axis = (position, length) => {
-    const span = block.G * block.I;
+  const axis = (position, length, side) => {
+    const span = side * block.I;
     const first = Math.floor(position / span) * span + (block.kind === "lda" ? position % block.I : 0);
-    return Array.from({ length: block.G }, (_, k) => first + k * block.I).filter((p) => p < length);
+    return Array.from({ length: side }, (_, k) => first + k * block.I).filter((p) => p < length);
   };
-  const cols = axis(col, stage.W);
-  return axis(row, stage.H).flatMap((r) => cols.map((c) => [r, c]));
+  const cols = axis(col, stage.W, block.Gw);
+  return axis(row, stage.H, block.Gh).flatMap((r) => cols.map((c) => [r, c]));
 }
 
 const token = (state, stage) => [Math.floor(state.y * stage.H), Math.floor(state.x * stage.W)];
@@ -322,7 +322,7 @@ function showSentence(host, state) {
     stage: state.stage + 1,
     block: state.block + 1,
     n,
-    G: block.G,
+    G: block.Gw, // of short distance attention, whose groups are square
     I: block.I,
     row: row + 1,
     col: col + 1,
@@ -330,9 +330,9 @@ function showSentence(host, state) {
     H: stage.H,
     W: stage.W,
     px: block.I * stage.stride,
-    side: block.G * stage.stride,
+    side: block.Gw * stage.stride,
   };
-  const whole = block.G >= Math.max(stage.H, stage.W);
+  const whole = block.I === 1 && block.Gh >= stage.H && block.Gw >= stage.W;
   const sentence = whole ? t.said_whole : block.kind === "sda" ? t.said_sda : t.said_lda;
   const html =
     esc(fill(sentence, values)).replace(/\*\*(.+?)\*\*/g, `<b class="${block.kind}">$1</b>`) +

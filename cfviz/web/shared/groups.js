@@ -4,11 +4,11 @@
 export class Groups {
   constructor(meta, index) {
     Object.assign(this, meta);
-    this.N = meta.G * meta.G;
+    this.N = meta.Gh * meta.Gw;
     this.index = index;
     this.where = new Int32Array(meta.Hp * meta.Wp); // position in the padded map -> group * N + member
     for (let i = 0; i < index.length; i++) this.where[index[i]] = i;
-    this.offset = offsets(meta.G);
+    this.offset = offsets(meta.Gh, meta.Gw);
   }
 
   /** The group and member number of the token at a row and column of the padded map. */
@@ -41,17 +41,18 @@ export class Groups {
 const tables = new Map();
 
 /** The offset's number for each (query, key): (N, N), query minus key, h-major. */
-function offsets(G) {
-  if (!tables.has(G)) {
-    const N = G * G;
+function offsets(Gh, Gw) {
+  const name = `${Gh}x${Gw}`;
+  if (!tables.has(name)) {
+    const N = Gh * Gw;
     const table = new Uint32Array(N * N);
     for (let q = 0; q < N; q++) {
       for (let k = 0; k < N; k++) {
-        const dh = Math.floor(q / G) - Math.floor(k / G) + G - 1;
-        table[q * N + k] = dh * (2 * G - 1) + (q % G) - (k % G) + G - 1;
+        const dh = Math.floor(q / Gw) - Math.floor(k / Gw) + Gh - 1;
+        table[q * N + k] = dh * (2 * Gw - 1) + (q % Gw) - (k % Gw) + Gw - 1;
       }
     }
-    tables.set(G, table);
+    tables.set(name, table);
   }
-  return tables.get(G);
+  return tables.get(name);
 }

@@ -21,12 +21,12 @@ export class Block {
 
   /** Write a query's content and position logits into two arrays of N. */
   logits(head, group, query, content, position) {
-    const { N, G, W, offset } = this.groups;
+    const { N, Gh, Gw, W, offset } = this.groups;
     const token = this.groups.row(group, query) * W + this.groups.col(group, query);
     const line = token * this.heads + head;
     const high = this.high[line];
     const span = this.span[line];
-    const table = head * (2 * G - 1) ** 2;
+    const table = head * (2 * Gh - 1) * (2 * Gw - 1);
     for (let k = 0; k < N; k++) {
       content[k] = high - span * (this.codes[line * N + k] / 65535) ** 2;
       position[k] = this.bias[table + offset[query * N + k]];

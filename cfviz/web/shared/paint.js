@@ -43,42 +43,44 @@ export class Tile {
 }
 
 /**
- * The square picture of one group, at the size it is shown: cells, the query's ring, the key's frame.
+ * The picture of one group, at the size it is shown: square cells, the query's ring, the key's frame.
  * All in one canvas: with the marks as elements on top, a frame took the browser twice as long.
  */
-export class Square extends Tile {
+export class Picture extends Tile {
   constructor(canvas) {
     super(document.createElement("canvas"));
     this.shown = canvas;
     this.over = canvas.getContext("2d");
-    this.side = 0;
+    this.wide = this.high = 0;
   }
 
   /** Take the size that the page gives the picture; whether it changed. */
   fit() {
     this.ratio = Math.min(2, window.devicePixelRatio || 1);
-    const side = Math.round(this.shown.clientWidth * this.ratio);
-    if (!side || side === this.side) return false;
-    this.side = this.shown.width = this.shown.height = side;
+    const wide = Math.round(this.shown.clientWidth * this.ratio);
+    const high = Math.round((wide * this.canvas.height) / this.canvas.width);
+    if (!wide || (wide === this.wide && high === this.high)) return false;
+    this.wide = this.shown.width = wide;
+    this.high = this.shown.height = high;
     return true;
   }
 
   show(slot, key) {
     super.show();
-    const { over, side, canvas } = this;
-    if (!side) return;
+    const { over, wide, high, canvas } = this;
+    if (!wide) return;
     over.imageSmoothingEnabled = false;
-    over.clearRect(0, 0, side, side);
-    over.drawImage(canvas, 0, 0, side, side);
+    over.clearRect(0, 0, wide, high);
+    over.drawImage(canvas, 0, 0, wide, high);
     if (key !== null) this.stroke(key, false);
     this.stroke(slot, true);
   }
 
   /** A ring for the query or a frame for the key, white on dark, just inside the cell. */
   stroke(slot, round) {
-    const { over, canvas, side, ratio } = this;
-    const [G, cell] = [canvas.width, side / canvas.width];
-    const [x, y] = [(slot % G) * cell, Math.floor(slot / G) * cell];
+    const { over, canvas, wide, ratio } = this;
+    const [Gw, cell] = [canvas.width, wide / canvas.width];
+    const [x, y] = [(slot % Gw) * cell, Math.floor(slot / Gw) * cell];
     for (const [ink, width] of [
       ["#14171B", 3.5 * ratio],
       ["#FFFFFF", 1.5 * ratio],

@@ -67,7 +67,7 @@ def test_anatomy_describes_the_model() -> None:
         (7, 7, 32),
     ]
     assert [len(s["blocks"]) for s in stages] == list(model.depths)
-    assert stages[0]["blocks"][1] == {"kind": "lda", "G": 7, "I": 8, "padded": False}
+    assert stages[0]["blocks"][1] == {"kind": "lda", "Gh": 7, "Gw": 7, "I": 8, "padded": False}
     assert stages[3]["blocks"][0]["kind"] == "sda"
 
 

@@ -54,9 +54,15 @@ def test_the_fused_product_equals_the_plain_one_to_rounding(dtype: torch.dtype, 
     torch.testing.assert_close(found.double(), exact, rtol=step, atol=2 * step)
 
 
+@pytest.mark.parametrize("large", [False, True])
 @pytest.mark.parametrize("P", [1, 4])
-def test_gradients_equal_those_of_plain_attention(P: int) -> None:
+def test_gradients_equal_those_of_plain_attention(
+    P: int, large: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     torch.manual_seed(0)
+    if large:
+        monkeypatch.setattr(module, "GATHERED", 0)
+        monkeypatch.setattr(module, "spread", None)  # no bias is copied per group
     which = torch.tensor([0, 0, 1, 3, 2]) if P > 1 else None
     inputs = [torch.randn(10, 4, 9, 8, dtype=torch.double, requires_grad=True) for _ in range(3)]
     bias = torch.randn(P, 4, 9, 9, dtype=torch.double, requires_grad=True)

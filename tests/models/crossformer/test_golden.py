@@ -68,12 +68,24 @@ def test_the_adaptive_interval_agrees_with_the_authors_code(golden_fill):
 @pytest.mark.parametrize("case", [c for c in CASES if CASES[c]["kind"] == "features"])
 def test_dense_features_agree_with_the_authors_code(case, golden_fill):
     fact = CASES[case]
-    settings = {"group_size": fact["group"], "interval": fact["interval"]}
+    settings = {"group_size": fact["group"], "interval": fact["interval"], "lda": fact.get("lda", "regions")}
     model = timm.create_model(fact["variant"], features_only=True, **settings)
     golden_fill(model.model)
     with torch.inference_mode():
         maps = model.eval()(golden_input(fact["H"], fact["W"]))
     assert_close(case, {f"stage{s}": m for s, m in enumerate(maps)})
+
+
+@pytest.mark.slow
+@torch.inference_mode()
+def test_no_image_changes_the_result_of_a_later_one(golden_fill):
+    """The authors' blocks keep the change that a narrow image makes."""
+    model = timm.create_model("crossformer_small", features_only=True, lda="whole").eval()
+    golden_fill(model.model)
+    for size in ((256, 320), (192, 640), (256, 320), (192, 640)):
+        maps = model(golden_input(*size))
+        case = "crossformer_small_whole_{}x{}".format(*size)
+        assert_close(case, {f"stage{s}": m for s, m in enumerate(maps)})
 
 
 @pytest.mark.slow

@@ -15,6 +15,8 @@ from cfviz.models.crossformer import CrossFormer
 TINY = {"embed_dim": 32, "depths": (2, 1, 1, 1), "num_heads": (1, 2, 4, 8), "num_classes": 5}
 GRADIENTS = pytest.mark.parametrize("gradients", [False, True])
 EVERY_BIAS = pytest.mark.parametrize("position_bias", ["dpb", "rpb", "none"])
+EVERY_LDA = pytest.mark.parametrize("lda", ["regions", "whole"])
+INTERVAL = (5, 4, 2, 1)  # 5 pads, over the whole map too
 
 
 def tiny(**settings: Any) -> CrossFormer:
@@ -40,11 +42,12 @@ class TestCompile:
         torch._dynamo.reset()
 
     @GRADIENTS
-    def test_it_compiles_into_one_graph(self, gradients) -> None:
-        model = tiny()
+    @EVERY_LDA
+    def test_it_compiles_into_one_graph(self, gradients, lda) -> None:
+        model, x = tiny(lda=lda, interval=INTERVAL), photos(2, 96, 160)
         compiled = torch.compile(model, backend="aot_eager", fullgraph=True)
         with torch.set_grad_enabled(gradients):
-            same(compiled(photos()), model(photos()))
+            same(compiled(x), model(x))
 
     def test_it_follows_changed_blocks_weights_and_groups(self) -> None:
         model, x = tiny(), photos()
@@ -80,27 +83,29 @@ class TestExport:
                 same(program.module()(photos(n, side, side)), model(photos(n, side, side)))
 
     @EVERY_BIAS
-    def test_it_works_with_every_position_bias(self, position_bias) -> None:
-        model = tiny(position_bias=position_bias)
+    @EVERY_LDA
+    def test_it_works_with_every_position_bias(self, position_bias, lda) -> None:
+        model, x = tiny(position_bias=position_bias, lda=lda, interval=INTERVAL), photos(2, 96, 160)
         with torch.no_grad():
-            model(photos())  # a cached bias must not become a constant of the program
-            module = torch.export.export(model, (photos(),)).module()
-            same(module(photos()), model(photos()))
+            model(x)  # whatever is remembered must not become a constant of the program
+            module = torch.export.export(model, (x,)).module()
+            same(module(x), model(x))
             other = {name: torch.randn_like(p) for name, p in model.named_parameters()}
             module.load_state_dict(other)
             model.load_state_dict(other)
-            torch.testing.assert_close(module(photos()), model(photos()), rtol=1e-3, atol=1e-3)
+            torch.testing.assert_close(module(x), model(x), rtol=1e-3, atol=1e-3)
 
 
 @pytest.mark.slow
 class TestJitTrace:
     @GRADIENTS
-    def test_it_takes_any_batch_of_one_size(self, gradients) -> None:
-        model = tiny()
+    @EVERY_LDA
+    def test_it_takes_any_batch_of_one_size(self, gradients, lda) -> None:
+        model = tiny(lda=lda, interval=INTERVAL)
         with torch.set_grad_enabled(gradients):
-            traced = torch.jit.trace(model, photos())
+            traced = torch.jit.trace(model, photos(2, 96, 160))
             for n in (1, 2, 5):
-                same(traced(photos(n)), model(photos(n)))
+                same(traced(photos(n, 96, 160)), model(photos(n, 96, 160)))
 
     def test_it_refuses_another_size(self) -> None:
         traced = torch.jit.trace(tiny(), photos())
@@ -111,8 +116,9 @@ class TestJitTrace:
 
 class TestFX:
     @EVERY_BIAS
-    def test_a_symbolic_trace_works_at_every_size(self, position_bias) -> None:
-        model = tiny(position_bias=position_bias)
+    @EVERY_LDA
+    def test_a_symbolic_trace_works_at_every_size(self, position_bias, lda) -> None:
+        model = tiny(position_bias=position_bias, lda=lda, interval=INTERVAL)
         traced = torch.fx.symbolic_trace(model)
         for x in (photos(), photos(1, 128, 64), photos(3, 224, 224)):
             with torch.no_grad():
@@ -143,8 +149,9 @@ class TestFX:
 
 
 class TestTransforms:
-    def test_vmap_gives_the_gradients_of_each_sample(self) -> None:
-        model, x, y = tiny(), photos(), torch.tensor([1, 2])
+    @EVERY_LDA
+    def test_vmap_gives_the_gradients_of_each_sample(self, lda) -> None:
+        model, x, y = tiny(lda=lda, interval=INTERVAL), photos(2, 96, 160), torch.tensor([1, 2])
         weights = dict(model.named_parameters())
 
         def loss(weights: dict[str, torch.Tensor], x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
@@ -156,11 +163,12 @@ class TestTransforms:
             same(together[name][1], gradient)
 
     @torch.no_grad()
-    def test_vmap_runs_an_ensemble(self) -> None:
-        models = [tiny(), tiny()]
+    @EVERY_LDA
+    def test_vmap_runs_an_ensemble(self, lda) -> None:
+        models = [tiny(lda=lda, interval=INTERVAL) for _ in range(2)]
         for p in models[1].parameters():
             p.normal_(std=0.1)
-        x = photos()
+        x = photos(2, 96, 160)
         models[0](x)
         outputs = vmap(lambda p, b: functional_call(models[0], (p, b), (x,)))(*stack_module_state(models))
         for found, model in zip(outputs, models, strict=True):

@@ -11,6 +11,7 @@ from cfviz.models.probes.cost import _macs, cost
 
 WAYS = [{"position_bias": kind} for kind in ("dpb", "rpb", "none")]
 WAYS += [{"in_chans": 1, "num_classes": 7}, {"group_size": (4, 4, 7, 7), "interval": "adaptive"}]
+WAYS += [{"lda": "whole"}, {"lda": "whole", "group_size": (2, 2, 2, 2), "interval": (16, 5, 2, 1)}]
 
 
 @pytest.mark.parametrize("config", WAYS, ids=lambda config: "-".join(map(str, config.values())))

@@ -28,6 +28,7 @@ from typing import ClassVar
 import numpy as np
 import pytest
 import safetensors.torch
+import timm
 import torch
 
 from cfviz import bundled
@@ -426,6 +427,56 @@ def test_a_detectors_neck_and_heads_are_left_out(state, file):
     model = _model(num_classes=0, group_size=checkpoint.group_size, interval=checkpoint.interval)
     model.load_state_dict(checkpoint.state_dict, strict=True)
     assert torch.equal(model.norm.weight, torch.ones(384))
+
+
+@pytest.mark.parametrize(
+    "beside", ["neck.conv.weight", "roi_head.bbox_head.fc.bias", "decode_head.conv_seg.bias"]
+)
+@pytest.mark.parametrize("wrapper", ["", "module."])
+def test_a_detector_or_segmenter_attends_over_the_whole_map_and_says_so(state, file, beside, wrapper):
+    backbone = {
+        f"{wrapper}backbone.{key}": value
+        for key, value in state.items()
+        if key.split(".")[0] not in ("norm", "head")
+    }
+    path = file({"state_dict": {**backbone, wrapper + beside: torch.ones(2)}})
+    checkpoint = load_checkpoint(path)
+    assert checkpoint.lda == "whole"
+    assert [note.code for note in checkpoint.notes] == ["left_out", "whole_map"]
+    model = build(checkpoint)
+    assert model.lda == "whole"
+    assert "span the whole map" in " ".join(note.sentence() for note in model.provenance.notes)
+    other = build(checkpoint, lda="regions")
+    assert (other.lda, [note.code for note in other.provenance.notes]) == ("regions", ["left_out"])
+    for settings, lda in (({}, "whole"), ({"lda": "regions"}, "regions")):
+        net = timm.create_model(NANO, num_classes=0, checkpoint_path=str(path), **settings)
+        assert net.lda == lda
+        assert ("whole_map" in [note.code for note in net.provenance.notes]) == (lda == "whole")
+
+
+def test_no_other_file_changes_the_form_of_long_distance_attention(state, file):
+    backbone = {
+        f"backbone.{key}": value for key, value in state.items() if key.split(".")[0] not in ("norm", "head")
+    }
+    beside = {"neck.conv.weight": torch.ones(2)}
+    plain = [{"model": state}, {"model": backbone}]
+    plain += [{**backbone, "head.fc.weight": torch.ones(5, 384)}, {**backbone, "other.neck.x": torch.ones(1)}]
+    for content in plain:
+        assert load_checkpoint(file(content)).lda is None
+    told = {"state_dict": {**backbone, **beside}, "args": argparse.Namespace(model_kwargs={"lda": "regions"})}
+    assert load_checkpoint(file(told)).lda == "regions"
+    for lda in ("everywhere", 3, ["whole"], {"a": 1}):
+        assert load_checkpoint(file({**told, "args": argparse.Namespace(lda=lda)})).lda == "whole"
+
+
+@pytest.mark.parametrize("lda", ["regions", "whole"])
+def test_the_form_of_long_distance_attention_is_written_and_read_back(state, tmp_path, lda):
+    path = tmp_path / "weights.safetensors"
+    write_checkpoint(path, state, lda=lda)
+    checkpoint = load_checkpoint(path)
+    assert (checkpoint.lda, checkpoint.config["lda"], build(checkpoint).lda) == (lda, lda, lda)
+    assert "whole_map" not in [note.code for note in checkpoint.notes]
+    assert "lda" not in checkpoint.meta
 
 
 def test_a_detectors_adaptive_interval_is_kept(state, file):

@@ -19,7 +19,7 @@ from cfviz.figures.live.position_bias_answer import Card, pack
 from cfviz.hooks import edit
 from cfviz.measured import quick
 from cfviz.models.crossformer import CrossFormer
-from cfviz.models.probes.position_bias import edits, methods_of, regrouped, same
+from cfviz.models.probes.position_bias import edits, methods_of, regrouped, same, sides_of
 from cfviz.models.room import check_room
 from cfviz.options import BIAS_METHODS
 from cfviz.run import forward, share_cores
@@ -105,7 +105,7 @@ def shown_methods(subject: BiasSubject) -> list[str]:
 
 def merged(subject: BiasSubject, groups: list[list[Any]]) -> dict[str, str]:
     """Method -> the method whose forward computes its answer: itself, or one that cannot differ here."""
-    kind, sides = subject.model.position_bias, {g.G for stage in groups for g in stage}
+    kind, sides = subject.model.position_bias, sides_of(groups)
     trained, shown = set(subject.model.group_size), shown_methods(subject)
     if len(trained) > 1:
         return {method: method for method in shown}
@@ -137,8 +137,9 @@ def answers(
         share_cores()
         with regrouped(net, window.G, window.interval), edit(net, changes):
             arrays, seconds = forward(net, tensor, points)
+            g = net.groupings(window.size, window.size)[stage][block]
         q, k, bias = (arrays[point] for point in points)
-        tables = bias_by_offset(bias, round(bias.shape[-1] ** 0.5))
+        tables = bias_by_offset(bias, g.Gh, g.Gw)
         return Answer(arrays["logits"].astype(float), q, k, tables, seconds)
 
     return Steps(needed, make)
@@ -184,7 +185,7 @@ def show_answers(ctx: Context, subject: BiasSubject) -> None:
     if steps.left:
         st.caption(t("position_bias.answer_wait", done=len(there), all=len(steps.names)))
     else:
-        _apart(ctx, found, by, {g.G for stage_ in groups for g in stage_}, subject)
+        _apart(ctx, found, by, sides_of(groups), subject)
     take_away(ctx, "answer", code=code(ctx, subject, window), table=_table(ctx, found))
     show_costs(ctx, subject.model, groups, window.size)
 
