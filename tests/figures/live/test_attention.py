@@ -70,7 +70,9 @@ def test_quantising_is_off_by_at_most_half_a_step(values: list[float], scale: fl
 @pytest.mark.slow
 @pytest.mark.parametrize("lda", ["regions", "whole"])
 @pytest.mark.parametrize("size", [(224, 224), (256, 256), (96, 160)])
-def test_the_models_attention_can_be_read_from_the_message(tiny_model, size: tuple[int, int], lda: Any) -> None:
+def test_the_models_attention_can_be_read_from_the_message(
+    tiny_model, size: tuple[int, int], lda: Any
+) -> None:
     photo = np.random.default_rng(1).integers(0, 255, (*size, 3), np.uint8)
     trace = inspect(photo, tiny_model(), size, watch=WATCH, lda=lda)
     packed = pack(

@@ -17,7 +17,8 @@ from cfviz.models.crossformer import attend as attention
 from cfviz.models.crossformer.model import Attention
 from cfviz.models.interventions.apply import apply
 from cfviz.models.interventions.language import from_url
-from cfviz.models.probes.position_bias import METHODS, changes, edits, regrouped
+from cfviz.models.probes.position_bias import changes, edits, regrouped
+from cfviz.options import BIAS_METHODS
 
 TINY = {"embed_dim": 64, "depths": (2, 2, 2, 1), "num_heads": (2, 4, 4, 8), "num_classes": 5, "group_size": 3}
 SIZES = ((96, 96), (160, 96), (128, 288), (64, 160))
@@ -217,7 +218,7 @@ def test_a_bias_of_36_x_36_pairs_is_edited_as_one_of_groups_of_4_x_9() -> None:
     close(seen(edits(net, "cut"))[-2, 1], own[-2, 1])
     half = torch.tensor([[3 * 2 / 3, -8 * 2 / 8]])
     close(seen(edits(net, "rescaled"))[3, -8], pos(half)[0])
-    for method in METHODS:
+    for method in BIAS_METHODS:
         assert seen(edits(net, method)).keys() == own.keys()
 
 
