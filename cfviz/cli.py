@@ -10,7 +10,6 @@ import argparse
 import json
 import os
 import sys
-import unicodedata
 from collections.abc import Sequence
 from fnmatch import fnmatchcase
 from math import prod
@@ -37,6 +36,7 @@ from cfviz.run import class_names, inspect, name_of, pick_device
 from cfviz.trace import Trace, axes_of
 from cfviz.training import cli as training
 from cfviz.training.folder import shown
+from cfviz.words import columns
 
 SCHEMA = 1  # version of the --json output; it changes when a field is renamed or removed
 USER_ERROR, INTERRUPTED, BROKEN_PIPE = 2, 130, 141
@@ -425,12 +425,6 @@ def _app(args: argparse.Namespace) -> int:
 
 
 # ---------------------------------------------------------------- output
-
-
-def columns(text: str) -> int:
-    """The width of a text in terminal columns: East Asian characters take two, combining marks none."""
-    wide = sum(unicodedata.east_asian_width(c) in "WF" for c in text)
-    return len(text) + wide - sum(unicodedata.category(c) in ("Mn", "Me", "Cf") for c in text)
 
 
 def _print_table(rows: Sequence[Sequence[str]], right: tuple[int, ...] = ()) -> None:

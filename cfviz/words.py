@@ -8,6 +8,7 @@ Placeholders are those of `str.format`.
 from __future__ import annotations
 
 import json
+import unicodedata
 from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
@@ -135,3 +136,9 @@ def together(*sentences: str) -> str:
     for sentence in filter(None, sentences):
         out += sentence if not out or out.endswith("。") else f" {sentence}"
     return out
+
+
+def columns(text: str) -> int:
+    """The width of a text in terminal columns: East Asian characters take two, combining marks none."""
+    wide = sum(unicodedata.east_asian_width(c) in "WF" for c in text)
+    return len(text) + wide - sum(unicodedata.category(c) in ("Mn", "Me", "Cf") for c in text)

@@ -12,10 +12,11 @@ import pytest
 import torch
 
 import cfviz
-from cfviz.cli import _Bar, columns, main
+from cfviz.cli import _Bar, main
 from cfviz.models.crossformer import CrossFormer
 from cfviz.models.variants import VARIANTS
 from cfviz.models.weights.checkpoints import write_checkpoint
+from cfviz.words import columns
 
 ROOT = Path(__file__).parents[1]
 PHOTO = str(ROOT / "assets" / "gallery" / "german-shepherd.jpg")

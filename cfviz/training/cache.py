@@ -13,7 +13,7 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 from PIL import Image
@@ -98,7 +98,7 @@ def build(
     spoken = time.monotonic()
     pixels.parent.mkdir(parents=True, exist_ok=True)
     with replacing(pixels) as part:
-        with part.open("wb") as file, ProcessPoolExecutor(workers) as pool:
+        with part.open("wb", buffering=0) as file, ProcessPoolExecutor(workers) as pool:
             decode = partial(_decode, str(folder), short_side)
             for i, photo in enumerate(pool.map(decode, photos.names, chunksize=64)):
                 if time.monotonic() - spoken > EVERY:
@@ -107,7 +107,7 @@ def build(
                 if isinstance(photo, str):
                     skipped[shown(photos.names[i])] = photo
                     continue
-                file.write(photo.tobytes())
+                _append(file, photo, pixels, len(photos) / (i + 1))
                 shapes.append(photo.shape[:2])
                 kept.append(i)
         if not kept:
@@ -125,6 +125,21 @@ def build(
     with replacing(index) as part:
         part.write_text(json.dumps(content))
     return PhotoCache.open(out)
+
+
+def _append(file: BinaryIO, photo: np.ndarray, pixels: Path, times: float) -> None:
+    """Write a photo's pixels; an error says how large the whole cache would become, `times` what is there."""
+    rest = memoryview(photo.tobytes())
+    try:
+        while rest:  # a disk that is nearly full takes a part
+            rest = rest[file.write(rest) :]
+    except OSError as error:
+        megabytes = (file.tell() + len(rest)) * times / 2**20
+        raise ValueError(
+            f"the cache {pixels} could not be written ({error.strerror}): it would need about "
+            f"{megabytes:,.0f} MB; make room, name another place with --set cache=PATH, or do without a "
+            "cache with --set cache=null"
+        ) from error
 
 
 def _index(path: Path) -> dict[str, Any]:

@@ -5,6 +5,7 @@ cfviz train …`), on GPUs and on several nodes.
 """
 
 import csv
+import platform
 import signal
 import time
 from contextlib import nullcontext
@@ -254,10 +255,18 @@ class Trainer:
             "classes": self.photos.classes,
             "photos": self.identity,
             "files": self.files,
+            "processor": self._processor(),
             "unreadable": self.unreadable,
         }
         state.write(self.out, content)
         self.saved = self.step
+
+    def _processor(self) -> str:
+        """What the run computes on, for the card: the export may happen elsewhere."""
+        device, world = self.accelerator.device, self.accelerator.num_processes
+        cpu = f"{platform.machine()}, {torch.get_num_threads()} threads"
+        name = torch.cuda.get_device_name(device) if device.type == "cuda" else cpu
+        return f"{world} x {name}" if world > 1 else name
 
     def say(self, line: str) -> None:
         """Print one line, from the main process only."""

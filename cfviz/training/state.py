@@ -13,9 +13,21 @@ PARTS = frozenset({"model", "ema", "optimizer", "epoch", "step_in_epoch", "step"
 
 
 def write(folder: Path, state: Mapping[str, Any]) -> None:
-    """Replace a run's last state."""
-    with replacing(folder / NAME) as part:
-        torch.save(dict(state), part)
+    """Replace a run's last state.
+
+    Raises:
+        ValueError: If it cannot be written; the file before stays.
+    """
+    path = folder / NAME
+    before = "the state saved before is kept" if path.exists() else "nothing was saved before"
+    try:
+        with replacing(path) as part:
+            torch.save(dict(state), part)
+    except (OSError, RuntimeError) as error:  # on a full disk torch raises an error about its own code
+        reason = (isinstance(error, OSError) and error.strerror) or "is the disk full?"
+        raise ValueError(
+            f"{path} could not be written ({reason}); {before}. Make room, and run the same command again"
+        ) from error
 
 
 def read(folder: str | Path) -> dict[str, Any]:

@@ -375,7 +375,8 @@ def test_training_knows_before_its_first_step_which_photos_it_can_use(
     assert (facts["files"]["used"], facts["files"]["trained_on"]) == (24, files["trained_on"])
     assert facts["files"]["skipped"]["an empty file"] == 1
     text = (tmp_path / "out.md").read_text(encoding="utf-8")
-    assert "- Files: 24 of 27 used, " in text
+    assert "- Files: 24 of 27 used (" in text
+    assert "3 skipped:\n  - 1: an empty file\n" in text
     assert "cut.png" not in text
     monkeypatch.setattr(check, "readable", None)  # a run that resumes does not look again
     assert len(Trainer(recipe, run, cpu=True).train_indices) == files["trained_on"]
@@ -405,6 +406,59 @@ def test_a_photo_that_is_lost_during_training_is_replaced(
     )
     assert "1 of the used could not be read at some point" in said
     assert trainer.epoch == 2
+
+
+class Full:
+    """A file on a disk with room for so many bytes."""
+
+    def __init__(self, room: int):
+        self.room, self.written = room, 0
+
+    def write(self, data: memoryview) -> int:
+        if self.written == self.room:
+            raise OSError(28, "No space left on device")
+        count = min(len(data), self.room - self.written)
+        self.written += count
+        return count
+
+    def tell(self) -> int:
+        return self.written
+
+
+def test_a_cache_on_a_full_disk_says_how_much_it_needs(tmp_path: Path) -> None:
+    """It used to say "[Errno 28] No space left on device", of no file."""
+    photo = np.zeros((1024, 1024, 3), np.uint8)
+    with pytest.raises(
+        ValueError, match=r"photos.bin could not be written \(No space left on device\)"
+    ) as error:
+        cache._append(Full(2**20), photo, tmp_path / "photos.bin", 10)
+    assert "it would need about 30 MB; make room, name another place with --set cache=PATH" in str(
+        error.value
+    )
+    file = Full(2**22)
+    cache._append(file, photo, tmp_path / "photos.bin", 10)
+    assert file.written == photo.size
+
+
+def test_a_state_on_a_full_disk_keeps_the_one_before(
+    settings: dict, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It used to end in "[enforce fail at inline_container.cc:672] . unexpected pos"."""
+    trainer = Trainer(from_dict(settings), tmp_path, cpu=True)
+    trainer.save()
+    before = (tmp_path / "last.pt").read_bytes()
+
+    def full(content: object, path: Path) -> None:
+        path.write_bytes(b"half of it")
+        raise RuntimeError("[enforce fail at inline_container.cc:672] . unexpected pos 64 vs 0")
+
+    monkeypatch.setattr(torch, "save", full)
+    with pytest.raises(
+        ValueError, match=r"last.pt could not be written \(is the disk full\?\); the state saved"
+    ):
+        trainer.save()
+    assert (tmp_path / "last.pt").read_bytes() == before
+    assert not list(tmp_path.glob("*.part"))
 
 
 def test_the_folder_above_train_and_val_is_not_taken_for_two_classes(folder: Path, tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from cfviz.models.weights.errors import printable
 from cfviz.stats import wilson
 from cfviz.training.data import EvalSet, Marked, Photos, loader
 from cfviz.training.folder import account, shown, told
+from cfviz.words import columns
 
 # The ten classes of Imagenette; the other ten of the twenty are Imagewoof's.
 IMAGENETTE = frozenset(
@@ -127,10 +128,15 @@ def table(result: dict[str, Any]) -> str:
     rows = [(name, result[key]) for name, key in (("top-1", "top1"), ("top-5", "top5")) if key in result]
     rows += list(result.get("groups", {}).items())
     rows += sorted(result["per_class"].items(), key=lambda item: -item[1]["value"])
-    width = max(len(name) for name, _ in rows)
-    line = "{:<{w}}  {:6.2f} %  [{:6.2f}, {:6.2f}]  {:>6} / {}"
+    width = max(columns(name) for name, _ in rows)
+    line = "{}  {:6.2f} %  [{:6.2f}, {:6.2f}]  {:>6} / {}"
     lines = [
-        line.format(name, 100 * s["value"], 100 * s["low"], 100 * s["high"], s["correct"], s["n"], w=width)
+        line.format(
+            name + " " * (width - columns(name)),
+            *(100 * s[key] for key in ("value", "low", "high")),
+            s["correct"],
+            s["n"],
+        )
         for name, s in rows
     ]
     return "\n".join([*lines, *([told(result["files"])] if "files" in result else [])])

@@ -19,6 +19,7 @@ from cfviz.training import recipe as recipes
 from cfviz.training.recipe import MACHINE_PATHS, Recipe
 
 TARGETS = {"top1": 0.85, "Imagenette half": 0.93, "Imagewoof half": 0.77}
+SHOWN = 10  # reasons for skipping files
 PRECISION = {"bf16": "bf16", "no": "float32"}
 
 
@@ -84,7 +85,7 @@ def describe(recipe: Recipe, state: dict[str, Any], log: Path) -> dict[str, Any]
         "teacher": _teacher(recipe),
         "curve": curve,
         "versions": {name: _release(name) for name in ("torch", "timm", "accelerate")},
-        "processor": f"{platform.machine()}, {torch.get_num_threads()} threads",
+        "processor": state.get("processor") or f"{platform.machine()}, {torch.get_num_threads()} threads",
     }
 
 
@@ -173,13 +174,16 @@ def _account(facts: dict[str, Any]) -> list[str]:
     if files is None:
         return []
     line = (
-        f"- Files: {files['used']} of {files['files']} used, {files['trained_on']} of them to train on and "
-        f"{files['held_out']} held out"
+        f"- Files: {files['used']} of {files['files']} used ({files['trained_on']} to train on, "
+        f"{files['held_out']} held out)"
     )
-    if not files["skipped"]:
+    counts = list(files["skipped"].items())
+    if not counts:
         return [line]
-    reasons = [f"{count} x {reason.rstrip('.')}" for reason, count in files["skipped"].items()]
-    return [f"{line}; skipped: {'; '.join(reasons)}"]
+    reasons = [f"  - {count}: {reason}" for reason, count in counts[:SHOWN]]
+    if left := sum(count for _, count in counts[SHOWN:]):
+        reasons.append(f"  - {left}: other reasons")
+    return [f"{line}, {sum(count for _, count in counts)} skipped:", *reasons]
 
 
 def _start(facts: dict[str, Any]) -> list[str]:

@@ -92,6 +92,12 @@ def test_two_folders_of_one_class_are_one_class(photos: Path, tmp_path: Path) ->
     assert np.asarray(among["confusion"]).tolist() == [[12, 0], [0, 24]]
 
 
+def test_the_table_is_aligned_in_wide_characters() -> None:
+    result = evaluation.scores(np.eye(2), np.asarray([0, 1]), ["鏈鋸", "saw"])
+    assert "鏈鋸   100.00 %" in evaluation.table(result)
+    assert "saw    100.00 %" in evaluation.table(result)
+
+
 class Broken(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return torch.full((len(x), 20), torch.nan)
