@@ -1,4 +1,4 @@
-"""The command line, as a user and as a program meets it."""
+"""The command line, as used by people and by programs."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ NANO = "crossformer_nano"
 
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory) -> str:
-    """Weights of the smallest variant, 20 classes, that say what they were trained on."""
+    """Weights of the smallest variant with 20 classes, with a record of their training."""
     torch.manual_seed(0)
     path = tmp_path_factory.mktemp("weights") / "nano.safetensors"
     model = CrossFormer(**VARIANTS[NANO], num_classes=20)
@@ -34,7 +34,7 @@ def weights(tmp_path_factory) -> str:
 
 
 def _fails(capsys, *argv: str) -> str:
-    """What a command that must fail says: one line on standard error, nothing else, exit code 2."""
+    """Run a command that must fail with exit code 2 and one line on standard error; return the line."""
     try:
         code = main(argv)
     except SystemExit as error:
@@ -64,14 +64,14 @@ def test_models_are_listed_with_the_published_sizes(capsys):
 
 
 @pytest.mark.parametrize("name", ["crossformer_nano", "crossformer_nano_rpb"])
-def test_parameters_are_those_of_the_shipped_model(capsys, name):
+def test_parameters_are_counted_for_the_bundled_model(capsys, name):
     assert main(["models", "--json"]) == 0
     listed = {model["model"]: model for model in json.loads(capsys.readouterr().out)["models"]}
     model = cfviz.create_model(name)
     assert listed[name]["parameters"] == sum(p.numel() for p in model.parameters())
 
 
-def test_models_for_programs(capsys):
+def test_models_can_be_listed_as_json(capsys):
     assert main(["models", "--json"]) == 0
     content = json.loads(capsys.readouterr().out)
     assert content["schema"] == 1
@@ -121,7 +121,7 @@ def test_a_prediction_over_the_whole_map(capsys, weights):
     assert top["regions"] != top["whole"]
 
 
-def test_a_prediction_for_people(capsys, weights):
+def test_a_prediction_is_printed_as_a_table(capsys, weights):
     assert main(["predict", PHOTO, PHOTO, "--model", weights, "--size", "160X224", "--mode", "resize"]) == 0
     out, err = capsys.readouterr()
     blocks = out.split("\n\n")
@@ -133,12 +133,12 @@ def test_a_prediction_for_people(capsys, weights):
     assert all(row.split()[0].endswith("%") for row in rows)
 
 
-def test_class_names_in_chinese(capsys, weights):
+def test_class_names_can_be_chinese(capsys, weights):
     assert main(["predict", PHOTO, "--weights", weights, "--lang", "zh-Hant", "--top", "20"]) == 0
     assert "黃金獵犬" in capsys.readouterr().out
 
 
-def test_what_a_prediction_is_computed_in(capsys, weights):
+def test_a_prediction_records_dtype_and_device(capsys, weights):
     command = ["predict", PHOTO, "--weights", weights, "--dtype", "bfloat16", "--device", "cpu", "--json"]
     assert main(command) == 0
     (prediction,) = json.loads(capsys.readouterr().out)["predictions"]
@@ -184,20 +184,20 @@ def test_one_bad_photo_does_not_stop_the_others(capsys, weights, tmp_path):
         (["--jso"], "--jso"),
     ],
 )
-def test_mistakes_are_told_in_one_line(capsys, options, said):
+def test_mistakes_are_reported_in_one_line(capsys, options, said):
     assert said in _fails(capsys, "predict", PHOTO, *options)
 
 
-def test_weights_of_another_variant(capsys, weights):
+def test_weights_of_another_variant_are_refused(capsys, weights):
     text = _fails(capsys, "predict", PHOTO, "--model", "crossformer_small", "--weights", weights)
     assert "holds crossformer_nano, but crossformer_small was asked for" in text
 
 
-def test_a_photo_that_is_not_there(capsys, weights):
+def test_a_missing_photo_is_refused(capsys, weights):
     assert "nowhere.jpg" in _fails(capsys, "predict", "nowhere.jpg", "--weights", weights)
 
 
-def test_the_traceback_on_request(monkeypatch, capsys):
+def test_a_traceback_is_shown_on_request(monkeypatch, capsys):
     monkeypatch.setenv("CFVIZ_DEBUG", "1")
     with pytest.raises(ValueError, match=r"nowhere\.pth"):
         main(["predict", PHOTO, "--weights", "nowhere.pth"])
@@ -206,13 +206,13 @@ def test_the_traceback_on_request(monkeypatch, capsys):
 # ---------------------------------------------------------------- points
 
 
-def test_points_are_those_of_the_library(capsys):
+def test_points_equal_the_librarys(capsys):
     assert main(["points", NANO]) == 0
     listed = [line.split()[0] for line in capsys.readouterr().out.splitlines()]
     assert listed == cfviz.points(cfviz.create_model(NANO, weights=None))
 
 
-def test_points_that_match(capsys):
+def test_points_can_be_filtered_by_pattern(capsys):
     assert main(["points", NANO, "layers.3.*.probs", "logits", "--json"]) == 0
     content = json.loads(capsys.readouterr().out)
     assert content["points"][0] == {
@@ -226,14 +226,14 @@ def test_points_that_match(capsys):
     ("argv", "said"),
     [(["crossformer_giant"], "crossformer_nano"), ([NANO, "layers.9.*"], "layers.9.*"), ([], "MODEL")],
 )
-def test_points_of_nothing(capsys, argv, said):
+def test_a_pattern_that_matches_no_point_is_refused(capsys, argv, said):
     assert said in _fails(capsys, "points", *argv)
 
 
 # ---------------------------------------------------------------- the whole program
 
 
-def test_commands_that_do_not_exist(capsys):
+def test_unknown_commands_are_refused(capsys):
     assert "dance" in _fails(capsys, "dance")
     assert "COMMAND" in _fails(capsys)
 
@@ -250,20 +250,20 @@ def test_help_fits_a_terminal(capsys, argv):
     assert max(map(len, out.splitlines())) <= 100
 
 
-def test_the_version(capsys):
+def test_the_version_is_printed(capsys):
     with pytest.raises(SystemExit):
         main(["--version"])
     assert capsys.readouterr().out.strip() == f"cfviz {cfviz.__version__}"
 
 
-def test_a_terminal_without_chinese(weights, monkeypatch):
+def test_a_terminal_without_chinese_gets_question_marks(weights, monkeypatch):
     raw = io.BytesIO()
     monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(raw, encoding="ascii"))
     assert main(["predict", PHOTO, "--weights", weights, "--lang", "zh-Hant"]) == 0
     assert raw.getvalue().count(b"%  ?") == 5
 
 
-def test_a_reader_that_leaves_early(monkeypatch, capsys):
+def test_a_closed_pipe_is_no_error(monkeypatch, capsys):
     reader, writer = os.pipe()
     os.close(reader)
     with os.fdopen(writer, "w") as stdout:
@@ -275,11 +275,11 @@ def test_a_reader_that_leaves_early(monkeypatch, capsys):
 @pytest.mark.parametrize(
     ("text", "width"), [("cat", 3), ("黃金獵犬", 8), ("é", 1), ("e\u0301", 1), ("ｶﾅ", 2), ("", 0)]
 )
-def test_width_in_a_terminal(text, width):
+def test_chinese_characters_count_as_two_columns(text, width):
     assert columns(text) == width
 
 
-def test_the_progress_of_a_download(capsys, monkeypatch):
+def test_the_progress_of_a_download_is_shown(capsys, monkeypatch):
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
     with _Bar("weights") as bar:
         bar(0, 4 << 20)

@@ -1,4 +1,4 @@
-"""What breaks: a full GPU, a full disk, folders that refuse, killed processes, lost connections."""
+"""Faults: a full GPU, a full disk, unwritable folders, killed processes, lost connections."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ FULL = torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 
 
 
 def said(error: BaseException) -> list[str]:
-    """The sentence in both languages, one line each."""
+    """The error's sentence in both languages, one line each."""
     sentences = [
         explain(translator(lang), error).replace("\u2060", "").replace("\\", "") for lang in ("en", "zh-Hant")
     ]
@@ -54,7 +54,7 @@ def photo() -> np.ndarray:
     return np.random.default_rng(0).integers(0, 255, (64, 64, 3), np.uint8)
 
 
-def test_a_full_gpu_leaves_the_computation_to_the_cpu(tiny_model, photo, monkeypatch) -> None:
+def test_the_cpu_takes_over_when_the_gpu_is_full(tiny_model, photo, monkeypatch) -> None:
     net, real, tries = tiny_model(), run.forward, []
     before = run.inspect(photo, net, 64, "logits")
 
@@ -75,7 +75,7 @@ def test_a_model_that_does_not_fit_on_the_gpu_stays_on_the_cpu(tiny_model, monke
     net, real = tiny_model(), torch.nn.Module.to
 
     def to(self: Any, device: Any, *args: Any) -> Any:
-        if str(device) == "meta":  # in the place of a card
+        if str(device) == "meta":  # stands for the GPU
             raise FULL
         return real(self, device, *args)
 
@@ -89,7 +89,7 @@ def test_a_model_that_does_not_fit_on_the_gpu_stays_on_the_cpu(tiny_model, monke
 
 @pytest.mark.slow
 @pytest.mark.parametrize("lang", ["en", "zh-Hant"])
-def test_the_page_says_that_it_was_the_cpu(lang: str, monkeypatch) -> None:
+def test_the_page_says_that_the_cpu_took_over(lang: str, monkeypatch) -> None:
     monkeypatch.setattr("cfviz.ui.shell.page.pick_device", lambda: "cuda")
     monkeypatch.setattr(
         "cfviz.ui.compute.models.load", lambda name, device, dtype: run.load(name, "cpu", dtype)
@@ -106,7 +106,7 @@ def test_the_page_says_that_it_was_the_cpu(lang: str, monkeypatch) -> None:
 
 
 def offer(content: bytes, pause: float = 0.0, log: list[str | None] | None = None) -> Callable[[Any], None]:
-    """Serves a file, as slowly as wanted, from the middle where asked."""
+    """Serves a file, from the middle if asked, as slowly as wanted."""
 
     def respond(request: Any) -> None:
         asked = request.headers.get("Range")
@@ -125,7 +125,7 @@ def offer(content: bytes, pause: float = 0.0, log: list[str | None] | None = Non
                 request.wfile.write(content[at : at + (1 << 18)])
                 time.sleep(pause)
         except OSError:
-            pass  # the other side is gone
+            pass  # the other side has disconnected
 
     return respond
 
@@ -133,7 +133,7 @@ def offer(content: bytes, pause: float = 0.0, log: list[str | None] | None = Non
 CONTENT = b"\x80\x02" + bytes(range(256)) * 16384  # 4 MB that begin like a pickle
 
 
-def test_whole_weights_in_a_folder_that_cannot_be_written_are_used(serve, tmp_path, monkeypatch) -> None:
+def test_complete_weights_in_an_unwritable_folder_are_used(serve, tmp_path, monkeypatch) -> None:
     target = tmp_path / "weights" / "file.pth"
     url = serve(offer(CONTENT))
     first = fetch(url, target)
@@ -189,13 +189,13 @@ def python(code: str, **options: Any) -> subprocess.Popen[str]:
 
 
 def small_files() -> None:
-    """Every write beyond 1 MB of a file fails, as on a full disk."""
+    """Let every write beyond 1 MB of a file fail, as on a full disk."""
     signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, 1 << 20))
 
 
 @pytest.mark.slow
-def test_a_full_disk_is_one_sentence_and_the_download_goes_on_later(serve, tmp_path) -> None:
+def test_a_full_disk_is_one_sentence_and_the_download_resumes_later(serve, tmp_path) -> None:
     target = tmp_path / "weights" / "file.pth"
     url = serve(offer(CONTENT))
     code = f"""
@@ -214,7 +214,7 @@ except ValueError as error:
     assert fetch(url, target).sha256 == hashlib.sha256(CONTENT).hexdigest()
 
 
-def test_a_job_on_a_full_disk_is_refused_with_a_sentence(tmp_path, monkeypatch) -> None:
+def test_a_job_on_a_full_disk_is_refused_in_one_sentence(tmp_path, monkeypatch) -> None:
     monkeypatch.setenv(jobs.JOBS, str(tmp_path / "jobs"))
 
     def full(*_: object, **__: object) -> None:
@@ -232,7 +232,7 @@ def test_a_job_on_a_full_disk_is_refused_with_a_sentence(tmp_path, monkeypatch) 
 
 
 @pytest.mark.slow
-def test_a_download_that_was_killed_goes_on_where_it_was(serve, tmp_path) -> None:
+def test_a_killed_download_resumes(serve, tmp_path) -> None:
     target, log = tmp_path / "weights" / "file.pth", []
     url = serve(offer(CONTENT, 0.1, log))
     code = f"""
@@ -257,7 +257,7 @@ fetch({url!r}, Path({str(target)!r}), lambda done, total: print(done, flush=True
 
 
 @pytest.mark.slow
-def test_a_study_outlives_a_server_that_was_killed_and_its_own_death_is_seen(tmp_path, monkeypatch) -> None:
+def test_a_study_survives_a_killed_server_and_its_own_death_is_noticed(tmp_path, monkeypatch) -> None:
     monkeypatch.setenv(jobs.JOBS, str(tmp_path / "jobs"))
     (tmp_path / "sitecustomize.py").write_text(
         "import sys, time, pathlib\n"
@@ -303,14 +303,14 @@ def test_a_study_outlives_a_server_that_was_killed_and_its_own_death_is_seen(tmp
 
 
 class Server:
-    """The app in a process that can be killed, with folders of its own."""
+    """The app in a process that can be killed, with its own folders."""
 
     def __init__(self, folder: Path) -> None:
         self.folder, self.port = folder, free_port()
         self.start()
 
     def start(self) -> None:
-        """Start it, again on the same port."""
+        """Start the server, always on the same port."""
         command = [sys.executable, "-c", LEASHED, "run", "app.py", "--server.address", "127.0.0.1"]
         command += [
             "--server.port",
@@ -333,12 +333,12 @@ class Server:
             time.sleep(0.2)
 
     def kill(self) -> None:
-        """As the kernel does when memory runs out."""
+        """Kill the server, as the kernel does when memory runs out."""
         self.process.kill()
         self.process.wait(20)
 
     def files(self) -> list[Path]:
-        """Whatever lies in its folders."""
+        """All files in the server's folders."""
         return [path for path in self.folder.rglob("*") if path.is_file()]
 
 
@@ -350,7 +350,7 @@ def server(tmp_path: Path) -> Iterator[Server]:
 
 
 def half_an_upload(port: int, session: str) -> socket.socket:
-    """A connection on which a photo of 8 MB is coming in, and half has come."""
+    """A connection over which half of an 8 MB photo has arrived."""
     with urllib.request.urlopen(f"http://127.0.0.1:{port}/_stcore/health", timeout=20) as answer:
         cookie = answer.headers["Set-Cookie"].partition(";")[0]
     token = cookie.partition("=")[2].strip('"')
@@ -362,7 +362,7 @@ def half_an_upload(port: int, session: str) -> socket.socket:
     raw.sendall(head.encode() + body[: 4 << 20])
     raw.settimeout(1.0)
     with pytest.raises(TimeoutError):
-        raw.recv(1)  # it waits for the rest: nothing was refused
+        raw.recv(1)  # the server waits for the rest: nothing was refused
     return raw
 
 
@@ -376,7 +376,7 @@ def test_a_server_killed_during_an_upload_leaves_nothing_and_readers_come_back(s
             assert (await reader.start("predict")).errors == []
             assert (await reader.photo("giant-panda")).errors == []
             session = reader.session
-        async with Reader(address, seed=0, session=session) as back:  # the connection was lost, no more
+        async with Reader(address, seed=0, session=session) as back:  # only the connection was lost
             back.page, back.query = "predict", "lang=en"
             await back.start("predict")
             assert back.session == session

@@ -1,4 +1,4 @@
-"""Capture and edit: exact, private to their thread, and gone without a trace."""
+"""Capture and edit: exact, private to their thread, leaving no trace."""
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -40,7 +40,7 @@ EXPECTED = {
 }
 
 
-def test_points_are_there_and_all_fire(model, image):
+def test_all_points_exist_and_fire(model, image):
     there = points(model)
     assert set(there) >= EXPECTED
     with torch.no_grad(), capture(model, "*") as seen:
@@ -53,7 +53,7 @@ def test_points_are_not_in_the_state_dict(model):
 
 
 @pytest.mark.parametrize("size", [(96, 128), (224, 224), (256, 256)])
-def test_logits_are_the_same_bits_watched_or_not(model, size):
+def test_watching_does_not_change_a_bit_of_the_logits(model, size):
     x = torch.randn(1, 3, *size)
     with torch.inference_mode():
         plain = model(x)
@@ -65,8 +65,8 @@ def test_logits_are_the_same_bits_watched_or_not(model, size):
     assert torch.equal(plain, seen["logits"])
 
 
-def test_probabilities_are_of_the_attention_that_ran(model, image):
-    """Rows sum to one, padding gets nothing, and probs @ v is what attention returned."""
+def test_probabilities_are_those_of_the_attention_that_ran(model, image):
+    """Rows sum to one, padding gets nothing, and probs @ v equals the output of attention."""
     with torch.no_grad(), capture(model, "layers.*.blocks.*.attn.*") as seen:
         model(image)
     for s, stage in enumerate(model.groupings(96, 128)):
@@ -77,12 +77,12 @@ def test_probabilities_are_of_the_attention_that_ran(model, image):
             torch.testing.assert_close(probs.sum(-1), torch.ones(probs.shape[:-1]))
             torch.testing.assert_close(probs @ seen[at + "v"], heads, rtol=1e-4, atol=1e-5)
             valid = torch.from_numpy(grouping.valid).repeat(2, 1)
-            rows = probs.permute(0, 2, 1, 3)[valid]  # tokens that exist, nH, N
+            rows = probs.permute(0, 2, 1, 3)[valid]  # real tokens, nH, N
             keys = valid[:, None].expand(-1, grouping.N, -1)[valid][:, None].expand_as(rows)
             assert rows[~keys].abs().max() == 0 if (~keys).any() else True
 
 
-def test_a_pattern_that_matches_nothing_lists_what_there_is(model):
+def test_a_pattern_that_matches_nothing_lists_the_points(model):
     listed = pytest.raises(ValueError, match=r"'layers\.9\.\*'.*layers\.\*\.blocks\.\*\.attn\.probs.*logits")
     with listed, capture(model, "layers.9.*"):
         pass
@@ -90,9 +90,9 @@ def test_a_pattern_that_matches_nothing_lists_what_there_is(model):
         pass
 
 
-def test_what_is_kept_is_a_copy(model, image):
+def test_captured_tensors_are_copies(model, image):
     def spoil(x):
-        seen["pooled"].zero_()  # what was kept a moment ago
+        seen["pooled"].zero_()  # the tensor captured a moment ago
         return x
 
     with torch.no_grad():
@@ -114,7 +114,7 @@ def test_another_model_is_not_watched(model, image):
 
 
 class Stop(BaseException):
-    """What Streamlit raises to end a script."""
+    """Like the exception that Streamlit raises to end a script."""
 
 
 @pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt, Stop])
@@ -133,7 +133,7 @@ def test_an_exception_leaves_no_trace(model, image, error):
 
 
 @pytest.mark.slow
-def test_sixteen_threads_get_what_they_would_get_alone(model):
+def test_sixteen_threads_get_the_same_as_one_alone(model):
     names = points(model)
     jobs = []
     for i in range(16):
@@ -152,7 +152,7 @@ def test_sixteen_threads_get_what_they_would_get_alone(model):
             out.append(seen)
         return out
 
-    torch.set_num_threads(1)  # the same splitting of sums in every thread
+    torch.set_num_threads(1)  # so that sums are split the same way in every thread
     alone = [run(job) for job in jobs]
     with ThreadPoolExecutor(16) as pool:
         together = list(pool.map(lambda job: run(job, wait=True), jobs))
@@ -162,7 +162,7 @@ def test_sixteen_threads_get_what_they_would_get_alone(model):
             assert all(torch.equal(one[k], other[k]) for k in one)
 
 
-def test_an_edit_that_changes_nothing_changes_nothing_else(model, image):
+def test_an_identity_edit_changes_nothing(model, image):
     with torch.no_grad():
         plain = model(image)
         with edit(model, {"layers.*.blocks.*.attn.probs": lambda p: p.clone()}):
@@ -188,7 +188,7 @@ def test_zeroing_a_head_equals_zeroing_its_slice_of_the_projection(model, image)
     assert not torch.allclose(edited, plain)
 
 
-def test_edits_compose_in_order_and_are_seen_by_inner_captures(model, image):
+def test_edits_compose_in_order_and_inner_captures_see_them(model, image):
     with (
         torch.no_grad(),
         edit(model, {"pooled": lambda x: x * 0 + 2}),
@@ -199,7 +199,7 @@ def test_edits_compose_in_order_and_are_seen_by_inner_captures(model, image):
     assert torch.equal(seen["pooled"], torch.full_like(seen["pooled"], 30))
 
 
-def test_the_bias_can_be_edited_and_the_cache_does_not_remember_it(model, image):
+def test_an_edited_bias_is_not_cached(model, image):
     at = "layers.0.blocks.0.attn.bias"
     with torch.no_grad():
         plain = model(image)
@@ -209,7 +209,7 @@ def test_the_bias_can_be_edited_and_the_cache_does_not_remember_it(model, image)
     assert not torch.allclose(without, plain)
 
 
-def test_an_edit_of_another_shape_is_named(model, image):
+def test_an_edit_of_another_shape_is_refused_by_name(model, image):
     named = pytest.raises(ValueError, match=r"an edit returned \(1, 384\); expected .* \(2, 384\)")
     with torch.no_grad(), edit(model, {"pooled": lambda x: x[:1]}), named:
         model(image)

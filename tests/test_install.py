@@ -1,4 +1,4 @@
-"""The wheel: it carries all that the checkout has, and works where nothing knows of the checkout."""
+"""The wheel contains all that the checkout has, and works without it."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def site(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def environment(site: Path, tmp_path: Path) -> dict[str, str]:
-    """Of a process outside the checkout whose user has no settings of his own."""
+    """The environment of a process outside the checkout, for a user without any settings."""
     return {**os.environ, "PYTHONPATH": str(site), "HOME": str(tmp_path), "OMP_NUM_THREADS": "1"}
 
 
@@ -61,7 +61,7 @@ def _python(environment: dict[str, str], folder: Path, *arguments: str) -> str:
 
 
 def _packaged() -> list[str]:
-    """Files of the checkout that belong to the package."""
+    """The files of the checkout that belong to the package."""
     files = [ROOT / "app.py", ROOT / ".streamlit" / "config.toml"]
     for folder in ("cfviz", "assets", "pages"):
         files += [path for path in (ROOT / folder).rglob("*") if path.is_file()]
@@ -69,7 +69,7 @@ def _packaged() -> list[str]:
 
 
 def _place(name: str) -> str:
-    """Where a file of the checkout lies in the wheel."""
+    """The place in the wheel of a file of the checkout."""
     if name.startswith("cfviz/"):
         return name
     return f"cfviz/{name}" if name.startswith("assets/") else f"cfviz/app/{name}"
@@ -92,7 +92,7 @@ def test_the_wheel_holds_every_file_of_the_checkout_and_no_other(wheel: Path) ->
         assert any(name.endswith(ending) for name in held), ending
 
 
-def test_the_wheel_brings_the_command(wheel: Path) -> None:
+def test_the_wheel_installs_the_command(wheel: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         (points,) = (name for name in archive.namelist() if name.endswith("entry_points.txt"))
         assert "cfviz = cfviz.cli:main" in archive.read(points).decode()
@@ -119,7 +119,7 @@ def test_the_installed_package_predicts_and_reports(
     assert "<script" in report
 
 
-def test_the_installed_notebook_object_shows_itself(
+def test_an_installed_trace_draws_itself_in_a_notebook(
     site: Path, environment: dict[str, str], tmp_path: Path
 ) -> None:
     (tmp_path / "photo.jpg").write_bytes((ROOT / "assets/gallery/german-shepherd.jpg").read_bytes())

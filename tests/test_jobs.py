@@ -1,4 +1,4 @@
-"""Background jobs: every way one can end, what survives, and which folders may be read."""
+"""Background jobs: every way in which one can end, what survives, and which folders may be read."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def _home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def sleeper(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """A stand-in for the command line: counts to what it is told, on from where it was."""
+    """A stand-in for the command line that counts up to a given number and resumes where it stopped."""
     package = tmp_path / "stand_in"
     package.mkdir()
     (package / "sitecustomize.py").write_text(
@@ -64,7 +64,7 @@ def until(job: jobs.Job, *states: str, seconds: float = 60) -> jobs.Job:
 
 
 @pytest.mark.slow
-def test_a_job_runs_to_its_end(sleeper: list[str]) -> None:
+def test_a_job_runs_to_completion(sleeper: list[str]) -> None:
     job = jobs.start("count", [*sleeper, "5", "0"], "at")
     assert job.state in jobs.ALIVE
     job = until(job, "done", "failed")
@@ -78,28 +78,28 @@ def test_a_job_runs_to_its_end(sleeper: list[str]) -> None:
 
 
 @pytest.mark.slow
-def test_what_fails_says_why(sleeper: list[str]) -> None:
+def test_a_failed_job_gives_the_reason(sleeper: list[str]) -> None:
     job = until(jobs.start("count", [*sleeper, "1", "2"], "at"), "failed", "done")
     assert (job.state, job.message) == ("failed", "the reason")
 
 
 @pytest.mark.slow
-def test_cancelled_and_gone_on_with(sleeper: list[str]) -> None:
+def test_a_cancelled_job_can_be_resumed(sleeper: list[str]) -> None:
     job = jobs.start("count", [*sleeper, "100", "0"], "at")
-    assert jobs.start("count", [*sleeper, "100", "0"], "at").folder == job.folder  # the same one
+    assert jobs.start("count", [*sleeper, "100", "0"], "at").folder == job.folder  # the same job
     until(job, "moving")
     job = jobs.cancel(job)
     assert job.state == "cancelled"
     reached = int(job.result.read_text())
     time.sleep(0.3)
-    assert int(job.result.read_text()) == reached < 100  # nobody counts any more
+    assert int(job.result.read_text()) == reached < 100  # its process no longer runs
     job.result.write_text("97")
     job = until(jobs.resume(job), "done", "failed", "cancelled")
     assert (job.state, job.result.read_text()) == ("done", "100")
 
 
 @pytest.mark.slow
-def test_a_dead_process_is_interrupted_and_goes_on(sleeper: list[str]) -> None:
+def test_a_job_with_a_dead_process_is_interrupted_and_can_be_resumed(sleeper: list[str]) -> None:
     job = until(jobs.start("count", [*sleeper, "200", "0"], "at"), "moving")
     os.killpg(jobs._json(job.folder / "state.json")["group"], signal.SIGKILL)
     job = until(job, "interrupted", seconds=10)
@@ -108,7 +108,7 @@ def test_a_dead_process_is_interrupted_and_goes_on(sleeper: list[str]) -> None:
 
 
 @pytest.mark.slow
-def test_a_job_outlives_who_started_it(sleeper: list[str]) -> None:
+def test_a_job_outlives_the_process_that_started_it(sleeper: list[str]) -> None:
     code = f"from cfviz import jobs; print(jobs.start('count', {[*sleeper, '40', '0']!r}, 'at').folder)"
     env = {**os.environ, "PYTHONPATH": os.pathsep.join([os.environ["PYTHONPATH"], os.getcwd()])}
     done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, check=True)
@@ -118,13 +118,13 @@ def test_a_job_outlives_who_started_it(sleeper: list[str]) -> None:
     assert until(job, "done", "interrupted").state == "done"
 
 
-def test_only_paths_inside(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_paths_outside_the_jobs_folder_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     for kind, result in (("../x", "a"), ("x", "../a"), ("x", "/a")):
         with pytest.raises(ValueError, match="expected a word and a path"):
             jobs.start(kind, QUICK, result)
 
 
-def test_folders_under_the_roots_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_folders_under_the_roots_may_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     root, out = tmp_path / "root", tmp_path / "out"
     for folder in (root / "set" / "n01", root / "plain", out / "n01"):
         folder.mkdir(parents=True)
@@ -148,14 +148,14 @@ def test_folders_under_the_roots_only(tmp_path: Path, monkeypatch: pytest.Monkey
         jobs.allowed(root / "set")
 
 
-def test_progress_is_written_whole(tmp_path: Path) -> None:
+def test_progress_is_written_atomically(tmp_path: Path) -> None:
     jobs.report(None, 1, 2)
     jobs.report(tmp_path / "p.json", 1, 2, "half")
     assert jobs._json(tmp_path / "p.json")["message"] == "half"
     assert [path.name for path in tmp_path.iterdir()] == ["p.json"]
 
 
-def test_where_jobs_live(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_jobs_are_kept_in_the_users_data_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("CFVIZ_JOBS", str(tmp_path / "mine"))
     assert jobs.home() == tmp_path / "mine"
     monkeypatch.delenv("CFVIZ_JOBS")
@@ -175,7 +175,7 @@ def test_where_jobs_live(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Non
 
 
 @pytest.mark.slow
-def test_one_runs_and_the_others_wait_in_order(sleeper: list[str]) -> None:
+def test_one_job_runs_and_the_others_wait_in_order(sleeper: list[str]) -> None:
     first = jobs.start("count", [*sleeper, "400", "0"], "at")
     until(first, "moving")
     others = []
@@ -186,7 +186,7 @@ def test_one_runs_and_the_others_wait_in_order(sleeper: list[str]) -> None:
     assert [until(job, "waiting").state for job in others] == ["waiting"] * 2
     assert jobs.cancel(others[0]).state == "cancelled"
     assert not others[0].result.exists(), "it never began"
-    jobs.resume(others[0])  # behind the other now
+    jobs.resume(others[0])  # now it is behind the other
     time.sleep(0.5)
     assert jobs.cancel(first).state == "cancelled"
     done = [until(job, "done") for job in (others[1], others[0])]
@@ -194,7 +194,7 @@ def test_one_runs_and_the_others_wait_in_order(sleeper: list[str]) -> None:
 
 
 @pytest.mark.slow
-def test_a_supervisor_is_light(sleeper: list[str]) -> None:
+def test_a_supervisor_takes_little_memory(sleeper: list[str]) -> None:
     job = until(jobs.start("count", [*sleeper, "200", "0"], "at"), "moving")
     group = jobs._json(job.folder / "state.json")["group"]
     status = Path(f"/proc/{group}/status").read_text()
@@ -203,7 +203,7 @@ def test_a_supervisor_is_light(sleeper: list[str]) -> None:
     assert taken < 60_000, f"{taken} kB; torch alone takes 200,000"
 
 
-def test_more_than_a_few_jobs_are_not_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_number_of_waiting_jobs_is_limited(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(jobs, "_launch", lambda folder, owner: jobs.read(folder))
     monkeypatch.setattr(jobs, "_free", lambda folder: False)
     for n in range(jobs.MOST_WAITING):
@@ -214,10 +214,8 @@ def test_more_than_a_few_jobs_are_not_taken(tmp_path: Path, monkeypatch: pytest.
         jobs.start("count", ["one more"], "at")
 
 
-def test_a_cancel_before_the_process_speaks_is_heeded(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A start on a busy machine can take longer than whoever cancels waits for it."""
+def test_a_job_can_be_cancelled_while_it_starts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a busy machine a start can take longer than the canceller waits for it."""
     monkeypatch.setattr(jobs, "GRACE", 0.05)
     monkeypatch.setattr(jobs.os, "nice", lambda _: 0)
     begun: list[object] = []
@@ -339,7 +337,7 @@ DAMAGED = [
 
 @pytest.mark.parametrize("name", ["state.json", "progress.json", "log.txt", "lock"])
 @pytest.mark.parametrize("text", DAMAGED, ids=range(len(DAMAGED)))
-def test_a_damaged_job_is_interrupted_at_most(name: str, text: str) -> None:
+def test_a_damaged_job_is_at_worst_interrupted(name: str, text: str) -> None:
     folder = jobs.home() / "count" / "one"
     folder.mkdir(parents=True)
     jobs.write(folder / "job.json", {"kind": "count", "command": ["models"], "result": "at"})
@@ -358,7 +356,7 @@ def test_a_damaged_job_is_interrupted_at_most(name: str, text: str) -> None:
      '{"kind": "count", "command": [], "result": "/etc/passwd"}'],
     ids=range(11),
 )  # fmt: skip
-def test_a_job_that_nobody_asked_for_is_not_listed(about: str) -> None:
+def test_a_job_with_a_senseless_description_is_not_listed(about: str) -> None:
     folder = jobs.home() / "count" / "one"
     folder.mkdir(parents=True)
     (folder / "job.json").write_text(about)
@@ -374,8 +372,8 @@ def test_a_full_disk_does_not_end_a_command(tmp_path: Path, monkeypatch: pytest.
 
 
 @pytest.mark.parametrize("umask", [0o022, 0o077])
-def test_what_is_written_whole_has_the_rights_of_any_other_file(tmp_path: Path, umask: int) -> None:
-    """Weights came out as files that nobody else could read."""
+def test_atomically_written_files_follow_the_umask(tmp_path: Path, umask: int) -> None:
+    """Weights used to be written as files that nobody else could read."""
     before = os.umask(umask)
     try:
         with jobs.replacing(tmp_path / "weights") as part:

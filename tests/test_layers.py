@@ -1,4 +1,4 @@
-"""The rules that a syntax tree can check: who imports whom, whose files are read, how full a folder is."""
+"""Rules that can be checked on syntax trees: who imports whom, whose files are read, how full a folder is."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ LAYERS: dict[str, int] = {
     "__main__": 12,
     "pages": 12,
 }
-# What lies in `assets/`, and the one layer that reads it; all others ask that layer.
+# The folders of `assets/`, each with the only layer that reads it; the others ask that layer.
 ASSETS = {
     "gallery": "data",
     "icon.svg": "ui",
@@ -58,7 +58,7 @@ ASSETS = {
     "translations": "words",
     "weights": "models",
 }
-# The modules that may look beyond the folder of their own layer.
+# Modules that may read outside the folder of their own layer.
 BEYOND = {
     "bundled": "it finds what comes with the package",
     "jobs": "it tells a new process where the package lies",
@@ -67,7 +67,7 @@ BEYOND = {
 # Rooms of the app, the lowest first.
 UI = ("session", "compute", "context", "widgets", "figures", "shell", "pages")
 CODE = {".py", ".js", ".css", ".html"}
-SHARE, CROWD = 1 / 3, 15  # of the lines, in one folder with all below it; files in one folder
+SHARE, CROWD = 1 / 3, 15  # share of the lines in one folder with all below it; files in one folder
 TORCH = ("models", "hooks", "run", "training", "data/images", "data.images")
 
 
@@ -84,7 +84,7 @@ def module_of(path: Path) -> str:
 
 
 def bound(tree: ast.AST, path: Path) -> Iterator[tuple[str, str]]:
-    """What a file imports, wherever in the file: the name it has there, and its absolute name."""
+    """All that a file imports, at any place: the local name -> the absolute name."""
     inside = path.is_relative_to(ROOT / "cfviz")
     package = ["cfviz", *path.relative_to(ROOT / "cfviz").parts[:-1]] if inside else []
     for node in ast.walk(tree):
@@ -97,7 +97,7 @@ def bound(tree: ast.AST, path: Path) -> Iterator[tuple[str, str]]:
 
 
 def imports(path: Path) -> Iterator[str]:
-    """Absolute names of all that a file imports, wherever in the file."""
+    """The absolute names of all that a file imports, at any place."""
     return (name for _, name in bound(ast.parse(path.read_text(encoding="utf-8")), path))
 
 
@@ -151,13 +151,13 @@ def circles(arrows: dict[str, set[str]]) -> list[list[str]]:
     return sorted(sorted(ring) for ring in rings)
 
 
-def test_a_circle_is_found() -> None:
+def test_a_circle_of_imports_is_found() -> None:
     assert circles({"a": {"b"}, "b": {"c"}, "c": {"a", "d"}, "d": set()}) == [["a", "b", "c"]]
     assert circles({"a": {"b", "c"}, "b": {"c"}, "c": set()}) == []
 
 
-def test_imports_go_in_no_circle() -> None:
-    """Those under TYPE_CHECKING and inside functions count, too."""
+def test_imports_form_no_circle() -> None:
+    """Imports under TYPE_CHECKING and inside functions count too."""
     files = {"cfviz." + module_of(path): path for path in LIBRARY}
     arrows: dict[str, set[str]] = {}
     for name, path in files.items():
@@ -167,10 +167,10 @@ def test_imports_go_in_no_circle() -> None:
 
 
 class Reads:
-    """Where the paths written in a file lead.
+    """Where the paths in a file lead.
 
-    Seen are paths that begin at `__file__`, at `ASSETS` or `bundled(...)`, at a path that another module
-    keeps in a constant, and paths of the checkout written out in one string.
+    Recognised are paths that start at `__file__`, at `ASSETS` or `bundled(...)` or at a path in another
+    module's constant, and paths of the checkout written out in one string.
     """
 
     def __init__(self, source: str, path: Path) -> None:
@@ -180,7 +180,7 @@ class Reads:
         self.places: dict[str, Path] = {}
 
     def faults(self) -> list[str]:
-        """One clause for each path that leads to what another layer reads."""
+        """One clause for each path that leads to a file of another layer."""
         if self.module in BEYOND:
             return []
         found = []
@@ -198,7 +198,7 @@ class Reads:
         return found
 
     def owner(self, node: ast.AST) -> str:
-        """The layer whose files a path leads to; "" for what is no path, or lies in no layer."""
+        """The layer whose files a path leads to; "" if it is no path or belongs to no layer."""
         name = self.full(node)
         if name.startswith("cfviz.") and not name.startswith("cfviz.bundled.") and is_path(name):
             return layer_of(name.removeprefix("cfviz."))
@@ -209,7 +209,7 @@ class Reads:
         if parts[:1] == ("assets",):
             if len(parts) > 1:
                 return ASSETS.get(parts[1], "nobody")
-            chosen = isinstance(node, ast.BinOp | ast.Call)  # by a name that only shows at run time
+            chosen = isinstance(node, ast.BinOp | ast.Call)  # by a name known only at run time
             return "nobody" if chosen else ""
         if parts[:1] == ("cfviz",) and len(parts) > 1:
             return parts[1].removesuffix(".py")
@@ -224,7 +224,7 @@ class Reads:
         return ""
 
     def place(self, node: ast.AST) -> Path | None:
-        """The path that an expression stands for, as far as it is written out; None for what is no path."""
+        """The path that an expression stands for, as far as it is written out; None if it is no path."""
         match node:
             case ast.Name(id="__file__"):
                 return self.path
@@ -319,7 +319,7 @@ def test_a_read_across_layers_is_found(name: str, source: str) -> None:
         ("cli.py", "Path(given).read_text()"),
     ],
 )
-def test_files_of_the_own_layer_may_be_read(name: str, source: str) -> None:
+def test_a_layer_may_read_its_own_files(name: str, source: str) -> None:
     assert Reads(source, ROOT / "cfviz" / name).faults() == []
 
 
@@ -342,7 +342,7 @@ def crowds(lines: Mapping[str, int]) -> list[str]:
     ]
 
 
-def test_a_crowd_is_found() -> None:
+def test_a_crowded_folder_is_found() -> None:
     assert crowds({"cfviz/a/x.py": 30, "cfviz/b/x.py": 30, "cfviz/c/x.py": 30}) == []
     even = {f"cfviz/{room}/{n}.py": 10 for room in "abc" for n in range(15)}
     assert crowds(even) == []
@@ -377,7 +377,7 @@ def test_heavy_libraries_stay_where_they_belong(path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=name_of)
-def test_what_is_public_is_documented(path: Path) -> None:
+def test_public_functions_and_classes_have_docstrings(path: Path) -> None:
     tree = ast.parse(path.read_text(encoding="utf-8"))
     assert ast.get_docstring(tree), f"{name_of(path)} does not say what it is for"
     for node in tree.body:
@@ -386,14 +386,14 @@ def test_what_is_public_is_documented(path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", [p for p in LIBRARY if p.name == "__init__.py"], ids=name_of)
-def test_packages_that_offer_names_list_them(path: Path) -> None:
+def test_packages_list_the_names_they_export(path: Path) -> None:
     body = ast.parse(path.read_text(encoding="utf-8")).body
     offers = any(isinstance(node, ast.Import | ast.ImportFrom | ast.FunctionDef) for node in body)
     assigned = [ast.unparse(t) for node in body if isinstance(node, ast.Assign) for t in node.targets]
     assert "__all__" in assigned or not offers, f"{name_of(path)} sets no __all__"
 
 
-def test_public_names() -> None:
+def test_there_are_at_most_nine_public_names() -> None:
     cfviz = importlib.import_module("cfviz")
     names = cfviz.__all__
     assert len(names) <= 9, f"{len(names)} public names; at most nine"
@@ -414,7 +414,7 @@ def test_geometry_needs_only_numpy() -> None:
 
 
 def tracked_text() -> list[Path]:
-    """All text files of the project: what git tracks, or would; without git, what is not hidden."""
+    """All text files of the project: those that git tracks or would; without git, those not hidden."""
     command = ["git", "ls-files", "-co", "--exclude-standard", "-z"]
     listed = subprocess.run(command, cwd=ROOT, capture_output=True, check=False)
     if listed.returncode == 0:
@@ -425,14 +425,14 @@ def tracked_text() -> list[Path]:
     return [path for path in paths if path.is_file() and path.suffix not in {*binary, ".pyc"}]
 
 
-def test_no_path_of_one_machine() -> None:
+def test_no_file_names_a_path_of_one_machine() -> None:
     absolute = re.compile(r"(?<![\w.~:/*{}-])/(?:home|root|Users|work|mnt|srv)/\w|[A-Z]:\\\\?Users")
     for path in tracked_text():
         found = absolute.search(path.read_text(encoding="utf-8", errors="replace"))
         assert not found, f"{name_of(path)} names a path of one machine: {found and found[0]}"
 
 
-def test_nothing_is_left_for_later() -> None:
+def test_no_file_has_a_to_do_note_or_a_skipped_test() -> None:
     marks = re.compile(r"\b(?:TO" + "DO|FIX" + r"ME|XX" + r"X)\b|pytest\.mark\.(?:sk" + "ip|xf" + "ail)")
     for path in tracked_text():
         found = marks.search(path.read_text(encoding="utf-8", errors="replace"))

@@ -1,4 +1,4 @@
-"""The load script: its figures, and a small crowd against a server of its own."""
+"""The load test: its statistics, and a small crowd on a server of its own."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from bench import load
 from bench.reader import Rerun
 
 
-def test_the_slope_of_memory_ignores_the_warm_up_and_outliers() -> None:
+def test_the_growth_of_memory_ignores_the_warm_up_and_outliers() -> None:
     flat = [(5.0 * n, 500.0 + 400.0 * (n < 12)) for n in range(60)]
     assert load.slope(flat, 60) == 0
     rising = [(s, 500 + s / 60 + 300 * (n == 40)) for n, (s, _) in enumerate(flat)]
@@ -62,7 +62,7 @@ def test_what_the_server_computed_is_counted_by_name_and_key() -> None:
 
 
 @pytest.mark.slow
-def test_a_small_crowd(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_small_crowd_is_served_without_errors(capsys: pytest.CaptureFixture[str]) -> None:
     words = "--users 3 --seconds 600 --clicks 15 --think 0.3"
     assert load.main(words.split()) == 0, capsys.readouterr().out
     said = capsys.readouterr().out

@@ -1,4 +1,4 @@
-"""Names of points: what is built is what the model has, and parsing gives it back."""
+"""Names of points: those built are the model's, and parsing inverts building."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from cfviz.hooks import points as listed
 from cfviz.point_names import Place
 
 
-def test_names_are_the_models(tiny_model) -> None:
+def test_built_names_are_points_of_the_model(tiny_model) -> None:
     have = set(listed(tiny_model()))
     assert point_names.block(0, 0) in have
     assert point_names.attention(1, 0, "bias") in have
@@ -25,7 +25,7 @@ def test_stage_outputs_are_the_last_blocks(tiny_model) -> None:
     assert list(names) == last
 
 
-def test_parsing_gives_back_what_was_built() -> None:
+def test_parsing_inverts_building() -> None:
     assert point_names.parse(point_names.attention(2, 13, "q")) == Place(2, 13, "attn.q")
     assert point_names.parse(point_names.block(3, 1)) == Place(3, 1, "out")
     for stage in range(4):
@@ -38,7 +38,7 @@ def test_other_names_are_refused(name: str) -> None:
         point_names.parse(name)
 
 
-def test_every_point_of_a_block_or_embedding_parses(tiny_model) -> None:
+def test_every_point_of_a_block_or_embedding_can_be_parsed(tiny_model) -> None:
     for name in listed(tiny_model()):
         if name.startswith(("layers.", "patch_embed.")):
             place = point_names.parse(name)

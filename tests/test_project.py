@@ -1,4 +1,4 @@
-"""The project around the code: requirements, commands, and documents that must stay true."""
+"""The project around the code: requirements, commands, and documents that must remain true."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ import cfviz
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 DOCUMENTS = ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")
-UNIMPORTED = {"torchvision"}  # needed by timm, at the version that goes with torch
+UNIMPORTED = {"torchvision"}  # needed by timm, in the version that matches torch
 PICTURE_BYTES = 300_000
 
 
@@ -31,7 +31,7 @@ def requirements(name: str) -> dict[str, Requirement]:
 
 
 def imported(folders: tuple[str, ...]) -> set[str]:
-    """Distributions that the files of some folders import, wherever in a file."""
+    """The distributions that the files of some folders import, at any place."""
     files = [path for folder in folders for path in sorted((ROOT / folder).rglob("*.py"))]
     files += ROOT.glob("app.py")
     roots: set[str] = set()
@@ -62,13 +62,13 @@ def test_requirements_are_complete_and_minimal() -> None:
 
 
 def extras() -> dict[str, Requirement]:
-    """What `pip install 'cfviz[...]'` adds."""
+    """The requirements that `pip install 'cfviz[...]'` adds."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     wanted = [Requirement(line) for lines in project["optional-dependencies"].values() for line in lines]
     return {canonicalize_name(r.name): r for r in wanted}
 
 
-def test_extras_are_tested() -> None:
+def test_extras_are_installed_for_the_tests() -> None:
     tested, needed = requirements("requirements-dev.txt"), set(requirements("requirements.txt"))
     for name, requirement in extras().items():
         assert tested[name].specifier == requirement.specifier
@@ -83,7 +83,7 @@ def test_requirements_have_both_bounds_and_fit_what_is_installed(name: str) -> N
         assert requirement.specifier.contains(version(project)), f"{project} {version(project)}"
 
 
-def test_versions_agree() -> None:
+def test_the_version_is_the_same_everywhere() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     citation = (ROOT / "CITATION.cff").read_text()
     assert f"\nversion: {project['version']}\n" in citation
@@ -97,7 +97,7 @@ def test_versions_agree() -> None:
 
 
 def run(script: str, *args: str, path: Path, **env: str) -> subprocess.CompletedProcess[str]:
-    """A script in a world that holds only what the folder `path` holds."""
+    """Run a script that finds only the programs in the folder `path`."""
     for tool in ("sh", "dirname", "env", "rm"):
         if not (path / tool).exists():
             (path / tool).symlink_to(Path("/usr/bin") / tool)
@@ -119,7 +119,7 @@ def program(folder: Path, name: str, body: str) -> Path:
     return path
 
 
-def test_an_old_python_is_refused_with_a_sentence(tmp_path: Path) -> None:
+def test_an_old_python_is_refused_in_one_sentence(tmp_path: Path) -> None:
     program(tmp_path, "python3", '[ "$1" = --version ] && echo "Python 3.9.2" && exit 0; exit 1')
     done = run("venv.sh", ".venv", path=tmp_path)
     assert done.returncode == 1
@@ -127,7 +127,7 @@ def test_an_old_python_is_refused_with_a_sentence(tmp_path: Path) -> None:
     assert "make run PYTHON=" in done.stderr
 
 
-def test_the_python_that_was_asked_for_or_none(tmp_path: Path) -> None:
+def test_only_the_requested_python_is_used(tmp_path: Path) -> None:
     program(tmp_path, "python3", 'echo "Python 3.13.1"')
     old = program(tmp_path, "old", '[ "$1" = --version ] && echo "Python 3.10.4" && exit 0; exit 1')
     done = run("venv.sh", ".venv", path=tmp_path, PYTHON=str(old))
@@ -136,7 +136,7 @@ def test_the_python_that_was_asked_for_or_none(tmp_path: Path) -> None:
     assert run("venv.sh", ".venv", path=tmp_path).returncode == 0
 
 
-def test_a_python_without_venv_is_refused_with_a_sentence(tmp_path: Path) -> None:
+def test_a_python_without_venv_is_refused_in_one_sentence(tmp_path: Path) -> None:
     program(tmp_path, "python3", 'case "$2" in *ensurepip*) exit 1;; *print*) echo python3.12;; esac; exit 0')
     done = run("venv.sh", ".venv", path=tmp_path)
     assert done.returncode == 1
@@ -144,7 +144,7 @@ def test_a_python_without_venv_is_refused_with_a_sentence(tmp_path: Path) -> Non
     assert not (tmp_path / ".venv").exists()
 
 
-def test_a_missing_browser_is_an_error_with_a_sentence(tmp_path: Path) -> None:
+def test_a_missing_browser_is_one_sentence(tmp_path: Path) -> None:
     python = program(tmp_path, "python", "exit 1")
     done = run("browser.sh", str(python), path=tmp_path)
     assert done.returncode == 1
@@ -161,7 +161,7 @@ def test_a_browser_that_does_not_run_does_not_count(tmp_path: Path) -> None:
     assert run("browser.sh", str(python), path=tmp_path).returncode == 0
 
 
-def test_a_browser_comes_from_debian_where_there_is_root(tmp_path: Path) -> None:
+def test_root_gets_a_browser_from_debian(tmp_path: Path) -> None:
     python = program(tmp_path, "python", "exit 1")
     program(tmp_path, "id", "echo 0")
     program(tmp_path, "chmod", 'exec /usr/bin/chmod "$@"')
@@ -171,7 +171,7 @@ def test_a_browser_comes_from_debian_where_there_is_root(tmp_path: Path) -> None
     assert "chromium fonts-noto-cjk" in (tmp_path / "asked").read_text()
 
 
-def test_make_knows_what_the_documents_name() -> None:
+def test_every_make_target_in_the_documents_exists() -> None:
     targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), flags=re.M))
     for name in DOCUMENTS:
         named = set(re.findall(r"(?:^|`|\n)make ([a-z]+)", (ROOT / name).read_text(encoding="utf-8")))
@@ -179,7 +179,7 @@ def test_make_knows_what_the_documents_name() -> None:
 
 
 def test_a_second_run_installs_nothing(tmp_path: Path) -> None:
-    """In a folder whose name has a space: the stamps decide, and a changed list of requirements installs."""
+    """In a folder with a space in its name: stamps decide, and changed requirements are installed again."""
     folder = tmp_path / "my copy"
     (folder / "scripts").mkdir(parents=True)
     (folder / "Makefile").write_bytes((ROOT / "Makefile").read_bytes())
@@ -231,13 +231,13 @@ def test_local_links_lead_somewhere(name: str) -> None:
             assert (ROOT / link.split("#")[0]).exists(), f"{name} links to {link}"
 
 
-def test_pictures_are_light() -> None:
+def test_pictures_are_small_and_shown_in_the_readme() -> None:
     for path in sorted((ROOT / "docs").rglob("*.*")):
         assert path.stat().st_size <= PICTURE_BYTES, f"{path.name} weighs {path.stat().st_size} bytes"
         assert path.relative_to(ROOT).as_posix() in README, f"{path.name} is shown nowhere"
 
 
-def test_papers_are_cited_alike() -> None:
+def test_the_readme_and_the_citation_file_cite_the_same_papers() -> None:
     citation = (ROOT / "CITATION.cff").read_text()
     for fact in ("2108.00154", "2303.06908", "10.1109/TPAMI.2023.3341806", "_PHymLIxuI"):
         assert fact in README
@@ -273,7 +273,7 @@ def test_readme_commands_run() -> None:
     commands = [line.split()[3:] for line in lines if line.startswith("python -m cfviz")]
     assert {words[0] for words in commands} >= {"models", "predict", "points", "train", "evaluate"}
     for words in commands:
-        # what needs a network or hours is asked only whether it knows its options
+        # commands that need a network or hours are only asked for their options
         run_it = words[0] in ("models", "predict", "points") and "official" not in " ".join(words)
         asked = words if run_it else [words[0], "--help"]
         done = subprocess.run(

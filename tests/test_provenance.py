@@ -1,4 +1,4 @@
-"""What weights were trained on: facts in a card, the same sentence as ever in English, and one in Chinese."""
+"""The training of weights: facts in a card, the English sentence unchanged, and one in Chinese."""
 
 from __future__ import annotations
 
@@ -40,7 +40,9 @@ TRAININGS = {
 
 
 @pytest.mark.parametrize(("text", "training"), TRAININGS.items())
-def test_english_is_as_it_was_and_chinese_has_no_english_sentence(text: str, training: Training) -> None:
+def test_the_english_sentence_is_unchanged_and_the_chinese_one_is_chinese(
+    text: str, training: Training
+) -> None:
     assert training.sentence() == training.sentence(translator("en")) == text
     chinese = training.sentence(translator("zh-Hant"))
     assert not any(
@@ -51,16 +53,16 @@ def test_english_is_as_it_was_and_chinese_has_no_english_sentence(text: str, tra
 
 
 @pytest.mark.parametrize("training", TRAININGS.values())
-def test_fields_come_back_from_json(training: Training) -> None:
+def test_fields_survive_json(training: Training) -> None:
     assert Training.from_json(json.loads(json.dumps(training.as_json()))) == training
 
 
 @pytest.mark.parametrize("text", [text for text in TRAININGS if "short" in text])
-def test_the_sentence_of_an_older_file_is_read(text: str) -> None:
+def test_the_sentence_of_an_older_file_is_parsed(text: str) -> None:
     assert Training.from_sentence(text) == TRAININGS[text]
 
 
-def test_what_a_file_says_in_its_own_words_stays() -> None:
+def test_a_files_own_words_are_kept() -> None:
     assert Training.from_sentence("my own cats, by hand") is None
     its = Provenance("cats.safetensors", trained="my own cats, by hand")
     assert its.trained_in(translator("zh-Hant")) == "my own cats, by hand"
@@ -79,7 +81,7 @@ def test_what_a_file_says_in_its_own_words_stays() -> None:
         {"by": "file", "epochs": [3], "top1": "most"}, {"by": "file", "more": 1},
     ],
 )  # fmt: skip
-def test_fields_that_make_no_sense_are_not_taken(told: Any) -> None:
+def test_senseless_fields_are_ignored(told: Any) -> None:
     assert Training.from_json(told) is None
 
 
@@ -105,7 +107,7 @@ def test_every_sitting_is_counted(start: dict[str, Any], said: str) -> None:
         assert export.training(recipe, state, fields) == export.training(recipe, state, start)
 
 
-def test_a_run_cut_short_says_how_far_it_came() -> None:
+def test_a_run_cut_short_says_how_far_it_got() -> None:
     recipe = Recipe("imagenette20/train", [Phase(64, 7, 20)], teacher="t")
     assert export.training(recipe, {"epoch": 9}).sentence() == (
         "imagenette20, a short first training (9 of 20 epochs, distilled)"
@@ -127,14 +129,14 @@ def test_fields_and_sentence_of_a_bundled_card_agree(name: str) -> None:
 
 
 def saved(path: Path, **facts: Any) -> Any:
-    """What a file with these facts in its header says of its training, in both languages."""
+    """The training stated by a file with these facts in its header, in both languages."""
     state = create_model("crossformer_nano", weights=None).state_dict()
     write_checkpoint(path, state, torch.float16, **facts)
     its = build(load_checkpoint(path)).provenance
     return its.trained, its.trained_in(translator("zh-Hant"))
 
 
-def test_a_file_says_what_it_was_trained_on(tmp_path: Path) -> None:
+def test_a_file_states_its_training(tmp_path: Path) -> None:
     path, zh = tmp_path / "mine.safetensors", translator("zh-Hant")
     training = Training("run", "cats", (3, 4), distilled=True)
     told = (training.sentence(), training.sentence(zh))
@@ -146,7 +148,7 @@ def test_a_file_says_what_it_was_trained_on(tmp_path: Path) -> None:
     assert saved(path, trained=None)[0] is None  # never trained
 
 
-def test_a_record_that_makes_no_sense_is_left_out(tmp_path: Path) -> None:
+def test_a_senseless_record_is_left_out(tmp_path: Path) -> None:
     path = tmp_path / "mine.safetensors"
     assert saved(path, epoch=3, max_accuracy="most")[0] == "to epoch 3, says the file"
     assert saved(path, epoch="<b>3</b>", max_accuracy=81.5)[0] == "not recorded in the file"

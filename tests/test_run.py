@@ -1,4 +1,4 @@
-"""From a photo to a trace: what it holds, that it is frozen, and what it says when it cannot."""
+"""From a photo to a trace: its contents, that it is frozen, and its errors."""
 
 import numpy as np
 import pytest
@@ -21,7 +21,7 @@ def model():
     return timm.create_model("crossformer_nano", num_classes=20).eval()
 
 
-def test_a_trace_is_the_model_on_the_pixels_it_shows(model):
+def test_a_trace_belongs_to_the_pixels_it_shows(model):
     trace = cfviz.inspect(PHOTO, model=model, size=(96, 160), watch=["pooled", "layers.0.blocks.1.attn.*"])
     pixels = torch.from_numpy(np.array(trace.crop)).permute(2, 0, 1)[None] / 255
     mean, std = (torch.tensor(model.pretrained_cfg[k])[None, :, None, None] for k in ("mean", "std"))
@@ -75,7 +75,7 @@ def test_a_trace_is_frozen(model):
         trace["pooled"]
 
 
-def test_top_is_sorted_and_bounded(model):
+def test_the_top_classes_are_sorted_and_bounded(model):
     trace = cfviz.inspect(PHOTO, model=model, size=64)
     top = trace.top(99)
     assert len(top) == 20
@@ -84,7 +84,7 @@ def test_top_is_sorted_and_bounded(model):
     assert trace.top(0) == []
 
 
-def test_bf16_is_close_and_leaves_the_model_alone(model):
+def test_bfloat16_is_close_and_leaves_the_model_unchanged(model):
     exact = cfviz.inspect(PHOTO, model=model, size=64)
     rounded = cfviz.inspect(PHOTO, model=model, size=64, dtype="bfloat16")
     assert (exact.dtype, rounded.dtype) == ("float32", "bfloat16")
@@ -109,13 +109,13 @@ def test_the_same_name_gives_the_same_model():
         ({"mode": "squash"}, "squash"),
     ],
 )
-def test_what_cannot_be_is_said(model, setting, message):
+def test_impossible_requests_are_refused_in_one_sentence(model, setting, message):
     with pytest.raises(ValueError, match=message):
         cfviz.inspect(PHOTO, **{"model": model, "size": 64, **setting})
 
 
-def test_what_is_no_model_is_called_by_its_kind():
-    """The advice was to call `model.eval()`, which a checkpoint does not have."""
+def test_an_object_that_is_no_model_is_refused_by_its_type():
+    """It used to advise calling `model.eval()`, which a checkpoint does not have."""
     file = cfviz.load_checkpoint("crossformer_nano")
     with pytest.raises(ValueError, match=r"got a Checkpoint, expected a CrossFormer; .*create_model"):
         cfviz.inspect(PHOTO, model=file)
@@ -140,10 +140,12 @@ def test_arrays_can_be_saved(model, tmp_path):
 def test_show_is_a_method_that_gives_the_html_of_a_cell(model):
     trace = cfviz.inspect(gallery()[0].path, model)
     assert trace.show() == trace._repr_html_() == notebook.show(trace)
-    assert trace.show()._repr_html_() == trace.show()  # a cell that ends in it draws, and prints no HTML
+    assert (
+        trace.show()._repr_html_() == trace.show()
+    )  # as the last line of a cell it draws and prints no HTML
 
 
-def test_it_shows_itself_in_a_notebook(model):
+def test_a_trace_draws_itself_in_a_notebook(model):
     photo = Image.new("RGB", (80, 80), (200, 30, 30))
     trace = cfviz.inspect(photo, model=model, size=64, watch="layers.*.blocks.*.attn.*")
     html = trace._repr_html_()
@@ -162,7 +164,7 @@ def test_a_figure_too_large_for_a_notebook_leaves_the_table(model, monkeypatch):
     assert "<iframe" not in html
 
 
-def test_names_from_outside_are_escaped_in_a_notebook():
+def test_untrusted_names_are_escaped_in_a_notebook():
     trace = Trace(
         arrays={"logits": np.zeros(1, np.float32)},
         labels=("<script>alert(1)</script>",),

@@ -1,4 +1,4 @@
-"""The files for those who run a server: what they name is there, and they keep their promises."""
+"""The files for running a server: what they name exists, and what they promise is true."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def instructions() -> list[str]:
     return [line for line in joined.splitlines() if line.strip() and not line.startswith("#")]
 
 
-def test_the_container_runs_as_an_ordinary_user_and_says_how_it_is() -> None:
+def test_the_container_runs_as_an_ordinary_user_with_a_health_check() -> None:
     kinds = [line.split()[0] for line in instructions()]
     users = [line.split()[1] for line in instructions() if line.startswith("USER")]
     assert users == ["10001:10001"]
@@ -38,7 +38,7 @@ def test_the_container_runs_as_an_ordinary_user_and_says_how_it_is() -> None:
     assert f"EXPOSE {port[1]}" in CONTAINER
 
 
-def test_the_container_copies_what_is_there_and_what_the_app_needs() -> None:
+def test_the_container_copies_what_the_app_needs() -> None:
     copied = {word for line in instructions() if line.startswith("COPY") for word in line.split()[1:-1]}
     ignored = (ROOT / ".containerignore").read_text().split()
     for name in copied:
@@ -47,7 +47,7 @@ def test_the_container_copies_what_is_there_and_what_the_app_needs() -> None:
     assert {"app.py", "pages", "cfviz", "assets", ".streamlit"} <= copied
 
 
-def test_torch_is_picked_out_of_the_requirements() -> None:
+def test_torch_is_installed_separately_in_the_container() -> None:
     picked = [
         line for line in (ROOT / "requirements.txt").read_text().splitlines() if re.match("torch", line)
     ]
@@ -55,7 +55,7 @@ def test_torch_is_picked_out_of_the_requirements() -> None:
     assert names == ["torch", "torchvision"]
 
 
-def test_the_proxy_lets_in_what_the_app_lets_in() -> None:
+def test_the_proxy_allows_what_the_app_allows() -> None:
     limit = re.search(r"maxUploadSize = (\d+)", CONFIG)
     body = re.search(r"client_max_body_size (\d+)m", NGINX)
     assert limit
@@ -90,7 +90,7 @@ def test_a_local_app_answers_to_local_names_only(host: str, monkeypatch: pytest.
     assert words == names
 
 
-def test_limits_are_those_of_the_code() -> None:
+def test_documented_limits_are_those_of_the_code() -> None:
     from cfviz import jobs
     from cfviz.data.header import MAX_PIXELS
     from cfviz.ui.compute import cache

@@ -1,4 +1,4 @@
-"""The browser's code: every import leads somewhere, and the joiner gives one script that runs."""
+"""The browser's code: every import exists, and the joiner makes one script that runs."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ IMPORT = re.compile(r'^import\s*\{([^}]*)\}\s*from\s*"([^"]+)";', re.MULTILINE)
 
 FIGURES = [figure for figure in vars(web).values() if isinstance(figure, web.Figure)]
 SHEETS = sorted(web.WEB.rglob("*.css"))
-LONGEST = 110  # characters a line, as in Python
+LONGEST = 110  # characters per line, as in Python
 
 
 def imported(name: str) -> dict[str, str]:
-    """The modules that one imports, and the names it takes from each."""
+    """The modules that a module imports, and the names it takes from each."""
     found = IMPORT.findall(FILES[name])
     return {normpath(f"{Path(name).parent.as_posix()}/{path}"): names for names, path in found}
 
 
 @pytest.fixture
 def tree(tmp_path: Path, monkeypatch) -> Any:
-    """A function that writes modules into an empty folder, which stands for the browser's code."""
+    """A function that writes modules into an empty folder that stands for `cfviz/web`."""
     monkeypatch.setattr(web, "WEB", tmp_path)
 
     def write(**modules: str) -> None:
@@ -49,7 +49,7 @@ def test_no_line_is_too_long(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", MODULES)
-def test_every_import_leads_to_a_file_that_exports_the_name(name: str) -> None:
+def test_every_import_names_an_export_of_an_existing_file(name: str) -> None:
     assert len(imported(name)) == len(re.findall("^import", FILES[name], re.MULTILINE))
     for there, names in imported(name).items():
         assert there in FILES, f"{name} imports {there}"
@@ -59,7 +59,7 @@ def test_every_import_leads_to_a_file_that_exports_the_name(name: str) -> None:
 
 
 def test_python_holds_no_script() -> None:
-    """A script inside a string of Python is not linted, formatted or joined."""
+    """A script in a Python string would be neither linted nor formatted."""
     files = [path for path in web.WEB.parent.rglob("*.py") if "addEventListener" in path.read_text("utf-8")]
     assert not files
 
@@ -88,7 +88,7 @@ def test_a_figure_alone_exports_nothing_and_ends_no_script_early(figure: web.Fig
     assert page.count("</script>") == page.count("<script") == 2
 
 
-def test_modules_keep_their_own_names(tree) -> None:
+def test_joined_modules_keep_their_own_names(tree) -> None:
     tree(
         a='import { size as big } from "./b.js";\nimport { twice } from "./c.js";\nconst own = 1;\n'
         "export default () => twice(big) + own;\n",
@@ -118,7 +118,9 @@ def test_modules_keep_their_own_names(tree) -> None:
         ({"a": 'import { y } from "./b.js";', "b": "export { x };\nexport const y = 2;"}, "b.js: this form"),
     ],
 )  # fmt: skip
-def test_what_cannot_be_joined_is_refused_in_a_sentence(tree, modules: dict[str, str], sentence: str) -> None:
+def test_modules_that_cannot_be_joined_are_refused_in_one_sentence(
+    tree, modules: dict[str, str], sentence: str
+) -> None:
     tree(**modules)
     with pytest.raises(ValueError, match=sentence):
         web.script("a.js")

@@ -1,4 +1,4 @@
-"""Both languages say the same things, and no page asks for a sentence that is not there."""
+"""Both languages have the same texts, and no page asks for a text that does not exist."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def test_the_source_walk_finds_keys() -> None:
 
 
 @pytest.mark.parametrize("lang", LANGUAGES)
-def test_keys_that_are_put_together_exist(lang: str) -> None:
+def test_keys_built_at_run_time_exist(lang: str) -> None:
     keys = [f"images.error_{code}" for code in SENTENCES] + [f"images.note_{code}" for code in NOTES]
     keys += [f"errors.checkpoint_{code}" for code in MESSAGES]
     keys += [entry.title_key for entry in gallery()]
@@ -88,12 +88,14 @@ def test_keys_that_are_put_together_exist(lang: str) -> None:
     assert [key for key in keys if lookup(lang, key) is None] == []
 
 
-def test_refusals_keep_their_facts_in_both_languages() -> None:
+def test_refusals_state_their_facts_in_both_languages() -> None:
     for code, text in MESSAGES.items():
         assert placeholders(lookup("en", f"errors.checkpoint_{code}") or "") == placeholders(text)
 
 
-def test_a_translator_fills_in_and_falls_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_translator_fills_placeholders_and_falls_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     for lang, words in (
         ("en", {"hello": "hello {name}", "only": "only here"}),
         ("zh-Hant", {"hello": "{name} 你好"}),
@@ -117,12 +119,12 @@ def test_an_unknown_language_is_refused() -> None:
     ("locale", "lang"),
     [("zh-TW", "zh-Hant"), ("zh-Hant-HK", "zh-Hant"), ("en-GB", "en"), ("de", "en"), (None, "en")],
 )
-def test_the_browser_chooses_the_first_language(locale: str | None, lang: str) -> None:
+def test_the_browsers_locale_chooses_the_initial_language(locale: str | None, lang: str) -> None:
     assert preferred(locale) == lang
 
 
 def test_chinese_bold_ends_before_its_punctuation() -> None:
-    """`**粗體。**下一句` is not bold in Markdown: the mark would have to stand beside a space."""
+    """Markdown does not read `**粗體。**下一句` as bold: the closing mark would need a space after it."""
     marks = "，。：；！？、）」』"
     for file in (TRANSLATIONS / "zh-Hant").glob("*.json"):
         for key, text in json.loads(file.read_text("utf-8")).items():
@@ -135,6 +137,6 @@ def test_chinese_bold_ends_before_its_punctuation() -> None:
 @pytest.mark.parametrize(
     ("value", "plain", "with_sign"), [(1.318, "1.32", "+1.32"), (-0.4, "−0.40", "−0.40")]
 )
-def test_numbers_have_a_true_minus(value: float, plain: str, with_sign: str) -> None:
+def test_numbers_have_a_true_minus_sign(value: float, plain: str, with_sign: str) -> None:
     assert (decimal(value), signed(value)) == (plain, with_sign)
     assert signed(100 * value, 0) == with_sign[0] + f"{abs(100 * value):.0f}"

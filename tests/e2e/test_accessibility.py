@@ -1,4 +1,4 @@
-"""Every page for everybody: what axe-core finds, in both themes and languages, and the keyboard."""
+"""Accessibility of every page: what axe-core finds, in both themes and languages."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Open = Callable[..., Any]
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = ("home", *sorted(path.stem for path in (ROOT / "pages").glob("[!_]*.py")))
 THEMES = ("light", "dark")
-TALL = 6000  # pixels; figures draw themselves when they come into sight
+TALL = 6000  # pixels; figures are drawn when they come into view
 
 
 OPEN_ALL = """() => {
@@ -38,7 +38,7 @@ COUNT = """() => {
 
 
 def still(page: Any) -> None:
-    """Wait until nothing is added to the page any more."""
+    """Wait until nothing more is added to the page."""
     settle(page)
     before, same = -1, 0
     while same < 2:
@@ -48,7 +48,7 @@ def still(page: Any) -> None:
 
 
 def go(page: Any, name: str, lang: str) -> None:
-    """Follow the link to a page, as a reader would: no reload."""
+    """Follow the link to a page, as a reader would, without a reload."""
     t = translator(lang)
     page.locator(".st-key-cf-nav").get_by_role("link", name=t(f"common.page_{name}"), exact=True).click()
     page.get_by_role("heading", level=1, name=t(f"{name}.title")).wait_for()
@@ -56,7 +56,7 @@ def go(page: Any, name: str, lang: str) -> None:
 
 
 def violations(page: Any) -> list[str]:
-    """Serious and critical findings of axe-core on the whole page, shadow roots included."""
+    """The serious and critical findings of axe-core on the whole page, shadow roots included."""
     result = page.evaluate("axe.run({resultTypes: ['violations']})")
     return [
         f"{found['impact']} {found['id']}: {node['html'][:200]}\n  {node['failureSummary']}"
@@ -68,7 +68,7 @@ def violations(page: Any) -> list[str]:
 
 @pytest.mark.timeout(600)  # half a minute; a busy machine is no failure
 @pytest.mark.parametrize("lang", LANGUAGES)
-def test_axe_finds_nothing_serious(app: App, open_page: Open, lang: str) -> None:
+def test_axe_finds_nothing_serious_on_a_page(app: App, open_page: Open, lang: str) -> None:
     page = open_page(app.url(lang=lang), height=TALL)
     page.evaluate(AXE_SCRIPT)
     themes, found = list(THEMES), []
@@ -87,7 +87,7 @@ def test_axe_finds_nothing_serious(app: App, open_page: Open, lang: str) -> None
         pytest.fail("\n".join(found))
 
 
-def test_axe_finds_nothing_serious_in_what_opens(app: App, open_page: Open) -> None:
+def test_axe_finds_nothing_serious_in_popovers_and_menus(app: App, open_page: Open) -> None:
     page, t = open_page(app.url("predict", lang="en")), translator("en")
     page.evaluate(AXE_SCRIPT)
     found = []
@@ -105,11 +105,11 @@ def test_axe_finds_nothing_serious_in_what_opens(app: App, open_page: Open) -> N
         pytest.fail("\n".join(found))
 
 
-def test_nothing_moves_by_itself_where_motion_is_not_wanted(app: App, open_page: Open) -> None:
+def test_nothing_moves_by_itself_with_reduced_motion(app: App, open_page: Open) -> None:
     page = open_page(app.url(lang="en"), reduced_motion="reduce")
     page.locator(".whole .said b").wait_for()
     before = page.locator(".whole .said").inner_text()
-    page.wait_for_timeout(3200)  # the tour of the stages would have gone on
+    page.wait_for_timeout(3200)  # the tour of the stages would have moved on
     assert page.locator(".whole .said").inner_text() == before
     go(page, "attention", "en")
     page.locator(".cf").first.wait_for()

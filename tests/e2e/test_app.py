@@ -1,4 +1,4 @@
-"""The app in a real browser: load, pick, upload, switch page, open a shared link, change language."""
+"""The app in a browser: load, pick, upload, switch page, open a shared link, change language."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def test_home_draws_the_model_and_follows_the_pointer(app: App, open_page: Open)
     frame = page.locator(".whole .photo .frame")
     before = frame.locator("canvas").evaluate("c => c.toDataURL()")
     frame.hover(position={"x": 30, "y": 30})
-    for _ in range(50):  # a frame, or a few on a busy machine
+    for _ in range(50):  # one frame, or a few on a busy machine
         page.wait_for_timeout(100)
         if frame.locator("canvas").evaluate("c => c.toDataURL()") != before:
             break
@@ -74,7 +74,7 @@ def test_settings_survive_a_page_switch_and_the_back_button(app: App, open_page:
     assert page.get_by_role("radio", name="Ring-tailed lemurs").get_attribute("aria-checked") == "true"
 
 
-def test_own_photos_are_answered_and_bad_files_get_one_sentence(app: App, open_page: Open) -> None:
+def test_own_photos_get_a_prediction_and_bad_files_one_sentence(app: App, open_page: Open) -> None:
     page = open_page(app.url("predict", lang="en"))
     drop = page.locator('[data-testid="stMain"] [data-testid="stFileUploaderDropzoneInput"]')
     drop.set_input_files(
@@ -93,7 +93,7 @@ def test_own_photos_are_answered_and_bad_files_get_one_sentence(app: App, open_p
     stranger.get_by_text("which was not shared with it").wait_for()
 
 
-def test_the_language_changes_everywhere(app: App, open_page: Open) -> None:
+def test_the_language_changes_on_the_whole_page(app: App, open_page: Open) -> None:
     page = open_page(app.url("predict", lang="en"))
     page.get_by_text("繁體中文").click()
     page.get_by_role("heading", name="照片裡是什麼？").wait_for()
@@ -104,7 +104,7 @@ def test_the_language_changes_everywhere(app: App, open_page: Open) -> None:
     page.get_by_role("heading", name="CrossFormer：從照片到答案").wait_for()
 
 
-def test_a_telephone_scrolls_down_only(app: App, open_page: Open) -> None:
+def test_a_phone_scrolls_vertically_only(app: App, open_page: Open) -> None:
     for path in ("", "predict"):
         page = open_page(app.url(path, lang="zh-Hant"), width=390, height=844, theme="dark")
         page.wait_for_timeout(500)

@@ -1,4 +1,4 @@
-"""Two models in a browser: one point on both photos, its numbers the models' own, a click in the address."""
+"""Two models in a browser: one point on both photos, the models' own numbers, clicks recorded in the link."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ STATE = """(root) => { const f = root.figure; return {
     row: f.frames[i].look.row, col: f.frames[i].look.col })) }; }"""
 
 
-def test_a_point_on_one_is_a_point_on_both(app: Any, open_page: Any) -> None:
+def test_a_point_on_one_photo_is_a_point_on_both(app: Any, open_page: Any) -> None:
     page = open_page(app.url("compare", lang="en", size=160))
     figure = page.locator(".cp[data-ready]")
     figure.wait_for(timeout=90_000)

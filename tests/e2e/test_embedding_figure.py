@@ -1,4 +1,4 @@
-"""The embedding figure in a browser: its numbers are the arrays', its squares the geometry's."""
+"""The embedding figure in a browser: its numbers are the arrays', its squares those of the geometry."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ PACE = """() => new Promise((done) => {
 
 @pytest.fixture
 def opened(browser: Any, tiny_model: Any, tmp_path: Path) -> Any:
-    """The figure of a small model on noise, alone on a page; and what it should say."""
+    """The figure of a small model on noise, alone on a page, and the values it should show."""
     photo = np.random.default_rng(0).integers(0, 255, (96, 128, 3), np.uint8)
     model = tiny_model()
     trace = inspect(photo, model, (96, 128), watch=WATCH)
@@ -74,7 +74,7 @@ def opened(browser: Any, tiny_model: Any, tmp_path: Path) -> Any:
     assert not errors, f"the browser reported: {errors}"
 
 
-def test_numbers_and_squares(opened: Any) -> None:
+def test_numbers_and_squares_are_right(opened: Any) -> None:
     page, parts = opened
     rng = np.random.default_rng(1)
     for stage, part in enumerate(parts):
@@ -92,11 +92,11 @@ def test_numbers_and_squares(opened: Any) -> None:
                 assert (top, left, top + side, left + side) == cel_box(stage, k, row, col)
 
 
-def test_the_pointer_moves_the_token_and_a_kernel_lays_its_map(opened: Any) -> None:
+def test_the_pointer_moves_the_token_and_a_kernel_shows_its_map(opened: Any) -> None:
     page, parts = opened
     box = page.locator(".em .over").bounding_box()
     part = parts[0]
-    margin = 14  # of the 32 px kernel beyond the photo
+    margin = 14  # of the 32 px kernel's square beyond the photo
     scale = box["width"] / (128 + 2 * margin)
     for row, col in [(0, 0), (11, 20), (23, 31)]:
         x, y = (margin + 4 * (col + 0.5)) * scale, (margin + 4 * (row + 0.5)) * scale
@@ -123,7 +123,7 @@ def load(page: Any, data: bytes) -> None:
     page.wait_for_selector(".em[data-ready]")
 
 
-def test_another_photo_takes_the_place_of_the_first(opened: Any) -> None:
+def test_another_photo_replaces_the_first(opened: Any) -> None:
     page, parts = opened
     other = pack(parts[:2], photo=Image.new("RGB", (128, 96), "teal"), strings=WORDS)
     load(page, other)
@@ -146,19 +146,19 @@ def test_a_smaller_map_keeps_the_place_of_the_photo(opened: Any, tiny_model: Any
     assert "NaN" not in page.locator(".em").inner_text()
 
 
-def test_channels_are_rounded_by_no_more_than_half_a_step(opened: Any) -> None:
+def test_channels_are_off_by_at_most_half_a_step(opened: Any) -> None:
     _, parts = opened
     for part in parts:
         codes, step = quantise(part.tokens)
         assert (np.abs(codes * step - part.tokens) <= 0.501 * step).all()
 
 
-def test_it_follows_within_a_frame(opened: Any) -> None:
+def test_the_figure_follows_the_pointer_within_a_frame(opened: Any) -> None:
     page, _ = opened
     assert pace(page, PACE) < 16
 
 
-def test_shares_of_the_message_are_the_analyses(opened: Any) -> None:
+def test_shares_in_the_message_equal_the_analysis(opened: Any) -> None:
     _, parts = opened
     for part in parts:
         assert part.norm == pytest.approx(kernel_norms(part.tokens, part.channels))
@@ -166,7 +166,7 @@ def test_shares_of_the_message_are_the_analyses(opened: Any) -> None:
         assert part.caused.sum(0) == pytest.approx(np.ones(part.tokens.shape[:2]))
 
 
-def test_it_is_taken_away_as_a_drawing(opened: Any) -> None:
+def test_the_figure_can_be_saved_as_svg(opened: Any) -> None:
     page, parts = opened
     with page.expect_download() as saved:
         page.get_by_role("button", name="SVG", exact=True).click()

@@ -1,4 +1,4 @@
-"""Every page from the keyboard alone: no trap, focus always seen, figures crossed in few steps and driven."""
+"""Every page by keyboard alone: no trap, focus always visible, figures crossed in few steps and operable."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ Open = Callable[..., Any]
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = ("home", *sorted(path.stem for path in (ROOT / "pages").glob("[!_]*.py")))
-MOST_STOPS = 110  # of the tab key on one page
-MOST_IN_FIGURES = 80  # grouping has sixteen cells to type in, and eight maps
-UNSEEN = ("stMain", "data-grid-canvas", "glide-cell")  # the page itself; a table that marks a cell itself
+MOST_STOPS = 110  # presses of the tab key on one page
+MOST_IN_FIGURES = 80  # grouping has sixteen cells to type in and eight maps
+UNSEEN = ("stMain", "data-grid-canvas", "glide-cell")  # the page itself; a table, which marks a cell itself
 FOCUSED = """() => {
   let node = document.activeElement;
   while (node?.shadowRoot?.activeElement) node = node.shadowRoot.activeElement;
@@ -42,23 +42,23 @@ FOCUSED = """() => {
 
 
 def stop(page: Any) -> dict[str, Any]:
-    """What the tab key has come to; "gone" beyond the end of the page."""
+    """The element that has the focus; "gone" beyond the end of the page."""
     return page.evaluate(FOCUSED)
 
 
 def next_stop(page: Any) -> dict[str, Any]:
-    """Where the tab key comes to next."""
+    """Press the tab key and return the element that gets the focus."""
     page.keyboard.press("Tab")
     return stop(page)
 
 
 def ended(here: dict[str, Any]) -> bool:
-    """Whether that is beyond the end of the page, or its beginning once more."""
+    """Whether the focus is beyond the end of the page or back at its beginning."""
     return here.get("gone", False) or here["own"] == "stSkipToContent"
 
 
 def tab_to(page: Any, name: str, role: str | None = None, key: str = "Tab") -> None:
-    """Press the tab key until it comes to something by its name."""
+    """Press the tab key until an element with this name has the focus."""
     for _ in range(2 * MOST_STOPS):
         page.keyboard.press(key)
         here = stop(page)
@@ -68,7 +68,7 @@ def tab_to(page: Any, name: str, role: str | None = None, key: str = "Tab") -> N
 
 
 def follow(page: Any, name: str) -> None:
-    """Open a page by its link in the navigation."""
+    """Open a page through its link in the navigation."""
     t = translator("en")
     tab_to(page, t(f"common.page_{name}"))
     page.keyboard.press("Enter")
@@ -105,7 +105,7 @@ def test_the_skip_link_leads_past_the_sidebar(app: App, open_page: Open) -> None
 def test_photo_model_and_language_change_from_the_keyboard(app: App, open_page: Open) -> None:
     page, t = open_page(app.url("predict", lang="en", size=160)), translator("en")
     tab_to(page, t("common.size"), "combobox")
-    page.keyboard.press("ArrowDown")  # opens the list, at the next size
+    page.keyboard.press("ArrowDown")  # opens the list at the next size
     page.get_by_role("option").first.wait_for()
     page.keyboard.press("Enter")
     page.wait_for_url(re.compile("size=192"))

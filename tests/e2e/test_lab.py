@@ -1,4 +1,4 @@
-"""The lab in a browser: a click on a part lands in the list, in the address and in the answer."""
+"""The lab in a browser: a click on a part changes the list, the link and the prediction."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A lesson in a browser, gone through by pointing and by keys; its progress is there after a reload."""
+"""A lesson in a browser, done by pointing and by keyboard; progress survives a reload."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ MAP = ".cf[data-lesson] .map"
 
 
 def rest(page: Any) -> None:
-    """Wait until a click has reached the server and come back."""
+    """Wait until a click has been to the server and back."""
     page.wait_for_timeout(250)
     settle(page)
 
@@ -44,19 +44,19 @@ def onward(page: Any) -> None:
     rest(page)
 
 
-def test_a_lesson_by_pointing(app: Any, open_page: Any) -> None:
+def test_a_lesson_can_be_done_by_pointing_and_by_keyboard(app: Any, open_page: Any) -> None:
     page = open_page(app.url("learn", lang="en", photo="cat", size=160, lesson=2, step=1))
     page.locator(MAP).wait_for(timeout=60_000)
     point(page, 3, 3)
     point(page, 2, 4)
-    point(page, 2, 4)  # a second click takes it back
+    point(page, 2, 4)  # a second click unpicks it
     point(page, 4, 4)
     page.get_by_text("Picked (row, column): (3, 3), (4, 4)").wait_for(timeout=30_000)
     assert "2 of its 4 neighbours" in check(page)
     onward(page)
 
     page.get_by_text("Long distance attention", exact=True).wait_for(timeout=30_000)
-    page.locator(MAP).focus()  # from the ringed token (1, 2), by keys alone
+    page.locator(MAP).focus()  # from the ringed token (1, 2), by keyboard alone
     for key in ("ArrowRight",) * 4 + ("Enter",) + ("ArrowDown",) * 4 + ("Enter",):
         page.keyboard.press(key)
     page.get_by_text("Picked (row, column): (1, 6), (5, 6)").wait_for(timeout=30_000)
@@ -97,7 +97,7 @@ def test_a_lesson_by_pointing(app: Any, open_page: Any) -> None:
 
 @pytest.mark.parametrize("model", ["crossformer_nano", "crossformer_pp_small"])
 def test_the_window_grows_only_with_the_answer(app: Any, open_page: Any, model: str) -> None:
-    """Square in both states, as large as the sentences say, and no share beside the open question."""
+    """The window is square, as large as the sentences say, and shows no share while the question is open."""
     page = open_page(app.url("learn", lang="en", photo="cat", size=160, model=model, lesson=4, step=4))
     trained = create_model(model, weights="bundled" if "nano" in model else None).trained_group[
         1
@@ -116,7 +116,7 @@ def test_the_window_grows_only_with_the_answer(app: Any, open_page: Any, model: 
     page.locator(".pb > .note").get_by_text(said).wait_for(timeout=30_000)
 
 
-def test_a_lesson_fills_the_screen_and_its_sandbox_leads_back(app: Any, open_page: Any) -> None:
+def test_a_lesson_fills_the_screen_and_its_sandbox_links_back(app: Any, open_page: Any) -> None:
     page = open_page(app.url("learn", lang="en", photo="cat", size=160, lesson=1, step=3))
     page.locator(MAP).wait_for(timeout=60_000)
     page.get_by_role("button", name="Full screen").click()

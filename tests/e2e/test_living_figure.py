@@ -1,4 +1,4 @@
-"""The living figure in a browser: its numbers are the model's, and it answers without a server."""
+"""The attention figure in a browser: its numbers are the model's, and it responds without a server."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def packed(trace: Trace, **start: Any) -> Packed:
 
 
 @pytest.mark.parametrize("size", [(224, 224), (256, 256), (160, 288)])
-def test_numbers_shown_are_the_models(tiny_model, figure, size: tuple[int, int]) -> None:
+def test_shown_numbers_are_the_models(tiny_model, figure, size: tuple[int, int]) -> None:
     """At random tokens of every block, SDA and LDA, with and without padding, on squares and rectangles."""
     trace, rng = traced(tiny_model, size), np.random.default_rng(0)
     message = packed(trace)
@@ -105,8 +105,8 @@ JOIN = """(data) => {
 }"""
 
 
-def test_the_rest_follows_the_first_picture(tiny_model, figure) -> None:
-    """The first message shows one block; the second fills in the others, of the same photo only."""
+def test_the_other_blocks_follow_the_first(tiny_model, figure) -> None:
+    """The first message shows one block; the second adds the others, for the same photo only."""
     trace = traced(tiny_model, (160, 160))
     first, rest, other = (
         pack(
@@ -132,7 +132,7 @@ def test_the_rest_follows_the_first_picture(tiny_model, figure) -> None:
     assert shown["value"] == pytest.approx(value, abs=error + 1e-7)
 
 
-def test_padding_gets_nothing_and_says_so(tiny_model, figure) -> None:
+def test_padding_gets_no_attention_and_is_marked(tiny_model, figure) -> None:
     trace = traced(tiny_model, (256, 256))
     g = trace.grouping(0, 0)
     group, _ = g.group_of(g.H - 1, g.W - 1)
@@ -162,7 +162,7 @@ def test_pointing_lights_the_group_under_the_pointer(tiny_model, figure) -> None
         soon(page, lambda read=read: page.evaluate(read), [row, col, group])
 
 
-def test_click_holds_the_query_and_escape_lets_go(tiny_model, figure) -> None:
+def test_a_click_locks_the_query_and_escape_unlocks_it(tiny_model, figure) -> None:
     page = figure(packed(traced(tiny_model, (224, 224))))
     over = page.locator(".over")
     box = over.bounding_box()
@@ -178,8 +178,8 @@ def test_click_holds_the_query_and_escape_lets_go(tiny_model, figure) -> None:
     assert not page.evaluate("document.querySelector('.cf').figure.state.locked")
 
 
-def test_a_held_query_names_the_token_that_is_pointed_at(tiny_model, figure) -> None:
-    """Tokens of other groups one after the other, and none of them once the query is let go."""
+def test_a_locked_query_names_the_token_under_the_pointer(tiny_model, figure) -> None:
+    """Tokens of other groups are named one after the other, and none once the query is unlocked."""
     page = figure(packed(traced(tiny_model, (224, 224)), block=1, row=20, col=20, locked=True))
     over = page.locator(".over")
     box = over.bounding_box()
@@ -199,7 +199,7 @@ def test_a_held_query_names_the_token_that_is_pointed_at(tiny_model, figure) -> 
     assert page.evaluate(READ.replace("figure.set({ ...to, locked: true });", ""), [{}, None])["value"] > 0
 
 
-def test_the_keyboard_reaches_everything(tiny_model, figure) -> None:
+def test_everything_can_be_reached_by_keyboard(tiny_model, figure) -> None:
     page = figure(packed(traced(tiny_model, (224, 224)), row=10, col=10, stage=1))
     page.locator(".map").focus()
     for key in ("ArrowDown", "ArrowRight", "ArrowRight", "ArrowUp", "ArrowUp", "]", ".", "Enter"):
@@ -210,7 +210,7 @@ def test_the_keyboard_reaches_everything(tiny_model, figure) -> None:
     expect(page.locator(".live")).to_contain_text("(9, 12)", use_inner_text=True)
 
 
-def test_a_narrow_phone_needs_no_sideways_scrolling(tiny_model, figure) -> None:
+def test_a_narrow_phone_does_not_scroll_sideways(tiny_model, figure) -> None:
     page = figure(packed(traced(tiny_model, (224, 224))), width=390, has_touch=True)
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
     page.locator(".over").tap(position={"x": 100, "y": 120})
@@ -235,11 +235,13 @@ SVG = """async (text) => {
 
 @pytest.mark.parametrize(("block", "ink"), [(0, theme.SDA), (1, theme.LDA)])
 @pytest.mark.parametrize("size", [(224, 224), (160, 288)])
-def test_the_svg_holds_what_is_shown(tiny_model, figure, size: tuple[int, int], block: int, ink: str) -> None:
-    """Valid XML; one rectangle a token of the group, at its place and with the model's attention."""
+def test_the_svg_contains_what_is_shown(
+    tiny_model, figure, size: tuple[int, int], block: int, ink: str
+) -> None:
+    """Valid XML with one rectangle per token of the group, at its place and with the model's attention."""
     trace = traced(tiny_model, size)
     g, probs = trace.grouping(0, block), trace[f"layers.0.blocks.{block}.attn.probs"]
-    row, col = g.H - 1, g.W - 1  # where a map that needs padding has it
+    row, col = g.H - 1, g.W - 1  # where the padding of a padded map is
     group, query = g.group_of(row, col)
     message = packed(trace)
     page = figure(message)
@@ -274,7 +276,7 @@ def living_page(open_page: Callable[..., Any], url: str) -> Any:
     return page
 
 
-def test_hovering_sends_nothing_and_a_click_lands_in_the_link(app, open_page) -> None:
+def test_hovering_sends_nothing_and_a_click_is_recorded_in_the_link(app, open_page) -> None:
     page = living_page(open_page, app.url("attention", photo="cat", size=160))
     sent: list[Any] = []
     page.on("websocket", lambda socket: socket.on("framesent", lambda frame: sent.append(frame)))
@@ -304,7 +306,7 @@ def test_a_link_restores_the_figure(app, open_page) -> None:
     assert page.evaluate(STATE) == {"stage": 1, "block": 1, "head": 2, "row": 9, "col": 21, "locked": True}
 
 
-def test_a_place_that_is_not_there_is_moved_to_one_that_is(app, open_page) -> None:
+def test_a_place_that_does_not_exist_is_moved_to_one_that_does(app, open_page) -> None:
     page = living_page(
         open_page, app.url("attention", photo="cat", size=160, stage=9, block=5, row=-3, col="x")
     )
@@ -314,7 +316,7 @@ def test_a_place_that_is_not_there_is_moved_to_one_that_is(app, open_page) -> No
 
 
 def test_numbers_in_the_app_add_up(app, open_page) -> None:
-    """The shown row of every head sums to one, in the app as in the file."""
+    """The row shown for every head sums to one, in the app as in the offline page."""
     page = living_page(open_page, app.url("attention", photo="cat", size=256, held=1))
     sums = page.evaluate(f"""(() => {{
       const {{ probs, groups: {{ N }} }} = {SHADOW}.shadowRoot.querySelector('.cf').figure.frame;

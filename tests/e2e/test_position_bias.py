@@ -1,4 +1,4 @@
-"""The figures of the page on position bias in a browser: their numbers are the model's and the analysis's."""
+"""The position bias figures in a browser: their numbers are those of the model and of the analysis."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ pytestmark = pytest.mark.browser
 
 
 def shown(browser: Any, tmp_path: Path, data: bytes) -> tuple[Any, list[str]]:
-    """A page with one figure alone, and its errors."""
+    """A page with one figure, and the list of its errors."""
     file = tmp_path / "figure.html"
     file.write_text(
         f'<!doctype html><meta charset="utf-8"><style>{POSITION_BIAS.style}</style>'
@@ -47,7 +47,7 @@ def shown(browser: Any, tmp_path: Path, data: bytes) -> tuple[Any, list[str]]:
 
 
 def taken(page: Any) -> None:
-    """The files to take away are whole."""
+    """Check that the figure's downloads are complete."""
     read = "() => { const f = document.querySelector('.pb').figure; return [f.svg().toString(), f.rows()]; }"
     svg, rows = page.evaluate(read)
     assert svg.startswith("<svg ")
@@ -59,10 +59,10 @@ def taken(page: Any) -> None:
     assert Path(download.value.path()).read_bytes().startswith(b"\x89PNG")
 
 
-def test_only_heads_can_be_chosen_where_the_bias_is_made(
+def test_only_heads_can_be_chosen_in_the_figure_of_the_mlp(
     browser: Any, tiny_model: Any, tmp_path: Path
 ) -> None:
-    """The units on the way are pictures; the heads at its end are buttons, and each shows that head."""
+    """Units inside the MLP are pictures; the heads at its end are buttons, and each shows its head."""
     its = [block_bias(tiny_model(embed_dim=64, group_size=3), 1, 0, "sda")]
     data = pack(its, "made", strings=WORDS, start={"block": 0, "head": 0})
     page, errors = shown(browser, tmp_path, data)
@@ -84,7 +84,7 @@ def test_only_heads_can_be_chosen_where_the_bias_is_made(
 
 
 @pytest.mark.parametrize("part", PARTS)
-def test_surfaces_in_the_browser(browser: Any, tiny_model: Any, tmp_path: Path, part: str) -> None:
+def test_surfaces_in_the_browser_equal_the_analysis(browser: Any, tiny_model: Any, tmp_path: Path, part: str) -> None:
     model = tiny_model(embed_dim=64, group_size=3)
     its = [block_bias(model, 1, b, "sda") for b in range(2)]
     data = pack(its, part, strings=WORDS, start={"block": 0, "head": 1})
@@ -110,8 +110,8 @@ def test_surfaces_in_the_browser(browser: Any, tiny_model: Any, tmp_path: Path, 
     assert not errors, json.dumps(errors)
 
 
-def test_only_what_training_never_showed_is_hatched(browser: Any, tiny_model: Any, tmp_path: Path) -> None:
-    """Groups of 3 now, groups of 4 in training: offsets of 3 are no news."""
+def test_only_offsets_never_seen_in_training_are_hatched(browser: Any, tiny_model: Any, tmp_path: Path) -> None:
+    """Groups of 3 now and groups of 4 in training: offsets of 3 are not new."""
     model = tiny_model(embed_dim=64, group_size=3)
     model.trained_group = (4, 4, 4, 4)
     its = [block_bias(model, 1, 0, "sda")]

@@ -1,4 +1,4 @@
-"""The report from disk, with the network cut: its figures move and its numbers are the model's."""
+"""The report opened from disk without a network: its figures respond, and its numbers are the model's."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.conftest import soon
 pytestmark = pytest.mark.browser
 
 
-def test_the_report_lives_offline(browser: Any, tmp_path: Path) -> None:
+def test_the_report_works_offline(browser: Any, tmp_path: Path) -> None:
     model, photo = create_model("crossformer_nano"), sample("german-shepherd").path
     trace = inspect(photo, model, 224, report.WATCH)
     file = tmp_path / "report.html"

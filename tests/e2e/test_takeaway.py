@@ -1,4 +1,4 @@
-"""What is under a figure, taken away in a browser: PNG, SVG, data, code with one click, the whole report."""
+"""Downloads under a figure, in a browser: PNG, SVG, data, code with one click, the whole report."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def saved(page: Any, row: Any, name: str) -> tuple[str, bytes]:
     return download.value.suggested_filename, Path(download.value.path()).read_bytes()
 
 
-def test_picture_data_code_and_report(app: Any, open_page: Any, tmp_path: Path) -> None:
+def test_picture_data_code_and_report_can_be_downloaded(app: Any, open_page: Any, tmp_path: Path) -> None:
     page = open_page(app.url("predict", lang="en", size=160))
     page.locator(".st-key-fig-predict-top .js-plotly-plot .main-svg").first.wait_for(timeout=90_000)
     row = page.locator(".st-key-cf-take-predict-top")
@@ -35,7 +35,7 @@ def test_picture_data_code_and_report(app: Any, open_page: Any, tmp_path: Path) 
     assert "church" in text
     file, data = saved(page, row, "Data (CSV)")
     assert file == "cfviz-top.csv"
-    assert data.decode("utf-8-sig").count("\n") == 21  # a head and twenty classes
+    assert data.decode("utf-8-sig").count("\n") == 21  # a heading and twenty classes
     page.context.grant_permissions(["clipboard-read", "clipboard-write"])
     row.get_by_role("button", name="Copy the code").click()
     row.get_by_role("button", name="Copied").wait_for(timeout=10_000)
@@ -51,7 +51,7 @@ def test_picture_data_code_and_report(app: Any, open_page: Any, tmp_path: Path) 
     assert "church" in page.locator(".rp-answers").inner_text()
 
 
-def test_a_plot_of_a_dark_page_lies_on_dark_ground(app: Any, open_page: Any) -> None:
+def test_a_plot_of_a_dark_page_is_saved_on_a_dark_background(app: Any, open_page: Any) -> None:
     page = open_page(app.url("predict", lang="en", size=160), theme="dark")
     page.locator(".st-key-fig-predict-top .js-plotly-plot .main-svg").first.wait_for(timeout=90_000)
     _, data = saved(page, page.locator(".st-key-cf-take-predict-top"), "PNG")
@@ -68,19 +68,19 @@ FIGURES = (
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
 @pytest.mark.parametrize(("name", "row", "file", "word"), FIGURES, ids=[row for _, row, _, _ in FIGURES])
-def test_a_figure_of_elements_is_saved_as_it_stands(
+def test_a_figure_made_of_elements_is_saved_as_shown(
     app: Any, open_page: Any, name: str, row: str, file: str, word: str, theme: str
 ) -> None:
     page = open_page(app.url(name, lang="en"), theme=theme)
     take = page.locator(f".st-key-cf-take-{row}")
     take.get_by_role("button", name="PNG", exact=True).wait_for(timeout=90_000)
-    page.wait_for_timeout(1500)  # what comes in later has its place
+    page.wait_for_timeout(1500)  # room is reserved for what loads later
     title, data = saved(page, take, "PNG")
     assert title == f"cfviz-{file}.png"
     picture = Image.open(BytesIO(data)).convert("RGBA")
     assert min(picture.size) > 200
     colours = np.asarray(picture, float)
-    assert (colours[..., 3] == 255).all()  # it lies on the page's own ground
+    assert (colours[..., 3] == 255).all()  # on the page's own background
     assert (np.median(colours[..., :3]) > 128) == (theme == "light")
     assert colours[..., :3].std() > 5
     title, data = saved(page, take, "SVG")
@@ -88,4 +88,4 @@ def test_a_figure_of_elements_is_saved_as_it_stands(
     root = ElementTree.fromstring(data)
     assert word in "".join(root.itertext())
     assert int(root.attrib["width"]) * 2 == picture.width
-    assert not re.search(r'(?:src|href)="(?!data:|#)', data.decode())  # nothing to fetch
+    assert not re.search(r'(?:src|href)="(?!data:|#)', data.decode())  # nothing needs to be fetched

@@ -1,4 +1,4 @@
-"""A toy data set that a few steps can learn: two classes, told apart by colour."""
+"""A toy data set that can be learned in a few steps: two classes that differ in colour."""
 
 from pathlib import Path
 
@@ -14,7 +14,7 @@ SMALL = {"embed_dim": 16, "depths": [2, 1, 1, 1], "num_heads": [1, 2, 4, 8]}
 
 @pytest.fixture(scope="session")
 def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """24 noisy photos in two class folders, of several shapes."""
+    """24 noisy photos of several shapes in two class folders."""
     root = tmp_path_factory.mktemp("photos")
     rng = np.random.default_rng(0)
     for label, name in enumerate(CLASSES):
@@ -28,7 +28,7 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def settings(photos: Path) -> dict:
-    """A recipe that exercises everything in two short epochs: phases, mixing, erasing, stochastic depth."""
+    """A recipe that uses everything in two short epochs: phases, mixing, erasing, stochastic depth."""
     return {
         "data": str(photos),
         "num_classes": 2,

@@ -1,4 +1,4 @@
-"""Order, augmentation and cache: nothing may depend on who loads what, or on where a run was stopped."""
+"""Order, augmentation and cache: nothing depends on which process loads what or where a run was stopped."""
 
 import json
 import shutil
@@ -14,7 +14,7 @@ from cfviz.training.data import EpochBatches, EvalSet, PhotoFolder, TrainSet, sh
 from cfviz.training.recipe import Recipe
 
 
-def test_cache_holds_the_pixels_of_the_files(photos: Path, tmp_path: Path) -> None:
+def test_a_cache_holds_the_files_pixels(photos: Path, tmp_path: Path) -> None:
     built = cache.build(photos, tmp_path / "toy", short_side=1000, workers=1)
     folder = PhotoFolder(photos)
     opened = cache.PhotoCache.open(tmp_path / "toy")
@@ -25,13 +25,13 @@ def test_cache_holds_the_pixels_of_the_files(photos: Path, tmp_path: Path) -> No
         assert (built[i] == folder[i]).all()
 
 
-def test_cache_reduces_large_photos_only(photos: Path, tmp_path: Path) -> None:
+def test_a_cache_reduces_only_large_photos(photos: Path, tmp_path: Path) -> None:
     built = cache.build(photos, tmp_path / "toy", short_side=44, workers=1)
     assert built[0].shape == (40, 48, 3)
     assert min(built[11].shape[:2]) == 44
 
 
-def test_truncated_cache_is_refused(photos: Path, tmp_path: Path) -> None:
+def test_a_truncated_cache_is_refused(photos: Path, tmp_path: Path) -> None:
     cache.build(photos, tmp_path / "toy", workers=1)
     file = tmp_path / "toy.bin"
     file.write_bytes(file.read_bytes()[:-5])
@@ -39,8 +39,8 @@ def test_truncated_cache_is_refused(photos: Path, tmp_path: Path) -> None:
         cache.PhotoCache.open(tmp_path / "toy")
 
 
-def test_a_cache_is_known_by_its_whole_name_and_by_what_it_was_made_of(photos: Path, tmp_path: Path) -> None:
-    """`data-v1.0` and `data-v1.1` were one file, and any cache that was there was used for any folder."""
+def test_a_cache_belongs_to_one_name_and_one_source(photos: Path, tmp_path: Path) -> None:
+    """`data-v1.0` and `data-v1.1` used to share a file, and an existing cache was used for any folder."""
     one, other = tmp_path / "one", tmp_path / "other"
     shutil.copytree(photos, one)
     shutil.copytree(photos, other)
@@ -59,7 +59,7 @@ def test_a_cache_is_known_by_its_whole_name_and_by_what_it_was_made_of(photos: P
         cache.build(one, tmp_path / "data-v1.0", workers=1)
 
 
-def test_caches_without_a_key_or_sense_are_refused(photos: Path, tmp_path: Path) -> None:
+def test_caches_without_a_key_or_a_readable_index_are_refused(photos: Path, tmp_path: Path) -> None:
     cache.build(photos, tmp_path / "toy", workers=1)
     index = json.loads((tmp_path / "toy.json").read_text())
     del index["key"]
@@ -74,12 +74,12 @@ def test_caches_without_a_key_or_sense_are_refused(photos: Path, tmp_path: Path)
         cache.PhotoCache.open(tmp_path / "none")
 
 
-def test_folder_without_photos_is_refused(tmp_path: Path) -> None:
+def test_a_folder_without_photos_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="holds no photos"):
         PhotoFolder(tmp_path)
 
 
-def test_held_out_slice_depends_on_names_alone() -> None:
+def test_the_held_out_slice_depends_on_names_alone() -> None:
     names = [f"n{i:05d}/photo.webp" for i in range(4000)]
     kept = cache.held_out(names, 0.05)
     assert 150 < kept.sum() < 250
@@ -90,7 +90,7 @@ def test_held_out_slice_depends_on_names_alone() -> None:
 
 
 @pytest.mark.parametrize("world", [1, 2, 3])
-def test_shares_are_a_partition_and_keep_mixing_pairs(world: int) -> None:
+def test_processes_shares_partition_a_batch_and_keep_mixing_pairs(world: int) -> None:
     batch = np.arange(100, 112)
     parts = [share_of(batch, rank, world) for rank in range(world)]
     assert sorted(np.concatenate(parts)) == list(batch)
@@ -99,12 +99,12 @@ def test_shares_are_a_partition_and_keep_mixing_pairs(world: int) -> None:
         assert [partner[i] for i in part] == list(part[::-1])
 
 
-def test_batch_that_cannot_be_shared_is_refused() -> None:
+def test_a_batch_that_cannot_be_shared_is_refused() -> None:
     with pytest.raises(ValueError, match="multiple of 6"):
         share_of(np.arange(8), 0, 3)
 
 
-def test_epoch_goes_on_where_it_was_stopped() -> None:
+def test_an_epoch_resumes_where_it_stopped() -> None:
     whole = list(EpochBatches(np.arange(50), 8, (3, 1)))
     assert list(EpochBatches(np.arange(50), 8, (3, 1), start=4)) == whole[4:]
     assert list(EpochBatches(np.arange(50), 8, (3, 1), limit=2)) == whole[:2]
@@ -116,7 +116,7 @@ def test_epoch_goes_on_where_it_was_stopped() -> None:
 
 
 @pytest.mark.parametrize("transform", ["timm", "light"])
-def test_augmentation_is_a_function_of_seed_epoch_and_photo(
+def test_augmentation_depends_on_seed_epoch_and_photo_alone(
     transform: str, photos: Path, recipe: Recipe
 ) -> None:
     recipe = replace(recipe, transform=transform)
@@ -130,7 +130,7 @@ def test_augmentation_is_a_function_of_seed_epoch_and_photo(
     assert one.dtype == torch.float32
 
 
-def test_light_crop_stays_inside_the_photo(photos: Path, recipe: Recipe) -> None:
+def test_a_light_crop_stays_inside_the_photo(photos: Path, recipe: Recipe) -> None:
     white = np.full((40, 90, 3), 255, dtype=np.uint8)
     transform = data.light_transform(32, replace(recipe, color_jitter=0.0))
     for seed in range(20):
@@ -142,8 +142,8 @@ def test_light_crop_stays_inside_the_photo(photos: Path, recipe: Recipe) -> None
         torch.testing.assert_close(x, expected)
 
 
-def test_light_crop_says_where_it_was_cut(recipe: Recipe) -> None:
-    """A photo whose red is its column and green its row: the crop's colours tell its box, mirrored or not."""
+def test_a_light_crop_reports_its_box(recipe: Recipe) -> None:
+    """Red encodes the column and green the row, so the crop's colours reveal its box, mirrored or not."""
     side, size = 200, 64
     ramp = np.linspace(0, 255, side)
     photo = np.zeros((side, side, 3), dtype=np.uint8)
@@ -163,7 +163,7 @@ def test_light_crop_says_where_it_was_cut(recipe: Recipe) -> None:
     assert mirrored == {False, True}
 
 
-def test_evaluation_sees_the_centre_crop(photos: Path) -> None:
+def test_evaluation_uses_the_centre_crop(photos: Path) -> None:
     folder = PhotoFolder(photos)
     x, label = EvalSet(folder, 64, np.asarray([13]))[0]
     assert x.shape == (3, 64, 64)

@@ -1,4 +1,4 @@
-"""Teacher maps: what lies under a crop, and the basis they are written in."""
+"""Teacher maps: the part under a crop, and the basis in which they are stored."""
 
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from cfviz.training.distill import TeacherMaps
 
 @pytest.fixture
 def maps(tmp_path: Path) -> TeacherMaps:
-    """One photo of 8 x 8 places: channel 0 is the column's centre, 1 the row's (shares of the photo)."""
+    """One photo of 8 x 8 places: channel 0 is the column's centre, 1 the row's, as shares of the photo."""
     centres = (np.arange(8) + 0.5) / 8
     array = np.zeros((1, 8, 8, 2), dtype=np.float16)
     array[..., 0], array[..., 1] = centres, centres[:, None]
@@ -26,7 +26,7 @@ def under(maps: TeacherMaps, *box: float) -> tuple[torch.Tensor, torch.Tensor]:
     return maps.under(torch.tensor([0]), torch.tensor([box]), 2, torch.device("cpu"))
 
 
-def test_whole_photo_gives_its_quarters(maps: TeacherMaps) -> None:
+def test_the_whole_photo_gives_its_quarters(maps: TeacherMaps) -> None:
     columns, rows = under(maps, 0.125, 0.125, 0.875, 0.875)
     assert columns.shape == (1, 1)
     assert columns.item() == pytest.approx(0.5, abs=1e-3)
@@ -35,7 +35,7 @@ def test_whole_photo_gives_its_quarters(maps: TeacherMaps) -> None:
     )
 
 
-def test_crop_gives_its_own_part_and_a_mirrored_one_the_same_turned(tmp_path: Path) -> None:
+def test_a_crop_gives_its_own_part_and_a_mirrored_one_its_mirror_image(tmp_path: Path) -> None:
     centres = (np.arange(8) + 0.5) / 8
     array = np.broadcast_to(centres[None, None, :, None], (1, 8, 8, 2)).astype(np.float16)
     np.save(tmp_path / "maps.npy", array)
@@ -48,7 +48,7 @@ def test_crop_gives_its_own_part_and_a_mirrored_one_the_same_turned(tmp_path: Pa
     torch.testing.assert_close(turned, cells.flip(2))
 
 
-def test_basis_whitens_and_keeps_the_main_directions() -> None:
+def test_the_basis_whitens_and_keeps_the_main_directions() -> None:
     torch.manual_seed(0)
     mixing = torch.linalg.qr(torch.randn(6, 6)).Q * torch.tensor([5.0, 3.0, 0.1, 0.1, 0.1, 0.1])[:, None]
     features = torch.randn(4000, 6) @ mixing + 7
@@ -64,7 +64,7 @@ def test_basis_whitens_and_keeps_the_main_directions() -> None:
 
 
 class Places(nn.Module):
-    """A teacher whose features at each place are the mean colour there, and whose class 0 likes red."""
+    """A teacher whose features at each place are the mean colour there; red raises class 0."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""A run may be stopped at any moment and spread over processes: the weights come out the same."""
+"""A run may be stopped at any moment or spread over processes: the weights come out the same."""
 
 import csv
 import os
@@ -31,18 +31,18 @@ def states_equal(a: dict, b: dict) -> bool:
 
 
 def finished(run: Path) -> tuple[dict, dict]:
-    """Weights and average of a finished run."""
+    """The weights and the moving average of a finished run."""
     state = torch.load(run / "last.pt", weights_only=True)
     assert (state["epoch"], state["step_in_epoch"]) == (2, 0)
     return state["model"], state["ema"]
 
 
 class Killed(BaseException):
-    """Stands for the machine going away."""
+    """Stands for a machine that goes away."""
 
 
 def kill_at(trainer: Trainer, at: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Trains, saving every step, until the machine goes away before the given one."""
+    """Train, saving after every step, until the machine goes away before a given step."""
     step = trainer._step
 
     def fragile(*args: torch.Tensor) -> torch.Tensor:
@@ -59,7 +59,7 @@ def kill_at(trainer: Trainer, at: int, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("at", "optimizer"), [(1, "adamw"), (3, "adamw"), (4, "adamw"), (3, "muon")])
-def test_resuming_gives_the_same_bits(
+def test_resuming_gives_the_same_weights_bit_for_bit(
     at: int, optimizer: str, recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     recipe = replace(recipe, optimizer=optimizer)
@@ -78,7 +78,7 @@ def test_resuming_gives_the_same_bits(
 
 
 @pytest.mark.slow
-def test_training_learns_and_writes_its_log(settings: dict, tmp_path: Path) -> None:
+def test_training_learns_and_writes_a_log(settings: dict, tmp_path: Path) -> None:
     plain = {"drop_path": 0.0, "mix_prob": 0.0, "transform": "light", "ema_decay": 0, "label_smoothing": 0.0}
     phases = [{"size": 32, "group_size": 2, "interval": "adaptive", "epochs": 6}]
     recipe = from_dict({**settings, **plain, "phases": phases, "lr": 3e-3})
@@ -92,10 +92,10 @@ def test_training_learns_and_writes_its_log(settings: dict, tmp_path: Path) -> N
     assert int(rows[-1]["step"]) == trainer.total_steps == trainer.step
 
 
-def test_a_finished_run_keeps_its_recipe_and_says_that_it_is_finished(
+def test_a_finished_run_keeps_its_recipe_and_says_so(
     settings: dict, tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
-    """Another recipe used to be written into it, and its card told of settings that no step had used."""
+    """Another recipe used to overwrite it, and the card then listed settings that no step had used."""
     short = {**settings, "phases": [{**settings["phases"][0], "steps": 1}]}
     Trainer(from_dict(short), tmp_path, cpu=True).fit()
     before = (tmp_path / "last.pt").read_bytes()
@@ -107,7 +107,7 @@ def test_a_finished_run_keeps_its_recipe_and_says_that_it_is_finished(
     assert "the run is finished: 1 epochs, 1 steps" in capsys.readouterr().out
 
 
-def test_settings_changed_in_mid_run_are_kept_for_the_card(settings: dict, tmp_path: Path) -> None:
+def test_settings_changed_in_mid_run_are_recorded_for_the_card(settings: dict, tmp_path: Path) -> None:
     short = {**settings, "phases": [{**settings["phases"][0], "steps": 1}, settings["phases"][1]]}
     first = Trainer(from_dict(short), tmp_path, cpu=True)
     first._epoch()
@@ -134,7 +134,7 @@ def test_mixing_blends_whole_targets(recipe: Recipe, tmp_path: Path) -> None:
 
 
 class Certain(nn.Module):
-    """A teacher that gives a tench (0 of ImageNet's classes) logit 3 and a church (497) logit 1."""
+    """A teacher that gives tench (class 0 of ImageNet) logit 3 and church (497) logit 1."""
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         logits = torch.zeros(len(x), 1000)
@@ -202,13 +202,15 @@ def test_another_number_of_classes_is_refused(settings: dict, tmp_path: Path) ->
         ({"auto_augment": "rand-m9-far1"}, "auto_augment 'rand-m9-far1' is not a policy of timm"),
     ],
 )
-def test_names_that_only_timm_knows(change: dict, message: str, settings: dict, tmp_path: Path) -> None:
-    """A wrong argument of the model, or name of a policy, used to end in a traceback."""
+def test_names_unknown_to_timm_are_refused(
+    change: dict, message: str, settings: dict, tmp_path: Path
+) -> None:
+    """A wrong argument of the model or name of a policy used to end in a traceback."""
     with pytest.raises(ValueError, match=message):
         Trainer(from_dict({**settings, **change}), tmp_path / "run", cpu=True)
 
 
-def test_recipe_that_makes_the_current_epoch_shorter_is_refused(
+def test_a_recipe_that_shortens_the_current_epoch_is_refused(
     settings: dict, recipe: Recipe, tmp_path: Path
 ) -> None:
     trainer = Trainer(recipe, tmp_path, cpu=True)
@@ -222,7 +224,7 @@ def test_recipe_that_makes_the_current_epoch_shorter_is_refused(
 def test_a_run_that_diverges_stops_and_keeps_the_last_finite_state(
     settings: dict, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It used to go on to its end with exit code 0, and its only checkpoint was full of NaN."""
+    """It used to run to its end with exit code 0 and save a checkpoint full of NaN."""
     trainer = Trainer(from_dict(settings), tmp_path / "run", cpu=True)
     step = trainer._step
 
@@ -254,7 +256,7 @@ def test_weights_that_diverge_are_not_saved(
     assert not (tmp_path / "run" / "last.pt").exists()
 
 
-def test_states_that_cannot_be_gone_on_from(settings: dict, tmp_path: Path) -> None:
+def test_states_that_cannot_be_resumed_are_refused(settings: dict, tmp_path: Path) -> None:
     made = from_dict(settings)
     trainer = Trainer(made, tmp_path, cpu=True)
     trainer.save()
@@ -283,7 +285,7 @@ def test_states_that_cannot_be_gone_on_from(settings: dict, tmp_path: Path) -> N
         Trainer(made, tmp_path / "file", cpu=True)
 
 
-def test_a_moving_average_may_begin_when_a_run_goes_on(
+def test_a_moving_average_may_start_when_a_run_is_resumed(
     settings: dict, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     first = Trainer(from_dict({**settings, "ema_decay": 0}), tmp_path, cpu=True)
@@ -297,8 +299,8 @@ def test_a_moving_average_may_begin_when_a_run_goes_on(
     assert states_equal(then.ema.module.state_dict(), first.bare.state_dict())
 
 
-def test_batches_that_the_photos_do_not_fill(settings: dict, tmp_path: Path) -> None:
-    """Used to end in an assertion of the scheduler."""
+def test_too_few_photos_for_a_batch_are_refused(settings: dict, tmp_path: Path) -> None:
+    """This used to end in an assertion of the scheduler."""
     with pytest.raises(ValueError, match=r"gives \d+ photos to train on .* lower batch_size"):
         Trainer(from_dict({**settings, "batch_size": 64}), tmp_path, cpu=True)
 
@@ -317,7 +319,7 @@ def test_a_teacher_of_other_photos_is_refused(
         Trainer(from_dict({**given, "data": str(other)}), tmp_path / "run", cpu=True)
 
 
-def test_folded_stem_computes_the_same(recipe: Recipe) -> None:
+def test_the_folded_stem_computes_the_same(recipe: Recipe) -> None:
     model = build_model(recipe).eval()
     parameters = dict(model.named_parameters())
     x = torch.randn(2, 3, 64, 96)
@@ -348,7 +350,7 @@ ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
 
 
 @pytest.mark.slow
-def test_killed_process_goes_on_to_the_same_bits(config: Path, tmp_path: Path) -> None:
+def test_a_killed_process_resumes_to_the_same_weights(config: Path, tmp_path: Path) -> None:
     for out in ("whole", "killed"):
         process = subprocess.Popen([sys.executable, *command(config, tmp_path / out)], env=ENVIRONMENT)
         if out == "whole":

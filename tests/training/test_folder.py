@@ -1,4 +1,4 @@
-"""Folders as people have them: one decoder for all who read them, and every file accounted for."""
+"""Real-life folders: one decoder for all readers, and every file accounted for."""
 
 import json
 import os
@@ -33,7 +33,7 @@ CLASS = "n01440764_tench"
 
 
 def picture(width: int = 60, height: int = 40) -> Image.Image:
-    """A picture whose corners differ, with some noise."""
+    """A noisy picture whose corners differ."""
     y, x = np.mgrid[0:height, 0:width]
     noise = np.random.default_rng(0).integers(0, 40, (height, width))
     pixels = np.stack([200 * x / width + noise, 200 * y / height, noise + 0 * x], axis=-1)
@@ -79,7 +79,7 @@ def with_profile(path: Path) -> None:
     ("make", "ending"),
     [(rotated, "jpg"), (sixteen_bit, "png"), (transparent, "png"), (with_profile, "png")],
 )
-def test_all_who_read_photos_see_the_same_pixels(
+def test_all_readers_of_photos_see_the_same_pixels(
     make: Callable[[Path], None], ending: str, folder: Path, tmp_path: Path, recipe: Recipe
 ) -> None:
     path = folder / CLASS / f"a.{ending}"
@@ -87,7 +87,7 @@ def test_all_who_read_photos_see_the_same_pixels(
     pixels = np.asarray(load_image(path).image)
     assert not np.array_equal(
         pixels, np.asarray(Image.open(path).convert("RGB"))
-    )  # it does make a difference
+    )  # the decoding does make a difference
     photos, built = PhotoFolder(folder), cache.build(folder, tmp_path / "cache", 1000, workers=1)
     for source in (photos, built):
         assert np.array_equal(source[0], pixels)
@@ -104,7 +104,7 @@ def test_all_who_read_photos_see_the_same_pixels(
 
 @pytest.fixture
 def messy(folder: Path) -> Path:
-    """What lies in folders that have lived; eleven photos in it can be used."""
+    """A folder with all that collects in real ones; eleven of its photos are usable."""
     inside = folder / CLASS
     (inside / "more" / "deep").mkdir(parents=True)
     picture().save(inside / "more" / "deep" / "one.png")
@@ -150,7 +150,7 @@ def test_every_file_is_accounted_for(messy: Path) -> None:
     assert photos.classes == [CLASS]
     assert photos.skipped == SKIPPED
     assert len(photos) == 12
-    assert len(photos) + len(SKIPPED) == 20  # a link to the folder itself leads nowhere new
+    assert len(photos) + len(SKIPPED) == 20  # a link to the folder itself adds nothing
     fine = data.readable(photos, np.arange(12), 0)
     bad = np.flatnonzero(~fine)
     assert [photos.names[i] for i in bad] == [CUT]
@@ -164,8 +164,8 @@ def test_every_file_is_accounted_for(messy: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.timeout(120)
 @pytest.mark.parametrize("workers", ["0", "2"])
-def test_evaluating_such_a_folder(workers: str, messy: Path, tmp_path: Path) -> None:
-    """Used to end without a name at the cut photo; with reader processes it never ended."""
+def test_a_messy_folder_can_be_evaluated(workers: str, messy: Path, tmp_path: Path) -> None:
+    """It used to stop at the truncated photo without naming it, and never ended with reader processes."""
     words = ["evaluate", "--data", str(messy), "--size", "32", "--cpu", "--workers", workers]
     command = [sys.executable, "-m", "cfviz", *words, "--json", str(tmp_path / "result.json")]
     done = subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True, timeout=100)
@@ -177,7 +177,7 @@ def test_evaluating_such_a_folder(workers: str, messy: Path, tmp_path: Path) -> 
 
 
 @pytest.mark.timeout(120)
-def test_a_study_counts_what_it_measured(
+def test_a_study_counts_the_photos_it_measured(
     messy: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "lines.jsonl").write_text('{"part": "bias"}\n')
@@ -187,7 +187,7 @@ def test_a_study_counts_what_it_measured(
 
 
 @pytest.mark.timeout(120)
-def test_sizes_are_measured_on_what_can_be_read(
+def test_sizes_are_measured_on_the_readable_photos(
     messy: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     words = ["measure-sizes", "--data", str(messy), "--sizes", "32,64", "--windows", "fixed", "--ways", "own"]
@@ -199,7 +199,7 @@ def test_sizes_are_measured_on_what_can_be_read(
 
 
 @pytest.mark.parametrize("command", ["evaluate", "measure-sizes"])
-def test_a_target_is_looked_at_before_the_work(
+def test_a_target_is_checked_before_the_work(
     command: str, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     words = [command, "--data", str(folder), "--cpu", "--json"]
@@ -225,7 +225,7 @@ def test_a_table_is_printed_even_if_its_file_cannot_be_written(
     assert "No space left" in said.err
 
 
-def test_other_commands_look_at_their_targets_too(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_other_commands_check_their_targets_too(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = str(tmp_path / "none" / "x")
     assert main(["report", "none.jpg", "--out", f"{out}.html"]) == 2
     assert "make it first" in capsys.readouterr().err
@@ -233,7 +233,7 @@ def test_other_commands_look_at_their_targets_too(tmp_path: Path, capsys: pytest
     assert "make it first" in capsys.readouterr().err
 
 
-def test_folders_without_a_photo_that_can_be_used(
+def test_folders_without_a_usable_photo_are_refused(
     folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(ValueError, match="there is no folder"):
@@ -246,7 +246,7 @@ def test_folders_without_a_photo_that_can_be_used(
     assert not list(tmp_path.glob("cache*"))
 
 
-def test_names_that_are_not_utf8(folder: Path, tmp_path: Path) -> None:
+def test_file_names_need_not_be_utf8(folder: Path, tmp_path: Path) -> None:
     inside = os.fsencode(folder / CLASS)
     os.rename(inside + b"/good.png", inside + b"/caf\xe9.png")
     with open(inside + b"/na\xefve.jpg", "wb") as file:
@@ -268,7 +268,7 @@ def test_names_that_are_not_utf8(folder: Path, tmp_path: Path) -> None:
     assert main([*words, "--cpu", "--out", str(tmp_path / "out")]) == 0
 
 
-def test_jobs_and_reports_with_names_that_are_not_utf8(folder: Path, tmp_path: Path) -> None:
+def test_jobs_and_reports_accept_names_that_are_not_utf8(folder: Path, tmp_path: Path) -> None:
     name = os.fsdecode(b"caf\xe9.png")
     jobs.write(tmp_path / "job.json", {"command": [name]})
     assert json.loads((tmp_path / "job.json").read_text(encoding="utf-8")) == {"command": [name]}
@@ -278,7 +278,7 @@ def test_jobs_and_reports_with_names_that_are_not_utf8(folder: Path, tmp_path: P
     assert r"caf\xe9.png" in out.read_text(encoding="utf-8")
 
 
-def test_results_that_are_something_else(
+def test_files_of_other_results_are_refused(
     folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "sizes.json").write_text("{")
@@ -313,7 +313,7 @@ for _ in loader(Failing(), 2, batch_size=1):
 
 @pytest.mark.slow
 def test_an_error_in_a_reader_process_ends_the_program() -> None:
-    """Reader processes used to ignore the signal that ends them, and the program waited for ever."""
+    """Reader processes used to ignore the signal to stop, and the program waited for ever."""
     command = [sys.executable, "-c", FAILING]
     done = subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True, timeout=60)
     assert done.returncode == 1
@@ -321,7 +321,7 @@ def test_an_error_in_a_reader_process_ends_the_program() -> None:
 
 
 @pytest.mark.slow
-def test_a_signal_to_the_whole_group_lets_training_finish_its_step(settings: dict, tmp_path: Path) -> None:
+def test_training_finishes_its_step_after_a_signal_to_the_whole_group(settings: dict, tmp_path: Path) -> None:
     phases = [{"size": 32, "group_size": 2, "interval": "adaptive", "epochs": 10_000}]
     config = tmp_path / "toy.yaml"
     config.write_text(yaml.safe_dump({**settings, "workers": 1, "phases": phases}))
@@ -398,7 +398,7 @@ def test_a_photo_that_is_lost_during_training_is_replaced(
     epoch = TrainSet(photos, 32, recipe, 1, indices=trained)
     used, asked = epoch[bad][2:]
     assert asked == bad
-    assert used == trained[1]  # not a held-out one
+    assert used == trained[1]  # not a held-out photo
     trainer.fit()
     said = capsys.readouterr().out
     assert (

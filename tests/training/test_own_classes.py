@@ -1,4 +1,4 @@
-"""Classes of one's own, from folders to a prediction: no list of names but theirs, at no step."""
+"""Your own classes, from folders to a prediction: their names and no others are used at every step."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from cfviz.training.measure.evaluation import columns_of
 from cfviz.training.recipe import from_dict
 from cfviz.training.ship import export
 from cfviz.ui.widgets import weights as upload_door
-from tests.ui.test_doors import Upload
+from tests.ui.test_untrusted_input import Upload
 
 FIVE = ["ant_nest", "ant_queen", "bee", "cat", "n02111889_samoyed"]
 
@@ -45,7 +45,7 @@ def _trained(settings: dict, root: Path, run: Path, classes: int) -> Path:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("names", [["cat", "dog"], FIVE])
-def test_from_folders_to_a_card_to_evaluate_to_the_app(
+def test_own_names_reach_the_card_evaluate_and_the_app(
     settings: dict, tmp_path: Path, names: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     root = _folders(tmp_path / "pets" / "train", names)
@@ -71,7 +71,7 @@ def test_from_folders_to_a_card_to_evaluate_to_the_app(
     assert class_names(cfviz.models.build(taken)) == [folder_label(name) for name in names]
 
 
-def test_twenty_folders_of_ones_own_are_not_imagenette(settings: dict, tmp_path: Path) -> None:
+def test_twenty_own_folders_are_not_imagenette(settings: dict, tmp_path: Path) -> None:
     names = [f"kind_{n:02}" for n in range(20)]
     run = _trained(settings, _folders(tmp_path / "mine", names, 1), tmp_path / "run", 20)
     out = export.export(run, tmp_path / "mine.safetensors")
@@ -81,7 +81,7 @@ def test_twenty_folders_of_ones_own_are_not_imagenette(settings: dict, tmp_path:
     assert "imagenette" not in out.with_suffix(".json").read_text("utf-8").lower()
 
 
-def test_folders_are_told_by_their_wordnet_ids() -> None:
+def test_folders_are_recognised_by_their_wordnet_ids() -> None:
     twenty = [f"{name}_x" for name in wordnet_ids("imagenette20")]
     assert dataset_of_folders(twenty) == "imagenette20"
     assert dataset_of_folders(twenty[:-1]) is None
@@ -96,7 +96,7 @@ def test_folders_are_told_by_their_wordnet_ids() -> None:
     assert folder_label("my_dog") == "my_dog"
 
 
-def test_folders_are_matched_by_name_then_by_wordnet_id() -> None:
+def test_folders_are_matched_by_name_and_then_by_wordnet_id() -> None:
     assert columns_of(["my_dog", "my_cat"], ["my_cat", "my_dog"]).tolist() == [1, 0]
     assert columns_of(["n02111889_dogs"], ["bee", "n02111889_samoyed"]).tolist() == [1]
     with pytest.raises(ValueError, match="no class for my_cow; expected folders named by the name"):
@@ -105,7 +105,7 @@ def test_folders_are_matched_by_name_then_by_wordnet_id() -> None:
 
 @pytest.fixture
 def unrecorded(tmp_path: Path):
-    """A function that writes weights of so many classes and says nothing about them."""
+    """A function that writes weights with a given number of classes and no record of them."""
 
     def write(classes: int) -> Path:
         torch.manual_seed(0)
@@ -116,7 +116,7 @@ def unrecorded(tmp_path: Path):
     return write
 
 
-def test_a_thousand_classes_without_a_record_are_numbers_and_guesses(unrecorded, capsys) -> None:
+def test_a_thousand_unrecorded_classes_are_numbers_and_guesses(unrecorded, capsys) -> None:
     path = unrecorded(1000)
     model = cfviz.models.build(load_checkpoint(path))
     assert class_names(model)[258] == "class 258 (Samoyed?)"
@@ -146,8 +146,8 @@ def test_evaluate_without_recorded_names_takes_the_order_of_folders_and_says_so(
     assert "no classifier" in capsys.readouterr().err
 
 
-def test_photos_of_the_training_folder_are_those_of_its_data_set(settings: dict, photos: Path) -> None:
-    """Two folders with WordNet ids are two classes of ImageNet, by name, not the first two of a list."""
+def test_the_export_records_the_classes_of_the_folders(settings: dict, photos: Path) -> None:
+    """Two folders with WordNet ids are those two classes of ImageNet, not the first two of a list."""
     recipe = from_dict(settings)
     state = {"classes": data.PhotoFolder(photos).classes}
     assert export.classes(recipe, state) == {"classes": ["n01440764_tench", "n03028079_church"]}

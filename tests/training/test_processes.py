@@ -1,4 +1,4 @@
-"""Commands that several processes run together end together."""
+"""A command that runs on several processes ends on all of them together."""
 
 import pytest
 from torch import distributed
@@ -9,7 +9,7 @@ from cfviz.training import cli
 
 @pytest.mark.parametrize("command", ["train", "evaluate", "export-weights", "measure-sizes", "study"])
 def test_a_command_leaves_no_process_group_open(command: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """One left open aborted one run in twelve at its exit, all results written."""
+    """A process group left open used to abort one run in twelve at exit, after all results were written."""
 
     def opens_a_group_and_fails(args: object) -> None:
         distributed.init_process_group("gloo", store=distributed.HashStore(), rank=0, world_size=1)

@@ -1,4 +1,4 @@
-"""Recipes are read strictly."""
+"""Recipes are read strictly, and mistakes are named."""
 
 import re
 from dataclasses import MISSING, fields
@@ -13,7 +13,7 @@ CONFIGS = sorted(recipe.CONFIGS.glob("*.yaml"))
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "training.md"
 
 
-def test_a_recipe_that_comes_with_cfviz_is_found_by_name_in_any_folder(tmp_path, monkeypatch):
+def test_a_bundled_recipe_is_found_by_name_in_any_folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for path in CONFIGS:
         assert recipe.load(path.stem) == recipe.load(path)
@@ -38,8 +38,8 @@ def test_overrides_are_yaml() -> None:
 
 
 @pytest.mark.parametrize("text", ["1e-3", "1.0e-3", "1E-3", "+1e-3", ".1e-2", "10e-4"])
-def test_numbers_as_people_write_them(text: str) -> None:
-    """YAML 1.1 takes `1e-3` for text; AdamW then met it in the middle of the first step."""
+def test_numbers_may_be_written_like_1e_3(text: str) -> None:
+    """YAML 1.1 reads `1e-3` as text, which AdamW then met in the middle of the first step."""
     assert recipe.load(CONFIGS[0], [f"lr={text}"]).lr == 1e-3
 
 
@@ -97,14 +97,14 @@ def test_phases_follow_each_other() -> None:
         ({5: 1}, "there is no setting 5"),
     ],
 )
-def test_mistakes_are_named(change: dict, message: str) -> None:
+def test_mistakes_are_refused_by_name(change: dict, message: str) -> None:
     values = {"data": "x", "phases": [{"size": 64, "group_size": 2, "epochs": 1}], **change}
     values = {key: value for key, value in values.items() if value is not None}
     with pytest.raises(ValueError, match=message):
         recipe.from_dict(values)
 
 
-def test_missing_and_malformed_files(tmp_path: Path) -> None:
+def test_missing_and_malformed_files_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="no recipe at"):
         recipe.load(tmp_path / "none.yaml")
     (tmp_path / "list.yaml").write_text("[1, 2]")
@@ -129,8 +129,8 @@ def test_missing_and_malformed_files(tmp_path: Path) -> None:
         recipe.load(tmp_path)
 
 
-def test_a_plain_no_of_yaml_is_the_precision_no(settings: dict) -> None:
-    """YAML reads it as false, and the sentence then advised to write no."""
+def test_precision_may_be_a_plain_no_in_yaml(settings: dict) -> None:
+    """YAML reads it as false, and the error then advised writing no."""
     assert recipe.from_dict({**settings, "precision": False}).precision == "no"
 
 

@@ -1,4 +1,4 @@
-"""Going on from weights, layers drawn anew, rates of their own, and batches in parts."""
+"""Starting from weights, layers drawn anew, separate learning rates, and batches in parts."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -18,14 +18,14 @@ NANO = {"model": "crossformer_nano", "model_args": {}, "num_classes": 20}
 
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A nano with weights of its own."""
+    """The weights of a nano with another seed."""
     torch.manual_seed(7)
     path = tmp_path_factory.mktemp("weights") / "start.safetensors"
     save_file(timm.create_model("crossformer_nano", num_classes=20).state_dict(), str(path))
     return path
 
 
-def test_a_run_goes_on_from_weights_and_draws_only_what_is_named_anew(recipe: Recipe, weights: Path) -> None:
+def test_a_run_starts_from_weights_and_draws_only_named_layers_anew(recipe: Recipe, weights: Path) -> None:
     start = replace(recipe, **NANO, start_weights=str(weights))
     kept = build_model(start).state_dict()
     assert all(torch.equal(kept[name], value) for name, value in load_file(weights).items())
@@ -36,7 +36,7 @@ def test_a_run_goes_on_from_weights_and_draws_only_what_is_named_anew(recipe: Re
     assert changed == linear - norms
 
 
-def test_what_does_not_fit_is_refused(recipe: Recipe, weights: Path) -> None:
+def test_weights_that_do_not_fit_are_refused(recipe: Recipe, weights: Path) -> None:
     with pytest.raises(ValueError, match="do not fit"):
         build_model(replace(recipe, **NANO, start_weights=str(weights), position_bias="rpb"))
     with pytest.raises(ValueError, match="ships no weights: name official:crossformer_small"):
@@ -45,7 +45,7 @@ def test_what_does_not_fit_is_refused(recipe: Recipe, weights: Path) -> None:
         build_model(replace(recipe, redraw=["layers.9.*"]))
 
 
-def test_the_position_bias_has_a_rate_of_its_own(recipe: Recipe) -> None:
+def test_the_position_bias_can_have_its_own_learning_rate(recipe: Recipe) -> None:
     model = build_model(replace(recipe, position_lr=5.0))
     optimizer = make_optimizer(replace(recipe, position_lr=5.0), model)
     names = {id(p): name for name, p in model.named_parameters()}

@@ -1,4 +1,4 @@
-"""A reader's own weights: what they say of themselves costs nobody memory or time before it is checked."""
+"""A reader's own weights: their claims about themselves cost no memory or time before they are checked."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def file(classes: int = 3, **says: str) -> Any:
      {"training": '{"by": "file", "epochs": "3"}'}, {"group_size": "[true, 7, 7, 7]"}, {"img_size": "1e999"},
      {"group_size": "[1e400, 7, 7, 7]"}, {"interval": '["a", 7, 7, 7]'}, {"trained": "null"}],
 )  # fmt: skip
-def test_what_a_file_says_of_itself_is_a_hint(says: dict[str, str]) -> None:
+def test_what_a_file_says_about_itself_is_only_a_hint(says: dict[str, str]) -> None:
     opened = weights._opened(file(**says))
     net = build(opened)
     assert net.group_size == (7, 7, 7, 7)
@@ -46,7 +46,7 @@ def test_what_a_file_says_of_itself_is_a_hint(says: dict[str, str]) -> None:
     assert net.provenance.trained_in(translator("zh-Hant")) is not None
 
 
-def test_groups_that_take_gigabytes_are_refused() -> None:
+def test_groups_that_need_gigabytes_are_refused() -> None:
     mine = file(group_size="[112, 112, 112, 112]", interval="[112, 112, 112, 112]")
     with pytest.raises(ValueError, match="expected no more than 150,000,000"):
         weights._built(weights._opened(mine))
@@ -60,7 +60,7 @@ def test_more_classes_than_any_data_set_has_are_refused(monkeypatch: pytest.Monk
     assert MOST_CLASSES > 21_843
 
 
-def test_names_of_classes_are_made_once_a_run(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_class_names_are_made_once_per_run(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[str] = []
 
     def names(model: CrossFormer, lang: str) -> list[str]:

@@ -1,4 +1,4 @@
-"""Accuracy counted by hand, and intervals against published figures."""
+"""Accuracy counted by hand, and intervals compared with published ones."""
 
 import shutil
 from concurrent.futures import ThreadPoolExecutor
@@ -19,7 +19,7 @@ from cfviz.training.data import EvalSet, PhotoFolder
 from cfviz.training.measure import evaluation
 
 
-def test_wilson_interval_of_a_textbook_case() -> None:
+def test_the_wilson_interval_of_a_textbook_case() -> None:
     low, high = wilson(8, 10)
     assert (round(low, 4), round(high, 4)) == (0.4902, 0.9433)
     assert wilson(0, 10)[0] == 0.0
@@ -28,7 +28,7 @@ def test_wilson_interval_of_a_textbook_case() -> None:
         wilson(3, 2)
 
 
-def test_counts_by_hand() -> None:
+def test_top_1_and_top_5_by_hand() -> None:
     labels = np.asarray([0, 0, 1, 2, 2, 6])
     logits = np.zeros((6, 7))
     logits[[0, 1, 2, 3, 4, 5], [0, 1, 1, 2, 0, 3]] = 2
@@ -45,7 +45,7 @@ def test_counts_by_hand() -> None:
     assert len(table.splitlines()) == 6
 
 
-def test_logits_of_another_shape_are_refused() -> None:
+def test_logits_of_another_shape_are_refused_by_name() -> None:
     with pytest.raises(ValueError, match="expected"):
         evaluation.scores(np.zeros((3, 4)), np.zeros(3, dtype=int), ["a", "b"])
 
@@ -58,7 +58,7 @@ def test_folders_are_matched_by_wordnet_id() -> None:
 
 
 class Colour(nn.Module):
-    """Says church (14) for blue photos and tench (0) for red ones, and golf ball (18) a little louder."""
+    """Predicts church (14) for blue photos and tench (0) for red ones, but golf ball (18) above both."""
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         red, _, blue = x.mean(dim=(2, 3)).unbind(1)
@@ -67,7 +67,7 @@ class Colour(nn.Module):
         return logits
 
 
-def test_restricting_to_the_folder(photos: Path) -> None:
+def test_predictions_can_be_restricted_to_the_folders_classes(photos: Path) -> None:
     folder, ids = PhotoFolder(photos), wordnet_ids("imagenette20")
     free = evaluation.evaluate(Colour(), folder, ids, 64, batch_size=5)
     assert free["top1"]["correct"] == 0
@@ -81,7 +81,7 @@ def test_restricting_to_the_folder(photos: Path) -> None:
 
 
 def test_two_folders_of_one_class_are_one_class(photos: Path, tmp_path: Path) -> None:
-    """The second used to count as all wrong: the two columns were equal, and the first one won."""
+    """All photos of the second used to count as wrong: the two columns were equal, and the first won."""
     church = next(photos.glob("n03028079*"))
     shutil.copytree(photos, tmp_path / "photos")
     shutil.copytree(church, tmp_path / "photos" / "n03028079_chapel")
@@ -103,17 +103,17 @@ class Broken(nn.Module):
         return torch.full((len(x), 20), torch.nan)
 
 
-def test_outputs_that_are_no_numbers_are_refused(photos: Path) -> None:
+def test_outputs_that_are_not_numbers_are_refused(photos: Path) -> None:
     """They used to count as predictions of the first class."""
     with pytest.raises(ValueError, match="not all finite numbers"):
         evaluation.evaluate(Broken(), PhotoFolder(photos), wordnet_ids("imagenette20"), 32)
 
 
-def test_halves_count_their_own_photos() -> None:
+def test_halves_count_only_their_own_photos() -> None:
     names = wordnet_ids("imagenette20")
     labels = np.asarray([0, 1, 1])  # a tench, two Shih-Tzus
     logits = np.zeros((3, 20))
-    logits[0, 1], logits[0, 0] = 2, 1  # the tench taken for a dog, but first among its own ten
+    logits[0, 1], logits[0, 0] = 2, 1  # the tench is taken for a dog, but is first among its own ten classes
     logits[1, 1] = 1
     groups = evaluation._halves(logits, labels, names)
     assert groups["Imagenette half"]["correct"] == 0
@@ -121,7 +121,7 @@ def test_halves_count_their_own_photos() -> None:
     assert (groups["Imagewoof half"]["correct"], groups["Imagewoof half"]["n"]) == (1, 2)
 
 
-def test_spread_takes_as_many_of_each_class() -> None:
+def test_a_limit_takes_equally_many_photos_of_each_class() -> None:
     labels = np.asarray([0] * 10 + [1] * 3)
     assert list(evaluation.spread(labels, 2)) == [0, 9, 10, 12]
     assert len(evaluation.spread(labels, 5)) == 8

@@ -1,4 +1,4 @@
-"""Accuracy at other sizes: which rows there are, what decides them, and going on where a run was stopped."""
+"""Accuracy at other sizes: which rows are measured, what decides them, and resuming a stopped run."""
 
 import json
 from pathlib import Path
@@ -25,7 +25,7 @@ NAME = "crossformer_nano"
 
 @pytest.fixture
 def model() -> CrossFormer:
-    """A small one whose position bias is large enough to decide something."""
+    """A small model whose position bias is large enough to matter."""
     torch.manual_seed(0)
     small = CrossFormer(
         num_classes=3, embed_dim=32, depths=(2, 1, 1, 1), num_heads=(1, 2, 4, 8), group_size=2
@@ -47,7 +47,7 @@ def test_windows_scale_with_the_size() -> None:
     assert evaluation.spread(np.zeros(3, dtype=int), 9).tolist() == [0, 1, 2]
 
 
-def test_choices_are_checked() -> None:
+def test_sizes_and_names_are_checked() -> None:
     assert sizes.parse_sizes("32,448") == [32, 448]
     assert sizes.parse_names("scaled,fixed", WINDOWS, "windows") == ("scaled", "fixed")
     assert sizes.parse_names(None, WINDOWS, "windows") == WINDOWS
@@ -63,7 +63,7 @@ def test_hits_survive_packing(n: int) -> None:
     assert (unpack_hits(pack_hits(hits), n) == hits).all()
 
 
-def test_ways_that_cannot_differ_are_measured_once() -> None:
+def test_methods_that_cannot_differ_are_measured_once() -> None:
     model = create_model(NAME, weights=None, num_classes=3)
     keys = {
         (setting["window"], setting["size"], setting["bias"]): key
@@ -79,8 +79,8 @@ def test_ways_that_cannot_differ_are_measured_once() -> None:
 
 
 @pytest.mark.parametrize("G", [1, 2, 3, 4])
-def test_what_is_measured_once_really_is_the_same(model: CrossFormer, G: int) -> None:
-    """The model was made for G = 3 here; merged ways must agree to rounding, and only those."""
+def test_methods_measured_once_really_agree(model: CrossFormer, G: int) -> None:
+    """The model is made for G = 3 here; merged methods must agree to rounding."""
     model.set_grouping(3, (8, 4, 2, 1))
     whole, x = measured(model), torch.randn(1, 3, 96, 96)
     sides = {g.G for stage in _groups(model, G, 96) for g in stage}
@@ -104,7 +104,7 @@ def _groups(model: CrossFormer, G: int, size: int) -> Any:
     return groups
 
 
-def test_a_stopped_run_goes_on(model: CrossFormer, photos: Path) -> None:
+def test_a_stopped_run_resumes(model: CrossFormer, photos: Path) -> None:
     folder, kept = PhotoFolder(photos), []
     run = {"sizes": [64], "limit": 3, "batch_size": 4}
     whole = sizes.measure([measured(model)], folder, **run, keep=lambda result, *_: kept.append(result))
@@ -115,7 +115,7 @@ def test_a_stopped_run_goes_on(model: CrossFormer, photos: Path) -> None:
 
     with torch.no_grad():
         for parameter in model.parameters():
-            parameter.zero_()  # what is kept must not be measured again
+            parameter.zero_()  # saved rows must not be measured again
     again = sizes.measure([measured(model)], folder, **run, earlier=kept[-1])
     assert again["rows"] == whole["rows"]
     part = sizes.measure([measured(model)], folder, **run, earlier=kept[4])
@@ -127,7 +127,7 @@ def test_a_stopped_run_goes_on(model: CrossFormer, photos: Path) -> None:
     assert model.group_size == (2, 2, 2, 2)
 
 
-def test_an_earlier_size_stays_in_the_file(model: CrossFormer, photos: Path) -> None:
+def test_rows_of_earlier_sizes_stay_in_the_file(model: CrossFormer, photos: Path) -> None:
     folder, kept = PhotoFolder(photos), []
     run = {"limit": 1, "window_names": ("fixed",), "methods": ("own", "none")}
     first = sizes.measure([measured(model)], folder, [64], **run)
@@ -135,15 +135,17 @@ def test_an_earlier_size_stays_in_the_file(model: CrossFormer, photos: Path) -> 
     assert sorted({row["size"] for row in kept[-1]["rows"]}) == [32, 64]
 
 
-def test_another_g_a_stage_is_refused() -> None:
+def test_different_groups_per_stage_are_refused() -> None:
     model = CrossFormer(3, embed_dim=32, depths=(1,) * 4, num_heads=(1, 2, 4, 8), group_size=(4, 4, 14, 7))
     with pytest.raises(ValueError, match="expected one G for all stages"):
         measured(model)
 
 
 @pytest.mark.slow
-def test_command_with_a_twin(photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Both kinds of weights in one file; the second run has nothing left to do and prints the same."""
+def test_the_command_measures_a_model_and_its_twin(
+    photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Both kinds of weights are in one file; a second run has nothing left to do and prints the same."""
     out = tmp_path / "sizes.json"
     for kind in ("dpb", "rpb"):
         state = create_model(NAME, weights=None, num_classes=20, position_bias=kind).state_dict()

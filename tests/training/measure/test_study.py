@@ -1,4 +1,4 @@
-"""The study of a folder: its numbers against direct loops, and that nothing is lost or counted twice."""
+"""A study of a folder: its numbers compared with direct loops; nothing is lost or counted twice."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def lines(tmp_path: Path) -> Path:
     return tmp_path / "changes.jsonl"
 
 
-def test_measures_equal_those_of_the_pages(model: torch.nn.Module) -> None:
+def test_measures_equal_those_of_the_analysis(model: torch.nn.Module) -> None:
     size, x = 96, torch.randn(2, 3, 96, 96)  # 24, 12, 6 and 3 tokens: with padding and without
     with torch.inference_mode():
         with measuring(model, size) as found:
@@ -126,7 +126,7 @@ def test_the_study_equals_a_direct_loop(
 
 
 @pytest.mark.slow
-def test_what_cannot_be_opened_is_said_and_passed_over(
+def test_photos_that_cannot_be_opened_are_reported_and_skipped(
     model: torch.nn.Module, photos: Path, lines: Path, tmp_path: Path
 ) -> None:
     shutil.copytree(photos, tmp_path / "photos")
@@ -152,13 +152,13 @@ def test_what_cannot_be_opened_is_said_and_passed_over(
         ('{"part": "bias"}\n{"part": "bias"}', "line 2: repeated"),
     ],
 )
-def test_files_that_make_no_sense(tmp_path: Path, text: str, reason: str) -> None:
+def test_senseless_files_are_refused(tmp_path: Path, text: str, reason: str) -> None:
     (tmp_path / "x.jsonl").write_text(text)
     with pytest.raises(ValueError, match=reason):
         read_interventions(tmp_path / "x.jsonl")
 
 
-def test_moments_and_pairs() -> None:
+def test_moments_and_paired_intervals_by_hand() -> None:
     values, moments = np.random.default_rng(0).normal(5, 2, 100), Moments()
     for part in np.split(values, [3, 3, 50]):
         moments.add(part)
@@ -178,7 +178,7 @@ def tables(folder: Path) -> list[bytes]:
 
 
 @pytest.mark.slow
-def test_killed_and_shared_studies_give_the_same_files(photos: Path, lines: Path, tmp_path: Path) -> None:
+def test_resumed_and_shared_studies_write_the_same_files(photos: Path, lines: Path, tmp_path: Path) -> None:
     many = tmp_path / "many"
     for copy in range(7):
         for path in photos.rglob("*.png"):

@@ -1,4 +1,4 @@
-"""What is shipped: weights that load by themselves, a card with facts and no path of the machine."""
+"""Exported weights: they load by themselves, and their card states facts but no path of the machine."""
 
 import json
 import re
@@ -22,7 +22,7 @@ from cfviz.training.ship import card, export
 
 @pytest.fixture
 def toy_run(settings: dict, photos: Path, tmp_path: Path) -> Path:
-    """One step of a whole crossformer_nano with 20 classes on 20 class folders of two photos."""
+    """A run of one step with a full crossformer_nano, on 20 class folders of two photos."""
     root = tmp_path / "twenty"
     source = next((photos / "n01440764_tench").iterdir()).read_bytes()
     for name in wordnet_ids("imagenette20"):
@@ -36,7 +36,7 @@ def toy_run(settings: dict, photos: Path, tmp_path: Path) -> Path:
 
 
 @pytest.mark.slow
-def test_export_and_measure(toy_run: Path, tmp_path: Path) -> None:
+def test_a_run_is_exported_and_measured(toy_run: Path, tmp_path: Path) -> None:
     val = data.PhotoFolder(tmp_path / "twenty")
     out = export.export(toy_run, tmp_path / "weights" / "toy.safetensors", limits="It knows nothing.")
     facts = export.measure(out, toy_run, val=val, size=32)
@@ -63,7 +63,7 @@ def test_export_and_measure(toy_run: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_evaluate_command_repeats_the_card(
+def test_evaluate_gives_the_figures_of_the_card(
     toy_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = str(tmp_path / "toy.safetensors")
@@ -86,7 +86,7 @@ def test_evaluate_command_repeats_the_card(
 
 
 @pytest.mark.parametrize("path", sorted(recipe.CONFIGS.glob("*.yaml")), ids=lambda path: path.stem)
-def test_the_command_in_a_card_gives_the_recipe_again(path: Path) -> None:
+def test_the_command_in_a_card_reproduces_the_recipe(path: Path) -> None:
     changes = ["position_bias=rpb", "lr=1.0e-05", "teacher=null", "scale=[0.1, 1]", "start_weights=x"]
     for sets in ([], changes):
         made = recipe.load(path, sets)
@@ -98,7 +98,7 @@ def test_the_command_in_a_card_gives_the_recipe_again(path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_second_sitting_says_what_it_went_on_from(toy_run: Path, settings: dict, tmp_path: Path) -> None:
+def test_a_second_sitting_records_where_it_started(toy_run: Path, settings: dict, tmp_path: Path) -> None:
     before = card.read(WEIGHTS / "crossformer_nano.json")
     phases = [{"size": 32, "group_size": 7, "epochs": 1, "steps": 1}]
     given = {
@@ -114,7 +114,7 @@ def test_a_second_sitting_says_what_it_went_on_from(toy_run: Path, settings: dic
     facts, text = card.read(out), out.with_suffix(".md").read_text()
     assert facts["start"]["sha256"] == before["sha256"]
     assert f"Started from: {before['trained']}; SHA-256 `{before['sha256']}`" in text
-    assert "RECIPE.yaml" in facts["command"]  # none of the repository has these phases
+    assert "RECIPE.yaml" in facts["command"]  # no recipe in the repository has these phases
     given |= {"start_weights": str(out)}
     Trainer(from_dict(given), tmp_path / "again", cpu=True).fit()
     again = export.export(tmp_path / "again", tmp_path / "again.safetensors")
@@ -136,12 +136,12 @@ PHASES = [
         (4, 0, None, [8, 8, 8, 7]),
         (3, 0, None, [8, 8, 8, 4]),  # at 128 px the last map is 4 x 4
         (2, 0, None, [6, 6, 6, 3]),  # stopped before the second phase
-        (2, 5, None, [8, 8, 8, 4]),  # and in it
+        (2, 5, None, [8, 8, 8, 4]),  # stopped within it
         (0, 0, None, [6, 6, 6, 3]),
         (4, 0, [10, 0, 6, 14], [10, 8, 8, 14]),
     ],
 )
-def test_the_largest_groups_of_training(
+def test_the_largest_groups_of_training_follow_from_the_phases(
     epoch: int, step: int, before: list[int] | None, largest: list[int]
 ) -> None:
     made = from_dict({"data": "photos", "phases": PHASES})
@@ -150,7 +150,7 @@ def test_the_largest_groups_of_training(
     assert export.trained_group(each, {"epoch": 1}) == [4, 4, 14, 7]
 
 
-def test_what_was_drawn_anew_has_seen_no_group(tiny_model: Callable[..., CrossFormer]) -> None:
+def test_layers_drawn_anew_have_seen_no_groups(tiny_model: Callable[..., CrossFormer]) -> None:
     made = from_dict({"data": "photos", "phases": PHASES, "redraw": ["layers.0.blocks.*.attn.pos.*"]})
     start = {"trained_group": [10, 10, 10, 10]}
     assert export.earlier_group(made, tiny_model(), start) == [0, 10, 10, 10]
@@ -158,10 +158,10 @@ def test_what_was_drawn_anew_has_seen_no_group(tiny_model: Callable[..., CrossFo
     assert export.earlier_group(made, tiny_model(), None) is None
 
 
-def test_the_cards_of_the_bundled_weights_say_the_largest_groups() -> None:
+def test_the_bundled_cards_record_the_largest_groups() -> None:
     for path in WEIGHTS.glob("*.json"):
         facts = card.read(path)
-        if "trained_group" not in facts:  # written before cards said it
+        if "trained_group" not in facts:  # written before cards recorded it
             continue
         phases = from_dict({"data": "photos", "phases": facts["recipe"]["phases"]})
         own = export.trained_group(phases, {"epoch": facts["epochs"]})
@@ -170,10 +170,10 @@ def test_the_cards_of_the_bundled_weights_say_the_largest_groups() -> None:
 
 
 @pytest.mark.slow
-def test_a_run_without_held_out_photos_and_larger_than_what_is_shipped(
+def test_a_large_run_without_held_out_photos_can_be_exported(
     settings: dict, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Ten megabytes are a rule for what cfviz ships; an empty slice used to end in an error of torch."""
+    """The limit of ten megabytes is for bundled weights; an empty slice used to end in an error of torch."""
     phases = [{"size": 32, "group_size": 7, "epochs": 1, "steps": 1}]
     given = {**settings, "model": "crossformer_tiny", "model_args": {}, "phases": phases, "hold_out": 0}
     Trainer(from_dict({**given, "ema_decay": 0}), tmp_path / "run", cpu=True).fit()
@@ -186,7 +186,7 @@ def test_a_run_without_held_out_photos_and_larger_than_what_is_shipped(
     assert not list((tmp_path / "weights").glob("*.part"))
 
 
-def test_what_is_shipped_is_small() -> None:
+def test_bundled_weights_are_small() -> None:
     for path in WEIGHTS.glob("*.safetensors"):
         assert path.stat().st_size <= 10_000_000, path.name
 

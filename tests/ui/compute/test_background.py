@@ -1,4 +1,4 @@
-"""Work behind the page: done once, shared, and tried again after it failed."""
+"""Background work: done once, shared, and tried again after a failure."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def until(key: str, make: object) -> object:
     return found
 
 
-def test_a_line_stands_there_until_the_result_does(waits: list[str]) -> None:
+def test_a_line_is_shown_until_the_result_is_there(waits: list[str]) -> None:
     go, calls = threading.Event(), []
 
     def make() -> int:
@@ -41,7 +41,7 @@ def test_a_line_stands_there_until_the_result_does(waits: list[str]) -> None:
     assert len(calls) == 1
 
 
-def test_what_failed_is_tried_again() -> None:
+def test_failed_work_is_tried_again() -> None:
     tries: list[int] = []
 
     def make() -> str:

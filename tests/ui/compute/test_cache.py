@@ -17,14 +17,14 @@ def trace(kilobytes: int = 1) -> Trace:
     return Trace(arrays, ("a", "b"), "none", (32, 32), ())
 
 
-def test_the_same_request_computes_once() -> None:
+def test_the_same_request_is_computed_once() -> None:
     cache, made = TraceCache(), []
     for _ in range(3):
         cache.get("key", lambda: made.append(1) or trace())
     assert made == [1]
 
 
-def test_many_threads_compute_once_and_never_side_by_side() -> None:
+def test_many_threads_compute_once_and_one_at_a_time() -> None:
     cache, made, inside, most = TraceCache(), [], [0], [0]
 
     def compute() -> Trace:
@@ -44,7 +44,7 @@ def test_many_threads_compute_once_and_never_side_by_side() -> None:
     assert most == [1]
 
 
-def test_the_oldest_leave_when_it_is_full() -> None:
+def test_the_oldest_traces_leave_a_full_cache() -> None:
     cache = TraceCache(max_bytes=3 * trace_bytes(trace(100)))
     for key in "abc":
         cache.get(key, lambda: trace(100))
@@ -57,12 +57,12 @@ def test_the_oldest_leave_when_it_is_full() -> None:
     assert again == [1]
 
 
-def test_one_trace_larger_than_the_cache_is_still_returned() -> None:
+def test_a_trace_larger_than_the_cache_is_still_returned() -> None:
     cache = TraceCache(max_bytes=10)
     assert cache.get("large", lambda: trace(100)).model == "none"
 
 
-def test_a_failure_is_told_and_not_kept() -> None:
+def test_a_failure_is_reported_and_not_cached() -> None:
     cache = TraceCache()
 
     def fail() -> Trace:
@@ -73,7 +73,7 @@ def test_a_failure_is_told_and_not_kept() -> None:
     assert cache.get("key", trace).model == "none"
 
 
-def test_what_is_made_of_a_trace_goes_with_it() -> None:
+def test_results_derived_from_a_trace_leave_with_it() -> None:
     derived, one = PerTraceCache(), trace()
     assert derived.get(one, "x", lambda: 1) == 1
     assert derived.get(one, "x", lambda: 2) == 1
@@ -83,7 +83,7 @@ def test_what_is_made_of_a_trace_goes_with_it() -> None:
     assert derived._kept == {}
 
 
-def test_messages_are_kept_by_their_bytes_and_the_latest_always() -> None:
+def test_messages_are_bounded_by_bytes_but_the_latest_is_kept() -> None:
     made: list[int] = []
 
     @cached(100, 3000)

@@ -1,4 +1,4 @@
-"""Keys of what is computed once: another result never has the same key."""
+"""Cache keys: different results never share a key."""
 
 from __future__ import annotations
 
@@ -37,11 +37,11 @@ def test_other_weights_have_another_key(other: str) -> None:
     assert other != keys.weights(SETTINGS, model())
 
 
-def test_weights_of_no_file_are_named_by_where_they_come_from() -> None:
+def test_weights_without_a_file_are_identified_by_their_origin() -> None:
     assert keys.weights(SETTINGS, model("random", None)) != keys.weights(SETTINGS, model("timm/swin", None))
 
 
-def test_what_plays_no_part_leaves_the_key_alone() -> None:
+def test_irrelevant_settings_do_not_change_the_key() -> None:
     assert keys.weights(replace(SETTINGS, lang="zh-Hant", photo="bison", size=448), model()) == keys.weights(
         SETTINGS, model()
     )

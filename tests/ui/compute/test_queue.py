@@ -1,4 +1,4 @@
-"""The queue for computing: one at a time, readers in turn, waits that can be given up, no deadlock."""
+"""The queue for computing: one at a time, readers in turn, waits that can be abandoned, no deadlock."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from cfviz.ui.compute.cache import SingleFlight, TraceCache, cached
 from cfviz.ui.session import queue
 from cfviz.ui.session.queue import Turns
 
-SOON = 20.0  # seconds after which a test has hung
+SOON = 20.0  # seconds after which a test counts as hung
 
 
 def until(condition: Callable[[], object]) -> None:
@@ -35,14 +35,14 @@ def join(*threads: threading.Thread) -> None:
 def asks(
     turns: Turns, who: str, order: list[str], still_wanted=None, cost: float = 0.0, delay: float = queue.PAGE
 ) -> threading.Thread:
-    """A thread that wants a turn; returns once it waits."""
+    """Start a thread that wants a turn; return once it waits."""
 
     def work() -> None:
         turns.standing.delay = delay
         try:
             with turns.turn(who, still_wanted, cost):
                 order.append(who)
-        except BaseException as error:  # as Streamlit ends a run
+        except BaseException as error:  # as when Streamlit ends a run
             order.append(f"{who} left: {error}")
 
     before = turns.length
@@ -52,7 +52,7 @@ def asks(
     return thread
 
 
-def test_readers_go_round_whoever_asks_most() -> None:
+def test_readers_take_turns_however_much_one_asks() -> None:
     turns, order = Turns(), []
     with turns.turn("first"):
         waiting = [asks(turns, who, order) for who in "aaaabbc"]
@@ -171,7 +171,7 @@ def test_a_long_turn_gives_way_to_what_is_more_urgent_only(
     queue.stand(queue.PAGE)
 
 
-def test_a_second_click_leaves_the_queue() -> None:
+def test_a_second_click_removes_the_first_from_the_queue() -> None:
     turns, order, clicked = Turns(), [], threading.Event()
 
     def still_wanted() -> None:
@@ -189,7 +189,7 @@ def test_a_second_click_leaves_the_queue() -> None:
     assert order[1:] == ["b"]
 
 
-def test_a_failure_passes_the_turn_on() -> None:
+def test_a_failure_passes_on_the_turn() -> None:
     turns = Turns()
     with pytest.raises(ValueError, match="no"), turns.turn("a"):
         raise ValueError("no")
@@ -218,7 +218,7 @@ def test_a_long_turn_lets_others_go_first() -> None:
     assert order == ["b", "a again"]
 
 
-def test_a_wait_that_ends_after_stepping_aside_gives_up_nobody_elses_turn() -> None:
+def test_an_abandoned_wait_does_not_give_up_anothers_turn() -> None:
     turns, order = Turns(), []
     other, leave = threading.Event(), threading.Event()
 
@@ -248,7 +248,7 @@ def test_a_wait_that_ends_after_stepping_aside_gives_up_nobody_elses_turn() -> N
 
 
 def test_streamlits_own_check_ends_a_wait(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The function by which Streamlit tells a run that its reader has clicked on is asked while waiting."""
+    """While waiting, the queue asks Streamlit whether the reader has clicked again."""
     has_it, leave, asked = threading.Event(), threading.Event(), []
 
     def holder() -> None:
@@ -283,7 +283,7 @@ def trace() -> Trace:
 
 
 def together(*works: Callable[[], object]) -> list[object]:
-    """Run some work in threads at the same time; their results or exceptions."""
+    """Run some work in several threads at once; return their results or exceptions."""
     results: list[object] = [None] * len(works)
 
     def run(n: int) -> None:
@@ -312,7 +312,7 @@ def test_fifty_readers_of_one_photo_compute_once() -> None:
     assert len({id(result) for result in results}) == 1
 
 
-def test_after_a_failure_those_who_wait_try_for_themselves() -> None:
+def test_after_a_failure_waiting_readers_try_for_themselves() -> None:
     once, tries, kept = SingleFlight(), [], {}
 
     def make() -> str:
@@ -328,7 +328,7 @@ def test_after_a_failure_those_who_wait_try_for_themselves() -> None:
 
 
 def test_shared_results_may_need_one_another() -> None:
-    """Two threads, each of which holds the turn or makes what the other one waits for: no deadlock."""
+    """Two threads, one with the turn and one making what the other waits for, do not deadlock."""
     made = []
 
     @cached(4)
@@ -355,7 +355,7 @@ def test_shared_results_may_need_one_another() -> None:
     assert sorted(made) == [0, 0, 1, 1]
 
 
-def test_the_least_used_of_the_shared_leave() -> None:
+def test_the_least_recently_used_results_leave() -> None:
     made = []
 
     @cached(2)
@@ -368,7 +368,7 @@ def test_the_least_used_of_the_shared_leave() -> None:
     assert made == [1, 2, 3, 2]
 
 
-def test_one_at_a_time_whatever_is_asked_for() -> None:
+def test_only_one_computation_runs_at_a_time() -> None:
     inside, most = [0], [0]
 
     def work() -> Trace:
@@ -405,7 +405,7 @@ def test_the_log_says_what_was_computed_and_counts_nothing_twice(caplog: pytest.
     assert float(found[0][2]) >= 0.1 > float(found[1][2]) >= 0.02
 
 
-def test_garbage_is_swept_once_for_many_reruns(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_garbage_is_collected_once_for_many_reruns(monkeypatch: pytest.MonkeyPatch) -> None:
     swept = threading.Semaphore(0)
     monkeypatch.setattr(cache.gc, "collect", lambda *_: swept.release() or 0)
     sweeper = cache.Sweeper(every=0.2)

@@ -1,4 +1,4 @@
-"""Steps behind the page: shown as they come, the latest first, dropped when nobody looks."""
+"""Background steps: shown as they finish, the latest request first, stopped when nobody looks."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from cfviz.ui.compute.steps import Steps
 ROOT = Path(__file__).resolve().parents[3]
 
 
-def test_what_is_there_is_given_and_the_rest_later() -> None:
+def test_finished_steps_are_returned_and_the_rest_follow() -> None:
     gate = threading.Event()
 
     def make(name: str) -> str:
@@ -34,7 +34,7 @@ def test_what_is_there_is_given_and_the_rest_later() -> None:
     assert list(its.poll()) == ["a", "b", "c"]
 
 
-def test_the_latest_look_comes_first() -> None:
+def test_the_latest_request_comes_first() -> None:
     gate, order = threading.Event(), []
 
     def making(who: str):
@@ -55,7 +55,7 @@ def test_the_latest_look_comes_first() -> None:
     assert order == ["a1", "b1", "b2", "a2"]
 
 
-def test_nobody_looks_and_it_stops_until_somebody_does(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_steps_stop_while_nobody_looks(monkeypatch: pytest.MonkeyPatch) -> None:
     clock, made = [0.0], []
     monkeypatch.setattr(steps, "monotonic", lambda: clock[0])
 
@@ -71,7 +71,7 @@ def test_nobody_looks_and_it_stops_until_somebody_does(monkeypatch: pytest.Monke
         assert made == wanted
 
 
-def test_an_error_reaches_who_looks() -> None:
+def test_an_error_reaches_the_reader() -> None:
     def make(name: str) -> str:
         raise ValueError(f"no {name}")
 
@@ -82,7 +82,7 @@ def test_an_error_reaches_who_looks() -> None:
 
 
 @pytest.mark.slow
-def test_a_process_that_ends_lets_the_step_come_to_its_end() -> None:
+def test_an_ending_process_lets_the_current_step_finish() -> None:
     code = """
 import time
 from cfviz.ui.compute.steps import Steps

@@ -1,4 +1,4 @@
-"""Lessons: their files, and answers judged against cases known by hand and against the model itself."""
+"""Lessons: their files, and answers judged on cases worked out by hand and on the model itself."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class Traced(dict[str, np.ndarray]):
 
 
 class Geometry:
-    """A model as far as questions about geometry ask: CrossFormer's groups and channels."""
+    """As much of a model as questions about geometry need: CrossFormer's groups and channels."""
 
     group_size = trained_group = (7, 7, 7, 7)
     position_bias = "dpb"
@@ -113,21 +113,21 @@ def test_there_are_five_lessons_of_four_steps_in_both_languages() -> None:
     assert list(COURSE.texts["en"]) == list(COURSE.texts["zh-Hant"])
 
 
-def test_chinese_is_chinese_with_chinese_punctuation() -> None:
+def test_chinese_texts_are_chinese_with_chinese_punctuation() -> None:
     for key, text in COURSE.texts["zh-Hant"].items():
         assert not re.search(r"[\u4e00-\u9fff」）][,:;?!]|[,;][\u4e00-\u9fff「（]", text), key
         if key.endswith((".say", ".ask", ".right", ".wrong", ".is")):
             assert any("\u4e00" <= letter <= "\u9fff" for letter in text), key
 
 
-def test_every_term_is_used_and_every_figure_and_question_too() -> None:
+def test_every_term_figure_and_question_is_used() -> None:
     assert {term for _, step in STEPS for term in step.terms} == set(COURSE.terms)
     assert {step.figure for _, step in STEPS} == set(STATES)
     assert {step.ask for _, step in STEPS} == set(QUESTION_KINDS)
 
 
 def change(path: str, value: Any) -> Callable[[dict[str, Any]], None]:
-    """Set, or with `...` remove, what lies at a path of keys and numbers."""
+    """Set the value at a path of keys and numbers, or remove it with `...`."""
 
     def do(files: dict[str, Any]) -> None:
         *way, last = (int(p) if p.isdigit() else p for p in path.split("/"))
@@ -163,7 +163,7 @@ STEP = "plan/lessons/0/steps/2"
         (f"{STEP}/state/kind", "swin", "expected one of sda, lda"),
         (f"{STEP}/state/kind", ..., "the figure map needs"),
         (f"{STEP}/state/colour", 1, "'colour' is unknown"),
-        (f"{STEP}/state/good", ["2.4"], "'good' is unknown"),  # no answer is stored
+        (f"{STEP}/state/good", ["2.4"], "'good' is unknown"),  # answers are not stored
         (f"{STEP}/right", "16", "'right' is unknown"),
         (f"{STEP}/terms", ["token", "token"], "token is there twice"),
         (f"{STEP}/formula", 3, "expected LaTeX"),
@@ -180,7 +180,7 @@ STEP = "plan/lessons/0/steps/2"
         ("en/windows.tokens.ask", 7, "expected a text of 1 to"),
     ],
 )
-def test_what_is_wrong_is_said(path: str, value: Any, said: str) -> None:
+def test_faults_in_lesson_files_are_named(path: str, value: Any, said: str) -> None:
     files = {"top": copy.deepcopy(FILES)}
     change(f"top/{path}", value)(files)
     its = files["top"]
@@ -209,13 +209,13 @@ def test_files_that_cannot_be_read_are_named(tmp_path: Path, raw: bytes | None, 
 # ---------------------------------------------------------------- geometry, by hand
 
 
-def test_a_window_and_a_lattice() -> None:
+def test_groups_of_sda_and_lda_are_judged() -> None:
     window = ask("group", {**MAP, "kind": "sda"})
     assert window.good == {"2.4", "3.4", "3.5"}
     lattice = ask("group", {**MAP, "kind": "lda", "token": [1, 2]})
     assert lattice.good == {"1.6", "5.2", "5.6"}
     assert grade(lattice, ["5.6", "1.6", "5.2"]).right
-    assert grade(lattice, ["5.6", "1.6", "5.2", "1.2"]).right  # itself may be picked too
+    assert grade(lattice, ["5.6", "1.6", "5.2", "1.2"]).right  # the token itself may be picked too
     missing = grade(lattice, ["5.6", "1.6"])
     assert not missing.right
     assert missing.reason == ("reason.missed", {"missed": 1, "n": 3})
@@ -227,7 +227,7 @@ def test_a_window_and_a_lattice() -> None:
     )  # fmt: skip
 
 
-def test_neighbours_across_a_border() -> None:
+def test_neighbours_across_a_border_are_judged() -> None:
     cut = ask("cut_neighbours", {**MAP, "kind": "sda", "token": [3, 4]})
     assert cut.good == {"3.3", "4.4"}
     assert grade(cut, ["2.4"]).reason == ("reason.same_window", {"row": 2, "col": 4})
@@ -237,13 +237,13 @@ def test_neighbours_across_a_border() -> None:
     assert corner.fields["near"] == 2
 
 
-def test_near_then_far_reaches_everything() -> None:
+def test_sda_then_lda_reaches_the_counted_tokens() -> None:
     two = ask("reach", {"side": 8, "G": 4, "I": 2, "kind": "sda", "token": [5, 2]})
     assert two.good == {"64"}
     assert (two.fields["near"], two.fields["long"], two.fields["union"]) == (16, 16, 28)
     assert len(two.marks) == 64
     sparse = ask("reach", {"side": 8, "G": 2, "I": 4, "kind": "sda", "token": [5, 2]})
-    assert sparse.good == {"16"}  # four windows of four: an interval above G skips windows
+    assert sparse.good == {"16"}  # four windows of four: an interval larger than G skips windows
 
 
 @pytest.mark.parametrize(
@@ -266,7 +266,7 @@ def test_near_then_far_reaches_everything() -> None:
         ("unseen_offsets", {"stage": 2, "kind": "sda"}, {}, {"77"}),
     ],
 )
-def test_what_counting_gives(name: str, state: dict[str, Any], after: dict[str, Any], good: set[str]) -> None:
+def test_answers_by_counting(name: str, state: dict[str, Any], after: dict[str, Any], good: set[str]) -> None:
     question = ask(name, state, after)
     assert question.good == good
     assert set(question.fields) == set(QUESTION_KINDS[name].fields)
@@ -274,12 +274,12 @@ def test_what_counting_gives(name: str, state: dict[str, Any], after: dict[str, 
         assert grade(question, [option.code]).right == (good == {option.code})
 
 
-def test_padding_says_how_much() -> None:
+def test_the_answer_on_padding_says_how_much() -> None:
     fields = ask("padding", {"stage": 1, "kind": "lda", "size": 224}, {"size": 256}).fields
     assert (fields["H"], fields["step"], fields["Hp"], fields["extra"]) == (64, 56, 112, "8,448")
 
 
-def test_a_stage_without_long_distance_gives_the_nearest_that_has_it() -> None:
+def test_a_stage_without_lda_is_replaced_by_the_nearest_with_it() -> None:
     groupings = Geometry().groupings(224, 224)
     assert block_of(groupings, 4, "lda") == (2, 1)
     assert block_of(groupings, 1, "lda") == (0, 1)
@@ -290,7 +290,7 @@ def test_a_stage_without_long_distance_gives_the_nearest_that_has_it() -> None:
 # ---------------------------------------------------------------- tensors, against the model
 
 
-def test_the_head_that_looks_farthest(scene: Scene) -> None:
+def test_the_head_that_looks_farthest_follows_from_attention(scene: Scene) -> None:
     question = ask("farthest_head", {"stage": 1, "kind": "lda", "at": [0.5, 0.5]}, scene=scene)
     point = "layers.0.blocks.1.attn.probs"
     trace = scene.trace("layers.0.blocks.1.attn.q", *(point[:-5] + x for x in ("k", "bias", "probs")))
@@ -325,7 +325,7 @@ def test_a_guess_is_ranked_by_the_attention_itself(scene: Scene) -> None:
     assert outside.reason == ("reason.other_group", {"row": 9, "col": 9})
 
 
-def test_only_what_a_question_knows_is_judged(scene: Scene) -> None:
+def test_only_answers_that_fit_a_question_are_judged(scene: Scene) -> None:
     token = ask("strongest_token", {"stage": 3, "kind": "sda", "at": [0.45, 0.3]}, scene=scene)
     assert accepted(token, ["4.3", "4.3"]) == ("4.3",)
     assert accepted(token, ["4.3", "x", "99.0"]) == ("4.3",)
@@ -340,7 +340,7 @@ def test_only_what_a_question_knows_is_judged(scene: Scene) -> None:
     assert accepted(tokens, ["0.1", "12.3", "1", "1.x", "-1.2", "²0.1", "0.1\n"]) == ("0.1", "12.3")
 
 
-def test_taking_parts_away_is_the_models_own_forward(scene: Scene) -> None:
+def test_ablations_equal_the_models_own_forward(scene: Scene) -> None:
     question = ask("kernel_matters", {}, scene=scene)
     x, drops = scene.image()[None], {}
     with torch.inference_mode():
@@ -373,7 +373,7 @@ def test_every_step_can_be_asked_and_answered_in_both_languages(scene: Scene) ->
 
 
 def test_no_sentence_counts_on_a_stage_that_a_model_may_lack() -> None:
-    """Where a stage has no long distance block another is asked about; sentences take it from the model."""
+    """If a stage has no long distance block, another is asked about; the sentences name that one."""
     for lesson, step in STEPS:
         if step.state.get("kind") != "lda" or "side" in step.state:
             continue
@@ -408,7 +408,7 @@ def test_the_right_share_is_among_different_options(group: int) -> None:
         ),
     ],
 )
-def test_other_models_are_asked_what_is_so_of_them(
+def test_questions_are_true_of_other_models(
     name: str, weights: dict[str, Any], refused: dict[str, str]
 ) -> None:
     about = about_of(name, **weights)
@@ -435,7 +435,7 @@ def test_other_models_are_asked_what_is_so_of_them(
 # ---------------------------------------------------------------- equals
 
 
-def test_equals_share_a_place() -> None:
+def test_equal_answers_share_a_rank() -> None:
     values = np.array([3.0, 5.0, 4.99, 1.0, 5.0])
     assert ranks(values, 0.0) == [4, 1, 3, 5, 1]
     assert ranks(values, 0.02) == [4, 1, 1, 5, 1]
@@ -448,7 +448,7 @@ def test_equals_share_a_place() -> None:
     [("bfloat16", {"1", "3"}, 3), ("float32", {"3"}, 3), ("float16", {"3"}, 3)],
 )
 def test_effects_that_differ_by_less_than_a_step_are_equal(dtype: str, good: set[str], rank: int) -> None:
-    """Around a logit of 6, numbers of bfloat16 lie 0.03 apart: what differs by that much is no better."""
+    """Around a logit of 6, bfloat16 has steps of 0.03: one step does not make an answer better."""
     by = np.array([-0.50, 0.25, 0.53])
     scene = Scene(None, 160, lambda *_: SimpleNamespace(dtype=dtype, logits=np.array([6.0, 1.0])))
     places = effect_ranks(scene, by)
@@ -469,7 +469,7 @@ def test_effects_that_differ_by_less_than_a_step_are_equal(dtype: str, good: set
 
 
 def test_keys_with_the_same_attention_are_equally_good_guesses() -> None:
-    """Even attention of a 7 x 7 window: every key is a right answer, and all are number 1."""
+    """With even attention in a 7 x 7 window every key is a right answer, and all rank first."""
     model, probs = Geometry(), np.full((4, 1, 49, 49), 1 / 49, np.float32)
     scene = Scene(model, 224, lambda *_: Traced(probs))
     question = ask("strongest_token", {"stage": 3, "kind": "sda", "at": [0.0, 0.0]}, scene=scene)
@@ -482,7 +482,7 @@ def test_keys_with_the_same_attention_are_equally_good_guesses() -> None:
 # ---------------------------------------------------------------- progress
 
 
-def test_progress_comes_back_as_it_was() -> None:
+def test_progress_is_restored() -> None:
     known = progress.ids(COURSE)
     mine = {known[0]: True, known[5]: False}
     assert progress.parse(progress.dump(mine), known) == mine

@@ -18,7 +18,7 @@ from cfviz.ui.session import door
 
 
 class Clock:
-    """Time that passes when it is told to, and what is to be called in it."""
+    """A clock that is advanced by hand, with the calls scheduled on it."""
 
     def __init__(self) -> None:
         self.now, self.calls = 1000.0, list[tuple[float, Callable[[], None]]]()
@@ -47,7 +47,7 @@ def rate() -> tuple[door.Rate, Clock, list[str]]:
     return take, clock, done
 
 
-def test_who_clicks_is_never_kept_waiting() -> None:
+def test_a_person_who_clicks_never_waits() -> None:
     take, clock, done = rate()
     for n in range(door.BURST):
         take.take(click(f"{n}"))
@@ -59,7 +59,7 @@ def test_who_clicks_is_never_kept_waiting() -> None:
     assert not clock.calls
 
 
-def test_of_a_flood_the_latest_comes_through_a_few_times_a_second() -> None:
+def test_a_flood_is_reduced_to_its_latest_message_a_few_times_a_second() -> None:
     take, clock, done = rate()
     for n in range(2000):
         take.take(click(f"{n}"))
@@ -70,7 +70,7 @@ def test_of_a_flood_the_latest_comes_through_a_few_times_a_second() -> None:
     assert not clock.calls
 
 
-def test_the_page_and_its_fragments_wait_apart_and_not_without_end() -> None:
+def test_the_page_and_its_fragments_wait_separately_within_a_bound() -> None:
     take, clock, done = rate()
     for _ in range(door.BURST):
         take.take(click("first"))
@@ -139,7 +139,7 @@ def test_many_floods_get_no_more_runs_than_one() -> None:
     assert not clock.calls
 
 
-def test_nobody_clears_what_others_use() -> None:
+def test_nobody_can_clear_the_caches_of_others() -> None:
     take, _, done = rate()
     for message in (BackMsg(clear_cache=True), BackMsg(set_run_on_save=True), BackMsg(load_git_info=True)):
         take.take(message)
@@ -187,13 +187,13 @@ def test_places_for_files_are_not_made_without_end() -> None:
     assert done == [""]
 
 
-def test_streamlit_still_has_what_is_wrapped() -> None:
+def test_streamlit_still_has_the_functions_that_are_wrapped() -> None:
     door.guard()
     assert AppSession.handle_backmsg.__wrapped__
     assert WStates.__getitem__.__wrapped__
 
 
-def test_sessions_that_ended_are_let_go_by_themselves() -> None:
+def test_ended_sessions_are_released() -> None:
     storage = MemorySessionStorage(ttl_seconds=0)
     gone: list[str] = []
 

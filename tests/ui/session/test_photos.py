@@ -1,4 +1,4 @@
-"""Readers' photos: decoded one at a time, however many ask, and equal ones once."""
+"""Readers' photos: decoded one at a time, and identical ones only once."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pytest
 from cfviz.ui.session import photos, queue
 
 
-def test_photos_are_decoded_one_at_a_time_and_equal_ones_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_photos_are_decoded_one_at_a_time_and_identical_ones_once(monkeypatch: pytest.MonkeyPatch) -> None:
     at_once, most, decoded = 0, 0, list[str]()
     book = threading.Lock()
 

@@ -1,4 +1,4 @@
-"""Links: what they say, what is done with nonsense."""
+"""Links: what they record, and what happens to nonsense in them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ BASE = Settings()
     st.sampled_from(MODELS), st.sampled_from(PHOTOS), st.sampled_from(SIZES), st.sampled_from(DTYPES),
     st.sampled_from(["en", "zh-Hant"]),
 )  # fmt: skip
-def test_a_link_restores_what_it_was_made_from(
+def test_a_link_restores_the_settings_it_was_made_from(
     model: str, photo: str, size: int, dtype: str, lang: str
 ) -> None:
     made = Settings(model, photo, size, dtype, lang)
@@ -43,7 +43,7 @@ def test_a_link_holds_neutral_codes_only() -> None:
         ("lang", "<script>", "errors.link.lang"),
     ],
 )
-def test_nonsense_in_a_link_is_said_and_passed_over(name: str, value: str, note: str) -> None:
+def test_nonsense_in_a_link_is_reported_and_ignored(name: str, value: str, note: str) -> None:
     settings, notes = read({name: value, "other": "kept out"}, BASE, MODELS, PHOTOS)
     assert settings == BASE
     assert [found.key for found in notes] == [note]

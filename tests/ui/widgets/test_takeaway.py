@@ -1,4 +1,4 @@
-"""Files that are taken away hold what the figure shows."""
+"""Downloads contain what the figure shows."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def test_csv_keeps_chinese_and_commas() -> None:
     assert to_csv(("類別", "p"), [("教堂, 大", 0.5)]).decode("utf-8-sig") == '類別,p\r\n"教堂, 大",0.5\r\n'
 
 
-def test_a_sheet_as_png_and_as_svg_shows_the_same_pictures() -> None:
+def test_a_sheet_shows_the_same_pictures_as_png_and_svg() -> None:
     rng = np.random.default_rng(0)
     pictures = [Image.fromarray(rng.integers(0, 255, (7, 7, 3), np.uint8)) for _ in range(5)]
     captions = [f"一 < {n}" for n in range(5)]

@@ -1,4 +1,4 @@
-"""Hostile names, links and files in a real browser: they are shown as words, or not at all."""
+"""Hostile names, links and files in a browser: they are shown as text or not at all."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ SCRIPT = "</script><script>hacked()</script>"
 
 @pytest.fixture
 def guarded(open_page: Open) -> Iterator[Open]:
-    """Opens a page that tells of every request that leaves the machine and of every call of `hacked`."""
+    """A function that opens a page and reports requests to other machines and calls of `hacked`."""
     left: list[str] = []
 
     def visit(url: str) -> Any:
@@ -60,7 +60,7 @@ PROBE = """() => {
 
 
 def harmless(page: Any) -> None:
-    """Nothing on the page, inside components too, was made of the words."""
+    """Check that the text became no element anywhere on the page, components included."""
     made = page.evaluate(
         """(evil) => ['img', 'a', 'script', 'iframe', 'link'].flatMap((tag) => window.everywhere(tag))
            .map((el) => el.src || el.href || '')
@@ -70,8 +70,8 @@ def harmless(page: Any) -> None:
     assert made == []
 
 
-def test_no_address_reads_a_file(app: App) -> None:
-    """Addresses as a client sends them that does not tidy them first."""
+def test_no_address_serves_a_file(app: App) -> None:
+    """The addresses are sent as they are, as by a client that does not normalise them."""
     port = int(app.base.rpartition(":")[2])
     up = ("..", "%2e%2e", "..%2f..", "%252e%252e", "....//")
     doors = ("", "static", "app/static", "media", "component/x", "_stcore/bidi-components/x", "_stcore")
@@ -93,7 +93,7 @@ def test_no_address_reads_a_file(app: App) -> None:
     assert answer.status >= 400, "programs are not invited"
 
 
-def test_values_of_a_link_are_words(app: App, guarded: Open) -> None:
+def test_values_of_a_link_are_shown_as_text(app: App, guarded: Open) -> None:
     page = guarded(app.url("grouping", lang="en", model=TAG, photo=PICTURE, size=LINK[:40], w=SCRIPT))
     alerts = page.locator("[data-testid=stAlert]")
     expect(alerts).to_have_count(3)
@@ -114,7 +114,7 @@ def photo(shade: int) -> bytes:
     return out.getvalue()
 
 
-def test_names_of_files_are_words(app: App, guarded: Open) -> None:
+def test_names_of_files_are_shown_as_text(app: App, guarded: Open) -> None:
     page = guarded(app.url("predict", lang="en"))
     drop = page.locator(".st-key-cf-drop-page input[type=file]")
     good = [
@@ -137,7 +137,7 @@ def test_names_of_files_are_words(app: App, guarded: Open) -> None:
     harmless(page)
 
 
-def test_what_a_file_says_of_itself_is_words(app: App, guarded: Open) -> None:
+def test_what_a_file_says_about_itself_is_shown_as_text(app: App, guarded: Open) -> None:
     torch.manual_seed(0)
     state = CrossFormer(**VARIANTS["crossformer_nano"], num_classes=3).state_dict()
     facts = {"trained": f"{TAG} {PICTURE} {LINK}", "dataset": TAG, "epoch": json.dumps(SCRIPT)}

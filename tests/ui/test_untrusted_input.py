@@ -1,4 +1,4 @@
-"""What comes in from a reader: words that stay words, uploads within limits, weights that are no pickle."""
+"""Untrusted input from a reader: text that stays text, uploads within limits, no pickled weights."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ HOSTILE = (
 
 
 @pytest.mark.parametrize("text", HOSTILE)
-def test_every_mark_of_markdown_is_escaped_and_nothing_lost(text: str) -> None:
+def test_markdown_is_escaped_and_nothing_is_lost(text: str) -> None:
     said = plain(text)
     unescaped = []
     at = 0
@@ -52,7 +52,7 @@ def test_every_mark_of_markdown_is_escaped_and_nothing_lost(text: str) -> None:
     assert "://" not in said.replace("\\", "")
 
 
-def test_long_words_are_cut_and_numbers_stay() -> None:
+def test_long_text_is_cut_and_numbers_are_kept() -> None:
     assert len(plain("a" * 500)) == 200
     assert plain("abc", 2) == "a…"
     assert plain_fields({"n": 3, "name": "a_b"}) == {"n": 3, "name": "a\\_b"}
@@ -62,7 +62,7 @@ def test_long_words_are_cut_and_numbers_stay() -> None:
 
 
 class Upload(io.BytesIO):
-    """As much of Streamlit's uploaded file as is used."""
+    """The part of Streamlit's uploaded file that is used."""
 
     def __init__(self, data: bytes, name: str, size: int | None = None) -> None:
         super().__init__(data)
@@ -95,7 +95,7 @@ def test_photos_are_kept_as_bytes_within_number_and_size(session, monkeypatch) -
     assert photos.photo(session["photo"]).image.getpixel((0, 0)) == (9, 0, 0)
 
 
-def test_of_thirty_photos_dropped_at_once_none_vanishes_without_a_word(session) -> None:
+def test_of_thirty_photos_dropped_at_once_none_vanishes_unmentioned(session) -> None:
     files = [Upload(png(32, shade), f"{shade}.png") for shade in range(30)]
     assert photos.take(files) == (True, [])
     assert len(photos.own()) == photos.MAX_OWN == 24
@@ -114,7 +114,7 @@ def test_opened_photos_are_bounded_by_pixels_for_all_readers(session, monkeypatc
     assert len(photos._opened) == 2
 
 
-def test_limits_of_a_photo_hold_whatever_the_browser_let_through(session) -> None:
+def test_limits_of_a_photo_hold_whatever_the_browser_allowed(session) -> None:
     heavy = Upload(png(32), "heavy.png", size=photos.MAX_BYTES + 1)
     broad = Upload(png(8000, compress_level=1), "broad.png")
     text = Upload(b"<svg onload=alert(1)>", "picture.png")
@@ -129,7 +129,7 @@ def test_limits_of_a_photo_hold_whatever_the_browser_let_through(session) -> Non
 
 
 def uploads() -> None:
-    """The place for photos alone, in Chinese."""
+    """Run the upload field alone, in Chinese."""
     from types import SimpleNamespace
 
     from cfviz.ui.widgets.photos import add_photos
@@ -138,8 +138,8 @@ def uploads() -> None:
     add_photos(SimpleNamespace(t=translator("zh-Hant")), "here")
 
 
-def test_the_browser_lets_our_sentence_speak() -> None:
-    """With a list of types Streamlit refuses others first, in English only."""
+def test_the_upload_field_leaves_refusals_to_us() -> None:
+    """Given a list of types, Streamlit would refuse the others first, in English only."""
     app = AppTest.from_function(uploads).run()
     door = app.get("file_uploader")[0]
     assert list(door.proto.type) == []
@@ -158,11 +158,11 @@ def state() -> dict[str, torch.Tensor]:
     return {key: value.contiguous() for key, value in made.items()}
 
 
-def test_a_browser_may_send_safetensors_only(state) -> None:
+def test_browsers_may_upload_safetensors_only(state) -> None:
     pickled = io.BytesIO()
     torch.save({"model": state}, pickled)
     assert weights.TYPES == ["safetensors"]
-    for name in ("weights.pth", "weights.safetensors"):  # whatever it is called
+    for name in ("weights.pth", "weights.safetensors"):  # whatever its name
         with pytest.raises(CheckpointError) as caught:
             weights._opened(Upload(pickled.getvalue(), name))
         assert caught.value.code == "pickle_refused"
@@ -174,7 +174,7 @@ def test_a_browser_may_send_safetensors_only(state) -> None:
 
 
 @pytest.mark.parametrize("channels", [1, 6])
-def test_a_model_of_other_images_than_photos_is_refused(state, channels: int) -> None:
+def test_a_model_for_images_other_than_photos_is_refused(state, channels: int) -> None:
     made = CrossFormer(**VARIANTS["crossformer_nano"], num_classes=3, in_chans=channels).state_dict()
     file = Upload(safetensors.torch.save({k: v.contiguous() for k, v in made.items()}), "x.safetensors")
     with pytest.raises(
@@ -187,7 +187,7 @@ def test_a_model_of_other_images_than_photos_is_refused(state, channels: int) ->
         assert str(channels) in said
 
 
-def test_what_the_sentence_advises_works(state, tmp_path, capsys) -> None:
+def test_the_advice_in_the_refusal_works(state, tmp_path, capsys) -> None:
     source, out = tmp_path / "weights.pth", tmp_path / "weights.safetensors"
     torch.save({"model": state, "epoch": 7}, source)
     assert main(["convert", str(source), str(out)]) == 0
@@ -200,7 +200,7 @@ def test_what_the_sentence_advises_works(state, tmp_path, capsys) -> None:
     assert {path.name for path in tmp_path.iterdir()} == {"weights.pth", "weights.safetensors"}
 
 
-def test_a_title_is_letters_and_digits(monkeypatch) -> None:
+def test_titles_of_own_weights_are_letters_and_digits(monkeypatch) -> None:
     its = SimpleNamespace(provenance=SimpleNamespace(source='<a href="//evil.example">x</a>(1).safetensors'))
     monkeypatch.setattr(models, "own", lambda: {"own-1": its})
     assert models.title("own-1") == "a hrefevil.examplexa1.safetensors"
