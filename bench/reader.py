@@ -209,12 +209,12 @@ class Reader:
         elif kind == "selectbox" and self._is_photo(element.selectbox.id):
             self.seen.photos = (element.selectbox.id, list(element.selectbox.options))
         elif kind == "bidi_component":
-            its = element.bidi_component
-            if its.component_name == "cfviz_position_bias" and not its.id.endswith("surfaces"):
+            component = element.bidi_component
+            if component.component_name == "cfviz_position_bias" and not component.id.endswith("surfaces"):
                 return  # another figure on the same page, which takes other messages
-            self.seen.components[its.component_name] = (its.id, delta.fragment_id)
-            if its.component_name == "cfviz.picker":
-                self._strip = [photo["id"] for photo in json.loads(its.json)["photos"]]
+            self.seen.components[component.component_name] = (component.id, delta.fragment_id)
+            if component.component_name == "cfviz.picker":
+                self._strip = [photo["id"] for photo in json.loads(component.json)["photos"]]
 
     @staticmethod
     def _is_photo(id: str) -> bool:

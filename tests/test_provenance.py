@@ -64,8 +64,8 @@ def test_the_sentence_of_an_older_file_is_parsed(text: str) -> None:
 
 def test_a_files_own_words_are_kept() -> None:
     assert Training.from_sentence("my own cats, by hand") is None
-    its = Provenance("cats.safetensors", trained="my own cats, by hand")
-    assert its.trained_in(translator("zh-Hant")) == "my own cats, by hand"
+    provenance = Provenance("cats.safetensors", trained="my own cats, by hand")
+    assert provenance.trained_in(translator("zh-Hant")) == "my own cats, by hand"
 
 
 @pytest.mark.parametrize(
@@ -132,8 +132,8 @@ def saved(path: Path, **facts: Any) -> Any:
     """The training stated by a file with these facts in its header, in both languages."""
     state = create_model("crossformer_nano", weights=None).state_dict()
     write_checkpoint(path, state, torch.float16, **facts)
-    its = build(load_checkpoint(path)).provenance
-    return its.trained, its.trained_in(translator("zh-Hant"))
+    provenance = build(load_checkpoint(path)).provenance
+    return provenance.trained, provenance.trained_in(translator("zh-Hant"))
 
 
 def test_a_file_states_its_training(tmp_path: Path) -> None:

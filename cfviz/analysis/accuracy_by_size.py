@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from cfviz.geometry import map_sizes
-from cfviz.stats import Z_95, unpack_hits
+from cfviz.stats import mean_change, share_change, unpack_hits
 
 
 @dataclass(frozen=True)
@@ -50,26 +50,19 @@ def paired_difference(one: np.ndarray, other: np.ndarray) -> tuple[float, float,
         other: Which of the same photos were right otherwise, bool (n,).
 
     Returns:
-        Difference, low, high. The interval adds half a photo to each of the four cells.
+        Difference, low, high, as from `stats.share_change`.
 
     Raises:
         ValueError: If the two are not of the same photos.
-
-    Source: A. Agresti and Y. Min, "Simple improved confidence intervals for comparing matched proportions",
-        Statistics in Medicine, 2005.
     """
     if one.shape != other.shape or one.ndim != 1 or not one.size:
         raise ValueError(f"got hits {one.shape} and {other.shape}; expected two of the same photos")
-    value, low, high = _mean_and_interval(one.astype(int) - other)
-    return value, max(-1.0, low), min(1.0, high)
+    return share_change(int((other & ~one).sum()), int((one & ~other).sum()), len(one))
 
 
-def _mean_and_interval(each: np.ndarray) -> tuple[float, float, float]:
-    """Mean of one whole number per photo, and its 95 % interval, with half a 1, half a -1 and a 0 added."""
-    n, total, square = len(each), int(each.sum()), int((each**2).sum())
-    m = n + 2
-    centre, error = total / m, np.sqrt(square + 1 - total**2 / m) / m
-    return total / n, float(centre - Z_95 * error), float(centre + Z_95 * error)
+def _mean(each: np.ndarray) -> tuple[float, float, float]:
+    """Mean of one whole number per photo, and its 95 % interval."""
+    return mean_change(int(each.sum()), int((each**2).sum()), len(each))
 
 
 def unpaired_difference(one: Mapping[str, Any], other: Mapping[str, Any]) -> tuple[float, float, float]:
@@ -169,7 +162,7 @@ def drift(
         return []
     start, base = each.pop(trained_size)
     return [
-        Difference(size, window, row["group_size"], *_mean_and_interval(gap - base), row["n"])
+        Difference(size, window, row["group_size"], *_mean(gap - base), row["n"])
         for size, (row, gap) in each.items()
         if row["n"] == start["n"]
     ]

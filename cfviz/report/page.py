@@ -39,7 +39,7 @@ from cfviz.run import class_names
 from cfviz.trace import Trace
 from cfviz.words import figure_words, percent, section_words
 
-from .parts import bias_message, ranking, table
+from .parts import bias_message, parts_ranking, ranking_table
 
 WATCH = (
     *(point_names.attention(point=name) for name in ("q", "k", "bias", "probs")),
@@ -85,14 +85,14 @@ def html(
         raise CheckpointError("no_classes", source=trace.weights.source)
     if trace.crop is None:
         raise ValueError("the trace was made from a tensor; a report needs one made from a photo")
-    session, t = facts(trace, model, origin, lang), section_words("report", lang)
+    session, t = session_facts(trace, model, origin, lang), section_words("report", lang)
     if parts is not None:
         session["command"] += " --parts" if parts else " --no-parts"
     wanted = quick(model) if parts is None else parts
-    session["parts"] = ranking(trace, model, lang) if wanted and trace.weights.trained else []
+    session["parts"] = parts_ranking(trace, model, lang) if wanted and trace.weights.trained else []
     figures = [(web.ATTENTION, attention_message(trace, lang))]
     if model.patch_embed.projs[0].in_channels == 3:
-        message = cel_message(trace, model, lang)
+        message = embedding_message(trace, model, lang)
         figures.append((web.EMBEDDING, message))
     if model.position_bias != "none":
         message = bias_message(model, lang)
@@ -116,7 +116,7 @@ def html(
 # ---------------------------------------------------------------- numbers
 
 
-def facts(trace: Trace, model: CrossFormer, origin: Origin, lang: str = "en") -> dict[str, Any]:
+def session_facts(trace: Trace, model: CrossFormer, origin: Origin, lang: str = "en") -> dict[str, Any]:
     """The contents of the report as plain values: prediction, model, settings, how to reproduce it."""
     whole, names, weights = cost(model, *trace.size)["total"], class_names(model, lang), trace.weights
     return {
@@ -129,26 +129,26 @@ def facts(trace: Trace, model: CrossFormer, origin: Origin, lang: str = "en") ->
         "macs": whole.macs,
         "settings": {
             "size": list(trace.size), "mode": trace.settings["mode"], "dtype": trace.dtype,
-            "device": trace.device, "group_size": _plain(trace.settings["group_size"]),
-            "interval": _plain(trace.settings["interval"]), "lang": lang,
+            "device": trace.device, "group_size": _plain_value(trace.settings["group_size"]),
+            "interval": _plain_value(trace.settings["interval"]), "lang": lang,
         },
         "seconds": trace.seconds,
-        "versions": versions(),
-        "heads": heads(trace),
-        "command": command(trace, origin, lang),
-        "link": link(trace, origin, lang),
-        "lost": lost(trace, origin),
-        "code": code(trace, origin),
+        "versions": software_versions(),
+        "heads": head_measures(trace),
+        "command": reproducing_command(trace, origin, lang),
+        "link": app_link(trace, origin, lang),
+        "lost": lost_settings(trace, origin),
+        "code": notebook_code(trace, origin),
     }  # fmt: skip
 
 
-def versions() -> dict[str, str]:
+def software_versions() -> dict[str, str]:
     """Versions of the software that computed the numbers."""
     others = {name: version(name) for name in ("torch", "timm", "numpy")}
     return {"cfviz": cfviz.__version__, **others, "python": platform.python_version()}
 
 
-def heads(trace: Trace) -> list[dict[str, Any]]:
+def head_measures(trace: Trace) -> list[dict[str, Any]]:
     """Measures of every head, as on the attention page: distance in pixels, entropy in bits."""
     rows = []
     for s, blocks in enumerate(trace.groupings):
@@ -163,7 +163,7 @@ def heads(trace: Trace) -> list[dict[str, Any]]:
     return rows
 
 
-def command(trace: Trace, origin: Origin, lang: str) -> str:
+def reproducing_command(trace: Trace, origin: Origin, lang: str) -> str:
     """The command that reproduces this report."""
     height, width = trace.size
     size = str(height) if height == width else f"{height}x{width}"
@@ -175,7 +175,7 @@ def command(trace: Trace, origin: Origin, lang: str) -> str:
     )
 
 
-def lost(trace: Trace, origin: Origin) -> list[str]:
+def lost_settings(trace: Trace, origin: Origin) -> list[str]:
     """The settings that a link cannot carry: any of "photo", "weights", "size", "mode" and "dtype"."""
     height, width = trace.size
     carried = {
@@ -188,18 +188,18 @@ def lost(trace: Trace, origin: Origin) -> list[str]:
     return [name for name, there in carried.items() if not there]
 
 
-def link(trace: Trace, origin: Origin, lang: str) -> str:
-    """A link to the app with these settings, except those in `lost`."""
+def app_link(trace: Trace, origin: Origin, lang: str) -> str:
+    """A link to the app with these settings, except those in `lost_settings`."""
     query = {"model": trace.model, "size": str(trace.size[0]), "lang": lang}
     query |= {"photo": origin.photo or "", "dtype": trace.dtype}
-    missing = lost(trace, origin)
+    missing = lost_settings(trace, origin)
     if trace.dtype == "float32":
         missing.append("dtype")  # the default
     query = {name: value for name, value in query.items() if name not in missing}
     return f"{origin.address.rstrip('/')}/attention?{urlencode(query)}"
 
 
-def code(trace: Trace, origin: Origin) -> str:
+def notebook_code(trace: Trace, origin: Origin) -> str:
     """Notebook code that computes the same numbers and draws the same figure."""
     given = {None: "", "none": ", weights=None"}.get(origin.weights, f", weights={origin.weights!r}")
     square = trace.size[0] == trace.size[1]
@@ -230,7 +230,7 @@ def attention_message(trace: Trace, lang: str) -> bytes:
     return notebook.pack(trace, lang).data
 
 
-def cel_message(trace: Trace, model: CrossFormer, lang: str) -> bytes:
+def embedding_message(trace: Trace, model: CrossFormer, lang: str) -> bytes:
     """The embedding figure's message: each kernel's contribution to each token."""
     strings = figure_words("embedding", lang)
     cels = [cel(layer(model, s), trace[point_names.embedding(s)]) for s in range(4)]
@@ -253,7 +253,7 @@ def _body(
     random = session["weights"]["trained"] is None
     warn = f'<p class="rp-warn">{escape(t["random"])}</p>' if random else ""
     figures = [("attention", "cf-host"), ("embedding", "em-host"), ("bias", "pb-host")]
-    ranks = table(session["parts"], labels, t) if session["parts"] else ""
+    ranks = ranking_table(session["parts"], labels, t) if session["parts"] else ""
     note = escape(t["parts_look"].format(n=len(session["parts"])))
     parts = [
         f'<h1>{escape(trace.photo or "cfviz")}</h1><p class="rp-lede">{escape(t["lede"])}</p>{warn}',
@@ -352,5 +352,5 @@ def _variables(colours: theme.Theme) -> str:
     return " ".join(f"--{name}: {value};" for name, value in colours.css().items())
 
 
-def _plain(value: Any) -> Any:
+def _plain_value(value: Any) -> Any:
     return list(value) if isinstance(value, Sequence | np.ndarray) and not isinstance(value, str) else value

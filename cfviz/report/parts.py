@@ -41,7 +41,7 @@ def bias_message(model: CrossFormer, lang: str) -> bytes:
 # ---------------------------------------------------------------- every part taken away
 
 
-def ranking(trace: Trace, model: CrossFormer, lang: str) -> list[dict[str, Any]]:
+def parts_ranking(trace: Trace, model: CrossFormer, lang: str) -> list[dict[str, Any]]:
     """Ablate every part, one at a time, as in the lab, and rank the parts by effect on the answer.
 
     Args:
@@ -67,7 +67,7 @@ def ranking(trace: Trace, model: CrossFormer, lang: str) -> list[dict[str, Any]]
     ]  # fmt: skip
 
 
-def table(rows: Sequence[Mapping[str, Any]], labels: Sequence[str], t: Mapping[str, str]) -> str:
+def ranking_table(rows: Sequence[Mapping[str, Any]], labels: Sequence[str], t: Mapping[str, str]) -> str:
     """The top parts of a ranking as an HTML table, each with a bar left or right of zero."""
     top = max(abs(rows[0]["change"]), 1e-9)
     head = "".join(f"<th>{escape(t[name])}</th>" for name in ("part", "change", "p_after", "first_after"))

@@ -112,8 +112,8 @@ def test_normalised_tokens_are_those_of_the_models_layer_norm(tiny_model) -> Non
         model.patch_embed.norm.weight.normal_(1, 0.2)
         model.patch_embed.norm.bias.normal_(0, 0.2)
     seen, _ = forward(model, torch.randn(3, 64, 96), ["patch_embed.concat", "patch_embed.out"])
-    its = layers.layer(model, 0)
-    here = measure.normalised(seen["patch_embed.concat"], its.gain, its.eps) + its.offset
+    layer = layers.layer(model, 0)
+    here = measure.normalised(seen["patch_embed.concat"], layer.gain, layer.eps) + layer.offset
     assert here == pytest.approx(seen["patch_embed.out"], abs=1e-5)
 
 
@@ -263,11 +263,11 @@ def test_multiply_adds_agree_with_pytorchs_counter(stage: int) -> None:
     import cfviz
 
     model = cfviz.create_model("crossformer_nano", None)
-    its, counted = layers.layer(model, stage), cost(model, 64, 64)[f"cel.{stage}"].macs
+    layer, counted = layers.layer(model, stage), cost(model, 64, 64)[f"cel.{stage}"].macs
     side = 64 // (4 * 2**stage)
-    way = embedding_cost.embeddings(stage, its.weights[0].shape[1], sum(its.channels))[0]
-    assert sum(its.macs_a_token) * side**2 == way.macs * side**2 == counted
-    assert way.channels == its.channels
+    way = embedding_cost.embeddings(stage, layer.weights[0].shape[1], sum(layer.channels))[0]
+    assert sum(layer.macs_a_token) * side**2 == way.macs * side**2 == counted
+    assert way.channels == layer.channels
 
 
 def test_other_embeddings_by_hand() -> None:

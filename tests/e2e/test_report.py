@@ -67,7 +67,9 @@ def test_the_report_works_offline(browser: Any, tmp_path: Path) -> None:
     assert len(seen | {before}) > 2
     page.locator("[data-copy]").last.click()
     page.get_by_text(section_words("report")["copied"]).wait_for()
-    assert page.evaluate("navigator.clipboard.readText()") == report.code(trace, report.Origin(str(photo)))
+    assert page.evaluate("navigator.clipboard.readText()") == report.notebook_code(
+        trace, report.Origin(str(photo))
+    )
     page.set_viewport_size({"width": 390, "height": 800})
     page.reload()
     page.wait_for_selector(".cf-host .cf[data-ready]")

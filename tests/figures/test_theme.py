@@ -26,32 +26,32 @@ def contrast(one: str, other: str) -> float:
     return (light + 0.05) / (dark + 0.05)
 
 
-@pytest.mark.parametrize("its", [LIGHT, DARK], ids=["light", "dark"])
-def test_streamlit_and_figures_have_the_same_colours(its: Theme) -> None:
-    options = CONFIG["theme"][its.name]
-    assert options["backgroundColor"] == its.paper
-    assert options["textColor"] == its.ink
-    assert options["borderColor"] == its.line
+@pytest.mark.parametrize("colours", [LIGHT, DARK], ids=["light", "dark"])
+def test_streamlit_and_figures_have_the_same_colours(colours: Theme) -> None:
+    options = CONFIG["theme"][colours.name]
+    assert options["backgroundColor"] == colours.paper
+    assert options["textColor"] == colours.ink
+    assert options["borderColor"] == colours.line
     assert options["chartCategoricalColors"][1:3] == [SDA, LDA]
 
 
-@pytest.mark.parametrize("its", [LIGHT, DARK], ids=["light", "dark"])
-def test_text_has_enough_contrast(its: Theme) -> None:
+@pytest.mark.parametrize("colours", [LIGHT, DARK], ids=["light", "dark"])
+def test_text_has_enough_contrast(colours: Theme) -> None:
     for name in ("ink", "muted", "sda_ink", "lda_ink", "good", "warn"):
-        for ground in (its.paper, its.panel):
-            assert contrast(getattr(its, name), ground) >= 4.5, (its.name, name)
+        for ground in (colours.paper, colours.panel):
+            assert contrast(getattr(colours, name), ground) >= 4.5, (colours.name, name)
 
 
-@pytest.mark.parametrize("its", [LIGHT, DARK], ids=["light", "dark"])
-def test_text_has_enough_contrast_on_every_background_of_streamlits(its: Theme) -> None:
-    options = CONFIG["theme"][its.name]
+@pytest.mark.parametrize("colours", [LIGHT, DARK], ids=["light", "dark"])
+def test_text_has_enough_contrast_on_every_background_of_streamlits(colours: Theme) -> None:
+    options = CONFIG["theme"][colours.name]
     grounds = [options[f"{name}BackgroundColor"] for name in ("secondary", "code")]
     grounds += [
         options["backgroundColor"],
         *(options["sidebar"][f"{a}ackgroundColor"] for a in ("b", "secondaryB")),
     ]
     for ground in grounds:
-        for text in (options["textColor"], options["linkColor"], its.muted, its.good, its.warn):
+        for text in (options["textColor"], options["linkColor"], colours.muted, colours.good, colours.warn):
             assert contrast(text, ground) >= 4.5, (text, ground)
         assert contrast(options["primaryColor"], ground) >= 3, ground
 
@@ -61,11 +61,11 @@ def test_text_has_enough_contrast_on_the_colours_of_sda_and_lda() -> None:
     assert contrast("#FFFFFF", LDA) >= 4.5
 
 
-@pytest.mark.parametrize("its", [LIGHT, DARK], ids=["light", "dark"])
-def test_the_two_kinds_of_attention_stand_out(its: Theme) -> None:
-    assert (its.kind("sda"), its.kind("lda")) == ("#D55E00", "#0072B2")
-    assert contrast(its.sda, its.paper) >= 3
-    assert contrast(its.lda, its.paper) >= 3
+@pytest.mark.parametrize("colours", [LIGHT, DARK], ids=["light", "dark"])
+def test_the_two_kinds_of_attention_stand_out(colours: Theme) -> None:
+    assert (colours.kind("sda"), colours.kind("lda")) == ("#D55E00", "#0072B2")
+    assert contrast(colours.sda, colours.paper) >= 3
+    assert contrast(colours.lda, colours.paper) >= 3
 
 
 def test_scales_are_perceptually_even() -> None:

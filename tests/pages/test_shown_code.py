@@ -231,15 +231,15 @@ def context(**values: Any) -> Any:
 def test_shown_code_uses_the_window_of_the_answers(name: str, kind: str) -> None:
     plus = {"group_size": (4, 4, 14, 7), "interval": (4, 2, 1, 1)} if name == "pp" else {}
     net = create_model(NANO, **plus)
-    its = SimpleNamespace(model=net, baseline=None)
-    window = answer._cut(its, 256, kind)  # type: ignore[arg-type]
-    code = answer.code(context(), its, window)  # type: ignore[arg-type]
+    subject = SimpleNamespace(model=net, baseline=None)
+    window = answer._cut(subject, 256, kind)  # type: ignore[arg-type]
+    code = answer.code(context(), subject, window)  # type: ignore[arg-type]
     made = f"create_model({NANO!r}, **{plus})"
     logits = execute(code.replace(f'create_model("{NANO}")', made))["logits"]
     with answer.regrouped(net, window.G, window.interval):
         image = answer.prepare(photos._bundled("cat"), 256).tensor
         plain = answer.forward(net, image)[0]["logits"]
-    assert list(logits) == answer.shown_methods(its)  # type: ignore[arg-type]
+    assert list(logits) == answer.shown_methods(subject)  # type: ignore[arg-type]
     assert np.array_equal(logits["own"], plain)
 
 
@@ -249,8 +249,8 @@ def test_shown_code_gives_the_bias_ablations_on_screen(
 ) -> None:
     net = create_model(NANO)
     trace, kinds = inspect(sample("cat").path, net, 160), net.groupings(224, 224)
-    its = SimpleNamespace(model=net, trace=trace, source=f"test {where}")
-    execute(ablation._code(context(), its, where, how))  # type: ignore[arg-type]
+    subject = SimpleNamespace(model=net, trace=trace, source=f"test {where}")
+    execute(ablation._code(context(), subject, where, how))  # type: ignore[arg-type]
     said = [float(line.rpartition(" ")[2]) for line in capsys.readouterr().out.splitlines()]
     places = [
         (s, b)
@@ -264,7 +264,7 @@ def test_shown_code_gives_the_bias_ablations_on_screen(
         else [(way, tuple(places)) for way in ablation.CHANGES]
     )
     photo = photos._bundled("cat")
-    drawn = [ablation.changed(its.source, *one, its, photo) for one in plan]  # type: ignore[arg-type]
+    drawn = [ablation.changed(subject.source, *one, subject, photo) for one in plan]  # type: ignore[arg-type]
     first = trace.logits.argmax()
     assert said == pytest.approx([float(one[first] - trace.logits[first]) for one in drawn], abs=1e-4)
 

@@ -43,27 +43,29 @@ def model():
 def test_the_reports_numbers_are_the_traces(model, lang: str) -> None:
     trace = inspect(PHOTO, model, 224, report.WATCH)
     page = report.html(trace, model, report.Origin(str(PHOTO), "german-shepherd"), lang, parts=False)
-    its = session(page)
-    assert [(i, p) for i, _, p in its["top"]] == [(i, p) for i, _, p in trace.top(5)]
-    np.testing.assert_array_equal(its["probs"], trace.probs)
-    assert its["weights"]["sha256"] == trace.weights.sha256
+    stated = session(page)
+    assert [(i, p) for i, _, p in stated["top"]] == [(i, p) for i, _, p in trace.top(5)]
+    np.testing.assert_array_equal(stated["probs"], trace.probs)
+    assert stated["weights"]["sha256"] == trace.weights.sha256
     assert trace.weights.sha256 in page
-    assert "photo=german-shepherd" in its["link"]
+    assert "photo=german-shepherd" in stated["link"]
     assert section_words("report", lang)["attention_look"] in page
     assert not re.search(r'(?:src|href)="(?!data:|http://localhost:8501/)', page)
-    assert len(its["heads"]) == sum(n * d for n, d in zip(model.num_heads, model.depths, strict=True))
+    assert len(stated["heads"]) == sum(n * d for n, d in zip(model.num_heads, model.depths, strict=True))
 
 
 def test_the_notebook_code_gives_the_same_numbers(model, capsys) -> None:
     trace = inspect(PHOTO, model, 160, report.WATCH)
     space: dict = {}
-    exec(report.code(trace, report.Origin(str(PHOTO))), space)
+    exec(report.notebook_code(trace, report.Origin(str(PHOTO))), space)
     np.testing.assert_array_equal(space["trace"].probs, trace.probs)
     assert trace.top(1)[0][1] in capsys.readouterr().out
 
 
 def test_the_notebook_code_imports_what_it_uses(model) -> None:
-    tree = ast.parse(report.code(inspect(PHOTO, model, 160, report.WATCH), report.Origin(str(PHOTO))))
+    tree = ast.parse(
+        report.notebook_code(inspect(PHOTO, model, 160, report.WATCH), report.Origin(str(PHOTO)))
+    )
     imports = [node for node in ast.walk(tree) if isinstance(node, ast.Import | ast.ImportFrom)]
     imported = {alias.asname or alias.name for node in imports for alias in node.names}
     assert imported == imported & {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
@@ -89,11 +91,11 @@ def test_random_weights_are_announced(tiny_model) -> None:
     trace = inspect(PHOTO, model, 64, report.WATCH)
     page = report.html(trace, model, report.Origin("my photo.jpg", weights="none"))
     assert page.count(section_words("report")["random"]) >= 2
-    its = session(page)
-    assert "'my photo.jpg'" in its["command"]
-    assert "--weights none" in its["command"]
-    assert "weights=None" in its["code"]
-    assert "photo=" not in its["link"]
+    stated = session(page)
+    assert "'my photo.jpg'" in stated["command"]
+    assert "--weights none" in stated["command"]
+    assert "weights=None" in stated["code"]
+    assert "photo=" not in stated["link"]
 
 
 def test_a_name_cannot_inject_markup(model) -> None:
@@ -122,8 +124,8 @@ def test_a_name_that_looks_like_a_placeholder_stays_a_name(model) -> None:
     ],
 )
 def test_the_button_names_the_weights_by_origin(source: str, trained: str | None, named: str | None) -> None:
-    its = SimpleNamespace(source=source, trained=trained)
-    assert models.weights_argument(SimpleNamespace(provenance=its)) == named
+    provenance = SimpleNamespace(source=source, trained=trained)
+    assert models.weights_argument(SimpleNamespace(provenance=provenance)) == named
 
 
 @pytest.mark.parametrize("lang", ["en", "zh-Hant"])
@@ -147,10 +149,10 @@ def test_the_report_says_what_its_link_cannot_restore(
     change = {**change, "settings": {**trace.settings, **change.get("settings", {})}}
     trace = replace(trace, **change)
     origin = report.Origin("german-shepherd.jpg", "german-shepherd")
-    page = report._again({**report.facts(trace, model, origin, lang)}, section_words("report", lang))
+    page = report._again({**report.session_facts(trace, model, origin, lang)}, section_words("report", lang))
     words, query = (
         section_words("report", lang),
-        dict(parse_qsl(urlsplit(report.link(trace, origin, lang)).query)),
+        dict(parse_qsl(urlsplit(report.app_link(trace, origin, lang)).query)),
     )
     assert (words["link_note"] in page) is (not lost)
     for name in ("photo", "weights", "random", "size", "mode", "dtype"):
@@ -168,8 +170,8 @@ def test_the_report_says_what_its_link_cannot_restore(
 def test_a_readers_own_photo_is_not_in_the_link(model) -> None:
     trace = replace(inspect(PHOTO, model, 160, report.WATCH), dtype="bfloat16")
     origin = report.Origin("mine.jpg")
-    assert report.lost(trace, origin) == ["photo"]
-    assert report.link(trace, origin, "en").endswith(
+    assert report.lost_settings(trace, origin) == ["photo"]
+    assert report.app_link(trace, origin, "en").endswith(
         "?model=crossformer_nano&size=160&lang=en&dtype=bfloat16"
     )
 
@@ -177,7 +179,7 @@ def test_a_readers_own_photo_is_not_in_the_link(model) -> None:
 @pytest.mark.slow
 def test_parts_are_ranked_as_in_the_lab(model) -> None:
     trace = inspect(PHOTO, model, 96, report.WATCH)
-    rows = report_parts.ranking(trace, model, "en")
+    rows = report_parts.parts_ranking(trace, model, "en")
     assert [abs(row["change"]) for row in rows] == sorted((abs(row["change"]) for row in rows), reverse=True)
     first = trace.top(1)[0][0]
     for row in (rows[0], rows[-1]):

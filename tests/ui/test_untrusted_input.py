@@ -201,6 +201,8 @@ def test_the_advice_in_the_refusal_works(state, tmp_path, capsys) -> None:
 
 
 def test_titles_of_own_weights_are_letters_and_digits(monkeypatch) -> None:
-    its = SimpleNamespace(provenance=SimpleNamespace(source='<a href="//evil.example">x</a>(1).safetensors'))
-    monkeypatch.setattr(models, "own", lambda: {"own-1": its})
+    model = SimpleNamespace(
+        provenance=SimpleNamespace(source='<a href="//evil.example">x</a>(1).safetensors')
+    )
+    monkeypatch.setattr(models, "own", lambda: {"own-1": model})
     assert models.title("own-1") == "a hrefevil.examplexa1.safetensors"

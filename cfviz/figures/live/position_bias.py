@@ -92,27 +92,27 @@ def pack(
     return message.pack(header, arrays, strings=strings, start=start).data
 
 
-def _block(its: BlockBias, arrays: message.Arrays) -> dict[str, Any]:
+def _block(block: BlockBias, arrays: message.Arrays) -> dict[str, Any]:
     def add(values: np.ndarray) -> dict[str, Any]:
         return arrays.array(np.asarray(values, np.float32))
 
-    mlp = its.mlp and {
-        "eps": its.mlp["eps"],
-        "proj": [add(x) for x in its.mlp["proj"]],
-        "layers": [[add(x) for x in layer] for layer in its.mlp["layers"]],
+    mlp = block.mlp and {
+        "eps": block.mlp["eps"],
+        "proj": [add(x) for x in block.mlp["proj"]],
+        "layers": [[add(x) for x in layer] for layer in block.mlp["layers"]],
     }
     return {
-        "s": its.stage,
-        "b": its.block,
-        "kind": its.kind,
-        "G": its.G,
-        "trained": its.trained or its.G,
-        "heads": len(its.table),
-        "table": add(its.table.reshape(len(its.table), -1)),
+        "s": block.stage,
+        "b": block.block,
+        "kind": block.kind,
+        "G": block.G,
+        "trained": block.trained or block.G,
+        "heads": len(block.table),
+        "table": add(block.table.reshape(len(block.table), -1)),
         "mlp": mlp,
-        "twin": None if its.twin is None else add(its.twin.reshape(len(its.twin), -1)),
-        "characters": list(its.characters),
-        "orders": {name: [int(h) for h in heads] for name, heads in its.orders.items()},
-        "measures": [dict(m) for m in its.measures],
-        "even": its.even,
+        "twin": None if block.twin is None else add(block.twin.reshape(len(block.twin), -1)),
+        "characters": list(block.characters),
+        "orders": {name: [int(h) for h in heads] for name, heads in block.orders.items()},
+        "measures": [dict(m) for m in block.measures],
+        "even": block.even,
     }

@@ -60,7 +60,7 @@ class Line:
 
 
 @cached_figure
-def curves(
+def size_curves(
     lines: Sequence[Line],
     theme: Theme,
     words: Mapping[str, str],
@@ -128,7 +128,7 @@ def _trace(line: Line, at: np.ndarray, signed: bool) -> dict[str, Any]:
 
 
 @cached_figure
-def bars(
+def signed_change_bars(
     names: Sequence[str],
     values: Sequence[float],
     notes: Sequence[str],
@@ -150,7 +150,7 @@ def bars(
 
 
 @cached_figure
-def shares(
+def head_shares(
     rows: Sequence[np.ndarray],
     names: Sequence[str],
     kinds: Sequence[str],

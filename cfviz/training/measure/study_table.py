@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 
 from cfviz.jobs import replacing
 from cfviz.models.interventions.language import Intervention, dump, to_url
-from cfviz.stats import Z_95, wilson
+from cfviz.stats import Z_95, share_change, wilson
 
 ABOUT = b"cfviz"
 STATISTICS = pa.schema(
@@ -37,27 +37,6 @@ STATISTICS = pa.schema(
         ("n", pa.int64()),
     ]
 )
-
-
-def paired(lost: int, won: int, n: int) -> tuple[float, float, float]:
-    """The change in a proportion on the same photos, with its 95 % interval.
-
-    Args:
-        lost: Number of photos that were right and no longer are.
-        won: Number of photos that were wrong and are now right.
-        n: Number of all photos.
-
-    Returns:
-        (won - lost) / n, and the lower and upper bounds.
-
-    Source: A. Agresti, Y. Min, "Simple improved confidence intervals for comparing matched proportions",
-    2005: half a photo is added to each of the four cells.
-    """
-    if n < 1 or min(lost, won) < 0 or lost + won > n:
-        raise ValueError(f"got {lost} lost and {won} won of {n}, expected 0 <= lost + won <= n and n > 0")
-    a, b, m = lost + 0.5, won + 0.5, n + 2
-    middle, wide = (b - a) / m, Z_95 * sqrt((a + b) - (b - a) ** 2 / m) / m
-    return (won - lost) / n, max(-1.0, middle - wide), min(1.0, middle + wide)
 
 
 @dataclass
@@ -150,7 +129,7 @@ class Tally:
             place = _place(change)
             for measure, value in (
                 ("accuracy", (right / self.n, *wilson(right, self.n))),
-                ("accuracy change", paired(lost, won, self.n)),
+                ("accuracy change", share_change(lost, won, self.n)),
                 ("agreement", (same / self.n, *wilson(same, self.n))),
                 ("probability change", self.shifts[v].interval),
             ):

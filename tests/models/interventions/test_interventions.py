@@ -162,7 +162,7 @@ def test_links_count_stages_and_blocks_from_one():
 
 
 @pytest.mark.parametrize(
-    ("its", "says"),
+    ("change", "says"),
     [
         (Intervention("head", 4), "stage is 4; the model has 4, 0 to 3"),
         (Intervention("head", 0, 2), "block is 2; stage 0 has 2"),
@@ -170,10 +170,10 @@ def test_links_count_stages_and_blocks_from_one():
         (Intervention("kernel", 1, index=2, on=False), "index is 2; the embedding before stage 1 has 2"),
     ],
 )
-def test_parts_that_the_model_lacks_are_refused_in_one_sentence(model, its, says):
+def test_parts_that_the_model_lacks_are_refused_in_one_sentence(model, change, says):
     with pytest.raises(ValueError, match=says):
-        check(model, [its])
-    with pytest.raises(ValueError, match=says), apply(model, [its]):
+        check(model, [change])
+    with pytest.raises(ValueError, match=says), apply(model, [change]):
         pass
 
 
@@ -275,10 +275,10 @@ def test_a_zero_position_bias_equals_a_model_without_one(model):
 
 
 def test_a_shuffled_bias_keeps_one_value_per_offset(model):
-    its, point = Intervention("bias", 2, 1, 0, "shuffle", seed=4), "layers.2.blocks.1.attn.bias"
+    change, point = Intervention("bias", 2, 1, 0, "shuffle", seed=4), "layers.2.blocks.1.attn.bias"
     with torch.inference_mode(), capture(model, point) as plain:
         model(picture((224, 224), 1))
-    with torch.inference_mode(), apply(model, [its]), capture(model, point) as seen:
+    with torch.inference_mode(), apply(model, [change]), capture(model, point) as seen:
         model(picture((224, 224), 1))
     before, after = plain[point], seen[point]
     assert torch.equal(after[1], before[1])
@@ -310,11 +310,11 @@ def test_without_the_mask_padding_receives_attention(model):
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("part", ["head", "kernel", "attn", "mlp", "block"])
 def test_shuffled_tokens_are_a_permutation(model, size, part):
-    its = Intervention(part, 1, None if part == "kernel" else 1, 1 if part in INDEXED else None, "shuffle")
-    names = [point_of(its), input_of(1, 1)]
+    change = Intervention(part, 1, None if part == "kernel" else 1, 1 if part in INDEXED else None, "shuffle")
+    names = [point_of(change), input_of(1, 1)]
     x = picture(size)
     tokens = []
-    for several in ((), (its,)):
+    for several in ((), (change,)):
         with torch.inference_mode(), apply(model, several), capture(model, *names) as seen:
             model(x)
         y = seen[names[0]]
@@ -376,14 +376,14 @@ def test_means_equal_a_direct_loop(model, size):
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("part", ["head", "kernel", "attn", "mlp", "block"])
 def test_patching_inserts_the_other_photos_activation(model, size, part):
-    its = Intervention(part, 1, None if part == "kernel" else 1, 1 if part in INDEXED else None, "replace")
+    change = Intervention(part, 1, None if part == "kernel" else 1, 1 if part in INDEXED else None, "replace")
     a, b = picture(size, 1, 1), picture(size, 1, 2)
-    names = needed(model, [its], "replace")
+    names = needed(model, [change], "replace")
     with torch.inference_mode(), capture(model, *names) as seen:
         model(b)
     donor = {n: (y if n.endswith("heads") else y[0]).numpy() for n, y in seen.items()}
-    close(run(model, b, its, donor=donor), model(b))  # the photo's own activation changes nothing
-    patched = run(model, a, its, donor=donor)
+    close(run(model, b, change, donor=donor), model(b))  # the photo's own activation changes nothing
+    patched = run(model, a, change, donor=donor)
     assert not torch.allclose(patched, model(a), atol=1e-5)
     everything = [Intervention("kernel", 0, how="replace")]
     names = needed(model, everything, "replace")
@@ -397,10 +397,10 @@ def test_patching_inserts_the_other_photos_activation(model, size, part):
 
 
 def test_a_part_can_be_replaced_by_a_number(model):
-    its = Intervention("attn", 1, 0, how="replace", value=0.25)
-    with torch.inference_mode(), apply(model, [its]), capture(model, point_of(its)) as seen:
+    change = Intervention("attn", 1, 0, how="replace", value=0.25)
+    with torch.inference_mode(), apply(model, [change]), capture(model, point_of(change)) as seen:
         model(picture())
-    assert torch.all(seen[point_of(its)] == 0.25)
+    assert torch.all(seen[point_of(change)] == 0.25)
 
 
 def test_a_switched_off_change_does_nothing_and_order_counts(model):
@@ -475,9 +475,9 @@ def test_nothing_is_left_on_the_model(model):
 @pytest.mark.parametrize("how", FILLS)
 def test_many_effects_at_once_equal_one_by_one(model, size, how):
     a, b = picture(size, 1, 1), picture(size, 1, 2)
-    every = [(its,) for its in parts(model, how, size)]
+    every = [(one,) for one in parts(model, how, size)]
     several = [*every[::7], (), (*every[3], *every[-4]), (replace(every[5][0], on=False),)]
-    flat = [its for some in several for its in some]
+    flat = [one for some in several for one in some]
     means = collect(model, list(picture(size, 3, 3)), flat)
     names = needed(model, flat, "replace")
     with torch.inference_mode(), capture(model, *names) as seen:
@@ -495,10 +495,10 @@ def test_many_effects_at_once_equal_one_by_one(model, size, how):
 def test_every_part_is_listed(model):
     found = parts(model, "zero", (224, 224))
     assert len(found) == len(set(found))
-    assert sum(its.part == "head" for its in found) == 2 + 4 + 12 + 8
-    assert sum(its.part == "kernel" for its in found) == 10
-    assert sum(its.part in ("attn", "mlp", "block", "bias") for its in found) == 4 * 8
-    assert [its.how for its in found if its.part == "kind"] == [
+    assert sum(one.part == "head" for one in found) == 2 + 4 + 12 + 8
+    assert sum(one.part == "kernel" for one in found) == 10
+    assert sum(one.part in ("attn", "mlp", "block", "bias") for one in found) == 4 * 8
+    assert [one.how for one in found if one.part == "kind"] == [
         "lda",
         "sda",
         "lda",
@@ -507,4 +507,4 @@ def test_every_part_is_listed(model):
         "sda",
         "lda",
     ]
-    assert not any(its.part == "bias" for its in parts(model, "replace", (224, 224)))
+    assert not any(one.part == "bias" for one in parts(model, "replace", (224, 224)))

@@ -119,8 +119,8 @@ def test_a_tokens_gradient_is_zero_outside_its_receptive_field() -> None:
 @pytest.mark.slow
 def test_costs_agree_with_the_papers() -> None:
     for name in ("swin_tiny_patch4_window7_224", "pvt_v2_b0"):
-        its = Side(name, None, True).cost(224, 224)
-        assert its.macs / 1e9 == pytest.approx(others.OTHERS[name].gflops, abs=0.15)
+        total = Side(name, None, True).cost(224, 224)
+        assert total.macs / 1e9 == pytest.approx(others.OTHERS[name].gflops, abs=0.15)
 
 
 def test_our_side_reads_our_model(tiny_model: Any) -> None:

@@ -18,13 +18,13 @@ WAYS += [{"lda": "whole"}, {"lda": "whole", "group_size": (2, 2, 2, 2), "interva
 @pytest.mark.parametrize("name", ["crossformer_nano", "crossformer_nano_rpb"])
 def test_parameters_and_multiply_adds_are_the_models_own(name: str, config: dict) -> None:
     model = create_model(name, weights=None, **config)
-    its = cost(model, 64, 96)
-    assert its["total"].params == sum(p.numel() for p in model.parameters())
-    assert its["total"].params == sum(part.params for key, part in its.items() if key != "total")
+    costs = cost(model, 64, 96)
+    assert costs["total"].params == sum(p.numel() for p in model.parameters())
+    assert costs["total"].params == sum(part.params for key, part in costs.items() if key != "total")
     counter = FlopCounterMode(display=False)
     with torch.no_grad(), counter:
         model.to("meta")(torch.zeros(1, config.get("in_chans", 3), 64, 96, device="meta"))
-    assert its["total"].macs == counter.get_total_flops() // 2
+    assert costs["total"].macs == counter.get_total_flops() // 2
 
 
 def test_a_table_of_the_trained_size_is_counted_in_inference_mode() -> None:
@@ -41,5 +41,5 @@ def test_a_backbone_and_a_regrouped_model_keep_their_parameters() -> None:
     model = create_model("crossformer_nano_rpb", weights=None, num_classes=0)
     whole = sum(p.numel() for p in model.parameters())
     model.set_grouping(14)
-    its = cost(model)
-    assert (its["total"].params, its["head"].macs) == (whole, 0)
+    costs = cost(model)
+    assert (costs["total"].params, costs["head"].macs) == (whole, 0)

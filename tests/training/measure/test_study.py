@@ -21,10 +21,11 @@ from cfviz.hooks import capture
 from cfviz.models.factory import create_model
 from cfviz.models.interventions.apply import apply
 from cfviz.models.interventions.language import parse
+from cfviz.stats import share_change
 from cfviz.training.data import EvalSet, PhotoFolder
 from cfviz.training.measure.study import Study, read_interventions
 from cfviz.training.measure.study_measures import columns, measuring, summaries, summary
-from cfviz.training.measure.study_table import Moments, load, paired
+from cfviz.training.measure.study_table import Moments, load
 
 IDS = ["n01440764", "n02102040", "n03028079"]
 LINES = (
@@ -104,7 +105,7 @@ def test_the_study_equals_a_direct_loop(
             hits = changed.argmax(1).numpy() == label
             assert mine["accuracy"]["value"] == pytest.approx(hits.mean())
             before = plain.argmax(1).numpy() == label
-            wanted = paired(int((before & ~hits).sum()), int((~before & hits).sum()), 20)
+            wanted = share_change(int((before & ~hits).sum()), int((~before & hits).sum()), 20)
             got = mine["accuracy change"]
             assert (got["value"], got["low"], got["high"]) == pytest.approx(wanted)
             agree = (changed.argmax(1) == plain.argmax(1)).float().mean()
@@ -165,12 +166,12 @@ def test_moments_and_paired_intervals_by_hand() -> None:
     mean, low, high = moments.interval
     assert mean == pytest.approx(values.mean())
     assert (high - low) / 2 == pytest.approx(1.959964 * values.std(ddof=1) / 10)
-    value, low, high = paired(10, 5, 100)
+    value, low, high = share_change(10, 5, 100)
     assert value == -0.05
     assert low < value < high
-    assert paired(5, 10, 100) == pytest.approx((0.05, -high, -low))
+    assert share_change(5, 10, 100) == pytest.approx((0.05, -high, -low))
     with pytest.raises(ValueError, match="expected 0 <= lost"):
-        paired(60, 50, 100)
+        share_change(60, 50, 100)
 
 
 def tables(folder: Path) -> list[bytes]:

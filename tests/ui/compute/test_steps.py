@@ -24,14 +24,14 @@ def test_finished_steps_are_returned_and_the_rest_follow() -> None:
             assert gate.wait(10)
         return name * 2
 
-    its = Steps(["a", "b", "c"], make)
-    while "a" not in its.poll():
+    steps = Steps(["a", "b", "c"], make)
+    while "a" not in steps.poll():
         time.sleep(0.005)
-    assert its.poll() == {"a": "aa"}
-    assert its.left == ["b", "c"]
+    assert steps.poll() == {"a": "aa"}
+    assert steps.left == ["b", "c"]
     gate.set()
-    assert its.poll(10) == {"a": "aa", "b": "bb", "c": "cc"}
-    assert list(its.poll()) == ["a", "b", "c"]
+    assert steps.poll(10) == {"a": "aa", "b": "bb", "c": "cc"}
+    assert list(steps.poll()) == ["a", "b", "c"]
 
 
 def test_the_latest_request_comes_first() -> None:
@@ -63,9 +63,9 @@ def test_steps_stop_while_nobody_looks(monkeypatch: pytest.MonkeyPatch) -> None:
         made.append(name)
         clock[0] += 2 * steps.PATIENCE
 
-    its = Steps("123", make)
+    steps = Steps("123", make)
     for wanted in (["1"], ["1", "2"]):
-        its.poll()
+        steps.poll()
         while steps._busy:
             time.sleep(0.005)
         assert made == wanted
@@ -75,10 +75,10 @@ def test_an_error_reaches_the_reader() -> None:
     def make(name: str) -> str:
         raise ValueError(f"no {name}")
 
-    its = Steps(["x"], make)
+    steps = Steps(["x"], make)
     for _ in range(2):  # also at the second try
         with pytest.raises(ValueError, match="no x"):
-            its.poll(10)
+            steps.poll(10)
 
 
 @pytest.mark.slow

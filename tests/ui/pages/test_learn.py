@@ -183,9 +183,9 @@ STEP = "plan/lessons/0/steps/2"
 def test_faults_in_lesson_files_are_named(path: str, value: Any, said: str) -> None:
     files = {"top": copy.deepcopy(FILES)}
     change(f"top/{path}", value)(files)
-    its = files["top"]
+    content = files["top"]
     with pytest.raises(ValueError, match=said):
-        parse_lessons(its["plan"], {lang: its[lang] for lang in LANGUAGES})
+        parse_lessons(content["plan"], {lang: content[lang] for lang in LANGUAGES})
 
 
 @pytest.mark.parametrize(

@@ -87,7 +87,7 @@ def show_ablation(ctx: Context, subject: BiasSubject) -> None:
         notes.append(f"{signed(values[-1])} · {percent(float(p[first]))}{arrow}")
         most = float(np.abs(logits - subject.trace.logits).max())
         data.append((label, values[-1], most, float(p[first]), ctx.labels[now]))
-    fig = position_bias.bars(
+    fig = position_bias.signed_change_bars(
         names, values, notes, ctx.theme, {"x": t("position_bias.use_x", name=short_name(name, 24))}
     )
     columns = ("change", "logit_change", "largest_logit_change", "probability", "first_class")
@@ -149,7 +149,7 @@ def show_position_share(ctx: Context, subject: BiasSubject) -> None:
     found = shares(subject.source, ctx, subject)
     names = [block_name(ctx, block) for block in subject.blocks]
     words = {"x": ctx.t("position_bias.share_x"), "head": ctx.t("position_bias.figure.head")}
-    fig = position_bias.shares(found, names, [block.kind for block in subject.blocks], ctx.theme, words)
+    fig = position_bias.head_shares(found, names, [block.kind for block in subject.blocks], ctx.theme, words)
     means = [float(values.mean()) for values in found]
     top = int(np.argmax(means))
     rows = [

@@ -12,7 +12,7 @@ import streamlit as st
 
 from cfviz.analysis import accuracy_by_size
 from cfviz.bundled import ASSETS
-from cfviz.figures.plots.position_bias import COLOURS, Line, curves
+from cfviz.figures.plots.position_bias import COLOURS, Line, size_curves
 from cfviz.ui.context import Context
 from cfviz.ui.figures.position_bias import BiasSubject
 from cfviz.ui.widgets import chart
@@ -256,7 +256,7 @@ def show_curves(
         "trained": ctx.t("position_bias.trained"),
     }
     trained = found.get("trained_size", 224)
-    fig = curves(
+    fig = size_curves(
         [*lines, *(line for line in behind if line.method in methods)], ctx.theme, words, trained,
         signed=shown == "difference",
     )  # fmt: skip
