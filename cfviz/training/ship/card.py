@@ -199,22 +199,22 @@ def _start(facts: dict[str, Any]) -> list[str]:
 
 def text(facts: dict[str, Any]) -> str:
     """The card as Markdown."""
-    recipe = facts["recipe"]
+    recipe, bias = facts["recipe"], facts["position_bias"]
     phases = "; ".join(
-        f"{p['size']} px, G {p['group_size']}, I {p['interval'] or 'of the variant'}, {p['epochs']} epochs"
+        f"{p['size']} px, G {p['group_size']}, I {p['interval'] or 'of the variant'}, "
+        + ("1 epoch" if p["epochs"] == 1 else f"{p['epochs']} epochs")
         + (f" of {p['steps']} steps" if p["steps"] else "")
         for p in recipe["phases"]
     )
     lines = [
-        f"# {facts['variant']}",
+        f"# {facts['variant']}" + ("" if bias == "dpb" else f", position bias {bias}"),
         "",
         f"Trained on: {facts['trained']}.",
         "",
         f"- Parameters: {facts['parameters'] / 1e6:.2f} M; file: {facts['bytes'] / 1e6:.2f} MB, float16; "
         f"SHA-256 `{facts['sha256']}`",
-        f"- Position bias: {facts['position_bias']}; G {facts['group_size']}, I {facts['interval']} at "
-        f"{facts['img_size']} px",
-        f"- Data: {_data(facts)}, {recipe['hold_out']:.0%} held out for every choice",
+        f"- Position bias: {bias}; G {facts['group_size']}, I {facts['interval']} at {facts['img_size']} px",
+        f"- Data: {_data(facts)}, {recipe['hold_out']:.0%} of them held out for all choices",
         *_account(facts),
         *_start(facts),
         f"- Phases: {phases}; batch {recipe['batch_size']}, {facts['steps']} steps",

@@ -9,10 +9,11 @@ from pathlib import Path
 import pytest
 import torch
 
+from cfviz.bundled import bundled
 from cfviz.cli import main
 from cfviz.data.labels import wordnet_ids
 from cfviz.models.crossformer import CrossFormer
-from cfviz.models.variants import WEIGHTS
+from cfviz.models.variants import OURS, WEIGHTS
 from cfviz.models.weights.checkpoints import load_checkpoint
 from cfviz.training import data, recipe
 from cfviz.training.engine import Trainer
@@ -184,6 +185,13 @@ def test_a_large_run_without_held_out_photos_can_be_exported(
     assert "held_out" not in card.read(out)
     assert card.read(out)["float16"]["photos"] == 24
     assert not list((tmp_path / "weights").glob("*.part"))
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_bundled_cards_are_written_from_their_facts(name: str) -> None:
+    """The Markdown once kept sentences that the code no longer writes."""
+    path = bundled(f"weights/{name}.md")
+    assert path.read_text("utf-8") == card.text(card.read(path))
 
 
 def test_bundled_weights_are_small() -> None:

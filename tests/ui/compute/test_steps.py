@@ -24,14 +24,14 @@ def test_finished_steps_are_returned_and_the_rest_follow() -> None:
             assert gate.wait(10)
         return name * 2
 
-    steps = Steps(["a", "b", "c"], make)
-    while "a" not in steps.poll():
+    background = Steps(["a", "b", "c"], make)
+    while "a" not in background.poll():
         time.sleep(0.005)
-    assert steps.poll() == {"a": "aa"}
-    assert steps.left == ["b", "c"]
+    assert background.poll() == {"a": "aa"}
+    assert background.left == ["b", "c"]
     gate.set()
-    assert steps.poll(10) == {"a": "aa", "b": "bb", "c": "cc"}
-    assert list(steps.poll()) == ["a", "b", "c"]
+    assert background.poll(10) == {"a": "aa", "b": "bb", "c": "cc"}
+    assert list(background.poll()) == ["a", "b", "c"]
 
 
 def test_the_latest_request_comes_first() -> None:
@@ -63,9 +63,9 @@ def test_steps_stop_while_nobody_looks(monkeypatch: pytest.MonkeyPatch) -> None:
         made.append(name)
         clock[0] += 2 * steps.PATIENCE
 
-    steps = Steps("123", make)
+    background = Steps("123", make)
     for wanted in (["1"], ["1", "2"]):
-        steps.poll()
+        background.poll()
         while steps._busy:
             time.sleep(0.005)
         assert made == wanted
@@ -75,10 +75,10 @@ def test_an_error_reaches_the_reader() -> None:
     def make(name: str) -> str:
         raise ValueError(f"no {name}")
 
-    steps = Steps(["x"], make)
+    background = Steps(["x"], make)
     for _ in range(2):  # also at the second try
         with pytest.raises(ValueError, match="no x"):
-            steps.poll(10)
+            background.poll(10)
 
 
 @pytest.mark.slow
