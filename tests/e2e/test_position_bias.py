@@ -84,7 +84,9 @@ def test_only_heads_can_be_chosen_in_the_figure_of_the_mlp(
 
 
 @pytest.mark.parametrize("part", PARTS)
-def test_surfaces_in_the_browser_equal_the_analysis(browser: Any, tiny_model: Any, tmp_path: Path, part: str) -> None:
+def test_surfaces_in_the_browser_equal_the_analysis(
+    browser: Any, tiny_model: Any, tmp_path: Path, part: str
+) -> None:
     model = tiny_model(embed_dim=64, group_size=3)
     its = [block_bias(model, 1, b, "sda") for b in range(2)]
     data = pack(its, part, strings=WORDS, start={"block": 0, "head": 1})
@@ -110,7 +112,9 @@ def test_surfaces_in_the_browser_equal_the_analysis(browser: Any, tiny_model: An
     assert not errors, json.dumps(errors)
 
 
-def test_only_offsets_never_seen_in_training_are_hatched(browser: Any, tiny_model: Any, tmp_path: Path) -> None:
+def test_only_offsets_never_seen_in_training_are_hatched(
+    browser: Any, tiny_model: Any, tmp_path: Path
+) -> None:
     """Groups of 3 now and groups of 4 in training: offsets of 3 are not new."""
     model = tiny_model(embed_dim=64, group_size=3)
     model.trained_group = (4, 4, 4, 4)
