@@ -63,11 +63,11 @@ def test_only_heads_can_be_chosen_in_the_figure_of_the_mlp(
     browser: Any, tiny_model: Any, tmp_path: Path
 ) -> None:
     """Units inside the MLP are pictures; the heads at its end are buttons, and each shows its head."""
-    its = [block_bias(tiny_model(embed_dim=64, group_size=3), 1, 0, "sda")]
-    data = pack(its, "made", strings=WORDS, start={"block": 0, "head": 0})
+    blocks = [block_bias(tiny_model(embed_dim=64, group_size=3), 1, 0, "sda")]
+    data = pack(blocks, "made", strings=WORDS, start={"block": 0, "head": 0})
     page, errors = shown(browser, tmp_path, data)
     steps = page.locator(".pb-step")
-    heads = len(its[0].table)
+    heads = len(blocks[0].table)
     for n in range(steps.count() - 1):
         assert steps.nth(n).locator(".pb-thumb").count() >= 2
         assert steps.nth(n).locator("button, [aria-pressed], [tabindex]").count() == 0
@@ -88,12 +88,12 @@ def test_surfaces_in_the_browser_equal_the_analysis(
     browser: Any, tiny_model: Any, tmp_path: Path, part: str
 ) -> None:
     model = tiny_model(embed_dim=64, group_size=3)
-    its = [block_bias(model, 1, b, "sda") for b in range(2)]
-    data = pack(its, part, strings=WORDS, start={"block": 0, "head": 1})
+    blocks = [block_bias(model, 1, b, "sda") for b in range(2)]
+    data = pack(blocks, part, strings=WORDS, start={"block": 0, "head": 1})
     page, errors = shown(browser, tmp_path, data)
     read = "(a) => Array.from(document.querySelector('.pb').figure.block.surface(1, a[0], a[1], a[2]))"
     trained = np.array(page.evaluate(read, [3, 3, "own"]), np.float32)
-    assert np.array_equal(trained, its[0].table[1].reshape(-1))
+    assert np.array_equal(trained, blocks[0].table[1].reshape(-1))
     pos = model.stages[1].block_list[0].attn.pos
     for G in (2, 5, 9):
         for way in ("own", "rescaled"):
@@ -101,7 +101,7 @@ def test_surfaces_in_the_browser_equal_the_analysis(
             assert page.evaluate(read, [G, G, way]) == pytest.approx(wanted, abs=2e-5)
     for Gh, Gw in ((2, 6), (5, 5)):
         for way in TABLE_METHODS:
-            wanted = resized_table(its[0].table.astype(float), Gh, Gw, way)[1].reshape(-1)
+            wanted = resized_table(blocks[0].table.astype(float), Gh, Gw, way)[1].reshape(-1)
             assert page.evaluate(read, [Gh, Gw, way]) == pytest.approx(wanted, abs=1e-6)
     drawing = "() => { const f = document.querySelector('.pb').figure, s = performance.now(); "
     drawing += "for (let i = 0; i < 50; i++) f.set({ down: i % 3, right: i % 2 }); "
@@ -118,9 +118,9 @@ def test_only_offsets_never_seen_in_training_are_hatched(
     """Groups of 3 now and groups of 4 in training: offsets of 3 are not new."""
     model = tiny_model(embed_dim=64, group_size=3)
     model.trained_group = (4, 4, 4, 4)
-    its = [block_bias(model, 1, 0, "sda")]
+    blocks = [block_bias(model, 1, 0, "sda")]
     start = {"block": 0, "head": 0, "Gh": 4, "Gw": 4, "reach": 1}
-    page, errors = shown(browser, tmp_path, pack(its, "resized", strings=WORDS, start=start))
+    page, errors = shown(browser, tmp_path, pack(blocks, "resized", strings=WORDS, start=start))
     read = "() => document.querySelector('.pb').figure.rows().slice(1).map((row) => row[2])"
     assert page.evaluate(read) == [1] * 49
     assert "every offset was trained" in page.locator(".pb > .note").inner_text()
@@ -130,7 +130,7 @@ def test_only_offsets_never_seen_in_training_are_hatched(
     assert "at most 4 × 4 in training: 60 %" in page.locator(".pb > .note").inner_text()
     assert page.evaluate("document.querySelector('.pb').figure.look.G") == 4
     page.close()
-    page, more = shown(browser, tmp_path, pack(its, "surfaces", strings=WORDS, start=start))
+    page, more = shown(browser, tmp_path, pack(blocks, "surfaces", strings=WORDS, start=start))
     assert "beyond ±3, never trained" in page.locator(".pb .under").inner_text()
     page.get_by_role("radio", name="own window").click()
     page.wait_for_function("document.querySelector('.pb .under').textContent.includes('windows of 3 × 3')")
@@ -142,8 +142,8 @@ def test_flat_heads_are_called_flat(browser: Any, tiny_model: Any, tmp_path: Pat
     model = tiny_model(embed_dim=64, group_size=3)
     with torch.no_grad():
         model.stages[1].block_list[0].attn.pos.pos3[2].weight.mul_(1e-5)
-    its = [block_bias(model, 1, 0, "sda")]
-    data = pack(its, "surfaces", strings=WORDS, start={"block": 0, "head": 0})
+    blocks = [block_bias(model, 1, 0, "sda")]
+    data = pack(blocks, "surfaces", strings=WORDS, start={"block": 0, "head": 0})
     page, errors = shown(browser, tmp_path, data)
     note = page.locator(".pb-flat")
     assert "hardly uses position" in note.inner_text()

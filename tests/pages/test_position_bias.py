@@ -77,10 +77,10 @@ def test_messages_hold_the_bias_bit_for_bit() -> None:
     model = load("crossformer_nano")
     for s, stage in enumerate(model.stages):
         for b, block in enumerate(stage.block_list):
-            its = block_bias(model, s, b, "sda")
+            block = block_bias(model, s, b, "sda")
             direct = block.attn.pos.bias(7).detach().numpy()
-            assert np.array_equal(its.table[:, 6, 6], direct[:, 0, 0])
-            assert np.array_equal(its.table[:, 0, 0], direct[:, 0, 48])
+            assert np.array_equal(block.table[:, 6, 6], direct[:, 0, 0])
+            assert np.array_equal(block.table[:, 0, 0], direct[:, 0, 48])
 
 
 def test_results_are_the_newest_file_of_this_schema(tmp_path: Path) -> None:
@@ -100,13 +100,13 @@ def test_results_are_the_newest_file_of_this_schema(tmp_path: Path) -> None:
 def test_answers_equal_forwards_with_every_method(tiny_model: Any, cut: tuple[str, tuple[int, ...]]) -> None:
     model, twin = (tiny_model(embed_dim=64, group_size=3, position_bias=kind) for kind in ("dpb", "rpb"))
     biases = blocks(f"test {cut[0]}", model, twin)
-    its = BiasSubject(model, None, biases, "", f"test {cut[0]}", twin)  # type: ignore[arg-type]
+    subject = BiasSubject(model, None, biases, "", f"test {cut[0]}", twin)  # type: ignore[arg-type]
     window = answer.Window(96, cut[1], model.interval)
-    by = answer.merged(its, window.groups(model))
+    by = answer.merged(subject, window.groups(model))
     assert list(by) == ["own", "rescaled", "bicubic", "clamp", "cut", "twin", "none"]
     photo = load_image(np.random.default_rng(0).integers(0, 256, (96, 96, 3), np.uint8))
     tensor = prepare(photo, 96).tensor
-    steps = answer.answers(its.source, window, 1, 1, its, photo)
+    steps = answer.answers(subject.source, window, 1, 1, subject, photo)
     found = steps.poll(60)
     assert set(found) == set(by.values())
     assert len(found) == (7 if cut[0] == "own" else 3)

@@ -1,1 +1,1 @@
-"""What each living figure is told: arrays in, one message for its code in `cfviz/web` out."""
+"""The messages of the living figures: arrays in, one message for the code in `cfviz/web` out."""

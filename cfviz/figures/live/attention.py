@@ -1,4 +1,4 @@
-"""What the attention figure is told: a photo, groups and logits in one message; and its offline page.
+"""The message of the attention figure, with a photo, groups and logits; and the figure's offline page.
 
 The same message feeds the page, the exported HTML file and the notebook. It carries logits rather than
 probabilities: the content logits q.k / sqrt(d) in 16 bits each, the largest value and the span of every row,
@@ -10,7 +10,7 @@ The layout is that of `cfviz/figures/live/message.py`: a JSON header and arrays 
 
     version   1
     id, name, palette, strings
-    source    messages with the same source are about the same attention: blocks sent before are kept
+    source    messages with the same source show the same attention: blocks sent before are kept
     input     {"h", "w"} pixels of the model's input
     photo     null or {"w", "h", "file": png}
     stages    [{"s", "H", "W" (tokens), "stride" (pixels), "heads", "blocks": [
@@ -20,7 +20,7 @@ The layout is that of `cfviz/figures/live/message.py`: a JSON header and arrays 
                  "bias" float32 (nH, (2Gh-1) * (2Gw-1)), "peak": the largest attention;
                  or "absent": true where it did not fit; with neither, a second message brings it}]}]
     groupings [{"kind", "H", "W", "Gh", "Gw", "I", "Hp", "Wp", "nG", "index" uint16 or uint32 (nG, N)}]
-    error     largest difference of a probability shown from the model's
+    error     largest difference between a probability shown and the model's
     start     {"stage", "block", "head", "row", "col", "locked", "tour": walk over the photo until touched}
 """
 
@@ -109,7 +109,7 @@ class Encoded:
         span: The span of each row, float32 (H*W, nH).
         bias: Position bias at every offset, float32 (nH, (2Gh-1) * (2Gw-1)).
         peak: The largest attention.
-        error: The largest difference of a probability shown from the model's.
+        error: The largest difference between a probability shown and the model's.
     """
 
     codes: np.ndarray

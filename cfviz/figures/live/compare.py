@@ -1,10 +1,10 @@
-"""What the comparison figure is told: one photo, and for each of two models what every token attends to.
+"""The message of the comparison figure: one photo, and what every token attends to in each of two models.
 
 The layout is that of `cfviz/figures/live/message.py`: a JSON header and arrays behind it. The header:
 
     id, name, input {"h", "w"}, photo {"w", "h", "file"}, palette, strings, stage
     start {"row", "col", "held", "tour"}
-    sides [{"title", "trained", "block", "blocks" [name of each of the stage's], "kind", "note", "heads",
+    sides [{"title", "trained", "block", "blocks" [names of the stage's blocks], "kind", "note", "heads",
             "H", "W" (tokens), "stride" (pixels), "groups" nG,
             "reduction" (side of a key in tokens), "pads" (whether padding is a key like any other),
             "queries" uint32 (nG, Nq), "keys" uint32 (nG, Nk): flat positions of tokens (a key's first one),
@@ -42,7 +42,7 @@ class Layer:
         scheme: Who may attend to whom.
         probs: float32 (nG, nH, Nq, Nk) in the scheme's order; None for random weights.
         heads: How many heads the block has.
-        block: Which of the stage's blocks it is, from 0.
+        block: The block's number in its stage, from 0.
         blocks: The names of all blocks of the stage.
         note: One sentence on the kind of attention.
     """

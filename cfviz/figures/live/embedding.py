@@ -1,10 +1,10 @@
-"""What the embedding figure is told: the photo, and what each kernel contributed to each token.
+"""The message of the embedding figure: the photo, and what each kernel contributed to each token.
 
 The layout is that of `cfviz/figures/live/message.py`: a JSON header and arrays behind it. The header:
 
-    id, name, input {"h", "w"}, photo {"w", "h", "file"}, palette, strings start {"cel", "measure", "row",
-    "col"} cels  [{"stage", "H", "W" (tokens), "stride" (pixels per token), "unit" (pixels of what a kernel
-    counts in),
+    id, name, input {"h", "w"}, photo {"w", "h", "file"}, palette, strings
+    start {"cel", "measure", "row", "col"}
+    cels  [{"stage", "H", "W" (tokens), "stride" (pixels per token), "unit" (pixels per step of a kernel),
             "kernels" [{"k", "channels", "macs" (for the whole photo)}],
             "norm", "carried", "caused" float32 (K, H*W), "codes" int8 (H*W, C), "step" float32 (C,):
             channel = codes * step, off by at most half a step}]

@@ -35,7 +35,7 @@ def restore(codes: np.ndarray, high: np.ndarray, span: np.ndarray) -> np.ndarray
 
 
 def bias_by_offset(bias: np.ndarray, Gh: int, Gw: int | None = None) -> np.ndarray:
-    """The position bias of every offset, read off the (query, key) matrix.
+    """The position bias of every offset, read from the (query, key) matrix.
 
     Args:
         bias: (nH, N, N), N = Gh * Gw.

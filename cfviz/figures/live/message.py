@@ -14,9 +14,9 @@ Each figure decides what is in its header, except for these entries, which `pack
     id        changes with everything but `start`
     palette   {"sda", "lda", "sequential": [hex], "diverging": [hex], "light": {css name: value}, "dark": {…}}
     strings   the figure's words
-    start     where the figure begins
+    start     where the figure starts
 
-By convention `name` is the name by which Python moves the figure to a place.
+By convention, Python uses `name` to move the figure to a place.
 """
 
 from __future__ import annotations

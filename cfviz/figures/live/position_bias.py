@@ -1,9 +1,9 @@
-"""What the figures on position bias are told: every block's table, its MLP and its measures.
+"""The message of the figures on position bias: every block's table, its MLP and its measures.
 
 The layout is that of `cfviz/figures/live/message.py`: a JSON header and arrays behind it. The header:
 
     id, name, source (messages with the same one share the reader's choices), part: surfaces, made or resized
-    palette, strings, start {"block" (number in blocks), "head", and looks, see `ui.position_bias`}
+    palette, strings, start {"block" (number in blocks), "head", and the figure's view}
     blocks [{"s", "b", "kind", "G" (of the table), "trained" (the largest G of training), "heads",
              "table" float32 (nH, (2G-1)^2): the bias itself, in the order of the offsets,
              "mlp" null or {"proj": [W, b], "layers": [[gain, shift, W, b] three times], "eps"},
@@ -36,8 +36,8 @@ class BlockBias:
         kind: "sda" or "lda".
         G: Side of the model's own groups.
         table: The bias at every offset, float32 (nH, 2G-1, 2G-1).
-        mlp: From `models.probes.position_bias.mlp_of`; None where the table itself was learned.
-        twin: The same block's table in the baseline model, like `table`; None if there is no such model.
+        mlp: From `models.probes.position_bias.mlp_of`; None if the table itself was learned.
+        baseline: The same block's table in the baseline model, like `table`; None if there is no such model.
         characters: What each head prefers, in one word.
         orders: By name of the order, the heads in that order.
         measures: One dict per head, see above.
@@ -51,7 +51,7 @@ class BlockBias:
     G: int
     table: np.ndarray
     mlp: Mapping[str, Any] | None = None
-    twin: np.ndarray | None = None
+    baseline: np.ndarray | None = None
     characters: Sequence[str] = ()
     orders: Mapping[str, Sequence[int]] = field(default_factory=dict)
     measures: Sequence[Mapping[str, Any]] = ()
@@ -110,7 +110,7 @@ def _block(block: BlockBias, arrays: message.Arrays) -> dict[str, Any]:
         "heads": len(block.table),
         "table": add(block.table.reshape(len(block.table), -1)),
         "mlp": mlp,
-        "twin": None if block.twin is None else add(block.twin.reshape(len(block.twin), -1)),
+        "twin": None if block.baseline is None else add(block.baseline.reshape(len(block.baseline), -1)),
         "characters": list(block.characters),
         "orders": {name: [int(h) for h in heads] for name, heads in block.orders.items()},
         "measures": [dict(m) for m in block.measures],

@@ -1,11 +1,11 @@
-"""What the figure of predictions is told: queries, keys and bias under every method, and the top classes.
+"""The message of the figure of predictions: queries, keys and bias under every method, and the top classes.
 
 The layout is that of `cfviz/figures/live/message.py`: a JSON header and arrays behind it. The header:
 
     id, source (messages with the same one share the reader's choices), part: answer
     palette, strings, input {"h", "w"} pixels, photo {"w", "h", "file"}
     grouping: how the block cuts its map, see `Arrays.grouping`; scale: of q.k
-    ways [{"way", "name", "help", and once it is there:
+    ways [{"way", "name", "help", and once it is computed:
            "lines" [[class, percent, logit, change]],
            "q", "k" float32 (nG, N, d) of one head, "table" float32 ((2G-1)^2)}]
     start {"row", "col", "less"}
@@ -29,7 +29,7 @@ class Card:
     """The card of one method of making the bias.
 
     Attributes:
-        way: Code of the method.
+        method: Code of the method.
         name: Name of the method in the reader's language.
         note: One line on what it does, or on which other method it equals here.
         lines: The top classes: name, percentage, logit, change of the logit; all as text.
@@ -38,7 +38,7 @@ class Card:
         table: The same head's bias at every offset, float32 ((2G-1)^2).
     """
 
-    way: str
+    method: str
     name: str
     note: str = ""
     lines: Sequence[Sequence[str]] = ()
@@ -94,7 +94,7 @@ def pack(
 
 
 def _way(card: Card, add: Any) -> dict[str, Any]:
-    entry: dict[str, Any] = {"way": card.way, "name": card.name, "note": card.note}
+    entry: dict[str, Any] = {"way": card.method, "name": card.name, "note": card.note}
     if card.q is None or card.k is None or card.table is None:
         return entry
     arrays = {"q": add(card.q), "k": add(card.k), "table": add(card.table)}
