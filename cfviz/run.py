@@ -23,6 +23,7 @@ from cfviz.geometry import Lda
 from cfviz.hooks import capture
 from cfviz.models.crossformer import CrossFormer
 from cfviz.models.factory import DTYPES, create_model
+from cfviz.models.inputs import input_for
 from cfviz.models.probes.position_bias import regrouped
 from cfviz.models.weights.errors import CheckpointError
 from cfviz.trace import Trace
@@ -144,13 +145,12 @@ def forward(
     Returns:
         Arrays by point name, float32, without the batch axis; and the duration of the forward in seconds.
     """
-    first = next(model.parameters())
-    x = image[None].to(first.device, first.dtype)
+    x = input_for(model, image[None])
     with capture(model, *dict.fromkeys((*watch, "logits"))) as seen:
         start = perf_counter()
         model(x)
-        if first.device.type == "cuda":
-            torch.cuda.synchronize(first.device)
+        if x.device.type == "cuda":
+            torch.cuda.synchronize(x.device)
         seconds = perf_counter() - start
     _log.debug("forward of %d x %d px in %.3f s", *x.shape[-2:], seconds)
     return {name: _array(name, tensor) for name, tensor in seen.items()}, seconds

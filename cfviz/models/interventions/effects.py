@@ -14,6 +14,7 @@ import torch
 from cfviz import point_names
 from cfviz.hooks import capture
 from cfviz.models.crossformer import CrossFormer
+from cfviz.models.inputs import input_for
 
 from .apply import WHOLE_BATCH, Arrays, apply, apply_each, input_of, needed
 from .language import Intervention, places
@@ -118,8 +119,7 @@ def point_before(model: CrossFormer, place: Place) -> str | None:
 
 def _entries(model: CrossFormer, image: torch.Tensor, places: set[Place]) -> dict[Place, torch.Tensor]:
     """Return the input of each place in the plain forward."""
-    first = next(model.parameters())
-    x = image[None].to(first.device, first.dtype)
+    x = input_for(model, image[None])
     points = {place: point_before(model, place) for place in places}
     with capture(model, *{point for point in points.values() if point}) as seen:
         model(x)
@@ -163,10 +163,10 @@ def collect(
     names = needed(model, interventions)
     if not names:
         return {}
-    first, means = next(model.parameters()), Means()
+    means = Means()
     with capture(model, *names) as seen:
         for start in range(0, len(images), batch):
-            x = torch.stack(list(images[start : start + batch])).to(first.device, first.dtype)
+            x = input_for(model, torch.stack(list(images[start : start + batch])))
             model(x)
             means.add(seen, model.groupings(*x.shape[-2:]))
     return means.result()

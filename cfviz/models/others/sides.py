@@ -20,6 +20,7 @@ from cfviz import point_names
 from cfviz.geometry.schemes import Scheme, crossformer
 from cfviz.hooks import capture
 from cfviz.models.factory import DTYPES, create_model
+from cfviz.models.inputs import input_for
 from cfviz.models.probes import gradients
 from cfviz.models.probes.cost import Cost, cost
 from cfviz.words import Translator
@@ -99,7 +100,7 @@ class Side:
         if not self.other:
             point = point_names.block(stage, self.model.depths[stage] - 1)
             return gradients.receptive_field(self.model, image, point, row, col)
-        x = self._placed(image).requires_grad_()
+        x = self._batch_of(image).requires_grad_()
         with torch.enable_grad():
             with others.watching(self.name, self.model, ()) as (maps, _):
                 self.model(x)
@@ -113,9 +114,8 @@ class Side:
             return _cost(self.name, height, width)
         return cost(self.model, height, width)["total"]
 
-    def _placed(self, image: torch.Tensor) -> torch.Tensor:
-        first = next(self.model.parameters())
-        return image[None].detach().clone().to(first.device, first.dtype)  # 1, 3, H, W
+    def _batch_of(self, image: torch.Tensor) -> torch.Tensor:
+        return input_for(self.model, image[None].detach().clone())  # 1, 3, H, W
 
 
 def open_side(name: str, size: int = 224, weights: str | None = "auto", dtype: str = "float32") -> Side:
@@ -140,7 +140,7 @@ def open_side(name: str, size: int = 224, weights: str | None = "auto", dtype: s
 def _outputs_ours(side: Side, image: torch.Tensor, wanted: Sequence[Place]) -> Outputs:
     ends = [point_names.block(s, n - 1) for s, n in enumerate(side.model.depths)]
     points = {place: point_names.attention(*place) for place in wanted}
-    x = side._placed(image)
+    x = side._batch_of(image)
     with capture(side.model, *ends, *points.values()) as seen:
         start = perf_counter()
         logits = side.model(x)
@@ -150,7 +150,7 @@ def _outputs_ours(side: Side, image: torch.Tensor, wanted: Sequence[Place]) -> O
 
 
 def _outputs_other(side: Side, image: torch.Tensor, wanted: Sequence[Place]) -> Outputs:
-    x = side._placed(image)
+    x = side._batch_of(image)
     with others.watching(side.name, side.model, wanted) as (maps, probs):
         start = perf_counter()
         logits = side.model(x)
@@ -188,7 +188,7 @@ def benchmark(
         seconds: No new round begins after this time, but at least two rounds are timed.
         most: Maximum number of rounds, not counting the first, which is a warm-up.
     """
-    sides = [(side.model, side._placed(image)) for side in (a, b)]
+    sides = [(side.model, side._batch_of(image)) for side in (a, b)]
     times: tuple[list[float], list[float]] = ([], [])
     begin = perf_counter()
     for n in range(most + 1):

@@ -17,6 +17,7 @@ from torch import nn
 from cfviz.geometry import CEL_KERNELS
 from cfviz.hooks import Edit, capture, edit
 from cfviz.models.crossformer import CrossFormer
+from cfviz.models.inputs import input_for
 
 BATCH = 6
 
@@ -131,7 +132,7 @@ def responses(
     parts: dict[str, list[np.ndarray]] = {name: [] for name in names}
     for start in range(0, len(images), batch):
         with capture(model, *names) as seen:
-            run(_placed(model, torch.stack(list(images[start : start + batch]))))
+            run(input_for(model, torch.stack(list(images[start : start + batch]))))
         for name in names:
             parts[name].append(_numpy(seen[name].permute(0, 2, 3, 1)))  # n, H', W', D_i
     return {name: np.concatenate(arrays) for name, arrays in parts.items()}
@@ -165,7 +166,7 @@ def knock_outs(
     parts: dict[str, list[np.ndarray]] = {name: [] for name in names}
     for start in range(0, len(changes), batch):
         some = changes[start : start + batch]
-        x = _placed(model, image)[None].expand(len(some), -1, -1, -1)
+        x = input_for(model, image)[None].expand(len(some), -1, -1, -1)
         with edit(model, _edits(some)), capture(model, *names) as seen:
             model(x)
         for name in names:
@@ -188,11 +189,6 @@ def _edits(changes: Sequence[Mapping[str, np.ndarray | float]]) -> dict[str, Edi
         return change
 
     return {point: one(point) for point in dict.fromkeys(p for wanted in changes for p in wanted)}
-
-
-def _placed(model: CrossFormer, x: torch.Tensor) -> torch.Tensor:
-    first = next(model.parameters())
-    return x.to(first.device, first.dtype)
 
 
 def _numpy(x: Any) -> np.ndarray:

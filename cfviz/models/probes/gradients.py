@@ -13,11 +13,12 @@ import torch
 from cfviz import point_names
 from cfviz.hooks import capture
 from cfviz.models.crossformer import CrossFormer
+from cfviz.models.inputs import input_for
 
 
-def _placed(model: CrossFormer, image: torch.Tensor) -> torch.Tensor:
-    first = next(model.parameters())
-    return image.detach().clone().to(first.device, first.dtype)
+def _own_input(model: CrossFormer, image: torch.Tensor) -> torch.Tensor:
+    """Copy an image for the model, so that gradients reach the copy and not the caller's tensor."""
+    return input_for(model, image.detach().clone())
 
 
 def receptive_field(model: CrossFormer, image: torch.Tensor, point: str, row: int, col: int) -> np.ndarray:
@@ -36,7 +37,7 @@ def receptive_field(model: CrossFormer, image: torch.Tensor, point: str, row: in
     Returns:
         Absolute gradients summed over the colours, float32 (H, W).
     """
-    x = _placed(model, image)[None].requires_grad_()
+    x = _own_input(model, image)[None].requires_grad_()
     with torch.enable_grad(), capture(model, point, graph=True) as seen:
         model(x)
         maps = seen[point]
@@ -59,7 +60,7 @@ def attention_gradients(
     Returns:
         For each block's point `attn.probs`, (probabilities, gradients), each float32 (nG, nH, N, N).
     """
-    x = _placed(model, image)[None].requires_grad_()
+    x = _own_input(model, image)[None].requires_grad_()
     with torch.enable_grad(), capture(model, point_names.attention(), graph=True) as seen:
         logit = model(x)[0, target]
         gradients = torch.autograd.grad(logit, list(seen.values()))
@@ -86,7 +87,7 @@ def integrated_gradients(
     """
     from captum.attr import IntegratedGradients
 
-    x = _placed(model, image)[None]
+    x = _own_input(model, image)[None]
     with torch.enable_grad():
         given, _ = IntegratedGradients(model).attribute(
             x,
@@ -106,10 +107,8 @@ def integrated_gradients(
 @torch.inference_mode()
 def class_probability(model: CrossFormer, images: torch.Tensor, target: int, batch: int = 8) -> np.ndarray:
     """Compute the probability of one class for many images: (n, 3, H, W) -> float32 (n,)."""
-    first = next(model.parameters())
     parts = [
-        model(part.to(first.device, first.dtype)).float().softmax(-1)[:, target].cpu()
-        for part in images.split(batch)
+        model(input_for(model, part)).float().softmax(-1)[:, target].cpu() for part in images.split(batch)
     ]
     return torch.cat(parts).numpy()
 
