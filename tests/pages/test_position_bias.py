@@ -77,10 +77,10 @@ def test_messages_hold_the_bias_bit_for_bit() -> None:
     model = load("crossformer_nano")
     for s, stage in enumerate(model.stages):
         for b, block in enumerate(stage.block_list):
-            block = block_bias(model, s, b, "sda")
+            packed = block_bias(model, s, b, "sda")
             direct = block.attn.pos.bias(7).detach().numpy()
-            assert np.array_equal(block.table[:, 6, 6], direct[:, 0, 0])
-            assert np.array_equal(block.table[:, 0, 0], direct[:, 0, 48])
+            assert np.array_equal(packed.table[:, 6, 6], direct[:, 0, 0])
+            assert np.array_equal(packed.table[:, 0, 0], direct[:, 0, 48])
 
 
 def test_results_are_the_newest_file_of_this_schema(tmp_path: Path) -> None:
