@@ -22,7 +22,7 @@ pytestmark = pytest.mark.browser
 WATCH = [f"layers.*.blocks.*.attn.{point}" for point in ("q", "k", "bias", "probs")]
 READ = """([to, key]) => new Promise((done) => {
   const figure = document.querySelector('.cf').figure;
-  figure.rest();
+  figure.stopTour();
   figure.set({ ...to, locked: true });
   figure.point(key);
   requestAnimationFrame(() => requestAnimationFrame(() => {

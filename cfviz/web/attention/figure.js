@@ -52,9 +52,11 @@ export class Figure {
     this.tables = { heat: colours(header.palette.sequential), signed: colours(header.palette.diverging) };
     this.heatCss = css(this.tables.heat);
     this.buildElements();
-    this.photograph(header.photo ? array(header.photo.file) : null);
-    this.state = this.legal(first ? { ...this.state, ...middle(this.stages), ...header.start } : this.state);
-    this.restage();
+    this.loadPhoto(header.photo ? array(header.photo.file) : null);
+    this.state = this.clamped(
+      first ? { ...this.state, ...middle(this.stages), ...header.start } : this.state,
+    );
+    this.showStage();
     this.ready = true;
   }
 
@@ -75,10 +77,10 @@ export class Figure {
     if (!came) return;
     this.header.error = Math.max(header.error, this.header.error);
     this.showPrecision();
-    this.reblock();
+    this.showBlock();
   }
 
-  photograph(png) {
+  loadPhoto(png) {
     const id = this.id;
     if (this.picture) URL.revokeObjectURL(this.picture);
     this.photo = null;
@@ -92,7 +94,7 @@ export class Figure {
     createImageBitmap(blob).then((bitmap) => {
       if (id !== this.id) return;
       this.photo = bitmap;
-      this.lay();
+      this.layOut();
       this.ui.root.dataset.ready = "";
     });
   }
@@ -146,7 +148,7 @@ export class Figure {
     ui.stages.hidden = this.stages.length < 2;
     this.showPrecision();
     this.watcher?.disconnect();
-    this.watcher = new ResizeObserver(() => this.lay());
+    this.watcher = new ResizeObserver(() => this.layOut());
     this.watcher.observe(ui.left);
   }
 
@@ -170,13 +172,13 @@ export class Figure {
       this.ui.root.style.setProperty(`--${name}`, value);
     const stops = this.header.palette.sequential.join(",");
     this.ui.ramp.style.background = `linear-gradient(90deg, ${stops})`;
-    if (this.map?.groups) this.lay();
+    if (this.map?.groups) this.layOut();
   }
 
   listen() {
     const { map, over } = this.ui;
     over.addEventListener("pointermove", (e) => {
-      this.rest();
+      this.stopTour();
       if (this.test?.point(this.map.token(e.offsetX, e.offsetY))) return;
       if (e.pointerType !== "touch" || e.buttons) this.hover(this.map.token(e.offsetX, e.offsetY));
     });
@@ -196,7 +198,7 @@ export class Figure {
     const { state, stage } = this;
     const step = STEPS[e.key];
     const block = stage.blocks.findIndex((b) => b.b === state.block);
-    this.rest();
+    this.stopTour();
     if (this.test?.press(e.key, step)) return e.preventDefault();
     if (step && e.shiftKey) this.walkKey(step);
     else if (step) this.set({ row: state.row + step[0], col: state.col + step[1] });
@@ -225,7 +227,7 @@ export class Figure {
     this.quizText = text;
     this.test = what ? new Quiz(this, what) : null;
     this.showQuiz();
-    this.lay();
+    this.layOut();
   }
 
   showQuiz() {
@@ -253,7 +255,7 @@ export class Figure {
   }
 
   /** The existing choice that is nearest to the one wanted. */
-  legal(want) {
+  clamped(want) {
     const stage = this.stages.find((s) => s.s === want.stage) ?? this.stages[0];
     const block = stage.blocks.find((b) => b.b === want.block) ?? stage.blocks[0];
     const clip = (x, n) => Math.max(0, Math.min(n - 1, Math.round(x) || 0));
@@ -277,12 +279,12 @@ export class Figure {
       want.row = Math.floor(((before.row + 0.5) * next.H) / this.stage.H);
       want.col = Math.floor(((before.col + 0.5) * next.W) / this.stage.W);
     }
-    this.state = this.legal(want);
-    if (commit) this.rest();
+    this.state = this.clamped(want);
+    if (commit) this.stopTour();
     if (["stage", "block", "row", "col", "locked"].some((name) => this.state[name] !== before[name]))
       Object.assign(this, { key: null, outside: null });
-    if (this.state.stage !== before.stage) this.restage();
-    else if (this.state.block !== before.block) this.reblock();
+    if (this.state.stage !== before.stage) this.showStage();
+    else if (this.state.block !== before.block) this.showBlock();
     else this.requestDraw();
     if (commit) this.commitState();
   }
@@ -319,25 +321,25 @@ export class Figure {
       n += 1;
       const { H, W } = this.stage;
       const at = { row: H * (0.5 + 0.33 * Math.sin(0.45 * n)), col: W * (0.5 + 0.36 * Math.sin(0.3 * n)) };
-      if (n > 40 || !this.ui.root.isConnected) this.rest();
+      if (n > 40 || !this.ui.root.isConnected) this.stopTour();
       else this.set({ row: Math.floor(at.row), col: Math.floor(at.col) });
     }, 450);
   }
 
-  rest() {
+  stopTour() {
     if (this.walk) clearInterval(this.walk);
     this.walk = null;
   }
 
   // ---- drawing ---------------------------------------------------------------------------------------
 
-  restage() {
+  showStage() {
     this.stageChoice.choose(this.stages.indexOf(this.stage));
     this.blocks.build(this.stage, this.picture);
-    this.reblock();
+    this.showBlock();
   }
 
-  reblock() {
+  showBlock() {
     const { block, stage, groups, ui } = this;
     this.blocks.choice.choose(stage.blocks.indexOf(block));
     if (stage.heads) this.heads.build(stage.heads, groups.Gh, groups.Gw);
@@ -345,10 +347,10 @@ export class Figure {
     ui.root.dataset.kind = block.kind;
     ui.absent.hidden = block.ready || !block.absent;
     say(ui.absent, this.t.absent);
-    this.lay();
+    this.layOut();
   }
 
-  lay() {
+  layOut() {
     const { ui, stage, header } = this;
     const width = ui.left.clientWidth;
     if (!width) return;
@@ -570,7 +572,7 @@ export class Figure {
   }
 
   close() {
-    this.rest();
+    this.stopTour();
     this.watcher?.disconnect();
     clearTimeout(this.speech);
     if (this.picture) URL.revokeObjectURL(this.picture);

@@ -11,7 +11,7 @@ export default onPage(
   (box, data, commit) => {
     const figure = new Figure(box, data, commit);
     const go = (to) => {
-      figure.rest();
+      figure.stopTour();
       figure.set(to);
     };
     figure.more = () => {

@@ -22,7 +22,7 @@ export function vector(figure) {
   const top = high + (heat ? 34 : 8);
   const pen = new SvgPen(Math.max(width, FOOT.ramp), top + FOOT.line * lines.length + 8);
   pen.rect(0, 0, pen.width, pen.height, theme.paper);
-  ground(pen, figure, width, high);
+  drawBackground(pen, figure, width, high);
   members(pen, figure, colour);
   outline(pen, map, frame.group, colour);
   marks(pen, figure);
@@ -34,7 +34,7 @@ export function vector(figure) {
 }
 
 /** Padding, the photo, the veil over all but the group, and the grid of tokens. */
-function ground(pen, { map, photo, header, theme, stage, frame }, width, high) {
+function drawBackground(pen, { map, photo, header, theme, stage, frame }, width, high) {
   const { groups, cell } = map;
   const [w, h] = [(header.input.w / stage.stride) * cell, (header.input.h / stage.stride) * cell];
   if (w < width || h < high) pen.hatch(0, 0, width, high, theme.padding);

@@ -41,16 +41,16 @@ export class CompareFigure {
       : { row: Math.floor(before.y * H), col: Math.floor(before.x * W), held: this.state.held };
     this.state = { row: 0, col: 0, held: false };
     this.applyTheme();
-    this.photograph(array(header.photo.file));
+    this.loadPhoto(array(header.photo.file));
     this.set(to);
   }
 
-  photograph(png) {
+  loadPhoto(png) {
     const id = this.id;
     createImageBitmap(new Blob([png], { type: "image/png" })).then((bitmap) => {
       if (id !== this.id) return;
       this.photo = bitmap;
-      this.lay();
+      this.layOut();
       this.root.dataset.ready = "";
     });
   }
@@ -81,7 +81,7 @@ export class CompareFigure {
     });
     this.lock = el("button.lock", { type: "button", "aria-pressed": "false" });
     this.lock.addEventListener("click", () => {
-      this.rest();
+      this.stopTour();
       this.set({ held: !this.state.held });
       this.commitState();
     });
@@ -122,20 +122,20 @@ export class CompareFigure {
     this.parent.append(this.root);
     for (const side of this.sides) this.listen(side);
     this.watcher?.disconnect();
-    this.watcher = new ResizeObserver(() => this.lay());
+    this.watcher = new ResizeObserver(() => this.layOut());
     this.watcher.observe(this.root);
   }
 
   listen(side) {
     const at = (event) => side.token(event.offsetX, event.offsetY);
     side.over.addEventListener("pointermove", (event) => {
-      this.rest();
+      this.stopTour();
       if (!this.state.held && (event.pointerType !== "touch" || event.buttons)) this.set(at(event));
     });
     side.over.addEventListener("click", (event) => {
       const to = at(event);
       const same = this.state.held && to.row === this.state.row && to.col === this.state.col;
-      this.rest();
+      this.stopTour();
       this.set({ ...to, held: !same });
       this.commitState();
     });
@@ -149,7 +149,7 @@ export class CompareFigure {
         this.set({ held: false });
         this.commitState();
       } else return;
-      this.rest();
+      this.stopTour();
       event.preventDefault();
     });
   }
@@ -163,7 +163,7 @@ export class CompareFigure {
     this.root.dataset.theme = mode;
     for (const [name, value] of Object.entries(this.theme)) this.root.style.setProperty(`--${name}`, value);
     this.ramp.style.background = `linear-gradient(90deg, ${this.header.palette.sequential.join(",")})`;
-    if (this.photo) this.lay();
+    if (this.photo) this.layOut();
   }
 
   // ---- choices ---------------------------------------------------------------------------------------
@@ -195,7 +195,7 @@ export class CompareFigure {
     this.walk = setInterval(() => {
       n += 1;
       const { H, W } = this.sides[0].layer;
-      if (n > 40 || !this.root.isConnected || this.state.held) this.rest();
+      if (n > 40 || !this.root.isConnected || this.state.held) this.stopTour();
       else
         this.set({
           row: Math.floor(H * (0.5 + 0.33 * Math.sin(0.45 * n))),
@@ -204,17 +204,18 @@ export class CompareFigure {
     }, 450);
   }
 
-  rest() {
+  stopTour() {
     if (this.walk) clearInterval(this.walk);
     this.walk = null;
   }
 
   // ---- drawing ---------------------------------------------------------------------------------------
 
-  lay() {
+  layOut() {
     const width = this.sides[0].root.clientWidth;
     if (!width) return;
-    for (const side of this.sides) side.lay(Math.min(width, 560), this.header.input, this.photo, this.theme);
+    for (const side of this.sides)
+      side.layOut(Math.min(width, 560), this.header.input, this.photo, this.theme);
     this.requestDraw();
   }
 
@@ -324,7 +325,7 @@ export class CompareFigure {
   }
 
   close() {
-    this.rest();
+    this.stopTour();
     this.watcher?.disconnect();
     clearTimeout(this.speech);
   }

@@ -120,7 +120,7 @@ export class SideView {
   }
 
   /** Draw what does not follow the pointer, in a box `width` CSS pixels wide. */
-  lay(width, input, photo, theme) {
+  layOut(width, input, photo, theme) {
     const ratio = Math.min(2, window.devicePixelRatio || 1);
     const size = [Math.round(width * ratio), Math.round((width * ratio * input.h) / input.w)];
     for (const canvas of [this.base, this.over]) {

@@ -51,7 +51,7 @@ export class EmbeddingFigure {
     createImageBitmap(blob).then((bitmap) => {
       if (id !== this.id) return;
       this.photo = bitmap;
-      this.lay();
+      this.layOut();
       this.ui.root.dataset.ready = "";
     });
   }
@@ -139,7 +139,7 @@ export class EmbeddingFigure {
     );
     this.listen();
     this.watcher?.disconnect();
-    this.watcher = new ResizeObserver(() => this.lay());
+    this.watcher = new ResizeObserver(() => this.layOut());
     this.watcher.observe(ui.left);
   }
 
@@ -151,7 +151,7 @@ export class EmbeddingFigure {
     this.theme = this.header.palette[mode];
     for (const [name, value] of Object.entries(this.theme))
       this.ui.root.style.setProperty(`--${name}`, value);
-    if (this.plane?.pen) this.lay();
+    if (this.plane?.pen) this.layOut();
   }
 
   listen() {
@@ -180,7 +180,7 @@ export class EmbeddingFigure {
   quiz(what) {
     this.test = what;
     this.showQuiz();
-    this.lay();
+    this.layOut();
   }
 
   showQuiz() {
@@ -240,7 +240,7 @@ export class EmbeddingFigure {
       return { canvas, tile };
     });
     this.ui.tiles.replaceChildren(...this.tiles.map(({ tile }) => tile));
-    this.lay();
+    this.layOut();
     if (commit) this.commitState();
   }
 
@@ -249,8 +249,9 @@ export class EmbeddingFigure {
     const clip = (x, n) => Math.max(0, Math.min(n - 1, x));
     const next = { ...before, ...change };
     this.state = { ...next, row: clip(next.row, this.cel.H), col: clip(next.col, this.cel.W) };
-    if (this.state.measure !== before.measure) this.lay();
-    else if (this.state.kernel !== before.kernel || this.state.channel !== before.channel) this.ground();
+    if (this.state.measure !== before.measure) this.layOut();
+    else if (this.state.kernel !== before.kernel || this.state.channel !== before.channel)
+      this.drawBackground();
     this.requestDraw();
     if (commit) this.commitState();
   }
@@ -269,7 +270,7 @@ export class EmbeddingFigure {
 
   // ---- drawing ---------------------------------------------------------------------------------------
 
-  lay() {
+  layOut() {
     const { ui, cel, state } = this;
     const width = ui.left.clientWidth;
     if (!width) return;
@@ -286,11 +287,11 @@ export class EmbeddingFigure {
     Object.assign(this, { low, high: high || 1 });
     this.rows.spread(this.maps, low, this.high, this.hues, this.theme, state.measure !== "norm");
     this.tiles.forEach(({ canvas }, i) => this.plane.tint(canvas, this.maps[i], this.heat, 0, this.high));
-    this.ground();
+    this.drawBackground();
     this.requestDraw();
   }
 
-  ground() {
+  drawBackground() {
     const { state, cel, plane, t, ui } = this;
     if (!plane.pen) return;
     const C = cel.step.length;
@@ -306,7 +307,7 @@ export class EmbeddingFigure {
       values = this.maps[state.kernel];
       note = fill(t[`${state.measure}_note`], { k: cel.kernels[state.kernel].k });
     }
-    plane.ground(this.photo, this.theme, values, table, low, high, 0.88);
+    plane.drawBackground(this.photo, this.theme, values, table, low, high, 0.88);
     const show = number(state.measure);
     ui.ramp.parentNode.hidden = !values;
     const { diverging, sequential } = this.header.palette;

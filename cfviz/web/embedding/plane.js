@@ -39,7 +39,7 @@ export class Plane {
   }
 
   /** Draw the photo and, unless `values` is null, a map of the layer's tokens over it. */
-  ground(photo, theme, values, table, low, high, strength) {
+  drawBackground(photo, theme, values, table, low, high, strength) {
     const pen = this.base.getContext("2d");
     const { zoom, input, cel } = this;
     const [x, w, h] = [this.at(0), input.w * zoom, input.h * zoom];

@@ -100,7 +100,7 @@ export class Axes {
     this.stop();
     this.kind = kind;
     this.progress = 99;
-    this.lay();
+    this.layOut();
     this.draw();
   }
 
@@ -139,7 +139,7 @@ export class Axes {
     return { B: 0, C: 0, ...digits(this.example.groups[this.kind], row, col), size };
   }
 
-  lay() {
+  layOut() {
     this.plan = steps(this.kind, this.example.size);
     const { letters, order, own } = this.plan;
     const wide = Math.max(300, Math.min(760, this.root.clientWidth || 700));
@@ -237,7 +237,7 @@ export class Axes {
     if (!this.plan) return;
     if (this.planFor !== JSON.stringify([this.kind, this.example.size])) {
       this.planFor = JSON.stringify([this.kind, this.example.size]);
-      this.lay();
+      this.layOut();
     }
     const { letters, order } = this.plan;
     const at = this.indices();

@@ -201,8 +201,8 @@ export class Example {
     return Math.floor(g.members.indexOf(this.query.row * g.W + this.query.col) / g.N);
   }
 
-  lay() {
-    this.axes.lay();
+  layOut() {
+    this.axes.layOut();
     this.draw();
   }
 

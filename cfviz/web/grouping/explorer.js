@@ -46,7 +46,7 @@ export class Explorer {
   }
 
   /** Lay out everything that does not follow the pointer. */
-  lay() {
+  layOut() {
     const { app } = this;
     const g = app.grouping;
     // In a lesson, the counts below stay in sight.
@@ -54,12 +54,12 @@ export class Explorer {
     const width = Math.min(this.left.clientWidth, fit);
     const lattice = new Lattice(g.H, g.W, g.Hp, g.Wp, width, Math.min(620, Math.max(320, width)));
     this.board.fit(lattice);
-    this.ground(this.board.base, lattice);
+    this.drawBackground(this.board.base, lattice);
     this.tally();
     this.draw();
   }
 
-  ground(pen, at) {
+  drawBackground(pen, at) {
     const { grouping: g, theme } = this.app;
     const colour = theme[g.kind];
     pen.rect(at.left, at.top, g.W * at.cell, g.H * at.cell, theme.panel);
@@ -190,7 +190,7 @@ export class Explorer {
       paper: theme.paper,
       draw: (pen) => {
         pen.text(20, 30, title, { size: 17, weight: 600, fill: theme.ink });
-        this.ground(pen, at);
+        this.drawBackground(pen, at);
         this.group(pen, at);
         pen.text(
           20,

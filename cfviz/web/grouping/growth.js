@@ -104,7 +104,7 @@ export class Growth {
     say(this.play, this.app.t.play);
   }
 
-  lay() {
+  layOut() {
     const { h: H, w: W } = this.app.state;
     const width = Math.min(this.left.clientWidth, 560);
     const lattice = new Lattice(H, W, H, W, width, Math.min(520, Math.max(300, width)));

@@ -140,7 +140,7 @@ class App {
     );
     this.figures.forEach((f) => this.sight.observe(f.plate.root));
     this.watcher?.disconnect();
-    this.watcher = new ResizeObserver(() => this.width !== this.root.clientWidth && this.lay());
+    this.watcher = new ResizeObserver(() => this.width !== this.root.clientWidth && this.layOut());
     this.watcher.observe(this.root);
   }
 
@@ -152,7 +152,7 @@ class App {
     this.theme = this.data.palette[mode];
     this.root.dataset.theme = mode;
     for (const [name, value] of Object.entries(this.theme)) this.root.style.setProperty(`--${name}`, value);
-    if (this.families) this.lay();
+    if (this.families) this.layOut();
   }
 
   // ---- state -----------------------------------------------------------------------------------------
@@ -200,7 +200,7 @@ class App {
     this.auto.disabled = next.kind === "sda";
     this.channels.value = next.c;
     this.preset.value = PRESETS.find(([, ...p]) => p.join() === [h, w, g, next.i, next.c].join())?.[0] ?? "";
-    this.lay();
+    this.layOut();
     this.remember();
   }
 
@@ -257,7 +257,7 @@ class App {
   // ---- frames ----------------------------------------------------------------------------------------
 
   /** Lay all figures out anew: those in sight at once, the others when they come into sight. */
-  lay() {
+  layOut() {
     if (!this.root.isConnected || !this.theme) return;
     this.width = this.root.clientWidth;
     this.stale = new Set(this.figures);
@@ -269,7 +269,7 @@ class App {
       this.frame = null;
       if (!this.root.isConnected) return;
       for (const figure of this.seen) {
-        if (this.stale.delete(figure)) figure.lay();
+        if (this.stale.delete(figure)) figure.layOut();
         else figure.draw();
       }
       this.frames = (this.frames ?? 0) + 1;

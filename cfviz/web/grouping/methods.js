@@ -73,7 +73,7 @@ export class Methods {
     return this.app.theme[layer.name] ?? this.app.theme.muted;
   }
 
-  lay() {
+  layOut() {
     const { h: H, w: W } = this.app.state;
     const columns = this.grid.clientWidth > 760 ? 4 : 2;
     this.grid.style.setProperty("--columns", columns);
@@ -81,13 +81,13 @@ export class Methods {
     this.cells.forEach((cell) => {
       const lattice = new Lattice(H, W, H, W, width, Math.min(width, 300));
       cell.board.fit(lattice);
-      this.ground(cell.board.base, lattice);
+      this.drawBackground(cell.board.base, lattice);
     });
     this.rank();
     this.draw();
   }
 
-  ground(pen, at) {
+  drawBackground(pen, at) {
     pen.rect(at.left, at.top, at.width, at.height, this.app.theme.panel);
     at.grid(pen, this.app.theme.paper);
   }
@@ -200,7 +200,7 @@ export class Methods {
           weight: 600,
           fill: theme.ink,
         });
-        this.ground(pen, at);
+        this.drawBackground(pen, at);
         this.tokens(pen, at, layer, this.cells[i].seen);
         const words = `${this.cells[i].line.textContent} · ${compact(this.costs[i].attention)}`;
         pen.text(at.left, at.top + at.height + 18, words, { size: 11, fill: theme.muted });

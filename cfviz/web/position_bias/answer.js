@@ -68,7 +68,7 @@ export class AnswerPart extends Frame {
   read(header, array) {
     this.groups = new Groups(header.grouping, array(header.grouping.index));
     this.ways = header.ways.map((entry) => new Way(entry, this.groups, array, header.scale));
-    if (header.source !== this.source) this.photograph(array(header.photo.file), header.source);
+    if (header.source !== this.source) this.loadPhoto(array(header.photo.file), header.source);
     this.source = header.source;
     clearInterval(this.clock);
     this.clock = this.ways.every((way) => way.ready) ? null : setInterval(() => this.more?.(), AGAIN);
@@ -81,7 +81,7 @@ export class AnswerPart extends Frame {
     };
   }
 
-  photograph(png, source) {
+  loadPhoto(png, source) {
     this.photo = null;
     createImageBitmap(new Blob([png], { type: "image/png" })).then((bitmap) => {
       if (source !== this.source) return;
@@ -207,7 +207,7 @@ export class AnswerPart extends Frame {
     this.top = top;
     const room = this.cards[0].root.clientWidth;
     this.side = Math.min(WIDEST, room);
-    this.ground();
+    this.drawBackground();
     for (const card of this.cards) this.paint(card, first);
     this.legend[state.less].root.hidden = !ready.length;
     this.legend[1 - state.less].root.hidden = true;
@@ -223,7 +223,7 @@ export class AnswerPart extends Frame {
   }
 
   /** The dimmed photo at the size of a card, drawn once: it does not follow the pointer. */
-  ground() {
+  drawBackground() {
     const { header, side, photo } = this;
     this.ratio = Math.min(2, window.devicePixelRatio || 1);
     const [w, h] = [

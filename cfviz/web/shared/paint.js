@@ -127,11 +127,11 @@ export class PhotoMap {
     }
     this.edgeX = edges(groups.Wp, w);
     this.edgeY = edges(groups.Hp, h);
-    this.ground(input, stride, photo, theme);
+    this.drawBackground(input, stride, photo, theme);
     this.pen = this.over.getContext("2d", { alpha: false }); // base covers it all: padding, photo, panel
   }
 
-  ground(input, stride, photo, theme) {
+  drawBackground(input, stride, photo, theme) {
     const [w, h] = [
       (input.w / stride / this.groups.Wp) * this.base.width,
       (input.h / stride / this.groups.Hp) * this.base.height,
