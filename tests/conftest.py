@@ -79,6 +79,7 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     """What was imported stays to the end: the garbage collector need not go through it again and again."""
     gc.collect()
     gc.freeze()
+    gc.set_threshold(10_000)  # 700 by default, and a large heap is gone through each time
 
 
 @pytest.fixture(autouse=True, scope="session")

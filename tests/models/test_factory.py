@@ -215,6 +215,7 @@ def test_trained_weights_are_of_unknown_origin() -> None:
             assert "came from bundled" in copied.provenance.notes[0].sentence()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("weights", ["auto", None])
 @pytest.mark.parametrize(
     "write",

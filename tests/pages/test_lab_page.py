@@ -75,11 +75,11 @@ def test_shown_code_runs_and_prints_the_same(capsys: pytest.CaptureFixture[str])
 def test_the_page_does_not_wait_for_the_ranking() -> None:
     gate, calls = threading.Event(), []
 
-    def slow(model: object, x: object, changes: list, *rest: object) -> np.ndarray:
+    def slow(model: object, x: object, changes: list, *rest: object, **options: object) -> np.ndarray:
         calls.append(len(changes))
         with queue.release_turn():
             assert gate.wait(20)
-        return effects(model, x, changes, *rest)
+        return effects(model, x, changes, *rest, **options)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(experiment, "effects", slow)

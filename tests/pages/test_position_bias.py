@@ -96,6 +96,7 @@ def test_results_are_the_newest_file_of_this_schema(tmp_path: Path) -> None:
 # ---------------------------------------------------------------- the answer
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("cut", [("own", (5, 5, 5, 5)), ("trained", (3, 3, 3, 3))])
 def test_answers_equal_forwards_with_every_method(tiny_model: Any, cut: tuple[str, tuple[int, ...]]) -> None:
     model, twin = (tiny_model(embed_dim=64, group_size=3, position_bias=kind) for kind in ("dpb", "rpb"))

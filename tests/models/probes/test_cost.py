@@ -14,6 +14,7 @@ WAYS += [{"in_chans": 1, "num_classes": 7}, {"group_size": (4, 4, 7, 7), "interv
 WAYS += [{"lda": "whole"}, {"lda": "whole", "group_size": (2, 2, 2, 2), "interval": (16, 5, 2, 1)}]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("config", WAYS, ids=lambda config: "-".join(map(str, config.values())))
 @pytest.mark.parametrize("name", ["crossformer_nano", "crossformer_nano_rpb"])
 def test_parameters_and_multiply_adds_are_the_models_own(name: str, config: dict) -> None:
