@@ -38,7 +38,7 @@ START_SECONDS = 90  # of the app, on a loaded machine
 
 @cache
 def share(file: str) -> str:
-    """What one process runs from its first test to its last: a file, or all files with browser tests.
+    """What one process runs as a whole: a file, or all files with browser tests.
 
     What the tests of a file share is then made once, and there is one app for all browser tests.
     """
@@ -76,7 +76,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
-    """What was imported stays to the end: the garbage collector need not go through it again and again."""
+    """Exempt what was imported from garbage collection: it stays to the end anyway."""
     gc.collect()
     gc.freeze()
     gc.set_threshold(10_000)  # 700 by default, and a large heap is gone through each time
@@ -327,7 +327,7 @@ def open_page(browser: Any) -> Iterator[Callable[..., Any]]:
 
 
 def soon(page: Any, read: Callable[[], Any], wanted: Any, seconds: float = 30) -> None:
-    """Fail unless reading gives what is wanted, now or soon: a busy machine paints later."""
+    """Fail unless a reading gives the wanted value, now or soon: a busy machine paints later."""
     end = time.monotonic() + seconds
     while (found := read()) != wanted and time.monotonic() < end:
         page.wait_for_timeout(20)

@@ -224,7 +224,7 @@ def test_gradients_flow_through_watched_probabilities(model, image):
     assert gradient.abs().max() > 0
 
 
-def test_an_informed_edit_learns_what_the_model_says_and_chains_with_plain_ones(model):
+def test_an_informed_edit_gets_the_models_information_and_chains_with_plain_ones(model):
     x, told = torch.randn(1, 3, 64, 96), []
 
     def note(tensor, about):

@@ -235,8 +235,8 @@ def test_a_job_can_be_cancelled_while_it_starts(tmp_path: Path, monkeypatch: pyt
     assert not begun
 
 
-def test_a_cancel_while_a_job_is_resumed_is_heeded(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The mark of whoever cancelled was removed by the start that it was meant for."""
+def test_a_job_can_be_cancelled_while_it_is_resumed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The start used to remove the very mark that was meant to cancel it."""
     folder = jobs.home() / "count" / "one"
     folder.mkdir(parents=True)
     jobs.write(folder / "job.json", {"kind": "count", "command": ["models"], "result": "at"})
@@ -277,8 +277,8 @@ def ended(kind: str, name: str, started: float, size: int = 10, state: str = "do
     return folder
 
 
-def test_of_jobs_that_ended_the_newest_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Old results were never removed."""
+def test_only_the_newest_ended_jobs_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Old results used to be kept for ever."""
     monkeypatch.setattr(jobs, "_supervise", lambda folder: None)
     monkeypatch.setattr(jobs, "KEPT", 3)
     states = ("done", "done", "done", "failed", "done", "done")
@@ -306,7 +306,7 @@ def test_of_jobs_that_ended_the_newest_are_kept(monkeypatch: pytest.MonkeyPatch)
         jobs.resume(removed)
 
 
-def test_a_job_knows_who_started_it_last(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_job_records_who_started_it_last(monkeypatch: pytest.MonkeyPatch) -> None:
     held: list[int | None] = []
     monkeypatch.setattr(jobs, "_supervise", lambda folder: held.append(jobs._lock(folder)))
     assert jobs.start("count", ["one"], "at", owner="a").owner == "a"

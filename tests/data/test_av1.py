@@ -121,7 +121,7 @@ def frame(width: int, height: int, kind: int = 0, shown: int = 1, bits: int = 16
 
 
 @pytest.mark.parametrize(("kind", "shown"), [(0, 1), (0, 0), (2, 1)])
-def test_a_frames_own_size_counts_itself(kind: int, shown: int) -> None:
+def test_a_frames_own_size_is_checked_too(kind: int, shown: int) -> None:
     """Up to 200 million pixels passed, four times what any other photo may have."""
     roomy = sequence(100, 100, reduced=False, bits=16)
     good = roomy + frame(120, 90, kind, shown)
@@ -132,7 +132,7 @@ def test_a_frames_own_size_counts_itself(kind: int, shown: int) -> None:
         read_header(file_of(roomy + frame(10_000, 6_000, kind, shown)))
 
 
-def test_all_parts_together_are_bounded() -> None:
+def test_the_parts_of_an_avif_are_bounded_together() -> None:
     """Tiles that overlap the picture's edge, hidden frames and layers: each part is within the limit."""
     tile = sequence(7000, 7000, reduced=False) + unit(6, bytes(20))
     assert read_header(file_of(tile, tile, given=(7000, 7000))).notes == (), "a photo and its transparency"

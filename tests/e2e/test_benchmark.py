@@ -12,7 +12,7 @@ pytestmark = pytest.mark.browser
 
 
 @pytest.mark.parametrize("path", ["predict", "attention", "embedding"])
-def test_the_benchmark_finds_a_photo_to_choose_and_sees_the_change(browser: Any, app: Any, path: str) -> None:
+def test_the_benchmark_can_choose_a_photo_and_sees_the_change(browser: Any, app: Any, path: str) -> None:
     context = pages.window(browser)
     try:
         page, first = pages.opened(context, app.url(path, lang="en"), pages.PAGES[path])

@@ -84,7 +84,7 @@ def test_blocks_alternate_and_small_maps_are_one_sda_group():
 
 
 @given(small, small, st.integers(1, 8), st.integers(1, 6))
-def test_over_the_whole_map_a_token_attends_to_all_that_lie_whole_intervals_away(H, W, G, I):  # noqa: E741
+def test_over_the_whole_map_a_group_has_all_tokens_at_whole_intervals(H, W, G, I):  # noqa: E741
     cut = g.grouping("lda", H, W, G, I, "whole")
     assert (cut.nG, cut.Gh, cut.Gw) == (I * I, -(-H // I), -(-W // I))
     assert (cut.Hp, cut.Wp) == (cut.Gh * I, cut.Gw * I)  # the least multiples of I
@@ -96,7 +96,7 @@ def test_over_the_whole_map_a_token_attends_to_all_that_lie_whole_intervals_away
     assert cut == g.grouping("lda", H, W, G + 3, I, "whole")  # whatever G is
 
 
-def test_the_rule_of_the_model_over_the_whole_map():
+def test_blocks_alternate_over_the_whole_map_too():
     assert g.lsda(56, 56, 1, 7, 8, "whole") == g.lsda(56, 56, 1, 7, 8)  # at 224 px, all is as in the paper
     assert g.lsda(200, 304, 0, 7, 8, "whole") == g.Grouping("sda", 200, 304, 7)
     assert g.lsda(200, 304, 1, 7, 8, "whole") == g.Grouping("lda", 200, 304, 25, 8, 38)

@@ -41,7 +41,7 @@ def test_groups_that_need_gigabytes_are_refused_beforehand(G: list[int], I: list
     assert time.process_time() - began < 2
 
 
-def test_groups_over_a_whole_large_map_are_counted() -> None:
+def test_groups_over_a_large_whole_map_count_against_the_limit() -> None:
     model = empty("crossformer_small", lda="whole")
     room.check_room(model, 800, 1216)
     for size in (SIZES[0], SIZES[-1]):

@@ -30,7 +30,7 @@ def test_every_page_opens_without_classes(name: str, tmp_path: Path) -> None:
         assert not app.error
 
 
-def test_the_second_of_two_models_says_so_too(tmp_path: Path) -> None:
+def test_the_second_model_without_classes_is_announced_too(tmp_path: Path) -> None:
     app = page("compare", mine(tmp_path, num_classes=0), lang="en", other="own-0")
     assert not app.exception
     assert any("has no classifier" in box.value for box in app.info)

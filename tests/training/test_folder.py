@@ -382,7 +382,7 @@ def test_training_knows_before_its_first_step_which_photos_it_can_use(
     assert len(Trainer(recipe, run, cpu=True).train_indices) == files["trained_on"]
 
 
-def test_a_photo_that_is_lost_during_training_is_replaced(
+def test_a_photo_lost_during_training_is_replaced(
     settings: dict, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     root = tmp_path / "photos"
@@ -461,7 +461,7 @@ def test_a_state_on_a_full_disk_keeps_the_one_before(
     assert not list(tmp_path.glob("*.part"))
 
 
-def test_the_folder_above_train_and_val_is_not_taken_for_two_classes(folder: Path, tmp_path: Path) -> None:
+def test_a_folder_of_train_and_val_is_not_taken_for_two_classes(folder: Path, tmp_path: Path) -> None:
     """It used to be trained on: two classes, train and val."""
     shutil.copytree(folder, tmp_path / "mine" / "train")
     shutil.copytree(folder, tmp_path / "mine" / "val")

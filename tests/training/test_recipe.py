@@ -160,14 +160,14 @@ def recipes_of_the_page() -> str:
     ],
 )
 def test_the_page_on_training_lists_every_recipe_and_every_setting(title: str, content: str) -> None:
-    """No page said which settings there are; this one cannot go stale."""
+    """The page is compared with the code, so it cannot become outdated."""
     found = re.search(rf"<!-- {title} -->\n(.*?)<!-- end -->", PAGE.read_text(encoding="utf-8"), re.DOTALL)
     assert found is not None
     assert found[1].strip() == content, f"put this into docs/training.md:\n{content}"
 
 
 @pytest.mark.parametrize("kind", [recipe.Recipe, recipe.Phase])
-def test_every_setting_says_what_it_is_for_and_its_default_is_allowed(kind: type) -> None:
+def test_every_setting_has_a_meaning_and_an_allowed_default(kind: type) -> None:
     for entry in fields(kind):
         assert entry.metadata["meaning"].endswith("."), entry.name
         limit = entry.metadata["limit"]
@@ -190,7 +190,7 @@ def test_recipes_and_settings_are_listed_on_the_command_line(capsys: pytest.Capt
 # ---------------------------------------------------------------- the recommended recipe
 
 
-def test_the_recommended_recipe_asks_for_nothing_but_photos() -> None:
+def test_the_recommended_recipe_needs_nothing_but_photos() -> None:
     """It used to name a teacher's file that nobody outside has, and 20 classes."""
     chosen = recipe.load(recipe.RECOMMENDED, data="pets")
     assert (chosen.data, chosen.teacher, chosen.teacher_maps, chosen.start_weights) == (

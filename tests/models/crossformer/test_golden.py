@@ -78,8 +78,8 @@ def test_dense_features_agree_with_the_authors_code(case, golden_fill):
 
 @pytest.mark.slow
 @torch.inference_mode()
-def test_no_image_changes_the_result_of_a_later_one(golden_fill):
-    """The authors' blocks keep the change that a narrow image makes."""
+def test_an_image_does_not_change_the_result_of_a_later_one(golden_fill):
+    """In the authors' code a narrow image changes the blocks for good."""
     model = timm.create_model("crossformer_small", features_only=True, lda="whole").eval()
     golden_fill(model.model)
     for size in ((256, 320), (192, 640), (256, 320), (192, 640)):

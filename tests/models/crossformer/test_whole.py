@@ -50,7 +50,7 @@ def close(a: torch.Tensor, b: torch.Tensor) -> None:
 
 
 @EACH_CUT
-def test_a_map_of_its_own_indices_is_cut_as_the_geometry_says(cut: Grouping) -> None:
+def test_a_map_of_indices_is_grouped_as_in_the_geometry(cut: Grouping) -> None:
     codes = torch.arange(1, cut.H * cut.W + 1, dtype=torch.float32).reshape(1, cut.H, cut.W, 1)
     found = group(codes.repeat(2, 1, 1, 1), cut)  # B*nG, N, 1
     assert np.array_equal(found[: cut.nG, :, 0].numpy(), cut.members + 1)  # 0 where it is padded
@@ -61,7 +61,7 @@ def test_a_map_of_its_own_indices_is_cut_as_the_geometry_says(cut: Grouping) -> 
 @pytest.mark.parametrize("gradients", [False, True])
 @pytest.mark.parametrize("large", [False, True])
 @pytest.mark.parametrize("kind", ["dpb", "rpb", "none"])
-def test_attention_is_that_of_the_definition(
+def test_attention_follows_the_definition(
     cut: Grouping, gradients: bool, large: bool, kind: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Every token scores those that lie whole intervals away, with the bias of its distance in intervals."""
@@ -98,7 +98,7 @@ def test_attention_is_that_of_the_definition(
 
 
 @torch.no_grad()
-def test_at_the_size_of_the_paper_both_forms_are_one() -> None:
+def test_both_forms_agree_at_the_papers_size() -> None:
     nets = [
         timm.create_model("crossformer_nano", num_classes=5, lda=lda).eval() for lda in ("regions", "whole")
     ]
@@ -111,14 +111,14 @@ def test_at_the_size_of_the_paper_both_forms_are_one() -> None:
 
 
 @torch.no_grad()
-def test_no_size_changes_the_result_at_another() -> None:
+def test_a_size_does_not_change_the_result_at_another() -> None:
     net = tiny()
     alone = {size: tiny()(photo(size)) for size in SIZES}
     for size in (*SIZES, *reversed(SIZES), *SIZES):
         assert torch.equal(net(photo(size)), alone[size])
 
 
-def test_the_form_is_a_setting_like_the_others() -> None:
+def test_the_form_can_be_set_like_other_settings() -> None:
     net = tiny(lda="regions")
     assert net.lda == "regions"
     before = net.groupings(128, 288)
@@ -139,7 +139,7 @@ def test_the_form_is_a_setting_like_the_others() -> None:
 
 @pytest.mark.parametrize("size", SIZES)
 @torch.no_grad()
-def test_what_is_watched_has_the_shape_of_the_groups_and_made_the_result(size: tuple[int, int]) -> None:
+def test_watched_tensors_have_the_groups_shape_and_made_the_result(size: tuple[int, int]) -> None:
     net, x = tiny(interval=(6, 4, 2, 1)), photo(size, 2)
     plain = net(x)
     with capture(net, "layers.*.blocks.*.attn.*") as seen:
@@ -183,7 +183,7 @@ def by_offset(bias: torch.Tensor, g: Grouping) -> dict[tuple[int, int], torch.Te
     return found
 
 
-def test_a_bias_of_36_x_36_pairs_is_edited_as_one_of_groups_of_4_x_9() -> None:
+def test_a_bias_of_36_x_36_pairs_can_belong_to_groups_of_4_x_9() -> None:
     """The number of pairs alone would say 6 x 6."""
     net, x, point = tiny(), photo((128, 288)), "layers.0.blocks.1.attn.bias"
     g = net.groupings(128, 288)[0][1]
@@ -254,7 +254,7 @@ def test_a_table_is_resized_along_each_side() -> None:
 
 
 @torch.no_grad()
-def test_what_is_remembered_is_bounded() -> None:
+def test_the_cache_of_biases_is_bounded() -> None:
     net = tiny()
     for width in range(64, 64 + 32 * 12, 32):
         net(photo((64, width)))

@@ -433,7 +433,9 @@ def test_a_detectors_neck_and_heads_are_left_out(state, file):
     "beside", ["neck.conv.weight", "roi_head.bbox_head.fc.bias", "decode_head.conv_seg.bias"]
 )
 @pytest.mark.parametrize("wrapper", ["", "module."])
-def test_a_detector_or_segmenter_attends_over_the_whole_map_and_says_so(state, file, beside, wrapper):
+def test_weights_of_detectors_and_segmenters_attend_over_the_whole_map_with_a_note(
+    state, file, beside, wrapper
+):
     backbone = {
         f"{wrapper}backbone.{key}": value
         for key, value in state.items()
@@ -470,7 +472,7 @@ def test_no_other_file_changes_the_form_of_long_distance_attention(state, file):
 
 
 @pytest.mark.parametrize("lda", ["regions", "whole"])
-def test_the_form_of_long_distance_attention_is_written_and_read_back(state, tmp_path, lda):
+def test_the_form_of_long_distance_attention_survives_writing_and_reading(state, tmp_path, lda):
     path = tmp_path / "weights.safetensors"
     write_checkpoint(path, state, lda=lda)
     checkpoint = load_checkpoint(path)

@@ -157,7 +157,7 @@ class OneOfThree:
         return torch.cat(self._all(own))
 
 
-def test_a_process_may_have_no_photo(photos: Path) -> None:
+def test_a_process_may_have_no_photos(photos: Path) -> None:
     """Two photos for three processes used to end in `torch.cat(): expected a non-empty list of Tensors`."""
     folder = PhotoFolder(photos)
     items = EvalSet(folder, 32, np.asarray([0, 20]))

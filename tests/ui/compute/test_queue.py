@@ -61,7 +61,7 @@ def test_readers_take_turns_however_much_one_asks() -> None:
     assert turns.length == 0
 
 
-def test_whoever_needs_little_goes_first_but_not_for_ever() -> None:
+def test_short_work_goes_first_but_long_work_does_not_wait_for_ever() -> None:
     clock, order = [0.0], []
     turns = Turns(lambda: clock[0])
     with turns.turn("first"):
@@ -74,7 +74,7 @@ def test_whoever_needs_little_goes_first_but_not_for_ever() -> None:
     assert order == ["a prediction", "110 ablations", "a late prediction"]
 
 
-def test_whoever_has_computed_much_stands_behind_those_who_come() -> None:
+def test_readers_who_computed_much_wait_behind_newcomers() -> None:
     clock, order = [0.0], []
     turns = Turns(lambda: clock[0])
     with turns.turn("busy"):
@@ -94,7 +94,7 @@ def test_whoever_has_computed_much_stands_behind_those_who_come() -> None:
     assert order[2:] == ["busy", "new"]
 
 
-def test_pages_come_before_what_they_wait_for_and_that_before_what_nobody_asked_for() -> None:
+def test_pages_come_before_their_background_work_and_that_before_work_ahead_of_time() -> None:
     clock, order = [0.0], []
     turns = Turns(lambda: clock[0])
     with turns.turn("first"):
@@ -111,7 +111,7 @@ def test_pages_come_before_what_they_wait_for_and_that_before_what_nobody_asked_
     assert order == ["page", "behind", "late page", "later", "idle"]
 
 
-def test_nobody_is_forgotten_or_remembered_for_ever() -> None:
+def test_readers_are_neither_forgotten_too_soon_nor_kept_for_ever() -> None:
     clock = [0.0]
     turns = Turns(lambda: clock[0])
     for n in range(100):
@@ -122,7 +122,7 @@ def test_nobody_is_forgotten_or_remembered_for_ever() -> None:
 
 
 def test_what_a_reader_waits_for_is_as_urgent_as_the_reader(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A result that is being made ahead of time does not stand behind the rest once somebody needs it."""
+    """A result made ahead of time becomes urgent once somebody needs it."""
     turns, once, order, kept = Turns(), SingleFlight(), [], {}
     monkeypatch.setattr(queue, "_turns", turns)
 
@@ -152,7 +152,7 @@ def test_what_a_reader_waits_for_is_as_urgent_as_the_reader(monkeypatch: pytest.
     assert order == ["outer", "other"]
 
 
-def test_a_long_turn_gives_way_to_what_is_more_urgent_only(
+def test_a_long_turn_gives_way_only_to_more_urgent_work(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     clock, order = [0.0], []

@@ -85,7 +85,7 @@ def test_the_page_and_its_fragments_wait_separately_within_a_bound() -> None:
 
 
 def test_a_click_in_a_flood_is_not_lost() -> None:
-    """The next message of the session replaced it: another widget's, or another page's."""
+    """The session's next message, of another widget or page, used to replace it."""
 
     def said(message: BackMsg) -> list[str]:
         return sorted(widget.id for widget in message.rerun_script.widget_states.widgets)
@@ -119,7 +119,7 @@ def test_a_click_in_a_flood_is_not_lost() -> None:
 
 
 def test_many_floods_get_no_more_runs_than_one() -> None:
-    """Five clients with two hundred messages a second kept all others waiting for three seconds."""
+    """Five clients with two hundred messages a second used to keep all others waiting for three seconds."""
     clock, done = Clock(), list[str]()
     desk = door.Desk(clock.later, lambda: clock.now)
     sessions = [door.Rate(lambda one: done.append(one.rerun_script.query_string), desk) for _ in range(50)]
@@ -149,7 +149,7 @@ def test_nobody_can_clear_the_caches_of_others() -> None:
 
 
 def test_few_runs_begin_at_once_and_who_sends_least_comes_first() -> None:
-    """Fifty sessions that each sent a few messages kept another waiting for twelve seconds."""
+    """Fifty sessions that each sent a few messages used to keep another waiting for twelve seconds."""
     clock, done = Clock(), list[str]()
     desk = door.Desk(clock.later, lambda: clock.now)
     running: dict[str, bool] = {}
@@ -179,7 +179,7 @@ def test_few_runs_begin_at_once_and_who_sends_least_comes_first() -> None:
     assert not clock.calls
 
 
-def test_places_for_files_are_not_made_without_end() -> None:
+def test_the_number_of_upload_places_is_bounded() -> None:
     take, _, done = rate()
     take.take(BackMsg(file_urls_request=FileURLsRequest(file_names=[""] * 500_000)))
     assert done == []
@@ -214,7 +214,7 @@ def test_ended_sessions_are_released() -> None:
 
 
 def test_values_of_no_widget_are_dropped() -> None:
-    """One of them, and every run of the session ended in the redacted page."""
+    """After one of them, every run of the session used to end in the redacted page."""
     message = click("")
     names = ("x", "", "cfviz.settings", "$$ID-1-None", f"{door.INTERNAL}_$$ID-2__events", "$$WIDGET")
     message.rerun_script.widget_states.widgets.extend(WidgetState(id=name, int_value=1) for name in names)

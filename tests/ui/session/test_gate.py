@@ -42,7 +42,7 @@ TOKEN = b"2|00000000|" + b"0" * 32 + b"|1"
 
 
 class Server:
-    """As much of Streamlit's server as stands between a request and the store of uploads."""
+    """The part of Streamlit's server between a request and the store of uploads."""
 
     def __init__(self) -> None:
         self.uploaded_file_mgr = MemoryUploadedFileManager("/_stcore/upload_file")
@@ -121,10 +121,10 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
 
 
 @pytest.mark.parametrize("declared", [True, False])
-def test_a_session_over_its_budget_is_told_so(
+def test_a_session_over_its_budget_gets_a_sentence(
     server: Server, monkeypatch: pytest.MonkeyPatch, declared: bool
 ) -> None:
-    """It was answered with an error of the server."""
+    """The answer used to be a server error."""
     monkeypatch.setattr(gate, "MOST_UPLOADED", 300_000)
     assert server.put(100_000)[0] == 204
     more = {"content_length": "250100"} if declared else {}
@@ -183,20 +183,20 @@ def test_bytes_count_while_they_arrive(server: Server, monkeypatch: pytest.Monke
     assert seen == [2000, 0]
 
 
-def test_a_session_that_ended_keeps_nothing(server: Server) -> None:
-    """A file that was on the way when its session ended stayed for ever."""
+def test_an_ended_session_keeps_no_files(server: Server) -> None:
+    """A file still arriving when its session ended used to stay for ever."""
     server.is_active_session = lambda _: True  # type: ignore[method-assign]  # as it was when the file began
     assert server.put(1000, "gone")[0] == 404
     assert server.kept("gone") == {}
 
 
-def test_a_session_sends_so_many_files(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_number_of_a_sessions_files_is_limited(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(gate, "MOST_FILES", 3)
     assert [server.put(0, id=f"{n}")[0] for n in range(5)] == [204, 204, 204, 413, 413]
     assert server.put(5, id="1")[0] == 204
 
 
-def test_a_model_counts_as_long_as_it_lives(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_model_counts_for_as_long_as_it_exists(monkeypatch: pytest.MonkeyPatch) -> None:
     torch.manual_seed(0)
     state = CrossFormer(**VARIANTS["crossformer_nano"], num_classes=3).state_dict()
     data = safetensors.torch.save({key: value.contiguous() for key, value in state.items()})
@@ -213,7 +213,7 @@ def test_a_model_counts_as_long_as_it_lives(monkeypatch: pytest.MonkeyPatch) -> 
     budget.shared.cache_clear()
 
 
-def test_a_photo_counts_as_long_as_it_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_photo_counts_for_as_long_as_it_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     state: dict[str, Any] = {}
     monkeypatch.setattr(photos, "st", SimpleNamespace(session_state=state))
     monkeypatch.setattr(photos, "change", lambda **_: None)
@@ -247,16 +247,18 @@ def test_the_budget_follows_from_the_memory_or_is_set(
 # ---------------------------------------------------------------- addresses and names
 
 
-def test_figures_about_the_server_are_closed(server: Server) -> None:
-    """Anybody could read how many sessions there are and how much memory they take."""
+def test_the_servers_statistics_are_not_public(server: Server) -> None:
+    """Anybody could read how many sessions there were and how much memory they took."""
     assert server.ask("/_stcore/health") == (200, "ok")
     for path in ("metrics", "script-health-check", "agent/interact", "metrics/", "new-in-the-next-release"):
         assert server.ask(f"/_stcore/{path}")[0] == 404
         assert server.ask(f"/base/_stcore/{path}")[0] == 404
 
 
-def test_a_page_elsewhere_cannot_lend_its_name(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
-    """DNS rebinding: evil.example is made to lead to this machine, and its page then reads the app's."""
+def test_a_foreign_page_cannot_reach_the_app_under_its_own_name(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """DNS rebinding: evil.example resolves to this machine, and its page then reads the app's."""
     status, said = server.ask("/_stcore/health", host="evil.example:8501")
     assert status == 421
     assert "evil.example" in said
@@ -360,7 +362,7 @@ def test_messages_are_read_as_fast_as_a_reader_clicks(monkeypatch: pytest.Monkey
     assert slept[12] > 2, "one of many bytes counts as many"
 
 
-def test_a_client_that_does_not_read_is_let_go(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_client_that_does_not_read_is_disconnected(monkeypatch: pytest.MonkeyPatch) -> None:
     """Five hundred messages of megabytes could wait for each of them."""
     gate.guard()
     monkeypatch.setattr(gate, "MOST_UNREAD", 10_000)
@@ -386,7 +388,7 @@ def test_a_client_that_does_not_read_is_let_go(monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_a_message_too_large_is_not_even_read(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Streamlit looks at the size of a message when it has all of it, and takes 200 MB."""
+    """Streamlit checks a message's size only when all of it has arrived, and accepts 200 MB."""
     protocol = ServerProtocol(max_size=200 * 2**20)
 
     class Connection:

@@ -37,8 +37,8 @@ def test_photos_are_decoded_one_at_a_time_and_identical_ones_once(monkeypatch: p
     assert sorted(decoded) == ["0.jpg", "1.jpg", "2.jpg", "3.jpg"]
 
 
-def test_a_reader_with_many_photos_lets_others_go_between(monkeypatch: pytest.MonkeyPatch) -> None:
-    """All waited at one lock, in the order in which they came to it."""
+def test_a_reader_with_many_photos_lets_others_in_between(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All used to wait for one lock, in order of arrival."""
     order, mine = list[str](), threading.local()
     begun, go = threading.Event(), threading.Event()
 

@@ -58,7 +58,7 @@ def test_a_job_belongs_to_the_browser_that_started_it(
     assert again == ["me"]
 
 
-def test_a_browser_is_known_by_its_cookie(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_browser_is_recognised_by_its_cookie(monkeypatch: pytest.MonkeyPatch) -> None:
     token = b"0123456789abcdef"
     first, again = (generate_xsrf_token_string(token, 1) for _ in range(2))
     assert first != again, "masked anew each time"
@@ -75,7 +75,7 @@ def test_a_browser_is_known_by_its_cookie(monkeypatch: pytest.MonkeyPatch) -> No
         assert len(state) == 1
 
 
-def test_who_sits_at_the_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_local_reader_is_recognised(monkeypatch: pytest.MonkeyPatch) -> None:
     asked(monkeypatch, None, {}, Host="localhost:8501")
     assert reader.at_the_machine()
     for ip, headers in (
