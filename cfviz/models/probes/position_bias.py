@@ -135,7 +135,7 @@ def methods_of(kind: str) -> tuple[str, ...]:
     return {"dpb": BIAS_METHODS, "rpb": ("own", "clamp", "cut", "none"), "none": ("own",)}[kind]
 
 
-def same(kind: str, trained: int, method: str, sides: set[int]) -> str:
+def simplest_method(kind: str, trained: int, method: str, sides: set[int]) -> str:
     """Return the simplest method that gives the same bias in groups with these sides.
 
     At the trained G every method equals the model's own; in smaller groups the table covers all offsets, so

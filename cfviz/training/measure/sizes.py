@@ -16,7 +16,7 @@ import numpy as np
 from cfviz.hooks import edit
 from cfviz.jobs import report, write
 from cfviz.models.crossformer import CrossFormer
-from cfviz.models.probes.position_bias import edits, methods_of, same, sides_of
+from cfviz.models.probes.position_bias import edits, methods_of, sides_of, simplest_method
 from cfviz.options import BIAS_METHODS, TRAINED_SIZE, WINDOWS
 from cfviz.stats import pack_hits, unpack_hits
 from cfviz.training.data import EvalSet, Photos, readable
@@ -96,7 +96,7 @@ class MeasuredModel:
 
     def simplest(self, method: str, sides: set[int]) -> str:
         """The simplest method that gives the same bias."""
-        return same(self.model.position_bias, self.G, method, sides)
+        return simplest_method(self.model.position_bias, self.G, method, sides)
 
 
 def plan(

@@ -11,7 +11,7 @@ import torch
 
 from cfviz.analysis import position_bias as measure
 from cfviz.hooks import capture, edit
-from cfviz.models.probes.position_bias import CHANGES, changes, methods_of, same
+from cfviz.models.probes.position_bias import CHANGES, changes, methods_of, simplest_method
 from cfviz.options import BIAS_METHODS
 
 BLOCKS = ((0, 1), (2, 0))
@@ -111,7 +111,15 @@ def test_an_unknown_change_is_refused(net: Any) -> None:
 
 def test_methods_that_cannot_differ_are_known() -> None:
     assert methods_of("dpb") == BIAS_METHODS
-    assert {same("dpb", 7, way, {7}) for way in BIAS_METHODS} == {"own", "none"}
-    assert [same("dpb", 7, way, {5, 7}) for way in ("clamp", "cut", "bicubic")] == ["own", "own", "bicubic"]
-    assert [same("rpb", 7, way, {5, 7}) for way in ("own", "clamp", "cut")] == ["own", "clamp", "clamp"]
-    assert [same("dpb", 7, way, {8}) for way in BIAS_METHODS] == list(BIAS_METHODS)
+    assert {simplest_method("dpb", 7, way, {7}) for way in BIAS_METHODS} == {"own", "none"}
+    assert [simplest_method("dpb", 7, way, {5, 7}) for way in ("clamp", "cut", "bicubic")] == [
+        "own",
+        "own",
+        "bicubic",
+    ]
+    assert [simplest_method("rpb", 7, way, {5, 7}) for way in ("own", "clamp", "cut")] == [
+        "own",
+        "clamp",
+        "clamp",
+    ]
+    assert [simplest_method("dpb", 7, way, {8}) for way in BIAS_METHODS] == list(BIAS_METHODS)

@@ -19,7 +19,7 @@ from cfviz.figures.live.position_bias_answer import Card, pack
 from cfviz.hooks import edit
 from cfviz.measured import quick
 from cfviz.models.crossformer import CrossFormer
-from cfviz.models.probes.position_bias import edits, methods_of, regrouped, same, sides_of
+from cfviz.models.probes.position_bias import edits, methods_of, regrouped, sides_of, simplest_method
 from cfviz.models.room import check_room
 from cfviz.options import BIAS_METHODS
 from cfviz.run import forward, share_cores
@@ -110,7 +110,9 @@ def merged(subject: BiasSubject, groups: list[list[Any]]) -> dict[str, str]:
     if len(trained) > 1:
         return {method: method for method in shown}
     G = trained.pop()
-    return {method: method if method == "twin" else same(kind, G, method, sides) for method in shown}
+    return {
+        method: method if method == "twin" else simplest_method(kind, G, method, sides) for method in shown
+    }
 
 
 @cached(32)
