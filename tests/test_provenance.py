@@ -95,22 +95,25 @@ def test_senseless_fields_are_ignored(told: Any) -> None:
          "a short training in 3 sittings (18, 24 and 5 epochs)"),
         ({"trained": "photos, a short first training (9 of 20 epochs)"},
          "5 epochs, going on from other weights"),
+        # It used to say that both sittings were on these photos.
+        ({"trained": "imagenette20, a short first training (18 epochs)"},
+         "5 epochs, going on from other weights"),
         ({"trained": "my own cats, by hand"}, "5 epochs, going on from other weights"),
         ({"trained": None}, "5 epochs, going on from other weights"),
     ],
 )  # fmt: skip
 def test_every_sitting_is_counted(start: dict[str, Any], said: str) -> None:
-    recipe, state = Recipe("imagenette20/train", [Phase(64, 7, 5)]), {"epoch": 5}
-    assert export.training(recipe, state, start).sentence() == f"imagenette20, {said}"
+    recipe, state = Recipe("photos/train", [Phase(64, 7, 5)]), {"epoch": 5}
+    assert export.training(recipe, state, start).sentence() == f"photos, {said}"
     if facts := Training.from_sentence(start["trained"] or ""):
         fields = {"trained": "whatever it says", "training": facts.as_json()}
         assert export.training(recipe, state, fields) == export.training(recipe, state, start)
 
 
 def test_a_run_cut_short_says_how_far_it_got() -> None:
-    recipe = Recipe("imagenette20/train", [Phase(64, 7, 20)], teacher="t")
+    recipe = Recipe("photos/train", [Phase(64, 7, 20)], teacher="t")
     assert export.training(recipe, {"epoch": 9}).sentence() == (
-        "imagenette20, a short first training (9 of 20 epochs, distilled)"
+        "photos, a short first training (9 of 20 epochs, distilled)"
     )
     assert export.training(recipe, {"epoch": 20}, FIRST).epochs == (18, 20)
 

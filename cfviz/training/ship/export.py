@@ -60,7 +60,9 @@ def training(recipe: Recipe, state: dict[str, Any], start: dict[str, Any] | None
     earlier: tuple[float, ...] = ()
     if start is not None:
         before = Training.from_json(start.get("training")) or Training.from_sentence(start["trained"] or "")
-        if before is None or before.by != "run" or before.onward or before.planned is not None:
+        # Only finished sittings on the same photos are counted together.
+        same = ("run", recipe.data_name, False, None)
+        if before is None or (before.by, before.data, before.onward, before.planned) != same:
             return Training("run", recipe.data_name, (done,), planned, distilled, onward=True)
         earlier = before.epochs
     return Training("run", recipe.data_name, (*earlier, done), planned, distilled)

@@ -110,6 +110,7 @@ def test_a_second_sitting_records_where_it_started(toy_run: Path, settings: dict
         "phases": phases,
     }
     given |= {"start_weights": "crossformer_nano", "redraw": ["layers.0.blocks.*.attn.pos.*"]}
+    given |= {"dataset": "imagenette20"}
     Trainer(from_dict(given), tmp_path / "on", cpu=True).fit()
     out = export.export(tmp_path / "on", tmp_path / "on.safetensors")
     facts, text = card.read(out), out.with_suffix(".md").read_text()
