@@ -1,4 +1,4 @@
-"""Take the README's pictures of a running app: `.venv/bin/python scripts/pictures.py http://localhost:8501`."""
+"""Take the README's pictures from a running app: `.venv/bin/python scripts/pictures.py http://localhost:8501`."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ WIDTH, HEIGHT, LIMIT = 1440, 900, 300_000
 
 
 def main(base: str) -> None:
-    """Write one WebP a page, 1440 px wide, in the light theme."""
+    """Write one WebP per page, 1440 px wide, in the light theme."""
     FOLDER.mkdir(parents=True, exist_ok=True)
     browser = next((path for name in ("chromium", "google-chrome") if (path := shutil.which(name))), None)
     with sync_playwright() as playwright:

@@ -160,12 +160,6 @@ def head_order(found: Measures, by: str) -> np.ndarray:
 # ---------------------------------------------------------------- other windows
 
 
-def scaled_offsets(Gh: int, Gw: int, trained: int) -> np.ndarray:
-    """Offsets of a Gh x Gw group shrunk to the trained range: d * (G-1)/(G'-1), float ((…), 2)."""
-    shrink = [(trained - 1) / max(1, side - 1) for side in (Gh, Gw)]
-    return offsets(Gh, Gw) * np.array(shrink)
-
-
 def untrained_offsets(Gh: int, Gw: int, trained: int) -> np.ndarray:
     """Which offsets of a Gh x Gw group a group of `trained` x `trained` lacks: bool (2Gh-1, 2Gw-1)."""
     far = np.abs(offsets(Gh, Gw)).max(1) >= trained

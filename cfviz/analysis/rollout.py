@@ -134,7 +134,7 @@ def rollout(
 
     Args:
         rows: (R, H, W), one per token asked about: 1 at that token, or any weights that sum to one.
-        stages: The blocks of every stage, first stage first; the last may be cut short.
+        stages: The blocks of every stage, first stage first; the last may be incomplete.
         merging: The layer between each stage and the next, one fewer than `stages`.
         shortcut: The share that comes through each block's shortcut.
 

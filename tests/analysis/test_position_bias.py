@@ -151,13 +151,19 @@ def test_cut_and_clamp_by_hand() -> None:
         pb.resized_table(table, 3, 3, "guess")
 
 
+def scaled_offsets(Gh: int, Gw: int, trained: int) -> np.ndarray:
+    """Offsets of a Gh x Gw group shrunk to the trained range: d * (G-1)/(G'-1), float ((…), 2)."""
+    shrink = [(trained - 1) / max(1, side - 1) for side in (Gh, Gw)]
+    return offsets(Gh, Gw) * np.array(shrink)
+
+
 def test_untrained_offsets_and_offsets_scaled_back() -> None:
     assert pb.untrained_offsets(8, 8, 7).sum() == 15**2 - 13**2
     assert not pb.untrained_offsets(7, 4, 7).any()
-    scaled = pb.scaled_offsets(14, 7, 7)
+    scaled = scaled_offsets(14, 7, 7)
     assert np.abs(scaled).max(0).tolist() == [6, 6]
     assert scaled[1].tolist() == [-6, -5]
-    assert pb.scaled_offsets(1, 1, 7).tolist() == [[0, 0]]
+    assert scaled_offsets(1, 1, 7).tolist() == [[0, 0]]
 
 
 @pytest.mark.parametrize("way", TABLE_METHODS)
@@ -189,7 +195,7 @@ def test_edits_apply_a_method_to_the_model(tiny_model, way: str) -> None:
     wanted = {
         "own": lambda: probes.table_of(pos, 5).numpy().T.reshape(-1, 9, 9),
         "none": lambda: np.zeros_like(surface),
-        "rescaled": lambda: asked(pos, pb.scaled_offsets(5, 5, 3)).reshape(surface.shape),
+        "rescaled": lambda: asked(pos, scaled_offsets(5, 5, 3)).reshape(surface.shape),
         **{name: lambda name=name: pb.resized_table(table, 5, 5, name) for name in TABLE_METHODS},
     }[way]()
     assert surface == pytest.approx(wanted, abs=1e-5)

@@ -113,7 +113,7 @@ def pack(
     """Make a message from a header and its arrays.
 
     Args:
-        header: What the figure is told, with the entries that `arrays` returned.
+        header: The figure's data, with the entries that `arrays` returned.
         arrays: The arrays behind those entries.
         strings: The figure's words, from `cfviz.words.figure_words`.
         start: Where the figure begins.

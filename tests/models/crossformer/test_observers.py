@@ -123,7 +123,7 @@ class TestPositionBias:
 
 
 class TestModuleHooks:
-    """Each module with weights or a point's name is called once a forward, at every batch and image size."""
+    """A module with weights or a point's name is called once per forward, at every batch and image size."""
 
     @pytest.mark.parametrize("shape", [(1, 64, 64), (1, 224, 224), (2, 64, 96)])
     @pytest.mark.parametrize("gradients", [False, True])
