@@ -71,7 +71,8 @@ class PosBias(nn.Module):
         like = next(self.parameters(), torch.empty(0, device="cpu"))
         sides = (Gh, Gh if Gw is None else Gw)
         offset, index = _pairs(*sides, like.device)
-        return self(offset.to(like.dtype), sides)[index].permute(2, 0, 1)
+        table = self(offset.to(like.dtype), sides).T.contiguous()  # nH, n: read faster than (n, nH)
+        return table.index_select(1, index.flatten()).unflatten(1, index.shape)
 
 
 class DynamicPosBias(PosBias):
