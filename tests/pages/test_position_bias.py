@@ -111,6 +111,7 @@ def test_answers_equal_forwards_with_every_method(tiny_model: Any, cut: tuple[st
     found = steps.poll(60)
     assert set(found) == set(by.values())
     assert len(found) == (7 if cut[0] == "own" else 3)
+    assert steps.nbytes == sum(one.q.nbytes + one.k.nbytes for one in found.values())
     for way, one in by.items():
         net = twin if way == "twin" else model
         with torch.inference_mode():

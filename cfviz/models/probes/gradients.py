@@ -5,13 +5,14 @@ Only `torch.autograd.grad` is used, so no `.grad` is ever written.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from copy import deepcopy
 
 import numpy as np
 import torch
 
 from cfviz import point_names
-from cfviz.hooks import capture
+from cfviz.hooks import capture, edit
 from cfviz.models.crossformer import CrossFormer
 from cfviz.models.inputs import input_for
 
@@ -19,6 +20,14 @@ from cfviz.models.inputs import input_for
 def _own_input(model: CrossFormer, image: torch.Tensor) -> torch.Tensor:
     """Copy an image for the model, so that gradients reach the copy and not the caller's tensor."""
     return input_for(model, image.detach().clone())
+
+
+class _ReachedError(Exception):
+    """Ends a forward at the point whose gradient is wanted."""
+
+
+def _stop(x: torch.Tensor) -> torch.Tensor:
+    raise _ReachedError
 
 
 def receptive_field(model: CrossFormer, image: torch.Tensor, point: str, row: int, col: int) -> np.ndarray:
@@ -39,7 +48,11 @@ def receptive_field(model: CrossFormer, image: torch.Tensor, point: str, row: in
     """
     x = _own_input(model, image)[None].requires_grad_()
     with torch.enable_grad(), capture(model, point, graph=True) as seen:
-        model(x)
+        with (
+            edit(model, {point: _stop}),
+            suppress(_ReachedError),
+        ):  # what comes after the point changes nothing
+            model(x)
         maps = seen[point]
         if maps.ndim != 4 or not (0 <= row < maps.shape[1] and 0 <= col < maps.shape[2]):
             raise ValueError(f"{point} is {tuple(maps.shape)}; there is no token ({row}, {col}) in it")

@@ -6,19 +6,24 @@ import gc
 import sys
 import threading
 import weakref
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterable
+from fnmatch import fnmatchcase
 from functools import update_wrapper
 from inspect import signature
 from typing import Any, Generic, ParamSpec, TypeVar
+from weakref import WeakKeyDictionary
 
 import streamlit as st
 from cachetools import LRUCache
 
+from cfviz import point_names
 from cfviz.data.decode import Photo
+from cfviz.hooks import points
+from cfviz.measured import quick
 from cfviz.models.crossformer import CrossFormer
 from cfviz.run import inspect, share_cores
 from cfviz.trace import Trace
-from cfviz.ui.session import queue
+from cfviz.ui.session import pen, queue
 from cfviz.ui.session.budget import machine_memory
 from cfviz.ui.session.state import Settings
 
@@ -28,7 +33,7 @@ MAX_BYTES = 1024 * 2**20  # of arrays in cached traces: more than nano needs for
 PART = 8  # cached traces take at most 1/8 of the machine's memory
 P = ParamSpec("P")
 R = TypeVar("R")
-SWITCH = 0.0005  # seconds a thread may hold the interpreter while others wait for it
+SWITCH = 0.0001  # seconds a thread may hold the interpreter while others wait for it
 SWEEP = 30.0  # minimum seconds between garbage collections
 
 
@@ -143,7 +148,7 @@ class CachedFunction(Generic[P, R]):
         update_wrapper(self, compute)
         self.compute, self.entries, self.max_bytes = compute, entries, max_bytes
         self._kept: LRUCache[Hashable, tuple[R]] = LRUCache(
-            max_bytes, lambda boxed: min(message_bytes(boxed[0]), max_bytes)
+            max_bytes, lambda boxed: min(bytes_of(boxed[0]), max_bytes)
         )
         self._lock, self._once = threading.Lock(), SingleFlight()
         self._signature = signature(compute)
@@ -177,11 +182,14 @@ class CachedFunction(Generic[P, R]):
         return (result,)
 
 
-def message_bytes(result: Any) -> int:
-    """Bytes of a figure's message, 0 for anything else; doubled if in parts, which are kept again as sent."""
+def bytes_of(result: Any) -> int:
+    """Bytes of a message, an array or whatever states its `nbytes`, else 0.
+
+    A message in parts counts twice: the parts are kept again as sent.
+    """
     if isinstance(result, bytes):
         return len(result)
-    return 2 * len(getattr(result, "body", b""))
+    return getattr(result, "nbytes", 2 * len(getattr(result, "body", b"")))
 
 
 def cached(entries: int, max_bytes: float = float("inf")) -> Callable[[Callable[P, R]], CachedFunction[P, R]]:
@@ -193,7 +201,7 @@ def cached(entries: int, max_bytes: float = float("inf")) -> Callable[[Callable[
 
     Args:
         entries: How many results to keep, the least recently used evicted first.
-        max_bytes: How many bytes of messages to keep; the latest is kept regardless of size.
+        max_bytes: How many bytes to keep, see `bytes_of`; the latest is kept regardless of size.
     """
     return lambda compute: CachedFunction(compute, entries, max_bytes)
 
@@ -225,6 +233,7 @@ def tune_interpreter() -> Sweeper:
     operations, and would wait that long to get it back every time while pages are being drawn.
     """
     sys.setswitchinterval(SWITCH)
+    pen.share()
     gc.collect()
     gc.freeze()
     return Sweeper()
@@ -265,16 +274,61 @@ def trace(
     Args:
         settings: Model, size, device and number format.
         photo: The opened photo.
-        watch: Points to keep besides the logits.
+        watch: Points to keep besides the logits; the trace may hold more, see `widened`.
         mode: How the photo is fitted to the input size.
         net: The model of these settings, for a thread without a session to look it up in.
     """
     net = models.model(settings) if net is None else net
-    points = tuple(sorted(set(watch)))
-    key = (keys.on_photo(settings, net, photo), photo.name, mode, points)
+    kept = tuple(sorted(set(widened(settings, net, watch))))
+    key = (keys.on_photo(settings, net, photo), photo.name, mode, kept)
 
     def compute() -> Trace:
         share_cores()
-        return inspect(photo, net, settings.size, points, dtype=settings.dtype, mode=mode)
+        return inspect(photo, net, settings.size, kept, dtype=settings.dtype, mode=mode)
 
     return trace_cache().get(key, compute)
+
+
+# The points that the pages show, besides the logits.
+COMMON = (
+    *(point_names.attention(point=point) for point in ("q", "k", "v", "bias", "probs", "out")),
+    point_names.block(), *point_names.embeddings(), point_names.embedding(0, "out"), "pooled",
+)  # fmt: skip
+WIDEST = 16 * 2**20  # bytes of attention; nano at 224 px has 6 MB, and 19 MB at all common points
+_widened: WeakKeyDictionary[CrossFormer, dict[Hashable, tuple[str, ...]]] = WeakKeyDictionary()
+
+
+def widened(settings: Settings, net: CrossFormer, watch: tuple[str, ...]) -> tuple[str, ...]:
+    """The points to keep so that one forward serves all pages, if they are few enough in bytes.
+
+    Without this, each page would run its own forward for the same photo. A prediction alone is left as it is:
+    its time is shown, and keeping points takes time.
+
+    Args:
+        settings: The input size.
+        net: The model.
+        watch: Points as names or patterns.
+
+    Returns:
+        Patterns for all common points if they contain those of `watch`, else `watch`.
+    """
+    if not watch:
+        return watch
+    known, key = _widened.setdefault(net, {}), (settings.size, watch)
+    if key not in known:
+        names = points(net)
+        common = {pattern: _matching(names, pattern) for pattern in COMMON}
+        there, wanted = set().union(*common.values()), [_matching(names, pattern) for pattern in watch]
+        fits = quick(net) and _attention_bytes(net, settings.size) <= WIDEST
+        inside = fits and all(some and some <= there for some in wanted)
+        known[key] = tuple(pattern for pattern, some in common.items() if some) if inside else watch
+    return known[key]
+
+
+def _attention_bytes(net: CrossFormer, size: int) -> int:
+    stages = zip(net.groupings(size, size), net.num_heads, strict=True)
+    return sum(4 * heads * g.nG * g.N**2 for blocks, heads in stages for g in blocks)
+
+
+def _matching(names: Iterable[str], pattern: str) -> set[str]:
+    return {name for name in names if fnmatchcase(name, pattern)}

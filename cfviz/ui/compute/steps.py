@@ -9,10 +9,11 @@ from __future__ import annotations
 import atexit
 import threading
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from time import monotonic
 from typing import Generic, TypeVar
 
-from cfviz.ui.session import queue
+from cfviz.ui.session import pen, queue
 
 T = TypeVar("T")
 
@@ -29,10 +30,11 @@ class Steps(Generic[T]):
     Args:
         names: The names, in the order in which they are computed.
         make: Computes one result; runs in another thread, so it must not use Streamlit.
+        nbytes: Bytes that all results take, for caches that are limited in bytes.
     """
 
-    def __init__(self, names: Sequence[str], make: Callable[[str], T]) -> None:
-        self.names, self.make = tuple(names), make
+    def __init__(self, names: Sequence[str], make: Callable[[str], T], nbytes: int = 0) -> None:
+        self.names, self.make, self.nbytes = tuple(names), make, nbytes
         self.found: dict[str, T] = {}
         self.error: Exception | None = None
         self.polled = 0.0
@@ -49,7 +51,7 @@ class Steps(Generic[T]):
             Exception: Whatever `make` raised.
         """
         until = monotonic() + seconds
-        with _change:
+        with pen.down() if seconds else nullcontext(), _change:
             self.polled = monotonic()
             if self.left and self.error is None and self not in _open:
                 _open.append(self)

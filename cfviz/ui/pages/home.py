@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from typing import Any
 
 import streamlit as st
@@ -84,7 +85,7 @@ def _below(ctx: Context, trace: Trace) -> None:
 
 def _data(ctx: Context, trace: Trace) -> dict[str, Any]:
     """Everything the figure draws; equal inputs give equal bytes, so a rerun sends nothing."""
-    pictures = cached_with_trace(trace, "pictures", lambda: _pictures(trace))
+    pictures = cached_with_trace(trace, "pictures", lambda: _pictures(trace, ctx.model.depths))
     costs = cost(ctx.model, *trace.size)
     stages = anatomy(
         trace.groupings, [d["num_chs"] for d in ctx.model.feature_info], ctx.model.num_heads, costs
@@ -109,9 +110,9 @@ def _data(ctx: Context, trace: Trace) -> dict[str, Any]:
     return {"id": hashlib.sha256(repr(data).encode()).hexdigest()[:16], **data}
 
 
-def _pictures(trace: Trace) -> tuple[str, ...]:
+def _pictures(trace: Trace, depths: Sequence[int]) -> tuple[str, ...]:
     """Each stage's picture, then the crop, as data URIs."""
-    maps = [array for name, array in trace.arrays.items() if name.endswith(".out")]
+    maps = [trace[point] for point in point_names.stage_outputs(depths)]
     assert trace.crop is not None
     uris = [data_uri(Image.fromarray(feature_colours(array))) for array in maps]
     return (*uris, data_uri(trace.crop, "WEBP", quality=90))

@@ -20,6 +20,8 @@ from dataclasses import dataclass, field
 from streamlit.runtime.scriptrunner import get_script_run_ctx
 from streamlit.runtime.scriptrunner_utils.script_run_context import get_run_yield_check
 
+from . import pen
+
 GONE = 60.0  # seconds after a reader's last click
 EVERY = 0.1  # seconds between checks whether the reader has clicked again
 # Seconds by which requests stand behind those of a page that come at the same time.
@@ -254,7 +256,7 @@ def turn(name: str = "unnamed", key: Hashable = None) -> Iterator[None]:
         key: Everything that determines the result, for the log.
     """
     asked = time.monotonic()
-    with _turns.turn(_reader(), get_run_yield_check(), _usual.get(name, 0.0)):
+    with pen.down(), _turns.turn(_reader(), get_run_yield_check(), _usual.get(name, 0.0)):
         begun, outer = time.monotonic(), getattr(_within, "seconds", 0.0)
         _within.seconds = 0.0
         try:
@@ -309,7 +311,7 @@ def wait(event: threading.Event, thread: Standing | None = None) -> None:
         thread: The other thread, whose work becomes as urgent as this one's.
     """
     still_wanted, begun = get_run_yield_check(), time.monotonic()
-    with release_turn(), _turns.urging(thread, _reader()):
+    with pen.down(), release_turn(), _turns.urging(thread, _reader()):
         while not event.wait(EVERY):
             if still_wanted is not None:
                 still_wanted()

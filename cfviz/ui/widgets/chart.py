@@ -10,6 +10,7 @@ import streamlit as st
 
 from cfviz.figures.theme import plotly_config
 from cfviz.ui.context import Context
+from cfviz.ui.session import pen
 
 from .takeaway import take_away
 
@@ -27,7 +28,8 @@ def let_the_browser_paint() -> None:
     Does nothing when there is no browser.
     """
     if st.context.headers.get("User-Agent"):
-        time.sleep(PAINT)
+        with pen.down():
+            time.sleep(PAINT)
 
 
 def show_hint(text: str) -> None:

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from cfviz.hooks import capture
 from cfviz.models.probes.gradients import (
     attention_gradients,
     blurred,
@@ -37,6 +38,20 @@ def test_the_receptive_field_of_the_first_layer_is_its_largest_kernel(tiny_model
     seen = receptive_field(tiny_model(), photo, "patch_embed.out", 3, 4) > 0
     rows, cols = np.flatnonzero(seen.any(1)), np.flatnonzero(seen.any(0))
     assert (rows[0], rows[-1] + 1, cols[0], cols[-1] + 1) == (0, 30, 2, 34)
+
+
+def test_layers_after_the_token_are_not_computed(tiny_model, photo) -> None:
+    model, ran = tiny_model(), []
+    first = model.get_submodule("layers.0.blocks.0")
+    for module in (first, model.get_submodule("layers.1.blocks.0"), model.norm):
+        module.register_forward_pre_hook(lambda module, _: ran.append(module))
+    found = receptive_field(model, photo, "layers.0.blocks.0.out", 2, 3)
+    assert ran == [first]
+    x = photo[None].clone().requires_grad_()
+    with capture(model, "layers.0.blocks.0.out", graph=True) as seen:
+        model(x)
+    (whole,) = torch.autograd.grad(seen["layers.0.blocks.0.out"][0, 2, 3].square().sum() / 2, x)
+    assert np.array_equal(found, whole[0].abs().sum(0).numpy())
 
 
 def test_a_missing_token_is_refused_by_name(tiny_model, photo) -> None:

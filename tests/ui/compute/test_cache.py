@@ -8,8 +8,17 @@ import threading
 import numpy as np
 import pytest
 
+from cfviz import point_names
+from cfviz.data.decode import load_image
+from cfviz.data.samples import sample
+from cfviz.run import inspect
 from cfviz.trace import Trace
+from cfviz.ui.compute import cache
 from cfviz.ui.compute.cache import PerTraceCache, TraceCache, cached, trace_bytes
+from cfviz.ui.compute.steps import Steps
+from cfviz.ui.pages.attention.measures import WATCH
+from cfviz.ui.pages.embedding.subject import WATCH as EMBEDDING
+from cfviz.ui.session.state import Settings
 
 
 def trace(kilobytes: int = 1) -> Trace:
@@ -81,6 +90,43 @@ def test_results_derived_from_a_trace_leave_with_it() -> None:
     del one
     gc.collect()
     assert derived._kept == {}
+
+
+def test_one_forward_serves_all_pages(tiny_model) -> None:
+    net, settings = tiny_model(), Settings(size=64)
+    outputs, pooled = point_names.stage_outputs(net.depths), ("pooled",)
+    wide = cache.widened(settings, net, pooled)
+    assert wide == cache.widened(settings, net, outputs) == cache.widened(settings, net, WATCH)
+    photo = load_image(sample("cat").path)
+    got = [cache.trace(settings, photo, watch, net=net) for watch in (pooled, outputs, EMBEDDING, WATCH)]
+    assert len({id(trace) for trace in got}) == 1
+    alone = inspect(photo, net, 64, outputs)
+    assert all((got[0][point] == alone[point]).all() for point in (*outputs, "logits"))
+
+
+def test_what_is_not_for_all_pages_is_kept_alone(tiny_model, monkeypatch: pytest.MonkeyPatch) -> None:
+    net, settings = tiny_model(), Settings(size=64)
+    mlp = (point_names.block(0, 0, "mlp_branch"),)
+    for watch in ((), mlp, ("pooled", *mlp), ("no.such.point",)):
+        assert cache.widened(settings, net, watch) == watch
+    monkeypatch.setattr(cache, "WIDEST", 1000)  # bytes: large groups have much attention
+    assert cache.widened(settings, tiny_model(), ("pooled",)) == ("pooled",)
+    monkeypatch.undo()
+    monkeypatch.setattr(cache, "quick", lambda _: False)
+    assert cache.widened(settings, tiny_model(), ("pooled",)) == ("pooled",)
+
+
+def test_what_states_its_bytes_is_kept_by_them() -> None:
+    made: list[int] = []
+
+    @cached(100, 3000)
+    def answers(n: int) -> Steps[bytes]:
+        made.append(n)
+        return Steps("abc", lambda _: bytes(300), nbytes=1000 * n)
+
+    for n in (1, 2, 1, 2, 3, 2):
+        answers(n)
+    assert made == [1, 2, 3, 2]
 
 
 def test_messages_are_bounded_by_bytes_but_the_latest_is_kept() -> None:

@@ -129,9 +129,11 @@ def _rows(ctx: Context, subject: BiasSubject, where: str, how: str) -> list[tupl
 @cached(256)
 def shares(source: str, _ctx: Context, _subject: BiasSubject) -> list[np.ndarray]:
     """Position's share in every block's logits on the chosen photo, (nH,) each."""
-    image = prepare(_ctx.photo, _subject.trace.size[0]).tensor
-    share_cores()
-    arrays, _ = forward(_subject.model, image, [point_names.attention(point=name) for name in POINTS])
+    points = [point_names.attention(s, b, name) for s, b in _subject.places for name in POINTS]
+    arrays = _subject.trace.arrays
+    if not all(point in arrays for point in points):
+        share_cores()
+        arrays, _ = forward(_subject.model, prepare(_ctx.photo, _subject.trace.size[0]).tensor, points)
     out = []
     for s, b in _subject.places:
         q, k, bias = (arrays[point_names.attention(s, b, name)] for name in POINTS)

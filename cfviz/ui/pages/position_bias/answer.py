@@ -123,13 +123,14 @@ def seen(source: str, size: int, _photo: Photo) -> tuple[Any, bytes]:
     return prepared.tensor, out.getvalue()
 
 
-@cached(12)
+@cached(256, 160 * 2**20)  # every photo of the gallery in one window, for nano at 256 px
 def answers(
     source: str, window: Window, stage: int, block: int, _subject: BiasSubject, _photo: Photo
 ) -> Steps[Answer]:
     """The answers of all methods that differ, computed in the background."""
     subject, points = _subject, [point_names.attention(stage, block, name) for name in ("q", "k", "bias")]
-    needed = list(dict.fromkeys(merged(subject, window.groups(subject.model)).values()))
+    groups = window.groups(subject.model)
+    needed = list(dict.fromkeys(merged(subject, groups).values()))
 
     def make(method: str) -> Answer:
         tensor, _ = seen(_photo.sha256, window.size, _photo)
@@ -144,7 +145,8 @@ def answers(
         tables = bias_by_offset(bias, g.Gh, g.Gw)
         return Answer(arrays["logits"].astype(float), q, k, tables, seconds)
 
-    return Steps(needed, make)
+    g, channels = groups[stage][block], subject.model.feature_info[stage]["num_chs"]
+    return Steps(needed, make, len(needed) * 2 * 4 * g.nG * g.N * channels)  # float32 queries and keys
 
 
 # ---------------------------------------------------------------- the section
