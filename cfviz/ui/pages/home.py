@@ -11,10 +11,11 @@ from PIL import Image
 
 from cfviz import point_names
 from cfviz.figures.plots.architecture import anatomy, feature_colours, readable
-from cfviz.models.probes.cost import cost
+from cfviz.models.crossformer import CrossFormer
+from cfviz.models.probes.cost import Cost, cost
 from cfviz.trace import Trace
-from cfviz.ui.compute import models
-from cfviz.ui.compute.cache import cached_with_trace
+from cfviz.ui.compute import keys, models
+from cfviz.ui.compute.cache import cached, cached_with_trace
 from cfviz.ui.context import Context
 from cfviz.ui.session import forms
 from cfviz.ui.session.photos import data_uri
@@ -66,7 +67,7 @@ def _follow(ctx: Context, go: dict[str, Any]) -> None:
 
 def _below(ctx: Context, trace: Trace) -> None:
     """The sentence on the small pictures, the credit and the downloads."""
-    costs = cost(ctx.model, *trace.size)
+    costs = part_costs(keys.weights(ctx.settings, ctx.model), trace.size, ctx.model)
     st.caption(
         ctx.t(
             "home.summary",
@@ -83,10 +84,16 @@ def _below(ctx: Context, trace: Trace) -> None:
     take_away(ctx, "model", code=_code(ctx), table=table, live="whole")
 
 
+@cached(32)
+def part_costs(weights: str, size: tuple[int, int], _model: CrossFormer) -> dict[str, Cost]:
+    """The cost of every part; counting takes a second, which readers who arrive together share."""
+    return cost(_model, *size)
+
+
 def _data(ctx: Context, trace: Trace) -> dict[str, Any]:
     """Everything the figure draws; equal inputs give equal bytes, so a rerun sends nothing."""
     pictures = cached_with_trace(trace, "pictures", lambda: _pictures(trace, ctx.model.depths))
-    costs = cost(ctx.model, *trace.size)
+    costs = part_costs(keys.weights(ctx.settings, ctx.model), trace.size, ctx.model)
     stages = anatomy(
         trace.groupings, [d["num_chs"] for d in ctx.model.feature_info], ctx.model.num_heads, costs
     )

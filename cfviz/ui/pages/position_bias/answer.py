@@ -186,7 +186,7 @@ def show_answers(ctx: Context, subject: BiasSubject) -> None:
     data = pack(cards, cut, photo, (window.size, window.size), strings=strings, start=place, source=source)
     POSITION_BIAS.show(data, name=NAME, on_commit=lambda: _chosen(ctx))
     st.caption(t("position_bias.answer_maps", block=block_name(ctx, subject.blocks[number]), h=head + 1))
-    if steps.left:
+    if len(there) < len(steps.names):  # as polled: more may have come since
         st.caption(t("position_bias.answer_wait", done=len(there), all=len(steps.names)))
     else:
         _apart(ctx, found, by, sides_of(groups), subject)
