@@ -26,6 +26,7 @@ from cfviz.models.factory import DTYPES, create_model
 from cfviz.models.inputs import input_for
 from cfviz.models.probes.position_bias import regrouped
 from cfviz.models.weights.errors import CheckpointError
+from cfviz.provenance import Provenance
 from cfviz.trace import Trace
 
 LOAD = Path("/proc/loadavg")  # the fourth field begins with the number of threads that run or could run
@@ -249,13 +250,19 @@ def name_of(model: CrossFormer) -> str:
     return cfg.get("architecture") or type(model).__name__
 
 
-def class_names(model: CrossFormer, lang: str = "en") -> list[str]:
+def class_names(model: CrossFormer, lang: str = "en", known: Provenance | None = None) -> list[str]:
     """Return the names of a model's classes: those in its file, else those of its data set, else numbers.
 
     If nothing is known about a thousand classes, they are probably ImageNet's: each label is the number,
     followed by ImageNet's name with a question mark.
+
+    Args:
+        model: The model.
+        lang: "en" or "zh-Hant".
+        known: The origin of the weights, for callers that know it; by default the model's, which takes the
+            checksums of all weights.
     """
-    known, count = model.provenance, model.num_classes
+    known, count = known or model.provenance, model.num_classes
     if known.classes and len(known.classes) == count:
         return [folder_label(name, lang) for name in known.classes]
     names = labels(known.dataset, lang) if known.dataset in DATASETS else []  # a file may name any data set

@@ -11,7 +11,7 @@ import streamlit as st
 from cfviz.data.decode import Photo
 from cfviz.data.header import ImageError
 from cfviz.figures.theme import Theme
-from cfviz.models.crossformer import CrossFormer
+from cfviz.models.crossformer import CrossFormer, recorded
 from cfviz.run import class_names
 from cfviz.trace import Trace
 from cfviz.words import Translator
@@ -88,7 +88,7 @@ class Context:
     def labels(self) -> list[str]:
         """Names of the model's classes in the reader's language."""
         if self._labels is None:  # a page asks once per class, and the reader's weights may have thousands
-            self._labels = class_names(self.model, self.lang)
+            self._labels = class_names(self.model, self.lang, recorded(self.model))
         return self._labels
 
     def get(self, name: str, default: Any, allowed: Callable[[Any], bool] | Iterable[Any]) -> Any:

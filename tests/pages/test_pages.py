@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from streamlit.testing.v1 import AppTest
 
+from cfviz.models.crossformer import origin
 from cfviz.ui.compute import background, models
 from cfviz.ui.session.plain import plain
 from cfviz.words import translator
@@ -42,6 +43,18 @@ def test_every_page_runs(page: str, lang: str) -> None:
     assert len(app.title) == 1
     chinese = any("\u4e00" <= letter <= "\u9fff" for letter in app.title[0].value)
     assert chinese == (lang == "zh-Hant")
+
+
+@pytest.mark.parametrize("page", ["home", "attention", "embedding", "position_bias"])
+def test_a_page_drawn_again_takes_no_checksums_of_the_weights(
+    page: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They take 4 ms for the bundled weights; a page that took them at every figure took twice as long."""
+    app, taken = run(page), []
+    monkeypatch.setattr(origin, "_checksums", lambda model: taken.append(model) or ())
+    app.run()
+    assert not app.exception
+    assert not taken
 
 
 @pytest.mark.parametrize("page", PAGES)

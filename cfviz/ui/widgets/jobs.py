@@ -10,6 +10,7 @@ from typing import Any
 import streamlit as st
 
 from cfviz import jobs
+from cfviz.models.crossformer import recorded
 from cfviz.ui.compute import models
 from cfviz.ui.context import Context
 from cfviz.ui.session import reader
@@ -81,7 +82,7 @@ def refused(ctx: Context) -> str:
     """Why the chosen model cannot be measured in the background; empty if it can."""
     if ctx.settings.model in models.own():
         return ctx.t("jobs.own")
-    if ctx.model.provenance.trained is None:
+    if recorded(ctx.model).trained is None:
         return ctx.t("jobs.random")
     return ""
 
