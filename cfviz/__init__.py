@@ -1,6 +1,7 @@
 """cfviz: a microscope for CrossFormer, a hierarchical vision transformer.
 
-Importing the package registers the CrossFormer variants with timm.
+Importing the package registers the CrossFormer variants with timm. PyTorch and timm themselves are imported
+when the first of the names below is used.
 
 Example:
     >>> import cfviz
@@ -8,24 +9,36 @@ Example:
     >>> trace.top(3)
 """
 
-from cfviz.data.images import load_image
-from cfviz.hooks import capture, edit, points
-from cfviz.models import create_model, list_models, load_checkpoint
-from cfviz.notebook import show as _show
-from cfviz.run import inspect
-from cfviz.trace import Trace, render_traces_with
+from importlib import import_module
+from typing import Any
 
-__all__ = [
-    "Trace",
-    "capture",
-    "create_model",
-    "edit",
-    "inspect",
-    "list_models",
-    "load_checkpoint",
-    "load_image",
-    "points",
-]
+from cfviz.deferred import after_import, on_first_use, render_traces_with
+
+_HOMES = {
+    "Trace": "trace",
+    "capture": "hooks",
+    "create_model": "models.factory",
+    "edit": "hooks",
+    "inspect": "run",
+    "list_models": "models.variants",
+    "load_checkpoint": "models.weights.checkpoints",
+    "load_image": "data.images",
+    "points": "hooks",
+}
+__all__ = list(_HOMES)
 __version__ = "0.1.0"
+__getattr__ = on_first_use(__name__, _HOMES)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
+
+
+def _show(trace: Any) -> str:
+    from cfviz.notebook import show  # deferred: it imports the figures
+
+    return show(trace)
+
 
 render_traces_with(_show)
+after_import("timm", lambda: import_module("cfviz.models.registry"))

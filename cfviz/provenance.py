@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, fields
 from math import isfinite
 from typing import Any
 
-from cfviz.words import Translator, translator
+from cfviz.words import Translator, together, translator
 
+DATASETS = {"imagenet-1k": 1000, "imagenette20": 20}  # whose class names are known, and how many there are
 MAKERS = ("run", "authors", "file")
 # Notes that a weights file may contain, with their fields: what was done to the weights earlier.
 KEPT_NOTES = {
@@ -25,6 +26,15 @@ _SITTINGS = re.compile(
     r"\((?P<before>\d{1,6}(?:, \d{1,6}){0,50}) and (?P<passes>[^()]{1,80})\)"
 )
 _PASSES = re.compile(r"(?P<done>\d{1,6})(?: of (?P<planned>\d{1,6}))? epochs(?P<distilled>, distilled)?")
+
+
+def fitting(dataset: Any, num_classes: Any) -> str | None:
+    """Return the name of a data set; None if there is none, or if it has another number of classes.
+
+    Records of older runs name imagenette20 by default, whatever they were trained on.
+    """
+    name = dataset if isinstance(dataset, str) and dataset else None
+    return name if num_classes is None or DATASETS.get(str(name), num_classes) == num_classes else None
 
 
 @dataclass(frozen=True)
@@ -183,3 +193,16 @@ class Provenance:
     def trained_in(self, t: Translator) -> str:
         """Return `trained` in the reader's language; a file's own words stay as they are."""
         return self.training.sentence(t) if self.training else self.trained or ""
+
+    def sentence(self, t: Translator, plain: Callable[[str], str] = str) -> str:
+        """State where the weights come from, and what was done to them, in the reader's language.
+
+        Args:
+            t: The reader's language.
+            plain: Applied to whatever a file says about itself, where the sentence is for Markdown or HTML.
+        """
+        if self.trained is None:
+            return t("common.weights_random")
+        key = {"bundled": "weights_bundled", "unknown": "weights_unknown"}.get(self.source, "weights_other")
+        line = t(f"common.{key}", source=plain(self.source), trained=plain(self.trained_in(t)))
+        return together(line, *(plain(note.sentence(t)) for note in self.notes))

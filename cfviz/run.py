@@ -39,7 +39,7 @@ _log = logging.getLogger(__name__)
 def inspect(
     image: Any,
     model: str | CrossFormer = "crossformer_nano",
-    size: int | tuple[int, int] = 224,
+    size: int | tuple[int, int] | None = None,
     watch: str | Sequence[str] = (),
     device: str | None = None,
     dtype: str | None = None,
@@ -51,7 +51,8 @@ def inspect(
     Args:
         image: A path, bytes, a file, a PIL image, an (H, W, 3) uint8 array, or a `Photo`.
         model: A variant, which gets its bundled weights, or a model of your own in eval mode.
-        size: Side of the input in pixels, or (height, width); multiples of 32.
+        size: Side of the input in pixels, or (height, width); multiples of 32. By default, the size that the
+            weights were trained at.
         watch: Points to keep, as names or shell patterns: `"layers.*.blocks.*.attn.probs"`.
         device: "cpu", "cuda", ...; by default, a variant runs on CUDA if available, and a model of your own
             on its present device.
@@ -83,7 +84,7 @@ def inspect(
         raise CheckpointError("channels", source=net.provenance.source, channels=net.in_chans)
     if net.num_classes == 0 and not wanted:
         raise CheckpointError("no_classes", source=net.provenance.source)
-    seen = prepare(photo, size, mode=mode)
+    seen = prepare(photo, net.img_size if size is None else size, mode=mode)
     height, width = seen.tensor.shape[-2:]
     net, arrays, seconds = _forward(net, seen.tensor, wanted, lda)
     with _in_groups(net, lda):
@@ -219,13 +220,22 @@ def placed(model: CrossFormer, device: str | None = None, dtype: str | None = No
     first = next(model.parameters())
     wanted = torch.device(pick_device(device) if device else first.device)
     kind = DTYPES[dtype] if dtype else first.dtype
-    if (first.device.type, first.dtype) == (wanted.type, kind):
+    if (_numbered(first.device), first.dtype) == (_numbered(wanted), kind):
         return model
     try:
         return deepcopy(model).to(wanted, kind)  # the caller's own model stays where it is
     except torch.cuda.OutOfMemoryError:
         _log.warning("the GPU has no memory for the model; it stays on the CPU")
     return deepcopy(model).to("cpu", kind)
+
+
+def _numbered(device: torch.device) -> torch.device:
+    """Return a device with its number: "cuda" alone is the current one of several."""
+    if device.type in ("cpu", "meta"):
+        return torch.device(device.type)
+    if device.index is not None:
+        return device
+    return torch.device(device.type, torch.get_device_module(device.type).current_device())
 
 
 def pick_device(device: str | None = None) -> str:

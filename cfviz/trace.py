@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
 import numpy as np
 from PIL import Image
 
+from cfviz.deferred import rendered
 from cfviz.geometry import Grouping
 from cfviz.provenance import Provenance
 from cfviz.stats import softmax
@@ -142,12 +143,13 @@ class Trace:
 
     def show(self) -> Shown:
         """Return the output of a notebook cell: top classes, origin of the weights, living figure."""
-        if _render is None:
+        html = rendered(self)
+        if html is None:
             raise ValueError("no renderer of traces is set; call `render_traces_with` first")
-        return Shown(_render(self))
+        return Shown(html)
 
     def _repr_html_(self) -> str | None:
-        return None if _render is None else str(self.show())
+        return rendered(self)
 
     def __repr__(self) -> str:
         best = self.top(1)
@@ -166,12 +168,3 @@ class Shown(str):
 
     def _repr_html_(self) -> str:
         return str(self)
-
-
-_render: Callable[[Trace], str] | None = None
-
-
-def render_traces_with(render: Callable[[Trace], str]) -> None:
-    """Set the renderer for `Trace.show`: figures are in a higher layer, which this module may not import."""
-    global _render
-    _render = render

@@ -1,14 +1,21 @@
 """From a photo to a trace: its contents, that it is frozen, and its errors."""
 
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
 import numpy as np
 import pytest
 import timm
 import torch
 from PIL import Image
+from torch import nn
 
 import cfviz
 from cfviz import notebook, run
 from cfviz.data.samples import gallery
+from cfviz.models.factory import create_model
+from cfviz.models.weights.checkpoints import write_checkpoint
 from cfviz.provenance import Provenance
 from cfviz.trace import Trace, axes_of
 
@@ -195,3 +202,49 @@ def test_computing_leaves_the_cores_that_others_use(running, threads, tmp_path, 
         assert run.share_cores() == torch.get_num_threads() == threads
     finally:
         torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize(
+    ("here", "wanted", "stays"),
+    [
+        ("cuda:0", "cuda:1", False),
+        ("cuda:1", "cuda:1", True),
+        ("cuda:1", "cuda", True),  # the current one
+        ("cuda:0", "cuda", False),
+        ("cuda:0", None, True),
+        ("cpu", "cpu:0", True),
+        ("cpu", "cuda", False),
+    ],
+)
+def test_a_model_on_another_gpu_is_moved(
+    here: str, wanted: str | None, stays: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As two GPUs would have it, on a machine that may have none."""
+    moved = []
+
+    class Far(nn.Module):
+        def parameters(self, recurse: bool = True) -> Any:
+            return iter([SimpleNamespace(device=torch.device(here), dtype=torch.float32)])
+
+        def to(self, device: torch.device, kind: torch.dtype) -> Any:
+            moved.append((device, kind))
+            return self
+
+    monkeypatch.setattr(torch.cuda, "current_device", lambda: 1)
+    monkeypatch.setattr(run, "pick_device", str)
+    model: Any = Far().eval()
+    assert (run.placed(model, wanted) is model) is stays
+    assert moved == ([] if stays else [(torch.device(str(wanted)), torch.float32)])
+
+
+def test_the_input_has_the_size_the_weights_were_trained_at(tmp_path: Path) -> None:
+    path = tmp_path / "small.safetensors"
+    state = create_model("crossformer_nano", None).state_dict()
+    photo = np.zeros((90, 90, 3), np.uint8)
+    for recorded, size in ((64, 64), (None, 224), (100, 224), (2048, 224), (-32, 224), (True, 224)):
+        write_checkpoint(path, state, img_size=recorded)
+        model = create_model("crossformer_nano", path)
+        assert model.img_size == size
+        assert run.inspect(photo, model).size == (size, size)
+    assert run.inspect(photo, model, 96).size == (96, 96)
+    assert create_model("crossformer_nano", path, img_size=160).img_size == 160

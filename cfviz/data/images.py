@@ -15,6 +15,8 @@ import torch
 from PIL import Image
 from timm.data import create_transform, resolve_data_config
 
+from cfviz.options import MODES
+
 from .decode import NOTES, Photo, load_image
 from .header import ImageError
 
@@ -34,13 +36,6 @@ __all__ = [
 
 STEP = 32  # total stride of the model: a side of the input must be a multiple of it
 SMALLEST, LARGEST = 32, 1024
-# Each mode's name in timm's data config, and the fraction of the resized photo that it keeps (None: the
-# model's own, 224 of 256 pixels).
-MODES: dict[str, tuple[str, float | None]] = {
-    "crop": ("center", None),
-    "resize": ("squash", 1.0),
-    "pad": ("border", 1.0),
-}
 Box = tuple[float, float, float, float]
 
 

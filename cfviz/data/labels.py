@@ -10,6 +10,7 @@ from functools import lru_cache
 from timm.data import ImageNetInfo
 
 from cfviz.bundled import ASSETS
+from cfviz.provenance import DATASETS
 
 LANGUAGES = ("en", "zh-Hant")
 # Imagenette and Imagewoof together, by WordNet id: English, Traditional Chinese.
@@ -37,7 +38,6 @@ _TWENTY = {
 }
 # Classes whose first name in WordNet is also another class's.
 _TOLD_APART = {"n02012849": "crane (bird)", "n03126707": "crane (machine)", "n03710721": "tank suit"}
-DATASETS = ("imagenet-1k", "imagenette20")
 
 
 def labels(source: object, lang: str = "en") -> list[str]:

@@ -1,17 +1,15 @@
-"""The CrossFormer architecture, its variants, and the loading of weights."""
+"""The CrossFormer architecture, its variants, and the loading of weights; imported on first use."""
 
-from cfviz.models.weights.checkpoints import Checkpoint, CheckpointError, load_checkpoint
+from cfviz.deferred import on_first_use
 
-from .crossformer import CrossFormer
-from .factory import build, create_model
-from .variants import list_models
-
-__all__ = [
-    "Checkpoint",
-    "CheckpointError",
-    "CrossFormer",
-    "build",
-    "create_model",
-    "list_models",
-    "load_checkpoint",
-]
+_HOMES = {
+    "Checkpoint": "weights.checkpoints",
+    "CheckpointError": "weights.errors",
+    "CrossFormer": "crossformer",
+    "build": "factory",
+    "create_model": "factory",
+    "list_models": "variants",
+    "load_checkpoint": "weights.checkpoints",
+}
+__all__ = list(_HOMES)
+__getattr__ = on_first_use(__name__, _HOMES)

@@ -9,12 +9,14 @@ from typing import Any, cast
 import timm
 import torch
 
+import cfviz.models.registry  # noqa: F401  (registers the variants with timm)
 from cfviz.models.weights.checkpoints import Checkpoint, load_checkpoint
 from cfviz.models.weights.download import Progress
 from cfviz.models.weights.errors import CheckpointError
+from cfviz.options import NUMBER_FORMATS
 
 from .crossformer import CrossFormer
-from .registry import take
+from .pretrained import take
 from .variants import OURS, VARIANTS
 
 IN_PYTHON = (
@@ -22,7 +24,7 @@ IN_PYTHON = (
     "or ask for random ones with weights=None"
 )
 BY_NAME = "name official:{name} (the authors', downloaded once), a file or hf-hub:OWNER/NAME"
-DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+DTYPES = {name: getattr(torch, name) for name in NUMBER_FORMATS}
 
 
 def create_model(
@@ -66,6 +68,10 @@ def source_of(name: str, weights: str | PathLike[str] | None, advice: str = IN_P
         if name not in OURS:
             raise ValueError(f"{name} ships no weights: {advice}")
         weights = "bundled"
+    if weights == "none" and not Path(weights).exists():
+        raise ValueError(
+            'weights is "none", the word of the command line; in Python, random ones are weights=None'
+        )
     return f"{weights}:{name}" if weights in ("bundled", "official") else weights
 
 

@@ -51,6 +51,14 @@ VARIANTS: dict[str, dict[str, Any]] = {
 }
 
 
+OFFICIAL: dict[str, tuple[str, float]] = {  # Google Drive file id, published ImageNet-1K top-1 at 224 px
+    "crossformer_tiny": ("1YSkU9enn-ITyrbxLH13zNcBYvWSEidfq", 81.5),
+    "crossformer_small": ("1RAkigsgr33va0RZ85S2Shs2BhXYcS6U8", 82.5),
+    "crossformer_base": ("1bK8biVCi17nz_nkt7rBfio_kywUpllSU", 83.4),
+    "crossformer_large": ("1zRWByVW_KIZ87NgaBkDIm60DAsGJErdG", 84.0),
+}
+
+
 def shipped(name: str) -> Path | None:
     """Return the path of the weights that come with the package for a variant, or None."""
     file = WEIGHTS / f"{name}.safetensors"
@@ -60,3 +68,36 @@ def shipped(name: str) -> Path | None:
 def list_models() -> list[str]:
     """List the names of the variants, smallest family first."""
     return list(VARIANTS)
+
+
+def classes_of(name: str) -> int:
+    """Return the number of classes that a variant's weights were trained on."""
+    return 20 if name in OURS else 1000
+
+
+def parameters(name: str) -> int:
+    """Count a variant's parameters, with the classes of its weights, without making the model."""
+    from cfviz.geometry import CEL_KERNELS  # deferred: it imports NumPy, and a list of names needs none
+
+    config = VARIANTS[name]
+    D, kind = config["embed_dim"], config.get("position_bias", "dpb")
+    total = _embedding(3, D, CEL_KERNELS[0]) + 2 * D
+    for s, (depth, heads, G) in enumerate(
+        zip(config["depths"], config["num_heads"], config["group_size"], strict=True)
+    ):
+        C = D * 2**s
+        if s:
+            total += C + _embedding(C // 2, C, CEL_KERNELS[s])  # with the norm before it, C // 2 wide
+        P = C // 16
+        bias = {"dpb": 2 * P + P + 2 * (P * P + 3 * P) + 2 * P + (P + 1) * heads}
+        bias["rpb"] = (2 * G - 1) ** 2 * heads
+        block = 12 * C * C + 13 * C  # qkv, proj, the MLP's two layers, and two norms
+        total += depth * (block + bias[kind])
+        total += (depth - 1) // 3 * 12 * C if config.get("cooling") else 0  # depthwise 3 x 3, and a norm
+    return total + 2 * C + (C + 1) * classes_of(name)
+
+
+def _embedding(channels: int, C: int, kernels: tuple[int, ...]) -> int:
+    """Count the weights and biases of one CEL, which shares C output channels among its kernels."""
+    shares = [C // 2 ** min(i + 1, len(kernels) - 1) for i in range(len(kernels))]
+    return sum(share * (channels * k * k + 1) for share, k in zip(shares, kernels, strict=True))

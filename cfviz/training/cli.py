@@ -10,14 +10,25 @@ from textwrap import wrap
 from typing import Any
 
 from cfviz.jobs import check_target, replacing, report, write
-from cfviz.options import BIAS_METHODS, SIZES, WINDOWS
+from cfviz.models.variants import BUNDLED
+from cfviz.options import BIAS_METHODS, SIZES, TRAINED_SIZE, WINDOWS
+from cfviz.provenance import DATASETS, fitting
 
 from . import recipe
 
+SOURCES = "a file, a variant that ships weights, official:VARIANT or hf-hub:OWNER/NAME"
 
-def _count(text: str) -> int:
+
+def count(text: str) -> int:
+    """Parse a number from 1 up."""
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text!r} is not a number from 1 up")
+    return int(text)
+
+
+def _whole(text: str) -> int:
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number")
     return int(text)
 
 
@@ -32,15 +43,55 @@ def register(subparsers: Any) -> None:
 
 
 def _engine_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--cpu", action="store_true", help="do not use the GPU")
-    parser.add_argument("--threads", type=_count, metavar="N", help="threads per process")
-    parser.add_argument("--workers", type=int, default=0, metavar="N", help="processes that read photos")
-    parser.add_argument("--batch-size", type=_count, default=64, metavar="N")
+    _processor_options(parser)
+    _workers_option(parser)
+    parser.add_argument(
+        "--batch-size", type=count, default=64, metavar="N", help="photos per forward pass (default: 64)"
+    )
+
+
+def _processor_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--cpu", action="store_true", help="use the CPU even if there is a GPU")
+    parser.add_argument("--threads", type=count, metavar="N", help="CPU threads per process")
+
+
+def _workers_option(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--workers",
+        type=_whole,
+        default=0,
+        metavar="N",
+        help="extra processes that read photos (default: 0, the command reads them itself)",
+    )
+
+
+def _data_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--data", required=True, metavar="FOLDER", help="photos, in one subfolder per class")
+    parser.add_argument(
+        "--limit", type=count, metavar="N", help="use at most N photos per class, spread evenly"
+    )
+
+
+def _size_option(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--size",
+        type=count,
+        metavar="PX",
+        help="input size in pixels (default: the size the weights were trained at)",
+    )
+
+
+def _progress_option(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--progress", metavar="FILE", help="a JSON file to keep up to date with the progress")
 
 
 def _model_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--weights", default="crossformer_nano", help="a variant, or a file of weights")
-    parser.add_argument("--json", metavar="FILE", help="also write the result as JSON ('-': print only that)")
+    parser.add_argument(
+        "--weights", default=BUNDLED, metavar="WEIGHTS", help=f"{SOURCES} (default: {BUNDLED})"
+    )
+    parser.add_argument(
+        "--json", metavar="FILE", help="also write the result to a JSON file; - prints it instead of a table"
+    )
 
 
 def _threads(args: argparse.Namespace) -> None:
@@ -100,11 +151,11 @@ def _listed_settings() -> str:
 
 def _add_train(subparsers: Any) -> None:
     text = "Train a model on a folder of photos. Run the same command again to resume a run that was stopped."
-    parser = subparsers.add_parser("train", help="train a model, or resume training", description=text)
+    parser = subparsers.add_parser("train", help="train a model, or resume a run", description=text)
     parser.add_argument(
-        "--data", metavar="FOLDER", help="photos, one folder per class (default: the recipe's)"
+        "--data", metavar="FOLDER", help="photos, in one subfolder per class (default: the recipe's)"
     )
-    parser.add_argument("--out", required=True, metavar="RUN", help="folder for the run")
+    parser.add_argument("--out", required=True, metavar="RUN", help="the folder to keep the run in")
     parser.add_argument(
         "--config",
         default=recipe.RECOMMENDED,
@@ -112,10 +163,13 @@ def _add_train(subparsers: Any) -> None:
         help="a YAML file, or the name of a recipe that comes with cfviz (default: %(default)s)",
     )
     parser.add_argument(
-        "--set", action="append", default=[], metavar="KEY=VALUE", help="change a setting of the recipe"
+        "--set",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="change a setting of the recipe; can be repeated",
     )
-    parser.add_argument("--cpu", action="store_true", help="do not use the GPU")
-    parser.add_argument("--threads", type=_count, metavar="N", help="threads per process")
+    _processor_options(parser)
     parser.add_argument(
         "--recipes", action=_Listing, text=_listed_recipes, help="list the recipes that come with cfviz"
     )
@@ -141,19 +195,28 @@ def _train(args: argparse.Namespace) -> int:
 
 
 def _add_evaluate(subparsers: Any) -> None:
-    text = "Measure accuracy on a folder of photos with one subfolder per class, named as in training."
-    parser = subparsers.add_parser("evaluate", help="measure accuracy on a folder", description=text)
-    parser.add_argument("--data", required=True, metavar="FOLDER", help="photos, one folder per class")
+    text = (
+        "Measure the accuracy on a folder of photos: one subfolder per class, with the names from training."
+    )
+    parser = subparsers.add_parser(
+        "evaluate", help="measure the accuracy on a folder of photos", description=text
+    )
+    _data_options(parser)
     _model_options(parser)
-    parser.add_argument("--size", type=_count, default=224, metavar="PX", help="input size (default: 224)")
+    _size_option(parser)
     parser.add_argument(
-        "--group-size", type=_count, metavar="G", help="a group size G other than the trained one"
+        "--group-size", type=count, metavar="G", help="group size of all stages (default: as trained)"
     )
-    parser.add_argument("--interval", metavar="I", help='"adaptive", or one number per stage: 8,4,2,1')
     parser.add_argument(
-        "--restrict", action="store_true", help="choose among the folder's classes only, not all the model's"
+        "--interval",
+        metavar="I",
+        help="adaptive, or one number per stage, such as 8,4,2,1 (default: as trained)",
     )
-    parser.add_argument("--limit", type=_count, metavar="N", help="at most N photos per class, evenly spread")
+    parser.add_argument(
+        "--restrict",
+        action="store_true",
+        help="count only the classes in the folder as possible predictions, not all that the model knows",
+    )
     _engine_options(parser)
     parser.set_defaults(run=_evaluate)
 
@@ -175,7 +238,7 @@ def _open(args: argparse.Namespace, weights: str | None = None) -> tuple[Any, li
 
 def _classes(checkpoint: Any, folder: str) -> list[str]:
     """Names or WordNet ids of a model's classes, guessed from the folder if the checkpoint has none."""
-    from cfviz.data.labels import DATASETS, wordnet_ids
+    from cfviz.data.labels import wordnet_ids
 
     from . import data
 
@@ -184,8 +247,8 @@ def _classes(checkpoint: Any, folder: str) -> list[str]:
         raise ValueError(f"{checkpoint.source} has no classifier, so its accuracy cannot be measured")
     if checkpoint.classes:
         return list(checkpoint.classes)
-    if checkpoint.dataset in DATASETS:
-        return wordnet_ids(checkpoint.dataset)
+    if (dataset := fitting(checkpoint.dataset, count)) in DATASETS:
+        return wordnet_ids(str(dataset))
     if count == 1000:
         return wordnet_ids("imagenet-1k")  # the note in the checkpoint says that this is an assumption
     folders: list[str] = data.PhotoFolder(folder).classes
@@ -197,6 +260,14 @@ def _classes(checkpoint: Any, folder: str) -> list[str]:
     said = "the file does not record class names; assuming the alphabetical order of the folders"
     print(f"note: {said}", file=sys.stderr)
     return folders
+
+
+def size_of(args: argparse.Namespace, model: Any) -> Any:
+    """Return `--size`, else the size that the weights were trained at, which is then said."""
+    if args.size is None and model.img_size != TRAINED_SIZE:
+        said = f"input size: {model.img_size} px, at which these weights were trained; --size changes it"
+        print(f"note: {said}", file=sys.stderr)
+    return args.size or model.img_size
 
 
 def interval_of(text: str | None) -> Any:
@@ -219,13 +290,14 @@ def _evaluate(args: argparse.Namespace) -> int:
     _check_targets(args, "json")
     model, ids, _ = _open(args)
     model.set_grouping(args.group_size, interval_of(args.interval))
+    size = size_of(args, model)
     photos = data.PhotoFolder(args.data)
     accelerator = Accelerator(cpu=args.cpu)
     result = evaluation.evaluate(
         model,
         photos,
         ids,
-        args.size,
+        size,
         restrict=args.restrict,
         indices=evaluation.spread(photos.labels, args.limit),
         accelerator=accelerator,
@@ -254,14 +326,29 @@ def _tell(result: Any, target: str | None, table: str) -> None:
 
 
 def _add_export(subparsers: Any) -> None:
-    text = "Write a run's weights in float16, with a model card: facts, held-out and val accuracy."
-    parser = subparsers.add_parser("export-weights", help="turn a run into weights to ship", description=text)
-    parser.add_argument("run_folder", metavar="RUN", help="the --out folder of train")
-    parser.add_argument("--out", required=True, metavar="FILE", help="a .safetensors file")
-    parser.add_argument(
-        "--val", metavar="FOLDER", help="photos that no choice was based on; measured once, at the end"
+    text = (
+        "Write the weights of a run in float16, and beside them a card that says how they were trained and "
+        "how accurate they are."
     )
-    parser.add_argument("--note", action="append", default=[], metavar="KEY=TEXT", help="a line for the card")
+    parser = subparsers.add_parser(
+        "export-weights", help="write a run's weights and their card", description=text
+    )
+    parser.add_argument("run_folder", metavar="RUN", help="the folder of the run, the --out of train")
+    parser.add_argument(
+        "--out", required=True, metavar="FILE", help="the .safetensors file to write; the card goes beside it"
+    )
+    parser.add_argument(
+        "--val",
+        metavar="FOLDER",
+        help="photos that played no part in training or in any choice, to measure the accuracy on",
+    )
+    parser.add_argument(
+        "--note",
+        action="append",
+        default=[],
+        metavar="KEY=TEXT",
+        help="a paragraph for the card: choice, schedule, limits or gap; can be repeated",
+    )
     _engine_options(parser)
     parser.set_defaults(run=_export)
 
@@ -290,29 +377,42 @@ def _export(args: argparse.Namespace) -> int:
     measured = facts.get("val", facts.get("held_out"))
     if accelerator.is_main_process:
         if measured is None:
-            text = "no photo was held out; name photos with --val to measure the accuracy"
+            text = "accuracy not measured, since no photos were held out; name some with --val"
         else:
             text = "top-1 {value:.2%} of {n} photos".format(**measured["top1"])
-        print(f"{args.out}: {text}", file=sys.stderr)
+        about = Path(args.out).with_suffix(".md")
+        print(
+            f"{args.out}: {text}; its card is {about}",
+            file=sys.stderr,
+        )
     return 0
 
 
 def _add_sizes(subparsers: Any) -> None:
-    text = "Measure accuracy at several input sizes and windows: how well does the position bias follow?"
-    more = "With --json FILE each row is saved at once; repeat the command to resume."
+    text = "Measure the accuracy at several input sizes and windows: how well does the position bias adapt?"
+    more = "With --json FILE every row is saved at once, and repeating the command resumes."
     parser = subparsers.add_parser(
-        "measure-sizes", help="accuracy at other input sizes", description=f"{text} {more}"
+        "measure-sizes", help="measure the accuracy at other input sizes", description=f"{text} {more}"
     )
-    parser.add_argument("--data", required=True, metavar="FOLDER", help="photos, one folder per class")
+    _data_options(parser)
     _model_options(parser)
-    parser.add_argument("--twin", metavar="FILE", help="a second model, identical but for its position bias")
-    parser.add_argument("--sizes", default=",".join(map(str, SIZES)), metavar="PX,PX", help="multiples of 32")
-    parser.add_argument("--windows", metavar="NAME,NAME", help=f"some of {','.join(WINDOWS)} (default: all)")
     parser.add_argument(
-        "--ways", metavar="NAME,NAME", help=f"some of {','.join(BIAS_METHODS)} (default: all)"
+        "--twin", metavar="WEIGHTS", help="a second model that differs only in its kind of position bias"
     )
-    parser.add_argument("--limit", type=_count, metavar="N", help="at most N photos per class, evenly spread")
-    parser.add_argument("--progress", metavar="FILE", help="keep a JSON file up to date with the progress")
+    parser.add_argument(
+        "--sizes",
+        default=",".join(map(str, SIZES)),
+        metavar="PX,PX",
+        help=f"input sizes, multiples of 32 (default: {','.join(map(str, SIZES))})",
+    )
+    parser.add_argument("--windows", metavar="NAME,NAME", help=f"any of {','.join(WINDOWS)} (default: all)")
+    parser.add_argument(
+        "--ways",
+        metavar="NAME,NAME",
+        help="how to get the position bias of another window: any of "
+        f"{','.join(BIAS_METHODS)} (default: all)",
+    )
+    _progress_option(parser)
     _engine_options(parser)
     parser.set_defaults(run=_sizes)
 
@@ -380,23 +480,23 @@ def _sizes_command(args: argparse.Namespace) -> str:
 
 
 def _add_study(subparsers: Any) -> None:
-    text = "Run many changes of a model over a folder of photos: what does each part do for its accuracy?"
-    more = "Repeat the command to resume where it stopped. Several processes share the photos (torchrun)."
+    text = "Change a model in many ways, over a folder of photos: what does each part contribute to accuracy?"
+    more = "Repeat the command to resume. Under torchrun, several processes share the photos."
     parser = subparsers.add_parser(
-        "study", help="change parts of a model, over many photos", description=f"{text} {more}"
+        "study",
+        help="measure what parts of a model contribute, over many photos",
+        description=f"{text} {more}",
     )
-    parser.add_argument("--data", required=True, metavar="FOLDER", help="photos, one folder per class")
+    _data_options(parser)
     parser.add_argument(
-        "--interventions", required=True, metavar="FILE", help="one change per line, as JSON (JSON lines)"
+        "--interventions", required=True, metavar="FILE", help="the changes to make, one JSON object per line"
     )
-    parser.add_argument("--model", default="crossformer_nano", help="a variant, or a file of weights")
-    parser.add_argument("--size", type=_count, default=224, metavar="PX", help="input size (default: 224)")
-    parser.add_argument("--limit", type=_count, metavar="N", help="at most N photos per class, evenly spread")
-    parser.add_argument("--out", required=True, metavar="RUN", help="folder for shards and results")
-    parser.add_argument("--progress", metavar="FILE", help="keep a JSON file up to date with the progress")
-    parser.add_argument("--cpu", action="store_true", help="do not use the GPU")
-    parser.add_argument("--threads", type=_count, metavar="N", help="threads per process")
-    parser.add_argument("--workers", type=int, default=0, metavar="N", help="processes that read photos")
+    parser.add_argument("--model", default=BUNDLED, metavar="MODEL", help=f"{SOURCES} (default: {BUNDLED})")
+    _size_option(parser)
+    parser.add_argument("--out", required=True, metavar="RUN", help="the folder for the results")
+    _progress_option(parser)
+    _processor_options(parser)
+    _workers_option(parser)
     parser.set_defaults(run=_study)
 
 
@@ -410,9 +510,10 @@ def _study(args: argparse.Namespace) -> int:
 
     _threads(args)
     _check_targets(args, "progress")
-    if args.size % 32:
+    if args.size and args.size % 32:
         raise ValueError(f"got --size {args.size}, expected a multiple of 32")
     model, ids, sha256 = _open(args, args.model)
+    size = size_of(args, model)
     accelerator = Accelerator(cpu=args.cpu)
     run = study.Study(
         model,
@@ -420,7 +521,7 @@ def _study(args: argparse.Namespace) -> int:
         ids,
         study.read_interventions(args.interventions),
         Path(args.out),
-        args.size,
+        size,
         args.limit,
         {"model": Path(args.model).name, "sha256": sha256, "folder": shown(Path(args.data).resolve().name)},
         accelerator,
@@ -434,12 +535,10 @@ def _study(args: argparse.Namespace) -> int:
 
 
 def _add_convert(subparsers: Any) -> None:
-    text = (
-        "Write the weights of a .pth, .pt or .bin file as .safetensors, which can hold nothing but numbers."
-    )
-    parser = subparsers.add_parser("convert", help="turn weights into .safetensors", description=text)
-    parser.add_argument("weights", metavar="WEIGHTS", help="a file, a variant or hf-hub:owner/name")
-    parser.add_argument("out", metavar="OUT", help="a .safetensors file that does not exist yet")
+    text = "Convert a .pth, .pt or .bin file to .safetensors, which holds numbers only and can run no code."
+    parser = subparsers.add_parser("convert", help="convert weights to .safetensors", description=text)
+    parser.add_argument("weights", metavar="WEIGHTS", help=SOURCES)
+    parser.add_argument("out", metavar="OUT", help="the .safetensors file to write; it must not exist yet")
     parser.set_defaults(run=_convert)
 
 
@@ -448,8 +547,10 @@ def _convert(args: argparse.Namespace) -> int:
     from cfviz.models.weights.checkpoints import load_checkpoint, write_checkpoint
 
     out = Path(args.out)
-    if out.suffix != ".safetensors" or out.exists():
-        raise ValueError(f"got {args.out!r}; expected the name of a new .safetensors file")
+    if out.suffix != ".safetensors":
+        raise ValueError(f"got {args.out!r}, expected a name that ends in .safetensors")
+    if out.exists():
+        raise ValueError(f"{out} exists already; choose another name, or delete it first")
     check_target(out, "OUT")
     found = load_checkpoint(named_source(args.weights))
     known = (

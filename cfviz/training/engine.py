@@ -136,7 +136,7 @@ class Trainer:
         self.total_steps = sum(n * phase.epochs for n, phase in zip(per_epoch, recipe.phases, strict=True))
         self.scheduler = CosineLRScheduler(
             optimizer,
-            t_initial=self.total_steps,
+            t_initial=max(2, self.total_steps),  # for a single step, timm warns that nothing is scheduled
             lr_min=recipe.min_lr,
             warmup_t=min(round(recipe.warmup_epochs * per_epoch[0]), self.total_steps - 1),
             warmup_lr_init=recipe.warmup_lr,

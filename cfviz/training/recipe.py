@@ -18,7 +18,7 @@ import yaml
 
 from cfviz.bundled import ASSETS, bundled
 from cfviz.models.variants import VARIANTS
-from cfviz.models.weights.facts import data_name
+from cfviz.provenance import fitting
 
 CONFIGS = ASSETS / "recipes"  # recipes that come with cfviz
 RECOMMENDED = "nano_cpu"  # the one to start with: needs nothing but a folder of photos
@@ -293,7 +293,9 @@ class Recipe:
     @property
     def data_name(self) -> str:
         """Name of the photos in model cards."""
-        return data_name(self.dataset, self.data)
+        from cfviz.models.weights.facts import data_name  # deferred: it imports PyTorch
+
+        return data_name(fitting(self.dataset, self.num_classes), self.data)
 
     def cache_in(self, run: str | Path) -> str | None:
         """The path of the cache for a run in the given folder."""

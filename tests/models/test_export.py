@@ -76,7 +76,7 @@ def test_the_command_writes_a_file(tmp_path, capsys) -> None:
     assert main(["export-onnx", "--out", str(file), "--size", "64", "--batch", "2"]) == 0
     out, err = capsys.readouterr()
     assert out.startswith(f"{file}: pixels (2, 3, 64, 64) -> logits (2, 20), ")
-    assert "onnxruntime's logits are the model's to " in out
+    assert "onnxruntime's logits agree with the model's to " in out
     assert err == ""
     assert main(["export-onnx", "--out", str(tmp_path / "no" / "x.onnx")]) == 2
     assert "there is no folder" in capsys.readouterr().err

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import copy
+import json
 import pickle
 from pathlib import Path
 from typing import Any
@@ -255,3 +256,124 @@ def test_weights_of_another_variant_are_refused_at_both_entry_points(
     command = ["predict", str(sample("cat").path), "--model", "crossformer_small", "--weights", str(trained)]
     assert main(command) == 2
     assert said in capsys.readouterr().err
+
+
+# ---------------------------------------------------------------- equal numbers are the same weights
+
+
+def _put_in_a_copy(model: Any, state: Any) -> Any:
+    copied = copy.deepcopy(model)
+    copied.load_state_dict(state)
+    return copied
+
+
+def _written_and_back(model: Any, state: Any) -> Any:
+    model.head.weight.data.mul_(2)
+    assert model.provenance.source == copy.deepcopy(model).provenance.source == "unknown"
+    model.load_state_dict(state)
+    return model
+
+
+@pytest.mark.parametrize("number", [torch.float16, torch.float32, torch.float64])
+@pytest.mark.parametrize(
+    "load",
+    [
+        lambda model, state: model.load_state_dict(state) and model,
+        lambda model, state: model.load_state_dict(state, assign=True) and model,
+        lambda model, state: model.half().load_state_dict(state) and model,
+        lambda model, state: model.double().load_state_dict(state) and model,
+        lambda model, state: model.to(memory_format=torch.channels_last).load_state_dict(state) and model,
+        lambda model, _: model.head.half() and model,
+        _put_in_a_copy,
+        _written_and_back,
+    ],
+)
+def test_the_shipped_numbers_keep_their_origin_however_they_are_loaded(
+    number: torch.dtype, load: Any
+) -> None:
+    model = cfviz.create_model("crossformer_nano")
+    told = model.provenance
+    state = {
+        name: value.to(number) for name, value in cfviz.load_checkpoint("crossformer_nano").state_dict.items()
+    }
+    assert load(model, state).provenance == told
+
+
+@pytest.mark.parametrize("number", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
+def test_a_changed_number_is_noticed_in_every_format(number: torch.dtype) -> None:
+    model = cfviz.create_model("crossformer_nano").to(number)
+    assert model.provenance.source == "bundled"
+    numbers = model.layers[1].blocks[0].mlp.fc1.weight.data
+    least = (
+        torch.nextafter(numbers[3, 5].float(), torch.tensor(9.0))
+        if number == torch.float32
+        else numbers[3, 5] * 1.01
+    )
+    kept = numbers[3, 5].clone()
+    numbers[3, 5] = least
+    assert model.provenance.source == "unknown"
+    numbers[3, 5] = kept
+    assert model.provenance.source == "bundled"
+    numbers[[3, 4]] = numbers[[4, 3]]
+    assert model.provenance.source == "unknown", "the same numbers in other places"
+    if number == torch.float64:
+        model = cfviz.create_model("crossformer_nano").double()
+        model.head.weight.data[0, 0] += 1e-12
+        assert model.provenance.source == "unknown", "less than float32 can hold"
+
+
+def test_checking_weights_waits_for_the_device_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    model, waits = cfviz.create_model("crossformer_nano"), []
+    for name in ("tolist", "item", "cpu", "numpy"):
+        real = getattr(torch.Tensor, name)
+        counted = lambda tensor, *a, real=real, **k: waits.append(1) or real(tensor, *a, **k)  # noqa: E731
+        monkeypatch.setattr(torch.Tensor, name, counted)
+    assert model.provenance.source == "bundled"
+    assert len(waits) == 1
+
+
+# ---------------------------------------------------------------- names that timm itself understands
+
+
+@pytest.fixture
+def folder(trained: Path) -> Path:
+    """A folder as timm saves models to, and as repositories on the Hugging Face Hub are."""
+    cfviz.create_model("crossformer_nano", trained)  # the file is one that ours opens
+    config = {"architecture": "crossformer_nano", "num_classes": 5, "pretrained_cfg": {}}
+    place = trained.parent / "saved"
+    place.mkdir()
+    (place / "config.json").write_text(json.dumps(config))
+    trained.rename(place / "pytorch_model.bin")
+    return place
+
+
+def test_a_folder_that_timm_names_goes_through_our_door(folder: Path) -> None:
+    model = timm.create_model(f"local-dir:{folder}", pretrained=True)
+    checkpoint = cfviz.load_checkpoint(folder / "pytorch_model.bin")
+    assert all(torch.equal(value, checkpoint.state_dict[key]) for key, value in model.state_dict().items())
+    assert (model.provenance, model.group_size) == (checkpoint.provenance, (14,) * 4)
+    assert "averaged" in model.provenance.notes[0].sentence()
+
+
+def test_a_repository_that_timm_names_goes_through_our_door(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+
+    def fetched(repo: str) -> tuple[Path, dict[str, Any]]:
+        asked.append(repo)
+        return folder / "pytorch_model.bin", {}
+
+    monkeypatch.setattr("timm.models._hub.download_from_hf", lambda *_, **__: folder / "config.json")
+    monkeypatch.setattr("cfviz.models.weights.checkpoints.fetch_hub", fetched)
+    model = timm.create_model("hf-hub:someone/theirs", pretrained=True)
+    assert asked == ["someone/theirs"]
+    assert (model.provenance.source, model.num_classes) == ("someone/theirs", 5)
+    assert model.group_size == (14,) * 4
+    made = timm.create_model("hf-hub:someone/theirs", pretrained=False)
+    assert (made.provenance.source, len(asked)) == ("random", 1)
+
+
+def test_the_word_of_the_command_line_for_random_weights_is_explained_in_python() -> None:
+    with pytest.raises(ValueError, match=r'weights is "none".*in Python.*weights=None'):
+        cfviz.create_model("crossformer_nano", "none")

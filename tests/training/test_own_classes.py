@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +22,7 @@ from cfviz.training import data
 from cfviz.training.engine import Trainer
 from cfviz.training.measure.evaluation import columns_of
 from cfviz.training.recipe import from_dict
-from cfviz.training.ship import export
+from cfviz.training.ship import card, export
 from cfviz.ui.widgets import weights as upload_door
 from tests.ui.test_untrusted_input import Upload
 
@@ -52,10 +53,10 @@ def test_own_names_reach_the_card_evaluate_and_the_app(
     run = _trained(settings, root, tmp_path / "run", len(names))
     out = tmp_path / "pets.safetensors"
     assert main(["export-weights", str(run), "--out", str(out), "--val", str(root), "--cpu"]) == 0
-    card = out.with_suffix(".md").read_text("utf-8")
-    assert f"training photos of pets, {len(names)} classes: {names[0].replace('_', ' ')}" in card
-    assert "magenet" not in card
-    assert "target" not in card
+    said = out.with_suffix(".md").read_text("utf-8")
+    assert f"training photos of pets, {len(names)} classes: {names[0].replace('_', ' ')}" in said
+    assert "magenet" not in said
+    assert "target" not in said
     checkpoint = load_checkpoint(out)
     assert (checkpoint.classes, checkpoint.dataset) == (tuple(names), None)
     assert checkpoint.trained.startswith("pets, ")
@@ -69,6 +70,72 @@ def test_own_names_reach_the_card_evaluate_and_the_app(
         assert {entry["label"] for entry in top} <= {folder_label(name) for name in names}
     taken = upload_door._opened(Upload(out.read_bytes(), "pets.safetensors"))
     assert class_names(cfviz.models.build(taken)) == [folder_label(name) for name in names]
+
+
+def test_the_command_in_a_card_runs_as_it_is_printed(
+    settings: dict, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    _folders(tmp_path / "pets" / "train", ["cat", "dog"])
+    run = _trained(settings, Path("pets/train"), tmp_path / "run", 2)
+    assert main(["export-weights", str(run), "--out", "mine.safetensors", "--cpu"]) == 0
+    assert "its card is mine.md" in capsys.readouterr().err
+    facts = card.read("mine.safetensors")
+    assert f"`{facts['command']}`, commit" in Path("mine.md").read_text("utf-8")
+    assert main(shlex.split(facts["command"])[3:]) == 0
+    again = export.load_run("RUN")[0]
+    assert again == export.load_run(run)[0]
+    # a run elsewhere on this machine leaves no trace of where
+    made = from_dict({**again.as_dict(), "data": str(tmp_path / "pets" / "train")})
+    card.write_recipe(tmp_path / "far.safetensors", made)
+    assert "data: pets/train\n" in Path("far.recipe.yaml").read_text("utf-8")
+    assert str(tmp_path) not in Path("far.recipe.yaml").read_text("utf-8")
+
+
+@pytest.mark.parametrize("kept", [True, False])
+def test_an_older_run_with_the_default_data_set_does_not_claim_it(
+    settings: dict, tmp_path: Path, kept: bool
+) -> None:
+    """Before runs recorded their classes, recipes named imagenette20 unless told otherwise."""
+    count = 20 if kept else 3
+    root = _folders(tmp_path / "pets" / "train", [f"kind_{n:02}" for n in range(count)], 2)
+    run = _trained({**settings, "dataset": "imagenette20"}, root, tmp_path / "run", count)
+    state = torch.load(run / "last.pt", weights_only=False)
+    state.pop("classes", None)
+    torch.save(state, run / "last.pt")
+    out = export.export(run, tmp_path / "mine.safetensors")
+    told = out.with_suffix(".json").read_text("utf-8") + out.with_suffix(".md").read_text("utf-8")
+    assert ("imagenette20" in told) is kept
+    for path in (run / "last.pt", out):
+        checkpoint = load_checkpoint(path)
+        assert checkpoint.dataset == ("imagenette20" if kept else None)
+        assert str(checkpoint.trained).startswith("imagenette20" if kept else "pets")
+    if not kept:  # a file that was exported while the default was still believed
+        facts = {"dataset": "imagenette20", "trained": "imagenette20, a short first training (1 epochs)"}
+        for more in ({}, {"training": {"by": "run", "data": "imagenette20", "epochs": [1]}}):
+            shape = {"variant": checkpoint.variant, "model_args": dict(checkpoint.model_args)}
+            write_checkpoint(out, checkpoint.state_dict, **facts, **more, **shape)
+            checkpoint = load_checkpoint(out)
+            assert checkpoint.dataset is None
+            assert checkpoint.trained == "own photos, a short first training (1 epochs)"
+        assert class_names(cfviz.models.build(checkpoint)) == ["class 0", "class 1", "class 2"]
+
+
+def test_evaluate_runs_at_the_size_of_training(
+    settings: dict, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = _folders(tmp_path / "pets" / "train", ["cat", "dog"])
+    run = _trained(settings, root, tmp_path / "run", 2)
+    out = export.export(run, tmp_path / "pets.safetensors")
+    capsys.readouterr()
+    for source in (out, run / "last.pt"):
+        command = ["evaluate", "--data", str(root), "--weights", str(source), "--cpu", "--json", "-"]
+        assert main(command) == 0
+        told, said = capsys.readouterr()
+        assert json.loads(told)["size"] == 32
+        assert "32 px, at which these weights were trained" in said
+    measured = export.measure(out, run, val=data.PhotoFolder(root))
+    assert measured["val"]["size"] == 32
 
 
 def test_twenty_own_folders_are_not_imagenette(settings: dict, tmp_path: Path) -> None:
@@ -131,6 +198,17 @@ def test_a_record_of_another_data_set_gives_numbers_not_imagenets_names(tmp_path
     state = CrossFormer(**VARIANTS["crossformer_nano"], num_classes=1000).state_dict()
     write_checkpoint(path, state, dataset="places1000")
     assert class_names(cfviz.models.build(load_checkpoint(path)))[:2] == ["class 0", "class 1"]
+
+
+def test_evaluate_does_not_believe_a_data_set_with_another_number_of_classes(
+    unrecorded, tmp_path: Path, capsys
+) -> None:
+    root = _folders(tmp_path / "three", ["a", "b", "c"], 1)
+    path = unrecorded(3)
+    write_checkpoint(path, load_checkpoint(path).state_dict, dataset="imagenet-1k")
+    command = ["evaluate", "--data", str(root), "--size", "32", "--cpu", "--weights", str(path)]
+    assert main(command) == 0
+    assert "alphabetical order" in capsys.readouterr().err
 
 
 def test_evaluate_without_recorded_names_takes_the_order_of_folders_and_says_so(

@@ -17,6 +17,7 @@ class BiasCache:
     It is used only in eval mode without gradients; training empties it. It keeps a copy of the weights behind
     the biases and compares it with the present weights in every call: nothing else notices a write through
     `.data`. If a module has a hook or a patched `forward`, nothing is cached, and never more than `BYTES`.
+    Nothing is cached on a GPU either: the processor would have to wait for the comparison in every block.
     """
 
     LIMIT, BYTES = 8, 32_000_000
@@ -29,9 +30,12 @@ class BiasCache:
         modules = [owner]
         for module in modules:  # like `owner.modules()`, which is slower
             modules.extend(child for child in module._modules.values() if child is not None)
-        if not bare(*modules):
+        tensors = [
+            t for m in modules for t in (*m._parameters.values(), *m._buffers.values()) if t is not None
+        ]
+        if not bare(*modules) or any(t.device.type != "cpu" for t in tensors):
             return make()
-        weights = _weights(modules)
+        weights = torch._utils._flatten_dense_tensors(tensors) if tensors else None  # one: it may be a view
         known, copied, kept = self._state
         if known != modules or not _same(copied, weights):
             copied, kept = None if weights is None else weights.clone(), {}
@@ -62,12 +66,6 @@ class BiasCache:
 
 def _bytes(tensor: torch.Tensor) -> int:
     return tensor.untyped_storage().nbytes()
-
-
-def _weights(modules: list[nn.Module]) -> torch.Tensor | None:
-    """Return all parameters and buffers as one vector; if there is only one, it may be a view."""
-    tensors = [t for m in modules for t in (*m._parameters.values(), *m._buffers.values()) if t is not None]
-    return torch._utils._flatten_dense_tensors(tensors) if tensors else None
 
 
 def _same(a: torch.Tensor | None, b: torch.Tensor | None) -> bool:

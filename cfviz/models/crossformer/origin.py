@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, Self
@@ -18,7 +17,7 @@ class WithProvenance(nn.Module):
 
     A checksum of every parameter is kept and compared on every request, because a write through `.data`
     leaves no other trace. Weights that differ from those recorded are of unknown origin: neither random nor
-    the earlier ones.
+    the earlier ones. Equal numbers in another number format are the same weights.
     """
 
     __jit_unused_properties__ = ("provenance",)
@@ -71,15 +70,40 @@ def with_new_head(told: Provenance, num_classes: int) -> Provenance:
     return replace(told, dataset=None, classes=None, notes=notes)
 
 
+_WIDTH = 1024  # numbers in a row; each column and each row has a factor
+
+
 def _checksums(module: nn.Module) -> tuple[int, ...]:
-    return tuple(map(_checksum, module.parameters()))
+    """Return a checksum of every parameter's numbers, in any number format; 0 for one that has none.
 
-
-def _checksum(p: torch.Tensor) -> int:
-    """Return the CRC-32 of a parameter's numbers; 0 if it has none (fake, or on the "meta" device).
-
-    The checksum detects any change of a single number, and misses one in four billion larger changes.
+    They are computed on the parameters' device, and brought over together: every transfer would wait for the
+    device. A parameter without numbers is fake, or on the "meta" device.
     """
-    if type(p) is not nn.Parameter or p.is_meta:
-        return 0
-    return zlib.crc32(p.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
+    found = [None if type(p) is not nn.Parameter or p.is_meta else _checksum(p) for p in module.parameters()]
+    there = [sum_ for sum_ in found if sum_ is not None]
+    devices = dict.fromkeys(sum_.device for sum_ in there)
+    numbers = {d: iter(torch.stack([s for s in there if s.device == d]).tolist()) for d in devices}
+    return tuple(0 if sum_ is None else next(numbers[sum_.device]) for sum_ in found)
+
+
+@torch.no_grad()
+def _checksum(p: torch.Tensor) -> torch.Tensor:
+    """Return the sum of a parameter's bits times odd factors, modulo 2^64, on its device.
+
+    Any change of a single number changes the sum, since an odd factor can be undone; of larger changes, it
+    misses about one in 2^64.
+    """
+    numbers = p.detach()
+    exact = numbers.float()
+    bits = exact.contiguous().flatten().view(torch.int32)
+    if p.dtype == torch.float64 and not torch.equal(exact.double(), numbers):
+        bits = numbers.contiguous().flatten().view(torch.int32)
+    rows = nn.functional.pad(bits, (0, -len(bits) % _WIDTH)).view(-1, _WIDTH)
+    columns = (rows * _factors(_WIDTH, bits.device)).sum(1)  # int64
+    return (columns * _factors(len(rows), bits.device)).sum() + len(bits)
+
+
+def _factors(count: int, device: torch.device) -> torch.Tensor:
+    """Return odd numbers that look random, as int64."""
+    mixed = torch.arange(1, count + 1, device=device) * -0x61C8864680B583EB
+    return (mixed ^ (mixed >> 29)) * 0x3F58476D1CE4E5B9 | 1

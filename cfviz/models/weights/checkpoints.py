@@ -20,12 +20,12 @@ import safetensors.torch
 import torch
 
 from cfviz.bundled import bundled
-from cfviz.geometry import LDA, Lda, map_sizes
-from cfviz.models.variants import OURS, VARIANTS
-from cfviz.provenance import Note, Provenance, Training
+from cfviz.geometry import LDA, PATCH, Lda, map_sizes
+from cfviz.models.variants import OFFICIAL, OURS, VARIANTS
+from cfviz.provenance import Note, Provenance, Training, fitting
 
 from .containers import open_weights
-from .download import OFFICIAL, Progress, fetch_hub, fetch_official, sha256_of
+from .download import Progress, fetch_hub, fetch_official, sha256_of
 from .errors import CheckpointError, printable, readable_size, some
 from .facts import class_list, notes_of, per_stage, read_facts, training_of
 from .pickles import StandIn
@@ -35,6 +35,7 @@ from .state_dict import Weights, find_weights, strip
 __all__ = ["Checkpoint", "CheckpointError", "load_checkpoint", "model_card", "strip", "write_checkpoint"]
 
 HUB_PREFIX = re.compile(r"hf[-_]hub:")
+MOST_PIXELS = 1024  # side of an input
 _FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
 
@@ -53,7 +54,7 @@ class Checkpoint:
         interval: I per stage or "adaptive" if the file records it, else None for the variant's own.
         lda: "regions" or "whole" if the file records it; "whole" for a detector or segmenter that records
             nothing; else None for the variant's own.
-        img_size: Input size in training, in pixels, if the file records it, else None.
+        img_size: Input size in training, in pixels, if the file records one that the model takes, else None.
         source: "bundled", "official", a file name or a repository id.
         sha256: SHA-256 of the file.
         trained: Short English description of the training; None if the weights were never trained.
@@ -98,6 +99,7 @@ class Checkpoint:
             **({"group_size": self.group_size} if self.group_size else {}),
             **({"interval": self.interval} if self.interval else {}),
             **({"lda": self.lda} if self.lda else {}),
+            **({"img_size": self.img_size} if self.img_size else {}),
             **self.model_args,
         }
 
@@ -242,11 +244,15 @@ def _recognised(weights: Weights, facts: dict[str, Any], found: _Found, size: in
     classes = class_list(facts.get("classes"))
     fields = {"source", "trained", "training", "dataset", "classes", "img_size", "variant", "model_args"}
     fields |= {"group_size", "interval", "lda", "trained_group", "weights_notes"}
-    interval, training = facts.get("interval"), training_of(facts)
-    unknown = structure.num_classes == 1000 and not classes and not facts.get("dataset")
+    interval, training = facts.get("interval"), training_of(facts, structure.num_classes)
+    dataset = _text(facts.get("dataset"))
+    if training and training.by == "run":
+        dataset = fitting(dataset, structure.num_classes)
+    unknown = structure.num_classes == 1000 and not classes and not dataset
     assumed = (Note.of("assumed_classes"),) if unknown else ()
     group_size, notes = _groups(structure, weights, facts, variant, name)
     lda, whole = _lda(weights, facts)
+    side = facts.get("img_size")
     return Checkpoint(
         state_dict=tensors,
         variant=variant,
@@ -255,12 +261,12 @@ def _recognised(weights: Weights, facts: dict[str, Any], found: _Found, size: in
         position_bias=structure.position_bias,
         group_size=group_size,
         interval=interval if interval == "adaptive" else per_stage(interval, stages),
-        img_size=facts["img_size"] if isinstance(facts.get("img_size"), int) else None,
+        img_size=side if type(side) is int and 0 < side <= MOST_PIXELS and side % PATCH == 0 else None,
         source=facts["source"],
         sha256=found.sha256,
         trained=training.sentence() if training else _text(facts["trained"]),
         training=training,
-        dataset=_text(facts.get("dataset")) if structure.num_classes else None,
+        dataset=dataset if structure.num_classes else None,
         classes=classes if classes and len(classes) == structure.num_classes else None,
         model_args=MappingProxyType(args),
         trained_group=per_stage(facts.get("trained_group"), stages),

@@ -22,18 +22,13 @@ from typing import Any, NoReturn
 import platformdirs
 
 from cfviz.jobs import replacing
+from cfviz.models.variants import OFFICIAL
 
 from .containers import sniff
 from .errors import CheckpointError, readable_size
 
 Progress = Callable[[int, int | None], None]  # bytes so far, bytes in total (None if unknown)
 
-OFFICIAL: dict[str, tuple[str, float]] = {  # Google Drive file id, published ImageNet-1K top-1 at 224 px
-    "crossformer_tiny": ("1YSkU9enn-ITyrbxLH13zNcBYvWSEidfq", 81.5),
-    "crossformer_small": ("1RAkigsgr33va0RZ85S2Shs2BhXYcS6U8", 82.5),
-    "crossformer_base": ("1bK8biVCi17nz_nkt7rBfio_kywUpllSU", 83.4),
-    "crossformer_large": ("1zRWByVW_KIZ87NgaBkDIm60DAsGJErdG", 84.0),
-}
 AUTHORS_PAGE = "https://github.com/cheerss/CrossFormer"
 DRIVE = "https://drive.google.com/uc?id={}"
 HUB_FILES = ("model.safetensors",)  # timm's name; no pickle is accepted from a site where anyone can upload

@@ -9,12 +9,13 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 from cfviz.geometry import map_sizes
-from cfviz.provenance import Note, Training
+from cfviz.provenance import DATASETS, Note, Training, fitting
 
 from .containers import Opened
 from .errors import printable
@@ -23,6 +24,7 @@ from .pickles import StandIn
 MOST_G = 112  # side of the first map at 448 pixels, in tokens
 MOST_CLASSES = 100_000
 MOST_NOTES = 20
+UNNAMED = "own photos"  # training data without a name
 
 _IMAGENET = re.compile(r"(.*/)?(imagenet|imnet|imagenet[-_]?1k|imagenet[-_]?2012)", re.IGNORECASE)
 _WORDNET = re.compile(r"n\d{8}(_|$)")
@@ -71,12 +73,21 @@ def _dict_of(node: Any) -> dict[str, Any]:
     return node if isinstance(node, dict) else {}
 
 
-def training_of(facts: Mapping[str, Any]) -> Training | None:
-    """Return how the weights were trained, as fields; None if a file describes it in its own words."""
-    if training := Training.from_json(facts.get("training")):
-        return training
-    if "trained" in facts:
-        return Training.from_sentence(str(facts["trained"]))
+def training_of(facts: Mapping[str, Any], num_classes: int = 0) -> Training | None:
+    """Return how the weights were trained, as fields; None if a file describes it in its own words.
+
+    Args:
+        facts: What the file states.
+        num_classes: Classes of the model; a run on a data set with another number of classes loses its name.
+    """
+    training = Training.from_json(facts.get("training"))
+    if training is None and "trained" in facts:
+        training = Training.from_sentence(str(facts["trained"]))
+        if training is None:
+            return None
+    if training is not None:
+        known = training.by != "run" or not num_classes or fitting(training.data, num_classes)
+        return training if known else replace(training, data=UNNAMED)
     recorded = {"by": "file", "epochs": [facts.get("epoch")]}
     best = {**recorded, "top1": facts.get("max_accuracy")}
     return Training.from_json(best) or Training.from_json(recorded) or Training("file")
@@ -154,8 +165,8 @@ def _of_run(state: dict[str, Any], recipe: dict[str, Any]) -> dict[str, Any]:
     args = recipe.get("model_args") if isinstance(recipe.get("model_args"), dict) else {}
     planned = sum(p["epochs"] for p in phases if isinstance(p.get("epochs"), int))
     classes = class_list(state.get("classes"))
-    named = recipe.get("dataset")
-    if classes and not all(map(_WORDNET.match, classes)) and named in ("imagenette20", "imagenet-1k"):
+    named = fitting(recipe.get("dataset"), recipe.get("num_classes"))
+    if classes and not all(map(_WORDNET.match, classes)) and named in DATASETS:
         named = None  # the recipe's default from before recipes recorded classes
     data = data_name(named, recipe.get("data"))
     training = Training.from_json(
@@ -182,7 +193,7 @@ def _of_run(state: dict[str, Any], recipe: dict[str, Any]) -> dict[str, Any]:
 def data_name(named: Any, folder: Any) -> str:
     """Name the training data: as in the recipe, else after the folder ("pets" for pets/train)."""
     parts = [p for p in Path(str(folder or "")).parts[-2:] if p not in ("train", "training", "/")]
-    return (str(named or "") or printable(parts[-1] if parts else "") or "own photos")[:60]
+    return (str(named or "") or printable(parts[-1] if parts else "") or UNNAMED)[:60]
 
 
 def _begun(phases: list[dict[str, Any]], epochs: int) -> list[dict[str, Any]]:

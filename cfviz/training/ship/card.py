@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import yaml
 
 from cfviz.jobs import replacing
 from cfviz.jobs import write as write_json
@@ -64,8 +65,17 @@ def start(recipe: Recipe) -> dict[str, Any] | None:
     return about | ({"training": found.training.as_json()} if found.training else {})
 
 
-def describe(recipe: Recipe, state: dict[str, Any], log: Path) -> dict[str, Any]:
-    """Facts about a run, without paths of this machine: recipe, wall time, learning curve, versions."""
+def describe(
+    recipe: Recipe, state: dict[str, Any], log: Path, weights: str | Path = "weights.safetensors"
+) -> dict[str, Any]:
+    """Facts about a run, without paths of this machine: recipe, wall time, learning curve, versions.
+
+    Args:
+        recipe: The run's recipe.
+        state: The run's last state.
+        log: The run's log.
+        weights: The file of weights that the card describes.
+    """
     settings = {key: value for key, value in recipe.as_dict().items() if key not in MACHINE_PATHS}
     curve = []
     if log.exists():
@@ -81,7 +91,7 @@ def describe(recipe: Recipe, state: dict[str, Any], log: Path) -> dict[str, Any]
         **({"changes": state["changes"]} if state.get("changes") else {}),
         "wall_hours": round(state["seconds"] / 3600, 2),
         **({"files": _files(state["files"])} if state.get("files") else {}),
-        "command": _command(recipe),
+        "command": _command(recipe, Path(weights)),
         "teacher": _teacher(recipe),
         "curve": curve,
         "versions": {name: _release(name) for name in ("torch", "timm", "accelerate")},
@@ -95,17 +105,45 @@ def _files(files: dict[str, Any]) -> dict[str, Any]:
     return {**files, "skipped": dict(reasons.most_common())}
 
 
-def _command(recipe: Recipe) -> str:
-    """The command that repeats a run: the repository's recipe with the same phases, and the differences."""
-    wanted = recipe.as_dict()
-    for name in recipes.names():
-        own = recipes.load(name).as_dict()
-        if own["phases"] == wanted["phases"]:
-            skipped = {*MACHINE_PATHS, *(["num_classes"] if own["num_classes"] is None else [])}
-            changes = [key for key in wanted if wanted[key] != own[key] and key not in skipped]
-            sets = "".join(f" --set {shlex.quote(recipes.setting(key, wanted[key]))}" for key in changes)
-            return f"python -m cfviz train --config {name}{sets} --out RUN"
-    return "python -m cfviz train --config RECIPE.yaml --out RUN"
+def recipe_path(weights: str | Path) -> Path:
+    """Path of the recipe that `write_recipe` writes beside a weights file."""
+    return Path(weights).with_suffix(".recipe.yaml")
+
+
+def write_recipe(weights: str | Path, recipe: Recipe) -> None:
+    """Write the recipe that the card's command names, unless that is one that comes with cfviz."""
+    if _shipped(recipe) is None:
+        settings = recipe.as_dict()
+        given = {key: _short(value) if key in MACHINE_PATHS else value for key, value in settings.items()}
+        with replacing(recipe_path(weights)) as part:
+            part.write_text(yaml.safe_dump(given, sort_keys=False, allow_unicode=True), encoding="utf-8")
+
+
+def _shipped(recipe: Recipe) -> tuple[str, dict[str, Any]] | None:
+    """Name and settings of the recipe that comes with cfviz and has the same phases, if there is one."""
+    wanted = recipe.as_dict()["phases"]
+    known = ((name, recipes.load(name).as_dict()) for name in recipes.names())
+    return next(((name, settings) for name, settings in known if settings["phases"] == wanted), None)
+
+
+def _command(recipe: Recipe, weights: Path) -> str:
+    """The command that repeats a run: a recipe, and the settings that differ from it."""
+    shipped, wanted = _shipped(recipe), recipe.as_dict()
+    if shipped is None:
+        return f"python -m cfviz train --config {shlex.quote(_short(str(recipe_path(weights))))} --out RUN"
+    name, settings = shipped
+    skipped = ["num_classes"] if settings["num_classes"] is None else []
+    changes = [key for key in wanted if wanted[key] != settings[key] and key not in skipped]
+    values = {key: _short(wanted[key]) if key in MACHINE_PATHS else wanted[key] for key in changes}
+    sets = "".join(f" --set {shlex.quote(recipes.setting(key, value))}" for key, value in values.items())
+    return f"python -m cfviz train --config {name}{sets} --out RUN"
+
+
+def _short(path: Any) -> Any:
+    """A path as it may stand in a card: relative ones as they are, others without where they lie."""
+    if path is None or not Path(path).is_absolute():
+        return path
+    return "/".join(Path(path).parts[1:][-2:])
 
 
 def _teacher(recipe: Recipe) -> str | None:
@@ -197,6 +235,11 @@ def _start(facts: dict[str, Any]) -> list[str]:
     ]
 
 
+def _paths(command: str) -> str:
+    """What a command without a recipe file or a folder of photos leaves to the reader."""
+    return "" if ".yaml" in command or "data=" in command else " (paths with `--set`)"
+
+
 def text(facts: dict[str, Any]) -> str:
     """The card as Markdown."""
     recipe, bias = facts["recipe"], facts["position_bias"]
@@ -224,7 +267,7 @@ def text(facts: dict[str, Any]) -> str:
         f"- Teacher: {facts['teacher'] or 'none'}",
         f"- Wall time: {facts['wall_hours']:g} h on {facts['processor']}",
         *_changed(facts),
-        f"- Command: `{facts['command']}` (paths with `--set`), commit {facts['commit'][:12]}",
+        f"- Command: `{facts['command']}`{_paths(facts['command'])}, commit {facts['commit'][:12]}",
         "",
     ]
     for note in ("choice", "schedule", "limits", "gap"):

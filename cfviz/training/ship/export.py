@@ -19,7 +19,7 @@ from cfviz.models.factory import build
 from cfviz.models.weights.checkpoints import load_checkpoint, write_checkpoint
 from cfviz.models.weights.errors import printable
 from cfviz.models.weights.facts import largest_groups
-from cfviz.provenance import Training
+from cfviz.provenance import Training, fitting
 from cfviz.training import cache, data
 from cfviz.training.measure import evaluation
 from cfviz.training.recipe import Recipe, from_dict
@@ -32,7 +32,9 @@ from . import card
 def load_run(run: str | Path) -> tuple[Recipe, dict[str, Any], dict[str, torch.Tensor]]:
     """Read a run's last state: the recipe, the state, and the weights to use (the average, if any)."""
     found = read_state(run)
-    return from_dict(found["recipe"], str(run)), found, found["ema"] or found["model"]
+    recipe = from_dict(found["recipe"], str(run))
+    recipe = replace(recipe, dataset=fitting(recipe.dataset, recipe.num_classes))
+    return recipe, found, found["ema"] or found["model"]
 
 
 def commit() -> str:
@@ -106,6 +108,8 @@ def earlier_group(recipe: Recipe, model: CrossFormer, start: dict[str, Any] | No
 def export(run: str | Path, out: str | Path, **notes: Any) -> Path:
     """Write `out` (float16 safetensors) and its card (.json and .md), which has no accuracy yet.
 
+    A recipe of one's own is written beside them (.yaml), so that the card's command can be run.
+
     Args:
         run: The --out folder of a training run.
         out: A .safetensors file.
@@ -136,7 +140,8 @@ def export(run: str | Path, out: str | Path, **notes: Any) -> Path:
     with replacing(out) as part:
         sha256 = write_checkpoint(part, weights, torch.float16, **facts)
         size = part.stat().st_size
-    about = card.describe(recipe, state, Path(run) / "log.csv")
+    about = card.describe(recipe, state, Path(run) / "log.csv", out)
+    card.write_recipe(out, recipe)
     about["start"] = start
     parameters = sum(value.numel() for value in weights.values())
     sizes = {"sha256": sha256, "bytes": size, "parameters": parameters}
@@ -149,7 +154,7 @@ def measure(
     run: str | Path,
     val: data.Photos | None = None,
     train: data.Photos | None = None,
-    size: int = 224,
+    size: int | None = None,
     accelerator: Accelerator | None = None,
     **engine: Any,
 ) -> dict[str, Any]:
@@ -163,7 +168,7 @@ def measure(
         run: The run that the weights came from.
         val: Photos that played no part in model selection.
         train: The training photos, whose held-out part is measured; None opens those of the recipe.
-        size: Input side in pixels.
+        size: Input side in pixels; None for that of the last phase of training.
         accelerator: The processes that share the work; the main process writes the card.
         **engine: Passed to `evaluate` (batch_size, workers).
     """
@@ -173,7 +178,7 @@ def measure(
         train = data.open_photos(recipe, run)
     checkpoint = load_checkpoint(weights)
     half = build(checkpoint)
-    ids = train.classes
+    ids, size = train.classes, size or recipe.phases[-1].size
     held = np.flatnonzero(cache.held_out(train.names, recipe.hold_out))
     facts = card.read(weights)
     if len(held):

@@ -11,8 +11,8 @@ import streamlit as st
 
 from cfviz.models.crossformer import CrossFormer, recorded
 from cfviz.models.factory import create_model
-from cfviz.models.variants import OURS, list_models
-from cfviz.models.weights.download import OFFICIAL, cache_dir
+from cfviz.models.variants import OFFICIAL, OURS, list_models
+from cfviz.models.weights.download import cache_dir
 from cfviz.run import inspect, load, name_of, placed
 from cfviz.ui.session import budget, queue, state
 

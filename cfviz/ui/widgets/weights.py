@@ -13,14 +13,14 @@ import streamlit as st
 from cfviz.models.crossformer import CrossFormer, recorded
 from cfviz.models.factory import build
 from cfviz.models.room import KEPT, MOST_CLASSES, check_room
+from cfviz.models.variants import OFFICIAL
 from cfviz.models.weights.checkpoints import load_checkpoint
-from cfviz.models.weights.download import OFFICIAL
 from cfviz.models.weights.errors import CheckpointError, readable_size
 from cfviz.options import SIZES
 from cfviz.ui.compute import models
 from cfviz.ui.context import Context
 from cfviz.ui.session import budget, state
-from cfviz.ui.session.plain import explain, plain, plain_fields
+from cfviz.ui.session.plain import explain, plain
 
 TYPES = ["safetensors"]  # accepted from a browser: a format that can hold nothing but numbers
 MAX_MB = 400
@@ -45,15 +45,7 @@ def weights_line(ctx: Context, markdown: bool = True) -> str:
         ctx: The page.
         markdown: Whether the sentence is for Markdown; the file's description of itself is then made plain.
     """
-    its = recorded(ctx.model)
-    if its.trained is None:
-        return ctx.t("common.weights_random")
-    keys = {"bundled": "weights_bundled", "unknown": "weights_unknown"}
-    key = keys.get(its.source, "weights_other")
-    said = {"source": its.source, "trained": its.trained_in(ctx.t)}
-    line = ctx.t(f"common.{key}", **(plain_fields(said) if markdown else said))
-    notes = [note.sentence(ctx.t) for note in its.notes]
-    return " ".join([line, *(map(plain, notes) if markdown else notes)])
+    return recorded(ctx.model).sentence(ctx.t, plain if markdown else str)
 
 
 def warn_without_classes(ctx: Context, model: CrossFormer | None = None) -> bool:

@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
+import argparse
 import io
 import json
 import os
 import sys
+from math import prod
 from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
 
 import cfviz
-from cfviz.cli import _Bar, main
+from cfviz import cli, geometry
+from cfviz.cli import main, predict
+from cfviz.cli.output import Bar
 from cfviz.models.crossformer import CrossFormer
-from cfviz.models.variants import VARIANTS
+from cfviz.models.variants import VARIANTS, parameters, shipped
 from cfviz.models.weights.checkpoints import write_checkpoint
+from cfviz.models.weights.recognise import expected_shapes
 from cfviz.words import columns
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 PHOTO = str(ROOT / "assets" / "gallery" / "german-shepherd.jpg")
 NANO = "crossformer_nano"
 
@@ -84,6 +90,13 @@ def test_models_can_be_listed_as_json(capsys):
     }
 
 
+def test_parameters_are_counted_without_making_a_model():
+    for name, config in VARIANTS.items():
+        kind = config.get("position_bias", "dpb")
+        shapes = expected_shapes(name, 20 if shipped(name) else 1000, 3, kind, None)
+        assert parameters(name) == sum(prod(shape) for shape in shapes.values()), name
+
+
 # ---------------------------------------------------------------- predict
 
 
@@ -131,6 +144,61 @@ def test_a_prediction_is_printed_as_a_table(capsys, weights):
     assert "768 x 576 px, seen as 224 x 160" in head
     assert len(rows) == 5
     assert all(row.split()[0].endswith("%") for row in rows)
+
+
+def test_the_text_of_a_prediction_names_its_weights_and_what_they_cannot_know(capsys, weights):
+    assert main(["predict", PHOTO]) == 0
+    out, err = capsys.readouterr()
+    *_, origin, limit = out.splitlines()
+    assert origin == f"Weights bundled with cfviz: {cfviz.create_model(NANO).provenance.trained}."
+    assert "only the 20 classes" in limit
+    assert err == ""
+    assert main(["predict", PHOTO, "--lang", "zh-Hant", "--weights", weights]) == 0
+    *_, origin, limit = capsys.readouterr().out.splitlines()
+    assert "nano.safetensors" in origin
+    assert "20 個類別" in limit
+
+
+def test_a_prediction_names_the_set_of_weights_it_took(capsys, tmp_path):
+    path = tmp_path / "two.pth"
+    state = cfviz.create_model(NANO, None, num_classes=4).state_dict()
+    torch.save({"model": state, "ema": {"module": {key: value + 1 for key, value in state.items()}}}, path)
+    assert main(["predict", PHOTO, "--weights", str(path), "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)["weights"]
+    assert (told["set"], told["other_sets"], told["classes"]) == ("ema.module", "model", 4)
+    assert "averaged ones (ema.module), not model" in told["notes"][0]
+    assert main(["predict", PHOTO, "--weights", str(path)]) == 0
+    out, err = capsys.readouterr()
+    assert "Weights from two.pth" in out
+    assert "averaged ones (ema.module), not model" in err
+    assert main(["predict", PHOTO, "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)["weights"]
+    assert (told["set"], told["other_sets"], told["notes"], told["classes"]) == (None, None, [], 20)
+
+
+def test_what_was_done_to_a_photo_is_said(capsys, weights, tmp_path):
+    path = tmp_path / "clear.png"
+    Image.new("RGBA", (300, 300), (200, 0, 0, 90)).save(path)
+    command = ["predict", str(path), PHOTO, "--weights", weights]
+    assert main(command) == 0
+    clear, plain = capsys.readouterr().out.split("\n\n")
+    assert "Transparent parts are shown on white." in clear
+    assert "white" not in plain
+    assert main([*command, "--lang", "zh-Hant"]) == 0
+    assert "透明部分" in capsys.readouterr().out
+
+
+def test_the_input_has_the_size_the_weights_were_trained_at(capsys, tmp_path):
+    path = tmp_path / "small.safetensors"
+    write_checkpoint(path, cfviz.create_model(NANO, None, num_classes=3).state_dict(), img_size=96)
+    assert main(["predict", PHOTO, "--weights", str(path)]) == 0
+    out, err = capsys.readouterr()
+    assert "seen as 96 x 96" in out
+    assert "96 px, at which these weights were trained" in err
+    assert main(["predict", PHOTO, "--weights", str(path), "--size", "224"]) == 0
+    out, err = capsys.readouterr()
+    assert "seen as 224 x 224" in out
+    assert "trained at" not in err
 
 
 def test_class_names_can_be_chinese(capsys, weights):
@@ -203,6 +271,12 @@ def test_a_traceback_is_shown_on_request(monkeypatch, capsys):
         main(["predict", PHOTO, "--weights", "nowhere.pth"])
 
 
+def test_a_report_names_the_photo_it_cannot_open(capsys, tmp_path):
+    bad = tmp_path / "holiday.jpg"
+    bad.write_bytes(b"no image")
+    assert "holiday.jpg: " in _fails(capsys, "report", str(bad), "--out", str(tmp_path / "out.html"))
+
+
 # ---------------------------------------------------------------- points
 
 
@@ -250,6 +324,29 @@ def test_help_fits_a_terminal(capsys, argv):
     assert max(map(len, out.splitlines())) <= 100
 
 
+def test_the_forms_of_long_distance_attention_on_offer_are_all_there_are():
+    assert predict.LDA == geometry.LDA
+
+
+def test_every_command_and_every_option_is_explained():
+    def parsers(parser):
+        yield parser
+        for action in parser._actions:
+            if isinstance(action, argparse._SubParsersAction):
+                assert {choice.dest for choice in action._choices_actions} == set(action.choices)
+                assert all(choice.help for choice in action._choices_actions)
+                for one in action.choices.values():
+                    yield from parsers(one)
+
+    for parser in parsers(cli._parser()):
+        assert parser.description, parser.prog
+        assert parser.description.endswith((".", "?")), parser.description
+        for action in parser._actions:
+            if not isinstance(action, argparse._SubParsersAction):
+                assert action.help, f"{parser.prog}: {action.dest}"
+                assert not action.help.endswith("."), f"{parser.prog}: {action.help}"
+
+
 def test_the_version_is_printed(capsys):
     with pytest.raises(SystemExit):
         main(["--version"])
@@ -281,20 +378,20 @@ def test_chinese_characters_count_as_two_columns(text, width):
 
 def test_the_progress_of_a_download_is_shown(capsys, monkeypatch):
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
-    with _Bar("weights") as bar:
+    with Bar("weights") as bar:
         bar(0, 4 << 20)
         bar.last = 0
         bar(1 << 20, 4 << 20)
         bar(4 << 20, 4 << 20)
-    with _Bar("more") as bar:
+    with Bar("more") as bar:
         bar(1 << 20, None)
     err = capsys.readouterr().err
     assert "[#######.....................]  25% of 4.0 MB" in err
     assert "100%" in err
     assert "more  1.0 MB" in err
     monkeypatch.setattr(sys.stderr, "isatty", lambda: False, raising=False)
-    with _Bar("weights") as bar:
+    with Bar("weights") as bar:
         bar(1 << 20, 1 << 20)
-    with _Bar("nothing"):
+    with Bar("nothing"):
         pass
     assert capsys.readouterr().err == "weights: 1.0 MB downloaded\n"

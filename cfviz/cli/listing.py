@@ -1,0 +1,47 @@
+"""`cfviz models`: the variants, from their configurations alone."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from cfviz.models.variants import OFFICIAL, VARIANTS, parameters, shipped
+
+from .output import print_json, print_table
+
+
+def add(commands: Any) -> None:
+    """Add the command."""
+    text = "List the variants of CrossFormer, and where their weights come from."
+    models = commands.add_parser("models", help="list the variants", description=text)
+    models.add_argument("--json", action="store_true", help="print machine-readable output")
+    models.set_defaults(run=_models)
+
+
+def _models(args: argparse.Namespace) -> int:
+    models = [_about(name, config) for name, config in VARIANTS.items()]
+    if args.json:
+        print_json(models=models)
+        return 0
+    rows = [("model", "parameters", "width", "depths", "heads", "groups", "intervals", "weights")]
+    for about in models:
+        lists = [" ".join(map(str, about[key])) for key in ("depths", "num_heads", "group_size", "interval")]
+        size = f"{about['parameters'] / 1e6:.1f} M"
+        rows.append((about["model"], size, str(about["embed_dim"]), *lists, about["weights"]))
+    print_table(rows, right=(1, 2))
+    return 0
+
+
+def _about(name: str, config: dict[str, Any]) -> dict[str, Any]:
+    weights = "local file"
+    if shipped(name):
+        weights = "bundled"
+    elif name in OFFICIAL:
+        weights = "official"
+    keys = ("embed_dim", "depths", "num_heads", "group_size", "interval")
+    return {
+        "model": name,
+        "parameters": parameters(name),
+        **{key: config[key] for key in keys},
+        "weights": weights,
+    }

@@ -1,0 +1,63 @@
+"""Open the model that `--model` and `--weights` name, and describe its weights."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from cfviz.models.variants import BUNDLED, VARIANTS
+from cfviz.provenance import fitting
+from cfviz.words import Translator
+
+from .output import Bar
+
+IN_COMMANDS = (
+    "add --weights official (the authors', downloaded once), a file or hf-hub:OWNER/NAME, "
+    "or --weights none for random ones"
+)
+
+
+def open_model(model: str | None, weights: str | None, **kwargs: Any) -> Any:
+    """Open the model named by `--model` and `--weights`, showing the progress of any download.
+
+    Args:
+        model: `--model`.
+        weights: `--weights`.
+        **kwargs: Passed on to `CrossFormer`.
+    """
+    from cfviz.models.factory import named_source, opened, source_of  # deferred: they import PyTorch
+
+    if model is not None and model not in VARIANTS:
+        if weights is not None:
+            raise ValueError(
+                f"--model {model} already says which weights; leave --weights out, or name a variant"
+            )
+        model, weights = None, model
+    if weights in (None, "bundled", "official", "none"):
+        model = model or BUNDLED
+    named = {None: "auto", "none": None}.get(weights, weights)
+    source = named_source(str(named)) if model is None else source_of(model, named, IN_COMMANDS)
+    with Bar(str(source)) as bar:
+        return opened(source, model, progress=bar, **kwargs)
+
+
+def about_weights(model: Any) -> dict[str, Any]:
+    """Describe a model's weights for programs."""
+    known = model.provenance
+    sets = {"averaged", "one_of_several"}
+    chosen = next((dict(note.fields) for note in known.notes if note.code in sets), {})
+    return {
+        **{key: getattr(known, key) for key in ("source", "sha256", "trained", "dataset")},
+        "classes": model.num_classes,
+        "set": chosen.get("name"),
+        "other_sets": chosen.get("others"),
+        "notes": [note.sentence() for note in known.notes],
+    }
+
+
+def weights_lines(model: Any, t: Translator) -> list[str]:
+    """Describe a model's weights for people: the origin, and what a model of few classes cannot know."""
+    lines = [replace(model.provenance, notes=()).sentence(t)]
+    if fitting(model.provenance.dataset, model.num_classes) == "imagenette20":
+        lines.append(t("common.weights_twenty"))
+    return lines

@@ -1,0 +1,105 @@
+"""`cfviz predict`: the classes of photos."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from typing import Any
+
+from cfviz.training.cli import count, size_of
+from cfviz.words import LANGUAGES, Translator, translator
+
+from .arguments import add_forward, add_model
+from .opening import about_weights, open_model, weights_lines
+from .output import EXPECTED, complain, named, note, one_line, print_json, print_table
+
+USER_ERROR = 2
+LDA = ("regions", "whole")  # those of `cfviz.geometry`, which imports NumPy
+
+
+def add(commands: Any) -> None:
+    """Add the command."""
+    text = "Classify photos, and say which weights the prediction comes from."
+    predict = commands.add_parser("predict", help="classify photos", description=text)
+    predict.add_argument(
+        "photos", nargs="+", metavar="PHOTO", help="an image file, or gallery:ID for a bundled photo"
+    )
+    add_model(predict)
+    predict.add_argument(
+        "--top", type=count, default=5, metavar="K", help="number of classes to print (default: 5)"
+    )
+    add_forward(predict)
+    predict.add_argument(
+        "--lda",
+        choices=LDA,
+        help="long distance attention within regions, or over the whole map (default: as the weights need)",
+    )
+    predict.add_argument(
+        "--lang", choices=LANGUAGES, default="en", help="language of class names and remarks (default: en)"
+    )
+    predict.add_argument("--json", action="store_true", help="print machine-readable output")
+    predict.set_defaults(run=_predict)
+
+
+def _predict(args: argparse.Namespace) -> int:
+    from cfviz.data.images import check_input_size, load_image  # deferred, with the rest: PyTorch
+    from cfviz.models.factory import DTYPES
+    from cfviz.run import class_names, inspect, name_of, pick_device
+
+    if args.size:
+        check_input_size(args.size)
+    model = open_model(args.model, args.weights, **({"lda": args.lda} if args.lda else {}))
+    model.to(pick_device(args.device), DTYPES[args.dtype])
+    size = size_of(args, model)
+    names, t = class_names(model, args.lang), translator(args.lang)
+    results, failures = [], []
+    for index, photo in enumerate(args.photos):
+        try:
+            image = load_image(photo)
+            trace = inspect(image, model, size, device=args.device, dtype=args.dtype, mode=args.mode)
+        except EXPECTED as error:
+            failures.append(
+                {"photo": photo, "code": getattr(error, "code", None), "message": one_line(error)}
+            )
+            complain(named(photo, error))
+            continue
+        results.append(_result(photo, image, trace, names, args.top))
+        if not args.json:
+            _print_result(results[-1], index == 0, t)
+            sys.stdout.flush()
+    if args.json:
+        print_json(model=name_of(model), weights=about_weights(model), predictions=results, errors=failures)
+    elif results:
+        print(*weights_lines(model, t), sep="\n")
+    for remark in model.provenance.notes:
+        note(remark.sentence(t))
+    if results and model.provenance.trained is None:
+        note(
+            "these weights are random, so the prediction means nothing; `cfviz models` lists the variants "
+            "that have trained ones"
+        )
+    return USER_ERROR if failures else 0
+
+
+def _result(photo: str, image: Any, trace: Any, names: list[str], top: int) -> dict[str, Any]:
+    return {
+        "photo": photo,
+        "photo_size": list(image.image.size[::-1]),
+        "notes": [str(code) for code in image.notes],
+        "size": list(trace.size),
+        "box": None if trace.box is None else list(trace.box),
+        "mode": trace.settings["mode"],
+        "device": trace.device,
+        "dtype": trace.dtype,
+        "seconds": trace.seconds,
+        "top": [{"index": i, "label": names[i], "probability": p} for i, _, p in trace.top(top)],
+    }
+
+
+def _print_result(result: dict[str, Any], first: bool, t: Translator) -> None:
+    (height, width), (rows, columns) = result["photo_size"], result["size"]
+    facts = f"{width} x {height} px, seen as {columns} x {rows}, {1000 * result['seconds']:.0f} ms"
+    print("" if first else "\n", f"{result['photo']}  ({facts}, {result['device']})", sep="")
+    for code in result["notes"]:
+        print("  ", t(f"images.note_{code}"), sep="")
+    print_table([("  ", f"{top['probability']:.1%}", top["label"]) for top in result["top"]], right=(1,))

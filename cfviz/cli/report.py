@@ -1,0 +1,66 @@
+"""`cfviz report`: a photo's prediction and figures as one HTML file."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from cfviz.jobs import check_target, replacing
+from cfviz.models.variants import VARIANTS
+from cfviz.training.cli import size_of
+from cfviz.words import LANGUAGES
+
+from .arguments import add_forward, add_model
+from .opening import open_model
+from .output import EXPECTED, named, note
+
+
+def add(commands: Any) -> None:
+    """Add the command."""
+    text = "Write one HTML file that opens offline: the prediction, interactive figures, how to reproduce it."
+    parser = commands.add_parser(
+        "report", help="write a photo's prediction and figures to an HTML file", description=text
+    )
+    parser.add_argument("photo", metavar="PHOTO", help="an image file, or gallery:ID for a bundled photo")
+    parser.add_argument("--out", required=True, metavar="FILE", help="the HTML file to write")
+    add_model(parser)
+    add_forward(parser)
+    parser.add_argument(
+        "--lang", choices=LANGUAGES, default="en", help="language of the report (default: en)"
+    )
+    parser.add_argument(
+        "--parts", action=argparse.BooleanOptionalAction,
+        help="remove each part of the model in turn, and rank them by their effect (default: only where "
+        "that takes seconds)",
+    )  # fmt: skip
+    parser.set_defaults(run=_report)
+
+
+def _report(args: argparse.Namespace) -> int:
+    from cfviz import report  # deferred, with the rest: PyTorch and the figures
+    from cfviz.data.images import check_input_size, load_image
+    from cfviz.data.samples import gallery
+    from cfviz.models.factory import DTYPES
+    from cfviz.run import inspect, pick_device
+    from cfviz.training.folder import shown
+
+    if args.size:
+        check_input_size(args.size)
+    check_target(args.out, "--out")
+    try:
+        image = load_image(args.photo)
+    except EXPECTED as error:
+        raise ValueError(named(args.photo, error)) from error
+    model = open_model(args.model, args.weights).to(pick_device(args.device), DTYPES[args.dtype])
+    size = size_of(args, model)
+    trace = inspect(image, model, size, report.WATCH, device=args.device, dtype=args.dtype, mode=args.mode)
+    known = {load_image(entry.path).sha256: entry for entry in gallery() if entry.path.is_file()}
+    photo = known.get(image.sha256)
+    weights = model.provenance
+    said = args.weights or (None if args.model in (None, *VARIANTS) else args.model)
+    given = {"random": "none", "bundled": None}.get(weights.source, said)
+    origin = report.Origin(photo.typed if photo else shown(args.photo), photo.id if photo else None, given)
+    with replacing(args.out) as part:
+        part.write_text(report.html(trace, model, origin, args.lang, args.parts), "utf-8")
+    note(f"{args.out} is written; it opens in any browser, offline too")
+    return 0

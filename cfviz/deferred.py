@@ -1,0 +1,91 @@
+"""Imports put off until they are needed: PyTorch and timm take seconds, and `cfviz --help` needs neither.
+
+Public names are imported on first use, see `on_first_use`. The variants are registered with timm when timm is
+imported, see `after_import`. The figures are imported when a trace is shown, see `render_traces_with`.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from importlib import import_module
+from importlib.abc import MetaPathFinder
+from importlib.machinery import ModuleSpec
+from importlib.util import find_spec
+from types import ModuleType
+from typing import Any
+
+
+def on_first_use(package: str, homes: Mapping[str, str]) -> Callable[[str], Any]:
+    """Return the `__getattr__` of a package that imports public names and submodules when they are used.
+
+    The package's stub (`__init__.pyi`) lists the same names, for type checkers and editors.
+
+    Args:
+        package: The package's `__name__`.
+        homes: Maps each public name to the submodule that defines it, relative to the package.
+    """
+
+    def get(name: str) -> Any:
+        if name in homes:
+            value = getattr(import_module(f"{package}.{homes[name]}"), name)
+        elif not name.startswith("_") and find_spec(f"{package}.{name}"):
+            value = import_module(f"{package}.{name}")
+        else:
+            raise AttributeError(f"module {package!r} has no attribute {name!r}", name=name)
+        setattr(sys.modules[package], name, value)  # the next use does not come here
+        return value
+
+    return get
+
+
+def after_import(name: str, do: Callable[[], object]) -> None:
+    """Call a function once a top-level module has been imported; at once if it has been already."""
+    if name in sys.modules:
+        do()
+    else:
+        sys.meta_path.insert(0, _Waiting(name, do))
+
+
+class _Waiting(MetaPathFinder):
+    """A finder that leaves the finding to the others, and calls a function after the import has succeeded."""
+
+    def __init__(self, name: str, do: Callable[[], object]) -> None:
+        self.name, self.do = name, do
+
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        if fullname != self.name:
+            return None
+        finders = [finder for finder in sys.meta_path if finder is not self]
+        found = (finder.find_spec(fullname, path, target) for finder in finders)
+        spec = next((spec for spec in found if spec is not None), None)
+        loader: Any = spec and spec.loader
+        if not hasattr(loader, "exec_module"):
+            return spec
+        run = loader.exec_module
+
+        def run_and_call(module: ModuleType) -> None:
+            del loader.exec_module  # the loader's own method is visible again
+            run(module)
+            if self in sys.meta_path:
+                sys.meta_path.remove(self)
+                self.do()
+
+        loader.exec_module = run_and_call
+        return spec
+
+
+_render: Callable[[Any], str] | None = None
+
+
+def render_traces_with(render: Callable[[Any], str]) -> None:
+    """Set the function that turns a trace into HTML."""
+    global _render
+    _render = render
+
+
+def rendered(trace: Any) -> str | None:
+    """Return a trace as HTML; None if no renderer is set."""
+    return None if _render is None else _render(trace)

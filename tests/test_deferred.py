@@ -1,0 +1,122 @@
+"""`import cfviz` waits for nothing heavy, and everything is there all the same when it is used."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import types
+from pathlib import Path
+
+import pytest
+
+from cfviz.deferred import after_import
+
+ROOT = Path(__file__).parents[1]
+HEAVY = ("torch", "timm", "numpy", "PIL", "streamlit", "plotly", "accelerate", "pandas")
+SAY = f"import sys; print([name for name in {HEAVY} if name in sys.modules])"
+
+
+def python(code: str, *arguments: str) -> str:
+    """The last line that a new process prints."""
+    done = subprocess.run(
+        [sys.executable, "-c", code, *arguments], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    return done.stdout.splitlines()[-1]
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "import cfviz; cfviz.__version__, cfviz.__all__, dir(cfviz)",
+        "from cfviz.models import list_models; list_models()",
+        "import cfviz.cli; cfviz.cli.main(['models'])",
+        "import cfviz.cli; cfviz.cli.main(['models', '--json'])",
+        *(
+            f"import cfviz.cli\ntry: cfviz.cli.main({[*command, '--help']})\nexcept SystemExit: pass"
+            for command in ([], ["predict"], ["train"], ["app"])
+        ),
+    ],
+)
+def test_nothing_heavy_is_imported(code: str) -> None:
+    heavy = set(python(f"{code}\n{SAY}").strip("[]").replace("'", "").split(", ")) - {""}
+    assert heavy <= ({"numpy"} if "models'" in code else set()), f"{code} imports {heavy}"
+
+
+@pytest.mark.parametrize(
+    "before",
+    [
+        "import cfviz; import timm",
+        "import timm; import cfviz",
+        "import cfviz; from timm.models import create_model; import timm",
+        "import cfviz; cfviz.load_image; import timm",
+        "import cfviz; cfviz.load_checkpoint; import timm",
+        "from cfviz.models.crossformer import CrossFormer; import timm",
+        "from cfviz.models.weights.checkpoints import load_checkpoint; import timm",
+        "import cfviz, importlib.util; importlib.util.find_spec('timm'); import timm",
+    ],
+)
+def test_the_variants_are_registered_in_any_order(before: str) -> None:
+    code = "model = timm.create_model('crossformer_nano', pretrained=True); print(model.provenance.source)"
+    assert python(f"{before}; {code}") == "bundled"
+
+
+def test_making_models_of_others_does_not_import_ours() -> None:
+    code = "import cfviz, timm, sys; timm.create_model('test_vit')"
+    assert python(f"{code}; print('cfviz.models.crossformer' in sys.modules)") == "False"
+
+
+def test_public_names_work_in_every_form_of_import() -> None:
+    code = (
+        "from cfviz import inspect, Trace; from cfviz import *; import cfviz, pickle\n"
+        "assert cfviz.inspect is inspect and cfviz.run.inspect is inspect\n"
+        "assert set(cfviz.__all__) < set(dir(cfviz)) and '__version__' in dir(cfviz)\n"
+        "assert pickle.loads(pickle.dumps(inspect)) is inspect and points is cfviz.hooks.points\n"
+        "try: cfviz.nothing\n"
+        "except AttributeError as error: print(error)"
+    )
+    assert python(code) == "module 'cfviz' has no attribute 'nothing'"
+
+
+def test_a_trace_from_any_door_shows_itself() -> None:
+    code = (
+        "from cfviz.run import inspect; import numpy as np, pickle\n"
+        "trace = inspect(np.zeros((64, 64, 3), np.uint8), size=64)\n"
+        "print(trace._repr_html_().count('<table>'))"
+    )
+    assert python(code) == "1"
+
+
+def test_a_whole_model_is_unpickled_where_nothing_was_imported(tmp_path: Path) -> None:
+    file = str(tmp_path / "model.pickle")
+    python(
+        "import cfviz, pickle, sys; model = cfviz.create_model('crossformer_nano', None)\n"
+        "pickle.dump(model, open(sys.argv[1], 'wb')); print('done')",
+        file,
+    )
+    code = "import pickle, sys; print(pickle.load(open(sys.argv[1], 'rb')).provenance.source)"
+    assert python(code, file) == "random"
+
+
+def test_what_waits_for_a_module_is_called_once_it_is_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name, called = "cfviz_waited_for", []
+    monkeypatch.syspath_prepend(tmp_path)
+    file = tmp_path / f"{name}.py"
+    file.write_text("raise ValueError('not yet')\n")
+    after_import(name, lambda: called.append(getattr(sys.modules[name], "whole", None)))
+    with pytest.raises(ValueError, match="not yet"):
+        __import__(name)
+    assert called == [], "an import that failed is no import"
+    file.write_text("whole = True  # now\n")
+    __import__(name)
+    assert called == [True]
+    assert "exec_module" not in vars(sys.modules[name].__loader__)
+    monkeypatch.delitem(sys.modules, name)
+    __import__(name)
+    monkeypatch.delitem(sys.modules, name)
+    assert called == [True]
+    monkeypatch.setitem(sys.modules, name, types.ModuleType(name))
+    after_import(name, lambda: called.append("at once"))
+    assert called[-1] == "at once"
