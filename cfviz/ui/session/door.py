@@ -38,6 +38,7 @@ BURST = 6  # messages a session may send at once
 EVERY = 0.25  # seconds between two messages after that
 AT_ONCE = 6  # runs that may be young at a time
 YOUNG = 0.5  # seconds for which a run counts; one that takes longer mostly waits for a computation
+STARTS = 0.05  # seconds in which a run has hardly begun, and does not say that it runs
 SOON = 0.01  # seconds between two looks whether there is room for another run
 MOST_NAMES = 400  # files of one request for places to send them to
 WAITING = 16  # queued messages of one session: the latest of each page and of each of its fragments
@@ -91,8 +92,11 @@ class Desk:
     @property
     def crowded(self) -> bool:
         """Whether messages have to wait, even of a session that sends little."""
+        now = self.clock()
         self._young = [
-            (begun, one) for begun, one in self._young if self.clock() - begun < YOUNG and one.running()
+            (begun, one)
+            for begun, one in self._young
+            if now - begun < STARTS or (now - begun < YOUNG and one.running())
         ]
         return bool(self._waiting) or len(self._young) >= AT_ONCE
 
@@ -116,9 +120,10 @@ class Desk:
             self._later(wait, self._next)
 
     def _next(self) -> None:
-        self._moving = False
+        self._moving, before = False, self._waiting
         try:
-            first, self._waiting = self._waiting, []
+            first, self._waiting = [one for one in self._waiting if one.debt <= 0], []
+            self._lane.extend(one for one in before if one.debt > 0)  # it went on sending
             if first and not self.crowded:
                 session = min(first, key=lambda one: one.debt)
                 first.remove(session)

@@ -179,6 +179,19 @@ def test_few_runs_begin_at_once_and_who_sends_least_comes_first() -> None:
     assert not clock.calls
 
 
+def test_a_run_counts_before_its_thread_has_started() -> None:
+    """Streamlit says that a page runs when its thread does; of a hundred messages at once, all began."""
+    clock, done = Clock(), list[str]()
+    desk = door.Desk(clock.later, lambda: clock.now)
+    crowd = [door.Rate(lambda _: done.append("run"), desk, lambda: False) for _ in range(100)]
+    for one in crowd:
+        one.take(click(""))
+    assert len(done) == door.AT_ONCE
+    clock.pass_(60)
+    assert len(done) == 100
+    assert not clock.calls
+
+
 def test_the_number_of_upload_places_is_bounded() -> None:
     take, _, done = rate()
     take.take(BackMsg(file_urls_request=FileURLsRequest(file_names=[""] * 500_000)))
