@@ -68,6 +68,7 @@ def test_random_weights_get_no_prediction_and_no_similarity() -> None:
     assert app.button(key="official.get.pvt_v2_b0").label.startswith("Download timm")
 
 
+@pytest.mark.slow
 def test_another_size_keeps_the_place_of_the_photo() -> None:
     app = page(size="160", stage="1", row="30", col="11", of="80")
     assert "Token (15, 5) after stage 1" in "\n".join(text.value for text in app.markdown)

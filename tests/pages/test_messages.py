@@ -98,6 +98,7 @@ def test_a_choice_that_is_not_on_offer_is_ignored(box: str, value: Any) -> None:
     fine(app.run())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("text", ["{", "[" * 5000, '{"commit": ' + "[" * 5000, "5"])
 def test_a_truncated_message_is_ignored(text: str) -> None:
     app = opened("embedding")
@@ -128,6 +129,7 @@ def test_only_photos_of_the_strip_can_be_picked() -> None:
         assert app.query_params["photo"] == shown
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("page", ["compare", "attention", "embedding", "position_bias", "grouping", "lab"])
 def test_infinite_numbers_in_a_link_are_ignored(page: str) -> None:
     names = ("row", "col", "of", "stage", "block", "head", "down", "across", "at", "g")

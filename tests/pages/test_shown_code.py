@@ -227,6 +227,7 @@ def context(**values: Any) -> Any:
     return SimpleNamespace(settings=settings, **values)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "kind"), [(NANO, "adaptive"), (NANO, "scaled"), ("pp", "scaled")])
 def test_shown_code_uses_the_window_of_the_answers(name: str, kind: str) -> None:
     plus = {"group_size": (4, 4, 14, 7), "interval": (4, 2, 1, 1)} if name == "pp" else {}
@@ -243,6 +244,7 @@ def test_shown_code_uses_the_window_of_the_answers(name: str, kind: str) -> None
     assert np.array_equal(logits["own"], plain)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("where", "how"), [("all", "zero"), ("lda", "zero"), ("each", "swap")])
 def test_shown_code_gives_the_bias_ablations_on_screen(
     where: str, how: str, capsys: pytest.CaptureFixture[str]
