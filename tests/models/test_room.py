@@ -21,6 +21,7 @@ def empty(name: str, **options: object) -> CrossFormer:
         return CrossFormer(**{**VARIANTS[name], **options}, num_classes=3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", VARIANTS)
 def test_every_variant_fits_at_every_size_on_offer_and_with_groups_of_28(name: str) -> None:
     model = empty(name)

@@ -128,6 +128,7 @@ def test_the_button_names_the_weights_by_origin(source: str, trained: str | None
     assert models.weights_argument(SimpleNamespace(provenance=provenance)) == named
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("lang", ["en", "zh-Hant"])
 @pytest.mark.parametrize(
     ("change", "lost", "named"),

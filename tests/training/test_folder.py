@@ -339,6 +339,7 @@ def test_training_finishes_its_step_after_a_signal_to_the_whole_group(settings: 
     assert torch.load(tmp_path / "run" / "last.pt", weights_only=True)["step"] > 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kept_as", [None, "{run}/photos"])
 def test_training_knows_before_its_first_step_which_photos_it_can_use(
     kept_as: str | None,
