@@ -79,14 +79,20 @@ class Found:
 
 
 @contextmanager
-def served(threads: int | None = None) -> Iterator[Served]:
-    """Serve the app on a free loopback port, with a cache folder of its own, until the end of the block."""
+def served(threads: int | None = None, ahead: bool = False) -> Iterator[Served]:
+    """Serve the app on a free loopback port, with a cache folder of its own, until the end of the block.
+
+    Args:
+        threads: Of the model; by default torch's own number.
+        ahead: Whether the server computes the gallery's results while it idles.
+    """
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     with tempfile.TemporaryDirectory(prefix="cfviz-load-") as folder:
         log = Path(folder) / "log.txt"
         env = {"MALLOC_ARENA_MAX": "2", **os.environ, "CFVIZ_CACHE": folder, "HF_HUB_OFFLINE": "1"}
+        env["CFVIZ_AHEAD"] = str(int(ahead))
         if threads:
             env["OMP_NUM_THREADS"] = str(threads)
         command = [sys.executable, "-m", "bench.load", "--serve", str(port)]
@@ -128,6 +134,12 @@ def serve(port: int) -> None:
 
 
 # ---------------------------------------------------------------- the crowd
+
+
+async def visit(server: Served) -> None:
+    """One reader opens the app and leaves, so that the server is awake."""
+    async with Reader(f"ws://127.0.0.1:{server.port}/_stcore/stream", seed=0) as reader:
+        await reader.start("")
 
 
 async def crowd(server: Served, users: int, seconds: float, think: float, clicks: int) -> Found:
@@ -328,6 +340,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--users", type=int, default=50, help=f"at most {MOST_USERS}")
     parser.add_argument("--seconds", type=float, default=420.0, help=f"in all, at most {MOST_SECONDS:.0f}")
     parser.add_argument("--cold", type=float, default=240.0, help="seconds that are reported as cold")
+    parser.add_argument(
+        "--idle", type=float, default=0.0, help="seconds between a first reader's visit and the class"
+    )
     parser.add_argument("--warm", type=float, default=0.0, help="seconds at first that are not counted")
     parser.add_argument("--think", type=float, default=3.0, help="seconds between a run's end and a click")
     parser.add_argument("--clicks", type=int, default=MOST_CLICKS, help="at most, by all readers")
@@ -339,7 +354,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         serve(given.serve)
         return 0
     users, seconds = min(given.users, MOST_USERS), min(given.seconds, MOST_SECONDS)
-    with served(given.threads) as server:
+    with served(given.threads, given.idle > 0) as server:
+        if given.idle > 0:
+            asyncio.run(visit(server))
+            time.sleep(given.idle)
         found = asyncio.run(crowd(server, users, seconds, max(0.1, given.think), given.clicks))
         print(report(found, server, given.warm, given.cold))
         if given.keep_log:

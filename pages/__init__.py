@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import sys
+import threading
 from pathlib import Path
 
 import streamlit as st
@@ -27,3 +28,16 @@ if "torch" not in sys.modules:
     import cfviz.ui  # noqa: F401
 
     st.rerun()  # from a clean page
+
+from cfviz.ui.compute import ahead  # noqa: E402  last: it is what is waited for above
+
+
+def _ahead() -> None:
+    """Compute the gallery's results, with all pages' code, which only this thread waits for."""
+    from cfviz.ui import ahead as gallery
+
+    gallery.run()
+
+
+if ahead.wanted():
+    threading.Thread(target=_ahead, name="cfviz ahead", daemon=True).start()

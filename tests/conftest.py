@@ -245,7 +245,7 @@ def app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[App]:
     port, log = free_port(), folder / "log.txt"
     command = [sys.executable, "-c", LEASHED, "run", "app.py", "--server.address", "127.0.0.1"]
     command += ["--server.port", str(port), "--server.headless", "true"]
-    env = {**os.environ, "XDG_CACHE_HOME": str(folder), "HF_HUB_OFFLINE": "1"}
+    env = {**os.environ, "XDG_CACHE_HOME": str(folder), "HF_HUB_OFFLINE": "1", "CFVIZ_AHEAD": "0"}
     with log.open("wb") as out:
         process = subprocess.Popen(
             command, cwd=ROOT, env=env, stdin=subprocess.PIPE, stdout=out, stderr=subprocess.STDOUT,

@@ -92,20 +92,20 @@ def part_costs(weights: str, size: tuple[int, int], _model: CrossFormer) -> dict
 
 def _data(ctx: Context, trace: Trace) -> dict[str, Any]:
     """Everything the figure draws; equal inputs give equal bytes, so a rerun sends nothing."""
-    pictures = cached_with_trace(trace, "pictures", lambda: _pictures(trace, ctx.model.depths))
+    shown = pictures(trace, ctx.model.depths)
     costs = part_costs(keys.weights(ctx.settings, ctx.model), trace.size, ctx.model)
     stages = anatomy(
         trace.groupings, [d["num_chs"] for d in ctx.model.feature_info], ctx.model.num_heads, costs
     )
     for s, stage in enumerate(stages):
-        stage["picture"] = pictures[s]
+        stage["picture"] = shown[s]
         part, embedding = costs[f"stage.{s}"], costs[f"cel.{s}"]
         stage["params_text"] = readable(part.params + embedding.params)
         stage["macs_text"] = readable(part.macs + embedding.macs)
     labels = ctx.labels
     title = photo_title(ctx.t, ctx.settings.photo)
     data = {
-        "photo": pictures[-1],
+        "photo": shown[-1],
         "photo_alt": ctx.t("home.figure.photo_alt", photo=title),
         "stages": stages,
         "top": [[labels[index], probability] for index, _, probability in trace.top(5)],
@@ -117,8 +117,12 @@ def _data(ctx: Context, trace: Trace) -> dict[str, Any]:
     return {"id": hashlib.sha256(repr(data).encode()).hexdigest()[:16], **data}
 
 
+def pictures(trace: Trace, depths: Sequence[int]) -> tuple[str, ...]:
+    """Each stage's picture, then the crop, as data URIs; kept with the trace."""
+    return cached_with_trace(trace, "pictures", lambda: _pictures(trace, depths))
+
+
 def _pictures(trace: Trace, depths: Sequence[int]) -> tuple[str, ...]:
-    """Each stage's picture, then the crop, as data URIs."""
     maps = [trace[point] for point in point_names.stage_outputs(depths)]
     assert trace.crop is not None
     uris = [data_uri(Image.fromarray(feature_colours(array))) for array in maps]

@@ -68,7 +68,7 @@ def photo(id: str) -> Photo:
         ValueError: If no photo has this id.
     """
     if id not in own():
-        return _bundled(id)
+        return bundled(id)
     mine = own()[id]
     return _open(mine.data, mine.name, mine.sha256)
 
@@ -169,7 +169,7 @@ def opened(uri: str) -> Image.Image:
 @lru_cache(maxsize=1)
 def gallery_thumbnails() -> dict[str, str]:
     """Data URIs of the gallery's thumbnails by id."""
-    return {entry.id: thumbnail(_bundled(entry.id).image, 112) for entry in gallery()}
+    return {entry.id: thumbnail(bundled(entry.id).image, 112) for entry in gallery()}
 
 
 def _keep(upload: Any, name: str) -> str:
@@ -193,8 +193,8 @@ def _keep(upload: Any, name: str) -> str:
 
 
 @lru_cache(maxsize=32)
-def _bundled(id: str) -> Photo:
-    """A photo of the gallery, opened once per process."""
+def bundled(id: str) -> Photo:
+    """A photo of the gallery, opened once per process and known to any thread."""
     entry = sample(id)
     return load_image(entry.path)
 

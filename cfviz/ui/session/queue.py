@@ -142,6 +142,11 @@ class Turns:
         return self.standing.ticket is not None
 
     @property
+    def busy(self) -> bool:
+        """Whether anybody has a turn or waits for one."""
+        return self._holder is not None or bool(self._waiting)
+
+    @property
     def length(self) -> int:
         """How many tickets are waiting."""
         return len(self._waiting)
@@ -316,6 +321,13 @@ def wait(event: threading.Event, thread: Standing | None = None) -> None:
             if still_wanted is not None:
                 still_wanted()
     _within.seconds = getattr(_within, "seconds", 0.0) + time.monotonic() - begun
+
+
+def calm(seconds: float) -> bool:
+    """Whether nobody has clicked for some seconds, and nothing is computed or waited for."""
+    with _lock:
+        latest = max(_clicked.values(), default=-math.inf)
+    return time.monotonic() - latest > seconds and not _turns.busy
 
 
 def count_readers() -> int:

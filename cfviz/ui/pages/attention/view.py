@@ -133,7 +133,7 @@ def write_selection(ctx: Context, to: dict[str, Any]) -> None:
 @cached(512, 160 * 2**20)  # some twenty photos for nano at 224 px
 def packed_message(source: str, centre: tuple[int, int], part: Part, _trace: Trace, _lang: str) -> Packed:
     """The figure's message around one block, shared by all who look at the same photo and model."""
-    blocks = [_block(_trace, s, b) for s, stage in enumerate(_trace.groupings) for b in range(len(stage))]
+    blocks = [block_of(_trace, s, b) for s, stage in enumerate(_trace.groupings) for b in range(len(stage))]
     strides = {s: token_box(s, 0, 0)[2] for s in range(len(_trace.groupings))}
     return pack(
         blocks, size=_trace.size, strides=strides, strings=figure_words("attention", _lang), name=NAME,
@@ -143,7 +143,7 @@ def packed_message(source: str, centre: tuple[int, int], part: Part, _trace: Tra
     )  # fmt: skip
 
 
-def _block(trace: Trace, s: int, b: int) -> Kept:
+def block_of(trace: Trace, s: int, b: int) -> Kept:
     """One block of the figure, encoded once whichever block a message begins with."""
     g, heads = trace.grouping(s, b), trace[point_names.attention(s, b, "bias")].shape[0]
 
