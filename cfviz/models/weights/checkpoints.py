@@ -27,7 +27,7 @@ from cfviz.provenance import Note, Provenance, Training, fitting
 from .containers import open_weights
 from .download import Progress, fetch_hub, fetch_official, sha256_of
 from .errors import CheckpointError, printable, readable_size, some
-from .facts import class_list, notes_of, per_stage, read_facts, training_of
+from .facts import class_list, class_names, notes_of, per_stage, read_facts, training_of
 from .pickles import StandIn
 from .recognise import Structure, check_shapes, find_variant, read_structure, told_variant
 from .state_dict import Weights, find_weights, strip
@@ -160,6 +160,7 @@ def load_checkpoint(
     size = len(found.content) if isinstance(found.content, bytes) else found.content.stat().st_size
     weights = find_weights(opened.content, found.name)
     facts = {
+        **_of_hub(found.facts.get("config")),
         **read_facts(opened, weights.path),
         "source": found.name,
         **found.facts,
@@ -224,6 +225,14 @@ def _find_official(variant: str, progress: Progress | None, cancel: Event | None
     if fetched.repaired:
         facts["notes"] = ("cache_repaired",)
     return _Found(fetched.path, f"official {variant} weights", fetched.sha256, facts)
+
+
+def _of_hub(config: Any) -> dict[str, Any]:
+    """Return the class names in the `config.json` of a repository."""
+    told = config if isinstance(config, dict) else {}
+    inner = told.get("pretrained_cfg")
+    names = class_names(told) or class_names(inner if isinstance(inner, dict) else {})
+    return {"classes": names} if names else {}
 
 
 def _recognised(weights: Weights, facts: dict[str, Any], found: _Found, size: int) -> Checkpoint:

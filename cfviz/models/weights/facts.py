@@ -29,6 +29,9 @@ UNNAMED = "own photos"  # training data without a name
 _IMAGENET = re.compile(r"(.*/)?(imagenet|imnet|imagenet[-_]?1k|imagenet[-_]?2012)", re.IGNORECASE)
 _WORDNET = re.compile(r"n\d{8}(_|$)")
 _SETTINGS = ("args", "hyper_parameters", "hparams", "cfg", "config", "opt")  # names used by trainers
+_CLASS_LISTS = ("classes", "class_names", "label_names", "labels", "categories")
+_CLASS_NUMBERS = ("class_to_idx", "class_to_index", "label2id", "label_to_idx")  # name -> number
+_CLASS_BY_NUMBER = ("idx_to_class", "index_to_class", "id2label", "idx_to_label")  # number -> name
 _MODEL_ARGS = ("embed_dim", "depths", "num_heads", "mlp_ratio", "cooling")
 
 
@@ -45,10 +48,15 @@ def read_facts(opened: Opened, path: Sequence[str] = ()) -> dict[str, Any]:
             facts[key] = json.loads(value)
         except (ValueError, RecursionError):  # brackets nested thousands deep
             facts[key] = value
+    if names := class_names(facts):
+        facts["classes"] = names
     for beside in _beside(opened.content, path):
+        if names := class_names(beside):
+            facts["classes"] = names
         facts |= {key: beside[key] for key in ("epoch", "max_accuracy") if is_number(beside.get(key))}
         for key in _SETTINGS:
-            facts |= _of_settings(_dict_of(beside.get(key)))
+            settings = _dict_of(beside.get(key))
+            facts |= _of_settings(settings) | _known({"classes": class_names(settings)})
         facts |= _of_authors(beside.get("config")) | _of_meta(_dict_of(beside.get("meta")))
         if isinstance(beside.get("recipe"), dict):
             facts |= _of_run(beside, beside["recipe"])
@@ -142,7 +150,9 @@ def _of_settings(settings: dict[str, Any]) -> dict[str, Any]:
     inner = _dict_of(settings.get("model_kwargs") or settings.get("model_args"))
     every = {**settings, **inner}
     adaptive = every.get("adaptive_interval") is True
-    sides = [every.get(key) for key in ("img_size", "input_size")]
+    shape: Any = every.get("input_size")  # timm's, channels first
+    square = isinstance(shape, list | tuple) and len(shape) == 3 and shape[1] == shape[2]
+    sides = [every.get("img_size"), shape[1] if square else shape]
     return _known(
         {
             "group_size": every.get("group_size"),
@@ -258,6 +268,30 @@ def class_list(value: Any) -> tuple[str, ...] | None:
     if not all(isinstance(name, str) and name.strip() for name in value):
         return None
     return tuple(printable(name, 100) for name in value)
+
+
+def class_names(found: Mapping[str, Any]) -> tuple[str, ...] | None:
+    """Return the class names in output order under one of the names that trainers give them."""
+    for key in _CLASS_LISTS:
+        if names := class_list(found.get(key)):
+            return names
+    tables = [found.get(key) for key in _CLASS_NUMBERS]
+    turned = [
+        {n: name for name, n in dict.items(t) if isinstance(n, int | str)}
+        for t in tables
+        if isinstance(t, dict)
+    ]
+    for table in (*turned, *(found.get(key) for key in _CLASS_BY_NUMBER)):
+        if isinstance(table, dict) and (names := class_list(_in_order(table))):
+            return names
+    return None
+
+
+def _in_order(table: Mapping[Any, Any]) -> list[Any] | None:
+    """Return the values of a table whose keys are the numbers from 0, perhaps written as text."""
+    by_number = {str(key): name for key, name in dict.items(dict(table)) if isinstance(key, int | str)}
+    numbers = [str(number) for number in range(min(len(table), MOST_CLASSES))]
+    return [by_number[number] for number in numbers] if set(numbers) == set(by_number) else None
 
 
 def model_args(value: Any, found: Mapping[str, Any]) -> dict[str, Any] | None:

@@ -303,6 +303,59 @@ def test_settings_of_timms_trainer_are_used(state, file):
     assert checkpoint.trained == "to epoch 3, says the file"
 
 
+NAMES = ("ant", "bee", "cat", "dog", "eel")
+NUMBERS = {name: number for number, name in enumerate(NAMES)}
+NAMED = {  # how people keep the names of their classes beside the weights
+    "a list": {"classes": list(NAMES)},
+    "another list": {"class_names": NAMES},
+    "ImageFolder's table": {"class_to_idx": dict(reversed(NUMBERS.items()))},
+    "transformers' table": {"config": {"id2label": {str(n): name for name, n in NUMBERS.items()}}},
+    "numbers to names": {"idx_to_class": {n: name for name, n in NUMBERS.items()}},
+    "Lightning": {"hyper_parameters": {"lr": 0.1, "class_names": list(NAMES)}},
+    "a namespace": {"args": argparse.Namespace(classes=list(NAMES))},
+}
+
+
+@pytest.mark.parametrize("beside", NAMED.values(), ids=NAMED)
+def test_names_of_classes_beside_the_weights_are_used(state, file, beside):
+    assert load_checkpoint(file({"model": state, **beside})).classes == NAMES
+
+
+def test_names_of_classes_in_a_header_or_a_repository_are_used(state, tmp_path, monkeypatch):
+    path = tmp_path / "model.safetensors"
+    safetensors.torch.save_file(state, path, {"format": "pt", "label_names": json.dumps(NAMES)})
+    assert load_checkpoint(path).classes == NAMES
+    safetensors.torch.save_file(state, path, {"format": "pt"})
+    for config in ({"label_names": NAMES}, {"pretrained_cfg": {"label_names": NAMES}}, {"label2id": NUMBERS}):
+        monkeypatch.setattr("cfviz.models.weights.checkpoints.fetch_hub", lambda _, c=config: (path, c))
+        assert load_checkpoint("hf-hub:someone/theirs").classes == NAMES
+
+
+@pytest.mark.parametrize(
+    "beside",
+    [
+        {"classes": 5},
+        {"classes": ["ant", "bee"]},
+        {"class_to_idx": {"ant": 0, "bee": 2, "cat": 3, "dog": 4, "eel": 5}},
+        {"class_to_idx": dict.fromkeys(NAMES, "first")},
+        {"idx_to_class": {1: "ant", "1": "bee", 2: "cat", 3: "dog", 4: "eel"}},
+        {"labels": [0, 1, 2, 3, 4]},
+        {"class_to_idx": {("a", "b"): 0}},
+        {"class_to_idx": {name: [n] for name, n in NUMBERS.items()}},
+    ],
+)
+def test_what_does_not_name_every_class_names_none(state, file, beside):
+    assert load_checkpoint(file({"model": state, **beside})).classes is None
+
+
+@pytest.mark.parametrize(
+    ("shape", "size"), [([3, 160, 160], 160), ((3, 96, 96), 96), ([3, 160, 96], None), ([3], None)]
+)
+def test_the_input_size_of_timms_trainer_is_used(state, file, shape, size):
+    args = argparse.Namespace(img_size=None, input_size=shape)
+    assert load_checkpoint(file({"state_dict": state, "args": args})).img_size == size
+
+
 def _last(model, ema, **recipe):
     """A `last.pt` as our own trainer writes it."""
     phases = [
