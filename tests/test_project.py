@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import os
 import re
+import shlex
 import subprocess
 import sys
 import tomllib
@@ -270,7 +271,7 @@ def test_readme_python_runs(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capt
 @pytest.mark.slow
 def test_readme_commands_run() -> None:
     lines = [line for block in blocks("bash") for line in block.splitlines()]
-    commands = [line.split()[3:] for line in lines if line.startswith("python -m cfviz")]
+    commands = [shlex.split(line, comments=True)[3:] for line in lines if line.startswith("python -m cfviz")]
     assert {words[0] for words in commands} >= {"models", "predict", "points", "train", "evaluate"}
     for words in commands:
         # commands that need a network or hours are only asked for their options
