@@ -6,6 +6,7 @@ from html import escape
 
 from cfviz.figures.live import attention
 from cfviz.geometry import token_box
+from cfviz.provenance import Training
 from cfviz.trace import Trace
 from cfviz.words import figure_words
 
@@ -29,7 +30,10 @@ def show(trace: Trace) -> str:
     height, width = trace.size
     weights = trace.weights
     plainly = {"random": "random, untrained weights", "unknown": "weights of unknown origin"}
-    trained = plainly.get(weights.source, f"weights: {weights.source}, {weights.trained}")
+    told = f"weights: {weights.source}, {weights.trained}"
+    if weights.training == Training("file"):
+        told = f"weights: {weights.source}, whose training is not recorded in the file"
+    trained = plainly.get(weights.source, told)
     facts = f"{trace.model}, {height} x {width} px, {trace.dtype} on {trace.device}; {trained}"
     facts = ". ".join([facts, *(note.sentence().rstrip(".") for note in weights.notes)])
     rows = "".join(

@@ -204,5 +204,7 @@ class Provenance:
         if self.trained is None:
             return t("common.weights_random")
         key = {"bundled": "weights_bundled", "unknown": "weights_unknown"}.get(self.source, "weights_other")
+        if key == "weights_other" and self.training == Training("file"):
+            key = "weights_unrecorded"
         line = t(f"common.{key}", source=plain(self.source), trained=plain(self.trained_in(t)))
         return together(line, *(plain(note.sentence(t)) for note in self.notes))

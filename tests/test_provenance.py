@@ -131,6 +131,16 @@ def test_fields_and_sentence_of_a_bundled_card_agree(name: str) -> None:
     )
 
 
+def test_weights_without_a_record_of_their_training_say_so() -> None:
+    training = Training("file")
+    its = Provenance("cats.pth", trained=training.sentence(), training=training)
+    said = "Weights from cats.pth; how they were trained is not recorded in the file."
+    assert its.sentence(translator("en")) == said
+    known = Training("file", epochs=(3,))
+    its = Provenance("cats.pth", trained=known.sentence(), training=known)
+    assert its.sentence(translator("en")) == "Weights from cats.pth: to epoch 3, says the file."
+
+
 def saved(path: Path, **facts: Any) -> Any:
     """The training stated by a file with these facts in its header, in both languages."""
     state = create_model("crossformer_nano", weights=None).state_dict()
