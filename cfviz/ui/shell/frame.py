@@ -59,7 +59,12 @@ _document = st.components.v2.component("cfviz.document", js=web.script("shell/do
 
 def style(ctx: Context) -> None:
     """The few styles that Streamlit's theme cannot express, and the page's language for screen readers."""
-    words = {"browse": ctx.t("common.browse"), "limits": ctx.t("common.limits")}
+    words = {
+        "browse": ctx.t("common.browse"),
+        "limits": ctx.t("common.limits"),
+        "refused": ctx.t("common.refused"),
+        "refused-weights": ctx.t("common.refused_weights"),
+    }
     variables = "".join(f'--cf-{name}: "{text}";' for name, text in words.items())
     colours = {
         "paper": ctx.theme.paper,
