@@ -16,6 +16,7 @@ from cfviz.models.room import MOST_CLASSES
 from cfviz.models.variants import VARIANTS
 from cfviz.models.weights.checkpoints import load_checkpoint
 from cfviz.models.weights.errors import CheckpointError
+from cfviz.provenance import Provenance
 from cfviz.run import class_names
 from cfviz.ui import context
 from cfviz.ui.context import Context
@@ -63,9 +64,9 @@ def test_more_classes_than_any_data_set_has_are_refused(monkeypatch: pytest.Monk
 def test_class_names_are_made_once_per_run(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[str] = []
 
-    def names(model: CrossFormer, lang: str) -> list[str]:
+    def names(model: CrossFormer, lang: str, known: Provenance) -> list[str]:
         asked.append(lang)
-        return class_names(model, lang)
+        return class_names(model, lang, known)
 
     monkeypatch.setattr(context, "class_names", names)
     ctx = Context("predict", translator("en"), "en", SimpleNamespace(), Settings())  # type: ignore[arg-type]
