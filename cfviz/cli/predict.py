@@ -89,6 +89,7 @@ def _result(photo: str, image: Any, trace: Any, names: list[str], top: int) -> d
         "size": list(trace.size),
         "box": None if trace.box is None else list(trace.box),
         "mode": trace.settings["mode"],
+        "lda": trace.settings["lda"],
         "device": trace.device,
         "dtype": trace.dtype,
         "seconds": trace.seconds,

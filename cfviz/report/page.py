@@ -130,7 +130,7 @@ def session_facts(trace: Trace, model: CrossFormer, origin: Origin, lang: str = 
         "settings": {
             "size": list(trace.size), "mode": trace.settings["mode"], "dtype": trace.dtype,
             "device": trace.device, "group_size": _plain_value(trace.settings["group_size"]),
-            "interval": _plain_value(trace.settings["interval"]), "lang": lang,
+            "interval": _plain_value(trace.settings["interval"]), "lda": trace.settings["lda"], "lang": lang,
         },
         "seconds": trace.seconds,
         "versions": software_versions(),
@@ -208,7 +208,7 @@ def notebook_code(trace: Trace, origin: Origin) -> str:
         f", {name}={value!r}"
         for name, value, usual in (
             ("dtype", trace.dtype, "float32"), ("mode", trace.settings["mode"], "crop"),
-            ("device", trace.device, None),
+            ("device", trace.device, None), ("lda", trace.settings["lda"], "regions"),
         )
         if value != usual
     )  # fmt: skip
@@ -303,7 +303,7 @@ def _facts(session: Mapping[str, Any], t: Mapping[str, str]) -> str:
         "weights": f"{weights['source']}: {weights['trained'] or t['random']}",
         "sha256": weights["sha256"] or "–",
         "settings": f"{s['size'][0]} × {s['size'][1]} px, {s['mode']}, {s['dtype']}, {s['device']}; "
-        f"G {s['group_size']}, I {s['interval']}",
+        f"G {s['group_size']}, I {s['interval']}" + (", lda=whole" if s["lda"] == "whole" else ""),
         "seconds": f"{1000 * session['seconds']:.0f} ms",
         "versions": ", ".join(f"{name} {number}" for name, number in session["versions"].items()),
     }

@@ -553,22 +553,7 @@ def _convert(args: argparse.Namespace) -> int:
         raise ValueError(f"{out} exists already; choose another name, or delete it first")
     check_target(out, "OUT")
     found = load_checkpoint(named_source(args.weights))
-    known = (
-        "dataset",
-        "classes",
-        "group_size",
-        "interval",
-        "img_size",
-        "trained_group",
-        "variant",
-    )
-    facts = {name: value for name in known if (value := getattr(found, name)) is not None}
-    facts |= {"trained": found.trained}  # also if None, which means never trained
-    facts |= {"training": found.training.as_json()} if found.training else {}
-    facts |= {"model_args": dict(found.model_args)} if found.model_args else {}
-    if notes := [told for note in found.notes if (told := note.as_json())]:
-        facts["weights_notes"] = notes
-    facts |= {"converted_from": {"source": found.source, "sha256": found.sha256}}
+    facts = found.facts | {"converted_from": {"source": found.source, "sha256": found.sha256}}
     own = {key: value for key, value in found.state_dict.items() if key not in found.missing}
     with replacing(out) as part:
         sha256 = write_checkpoint(part, own, **facts)

@@ -10,6 +10,7 @@ from timm.optim import create_optimizer_v2, list_optimizers, param_groups_weight
 from torch import nn
 
 import cfviz.models.registry  # noqa: F401  (registers the variants with timm)
+from cfviz.geometry import Lda
 from cfviz.models.crossformer import CrossFormer
 from cfviz.models.factory import named_source
 from cfviz.models.weights.checkpoints import load_checkpoint
@@ -47,17 +48,20 @@ def build_model(recipe: Recipe) -> CrossFormer:
         raise ValueError(f"model_args {recipe.model_args} do not fit {recipe.model}: {error}") from error
     assert isinstance(model, CrossFormer)
     if recipe.start_weights is not None:
-        _take(model, recipe.start_weights)
+        _take(model, recipe.start_weights, recipe.model_args.get("lda"))
     _redraw(model, recipe.redraw)
     return model
 
 
-def _take(model: CrossFormer, source: str) -> None:
+def _take(model: CrossFormer, source: str, lda: Lda | None) -> None:
+    """Load the initial weights; unless the recipe names a form of long distance attention, theirs is kept."""
+    found = load_checkpoint(named_source(source))
     try:
-        model.load_state_dict(load_checkpoint(named_source(source)).state_dict, strict=True)
+        model.load_state_dict(found.state_dict, strict=True)
     except RuntimeError as error:
         detail = str(error).splitlines()[1].strip()
         raise ValueError(f"start_weights {source!r} do not fit the recipe's model: {detail}") from None
+    model.set_grouping(lda=lda or found.lda)
 
 
 def _redraw(model: CrossFormer, patterns: list[str]) -> None:

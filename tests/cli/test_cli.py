@@ -114,7 +114,7 @@ def test_a_prediction_agrees_with_the_library(capsys, weights):
     }
     (prediction,) = content["predictions"]
     assert list(prediction) == [
-        *("photo", "photo_size", "notes", "size", "box", "mode", "device", "dtype", "seconds", "top")
+        *("photo", "photo_size", "notes", "size", "box", "mode", "lda", "device", "dtype", "seconds", "top")
     ]
     trace = cfviz.inspect(PHOTO, cfviz.create_model(NANO, weights=weights))
     expected = [{"index": i, "label": label, "probability": p} for i, label, p in trace.top(3)]

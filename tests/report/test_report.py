@@ -168,6 +168,16 @@ def test_the_report_says_what_its_link_cannot_restore(
     assert settings.photo == "german-shepherd"
 
 
+@pytest.mark.parametrize("lda", ["regions", "whole"])
+def test_the_report_names_the_form_of_long_distance_attention(model, lda: str) -> None:
+    trace = inspect(PHOTO, model, (160, 320), report.WATCH, lda=lda)
+    session = report.session_facts(trace, model, report.Origin("mine.jpg"))
+    assert session["settings"]["lda"] == lda
+    assert ("lda='whole'" in session["code"]) is (lda == "whole")
+    page = report._facts(session, section_words("report", "en"))
+    assert ("lda=whole" in page) is (lda == "whole")
+
+
 def test_a_readers_own_photo_is_not_in_the_link(model) -> None:
     trace = replace(inspect(PHOTO, model, 160, report.WATCH), dtype="bfloat16")
     origin = report.Origin("mine.jpg")

@@ -9,6 +9,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 import cfviz.models.registry  # noqa: F401
+from cfviz.models.weights.checkpoints import write_checkpoint
 from cfviz.training.engine import Trainer
 from cfviz.training.recipe import Recipe
 from cfviz.training.start import build_model, make_optimizer
@@ -34,6 +35,16 @@ def test_a_run_starts_from_weights_and_draws_only_named_layers_anew(recipe: Reci
     linear = {name for name in kept if name.startswith("layers.0") and ".attn.pos." in name}
     norms = {name for name in linear if name.split(".")[-2] == "0"}  # a LayerNorm starts at one and zero
     assert changed == linear - norms
+
+
+@pytest.mark.parametrize(("given", "lda"), [({}, "whole"), ({"lda": "regions"}, "regions")])
+def test_initial_weights_keep_their_form_of_attention_unless_the_recipe_names_one(
+    recipe: Recipe, weights: Path, tmp_path: Path, given: dict[str, str], lda: str
+) -> None:
+    path = tmp_path / "whole.safetensors"
+    write_checkpoint(path, load_file(weights), lda="whole")
+    start = replace(recipe, **{**NANO, "model_args": given}, start_weights=str(path))
+    assert build_model(start).lda == lda
 
 
 def test_weights_that_do_not_fit_are_refused(recipe: Recipe, weights: Path) -> None:

@@ -104,6 +104,26 @@ class Checkpoint:
         }
 
     @property
+    def facts(self) -> dict[str, Any]:
+        """What a file with these weights has to record besides their numbers; see `write_checkpoint`."""
+        names = (
+            "variant",
+            "dataset",
+            "classes",
+            "group_size",
+            "interval",
+            "lda",
+            "img_size",
+            "trained_group",
+        )
+        facts = {name: value for name in names if (value := getattr(self, name)) is not None}
+        facts |= {"trained": self.trained}  # also if None, which means never trained
+        facts |= {"training": self.training.as_json()} if self.training else {}
+        facts |= {"model_args": dict(self.model_args)} if self.model_args else {}
+        told = [content for note in self.notes if (content := note.as_json())]
+        return {**facts, **({"weights_notes": told} if told else {})}
+
+    @property
     def provenance(self) -> Provenance:
         """The origin of these weights, for a model that uses them."""
         known = (self.source, self.sha256, self.trained, self.dataset, self.training)

@@ -509,6 +509,29 @@ def test_weights_of_detectors_and_segmenters_attend_over_the_whole_map_with_a_no
         assert ("whole_map" in [note.code for note in net.provenance.notes]) == (lda == "whole")
 
 
+def test_weights_of_a_detector_attend_over_the_whole_map_after_a_conversion_too(state, file, tmp_path):
+    backbone = {
+        f"backbone.{key}": value for key, value in state.items() if key.split(".")[0] not in ("norm", "head")
+    }
+    path, out = file({**backbone, "neck.conv.weight": torch.ones(2)}), tmp_path / "out.safetensors"
+    assert main(["convert", str(path), str(out)]) == 0
+    before, after = load_checkpoint(path), load_checkpoint(out)
+    assert before.lda == after.lda == "whole"
+    assert build(after).lda == "whole"
+
+
+def test_every_setting_of_a_model_survives_a_conversion(state, file, tmp_path):
+    """A setting that the converted file does not record would come back as the variant's own."""
+    settings = {"group_size": [14, 14, 7, 7], "interval": [4, 4, 2, 1], "lda": "whole", "img_size": 160}
+    path, out = tmp_path / "in.safetensors", tmp_path / "out.safetensors"
+    write_checkpoint(path, state, trained_group=[7, 7, 7, 7], dataset="imagenette20", **settings)
+    assert main(["convert", str(path), str(out)]) == 0
+    before, after = load_checkpoint(path), load_checkpoint(out)
+    assert set(settings) <= set(before.config)
+    assert before.config == after.config
+    assert before.facts == after.facts
+
+
 def test_no_other_file_changes_the_form_of_long_distance_attention(state, file):
     backbone = {
         f"backbone.{key}": value for key, value in state.items() if key.split(".")[0] not in ("norm", "head")
