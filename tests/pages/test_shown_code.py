@@ -120,8 +120,8 @@ def test_the_labs_code_uses_the_number_format_on_screen() -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("how", FILLS)
 def test_the_labs_code_ranks_parts_like_the_board(how: str, capsys: pytest.CaptureFixture[str]) -> None:
-    net, photo = create_model(NANO), photos._bundled("cat")
-    donor = photos._bundled("lemurs")
+    net, photo = create_model(NANO), photos.bundled("cat")
+    donor = photos.bundled("lemurs")
     ctx = context(model=net, trace=lambda *watch: inspect(photo, net, 160, watch))
     here = experiment.Experiment(ctx, (), how, "lemurs", "last", photo, donor)
     execute(shown_code.effects(here))
@@ -142,7 +142,7 @@ def test_the_labs_code_ranks_parts_like_the_board(how: str, capsys: pytest.Captu
 
 
 def test_the_comparisons_code_uses_the_number_format_on_screen() -> None:
-    image = prepare(photos._bundled("cat"), 160).tensor
+    image = prepare(photos.bundled("cat"), 160).tensor
     for name in (NANO, "pvt_v2_b0"):
         plain = open_side(name, 160)
         side = Side(name, plain.model.bfloat16(), plain.other)
@@ -238,7 +238,7 @@ def test_shown_code_uses_the_window_of_the_answers(name: str, kind: str) -> None
     made = f"create_model({NANO!r}, **{plus})"
     logits = execute(code.replace(f'create_model("{NANO}")', made))["logits"]
     with answer.regrouped(net, window.G, window.interval):
-        image = answer.prepare(photos._bundled("cat"), 256).tensor
+        image = answer.prepare(photos.bundled("cat"), 256).tensor
         plain = answer.forward(net, image)[0]["logits"]
     assert list(logits) == answer.shown_methods(subject)  # type: ignore[arg-type]
     assert np.array_equal(logits["own"], plain)
@@ -265,7 +265,7 @@ def test_shown_code_gives_the_bias_ablations_on_screen(
         if where == "each"
         else [(way, tuple(places)) for way in ablation.CHANGES]
     )
-    photo = photos._bundled("cat")
+    photo = photos.bundled("cat")
     drawn = [ablation.changed(subject.source, *one, subject, photo) for one in plan]  # type: ignore[arg-type]
     first = trace.logits.argmax()
     assert said == pytest.approx([float(one[first] - trace.logits[first]) for one in drawn], abs=1e-4)
