@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import json
 import os
 import re
 import shlex
@@ -247,10 +248,10 @@ def test_the_readme_and_the_citation_file_cite_the_same_papers() -> None:
 
 def test_every_page_is_in_the_readme() -> None:
     table = README.split("## What each page answers")[1].split("\n## ")[0].lower()
-    for page in sorted((ROOT / "pages").glob("[!_]*.py")):
-        assert f"**{page.stem.replace('_', ' ')}**" in table, (
-            f"the README does not say what {page.name} answers"
-        )
+    titles = json.loads((ROOT / "assets/translations/en/common.json").read_text("utf-8"))
+    for page in ("home", *(path.stem for path in sorted((ROOT / "pages").glob("[!_]*.py")))):
+        title = titles[f"page_{page}"]
+        assert f"| **{title.lower()}** |" in table, f"the README does not say what the page {title} answers"
 
 
 @pytest.mark.slow

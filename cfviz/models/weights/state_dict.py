@@ -32,9 +32,9 @@ _INSIDE = re.compile(
 _OLD_BUFFERS = re.compile(
     r"layers\.(\d{1,3})\.blocks\.\d{1,3}\.(attn\.biases|attn\.relative_position_index|attn_mask)"
 )
-# counters and losses that some trainers store among the weights, and the counters thop adds to every module
 # layers beside the backbone in OpenMMLab's detectors and segmenters
 _DENSE = re.compile(r"(neck|rpn_head|roi_head|bbox_head|mask_head|decode_head|auxiliary_head)\..+")
+# counters and losses that some trainers store among the weights, and the counters thop adds to every module
 _NO_WEIGHTS = re.compile(r"n_averaged|(criterion|loss\w*)\..+|(.+\.)?total_(ops|params)")
 
 
