@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
@@ -49,7 +50,7 @@ def cost(model: CrossFormer, height: int = 224, width: int = 224) -> dict[str, C
     plan = (model.position_bias, stem.in_channels, model.num_classes)
     groups = (tuple(model.group_size), interval, model.lda)
     macs = _macs(config["architecture"], *plan, *groups, height, width)
-    params = _split(model, lambda _, module: sum(p.numel() for p in module.parameters()))
+    params = _split(model, lambda module: sum(p.numel() for p in module.parameters()))
     return {name: Cost(params[name], macs[name]) for name in params}
 
 
@@ -64,23 +65,38 @@ def _macs(
         model: Any = timm.create_model(name, **config).eval()
         x = torch.zeros(1, channels, H, W)
     counter = FlopCounterMode(display=False)
+    counts: Counter[nn.Module] = Counter()
+    for module in model.modules():
+        _count_inside(module, counter, counts)
     with torch.no_grad(), counter:
         model(x)
-    counts = counter.get_flop_counts()
-    return _split(model, lambda path, _: sum(counts.get(path, {}).values()) // 2)
+    return _split(model, lambda module: counts[module] // 2)
 
 
-def _split(model: CrossFormer, count: Callable[[str, nn.Module], int]) -> dict[str, int]:
-    """Count every part; `count` is called with a module and its path, as named by torch's counter."""
+def _count_inside(module: nn.Module, counter: FlopCounterMode, counts: Counter[nn.Module]) -> None:
+    """Add what is counted during a module's forward.
 
-    def of(path: str, module: nn.Module | None) -> int:
-        return 0 if module is None else count(f"CrossFormer.{path}", module)
+    The counter's own tally by module is unusable here: it follows the forwards of all threads, and a page's
+    forward in another thread gave this model's stages numbers of that one. Its total is of this thread only.
+    """
+    begun: list[int] = []
+    module.register_forward_pre_hook(lambda *_: begun.append(counter.get_total_flops()))
+    module.register_forward_hook(
+        lambda *_: counts.update({module: counter.get_total_flops() - begun.pop()})  # adds
+    )
 
-    parts = {"cel.0": of("patch_embed", model.patch_embed)}
+
+def _split(model: CrossFormer, count: Callable[[nn.Module], int]) -> dict[str, int]:
+    """Count every part; `count` is called with its modules."""
+
+    def of(module: nn.Module | None) -> int:
+        return 0 if module is None else count(module)
+
+    parts = {"cel.0": of(model.patch_embed)}
     for s, stage in enumerate(model.stages):
-        merging = of(f"layers.{s}.downsample", stage.downsample)
+        merging = of(stage.downsample)
         if stage.downsample is not None:
             parts[f"cel.{s + 1}"] = merging
-        parts[f"stage.{s}"] = of(f"layers.{s}", stage) - merging
-    parts["head"] = of("head", model.head) + of("norm", model.norm)
-    return {**parts, "total": count("Global", model)}
+        parts[f"stage.{s}"] = of(stage) - merging
+    parts["head"] = of(model.head) + of(model.norm)
+    return {**parts, "total": of(model)}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+
 import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
@@ -36,6 +38,26 @@ def test_a_table_of_the_trained_size_is_counted_in_inference_mode() -> None:
         assert cost(model, 224 + 32, 224) != counts
         _macs.cache_clear()
         assert cost(model, 224, 224) == counts
+
+
+def test_a_forward_in_another_thread_is_not_counted() -> None:
+    """PyTorch's tally by module follows all threads: stages got the numbers of a page's forward."""
+    model = create_model("crossformer_nano", weights=None)
+    alone, over, image = cost(model, 64, 64), threading.Event(), torch.zeros(1, 3, 96, 96)
+
+    def forwards() -> None:
+        while not over.is_set():
+            model(image)
+
+    other = threading.Thread(target=forwards)
+    other.start()
+    try:
+        for _ in range(5):
+            _macs.cache_clear()
+            assert cost(model, 64, 64) == alone
+    finally:
+        over.set()
+        other.join()
 
 
 def test_a_backbone_and_a_regrouped_model_keep_their_parameters() -> None:
