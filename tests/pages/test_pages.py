@@ -66,6 +66,28 @@ def test_bad_links_get_a_notice(page: str) -> None:
     assert app.selectbox(key="w.size").value == 224
 
 
+def test_a_notice_on_a_link_stays_when_a_result_draws_the_page_again() -> None:
+    """The lab's ranking was ready at once: the page was drawn again, and nobody saw the notice."""
+
+    def script() -> None:
+        import streamlit as st
+
+        from cfviz.ui.session import state
+
+        settings, notes = state.current(state.Settings(), ["crossformer_nano"], ["cat"])
+        state.write_link(settings, "lab")
+        for note in notes:
+            st.info(note.key)
+        if not st.session_state.get("ready"):
+            st.session_state["ready"] = True
+            state.redraw()
+
+    app = AppTest.from_function(script)
+    app.query_params["model"] = "nope"
+    assert len(app.run().info) == 1
+    assert not app.run().info, "the next run is the reader's own"
+
+
 def test_a_number_format_shows_its_measured_time_and_promises_nothing() -> None:
     app = run("predict", lang="en")
     assert not [label for label in app.selectbox(key="w.dtype").options if "fast" in label]

@@ -13,6 +13,8 @@ from typing import Any
 
 import streamlit as st
 
+from cfviz.ui.session import state
+
 from .steps import Steps
 
 KEPT = 32  # results; the oldest is dropped first
@@ -78,7 +80,7 @@ def _poll(key: Hashable, names: Sequence[Any], make: Callable[[Any], Any], text:
 def _wait(work: Steps[Any], text: str) -> None:
     done = len(work.poll()) / len(work.names)
     if done == 1:
-        st.rerun()
+        state.redraw()
     if len(work.names) == 1:
         st.markdown(f":material/hourglass_top: {text}")
     else:

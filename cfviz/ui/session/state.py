@@ -25,6 +25,8 @@ OWN = "own-"  # one of the reader's own photos: a link can name it but not carry
 
 MOST = 2**53  # largest number in a link: beyond it arithmetic is inexact, and eventually fails
 _SETTINGS, _WRITTEN, _EXTRAS = "cfviz.settings", "cfviz.written", "cfviz.extras"
+_NOTES = "cfviz.notes"  # on the link, at the last run
+_REDRAWN = "cfviz.redrawn"  # the page runs again by itself
 
 
 @dataclass(frozen=True)
@@ -101,8 +103,16 @@ def current(base: Settings, models: Iterable[str], photos: Iterable[str]) -> tup
     query = st.query_params.to_dict()
     stated = {k: v for k, v in query.items() if k in SHARED and written.get(k) != v}
     settings, notes = read(stated, stored, models, photos)
-    st.session_state[_SETTINGS] = settings
+    if st.session_state.pop(_REDRAWN, False):
+        notes = [*st.session_state.get(_NOTES, []), *notes]
+    st.session_state.update({_SETTINGS: settings, _NOTES: notes})
     return settings, notes
+
+
+def redraw() -> None:
+    """Run the page again because a result is there; what it said about its link stays."""
+    st.session_state[_REDRAWN] = True
+    st.rerun()
 
 
 def change(**values: Any) -> None:

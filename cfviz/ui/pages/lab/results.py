@@ -20,7 +20,7 @@ from cfviz.trace import Trace
 from cfviz.ui.compute import cache
 from cfviz.ui.context import Context
 from cfviz.ui.figures.lab_board import part_address
-from cfviz.ui.session import photos
+from cfviz.ui.session import photos, state
 from cfviz.ui.widgets import chart
 from cfviz.ui.widgets.photos import photo_title
 from cfviz.ui.widgets.takeaway import take_away
@@ -94,7 +94,7 @@ def _measured(experiment: Experiment) -> bool:
         )  # fmt: skip
         return False
     if measure_ranking(experiment, ctx.t("lab.measuring")) is not None:
-        st.rerun()
+        state.redraw()
     return True
 
 
