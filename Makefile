@@ -32,7 +32,7 @@ test: $(DEV_STAMP)  ## all tests, those in a browser included, then the linters 
 	OMP_NUM_THREADS=1 $(PYTEST) -n logical --maxprocesses 4 $(ARGS)
 	@$(MAKE) --no-print-directory lint
 
-check: lint  ## linters, types and the quick tests, in under a minute
+check: lint  ## linters, types and the quick tests
 	OMP_NUM_THREADS=1 $(PYTEST) -n logical -m "not slow and not browser" $(ARGS)
 
 lint: $(DEV_STAMP)  ## ruff and mypy; oxlint and oxfmt for the browser's code
