@@ -321,9 +321,7 @@ def cancel(job: Job) -> Job:
 
 def listed(kind: str) -> list[Job]:
     """All jobs of a kind, most recently started first."""
-    folders = (home() / kind).glob("*/job.json")
-    found = [job for path in folders if (job := read(path.parent)) is not None]
-    return sorted(found, key=lambda job: -job.started)
+    return sorted(_every(kind), key=lambda job: -job.started)
 
 
 def read(folder: Path) -> Job | None:
@@ -350,9 +348,9 @@ def read(folder: Path) -> Job | None:
     )  # fmt: skip
 
 
-def _every() -> list[Job]:
-    """All jobs of all kinds."""
-    return [job for path in home().glob("*/*/job.json") if (job := read(path.parent)) is not None]
+def _every(kind: str = "*") -> list[Job]:
+    """All jobs of a kind, or of all kinds."""
+    return [job for path in home().glob(f"{kind}/*/job.json") if (job := read(path.parent)) is not None]
 
 
 def _about(folder: Path) -> dict[str, Any] | None:
@@ -402,7 +400,7 @@ def _last_line(path: Path) -> str:
 
 
 def _lock(folder: Path, name: str = "lock") -> int | None:
-    """A file descriptor that holds the folder's lock, or None if another process holds it."""
+    """A file descriptor that holds a lock in a folder; None if another process holds it."""
     descriptor = os.open(folder / name, os.O_RDWR | os.O_CREAT, 0o600)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -528,12 +526,7 @@ def _place(folder: Path, since: float) -> int | None:
     if any((job.started, job.id) < (since, folder.name) for job in waiting):
         return None
     for number in range(AT_ONCE):
-        descriptor = os.open(home() / f"place-{number}.lock", os.O_RDWR | os.O_CREAT, 0o600)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            os.close(descriptor)
-        else:
+        if (descriptor := _lock(home(), f"place-{number}.lock")) is not None:
             return descriptor
     return None
 

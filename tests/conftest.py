@@ -34,6 +34,7 @@ os.environ["CFVIZ_AHEAD"] = "0"  # a page computes what a test asks for, and not
 
 ROOT = Path(__file__).resolve().parents[1]
 START_SECONDS = 90  # of the app, on a loaded machine
+SOON = 20.0  # seconds after which a thread counts as hung
 
 # ---------------------------------------------------------------- several processes (`pytest -n`)
 
@@ -326,6 +327,21 @@ def open_page(browser: Any) -> Iterator[Callable[..., Any]]:
 
         yield visit
     assert not errors, f"the browser reported: {errors}"
+
+
+def until(condition: Callable[[], object], seconds: float = SOON) -> None:
+    """Wait for something that other threads bring about; fail if it does not come."""
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "it never came to this"
+        time.sleep(0.002)
+
+
+def join(*threads: threading.Thread) -> None:
+    """Wait for threads to end; fail if one hangs."""
+    for thread in threads:
+        thread.join(SOON)
+        assert not thread.is_alive(), "a thread hangs"
 
 
 def soon(page: Any, read: Callable[[], Any], wanted: Any, seconds: float = 30) -> None:

@@ -20,11 +20,11 @@ import cfviz
 from cfviz.training import cli as training
 
 from . import app, listing, onnx, points, predict, report
-from .output import EXPECTED, complain
+from .output import EXPECTED, USER_ERROR, complain
 
 __all__ = ["main"]
 
-USER_ERROR, INTERRUPTED, BROKEN_PIPE = 2, 130, 141
+INTERRUPTED, BROKEN_PIPE = 130, 141  # exit codes
 
 
 def main(argv: Sequence[str] | None = None) -> int:

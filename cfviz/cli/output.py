@@ -12,6 +12,7 @@ from cfviz.models.weights.errors import readable_size
 from cfviz.words import columns
 
 SCHEMA = 1  # version of the --json output; it changes when a field is renamed or removed
+USER_ERROR = 2  # exit code of an error that the user can correct
 EXPECTED = (ValueError, OSError, RuntimeError, MemoryError)  # torch raises RuntimeError when out of memory
 
 

@@ -11,9 +11,8 @@ from cfviz.words import LANGUAGES, Translator, translator
 
 from .arguments import add_forward, add_model
 from .opening import about_weights, open_model, weights_lines
-from .output import EXPECTED, complain, named, note, one_line, print_json, print_table
+from .output import EXPECTED, USER_ERROR, complain, named, note, one_line, print_json, print_table
 
-USER_ERROR = 2
 LDA = ("regions", "whole")  # those of `cfviz.geometry`, which imports NumPy
 
 

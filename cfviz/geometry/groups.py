@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from math import ceil
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 
@@ -25,7 +25,7 @@ Kind = Literal["sda", "lda"]
 Interval = int | Literal["adaptive"]
 Lda = Literal["regions", "whole"]
 
-LDA: tuple[Lda, ...] = ("regions", "whole")
+LDA: tuple[Lda, ...] = get_args(Lda)
 
 CEL_KERNELS: tuple[tuple[int, ...], ...] = ((4, 8, 16, 32), (2, 4), (2, 4), (2, 4))
 CEL_STRIDES: tuple[int, ...] = (4, 2, 2, 2)

@@ -154,14 +154,14 @@ class Rate:
         self, handle: Callable[[BackMsg], None], desk: Desk, running: Callable[[], bool] = lambda: False
     ) -> None:
         self._handle, self._desk, self.running = handle, desk, running
-        self._free = desk.clock() - (BURST - 1) * EVERY  # when the next would be due, had there been no burst
+        self._sent = gate.Bucket(BURST, 1 / EVERY, desk.clock, CALM / EVERY - 1)
         self._told = -TOLD
         self._waiting: dict[tuple[str, str, str], BackMsg] = {}
 
     @property
     def debt(self) -> float:
         """Seconds by which the session is ahead of the messages that it may send; negative if it is not."""
-        return max(self._free - EVERY - self._desk.clock(), -(BURST - 1) * EVERY)
+        return -min(self._sent.left, BURST - 1) * EVERY
 
     def take(self, message: BackMsg) -> None:
         """Handle a message now or when its turn comes."""
@@ -169,17 +169,16 @@ class Rate:
         if kind not in ASKED or len(message.file_urls_request.file_names) > MOST_NAMES:
             _log.warning("dropped a message that no page here sends: %s", kind)
             return
-        now = self._desk.clock()
-        self._free = min(max(self._free, now - (BURST - 1) * EVERY) + EVERY, now + CALM)
+        self._sent.take()
         if kind in LIGHT:
             self._handle(message)
         elif not self._waiting and self.debt <= 0 and not self._desk.crowded:
             self._desk.begin(self)
             self._handle(message)
         elif kind == "rerun_script":
-            self._wait(message, now)
+            self._wait(message)
 
-    def _wait(self, message: BackMsg, now: float) -> None:
+    def _wait(self, message: BackMsg) -> None:
         asked = message.rerun_script
         place = asked.page_script_hash, asked.page_name, asked.fragment_id
         old = self._waiting.pop(place, None)
@@ -191,6 +190,7 @@ class Rate:
             del self._waiting[next(iter(self._waiting))]
         if first:
             self._desk.join(self)
+            now = self._desk.clock()
             if self.debt > 0 and now - self._told > TOLD:
                 self._told = now
                 _log.warning("a session sends more than %d messages a second; they wait", 1 / EVERY)

@@ -13,7 +13,7 @@ from cfviz import jobs
 from cfviz.models.crossformer import recorded
 from cfviz.ui.compute import models
 from cfviz.ui.context import Context
-from cfviz.ui.session import reader
+from cfviz.ui.session import reader, state
 from cfviz.ui.session.plain import plain
 
 SHOWN = 6  # jobs of a kind
@@ -140,7 +140,7 @@ def _list(
     """The latest jobs; when the last one stops, the whole page is redrawn, without polling."""
     found = jobs.listed(kind)[:SHOWN]
     if watched and not any(job.state in jobs.ALIVE for job in found):
-        st.rerun()
+        state.redraw()
     for job in found:
         with st.container(border=True, key=f"jobs-{kind}-{job.id}"):
             _line(ctx, job)

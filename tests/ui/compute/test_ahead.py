@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import threading
-import time
-from collections.abc import Callable
 
 import pytest
 
 from cfviz.ui.compute import ahead
 from cfviz.ui.session import queue
+from tests.conftest import until
 
 
 @pytest.fixture(autouse=True)
@@ -60,21 +59,11 @@ def test_it_is_for_servers_and_can_be_switched_off(monkeypatch: pytest.MonkeyPat
 
 def test_it_is_calm_when_nobody_has_clicked_computes_or_waits(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(queue, "_clicked", {})
-    assert in_time(lambda: queue.calm(1.0))
+    until(lambda: queue.calm(1.0), 60)  # what other tests began may still be computed
     with queue.turn():
         assert not queue.calm(1.0)
     thread = threading.Thread(target=queue.count_readers)
     thread.start()
     thread.join()
     assert not queue.calm(60.0)
-    assert in_time(lambda: queue.calm(0.02))
-
-
-def in_time(read: Callable[[], bool]) -> bool:
-    """Whether something becomes true within a minute: what other tests began may still be computed."""
-    end = time.monotonic() + 60
-    while time.monotonic() < end:
-        if read():
-            return True
-        time.sleep(0.01)
-    return False
+    until(lambda: queue.calm(0.02), 60)

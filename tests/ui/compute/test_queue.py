@@ -15,21 +15,7 @@ from cfviz.ui.compute import cache
 from cfviz.ui.compute.cache import SingleFlight, TraceCache, cached
 from cfviz.ui.session import queue
 from cfviz.ui.session.queue import Turns
-
-SOON = 20.0  # seconds after which a test counts as hung
-
-
-def until(condition: Callable[[], object]) -> None:
-    end = time.monotonic() + SOON
-    while not condition():
-        assert time.monotonic() < end, "it never came to this"
-        time.sleep(0.005)
-
-
-def join(*threads: threading.Thread) -> None:
-    for thread in threads:
-        thread.join(SOON)
-        assert not thread.is_alive(), "a thread hangs"
+from tests.conftest import SOON, join, until
 
 
 def asks(

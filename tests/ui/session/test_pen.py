@@ -10,21 +10,7 @@ from streamlit.runtime.scriptrunner.script_runner import ScriptRunner
 
 from cfviz.ui.session import pen, queue
 from cfviz.ui.session.pen import Pen
-
-SOON = 20.0  # seconds after which a test has hung
-
-
-def until(condition: Callable[[], object]) -> None:
-    end = time.monotonic() + SOON
-    while not condition():
-        assert time.monotonic() < end, "it never came to this"
-        time.sleep(0.002)
-
-
-def join(*threads: threading.Thread) -> None:
-    for thread in threads:
-        thread.join(SOON)
-        assert not thread.is_alive(), "a thread hangs"
+from tests.conftest import SOON, join, until
 
 
 def drawing(of: Pen, work: Callable[[], object]) -> threading.Thread:
