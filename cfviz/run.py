@@ -19,6 +19,7 @@ import torch
 
 from cfviz.data.images import Photo, load_image, prepare
 from cfviz.data.labels import DATASETS, folder_label, labels
+from cfviz.framing import CENTRE, Centre, Size
 from cfviz.geometry import Lda
 from cfviz.hooks import capture
 from cfviz.models.crossformer import CrossFormer
@@ -39,12 +40,13 @@ _log = logging.getLogger(__name__)
 def inspect(
     image: Any,
     model: str | CrossFormer = "crossformer_nano",
-    size: int | tuple[int, int] | None = None,
+    size: Size | None = None,
     watch: str | Sequence[str] = (),
     device: str | None = None,
     dtype: str | None = None,
     mode: str = "crop",
     lda: Lda | None = None,
+    centre: Centre = CENTRE,
 ) -> Trace:
     """Classify a photo and keep the tensors behind the answer.
 
@@ -60,6 +62,8 @@ def inspect(
             format for a model of your own.
         mode: How to fit the photo to the input size: "crop", "resize" or "pad".
         lda: Form of long distance attention for this photo, "regions" or "whole"; None keeps the model's own.
+        centre: Where mode "crop" crops: shares of the photo's width from the left and of its height from the
+            top.
 
     Returns:
         The trace: the prediction, the watched arrays and everything needed to draw them. If the GPU runs out
@@ -84,7 +88,7 @@ def inspect(
         raise CheckpointError("channels", source=net.provenance.source, channels=net.in_chans)
     if net.num_classes == 0 and not wanted:
         raise CheckpointError("no_classes", source=net.provenance.source)
-    seen = prepare(photo, net.img_size if size is None else size, mode=mode)
+    seen = prepare(photo, net.img_size if size is None else size, mode, centre=centre)
     height, width = seen.tensor.shape[-2:]
     net, arrays, seconds = _forward(net, seen.tensor, wanted, lda)
     with _in_groups(net, lda):
@@ -104,6 +108,7 @@ def inspect(
         photo=photo.name,
         settings={
             "mode": mode,
+            "centre": tuple(map(float, centre)),
             "group_size": net.group_size,
             "interval": net.interval,
             "lda": lda or net.lda,

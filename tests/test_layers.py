@@ -29,6 +29,7 @@ LAYERS: dict[str, int] = {
     "web": 0,
     "geometry": 0,
     "jobs": 0,
+    "framing": 1,
     "hooks": 1,
     "words": 1,
     "provenance": 2,

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import argparse
 
+from cfviz.framing import CENTRE, Centre, parse_centre
 from cfviz.models.variants import BUNDLED
 from cfviz.options import MODES, NUMBER_FORMATS
+from cfviz.training.cli import size
 
 
 def add_photo_size(parser: argparse.ArgumentParser, more: str = "") -> None:
@@ -13,9 +15,9 @@ def add_photo_size(parser: argparse.ArgumentParser, more: str = "") -> None:
     parser.add_argument(
         "--size",
         type=size,
-        metavar="N",
-        help=f"input size in pixels, 224 or 224x320 (height x width){more}; default: the size the weights "
-        "were trained at",
+        metavar="SIZE",
+        help=f"input size in pixels, 224 or 192x640 (height x width), multiples of 32{more}; default: the "
+        "size the weights were trained at",
     )
 
 
@@ -41,8 +43,16 @@ def add_forward(parser: argparse.ArgumentParser) -> None:
         "--mode",
         choices=MODES,
         default="crop",
-        help="how to fit a photo to the input size: crop the centre (the default), resize (which may "
-        "stretch it), or pad",
+        help="how to fit a photo to the input size: crop a part that fills it (the default), resize the "
+        "whole photo (which may stretch it), or pad it",
+    )
+    parser.add_argument(
+        "--centre",
+        type=centre,
+        metavar="X,Y",
+        default=CENTRE,
+        help="where crop crops: its centre, as shares of the photo's width from the left and of its height "
+        "from the top (default: 0.5,0.5, the middle)",
     )
     parser.add_argument(
         "--device", metavar="DEVICE", help="cpu, cuda or cuda:1 (default: cuda if available, else cpu)"
@@ -55,9 +65,9 @@ def add_forward(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def size(text: str) -> int | tuple[int, int]:
-    """Parse 224, or 224x320 as (height, width)."""
-    sides = [int(side) if side.isdecimal() else 0 for side in text.lower().replace("×", "x").split("x")]
-    if len(sides) > 2 or not all(sides):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a size like 224 or 224x320")
-    return sides[0] if len(sides) == 1 else (sides[0], sides[1])
+def centre(text: str) -> Centre:
+    """Parse 0.3,0.5 as the centre of a crop."""
+    try:
+        return parse_centre(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None

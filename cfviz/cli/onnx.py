@@ -6,6 +6,7 @@ import argparse
 import os
 from typing import Any
 
+from cfviz.framing import as_pair
 from cfviz.jobs import check_target
 from cfviz.models.weights.errors import readable_size
 from cfviz.training.cli import count, size_of
@@ -26,17 +27,14 @@ def add(commands: Any) -> None:
 
 
 def _export(args: argparse.Namespace) -> int:
-    from cfviz.data.images import check_input_size  # deferred, with the export: they import PyTorch
-    from cfviz.models.export import INPUT, OUTPUT, check_packages, export_onnx
+    from cfviz.models.export import INPUT, OUTPUT, check_packages, export_onnx  # deferred: PyTorch
 
-    if args.size:
-        check_input_size(args.size)
     check_target(args.out, "--out")
     check_packages()
     model = open_model(args.model, args.weights)
     size = size_of(args, model)
     difference = export_onnx(model, args.out, size, args.batch)
-    height, width = (size, size) if isinstance(size, int) else size
+    height, width = as_pair(size)
     batch = args.batch or "batch"
     print(
         f"{args.out}: {INPUT} ({batch}, {model.in_chans}, {height}, {width}) -> {OUTPUT} ({batch}, "

@@ -6,6 +6,7 @@ import argparse
 import sys
 from typing import Any
 
+from cfviz.framing import Frame, frame
 from cfviz.training.cli import count, size_of
 from cfviz.words import LANGUAGES, Translator, translator
 
@@ -41,12 +42,10 @@ def add(commands: Any) -> None:
 
 
 def _predict(args: argparse.Namespace) -> int:
-    from cfviz.data.images import check_input_size, load_image  # deferred, with the rest: PyTorch
+    from cfviz.data.images import load_image  # deferred, with the rest: PyTorch
     from cfviz.models.factory import DTYPES
     from cfviz.run import class_names, inspect, name_of, pick_device
 
-    if args.size:
-        check_input_size(args.size)
     model = open_model(args.model, args.weights, **({"lda": args.lda} if args.lda else {}))
     model.to(pick_device(args.device), DTYPES[args.dtype])
     size = size_of(args, model)
@@ -55,7 +54,9 @@ def _predict(args: argparse.Namespace) -> int:
     for index, photo in enumerate(args.photos):
         try:
             image = load_image(photo)
-            trace = inspect(image, model, size, device=args.device, dtype=args.dtype, mode=args.mode)
+            trace = inspect(
+                image, model, size, device=args.device, dtype=args.dtype, mode=args.mode, centre=args.centre
+            )
         except EXPECTED as error:
             failures.append(
                 {"photo": photo, "code": getattr(error, "code", None), "message": one_line(error)}
@@ -64,7 +65,7 @@ def _predict(args: argparse.Namespace) -> int:
             continue
         results.append(_result(photo, image, trace, names, args.top))
         if not args.json:
-            _print_result(results[-1], index == 0, t)
+            _print_result(results[-1], _frame(image, trace), index == 0, t)
             sys.stdout.flush()
     if args.json:
         print_json(model=name_of(model), weights=about_weights(model), predictions=results, errors=failures)
@@ -81,13 +82,17 @@ def _predict(args: argparse.Namespace) -> int:
 
 
 def _result(photo: str, image: Any, trace: Any, names: list[str], top: int) -> dict[str, Any]:
+    shown = _frame(image, trace)
     return {
         "photo": photo,
-        "photo_size": list(image.image.size[::-1]),
+        "photo_size": list(image.size[::-1]),
         "notes": [str(code) for code in image.notes],
         "size": list(trace.size),
         "box": None if trace.box is None else list(trace.box),
         "mode": trace.settings["mode"],
+        "kept": shown.kept,
+        "empty": shown.empty,
+        "stretch": shown.stretch,
         "lda": trace.settings["lda"],
         "device": trace.device,
         "dtype": trace.dtype,
@@ -96,10 +101,15 @@ def _result(photo: str, image: Any, trace: Any, names: list[str], top: int) -> d
     }
 
 
-def _print_result(result: dict[str, Any], first: bool, t: Translator) -> None:
+def _frame(image: Any, trace: Any) -> Frame:
+    return frame(image.size, trace.size, trace.settings["mode"], trace.settings["centre"])
+
+
+def _print_result(result: dict[str, Any], shown: Frame, first: bool, t: Translator) -> None:
     (height, width), (rows, columns) = result["photo_size"], result["size"]
-    facts = f"{width} x {height} px, seen as {columns} x {rows}, {1000 * result['seconds']:.0f} ms"
+    facts = f"{height} x {width} px, seen as {rows} x {columns}, {1000 * result['seconds']:.0f} ms"
     print("" if first else "\n", f"{result['photo']}  ({facts}, {result['device']})", sep="")
+    print("  ", shown.sentence(t), sep="")
     for code in result["notes"]:
         print("  ", t(f"images.note_{code}"), sep="")
     print_table([("  ", f"{top['probability']:.1%}", top["label"]) for top in result["top"]], right=(1,))

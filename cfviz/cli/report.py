@@ -38,14 +38,12 @@ def add(commands: Any) -> None:
 
 def _report(args: argparse.Namespace) -> int:
     from cfviz import report  # deferred, with the rest: PyTorch and the figures
-    from cfviz.data.images import check_input_size, load_image
+    from cfviz.data.images import load_image
     from cfviz.data.samples import gallery
     from cfviz.models.factory import DTYPES
     from cfviz.run import inspect, pick_device
     from cfviz.training.folder import shown
 
-    if args.size:
-        check_input_size(args.size)
     check_target(args.out, "--out")
     try:
         image = load_image(args.photo)
@@ -53,7 +51,16 @@ def _report(args: argparse.Namespace) -> int:
         raise ValueError(named(args.photo, error)) from error
     model = open_model(args.model, args.weights).to(pick_device(args.device), DTYPES[args.dtype])
     size = size_of(args, model)
-    trace = inspect(image, model, size, report.WATCH, device=args.device, dtype=args.dtype, mode=args.mode)
+    trace = inspect(
+        image,
+        model,
+        size,
+        report.WATCH,
+        device=args.device,
+        dtype=args.dtype,
+        mode=args.mode,
+        centre=args.centre,
+    )
     known = {load_image(entry.path).sha256: entry for entry in gallery() if entry.path.is_file()}
     photo = known.get(image.sha256)
     weights = model.provenance

@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 
+from cfviz.framing import Size, as_pair
 from cfviz.geometry import map_sizes
 from cfviz.jobs import replacing
 
@@ -26,7 +27,7 @@ INPUT, OUTPUT = "pixels", "logits"
 def export_onnx(
     model: CrossFormer,
     path: str | PathLike[str],
-    size: int | tuple[int, int] = 224,
+    size: Size = 224,
     batch: int | None = None,
 ) -> float:
     """Write a model as one ONNX file: normalised pixels (B, 3, H, W) -> logits (B, num_classes), float32.
@@ -49,7 +50,7 @@ def export_onnx(
     check_packages()
     if model.training:
         raise ValueError("the model is in training mode; call model.eval() first")
-    H, W = (size, size) if isinstance(size, int) else size
+    H, W = as_pair(size)
     map_sizes(H, W)  # raises if the size does not fit
     copied = deepcopy(model).to("cpu", torch.float32)
     shape = (batch or 2, copied.in_chans, H, W)

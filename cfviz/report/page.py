@@ -18,7 +18,7 @@ from html import escape
 from importlib.metadata import version
 from pathlib import Path
 from shlex import quote
-from typing import Any
+from typing import Any, cast
 from urllib.parse import urlencode
 
 import numpy as np
@@ -28,6 +28,7 @@ from cfviz import notebook, point_names, web
 from cfviz.analysis.attention_measures import distance, entropy
 from cfviz.figures import theme
 from cfviz.figures.live.embedding import pack
+from cfviz.framing import CENTRE, Centre, as_size, centre_code, size_code
 from cfviz.geometry import token_box
 from cfviz.measured import cel, quick
 from cfviz.models.crossformer import CrossFormer
@@ -165,14 +166,19 @@ def head_measures(trace: Trace) -> list[dict[str, Any]]:
 
 def reproducing_command(trace: Trace, origin: Origin, lang: str) -> str:
     """The command that reproduces this report."""
-    height, width = trace.size
-    size = str(height) if height == width else f"{height}x{width}"
     parts = ["python", "-m", "cfviz", "report", origin.path, "--model", trace.model]
     parts += ["--weights", origin.weights] if origin.weights else []
-    parts += ["--size", size, "--dtype", trace.dtype, "--mode", str(trace.settings["mode"])]
+    parts += ["--size", size_code(trace.size), "--dtype", trace.dtype, "--mode", str(trace.settings["mode"])]
+    if (centre := _centre(trace)) != CENTRE:
+        parts += ["--centre", centre_code(centre)]
     return " ".join(
         quote(part) for part in [*parts, "--device", trace.device, "--lang", lang, "--out", "report.html"]
     )
+
+
+def _centre(trace: Trace) -> Centre:
+    """Where the photo was cropped."""
+    return cast(Centre, trace.settings.get("centre", CENTRE))
 
 
 def lost_settings(trace: Trace, origin: Origin) -> list[str]:
@@ -202,12 +208,12 @@ def app_link(trace: Trace, origin: Origin, lang: str) -> str:
 def notebook_code(trace: Trace, origin: Origin) -> str:
     """Notebook code that computes the same numbers and draws the same figure."""
     given = {None: "", "none": ", weights=None"}.get(origin.weights, f", weights={origin.weights!r}")
-    square = trace.size[0] == trace.size[1]
-    size = trace.size[0] if square else trace.size
+    size = as_size(*trace.size)
     more = "".join(
         f", {name}={value!r}"
         for name, value, usual in (
             ("dtype", trace.dtype, "float32"), ("mode", trace.settings["mode"], "crop"),
+            ("centre", _centre(trace), CENTRE),
             ("device", trace.device, None), ("lda", trace.settings["lda"], "regions"),
         )
         if value != usual

@@ -9,6 +9,7 @@ from pathlib import Path
 from textwrap import wrap
 from typing import Any
 
+from cfviz.framing import Size, parse_size
 from cfviz.jobs import check_target, replacing, report, write
 from cfviz.models.variants import BUNDLED
 from cfviz.options import BIAS_METHODS, SIZES, TRAINED_SIZE, WINDOWS
@@ -24,6 +25,14 @@ def count(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text!r} is not a number from 1 up")
     return int(text)
+
+
+def size(text: str) -> Size:
+    """Parse 224, or 192x640 as (height, width)."""
+    try:
+        return parse_size(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def _whole(text: str) -> int:
@@ -75,9 +84,10 @@ def _data_options(parser: argparse.ArgumentParser) -> None:
 def _size_option(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--size",
-        type=count,
-        metavar="PX",
-        help="input size in pixels (default: the size the weights were trained at)",
+        type=size,
+        metavar="SIZE",
+        help="input size in pixels, 224 or 192x640 (height x width), multiples of 32 (default: the size the "
+        "weights were trained at)",
     )
 
 
@@ -510,8 +520,6 @@ def _study(args: argparse.Namespace) -> int:
 
     _threads(args)
     _check_targets(args, "progress")
-    if args.size and args.size % 32:
-        raise ValueError(f"got --size {args.size}, expected a multiple of 32")
     model, ids, sha256 = _open(args, args.model)
     size = size_of(args, model)
     accelerator = Accelerator(cpu=args.cpu)

@@ -17,6 +17,7 @@ from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD, create_transf
 from torch.utils.data import DataLoader, Dataset
 
 from cfviz.data.header import ImageError
+from cfviz.framing import Size, as_pair
 
 from .cache import PhotoCache, build
 from .folder import PhotoFolder
@@ -120,8 +121,8 @@ def train_transform(
     return lambda photo: (augment(photo), torch.full((4,), torch.nan))
 
 
-def eval_transform(size: int) -> Callable[[Image.Image], torch.Tensor]:
-    """Resize the short side to `size / 0.875` (bicubic), crop the centre, normalise as for ImageNet."""
+def eval_transform(size: Size) -> Callable[[Image.Image], torch.Tensor]:
+    """Resize to cover `size / 0.875` (bicubic), crop the centre, normalise as for ImageNet."""
     return create_transform(size, is_training=False, interpolation="bicubic", crop_pct=0.875)
 
 
@@ -166,8 +167,8 @@ class TrainSet(Dataset):
 class EvalSet(Dataset):
     """Photos prepared as at inference: item k is (x, class) of photo `indices[k]`."""
 
-    def __init__(self, photos: Photos, size: int, indices: np.ndarray | None = None):
-        self.photos, self.size, self.transform = photos, size, eval_transform(size)
+    def __init__(self, photos: Photos, size: Size, indices: np.ndarray | None = None):
+        self.photos, self.size, self.transform = photos, as_pair(size), eval_transform(size)
         self.indices = np.arange(len(photos)) if indices is None else np.asarray(indices)
 
     def __getitem__(self, k: int) -> tuple[torch.Tensor, int]:
@@ -188,7 +189,7 @@ class Marked(Dataset):
         try:
             return *self.items[k], True
         except ImageError:
-            return torch.zeros(3, self.items.size, self.items.size), 0, False
+            return torch.zeros(3, *self.items.size), 0, False
 
     def __len__(self) -> int:
         return len(self.items)

@@ -114,12 +114,14 @@ def test_a_prediction_agrees_with_the_library(capsys, weights):
     }
     (prediction,) = content["predictions"]
     assert list(prediction) == [
-        *("photo", "photo_size", "notes", "size", "box", "mode", "lda", "device", "dtype", "seconds", "top")
+        *("photo", "photo_size", "notes", "size", "box", "mode", "kept", "empty", "stretch"),
+        *("lda", "device", "dtype", "seconds", "top"),
     ]
     trace = cfviz.inspect(PHOTO, cfviz.create_model(NANO, weights=weights))
     expected = [{"index": i, "label": label, "probability": p} for i, label, p in trace.top(3)]
     assert prediction["top"] == expected
     assert prediction["size"] == [224, 224]
+    assert prediction["kept"] == pytest.approx(0.875**2 * 3 / 4, abs=0.002)  # of a photo in the shape 4:3
 
 
 def test_a_prediction_over_the_whole_map(capsys, weights):
@@ -141,7 +143,9 @@ def test_a_prediction_is_printed_as_a_table(capsys, weights):
     assert (len(blocks), err) == (2, "")
     head, *rows = blocks[0].splitlines()
     assert head.startswith(PHOTO)
-    assert "768 x 576 px, seen as 224 x 160" in head
+    assert "576 x 768 px, seen as 160 x 224" in head  # height x width, as in --size
+    said, *rows = rows
+    assert said == "  Resized: the model sees the whole photo, drawn out to 1.05 times its width."
     assert len(rows) == 5
     assert all(row.split()[0].endswith("%") for row in rows)
 
@@ -245,6 +249,8 @@ def test_one_bad_photo_does_not_stop_the_others(capsys, weights, tmp_path):
         (["--size", "224x"], "not a size"),
         (["--size", "-1"], "--size"),
         (["--size", "1x2x3"], "not a size"),
+        (["--size", "200x640"], "nearest for the height: 192 or 224"),
+        (["--centre", "0.5"], "not a centre like"),
         (["--top", "0"], "from 1 up"),
         (["--device", "toaster"], "toaster"),
         (["--dtype", "int8"], "int8"),

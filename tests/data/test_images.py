@@ -28,10 +28,8 @@ from cfviz.data.images import (
     MODES,
     ImageError,
     load_image,
-    nearest_sizes,
     prepare,
     unnormalise,
-    whole_photo_size,
 )
 from cfviz.data.samples import gallery
 
@@ -610,7 +608,25 @@ def test_narrow_photos_stay_within_bounds():
             assert prepare(load_image(picture(*shape)), (32, 1024), mode).crop.size == (1024, 32)
 
 
-@pytest.mark.parametrize("size", [225, (224, 230), 0, -32, 1056, (64, 64, 64), "224", 224.0])
+def test_a_moved_crop_shows_the_part_that_its_box_names():
+    photo = load_image(picture(640, 200))
+    middle, left, right = (prepare(photo, 96, centre=(x, 0.9)) for x in (0.5, 0.0, 0.71))
+    assert torch.equal(middle.tensor, prepare(photo, 96).tensor) is False  # 0.9 moves it down
+    assert left.frame.corner == (0, 109 - 96)
+    for ready in (middle, left, right):
+        assert ready.frame.corner[0] >= 0
+        for x, y in [(20.5, 20.5), (75.5, 60.5)]:
+            at = ready.to_photo(x, y)
+            red, green, _ = ready.crop.getpixel((int(x), int(y)))
+            assert red == pytest.approx(255 * at[0] / 640, abs=2)
+            assert green == pytest.approx(255 * at[1] / 200, abs=2)
+    for mode in ("pad", "resize"):  # they show the whole photo: there is nothing to move
+        assert torch.equal(prepare(photo, 96, mode, centre=(0, 0)).tensor, prepare(photo, 96, mode).tensor)
+    with pytest.raises(ValueError, match=r"centre \(0.5, 1.5\) is not two shares from 0 to 1"):
+        prepare(photo, 96, centre=(0.5, 1.5))
+
+
+@pytest.mark.parametrize("size", [225, (224, 230), 0, -32, 2080, (64, 64, 64), "224", 224.0])
 def test_impossible_sizes_are_refused(photos, size):
     with pytest.raises(ValueError, match="input"):
         prepare(photos[0], size)
@@ -621,13 +637,3 @@ def test_size_errors_name_both_sides_and_the_nearest():
         prepare(load_image(picture()), (230, 320))
     with pytest.raises(ValueError, match="'crop', 'resize', 'pad'"):
         prepare(load_image(picture()), 224, "squash")
-    assert nearest_sizes(224) == (224,)
-    assert nearest_sizes(1) == (32,)
-    assert nearest_sizes(5000) == (1024,)
-    assert nearest_sizes(1000) == (992, 1024)
-
-
-def test_the_whole_photo_has_the_nearest_allowed_size():
-    assert whole_photo_size(load_image(picture(640, 400))) == (224, 352)
-    assert whole_photo_size(load_image(picture(400, 640))) == (352, 224)
-    assert whole_photo_size(load_image(picture(320, 10))) == (224, 1024)

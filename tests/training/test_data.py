@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from cfviz.data.images import load_image, prepare
 from cfviz.training import cache, data
 from cfviz.training.data import EpochBatches, EvalSet, PhotoFolder, TrainSet, share_of
 from cfviz.training.recipe import Recipe
@@ -168,3 +169,6 @@ def test_evaluation_uses_the_centre_crop(photos: Path) -> None:
     x, label = EvalSet(folder, 64, np.asarray([13]))[0]
     assert x.shape == (3, 64, 64)
     assert label == 1
+    wide, _ = EvalSet(folder, (32, 96), np.asarray([13]))[0]
+    photo = load_image(folder[13])
+    assert torch.equal(wide, prepare(photo, (32, 96)).tensor)  # as everywhere else

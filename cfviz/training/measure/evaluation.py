@@ -10,6 +10,7 @@ from torch import nn
 from torch.utils.data import Subset
 
 from cfviz.data.labels import wordnet_id, wordnet_ids
+from cfviz.framing import Size
 from cfviz.models.weights.errors import printable
 from cfviz.stats import wilson
 from cfviz.training.data import EvalSet, Marked, Photos, loader
@@ -73,7 +74,7 @@ def predict(
             rows.append(model(x.to(accelerator.device)).float())
         labels.append(torch.where(fine, label, UNREADABLE).to(accelerator.device))
     if not rows:  # more processes than photos: this one has none, but the others need to know the width
-        blank = torch.zeros(1, 3, photos.size, photos.size, device=accelerator.device)
+        blank = torch.zeros(1, 3, *photos.size, device=accelerator.device)
         rows, labels = [model(blank).float()[:0]], [torch.zeros(0, dtype=torch.int64, device=blank.device)]
     model.train(was_training)
     logits, label = torch.cat(rows), torch.cat(labels)
@@ -169,7 +170,7 @@ def evaluate(
     model: nn.Module,
     photos: Photos,
     model_ids: list[str],
-    size: int = 224,
+    size: Size = 224,
     restrict: bool = False,
     indices: np.ndarray | None = None,
     accelerator: Accelerator | None = None,
@@ -182,7 +183,7 @@ def evaluate(
         model: A model that returns (B, len(model_ids)) logits.
         photos: A folder or a cache.
         model_ids: WordNet ids or names of the classes, in the order of the model's outputs.
-        size: Input side in pixels.
+        size: Side of the input in pixels, or its height and width.
         restrict: Predict only among the folder's classes, not among all of the model's.
         indices: Photos to measure on; None uses all.
 

@@ -21,6 +21,7 @@ import pyarrow.parquet as pq
 import torch
 from accelerate import Accelerator
 
+from cfviz.framing import Size, as_pair
 from cfviz.hooks import capture
 from cfviz.jobs import replacing, report, write
 from cfviz.models.crossformer import CrossFormer
@@ -74,7 +75,7 @@ class Study:
         ids: WordNet ids of the model's outputs.
         changes: See `read_interventions`.
         out: Folder for shards and results.
-        size: Side of the input in pixels.
+        size: Side of the input in pixels, or its height and width.
         limit: Maximum number of photos per class.
         about: Further facts to record in the results; they must be the same when a study resumes.
         accelerator: The processes that share the work.
@@ -90,7 +91,7 @@ class Study:
     ids: list[str]
     changes: Sequence[Change]
     out: Path
-    size: int = 224
+    size: Size = 224
     limit: int | None = None
     about: dict[str, Any] | None = None
     accelerator: Accelerator | None = None
@@ -118,7 +119,7 @@ class Study:
             "photos": len(self.indices),
             "data": identity(self.photos, self.indices),
             "changes": hashlib.sha256(changes.encode()).hexdigest(),
-            "size": self.size,
+            "size": self.size if isinstance(self.size, int) else list(self.size),
         }
 
     # ------------------------------------------------------------ the run
@@ -206,7 +207,7 @@ class Study:
 
     @torch.inference_mode()
     def _means_of(self, k: int, points: Iterable[str]) -> None:
-        means, groups = Means(), self.model.groupings(self.size, self.size)
+        means, groups = Means(), self.model.groupings(*as_pair(self.size))
         for _, x, _ in self._batches(k):
             with capture(self.model, *points) as seen:
                 self.model(x)

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from cfviz import point_names
+from cfviz.framing import Size, as_pair
 from cfviz.geometry import CEL_STRIDES, Grouping
 from cfviz.hooks import edit
 from cfviz.models.crossformer import CrossFormer
@@ -55,7 +56,7 @@ def summary(found: Mapping[str, np.ndarray], model: CrossFormer) -> dict[str, np
 
 
 @contextmanager
-def measuring(model: CrossFormer, size: int) -> Iterator[dict[str, np.ndarray]]:
+def measuring(model: CrossFormer, size: Size) -> Iterator[dict[str, np.ndarray]]:
     """Measure every forward inside the `with` block; the dict holds the values of the latest one.
 
     Under a change to the grouping, distances are those of the changed groups. If a forward starts part of the
@@ -63,7 +64,7 @@ def measuring(model: CrossFormer, size: int) -> Iterator[dict[str, np.ndarray]]:
 
     Args:
         model: In eval mode.
-        size: Side of the input in pixels.
+        size: Side of the input in pixels, or its height and width.
 
     Yields:
         A dict from column to float64 (B,): mean attention distance in pixels, entropy in bits, and the share
@@ -72,7 +73,7 @@ def measuring(model: CrossFormer, size: int) -> Iterator[dict[str, np.ndarray]]:
     found: dict[str, np.ndarray] = {}
     edits: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {}
     stride = 1
-    for s, blocks in enumerate(model.groupings(size, size)):
+    for s, blocks in enumerate(model.groupings(*as_pair(size))):
         stride *= CEL_STRIDES[s]
         for b, groups in enumerate(blocks):
             edits[point_names.attention(s, b)] = _attention(found, s, b, groups, stride)
