@@ -1,9 +1,15 @@
-"""The home page: the whole of CrossFormer in one living figure."""
+"""The app. `streamlit run app.py` imports it for its server, and runs it as the home page."""
 
 from __future__ import annotations
 
-import pages  # noqa: F401  first: see there
-from cfviz.ui import start
-from cfviz.ui.pages.home import show_model
+if __name__ == "__main__":  # the home page: the whole of CrossFormer in one living figure
+    from cfviz.ui import start
+    from cfviz.ui.pages.home import show_model
 
-show_model(start("home"))
+    show_model(start("home"))
+else:
+    from streamlit.starlette import App
+
+    from cfviz.ui import server
+
+    app = App("app.py", lifespan=server.running, middleware=server.MIDDLEWARE)

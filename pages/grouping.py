@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import streamlit as st
 
-import pages  # noqa: F401  first: see there
 from cfviz.ui import start
 from cfviz.ui.figures.grouping import show_grouping
 from cfviz.ui.pages.grouping import state_from_link

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pages  # noqa: F401  first: see there
 from cfviz.ui import start
 from cfviz.ui.figures.position_bias import subject_of
 from cfviz.ui.pages.position_bias import ablation, accuracy, answer, own_photos, surfaces

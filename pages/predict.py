@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pages  # noqa: F401  first: see there
 from cfviz.ui import start
 from cfviz.ui.pages.predict import show_own_photos, show_prediction, show_sizes
 from cfviz.ui.widgets.picker import show_picker

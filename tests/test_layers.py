@@ -64,10 +64,9 @@ ASSETS = {
 BEYOND = {
     "bundled": "it finds what comes with the package",
     "jobs": "it tells a new process where the package lies",
-    "pages.__init__": "it says what is being waited for, which is the import of cfviz",
 }
 # Rooms of the app, the lowest first.
-UI = ("session", "compute", "context", "widgets", "figures", "shell", "pages", "ahead")
+UI = ("session", "compute", "context", "widgets", "figures", "shell", "pages", "ahead", "server")
 CODE = {".py", ".js", ".css", ".html"}
 SHARE, CROWD = 1 / 3, 15  # share of the lines in one folder with all below it; files in one folder
 TORCH = ("models", "hooks", "run", "training", "data/images", "data.images")

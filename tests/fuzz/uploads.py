@@ -12,7 +12,6 @@ from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from streamlit.runtime import Runtime
 from streamlit.runtime.memory_uploaded_file_manager import MemoryUploadedFileManager
-from streamlit.web.server.starlette.starlette_path_security_middleware import PathSecurityMiddleware
 from streamlit.web.server.starlette.starlette_routes import create_upload_routes
 
 from cfviz.data.header import ImageError
@@ -104,10 +103,9 @@ class _Active:
 
 @cache
 def _endpoint() -> tuple[Starlette, MemoryUploadedFileManager]:
-    gate.guard()
     manager = MemoryUploadedFileManager("/_stcore/upload_file")
     routes = create_upload_routes(cast(Runtime, _Active()), manager, None)
-    return Starlette(routes=routes, middleware=[Middleware(PathSecurityMiddleware)]), manager
+    return Starlette(routes=routes, middleware=[Middleware(gate.Gate)]), manager
 
 
 async def _put(app: Starlette, headers: dict[str, str], body: bytes, chunk: int) -> int:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -13,7 +11,6 @@ from streamlit.testing.v1 import AppTest
 from cfviz.models.crossformer import origin
 from cfviz.ui.compute import background, models
 from cfviz.ui.session.plain import plain
-from cfviz.words import translator
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = ["home", *sorted(path.stem for path in (ROOT / "pages").glob("[!_]*.py"))]
@@ -151,47 +148,15 @@ def test_sizes_are_compared_on_demand() -> None:
     assert any("Hatched sizes differ from" in text.value for text in app.markdown)
 
 
-COLD = """
-import sys
-import streamlit as st
-from streamlit.testing.v1 import AppTest
-
-again = []
-def rerun():
-    again.append("torch" in sys.modules)
-    st.stop()
-
-wait, st.rerun = st.rerun, rerun
-app = AppTest.from_file("app.py", default_timeout=120)
-app.query_params["lang"] = "{lang}"
-app.run()
-assert not app.exception, app.exception
-print([text.value for text in app.markdown], again, len(app.title))
-st.rerun = wait
-app.run()
-assert not app.exception, app.exception
-print([text.value for text in app.markdown][:1] == {waking!r}, len(app.title))
-"""
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("lang", ["en", "zh-Hant"])
-def test_the_first_reader_of_a_server_is_told_what_is_loading(lang: str) -> None:
-    waking = [f":material/hourglass_top: {translator(lang)('common.waking')}"]
-    code = COLD.format(lang=lang, waking=waking)
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
-    assert done.stdout.splitlines() == [f"{waking} [True] 0", "False 1"], done.stderr
-
-
 def test_a_missing_bundled_file_is_named(monkeypatch) -> None:
     sentence = "weights/crossformer_nano.safetensors should have come with cfviz"
 
     def load(*_: object) -> None:
         raise FileNotFoundError(sentence)
 
-    models._opened.clear()
+    models.opened.clear()
     monkeypatch.setattr(models, "load", load)
     app = run("attention")
-    models._opened.clear()
+    models.opened.clear()
     assert not app.exception
     assert any(plain(sentence) in error.value for error in app.error)

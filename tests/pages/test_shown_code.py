@@ -179,14 +179,14 @@ def test_every_piece_of_shown_code_runs_by_itself(name: str, query: dict[str, st
 @pytest.mark.parametrize("name", ["predict", "attention"])
 def test_shown_code_uses_the_authors_weights(name: str, tmp_path: Path, monkeypatch, on_screen) -> None:
     monkeypatch.setenv("CFVIZ_CACHE", str(tmp_path))
-    models._opened.clear()
+    models.opened.clear()
     (tmp_path / "weights").mkdir()
     torch.save({"model": random_state("crossformer_tiny")}, tmp_path / "weights" / "crossformer_tiny.pth")
     app = page(name, model="crossformer_tiny")
     assert not app.exception
     assert 'weights="official"' in app.code[0].value
     assert np.array_equal(execute(app.code[0].value)["trace"].logits, on_screen[-1].logits)
-    models._opened.clear()
+    models.opened.clear()
 
 
 @pytest.mark.parametrize(

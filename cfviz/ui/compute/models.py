@@ -50,7 +50,7 @@ def model(settings: state.Settings) -> CrossFormer:
     found = weights_source(settings.model)
     if found == "own":
         return _own_placed(settings.model, settings)
-    return _opened(settings.model, found, settings.device, settings.dtype)
+    return opened(settings.model, found, settings.device, settings.dtype)
 
 
 def weights_source(name: str) -> Source:
@@ -74,7 +74,8 @@ def is_trained(name: str) -> bool:
 
 
 @st.cache_resource(show_spinner=False, max_entries=8)
-def _opened(name: str, found: Source, device: str, dtype: str) -> CrossFormer:
+def opened(name: str, found: Source, device: str, dtype: str) -> CrossFormer:
+    """One model for all readers, with the weights found for it, ready for its first photo."""
     if found == "bundled":
         return _warmed(load(name, device, dtype), dtype)
     net = create_model(name, None if found == "random" else found)  # the banner says which are random

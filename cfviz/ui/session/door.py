@@ -23,7 +23,7 @@ from weakref import WeakKeyDictionary
 
 from streamlit.proto.BackMsg_pb2 import BackMsg
 from streamlit.proto.WidgetStates_pb2 import WidgetStates
-from streamlit.runtime import exists, get_instance
+from streamlit.runtime import get_instance
 from streamlit.runtime.app_session import AppSession, AppSessionState
 from streamlit.runtime.state import session_state
 from streamlit.runtime.state.common import GENERATED_ELEMENT_ID_PREFIX
@@ -55,11 +55,7 @@ _log = logging.getLogger(__name__)
 def guard() -> None:
     """Once per process: check every message, and every widget value when it is first read."""
     _limit_messages()
-    gate.guard()
     _check_values()
-    loop = getattr(getattr(get_instance(), "_async_objs", None), "eventloop", None) if exists() else None
-    if loop is not None:  # no server in a test
-        asyncio.run_coroutine_threadsafe(_tidy(), loop)
 
 
 # ---------------------------------------------------------------- how many
@@ -251,8 +247,8 @@ def _limit_messages() -> None:
 # ---------------------------------------------------------------- how long
 
 
-async def _tidy() -> None:
-    """Drop expired sessions; Streamlit itself does so only when another reader leaves."""
+async def tidy() -> None:
+    """Drop expired sessions now and then; Streamlit itself does so only when another reader leaves."""
     while True:
         await asyncio.sleep(TIDY)
         forget_ended(get_instance())

@@ -1,8 +1,9 @@
 """Checks on requests before Streamlit reads them: addresses, names, uploads, connections.
 
 Streamlit answers to any name, shows its figures to anybody, takes uploads without end and reads messages as
-fast as they come. It has no hook for that either (see `door`), so the outermost layer of its web server is
-wrapped, from the first page that is opened on.
+fast as they come. `Gate` is the outermost layer of the web server from its start on (see `cfviz.ui.server`).
+What is kept and what waits to be sent is known only further in, where Streamlit has no hook (see `door`), so
+`guard` wraps two of its functions.
 """
 
 from __future__ import annotations
@@ -31,7 +32,6 @@ from streamlit.runtime.memory_uploaded_file_manager import MemoryUploadedFileMan
 from streamlit.runtime.runtime_util import get_max_widget_state_size_bytes
 from streamlit.runtime.session_manager import SessionClientDisconnectedError
 from streamlit.runtime.uploaded_file_manager import UploadedFileRec
-from streamlit.web.server.starlette.starlette_path_security_middleware import PathSecurityMiddleware
 from streamlit.web.server.starlette.starlette_websocket import StarletteSessionClient, is_host_allowed
 
 from cfviz.words import preferred, translator
@@ -42,6 +42,7 @@ Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
+Application = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 MOST_UPLOADED = 600 * 2**20  # bytes of one session: weights of 400 MB, photos of 128 MB, some room
 MOST_FILES = 400  # uploads of one session
@@ -59,13 +60,19 @@ _lang: ContextVar[str] = ContextVar("the language of the request", default="en")
 _counted: ContextVar[int] = ContextVar("bytes of the request that the budget has counted already", default=0)
 
 
-@cache
-def guard() -> None:
-    """Once per process: check every request."""
-    call = PathSecurityMiddleware.__call__
+class Gate:
+    """Checks every request.
 
-    @wraps(call)
-    async def guarded(layer: PathSecurityMiddleware, scope: Scope, receive: Receive, send: Send) -> None:
+    Args:
+        app: The web server's next layer.
+    """
+
+    def __init__(self, app: Application) -> None:
+        self._app = app
+        guard()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass a request on, or answer it."""
         headers = dict(scope.get("headers", ()))
         _lang.set(preferred(headers.get(b"accept-language", b"").decode("latin-1")))
         try:
@@ -74,12 +81,12 @@ def guard() -> None:
                 _check_address(scope["path"])
             if scope["type"] == "http" and scope["method"] == "PUT":
                 with _arriving(scope["path"], headers, receive) as counting:
-                    await call(layer, scope, counting, send)
+                    await self._app(scope, counting, send)
             elif scope["type"] == "websocket":
                 with _connected(scope, receive) as pacing:
-                    await call(layer, scope, pacing, send)
+                    await self._app(scope, pacing, send)
             else:
-                await call(layer, scope, receive, send)
+                await self._app(scope, receive, send)
         except HTTPException as refused:
             if scope["type"] == "websocket":
                 await send({"type": "websocket.close", "code": 1008, "reason": refused.detail[:120]})
@@ -87,7 +94,10 @@ def guard() -> None:
                 answer = PlainTextResponse(refused.detail, refused.status_code)
                 await answer(scope, receive, send)
 
-    setattr(PathSecurityMiddleware, call.__name__, guarded)
+
+@cache
+def guard() -> None:
+    """Once per process: limit what Streamlit keeps of uploads and of messages that nobody reads."""
     _limit_uploads()
     _limit_output()
     threading.Thread(target=_learn_names, daemon=True).start()

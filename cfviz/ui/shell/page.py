@@ -17,8 +17,8 @@ from cfviz.figures.theme import theme
 from cfviz.run import pick_device, share_cores
 from cfviz.ui.compute import cache, models
 from cfviz.ui.context import Context
-from cfviz.ui.session import door, gate, photos, queue, state
-from cfviz.ui.session.plain import plain, plain_fields
+from cfviz.ui.session import door, photos, queue, state
+from cfviz.ui.session.plain import plain_fields
 from cfviz.ui.widgets.weights import weights_banner
 from cfviz.words import preferred, translator
 
@@ -39,9 +39,6 @@ def start(name: str) -> Context:
     base = state.Settings(lang=preferred(st.context.locale), device=pick_device())
     settings, notes = state.current(base, models.names(), photos.ids())
     t = translator(settings.lang)
-    if unknown := gate.foreign(st.context.headers):  # the first page of all comes before the gate is up
-        st.error(t("errors.server_name", name=plain(unknown)), icon=":material/block:")
-        st.stop()
     st.set_page_config(page_title=f"{t(name + '.title')} · cfviz", page_icon=frame.ICON, layout="wide")
     cache.tune_interpreter().schedule()
     queue.count_readers()

@@ -23,7 +23,6 @@ from streamlit.proto.ForwardMsg_pb2 import ForwardMsg
 from streamlit.runtime import Runtime
 from streamlit.runtime.memory_uploaded_file_manager import MemoryUploadedFileManager
 from streamlit.runtime.session_manager import SessionClientDisconnectedError
-from streamlit.web.server.starlette.starlette_path_security_middleware import PathSecurityMiddleware
 from streamlit.web.server.starlette.starlette_routes import (
     create_health_routes,
     create_metrics_routes,
@@ -55,7 +54,7 @@ class Server:
             *create_metrics_routes(runtime, None),
             *create_health_routes(runtime, None),
         ]
-        self.app = Starlette(routes=routes, middleware=[Middleware(PathSecurityMiddleware)])
+        self.app = Starlette(routes=routes, middleware=[Middleware(gate.Gate)])
 
     def is_active_session(self, session: str) -> bool:
         return session in self.sessions
@@ -107,7 +106,6 @@ class Server:
 
 @pytest.fixture
 def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
-    gate.guard()
     made = Server()
     for module in (gate, budget):
         monkeypatch.setattr(module, "exists", lambda: True)
@@ -285,7 +283,6 @@ def test_a_foreign_page_cannot_reach_the_app_under_its_own_name(
      ("/_stcore/other", "localhost", False)],
 )  # fmt: skip
 def test_a_websocket_is_checked_too(path: str, host: str, open: bool) -> None:
-    gate.guard()
     said: list[Any] = []
     reached: list[str] = []
 
@@ -296,7 +293,7 @@ def test_a_websocket_is_checked_too(path: str, host: str, open: bool) -> None:
         said.append(message)
 
     scope = {"type": "websocket", "path": path, "headers": [(b"host", host.encode())], "client": ("::1", 9)}
-    asyncio.run(PathSecurityMiddleware(inner)(scope, cast(Any, None), send))
+    asyncio.run(gate.Gate(cast(Any, inner))(scope, cast(Any, None), send))
     assert bool(reached) == open
     assert [one["type"] for one in said] == ([] if open else ["websocket.close"])
 
