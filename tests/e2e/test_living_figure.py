@@ -106,26 +106,30 @@ JOIN = """(data) => {
 
 
 def test_the_other_blocks_follow_the_first(tiny_model, figure) -> None:
-    """The first message shows one block; the second adds the others, for the same photo only."""
+    """The first message shows one block; each further one adds a stage, for the same photo only."""
     trace = traced(tiny_model, (160, 160))
-    first, rest, other = (
+    first, same, rest, other = (
         pack(
             units(trace.arrays, trace.groupings), size=trace.size, photo=trace.crop,
             strides={s: 4 * 2**s for s in range(4)}, strings=figure_words("attention"), part=part,
-            source=source,
-            start={"stage": 1, "block": 0},
+            source=source, has=(1, 0), start={"stage": stage, "block": 0},
         )
-        for part, source in (("first", "a"), ("rest", "a"), ("rest", "b"))
+        for part, source, stage in (
+            ("first", "a", 1), ("stage", "a", 1), ("stage", "a", 0), ("stage", "b", 1)
+        )
     )  # fmt: skip
     page = figure(first)
     alone = [[(s, b) == (1, 0) for b in range(len(blocks))] for s, blocks in enumerate(trace.groupings)]
     before, after, _ = page.evaluate(JOIN, base64.b64encode(other.data).decode())
     assert before == after == alone
-    page.evaluate(READ, [{"stage": 0, "block": 1, "head": 0, "row": 3, "col": 4}, 0])
-    before, after, error = page.evaluate(JOIN, base64.b64encode(rest.data).decode())
+    before, after, error = page.evaluate(JOIN, base64.b64encode(same.data).decode())
     assert before == alone
-    assert all(map(all, after))
-    assert error == max(first.error, rest.error)
+    assert after == [[s == 1 for _ in blocks] for s, blocks in enumerate(trace.groupings)]
+    assert error == max(first.error, same.error)
+    page.evaluate(READ, [{"stage": 0, "block": 1, "head": 0, "row": 3, "col": 4}, 0])
+    _, after, error = page.evaluate(JOIN, base64.b64encode(rest.data).decode())
+    assert after == [[s < 2 for _ in blocks] for s, blocks in enumerate(trace.groupings)]
+    assert error == max(first.error, same.error, rest.error)
     shown = page.evaluate(READ, [{"stage": 0, "block": 1, "head": 0, "row": 3, "col": 4}, 0])
     group, query = trace.grouping(0, 1).group_of(3, 4)
     value = float(trace["layers.0.blocks.1.attn.probs"][group, 0, query, 0])
@@ -296,6 +300,18 @@ def test_hovering_sends_nothing_and_a_click_is_recorded_in_the_link(app, open_pa
     over.click(position={"x": box["width"] * 12.5 / padded, "y": box["height"] * 7.5 / padded})
     page.wait_for_url(lambda url: "held=1" in url)
     assert "stage=1&block=1&head=1&row=7&col=12&held=1" in page.url
+
+
+def test_a_stage_is_sent_when_the_reader_goes_there(app, open_page) -> None:
+    page = living_page(open_page, app.url("attention", photo="cat", size=160))
+    ready = f"{SHADOW}.shadowRoot.querySelector('.cf').figure.stages.map((s) => s.blocks.map((b) => b.ready))"
+    first = [[True] * 2, [False] * 2, [False] * 2, [False]]
+    soon(page, lambda: page.evaluate(ready), first)
+    quiet(page, [])
+    assert page.evaluate(ready) == first
+    page.locator(".cf .stages button").nth(2).click()
+    soon(page, lambda: page.evaluate(ready), [first[0], first[1], [True] * 2, first[3]])
+    assert page.locator(".cf p.absent").is_hidden()
 
 
 def test_a_link_restores_the_figure(app, open_page) -> None:

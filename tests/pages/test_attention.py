@@ -5,11 +5,20 @@ from __future__ import annotations
 import re
 
 import pytest
+from streamlit.testing.v1 import AppTest
 
-from cfviz.words import two_digits
+from cfviz.ui.pages.attention import measures
+from cfviz.words import translator, two_digits
 from tests.pages.test_pages import run
 
 LINK = {"photo": "cat", "size": "160", "lang": "en"}
+
+
+def with_maps(**link: str) -> AppTest:
+    """The page with rollout and gradient, which the reader asks for."""
+    app = run("attention", **link)
+    label = translator(link["lang"])("attention.paths_run")
+    return next(button for button in app.button if button.label == label).click().run()
 
 
 def test_every_head_is_in_the_table() -> None:
@@ -37,13 +46,32 @@ def test_a_place_beyond_the_map_moves_to_its_edge_as_in_the_figure() -> None:
     assert "probs[group, 2, query]" in app.code[0].value
 
 
+def test_rollout_and_gradient_are_computed_when_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They took as long as the rest of the page, for every token that was held and every photo."""
+    asked: list[object] = []
+    real = measures.dependence
+
+    def dependence(*given: object) -> object:
+        asked.append(given[2:])
+        return real(*given)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(measures, "dependence", dependence)
+    link = LINK | {"stage": "1", "block": "1", "row": "2", "col": "3"}
+    app = run("attention", **link)
+    assert not asked
+    app = with_maps(**link)
+    assert asked == [(0, 0, 2, 3)]
+    assert not app.run().exception
+    assert len(asked) == 2, "they stay for the next token"
+
+
 @pytest.mark.parametrize(
     ("lang", "half"),
     [("en", r"Half of (?:it|the total) lies in ([\d.]+) %"), ("zh-Hant", r"一半落在照片的 ([\d.]+) %")],
 )
 def test_the_smallest_area_of_a_rollout_is_above_zero(lang: str, half: str) -> None:
     """After the first block half of the rollout lies in one or two of 40 x 40 tokens."""
-    app = run("attention", **LINK | {"lang": lang}, stage="1", block="1", row="20", col="17", held="1")
+    app = with_maps(**LINK | {"lang": lang}, stage="1", block="1", row="20", col="17", held="1")
     areas = [area for caption in app.caption for area in re.findall(half, caption.value)]
     assert len(areas) == 2
     assert all(0 < float(area) < 50 for area in areas)
@@ -56,7 +84,7 @@ def test_areas_have_two_significant_digits(x: float, text: str) -> None:
 
 
 def test_shuffled_weights_are_announced_and_compared() -> None:
-    app = run("attention", **LINK, shuffled="1")
+    app = with_maps(**LINK, shuffled="1")
     assert not app.exception
     assert any("shuffled" in w.value for w in app.warning)
     assert any("Rank correlation with the unshuffled model" in i.value for i in app.info)
@@ -77,7 +105,7 @@ def test_relevance_is_measured_on_request_and_judged() -> None:
 
 @pytest.mark.slow
 def test_all_shown_code_runs() -> None:
-    app = run("attention", **LINK, stage="2", block="2", row="5", col="6")
+    app = with_maps(**LINK, stage="2", block="2", row="5", col="6")
     assert len(app.code) == 4
     known: dict[str, object] = {}
     for block in app.code:

@@ -18,7 +18,7 @@ The layout is that of `cfviz/figures/live/message.py`: a JSON header and arrays 
                  "codes" uint16 (H*W, nH, N), "high" and "span" float32 (H*W, nH), in the order of the map:
                  content = high - span * (codes / 65535)^2, meaningless for padded keys,
                  "bias" float32 (nH, (2Gh-1) * (2Gw-1)), "peak": the largest attention;
-                 or "absent": true where it did not fit; with neither, a second message brings it}]}]
+                 or "absent": true where it did not fit; with neither, another message brings it}]}]
     groupings [{"kind", "H", "W", "Gh", "Gw", "I", "Hp", "Wp", "nG", "index" uint16 or uint32 (nG, N)}]
     error     largest difference between a probability shown and the model's
     start     {"stage", "block", "head", "row", "col", "locked", "tour": walk over the photo until touched}
@@ -43,7 +43,7 @@ from .logits import bias_by_offset, quantise, restore
 LIMIT = 5_000_000  # bytes of one message; above it the browser takes longer than a quarter of a second
 HEADER = 20_000  # bytes kept free for the header
 VERSION = 1
-Part = Literal["whole", "first", "rest"]
+Part = Literal["whole", "first", "stage"]
 
 
 @dataclass(frozen=True)
@@ -154,7 +154,7 @@ class Packed(message.Message):
 
     Attributes:
         sent: The (stage, block) whose attention is in the message.
-        left: The (stage, block) left out of both parts to stay within the limit.
+        left: The (stage, block) left out of all parts to stay within the limit.
     """
 
     sent: tuple[tuple[int, int], ...] = ()
@@ -178,8 +178,9 @@ def pack(
     name: str = "figure",
     source: str = "",
     part: Part = "whole",
+    has: tuple[int, int] | None = None,
 ) -> Packed:
-    """Pack what the figure shows into one message, or into two, of which the first is short.
+    """Pack what the figure shows into one message, or into one for a block and one for each stage visited.
 
     Blocks are sent in this order up to the limit: the block in `start`, the rest of its stage, the other
     stages. What is left out is listed, and the figure asks for it when the reader goes there.
@@ -195,8 +196,9 @@ def pack(
         name: The figure's own name, by which Python moves it to a place.
         source: What made this attention (photo, model, size). A figure that gets a message with the same
             source keeps the blocks that it was sent before.
-        part: "first" sends the starting block alone, so that it is drawn soon; "rest" sends the remainder of
-            "whole", for the figure that shows the first.
+        part: "first" sends the starting block alone, so that it is drawn soon; "stage" sends the stage of the
+            starting block, for the figure that shows the first. The stages together are most of the bytes.
+        has: The (stage, block) that the figure has from the first message, left out of a "stage".
 
     Raises:
         ValueError: If there is no unit, or the starting block alone exceeds the limit.
@@ -212,7 +214,8 @@ def pack(
     groups = [arrays.grouping(g) for g in tables]
     first = (begin["stage"], begin["block"])
     chosen = _choose(units, first, limit - arrays.size - HEADER)
-    inside = {"whole": chosen, "first": {first}, "rest": chosen - {first}}[part]
+    stage = {key for key in chosen if key[0] == first[0]} - {has}
+    inside = {"whole": chosen, "first": {first}, "stage": stage}[part]
     stages, error = _stages(units, inside, chosen, tables, strides, arrays)
     header = {
         "version": VERSION,

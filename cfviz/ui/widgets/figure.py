@@ -14,12 +14,13 @@ A page packs the figure's content once per photo and model, and mounts it::
     living_figure(packed.data, name="attention", on_commit=callback)
     move_to("attention", stage=2, block=1)       # from a callback: move it without sending its data again
 
-To get the first picture on screen sooner, pack twice: `part="first"` for `living_figure`, then `part="rest"`
-for `follow_up`. The figure draws the first part and adds the rest when it arrives.
+To get the first picture on screen sooner, and to send no stage that nobody looks at, pack twice:
+`part="first"` for `living_figure`, then `part="stage"` for `follow_up`. The figure draws the first part and
+adds the other blocks when they arrive.
 
 In the callback, `committed(name, forms.ATTENTION)` returns what was clicked: a dict of stage, block, head,
-row and col (all from 0), locked and, if the block was left out of the message, need=True: pack again with
-that block as the start.
+row and col (all from 0), locked and, if the figure lacks the block, need=True: follow up with a part "stage"
+that starts there.
 Hovering never reaches Python. Pack the same bytes on a rerun (keep them in a cache), and Streamlit sends
 nothing.
 A unit without content shows groups only: no heads, no scale, the members tinted in the colour of their kind.
@@ -112,10 +113,10 @@ def living_figure(
 
 
 def follow_up(data: bytes, *, name: str) -> None:
-    """Send the figure called `name` the blocks that its first message left out.
+    """Send the figure called `name` blocks that its first message left out.
 
     Args:
-        data: `Packed.data` of the part "rest", packed under the same name.
+        data: `Packed.data` of a part "stage", packed under the same name.
         name: The figure's name.
     """
     _follower()(key=f"{name}-rest", data=data, height=1)

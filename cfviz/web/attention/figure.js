@@ -60,7 +60,7 @@ export class Figure {
     this.ready = true;
   }
 
-  /** Add the blocks of a second message, which comes once the first is drawn. */
+  /** Add the blocks of another message: the rest of the first one's stage, or a stage that was visited. */
   join(message) {
     const { header, array } = decode(message);
     if (header.source !== this.header.source) return;
@@ -290,7 +290,7 @@ export class Figure {
   }
 
   commitState() {
-    const need = !this.block.ready && this.block.absent;
+    const need = this.stage.heads > 0 && !this.block.ready;
     this.commit({ ...this.state, ...(need ? { need: true } : {}) });
   }
 
@@ -345,7 +345,7 @@ export class Figure {
     if (stage.heads) this.heads.build(stage.heads, groups.Gh, groups.Gw);
     this.why.build(groups.Gh, groups.Gw);
     ui.root.dataset.kind = block.kind;
-    ui.absent.hidden = block.ready || !block.absent;
+    ui.absent.hidden = block.ready || !stage.heads;
     say(ui.absent, this.t.absent);
     this.layOut();
   }

@@ -8,7 +8,6 @@ export class Block {
     this.b = entry.b;
     this.groups = groups;
     this.kind = groups.kind;
-    this.absent = Boolean(entry.absent);
     this.ready = Boolean(entry.codes);
     this.peak = entry.peak ?? 1;
     if (!this.ready) return;

@@ -1,4 +1,4 @@
-// A component without a face: hands a figure the blocks that its first, short message left for later.
+// A component without a face: hands a figure blocks that its first, short message left for later.
 
 import { decode } from "./payload.js";
 

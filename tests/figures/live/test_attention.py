@@ -6,6 +6,7 @@ import json
 import re
 import struct
 from collections.abc import Sequence
+from dataclasses import replace
 from html.parser import HTMLParser
 from typing import Any
 
@@ -115,7 +116,7 @@ def test_a_block_is_encoded_once_and_the_message_is_the_same() -> None:
 
     blocks = [kept(one) for one in units]
     assert [one.nbytes for one in blocks] == [one.nbytes for one in units]
-    for part, wanted in (("first", [1]), ("rest", [1, 0, 2]), ("whole", [1, 0, 2])):
+    for part, wanted in (("first", [1]), ("stage", [1, 0, 2]), ("whole", [1, 0, 2])):
         start = {"stage": 0, "block": 1}
         assert pack(blocks, part=part, start=start).data == pack(units, part=part, start=start).data
         assert made == wanted  # a block is encoded when it is first sent
@@ -146,9 +147,8 @@ def test_two_messages_together_equal_the_whole_one() -> None:
     units = [unit(12, 12, b) for b in range(4)]
     options = {"limit": len(pack(units).data) + living.HEADER - 2 * units[0].nbytes, "source": "the same"}
     start = {"stage": 0, "block": 2}
-    whole, first, rest = (
-        pack(units, part=part, start=start, **options) for part in ("whole", "first", "rest")
-    )
+    whole, first = (pack(units, part=part, start=start, **options) for part in ("whole", "first"))
+    rest = pack(units, part="stage", has=(0, 2), start=start, **options)
     assert first.sent == ((0, 2),)
     assert set(first.sent + rest.sent) == set(whole.sent)
     assert not set(first.sent) & set(rest.sent)
@@ -158,6 +158,16 @@ def test_two_messages_together_equal_the_whole_one() -> None:
     for b, (now, later) in enumerate(zip(*entries, strict=True)):
         assert ("codes" in now, "codes" in later) == ((0, b) in first.sent, (0, b) in rest.sent)
         assert now.get("absent") == later.get("absent") == (True if (0, b) in whole.left else None)
+
+
+def test_another_stage_is_sent_when_the_reader_goes_there() -> None:
+    """All stages came with the page: 4 MB for every photo."""
+    units = [replace(unit(n, n, b), stage=s) for s, n in enumerate((24, 12)) for b in range(2)]
+    first = pack(units, part="first", start={"stage": 0, "block": 1})
+    same = pack(units, part="stage", has=(0, 1), start={"stage": 0, "block": 1})
+    other = pack(units, part="stage", has=(0, 1), start={"stage": 1, "block": 0})
+    assert [one.sent for one in (first, same, other)] == [((0, 1),), ((0, 0),), ((1, 0), (1, 1))]
+    assert len(first.body) + len(same.body) < 0.9 * len(pack(units).body)
 
 
 def test_a_block_that_is_too_large_is_refused_with_its_size() -> None:

@@ -29,7 +29,8 @@ from .measures import AttentionSubject, subject_of
 
 NAME = "attention.figure"
 SELECTION = ("stage", "block", "head", "row", "col")
-START, CENTRE = "cfviz.attention.start", "cfviz.attention.centre"
+START, SENT = "cfviz.attention.start", "cfviz.attention.sent"
+DEPENDENCE = "cfviz.attention.dependence"
 CODE = """
 import cfviz
 from cfviz.data.samples import sample
@@ -130,16 +131,21 @@ def write_selection(ctx: Context, to: dict[str, Any]) -> None:
     ctx.put(**counted, row=to["row"], col=to["col"], held=int(bool(to.get("locked"))))
 
 
-@cached(512, 160 * 2**20)  # some twenty photos for nano at 224 px
-def packed_message(source: str, centre: tuple[int, int], part: Part, _trace: Trace, _lang: str) -> Packed:
-    """The figure's message around one block, shared by all who look at the same photo and model."""
+Place = tuple[int, int]  # stage, block
+
+
+@cached(512, 160 * 2**20)  # some forty photos for nano at 224 px
+def packed_message(
+    source: str, at: Place, part: Part, has: Place | None, _trace: Trace, _lang: str
+) -> Packed:
+    """One of the figure's messages, shared by all who look at the same photo and model."""
     blocks = [block_of(_trace, s, b) for s, stage in enumerate(_trace.groupings) for b in range(len(stage))]
     strides = {s: token_box(s, 0, 0)[2] for s in range(len(_trace.groupings))}
     return pack(
         blocks, size=_trace.size, strides=strides, strings=figure_words("attention", _lang), name=NAME,
         source=source,
-        photo=None if part == "rest" else _trace.crop,
-        start={"stage": centre[0], "block": centre[1]}, part=part,
+        photo=None if part == "stage" else _trace.crop,
+        start={"stage": at[0], "block": at[1]}, part=part, has=has,
     )  # fmt: skip
 
 
@@ -156,16 +162,19 @@ def block_of(trace: Trace, s: int, b: int) -> Kept:
 def show_attention(ctx: Context, subject: AttentionSubject) -> None:
     """The living figure on the chosen photo; a click updates the link.
 
-    The initial block is sent and drawn first; the others follow.
+    The initial block is sent and drawn first, then the others of its stage. Another stage is sent when the
+    reader goes there: all of them together are twice the bytes.
     """
     here = selection_from_link(ctx, subject.trace)
     appears = about_to_appear(NAME)
     if appears or START not in st.session_state:
         st.session_state[START] = here | {"tour": not here["locked"] and "row" not in st.query_params}
-    centres: dict[str, tuple[int, int]] = st.session_state.setdefault(CENTRE, {})
-    centre = centres.setdefault(subject.source, (here["stage"], here["block"]))
+    place = here["stage"], here["block"]
+    if appears or st.session_state.get(SENT, ("",))[0] != subject.source:
+        st.session_state[SENT] = (subject.source, place, place)
+    _, first, later = st.session_state[SENT]
     try:
-        packed = packed_message(subject.source, centre, "first", subject.trace, ctx.lang)
+        packed = packed_message(subject.source, first, "first", None, subject.trace, ctx.lang)
     except ValueError as error:
         ctx.stop(error)
 
@@ -174,21 +183,28 @@ def show_attention(ctx: Context, subject: AttentionSubject) -> None:
         if clicked:
             write_selection(ctx, clicked)
             if clicked.get("need"):
-                there = selection_from_link(ctx, subject.trace)  # clipped to what exists
-                centres[subject.source] = (there["stage"], there["block"])
+                _send_stage(subject, selection_from_link(ctx, subject.trace))  # clipped to what exists
 
     packed = packed.at(st.session_state[START], figure_words("attention", ctx.lang))
     show_hint(ctx.t("attention.look"))
     living_figure(packed.data, name=NAME, on_commit=commit)
     if appears:
         let_the_browser_paint()
-    follow_up(packed_message(subject.source, centre, "rest", subject.trace, "en").data, name=NAME)
+    follow_up(packed_message(subject.source, later, "stage", first, subject.trace, "en").data, name=NAME)
+
+
+def _send_stage(subject: AttentionSubject, to: dict[str, Any]) -> None:
+    """Send the blocks of a place's stage at the next run, as far as they fit."""
+    source, first, _ = st.session_state[SENT]
+    if source == subject.source:
+        st.session_state[SENT] = (source, first, (to["stage"], to["block"]))
 
 
 def offline_page(ctx: Context, subject: AttentionSubject) -> bytes:
     """The figure as a stand-alone page, at the reader's place."""
     here = selection_from_link(ctx, subject.trace)
-    packed = packed_message(subject.source, (here["stage"], here["block"]), "whole", subject.trace, ctx.lang)
+    place = here["stage"], here["block"]
+    packed = packed_message(subject.source, place, "whole", None, subject.trace, ctx.lang)
     # The cached message may have been packed for another reader, in another language.
     packed = packed.at(here, figure_words("attention", ctx.lang))
     return html(packed, f"cfviz {ctx.settings.model} {subject.trace.photo}", ctx.lang).encode()
@@ -270,6 +286,7 @@ def _heads_table(ctx: Context, subject: AttentionSubject, rows: list[dict[str, A
         before, after = (subject.trace.grouping(s, 0) for s in (here["stage"], to["stage"]))
         to["row"] = int((here["row"] + 0.5) * after.H / before.H)  # the same place of the photo
         to["col"] = int((here["col"] + 0.5) * after.W / before.W)
+        _send_stage(subject, to)
         move_figure(ctx, to | {"locked": here["locked"]})
 
     st.dataframe(
@@ -288,11 +305,21 @@ def _heads_table(ctx: Context, subject: AttentionSubject, rows: list[dict[str, A
 
 
 def show_dependence(ctx: Context, subject: AttentionSubject) -> None:
-    """What a token depends on: rollout beside the gradient, on one grid, with their rank correlation."""
+    """What a token depends on: rollout beside the gradient, on one grid, with their rank correlation.
+
+    Both are computed once the reader asks for them, and then for every token held: they take longer than all
+    that the page shows above them.
+    """
     t, at = ctx.t, selection_from_link(ctx, subject.trace)
     s, b, row, col = (at[name] for name in ("stage", "block", "row", "col"))
     st.header(t("attention.paths_title"), anchor=False)
     show_hint(t("attention.paths_look", stage=s + 1, block=b + 1, row=row, col=col))
+    if not st.session_state.get(DEPENDENCE):
+        st.button(
+            t("attention.paths_run"), icon=":material/play_arrow:",
+            on_click=lambda: st.session_state.update({DEPENDENCE: True}),
+        )  # fmt: skip
+        return
     found = measures.dependence(subject.source, subject, s, b, row, col)
     top, left, bottom, right = token_box(s, row, col)
     mark = ((left + right) / 2, (top + bottom) / 2)
