@@ -9,6 +9,8 @@ from .shortcuts import recorded
 
 GATHERED = 4_000_000  # bytes; larger masks leave the processor's cache before they are read
 GATHERED_ON_GPU = 500_000_000  # bytes; a smaller mask per group costs less than several calls
+IN_PARTS = 128  # tokens; for smaller groups on a CPU, plain products beat PyTorch's fused attention
+PART = 1_000_000  # bytes of logits that stay in the processor's cache from one product to the next
 
 
 def spread(bias: torch.Tensor, which: torch.Tensor | None, BG: int) -> torch.Tensor:
@@ -30,8 +32,8 @@ def attend(
     """Compute softmax attention in every group, with the group's bias.
 
     Neighbouring groups mostly share a padding pattern. Large maps are processed in runs of such groups, so
-    that no mask is copied per group. With gradients on a CPU, only a slow implementation of PyTorch's
-    attention remains, so the products are written out.
+    that no mask is copied per group. On a CPU, PyTorch's fused attention is slow for small groups and for
+    gradients, so there the products are written out.
 
     Args:
         q: Queries (B*nG, nH, N, d), groups batch-major.
@@ -52,6 +54,8 @@ def attend(
         if which is None:
             return _with_one_bias(q, k, v, bias, scale, dropout)
         return _by_pattern(q, k, v, bias, which, scale, dropout)
+    if q.device.type == "cpu" and q.dtype == torch.float32 and q.shape[2] < IN_PARTS and not recorded(q):
+        return _in_parts(q, k, v, bias, which, scale, dropout)
     few = GATHERED if q.device.type == "cpu" else GATHERED_ON_GPU
     if which is None or recorded(q) or BG * bias[0].nbytes <= few:
         # one mask for all is broadcast: kernels that align masks would copy an expanded one
@@ -67,6 +71,30 @@ def attend(
             q[run], k[run], v[run], attn_mask=mask, dropout_p=dropout, scale=scale
         )
         start += n
+    return out
+
+
+def _in_parts(
+    q: torch.Tensor,
+    k: torch.Tensor,
+    v: torch.Tensor,
+    bias: torch.Tensor,
+    which: torch.Tensor | None,
+    scale: float,
+    dropout: float,
+) -> torch.Tensor:
+    """Compute softmax attention a few groups at a time."""
+    BG, nH, N, d = q.shape
+    n = max(1, PART // bias[0].nbytes)
+    if which is None:
+        shared = bias.expand(min(n, BG), -1, -1, -1).contiguous()
+    else:
+        which = which.repeat(BG // len(which))
+    out = q.new_empty(BG, N, nH, d).transpose(1, 2)  # as the caller will read it: token by token
+    for start in range(0, BG, n):
+        run = slice(start, start + n)
+        some = shared[: BG - start] if which is None else bias[which[run]]
+        out[run] = _written_out(q[run], k[run], v[run], some, scale, dropout)
     return out
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as F
 from timm.models import register_notrace_module
 from torch import nn
 
@@ -30,16 +31,28 @@ def linear(layer: nn.Module, x: torch.Tensor, gelu: nn.Module | None = None) -> 
     return y if gelu is None else gelu(y)
 
 
+def product(layer: nn.Conv2d, x: torch.Tensor) -> torch.Tensor:
+    """Multiply unfolded pixels (..., C*k*k) by a convolution's weights and add its bias: (..., C_out)."""
+    weight = layer.weight.flatten(1)
+    if _FUSED is not None and _plain(layer, x):
+        return _FUSED(x, weight, layer.bias, "none", [], "none")
+    return F.linear(x, weight, layer.bias)
+
+
 def _fusible(layer: nn.Module, x: torch.Tensor) -> bool:
-    if type(layer) is not nn.Linear or torch.is_grad_enabled() or torch.is_autocast_enabled("cpu"):
-        return False
+    return type(layer) is nn.Linear and _plain(layer, x) and bare(layer)
+
+
+def _plain(layer: nn.Linear | nn.Conv2d, x: torch.Tensor) -> bool:
+    """Whether oneDNN can multiply `x` by the layer's weights, and no gradient or autocast forbids it."""
     weight, dtype = layer.weight, x.dtype
     return (
         type(weight) is nn.Parameter
         and x.device.type == "cpu"
         and dtype == weight.dtype
         and dtype in _FUSED_DTYPES
-        and bare(layer)
+        and not torch.is_grad_enabled()
+        and not torch.is_autocast_enabled("cpu")
     )
 
 

@@ -47,7 +47,7 @@ from cfviz.provenance import Provenance
 
 from .attend import attend, spread
 from .bias_cache import BiasCache
-from .linear import Mlp, linear
+from .linear import Mlp, linear, product
 from .origin import WithProvenance, with_new_head
 from .shortcuts import bare, constant, recorded, transformed
 
@@ -350,7 +350,7 @@ def _conv(x: torch.Tensor, conv: nn.Conv2d) -> torch.Tensor:
     columns = F.unfold(
         x, conv.kernel_size, padding=cast(tuple[int, ...], conv.padding), stride=s
     )  # B, C*k*k, h*w
-    y = F.linear(columns.transpose(1, 2), conv.weight.flatten(1), conv.bias)  # B, h*w, C_i
+    y = product(conv, columns.transpose(1, 2))  # B, h*w, C_i
     return y.transpose(1, 2).unflatten(2, (h, w))
 
 

@@ -59,13 +59,15 @@ def test_a_map_of_indices_is_grouped_as_in_the_geometry(cut: Grouping) -> None:
 
 @EACH_CUT
 @pytest.mark.parametrize("gradients", [False, True])
-@pytest.mark.parametrize("large", [False, True])
+@pytest.mark.parametrize("size", ["small", "medium", "large"])
 @pytest.mark.parametrize("kind", ["dpb", "rpb", "none"])
 def test_attention_follows_the_definition(
-    cut: Grouping, gradients: bool, large: bool, kind: Any, monkeypatch: pytest.MonkeyPatch
+    cut: Grouping, gradients: bool, size: str, kind: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Every token scores those that lie whole intervals away, with the bias of its distance in intervals."""
-    if large:
+    if size != "small":
+        monkeypatch.setattr(attention, "IN_PARTS", 0)
+    if size == "large":
         monkeypatch.setattr(attention, "GATHERED", 0)
     torch.manual_seed(1)
     layer = Attention(32, 2, 3, kind).eval()
