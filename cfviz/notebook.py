@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from html import escape
 
+from cfviz.data import answers
 from cfviz.figures.live import attention
 from cfviz.geometry import token_box
 from cfviz.provenance import Training
 from cfviz.trace import Trace
-from cfviz.words import figure_words
+from cfviz.words import figure_words, translator
 
 LIMIT = 48_000_000  # bytes of a figure in a file or a cell; an app page sends less at once
 
@@ -36,12 +37,8 @@ def show(trace: Trace) -> str:
     trained = plainly.get(weights.source, told)
     facts = f"{trace.model}, {height} x {width} px, {trace.dtype} on {trace.device}; {trained}"
     facts = ". ".join([facts, *(note.sentence().rstrip(".") for note in weights.notes)])
-    rows = "".join(
-        f'<tr><td style="text-align:right">{p:.1%}</td><td style="text-align:left">{escape(name)}</td></tr>'
-        for _, name, p in trace.top(5)
-    )
     title = escape(trace.photo or "tensor")
-    table = f"<p><b>{title}</b><br><small>{escape(facts)}</small></p><table>{rows}</table>"
+    table = f"<p><b>{title}</b><br><small>{escape(facts)}</small></p>{_answer(trace)}"
     try:
         data = pack(trace)
     except ValueError as error:  # no block was watched, or one alone is too large
@@ -52,3 +49,23 @@ def show(trace: Trace) -> str:
 def page(trace: Trace, lang: str = "en") -> str:
     """Return a self-contained page with the living figure, to save and open offline."""
     return attention.html(pack(trace, lang), title=f"cfviz: {trace.photo}", lang=lang)
+
+
+def _answer(trace: Trace) -> str:
+    """The top five classes, what is known about the first, and a list of all; nothing for random weights."""
+    if not trace.labels or not trace.weights.predicts:
+        return ""
+    rows = "".join(
+        f'<tr><td style="text-align:right">{p:.1%}</td><td style="text-align:left">{escape(name)}</td></tr>'
+        for _, name, p in trace.top(5)
+    )
+    (first, _, p), t = trace.top(1)[0], translator("en")
+    line = escape(answers.sentence(t, trace.labels, first, p, trace.shown))
+    return f"<table>{rows}</table><p><small>{line}</small></p>{_classes(trace)}"
+
+
+def _classes(trace: Trace) -> str:
+    """The list of classes; the code for it if there are many, since a cell cannot search a list."""
+    if len(trace.labels) > answers.LONG:
+        return f"<p><small>All {len(trace.labels):,} classes: <code>trace.labels</code></small></p>"
+    return answers.folded_list(translator("en"), trace.labels)

@@ -190,6 +190,11 @@ class Provenance:
         training = Training("unknown")
         return cls("unknown", trained=training.sentence(), training=training)
 
+    @property
+    def predicts(self) -> bool:
+        """Whether a prediction means anything: neither the weights nor the classifier are random."""
+        return self.trained is not None and all(note.code != "new_head" for note in self.notes)
+
     def trained_in(self, t: Translator) -> str:
         """Return `trained` in the reader's language; a file's own words stay as they are."""
         return self.training.sentence(t) if self.training else self.trained or ""

@@ -18,7 +18,8 @@ import numpy as np
 import torch
 
 from cfviz.data.images import Photo, load_image, prepare
-from cfviz.data.labels import DATASETS, folder_label, labels
+from cfviz.data.labels import DATASETS, folder_label, labels, wordnet_id, wordnet_ids
+from cfviz.data.samples import recognised
 from cfviz.framing import CENTRE, Centre, Size
 from cfviz.geometry import Lda
 from cfviz.hooks import capture
@@ -93,19 +94,21 @@ def inspect(
     net, arrays, seconds = _forward(net, seen.tensor, wanted, lda)
     with _in_groups(net, lda):
         groupings = tuple(tuple(stage) for stage in net.groupings(height, width))
+    known = net.provenance
     return Trace(
         arrays=arrays,
-        labels=tuple(class_names(net)),
+        labels=tuple(class_names(net, known=known)),
         model=name_of(net),
         size=(height, width),
         groupings=groupings,
         device=next(net.parameters()).device.type,
         dtype=str(next(net.parameters()).dtype).removeprefix("torch."),
         seconds=seconds,
-        weights=net.provenance,
+        weights=known,
         crop=seen.crop,
         box=seen.box,
         photo=photo.name,
+        shown=shown_classes(photo.sha256, known, net.num_classes),
         settings={
             "mode": mode,
             "centre": tuple(map(float, centre)),
@@ -290,3 +293,37 @@ def class_names(model: CrossFormer, lang: str = "en", known: Provenance | None =
     left, right = {"en": (" (", "?)"), "zh-Hant": ("（", "？）")}[lang]
     guesses = labels("imagenet-1k", lang)
     return [f"{number}{left}{guess}{right}" for number, guess in zip(numbers, guesses, strict=True)]
+
+
+def shown_classes(sha256: str, known: Provenance, count: int) -> tuple[int, ...] | None:
+    """Return which of a model's classes a photo is known to show, by index.
+
+    Only the gallery's photos are known, and only in classes of ImageNet-1K. A class of another kind, such as
+    a user's own, may well be on the photo: then "none" is not known.
+
+    Args:
+        sha256: SHA-256 of the photo's file.
+        known: The origin of the model's weights.
+        count: The model's number of classes.
+
+    Returns:
+        The indices; empty if the photo shows none of the classes, None if that is not known.
+    """
+    if (photo := recognised(sha256)) is None or not (ids := class_ids(known, count)):
+        return None
+    found = tuple(index for index, id in enumerate(ids) if id in photo.shows)
+    return found if found or set(ids) <= set(wordnet_ids("imagenet-1k")) else None
+
+
+def class_ids(known: Provenance, count: int) -> list[str | None]:
+    """Return the WordNet ids of a model's classes, None where a class has none; empty if none is known.
+
+    Args:
+        known: The origin of the model's weights.
+        count: The model's number of classes.
+    """
+    if known.classes and len(known.classes) == count:
+        return [wordnet_id(name) for name in known.classes]
+    if known.dataset in DATASETS and DATASETS[known.dataset] == count:
+        return list(wordnet_ids(known.dataset))
+    return []

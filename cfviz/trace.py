@@ -61,6 +61,8 @@ class Trace:
         crop: Exactly the pixels that the model saw; None if the trace was made from a tensor.
         box: The crop's position in the photo: (left, top, right, bottom) in pixels of the photo.
         photo: Name of the photo.
+        shown: Indices of the classes that the photo is known to show: empty if it is known to
+            show none of the model's classes, None if nothing is known about it.
         model: Name of the variant.
         size: (height, width) of the input in pixels.
         groupings: Each block's partition of its map, by stage.
@@ -83,6 +85,7 @@ class Trace:
     crop: Image.Image | None = None
     box: tuple[float, float, float, float] | None = None
     photo: str = ""
+    shown: tuple[int, ...] | None = None
     settings: Mapping[str, object] = field(default_factory=dict)
 
     def __post_init__(self) -> None:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
 from cfviz.models.variants import BUNDLED, VARIANTS
-from cfviz.provenance import fitting
 from cfviz.words import Translator
 
 from .output import Bar
@@ -55,9 +55,19 @@ def about_weights(model: Any) -> dict[str, Any]:
     }
 
 
-def weights_lines(model: Any, t: Translator) -> list[str]:
-    """Describe a model's weights for people: the origin, and what a model of few classes cannot know."""
+def weights_lines(model: Any, names: Sequence[str], t: Translator) -> list[str]:
+    """Describe a model's weights for people: the origin, and all that it can answer.
+
+    Args:
+        model: The model.
+        names: Names of its classes in the reader's language.
+        t: The reader's language.
+    """
+    from cfviz.data.answers import LONG  # deferred: PyTorch
+
     lines = [replace(model.provenance, notes=()).sentence(t)]
-    if fitting(model.provenance.dataset, model.num_classes) == "imagenette20":
-        lines.append(t("common.weights_twenty"))
+    if model.provenance.predicts:
+        n = f"{len(names):,}"
+        code = "single" if len(names) == 1 else "cli_few" if len(names) <= LONG else "cli_many"
+        lines.append(t(f"answer.{code}", n=n, name=names[0], names=t("common.comma").join(names)))
     return lines

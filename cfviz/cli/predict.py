@@ -65,12 +65,12 @@ def _predict(args: argparse.Namespace) -> int:
             continue
         results.append(_result(photo, image, trace, names, args.top))
         if not args.json:
-            _print_result(results[-1], _frame(image, trace), index == 0, t)
+            _print_result(results[-1], trace, _frame(image, trace), names, index == 0, t)
             sys.stdout.flush()
     if args.json:
         print_json(model=name_of(model), weights=about_weights(model), predictions=results, errors=failures)
     elif results:
-        print(*weights_lines(model, t), sep="\n")
+        print(*weights_lines(model, names, t), sep="\n")
     for remark in model.provenance.notes:
         note(remark.sentence(t))
     if results and model.provenance.trained is None:
@@ -97,6 +97,7 @@ def _result(photo: str, image: Any, trace: Any, names: list[str], top: int) -> d
         "device": trace.device,
         "dtype": trace.dtype,
         "seconds": trace.seconds,
+        "shows": None if trace.shown is None else [names[i] for i in trace.shown],
         "top": [{"index": i, "label": names[i], "probability": p} for i, _, p in trace.top(top)],
     }
 
@@ -105,11 +106,21 @@ def _frame(image: Any, trace: Any) -> Frame:
     return frame(image.size, trace.size, trace.settings["mode"], trace.settings["centre"])
 
 
-def _print_result(result: dict[str, Any], shown: Frame, first: bool, t: Translator) -> None:
+def _print_result(
+    result: dict[str, Any], trace: Any, seen: Frame, names: list[str], first: bool, t: Translator
+) -> None:
     (height, width), (rows, columns) = result["photo_size"], result["size"]
     facts = f"{height} x {width} px, seen as {rows} x {columns}, {1000 * result['seconds']:.0f} ms"
     print("" if first else "\n", f"{result['photo']}  ({facts}, {result['device']})", sep="")
-    print("  ", shown.sentence(t), sep="")
+    print("  ", seen.sentence(t), sep="")
     for code in result["notes"]:
         print("  ", t(f"images.note_{code}"), sep="")
+    if not trace.weights.predicts:
+        print("  ", t("answer.random"), sep="")
+        return
     print_table([("  ", f"{top['probability']:.1%}", top["label"]) for top in result["top"]], right=(1,))
+    if trace.shown is not None:  # the closing lines say what the model can answer
+        from cfviz.data.answers import sentence  # deferred: PyTorch
+
+        best, _, p = trace.top(1)[0]
+        print("  ", sentence(t, names, best, p, trace.shown), sep="")

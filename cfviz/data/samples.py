@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from dataclasses import dataclass
 from functools import lru_cache
@@ -25,6 +26,7 @@ class Sample:
         source: The page the photo comes from; None if only the package records its origin.
         licence_stated_in: The package and file that state the licence.
         size: Width and height in pixels.
+        shows: WordNet ids of all classes of ImageNet-1K that the photo shows; empty if it shows none.
     """
 
     id: str
@@ -34,6 +36,7 @@ class Sample:
     source: str | None
     licence_stated_in: str
     size: tuple[int, int]
+    shows: tuple[str, ...]
 
     @property
     def typed(self) -> str:
@@ -58,14 +61,26 @@ def _gallery() -> tuple[Sample, ...]:
             source=entry["source"],
             licence_stated_in=entry["licence_stated_in"],
             size=(entry["size"][0], entry["size"][1]),
+            shows=tuple(entry["shows"]),
         )
         for entry in entries
     )
 
 
+@lru_cache(maxsize=1)
+def by_digest() -> dict[str, Sample]:
+    """The gallery's photos by the SHA-256 of their files."""
+    return {hashlib.sha256(entry.path.read_bytes()).hexdigest(): entry for entry in _gallery()}
+
+
 def gallery() -> list[Sample]:
-    """The 16 bundled photos, in display order; the 20-class model knows the subject of the first."""
+    """The 16 bundled photos, in display order; the 20-class model knows the subject of the first two."""
     return list(_gallery())
+
+
+def recognised(sha256: str) -> Sample | None:
+    """The gallery photo whose file has this SHA-256, or None."""
+    return by_digest().get(sha256)
 
 
 def sample(id: str) -> Sample:

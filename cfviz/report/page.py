@@ -26,6 +26,7 @@ import numpy as np
 import cfviz
 from cfviz import notebook, point_names, web
 from cfviz.analysis.attention_measures import distance, entropy
+from cfviz.data import answers
 from cfviz.figures import theme
 from cfviz.figures.live.embedding import pack
 from cfviz.framing import CENTRE, Centre, as_size, centre_code, size_code
@@ -38,7 +39,7 @@ from cfviz.models.weights.errors import CheckpointError
 from cfviz.options import DTYPES, SIZES
 from cfviz.run import class_names
 from cfviz.trace import Trace
-from cfviz.words import figure_words, percent, section_words
+from cfviz.words import figure_words, percent, section_words, translator
 
 from .parts import bias_message, parts_ranking, ranking_table
 
@@ -104,9 +105,11 @@ def html(
         "LIGHT": _variables(theme.LIGHT),
         "DARK": _variables(theme.DARK),
         "STYLE": web.style(
-            "report/report.css", *dict.fromkeys(sheet for figure, _ in figures for sheet in figure.sheets)
+            "known/known.css",
+            "report/report.css",
+            *dict.fromkeys(sheet for figure, _ in figures for sheet in figure.sheets),
         ),
-        "BODY": _body(trace, session, t, class_names(model, lang), [figure.host for figure, _ in figures]),
+        "BODY": _body(trace, session, t, class_names(model, lang), [f.host for f, _ in figures], lang),
         "SESSION": json.dumps(session, ensure_ascii=False).replace("<", "\\u003c"),
         "FIGURES": "\n".join(figure.alone(data) for figure, data in figures),
         "COPY": web.element("report/main.js", "run(document);"),
@@ -124,6 +127,7 @@ def session_facts(trace: Trace, model: CrossFormer, origin: Origin, lang: str = 
         "photo": trace.photo,
         "top": [[i, names[i], p] for i, _, p in trace.top(5)],
         "probs": trace.probs.tolist(),
+        "shown": None if trace.shown is None else list(trace.shown),
         "model": trace.model,
         "weights": {key: getattr(weights, key) for key in ("source", "sha256", "trained", "dataset")},
         "parameters": whole.params,
@@ -254,6 +258,7 @@ def _body(
     t: Mapping[str, str],
     labels: Sequence[str],
     hosts: Sequence[str],
+    lang: str,
 ) -> str:
     """The page's body, with empty boxes for the figures, named by `hosts`."""
     random = session["weights"]["trained"] is None
@@ -264,7 +269,7 @@ def _body(
     parts = [
         f'<h1>{escape(trace.photo or "cfviz")}</h1><p class="rp-lede">{escape(t["lede"])}</p>{warn}',
         f'<div class="rp-top"><img alt="{escape(t["crop"])}" src="{_png(trace)}">',
-        _answers(session, t) + "</div>",
+        (_no_answer(lang) if not trace.weights.predicts else _answers(session, t, labels, lang)) + "</div>",
         *(
             f'<h2>{escape(t[name])}</h2><p class="rp-note">{escape(t[name + "_look"])}</p>'
             f'<section><div class="{host}"></div></section>'
@@ -280,14 +285,22 @@ def _body(
     return "\n".join(parts)
 
 
-def _answers(session: Mapping[str, Any], t: Mapping[str, str]) -> str:
+def _no_answer(lang: str) -> str:
+    return f'<div><p class="rp-note">{escape(translator(lang)("answer.random"))}</p></div>'
+
+
+def _answers(session: Mapping[str, Any], t: Mapping[str, str], labels: Sequence[str], lang: str) -> str:
+    """The likeliest classes, what is known about the first, and a list of all classes."""
     rows = "".join(
         f'<tr data-class="{i}" data-p="{p!r}"><td>{escape(name)}</td><td class="rp-n">{percent(p)}</td>'
         f'<td class="rp-bar"><i style="width:{100 * p:.2f}%"></i></td></tr>'
         for i, name, p in session["top"]
     )
-    look = escape(t["answers_look"])
-    return f'<div><table class="rp-answers">{rows}</table><p class="rp-note">{look}</p></div>'
+    first, _, p = session["top"][0]
+    line = answers.sentence(translator(lang), labels, first, p, session["shown"])
+    known = answers.folded_list(translator(lang), labels)
+    notes = "".join(f'<p class="rp-note">{escape(text)}</p>' for text in (line, t["answers_look"]))
+    return f'<div><table class="rp-answers">{rows}</table>{notes}{known}</div>'
 
 
 def _heads(session: Mapping[str, Any], t: Mapping[str, str]) -> str:

@@ -181,13 +181,13 @@ class Figure:
         )
 
 
-CONTROLS = "shared/controls.css"
+CONTROLS, KNOWN = "shared/controls.css", "known/known.css"
 SHARED = (CONTROLS, "shared/figure.css")
 ATTENTION = Figure("attention", "cf-host", SHARED)
 COMPARE = Figure("compare", "cp-host", (*SHARED, "compare/compare.css"))
 EMBEDDING = Figure("embedding", "em-host", (*SHARED, "embedding/embedding.css"))
 GROUPING = Figure("grouping", "gr-host", (*SHARED, "grouping/grouping.css"))
-HOME = Figure("home", "whole-host", (CONTROLS, "home/home.css"))
+HOME = Figure("home", "whole-host", (CONTROLS, KNOWN, "home/home.css"))
 LAB = Figure("lab", "lab-host", ("lab/lab.css",))
 PICKER = Figure("picker", "picker-host", (CONTROLS, "picker/picker.css"))
 POSITION_BIAS = Figure("position_bias", "pb-host", (*SHARED, "position_bias/position_bias.css"))

@@ -115,7 +115,7 @@ def test_a_prediction_agrees_with_the_library(capsys, weights):
     (prediction,) = content["predictions"]
     assert list(prediction) == [
         *("photo", "photo_size", "notes", "size", "box", "mode", "kept", "empty", "stretch"),
-        *("lda", "device", "dtype", "seconds", "top"),
+        *("lda", "device", "dtype", "seconds", "shows", "top"),
     ]
     trace = cfviz.inspect(PHOTO, cfviz.create_model(NANO, weights=weights))
     expected = [{"index": i, "label": label, "probability": p} for i, label, p in trace.top(3)]
@@ -141,11 +141,12 @@ def test_a_prediction_is_printed_as_a_table(capsys, weights):
     out, err = capsys.readouterr()
     blocks = out.split("\n\n")
     assert (len(blocks), err) == (2, "")
-    head, *rows = blocks[0].splitlines()
+    head, *rows, known = blocks[0].splitlines()
     assert head.startswith(PHOTO)
     assert "576 x 768 px, seen as 160 x 224" in head  # height x width, as in --size
     said, *rows = rows
     assert said == "  Resized: the model sees the whole photo, drawn out to 1.05 times its width."
+    assert "none of the 20 classes" in known
     assert len(rows) == 5
     assert all(row.split()[0].endswith("%") for row in rows)
 
@@ -155,7 +156,7 @@ def test_the_text_of_a_prediction_names_its_weights_and_what_they_cannot_know(ca
     out, err = capsys.readouterr()
     *_, origin, limit = out.splitlines()
     assert origin == f"Weights bundled with cfviz: {cfviz.create_model(NANO).provenance.trained}."
-    assert "only the 20 classes" in limit
+    assert "only answer with one of these 20 classes: tench, " in limit
     assert err == ""
     assert main(["predict", PHOTO, "--lang", "zh-Hant", "--weights", weights]) == 0
     *_, origin, limit = capsys.readouterr().out.splitlines()

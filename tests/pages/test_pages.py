@@ -160,3 +160,26 @@ def test_a_missing_bundled_file_is_named(monkeypatch) -> None:
     models.opened.clear()
     assert not app.exception
     assert any(plain(sentence) in error.value for error in app.error)
+
+
+def said(app: AppTest) -> str:
+    return " ".join(box.value for box in (*app.markdown, *app.caption, *app.info))
+
+
+@pytest.mark.parametrize("page", ["predict", "attention", "embedding", "position_bias", "lab", "compare"])
+def test_beside_an_answer_stands_what_the_model_can_answer(page: str) -> None:
+    """A cup of coffee was "French horn 64.8 %", and no page said that the model knows 20 classes."""
+    app = run(page, lang="en", photo="coffee")
+    assert not app.exception
+    assert "none of the 20 classes" in said(app) or "None of these 20" in said(app)
+    lists = [one for one in app.get("html") if "cf-classes" in one.proto.body]
+    assert lists
+    assert lists[0].proto.body.count("<li>") == 20
+
+
+def test_the_photo_strip_begins_with_what_the_model_can_know() -> None:
+    app = run("predict", lang="en", photo="coffee")
+    options = app.selectbox(key="w.photo").options
+    assert options[:2] == ["Berlin Cathedral", "Worms Cathedral"]
+    assert "None of these 20: the nearest is" in said(app)
+    assert "top prediction" in said(run("predict", lang="en", photo="worms-cathedral"))

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import logging
 import re
+from functools import lru_cache
 from typing import Any, Literal
 
 import numpy as np
 import streamlit as st
 
+from cfviz.data.samples import by_digest
 from cfviz.models.crossformer import CrossFormer, recorded
 from cfviz.models.factory import create_model
 from cfviz.models.variants import OFFICIAL, OURS, list_models
+from cfviz.models.weights.checkpoints import model_card
 from cfviz.models.weights.download import cache_dir
-from cfviz.run import inspect, load, name_of, placed
+from cfviz.provenance import DATASETS, Provenance
+from cfviz.run import inspect, load, name_of, placed, shown_classes
 from cfviz.ui.session import budget, queue, state
 
 Source = Literal["own", "bundled", "official", "random"]
@@ -71,6 +75,28 @@ def is_trained(name: str) -> bool:
     """Whether a model's weights are trained rather than random, determined without opening it."""
     found = weights_source(name)
     return own()[name].provenance.trained is not None if found == "own" else found != "random"
+
+
+def shown(name: str, photo: str) -> tuple[int, ...] | None:
+    """Which of a model's classes a gallery photo is known to show, determined without opening the model.
+
+    Returns:
+        As `shown_classes`; None for random weights and for the reader's own photos, too.
+    """
+    found = weights_source(name)
+    if photo not in _digests() or found == "random":
+        return None
+    if found == "own":
+        net = own()[name]
+        return shown_classes(_digests()[photo], recorded(net), net.num_classes)
+    dataset = model_card(name)["dataset"] if found == "bundled" else "imagenet-1k"
+    return shown_classes(_digests()[photo], Provenance(found, dataset=dataset), DATASETS[dataset])
+
+
+@lru_cache(maxsize=1)
+def _digests() -> dict[str, str]:
+    """SHA-256 of the gallery's files by id."""
+    return {entry.id: sha256 for sha256, entry in by_digest().items()}
 
 
 @st.cache_resource(show_spinner=False, max_entries=8)

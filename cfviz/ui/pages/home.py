@@ -10,6 +10,7 @@ import streamlit as st
 from PIL import Image
 
 from cfviz import point_names
+from cfviz.data import answers
 from cfviz.figures.plots.architecture import anatomy, feature_colours, readable
 from cfviz.models.crossformer import CrossFormer
 from cfviz.models.probes.cost import Cost, cost
@@ -21,15 +22,16 @@ from cfviz.ui.session import forms
 from cfviz.ui.session.photos import data_uri
 from cfviz.ui.session.plain import plain
 from cfviz.ui.shell import frame
+from cfviz.ui.widgets.answer import answer_line
 from cfviz.ui.widgets.figure import HOME, committed
 from cfviz.ui.widgets.photos import photo_credit, photo_title
 from cfviz.ui.widgets.takeaway import take_away
-from cfviz.ui.widgets.weights import warn_without_classes, weights_line
+from cfviz.ui.widgets.weights import warn_without_answer, weights_line
 from cfviz.words import lookup
 
 TEXTS = (
     "stage", "map_alt", "photo_label", "cel_title", "blocks", "chip", "params", "macs", "query", "sda", "lda",
-    "answer", "said_sda", "said_lda", "said_whole", "padded", "go_grouping", "go_attention",
+    "answer", "answer_none", "said_sda", "said_lda", "said_whole", "padded", "go_grouping", "go_attention",
     "go_position_bias", "go_predict",
 )  # fmt: skip
 NAME = "whole"
@@ -46,7 +48,7 @@ def show_model(ctx: Context) -> None:
     HOME.show(_data(ctx, trace), name=NAME)
     if go := committed(NAME, forms.WHOLE, "go"):
         _follow(ctx, go)
-    warn_without_classes(ctx)
+    warn_without_answer(ctx)
     _below(ctx, trace)
 
 
@@ -104,11 +106,16 @@ def _data(ctx: Context, trace: Trace) -> dict[str, Any]:
         stage["macs_text"] = readable(part.macs + embedding.macs)
     labels = ctx.labels
     title = photo_title(ctx.t, ctx.settings.photo)
+    top = [[labels[i], p] for i, _, p in trace.top(5)] if trace.weights.predicts else []
     data = {
         "photo": shown[-1],
         "photo_alt": ctx.t("home.figure.photo_alt", photo=title),
         "stages": stages,
-        "top": [[labels[index], probability] for index, _, probability in trace.top(5)],
+        "top": top,
+        "none": trace.shown == (),
+        "classes": len(labels),
+        "line": answer_line(ctx, trace),
+        "known": answers.folded_list(ctx.t, labels) if top else "",
         "weights": weights_line(ctx, markdown=False),
         "links": {page: frame.exists(page) for page in LINKED},
         "text": {name: lookup(ctx.lang, f"home.figure.{name}") for name in TEXTS},

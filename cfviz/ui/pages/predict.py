@@ -17,9 +17,10 @@ from cfviz.ui.context import Context
 from cfviz.ui.session import photos
 from cfviz.ui.session.plain import plain
 from cfviz.ui.widgets import chart
+from cfviz.ui.widgets.answer import answer_line, show_known
 from cfviz.ui.widgets.photos import add_photos, photo_credit, photo_title
 from cfviz.ui.widgets.takeaway import take_away
-from cfviz.ui.widgets.weights import weights_line
+from cfviz.ui.widgets.weights import warn_without_answer, weights_line
 from cfviz.words import percent
 
 COMPARED = (160, 192, 224, 288, 384)
@@ -29,23 +30,29 @@ CLASSES = 5
 
 def show_prediction(ctx: Context, trace: Trace) -> None:
     """The crop the model saw, with the likeliest classes beside it."""
-    top = [(ctx.labels[index], p) for index, _, p in trace.top(CLASSES)]
     left, right = st.columns([5, 7], gap="large")
     with left:
         title = photo_title(ctx.t, ctx.settings.photo)
         st.image(_crop(trace), width="stretch", alt=ctx.t("predict.crop_alt", photo=title))
         st.caption(photo_credit(ctx.t, ctx.settings.photo) + notes(ctx))
     with right:
-        chart.show_figure(
-            ctx,
-            top_bars([name for name, _ in top], [p for _, p in top], ctx.theme),
-            "top",
-            code=_code(ctx),
-            table=(("class", "probability"), [(ctx.labels[i], p) for i, _, p in trace.top(len(ctx.labels))]),
-            best=top[0][0],
-            p=percent(top[0][1]),
-        )
+        if not warn_without_answer(ctx):
+            _show_answer(ctx, trace)
         st.caption(facts(ctx, trace) + " " + weights_line(ctx))
+
+
+def _show_answer(ctx: Context, trace: Trace) -> None:
+    """The likeliest classes, below one sentence on whether one of them can be right."""
+    names = ctx.labels
+    top = [(names[index], p) for index, _, p in trace.top(CLASSES)]
+    fields = {"best": top[0][0], "p": percent(top[0][1]), "n": f"{len(names):,}"}
+    chart.show_hint(ctx.t("predict.top_look_none" if trace.shown == () else "predict.top_look", **fields))
+    fig = top_bars([name for name, _ in top], [p for _, p in top], ctx.theme)
+    chart.show_chart(ctx, fig, "top", ctx.t("predict.top_alt", **fields))
+    show_known(ctx, "" if trace.shown == () else answer_line(ctx, trace), names)
+    rows = [(names[i], p) for i, _, p in trace.top(len(names))]
+    key = chart.chart_key(ctx, "top")
+    take_away(ctx, "top", code=_code(ctx), table=(("class", "probability"), rows), fig=fig, chart=key)
 
 
 def facts(ctx: Context, trace: Trace) -> str:
@@ -68,6 +75,8 @@ def notes(ctx: Context) -> str:
 def show_sizes(ctx: Context) -> None:
     """The same photo at several input sizes, computed on request."""
     st.subheader(ctx.t("predict.sizes_title"), anchor=False)
+    if warn_without_answer(ctx):
+        return
     wanted = "cfviz.sizes"
     here = (ctx.settings.photo, ctx.settings.model, ctx.settings.dtype)
     if st.session_state.get(wanted) != here:
@@ -132,7 +141,7 @@ def show_own_photos(ctx: Context) -> None:
     st.subheader(ctx.t("predict.own_title"), anchor=False)
     add_photos(ctx, "page")
     mine = photos.own()
-    if len(mine) < 2:
+    if len(mine) < 2 or warn_without_answer(ctx):
         return
     progress = st.empty()
     rows: list[tuple[Any, ...]] = []

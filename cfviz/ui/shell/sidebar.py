@@ -13,7 +13,7 @@ from cfviz.ui.context import Context
 from cfviz.ui.session import photos, state
 from cfviz.ui.session.plain import plain
 from cfviz.ui.widgets import weights
-from cfviz.ui.widgets.photos import add_photos, photo_title
+from cfviz.ui.widgets.photos import add_photos, photo_order, photo_title
 from cfviz.words import LANGUAGES, Translator
 
 
@@ -21,7 +21,13 @@ def sidebar(ctx: Context) -> None:
     """Draw the controls, each of which changes one setting."""
     t, settings = ctx.t, ctx.settings
     with st.container(key="cf-photo", gap="small"):
-        _choose(t("common.photo"), "photo", photos.ids(), settings.photo, lambda id: photo_title(t, id))
+        _choose(
+            t("common.photo"),
+            "photo",
+            [*photo_order(ctx), *photos.own()],
+            settings.photo,
+            lambda id: photo_title(t, id),
+        )
         with st.popover(t("common.own_photo"), icon=":material/add_a_photo:", width="stretch"):
             add_photos(ctx, "side")
     _choose(t("common.model"), "model", models.names(), settings.model, models.title)

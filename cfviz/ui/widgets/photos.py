@@ -7,6 +7,7 @@ from typing import Any
 import streamlit as st
 
 from cfviz.data.samples import gallery
+from cfviz.ui.compute import models
 from cfviz.ui.context import Context
 from cfviz.ui.session import photos
 from cfviz.ui.session.plain import plain, plain_fields
@@ -48,6 +49,12 @@ def photo_title(t: Translator, id: str) -> str:
     if id in photos.own():
         return photos.own()[id].name or t("common.unnamed")
     return t(f"gallery.{id}")
+
+
+def photo_order(ctx: Context) -> list[str]:
+    """The ids of the gallery's photos, those that the chosen model can know first."""
+    ids = [entry.id for entry in gallery()]
+    return sorted(ids, key=lambda id: models.shown(ctx.settings.model, id) == ())
 
 
 def photo_credit(t: Translator, id: str) -> str:

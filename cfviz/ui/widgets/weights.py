@@ -48,14 +48,27 @@ def weights_line(ctx: Context, markdown: bool = True) -> str:
     return recorded(ctx.model).sentence(ctx.t, plain if markdown else str)
 
 
-def warn_without_classes(ctx: Context, model: CrossFormer | None = None) -> bool:
-    """Say, in place of a model's classes, that it has no classifier; return whether that is so.
+def warn_without_answer(ctx: Context, model: CrossFormer | None = None) -> bool:
+    """Say, in place of a model's answer, why it has none: no classifier, or random weights.
 
     Args:
         ctx: The page.
         model: The model; by default the chosen one.
+
+    Returns:
+        Whether that is so.
     """
     model = ctx.model if model is None else model
+    if warn_without_classes(ctx, model):
+        return True
+    if recorded(model).predicts:
+        return False
+    st.info(ctx.t("answer.random"), icon=":material/casino:")
+    return True
+
+
+def warn_without_classes(ctx: Context, model: CrossFormer) -> bool:
+    """Say, in place of a model's classes, that it has no classifier; return whether that is so."""
     if model.num_classes > 0:
         return False
     error = CheckpointError("no_classes", source=model.provenance.source)

@@ -2,6 +2,7 @@
 // One token of the photo is followed through all four stages. Everything is drawn from geometry and from the
 // pictures in the message, so pointing never asks the server.
 
+import { searchable } from "../known/known.js";
 import { onPage } from "../shared/mount.js";
 import { esc, fill } from "../shared/text.js";
 
@@ -72,6 +73,7 @@ function create(box, data) {
         state.stage = Math.min(state.stage, data.stages.length - 1);
         state.block = Math.min(state.block, data.stages[state.stage].blocks.length - 1);
         host.innerHTML = markup(data);
+        searchable(host);
         listen(host, state, { choose, point, go: (where) => figure.go(where) });
         for (const image of host.querySelectorAll("img"))
           image.addEventListener("load", soon, { once: true });
@@ -124,12 +126,19 @@ function markup(data) {
         <p class="said" aria-live="off"></p>
         <div class="legend"><span><i class="q"></i>${esc(t.query)}</span>
           <span><i class="sda"></i>${esc(t.sda)}</span><span><i class="lda"></i>${esc(t.lda)}</span></div>
-        <div class="answer"><h3>${esc(t.answer)}</h3><ol>${bars}</ol>
+        <div class="answer">${answer(data, bars)}
           <p class="note">${esc(data.weights)}</p></div>
         <div class="more"></div>
       </div>
     </div>
     <div class="stages">${stages}</div>`;
+}
+
+/** The likeliest classes, what is known about them, and a list of all; `known` is HTML from Python. */
+function answer(data, bars) {
+  if (!bars) return "";
+  const head = fill(data.none ? data.text.answer_none : data.text.answer, { n: data.classes });
+  return `<h3>${esc(head)}</h3><ol>${bars}</ol><p class="note">${esc(data.line)}</p>${data.known}`;
 }
 
 function blockChip(block, s, b, t) {

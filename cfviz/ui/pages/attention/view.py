@@ -18,10 +18,11 @@ from cfviz.ui.compute.cache import cached, cached_with_trace
 from cfviz.ui.context import Context
 from cfviz.ui.session import forms, photos
 from cfviz.ui.widgets import chart
+from cfviz.ui.widgets.answer import show_answer_line
 from cfviz.ui.widgets.chart import let_the_browser_paint, show_hint
 from cfviz.ui.widgets.figure import about_to_appear, committed, follow_up, living_figure, move_to
 from cfviz.ui.widgets.takeaway import take_away
-from cfviz.ui.widgets.weights import warn_without_classes
+from cfviz.ui.widgets.weights import warn_without_answer
 from cfviz.words import figure_words, scientific, two_digits
 
 from . import measures
@@ -345,10 +346,12 @@ def show_relevance(ctx: Context, subject: AttentionSubject) -> None:
     """What the prediction rests on: two maps, each tested by deleting and inserting the pixels it marks."""
     t = ctx.t
     st.header(t("attention.relevance_title"), anchor=False)
-    if warn_without_classes(ctx):
+    if warn_without_answer(ctx):
         return
-    target = subject_of(ctx).trace.top(1)[0][0]
+    trace = subject_of(ctx).trace
+    target = trace.top(1)[0][0]
     show_hint(t("attention.relevance_look", name=ctx.labels[target]))
+    show_answer_line(ctx, trace)
     key = f"cfviz.attention.relevance.{subject.source}"
     if not st.session_state.get(key):
         st.caption(t("attention.relevance_cost"))

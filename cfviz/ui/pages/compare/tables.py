@@ -11,16 +11,18 @@ import streamlit as st
 
 from cfviz.analysis.receptive_field import smallest_area, summed_over_squares
 from cfviz.analysis.similarity import cka_table, on_grid
+from cfviz.data import answers
 from cfviz.data.images import load_image, prepare
 from cfviz.data.labels import labels
 from cfviz.data.samples import gallery
 from cfviz.figures.plots.attention_measures import over_photo
 from cfviz.figures.plots.compare import likeness
 from cfviz.figures.plots.predictions import top_bars
+from cfviz.models.crossformer import recorded
 from cfviz.models.others.sides import PUBLISHED, Side, benchmark
 from cfviz.models.others.timm_models import OTHERS
 from cfviz.models.weights.checkpoints import model_card
-from cfviz.run import class_names
+from cfviz.run import class_names, shown_classes
 from cfviz.stats import softmax
 from cfviz.ui.compute.background import in_background
 from cfviz.ui.compute.models import model_code
@@ -29,6 +31,7 @@ from cfviz.ui.session import queue
 from cfviz.ui.session.photos import photo_code
 from cfviz.ui.session.plain import plain
 from cfviz.ui.widgets import chart
+from cfviz.ui.widgets.answer import show_known
 from cfviz.ui.widgets.takeaway import take_away
 from cfviz.ui.widgets.weights import warn_without_classes
 from cfviz.words import percent, short_name, two_digits
@@ -164,7 +167,7 @@ def show_predictions(ctx: Context, pair: Pair) -> None:
         with column:
             st.markdown(f"**{plain(name)}**")
             if side.trained is None:
-                st.caption(ctx.t("compare.no_answer"))
+                st.caption(ctx.t("answer.random"))
                 continue
             classes = names_of(ctx, side)
             if not classes:
@@ -178,7 +181,11 @@ def show_predictions(ctx: Context, pair: Pair) -> None:
             chart.show_chart_with_downloads(
                 ctx, fig, f"top-{n + 1}", ctx.t("compare.top_alt", model=name), code
             )
-            st.caption(ctx.t("compare.classes", n=len(classes), trained=side.trained_in(ctx.t)))
+            first = int(order[0])
+            shown = shown_classes(pair.photo, recorded(side.model), len(classes))
+            line = answers.sentence(ctx.t, classes, first, float(probs[first]), shown)
+            show_known(ctx, line, classes, f"{n + 1}")
+            st.caption(ctx.t("compare.classes", trained=side.trained_in(ctx.t)))
             rows += [(name, label, float(p)) for label, p in zip(classes, probs, strict=True)]
     if len(tops) == 2:
         key = "same" if tops[0] == tops[1] else "differ"

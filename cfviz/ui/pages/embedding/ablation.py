@@ -21,9 +21,10 @@ from cfviz.ui.compute.cache import cached
 from cfviz.ui.context import Context
 from cfviz.ui.session import photos
 from cfviz.ui.widgets import chart
+from cfviz.ui.widgets.answer import show_answer_line
 from cfviz.ui.widgets.photos import photo_title
 from cfviz.ui.widgets.takeaway import Table, take_away
-from cfviz.ui.widgets.weights import warn_without_classes
+from cfviz.ui.widgets.weights import warn_without_answer
 from cfviz.words import percent, short_name
 
 from . import shown_code
@@ -86,8 +87,9 @@ def costs(subject: EmbeddingSubject) -> list[Cost]:
 def show_ablation(ctx: Context, subject: EmbeddingSubject) -> None:
     """The cost of each knock-out, and where later stages change; on request if that takes long."""
     st.subheader(ctx.t("embedding.knock_title"), anchor=False)
-    if warn_without_classes(ctx):
+    if warn_without_answer(ctx):
         return
+    show_answer_line(ctx, subject.trace)
     wanted = f"cfviz.embedding.knock.{subject.source}"
     if not quick(subject.model) and not st.session_state.get(wanted):
         st.caption(ctx.t("embedding.knock_cost", model=ctx.settings.model))

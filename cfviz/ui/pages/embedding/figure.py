@@ -140,7 +140,7 @@ def show_summary(ctx: Context, subject: EmbeddingSubject, costs: list[Cost] | No
                 ),
             )
         )
-    best = subject.trace.top(1)
+    best = subject.trace.top(1) if subject.trace.weights.predicts else []
     if costs is None and best:
         later = {"name": ctx.labels[best[0][0]].split(",")[0], "p": percent(best[0][2])}
         lines.append(ctx.t("embedding.short_later", **later))

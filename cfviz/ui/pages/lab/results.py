@@ -22,9 +22,10 @@ from cfviz.ui.context import Context
 from cfviz.ui.figures.lab_board import part_address
 from cfviz.ui.session import photos, state
 from cfviz.ui.widgets import chart
+from cfviz.ui.widgets.answer import show_answer_line
 from cfviz.ui.widgets.photos import photo_title
 from cfviz.ui.widgets.takeaway import take_away
-from cfviz.ui.widgets.weights import warn_without_classes, weights_line
+from cfviz.ui.widgets.weights import warn_without_answer, weights_line
 from cfviz.words import percent, scientific, short_name, signed
 
 from . import shown_code
@@ -45,7 +46,7 @@ WANTED = "cfviz.lab.wanted"
 @st.fragment
 def show_lab(ctx: Context) -> None:
     """The board and, below it, everything it changes."""
-    if warn_without_classes(ctx):
+    if warn_without_answer(ctx):
         return
     experiment = experiment_from_link(ctx)
     show_board(experiment)
@@ -135,6 +136,7 @@ def show_verdict(experiment: Experiment) -> None:
     }
     key = "nothing" if not experiment.active else "same_answer" if a == b else "other_answer"
     chart.show_hint(ctx.t(f"lab.{key}", **fields))
+    show_answer_line(ctx, experiment.before)
     st.caption(weights_line(ctx))
 
 

@@ -26,7 +26,7 @@ CSS = "lessons.css"
 
 def show_lessons(ctx: Context) -> None:
     """Draw the page; an error in the lesson files ends it with a sentence."""
-    if warn_without_classes(ctx):
+    if warn_without_classes(ctx, ctx.model):
         return
     try:
         course = load_lessons()

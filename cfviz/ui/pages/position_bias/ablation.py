@@ -23,7 +23,8 @@ from cfviz.ui.context import Context
 from cfviz.ui.figures.position_bias import BiasSubject, block_name
 from cfviz.ui.session.photos import photo_code
 from cfviz.ui.widgets import chart
-from cfviz.ui.widgets.weights import warn_without_classes
+from cfviz.ui.widgets.answer import show_answer_line
+from cfviz.ui.widgets.weights import warn_without_answer
 from cfviz.words import percent, short_name, signed
 
 WHERE = ("all", "sda", "lda", "each")
@@ -49,8 +50,9 @@ def show_ablation(ctx: Context, subject: BiasSubject) -> None:
     """Bars for the effect of each change on the top class, then the shares."""
     t = ctx.t
     st.subheader(t("position_bias.use_title"), anchor=False)
-    if warn_without_classes(ctx):
+    if warn_without_answer(ctx):
         return
+    show_answer_line(ctx, subject.trace, "ablation")
     with st.container(horizontal=True, vertical_alignment="bottom", gap="medium"):
         where = st.segmented_control(
             t("position_bias.where"), WHERE, default=ctx.get("where", "all", WHERE),

@@ -34,9 +34,10 @@ from cfviz.ui.session import forms, queue, state
 from cfviz.ui.session.photos import photo_code
 from cfviz.ui.session.plain import explain
 from cfviz.ui.widgets import chart
+from cfviz.ui.widgets.answer import show_answer_line
 from cfviz.ui.widgets.figure import POSITION_BIAS, committed
 from cfviz.ui.widgets.takeaway import take_away
-from cfviz.ui.widgets.weights import warn_without_classes
+from cfviz.ui.widgets.weights import warn_without_answer
 from cfviz.words import decimal, figure_words, percent, short_name, signed, together
 
 from .cost import show_costs
@@ -157,8 +158,9 @@ def show_answers(ctx: Context, subject: BiasSubject) -> None:
     """Controls, the answers side by side as they arrive, and the cost of the window."""
     t = ctx.t
     st.subheader(t("position_bias.answer_title"), anchor=False)
-    if warn_without_classes(ctx):
+    if warn_without_answer(ctx):
         return
+    show_answer_line(ctx, subject.trace, "windows")
     chart.show_hint(t("position_bias.answer_look"))
     window = _window(ctx, subject)
     number, head = _watched(ctx, subject)

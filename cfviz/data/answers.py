@@ -1,0 +1,74 @@
+"""What a model can answer at all, and what that means for its answer to one photo: sentences and a list.
+
+A classifier always answers with one of its classes, even if the photo shows none of them. Wherever an answer
+is shown, `sentence` says what is known about it, and `classes_html` lists the classes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from html import escape
+from typing import Literal
+
+from cfviz.words import Translator, percent
+
+LONG = 60  # classes above which a list can be searched
+Verdict = Literal["none", "right", "wrong", "unknown"]
+
+
+def verdict(first: int, shown: Sequence[int] | None) -> Verdict:
+    """Return what is known about an answer.
+
+    Args:
+        first: Index of the top class.
+        shown: Indices of the classes that the photo shows, as in `Trace.shown`.
+
+    Returns:
+        "none" if the photo shows none of the model's classes, so that no answer can be right.
+    """
+    if shown is None:
+        return "unknown"
+    if not shown:
+        return "none"
+    return "right" if first in shown else "wrong"
+
+
+def sentence(t: Translator, names: Sequence[str], first: int, p: float, shown: Sequence[int] | None) -> str:
+    """Return one sentence on what the model can answer and whether its answer can be right.
+
+    Args:
+        t: The reader's language.
+        names: Names of the model's classes in that language, not empty.
+        first: Index of the top class.
+        p: Probability of that class.
+        shown: Indices of the classes that the photo shows, as in `Trace.shown`.
+    """
+    found = verdict(first, shown)
+    if found == "unknown" and len(names) == 1:
+        return t("answer.single", name=names[0])
+    truth = t("answer.or").join(names[index] for index in shown or ())
+    return t(f"answer.{found}", n=f"{len(names):,}", name=names[first], p=percent(p), truth=truth)
+
+
+def list_title(t: Translator, names: Sequence[str]) -> str:
+    """Return the title of the list of classes."""
+    return t("answer.list", n=f"{len(names):,}") if len(names) != 1 else t("answer.list_single")
+
+
+def classes_html(names: Sequence[str]) -> str:
+    """Return the names of the classes as an HTML list, in alphabetical order."""
+    rows = "".join(f"<li>{escape(name)}</li>" for name in sorted(names, key=str.casefold))
+    return f'<ul class="cf-classes">{rows}</ul>'
+
+
+def folded_list(t: Translator, names: Sequence[str]) -> str:
+    """Return the list of classes as an HTML element that one click opens; a long one can be searched.
+
+    The search is the work of `cfviz/web/known/known.js`; without it the list is only not narrowed down.
+    """
+    label = escape(t("answer.search"))
+    search = f'<input type="search" placeholder="{label}" aria-label="{label}">' if len(names) > LONG else ""
+    return (
+        f'<details class="cf-known"><summary>{escape(list_title(t, names))}</summary>'
+        f"{search}{classes_html(names)}</details>"
+    )

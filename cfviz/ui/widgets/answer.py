@@ -1,0 +1,58 @@
+"""Beside an answer: what the model can answer at all, and whether this answer can be right."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import streamlit as st
+
+from cfviz.data import answers
+from cfviz.trace import Trace
+from cfviz.ui.context import Context
+
+
+def answer_line(ctx: Context, trace: Trace) -> str:
+    """One sentence on what is known about the chosen model's answer; empty if it has none."""
+    if not trace.labels or not trace.weights.predicts:
+        return ""
+    index, _, p = trace.top(1)[0]
+    return answers.sentence(ctx.t, ctx.labels, index, p, trace.shown)
+
+
+def show_answer_line(ctx: Context, trace: Trace, place: str = "") -> None:
+    """The sentence of `answer_line` with the list of classes, one click away.
+
+    Args:
+        ctx: The page.
+        trace: The prediction that is shown.
+        place: Tells apart several on one page.
+    """
+    if line := answer_line(ctx, trace):
+        show_known(ctx, line, ctx.labels, place)
+
+
+def show_known(ctx: Context, line: str, names: Sequence[str], place: str = "") -> None:
+    """A sentence about an answer with the list of all classes, one click away.
+
+    Args:
+        ctx: The page.
+        line: The sentence; empty if it stands elsewhere.
+        names: Names of the model's classes.
+        place: Tells apart several on one page.
+    """
+    with st.container(horizontal=True, gap="small", vertical_alignment="center", key=f"cf-known-{place}"):
+        if line:
+            st.caption(line, width="content")
+        with st.popover(answers.list_title(ctx.t, names), type="tertiary", icon=":material/list:"):
+            _listed(ctx, names, place)
+
+
+@st.fragment
+def _listed(ctx: Context, names: Sequence[str], place: str) -> None:
+    """The classes; a long list can be searched."""
+    found = list(names)
+    if len(names) > answers.LONG:
+        word = st.text_input(ctx.t("answer.search"), key=f"answer.search.{place}").strip().casefold()
+        found = [name for name in names if word in name.casefold()]
+        st.caption(ctx.t("answer.found", found=f"{len(found):,}", n=f"{len(names):,}"))
+    st.html(answers.classes_html(found))
