@@ -11,6 +11,7 @@ DTYPES = ("float32", "bfloat16")  # in links and the app; the command line and t
 TABLE_METHODS = ("bicubic", "clamp", "cut")
 BIAS_METHODS = ("own", "rescaled", *TABLE_METHODS, "none")
 WINDOWS = ("fixed", "adaptive", "scaled")  # how groups follow the map, see `training.measure.sizes`
+LDA = ("regions", "whole")  # forms of long distance attention, those of `geometry`, which imports NumPy
 NUMBER_FORMATS = (*DTYPES, "float16")  # of the command line and the library
 # How a photo is fitted to the input: the mode's name in timm's data config, and the fraction of the resized
 # photo that it keeps (None: the model's own, 224 of 256 pixels).

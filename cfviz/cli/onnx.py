@@ -9,7 +9,7 @@ from typing import Any
 from cfviz.framing import as_pair
 from cfviz.jobs import check_target
 from cfviz.models.weights.errors import readable_size
-from cfviz.training.cli import count, size_of
+from cfviz.training.cli import add_lda, count, given_lda, size_of
 
 from .arguments import add_model, add_photo_size
 from .opening import open_model
@@ -22,6 +22,7 @@ def add(commands: Any) -> None:
     parser.add_argument("--out", required=True, metavar="FILE", help="the .onnx file to write")
     add_model(parser)
     add_photo_size(parser, ", fixed in the file")
+    add_lda(parser)
     parser.add_argument("--batch", type=count, metavar="N", help="photos per batch (default: any number)")
     parser.set_defaults(run=_export)
 
@@ -31,7 +32,7 @@ def _export(args: argparse.Namespace) -> int:
 
     check_target(args.out, "--out")
     check_packages()
-    model = open_model(args.model, args.weights)
+    model = open_model(args.model, args.weights, **given_lda(args))
     size = size_of(args, model)
     difference = export_onnx(model, args.out, size, args.batch)
     height, width = as_pair(size)

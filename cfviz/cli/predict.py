@@ -7,14 +7,12 @@ import sys
 from typing import Any
 
 from cfviz.framing import Frame, frame
-from cfviz.training.cli import count, size_of
+from cfviz.training.cli import add_lda, count, given_lda, size_of
 from cfviz.words import LANGUAGES, Translator, translator
 
 from .arguments import add_forward, add_model
 from .opening import about_weights, open_model, weights_lines
 from .output import EXPECTED, USER_ERROR, complain, named, note, one_line, print_json, print_table
-
-LDA = ("regions", "whole")  # those of `cfviz.geometry`, which imports NumPy
 
 
 def add(commands: Any) -> None:
@@ -29,11 +27,7 @@ def add(commands: Any) -> None:
         "--top", type=count, default=5, metavar="K", help="number of classes to print (default: 5)"
     )
     add_forward(predict)
-    predict.add_argument(
-        "--lda",
-        choices=LDA,
-        help="long distance attention within regions, or over the whole map (default: as the weights need)",
-    )
+    add_lda(predict)
     predict.add_argument(
         "--lang", choices=LANGUAGES, default="en", help="language of class names and remarks (default: en)"
     )
@@ -46,7 +40,7 @@ def _predict(args: argparse.Namespace) -> int:
     from cfviz.models.factory import DTYPES
     from cfviz.run import class_names, inspect, name_of, pick_device
 
-    model = open_model(args.model, args.weights, **({"lda": args.lda} if args.lda else {}))
+    model = open_model(args.model, args.weights, **given_lda(args))
     model.to(pick_device(args.device), DTYPES[args.dtype])
     size = size_of(args, model)
     names, t = class_names(model, args.lang), translator(args.lang)

@@ -7,7 +7,7 @@ from typing import Any
 
 from cfviz.jobs import check_target, replacing
 from cfviz.models.variants import VARIANTS
-from cfviz.training.cli import size_of
+from cfviz.training.cli import add_lda, given_lda, size_of
 from cfviz.words import LANGUAGES
 
 from .arguments import add_forward, add_model
@@ -25,6 +25,7 @@ def add(commands: Any) -> None:
     parser.add_argument("--out", required=True, metavar="FILE", help="the HTML file to write")
     add_model(parser)
     add_forward(parser)
+    add_lda(parser)
     parser.add_argument(
         "--lang", choices=LANGUAGES, default="en", help="language of the report (default: en)"
     )
@@ -49,7 +50,9 @@ def _report(args: argparse.Namespace) -> int:
         image = load_image(args.photo)
     except EXPECTED as error:
         raise ValueError(named(args.photo, error)) from error
-    model = open_model(args.model, args.weights).to(pick_device(args.device), DTYPES[args.dtype])
+    model = open_model(args.model, args.weights, **given_lda(args)).to(
+        pick_device(args.device), DTYPES[args.dtype]
+    )
     size = size_of(args, model)
     trace = inspect(
         image,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -14,6 +13,7 @@ from cfviz.models.weights.state_dict import strip
 from cfviz.options import TRAINED_SIZE
 
 from .crossformer import CrossFormer, with_new_head
+from .forms import chosen_by_hand
 from .variants import OURS, VARIANTS, WEIGHTS
 
 FOLDER_FILES = ("model.safetensors", "pytorch_model.bin")  # what timm and the Hugging Face Hub call weights
@@ -45,8 +45,8 @@ def take(model: CrossFormer, checkpoint: Checkpoint) -> None:
 def _note_origin(model: CrossFormer, checkpoint: Checkpoint) -> None:
     model.trained_group = checkpoint.trained_group or checkpoint.group_size or model.trained_group
     told = checkpoint.provenance
-    if model.lda != checkpoint.lda:  # chosen by the caller, so a note on the file's own no longer holds
-        told = replace(told, notes=tuple(note for note in told.notes if note.code != "whole_map"))
+    if model.lda != checkpoint.lda:
+        told = chosen_by_hand(told)
     model.provenance = told
     if model.num_classes != checkpoint.num_classes:
         model.provenance = with_new_head(model.provenance, model.num_classes)

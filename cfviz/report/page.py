@@ -175,6 +175,7 @@ def reproducing_command(trace: Trace, origin: Origin, lang: str) -> str:
     parts += ["--size", size_code(trace.size), "--dtype", trace.dtype, "--mode", str(trace.settings["mode"])]
     if (centre := _centre(trace)) != CENTRE:
         parts += ["--centre", centre_code(centre)]
+    parts += ["--lda", str(trace.settings["lda"])] if _form_is_stated(trace, origin) else []
     return " ".join(
         quote(part) for part in [*parts, "--device", trace.device, "--lang", lang, "--out", "report.html"]
     )
@@ -203,10 +204,16 @@ def app_link(trace: Trace, origin: Origin, lang: str) -> str:
     query = {"model": trace.model, "size": str(trace.size[0]), "lang": lang}
     query |= {"photo": origin.photo or "", "dtype": trace.dtype}
     missing = lost_settings(trace, origin)
+    query |= {"lda": "whole"} if trace.settings["lda"] == "whole" else {}
     if trace.dtype == "float32":
         missing.append("dtype")  # the default
     query = {name: value for name, value in query.items() if name not in missing}
     return f"{origin.address.rstrip('/')}/attention?{urlencode(query)}"
+
+
+def _form_is_stated(trace: Trace, origin: Origin) -> bool:
+    """Whether to state the form of long distance attention: a file of weights may imply either."""
+    return bool(trace.settings["lda"] != "regions" or origin.weights not in (None, "official", "none"))
 
 
 def notebook_code(trace: Trace, origin: Origin) -> str:
@@ -218,10 +225,11 @@ def notebook_code(trace: Trace, origin: Origin) -> str:
         for name, value, usual in (
             ("dtype", trace.dtype, "float32"), ("mode", trace.settings["mode"], "crop"),
             ("centre", _centre(trace), CENTRE),
-            ("device", trace.device, None), ("lda", trace.settings["lda"], "regions"),
+            ("device", trace.device, None),
         )
         if value != usual
     )  # fmt: skip
+    more += f", lda={trace.settings['lda']!r}" if _form_is_stated(trace, origin) else ""
     return f"""import cfviz
 from cfviz.report import WATCH
 

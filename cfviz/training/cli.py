@@ -12,7 +12,7 @@ from typing import Any
 from cfviz.framing import Size, parse_size
 from cfviz.jobs import check_target, replacing, report, write
 from cfviz.models.variants import BUNDLED
-from cfviz.options import BIAS_METHODS, SIZES, TRAINED_SIZE, WINDOWS
+from cfviz.options import BIAS_METHODS, LDA, SIZES, TRAINED_SIZE, WINDOWS
 from cfviz.provenance import DATASETS, fitting
 
 from . import recipe
@@ -89,6 +89,20 @@ def _size_option(parser: argparse.ArgumentParser) -> None:
         help="input size in pixels, 224 or 192x640 (height x width), multiples of 32 (default: the size the "
         "weights were trained at)",
     )
+
+
+def add_lda(parser: argparse.ArgumentParser) -> None:
+    """Add `--lda`."""
+    parser.add_argument(
+        "--lda",
+        choices=LDA,
+        help="long distance attention within regions, or over the whole map (default: as the weights need)",
+    )
+
+
+def given_lda(args: argparse.Namespace) -> dict[str, Any]:
+    """Return `--lda` as an argument of the model; nothing if it was left out."""
+    return {"lda": args.lda} if args.lda else {}
 
 
 def _progress_option(parser: argparse.ArgumentParser) -> None:
@@ -222,6 +236,7 @@ def _add_evaluate(subparsers: Any) -> None:
         metavar="I",
         help="adaptive, or one number per stage, such as 8,4,2,1 (default: as trained)",
     )
+    add_lda(parser)
     parser.add_argument(
         "--restrict",
         action="store_true",
@@ -299,7 +314,7 @@ def _evaluate(args: argparse.Namespace) -> int:
     _threads(args)
     _check_targets(args, "json")
     model, ids, _ = _open(args)
-    model.set_grouping(args.group_size, interval_of(args.interval))
+    model.set_grouping(args.group_size, interval_of(args.interval), args.lda)
     size = size_of(args, model)
     photos = data.PhotoFolder(args.data)
     accelerator = Accelerator(cpu=args.cpu)
@@ -503,6 +518,7 @@ def _add_study(subparsers: Any) -> None:
     )
     parser.add_argument("--model", default=BUNDLED, metavar="MODEL", help=f"{SOURCES} (default: {BUNDLED})")
     _size_option(parser)
+    add_lda(parser)
     parser.add_argument("--out", required=True, metavar="RUN", help="the folder for the results")
     _progress_option(parser)
     _processor_options(parser)
@@ -521,6 +537,7 @@ def _study(args: argparse.Namespace) -> int:
     _threads(args)
     _check_targets(args, "progress")
     model, ids, sha256 = _open(args, args.model)
+    model.set_grouping(lda=args.lda)
     size = size_of(args, model)
     accelerator = Accelerator(cpu=args.cpu)
     run = study.Study(

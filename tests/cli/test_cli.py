@@ -15,8 +15,8 @@ import torch
 from PIL import Image
 
 import cfviz
-from cfviz import cli, geometry
-from cfviz.cli import main, predict
+from cfviz import cli, geometry, options
+from cfviz.cli import main
 from cfviz.cli.output import Bar
 from cfviz.models.crossformer import CrossFormer
 from cfviz.models.variants import VARIANTS, parameters, shipped
@@ -332,7 +332,7 @@ def test_help_fits_a_terminal(capsys, argv):
 
 
 def test_the_forms_of_long_distance_attention_on_offer_are_all_there_are():
-    assert predict.LDA == geometry.LDA
+    assert options.LDA == geometry.LDA
 
 
 def test_every_command_and_every_option_is_explained():

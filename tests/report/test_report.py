@@ -176,6 +176,14 @@ def test_the_report_names_the_form_of_long_distance_attention(model, lda: str) -
     assert ("lda='whole'" in session["code"]) is (lda == "whole")
     page = report._facts(session, section_words("report", "en"))
     assert ("lda=whole" in page) is (lda == "whole")
+    assert ("--lda whole" in session["command"]) is (lda == "whole")
+    query = dict(parse_qsl(urlsplit(session["link"]).query))
+    read, notes = state.read(query, state.Settings(), ["crossformer_nano"], [])
+    assert read.lda == ("whole" if lda == "whole" else state.AS_TRAINED)
+    assert not notes
+    file = report.session_facts(trace, model, report.Origin("mine.jpg", weights="mine.safetensors"))
+    assert f"lda={lda!r}" in file["code"], "a detector's file implies the other"
+    assert f"--lda {lda}" in file["command"]
 
 
 def test_a_readers_own_photo_is_not_in_the_link(model) -> None:

@@ -17,6 +17,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from cfviz import point_names
+from cfviz.geometry import Lda
 from cfviz.geometry.schemes import Scheme, crossformer
 from cfviz.hooks import capture
 from cfviz.models.factory import DTYPES, create_model
@@ -118,7 +119,13 @@ class Side:
         return input_for(self.model, image[None].detach().clone())  # 1, 3, H, W
 
 
-def open_side(name: str, size: int = 224, weights: str | None = "auto", dtype: str = "float32") -> Side:
+def open_side(
+    name: str,
+    size: int = 224,
+    weights: str | None = "auto",
+    dtype: str = "float32",
+    lda: Lda | None = None,
+) -> Side:
     """Open a side by name, with the weights available on this machine.
 
     Args:
@@ -126,14 +133,18 @@ def open_side(name: str, size: int = 224, weights: str | None = "auto", dtype: s
         size: Side of the input in pixels.
         weights: For our variants, as in `create_model`.
         dtype: "float32", "bfloat16" or "float16".
+        lda: For our variants, the form of long distance attention, "regions" or "whole"; None is that of the
+            weights.
 
     Raises:
         ValueError: If there is no such model.
     """
     other = name in others.OTHERS
-    model: Any = (
-        others.create_other(name, size, others.weights_here(name)) if other else create_model(name, weights)
-    )
+    model: Any
+    if other:
+        model = others.create_other(name, size, others.weights_here(name))
+    else:
+        model = create_model(name, weights, **({"lda": lda} if lda else {}))
     return Side(name, model.to(DTYPES[dtype]), other)
 
 

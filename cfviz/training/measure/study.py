@@ -120,6 +120,7 @@ class Study:
             "data": identity(self.photos, self.indices),
             "changes": hashlib.sha256(changes.encode()).hexdigest(),
             "size": self.size if isinstance(self.size, int) else list(self.size),
+            **({} if self.model.lda == "regions" else {"lda": self.model.lda}),
         }
 
     # ------------------------------------------------------------ the run

@@ -19,16 +19,16 @@ def joined(*parts: object) -> str:
 
 
 def weights(settings: Settings, model: Any, name: str | None = None) -> str:
-    """The key of a model with its weights, number format and device.
+    """The key of a model with its weights, form of long distance attention, number format and device.
 
     Args:
-        settings: The number format and the device.
+        settings: The form of long distance attention, the number format and the device.
         model: The model.
         name: The model's name, if it is not the model of the settings.
     """
     origin = recorded(model)  # needed many times per run; the app never writes to a model
     named = settings.model if name is None else name
-    return joined(named, origin.sha256 or origin.source, settings.dtype, settings.device)
+    return joined(named, origin.sha256 or origin.source, settings.lda, settings.dtype, settings.device)
 
 
 def on_photo(settings: Settings, model: Any, photo: Photo) -> str:

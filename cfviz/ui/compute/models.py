@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import logging
 import re
+import threading
 from functools import lru_cache
-from typing import Any, Literal
+from typing import Any, Literal, cast
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import streamlit as st
 
 from cfviz.data.samples import by_digest
+from cfviz.geometry import Lda, lsda, map_sizes
 from cfviz.models.crossformer import CrossFormer, recorded
 from cfviz.models.factory import create_model
-from cfviz.models.variants import OFFICIAL, OURS, list_models
+from cfviz.models.forms import in_form
+from cfviz.models.variants import OFFICIAL, OURS, VARIANTS, list_models
 from cfviz.models.weights.checkpoints import model_card
 from cfviz.models.weights.download import cache_dir
 from cfviz.provenance import DATASETS, Provenance
@@ -23,6 +27,8 @@ from cfviz.ui.session import budget, queue, state
 Source = Literal["own", "bundled", "official", "random"]
 _log = logging.getLogger(__name__)
 _OWN, _PLACED = "cfviz.own_models", "cfviz.placed"
+_regrouped: WeakKeyDictionary[CrossFormer, CrossFormer] = WeakKeyDictionary()  # in the form not its own
+_regrouping = threading.Lock()
 
 
 def names() -> list[str]:
@@ -53,8 +59,46 @@ def model(settings: state.Settings) -> CrossFormer:
     """The model of these settings with the best weights at hand: bundled, else the authors', else random."""
     found = weights_source(settings.model)
     if found == "own":
-        return _own_placed(settings.model, settings)
-    return opened(settings.model, found, settings.device, settings.dtype)
+        net = _own_placed(settings.model, settings)
+    else:
+        net = opened(settings.model, found, settings.device, settings.dtype)
+    return net if settings.lda in (state.AS_TRAINED, net.lda) else _in_other_form(net, settings)
+
+
+def _in_other_form(net: CrossFormer, settings: state.Settings) -> CrossFormer:
+    """A model in the form of long distance attention that its weights do not imply, made once."""
+    with _regrouping:
+        if net not in _regrouped:
+            _regrouped[net] = in_form(net, cast(Lda, settings.lda))
+        return _regrouped[net]
+
+
+def implied_form(name: str) -> Lda:
+    """The form of long distance attention that the weights behind a name need."""
+    return own()[name].lda if name in own() else "regions"
+
+
+def same_groups(name: str, size: tuple[int, int]) -> bool:
+    """Whether both forms of long distance attention give a model the same groups, without opening it.
+
+    Args:
+        name: The model's name.
+        size: (height, width) of the input in pixels.
+    """
+    net, variant = own().get(name), VARIANTS.get(name, {})
+    G = variant["group_size"] if net is None else net.group_size
+    I = variant["interval"] if net is None else net.interval  # noqa: E741
+    each = zip(map_sizes(*size), G, (I,) * len(G) if isinstance(I, str) else I, strict=True)
+    return all(
+        lsda(H, W, block, g, i, "regions") == lsda(H, W, block, g, i, "whole")
+        for (H, W), g, i in each
+        for block in range(2)
+    )
+
+
+def chosen_form(net: CrossFormer) -> Lda | None:
+    """The form of long distance attention that the reader chose for a model; None if its weights imply it."""
+    return net.lda if any(net is one for one in list(_regrouped.values())) else None
 
 
 def weights_source(name: str) -> Source:
@@ -139,12 +183,15 @@ def model_code(net: CrossFormer, call: str = "cfviz.create_model({}){}") -> str:
 
     Args:
         net: The model, in the number format on screen.
-        call: The call's template; its braces take the variant's name and the weights, then the number format.
+        call: The call's template; its braces take the variant's name, the weights and any
+            chosen form of long distance attention, then the number format.
     """
     cast = {"torch.bfloat16": ".bfloat16()", "torch.float16": ".half()"}
     named = weights_argument(net)
     weights = {None: "", "none": ", weights=None", "official": ', weights="official"'}
     note = {None: "", "none": "  # random weights", "official": "  # the authors', downloaded once"}
     said = weights.get(named, f", weights={named!r}")
+    if (form := chosen_form(net)) is not None:
+        said += f', lda="{form}"'
     opened = call.format(f'"{name_of(net)}"{said}', cast.get(str(next(net.parameters()).dtype), ""))
     return opened + note.get(named, "  # your file")

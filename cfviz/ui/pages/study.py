@@ -15,6 +15,7 @@ from cfviz.figures.plots.study import forest, scatter
 from cfviz.geometry import CEL_KERNELS
 from cfviz.models.interventions.language import dump, parse
 from cfviz.training.measure import study_table
+from cfviz.ui.compute import models
 from cfviz.ui.context import Context
 from cfviz.ui.session.plain import plain
 from cfviz.ui.widgets import chart
@@ -275,6 +276,8 @@ def _command(ctx: Context) -> tuple[list[str] | None, str]:
         return None, ""
     command = ["study", "--data", str(folder), "--interventions", f"{jobs.PLACE}/{LINES}"]
     command += ["--model", ctx.settings.model, "--size", str(ctx.settings.size)]
+    if (form := models.chosen_form(ctx.model)) is not None:
+        command += ["--lda", form]
     command += ["--limit", str(limit), "--out", f"{jobs.PLACE}/out"]
     if ctx.settings.device == "cpu":
         command += ["--cpu"]

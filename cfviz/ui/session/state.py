@@ -15,12 +15,13 @@ from typing import Any
 
 import streamlit as st
 
-from cfviz.options import DTYPES, SIZES
+from cfviz.options import DTYPES, LDA, SIZES
 from cfviz.words import LANGUAGES
 
 DEFAULT_MODEL = "crossformer_nano"
 DEFAULT_PHOTO = "berlin-cathedral"
-SHARED = ("model", "photo", "size", "dtype", "lang")
+SHARED = ("model", "photo", "size", "lda", "dtype", "lang")
+AS_TRAINED = "as trained"  # long distance attention in the form that the weights need
 OWN = "own-"  # one of the reader's own photos: a link can name it but not carry it
 
 MOST = 2**53  # largest number in a link: beyond it arithmetic is inexact, and eventually fails
@@ -31,7 +32,10 @@ _REDRAWN = "cfviz.redrawn"  # the page runs again by itself
 
 @dataclass(frozen=True)
 class Settings:
-    """The choices shared by all pages, in language-neutral codes."""
+    """The choices shared by all pages, in language-neutral codes.
+
+    `lda`, the form of long distance attention, is "regions" or "whole" once the reader has chosen one.
+    """
 
     model: str = DEFAULT_MODEL
     photo: str = DEFAULT_PHOTO
@@ -39,11 +43,13 @@ class Settings:
     dtype: str = "float32"
     lang: str = "en"
     device: str = "cpu"
+    lda: str = AS_TRAINED
 
     def query(self) -> dict[str, str]:
-        """The parameters of a link, without the device (it depends on the machine) and a default float32."""
+        """The parameters of a link, without defaults and without the device, which depends on the machine."""
         query = {"model": self.model, "photo": self.photo, "size": str(self.size), "lang": self.lang}
-        return query if self.dtype == "float32" else {**query, "dtype": self.dtype}
+        usual = {"lda": AS_TRAINED, "dtype": "float32"}
+        return query | {name: value for name in usual if (value := getattr(self, name)) != usual[name]}
 
 
 @dataclass(frozen=True)
@@ -74,6 +80,7 @@ def read(
         "model": list(models),
         "photo": list(photos),
         "size": [str(size) for size in SIZES],
+        "lda": list(LDA),
         "dtype": list(DTYPES),
         "lang": list(LANGUAGES),
     }
@@ -115,10 +122,15 @@ def redraw() -> None:
     st.rerun()
 
 
+def stored() -> Settings:
+    """The settings of the last run, as changed since."""
+    settings: Settings = st.session_state.get(_SETTINGS, Settings())
+    return settings
+
+
 def change(**values: Any) -> None:
     """Change some settings (from a widget's callback); the link follows at the end of the run."""
-    stored: Settings = st.session_state.get(_SETTINGS, Settings())
-    st.session_state[_SETTINGS] = replace(stored, **values)
+    st.session_state[_SETTINGS] = replace(stored(), **values)
 
 
 def write_link(settings: Settings, page: str) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 import streamlit as st
 
 from cfviz.models.probes.formats import format_times
+from cfviz.options import LDA
 from cfviz.ui.compute import keys, models
 from cfviz.ui.compute.background import in_background
 from cfviz.ui.context import Context
@@ -34,6 +35,7 @@ def sidebar(ctx: Context) -> None:
     with st.popover(t("common.own_weights"), icon=":material/upload_file:", width="stretch"):
         weights.upload_weights(ctx)
     _choose(t("common.size"), "size", state.SIZES, settings.size, lambda size: f"{size} × {size} px")
+    _form(ctx)
     _choose(
         t("common.dtype"),
         "dtype",
@@ -46,6 +48,20 @@ def sidebar(ctx: Context) -> None:
         _measured_time(ctx)
     st.caption(t(f"common.device_{'cpu' if settings.device == 'cpu' else 'cuda'}"))
     language(settings.lang, t)
+
+
+def _form(ctx: Context) -> None:
+    """The form of long distance attention: that of the weights, until the reader chooses the other."""
+    settings, t = ctx.settings, ctx.t
+    implied = models.implied_form(settings.model)
+    form = implied if settings.lda == state.AS_TRAINED else settings.lda
+    _choose(t("common.lda"), "lda", LDA, form, lambda one: t(f"common.lda_{one}"), help=t("common.lda_help"))
+    if form == "whole":
+        said = t("common.lda_implied" if implied == "whole" else "common.lda_chosen")
+        same = models.same_groups(settings.model, (settings.size, settings.size))
+        st.caption(f"{said} {t('common.lda_same')}" if same else said)
+    elif implied == "whole":
+        st.caption(t("common.lda_against"))
 
 
 def _measured_time(ctx: Context) -> None:
@@ -105,5 +121,7 @@ def _choose(label: str, name: str, options: Any, value: Any, title: Any, help: s
 def _adopt(name: str) -> None:
     """Copy a changed widget's value to the settings."""
     value = st.session_state[f"w.{name}"]
+    if name == "lda" and value == models.implied_form(state.stored().model):
+        value = state.AS_TRAINED
     if value is not None:
         state.change(**{name: value})

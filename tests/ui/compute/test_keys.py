@@ -26,6 +26,7 @@ def model(source: str = "bundled", sha256: str | None = "a" * 64) -> Any:
     [
         keys.weights(replace(SETTINGS, model="crossformer_tiny"), model()),
         keys.weights(replace(SETTINGS, dtype="bfloat16"), model()),
+        keys.weights(replace(SETTINGS, lda="whole"), model()),
         keys.weights(replace(SETTINGS, device="cuda"), model()),
         keys.weights(SETTINGS, model(sha256="b" * 64)),
         keys.weights(SETTINGS, model("random", None)),

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cfviz.ui.session.state import DTYPES, SHARED, SIZES, Settings, read
+from cfviz.options import LDA
+from cfviz.ui.session.state import AS_TRAINED, DTYPES, SHARED, SIZES, Settings, read
 
 MODELS, PHOTOS = ["crossformer_nano", "crossformer_small"], ["berlin-cathedral", "lemurs"]
 BASE = Settings()
@@ -14,17 +15,17 @@ BASE = Settings()
 
 @given(
     st.sampled_from(MODELS), st.sampled_from(PHOTOS), st.sampled_from(SIZES), st.sampled_from(DTYPES),
-    st.sampled_from(["en", "zh-Hant"]),
+    st.sampled_from(["en", "zh-Hant"]), st.sampled_from([AS_TRAINED, *LDA]),
 )  # fmt: skip
 def test_a_link_restores_the_settings_it_was_made_from(
-    model: str, photo: str, size: int, dtype: str, lang: str
+    model: str, photo: str, size: int, dtype: str, lang: str, lda: str
 ) -> None:
-    made = Settings(model, photo, size, dtype, lang)
+    made = Settings(model, photo, size, dtype, lang, lda=lda)
     assert read(made.query(), BASE, MODELS, PHOTOS) == (made, [])
 
 
 def test_a_link_holds_neutral_codes_only() -> None:
-    query = Settings(lang="zh-Hant", dtype="bfloat16").query()
+    query = Settings(lang="zh-Hant", dtype="bfloat16", lda="whole").query()
     assert set(query) == set(SHARED)
     assert all(value.isascii() for value in query.values())
 
@@ -40,6 +41,8 @@ def test_a_link_holds_neutral_codes_only() -> None:
         ("size", "-1", "errors.link.size"),
         ("size", "", "errors.link.size"),
         ("dtype", "int8", "errors.link.dtype"),
+        ("lda", "global", "errors.link.lda"),
+        ("lda", AS_TRAINED, "errors.link.lda"),
         ("lang", "<script>", "errors.link.lang"),
     ],
 )
