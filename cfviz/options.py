@@ -10,7 +10,7 @@ DTYPES = ("float32", "bfloat16")  # in links and the app; the command line and t
 # offsets d * (G-1)/(G'-1), all within the trained range; the next three: of the trained table; none: zeros.
 TABLE_METHODS = ("bicubic", "clamp", "cut")
 BIAS_METHODS = ("own", "rescaled", *TABLE_METHODS, "none")
-WINDOWS = ("fixed", "adaptive", "scaled")  # how groups follow the map, see `training.measure.sizes`
+WINDOWS = ("fixed", "adaptive", "scaled", "whole")  # how groups follow the map, see `training.measure.sizes`
 LDA = ("regions", "whole")  # forms of long distance attention, those of `geometry`, which imports NumPy
 NUMBER_FORMATS = (*DTYPES, "float16")  # of the command line and the library
 # How a photo is fitted to the input: the mode's name in timm's data config, and the fraction of the resized

@@ -14,10 +14,11 @@ import numpy as np
 from accelerate import Accelerator
 from accelerate.utils import gather_object
 
+from cfviz.framing import SMALLEST
 from cfviz.jobs import write
 
 from .cache import PhotoCache
-from .data import Photos, readable
+from .data import EvalSet, Photos, readable
 from .folder import account, identity, shown
 
 NAME = "files.json"
@@ -46,7 +47,7 @@ def unusable(
         return np.flatnonzero([shown(name) in skipped for name in photos.names])
     tell(f"checking {len(photos)} photos: each is decoded once")
     mine = np.arange(accelerator.process_index, len(photos), accelerator.num_processes)
-    found = mine[~readable(photos, mine, workers)].tolist()
+    found = mine[~readable(EvalSet(photos, SMALLEST, mine), workers)].tolist()
     if accelerator.num_processes > 1:
         found = gather_object(found)
     return np.asarray(sorted(found), dtype=np.int64)

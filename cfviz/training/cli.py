@@ -1,4 +1,4 @@
-"""The commands train, evaluate, export-weights, measure-sizes, study and convert."""
+"""The commands train, evaluate, export-weights, sizes, study and convert."""
 
 import argparse
 import functools
@@ -415,9 +415,12 @@ def _export(args: argparse.Namespace) -> int:
 
 def _add_sizes(subparsers: Any) -> None:
     text = "Measure the accuracy at several input sizes and windows: how well does the position bias adapt?"
-    more = "With --json FILE every row is saved at once, and repeating the command resumes."
+    more = (
+        "With --json FILE every row is saved at once, and repeating the command resumes. Sizes, windows and "
+        "methods are measured in the order given."
+    )
     parser = subparsers.add_parser(
-        "measure-sizes", help="measure the accuracy at other input sizes", description=f"{text} {more}"
+        "sizes", help="measure the accuracy at other input sizes", description=f"{text} {more}"
     )
     _data_options(parser)
     _model_options(parser)
@@ -428,7 +431,8 @@ def _add_sizes(subparsers: Any) -> None:
         "--sizes",
         default=",".join(map(str, SIZES)),
         metavar="PX,PX",
-        help=f"input sizes, multiples of 32 (default: {','.join(map(str, SIZES))})",
+        help="input sizes, multiples of 32, or HEIGHTxWIDTH such as 192x640: a photo is resized to cover it, "
+        f"then its centre is cropped (default: {','.join(map(str, SIZES))})",
     )
     parser.add_argument("--windows", metavar="NAME,NAME", help=f"any of {','.join(WINDOWS)} (default: all)")
     parser.add_argument(
@@ -436,6 +440,12 @@ def _add_sizes(subparsers: Any) -> None:
         metavar="NAME,NAME",
         help="how to get the position bias of another window: any of "
         f"{','.join(BIAS_METHODS)} (default: all)",
+    )
+    parser.add_argument(
+        "--resized",
+        metavar="FOLDER",
+        help="keep the resized photos in this folder, so that each is decoded only once per size; delete it "
+        "when all is measured",
     )
     _progress_option(parser)
     _engine_options(parser)
@@ -482,6 +492,8 @@ def _sizes(args: argparse.Namespace) -> int:
         **chosen,
         earlier=earlier,
         keep=keeper if accelerator.is_main_process else None,
+        save=keeper.save if accelerator.is_main_process else None,
+        resized=args.resized,
         accelerator=accelerator,
         batch_size=args.batch_size,
         workers=args.workers,
@@ -496,7 +508,7 @@ def _sizes(args: argparse.Namespace) -> int:
 
 def _sizes_command(args: argparse.Namespace) -> str:
     """The command as recorded in the results, with paths shortened so that none from this machine leaks."""
-    command = f"python -m cfviz measure-sizes --data {'/'.join(Path(args.data).resolve().parts[-2:])}"
+    command = f"python -m cfviz sizes --data {'/'.join(Path(args.data).resolve().parts[-2:])}"
     for name in ("weights", "twin", "sizes", "windows", "ways", "limit"):
         value = getattr(args, name)
         if value:

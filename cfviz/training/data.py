@@ -15,12 +15,13 @@ import torch
 from PIL import Image
 from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD, create_transform
 from torch.utils.data import DataLoader, Dataset
+from torchvision.transforms import Compose
 
 from cfviz.data.header import ImageError
 from cfviz.framing import Size, as_pair
 
 from .cache import PhotoCache, build
-from .folder import PhotoFolder
+from .folder import PhotoFolder, identity
 from .recipe import Recipe
 
 MEAN = np.asarray(IMAGENET_DEFAULT_MEAN, dtype=np.float32) * 255
@@ -121,8 +122,12 @@ def train_transform(
     return lambda photo: (augment(photo), torch.full((4,), torch.nan))
 
 
-def eval_transform(size: Size) -> Callable[[Image.Image], torch.Tensor]:
-    """Resize to cover `size / 0.875` (bicubic), crop the centre, normalise as for ImageNet."""
+def eval_transform(size: Size) -> Compose:
+    """Resize to cover `size / 0.875` (bicubic), crop the centre, normalise as for ImageNet.
+
+    A photo is never stretched: for a square its short side becomes `size / 0.875`, for a rectangle it is
+    resized until it just covers both sides divided by 0.875.
+    """
     return create_transform(size, is_training=False, interpolation="bicubic", crop_pct=0.875)
 
 
@@ -179,6 +184,54 @@ class EvalSet(Dataset):
         return len(self.indices)
 
 
+class KeptEvalSet(EvalSet):
+    """An `EvalSet` that decodes and resizes every photo once and keeps its pixels in a file.
+
+    The file holds, per photo, the pixels as uint8 and a last byte that says whether they are there, so it can
+    be filled in any order and by several processes, and a process that is ended leaves it usable. Its name
+    says which photos and which size it is for. It can be deleted when nothing more is measured.
+
+    Args:
+        folder: Where the file lies.
+
+    Raises:
+        ValueError: If there is no room for the file.
+    """
+
+    def __init__(self, photos: Photos, size: Size, indices: np.ndarray | None, folder: str | Path):
+        super().__init__(photos, size, indices)
+        H, W = self.size
+        fit, cut, *steps = self.transform.transforms
+        self.fit, self.normalised = Compose([fit, cut]), Compose(steps)
+        whole, self.shape = len(self) * (H * W * 3 + 1), (H, W, 3)
+        path = Path(folder) / f"{identity(photos, self.indices)[:16]}-{H}x{W}.bin"
+        _reserve(path, whole)
+        self.kept = np.memmap(path, np.uint8, "r+", shape=(len(self), H * W * 3 + 1))
+
+    def __getitem__(self, k: int) -> tuple[torch.Tensor, int]:
+        i, kept = int(self.indices[k]), self.kept[k]
+        if not kept[-1]:
+            kept[:-1] = np.asarray(self.fit(Image.fromarray(self.photos[i]))).reshape(-1)
+            kept[-1] = 1
+        pixels = np.array(kept[:-1]).reshape(self.shape)
+        return self.normalised(Image.fromarray(pixels)), int(self.photos.labels[i])
+
+
+def _reserve(path: Path, size: int) -> None:
+    """Make a file of `size` bytes, new ones zero; later writes through a map of it cannot fill the disk."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("ab") as file:
+            if hasattr(os, "posix_fallocate"):
+                os.posix_fallocate(file.fileno(), 0, size)
+            file.truncate(size)
+    except OSError as error:
+        raise ValueError(
+            f"the resized photos cannot be kept in {path.parent} ({error.strerror}): they would need "
+            f"{size / 2**20:,.0f} MB; make room, or name another folder"
+        ) from error
+
+
 class Marked(Dataset):
     """The items of an `EvalSet`, each with whether its photo could be read, instead of an error."""
 
@@ -195,10 +248,9 @@ class Marked(Dataset):
         return len(self.items)
 
 
-def readable(photos: Photos, indices: np.ndarray, workers: int) -> np.ndarray:
-    """Decode each of the photos `indices` once; return (n,) bool, True for the readable ones."""
-    items = Marked(EvalSet(photos, 32, indices))
-    marks = [fine for _, _, fine in loader(items, workers, batch_size=64)]
+def readable(items: EvalSet, workers: int) -> np.ndarray:
+    """Decode each of the photos once; return (n,) bool, True for the readable ones."""
+    marks = [fine for _, _, fine in loader(Marked(items), workers, batch_size=64)]
     return torch.cat(marks).numpy() if marks else np.zeros(0, dtype=bool)
 
 

@@ -188,7 +188,7 @@ def results(right: dict[tuple[str, str, int], int], n: int = 200) -> dict[str, A
         score = {"correct": k, "n": n, "value": k / n, "low": k / n - 0.05, "high": k / n + 0.05}
         rows.append({**row, **score, "hits": pack_hits(hits)})
     about = {"schema": 2, "date": "2026-01-01", "photos": n, "trained_size": 224, "weights": {"dpb": "x"}}
-    return {**about, "command": "python -m cfviz measure-sizes", "rows": rows}
+    return {**about, "command": "python -m cfviz sizes", "rows": rows}
 
 
 def part(script: str, **state: Any) -> AppTest:
@@ -263,7 +263,7 @@ def test_a_job_shows_its_curves_before_it_ends(monkeypatch: pytest.MonkeyPatch, 
     monkeypatch.setenv(jobs.JOBS, str(tmp_path))
     folder = tmp_path / "sizes" / "one"
     folder.mkdir(parents=True)
-    command = ["measure-sizes", "--data", "/somewhere/my/photos"]
+    command = ["sizes", "--data", "/somewhere/my/photos"]
     about = {"kind": "sizes", "command": command, "result": "sizes.json"}
     (folder / "job.json").write_text(json.dumps(about))
     (folder / "state.json").write_text(json.dumps({"state": "cancelled", "started": 1.0}))

@@ -151,7 +151,7 @@ def test_every_file_is_accounted_for(messy: Path) -> None:
     assert photos.skipped == SKIPPED
     assert len(photos) == 12
     assert len(photos) + len(SKIPPED) == 20  # a link to the folder itself adds nothing
-    fine = data.readable(photos, np.arange(12), 0)
+    fine = data.readable(EvalSet(photos, 32, np.arange(12)), 0)
     bad = np.flatnonzero(~fine)
     assert [photos.names[i] for i in bad] == [CUT]
     files = account(photos, range(12), bad)
@@ -190,7 +190,7 @@ def test_a_study_counts_the_photos_it_measured(
 def test_sizes_are_measured_on_the_readable_photos(
     messy: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    words = ["measure-sizes", "--data", str(messy), "--sizes", "32,64", "--windows", "fixed", "--ways", "own"]
+    words = ["sizes", "--data", str(messy), "--sizes", "32,64", "--windows", "fixed", "--ways", "own"]
     assert main([*words, "--cpu", "--json", str(tmp_path / "sizes.json")]) == 0
     found = json.loads((tmp_path / "sizes.json").read_text())
     assert found["photos"] == found["files"]["used"] == 11
@@ -198,7 +198,7 @@ def test_sizes_are_measured_on_the_readable_photos(
     assert "11 of 20 files used" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("command", ["evaluate", "measure-sizes"])
+@pytest.mark.parametrize("command", ["evaluate", "sizes"])
 def test_a_target_is_checked_before_the_work(
     command: str, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -282,9 +282,9 @@ def test_files_of_other_results_are_refused(
     folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "sizes.json").write_text("{")
-    words = ["measure-sizes", "--data", str(folder), "--sizes", "32", "--cpu"]
+    words = ["sizes", "--data", str(folder), "--sizes", "32", "--cpu"]
     assert main([*words, "--json", str(tmp_path / "sizes.json")]) == 2
-    assert "sizes.json holds no results of measure-sizes; name another file" in capsys.readouterr().err
+    assert "sizes.json holds no results of `sizes`; name another file" in capsys.readouterr().err
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "study.json").write_text("[]")
     (tmp_path / "lines.jsonl").write_text('{"part": "bias"}\n')

@@ -7,7 +7,7 @@ from cfviz.cli import main
 from cfviz.training import cli
 
 
-@pytest.mark.parametrize("command", ["train", "evaluate", "export-weights", "measure-sizes", "study"])
+@pytest.mark.parametrize("command", ["train", "evaluate", "export-weights", "sizes", "study"])
 def test_a_command_leaves_no_process_group_open(command: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """A process group left open used to abort one run in twelve at exit, after all results were written."""
 

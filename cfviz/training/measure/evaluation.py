@@ -52,8 +52,17 @@ def predict(
     accelerator: Accelerator | None = None,
     batch_size: int = 64,
     workers: int = 0,
+    some: range | None = None,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Run a model over photos, split across the processes; results are in the order of the photos.
+
+    Args:
+        model: Returns (B, classes) logits.
+        photos: Prepared photos.
+        accelerator: Splits them among the processes; by default one of its own.
+        batch_size: Photos per forward pass.
+        workers: Extra processes that read photos.
+        some: Which of the photos, all by default; n is then their number.
 
     Returns:
         Logits (n, classes) float32 and labels (n,) int64 of the readable photos, and a mask over all photos,
@@ -64,8 +73,9 @@ def predict(
     """
     accelerator = accelerator or Accelerator()
     world, rank = accelerator.num_processes, accelerator.process_index
-    n = len(photos)
-    mine = Subset(Marked(photos), range(rank, n, world))
+    chosen = range(len(photos)) if some is None else some
+    n = len(chosen)
+    mine = Subset(Marked(photos), chosen[rank::world])
     was_training = model.training
     model = model.to(accelerator.device).eval()
     rows, labels = [], []
@@ -87,7 +97,7 @@ def predict(
     found, true = logits.cpu().numpy(), label.cpu().numpy()
     fine = true != UNREADABLE
     if not fine.any():
-        first = photos.indices[0]
+        first = photos.indices[chosen[0]]
         name, reason = shown(photos.photos.names[first]), photos.photos.why(first)
         raise ValueError(f"none of the photos can be read; {name}: {reason}")
     if not np.isfinite(found[fine]).all():

@@ -9,6 +9,8 @@ import pytest
 import torch
 
 from cfviz.cli import main
+from cfviz.data.images import load_image, prepare
+from cfviz.framing import size_code
 from cfviz.hooks import edit
 from cfviz.models.crossformer import CrossFormer
 from cfviz.models.factory import create_model
@@ -16,7 +18,7 @@ from cfviz.models.probes.position_bias import edits
 from cfviz.models.weights.checkpoints import write_checkpoint
 from cfviz.options import BIAS_METHODS, WINDOWS
 from cfviz.stats import pack_hits, unpack_hits
-from cfviz.training.data import PhotoFolder
+from cfviz.training.data import EvalSet, KeptEvalSet, PhotoFolder
 from cfviz.training.measure import evaluation, sizes
 
 IDS = ["n01440764", "n03028079", "n02102040"]
@@ -42,17 +44,24 @@ def measured(model: CrossFormer, sha256: str | None = "a") -> sizes.MeasuredMode
 
 
 def test_windows_scale_with_the_size() -> None:
-    assert sizes.windows(448, 7) == {"fixed": (7, None), "adaptive": (7, "adaptive"), "scaled": (14, None)}
-    assert sizes.windows(160, 7)["scaled"] == (5, None)
+    assert sizes.windows(448, 7) == {
+        "fixed": (7, None, "regions"),
+        "adaptive": (7, "adaptive", "regions"),
+        "scaled": (14, None, "regions"),
+        "whole": (7, None, "whole"),
+    }
+    assert sizes.windows(160, 7)["scaled"][0] == sizes.windows((160, 640), 7)["scaled"][0] == 5
     assert evaluation.spread(np.zeros(3, dtype=int), 9).tolist() == [0, 1, 2]
 
 
 def test_sizes_and_names_are_checked() -> None:
     assert sizes.parse_sizes("32,448") == [32, 448]
+    assert sizes.parse_sizes("192x640,96x96") == [(192, 640), 96]
     assert sizes.parse_names("scaled,fixed", WINDOWS, "windows") == ("scaled", "fixed")
     assert sizes.parse_names(None, WINDOWS, "windows") == WINDOWS
-    with pytest.raises(ValueError, match="multiples of 32"):
-        sizes.parse_sizes("100")
+    for wrong in ("100", "", "192x", "192x640x3", "x", "32x100", "0x32", "\u00b2"):
+        with pytest.raises(ValueError, match=r"multiples of 32|is not a size like"):
+            sizes.parse_sizes(wrong)
     with pytest.raises(ValueError, match="got windows wide, expected some of fixed"):
         sizes.parse_names("fixed,wide", WINDOWS, "windows")
 
@@ -69,7 +78,7 @@ def test_methods_that_cannot_differ_are_measured_once() -> None:
         (setting["window"], setting["size"], setting["bias"]): key
         for _, setting, key in sizes.plan([measured(model)], [160, 224, 256], WINDOWS, BIAS_METHODS)
     }
-    assert len(keys) == 3 * 3 * 6
+    assert len(keys) == 4 * 3 * 6
     at_224 = {keys[window, 224, method] for window in WINDOWS for method in BIAS_METHODS}
     assert len(at_224) == 2  # with a bias, without
     larger = {method: keys["fixed", 256, method] for method in BIAS_METHODS}
@@ -108,7 +117,7 @@ def test_a_stopped_run_resumes(model: CrossFormer, photos: Path) -> None:
     folder, kept = PhotoFolder(photos), []
     run = {"sizes": [64], "limit": 3, "batch_size": 4}
     whole = sizes.measure([measured(model)], folder, **run, keep=lambda result, *_: kept.append(result))
-    assert [len(result["rows"]) for result in kept] == list(range(1, 19))
+    assert [len(result["rows"]) for result in kept] == list(range(1, 25))
     for row in whole["rows"]:
         assert row["n"] == 6
         assert unpack_hits(row["hits"], 6).sum() == row["correct"]
@@ -125,6 +134,91 @@ def test_a_stopped_run_resumes(model: CrossFormer, photos: Path) -> None:
     with pytest.raises(ValueError, match="results of other data"):
         sizes.measure([measured(model)], folder, **{**run, "limit": 2}, earlier=kept[4])
     assert model.group_size == (2, 2, 2, 2)
+
+
+def test_a_run_stopped_within_a_row_loses_little(
+    model: CrossFormer, photos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The row in progress is saved every few photos; only the rest of it is measured after a restart."""
+    monkeypatch.setattr(sizes, "STEP", 4)
+    run = {"sizes": [64], "limit": 5, "batch_size": 2, "window_names": ("fixed",), "methods": ("own", "none")}
+    whole = sizes.measure([measured(model)], PhotoFolder(photos), **run)
+
+    saved: list[dict[str, Any]] = []
+
+    def save(result: dict[str, Any]) -> None:
+        saved.append(result)
+        if len(saved) == 3:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        sizes.measure([measured(model)], PhotoFolder(photos), **run, save=save)
+    assert model.group_size == (2, 2, 2, 2)
+    assert [result["unfinished"]["n"] for result in saved] == [4, 8, 4]
+    assert [len(result["rows"]) for result in saved] == [0, 0, 1]
+    asked: list[range] = []
+    predict = evaluation.predict
+
+    def noted(*args: Any, some: range, **more: Any) -> Any:
+        asked.append(some)
+        return predict(*args, some=some, **more)
+
+    monkeypatch.setattr(evaluation, "predict", noted)
+    again = sizes.measure([measured(model)], PhotoFolder(photos), **run, earlier=saved[-1])
+    assert asked == [range(4, 8), range(8, 10)]
+    assert again["rows"] == whole["rows"]
+    assert "unfinished" not in again
+
+
+def test_resized_photos_are_kept_and_equal_to_the_bit(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, chosen = PhotoFolder(photos), np.asarray([1, 13, 7])
+    for size in (64, (64, 160)):
+        plain, kept = EvalSet(folder, size, chosen), KeptEvalSet(folder, size, chosen, tmp_path / "new")
+        plain_first = plain[0][0]
+        for items in (kept, KeptEvalSet(folder, size, chosen, tmp_path / "new")):
+            for k in (2, 0, 1, 0):
+                assert torch.equal(items[k][0], plain[k][0])
+                assert items[k][1] == plain[k][1]
+        again = KeptEvalSet(folder, size, chosen, tmp_path / "new")
+        assert again.kept[:, -1].all()
+        monkeypatch.setattr(PhotoFolder, "__getitem__", None)  # no photo is read again
+        assert torch.equal(again[0][0], plain_first)
+        monkeypatch.undo()
+    with pytest.raises(ValueError, match="would need 0 MB; make room, or name another folder"):
+        KeptEvalSet(folder, 64, chosen, photos / folder.names[0] / "inside-a-file")
+
+
+def test_rectangles_are_covered_and_cropped(model: CrossFormer, photos: Path, tmp_path: Path) -> None:
+    """A rectangle's rows are measured on photos that were resized to cover it, as `prepare` does."""
+    folder = PhotoFolder(photos)
+    x, _ = EvalSet(folder, (64, 160))[0]
+    assert torch.equal(x, prepare(load_image(photos / folder.names[0]), (64, 160)).tensor)
+    run = {"limit": 1, "methods": ("own",), "batch_size": 2}
+    found = sizes.measure([measured(model)], folder, [(64, 160), 64], **run, resized=tmp_path)
+    assert {size_code(row["size"]) for row in found["rows"]} == {"64", "64x160"}
+    assert json.loads(json.dumps(found["rows"])) == found["rows"]
+    saved = json.loads(json.dumps(found))
+    again = sizes.measure([measured(model)], folder, [(64, 160)], **run, earlier=saved)
+    assert again["rows"] == found["rows"][:4]
+
+
+def test_lda_over_the_whole_map_is_a_computation_of_its_own(model: CrossFormer) -> None:
+    """Measured once with the others only where its groups are the same; the model gets its own LDA back."""
+    plan = list(sizes.plan([measured(model)], [96, (64, 160)], WINDOWS, ("own",)))
+    keys = {(setting["window"], size_code(setting["size"])): key for _, setting, key in plan}
+    assert [setting["lda"] for _, setting, _ in plan[:4]] == ["regions", "regions", "regions", "whole"]
+    assert keys["whole", "96"] != keys["fixed", "96"]  # 24 x 24 tokens: groups of 2 x 2, or of 3 x 3
+    assert ("lda", 2, 5, 8) in keys["whole", "64x160"][3]
+    assert model.lda == "regions"
+    nano = create_model(NAME, weights=None, num_classes=3)
+    assert len({key for _, _, key in sizes.plan([measured(nano)], [224], WINDOWS, ("own",))}) == 1
+    out = {}
+    for _, setting, _ in plan[4:]:
+        with measured(model).grouped(setting), torch.no_grad():
+            out[setting["window"]] = model(torch.ones(1, 3, 64, 160).cumsum(3) / 100)
+    assert not torch.allclose(out["whole"], out["fixed"])
 
 
 def test_rows_of_earlier_sizes_stay_in_the_file(model: CrossFormer, photos: Path) -> None:
@@ -152,7 +246,7 @@ def test_the_command_measures_a_model_and_its_twin(
         facts = {"dataset": "imagenette20", "group_size": [7] * 4}
         write_checkpoint(tmp_path / f"{kind}.safetensors", state, **facts)
     files = [str(tmp_path / f"{kind}.safetensors") for kind in ("dpb", "rpb")]
-    command = ["measure-sizes", "--data", str(photos), "--weights", files[0], "--twin", files[1]]
+    command = ["sizes", "--data", str(photos), "--weights", files[0], "--twin", files[1]]
     command += ["--sizes", "32,64", "--windows", "scaled", "--limit", "1", "--cpu"]
     assert main([*command, "--json", str(out)]) == 0
     first, result = capsys.readouterr(), json.loads(out.read_text())

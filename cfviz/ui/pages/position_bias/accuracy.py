@@ -19,7 +19,7 @@ from cfviz.ui.widgets import chart
 from cfviz.words import signed, together
 
 RESULTS = ASSETS / "results"
-COMMAND = "python -m cfviz measure-sizes --data FOLDER --weights crossformer_nano --json sizes-own.json"
+COMMAND = "python -m cfviz sizes --data FOLDER --weights crossformer_nano --json sizes-own.json"
 WINDOWS = ("scaled", "fixed", "adaptive")
 SHOWN = ("accuracy", "difference")
 STAGES = 4

@@ -70,7 +70,7 @@ def _command(ctx: Context, subject: BiasSubject) -> list[str] | None:
     if not (sizes and ways and windows):
         st.caption(t("position_bias.job_nothing"))
         return None
-    command = ["measure-sizes", "--data", str(folder), "--weights", ctx.settings.model]
+    command = ["sizes", "--data", str(folder), "--weights", ctx.settings.model]
     command += ["--twin", BASELINE] if baseline else []
     command += ["--sizes", ",".join(str(size) for size in sorted(sizes))]
     command += ["--windows", ",".join(w for w in WINDOWS if w in windows)]
