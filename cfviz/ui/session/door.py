@@ -41,6 +41,7 @@ YOUNG = 0.5  # seconds for which a run counts; one that takes longer mostly wait
 STARTS = 0.05  # seconds in which a run has hardly begun, and does not say that it runs
 SOON = 0.01  # seconds between two looks whether there is room for another run
 MOST_NAMES = 400  # files of one request for places to send them to
+LONGEST = 2**14  # letters of a link; with all parts of a model changed in the lab it has some 2,000
 WAITING = 16  # queued messages of one session: the latest of each page and of each of its fragments
 CLICKS = ("trigger_value", "string_trigger_value", "chat_input_value", "json_trigger_value")
 ASKED = ("rerun_script", "app_heartbeat", "stop_script", "file_urls_request", "backend_operation_request")
@@ -162,7 +163,8 @@ class Rate:
     def take(self, message: BackMsg) -> None:
         """Handle a message now or when its turn comes."""
         kind = message.WhichOneof("type")
-        if kind not in ASKED or len(message.file_urls_request.file_names) > MOST_NAMES:
+        files, link = message.file_urls_request.file_names, message.rerun_script.query_string
+        if kind not in ASKED or len(files) > MOST_NAMES or len(link) > LONGEST:
             _log.warning("dropped a message that no page here sends: %s", kind)
             return
         self._sent.take()

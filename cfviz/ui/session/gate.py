@@ -2,8 +2,8 @@
 
 Streamlit answers to any name, shows its figures to anybody, takes uploads without end and reads messages as
 fast as they come. `Gate` is the outermost layer of the web server from its start on (see `cfviz.ui.server`).
-What is kept and what waits to be sent is known only further in, where Streamlit has no hook (see `door`), so
-`guard` wraps two of its functions.
+What is kept and what waits to be sent is known only further in, and a connection without a request only
+further out, where neither Streamlit (see `door`) nor Uvicorn has a hook, so `guard` wraps three functions.
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ from streamlit.runtime.runtime_util import get_max_widget_state_size_bytes
 from streamlit.runtime.session_manager import SessionClientDisconnectedError
 from streamlit.runtime.uploaded_file_manager import UploadedFileRec
 from streamlit.web.server.starlette.starlette_websocket import StarletteSessionClient, is_host_allowed
+from uvicorn.protocols.http.auto import AutoHTTPProtocol
 
 from cfviz.words import preferred, translator
 
@@ -47,6 +48,7 @@ Application = Callable[[Scope, Receive, Send], Awaitable[None]]
 MOST_UPLOADED = 600 * 2**20  # bytes of one session: weights of 400 MB, photos of 128 MB, some room
 MOST_FILES = 400  # uploads of one session
 STALLED = 30.0  # seconds without a byte after which an upload is given up
+SILENT = 30.0  # seconds in which a connection has to send a whole request, or its first message
 MOST_OPEN = 500  # websockets at a time
 ARRIVALS = (60, 5)  # websockets from one address: at once, and a second after that; a class may share one
 MESSAGES = (60, 30)  # of one websocket: at once, and a second after that
@@ -83,7 +85,7 @@ class Gate:
                 with _arriving(scope["path"], headers, receive) as counting:
                     await self._app(scope, counting, send)
             elif scope["type"] == "websocket":
-                with _connected(scope, receive) as pacing:
+                with _connected(scope, receive, send) as pacing:
                     await self._app(scope, pacing, send)
             else:
                 await self._app(scope, receive, send)
@@ -97,9 +99,10 @@ class Gate:
 
 @cache
 def guard() -> None:
-    """Once per process: limit what Streamlit keeps of uploads and of messages that nobody reads."""
+    """Once per process: limit what is kept of uploads and of messages that nobody reads, and silence."""
     _limit_uploads()
     _limit_output()
+    _limit_silence()
     threading.Thread(target=_learn_names, daemon=True).start()
 
 
@@ -225,10 +228,11 @@ _arrivals: dict[str, Bucket] = {}  # address -> connections of late
 
 
 @contextmanager
-def _connected(scope: Scope, receive: Receive) -> Iterator[Receive]:
+def _connected(scope: Scope, receive: Receive, send: Send) -> Iterator[Receive]:
     """Count a websocket, and read its messages only as fast as a reader can click.
 
-    What is not read waits in the client's own buffers, and costs nothing here.
+    What is not read waits in the client's own buffers, and costs nothing here. A browser asks for its page as
+    soon as it is connected; a client that asks for none is disconnected.
 
     Raises:
         HTTPException: If there are too many connections, or too many of late from this address.
@@ -242,11 +246,18 @@ def _connected(scope: Scope, receive: Receive) -> Iterator[Receive]:
         raise HTTPException(503, _said("errors.server_busy"))
     arrivals.take()
     _bound(getattr(receive, "__self__", None))
-    pace = Bucket(*MESSAGES)
+    pace, asked = Bucket(*MESSAGES), False
 
     async def pacing() -> Message:
-        message = await receive()
+        nonlocal asked
+        try:
+            message = await (receive() if asked else asyncio.wait_for(receive(), SILENT))
+        except TimeoutError:
+            _log.warning("closed a connection that asked for no page")
+            await send({"type": "websocket.close", "code": 1008})
+            return {"type": "websocket.disconnect", "code": 1008}
         if message["type"] == "websocket.receive":
+            asked = True
             await asyncio.sleep(pace.take(1 + len(message.get("bytes") or b"") / HEAVY))
         return message
 
@@ -264,6 +275,35 @@ def _bound(connection: Any) -> None:
     for limit in ("max_message_size", "max_fragment_size"):
         if hasattr(protocol, limit):
             setattr(protocol, limit, most)
+
+
+def _limit_silence() -> None:
+    """End connections on which no whole request arrives, however slowly its bytes trickle in."""
+    made = AutoHTTPProtocol.connection_made
+
+    @wraps(made)
+    def timed(connection: Any, transport: asyncio.Transport) -> None:
+        made(connection, transport)
+        connection.loop.call_later(SILENT, _end_if_silent, connection, None)
+
+    setattr(AutoHTTPProtocol, made.__name__, timed)
+
+
+def _end_if_silent(connection: Any, before: object) -> None:
+    """End a connection that waits for the same request as at the last look.
+
+    Args:
+        connection: Uvicorn's; it knows its present or latest request as `cycle`.
+        before: The latest request at the last look, if it had been answered.
+    """
+    if connection not in connection.connections:  # closed, or a websocket by now
+        return
+    latest = connection.cycle
+    waits = latest is None or latest.response_complete
+    if waits and latest is before:
+        connection.transport.close()
+        return
+    connection.loop.call_later(SILENT, _end_if_silent, connection, latest if waits else connection)
 
 
 def _limit_output() -> None:

@@ -200,6 +200,15 @@ def test_the_number_of_upload_places_is_bounded() -> None:
     assert done == [""]
 
 
+def test_the_length_of_a_link_is_bounded() -> None:
+    """One of 900,000 letters kept everybody waiting for more than a second."""
+    take, _, done = rate()
+    take.take(BackMsg(rerun_script=ClientState(query_string="&".join(f"k{n}=v" for n in range(100_000)))))
+    assert done == []
+    take.take(BackMsg(rerun_script=ClientState(query_string="do=" + "_".join(["1.k1-zero"] * 200))))
+    assert len(done) == 1
+
+
 def test_streamlit_still_has_the_functions_that_are_wrapped() -> None:
     door.guard()
     assert AppSession.handle_backmsg.__wrapped__

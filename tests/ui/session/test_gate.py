@@ -6,13 +6,16 @@ import asyncio
 import gc
 import io
 import logging
+import socket
 from collections.abc import Iterator
+from contextlib import suppress
 from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
 import safetensors.torch
 import torch
+import uvicorn
 from PIL import Image
 from starlette.applications import Starlette
 from starlette.datastructures import Headers
@@ -36,7 +39,9 @@ from cfviz.models.variants import VARIANTS
 from cfviz.models.weights.errors import CheckpointError
 from cfviz.ui.session import budget, gate, photos
 from cfviz.ui.widgets import weights
+from tests.conftest import SOON
 
+NOBODY = cast(Any, None), cast(Any, None)  # receives and sends nothing
 TOKEN = b"2|00000000|" + b"0" * 32 + b"|1"
 
 
@@ -321,7 +326,7 @@ def test_connections_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
 
     def arrives(who: str) -> bool:
         try:
-            with gate._connected({"client": (who, 1)}, cast(Any, None)):
+            with gate._connected({"client": (who, 1)}, *NOBODY):
                 return True
         except HTTPException:
             return False
@@ -329,7 +334,7 @@ def test_connections_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     assert [arrives("a") for _ in range(5)] == [True, True, True, False, False]
     assert arrives("b")
     monkeypatch.setattr(gate, "MOST_OPEN", 1)
-    with gate._connected({"client": ("c", 1)}, cast(Any, None)):
+    with gate._connected({"client": ("c", 1)}, *NOBODY):
         assert not arrives("d")
     assert arrives("d")
     assert gate._open == 0
@@ -349,7 +354,7 @@ def test_messages_are_read_as_fast_as_a_reader_clicks(monkeypatch: pytest.Monkey
     sizes = [100] * 12 + [10 * gate.HEAVY]
 
     async def read() -> None:
-        with gate._connected({"client": ("e", 1)}, cast(Any, receive)) as pacing:
+        with gate._connected({"client": ("e", 1)}, cast(Any, receive), NOBODY[1]) as pacing:
             while sizes:
                 await pacing()
 
@@ -395,5 +400,73 @@ def test_a_message_too_large_is_not_even_read(monkeypatch: pytest.MonkeyPatch) -
             return {}
 
     monkeypatch.setattr(gate, "_arrivals", {})
-    with gate._connected({"client": ("f", 1)}, cast(Any, Connection().receive)):
+    with gate._connected({"client": ("f", 1)}, cast(Any, Connection().receive), NOBODY[1]):
         assert protocol.max_message_size == protocol.max_fragment_size == 10**6 + 1
+
+
+@pytest.mark.parametrize(
+    "begun", [b"", b"GET / HTTP/1.1\r\nX: ", b"GET / HTTP/1.1\r\nHost: a\r\n\r\nGET / HTTP/1.1\r\nX: "]
+)
+def test_a_connection_without_a_request_is_ended(monkeypatch: pytest.MonkeyPatch, begun: bytes) -> None:
+    """It stayed for ever, however slowly its bytes came."""
+    monkeypatch.setattr(gate, "SILENT", 0.1)
+
+    async def hello(_scope: Any, _receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"2")]})
+        await send({"type": "http.response.body", "body": b"ok"})
+
+    async def talk() -> bytes:
+        config = uvicorn.Config(gate.Gate(hello), lifespan="off", log_config=None, timeout_keep_alive=60)
+        server = uvicorn.Server(config)
+        with socket.create_server(("127.0.0.1", 0)) as place:
+            serving = asyncio.create_task(server._serve(sockets=[place]))
+            reader, writer = await asyncio.open_connection(*place.getsockname())
+            writer.write(begun)
+            trickle = asyncio.create_task(drip(writer))
+            said = await asyncio.wait_for(everything(reader), SOON)
+            trickle.cancel()
+            server.should_exit = True
+            await serving
+        return said
+
+    async def everything(reader: asyncio.StreamReader) -> bytes:
+        """What comes to the end of the connection, which may cut off what drips."""
+        said = b""
+        with suppress(ConnectionResetError):
+            while more := await reader.read(2**16):
+                said += more
+        return said
+
+    async def drip(writer: asyncio.StreamWriter) -> None:
+        while begun:
+            await asyncio.sleep(0.02)
+            writer.write(b"a")
+
+    assert asyncio.run(talk()).count(b"200 OK") == (b"Host" in begun)
+
+
+def test_a_websocket_that_asks_for_no_page_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gate, "SILENT", 0.02)
+    monkeypatch.setattr(gate, "_arrivals", {})
+    said: list[Any] = []
+
+    async def send(message: Any) -> None:
+        said.append(message)
+
+    async def talk(*messages: dict[str, Any]) -> list[str]:
+        left = list(messages)
+
+        async def receive() -> dict[str, Any]:
+            if not left:
+                await asyncio.sleep(0.1)
+                return {"type": "websocket.disconnect", "code": 1000}
+            return left.pop(0)
+
+        with gate._connected({"client": ("g", 1)}, cast(Any, receive), send) as pacing:
+            return [(await pacing())["type"] for _ in range(len(messages) + 1)]
+
+    begin, click = {"type": "websocket.connect"}, {"type": "websocket.receive", "bytes": b"x"}
+    assert asyncio.run(talk(begin, click))[-1] == "websocket.disconnect"
+    assert not said, "who has asked for a page may read it for as long as he likes"
+    assert asyncio.run(talk(begin)) == ["websocket.connect", "websocket.disconnect"]
+    assert said == [{"type": "websocket.close", "code": 1008}]
