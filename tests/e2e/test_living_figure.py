@@ -12,6 +12,7 @@ import pytest
 from playwright.sync_api import expect
 
 from cfviz.figures import theme
+from cfviz.figures.live import attention
 from cfviz.figures.live.attention import Packed, html, pack, units
 from cfviz.run import inspect
 from cfviz.trace import Trace
@@ -57,9 +58,9 @@ def figure(browser: Any, tmp_path: Path) -> Iterator[Callable[..., Any]]:
     assert not errors, f"the browser reported: {errors}"
 
 
-def traced(tiny_model: Callable[..., Any], size: tuple[int, int]) -> Trace:
+def traced(tiny_model: Callable[..., Any], size: tuple[int, int], lda: Any = None) -> Trace:
     photo = np.random.default_rng(sum(size)).integers(0, 255, (*size, 3), np.uint8)
-    return inspect(photo, tiny_model(), size, watch=WATCH)
+    return inspect(photo, tiny_model(), size, watch=WATCH, lda=lda)
 
 
 def packed(trace: Trace, **start: Any) -> Packed:
@@ -70,12 +71,23 @@ def packed(trace: Trace, **start: Any) -> Packed:
     )  # fmt: skip
 
 
-@pytest.mark.parametrize("size", [(224, 224), (256, 256), (160, 288)])
-def test_shown_numbers_are_the_models(tiny_model, figure, size: tuple[int, int]) -> None:
-    """At random tokens of every block, SDA and LDA, with and without padding, on squares and rectangles."""
-    trace, rng = traced(tiny_model, size), np.random.default_rng(0)
+@pytest.mark.parametrize(
+    ("size", "lda", "direct"),
+    [((224, 224), None, True), ((256, 256), None, True), ((160, 288), None, True),
+     ((160, 288), "whole", True), ((160, 288), "whole", False), ((96, 160), "regions", False)],
+)  # fmt: skip
+def test_shown_numbers_are_the_models(
+    tiny_model, figure, size: tuple[int, int], lda: Any, direct: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At random tokens of every block, SDA and LDA, with and without padding, on squares and rectangles.
+
+    Content is sent as logits or, if that is too much, as queries and keys.
+    """
+    if not direct:
+        monkeypatch.setattr(attention, "DIRECT", 0)
+    trace, rng = traced(tiny_model, size, lda), np.random.default_rng(0)
     message = packed(trace)
-    assert message.error < 1e-5
+    assert message.error < (1e-5 if direct else 1e-4)
     page = figure(message)
     for s, blocks in enumerate(trace.groupings):
         for b, g in enumerate(blocks):

@@ -3,8 +3,11 @@
 The same message feeds the page, the exported HTML file and the notebook. It carries logits rather than
 probabilities: the content logits q.k / sqrt(d) in 16 bits each, the largest value and the span of every row,
 and the position bias in full. The browser adds bias and mask and takes the softmax, so attention and its
-explanation come from the same numbers, and small probabilities keep their relative precision. `Packed.error`
-is the largest difference from the model's own probabilities over everything sent; the figure shows it.
+explanation come from the same numbers, and small probabilities keep their relative precision. Where that
+would be too much, as groups grow with the map, queries and keys are sent instead, in 16 bits each, and the
+browser multiplies those of the token under the pointer: their size does not depend on that of the groups.
+`Packed.error` is the largest difference from the model's own probabilities over everything sent; the figure
+shows it.
 
 The layout is that of `cfviz/figures/live/message.py`: a JSON header and arrays behind it. The header:
 
@@ -16,7 +19,9 @@ The layout is that of `cfviz/figures/live/message.py`: a JSON header and arrays 
     stages    [{"s", "H", "W" (tokens), "stride" (pixels), "heads", "blocks": [
                 {"b", "grouping": number, and with attention:
                  "codes" uint16 (H*W, nH, N), "high" and "span" float32 (H*W, nH), in the order of the map:
-                 content = high - span * (codes / 65535)^2, meaningless for padded keys,
+                 content = high - span * (codes / 65535)^2, meaningless for padded keys; or
+                 "q" and "k" int16 (H*W, nH, d), "q_step" and "k_step" float32 (H*W, nH):
+                 content = sum(q * k) * q_step * k_step;
                  "bias" float32 (nH, (2Gh-1) * (2Gw-1)), "peak": the largest attention;
                  or "absent": true where it did not fit; with neither, another message brings it}]}]
     groupings [{"kind", "H", "W", "Gh", "Gw", "I", "Hp", "Wp", "nG", "index" uint16 or uint32 (nG, N)}]
@@ -42,6 +47,9 @@ from .logits import bias_by_offset, quantise, restore
 
 LIMIT = 5_000_000  # bytes of one message; above it the browser takes longer than a quarter of a second
 HEADER = 20_000  # bytes kept free for the header
+DIRECT = 4_500_000  # bytes of one block's logits, above which queries and keys are sent instead
+CHUNK = 8_000_000  # probabilities compared at once
+TOP = 32767  # the largest number of a query or a key
 VERSION = 1
 Part = Literal["whole", "first", "stage"]
 
@@ -55,8 +63,9 @@ class Unit:
         block: From 0.
         grouping: How the block cuts its map.
         content: q.k / sqrt(d), float32 (nG, nH, N, N); None shows groups without attention.
-        bias: Position bias, float32 (nH, N, N); None where there is no content.
+        bias: Position bias, float32 (nH, N, N); None where there is no attention.
         probs: The model's own probabilities (nG, nH, N, N), to measure the error against; optional.
+        vectors: q / sqrt(d) and k, float32 (nG, nH, N, d), in place of the content.
     """
 
     stage: int
@@ -65,19 +74,23 @@ class Unit:
     content: np.ndarray | None = None
     bias: np.ndarray | None = None
     probs: np.ndarray | None = None
+    vectors: tuple[np.ndarray, np.ndarray] | None = None
 
     @property
     def heads(self) -> int:
         """The number of heads; 0 without attention."""
-        return 0 if self.content is None else self.content.shape[1]
+        known = self.content if self.vectors is None else self.vectors[0]
+        return 0 if known is None else known.shape[1]
 
     @property
     def nbytes(self) -> int:
         """Bytes that this unit takes in a message, groups left out."""
-        return _bytes(self.grouping, self.heads)
+        return _bytes(self.grouping, self.heads, 0 if self.vectors is None else self.vectors[0].shape[-1])
 
     def encoded(self) -> Encoded:
         """The block as it is sent."""
+        if self.vectors is not None:
+            return self._encoded_vectors(*self.vectors)
         content, g = self.content, self.grouping
         if self.bias is None or content is None or content.shape != (g.nG, len(self.bias), g.N, g.N):
             came = None if content is None else content.shape
@@ -96,7 +109,38 @@ class Unit:
             softmax(rows.astype(np.float64) + bias + mask) if self.probs is None else _by_token(self.probs, g)
         )
         error = float(np.abs(shown - truth).max())
-        return Encoded(codes, high, span, table, float(shown.max()), error)
+        return Encoded({"codes": codes, "high": high, "span": span}, table, float(shown.max()), error)
+
+    def _encoded_vectors(self, q: np.ndarray, k: np.ndarray) -> Encoded:
+        """Queries and keys as they are sent, and the error of the attention that they give."""
+        g, bias = self.grouping, self.bias
+        if bias is None or q.shape != k.shape or q.shape[:3] != (g.nG, len(bias), g.N):
+            expected = f"(nG, nH, N, d) = ({g.nG}, nH, {g.N}, d)"
+            raise ValueError(f"queries and keys are {q.shape} and {k.shape}; expected {expected}")
+        (nq, sq), (nk, sk) = (_in_steps(x) for x in (q, k))  # nG, nH, N, d; nG, nH, N, 1
+        error = peak = 0.0
+        some = max(1, CHUNK // (len(bias) * g.N**2))
+        for at in (slice(i, i + some) for i in range(0, g.nG, some)):
+            there = g.valid[at]
+            added = bias + np.where(there, 0, MASKED)[:, None, None]  # groups, nH, N, N
+            shown = softmax((nq[at] * sq[at]) @ (nk[at] * sk[at]).swapaxes(-1, -2) + added)
+            truth = (
+                softmax(q[at].astype(np.float64) @ k[at].swapaxes(-1, -2) + added)
+                if self.probs is None
+                else self.probs[at]
+            )
+            asked = np.broadcast_to(there[:, None], shown.shape[:3])  # of padding, nothing is shown
+            error = max(error, float(np.abs(shown - truth)[asked].max(initial=0.0)))
+            peak = max(peak, float(shown[asked].max(initial=0.0)))
+        whole = {"q": nq.astype(np.int16), "k": nk.astype(np.int16), "q_step": sq, "k_step": sk}
+        content = {name: _by_token(x, g) for name, x in whole.items()}
+        return Encoded(content, bias_by_offset(bias, g.Gh, g.Gw), peak, error)
+
+
+def _in_steps(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Vectors (..., d) as whole numbers up to `TOP`, float64, and the length of a step, float32 (..., 1)."""
+    step = (np.abs(x).max(-1, keepdims=True) / TOP).astype(np.float32)
+    return np.rint(x / np.where(step > 0, step, 1)).astype(np.float64), step
 
 
 @dataclass(frozen=True)
@@ -104,17 +148,14 @@ class Encoded:
     """The attention of one block as it is sent.
 
     Attributes:
-        codes: Content logits, uint16 (H*W, nH, N), see `quantise`.
-        high: The largest logit of each row, float32 (H*W, nH).
-        span: The span of each row, float32 (H*W, nH).
+        content: "codes" uint16 (H*W, nH, N), "high" and "span" float32 (H*W, nH), see `quantise`; or "q" and
+            "k" int16 (H*W, nH, d), "q_step" and "k_step" float32 (H*W, nH).
         bias: Position bias at every offset, float32 (nH, (2Gh-1) * (2Gw-1)).
         peak: The largest attention.
         error: The largest difference between a probability shown and the model's.
     """
 
-    codes: np.ndarray
-    high: np.ndarray
-    span: np.ndarray
+    content: Mapping[str, np.ndarray]
     bias: np.ndarray
     peak: float
     error: float
@@ -130,6 +171,7 @@ class Kept:
         grouping: How the block cuts its map.
         heads: The number of heads.
         encoded: Returns the block as it is sent.
+        depth: Numbers in a query or a key, d.
     """
 
     stage: int
@@ -137,15 +179,24 @@ class Kept:
     grouping: Grouping
     heads: int
     encoded: Callable[[], Encoded]
+    depth: int = 0
 
     @property
     def nbytes(self) -> int:
         """Bytes that this block takes in a message, groups left out."""
-        return _bytes(self.grouping, self.heads)
+        return _bytes(self.grouping, self.heads, self.depth)
 
 
-def _bytes(g: Grouping, heads: int) -> int:
+def _direct_bytes(g: Grouping, heads: int) -> int:
     return g.H * g.W * heads * (2 * g.N + 8) + heads * (2 * g.Gh - 1) * (2 * g.Gw - 1) * 4
+
+
+def _bytes(g: Grouping, heads: int, depth: int) -> int:
+    """Bytes of a block's attention, in the form in which it is sent."""
+    direct = _direct_bytes(g, heads)
+    if not depth or direct <= DIRECT:
+        return direct
+    return direct - g.H * g.W * heads * (2 * g.N + 8) + g.H * g.W * heads * (4 * depth + 8)
 
 
 @dataclass(frozen=True)
@@ -175,6 +226,7 @@ def pack(
     photo: Image.Image | None = None,
     start: Mapping[str, Any] | None = None,
     limit: int = LIMIT,
+    alone: int = 0,
     name: str = "figure",
     source: str = "",
     part: Part = "whole",
@@ -193,6 +245,7 @@ def pack(
         photo: The pixels the model saw; None draws plain tokens.
         start: Any of stage, block, head, row, col, locked.
         limit: Bytes.
+        alone: Bytes that the starting block may take, if more than the limit; then it is sent alone.
         name: The figure's own name, by which Python moves it to a place.
         source: What made this attention (photo, model, size). A figure that gets a message with the same
             source keeps the blocks that it was sent before.
@@ -213,7 +266,7 @@ def pack(
     tables = list(dict.fromkeys(u.grouping for u in units))
     groups = [arrays.grouping(g) for g in tables]
     first = (begin["stage"], begin["block"])
-    chosen = _choose(units, first, limit - arrays.size - HEADER)
+    chosen = _choose(units, first, limit - arrays.size - HEADER, alone)
     stage = {key for key in chosen if key[0] == first[0]} - {has}
     inside = {"whole": chosen, "first": {first}, "stage": stage}[part]
     stages, error = _stages(units, inside, chosen, tables, strides, arrays)
@@ -233,19 +286,22 @@ def pack(
     return Packed(packed.header, packed.body, packed.start, sent, left)
 
 
-def _choose(units: Sequence[Unit | Kept], first: tuple[int, int], limit: int) -> set[tuple[int, int]]:
+def _choose(
+    units: Sequence[Unit | Kept], first: tuple[int, int], limit: int, alone: int
+) -> set[tuple[int, int]]:
     """The (stage, block) that fit, nearest to the starting block first."""
     weight = {(u.stage, u.block): u.nbytes for u in units}
     if first not in weight:
         raise ValueError(f"there is no block {first}; there are {sorted(weight)}")
-    if weight[first] > limit:
+    most = max(limit, alone)
+    if weight[first] > most:
         raise ValueError(
-            f"block {first} needs {weight[first] / 1e6:.1f} MB; a message takes {limit / 1e6:.1f} MB. "
+            f"block {first} needs {weight[first] / 1e6:.1f} MB; a message takes {most / 1e6:.1f} MB. "
             "Choose a smaller input size or a later stage"
         )
     order = sorted(weight, key=lambda k: (abs(k[0] - first[0]), abs(k[1] - first[1]), k))
-    chosen, total = set(), 0
-    for key in order:
+    chosen, total = {first}, weight[first]
+    for key in order[1:]:
         if total + weight[key] <= limit:
             chosen.add(key)
             total += weight[key]
@@ -272,9 +328,8 @@ def _stages(
             stage["heads"] = unit.heads
             if (unit.stage, unit.block) in inside:
                 sent = unit.encoded()
-                entry |= {
-                    name: arrays.array(getattr(sent, name)) for name in ("codes", "high", "span", "bias")
-                }
+                entry |= {name: arrays.array(values) for name, values in sent.content.items()}
+                entry["bias"] = arrays.array(sent.bias)
                 entry["peak"] = sent.peak
                 error = max(error, sent.error)
             elif (unit.stage, unit.block) not in chosen:
@@ -284,8 +339,8 @@ def _stages(
 
 
 def _by_token(rows: np.ndarray, g: Grouping) -> np.ndarray:
-    """Rows (nG, nH, N, N) in the order of the map, padding dropped: (H*W, nH, N)."""
-    return g.scatter(rows.swapaxes(1, 2)).reshape(g.H * g.W, rows.shape[1], g.N)
+    """Rows (nG, nH, N, n) in the order of the map, padding dropped: (H*W, nH, n)."""
+    return g.scatter(rows.swapaxes(1, 2)).reshape(g.H * g.W, rows.shape[1], rows.shape[3])
 
 
 def html(packed: Packed, title: str = "cfviz", lang: str = "en") -> str:
@@ -334,5 +389,7 @@ def unit(arrays: Mapping[str, np.ndarray], s: int, b: int, g: Grouping) -> Unit:
     q, k, bias = (
         np.asarray(arrays[point_names.attention(s, b, name)], np.float32) for name in ("q", "k", "bias")
     )
-    content = q @ k.swapaxes(-1, -2) * np.float32(q.shape[-1] ** -0.5)  # nG, nH, N, N
-    return Unit(s, b, g, content, bias, arrays.get(point_names.attention(s, b)))
+    scale, probs = np.float32(q.shape[-1] ** -0.5), arrays.get(point_names.attention(s, b))
+    if _direct_bytes(g, q.shape[1]) > DIRECT:
+        return Unit(s, b, g, None, bias, probs, (q * scale, k))
+    return Unit(s, b, g, q @ k.swapaxes(-1, -2) * scale, bias, probs)  # nG, nH, N, N

@@ -1,4 +1,4 @@
-// Logits and attention of one query, from the 16-bit content and the position bias.
+// Logits and attention of one query, from the 16-bit content, or queries and keys, and the position bias.
 
 export const MASKED = -1e6;
 
@@ -8,14 +8,13 @@ export class Block {
     this.b = entry.b;
     this.groups = groups;
     this.kind = groups.kind;
-    this.ready = Boolean(entry.codes);
+    this.ready = Boolean(entry.bias);
     this.peak = entry.peak ?? 1;
     if (!this.ready) return;
-    this.codes = array(entry.codes);
-    this.high = array(entry.high);
-    this.span = array(entry.span);
     this.bias = array(entry.bias);
-    this.heads = this.high.length / (groups.H * groups.W);
+    const parts = entry.codes ? ["codes", "high", "span"] : ["q", "k", "q_step", "k_step"];
+    for (const name of parts) this[name] = array(entry[name]);
+    this.heads = this.bias.length / ((2 * groups.Gh - 1) * (2 * groups.Gw - 1));
   }
 
   /** Write a query's content and position logits into two arrays of N. */
@@ -23,12 +22,25 @@ export class Block {
     const { N, Gh, Gw, W, offset } = this.groups;
     const token = this.groups.row(group, query) * W + this.groups.col(group, query);
     const line = token * this.heads + head;
-    const high = this.high[line];
-    const span = this.span[line];
     const table = head * (2 * Gh - 1) * (2 * Gw - 1);
-    for (let k = 0; k < N; k++) {
-      content[k] = high - span * (this.codes[line * N + k] / 65535) ** 2;
-      position[k] = this.bias[table + offset[query * N + k]];
+    for (let k = 0; k < N; k++) position[k] = this.bias[table + offset[query * N + k]];
+    if (this.codes) {
+      const [high, span] = [this.high[line], this.span[line]];
+      for (let k = 0; k < N; k++) content[k] = high - span * (this.codes[line * N + k] / 65535) ** 2;
+    } else this.products(head, group, line, content);
+  }
+
+  /** Write the products of one query with the keys of its group; 0 for padding, which is masked. */
+  products(head, group, line, content) {
+    const { groups, q, k } = this;
+    const d = k.length / this.k_step.length;
+    for (let slot = 0; slot < groups.N; slot++) {
+      content[slot] = 0;
+      if (!groups.valid(group, slot)) continue;
+      const other = (groups.row(group, slot) * groups.W + groups.col(group, slot)) * this.heads + head;
+      let sum = 0;
+      for (let i = 0; i < d; i++) sum += q[line * d + i] * k[other * d + i];
+      content[slot] = sum * this.q_step[line] * this.k_step[other];
     }
   }
 }

@@ -20,8 +20,9 @@ from cfviz import web
 from cfviz.figures.live import attention as living
 from cfviz.figures.live import logits
 from cfviz.figures.live.message import opened as reopened
-from cfviz.geometry import grouping, lsda, offsets
+from cfviz.geometry import MASKED, grouping, lsda, offsets
 from cfviz.run import inspect
+from cfviz.stats import softmax
 from cfviz.words import figure_words
 
 WATCH = [f"layers.*.blocks.*.attn.{point}" for point in ("q", "k", "bias", "probs")]
@@ -100,6 +101,48 @@ def test_the_models_attention_can_be_read_from_the_message(
             assert sent[keys] == pytest.approx(g.scatter(content).reshape(sent.shape)[keys], abs=1e-3)
 
 
+@pytest.mark.parametrize("lda", ["regions", "whole"])
+@pytest.mark.parametrize("size", [(96, 96), (96, 160), (160, 320)])
+def test_large_blocks_are_sent_as_queries_and_keys(
+    tiny_model, size: tuple[int, int], lda: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At 448 px, groups of 14 x 14 tokens need 15 MB as logits and were refused; 2.7 MB are enough."""
+    monkeypatch.setattr(living, "DIRECT", 0)
+    photo = np.random.default_rng(1).integers(0, 255, (*size, 3), np.uint8)
+    trace = inspect(photo, tiny_model(), size, watch=WATCH, lda=lda)
+    monkeypatch.setattr(living, "CHUNK", 5000)
+    units = living.units(trace.arrays, trace.groupings)
+    packed = pack(units, size=size, strides={s: 4 * 2**s for s in range(4)})
+    assert packed.left == ()
+    assert packed.error < 1e-4
+    header, body = opened(packed.data)
+    for stage in header["stages"]:
+        for entry in stage["blocks"]:
+            at, g = f"layers.{stage['s']}.blocks.{entry['b']}.attn.", trace.grouping(stage["s"], entry["b"])
+            bias, probs = trace[at + "bias"], trace[at + "probs"]
+            sent = {}
+            for name in "qk":
+                step = array(body, entry[f"{name}_step"]).reshape(g.H, g.W, stage["heads"], 1)
+                sent[name] = array(body, entry[name]).reshape(*step.shape[:3], -1) * step.astype(np.float64)
+                sent[name] = g.gather(sent[name]).swapaxes(1, 2)  # nG, nH, N, d
+            assert sent["q"][g.valid.nonzero()[0]].any()
+            mask = np.where(g.valid, 0, MASKED)[:, None, None]
+            logits_ = sent["q"] @ sent["k"].swapaxes(-1, -2) + bias + mask
+            real = np.broadcast_to(g.valid[:, None], logits_.shape[:3])
+            off = np.abs(softmax(logits_) - probs)[real].max()
+            assert off <= packed.error + 1e-7
+    nbytes = sum(one.nbytes for one in units)
+    assert nbytes <= len(body) < 1.2 * nbytes + 20_000
+
+
+def test_the_block_looked_at_may_be_larger_than_a_message() -> None:
+    units = [unit(12, 12, b) for b in range(4)]
+    packed = pack(units, limit=25_000, alone=units[0].nbytes, start={"stage": 0, "block": 2})
+    assert packed.sent == ((0, 2),)
+    with pytest.raises(ValueError, match=r"needs .* MB; a message takes"):
+        pack(units, limit=25_000, alone=units[0].nbytes - 1)
+
+
 def test_a_block_is_encoded_once_and_the_message_is_the_same() -> None:
     units, made = [unit(12, 12, b) for b in range(3)], []
 
@@ -112,7 +155,8 @@ def test_a_block_is_encoded_once_and_the_message_is_the_same() -> None:
                 found.append(one.encoded())
             return found[0]
 
-        return living.Kept(one.stage, one.block, one.grouping, one.heads, encode)
+        depth = 0 if one.vectors is None else one.vectors[0].shape[-1]
+        return living.Kept(one.stage, one.block, one.grouping, one.heads, encode, depth)
 
     blocks = [kept(one) for one in units]
     assert [one.nbytes for one in blocks] == [one.nbytes for one in units]

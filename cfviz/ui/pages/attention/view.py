@@ -29,6 +29,7 @@ from . import measures
 from .measures import AttentionSubject, subject_of
 
 NAME = "attention.figure"
+ALONE = 32_000_000  # bytes of one block that the reader goes to
 SELECTION = ("stage", "block", "head", "row", "col")
 START, SENT = "cfviz.attention.start", "cfviz.attention.sent"
 DEPENDENCE = "cfviz.attention.dependence"
@@ -146,18 +147,18 @@ def packed_message(
         blocks, size=_trace.size, strides=strides, strings=figure_words("attention", _lang), name=NAME,
         source=source,
         photo=None if part == "stage" else _trace.crop,
-        start={"stage": at[0], "block": at[1]}, part=part, has=has,
+        start={"stage": at[0], "block": at[1]}, part=part, has=has, alone=ALONE,
     )  # fmt: skip
 
 
 def block_of(trace: Trace, s: int, b: int) -> Kept:
     """One block of the figure, encoded once whichever block a message begins with."""
-    g, heads = trace.grouping(s, b), trace[point_names.attention(s, b, "bias")].shape[0]
+    g, (_, heads, _, depth) = trace.grouping(s, b), trace[point_names.attention(s, b, "q")].shape
 
     def encode() -> Encoded:
         return unit(trace.arrays, s, b, g).encoded()
 
-    return Kept(s, b, g, heads, lambda: cached_with_trace(trace, ("attention sent", s, b), encode))
+    return Kept(s, b, g, heads, lambda: cached_with_trace(trace, ("attention sent", s, b), encode), depth)
 
 
 def show_attention(ctx: Context, subject: AttentionSubject) -> None:
