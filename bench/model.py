@@ -36,9 +36,7 @@ def against_reference(checkout: Path, variant: str, rounds: int) -> Iterator[Row
     All take turns, so each finds the processor's cache as the others left it.
     """
     ours = _model(variant)
-    theirs = _reference(checkout, variant)
-    missing = theirs.load_state_dict(ours.state_dict(), strict=False)
-    assert not missing.missing_keys, missing
+    theirs = reference(checkout, variant, ours)
     half = _model(variant, BF16)
     half.load_state_dict(ours.state_dict())
     for batch, targets in ((1, (0.70, 0.52)), (8, (0.68, 0.43))):
@@ -59,11 +57,11 @@ def against_reference(checkout: Path, variant: str, rounds: int) -> Iterator[Row
             yield at_most(
                 f"{what}: our {name} over {authors}", ratio(times, name, authors), target, note=note
             )
-        for name, call in others.items():
+        for name, found in others.items():
             if name == authors:
                 continue
-            if isinstance(call, str):
-                yield Row(f"{what}: our fp32 over theirs, {name}", call)
+            if isinstance(found, str):
+                yield Row(f"{what}: our fp32 over theirs, {name}", found)
                 continue
             note = f"{ms(times, name):.1f} ms; over {authors} {ratio(times, name, authors):.2f}x"
             yield at_most(f"{what}: our fp32 over theirs, {name}", ratio(times, "fp32", name), 1, note=note)
@@ -163,8 +161,8 @@ def _call(model: Any, x: torch.Tensor) -> Callable[[], Any]:
     return call
 
 
-def _reference(checkout: Path, variant: str) -> Any:
-    """The authors' model, from a checkout of their repository."""
+def reference(checkout: Path, variant: str, ours: CrossFormer, size: int = 224) -> Any:
+    """The authors' model with our weights, for one input size, from a checkout of their repository."""
     path = checkout / "models" / "crossformer.py"
     if not path.is_file():
         raise ValueError(f"{checkout} is no checkout of the authors' code: it has no models/crossformer.py")
@@ -176,7 +174,9 @@ def _reference(checkout: Path, variant: str) -> Any:
     with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
         warnings.simplefilter("ignore")
         spec.loader.exec_module(module)
-        return module.CrossFormer(
+        theirs = module.CrossFormer(
+            img_size=size,
+            num_classes=ours.num_classes,
             patch_size=[4, 8, 16, 32],
             merge_size=[[2, 4]] * 3,
             mlp_ratio=[4.0] * 4,
@@ -187,3 +187,6 @@ def _reference(checkout: Path, variant: str) -> Any:
             crs_interval=list(config["interval"]),
             use_acl=config.get("cooling", False),
         ).eval()
+    missing = theirs.load_state_dict(ours.state_dict(), strict=False)
+    assert not missing.missing_keys, missing
+    return theirs
