@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from collections.abc import Sequence
 from math import sqrt
 
 import numpy as np
@@ -62,6 +63,44 @@ def share_change(lost: int, won: int, n: int) -> tuple[float, float, float]:
         raise ValueError(f"got {lost} lost and {won} won of {n}, expected 0 <= lost + won <= n and n > 0")
     value, low, high = mean_change(won - lost, won + lost, n)
     return value, max(-1.0, low), min(1.0, high)
+
+
+def mcnemar(lost: int, won: int) -> float:
+    """Compute the exact two-sided p-value of McNemar's test, that photos are lost and won equally often.
+
+    Only the photos that changed count: if the two methods were equally good, each would be won with
+    probability 1/2, so the number of either kind is binomial.
+
+    Args:
+        lost: Number of photos that were right and no longer are.
+        won: Number of photos that were wrong and are now right.
+
+    Returns:
+        1 if no photo changed.
+
+    Source: Q. McNemar, "Note on the sampling error of the difference between correlated proportions or
+        percentages", 1947, with the exact distribution instead of chi-square.
+    """
+    if min(lost, won) < 0:
+        raise ValueError(f"got {lost} lost and {won} won, expected whole numbers from 0")
+    n, few = lost + won, min(lost, won)
+    term = tail = 1  # n over k, and the sum up to k: whole numbers, so nothing is rounded before the end
+    for k in range(1, few + 1):
+        term = term * (n - k + 1) // k
+        tail += term
+    return min(1.0, 2 * tail / 2**n)
+
+
+def holm(p: Sequence[float]) -> list[float]:
+    """Correct p-values for the number of comparisons; the chance of any false finding stays below the level.
+
+    Source: S. Holm, "A simple sequentially rejective multiple test procedure", 1979.
+    """
+    corrected, most = [0.0] * len(p), 0.0
+    for rank, i in enumerate(sorted(range(len(p)), key=lambda i: p[i])):
+        most = max(most, min(1.0, (len(p) - rank) * p[i]))
+        corrected[i] = most
+    return corrected
 
 
 def mean_change(total: int, squares: int, n: int) -> tuple[float, float, float]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import math
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cfviz.analysis import accuracy_by_size as accuracy
+from cfviz.analysis.accuracy_by_size import Difference
 
 
 def row(hits: np.ndarray, bias: str = "own", size: int = 256, **more) -> dict:
@@ -94,13 +96,18 @@ def test_extrapolation_breaks_at_the_smallest_significant_loss() -> None:
         rows += [row(hits, bias, size) for size in (160, 224, 256, 320, 384)]
 
     def breaks(rows, window, ways, trained):
-        return accuracy.extrapolation_break(accuracy.extrapolation_gains(rows, window, ways, trained))
+        return accuracy.extrapolation_break(gains(rows, window, ways, trained))
+
+    def gains(rows, window, ways, trained):
+        methods = [("dpb", way) for way in ways]
+        tests = accuracy.tested(rows, ("dpb", "own"), methods)
+        return accuracy.extrapolation_gains(tests, window, methods, trained)
 
     found, way = breaks(rows, "scaled", ("bicubic", "none"), SEVEN)
     assert (found.size, way) == (320, "none")
     assert found.value == pytest.approx(-0.4)
     assert breaks(rows, "scaled", ("bicubic",), SEVEN)[1] == "bicubic"
-    assert accuracy.extrapolation_gains(rows, "scaled", ("clamp",), SEVEN) == []  # not measured
+    assert gains(rows, "scaled", ("clamp",), SEVEN) == []  # not measured
     assert breaks(rows[:3] + rows[5:8], "scaled", ("bicubic",), SEVEN) is None
     assert breaks(rows, "fixed", ("bicubic", "none"), SEVEN) is None
     assert breaks(rows, "scaled", ("none",), (8, 8, 8, 8)) is None  # G = 8 has no new offsets
@@ -108,11 +115,71 @@ def test_extrapolation_breaks_at_the_smallest_significant_loss() -> None:
 
 def test_a_window_has_new_offsets_if_any_stage_has() -> None:
     nano = (8, 8, 8, 7)  # trained at 128 px with G = 8 and at 224 px with G = 7
-    assert not accuracy.has_new_offsets(224, 8, nano)  # the last map is 7 x 7
-    assert accuracy.has_new_offsets(256, 8, nano)  # and here 8 x 8
-    assert not accuracy.has_new_offsets(256, 8, (8, 8, 8, 8))
-    assert not accuracy.has_new_offsets(448, 7, nano)
-    assert accuracy.has_new_offsets(256, 8, SEVEN)
+
+    def new(size, G, trained, lda="regions", depths=(2, 2, 2, 1)):
+        place = {"interval": [8, 4, 2, 1], "lda": lda}
+        return accuracy.has_new_offsets(Difference(size, "x", G, 0, 0, 0, 9, **place), trained, depths)
+
+    assert not new(224, 8, nano)  # the last map is 7 x 7
+    assert new(256, 8, nano)  # and here 8 x 8
+    assert not new(256, 8, (8, 8, 8, 8))
+    assert not new(448, 7, nano)
+    assert new(256, 8, SEVEN)
+    assert not new(256, 7, nano, "whole")  # groups of LDA are 8 x 8, and the last stage has no LDA
+    assert new(256, 7, nano, "whole", (2, 2, 2, 2))
+    assert new(288, 7, nano, "whole")
+    assert new((192, 640), 7, nano)  # the last map, 6 x 20, is one group of 20 x 20
+    assert new((192, 640), 7, nano, "whole")  # groups of 6 x 20
+
+
+def test_tests_are_exact_and_corrected_together() -> None:
+    """20 photos won and 5 lost; the smallest p counts as often as there are comparisons."""
+    one = np.arange(100) < 60
+    other = one.copy()
+    other[:20] = False
+    other[60:65] = True
+    p = 2 * sum(math.comb(25, k) for k in range(6)) / 2**25
+    (d,) = accuracy.differences(
+        [row(one), row(other, "bicubic")], ("dpb", "own"), ("dpb", "bicubic"), "scaled"
+    )
+    assert (d.lost, d.won, d.p, d.corrected, d.sign) == (5, 20, pytest.approx(p), None, 1)
+    slight = one.copy()
+    slight[0] = False
+    rows = [row(one), row(other, "bicubic"), row(slight, "clamp"), row(one, "cut")]
+    rows += [{**r, "window": "fixed", "size": 224} for r in rows[:2]]
+    rows += [{**r, "window": "scaled", "size": 224} for r in rows[4:6]]  # the same comparison again
+    methods = [("dpb", way) for way in ("bicubic", "clamp", "cut", "none")]
+    tests = accuracy.tested(rows, ("dpb", "own"), methods)
+    assert accuracy.comparisons(tests) == 3
+    (at_224, d), (clamp,), (cut,) = (tests["scaled", method] for method in methods[:3])
+    assert d.corrected == pytest.approx(3 * p)
+    assert at_224.corrected == pytest.approx(3 * p)
+    assert (clamp.corrected, clamp.sign) == (1, 0)
+    assert (cut.corrected, cut.p, cut.sign) == (None, 1, 0)
+    assert tests["scaled", ("dpb", "none")] == []
+
+
+def test_many_comparisons_need_a_smaller_p() -> None:
+    """Alone p = 0.04 is significant, among twelve comparisons it is not."""
+    one = np.arange(100) < 60
+    other = one.copy()
+    other[:9] = False
+    other[60:62] = True  # 9 won, 2 lost: p = 0.065; 10 and 2: 0.039
+    other[9] = False
+    rows = [r for size in range(256, 640, 32) for r in (row(one, size=size), row(other, "bicubic", size))]
+    few = accuracy.tested(rows[:2], ("dpb", "own"), [("dpb", "bicubic")])["scaled", ("dpb", "bicubic")]
+    many = accuracy.tested(rows, ("dpb", "own"), [("dpb", "bicubic")])["scaled", ("dpb", "bicubic")]
+    assert [d.sign for d in few] == [1]
+    assert {d.sign for d in many} == {0}
+    assert all(d.low > 0 for d in many)  # each interval alone excludes 0
+
+
+def test_rectangles_are_compared_but_are_no_point_of_a_curve() -> None:
+    one = np.arange(100) < 90
+    rows = [row(one, size=[192, 640]), row(one, size=320), row(~one, "bicubic", [192, 640])]
+    (d,) = accuracy.differences(rows, ("dpb", "own"), ("dpb", "bicubic"), "scaled")
+    assert (d.size, d.sign) == ((192, 640), 1)
+    assert [r["size"] for r in accuracy.curve(rows, "dpb", "own", "scaled")] == [320]
 
 
 def test_a_gap_already_present_at_the_trained_size_is_not_drift() -> None:

@@ -280,6 +280,7 @@ def _facts(models: Sequence[MeasuredModel], photos: Photos, chosen: np.ndarray) 
         "trained_size": TRAINED_SIZE,
         "weights": {measured.name: measured.sha256 for measured in models},
         "trained_group": list(models[0].model.trained_group),
+        "depths": list(models[0].model.depths),
     }
 
 

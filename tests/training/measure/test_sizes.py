@@ -253,7 +253,7 @@ def test_the_command_measures_a_model_and_its_twin(
     settings = {tuple(row[name] for name in sizes.ROW_KEY) for row in result["rows"]}
     assert len(settings) == len(result["rows"]) == 2 * (6 + 4)
     assert set(result["weights"]) == {"dpb", "rpb"}
-    assert len(result["trained_group"]) == 4
+    assert len(result["trained_group"]) == len(result["depths"]) == 4
     assert str(tmp_path) not in out.read_text()
     assert "20/20" in first.err
     assert main([*command, "--json", str(out)]) == 0

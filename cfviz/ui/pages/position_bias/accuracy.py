@@ -13,6 +13,8 @@ import streamlit as st
 from cfviz.analysis import accuracy_by_size
 from cfviz.bundled import ASSETS
 from cfviz.figures.plots.position_bias import COLOURS, Line, size_curves
+from cfviz.framing import Size, as_pair, size_text
+from cfviz.options import BIAS_METHODS
 from cfviz.ui.context import Context
 from cfviz.ui.figures.position_bias import BiasSubject
 from cfviz.ui.widgets import chart
@@ -20,11 +22,13 @@ from cfviz.words import signed, together
 
 RESULTS = ASSETS / "results"
 COMMAND = "python -m cfviz sizes --data FOLDER --weights crossformer_nano --json sizes-own.json"
-WINDOWS = ("scaled", "fixed", "adaptive")
+WINDOWS = ("scaled", "fixed", "adaptive", "whole")
 SHOWN = ("accuracy", "difference")
 STAGES = 4
 SCHEMA = 2  # of results files, see `cfviz.training.measure.sizes`
 OWN, BASELINE = ("dpb", "own"), ("rpb", "own")
+TEST_HEAD = ("against", "size", "difference", "won", "lost", "p")
+SMALL = 1e-6  # a smaller p-value is not written out
 AGAINST = ("bicubic", "clamp", "cut", "none")  # methods that query a bias at no new offset
 COLUMNS = ("model", "bias", "window", "size", "group_size", "n", "correct", "value", "low", "high")
 Results = Mapping[str, Any]
@@ -65,6 +69,15 @@ def verdict(ctx: Context) -> list[str]:
     return lines or [ctx.t("position_bias.verdict_missing")]
 
 
+def tested(found: Results) -> accuracy_by_size.Tested:
+    """The model's own bias against every other method, and against its twin, tested together."""
+    main = main_of(found["rows"])
+    others = [(main, method) for method in BIAS_METHODS if method != "own"]
+    if main != BASELINE[0]:
+        others.append(BASELINE)
+    return accuracy_by_size.tested(found["rows"], (main, "own"), others)
+
+
 def sentences(ctx: Context, found: Results, window: str = "scaled") -> list[str]:
     """DPB evaluated anew against its own stretched table and against its twin, and where it breaks down.
 
@@ -73,24 +86,20 @@ def sentences(ctx: Context, found: Results, window: str = "scaled") -> list[str]
         found: A results file.
         window: One of the file's windows; sentences its rows cannot support are left out.
     """
-    rows, trained = found["rows"], found.get("trained_size", 224)
-    apart = accuracy_by_size.differences(rows, OWN, ("dpb", "bicubic"), window)
+    rows, trained, all_tests = found["rows"], found.get("trained_size", 224), tested(found)
+    apart = all_tests.get((window, ("dpb", "bicubic")), [])
     lines = [_against(ctx, "verdict", accuracy_by_size.verdict(apart, trained))]
-    lines.append(
-        _against(
-            ctx,
-            "twin",
-            accuracy_by_size.verdict(accuracy_by_size.differences(rows, OWN, BASELINE, window), None),
-        )
-    )
+    twin = all_tests.get((window, BASELINE), []) if main_of(rows) == OWN[0] else []
+    lines.append(_against(ctx, "twin", accuracy_by_size.verdict(twin, None)))
     if lines[1]:
         change = _drift(ctx, accuracy_by_size.drift(rows, OWN, BASELINE, window, trained), trained)
         lines[1] = together(lines[1], change)
-    if any(
-        d.size > trained and accuracy_by_size.has_new_offsets(d.size, d.group_size, largest(found))
-        for d in apart
-    ):
-        lines.append(_breaks(ctx, found, window, trained))
+    methods = [("dpb", method) for method in AGAINST]
+    gains = accuracy_by_size.extrapolation_gains(
+        all_tests, window, methods, largest(found), trained, found.get("depths", (1,) * STAGES)
+    )
+    if any(method == "bicubic" for _, method in gains):
+        lines.append(_breaks(ctx, gains))
     return [line for line in lines if line]
 
 
@@ -106,8 +115,8 @@ def _against(ctx: Context, name: str, outcome: accuracy_by_size.Verdict | None) 
     alike = outcome.best.value == outcome.worst.value
     between = ctx.t(
         "position_bias.between_same" if alike else "position_bias.between",
-        best=with_interval(outcome.best), best_at=outcome.best.size,
-        worst=with_interval(outcome.worst), worst_at=outcome.worst.size,
+        best=with_interval(outcome.best), best_at=_px(outcome.best.size),
+        worst=with_interval(outcome.worst), worst_at=_px(outcome.worst.size),
     )  # fmt: skip
     fields = {"wins": _sizes(ctx, outcome.wins), "losses": _sizes(ctx, outcome.losses)}
     fields["how"] = ctx.t("position_bias.paired" if outcome.best.paired else "position_bias.unpaired")
@@ -122,30 +131,31 @@ def _drift(ctx: Context, found: Sequence[accuracy_by_size.Difference], trained: 
     most = max(sure or found, key=lambda d: abs(d.value))
     key = "position_bias.twin_drift" if sure else "position_bias.twin_still"
     sizes = _sizes(ctx, tuple(d.size for d in sure))
-    return ctx.t(key, trained=trained, sizes=sizes, by=with_interval(most), at=most.size)
+    return ctx.t(key, trained=trained, sizes=sizes, by=with_interval(most), at=_px(most.size))
 
 
-def _breaks(ctx: Context, found: Results, window: str, trained: int) -> str:
-    gains = accuracy_by_size.extrapolation_gains(found["rows"], window, AGAINST, largest(found), trained)
+def _breaks(ctx: Context, gains: Sequence[tuple[accuracy_by_size.Difference, str]]) -> str:
     names = {method: ctx.t(f"position_bias.figure.way_{method}") for _, method in gains}
     broken = accuracy_by_size.extrapolation_break(gains)
     if broken is None:
         d, least = min(gains, key=lambda one: one[0].value)
-        most = max(one.size for one, _ in gains)
+        most = max((one.size for one, _ in gains), key=as_pair)
         methods = ctx.t("position_bias.comma").join(
             ctx.t("position_bias.quoted", way=method) for method in names.values()
         )
         return ctx.t(
             "position_bias.breaks_nowhere",
-            size=most,
+            size=_px(most),
             ways=methods,
             by=with_interval(d),
-            at=d.size,
+            at=_px(d.size),
             way=names[least],
             n=d.n,
         )
     d, method = broken
-    return ctx.t("position_bias.breaks", size=d.size, G=d.group_size, by=with_interval(d), way=names[method])
+    return ctx.t(
+        "position_bias.breaks", size=_px(d.size), G=d.group_size, by=with_interval(d), way=names[method]
+    )
 
 
 def with_interval(d: accuracy_by_size.Difference) -> str:
@@ -153,8 +163,39 @@ def with_interval(d: accuracy_by_size.Difference) -> str:
     return f"{signed(100 * d.value)} [{signed(100 * d.low)}, {signed(100 * d.high)}]"
 
 
-def _sizes(ctx: Context, sizes: tuple[int, ...]) -> str:
-    return ctx.t("position_bias.comma").join(f"{size} px" for size in sizes)
+def _px(size: Size) -> str:
+    """ "224", or "192 × 640"."""
+    return str(size) if isinstance(size, int) else size_text(size)
+
+
+def _sizes(ctx: Context, sizes: tuple[Size, ...]) -> str:
+    return ctx.t("position_bias.comma").join(f"{_px(size)} px" for size in sizes)
+
+
+# ---------------------------------------------------------------- in tests
+
+
+def show_tests(ctx: Context, found: Results, window: str) -> None:
+    """Every comparison of a window, with what its test counts."""
+    t, tests = ctx.t, tested(found)
+    lines = [
+        _test_line(ctx, method, d)
+        for (where, method), several in tests.items()
+        for d in several
+        if where == window and d.corrected is not None
+    ]
+    if not lines:
+        return
+    with st.expander(t("position_bias.tests_title", n=len(lines))):
+        head = [t(f"position_bias.tests_{name}") for name in TEST_HEAD]
+        st.markdown("\n".join(["| " + " | ".join(head) + " |", "|---|--:|--:|--:|--:|--:|", *lines]))
+
+
+def _test_line(ctx: Context, method: accuracy_by_size.Method, d: accuracy_by_size.Difference) -> str:
+    name = ctx.t("position_bias.figure.way_" + ("twin" if method == BASELINE else method[1]))
+    p = f"{d.corrected:.2g}" if d.corrected and d.corrected >= SMALL else f"< {SMALL}"
+    shown = f"**{p}**" if d.sign else p
+    return f"| {name} | {_px(d.size)} | {with_interval(d)} | {d.won} | {d.lost} | {shown} |"
 
 
 # ---------------------------------------------------------------- in curves
@@ -182,8 +223,8 @@ def show_accuracy(ctx: Context, subject: BiasSubject) -> None:
     ctx.put(curves=window, curve=shown)
     st.markdown("\n".join(f"- {line}" for line in sentences(ctx, found, window)))
     show_curves(ctx, found, window, shown, "sizes" if shown == "accuracy" else "less")
-    comparisons = len(lines_of(ctx, found["rows"], window, "difference"))
-    notes = [t("position_bias.sizes_chance", ways=comparisons)]
+    show_tests(ctx, found, window)
+    notes = [t("position_bias.sizes_chance", n=accuracy_by_size.comparisons(tested(found)))]
     if any(row["model"] == "rpb" for row in found["rows"]):
         notes.append(t("position_bias.sizes_seed"))
     if subject.trace.weights.sha256 not in found.get("weights", {}).values():
@@ -211,7 +252,7 @@ def lines_of(
                 if method == "own"
                 else accuracy_by_size.differences(rows, (main, "own"), (model, bias), window)
             )
-            points = [(d.size, d.value, d.low, d.high) for d in apart]
+            points = [(d.size, d.value, d.low, d.high) for d in apart if isinstance(d.size, int)]
         if points:
             sizes, values, low, high = zip(*points, strict=True)
             name = ctx.t(f"position_bias.figure.way_{method}")
