@@ -160,10 +160,41 @@ def head_order(found: Measures, by: str) -> np.ndarray:
 # ---------------------------------------------------------------- other windows
 
 
-def untrained_offsets(Gh: int, Gw: int, trained: int) -> np.ndarray:
-    """Which offsets of a Gh x Gw group a group of `trained` x `trained` lacks: bool (2Gh-1, 2Gw-1)."""
-    far = np.abs(offsets(Gh, Gw)).max(1) >= trained
+def untrained_offsets(Gh: int, Gw: int, trained: int | tuple[int, int]) -> np.ndarray:
+    """Which offsets of a Gh x Gw group the groups of training lack: bool (2Gh-1, 2Gw-1).
+
+    Args:
+        Gh: Height of the group, in tokens.
+        Gw: Width of the group, in tokens.
+        trained: Side of the largest groups of training, or their height and width.
+    """
+    far = (np.abs(offsets(Gh, Gw)) >= np.array(trained)).any(1)
     return far.reshape(2 * Gh - 1, 2 * Gw - 1)
+
+
+def untrained_pairs(groups: Grouping, trained: int | tuple[int, int]) -> float:
+    """The share of all (query, key) pairs whose offset the groups of training lack, 0 to 1.
+
+    Unlike the share of offsets it weighs each offset by the number of pairs that have it, near ones most.
+    Padding counts neither as a query nor as a key.
+
+    Args:
+        groups: How a block cuts its map.
+        trained: Side of the largest groups of training, or their height and width.
+    """
+    Th, Tw = (trained, trained) if isinstance(trained, int) else trained
+    patterns, which = groups.patterns
+    all_pairs = known = 0
+    for valid, times in zip(patterns.reshape(-1, groups.Gh, groups.Gw), np.bincount(which), strict=True):
+        rows, cols = int(valid.any(1).sum()), int(valid.any(0).sum())  # padding lies below and on the right
+        all_pairs += int(times) * (rows * cols) ** 2
+        known += int(times) * _near_pairs(rows, Th) * _near_pairs(cols, Tw)
+    return 1 - known / all_pairs
+
+
+def _near_pairs(n: int, trained: int) -> int:
+    """How many of the n * n pairs of places on a line are less than `trained` apart."""
+    return sum((1 if d == 0 else 2) * (n - d) for d in range(min(n, trained)))
 
 
 def resized_table(surfaces: np.ndarray, Gh: int, Gw: int, method: str) -> np.ndarray:

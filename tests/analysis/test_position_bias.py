@@ -8,7 +8,7 @@ import torch
 from torch.nn.functional import interpolate
 
 from cfviz.analysis import position_bias as pb
-from cfviz.geometry import lsda, offsets, relative_index
+from cfviz.geometry import Grouping, lsda, offsets, relative_index
 from cfviz.hooks import capture, edit
 from cfviz.models.probes import position_bias as probes
 from cfviz.options import BIAS_METHODS, TABLE_METHODS
@@ -213,3 +213,30 @@ def test_fixed_intervals_pad_a_256_px_input_from_64_to_112_tokens() -> None:
     even = pb.attention_load(lsda(56, 56, 1, 7, 8), 48)
     assert even.waste == 0
     assert even.padded == (56, 56)
+
+
+@pytest.mark.parametrize(
+    ("groups", "trained"),
+    [
+        (lsda(14, 14, 1, 7, 2), 7),
+        (lsda(10, 17, 0, 7, 1), 5),  # padded
+        (lsda(12, 40, 1, 7, 2, "whole"), 7),
+        (lsda(9, 13, 1, 4, 2, "whole"), (4, 6)),  # padded and rectangular, as in training
+        (lsda(6, 20, 0, 7, 1), 8),  # one group, mostly padding
+    ],
+)
+def test_untrained_pairs_are_counted_one_by_one(groups: Grouping, trained: int | tuple[int, int]) -> None:
+    """Compared with all pairs of tokens, padding left out; and with the offsets of a whole group."""
+    new = pb.untrained_offsets(groups.Gh, groups.Gw, trained).reshape(-1)[
+        relative_index(groups.Gh, groups.Gw)
+    ]
+    both = groups.valid[:, :, None] & groups.valid[:, None, :]  # nG, N, N
+    expected = (both & new).sum() / both.sum()
+    assert pb.untrained_pairs(groups, trained) == pytest.approx(expected)
+
+
+def test_training_on_rectangles_shows_the_offsets_of_both_sides() -> None:
+    new = pb.untrained_offsets(3, 5, (3, 4))
+    assert new.sum() == 2 * 5  # the columns four tokens apart
+    assert not pb.untrained_offsets(3, 5, (3, 5)).any()
+    assert (pb.untrained_offsets(3, 5, 3) == pb.untrained_offsets(3, 5, (3, 3))).all()

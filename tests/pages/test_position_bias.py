@@ -38,7 +38,25 @@ def test_the_page_runs_and_gives_the_cost_of_padding(page: AppTest) -> None:
     assert not page.exception
     page.segmented_control(key="position_bias.window").set_value("fixed").run()
     assert not page.exception
-    assert any("from 64 to 112 tokens per side" in text.value for text in page.markdown)
+    assert any("from 64 × 64 to 112 × 112 tokens" in text.value for text in page.markdown)
+
+
+def test_a_rectangle_with_lda_over_the_whole_map_has_its_groups_costs_and_answers(page: AppTest) -> None:
+    """At 192 x 640 px groups of LDA are 6 x 20; all kinds of window stand side by side."""
+    page.selectbox(key="position_bias.at").set_value((192, 640)).run()
+    page.segmented_control(key="position_bias.window").set_value("whole").run()
+    assert not page.exception
+    assert page.query_params["at"] in ("192x640", ["192x640"])
+    texts = [text.value for text in page.markdown]
+    (stages,) = (text for text in texts if "| LDA, 6 × 20, I 8 |" in text)
+    assert "| 3 | 12 × 40 | LDA, 6 × 20, I 2 | 12 × 40 | 0 % |" in stages
+    (beside,) = (text for text in texts if text.startswith("| Window |"))
+    rows = {line.split(" | ")[0]: line.split(" | ")[1:] for line in beside.splitlines()[2:]}
+    assert len(rows) == 4
+    assert rows["| LDA over the whole map"][:2] == ["6 × 20", "4 %"]
+    assert all(cells[-1].endswith("% |") for cells in rows.values())  # all have pairs beyond training
+    page.selectbox(key="position_bias.at").set_value(224).run()
+    assert not page.exception
 
 
 @pytest.mark.slow

@@ -53,7 +53,7 @@ class Way {
 
 /** The members of a group that are tokens; those of the last group asked for are kept. */
 function tokensOf(groups, group) {
-  if (groups.drawRequest !== group) {
+  if (groups.asked !== group) {
     const all = Array.from({ length: groups.N }, (_, k) => k).filter((k) => groups.valid(group, k));
     Object.assign(groups, {
       asked: group,

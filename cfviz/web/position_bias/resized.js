@@ -5,10 +5,10 @@ import { fill } from "../shared/text.js";
 import { entryAt, OffsetMap } from "./drawing.js";
 import { legendOf, pasted } from "./frame.js";
 import { fine, FLOOR, Part, span } from "./part.js";
-import { farthest, summary } from "./surface_maths.js";
+import { farthest, nearPairs, summary } from "./surface_maths.js";
 import { SvgPen } from "../shared/pen.js";
 
-const [LEAST, MOST] = [2, 28];
+const [LEAST, MOST] = [2, 48];
 
 export class ResizedPart extends Part {
   build(root) {
@@ -159,6 +159,7 @@ export class ResizedPart extends Part {
         Gh,
         Gw,
         share: (100 * share).toFixed(0),
+        pairs: (100 * (1 - nearPairs(Gh, G) * nearPairs(Gw, G))).toFixed(0),
       }),
     );
   }

@@ -198,6 +198,13 @@ export function farthest(values, from = 0) {
   return values.reduce((most, x) => Math.max(most, Math.abs(x - from)), 0);
 }
 
+/** Which share of the n * n pairs of places on a line are less than `trained` apart. */
+export function nearPairs(n, trained) {
+  let count = n;
+  for (let d = 1; d < Math.min(n, trained); d++) count += 2 * (n - d);
+  return count / n ** 2;
+}
+
 /** Root mean square and range of the values at which `take(dh, dw)` holds. */
 export function summary(values, Gh, Gw, take) {
   let [n, sum, square, low, high] = [0, 0, 0, Infinity, -Infinity];

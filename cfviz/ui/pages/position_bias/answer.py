@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import io
 from collections.abc import Mapping
-from contextlib import suppress
-from dataclasses import dataclass
+from contextlib import AbstractContextManager, suppress
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -16,12 +16,14 @@ from cfviz.data.decode import Photo
 from cfviz.data.images import prepare
 from cfviz.figures.live.logits import bias_by_offset
 from cfviz.figures.live.position_bias_answer import Card, pack
+from cfviz.framing import Size, as_pair, as_size, shape_of_photo, size_code, size_text
+from cfviz.geometry import Lda
 from cfviz.hooks import edit
 from cfviz.measured import quick
 from cfviz.models.crossformer import CrossFormer
 from cfviz.models.probes.position_bias import edits, methods_of, regrouped, sides_of, simplest_method
 from cfviz.models.room import check_room
-from cfviz.options import BIAS_METHODS
+from cfviz.options import BIAS_METHODS, TRAINED_SIZE
 from cfviz.run import forward, share_cores
 from cfviz.stats import softmax
 from cfviz.ui.compute import keys
@@ -42,7 +44,9 @@ from cfviz.words import decimal, figure_words, percent, short_name, signed, toge
 
 from .cost import show_costs
 
-WINDOWS = ("scaled", "fixed", "adaptive")
+WINDOWS = ("scaled", "fixed", "adaptive", "whole")
+RECTANGLES: tuple[Size, ...] = ((192, 640), (320, 448))
+SHORT = 320  # short side of the size that has the photo's shape, in pixels
 SIDES = range(2, 29)
 NAME = "position_bias.answer"  # of the figure
 PATIENCE = 0.15  # seconds the page waits for methods before it shows the finished ones
@@ -78,14 +82,16 @@ class Window:
     """Another input size and another partition.
 
     Attributes:
-        size: Input side in pixels.
+        size: Side of the input in pixels, or (height, width).
         G: The group size per stage.
         interval: The interval I per stage, or "adaptive".
+        lda: Form of long distance attention.
     """
 
-    size: int
+    size: Size
     G: tuple[int, ...]
     interval: Any
+    lda: Lda = "regions"
 
     def groups(self, model: CrossFormer) -> list[list[Any]]:
         """How every block partitions its map.
@@ -93,9 +99,13 @@ class Window:
         Raises:
             ValueError: If a forward with this window would take gigabytes.
         """
-        with regrouped(model, self.G, self.interval):
-            check_room(model, self.size, self.size)
-            return model.groupings(self.size, self.size)
+        with self.partition(model):
+            check_room(model, *as_pair(self.size))
+            return model.groupings(*as_pair(self.size))
+
+    def partition(self, model: CrossFormer) -> AbstractContextManager[None]:
+        """Partition a model's maps like this inside a `with` block."""
+        return regrouped(model, self.G, self.interval, self.lda)
 
 
 def shown_methods(subject: BiasSubject) -> list[str]:
@@ -117,7 +127,7 @@ def merged(subject: BiasSubject, groups: list[list[Any]]) -> dict[str, str]:
 
 
 @cached(32)
-def seen(source: str, size: int, _photo: Photo) -> tuple[Any, bytes]:
+def seen(source: str, size: Size, _photo: Photo) -> tuple[Any, bytes]:
     """The photo at one size: the model's input, and its pixels as PNG."""
     prepared, out = prepare(_photo, size), io.BytesIO()
     prepared.crop.convert("RGB").save(out, "PNG", compress_level=1)
@@ -139,9 +149,9 @@ def answers(
         assert net is not None  # without a baseline, "twin" is not among the methods
         changes = edits(net, "own" if method == "twin" else method, subject.model.group_size)
         share_cores()
-        with regrouped(net, window.G, window.interval), edit(net, changes):
+        with window.partition(net), edit(net, changes):
             arrays, seconds = forward(net, tensor, points)
-            g = net.groupings(window.size, window.size)[stage][block]
+            g = net.groupings(*as_pair(window.size))[stage][block]
         q, k, bias = (arrays[point] for point in points)
         tables = bias_by_offset(bias, g.Gh, g.Gw)
         return Answer(arrays["logits"].astype(float), q, k, tables, seconds)
@@ -178,14 +188,15 @@ def show_answers(ctx: Context, subject: BiasSubject) -> None:
     there = steps.poll(PATIENCE)  # polled last, so computed first
     found = {method: there[one] for method, one in by.items() if one in there}
     cards = [_card(ctx, method, by[method], found, head) for method in by]
-    cut, source = groups[stage][block], keys.joined(subject.source, window.size)
+    cut, source = groups[stage][block], keys.joined(subject.source, size_code(window.size))
     place = {
         "row": ctx.get("down", 45, range(100)),
         "col": ctx.get("across", 50, range(100)),
         "less": ctx.get("maps", 0, (0, 1)),
     }
     strings = figure_words("position_bias", ctx.lang)
-    data = pack(cards, cut, photo, (window.size, window.size), strings=strings, start=place, source=source)
+    size = as_pair(window.size)
+    data = pack(cards, cut, photo, size, strings=strings, start=place, source=source)
     POSITION_BIAS.show(data, name=NAME, on_commit=lambda: _chosen(ctx))
     st.caption(t("position_bias.answer_maps", block=block_name(ctx, subject.blocks[number]), h=head + 1))
     if len(there) < len(steps.names):  # as polled: more may have come since
@@ -193,7 +204,7 @@ def show_answers(ctx: Context, subject: BiasSubject) -> None:
     else:
         _apart(ctx, found, by, sides_of(groups), subject)
     take_away(ctx, "answer", code=code(ctx, subject, window), table=_table(ctx, found))
-    show_costs(ctx, subject.model, groups, window.size)
+    show_costs(ctx, subject.model, groups, window.size, _others(subject, window.size))
 
 
 def _chosen(ctx: Context) -> None:
@@ -206,30 +217,62 @@ def _look_ahead(ctx: Context, subject: BiasSubject, window: Window, stage: int, 
     """Compute the other sizes in the background, the nearest first: they are likely to be wanted next."""
     if ctx.get("g", 0, (0, *SIDES)):
         return
-    sizes = [size for size in state.SIZES if size <= AHEAD and size != window.size]
-    for size in sorted(sizes, key=lambda size: -abs(size - window.size)):
-        other = _cut(subject, size, ctx.get("window", "scaled", WINDOWS))
+    side = window.size
+    if not isinstance(side, int):
+        return
+    sizes = [size for size in state.SIZES if size <= AHEAD and size != side]
+    for size in sorted(sizes, key=lambda size: -abs(size - side)):
+        other = _cut(subject, size, ctx.get("window", _usual(subject), WINDOWS))
         with suppress(ValueError):  # does not fit in memory: reported when it is requested
             answers(subject.source, other, stage, block, subject, ctx.photo).poll()
 
 
-def _cut(subject: BiasSubject, size: int, kind: str) -> Window:
-    """The window of one of the three kinds at a size."""
-    trained = subject.model.group_size
-    G = tuple(max(2, round(g * size / 224)) for g in trained) if kind == "scaled" else tuple(trained)
-    return Window(size, G, "adaptive" if kind == "adaptive" else subject.model.interval)
+def _cut(subject: BiasSubject, size: Size, kind: str) -> Window:
+    """The window of one of the kinds at a size; G grows with the shorter side."""
+    trained, grown = subject.model.group_size, min(as_pair(size)) / TRAINED_SIZE
+    G = tuple(max(2, round(g * grown)) for g in trained) if kind == "scaled" else tuple(trained)
+    interval = "adaptive" if kind == "adaptive" else subject.model.interval
+    return Window(size, G, interval, "whole" if kind == "whole" else "regions")
+
+
+def _usual(subject: BiasSubject) -> str:
+    """The kind of window to begin with: the model's own where its groups reach over the whole map."""
+    return "whole" if subject.model.lda == "whole" else "scaled"
+
+
+def _others(subject: BiasSubject, size: Size) -> dict[str, list[list[Any]]]:
+    """How every kind of window cuts the maps at a size; those that would not fit are left out."""
+    found = {}
+    for kind in WINDOWS:
+        with suppress(ValueError):
+            found[kind] = _cut(subject, size, kind).groups(subject.model)
+    return found
+
+
+def sizes_on_offer(photo: Photo, chosen: Size) -> list[Size]:
+    """The sizes to choose from: squares, rectangles, the photo's own shape, the size chosen for the app."""
+    shape = as_size(*shape_of_photo(photo.size, SHORT))
+    return list(dict.fromkeys([*state.SIZES, *RECTANGLES, shape, chosen]))
 
 
 def _window(ctx: Context, subject: BiasSubject) -> Window:
     """Input size, G a stage, interval."""
     t, trained = ctx.t, subject.model.group_size
     with st.container(horizontal=True, vertical_alignment="bottom", gap="medium"):
+        sizes = sizes_on_offer(ctx.photo, as_size(*subject.trace.size))
+        codes = [size_code(size) for size in sizes]
+        shape = as_size(*shape_of_photo(ctx.photo.size, SHORT))
+        begin = ctx.get("at", "256", codes)
+        if st.session_state.get("position_bias.at", sizes[0]) not in sizes:
+            del st.session_state["position_bias.at"]  # another photo's shape
         size = st.selectbox(
-            t("position_bias.answer_size"), state.SIZES, state.SIZES.index(ctx.get("at", 256, state.SIZES)),
-            format_func=lambda n: f"{n} × {n} px", key="position_bias.at", width=160,
+            t("position_bias.answer_size"), sizes, codes.index(begin), key="position_bias.at", width=260,
+            format_func=lambda size: t("position_bias.answer_shape", size=size_text(size))
+            if size == shape and size not in (*state.SIZES, *RECTANGLES) else f"{size_text(size)} px",
         )  # fmt: skip
+        usual = _usual(subject)
         kind = st.segmented_control(
-            t("position_bias.window"), WINDOWS, default=ctx.get("window", "scaled", WINDOWS),
+            t("position_bias.window"), WINDOWS, default=ctx.get("window", usual, WINDOWS),
             format_func=lambda code: t(f"position_bias.window_{code}"), key="position_bias.window",
             required=True,
         )  # fmt: skip
@@ -241,8 +284,8 @@ def _window(ctx: Context, subject: BiasSubject) -> Window:
             chosen = st.slider(
                 t("position_bias.g"), SIDES[0], SIDES[-1], chosen, key="position_bias.g", width=220
             )
-    ctx.put(at=size, window=kind, g=int(chosen) if own else 0)
-    return Window(size, (int(chosen),) * len(trained), cut.interval) if own else cut
+    ctx.put(at=size_code(size), window=kind, g=int(chosen) if own else 0)
+    return replace(cut, G=(int(chosen),) * len(trained)) if own else cut
 
 
 def _watched(ctx: Context, subject: BiasSubject) -> tuple[int, int]:
@@ -325,6 +368,7 @@ def code(ctx: Context, subject: BiasSubject, window: Window) -> str:
     methods = tuple(method for method in shown_methods(subject) if method != "twin")
     photo = photo_code(ctx.settings.photo)
     fields = {"size": window.size, "methods": methods, "G": G, "interval": repr(window.interval)}
+    fields["lda"] = repr(window.lda)
     return _CODE.format(model=model_code(subject.model), photo=photo, **fields)
 
 
@@ -340,6 +384,6 @@ image = prepare(load_image({photo}), {size}).tensor
 logits = {{}}
 for method in {methods}:
     changes = edits(model, method, model.group_size)
-    with regrouped(model, {G}, {interval}), cfviz.edit(model, changes):
+    with regrouped(model, {G}, {interval}, {lda}), cfviz.edit(model, changes):
         logits[method] = forward(model, image)[0]["logits"]
 """
