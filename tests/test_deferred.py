@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 import types
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -16,13 +18,65 @@ HEAVY = ("torch", "timm", "numpy", "PIL", "streamlit", "plotly", "accelerate", "
 SAY = f"import sys; print([name for name in {HEAVY} if name in sys.modules])"
 
 
-def python(code: str, *arguments: str) -> str:
+# Waits for code and runs each piece in a copy of itself: what is tested is how timm and cfviz find one
+# another, and each new process would take three seconds to import PyTorch first.
+READY = """
+import json, os, sys, traceback
+import huggingface_hub, safetensors.torch, torch, torchvision
+import torch._dynamo
+assert not {"timm", "cfviz"} & set(sys.modules)
+print("ready", flush=True)
+for line in sys.stdin:
+    code, arguments, out = json.loads(line)
+    if not (child := os.fork()):
+        status, file = 1, os.open(out, os.O_CREAT | os.O_WRONLY)
+        os.dup2(file, 1), os.dup2(file, 2)
+        sys.argv[1:] = arguments
+        try:
+            exec(compile(code, "<test>", "exec"), {"__name__": "__main__"})
+            status = 0
+        except BaseException:
+            traceback.print_exc()
+        sys.stdout.flush(), sys.stderr.flush()
+        os._exit(status)
+    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
+"""
+Run = Callable[..., str]
+
+
+def python(code: str) -> str:
     """The last line that a new process prints."""
-    done = subprocess.run(
-        [sys.executable, "-c", code, *arguments], cwd=ROOT, capture_output=True, text=True, check=False
-    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-2000:]
     return done.stdout.splitlines()[-1]
+
+
+@pytest.fixture(scope="module")
+def waiting() -> Iterator[subprocess.Popen[str]]:
+    """A process that has imported PyTorch, and neither timm nor cfviz."""
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    with subprocess.Popen([sys.executable, "-c", READY], cwd=ROOT, text=True, bufsize=1, **pipes) as process:
+        yield process
+        process.kill()
+
+
+@pytest.fixture
+def with_torch(waiting: subprocess.Popen[str], tmp_path: Path) -> Run:
+    """A function like `python` for code that needs PyTorch; more arguments are the code's."""
+    assert waiting.stdin is not None
+    assert waiting.stdout is not None
+    asks, answers = waiting.stdin, waiting.stdout
+
+    def run(code: str, *arguments: str) -> str:
+        out = tmp_path / "out.txt"
+        out.unlink(missing_ok=True)
+        asks.write(json.dumps([code, arguments, str(out)]) + "\n")
+        while (line := answers.readline()) == "ready\n":
+            pass
+        assert line == "0\n", out.read_text()[-2000:]
+        return out.read_text().splitlines()[-1]
+
+    return run
 
 
 @pytest.mark.parametrize(
@@ -56,17 +110,17 @@ def test_nothing_heavy_is_imported(code: str) -> None:
         "import cfviz, importlib.util; importlib.util.find_spec('timm'); import timm",
     ],
 )
-def test_the_variants_are_registered_in_any_order(before: str) -> None:
+def test_the_variants_are_registered_in_any_order(before: str, with_torch: Run) -> None:
     code = "model = timm.create_model('crossformer_nano', pretrained=True); print(model.provenance.source)"
-    assert python(f"{before}; {code}") == "bundled"
+    assert with_torch(f"{before}; {code}") == "bundled"
 
 
-def test_making_models_of_others_does_not_import_ours() -> None:
+def test_making_models_of_others_does_not_import_ours(with_torch: Run) -> None:
     code = "import cfviz, timm, sys; timm.create_model('test_vit')"
-    assert python(f"{code}; print('cfviz.models.crossformer' in sys.modules)") == "False"
+    assert with_torch(f"{code}; print('cfviz.models.crossformer' in sys.modules)") == "False"
 
 
-def test_public_names_work_in_every_form_of_import() -> None:
+def test_public_names_work_in_every_form_of_import(with_torch: Run) -> None:
     code = (
         "from cfviz import inspect, Trace; from cfviz import *; import cfviz, pickle\n"
         "assert cfviz.inspect is inspect and cfviz.run.inspect is inspect\n"
@@ -75,27 +129,27 @@ def test_public_names_work_in_every_form_of_import() -> None:
         "try: cfviz.nothing\n"
         "except AttributeError as error: print(error)"
     )
-    assert python(code) == "module 'cfviz' has no attribute 'nothing'"
+    assert with_torch(code) == "module 'cfviz' has no attribute 'nothing'"
 
 
-def test_a_trace_from_any_door_shows_itself() -> None:
+def test_a_trace_from_any_door_shows_itself(with_torch: Run) -> None:
     code = (
         "from cfviz.run import inspect; import numpy as np, pickle\n"
         "trace = inspect(np.zeros((64, 64, 3), np.uint8), size=64)\n"
         "print(trace._repr_html_().count('<table>'))"
     )
-    assert python(code) == "1"
+    assert with_torch(code) == "1"
 
 
-def test_a_whole_model_is_unpickled_where_nothing_was_imported(tmp_path: Path) -> None:
+def test_a_whole_model_is_unpickled_where_nothing_was_imported(tmp_path: Path, with_torch: Run) -> None:
     file = str(tmp_path / "model.pickle")
-    python(
+    with_torch(
         "import cfviz, pickle, sys; model = cfviz.create_model('crossformer_nano', None)\n"
         "pickle.dump(model, open(sys.argv[1], 'wb')); print('done')",
         file,
     )
     code = "import pickle, sys; print(pickle.load(open(sys.argv[1], 'rb')).provenance.source)"
-    assert python(code, file) == "random"
+    assert with_torch(code, file) == "random"
 
 
 def test_what_waits_for_a_module_is_called_once_it_is_whole(

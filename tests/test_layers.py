@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from functools import cache
 from pathlib import Path, PurePosixPath
 
 import pytest
@@ -97,9 +98,16 @@ def bound(tree: ast.AST, path: Path) -> Iterator[tuple[str, str]]:
             yield from ((alias.asname or alias.name, f"{module}.{alias.name}") for alias in node.names)
 
 
-def imports(path: Path) -> Iterator[str]:
+@cache
+def tree_of(path: Path) -> ast.Module:
+    """A file's syntax tree, which five tests read."""
+    return ast.parse(path.read_text(encoding="utf-8"))
+
+
+@cache
+def imports(path: Path) -> tuple[str, ...]:
     """The absolute names of all that a file imports, at any place."""
-    return (name for _, name in bound(ast.parse(path.read_text(encoding="utf-8")), path))
+    return tuple(name for _, name in bound(tree_of(path), path))
 
 
 def layer_of(module: str) -> str:
@@ -174,8 +182,8 @@ class Reads:
     module's constant, and paths of the checkout written out in one string.
     """
 
-    def __init__(self, source: str, path: Path) -> None:
-        self.tree, self.path = ast.parse(source), path
+    def __init__(self, tree: ast.Module, path: Path) -> None:
+        self.tree, self.path = tree, path
         self.module = module_of(path)
         self.names = dict(bound(self.tree, path))
         self.places: dict[str, Path] = {}
@@ -280,7 +288,7 @@ def is_path(name: str) -> bool:
 
 @pytest.mark.parametrize("path", SOURCES, ids=name_of)
 def test_no_file_of_another_layer_is_read(path: Path) -> None:
-    faults = Reads(path.read_text(encoding="utf-8"), path).faults()
+    faults = Reads(tree_of(path), path).faults()
     assert not faults, f"{name_of(path)} reads {'; '.join(faults)}"
 
 
@@ -307,7 +315,7 @@ def test_no_file_of_another_layer_is_read(path: Path) -> None:
     ],
 )
 def test_a_read_across_layers_is_found(name: str, source: str) -> None:
-    assert Reads(source, ROOT / "cfviz" / name).faults()
+    assert Reads(ast.parse(source), ROOT / "cfviz" / name).faults()
 
 
 @pytest.mark.parametrize(
@@ -321,7 +329,7 @@ def test_a_read_across_layers_is_found(name: str, source: str) -> None:
     ],
 )
 def test_a_layer_may_read_its_own_files(name: str, source: str) -> None:
-    assert Reads(source, ROOT / "cfviz" / name).faults() == []
+    assert Reads(ast.parse(source), ROOT / "cfviz" / name).faults() == []
 
 
 def crowds(lines: Mapping[str, int]) -> list[str]:
@@ -379,7 +387,7 @@ def test_heavy_libraries_stay_where_they_belong(path: Path) -> None:
 
 @pytest.mark.parametrize("path", SOURCES, ids=name_of)
 def test_public_functions_and_classes_have_docstrings(path: Path) -> None:
-    tree = ast.parse(path.read_text(encoding="utf-8"))
+    tree = tree_of(path)
     assert ast.get_docstring(tree), f"{name_of(path)} does not say what it is for"
     for node in tree.body:
         if isinstance(node, ast.FunctionDef | ast.ClassDef) and not node.name.startswith("_"):

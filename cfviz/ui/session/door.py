@@ -232,9 +232,11 @@ def _limit_messages() -> None:
             mine = weakref.ref(session)
 
             def give(one: BackMsg) -> None:
-                if (its := mine()) is not None:
-                    _only_widgets(one)
-                    handle(its, one)
+                its = mine()
+                if its is None or not get_instance().is_active_session(its.id):
+                    return  # the reader left while the message waited, and asks anew on coming back
+                _only_widgets(one)
+                handle(its, one)
 
             def running() -> bool:
                 its = mine()

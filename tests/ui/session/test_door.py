@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 from types import SimpleNamespace
 
+import pytest
 from streamlit.proto.BackMsg_pb2 import BackMsg
 from streamlit.proto.ClientState_pb2 import ClientState
 from streamlit.proto.Common_pb2 import FileURLsRequest
@@ -198,6 +199,37 @@ def test_the_number_of_upload_places_is_bounded() -> None:
     assert done == []
     take.take(BackMsg(file_urls_request=FileURLsRequest(file_names=["a.jpg"])))
     assert done == [""]
+
+
+def test_nothing_is_run_for_a_reader_who_has_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Clients that connect, ask and leave, again and again, kept everybody waiting for 2.5 s."""
+    here, done = {"one"}, list[str]()
+
+    def handle_backmsg(_session: AppSession, one: BackMsg) -> None:
+        done.append(one.rerun_script.query_string)
+
+    monkeypatch.setattr(AppSession, "handle_backmsg", handle_backmsg)
+    monkeypatch.setattr(
+        door, "get_instance", lambda: SimpleNamespace(is_active_session=lambda id: id in here)
+    )
+    door._limit_messages()
+
+    class Session(AppSession):
+        id = "one"
+
+        def __init__(self) -> None:
+            pass
+
+        def __del__(self) -> None:
+            pass
+
+    session = Session()
+    session.handle_backmsg(click("first"))
+    here.clear()
+    session.handle_backmsg(click("second"))
+    here.add("one")
+    session.handle_backmsg(click("third"))
+    assert done == ["first", "third"]
 
 
 def test_the_length_of_a_link_is_bounded() -> None:
