@@ -252,6 +252,34 @@ def test_the_verdict_follows_from_the_results_file(lang: str) -> None:
     assert len(told(results({("dpb", "own", 224): 9, ("dpb", "bicubic", 224): 9}), lang)) == 0
 
 
+CURVES = """
+from cfviz.ui.figures.position_bias import subject_of
+from cfviz.ui.pages.position_bias import accuracy
+
+accuracy.show_accuracy(ctx, subject_of(ctx))
+"""
+
+
+def test_results_of_different_photos_are_chosen_between_not_mixed(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """The file with most photos comes first, however few rows it has; the other is one click away."""
+    few = {("dpb", "own", 224): 120, ("dpb", "own", 256): 120, ("dpb", "bicubic", 256): 118}
+    (tmp_path / "sizes-few.json").write_text(json.dumps(results(few)))
+    many = results({("dpb", "own", 320): 1500, ("dpb", "bicubic", 320): 1400}, n=2000) | {
+        "date": "2025-01-01"
+    }
+    (tmp_path / "sizes-many.json").write_text(json.dumps(many))
+    (tmp_path / "sizes-broken.json").write_text("{")
+    monkeypatch.setattr(accuracy, "RESULTS", tmp_path)
+    assert [one["photos"] for one in accuracy.shipped()] == [2000, 200]
+    app = part(CURVES)
+    assert any("+5.00" in text.value and "at 320 px (2000 photos" in text.value for text in app.markdown)
+    app.segmented_control(key="position_bias.sizes_photos").set_value(200).run()
+    assert not app.exception
+    assert any("+1.00" in text.value and "(200 photos" in text.value for text in app.markdown)
+
+
 def test_a_job_measures_the_chosen_windows_and_methods(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

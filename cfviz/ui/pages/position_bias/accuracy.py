@@ -34,10 +34,15 @@ COLUMNS = ("model", "bias", "window", "size", "group_size", "n", "correct", "val
 Results = Mapping[str, Any]
 
 
-def results(folder: Path | None = None) -> Results | None:
-    """The newest results file, or None."""
+def shipped(folder: Path | None = None) -> list[Results]:
+    """The results files, the one with most photos first; they are of different photos and are never mixed."""
     found = [one for path in sorted((folder or RESULTS).glob("sizes-*.json")) if (one := opened(path))]
-    return max(found, key=lambda one: str(one["date"])) if found else None
+    return sorted(found, key=lambda one: (one.get("photos", 0), str(one["date"])), reverse=True)
+
+
+def results(folder: Path | None = None) -> Results | None:
+    """The results file with most photos, or None."""
+    return next(iter(shipped(folder)), None)
 
 
 def opened(path: Path) -> Results | None:
@@ -113,8 +118,9 @@ def _against(ctx: Context, name: str, outcome: accuracy_by_size.Verdict | None) 
     if outcome is None:
         return ""
     alike = outcome.best.value == outcome.worst.value
+    alone = len(outcome.wins + outcome.losses + outcome.open) == 1
     between = ctx.t(
-        "position_bias.between_same" if alike else "position_bias.between",
+        f"position_bias.between{'_one' if alone else '_same' if alike else ''}",
         best=with_interval(outcome.best), best_at=_px(outcome.best.size),
         worst=with_interval(outcome.worst), worst_at=_px(outcome.worst.size),
     )  # fmt: skip
@@ -204,14 +210,23 @@ def _test_line(ctx: Context, method: accuracy_by_size.Method, d: accuracy_by_siz
 @st.fragment
 def show_accuracy(ctx: Context, subject: BiasSubject) -> None:
     """Curves and differences, or how to measure them."""
-    t, found = ctx.t, results()
+    t, files = ctx.t, shipped()
     st.subheader(t("position_bias.sizes_title"), anchor=False)
-    if found is None:
+    if not files:
         chart.show_hint(t("position_bias.sizes_missing"))
         st.code(COMMAND, language="bash", wrap_lines=True)
         return
-    there = [w for w in WINDOWS if any(row["window"] == w for row in found["rows"])]
     with st.container(horizontal=True, vertical_alignment="bottom", gap="medium"):
+        found = files[0]
+        if len(files) > 1:
+            counts = [one["photos"] for one in files]
+            n = st.segmented_control(
+                t("position_bias.sizes_photos"), counts, default=ctx.get("photos", counts[0], counts),
+                required=True, key="position_bias.sizes_photos", format_func="{:,}".format,
+            )  # fmt: skip
+            found = files[counts.index(n)]
+            ctx.put(photos=n)
+        there = [w for w in WINDOWS if any(row["window"] == w for row in found["rows"])]
         window = st.segmented_control(
             t("position_bias.window"), there, default=ctx.get("curves", there[0], there), required=True,
             key="position_bias.sizes_window", format_func=lambda code: t(f"position_bias.window_{code}"),

@@ -14,7 +14,7 @@ from cfviz.ui.session import state
 from cfviz.ui.widgets import chart
 from cfviz.ui.widgets.jobs import folder_choice, panel, refused, skipped
 
-from .accuracy import SHOWN, WINDOWS, Results, opened, results, sentences, show_curves
+from .accuracy import SHOWN, WINDOWS, Results, opened, sentences, shipped, show_curves
 
 KIND, RESULT = "sizes", "sizes.json"
 CHOSEN = ("own", "bicubic", "clamp", "none")  # initial methods: those the verdict needs
@@ -88,11 +88,9 @@ def _refused(ctx: Context) -> str:
 
 def _shipped(found: Results) -> Results | None:
     """The shipped curves, if they belong to a model measured here too."""
-    subject = results()
-    alike = subject is not None and set(subject.get("weights", {}).values()) & set(
-        found.get("weights", {}).values()
-    )
-    return subject if alike else None
+    mine = set(found.get("weights", {}).values())
+    alike = [one for one in shipped() if mine & set(one.get("weights", {}).values())]
+    return max(alike, key=lambda one: len(one["rows"]), default=None)
 
 
 def _show(ctx: Context, job: jobs.Job) -> None:
