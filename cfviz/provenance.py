@@ -50,6 +50,8 @@ class Training:
         distilled: Whether the last sitting had a teacher.
         onward: Whether the run continued from weights whose own training is unknown.
         top1: Top-1 accuracy in per cent: published by the authors, or the best that a file records.
+        box_ap: Average precision of boxes in per cent, published by the authors of a detector.
+        miou: Mean intersection over union in per cent, published by the authors of a segmenter.
     """
 
     by: str
@@ -59,6 +61,8 @@ class Training:
     distilled: bool = False
     onward: bool = False
     top1: float | None = None
+    box_ap: float | None = None
+    miou: float | None = None
 
     @classmethod
     def from_json(cls, value: Any) -> Training | None:
@@ -66,15 +70,16 @@ class Training:
         if not isinstance(value, Mapping) or not value.keys() <= {field.name for field in fields(cls)}:
             return None
         by, data, epochs = value.get("by"), value.get("data", ""), value.get("epochs", ())
-        planned, top1 = value.get("planned"), value.get("top1")
+        planned = value.get("planned")
+        figures = [value.get(name) for name in ("top1", "box_ap", "miou")]
         good = (
             by in MAKERS
             and (isinstance(data, str) and data.isprintable() and len(data) <= 60)
             and (isinstance(epochs, list | tuple) and len(epochs) <= 50 and all(map(_counts, epochs)))
             and (planned is None or _counts(planned))
-            and (top1 is None or _counts(top1))
+            and all(figure is None or _counts(figure) for figure in figures)
             and all(isinstance(value.get(name, False), bool) for name in ("distilled", "onward"))
-            and bool({"run": data and epochs, "authors": data and top1, "file": True}[by])
+            and bool({"run": data and epochs, "authors": data and any(figures), "file": True}[by])
         )
         return cls(**{**value, "epochs": tuple(epochs)}) if good else None
 
@@ -99,6 +104,9 @@ class Training:
         """State the facts in the reader's language, by default English."""
         t = t or translator("en")
         if self.by == "authors":
+            for name in ("box_ap", "miou"):
+                if (figure := getattr(self, name)) is not None:
+                    return t(f"common.trained_authors_{name}", data=self.data, figure=figure)
             return t("common.trained_authors", data=self.data, top=self.top1)
         if self.by == "unknown":
             return t("common.trained_unknown_origin")

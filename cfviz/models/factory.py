@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from os import PathLike
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, cast, overload
 
 import timm
 import torch
 
 import cfviz.models.registry  # noqa: F401  (registers the variants with timm)
+from cfviz.models.dense.factory import opened_dense
+from cfviz.models.dense.model import DenseModel
+from cfviz.models.dense.variants import DENSE, DenseName
 from cfviz.models.weights.checkpoints import Checkpoint, load_checkpoint
 from cfviz.models.weights.download import Progress
 from cfviz.models.weights.errors import CheckpointError
@@ -27,17 +30,30 @@ BY_NAME = "name official:{name} (the authors', downloaded once), a file or hf-hu
 DTYPES = {name: getattr(torch, name) for name in NUMBER_FORMATS}
 
 
+@overload
+def create_model(  # type: ignore[overload-overlap]  # the second is for all other names
+    name: DenseName, weights: str | PathLike[str] | None = ..., **kwargs: Any
+) -> DenseModel:
+    """Make a detector or segmenter."""
+
+
+@overload
+def create_model(name: str = ..., weights: str | PathLike[str] | None = ..., **kwargs: Any) -> CrossFormer:
+    """Make a CrossFormer."""
+
+
 def create_model(
     name: str = "crossformer_nano", weights: str | PathLike[str] | None = "auto", **kwargs: Any
-) -> CrossFormer:
-    """Make a CrossFormer in eval mode.
+) -> CrossFormer | DenseModel:
+    """Make a CrossFormer, or a detector or segmenter with one inside, in eval mode.
 
     Args:
-        name: A variant, see `list_models()`.
+        name: A variant, see `list_models()`, `list_models("detect")` and `list_models("segment")`.
         weights: "auto" or "bundled" for those shipped with cfviz (the two small variants only);
             "official" to download the authors'; a file; `hf-hub:owner/name`; None for random weights, which
             are the same every time. Random weights must be requested: no variant falls back to them.
         **kwargs: Passed on to `CrossFormer`: `num_classes`, `in_chans`, `group_size`, `interval`, `lda`, ...
+            (`num_classes` is that of the heads in a detector or segmenter).
 
     Returns:
         The model; `model.provenance` records where its weights come from.
@@ -47,9 +63,11 @@ def create_model(
             belong to another variant.
         FileNotFoundError: If shipped weights are missing from this installation.
     """
+    if name in DENSE:
+        return opened_dense(source_of(name, weights), name, **kwargs)
     if name not in VARIANTS:
         hint = f" To open a file: create_model(VARIANT, weights={name!r})." if Path(name).suffix else ""
-        raise ValueError(f"there is no model {name!r}; there are: {', '.join(VARIANTS)}.{hint}")
+        raise ValueError(f"there is no model {name!r}; there are: {', '.join((*VARIANTS, *DENSE))}.{hint}")
     return opened(source_of(name, weights), name, **kwargs)
 
 
@@ -83,7 +101,7 @@ def named_source(text: str) -> str:
     Raises:
         ValueError: If the name is that of a variant that ships no weights.
     """
-    if text in VARIANTS and not Path(text).exists():
+    if (text in VARIANTS or text in DENSE) and not Path(text).exists():
         return str(source_of(text, "auto", BY_NAME.format(name=text)))
     return text
 

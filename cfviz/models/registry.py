@@ -13,6 +13,8 @@ from typing import Any
 from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from timm.models import _factory, generate_default_cfgs, register_model
 
+import cfviz.models.dense.registry  # noqa: F401  (registers the detectors and segmenters)
+
 from .variants import OURS, VARIANTS, WEIGHTS, classes_of
 
 
@@ -56,11 +58,16 @@ _load_as_timm = _factory.load_checkpoint
 def _load(model: Any, checkpoint_path: str, *args: Any, **kwargs: Any) -> Any:
     """Stand in for timm's loader of `checkpoint_path=`."""
     from .crossformer import CrossFormer  # deferred, as above
+    from .dense import factory as dense
+    from .dense.model import DenseModel
     from .pretrained import load_into
 
-    if not isinstance(model, CrossFormer):
+    if isinstance(model, DenseModel):
+        dense.load_into(model, checkpoint_path)
+    elif isinstance(model, CrossFormer):
+        load_into(model, checkpoint_path)
+    else:
         return _load_as_timm(model, checkpoint_path, *args, **kwargs)
-    load_into(model, checkpoint_path)
     return None
 
 

@@ -8,9 +8,11 @@ table (RPB) replaces the dynamic position bias; the training is the same.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from cfviz.bundled import ASSETS
+
+from .dense.variants import DATASETS, Task, list_dense
 
 WEIGHTS = ASSETS / "weights"
 BUNDLED = "crossformer_nano"
@@ -65,9 +67,20 @@ def shipped(name: str) -> Path | None:
     return file if file.is_file() else None
 
 
-def list_models() -> list[str]:
-    """List the names of the variants, smallest family first."""
-    return list(VARIANTS)
+def list_models(task: Literal["classify"] | Task = "classify") -> list[str]:
+    """List the names of the variants, smallest family first.
+
+    Args:
+        task: "classify" for CrossFormer itself; "detect" or "segment" for models with one inside.
+
+    Raises:
+        ValueError: If there is no such task.
+    """
+    if task == "classify":
+        return list(VARIANTS)
+    if task not in DATASETS:
+        raise ValueError(f"task is {task!r}; expected 'classify', {' or '.join(map(repr, DATASETS))}")
+    return list_dense(task)
 
 
 def classes_of(name: str) -> int:

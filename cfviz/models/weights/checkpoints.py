@@ -21,6 +21,7 @@ import torch
 
 from cfviz.bundled import bundled
 from cfviz.geometry import LDA, PATCH, Lda, map_sizes
+from cfviz.models.dense.variants import DENSE
 from cfviz.models.variants import OFFICIAL, OURS, VARIANTS
 from cfviz.provenance import Note, Provenance, Training, fitting
 
@@ -134,13 +135,18 @@ class Checkpoint:
 
 
 @dataclass(frozen=True)
-class _Found:
+class Found:
     """A source resolved to bytes: their location, a name for messages, and other known facts."""
 
     content: Path | bytes
     name: str
     sha256: str
     facts: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def size(self) -> int:
+        """Number of bytes."""
+        return len(self.content) if isinstance(self.content, bytes) else self.content.stat().st_size
 
 
 def load_checkpoint(
@@ -175,9 +181,19 @@ def load_checkpoint(
         >>> checkpoint.variant, checkpoint.num_classes
         ('crossformer_nano', 20)
     """
+    return recognised(*read_weights(source, name, allow_pickle, progress, cancel))
+
+
+def read_weights(
+    source: str | PathLike[str] | bytes,
+    name: str | None = None,
+    allow_pickle: bool = True,
+    progress: Progress | None = None,
+    cancel: Event | None = None,
+) -> tuple[Weights, dict[str, Any], Found]:
+    """Open a source; find the weights in it, and the facts beside them. Arguments as in `load_checkpoint`."""
     found = _find(source, name, progress, cancel)
     opened = open_weights(found.content, found.name, allow_pickle)
-    size = len(found.content) if isinstance(found.content, bytes) else found.content.stat().st_size
     weights = find_weights(opened.content, found.name)
     facts = {
         **_of_hub(found.facts.get("config")),
@@ -185,19 +201,19 @@ def load_checkpoint(
         "source": found.name,
         **found.facts,
     }  # no file may state its source
-    return _recognised(weights, facts, found, size)
+    return weights, facts, found
 
 
-def _find(source: str | PathLike[str] | bytes, name: str | None, progress: Any, cancel: Any) -> _Found:
+def _find(source: str | PathLike[str] | bytes, name: str | None, progress: Any, cancel: Any) -> Found:
     if isinstance(source, bytes | bytearray | memoryview):
-        return _Found(bytes(source), printable(name or "") or "the upload", sha256_of(bytes(source)))
+        return Found(bytes(source), printable(name or "") or "the upload", sha256_of(bytes(source)))
     text = str(source)
-    if text in VARIANTS and not Path(text).exists():
+    if (text in VARIANTS or text in DENSE) and not Path(text).exists():
         text = f"bundled:{text}" if text in OURS else f"official:{text}"
     if HUB_PREFIX.match(text):
         repo = HUB_PREFIX.sub("", text, count=1)
         path, config = fetch_hub(repo)
-        return _Found(path, text, sha256_of(path), {"source": repo, "config": config})
+        return Found(path, text, sha256_of(path), {"source": repo, "config": config})
     if text.startswith("bundled:"):
         return _find_bundled(text.removeprefix("bundled:"))
     if text.startswith("official:"):
@@ -210,12 +226,12 @@ def _find(source: str | PathLike[str] | bytes, name: str | None, progress: Any, 
     if not path.is_file():  # a device or a pipe, which may never end
         raise CheckpointError("unreadable", source=text, detail="it is no regular file")
     try:
-        return _Found(path, path.name, sha256_of(path))
+        return Found(path, path.name, sha256_of(path))
     except OSError as error:
         raise CheckpointError("unreadable", source=text, detail=error.strerror or error) from None
 
 
-def _find_bundled(variant: str) -> _Found:
+def _find_bundled(variant: str) -> Found:
     if variant not in OURS:
         raise CheckpointError("no_bundled", variant=variant, available=", ".join(OURS))
     path = bundled(f"weights/{variant}.safetensors")
@@ -225,7 +241,7 @@ def _find_bundled(variant: str) -> _Found:
         detail = f"its SHA-256 is {digest[:12]}, its card says {str(recorded)[:12]}"
         raise CheckpointError("damaged", source=path.name, detail=detail)
     told: dict[str, Any] = {key: card[key] for key in ("trained_group", "training") if key in card}
-    return _Found(path, path.name, digest, {"source": "bundled", **told})
+    return Found(path, path.name, digest, {"source": "bundled", **told})
 
 
 def model_card(variant: str) -> dict[str, Any]:
@@ -235,16 +251,24 @@ def model_card(variant: str) -> dict[str, Any]:
     return json.loads(bundled(f"weights/{variant}.json").read_text("utf-8"))
 
 
-def _find_official(variant: str, progress: Progress | None, cancel: Event | None) -> _Found:
+def _find_official(variant: str, progress: Progress | None, cancel: Event | None) -> Found:
     fetched = fetch_official(variant, progress, cancel)
-    facts: dict[str, Any] = {
-        "source": "official",
-        "training": Training("authors", "ImageNet-1K", top1=OFFICIAL[variant][1]).as_json(),
-        "dataset": "imagenet-1k",
-    }
+    facts: dict[str, Any] = {"source": "official", **_published(variant)}
     if fetched.repaired:
         facts["notes"] = ("cache_repaired",)
-    return _Found(fetched.path, f"official {variant} weights", fetched.sha256, facts)
+    return Found(fetched.path, f"official {variant} weights", fetched.sha256, facts)
+
+
+def _published(variant: str) -> dict[str, Any]:
+    """Return what the authors say about their weights of a variant."""
+    if variant in DENSE:
+        dense = DENSE[variant]
+        data = {"coco": "COCO 2017", "ade20k": "ADE20K"}[dense.dataset]
+        box_ap, miou = dense.published.get("box_ap"), dense.published.get("miou")
+        told = Training("authors", data, box_ap=box_ap, miou=miou)
+        return {"training": told.as_json(), "dataset": dense.dataset}
+    told = Training("authors", "ImageNet-1K", top1=OFFICIAL[variant][1])
+    return {"training": told.as_json(), "dataset": "imagenet-1k"}
 
 
 def _of_hub(config: Any) -> dict[str, Any]:
@@ -255,16 +279,20 @@ def _of_hub(config: Any) -> dict[str, Any]:
     return {"classes": names} if names else {}
 
 
-def _recognised(weights: Weights, facts: dict[str, Any], found: _Found, size: int) -> Checkpoint:
-    """Make a checkpoint from stripped parameters: shapes first, numbers last."""
+def recognised(weights: Weights, facts: dict[str, Any], found: Found) -> Checkpoint:
+    """Make a checkpoint from stripped parameters: shapes first, numbers last.
+
+    Raises:
+        CheckpointError: If they are no variant's, or no plain finite numbers.
+    """
     name, state = found.name, weights.state
-    _check_tensors(state, size, name)
+    check_tensors(state, found.size, name)
     shapes = {key: tuple(value.shape) for key, value in state.items()}
     structure = read_structure(shapes, name)
     told = told_variant(structure, facts.get("variant"), facts.get("model_args"))
     variant, args = told or (find_variant(structure, name), {})
     missing = check_shapes(shapes, structure, variant, name, args)
-    tensors = _as_float32(state, name)
+    tensors = as_float32(state, name)
     for key in ("norm.weight", "norm.bias"):
         if key in missing:
             C = structure.embed_dim * 2 ** (len(structure.depths) - 1)
@@ -280,7 +308,7 @@ def _recognised(weights: Weights, facts: dict[str, Any], found: _Found, size: in
     unknown = structure.num_classes == 1000 and not classes and not dataset
     assumed = (Note.of("assumed_classes"),) if unknown else ()
     group_size, notes = _groups(structure, weights, facts, variant, name)
-    lda, whole = _lda(weights, facts)
+    lda, whole = _lda(weights, facts, variant)
     side = facts.get("img_size")
     return Checkpoint(
         state_dict=tensors,
@@ -349,17 +377,19 @@ def _groups(
     return tuple(found), (Note.of("index_groups", groups=_listed(found)),)
 
 
-def _lda(weights: Weights, facts: Mapping[str, Any]) -> tuple[Lda | None, tuple[Note, ...]]:
+def _lda(weights: Weights, facts: Mapping[str, Any], variant: str) -> tuple[Lda | None, tuple[Note, ...]]:
     """Return the form of long distance attention, and a note if the layers beside the backbone imply it.
 
     The authors' published detectors and segmenters belong to their code of 2022, whose long distance
-    attention reaches over the whole map; their weights do not say so.
+    attention reaches over the whole map; their weights do not say so. CrossFormer++ came later, with code
+    whose groups are of G x G everywhere.
     """
     recorded = facts.get("lda")
     for form in LDA:
         if recorded == form:
             return form, ()
-    return ("whole", (Note.of("whole_map"),)) if weights.dense else (None, ())
+    older = weights.dense and not variant.startswith("crossformer_pp_")
+    return ("whole", (Note.of("whole_map"),)) if older else (None, ())
 
 
 def _listed(numbers: Sequence[int]) -> str:
@@ -370,7 +400,7 @@ def _text(value: Any, limit: int = 200) -> str | None:
     return str(value)[:limit] if value else None
 
 
-def _check_tensors(state: dict[str, Any], size: int, name: str) -> None:
+def check_tensors(state: dict[str, Any], size: int, name: str) -> None:
     """Refuse anything but plain tensors, and tensors that claim more bytes than the file holds."""
     claimed = 0
     for key, value in state.items():
@@ -385,7 +415,7 @@ def _check_tensors(state: dict[str, Any], size: int, name: str) -> None:
         raise CheckpointError("too_large", source=name, **sizes)
 
 
-def _as_float32(state: dict[str, torch.Tensor], name: str) -> dict[str, torch.Tensor]:
+def as_float32(state: dict[str, torch.Tensor], name: str) -> dict[str, torch.Tensor]:
     """Copy the tensors, so that they no longer depend on the file they were read from."""
     tensors, broken = {}, {}
     for key, value in state.items():

@@ -22,6 +22,7 @@ from typing import Any, NoReturn
 import platformdirs
 
 from cfviz.jobs import replacing
+from cfviz.models.dense.variants import DENSE
 from cfviz.models.variants import OFFICIAL
 
 from .containers import sniff
@@ -72,10 +73,10 @@ def sha256_of(source: Path | bytes) -> str:
 
 
 def fetch_official(variant: str, progress: Progress | None = None, cancel: Event | None = None) -> Fetched:
-    """Return the authors' ImageNet-1K weights of a variant, from the cache or from Google Drive.
+    """Return the authors' weights of a variant, from the cache or from Google Drive.
 
     Args:
-        variant: A name in `OFFICIAL`.
+        variant: A name in `OFFICIAL` (classifiers, ImageNet-1K) or `DENSE` (detectors and segmenters).
         progress: Called with the bytes so far and the total (None if unknown).
         cancel: Set it to stop; a partial download is kept and resumed next time.
 
@@ -84,9 +85,10 @@ def fetch_official(variant: str, progress: Progress | None = None, cancel: Event
     """
     if variant.startswith("crossformer_pp_"):
         raise CheckpointError("needs_person", variant=variant, page=AUTHORS_PAGE)
-    if variant not in OFFICIAL:
-        raise CheckpointError("no_official", variant=variant, available=", ".join(OFFICIAL))
-    url = DRIVE.format(OFFICIAL[variant][0])
+    drive = {name: id for name, (id, _) in OFFICIAL.items()} | {n: d.drive for n, d in DENSE.items()}
+    if variant not in drive:
+        raise CheckpointError("no_official", variant=variant, available=", ".join(drive))
+    url = DRIVE.format(drive[variant])
     return fetch(url, cache_dir() / "weights" / f"{variant}.pth", progress, cancel)
 
 

@@ -77,6 +77,13 @@ MESSAGES = {
     "no_classes": (
         "{source} has no classifier, so there are no classes to predict; what needs none can still be seen."
     ),
+    "no_heads": (
+        "{source} has no layers of a detector or segmenter, only those of {found}; "
+        'create_model("{found}", weights=...) opens it.'
+    ),
+    "unknown_heads": (
+        "{source} is {kind} on {backbone}, which is not a registered model; those are: {available}."
+    ),
     "channels": "{source} is a model for images with {channels} channels; photos have 3.",
     "too_many_classes": "{source} has {found} classes; at most {limit} are accepted.",
     "not_finite": "{source}: {key} holds {count} values that are NaN or infinite (in {tensors} tensors).",

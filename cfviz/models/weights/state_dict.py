@@ -51,7 +51,9 @@ class Weights:
         left_out: Names found beside the parameters that have no place in a CrossFormer.
         index_groups: Maps a stage to the G of its index tables (`relative_position_index`, `biases`,
             `attn_mask`), which older code stored with the weights.
-        dense: Whether the set is the backbone of a detector or segmenter, judging by the layers beside it.
+        prefix: What was removed from the front of the names.
+        heads: Layers beside the backbone of a detector or segmenter, under the names they have beside
+            `backbone`; empty for anything else.
     """
 
     state: dict[str, Any]
@@ -61,7 +63,13 @@ class Weights:
     others: tuple[str, ...] = ()
     left_out: tuple[str, ...] = ()
     index_groups: Mapping[int, int] = field(default_factory=dict)
-    dense: bool = False
+    prefix: str = ""
+    heads: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def dense(self) -> bool:
+        """Whether the set is the backbone of a detector or segmenter, judging by the layers beside it."""
+        return bool(self.heads)
 
 
 def strip(content: Any, source: str = "the checkpoint") -> dict[str, Any]:
@@ -206,16 +214,17 @@ def _bare(chosen: _Set, others: list[_Set], source: str) -> Weights:
     beside = {n: v for n, v in beside.items() if not any(n.startswith(o.prefix) for o in others if o.prefix)}
     left += [name for name, value in beside.items() if isinstance(value, torch.Tensor)]
     names = tuple(other.name for other in others)
-    dense = _of_dense(chosen.prefix, beside)
-    return Weights(state, chosen.path, chosen.name, chosen.averaged, names, tuple(left), groups, dense)
+    told = (chosen.path, chosen.name, chosen.averaged, names, tuple(left), groups)
+    return Weights(state, *told, chosen.prefix, _heads(chosen.prefix, beside))
 
 
-def _of_dense(prefix: str, beside: Mapping[str, Any]) -> bool:
-    """Whether a set named `backbone` has a detector's or a segmenter's layers as its neighbours."""
+def _heads(prefix: str, beside: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the layers of a detector or segmenter that are neighbours of a set named `backbone`."""
     if prefix.split(".")[-2:] != ["backbone", ""]:
-        return False
+        return {}
     parent = prefix.removesuffix("backbone.")
-    return any(n.startswith(parent) and _DENSE.fullmatch(n.removeprefix(parent)) for n in beside)
+    bare = {name.removeprefix(parent): value for name, value in beside.items() if name.startswith(parent)}
+    return {name: value for name, value in bare.items() if _DENSE.fullmatch(name)}
 
 
 def _with_classifier(chosen: _Set) -> tuple[dict[str, Any], dict[str, Any]]:

@@ -1,0 +1,1 @@
+"""The pieces that the four models are made of: neck, anchors, boxes and heads."""

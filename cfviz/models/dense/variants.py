@@ -1,0 +1,106 @@
+"""The detectors and segmenters with a CrossFormer inside: what they are made of, what the authors published.
+
+Settings are those of the authors' configurations of 2022, to which their published weights belong.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+Task = Literal["detect", "segment"]
+Kind = Literal["retinanet", "mask_rcnn", "semantic_fpn", "upernet"]
+
+DenseName = Literal[
+    "retinanet_crossformer_small", "retinanet_crossformer_base",
+    "mask_rcnn_crossformer_small", "mask_rcnn_crossformer_base",
+    "semantic_fpn_crossformer_small", "semantic_fpn_crossformer_base", "semantic_fpn_crossformer_large",
+    "upernet_crossformer_small", "upernet_crossformer_base", "upernet_crossformer_large",
+]  # fmt: skip
+
+_SEVENS: dict[str, Any] = dict(group_size=(7, 7, 7, 7), interval=(8, 4, 2, 1))
+_FOURTEENS: dict[str, Any] = dict(group_size=(14, 14, 7, 7), interval=(16, 8, 2, 1))
+
+
+@dataclass(frozen=True)
+class DenseVariant:
+    """A detector or segmenter.
+
+    Attributes:
+        kind: Which of the four models.
+        backbone: Variant of CrossFormer inside.
+        drive: Google Drive file id of the authors' weights.
+        parameters: Millions, as published.
+        published: Figures in per cent, by measure: `box_ap` and `mask_ap` on COCO val2017, `miou` and
+            `miou_multi_scale` on ADE20K's validation set.
+        settings: Arguments of the backbone.
+    """
+
+    kind: Kind
+    backbone: str
+    drive: str
+    parameters: float
+    published: dict[str, float]
+    settings: dict[str, Any]
+
+    @property
+    def task(self) -> Task:
+        """Whether it finds boxes, or labels pixels."""
+        return TASKS[self.kind]
+
+    @property
+    def dataset(self) -> str:
+        """Data set whose classes the authors' weights know."""
+        return DATASETS[self.task]
+
+
+TASKS: dict[str, Task] = {
+    "retinanet": "detect", "mask_rcnn": "detect", "semantic_fpn": "segment", "upernet": "segment",
+}  # fmt: skip
+DATASETS: dict[str, str] = {"detect": "coco", "segment": "ade20k"}
+CLASSES = {"coco": 80, "ade20k": 150}
+
+
+def _dense(
+    kind: Kind,
+    size: str,
+    drive: str,
+    parameters: float,
+    published: dict[str, float],
+    settings: dict[str, Any] = _SEVENS,
+) -> tuple[str, DenseVariant]:
+    backbone = f"crossformer_{size}"
+    return f"{kind}_{backbone}", DenseVariant(kind, backbone, drive, parameters, published, settings)
+
+
+def _ap(box: float, mask: float) -> dict[str, float]:
+    return {"box_ap": box, "mask_ap": mask}
+
+
+def _iou(single: float, several: float) -> dict[str, float]:
+    return {"miou": single, "miou_multi_scale": several}
+
+
+DENSE: dict[str, DenseVariant] = dict(
+    (
+        _dense("retinanet", "small", "1OEEottS4fYGVZcPZG6WuBlKMK0tZLPZW", 40.8, {"box_ap": 44.4}),
+        _dense("retinanet", "base", "1TOuLLf_S4Ixo6COvaHQAocACR4NKKnGz", 62.1, {"box_ap": 46.2}),
+        _dense("mask_rcnn", "small", "1qgO3-wnsJQw9Nj304AOj-TjVyadPPtvf", 50.2, _ap(45.4, 41.4)),
+        _dense("mask_rcnn", "base", "1urkCa8Inss9CL1G1OgM4tWR5PSf6Ofn4", 71.5, _ap(47.2, 42.7)),
+        _dense(
+            "semantic_fpn", "small", "1I-zpGG5rvkTtrTUnOF8Fx11yeb6pXGYi", 34.3, {"miou": 46.4}, _FOURTEENS
+        ),
+        _dense("semantic_fpn", "base", "1EjAnRc8Sau0un1ymqDVhFebHPeBIjukK", 55.6, {"miou": 48.0}),
+        _dense(
+            "semantic_fpn", "large", "12WS9lX9yR5skxdt3N2HE3b2EaDSMwUMY", 95.4, {"miou": 49.1}, _FOURTEENS
+        ),
+        _dense("upernet", "small", "1VKu4D6oxYdO1VVILLMhOQy8oCxKGH5gx", 62.3, _iou(47.6, 48.4)),
+        _dense("upernet", "base", "1B8VTNeidrzlfsOkQUKgmX4m_UfCIm58i", 83.6, _iou(49.7, 50.6)),
+        _dense("upernet", "large", "1I9ph5MeCwlTF2PNCkIYMFXYsdywp9nU1", 125.5, _iou(50.4, 51.4)),
+    )
+)
+
+
+def list_dense(task: Task | None = None) -> list[str]:
+    """List the names of the detectors ("detect"), of the segmenters ("segment"), or of both."""
+    return [name for name, variant in DENSE.items() if task in (None, variant.task)]
