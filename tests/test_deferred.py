@@ -97,6 +97,7 @@ def test_nothing_heavy_is_imported(code: str) -> None:
     assert heavy <= ({"numpy"} if "models'" in code else set()), f"{code} imports {heavy}"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "before",
     [
@@ -115,11 +116,13 @@ def test_the_variants_are_registered_in_any_order(before: str, with_torch: Run) 
     assert with_torch(f"{before}; {code}") == "bundled"
 
 
+@pytest.mark.slow
 def test_making_models_of_others_does_not_import_ours(with_torch: Run) -> None:
     code = "import cfviz, timm, sys; timm.create_model('test_vit')"
     assert with_torch(f"{code}; print('cfviz.models.crossformer' in sys.modules)") == "False"
 
 
+@pytest.mark.slow
 def test_public_names_work_in_every_form_of_import(with_torch: Run) -> None:
     code = (
         "from cfviz import inspect, Trace; from cfviz import *; import cfviz, pickle\n"
@@ -132,6 +135,7 @@ def test_public_names_work_in_every_form_of_import(with_torch: Run) -> None:
     assert with_torch(code) == "module 'cfviz' has no attribute 'nothing'"
 
 
+@pytest.mark.slow
 def test_a_trace_from_any_door_shows_itself(with_torch: Run) -> None:
     code = (
         "from cfviz.run import inspect; import numpy as np, pickle\n"
@@ -141,6 +145,7 @@ def test_a_trace_from_any_door_shows_itself(with_torch: Run) -> None:
     assert with_torch(code) == "1"
 
 
+@pytest.mark.slow
 def test_a_whole_model_is_unpickled_where_nothing_was_imported(tmp_path: Path, with_torch: Run) -> None:
     file = str(tmp_path / "model.pickle")
     with_torch(

@@ -149,6 +149,7 @@ def saved(path: Path, **facts: Any) -> Any:
     return provenance.trained, provenance.trained_in(translator("zh-Hant"))
 
 
+@pytest.mark.slow
 def test_a_file_states_its_training(tmp_path: Path) -> None:
     path, zh = tmp_path / "mine.safetensors", translator("zh-Hant")
     training = Training("run", "cats", (3, 4), distilled=True)
@@ -161,6 +162,7 @@ def test_a_file_states_its_training(tmp_path: Path) -> None:
     assert saved(path, trained=None)[0] is None  # never trained
 
 
+@pytest.mark.slow
 def test_a_senseless_record_is_left_out(tmp_path: Path) -> None:
     path = tmp_path / "mine.safetensors"
     assert saved(path, epoch=3, max_accuracy="most")[0] == "to epoch 3, says the file"

@@ -237,6 +237,7 @@ def test_a_model_on_another_gpu_is_moved(
     assert moved == ([] if stays else [(torch.device(str(wanted)), torch.float32)])
 
 
+@pytest.mark.slow
 def test_the_input_has_the_size_the_weights_were_trained_at(tmp_path: Path) -> None:
     path = tmp_path / "small.safetensors"
     state = create_model("crossformer_nano", None).state_dict()

@@ -43,6 +43,7 @@ def test_rows_printed_in_the_article() -> None:
 # ---------------------------------------------------------------- surfaces
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [64, 224])
 def test_surfaces_hold_the_captured_bias_bit_for_bit(tiny_model, size: int) -> None:
     model = tiny_model(embed_dim=64)

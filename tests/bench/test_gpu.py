@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from time import monotonic
 
+import pytest
+
 from bench.gpu import PARTS, Place, measured
 
 PLACE = Place("cpu", "crossformer_nano", 32, None)
 
 
+@pytest.mark.slow
 def test_every_part_gives_figures_without_a_gpu() -> None:
     rows = {row.what: row.value for row in measured(PLACE, [1], ["float32"], monotonic() + 60)}
     assert [what.removeprefix("float32, batch 1: ") for what in rows] == [

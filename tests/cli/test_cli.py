@@ -90,6 +90,7 @@ def test_models_can_be_listed_as_json(capsys):
     }
 
 
+@pytest.mark.slow
 def test_parameters_are_counted_without_making_a_model():
     for name, config in VARIANTS.items():
         kind = config.get("position_bias", "dpb")
@@ -100,6 +101,7 @@ def test_parameters_are_counted_without_making_a_model():
 # ---------------------------------------------------------------- predict
 
 
+@pytest.mark.slow
 def test_a_prediction_agrees_with_the_library(capsys, weights):
     assert main(["predict", PHOTO, "--weights", weights, "--top", "3", "--json"]) == 0
     out, err = capsys.readouterr()
@@ -124,6 +126,7 @@ def test_a_prediction_agrees_with_the_library(capsys, weights):
     assert prediction["kept"] == pytest.approx(0.875**2 * 3 / 4, abs=0.002)  # of a photo in the shape 4:3
 
 
+@pytest.mark.slow
 def test_a_prediction_over_the_whole_map(capsys, weights):
     top = {}
     for lda in ("regions", "whole"):
@@ -136,6 +139,7 @@ def test_a_prediction_over_the_whole_map(capsys, weights):
     assert top["regions"] != top["whole"]
 
 
+@pytest.mark.slow
 def test_a_prediction_is_printed_as_a_table(capsys, weights):
     assert main(["predict", PHOTO, PHOTO, "--model", weights, "--size", "160X224", "--mode", "resize"]) == 0
     out, err = capsys.readouterr()
@@ -151,6 +155,7 @@ def test_a_prediction_is_printed_as_a_table(capsys, weights):
     assert all(row.split()[0].endswith("%") for row in rows)
 
 
+@pytest.mark.slow
 def test_the_text_of_a_prediction_names_its_weights_and_what_they_cannot_know(capsys, weights):
     assert main(["predict", PHOTO]) == 0
     out, err = capsys.readouterr()
@@ -164,6 +169,7 @@ def test_the_text_of_a_prediction_names_its_weights_and_what_they_cannot_know(ca
     assert "20 個類別" in limit
 
 
+@pytest.mark.slow
 def test_a_prediction_names_the_set_of_weights_it_took(capsys, tmp_path):
     path = tmp_path / "two.pth"
     state = cfviz.create_model(NANO, None, num_classes=4).state_dict()
@@ -181,6 +187,7 @@ def test_a_prediction_names_the_set_of_weights_it_took(capsys, tmp_path):
     assert (told["set"], told["other_sets"], told["notes"], told["classes"]) == (None, None, [], 20)
 
 
+@pytest.mark.slow
 def test_what_was_done_to_a_photo_is_said(capsys, weights, tmp_path):
     path = tmp_path / "clear.png"
     Image.new("RGBA", (300, 300), (200, 0, 0, 90)).save(path)
@@ -193,6 +200,7 @@ def test_what_was_done_to_a_photo_is_said(capsys, weights, tmp_path):
     assert "透明部分" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_the_input_has_the_size_the_weights_were_trained_at(capsys, tmp_path):
     path = tmp_path / "small.safetensors"
     write_checkpoint(path, cfviz.create_model(NANO, None, num_classes=3).state_dict(), img_size=96)

@@ -119,6 +119,7 @@ def test_a_trace_knows_what_a_bundled_photo_shows() -> None:
     assert cfviz.inspect(np.zeros((64, 64, 3), np.uint8), size=64).shown is None
 
 
+@pytest.mark.slow
 def test_the_command_line_lists_the_classes_and_names_the_nearest(capsys: Any) -> None:
     assert main(["predict", "gallery:coffee", "gallery:worms-cathedral", "--size", "64"]) == 0
     out = capsys.readouterr().out

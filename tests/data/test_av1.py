@@ -77,6 +77,7 @@ def file_of(*streams: bytes, given: tuple[int, int] = (100, 100), in_idat: bool 
     return start + meta(at) + (b"" if in_idat else box(b"mdat", *streams))
 
 
+@pytest.mark.slow
 def test_a_large_picture_declared_as_small_is_not_decoded() -> None:
     data = saying(avif(Image.new("L", (7100, 7100), 90), subsampling="4:0:0"), 100, 100)
     assert len(data) < 10_000

@@ -43,6 +43,7 @@ def test_photos_are_found_by_id():
         sample("nowhere")
 
 
+@pytest.mark.slow
 def test_a_bundled_photo_can_be_named_in_any_folder(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     for photo in gallery():
@@ -55,6 +56,7 @@ def test_a_bundled_photo_can_be_named_in_any_folder(tmp_path, monkeypatch, capsy
     assert "no photo 'wild' in the gallery" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_report_of_a_bundled_photo_can_be_reproduced_anywhere(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     path = str(sample("german-shepherd").path)

@@ -108,6 +108,7 @@ def test_pretrained_opens_the_authors_weights(name: str, monkeypatch: pytest.Mon
     assert len(asked) == (name in download.OFFICIAL)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", OURS)
 def test_pretrained_records_where_the_weights_come_from(name: str) -> None:
     model = timm.create_model(name, pretrained=True).eval()
@@ -116,6 +117,7 @@ def test_pretrained_records_where_the_weights_come_from(name: str) -> None:
     assert "state_dict" not in model.pretrained_cfg
 
 
+@pytest.mark.slow
 def test_inspect_names_the_classes_of_a_model_made_by_timm() -> None:
     photo = gallery()[0].path
     trace = cfviz.inspect(photo, model=timm.create_model("crossformer_nano", pretrained=True).eval())
@@ -133,6 +135,7 @@ def test_timm_names_a_missing_bundled_file(
             opened()
 
 
+@pytest.mark.slow
 def test_a_new_classifier_is_recorded_as_new() -> None:
     model = timm.create_model("crossformer_nano", pretrained=True, num_classes=7).eval()
     assert (model.provenance.source, model.provenance.dataset) == ("bundled", None)
@@ -154,6 +157,7 @@ def trained(tmp_path: Path) -> Path:
     return tmp_path / "mine.pth"
 
 
+@pytest.mark.slow
 def test_checkpoint_path_opens_whatever_our_loader_opens(trained: Path) -> None:
     model = timm.create_model("crossformer_nano", checkpoint_path=str(trained), num_classes=5)
     checkpoint = cfviz.load_checkpoint(trained)
@@ -168,6 +172,7 @@ def test_checkpoint_path_opens_whatever_our_loader_opens(trained: Path) -> None:
     assert model.provenance == checkpoint.provenance
 
 
+@pytest.mark.slow
 def test_weights_that_do_not_fit_are_refused_in_one_sentence(trained: Path) -> None:
     for made in (
         lambda: timm.create_model("crossformer_nano", checkpoint_path=str(trained), num_classes=9),
@@ -191,6 +196,7 @@ def test_timms_other_models_load_as_before(tmp_path: Path) -> None:
 # ---------------------------------------------------------------- random, known, unknown
 
 
+@pytest.mark.slow
 def test_weights_loaded_by_hand_are_of_unknown_origin() -> None:
     model = cfviz.create_model("crossformer_nano", None, num_classes=20)
     assert model.provenance.source == "random"
@@ -203,6 +209,7 @@ def test_weights_loaded_by_hand_are_of_unknown_origin() -> None:
     assert "random" not in html.split("<table>")[0]
 
 
+@pytest.mark.slow
 def test_trained_weights_are_of_unknown_origin() -> None:
     for weights, before in (("auto", "bundled"), (None, "random")):
         model = cfviz.create_model("crossformer_nano", weights, num_classes=20)
@@ -238,6 +245,7 @@ def test_a_write_unseen_by_pytorchs_counters_changes_the_origin(weights: str | N
     assert emptied.provenance.source == "unknown"
 
 
+@pytest.mark.slow
 def test_moving_and_copying_a_model_keeps_the_origin() -> None:
     model = cfviz.create_model("crossformer_nano")
     for one in (copy.deepcopy(model), copy.deepcopy(model).bfloat16(), copy.deepcopy(copy.deepcopy(model))):
@@ -299,6 +307,7 @@ def test_the_shipped_numbers_keep_their_origin_however_they_are_loaded(
     assert load(model, state).provenance == told
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
 def test_a_changed_number_is_noticed_in_every_format(number: torch.dtype) -> None:
     model = cfviz.create_model("crossformer_nano").to(number)
@@ -347,6 +356,7 @@ def folder(trained: Path) -> Path:
     return place
 
 
+@pytest.mark.slow
 def test_a_folder_that_timm_names_goes_through_our_door(folder: Path) -> None:
     model = timm.create_model(f"local-dir:{folder}", pretrained=True)
     checkpoint = cfviz.load_checkpoint(folder / "pytorch_model.bin")
@@ -355,6 +365,7 @@ def test_a_folder_that_timm_names_goes_through_our_door(folder: Path) -> None:
     assert "averaged" in model.provenance.notes[0].sentence()
 
 
+@pytest.mark.slow
 def test_a_repository_that_timm_names_goes_through_our_door(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

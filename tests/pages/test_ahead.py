@@ -24,6 +24,7 @@ from cfviz.ui.session.state import Settings
 APP = Path(__file__).resolve().parents[2] / "app.py"
 
 
+@pytest.mark.slow
 def test_pages_find_their_work_done(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

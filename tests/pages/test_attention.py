@@ -83,6 +83,7 @@ def test_areas_have_two_significant_digits(x: float, text: str) -> None:
     assert two_digits(x) == text
 
 
+@pytest.mark.slow
 def test_shuffled_weights_are_announced_and_compared() -> None:
     app = with_maps(**LINK, shuffled="1")
     assert not app.exception

@@ -29,6 +29,7 @@ def said(app: AppTest) -> str:
     return "\n".join(text.value for text in app.markdown)
 
 
+@pytest.mark.slow
 def test_the_summary_gives_numbers(page: AppTest) -> None:
     assert not page.exception
     assert not page.error

@@ -20,6 +20,7 @@ def captions(app: AppTest) -> str:
     return " ".join(caption.value for caption in app.sidebar.caption)
 
 
+@pytest.mark.slow
 def test_the_sidebar_offers_both_forms_and_the_link_keeps_the_choice() -> None:
     app = run("predict", **LINK)
     assert app.selectbox(key="w.lda").value == "regions"

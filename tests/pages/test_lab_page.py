@@ -44,6 +44,7 @@ def said(app: AppTest) -> str:
     return "\n".join(text.value for text in app.markdown)
 
 
+@pytest.mark.slow
 def test_the_link_decides_and_the_numbers_are_those_of_apply() -> None:
     word = "2.1.block-zero_~3.1.block-zero_1.2.kind-sda"
     assert quote(word, safe="~") == word
@@ -107,6 +108,7 @@ def test_means_and_the_other_photo_are_computed_in_the_background(how: str) -> N
     assert len(app.code) > len(page(do="", how=how, photo="bison").code)  # the ranking has its own code
 
 
+@pytest.mark.slow
 def test_changes_that_do_not_fit_are_reported_and_left_out() -> None:
     app = page(do="nonsense_9.1.h1-zero_2.1.mlp-zero_1.2.I-1000_1.1.I-1000_1.1.kind-lda_1.1.I-2")
     assert not app.exception
@@ -115,6 +117,7 @@ def test_changes_that_do_not_fit_are_reported_and_left_out() -> None:
     assert all(r"49\,000\,000 tokens" in info.value for info in app.info[2:])  # block 1.1 once it is LDA
 
 
+@pytest.mark.slow
 def test_single_heads_agree_with_apply() -> None:
     app = page(do="1.2.h1-zero", heads="3", at="first")
     assert not app.exception

@@ -85,6 +85,7 @@ def test_a_notice_on_a_link_stays_when_a_result_draws_the_page_again() -> None:
     assert not app.run().info, "the next run is the reader's own"
 
 
+@pytest.mark.slow
 def test_a_number_format_shows_its_measured_time_and_promises_nothing() -> None:
     app = run("predict", lang="en")
     assert not [label for label in app.selectbox(key="w.dtype").options if "fast" in label]
@@ -106,6 +107,7 @@ def test_a_number_format_shows_its_measured_time_and_promises_nothing() -> None:
     )
 
 
+@pytest.mark.slow
 def test_settings_are_in_the_link_and_survive_a_page_switch() -> None:
     app = run("predict", lang="en")
     app.selectbox(key="w.photo").select("lemurs").run()
@@ -140,6 +142,7 @@ def test_random_weights_are_announced() -> None:
     assert any("Random weights, never trained" in caption.value for caption in app.caption)
 
 
+@pytest.mark.slow
 def test_sizes_are_compared_on_demand() -> None:
     app = run("predict", lang="en", photo="coffee")
     assert not any("Hatched sizes differ from" in text.value for text in app.markdown)
@@ -166,6 +169,7 @@ def said(app: AppTest) -> str:
     return " ".join(box.value for box in (*app.markdown, *app.caption, *app.info))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("page", ["predict", "attention", "embedding", "position_bias", "lab", "compare"])
 def test_beside_an_answer_stands_what_the_model_can_answer(page: str) -> None:
     """A cup of coffee was "French horn 64.8 %", and no page said that the model knows 20 classes."""

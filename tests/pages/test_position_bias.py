@@ -34,6 +34,7 @@ def page() -> AppTest:
     return app.run()
 
 
+@pytest.mark.slow
 def test_the_page_runs_and_gives_the_cost_of_padding(page: AppTest) -> None:
     assert not page.exception
     page.segmented_control(key="position_bias.window").set_value("fixed").run()
@@ -41,6 +42,7 @@ def test_the_page_runs_and_gives_the_cost_of_padding(page: AppTest) -> None:
     assert any("from 64 × 64 to 112 × 112 tokens" in text.value for text in page.markdown)
 
 
+@pytest.mark.slow
 def test_a_rectangle_with_lda_over_the_whole_map_has_its_groups_costs_and_answers(page: AppTest) -> None:
     """At 192 x 640 px groups of LDA are 6 x 20; all kinds of window stand side by side."""
     page.selectbox(key="position_bias.at").set_value((192, 640)).run()
@@ -141,6 +143,7 @@ def test_answers_equal_forwards_with_every_method(tiny_model: Any, cut: tuple[st
         assert not np.allclose(found["own"].logits, found["none"].logits)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("crowd", "ahead"), [(1, [128, 160, 192, 224, 256]), (2, [])])
 def test_other_sizes_are_computed_ahead_for_a_lone_reader(
     monkeypatch: pytest.MonkeyPatch, crowd: int, ahead: list[int]

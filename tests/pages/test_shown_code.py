@@ -141,6 +141,7 @@ def test_the_labs_code_ranks_parts_like_the_board(how: str, capsys: pytest.Captu
     assert {url for url, _ in said[:3]} == {url for _, url in moved[:3]}
 
 
+@pytest.mark.slow
 def test_the_comparisons_code_uses_the_number_format_on_screen() -> None:
     image = prepare(photos.bundled("cat"), 160).tensor
     for name in (NANO, "pvt_v2_b0"):
@@ -289,6 +290,7 @@ def test_the_offline_page_is_in_the_readers_language() -> None:
         ).encode()  # fmt: skip
 
 
+@pytest.mark.slow
 def test_a_model_with_one_class_has_no_runner_up(tmp_path: Path) -> None:
     data = {id: sample(id).path.read_bytes() for id in ("cat", "bison")}
     files = {f"own-{id}": photos.Own(f"{id}.jpg", content, id, "data:,") for id, content in data.items()}

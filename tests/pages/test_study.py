@@ -117,6 +117,7 @@ def test_two_ways_of_changing_one_part_are_told_apart(
     assert "−10.0" in text
 
 
+@pytest.mark.slow
 def test_weights_that_a_job_cannot_open_are_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("CFVIZ_CACHE", str(tmp_path / "cache"))
     app = page(monkeypatch, tmp_path)

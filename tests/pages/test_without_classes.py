@@ -30,12 +30,14 @@ def test_every_page_opens_without_classes(name: str, tmp_path: Path) -> None:
         assert not app.error
 
 
+@pytest.mark.slow
 def test_the_second_model_without_classes_is_announced_too(tmp_path: Path) -> None:
     app = page("compare", mine(tmp_path, num_classes=0), lang="en", other="own-0")
     assert not app.exception
     assert any("has no classifier" in box.value for box in app.info)
 
 
+@pytest.mark.slow
 def test_points_of_a_backbone_can_be_watched(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     model = mine(tmp_path, num_classes=0)
     photo = sample("cat").path
@@ -54,6 +56,7 @@ def test_points_of_a_backbone_can_be_watched(tmp_path: Path, capsys: pytest.Capt
         assert "has no classifier" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_weights_for_other_images_are_refused_at_every_entry_point(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -71,6 +71,7 @@ def test_the_notebook_code_imports_what_it_uses(model) -> None:
     assert imported == imported & {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
 
 
+@pytest.mark.slow
 def test_the_command_reproduces_the_report(tmp_path: Path, capsys, monkeypatch) -> None:
     out = tmp_path / "first.html"
     assert cli.main(["report", str(PHOTO), "--size", "160", "--no-parts", "--out", str(out)]) == 0

@@ -92,6 +92,7 @@ def test_training_learns_and_writes_a_log(settings: dict, tmp_path: Path) -> Non
     assert int(rows[-1]["step"]) == trainer.total_steps == trainer.step
 
 
+@pytest.mark.slow
 def test_a_finished_run_keeps_its_recipe_and_says_so(
     settings: dict, tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
@@ -107,6 +108,7 @@ def test_a_finished_run_keeps_its_recipe_and_says_so(
     assert "the run is finished: 1 epochs, 1 steps" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_settings_changed_in_mid_run_are_recorded_for_the_card(settings: dict, tmp_path: Path) -> None:
     short = {**settings, "phases": [{**settings["phases"][0], "steps": 1}, settings["phases"][1]]}
     first = Trainer(from_dict(short), tmp_path, cpu=True)
@@ -142,6 +144,7 @@ class Certain(nn.Module):
         return logits
 
 
+@pytest.mark.slow
 def test_soft_labels_of_a_teacher_enter_the_target(
     settings: dict, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -221,6 +224,7 @@ def test_a_recipe_that_shortens_the_current_epoch_is_refused(
         Trainer(from_dict({**settings, "phases": shorter}), tmp_path, cpu=True)
 
 
+@pytest.mark.slow
 def test_a_run_that_diverges_stops_and_keeps_the_last_finite_state(
     settings: dict, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -256,6 +260,7 @@ def test_weights_that_diverge_are_not_saved(
     assert not (tmp_path / "run" / "last.pt").exists()
 
 
+@pytest.mark.slow
 def test_states_that_cannot_be_resumed_are_refused(settings: dict, tmp_path: Path) -> None:
     made = from_dict(settings)
     trainer = Trainer(made, tmp_path, cpu=True)
@@ -305,6 +310,7 @@ def test_too_few_photos_for_a_batch_are_refused(settings: dict, tmp_path: Path) 
         Trainer(from_dict({**settings, "batch_size": 64}), tmp_path, cpu=True)
 
 
+@pytest.mark.slow
 def test_a_teacher_of_other_photos_is_refused(
     settings: dict, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

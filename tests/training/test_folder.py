@@ -176,6 +176,7 @@ def test_a_messy_folder_can_be_evaluated(workers: str, messy: Path, tmp_path: Pa
     assert set(result["files"]["skipped"]) == {*SKIPPED, CUT}
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(120)
 def test_a_study_counts_the_photos_it_measured(
     messy: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
@@ -186,6 +187,7 @@ def test_a_study_counts_the_photos_it_measured(
     assert "1 changes; 11 of 20 files used, 9 skipped" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(120)
 def test_sizes_are_measured_on_the_readable_photos(
     messy: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
@@ -246,6 +248,7 @@ def test_folders_without_a_usable_photo_are_refused(
     assert not list(tmp_path.glob("cache*"))
 
 
+@pytest.mark.slow
 def test_file_names_need_not_be_utf8(folder: Path, tmp_path: Path) -> None:
     inside = os.fsencode(folder / CLASS)
     os.rename(inside + b"/good.png", inside + b"/caf\xe9.png")
@@ -268,6 +271,7 @@ def test_file_names_need_not_be_utf8(folder: Path, tmp_path: Path) -> None:
     assert main([*words, "--cpu", "--out", str(tmp_path / "out")]) == 0
 
 
+@pytest.mark.slow
 def test_jobs_and_reports_accept_names_that_are_not_utf8(folder: Path, tmp_path: Path) -> None:
     name = os.fsdecode(b"caf\xe9.png")
     jobs.write(tmp_path / "job.json", {"command": [name]})
@@ -383,6 +387,7 @@ def test_training_knows_before_its_first_step_which_photos_it_can_use(
     assert len(Trainer(recipe, run, cpu=True).train_indices) == files["trained_on"]
 
 
+@pytest.mark.slow
 def test_a_photo_lost_during_training_is_replaced(
     settings: dict, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

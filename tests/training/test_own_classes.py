@@ -72,6 +72,7 @@ def test_own_names_reach_the_card_evaluate_and_the_app(
     assert class_names(cfviz.models.build(taken)) == [folder_label(name) for name in names]
 
 
+@pytest.mark.slow
 def test_the_command_in_a_card_runs_as_it_is_printed(
     settings: dict, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -92,6 +93,7 @@ def test_the_command_in_a_card_runs_as_it_is_printed(
     assert str(tmp_path) not in Path("far.recipe.yaml").read_text("utf-8")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kept", [True, False])
 def test_an_older_run_with_the_default_data_set_does_not_claim_it(
     settings: dict, tmp_path: Path, kept: bool
@@ -121,6 +123,7 @@ def test_an_older_run_with_the_default_data_set_does_not_claim_it(
         assert class_names(cfviz.models.build(checkpoint)) == ["class 0", "class 1", "class 2"]
 
 
+@pytest.mark.slow
 def test_evaluate_runs_at_the_size_of_training(
     settings: dict, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -138,6 +141,7 @@ def test_evaluate_runs_at_the_size_of_training(
     assert measured["val"]["size"] == 32
 
 
+@pytest.mark.slow
 def test_twenty_own_folders_are_not_imagenette(settings: dict, tmp_path: Path) -> None:
     names = [f"kind_{n:02}" for n in range(20)]
     run = _trained(settings, _folders(tmp_path / "mine", names, 1), tmp_path / "run", 20)
@@ -183,6 +187,7 @@ def unrecorded(tmp_path: Path):
     return write
 
 
+@pytest.mark.slow
 def test_a_thousand_unrecorded_classes_are_numbers_and_guesses(unrecorded, capsys) -> None:
     path = unrecorded(1000)
     model = cfviz.models.build(load_checkpoint(path))
@@ -193,6 +198,7 @@ def test_a_thousand_unrecorded_classes_are_numbers_and_guesses(unrecorded, capsy
     assert all(name.endswith("?)") for _, name, _ in cfviz.inspect(photo, model, 32).top(3))
 
 
+@pytest.mark.slow
 def test_a_record_of_another_data_set_gives_numbers_not_imagenets_names(tmp_path: Path) -> None:
     path = tmp_path / "places.safetensors"
     state = CrossFormer(**VARIANTS["crossformer_nano"], num_classes=1000).state_dict()
@@ -200,6 +206,7 @@ def test_a_record_of_another_data_set_gives_numbers_not_imagenets_names(tmp_path
     assert class_names(cfviz.models.build(load_checkpoint(path)))[:2] == ["class 0", "class 1"]
 
 
+@pytest.mark.slow
 def test_evaluate_does_not_believe_a_data_set_with_another_number_of_classes(
     unrecorded, tmp_path: Path, capsys
 ) -> None:
@@ -211,6 +218,7 @@ def test_evaluate_does_not_believe_a_data_set_with_another_number_of_classes(
     assert "alphabetical order" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_evaluate_without_recorded_names_takes_the_order_of_folders_and_says_so(
     unrecorded, tmp_path: Path, capsys
 ) -> None:

@@ -26,6 +26,7 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+@pytest.mark.slow
 def test_a_run_starts_from_weights_and_draws_only_named_layers_anew(recipe: Recipe, weights: Path) -> None:
     start = replace(recipe, **NANO, start_weights=str(weights))
     kept = build_model(start).state_dict()

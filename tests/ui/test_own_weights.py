@@ -61,6 +61,7 @@ def test_more_classes_than_any_data_set_has_are_refused(monkeypatch: pytest.Monk
     assert MOST_CLASSES > 21_843
 
 
+@pytest.mark.slow
 def test_class_names_are_made_once_per_run(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[str] = []
 

@@ -38,6 +38,7 @@ def assert_close(case: str, outputs: dict[str, torch.Tensor]) -> None:
         assert np.abs(flat - expected).max() <= TOLERANCE * np.abs(expected).max(), name
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", [c for c in CASES if CASES[c]["kind"] == "classify"])
 def test_classification_agrees_with_the_authors_code(case, golden_fill):
     fact = CASES[case]

@@ -230,6 +230,7 @@ class TestBiasCache:
         for twin in (copy.deepcopy(model), pickle.loads(pickle.dumps(model))):
             assert twin.get_submodule("layers.0.blocks.0.attn").cache.nbytes == 0
 
+    @pytest.mark.slow
     def test_filled_in_inference_mode_it_does_not_break_training(self, model):
         x = torch.randn(1, 3, 256, 96)
         with torch.inference_mode():
@@ -337,6 +338,7 @@ class TestTimmContract:
                 (1, 128, 4, 6),
             ]
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("kind", ["getter", "hook", "fx"])
     @pytest.mark.parametrize("checkpointing", [False, True])
     def test_every_extractor_returns_the_maps_before_merging(self, model, kind, checkpointing):
@@ -378,6 +380,7 @@ class TestTimmContract:
             expected = {"avg": mean, "max": most, "avgmax": (mean + most) / 2, "": maps}[pool]
             assert torch.equal(net.forward_head(maps, pre_logits=True), expected)
 
+    @pytest.mark.slow
     def test_attention_dropout_applies_only_in_training(self):
         plain = timm.create_model("crossformer_nano", **SMALL)
         net = timm.create_model("crossformer_nano", **SMALL, attn_drop_rate=0.5)

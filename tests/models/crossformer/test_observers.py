@@ -40,6 +40,7 @@ class TestOthersAfterAnObserver:
         assert type(y) is torch.Tensor
         assert y.isfinite().all()
 
+    @pytest.mark.slow
     def test_models_return_real_tensors_after_fake_tensors(self) -> None:
         from torch._subclasses import FakeTensorMode
 
@@ -173,6 +174,7 @@ class TestModuleHooks:
             setattr(attn, name, new)
             assert not torch.equal(model(x), before)
 
+    @pytest.mark.slow
     def test_a_hooks_return_value_replaces_the_tensor_of_a_point(self, model) -> None:
         x = torch.randn(1, 3, 64, 64)
         with torch.no_grad():

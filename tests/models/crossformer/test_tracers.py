@@ -134,6 +134,7 @@ class TestFX:
         assert torch.equal(found["head"], logits)
         assert torch.equal(found["layers.1.blocks"], seen["layers.1.blocks.0.out"])
 
+    @pytest.mark.slow
     def test_torchvisions_extractor_works(self) -> None:
         from torchvision.models.feature_extraction import create_feature_extractor
 

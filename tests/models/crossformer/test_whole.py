@@ -99,6 +99,7 @@ def test_attention_follows_the_definition(
         close(found, layer.proj((probs @ v).transpose(1, 2).flatten(2)))
 
 
+@pytest.mark.slow
 @torch.no_grad()
 def test_both_forms_agree_at_the_papers_size() -> None:
     nets = [
@@ -112,6 +113,7 @@ def test_both_forms_agree_at_the_papers_size() -> None:
     assert (nets[0](x) - nets[1](x)).abs().max() > 1e-3 * nets[0](x).abs().max()
 
 
+@pytest.mark.slow
 @torch.no_grad()
 def test_a_size_does_not_change_the_result_at_another() -> None:
     net = tiny()
@@ -120,6 +122,7 @@ def test_a_size_does_not_change_the_result_at_another() -> None:
         assert torch.equal(net(photo(size)), alone[size])
 
 
+@pytest.mark.slow
 def test_the_form_can_be_set_like_other_settings() -> None:
     net = tiny(lda="regions")
     assert net.lda == "regions"
@@ -139,6 +142,7 @@ def test_the_form_can_be_set_like_other_settings() -> None:
         timm.create_model("crossformer_nano", lda="map")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", SIZES)
 @torch.no_grad()
 def test_watched_tensors_have_the_groups_shape_and_made_the_result(size: tuple[int, int]) -> None:
@@ -162,6 +166,7 @@ def test_watched_tensors_have_the_groups_shape_and_made_the_result(size: tuple[i
             close(heads[some], probs[some] @ v[some])
 
 
+@pytest.mark.slow
 def test_gradients_are_those_of_written_out_attention(monkeypatch: pytest.MonkeyPatch) -> None:
     net, x = tiny(interval=(6, 4, 2, 1)), photo((128, 288))
 
@@ -185,6 +190,7 @@ def by_offset(bias: torch.Tensor, g: Grouping) -> dict[tuple[int, int], torch.Te
     return found
 
 
+@pytest.mark.slow
 def test_a_bias_of_36_x_36_pairs_can_belong_to_groups_of_4_x_9() -> None:
     """The number of pairs alone would say 6 x 6."""
     net, x, point = tiny(), photo((128, 288)), "layers.0.blocks.1.attn.bias"
@@ -255,6 +261,7 @@ def test_a_table_is_resized_along_each_side() -> None:
     assert torch.equal(pos.bias(1, 13)[:, 0, 12], line[0, :, 0, 0])
 
 
+@pytest.mark.slow
 @torch.no_grad()
 def test_the_cache_of_biases_is_bounded() -> None:
     net = tiny()

@@ -30,6 +30,7 @@ def test_parameters_and_multiply_adds_are_the_models_own(name: str, config: dict
     assert costs["total"].macs == counter.get_total_flops() // 2
 
 
+@pytest.mark.slow
 def test_a_table_of_the_trained_size_is_counted_in_inference_mode() -> None:
     """When its module returned the table itself, PyTorch's counter failed and took the comparison down."""
     model = create_model("crossformer_nano_rpb", weights=None)
@@ -40,6 +41,7 @@ def test_a_table_of_the_trained_size_is_counted_in_inference_mode() -> None:
         assert cost(model, 224, 224) == counts
 
 
+@pytest.mark.slow
 def test_a_forward_in_another_thread_is_not_counted() -> None:
     """PyTorch's tally by module follows all threads: stages got the numbers of a page's forward."""
     model = create_model("crossformer_nano", weights=None)

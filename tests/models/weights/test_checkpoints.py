@@ -403,6 +403,7 @@ def test_a_converted_file_keeps_its_facts(state, other, file, tmp_path, capsys):
         assert getattr(after, name) == getattr(before, name), name
 
 
+@pytest.mark.slow
 def test_a_converted_file_records_what_was_done_to_its_weights(state, other, file, tmp_path):
     content = {"model": other, "ema": {**state, **_index_tables(14), "n_averaged": torch.ones(1)}}
     path, out, again = file(content), tmp_path / "out.safetensors", tmp_path / "again.safetensors"
@@ -482,6 +483,7 @@ def test_a_detectors_neck_and_heads_are_left_out(state, file):
     assert torch.equal(model.norm.weight, torch.ones(384))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "beside", ["neck.conv.weight", "roi_head.bbox_head.fc.bias", "decode_head.conv_seg.bias"]
 )
@@ -532,6 +534,7 @@ def test_every_setting_of_a_model_survives_a_conversion(state, file, tmp_path):
     assert before.facts == after.facts
 
 
+@pytest.mark.slow
 def test_no_other_file_changes_the_form_of_long_distance_attention(state, file):
     backbone = {
         f"backbone.{key}": value for key, value in state.items() if key.split(".")[0] not in ("norm", "head")
@@ -607,6 +610,7 @@ def test_written_weights_are_read_back(state, tmp_path):
     assert NANO in repr(checkpoint)
 
 
+@pytest.mark.slow
 def test_the_largest_groups_of_training_are_recorded_or_are_the_files_groups(state, tmp_path):
     path = tmp_path / "nano.safetensors"
     write_checkpoint(path, state, group_size=[7, 7, 7, 7], trained_group=[8, 8, 8, 7])

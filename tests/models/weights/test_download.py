@@ -130,6 +130,7 @@ def _recorded(target: Path) -> str:
     return json.loads(target.with_name(f"{target.name}.json").read_text())["sha256"]
 
 
+@pytest.mark.slow
 def test_a_download_is_complete_recorded_and_done_once(serve, shop, target, weights):
     seen: list[tuple[int, int | None]] = []
     url = serve(shop)

@@ -113,6 +113,7 @@ def _groups(model: CrossFormer, G: int, size: int) -> Any:
     return groups
 
 
+@pytest.mark.slow
 def test_a_stopped_run_resumes(model: CrossFormer, photos: Path) -> None:
     folder, kept = PhotoFolder(photos), []
     run = {"sizes": [64], "limit": 3, "batch_size": 4}
@@ -136,6 +137,7 @@ def test_a_stopped_run_resumes(model: CrossFormer, photos: Path) -> None:
     assert model.group_size == (2, 2, 2, 2)
 
 
+@pytest.mark.slow
 def test_a_run_stopped_within_a_row_loses_little(
     model: CrossFormer, photos: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

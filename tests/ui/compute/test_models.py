@@ -27,6 +27,7 @@ def nano(monkeypatch: pytest.MonkeyPatch) -> CrossFormer:
     return net
 
 
+@pytest.mark.slow
 def test_both_forms_share_their_weights_and_each_has_its_groups(nano: CrossFormer) -> None:
     whole = models.model(Settings(lda="whole"))
     assert models.model(Settings()) is models.model(Settings(lda="regions")) is nano
@@ -42,6 +43,7 @@ def test_both_forms_share_their_weights_and_each_has_its_groups(nano: CrossForme
         assert not torch.equal(whole(x), nano(x))
 
 
+@pytest.mark.slow
 def test_shown_code_names_a_form_that_the_reader_chose(nano: CrossFormer) -> None:
     assert models.model_code(models.model(Settings())) == f'cfviz.create_model("{NANO}")'
     whole = models.model(Settings(lda="whole"))

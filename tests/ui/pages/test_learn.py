@@ -396,6 +396,7 @@ def test_the_right_share_is_among_different_options(group: int) -> None:
     assert (question.fields["stage"], question.fields["wide"]) == (2, 2 * group)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "weights", "refused"),
     [
