@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from streamlit.testing.v1 import AppTest
 
 from cfviz.analysis.reach import multiply_adds, reach
-from cfviz.geometry import grouping
+from cfviz.geometry import LDA, Grouping, grouping
 from cfviz.geometry.schemes import families
 from cfviz.ui.figures.grouping import LIMITS
 from cfviz.ui.pages.grouping import DEFAULTS, state_from_link
@@ -79,9 +79,13 @@ def test_the_page_runs_without_a_model(lang: str, monkeypatch: pytest.MonkeyPatc
 
 def test_a_link_is_read() -> None:
     start, bad = state_from_link(
-        {"map": "30x45", "g": "4", "i": "adaptive", "kind": "sda", "c": "64", "q": "29.44", "lang": "en"}
-    )
-    assert start == {"h": 30, "w": 45, "g": 4, "i": "adaptive", "kind": "sda", "c": 64, "row": 29, "col": 44}
+        {"map": "30x45", "g": "4", "i": "adaptive", "form": "whole", "kind": "sda", "c": "64", "q": "29.44",
+         "lang": "en"}
+    )  # fmt: skip
+    assert start == {
+        "h": 30, "w": 45, "g": 4, "i": "adaptive", "form": "whole", "kind": "sda", "c": 64, "row": 29,
+        "col": 44,
+    }  # fmt: skip
     assert bad == []
     assert state_from_link({}) == (state_from_link(DEFAULTS)[0], [])
 
@@ -89,7 +93,7 @@ def test_a_link_is_read() -> None:
 @pytest.mark.parametrize(
     ("name", "value"),
     [("map", "0x5"), ("map", "113x5"), ("map", "56"), ("map", "axb"), ("g", "99"), ("g", "7.5"),
-     ("i", "auto"), ("i", "-1"), ("kind", "SDA"),
+     ("i", "auto"), ("i", "-1"), ("form", "global"), ("kind", "SDA"),
      ("c", "97"), ("c", "many"), ("q", "56.0"), ("q", "1"), ("q", "²0.1")],
 )  # fmt: skip
 def test_a_bad_value_is_replaced_by_its_default(name: str, value: str) -> None:
@@ -148,22 +152,76 @@ def cases(count: int) -> list[dict[str, Any]]:
         H, W = pick.randint(1, 28), pick.randint(1, 28)
         out.append(
             {"H": H, "W": W, "G": pick.randint(1, 8), "I": pick.randint(1, 6), "window": pick.randint(2, 8),
-             "ratio": pick.randint(1, min(H, W, 6)), "row": pick.randrange(H), "col": pick.randrange(W)}
+             "ratio": pick.randint(1, min(H, W, 6)), "row": pick.randrange(H), "col": pick.randrange(W),
+             "form": pick.choice(LDA), "Gw": pick.randint(1, 8)}
         )  # fmt: skip
     out += [
-        {"H": 56, "W": 56, "G": 7, "I": 8, "window": 7, "ratio": 8, "row": 20, "col": 20},
-        {"H": 112, "W": 80, "G": 7, "I": 16, "window": 7, "ratio": 8, "row": 3, "col": 77},
+        {
+            "H": 56,
+            "W": 56,
+            "G": 7,
+            "I": 8,
+            "window": 7,
+            "ratio": 8,
+            "row": 20,
+            "col": 20,
+            "form": form,
+            "Gw": 3,
+        }
+        for form in LDA
+    ]
+    out += [
+        {
+            "H": 112,
+            "W": 80,
+            "G": 7,
+            "I": 16,
+            "window": 7,
+            "ratio": 8,
+            "row": 3,
+            "col": 77,
+            "form": form,
+            "Gw": 9,
+        }
+        for form in LDA
+    ]
+    out += [  # stages 3 and 4 at 800 x 1216 px: groups of 25 x 38 tokens
+        {
+            "H": 50,
+            "W": 76,
+            "G": 7,
+            "I": 2,
+            "window": 7,
+            "ratio": 4,
+            "row": 49,
+            "col": 3,
+            "form": "whole",
+            "Gw": 5,
+        },
+        {
+            "H": 25,
+            "W": 38,
+            "G": 7,
+            "I": 1,
+            "window": 7,
+            "ratio": 2,
+            "row": 9,
+            "col": 37,
+            "form": "whole",
+            "Gw": 8,
+        },
     ]
     return out
 
 
-ASK = """(cases) => cases.map(({ H, W, G, I, window: w, ratio, row, col }) => {
-  const pair = [grouping("sda", H, W, G), grouping("lda", H, W, G, I)];
+ASK = """(cases) => cases.map(({ H, W, G, I, window: w, ratio, row, col, form, Gw }) => {
+  const rectangles = [grouping("sda", H, W, G, 1, Gw), grouping("lda", H, W, G, I, Gw)];
+  const pair = [grouping("sda", H, W, G), long(H, W, G, I, form), ...rectangles];
   const layer = (s) => {
     const { tokens, keys } = heard(s, row, col);
     return [s.name, [...tokens], keys, multiplyAdds(s, 8)];
   };
-  const methods = Object.entries(families(H, W, G, I, w, ratio)).map(([name, layers]) => [name, {
+  const methods = Object.entries(families(H, W, G, I, w, ratio, form)).map(([name, layers]) => [name, {
     first: [...arrival(layers, row, col, 5).first], layers: layers.map(layer),
   }]);
   const groups = pair.map((g) => [[...g.index], [...g.members], digits(g, row, col)]);
@@ -183,13 +241,16 @@ def test_the_browser_counts_like_python(browser: Any) -> None:
     window.close()
     for case, answer in zip(asked, answers, strict=True):
         H, W, G, I = (case[k] for k in "HWGI")  # noqa: E741
-        row, col = case["row"], case["col"]
-        pair = (grouping("sda", H, W, G), grouping("lda", H, W, G, I))
+        row, col, form, Gw = (case[k] for k in ("row", "col", "form", "Gw"))
+        pair = (
+            grouping("sda", H, W, G), grouping("lda", H, W, G, I, form),
+            Grouping("sda", H, W, G, 1, Gw), Grouping("lda", H, W, G, I, Gw),
+        )  # fmt: skip
         for g, (index, members, place) in zip(pair, answer["groups"], strict=True):
             assert g.index.reshape(-1).tolist() == index, case
             assert g.members.reshape(-1).tolist() == members, case
             assert g.group_of(row, col) == (place["group"], place["slot"]), case
-        for name, layers in families(H, W, G, I, case["window"], case["ratio"]).items():
+        for name, layers in families(H, W, G, I, case["window"], case["ratio"], form).items():
             sets = reach(layers, row, col, 5)
             first = np.where(sets.any(0), sets.argmax(0), 255)
             assert first.reshape(-1).tolist() == answer["methods"][name]["first"], (case, name)
@@ -263,17 +324,18 @@ def test_a_bad_link_gets_a_notice(page: Callable[..., Any]) -> None:
 
 
 @pytest.mark.browser
-def test_prints_agree_with_pytorch_and_shown_code_runs(page: Callable[..., Any]) -> None:
+@pytest.mark.parametrize("form", LDA)
+def test_prints_agree_with_pytorch_and_shown_code_runs(page: Callable[..., Any], form: Any) -> None:
     """Both prints agree to the digit, on the article's map and on a padded one."""
-    window = page(lang="en", map="20x13", g="4", i="2", q="19.12")
+    window = page(lang="en", map="20x13", g="4", i="2", q="19.12", form=form)
     for size in ({"H": 4, "W": 4, "G": 2, "I": 2}, {"H": 5, "W": 7, "G": 2, "I": 3}):
         window.evaluate("(size) => window.page.figures[1].resize(size)", size)
         texts = window.evaluate("window.page.figures[1].text")
         H, W, G, I = (size[k] for k in "HWGI")  # noqa: E741
         values = np.arange(1, H + 1)[:, None] * np.arange(1, W + 1)
         for kind in ("sda", "lda"):
-            g = grouping(kind, H, W, G, I)
-            expected = torch.from_numpy(g.gather(values).reshape(g.nG, G, G))
+            g = grouping(kind, H, W, G, I, form)
+            expected = torch.from_numpy(g.gather(values).reshape(g.nG, g.Gh, g.Gw))
             with torch.no_grad():
                 torch.set_printoptions(threshold=10**6)
                 assert texts[kind].splitlines() == str(expected).splitlines()
@@ -295,6 +357,24 @@ def test_prints_agree_with_pytorch_and_shown_code_runs(page: Callable[..., Any])
         if number == 0:
             said = [line.split("# ")[1] for line in code.splitlines() if line.startswith("print(multiply")]
             assert printed.splitlines()[-2:] == said
+
+
+@pytest.mark.browser
+def test_whole_map_groups_of_a_detector_are_drawn_and_counted(page: Callable[..., Any]) -> None:
+    """Stage 3 at 800 x 1216 px: 2 x 2 groups of 25 x 38 tokens; the link keeps the form."""
+    window = page(lang="en", map="50x76", g="7", i="2", form="whole", kind="lda", q="49.75")
+    text = window.locator(".gr .groups").inner_text()
+    assert "member 949 of group 3" in text
+    assert "row 49 = g·I + i = 24·2 + 1" in text
+    assert "col 75 = g·I + i = 37·2 + 1" in text
+    assert "25 × 38 = 950 tokens" in text
+    assert "2 × 2 = 4" in text
+    assert "2·H·W·(H/I)·(W/I)·C = 2·50·76·25·38·96" in text
+    counts = window.evaluate("window.page.families.crossformer.map((s) => [s.nG, s.Nq])")
+    assert counts == [[88, 49], [4, 950]]
+    window.get_by_label("LDA", exact=True).select_option("regions")
+    window.wait_for_function("window.location.search.includes('form=regions')")
+    soon(window, lambda: "8 × 12 = 96" in window.locator(".gr .groups").inner_text(), True)
 
 
 @pytest.mark.browser

@@ -78,6 +78,11 @@ def implied_form(name: str) -> Lda:
     return own()[name].lda if name in own() else "regions"
 
 
+def form_of(settings: state.Settings) -> str:
+    """The form of long distance attention under these settings: the reader's choice, or what weights need."""
+    return implied_form(settings.model) if settings.lda == state.AS_TRAINED else settings.lda
+
+
 def same_groups(name: str, size: tuple[int, int]) -> bool:
     """Whether both forms of long distance attention give a model the same groups, without opening it.
 

@@ -1,6 +1,6 @@
 """The grouping page: it needs no model, and its link records the state of its figures.
 
-The parameters are map=HxW, g, i (a number or "adaptive"), kind, c, q=row.col.
+The parameters are map=HxW, g, i (a number or "adaptive"), form (of LDA), kind, c, q=row.col.
 """
 
 from __future__ import annotations
@@ -9,10 +9,11 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from cfviz.options import LDA
 from cfviz.ui.figures.grouping import LIMITS
 
 CHANNELS = (32, 64, 96, 128, 192, 256, 384, 512, 768)
-DEFAULTS = {"map": "56x56", "g": "7", "i": "8", "kind": "lda", "c": "96", "q": "20.20"}
+DEFAULTS = {"map": "56x56", "g": "7", "i": "8", "form": "regions", "kind": "lda", "c": "96", "q": "20.20"}
 
 
 def state_from_link(query: Mapping[str, str]) -> tuple[dict[str, Any], list[str]]:
@@ -43,6 +44,7 @@ def state_from_link(query: Mapping[str, str]) -> tuple[dict[str, Any], list[str]
         "w": w,
         "g": read("g", lambda text: _within(text, 1, group)),
         "i": read("i", lambda text: text if text == "adaptive" else _within(text, 1, interval)),
+        "form": read("form", lambda text: text if text in LDA else None),
         "kind": read("kind", lambda text: text if text in ("sda", "lda") else None),
         "c": read("c", lambda text: int(text) if int(text) in CHANNELS else None),
     }

@@ -53,8 +53,7 @@ def sidebar(ctx: Context) -> None:
 def _form(ctx: Context) -> None:
     """The form of long distance attention: that of the weights, until the reader chooses the other."""
     settings, t = ctx.settings, ctx.t
-    implied = models.implied_form(settings.model)
-    form = implied if settings.lda == state.AS_TRAINED else settings.lda
+    implied, form = models.implied_form(settings.model), models.form_of(settings)
     _choose(t("common.lda"), "lda", LDA, form, lambda one: t(f"common.lda_{one}"), help=t("common.lda_help"))
     if form == "whole":
         said = t("common.lda_implied" if implied == "whole" else "common.lda_chosen")

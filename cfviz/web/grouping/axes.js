@@ -28,15 +28,14 @@ const ORDERS = {
 const PER_AXIS = 620; // milliseconds
 
 /** One of the three partitions of a map: its axes' letters and sizes, the permutation, PyTorch's lines. */
-export function steps(kind, { H, W, G, I }) {
+export function steps(kind, { sda, lda }) {
   const { letters, order, own, einops } = ORDERS[kind];
-  const step = kind === "lda" ? G * I : G;
-  const up = (x) => Math.ceil(x / step) * step;
-  const [Hp, Wp] = [up(H), up(W)];
+  const { Gh, Gw, I, down, across, Hp, Wp } = kind === "lda" ? lda : sda;
+  const [r1, r2] = [Hp / down, Wp / across];
   const sizes = {
-    sda: { B: 1, r1: Hp / G, g1: G, r2: Wp / G, g2: G, C: 1 },
-    lda: { B: 1, r1: Hp / step, g1: G, i1: I, r2: Wp / step, g2: G, i2: I, C: 1 },
-    article: { B: 1, g1: G, h: Hp / G, g2: G, w: Wp / G, C: 1 },
+    sda: { B: 1, r1, g1: Gh, r2, g2: Gw, C: 1 },
+    lda: { B: 1, r1, g1: Gh, i1: I, r2, g2: Gw, i2: I, C: 1 },
+    article: { B: 1, g1: Gh, h: r1, g2: Gw, w: r2, C: 1 },
   }[kind];
   const shape = letters.map((name) => (name === "B" || name === "C" ? name : sizes[name]));
   const groups = order
@@ -46,7 +45,7 @@ export function steps(kind, { H, W, G, I }) {
   const lines = [
     `p.reshape(${shape.join(", ")})`.padEnd(38) + `# ${letters.join(" ")}`,
     `.permute(${order.join(", ")})`.padEnd(38) + `# ${order.map((i) => letters[i]).join(" ")}`,
-    `.reshape(${groups > 1 ? `B * ${groups}` : "B"}, ${G * G}, C)`.padEnd(38) + "# B*nG G*G C",
+    `.reshape(${groups > 1 ? `B * ${groups}` : "B"}, ${Gh * Gw}, C)`.padEnd(38) + "# B*nG N C",
   ];
   const closed = lines.map((line, i) => (i < 2 ? line : line.replace("C) ", "C))")));
   return { letters, order, own, sizes, einops, lines, code: `(${closed.join("\n ")}` };
@@ -140,7 +139,7 @@ export class Axes {
   }
 
   layOut() {
-    this.plan = steps(this.kind, this.example.size);
+    this.plan = steps(this.kind, this.example.groups);
     const { letters, order, own } = this.plan;
     const wide = Math.max(300, Math.min(760, this.root.clientWidth || 700));
     const gap = wide / letters.length;
@@ -223,20 +222,17 @@ export class Axes {
   }
 
   einopsLine() {
-    const { G, I } = this.example.size;
-    const sizes = {
-      sda: `g1=${G}, g2=${G}`,
-      lda: `g1=${G}, g2=${G}, i1=${I}, i2=${I}`,
-      article: `g1=${G}, g2=${G}`,
-    }[this.kind];
+    const { Gh, Gw, I } = this.example.groups[this.kind === "lda" ? "lda" : "sda"];
+    const sizes = `g1=${Gh}, g2=${Gw}${this.kind === "lda" ? `, i1=${I}, i2=${I}` : ""}`;
     const [from, to] = this.plan.einops.split("-> ");
     return `rearrange(p, "${from}-> "\n             "${to}",\n          ${sizes})`;
   }
 
   draw(still = false) {
     if (!this.plan) return;
-    if (this.planFor !== JSON.stringify([this.kind, this.example.size])) {
-      this.planFor = JSON.stringify([this.kind, this.example.size]);
+    const now = JSON.stringify([this.kind, this.example.size, this.example.form]);
+    if (this.planFor !== now) {
+      this.planFor = now;
       this.layOut();
     }
     const { letters, order } = this.plan;

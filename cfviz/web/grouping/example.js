@@ -3,27 +3,27 @@
 import { el, say } from "../shared/markup.js";
 import { fill } from "../shared/text.js";
 import { Axes, steps } from "./axes.js";
-import { grouping } from "./geo.js";
+import { grouping, long } from "./geo.js";
 import { Field, Plate } from "./parts.js";
 
 const LARGEST = { H: 8, W: 8, G: 4, I: 4 };
 
-/** Groups as PyTorch prints a tensor (nG, G, G): lines of text in which each number is marked. */
+/** Groups as PyTorch prints a tensor (nG, Gh, Gw): lines of text in which each number is marked. */
 export function tensorLines(g, values) {
   const at = (i) => (g.members[i] < 0 ? 0 : values[g.members[i]]);
   const numbers = Array.from(g.members, (_, i) => String(at(i)));
   const width = Math.max(...numbers.map((s) => s.length));
   const lines = [];
   for (let group = 0; group < g.nG; group++) {
-    for (let row = 0; row < g.G; row++) {
+    for (let row = 0; row < g.Gh; row++) {
       const open = group === 0 && row === 0 ? "tensor([[[" : row === 0 ? "        [[" : "         [";
-      const from = (group * g.G + row) * g.G;
-      const close = row < g.G - 1 ? "]," : group < g.nG - 1 ? "]]," : "]]])";
+      const from = (group * g.Gh + row) * g.Gw;
+      const close = row < g.Gh - 1 ? "]," : group < g.nG - 1 ? "]]," : "]]])";
       lines.push({
         open,
         close,
         group,
-        cells: Array.from({ length: g.G }, (_, k) => ({
+        cells: Array.from({ length: g.Gw }, (_, k) => ({
           i: from + k,
           text: numbers[from + k].padStart(width),
         })),
@@ -102,7 +102,8 @@ export class Example {
     const { H, W, G, I } = this.size;
     this.values = Array.from({ length: H * W }, (_, i) => (Math.floor(i / W) + 1) * ((i % W) + 1));
     this.query = { row: Math.min(this.query.row, H - 1), col: Math.min(this.query.col, W - 1) };
-    this.groups = { sda: grouping("sda", H, W, G), lda: grouping("lda", H, W, G, I) };
+    this.form = this.app.state.form;
+    this.groups = { sda: grouping("sda", H, W, G), lda: long(H, W, G, I, this.form) };
     [this.Hp, this.Wp] = ["Hp", "Wp"].map((side) => Math.max(this.groups.sda[side], this.groups.lda[side]));
     this.inputs = [];
     this.nodes = Array.from({ length: this.Hp * this.Wp }, (_, i) => {
@@ -190,7 +191,8 @@ export class Example {
       print.pre.replaceChildren(...nodes.slice(0, -1));
       const { t } = this.app;
       const padding = g.Hp * g.Wp > g.H * g.W ? ` · ${fill(t.padded_short, { Hp: g.Hp, Wp: g.Wp })}` : "";
-      say(print.shape, `nG, G, G = ${g.nG}, ${g.G}, ${g.G}${padding}`);
+      const names = g.Gh === g.Gw ? "nG, G, G" : "nG, Gh, Gw";
+      say(print.shape, `${names} = ${g.nG}, ${g.Gh}, ${g.Gw}${padding}`);
     }
     this.text = Object.fromEntries(this.prints.map((p) => [p.kind, p.pre.textContent]));
   }
@@ -202,6 +204,7 @@ export class Example {
   }
 
   layOut() {
+    if (this.form !== this.app.state.form) this.refill();
     this.axes.layOut();
     this.draw();
   }
@@ -243,9 +246,9 @@ export class Example {
       const [row, col] = [Math.floor(i / this.Wp), i % this.Wp];
       return row < H && col < W ? this.values[row * W + col] : null;
     });
-    const wide = (g) => g.G * side * 0.8 + 22;
+    const wide = (g) => g.Gw * side * 0.8 + 22;
     const columns = 6;
-    const block = (g) => Math.ceil(g.nG / columns) * (g.G * side * 0.8 + 22);
+    const block = (g) => Math.ceil(g.nG / columns) * (g.Gh * side * 0.8 + 22);
     const left = 20 + this.Wp * side + 40;
     const heights = ["sda", "lda"].map((kind) => block(this.groups[kind]) + 34);
     const right = Math.max(
@@ -268,9 +271,9 @@ export class Example {
           );
           const [x, y] = [
             left + (n % columns) * wide(g),
-            top + 14 + Math.floor(n / columns) * (g.G * side * 0.8 + 22),
+            top + 14 + Math.floor(n / columns) * (g.Gh * side * 0.8 + 22),
           ];
-          this.matrix(pen, x, y, side * 0.8, g.G, cells, theme[kind]);
+          this.matrix(pen, x, y, side * 0.8, g.Gw, cells, theme[kind]);
         }
         top += heights[k];
       });
@@ -319,7 +322,7 @@ export class Example {
     const { H, W, G, I } = this.size;
     const rows = Array.from({ length: H }, (_, r) => `[${this.values.slice(r * W, (r + 1) * W).join(", ")}]`);
     const { sda, lda } = this.groups;
-    const apart = `g1=${G}, g2=${G}, i1=${I}, i2=${I}`;
+    const apart = `g1=${lda.Gh}, g2=${lda.Gw}, i1=${I}, i2=${I}`;
     return `import torch
 from einops import rearrange
 
@@ -329,21 +332,21 @@ B, H, W, C = x.shape
 
 # short distance: neighbours
 ${padded(sda)}
-sda = ${steps("sda", this.size).code}
+sda = ${steps("sda", this.groups).code}
 same = rearrange(p, "b (r1 g1) (r2 g2) c -> (b r1 r2) (g1 g2) c", g1=${G}, g2=${G})
 assert torch.equal(sda, same)
 print(sda.reshape(-1, ${G}, ${G}))
 
 # long distance: tokens ${I} apart
 ${padded(lda)}
-lda = ${steps("lda", this.size).code}
+lda = ${steps("lda", this.groups).code}
 same = rearrange(p, "b (r1 g1 i1) (r2 g2 i2) c -> (b r1 r2 i1 i2) (g1 g2) c", ${apart})
 assert torch.equal(lda, same)
-print(lda.reshape(-1, ${G}, ${G}))
+print(lda.reshape(-1, ${lda.Gh}, ${lda.Gw}))
 
 # long distance in a single region: the interval is ${sda.Hp / G} down and ${sda.Wp / G} across
 ${padded(sda)}
-one = ${steps("article", this.size).code}
+one = ${steps("article", this.groups).code}
 same = rearrange(p, "b (g1 h) (g2 w) c -> (b h w) (g1 g2) c", g1=${G}, g2=${G})
 assert torch.equal(one, same)`;
   }

@@ -64,10 +64,11 @@ export class Explorer {
     const colour = theme[g.kind];
     pen.rect(at.left, at.top, g.W * at.cell, g.H * at.cell, theme.panel);
     if (g.kind === "sda") {
-      for (let r = 0; r < g.H; r += g.G) {
-        for (let c = 0; c < g.W; c += g.G) {
-          const [w, h] = [Math.min(g.G, g.W - c), Math.min(g.G, g.H - r)];
-          pen.rect(at.x(c), at.y(r), w * at.cell, h * at.cell, colour, (r / g.G + c / g.G) % 2 ? 0.24 : 0.1);
+      for (let r = 0; r < g.H; r += g.Gh) {
+        for (let c = 0; c < g.W; c += g.Gw) {
+          const [w, h] = [Math.min(g.Gw, g.W - c), Math.min(g.Gh, g.H - r)];
+          const odd = (r / g.Gh + c / g.Gw) % 2;
+          pen.rect(at.x(c), at.y(r), w * at.cell, h * at.cell, colour, odd ? 0.24 : 0.1);
         }
       }
     } else {
@@ -78,7 +79,7 @@ export class Explorer {
     }
     at.padding(pen, theme.padding);
     at.grid(pen, theme.paper);
-    at.borders(pen, g.step, g.step, theme.muted, at.cell < 5 ? 0.8 : 1.4);
+    at.borders(pen, g.down, g.across, theme.muted, at.cell < 5 ? 0.8 : 1.4);
   }
 
   /** Draw the query's group. */
@@ -101,8 +102,8 @@ export class Explorer {
         pen.text(x + at.cell / 2, y + at.cell / 2 + style.size * 0.36, String(slot), style);
       }
     }
-    const side = g.step * at.cell;
-    pen.frame(at.x(r2 * g.step), at.y(r1 * g.step), side, side, colour, 2.5);
+    const [wide, tall] = [g.across * at.cell, g.down * at.cell];
+    pen.frame(at.x(r2 * g.across), at.y(r1 * g.down), wide, tall, colour, 2.5);
     at.ring(pen, state.row, state.col);
   }
 
@@ -114,13 +115,14 @@ export class Explorer {
     const { grouping: g, state, t } = app;
     const d = digits(g, state.row, state.col);
     say(this.headline, fill(t.headline, { row: state.row, col: state.col, group: d.group, slot: d.slot }));
-    const line = (name, x, a, r, m, i) =>
-      g.kind === "sda"
-        ? `${name} ${x} = ${a}·G + g = ${r}·${g.G} + ${m}`
-        : `${name} ${x} = (r·G + g)·I + i = (${r}·${g.G} + ${m})·${g.I} + ${i}`;
+    const line = (name, x, G, r, m, i) => {
+      if (g.kind === "sda") return `${name} ${x} = r·G + g = ${r}·${G} + ${m}`;
+      if (this.app.whole) return `${name} ${x} = g·I + i = ${m}·${g.I} + ${i}`;
+      return `${name} ${x} = (r·G + g)·I + i = (${r}·${G} + ${m})·${g.I} + ${i}`;
+    };
     say(
       this.address,
-      `${line(t.row, state.row, "r", d.r1, d.g1, d.i1)}\n${line(t.col, state.col, "r", d.r2, d.g2, d.i2)}`,
+      `${line(t.row, state.row, g.Gh, d.r1, d.g1, d.i1)}\n${line(t.col, state.col, g.Gw, d.r2, d.g2, d.i2)}`,
     );
     let tokens = 0;
     for (let k = d.group * g.N; k < (d.group + 1) * g.N; k++) tokens += g.members[k] >= 0;
@@ -128,7 +130,8 @@ export class Explorer {
       n: g.N,
       tokens,
       padding: g.N - tokens,
-      G: g.G,
+      Gh: g.Gh,
+      Gw: g.Gw,
     });
     this.facts.show("members", text);
     const place = { row: state.row, col: state.col, group: d.group, slot: d.slot };
@@ -153,12 +156,15 @@ export class Explorer {
           })
         : t.padded_none,
     );
-    this.facts.show("groups", `${g.Hp / g.G} × ${g.Wp / g.G} = ${whole(g.nG)}`);
+    this.facts.show("groups", `${g.Hp / g.Gh} × ${g.Wp / g.Gw} = ${whole(g.nG)}`);
     const top = Math.max(here, whole_);
     const [a, b] = this.costs;
-    say(a.name, fill(t.cost_group, { kind: g.kind.toUpperCase() }));
+    const { whole: grows } = this.app;
+    say(a.name, fill(grows ? t.cost_group_whole : t.cost_group, { kind: g.kind.toUpperCase() }));
     const [H, W] = extra ? ["H′", "W′"] : ["H", "W"];
-    say(a.formula, `2·${H}·${W}·G²·C = 2·${g.Hp}·${g.Wp}·${g.G}²·${state.c}`);
+    const [N, numbers] = grows ? ["(H′/I)·(W′/I)", `${g.Gh}·${g.Gw}`] : ["G²", `${g.Gh}²`];
+    const sizes = `2·${g.Hp}·${g.Wp}·${numbers}·${state.c}`;
+    say(a.formula, `2·${H}·${W}·${extra ? N : N.replaceAll("′", "")}·C = ${sizes}`);
     say(b.formula, `2·(H·W)²·C = 2·(${g.H}·${g.W})²·${state.c}`);
     [
       [a, here],
@@ -183,7 +189,8 @@ export class Explorer {
     const at = new Lattice(g.H, g.W, g.Hp, g.Wp, 720, 720);
     Object.assign(at, { left: 20, top: 48 });
     const interval = g.kind === "lda" ? `, I = ${g.I}` : "";
-    const title = `${g.kind.toUpperCase()}  ${g.H} × ${g.W}, G = ${g.G}${interval}`;
+    const size = g.Gh === g.Gw ? g.Gh : `${g.Gh} × ${g.Gw}`;
+    const title = `${g.kind.toUpperCase()}  ${g.H} × ${g.W}, G = ${size}${interval}`;
     return {
       width: Math.max(at.width + 40, 420),
       height: at.height + 92,
@@ -221,8 +228,8 @@ export class Explorer {
     const { grouping: g, state } = this.app;
     const made =
       g.kind === "sda"
-        ? `grouping("sda", ${g.H}, ${g.W}, G=${g.G})`
-        : `grouping("lda", ${g.H}, ${g.W}, G=${g.G}, I=${g.I})`;
+        ? `grouping("sda", ${g.H}, ${g.W}, G=${g.Gh})`
+        : `grouping("lda", ${g.H}, ${g.W}, G=${state.g}, I=${g.I}${this.app.formCode})`;
     const size = `${g.H}, ${g.W}`;
     const gap = " ".repeat(Math.max(1, 9 - size.length));
     const ours = multiplyAdds(crossformer(g), state.c).attention;

@@ -1,44 +1,51 @@
 // The same as cfviz/geometry and cfviz/analysis/reach.py, so that pointing needs no server.
 // A test compares every number of the two on many maps.
 
-/** How one block divides an H x W map into groups of G x G. */
-export function grouping(kind, H, W, G, interval = 1) {
+/** How one block divides an H x W map into groups of Gh x Gw; a region has `down` x `across` tokens. */
+export function grouping(kind, H, W, Gh, interval = 1, Gw = Gh) {
   const I = kind === "sda" ? 1 : interval;
-  const step = G * I;
-  const [Hp, Wp] = [Math.ceil(H / step) * step, Math.ceil(W / step) * step];
-  const [N, nG] = [G * G, (Hp * Wp) / (G * G)];
+  const [down, across] = [Gh * I, Gw * I];
+  const [Hp, Wp] = [Math.ceil(H / down) * down, Math.ceil(W / across) * across];
+  const [N, nG] = [Gh * Gw, (Hp * Wp) / (Gh * Gw)];
   const index = new Int32Array(Hp * Wp);
   let at = 0;
-  for (let r1 = 0; r1 < Hp / step; r1++)
-    for (let r2 = 0; r2 < Wp / step; r2++)
+  for (let r1 = 0; r1 < Hp / down; r1++)
+    for (let r2 = 0; r2 < Wp / across; r2++)
       for (let i1 = 0; i1 < I; i1++)
         for (let i2 = 0; i2 < I; i2++)
-          for (let g1 = 0; g1 < G; g1++)
-            for (let g2 = 0; g2 < G; g2++)
-              index[at++] = (r1 * step + g1 * I + i1) * Wp + r2 * step + g2 * I + i2;
+          for (let g1 = 0; g1 < Gh; g1++)
+            for (let g2 = 0; g2 < Gw; g2++)
+              index[at++] = (r1 * down + g1 * I + i1) * Wp + r2 * across + g2 * I + i2;
   const members = index.map((flat) => {
     const [row, col] = [Math.floor(flat / Wp), flat % Wp];
     return row < H && col < W ? row * W + col : -1;
   });
-  return { kind, H, W, G, I, step, Hp, Wp, N, nG, index, members };
+  return { kind, H, W, Gh, Gw, I, down, across, Hp, Wp, N, nG, index, members };
 }
 
 export function adaptive(H, W, G) {
   return Math.ceil(Math.max(H, W) / G);
 }
 
-/** The model's rule: even blocks SDA, odd ones LDA; a single SDA group if the shorter side is at most G. */
-export function lsda(H, W, block, G, I) {
-  if (Math.min(H, W) <= G) return grouping("sda", H, W, Math.max(H, W));
-  return grouping(block % 2 ? "lda" : "sda", H, W, G, I === "adaptive" ? adaptive(H, W, G) : I);
+/** Long distance attention within regions, in groups of G x G, or over the whole map, in I x I groups. */
+export function long(H, W, G, I, form = "regions") {
+  if (form === "regions") return grouping("lda", H, W, G, I);
+  return grouping("lda", H, W, Math.ceil(H / I), I, Math.ceil(W / I));
+}
+
+/** The model's rule: even blocks SDA, odd ones LDA; SDA alone if the shorter side is at most G. */
+export function lsda(H, W, block, G, I, form = "regions") {
+  if (Math.min(H, W) <= G) return grouping("sda", H, W, form === "regions" ? Math.max(H, W) : Math.min(H, W));
+  if (block % 2 === 0) return grouping("sda", H, W, G);
+  return long(H, W, G, I === "adaptive" ? adaptive(H, W, G) : I, form);
 }
 
 /** A token's address digit by digit: region, member and offset, down and across. */
 export function digits(g, row, col) {
-  const one = (x) => [Math.floor(x / g.step), Math.floor((x % g.step) / g.I), x % g.I];
-  const [[r1, g1, i1], [r2, g2, i2]] = [one(row), one(col)];
-  const group = ((r1 * (g.Wp / g.step) + r2) * g.I + i1) * g.I + i2;
-  return { r1, g1, i1, r2, g2, i2, group, slot: g1 * g.G + g2 };
+  const one = (x, step) => [Math.floor(x / step), Math.floor((x % step) / g.I), x % g.I];
+  const [[r1, g1, i1], [r2, g2, i2]] = [one(row, g.down), one(col, g.across)];
+  const group = ((r1 * (g.Wp / g.across) + r2) * g.I + i1) * g.I + i2;
+  return { r1, g1, i1, r2, g2, i2, group, slot: g1 * g.Gw + g2 };
 }
 
 /** One attention layer of any method: queries (nG, Nq), keys (nG, Nk, S), -1 for padding. */
@@ -116,8 +123,8 @@ export function vit(H, W) {
 }
 
 /** The layers that each method alternates between. */
-export function families(H, W, G, I, window, ratio) {
-  const pair = [0, 1].map((block) => crossformer(lsda(H, W, block, G, I)));
+export function families(H, W, G, I, window, ratio, form = "regions") {
+  const pair = [0, 1].map((block) => crossformer(lsda(H, W, block, G, I, form)));
   return {
     crossformer: pair,
     swin: [swin(H, W, window, 0), swin(H, W, window, Math.floor(window / 2))],

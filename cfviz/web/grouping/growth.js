@@ -151,14 +151,11 @@ export class Growth {
       method: t[`method_${this.method}`],
     };
     say(this.headline, fill(t.reach_headline, fields));
-    const { step } = app.pairLong;
-    const apart =
-      this.method === "crossformer" &&
-      (state.h > step || state.w > step) &&
-      Math.min(state.h, state.w) > state.g;
+    const { down, across } = app.pairLong;
+    const apart = this.method === "crossformer" && (state.h > down || state.w > across);
     say(
       this.note,
-      `${t[`reach_note_${this.method}`]}${apart ? ` ${fill(t.reach_note_regions, { step })}` : ""}`,
+      `${t[`reach_note_${this.method}`]}${apart ? ` ${fill(t.reach_note_regions, { down, across })}` : ""}`,
     );
     this.key(counts, cover);
     for (const row of this.rows) this.fillRow(row, all);
@@ -236,7 +233,7 @@ export class Growth {
 from cfviz.analysis.reach import blocks_to_cover, reach
 from cfviz.geometry.schemes import families
 
-methods = families(${state.h}, ${state.w}, G=${state.g}, I=${I}, window=${window}, ratio=${ratio})
+methods = families(${state.h}, ${state.w}, G=${state.g}, I=${I}, window=${window}, ratio=${ratio}${this.app.formCode})
 layers = methods["${this.method}"]
 sets = reach(layers, ${query}, blocks=${BLOCKS})         # bool (${BLOCKS + 1}, ${state.h}, ${state.w})
 print(sets.sum((1, 2)).tolist())       # ${this.sets[this.method].counts.join(", ")}

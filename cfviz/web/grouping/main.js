@@ -13,6 +13,7 @@ import { Field } from "./parts.js";
 
 const MEMORY = "cfviz.grouping"; // on window: keeps the state while the tab is open, across the app's pages
 const KINDS = ["sda", "lda"];
+const FORMS = ["regions", "whole"];
 const CHANNELS = [32, 64, 96, 128, 192, 256, 384, 512, 768];
 const PRESETS = [
   ["s1", 56, 56, 7, 8, 96],
@@ -22,6 +23,7 @@ const PRESETS = [
   ["pp1", 56, 56, 4, 4, 64],
   ["big", 112, 112, 7, "adaptive", 96],
   ["rect", 30, 45, 7, 4, 96],
+  ["dense", 50, 76, 7, 2, 384, "whole"],
 ];
 
 class App {
@@ -44,6 +46,7 @@ class App {
 
   load(data) {
     if (this.root && data.lesson) this.follow(data);
+    else if (this.root && data.start.form !== this.data.start.form) this.change({ form: data.start.form });
     this.data = data;
     const shown = JSON.stringify([data.strings, data.limits]);
     if (shown === this.shown) return;
@@ -76,6 +79,12 @@ class App {
     this.auto.addEventListener("change", () =>
       this.change({ i: this.auto.checked ? "adaptive" : this.interval }),
     );
+    this.form = el(
+      "select",
+      { "aria-label": t.form },
+      ...FORMS.map((form) => el("option", { value: form }, t[`form_${form}`])),
+    );
+    this.form.addEventListener("change", () => this.change({ form: this.form.value }));
     this.preset = el(
       "select",
       { "aria-label": t.preset },
@@ -84,7 +93,9 @@ class App {
     );
     this.preset.addEventListener("change", () => {
       const found = PRESETS.find(([name]) => name === this.preset.value);
-      if (found) this.change({ h: found[1], w: found[2], g: found[3], i: found[4], c: found[5] });
+      if (!found) return;
+      const [, h, w, g, i, c, form = "regions"] = found;
+      this.change({ h, w, g, i, c, form });
     });
     this.channels = el(
       "select.num",
@@ -99,6 +110,7 @@ class App {
       el("label.field", {}, el("span", {}, t.preset), this.preset),
       ...Object.values(this.fields).map((f) => f.root),
       el("label.field.auto", { title: t.help_adaptive }, this.auto, el("span", {}, t.adaptive)),
+      el("label.field", { title: t.help_form }, el("span", {}, t.form), this.form),
       el("label.field", { title: t.help_C }, el("span", {}, "C"), this.channels),
     );
     this.bad = el("p.note.bad", { role: "status" });
@@ -167,6 +179,16 @@ class App {
     return this.cut;
   }
 
+  /** Whether the groups shown are of long distance attention over the whole map, and grow with it. */
+  get whole() {
+    return this.state.form === "whole" && this.cut.kind === "lda";
+  }
+
+  /** The form of long distance attention in shown code, where it is not the default. */
+  get formCode() {
+    return this.state.form === "whole" ? ', lda="whole"' : "";
+  }
+
   /** The long distance layer of the pair, whichever kind is shown. */
   get pairLong() {
     return this.families.crossformer[1].grouping;
@@ -174,11 +196,14 @@ class App {
 
   /** The sentence under the figure; it says when the rule turns LDA into SDA. */
   note() {
-    const { h, w, g, kind } = this.state;
-    if (Math.min(h, w) <= g)
-      return fill(this.t.note_small, { side: Math.min(h, w), G: g, longer: Math.max(h, w) });
-    if (kind === "lda" && this.cut.I > g) return fill(this.t.note_wide, { I: this.cut.I, G: g });
-    return kind === "sda" ? this.t.note_sda : fill(this.t.note_lda, { I: this.cut.I });
+    const { t, cut, whole } = this;
+    const { h, w, g, kind, form } = this.state;
+    const [side, longer] = [Math.min(h, w), Math.max(h, w)];
+    if (side <= g) return fill(form === "whole" ? t.note_small_whole : t.note_small, { side, G: g, longer });
+    if (kind === "sda") return t.note_sda;
+    const fields = { I: cut.I, G: g, Gh: cut.Gh, Gw: cut.Gw };
+    if (cut.I > g) return fill(whole ? t.note_wide_whole : t.note_wide, fields);
+    return fill(whole ? t.note_whole : t.note_lda, fields);
   }
 
   change(change) {
@@ -186,20 +211,23 @@ class App {
     next.row = Math.max(0, Math.min(next.h - 1, next.row));
     next.col = Math.max(0, Math.min(next.w - 1, next.col));
     this.state = next;
-    const { h, w, g } = next;
+    const { h, w, g, form } = next;
     this.window = Math.max(2, g);
     // What PVT and Twins use at 56, 28, 14 and 7 tokens a side.
     this.ratio = [8, 4, 2].find((r) => Math.min(h, w) >= 7 * r) ?? 1;
-    this.cut = lsda(h, w, KINDS.indexOf(next.kind), g, this.interval);
-    this.families = families(h, w, g, this.interval, this.window, this.ratio);
+    this.cut = lsda(h, w, KINDS.indexOf(next.kind), g, this.interval, form);
+    this.families = families(h, w, g, this.interval, this.window, this.ratio, form);
     this.kind.choose(KINDS.indexOf(next.kind));
     for (const name of ["h", "w", "g"]) this.fields[name].show(next[name]);
     this.fields.i.show(this.interval);
     this.fields.i.enable(next.i !== "adaptive" && next.kind === "lda");
     this.auto.checked = next.i === "adaptive";
     this.auto.disabled = next.kind === "sda";
+    this.form.value = form;
     this.channels.value = next.c;
-    this.preset.value = PRESETS.find(([, ...p]) => p.join() === [h, w, g, next.i, next.c].join())?.[0] ?? "";
+    const now = [h, w, g, next.i, next.c, form].join();
+    const same = ([, ...p]) => (p.length < 6 ? [...p, "regions"] : p).join() === now;
+    this.preset.value = PRESETS.find(same)?.[0] ?? "";
     this.layOut();
     this.remember();
   }
@@ -239,12 +267,12 @@ class App {
     clearTimeout(this.later);
     this.later = setTimeout(() => {
       if (!this.root.isConnected) return;
-      const { h, w, g, i, kind, c, row, col } = this.state;
+      const { h, w, g, i, form, kind, c, row, col } = this.state;
       const url = new URL(window.location.href);
-      const query = { map: `${h}x${w}`, g, i, kind, c, q: `${row}.${col}` };
+      const query = { map: `${h}x${w}`, g, i, form, kind, c, q: `${row}.${col}` };
       for (const [name, value] of Object.entries(query)) url.searchParams.set(name, value);
       if (url.href !== window.location.href) window.history.replaceState(window.history.state, "", url);
-      window[MEMORY].links.push(JSON.stringify({ h, w, g, i, kind, c, row, col }));
+      window[MEMORY].links.push(JSON.stringify({ h, w, g, i, form, kind, c, row, col }));
       say(this.live, this.speech());
     }, 350);
   }

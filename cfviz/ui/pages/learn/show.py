@@ -179,14 +179,16 @@ def _explorer(ctx: Context, now: StepState) -> None:
 
 def _map_state(scene: Scene, state: State, g: Grouping) -> dict[str, Any]:
     """A map's state as the grouping figures expect it."""
-    channels, interval = 96, g.I
+    channels, interval, G, form = 96, g.I, state.get("G"), "regions"
     if "side" not in state:
         s, _ = block_of(scene.groupings(state.get("size")), state["stage"], state["kind"])
         channels = scene.model.feature_info[s]["num_chs"]
         interval = max(one.I for one in scene.groupings(state.get("size"))[s])
+        G, form = scene.model.group_size[s], scene.model.lda
     row, col = min(20, g.H // 2), min(20, g.W // 2)
     return {
-        "h": g.H, "w": g.W, "g": g.G, "i": interval, "kind": g.kind, "c": channels, "row": row, "col": col,
+        "h": g.H, "w": g.W, "g": G, "i": interval, "form": form, "kind": g.kind, "c": channels,
+        "row": row, "col": col,
     }  # fmt: skip
 
 
@@ -289,7 +291,8 @@ def sandbox(now: StepState) -> tuple[str, dict[str, str]]:
         shown = _map_state(scene, state, g)
         row, col = token_at(state, g.H, g.W) if "token" in state else (shown["row"], shown["col"])
         interval = state.get("I", shown["i"])
-        query = {"map": f"{g.H}x{g.W}", "g": g.G, "i": interval, "kind": state["kind"], "q": f"{row}.{col}"}
+        query = {"map": f"{g.H}x{g.W}", "g": shown["g"], "i": interval, "form": shown["form"]}
+        query |= {"kind": state["kind"], "q": f"{row}.{col}"}
         return "grouping", {key: str(value) for key, value in query.items()}
     if kind in ("groups", "attention"):
         s, b, g = attention_block(scene, state)
