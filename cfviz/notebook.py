@@ -8,6 +8,7 @@ from cfviz.data import answers
 from cfviz.figures.live import attention
 from cfviz.geometry import token_box
 from cfviz.provenance import Training
+from cfviz.run import about_answer
 from cfviz.trace import Trace
 from cfviz.words import figure_words, translator
 
@@ -59,8 +60,7 @@ def _answer(trace: Trace) -> str:
         f'<tr><td style="text-align:right">{p:.1%}</td><td style="text-align:left">{escape(name)}</td></tr>'
         for _, name, p in trace.top(5)
     )
-    (first, _, p), t = trace.top(1)[0], translator("en")
-    line = escape(answers.sentence(t, trace.labels, first, p, trace.shown))
+    line = escape(about_answer(trace, trace.labels, translator("en")))
     return f"<table>{rows}</table><p><small>{line}</small></p>{_classes(trace)}"
 
 

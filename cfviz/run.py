@@ -17,6 +17,7 @@ from weakref import WeakKeyDictionary
 import numpy as np
 import torch
 
+from cfviz.data import answers
 from cfviz.data.images import Photo, load_image, prepare
 from cfviz.data.labels import DATASETS, folder_label, labels, wordnet_id, wordnet_ids
 from cfviz.data.samples import recognised
@@ -27,9 +28,11 @@ from cfviz.models.crossformer import CrossFormer
 from cfviz.models.factory import DTYPES, create_model
 from cfviz.models.inputs import input_for
 from cfviz.models.probes.position_bias import regrouped
+from cfviz.models.weights.checkpoints import model_card
 from cfviz.models.weights.errors import CheckpointError
 from cfviz.provenance import Provenance
 from cfviz.trace import Trace
+from cfviz.words import Translator, together
 
 LOAD = Path("/proc/loadavg")  # the fourth field begins with the number of threads that run or could run
 _loading = threading.RLock()
@@ -327,3 +330,32 @@ def class_ids(known: Provenance, count: int) -> list[str | None]:
     if known.dataset in DATASETS and DATASETS[known.dataset] == count:
         return list(wordnet_ids(known.dataset))
     return []
+
+
+def calibration_of(trace: Trace) -> dict[str, Any] | None:
+    """Return what was measured of the probabilities of a trace's model, or None.
+
+    It holds for the bundled weights at the size, the crop and the number format of the measurement.
+    """
+    if trace.weights.source != "bundled" or trace.dtype != "float32":
+        return None
+    found: dict[str, Any] | None = model_card(trace.model).get("calibration")
+    made = (trace.size, trace.settings.get("mode"), trace.settings.get("centre"))
+    return found if found and made == ((found["size"],) * 2, "crop", CENTRE) else None
+
+
+def about_answer(trace: Trace, names: Sequence[str], t: Translator) -> str:
+    """Return what is known about a trace's answer; empty for random weights and without a classifier.
+
+    Args:
+        trace: The prediction.
+        names: Names of the model's classes in the reader's language.
+        t: The reader's language.
+    """
+    if not trace.labels or not trace.weights.predicts:
+        return ""
+    index, _, p = trace.top(1)[0]
+    line = answers.sentence(t, names, index, p, trace.shown)
+    if answers.verdict(index, trace.shown) == "none":
+        return line  # the measurement is of photos of the model's classes
+    return together(line, answers.confidence(t, calibration_of(trace), p))

@@ -103,6 +103,8 @@ def _frame(image: Any, trace: Any) -> Frame:
 def _print_result(
     result: dict[str, Any], trace: Any, seen: Frame, names: list[str], first: bool, t: Translator
 ) -> None:
+    from cfviz.run import about_answer, calibration_of  # deferred: PyTorch
+
     (height, width), (rows, columns) = result["photo_size"], result["size"]
     facts = f"{height} x {width} px, seen as {rows} x {columns}, {1000 * result['seconds']:.0f} ms"
     print("" if first else "\n", f"{result['photo']}  ({facts}, {result['device']})", sep="")
@@ -113,8 +115,5 @@ def _print_result(
         print("  ", t("answer.random"), sep="")
         return
     print_table([("  ", f"{top['probability']:.1%}", top["label"]) for top in result["top"]], right=(1,))
-    if trace.shown is not None:  # the closing lines say what the model can answer
-        from cfviz.data.answers import sentence  # deferred: PyTorch
-
-        best, _, p = trace.top(1)[0]
-        print("  ", sentence(t, names, best, p, trace.shown), sep="")
+    if trace.shown is not None or calibration_of(trace):  # the closing lines say what the model can answer
+        print("  ", about_answer(trace, names, t), sep="")

@@ -6,9 +6,9 @@ is shown, `sentence` says what is known about it, and `classes_html` lists the c
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from html import escape
-from typing import Literal
+from typing import Any, Literal
 
 from cfviz.words import Translator, percent
 
@@ -48,6 +48,39 @@ def sentence(t: Translator, names: Sequence[str], first: int, p: float, shown: S
         return t("answer.single", name=names[0])
     truth = t("answer.or").join(names[index] for index in shown or ())
     return t(f"answer.{found}", n=f"{len(names):,}", name=names[first], p=percent(p), truth=truth)
+
+
+def confidence(t: Translator, found: Mapping[str, Any] | None, p: float) -> str:
+    """Return one sentence on how often answers of such a probability were right; empty if that is not known.
+
+    Args:
+        t: The reader's language.
+        found: `calibration` of the model's card, as `training.measure.calibration` makes it.
+        p: Probability of the answer.
+    """
+    one = _row(found, p)
+    if one is None:
+        return ""
+    low, high = (f"{100 * one[name]:.0f}" for name in ("from", "to"))
+    return t("answer.calibrated", low=low, high=high, right=f"{100 * one['right']:.0f}", n=one["photos"])
+
+
+def confidence_help(t: Translator, found: Mapping[str, Any] | None, p: float) -> str | None:
+    """Return how the number of `confidence` was measured, and why probabilities are not rescaled."""
+    one = _row(found, p)
+    if found is None or one is None:
+        return None
+    low, high = (f"{100 * one[name]:.0f}" for name in ("low", "high"))
+    before, after = (f"{100 * value:.1f}" for value in found["ece"])
+    n = f"{found['fitted_on'] + found['tested_on']:,}"
+    about = {"n": n, "size": found["size"], "temperature": f"{found['temperature']:.2f}"}
+    return t("answer.calibrated_help", low=low, high=high, before=before, after=after, **about)
+
+
+def _row(found: Mapping[str, Any] | None, p: float) -> Mapping[str, Any] | None:
+    """The row of the table that a probability belongs to."""
+    rows = found["bins"] if found else ()
+    return next((one for one in rows if one["from"] <= p < one["to"] or p == one["to"] == 1), None)
 
 
 def list_title(t: Translator, names: Sequence[str]) -> str:

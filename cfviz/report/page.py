@@ -37,7 +37,7 @@ from cfviz.models.probes.cost import cost
 from cfviz.models.probes.embedding import layer
 from cfviz.models.weights.errors import CheckpointError
 from cfviz.options import DTYPES, SIZES
-from cfviz.run import class_names
+from cfviz.run import about_answer, class_names
 from cfviz.trace import Trace
 from cfviz.words import figure_words, percent, section_words, translator
 
@@ -277,7 +277,12 @@ def _body(
     parts = [
         f'<h1>{escape(trace.photo or "cfviz")}</h1><p class="rp-lede">{escape(t["lede"])}</p>{warn}',
         f'<div class="rp-top"><img alt="{escape(t["crop"])}" src="{_png(trace)}">',
-        (_no_answer(lang) if not trace.weights.predicts else _answers(session, t, labels, lang)) + "</div>",
+        (
+            _no_answer(lang)
+            if not trace.weights.predicts
+            else _answers(session, t, labels, about_answer(trace, labels, translator(lang)), lang)
+        )
+        + "</div>",
         *(
             f'<h2>{escape(t[name])}</h2><p class="rp-note">{escape(t[name + "_look"])}</p>'
             f'<section><div class="{host}"></div></section>'
@@ -297,15 +302,15 @@ def _no_answer(lang: str) -> str:
     return f'<div><p class="rp-note">{escape(translator(lang)("answer.random"))}</p></div>'
 
 
-def _answers(session: Mapping[str, Any], t: Mapping[str, str], labels: Sequence[str], lang: str) -> str:
+def _answers(
+    session: Mapping[str, Any], t: Mapping[str, str], labels: Sequence[str], line: str, lang: str
+) -> str:
     """The likeliest classes, what is known about the first, and a list of all classes."""
     rows = "".join(
         f'<tr data-class="{i}" data-p="{p!r}"><td>{escape(name)}</td><td class="rp-n">{percent(p)}</td>'
         f'<td class="rp-bar"><i style="width:{100 * p:.2f}%"></i></td></tr>'
         for i, name, p in session["top"]
     )
-    first, _, p = session["top"][0]
-    line = answers.sentence(translator(lang), labels, first, p, session["shown"])
     known = answers.folded_list(translator(lang), labels)
     notes = "".join(f'<p class="rp-note">{escape(text)}</p>' for text in (line, t["answers_look"]))
     return f'<div><table class="rp-answers">{rows}</table>{notes}{known}</div>'

@@ -17,7 +17,7 @@ from cfviz.data import answers
 from cfviz.data.labels import labels, wordnet_ids
 from cfviz.data.samples import gallery, sample
 from cfviz.provenance import Note, Provenance
-from cfviz.run import shown_classes
+from cfviz.run import about_answer, calibration_of, shown_classes
 from cfviz.trace import Trace
 from cfviz.ui.compute import models
 from cfviz.words import translator
@@ -134,3 +134,24 @@ def test_photos_the_model_can_know_come_first() -> None:
     ids = [photo.id for photo in gallery()]
     assert [models.shown("crossformer_nano", id) != () for id in ids] == [True, True] + [False] * 14
     assert {models.shown("crossformer_pp_huge", id) for id in ids} == {None}, "random weights know nothing"
+
+
+def test_how_often_such_an_answer_is_right_stands_beside_it() -> None:
+    found = {"bins": [{"from": 0.6, "to": 0.7, "photos": 624, "right": 0.7516, "low": 0.71, "high": 0.78}]}
+    said = "Of the validation photos that it answered with 60 to 70 %, 75 % were right (624 photos)."
+    assert answers.confidence(EN, found, 0.648) == said
+    assert "75 %" in answers.confidence(ZH, found, 0.6)
+    assert answers.confidence(EN, found, 0.7) == "", "few photos: nothing is said"
+    assert answers.confidence(EN, None, 0.65) == ""
+    last = {"bins": [{**found["bins"][0], "from": 0.9, "to": 1}]}
+    assert answers.confidence(EN, last, 1.0) != ""
+
+
+def test_it_is_said_only_as_measured_and_for_photos_that_may_be_of_its_classes() -> None:
+    church = cfviz.inspect("gallery:worms-cathedral")
+    assert "of the validation photos" in about_answer(church, church.labels, EN).lower()
+    assert calibration_of(replace(church, dtype="bfloat16")) is None
+    assert calibration_of(replace(church, size=(192, 192))) is None
+    assert calibration_of(replace(church, weights=replace(church.weights, source="mine"))) is None
+    other = replace(church, shown=())
+    assert "validation" not in about_answer(other, other.labels, EN)

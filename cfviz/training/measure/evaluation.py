@@ -17,6 +17,8 @@ from cfviz.training.data import EvalSet, Marked, Photos, loader
 from cfviz.training.folder import account, shown, told
 from cfviz.words import columns
 
+from .calibration import calibration
+
 # The ten classes of Imagenette; the other ten of the twenty are Imagewoof's.
 IMAGENETTE = frozenset(
     {
@@ -150,6 +152,12 @@ def table(result: dict[str, Any]) -> str:
         )
         for name, s in rows
     ]
+    if found := result.get("calibration"):
+        before, after = (f"{100 * value:.1f} %" for value in found["ece"])
+        lines.append(
+            f"calibration error {before}; {after} at temperature {found['temperature']:g}, fitted on the "
+            "other half of the photos"
+        )
     return "\n".join([*lines, *([told(result["files"])] if "files" in result else [])])
 
 
@@ -198,9 +206,9 @@ def evaluate(
         indices: Photos to measure on; None uses all.
 
     Returns:
-        The result of `scores`; `files`, an account of every file of the folder (see `folder.account`); and
-        for the 20 classes of Imagenette and Imagewoof also `groups`: the scores of the two halves, among all
-        classes and among their own ten.
+        The result of `scores`; `calibration` (see there); `files`, an account of every file of the folder
+        (see `folder.account`); and for the 20 classes of Imagenette and Imagewoof also `groups`: the scores
+        of the two halves, among all classes and among their own ten.
     """
     columns = columns_of(photos.classes, model_ids)
     items = EvalSet(photos, size, indices)
@@ -215,6 +223,8 @@ def evaluate(
     files = account(photos, items.indices, items.indices[~fine])
     about = {"photos": len(labels), "files": files, "size": size, "restricted": restrict}
     result = {**about, **scores(logits, labels, names)}
+    if len(labels) > 1:
+        result["calibration"] = calibration(logits, labels)
     if sorted(name.split("_")[0] for name in names) == wordnet_ids("imagenette20"):
         result["groups"] = _halves(logits, labels, names)
     return result

@@ -186,6 +186,53 @@ def _measured(title: str, result: dict[str, Any]) -> list[str]:
     return [*lines, *(f"| {name.replace('_', ' ')} | {_percent(score)} |" for name, score in rows), ""]
 
 
+def _calibrated(found: dict[str, Any]) -> list[str]:
+    """What the probabilities are worth, and why they are shown as they are."""
+    ece, nll = (
+        [f"{scale * x:.{digits}f}" for x in found[key]]
+        for key, scale, digits in (("ece", 100, 1), ("nll", 1, 3))
+    )
+    sure = "less" if found["temperature"] < 1 else "more"
+    return [
+        "## How often it is right when it is so sure",
+        "",
+        "| probability of its answer | right | 95 % interval | photos |",
+        "|---|---|---|---|",
+        *(
+            f"| {100 * one['from']:.0f} to {100 * one['to']:.0f} % | {100 * one['right']:.1f} % | "
+            f"{100 * one['low']:.1f} to {100 * one['high']:.1f} | {one['photos']} |"
+            for one in found["bins"]
+        ),
+        "",
+        f"Measured on the validation photos, all of them photos of its classes. The model is {sure} sure "
+        f"than it is right: fitted on half of these photos ({found['fitted_on']}), the temperature is "
+        f"{found['temperature']:g}, which on the other half ({found['tested_on']}) changes the expected "
+        f"calibration error from {ece[0]} to {ece[1]} % and the negative log-likelihood from {nll[0]} to "
+        f"{nll[1]}. It is not applied: the probabilities shown are the softmax of the logits, as everywhere "
+        "else, and the app shows this table's row beside them.",
+        "",
+    ]
+
+
+def _novelty(found: dict[str, Any]) -> list[str]:
+    """Whether the model notices pictures of none of its classes."""
+    return [
+        "## Whether it notices what it was not trained on",
+        "",
+        "Not well enough to say so beside a photo, so the app does not. AUROC against the validation photos, "
+        "and how many pass the threshold that 95 % of the validation photos pass:",
+        "",
+        "| score | pictures | AUROC | taken for its own |",
+        "|---|---|---|---|",
+        *(
+            f"| {score} | {title} | {one['auroc']:.2f} | {one['accepted']} of {one['pictures']} |"
+            for score, about in found.items()
+            for title, one in about["sets"].items()
+        ),
+        "",
+    ]
+
+
 def _against_targets(result: dict[str, Any]) -> list[str]:
     found = {"top1": result["top1"], **result.get("groups", {})}
     lines = ["## Against the targets", ""]
@@ -277,6 +324,10 @@ def text(facts: dict[str, Any]) -> str:
         lines += _against_targets(facts["val"])
     if "val" in facts:
         lines += _measured(f"Validation photos, {facts['val']['size']} px, measured once", facts["val"])
+    if "calibration" in facts:
+        lines += _calibrated(facts["calibration"])
+    if "novelty" in facts:
+        lines += _novelty(facts["novelty"])
     if "held_out" in facts:
         lines += _measured(f"Held-out training photos, {facts['held_out']['size']} px", facts["held_out"])
     if "float16" in facts:

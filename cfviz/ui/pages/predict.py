@@ -17,7 +17,7 @@ from cfviz.ui.context import Context
 from cfviz.ui.session import photos
 from cfviz.ui.session.plain import plain
 from cfviz.ui.widgets import chart
-from cfviz.ui.widgets.answer import answer_line, show_known
+from cfviz.ui.widgets.answer import answer_help, answer_line, show_known
 from cfviz.ui.widgets.photos import add_photos, photo_credit, photo_title
 from cfviz.ui.widgets.takeaway import take_away
 from cfviz.ui.widgets.weights import warn_without_answer, weights_line
@@ -49,7 +49,8 @@ def _show_answer(ctx: Context, trace: Trace) -> None:
     chart.show_hint(ctx.t("predict.top_look_none" if trace.shown == () else "predict.top_look", **fields))
     fig = top_bars([name for name, _ in top], [p for _, p in top], ctx.theme)
     chart.show_chart(ctx, fig, "top", ctx.t("predict.top_alt", **fields))
-    show_known(ctx, "" if trace.shown == () else answer_line(ctx, trace), names)
+    told = trace.shown == ()  # by the sentence above
+    show_known(ctx, "" if told else answer_line(ctx, trace), names, help=answer_help(ctx, trace))
     rows = [(names[i], p) for i, _, p in trace.top(len(names))]
     key = chart.chart_key(ctx, "top")
     take_away(ctx, "top", code=_code(ctx), table=(("class", "probability"), rows), fig=fig, chart=key)

@@ -7,16 +7,14 @@ from collections.abc import Sequence
 import streamlit as st
 
 from cfviz.data import answers
+from cfviz.run import about_answer, calibration_of
 from cfviz.trace import Trace
 from cfviz.ui.context import Context
 
 
 def answer_line(ctx: Context, trace: Trace) -> str:
     """One sentence on what is known about the chosen model's answer; empty if it has none."""
-    if not trace.labels or not trace.weights.predicts:
-        return ""
-    index, _, p = trace.top(1)[0]
-    return answers.sentence(ctx.t, ctx.labels, index, p, trace.shown)
+    return about_answer(trace, ctx.labels, ctx.t)
 
 
 def show_answer_line(ctx: Context, trace: Trace, place: str = "") -> None:
@@ -28,10 +26,19 @@ def show_answer_line(ctx: Context, trace: Trace, place: str = "") -> None:
         place: Tells apart several on one page.
     """
     if line := answer_line(ctx, trace):
-        show_known(ctx, line, ctx.labels, place)
+        show_known(ctx, line, ctx.labels, place, answer_help(ctx, trace))
 
 
-def show_known(ctx: Context, line: str, names: Sequence[str], place: str = "") -> None:
+def answer_help(ctx: Context, trace: Trace) -> str | None:
+    """How the share of right answers in `answer_line` was measured; None if it states none."""
+    if trace.shown == ():
+        return None
+    return answers.confidence_help(ctx.t, calibration_of(trace), trace.top(1)[0][2])
+
+
+def show_known(
+    ctx: Context, line: str, names: Sequence[str], place: str = "", help: str | None = None
+) -> None:
     """A sentence about an answer with the list of all classes, one click away.
 
     Args:
@@ -39,10 +46,11 @@ def show_known(ctx: Context, line: str, names: Sequence[str], place: str = "") -
         line: The sentence; empty if it stands elsewhere.
         names: Names of the model's classes.
         place: Tells apart several on one page.
+        help: How what the sentence says was measured.
     """
     with st.container(horizontal=True, gap="small", vertical_alignment="center", key=f"cf-known-{place}"):
         if line:
-            st.caption(line, width="content")
+            st.caption(line, width="content", help=help)
         with st.popover(answers.list_title(ctx.t, names), type="tertiary", icon=":material/list:"):
             _listed(ctx, names, place)
 
