@@ -10,11 +10,11 @@ from cfviz.analysis import embedding, position_bias
 from cfviz.figures.live.embedding import Cel
 from cfviz.figures.live.position_bias import BlockBias
 from cfviz.figures.plots.lab import head_name
-from cfviz.geometry import CEL_KERNELS
+from cfviz.geometry import CEL_KERNELS, Kind
 from cfviz.models.crossformer import CrossFormer
 from cfviz.models.interventions.language import PARTS, Intervention
 from cfviz.models.probes.embedding import Layer
-from cfviz.models.probes.position_bias import mlp_of, table_of
+from cfviz.models.probes.position_bias import mlp_of, table_of, trained_side
 from cfviz.words import lookup
 
 QUICK = 10e6  # parameters; up to here, a few dozen forwards take seconds
@@ -33,7 +33,7 @@ def cel(layer: Layer, tokens: np.ndarray) -> Cel:
 
 
 def block_bias(
-    model: CrossFormer, s: int, b: int, kind: str, baseline: CrossFormer | None = None
+    model: CrossFormer, s: int, b: int, kind: Kind, baseline: CrossFormer | None = None
 ) -> BlockBias:
     """Return the position bias of one block: surfaces, MLP and measures of every head."""
     pos, G = model.stages[s].block_list[b].attn.pos, model.group_size[s]
@@ -53,7 +53,7 @@ def block_bias(
         {by: position_bias.head_order(found, by).tolist() for by in ORDERS},
         [_measures(found, h) for h in heads],
         float(far.mean()),
-        model.trained_group[s],
+        trained_side(model, s, "lda" if b % 2 else "sda"),  # whatever it is on a map as small as 224 px has
     )
 
 

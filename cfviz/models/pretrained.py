@@ -44,6 +44,7 @@ def take(model: CrossFormer, checkpoint: Checkpoint) -> None:
 
 def _note_origin(model: CrossFormer, checkpoint: Checkpoint) -> None:
     model.trained_group = checkpoint.trained_group or checkpoint.group_size or model.trained_group
+    model.trained_on_maps = checkpoint.lda == "whole" and checkpoint.trained_group is None
     told = checkpoint.provenance
     if model.lda != checkpoint.lda:
         told = chosen_by_hand(told)

@@ -20,7 +20,7 @@ from cfviz.run import load
 from cfviz.stats import pack_hits
 from cfviz.ui.compute.steps import Steps
 from cfviz.ui.figures.position_bias import BiasSubject, blocks
-from cfviz.ui.pages.position_bias import accuracy, answer, own_photos, surfaces
+from cfviz.ui.pages.position_bias import accuracy, answer, cost, own_photos, surfaces
 from cfviz.words import translator
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -59,6 +59,20 @@ def test_a_rectangle_with_lda_over_the_whole_map_has_its_groups_costs_and_answer
     assert all(cells[-1].endswith("% |") for cells in rows.values())  # all have pairs beyond training
     page.selectbox(key="position_bias.at").set_value(224).run()
     assert not page.exception
+
+
+def test_a_detector_has_no_untrained_offsets_where_its_training_is_not_recorded(tiny_model: Any) -> None:
+    """Of groups over whole maps no pair is called untrained, of SDA they are as always."""
+    model = tiny_model(lda="whole")
+    groups = model.groupings(320, 448)
+    known = cost.load_of(model, groups).new
+    assert known is not None
+    assert 0 < known < 1
+    model.trained_on_maps = True
+    assert cost.load_of(model, groups).new is None
+    assert [cost.new_pairs(model, 0, g) for g in groups[0]] == [0, None]
+    sda, lda = (block_bias(model, 0, b, "sda") for b in (0, 1))
+    assert (sda.trained, lda.trained) == (7, None)
 
 
 @pytest.mark.slow

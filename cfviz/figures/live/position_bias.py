@@ -4,7 +4,7 @@ The layout is that of `cfviz/figures/live/message.py`: a JSON header and arrays 
 
     id, name, source (messages with the same one share the reader's choices), part: surfaces, made or resized
     palette, strings, start {"block" (number in blocks), "head", and the figure's view}
-    blocks [{"s", "b", "kind", "G" (of the table), "trained" (the largest G of training), "heads",
+    blocks [{"s", "b", "kind", "G" (of the table), "trained" (the largest G of training or null), "heads",
              "table" float32 (nH, (2G-1)^2): the bias itself, in the order of the offsets,
              "mlp" null or {"proj": [W, b], "layers": [[gain, shift, W, b] three times], "eps"},
              "twin" null or float32 like table: the learned table of the baseline model,
@@ -42,7 +42,7 @@ class BlockBias:
         orders: By name of the order, the heads in that order.
         measures: One dict per head, see above.
         even: Mean distance of a key in tokens if all keys weigh the same.
-        trained: Side of the largest groups in training; 0 for G.
+        trained: Side of the largest groups in training; 0 for G, None if it is not known.
     """
 
     stage: int
@@ -56,7 +56,7 @@ class BlockBias:
     orders: Mapping[str, Sequence[int]] = field(default_factory=dict)
     measures: Sequence[Mapping[str, Any]] = ()
     even: float = 0.0
-    trained: int = 0
+    trained: int | None = 0
 
 
 def pack(
@@ -106,7 +106,7 @@ def _block(block: BlockBias, arrays: message.Arrays) -> dict[str, Any]:
         "b": block.block,
         "kind": block.kind,
         "G": block.G,
-        "trained": block.trained or block.G,
+        "trained": block.G if block.trained == 0 else block.trained,
         "heads": len(block.table),
         "table": add(block.table.reshape(len(block.table), -1)),
         "mlp": mlp,

@@ -522,6 +522,7 @@ class CrossFormer(WithProvenance):
         self.set_grouping(group_size, interval, lda)
         self.set_input_size(img_size)
         self.trained_group = self.group_size  # largest G in training; corrected when weights are loaded
+        self.trained_on_maps = False  # whether LDA was trained over whole maps, of unknown sizes
         self.provenance = Provenance()
         self.reset_classifier(num_classes, global_pool)
         self.apply(_init_weights)

@@ -17,7 +17,7 @@ import torch
 from einops import rearrange
 
 from cfviz import point_names
-from cfviz.geometry import Grouping, Lda, offsets, relative_index
+from cfviz.geometry import Grouping, Kind, Lda, offsets, relative_index
 from cfviz.hooks import Edit, Informed, Setting, override
 from cfviz.models.crossformer import AnyPosBias, CrossFormer, DynamicPosBias, RelativePosBias, stretched
 from cfviz.options import BIAS_METHODS, TABLE_METHODS
@@ -106,6 +106,15 @@ def resized(table: torch.Tensor, G: Sides, method: str) -> torch.Tensor:
         known = torch.from_numpy((np.abs(pairs) <= far).all(1)).to(table.device)
         out = torch.where(known[:, None], out, 0)
     return out
+
+
+def trained_side(model: CrossFormer, stage: int, kind: Kind) -> int | None:
+    """Return the side of the largest groups with which a kind of attention was trained in a stage.
+
+    None if it is not known: LDA over the whole map was trained with groups as large as the maps of training,
+    which the authors' detectors and segmenters do not record.
+    """
+    return None if kind == "lda" and model.trained_on_maps else model.trained_group[stage]
 
 
 def bias_table(pos: AnyPosBias, method: str, trained: int, G: Sides) -> torch.Tensor:

@@ -153,7 +153,7 @@ export class ResizedPart extends Part {
     const share = 1 - ((Math.min(Gh, G) * 2 - 1) * (Math.min(Gw, G) * 2 - 1)) / ((2 * Gh - 1) * (2 * Gw - 1));
     say(
       this.note,
-      fill(beyond ? t.resized_beyond : t.resized_within, {
+      fill(!block.known ? t.resized_unknown : beyond ? t.resized_beyond : t.resized_within, {
         G,
         far: G - 1,
         Gh,

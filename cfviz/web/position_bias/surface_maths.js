@@ -2,6 +2,8 @@
 //
 // Surfaces are (2Gh-1) x (2Gw-1) in the order of the offsets (dh, dw), query minus key, from -(G-1) up.
 
+const ANY = 4096; // no group is wider: no offset is called untrained
+
 export const SURFACE_WAYS = ["own", "rescaled", "bicubic", "clamp", "cut", "twin", "none"];
 
 /** The MLP's inputs for groups of Gh x Gw: pair after pair, each `shrink` times the offset. */
@@ -109,6 +111,8 @@ export class Bias {
   constructor(entry, array) {
     Object.assign(this, entry);
     this.side = 2 * entry.G - 1;
+    this.known = entry.trained !== null; // how large groups were in training
+    this.trained = entry.trained ?? ANY;
     const split = (part) =>
       part
         ? Array.from({ length: entry.heads }, (_, h) =>

@@ -148,9 +148,11 @@ export class SurfacesPart extends Part {
     this.solid.draw(values, far, far, top, look, Math.min(this.facts.parentElement.clientWidth, 460));
     this.scaleBar.say(top);
     const [twice, own] = [block.mlp ? t.note_twice : t.note_twice_table, t.note_trained];
-    const range = state.reach
-      ? fill(twice, { far: block.trained - 1 })
-      : fill(own, { far: block.G - 1, G: block.G });
+    const range = !state.reach
+      ? fill(own, { far: block.G - 1, G: block.G })
+      : block.known
+        ? fill(twice, { far: block.trained - 1 })
+        : t.note_unknown;
     say(this.note, together(range, state.raw ? t.note_raw : t.note_mean));
     const m = block.measures[this.head];
     const decay = m.decay === null ? t.no_decay : fill(t.decay, { r: m.decay.toFixed(1) });

@@ -35,6 +35,7 @@ from cfviz import bundled
 from cfviz.cli import main
 from cfviz.models.crossformer import CrossFormer
 from cfviz.models.factory import build
+from cfviz.models.probes.position_bias import trained_side
 from cfviz.models.variants import OURS, VARIANTS
 from cfviz.models.weights import checkpoints, pickles
 from cfviz.models.weights.checkpoints import CheckpointError, load_checkpoint, strip, write_checkpoint
@@ -503,7 +504,9 @@ def test_weights_of_detectors_and_segmenters_attend_over_the_whole_map_with_a_no
     model = build(checkpoint)
     assert model.lda == "whole"
     assert "span the whole map" in " ".join(note.sentence() for note in model.provenance.notes)
+    assert (trained_side(model, 0, "sda"), trained_side(model, 0, "lda")) == (model.group_size[0], None)
     other = build(checkpoint, lda="regions")
+    assert trained_side(other, 0, "lda") is None  # however it is used, it was trained on larger groups
     assert (other.lda, [note.code for note in other.provenance.notes]) == ("regions", ["left_out"])
     for settings, lda in (({}, "whole"), ({"lda": "regions"}, "regions")):
         net = timm.create_model(NANO, num_classes=0, checkpoint_path=str(path), **settings)

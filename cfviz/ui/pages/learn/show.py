@@ -227,7 +227,7 @@ def _bias(ctx: Context, now: StepState) -> None:
     POSITION_BIAS.show(data, name=name, on_commit=_listen(name, now))
     to: dict[str, Any] = {"block": 0}
     if part == "resized":
-        G = block.trained if now.open else 2 * block.trained
+        G = (block.trained or block.G) * (1 if now.open else 2)
         to |= {"Gh": G, "Gw": G}
     elif now.step.ask == "nearest_head":
         to["head"] = now.head

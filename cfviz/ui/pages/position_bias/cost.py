@@ -11,6 +11,7 @@ from cfviz.analysis.position_bias import AttentionLoad, attention_load, untraine
 from cfviz.framing import Size, as_pair, size_text
 from cfviz.geometry import Grouping
 from cfviz.models.crossformer import CrossFormer
+from cfviz.models.probes.position_bias import trained_side
 from cfviz.ui.context import Context
 from cfviz.ui.widgets import chart
 from cfviz.ui.widgets.takeaway import take_away
@@ -33,14 +34,14 @@ class Load:
         waste: Share of all tokens of the padded maps that are padding, 0 to 1.
         pairs: Query-key pairs per head.
         macs: Multiply-adds of the attention.
-        new: Share of the pairs of tokens whose offset training never showed, 0 to 1.
+        new: Share of the pairs of tokens whose offset training never showed, 0 to 1; None if not known.
         largest: The largest groups.
     """
 
     waste: float
     pairs: int
     macs: int
-    new: float
+    new: float | None
     largest: Grouping
 
 
@@ -51,10 +52,17 @@ def load_of(model: CrossFormer, groups: Groups) -> Load:
     pairs, macs = sum(load.pairs for *_, load in found), sum(load.macs for *_, load in found)
     # weighted by the pairs of tokens, padding left out, as each share is
     weights = [_token_pairs(g) for _, g, _ in found]
-    shares = [untrained_pairs(g, model.trained_group[s]) for s, g, _ in found]
-    new = sum(w * x for w, x in zip(weights, shares, strict=True)) / sum(weights)
+    shares = [new_pairs(model, s, g) for s, g, _ in found]
+    known = [w * x for w, x in zip(weights, shares, strict=True) if x is not None]
+    new = sum(known) / sum(weights) if len(known) == len(shares) else None
     largest = max((g for _, g, _ in found), key=lambda g: g.N)
     return Load(1 - tokens / padded, pairs, macs, new, largest)
+
+
+def new_pairs(model: CrossFormer, stage: int, g: Grouping) -> float | None:
+    """The share of a block's pairs whose offset training never showed; None if that is not known."""
+    side = trained_side(model, stage, g.kind)
+    return None if side is None else untrained_pairs(g, side)
 
 
 def _token_pairs(g: Grouping) -> int:
@@ -86,8 +94,7 @@ def show_costs(
     for s, stage in enumerate(groups):
         for g in dict.fromkeys(stage):
             found = attention_load(g, model.embed_dim * 2**s)
-            new = untrained_pairs(g, model.trained_group[s])
-            lines.append(_line(s, g, found, new))
+            lines.append(_line(ctx, s, g, found, new_pairs(model, s, g)))
             text = t(
                 "position_bias.cost_worst", s=s + 1, kind=g.kind.upper(), map=size_text((g.H, g.W)),
                 padded=size_text(found.padded),
@@ -116,23 +123,25 @@ def _beside(ctx: Context, model: CrossFormer, size: Size, windows: Mapping[str, 
         lines.append(
             f"| {t(f'position_bias.window_{name}')} | {size_text((found.largest.Gh, found.largest.Gw))} "
             f"| {100 * found.waste:.0f} % | {_round(found.pairs)} | {_round(found.macs)} "
-            f"| {found.macs / plain:.2f} | {share_text(found.new)} |"
+            f"| {found.macs / plain:.2f} | {share_text(ctx, found.new)} |"
         )
     with st.container(key="pb-beside"):
         st.markdown("\n".join(lines))
 
 
-def _line(s: int, g: Grouping, found: AttentionLoad, new: float) -> str:
+def _line(ctx: Context, s: int, g: Grouping, found: AttentionLoad, new: float | None) -> str:
     sides = f"G {g.Gh}" if g.Gh == g.Gw else size_text((g.Gh, g.Gw))
     kind = f"{g.kind.upper()}, {sides}" + (f", I {g.I}" if g.kind == "lda" else "")
     return (
         f"| {s + 1} | {g.H} × {g.W} | {kind} | {size_text(found.padded)} | {100 * found.waste:.0f} % "
-        f"| {_round(found.pairs)} | {_round(found.macs)} | {share_text(new)} |"
+        f"| {_round(found.pairs)} | {_round(found.macs)} | {share_text(ctx, new)} |"
     )
 
 
-def share_text(share: float) -> str:
+def share_text(ctx: Context, share: float | None) -> str:
     """A share in per cent; a small one is not rounded to none."""
+    if share is None:
+        return ctx.t("position_bias.cost_unknown")
     return "0" if share == 0 else "< 1 %" if share < 0.01 else f"{100 * share:.0f} %"
 
 
@@ -140,7 +149,7 @@ def _rows(name: str, model: CrossFormer, groups: Groups) -> Iterator[tuple[objec
     for s, stage in enumerate(groups):
         for g in dict.fromkeys(stage):
             found = attention_load(g, model.embed_dim * 2**s)
-            new = untrained_pairs(g, model.trained_group[s])
+            new = new_pairs(model, s, g)
             place = (name, s + 1, g.kind, g.Gh, g.Gw, g.I, g.H, g.W)
             yield (*place, *found.padded, found.waste, found.pairs, found.macs, new)
 
