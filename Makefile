@@ -52,7 +52,7 @@ bench: $(DEV_STAMP)  ## timings (REFERENCE=checkout of the authors' code to comp
 	@scripts/browser.sh $(PY)
 	$(PY) -m bench $(if $(REFERENCE),--reference "$(REFERENCE)") $(ARGS)
 
-fuzz: $(DEV_STAMP)  ## malformed photos, weights, links, messages, lessons, jobs and uploads sent to every entry point (ARGS="--seed 7 --minutes 5", "--help")
+fuzz: $(DEV_STAMP)  ## malformed photos, weights, links, messages, frames, lessons, jobs and uploads sent to every entry point (ARGS="--seed 7 --minutes 5", "--help")
 	$(PY) -m tests.fuzz $(ARGS)
 
 load: $(DEV_STAMP)  ## fifty readers at once against a server of its own (ARGS="--users 50 --seconds 1800")

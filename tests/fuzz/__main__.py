@@ -22,6 +22,7 @@ COUNTS = {
     "messages": 600,
     "jobs": 600,
     "uploads": 4_000,
+    "frames": 4_000,
 }
 
 

@@ -19,6 +19,7 @@ SLICE = {
     "messages": 6,
     "jobs": 12,
     "uploads": 60,
+    "frames": 60,
 }
 
 
