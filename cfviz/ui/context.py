@@ -33,6 +33,7 @@ class Context:
         settings: Model, photo, size, dtype, device.
         banner: The place above the page for notices that concern the whole of it.
         on_cpu: Called once if a prediction ran on the CPU because the GPU had no room for it.
+        waiting: The place of the word that the page is being computed.
     """
 
     name: str
@@ -42,6 +43,7 @@ class Context:
     settings: state.Settings
     banner: Any = field(repr=False, default=None)
     on_cpu: Callable[[], None] = field(repr=False, default=lambda: None)
+    waiting: Any = field(repr=False, default=None)
     _model: CrossFormer | None = field(repr=False, default=None)
     _labels: list[str] | None = field(repr=False, default=None)
     _fell_back: bool = field(repr=False, default=False)
@@ -79,10 +81,18 @@ class Context:
             made = cache.trace(settings, self.photo, watch)
         except (ValueError, FileNotFoundError) as error:
             self.stop(error)
+        self.computed()
         if settings.device != "cpu" and made.device == "cpu" and not self._fell_back:
             self._fell_back = True
             self.on_cpu()
         return made
+
+    def computed(self) -> None:
+        """Take away the word that the page is being computed: its first result is there."""
+        state.drawn(self.name, self.settings)
+        if self.waiting is not None:
+            self.waiting.empty()
+            self.waiting = None
 
     @property
     def labels(self) -> list[str]:

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import copy
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 from streamlit.testing.v1 import AppTest
 
+from cfviz.data.labels import labels
 from cfviz.models.crossformer import origin
+from cfviz.provenance import Provenance
 from cfviz.ui.compute import background, models
 from cfviz.ui.session.plain import plain
+from cfviz.ui.shell import frame
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = ["home", *sorted(path.stem for path in (ROOT / "pages").glob("[!_]*.py"))]
@@ -187,3 +192,57 @@ def test_the_photo_strip_begins_with_what_the_model_can_know() -> None:
     assert options[:2] == ["Berlin Cathedral", "Worms Cathedral"]
     assert "None of these 20: the nearest is" in said(app)
     assert "top prediction" in said(run("predict", lang="en", photo="worms-cathedral"))
+
+
+def test_the_menu_of_models_says_where_weights_come_from() -> None:
+    """Eight of ten models were random, and the menu did not say so."""
+    options = run("grouping", lang="en").selectbox(key="w.model").options
+    assert options[0] == "CrossFormer nano · bundled" or "CrossFormer nano · bundled" in options
+    marks = [option.rpartition(" · ")[2] for option in options]
+    assert set(marks) <= {"bundled", "the authors'", "random until downloaded", "random weights"}
+    assert marks.count("bundled") == 2
+
+
+def untrained(page: str, monkeypatch: pytest.MonkeyPatch) -> AppTest:
+    """A page with nano's weights declared random."""
+    plain = models.model
+
+    def forgotten(settings: Any) -> Any:
+        net = copy.deepcopy(plain(settings))
+        net.provenance = Provenance()
+        return net
+
+    monkeypatch.setattr(models, "model", forgotten)
+    return run(page, lang="en", size="160", photo="cat")
+
+
+@pytest.mark.parametrize("page", ["predict", "attention", "embedding", "position_bias", "lab"])
+def test_random_weights_are_not_asked_for_an_answer(page: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    app = untrained(page, monkeypatch)
+    assert not app.exception
+    assert any("Random weights give no answer" in box.value for box in app.info)
+    names = labels("imagenette20")
+    assert not any(f"**{name}**" in said(app) for name in names)
+
+
+def test_results_of_other_settings_are_hidden_and_announced_until_the_new_ones_are_there() -> None:
+    """The old answer stood, faded, under the new model's name for seconds."""
+
+    def styles(app: AppTest) -> str:
+        return "".join(one.proto.body for one in app.get("html"))
+
+    app = run("predict", lang="en", size="160")
+    assert frame.HIDE_STALE in styles(app)
+    assert "cf-computing" not in styles(app).replace(".cf-computing", ""), "the result is there"
+    assert frame.HIDE_STALE not in styles(app.run()), "the same again: nothing is out of date"
+    app.selectbox(key="w.photo").select("lemurs").run()
+    assert frame.HIDE_STALE in styles(app)
+    assert frame.HIDE_STALE not in styles(app.run())
+    assert frame.HIDE_STALE not in styles(run("grouping", lang="en"))
+
+
+def test_shuffled_weights_are_announced_above_the_figure() -> None:
+    app = run("attention", lang="en", size="160", shuffled="1")
+    parts = list(app.main)
+    warned = next(i for i, one in enumerate(parts) if "shuffled" in str(getattr(one, "value", "")))
+    assert parts[warned + 1].type == "bidi_component", "the figure comes next"

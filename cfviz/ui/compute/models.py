@@ -23,6 +23,7 @@ from cfviz.models.weights.download import cache_dir
 from cfviz.provenance import DATASETS, Provenance
 from cfviz.run import inspect, load, name_of, placed, shown_classes
 from cfviz.ui.session import budget, queue, state
+from cfviz.words import Translator
 
 Source = Literal["own", "bundled", "official", "random"]
 _log = logging.getLogger(__name__)
@@ -113,6 +114,13 @@ def weights_source(name: str) -> Source:
     if name in OURS:
         return "bundled"
     return "official" if is_downloaded(name) else "random"
+
+
+def marked(t: Translator, name: str) -> str:
+    """A model's title and the origin of its weights, such as "bundled" or "random weights"."""
+    found = weights_source(name)
+    mark = "download" if found == "random" and name in OFFICIAL else found
+    return f"{title(name)} · {t(f'common.weights_are_{mark}')}"
 
 
 def is_downloaded(name: str) -> bool:

@@ -28,6 +28,7 @@ MOST = 2**53  # largest number in a link: beyond it arithmetic is inexact, and e
 _SETTINGS, _WRITTEN, _EXTRAS = "cfviz.settings", "cfviz.written", "cfviz.extras"
 _NOTES = "cfviz.notes"  # on the link, at the last run
 _REDRAWN = "cfviz.redrawn"  # the page runs again by itself
+_DRAWN = "cfviz.drawn"  # page and settings of the last result on the screen
 
 
 @dataclass(frozen=True)
@@ -114,6 +115,16 @@ def current(base: Settings, models: Iterable[str], photos: Iterable[str]) -> tup
         notes = [*st.session_state.get(_NOTES, []), *notes]
     st.session_state.update({_SETTINGS: settings, _NOTES: notes})
     return settings, notes
+
+
+def outdated(page: str, settings: Settings) -> bool:
+    """Whether the screen shows another page, model, photo or size than the one about to be computed."""
+    return st.session_state.get(_DRAWN) != (page, replace(settings, lang=""))
+
+
+def drawn(page: str, settings: Settings) -> None:
+    """Record that what is drawn from now on belongs to these settings."""
+    st.session_state[_DRAWN] = (page, replace(settings, lang=""))
 
 
 def redraw() -> None:

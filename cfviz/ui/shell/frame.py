@@ -57,8 +57,17 @@ def navigation(ctx: Context) -> None:
 _document = st.components.v2.component("cfviz.document", js=web.script("shell/document.js"))
 
 
-def style(ctx: Context) -> None:
-    """The few styles that Streamlit's theme cannot express, and the page's language for screen readers."""
+HIDE_STALE = '[data-testid="stMain"] [data-stale="true"] { visibility: hidden; }'
+
+
+def style(ctx: Context, hide_stale: bool = False) -> None:
+    """The few styles that Streamlit's theme cannot express, and the page's language for screen readers.
+
+    Args:
+        ctx: The page.
+        hide_stale: Whether results on the screen belong to other settings: Streamlit would leave them
+            standing, faded, below the new model's name until their successors arrive.
+    """
     words = {
         "browse": ctx.t("common.browse"),
         "limits": ctx.t("common.limits"),
@@ -73,7 +82,7 @@ def style(ctx: Context) -> None:
         "warn": ctx.theme.warn,
     }
     variables += "".join(f"--cf-{name}: {colour};" for name, colour in colours.items())
-    st.html(f"<style>:root {{ {variables} }} {CSS}</style>")
+    st.html(f"<style>:root {{ {variables} }} {CSS} {HIDE_STALE if hide_stale else ''}</style>")
     with st.container(key="cf-document"):
         data = {"lang": ctx.lang, "theme": ctx.theme.name}
         _document(key="document", data=data, height=1, on_scheme_change=lambda: None)

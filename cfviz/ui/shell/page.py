@@ -10,6 +10,7 @@ st.write(ctx.t("attention.look"))
 from __future__ import annotations
 
 from functools import partial
+from html import escape
 
 import streamlit as st
 
@@ -19,6 +20,7 @@ from cfviz.ui.compute import cache, models
 from cfviz.ui.context import Context
 from cfviz.ui.session import door, photos, queue, state
 from cfviz.ui.session.plain import plain_fields
+from cfviz.ui.widgets.photos import photo_title
 from cfviz.ui.widgets.weights import weights_banner
 from cfviz.words import preferred, translator
 
@@ -26,6 +28,7 @@ from . import frame
 from .sidebar import sidebar
 
 WITHOUT_MODEL = ("grouping",)  # pages without a model, so without a notice about its weights
+AT_ONCE = (*WITHOUT_MODEL, "study")  # pages that compute nothing before they are drawn
 
 
 def start(name: str) -> Context:
@@ -46,13 +49,19 @@ def start(name: str) -> Context:
     state.adopt_extras(name)
     state.write_link(settings, name)
     ctx = Context(name, t, settings.lang, theme(st.context.theme.type), settings)
-    frame.style(ctx)
+    outdated = name not in AT_ONCE and state.outdated(name, settings)
+    frame.style(ctx, hide_stale=outdated)
     with st.sidebar:
         frame.navigation(ctx)
         sidebar(ctx)
     frame.header(ctx)
     for note in notes:
         st.info(t(note.key, **plain_fields(note.fields)), icon=":material/link_off:")
+    if outdated:
+        ctx.waiting = st.empty()
+        title, photo = models.title(settings.model), photo_title(t, settings.photo)
+        told = escape(t("common.computing", model=title, photo=photo))
+        ctx.waiting.html(f'<p class="cf-computing" role="status">{told}</p>')
     ctx.banner = st.container()
     ctx.on_cpu = partial(_gpu_full, ctx)
     if name not in WITHOUT_MODEL:

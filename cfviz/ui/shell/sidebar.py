@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import streamlit as st
@@ -31,7 +32,7 @@ def sidebar(ctx: Context) -> None:
         )
         with st.popover(t("common.own_photo"), icon=":material/add_a_photo:", width="stretch"):
             add_photos(ctx, "side")
-    _choose(t("common.model"), "model", models.names(), settings.model, models.title)
+    _choose(t("common.model"), "model", models.names(), settings.model, partial(models.marked, t))
     with st.popover(t("common.own_weights"), icon=":material/upload_file:", width="stretch"):
         weights.upload_weights(ctx)
     _choose(t("common.size"), "size", state.SIZES, settings.size, lambda size: f"{size} × {size} px")

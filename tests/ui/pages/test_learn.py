@@ -21,6 +21,7 @@ import cfviz
 from cfviz.analysis.position_bias import untrained_offsets
 from cfviz.data.images import load_image, prepare
 from cfviz.data.samples import sample
+from cfviz.provenance import Provenance
 from cfviz.run import inspect
 from cfviz.ui.pages.learn import Scene, grade, load_lessons, parse_lessons, progress
 from cfviz.ui.pages.learn.course import FOLDER, PARTS, QUESTION_KINDS, STATES, wanted
@@ -413,6 +414,8 @@ def test_questions_are_true_of_other_models(
     name: str, weights: dict[str, Any], refused: dict[str, str]
 ) -> None:
     about = about_of(name, **weights)
+    if not about.model.provenance.predicts:
+        about.model.provenance = Provenance("a test", trained="a test")
     for lesson, step in STEPS:
         if step.id in refused:
             with pytest.raises(RefusedError, match=refused[step.id]):
@@ -431,6 +434,18 @@ def test_questions_are_true_of_other_models(
             s, _ = block_of(about.groupings(size), step.state["stage"], step.state["kind"])
             assert question.fields.get("stage", s + 1) == s + 1, step.id
             assert "stage" in question.fields or s + 1 == step.state["stage"] or step.id == "offsets"
+
+
+def test_a_model_that_was_never_trained_has_no_answer_to_ask_about() -> None:
+    about = about_of("crossformer_nano", weights=None)
+    refused = set()
+    for _, step in STEPS:
+        try:
+            QUESTION_KINDS[step.ask].make(about, step.state, step.after)
+        except RefusedError as error:
+            refused.add((step.ask, str(error)))
+    kinds = ("kernel_matters", "kind_swap", "head_matters")
+    assert refused == {(kind, "refusal.random") for kind in kinds}
 
 
 # ---------------------------------------------------------------- equals

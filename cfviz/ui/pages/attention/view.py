@@ -189,6 +189,8 @@ def show_attention(ctx: Context, subject: AttentionSubject) -> None:
 
     packed = packed.at(st.session_state[START], figure_words("attention", ctx.lang))
     show_hint(ctx.t("attention.look"))
+    if subject.shuffled:
+        st.warning(ctx.t("attention.shuffled"), icon=":material/shuffle:")
     living_figure(packed.data, name=NAME, on_commit=commit)
     if appears:
         let_the_browser_paint()
@@ -233,8 +235,6 @@ def show_footer(ctx: Context, subject: AttentionSubject) -> None:
             help=ctx.t("attention.shuffle_help"),
             on_change=lambda: ctx.put(shuffled=int(st.session_state["w.attention.shuffle"])),
         )  # fmt: skip
-    if subject.shuffled:
-        st.warning(ctx.t("attention.shuffled"), icon=":material/shuffle:")
 
 
 def code_fields(ctx: Context, subject: AttentionSubject) -> dict[str, Any]:

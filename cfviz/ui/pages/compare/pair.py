@@ -110,7 +110,10 @@ def choose_pair(ctx: Context) -> Pair:
 
 
 def _label(ctx: Context, name: str) -> str:
-    return f"{title(name)}  ·  {ctx.t('compare.from_timm')}" if name in OTHERS else title(name)
+    if name not in OTHERS:
+        return models.marked(ctx.t, name)
+    mark = ctx.t("common.weights_are_download") if weights_here(name) is None else ctx.t("compare.trained")
+    return f"{title(name)} · {ctx.t('compare.from_timm')} · {mark}"
 
 
 def _take_a() -> None:

@@ -117,6 +117,7 @@ def show_linked(ctx: Context, pair: Pair) -> None:
     """The figure and, below it, what the same token depends on in both models."""
     at = selection_from_link(ctx, pair)
     show_pair(ctx, pair, at)
+    ctx.computed()
     a, b = (open_side_code(side, pair.size, ",") for side, _ in pair.sides)
     photo = photo_code(ctx.settings.photo)
     fields = {"a": a, "b": b, "size": pair.size, "s": at["stage"], "photo": photo}

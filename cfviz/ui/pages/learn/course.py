@@ -37,7 +37,7 @@ SHARED = {  # sentences shared by all lessons, and their fields
     "reason.same_window": {"row", "col"},
     "reason.no_neighbour": {"row", "col"},
     "reason.other_group": {"row", "col"},
-    "refusal.table": set(), "refusal.no_bias": set(),
+    "refusal.table": set(), "refusal.no_bias": set(), "refusal.random": set(),
 }  # fmt: skip
 # figure -> allowed values of its state: (type, smallest, largest) or the permitted words
 NUMBER, PLACE, TOKEN = (int, 1, 16), (float, 0.0, 1.0), (int, 0, 111)

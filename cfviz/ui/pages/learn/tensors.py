@@ -22,6 +22,7 @@ from .question import (
     YES_NO,
     Question,
     QuestionKind,
+    RefusedError,
     Scene,
     State,
     block_of,
@@ -212,7 +213,13 @@ def effect_ranks(scene: Scene, by: np.ndarray) -> list[int]:
 
 
 def answer_fields(scene: Scene) -> dict[str, object]:
-    """Fields for the model's current answer."""
+    """Fields for the model's current answer.
+
+    Raises:
+        RefusedError: If the weights are random, so that the model has none.
+    """
+    if not scene.trace().weights.predicts:
+        raise RefusedError("refusal.random")
     index, _, p = scene.trace().top(1)[0]
     return {"label": short_name(scene.labels[index]), "p": percent(p)}
 
