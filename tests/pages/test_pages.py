@@ -199,7 +199,7 @@ def test_the_menu_of_models_says_where_weights_come_from() -> None:
     options = run("grouping", lang="en").selectbox(key="w.model").options
     assert options[0] == "CrossFormer nano · bundled" or "CrossFormer nano · bundled" in options
     marks = [option.rpartition(" · ")[2] for option in options]
-    assert set(marks) <= {"bundled", "the authors'", "random until downloaded", "random weights"}
+    assert set(marks) <= {"bundled", "the authors'", "to download", "random"}
     assert marks.count("bundled") == 2
 
 

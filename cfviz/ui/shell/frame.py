@@ -57,7 +57,7 @@ def navigation(ctx: Context) -> None:
 _document = st.components.v2.component("cfviz.document", js=web.script("shell/document.js"))
 
 
-HIDE_STALE = '[data-testid="stMain"] [data-stale="true"] { visibility: hidden; }'
+HIDE_STALE = '[data-testid="stMain"] [data-stale="true"] { visibility: hidden; opacity: 0 !important; }'
 
 
 def style(ctx: Context, hide_stale: bool = False) -> None:
