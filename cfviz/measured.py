@@ -17,7 +17,7 @@ from cfviz.models.probes.embedding import Layer
 from cfviz.models.probes.position_bias import mlp_of, table_of, trained_side
 from cfviz.words import lookup
 
-QUICK = 10e6  # parameters; up to here, a few dozen forwards take seconds
+QUICK, USUAL = 10e6, 448  # parameters; up to here, a few dozen forwards take seconds, at up to 448 x 448 px
 ORDERS = ("number", "near", "horizontal", "diagonal", "shifted", "decay", "spread")
 
 
@@ -77,9 +77,15 @@ def _measures(found: position_bias.Measures, h: int) -> dict[str, Any]:
     }
 
 
-def quick(model: CrossFormer) -> bool:
-    """Whether all parts of a model can be ablated in seconds, so that it is done without asking."""
-    return sum(weight.numel() for weight in model.parameters()) <= QUICK
+def quick(model: CrossFormer, size: tuple[int, int]) -> bool:
+    """Whether all parts of a model can be ablated in seconds, so that it is done without asking.
+
+    Args:
+        model: The model.
+        size: Height and width of the input in pixels; the time grows with its area.
+    """
+    weights = sum(weight.numel() for weight in model.parameters())
+    return weights * max(1, size[0] * size[1] / USUAL**2) <= QUICK
 
 
 def part_name(part: Intervention, lang: str) -> str:

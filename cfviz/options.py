@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 SIZES = (160, 192, 224, 256, 288, 320, 384, 448)  # side of a square input, pixels
+RECTANGLES = ((192, 640), (800, 1216))  # height and width of further inputs on offer: a strip, a detector's
 TRAINED_SIZE = 224  # of the bundled and the authors' weights
 DTYPES = ("float32", "bfloat16")  # in links and the app; the command line and the library also take float16
 

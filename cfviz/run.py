@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from copy import deepcopy
 from functools import lru_cache
@@ -18,10 +18,10 @@ import numpy as np
 import torch
 
 from cfviz.data import answers
-from cfviz.data.images import Photo, load_image, prepare
+from cfviz.data.images import Photo, Prepared, load_image, prepare
 from cfviz.data.labels import DATASETS, folder_label, labels, wordnet_id, wordnet_ids
 from cfviz.data.samples import recognised
-from cfviz.framing import CENTRE, Centre, Size
+from cfviz.framing import CENTRE, Centre, Frame, Size, frame
 from cfviz.geometry import Lda
 from cfviz.hooks import capture
 from cfviz.models.crossformer import CrossFormer
@@ -115,11 +115,24 @@ def inspect(
         settings={
             "mode": mode,
             "centre": tuple(map(float, centre)),
+            "photo_size": photo.size,
             "group_size": net.group_size,
             "interval": net.interval,
             "lda": lda or net.lda,
         },
     )
+
+
+def frame_of(trace: Trace) -> Frame:
+    """What the model saw of the photo of a trace from `inspect`."""
+    s: Mapping[str, Any] = trace.settings
+    return frame(s["photo_size"], trace.size, s["mode"], s["centre"])
+
+
+def prepared_as(trace: Trace, photo: Photo, size: Size | None = None) -> Prepared:
+    """Prepare a photo as for a trace, at the trace's size or another."""
+    s: Mapping[str, Any] = trace.settings
+    return prepare(photo, trace.size if size is None else size, s["mode"], centre=s["centre"])
 
 
 def _forward(

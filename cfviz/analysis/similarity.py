@@ -46,24 +46,24 @@ def _scaled(x: np.ndarray) -> np.ndarray | None:
     return centred / largest if largest > 1e-12 * max(1e-300, float(np.abs(x).max())) else None
 
 
-def on_grid(features: np.ndarray, side: int) -> np.ndarray:
+def on_grid(features: np.ndarray, rows: int, cols: int) -> np.ndarray:
     """A map averaged over the cells of a coarser grid, so that two maps describe the same places.
 
     Args:
         features: (H, W, C).
-        side: Cells per side; H and W must be multiples of it.
+        rows, cols: Cells of the grid; H must be a multiple of the one, W of the other.
 
     Returns:
-        (side * side, C), row by row.
+        (rows * cols, C), row by row.
 
     Raises:
         ValueError: If the grid does not divide the map.
     """
     H, W, C = features.shape
-    if H % side or W % side:
-        raise ValueError(f"the map is {H} x {W}; expected multiples of {side} cells")
-    cells = features.reshape(side, H // side, side, W // side, C).mean((1, 3), dtype=np.float64)
-    return cells.reshape(side * side, C)
+    if H % rows or W % cols:
+        raise ValueError(f"the map is {H} x {W}; expected multiples of {rows} and {cols} cells")
+    cells = features.reshape(rows, H // rows, cols, W // cols, C).mean((1, 3), dtype=np.float64)
+    return cells.reshape(rows * cols, C)
 
 
 def cka_table(one: Sequence[np.ndarray], other: Sequence[np.ndarray]) -> np.ndarray:

@@ -6,7 +6,7 @@ import argparse
 import sys
 from typing import Any
 
-from cfviz.framing import Frame, frame
+from cfviz.framing import Frame
 from cfviz.training.cli import add_lda, count, given_lda, size_of
 from cfviz.words import LANGUAGES, Translator, translator
 
@@ -38,7 +38,7 @@ def add(commands: Any) -> None:
 def _predict(args: argparse.Namespace) -> int:
     from cfviz.data.images import load_image  # deferred, with the rest: PyTorch
     from cfviz.models.factory import DTYPES
-    from cfviz.run import class_names, inspect, name_of, pick_device
+    from cfviz.run import class_names, frame_of, inspect, name_of, pick_device
 
     model = open_model(args.model, args.weights, **given_lda(args))
     model.to(pick_device(args.device), DTYPES[args.dtype])
@@ -57,9 +57,10 @@ def _predict(args: argparse.Namespace) -> int:
             )
             complain(named(photo, error))
             continue
-        results.append(_result(photo, image, trace, names, args.top))
+        shown = frame_of(trace)
+        results.append(_result(photo, image, trace, shown, names, args.top))
         if not args.json:
-            _print_result(results[-1], trace, _frame(image, trace), names, index == 0, t)
+            _print_result(results[-1], trace, shown, names, index == 0, t)
             sys.stdout.flush()
     if args.json:
         print_json(model=name_of(model), weights=about_weights(model), predictions=results, errors=failures)
@@ -75,8 +76,7 @@ def _predict(args: argparse.Namespace) -> int:
     return USER_ERROR if failures else 0
 
 
-def _result(photo: str, image: Any, trace: Any, names: list[str], top: int) -> dict[str, Any]:
-    shown = _frame(image, trace)
+def _result(photo: str, image: Any, trace: Any, shown: Frame, names: list[str], top: int) -> dict[str, Any]:
     return {
         "photo": photo,
         "photo_size": list(image.size[::-1]),
@@ -94,10 +94,6 @@ def _result(photo: str, image: Any, trace: Any, names: list[str], top: int) -> d
         "shows": None if trace.shown is None else [names[i] for i in trace.shown],
         "top": [{"index": i, "label": names[i], "probability": p} for i, _, p in trace.top(top)],
     }
-
-
-def _frame(image: Any, trace: Any) -> Frame:
-    return frame(image.size, trace.size, trace.settings["mode"], trace.settings["centre"])
 
 
 def _print_result(

@@ -12,7 +12,7 @@ from cfviz.geometry import Grouping, map_sizes
 
 from .crossformer import CrossFormer
 
-__all__ = ["ALL", "KEPT", "MOST_CLASSES", "check_all", "check_room", "check_tensor"]
+__all__ = ["ALL", "KEPT", "MOST_CLASSES", "attention_weights", "check_all", "check_room", "check_tensor"]
 
 LARGE = 200_000_000  # numbers in one tensor of one photo: 800 MB
 ALL = 600_000_000  # total attention weights of all blocks in a forward
@@ -55,6 +55,24 @@ def check_all(weights: int, most: int = ALL) -> None:
         )
 
 
+def attention_weights(model: CrossFormer, height: int, width: int) -> int:
+    """Count the attention weights of all blocks in a forward of one photo.
+
+    Args:
+        model: Set to the groups that the forward would use.
+        height, width: Of the input, in pixels.
+
+    Raises:
+        ValueError: If one tensor is too large.
+    """
+    total = 0
+    for s, (stage, (H, W)) in enumerate(zip(model.stages, map_sizes(height, width), strict=True)):
+        for block in stage.block_list:
+            channels, heads = block.norm1.normalized_shape[0], block.attn.num_heads
+            total += check_tensor(block.groups(H, W), s, channels, heads)
+    return total
+
+
 def check_room(model: CrossFormer, height: int, width: int, most: int = ALL) -> None:
     """Refuse a forward that would take gigabytes.
 
@@ -66,9 +84,4 @@ def check_room(model: CrossFormer, height: int, width: int, most: int = ALL) -> 
     Raises:
         ValueError: If one tensor, or the attention of all blocks together, is too large.
     """
-    total = 0
-    for s, (stage, (H, W)) in enumerate(zip(model.stages, map_sizes(height, width), strict=True)):
-        for block in stage.block_list:
-            channels, heads = block.norm1.normalized_shape[0], block.attn.num_heads
-            total += check_tensor(block.groups(H, W), s, channels, heads)
-    check_all(total, most)
+    check_all(attention_weights(model, height, width), most)

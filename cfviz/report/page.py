@@ -36,8 +36,8 @@ from cfviz.models.crossformer import CrossFormer
 from cfviz.models.probes.cost import cost
 from cfviz.models.probes.embedding import layer
 from cfviz.models.weights.errors import CheckpointError
-from cfviz.options import DTYPES, SIZES
-from cfviz.run import about_answer, class_names
+from cfviz.options import DTYPES
+from cfviz.run import about_answer, class_names, frame_of
 from cfviz.trace import Trace
 from cfviz.words import figure_words, percent, section_words, translator
 
@@ -90,7 +90,7 @@ def html(
     session, t = session_facts(trace, model, origin, lang), section_words("report", lang)
     if parts is not None:
         session["command"] += " --parts" if parts else " --no-parts"
-    wanted = quick(model) if parts is None else parts
+    wanted = quick(model, trace.size) if parts is None else parts
     session["parts"] = parts_ranking(trace, model, lang) if wanted and trace.weights.trained else []
     figures = [(web.ATTENTION, attention_message(trace, lang))]
     if model.patch_embed.projs[0].in_channels == 3:
@@ -136,7 +136,9 @@ def session_facts(trace: Trace, model: CrossFormer, origin: Origin, lang: str = 
             "size": list(trace.size), "mode": trace.settings["mode"], "dtype": trace.dtype,
             "device": trace.device, "group_size": _plain_value(trace.settings["group_size"]),
             "interval": _plain_value(trace.settings["interval"]), "lda": trace.settings["lda"], "lang": lang,
+            "centre": list(_centre(trace)),
         },
+        "framing": frame_of(trace).sentence(translator(lang)),
         "seconds": trace.seconds,
         "versions": software_versions(),
         "heads": head_measures(trace),
@@ -187,13 +189,10 @@ def _centre(trace: Trace) -> Centre:
 
 
 def lost_settings(trace: Trace, origin: Origin) -> list[str]:
-    """The settings that a link cannot carry: any of "photo", "weights", "size", "mode" and "dtype"."""
-    height, width = trace.size
+    """The settings that a link cannot carry: any of "photo", "weights" and "dtype"."""
     carried = {
         "photo": origin.photo is not None,
         "weights": trace.weights.source in ("bundled", "official"),
-        "size": height == width and height in SIZES,
-        "mode": trace.settings["mode"] == "crop",
         "dtype": trace.dtype in DTYPES,
     }
     return [name for name, there in carried.items() if not there]
@@ -201,12 +200,14 @@ def lost_settings(trace: Trace, origin: Origin) -> list[str]:
 
 def app_link(trace: Trace, origin: Origin, lang: str) -> str:
     """A link to the app with these settings, except those in `lost_settings`."""
-    query = {"model": trace.model, "size": str(trace.size[0]), "lang": lang}
-    query |= {"photo": origin.photo or "", "dtype": trace.dtype}
-    missing = lost_settings(trace, origin)
+    usual = {"dtype": "float32", "mode": "crop", "centre": centre_code(CENTRE)}
+    query = {"model": trace.model, "size": size_code(trace.size), "lang": lang}
+    query |= {"photo": origin.photo or "", "dtype": trace.dtype, "mode": str(trace.settings["mode"])}
+    query |= {"centre": centre_code(_centre(trace))}
     query |= {"lda": "whole"} if trace.settings["lda"] == "whole" else {}
-    if trace.dtype == "float32":
-        missing.append("dtype")  # the default
+    if not query["photo"]:
+        query["centre"] = usual["centre"]  # it belongs to the photo
+    missing = [*lost_settings(trace, origin), *(name for name in usual if query[name] == usual[name])]
     query = {name: value for name, value in query.items() if name not in missing}
     return f"{origin.address.rstrip('/')}/attention?{urlencode(query)}"
 
@@ -312,7 +313,9 @@ def _answers(
         for i, name, p in session["top"]
     )
     known = answers.folded_list(translator(lang), labels)
-    notes = "".join(f'<p class="rp-note">{escape(text)}</p>' for text in (line, t["answers_look"]))
+    notes = "".join(
+        f'<p class="rp-note">{escape(text)}</p>' for text in (session["framing"], line, t["answers_look"])
+    )
     return f'<div><table class="rp-answers">{rows}</table>{notes}{known}</div>'
 
 
@@ -363,11 +366,8 @@ def _carried(session: Mapping[str, Any], t: Mapping[str, str]) -> str:
         return f'<p class="rp-note">{escape(t["link_note"])}</p>'
     s, source = session["settings"], session["weights"]["source"]
     fields = {
-        "model": session["model"],
-        "size": " × ".join(map(str, s["size"])),
-        "source": source,
-        **{key: s[key] for key in ("mode", "dtype")},
-    }
+        "model": session["model"], "source": source, "dtype": s["dtype"],
+    }  # fmt: skip
     keys = ["random" if name == "weights" and source == "random" else name for name in session["lost"]]
     lines = "".join(f"<li>{escape(t[f'lost_{key}'].format(**fields))}</li>" for key in keys)
     return f'<div class="rp-note"><p>{escape(t["link_lost"])}</p><ul>{lines}</ul></div>'

@@ -10,6 +10,7 @@ from cfviz import point_names
 from cfviz.data.decode import Photo
 from cfviz.data.samples import gallery
 from cfviz.figures import theme
+from cfviz.framing import Size
 from cfviz.models.probes.position_bias import CHANGES
 from cfviz.models.variants import shipped
 from cfviz.run import load, pick_device
@@ -54,7 +55,7 @@ class _Unseen(Context):
     def photo(self) -> Photo:
         return photos.bundled(self.settings.photo)
 
-    def trace(self, *watch: str, size: int | None = None) -> Trace:
+    def trace(self, *watch: str, size: Size | None = None) -> Trace:
         assert size is None  # nothing is computed ahead at other sizes
         return cache.trace(self.settings, self.photo, watch, net=self.model)
 
@@ -70,9 +71,7 @@ def _top(page: _Unseen) -> Iterator[Work]:
     yield page.trace
     yield partial(page.trace, *outputs)
     yield lambda: home.pictures(page.trace(*outputs), page.model.depths)
-    yield lambda: home.part_costs(
-        keys.weights(page.settings, page.model), (page.settings.size,) * 2, page.model
-    )
+    yield lambda: home.part_costs(keys.weights(page.settings, page.model), page.settings.sides, page.model)
     for s, depth in enumerate(page.model.depths):
         for b in range(depth):
             yield partial(_encode, page, s, b)

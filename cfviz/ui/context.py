@@ -10,15 +10,18 @@ import streamlit as st
 
 from cfviz.data.decode import Photo
 from cfviz.data.header import ImageError
+from cfviz.data.images import Prepared, prepare
 from cfviz.figures.theme import Theme
+from cfviz.framing import Size, size_text
 from cfviz.models.crossformer import CrossFormer, recorded
+from cfviz.models.room import KEPT, check_room
 from cfviz.run import class_names
 from cfviz.trace import Trace
 from cfviz.words import Translator
 
 from .compute import cache, models
 from .session import photos, state
-from .session.plain import explain
+from .session.plain import explain, plain
 
 
 @dataclass
@@ -52,14 +55,26 @@ class Context:
     def model(self) -> CrossFormer:
         """The model, loaded on first use; all readers share it, so never modify it.
 
-        If the weights cannot be opened, the page ends with a sentence that says why.
+        If the weights cannot be opened, or the input is too large for them, the page ends with a sentence
+        that says why.
         """
         if self._model is None:
             try:
-                self._model = models.model(self.settings)
+                found = models.model(self.settings)
             except (ValueError, FileNotFoundError) as error:  # refused, or missing from the installation
                 self.stop(error)
+            self._check_room(found)
+            self._model = found
         return self._model
+
+    def _check_room(self, net: CrossFormer) -> None:
+        """End the page before anything is computed if the chosen input needs too much memory."""
+        try:
+            check_room(net, *self.settings.sides, KEPT)
+        except ValueError:
+            name, size = plain(models.title(self.settings.model)), size_text(self.settings.size)
+            st.error(self.t("errors.size_room", model=name, size=size), icon=":material/memory:")
+            st.stop()
 
     @property
     def photo(self) -> Photo:
@@ -69,12 +84,18 @@ class Context:
         except ImageError as error:
             self.stop(error)
 
-    def trace(self, *watch: str, size: int | None = None) -> Trace:
+    @property
+    def prepared(self) -> Prepared:
+        """The chosen photo as the model gets it."""
+        s = self.settings
+        return prepare(self.photo, s.size, s.mode, centre=s.centre)
+
+    def trace(self, *watch: str, size: Size | None = None) -> Trace:
         """The prediction on the chosen photo and the watched points, computed once and shared.
 
         Args:
             watch: Names or shell patterns of points, e.g. `"layers.0.blocks.*.attn.probs"`.
-            size: The input size in pixels, if other than the chosen one.
+            size: The input size, if other than the chosen one.
         """
         settings = self.settings if size is None else state.replace(self.settings, size=size)
         try:

@@ -50,10 +50,10 @@ def test_constant_huge_and_tiny_features() -> None:
 
 def test_maps_on_one_grid_and_the_table_of_layers() -> None:
     a = np.arange(32, dtype=float).reshape(4, 4, 2)
-    np.testing.assert_allclose(on_grid(a, 2)[0], a[:2, :2].mean((0, 1)))
-    np.testing.assert_allclose(on_grid(a, 2)[1], a[:2, 2:].mean((0, 1)))
-    with pytest.raises(ValueError, match="multiples of 3"):
-        on_grid(a, 3)
+    np.testing.assert_allclose(on_grid(a, 2, 2)[0], a[:2, :2].mean((0, 1)))
+    np.testing.assert_allclose(on_grid(a, 2, 2)[1], a[:2, 2:].mean((0, 1)))
+    with pytest.raises(ValueError, match="multiples of 2 and 3"):
+        on_grid(a, 2, 3)
     x = [RNG.normal(size=(50, k)) for k in (2, 3)]
     found = cka_table(x, x[:1])
     assert found.shape == (2, 1)

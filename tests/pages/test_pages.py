@@ -47,6 +47,24 @@ def test_every_page_runs(page: str, lang: str) -> None:
     assert chinese == (lang == "zh-Hant")
 
 
+@pytest.mark.parametrize("page", PAGES)
+def test_every_page_runs_on_a_rectangle(page: str) -> None:
+    app = run(page, size="96x320", mode="pad" if page == "predict" else "crop", centre="0.2,0.5")
+    assert not app.exception
+    assert not app.error
+    assert not app.info or all("link_off" not in box.icon for box in app.info)
+    assert app.query_params["size"] == ["96x320"]
+    assert app.query_params["centre"] == ["0.2,0.5"]
+    assert app.selectbox(key="w.size").value == (96, 320)
+
+
+def test_an_input_that_needs_too_much_memory_is_refused_in_one_sentence_before_it_is_computed() -> None:
+    app = run("attention", size="2048", model="crossformer_large")
+    assert not app.exception
+    (said,) = app.error
+    assert "2048 × 2048 px is too large" in said.value
+
+
 @pytest.mark.parametrize("page", ["home", "attention", "embedding", "position_bias"])
 def test_a_page_drawn_again_takes_no_checksums_of_the_weights(
     page: str, monkeypatch: pytest.MonkeyPatch
@@ -107,7 +125,7 @@ def test_a_number_format_shows_its_measured_time_and_promises_nothing() -> None:
     ]
     bfloat16, exact = (f"{measured[-1][name] * 1e3:.1f} ms" for name in ("bfloat16", "float32"))
     assert said[0] == (
-        "Measured on this machine (CrossFormer nano, 224 px): "
+        "Measured on this machine (CrossFormer nano, 224 × 224 px): "
         f"{bfloat16} per photo in bfloat16, {exact} in float32."
     )
 

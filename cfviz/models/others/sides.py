@@ -17,6 +17,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from cfviz import point_names
+from cfviz.framing import Size
 from cfviz.geometry import Lda
 from cfviz.geometry.schemes import Scheme, crossformer
 from cfviz.hooks import capture
@@ -103,7 +104,7 @@ class Side:
             return gradients.receptive_field(self.model, image, point, row, col)
         x = self._batch_of(image).requires_grad_()
         with torch.enable_grad():
-            with others.watching(self.name, self.model, ()) as (maps, _):
+            with others.watching(self.name, self.model, (), _sides_of(image)) as (maps, _):
                 self.model(x)
             target = maps[stage][0, row, col].float().square().sum() / 2
             (gradient,) = torch.autograd.grad(target, x)
@@ -121,7 +122,7 @@ class Side:
 
 def open_side(
     name: str,
-    size: int = 224,
+    size: Size = 224,
     weights: str | None = "auto",
     dtype: str = "float32",
     lda: Lda | None = None,
@@ -130,7 +131,7 @@ def open_side(
 
     Args:
         name: A variant of ours or a key of `timm_models.OTHERS`.
-        size: Side of the input in pixels.
+        size: Side of the input in pixels, or its height and width.
         weights: For our variants, as in `create_model`.
         dtype: "float32", "bfloat16" or "float16".
         lda: For our variants, the form of long distance attention, "regions" or "whole"; None is that of the
@@ -162,12 +163,17 @@ def _outputs_ours(side: Side, image: torch.Tensor, wanted: Sequence[Place]) -> O
 
 def _outputs_other(side: Side, image: torch.Tensor, wanted: Sequence[Place]) -> Outputs:
     x = side._batch_of(image)
-    with others.watching(side.name, side.model, wanted) as (maps, probs):
+    with others.watching(side.name, side.model, wanted, _sides_of(image)) as (maps, probs):
         start = perf_counter()
         logits = side.model(x)
         seconds = perf_counter() - start
     found = {place: _array(tensor[0]) for place, tensor in probs.items()}
     return Outputs(_array(logits[0]), tuple(_array(m[0]) for m in maps), found, seconds)
+
+
+def _sides_of(image: torch.Tensor) -> tuple[int, int]:
+    height, width = image.shape[-2:]
+    return height, width
 
 
 def _array(tensor: torch.Tensor) -> np.ndarray:
@@ -178,7 +184,7 @@ def _array(tensor: torch.Tensor) -> np.ndarray:
 def _cost(name: str, height: int, width: int) -> Cost:
     """Count the cost on a copy without numbers, so that nothing is computed."""
     with torch.device("meta"):
-        model = others.create_other(name, height)
+        model = others.create_other(name, (height, width))
         x = torch.zeros(1, 3, height, width)
     counter = FlopCounterMode(display=False)
     with torch.no_grad(), counter:

@@ -18,6 +18,7 @@ import timm
 import torch
 from torch import nn
 
+from cfviz.framing import Size
 from cfviz.geometry.schemes import Scheme, pvt, swin, twins_global, twins_local
 from cfviz.models.weights.download import fetch_hub
 from cfviz.provenance import Provenance
@@ -90,12 +91,12 @@ def weights_here(name: str) -> Path | None:
     return Path(found) if isinstance(found, str) else None
 
 
-def create_other(name: str, size: int = 224, weights: Path | None = None) -> Any:
+def create_other(name: str, size: Size = 224, weights: Path | None = None) -> Any:
     """Make a model from `OTHERS` in eval mode.
 
     Args:
         name: Key of `OTHERS`.
-        size: Side of the input in pixels; Swin's masks depend on it.
+        size: Side of the input in pixels, or its height and width; Swin's masks depend on it.
         weights: A file from `fetch_weights`; None for random weights, the same in every call.
 
     Returns:
@@ -158,7 +159,7 @@ def _scheme(family: str, H: int, W: int, b: int, attn: Any) -> Scheme:
 
 @contextmanager
 def watching(
-    name: str, model: nn.Module, wanted: Sequence[tuple[int, int]]
+    name: str, model: nn.Module, wanted: Sequence[tuple[int, int]], size: tuple[int, int]
 ) -> Iterator[tuple[list[torch.Tensor], dict[tuple[int, int], torch.Tensor]]]:
     """Keep the maps of all stages and the attention of some blocks during the forward in the `with` block.
 
@@ -166,6 +167,7 @@ def watching(
         name: Key of `OTHERS`.
         model: From `create_other`.
         wanted: (stage, block) of the blocks whose attention to keep.
+        size: Height and width of the input in pixels.
 
     Yields:
         Maps (B, H, W, C) at the end of each stage, before any final norm; and probabilities
@@ -182,7 +184,7 @@ def watching(
                     hook = block.attn.attn_drop.register_forward_hook(_keeper(probs, (s, b)))
                     stack.callback(hook.remove)
         yield ends, probs
-    ends += [_map(maps[s]) for s in sorted(maps)]
+    ends += [_map(maps[s], *(side // (4 * 2**s) for side in size)) for s in sorted(maps)]
     for place, tensor in probs.items():
         probs[place] = _grouped(OTHERS[name].family, tensor, len(ends[0]))
 
@@ -194,12 +196,9 @@ def _keeper(into: dict[Any, torch.Tensor], key: Any) -> Callable[..., None]:
     return keep
 
 
-def _map(x: torch.Tensor) -> torch.Tensor:
-    """Return a map, (B, H, W, C), unchanged, and tokens of a square map, (B, N, C), as (B, H, W, C)."""
-    if x.ndim == 4:
-        return x
-    side = round(x.shape[1] ** 0.5)
-    return x.unflatten(1, (side, side))
+def _map(x: torch.Tensor, H: int, W: int) -> torch.Tensor:
+    """Return a map, (B, H, W, C), unchanged, and the tokens of a map, (B, H*W, C), as (B, H, W, C)."""
+    return x if x.ndim == 4 else x.unflatten(1, (H, W))
 
 
 def _grouped(family: str, probs: torch.Tensor, batch: int) -> torch.Tensor:

@@ -266,25 +266,25 @@ def trace(
     settings: Settings,
     photo: Photo,
     watch: tuple[str, ...] = (),
-    mode: str = "crop",
     net: CrossFormer | None = None,
 ) -> Trace:
     """The trace of a photo under these settings, computed once and shared.
 
     Args:
-        settings: Model, size, device and number format.
+        settings: Model, size, fitting, device and number format; for another photo than the chosen one,
+            `Settings.elsewhere`.
         photo: The opened photo.
         watch: Points to keep besides the logits; the trace may hold more, see `widened`.
-        mode: How the photo is fitted to the input size.
         net: The model of these settings, for a thread without a session to look it up in.
     """
     net = models.model(settings) if net is None else net
     kept = tuple(sorted(set(widened(settings, net, watch))))
-    key = (keys.on_photo(settings, net, photo), photo.name, mode, kept)
+    key = (keys.on_photo(settings, net, photo), photo.name, kept)
 
     def compute() -> Trace:
         share_cores()
-        return inspect(photo, net, settings.size, kept, dtype=settings.dtype, mode=mode)
+        s = settings
+        return inspect(photo, net, s.size, kept, dtype=s.dtype, mode=s.mode, centre=s.centre)
 
     return trace_cache().get(key, compute)
 
@@ -319,14 +319,14 @@ def widened(settings: Settings, net: CrossFormer, watch: tuple[str, ...]) -> tup
         names = points(net)
         common = {pattern: _matching(names, pattern) for pattern in COMMON}
         there, wanted = set().union(*common.values()), [_matching(names, pattern) for pattern in watch]
-        fits = quick(net) and _attention_bytes(net, settings.size) <= WIDEST
+        fits = quick(net, settings.sides) and _attention_bytes(net, settings.sides) <= WIDEST
         inside = fits and all(some and some <= there for some in wanted)
         known[key] = tuple(pattern for pattern, some in common.items() if some) if inside else watch
     return known[key]
 
 
-def _attention_bytes(net: CrossFormer, size: int) -> int:
-    stages = zip(net.groupings(size, size), net.num_heads, strict=True)
+def _attention_bytes(net: CrossFormer, size: tuple[int, int]) -> int:
+    stages = zip(net.groupings(*size), net.num_heads, strict=True)
     return sum(4 * heads * g.nG * g.N**2 for blocks, heads in stages for g in blocks)
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from cfviz.data.decode import Photo
+from cfviz.framing import centre_code, size_code
 from cfviz.models.crossformer import recorded
 from cfviz.ui.session.state import Settings
 
@@ -32,5 +33,10 @@ def weights(settings: Settings, model: Any, name: str | None = None) -> str:
 
 
 def on_photo(settings: Settings, model: Any, photo: Photo) -> str:
-    """The key of a model on a photo, at the input size of the settings."""
-    return joined(weights(settings, model), photo.sha256, settings.size)
+    """The key of a model on a photo, which is fitted to the input as the settings say."""
+    return joined(weights(settings, model), photo.sha256, framing(settings))
+
+
+def framing(settings: Settings) -> str:
+    """The key of how the chosen photo is fitted to the input."""
+    return joined(size_code(settings.size), settings.mode, centre_code(settings.centre))

@@ -27,9 +27,9 @@ def part_address(part: Intervention) -> str:
 
 def board_frame(ctx: Context) -> dict[str, Any]:
     """The constant content of the board: the model's parts, words and colours."""
-    model, size = ctx.model, ctx.settings.size
+    model = ctx.model
     channels = [d["num_chs"] for d in model.feature_info]
-    shape = stages(model.groupings(size, size), channels, model.num_heads, model.group_size)
+    shape = stages(model.groupings(*ctx.settings.sides), channels, model.num_heads, model.group_size)
     return {
         "hows": list(FILLS),
         "stages": shape,

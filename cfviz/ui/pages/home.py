@@ -12,6 +12,7 @@ from PIL import Image
 from cfviz import point_names
 from cfviz.data import answers
 from cfviz.figures.plots.architecture import anatomy, feature_colours, readable
+from cfviz.framing import size_text
 from cfviz.models.crossformer import CrossFormer
 from cfviz.models.probes.cost import Cost, cost
 from cfviz.trace import Trace
@@ -58,7 +59,7 @@ def _follow(ctx: Context, go: dict[str, Any]) -> None:
     if page not in LINKED or not frame.exists(page):
         return
     query = dict(ctx.settings.query())
-    stages = ctx.model.groupings(ctx.settings.size, ctx.settings.size)
+    stages = ctx.model.groupings(*ctx.settings.sides)
     if page == "attention" and go["stage"] < len(stages) and go["block"] < len(stages[go["stage"]]):
         group = stages[go["stage"]][go["block"]]
         row, col = int(go["y"] * group.H), int(go["x"] * group.W)
@@ -74,7 +75,7 @@ def _below(ctx: Context, trace: Trace) -> None:
         ctx.t(
             "home.summary",
             model=plain(models.title(ctx.settings.model)),
-            size=ctx.settings.size,
+            size=size_text(ctx.settings.size),
             params=readable(costs["total"].params),
             macs=readable(costs["total"].macs),
         )
@@ -137,13 +138,13 @@ def _pictures(trace: Trace, depths: Sequence[int]) -> tuple[str, ...]:
 
 
 def _code(ctx: Context) -> str:
-    settings = ctx.settings
+    height, width = ctx.settings.sides
     return f"""
 import cfviz
 from cfviz.models.probes.cost import cost
 
 model = {models.model_code(ctx.model)}
-for name, part in cost(model, {settings.size}, {settings.size}).items():
+for name, part in cost(model, {height}, {width}).items():
     print(f"{{name:8}} {{part.params:>12,}} parameters {{part.macs:>14,}} multiply-adds")
-print(model.groupings({settings.size}, {settings.size}))  # which tokens attend to which, block by block
+print(model.groupings({height}, {width}))  # which tokens attend to which, block by block
 """

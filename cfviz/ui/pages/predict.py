@@ -11,11 +11,13 @@ import numpy as np
 import streamlit as st
 
 from cfviz.figures.plots.predictions import size_lines, top_bars
+from cfviz.framing import size_text
 from cfviz.trace import Trace
 from cfviz.ui.compute import cache, models
 from cfviz.ui.context import Context
 from cfviz.ui.session import photos
 from cfviz.ui.session.plain import plain
+from cfviz.ui.session.state import Settings
 from cfviz.ui.widgets import chart
 from cfviz.ui.widgets.answer import answer_help, answer_line, show_known
 from cfviz.ui.widgets.photos import add_photos, photo_credit, photo_title
@@ -63,7 +65,7 @@ def facts(ctx: Context, trace: Trace) -> str:
         ms=f"{1000 * trace.seconds:.0f}",
         device=trace.device.upper(),
         dtype=trace.dtype,
-        size=f"{trace.size[0]} × {trace.size[1]}",
+        size=size_text(trace.size),
     )
 
 
@@ -149,7 +151,7 @@ def show_own_photos(ctx: Context) -> None:
     for n, (id, file) in enumerate(mine.items()):
         progress.progress(n / len(mine), ctx.t("predict.own_progress", name=plain(file.name, 80)))
         photo = photos.photo(id)
-        trace = cache.trace(ctx.settings, photo)
+        trace = cache.trace(_settings_for(ctx, id), photo)
         picture = cache.cached_with_trace(trace, "row", partial(photos.thumbnail, photo.image, 96))
         rows.append((picture, photo_title(ctx.t, id), *_two(ctx.labels, trace)))
     progress.empty()
@@ -161,6 +163,10 @@ def show_own_photos(ctx: Context) -> None:
         column_config=_columns(ctx),
     )
     take_away(ctx, "photos", table=(columns[1:], [row[1:] for row in rows]))
+
+
+def _settings_for(ctx: Context, id: str) -> Settings:
+    return ctx.settings if id == ctx.settings.photo else ctx.settings.elsewhere
 
 
 def _two(labels: Sequence[str], trace: Trace) -> tuple[Any, ...]:
@@ -189,7 +195,7 @@ import cfviz
 from cfviz.data.samples import sample
 
 model = {models.model_code(ctx.model)}
-trace = cfviz.inspect({photos.photo_code(ctx.settings.photo)}, model, size={s.size})
+trace = cfviz.inspect({photos.photo_code(ctx.settings.photo)}, model, size={s.framing_code})
 for index, name, probability in trace.top(5):
     print(f"{{name:30}} {{probability:.1%}}")
 trace.crop.show()  # the pixels that the model saw
@@ -197,12 +203,13 @@ trace.crop.show()  # the pixels that the model saw
 
 
 def _code_sizes(ctx: Context) -> str:
+    fitted = ctx.settings.fitting_code
     return f"""
 import cfviz
 from cfviz.data.samples import sample
 
 model = {models.model_code(ctx.model)}
 for size in {COMPARED}:
-    trace = cfviz.inspect({photos.photo_code(ctx.settings.photo)}, model, size=size)
+    trace = cfviz.inspect({photos.photo_code(ctx.settings.photo)}, model, size=size{fitted})
     print(size, trace.top(3), [stage[0].H for stage in trace.groupings])
 """

@@ -12,6 +12,7 @@ import streamlit as st
 from cfviz import jobs
 from cfviz.bundled import ASSETS
 from cfviz.figures.plots.study import forest, scatter
+from cfviz.framing import size_code
 from cfviz.geometry import CEL_KERNELS
 from cfviz.models.interventions.language import dump, parse
 from cfviz.training.measure import study_table
@@ -275,7 +276,7 @@ def _command(ctx: Context) -> tuple[list[str] | None, str]:
     if folder is None or not lines:
         return None, ""
     command = ["study", "--data", str(folder), "--interventions", f"{jobs.PLACE}/{LINES}"]
-    command += ["--model", ctx.settings.model, "--size", str(ctx.settings.size)]
+    command += ["--model", ctx.settings.model, "--size", size_code(ctx.settings.size)]
     if (form := models.chosen_form(ctx.model)) is not None:
         command += ["--lda", form]
     command += ["--limit", str(limit), "--out", f"{jobs.PLACE}/out"]

@@ -48,12 +48,14 @@ class Own:
         data: The file's bytes.
         sha256: The SHA-256 of the bytes.
         thumbnail: A data URI.
+        size: Width and height in pixels, upright.
     """
 
     name: str
     data: bytes = field(repr=False)
     sha256: str
     thumbnail: str = field(repr=False)
+    size: tuple[int, int]
 
 
 def own() -> dict[str, Own]:
@@ -71,6 +73,15 @@ def photo(id: str) -> Photo:
         return bundled(id)
     mine = own()[id]
     return _open(mine.data, mine.name, mine.sha256)
+
+
+def size_of(id: str) -> tuple[int, int]:
+    """Width and height of a photo in pixels, without opening it.
+
+    Raises:
+        ValueError: If no photo has this id.
+    """
+    return own()[id].size if id in own() else sample(id).size
 
 
 def _room(pixels: int) -> LRUCache[tuple[str, str], Photo]:
@@ -184,7 +195,7 @@ def _keep(upload: Any, name: str) -> str:
     opened = _open(data, name, hashlib.sha256(data).hexdigest())
     key = OWN + opened.sha256[:10]
     mine.pop(key, None)
-    mine[key] = Own(opened.name, data, opened.sha256, thumbnail(opened.image, THUMBNAIL))
+    mine[key] = Own(opened.name, data, opened.sha256, thumbnail(opened.image, THUMBNAIL), opened.size)
     budget.shared().hold(mine[key], len(data), strict=False)  # it passed the gate as an upload
     while len(mine) > MAX_OWN or sum(len(one.data) for one in mine.values()) > MAX_OWN_BYTES:
         del mine[next(iter(mine))]

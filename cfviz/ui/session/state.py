@@ -15,12 +15,13 @@ from typing import Any
 
 import streamlit as st
 
-from cfviz.options import DTYPES, LDA, SIZES
+from cfviz.framing import CENTRE, Centre, Size, as_pair, centre_code, parse_centre, parse_size, size_code
+from cfviz.options import DTYPES, LDA, MODES
 from cfviz.words import LANGUAGES
 
 DEFAULT_MODEL = "crossformer_nano"
 DEFAULT_PHOTO = "berlin-cathedral"
-SHARED = ("model", "photo", "size", "lda", "dtype", "lang")
+SHARED = ("model", "photo", "size", "mode", "centre", "lda", "dtype", "lang")
 AS_TRAINED = "as trained"  # long distance attention in the form that the weights need
 OWN = "own-"  # one of the reader's own photos: a link can name it but not carry it
 
@@ -35,22 +36,60 @@ _DRAWN = "cfviz.drawn"  # page and settings of the last result on the screen
 class Settings:
     """The choices shared by all pages, in language-neutral codes.
 
-    `lda`, the form of long distance attention, is "regions" or "whole" once the reader has chosen one.
+    Attributes:
+        model, photo: A name and an id.
+        size: Side of the input in pixels, or its height and width.
+        dtype: Number format.
+        lang: "en" or "zh-Hant".
+        device: "cpu", "cuda", ...
+        mode: How a photo is fitted to the input, see `cfviz.framing.frame`.
+        centre: Where the chosen photo is cropped; other photos are cropped in the middle.
+        lda: Form of long distance attention, "regions" or "whole" once the reader has chosen one.
     """
 
     model: str = DEFAULT_MODEL
     photo: str = DEFAULT_PHOTO
-    size: int = 224
+    size: Size = 224
     dtype: str = "float32"
     lang: str = "en"
     device: str = "cpu"
     lda: str = AS_TRAINED
+    mode: str = "crop"
+    centre: Centre = CENTRE
 
     def query(self) -> dict[str, str]:
-        """The parameters of a link, without defaults and without the device, which depends on the machine."""
-        query = {"model": self.model, "photo": self.photo, "size": str(self.size), "lang": self.lang}
-        usual = {"lda": AS_TRAINED, "dtype": "float32"}
-        return query | {name: value for name in usual if (value := getattr(self, name)) != usual[name]}
+        """The parameters of a link, without the device (it depends on the machine) and usual values."""
+        query = {
+            "model": self.model, "photo": self.photo, "size": size_code(self.size), "lang": self.lang
+        }  # fmt: skip
+        more = {
+            "lda": (self.lda, AS_TRAINED),
+            "dtype": (self.dtype, "float32"),
+            "mode": (self.mode, "crop"),
+            "centre": (centre_code(self.centre), centre_code(CENTRE)),
+        }
+        return query | {name: value for name, (value, usual) in more.items() if value != usual}
+
+    @property
+    def sides(self) -> tuple[int, int]:
+        """Height and width of the input in pixels."""
+        return as_pair(self.size)
+
+    @property
+    def elsewhere(self) -> Settings:
+        """The settings for another photo than the chosen one."""
+        return replace(self, centre=CENTRE)
+
+    @property
+    def framing_code(self) -> str:
+        """Size and fitting as arguments in the shown code: `(192, 640), mode="pad"`."""
+        return f"{self.size}{self.fitting_code}"
+
+    @property
+    def fitting_code(self) -> str:
+        """What follows the size in `framing_code`; nothing for a crop in the middle."""
+        mode = "" if self.mode == "crop" else f', mode="{self.mode}"'
+        return mode if self.centre == CENTRE else f"{mode}, centre={self.centre}"
 
 
 @dataclass(frozen=True)
@@ -77,25 +116,45 @@ def read(
     """
     notes: list[Note] = []
     values: dict[str, Any] = {}
-    allowed: dict[str, list[str]] = {
-        "model": list(models),
-        "photo": list(photos),
-        "size": [str(size) for size in SIZES],
-        "lda": list(LDA),
-        "dtype": list(DTYPES),
-        "lang": list(LANGUAGES),
+    parsed: dict[str, Callable[[str], Any]] = {
+        "model": _one_of(models),
+        "photo": _one_of(photos),
+        "size": parse_size,
+        "mode": _one_of(MODES),
+        "centre": parse_centre,
+        "lda": _one_of(LDA),
+        "dtype": _one_of(DTYPES),
+        "lang": _one_of(LANGUAGES),
     }
     for name in SHARED:
         if name not in query:
             continue
         value = query[name]
-        if value in allowed[name]:
-            values[name] = int(value) if name == "size" else value
-        elif name in ("photo", "model") and value.startswith(OWN):
+        try:
+            values[name] = parsed[name](value)
+            continue
+        except ValueError:
+            pass
+        if name in ("photo", "model") and value.startswith(OWN):
             notes.append(Note(f"errors.link.own_{name}", {}))
         else:
             notes.append(Note(f"errors.link.{name}", {"value": value[:40]}))
+    if "photo" in query and "photo" not in values:
+        values.pop("centre", None)  # it belongs to the photo that is not here
+    if values.get("photo", base.photo) != base.photo:
+        values.setdefault("centre", CENTRE)  # that of the base belongs to another photo
     return replace(base, **values), notes
+
+
+def _one_of(allowed: Iterable[str]) -> Callable[[str], str]:
+    known = set(allowed)
+
+    def parse(text: str) -> str:
+        if text not in known:
+            raise ValueError(f"{text!r} is not one of {len(known)}")
+        return text
+
+    return parse
 
 
 def current(base: Settings, models: Iterable[str], photos: Iterable[str]) -> tuple[Settings, list[Note]]:
@@ -110,6 +169,8 @@ def current(base: Settings, models: Iterable[str], photos: Iterable[str]) -> tup
     written: dict[str, str] = st.session_state.get(_WRITTEN, {})
     query = st.query_params.to_dict()
     stated = {k: v for k, v in query.items() if k in SHARED and written.get(k) != v}
+    if "photo" in stated and "centre" in query:
+        stated["centre"] = query["centre"]
     settings, notes = read(stated, stored, models, photos)
     if st.session_state.pop(_REDRAWN, False):
         notes = [*st.session_state.get(_NOTES, []), *notes]
@@ -141,7 +202,10 @@ def stored() -> Settings:
 
 def change(**values: Any) -> None:
     """Change some settings (from a widget's callback); the link follows at the end of the run."""
-    st.session_state[_SETTINGS] = replace(stored(), **values)
+    before = stored()
+    if values.get("photo", before.photo) != before.photo:
+        values.setdefault("centre", CENTRE)
+    st.session_state[_SETTINGS] = replace(before, **values)
 
 
 def write_link(settings: Settings, page: str) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 import streamlit as st
 
+from cfviz.framing import size_code, size_text
 from cfviz.models.probes.formats import format_times
 from cfviz.options import LDA
 from cfviz.ui.compute import keys, models
@@ -15,6 +16,7 @@ from cfviz.ui.context import Context
 from cfviz.ui.session import photos, state
 from cfviz.ui.session.plain import plain
 from cfviz.ui.widgets import weights
+from cfviz.ui.widgets.framing import show_framing
 from cfviz.ui.widgets.photos import add_photos, photo_order, photo_title
 from cfviz.words import LANGUAGES, Translator
 
@@ -35,7 +37,7 @@ def sidebar(ctx: Context) -> None:
     _choose(t("common.model"), "model", models.names(), settings.model, partial(models.marked, t))
     with st.popover(t("common.own_weights"), icon=":material/upload_file:", width="stretch"):
         weights.upload_weights(ctx)
-    _choose(t("common.size"), "size", state.SIZES, settings.size, lambda size: f"{size} × {size} px")
+    show_framing(ctx, _choose)
     _form(ctx)
     _choose(
         t("common.dtype"),
@@ -58,7 +60,7 @@ def _form(ctx: Context) -> None:
     _choose(t("common.lda"), "lda", LDA, form, lambda one: t(f"common.lda_{one}"), help=t("common.lda_help"))
     if form == "whole":
         said = t("common.lda_implied" if implied == "whole" else "common.lda_chosen")
-        same = models.same_groups(settings.model, (settings.size, settings.size))
+        same = models.same_groups(settings.model, settings.sides)
         st.caption(f"{said} {t('common.lda_same')}" if same else said)
     elif implied == "whole":
         st.caption(t("common.lda_against"))
@@ -73,9 +75,9 @@ def _measured_time(ctx: Context) -> None:
     try:
         model = models.model(settings)
         stem: Any = model.patch_embed.projs[0]
-        shape = (1, stem.in_channels, settings.size, settings.size)
+        shape = (1, stem.in_channels, *settings.sides)
         seconds = in_background(
-            keys.joined("formats", keys.weights(settings, model), settings.size),
+            keys.joined("formats", keys.weights(settings, model), size_code(settings.size)),
             lambda: format_times(model, shape, ("float32", settings.dtype)),
             t("common.dtype_wait"),
         )
@@ -89,7 +91,7 @@ def _measured_time(ctx: Context) -> None:
             "common.dtype_time",
             dtype=settings.dtype,
             model=plain(models.title(settings.model)),
-            size=settings.size,
+            size=size_text(settings.size),
             time=f"{chosen * 1e3:.1f}",
             exact=f"{exact * 1e3:.1f}",
         )

@@ -34,7 +34,7 @@ def show_report_button(ctx: Context) -> None:
     photo, net, s, where = ctx.photo, ctx.model, ctx.settings, origin(ctx)
 
     def make() -> bytes:
-        trace = inspect(photo, net, s.size, report.WATCH, dtype=s.dtype)
+        trace = inspect(photo, net, s.size, report.WATCH, dtype=s.dtype, mode=s.mode, centre=s.centre)
         return report.html(trace, net, where, s.lang).encode()
 
     st.download_button(

@@ -113,7 +113,7 @@ def test_what_is_not_for_all_pages_is_kept_alone(tiny_model, monkeypatch: pytest
     monkeypatch.setattr(cache, "WIDEST", 1000)  # bytes: large groups have much attention
     assert cache.widened(settings, tiny_model(), ("pooled",)) == ("pooled",)
     monkeypatch.undo()
-    monkeypatch.setattr(cache, "quick", lambda _: False)
+    monkeypatch.setattr(cache, "quick", lambda *_: False)
     assert cache.widened(settings, tiny_model(), ("pooled",)) == ("pooled",)
 
 

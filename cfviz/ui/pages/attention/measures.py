@@ -20,7 +20,6 @@ from cfviz.analysis.relevance import (
     weighted_attention,
 )
 from cfviz.analysis.rollout import Kernels, Layer, one_token, rollout
-from cfviz.data.images import prepare
 from cfviz.models.crossformer import CrossFormer
 from cfviz.models.probes import gradients
 from cfviz.run import inspect
@@ -28,6 +27,7 @@ from cfviz.trace import Trace
 from cfviz.ui.compute import keys
 from cfviz.ui.compute.cache import cached
 from cfviz.ui.context import Context
+from cfviz.ui.session.state import Settings
 
 POINTS = ("q", "k", "v", "bias", "probs", "out")
 WATCH = tuple(point_names.attention(point=point) for point in POINTS)
@@ -64,7 +64,7 @@ def subject_of(ctx: Context, shuffled: bool = False) -> AttentionSubject:
     trace = ctx.trace(*WATCH)
     s, photo = ctx.settings, ctx.photo
     source = keys.on_photo(s, ctx.model, photo)
-    image = prepare(photo, s.size).tensor
+    image = ctx.prepared.tensor
     if not shuffled:
         return AttentionSubject(ctx.model, trace, image, source, False)
     model, trace = _shuffled(source, ctx.model, photo, s)
@@ -72,9 +72,10 @@ def subject_of(ctx: Context, shuffled: bool = False) -> AttentionSubject:
 
 
 @cached(3)
-def _shuffled(source: str, _model: CrossFormer, _photo: Any, _settings: Any) -> tuple[Any, Trace]:
+def _shuffled(source: str, _model: CrossFormer, _photo: Any, _settings: Settings) -> tuple[Any, Trace]:
     model = gradients.shuffled(_model)
-    return model, inspect(_photo, model, _settings.size, WATCH, dtype=_settings.dtype)
+    s = _settings
+    return model, inspect(_photo, model, s.size, WATCH, dtype=s.dtype, mode=s.mode, centre=s.centre)
 
 
 @cached(256)

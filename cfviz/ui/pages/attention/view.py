@@ -242,7 +242,7 @@ def code_fields(ctx: Context, subject: AttentionSubject) -> dict[str, Any]:
     model = models.model_code(ctx.model)
     if subject.shuffled:
         model += "\nfrom cfviz.models.probes.gradients import shuffled\nmodel = shuffled(model)"
-    return {"model": model, "photo": photos.photo_code(ctx.settings.photo), "size": ctx.settings.size}
+    return {"model": model, "photo": photos.photo_code(ctx.settings.photo), "size": ctx.settings.framing_code}
 
 
 def move_figure(ctx: Context, to: dict[str, Any]) -> None:

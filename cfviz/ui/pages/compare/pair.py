@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
@@ -11,8 +12,8 @@ import numpy as np
 import streamlit as st
 from PIL import Image
 
-from cfviz.data.images import prepare
 from cfviz.figures.live.compare import Layer, pack
+from cfviz.framing import Size, as_size, size_code
 from cfviz.models.others.sides import Outputs, Side
 from cfviz.models.others.timm_models import OTHERS, create_other, fetch_weights, weights_here
 from cfviz.run import placed
@@ -55,9 +56,15 @@ class Pair:
         return (self.a, self.keys[0]), (self.b, self.keys[1])
 
     @property
-    def size(self) -> int:
-        """The input's side in pixels."""
-        return int(self.image.shape[-1])
+    def shape(self) -> tuple[int, int]:
+        """Height and width of the input in pixels."""
+        height, width = self.image.shape[-2:]
+        return int(height), int(width)
+
+    @property
+    def size(self) -> Size:
+        """The same as in commands and code: one number for a square."""
+        return as_size(*self.shape)
 
     def outputs(self, n: int, stage: int) -> Outputs:
         """One side's outputs on the photo, with the attention of a stage's blocks (from 0)."""
@@ -104,7 +111,7 @@ def choose_pair(ctx: Context) -> Pair:
     a, b = Side(s.model, ctx.model, False), side_of(ctx, other)
     if b.trained is None:
         _announce(ctx, b)
-    made = prepare(ctx.photo, s.size)
+    made = ctx.prepared
     keys = tuple(_key(ctx, side) for side in (a, b))
     return Pair(a, b, made.tensor, made.crop, keys, ctx.photo.sha256)  # type: ignore[arg-type]
 
@@ -125,7 +132,7 @@ def _take_b(ctx: Context) -> None:
 
 
 def _key(ctx: Context, side: Side) -> str:
-    return keys.joined(keys.weights(ctx.settings, side.model, side.name), ctx.settings.size)
+    return keys.joined(keys.weights(ctx.settings, side.model, side.name), keys.framing(ctx.settings))
 
 
 def side_of(ctx: Context, name: str) -> Side:
@@ -141,7 +148,7 @@ def side_of(ctx: Context, name: str) -> Side:
 
 
 @cache.cached(entries=3)
-def _other(name: str, size: int, device: str, dtype: str, file: str) -> Any:
+def _other(name: str, size: Size, device: str, dtype: str, file: str) -> Any:
     return placed(create_other(name, size, weights_here(name) if file else None), device, dtype)
 
 
@@ -164,15 +171,27 @@ def selection_from_link(ctx: Context, pair: Pair) -> dict[str, Any]:
     stage = ctx.get("stage", 1, STAGES) - 1
     at: dict[str, Any] = {"stage": stage}
     for name, (side, _) in zip("ab", pair.sides, strict=True):
-        blocks = len(side.schemes(pair.size, pair.size)[stage])
+        blocks = len(side.schemes(*pair.shape)[stage])
         at[name] = ctx.get(f"block_{name}", blocks, range(1, blocks + 1)) - 1
-    tokens = pair.size // (4 * 2**stage)
-    of = ctx.get("of", tokens, lambda n: n >= 1)  # tokens per side when the point was chosen
-    for name, share in (("row", 0.45), ("col", 0.55)):
-        chosen = ctx.get(name, int(share * tokens), lambda n: n >= 0)
-        at[name] = min(tokens - 1, int((chosen + 0.5) * tokens / of))  # the same place in the photo
+    tokens = _tokens(pair, stage)
+    of = _pair_of(ctx.get("of", size_code(tokens), lambda text: _pair_of(text) is not None)) or tokens
+    for name, share, n, then in zip(("row", "col"), (0.45, 0.55), tokens, of, strict=True):
+        chosen = ctx.get(name, int(share * n), lambda n: n >= 0)
+        at[name] = min(n - 1, int((chosen + 0.5) * n / then))  # the same place in the photo
     at["held"] = ctx.get("held", 0, (0, 1)) == 1
     return at
+
+
+def _tokens(pair: Pair, stage: int) -> tuple[int, int]:
+    """Height and width of a stage's map, in tokens."""
+    height, width = pair.shape
+    return height // (4 * 2**stage), width // (4 * 2**stage)
+
+
+def _pair_of(text: str) -> tuple[int, int] | None:
+    """The size of the map in which a link's token was chosen, in tokens: "48x160", or "56" for a square."""
+    found = re.fullmatch(r"([1-9]\d{0,3})(?:x([1-9]\d{0,3}))?", text)
+    return found and (int(found[1]), int(found[2] or found[1]))
 
 
 def show_pair(ctx: Context, pair: Pair, at: dict[str, Any]) -> None:
@@ -198,7 +217,7 @@ def _packed(
 
 def _layer(pair: Pair, n: int, stage: int, block: int, t: Callable[..., str]) -> Layer:
     side, _ = pair.sides[n]
-    schemes = side.schemes(pair.size, pair.size)[stage]
+    schemes = side.schemes(*pair.shape)[stage]
     scheme = schemes[block]
     probs = pair.outputs(n, stage).probs[stage, block] if side.trained else None
     names = [t("compare.block", n=b + 1, kind=t(f"compare.kind_{one.name}")) for b, one in enumerate(schemes)]
@@ -213,9 +232,10 @@ def _commit(ctx: Context, pair: Pair) -> None:
     if to is None:
         return
     stage = to["stage"]
-    tokens = pair.size // (4 * 2**stage)
-    row, col = (min(tokens - 1, int((to[x] + 0.5) * tokens / to[n])) for x, n in (("row", "H"), ("col", "W")))
-    values = {"stage": stage + 1, "row": row, "col": col, "of": tokens, "held": int(to["held"])}
+    H, W = _tokens(pair, stage)
+    row = min(H - 1, int((to["row"] + 0.5) * H / to["H"]))
+    col = min(W - 1, int((to["col"] + 0.5) * W / to["W"]))
+    values = {"stage": stage + 1, "row": row, "col": col, "of": size_code((H, W)), "held": int(to["held"])}
     if "block" in to and "side" in to:
         values[f"block_{'ab'[to['side']]}"] = to["block"] + 1
     ctx.put(**values)

@@ -18,6 +18,7 @@ from cfviz.data.samples import gallery
 from cfviz.figures.plots.attention_measures import over_photo
 from cfviz.figures.plots.compare import likeness
 from cfviz.figures.plots.predictions import top_bars
+from cfviz.framing import Size, size_text
 from cfviz.models.crossformer import recorded
 from cfviz.models.others.sides import PUBLISHED, Side, benchmark
 from cfviz.models.others.timm_models import OTHERS
@@ -44,12 +45,12 @@ from cfviz.data.images import load_image, prepare
 from cfviz.data.samples import sample
 from cfviz.models.others.sides import open_side
 
-image = prepare(load_image({photo}), {size}).tensor
+image = prepare(load_image({photo}), {framing}).tensor
 for side in (
     {a}
     {b}
 ):
-    scheme = side.schemes({size}, {size})[{s}]            # how each block of stage {stage} partitions its map
+    scheme = side.schemes({height}, {width})[{s}]    # how each block of stage {stage} partitions its map
     found = side.outputs(image, [({s}, b) for b in range(len(scheme))])
     group, query = scheme[-1].group_of({row}, {col})
     attention = found.probs[{s}, len(scheme) - 1][group, :, query]    # heads, keys
@@ -60,7 +61,7 @@ from cfviz.data.images import load_image, prepare
 from cfviz.data.samples import sample
 from cfviz.models.others.sides import open_side
 
-image = prepare(load_image({photo}), {size}).tensor
+image = prepare(load_image({photo}), {framing}).tensor
 side = {side}
 field = side.gradient(image, {stage}, {row}, {col})  # H, W: how strongly each pixel changes the token
 """
@@ -69,7 +70,7 @@ from cfviz.data.images import load_image, prepare
 from cfviz.data.samples import sample
 from cfviz.models.others.sides import open_side
 
-image = prepare(load_image({photo}), {size}).tensor
+image = prepare(load_image({photo}), {framing}).tensor
 side = {side}
 logits = side.outputs(image).logits
 print(logits.argsort()[::-1][:5], logits.max())
@@ -82,9 +83,9 @@ from statistics import median
 
 a = {a}
 b = {b}
-image = prepare(load_image({photo}), {size}).tensor
+image = prepare(load_image({photo}), {framing}).tensor
 seconds = benchmark(a, b, image)                         # per forward pass, the models taking turns
-print(a.cost({size}, {size}), b.cost({size}, {size}), *map(median, seconds))
+print(a.cost({height}, {width}), b.cost({height}, {width}), *map(median, seconds))
 """
 CODE_LIKE = """
 from cfviz.analysis.similarity import cka_table, on_grid
@@ -94,8 +95,8 @@ from cfviz.models.others.sides import open_side
 import numpy as np
 
 def features(side):
-    maps = [side.outputs(prepare(load_image(e.path), {size}).tensor).maps for e in gallery()]
-    return [np.concatenate([on_grid(m[s], {cells}) for m in maps]) for s in range(4)]
+    maps = [side.outputs(prepare(load_image(e.path), {framing}).tensor).maps for e in gallery()]
+    return [np.concatenate([on_grid(m[s], {rows}, {cols}) for m in maps]) for s in range(4)]
 
 a = {a}
 b = {b}
@@ -103,13 +104,19 @@ print(cka_table(features(a), features(b)))    # linear CKA, one row per stage of
 """
 
 
-def open_side_code(side: Side, size: int, end: str = "") -> str:
+def open_side_code(side: Side, size: Size, end: str = "") -> str:
     """The rest of a line of Python that opens one side as it is on screen."""
     kind = str(next(side.model.parameters()).dtype).removeprefix("torch.")
     dtype = "" if kind == "float32" else f', dtype="{kind}"'
     if side.other:
         return f'open_side("{side.name}", {size}{dtype}){end}'
     return model_code(side.model, f"open_side({{}}, size={size}{dtype}){end}")
+
+
+def _input(ctx: Context, pair: Pair) -> dict[str, Any]:
+    """The input as named in the shown code."""
+    height, width = pair.shape
+    return {"framing": ctx.settings.framing_code, "height": height, "width": width}
 
 
 @st.fragment
@@ -120,7 +127,7 @@ def show_linked(ctx: Context, pair: Pair) -> None:
     ctx.computed()
     a, b = (open_side_code(side, pair.size, ",") for side, _ in pair.sides)
     photo = photo_code(ctx.settings.photo)
-    fields = {"a": a, "b": b, "size": pair.size, "s": at["stage"], "photo": photo}
+    fields = {"a": a, "b": b, **_input(ctx, pair), "s": at["stage"], "photo": photo}
     take_away(
         ctx, "point", code=CODE_POINT.format(**fields, stage=at["stage"] + 1, row=at["row"], col=at["col"])
     )
@@ -140,7 +147,8 @@ def _reach(ctx: Context, pair: Pair, at: dict[str, Any]) -> None:
                 field = summed_over_squares(pair.gradient(n, at["stage"], at["row"], at["col"]), 4)
             fig = over_photo(pair.crop, field, ctx.theme, mark)
             photo = photo_code(ctx.settings.photo)
-            code = CODE_REACH.format(side=open_side_code(side, pair.size), size=pair.size, photo=photo, **at)
+            opens = open_side_code(side, pair.size)
+            code = CODE_REACH.format(side=opens, **_input(ctx, pair), photo=photo, **at)
             chart.show_chart_with_downloads(
                 ctx, fig, f"reach-{n + 1}", ctx.t("compare.reach_alt", model=name), code
             )
@@ -162,7 +170,7 @@ def show_predictions(ctx: Context, pair: Pair) -> None:
     stage = ctx.get("stage", 1, range(1, 5)) - 1
     tops: list[str] = []
     rows: list[tuple[Any, ...]] = []
-    named = {"size": pair.size, "photo": photo_code(ctx.settings.photo)}
+    named = {**_input(ctx, pair), "photo": photo_code(ctx.settings.photo)}
     for n, column in enumerate(st.columns(2, gap="large")):
         side, name = pair.sides[n][0], title(pair.sides[n][0].name)
         with column:
@@ -201,14 +209,19 @@ def show_predictions(ctx: Context, pair: Pair) -> None:
 # ---------------------------------------------------------------- similarity
 
 
-def _features(pair: Pair, n: int) -> list[np.ndarray]:
+def _features(pair: Pair, n: int, mode: str) -> list[np.ndarray]:
     """The four stages' tokens on the gallery, averaged to the last stage's grid, (photos * cells, C)."""
-    cells, side = pair.size // 32, pair.sides[n][0]
+    side, (rows, cols) = pair.sides[n][0], _cells(pair)
     maps = []
     for entry in gallery():
-        maps.append(side.outputs(prepare(load_image(entry.path), pair.size).tensor).maps)
+        maps.append(side.outputs(prepare(load_image(entry.path), pair.size, mode).tensor).maps)
         queue.yield_turn()
-    return [np.concatenate([on_grid(one[s], cells) for one in maps]) for s in range(4)]
+    return [np.concatenate([on_grid(one[s], rows, cols) for one in maps]) for s in range(4)]
+
+
+def _cells(pair: Pair) -> tuple[int, int]:
+    """Height and width of the last stage's map, in tokens."""
+    return pair.shape[0] // 32, pair.shape[1] // 32
 
 
 def show_similarity(ctx: Context, pair: Pair) -> None:
@@ -217,22 +230,23 @@ def show_similarity(ctx: Context, pair: Pair) -> None:
     if pair.a.trained is None or pair.b.trained is None:
         chart.show_hint(ctx.t("compare.like_random"))
         return
+    mode = ctx.settings.mode
     values = in_background(
-        ("likeness", pair.keys), lambda: cka_table(_features(pair, 0), _features(pair, 1)),
+        ("likeness", pair.keys), lambda: cka_table(_features(pair, 0, mode), _features(pair, 1, mode)),
         ctx.t("compare.like_wait", n=len(gallery())),
     )  # fmt: skip
     if values is None:
         return
     a, b = (title(side.name) for side, _ in pair.sides)
     opens = dict(zip("ab", (open_side_code(side, pair.size) for side, _ in pair.sides), strict=True))
-    cells = pair.size // 32
+    rows, cols = _cells(pair)
     words = {"a": f"{a}", "b": f"{b}", "stage": ctx.t("compare.stage")}
     chart.show_figure(
         ctx, likeness(values, words, ctx.theme), "like",
-        code=CODE_LIKE.format(**opens, size=pair.size, cells=cells),
+        code=CODE_LIKE.format(**opens, framing=ctx.settings.elsewhere.framing_code, rows=rows, cols=cols),
         table=(("stage", *(f"{pair.b.name} {s}" for s in range(1, 5))),
                [(f"{pair.a.name} {s + 1}", *row) for s, row in enumerate(values.tolist())]),
-        a=a, b=b, first=f"{values[0, 0]:.2f}", last=f"{values[3, 3]:.2f}", n=len(gallery()) * cells**2,
+        a=a, b=b, first=f"{values[0, 0]:.2f}", last=f"{values[3, 3]:.2f}", n=len(gallery()) * rows * cols,
     )  # fmt: skip
 
 
@@ -265,12 +279,12 @@ def show_costs(ctx: Context, pair: Pair) -> None:
     if times[0]:
         ratio = median(times[1]) / median(times[0])  # of the times in the table
         chart.show_hint(t("compare.cost_look", a=names[0], b=names[1], ratio=f"{ratio:.2f}"))
-    columns = [_facts(ctx, side, pair.size, mine) for (side, _), mine in zip(pair.sides, times, strict=True)]
+    columns = [_facts(ctx, side, pair.shape, mine) for (side, _), mine in zip(pair.sides, times, strict=True)]
     cards = [card for side, _ in pair.sides if (card := measured(side))]
     at = cards[0]["size"] if cards else MEASURED
     head = "".join(f"<th>{escape(name)}</th>" for name in names)
     lines = "".join(
-        f"<tr><th>{escape(t(f'compare.row_{key}', size=pair.size, measured=at))}</th>"
+        f"<tr><th>{escape(t(f'compare.row_{key}', size=size_text(pair.size), measured=at))}</th>"
         + "".join(f"<td>{escape(column[key])}</td>" for column in columns)
         + "</tr>"
         for key in columns[0]
@@ -279,14 +293,14 @@ def show_costs(ctx: Context, pair: Pair) -> None:
     st.caption(t("compare.cost_note", n=len(times[0]) or "…"))
     rows = [(key, *(column[key] for column in columns)) for key in columns[0]]
     a, b = (open_side_code(side, pair.size) for side, _ in pair.sides)
-    code = CODE_COST.format(a=a, b=b, size=pair.size, photo=photo_code(ctx.settings.photo))
+    code = CODE_COST.format(a=a, b=b, **_input(ctx, pair), photo=photo_code(ctx.settings.photo))
     take_away(ctx, "cost", code=code, table=(("", *names), rows))
 
 
-def _facts(ctx: Context, side: Side, size: int, times: list[float]) -> dict[str, str]:
+def _facts(ctx: Context, side: Side, size: tuple[int, int], times: list[float]) -> dict[str, str]:
     """One model's column, as text."""
-    t, cost, known, card = ctx.t, side.cost(size, size), published(side.name), measured(side)
-    stages = side.schemes(size, size)
+    t, cost, known, card = ctx.t, side.cost(*size), published(side.name), measured(side)
+    stages = side.schemes(*size)
     kinds = dict.fromkeys(t(f"compare.kind_{scheme.name}") for blocks in stages for scheme in blocks)
     here = (
         "–" if card is None else t("compare.measured", top1=percent(card["top1"]["value"]), n=card["photos"])

@@ -65,7 +65,8 @@ def ablated(source: str, method: str, other: str, _subject: EmbeddingSubject) ->
         seen = gallery_responses(subject.weights, tuple(range(4)), subject.model)
         filling = {point: x.mean((0, 1, 2)) for point, x in seen.items()}
     elif method == "photo":
-        image = prepare(photos.photo(other), subject.trace.size[0]).tensor
+        mode = str(subject.trace.settings["mode"])
+        image = prepare(photos.photo(other), subject.trace.size, mode).tensor
         filling = {p: x[0] for p, x in responses(subject.model, [image]).items()}
     changes = [{point: filling.get(point, 0.0)} for _, _, point in kernels(subject)]
     found = knock_outs(subject.model, subject.image, changes, outputs(subject.model))
@@ -91,7 +92,7 @@ def show_ablation(ctx: Context, subject: EmbeddingSubject) -> None:
         return
     show_answer_line(ctx, subject.trace)
     wanted = f"cfviz.embedding.knock.{subject.source}"
-    if not quick(subject.model) and not st.session_state.get(wanted):
+    if not quick(subject.model, subject.trace.size) and not st.session_state.get(wanted):
         st.caption(ctx.t("embedding.knock_cost", model=ctx.settings.model))
         st.button(
             ctx.t("embedding.knock_run"), icon=":material/play_arrow:", key="embedding.knock_run",
@@ -99,7 +100,7 @@ def show_ablation(ctx: Context, subject: EmbeddingSubject) -> None:
         )  # fmt: skip
         return
     # full height from the start, so that nothing moves when the numbers arrive
-    with st.container(key=None if quick(subject.model) else "em-knock"):
+    with st.container(key=None if quick(subject.model, subject.trace.size) else "em-knock"):
         _knocked(ctx, subject)
 
 
@@ -126,9 +127,9 @@ def _knocked(ctx: Context, subject: EmbeddingSubject) -> None:
     method = method or "zero"
     with wait, st.spinner(ctx.t("embedding.knock_wait")):
         after = ablated(subject.source, method, other, subject)
-        if not quick(subject.model):
+        if not quick(subject.model, subject.trace.size):
             everything = costs(subject)
-    if not quick(subject.model):
+    if not quick(subject.model, subject.trace.size):
         st.markdown(ablation_line(ctx, subject, everything))
     found = prediction_changes(after["logits"], subject.trace.logits)
     first = subject.trace.top(1)[0]

@@ -18,7 +18,7 @@ from cfviz.analysis.embedding import carried_shares, caused_shares, kernel_norms
 from cfviz.data.samples import sample
 
 model = {model_code(ctx.model)}
-trace = cfviz.inspect({photo}, model, size={ctx.settings.size}, watch="patch_embed.concat")
+trace = cfviz.inspect({photo}, model, size={ctx.settings.framing_code}, watch="patch_embed.concat")
 x = trace["patch_embed.concat"]                               # H, W, C: the kernels side by side
 channels = [conv.out_channels for conv in model.patch_embed.projs]   # D/2, D/4, D/8, D/8
 gain = model.patch_embed.norm.weight.detach().float().numpy()
@@ -30,12 +30,12 @@ caused_shares(x, channels, gain)                # K, H, W: share that each kerne
 
 
 def _knocked(ctx: Context, method: str, other: str) -> str:
-    size = ctx.settings.size
+    framing, other_framing = ctx.settings.framing_code, ctx.settings.elsewhere.framing_code
     filling = {
         "zero": "fill = {}    # no activations: zeros",
         "mean": """images = [prepare(load_image(entry.path), 224).tensor for entry in gallery()]
 fill = {point: x.mean((0, 1, 2)) for point, x in responses(model, images).items()}   # gallery mean""",
-        "photo": f"""image_b = prepare(load_image({photos.photo_code(other)}), {size}).tensor
+        "photo": f"""image_b = prepare(load_image({photos.photo_code(other)}), {other_framing}).tensor
 fill = {{point: x[0] for point, x in responses(model, [image_b]).items()}}  # from another photo""",
     }[method]
     return f"""
@@ -46,7 +46,7 @@ from cfviz.data.samples import gallery, sample
 from cfviz.models.probes.embedding import knock_outs, responses
 
 model = {model_code(ctx.model)}
-image = prepare(load_image({photos.photo_code(ctx.settings.photo)}), {size}).tensor
+image = prepare(load_image({photos.photo_code(ctx.settings.photo)}), {framing}).tensor
 {filling}
 """
 

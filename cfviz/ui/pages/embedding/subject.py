@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 
 from cfviz import point_names
-from cfviz.data.images import prepare
 from cfviz.models.crossformer import CrossFormer
 from cfviz.models.probes.embedding import Layer, layer
 from cfviz.trace import Trace
@@ -54,8 +53,9 @@ def subject_of(ctx: Context) -> EmbeddingSubject:
     """The chosen model on the chosen photo."""
     s, trace = ctx.settings, ctx.trace(*WATCH, *outputs(ctx.model))
     weights, source = keys.weights(s, ctx.model), keys.on_photo(s, ctx.model, ctx.photo)
-    image = prepare(ctx.photo, s.size).tensor
-    return EmbeddingSubject(ctx.model, trace, image, _layers(weights, ctx.model), weights, source)
+    return EmbeddingSubject(
+        ctx.model, trace, ctx.prepared.tensor, _layers(weights, ctx.model), weights, source
+    )
 
 
 @cached(6)

@@ -72,7 +72,7 @@ class Experiment:
     @cached_property
     def image(self) -> Any:
         """The model's input, (3, H, W)."""
-        return prepare(self.photo, self.ctx.settings.size).tensor
+        return self.ctx.prepared.tensor
 
     @property
     def watch(self) -> tuple[str, ...]:
@@ -106,7 +106,9 @@ class Experiment:
         """Run a separate forward with some interventions."""
         s = self.ctx.settings
         with apply(self.model, several, means, donor):
-            return inspect(self.photo, self.model, s.size, self.watch, dtype=s.dtype)
+            return inspect(
+                self.photo, self.model, s.size, self.watch, dtype=s.dtype, mode=s.mode, centre=s.centre
+            )
 
     def means(self, several: Sequence[Intervention]) -> dict[str, np.ndarray]:
         """The activations that "mean" uses: means over the gallery at the chosen size."""
@@ -122,19 +124,19 @@ class Experiment:
 
         def make() -> Trace:
             with apply(self.model, cuts):
-                return inspect(self.donor_photo, self.model, s.size, names, dtype=s.dtype)
+                return inspect(self.donor_photo, self.model, s.size, names, dtype=s.dtype, mode=s.mode)
 
         return self._kept(("donor", to_url(cuts), names), make).arrays
 
     def other_trace(self, *watch: str) -> Trace:
         """The other photo's forward without interventions."""
-        return cache.trace(self.ctx.settings, self.donor_photo, watch, net=self.model)
+        return cache.trace(self.ctx.settings.elsewhere, self.donor_photo, watch, net=self.model)
 
     @property
     def key(self) -> str:
-        """A cache key of weights, number format, device and size."""
+        """A cache key of weights, number format, device, size and fitting."""
         s = self.ctx.settings
-        return keys.joined(keys.weights(s, self.model), s.size)
+        return keys.joined(keys.weights(s, self.model), keys.framing(s))
 
     def _kept(self, about: tuple, make: Callable[[], Trace]) -> Trace:
         key = ("lab", self.key, self.photo.sha256, self.donor_photo.sha256, *about)
@@ -175,14 +177,14 @@ class Ranking:
 @cached(4)
 def gallery_means(key: str, _experiment: Experiment) -> dict[str, np.ndarray]:
     """Means over the gallery's photos of every activation that can be replaced by its mean."""
-    size = _experiment.ctx.settings.size
-    images = [prepare(load_image(entry.path), size).tensor for entry in gallery()]
-    return collect(_experiment.model, images, parts(_experiment.model, "mean", (size, size)), GALLERY_BATCH)
+    s = _experiment.ctx.settings
+    images = [prepare(load_image(entry.path), s.size, s.mode).tensor for entry in gallery()]
+    return collect(_experiment.model, images, parts(_experiment.model, "mean", s.sides), GALLERY_BATCH)
 
 
-def default_interventions(model: CrossFormer, size: int) -> tuple[Intervention, ...]:
+def default_interventions(model: CrossFormer, size: tuple[int, int]) -> tuple[Intervention, ...]:
     """The initial interventions: the first long distance block turned into a short distance one."""
-    for s, blocks in enumerate(model.groupings(size, size)):
+    for s, blocks in enumerate(model.groupings(*size)):
         for b, g in enumerate(blocks):
             if g.kind == "lda":
                 return (Intervention("kind", s, b, how="sda"),)
@@ -191,13 +193,13 @@ def default_interventions(model: CrossFormer, size: int) -> tuple[Intervention, 
 
 def experiment_from_link(ctx: Context) -> Experiment:
     """The experiment from the link and the session; what does not fit the model is reported and left out."""
-    size = ctx.settings.size
+    size = ctx.settings.sides
     text = ctx.get("do", to_url(default_interventions(ctx.model, size)), lambda _: True)
     do: list[Intervention] = []
     for word in filter(None, text.split("_")):
         try:
             several = from_url(word)
-            check(ctx.model, [*do, *several], (size, size))
+            check(ctx.model, [*do, *several], size)
             do += several
         except ValueError as error:
             st.info(ctx.t("lab.left_out", reason=plain(error)), icon=":material/link_off:")
@@ -235,8 +237,7 @@ def measure_ranking(experiment: Experiment, text: str) -> Ranking | None:
         experiment: The experiment.
         text: The text above the progress bar, in the reader's language.
     """
-    size = experiment.ctx.settings.size
-    every = parts(experiment.model, experiment.how, (size, size))
+    every = parts(experiment.model, experiment.how, experiment.ctx.settings.sides)
     names = (*range(0, len(every), PIECE), END)
     key = (experiment.key, experiment.photo.sha256, *_ranking_key(experiment))
     found = in_pieces(("lab", *key), names, _pieces(experiment, every), text)
@@ -325,6 +326,6 @@ def _data(experiment: Experiment) -> dict[str, Any]:
         **found,
         "measured": experiment.how,
         "share": bool(ranking and ranking.share),
-        "waits": not quick(experiment.model),
+        "waits": not quick(experiment.model, experiment.ctx.settings.sides),
         "label": label,
     }

@@ -87,7 +87,7 @@ def _measured(experiment: Experiment) -> bool:
     """
     ctx = experiment.ctx
     wanted = (experiment.key, ctx.settings.photo)
-    if not quick(experiment.model) and st.session_state.get(WANTED) != wanted:
+    if not quick(experiment.model, experiment.ctx.settings.sides) and st.session_state.get(WANTED) != wanted:
         st.button(
             ctx.t("lab.measure"), icon=":material/play_arrow:", key="lab.measure",
             on_click=lambda: st.session_state.update({WANTED: wanted}),

@@ -9,6 +9,7 @@ from cfviz.data.samples import gallery
 from cfviz.models.interventions.language import dump
 from cfviz.ui.compute.models import model_code
 from cfviz.ui.session.photos import photo_code
+from cfviz.ui.session.state import Settings
 
 from .experiment import Experiment
 
@@ -21,17 +22,17 @@ def changed(experiment: Experiment, watch: Sequence[str] = ()) -> str:
         watch: Points whose activations to keep as well.
     """
     s = experiment.ctx.settings
-    photo, size = photo_code(s.photo), f"size={s.size}"
+    photo, size, other = photo_code(s.photo), f"size={s.framing_code}", f"size={s.elsewhere.framing_code}"
     extra, arguments, more = "", "", ""
     if any(one.how == "mean" for one in experiment.active):
-        extra += f"{_means(s.size)}means = collect(model, images, do)\n"
+        extra += f"{_means(s)}means = collect(model, images, do)\n"
         arguments += ", means=means"
     if any(one.how == "replace" and one.value is None for one in experiment.active):
         extra += f"""
 from cfviz.models.interventions.apply import needed
 with apply(model, [part for part in do if part.structural]):      # the other photo, partitioned the same way
     points = needed(model, do, "replace")
-    donor = cfviz.inspect({photo_code(experiment.other)}, model, {size}, watch=points).arrays
+    donor = cfviz.inspect({photo_code(experiment.other)}, model, {other}, watch=points).arrays
 """
         arguments += ", donor=donor"
     if watch:
@@ -54,26 +55,28 @@ print(after.top(5), after.logits - before.logits)
 """
 
 
-def _means(size: int) -> str:
+def _means(settings: Settings) -> str:
     """Code for the means over the gallery."""
+    framing = settings.elsewhere.framing_code
     return f"""
 from cfviz.data.images import load_image, prepare
 from cfviz.data.samples import gallery
 from cfviz.models.interventions.effects import collect
-images = [prepare(load_image(entry.path), {size}).tensor for entry in gallery()]     # {len(gallery())} photos
+images = [prepare(load_image(entry.path), {framing}).tensor for entry in gallery()]  # {len(gallery())} photos
 """
 
 
 def effects(experiment: Experiment) -> str:
     """The effect of every part on the answer."""
     s = experiment.ctx.settings
+    photo, other = photo_code(s.photo), photo_code(experiment.other)
     extra, arguments = {
-        "mean": (f"{_means(s.size)}means = collect(model, images, every)\n", ", means=means"),
+        "mean": (f"{_means(s)}means = collect(model, images, every)\n", ", means=means"),
         "replace": (
             f"""
 from cfviz.models.interventions.apply import needed
 watch = needed(model, every, "replace")
-donor = cfviz.inspect({photo_code(experiment.other)}, model, size={s.size}, watch=watch).arrays
+donor = cfviz.inspect({other}, model, size={s.elsewhere.framing_code}, watch=watch).arrays
 """,
             ", donor=donor",
         ),
@@ -85,8 +88,8 @@ from cfviz.data.samples import sample
 from cfviz.models.interventions.effects import effects, parts
 
 model = {model_code(experiment.model)}
-x = prepare(load_image({photo_code(s.photo)}), {s.size}).tensor
-every = parts(model, "{experiment.how}", ({s.size}, {s.size}))
+x = prepare(load_image({photo}), {s.framing_code}).tensor
+every = parts(model, "{experiment.how}", {s.sides})
 {extra}
 plain, *changed = effects(model, x, [(), *((part,) for part in every)]{arguments})
 winner = plain.argmax()

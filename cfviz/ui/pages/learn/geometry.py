@@ -32,9 +32,11 @@ from .question import (
 def count_tokens(scene: Scene, state: State, after: State) -> Question:
     """How many tokens a stage has."""
     g = partition_of(scene, state)
-    n, stride = g.H * g.W, scene.size // g.H
-    options = number_options([n, g.H, n // 4, scene.size**2])
-    fields = {"size": scene.size, "stride": stride, "H": g.H, "W": g.W, "n": thousands(n)}
+    (height, width), n = scene.sides, g.H * g.W
+    options = number_options([n, g.H, n // 4, height * width])
+    fields = {
+        "height": height, "width": width, "stride": height // g.H, "H": g.H, "W": g.W, "n": thousands(n),
+    }  # fmt: skip
     return Question("one", frozenset([str(n)]), fields, options)
 
 
@@ -146,7 +148,7 @@ def _outer(box: tuple[int, int, int, int], inner: tuple[int, int, int, int]) -> 
 
 
 def _embedding_token(scene: Scene, state: State) -> tuple[int, int]:
-    return token_at(state, *map_sizes(scene.size, scene.size)[0])
+    return token_at(state, *map_sizes(*scene.sides)[0])
 
 
 def kernels_outside(scene: Scene, state: State, after: State) -> Question:
@@ -165,7 +167,7 @@ def kernels_outside(scene: Scene, state: State, after: State) -> Question:
 def kernels_past_edge(scene: Scene, state: State, after: State) -> Question:
     """Which kernels read beyond the edge of the photo."""
     row, col = _embedding_token(scene, state)
-    photo = (0, 0, scene.size, scene.size)
+    photo = (0, 0, *scene.sides)
     boxes = {k: cel_box(0, k, row, col) for k in CEL_KERNELS[0]}
     past = [k for k, box in boxes.items() if _outer(box, photo)]
     fields = {
@@ -214,7 +216,7 @@ def count_offsets(scene: Scene, state: State, after: State) -> Question:
 
 def padding(scene: Scene, state: State, after: State) -> Question:
     """Whether a stage's map has to be padded at another input size."""
-    size = after.get("size", state.get("size", scene.size))
+    size = after.get("size", state["size"])
     both = {**state, **after}
     g, (s, _) = partition_of(scene, both), block_of(scene.groupings(size), both["stage"], both["kind"])
     fields = {
@@ -240,7 +242,9 @@ def unseen_offsets(scene: Scene, state: State, after: State) -> Question:
 
 
 GEOMETRY: dict[str, QuestionKind] = {
-    "count_tokens": QuestionKind(count_tokens, ("size", "stride", "H", "W", "n"), ("groups", "attention")),
+    "count_tokens": QuestionKind(
+        count_tokens, ("height", "width", "stride", "H", "W", "n"), ("groups", "attention")
+    ),
     "scores_growth": QuestionKind(
         scores_growth, ("side", "n", "scores", "side2", "n2", "scores2", "times"), ("explorer",),
         needs=frozenset(["side"]),

@@ -8,7 +8,6 @@ from typing import Any
 import streamlit as st
 
 from cfviz import web
-from cfviz.data.images import prepare
 from cfviz.ui.compute import cache, keys
 from cfviz.ui.context import Context
 from cfviz.ui.shell import frame
@@ -106,9 +105,8 @@ def photo_key(ctx: Context) -> str:
 
 def scene(ctx: Context) -> Scene:
     """The subject of the questions: the chosen model on the chosen photo."""
-    size = ctx.settings.size
     return Scene(
-        ctx.model, size, ctx.trace, ctx.labels, lambda: prepare(ctx.photo, size).tensor,
+        ctx.model, ctx.settings.size, ctx.trace, ctx.labels, lambda: ctx.prepared.tensor,
         lambda key, make: cache.cached_with_trace(ctx.trace(), key, make),
     )  # fmt: skip
 

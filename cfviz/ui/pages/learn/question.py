@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from cfviz.framing import Size, as_pair
 from cfviz.geometry import CEL_KERNELS, Grouping, grouping
 from cfviz.models.crossformer import CrossFormer
 from cfviz.trace import Trace
@@ -30,7 +31,7 @@ class Scene:
 
     Attributes:
         model: The model, in eval mode.
-        size: Side of the input in pixels.
+        size: Side of the input in pixels, or its height and width.
         trace: `trace(*watch)` returns the model's prediction on the chosen photo, with the watched points.
         labels: Class names in the reader's language.
         image: Returns the model's input for the photo, (3, H, W).
@@ -38,16 +39,20 @@ class Scene:
     """
 
     model: CrossFormer
-    size: int
+    size: Size
     trace: Callable[..., Trace]
     labels: Sequence[str] = ()
     image: Callable[[], Any] = lambda: None
     kept: Callable[[Any, Callable[[], Any]], Any] = lambda key, make: make()
 
-    def groupings(self, size: int | None = None) -> Sequence[Sequence[Grouping]]:
+    @property
+    def sides(self) -> tuple[int, int]:
+        """Height and width of the input in pixels."""
+        return as_pair(self.size)
+
+    def groupings(self, size: Size | None = None) -> Sequence[Sequence[Grouping]]:
         """How every block of every stage partitions its map, at the chosen size or another."""
-        side = self.size if size is None else size
-        return self.model.groupings(side, side)
+        return self.model.groupings(*as_pair(self.size if size is None else size))
 
 
 @dataclass(frozen=True)

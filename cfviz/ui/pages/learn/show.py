@@ -12,7 +12,7 @@ import streamlit as st
 
 from cfviz.figures.live import attention, embedding, position_bias
 from cfviz.figures.plots.lab import board
-from cfviz.geometry import Grouping, grouping
+from cfviz.geometry import Grouping, grouping, map_sizes
 from cfviz.measured import cel
 from cfviz.models.crossformer import CrossFormer
 from cfviz.models.interventions.language import to_url
@@ -147,15 +147,15 @@ def _units(now: StepState) -> tuple[list[attention.Unit], float, dict[str, int]]
         row, col = token_at(state, side, side)
         units = [attention.Unit(0, b, g) for b, g in enumerate(both)]
         place = {"stage": 0, "block": int(state["kind"] == "lda"), "row": row, "col": col}
-        return units, scene.size / side, place
+        return units, min(scene.sides) / side, place
     s, b, g = attention_block(scene, state)
     row, col = token_at(state, g.H, g.W)
     place = {"stage": s, "block": b, "row": row, "col": col}
     if now.step.figure == "groups":
-        return [attention.Unit(s, b, g)], scene.size / g.H, place
+        return [attention.Unit(s, b, g)], scene.sides[0] / g.H, place
     trace = scene.trace(*watched(s, b, "q", "k", "bias", "probs"))
     unit = next(u for u in attention.units(trace.arrays, trace.groupings) if (u.stage, u.block) == (s, b))
-    return [unit], scene.size / g.H, place
+    return [unit], scene.sides[0] / g.H, place
 
 
 @cached(24, 96 * 2**20)
@@ -300,7 +300,7 @@ def sandbox(now: StepState) -> tuple[str, dict[str, str]]:
         counted = {"stage": s + 1, "block": b + 1, "row": row, "col": col, "held": 1}
         return "attention", {key: str(value) for key, value in counted.items()}
     if kind == "embedding":
-        row, col = token_at(state, scene.size // 4, scene.size // 4)
+        row, col = token_at(state, *map_sizes(*scene.sides)[0])
         return "embedding", {"cel": "1", "measure": "carried", "row": str(row), "col": str(col)}
     if kind == "bias":
         s, b, _ = attention_block(scene, state)

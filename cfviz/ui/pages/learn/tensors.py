@@ -55,7 +55,7 @@ def attention_block(scene: Scene, state: State) -> tuple[int, int, Grouping]:
 
 def stride(scene: Scene, g: Grouping) -> int:
     """A token's side in pixels."""
-    return scene.size // g.H
+    return scene.sides[0] // g.H
 
 
 # ---------------------------------------------------------------- ranks with ties

@@ -9,12 +9,11 @@ import streamlit as st
 
 from cfviz import point_names
 from cfviz.analysis.attention_measures import position_share
-from cfviz.data.images import prepare
 from cfviz.figures.plots import position_bias
 from cfviz.hooks import edit
 from cfviz.measured import quick
 from cfviz.models.probes.position_bias import CHANGES, changes
-from cfviz.run import forward, share_cores
+from cfviz.run import forward, prepared_as, share_cores
 from cfviz.stats import softmax
 from cfviz.ui.compute.background import in_background
 from cfviz.ui.compute.cache import cached
@@ -38,7 +37,7 @@ def changed(
     source: str, how: str, where: tuple[Place, ...], _subject: BiasSubject, _photo: Any
 ) -> np.ndarray:
     """The logits with the bias of some blocks changed, (classes,)."""
-    image = prepare(_photo, _subject.trace.size[0]).tensor
+    image = prepared_as(_subject.trace, _photo).tensor
     share_cores()
     with edit(_subject.model, changes(_subject.model, how, where)):
         arrays, _ = forward(_subject.model, image)
@@ -69,7 +68,7 @@ def show_ablation(ctx: Context, subject: BiasSubject) -> None:
     ctx.put(where=where, **({"how": how} if where == "each" else {}))
     if (
         where == "each"
-        and not quick(subject.model)
+        and not quick(subject.model, subject.trace.size)
         and not st.button(t("position_bias.run"), key="position_bias.run_each")
     ):
         return
@@ -119,7 +118,7 @@ def _rows(ctx: Context, subject: BiasSubject, where: str, how: str) -> list[tupl
     def compute() -> list[np.ndarray]:
         return [changed(subject.source, method, places, subject, photo) for method, places in plan]
 
-    if quick(subject.model):
+    if quick(subject.model, subject.trace.size):
         return list(zip(names, compute(), strict=True))
     found = in_background((subject.source, tuple(plan)), compute, ctx.t("position_bias.use_wait"))
     return found and list(zip(names, found, strict=True))
@@ -135,7 +134,7 @@ def shares(source: str, _ctx: Context, _subject: BiasSubject) -> list[np.ndarray
     arrays = _subject.trace.arrays
     if not all(point in arrays for point in points):
         share_cores()
-        arrays, _ = forward(_subject.model, prepare(_ctx.photo, _subject.trace.size[0]).tensor, points)
+        arrays, _ = forward(_subject.model, prepared_as(_subject.trace, _ctx.photo).tensor, points)
     out = []
     for s, b in _subject.places:
         q, k, bias = (arrays[point_names.attention(s, b, name)] for name in POINTS)
@@ -148,7 +147,7 @@ def shares(source: str, _ctx: Context, _subject: BiasSubject) -> list[np.ndarray
 def show_position_share(ctx: Context, subject: BiasSubject) -> None:
     """How much of the difference between keys is due to position, block by block."""
     run = "position_bias.run_share"
-    if not quick(subject.model) and not st.button(ctx.t(run), key=run):
+    if not quick(subject.model, subject.trace.size) and not st.button(ctx.t(run), key=run):
         return
     found = shares(subject.source, ctx, subject)
     names = [block_name(ctx, block) for block in subject.blocks]
@@ -175,7 +174,8 @@ def _shown(ctx: Context, subject: BiasSubject) -> dict[str, Any]:
     return {
         "model": model_code(subject.model),
         "photo": photo_code(ctx.settings.photo),
-        "size": subject.trace.size[0],
+        "size": ctx.settings.framing_code,
+        "sides": ", ".join(map(str, subject.trace.size)),
     }
 
 
@@ -200,7 +200,7 @@ from cfviz.run import forward
 model = {model}
 image = prepare(load_image({photo}), {size}).tensor
 before = forward(model, image)[0]["logits"]
-kinds = model.groupings(224, 224)
+kinds = model.groupings({sides})
 blocks = {blocks}
 for {name} in {several}:
     with cfviz.edit(model, changes(model, {change}, {chosen})):

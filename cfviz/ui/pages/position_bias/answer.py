@@ -13,7 +13,6 @@ import streamlit as st
 
 from cfviz import point_names
 from cfviz.data.decode import Photo
-from cfviz.data.images import prepare
 from cfviz.figures.live.logits import bias_by_offset
 from cfviz.figures.live.position_bias_answer import Card, pack
 from cfviz.framing import Size, as_pair, as_size, shape_of_photo, size_code, size_text
@@ -23,8 +22,8 @@ from cfviz.measured import quick
 from cfviz.models.crossformer import CrossFormer
 from cfviz.models.probes.position_bias import edits, methods_of, regrouped, sides_of, simplest_method
 from cfviz.models.room import check_room
-from cfviz.options import BIAS_METHODS, TRAINED_SIZE
-from cfviz.run import forward, share_cores
+from cfviz.options import BIAS_METHODS, SIZES, TRAINED_SIZE
+from cfviz.run import forward, prepared_as, share_cores
 from cfviz.stats import softmax
 from cfviz.ui.compute import keys
 from cfviz.ui.compute.cache import cached
@@ -32,7 +31,7 @@ from cfviz.ui.compute.models import model_code
 from cfviz.ui.compute.steps import Steps
 from cfviz.ui.context import Context
 from cfviz.ui.figures.position_bias import BiasSubject, block_name
-from cfviz.ui.session import forms, queue, state
+from cfviz.ui.session import forms, queue
 from cfviz.ui.session.photos import photo_code
 from cfviz.ui.session.plain import explain
 from cfviz.ui.widgets import chart
@@ -127,9 +126,9 @@ def merged(subject: BiasSubject, groups: list[list[Any]]) -> dict[str, str]:
 
 
 @cached(32)
-def seen(source: str, size: Size, _photo: Photo) -> tuple[Any, bytes]:
-    """The photo at one size: the model's input, and its pixels as PNG."""
-    prepared, out = prepare(_photo, size), io.BytesIO()
+def seen(source: str, size: Size, _subject: BiasSubject, _photo: Photo) -> tuple[Any, bytes]:
+    """The photo at one size, fitted as on the rest of the page: the model's input, and its pixels as PNG."""
+    prepared, out = prepared_as(_subject.trace, _photo, size), io.BytesIO()
     prepared.crop.convert("RGB").save(out, "PNG", compress_level=1)
     return prepared.tensor, out.getvalue()
 
@@ -144,7 +143,7 @@ def answers(
     needed = list(dict.fromkeys(merged(subject, groups).values()))
 
     def make(method: str) -> Answer:
-        tensor, _ = seen(_photo.sha256, window.size, _photo)
+        tensor, _ = seen(source, window.size, subject, _photo)
         net = subject.baseline if method == "twin" else subject.model
         assert net is not None  # without a baseline, "twin" is not among the methods
         changes = edits(net, "own" if method == "twin" else method, subject.model.group_size)
@@ -181,9 +180,11 @@ def show_answers(ctx: Context, subject: BiasSubject) -> None:
         st.error(explain(t, error), icon=":material/error:")
         return
     by = merged(subject, groups)
-    _, photo = seen(ctx.photo.sha256, window.size, ctx.photo)
+    _, photo = seen(subject.source, window.size, subject, ctx.photo)
     steps = answers(subject.source, window, stage, block, subject, ctx.photo)
-    if quick(subject.model) and queue.count_readers() == 1:  # otherwise it would hold up others
+    if (
+        quick(subject.model, subject.trace.size) and queue.count_readers() == 1
+    ):  # otherwise it would hold up others
         _look_ahead(ctx, subject, window, stage, block)
     there = steps.poll(PATIENCE)  # polled last, so computed first
     found = {method: there[one] for method, one in by.items() if one in there}
@@ -220,7 +221,7 @@ def _look_ahead(ctx: Context, subject: BiasSubject, window: Window, stage: int, 
     side = window.size
     if not isinstance(side, int):
         return
-    sizes = [size for size in state.SIZES if size <= AHEAD and size != side]
+    sizes = [size for size in SIZES if size <= AHEAD and size != side]
     for size in sorted(sizes, key=lambda size: -abs(size - side)):
         other = _cut(subject, size, ctx.get("window", _usual(subject), WINDOWS))
         with suppress(ValueError):  # does not fit in memory: reported when it is requested
@@ -252,7 +253,7 @@ def _others(subject: BiasSubject, size: Size) -> dict[str, list[list[Any]]]:
 def sizes_on_offer(photo: Photo, chosen: Size) -> list[Size]:
     """The sizes to choose from: squares, rectangles, the photo's own shape, the size chosen for the app."""
     shape = as_size(*shape_of_photo(photo.size, SHORT))
-    return list(dict.fromkeys([*state.SIZES, *RECTANGLES, shape, chosen]))
+    return list(dict.fromkeys([*SIZES, *RECTANGLES, shape, chosen]))
 
 
 def _window(ctx: Context, subject: BiasSubject) -> Window:
@@ -268,7 +269,7 @@ def _window(ctx: Context, subject: BiasSubject) -> Window:
         size = st.selectbox(
             t("position_bias.answer_size"), sizes, codes.index(begin), key="position_bias.at", width=260,
             format_func=lambda size: t("position_bias.answer_shape", size=size_text(size))
-            if size == shape and size not in (*state.SIZES, *RECTANGLES) else f"{size_text(size)} px",
+            if size == shape and size not in (*SIZES, *RECTANGLES) else f"{size_text(size)} px",
         )  # fmt: skip
         usual = _usual(subject)
         kind = st.segmented_control(

@@ -7,10 +7,9 @@ from typing import Any
 import streamlit as st
 
 from cfviz import jobs
-from cfviz.options import BIAS_METHODS
+from cfviz.options import BIAS_METHODS, SIZES
 from cfviz.ui.context import Context
 from cfviz.ui.figures.position_bias import BASELINE, BiasSubject
-from cfviz.ui.session import state
 from cfviz.ui.widgets import chart
 from cfviz.ui.widgets.jobs import folder_choice, panel, refused, skipped
 
@@ -48,7 +47,7 @@ def _command(ctx: Context, subject: BiasSubject) -> list[str] | None:
         if subject.model.position_bias == "dpb" or method not in ("rescaled", "bicubic")
     ]
     sizes = st.pills(
-        t("position_bias.sizes_x"), state.SIZES, selection_mode="multi", default=list(state.SIZES),
+        t("position_bias.sizes_x"), SIZES, selection_mode="multi", default=list(SIZES),
         key="position_bias.job_sizes",
     )  # fmt: skip
     ways = st.pills(

@@ -1,0 +1,118 @@
+"""The input's shape, how the photo is fitted to it, and what of the photo the model then sees."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import streamlit as st
+
+from cfviz.framing import (
+    LARGEST,
+    SMALLEST,
+    STEP,
+    Frame,
+    Size,
+    as_pair,
+    as_size,
+    frame,
+    shape_of_photo,
+    size_code,
+    size_text,
+)
+from cfviz.models.room import KEPT, attention_weights, check_all
+from cfviz.options import MODES, RECTANGLES, SIZES, TRAINED_SIZE
+from cfviz.ui.compute import models
+from cfviz.ui.context import Context
+from cfviz.ui.session import photos, state
+from cfviz.ui.session.plain import plain
+
+FLOAT = 4  # bytes of an attention weight
+
+
+def show_framing(ctx: Context, choose: Callable[..., None]) -> None:
+    """The input's size, a popover with its shape and the fitting, and one sentence on what the model sees.
+
+    Args:
+        ctx: The page.
+        choose: Draws a select box that changes one setting.
+    """
+    t, size = ctx.t, ctx.settings.size
+    own = as_size(*shape_of_photo(photos.size_of(ctx.settings.photo)))
+
+    def title(one: Size) -> str:
+        if one == own and not isinstance(one, int):
+            return t("framing.own_shape", size=size_text(one))
+        return f"{size_text(one)} px"
+
+    choose(t("common.size"), "size", presets(own, size), size, title)
+    with st.popover(t("framing.shape"), icon=":material/crop:", width="stretch"):
+        _sides(ctx)
+        _mode(ctx)
+    st.caption(shown(ctx).sentence(t))
+
+
+def presets(own: Size, chosen: Size) -> list[Size]:
+    """The sizes on offer: squares, the photo's own shape, further rectangles, and the chosen one."""
+    return list(dict.fromkeys([*SIZES, own, *RECTANGLES, chosen]))
+
+
+def shown(ctx: Context) -> Frame:
+    """What the model sees of the chosen photo."""
+    s = ctx.settings
+    return frame(photos.size_of(s.photo), s.size, s.mode, s.centre)
+
+
+@st.fragment
+def _sides(ctx: Context) -> None:
+    """Height and width; what they cost is said before anything is computed."""
+    t, code = ctx.t, size_code(ctx.settings.size)  # in the keys: another size starts the fields anew
+    with st.container(horizontal=True, gap="small"):
+        height, width = (
+            st.number_input(t(f"framing.{name}"), SMALLEST, LARGEST, side, STEP, key=f"w.{name}.{code}")
+            for name, side in zip(("height", "width"), ctx.settings.sides, strict=True)
+        )
+    sides = [round(side / STEP) * STEP for side in (height, width)]  # typed numbers may lie between the steps
+    size = as_size(*sides)
+    if size == ctx.settings.size:
+        return
+    fits = _costs(ctx, size)
+    if st.button(
+        t("framing.use", size=size_text(size)), key="w.size.use", disabled=not fits, width="stretch"
+    ):
+        state.change(size=size)
+        st.rerun()
+
+
+def _costs(ctx: Context, size: Size) -> bool:
+    """Say what an input of this size takes; return whether there is room for it."""
+    t, sides = ctx.t, as_pair(size)
+    try:
+        net = models.model(ctx.settings)
+    except (ValueError, FileNotFoundError):
+        return True  # the page reports a faulty model
+    try:
+        weights = attention_weights(net, *sides)
+        check_all(weights, KEPT)
+    except ValueError:
+        name = plain(models.title(ctx.settings.model))
+        st.error(t("errors.size_room", model=name, size=size_text(size)), icon=":material/memory:")
+        return False
+    times = sides[0] * sides[1] / TRAINED_SIZE**2
+    fields = {"rows": sides[0] // 4, "cols": sides[1] // 4, "megabytes": f"{FLOAT * weights / 2**20:.0f}"}
+    st.caption(t("framing.costs", times=f"{times:.2g}", **fields))
+    return True
+
+
+def _mode(ctx: Context) -> None:
+    """Crop, squeeze or pad, and what each does."""
+    t, mode = ctx.t, ctx.settings.mode
+    st.session_state["w.mode"] = mode
+
+    def adopt() -> None:
+        state.change(mode=st.session_state["w.mode"])
+
+    st.segmented_control(
+        t("framing.mode"), list(MODES), format_func=lambda code: t(f"framing.mode_{code}"), key="w.mode",
+        required=True, on_change=adopt, width="stretch",
+    )  # fmt: skip
+    st.caption(t(f"framing.mode_{mode}_does"))
