@@ -16,7 +16,7 @@ from pathlib import Path, PurePosixPath
 from posixpath import normpath
 
 __all__ = [
-    "ATTENTION", "COMPARE", "EMBEDDING", "GROUPING", "HOME", "LAB", "PICKER", "POSITION_BIAS", "WEB",
+    "ATTENTION", "COMPARE", "CROP", "EMBEDDING", "GROUPING", "HOME", "LAB", "PICKER", "POSITION_BIAS", "WEB",
     "Figure", "element", "filled", "script", "style", "text",
 ]  # fmt: skip
 
@@ -185,6 +185,7 @@ CONTROLS, KNOWN = "shared/controls.css", "known/known.css"
 SHARED = (CONTROLS, "shared/figure.css")
 ATTENTION = Figure("attention", "cf-host", SHARED)
 COMPARE = Figure("compare", "cp-host", (*SHARED, "compare/compare.css"))
+CROP = Figure("crop", "crop-host", ("crop/crop.css",))
 EMBEDDING = Figure("embedding", "em-host", (*SHARED, "embedding/embedding.css"))
 GROUPING = Figure("grouping", "gr-host", (*SHARED, "grouping/grouping.css"))
 HOME = Figure("home", "whole-host", (CONTROLS, KNOWN, "home/home.css"))

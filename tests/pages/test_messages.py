@@ -129,6 +129,18 @@ def test_only_photos_of_the_strip_can_be_picked() -> None:
         assert app.query_params["photo"] == shown
 
 
+def test_a_moved_crop_is_in_the_link_and_ends_with_its_photo() -> None:
+    app = opened("predict")
+    id = id_of(app, "crop.page")
+    tell(app, commit(id, {"x": 0.25, "y": 2}))
+    assert "centre" not in app.query_params
+    tell(app, commit(id, {"x": 0.25, "y": 0.5}))
+    assert app.query_params["centre"] == "0.25,0.5"
+    assert any("Cropped: the model sees" in box.value for box in app.caption)
+    tell(app, *event(id_of(app, "picker"), "pick", "lemurs"))
+    assert "centre" not in app.query_params
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("page", ["compare", "attention", "embedding", "position_bias", "grouping", "lab"])
 def test_infinite_numbers_in_a_link_are_ignored(page: str) -> None:

@@ -174,7 +174,7 @@ def test_other_sizes_are_computed_ahead_for_a_lone_reader(
             self.window = window
 
     monkeypatch.setattr(answer, "answers", Watched)
-    monkeypatch.setattr(answer.state, "SIZES", (128, 160, 192, 224, 256, 288, 384))
+    monkeypatch.setattr(answer, "SIZES", (128, 160, 192, 224, 256, 288, 384))
     monkeypatch.setattr(answer.queue, "count_readers", lambda: crowd)
     monkeypatch.setattr(answer.POSITION_BIAS, "show", lambda *_, **__: None)
     monkeypatch.setattr(answer, "_apart", lambda *_: None)

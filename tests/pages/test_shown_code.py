@@ -293,7 +293,10 @@ def test_the_offline_page_is_in_the_readers_language() -> None:
 @pytest.mark.slow
 def test_a_model_with_one_class_has_no_runner_up(tmp_path: Path) -> None:
     data = {id: sample(id).path.read_bytes() for id in ("cat", "bison")}
-    files = {f"own-{id}": photos.Own(f"{id}.jpg", content, id, "data:,") for id, content in data.items()}
+    files = {
+        f"own-{id}": photos.Own(f"{id}.jpg", content, id, "data:,", sample(id).size, "data:,")
+        for id, content in data.items()
+    }
     app = page("predict", mine(tmp_path, num_classes=1), files, model="own-0")
     assert not app.exception
     table = app.dataframe[-1].value

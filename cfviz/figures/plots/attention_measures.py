@@ -14,6 +14,7 @@ from cfviz.figures.figure_cache import cached_figure
 from cfviz.figures.theme import Theme
 
 DASHES = ("solid", "dash", "dot")
+WIDE = 560  # about the width of a figure over a photo on a page: a strip needs less height
 
 
 @cached_figure
@@ -104,7 +105,8 @@ def over_photo(
     hidden = {"visible": False, "fixedrange": True}
     theme.lay_out(
         fig,
-        height=380, margin={"l": 0, "r": 0, "t": 0, "b": 0}, showlegend=False,
+        height=min(380, max(120, round(WIDE * photo.height / photo.width))),
+        margin={"l": 0, "r": 0, "t": 0, "b": 0}, showlegend=False,
         xaxis={**hidden, "range": [0, photo.width], "constrain": "domain"},
         yaxis={**hidden, "range": [photo.height, 0], "scaleanchor": "x", "constrain": "domain"},
     )  # fmt: skip

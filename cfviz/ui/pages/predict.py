@@ -20,6 +20,7 @@ from cfviz.ui.session.plain import plain
 from cfviz.ui.session.state import Settings
 from cfviz.ui.widgets import chart
 from cfviz.ui.widgets.answer import answer_help, answer_line, show_known
+from cfviz.ui.widgets.framing import show_crop, shown
 from cfviz.ui.widgets.photos import add_photos, photo_credit, photo_title
 from cfviz.ui.widgets.takeaway import take_away
 from cfviz.ui.widgets.weights import warn_without_answer, weights_line
@@ -28,15 +29,20 @@ from cfviz.words import percent
 COMPARED = (160, 192, 224, 288, 384)
 TRAINED = 224
 CLASSES = 5
+LARGE, SEEN = 360, 240  # the whole photo at most, and the pixels that the model sees: CSS pixels
 
 
 def show_prediction(ctx: Context, trace: Trace) -> None:
     """The crop the model saw, with the likeliest classes beside it."""
     left, right = st.columns([5, 7], gap="large")
     with left:
-        title = photo_title(ctx.t, ctx.settings.photo)
-        st.image(_crop(trace), width="stretch", alt=ctx.t("predict.crop_alt", photo=title))
-        st.caption(photo_credit(ctx.t, ctx.settings.photo) + notes(ctx))
+        title, seen = photo_title(ctx.t, ctx.settings.photo), shown(ctx)
+        show_crop(ctx, "crop.page", LARGE)
+        move = ctx.t("framing.move") if seen.mode == "crop" and any(seen.movable) else ""
+        st.caption(f"{seen.sentence(ctx.t)} {move}")
+        st.image(_crop(trace), width=SEEN, alt=ctx.t("predict.crop_alt", photo=title))
+        pixels = ctx.t("predict.seen", size=size_text(trace.size))
+        st.caption(f"{pixels}  \n{photo_credit(ctx.t, ctx.settings.photo)}{notes(ctx)}")
     with right:
         if not warn_without_answer(ctx):
             _show_answer(ctx, trace)

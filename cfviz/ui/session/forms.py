@@ -18,8 +18,8 @@ from cfviz.figures.live.embedding import MEASURES
 from cfviz.models.interventions.language import FILLS
 
 __all__ = [
-    "ANSWER", "ATTENTION", "BIAS", "BIAS_ANSWER", "COMPARE", "DESK_ASKED", "EMBEDDING", "LAB", "PICTURE",
-    "STORED", "WHOLE", "Form", "accepted", "row_picked",
+    "ANSWER", "ATTENTION", "BIAS", "BIAS_ANSWER", "COMPARE", "CROP", "DESK_ASKED", "EMBEDDING", "LAB",
+    "PICTURE", "STORED", "WHOLE", "Form", "accepted", "row_picked",
 ]  # fmt: skip
 
 Field = Callable[[Any], Any]  # returns the value to use, or raises ValueError
@@ -175,6 +175,7 @@ ANSWER = Form({}, {"quiz": text(64), "picked": several(512, text(64))})
 WHOLE = Form(
     {"page": text(40, r"[a-z_]+"), "stage": whole(STAGES), "block": whole(BLOCKS), "x": share, "y": share}
 )
+CROP = Form({"x": share, "y": share})  # its centre, from the left and from the top
 PICTURE = Form(text(200))  # a photo's id
 STORED = Form(text(LONGEST))  # a student's progress
 DESK_ASKED = Form(one_of("full", "leave", "next", "back"))

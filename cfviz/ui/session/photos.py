@@ -30,7 +30,7 @@ from .state import OWN, change
 MAX_OWN, MAX_OWN_BYTES = 24, 128 * 2**20  # one reader's own photos; the oldest are dropped first
 MAX_BYTES = 40 * 2**20  # per photo; the browser is told the limit too, but cannot be trusted to obey it
 MAX_OPEN_PIXELS = 100_000_000  # of all readers together: 300 MB
-THUMBNAIL = 112
+THUMBNAIL, WHOLE = 112, 480  # pixels of the longer side
 _OWN, _SEEN = "cfviz.own", "cfviz.seen"
 
 
@@ -49,6 +49,7 @@ class Own:
         sha256: The SHA-256 of the bytes.
         thumbnail: A data URI.
         size: Width and height in pixels, upright.
+        whole: The whole photo, small, as a data URI.
     """
 
     name: str
@@ -56,6 +57,7 @@ class Own:
     sha256: str
     thumbnail: str = field(repr=False)
     size: tuple[int, int]
+    whole: str = field(repr=False)
 
 
 def own() -> dict[str, Own]:
@@ -82,6 +84,20 @@ def size_of(id: str) -> tuple[int, int]:
         ValueError: If no photo has this id.
     """
     return own()[id].size if id in own() else sample(id).size
+
+
+def whole(id: str) -> str:
+    """The whole photo, small, as a data URI."""
+    return own()[id].whole if id in own() else _bundled_whole(id)
+
+
+@lru_cache(maxsize=32)
+def _bundled_whole(id: str) -> str:
+    return _whole(bundled(id))
+
+
+def _whole(photo: Photo) -> str:
+    return thumbnail(photo.image, WHOLE, square=False)
 
 
 def _room(pixels: int) -> LRUCache[tuple[str, str], Photo]:
@@ -195,7 +211,8 @@ def _keep(upload: Any, name: str) -> str:
     opened = _open(data, name, hashlib.sha256(data).hexdigest())
     key = OWN + opened.sha256[:10]
     mine.pop(key, None)
-    mine[key] = Own(opened.name, data, opened.sha256, thumbnail(opened.image, THUMBNAIL), opened.size)
+    small = thumbnail(opened.image, THUMBNAIL)
+    mine[key] = Own(opened.name, data, opened.sha256, small, opened.size, _whole(opened))
     budget.shared().hold(mine[key], len(data), strict=False)  # it passed the gate as an upload
     while len(mine) > MAX_OWN or sum(len(one.data) for one in mine.values()) > MAX_OWN_BYTES:
         del mine[next(iter(mine))]

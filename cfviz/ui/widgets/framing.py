@@ -23,10 +23,12 @@ from cfviz.models.room import KEPT, attention_weights, check_all
 from cfviz.options import MODES, RECTANGLES, SIZES, TRAINED_SIZE
 from cfviz.ui.compute import models
 from cfviz.ui.context import Context
-from cfviz.ui.session import photos, state
+from cfviz.ui.session import forms, photos, state
 from cfviz.ui.session.plain import plain
+from cfviz.ui.widgets.figure import CROP, committed
 
 FLOAT = 4  # bytes of an attention weight
+SMALL = 200  # height of the figure in the sidebar, at most
 
 
 def show_framing(ctx: Context, choose: Callable[..., None]) -> None:
@@ -46,9 +48,38 @@ def show_framing(ctx: Context, choose: Callable[..., None]) -> None:
 
     choose(t("common.size"), "size", presets(own, size), size, title)
     with st.popover(t("framing.shape"), icon=":material/crop:", width="stretch"):
+        show_crop(ctx, "crop.side", SMALL)
         _sides(ctx)
         _mode(ctx)
     st.caption(shown(ctx).sentence(t))
+
+
+def show_crop(ctx: Context, name: str, most: int) -> None:
+    """The whole photo with what the model sees drawn on it; a crop can be moved.
+
+    Args:
+        ctx: The page.
+        name: The widget's key.
+        most: Height of the figure at most, in CSS pixels.
+    """
+    seen, photo = shown(ctx), ctx.settings.photo
+    movable = seen.movable if seen.mode == "crop" else (False, False)
+    data = {
+        "src": photos.whole(photo),
+        "wide": seen.photo[0],
+        "high": seen.photo[1],
+        "box": seen.box,
+        "movable": movable,
+        "label": ctx.t("framing.crop_label" if any(movable) else "framing.frame_label"),
+        "css": {"ink": ctx.theme.ink, "most": f"{most}px"},
+    }
+    CROP.show(data, name=name, on_commit=lambda: _move(name))
+
+
+def _move(name: str) -> None:
+    """Move the crop before the page runs."""
+    if to := committed(name, forms.CROP):
+        state.change(centre=(to["x"], to["y"]))
 
 
 def presets(own: Size, chosen: Size) -> list[Size]:

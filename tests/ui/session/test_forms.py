@@ -18,6 +18,8 @@ def test_fitting_messages_are_read_in_the_types_that_pages_use() -> None:
     told = {"stage": 1, "H": 28, "W": 28, "row": 3, "col": 4, "held": 1, "block": 1, "side": 1}
     assert forms.accepted("figure", forms.COMPARE, told) == {**told, "held": True}
     assert forms.accepted("picker", forms.PICTURE, "lemurs") == "lemurs"
+    assert forms.accepted("crop", forms.CROP, {"x": 0, "y": 0.25}) == {"x": 0, "y": 0.25}
+    assert forms.accepted("crop", forms.CROP, {"x": 0, "y": 1.01}) is None
     assert forms.accepted("lesson", forms.ANSWER, PLACE) == {}, "a place is nothing a lesson asked for"
 
 
