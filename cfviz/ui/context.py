@@ -98,8 +98,9 @@ class Context:
             size: The input size, if other than the chosen one.
         """
         settings = self.settings if size is None else state.replace(self.settings, size=size)
+        net = self.model  # ends the page if the input is too large for it
         try:
-            made = cache.trace(settings, self.photo, watch)
+            made = cache.trace(settings, self.photo, watch, net=net)
         except (ValueError, FileNotFoundError) as error:
             self.stop(error)
         self.computed()

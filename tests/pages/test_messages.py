@@ -129,6 +129,17 @@ def test_only_photos_of_the_strip_can_be_picked() -> None:
         assert app.query_params["photo"] == shown
 
 
+def test_a_whole_number_typed_into_a_field_is_taken() -> None:
+    """The browser sends it as an integer; fields for numbers expect fractions, and it was dropped."""
+    app = opened("grouping")
+    tell(app, WidgetState(id=id_of(app, "w.height.160"), int_value=192))
+    tell(app, WidgetState(id=id_of(app, "w.width.160"), int_value=640))
+    assert any("48 × 160 tokens in stage 1" in box.value for box in app.caption)
+    app.button(key="w.size.use").click().run()
+    assert app.query_params["size"] == "192x640"
+    fine(app)
+
+
 def test_a_moved_crop_is_in_the_link_and_ends_with_its_photo() -> None:
     app = opened("predict")
     id = id_of(app, "crop.page")

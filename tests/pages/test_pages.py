@@ -58,7 +58,7 @@ def test_every_page_runs_on_a_rectangle(page: str) -> None:
 
 
 def test_an_input_that_needs_too_much_memory_is_refused_in_one_sentence_before_it_is_computed() -> None:
-    app = run("attention", size="2048", model="crossformer_large")
+    app = run("attention", size="2048", model="crossformer_small")
     assert not app.exception
     (said,) = app.error
     assert "2048 × 2048 px is too large" in said.value

@@ -271,6 +271,9 @@ def forget_ended(runtime: Any) -> int:
 # ---------------------------------------------------------------- what
 
 
+WHOLE = {("int_value", "double_value")}  # a field for numbers: the browser sends whole ones as integers
+
+
 def _check_values() -> None:
     read = WStates.__getitem__
 
@@ -281,7 +284,7 @@ def _check_values() -> None:
             return read(states, widget)
         try:
             came = kept.value.WhichOneof("value")
-            if came is not None and came != about.value_type:
+            if came is not None and (came, about.value_type) not in WHOLE and came != about.value_type:
                 raise ValueError(f"expected {about.value_type}, got {came}")
             value = about.deserializer(session_state.unpack_widget_state_value(kept.value))
             _of_the_options(about.deserializer, value)
