@@ -40,6 +40,7 @@ def test_a_trace_belongs_to_the_pixels_it_shows(model):
     assert trace.grouping(0, 1) == model.groupings(96, 160)[0][1]
 
 
+@pytest.mark.slow
 def test_the_form_of_long_distance_attention_is_that_of_this_call(model):
     watch = "layers.0.blocks.1.attn.probs"
     own, whole = (cfviz.inspect(PHOTO, model, (256, 320), watch, lda=lda) for lda in (None, "whole"))
@@ -130,6 +131,7 @@ def test_an_object_that_is_no_model_is_refused_by_its_type():
         cfviz.inspect(PHOTO, model="mine.safetensors")
 
 
+@pytest.mark.slow
 def test_a_model_in_training_or_without_classes_is_refused(model):
     with pytest.raises(ValueError, match=r"call model\.eval\(\)"):
         cfviz.inspect(PHOTO, model=timm.create_model("crossformer_nano").train())

@@ -42,6 +42,7 @@ def test_the_shortcut_alone_changes_nothing() -> None:
     assert rollout(row, [[even_layer(5, 6, b, 2, 3) for b in range(4)]], [], shortcut=1) == pytest.approx(row)
 
 
+@pytest.mark.slow
 @given(
     H=st.integers(2, 11), W=st.integers(2, 11), G=st.integers(2, 4), I=st.integers(1, 4),
     seed=st.integers(0, 9),

@@ -214,11 +214,13 @@ def test_the_input_has_the_size_the_weights_were_trained_at(capsys, tmp_path):
     assert "trained at" not in err
 
 
+@pytest.mark.slow
 def test_class_names_can_be_chinese(capsys, weights):
     assert main(["predict", PHOTO, "--weights", weights, "--lang", "zh-Hant", "--top", "20"]) == 0
     assert "黃金獵犬" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_a_prediction_records_dtype_and_device(capsys, weights):
     command = ["predict", PHOTO, "--weights", weights, "--dtype", "bfloat16", "--device", "cpu", "--json"]
     assert main(command) == 0
@@ -226,6 +228,7 @@ def test_a_prediction_records_dtype_and_device(capsys, weights):
     assert (prediction["dtype"], prediction["device"]) == ("bfloat16", "cpu")
 
 
+@pytest.mark.slow
 def test_random_weights_are_called_random(capsys):
     assert main(["predict", PHOTO, "--weights", "none", "--json"]) == 0
     out, err = capsys.readouterr()
@@ -233,6 +236,7 @@ def test_random_weights_are_called_random(capsys):
     assert json.loads(out)["weights"]["trained"] is None
 
 
+@pytest.mark.slow
 def test_one_bad_photo_does_not_stop_the_others(capsys, weights, tmp_path):
     bad = tmp_path / "照片.jpg"
     bad.write_bytes(b"no image")
@@ -276,6 +280,7 @@ def test_weights_of_another_variant_are_refused(capsys, weights):
     assert "holds crossformer_nano, but crossformer_small was asked for" in text
 
 
+@pytest.mark.slow
 def test_a_missing_photo_is_refused(capsys, weights):
     assert "nowhere.jpg" in _fails(capsys, "predict", "nowhere.jpg", "--weights", weights)
 
@@ -295,6 +300,7 @@ def test_a_report_names_the_photo_it_cannot_open(capsys, tmp_path):
 # ---------------------------------------------------------------- points
 
 
+@pytest.mark.slow
 def test_points_equal_the_librarys(capsys):
     assert main(["points", NANO]) == 0
     listed = [line.split()[0] for line in capsys.readouterr().out.splitlines()]
@@ -368,6 +374,7 @@ def test_the_version_is_printed(capsys):
     assert capsys.readouterr().out.strip() == f"cfviz {cfviz.__version__}"
 
 
+@pytest.mark.slow
 def test_a_terminal_without_chinese_gets_question_marks(weights, monkeypatch):
     raw = io.BytesIO()
     monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(raw, encoding="ascii"))

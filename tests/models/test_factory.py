@@ -254,6 +254,7 @@ def test_moving_and_copying_a_model_keeps_the_origin() -> None:
         assert cfviz.create_model("crossformer_nano", None).provenance.source == "random"
 
 
+@pytest.mark.slow
 def test_weights_of_another_variant_are_refused_at_both_entry_points(
     trained: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -282,6 +283,7 @@ def _written_and_back(model: Any, state: Any) -> Any:
     return model
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [torch.float16, torch.float32, torch.float64])
 @pytest.mark.parametrize(
     "load",

@@ -53,6 +53,7 @@ def test_groups_over_a_large_whole_map_count_against_the_limit() -> None:
         check(model, from_url("1.2.I-8"), (1024, 2048))
 
 
+@pytest.mark.slow
 def test_partitions_that_fit_singly_are_refused_together() -> None:
     model = empty("crossformer_large")
     check(model, from_url("1.1.G-28"), (448, 448))

@@ -44,6 +44,7 @@ def test_the_summary_gives_numbers(page: AppTest) -> None:
     assert f"({48 * 48:,} in CEL 2)" in text  # the 48 channels of nano, before and after
 
 
+@pytest.mark.slow
 def test_large_models_are_measured_on_request(monkeypatch: pytest.MonkeyPatch) -> None:
     """The page is drawn without the ten forwards; on request, their numbers appear below."""
     passes: list[int] = []

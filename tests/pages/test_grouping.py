@@ -65,6 +65,7 @@ def run(**query: str) -> AppTest:
     return app.run()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("lang", ["en", "zh-Hant"])
 def test_the_page_runs_without_a_model(lang: str, monkeypatch: pytest.MonkeyPatch) -> None:
     def no_model(*args: object) -> None:

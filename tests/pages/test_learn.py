@@ -91,6 +91,7 @@ def test_every_step_accepts_right_and_wrong_answers(lang: str, lesson: int) -> N
     go_through(lang, lesson)
 
 
+@pytest.mark.slow
 def test_the_first_answer_counts_and_can_be_reset() -> None:
     scene, source = about()
     app = page("en", 1, 3)
@@ -108,6 +109,7 @@ def test_the_first_answer_counts_and_can_be_reset() -> None:
     assert not app.success
 
 
+@pytest.mark.slow
 def test_the_current_pick_is_judged() -> None:
     """A pick that arrives with the click on "Check", before the page has run for it, counts."""
     scene, source = about()
@@ -144,6 +146,7 @@ def test_a_pick_made_for_another_step_is_not_judged() -> None:
     assert app.session_state[GIVEN] == {}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("lang", "lesson", "step", "said"),
     [("en", 4, 4, "needs a model with a DPB"), ("zh-Hant", 4, 4, "DPB")],
@@ -164,6 +167,7 @@ def test_a_step_says_if_the_model_lacks_what_it_asks_about(
     assert COURSE.text(lang, "use.guess.title") in [head.value for head in app.subheader]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("codes", [["3.4", "4.3"], ["400.2"], ["x"], ["-1.0"], ["²0.1"], ["1.2.3"], [""]])
 def test_answers_that_no_figure_sends_are_asked_again(codes: list[str]) -> None:
     """Several picks for one token, tokens outside the map and other text leave the question open."""

@@ -142,6 +142,7 @@ def test_settings_are_in_the_link_and_survive_a_page_switch() -> None:
     assert app.selectbox(key="w.size").value == 160
 
 
+@pytest.mark.slow
 def test_a_link_means_the_same_in_a_new_session() -> None:
     app = run("predict", photo="giant-panda", size="192", lang="zh-Hant", model="crossformer_nano")
     assert app.selectbox(key="w.photo").value == "giant-panda"

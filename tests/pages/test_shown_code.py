@@ -275,6 +275,7 @@ def test_shown_code_gives_the_bias_ablations_on_screen(
 # ---------------------------------------------------------------- languages, one class
 
 
+@pytest.mark.slow
 def test_the_offline_page_is_in_the_readers_language() -> None:
     net = create_model(NANO)
     about = AttentionSubject(

@@ -39,6 +39,7 @@ def model():
     return create_model("crossformer_nano")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("lang", ["en", "zh-Hant"])
 def test_the_reports_numbers_are_the_traces(model, lang: str) -> None:
     trace = inspect(PHOTO, model, 224, report.WATCH)
@@ -54,6 +55,7 @@ def test_the_reports_numbers_are_the_traces(model, lang: str) -> None:
     assert len(stated["heads"]) == sum(n * d for n, d in zip(model.num_heads, model.depths, strict=True))
 
 
+@pytest.mark.slow
 def test_the_notebook_code_gives_the_same_numbers(model, capsys) -> None:
     trace = inspect(PHOTO, model, 160, report.WATCH)
     space: dict = {}
@@ -87,6 +89,7 @@ def test_the_command_reproduces_the_report(tmp_path: Path, capsys, monkeypatch) 
     assert capsys.readouterr().out == ""
 
 
+@pytest.mark.slow
 def test_random_weights_are_announced(tiny_model) -> None:
     model = create_model("crossformer_nano", weights=None)
     trace = inspect(PHOTO, model, 64, report.WATCH)
@@ -169,6 +172,7 @@ def test_the_report_says_what_its_link_cannot_restore(
     assert settings.photo == "german-shepherd"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("lda", ["regions", "whole"])
 def test_the_report_names_the_form_of_long_distance_attention(model, lda: str) -> None:
     trace = inspect(PHOTO, model, (160, 320), report.WATCH, lda=lda)

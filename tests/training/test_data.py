@@ -40,6 +40,7 @@ def test_a_truncated_cache_is_refused(photos: Path, tmp_path: Path) -> None:
         cache.PhotoCache.open(tmp_path / "toy")
 
 
+@pytest.mark.slow
 def test_a_cache_belongs_to_one_name_and_one_source(photos: Path, tmp_path: Path) -> None:
     """`data-v1.0` and `data-v1.1` used to share a file, and an existing cache was used for any folder."""
     one, other = tmp_path / "one", tmp_path / "other"

@@ -213,6 +213,7 @@ def test_names_unknown_to_timm_are_refused(
         Trainer(from_dict({**settings, **change}), tmp_path / "run", cpu=True)
 
 
+@pytest.mark.slow
 def test_a_recipe_that_shortens_the_current_epoch_is_refused(
     settings: dict, recipe: Recipe, tmp_path: Path
 ) -> None:
@@ -290,6 +291,7 @@ def test_states_that_cannot_be_resumed_are_refused(settings: dict, tmp_path: Pat
         Trainer(made, tmp_path / "file", cpu=True)
 
 
+@pytest.mark.slow
 def test_a_moving_average_may_start_when_a_run_is_resumed(
     settings: dict, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -213,6 +213,7 @@ def test_a_target_is_checked_before_the_work(
     assert "is a folder, expected the name of a file" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_table_is_printed_even_if_its_file_cannot_be_written(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -235,6 +236,7 @@ def test_other_commands_check_their_targets_too(tmp_path: Path, capsys: pytest.C
     assert "make it first" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_folders_without_a_usable_photo_are_refused(
     folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -282,6 +284,7 @@ def test_jobs_and_reports_accept_names_that_are_not_utf8(folder: Path, tmp_path:
     assert r"caf\xe9.png" in out.read_text(encoding="utf-8")
 
 
+@pytest.mark.slow
 def test_files_of_other_results_are_refused(
     folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -38,6 +38,7 @@ def test_a_run_starts_from_weights_and_draws_only_named_layers_anew(recipe: Reci
     assert changed == linear - norms
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("given", "lda"), [({}, "whole"), ({"lda": "regions"}, "regions")])
 def test_initial_weights_keep_their_form_of_attention_unless_the_recipe_names_one(
     recipe: Recipe, weights: Path, tmp_path: Path, given: dict[str, str], lda: str
@@ -88,6 +89,7 @@ def test_muon_leaves_position_biases_to_adamw(recipe: Recipe, kind: str) -> None
     assert not {name for name in muon if ".attn.pos." in name}
 
 
+@pytest.mark.slow
 def test_a_batch_in_parts_has_the_same_gradient(recipe: Recipe, tmp_path: Path) -> None:
     plain = replace(recipe, drop_path=0.0)
     x, box, index = torch.randn(4, 3, 32, 32), torch.zeros(4, 4), torch.arange(4)

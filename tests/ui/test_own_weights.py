@@ -33,6 +33,7 @@ def file(classes: int = 3, **says: str) -> Any:
     return SimpleNamespace(name="mine.safetensors", size=len(data), getvalue=upload.getvalue)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "says",
     [{"epoch": '"3"'}, {"epoch": "null"}, {"epoch": "[" * 5000}, {"training": "[" * 5000 + "]" * 5000},
@@ -53,6 +54,7 @@ def test_groups_that_need_gigabytes_are_refused() -> None:
         weights._built(weights._opened(mine))
 
 
+@pytest.mark.slow
 def test_more_classes_than_any_data_set_has_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(weights, "MOST_CLASSES", 4)
     with pytest.raises(CheckpointError, match=r"has 5 classes; at most 4"):

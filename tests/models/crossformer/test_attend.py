@@ -50,6 +50,7 @@ def test_a_few_groups_at_a_time_give_attention_to_rounding(
     assert found.transpose(1, 2).is_contiguous()  # the caller reads it so without a copy
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [(96, 160), (256, 256)])
 @torch.inference_mode()
 def test_a_padded_map_gives_the_same_result_in_runs(

@@ -224,6 +224,7 @@ class TestBiasCache:
                 model(torch.randn(1, 3, side, 32))
         assert len(attn.cache._state[-1]) <= attn.cache.LIMIT
 
+    @pytest.mark.slow
     def test_it_is_empty_in_copies_and_pickles(self, model):
         with torch.no_grad():
             model(torch.randn(1, 3, 32, 32))
@@ -295,6 +296,7 @@ class TestTimmContract:
         assert all(f"{name}.weight" in model.state_dict() for name in cfg["first_conv"])
         assert (model.num_features, model.head_hidden_size) == (256, 256)
 
+    @pytest.mark.slow
     def test_the_classifier_can_be_read_and_reset(self, model):
         x = torch.randn(2, 3, 64, 64)
         with torch.no_grad():
@@ -354,6 +356,7 @@ class TestTimmContract:
             channels = found if kind == "getter" else found.permute(0, 3, 1, 2)
             torch.testing.assert_close(channels, expected, rtol=1e-4, atol=1e-5)
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float64])
     def test_number_format_and_device_can_be_chosen(self, dtype):
         net = timm.create_model("crossformer_nano", **SMALL, dtype=dtype, device="cpu").eval()
@@ -405,6 +408,7 @@ class TestTimmContract:
             model.reset_classifier(classes)
             assert {m.training for m in model.modules()} == {training}
 
+    @pytest.mark.slow
     @pytest.mark.parametrize(
         ("indices", "prune_norm"), [([0], False), ([1], True), ([3], False), (None, True)]
     )
@@ -426,6 +430,7 @@ class TestTimmContract:
         with pytest.raises(ValueError, match=r"300 x 300 pixels.*multiples of 32"):
             model.set_input_size(300)
 
+    @pytest.mark.slow
     def test_gradient_checkpointing_changes_no_result(self, model):
         x = torch.randn(2, 3, 64, 64)
         plain = torch.autograd.grad(model(x).sum(), model.patch_embed.projs[3].weight)[0]

@@ -49,6 +49,7 @@ class TestOthersAfterAnObserver:
             small(group_size=6)(mode.from_tensor(x))
         assert type(small(group_size=6)(x)) is torch.Tensor
 
+    @pytest.mark.slow
     def test_models_return_real_tensors_after_vmap(self) -> None:
         x = torch.randn(2, 1, 3, 160, 96)
         model = small(group_size=3, interval=5)

@@ -115,6 +115,7 @@ class TestJitTrace:
 
 
 class TestFX:
+    @pytest.mark.slow
     @EVERY_BIAS
     @EVERY_LDA
     def test_a_symbolic_trace_works_at_every_size(self, position_bias, lda) -> None:
@@ -124,6 +125,7 @@ class TestFX:
             with torch.no_grad():
                 same(traced(x), model(x))
 
+    @pytest.mark.slow
     def test_timms_extractor_reproduces_the_features_bit_for_bit(self) -> None:
         from timm.layers import create_feature_extractor
 
@@ -150,6 +152,7 @@ class TestFX:
 
 
 class TestTransforms:
+    @pytest.mark.slow
     @EVERY_LDA
     def test_vmap_gives_the_gradients_of_each_sample(self, lda) -> None:
         model, x, y = tiny(lda=lda, interval=INTERVAL), photos(2, 96, 160), torch.tensor([1, 2])
@@ -163,6 +166,7 @@ class TestTransforms:
         for name, gradient in zip(weights, alone, strict=True):
             same(together[name][1], gradient)
 
+    @pytest.mark.slow
     @torch.no_grad()
     @EVERY_LDA
     def test_vmap_runs_an_ensemble(self, lda) -> None:
@@ -175,6 +179,7 @@ class TestTransforms:
         for found, model in zip(outputs, models, strict=True):
             same(found, model(x))
 
+    @pytest.mark.slow
     def test_jacobians_agree_with_gradients(self) -> None:
         model, x = tiny(), photos(1)
         rows = torch.func.jacrev(model)(x)
@@ -195,6 +200,7 @@ def test_dynamic_quantization_replaces_every_linear_layer() -> None:
     assert 0 < (small(photos()) - plain).abs().max() < 0.1 * plain.abs().max()
 
 
+@pytest.mark.slow
 @torch.no_grad()
 def test_counters_of_traced_operations_find_the_matrix_products() -> None:
     """fvcore and the like read `torch.jit` graphs and know neither fused products nor fused attention."""

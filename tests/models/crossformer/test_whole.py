@@ -230,6 +230,7 @@ def test_a_bias_of_36_x_36_pairs_can_belong_to_groups_of_4_x_9() -> None:
         assert seen(edits(net, method)).keys() == own.keys()
 
 
+@pytest.mark.slow
 @torch.no_grad()
 def test_heads_are_edited_in_rectangular_padded_groups() -> None:
     net, x = tiny(interval=(6, 4, 2, 1)), photo((128, 288))

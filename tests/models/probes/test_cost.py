@@ -62,6 +62,7 @@ def test_a_forward_in_another_thread_is_not_counted() -> None:
         other.join()
 
 
+@pytest.mark.slow
 def test_a_backbone_and_a_regrouped_model_keep_their_parameters() -> None:
     model = create_model("crossformer_nano_rpb", weights=None, num_classes=0)
     whole = sum(p.numel() for p in model.parameters())

@@ -59,6 +59,7 @@ def test_no_round_starts_after_the_budget(monkeypatch: pytest.MonkeyPatch) -> No
     assert len(Slow.calls) == 2 + 4  # not counted; then two rounds of 6 s
 
 
+@pytest.mark.slow
 def test_the_model_itself_is_unchanged(tiny_model: Callable[..., CrossFormer]) -> None:
     model = tiny_model()
     before = {name: value.clone() for name, value in model.state_dict().items()}

@@ -23,6 +23,7 @@ def photo() -> torch.Tensor:
     return torch.randn(3, 64, 96, generator=torch.Generator().manual_seed(0))
 
 
+@pytest.mark.slow
 def test_nothing_is_left_on_the_model(tiny_model, photo) -> None:
     model = tiny_model()
     before = model(photo[None])
@@ -100,6 +101,7 @@ def test_blurring_keeps_the_mean_colour_and_size(photo) -> None:
     assert blurred(photo).std() < 0.1 * photo.std()
 
 
+@pytest.mark.slow
 def test_shuffling_weights_keeps_their_values_and_loses_the_answer(tiny_model, photo) -> None:
     model = tiny_model()
     copy = shuffled(model)

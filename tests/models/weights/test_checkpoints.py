@@ -86,6 +86,7 @@ def _same(loaded, state) -> bool:
 # ---------------------------------------------------------------- what opens
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["w.pth", "w.pt", "w.bin", "w.safetensors"])
 def test_every_file_type_gives_the_same_weights(state, tmp_path, name):
     path = tmp_path / name
@@ -147,6 +148,7 @@ def _renamed(state, part: str, other: str) -> dict[str, torch.Tensor]:
     return {key.replace(part, other): value for key, value in state.items()}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", AVERAGED)
 def test_averaged_weights_are_preferred_with_a_note(state, other, file, form):
     checkpoint = load_checkpoint(file(AVERAGED[form](other, state)))
@@ -215,6 +217,7 @@ def test_extra_entries_around_the_weights_are_no_reason_to_refuse(state, file, f
         assert "criterion.weight" in checkpoint.notes[0].sentence()
 
 
+@pytest.mark.slow
 def test_a_whole_pickled_model_opens(state, file):
     path = file(_model().eval())
     assert _same(load_checkpoint(path).state_dict, state)
@@ -257,6 +260,7 @@ def _index_tables(G: int, stages=(0, 1), blocks=(0, 1)) -> dict[str, torch.Tenso
     return tables
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["relative_position_index", "biases", "both"])
 def test_index_tables_reveal_the_size_of_groups(state, file, kind):
     tables = {key: value for key, value in _index_tables(14).items() if kind == "both" or key.endswith(kind)}
@@ -419,6 +423,7 @@ def test_a_converted_file_records_what_was_done_to_its_weights(state, other, fil
     assert load_checkpoint(out).meta["converted_from"] == {"source": path.name, "sha256": before.sha256}
 
 
+@pytest.mark.slow
 def test_a_converted_file_invents_nothing(state, file, tmp_path):
     """Neither a norm that the backbone lacked nor a training that never took place."""
     backbone = {key: value for key, value in state.items() if key.split(".")[0] not in ("norm", "head")}
@@ -449,6 +454,7 @@ def test_notes_in_a_file_are_made_printable(state, tmp_path):
     assert len(note.sentence()) < 500
 
 
+@pytest.mark.slow
 def test_widths_and_depths_of_a_recipe_are_kept_with_its_weights(file, tmp_path):
     args = {"depths": [1, 1, 2, 1], "embed_dim": 24, "num_heads": [1, 2, 4, 8]}
     own = _model(**args).state_dict()
@@ -514,6 +520,7 @@ def test_weights_of_detectors_and_segmenters_attend_over_the_whole_map_with_a_no
         assert ("whole_map" in [note.code for note in net.provenance.notes]) == (lda == "whole")
 
 
+@pytest.mark.slow
 def test_weights_of_a_detector_attend_over_the_whole_map_after_a_conversion_too(state, file, tmp_path):
     backbone = {
         f"backbone.{key}": value for key, value in state.items() if key.split(".")[0] not in ("norm", "head")
@@ -1042,6 +1049,7 @@ def test_a_swin_is_refused(file):
     assert "patch_embed.proj.weight" in str(_refused(file(small), "architecture"))
 
 
+@pytest.mark.slow
 def test_depths_of_no_variant_are_refused(file):
     error = _refused(file(_model(depths=(2, 2, 4, 2)).state_dict()), "unknown_variant")
     assert error.fields["nearest"] == NANO
@@ -1060,6 +1068,7 @@ def test_swapped_shapes_are_named(state, file):
     )
 
 
+@pytest.mark.slow
 def test_weights_without_the_right_number_of_axes_are_refused(state, file):
     for key in ("head.weight", "layers.3.blocks.0.attn.pos.pos3.2.weight"):
         for shape in ((), (0,), (0, 12)):
@@ -1084,6 +1093,7 @@ def test_a_missing_stage_is_noticed(state, file):
     _refused(file(lacking), "architecture")
 
 
+@pytest.mark.slow
 def test_other_position_biases_are_recognised(file):
     table = load_checkpoint(file(_model(position_bias="rpb", group_size=(7, 7, 14, 7)).state_dict()))
     assert (table.position_bias, table.group_size) == ("rpb", (7, 7, 14, 7))

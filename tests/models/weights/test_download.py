@@ -146,6 +146,7 @@ def test_a_download_is_complete_recorded_and_done_once(serve, shop, target, weig
     assert load_checkpoint(target).variant == NANO
 
 
+@pytest.mark.slow
 def test_a_connection_that_breaks_once_is_resumed(serve, shop, target, weights):
     shop.breaks = 1
     fetch(serve(shop), target)
@@ -203,6 +204,7 @@ def test_a_copy_changed_on_disk_is_named_and_fetched_again(serve, shop, target, 
     assert str(target) in caplog.text
 
 
+@pytest.mark.slow
 def test_a_source_that_changed_is_refused(serve, shop, target):
     url = serve(shop)
     fetch(url, target)

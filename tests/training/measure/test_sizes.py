@@ -192,6 +192,7 @@ def test_resized_photos_are_kept_and_equal_to_the_bit(
         KeptEvalSet(folder, 64, chosen, photos / folder.names[0] / "inside-a-file")
 
 
+@pytest.mark.slow
 def test_rectangles_are_covered_and_cropped(model: CrossFormer, photos: Path, tmp_path: Path) -> None:
     """A rectangle's rows are measured on photos that were resized to cover it, as `prepare` does."""
     folder = PhotoFolder(photos)
@@ -206,6 +207,7 @@ def test_rectangles_are_covered_and_cropped(model: CrossFormer, photos: Path, tm
     assert again["rows"] == found["rows"][:4]
 
 
+@pytest.mark.slow
 def test_lda_over_the_whole_map_is_a_computation_of_its_own(model: CrossFormer) -> None:
     """Measured once with the others only where its groups are the same; the model gets its own LDA back."""
     plan = list(sizes.plan([measured(model)], [96, (64, 160)], WINDOWS, ("own",)))

@@ -49,6 +49,7 @@ def lines(tmp_path: Path) -> Path:
     return tmp_path / "changes.jsonl"
 
 
+@pytest.mark.slow
 def test_measures_equal_those_of_the_analysis(model: torch.nn.Module) -> None:
     size, x = 96, torch.randn(2, 3, 96, 96)  # 24, 12, 6 and 3 tokens: with padding and without
     with torch.inference_mode():

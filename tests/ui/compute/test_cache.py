@@ -105,6 +105,7 @@ def test_one_forward_serves_all_pages(tiny_model) -> None:
     assert all((got[0][point] == alone[point]).all() for point in (*outputs, "logits"))
 
 
+@pytest.mark.slow
 def test_what_is_not_for_all_pages_is_kept_alone(tiny_model, monkeypatch: pytest.MonkeyPatch) -> None:
     net, settings = tiny_model(), Settings(size=64)
     mlp = (point_names.block(0, 0, "mlp_branch"),)

@@ -53,6 +53,7 @@ def test_shown_code_names_a_form_that_the_reader_chose(nano: CrossFormer) -> Non
     assert opened.lda == "whole"
 
 
+@pytest.mark.slow
 def test_weights_of_a_detector_lose_the_note_with_the_form() -> None:
     net = create_model(NANO, weights=None, lda="whole")
     net.provenance = net.provenance.__class__(
@@ -65,6 +66,7 @@ def test_weights_of_a_detector_lose_the_note_with_the_form() -> None:
     assert other.provenance.sha256 == net.provenance.sha256
 
 
+@pytest.mark.slow
 def test_a_form_goes_with_its_model() -> None:
     net = create_model(NANO, weights=None)
     other = weakref.ref(models._in_other_form(net, Settings(lda="whole")))
@@ -77,6 +79,7 @@ def test_a_form_goes_with_its_model() -> None:
 SIZES = [(160, 160), (224, 224), (448, 448), (192, 640)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", VARIANTS)
 def test_whether_the_forms_differ_is_known_without_the_model(name: str) -> None:
     with torch.device("meta"):

@@ -291,6 +291,7 @@ def test_a_stage_without_lda_is_replaced_by_the_nearest_with_it() -> None:
 # ---------------------------------------------------------------- tensors, against the model
 
 
+@pytest.mark.slow
 def test_the_head_that_looks_farthest_follows_from_attention(scene: Scene) -> None:
     question = ask("farthest_head", {"stage": 1, "kind": "lda", "at": [0.5, 0.5]}, scene=scene)
     point = "layers.0.blocks.1.attn.probs"
@@ -341,6 +342,7 @@ def test_only_answers_that_fit_a_question_are_judged(scene: Scene) -> None:
     assert accepted(tokens, ["0.1", "12.3", "1", "1.x", "-1.2", "²0.1", "0.1\n"]) == ("0.1", "12.3")
 
 
+@pytest.mark.slow
 def test_ablations_equal_the_models_own_forward(scene: Scene) -> None:
     question = ask("kernel_matters", {}, scene=scene)
     x, drops = scene.image()[None], {}
