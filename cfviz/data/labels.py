@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Sequence
 from functools import lru_cache
+from typing import Any
 
 from timm.data import ImageNetInfo
 
@@ -36,6 +37,7 @@ _TWENTY = {
     "n03445777": ("golf ball", "高爾夫球"),
     "n03888257": ("parachute", "降落傘"),
 }
+PICTURED = {"coco": 80, "ade20k": 150}  # data sets of boxes and of label maps, and their numbers of classes
 # Classes whose first name in WordNet is also another class's.
 _TOLD_APART = {"n02012849": "crane (bird)", "n03126707": "crane (machine)", "n03710721": "tank suit"}
 
@@ -47,9 +49,12 @@ def labels(source: object, lang: str = "en") -> list[str]:
     by WordNet id, in the terms used in Taiwan. The translation is our own; classes for which it was uncertain
     (barracouta, sunglass) keep their English names.
 
+    The names of COCO's and ADE20K's classes come from `assets/labels`, in the order of the authors' detectors
+    and segmenters; their Chinese names are our own, too.
+
     Args:
-        source: "imagenet-1k", "imagenette20", a number of classes, or a model with `num_classes`. For numbers
-            other than 1000 and 20 the names are "class 0", "class 1" and so on.
+        source: "imagenet-1k", "imagenette20", "coco", "ade20k", a number of classes, or a model with
+            `num_classes`. For numbers other than 1000 and 20 the names are "class 0", "class 1" and so on.
         lang: "en" or "zh-Hant".
 
     Raises:
@@ -57,11 +62,25 @@ def labels(source: object, lang: str = "en") -> list[str]:
     """
     if lang not in LANGUAGES:
         raise ValueError(f"no labels in language {lang!r}; there are {', '.join(LANGUAGES)}")
+    if isinstance(source, str) and source in PICTURED:
+        return [row[-2:][LANGUAGES.index(lang)] for row in _rows(source)]
     dataset = dataset_of(source)
     if isinstance(dataset, int):
         word = "class" if lang == "en" else "類別"
         return [f"{word} {index}" for index in range(dataset)]
     return list(_labels(dataset, lang))
+
+
+def coco_ids() -> list[int]:
+    """The category ids that COCO's files use, in the order of a detector's outputs: 1 to 90 with gaps."""
+    return [int(row[0]) for row in _rows("coco")]
+
+
+@lru_cache(maxsize=2)
+def _rows(dataset: str) -> list[list[Any]]:
+    """Rows that end in the English and the Chinese name of a class."""
+    path = ASSETS / "labels" / f"{dataset}.json"
+    return json.loads(path.read_text(encoding="utf-8"))
 
 
 def dataset_of(source: object) -> str | int:

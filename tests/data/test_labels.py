@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 
 from cfviz.bundled import ASSETS
-from cfviz.data.labels import labels, wordnet_ids
+from cfviz.data.labels import coco_ids, labels, wordnet_ids
 
 HAN = re.compile(r"[\u4e00-\u9fff]")
 
@@ -65,3 +65,27 @@ def test_names_for_models_and_for_other_numbers_of_classes():
 def test_unknown_lists_are_refused(source, lang):
     with pytest.raises(ValueError, match=r"known|language|classes"):
         labels(source, lang)
+
+
+@pytest.mark.parametrize(("dataset", "count"), [("coco", 80), ("ade20k", 150)])
+def test_names_of_boxes_and_of_label_maps(dataset, count):
+    for lang in ("en", "zh-Hant"):
+        names = labels(dataset, lang)
+        assert len(names) == len(set(names)) == count
+        assert all(name.strip() == name != "" for name in names)
+    assert all(HAN.search(name) for name in labels(dataset, "zh-Hant"))
+    assert not any(HAN.search(name) for name in labels(dataset))
+
+
+def test_cocos_names_and_numbers_are_those_that_torchvision_records():
+    from torchvision.models.detection import RetinaNet_ResNet50_FPN_Weights
+
+    recorded = RetinaNet_ResNet50_FPN_Weights.COCO_V1.meta["categories"]
+    used = [number for number, name in enumerate(recorded) if name not in ("__background__", "N/A")]
+    assert coco_ids() == used
+    assert labels("coco") == [recorded[number] for number in used]
+
+
+def test_known_classes_of_ade20k():
+    names = labels("ade20k")
+    assert (names[0], names[2], names[12], names[20], names[149]) == ("wall", "sky", "person", "car", "flag")
