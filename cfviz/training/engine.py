@@ -9,7 +9,7 @@ import platform
 import signal
 import time
 from contextlib import nullcontext
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +29,7 @@ from . import cache, check, data, state, teacher
 from .distill import Student, TeacherMaps
 from .folder import identity, shown, told
 from .recipe import UNRELATED, Phase, Recipe
-from .start import build_model, make_optimizer
+from .start import build_model, groups_of, make_optimizer, settled
 from .stem import fold_stem
 
 LOG_COLUMNS = [
@@ -82,7 +82,7 @@ class Trainer:
                 f"{self.recipe.data} has {self.classes} classes; the recipe says num_classes={wanted}: "
                 "remove that, so that the folders are counted, or name another folder"
             )
-        self.recipe = replace(self.recipe, num_classes=self.classes)
+        self.recipe = settled(replace(self.recipe, num_classes=self.classes))
         bad = check.unusable(self.photos, self.out, self.accelerator, self.recipe.workers, self.say)
         fine = ~np.isin(np.arange(len(self.photos)), bad)
         held = cache.held_out(self.photos.names, self.recipe.hold_out)
@@ -207,7 +207,8 @@ class Trainer:
 
     def _note_changes(self, found: dict[str, Any], path: Path) -> None:
         """Record settings that this recipe changes mid-run, for the card; refuse to change a finished run."""
-        before, now = found["recipe"], self.recipe.as_dict()
+        phases = [asdict(Phase(**phase)) for phase in found["recipe"]["phases"]]  # with settings added since
+        before, now = {**found["recipe"], "phases": phases}, self.recipe.as_dict()
         changed = [
             name for name in now if name in before and name not in UNRELATED and now[name] != before[name]
         ]
@@ -346,7 +347,7 @@ class Trainer:
     def _epoch(self) -> None:
         recipe, phase = self.recipe, self.recipe.phase_at(self.epoch)
         for model in [self.bare] + ([self.ema.module] if self.ema is not None else []):
-            model.set_grouping(phase.group_size, phase.interval)
+            model.set_grouping(*groups_of(recipe, phase))
         if self.ema is not None:
             self.ema.decay = recipe.ema_decay if phase.ema_decay is None else phase.ema_decay
         batches = data.EpochBatches(

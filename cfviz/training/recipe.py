@@ -81,6 +81,13 @@ class Phase:
             (_per_stage, "adaptive, or four numbers from 1 up"),
         ),
     )
+    lda: Literal["regions", "whole"] | None = field(
+        default=None,
+        metadata=_about(
+            "Form of long distance attention during the phase: groups within regions, or over the whole map; "
+            "null takes that of `model_args`, else of the initial weights, else regions."
+        ),
+    )
     batch_size: int | None = field(
         default=None,
         metadata=_about("Photos per optimiser step, over all processes; null takes the recipe's.", _from(2)),

@@ -1,5 +1,6 @@
 """The start of a run: the model with its initial weights, and the optimiser with its parameter groups."""
 
+from dataclasses import replace
 from difflib import get_close_matches
 from fnmatch import fnmatchcase
 from typing import Any
@@ -13,11 +14,12 @@ import cfviz.models.registry  # noqa: F401  (registers the variants with timm)
 from cfviz.geometry import Lda
 from cfviz.models.crossformer import CrossFormer
 from cfviz.models.factory import named_source
+from cfviz.models.variants import VARIANTS
 from cfviz.models.weights.checkpoints import load_checkpoint
 
 from .data import seed_all
 from .distill import Student
-from .recipe import Recipe
+from .recipe import Phase, Recipe
 
 
 def build_model(recipe: Recipe) -> CrossFormer:
@@ -29,16 +31,15 @@ def build_model(recipe: Recipe) -> CrossFormer:
     """
     seed_all(recipe.seed)
     last = recipe.phases[-1]
-    extra: dict[str, Any] = dict(recipe.model_args)
-    if last.interval is not None:
-        extra["interval"] = last.interval
+    group_size, interval, lda = groups_of(recipe, last)
+    extra: dict[str, Any] = {**recipe.model_args, "interval": interval, "lda": lda}
     try:
         model = timm.create_model(
             recipe.model,
             pretrained=False,
             num_classes=recipe.num_classes,
             drop_path_rate=recipe.drop_path,
-            group_size=last.group_size,
+            group_size=group_size,
             position_bias=recipe.position_bias,
             **extra,
         )
@@ -48,9 +49,23 @@ def build_model(recipe: Recipe) -> CrossFormer:
         raise ValueError(f"model_args {recipe.model_args} do not fit {recipe.model}: {error}") from error
     assert isinstance(model, CrossFormer)
     if recipe.start_weights is not None:
-        _take(model, recipe.start_weights, recipe.model_args.get("lda"))
+        _take(model, recipe.start_weights, last.lda or recipe.model_args.get("lda"))
     _redraw(model, recipe.redraw)
     return model
+
+
+def groups_of(recipe: Recipe, phase: Phase) -> tuple[Any, Any, Lda]:
+    """G, I and the form of long distance attention in a phase."""
+    own = {**VARIANTS[recipe.model], "lda": "regions", **recipe.model_args}
+    return phase.group_size, phase.interval or own["interval"], phase.lda or own["lda"]
+
+
+def settled(recipe: Recipe) -> Recipe:
+    """The recipe with the form of long distance attention that its initial weights imply."""
+    if recipe.start_weights is None or "lda" in recipe.model_args:
+        return recipe
+    found = load_checkpoint(named_source(recipe.start_weights)).lda
+    return replace(recipe, model_args={**recipe.model_args, "lda": found}) if found == "whole" else recipe
 
 
 def _take(model: CrossFormer, source: str, lda: Lda | None) -> None:

@@ -11,8 +11,8 @@ from safetensors.torch import load_file, save_file
 import cfviz.models.registry  # noqa: F401
 from cfviz.models.weights.checkpoints import write_checkpoint
 from cfviz.training.engine import Trainer
-from cfviz.training.recipe import Recipe
-from cfviz.training.start import build_model, make_optimizer
+from cfviz.training.recipe import Recipe, from_dict
+from cfviz.training.start import build_model, groups_of, make_optimizer, settled
 
 NANO = {"model": "crossformer_nano", "model_args": {}, "num_classes": 20}
 
@@ -47,6 +47,26 @@ def test_initial_weights_keep_their_form_of_attention_unless_the_recipe_names_on
     write_checkpoint(path, load_file(weights), lda="whole")
     start = replace(recipe, **{**NANO, "model_args": given}, start_weights=str(path))
     assert build_model(start).lda == lda
+
+
+def test_a_phase_names_its_form_of_attention_and_null_takes_the_runs(
+    recipe: Recipe, weights: Path, tmp_path: Path
+) -> None:
+    """What a phase leaves out does not depend on the phase before it: a resumed run computes the same."""
+    phases = [{"size": 64, "group_size": 7, "epochs": 1, "interval": "adaptive", "lda": "whole"}]
+    phases.append({"size": 64, "group_size": 7, "epochs": 1})
+    made = from_dict({"data": "photos", "phases": phases})
+    assert [groups_of(made, phase) for phase in made.phases] == [
+        (7, "adaptive", "whole"), (7, (8, 4, 2, 1), "regions"),
+    ]  # fmt: skip
+    path = tmp_path / "whole.safetensors"
+    write_checkpoint(path, load_file(weights), lda="whole")
+    onward = settled(replace(made, start_weights=str(path)))
+    assert groups_of(onward, made.phases[1])[2] == "whole"
+    assert onward.model_args == {"lda": "whole"}, "so that last.pt, card and exported weights say it"
+    for given in ({}, {"lda": "regions"}):
+        same = replace(made, model_args=given, start_weights=str(weights))
+        assert settled(same) is same
 
 
 def test_weights_that_do_not_fit_are_refused(recipe: Recipe, weights: Path) -> None:

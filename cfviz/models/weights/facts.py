@@ -14,7 +14,8 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from cfviz.geometry import map_sizes
+from cfviz.geometry import LDA, lsda, map_sizes
+from cfviz.models.variants import VARIANTS
 from cfviz.provenance import DATASETS, Note, Training, fitting
 
 from .containers import Opened
@@ -173,6 +174,7 @@ def _of_run(state: dict[str, Any], recipe: dict[str, Any]) -> dict[str, Any]:
     begun = _begun(phases, done + bool(step))
     phase = begun[-1]
     args = recipe.get("model_args") if isinstance(recipe.get("model_args"), dict) else {}
+    own = {**VARIANTS.get(str(recipe.get("model")), {}), **(args or {})}
     planned = sum(p["epochs"] for p in phases if isinstance(p.get("epochs"), int))
     classes = class_list(state.get("classes"))
     named = fitting(recipe.get("dataset"), recipe.get("num_classes"))
@@ -190,11 +192,19 @@ def _of_run(state: dict[str, Any], recipe: dict[str, Any]) -> dict[str, Any]:
             "model_args": args,
             "group_size": last.get("group_size"),
             "interval": phase.get("interval") or (args or {}).get("interval"),
-            "lda": (args or {}).get("lda"),
+            "lda": phase.get("lda") or (args or {}).get("lda"),
             "img_size": phase.get("size"),
             "dataset": None if classes else named,
             "classes": classes,
-            "trained_group": largest_groups((p.get("group_size"), p.get("size")) for p in begun),
+            "trained_group": largest_groups(
+                (
+                    p.get("size"),
+                    p.get("group_size"),
+                    p.get("interval") or own.get("interval"),
+                    p.get("lda") or own.get("lda") or "regions",
+                )
+                for p in begun
+            ),
             "training": training.as_json() if training else None,
         }
     )
@@ -216,20 +226,27 @@ def _begun(phases: list[dict[str, Any]], epochs: int) -> list[dict[str, Any]]:
     return begun
 
 
-def largest_groups(shown: Iterable[tuple[Any, Any]], before: Sequence[int] | None = None) -> list[int] | None:
+def largest_groups(
+    shown: Iterable[tuple[Any, Any, Any, Any]], before: Sequence[int] | None = None
+) -> list[int] | None:
     """Return the side of the largest groups used in training, per stage; no group is wider than its map.
 
     Args:
-        shown: For each training phase, G (one number or one per stage) and the side of the input in pixels.
+        shown: For each training phase, the side of the input in pixels, G and I (one number or one per stage;
+            I may be "adaptive"), and the form of long distance attention.
         before: The result for the weights that training started from, as far as it still applies.
     """
     largest = [0] * len(map_sizes(32, 32)) if before is None else list(before)
-    for G, size in shown:
+    for size, G, I, lda in shown:  # noqa: E741
         sides = per_stage(G, len(largest))
+        apart: Any = ("adaptive",) * len(largest) if I == "adaptive" else per_stage(I, len(largest))
         if sides is None or type(size) is not int or size <= 0 or size % 32:
             return None
+        if lda not in LDA or (lda == "whole" and apart is None):
+            return None
         for s, (side, _) in enumerate(map_sizes(size, size)):
-            largest[s] = max(largest[s], min(sides[s], side))
+            every = (lsda(side, side, b, sides[s], apart[s] if lda == "whole" else 1, lda) for b in range(2))
+            largest[s] = max(largest[s], *(min(g.Gh, side) for g in every))
     return largest
 
 

@@ -292,6 +292,7 @@ def text(facts: dict[str, Any]) -> str:
     recipe, bias = facts["recipe"], facts["position_bias"]
     phases = "; ".join(
         f"{p['size']} px, G {p['group_size']}, I {p['interval'] or 'of the variant'}, "
+        + ("LDA over the whole map, " if p.get("lda") == "whole" else "")
         + ("1 epoch" if p["epochs"] == 1 else f"{p['epochs']} epochs")
         + (f" of {p['steps']} steps" if p["steps"] else "")
         for p in recipe["phases"]
@@ -303,7 +304,8 @@ def text(facts: dict[str, Any]) -> str:
         "",
         f"- Parameters: {facts['parameters'] / 1e6:.2f} M; file: {facts['bytes'] / 1e6:.2f} MB, float16; "
         f"SHA-256 `{facts['sha256']}`",
-        f"- Position bias: {bias}; G {facts['group_size']}, I {facts['interval']} at {facts['img_size']} px",
+        f"- Position bias: {bias}; G {facts['group_size']}, I {facts['interval']} at {facts['img_size']} px"
+        + ("; groups of long distance attention over the whole map" if facts.get("lda") == "whole" else ""),
         f"- Data: {_data(facts)}, {recipe['hold_out']:.0%} of them held out for all choices",
         *_account(facts),
         *_start(facts),

@@ -23,7 +23,7 @@ from cfviz.provenance import Training, fitting
 from cfviz.training import cache, data
 from cfviz.training.measure import evaluation
 from cfviz.training.recipe import Recipe, from_dict
-from cfviz.training.start import build_model
+from cfviz.training.start import build_model, groups_of
 from cfviz.training.state import read as read_state
 
 from . import card
@@ -92,7 +92,7 @@ def trained_group(
     """
     epochs = max(1, state["epoch"] + (state.get("step_in_epoch", 0) > 0))  # started or finished
     begun = (recipe.phase_at(epoch) for epoch in range(epochs))
-    return largest_groups(((phase.group_size, phase.size) for phase in begun), before)
+    return largest_groups(((phase.size, *groups_of(recipe, phase)) for phase in begun), before)
 
 
 def earlier_group(recipe: Recipe, model: CrossFormer, start: dict[str, Any] | None) -> list[int] | None:

@@ -151,6 +151,9 @@ def test_the_largest_groups_of_training_follow_from_the_phases(
     assert export.trained_group(made, {"epoch": epoch, "step_in_epoch": step}, before) == largest
     each = from_dict({"data": "photos", "phases": [{"size": 224, "group_size": [4, 4, 14, 7], "epochs": 1}]})
     assert export.trained_group(each, {"epoch": 1}) == [4, 4, 14, 7]
+    phase = {"size": 448, "group_size": 7, "epochs": 1, "lda": "whole"}
+    whole = from_dict({"data": "photos", "phases": [phase]})
+    assert export.trained_group(whole, {"epoch": 1}) == [14, 14, 14, 14], "112 tokens a side, 8 apart"
 
 
 def test_layers_drawn_anew_have_seen_no_groups(tiny_model: Callable[..., CrossFormer]) -> None:
