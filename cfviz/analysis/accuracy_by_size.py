@@ -40,6 +40,7 @@ class Difference:
         won: Photos that only this row gets right, or whose gap rose.
         p: Of the exact test; None without recorded photos.
         corrected: The same, corrected for all comparisons that were made together; None before that.
+        comparisons: How many those are.
     """
 
     size: Size
@@ -56,6 +57,7 @@ class Difference:
     won: int = 0
     p: float | None = None
     corrected: float | None = None
+    comparisons: int = 0
 
     @property
     def sign(self) -> int:
@@ -145,9 +147,15 @@ def differences(
     rows: Iterable[Mapping[str, Any]], one: Method, other: Method, window: str
 ) -> list[Difference]:
     """One (model, bias) minus another, at every size that has both: squares by size, then rectangles."""
+    return [difference(*pair) for pair in _pairs(rows, one, other, window)]
+
+
+def _pairs(
+    rows: Iterable[Mapping[str, Any]], one: Method, other: Method, window: str
+) -> list[tuple[Mapping[str, Any], Mapping[str, Any]]]:
     rows = list(rows)
     there = {_size(row): row for row in rows_of(rows, other, window)}
-    return [difference(row, there[_size(row)]) for row in rows_of(rows, one, window) if _size(row) in there]
+    return [(row, there[_size(row)]) for row in rows_of(rows, one, window) if _size(row) in there]
 
 
 def tested(rows: Iterable[Mapping[str, Any]], one: Method, others: Iterable[Method]) -> Tested:
@@ -157,27 +165,36 @@ def tested(rows: Iterable[Mapping[str, Any]], one: Method, others: Iterable[Meth
     both rows are mostly one and the same computation, so nothing is compared.
     """
     rows = list(rows)
-    windows = dict.fromkeys(row["window"] for row in rows)
-    found = {(window, two): differences(rows, one, two, window) for two in others for window in windows}
-    p = {_comparison(two, d): d.p for (_, two), several in found.items() for d in several if d.p is not None}
-    p = {key: value for key, value in p.items() if key[2:] != (0, 0)}
+    pairs = {
+        (window, two): _pairs(rows, one, two, window)
+        for two in others
+        for window in dict.fromkeys(row["window"] for row in rows)
+    }
+    p: dict[Any, float] = {}  # of each comparison, by the photos that both rows got right
+    keys: dict[tuple[str, Method], list[Any]] = {}
+    found: Tested = {}
+    for place, several in pairs.items():
+        found[place] = [difference(*pair) for pair in several]
+        keys[place] = [
+            (place[1], d.size, a.get("hits"), b.get("hits"))
+            for d, (a, b) in zip(found[place], several, strict=True)
+        ]
+        for key, d in zip(keys[place], found[place], strict=True):
+            if d.p is not None and d.lost + d.won:
+                p[key] = d.p
     corrected = dict(zip(p, holm(list(p.values())), strict=True))
     return {
-        key: [replace(d, corrected=corrected.get(_comparison(key[1], d))) for d in several]
-        for key, several in found.items()
+        place: [
+            replace(d, corrected=corrected[key], comparisons=len(p)) if key in corrected else d
+            for key, d in zip(keys[place], several, strict=True)
+        ]
+        for place, several in found.items()
     }
-
-
-def _comparison(other: Method, d: Difference) -> tuple[Any, ...]:
-    return other, d.size, d.lost, d.won
 
 
 def comparisons(found: Tested) -> int:
     """For how many comparisons the tests were corrected."""
-    counted = {
-        _comparison(key[1], d) for key, several in found.items() for d in several if d.corrected is not None
-    }
-    return len(counted)
+    return max((d.comparisons for several in found.values() for d in several), default=0)
 
 
 @dataclass(frozen=True)

@@ -159,6 +159,16 @@ def test_tests_are_exact_and_corrected_together() -> None:
     assert tests["scaled", ("dpb", "none")] == []
 
 
+def test_other_photos_in_equal_numbers_are_another_comparison() -> None:
+    """Two windows that lose and win as many photos, but not the same ones, are two comparisons."""
+    one, other, third = (np.arange(100) < 60 for _ in range(3))
+    other[:9], third[9:18] = False, False
+    rows = [row(one), row(other, "bicubic"), row(one, window="fixed"), row(third, "bicubic", window="fixed")]
+    tests = accuracy.tested(rows, ("dpb", "own"), [("dpb", "bicubic")])
+    assert accuracy.comparisons(tests) == 2
+    assert {d.corrected for several in tests.values() for d in several} == {2 * 2 / 2**9}
+
+
 def test_many_comparisons_need_a_smaller_p() -> None:
     """Alone p = 0.04 is significant, among twelve comparisons it is not."""
     one = np.arange(100) < 60
