@@ -12,11 +12,12 @@ import pytest
 import torch
 from PIL import Image
 
-from cfviz.analysis.position_bias import resized_table
+from cfviz.analysis.position_bias import resized_table, untrained_pairs
 from cfviz.figures.live.logits import bias_by_offset
 from cfviz.figures.live.position_bias import PARTS, pack
 from cfviz.figures.live.position_bias_answer import Card
 from cfviz.figures.live.position_bias_answer import pack as pack_answer
+from cfviz.geometry import Grouping
 from cfviz.hooks import edit
 from cfviz.measured import block_bias
 from cfviz.models.probes.position_bias import bias_table, edits, regrouped
@@ -129,11 +130,35 @@ def test_only_offsets_never_seen_in_training_are_hatched(
     assert sum(page.evaluate(read)) == 49
     assert "at most 4 × 4 in training: 60 %" in page.locator(".pb > .note").inner_text()
     assert page.evaluate("document.querySelector('.pb').figure.look.G") == 4
+    page.evaluate("document.querySelector('.pb').figure.go({ Gh: 3, Gw: 38 })")
+    pairs = 100 * untrained_pairs(Grouping("sda", 3, 38, 3, Gw=38), 4)
+    page.get_by_text(f"and {pairs:.0f} % of all pairs lie beyond ±3").wait_for()
+    assert sum(page.evaluate(read)) == 5 * 7
     page.close()
     page, more = shown(browser, tmp_path, pack(blocks, "surfaces", strings=WORDS, start=start))
     assert "beyond ±3, never trained" in page.locator(".pb .under").inner_text()
     page.get_by_role("radio", name="own window").click()
     page.wait_for_function("document.querySelector('.pb .under').textContent.includes('windows of 3 × 3')")
+    page.close()
+    assert not errors + more
+
+
+def test_without_a_record_of_training_no_offset_is_called_untrained(
+    browser: Any, tiny_model: Any, tmp_path: Path
+) -> None:
+    model = tiny_model(embed_dim=64, group_size=3, lda="whole")
+    model.trained_on_maps = True
+    blocks = [block_bias(model, 1, b, "sda") for b in range(2)]
+    start = {"block": 1, "head": 0, "Gh": 9, "Gw": 14, "reach": 1}
+    page, errors = shown(browser, tmp_path, pack(blocks, "resized", strings=WORDS, start=start))
+    read = "() => document.querySelector('.pb').figure.rows().slice(1).map((row) => row[2])"
+    assert page.evaluate(read) == [1] * (17 * 27)
+    page.get_by_text("no offset is marked as beyond training").wait_for()
+    page.evaluate("document.querySelector('.pb').figure.go({ block: 0 })")  # SDA: as always
+    page.get_by_text("at most 3 × 3 in training").wait_for()
+    page.close()
+    page, more = shown(browser, tmp_path, pack(blocks, "surfaces", strings=WORDS, start=start))
+    page.get_by_text("no offset is marked as beyond training").wait_for()
     page.close()
     assert not errors + more
 
@@ -156,26 +181,31 @@ def test_flat_heads_are_called_flat(browser: Any, tiny_model: Any, tmp_path: Pat
     assert not errors, json.dumps(errors)
 
 
-@pytest.mark.parametrize("size", [96, 160])  # groups that fit, padded groups
+@pytest.mark.parametrize(
+    ("size", "lda"),  # groups that fit, padded groups, rectangular ones
+    [((96, 96), "regions"), ((160, 160), "regions"), ((96, 224), "whole")],
+)
 def test_attention_in_the_browser_is_the_models(
-    browser: Any, tiny_model: Any, tmp_path: Path, size: int
+    browser: Any, tiny_model: Any, tmp_path: Path, size: tuple[int, int], lda: Any
 ) -> None:
     model = tiny_model(embed_dim=64, group_size=3)
-    at, image = "layers.1.blocks.1.attn.", torch.randn(3, size, size)
+    at, image = "layers.1.blocks.1.attn.", torch.randn(3, *size)
     names = [at + name for name in ("q", "k", "bias", "probs")]
     cards, probs = [], {}
     for way in ("own", "none"):
-        with edit(model, edits(model, way)), regrouped(model, 5, model.interval):
+        with edit(model, edits(model, way)), regrouped(model, 5, model.interval, lda):
             arrays, _ = forward(model, image, names)
-            groups = model.groupings(size, size)[1][1]
+            groups = model.groupings(*size)[1][1]
         q, k, bias, probs[way] = (arrays[name] for name in names)
         lines = [("class 0", "50 %", "1.00", "")]
-        cards.append(Card(way, way, "", lines, q[:, 1], k[:, 1], bias_by_offset(bias, 5)[1]))
+        cards.append(
+            Card(way, way, "", lines, q[:, 1], k[:, 1], bias_by_offset(bias, groups.Gh, groups.Gw)[1])
+        )
     cards.append(Card("cut", "cut"))  # still being computed
     photo = io.BytesIO()
-    Image.new("RGB", (size, size), "#446688").save(photo, "PNG")
+    Image.new("RGB", size[::-1], "#446688").save(photo, "PNG")
     data = pack_answer(
-        cards, groups, photo.getvalue(), (size, size),
+        cards, groups, photo.getvalue(), size,
         strings=WORDS, start={"row": 45, "col": 50, "less": 0},
     )  # fmt: skip
     page, errors = shown(browser, tmp_path, data)
