@@ -20,7 +20,8 @@ DIVERGING = (
     "#40004b", "#752982", "#9970ab", "#c1a4ce", "#e7d4e8", "#f6f7f6",
     "#d9f0d3", "#a5da9f", "#5aae61", "#1a7736", "#00441b",
 )  # PRGn: purple below zero, green above  # fmt: skip
-KERNEL_COLOURS = ("#D9A400", "#2E9E7B", "#8A7BD1", "#C9578F")  # of an embedding layer, smallest first
+# Of a kernel by its side, in every embedding layer.
+KERNEL_COLOURS = {2: "#7C8894", 4: "#D9A400", 8: "#2E9E7B", 16: "#8A7BD1", 32: "#C9578F"}
 FONT = (
     '"Source Sans", "Source Sans 3", system-ui, "Segoe UI", "Noto Sans TC", "Noto Sans CJK TC", '
     '"PingFang TC", "Microsoft JhengHei", sans-serif'

@@ -15,6 +15,7 @@ from cfviz.figures.theme import DIVERGING
 from cfviz.measured import block_bias, part_name
 from cfviz.models.crossformer import CrossFormer
 from cfviz.models.interventions.effects import effects, parts
+from cfviz.stats import softmax
 from cfviz.trace import Trace
 from cfviz.words import figure_words, percent, signed
 
@@ -60,27 +61,30 @@ def parts_ranking(trace: Trace, model: CrossFormer, lang: str) -> list[dict[str,
     if trace.dtype == "float32" and apart > CLOSE:
         raise ValueError(f"the trace's pixels give logits {apart:.2g} away from its own")
     moved, probs, winners = answer_changes(np.stack(changed), plain)
+    points = 100 * (probs - softmax(plain).max())
     return [
-        {"part": every[i].to_url(), "name": part_name(every[i], lang), "change": float(moved[i]),
-         "p": float(probs[i]), "first": int(winners[i])}
-        for i in by_magnitude(moved)
+        {"part": every[i].to_url(), "name": part_name(every[i], lang), "points": float(points[i]),
+         "change": float(moved[i]), "p": float(probs[i]), "first": int(winners[i])}
+        for i in by_magnitude(points)
     ]  # fmt: skip
 
 
 def ranking_table(rows: Sequence[Mapping[str, Any]], labels: Sequence[str], t: Mapping[str, str]) -> str:
     """The top parts of a ranking as an HTML table, each with a bar left or right of zero."""
-    top = max(abs(rows[0]["change"]), 1e-9)
-    head = "".join(f"<th>{escape(t[name])}</th>" for name in ("part", "change", "p_after", "first_after"))
+    top = max(abs(rows[0]["points"]), 1e-9)
+    columns = ("part", "points", "change", "p_after", "first_after")
+    head = "".join(f"<th>{escape(t[name])}</th>" for name in columns)
     lines = []
     for row in rows[:SHOWN]:
-        share = 50 * row["change"] / top
+        share = 50 * row["points"] / top
         left, colour = min(50.0, 50 + share), DIVERGING[2] if share < 0 else DIVERGING[8]
         bar = f'<i style="margin-left:{left:.2f}%;width:{abs(share):.2f}%;background:{colour}"></i>'
-        change = signed(row["change"])
+        points, change = signed(row["points"], 1), signed(row["change"])
         lines.append(
             f'<tr data-part="{escape(row["part"])}" data-change="{row["change"]!r}">'
             f"<td>{escape(row['name'])}</td>"
-            f'<td class="rp-n">{change}</td><td class="rp-n">{percent(row["p"])}</td>'
+            f'<td class="rp-n">{points}</td><td class="rp-n">{change}</td>'
+            f'<td class="rp-n">{percent(row["p"])}</td>'
             f'<td>{escape(labels[row["first"]])}</td><td class="rp-bar">{bar}</td></tr>'
         )
     return (

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from streamlit.testing.v1 import AppTest
 
+from cfviz.models.others.sides import time_ratio
 from cfviz.models.others.timm_models import OTHERS
 from cfviz.models.weights.errors import CheckpointError
 from cfviz.ui.pages.compare import pair
@@ -112,3 +113,14 @@ def test_a_download_without_a_network_ends_in_one_sentence(monkeypatch: pytest.M
     assert not app.exception
     assert "could not be reached" in app.error[0].value
     assert any(button.label == "Try again" for button in app.button)
+
+
+def test_timing_noise_gets_no_ratio() -> None:
+    """0.45 times, then 1.20 times, both in bold."""
+    steady = time_ratio(([1.0, 1.1, 1.0, 1.02, 1.0], [2.0, 2.2, 2.02, 2.0, 2.1]))
+    assert steady.clear
+    assert steady.median == pytest.approx(2.0, abs=0.1)
+    assert not time_ratio(([1.0, 2.0, 1.0, 3.0, 1.0], [1.2, 1.0, 1.4, 1.3, 0.9])).clear
+    assert not time_ratio(([1.0] * 5, [1.02, 0.98, 1.0, 1.01, 0.99])).clear, "equal models"
+    load = [1.0, 3.0, 1.0, 2.0, 1.0]
+    assert time_ratio((load, [2 * x for x in load])).median == pytest.approx(2), "load meets both of a round"

@@ -8,6 +8,7 @@ import json
 import random
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +23,11 @@ from streamlit.testing.v1 import AppTest
 from cfviz.analysis.reach import multiply_adds, reach
 from cfviz.geometry import LDA, Grouping, grouping
 from cfviz.geometry.schemes import families
+from cfviz.models.variants import VARIANTS
 from cfviz.ui.figures.grouping import LIMITS
-from cfviz.ui.pages.grouping import DEFAULTS, state_from_link
+from cfviz.ui.pages import grouping as grouping_page
+from cfviz.ui.pages.grouping import DEFAULTS, query_of, state_from_link
+from cfviz.ui.session.state import Settings
 from cfviz.web import GROUPING, WEB
 from cfviz.words import figure_words, translator
 from tests.conftest import quiet, soon
@@ -458,3 +462,20 @@ def test_the_page_fits_and_every_figure_can_be_downloaded(
             downloaded(window, section.get_by_role("button", name=kind, exact=True)).save_as(saved)
             assert saved.read_bytes().startswith(start)
         assert len(saved.read_bytes().splitlines()) > 4
+
+
+def test_the_page_shows_the_chosen_models_first_stage(monkeypatch: pytest.MonkeyPatch) -> None:
+    """C was 96 whatever the model; nano has 48."""
+    kept: dict[str, Any] = {}
+    monkeypatch.setattr(grouping_page.st, "session_state", kept)
+    nano = Settings(model="crossformer_nano", size=192)
+    start, bad = state_from_link(query_of(nano, {}))
+    assert (start["h"], start["g"], start["i"], start["c"], bad) == (48, 7, 8, 48, [])
+    assert state_from_link(query_of(nano, {"c": "384"}))[0]["c"] == 384, "the link has the last word"
+    other = replace(nano, model="crossformer_pp_large")
+    start, _ = state_from_link(query_of(other, {"c": "384", "kind": "sda"}))
+    assert (start["g"], start["i"], start["c"], start["kind"]) == (4, 4, 128, "sda"), (
+        "until the model changes"
+    )
+    for name in VARIANTS:
+        assert state_from_link(query_of(replace(nano, model=name), {}))[1] == []

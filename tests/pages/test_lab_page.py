@@ -11,12 +11,13 @@ import numpy as np
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from cfviz.analysis.lab import attention_received
+from cfviz.analysis.lab import answer_changes, attention_received, by_magnitude
 from cfviz.data.samples import sample
 from cfviz.models.interventions.apply import apply
 from cfviz.models.interventions.effects import effects, parts
 from cfviz.models.interventions.language import from_url
 from cfviz.run import inspect, load
+from cfviz.stats import softmax
 from cfviz.ui.pages.lab import experiment
 from cfviz.ui.session import queue
 
@@ -138,3 +139,15 @@ def test_single_heads_agree_with_apply() -> None:
     ]
     best = int(np.argmax(moved))
     assert f"Head {best + 1} changed most, by {moved[best]:.2f}" in said(app)
+
+
+def test_parts_are_ranked_by_probability_and_a_logit_that_changes_nothing_comes_last() -> None:
+    """A part came first whose loss left the answer at 99.2 %: its logit fell, and all others with it."""
+    logits = np.array([[5.0, -2.0], [8.0, 7.0]], np.float32)
+    before = np.array([10.0, 3.0], np.float32)
+    moved, probs, winners = answer_changes(logits, before)
+    ranking = experiment.Ranking((), logits, moved, False, probs, winners, 0.0, 0.0)
+    p = float(softmax(before)[0])
+    assert by_magnitude(ranking.shown("logit", p)).tolist() == [0, 1]
+    assert by_magnitude(ranking.shown("probability", p)).tolist() == [1, 0]
+    assert ranking.shown("probability", p)[1] == pytest.approx(100 * (softmax(logits[1])[0] - p))

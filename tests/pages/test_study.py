@@ -110,7 +110,7 @@ def test_two_ways_of_changing_one_part_are_told_apart(
     ]
     forest, scatter = (json.loads(chart.proto.spec)["data"] for chart in app.get("plotly_chart"))
     assert forest[0]["y"] == names
-    assert scatter[0]["y"] == [-0.75, -0.1]
+    assert scatter[0]["y"] == [-75, -10], "percentage points"
     assert scatter[0]["text"] == names[:2]
     text = "\n".join(block.value for block in app.markdown)
     assert "−75.0" in text  # a sentence on the heads for each way

@@ -93,7 +93,7 @@ def pack(
         "cels": [_cel(cel, arrays) for cel in cels],
     }
     begin = {"cel": 0, "measure": "carried", **(start or {})}
-    colours = {"kernels": list(theme.KERNEL_COLOURS)}
+    colours = {"kernels": theme.KERNEL_COLOURS}
     return message.pack(header, arrays, strings=strings, start=begin, colours=colours).data
 
 

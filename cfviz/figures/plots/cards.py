@@ -9,7 +9,7 @@ from io import BytesIO
 
 from PIL import Image, ImageDraw, ImageFont
 
-from cfviz.figures.theme import FONT, KERNEL_COLOURS, Theme
+from cfviz.figures.theme import FONT, Theme
 
 # in pixels: the widest picture, the space between pictures, the height for a caption and of its letters
 SIDE, GAP, FOOT, TEXT = 320, 24, 48, 24
@@ -108,20 +108,20 @@ def _short(caption: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont) -> 
     return caption.rstrip() + "..."
 
 
-def squares(kernels: Sequence[tuple[float, float]], reach: float, theme: Theme) -> Image.Image:
+def squares(kernels: Sequence[tuple[float, float, str]], reach: float, theme: Theme) -> Image.Image:
     """What one token reads: one square per kernel, the more opaque the more channels it has.
 
     Args:
-        kernels: For each kernel its side in pixels and its share of the channels.
+        kernels: For each kernel its side in pixels, its share of the channels and its colour.
         reach: Side of the picture in pixels of the photo, so that pictures can be compared.
         theme: Colours.
     """
     picture = Image.new("RGBA", (SIDE, SIDE), theme.panel)
-    for n, (side, part) in reversed(list(enumerate(kernels))):
+    for side, part, colour in reversed(kernels):
         half = SIDE * side / reach / 2
         layer = Image.new("RGBA", picture.size)
-        ink = KERNEL_COLOURS[n] + f"{round(255 * (0.15 + 0.75 * part)):02x}"
+        ink = colour + f"{round(255 * (0.15 + 0.75 * part)):02x}"
         edges = (SIDE / 2 - half, SIDE / 2 - half, SIDE / 2 + half, SIDE / 2 + half)
-        ImageDraw.Draw(layer).rectangle(edges, ink, KERNEL_COLOURS[n], 3)
+        ImageDraw.Draw(layer).rectangle(edges, ink, colour, 3)
         picture = Image.alpha_composite(picture, layer)
     return picture

@@ -21,17 +21,17 @@ def ablation_bars(
     """What the ablation of each kernel costs the predicted class, one bar per kernel.
 
     Args:
-        rows: Name, number of the kernel in its layer, change of the logit, change of the probability
+        rows: Name, side of the kernel, change of the logit, change of the probability
             (-1 to 1), and the class predicted afterwards if it is another one, else "".
         theme: Colours.
         words: `logit`, for the axis, and `points`, the abbreviation of percentage points.
     """
-    names, numbers, logits, _, _ = zip(*rows, strict=True)
+    names, sides, logits, _, _ = zip(*rows, strict=True)
     notes = [
         f"{signed(logit)} · {signed(100 * p, 1)} {words['points']}" + (f"<br>→ {now}" if now else "")
         for _, _, logit, p, now in rows
     ]
-    colours, height = [KERNEL_COLOURS[i] for i in numbers], 42 * len(rows) + 60
+    colours, height = [KERNEL_COLOURS[k] for k in sides], 42 * len(rows) + 60
     return signed_bars(names, logits, colours, notes, theme, words["logit"], height=height, room=132)
 
 
@@ -51,20 +51,18 @@ def heat(maps: Sequence[np.ndarray]) -> tuple[list[np.ndarray], float]:
     return [np.rint(np.stack(channels, -1)).astype(np.uint8) for channels in colours], top
 
 
-def squares(kernels: Sequence[tuple[float, float]], reach: float, theme: Theme) -> str:
+def squares(kernels: Sequence[tuple[float, float, str]], reach: float, theme: Theme) -> str:
     """What one token reads, as an SVG: one square per kernel, the more opaque the more channels it has.
 
     Args:
-        kernels: For each kernel its side in pixels and its share of the channels.
+        kernels: For each kernel its side in pixels, its share of the channels and its colour.
         reach: Side of the picture in pixels of the photo, so that pictures can be compared.
         theme: Colours.
     """
     parts = []
-    for n, (side, part) in reversed(list(enumerate(kernels))):
+    for side, part, colour in reversed(kernels):
         box = f'x="{-side / 2:g}" y="{-side / 2:g}" width="{side:g}" height="{side:g}"'
-        ink = (
-            f'fill="{KERNEL_COLOURS[n]}" fill-opacity="{0.15 + 0.75 * part:.2f}" stroke="{KERNEL_COLOURS[n]}"'
-        )
+        ink = f'fill="{colour}" fill-opacity="{0.15 + 0.75 * part:.2f}" stroke="{colour}"'
         parts.append(f'<rect {box} {ink} stroke-width="{reach / 110:.2f}"/>')
     view = f"{-reach / 2:g} {-reach / 2:g} {reach:g} {reach:g}"
     paper = f'<rect x="{-reach / 2:g}" y="{-reach / 2:g}" width="100%" height="100%" fill="{theme.panel}"/>'
@@ -73,7 +71,12 @@ def squares(kernels: Sequence[tuple[float, float]], reach: float, theme: Theme) 
 
 @cached_figure
 def read_bars(
-    shares: np.ndarray, rows: Sequence[str], kernels: Sequence[str], even: Sequence[float], theme: Theme
+    shares: np.ndarray,
+    rows: Sequence[str],
+    kernels: Sequence[str],
+    even: Sequence[float],
+    sides: Sequence[int],
+    theme: Theme,
 ) -> go.Figure:
     """Stacked shares that sum to one: one bar per row, one part per kernel.
 
@@ -82,6 +85,7 @@ def read_bars(
         rows: Names of the rows.
         kernels: Names of the K kernels.
         even: Each kernel's share of the channels: where the borders would be if all channels counted equally.
+        sides: Sides of the K kernels, which decide their colours.
         theme: Colours.
     """
     fig = go.Figure()
@@ -92,7 +96,7 @@ def read_bars(
             orientation="h",
             name=name,
             width=0.62,
-            marker={"color": KERNEL_COLOURS[i], "line": {"color": theme.paper, "width": 1.5}},
+            marker={"color": KERNEL_COLOURS[sides[i]], "line": {"color": theme.paper, "width": 1.5}},
             text=[f"{x:.0%}" if x > 0.075 else "" for x in shares[:, i]],
             textangle=0,
             textposition="inside",
@@ -119,6 +123,7 @@ def lines(
     x: Sequence[float] | np.ndarray,
     curves: Sequence[np.ndarray] | np.ndarray,
     names: Sequence[str],
+    sides: Sequence[int],
     theme: Theme,
     words: dict[str, str],
     marks: Sequence[float] = (),
@@ -131,6 +136,7 @@ def lines(
         x: Scale in pixels, above 0.
         curves: K curves, each as long as `x`.
         names: Names of the K kernels.
+        sides: Their sides, which decide their colours.
         theme: Colours.
         words: `x` and `y`, for the axes.
         marks: The x of one vertical line per kernel.
@@ -141,13 +147,13 @@ def lines(
     for i, (curve, name) in enumerate(zip(curves, names, strict=True)):
         fig.add_scatter(
             x=list(x), y=list(curve), name=name, mode="lines+markers" if share else "lines",
-            line={"color": KERNEL_COLOURS[i], "width": 2.75}, marker={"size": 6},
+            line={"color": KERNEL_COLOURS[sides[i]], "width": 2.75}, marker={"size": 6},
             hovertemplate=f"{name}, %{{x:.3g}} px: %{{y:{'.1%' if share else '.3f'}}}<extra></extra>",
         )  # fmt: skip
     for i, at in enumerate(marks):
-        fig.add_vline(x=at, line={"color": KERNEL_COLOURS[i], "width": 1.5, "dash": "dash"})
+        fig.add_vline(x=at, line={"color": KERNEL_COLOURS[sides[i]], "width": 1.5, "dash": "dash"})
     for i, level in enumerate(even):
-        fig.add_hline(y=level, line={"color": KERNEL_COLOURS[i], "width": 1, "dash": "dot"})
+        fig.add_hline(y=level, line={"color": KERNEL_COLOURS[sides[i]], "width": 1, "dash": "dot"})
     ticks = [t for t in (2, 4, 8, 16, 32, 64, 128) if min(x) <= t <= max(x)]
     theme.lay_out(
         fig,

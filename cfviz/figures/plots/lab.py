@@ -86,10 +86,10 @@ def change_bars(
         values: The changes.
         theme: Colours.
         axis: Title of the axis.
-        unit: "%" for shares, "" for plain numbers.
+        unit: "%" for shares, "" for plain numbers, another text for numbers of that unit.
     """
     low, high = colours(theme)
-    scale, digits = (100, 0) if unit else (1, 2)
+    scale, digits = {"%": (100, 0), "": (1, 2)}.get(unit, (1, 1))
     texts = [signed(scale * v, digits) + (f" {unit}" if unit else "") for v in values]
     reach = 1.28 * max((abs(v) for v in values), default=1.0) or 1.0
     rows = list(range(len(names)))
@@ -116,7 +116,7 @@ def change_bars(
         xaxis={
             "range": [-reach, reach],
             "title": {"text": axis},
-            "tickformat": ".0%" if unit else "+.2~f",
+            "tickformat": ".0%" if unit == "%" else "+.2~f",
             "zeroline": True,
             "zerolinecolor": theme.muted,
             "fixedrange": True,

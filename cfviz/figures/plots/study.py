@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import plotly.graph_objects as go
 
@@ -11,20 +12,22 @@ from cfviz.figures.theme import Theme
 
 
 @cached_figure
-def forest(
-    rows: Sequence[tuple[str, float, float, float]], axis: str, theme: Theme, share: bool
-) -> go.Figure:
+def forest(rows: Sequence[tuple[str, float, float, float]], axis: str, theme: Theme, unit: str) -> go.Figure:
     """Values with their 95 % intervals, one per line.
 
     Args:
         rows: Name, value, low, high.
         axis: Title of the axis.
         theme: Colours.
-        share: Whether values are shares, shown in per cent.
+        unit: "%" if values are shares, shown in per cent; another text if they are differences of shares,
+            shown in hundredths with that unit; empty for other numbers.
     """
+    if unit not in ("", "%"):
+        rows = [(name, 100 * value, 100 * low, 100 * high) for name, value, low, high in rows]
     names, value, low, high = (list(column) for column in zip(*rows, strict=True))
     sure = [a > 0 or b < 0 for a, b in zip(low, high, strict=True)]
-    form = ".1%" if share else ".3g"
+    form = {"%": ".1%", "": ".3g"}.get(unit, "+.1f")
+    end = "" if unit in ("", "%") else f" {unit}"
     fig = go.Figure(
         go.Scatter(
             x=value,
@@ -41,7 +44,7 @@ def forest(
                 "width": 0,
             },
             customdata=list(zip(low, high, strict=True)),
-            hovertemplate=f"%{{y}}: %{{x:{form}}} [%{{customdata[0]:{form}}}, %{{customdata[1]:{form}}}]"
+            hovertemplate=f"%{{y}}: %{{x:{form}}} [%{{customdata[0]:{form}}}, %{{customdata[1]:{form}}}]{end}"
             "<extra></extra>",
         )
     )
@@ -49,8 +52,8 @@ def forest(
         fig,
         height=24 * len(rows) + 70,
         xaxis={
-            "title": {"text": axis}, "tickformat": ".1~%" if share else None, "fixedrange": True,
-            "zerolinecolor": theme.muted,
+            "title": {"text": axis}, "tickformat": {"%": ".1~%", "": None}.get(unit, "+~f"),
+            "fixedrange": True, "zerolinecolor": theme.muted,
         },
         yaxis={
             "autorange": "reversed", "fixedrange": True, "showgrid": False, "type": "category",
@@ -63,15 +66,16 @@ def forest(
 
 @cached_figure
 def scatter(
-    rows: Sequence[Mapping[str, object]], axes: tuple[str, str], names: Sequence[str], theme: Theme
+    rows: Sequence[Mapping[str, Any]], axes: tuple[str, str], names: Sequence[str], theme: Theme, unit: str
 ) -> go.Figure:
     """One point per head: a measure of the head against the cost of changing it; one symbol per stage.
 
     Args:
-        rows: `name`, `stage` (from 0), `x`, `y` (a share).
+        rows: `name`, `stage` (from 0), `x`, `y` (a difference of shares, shown in hundredths).
         axes: Titles of the axes.
         names: Names of the stages.
         theme: Colours.
+        unit: The unit of `y`: "points" in the reader's language.
     """
     symbols, shades = ("circle", "diamond", "square", "triangle-up"), theme.sequential[1::3]
     fig = go.Figure()
@@ -80,7 +84,7 @@ def scatter(
         if mine:
             fig.add_scatter(
                 x=[row["x"] for row in mine],
-                y=[row["y"] for row in mine],
+                y=[100 * row["y"] for row in mine],
                 text=[row["name"] for row in mine],
                 name=name,
                 mode="markers",
@@ -90,13 +94,13 @@ def scatter(
                     "color": shades[s % len(shades)][1],
                     "line": {"color": theme.ink, "width": 0.6},
                 },
-                hovertemplate="%{text}: %{x:.3g}, %{y:.1%}<extra></extra>",
+                hovertemplate="%{text}: %{x:.3g}, %{y:+.1f} " + unit + "<extra></extra>",
             )
     theme.lay_out(
         fig,
         height=420,
         xaxis={"title": {"text": axes[0]}, "fixedrange": True},
-        yaxis={"title": {"text": axes[1]}, "tickformat": ".1%", "fixedrange": True},
+        yaxis={"title": {"text": axes[1]}, "tickformat": "+~f", "fixedrange": True},
         margin={"l": 8, "r": 16, "t": 36, "b": 8},
     )
     return fig

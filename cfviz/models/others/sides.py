@@ -192,9 +192,38 @@ def _cost(name: str, height: int, width: int) -> Cost:
     return Cost(sum(p.numel() for p in model.parameters()), counter.get_total_flops() // 2)
 
 
+FEWEST = 5  # rounds of a benchmark
+
+
+@dataclass(frozen=True)
+class Ratio:
+    """How many times as long one of two models takes: median of the rounds, and the middle half of them.
+
+    Attributes:
+        median: The median of the rounds' ratios.
+        low: Lower quartile.
+        high: Upper quartile.
+    """
+
+    median: float
+    low: float
+    high: float
+
+    @property
+    def clear(self) -> bool:
+        """Whether the middle half of the rounds agree on which model is faster, and roughly on how much."""
+        return not self.low <= 1 <= self.high and self.high - self.low <= 0.2 * self.median
+
+
+def time_ratio(times: tuple[Sequence[float], Sequence[float]]) -> Ratio:
+    """Compare the times of two models round by round: both of a round meet about the same load."""
+    low, middle, high = np.percentile(np.divide(times[1], times[0]), (25, 50, 75))
+    return Ratio(float(middle), float(low), float(high))
+
+
 @torch.inference_mode()
 def benchmark(
-    a: Side, b: Side, image: torch.Tensor, seconds: float = 1.5, most: int = 9
+    a: Side, b: Side, image: torch.Tensor, seconds: float = 2.5, most: int = 15
 ) -> tuple[list[float], list[float]]:
     """Time the forwards of two models in turn, so that other load on the machine affects both; in seconds.
 
@@ -202,7 +231,7 @@ def benchmark(
         a: One model.
         b: The other.
         image: (3, H, W), normalised.
-        seconds: No new round begins after this time, but at least two rounds are timed.
+        seconds: No new round begins after this time, but at least five rounds are timed.
         most: Maximum number of rounds, not counting the first, which is a warm-up.
     """
     sides = [(side.model, side._batch_of(image)) for side in (a, b)]
@@ -216,6 +245,6 @@ def benchmark(
                 torch.cuda.synchronize(x.device)
             if n:
                 mine.append(perf_counter() - start)
-        if n > 1 and perf_counter() - begin > seconds:
+        if n >= FEWEST and perf_counter() - begin > seconds:
             break
     return times

@@ -14,8 +14,10 @@ TEXTS = (
     "stage", "block", "all_stages", "all_blocks", "kernel", "all_kernels", "head", "all_heads", "bias",
     "mask", "attn", "mlp", "kind", "G", "I", "whole_block", "whole_blocks", "block_short", "attn_short",
     "mask_short", "how_zero", "how_mean", "how_shuffle", "how_replace", "by_number", "cel_title",
-    "whole_map", "less", "more", "costs", "moves", "now", "click_add", "click_remove", "stop", "click",
-    "scale", "scale_share", "measuring", "unmeasured", "point", "board", "empty", "switch", "fill", "up",
+    "whole_map", "less", "more", "costs", "costs_points", "moves", "now", "click_add",
+    "click_remove", "stop", "click",
+    "scale", "scale_points", "scale_share", "points", "measuring", "unmeasured", "point", "board", "empty",
+    "switch", "fill", "up",
     "down", "remove", "all_on", "all_off", "clear",
 )  # fmt: skip
 

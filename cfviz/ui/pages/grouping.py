@@ -9,11 +9,42 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from cfviz.options import LDA
-from cfviz.ui.figures.grouping import LIMITS
+import streamlit as st
 
-CHANNELS = (32, 64, 96, 128, 192, 256, 384, 512, 768)
+from cfviz.models.variants import VARIANTS
+from cfviz.options import LDA
+from cfviz.ui.compute import models
+from cfviz.ui.figures.grouping import LIMITS
+from cfviz.ui.session.state import Settings
+
+CHANNELS = (32, 48, 64, 96, 128, 192, 256, 384, 512, 768)
+CHOSEN = "cfviz.grouping.chosen"  # model and size at the last run
 DEFAULTS = {"map": "56x56", "g": "7", "i": "8", "form": "regions", "kind": "lda", "c": "96", "q": "20.20"}
+
+
+def of_the_model(settings: Settings) -> dict[str, str]:
+    """The parameters of a model's first stage at the chosen size, as far as the figures can show them."""
+    mine = models.own().get(settings.model)
+    if mine is not None:
+        channels, G, interval = mine.feature_info[0]["num_chs"], mine.group_size[0], mine.interval
+        every = interval if isinstance(interval, str) else interval[0]
+    else:
+        about = VARIANTS[settings.model]
+        channels, G, every = about["embed_dim"], about["group_size"][0], about["interval"][0]
+    height, width = (side // 4 for side in settings.sides)
+    found = {"map": f"{height}x{width}", "g": str(G), "i": str(every), "c": str(channels)}
+    _, bad = state_from_link(found)
+    return {name: value for name, value in found.items() if name not in bad}
+
+
+def query_of(settings: Settings, link: Mapping[str, str]) -> dict[str, str]:
+    """The link's parameters, and the model's where there are none or where another model was chosen since."""
+    mine, chosen = of_the_model(settings), (settings.model, settings.sides)
+    before = st.session_state.get(CHOSEN, chosen)
+    st.session_state[CHOSEN] = chosen
+    if before != chosen:
+        link = {name: value for name, value in link.items() if name not in (*mine, "q")}
+    return {"form": models.form_of(settings), **mine, **link}
 
 
 def state_from_link(query: Mapping[str, str]) -> tuple[dict[str, Any], list[str]]:

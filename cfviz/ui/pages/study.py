@@ -131,10 +131,11 @@ def _spared(ctx: Context, part: str, mine: Rows, names: dict[str, str]) -> str:
     lost = [row for row in mine if row["high"] < 0]
     listed = spare[::-1] if part == "kernel" else []
     named = ctx.t("study.and").join(names[row["subject"]] for row in listed)
-    fields = {"all": len(mine), "spare": len(spare), "lost": len(lost), "name": names[mine[0]["subject"]]}
+    named_row = (lost or mine)[0]  # the costliest whose loss is significant, if there is one
+    fields = {"all": len(mine), "spare": len(spare), "lost": len(lost), "name": names[named_row["subject"]]}
     fields |= {"how": _how(ctx, mine[0]["how"]), "chance": f"{BY_CHANCE * len(mine):.1f}"}
     key = f"find_{part}" if lost else f"find_{part}_none"
-    text = ctx.t(f"study.{key}", **fields, **percents(mine[0]))
+    text = ctx.t(f"study.{key}", **fields, **percents(named_row))
     return text + (ctx.t("study.find_spare", names=named) if named else "")
 
 
@@ -180,11 +181,13 @@ def show_explorer(ctx: Context, rows: Rows, names: dict[str, str], file: Path) -
     if not mine:
         st.info(ctx.t("study.nothing"), icon=":material/filter_alt_off:")
         return
-    share = not measure.startswith(("distance", "entropy"))
+    change, plainly = measure.endswith("change"), measure.startswith(("distance", "entropy"))
+    unit = "" if plainly else ctx.t("study.points") if change else "%"
     name = measure_name(ctx, measure)
+    axis = ctx.t("study.axis_points", measure=name) if change and not plainly else name
     shown = [(names[row["subject"]], row["value"], row["low"], row["high"]) for row in mine[:MOST]]
     chart.show_figure(
-        ctx, forest(shown, name, ctx.theme, share), "forest",
+        ctx, forest(shown, axis, ctx.theme, unit), "forest",
         code=_code(file, measure, wanted, at, down), table=(KEYS, [_counted(row) for row in mine]),
         shown=len(shown), all=len(mine), measure=name,
         rule=ctx.t("study.forest_zero") if measure.endswith("change") else "",
@@ -236,11 +239,12 @@ def show_head_scatter(ctx: Context, rows: Rows, names: dict[str, str], file: Pat
         for row in cost
         if _head(row) in is_like
     ]
-    axes = ctx.t(f"study.measure_{what}"), ctx.t("study.measure_accuracy_change")
+    change = ctx.t("study.axis_points", measure=ctx.t("study.measure_accuracy_change"))
+    axes = ctx.t(f"study.measure_{what}"), change
     stages = [ctx.t("study.stage", n=s + 1) for s in range(4)]
     code = AGAINST.format(what=what, opening=_opening(file))
     chart.show_figure(
-        ctx, scatter(points, axes, stages, ctx.theme), "scatter", code=code,
+        ctx, scatter(points, axes, stages, ctx.theme, ctx.t("study.points")), "scatter", code=code,
         table=(("head", "stage", what, "accuracy change"),
                [(p["name"], p["stage"] + 1, p["x"], p["y"]) for p in points]),
         what=axes[0],

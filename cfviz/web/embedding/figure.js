@@ -33,7 +33,7 @@ export class EmbeddingFigure {
     if (header.id === this.id) return;
     const first = this.id === undefined;
     const before = first ? undefined : this.cel; // the layer that row and column refer to
-    Object.assign(this, { header, id: header.id, t: words(header.strings), hues: header.palette.kernels });
+    Object.assign(this, { header, id: header.id, t: words(header.strings) });
     this.cels = header.cels.map((cel) => {
       const maps = Object.fromEntries(
         MEASURES.map((name) => [name, split(array(cel[name]), cel.kernels.length)]),
@@ -143,6 +143,11 @@ export class EmbeddingFigure {
     this.watcher.observe(ui.left);
   }
 
+  /** The colours of a layer's kernels: a side has one colour in every layer. */
+  hues(cel) {
+    return cel.kernels.map(({ k }) => this.header.palette.kernels[k]);
+  }
+
   /** Take the colours of the theme around the figure. */
   applyTheme() {
     const mode = themeAround(this.parent);
@@ -225,14 +230,14 @@ export class EmbeddingFigure {
     if (this.state.kernel < 0) this.state.kernel = null;
     this.layerChoice.choose(this.state.cel);
     const tokens = next.stage > 0;
-    this.rows.build(next, this.hues, (k, size) =>
+    this.rows.build(next, this.hues(next), (k, size) =>
       fill(tokens ? this.t.size_tokens : this.t.size_pixels, { k, size }),
     );
     this.tiles = next.kernels.map((kernel, n) => {
       const canvas = el("canvas");
       const tile = el(
         "button.em-tile",
-        { type: "button", style: `--colour:${this.hues[n]}` },
+        { type: "button", style: `--colour:${this.hues(next)[n]}` },
         canvas,
         el("span.num", {}, el("i.em-chip"), ` ${kernel.k}×${kernel.k}`),
       );
@@ -285,7 +290,7 @@ export class EmbeddingFigure {
     for (const map of this.maps) for (const x of map) [low, high] = [Math.min(low, x), Math.max(high, x)];
     if (state.measure === "carried") high = Math.max(high, 1e-9);
     Object.assign(this, { low, high: high || 1 });
-    this.rows.spread(this.maps, low, this.high, this.hues, this.theme, state.measure !== "norm");
+    this.rows.spread(this.maps, low, this.high, this.hues(this.cel), this.theme, state.measure !== "norm");
     this.tiles.forEach(({ canvas }, i) => this.plane.tint(canvas, this.maps[i], this.heat, 0, this.high));
     this.drawBackground();
     this.requestDraw();
@@ -332,10 +337,10 @@ export class EmbeddingFigure {
     const { state, cel, t, ui } = this;
     if (!this.plane.pen) return;
     const token = state.row * cel.W + state.col;
-    this.plane.paint(state.row, state.col, this.hues, state.kernel);
+    this.plane.paint(state.row, state.col, this.hues(this.cel), state.kernel);
     this.values = this.maps.map((map) => map[token]);
     this.rows.paint(this.values, number(state.measure), state.kernel);
-    this.vector.paint(cel, token, this.signedCss, this.hues, this.theme, state.channel);
+    this.vector.paint(cel, token, this.signedCss, this.hues(cel), this.theme, state.channel);
     const { h, w } = this.header.input;
     const beyond = cel.kernels.map(({ k }) => {
       const [top, left, side] = square(cel, k, state.row, state.col);
@@ -386,7 +391,7 @@ export class EmbeddingFigure {
       const [top, left, side] = square(cel, cel.kernels[i].k, state.row, state.col);
       const frame = [at(left), at(top), (side * plane.zoom) / plane.ratio, (side * plane.zoom) / plane.ratio];
       pen.frame(...frame, "#14171B", 4.5);
-      pen.frame(...frame, this.hues[i], 2.5);
+      pen.frame(...frame, this.hues(cel)[i], 2.5);
     }
     pen.ring(at((state.col + 0.5) * cel.stride), at((state.row + 0.5) * cel.stride), 4);
     const show = number(state.measure);

@@ -14,7 +14,7 @@ import { Field } from "./parts.js";
 const MEMORY = "cfviz.grouping"; // on window: keeps the state while the tab is open, across the app's pages
 const KINDS = ["sda", "lda"];
 const FORMS = ["regions", "whole"];
-const CHANNELS = [32, 64, 96, 128, 192, 256, 384, 512, 768];
+const CHANNELS = [32, 48, 64, 96, 128, 192, 256, 384, 512, 768];
 const PRESETS = [
   ["s1", 56, 56, 7, 8, 96],
   ["s2", 28, 28, 7, 4, 192],
@@ -46,7 +46,12 @@ class App {
 
   load(data) {
     if (this.root && data.lesson) this.follow(data);
-    else if (this.root && data.start.form !== this.data.start.form) this.change({ form: data.start.form });
+    else if (this.root) {
+      const news = ["h", "w", "g", "i", "c", "form"].filter(
+        (name) => data.start[name] !== this.data.start[name],
+      );
+      if (news.length) this.change(Object.fromEntries(news.map((name) => [name, data.start[name]])));
+    }
     this.data = data;
     const shown = JSON.stringify([data.strings, data.limits]);
     if (shown === this.shown) return;

@@ -137,9 +137,10 @@ export function label(button, data, items, how) {
   const parts = [`${name(place, data)}: ${deed(would, data)}`];
   const found = data.effects?.[place];
   if (found) {
+    const form = { share: t.moves, probability: t.costs_points }[data.unit] ?? t.costs;
     parts.push(
-      fill(data.share ? t.moves : t.costs, {
-        x: data.share ? `${signed(100 * found[0], 0)} %` : signed(found[0]),
+      fill(form, {
+        x: amount(found[0], data),
         label: data.label,
         p: found[1],
       }),
@@ -150,11 +151,19 @@ export function label(button, data, items, how) {
   return parts.join(t.stop);
 }
 
+/** An effect with its unit: a share of the way, percentage points, or a logit. */
+function amount(x, data) {
+  if (data.unit === "share") return `${signed(100 * x, 0)} %`;
+  return data.unit === "probability" ? fill(data.text.points, { x: signed(x, 1) }) : signed(x);
+}
+
 export function legend(data) {
   const stops = Array.from({ length: 21 }, (_, i) => colour(i / 10 - 1, data.dark)[0]);
-  const end = (sign) => (data.share ? `${signed(100 * sign * data.top, 0)} %` : signed(sign * data.top));
+  const end = (sign) =>
+    data.unit === "probability" ? signed(sign * data.top, 1) : amount(sign * data.top, data);
+  const scale = { share: data.text.scale_share, probability: data.text.scale_points }[data.unit];
   return `<span class="num">${end(-1)}</span>
     <i style="background:linear-gradient(90deg,${stops.join(",")})"></i>
     <span class="num">${end(1)}</span>
-    <span>${esc(fill(data.share ? data.text.scale_share : data.text.scale, { label: data.label }))}</span>`;
+    <span>${esc(fill(scale ?? data.text.scale, { label: data.label }))}</span>`;
 }

@@ -50,7 +50,7 @@ def test_every_picture_needs_a_caption(pictures: int, captions: int) -> None:
 
 
 def test_squares_are_as_wide_as_what_they_read() -> None:
-    picture = squares([(8, 0.5), (16, 0.5)], 32, LIGHT).convert("RGB")
+    picture = squares([(8, 0.5, KERNEL_COLOURS[4]), (16, 0.5, KERNEL_COLOURS[8])], 32, LIGHT).convert("RGB")
     row = [picture.getpixel((x, SIDE // 2)) for x in range(SIDE)]
-    assert row.index(rgb(KERNEL_COLOURS[1])) == SIDE // 4
-    assert row.index(rgb(KERNEL_COLOURS[0])) == 3 * SIDE // 8
+    assert row.index(rgb(KERNEL_COLOURS[8])) == SIDE // 4
+    assert row.index(rgb(KERNEL_COLOURS[4])) == 3 * SIDE // 8

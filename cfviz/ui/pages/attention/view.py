@@ -372,7 +372,8 @@ def show_relevance(ctx: Context, subject: AttentionSubject) -> None:
             chart.show_chart_with_downloads(ctx, fig, f"by_{name}", t(f"attention.by_{name}_alt"), code)
             st.caption(t(f"attention.by_{name}_note", missing=f"{100 * maps['missing']:.1f}"))
             good = tested["beats"][name]
-            st.badge(t(f"attention.{'beats' if good else 'no_better'}"), color="green" if good else "orange",
+            verdict = t(f"attention.{'beats' if good else 'no_better'}", n=measures.ORDERS)
+            st.badge(verdict, color="green" if good else "orange", help=t("attention.beats_help"),
                      icon=f":material/{'check' if good else 'warning'}:")  # fmt: skip
     if subject.shuffled:
         plain = subject_of(ctx)

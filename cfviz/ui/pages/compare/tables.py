@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from html import escape
-from statistics import median
 from typing import Any
 
 import numpy as np
@@ -20,7 +19,7 @@ from cfviz.figures.plots.compare import likeness
 from cfviz.figures.plots.predictions import top_bars
 from cfviz.framing import Size, size_text
 from cfviz.models.crossformer import recorded
-from cfviz.models.others.sides import PUBLISHED, Side, benchmark
+from cfviz.models.others.sides import PUBLISHED, Side, benchmark, time_ratio
 from cfviz.models.others.timm_models import OTHERS
 from cfviz.models.weights.checkpoints import model_card
 from cfviz.run import class_names, shown_classes
@@ -85,7 +84,7 @@ a = {a}
 b = {b}
 image = prepare(load_image({photo}), {framing}).tensor
 seconds = benchmark(a, b, image)                         # per forward pass, the models taking turns
-print(a.cost({height}, {width}), b.cost({height}, {width}), *map(median, seconds))
+print(a.cost({height}, {width}), b.cost({height}, {width}), time_ratio(seconds))
 """
 CODE_LIKE = """
 from cfviz.analysis.similarity import cka_table, on_grid
@@ -277,8 +276,11 @@ def show_costs(ctx: Context, pair: Pair) -> None:
         [],
     )
     if times[0]:
-        ratio = median(times[1]) / median(times[0])  # of the times in the table
-        chart.show_hint(t("compare.cost_look", a=names[0], b=names[1], ratio=f"{ratio:.2f}"))
+        ratio = time_ratio(times)
+        found = (("ratio", ratio.median), ("low", ratio.low), ("high", ratio.high))
+        fields = {name: two_digits(value) for name, value in found}
+        key = "cost_look" if ratio.clear else "cost_noise"
+        chart.show_hint(t(f"compare.{key}", a=names[0], b=names[1], n=len(times[0]), **fields))
     columns = [_facts(ctx, side, pair.shape, mine) for (side, _), mine in zip(pair.sides, times, strict=True)]
     cards = [card for side, _ in pair.sides if (card := measured(side))]
     at = cards[0]["size"] if cards else MEASURED
@@ -311,8 +313,16 @@ def _facts(ctx: Context, side: Side, size: tuple[int, int], times: list[float]) 
         "params": f"{cost.params / 1e6:.2f} M",
         "macs": f"{cost.macs / 1e9:.2f} G",
         "claimed": "–" if known is None else f"{known[1]:.1f} G",
-        "time": f"{1000 * median(times):.0f} ms" if times else "…",
+        "time": _times(times),
         "blocks": " + ".join(str(len(blocks)) for blocks in stages),
         "kinds": ", ".join(kinds),
         "weights": t("compare.untrained") if side.trained is None else side.trained_in(t),
     }
+
+
+def _times(times: list[float]) -> str:
+    """The median of some times and the middle half of them, in milliseconds."""
+    if not times:
+        return "…"
+    low, middle, high = (1000 * np.percentile(times, share) for share in (25, 50, 75))
+    return f"{middle:.0f} ms ({low:.0f}–{high:.0f})"

@@ -136,8 +136,8 @@ def _knocked(ctx: Context, subject: EmbeddingSubject) -> None:
     names = [kernel_name(ctx, subject, s, i) for s, i, _ in kernels(subject)]
     now = ["" if w == first[0] else short_name(ctx.labels[int(w)], 17) for w in found["winner"]]
     rows = [
-        (name, i, float(logit), float(p), winner)
-        for name, (_, i, _), logit, p, winner in zip(
+        (name, subject.layers[s].kernels[i], float(logit), float(p), winner)
+        for name, (s, i, _), logit, p, winner in zip(
             names, kernels(subject), found["logit"], found["probability"], now, strict=True
         )
     ]
@@ -222,7 +222,7 @@ def show_reads(ctx: Context, subject: EmbeddingSubject) -> None:
     titles = [ctx.t("embedding.kernel_short", k=k) for k in layer.kernels]
     chart.show_figure(
         ctx,
-        read_bars(np.stack(shares), names, titles, even, ctx.theme),
+        read_bars(np.stack(shares), names, titles, even, layer.kernels, ctx.theme),
         "reads",
         code=shown_code.reads(ctx, layer.stage),
         table=(("cel", "block", "part", *map(str, layer.kernels)), rows),

@@ -160,7 +160,7 @@ def ablation_line(ctx: Context, subject: EmbeddingSubject, costs: list[Cost]) ->
         )
         for layer in subject.layers
     )
-    worst = min(costs, key=lambda c: c[3])
+    worst = min(costs, key=lambda c: c[2])
     return ctx.t(
         "embedding.short_knock",
         name=ctx.labels[first].split(",")[0],
@@ -168,7 +168,7 @@ def ablation_line(ctx: Context, subject: EmbeddingSubject, costs: list[Cost]) ->
         list=listed,
         k=worst[1],
         cel=worst[0] + 1,
-        logit=signed(worst[3]),
+        points=percentage_points(worst[2]),
     )
 
 

@@ -16,6 +16,7 @@ from cfviz.data.patterns import PATTERNS, SCALES, pattern
 from cfviz.data.samples import gallery
 from cfviz.figures.plots.cards import squares as squares_picture
 from cfviz.figures.plots.embedding import heat, lines, squares
+from cfviz.figures.theme import KERNEL_COLOURS
 from cfviz.geometry import cel_box
 from cfviz.models.probes.embedding import Layer, normalise, responses
 from cfviz.ui.compute.cache import cached
@@ -95,6 +96,7 @@ def show_spectra(ctx: Context, subject: EmbeddingSubject) -> None:
         wavelengths,
         [power[::-1] for _, power in found],
         kernel_titles(ctx, subject, 0),
+        layer.kernels,
         ctx.theme,
         {"x": ctx.t("embedding.axis_wavelength"), "y": ctx.t("embedding.axis_power")},
         marks=centres,
@@ -233,6 +235,7 @@ def show_patterns(ctx: Context, subject: EmbeddingSubject) -> None:
         SCALES,
         found,
         kernel_titles(ctx, subject, stage),
+        layer.kernels,
         ctx.theme,
         {"x": ctx.t(f"embedding.axis_{name}"), "y": ctx.t("embedding.axis_share")},
         even=[n / sum(layer.channels) for n in layer.channels],
@@ -276,7 +279,10 @@ def show_other_embeddings(ctx: Context, subject: EmbeddingSubject) -> None:
     for design in designs:
         total, D = design.macs * H * W, sum(design.channels)
         afford = at_equal_cost(design, budget)
-        seen = [(k * pixels, d / D) for k, d in zip(design.kernels, design.channels, strict=True)]
+        seen = [
+            (k * pixels, d / D, KERNEL_COLOURS[k])
+            for k, d in zip(design.kernels, design.channels, strict=True)
+        ]
         images.append(svg_uri(squares(seen, reach, ctx.theme)))
         pictures.append(squares_picture(seen, reach, ctx.theme))
         sizes = " · ".join(map(str, design.kernels))

@@ -39,6 +39,7 @@ SEQ = "cfviz.lab.seq"
 OTHER = "giant-panda"  # the other photo at first
 GALLERY_BATCH = 4
 PIECE = 16  # changes measured in one turn
+MEASURES = ("probability", "logit")
 END = -1  # the last piece: combines all the others
 
 
@@ -52,6 +53,7 @@ class Experiment:
         how: What a click on a part does, one of `FILLS`.
         other: Id of the photo whose activations "replace" uses.
         at: Which block of each stage shows its attention, "first" or "last".
+        by: What colours and the ranking show of the predicted class, one of `MEASURES`.
         photo: The photo, opened.
         donor_photo: The other photo, opened.
     """
@@ -61,6 +63,7 @@ class Experiment:
     how: str
     other: str
     at: str
+    by: str
     photo: Photo
     donor_photo: Photo
 
@@ -155,12 +158,13 @@ class Ranking:
     Attributes:
         parts: One intervention per part.
         logits: float32 (n, classes).
-        values: The values behind colours and bars: the change of the top class's logit or, if `share`, how
-            far the answer moves towards the other photo's, as a share.
+        values: The change of the top class's logit or, if `share`, how far the answer moves towards the
+            other photo's, as a share.
         share: Whether `values` are shares.
         probs: Probability of the original top class after each change, (n,).
         winners: Top class after each change, (n,).
-        error: Largest difference between the strongest part's logits and those of a separate full forward.
+        error: Largest difference between the strongest part's logits and those of a separate full forward,
+            as a share of the largest logit.
         seconds: Time the measurement took.
     """
 
@@ -172,6 +176,17 @@ class Ranking:
     winners: np.ndarray
     error: float
     seconds: float
+
+    def shown(self, by: str, before: float) -> np.ndarray:
+        """The values behind colours and bars, (n,): `values`, or the change of the probability, in points.
+
+        A logit can change by much where the probability does not, since the other logits change, too.
+
+        Args:
+            by: One of `MEASURES`; shares of the way to another photo's answer are shown either way.
+            before: Probability of the top class without a change.
+        """
+        return self.values if self.share or by == "logit" else 100 * (self.probs - before)
 
 
 @cached(4)
@@ -206,7 +221,8 @@ def experiment_from_link(ctx: Context) -> Experiment:
     ids = [id for id in photos.ids() if id != ctx.settings.photo]
     other = ctx.get("other", OTHER if OTHER in ids else ids[0], ids)
     how, at = ctx.get("how", "zero", FILLS), ctx.get("at", "last", ("first", "last"))
-    return Experiment(ctx, tuple(do), how, other, at, ctx.photo, photos.photo(other))
+    by = ctx.get("by", MEASURES[0], MEASURES)
+    return Experiment(ctx, tuple(do), how, other, at, by, ctx.photo, photos.photo(other))
 
 
 # ---------------------------------------------------------------- every part
@@ -287,7 +303,7 @@ def _together(
         values = moved_towards(logits, before, other.logits)
     worst = int(np.abs(values).argmax())
     whole = experiment.run((every[worst],), means, donor).logits
-    error = float(np.abs(whole - logits[worst]).max())
+    error = float(np.abs(whole - logits[worst]).max() / np.abs(whole).max())
     return Ranking(tuple(every), logits, values, share, probs, winners, error, seconds)
 
 
@@ -315,7 +331,8 @@ def _data(experiment: Experiment) -> dict[str, Any]:
     if ranking is not None:
         now = ["" if w == first else short_name(ctx.labels[int(w)]) for w in ranking.winners]
         probs = [percent(float(p)) for p in ranking.probs]
-        found = board([part_address(one) for one in ranking.parts], ranking.values, probs, now)
+        values = ranking.shown(experiment.by, experiment.before.top(1)[0][2])
+        found = board([part_address(one) for one in ranking.parts], values, probs, now)
         if ranking.share:
             label = short_name(ctx.labels[experiment.other_trace().top(1)[0][0]])
     return {
@@ -325,7 +342,7 @@ def _data(experiment: Experiment) -> dict[str, Any]:
         "seq": st.session_state.get(SEQ, 0),
         **found,
         "measured": experiment.how,
-        "share": bool(ranking and ranking.share),
+        "unit": "share" if ranking and ranking.share else experiment.by,
         "waits": not quick(experiment.model, experiment.ctx.settings.sides),
         "label": label,
     }

@@ -31,6 +31,7 @@ from cfviz.words import percent, scientific, short_name, signed
 from . import shown_code
 from .experiment import (
     BOARD,
+    MEASURES,
     Experiment,
     Ranking,
     experiment_from_link,
@@ -100,8 +101,13 @@ def _measured(experiment: Experiment) -> bool:
 
 
 def _controls(experiment: Experiment) -> None:
-    """The choice of the other photo, if one is needed."""
+    """The choice of what colours and ranking show, and of the other photo, if one is needed."""
     ctx = experiment.ctx
+    st.session_state["lab.by"] = experiment.by
+    st.segmented_control(
+        ctx.t("lab.by"), MEASURES, format_func=lambda by: ctx.t(f"lab.by_{by}"), key="lab.by", required=True,
+        on_change=lambda: ctx.put(by=st.session_state["lab.by"]),
+    )  # fmt: skip
     if experiment.how != "replace" and not any(
         one.how == "replace" and one.value is None for one in experiment.do
     ):
@@ -265,9 +271,14 @@ def _received(trace: Trace, point: str) -> np.ndarray:
 def show_ranking(experiment: Experiment, ranking: Ranking) -> None:
     """The parts that matter most."""
     ctx = experiment.ctx
-    order = by_magnitude(ranking.values)[:LIMIT]
+    values = ranking.shown(experiment.by, experiment.before.top(1)[0][2])
+    order = by_magnitude(values)[:LIMIT]
     names = [part_name(ranking.parts[i], ctx.lang) for i in order]
-    axis, unit = ("lab.axis_share", "%") if ranking.share else ("lab.axis_first", "")
+    axis, unit = ("lab.axis_first", "")
+    if ranking.share:
+        axis, unit = "lab.axis_share", "%"
+    elif experiment.by == "probability":
+        axis, unit = "lab.axis_points", ctx.t("lab.points")
     first = experiment.before.top(1)[0][0]
     fields = {
         "label": short_name(ctx.labels[first]),
@@ -283,7 +294,7 @@ def show_ranking(experiment: Experiment, ranking: Ranking) -> None:
     ]
     chart.show_figure(
         ctx,
-        change_bars(names, ranking.values[order].tolist(), ctx.theme, ctx.t(axis, **fields), unit),
+        change_bars(names, values[order].tolist(), ctx.theme, ctx.t(axis, **fields), unit),
         "ranks",
         code=shown_code.effects(experiment),
         table=(("part", "intervention", "share" if ranking.share else "logit", "probability", "first"), rows),

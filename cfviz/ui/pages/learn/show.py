@@ -260,7 +260,7 @@ def _board(ctx: Context, now: StepState) -> None:
     data = board_frame(ctx) | found
     data |= {
         "do": to_url(parts) if swap and not now.open else "", "how": "zero", "seq": 0, "measured": "zero",
-        "share": False, "waits": False, "label": short_name(ctx.labels[now.scene.trace().top(1)[0][0]]),
+        "unit": "logit", "waits": False, "label": short_name(ctx.labels[now.scene.trace().top(1)[0][0]]),
         "quiz": quiz,
     }  # fmt: skip
     LAB.show(data, name=name, on_commit=commit)
