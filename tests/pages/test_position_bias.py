@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -59,6 +60,27 @@ def test_a_rectangle_with_lda_over_the_whole_map_has_its_groups_costs_and_answer
     assert all(cells[-1].endswith("% |") for cells in rows.values())  # all have pairs beyond training
     page.selectbox(key="position_bias.at").set_value(224).run()
     assert not page.exception
+
+
+def test_resized_windows_begin_with_the_groups_of_the_input(tiny_model: Any) -> None:
+    """Where they are larger than in training; what the link says comes first, and it names what differs."""
+    model = tiny_model(lda="whole")
+    trace = SimpleNamespace(size=(320, 448))
+    places = [(s, b) for s in range(4) for b in range(2)]
+    found = tuple(block_bias(model, s, b, "sda") for s, b in places)
+    subject: Any = SimpleNamespace(model=model, trace=trace, places=places, blocks=found)
+    link: dict[str, int] = {"stage": 1, "block": 2}
+    ctx: Any = SimpleNamespace(get=lambda name, default, _: link.get(name, default), put=link.update)
+    sides = surfaces.selection_from_link(ctx, subject)
+    assert (sides["block"], sides["Gh"], sides["Gw"]) == (1, 10, 14)
+    link["block"] = 1
+    sides = surfaces.selection_from_link(ctx, subject)
+    assert (sides["Gh"], sides["Gw"]) == (14, 14)  # SDA keeps its groups: the usual beginning
+    surfaces.write_selection(ctx, subject, {"block": 1, "head": 0, "Gh": 10, "Gw": 14})
+    assert "Gh" not in link
+    surfaces.write_selection(ctx, subject, {"block": 1, "head": 0, "Gh": 14, "Gw": 14})
+    assert link["Gh"] == 14
+    assert surfaces.selection_from_link(ctx, subject)["Gh"] == 14
 
 
 def test_a_detector_has_no_untrained_offsets_where_its_training_is_not_recorded(tiny_model: Any) -> None:

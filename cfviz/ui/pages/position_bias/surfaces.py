@@ -144,7 +144,8 @@ def _code(ctx: Context, subject: BiasSubject, part: str) -> str:
     here = selection_from_link(ctx, subject)
     s, b = subject.places[here["block"]]
     photo = photo_code(ctx.settings.photo)
-    return CODE[part].format(model=model_code(subject.model), photo=photo, s=s, b=b, G=here["Gh"])
+    fields = {"s": s, "b": b, "kind": "lda" if b % 2 else "sda", "Gh": here["Gh"], "Gw": here["Gw"]}
+    return CODE[part].format(model=model_code(subject.model), photo=photo, **fields)
 
 
 def _table(subject: BiasSubject) -> tuple[tuple[str, ...], list[tuple[Any, ...]]]:
@@ -194,14 +195,15 @@ assert (bias == pair_bias(table.T.reshape(3, 2 * G - 1, 2 * G - 1))).all()
     "resized": """
 import cfviz
 from cfviz.analysis.position_bias import untrained_offsets
-from cfviz.models.probes.position_bias import bias_table, table_of
+from cfviz.models.probes.position_bias import bias_table, table_of, trained_side
 
 model = {model}
-pos, trained, G = model.layers[{s}].blocks[{b}].attn.pos, model.group_size[{s}], {G}
-table = table_of(pos, trained)                            # (2*trained-1)^2, nH: at the trained group size
-own = bias_table(pos, "own", trained, G)                  # (2G-1)^2, nH: from the DPB, or a table resized
-resized = bias_table(pos, "bicubic", trained, G)          # or "clamp", "cut", "none"; a DPB also "rescaled"
-far = untrained_offsets(G, G, model.trained_group[{s}]).reshape(-1)  # offsets never seen in training
-(own - resized)[far].abs().max()
+pos, trained, G = model.layers[{s}].blocks[{b}].attn.pos, model.group_size[{s}], ({Gh}, {Gw})
+table = table_of(pos, trained)                    # (2*trained-1)^2, nH: at the trained group size
+own = bias_table(pos, "own", trained, G)          # (2Gh-1)*(2Gw-1), nH: from the DPB, or a table resized
+resized = bias_table(pos, "bicubic", trained, G)  # or "clamp", "cut", "none"; a DPB also "rescaled"
+(own - resized).abs().max()
+known = trained_side(model, {s}, "{kind}")  # the largest groups of training; None if that is not recorded
+untrained_offsets(*G, known or max(G)).mean()  # the share of offsets never seen in training
 """,
 }
