@@ -248,16 +248,21 @@ def _connected(scope: Scope, receive: Receive, send: Send) -> Iterator[Receive]:
     _bound(getattr(receive, "__self__", None))
     pace, asked = Bucket(*MESSAGES), False
 
+    async def end(code: int, why: str) -> Message:
+        _log.warning("closed a connection that %s", why)
+        await send({"type": "websocket.close", "code": code})
+        return {"type": "websocket.disconnect", "code": code}
+
     async def pacing() -> Message:
         nonlocal asked
         try:
             message = await (receive() if asked else asyncio.wait_for(receive(), SILENT))
         except TimeoutError:
-            _log.warning("closed a connection that asked for no page")
-            await send({"type": "websocket.close", "code": 1008})
-            return {"type": "websocket.disconnect", "code": 1008}
+            return await end(1008, "asked for no page")
         if message["type"] == "websocket.receive":
             asked = True
+            if message.get("bytes") is None:  # Streamlit would leave a traceback in the log
+                return await end(1003, "sent text, as no page does")
             await asyncio.sleep(pace.take(1 + len(message.get("bytes") or b"") / HEAVY))
         return message
 

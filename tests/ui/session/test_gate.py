@@ -445,7 +445,7 @@ def test_a_connection_without_a_request_is_ended(monkeypatch: pytest.MonkeyPatch
     assert asyncio.run(talk()).count(b"200 OK") == (b"Host" in begun)
 
 
-def test_a_websocket_that_asks_for_no_page_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_websocket_that_asks_for_no_page_or_sends_text_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(gate, "SILENT", 0.02)
     monkeypatch.setattr(gate, "_arrivals", {})
     said: list[Any] = []
@@ -470,3 +470,6 @@ def test_a_websocket_that_asks_for_no_page_is_ended(monkeypatch: pytest.MonkeyPa
     assert not said, "who has asked for a page may read it for as long as he likes"
     assert asyncio.run(talk(begin)) == ["websocket.connect", "websocket.disconnect"]
     assert said == [{"type": "websocket.close", "code": 1008}]
+    text = {"type": "websocket.receive", "text": "hello"}
+    assert asyncio.run(talk(begin, click, text))[2] == "websocket.disconnect"
+    assert said[1:] == [{"type": "websocket.close", "code": 1003}]
