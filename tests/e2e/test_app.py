@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 from playwright.sync_api import expect
 
-from tests.conftest import App, settle
+from tests.conftest import App, settle, soon
 
 pytestmark = pytest.mark.browser
 Open = Callable[..., Any]
@@ -45,6 +45,29 @@ def test_home_draws_the_model_and_follows_the_pointer(app: App, open_page: Open)
         if frame.locator("canvas").evaluate("c => c.toDataURL()") != before:
             break
     assert frame.locator("canvas").evaluate("c => c.toDataURL()") != before
+
+
+def test_a_crop_is_dragged_and_moved_with_the_arrow_keys(app: App, open_page: Open) -> None:
+    page = open_page(app.url("predict", lang="en", size="96x320"))
+    frame = page.locator(".crop-host svg").first
+    frame.scroll_into_view_if_needed()
+    box = frame.bounding_box()
+    x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+    page.mouse.move(x, y)
+    page.mouse.down()
+    page.mouse.move(x, y - 0.2 * box["height"], steps=4)
+    page.mouse.up()
+    page.wait_for_url(re.compile("centre="))
+
+    def down() -> float:
+        return float(re.search(r"centre=[\d.]+(?:,|%2C)([\d.]+)", page.url)[1])  # type: ignore[index]
+
+    dragged = down()
+    assert dragged == pytest.approx(0.3, abs=0.02)
+    settle(page)
+    page.locator(".crop-host svg").first.press("ArrowDown")
+    soon(page, lambda: down() > dragged + 0.02, True)
+    assert "size=96x320" in page.url
 
 
 def test_the_photo_strip_picks_and_the_link_restores_it(app: App, open_page: Open) -> None:

@@ -165,16 +165,18 @@ def test_padding_gets_no_attention_and_is_marked(tiny_model, figure) -> None:
     assert where.inner_text().endswith("group 1 of 100, 49 keys")
 
 
-def test_pointing_lights_the_group_under_the_pointer(tiny_model, figure) -> None:
-    trace = traced(tiny_model, (224, 224))
-    page = figure(packed(trace, block=1))
+@pytest.mark.parametrize("size", [(224, 224), (192, 640)])
+def test_pointing_lights_the_group_under_the_pointer(tiny_model, figure, size: tuple[int, int]) -> None:
+    trace = traced(tiny_model, size)
+    page, g = figure(packed(trace, block=1)), trace.grouping(0, 1)
     box = page.locator(".over").bounding_box()
-    for row, col in [(0, 0), (17, 40), (55, 55), (30, 3)]:
+    assert box["width"] / box["height"] == pytest.approx(g.Wp / g.Hp, rel=0.02), "the photo is distorted"
+    for row, col in [(0, 0), (17, 40), (g.H - 1, g.W - 1), (30, 3)]:
         page.mouse.move(
-            box["x"] + (col + 0.5) * box["width"] / 56, box["y"] + (row + 0.5) * box["height"] / 56
+            box["x"] + (col + 0.5) * box["width"] / g.Wp, box["y"] + (row + 0.5) * box["height"] / g.Hp
         )
         read = "(({ state: s, frame: f }) => [s.row, s.col, f.group])(document.querySelector('.cf').figure)"
-        group, _ = trace.grouping(0, 1).group_of(row, col)
+        group, _ = g.group_of(row, col)
         soon(page, lambda read=read: page.evaluate(read), [row, col, group])
 
 
