@@ -7,6 +7,7 @@ import { colours, css, shade, Tile, VEIL } from "../shared/paint.js";
 
 const NOWHERE = 0xffffffff;
 const STEPS = 65535;
+const CELLS = 60; // across a small map, which is drawn 60 pixels wide
 
 /** The group of each token, the keys it may score, and their probabilities. */
 export class Layer {
@@ -115,7 +116,8 @@ export class SideView {
         ),
       ),
     );
-    for (const tile of this.tiles) tile.size(layer.W, layer.H);
+    this.step = Math.ceil(layer.W / CELLS); // tokens per cell of a tile
+    for (const tile of this.tiles) tile.size(Math.ceil(layer.W / this.step), Math.ceil(layer.H / this.step));
     this.heads.hidden = rows.length < 2;
   }
 
@@ -210,14 +212,22 @@ export class SideView {
   }
 
   small(look, top, tables) {
-    const { layer } = this;
+    const { layer, step } = this;
     const r = layer.reduction;
     this.tiles.forEach((tile, i) => {
-      tile.cells.fill(0);
+      const wide = tile.canvas.width;
+      const levels = new Int16Array(tile.cells.length).fill(-1); // the strongest of each cell's tokens
       look.keys.forEach((place, n) => {
-        const colour = tables.heat[shade(layer.prob(look.token, i - 1, look.index[n]), top)];
-        for (let a = 0; a < r; a++) tile.cells.fill(colour, place + a * layer.W, place + a * layer.W + r);
+        const level = shade(layer.prob(look.token, i - 1, look.index[n]), top);
+        const [row, col] = [Math.floor(place / layer.W), place % layer.W];
+        for (let a = 0; a < r; a++) {
+          for (let b = 0; b < r; b++) {
+            const at = Math.floor((row + a) / step) * wide + Math.floor((col + b) / step);
+            if (level > levels[at]) levels[at] = level;
+          }
+        }
       });
+      levels.forEach((level, at) => (tile.cells[at] = level < 0 ? 0 : tables.heat[level]));
       tile.show();
     });
     this.choice.choose(this.head + 1);

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import streamlit as st
+from PIL import Image
 
 from cfviz.figures.live import attention, embedding, position_bias
 from cfviz.figures.plots.lab import board
@@ -119,7 +120,11 @@ def _living(ctx: Context, now: StepState) -> None:
     units, stride, place = _units(now)
     key = (now.step.figure, *(unit.grouping for unit in units), ctx.lang)
     name = now.name(*key)
-    packed = _packed(now.source, name, ctx.lang, stride, units, now.scene.trace().crop)
+    photo = now.scene.trace().crop
+    assert photo is not None  # traces of photos have one
+    if now.step.figure == "map":
+        photo = _middle(photo)
+    packed = _packed(now.source, name, ctx.lang, stride, units, photo)
     question, pointed = now.question, now.question.kind in ("token", "tokens")
     heads = now.step.ask == "farthest_head"
     answer = sorted(question.good if pointed else question.marks)
@@ -136,6 +141,13 @@ def _living(ctx: Context, now: StepState) -> None:
     _listening = _listen(name, now)
     living_figure(packed, name=name, on_commit=_listening, driver=False)
     _drive(name, now, to, quiz)
+
+
+def _middle(photo: Image.Image) -> Image.Image:
+    """The middle of a photo as a square, on which a made-up square map lies undistorted."""
+    side = min(photo.size)
+    left, top = (photo.width - side) // 2, (photo.height - side) // 2
+    return photo.crop((left, top, left + side, top + side))
 
 
 def _units(now: StepState) -> tuple[list[attention.Unit], float, dict[str, int]]:
