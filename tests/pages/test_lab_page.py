@@ -147,7 +147,9 @@ def test_parts_are_ranked_by_probability_and_a_logit_that_changes_nothing_comes_
     before = np.array([10.0, 3.0], np.float32)
     moved, probs, winners = answer_changes(logits, before)
     ranking = experiment.Ranking((), logits, moved, False, probs, winners, 0.0, 0.0)
-    p = float(softmax(before)[0])
-    assert by_magnitude(ranking.shown("logit", p)).tolist() == [0, 1]
-    assert by_magnitude(ranking.shown("probability", p)).tolist() == [1, 0]
-    assert ranking.shown("probability", p)[1] == pytest.approx(100 * (softmax(logits[1])[0] - p))
+    assert by_magnitude(ranking.shown("logit", before, 0)).tolist() == [0, 1]
+    assert by_magnitude(ranking.shown("probability", before, 0)).tolist() == [1, 0]
+    points = 100 * (softmax(logits[1])[0] - softmax(before)[0])
+    assert ranking.shown("probability", before, 0)[1] == pytest.approx(points)
+    assert ranking.shown("probability", before, 1)[1] == pytest.approx(-points), "two classes share the whole"
+    assert ranking.shown("logit", before, 1).tolist() == [-5, 4]

@@ -264,3 +264,19 @@ def test_shuffled_weights_are_announced_above_the_figure() -> None:
     parts = list(app.main)
     warned = next(i for i, one in enumerate(parts) if "shuffled" in str(getattr(one, "value", "")))
     assert parts[warned + 1].type == "bidi_component", "the figure comes next"
+
+
+@pytest.mark.parametrize("page", ["lab", "attention"])
+def test_any_class_can_be_explained(page: str) -> None:
+    app = run(page, lang="en", size="160", photo="worms-cathedral")
+    box = app.selectbox(key=f"{page}.class")
+    assert box.value == -1
+    assert box.options[0].startswith("the predicted one: ")
+    assert len(box.options) == 21
+    box.select_index(1 + labels("imagenette20").index("tench")).run()
+    assert not app.exception
+    assert first(app.query_params["class"]) == "0"
+    assert app.selectbox(key=f"{page}.class").value == 0
+    if page == "attention":
+        assert "support **tench**" in said(app)
+    assert run(page, lang="en", size="160", **{"class": "999"}).selectbox(key=f"{page}.class").value == -1

@@ -55,6 +55,33 @@ def show_known(
             _listed(ctx, names, place)
 
 
+def class_of_link(ctx: Context) -> int:
+    """Index of the class to explain that the reader chose on this page; -1 for the predicted one."""
+    return ctx.get("class", -1, range(len(ctx.labels)))
+
+
+def choose_class(ctx: Context, trace: Trace) -> int:
+    """Let the reader search all classes for the one to explain; the link keeps the choice.
+
+    Args:
+        ctx: The page.
+        trace: The prediction, whose top class is explained until the reader chooses another.
+
+    Returns:
+        The index of the class.
+    """
+    names, first, key = ctx.labels, trace.top(1)[0][0], f"{ctx.name}.class"
+    st.session_state[key] = class_of_link(ctx)
+    predicted = ctx.t("answer.explain_first", name=names[first])
+    st.selectbox(
+        ctx.t("answer.explain"), range(-1, len(names)), key=key, width=320,
+        format_func=lambda index: predicted if index < 0 else names[index],
+        on_change=lambda: ctx.put(**{"class": st.session_state[key]}),
+    )  # fmt: skip
+    chosen = class_of_link(ctx)
+    return first if chosen < 0 else chosen
+
+
 @st.fragment
 def _listed(ctx: Context, names: Sequence[str], place: str) -> None:
     """The classes; a long list can be searched."""

@@ -18,7 +18,7 @@ from cfviz.ui.compute.cache import cached, cached_with_trace
 from cfviz.ui.context import Context
 from cfviz.ui.session import forms, photos
 from cfviz.ui.widgets import chart
-from cfviz.ui.widgets.answer import show_answer_line
+from cfviz.ui.widgets.answer import choose_class, show_answer_line
 from cfviz.ui.widgets.chart import let_the_browser_paint, show_hint
 from cfviz.ui.widgets.figure import about_to_appear, committed, follow_up, living_figure, move_to
 from cfviz.ui.widgets.takeaway import take_away
@@ -350,7 +350,7 @@ def show_relevance(ctx: Context, subject: AttentionSubject) -> None:
     if warn_without_answer(ctx):
         return
     trace = subject_of(ctx).trace
-    target = trace.top(1)[0][0]
+    target = choose_class(ctx, trace)
     show_hint(t("attention.relevance_look", name=ctx.labels[target]))
     show_answer_line(ctx, trace)
     key = f"cfviz.attention.relevance.{subject.source}"

@@ -23,6 +23,7 @@ from cfviz.models.interventions.apply import apply, needed
 from cfviz.models.interventions.effects import collect, effects, parts
 from cfviz.models.interventions.language import FILLS, Intervention, check, from_url, to_url
 from cfviz.run import inspect
+from cfviz.stats import softmax
 from cfviz.trace import Trace
 from cfviz.ui.compute import cache, keys
 from cfviz.ui.compute.background import in_pieces
@@ -31,6 +32,7 @@ from cfviz.ui.context import Context
 from cfviz.ui.figures.lab_board import board_frame, part_address
 from cfviz.ui.session import forms, photos, queue
 from cfviz.ui.session.plain import plain
+from cfviz.ui.widgets.answer import class_of_link
 from cfviz.ui.widgets.figure import LAB, committed
 from cfviz.words import percent, short_name
 
@@ -53,7 +55,7 @@ class Experiment:
         how: What a click on a part does, one of `FILLS`.
         other: Id of the photo whose activations "replace" uses.
         at: Which block of each stage shows its attention, "first" or "last".
-        by: What colours and the ranking show of the predicted class, one of `MEASURES`.
+        by: What colours and the ranking show of the class to explain, one of `MEASURES`.
         photo: The photo, opened.
         donor_photo: The other photo, opened.
     """
@@ -89,6 +91,12 @@ class Experiment:
     def active(self) -> tuple[Intervention, ...]:
         """The interventions that are switched on."""
         return tuple(one for one in self.do if one.on)
+
+    @property
+    def target(self) -> int:
+        """Index of the class to explain: the chosen one, else the predicted one."""
+        chosen = class_of_link(self.ctx)
+        return self.before.top(1)[0][0] if chosen < 0 else chosen
 
     @cached_property
     def before(self) -> Trace:
@@ -177,16 +185,22 @@ class Ranking:
     error: float
     seconds: float
 
-    def shown(self, by: str, before: float) -> np.ndarray:
-        """The values behind colours and bars, (n,): `values`, or the change of the probability, in points.
+    def shown(self, by: str, before: np.ndarray, target: int) -> np.ndarray:
+        """The values behind colours and bars, (n,): shares, or what each change does to a class.
 
         A logit can change by much where the probability does not, since the other logits change, too.
 
         Args:
-            by: One of `MEASURES`; shares of the way to another photo's answer are shown either way.
-            before: Probability of the top class without a change.
+            by: "probability", in percentage points, or "logit"; shares of the way to another photo are
+                shown either way.
+            before: Logits without a change, (classes,).
+            target: Index of the class.
         """
-        return self.values if self.share or by == "logit" else 100 * (self.probs - before)
+        if self.share:
+            return self.values
+        if by == "logit":
+            return self.logits[:, target].astype(float) - before[target]
+        return 100 * (softmax(self.logits)[:, target] - softmax(before)[target])
 
 
 @cached(4)
@@ -327,11 +341,12 @@ def _data(experiment: Experiment) -> dict[str, Any]:
     ranking = measured_ranking(experiment)
     found: dict[str, Any] = {"effects": None, "top": 1.0}
     first = experiment.before.top(1)[0][0]
-    label = short_name(ctx.labels[first])
+    target = experiment.target
+    label = short_name(ctx.labels[target])
     if ranking is not None:
         now = ["" if w == first else short_name(ctx.labels[int(w)]) for w in ranking.winners]
-        probs = [percent(float(p)) for p in ranking.probs]
-        values = ranking.shown(experiment.by, experiment.before.top(1)[0][2])
+        probs = [percent(float(p)) for p in softmax(ranking.logits)[:, target]]
+        values = ranking.shown(experiment.by, experiment.before.logits, target)
         found = board([part_address(one) for one in ranking.parts], values, probs, now)
         if ranking.share:
             label = short_name(ctx.labels[experiment.other_trace().top(1)[0][0]])

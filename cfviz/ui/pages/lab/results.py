@@ -16,13 +16,14 @@ from cfviz.figures.plots.lab import LIMIT, change_bars, differences, same_colour
 from cfviz.figures.plots.predictions import top_bars
 from cfviz.measured import part_name, quick
 from cfviz.models.interventions.language import to_url
+from cfviz.stats import softmax
 from cfviz.trace import Trace
 from cfviz.ui.compute import cache
 from cfviz.ui.context import Context
 from cfviz.ui.figures.lab_board import part_address
 from cfviz.ui.session import photos, state
 from cfviz.ui.widgets import chart
-from cfviz.ui.widgets.answer import show_answer_line
+from cfviz.ui.widgets.answer import choose_class, show_answer_line
 from cfviz.ui.widgets.photos import photo_title
 from cfviz.ui.widgets.takeaway import take_away
 from cfviz.ui.widgets.weights import warn_without_answer, weights_line
@@ -103,6 +104,7 @@ def _measured(experiment: Experiment) -> bool:
 def _controls(experiment: Experiment) -> None:
     """The choice of what colours and ranking show, and of the other photo, if one is needed."""
     ctx = experiment.ctx
+    choose_class(ctx, experiment.before)
     st.session_state["lab.by"] = experiment.by
     st.segmented_control(
         ctx.t("lab.by"), MEASURES, format_func=lambda by: ctx.t(f"lab.by_{by}"), key="lab.by", required=True,
@@ -271,33 +273,34 @@ def _received(trace: Trace, point: str) -> np.ndarray:
 def show_ranking(experiment: Experiment, ranking: Ranking) -> None:
     """The parts that matter most."""
     ctx = experiment.ctx
-    values = ranking.shown(experiment.by, experiment.before.top(1)[0][2])
+    values = ranking.shown(experiment.by, experiment.before.logits, experiment.target)
     order = by_magnitude(values)[:LIMIT]
     names = [part_name(ranking.parts[i], ctx.lang) for i in order]
-    axis, unit = ("lab.axis_first", "")
+    axis, unit, column = "lab.axis_first", "", "logit"
     if ranking.share:
-        axis, unit = "lab.axis_share", "%"
+        axis, unit, column = "lab.axis_share", "%", "share"
     elif experiment.by == "probability":
-        axis, unit = "lab.axis_points", ctx.t("lab.points")
+        axis, unit, column = "lab.axis_points", ctx.t("lab.points"), "points"
     first = experiment.before.top(1)[0][0]
     fields = {
-        "label": short_name(ctx.labels[first]),
+        "label": short_name(ctx.labels[experiment.target]),
         "how": ctx.t(f"lab.figure.how_{experiment.how}"),
         "best": names[0],
         "n": len(ranking.parts),
         "seconds": f"{ranking.seconds:.1f}",
         "turned": int((ranking.winners != first).sum()),
     }
+    chances = softmax(ranking.logits)[:, experiment.target]
     rows = [
         (part_address(one), to_url((one,)), float(v), float(p), ctx.labels[int(w)])
-        for one, v, p, w in zip(ranking.parts, ranking.values, ranking.probs, ranking.winners, strict=True)
+        for one, v, p, w in zip(ranking.parts, values, chances, ranking.winners, strict=True)
     ]
     chart.show_figure(
         ctx,
         change_bars(names, values[order].tolist(), ctx.theme, ctx.t(axis, **fields), unit),
         "ranks",
         code=shown_code.effects(experiment),
-        table=(("part", "intervention", "share" if ranking.share else "logit", "probability", "first"), rows),
+        table=(("part", "intervention", column, "probability", "first"), rows),
         **fields,
     )
 

@@ -10,6 +10,7 @@ from cfviz.models.interventions.language import dump
 from cfviz.ui.compute.models import model_code
 from cfviz.ui.session.photos import photo_code
 from cfviz.ui.session.state import Settings
+from cfviz.ui.widgets.answer import class_of_link
 
 from .experiment import Experiment
 
@@ -81,21 +82,27 @@ donor = cfviz.inspect({other}, model, size={s.elsewhere.framing_code}, watch=wat
             ", donor=donor",
         ),
     }.get(experiment.how, ("", ""))
+    target = "plain.argmax()" if class_of_link(experiment.ctx) < 0 else experiment.target
+    measure = {
+        "probability": "100 * (softmax(logits)[target] - softmax(plain)[target])",
+        "logit": "logits[target] - plain[target]",
+    }[experiment.by]
     return f"""
 import cfviz
 from cfviz.data.images import load_image, prepare
 from cfviz.data.samples import sample
 from cfviz.models.interventions.effects import effects, parts
+from cfviz.stats import softmax
 
 model = {model_code(experiment.model)}
 x = prepare(load_image({photo}), {s.framing_code}).tensor
 every = parts(model, "{experiment.how}", {s.sides})
 {extra}
 plain, *changed = effects(model, x, [(), *((part,) for part in every)]{arguments})
-winner = plain.argmax()
-order = sorted(zip(changed, every), key=lambda pair: pair[0][winner])
-for logits, part in order[:10]:
-    print(part.to_url(), logits[winner] - plain[winner])
+target = {target}
+found = [({measure}, part) for logits, part in zip(changed, every)]
+for change, part in sorted(found, key=lambda one: -abs(one[0]))[:10]:
+    print(part.to_url(), change)
 """
 
 
