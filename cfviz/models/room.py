@@ -2,21 +2,32 @@
 
 Weights set their own groups, a link sets its own partition, a reader chooses the input: together they may
 request tensors of gigabytes from a file of megabytes. One limit holds for everything a reader supplies;
-callers of the library decide for themselves. For comparison, the largest variant has 52 million attention
+callers of the library decide for themselves. A forward that keeps no attention does not hold it in memory
+either: `forward_bytes` estimates what it takes. For comparison, the largest variant has 52 million attention
 weights at 448 px, and 534 million with groups of 28.
 """
 
 from __future__ import annotations
 
+from typing import Any
+
 from cfviz.geometry import Grouping, map_sizes
 
 from .crossformer import CrossFormer
+from .crossformer.bias_cache import BiasCache
 
-__all__ = ["ALL", "KEPT", "MOST_CLASSES", "attention_weights", "check_all", "check_room", "check_tensor"]
+__all__ = [
+    "ALL", "KEPT", "MOST_CLASSES", "attention_weights", "check_all", "check_room", "check_tensor",
+    "forward_bytes",
+]  # fmt: skip
 
+TOKEN, IN_GROUPS = 10, 8  # tensors as large as the map, and as the padded map, that exist at once
+IMAGE = 330  # numbers per token of the first stage that do not depend on its channels
+SLACK = 4_000_000  # bytes that any forward takes
 LARGE = 200_000_000  # numbers in one tensor of one photo: 800 MB
 ALL = 600_000_000  # total attention weights of all blocks in a forward
 KEPT = 150_000_000  # the same if a page keeps them all: 600 MB
+FORWARD = 2_400_000_000  # bytes of a forward that keeps nothing
 MOST_CLASSES = 25_000  # ImageNet-22k has 21,843
 
 
@@ -73,15 +84,65 @@ def attention_weights(model: CrossFormer, height: int, width: int) -> int:
     return total
 
 
-def check_room(model: CrossFormer, height: int, width: int, most: int = ALL) -> None:
+def forward_bytes(model: CrossFormer, height: int, width: int) -> int:
+    """Estimate the peak memory of a forward of one photo on a CPU, beyond the model, in bytes.
+
+    It counts what grows with the map (tokens, their groups, the hidden layer of the MLP), the position bias
+    of the block that needs most, those kept from the blocks before it, and a copy of the largest
+    convolution's weights. For nano, Small and Base at 224, 448 and 800 x 1216 px, in both forms of long
+    distance attention, it is 0.9 to 1.5 times what was measured.
+
+    Args:
+        model: Set to the groups that the forward would use.
+        height, width: Of the input, in pixels.
+    """
+    most = kept = 0
+    known: set[tuple[int, int]] = set()
+    for s, (stage, (H, W)) in enumerate(zip(model.stages, map_sizes(height, width), strict=True)):
+        for block in stage.block_list:
+            g, heads, C = block.groups(H, W), block.attn.num_heads, block.norm1.normalized_shape[0]
+            if (g.Gh, g.Gw) not in known:
+                known.add((g.Gh, g.Gw))
+                kept += 8 * g.N**2  # the offset of every pair
+            bias = 4 * heads * g.N**2
+            masked = bias * _patterns(g.H, g.Gh, g.I) * _patterns(g.W, g.Gw, g.I) if g.padded else 0
+            tokens = max(H * W * (TOKEN * C + (0 if s else IMAGE)), g.Hp * g.Wp * IN_GROUPS * C)
+            most = max(most, kept + 4 * tokens + bias + masked)
+            kept += made if (made := masked or bias) <= BiasCache.BYTES else 0
+    return most + SLACK + 4 * max(conv.weight.numel() for conv in _convolutions(model))
+
+
+def _patterns(side: int, G: int, I: int) -> int:  # noqa: E741
+    """How many different numbers of members along one side are tokens rather than padding."""
+    regions = -(-side // (G * I))
+    rest = side - (regions - 1) * G * I
+    return len({rest // I, -(-rest // I), *([G] if regions > 1 else [])})
+
+
+def _convolutions(model: CrossFormer) -> list[Any]:
+    found: list[Any] = [*model.patch_embed.projs]
+    for stage in model.stages:
+        found += [] if stage.downsample is None else [*stage.downsample.reductions]
+    return found
+
+
+def check_room(model: CrossFormer, height: int, width: int, most: int | None = None) -> None:
     """Refuse a forward that would take gigabytes.
 
     Args:
         model: Set to the groups that the forward would use.
         height, width: Of the input, in pixels.
-        most: Limit on the attention weights of all blocks together.
+        most: Limit on the attention weights of all blocks together, if they are kept.
 
     Raises:
-        ValueError: If one tensor, or the attention of all blocks together, is too large.
+        ValueError: If the attention of one block is too large to look at, that of all blocks to keep, or the
+            forward itself.
     """
-    check_all(attention_weights(model, height, width), most)
+    weights = attention_weights(model, height, width)
+    if most is not None:
+        check_all(weights, most)
+    if (needed := forward_bytes(model, height, width)) > FORWARD:
+        raise ValueError(
+            f"an input of {height} x {width} pixels needs {needed / 1e9:.1f} GB for one photo; expected no "
+            f"more than {FORWARD / 1e9:.1f} GB: choose smaller groups or a smaller input"
+        )

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import time
+from typing import Any
 
 import pytest
 import torch
 
+from cfviz.geometry import lsda
 from cfviz.models import room
 from cfviz.models.crossformer import CrossFormer
 from cfviz.models.interventions.language import check, from_url
@@ -40,6 +44,59 @@ def test_groups_that_need_gigabytes_are_refused_beforehand(G: list[int], I: list
     with pytest.raises(ValueError, match="expected no more than"):
         room.check_room(model, 448, 448, room.KEPT)
     assert time.process_time() - began < 2
+
+
+def test_an_input_that_fits_is_not_refused_for_attention_that_nobody_keeps() -> None:
+    """Base at 800 x 1216 px, as in a detector, takes 0.4 GB; its attention would take 2.7 GB."""
+    model = empty("crossformer_base", lda="whole")
+    room.check_room(model, 800, 1216)
+    assert 250e6 < room.forward_bytes(model, 800, 1216) < 500e6
+    with pytest.raises(ValueError, match="attention weights for one photo"):
+        room.check_room(model, 800, 1216, room.KEPT)
+    with pytest.raises(ValueError, match=r"2048 x 4096 pixels needs .* GB for one photo; expected no more"):
+        room.check_room(empty("crossformer_base"), 2048, 4096)
+
+
+@pytest.mark.parametrize("lda", ["regions", "whole"])
+@pytest.mark.parametrize(("H", "W"), [(56, 56), (50, 76), (13, 40), (40, 41), (7, 30)])
+def test_the_masks_of_a_padded_map_are_counted_without_making_them(H: int, W: int, lda: Any) -> None:
+    for block in range(2):
+        g = lsda(H, W, block, 7, 3, lda)
+        known = room._patterns(g.H, g.Gh, g.I) * room._patterns(g.W, g.Gw, g.I)
+        assert known == len(g.patterns[0])
+
+
+MEASURE = """
+import ctypes, gc, sys, torch
+from cfviz.models.crossformer import CrossFormer
+from cfviz.models.room import forward_bytes
+from cfviz.models.variants import VARIANTS
+
+def kilobytes(name):
+    return next(int(line.split()[1]) for line in open("/proc/self/status") if line.startswith(name))
+
+torch.set_num_threads(1)
+net = CrossFormer(**VARIANTS[sys.argv[1]], num_classes=3, lda=sys.argv[2]).eval()
+with torch.inference_mode():
+    net(torch.randn(1, 3, 64, 64))
+    x = torch.randn(1, 3, 448, 448)
+    gc.collect(), ctypes.CDLL("libc.so.6").malloc_trim(0)
+    open("/proc/self/clear_refs", "w").write("5")  # the peak begins here
+    before = kilobytes("VmRSS")
+    net(x)
+    print(forward_bytes(net, 448, 448), 1024 * (kilobytes("VmHWM") - before))
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "lda"),
+    [("crossformer_nano", "whole"), ("crossformer_small", "regions"), ("crossformer_small", "whole")],
+)
+def test_the_estimate_is_what_a_forward_takes(name: str, lda: str) -> None:
+    done = subprocess.run([sys.executable, "-c", MEASURE, name, lda], capture_output=True, check=True)
+    estimate, taken = map(int, done.stdout.split())
+    assert 0.9 * taken <= estimate <= 2 * taken
 
 
 def test_groups_over_a_large_whole_map_count_against_the_limit() -> None:
