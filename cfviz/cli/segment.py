@@ -1,0 +1,67 @@
+"""`cfviz segment`: a class for every pixel of photos."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from time import perf_counter
+from typing import Any
+
+from cfviz.words import translator
+
+from .dense import add_dense, class_names, each_photo, finish, open_dense, out_folder, stem
+from .output import print_table
+
+
+def add(commands: Any) -> None:
+    """Add the command."""
+    text = (
+        "Label every pixel of photos with Semantic FPN or UPerNet. Weights must be named; the labels of "
+        "random ones would mean nothing."
+    )
+    parser = commands.add_parser("segment", help="label the pixels of photos", description=text)
+    add_dense(
+        parser, "segment",
+        "label maps NAME.png, whose values are the numbers of the classes from 0, and pictures "
+        "NAME.labelled.png",
+    )  # fmt: skip
+    parser.set_defaults(run=_segment)
+
+
+def _segment(args: argparse.Namespace) -> int:
+    folder = out_folder(args)
+    model = open_dense(args.model, args.weights, "segment", args.device)
+    import numpy as np  # deferred, with the rest: PyTorch
+
+    from cfviz.figures.pictures import label_picture, labels_over
+    from cfviz.models.dense.pipeline import label
+
+    names, t = class_names(model, args.lang), translator(args.lang)
+    results: list[dict[str, Any]] = []
+    failures: list[dict[str, Any]] = []
+    for _, name, image in each_photo(args.photos, failures):
+        start = perf_counter()
+        labels = label(model, image, args.sides)
+        seconds = perf_counter() - start
+        counts = np.bincount(labels.reshape(-1), minlength=model.num_classes) / labels.size
+        rows = [
+            {"index": int(k), "label": names[k], "share": float(counts[k])}
+            for k in np.argsort(-counts, kind="stable")
+            if counts[k]
+        ]
+        size = list(labels.shape)
+        results.append({"photo": name, "photo_size": size, "seconds": seconds, "classes": rows})
+        if folder:
+            label_picture(labels, model.num_classes).save(folder / f"{stem(name)}.png")
+            labels_over(image, labels).save(folder / f"{stem(name)}.labelled.png")
+        if not args.json:
+            _print(results[-1], len(results) == 1)
+            sys.stdout.flush()
+    return finish(args, model, results, failures, t)
+
+
+def _print(result: dict[str, Any], first: bool) -> None:
+    height, width = result["photo_size"]
+    facts = f"{height} x {width} px, {result['seconds']:.1f} s"
+    print("" if first else "\n", f"{result['photo']}  ({facts})", sep="")
+    print_table([("  ", f"{row['share']:.1%}", row["label"]) for row in result["classes"]], right=(1,))
