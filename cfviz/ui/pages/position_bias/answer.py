@@ -44,7 +44,7 @@ from cfviz.words import decimal, figure_words, percent, short_name, signed, toge
 from .cost import show_costs
 
 WINDOWS = ("scaled", "fixed", "adaptive", "whole")
-RECTANGLES: tuple[Size, ...] = ((192, 640), (320, 448))
+RECTANGLES: tuple[Size, ...] = ((192, 640), (320, 448), (800, 1216))
 SHORT = 320  # short side of the size that has the photo's shape, in pixels
 SIDES = range(2, 29)
 NAME = "position_bias.answer"  # of the figure
