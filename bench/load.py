@@ -136,12 +136,6 @@ def serve(port: int) -> None:
 # ---------------------------------------------------------------- the crowd
 
 
-async def visit(server: Served) -> None:
-    """One reader opens the app and leaves, so that the server is awake."""
-    async with Reader(f"ws://127.0.0.1:{server.port}/_stcore/stream", seed=0) as reader:
-        await reader.start("")
-
-
 async def crowd(server: Served, users: int, seconds: float, think: float, clicks: int) -> Found:
     """Run all readers to the end; return the observations."""
     found = Found()
@@ -341,7 +335,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--seconds", type=float, default=420.0, help=f"in all, at most {MOST_SECONDS:.0f}")
     parser.add_argument("--cold", type=float, default=240.0, help="seconds that are reported as cold")
     parser.add_argument(
-        "--idle", type=float, default=0.0, help="seconds between a first reader's visit and the class"
+        "--idle", type=float, default=0.0, help="seconds that the server idles first, computing ahead"
     )
     parser.add_argument("--warm", type=float, default=0.0, help="seconds at first that are not counted")
     parser.add_argument("--think", type=float, default=3.0, help="seconds between a run's end and a click")
@@ -355,9 +349,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
     users, seconds = min(given.users, MOST_USERS), min(given.seconds, MOST_SECONDS)
     with served(given.threads, given.idle > 0) as server:
-        if given.idle > 0:
-            asyncio.run(visit(server))
-            time.sleep(given.idle)
+        time.sleep(given.idle)
         found = asyncio.run(crowd(server, users, seconds, max(0.1, given.think), given.clicks))
         print(report(found, server, given.warm, given.cold))
         if given.keep_log:
