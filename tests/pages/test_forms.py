@@ -69,3 +69,12 @@ def test_every_page_follows_the_form(page: str) -> None:
     app = run(page, **LINK, lda="whole")
     assert not app.exception
     assert not app.error
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("step", ["1", "2", "3", "4"])
+def test_lessons_on_the_position_bias_hold_in_rectangular_groups(step: str) -> None:
+    """Two of them asked for the one side of groups of 6 x 20 tokens."""
+    app = run("learn", **LINK | {"size": "192x640"}, lda="whole", lesson="4", step=step)
+    assert not app.exception
+    assert not app.error

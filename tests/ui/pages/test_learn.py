@@ -21,6 +21,7 @@ import cfviz
 from cfviz.analysis.position_bias import untrained_offsets
 from cfviz.data.images import load_image, prepare
 from cfviz.data.samples import sample
+from cfviz.models.probes.position_bias import regrouped
 from cfviz.provenance import Provenance
 from cfviz.run import inspect
 from cfviz.ui.pages.learn import Scene, grade, load_lessons, parse_lessons, progress
@@ -58,6 +59,7 @@ class Geometry:
 
     group_size = trained_group = (7, 7, 7, 7)
     position_bias = "dpb"
+    lda: Any = "regions"
     feature_info = ({"num_chs": 96},)
 
     def groupings(self, height: int, width: int) -> Any:
@@ -65,7 +67,7 @@ class Geometry:
 
         depths, intervals = (2, 2, 6, 2), (8, 4, 2, 1)
         sizes = map_sizes(height, width)
-        return [[lsda(*sizes[s], b, 7, intervals[s]) for b in range(depths[s])] for s in range(4)]
+        return [[lsda(*sizes[s], b, 7, intervals[s], self.lda) for b in range(depths[s])] for s in range(4)]
 
 
 def no_tensors(*watch: str) -> Any:
@@ -275,6 +277,15 @@ def test_answers_by_counting(name: str, state: dict[str, Any], after: dict[str, 
         assert grade(question, [option.code]).right == (good == {option.code})
 
 
+def test_offsets_are_those_of_the_surface_that_is_shown_also_where_groups_grow_with_the_map() -> None:
+    """Over the whole map at 448 px, groups of LDA have 14 x 14 tokens; the surface shows training's 7 x 7."""
+    model = Geometry()
+    model.lda = "whole"
+    assert model.groupings(448, 448)[1][1].size == "14 x 14"
+    found = ask("count_offsets", {"stage": 2, "kind": "lda"}, scene=Scene(model, 448, no_tensors))
+    assert (found.good, found.fields["pairs"]) == ({"169"}, "2,401")
+
+
 def test_the_answer_on_padding_says_how_much() -> None:
     fields = ask("padding", {"stage": 1, "kind": "lda", "size": 224}, {"size": 256}).fields
     assert (fields["H"], fields["step"], fields["Hp"], fields["extra"]) == (64, 56, 112, "8,448")
@@ -289,6 +300,14 @@ def test_a_stage_without_lda_is_replaced_by_the_nearest_with_it() -> None:
 
 
 # ---------------------------------------------------------------- tensors, against the model
+
+
+@pytest.mark.slow
+def test_the_head_drawn_to_nearby_places_is_the_same_in_every_form(scene: Scene) -> None:
+    state = {"stage": 2, "kind": "lda", "part": "surfaces"}
+    usual = ask("nearest_head", state, scene=scene)
+    with regrouped(scene.model, 7, (8, 4, 2, 1), "whole"):
+        assert ask("nearest_head", state, scene=replace(scene, size=448)).fields == usual.fields
 
 
 @pytest.mark.slow

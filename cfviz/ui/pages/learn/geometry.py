@@ -204,11 +204,10 @@ def channels_of(model: CrossFormer) -> tuple[int, ...]:
 
 
 def count_offsets(scene: Scene, state: State, after: State) -> Question:
-    """How many different offsets two tokens of a group can have."""
+    """How many different offsets two tokens can have, in the groups of training, which are shown."""
     needs_bias(scene, "dpb", "rpb")
-    groupings = scene.groupings()
-    s, b = block_of(groupings, state["stage"], state["kind"])
-    G = groupings[s][b].G
+    s, _ = block_of(scene.groupings(), state["stage"], state["kind"])
+    G = int(scene.model.group_size[s])
     n = len(offsets(G, G))
     fields = {"G": G, "far": G - 1, "side": 2 * G - 1, "n": thousands(n), "pairs": thousands(G**4)}
     return Question("one", frozenset([str(n)]), fields, number_options([n, 2 * G - 1, G * G, G**4]))

@@ -9,8 +9,9 @@ import numpy as np
 from cfviz import point_names
 from cfviz.analysis.attention_measures import distance
 from cfviz.analysis.embedding import carried_shares, normalised
-from cfviz.analysis.position_bias import measures, surface
+from cfviz.analysis.position_bias import measures
 from cfviz.geometry import CEL_KERNELS, Grouping, token_box
+from cfviz.measured import surfaces_of
 from cfviz.models.interventions.effects import effects
 from cfviz.models.interventions.language import Intervention
 from cfviz.models.probes import embedding
@@ -174,15 +175,15 @@ def carries_most(scene: Scene, state: State, after: State) -> Question:
 
 
 def nearest_head(scene: Scene, state: State, after: State) -> Question:
-    """The head whose position bias most favours nearby keys."""
+    """The head whose position bias most favours nearby keys, in the groups of training, which are shown."""
     needs_bias(scene, "dpb", "rpb")
-    s, b, g = attention_block(scene, state)
-    (point,) = watched(s, b, "bias")
-    found = measures(surface(scene.trace(point)[point]))
+    s, b, _ = attention_block(scene, state)
+    G = int(scene.model.group_size[s])
+    found = measures(surfaces_of(scene.model.stages[s].block_list[b].attn.pos, G))
     best, far, options = int(found.nearness.argmax()), found.distance, head_options(len(found.distance))
     good = firsts((o.code for o in options), ranks(found.nearness, slack(scene, 1.0)))
     fields = {
-        "stage": s + 1, "block": b + 1, "n": len(far), "G": g.G, "best": best + 1,
+        "stage": s + 1, "block": b + 1, "n": len(far), "G": G, "best": best + 1,
         "tokens": f"{far[best]:.2f}",
         "even": f"{far[best] / max(1e-9, 1 - found.nearness[best]):.2f}",
     }  # fmt: skip
