@@ -11,6 +11,7 @@ from typing import Any
 
 from cfviz.framing import Size, parse_size
 from cfviz.jobs import check_target, replacing, report, write
+from cfviz.models.dense.variants import DATASETS as DENSE_DATA
 from cfviz.models.variants import BUNDLED
 from cfviz.options import BIAS_METHODS, LDA, SIZES, TRAINED_SIZE, WINDOWS
 from cfviz.provenance import DATASETS, fitting
@@ -243,6 +244,19 @@ def _add_evaluate(subparsers: Any) -> None:
         help="count only the classes in the folder as possible predictions, not all that the model knows",
     )
     _engine_options(parser)
+    parser.add_argument(
+        "--task",
+        choices=("classify", *DENSE_DATA),
+        default="classify",
+        help="classify (the default), detect (a folder in COCO's format) or segment (in ADE20K's); with the "
+        "latter two, --limit counts all photos, and photos are resized as in the authors' settings",
+    )
+    parser.add_argument(
+        "--record",
+        metavar="FILE",
+        help="for detect and segment: keep what was found in each photo, in a file of JSON lines; the same "
+        "command goes on there",
+    )
     parser.set_defaults(run=_evaluate)
 
 
@@ -305,7 +319,38 @@ def interval_of(text: str | None) -> Any:
 
 
 @_processes_end_together
+def _evaluate_dense(args: argparse.Namespace) -> int:
+    """Measure a detector or segmenter, beside the authors' figures."""
+    told = ("size", "group_size", "interval", "lda", "restrict")
+    if unused := [f"--{name.replace('_', '-')}" for name in told if getattr(args, name)]:
+        raise ValueError(
+            f"{unused[0]} is for classifiers; with --task {args.task} the weights' own settings hold"
+        )
+    from cfviz.models.dense.factory import opened_dense  # deferred, with the rest: PyTorch
+    from cfviz.models.dense.pipeline import check_task
+    from cfviz.models.factory import named_source
+    from cfviz.run import pick_device
+
+    from .measure import dense
+
+    _threads(args)
+    _check_targets(args, "json", "record")
+    model = check_task(opened_dense(named_source(args.weights), None), args.task)
+    for note in model.provenance.notes:
+        print(f"note: {note.sentence()}", file=sys.stderr)
+    model.to("cpu" if args.cpu else pick_device())
+    record = Path(args.record) if args.record else None
+    measure: Any = dense.measure_detector if args.task == "detect" else dense.measure_segmenter
+    result = measure(model, args.data, record, args.limit, None)
+    _tell(result, args.json, dense.table(result))
+    return 0
+
+
 def _evaluate(args: argparse.Namespace) -> int:
+    if args.task != "classify":
+        return _evaluate_dense(args)
+    if args.record:
+        raise ValueError("--record is for --task detect and segment")
     from accelerate import Accelerator
 
     from . import data

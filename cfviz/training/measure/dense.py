@@ -1,0 +1,358 @@
+"""Measure detectors on folders in COCO's format and segmenters on folders in ADE20K's, photo by photo.
+
+What was found in each photo is kept in a file of JSON lines, so a stopped measurement goes on where it was.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from cfviz.data.coco import as_results
+from cfviz.data.decode import load_image
+from cfviz.data.labels import coco_ids
+from cfviz.models.dense.model import DenseModel, Detector, Segmenter
+from cfviz.models.dense.pipeline import find, label
+from cfviz.models.dense.variants import DENSE
+
+IGNORED = -1  # a pixel that no class of ADE20K holds
+PHOTOS = (".jpg", ".jpeg", ".png")
+MEASURES = {
+    "detect": ("box_ap", "mask_ap"),
+    "segment": ("miou",),
+}
+TITLES = {"box_ap": "box AP", "mask_ap": "mask AP", "miou": "mIoU"}
+
+
+@dataclass(frozen=True)
+class Item:
+    """A photo to measure on.
+
+    Attributes:
+        key: What it is called in the record.
+        photo: Its file.
+        truth: The image's number in COCO's annotations, or the file of its label map.
+    """
+
+    key: str
+    photo: Path
+    truth: Any
+
+
+# ---------------------------------------------------------------- what is in a folder
+
+
+def coco_folder(folder: str) -> tuple[Path, list[Item]]:
+    """Return the annotations and the photos of a folder in COCO's format.
+
+    It holds `annotations/instances_NAME.json` and the photos in `NAME/`; `instances_val2017.json` is used if
+    there are several.
+
+    Raises:
+        ValueError: If something is missing, or it is unclear which annotations are meant.
+    """
+    there = sorted(Path(folder, "annotations").glob("instances_*.json"))
+    usual = [path for path in there if path.stem == "instances_val2017"]
+    if not there:
+        raise ValueError(f"{folder} is not in COCO's format: it has no annotations/instances_*.json")
+    if len(there) > 1 and not usual:
+        names = ", ".join(path.name for path in there)
+        raise ValueError(f"{folder} has several annotations ({names}); leave one of them in the folder")
+    path = (usual or there)[0]
+    photos = Path(folder, path.stem.removeprefix("instances_"))
+    try:
+        images = json.loads(path.read_text("utf-8"))["images"]
+        items = [Item(str(i["id"]), photos / i["file_name"], int(i["id"])) for i in images]
+    except (ValueError, KeyError, TypeError, RecursionError):
+        raise ValueError(
+            f"{path} is not in COCO's format: it lists no images with id and file_name"
+        ) from None
+    return path, _present(items, folder)
+
+
+def ade_folder(folder: str) -> list[Item]:
+    """Return the photos and label maps of a folder in ADE20K's format.
+
+    It holds `images/validation/NAME.jpg` and `annotations/validation/NAME.png`; a value of a label map is the
+    number of a class from 1, and 0 is none.
+
+    Raises:
+        ValueError: If something is missing.
+    """
+    photos, maps = (Path(folder, kind, "validation") for kind in ("images", "annotations"))
+    found = sorted(path for path in photos.glob("*") if path.suffix.lower() in PHOTOS)
+    if not found:
+        raise ValueError(f"{folder} is not in ADE20K's format: there are no photos in {photos}")
+    items = [Item(path.stem, path, maps / f"{path.stem}.png") for path in found]
+    lacking = [item.truth for item in items if not item.truth.is_file()]
+    if lacking:
+        raise ValueError(f"{len(lacking)} of {len(items)} photos have no label map: {lacking[0]} is missing")
+    return items
+
+
+def _present(items: list[Item], folder: str) -> list[Item]:
+    lacking = [item.photo for item in items if not item.photo.is_file()]
+    if lacking or not items:
+        missing = (
+            f"{len(lacking)} of {len(items)} photos are missing, such as {lacking[0]}" if lacking else ""
+        )
+        raise ValueError(missing or f"{folder} has annotations of no photos")
+    return items
+
+
+# ---------------------------------------------------------------- one photo after the other
+
+
+def recorded(
+    record: Path | None, about: dict[str, Any], items: Iterable[Item], measure: Any, progress: bool = True
+) -> dict[str, Any]:
+    """Measure each photo, or take what the record knows of it.
+
+    Args:
+        record: A file of JSON lines; the first tells what was measured. None keeps nothing.
+        about: What is measured: model, weights, data, sides.
+        items: The photos.
+        measure: Takes an item and returns what JSON can hold.
+        progress: Print a line now and then on standard error.
+
+    Returns:
+        The results by key.
+
+    Raises:
+        ValueError: If the record is one of something else.
+    """
+    known = _read(record, about) if record else {}
+    results: dict[str, Any] = {}
+    todo = list(items)
+    for done, item in enumerate(todo):
+        if item.key in known:
+            results[item.key] = known[item.key]
+            continue
+        results[item.key] = measure(item)
+        if record:
+            with record.open("a", encoding="utf-8") as file:
+                file.write(json.dumps({"key": item.key, "result": results[item.key]}) + "\n")
+        if progress and (done % 50 == 0 or done == len(todo) - 1):
+            print(f"{done + 1} of {len(todo)} photos", file=sys.stderr, flush=True)
+    return results
+
+
+def _read(record: Path, about: dict[str, Any]) -> dict[str, Any]:
+    """Return the results in a record; begin one if there is none. A line cut off at the end is dropped."""
+    if not record.exists() or not record.stat().st_size:
+        record.write_text(json.dumps(about) + "\n", "utf-8")
+        return {}
+    text = record.read_text("utf-8", "replace")
+    whole = text[: text.rfind("\n") + 1]
+    lines = [_parsed(line) for line in whole.splitlines()]
+    if not lines or lines[0] != json.loads(json.dumps(about)):
+        raise ValueError(f"{record} is the record of another measurement; name another file")
+    if whole != text:
+        record.write_text(whole, "utf-8")
+    return {line["key"]: line["result"] for line in lines[1:] if isinstance(line, dict) and "key" in line}
+
+
+def _parsed(line: str) -> Any:
+    try:
+        return json.loads(line)
+    except ValueError:
+        return None
+
+
+# ---------------------------------------------------------------- detectors
+
+
+def measure_detector(
+    model: Detector, folder: str, record: Path | None, limit: int | None, sides: tuple[int, int] | None
+) -> dict[str, Any]:
+    """Measure the average precision of boxes, and of masks if the model draws some, with pycocotools.
+
+    Raises:
+        ValueError: If pycocotools is not installed, or the folder or its categories do not fit.
+    """
+    if find_spec("pycocotools") is None:
+        raise ValueError("pycocotools is not installed: pip install pycocotools")
+    path, items = coco_folder(folder)
+    categories = _categories(json.loads(path.read_text("utf-8")), model)
+    items = items[:limit]
+
+    def one(item: Item) -> list[dict[str, Any]]:
+        found = find(model, load_image(str(item.photo)).image, sides)
+        mask = None if found.mask_logits is None else found.mask
+        return as_results(item.truth, found.boxes, found.scores, found.labels, mask, categories)
+
+    results = recorded(record, about(model, path, sides), items, one)
+    found = [detection for part in results.values() for detection in part]
+    measured = average_precision(path, [item.truth for item in items], found, masks=model.kind == "mask_rcnn")
+    return result_of(model, path, len(items), measured)
+
+
+def _categories(annotations: dict[str, Any], model: DenseModel) -> list[int]:
+    """Return the category id of each of a model's classes: COCO's own, or by name."""
+    listed = {category["name"]: category["id"] for category in annotations.get("categories", ())}
+    if model.provenance.dataset == "coco" and set(listed.values()) <= set(coco_ids()):
+        return coco_ids()
+    names = model.provenance.classes
+    if not names or not set(listed) <= set(names):
+        raise ValueError(
+            f"the annotations have categories that the model does not know: {', '.join(list(listed)[:5])} ..."
+        )
+    spare = max(listed.values(), default=0) + 1
+    return [listed.get(name, spare + i) for i, name in enumerate(names)]
+
+
+def average_precision(
+    path: Path, images: list[int], found: list[dict[str, Any]], masks: bool
+) -> dict[str, float]:
+    """Return COCO's average precision in per cent, by `box_ap`, `box_ap50`, ... and `mask_ap`, ...
+
+    Args:
+        path: The annotations.
+        images: Numbers of the images that were looked at.
+        found: Detections of all of them, in COCO's result format.
+        masks: Whether to evaluate masks, too.
+    """
+    from contextlib import redirect_stdout
+    from io import StringIO
+
+    from pycocotools.coco import COCO  # an optional package
+    from pycocotools.cocoeval import COCOeval
+
+    measured: dict[str, float] = {}
+    with redirect_stdout(StringIO()):  # it prints as it goes
+        truth = COCO(str(path))
+        told = truth.loadRes(found) if found else None
+        for kind, name in (("bbox", "box"), ("segm", "mask")) if masks else (("bbox", "box"),):
+            names = ("ap", "ap50", "ap75", "ap_small", "ap_medium", "ap_large")
+            if told is None:
+                measured |= {f"{name}_{key}": 0.0 for key in names}
+                continue
+            run = COCOeval(truth, told, kind)
+            run.params.imgIds = images
+            run.evaluate()
+            run.accumulate()
+            run.summarize()
+            measured |= {
+                f"{name}_{key}": 100 * float(value) for key, value in zip(names, run.stats, strict=False)
+            }
+    return measured
+
+
+# ---------------------------------------------------------------- segmenters
+
+
+def measure_segmenter(
+    model: Segmenter, folder: str, record: Path | None, limit: int | None, sides: tuple[int, int] | None
+) -> dict[str, Any]:
+    """Measure the mean intersection over union, over all pixels of all photos.
+
+    Raises:
+        ValueError: If the folder or a label map does not fit.
+    """
+    items = ade_folder(folder)[:limit]
+
+    def one(item: Item) -> list[list[int]]:
+        found = label(model, load_image(str(item.photo)).image, sides)
+        return areas(found, read_labels(item.truth, found.shape, model.num_classes), model.num_classes)
+
+    results = recorded(record, about(model, Path(folder), sides), items, one)
+    return result_of(model, Path(folder), len(items), mean_iou(results.values(), model.num_classes))
+
+
+def read_labels(path: Path, shape: tuple[int, ...], num_classes: int) -> np.ndarray:
+    """Read a label map of ADE20K: (H, W) int64, classes from 0, `IGNORED` where there is none.
+
+    Raises:
+        ValueError: If it cannot be read, has another size than the photo, or classes that the model lacks.
+    """
+    try:
+        with Image.open(path) as image:
+            labels = np.array(image).astype(np.int64)
+    except (OSError, ValueError) as error:
+        raise ValueError(f"{path} could not be read: {error}") from None
+    if labels.shape != shape:
+        raise ValueError(f"{path} is {labels.shape}, its photo {shape}; expected a label for each pixel")
+    if labels.max(initial=0) > num_classes:
+        raise ValueError(f"{path} has class {labels.max()}, but the model has {num_classes}")
+    return labels - 1
+
+
+def areas(found: np.ndarray, truth: np.ndarray, num_classes: int) -> list[list[int]]:
+    """Return, for each class that occurs, its number and the pixels right, found and true."""
+    counted = truth != IGNORED
+    found, truth = found[counted], truth[counted]
+    counts = [np.bincount(part, minlength=num_classes) for part in (found[found == truth], found, truth)]
+    rows = np.stack([np.arange(num_classes), *counts], 1)
+    return rows[(rows[:, 2] > 0) | (rows[:, 3] > 0)].tolist()
+
+
+def mean_iou(photos: Iterable[list[list[int]]], num_classes: int) -> dict[str, Any]:
+    """Return `miou` and `pixel_accuracy` in per cent, and `iou` of each class (None if it never occurs)."""
+    total = np.zeros((num_classes, 3), np.int64)
+    for rows in photos:
+        for k, *counts in rows:
+            total[k] += counts
+    right, found, true = total.T
+    union = found + true - right
+    iou = [100 * float(r / u) if u else None for r, u in zip(right, union, strict=True)]
+    there = [value for value in iou if value is not None]
+    accuracy = 100 * float(right.sum() / true.sum()) if true.sum() else 0.0
+    return {"miou": float(np.mean(there)) if there else 0.0, "pixel_accuracy": accuracy, "iou": iou}
+
+
+# ---------------------------------------------------------------- the result
+
+
+def about(model: DenseModel, data: Path, sides: tuple[int, int] | None) -> dict[str, Any]:
+    """Return what a record is of."""
+    name, known = model.pretrained_cfg["architecture"], model.provenance
+    return {
+        "model": name,
+        "weights": known.sha256,
+        "data": str(data.resolve()),
+        "sides": sides and list(sides),
+    }
+
+
+def result_of(model: DenseModel, data: Path, photos: int, measured: dict[str, Any]) -> dict[str, Any]:
+    """Return what was measured, with the published figures beside it."""
+    name = model.pretrained_cfg["architecture"]
+    published = DENSE[name].published
+    return {
+        "model": name,
+        "weights": model.provenance.source,
+        "data": str(data),
+        "photos": photos,
+        "measured": measured,
+        "published": {key: published[key] for key in MEASURES[model.task] if key in published},
+    }
+
+
+def table(result: dict[str, Any]) -> str:
+    """Return the measured and the published figures as text."""
+    return "\n".join(_lines(result))
+
+
+def _lines(result: dict[str, Any]) -> Iterator[str]:
+    told = f"weights from {result['weights']}, {result['photos']} photos of {result['data']}"
+    yield f"{result['model']}, {told}"
+    yield f"{'':16}{'measured':>10}{'published':>11}"
+    for key, value in result["measured"].items():
+        if isinstance(value, float):
+            title = TITLES.get(key, key.replace("_", " ").replace(" ap", " AP"))
+            published = f"{result['published'][key]:.1f}" if key in result["published"] else ""
+            yield f"{title:16}{value:10.1f}{published:>11}".rstrip()
+    data = (
+        "COCO val2017 (5,000 photos)"
+        if "box_ap" in result["measured"]
+        else "ADE20K's 2,000 validation photos"
+    )
+    yield f"Published: by the authors, for their own weights, on {data}, at one scale."

@@ -1,0 +1,175 @@
+"""Detectors and segmenters measured on small folders in COCO's and ADE20K's format."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from cfviz.cli import main
+from cfviz.models.dense import factory
+from cfviz.models.dense.factory import make_dense
+from cfviz.models.dense.pipeline import Found
+from cfviz.models.dense.variants import DENSE
+from cfviz.models.weights.checkpoints import write_checkpoint
+from cfviz.training.measure import dense
+
+BOXES = [(5, 5, 20, 15), (30, 10, 12, 30)]  # x, y, width, height; category ids 1 and 18
+
+
+@pytest.fixture(autouse=True)
+def _nano(monkeypatch: pytest.MonkeyPatch) -> None:
+    for kind in ("retinanet", "semantic_fpn"):
+        small = replace(DENSE[f"{kind}_crossformer_small"], backbone="crossformer_nano")
+        monkeypatch.setitem(DENSE, f"{kind}_crossformer_nano", small)
+
+
+@pytest.fixture(autouse=True)
+def _opened_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file that several commands of a test name is opened once."""
+    monkeypatch.setattr(factory, "opened_dense", cache(factory.opened_dense))
+
+
+def weights(kind: str, num_classes: int, path: Path) -> str:
+    torch.manual_seed(0)
+    model = make_dense(f"{kind}_crossformer_nano", num_classes=num_classes)
+    state = {key: value for key, value in model.state_dict().items() if value.dim()}
+    write_checkpoint(path, state, torch.float16, trained="a test", group_size=[7, 7, 7, 7])
+    return str(path)
+
+
+@pytest.fixture
+def coco(tmp_path: Path) -> Path:
+    folder = tmp_path / "coco"
+    (folder / "val2017").mkdir(parents=True)
+    (folder / "annotations").mkdir()
+    images = [{"id": n, "file_name": f"{n:012}.png", "height": 48, "width": 64} for n in (7, 9)]
+    for image in images:
+        Image.new("RGB", (64, 48), (image["id"], 0, 0)).save(folder / "val2017" / str(image["file_name"]))
+    annotations = [
+        {"id": 10 * n + i, "image_id": n, "category_id": (1, 18)[i], "bbox": box, "area": box[2] * box[3],
+         "iscrowd": 0}
+        for n in (7, 9)
+        for i, box in enumerate(BOXES)
+    ]  # fmt: skip
+    content = {"images": images, "annotations": annotations}
+    content["categories"] = [{"id": 1, "name": "person"}, {"id": 18, "name": "dog"}]
+    (folder / "annotations" / "instances_val2017.json").write_text(json.dumps(content))
+    return folder
+
+
+@pytest.fixture
+def ade(tmp_path: Path) -> Path:
+    folder = tmp_path / "ade"
+    for kind in ("images", "annotations"):
+        (folder / kind / "validation").mkdir(parents=True)
+    for n in range(2):
+        Image.new("RGB", (40, 32), (90 * n, 10, 10)).save(folder / f"images/validation/{n}.jpg")
+        labels = np.zeros((32, 40), np.uint8)
+        labels[:, 10:], labels[:, 30:] = 1, 2
+        Image.fromarray(labels).save(folder / f"annotations/validation/{n}.png")
+    return folder
+
+
+def perfect(*_: Any) -> Found:
+    boxes = np.array([(x, y, x + w, y + h) for x, y, w, h in BOXES], np.float32)
+    return Found(boxes, np.array([0.9, 0.8]), np.array([0, 16]), (48, 64))
+
+
+def test_a_perfect_detector_has_an_average_precision_of_100_and_a_stopped_run_goes_on(
+    coco: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    seen: list[Any] = []
+
+    def find(*args: Any) -> Found:
+        seen.append(args)
+        if len(seen) == 2:
+            raise KeyboardInterrupt
+        return perfect()
+
+    monkeypatch.setattr(dense, "find", find)
+    path, record = weights("retinanet", 80, tmp_path / "w.safetensors"), tmp_path / "record.jsonl"
+    argv = ["evaluate", "--task", "detect", "--data", str(coco), "--weights", path, "--cpu"]
+    argv += ["--record", str(record)]
+    assert main(argv) == 130
+    with record.open("a") as file:
+        file.write('{"key": "9", "res')  # cut off while writing
+    assert main([*argv, "--json", "-"]) == 0
+    assert len(seen) == 3, "the first photo was not looked at again"
+    result = json.loads(capsys.readouterr().out)
+    assert result["measured"]["box_ap"] == pytest.approx(100)
+    assert (result["photos"], result["published"]) == (2, {"box_ap": 44.4})
+    assert main(argv) == 0
+    assert len(seen) == 3
+    printed = capsys.readouterr().out
+    assert "box AP               100.0       44.4" in printed
+    assert "for their own weights, on COCO val2017" in printed
+    record.write_text('{"model": "x"}\n')
+    assert main(argv) == 2
+    assert "is the record of another measurement; name another file" in capsys.readouterr().err
+
+
+def test_a_detector_that_finds_nothing_has_none(
+    coco: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    none = Found(np.zeros((0, 4)), np.zeros(0), np.zeros(0, np.int64), (48, 64))
+    monkeypatch.setattr(dense, "find", lambda *_: none)
+    path = weights("retinanet", 80, tmp_path / "w.safetensors")
+    argv = ["evaluate", "--task", "detect", "--data", str(coco), "--weights", path, "--cpu", "--json", "-"]
+    assert main(argv) == 0
+    assert json.loads(capsys.readouterr().out)["measured"]["box_ap"] == 0
+
+
+def test_label_maps_are_measured(ade: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = weights("semantic_fpn", 3, tmp_path / "w.safetensors")
+    argv = ["evaluate", "--task", "segment", "--data", str(ade), "--weights", path, "--cpu", "--limit", "1"]
+    with pytest.MonkeyPatch.context() as patch:
+        half = np.zeros((32, 40), np.int64)
+        patch.setattr(dense, "label", lambda *_: half)  # class 0 everywhere
+        assert main([*argv, "--json", "-"]) == 0
+    measured = json.loads(capsys.readouterr().out)["measured"]
+    assert measured["iou"] == [pytest.approx(100 * 20 / 30), 0, None]
+    assert measured["miou"] == pytest.approx(100 * 20 / 30 / 2)
+    assert measured["pixel_accuracy"] == pytest.approx(100 * 20 / 30)
+
+
+def test_areas_are_counted_where_there_is_a_class() -> None:
+    truth, found = np.array([[0, 1, -1], [1, 1, -1]]), np.array([[0, 0, 2], [1, 1, 2]])
+    rows = dense.areas(found, truth, 4)
+    assert rows == [[0, 1, 2, 1], [1, 2, 2, 3]]
+    told = dense.mean_iou([rows, rows], 4)
+    assert told["iou"] == [50, pytest.approx(200 / 3), None, None]
+    assert told["miou"] == pytest.approx((50 + 200 / 3) / 2)
+
+
+def test_folders_that_do_not_fit_get_one_sentence(
+    coco: Path, ade: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def said(*argv: str) -> str:
+        assert main(["evaluate", *argv]) == 2
+        err = capsys.readouterr().err.splitlines()
+        return err[-1]
+
+    detector = weights("retinanet", 80, tmp_path / "d.safetensors")
+    segmenter = weights("semantic_fpn", 1, tmp_path / "s.safetensors")
+    detect = ("--task", "detect", "--cpu", "--weights", detector, "--data")
+    segment = ("--task", "segment", "--cpu", "--weights", segmenter, "--data")
+    assert "is not in COCO's format" in said(*detect, str(ade))
+    assert "is not in ADE20K's format" in said(*segment, str(coco))
+    assert "this is RetinaNet; expected a segmenter" in said("--task", "segment", *detect[2:], str(ade))
+    assert "has class 2, but the model has 1" in said(*segment, str(ade))
+    (coco / "val2017" / "000000000009.png").unlink()
+    assert "1 of 2 photos are missing" in said(*detect, str(coco))
+    (ade / "annotations/validation/1.png").unlink()
+    assert "1 of 2 photos have no label map" in said(*segment, str(ade))
+    assert "--lda is for classifiers" in said(*detect, str(coco), "--lda", "whole")
+    assert "--record is for --task detect" in said("--data", str(coco), "--record", "x")
+    monkeypatch.setattr(dense, "find_spec", lambda _: None)
+    assert "pycocotools is not installed: pip install pycocotools" in said(*detect, str(coco))
