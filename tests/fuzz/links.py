@@ -16,7 +16,7 @@ from tests.fuzz.mutate import LONGS, Rng
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = ("home", *sorted(path.stem for path in (ROOT / "pages").glob("[!_]*.py")))
-HARMLESS = {"model": ("crossformer_nano",), "size": ("160",), "dtype": ("float32",)}  # of known cost
+HARMLESS = {"model": ("crossformer_nano",), "size": ("160", "64x160"), "dtype": ("float32",)}  # of known cost
 NUMBERS = ("0", "1", "-1", "2", "3", "7", "1e9", "nan", "inf", "-inf", "1_0", "+3", "٣", "²", "0x10", "1.5")
 TEXTS = (
     "", " ", " 3 ", "0" * 5000, "9" * 5000, "9" * 310, "x" * 100_000, "../../../etc/passwd", "/etc/passwd",
@@ -24,7 +24,7 @@ TEXTS = (
     "\ud7ff", "\U0001f9c0" * 50, "\u202eabc", "**b** [x](javascript:1) $x^2$ :material/home:",
     "None", "true", "[]", "null", "en", "zh-Hant", "berlin-cathedral", "lemurs", "zero", "mean", "shuffle",
     "replace", "all", "scaled", "first", "sda", "lda", "56x56", "112x1", "1x112", "0x0", "20.20",
-    "999.999", "adaptive",
+    "999.999", "adaptive", "resize", "pad", "0.2,0.9", "0.2,0.9,1", "1e9x2",
 )  # fmt: skip
 PLACES = (
     "1.1.h1", "2.x.h2", "3.2.attn", "1.k4", "x.x.mlp", "4.1.block", "3.2.G", "2.1.I", "1.2.kind",

@@ -15,8 +15,8 @@ from cfviz.models.others.sides import PUBLISHED, Side, benchmark, open_side
 
 LARGE = ("swin_tiny_patch4_window7_224", "twins_svt_small", "twins_pcpvt_small")
 NAMES = ["pvt_v2_b0", *(pytest.param(name, marks=pytest.mark.slow) for name in LARGE)]
-SIZE = 96  # stages of 24, 12, 6 and 3 tokens: windows are padded, shifted, and larger than the map
-IMAGE = torch.randn(3, SIZE, SIZE, generator=torch.Generator().manual_seed(1))
+SIZE = (96, 160)  # stages of 24 x 40 to 3 x 5 tokens: windows are padded, shifted, and larger than the map
+IMAGE = torch.randn(3, *SIZE, generator=torch.Generator().manual_seed(1))
 
 
 @pytest.fixture(scope="module", params=NAMES)
@@ -25,12 +25,12 @@ def side(request: pytest.FixtureRequest) -> Side:
 
 
 def everywhere(side: Side) -> list[tuple[int, int]]:
-    return [(s, b) for s, blocks in enumerate(side.schemes(SIZE, SIZE)) for b in range(len(blocks))]
+    return [(s, b) for s, blocks in enumerate(side.schemes(*SIZE)) for b in range(len(blocks))]
 
 
 def test_probabilities_fit_the_geometry(side: Side) -> None:
     seen = side.outputs(IMAGE, everywhere(side))
-    schemes = side.schemes(SIZE, SIZE)
+    schemes = side.schemes(*SIZE)
     for (s, b), probs in seen.probs.items():
         scheme = schemes[s][b]
         assert (probs.shape[0], probs.shape[2]) == scheme.queries.shape
@@ -62,7 +62,7 @@ def values(attn: Any, x: torch.Tensor, scheme: Any) -> torch.Tensor:
 def test_probabilities_times_values_equal_the_modules_output(side: Side) -> None:
     """Only the right probabilities, arranged by our queries and keys, reproduce timm's output."""
     for s, b in [(0, 0), (0, 1), (1, 1), (2, 1), (3, 1)]:
-        block, scheme = module_of(side, s, b), side.schemes(SIZE, SIZE)[s][b]
+        block, scheme = module_of(side, s, b), side.schemes(*SIZE)[s][b]
         given: dict[str, torch.Tensor] = {}
         swin = side.name.startswith("swin")
         hooks = [block.norm1.register_forward_hook(lambda m, x, y, to=given: to.update(x=y))]
@@ -128,7 +128,7 @@ def test_our_side_reads_our_model(tiny_model: Any) -> None:
     seen = side.outputs(IMAGE, [(0, 1)])
     with torch.inference_mode():
         np.testing.assert_allclose(seen.logits, side.model(IMAGE[None])[0].numpy(), atol=1e-6)
-    scheme = side.schemes(SIZE, SIZE)[0][1]
+    scheme = side.schemes(*SIZE)[0][1]
     assert seen.probs[0, 1].shape[:1] == scheme.queries.shape[:1]
     times = benchmark(side, side, IMAGE, seconds=0.0)
     assert len(times[0]) == len(times[1]) >= 1
@@ -137,7 +137,7 @@ def test_our_side_reads_our_model(tiny_model: Any) -> None:
 @pytest.mark.slow
 def test_by_token_puts_rows_at_their_query() -> None:
     side = open_side("swin_tiny_patch4_window7_224", SIZE)
-    probs, scheme = side.outputs(IMAGE, [(0, 1)]).probs[0, 1], side.schemes(SIZE, SIZE)[0][1]
+    probs, scheme = side.outputs(IMAGE, [(0, 1)]).probs[0, 1], side.schemes(*SIZE)[0][1]
     rows = by_token(probs, scheme)
     for row, col in [(0, 0), (13, 6), (23, 23)]:
         group, query = scheme.group_of(row, col)
