@@ -83,7 +83,7 @@ def _value(name: str, rng: Rng) -> str:
     """A possible value of a parameter."""
     kind = int(rng.integers(6))
     if kind == 0 and name in HARMLESS:
-        return HARMLESS[name][0]
+        return str(rng.choice(HARMLESS[name]))
     if kind <= 1:
         return str(int(rng.choice(LONGS)) * int(rng.choice((1, -1))))
     if kind == 2:
