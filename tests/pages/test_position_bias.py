@@ -332,14 +332,14 @@ def test_a_job_measures_the_chosen_windows_and_methods(
     begun: list[list[str]] = []
     monkeypatch.setattr(jobs, "start", lambda _kind, command, result, *_: begun.append([*command, result]))
     app.run()
-    app.get("button_group")[0].set_value([320, 224]).run()
+    app.get("button_group")[0].set_value([(192, 640), 320, 224]).run()
     app.button(key="jobs.start.sizes").click().run()
     assert not app.exception
     (words,) = begun
     assert words.pop() == own_photos.RESULT
     args = cli._parser().parse_args([*words, "--progress", "p.json"])
     assert (args.data, args.sizes, args.windows, args.ways) == (
-        str(photos), "224,320", "scaled", "own,bicubic,clamp,none",
+        str(photos), "224,320,192x640", "scaled", "own,bicubic,clamp,none",
     )  # fmt: skip
     assert args.json == f"{jobs.PLACE}/{own_photos.RESULT}"
 

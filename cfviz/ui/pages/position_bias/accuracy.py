@@ -121,8 +121,8 @@ def _against(ctx: Context, name: str, outcome: accuracy_by_size.Verdict | None) 
     alone = len(outcome.wins + outcome.losses + outcome.open) == 1
     between = ctx.t(
         f"position_bias.between{'_one' if alone else '_same' if alike else ''}",
-        best=with_interval(outcome.best), best_at=_px(outcome.best.size),
-        worst=with_interval(outcome.worst), worst_at=_px(outcome.worst.size),
+        best=with_interval(outcome.best), best_at=size_name(outcome.best.size),
+        worst=with_interval(outcome.worst), worst_at=size_name(outcome.worst.size),
     )  # fmt: skip
     fields = {"wins": _sizes(ctx, outcome.wins), "losses": _sizes(ctx, outcome.losses)}
     fields["how"] = ctx.t("position_bias.paired" if outcome.best.paired else "position_bias.unpaired")
@@ -137,7 +137,7 @@ def _drift(ctx: Context, found: Sequence[accuracy_by_size.Difference], trained: 
     most = max(sure or found, key=lambda d: abs(d.value))
     key = "position_bias.twin_drift" if sure else "position_bias.twin_still"
     sizes = _sizes(ctx, tuple(d.size for d in sure))
-    return ctx.t(key, trained=trained, sizes=sizes, by=with_interval(most), at=_px(most.size))
+    return ctx.t(key, trained=trained, sizes=sizes, by=with_interval(most), at=size_name(most.size))
 
 
 def _breaks(ctx: Context, gains: Sequence[tuple[accuracy_by_size.Difference, str]]) -> str:
@@ -151,16 +151,16 @@ def _breaks(ctx: Context, gains: Sequence[tuple[accuracy_by_size.Difference, str
         )
         return ctx.t(
             "position_bias.breaks_nowhere",
-            size=_px(most),
+            size=size_name(most),
             ways=methods,
             by=with_interval(d),
-            at=_px(d.size),
+            at=size_name(d.size),
             way=names[least],
             n=d.n,
         )
     d, method = broken
     return ctx.t(
-        "position_bias.breaks", size=_px(d.size), G=d.group_size, by=with_interval(d), way=names[method]
+        "position_bias.breaks", size=size_name(d.size), G=d.group_size, by=with_interval(d), way=names[method]
     )
 
 
@@ -169,13 +169,13 @@ def with_interval(d: accuracy_by_size.Difference) -> str:
     return f"{signed(100 * d.value)} [{signed(100 * d.low)}, {signed(100 * d.high)}]"
 
 
-def _px(size: Size) -> str:
+def size_name(size: Size) -> str:
     """ "224", or "192 × 640"."""
     return str(size) if isinstance(size, int) else size_text(size)
 
 
 def _sizes(ctx: Context, sizes: tuple[Size, ...]) -> str:
-    return ctx.t("position_bias.comma").join(f"{_px(size)} px" for size in sizes)
+    return ctx.t("position_bias.comma").join(f"{size_name(size)} px" for size in sizes)
 
 
 # ---------------------------------------------------------------- in tests
@@ -201,7 +201,7 @@ def _test_line(ctx: Context, method: accuracy_by_size.Method, d: accuracy_by_siz
     name = ctx.t("position_bias.figure.way_" + ("twin" if method == BASELINE else method[1]))
     p = f"{d.corrected:.2g}" if d.corrected and d.corrected >= SMALL else f"< {SMALL}"
     shown = f"**{p}**" if d.sign else p
-    return f"| {name} | {_px(d.size)} | {with_interval(d)} | {d.won} | {d.lost} | {shown} |"
+    return f"| {name} | {size_name(d.size)} | {with_interval(d)} | {d.won} | {d.lost} | {shown} |"
 
 
 # ---------------------------------------------------------------- in curves

@@ -22,7 +22,7 @@ from cfviz.measured import quick
 from cfviz.models.crossformer import CrossFormer
 from cfviz.models.probes.position_bias import edits, methods_of, regrouped, sides_of, simplest_method
 from cfviz.models.room import check_room
-from cfviz.options import BIAS_METHODS, SIZES, TRAINED_SIZE
+from cfviz.options import BIAS_METHODS, RECTANGLES, SIZES, TRAINED_SIZE
 from cfviz.run import forward, prepared_as, share_cores
 from cfviz.stats import softmax
 from cfviz.ui.compute import keys
@@ -44,7 +44,6 @@ from cfviz.words import decimal, figure_words, percent, short_name, signed, toge
 from .cost import show_costs
 
 WINDOWS = ("scaled", "fixed", "adaptive", "whole")
-RECTANGLES: tuple[Size, ...] = ((192, 640), (320, 448), (800, 1216))
 SHORT = 320  # short side of the size that has the photo's shape, in pixels
 SIDES = range(2, 29)
 NAME = "position_bias.answer"  # of the figure

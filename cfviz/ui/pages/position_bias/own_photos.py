@@ -7,13 +7,14 @@ from typing import Any
 import streamlit as st
 
 from cfviz import jobs
-from cfviz.options import BIAS_METHODS, SIZES
+from cfviz.framing import size_code
+from cfviz.options import BIAS_METHODS, RECTANGLES, SIZES
 from cfviz.ui.context import Context
 from cfviz.ui.figures.position_bias import BASELINE, BiasSubject
 from cfviz.ui.widgets import chart
 from cfviz.ui.widgets.jobs import folder_choice, panel, refused, skipped
 
-from .accuracy import SHOWN, WINDOWS, Results, opened, sentences, shipped, show_curves
+from .accuracy import SHOWN, WINDOWS, Results, opened, sentences, shipped, show_curves, size_name
 
 KIND, RESULT = "sizes", "sizes.json"
 CHOSEN = ("own", "bicubic", "clamp", "none")  # initial methods: those the verdict needs
@@ -47,8 +48,8 @@ def _command(ctx: Context, subject: BiasSubject) -> list[str] | None:
         if subject.model.position_bias == "dpb" or method not in ("rescaled", "bicubic")
     ]
     sizes = st.pills(
-        t("position_bias.sizes_x"), SIZES, selection_mode="multi", default=list(SIZES),
-        key="position_bias.job_sizes",
+        t("position_bias.sizes_x"), [*SIZES, *RECTANGLES], selection_mode="multi", default=list(SIZES),
+        key="position_bias.job_sizes", format_func=size_name,
     )  # fmt: skip
     ways = st.pills(
         t("position_bias.job_ways"), possible, selection_mode="multi", key="position_bias.job_ways",
@@ -71,7 +72,7 @@ def _command(ctx: Context, subject: BiasSubject) -> list[str] | None:
         return None
     command = ["sizes", "--data", str(folder), "--weights", ctx.settings.model]
     command += ["--twin", BASELINE] if baseline else []
-    command += ["--sizes", ",".join(str(size) for size in sorted(sizes))]
+    command += ["--sizes", ",".join(size_code(size) for size in (*SIZES, *RECTANGLES) if size in sizes)]
     command += ["--windows", ",".join(w for w in WINDOWS if w in windows)]
     command += ["--ways", ",".join(method for method in BIAS_METHODS if method in ways)]
     command += ["--limit", str(limit), "--json", f"{jobs.PLACE}/{RESULT}"]
