@@ -295,7 +295,7 @@ def living_page(open_page: Callable[..., Any], url: str) -> Any:
 
 
 def test_hovering_sends_nothing_and_a_click_is_recorded_in_the_link(app, open_page) -> None:
-    page = living_page(open_page, app.url("attention", photo="cat", size=160))
+    page = living_page(open_page, app.url("attention", photo="cat", size=160, stage=1, block=1))
     sent: list[Any] = []
     page.on("websocket", lambda socket: socket.on("framesent", lambda frame: sent.append(frame)))
     page.reload()  # from here on, every message to the server is counted
@@ -341,7 +341,9 @@ def test_a_place_that_does_not_exist_is_moved_to_one_that_does(app, open_page) -
         open_page, app.url("attention", photo="cat", size=160, stage=9, block=5, row=-3, col="x")
     )
     state = page.evaluate(STATE)
-    assert (state["stage"], state["block"], state["head"]) == (0, 0, 0)
+    assert (state["stage"], state["block"], state["head"]) == (0, 1, 0), (
+        "long distance, with which the page opens"
+    )
     assert 0 <= state["row"] < 40
 
 

@@ -113,3 +113,9 @@ def test_all_shown_code_runs() -> None:
         exec(compile(block.value, "shown", "exec"), known)
     assert known["flow"].shape == (40, 40)  # type: ignore[attr-defined]
     assert known["shown"].shape == (40, 40)  # type: ignore[attr-defined]
+
+
+def test_the_page_opens_on_long_distance_attention() -> None:
+    for more, place in (({}, "stage 1, block 2"), ({"stage": "4"}, "stage 4, block 1")):
+        app = run("attention", **LINK, **more)
+        assert f"after {place}" in " ".join(str(m.value) for m in app.markdown)

@@ -10,6 +10,8 @@ import { decode } from "../shared/payload.js";
 import { fill } from "../shared/text.js";
 import { vector } from "./vector.js";
 
+const KINDS = ["sda", "lda"];
+
 const STEPS = { ArrowUp: [-1, 0], ArrowDown: [1, 0], ArrowLeft: [0, -1], ArrowRight: [0, 1] };
 
 export class Figure {
@@ -126,6 +128,16 @@ export class Figure {
           `${s.s + 1}`,
           el("small.num", {}, `${s.H}×${s.W}`),
         ),
+      ),
+    );
+    this.kindChoice = new Choice(ui.kind, (i) => {
+      const to = this.stage.blocks.find((block) => block.kind === KINDS[i]);
+      if (to) this.set({ block: to.b }, true);
+    });
+    const helps = { sda: this.t.kind_sda, lda: this.t.kind_lda };
+    this.kindChoice.fill(
+      KINDS.map((kind) =>
+        el("button", { type: "button", "data-kind": kind, title: helps[kind] }, kind.toUpperCase()),
       ),
     );
     this.scaleChoice = new Choice(ui.scale, (i) => {
@@ -336,12 +348,14 @@ export class Figure {
   showStage() {
     this.stageChoice.choose(this.stages.indexOf(this.stage));
     this.blocks.build(this.stage, this.picture);
+    this.ui.kind.hidden = !KINDS.every((kind) => this.stage.blocks.some((block) => block.kind === kind));
     this.showBlock();
   }
 
   showBlock() {
     const { block, stage, groups, ui } = this;
     this.blocks.choice.choose(stage.blocks.indexOf(block));
+    this.kindChoice.choose(KINDS.indexOf(block.kind));
     if (stage.heads) this.heads.build(stage.heads, groups.Gh, groups.Gw);
     this.why.build(groups.Gh, groups.Gw);
     ui.root.dataset.kind = block.kind;

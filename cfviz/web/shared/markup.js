@@ -43,6 +43,7 @@ function segmented(name, label) {
 export function build(t) {
   const ui = {};
   ui.stages = segmented("stages", t.stage);
+  ui.kind = segmented("kind", t.kind);
   ui.scale = segmented("scale", t.scale);
   ui.strength = el("input", { type: "range", min: 0, max: 100, value: 82, "aria-label": t.strength });
   ui.picture = el("button.plain", { type: "button", title: t.save_picture_help }, t.save_picture);
@@ -52,6 +53,7 @@ export function build(t) {
     "div.bar",
     {},
     ui.stages,
+    ui.kind,
     ui.scale,
     el("label.strength", {}, el("span", {}, t.photo), ui.strength, el("span", {}, t.attention)),
     el("span.gap"),

@@ -110,11 +110,14 @@ def choose_subject(ctx: Context) -> AttentionSubject:
 def selection_from_link(ctx: Context, trace: Trace) -> dict[str, Any]:
     """The reader's place from the link: stage, block, head, row, col from 0, clipped to what exists.
 
+    Without a block in the link it is the stage's first block of long distance attention, if there is one.
+
     The link counts stages, blocks and heads from 1, as people do, but rows and columns from 0, as arrays do.
     """
     stages = trace.groupings
     stage = ctx.get("stage", 1, range(1, len(stages) + 1)) - 1
-    block = ctx.get("block", 1, range(1, len(stages[stage]) + 1)) - 1
+    long = next((b for b, g in enumerate(stages[stage]) if g.kind == "lda"), 0)  # what CrossFormer adds
+    block = ctx.get("block", long + 1, range(1, len(stages[stage]) + 1)) - 1
     g = stages[stage][block]
     heads = trace[point_names.attention(stage, block, "bias")].shape[0]
     return {
