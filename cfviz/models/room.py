@@ -17,7 +17,7 @@ from .crossformer import CrossFormer
 from .crossformer.bias_cache import BiasCache
 
 __all__ = [
-    "ALL", "KEPT", "MOST_CLASSES", "attention_weights", "check_all", "check_room", "check_tensor",
+    "ALL", "KEPT", "MOST_CLASSES", "SHARED", "attention_weights", "check_all", "check_room", "check_tensor",
     "forward_bytes",
 ]  # fmt: skip
 
@@ -28,6 +28,7 @@ LARGE = 200_000_000  # numbers in one tensor of one photo: 800 MB
 ALL = 600_000_000  # total attention weights of all blocks in a forward
 KEPT = 150_000_000  # the same if a page keeps them all: 600 MB
 FORWARD = 2_400_000_000  # bytes of a forward that keeps nothing
+SHARED = 600_000_000  # the same where readers share a server, who wait for one another
 MOST_CLASSES = 25_000  # ImageNet-22k has 21,843
 
 
@@ -126,13 +127,16 @@ def _convolutions(model: CrossFormer) -> list[Any]:
     return found
 
 
-def check_room(model: CrossFormer, height: int, width: int, most: int | None = None) -> None:
+def check_room(
+    model: CrossFormer, height: int, width: int, most: int | None = None, forward: int = FORWARD
+) -> None:
     """Refuse a forward that would take gigabytes.
 
     Args:
         model: Set to the groups that the forward would use.
         height, width: Of the input, in pixels.
         most: Limit on the attention weights of all blocks together, if they are kept.
+        forward: Limit on the bytes of the forward itself.
 
     Raises:
         ValueError: If the attention of one block is too large to look at, that of all blocks to keep, or the
@@ -141,8 +145,8 @@ def check_room(model: CrossFormer, height: int, width: int, most: int | None = N
     weights = attention_weights(model, height, width)
     if most is not None:
         check_all(weights, most)
-    if (needed := forward_bytes(model, height, width)) > FORWARD:
+    if (needed := forward_bytes(model, height, width)) > forward:
         raise ValueError(
             f"an input of {height} x {width} pixels needs {needed / 1e9:.1f} GB for one photo; expected no "
-            f"more than {FORWARD / 1e9:.1f} GB: choose smaller groups or a smaller input"
+            f"more than {forward / 1e9:.1f} GB: choose smaller groups or a smaller input"
         )

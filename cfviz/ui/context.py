@@ -14,7 +14,7 @@ from cfviz.data.images import Prepared, prepare
 from cfviz.figures.theme import Theme
 from cfviz.framing import Size, size_text
 from cfviz.models.crossformer import CrossFormer, recorded
-from cfviz.models.room import KEPT, check_room
+from cfviz.models.room import KEPT, SHARED, check_room
 from cfviz.run import class_names
 from cfviz.trace import Trace
 from cfviz.words import Translator
@@ -63,17 +63,25 @@ class Context:
                 found = models.model(self.settings)
             except (ValueError, FileNotFoundError) as error:  # refused, or missing from the installation
                 self.stop(error)
-            self._check_room(found)
             self._model = found
+            self._need_room("size_room")
         return self._model
 
-    def _check_room(self, net: CrossFormer) -> None:
+    def need_room_for_attention(self) -> CrossFormer:
+        """Return the model; end the page here if the attention of all blocks is too large to keep."""
+        net = self.model
+        self._need_room("size_kept", KEPT)
+        return net
+
+    def _need_room(self, key: str, most: int | None = None) -> None:
         """End the page before anything is computed if the chosen input needs too much memory."""
+        assert self._model is not None  # both callers have loaded it
         try:
-            check_room(net, *self.settings.sides, KEPT)
+            check_room(self._model, *self.settings.sides, most, SHARED)
         except ValueError:
+            self._model = None
             name, size = plain(models.title(self.settings.model)), size_text(self.settings.size)
-            st.error(self.t("errors.size_room", model=name, size=size), icon=":material/memory:")
+            st.error(self.t(f"errors.{key}", model=name, size=size), icon=":material/memory:")
             st.stop()
 
     @property
@@ -98,7 +106,8 @@ class Context:
             size: The input size, if other than the chosen one.
         """
         settings = self.settings if size is None else state.replace(self.settings, size=size)
-        net = self.model  # ends the page if the input is too large for it
+        attention = any(".attn." in point for point in watch)
+        net = self.need_room_for_attention() if attention else self.model
         try:
             made = cache.trace(settings, self.photo, watch, net=net)
         except (ValueError, FileNotFoundError) as error:

@@ -58,10 +58,12 @@ def test_every_page_runs_on_a_rectangle(page: str) -> None:
 
 
 def test_an_input_that_needs_too_much_memory_is_refused_in_one_sentence_before_it_is_computed() -> None:
-    app = run("attention", size="2048", model="crossformer_small")
-    assert not app.exception
-    (said,) = app.error
-    assert "2048 × 2048 px is too large" in said.value
+    refused = (("attention", "800x1216", "too large for this page"), ("predict", "2048", "is too large here"))
+    for page, size, said in refused:
+        app = run(page, size=size, lda="whole")
+        assert not app.exception
+        (box,) = app.error
+        assert said in box.value
 
 
 @pytest.mark.parametrize("page", ["home", "attention", "embedding", "position_bias"])

@@ -19,7 +19,7 @@ from cfviz.framing import (
     size_code,
     size_text,
 )
-from cfviz.models.room import KEPT, attention_weights, check_all
+from cfviz.models.room import KEPT, SHARED, attention_weights, check_room, forward_bytes
 from cfviz.options import MODES, RECTANGLES, SIZES, TRAINED_SIZE
 from cfviz.ui.compute import models
 from cfviz.ui.context import Context
@@ -122,15 +122,16 @@ def _costs(ctx: Context, size: Size) -> bool:
     except (ValueError, FileNotFoundError):
         return True  # the page reports a faulty model
     try:
-        weights = attention_weights(net, *sides)
-        check_all(weights, KEPT)
+        check_room(net, *sides, forward=SHARED)
     except ValueError:
         name = plain(models.title(ctx.settings.model))
         st.error(t("errors.size_room", model=name, size=size_text(size)), icon=":material/memory:")
         return False
+    weights, forward = attention_weights(net, *sides), forward_bytes(net, *sides)
     times = sides[0] * sides[1] / TRAINED_SIZE**2
-    fields = {"rows": sides[0] // 4, "cols": sides[1] // 4, "megabytes": f"{FLOAT * weights / 2**20:.0f}"}
-    st.caption(t("framing.costs", times=f"{times:.2g}", **fields))
+    fields = {"rows": sides[0] // 4, "cols": sides[1] // 4, "forward": f"{forward / 1e6:.0f}"}
+    costs = t("framing.costs", times=f"{times:.2g}", megabytes=f"{FLOAT * weights / 1e6:.0f}", **fields)
+    st.caption(costs if weights <= KEPT else f"{costs} {t('framing.costs_kept')}")
     return True
 
 

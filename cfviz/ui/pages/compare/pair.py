@@ -108,7 +108,7 @@ def choose_pair(ctx: Context) -> Pair:
     right.selectbox(
         ctx.t("compare.model_b"), names, format_func=label, key="compare.b", on_change=partial(_take_b, ctx)
     )
-    a, b = Side(s.model, ctx.model, False), side_of(ctx, other)
+    a, b = Side(s.model, ctx.need_room_for_attention(), False), side_of(ctx, other)
     if b.trained is None:
         _announce(ctx, b)
     made = ctx.prepared
