@@ -81,8 +81,7 @@ class Context:
         except ValueError:
             self._model = None
             name, size = plain(models.title(self.settings.model)), size_text(self.settings.size)
-            st.error(self.t(f"errors.{key}", model=name, size=size), icon=":material/memory:")
-            st.stop()
+            self._end(self.t(f"errors.{key}", model=name, size=size), ":material/memory:")
 
     @property
     def photo(self) -> Photo:
@@ -149,5 +148,10 @@ class Context:
 
     def stop(self, error: Exception) -> NoReturn:
         """Show in one sentence what is wrong and end the page here."""
-        st.error(explain(self.t, error), icon=":material/error:")
+        self._end(explain(self.t, error), ":material/error:")
+
+    def _end(self, sentence: str, icon: str) -> NoReturn:
+        if self.waiting is not None:
+            self.waiting.empty()  # nothing is being computed any more
+        st.error(sentence, icon=icon)
         st.stop()

@@ -64,6 +64,8 @@ def test_an_input_that_needs_too_much_memory_is_refused_in_one_sentence_before_i
         assert not app.exception
         (box,) = app.error
         assert said in box.value
+        drawn = "".join(one.proto.body for one in app.get("html"))
+        assert '<p class="cf-computing"' not in drawn, "nothing is being computed"
 
 
 @pytest.mark.parametrize("page", ["home", "attention", "embedding", "position_bias"])
