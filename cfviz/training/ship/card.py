@@ -21,6 +21,7 @@ from cfviz.training.recipe import MACHINE_PATHS, Recipe
 
 TARGETS = {"top1": 0.85, "Imagenette half": 0.93, "Imagewoof half": 0.77}
 SHOWN = 10  # reasons for skipping files
+FORMS = {"regions": "within regions", "whole": "over the whole map"}
 PRECISION = {"bf16": "bf16", "no": "float32"}
 
 
@@ -292,7 +293,7 @@ def text(facts: dict[str, Any]) -> str:
     recipe, bias = facts["recipe"], facts["position_bias"]
     phases = "; ".join(
         f"{p['size']} px, G {p['group_size']}, I {p['interval'] or 'of the variant'}, "
-        + ("LDA over the whole map, " if p.get("lda") == "whole" else "")
+        + (f"LDA {FORMS[p['lda']]}, " if p.get("lda") else "")
         + ("1 epoch" if p["epochs"] == 1 else f"{p['epochs']} epochs")
         + (f" of {p['steps']} steps" if p["steps"] else "")
         for p in recipe["phases"]
@@ -305,7 +306,7 @@ def text(facts: dict[str, Any]) -> str:
         f"- Parameters: {facts['parameters'] / 1e6:.2f} M; file: {facts['bytes'] / 1e6:.2f} MB, float16; "
         f"SHA-256 `{facts['sha256']}`",
         f"- Position bias: {bias}; G {facts['group_size']}, I {facts['interval']} at {facts['img_size']} px"
-        + ("; groups of long distance attention over the whole map" if facts.get("lda") == "whole" else ""),
+        + f"; groups of long distance attention {FORMS[facts.get('lda', 'regions')]}",
         f"- Data: {_data(facts)}, {recipe['hold_out']:.0%} of them held out for all choices",
         *_account(facts),
         *_start(facts),
