@@ -62,10 +62,14 @@ def show_crop(ctx: Context, name: str, most: int) -> None:
         name: The widget's key.
         most: Height of the figure at most, in CSS pixels.
     """
-    seen, photo = shown(ctx), ctx.settings.photo
+    seen = shown(ctx)
+    try:
+        whole = photos.whole(ctx.settings.photo)
+    except (ValueError, OSError):
+        return  # the page reports a photo that cannot be opened
     movable = seen.movable if seen.mode == "crop" else (False, False)
     data = {
-        "src": photos.whole(photo),
+        "src": whole,
         "wide": seen.photo[0],
         "high": seen.photo[1],
         "box": seen.box,
