@@ -165,6 +165,8 @@ def test_folders_that_do_not_fit_get_one_sentence(
     assert "is not in ADE20K's format" in said(*segment, str(coco))
     assert "this is RetinaNet; expected a segmenter" in said("--task", "segment", *detect[2:], str(ade))
     assert "has class 2, but the model has 1" in said(*segment, str(ade))
+    (ade / "images/validation/0.jpg").write_bytes(b"no photo")
+    assert "0.jpg: " in said(*segment, str(ade))
     (coco / "val2017" / "000000000009.png").unlink()
     assert "1 of 2 photos are missing" in said(*detect, str(coco))
     (ade / "annotations/validation/1.png").unlink()

@@ -107,9 +107,12 @@ def load_dense(
     state = _state(weights, backbone, variant, num_classes, found)
     classes = class_list(facts.get("classes"))
     classes = classes if classes and len(classes) == num_classes else None
-    usual, told = DENSE[variant].dataset, facts.get("dataset")
-    known = told in CLASSES or (classes is None and num_classes == CLASSES[usual])
-    dataset = (str(told) if told in CLASSES else usual) if known else None
+    usual = DENSE[variant].dataset
+    told = next(
+        (name for name, n in CLASSES.items() if n == num_classes and name == facts.get("dataset")), None
+    )
+    assumed_data = usual if classes is None and num_classes == CLASSES[usual] else None
+    dataset = told or assumed_data
     settings, assumed = _settings(backbone, variant)
     notes = [note for note in backbone.notes if note.code not in ("left_out", "assumed_classes")]
     parent = weights.prefix.removesuffix("backbone.")

@@ -108,6 +108,18 @@ def _present(items: list[Item], folder: str) -> list[Item]:
     return items
 
 
+def opened(photo: Path) -> Image.Image:
+    """Open a photo.
+
+    Raises:
+        ValueError: If it cannot be opened, with its name.
+    """
+    try:
+        return load_image(str(photo)).image
+    except (ValueError, OSError) as error:
+        raise ValueError(f"{photo}: {error}") from error
+
+
 # ---------------------------------------------------------------- one photo after the other
 
 
@@ -185,7 +197,7 @@ def measure_detector(
     items = items[:limit]
 
     def one(item: Item) -> list[dict[str, Any]]:
-        found = find(model, load_image(str(item.photo)).image, sides)
+        found = find(model, opened(item.photo), sides)
         mask = None if found.mask_logits is None else found.mask
         return as_results(item.truth, found.boxes, found.scores, found.labels, mask, categories)
 
@@ -260,7 +272,7 @@ def measure_segmenter(
     items = ade_folder(folder)[:limit]
 
     def one(item: Item) -> list[list[int]]:
-        found = label(model, load_image(str(item.photo)).image, sides)
+        found = label(model, opened(item.photo), sides)
         return areas(found, read_labels(item.truth, found.shape, model.num_classes), model.num_classes)
 
     results = recorded(record, about(model, Path(folder), sides), items, one)

@@ -143,6 +143,16 @@ def test_classes_are_assumed_by_their_number_with_a_note(states: Any, file: Any)
     assert (note.code, dict(note.fields)) == ("assumed_dense_classes", {"data": "ADE20K", "count": "150"})
 
 
+@pytest.mark.parametrize("told", ["imagenet-1k", "coco", ["ade20k"], {"a": 1}, 3, None])
+def test_a_data_set_that_does_not_fit_is_ignored(told: Any, states: Any, tmp_path: Path) -> None:
+    for count, dataset in ((4, None), (150, "ade20k")):
+        state = {key: value for key, value in states("semantic_fpn", count).items() if value.dim()}
+        write_checkpoint(tmp_path / "w.safetensors", state, dataset=told)
+        checkpoint = load_dense(tmp_path / "w.safetensors")
+        assert checkpoint.dataset == dataset
+        assert ("assumed_dense_classes" in [note.code for note in checkpoint.notes]) == (count == 150)
+
+
 def test_what_a_file_holds_besides_is_left_out_with_a_note(states: Any, file: Any) -> None:
     more = {"backbone.norm.weight": torch.ones(384), "data_preprocessor.mean": torch.ones(3)}
     checkpoint = load_dense(file({"state_dict": states("semantic_fpn") | more}))

@@ -14,6 +14,7 @@ from cfviz.hooks import capture
 from cfviz.models.dense.factory import make_dense
 from cfviz.models.dense.model import MaskRCNN, RetinaNet, SemanticFPN, UPerNet
 from cfviz.models.dense.parts.masks import paste
+from cfviz.models.dense.parts.roi import roi_features
 from cfviz.models.dense.variants import DENSE, DenseName, list_dense
 
 Make = Callable[..., Any]
@@ -148,6 +149,17 @@ def test_points_inside_the_backbone_are_watched(make: Make) -> None:
     with capture(model, "backbone.layers.0.blocks.1.attn.probs", "decode_head.fpn_bottleneck.out") as seen:
         model(batch(1))
     assert len(seen) == 2
+
+
+def test_regions_are_read_exactly_in_16_bits_too() -> None:
+    x = torch.arange(400.0).expand(1, 1, 4, 400)  # a map at stride 4 that rises by 1 per cell
+    rois = torch.tensor([[0.0, 1300.5, 0.0, 1310.5, 8.0]])
+    levels = [x] * 4
+    exact = roi_features(levels, rois, 2)
+    found = roi_features([level.bfloat16() for level in levels], rois, 2)
+    assert found.dtype == torch.bfloat16
+    assert (found.float() - roi_features([x.bfloat16().float()] * 4, rois, 2)).abs().max() <= 1
+    assert exact[0, 0, 0, 0].item() == pytest.approx((1300.5 + 2.5) / 4 - 0.5)
 
 
 # ---------------------------------------------------------------- masks

@@ -40,8 +40,11 @@ def roi_features(levels: Sequence[torch.Tensor], rois: torch.Tensor, side: int) 
     for i, stride in enumerate(STRIDES):
         chosen = (where == i).nonzero().flatten()
         if len(chosen):
-            boxes = rois[chosen].to(levels[i])
-            features[chosen] = roi_align(levels[i], boxes, side, 1 / stride, sampling_ratio=0, aligned=True)
+            # in 16 bits, a box far from the corner would be a pixel off
+            x = levels[i] if levels[i].dtype == torch.float64 else levels[i].float()
+            boxes = rois[chosen].to(x)
+            inside = roi_align(x, boxes, side, 1 / stride, sampling_ratio=0, aligned=True)
+            features[chosen] = inside.to(features.dtype)
     return features
 
 
