@@ -81,7 +81,7 @@ def ranking_table(rows: Sequence[Mapping[str, Any]], labels: Sequence[str], t: M
         bar = f'<i style="margin-left:{left:.2f}%;width:{abs(share):.2f}%;background:{colour}"></i>'
         points, change = signed(row["points"], 1), signed(row["change"])
         lines.append(
-            f'<tr data-part="{escape(row["part"])}" data-change="{row["change"]!r}">'
+            f'<tr data-part="{escape(row["part"])}" data-points="{row["points"]!r}">'
             f"<td>{escape(row['name'])}</td>"
             f'<td class="rp-n">{points}</td><td class="rp-n">{change}</td>'
             f'<td class="rp-n">{percent(row["p"])}</td>'

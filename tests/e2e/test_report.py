@@ -36,7 +36,7 @@ def test_the_report_works_offline(browser: Any, tmp_path: Path) -> None:
     page.wait_for_selector(".cf-host .cf[data-ready]")
     page.wait_for_selector(".em-host canvas")
     page.wait_for_selector(".pb-host canvas")
-    ranks = page.eval_on_selector_all("[data-part]", "all => all.map((r) => Math.abs(+r.dataset.change))")
+    ranks = page.eval_on_selector_all("[data-part]", "all => all.map((r) => Math.abs(+r.dataset.points))")
     assert len(ranks) == 20
     assert ranks == sorted(ranks, reverse=True)
     shown = page.eval_on_selector_all(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -13,6 +14,7 @@ import timm
 import torch
 from streamlit.testing.v1 import AppTest
 
+from cfviz.analysis.lab import by_magnitude
 from cfviz.data.images import load_image, prepare
 from cfviz.data.samples import gallery, sample
 from cfviz.figures.live import attention
@@ -32,6 +34,7 @@ from cfviz.ui.pages.compare.tables import open_side_code
 from cfviz.ui.pages.lab import experiment, shown_code
 from cfviz.ui.pages.position_bias import ablation, answer
 from cfviz.ui.session import photos
+from cfviz.ui.session.state import Settings
 from cfviz.words import figure_words
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -119,11 +122,15 @@ def test_the_labs_code_uses_the_number_format_on_screen() -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("how", FILLS)
-def test_the_labs_code_ranks_parts_like_the_board(how: str, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize(("by", "chosen"), [("probability", -1), ("logit", 4)])
+def test_the_labs_code_ranks_parts_like_the_board(
+    how: str, by: str, chosen: int, capsys: pytest.CaptureFixture[str]
+) -> None:
     net, photo = create_model(NANO), photos.bundled("cat")
     donor = photos.bundled("lemurs")
-    ctx = context(model=net, trace=lambda *watch: inspect(photo, net, 160, watch))
-    here = experiment.Experiment(ctx, (), how, "lemurs", "last", photo, donor)
+    trace = partial(inspect, photo, net, 160)
+    ctx = context(model=net, trace=lambda *watch: trace(watch), prepared=prepare(photo, 160))
+    here = experiment.Experiment(ctx, (), how, "lemurs", "last", by, chosen, photo, donor)
     execute(shown_code.effects(here))
     said = [line.split() for line in capsys.readouterr().out.splitlines()]
     every = parts(net, how, (160, 160))
@@ -132,13 +139,12 @@ def test_the_labs_code_ranks_parts_like_the_board(how: str, capsys: pytest.Captu
     points = needed(net, every, "replace")
     given = inspect(donor, net, 160, points).arrays if how == "replace" else {}
     before, *after = effects(net, here.image, [(), *((part,) for part in every)], means, given)
-    first = before.argmax()
-    moved = sorted(
-        (float(logits[first] - before[first]), part.to_url())
-        for logits, part in zip(after, every, strict=True)
+    ranking = experiment.Ranking(
+        tuple(every), np.stack(after), np.zeros(0), False, np.zeros(0), np.zeros(0), 0.0, 0.0
     )
-    assert [float(by) for _, by in said] == pytest.approx([by for by, _ in moved[:10]], abs=1e-4)
-    assert {url for url, _ in said[:3]} == {url for _, url in moved[:3]}
+    shown = ranking.shown(by, before, here.target)
+    best = shown[by_magnitude(shown)][:10]
+    assert [float(number) for _, number in said] == pytest.approx(best.tolist(), abs=1e-3)
 
 
 @pytest.mark.slow
@@ -224,7 +230,7 @@ def test_shown_code_shuffles_the_model_too(on_screen) -> None:
 
 
 def context(**values: Any) -> Any:
-    settings = SimpleNamespace(photo="cat", size=160, dtype="float32", model=NANO)
+    settings = Settings(photo="cat", size=160, dtype="float32", model=NANO)
     return SimpleNamespace(settings=settings, **values)
 
 

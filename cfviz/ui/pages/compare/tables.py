@@ -77,8 +77,7 @@ print(logits.argsort()[::-1][:5], logits.max())
 CODE_COST = """
 from cfviz.data.images import load_image, prepare
 from cfviz.data.samples import sample
-from cfviz.models.others.sides import benchmark, open_side
-from statistics import median
+from cfviz.models.others.sides import benchmark, open_side, time_ratio
 
 a = {a}
 b = {b}

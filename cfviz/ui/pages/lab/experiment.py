@@ -56,6 +56,7 @@ class Experiment:
         other: Id of the photo whose activations "replace" uses.
         at: Which block of each stage shows its attention, "first" or "last".
         by: What colours and the ranking show of the class to explain, one of `MEASURES`.
+        chosen: Index of the class to explain; -1 for the predicted one.
         photo: The photo, opened.
         donor_photo: The other photo, opened.
     """
@@ -66,6 +67,7 @@ class Experiment:
     other: str
     at: str
     by: str
+    chosen: int
     photo: Photo
     donor_photo: Photo
 
@@ -95,8 +97,7 @@ class Experiment:
     @property
     def target(self) -> int:
         """Index of the class to explain: the chosen one, else the predicted one."""
-        chosen = class_of_link(self.ctx)
-        return self.before.top(1)[0][0] if chosen < 0 else chosen
+        return self.before.top(1)[0][0] if self.chosen < 0 else self.chosen
 
     @cached_property
     def before(self) -> Trace:
@@ -236,7 +237,7 @@ def experiment_from_link(ctx: Context) -> Experiment:
     other = ctx.get("other", OTHER if OTHER in ids else ids[0], ids)
     how, at = ctx.get("how", "zero", FILLS), ctx.get("at", "last", ("first", "last"))
     by = ctx.get("by", MEASURES[0], MEASURES)
-    return Experiment(ctx, tuple(do), how, other, at, by, ctx.photo, photos.photo(other))
+    return Experiment(ctx, tuple(do), how, other, at, by, class_of_link(ctx), ctx.photo, photos.photo(other))
 
 
 # ---------------------------------------------------------------- every part

@@ -10,7 +10,6 @@ from cfviz.models.interventions.language import dump
 from cfviz.ui.compute.models import model_code
 from cfviz.ui.session.photos import photo_code
 from cfviz.ui.session.state import Settings
-from cfviz.ui.widgets.answer import class_of_link
 
 from .experiment import Experiment
 
@@ -82,7 +81,7 @@ donor = cfviz.inspect({other}, model, size={s.elsewhere.framing_code}, watch=wat
             ", donor=donor",
         ),
     }.get(experiment.how, ("", ""))
-    target = "plain.argmax()" if class_of_link(experiment.ctx) < 0 else experiment.target
+    target = "plain.argmax()" if experiment.chosen < 0 else experiment.target
     measure = {
         "probability": "100 * (softmax(logits)[target] - softmax(plain)[target])",
         "logit": "logits[target] - plain[target]",
