@@ -32,7 +32,7 @@ def test_home_draws_the_model_and_follows_the_pointer(app: App, open_page: Open)
     page = open_page(app.url(lang="en"))
     page.locator(".whole .stage").nth(3).wait_for()
     assert page.locator(".whole .stage").count() == 4
-    assert page.locator(".whole .answer li").count() == 5
+    assert page.locator(".whole .answer > ol > li").count() == 5
     page.locator(".whole .chip.lda").first.click()
     expect(page.locator(".whole .said")).to_contain_text("long distance (LDA)")
     page.locator(".whole .chip.sda").first.click()

@@ -45,9 +45,9 @@ def sidebar(ctx: Context) -> None:
         state.DTYPES,
         settings.dtype,
         lambda dtype: t(f"common.{dtype}"),
-        help=t("common.dtype_help"),
     )
     if settings.dtype != "float32":
+        st.caption(t("common.dtype_help"))
         _measured_time(ctx)
     st.caption(t(f"common.device_{'cpu' if settings.device == 'cpu' else 'cuda'}"))
     language(settings.lang, t)
@@ -57,8 +57,9 @@ def _form(ctx: Context) -> None:
     """The form of long distance attention: that of the weights, until the reader chooses the other."""
     settings, t = ctx.settings, ctx.t
     implied, form = models.implied_form(settings.model), models.form_of(settings)
-    _choose(t("common.lda"), "lda", LDA, form, lambda one: t(f"common.lda_{one}"), help=t("common.lda_help"))
+    _choose(t("common.lda"), "lda", LDA, form, lambda one: t(f"common.lda_{one}"))
     if form == "whole":
+        st.caption(t("common.lda_help"))
         said = t("common.lda_implied" if implied == "whole" else "common.lda_chosen")
         same = models.same_groups(settings.model, settings.sides)
         st.caption(f"{said} {t('common.lda_same')}" if same else said)
@@ -113,11 +114,11 @@ def language(lang: str, t: Translator) -> None:
     )
 
 
-def _choose(label: str, name: str, options: Any, value: Any, title: Any, help: str | None = None) -> None:
+def _choose(label: str, name: str, options: Any, value: Any, title: Any) -> None:
     """A select box that changes one setting; its state is set from the settings at every run."""
     key = f"w.{name}"
     st.session_state[key] = value
-    st.selectbox(label, list(options), format_func=title, key=key, on_change=_adopt, args=(name,), help=help)
+    st.selectbox(label, list(options), format_func=title, key=key, on_change=_adopt, args=(name,))
 
 
 def _adopt(name: str) -> None:
