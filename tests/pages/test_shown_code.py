@@ -245,7 +245,7 @@ def test_shown_code_uses_the_window_of_the_answers(name: str, kind: str) -> None
     made = f"create_model({NANO!r}, **{plus})"
     logits = execute(code.replace(f'create_model("{NANO}")', made))["logits"]
     with answer.regrouped(net, window.G, window.interval):
-        image = answer.prepare(photos.bundled("cat"), 256).tensor
+        image = prepare(photos.bundled("cat"), 256).tensor
         plain = answer.forward(net, image)[0]["logits"]
     assert list(logits) == answer.shown_methods(subject)  # type: ignore[arg-type]
     assert np.array_equal(logits["own"], plain)

@@ -1,4 +1,4 @@
-// The whole photo with what the model sees of it drawn on it: a frame to drag, or to move with the arrow keys.
+// The whole photo, on it what the model sees of it: a frame to drag, or to move with the arrow keys.
 
 import { onPage } from "../shared/mount.js";
 

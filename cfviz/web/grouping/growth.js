@@ -233,7 +233,8 @@ export class Growth {
 from cfviz.analysis.reach import blocks_to_cover, reach
 from cfviz.geometry.schemes import families
 
-methods = families(${state.h}, ${state.w}, G=${state.g}, I=${I}, window=${window}, ratio=${ratio}${this.app.formCode})
+methods = families(
+    ${state.h}, ${state.w}, G=${state.g}, I=${I}, window=${window}, ratio=${ratio}${this.app.formCode})
 layers = methods["${this.method}"]
 sets = reach(layers, ${query}, blocks=${BLOCKS})         # bool (${BLOCKS + 1}, ${state.h}, ${state.w})
 print(sets.sum((1, 2)).tolist())       # ${this.sets[this.method].counts.join(", ")}

@@ -244,7 +244,8 @@ export class Methods {
     return `from cfviz.analysis.reach import multiply_adds
 from cfviz.geometry.schemes import families
 
-methods = families(${H}, ${W}, G=${state.g}, I=${this.app.interval}, window=${window}, ratio=${ratio}${this.app.formCode})
+methods = families(
+    ${H}, ${W}, G=${state.g}, I=${this.app.interval}, window=${window}, ratio=${ratio}${this.app.formCode})
 for name, layers in methods.items():
     for layer in layers:
         keys = layer.scored(${query})         # the keys in the query's softmax, -1 for padding
