@@ -367,7 +367,7 @@ def test_prints_agree_with_pytorch_and_shown_code_runs(page: Callable[..., Any],
 @pytest.mark.browser
 def test_whole_map_groups_of_a_detector_are_drawn_and_counted(page: Callable[..., Any]) -> None:
     """Stage 3 at 800 x 1216 px: 2 x 2 groups of 25 x 38 tokens; the link keeps the form."""
-    window = page(lang="en", map="50x76", g="7", i="2", form="whole", kind="lda", q="49.75")
+    window = page(lang="en", map="50x76", g="7", i="2", form="whole", kind="lda", c="96", q="49.75")
     text = window.locator(".gr .groups").inner_text()
     assert "member 949 of group 3" in text
     assert "row 49 = g·I + i = 24·2 + 1" in text
