@@ -17,7 +17,7 @@ from cfviz.data.images import load_image, prepare
 from cfviz.hooks import edit
 from cfviz.measured import block_bias
 from cfviz.models.probes import position_bias
-from cfviz.run import load
+from cfviz.run import inspect, load
 from cfviz.stats import pack_hits
 from cfviz.ui.compute.steps import Steps
 from cfviz.ui.figures.position_bias import BiasSubject, blocks
@@ -157,11 +157,11 @@ def test_results_are_the_newest_file_of_this_schema(tmp_path: Path) -> None:
 def test_answers_equal_forwards_with_every_method(tiny_model: Any, cut: tuple[str, tuple[int, ...]]) -> None:
     model, twin = (tiny_model(embed_dim=64, group_size=3, position_bias=kind) for kind in ("dpb", "rpb"))
     biases = blocks(f"test {cut[0]}", model, twin)
-    subject = BiasSubject(model, None, biases, "", f"test {cut[0]}", twin)  # type: ignore[arg-type]
+    photo = load_image(np.random.default_rng(0).integers(0, 256, (96, 96, 3), np.uint8))
+    subject = BiasSubject(model, inspect(photo, model, 96), biases, "", f"test {cut[0]}", twin)
     window = answer.Window(96, cut[1], model.interval)
     by = answer.merged(subject, window.groups(model))
     assert list(by) == ["own", "rescaled", "bicubic", "clamp", "cut", "twin", "none"]
-    photo = load_image(np.random.default_rng(0).integers(0, 256, (96, 96, 3), np.uint8))
     tensor = prepare(photo, 96).tensor
     steps = answer.answers(subject.source, window, 1, 1, subject, photo)
     found = steps.poll(60)
