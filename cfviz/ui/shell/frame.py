@@ -57,7 +57,10 @@ def navigation(ctx: Context) -> None:
 _document = st.components.v2.component("cfviz.document", js=web.script("shell/document.js"))
 
 
-HIDE_STALE = '[data-testid="stMain"] [data-stale="true"] { visibility: hidden; opacity: 0 !important; }'
+HIDE_STALE = (  # at once: Streamlit fades them, which takes a second and a half
+    '[data-testid="stMain"] [data-stale="true"], [data-testid="stMain"] [data-stale="true"] * '
+    "{ visibility: hidden !important; opacity: 0 !important; transition: none !important; }"
+)
 
 
 def style(ctx: Context, hide_stale: bool = False) -> None:
