@@ -1,5 +1,6 @@
 """From a photo to a trace: its contents, that it is frozen, and its errors."""
 
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -159,7 +160,10 @@ def test_a_trace_draws_itself_in_a_notebook(model):
     trace = cfviz.inspect(photo, model=model, size=64, watch="layers.*.blocks.*.attn.*")
     html = trace._repr_html_()
     assert "random, untrained weights" in html
-    assert trace.top(1)[0][1] in html
+    first = trace.top(1)[0][1]
+    assert first not in html.partition("<iframe")[0], "random weights give no answer"
+    trained = replace(trace, weights=Provenance("bundled", "x", "imagenette20"))
+    assert first in trained._repr_html_().partition("<iframe")[0]
     assert "<iframe" in html
     assert "sandbox=" in html
 
@@ -167,6 +171,7 @@ def test_a_trace_draws_itself_in_a_notebook(model):
 def test_a_figure_too_large_for_a_notebook_leaves_the_table(model, monkeypatch):
     trace = cfviz.inspect(Image.new("RGB", (80, 80)), model=model, size=64, watch="layers.*.blocks.*.attn.*")
     monkeypatch.setattr(notebook, "LIMIT", 100)
+    trace = replace(trace, weights=Provenance("bundled", "x", "imagenette20"))
     html = trace._repr_html_()
     assert trace.top(1)[0][1] in html
     assert "MB" in html

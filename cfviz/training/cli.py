@@ -318,7 +318,6 @@ def interval_of(text: str | None) -> Any:
     return tuple(int(part) for part in text.split(","))
 
 
-@_processes_end_together
 def _evaluate_dense(args: argparse.Namespace) -> int:
     """Measure a detector or segmenter, beside the authors' figures."""
     told = ("size", "group_size", "interval", "lda", "restrict")
@@ -346,6 +345,7 @@ def _evaluate_dense(args: argparse.Namespace) -> int:
     return 0
 
 
+@_processes_end_together
 def _evaluate(args: argparse.Namespace) -> int:
     if args.task != "classify":
         return _evaluate_dense(args)

@@ -57,6 +57,15 @@ def test_every_page_runs_on_a_rectangle(page: str) -> None:
     assert app.selectbox(key="w.size").value == (96, 320)
 
 
+@pytest.mark.parametrize("page", ["home", "predict"])
+def test_figures_stay_in_place_when_the_page_is_drawn_again(page: str) -> None:
+    """While results were new a notice stood among the figures; without it, all were mounted anew."""
+    app = run(page, size="96")
+    before = [(place, type(child)) for place, child in app.main.children.items()]
+    app.run()
+    assert [(place, type(child)) for place, child in app.main.children.items()] == before
+
+
 def test_an_input_that_needs_too_much_memory_is_refused_in_one_sentence_before_it_is_computed() -> None:
     refused = (("attention", "800x1216", "too large for this page"), ("predict", "2048", "is too large here"))
     for page, size, said in refused:

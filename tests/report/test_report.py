@@ -16,6 +16,7 @@ import pytest
 from cfviz import cli
 from cfviz.data.images import load_image, prepare
 from cfviz.data.samples import sample
+from cfviz.framing.size import as_pair
 from cfviz.models.factory import create_model
 from cfviz.models.interventions.apply import apply
 from cfviz.models.interventions.language import from_url
@@ -23,6 +24,7 @@ from cfviz.provenance import Provenance
 from cfviz.report import page as report
 from cfviz.report import parts as report_parts
 from cfviz.run import forward, inspect
+from cfviz.stats import softmax
 from cfviz.ui.compute import models
 from cfviz.ui.session import state
 from cfviz.words import section_words
@@ -141,9 +143,9 @@ def test_the_button_names_the_weights_by_origin(source: str, trained: str | None
         ({"weights": Provenance("official", "a", "x")}, [], None),
         ({"weights": Provenance("mine.safetensors", "a", "x")}, ["weights"], "mine.safetensors"),
         ({"weights": Provenance()}, ["random"], "crossformer_nano"),
-        ({"size": (224, 320)}, ["size"], "224 × 320 px"),
-        ({"size": (96, 96)}, ["size"], "96 × 96 px"),
-        ({"settings": {"mode": "pad"}}, ["mode"], "pad"),
+        ({"size": (224, 320)}, [], None),
+        ({"size": (96, 96)}, [], None),
+        ({"settings": {"mode": "pad"}}, [], None),
         ({"dtype": "float16"}, ["dtype"], "float16"),
     ],
 )
@@ -160,16 +162,19 @@ def test_the_report_says_what_its_link_cannot_restore(
         dict(parse_qsl(urlsplit(report.app_link(trace, origin, lang)).query)),
     )
     assert (words["link_note"] in page) is (not lost)
-    for name in ("photo", "weights", "random", "size", "mode", "dtype"):
+    for name in ("photo", "weights", "random", "dtype"):
         assert (words[f"lost_{name}"].partition("{")[0] in page) is (name in lost), name
     assert named is None or named in page.rpartition("<ul>")[2]
     assert "{" not in page.rpartition("</pre>")[2]
     assert query["photo"] == "german-shepherd"
-    assert query.get("size") == (None if "size" in lost else "160")
+    assert query["size"] == {(224, 320): "224x320", (96, 96): "96"}.get(trace.size, "160")
+    assert query.get("mode") == (None if trace.settings["mode"] == "crop" else "pad")
     assert "dtype" not in query
     settings, notes = state.read(query, state.Settings(), ["crossformer_nano"], ["german-shepherd"])
     assert not notes, "what a link carries is on offer"
     assert settings.photo == "german-shepherd"
+    assert as_pair(settings.size) == tuple(trace.size)
+    assert settings.mode == trace.settings["mode"]
 
 
 @pytest.mark.slow
@@ -204,12 +209,15 @@ def test_a_readers_own_photo_is_not_in_the_link(model) -> None:
 def test_parts_are_ranked_as_in_the_lab(model) -> None:
     trace = inspect(PHOTO, model, 96, report.WATCH)
     rows = report_parts.parts_ranking(trace, model, "en")
-    assert [abs(row["change"]) for row in rows] == sorted((abs(row["change"]) for row in rows), reverse=True)
-    first = trace.top(1)[0][0]
+    moved = [abs(row["points"]) for row in rows]
+    assert moved == sorted(moved, reverse=True)
+    first, _, before = trace.top(1)[0]
     for row in (rows[0], rows[-1]):
         with apply(model, from_url(row["part"])):
             logits, _ = forward(model, prepare(load_image(PHOTO), 96).tensor)
         assert row["change"] == pytest.approx(logits["logits"][first] - trace.logits[first], abs=2e-4)
+        after = softmax(logits["logits"])[first]
+        assert row["points"] == pytest.approx(100 * (after - before), abs=2e-2)
     page = report.html(trace, model, report.Origin(str(PHOTO)))
     assert session(page)["parts"] == rows
     assert page.count("data-part=") == report_parts.SHOWN

@@ -57,12 +57,12 @@ def start(name: str) -> Context:
     frame.header(ctx)
     for note in notes:
         st.info(t(note.key, **plain_fields(note.fields)), icon=":material/link_off:")
-    if outdated:
-        ctx.waiting = st.empty()
+    ctx.banner = st.container()
+    if outdated:  # inside the banner: a further element here would draw all those below it anew
+        ctx.waiting = ctx.banner.empty()
         title, photo = models.title(settings.model), photo_title(t, settings.photo)
         told = escape(t("common.computing", model=title, photo=photo))
         ctx.waiting.html(f'<p class="cf-computing" role="status">{told}</p>')
-    ctx.banner = st.container()
     ctx.on_cpu = partial(_gpu_full, ctx)
     if name not in WITHOUT_MODEL:
         weights_banner(ctx)
