@@ -293,3 +293,11 @@ def test_any_class_can_be_explained(page: str) -> None:
     if page == "attention":
         assert "support **tench**" in said(app)
     assert run(page, lang="en", size="160", **{"class": "999"}).selectbox(key=f"{page}.class").value == -1
+
+
+def test_a_forged_choice_of_nothing_leaves_the_fitting_as_it_is() -> None:
+    """It ended every page of the session with an error: the mode became None."""
+    app = run("predict", size="96", mode="pad")
+    app.segmented_control(key="w.mode").set_value(None).run()
+    assert not app.exception
+    assert first(app.query_params["mode"]) == "pad"

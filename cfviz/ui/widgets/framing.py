@@ -145,7 +145,9 @@ def _mode(ctx: Context) -> None:
     st.session_state["w.mode"] = mode
 
     def adopt() -> None:
-        state.change(mode=st.session_state["w.mode"])
+        chosen = st.session_state["w.mode"]
+        if chosen in MODES:  # a forged message may choose nothing
+            state.change(mode=chosen)
 
     st.segmented_control(
         t("framing.mode"), list(MODES), format_func=lambda code: t(f"framing.mode_{code}"), key="w.mode",

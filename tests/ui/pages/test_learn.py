@@ -266,6 +266,7 @@ def test_sda_then_lda_reaches_the_counted_tokens() -> None:
         ("padding", {"stage": 1, "kind": "lda", "size": 224}, {"size": 256}, {"yes"}),
         ("padding", {"stage": 1, "kind": "lda", "size": 256}, {"size": 224}, {"no"}),
         ("padding", {"stage": 1, "kind": "sda", "size": 224}, {"size": 448}, {"no"}),
+        ("padding", {"stage": 1, "kind": "lda"}, {"size": 256}, {"yes"}),  # raised a KeyError
         ("unseen_offsets", {"stage": 2, "kind": "sda"}, {}, {"77"}),
     ],
 )

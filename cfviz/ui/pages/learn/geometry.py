@@ -215,8 +215,8 @@ def count_offsets(scene: Scene, state: State, after: State) -> Question:
 
 def padding(scene: Scene, state: State, after: State) -> Question:
     """Whether a stage's map has to be padded at another input size."""
-    size = after.get("size", state["size"])
     both = {**state, **after}
+    size = both["size"]
     g, (s, _) = partition_of(scene, both), block_of(scene.groupings(size), both["stage"], both["kind"])
     fields = {
         "stage": s + 1, "size": size, "H": g.H, "W": g.W, "G": g.G, "I": g.I, "step": g.step,
