@@ -20,7 +20,7 @@ from typing import Any
 
 import torch
 
-from bench.model import reference
+from bench.model import forward_of, reference
 from bench.timing import Row, at_most, interleaved, ms, ratio, table
 from cfviz import capture, create_model
 from cfviz.models.crossformer.attend import attend
@@ -81,18 +81,13 @@ def forwards(place: Place, batch: int, dtype: torch.dtype) -> Iterator[Row]:
     """Time of a forward, and of a forward whose attention is watched."""
     models, x = place.models(dtype), place.pixels(batch, dtype)
 
-    def plain(model: torch.nn.Module) -> Call:
-        def call() -> None:
-            with torch.inference_mode():
-                model(x)
-
-        return call
-
     def watched() -> None:
         with torch.inference_mode(), capture(models["ours"], WATCHED):
             models["ours"](x)
 
-    times = place.timed({**{name: plain(model) for name, model in models.items()}, "watched": watched})
+    times = place.timed(
+        {**{name: forward_of(model, x) for name, model in models.items()}, "watched": watched}
+    )
     what = f"{_name(dtype)}, batch {batch}"
     yield _compared(f"{what}: forward", times, batch)
     cost = ratio(times, "watched", "ours")
@@ -184,26 +179,15 @@ def measured(place: Place, batches: list[int], formats: list[str], end: float) -
 
 def train(data: Path, out: Path, recipe: str, end: float) -> Row:
     """Train until `end`; the run can be resumed with the same command."""
-    command = [
-        sys.executable,
-        "-m",
-        "cfviz",
-        "train",
-        "--data",
-        str(data),
-        "--out",
-        str(out),
-        "--config",
-        recipe,
-    ]
+    told = ["train", "--data", str(data), "--out", str(out), "--config", recipe]
     start = perf_counter()
-    process = subprocess.Popen(command)
+    process = subprocess.Popen([sys.executable, "-m", "cfviz", *told])
     try:
         process.wait(max(0.0, end - monotonic()))
     except subprocess.TimeoutExpired:
         process.send_signal(SIGINT)
         process.wait(STOP)
-    again = " ".join(["cfviz", *command[3:]])
+    again = " ".join(["cfviz", *told])
     return Row(f"trained with {recipe}", f"{perf_counter() - start:.0f} s; to resume: {again}")
 
 

@@ -41,14 +41,14 @@ def against_reference(checkout: Path, variant: str, rounds: int) -> Iterator[Row
     half.load_state_dict(ours.state_dict())
     for batch, targets in ((1, (0.70, 0.52)), (8, (0.68, 0.43))):
         x = torch.randn(batch, 3, 224, 224)
-        others = {"the authors' code": _call(theirs, x), **rivals(theirs, x)}
+        others = {"the authors' code": forward_of(theirs, x), **rivals(theirs, x)}
         run = {name: call for name, call in others.items() if not isinstance(call, str)}
         with torch.inference_mode():
             logits = ours(x)
             for name, call in run.items():
                 worst = (logits - call()).abs().max() / logits.abs().max()
                 assert worst < 1e-4, f"{name} differs by {worst:.1e}"
-        calls = {"fp32": _call(ours, x), "bf16": _call(half, x.to(BF16)), **run}
+        calls = {"fp32": forward_of(ours, x), "bf16": forward_of(half, x.to(BF16)), **run}
         times = interleaved(calls, max(3, rounds // batch))
         authors = "the authors' code"
         what = f"{variant}, batch {batch}"
@@ -90,7 +90,7 @@ def watching(rounds: int) -> Iterator[Row]:
         with torch.inference_mode(), capture(model, "layers.*.blocks.*.attn.probs"):
             model(x)
 
-    times = interleaved({"watched": watched, "plain": _call(model, x)}, rounds)
+    times = interleaved({"watched": watched, "plain": forward_of(model, x)}, rounds)
     cost = 100 * (ratio(times, "watched", "plain") - 1)
     yield at_most("Tiny, watching all probabilities", cost, 35, 0, " % of the forward")
     point, calls, n = HookPoint(), len(points(model)), 100_000
@@ -107,11 +107,13 @@ def scaling(rounds: int) -> Iterator[Row]:
     """Time and memory from 224 to 1024 px: 20.9 times the pixels."""
     model = _model("crossformer_small")
     small, large = torch.randn(1, 3, 224, 224), torch.randn(1, 3, 1024, 1024)
-    times = interleaved({"large": _call(model, large), "small": _call(model, small)}, max(3, rounds // 8))
+    times = interleaved(
+        {"large": forward_of(model, large), "small": forward_of(model, small)}, max(3, rounds // 8)
+    )
     note = f"{ms(times, 'large') / 1e3:.2f} s"
     yield at_most("Small, 1024 px over 224 px", ratio(times, "large", "small"), 21, 1, note=note)
     fresh = _model("crossformer_small")
-    _call(fresh, large)()
+    forward_of(fresh, large)()
     held = sum(block.attn.cache.nbytes for stage in fresh.stages for block in stage.block_list)
     yield at_most("Small at 1024 px, masks and biases kept", held / 1e6, 20, 1, " MB")
 
@@ -120,7 +122,7 @@ def halves(rounds: int) -> Iterator[Row]:
     """Time of bf16 over float32 for the bundled variant."""
     model, half = _model("crossformer_nano"), _model("crossformer_nano", BF16)
     x = torch.randn(1, 3, 224, 224)
-    times = interleaved({"bf16": _call(half, x.to(BF16)), "fp32": _call(model, x)}, rounds)
+    times = interleaved({"bf16": forward_of(half, x.to(BF16)), "fp32": forward_of(model, x)}, rounds)
     yield Row(
         "nano bf16 over fp32, batch 1",
         f"{ratio(times, 'bf16', 'fp32'):.2f}x  ({ms(times, 'bf16'):.1f} ms, fp32 {ms(times, 'fp32'):.1f} ms)",
@@ -153,7 +155,9 @@ def _model(variant: str, dtype: torch.dtype = FP32) -> CrossFormer:
     return timm.create_model(variant).eval().to(dtype)
 
 
-def _call(model: Any, x: torch.Tensor) -> Callable[[], Any]:
+def forward_of(model: Any, x: torch.Tensor) -> Callable[[], Any]:
+    """A call that runs the model without gradients."""
+
     def call() -> Any:
         with torch.inference_mode():
             return model(x)

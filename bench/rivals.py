@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import warnings
 from collections.abc import Callable
 from importlib.util import find_spec
@@ -11,6 +10,8 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
+
+from cfviz.models.export import quiet
 
 Call = Callable[[], Any]
 
@@ -53,10 +54,7 @@ def _compiled(theirs: torch.nn.Module, x: torch.Tensor) -> Call | str:
 
 
 def _export(theirs: torch.nn.Module, x: torch.Tensor, file: Path) -> None:
-    loggers = [logging.getLogger(name) for name in ("onnxscript", "onnx_ir", "torch.onnx")]
-    for logger in loggers:
-        logger.setLevel(logging.ERROR)
-    with torch.no_grad(), warnings.catch_warnings():
+    with torch.no_grad(), quiet(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         torch.onnx.export(
             theirs, (x,), str(file), dynamo=True, input_names=["x"], output_names=["y"], verbose=False

@@ -55,7 +55,7 @@ def export_onnx(
     copied = deepcopy(model).to("cpu", torch.float32)
     shape = (batch or 2, copied.in_chans, H, W)
     dynamic = None if batch else ({0: torch.export.Dim("batch", min=1)},)
-    with torch.no_grad(), _quiet():
+    with torch.no_grad(), quiet():
         program: Any = torch.onnx.export(
             copied,
             (torch.zeros(shape),),
@@ -111,7 +111,7 @@ def _difference(model: CrossFormer, file: Path, shape: tuple[int, ...]) -> float
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """Silence the exporter's remarks on its own optimisations."""
     loggers = [logging.getLogger(name) for name in ("onnxscript", "onnx_ir", "torch.onnx")]
     before = [logger.level for logger in loggers]

@@ -208,6 +208,13 @@ def change(**values: Any) -> None:
     st.session_state[_SETTINGS] = replace(before, **values)
 
 
+def adopt(name: str) -> None:
+    """Copy a changed widget's value to its setting, as its callback; no choice changes nothing."""
+    value = st.session_state[f"w.{name}"]
+    if value is not None:
+        change(**{name: value})
+
+
 def write_link(settings: Settings, page: str) -> None:
     """Write the settings and the page's own choices to the URL."""
     query = settings.query() | _extras(page)

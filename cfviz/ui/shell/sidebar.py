@@ -108,7 +108,7 @@ def language(lang: str, t: Translator) -> None:
         format_func=lambda code: LANGUAGES[code],
         key="w.lang",
         required=True,
-        on_change=_adopt,
+        on_change=state.adopt,
         args=("lang",),
         label_visibility="collapsed",
     )
@@ -123,8 +123,7 @@ def _choose(label: str, name: str, options: Any, value: Any, title: Any) -> None
 
 def _adopt(name: str) -> None:
     """Copy a changed widget's value to the settings."""
-    value = st.session_state[f"w.{name}"]
-    if name == "lda" and value == models.implied_form(state.stored().model):
-        value = state.AS_TRAINED
-    if value is not None:
-        state.change(**{name: value})
+    if name == "lda" and st.session_state["w.lda"] == models.implied_form(state.stored().model):
+        state.change(lda=state.AS_TRAINED)
+    else:
+        state.adopt(name)

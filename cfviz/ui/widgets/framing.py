@@ -143,14 +143,8 @@ def _mode(ctx: Context) -> None:
     """Crop, squeeze or pad, and what each does."""
     t, mode = ctx.t, ctx.settings.mode
     st.session_state["w.mode"] = mode
-
-    def adopt() -> None:
-        chosen = st.session_state["w.mode"]
-        if chosen in MODES:  # a forged message may choose nothing
-            state.change(mode=chosen)
-
     st.segmented_control(
         t("framing.mode"), list(MODES), format_func=lambda code: t(f"framing.mode_{code}"), key="w.mode",
-        required=True, on_change=adopt, width="stretch",
+        required=True, on_change=state.adopt, args=("mode",), width="stretch",
     )  # fmt: skip
     st.caption(t(f"framing.mode_{mode}_does"))
