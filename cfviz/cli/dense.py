@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path, PurePath
 from typing import Any
 
-from cfviz.models.dense.variants import DENSE, Task, list_dense
+from cfviz.models.dense.variants import CLASSES, DENSE, SIDES, Task, list_dense
 from cfviz.words import LANGUAGES, Translator
 
 from .opening import about_weights
@@ -34,11 +34,11 @@ def add_dense(parser: argparse.ArgumentParser, task: Task, written: str) -> None
         help="official (the authors', downloaded once), a file or hf-hub:OWNER/NAME",
     )
     parser.add_argument("--out", metavar="FOLDER", help=f"write here, in a folder that exists: {written}")
-    sides = {"detect": "1333x800", "segment": "2048x512"}[task]
+    sides = "{}x{}".format(*SIDES[task])
     parser.add_argument(
         "--sides", type=_sides, metavar="LONGxSHORT",
         help=f"most pixels of a photo's long and short side in the model's input; fewer are faster and less "
-        f"accurate (default: {sides}, the authors')",
+        f"accurate (default: {sides}, the authors'; 448x224 for nano)",
     )  # fmt: skip
     parser.add_argument(
         "--device", metavar="DEVICE", help="cpu, cuda or cuda:1 (default: cuda if available, else cpu)"
@@ -133,7 +133,7 @@ def class_names(model: Any, lang: str) -> list[str]:
     known = model.provenance
     if known.classes and lang == "en":
         return list(known.classes)
-    names = labels(known.dataset, lang) if known.dataset in ("coco", "ade20k") else []
+    names = labels(known.dataset, lang) if known.dataset in CLASSES else []
     if len(names) == model.num_classes:
         return names
     return list(known.classes) if known.classes else labels(model.num_classes, lang)

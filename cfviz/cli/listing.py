@@ -59,7 +59,7 @@ def _dense(args: argparse.Namespace) -> int:
     rows = [("model", "parameters", *(titles[key] for key in measures), "weights")]
     for name, v in known.items():
         figures = [f"{v.published[key]:.1f}" if key in v.published else "" for key in measures]
-        rows.append((name, f"{v.parameters:.1f} M", *figures, "official"))
+        rows.append((name, f"{v.parameters:.1f} M", *figures, "official" if v.drive else "local file"))
     print_table(rows, right=(1, 2, 3))
     return 0
 

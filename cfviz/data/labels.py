@@ -38,6 +38,7 @@ _TWENTY = {
     "n03888257": ("parachute", "降落傘"),
 }
 PICTURED = {"coco": 80, "ade20k": 150}  # data sets of boxes and of label maps, and their numbers of classes
+GROUND = ("ground", "背景")  # of a composed scene: its last class
 # Classes whose first name in WordNet is also another class's.
 _TOLD_APART = {"n02012849": "crane (bird)", "n03126707": "crane (machine)", "n03710721": "tank suit"}
 
@@ -53,8 +54,9 @@ def labels(source: object, lang: str = "en") -> list[str]:
     and segmenters; their Chinese names are our own, too.
 
     Args:
-        source: "imagenet-1k", "imagenette20", "coco", "ade20k", a number of classes, or a model with
-            `num_classes`. For numbers other than 1000 and 20 the names are "class 0", "class 1" and so on.
+        source: "imagenet-1k", "imagenette20", "coco", "ade20k", "scenes" (imagenette20's and the ground), a
+            number of classes, or a model with `num_classes`. For numbers other than 1000 and 20 the names
+            are "class 0", "class 1" and so on.
         lang: "en" or "zh-Hant".
 
     Raises:
@@ -64,6 +66,8 @@ def labels(source: object, lang: str = "en") -> list[str]:
         raise ValueError(f"no labels in language {lang!r}; there are {', '.join(LANGUAGES)}")
     if isinstance(source, str) and source in PICTURED:
         return [row[-2:][LANGUAGES.index(lang)] for row in _rows(source)]
+    if source == "scenes":
+        return [*_labels("imagenette20", lang), GROUND[LANGUAGES.index(lang)]]
     dataset = dataset_of(source)
     if isinstance(dataset, int):
         word = "class" if lang == "en" else "類別"

@@ -77,6 +77,11 @@ def test_names_of_boxes_and_of_label_maps(dataset, count):
     assert not any(HAN.search(name) for name in labels(dataset))
 
 
+def test_a_composed_scene_has_the_twenty_classes_and_the_ground_last():
+    assert labels("scenes") == [*labels("imagenette20"), "ground"]
+    assert labels("scenes", "zh-Hant") == [*labels("imagenette20", "zh-Hant"), "背景"]
+
+
 def test_cocos_names_and_numbers_are_those_that_torchvision_records():
     from torchvision.models.detection import RetinaNet_ResNet50_FPN_Weights
 

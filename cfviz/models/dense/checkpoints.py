@@ -39,7 +39,7 @@ _SIGNS = {  # a layer of each model's head that no other has, which also tells t
 _SEGMENTS = "decode_head.conv_seg.weight"
 _COUNTER = "num_batches_tracked"
 _ANCHORS = 9  # of RetinaNet at one cell
-_NAMES = {"coco": "COCO", "ade20k": "ADE20K"}
+_NAMES = {"coco": "COCO", "ade20k": "ADE20K", "imagenette20": "imagenette20", "scenes": "composed scenes"}
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,7 +52,7 @@ class DenseCheckpoint:
         state_dict: All parameters and running statistics under the model's names, float32 on the CPU;
             `load_state_dict(strict=True)` accepts them.
         num_classes: Classes, without a background.
-        dataset: "coco" or "ade20k", or None if the classes are others.
+        dataset: A key of `variants.CLASSES`, or None if the classes are others.
         classes: Class names in output order, if the file records them.
         settings: Groups, intervals and form of long distance attention of the backbone.
         notes: Remarks for the reader on how the weights were extracted from the file.
@@ -148,12 +148,19 @@ def _rows(weights: Weights, key: str) -> int:
     return shape[0] if shape else 0
 
 
-@lru_cache(maxsize=16)
 def head_shapes(variant: str, num_classes: int) -> dict[str, tuple[int, ...]]:
     """Return names and shapes of the parameters and statistics of a registered model's neck and heads."""
+    known = DENSE[variant]
+    return _shapes(known.kind, known.backbone, tuple(known.heads.items()), num_classes)
+
+
+@lru_cache(maxsize=16)
+def _shapes(
+    kind: str, backbone: str, heads: tuple[tuple[str, Any], ...], num_classes: int
+) -> dict[str, tuple[int, ...]]:
     with torch.device("meta"):
-        backbone = CrossFormer(num_classes=0, **{**VARIANTS[DENSE[variant].backbone], "depths": (1, 1, 1, 1)})
-        model = MODELS[DENSE[variant].kind](backbone, num_classes)
+        shallow = CrossFormer(num_classes=0, **{**VARIANTS[backbone], "depths": (1, 1, 1, 1)})
+        model = MODELS[kind](shallow, num_classes, **dict(heads))
     shapes = {name: tuple(value.shape) for name, value in model.state_dict().items()}
     return {name: shape for name, shape in shapes.items() if not name.startswith("backbone.")}
 
@@ -193,7 +200,7 @@ def _settings(backbone: Checkpoint, variant: str) -> tuple[dict[str, Any], list[
     settings: dict[str, Any] = {"lda": backbone.lda or "whole"}
     if backbone.group_size is None:
         groups = ", ".join(map(str, own["group_size"]))
-        settings |= {**own, **({"interval": backbone.interval} if backbone.interval else {})}
+        settings = {**own, **settings, **({"interval": backbone.interval} if backbone.interval else {})}
         return settings, [Note.of("assumed_groups", groups=groups)]
     fitting = own if backbone.group_size == own["group_size"] else usual
     return {

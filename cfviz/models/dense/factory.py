@@ -25,9 +25,10 @@ def make_dense(name: str, **kwargs: Any) -> DenseModel:
     """
     variant = DENSE[name]
     num_classes = kwargs.pop("num_classes", CLASSES[variant.dataset])
-    settings = {**VARIANTS[variant.backbone], **variant.settings, "lda": "whole", **kwargs}
+    settings = {**VARIANTS[variant.backbone], "lda": "whole", **variant.settings, **kwargs}
     backbone = CrossFormer(**{**settings, "num_classes": 0, "global_pool": ""})
-    model = MODELS[variant.kind](backbone, num_classes)
+    model = MODELS[variant.kind](backbone, num_classes, **variant.heads)
+    model.sides = variant.sides
     model.pretrained_cfg = {"architecture": name}
     return model
 

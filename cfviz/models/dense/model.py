@@ -15,12 +15,12 @@ from cfviz.provenance import Provenance
 from .parts.layers import resized
 from .parts.masks import MaskHead, paste
 from .parts.pyramid import FeaturePyramid
-from .parts.retina import RetinaHead
+from .parts.retina import SCALE, RetinaHead
 from .parts.roi import BoxHead, roi_features
 from .parts.rpn import ProposalHead
 from .parts.semantic_fpn import SemanticFPNHead
 from .parts.upernet import AuxiliaryHead, UPerHead
-from .variants import TASKS, Kind, Task
+from .variants import SIDES, TASKS, Kind, Task
 
 Sizes = Sequence[tuple[int, int]]
 Detections = dict[str, torch.Tensor]
@@ -33,6 +33,7 @@ class DenseModel(WithProvenance):
         kind: Which of the four models.
         backbone: A CrossFormer without norm and classifier at its end.
         num_classes: Classes, without a background.
+        sides: Most pixels of a photo's long and short side in the model's input.
     """
 
     kind: ClassVar[Kind]
@@ -47,6 +48,7 @@ class DenseModel(WithProvenance):
         backbone.prune_intermediate_layers(len(backbone.depths), prune_norm=True)
         self.num_classes = num_classes
         self.backbone = backbone
+        self.sides = SIDES[self.task]
 
     @property
     def task(self) -> Task:
@@ -177,10 +179,12 @@ class RetinaNet(Detector):
 
     kind = "retinanet"
 
-    def __init__(self, backbone: CrossFormer, num_classes: int = 80, channels: int = 256) -> None:
+    def __init__(
+        self, backbone: CrossFormer, num_classes: int = 80, channels: int = 256, anchor_scale: float = SCALE
+    ) -> None:
         super().__init__(backbone, num_classes)
         self.neck = FeaturePyramid(self.channels[1:], channels, extra="convs")
-        self.bbox_head = RetinaHead(num_classes, channels)
+        self.bbox_head = RetinaHead(num_classes, channels, anchor_scale)
         self._begin()
 
     def outputs(self, x: torch.Tensor) -> dict[str, list[torch.Tensor]]:

@@ -19,9 +19,8 @@ from cfviz.models.inputs import input_for
 
 from .model import DenseModel, Detector, Segmenter
 from .parts.masks import paste
-from .variants import Task
+from .variants import SIDES, Task
 
-SIDES: dict[str, tuple[int, int]] = {"detect": (1333, 800), "segment": (2048, 512)}  # most of long and short
 MEAN, STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
 BAND = 4_000_000  # logits of the photo's size that are held at one time
 
@@ -125,12 +124,12 @@ def find(model: Detector, image: Image.Image, sides: tuple[int, int] | None = No
     Args:
         model: In eval mode.
         image: RGB, upright.
-        sides: As in `fit`.
+        sides: As in `fit`; None for the model's own.
 
     Raises:
         ValueError: As in `fit` and `Detector.detect`.
     """
-    fitted = fit(image, "detect", sides)
+    fitted = fit(image, "detect", sides or model.sides)
     found = model.detect(input_for(model, fitted.tensor), [fitted.size])[0]
     vertical, horizontal = fitted.scale
     scale = torch.tensor([horizontal, vertical, horizontal, vertical])
@@ -153,12 +152,12 @@ def label(model: Segmenter, image: Image.Image, sides: tuple[int, int] | None = 
     Args:
         model: In eval mode.
         image: RGB, upright.
-        sides: As in `fit`.
+        sides: As in `fit`; None for the model's own.
 
     Raises:
         ValueError: As in `fit` and `Segmenter.forward`.
     """
-    fitted = fit(image, "segment", sides)
+    fitted = fit(image, "segment", sides or model.sides)
     logits = model(input_for(model, fitted.tensor))[0].float().cpu()
     return labels_at(logits, fitted.photo)
 

@@ -16,12 +16,13 @@ _HEADS = {
     "upernet": "decode_head.conv_seg",
 }
 _INPUTS = {"detect": (3, 800, 1344), "segment": (3, 512, 512)}
+_OWN_INPUT = (3, 224, 224)
 
 
 def _cfg(variant: DenseVariant) -> dict[str, Any]:
     return {
         "num_classes": CLASSES[variant.dataset],
-        "input_size": _INPUTS[variant.task],
+        "input_size": _INPUTS[variant.task] if variant.drive else _OWN_INPUT,
         "interpolation": "bilinear",
         "mean": IMAGENET_DEFAULT_MEAN,
         "std": IMAGENET_DEFAULT_STD,
@@ -54,9 +55,10 @@ def _made(name: str, pretrained: bool, **kwargs: Any) -> Any:
     from .factory import make_dense, opened_dense  # deferred: it imports the model and the formats of weights
 
     if kwargs.pop("features_only", False):
+        form = DENSE[name].settings.get("lda", "whole")
         raise ValueError(
             f"{name} returns detections or labels; for feature maps make its backbone: "
-            f'timm.create_model("{DENSE[name].backbone}", features_only=True, lda="whole")'
+            f'timm.create_model("{DENSE[name].backbone}", features_only=True, lda="{form}")'
         )
     for timms in ("pretrained_cfg", "pretrained_cfg_overlay", "cache_dir"):
         kwargs.pop(timms, None)

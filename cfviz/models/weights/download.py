@@ -85,7 +85,9 @@ def fetch_official(variant: str, progress: Progress | None = None, cancel: Event
     """
     if variant.startswith("crossformer_pp_"):
         raise CheckpointError("needs_person", variant=variant, page=AUTHORS_PAGE)
-    drive = {name: id for name, (id, _) in OFFICIAL.items()} | {n: d.drive for n, d in DENSE.items()}
+    drive = {name: id for name, (id, _) in OFFICIAL.items()} | {
+        n: d.drive for n, d in DENSE.items() if d.drive
+    }
     if variant not in drive:
         raise CheckpointError("no_official", variant=variant, available=", ".join(drive))
     url = DRIVE.format(drive[variant])

@@ -8,6 +8,7 @@ from typing import Any, get_args
 import pytest
 import timm
 import torch
+from PIL import Image
 
 import cfviz
 from cfviz.hooks import capture
@@ -15,6 +16,7 @@ from cfviz.models.dense.factory import make_dense
 from cfviz.models.dense.model import MaskRCNN, RetinaNet, SemanticFPN, UPerNet
 from cfviz.models.dense.parts.masks import paste
 from cfviz.models.dense.parts.roi import roi_features
+from cfviz.models.dense.pipeline import fit
 from cfviz.models.dense.variants import DENSE, DenseName, list_dense
 
 Make = Callable[..., Any]
@@ -207,8 +209,25 @@ def test_parameters_are_as_many_as_published(name: str) -> None:
         model = timm.create_model(name)
     assert sum(p.numel() for p in model.parameters()) / 1e6 == pytest.approx(DENSE[name].parameters, abs=0.06)
     assert model.pretrained_cfg["architecture"] == name
-    assert model.backbone.lda == "whole"
-    assert model.num_classes == {"detect": 80, "segment": 150}[model.task]
+    ours = DENSE[name].drive is None
+    assert model.backbone.lda == ("regions" if ours else "whole")
+    counts = {"detect": 20, "segment": 21} if ours else {"detect": 80, "segment": 150}
+    assert model.num_classes == counts[model.task]
+
+
+def test_our_models_see_photos_at_the_size_their_backbone_learned_at() -> None:
+    photo = Image.new("RGB", (800, 400))
+    for name in (name for name, variant in DENSE.items() if variant.drive is None):
+        model = cfviz.create_model(name, None)
+        assert fit(photo, model.task, model.sides).size == (224, 448)
+
+
+def test_our_detectors_anchors_are_half_as_large_as_the_authors() -> None:
+    with torch.device("meta"):
+        ours, theirs = (make_dense(f"retinanet_crossformer_{size}") for size in ("nano", "small"))
+    for level in range(5):
+        small, large = (model.bbox_head.anchors.base(level) for model in (ours, theirs))
+        assert torch.equal(2 * small, large)
 
 
 def test_random_weights_must_be_asked_for_and_are_called_random() -> None:

@@ -11,7 +11,8 @@ from .anchors import Anchors
 from .boxes import best, decode
 from .layers import ConvUnit, begin
 
-ANCHORS = Anchors((8, 16, 32, 64, 128), tuple(4 * 2 ** (i / 3) for i in range(3)))
+STRIDES = (8, 16, 32, 64, 128)
+SCALE = 4.0  # side of the smallest square anchor, in cells
 PER_LEVEL = 1000  # anchors of a level that are looked at, those with the best class
 
 
@@ -24,9 +25,10 @@ class RetinaHead(nn.Module):
         most: Detections of one image.
     """
 
-    def __init__(self, num_classes: int, channels: int = 256) -> None:
+    def __init__(self, num_classes: int, channels: int = 256, anchor_scale: float = SCALE) -> None:
         super().__init__()
-        self.num_classes, self.anchors = num_classes, ANCHORS
+        self.num_classes = num_classes
+        self.anchors = Anchors(STRIDES, tuple(anchor_scale * 2 ** (i / 3) for i in range(3)))
         self.threshold, self.iou, self.most = 0.05, 0.5, 100
         A = self.anchors.per_cell
         self.cls_convs = nn.ModuleList(ConvUnit(channels, channels) for _ in range(4))
