@@ -25,10 +25,10 @@ from torch import nn
 
 from cfviz.models.crossformer import CrossFormer
 
-from . import cache, check, data, state, teacher
+from . import cache, check, data, positions, state, teacher
 from .distill import Student, TeacherMaps
 from .folder import identity, shown, told
-from .recipe import UNRELATED, Phase, Recipe
+from .recipe import MACHINE_PATHS, UNRELATED, Phase, Recipe
 from .start import build_model, groups_of, make_optimizer, settled
 from .stem import fold_stem
 
@@ -46,7 +46,7 @@ LOG_COLUMNS = [
 
 
 class Trainer:
-    """One training run in one folder: `last.pt` (everything needed to resume) and `log.csv`.
+    """One training run in one folder: `last.pt` (everything needed to resume), `log.csv` and the positions.
 
     Args:
         recipe: The run's recipe.
@@ -70,6 +70,10 @@ class Trainer:
         self.changes: list[dict[str, Any]] = []  # settings changed on resuming
         self._build()
         self._resume()
+        self.positions = positions.Recorder(
+            self.out, self._about(), recipe.position_every, self.total_steps, self.say
+        )
+        self.positions.resume(self.step, self._average())
 
     def _open_photos(self) -> None:
         """Open the training photos, find those that can be used, and split off the held-out ones."""
@@ -165,6 +169,24 @@ class Trainer:
         probs = (torch.from_numpy(logits) / recipe.temperature).softmax(dim=1)
         return (1 - recipe.distill) * hard + recipe.distill * probs
 
+    def _about(self) -> dict[str, Any]:
+        """The run's facts in the record of position biases, without paths of this machine."""
+        settings = {name: value for name, value in self.recipe.as_dict().items() if name not in MACHINE_PATHS}
+        if self.recipe.start_weights:
+            settings["start_weights"] = Path(self.recipe.start_weights).name
+        return {
+            "recipe": settings,
+            "data": self.recipe.data_name,
+            "steps": self.total_steps,
+            "trained_on": len(self.train_indices),
+            "held_out": len(self.held_indices),
+            "average": self.ema is not None,  # whether the weights are the moving average
+        }
+
+    def _average(self) -> nn.Module:
+        """The model that the run gives: with the moving average of the weights, if there is one."""
+        return self.ema.module if self.ema is not None else self.bare
+
     # --- state -------------------------------------------------------------------------------------------
 
     def _resume(self) -> None:
@@ -259,6 +281,7 @@ class Trainer:
             "processor": self._processor(),
             "unreadable": self.unreadable,
         }
+        self.positions.write()
         state.write(self.out, content)
         self.saved = self.step
 
@@ -304,7 +327,7 @@ class Trainer:
                 signal.signal(sig, handler)
             self.save()
         self._tell_the_end()
-        return self.ema.module if self.ema is not None else self.bare
+        return self._average()
 
     def _tell_the_end(self) -> None:
         """Say how the run ended, and what became of every file."""
@@ -412,6 +435,8 @@ class Trainer:
         self.step_in_epoch += 1
         if self.ema is not None:
             self.ema.update(self.bare, step=self.step)
+        if self.accelerator.is_main_process:
+            self.positions.note(self.step, self._average())
         return loss
 
     def _gradients(
@@ -477,6 +502,7 @@ class Trainer:
         due = self.epoch % self.recipe.evaluate_every == 0 or self.epoch == self.recipe.epochs
         if due and len(self.held_indices):
             top1, held_loss = self._held_out(phase)
+            self.positions.measured(self.step, top1)
             self.say(f"epoch {self.epoch} held out: top-1 {top1:.2%}, loss {held_loss:.3f}")
         self._log(
             {
@@ -496,10 +522,9 @@ class Trainer:
     def _held_out(self, phase: Phase) -> tuple[float, float]:
         from cfviz.training.measure.evaluation import predict
 
-        model = self.ema.module if self.ema is not None else self.bare
         photos = data.EvalSet(self.photos, phase.size, self.held_indices)
         logits, labels, _ = predict(
-            model, photos, self.accelerator, self.recipe.batch_size, self.recipe.workers
+            self._average(), photos, self.accelerator, self.recipe.batch_size, self.recipe.workers
         )
         top1 = float((logits.argmax(1) == labels).mean())
         return top1, float(F.cross_entropy(torch.from_numpy(logits), torch.from_numpy(labels)))

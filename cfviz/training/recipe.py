@@ -24,7 +24,14 @@ CONFIGS = ASSETS / "recipes"  # recipes that come with cfviz
 RECOMMENDED = "nano_cpu"  # the one to start with: needs nothing but a folder of photos
 RUN = "{run}"  # placeholder in `cache` for the run's folder
 MACHINE_PATHS = ("data", "cache", "teacher_labels", "teacher_maps")
-UNRELATED = {*MACHINE_PATHS, "workers", "checkpoint_minutes", "evaluate_every", "micro_batch"}
+UNRELATED = {
+    *MACHINE_PATHS,
+    "workers",
+    "checkpoint_minutes",
+    "evaluate_every",
+    "position_every",
+    "micro_batch",
+}
 """Settings that decide where and how often, and nothing about the weights that come out."""
 
 Limit = tuple[Callable[[Any], bool], str]  # whether a value is allowed, and the allowed values in words
@@ -281,6 +288,13 @@ class Recipe:
     )
     evaluate_every: int = field(
         default=1, metadata=_about("Epochs between two measurements on the held-out photos.", _from(1))
+    )
+    position_every: int = field(
+        default=200,
+        metadata=_about(
+            "Steps between two records of the position biases (`position_bias.safetensors`); 0 records none.",
+            _from(0),
+        ),
     )
 
     def __post_init__(self) -> None:

@@ -19,6 +19,7 @@ from cfviz.models.weights.checkpoints import load_checkpoint
 
 from .data import seed_all
 from .distill import Student
+from .positions import is_position_bias
 from .recipe import Phase, Recipe
 
 
@@ -105,7 +106,7 @@ def make_optimizer(recipe: Recipe, student: CrossFormer | Student) -> torch.opti
     Raises:
         ValueError: If timm has no such optimiser, or it does not take these arguments.
     """
-    position = {id(p) for name, p in student.named_parameters() if ".attn.pos." in name}
+    position = {id(p) for name, p in student.named_parameters() if is_position_bias(name)}
     groups = []
     for group in param_groups_weight_decay(
         student, recipe.weight_decay, no_weight_decay_list=student.no_weight_decay()
