@@ -140,6 +140,31 @@ class Detector(DenseModel):
         Raises:
             ValueError: If the input or a size is none, or the outputs are not finite.
         """
+        told = self._check(x, sizes)
+        return self.select(self.outputs(x), told)
+
+    def outputs(self, x: torch.Tensor) -> dict[str, list[torch.Tensor]]:
+        """Return what the layers before the selection return."""
+        return self.from_maps(self.features(x))
+
+    def from_maps(self, maps: Sequence[torch.Tensor]) -> dict[str, list[torch.Tensor]]:
+        """Return `outputs` from the backbone's maps."""
+        raise NotImplementedError
+
+    def select(self, outputs: dict[str, list[torch.Tensor]], sizes: Sizes) -> list[Detections]:
+        """Turn `outputs` into detections, see `detect`."""
+        raise NotImplementedError
+
+    def class_logits(
+        self, outputs: dict[str, list[torch.Tensor]], found: Detections, image: int = 0
+    ) -> torch.Tensor:
+        """Return the logit behind each detection's score: (n,).
+
+        Args:
+            outputs: What the detections were selected from.
+            found: The detections of one image.
+            image: The image's place in the batch.
+        """
         raise NotImplementedError
 
     def forward(self, x: torch.Tensor, sizes: Sizes | None = None) -> list[Detections]:
@@ -187,22 +212,40 @@ class RetinaNet(Detector):
         self.bbox_head = RetinaHead(num_classes, channels, anchor_scale)
         self._begin()
 
-    def outputs(self, x: torch.Tensor) -> dict[str, list[torch.Tensor]]:
+    def from_maps(self, maps: Sequence[torch.Tensor]) -> dict[str, list[torch.Tensor]]:
         """Return what the layers return: the pyramid's `levels`, and the head's `logits` and `deltas`."""
-        levels = self.neck(self.features(x)[1:])
+        levels = self.neck(maps[1:])
         logits, deltas = self.bbox_head(levels)
         return {"levels": levels, "logits": logits, "deltas": deltas}
 
-    def detect(self, x: torch.Tensor, sizes: Sizes | None = None) -> list[Detections]:
-        """Find boxes; `levels` says at which level of the pyramid (0 for stride 8) each was found."""
-        told = self._check(x, sizes)
-        found = self.outputs(x)
-        logits, deltas = found["logits"], found["deltas"]
+    def select(self, outputs: dict[str, list[torch.Tensor]], sizes: Sizes) -> list[Detections]:
+        """Turn `outputs` into detections.
+
+        `levels` says at which level of the pyramid (0 for stride 8) each was found, `anchors` by which of the
+        level's anchors.
+        """
+        logits, deltas = outputs["logits"], outputs["deltas"]
         _finite(*logits, *deltas)
         return [
             self.bbox_head.select([c[b] for c in logits], [d[b] for d in deltas], size)
-            for b, size in enumerate(told)
+            for b, size in enumerate(sizes)
         ]
+
+    def class_logits(
+        self, outputs: dict[str, list[torch.Tensor]], found: Detections, image: int = 0
+    ) -> torch.Tensor:
+        """Return the logit behind each detection's score: (n,).
+
+        Args:
+            outputs: What the detections were selected from.
+            found: The detections of one image.
+            image: The image's place in the batch.
+        """
+        K = self.num_classes
+        rows = [c[image].permute(1, 2, 0).reshape(-1, K) for c in outputs["logits"]]  # H*W*A, K
+        each = zip(*(found[name].tolist() for name in ("levels", "anchors", "labels")), strict=True)
+        picked = [rows[level][anchor, label] for level, anchor, label in each]
+        return torch.stack(picked) if picked else rows[0].new_zeros(0)
 
 
 class RoIHead(torch.nn.Module):
@@ -237,23 +280,38 @@ class MaskRCNN(Detector):
         self.roi_head = RoIHead(num_classes, channels, hidden)
         self._begin()
 
-    def outputs(self, x: torch.Tensor) -> dict[str, list[torch.Tensor]]:
+    def from_maps(self, maps: Sequence[torch.Tensor]) -> dict[str, list[torch.Tensor]]:
         """Return what the first stage returns: the pyramid's `levels`, `logits` and `deltas` of anchors."""
-        levels = self.neck(self.features(x))
+        levels = self.neck(maps)
         logits, deltas = self.rpn_head(levels)
         return {"levels": levels, "logits": logits, "deltas": deltas}
 
-    def detect(self, x: torch.Tensor, sizes: Sizes | None = None) -> list[Detections]:
-        """Find boxes and masks; `proposals` are the boxes that the second stage began with."""
-        told = self._check(x, sizes)
-        first = self.outputs(x)
-        _finite(*first["logits"], *first["deltas"])
+    def select(self, outputs: dict[str, list[torch.Tensor]], sizes: Sizes) -> list[Detections]:
+        """Turn `outputs` into detections with masks; `proposals` are what the second stage began with."""
+        _finite(*outputs["logits"], *outputs["deltas"])
         results = []
-        for b, size in enumerate(told):
-            one = [[maps[b] for maps in first[name]] for name in ("logits", "deltas")]
+        for b, size in enumerate(sizes):
+            one = [[maps[b] for maps in outputs[name]] for name in ("logits", "deltas")]
             proposals, _ = self.rpn_head.select(one[0], one[1], size)
-            results.append(self.second_stage([x[b : b + 1] for x in first["levels"]], proposals, size))
+            results.append(self.second_stage([x[b : b + 1] for x in outputs["levels"]], proposals, size))
         return results
+
+    def class_logits(
+        self, outputs: dict[str, list[torch.Tensor]], found: Detections, image: int = 0
+    ) -> torch.Tensor:
+        """Return the logit behind each detection's score, its proposal taken as given: (n,).
+
+        Args:
+            outputs: What the detections were selected from.
+            found: The detections of one image.
+            image: The image's place in the batch.
+        """
+        levels = [x[image : image + 1] for x in outputs["levels"]]
+        proposals, labels = (
+            found[name].detach().clone() for name in ("proposals", "labels")
+        )  # for gradients
+        logits, _ = self.roi_head.boxes(levels, _rois(proposals))
+        return logits.gather(1, labels[:, None])[:, 0]
 
     def second_stage(
         self, levels: Sequence[torch.Tensor], proposals: torch.Tensor, size: tuple[int, int]
@@ -282,6 +340,10 @@ class Segmenter(DenseModel):
 
     def logits(self, x: torch.Tensor) -> torch.Tensor:
         """Return the head's logits at stride 4: (B, 3, H, W) -> (B, K, H/4, W/4)."""
+        return self.from_maps(self.features(x))
+
+    def from_maps(self, maps: Sequence[torch.Tensor]) -> torch.Tensor:
+        """Return `logits` from the backbone's maps."""
         raise NotImplementedError
 
     def forward(self, x: torch.Tensor, sizes: Sizes | None = None) -> torch.Tensor:
@@ -317,9 +379,9 @@ class SemanticFPN(Segmenter):
         self.decode_head = SemanticFPNHead(num_classes, channels, hidden)
         self._begin()
 
-    def logits(self, x: torch.Tensor) -> torch.Tensor:
-        """Return the head's logits at stride 4: (B, 3, H, W) -> (B, K, H/4, W/4)."""
-        return self.decode_head(self.neck(self.features(x)))
+    def from_maps(self, maps: Sequence[torch.Tensor]) -> torch.Tensor:
+        """Return the head's logits at stride 4 from the backbone's maps: (B, K, H/4, W/4)."""
+        return self.decode_head(self.neck(maps))
 
 
 class UPerNet(Segmenter):
@@ -335,9 +397,9 @@ class UPerNet(Segmenter):
         self.auxiliary_head = AuxiliaryHead(num_classes, self.channels[2], auxiliary)
         self._begin()
 
-    def logits(self, x: torch.Tensor) -> torch.Tensor:
-        """Return the head's logits at stride 4: (B, 3, H, W) -> (B, K, H/4, W/4)."""
-        return self.decode_head(self.features(x))
+    def from_maps(self, maps: Sequence[torch.Tensor]) -> torch.Tensor:
+        """Return the head's logits at stride 4 from the backbone's maps: (B, K, H/4, W/4)."""
+        return self.decode_head(maps)
 
 
 MODELS: dict[str, type[DenseModel]] = {

@@ -59,19 +59,22 @@ class RetinaHead(nn.Module):
             size: Height and width of the image without padding; boxes are clipped to it.
 
         Returns:
-            `boxes` (n, 4), `scores` (n,), `labels` (n,), and `levels` (n,), the level that found each.
+            `boxes` (n, 4), `scores` (n,), `labels` (n,), and what found each: `levels` (n,), and `anchors`
+            (n,), the anchor's number in the level.
         """
-        boxes, scores, levels = [], [], []
+        boxes, scores, levels, numbers = [], [], [], []
         for i, (cls, reg) in enumerate(zip(logits, deltas, strict=True)):
             anchors = self.anchors.on(i, cls.shape[1:], cls.device)
             score = cls.float().permute(1, 2, 0).reshape(-1, self.num_classes).sigmoid()  # H*W*A, K
             delta = reg.float().permute(1, 2, 0).reshape(-1, 4)
+            number = torch.arange(len(score), device=cls.device)
             if len(score) > PER_LEVEL:
-                top = score.amax(1).topk(PER_LEVEL).indices
+                number = top = score.amax(1).topk(PER_LEVEL).indices
                 anchors, score, delta = anchors[top], score[top], delta[top]
             boxes.append(decode(anchors, delta, size=size))
             scores.append(score)
             levels.append(torch.full((len(score),), i, device=cls.device))
+            numbers.append(number)
         all_boxes, all_scores = torch.cat(boxes), torch.cat(scores)
         kept, labels = best(all_boxes, all_scores, self.threshold, self.iou, self.most)
         return {
@@ -79,4 +82,5 @@ class RetinaHead(nn.Module):
             "scores": all_scores[kept, labels],
             "labels": labels,
             "levels": torch.cat(levels)[kept],
+            "anchors": torch.cat(numbers)[kept],
         }
