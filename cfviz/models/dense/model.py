@@ -64,6 +64,10 @@ class DenseModel(WithProvenance):
         """Return the backbone's maps at strides 4, 8, 16, 32: (B, 3, H, W) -> (B, C_i, H_i, W_i)."""
         return cast(list[torch.Tensor], self.backbone.forward_intermediates(x, intermediates_only=True))
 
+    def from_maps(self, maps: Sequence[torch.Tensor]) -> Any:
+        """Return what neck and heads make of the backbone's maps."""
+        raise NotImplementedError
+
     def _begin(self) -> None:
         """Record that the weights are random; called when all layers are there."""
         self.provenance = Provenance()
