@@ -11,7 +11,6 @@ wrapped.
 from __future__ import annotations
 
 import asyncio
-import logging
 import reprlib
 import time
 import weakref
@@ -30,7 +29,8 @@ from streamlit.runtime.state.common import GENERATED_ELEMENT_ID_PREFIX
 from streamlit.runtime.state.session_state import STREAMLIT_INTERNAL_KEY_PREFIX as INTERNAL
 from streamlit.runtime.state.session_state import Serialized, Value, WStates
 
-from . import gate
+from . import log
+from .pace import Bucket
 
 __all__ = ["Rate", "guard"]
 
@@ -49,7 +49,7 @@ CALM = 5.0  # seconds without a message after which a session that sent too much
 TOLD = 60.0  # seconds between two lines in the log about one session
 LIGHT = ("app_heartbeat", "stop_script")  # messages that start no run
 TIDY = 30.0  # seconds between checks for sessions that have ended
-_log = logging.getLogger(__name__)
+_log = log.paced(__name__)
 
 
 @cache
@@ -151,7 +151,7 @@ class Rate:
         self, handle: Callable[[BackMsg], None], desk: Desk, running: Callable[[], bool] = lambda: False
     ) -> None:
         self._handle, self._desk, self.running = handle, desk, running
-        self._sent = gate.Bucket(BURST, 1 / EVERY, desk.clock, CALM / EVERY - 1)
+        self._sent = Bucket(BURST, 1 / EVERY, desk.clock, CALM / EVERY - 1)
         self._told = -TOLD
         self._waiting: dict[tuple[str, str, str], BackMsg] = {}
 

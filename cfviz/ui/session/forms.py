@@ -8,7 +8,6 @@ a place exists in this model is for the page to decide, as it is for links.
 
 from __future__ import annotations
 
-import logging
 import re
 import reprlib
 from collections.abc import Callable, Mapping
@@ -16,6 +15,8 @@ from typing import Any
 
 from cfviz.figures.live.embedding import MEASURES
 from cfviz.models.interventions.language import FILLS
+
+from . import log
 
 __all__ = [
     "ANSWER", "ATTENTION", "BIAS", "BIAS_ANSWER", "COMPARE", "CROP", "DESK_ASKED", "EMBEDDING", "LAB",
@@ -26,7 +27,7 @@ Field = Callable[[Any], Any]  # returns the value to use, or raises ValueError
 
 STAGES, BLOCKS, HEADS, SIDE = 16, 256, 256, 4096  # more than any model or map here has
 LONGEST = 20_000  # characters of a text
-_log = logging.getLogger(__name__)
+_log = log.paced(__name__)
 _short = reprlib.Repr()
 _short.maxstring = _short.maxother = 60
 

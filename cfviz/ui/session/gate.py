@@ -10,12 +10,9 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
-import logging
-import math
 import re
 import socket
 import threading
-import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator, Mapping, MutableMapping
 from contextlib import contextmanager
@@ -23,9 +20,11 @@ from contextvars import ContextVar
 from functools import cache, wraps
 from typing import Any
 
+from google.protobuf.message import DecodeError
 from starlette.exceptions import HTTPException
 from starlette.responses import PlainTextResponse
 from streamlit import config
+from streamlit.proto.BackMsg_pb2 import BackMsg
 from streamlit.proto.ForwardMsg_pb2 import ForwardMsg
 from streamlit.runtime import exists, get_instance
 from streamlit.runtime.memory_uploaded_file_manager import MemoryUploadedFileManager
@@ -37,7 +36,8 @@ from uvicorn.protocols.http.auto import AutoHTTPProtocol
 
 from cfviz.words import preferred, translator
 
-from . import budget
+from . import budget, log
+from .pace import Bucket
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -57,7 +57,7 @@ HEAVY = 2**15  # bytes of a message that count as one more message
 OPEN = ("health", "host-config", "stream", "upload_file", "bidi-components")  # of /_stcore/, for pages
 LOCAL = (".local", ".localhost", ".lan", ".home", ".internal", ".home.arpa", ".test")  # of no public server
 FORWARDED = ("forwarded", "x-forwarded-for", "x-forwarded-host")
-_log = logging.getLogger(__name__)
+_log = log.paced(__name__)
 _lang: ContextVar[str] = ContextVar("the language of the request", default="en")
 _counted: ContextVar[int] = ContextVar("bytes of the request that the budget has counted already", default=0)
 
@@ -178,51 +178,6 @@ def _learn_names() -> None:
 # ---------------------------------------------------------------- connections
 
 
-class Bucket:
-    """Lets something happen so often: a number of times at once, then so many times a second.
-
-    Args:
-        at_once: How many times at once.
-        a_second: How many times a second after that.
-        clock: Returns the time in seconds.
-        owed: How many times too often counts at most.
-    """
-
-    def __init__(
-        self,
-        at_once: float,
-        a_second: float,
-        clock: Callable[[], float] = time.monotonic,
-        owed: float = math.inf,
-    ) -> None:
-        self._most, self._a_second, self._clock, self._owed = at_once, a_second, clock, owed
-        self._left, self._then = at_once, clock()
-
-    def take(self, cost: float = 1.0) -> float:
-        """Let it happen once more; return the number of seconds to wait before."""
-        now = self._clock()
-        self._left, self._then = max(self._at(now) - cost, -self._owed), now
-        return max(0.0, -self._left / self._a_second)
-
-    @property
-    def left(self) -> float:
-        """How many more times it may happen now; negative if it has happened too often."""
-        return self._at(self._clock())
-
-    @property
-    def ready(self) -> bool:
-        """Whether it may happen now."""
-        return self.left >= 1
-
-    @property
-    def full(self) -> bool:
-        """Whether it could happen as often as ever, so that nothing would be lost by forgetting it."""
-        return self.left >= self._most
-
-    def _at(self, now: float) -> float:
-        return min(self._most, self._left + (now - self._then) * self._a_second)
-
-
 _open = 0  # websockets
 _arrivals: dict[str, Bucket] = {}  # address -> connections of late
 
@@ -261,9 +216,10 @@ def _connected(scope: Scope, receive: Receive, send: Send) -> Iterator[Receive]:
             return await end(1008, "asked for no page")
         if message["type"] == "websocket.receive":
             asked = True
-            if message.get("bytes") is None:  # Streamlit would leave a traceback in the log
-                return await end(1003, "sent text, as no page does")
-            await asyncio.sleep(pace.take(1 + len(message.get("bytes") or b"") / HEAVY))
+            came = message.get("bytes")
+            if not _is_message(came):  # Streamlit would leave a traceback in the log
+                return await end(1003, "sent what is no message of a page")
+            await asyncio.sleep(pace.take(1 + len(came or b"") / HEAVY))
         return message
 
     _open += 1
@@ -271,6 +227,17 @@ def _connected(scope: Scope, receive: Receive, send: Send) -> Iterator[Receive]:
         yield pacing
     finally:
         _open -= 1
+
+
+def _is_message(came: bytes | None) -> bool:
+    """Whether a frame holds a message; text does not, nor does a broken one."""
+    if came is None:
+        return False
+    try:
+        BackMsg.FromString(came)
+    except DecodeError:
+        return False
+    return True
 
 
 def _bound(connection: Any) -> None:

@@ -22,6 +22,8 @@ from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from streamlit import config
+from streamlit.proto.BackMsg_pb2 import BackMsg
+from streamlit.proto.ClientState_pb2 import ClientState
 from streamlit.proto.ForwardMsg_pb2 import ForwardMsg
 from streamlit.runtime import Runtime
 from streamlit.runtime.memory_uploaded_file_manager import MemoryUploadedFileManager
@@ -42,6 +44,7 @@ from cfviz.ui.widgets import weights
 from tests.conftest import SOON
 
 NOBODY = cast(Any, None), cast(Any, None)  # receives and sends nothing
+CLICK = BackMsg(rerun_script=ClientState(query_string="lang=en")).SerializeToString()
 TOKEN = b"2|00000000|" + b"0" * 32 + b"|1"
 
 
@@ -306,20 +309,6 @@ def test_a_websocket_is_checked_too(path: str, host: str, open: bool) -> None:
 # ---------------------------------------------------------------- connections
 
 
-def test_a_bucket_empties_and_fills() -> None:
-    now = [0.0]
-    bucket = gate.Bucket(3, 2, lambda: now[0])
-    assert bucket.full
-    assert [bucket.take() for _ in range(5)] == [0, 0, 0, 0.5, 1.0]
-    assert not bucket.ready
-    now[0] = 1.5
-    assert bucket.ready
-    assert bucket.take() == 0
-    now[0] = 60
-    assert bucket.full
-    assert bucket.take(5) == 1.0
-
-
 def test_connections_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(gate, "_arrivals", {})
     monkeypatch.setattr(gate, "ARRIVALS", (3, 0.001))
@@ -342,12 +331,14 @@ def test_connections_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_messages_are_read_as_fast_as_a_reader_clicks(monkeypatch: pytest.MonkeyPatch) -> None:
     slept: list[float] = []
+    click = BackMsg()
 
     async def sleep(seconds: float) -> None:
         slept.append(seconds)
 
     async def receive() -> dict[str, Any]:
-        return {"type": "websocket.receive", "bytes": bytes(sizes.pop(0))}
+        click.rerun_script.query_string = "a" * sizes.pop(0)
+        return {"type": "websocket.receive", "bytes": click.SerializeToString()}
 
     monkeypatch.setattr(gate, "MESSAGES", (10, 5))
     monkeypatch.setattr(gate.asyncio, "sleep", sleep)
@@ -465,11 +456,15 @@ def test_a_websocket_that_asks_for_no_page_or_sends_text_is_ended(monkeypatch: p
         with gate._connected({"client": ("g", 1)}, cast(Any, receive), send) as pacing:
             return [(await pacing())["type"] for _ in range(len(messages) + 1)]
 
-    begin, click = {"type": "websocket.connect"}, {"type": "websocket.receive", "bytes": b"x"}
+    begin, click = {"type": "websocket.connect"}, {"type": "websocket.receive", "bytes": CLICK}
     assert asyncio.run(talk(begin, click))[-1] == "websocket.disconnect"
     assert not said, "who has asked for a page may read it for as long as he likes"
     assert asyncio.run(talk(begin)) == ["websocket.connect", "websocket.disconnect"]
     assert said == [{"type": "websocket.close", "code": 1008}]
-    text = {"type": "websocket.receive", "text": "hello"}
-    assert asyncio.run(talk(begin, click, text))[2] == "websocket.disconnect"
-    assert said[1:] == [{"type": "websocket.close", "code": 1003}]
+    for other in ({"text": "hello"}, {"bytes": b"\x0a" * 9}, {"bytes": bytes(9)}):
+        del said[:]
+        assert (
+            asyncio.run(talk(begin, click, {"type": "websocket.receive", **other}))[2]
+            == "websocket.disconnect"
+        )
+        assert said == [{"type": "websocket.close", "code": 1003}]
