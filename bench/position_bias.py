@@ -65,7 +65,7 @@ window.pointing = () => {
 def opened(context: BrowserContext, address: str) -> tuple[Page, float]:
     """Open the page in a new tab, with the first answers; also return the seconds to the first surface."""
     page = context.new_page()
-    page.goto(f"{address}/position_bias?lang=en", wait_until="commit")
+    page.goto(f"{address}/position_bias?lang=en&open=answer", wait_until="commit")
     page.wait_for_function("() => window.surface && window.answered()", timeout=LIMIT)
     page.wait_for_timeout(REST)
     return page, page.evaluate("window.surface") / 1000

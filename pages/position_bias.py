@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from cfviz.ui import start
+from cfviz.ui import section, start
 from cfviz.ui.figures.position_bias import subject_of
 from cfviz.ui.pages.position_bias import ablation, accuracy, answer, own_photos, surfaces
 
 ctx = start("position_bias")
 subject = subject_of(ctx)
+verdict = accuracy.verdict(ctx)
 surfaces.show_figure(ctx, subject, "surfaces")
-surfaces.show_summary(ctx, subject, accuracy.verdict(ctx))
-surfaces.show_figure(ctx, subject, "made")
-surfaces.show_figure(ctx, subject, "resized")
-answer.show_answers(ctx, subject)
-accuracy.show_accuracy(ctx, subject)
-own_photos.show_own_photos(ctx, subject)
-ablation.show_ablation(ctx, subject)
-ablation.show_position_share(ctx, subject)
+surfaces.show_summary(ctx, subject, verdict)
+section(ctx, "made", surfaces.show_figure, ctx, subject, "made")
+section(ctx, "resized", surfaces.show_figure, ctx, subject, "resized", params=("Gh", "Gw", "less", "large"))
+section(ctx, "answer", answer.show_answers, ctx, subject, params=answer.PARAMS)
+section(ctx, "sizes", accuracy.show_accuracy, ctx, subject, verdict, params=accuracy.PARAMS)
+section(ctx, "job", own_photos.show_own_photos, ctx, subject)
+section(ctx, "use", ablation.show_ablation, ctx, subject, params=("where", "how"))
+section(ctx, "share", ablation.show_position_share, ctx, subject)

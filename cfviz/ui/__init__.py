@@ -2,5 +2,6 @@
 
 from cfviz.ui.context import Context
 from cfviz.ui.shell.page import start
+from cfviz.ui.widgets.section import section
 
-__all__ = ["Context", "start"]
+__all__ = ["Context", "section", "start"]

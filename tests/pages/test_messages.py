@@ -19,7 +19,7 @@ def opened(page: str, **query: str) -> AppTest:
     app = AppTest.from_file(str(APP), default_timeout=120)
     if page != "home":
         app.switch_page(f"pages/{page}.py")
-    for name, value in {"size": "160", **query}.items():
+    for name, value in {"size": "160", "open": "all", **query}.items():
         app.query_params[name] = value
     return app.run()
 

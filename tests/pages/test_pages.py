@@ -82,7 +82,7 @@ def test_a_page_drawn_again_takes_no_checksums_of_the_weights(
     page: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """They take 4 ms for the bundled weights; a page that took them at every figure took twice as long."""
-    app, taken = run(page), []
+    app, taken = run(page, open="all"), []
     monkeypatch.setattr(origin, "_checksums", lambda model: taken.append(model) or ())
     app.run()
     assert not app.exception
@@ -209,7 +209,7 @@ def said(app: AppTest) -> str:
 @pytest.mark.parametrize("page", ["predict", "attention", "embedding", "position_bias", "lab", "compare"])
 def test_beside_an_answer_stands_what_the_model_can_answer(page: str) -> None:
     """A cup of coffee was "French horn 64.8 %", and no page said that the model knows 20 classes."""
-    app = run(page, lang="en", photo="coffee")
+    app = run(page, lang="en", photo="coffee", open="all")
     assert not app.exception
     assert "none of the 20 classes" in said(app) or "None of these 20" in said(app)
     lists = [one for one in app.get("html") if "cf-classes" in one.proto.body]
@@ -244,7 +244,7 @@ def untrained(page: str, monkeypatch: pytest.MonkeyPatch) -> AppTest:
         return net
 
     monkeypatch.setattr(models, "model", forgotten)
-    return run(page, lang="en", size="160", photo="cat")
+    return run(page, lang="en", size="160", photo="cat", open="all")
 
 
 @pytest.mark.parametrize("page", ["predict", "attention", "embedding", "position_bias", "lab"])

@@ -31,7 +31,7 @@ ROOT = Path(__file__).resolve().parents[2]
 def page() -> AppTest:
     app = AppTest.from_file(str(ROOT / "app.py"), default_timeout=180)
     app.switch_page("pages/position_bias.py")
-    app.query_params["lang"], app.query_params["size"] = "en", "160"
+    app.query_params["lang"], app.query_params["size"], app.query_params["open"] = "en", "160", "all"
     return app.run()
 
 
@@ -106,7 +106,7 @@ def test_figures_start_where_the_link_says_after_a_change_of_model() -> None:
     app.run()
 
     def begins() -> tuple[int, int]:
-        weights, to = app.session_state[surfaces.START]
+        weights, to = app.session_state[f"{surfaces.START}.surfaces"]
         model = load(weights.split("|")[0])
         places = [(s, b) for s, stage in enumerate(model.stages) for b, _ in enumerate(stage.block_list)]
         return places[to["block"]]
@@ -202,6 +202,7 @@ def test_other_sizes_are_computed_ahead_for_a_lone_reader(
     monkeypatch.setattr(answer, "_apart", lambda *_: None)
     app = AppTest.from_file(str(ROOT / "app.py"), default_timeout=180)
     app.switch_page("pages/position_bias.py")
+    app.query_params["open"] = "answer"
     assert not app.run().exception
     asked.clear()
     assert not app.selectbox(key="position_bias.at").set_value(288).run().exception

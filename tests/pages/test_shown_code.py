@@ -38,7 +38,7 @@ from cfviz.ui.session.state import Settings
 from cfviz.words import figure_words
 
 ROOT = Path(__file__).resolve().parents[2]
-LINK = {"photo": "cat", "size": "160", "lang": "en"}
+LINK = {"photo": "cat", "size": "160", "lang": "en", "open": "all"}
 MINE = """it's "mine" {size} %s.safetensors"""
 NANO = "crossformer_nano"
 

@@ -19,7 +19,7 @@ ENTIRELY = ("home", "predict", "lab", "learn")  # pages about classes
 @pytest.mark.slow
 @pytest.mark.parametrize("name", PAGES)
 def test_every_page_opens_without_classes(name: str, tmp_path: Path) -> None:
-    app = page(name, mine(tmp_path, num_classes=0), model="own-0", lang="en")
+    app = page(name, mine(tmp_path, num_classes=0), model="own-0", lang="en", open="all")
     assert not app.exception
     said = [box.value for box in (*app.info, *app.error)]
     assert not any("num_classes" in text for text in said)

@@ -217,7 +217,7 @@ def adopt(name: str) -> None:
 
 def write_link(settings: Settings, page: str) -> None:
     """Write the settings and the page's own choices to the URL."""
-    query = settings.query() | _extras(page)
+    query = settings.query() | {name: text for name, text in _extras(page).items() if text}
     if st.query_params.to_dict() != query:
         st.query_params.from_dict(query)
     st.session_state[_WRITTEN] = query

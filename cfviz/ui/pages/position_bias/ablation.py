@@ -48,7 +48,6 @@ def changed(
 def show_ablation(ctx: Context, subject: BiasSubject) -> None:
     """Bars for the effect of each change on the top class, then the shares."""
     t = ctx.t
-    st.subheader(t("position_bias.use_title"), anchor=False)
     if warn_without_answer(ctx):
         return
     show_answer_line(ctx, subject.trace, "ablation")

@@ -24,6 +24,7 @@ RESULTS = ASSETS / "results"
 COMMAND = "python -m cfviz sizes --data FOLDER --weights crossformer_nano --json sizes-own.json"
 WINDOWS = ("scaled", "fixed", "adaptive", "whole")
 SHOWN = ("accuracy", "difference")
+PARAMS = ("photos", "curves", "curve")  # of the link
 STAGES = 4
 SCHEMA = 2  # of results files, see `cfviz.training.measure.sizes`
 OWN, BASELINE = ("dpb", "own"), ("rpb", "own")
@@ -208,10 +209,15 @@ def _test_line(ctx: Context, method: accuracy_by_size.Method, d: accuracy_by_siz
 
 
 @st.fragment
-def show_accuracy(ctx: Context, subject: BiasSubject) -> None:
-    """Curves and differences, or how to measure them."""
+def show_accuracy(ctx: Context, subject: BiasSubject, said: Sequence[str] = ()) -> None:
+    """Curves and differences, or how to measure them.
+
+    Args:
+        ctx: The page.
+        subject: The page's subject.
+        said: Sentences that the page says already.
+    """
     t, files = ctx.t, shipped()
-    st.subheader(t("position_bias.sizes_title"), anchor=False)
     if not files:
         chart.show_hint(t("position_bias.sizes_missing"))
         st.code(COMMAND, language="bash", wrap_lines=True)
@@ -236,7 +242,8 @@ def show_accuracy(ctx: Context, subject: BiasSubject) -> None:
             key="position_bias.sizes_shown", format_func=lambda code: t(f"position_bias.sizes_{code}"),
         )  # fmt: skip
     ctx.put(curves=window, curve=shown)
-    st.markdown("\n".join(f"- {line}" for line in sentences(ctx, found, window)))
+    if new := [line for line in sentences(ctx, found, window) if line not in said]:
+        st.markdown("\n".join(f"- {line}" for line in new))
     show_curves(ctx, found, window, shown, "sizes" if shown == "accuracy" else "less")
     show_tests(ctx, found, window)
     notes = [t("position_bias.sizes_chance", n=accuracy_by_size.comparisons(tested(found)))]

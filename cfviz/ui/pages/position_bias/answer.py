@@ -47,6 +47,7 @@ WINDOWS = ("scaled", "fixed", "adaptive", "whole")
 SHORT = 320  # short side of the size that has the photo's shape, in pixels
 SIDES = range(2, 29)
 NAME = "position_bias.answer"  # of the figure
+PARAMS = ("at", "window", "g", "of", "by", "down", "across", "maps")  # of the link
 PATIENCE = 0.15  # seconds the page waits for methods before it shows the finished ones
 AHEAD = 320  # largest size, in pixels, to compute in advance
 
@@ -165,7 +166,6 @@ def answers(
 def show_answers(ctx: Context, subject: BiasSubject) -> None:
     """Controls, the answers side by side as they arrive, and the cost of the window."""
     t = ctx.t
-    st.subheader(t("position_bias.answer_title"), anchor=False)
     if warn_without_answer(ctx):
         return
     show_answer_line(ctx, subject.trace, "windows")

@@ -24,7 +24,6 @@ Rows = list[dict[str, Any]]
 @st.fragment
 def show_own_photos(ctx: Context, subject: BiasSubject) -> None:
     """What to measure, the button, and the jobs."""
-    st.subheader(ctx.t("position_bias.job_title"), anchor=False)
     chart.show_hint(ctx.t("position_bias.job_look"))
     panel(
         ctx, KIND, _command(ctx, subject), RESULT, ctx.t("position_bias.job_start"),

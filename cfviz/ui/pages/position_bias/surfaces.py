@@ -113,13 +113,12 @@ def packed_message(weights: str, part: str, _subject: BiasSubject) -> bytes:
 
 
 def show_figure(ctx: Context, subject: BiasSubject, part: str) -> None:
-    """One of the three figures, with its title, sentence, code and data."""
-    st.subheader(ctx.t(f"position_bias.{part}_title"), anchor=False)
+    """One of the three figures, with its sentence, code and data."""
     chart.show_hint(ctx.t(f"position_bias.{part}_look"))
-    appears = about_to_appear(f"position_bias.{part}")
-    if (part == "surfaces" and appears) or st.session_state.get(START, ("",))[0] != subject.weights:
-        st.session_state[START] = subject.weights, selection_from_link(ctx, subject)
-    _figure(ctx, subject, part, st.session_state[START][1])
+    begun = f"{START}.{part}"
+    if about_to_appear(f"position_bias.{part}") or st.session_state[begun][0] != subject.weights:
+        st.session_state[begun] = subject.weights, selection_from_link(ctx, subject)
+    _figure(ctx, subject, part, st.session_state[begun][1])
 
 
 @st.fragment
