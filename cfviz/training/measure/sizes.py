@@ -212,8 +212,9 @@ def measure(
 
     Returns:
         `rows`: dicts of model, bias, window, size (a side, or [height, width]), group_size, interval, lda, a
-        score (correct, n, value, low, high) and hits (see `stats.pack_hits`); and the commit, the date, the
-        photos, the weights, and `files`, an account of every file of the folder (see `folder.account`).
+        score (correct, n, value, low, high), hits (see `stats.pack_hits`) and the commit of the code that
+        measured the row; and the commit, the date, the photos, the weights, and `files`, an account of every
+        file of the folder (see `folder.account`).
 
     Raises:
         ValueError: If `earlier` is for other photos or weights.
@@ -233,11 +234,11 @@ def measure(
     result = {**_facts(models, photos, indices), "files": files, "rows": []}
     old = _earlier_rows(earlier, result)
     begun = (earlier or {}).get("unfinished", {"hits": "", "n": 0})
-    done: dict[tuple[Any, ...], np.ndarray] = {}
+    done: dict[tuple[Any, ...], tuple[np.ndarray, str | None]] = {}  # hits, and the commit that measured them
     planned = list(plan(models, sizes, window_names, methods))
     for _, setting, key in planned:  # a row measured earlier may stand for one that comes before it
         if row := old.get(row_key(setting)):
-            done[key] = unpack_hits(row["hits"], row["n"])
+            done[key] = unpack_hits(row["hits"], row["n"]), row["commit"]
 
     def so_far() -> dict[str, Any]:
         return {**result, "rows": [*result["rows"], *old.values()]}
@@ -256,8 +257,11 @@ def measure(
                 mine = "window" in begun and row_key(begun) == row_key(setting)
                 start = unpack_hits(begun["hits"], begun["n"]) if mine else np.zeros(0, dtype=bool)
                 items = items_of(parse_size(size_code(setting["size"])), indices)
-                done[key] = hits_of(measured, key[1], setting, items, start, save_part(setting), **engine)
-            row = {**setting, **asdict(evaluation.Score.of(done[key])), "hits": pack_hits(done[key])}
+                hits = hits_of(measured, key[1], setting, items, start, save_part(setting), **engine)
+                done[key] = hits, result["commit"]
+            hits, made_by = done[key]
+            score = asdict(evaluation.Score.of(hits))
+            row = {**setting, **score, "hits": pack_hits(hits), "commit": made_by}
         result["rows"].append(row)
         if keep is not None:
             keep(so_far(), i + 1, len(planned))
@@ -287,7 +291,7 @@ def _facts(models: Sequence[MeasuredModel], photos: Photos, chosen: np.ndarray) 
 def _earlier_rows(
     earlier: dict[str, Any] | None, now: dict[str, Any]
 ) -> dict[tuple[Any, ...], dict[str, Any]]:
-    """The rows of an earlier run, keyed by their identities."""
+    """The rows of an earlier run, keyed by their identities; those of older files had one commit for all."""
     if earlier is None:
         return {}
     for name in IDENTITY:
@@ -296,7 +300,7 @@ def _earlier_rows(
                 f"that file holds results of other {name} ({earlier.get(name)!r}, now {now[name]!r}); "
                 "name another file, or remove it"
             )
-    return {row_key(row): row for row in earlier["rows"]}
+    return {row_key(row): {"commit": earlier.get("commit"), **row} for row in earlier["rows"]}
 
 
 class Keeper:

@@ -233,6 +233,27 @@ def test_rows_of_earlier_sizes_stay_in_the_file(model: CrossFormer, photos: Path
     assert sorted({row["size"] for row in kept[-1]["rows"]}) == [32, 64]
 
 
+def test_each_row_keeps_the_commit_that_measured_it(
+    model: CrossFormer, photos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Older files have one commit for all rows; a run that goes on with one used to claim those rows."""
+    folder = PhotoFolder(photos)
+    run = {"limit": 1, "window_names": ("fixed",), "methods": ("own",)}
+    monkeypatch.setattr(sizes, "commit", lambda: "old")
+    first = sizes.measure([measured(model)], folder, [64], **run)
+    for row in first["rows"]:
+        assert row.pop("commit") == "old"
+    monkeypatch.setattr(sizes, "commit", lambda: "new")
+    both = sizes.measure([measured(model)], folder, [32, 64], **run, earlier=first)
+    assert {row["size"]: row["commit"] for row in both["rows"]} == {32: "new", 64: "old"}
+    # A window that comes to the same computation is not measured anew, and says who measured it.
+    run["window_names"] = ("fixed", "scaled")
+    same = sizes.measure([measured(model)], folder, [224], **{**run, "window_names": ("fixed",)})
+    monkeypatch.setattr(sizes, "commit", lambda: "newest")
+    again = sizes.measure([measured(model)], folder, [224], **run, earlier=same)
+    assert {row["window"]: row["commit"] for row in again["rows"]} == {"fixed": "new", "scaled": "new"}
+
+
 def test_different_groups_per_stage_are_refused() -> None:
     model = CrossFormer(3, embed_dim=32, depths=(1,) * 4, num_heads=(1, 2, 4, 8), group_size=(4, 4, 14, 7))
     with pytest.raises(ValueError, match="expected one G for all stages"):
