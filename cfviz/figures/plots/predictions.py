@@ -9,6 +9,7 @@ import plotly.graph_objects as go
 
 from cfviz.figures.figure_cache import cached_figure
 from cfviz.figures.theme import Theme
+from cfviz.framing import Size, size_text
 from cfviz.words import percent, short_name
 
 DASHES = ("solid", "dash", "dot", "dashdot", "longdash", "longdashdot")
@@ -71,7 +72,7 @@ def top_bars(names: Sequence[str], probs: Sequence[float], theme: Theme) -> go.F
 
 @cached_figure
 def size_lines(
-    sizes: Sequence[int],
+    sizes: Sequence[Size],
     names: Sequence[str],
     probs: np.ndarray,
     trained: int,
@@ -81,14 +82,16 @@ def size_lines(
     """Probability of some classes against the input size; all sizes but the trained one are hatched.
 
     Args:
-        sizes: Sides of the input in pixels, ascending.
+        sizes: Sides of the input in pixels, ascending, then (height, width) of rectangles, which no line
+            connects.
         names: Class names, the most probable at the trained size first.
         probs: (sizes, classes).
         trained: The size that the model was trained at.
         theme: Colours.
         words: `size`, `probability` and `outside`, in the reader's language.
     """
-    places = [f"{size} px" for size in sizes]
+    places = [f"{size if isinstance(size, int) else size_text(size)} px" for size in sizes]
+    squares = sum(isinstance(size, int) for size in sizes)
     fig = go.Figure()
     outside = [place for place, size in zip(places, sizes, strict=True) if size != trained]
     fig.add_bar(
@@ -105,16 +108,21 @@ def size_lines(
     )
     for c, name in enumerate(names):
         colour = theme.ink if c == 0 else theme.muted
-        fig.add_scatter(
-            x=places,
-            y=probs[:, c],
-            mode="lines+markers",
-            name=short_name(name, 22),
-            cliponaxis=False,
-            line={"color": colour, "width": 3 if c == 0 else 1.75, "dash": DASHES[c % 6]},
-            marker={"symbol": SYMBOLS[c % 6], "size": 10 if c == 0 else 8},
-            hovertemplate=f"{name}<br>%{{x}}: %{{y:.1%}}<extra></extra>",
-        )
+        for some, mode in ((slice(squares), "lines+markers"), (slice(squares, None), "markers")):
+            if not places[some]:
+                continue
+            fig.add_scatter(
+                x=places[some],
+                y=probs[some, c],
+                mode=mode,
+                name=short_name(name, 22),
+                legendgroup=str(c),
+                showlegend=some.start is None,
+                cliponaxis=False,
+                line={"color": colour, "width": 3 if c == 0 else 1.75, "dash": DASHES[c % 6]},
+                marker={"symbol": SYMBOLS[c % 6], "size": 10 if c == 0 else 8, "color": colour},
+                hovertemplate=f"{name}<br>%{{x}}: %{{y:.1%}}<extra></extra>",
+            )
     theme.lay_out(
         fig,
         height=380,

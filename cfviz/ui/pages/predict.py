@@ -11,7 +11,7 @@ import numpy as np
 import streamlit as st
 
 from cfviz.figures.plots.predictions import size_lines, top_bars
-from cfviz.framing import size_text
+from cfviz.framing import Size, as_pair, as_size, shape_of_photo, size_code, size_text
 from cfviz.trace import Trace
 from cfviz.ui.compute import cache, models
 from cfviz.ui.context import Context
@@ -26,7 +26,8 @@ from cfviz.ui.widgets.takeaway import take_away
 from cfviz.ui.widgets.weights import warn_without_answer, weights_line
 from cfviz.words import percent
 
-COMPARED = (160, 192, 224, 288, 384)
+COMPARED = (160, 192, 224, 288, 384)  # squares; rectangles follow
+STRIP = (192, 640)
 TRAINED = 224
 CLASSES = 5
 LARGE, SEEN = 360, 240  # the whole photo at most, and the pixels that the model sees: CSS pixels
@@ -80,6 +81,23 @@ def notes(ctx: Context) -> str:
     return "".join(f"  \n{ctx.t(f'images.note_{code}')}" for code in ctx.photo.notes)
 
 
+def compared_sizes(photo: tuple[int, int], chosen: Size) -> list[Size]:
+    """The sizes to compare: squares, a photo's own shape, a strip, and the chosen size; rectangles last.
+
+    Args:
+        photo: Width and height of the photo.
+        chosen: The app's input size.
+    """
+    own = as_size(*shape_of_photo(photo, TRAINED))
+    sizes = dict.fromkeys([*COMPARED, own, STRIP, as_size(*as_pair(chosen))])
+    return sorted(sizes, key=lambda size: (0, size) if isinstance(size, int) else (1, *size))
+
+
+def _named(size: Size) -> str:
+    """ "224 px", or "192 × 640 px"."""
+    return f"{size if isinstance(size, int) else size_text(size)} px"
+
+
 @st.fragment
 def show_sizes(ctx: Context) -> None:
     """The same photo at several input sizes, computed on request."""
@@ -88,36 +106,38 @@ def show_sizes(ctx: Context) -> None:
         return
     wanted = "cfviz.sizes"
     here = (ctx.settings.photo, ctx.settings.model, ctx.settings.dtype)
+    sizes = compared_sizes(ctx.photo.size, ctx.settings.size)
     if st.session_state.get(wanted) != here:
         chart.show_hint(ctx.t("predict.sizes_why"))
-        label = ctx.t("predict.sizes_run", sizes=", ".join(map(str, COMPARED)))
+        label = ctx.t("predict.sizes_run", n=len(sizes))
         remember = partial(st.session_state.__setitem__, wanted, here)
         st.button(label, icon=":material/photo_size_select_large:", key="sizes.run", on_click=remember)
         return
     progress = st.empty()
     done: list[Trace] = []
-    for size in COMPARED:
-        progress.progress(len(done) / len(COMPARED), ctx.t("predict.sizes_progress", size=size))
+    for size in sizes:
+        progress.progress(len(done) / len(sizes), ctx.t("predict.sizes_progress", size=_named(size)))
         done.append(ctx.trace(size=size))
     progress.empty()
-    _compare(ctx, done)
+    _compare(ctx, sizes, done)
 
 
-def _compare(ctx: Context, done: list[Trace]) -> None:
-    """Lines for the classes that are likely at any size, and a card for each size."""
-    at = COMPARED.index(TRAINED)
+def _compare(ctx: Context, sizes: list[Size], done: list[Trace]) -> None:
+    """The classes likely at any size: a line over squares, points for rectangles; a card for each size."""
+    at = sizes.index(TRAINED)
     found = {index for trace in done for index, _, _ in trace.top(2)} | {i for i, _, _ in done[at].top(3)}
     order = sorted(found, key=lambda index: -float(done[at].probs[index]))[:6]
     probs = np.array([[trace.probs[index] for index in order] for trace in done])
     names = [ctx.labels[index] for index in order]
+    rows = [(size_code(size), *row) for size, row in zip(sizes, probs.tolist(), strict=True)]
     words = {word: ctx.t(f"predict.sizes_{word}") for word in ("size", "probability", "outside")}
     same = len({trace.top(1)[0][0] for trace in done}) == 1
     chart.show_figure(
         ctx,
-        size_lines(COMPARED, names, probs, TRAINED, ctx.theme, words),
+        size_lines(sizes, names, probs, TRAINED, ctx.theme, words),
         "sizes",
-        code=_code_sizes(ctx),
-        table=(("size", *names), [(size, *row) for size, row in zip(COMPARED, probs.tolist(), strict=True)]),
+        code=_code_sizes(ctx, sizes),
+        table=(("size", *names), rows),
         verdict=ctx.t("predict.sizes_same" if same else "predict.sizes_differ"),
     )
     st.html(f'<div class="cf-cards">{"".join(_card(ctx, trace) for trace in done)}</div>')
@@ -126,7 +146,7 @@ def _compare(ctx: Context, done: list[Trace]) -> None:
 def _card(ctx: Context, trace: Trace) -> str:
     """One size: the crop, the answer, the time, the padding."""
     index, _, p = trace.top(1)[0]
-    size = trace.size[0]
+    size = as_size(*trace.size)
     tokens = trace.groupings[0][0]
     padded = any(grouping.padded for stage in trace.groupings for grouping in stage)
     picture = cache.cached_with_trace(trace, "card", lambda: photos.thumbnail(_crop(trace), 240))
@@ -134,7 +154,7 @@ def _card(ctx: Context, trace: Trace) -> str:
     mark = " cf-card-trained" if size == TRAINED else ""
     return (
         f'<figure class="cf-card{mark}"><img src="{picture}" alt="">'
-        f"<figcaption><b>{size} px</b><span>{escape(ctx.labels[index])} <b>{percent(p)}</b></span>"
+        f"<figcaption><b>{_named(size)}</b><span>{escape(ctx.labels[index])} <b>{percent(p)}</b></span>"
         f"<small>{tokens.H} × {tokens.W} token · {1000 * trace.seconds:.0f} ms{extra}</small>"
         "</figcaption></figure>"
     )
@@ -208,14 +228,14 @@ trace.crop.show()  # the pixels that the model saw
 """
 
 
-def _code_sizes(ctx: Context) -> str:
+def _code_sizes(ctx: Context, sizes: Sequence[Size]) -> str:
     fitted = ctx.settings.fitting_code
     return f"""
 import cfviz
 from cfviz.data.samples import sample
 
 model = {models.model_code(ctx.model)}
-for size in {COMPARED}:
+for size in {sizes}:
     trace = cfviz.inspect({photos.photo_code(ctx.settings.photo)}, model, size=size{fitted})
-    print(size, trace.top(3), [stage[0].H for stage in trace.groupings])
+    print(size, trace.top(3), [(stage[0].H, stage[0].W) for stage in trace.groupings])
 """

@@ -30,6 +30,22 @@ def test_every_size_but_the_trained_one_is_hatched() -> None:
     assert church.line.dash != castle.line.dash, "lines must be told apart without colour"
 
 
+def test_rectangles_follow_the_squares_and_are_not_connected() -> None:
+    probs = np.array([[0.2, 0.1], [0.8, 0.1], [0.5, 0.3], [0.4, 0.2]])
+    words = {"size": "Size", "probability": "Probability", "outside": "outside"}
+    fig = size_lines((160, 224, (224, 288), (192, 640)), ["church", "castle"], probs, 224, DARK, words)
+    hatch, church, others, castle, _ = fig.data
+    assert list(hatch.x) == ["160 px", "224 × 288 px", "192 × 640 px"]
+    assert (list(church.x), list(church.y), church.mode) == (
+        ["160 px", "224 px"],
+        [0.2, 0.8],
+        "lines+markers",
+    )
+    assert (list(others.x), list(others.y)) == (["224 × 288 px", "192 × 640 px"], [0.5, 0.4])
+    assert (others.mode, others.showlegend, others.marker.symbol) == ("markers", False, church.marker.symbol)
+    assert others.legendgroup == church.legendgroup != castle.legendgroup
+
+
 @pytest.mark.parametrize(
     ("p", "text"),
     [(1.0, "100.0 %"), (0.9412, "94.1 %"), (0.0006, "0.1 %"), (0.0004, "< 0.1 %"), (0.0, "0.0 %")],
