@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
+from playwright.sync_api import expect
 
 pytestmark = pytest.mark.browser
 
@@ -28,3 +30,81 @@ def test_clicks_and_keys_build_the_list(app: Any, open_page: Any) -> None:
     assert page.locator(".lab .list li.off").count() == 1
     page.locator('.lab [data-place="2.1.h3"]').click()
     page.wait_for_function("() => !location.search.includes('h3-zero')", timeout=30_000)
+
+
+def items(page: Any) -> Any:
+    return page.locator(".lab .list li")
+
+
+def test_every_change_can_be_undone_also_after_a_reload_and_beside_the_browsers_own_history(
+    app: Any, open_page: Any
+) -> None:
+    page = open_page(app.url("lab", lang="en", size=160))
+    page.locator(".lab[data-ready]").wait_for(timeout=60_000)
+    page.wait_for_url("**do=none*", timeout=30_000)
+    undo, redo = (page.locator(".lab").get_by_role("button", name=name) for name in ("Undo", "Redo"))
+    expect(undo).to_have_attribute("aria-disabled", "true")
+    for place in ("2.1.h3", "1.k1", "2.1.h4"):
+        page.locator(f'.lab [data-place="{place}"]').click()
+        page.wait_for_url(f"**{place}-zero*", timeout=30_000)
+    undo.click()
+    page.wait_for_url(re.compile(r"do=2\.1\.h3-zero_1\.k1-zero(&|$)"), timeout=30_000)
+    expect(page.locator(".lab .said")).to_contain_text("Undone: Stage 2 · block 1 · head 4")
+    page.keyboard.press("Control+z")
+    page.wait_for_url(re.compile(r"do=2\.1\.h3-zero(&|$)"), timeout=30_000)
+    page.keyboard.press("Control+y")
+    page.wait_for_url(re.compile(r"do=2\.1\.h3-zero_1\.k1-zero(&|$)"), timeout=30_000)
+    page.keyboard.press("Control+Shift+Z")
+    expect(items(page)).to_have_count(3)
+    page.wait_for_url("**h4-zero*", timeout=30_000)
+
+    page.reload()
+    page.locator(".lab[data-ready]").wait_for(timeout=60_000)
+    expect(items(page)).to_have_count(3)
+    undo.click()
+    expect(items(page)).to_have_count(2)
+    page.wait_for_url(re.compile(r"do=2\.1\.h3-zero_1\.k1-zero(&|$)"), timeout=30_000)
+
+    page.locator('.lab [data-act="clear"]').click()
+    page.wait_for_url("**do=none*", timeout=30_000)
+    page.go_back()
+    expect(items(page)).to_have_count(2)
+    redo.click()  # Back moved along the same steps
+    expect(items(page)).to_have_count(0)
+    page.wait_for_url("**do=none*", timeout=30_000)
+
+
+def test_keys_that_write_text_do_not_undo_the_list(app: Any, open_page: Any) -> None:
+    page = open_page(app.url("lab", lang="en", size=160, do=""))
+    page.locator(".lab[data-ready]").wait_for(timeout=60_000)
+    page.locator('.lab [data-place="2.1.h3"]').click()
+    page.wait_for_url("**do=2.1.h3-zero*", timeout=30_000)
+    page.get_by_label("Class to explain").click()
+    page.keyboard.type("ten")
+    page.keyboard.press("Control+z")
+    expect(items(page)).to_have_count(1)
+
+
+@pytest.mark.parametrize(("width", "height"), [(1440, 900), (390, 844)])
+def test_the_result_is_in_sight_with_the_board(app: Any, open_page: Any, width: int, height: int) -> None:
+    """It stood below the fold: a click was answered by nothing that one saw."""
+    page = open_page(app.url("lab", lang="en", size=160, do=""))
+    page.set_viewport_size({"width": width, "height": height})
+    page.locator(".lab[data-ready]").wait_for(timeout=60_000)
+    table = page.locator(".cf-change")
+    table.wait_for(timeout=60_000)
+    part = page.locator('.lab [data-place="3.2.h12"]')
+    if width == 390:
+        part.scroll_into_view_if_needed()
+        part.evaluate("part => part.scrollIntoView({ block: 'center' })")
+    for one in (table, part):
+        box = one.bounding_box()
+        assert box["y"] >= 0
+        assert box["y"] + box["height"] <= height
+    part.click()  # nothing lies over it
+    page.wait_for_url("**do=3.2.h12-zero*", timeout=30_000)
+    assert page.evaluate("document.querySelector('[data-testid=stMain]').scrollHeight") < 3400
+    hit = table.locator("tr.first").first.bounding_box()
+    middle = hit["x"] + hit["width"] / 2, hit["y"] + hit["height"] / 2
+    found = page.evaluate("([x, y]) => !!document.elementFromPoint(x, y)?.closest('.cf-change')", middle)
+    assert found, "something covers the result"

@@ -18,7 +18,7 @@ from cfviz.models.interventions.effects import effects, parts
 from cfviz.models.interventions.language import from_url
 from cfviz.run import inspect, load
 from cfviz.stats import softmax
-from cfviz.ui.pages.lab import experiment
+from cfviz.ui.pages.lab import experiment, verdict
 from cfviz.ui.session import queue
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -27,7 +27,7 @@ ROOT = Path(__file__).resolve().parents[2]
 def page(**query: str) -> AppTest:
     app = AppTest.from_file(str(ROOT / "app.py"), default_timeout=180)
     app.switch_page("pages/lab.py")
-    for name, value in {"lang": "en", "size": "160", **query}.items():
+    for name, value in {"lang": "en", "size": "160", "open": "all", **query}.items():
         app.query_params[name] = value
     return app.run()
 
@@ -59,7 +59,7 @@ def test_the_link_decides_and_the_numbers_are_those_of_apply() -> None:
     first = plain.top(1)[0][0]
     moved = f"{changed.logits[first] - plain.logits[first]:+.2f}".replace("-", "−")
     assert moved in said(app)
-    assert "Which part matters most" in "\n".join(head.value for head in app.subheader)
+    assert "Which part matters most" in "\n".join(box.label for box in app.expander)
 
 
 @pytest.mark.slow
@@ -87,7 +87,7 @@ def test_the_page_does_not_wait_for_the_ranking() -> None:
         patch.setattr(experiment, "effects", slow)
         app = page(do="", photo="giant-panda")  # the page completes while the first piece is held up
         assert not app.exception
-        assert "Before and after" in [head.value for head in app.subheader]
+        assert "Nothing is changed yet" in said(app)
         assert "hourglass" in said(app)
         app.query_params["do"] = "2.1.h1-zero"  # a click does not start the work again
         app.run()
@@ -116,6 +116,30 @@ def test_changes_that_do_not_fit_are_reported_and_left_out() -> None:
     assert len(app.info) == 4
     assert "stage is 8" in app.info[1].value
     assert all(r"49\,000\,000 tokens" in info.value for info in app.info[2:])  # block 1.1 once it is LDA
+
+
+def test_it_opens_with_the_model_as_trained_and_everything_but_the_result_closed() -> None:
+    """It opened with a change that nobody had asked for, and was 4,500 px high."""
+    app = page(open="")
+    assert not app.exception
+    assert app.query_params["do"] in ("none", ["none"]), "so that Back leads here again"
+    assert "Nothing is changed yet" in said(app)
+    assert [bool(box.markdown) for box in app.expander] == [False] * len(app.expander)
+    assert len(app.expander) == 3
+    app.query_params["do"] = "1.k1-zero"
+    assert "Nothing is changed yet" not in said(app.run())
+    app.query_params["do"] = "none"
+    assert "Nothing is changed yet" in said(app.run())
+    assert not app.info, "the word for an empty list is not a part"
+
+
+def test_the_result_shows_the_likeliest_classes_before_or_after_and_the_one_to_explain() -> None:
+    before = np.array([0.6, 0.2, 0.1, 0.05, 0.03, 0.02])
+    after = np.array([0.1, 0.05, 0.03, 0.12, 0.0, 0.7])
+    assert verdict.shown_classes(before, after) == [5, 3, 0, 1]
+    assert verdict.shown_classes(before, after, 4) == [5, 0, 1, 4]
+    assert verdict.shown_classes(before, after, 0) == [5, 3, 0, 1]
+    assert verdict.shown_classes(before[:2], after[:2]) == [0, 1]
 
 
 @pytest.mark.slow

@@ -18,7 +18,8 @@ TEXTS = (
     "click_remove", "stop", "click",
     "scale", "scale_points", "scale_share", "points", "measuring", "unmeasured", "point", "board", "empty",
     "switch", "fill", "up",
-    "down", "remove", "all_on", "all_off", "clear",
+    "down", "remove", "all_on", "all_off", "clear", "undo", "redo", "undo_keys", "redo_keys", "undone",
+    "redone", "undone_part", "redone_part",
 )  # fmt: skip
 
 

@@ -4,6 +4,7 @@ import { esc, fill } from "../shared/text.js";
 import { name, readAll, signed, writeAll } from "./words.js";
 import { label, legend, paint, stagesMarkup, wanted } from "./cells.js";
 import { listMarkup, listen } from "./list.js";
+import { asked, Steps } from "./steps.js";
 import { nearest, WAYS } from "../shared/near.js";
 
 export class LabBoard {
@@ -12,13 +13,15 @@ export class LabBoard {
     this.items = [];
     this.seq = 0;
     host.innerHTML = `<div class="lab">
-      <div class="tools"><fieldset class="hows"></fieldset><div class="legend"></div></div>
+      <div class="tools"><fieldset class="hows"></fieldset><div class="undo"></div>
+        <div class="legend"></div></div>
       <p class="said" aria-live="polite"></p>
       <div class="stages" role="group"></div>
       <div class="list"></div></div>`;
     this.root = host.firstElementChild;
-    [this.hows, this.scale, this.said, this.stages, this.list] = [
+    [this.hows, this.undo, this.scale, this.said, this.stages, this.list] = [
       "hows",
+      "undo",
       "legend",
       "said",
       "stages",
@@ -34,6 +37,15 @@ export class LabBoard {
       () => this.items,
       (items) => this.change(items),
     );
+    this.undo.addEventListener("click", (event) => {
+      const button = event.target.closest("button");
+      if (button) this.go(+button.dataset.go);
+    });
+    const press = (event) => {
+      if (this.go(asked(event))) event.preventDefault();
+    };
+    document.addEventListener("keydown", press);
+    this.leave = () => document.removeEventListener("keydown", press);
     this.load(data);
   }
 
@@ -46,6 +58,7 @@ export class LabBoard {
     }
     const fresh = this.data?.shape !== data.shape || this.data?.lang !== data.lang;
     this.data = data;
+    if (!data.quiz) this.remember();
     for (const [name, value] of Object.entries(data.css)) this.root.style.setProperty(`--${name}`, value);
     if (fresh) {
       this.stages.innerHTML = stagesMarkup(data);
@@ -56,10 +69,24 @@ export class LabBoard {
     this.root.dataset.ready = "true";
   }
 
+  /** Follow the list that the message brought; models with other parts have steps of their own. */
+  remember() {
+    const { data } = this;
+    const parts = data.stages.map((stage) => [stage.kernels.length, stage.blocks.length, stage.heads]);
+    const store = `cfviz.lab.${parts.flat().join(".")}`;
+    if (this.steps?.store !== store) this.steps = new Steps(store);
+    const now = writeAll(this.items);
+    if (data.seq < this.seq) return; // Python has yet to see the latest change
+    if (this.waits) this.steps.settle(now);
+    else this.steps.meet(now);
+    this.waits = false;
+  }
+
   draw() {
     const { data } = this;
     const t = data.text;
     if (data.quiz) return this.drawQuiz();
+    this.drawUndo();
     this.hows.innerHTML =
       `<legend>${esc(t.click)}</legend>` +
       data.hows
@@ -76,6 +103,44 @@ export class LabBoard {
     paint(this.stages, measured ? data : { ...data, effects: null }, this.items, this.how);
     this.list.innerHTML = listMarkup(this.items, data);
     this.say(this.pointed);
+  }
+
+  drawUndo() {
+    const t = this.data.text;
+    const button = (way, sign, word, keys) => {
+      const title = fill(word, { keys: keys.replace("Control", "Ctrl") });
+      return `<button data-go="${way}" aria-disabled="${!this.steps.has(way)}" title="${esc(title)}"
+        aria-keyshortcuts="${keys}"><i aria-hidden="true">${sign}</i>
+        ${esc(way < 0 ? t.undo : t.redo)}</button>`;
+    };
+    const at = this.root.getRootNode().activeElement;
+    const focused = this.undo.contains(at) ? at.dataset.go : null;
+    this.undo.innerHTML =
+      button(-1, "↶", t.undo_keys, "Control+Z") + button(1, "↷", t.redo_keys, "Control+Y");
+    if (focused) this.undo.querySelector(`[data-go="${focused}"]`).focus();
+  }
+
+  /** Undo (-1) or redo (1) a change of the list; return whether there was one. */
+  go(way) {
+    if (!way || this.data.quiz || !this.steps.has(way)) return false;
+    const before = this.items;
+    this.items = readAll(this.steps.go(way));
+    this.news = this.told(way, before);
+    this.send();
+    return true;
+  }
+
+  /** What undoing or redoing did, in words: the part if it is one, else only that it happened. */
+  told(way, before) {
+    const t = this.data.text;
+    const apart = (these, those) => {
+      const known = new Set(those.map((item) => item.place));
+      return these.filter((item) => !known.has(item.place));
+    };
+    const changed = [...apart(before, this.items), ...apart(this.items, before)];
+    const part = changed.length === 1 ? name(changed[0].place, this.data) : "";
+    if (part) return fill(way < 0 ? t.undone_part : t.redone_part, { part });
+    return way < 0 ? t.undone : t.redone;
   }
 
   /** For a lesson's question: only the parts asked about can be clicked, and a click answers. */
@@ -111,11 +176,14 @@ export class LabBoard {
 
   change(items) {
     this.items = items;
+    this.steps.add(writeAll(items));
+    this.news = "";
     this.send();
   }
 
   send() {
     this.seq += 1;
+    this.waits = true;
     const focused = this.hows.contains(this.root.getRootNode().activeElement);
     this.draw();
     if (focused) this.hows.querySelector("input:checked")?.focus();
@@ -148,8 +216,9 @@ export class LabBoard {
     const known = button?.dataset?.place && this.stages.contains(button);
     const words = () =>
       this.data.quiz ? button.getAttribute("aria-label") : label(button, this.data, this.items, this.how);
-    this.said.textContent = known ? words() : this.data.quiz ? "" : this.data.text.point;
-    this.said.classList.toggle("quiet", !known);
+    const rest = this.data.quiz ? "" : this.news || this.data.text.point;
+    this.said.textContent = known && !this.news ? words() : rest;
+    this.said.classList.toggle("quiet", !known && !this.news);
   }
 
   listenToParts() {
@@ -163,7 +232,9 @@ export class LabBoard {
     });
     const point = (event) => {
       const button = event.target.closest("button[data-place]");
-      if (button !== this.pointed) this.say((this.pointed = button));
+      if (button === this.pointed) return;
+      this.news = "";
+      this.say((this.pointed = button));
     };
     stages.addEventListener("pointerover", point);
     stages.addEventListener("focusin", point);

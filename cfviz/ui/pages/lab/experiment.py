@@ -42,6 +42,7 @@ OTHER = "giant-panda"  # the other photo at first
 GALLERY_BATCH = 4
 PIECE = 16  # changes measured in one turn
 MEASURES = ("probability", "logit")
+NOTHING = "none"  # an empty list, as the link writes it
 END = -1  # the last piece: combines all the others
 
 
@@ -106,7 +107,9 @@ class Experiment:
 
     @cached_property
     def after(self) -> Trace:
-        """The forward with the active interventions."""
+        """The forward with the active interventions; without any, it is the one before."""
+        if not self.active:
+            return self.before
         means, donor = self.means(self.active), self.donor(self.active)  # first: forwards wait for each other
 
         def make() -> Trace:
@@ -212,21 +215,18 @@ def gallery_means(key: str, _experiment: Experiment) -> dict[str, np.ndarray]:
     return collect(_experiment.model, images, parts(_experiment.model, "mean", s.sides), GALLERY_BATCH)
 
 
-def default_interventions(model: CrossFormer, size: tuple[int, int]) -> tuple[Intervention, ...]:
-    """The initial interventions: the first long distance block turned into a short distance one."""
-    for s, blocks in enumerate(model.groupings(*size)):
-        for b, g in enumerate(blocks):
-            if g.kind == "lda":
-                return (Intervention("kind", s, b, how="sda"),)
-    return (Intervention("attn", 0, 0),)
-
-
 def experiment_from_link(ctx: Context) -> Experiment:
-    """The experiment from the link and the session; what does not fit the model is reported and left out."""
+    """The experiment from the link and the session; what does not fit the model is reported and left out.
+
+    It begins with the model as trained. The link says so too: otherwise the browser's Back would lead from
+    the first change to a link that asks for nothing.
+    """
     size = ctx.settings.sides
-    text = ctx.get("do", to_url(default_interventions(ctx.model, size)), lambda _: True)
+    text = ctx.get("do", "", lambda _: True)
+    if not text:
+        ctx.put(do=(text := NOTHING))
     do: list[Intervention] = []
-    for word in filter(None, text.split("_")):
+    for word in () if text == NOTHING else filter(None, text.split("_")):
         try:
             several = from_url(word)
             check(ctx.model, [*do, *several], size)
@@ -332,7 +332,7 @@ def show_board(experiment: Experiment) -> None:
     def commit() -> None:
         if to := committed(BOARD, forms.LAB):
             st.session_state[SEQ] = to["seq"]
-            ctx.put(do=to["do"], how=to["how"])
+            ctx.put(do=to["do"] or NOTHING, how=to["how"])
 
     LAB.show(_data(experiment), name=BOARD, on_commit=commit)
 

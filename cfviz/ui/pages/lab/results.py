@@ -23,10 +23,11 @@ from cfviz.ui.context import Context
 from cfviz.ui.figures.lab_board import part_address
 from cfviz.ui.session import photos, state
 from cfviz.ui.widgets import chart
-from cfviz.ui.widgets.answer import choose_class, show_answer_line
+from cfviz.ui.widgets.answer import choose_class
 from cfviz.ui.widgets.photos import photo_title
+from cfviz.ui.widgets.section import section
 from cfviz.ui.widgets.takeaway import take_away
-from cfviz.ui.widgets.weights import warn_without_answer, weights_line
+from cfviz.ui.widgets.weights import warn_without_answer
 from cfviz.words import percent, scientific, short_name, signed
 
 from . import shown_code
@@ -41,36 +42,32 @@ from .experiment import (
     show_board,
 )
 from .heads import grouping_at, show_heads
+from .verdict import show_verdict
 
 WANTED = "cfviz.lab.wanted"
 
 
 @st.fragment
 def show_lab(ctx: Context) -> None:
-    """The board and, below it, everything it changes."""
+    """The result and the board on one screen; below them, in sections, everything else that changes."""
     if warn_without_answer(ctx):
         return
     experiment = experiment_from_link(ctx)
-    show_board(experiment)
+    with st.container(key="lab-top", gap="small"):  # within it, the result stays in sight
+        show_verdict(experiment)
+        show_board(experiment)
+    _controls(experiment)
     take_away(ctx, "board", code=shown_code.changed(experiment), live=BOARD)
     waiting = st.container(key="lab-wait")
-    _controls(experiment)
-    show_verdict(experiment)
-    show_predictions(experiment)
-    show_logits(experiment)
-    show_stages(experiment)
-    show_heads(experiment)
+    section(ctx, "answers", show_answers, experiment)
+    section(ctx, "stages", show_stages, experiment, params=("at", "heads"))
     if experiment.how == "replace":
-        show_patching(experiment)
+        section(ctx, "patch", show_patching, experiment, opened=True)
     with waiting:
         ranking = measured_ranking(experiment)
         comes = _exact(ctx, ranking) if ranking is not None else _measured(experiment)
     if comes:
-        st.subheader(ctx.t("lab.ranks_title"), anchor=False)
-    if ranking is not None:
-        show_ranking(experiment, ranking)
-    elif comes:
-        st.markdown(f":material/hourglass_top: {ctx.t('lab.measuring')}")
+        section(ctx, "ranks", show_ranks, experiment, ranking)
 
 
 def _exact(ctx: Context, ranking: Ranking) -> bool:
@@ -102,7 +99,12 @@ def _measured(experiment: Experiment) -> bool:
 
 
 def _controls(experiment: Experiment) -> None:
-    """The choice of what colours and ranking show, and of the other photo, if one is needed."""
+    """The choice of what colours and ranking show, and of the other photo, if one is needed, in a row."""
+    with st.container(key="lab-controls", horizontal=True, vertical_alignment="bottom", gap="medium"):
+        _choices(experiment)
+
+
+def _choices(experiment: Experiment) -> None:
     ctx = experiment.ctx
     choose_class(ctx, experiment.before)
     st.session_state["lab.by"] = experiment.by
@@ -129,23 +131,10 @@ def _controls(experiment: Experiment) -> None:
 # ---------------------------------------------------------------- before and after
 
 
-def show_verdict(experiment: Experiment) -> None:
-    """One sentence on what happened to the answer."""
-    ctx = experiment.ctx
-    st.subheader(ctx.t("lab.compare_title"), anchor=False)
-    (a, _, p), (b, _, _) = experiment.before.top(1)[0], experiment.after.top(1)[0]
-    fields = {
-        "label": short_name(ctx.labels[a]),
-        "p": percent(p),
-        "q": percent(float(experiment.after.probs[a])),
-        "logit": signed(float(experiment.after.logits[a] - experiment.before.logits[a])),
-        "now": short_name(ctx.labels[b]),
-        "r": percent(float(experiment.after.probs[b])),
-    }
-    key = "nothing" if not experiment.active else "same_answer" if a == b else "other_answer"
-    chart.show_hint(ctx.t(f"lab.{key}", **fields))
-    show_answer_line(ctx, experiment.before)
-    st.caption(weights_line(ctx))
+def show_answers(experiment: Experiment) -> None:
+    """All probabilities and logits, before and after."""
+    show_predictions(experiment)
+    show_logits(experiment)
 
 
 def show_predictions(experiment: Experiment) -> None:
@@ -187,9 +176,8 @@ def show_logits(experiment: Experiment) -> None:
 
 
 def show_stages(experiment: Experiment) -> None:
-    """Each stage's map and attention before and after, and the difference."""
+    """Each stage's map and attention before and after, and the difference; then every head of a block."""
     ctx = experiment.ctx
-    st.subheader(ctx.t("lab.stages_title"), anchor=False)
     st.session_state["lab.at"] = experiment.at
     st.segmented_control(
         ctx.t("lab.at"),
@@ -220,6 +208,7 @@ def show_stages(experiment: Experiment) -> None:
         ctx, "stages", code=shown_code.stages(experiment), table=lambda: (columns, _rows(experiment)),
         sheet=lambda: ([photos.opened(uri) for uri in pictures], notes, 6),
     )  # fmt: skip
+    show_heads(experiment)
 
 
 def _maps(experiment: Experiment) -> tuple[list[np.ndarray], list[list[np.ndarray]]]:
@@ -270,9 +259,12 @@ def _received(trace: Trace, point: str) -> np.ndarray:
 # ---------------------------------------------------------------- every part, and the other photo's
 
 
-def show_ranking(experiment: Experiment, ranking: Ranking) -> None:
-    """The parts that matter most."""
+def show_ranks(experiment: Experiment, ranking: Ranking | None) -> None:
+    """The parts that matter most, or the word that they are being measured."""
     ctx = experiment.ctx
+    if ranking is None:
+        st.markdown(f":material/hourglass_top: {ctx.t('lab.measuring')}")
+        return
     values = ranking.shown(experiment.by, experiment.before.logits, experiment.target)
     order = by_magnitude(values)[:LIMIT]
     names = [part_name(ranking.parts[i], ctx.lang) for i in order]
@@ -308,7 +300,6 @@ def show_ranking(experiment: Experiment, ranking: Ranking) -> None:
 def show_patching(experiment: Experiment) -> None:
     """Both photos, both answers, and how far the answer moved towards the other photo's."""
     ctx, other = experiment.ctx, experiment.other_trace()
-    st.subheader(ctx.t("lab.patch_title"), anchor=False)
     cells = []
     for trace, name in ((experiment.before, "photo_a"), (other, "photo_b"), (experiment.after, "photo_ab")):
         (i, _, p) = trace.top(1)[0]

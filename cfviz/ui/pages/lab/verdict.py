@@ -1,0 +1,84 @@
+"""The lab's result, on one screen with the board: what the model predicts before and after the changes."""
+
+from __future__ import annotations
+
+from html import escape
+
+import numpy as np
+import streamlit as st
+
+from cfviz.ui.context import Context
+from cfviz.ui.widgets import chart
+from cfviz.ui.widgets.answer import show_answer_line
+from cfviz.ui.widgets.weights import weights_line
+from cfviz.words import percent, short_name, signed
+
+from .experiment import Experiment
+
+ROWS = 4  # classes; a phone shows two of them
+
+
+def show_verdict(experiment: Experiment) -> None:
+    """One sentence on what happened to the prediction, and the likeliest classes before and after."""
+    ctx = experiment.ctx
+    with st.container(key="lab-result", gap=None):
+        chart.show_hint(_sentence(experiment))
+        st.html(table(experiment))
+    with st.container(key="lab-known", gap=None):
+        show_answer_line(ctx, experiment.before)
+        st.caption(weights_line(ctx))
+
+
+def _sentence(experiment: Experiment) -> str:
+    ctx = experiment.ctx
+    (a, _, p), (b, _, _) = experiment.before.top(1)[0], experiment.after.top(1)[0]
+    fields = {
+        "label": short_name(ctx.labels[a]),
+        "p": percent(p),
+        "q": percent(float(experiment.after.probs[a])),
+        "logit": signed(float(experiment.after.logits[a] - experiment.before.logits[a])),
+        "now": short_name(ctx.labels[b]),
+        "r": percent(float(experiment.after.probs[b])),
+    }
+    key = "nothing" if not experiment.active else "same_answer" if a == b else "other_answer"
+    return ctx.t(f"lab.{key}", **fields)
+
+
+def shown_classes(before: np.ndarray, after: np.ndarray, chosen: int = -1) -> list[int]:
+    """The classes to show, the likeliest now first: the likeliest before or after, and the chosen one.
+
+    Args:
+        before: Probabilities before the changes, (classes,).
+        after: Probabilities after them, (classes,).
+        chosen: Index of the class that the reader wants explained; -1 for none.
+    """
+    most = np.argsort(-np.maximum(before, after), kind="stable")[:ROWS].tolist()
+    if chosen >= 0 and chosen not in most:
+        most[-1] = chosen
+    return sorted(most, key=lambda i: (-after[i], -before[i]))
+
+
+def table(experiment: Experiment) -> str:
+    """The classes with their probabilities before and after, as bars and numbers."""
+    ctx, before, after = experiment.ctx, experiment.before.probs, experiment.after.probs
+    shown = shown_classes(before, after, experiment.chosen)
+    first = {int(before.argmax()), int(after.argmax())}
+    if len(first) == 1:
+        first |= set(shown[:2])
+    rows = "".join(_row(ctx, i, float(before[i]), float(after[i]), i in first) for i in shown)
+    name, then, now = (f"<span>{escape(ctx.t(f'lab.{key}'))}</span>" for key in ("class", "before", "after"))
+    head = (
+        f'<tr><th scope="col">{name}</th><td></td>'
+        f'<th scope="col"><i class="was"></i>{then}</th><th scope="col"><i></i>{now}</th></tr>'
+    )
+    return f'<table class="cf-change"><thead>{head}</thead><tbody>{rows}</tbody></table>'
+
+
+def _row(ctx: Context, index: int, before: float, after: float, first: bool) -> str:
+    """One class; `first` for those that a phone shows, too."""
+    bars = f'<i class="was" style="width:{100 * before:.2f}%"></i><i style="width:{100 * after:.2f}%"></i>'
+    return (
+        f'<tr{" class=first" * first}><th scope="row">{escape(short_name(ctx.labels[index]))}</th>'
+        f'<td class="bars" aria-hidden="true">{bars}</td>'
+        f"<td>{percent(before)}</td><td>{percent(after)}</td></tr>"
+    )
