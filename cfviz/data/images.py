@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from math import ceil
 from typing import Any
 
 import numpy as np
@@ -28,6 +29,7 @@ __all__ = [
     "Photo",
     "Prepared",
     "load_image",
+    "original",
     "prepare",
     "unnormalise",
 ]
@@ -116,6 +118,31 @@ def prepare(
     crop = resized.crop((left, top, left + width, top + height)) if cropped else cut(resized)
     tensor = normalise(to_tensor(crop))
     return Prepared(tensor, crop, shown, mode, tuple(config["mean"]), tuple(config["std"]))
+
+
+def original(photo: Photo, prepared: Prepared, longest: int = 1280) -> Image.Image:
+    """The same part of the original photo as in the input, with as many pixels as it has there.
+
+    A whole number of pixels stands for each pixel of the input, so both show every token at the same place;
+    what no part of the photo covers is the input's.
+
+    Args:
+        photo: The photo.
+        prepared: The same photo as the model gets it.
+        longest: Pixels of the longer side, at most; never fewer than the input has.
+    """
+    shown, (wide, high) = prepared.frame, prepared.frame.size
+    times = max(1, min(longest // max(wide, high), ceil(1 / min(shown.scale))))
+    picture = prepared.crop.resize((wide * times, high * times), Image.Resampling.NEAREST)
+    if times == 1:
+        return picture
+    left, top, right, bottom = shown.photo_box
+    (x0, y0), (x1, y1) = prepared.to_photo(left, top), prepared.to_photo(right, bottom)
+    inside = max(0, x0), max(0, y0), min(photo.size[0], x1), min(photo.size[1], y1)  # despite rounding
+    size = round((right - left) * times), round((bottom - top) * times)
+    part = photo.image.resize(size, Image.Resampling.BICUBIC, inside, reducing_gap=3)
+    picture.paste(part, (round(left * times), round(top * times)))
+    return picture
 
 
 def unnormalise(

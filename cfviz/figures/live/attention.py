@@ -15,7 +15,7 @@ The layout is that of `cfviz/figures/live/message.py`: a JSON header and arrays 
     id, name, palette, strings
     source    messages with the same source show the same attention: blocks sent before are kept
     input     {"h", "w"} pixels of the model's input
-    photo     null or {"w", "h", "file": png}
+    photo     null or {"of", "w", "h", "file": png}
     stages    [{"s", "H", "W" (tokens), "stride" (pixels), "heads", "blocks": [
                 {"b", "grouping": number, and with attention:
                  "codes" uint16 (H*W, nH, N), "high" and "span" float32 (H*W, nH), in the order of the map:

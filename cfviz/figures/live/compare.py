@@ -2,7 +2,7 @@
 
 The layout is that of `cfviz/figures/live/message.py`: a JSON header and arrays behind it. The header:
 
-    id, name, input {"h", "w"}, photo {"w", "h", "file"}, palette, strings, stage
+    id, name, input {"h", "w"}, photo {"of", "w", "h", "file"}, palette, strings, stage
     start {"row", "col", "held", "tour"}
     sides [{"title", "trained", "block", "blocks" [names of the stage's blocks], "kind", "note", "heads",
             "H", "W" (tokens), "stride" (pixels), "groups" nG,

@@ -2,7 +2,7 @@
 
 The layout is that of `cfviz/figures/live/message.py`: a JSON header and arrays behind it. The header:
 
-    id, name, input {"h", "w"}, photo {"w", "h", "file"}, palette, strings
+    id, name, input {"h", "w"}, photo {"of", "w", "h", "file"}, palette, strings
     start {"cel", "measure", "row", "col"}
     cels  [{"stage", "H", "W" (tokens), "stride" (pixels per token), "unit" (pixels per step of a kernel),
             "kernels" [{"k", "channels", "macs" (for the whole photo)}],

@@ -6,8 +6,8 @@
 
 The bytes: a uint32 with the length of the header (little endian), the header padded with spaces so that what
 follows begins at a multiple of 8, then the arrays, each at a multiple of 8 bytes. In the header an array is
-`{"at", "bytes", "type"}`: `at` counts from the end of the header, `type` is a NumPy name or image/png.
-`cfviz/web/shared/payload.js` reads it.
+`{"at", "bytes", "type"}`: `at` counts from the end of the header, `type` is a NumPy name, image/png
+or image/jpeg. `cfviz/web/shared/payload.js` reads it.
 
 Each figure decides what is in its header, except for these entries, which `pack` adds:
 
@@ -36,7 +36,7 @@ from PIL import Image
 from cfviz.figures import theme
 from cfviz.geometry import Grouping
 
-__all__ = ["Arrays", "Message", "opened", "pack"]
+__all__ = ["Arrays", "Message", "digest_of", "opened", "original", "pack"]
 
 
 class Arrays:
@@ -59,10 +59,11 @@ class Arrays:
         return self.add(little.tobytes(), values.dtype.name)
 
     def picture(self, photo: Image.Image) -> dict[str, Any]:
-        """Append a photo as PNG: its width, its height and its file."""
+        """Append a photo as PNG: what `digest_of` says of it, its width, its height and its file."""
         out = io.BytesIO()
         photo.convert("RGB").save(out, "PNG", compress_level=1)  # three times as fast, a fifth larger
-        return {"w": photo.width, "h": photo.height, "file": self.add(out.getvalue(), "image/png")}
+        size = {"of": digest_of(photo), "w": photo.width, "h": photo.height}
+        return size | {"file": self.add(out.getvalue(), "image/png")}
 
     def grouping(self, groups: Grouping) -> dict[str, Any]:
         """Append how a block cuts its map: `kind`, sizes, and `index` uint16 or uint32 (nG, N)."""
@@ -122,6 +123,26 @@ def pack(
     body = b"".join(arrays.parts)
     full = {**header, "palette": {**_palette(), **(colours or {})}, "strings": dict(strings)}
     return Message(full | {"id": _digest(full, body)}, body, dict(start or {}))
+
+
+def digest_of(photo: Image.Image) -> str:
+    """Tells the pixels of one input from those of all others."""
+    return hashlib.sha256(repr(photo.size).encode() + photo.convert("RGB").tobytes()).hexdigest()[:16]
+
+
+def original(seen: Image.Image, sharp: Image.Image) -> bytes:
+    """The part of the original photo that an input shows, for all figures that show the input.
+
+    The header has two entries: `of`, the `digest_of` the input, and `file`, a JPEG.
+
+    Args:
+        seen: The pixels of the input.
+        sharp: The same part of the original.
+    """
+    out, arrays = io.BytesIO(), Arrays()
+    sharp.convert("RGB").save(out, "JPEG", quality=90, subsampling=0)
+    header = {"of": digest_of(seen), "file": arrays.add(out.getvalue(), "image/jpeg")}
+    return Message(header, b"".join(arrays.parts), {}).data
 
 
 def opened(data: bytes) -> Message:

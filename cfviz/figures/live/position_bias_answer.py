@@ -3,7 +3,7 @@
 The layout is that of `cfviz/figures/live/message.py`: a JSON header and arrays behind it. The header:
 
     id, source (messages with the same one share the reader's choices), part: answer
-    palette, strings, input {"h", "w"} pixels, photo {"w", "h", "file"}
+    palette, strings, input {"h", "w"} pixels, photo {"of", "file"}
     grouping: how the block cuts its map, see `Arrays.grouping`; scale: of q.k
     ways [{"way", "name", "help", and once it is computed:
            "lines" [[class, percent, logit, change]],
@@ -13,11 +13,13 @@ The layout is that of `cfviz/figures/live/message.py`: a JSON header and arrays 
 
 from __future__ import annotations
 
+import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from PIL import Image
 
 from cfviz.geometry import Grouping
 
@@ -85,7 +87,10 @@ def pack(
         "part": "answer",
         "source": source,
         "input": {"h": size[0], "w": size[1]},
-        "photo": {"file": arrays.add(photo, "image/png")},
+        "photo": {
+            "of": message.digest_of(Image.open(io.BytesIO(photo))),
+            "file": arrays.add(photo, "image/png"),
+        },
         "grouping": arrays.grouping(groups),
         "scale": d**-0.5,
         "ways": [_way(card, add) for card in cards],

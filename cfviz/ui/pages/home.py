@@ -11,6 +11,7 @@ from PIL import Image
 
 from cfviz import point_names
 from cfviz.data import answers
+from cfviz.figures.live.message import digest_of
 from cfviz.figures.plots.architecture import anatomy, feature_colours, readable
 from cfviz.framing import size_text
 from cfviz.models.crossformer import CrossFormer
@@ -110,6 +111,7 @@ def _data(ctx: Context, trace: Trace) -> dict[str, Any]:
     top = [[labels[i], p] for i, _, p in trace.top(5)] if trace.weights.predicts else []
     data = {
         "photo": shown[-1],
+        "of": digest_of(trace.crop) if trace.crop else "",
         "photo_alt": ctx.t("home.figure.photo_alt", photo=title),
         "stages": stages,
         "top": top,
@@ -134,7 +136,7 @@ def _pictures(trace: Trace, depths: Sequence[int]) -> tuple[str, ...]:
     maps = [trace[point] for point in point_names.stage_outputs(depths)]
     assert trace.crop is not None
     uris = [data_uri(Image.fromarray(feature_colours(array))) for array in maps]
-    return (*uris, data_uri(trace.crop, "WEBP", quality=90))
+    return (*uris, data_uri(trace.crop, "WEBP", lossless=True))
 
 
 def _code(ctx: Context) -> str:

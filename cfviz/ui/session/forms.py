@@ -20,7 +20,7 @@ from . import log
 
 __all__ = [
     "ANSWER", "ATTENTION", "BIAS", "BIAS_ANSWER", "COMPARE", "CROP", "DESK_ASKED", "EMBEDDING", "LAB",
-    "PICTURE", "STORED", "WHOLE", "Form", "accepted", "row_picked",
+    "PICTURE", "STORED", "VIEW_ASKED", "WHOLE", "Form", "accepted", "row_picked",
 ]  # fmt: skip
 
 Field = Callable[[Any], Any]  # returns the value to use, or raises ValueError
@@ -180,3 +180,4 @@ CROP = Form({"x": share, "y": share})  # its centre, from the left and from the 
 PICTURE = Form(text(200))  # a photo's id
 STORED = Form(text(LONGEST))  # a student's progress
 DESK_ASKED = Form(one_of("full", "leave", "next", "back"))
+VIEW_ASKED = Form(one_of("photo", "input"))

@@ -21,7 +21,8 @@ from cfviz.words import LANGUAGES
 
 DEFAULT_MODEL = "crossformer_nano"
 DEFAULT_PHOTO = "berlin-cathedral"
-SHARED = ("model", "photo", "size", "mode", "centre", "lda", "dtype", "lang")
+SHARED = ("model", "photo", "size", "mode", "centre", "lda", "dtype", "lang", "pixels")
+PIXELS = ("photo", "input")  # what figures draw a photo from: the original, or what the model gets of it
 AS_TRAINED = "as trained"  # long distance attention in the form that the weights need
 OWN = "own-"  # one of the reader's own photos: a link can name it but not carry it
 
@@ -45,6 +46,7 @@ class Settings:
         mode: How a photo is fitted to the input, see `cfviz.framing.frame`.
         centre: Where the chosen photo is cropped; other photos are cropped in the middle.
         lda: Form of long distance attention, "regions" or "whole" once the reader has chosen one.
+        pixels: One of `PIXELS`.
     """
 
     model: str = DEFAULT_MODEL
@@ -56,6 +58,7 @@ class Settings:
     lda: str = AS_TRAINED
     mode: str = "crop"
     centre: Centre = CENTRE
+    pixels: str = "photo"
 
     def query(self) -> dict[str, str]:
         """The parameters of a link, without the device (it depends on the machine) and usual values."""
@@ -67,6 +70,7 @@ class Settings:
             "dtype": (self.dtype, "float32"),
             "mode": (self.mode, "crop"),
             "centre": (centre_code(self.centre), centre_code(CENTRE)),
+            "pixels": (self.pixels, "photo"),
         }
         return query | {name: value for name, (value, usual) in more.items() if value != usual}
 
@@ -125,6 +129,7 @@ def read(
         "lda": _one_of(LDA),
         "dtype": _one_of(DTYPES),
         "lang": _one_of(LANGUAGES),
+        "pixels": _one_of(PIXELS),
     }
     for name in SHARED:
         if name not in query:
@@ -180,12 +185,17 @@ def current(base: Settings, models: Iterable[str], photos: Iterable[str]) -> tup
 
 def outdated(page: str, settings: Settings) -> bool:
     """Whether the screen shows another page, model, photo or size than the one about to be computed."""
-    return st.session_state.get(_DRAWN) != (page, replace(settings, lang=""))
+    return st.session_state.get(_DRAWN) != (page, _computed(settings))
 
 
 def drawn(page: str, settings: Settings) -> None:
     """Record that what is drawn from now on belongs to these settings."""
-    st.session_state[_DRAWN] = (page, replace(settings, lang=""))
+    st.session_state[_DRAWN] = (page, _computed(settings))
+
+
+def _computed(settings: Settings) -> Settings:
+    """The settings that results depend on."""
+    return replace(settings, lang="", pixels="")
 
 
 def redraw() -> None:

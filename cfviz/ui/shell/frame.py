@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 
 import streamlit as st
 
 from cfviz import web
 from cfviz.bundled import APP, bundled
 from cfviz.ui.context import Context
+
+from . import view
 
 ICON = str(bundled("icon.svg"))
 CSS = web.text("shell/style.css")
@@ -63,8 +66,11 @@ HIDE_STALE = (  # at once: Streamlit fades them, which takes a second and a half
 )
 
 
-def style(ctx: Context, hide_stale: bool = False) -> None:
+def style(ctx: Context, hide_stale: bool = False) -> Any:
     """The few styles that Streamlit's theme cannot express, and the page's language for screen readers.
+
+    Returns:
+        An unseen container for components without a face.
 
     Args:
         ctx: The page.
@@ -86,9 +92,11 @@ def style(ctx: Context, hide_stale: bool = False) -> None:
     }
     variables += "".join(f"--cf-{name}: {colour};" for name, colour in colours.items())
     st.html(f"<style>:root {{ {variables} }} {CSS} {HIDE_STALE if hide_stale else ''}</style>")
-    with st.container(key="cf-document"):
+    unseen = st.container(key="cf-document")
+    with unseen:
         data = {"lang": ctx.lang, "theme": ctx.theme.name}
         _document(key="document", data=data, height=1, on_scheme_change=lambda: None)
+    return unseen
 
 
 def header(ctx: Context) -> None:
@@ -101,5 +109,7 @@ def header(ctx: Context) -> None:
             icon=":material/arrow_back:",
             query_params=ctx.settings.query() | {"lesson": lesson, "step": step},
         )  # fmt: skip
-    st.title(ctx.t(f"{ctx.name}.title"), anchor=False)
+    with st.container(key="cf-head", horizontal=True, vertical_alignment="center", gap="small"):
+        st.title(ctx.t(f"{ctx.name}.title"), anchor=False)
+        view.show_tools(ctx)
     st.markdown(f'<p class="cf-lede">{ctx.t(f"{ctx.name}.lede")}</p>', unsafe_allow_html=True)

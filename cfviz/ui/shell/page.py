@@ -24,7 +24,7 @@ from cfviz.ui.widgets.photos import photo_title
 from cfviz.ui.widgets.weights import weights_banner
 from cfviz.words import preferred, translator
 
-from . import frame
+from . import frame, view
 from .sidebar import sidebar
 
 WITHOUT_MODEL = ("grouping",)  # pages without a model, so without a notice about its weights
@@ -50,7 +50,7 @@ def start(name: str) -> Context:
     state.write_link(settings, name)
     ctx = Context(name, t, settings.lang, theme(st.context.theme.type), settings)
     outdated = name not in AT_ONCE and state.outdated(name, settings)
-    frame.style(ctx, hide_stale=outdated)
+    unseen = frame.style(ctx, hide_stale=outdated)
     with st.sidebar:
         frame.navigation(ctx)
         sidebar(ctx)
@@ -66,6 +66,8 @@ def start(name: str) -> Context:
     ctx.on_cpu = partial(_gpu_full, ctx)
     if name not in WITHOUT_MODEL:
         weights_banner(ctx)
+    with unseen:
+        view.show_original(ctx)
     return ctx
 
 

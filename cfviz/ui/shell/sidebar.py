@@ -1,4 +1,4 @@
-"""The sidebar's controls, the same on every page: photo, model, input size, number format, language."""
+"""The sidebar's controls, the same on every page: photo, model, input size, number format."""
 
 from __future__ import annotations
 
@@ -18,7 +18,6 @@ from cfviz.ui.session.plain import plain
 from cfviz.ui.widgets import weights
 from cfviz.ui.widgets.framing import show_framing
 from cfviz.ui.widgets.photos import add_photos, photo_order, photo_title
-from cfviz.words import LANGUAGES, Translator
 
 
 def sidebar(ctx: Context) -> None:
@@ -50,7 +49,6 @@ def sidebar(ctx: Context) -> None:
         st.caption(t("common.dtype_help"))
         _measured_time(ctx)
     st.caption(t(f"common.device_{'cpu' if settings.device == 'cpu' else 'cuda'}"))
-    language(settings.lang, t)
 
 
 def _form(ctx: Context) -> None:
@@ -96,21 +94,6 @@ def _measured_time(ctx: Context) -> None:
             time=f"{chosen * 1e3:.1f}",
             exact=f"{exact * 1e3:.1f}",
         )
-    )
-
-
-def language(lang: str, t: Translator) -> None:
-    """The switch between the two languages, each shown under its own name."""
-    st.session_state["w.lang"] = lang
-    st.segmented_control(
-        t("common.language"),
-        list(LANGUAGES),
-        format_func=lambda code: LANGUAGES[code],
-        key="w.lang",
-        required=True,
-        on_change=state.adopt,
-        args=("lang",),
-        label_visibility="collapsed",
     )
 
 

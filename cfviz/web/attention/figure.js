@@ -7,6 +7,7 @@ import { colours, css, PhotoMap, shade, themeAround } from "../shared/paint.js";
 import { Blocks, Heads, Why } from "./panels.js";
 import { Quiz } from "./quiz.js";
 import { decode } from "../shared/payload.js";
+import { Photo } from "../shared/photo.js";
 import { fill } from "../shared/text.js";
 import { vector } from "./vector.js";
 
@@ -54,7 +55,7 @@ export class Figure {
     this.tables = { heat: colours(header.palette.sequential), signed: colours(header.palette.diverging) };
     this.heatCss = css(this.tables.heat);
     this.buildElements();
-    this.loadPhoto(header.photo ? array(header.photo.file) : null);
+    this.loadPhoto(header.photo, array);
     this.state = this.clamped(
       first ? { ...this.state, ...middle(this.stages), ...header.start } : this.state,
     );
@@ -82,20 +83,16 @@ export class Figure {
     this.showBlock();
   }
 
-  loadPhoto(png) {
-    const id = this.id;
-    if (this.picture) URL.revokeObjectURL(this.picture);
+  loadPhoto(meta, array) {
+    this.picture?.close();
     this.photo = null;
     this.picture = null;
-    if (!png) {
+    if (!meta) {
       this.ui.root.dataset.ready = "";
       return;
     }
-    const blob = new Blob([png], { type: "image/png" });
-    this.picture = URL.createObjectURL(blob);
-    createImageBitmap(blob).then((bitmap) => {
-      if (id !== this.id) return;
-      this.photo = bitmap;
+    this.picture = new Photo(meta.of, array(meta.file), (photo) => {
+      this.photo = photo;
       this.layOut();
       this.ui.root.dataset.ready = "";
     });
@@ -347,7 +344,7 @@ export class Figure {
 
   showStage() {
     this.stageChoice.choose(this.stages.indexOf(this.stage));
-    this.blocks.build(this.stage, this.picture);
+    this.blocks.build(this.stage, this.picture?.url);
     this.ui.kind.hidden = !KINDS.every((kind) => this.stage.blocks.some((block) => block.kind === kind));
     this.showBlock();
   }
@@ -589,7 +586,7 @@ export class Figure {
     this.stopTour();
     this.watcher?.disconnect();
     clearTimeout(this.speech);
-    if (this.picture) URL.revokeObjectURL(this.picture);
+    this.picture?.close();
   }
 }
 

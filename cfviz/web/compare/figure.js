@@ -1,6 +1,7 @@
 // Two models side by side on one photo: pointing at a place on one side points at it on both.
 
 import { decode, peek } from "../shared/payload.js";
+import { Photo } from "../shared/photo.js";
 import { fill } from "../shared/text.js";
 import { Choice, el, save, say, words } from "../shared/markup.js";
 import { percent } from "../shared/maths.js";
@@ -41,15 +42,14 @@ export class CompareFigure {
       : { row: Math.floor(before.y * H), col: Math.floor(before.x * W), held: this.state.held };
     this.state = { row: 0, col: 0, held: false };
     this.applyTheme();
-    this.loadPhoto(array(header.photo.file));
+    this.loadPhoto(header.photo.of, array(header.photo.file));
     this.set(to);
   }
 
-  loadPhoto(png) {
-    const id = this.id;
-    createImageBitmap(new Blob([png], { type: "image/png" })).then((bitmap) => {
-      if (id !== this.id) return;
-      this.photo = bitmap;
+  loadPhoto(of, png) {
+    this.picture?.close();
+    this.picture = new Photo(of, png, (photo) => {
+      this.photo = photo;
       this.layOut();
       this.root.dataset.ready = "";
     });
@@ -326,6 +326,7 @@ export class CompareFigure {
 
   close() {
     this.stopTour();
+    this.picture.close();
     this.watcher?.disconnect();
     clearTimeout(this.speech);
   }

@@ -4,6 +4,7 @@ import { fill } from "../shared/text.js";
 import { el, say, Choice } from "../shared/markup.js";
 import { percent } from "../shared/maths.js";
 import { colours, css, shade, Tile, VEIL } from "../shared/paint.js";
+import { drawPhoto } from "../shared/photo.js";
 
 const NOWHERE = 0xffffffff;
 const STEPS = 65535;
@@ -134,8 +135,7 @@ export class SideView {
     const pen = this.base.getContext("2d");
     pen.fillStyle = theme.panel;
     pen.fillRect(0, 0, ...size);
-    pen.imageSmoothingQuality = "high";
-    if (photo) pen.drawImage(photo, 0, 0, ...size);
+    if (photo) drawPhoto(pen, photo, 0, 0, ...size);
     pen.fillStyle = VEIL;
     pen.fillRect(0, 0, ...size);
   }
@@ -170,7 +170,7 @@ export class SideView {
       pen.globalAlpha = 1;
       if (this.photo) {
         const [sx, sy] = [this.photo.width / width, this.photo.height / height];
-        pen.drawImage(this.photo, box[0] * sx, box[1] * sy, box[2] * sx, box[3] * sy, ...box);
+        drawPhoto(pen, this.photo, box[0] * sx, box[1] * sy, box[2] * sx, box[3] * sy, ...box);
       }
       const level = probs ? shade(probs[i], top) : 0;
       pen.globalAlpha = probs ? 0.78 ** (4 - level / 85) : 0.4;

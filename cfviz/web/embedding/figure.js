@@ -6,6 +6,7 @@ import { signed } from "../shared/maths.js";
 import { colours, css, themeAround } from "../shared/paint.js";
 import { number, Rows, Vector } from "./panels.js";
 import { decode } from "../shared/payload.js";
+import { Photo } from "../shared/photo.js";
 import { fill } from "../shared/text.js";
 import { Plane, square } from "./plane.js";
 
@@ -46,11 +47,9 @@ export class EmbeddingFigure {
     if (first) this.state = { ...this.state, ...header.start };
     this.buildElements();
     this.choose(this.state.cel, first ? header.start : {}, false, before);
-    const blob = new Blob([array(header.photo.file)], { type: "image/png" });
-    const id = this.id;
-    createImageBitmap(blob).then((bitmap) => {
-      if (id !== this.id) return;
-      this.photo = bitmap;
+    this.picture?.close();
+    this.picture = new Photo(header.photo.of, array(header.photo.file), (photo) => {
+      this.photo = photo;
       this.layOut();
       this.ui.root.dataset.ready = "";
     });
@@ -421,6 +420,7 @@ export class EmbeddingFigure {
 
   close() {
     this.watcher?.disconnect();
+    this.picture.close();
     clearTimeout(this.speech);
     clearTimeout(this.later);
   }

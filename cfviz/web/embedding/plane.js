@@ -1,6 +1,7 @@
 // The photo and the zeros around it, a map on top, and the squares that one token's kernels read.
 
 import { hatch, shade } from "../shared/paint.js";
+import { drawPhoto } from "../shared/photo.js";
 
 const DIM = "rgba(13,16,20,0.5)";
 
@@ -49,9 +50,7 @@ export class Plane {
       pen.fillStyle = hatch(pen, theme.padding, this.ratio);
       pen.fillRect(0, 0, this.base.width, this.base.height);
     }
-    pen.imageSmoothingEnabled = true;
-    pen.imageSmoothingQuality = "high";
-    if (photo) pen.drawImage(photo, x, x, w, h);
+    if (photo) drawPhoto(pen, photo, x, x, w, h);
     if (!values) return;
     pen.fillStyle = DIM;
     pen.fillRect(x, x, w, h);

@@ -4,6 +4,7 @@
 
 import { searchable } from "../known/known.js";
 import { onPage } from "../shared/mount.js";
+import { onOriginal } from "../shared/photo.js";
 import { esc, fill } from "../shared/text.js";
 
 const REST = 2600; // ms per step while nobody points
@@ -19,6 +20,7 @@ function create(box, data) {
   const state = { stage: 0, block: 0, x: 0.42, y: 0.3, held: false, data: null, tick: 0 };
   let timer = 0;
   let frame = 0;
+  let unwatch = () => {};
   const still = matchMedia("(prefers-reduced-motion: reduce)").matches;
 
   const paint = () => {
@@ -64,6 +66,7 @@ function create(box, data) {
     root: host,
     close() {
       clearInterval(timer);
+      unwatch();
     },
     load(data) {
       const fresh = state.data?.id !== data.id;
@@ -78,6 +81,12 @@ function create(box, data) {
         for (const image of host.querySelectorAll("img"))
           image.addEventListener("load", soon, { once: true });
         new ResizeObserver(soon).observe(host);
+        unwatch();
+        const photo = host.querySelector(".photo img");
+        unwatch = onOriginal(data.of, (original, exact) => {
+          photo.src = original?.url ?? data.photo;
+          photo.style.imageRendering = exact ? "pixelated" : "";
+        });
       }
       mark(host, state);
       soon();
@@ -121,7 +130,7 @@ function markup(data) {
     <div class="top">
       <div class="photo">
         <div class="frame" tabindex="0" role="application" aria-label="${esc(t.photo_label)}">
-        <img src="${data.photo}" alt="${esc(data.photo_alt)}"><canvas aria-hidden="true"></canvas></div></div>
+        <img alt="${esc(data.photo_alt)}"><canvas aria-hidden="true"></canvas></div></div>
       <div class="side">
         <p class="said" aria-live="off"></p>
         <div class="legend"><span><i class="q"></i>${esc(t.query)}</span>

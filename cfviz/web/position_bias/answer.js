@@ -8,6 +8,7 @@ import { Groups } from "../shared/groups.js";
 import { el, say } from "../shared/markup.js";
 import { percent, signed } from "../shared/maths.js";
 import { shade } from "../shared/paint.js";
+import { drawPhoto, Photo } from "../shared/photo.js";
 import { fill } from "../shared/text.js";
 import { SvgPen } from "../shared/pen.js";
 
@@ -68,7 +69,7 @@ export class AnswerPart extends Frame {
   read(header, array) {
     this.groups = new Groups(header.grouping, array(header.grouping.index));
     this.ways = header.ways.map((entry) => new Way(entry, this.groups, array, header.scale));
-    if (header.source !== this.source) this.loadPhoto(array(header.photo.file), header.source);
+    if (header.source !== this.source) this.loadPhoto(header.photo.of, array(header.photo.file));
     this.source = header.source;
     clearInterval(this.clock);
     this.clock = this.ways.every((way) => way.ready) ? null : setInterval(() => this.more?.(), AGAIN);
@@ -81,11 +82,11 @@ export class AnswerPart extends Frame {
     };
   }
 
-  loadPhoto(png, source) {
+  loadPhoto(of, png) {
+    this.picture?.close();
     this.photo = null;
-    createImageBitmap(new Blob([png], { type: "image/png" })).then((bitmap) => {
-      if (source !== this.source) return;
-      this.photo = bitmap;
+    this.picture = new Photo(of, png, (photo) => {
+      [this.photo, this.dim] = [photo, null];
       this.requestDraw();
     });
   }
@@ -143,6 +144,7 @@ export class AnswerPart extends Frame {
 
   close() {
     clearInterval(this.clock);
+    this.picture.close();
     super.close();
   }
 
@@ -235,7 +237,7 @@ export class AnswerPart extends Frame {
     const pen = this.dim.getContext("2d");
     pen.fillStyle = this.look.theme.panel;
     pen.fillRect(0, 0, w, h);
-    if (photo) pen.drawImage(photo, 0, 0, w, h);
+    if (photo) drawPhoto(pen, photo, 0, 0, w, h);
     pen.fillStyle = "rgba(13,16,20,0.5)";
     pen.fillRect(0, 0, w, h);
   }

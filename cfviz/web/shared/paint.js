@@ -1,5 +1,7 @@
 // Pixels: colour tables, heat in small tiles, and the photo with its tokens.
 
+import { drawPhoto } from "./photo.js";
+
 /** 256 colours from evenly spaced hex stops, packed as little-endian RGBA. */
 export function colours(stops) {
   const rgb = stops.map((s) => [1, 3, 5].map((i) => parseInt(s.slice(i, i + 2), 16)));
@@ -139,8 +141,7 @@ export class PhotoMap {
     const bright = this.bright.getContext("2d");
     bright.fillStyle = theme.panel;
     bright.fillRect(0, 0, w, h);
-    bright.imageSmoothingQuality = "high";
-    if (photo) bright.drawImage(photo, 0, 0, w, h);
+    if (photo) drawPhoto(bright, photo, 0, 0, w, h);
     const pen = this.base.getContext("2d");
     pen.fillStyle = hatch(pen, theme.padding, this.ratio);
     pen.fillRect(0, 0, this.base.width, this.base.height);

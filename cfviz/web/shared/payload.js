@@ -7,6 +7,7 @@ const ARRAYS = {
   uint32: Uint32Array,
   float32: Float32Array,
   "image/png": Uint8Array,
+  "image/jpeg": Uint8Array,
 };
 
 /** Length of the header (uint32, little endian), JSON header, arrays; copied: the buffer may be unaligned. */

@@ -1,6 +1,14 @@
 // Beside every page: tells screen readers its language, and Python when the system turns dark or light.
 // Streamlit alone runs nothing then, and figures drawn in Python would keep the colours of the other theme.
 
+const NARROW = 768; // pixels, up to which Streamlit lays the sidebar over the page
+
+/** Close the menu that covers the page once a link in it was followed. */
+function followed({ target }) {
+  if (window.innerWidth > NARROW || !target.closest?.(".st-key-cf-nav a")) return;
+  document.querySelector('[data-testid="stSidebarCollapseButton"] button')?.click();
+}
+
 export default ({ data, setTriggerValue }) => {
   const html = document.documentElement;
   [html.lang, html.dataset.theme] = [data.lang, data.theme];
@@ -8,5 +16,9 @@ export default ({ data, setTriggerValue }) => {
   const report = () => setTriggerValue("scheme", scheme.matches ? "dark" : "light");
   const changed = () => setTimeout(report, 100); // once Streamlit has changed its own colours
   scheme.addEventListener("change", changed);
-  return () => scheme.removeEventListener("change", changed);
+  document.addEventListener("click", followed);
+  return () => {
+    scheme.removeEventListener("change", changed);
+    document.removeEventListener("click", followed);
+  };
 };

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -51,7 +53,8 @@ def test_shown_code_names_the_size_and_what_is_unusual_about_the_fitting() -> No
 
 
 def test_a_link_holds_neutral_codes_only() -> None:
-    query = Settings(lang="zh-Hant", dtype="bfloat16", lda="whole", mode="pad", centre=(0, 1)).query()
+    query = Settings(lang="zh-Hant", dtype="bfloat16", lda="whole", mode="pad", centre=(0, 1))
+    query = replace(query, pixels="input").query()
     assert set(query) == set(SHARED)
     assert all(value.isascii() for value in query.values())
 
@@ -74,6 +77,7 @@ def test_a_link_holds_neutral_codes_only() -> None:
         ("centre", "0.5,2", "errors.link.centre"),
         ("dtype", "int8", "errors.link.dtype"),
         ("lda", "global", "errors.link.lda"),
+        ("pixels", "sharp", "errors.link.pixels"),
         ("lda", AS_TRAINED, "errors.link.lda"),
         ("lang", "<script>", "errors.link.lang"),
     ],

@@ -1,0 +1,86 @@
+"""How the page is shown: the photo's own pixels or those of the input, and the language; above every page."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from functools import lru_cache
+from typing import Any
+
+import streamlit as st
+
+from cfviz import web
+from cfviz.data.decode import Photo
+from cfviz.data.images import original, prepare
+from cfviz.figures.live import message
+from cfviz.ui.compute import keys
+from cfviz.ui.compute.cache import cached
+from cfviz.ui.context import Context
+from cfviz.ui.session import forms, photos, state
+from cfviz.ui.widgets.figure import committed
+from cfviz.words import LANGUAGES, Translator
+
+NAME = "view"
+WITHOUT_PHOTO = ("grouping", "study")
+
+
+def show_tools(ctx: Context) -> None:
+    """The buttons beside the title, and the switch between the languages."""
+
+    def adopt() -> None:
+        asked = committed(NAME, forms.VIEW_ASKED, "asked")
+        if asked in state.PIXELS:
+            state.change(pixels=asked)
+
+    words = {name: ctx.t(f"common.view_{name}") for name in ("label", "input", "input_help")}
+    data = {"input": ctx.settings.pixels == "input", "photo": ctx.name not in WITHOUT_PHOTO, "words": words}
+    _tools()(key=NAME, data=data, on_asked_change=adopt, height="content", width="content")
+    _language(ctx.settings.lang, ctx.t)
+
+
+@lru_cache(maxsize=1)
+def _tools() -> Any:
+    return st.components.v2.component(
+        "cfviz.view", html='<div class="view"></div>', css=web.text("view/view.css"),
+        js=web.script("view/main.js"),
+    )  # fmt: skip
+
+
+def _language(lang: str, t: Translator) -> None:
+    """The switch between the two languages, each shown under its own name."""
+    st.session_state["w.lang"] = lang
+    st.segmented_control(
+        t("common.language"),
+        list(LANGUAGES),
+        format_func=lambda code: LANGUAGES[code],
+        key="w.lang",
+        required=True,
+        on_change=state.adopt,
+        args=("lang",),
+        label_visibility="collapsed",
+        width="content",
+    )
+
+
+# ---------------------------------------------------------------- the photo, once for all figures of a page
+
+
+def show_original(ctx: Context) -> None:
+    """Give the browser the part of the original photo that the input shows; the same bytes are sent once."""
+    if ctx.name in WITHOUT_PHOTO:
+        return
+    with suppress(ValueError):  # the page itself says what is wrong with the photo or the size
+        photo = photos.photo(ctx.settings.photo)
+        data = _original(photo.sha256, keys.framing(ctx.settings), photo, ctx.settings)
+        _sender()(key="original", data=data, height=1)
+
+
+@cached(64, 16 * 2**20)
+def _original(sha256: str, framing: str, _photo: Photo, _settings: state.Settings) -> bytes:
+    s = _settings
+    prepared = prepare(_photo, s.size, s.mode, centre=s.centre)
+    return message.original(prepared.crop, original(_photo, prepared))
+
+
+@lru_cache(maxsize=1)
+def _sender() -> Any:
+    return st.components.v2.component("cfviz.photo", js=web.script("photo/main.js"))
