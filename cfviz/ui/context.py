@@ -14,7 +14,7 @@ from cfviz.data.images import Prepared, prepare
 from cfviz.figures.theme import Theme
 from cfviz.framing import Size, size_text
 from cfviz.models.crossformer import CrossFormer, recorded
-from cfviz.models.room import KEPT, SHARED, check_room
+from cfviz.models.room import KEPT, SHARED, attention_weights, check_room, vector_bytes
 from cfviz.run import class_names
 from cfviz.trace import Trace
 from cfviz.words import Translator
@@ -22,6 +22,9 @@ from cfviz.words import Translator
 from .compute import cache, models
 from .session import photos, state
 from .session.plain import explain, plain
+
+VECTORS = {"q", "k", "bias"}  # points of attention from which its weights can be computed
+FLOAT = 4  # bytes
 
 
 @dataclass
@@ -73,15 +76,31 @@ class Context:
         self._need_room("size_kept", KEPT)
         return net
 
+    @property
+    def keeps_attention(self) -> bool:
+        """Whether the attention weights of all blocks are few enough to keep at the chosen input."""
+        return attention_weights(self.model, *self.settings.sides) <= KEPT
+
+    def _need_room_for_vectors(self) -> CrossFormer:
+        """Return the model; end the page here if even queries, keys and biases are too large to keep."""
+        net = self.model
+        if vector_bytes(net, *self.settings.sides) > FLOAT * KEPT:
+            self._refuse("size_kept")
+        return net
+
     def _need_room(self, key: str, most: int | None = None) -> None:
         """End the page before anything is computed if the chosen input needs too much memory."""
         assert self._model is not None  # both callers have loaded it
         try:
             check_room(self._model, *self.settings.sides, most, SHARED)
         except ValueError:
-            self._model = None
-            name, size = plain(models.title(self.settings.model)), size_text(self.settings.size)
-            self._end(self.t(f"errors.{key}", model=name, size=size), ":material/memory:")
+            self._refuse(key)
+
+    def _refuse(self, key: str) -> NoReturn:
+        """End the page with the sentence on an input that is too large."""
+        self._model = None
+        name, size = plain(models.title(self.settings.model)), size_text(self.settings.size)
+        self._end(self.t(f"errors.{key}", model=name, size=size), ":material/memory:")
 
     @property
     def photo(self) -> Photo:
@@ -105,8 +124,11 @@ class Context:
             size: The input size, if other than the chosen one.
         """
         settings = self.settings if size is None else state.replace(self.settings, size=size)
-        attention = any(".attn." in point for point in watch)
-        net = self.need_room_for_attention() if attention else self.model
+        points = {point.rpartition(".")[2] for point in watch if ".attn." in point}
+        if points <= VECTORS:
+            net = self._need_room_for_vectors() if points else self.model
+        else:
+            net = self.need_room_for_attention()
         try:
             made = cache.trace(settings, self.photo, watch, net=net)
         except (ValueError, FileNotFoundError) as error:

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+from PIL import Image
 
 from cfviz.geometry import lsda
 from cfviz.models import room
@@ -17,6 +18,7 @@ from cfviz.models.interventions.language import check, from_url
 from cfviz.models.probes.position_bias import regrouped
 from cfviz.models.variants import VARIANTS
 from cfviz.options import SIZES
+from cfviz.run import inspect
 
 
 def empty(name: str, **options: object) -> CrossFormer:
@@ -55,6 +57,18 @@ def test_an_input_that_fits_is_not_refused_for_attention_that_nobody_keeps() -> 
         room.check_room(model, 800, 1216, room.KEPT)
     with pytest.raises(ValueError, match=r"2048 x 4096 pixels needs .* GB for one photo; expected no more"):
         room.check_room(empty("crossformer_base"), 2048, 4096)
+
+
+@pytest.mark.parametrize("lda", ["regions", "whole"])
+def test_queries_keys_and_biases_are_counted_to_the_byte(lda: Any, tiny_model: Any) -> None:
+    model = tiny_model(group_size=3, lda=lda)
+    watch = [f"layers.*.blocks.*.attn.{name}" for name in ("q", "k", "bias")]
+    trace = inspect(Image.new("RGB", (160, 96)), model, size=(96, 160), watch=watch)
+    kept = [values for point, values in trace.arrays.items() if ".attn." in point]
+    assert room.vector_bytes(model, 96, 160) == sum(values.nbytes for values in kept)
+    nano = empty("crossformer_nano", lda="whole")
+    assert 160e6 < room.vector_bytes(nano, 800, 1216) < 170e6
+    assert room.attention_weights(nano, 800, 1216) > room.KEPT
 
 
 @pytest.mark.parametrize("lda", ["regions", "whole"])

@@ -7,6 +7,9 @@ import re
 import pytest
 from streamlit.testing.v1 import AppTest
 
+from cfviz.models import room
+from cfviz.models.factory import create_model
+from cfviz.ui import context
 from cfviz.ui.pages.attention import measures
 from cfviz.words import translator, two_digits
 from tests.pages.test_pages import run
@@ -119,3 +122,25 @@ def test_the_page_opens_on_long_distance_attention() -> None:
     for more, place in (({}, "stage 1, block 2"), ({"stage": "4"}, "stage 4, block 1")):
         app = run("attention", **LINK, **more)
         assert f"after {place}" in " ".join(str(m.value) for m in app.markdown)
+
+
+@pytest.mark.slow
+def test_a_map_with_too_many_weights_to_keep_is_shown_from_queries_and_keys(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Nano at 800 x 1216 px over the whole map was refused: 321 million weights, 150 million allowed."""
+    link = LINK | {"size": "96", "open": "all"}
+    few = room.attention_weights(create_model("crossformer_nano"), 96, 96) - 1
+    monkeypatch.setattr(context, "KEPT", few)
+    app = run("attention", **link)
+    assert not app.exception
+    assert not app.error
+    told = " ".join(str(m.value) for m in (*app.caption, *app.info))
+    assert "This page keeps queries, keys and position biases instead" in told
+    assert told.count("This needs the attention weights of all blocks at once") == 3
+    assert not app.dataframe
+    shuffled = run("attention", **link, shuffled="1")
+    assert not shuffled.exception
+    monkeypatch.setattr(context, "KEPT", 1000)
+    refused = run("attention", **link)
+    assert "too large for this page" in refused.error[0].value

@@ -67,7 +67,7 @@ def test_figures_stay_in_place_when_the_page_is_drawn_again(page: str) -> None:
 
 
 def test_an_input_that_needs_too_much_memory_is_refused_in_one_sentence_before_it_is_computed() -> None:
-    refused = (("attention", "800x1216", "too large for this page"), ("predict", "2048", "is too large here"))
+    refused = (("compare", "800x1216", "too large for this page"), ("predict", "2048", "is too large here"))
     for page, size, said in refused:
         app = run(page, size=size, lda="whole")
         assert not app.exception

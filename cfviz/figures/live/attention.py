@@ -122,19 +122,31 @@ class Unit:
         some = max(1, CHUNK // (len(bias) * g.N**2))
         for at in (slice(i, i + some) for i in range(0, g.nG, some)):
             there = g.valid[at]
-            added = bias + np.where(there, 0, MASKED)[:, None, None]  # groups, nH, N, N
-            shown = softmax((nq[at] * sq[at]) @ (nk[at] * sk[at]).swapaxes(-1, -2) + added)
-            truth = (
-                softmax(q[at].astype(np.float64) @ k[at].swapaxes(-1, -2) + added)
-                if self.probs is None
-                else self.probs[at]
-            )
+            added = bias + np.where(there, 0, np.float32(MASKED))[:, None, None]  # groups, nH, N, N
+            if self.probs is None:
+                shown, truth = (
+                    _attention(nq[at] * sq[at], nk[at] * sk[at], added),
+                    _attention(q[at], k[at], added),
+                )
+            else:
+                truth = self.probs[at]
+                shown = softmax((nq[at] * sq[at]) @ (nk[at] * sk[at]).swapaxes(-1, -2) + added)
             asked = np.broadcast_to(there[:, None], shown.shape[:3])  # of padding, nothing is shown
             error = max(error, float(np.abs(shown - truth)[asked].max(initial=0.0)))
             peak = max(peak, float(shown[asked].max(initial=0.0)))
         whole = {"q": nq.astype(np.int16), "k": nk.astype(np.int16), "q_step": sq, "k_step": sk}
         content = {name: _by_token(x, g) for name, x in whole.items()}
         return Encoded(content, bias_by_offset(bias, g.Gh, g.Gw), peak, error)
+
+
+def _attention(q: np.ndarray, k: np.ndarray, added: np.ndarray) -> np.ndarray:
+    """Attention (..., N, N) in float32 and in place: hundreds of millions of weights in a large map."""
+    found = q.astype(np.float32) @ k.astype(np.float32).swapaxes(-1, -2)
+    found += added
+    found -= found.max(-1, keepdims=True)
+    np.exp(found, out=found)
+    found /= found.sum(-1, keepdims=True)
+    return found
 
 
 def _in_steps(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -135,6 +135,25 @@ def test_large_blocks_are_sent_as_queries_and_keys(
     assert nbytes <= len(body) < 1.2 * nbytes + 20_000
 
 
+def test_queries_and_keys_without_the_models_weights_are_measured_against_their_own(tiny_model: Any) -> None:
+    """Where all weights are too many to keep, the error is that against full queries and keys, in float32."""
+    model = tiny_model(group_size=3, lda="whole")
+    watch = [f"layers.*.blocks.*.attn.{name}" for name in ("q", "k", "bias", "probs")]
+    trace = inspect(Image.new("RGB", (96, 160), (90, 40, 200)), model, size=(96, 160), watch=watch)
+    for s, stage in enumerate(trace.groupings):
+        for b, g in enumerate(stage):
+            q, k, bias, probs = (
+                trace[f"layers.{s}.blocks.{b}.attn.{name}"] for name in ("q", "k", "bias", "probs")
+            )
+            vectors = (q * np.float32(q.shape[-1] ** -0.5), k)
+            whole = living.Unit(s, b, g, None, bias, probs, vectors).encoded()
+            alone = living.Unit(s, b, g, None, bias, None, vectors).encoded()
+            assert abs(whole.error - alone.error) < 2e-6
+            assert abs(whole.peak - alone.peak) < 2e-6
+            for name, values in whole.content.items():
+                assert np.array_equal(values, alone.content[name])
+
+
 def test_the_block_looked_at_may_be_larger_than_a_message() -> None:
     units = [unit(12, 12, b) for b in range(4)]
     packed = pack(units, limit=25_000, alone=units[0].nbytes, start={"stage": 0, "block": 2})

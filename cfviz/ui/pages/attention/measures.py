@@ -31,6 +31,7 @@ from cfviz.ui.session.state import Settings
 
 POINTS = ("q", "k", "v", "bias", "probs", "out")
 WATCH = tuple(point_names.attention(point=point) for point in POINTS)
+VECTORS = tuple(point_names.attention(point=point) for point in ("q", "k", "bias"))
 CELL, STEPS, ORDERS = 16, 14, 5  # pixels of a cell, steps of a curve, random orders
 
 
@@ -44,6 +45,7 @@ class AttentionSubject:
         image: The model's input, (3, H, W).
         source: A cache key that stands for all of the above.
         shuffled: Whether the weights were shuffled.
+        whole: Whether the trace keeps all attention weights; otherwise it has queries, keys and biases only.
     """
 
     model: CrossFormer
@@ -51,6 +53,7 @@ class AttentionSubject:
     image: Any
     source: str
     shuffled: bool
+    whole: bool = True
 
     @property
     def crop(self) -> Image.Image:
@@ -61,21 +64,25 @@ class AttentionSubject:
 
 def subject_of(ctx: Context, shuffled: bool = False) -> AttentionSubject:
     """The chosen model on the chosen photo."""
-    trace = ctx.trace(*WATCH)
+    whole = ctx.keeps_attention
+    watch = WATCH if whole else VECTORS
+    trace = ctx.trace(*watch)
     s, photo = ctx.settings, ctx.photo
     source = keys.on_photo(s, ctx.model, photo)
     image = ctx.prepared.tensor
     if not shuffled:
-        return AttentionSubject(ctx.model, trace, image, source, False)
-    model, trace = _shuffled(source, ctx.model, photo, s)
-    return AttentionSubject(model, trace, image, keys.joined(source, "shuffled"), True)
+        return AttentionSubject(ctx.model, trace, image, source, False, whole)
+    model, trace = _shuffled(source, watch, ctx.model, photo, s)
+    return AttentionSubject(model, trace, image, keys.joined(source, "shuffled"), True, whole)
 
 
 @cached(3)
-def _shuffled(source: str, _model: CrossFormer, _photo: Any, _settings: Settings) -> tuple[Any, Trace]:
+def _shuffled(
+    source: str, watch: tuple[str, ...], _model: CrossFormer, _photo: Any, _settings: Settings
+) -> tuple[Any, Trace]:
     model = gradients.shuffled(_model)
     s = _settings
-    return model, inspect(_photo, model, s.size, WATCH, dtype=s.dtype, mode=s.mode, centre=s.centre)
+    return model, inspect(_photo, model, s.size, watch, dtype=s.dtype, mode=s.mode, centre=s.centre)
 
 
 @cached(256)

@@ -10,7 +10,9 @@ import streamlit as st
 from cfviz import point_names
 from cfviz.figures.live.attention import Encoded, Kept, Packed, Part, html, pack, unit
 from cfviz.figures.plots.attention_measures import curves, head_dots, over_photo
+from cfviz.framing import size_text
 from cfviz.geometry import token_box
+from cfviz.models.room import attention_weights, vector_bytes
 from cfviz.stats import spearman
 from cfviz.trace import Trace
 from cfviz.ui.compute import models
@@ -219,9 +221,12 @@ def offline_page(ctx: Context, subject: AttentionSubject) -> bytes:
 
 def show_footer(ctx: Context, subject: AttentionSubject) -> None:
     """Below the figure: its fidelity, its code, the offline page, the switch that shuffles the weights."""
-    error = measures.fidelity(subject.source, subject)
-    st.badge(ctx.t("attention.fidelity", error=scientific(error)), icon=":material/verified:", color="gray",
-             help=ctx.t("attention.fidelity_help"))  # fmt: skip
+    if subject.whole:
+        error = measures.fidelity(subject.source, subject)
+        st.badge(ctx.t("attention.fidelity", error=scientific(error)), icon=":material/verified:",
+                 color="gray", help=ctx.t("attention.fidelity_help"))  # fmt: skip
+    else:
+        st.caption(ctx.t("attention.large", **_sizes(ctx)))
     here = selection_from_link(ctx, subject.trace)
     fields = {**code_fields(ctx, subject), "s": here["stage"], "b": here["block"]}
     with st.container(horizontal=True, gap="small", vertical_alignment="center"):
@@ -240,6 +245,26 @@ def show_footer(ctx: Context, subject: AttentionSubject) -> None:
         )  # fmt: skip
 
 
+def _sizes(ctx: Context) -> dict[str, str]:
+    """What all attention weights would take, and what is kept in their place."""
+    sides = ctx.settings.sides
+    weights = attention_weights(ctx.model, *sides)
+    return {
+        "size": size_text(sides),
+        "weights": f"{weights / 1e6:.0f}",
+        "whole": f"{4 * weights / 1e6:,.0f}",
+        "kept": f"{vector_bytes(ctx.model, *sides) / 1e6:.0f}",
+    }
+
+
+def _needs_all(ctx: Context, subject: AttentionSubject) -> bool:
+    """Say so if a section needs the attention weights of all blocks, which are too many to keep."""
+    if subject.whole:
+        return False
+    st.info(ctx.t("attention.large_needs", **_sizes(ctx)), icon=":material/memory:")
+    return True
+
+
 def code_fields(ctx: Context, subject: AttentionSubject) -> dict[str, Any]:
     """The model and the input, as named in the shown code."""
     model = models.model_code(ctx.model)
@@ -256,6 +281,8 @@ def move_figure(ctx: Context, to: dict[str, Any]) -> None:
 
 def show_heads(ctx: Context, subject: AttentionSubject) -> None:
     """Measurements of every head: a plot and a sortable table; a click goes to the head."""
+    if _needs_all(ctx, subject):
+        return
     rows = measures.head_measures(subject.source, subject)
     st.header(ctx.t("attention.heads_title"), anchor=False)
     show_hint(ctx.t("attention.heads_look"))
@@ -315,6 +342,8 @@ def show_dependence(ctx: Context, subject: AttentionSubject) -> None:
     Both are computed once the reader asks for them, and then for every token held: they take longer than all
     that the page shows above them.
     """
+    if _needs_all(ctx, subject):
+        return
     t, at = ctx.t, selection_from_link(ctx, subject.trace)
     s, b, row, col = (at[name] for name in ("stage", "block", "row", "col"))
     st.header(t("attention.paths_title"), anchor=False)
@@ -350,7 +379,7 @@ def show_relevance(ctx: Context, subject: AttentionSubject) -> None:
     """What the prediction rests on: two maps, each tested by deleting and inserting the pixels it marks."""
     t = ctx.t
     st.header(t("attention.relevance_title"), anchor=False)
-    if warn_without_answer(ctx):
+    if warn_without_answer(ctx) or _needs_all(ctx, subject):
         return
     trace = subject_of(ctx).trace
     target = choose_class(ctx, trace)
