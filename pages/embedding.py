@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from cfviz.measured import quick
-from cfviz.ui import start
+from cfviz.ui import section, start
 from cfviz.ui.pages.embedding import ablation, figure, filters
 from cfviz.ui.pages.embedding.subject import subject_of
 from cfviz.ui.widgets.chart import show_hint
@@ -15,9 +15,9 @@ figure.show_embedding(ctx, subject)
 trace = subject.trace
 at_once = bool(trace.labels) and trace.weights.predicts and quick(subject.model, trace.size)
 figure.show_summary(ctx, subject, ablation.costs(subject) if at_once else None)
-ablation.show_ablation(ctx, subject)
-ablation.show_reads(ctx, subject)
-filters.show_filters(ctx, subject)
-filters.show_patches(ctx, subject)
-filters.show_patterns(ctx, subject)
-filters.show_other_embeddings(ctx, subject)
+section(ctx, "knock", ablation.show_ablation, ctx, subject, params=("way",))
+section(ctx, "reads", ablation.show_reads, ctx, subject)
+section(ctx, "filters", filters.show_filters, ctx, subject)
+section(ctx, "patches", filters.show_patches, ctx, subject)
+section(ctx, "patterns", filters.show_patterns, ctx, subject)
+section(ctx, "others", filters.show_other_embeddings, ctx, subject)

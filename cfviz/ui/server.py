@@ -22,10 +22,11 @@ from .compute import ahead, cache, models
 from .session import door
 from .session.gate import Gate
 from .session.state import Settings
+from .shell.first import FirstStyles
 
 __all__ = ["MIDDLEWARE", "running"]
 
-MIDDLEWARE = (Middleware(Gate),)
+MIDDLEWARE = (Middleware(Gate), Middleware(FirstStyles))
 PAGES = (  # all code of `pages/` and `app.py` beyond this package's frame
     "home", "predict", "grouping", "attention.view", "embedding.ablation", "embedding.figure",
     "embedding.filters", "embedding.subject", "position_bias.ablation", "position_bias.accuracy",

@@ -20,7 +20,7 @@ ROOT = Path(__file__).resolve().parents[2]
 def page(**query: str) -> AppTest:
     app = AppTest.from_file(str(ROOT / "app.py"), default_timeout=240)
     app.switch_page("pages/compare.py")
-    for name, value in {"lang": "en", **query}.items():
+    for name, value in {"lang": "en", "open": "all", **query}.items():
         app.query_params[name] = value
     return app.run()
 

@@ -20,7 +20,7 @@ ROOT = Path(__file__).resolve().parents[2]
 def page() -> AppTest:
     app = AppTest.from_file(str(ROOT / "app.py"), default_timeout=180)
     app.switch_page("pages/embedding.py")
-    for name, value in {"lang": "en", "size": "160", "cel": "2", "measure": "norm"}.items():
+    for name, value in {"lang": "en", "size": "160", "cel": "2", "measure": "norm", "open": "all"}.items():
         app.query_params[name] = value
     return app.run()
 
@@ -59,7 +59,7 @@ def test_large_models_are_measured_on_request(monkeypatch: pytest.MonkeyPatch) -
     ablation.ablated.clear()
     app = AppTest.from_file(str(ROOT / "app.py"), default_timeout=180)
     app.switch_page("pages/embedding.py")
-    app.query_params["lang"], app.query_params["size"] = "en", "160"
+    app.query_params["lang"], app.query_params["size"], app.query_params["open"] = "en", "160", "knock"
     app.run()
     assert not app.exception
     assert not passes

@@ -89,7 +89,7 @@ def test_a_link_is_read() -> None:
     )  # fmt: skip
     assert start == {
         "h": 30, "w": 45, "g": 4, "i": "adaptive", "form": "whole", "kind": "sda", "c": 64, "row": 29,
-        "col": 44,
+        "col": 44, "open": "",
     }  # fmt: skip
     assert bad == []
     assert state_from_link({}) == (state_from_link(DEFAULTS)[0], [])
@@ -142,7 +142,9 @@ def page(app: Any, open_page: Callable[..., Any]) -> Callable[..., Any]:
     """A function that opens the page and waits for its figures."""
 
     def visit(width: int = 1440, height: int = 900, theme: str = "light", **query: str) -> Any:
-        page = open_page(app.url("grouping", **query), width=width, height=height, theme=theme)
+        page = open_page(
+            app.url("grouping", **{"open": "all", **query}), width=width, height=height, theme=theme
+        )
         page.wait_for_function(FIND, timeout=30_000)
         page.wait_for_function("window.page.frames > 0")
         return page

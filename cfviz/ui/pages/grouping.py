@@ -1,6 +1,7 @@
 """The grouping page: it needs no model, and its link records the state of its figures.
 
-The parameters are map=HxW, g, i (a number or "adaptive"), form (of LDA), kind, c, q=row.col.
+The parameters are map=HxW, g, i (a number or "adaptive"), form (of LDA), kind, c, q=row.col; open names
+the sections that are open.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from cfviz.ui.session.state import Settings
 CHANNELS = (32, 48, 64, 96, 128, 192, 256, 384, 512, 768)
 CHOSEN = "cfviz.grouping.chosen"  # model and size at the last run
 DEFAULTS = {"map": "56x56", "g": "7", "i": "8", "form": "regions", "kind": "lda", "c": "96", "q": "20.20"}
+SECTIONS = ("all", "example", "growth", "methods")  # of the page; the first figure is always open
 
 
 def of_the_model(settings: Settings) -> dict[str, str]:
@@ -85,7 +87,9 @@ def state_from_link(query: Mapping[str, str]) -> tuple[dict[str, Any], list[str]
         if found is None:
             bad.append("q")
         row, col = found or (row, col)
-    return start | {"row": row, "col": col}, bad
+    stated = query.get("open", "").split(".")
+    opened = ".".join(one for one in dict.fromkeys(stated) if one.removeprefix("-") in SECTIONS)
+    return start | {"row": row, "col": col, "open": opened}, bad
 
 
 def _within(text: str, low: int, high: int) -> int | None:

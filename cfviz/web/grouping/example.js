@@ -40,11 +40,16 @@ export class Example {
     const { t } = app;
     this.size = { H: 4, W: 4, G: 2, I: 2 };
     this.query = { row: 1, col: 2 };
-    this.plate = new Plate("example", t, {
-      picture: () => this.picture(),
-      table: () => this.table(),
-      code: () => this.code(),
-    });
+    this.plate = new Plate(
+      "example",
+      t,
+      {
+        picture: () => this.picture(),
+        table: () => this.table(),
+        code: () => this.code(),
+      },
+      app,
+    );
     this.fields = Object.fromEntries(
       ["H", "W", "G", "I"].map((name) => [
         name,

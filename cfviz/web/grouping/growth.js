@@ -15,11 +15,16 @@ export class Growth {
     const { t } = app;
     this.shown = 2;
     this.method = "crossformer";
-    this.plate = new Plate("growth", t, {
-      picture: () => this.picture(),
-      table: () => this.table(),
-      code: () => this.code(),
-    });
+    this.plate = new Plate(
+      "growth",
+      t,
+      {
+        picture: () => this.picture(),
+        table: () => this.table(),
+        code: () => this.code(),
+      },
+      app,
+    );
     this.board = new Board(t.map_label, app.pointing);
     this.play = el("button.go", { type: "button" }, t.play);
     this.play.addEventListener("click", () => this.run());

@@ -272,19 +272,42 @@ class App {
     clearTimeout(this.later);
     this.later = setTimeout(() => {
       if (!this.root.isConnected) return;
-      const { h, w, g, i, form, kind, c, row, col } = this.state;
+      const { h, w, g, i, form, kind, c, row, col, open } = this.state;
       const url = new URL(window.location.href);
       const query = { map: `${h}x${w}`, g, i, form, kind, c, q: `${row}.${col}` };
       for (const [name, value] of Object.entries(query)) url.searchParams.set(name, value);
+      if (open) url.searchParams.set("open", open);
+      else url.searchParams.delete("open");
       if (url.href !== window.location.href) window.history.replaceState(window.history.state, "", url);
-      window[MEMORY].links.push(JSON.stringify({ h, w, g, i, form, kind, c, row, col }));
+      window[MEMORY].links.push(JSON.stringify({ h, w, g, i, form, kind, c, row, col, open }));
       say(this.live, this.speech());
     }, 350);
   }
 
   speech() {
-    const first = this.figures.find((f) => this.seen.has(f)) ?? this.figures[0];
+    const first = this.figures.find((f) => this.seen.has(f) && f.plate.open) ?? this.figures[0];
     return first.summary ?? "";
+  }
+
+  // ---- sections, as on the app's other pages (see `section`) ----
+
+  /** Whether a section is open: as the link says. */
+  opens(name) {
+    const stated = (this.state.open ?? "").split(".");
+    return stated.includes(name) || (stated.includes("all") && !stated.includes(`-${name}`));
+  }
+
+  turned(name, open) {
+    if (open === this.opens(name)) return;
+    const others = (this.state.open ?? "")
+      .split(".")
+      .filter((one) => one && one !== name && one !== `-${name}`);
+    const all = others.includes("all");
+    if (open !== all) others.push(open ? name : `-${name}`);
+    this.state = { ...this.state, open: others.join(".") };
+    this.stale.add(this.figures.find((figure) => figure.plate.name === name));
+    this.requestDraw();
+    this.remember();
   }
 
   // ---- frames ----------------------------------------------------------------------------------------
@@ -302,6 +325,7 @@ class App {
       this.frame = null;
       if (!this.root.isConnected) return;
       for (const figure of this.seen) {
+        if (!figure.plate.open) continue;
         if (this.stale.delete(figure)) figure.layOut();
         else figure.draw();
       }

@@ -10,11 +10,16 @@ export class Methods {
   constructor(app) {
     this.app = app;
     const { t } = app;
-    this.plate = new Plate("methods", t, {
-      picture: () => this.picture(),
-      table: () => this.table(),
-      code: () => this.code(),
-    });
+    this.plate = new Plate(
+      "methods",
+      t,
+      {
+        picture: () => this.picture(),
+        table: () => this.table(),
+        code: () => this.code(),
+      },
+      app,
+    );
     this.cells = Array.from({ length: 8 }, () => {
       const cell = { board: new Board(t.map_label, app.pointing), name: el("h4"), line: el("p.note.num") };
       cell.root = el("div.cell", {}, cell.name, cell.board.box, cell.line);

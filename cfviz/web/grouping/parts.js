@@ -23,9 +23,9 @@ export function times(x) {
   return x >= 99.5 ? whole(x) : x >= 9.95 ? x.toFixed(0) : String(Number(x.toFixed(1)));
 }
 
-/** One figure: title, a sentence that says what to look at, a body, and a row of downloads. */
+/** One figure: title, a sentence that says what to look at, a body, and a row of downloads; all but the first close. */
 export class Plate {
-  constructor(name, t, parts) {
+  constructor(name, t, parts, app = null) {
     Object.assign(this, { name, t, parts });
     this.body = el(`div.plate-body.${name}`);
     this.code = el("pre.code");
@@ -44,16 +44,26 @@ export class Plate {
       button("SVG", t.svg_help, () => this.svg()),
       button("CSV", t.csv_help, () => this.csv()),
     );
+    const title = el("h3", { id: `gr-${name}` }, t[`${name}_title`]);
     this.root = el(
-      "section.plate",
+      app ? "details.plate" : "section.plate",
       { "aria-labelledby": `gr-${name}` },
-      el("h3", { id: `gr-${name}` }, t[`${name}_title`]),
+      app ? el("summary", {}, title, el("span", {}, t[`${name}_inside`])) : title,
       el("p.look", {}, t[`${name}_look`]),
       this.body,
       tools,
     );
+    if (app) {
+      this.root.open = app.opens(name);
+      this.root.addEventListener("toggle", () => app.turned(name, this.root.open));
+    }
     details.addEventListener("toggle", () => details.open && say(this.code, parts.code()));
     this.recode = () => details.open && say(this.code, parts.code());
+  }
+
+  /** Whether the figure can be seen: the first always, the others while their section is open. */
+  get open() {
+    return this.root.open ?? true;
   }
 
   get file() {

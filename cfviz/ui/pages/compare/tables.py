@@ -32,6 +32,7 @@ from cfviz.ui.session.photos import photo_code
 from cfviz.ui.session.plain import plain
 from cfviz.ui.widgets import chart
 from cfviz.ui.widgets.answer import show_known
+from cfviz.ui.widgets.section import section
 from cfviz.ui.widgets.takeaway import take_away
 from cfviz.ui.widgets.weights import warn_without_classes
 from cfviz.words import percent, short_name, two_digits
@@ -129,12 +130,11 @@ def show_linked(ctx: Context, pair: Pair) -> None:
     take_away(
         ctx, "point", code=CODE_POINT.format(**fields, stage=at["stage"] + 1, row=at["row"], col=at["col"])
     )
-    _reach(ctx, pair, at)
+    section(ctx, "reach", show_reach, ctx, pair, at)
 
 
-def _reach(ctx: Context, pair: Pair, at: dict[str, Any]) -> None:
+def show_reach(ctx: Context, pair: Pair, at: dict[str, Any]) -> None:
     """The gradient of the token with respect to the pixels, over the photo."""
-    st.subheader(ctx.t("compare.reach_title"), anchor=False)
     chart.show_hint(ctx.t("compare.reach_look", stage=at["stage"] + 1, row=at["row"], col=at["col"]))
     stride = 4 * 2 ** at["stage"]
     mark = ((at["col"] + 0.5) * stride, (at["row"] + 0.5) * stride)
@@ -164,7 +164,6 @@ def names_of(ctx: Context, side: Side) -> list[str]:
 
 def show_predictions(ctx: Context, pair: Pair) -> None:
     """The likeliest classes of both models; random weights have no answer."""
-    st.subheader(ctx.t("compare.answers_title"), anchor=False)
     stage = ctx.get("stage", 1, range(1, 5)) - 1
     tops: list[str] = []
     rows: list[tuple[Any, ...]] = []
@@ -224,7 +223,6 @@ def _cells(pair: Pair) -> tuple[int, int]:
 
 def show_similarity(ctx: Context, pair: Pair) -> None:
     """Linear CKA of every stage of one model with every stage of the other."""
-    st.subheader(ctx.t("compare.like_title"), anchor=False)
     if pair.a.trained is None or pair.b.trained is None:
         chart.show_hint(ctx.t("compare.like_random"))
         return
@@ -266,7 +264,6 @@ def measured(side: Side) -> dict[str, Any] | None:
 def show_costs(ctx: Context, pair: Pair) -> None:
     """Accuracy, parameters, multiply-adds and time, side by side."""
     t = ctx.t
-    st.subheader(t("compare.cost_title"), anchor=False)
     names = [title(side.name) for side, _ in pair.sides]
     times: tuple[list[float], list[float]] = in_background(
         ("times", pair.keys), lambda: benchmark(pair.a, pair.b, pair.image), t("compare.cost_wait")

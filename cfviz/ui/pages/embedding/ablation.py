@@ -87,7 +87,6 @@ def costs(subject: EmbeddingSubject) -> list[Cost]:
 @st.fragment
 def show_ablation(ctx: Context, subject: EmbeddingSubject) -> None:
     """The cost of each knock-out, and where later stages change; on request if that takes long."""
-    st.subheader(ctx.t("embedding.knock_title"), anchor=False)
     if warn_without_answer(ctx):
         return
     show_answer_line(ctx, subject.trace)
@@ -203,7 +202,6 @@ def kernel_name(ctx: Context, subject: EmbeddingSubject, stage: int, i: int) -> 
 @st.fragment
 def show_reads(ctx: Context, subject: EmbeddingSubject) -> None:
     """How much of the next query, key and value weights reads each kernel's channels."""
-    st.subheader(ctx.t("embedding.reads_title"), anchor=False)
     stage = st.segmented_control(
         ctx.t("embedding.layer"), range(4), default=0, format_func=lambda s: f"CEL {s + 1}",
         key="embedding.reads",

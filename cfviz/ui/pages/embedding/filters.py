@@ -45,7 +45,6 @@ def kernel_titles(ctx: Context, subject: EmbeddingSubject, stage: int) -> list[s
 
 def show_filters(ctx: Context, subject: EmbeddingSubject) -> None:
     """The first layer's filters as pictures, and their radial power spectra."""
-    st.subheader(ctx.t("embedding.filters_title"), anchor=False)
     layer = subject.layers[0]
     if layer.weights[0].shape[1] == 3:
         chart.show_hint(ctx.t("embedding.filters_look"))
@@ -135,7 +134,6 @@ def show_weight_maps(ctx: Context, subject: EmbeddingSubject) -> None:
 @st.fragment
 def show_patches(ctx: Context, subject: EmbeddingSubject) -> None:
     """The places in the gallery that excite one channel most."""
-    st.subheader(ctx.t("embedding.patches_title"), anchor=False)
     with st.container(horizontal=True):
         stage = st.segmented_control(
             ctx.t("embedding.layer"), range(4), default=0, format_func=lambda s: f"CEL {s + 1}",
@@ -214,7 +212,6 @@ def pattern_curves(weights: str, name: str, stage: int, _subject: EmbeddingSubje
 @st.fragment
 def show_patterns(ctx: Context, subject: EmbeddingSubject) -> None:
     """Contribution against scale, on patterns of known scale."""
-    st.subheader(ctx.t("embedding.patterns_title"), anchor=False)
     with st.container(horizontal=True):
         name = st.segmented_control(
             ctx.t("embedding.pattern"), PATTERNS, default=PATTERNS[0],
@@ -263,7 +260,6 @@ def _picture(name: str, scale: float) -> str:
 @st.fragment
 def show_other_embeddings(ctx: Context, subject: EmbeddingSubject) -> None:
     """PVT's convolution, Swin's merging and a pyramidal convolution: what a token sees, and at what cost."""
-    st.subheader(ctx.t("embedding.others_title"), anchor=False)
     stage = st.segmented_control(
         ctx.t("embedding.layer"), range(4), default=0, format_func=lambda s: f"CEL {s + 1}",
         key="embedding.others",

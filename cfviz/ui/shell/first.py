@@ -1,0 +1,67 @@
+"""What the browser is told with the empty page, before the app's first message: where things will be.
+
+Streamlit draws a page in the middle of the window, moves it aside when the sidebar arrives and widens it when
+the page's layout is known. These styles give the frame its place from the start, so that nothing moves.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any
+
+from cfviz import web
+
+Scope = MutableMapping[str, Any]
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+Application = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+STYLE = f"<style>{web.text('shell/first.css')}</style></head>".encode()
+VALIDATORS = (b"etag", b"last-modified", b"content-length")  # of the page without the styles
+
+
+class FirstStyles:
+    """Writes the styles into the page that Streamlit serves for every address of the app.
+
+    Args:
+        app: The web server's next layer.
+    """
+
+    def __init__(self, app: Application) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass a request on; put the styles into the answer if it is a page."""
+        if scope["type"] != "http" or scope["method"] != "GET":
+            await self._app(scope, receive, send)
+            return
+        headers = dict(scope["headers"])
+        if b"text/html" in headers.get(b"accept", b""):  # a browser that opens a page: not compressed
+            headers.pop(b"accept-encoding", None)
+            scope = {**scope, "headers": list(headers.items())}
+        start: Message | None = None
+        body = b""
+
+        async def dress(message: Message) -> None:
+            nonlocal start, body
+            if message["type"] == "http.response.start" and _is_page(message):
+                start = message
+            elif start is None or message["type"] != "http.response.body":
+                await send(message)
+            else:
+                body += message.get("body", b"")
+                if not message.get("more_body", False):
+                    page = body.replace(b"</head>", STYLE, 1)
+                    kept = [one for one in start["headers"] if one[0].lower() not in VALIDATORS]
+                    await send({**start, "headers": [*kept, (b"content-length", b"%d" % len(page))]})
+                    await send({"type": "http.response.body", "body": page})
+
+        await self._app(scope, receive, dress)
+
+
+def _is_page(start: Message) -> bool:
+    """Whether an answer is a whole page as plain text."""
+    headers = {name.lower(): value for name, value in start["headers"]}
+    html = headers.get(b"content-type", b"").startswith(b"text/html")
+    return html and start["status"] == 200 and b"content-encoding" not in headers
