@@ -134,3 +134,23 @@ def test_a_lesson_fills_the_screen_and_its_sandbox_links_back(app: Any, open_pag
     page.get_by_text("Back to lesson 1, step 4").click()
     page.wait_for_url("**/learn?*step=4*", timeout=30_000)
     page.get_by_text("What a window saves").wait_for(timeout=30_000)
+
+
+def test_the_self_test_survives_a_reload(app: Any, open_page: Any) -> None:
+    page = open_page(app.url("learn", lang="en", room="test", set="reload"))
+    page.locator(".st-key-selftest-begin-before button").click()
+    page.get_by_text("question 1 of 10").wait_for(timeout=60_000)
+    shown = page.locator(".st-key-cf-test .cf-still").evaluate(
+        "(one) => [one.complete, one.naturalWidth > 0]"
+    )
+    assert shown == [True, True]
+    assert "the ring is in row" in page.locator(".st-key-cf-test .cf-still").get_attribute("alt").lower()
+    page.evaluate(AXE_SCRIPT)
+    assert violations(page) == []
+    page.locator(".st-key-cf-test-ask").get_by_text("I do not know").click()
+    rest(page)
+    page.locator('.st-key-cf-test-ask [data-testid="stButton"] button').click()
+    page.get_by_text("question 2 of 10").wait_for(timeout=30_000)
+    page.reload()
+    page.get_by_text("question 2 of 10").wait_for(timeout=60_000)
+    assert page.locator(".st-key-cf-test-ask input:checked").count() == 0

@@ -17,28 +17,45 @@ from . import progress
 from .course import QUESTION_KINDS, Course, load_lessons
 from .glossary import show_glossary, show_terms
 from .question import Grade, Option, Question, RefusedError, Scene, accepted, grade
+from .selftest_room import show_selftest
 from .show import StepState, sandbox, show_figure
 
 PICKED, GIVEN, TRY = "cfviz.learn.picked", "cfviz.learn.given", "cfviz.learn.try"
 CSS = "lessons.css"
+ROOMS = ("lessons", "test")
 
 
 def show_lessons(ctx: Context) -> None:
     """Draw the page; an error in the lesson files ends it with a sentence."""
-    if warn_without_classes(ctx, ctx.model):
-        return
     try:
         course = load_lessons()
     except ValueError as error:
         ctx.stop(error)
-    _body(ctx, course)
+    st.html(f"<style>{_sheet()}</style>")
+    room = _choose_room(ctx)
+    if room == "test":
+        show_selftest(ctx, course)
+    elif not warn_without_classes(ctx, ctx.model):
+        _body(ctx, course)
+
+
+def _choose_room(ctx: Context) -> str:
+    room = ctx.get("room", ROOMS[0], ROOMS)
+    st.session_state["learn.room"] = room
+    with st.container(key="cf-learn-rooms"):
+        st.segmented_control(
+            ctx.t("learn.room"), ROOMS, key="learn.room", label_visibility="collapsed", required=True,
+            format_func=lambda one: ctx.t(f"learn.room_{one}"),
+            on_change=lambda: ctx.put(room=st.session_state["learn.room"] or room),
+        )  # fmt: skip
+    return room
 
 
 @st.fragment
 def _body(ctx: Context, course: Course) -> None:
     at = step_from_link(ctx, course)
     present = ctx.get("present", 0, (0, 1)) == 1
-    st.html(f"<style>{_style(present)}</style>")
+    st.html(f"<style>{_present_style() if present else ''}</style>")
     _top(ctx, course, at, present)
     with st.container(key="cf-lesson"):
         try:
@@ -75,13 +92,9 @@ def _sheet() -> str:
     return web.text(f"desk/{CSS}")
 
 
-def _style(present: bool) -> str:
-    return _sheet() + (":root { --cf-present: 1; }" + _present() if present else "")
-
-
 @st.cache_resource(show_spinner=False)
-def _present() -> str:
-    return web.text("desk/present.css")
+def _present_style() -> str:
+    return ":root { --cf-present: 1; }" + web.text("desk/present.css")
 
 
 # ---------------------------------------------------------------- the place and the subject

@@ -18,12 +18,13 @@ from cfviz.ui.session import forms
 from cfviz.ui.widgets.figure import committed
 from cfviz.ui.widgets.takeaway import to_csv
 
+from . import selftest
 from .course import Course
 
 STORE = "cfviz.lessons"  # key in the browser's storage
 DESK = "learn.desk"
 MAX_TEXT = 20_000  # characters accepted from a browser
-_FIRST, _KNOWN = "cfviz.learn.first", "cfviz.learn.known"
+_FIRST, _KNOWN, _TESTS = "cfviz.learn.first", "cfviz.learn.known", "cfviz.learn.tests"
 
 Answers = dict[str, bool]  # "lesson.step" ids -> whether the first answer was right
 
@@ -33,9 +34,10 @@ def ids(course: Course) -> list[str]:
     return [f"{lesson.id}.{step.id}" for lesson in course.lessons for step in lesson.steps]
 
 
-def dump(answers: Mapping[str, bool]) -> str:
-    """The answers as the browser stores them."""
-    return json.dumps({"v": 1, "first": {key: int(right) for key, right in answers.items()}})
+def dump(answers: Mapping[str, bool], tests: selftest.Book | None = None) -> str:
+    """The answers to the lessons and the self-tests as the browser stores them."""
+    first = {key: int(right) for key, right in answers.items()}
+    return json.dumps({"v": 1, "first": first, "tests": selftest.to_json(tests or {})})
 
 
 def parse(text: Any, known: list[str]) -> Answers:
@@ -45,21 +47,46 @@ def parse(text: Any, known: list[str]) -> Answers:
         text: The stored text; it comes from the browser, so it can be anything.
         known: Ids of the existing steps.
     """
-    if not isinstance(text, str) or len(text) > MAX_TEXT:
-        return {}
-    try:
-        read = json.loads(text)
-    except (ValueError, RecursionError):
-        return {}
-    first = read.get("first") if isinstance(read, dict) else None
+    first = _stored(text, "first")
     if not isinstance(first, dict):
         return {}
     return {key: bool(first[key]) for key in known if type(first.get(key)) is int}
 
 
+def parse_tests(text: Any) -> selftest.Book:
+    """The self-tests a browser stored; invalid entries are left out."""
+    return selftest.from_json(_stored(text, "tests"))
+
+
+def _stored(text: Any, part: str) -> Any:
+    """A part of what a browser stored; None if there is none or the text cannot be read."""
+    if not isinstance(text, str) or len(text) > MAX_TEXT:
+        return None
+    try:
+        read = json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+    return read.get(part) if isinstance(read, dict) else None
+
+
 def answers() -> Answers:
     """The first answers of this session's student."""
     return st.session_state.setdefault(_FIRST, {})
+
+
+def tests() -> selftest.Book:
+    """The self-tests of this session's student."""
+    return st.session_state.setdefault(_TESTS, {})
+
+
+def forget_test(name: str) -> None:
+    """Delete a self-test, in the browser too."""
+    tests().pop(name, None)
+
+
+def known() -> bool:
+    """Whether the browser has told what it stores; before that, nothing new may begin."""
+    return bool(st.session_state.get(_KNOWN))
 
 
 def record(step: str, right: bool) -> None:
@@ -68,7 +95,7 @@ def record(step: str, right: bool) -> None:
 
 
 def reset() -> None:
-    """Delete all answers, in the browser too."""
+    """Delete the answers to the lessons, in the browser too; self-tests stay."""
     st.session_state[_FIRST] = {}
     st.session_state[_KNOWN] = True
 
@@ -92,9 +119,10 @@ def desk(
         stored = committed(DESK, forms.STORED, "stored")
         if stored is not None:
             st.session_state[_FIRST] = answers() | parse(stored, ids(course))
+            st.session_state[_TESTS] = tests() | parse_tests(stored)
             st.session_state[_KNOWN] = True
 
-    save = dump(answers()) if st.session_state.get(_KNOWN) else None
+    save = dump(answers(), tests()) if known() else None
     data = {"store": STORE, "save": save, "at": at, "open": open, "present": present, "words": words}
     _component()(
         key=DESK, data=data, on_stored_change=adopt, on_asked_change=on, height="content", width="content"
