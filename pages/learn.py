@@ -1,4 +1,4 @@
-"""Five short lessons that drive the figures: a step says one thing, asks for a guess, shows what is so."""
+"""Lessons that drive the figures (say, guess, check), the self-test, and the room for teachers."""
 
 from __future__ import annotations
 

@@ -82,3 +82,24 @@ def test_the_files_give_the_right_answers_away_only_at_the_end(model: Any) -> No
     assert rows[0]["answered"] == "1970-01-01T00:01:50Z"
     both = {"before": before, "after": Sitting("B", "1.x", 200, before.answers)}
     assert all(row["right_answer"] for row in selftest_room.records(ctx, model, "1", both, asked))
+
+
+def test_the_teachers_room_links_every_step_and_a_test_of_its_own() -> None:
+    app = run("learn", lang="en", room="teacher", photo="cat", size="160")
+    assert not app.exception
+    links = [line for block in app.code for line in block.value.splitlines() if "lesson=" in line]
+    assert len(links) == 4
+    assert all("photo=cat" in line and "size=160" in line for line in links)
+    test = app.code[-1].value
+    assert "set=class-1&order=ab" in test
+    assert "set=class-1&order=ba" in test
+    app.text_input(key="teacher.set").set_value("a b").run()
+    assert "24 letters" in app.warning[0].value
+
+
+def test_a_link_for_a_photo_of_the_class_asks_for_the_file() -> None:
+    app = run("learn", lang="en", lesson="1", step="3", bring="own-0123456789")
+    assert not app.exception
+    assert any("prepared for a photo of your class" in one.value for one in app.info)
+    app = run("learn", lang="en", lesson="1", step="3", bring="own-<b>")
+    assert not app.info

@@ -84,10 +84,11 @@ class Step:
 
 @dataclass(frozen=True)
 class Lesson:
-    """A few steps under a common title."""
+    """A few steps under a common title, and the minutes that a class needs for them."""
 
     id: str
     steps: tuple[Step, ...]
+    minutes: int
 
 
 @dataclass(frozen=True)
@@ -192,11 +193,12 @@ def parse_lessons(plan: Any, texts: Any) -> Course:
 
 
 def _lesson(data: Any, where: str, terms: Mapping[str, str]) -> Lesson:
-    fields = _object(data, where, {"id", "steps"})
+    fields = _object(data, where, {"id", "minutes", "steps"})
     steps = _list(fields["steps"], f"{where}, steps", MAX_STEPS)
     made = tuple(_step(one, f"{where}, step {i + 1}", terms) for i, one in enumerate(steps))
     _unique([step.id for step in made], where)
-    return Lesson(_name(fields["id"], where), made)
+    _value(fields["minutes"], (int, 1, 180), f"{where}, minutes")
+    return Lesson(_name(fields["id"], where), made, fields["minutes"])
 
 
 def _step(data: Any, where: str, terms: Mapping[str, str]) -> Step:
@@ -281,6 +283,7 @@ def wanted(course: Course) -> Iterator[tuple[str, set[str]]]:
     """Every key a language must have, and the fields its sentence may use."""
     for lesson in course.lessons:
         yield f"{lesson.id}.title", set()
+        yield f"{lesson.id}.goal", set()
         for step in lesson.steps:
             fields = set(QUESTION_KINDS[step.ask].fields)
             for part in PARTS:

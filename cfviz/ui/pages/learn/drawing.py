@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from html import escape
 
 import numpy as np
@@ -16,7 +16,7 @@ CELL = 28  # units of the picture per token
 
 
 def map_svg(
-    theme: Theme, side: int, query: tuple[int, int], letters: Mapping[str, tuple[int, int]]
+    theme: Theme, side: int, query: tuple[int, int], letters: Iterable[tuple[str, tuple[int, int]]]
 ) -> str:  # fmt: skip
     """A square map of tokens with numbered rows and columns.
 
@@ -24,7 +24,7 @@ def map_svg(
         theme: The colours.
         side: Tokens per side.
         query: The ringed token.
-        letters: Letter -> the token that bears it.
+        letters: Letters, each with the token that bears it.
     """
     size = (side + 1) * CELL
     parts = [
@@ -44,7 +44,7 @@ def map_svg(
     parts.append(
         f'<circle cx="{x}" cy="{y}" r="{CELL * 0.34}" fill="none" stroke="{theme.ring}" stroke-width="3"/>'
     )
-    for letter, (r, c) in letters.items():
+    for letter, (r, c) in letters:
         parts.append(
             f'<text x="{(c + 1.5) * CELL}" y="{(r + 1.5) * CELL}" fill="{theme.ink}" font-size="17" '
             f'font-weight="700" text-anchor="middle" dominant-baseline="central">{escape(letter)}</text>'

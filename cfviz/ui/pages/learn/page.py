@@ -18,11 +18,12 @@ from .course import QUESTION_KINDS, Course, load_lessons
 from .glossary import show_glossary, show_terms
 from .question import Grade, Option, Question, RefusedError, Scene, accepted, grade
 from .selftest_room import show_selftest
-from .show import StepState, sandbox, show_figure
+from .show import IN_FIGURE, StepState, sandbox, show_figure
+from .teacher import ask_for_photo, show_teacher
 
 PICKED, GIVEN, TRY = "cfviz.learn.picked", "cfviz.learn.given", "cfviz.learn.try"
 CSS = "lessons.css"
-ROOMS = ("lessons", "test")
+ROOMS = ("lessons", "test", "teacher")
 
 
 def show_lessons(ctx: Context) -> None:
@@ -35,7 +36,13 @@ def show_lessons(ctx: Context) -> None:
     room = _choose_room(ctx)
     if room == "test":
         show_selftest(ctx, course)
-    elif not warn_without_classes(ctx, ctx.model):
+        return
+    ask_for_photo(ctx)
+    if warn_without_classes(ctx, ctx.model):
+        return
+    if room == "teacher":
+        show_teacher(ctx, course, scene(ctx), photo_key(ctx))
+    else:
         _body(ctx, course)
 
 
@@ -275,6 +282,8 @@ def _ask(ctx: Context, course: Course, at: tuple[int, int], now: StepState) -> N
             st.markdown(ctx.t("learn.given", answer=given))
     elif now.question.options:
         _choose(ctx, course, at, now)
+        if now.step.ask in IN_FIGURE:
+            st.caption(t("learn.or_click"))
     else:
         st.caption(_picks(ctx, now))
     if now.open:

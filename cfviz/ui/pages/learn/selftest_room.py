@@ -177,7 +177,7 @@ def _picture(ctx: Context, item: Item) -> None:
         said = t("selftest.map", side=item.side, row=item.query[0], col=item.query[1])
         for letter, (row, col) in item.letters.items():
             said += " " + t("selftest.map_letter", letter=letter, row=row, col=col)
-        st.html(picture(map_svg(ctx.theme, item.side, item.query, item.letters), said))
+        st.html(picture(map_svg(ctx.theme, item.side, item.query, item.letters.items()), said))
     if item.surfaces:
         said_of = {letter: _bias_said(ctx, letter, one) for letter, one in item.surfaces.items()}
         st.html(bias_html(item.surfaces, said_of))

@@ -44,6 +44,11 @@ from .tensors import CONCAT, attention_block, changed, moved, parts_of, watched
 LIMIT = 16_000_000  # bytes of a message: enough for one block of the largest model at the largest size
 NONCE = "cfviz.learn.nonce"  # grows whenever a figure reappears, so that it is moved to its place again
 
+# Questions with options that can be chosen in the figure, too.
+IN_FIGURE = (
+    "farthest_head", "most_channels", "carries_most", "nearest_head", "kernel_matters", "head_matters",
+)  # fmt: skip
+
 
 @dataclass(frozen=True)
 class StepState:
