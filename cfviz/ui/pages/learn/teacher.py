@@ -62,10 +62,10 @@ def show_teacher(ctx: Context, course: Course, scene: Scene, source: str) -> Non
     minutes = sum(lesson.minutes for lesson in lessons)
     steps = len(course.places())
     st.markdown(t("teacher.about", lessons=len(lessons), steps=steps, minutes=minutes))
-    rows = [f"| {t('teacher.lesson')} | {t('teacher.time')} | {t('teacher.goal')} |", "| --- | --- | --- |"]
+    rows = [f"| {t('teacher.lesson')} | {t('teacher.goal')} |", "| --- | --- |"]
     for n, lesson in enumerate(lessons, 1):
         title, goal = (course.text(ctx.lang, f"{lesson.id}.{part}") for part in ("title", "goal"))
-        rows.append(f"| {n} {title} | {t('teacher.minutes', n=lesson.minutes)} | {goal} |")
+        rows.append(f"| {n} {title} ({t('teacher.minutes', n=lesson.minutes)}) | {goal} |")
     st.markdown("\n".join(rows))
     st.subheader(t("teacher.prepare"), anchor=False)
     _photo(ctx)
