@@ -161,8 +161,9 @@ export class Figure {
     this.watcher.observe(ui.left);
   }
 
-  /** Say how far the numbers shown are from the model's own. */
+  /** Say how far the numbers shown are from the model's own, and why in a tooltip. */
   showPrecision() {
+    this.ui.fine.title = this.t.fine_help;
     const attention = this.stages.some((s) => s.heads > 0);
     say(
       this.ui.fine,

@@ -100,7 +100,7 @@ export class ResizedPart extends Part {
             el("dt.note", {}, t.outside),
             el("dd", {}, outside),
           ),
-          el("p.note", {}, t[`way_${way}_help`]),
+          el("p.note", { title: t[`way_${way}_tip`] }, t[`way_${way}_help`]),
         );
         return [way, { map, value, inside, outside, root }];
       }),
