@@ -17,7 +17,7 @@ unexport PYTHONDONTWRITEBYTECODE # or each process of the tests compiles everyth
 # A virtual environment whose Python has since been removed is made anew.
 $(shell if [ -L $(PY) ] && [ ! -e $(PY) ]; then rm -rf $(VENV); fi)
 
-.PHONY: help run test check lint format bench load fuzz clean
+.PHONY: help run test every-test check quick-tests lint format bench load fuzz clean
 .DEFAULT_GOAL := help
 
 help:  ## this list
@@ -27,12 +27,18 @@ run: $(USER_STAMP)  ## start the app (PORT=8600; HOST=0.0.0.0 for others to reac
 	@$(PY) -m streamlit run app.py --server.showEmailPrompt false \
 		--server.address $(HOST) $(if $(filter localhost 127.0.0.1,$(HOST)),$(LOCAL)) $(if $(PORT),--server.port $(PORT)) $(ARGS)
 
-test: $(DEV_STAMP)  ## all tests, those in a browser included, then the linters (ARGS="…" for pytest's)
+# The linters run beside the tests: what these leave of the cores while they wait for a browser is enough.
+test: $(DEV_STAMP)  ## all tests, those in a browser included, and the linters (ARGS="…" for pytest's)
 	@scripts/browser.sh $(PY)
-	OMP_NUM_THREADS=1 $(PYTEST) -n logical --maxprocesses 4 $(ARGS)
-	@$(MAKE) --no-print-directory lint
+	@$(MAKE) --no-print-directory -j 2 lint every-test
 
-check: lint  ## linters, types and the quick tests
+every-test: $(DEV_STAMP)
+	OMP_NUM_THREADS=1 $(PYTEST) -n logical --maxprocesses 4 $(ARGS)
+
+check: $(DEV_STAMP)  ## linters, types and the quick tests
+	@$(MAKE) --no-print-directory -j 2 lint quick-tests
+
+quick-tests: $(DEV_STAMP)
 	OMP_NUM_THREADS=1 $(PYTEST) -n logical -m "not slow and not browser" $(ARGS)
 
 lint: $(DEV_STAMP)  ## ruff and mypy; oxlint and oxfmt for the browser's code

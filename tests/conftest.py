@@ -27,6 +27,8 @@ import numpy as np
 import pytest
 from hypothesis import settings
 
+from tests.processes.warm import Warm
+
 settings.register_profile("cfviz", deadline=None)  # a busy machine is no failure
 settings.load_profile("cfviz")
 
@@ -180,6 +182,25 @@ def golden_fill() -> Callable[[Any], Any]:
         return model.eval()
 
     return fill
+
+
+# ---------------------------------------------------------------- processes
+
+
+@pytest.fixture(scope="session")
+def warm() -> Iterator[Warm]:
+    """Starts processes that have imported PyTorch, timm and the training (`tests/processes/warm.py`)."""
+    made = Warm("torchvision", "timm", "cfviz.cli", "cfviz.run", "cfviz.training.engine", path=ROOT)
+    yield made
+    made.close()
+
+
+@pytest.fixture(scope="session")
+def warm_torch() -> Iterator[Warm]:
+    """Starts processes that have imported PyTorch, and neither timm nor cfviz."""
+    made = Warm("huggingface_hub", "safetensors.torch", "torch", "torchvision", "torch._dynamo")
+    yield made
+    made.close()
 
 
 # ---------------------------------------------------------------- a server on the loopback address

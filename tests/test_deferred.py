@@ -2,45 +2,22 @@
 
 from __future__ import annotations
 
-import json
 import subprocess
 import sys
 import types
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from cfviz.deferred import after_import
+from tests.processes.warm import Warm
 
 ROOT = Path(__file__).parents[1]
 HEAVY = ("torch", "timm", "numpy", "PIL", "streamlit", "plotly", "accelerate", "pandas")
 SAY = f"import sys; print([name for name in {HEAVY} if name in sys.modules])"
 
 
-# Waits for code and runs each piece in a copy of itself: what is tested is how timm and cfviz find one
-# another, and each new process would take three seconds to import PyTorch first.
-READY = """
-import json, os, sys, traceback
-import huggingface_hub, safetensors.torch, torch, torchvision
-import torch._dynamo
-assert not {"timm", "cfviz"} & set(sys.modules)
-print("ready", flush=True)
-for line in sys.stdin:
-    code, arguments, out = json.loads(line)
-    if not (child := os.fork()):
-        status, file = 1, os.open(out, os.O_CREAT | os.O_WRONLY)
-        os.dup2(file, 1), os.dup2(file, 2)
-        sys.argv[1:] = arguments
-        try:
-            exec(compile(code, "<test>", "exec"), {"__name__": "__main__"})
-            status = 0
-        except BaseException:
-            traceback.print_exc()
-        sys.stdout.flush(), sys.stderr.flush()
-        os._exit(status)
-    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
-"""
 Run = Callable[..., str]
 
 
@@ -51,32 +28,21 @@ def python(code: str) -> str:
     return done.stdout.splitlines()[-1]
 
 
-@pytest.fixture(scope="module")
-def waiting() -> Iterator[subprocess.Popen[str]]:
-    """A process that has imported PyTorch, and neither timm nor cfviz."""
-    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
-    with subprocess.Popen([sys.executable, "-c", READY], cwd=ROOT, text=True, bufsize=1, **pipes) as process:
-        yield process
-        process.kill()
-
-
 @pytest.fixture
-def with_torch(waiting: subprocess.Popen[str], tmp_path: Path) -> Run:
+def with_torch(warm_torch: Warm) -> Run:
     """A function like `python` for code that needs PyTorch; more arguments are the code's."""
-    assert waiting.stdin is not None
-    assert waiting.stdout is not None
-    asks, answers = waiting.stdin, waiting.stdout
 
     def run(code: str, *arguments: str) -> str:
-        out = tmp_path / "out.txt"
-        out.unlink(missing_ok=True)
-        asks.write(json.dumps([code, arguments, str(out)]) + "\n")
-        while (line := answers.readline()) == "ready\n":
-            pass
-        assert line == "0\n", out.read_text()[-2000:]
-        return out.read_text().splitlines()[-1]
+        done = warm_torch.run(["-c", code, *arguments])
+        assert done.returncode == 0, done.stderr[-2000:]
+        return done.stdout.splitlines()[-1]
 
     return run
+
+
+@pytest.mark.slow
+def test_nothing_here_knows_of_cfviz_beforehand(with_torch: Run) -> None:
+    assert with_torch("import sys; print({'timm', 'cfviz'} & set(sys.modules))") == "set()"
 
 
 @pytest.mark.parametrize(

@@ -12,11 +12,14 @@ import sys
 import time
 import tomllib
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 from urllib.error import URLError
 from urllib.request import urlopen
 
 import pytest
+
+from tests.processes.warm import Warm
 
 pytestmark = pytest.mark.slow
 
@@ -52,12 +55,22 @@ def environment(site: Path, tmp_path: Path) -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": str(site), "HOME": str(tmp_path), "OMP_NUM_THREADS": "1"}
 
 
-def _python(environment: dict[str, str], folder: Path, *arguments: str) -> str:
-    done = subprocess.run(
-        [sys.executable, *arguments], cwd=folder, env=environment, capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stderr[-2000:]
-    return done.stdout
+Python = Callable[..., str]
+
+
+@pytest.fixture
+def python(environment: dict[str, str], tmp_path: Path, warm_torch: Warm) -> Python:
+    """A function that runs `python …` outside the checkout and returns what it prints.
+
+    Python has imported PyTorch by then, and nothing that knows of cfviz.
+    """
+
+    def run(*arguments: str) -> str:
+        done = warm_torch.run(arguments, env=environment, cwd=tmp_path)
+        assert done.returncode == 0, done.stderr[-2000:]
+        return done.stdout
+
+    return run
 
 
 def _packaged() -> list[str]:
@@ -98,14 +111,15 @@ def test_the_wheel_installs_the_command(wheel: Path) -> None:
         assert "cfviz = cfviz.cli:main" in archive.read(points).decode()
 
 
-def test_the_installed_package_predicts_and_reports(
-    site: Path, environment: dict[str, str], tmp_path: Path
-) -> None:
+SCRIPT = "import runpy, sys; del sys.argv[0]; runpy.run_path(sys.argv[0], run_name='__main__')"
+
+
+def test_the_installed_package_predicts_and_reports(site: Path, python: Python, tmp_path: Path) -> None:
     photo = str(site / "cfviz" / "assets" / "gallery" / "german-shepherd.jpg")
-    where = _python(environment, tmp_path, "-c", "import cfviz; print(cfviz.__file__)")
+    where = python("-c", "import cfviz; print(cfviz.__file__)")
     assert Path(where.strip()).is_relative_to(site)
 
-    said = json.loads(_python(environment, tmp_path, "-m", "cfviz", "predict", photo, "--json"))
+    said = json.loads(python("-m", "cfviz", "predict", photo, "--json"))
     assert said["weights"]["source"] == "bundled"
     assert said["weights"]["trained"]
     best = said["predictions"][0]["top"][0]
@@ -113,21 +127,19 @@ def test_the_installed_package_predicts_and_reports(
     assert not best["label"].startswith("class ")
 
     command = str(site / "bin" / "cfviz")
-    _python(environment, tmp_path, command, "report", photo, "--out", "report.html", "--no-parts")
+    python("-c", SCRIPT, command, "report", photo, "--out", "report.html", "--no-parts")
     report = (tmp_path / "report.html").read_text("utf-8")
     assert best["label"] in report
     assert "<script" in report
 
 
-def test_an_installed_trace_draws_itself_in_a_notebook(
-    site: Path, environment: dict[str, str], tmp_path: Path
-) -> None:
+def test_an_installed_trace_draws_itself_in_a_notebook(python: Python, tmp_path: Path) -> None:
     (tmp_path / "photo.jpg").write_bytes((ROOT / "assets/gallery/german-shepherd.jpg").read_bytes())
     code = (
         "import cfviz; trace = cfviz.inspect('photo.jpg', watch='layers.*.blocks.*.attn.probs');"
         "print(trace.top(1)[0][1]); print(trace._repr_html_())"
     )
-    label, html = _python(environment, tmp_path, "-c", code).split("\n", 1)
+    label, html = python("-c", code).split("\n", 1)
     assert label
     assert not label.startswith("class ")
     assert label in html
@@ -165,9 +177,7 @@ def _health(port: int, server: subprocess.Popen[bytes]) -> str:
     return "no answer"
 
 
-def test_the_installed_app_has_its_settings_and_its_pages(
-    site: Path, environment: dict[str, str], tmp_path: Path
-) -> None:
+def test_the_installed_app_has_its_settings_and_its_pages(site: Path, python: Python) -> None:
     app = site / "cfviz" / "app"
     code = f"""
 import json, sys
@@ -181,7 +191,7 @@ page = page.switch_page("pages/grouping.py").run()
 options = {{key: config.get_option(key) for key in ("client.toolbarMode", "theme.light.primaryColor")}}
 print(json.dumps([[e.value for e in page.exception], [t.value for t in page.title], options]))
 """
-    raised, titles, options = json.loads(_python(environment, tmp_path, "-c", code).splitlines()[-1])
+    raised, titles, options = json.loads(python("-c", code).splitlines()[-1])
     texts = json.loads((ROOT / "assets/translations/en/grouping.json").read_text("utf-8"))
     settings = tomllib.loads((ROOT / ".streamlit/config.toml").read_text("utf-8"))
     assert raised == []

@@ -18,6 +18,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 import cfviz
+from tests.processes.warm import Warm
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -270,7 +271,7 @@ def test_readme_python_runs(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capt
 
 
 @pytest.mark.slow
-def test_readme_commands_run() -> None:
+def test_readme_commands_run(warm: Warm) -> None:
     lines = [line for block in blocks("bash") for line in block.splitlines()]
     commands = [shlex.split(line, comments=True)[3:] for line in lines if line.startswith("python -m cfviz")]
     assert {words[0] for words in commands} >= {"models", "predict", "points", "train", "evaluate"}
@@ -278,9 +279,7 @@ def test_readme_commands_run() -> None:
         # commands that need a network or hours are only asked for their options
         run_it = words[0] in ("models", "predict", "points") and "official" not in " ".join(words)
         asked = words if run_it else [words[0], "--help"]
-        done = subprocess.run(
-            [sys.executable, "-m", "cfviz", *asked], cwd=ROOT, capture_output=True, text=True, check=False
-        )
+        done = warm.run(["-m", "cfviz", *asked])
         assert done.returncode == 0, f"{words}: {done.stderr}"
         assert done.stdout.strip()
         if not run_it:

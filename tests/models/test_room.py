@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 import time
 from typing import Any
 
@@ -19,6 +17,7 @@ from cfviz.models.probes.position_bias import regrouped
 from cfviz.models.variants import VARIANTS
 from cfviz.options import SIZES
 from cfviz.run import inspect
+from tests.processes.warm import Warm
 
 
 def empty(name: str, **options: object) -> CrossFormer:
@@ -107,8 +106,8 @@ with torch.inference_mode():
     ("name", "lda"),
     [("crossformer_nano", "whole"), ("crossformer_small", "regions"), ("crossformer_small", "whole")],
 )
-def test_the_estimate_is_what_a_forward_takes(name: str, lda: str) -> None:
-    done = subprocess.run([sys.executable, "-c", MEASURE, name, lda], capture_output=True, check=True)
+def test_the_estimate_is_what_a_forward_takes(name: str, lda: str, warm: Warm) -> None:
+    done = warm.run(["-c", MEASURE, name, lda], check=True)
     estimate, taken = map(int, done.stdout.split())
     assert 0.9 * taken <= estimate <= 2 * taken
 

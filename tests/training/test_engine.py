@@ -24,6 +24,7 @@ from cfviz.training.recipe import Recipe, from_dict
 from cfviz.training.ship import card
 from cfviz.training.ship.export import load_run
 from cfviz.training.stem import fold_stem
+from tests.processes.warm import Warm
 
 
 def states_equal(a: dict, b: dict) -> bool:
@@ -358,9 +359,9 @@ ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
 
 
 @pytest.mark.slow
-def test_a_killed_process_resumes_to_the_same_weights(config: Path, tmp_path: Path) -> None:
+def test_a_killed_process_resumes_to_the_same_weights(config: Path, tmp_path: Path, warm: Warm) -> None:
     for out in ("whole", "killed"):
-        process = subprocess.Popen([sys.executable, *command(config, tmp_path / out)], env=ENVIRONMENT)
+        process = warm.popen(command(config, tmp_path / out), env=ENVIRONMENT)
         if out == "whole":
             assert process.wait(300) == 0
             continue
@@ -368,17 +369,17 @@ def test_a_killed_process_resumes_to_the_same_weights(config: Path, tmp_path: Pa
             time.sleep(0.01)
         process.send_signal(signal.SIGKILL)
         process.wait()
-    subprocess.run([sys.executable, *command(config, tmp_path / "killed")], env=ENVIRONMENT, check=True)
+    warm.run(command(config, tmp_path / "killed"), env=ENVIRONMENT, check=True)
     for one, other in zip(finished(tmp_path / "whole"), finished(tmp_path / "killed"), strict=True):
         assert states_equal(one, other)
 
 
 @pytest.mark.slow
-def test_two_processes_follow_the_curve_of_one(settings: dict, tmp_path: Path) -> None:
+def test_two_processes_follow_the_curve_of_one(settings: dict, tmp_path: Path, warm: Warm) -> None:
     config = tmp_path / "toy.yaml"
     config.write_text(yaml.safe_dump({**settings, "drop_path": 0.0, "warmup_epochs": 0}))
     one, two = tmp_path / "one", tmp_path / "two"
-    subprocess.run([sys.executable, *command(config, one)], env=ENVIRONMENT, check=True)
+    warm.run(command(config, one), env=ENVIRONMENT, check=True)
     launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
     subprocess.run([sys.executable, *launcher, *command(config, two)], env=ENVIRONMENT, check=True)
     curves = []

@@ -5,8 +5,6 @@ import os
 import re
 import shutil
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -27,6 +25,7 @@ from cfviz.training.engine import Trainer
 from cfviz.training.folder import account, told
 from cfviz.training.recipe import Recipe, from_dict
 from cfviz.training.ship import card, export
+from tests.processes.warm import Warm
 
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
 CLASS = "n01440764_tench"
@@ -164,11 +163,11 @@ def test_every_file_is_accounted_for(messy: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.timeout(120)
 @pytest.mark.parametrize("workers", ["0", "2"])
-def test_a_messy_folder_can_be_evaluated(workers: str, messy: Path, tmp_path: Path) -> None:
+def test_a_messy_folder_can_be_evaluated(workers: str, messy: Path, tmp_path: Path, warm: Warm) -> None:
     """It used to stop at the truncated photo without naming it, and never ended with reader processes."""
     words = ["evaluate", "--data", str(messy), "--size", "32", "--cpu", "--workers", workers]
-    command = [sys.executable, "-m", "cfviz", *words, "--json", str(tmp_path / "result.json")]
-    done = subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True, timeout=100)
+    command = ["-m", "cfviz", *words, "--json", str(tmp_path / "result.json")]
+    done = warm.run(command, env=ENVIRONMENT, timeout=100)
     assert done.returncode == 0, done.stderr
     assert "11 of 20 files used, 9 skipped:" in done.stdout
     result = json.loads((tmp_path / "result.json").read_text())
@@ -319,30 +318,27 @@ for _ in loader(Failing(), 2, batch_size=1):
 
 
 @pytest.mark.slow
-def test_an_error_in_a_reader_process_ends_the_program() -> None:
+def test_an_error_in_a_reader_process_ends_the_program(warm: Warm) -> None:
     """Reader processes used to ignore the signal to stop, and the program waited for ever."""
-    command = [sys.executable, "-c", FAILING]
-    done = subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True, timeout=60)
+    done = warm.run(["-c", FAILING], env=ENVIRONMENT, timeout=60)
     assert done.returncode == 1
     assert "as if a disk had failed" in done.stderr
 
 
 @pytest.mark.slow
-def test_training_finishes_its_step_after_a_signal_to_the_whole_group(settings: dict, tmp_path: Path) -> None:
+def test_training_finishes_its_step_after_a_signal_to_the_whole_group(
+    settings: dict, tmp_path: Path, warm: Warm
+) -> None:
     phases = [{"size": 32, "group_size": 2, "interval": "adaptive", "epochs": 10_000}]
     config = tmp_path / "toy.yaml"
     config.write_text(yaml.safe_dump({**settings, "workers": 1, "phases": phases}))
     words = ["train", "--config", str(config), "--out", str(tmp_path / "run"), "--cpu", "--threads", "1"]
-    process = subprocess.Popen(
-        [sys.executable, "-m", "cfviz", *words], env=ENVIRONMENT, start_new_session=True,
-        stderr=subprocess.PIPE, text=True,
-    )  # fmt: skip
+    process = warm.popen(["-m", "cfviz", *words], env=ENVIRONMENT, start_new_session=True)
     until = time.monotonic() + 60
     while not (tmp_path / "run" / "last.pt").exists() and time.monotonic() < until:
         time.sleep(0.05)
     os.killpg(process.pid, signal.SIGTERM)
-    _, said = process.communicate(timeout=60)
-    assert process.returncode == 0, said
+    assert process.wait(60) == 0, process.stderr
     assert torch.load(tmp_path / "run" / "last.pt", weights_only=True)["step"] > 0
 
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 import os
 import shutil
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -26,6 +24,7 @@ from cfviz.training.data import EvalSet, PhotoFolder
 from cfviz.training.measure.study import Study, read_interventions
 from cfviz.training.measure.study_measures import columns, measuring, summaries, summary
 from cfviz.training.measure.study_table import Moments, load
+from tests.processes.warm import Warm
 
 IDS = ["n01440764", "n02102040", "n03028079"]
 LINES = (
@@ -180,7 +179,9 @@ def tables(folder: Path) -> list[bytes]:
 
 
 @pytest.mark.slow
-def test_resumed_and_shared_studies_write_the_same_files(photos: Path, lines: Path, tmp_path: Path) -> None:
+def test_resumed_and_shared_studies_write_the_same_files(
+    photos: Path, lines: Path, tmp_path: Path, warm: Warm
+) -> None:
     many = tmp_path / "many"
     for copy in range(7):
         for path in photos.rglob("*.png"):
@@ -193,17 +194,17 @@ def test_resumed_and_shared_studies_write_the_same_files(photos: Path, lines: Pa
         words = ["study", "--data", str(many), "--interventions", str(lines), "--size", "64", "--cpu"]
         return ["-m", "cfviz", *words, "--out", str(tmp_path / out)]
 
-    subprocess.run([sys.executable, *command("one")], env=env, check=True)
+    warm.run(command("one"), env=env, check=True)
     for stop in (1, 3):
-        process = subprocess.Popen([sys.executable, *command("killed")], env=env)
+        process = warm.popen(command("killed"), env=env)
         while len(list((tmp_path / "killed").glob("shards/*.parquet"))) < stop and process.poll() is None:
             time.sleep(0.005)
         process.send_signal(signal.SIGKILL)
         process.wait()
         assert not (tmp_path / "killed/statistics.parquet").exists()
-    subprocess.run([sys.executable, *command("killed")], env=env, check=True)
-    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
-    subprocess.run([sys.executable, *launcher, *command("two")], env=env, check=True)
+    warm.run(command("killed"), env=env, check=True)
+    for process in warm.ranks(2, command("two"), env=env):
+        assert process.wait() == 0, process.stderr
     assert tables(tmp_path / "one") == tables(tmp_path / "killed") == tables(tmp_path / "two")
     names = pq.read_table(tmp_path / "two/photos.parquet")["photo"].to_pylist()
     assert len(names) == len(set(names)) == 168

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 import threading
 import time
 from pathlib import Path
@@ -12,6 +10,7 @@ import pytest
 
 from cfviz.ui.compute import steps
 from cfviz.ui.compute.steps import Steps
+from tests.processes.warm import Warm
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -82,12 +81,12 @@ def test_an_error_reaches_the_reader() -> None:
 
 
 @pytest.mark.slow
-def test_an_ending_process_lets_the_current_step_finish() -> None:
+def test_an_ending_process_lets_the_current_step_finish(warm: Warm) -> None:
     code = """
 import time
 from cfviz.ui.compute.steps import Steps
 
 Steps(["a", "b"], lambda name: (time.sleep(0.2), print(name, flush=True))).poll(0.05)
 """
-    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, cwd=ROOT)
+    ran = warm.run(["-c", code])
     assert (ran.returncode, ran.stdout) == (0, "a\n"), ran.stderr
