@@ -102,7 +102,7 @@ def test_the_first_answer_counts_and_can_be_reset() -> None:
     question = QUESTION_KINDS[step.ask].make(scene, step.state, step.after)
     answer(app, question, source, "1.3.0", sorted(question.good))
     assert len(app.success) == 1
-    assert any("**1** of 20 steps answered" in m.value for m in app.markdown)
+    assert any(f"**1** of {len(COURSE.places())} steps answered" in m.value for m in app.markdown)
     app.button(key="learn.again").click().run()
     answer(app, question, source, "1.3.1", ["0.0"])
     assert "Row 0, column 0 is in another window" in app.warning[0].value
@@ -209,6 +209,15 @@ def test_faulty_lesson_files_are_named(monkeypatch: pytest.MonkeyPatch, tmp_path
     app = run("learn", lang="en")
     assert not app.exception
     assert "cannot be read" in app.error[0].value
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("link", [{"lesson": "1", "step": "2"}, {"room": "test"}, {"room": "teacher"}])
+def test_nothing_says_computing_once_the_page_is_there(link: dict[str, str]) -> None:
+    """A step on a made-up map asks for no prediction, so the notice used to stay for good."""
+    app = run("learn", lang="en", photo=PHOTO, size=str(SIZE), **link)
+    assert not app.exception
+    assert [one.proto.body for one in app.get("html") if 'class="cf-computing"' in one.proto.body] == []
 
 
 # ---------------------------------------------------------------- the rooms of the self-test and of teachers

@@ -107,8 +107,8 @@ def scene() -> Scene:
 # ---------------------------------------------------------------- the files
 
 
-def test_there_are_five_lessons_of_four_steps_in_both_languages() -> None:
-    assert [len(lesson.steps) for lesson in COURSE.lessons] == [4] * 5
+def test_the_lessons_have_their_steps_in_both_languages() -> None:
+    assert [len(lesson.steps) for lesson in COURSE.lessons] == [4, 4, 4, 5, 4]
     keys = [key for key, _ in wanted(COURSE)]
     assert len(set(keys)) == len(keys)
     for lang in LANGUAGES:
@@ -268,6 +268,9 @@ def test_sda_then_lda_reaches_the_counted_tokens() -> None:
         ("padding", {"stage": 1, "kind": "sda", "size": 224}, {"size": 448}, {"no"}),
         ("padding", {"stage": 1, "kind": "lda"}, {"size": 256}, {"yes"}),  # raised a KeyError
         ("unseen_offsets", {"stage": 2, "kind": "sda"}, {}, {"77"}),
+        ("whole_group", {"side": 28, "G": 7, "I": 4, "kind": "lda"}, {"side": 56}, {"196"}),
+        ("whole_group", {"side": 28, "G": 7, "I": 4, "kind": "lda"}, {}, {"49"}),
+        ("whole_group", {"side": 30, "G": 7, "I": 4, "kind": "lda"}, {}, {"64"}),
     ],
 )
 def test_answers_by_counting(name: str, state: dict[str, Any], after: dict[str, Any], good: set[str]) -> None:
@@ -290,6 +293,11 @@ def test_offsets_are_those_of_the_surface_that_is_shown_also_where_groups_grow_w
 def test_the_answer_on_padding_says_how_much() -> None:
     fields = ask("padding", {"stage": 1, "kind": "lda", "size": 224}, {"size": 256}).fields
     assert (fields["H"], fields["step"], fields["Hp"], fields["extra"]) == (64, 56, 112, "8,448")
+
+
+def test_a_group_over_the_whole_map_costs_what_its_tokens_say() -> None:
+    fields = ask("whole_group", {"side": 28, "G": 7, "I": 4, "kind": "lda"}, {"side": 56}).fields
+    assert (fields["region"], fields["wide"], fields["times"]) == (49, 14, "4")
 
 
 def test_a_stage_without_lda_is_replaced_by_the_nearest_with_it() -> None:

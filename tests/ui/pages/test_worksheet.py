@@ -98,7 +98,7 @@ def fields_of(question: Question) -> Any:
 @pytest.mark.parametrize("lang", LANGUAGES)
 @pytest.mark.parametrize("lesson", range(1, 6))
 def test_the_sheet_asks_and_the_key_answers(scene: Scene, lesson: int, lang: str) -> None:
-    links = tuple(f"http://class.example/learn?step={n}" for n in range(1, 5))
+    links = tuple(f"http://class.example/learn?step={n}" for n in range(1, 6))
     sheet = Sheet(COURSE, lesson, lang, scene, "Cat & <Co>", "", "CrossFormer nano", links)
     asked, answered = plain(worksheet(sheet)), plain(worksheet(sheet, key=True))
     named = replace(scene, labels=cfviz.run.class_names(scene.model, lang))

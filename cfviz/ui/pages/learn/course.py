@@ -16,6 +16,7 @@ from string import Formatter
 from typing import Any
 
 from cfviz.bundled import ASSETS
+from cfviz.options import LDA
 from cfviz.words import LANGUAGES
 
 from .geometry import GEOMETRY
@@ -47,7 +48,7 @@ STATES: dict[str, dict[str, Any]] = {
     "groups": {"stage": STAGE, "kind": KIND, "at": [PLACE, PLACE], "plain": bool},
     "attention": {"stage": STAGE, "kind": KIND, "at": [PLACE, PLACE]},
     "explorer": {"side": (int, 2, 112), "G": NUMBER, "I": NUMBER, "kind": KIND, "stage": STAGE,
-                 "size": (160, 192, 224, 256, 288, 320, 384, 448)},
+                 "size": (160, 192, 224, 256, 288, 320, 384, 448), "form": LDA},
     "embedding": {"at": [PLACE, PLACE], "token": [TOKEN, TOKEN]},
     "bias": {"stage": STAGE, "kind": KIND, "part": ("surfaces", "resized")},
     "board": {"stage": STAGE, "kind": KIND},

@@ -5,7 +5,16 @@ from __future__ import annotations
 import numpy as np
 
 from cfviz.analysis.reach import multiply_adds, reach
-from cfviz.geometry import CEL_KERNELS, Grouping, cel_box, cel_channels, map_sizes, offsets, token_box
+from cfviz.geometry import (
+    CEL_KERNELS,
+    Grouping,
+    cel_box,
+    cel_channels,
+    grouping,
+    map_sizes,
+    offsets,
+    token_box,
+)
 from cfviz.geometry.schemes import crossformer, vit
 from cfviz.models.crossformer import CrossFormer
 
@@ -226,6 +235,20 @@ def padding(scene: Scene, state: State, after: State) -> Question:
     return Question("one", frozenset(["yes" if g.padded else "no"]), fields, YES_NO)
 
 
+def whole_group(scene: Scene, state: State, after: State) -> Question:
+    """How many tokens a group over the whole map has once the map has grown."""
+    side, side2 = state["side"], after.get("side", state["side"])
+    G, I = state["G"], state["I"]  # noqa: E741
+    regions, whole = grouping("lda", side2, side2, G, I), grouping("lda", side2, side2, G, I, "whole")
+    costs = [multiply_adds(crossformer(g), 1).attention for g in (regions, whole)]
+    fields = {
+        "side": side, "side2": side2, "G": G, "I": I, "region": regions.N, "n": thousands(whole.N),
+        "wide": whole.G, "times": f"{costs[1] / costs[0]:g}",
+    }  # fmt: skip
+    options = number_options([regions.N, 2 * regions.N, whole.N, side2**2])
+    return Question("one", frozenset([str(whole.N)]), fields, options)
+
+
 def unseen_offsets(scene: Scene, state: State, after: State) -> Question:
     """The share of offsets in a window twice the training width that training never contained."""
     needs_bias(scene, "dpb")
@@ -267,6 +290,10 @@ GEOMETRY: dict[str, QuestionKind] = {
     "padding": QuestionKind(
         padding, ("stage", "size", "H", "W", "G", "I", "step", "Hp", "Wp", "extra", "whole", "rest"),
         ("explorer",), needs=frozenset(["stage", "size"]),
+    ),
+    "whole_group": QuestionKind(
+        whole_group, ("side", "side2", "G", "I", "region", "n", "wide", "times"), ("explorer",),
+        needs=frozenset(["side", "G", "I"]),
     ),
     "unseen_offsets": QuestionKind(
         unseen_offsets, ("stage", "G", "wide", "far", "known", "all", "missing", "share"), ("bias",)

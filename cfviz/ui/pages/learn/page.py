@@ -74,6 +74,7 @@ def _body(ctx: Context, course: Course) -> None:
             ctx.stop(error)
         else:
             _shown(ctx, course, at, now)
+    ctx.computed()  # some steps need no prediction
     show_glossary(ctx, course)
 
 

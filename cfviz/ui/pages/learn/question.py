@@ -224,7 +224,8 @@ def block_of(groupings: Sequence[Sequence[Grouping]], stage: int, kind: str) -> 
 def partition_of(scene: Scene, state: State) -> Grouping:
     """The partition of a state's map: a made-up map if the state has a side, else the model's own block."""
     if "side" in state:
-        return grouping(state["kind"], state["side"], state["side"], state["G"], state["I"])
+        side, form = state["side"], state.get("form", "regions")
+        return grouping(state["kind"], side, side, state["G"], state["I"], form)
     groupings = scene.groupings(state.get("size"))
     s, b = block_of(groupings, state["stage"], state["kind"])
     return groupings[s][b]

@@ -196,7 +196,7 @@ def _explorer(ctx: Context, now: StepState) -> None:
 
 def _map_state(scene: Scene, state: State, g: Grouping) -> dict[str, Any]:
     """A map's state as the grouping figures expect it."""
-    channels, interval, G, form = 96, g.I, state.get("G"), "regions"
+    channels, interval, G, form = 96, g.I, state.get("G"), state.get("form", "regions")
     if "side" not in state:
         s, _ = block_of(scene.groupings(state.get("size")), state["stage"], state["kind"])
         channels = scene.model.feature_info[s]["num_chs"]
