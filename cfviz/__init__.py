@@ -40,5 +40,11 @@ def _show(trace: Any) -> str:
     return show(trace)
 
 
-render_traces_with(_show)
+def _plot(trace: Any, kind: str, **options: Any) -> Any:
+    from cfviz.paper.kinds import plot  # deferred: it imports matplotlib
+
+    return plot(trace, kind, **options)
+
+
+render_traces_with(_show, _plot)
 after_import("timm", lambda: import_module("cfviz.models.registry"))

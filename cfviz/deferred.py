@@ -1,7 +1,8 @@
 """Imports put off until they are needed: PyTorch and timm take seconds, and `cfviz --help` needs neither.
 
 Public names are imported on first use, see `on_first_use`. The variants are registered with timm when timm is
-imported, see `after_import`. The figures are imported when a trace is shown, see `render_traces_with`.
+imported, see `after_import`. The figures are imported when a trace is shown or plotted, see
+`render_traces_with`.
 """
 
 from __future__ import annotations
@@ -78,14 +79,26 @@ class _Waiting(MetaPathFinder):
 
 
 _render: Callable[[Any], str] | None = None
+_plot: Callable[..., Any] | None = None
 
 
-def render_traces_with(render: Callable[[Any], str]) -> None:
-    """Set the function that turns a trace into HTML."""
-    global _render
-    _render = render
+def render_traces_with(render: Callable[[Any], str], plot: Callable[..., Any]) -> None:
+    """Set the function that turns a trace into HTML, and the one that draws a figure of it."""
+    global _render, _plot
+    _render, _plot = render, plot
 
 
 def rendered(trace: Any) -> str | None:
     """Return a trace as HTML; None if no renderer is set."""
     return None if _render is None else _render(trace)
+
+
+def plotted(trace: Any, kind: str, **options: Any) -> Any:
+    """Return a figure of a trace.
+
+    Raises:
+        ValueError: If nothing is set that draws.
+    """
+    if _plot is None:
+        raise ValueError("nothing is set that draws traces; call `render_traces_with` first")
+    return _plot(trace, kind, **options)

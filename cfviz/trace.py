@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
+from typing import Any
 
 import numpy as np
 from PIL import Image
 
-from cfviz.deferred import rendered
+from cfviz.deferred import plotted, rendered
 from cfviz.geometry import Grouping
 from cfviz.provenance import Provenance
 from cfviz.stats import softmax
@@ -150,6 +151,26 @@ class Trace:
         if html is None:
             raise ValueError("no renderer of traces is set; call `render_traces_with` first")
         return Shown(html)
+
+    def plot(self, kind: str, width: str | float = "one", **place: int) -> Any:
+        """Return a figure for a paper, in matplotlib, as wide as a column.
+
+        Text stays text in PDF and SVG: `figure.savefig("heads.pdf")`.
+
+        Args:
+            kind: "grouping", "heads", "bias", "shares" or "reach". "heads" needs a block's `probs`
+                watched, "bias" a block's `bias`, "shares" the `concat` of the embedding before the stage.
+            width: "one" column (84 mm), "two" (174 mm), or a number of millimetres.
+            **place: `stage` and `block`, from 0; `row` and `col` of the token, by default the middle one.
+
+        Raises:
+            ValueError: If the kind is unknown, the model has no such place, or the points were not watched.
+
+        Example:
+            >>> trace = cfviz.inspect("cat.jpg", watch="layers.2.blocks.1.attn.probs")
+            >>> trace.plot("heads", stage=2, block=1, row=7, col=7)
+        """
+        return plotted(self, kind, width=width, **place)
 
     def _repr_html_(self) -> str | None:
         return rendered(self)

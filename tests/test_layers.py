@@ -43,6 +43,7 @@ LAYERS: dict[str, int] = {
     "training": 6,
     "measured": 7,
     "notebook": 7,
+    "paper": 7,
     "__init__": 8,
     "report": 9,
     "ui": 10,

@@ -256,8 +256,10 @@ def test_every_page_is_in_the_readme() -> None:
 
 
 @pytest.mark.slow
-def test_readme_python_runs(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    monkeypatch.chdir(ROOT)
+def test_readme_python_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
     namespace: dict[str, object] = {}
     found = blocks("python")
     assert len(found) >= 2
@@ -268,6 +270,7 @@ def test_readme_python_runs(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capt
     assert "patch_embed.kernels.3 (1, 12, 56, 80)" in printed
     assert namespace["probs"].shape == (3, 49)
     assert namespace["where"].shape == (49,)
+    assert (tmp_path / "heads.pdf").read_bytes().startswith(b"%PDF")
 
 
 @pytest.mark.slow

@@ -20,7 +20,6 @@ from contextvars import ContextVar
 from functools import cache, wraps
 from typing import Any
 
-from google.protobuf.message import DecodeError
 from starlette.exceptions import HTTPException
 from starlette.responses import PlainTextResponse
 from streamlit import config
@@ -235,7 +234,7 @@ def _is_message(came: bytes | None) -> bool:
         return False
     try:
         BackMsg.FromString(came)
-    except DecodeError:
+    except Exception:  # of protobuf, which comes with Streamlit
         return False
     return True
 

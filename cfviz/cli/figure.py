@@ -1,0 +1,84 @@
+"""`cfviz figure`: a figure for a paper, as a file."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from cfviz.jobs import check_target
+from cfviz.training.cli import add_lda, count, given_lda, size_of
+
+from .arguments import add_forward, add_model
+from .opening import open_model
+from .output import EXPECTED, named, note
+
+KINDS = ("grouping", "heads", "bias", "shares", "reach")  # of `cfviz.paper`, imported late
+
+
+def add(commands: Any) -> None:
+    """Add the command."""
+    text = (
+        "Draw one figure for a paper, as PDF, SVG or PNG: an exact width, text as text, colours that can be "
+        "told apart without red-green vision. grouping: the groups of a token; heads: its attention, head by "
+        "head; bias: the position bias of a block; shares: what each kernel contributes to the tokens; "
+        "reach: what attention brings to a token, block by block."
+    )
+    help_text = "draw a figure for a paper (PDF, SVG, PNG)"
+    parser = commands.add_parser("figure", help=help_text, description=text)
+    parser.add_argument("kind", metavar="KIND", choices=KINDS, help=", ".join(KINDS))
+    parser.add_argument("photo", metavar="PHOTO", help="an image file, or gallery:ID for a bundled photo")
+    parser.add_argument("--out", required=True, metavar="FILE", help="the .pdf, .svg or .png file to write")
+    parser.add_argument("--stage", type=count, default=1, metavar="N", help="stage, 1 to 4 (default: 1)")
+    parser.add_argument("--block", type=count, default=1, metavar="N", help="block, from 1 (default: 1)")
+    parser.add_argument(
+        "--token",
+        type=token,
+        metavar="ROW,COL",
+        help="token of the map, from 0,0 (default: the middle)",
+    )
+    parser.add_argument(
+        "--width", default="one", metavar="WIDTH",
+        help="one column (84 mm, the default), two (174 mm), or a number of millimetres",
+    )  # fmt: skip
+    add_model(parser)
+    add_forward(parser)
+    add_lda(parser)
+    parser.set_defaults(run=_figure)
+
+
+def token(text: str) -> tuple[int, int]:
+    """Parse 3,4 as a row and a column."""
+    row, comma, col = text.partition(",")
+    if not (comma and row.strip().isdigit() and col.strip().isdigit()):
+        raise argparse.ArgumentTypeError(f"the token is {text!r}; expected ROW,COL such as 3,4, from 0")
+    return int(row), int(col)
+
+
+def _figure(args: argparse.Namespace) -> int:
+    from cfviz.data.images import load_image  # deferred, with the rest: PyTorch and matplotlib
+    from cfviz.models.factory import DTYPES
+    from cfviz.paper import kinds, sheet
+    from cfviz.run import inspect, pick_device
+
+    check_target(args.out, "--out")
+    sheet.check_name(args.out)
+    sheet.millimetres(args.width)
+    row, col = args.token or (None, None)
+    at = kinds.Place(args.stage - 1, args.block - 1, row, col)
+    try:
+        image = load_image(args.photo)
+    except EXPECTED as error:
+        raise ValueError(named(args.photo, error)) from error
+    model = open_model(args.model, args.weights, **given_lda(args)).to(
+        pick_device(args.device), DTYPES[args.dtype]
+    )
+    at.check(model.depths)
+    trace = inspect(
+        image, model, size_of(args, model), kinds.KINDS[args.kind].watched(at),
+        device=args.device, dtype=args.dtype, mode=args.mode, centre=args.centre,
+    )  # fmt: skip
+    figure = kinds.KINDS[args.kind].draw(trace, at, args.width)
+    sheet.save(figure, args.out, kinds.facts_of(trace, args.kind, at))
+    width, height = figure.get_size_inches() * sheet.MM
+    note(f"{args.out} is written: {width:.0f} x {height:.0f} mm")
+    return 0

@@ -1,0 +1,284 @@
+"""The figures: each takes a trace, draws only numbers that the trace holds, and says what it shows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+
+from cfviz import point_names
+from cfviz.analysis.embedding import carried_shares
+from cfviz.analysis.position_bias import surface
+from cfviz.analysis.reach import reach as reached
+from cfviz.figures.theme import LIGHT
+from cfviz.geometry import CEL_KERNELS, Grouping, cel_channels
+from cfviz.geometry.schemes import crossformer
+from cfviz.trace import Trace
+
+from .sheet import Sheet, diverging, fill, ring, sequential, show_photo
+
+BAR = 14.0  # mm for a colour bar with its numbers and title
+MOST = 6  # panels side by side
+
+
+@dataclass(frozen=True)
+class Place:
+    """What of a model a figure shows.
+
+    Attributes:
+        stage: 0 to 3.
+        block: From 0.
+        row: The query's row in its map, from 0; None for the middle.
+        col: The query's column, from 0; None for the middle.
+    """
+
+    stage: int = 0
+    block: int = 0
+    row: int | None = None
+    col: int | None = None
+
+    def token(self, g: Grouping) -> tuple[int, int]:
+        """The query as (row, column).
+
+        Raises:
+            ValueError: If the map has no such token.
+        """
+        row = g.H // 2 if self.row is None else self.row
+        col = g.W // 2 if self.col is None else self.col
+        if not (0 <= row < g.H and 0 <= col < g.W):
+            raise ValueError(
+                f"there is no token ({row}, {col}) in stage {self.stage + 1}, a map of {g.H} x {g.W}"
+            )
+        return row, col
+
+    def check(self, depths: Sequence[int]) -> None:
+        """Raise if a model has no such stage or block.
+
+        Args:
+            depths: Blocks in each stage of the model.
+
+        Raises:
+            ValueError: If it has no such stage or block; the message counts them from 1.
+        """
+        if not 0 <= self.stage < len(depths):
+            raise ValueError(f"there is no stage {self.stage + 1}; the model has stages 1 to {len(depths)}")
+        if not 0 <= self.block < depths[self.stage]:
+            raise ValueError(
+                f"there is no block {self.block + 1} in stage {self.stage + 1}; "
+                f"it has blocks 1 to {depths[self.stage]}"
+            )
+
+    def cut(self, trace: Trace) -> Grouping:
+        """How the block divides its map.
+
+        Raises:
+            ValueError: If the model has no such stage or block.
+        """
+        self.check([len(stage) for stage in trace.groupings])
+        return trace.groupings[self.stage][self.block]
+
+
+def grouping(trace: Trace, at: Place, width: str | float) -> Figure:
+    """The groups of one query in the first two blocks of a stage: SDA and, if the stage has it, LDA."""
+    at.cut(trace)
+    both = list(dict.fromkeys(trace.groupings[at.stage][:2]))
+    row, col = at.token(both[0])
+    sides = [f"{g.Gh} × {g.Gw}" for g in both]
+    titles = [
+        f"{g.kind.upper()}, groups of {side}" + (f", I = {g.I}" if g.kind == "lda" else "")
+        for g, side in zip(both, sides, strict=True)
+    ]
+    sheet = Sheet(
+        titles, width, (max(g.Hp for g in both), max(g.Wp for g in both)), len(both), facts=_facts(trace, at)
+    )
+    for ax, g in zip(sheet.axes, both, strict=True):
+        show_photo(ax, trace.crop, g, 0.55, grey=True)
+        group, _ = g.group_of(row, col)
+        member = np.zeros(g.H * g.W, bool)
+        member[g.members[group][g.valid[group]]] = True
+        fill(ax, member.reshape(g.H, g.W), LIGHT.kind(g.kind), 0.75)
+        for edge in range(0, g.Hp + 1, g.Gh * g.I):
+            ax.axhline(edge, color=LIGHT.outline, lw=0.6, zorder=3)
+        for edge in range(0, g.Wp + 1, g.Gw * g.I):
+            ax.axvline(edge, color=LIGHT.outline, lw=0.6, zorder=3)
+        ring(ax, row, col)
+    return sheet.figure
+
+
+def heads(trace: Trace, at: Place, width: str | float) -> Figure:
+    """Attention of one query by head, on one scale for all heads: the probabilities behind the prediction."""
+    g = at.cut(trace)
+    row, col = at.token(g)
+    group, member = g.group_of(row, col)
+    probs = trace[point_names.attention(at.stage, at.block)][group, :, member]  # nH, N
+    valid = g.valid[group]
+    maps = np.full((len(probs), g.H * g.W), np.nan)
+    maps[:, g.members[group][valid]] = probs[:, valid]
+    top = float(np.nanmax(maps))
+    titles = [f"head {h + 1}" for h in range(len(maps))]
+    facts = f"Attention of token ({row}, {col}), {g.kind.upper()}, each head sums to 1. {_facts(trace, at)}"
+    sheet = Sheet(titles, width, (g.Hp, g.Wp), min(len(maps), MOST), beside=BAR, facts=facts)
+    image = None
+    for ax, values in zip(sheet.axes, maps, strict=True):
+        show_photo(ax, trace.crop, g, 0.4, grey=True)
+        image = ax.imshow(
+            values.reshape(g.H, g.W), sequential, vmin=0, vmax=top, extent=(0, g.W, g.H, 0),
+            interpolation="nearest", zorder=1, aspect="auto",
+        )  # fmt: skip
+        ax.set(xlim=(0, g.Wp), ylim=(g.Hp, 0))
+        ring(ax, row, col)
+    sheet.scale(image, "attention")
+    return sheet.figure
+
+
+def bias(trace: Trace, at: Place, width: str | float) -> Figure:
+    """Position bias by head over all offsets, key minus query, on one scale for all heads."""
+    g = at.cut(trace)
+    surfaces = surface(trace[point_names.attention(at.stage, at.block, "bias")], g.Gw)[
+        :, ::-1, ::-1
+    ]  # key minus query: right, down
+    top = float(np.abs(surfaces).max())  # the surfaces are by key minus query: down, right
+    titles = [f"head {h + 1}" for h in range(len(surfaces))]
+    usual = _usual_group(trace, at.stage)
+    beyond = usual < max(g.Gh, g.Gw)
+    unit = "tokens" if g.I == 1 else f"steps of {g.I} tokens"
+    facts = (
+        f"Position bias by offset of the key from the query, in {unit}; {g.kind.upper()}. {_facts(trace, at)}"
+    )
+    if beyond:
+        facts = f"{facts} Dashed: offsets in groups of {usual} × {usual}."
+    sheet = Sheet(titles, width, surfaces.shape[1:], min(len(surfaces), MOST), beside=BAR, facts=facts)
+    extent = (-g.Gw + 0.5, g.Gw - 0.5, g.Gh - 0.5, -g.Gh + 0.5)
+    image = None
+    for ax, values in zip(sheet.axes, surfaces, strict=True):
+        image = ax.imshow(
+            values, diverging, vmin=-top, vmax=top, extent=extent, interpolation="nearest", aspect="auto"
+        )  # fmt: skip
+        ax.plot(0, 0, "+", color=LIGHT.outline, ms=4, mew=0.6)
+        if beyond:
+            box = Rectangle((0.5 - usual, 0.5 - usual), 2 * usual - 1, 2 * usual - 1)
+            box.set(fill=False, edgecolor=LIGHT.outline, linewidth=0.6, linestyle="--")
+            ax.add_patch(box)
+        ax.set(xlim=extent[:2], ylim=extent[2:])
+    sheet.scale(image, "bias")
+    return sheet.figure
+
+
+def shares(trace: Trace, at: Place, width: str | float) -> Figure:
+    """Share of each kernel of the embedding layer before a stage in the squared length of its tokens."""
+    g = at.cut(trace)
+    x = trace[point_names.embedding(at.stage)]  # H, W, C
+    kernels = CEL_KERNELS[at.stage]
+    parts = carried_shares(x, cel_channels(x.shape[-1], kernels))  # K, H, W
+    titles = [f"{k} × {k}: {part.mean():.0%}" for k, part in zip(kernels, parts, strict=True)]
+    facts = (
+        "Share of each kernel in the squared length of the tokens before the LayerNorm; means above. "
+        f"{_facts(trace, at)}"
+    )
+    sheet = Sheet(titles, width, (g.H, g.W), len(kernels), beside=BAR, facts=facts)
+    image = None
+    for ax, part in zip(sheet.axes, parts, strict=True):
+        image = ax.imshow(
+            part, sequential, vmin=0, vmax=float(parts.max()), interpolation="nearest", aspect="auto"
+        )
+    sheet.scale(image, "share")
+    return sheet.figure
+
+
+def reach(trace: Trace, at: Place, width: str | float) -> Figure:
+    """Which block of a stage first brought each token to the query, by attention alone."""
+    g = at.cut(trace)
+    row, col = at.token(g)
+    blocks = trace.groupings[at.stage][: at.block + 1] if at.block else trace.groupings[at.stage][:4]
+    sets = reached([crossformer(one) for one in blocks], row, col, len(blocks))  # blocks + 1, H, W
+    titles = [f"{n}: {sets[n].mean():.0%} of tokens" for n in range(1, len(sets))]
+    facts = f"Tokens that attention brings to token ({row}, {col}) in n blocks. {_facts(trace, at)}"
+    sheet = Sheet(titles, width, (g.H, g.W), min(len(blocks), MOST), facts=facts)
+    for n, ax in enumerate(sheet.axes, start=1):
+        show_photo(ax, trace.crop, Grouping("sda", g.H, g.W, 1), 0.55, grey=True)
+        for b in range(1, n + 1):
+            fill(ax, sets[b] & ~sets[b - 1], LIGHT.kind(blocks[b - 1].kind), max(0.3, 0.8 - 0.17 * (b - 1)))
+        ring(ax, row, col)
+    return sheet.figure
+
+
+# ---------------------------------------------------------------- which figures there are
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of figure.
+
+    Attributes:
+        draw: Draws it.
+        watched: Returns the points that the trace must hold.
+        about: What it shows, for `--help`.
+    """
+
+    draw: Callable[[Trace, Place, str | float], Figure]
+    watched: Callable[[Place], tuple[str, ...]]
+    about: str
+
+
+KINDS: Mapping[str, Kind] = {
+    "grouping": Kind(grouping, lambda at: (), "the groups of a token, SDA and LDA"),
+    "heads": Kind(
+        heads, lambda at: (point_names.attention(at.stage, at.block),), "a token's attention, head by head"
+    ),
+    "bias": Kind(
+        bias,
+        lambda at: (point_names.attention(at.stage, at.block, "bias"),),
+        "the position bias of a block, head by head",
+    ),
+    "shares": Kind(
+        shares, lambda at: (point_names.embedding(at.stage),), "what each kernel contributes to the tokens"
+    ),
+    "reach": Kind(reach, lambda at: (), "what attention brings to a token, block by block"),
+}
+
+
+def plot(trace: Trace, kind: str, width: str | float = "one", **place: Any) -> Figure:
+    """Draw one figure of a trace.
+
+    Args:
+        trace: From `cfviz.inspect`, with the points watched that the figure needs.
+        kind: One of `KINDS`.
+        width: "one" or "two" columns, or a number of millimetres.
+        **place: The fields of `Place`.
+
+    Raises:
+        ValueError: If the kind is unknown, the model has no such place, or the points were not watched.
+    """
+    if kind not in KINDS:
+        raise ValueError(f"the kind is {kind!r}; expected {', '.join(KINDS)}")
+    unknown = place.keys() - Place.__dataclass_fields__.keys()
+    if unknown:
+        known = ", ".join(Place.__dataclass_fields__)
+        raise ValueError(f"{min(unknown)!r} is no part of a place; expected {known}")
+    return KINDS[kind].draw(trace, Place(**place), width)
+
+
+def facts_of(trace: Trace, kind: str, at: Place) -> dict[str, Any]:
+    """What a figure was made of, for a file's metadata."""
+    return {
+        "figure": kind, "stage": at.stage, "block": at.block, "row": at.row, "col": at.col,
+        "model": trace.model, "weights": trace.weights.source, "sha256": trace.weights.sha256,
+        "photo": trace.photo, "size": list(trace.size), "dtype": trace.dtype, **trace.settings,
+    }  # fmt: skip
+
+
+def _usual_group(trace: Trace, stage: int) -> int:
+    groups = trace.settings.get("group_size")
+    return int(groups[stage]) if isinstance(groups, list | tuple) else 0
+
+
+def _facts(trace: Trace, at: Place) -> str:
+    """The place, the model, the input; and that weights are random, where they are."""
+    height, width = trace.size
+    random = "; random weights" if trace.weights.trained is None else ""
+    place = f"Stage {at.stage + 1}, block {at.block + 1}"
+    return f"{place}; {trace.model}, {height} × {width} px, {trace.dtype}{random}."
