@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from cfviz.ui import start
+from cfviz.ui import section, start
 from cfviz.ui.pages.attention import view
 
 ctx = start("attention")
 about = view.choose_subject(ctx)
 view.show_attention(ctx, about)
 view.show_footer(ctx, about)
-view.show_heads(ctx, about)
-view.show_dependence(ctx, about)
-view.show_relevance(ctx, about)
+section(ctx, "heads", view.show_heads, ctx, about)
+section(ctx, "paths", view.show_dependence, ctx, about)
+section(ctx, "relevance", view.show_relevance, ctx, about, params=("class",))

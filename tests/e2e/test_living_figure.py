@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -357,3 +358,23 @@ def test_numbers_in_the_app_add_up(app, open_page) -> None:
     }})()""")
     assert len(sums) == 3
     assert sums == pytest.approx([1.0] * 3)
+
+
+@pytest.mark.parametrize(("width", "height"), [(1440, 900), (390, 844)])
+def test_the_large_number_its_sentence_and_the_photo_fit_one_screen(
+    app, open_page, width: int, height: int
+) -> None:
+    """A phone showed the photo and none of its numbers; "9.58 %, rank 1 of 49" said nothing to a newcomer."""
+    page = open_page(app.url("attention", lang="en", photo="cat"))
+    page.set_viewport_size({"width": width, "height": height})
+    page.wait_for_selector(".cf[data-ready]")
+    page.wait_for_timeout(500)
+    said = page.locator(".cf .looks").inner_text()
+    assert said.startswith("of this token’s attention in head 1 goes to the token that it looks at most, ")
+    assert re.search(r", [\d.]+ times an even share\.$", said)
+    for part in (".value", ".looks", ".over"):
+        box = page.locator(f".cf {part}").bounding_box()
+        assert 0 <= box["y"] <= box["y"] + box["height"] <= height, part
+    page.locator(".cf .over").hover(position={"x": 20, "y": 20})
+    share = page.locator(".cf .value").inner_text()
+    assert share.endswith("%")

@@ -14,7 +14,7 @@ from cfviz.ui.pages.attention import measures
 from cfviz.words import translator, two_digits
 from tests.pages.test_pages import run
 
-LINK = {"photo": "cat", "size": "160", "lang": "en"}
+LINK = {"photo": "cat", "size": "160", "lang": "en", "open": "all"}
 
 
 def with_maps(**link: str) -> AppTest:

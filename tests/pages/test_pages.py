@@ -281,7 +281,7 @@ def test_shuffled_weights_are_announced_above_the_figure() -> None:
 
 @pytest.mark.parametrize("page", ["lab", "attention"])
 def test_any_class_can_be_explained(page: str) -> None:
-    app = run(page, lang="en", size="160", photo="worms-cathedral")
+    app = run(page, lang="en", size="160", photo="worms-cathedral", open="all")
     box = app.selectbox(key=f"{page}.class")
     assert box.value == -1
     assert box.options[0].startswith("the predicted one: ")
@@ -292,7 +292,8 @@ def test_any_class_can_be_explained(page: str) -> None:
     assert app.selectbox(key=f"{page}.class").value == 0
     if page == "attention":
         assert "support **tench**" in said(app)
-    assert run(page, lang="en", size="160", **{"class": "999"}).selectbox(key=f"{page}.class").value == -1
+    beyond = run(page, lang="en", size="160", open="all", **{"class": "999"})
+    assert beyond.selectbox(key=f"{page}.class").value == -1
 
 
 def test_a_forged_choice_of_nothing_leaves_the_fitting_as_it_is() -> None:

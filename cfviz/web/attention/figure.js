@@ -165,10 +165,9 @@ export class Figure {
   showPrecision() {
     this.ui.fine.title = this.t.fine_help;
     const attention = this.stages.some((s) => s.heads > 0);
-    say(
-      this.ui.fine,
-      attention ? fill(this.t.fine, { error: (100 * this.header.error).toPrecision(2) }) : "",
-    );
+    const error = (100 * this.header.error).toPrecision(2);
+    say(this.ui.fine, attention ? fill(this.t.fine, { error }) : "");
+    this.ui.fine.title = attention ? this.t.fine_help : "";
   }
 
   /** Take the colours of the theme around the figure. */
@@ -457,37 +456,43 @@ export class Figure {
     const kc = groups.col(group, key);
     const padding = groups.N - count;
     const keys = count === 1 ? t.key_one : fill(t.key_count, { n: count });
-    say(
-      ui.where,
-      fill(padding ? t.where_padded : t.where, {
-        block: title(t, frame.block),
-        group: group + 1,
-        groups: groups.nG,
-        keys,
-        padding,
-      }),
-    );
+    const where = fill(padding ? t.where_padded : t.where, {
+      block: title(t, frame.block),
+      group: group + 1,
+      groups: groups.nG,
+      keys,
+      padding,
+    });
+    ui.where.title = t.where_help;
     say(ui.lock, state.locked ? t.unlock : t.lock);
     ui.lock.setAttribute("aria-pressed", state.locked);
     if (!frame.block.ready) {
       say(ui.value, `${count}`);
       say(ui.rank, count === 1 ? t.member : t.members);
       say(ui.looks, fill(t.token, { q: position(state.row, state.col) }));
+      say(ui.where, where);
+      this.pair = ui.looks.textContent;
+      this.scaleNote = "";
       return;
     }
     const from = state.head * groups.N;
     const p = frame.probs[from + key];
     const place = rank(frame.probs, from, groups.N, key, valid);
-    const fields = { q: position(state.row, state.col), k: position(kr, kc), head: state.head + 1 };
     const { outside } = this;
+    const beyond = outside && position(outside.row, outside.col);
+    const fields = {
+      q: position(state.row, state.col),
+      k: beyond || position(kr, kc),
+      head: state.head + 1,
+      times: times(p * count),
+      even: percent(1 / count),
+    };
+    const [seen, most] = [!outside && valid[key], this.key === null];
     say(ui.value, outside ? "–" : percent(p));
     say(ui.rank, outside ? t.outside : valid[key] ? fill(t.rank, { rank: place, keys: count }) : t.padding);
-    say(
-      ui.looks,
-      outside
-        ? fill(t.not_in_group, { k: position(outside.row, outside.col) })
-        : fill(this.key === null ? t.looks_most : t.looks, fields),
-    );
+    this.pair = fill(outside ? t.not_in_group : most ? t.looks_most : t.looks, fields);
+    say(ui.looks, seen ? fill(most ? t.share_most : t.share, fields) : this.pair);
+    say(ui.where, seen ? `${fields.q} → ${fields.k} · ${where}` : where);
     Object.assign(ui.readout.dataset, {
       value: p,
       rank: place,
@@ -497,7 +502,9 @@ export class Figure {
       col: kc,
     });
     say(ui.high, percent(frame.top));
-    say(ui.legendNote, fill(this.fixed ? t.legend_fixed : t.legend_row, { even: percent(1 / count), keys }));
+    this.scaleNote = fill(this.fixed ? t.legend_fixed : t.legend_row, { even: percent(1 / count), keys });
+    say(ui.legendNote, fill(t.legend, { even: percent(1 / count) }));
+    ui.legendNote.title = ui.legend.title = this.scaleNote;
     ui.pin.style.transform = `translateX(${100 * Math.min(1, p / frame.top)}%)`;
     ui.even.style.transform = `translateX(${100 * Math.min(1, 1 / count / frame.top)}%)`;
   }
@@ -516,8 +523,8 @@ export class Figure {
         ui.live,
         [
           this.summary(),
-          ui.looks.textContent,
           ui.value.textContent,
+          ui.looks.textContent,
           ui.rank.textContent,
           ui.where.textContent,
           state.locked ? t.is_locked : "",
@@ -553,7 +560,7 @@ export class Figure {
     pen.fillStyle = this.theme.ink;
     pen.font = `${13 * this.map.ratio}px sans-serif`;
     pen.fillText(
-      `${this.summary()} ${this.ui.looks.textContent}   0 – ${percent(this.frame.top)}`,
+      `${this.summary()} ${this.pair}   0 – ${percent(this.frame.top)}`,
       4,
       over.height + foot * 0.65,
     );
@@ -589,6 +596,11 @@ export class Figure {
     clearTimeout(this.speech);
     this.picture?.close();
   }
+}
+
+/** How many times an even share: 4.7, 0.62, 0. */
+function times(x) {
+  return x >= 9.95 ? x.toFixed(0) : x >= 0.995 ? x.toFixed(1) : x.toPrecision(2);
 }
 
 function strongest(probs, from, n) {

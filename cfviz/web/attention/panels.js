@@ -191,7 +191,8 @@ export class Why {
       );
       say(this.alone[i].value, percent(this.part[i][key]));
     });
-    say(this.caption, fill(this.t.why_note, { top: signed(top).slice(1) }));
+    say(this.caption, this.t.why_note);
+    this.caption.title = fill(this.t.why_help, { top: signed(top).slice(1) });
     this.rank = rank(this.part[3], 0, N, key, valid);
   }
 }

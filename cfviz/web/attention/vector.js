@@ -14,11 +14,9 @@ export function vector(figure) {
   const heat = figure.block.ready;
   const width = groups.Wp * cell;
   const high = groups.Hp * cell;
-  const lines = [
-    figure.summary(),
-    ui.looks.textContent,
-    (heat ? ui.legendNote : ui.where).textContent,
-  ].flatMap((text) => wrapped(text, 0.9 * Math.max(width, FOOT.ramp))); // another reader's font may be wider
+  const lines = [figure.summary(), figure.pair, heat ? figure.scaleNote : ui.where.textContent].flatMap(
+    (text) => wrapped(text, 0.9 * Math.max(width, FOOT.ramp)),
+  ); // another reader's font may be wider
   const top = high + (heat ? 34 : 8);
   const pen = new SvgPen(Math.max(width, FOOT.ramp), top + FOOT.line * lines.length + 8);
   pen.rect(0, 0, pen.width, pen.height, theme.paper);

@@ -56,9 +56,8 @@ export function build(t) {
     ui.kind,
     ui.scale,
     el("label.strength", {}, el("span", {}, t.photo), ui.strength, el("span", {}, t.attention)),
-    el("span.gap"),
-    el("span.take", {}, ui.picture, ui.vector, ui.numbers),
   );
+  ui.take = el("span.take", {}, ui.picture, ui.vector, ui.numbers);
 
   ui.base = el("canvas.ground"); // painted once, then copied to the other canvas in each frame
   ui.over = el("canvas.over");
@@ -105,6 +104,7 @@ export function build(t) {
     ui.bar,
     el("div.body", {}, ui.left, ui.right),
     ui.blocks.box,
+    ui.take,
     ui.keys,
     ui.fine,
     ui.live,

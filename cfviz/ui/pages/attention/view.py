@@ -35,6 +35,7 @@ ALONE = 32_000_000  # bytes of one block that the reader goes to
 SELECTION = ("stage", "block", "head", "row", "col")
 START, SENT = "cfviz.attention.start", "cfviz.attention.sent"
 DEPENDENCE = "cfviz.attention.dependence"
+PICKED = "cfviz.attention.picked"  # a head of the table was clicked
 CODE = """
 import cfviz
 from cfviz.data.samples import sample
@@ -284,7 +285,6 @@ def show_heads(ctx: Context, subject: AttentionSubject) -> None:
     if _needs_all(ctx, subject):
         return
     rows = measures.head_measures(subject.source, subject)
-    st.header(ctx.t("attention.heads_title"), anchor=False)
     show_hint(ctx.t("attention.heads_look"))
     _heads_picture(ctx, subject, rows)
     _heads_table(ctx, subject, rows)
@@ -320,7 +320,10 @@ def _heads_table(ctx: Context, subject: AttentionSubject, rows: list[dict[str, A
         to["col"] = int((here["col"] + 0.5) * after.W / before.W)
         _send_stage(subject, to)
         move_figure(ctx, to | {"locked": here["locked"]})
+        st.session_state[PICKED] = True
 
+    if st.session_state.pop(PICKED, False):
+        st.rerun()  # the figure is outside the section, the only part of the page that ran
     st.dataframe(
         pd.DataFrame(rows), key=key, hide_index=True, height=318, on_select=picked,
         selection_mode="single-row",
@@ -346,7 +349,6 @@ def show_dependence(ctx: Context, subject: AttentionSubject) -> None:
         return
     t, at = ctx.t, selection_from_link(ctx, subject.trace)
     s, b, row, col = (at[name] for name in ("stage", "block", "row", "col"))
-    st.header(t("attention.paths_title"), anchor=False)
     show_hint(t("attention.paths_look", stage=s + 1, block=b + 1, row=row, col=col))
     if not st.session_state.get(DEPENDENCE):
         st.button(
@@ -378,7 +380,6 @@ def show_dependence(ctx: Context, subject: AttentionSubject) -> None:
 def show_relevance(ctx: Context, subject: AttentionSubject) -> None:
     """What the prediction rests on: two maps, each tested by deleting and inserting the pixels it marks."""
     t = ctx.t
-    st.header(t("attention.relevance_title"), anchor=False)
     if warn_without_answer(ctx) or _needs_all(ctx, subject):
         return
     trace = subject_of(ctx).trace
