@@ -110,6 +110,21 @@ def test_a_translator_fills_placeholders_and_falls_back(
     assert t("nowhere.at_all") == "nowhere.at_all"
 
 
+@pytest.mark.parametrize("lang", LANGUAGES)
+def test_an_export_has_one_name_on_all_pages(lang: str) -> None:
+    """The same file was "Numbers", "CSV", "Values (CSV)" and "Data (CSV)"."""
+    common = catalogue(lang, "common")
+    names = {"save_picture": common["png"], "save_vector": common["svg"], "save_numbers": common["csv"]}
+    found = [
+        (section, key, text)
+        for section in SECTIONS
+        for key, text in catalogue(lang, section).items()
+        if key.removeprefix("figure.") in names
+    ]
+    assert len(found) >= 10
+    assert [one for one in found if one[2] != names[one[1].removeprefix("figure.")]] == []
+
+
 def test_an_unknown_language_is_refused() -> None:
     with pytest.raises(ValueError, match="'fr' is not known; choose one of en, zh-Hant"):
         translator("fr")

@@ -114,6 +114,20 @@ def test_own_photos_get_a_prediction_and_bad_files_one_sentence(app: App, open_p
     assert page.get_by_role("radio", name="other.jpg").get_attribute("aria-checked") == "true"
     stranger = open_page(page.url)
     stranger.get_by_text("which was not shared with it").wait_for()
+    page.reload()  # a new session of the same browser
+    mine = page.get_by_role("radio", name="Yours: other.jpg")
+    mine.wait_for()
+    settle(page)
+    assert mine.get_attribute("aria-checked") == "true"
+    assert page.get_by_role("radio", name="Yours: gradient.jpg").count() == 1
+    assert "photo=own-" in page.url
+    page.get_by_test_id("stMain").get_by_role("button", name="Remove my photos").click()
+    page.wait_for_url(re.compile("photo=berlin-cathedral"))
+    mine.wait_for(state="detached")
+    page.reload()
+    page.locator(".cf-look").first.wait_for()
+    settle(page)
+    assert page.get_by_role("radio", name="Yours").count() == 0
 
 
 def test_the_language_changes_on_the_whole_page(app: App, open_page: Open) -> None:

@@ -1,7 +1,9 @@
-"""The photos on offer: the bundled gallery and the reader's uploads of this session (kept in memory only).
+"""The photos on offer: the bundled gallery and the reader's own uploads (kept in memory only).
 
-A reader's photos are kept as the uploaded bytes, limited in number and size. The photos that all readers
-together opened most recently are also kept decoded, up to a limit of pixels.
+A reader's photos are kept as the uploaded bytes, limited in number and size, for as long as Streamlit keeps
+one of the sessions of the reader's browser: two minutes after its last page is closed. A reload begins a
+session and finds them again; no other browser does. The photos that all readers together opened most recently
+are also kept decoded, up to a limit of pixels.
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from io import BytesIO
 from typing import Any
+from weakref import WeakValueDictionary
 
 import streamlit as st
 from cachetools import LRUCache
@@ -24,14 +27,14 @@ from cfviz.data.decode import Photo, load_image
 from cfviz.data.header import ImageError
 from cfviz.data.samples import gallery, sample
 
-from . import budget, queue
-from .state import OWN, change
+from . import budget, queue, reader
+from .state import OWN, Settings, change, stored
 
 MAX_OWN, MAX_OWN_BYTES = 24, 128 * 2**20  # one reader's own photos; the oldest are dropped first
 MAX_BYTES = 40 * 2**20  # per photo; the browser is told the limit too, but cannot be trusted to obey it
 MAX_OPEN_PIXELS = 100_000_000  # of all readers together: 300 MB
 THUMBNAIL, WHOLE = 112, 480  # pixels of the longer side
-_OWN, _SEEN = "cfviz.own", "cfviz.seen"
+_OWN, _SEEN, _SHELF = "cfviz.own", "cfviz.seen", "cfviz.shelf"
 
 
 def ids() -> list[str]:
@@ -60,9 +63,51 @@ class Own:
     whole: str = field(repr=False)
 
 
+class Shelf:
+    """The photos of one browser, held by its sessions alone, so that they go with the last of these.
+
+    Attributes:
+        photos: By id, oldest first; replaced as a whole, since several sessions may use it.
+    """
+
+    def __init__(self) -> None:
+        self.photos: dict[str, Own] = {}
+
+
+_shelves: WeakValueDictionary[str, Shelf] = WeakValueDictionary()
+
+
+def _shelf() -> Shelf:
+    """The shelf of the browser that this session belongs to."""
+    if _SHELF not in st.session_state:
+        with _lock:
+            st.session_state[_SHELF] = _shelves.setdefault(reader.browser(), Shelf())
+    found: Shelf = st.session_state[_SHELF]
+    return found
+
+
 def own() -> dict[str, Own]:
-    """The reader's own photos by id, oldest first."""
-    return st.session_state.setdefault(_OWN, {})
+    """The reader's own photos by id, oldest first; a new session begins with those of its browser."""
+    if _OWN not in st.session_state:
+        st.session_state[_OWN] = dict(_shelf().photos)
+    found: dict[str, Own] = st.session_state[_OWN]
+    return found
+
+
+def forget() -> None:
+    """Drop the reader's own photos: those of this session, and what a reload would bring back."""
+    _shelf().photos = {}
+    st.session_state[_OWN] = {}
+    if stored().photo.startswith(OWN):
+        change(photo=Settings.photo)
+
+
+def _fit(several: dict[str, Own]) -> dict[str, Own]:
+    """The photos without the oldest ones that exceed what one reader may keep."""
+    kept = dict(several)
+    while len(kept) > MAX_OWN or sum(len(one.data) for one in kept.values()) > MAX_OWN_BYTES:
+        del kept[next(iter(kept))]
+    return kept
 
 
 def photo(id: str) -> Photo:
@@ -207,15 +252,17 @@ def _keep(upload: Any, name: str) -> str:
     """
     if upload.size > MAX_BYTES:
         raise ImageError("too_many_bytes", megabytes=f"{upload.size / 2**20:.0f}", limit=MAX_BYTES // 2**20)
-    data, mine = upload.getvalue(), own()
+    data, mine = upload.getvalue(), dict(own())
     opened = _open(data, name, hashlib.sha256(data).hexdigest())
     key = OWN + opened.sha256[:10]
     mine.pop(key, None)
     small = thumbnail(opened.image, THUMBNAIL)
     mine[key] = Own(opened.name, data, opened.sha256, small, opened.size, _whole(opened))
     budget.shared().hold(mine[key], len(data), strict=False)  # it passed the gate as an upload
-    while len(mine) > MAX_OWN or sum(len(one.data) for one in mine.values()) > MAX_OWN_BYTES:
-        del mine[next(iter(mine))]
+    st.session_state[_OWN] = _fit(mine)
+    shelf = _shelf()
+    with _lock:
+        shelf.photos = _fit(shelf.photos | st.session_state[_OWN])
     change(photo=key)
     return key
 

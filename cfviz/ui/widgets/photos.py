@@ -13,15 +13,18 @@ from cfviz.ui.session import photos
 from cfviz.ui.session.plain import plain, plain_fields
 from cfviz.words import Translator
 
+_FORGOTTEN = "cfviz.forgotten"  # how often the reader has removed all own photos
+
 
 def add_photos(ctx: Context, place: str) -> None:
-    """Add photos by upload, drag and drop or camera; they stay in this session's memory."""
+    """Add photos by upload, drag and drop or camera; they stay in memory while the browser is connected."""
     t = ctx.t
+    again = st.session_state.get(_FORGOTTEN, 0)  # an uploader with another key has no files
     with st.container(key=f"cf-drop-{place}"):
         uploads = st.file_uploader(
             t("common.upload"),  # of any type: anything but a photo is refused here, in the reader's language
             accept_multiple_files=True,
-            key=f"w.upload.{place}",
+            key=f"w.upload.{place}{again or ''}",
             max_upload_size=photos.MAX_BYTES // 2**20,
             help=t("common.upload_help"),
         )
@@ -42,12 +45,22 @@ def add_photos(ctx: Context, place: str) -> None:
     for name, error in refused:
         reason = t(f"images.error_{error.code}", **plain_fields(error.fields))
         st.error(f"**{plain(name, 80)}** {reason}", icon=":material/error:")
+    if photos.own():
+        st.button(
+            t("common.forget_photos"), icon=":material/delete:", type="tertiary", key=f"w.forget.{place}",
+            help=t("common.forget_photos_help"), on_click=_forget,
+        )  # fmt: skip
+
+
+def _forget() -> None:
+    photos.forget()
+    st.session_state[_FORGOTTEN] = st.session_state.get(_FORGOTTEN, 0) + 1
 
 
 def photo_title(t: Translator, id: str) -> str:
-    """A photo's name: translated for the gallery, the file name for the reader's own."""
+    """A photo's name: translated for the gallery; the reader's own are called so, with the file's name."""
     if id in photos.own():
-        return photos.own()[id].name or t("common.unnamed")
+        return t("common.yours", name=photos.own()[id].name or t("common.unnamed"))
     return t(f"gallery.{id}")
 
 

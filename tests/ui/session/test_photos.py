@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -10,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from cfviz.data.samples import sample
 from cfviz.ui.session import photos, queue
 
 
@@ -71,3 +73,77 @@ def test_a_reader_with_many_photos_lets_others_in_between(monkeypatch: pytest.Mo
         thread.join(20)
     photos._opened.clear()
     assert order.index("one") <= 2, order
+
+
+class Visit:
+    """Sessions of browsers, one of them current."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.patch = monkeypatch
+
+    def __call__(self, browser: str, session: dict[str, Any]) -> None:
+        self.patch.setattr(photos.st, "session_state", session)
+        self.patch.setattr(photos.reader, "browser", lambda: browser)
+
+
+def bring(name: str) -> str:
+    data = sample(name).path.read_bytes()
+    upload = SimpleNamespace(name=f"{name}.jpg", size=len(data), getvalue=lambda: data, file_id=name)
+    assert photos.take([upload]) == (True, [])
+    return list(photos.own())[-1]
+
+
+def test_own_photos_survive_a_reload_and_no_other_browser_sees_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    visit, first, again = Visit(monkeypatch), dict[str, Any](), dict[str, Any]()
+    visit("mine", first)
+    id = bring("cat")
+    visit("another's", {})
+    assert photos.own() == {}
+    with pytest.raises(ValueError, match="own-"):
+        photos.photo(id)
+    visit("mine", again)
+    assert list(photos.own()) == [id]
+    assert photos.photo(id).name == "cat.jpg"
+    other = bring("coffee")
+    visit("mine", first)
+    assert list(photos.own()) == [id], "a run of another tab does not change under its feet"
+    visit("mine", {})
+    assert list(photos.own()) == [id, other]
+
+
+def test_own_photos_go_with_the_last_session_of_the_browser(monkeypatch: pytest.MonkeyPatch) -> None:
+    visit, session = Visit(monkeypatch), dict[str, Any]()
+    visit("mine", session)
+    bring("cat")
+    before = len(photos._shelves)
+    session.clear()
+    gc.collect()
+    assert len(photos._shelves) == before - 1
+    visit("mine", {})
+    assert photos.own() == {}
+
+
+def test_own_photos_can_be_removed_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    visit, session = Visit(monkeypatch), dict[str, Any]()
+    visit("mine", session)
+    id = bring("cat")
+    assert session[photos._SHELF].photos.keys() == {id}
+    photos.forget()
+    assert photos.own() == session[photos._SHELF].photos == {}
+    visit("mine", {})
+    assert photos.own() == {}
+
+
+def test_a_browser_keeps_no_more_than_one_reader_may(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(photos, "MAX_OWN", 2)
+    visit, one, two = Visit(monkeypatch), dict[str, Any](), dict[str, Any]()
+    visit("mine", one)
+    bring("cat")
+    visit("mine", two)
+    assert len(photos.own()) == 1
+    coffee, cathedral = bring("coffee"), bring("berlin-cathedral")
+    assert list(photos.own()) == [coffee, cathedral]
+    visit("mine", one)
+    lemurs = bring("lemurs")
+    assert len(one[photos._SHELF].photos) == 2
+    assert lemurs in one[photos._SHELF].photos
