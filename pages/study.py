@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from cfviz.ui import start
+from cfviz.ui import section, start
 from cfviz.ui.pages import study
 
 ctx = start("study")
-if (found := study.choose_study(ctx)) is not None:
+found = study.choose_study(ctx)
+if found is not None:
     rows, about, file = found
     names = study.titles(ctx, rows)
     study.show_findings(ctx, rows, names, about)
-    study.show_explorer(ctx, rows, names, file)
-    study.show_head_scatter(ctx, rows, names, file)
-study.show_start(ctx)
+section(ctx, "start", study.show_start, ctx, params=("do",), opened=found is None or study.runs())
+if found is not None:
+    section(ctx, "explore", study.show_explorer, ctx, rows, names, file, opened=True)
+    section(ctx, "against", study.show_head_scatter, ctx, rows, names, file)

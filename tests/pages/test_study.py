@@ -12,9 +12,10 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from cfviz import jobs
-from cfviz.models.interventions.language import parse
+from cfviz.models.interventions.language import from_url, parse
 from cfviz.training.measure.study_table import Tally, save
 from cfviz.ui.pages import study
+from cfviz.ui.session import reader
 from cfviz.ui.widgets.jobs import skipped
 from cfviz.words import translator
 
@@ -28,13 +29,14 @@ CHANGES = (
 )
 
 
-def page(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, lang: str = "en") -> AppTest:
+def page(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, lang: str = "en", **query: str) -> AppTest:
     monkeypatch.setenv(jobs.JOBS, str(tmp_path / "jobs"))
     monkeypatch.delenv(jobs.FOLDERS, raising=False)
     monkeypatch.setattr(study, "SHIPPED", tmp_path / "study.parquet")
     app = AppTest.from_file(str(ROOT / "app.py"), default_timeout=120)
     app.switch_page("pages/study.py")
-    app.query_params["lang"] = lang
+    for name, value in {"lang": lang, "open": "all", **query}.items():
+        app.query_params[name] = value
     return app.run()
 
 
@@ -148,3 +150,59 @@ def test_a_study_starts_as_a_job(monkeypatch: pytest.MonkeyPatch, tmp_path: Path
     assert words[words.index("--interventions") + 1] == "{job}/interventions.jsonl"
     assert words[-1] == {"interventions.jsonl": '[{"part": "bias", "how": "zero"}]\n'}
     assert not (tmp_path / "jobs").exists(), "nothing is written before somebody starts a job"
+
+
+def test_the_labs_parts_are_measured_alone_and_together() -> None:
+    lines, left_out = study.lines_of("2.1.h3-zero_~1.k1-mean_1.2.kind-sda_3.1.attn-replace_9.z-zero")
+    assert [parse(line) for line in lines.splitlines()] == [
+        from_url("2.1.h3-zero"),
+        from_url("1.2.kind-sda"),
+        from_url("2.1.h3-zero_1.2.kind-sda"),
+    ]
+    assert len(left_out) == 2
+    assert "another photo" in left_out[0]
+    assert study.lines_of("1.k1-mean")[0].count("\n") == 1
+    assert study.lines_of("") == ("", [])
+
+
+@pytest.mark.usefixtures("made")
+def test_a_link_from_the_lab_opens_the_form_with_its_parts(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    app = page(monkeypatch, tmp_path, open="", do="2.1.h3-zero_1.k1-replace")
+    assert not app.exception
+    text = app.text_area(key="study.lines").value
+    assert parse(text.strip()) == from_url("2.1.h3-zero")
+    assert any("another photo" in info.value for info in app.info)
+    app.text_area(key="study.lines").set_value('{"part": "bias"}').run()
+    assert app.text_area(key="study.lines").value == '{"part": "bias"}', "the reader's own text stays"
+
+
+@pytest.mark.usefixtures("made")
+def test_a_readers_study_opens_its_result_when_it_ends(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "mine").mkdir()
+    result = tmp_path / "mine" / "statistics.parquet"
+    result.write_bytes((tmp_path / "study.parquet").read_bytes())
+    now = ["running"]
+
+    def listed(_kind: str) -> list[jobs.Job]:
+        owners = {"mine": reader.browser(), "another": "somebody else's"}
+        return [
+            jobs.Job(tmp_path / id, "study", (), result, now[0], 1, 1, "", 1.0, 0.0, 1.0, owner)
+            for id, owner in owners.items()
+        ]
+
+    monkeypatch.setattr(jobs, "listed", listed)
+    monkeypatch.setattr(reader, "browser", lambda: "me")
+    app = page(monkeypatch, tmp_path, open="")
+    assert not app.exception
+    assert app.text_area, "the form is open while a study runs"
+    now[0] = "done"
+    app.run()
+    assert not app.exception
+    assert app.selectbox(key="study.which").value == "mine"
+    assert app.query_params["study"] in ("mine", ["mine"])
+    app.selectbox(key="study.which").select("shipped").run()
+    assert app.selectbox(key="study.which").value == "shipped", "it is opened once"

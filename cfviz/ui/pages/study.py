@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +14,11 @@ from cfviz.bundled import ASSETS
 from cfviz.figures.plots.study import forest, scatter
 from cfviz.framing import size_code
 from cfviz.geometry import CEL_KERNELS
-from cfviz.models.interventions.language import dump, parse
+from cfviz.models.interventions.language import Intervention, dump, from_url, parse
 from cfviz.training.measure import study_table
 from cfviz.ui.compute import models
 from cfviz.ui.context import Context
+from cfviz.ui.session import reader
 from cfviz.ui.session.plain import plain
 from cfviz.ui.widgets import chart
 from cfviz.ui.widgets.jobs import folder_choice, panel, refused, skipped
@@ -35,6 +36,9 @@ BY_CHANCE = 0.025  # share of 95 % intervals that lie below zero by chance when 
 MOST = 40  # lines in a figure
 KEYS = ("subject", "part", "stage", "block", "index", "how", "measure", "value", "low", "high", "n", "json")
 LINES = "interventions.jsonl"  # in the folder of a job
+WATCHED = "cfviz.study.watched"  # this reader's studies that waited or ran at the last run
+KEPT_LINES = "cfviz.study.lines"  # what stood in the field when its section was last open
+PICKED = "cfviz.study.picked"  # the parts that the link brought, once they stand in the field
 Rows = list[dict[str, Any]]
 
 
@@ -52,17 +56,37 @@ def choose_study(ctx: Context) -> tuple[Rows, dict[str, Any], Path] | None:
     if not paths:
         st.info(ctx.t("study.none"), icon=":material/hourglass_empty:")
         return None
-    name = next(iter(paths))
+    if (ended := _just_ended(paths)) is not None:
+        ctx.put(study=ended)
+        st.toast(ctx.t("study.ended"), icon=":material/check_circle:")
+    name = ctx.get("study", next(iter(paths)), paths)
     if len(paths) > 1:
-        name = st.selectbox(
+        st.session_state["study.which"] = name
+        st.selectbox(
             ctx.t("study.which"), list(paths), key="study.which",
             format_func=lambda id: ctx.t("study.shipped") if id == "shipped" else ctx.t("study.own", id=id),
+            on_change=lambda: ctx.put(study=st.session_state["study.which"]),
         )  # fmt: skip
     try:
         return *table(str(paths[name]), paths[name].stat().st_mtime), paths[name]
     except (ValueError, OSError) as error:  # not a table, or deleted in the meantime
         st.error(ctx.t("errors.refused", reason=plain(error)), icon=":material/error:")
         return None
+
+
+def runs() -> bool:
+    """Whether a study of this reader is waiting or running."""
+    mine = reader.browser()
+    return any(job.owner == mine and job.state in jobs.ALIVE for job in jobs.listed("study"))
+
+
+def _just_ended(paths: Mapping[str, Path]) -> str | None:
+    """The study of this reader that has ended since the last run of the page, to open its result."""
+    mine = reader.browser()
+    alive = {job.id for job in jobs.listed("study") if job.owner == mine and job.state in jobs.ALIVE}
+    before: set[str] = st.session_state.get(WATCHED, set())
+    st.session_state[WATCHED] = alive
+    return next((id for id in paths if id in before - alive), None)
 
 
 def title(ctx: Context, row: dict[str, Any]) -> str:
@@ -155,7 +179,6 @@ def measure_name(ctx: Context, measure: str) -> str:
 
 def show_explorer(ctx: Context, rows: Rows, names: dict[str, str], file: Path) -> None:
     """Filter, sort, plot with intervals and download."""
-    st.subheader(ctx.t("study.explore"), anchor=False)
     known = {row["measure"] for row in rows}
     there = [m for m in MEASURES if m in known]
     there += sorted(m for m in known if m.startswith("share."))
@@ -228,7 +251,6 @@ def show_head_scatter(ctx: Context, rows: Rows, names: dict[str, str], file: Pat
     cost = [row for row in rows if row["measure"] == "accuracy change" and row["part"] == "head"]
     if not cost or None in {row["stage"] for row in cost}:
         return
-    st.subheader(ctx.t("study.against"), anchor=False)
     what = st.segmented_control(
         ctx.t("study.measure"), ("distance", "entropy"), default="distance", key="study.against",
         format_func=lambda m: ctx.t(f"study.measure_{m}"), required=True,
@@ -257,7 +279,6 @@ def _head(row: dict[str, Any]) -> tuple[Any, Any, Any]:
 
 def show_start(ctx: Context) -> None:
     """A new study over the reader's photos, as a job."""
-    st.subheader(ctx.t("study.start_title"), anchor=False)
     st.markdown(ctx.t("study.start_text"))
     command, lines = _command(ctx)
     panel(ctx, "study", command, "out/statistics.parquet", ctx.t("study.start"), files={LINES: lines})
@@ -269,8 +290,7 @@ def _command(ctx: Context) -> tuple[list[str] | None, str]:
         st.info(why, icon=":material/info:")
         return None, ""
     folder = folder_choice(ctx, "study")
-    first = PLAN.read_text(encoding="utf-8") if PLAN.is_file() else '{"part": "bias"}\n'
-    text = st.text_area(ctx.t("study.lines"), first, height=160, key="study.lines")
+    text = _lines(ctx)
     limit = st.number_input(ctx.t("study.limit"), 1, 1000, 10, key="study.limit", width=220)
     try:
         lines = [dump(parse(line)) for line in text.splitlines() if line.strip()]
@@ -287,6 +307,49 @@ def _command(ctx: Context) -> tuple[list[str] | None, str]:
     if ctx.settings.device == "cpu":
         command += ["--cpu"]
     return command, "\n".join(lines) + "\n"
+
+
+def _lines(ctx: Context) -> str:
+    """The field of the changes to measure: those of the bundled study, or the parts picked in the lab."""
+    picked = ctx.get("do", "", lambda _: True)
+    if "study.lines" not in st.session_state:
+        first = PLAN.read_text(encoding="utf-8") if PLAN.is_file() else '{"part": "bias"}\n'
+        st.session_state["study.lines"] = st.session_state.get(KEPT_LINES, first)
+    lines, left_out = lines_of(picked)
+    if lines and st.session_state.get(PICKED) != picked:
+        st.session_state.update({PICKED: picked, "study.lines": lines})
+    for reason in left_out:
+        st.info(ctx.t("study.left_out", reason=plain(reason)), icon=":material/link_off:")
+    text = st.text_area(ctx.t("study.lines"), height=160, key="study.lines", help=ctx.t("study.lines_help"))
+    st.session_state[KEPT_LINES] = text
+    return text
+
+
+def lines_of(picked: str) -> tuple[str, list[str]]:
+    """The changes to measure for the parts that the lab's link names, and why others are left out.
+
+    Args:
+        picked: The lab's list of interventions, as its link writes it.
+
+    Returns:
+        One line of JSON for each part alone and, if there are several, one for all of them together.
+    """
+    several: list[Intervention] = []
+    left_out = []
+    for word in filter(None, picked.split("_")):
+        try:
+            (one,) = from_url(word)
+        except ValueError as error:
+            left_out.append(str(error))
+            continue
+        if one.how == "replace" and one.value is None:
+            left_out.append(f"{word}: it takes another photo's activations")
+        elif one.on:
+            several.append(one)
+    lines = list(dict.fromkeys(dump([one]) for one in several))
+    if len(lines) > 1:
+        lines.append(dump(several))
+    return "".join(f"{line}\n" for line in lines), left_out
 
 
 CODE = """
