@@ -16,5 +16,5 @@ section(ctx, "resized", surfaces.show_figure, ctx, subject, "resized", params=("
 section(ctx, "answer", answer.show_answers, ctx, subject, params=answer.PARAMS)
 section(ctx, "sizes", accuracy.show_accuracy, ctx, subject, verdict, params=accuracy.PARAMS)
 section(ctx, "job", own_photos.show_own_photos, ctx, subject)
-section(ctx, "use", ablation.show_ablation, ctx, subject, params=("where", "how"))
+section(ctx, "use", ablation.show_ablation, ctx, subject, params=("where", "how", "class"))
 section(ctx, "share", ablation.show_position_share, ctx, subject)

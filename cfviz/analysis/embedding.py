@@ -141,18 +141,21 @@ def relative_change(after: np.ndarray, before: np.ndarray) -> np.ndarray:
     return np.linalg.norm(after - before, axis=-1) / np.maximum(np.linalg.norm(before, axis=-1), TINY)
 
 
-def prediction_changes(after: np.ndarray, before: np.ndarray) -> dict[str, np.ndarray]:
-    """What a change to the network costs the class that it predicted.
+def prediction_changes(
+    after: np.ndarray, before: np.ndarray, target: int | None = None
+) -> dict[str, np.ndarray]:
+    """What a change to the network costs one class: by default the one that it predicted.
 
     Args:
         after: Logits of the changed network, once per change, (n, classes).
         before: Logits of the unchanged network, (classes,).
+        target: Index of the class.
 
     Returns:
-        `logit` and `probability`: how much the predicted class gains (negative: loses), each (n,); `winner`:
+        `logit` and `probability`: how much the class gains (negative: loses), each (n,); `winner`:
         the class predicted now, int (n,); `kl`: KL(before || after) in bits, (n,).
     """
-    top = int(before.argmax())
+    top = int(before.argmax()) if target is None else target
     p, q = softmax(before), softmax(after)
     logs = np.log2(np.maximum(p, TINY)) - np.log2(np.maximum(q, TINY))
     return {

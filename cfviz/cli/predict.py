@@ -92,7 +92,10 @@ def _result(photo: str, image: Any, trace: Any, shown: Frame, names: list[str], 
         "dtype": trace.dtype,
         "seconds": trace.seconds,
         "shows": None if trace.shown is None else [names[i] for i in trace.shown],
-        "top": [{"index": i, "label": names[i], "probability": p} for i, _, p in trace.top(top)],
+        "top": [  # random weights have no answer
+            {"index": i, "label": names[i], "probability": p}
+            for i, _, p in (trace.top(top) if trace.weights.predicts else ())
+        ],
     }
 
 

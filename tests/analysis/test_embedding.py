@@ -186,6 +186,9 @@ def test_prediction_changes_by_hand() -> None:
     assert found["logit"] == pytest.approx([np.log(0.5), 0])
     assert found["winner"].tolist() == [1, 0]
     assert found["kl"] == pytest.approx([0.5 * 1 + 0.25 * -1, 0])
+    other = measure.prediction_changes(after, before, 1)
+    assert other["probability"] == pytest.approx([0.25, 0])
+    assert other["logit"] == pytest.approx([np.log(2), 0])
 
 
 def test_relative_change_by_hand() -> None:

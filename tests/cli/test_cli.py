@@ -234,6 +234,7 @@ def test_random_weights_are_called_random(capsys):
     out, err = capsys.readouterr()
     assert "the prediction means nothing" in err
     assert json.loads(out)["weights"]["trained"] is None
+    assert json.loads(out)["predictions"][0]["top"] == [], "random weights have no answer"
 
 
 @pytest.mark.slow

@@ -5,14 +5,17 @@ from __future__ import annotations
 import json
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from cfviz.models.others.sides import time_ratio
+from cfviz.models.others.sides import open_side, time_ratio
 from cfviz.models.others.timm_models import OTHERS
+from cfviz.models.weights.checkpoints import model_card
 from cfviz.models.weights.errors import CheckpointError
-from cfviz.ui.pages.compare import pair
+from cfviz.ui.pages.compare import pair, tables
+from cfviz.words import translator
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -124,3 +127,14 @@ def test_timing_noise_gets_no_ratio() -> None:
     assert not time_ratio(([1.0] * 5, [1.02, 0.98, 1.0, 1.01, 0.99])).clear, "equal models"
     load = [1.0, 3.0, 1.0, 2.0, 1.0]
     assert time_ratio((load, [2 * x for x in load])).median == pytest.approx(2), "load meets both of a round"
+
+
+def test_the_measured_calibration_is_in_the_table() -> None:
+    ctx = SimpleNamespace(t=translator("en"))
+    nano = open_side("crossformer_nano", 224)
+    found = model_card("crossformer_nano")["calibration"]
+    said = tables.calibration_error(ctx, nano)
+    for number in (100 * found["ece"][0], 100 * found["ece"][1]):
+        assert f"{number:.1f} %" in said
+    assert f"{found['temperature']:.2f}" in said
+    assert str(found["tested_on"]) in said

@@ -279,7 +279,7 @@ def test_shuffled_weights_are_announced_above_the_figure() -> None:
     assert parts[warned + 1].type == "bidi_component", "the figure comes next"
 
 
-@pytest.mark.parametrize("page", ["lab", "attention"])
+@pytest.mark.parametrize("page", ["lab", "attention", "embedding", "position_bias"])
 def test_any_class_can_be_explained(page: str) -> None:
     app = run(page, lang="en", size="160", photo="worms-cathedral", open="all")
     box = app.selectbox(key=f"{page}.class")
@@ -292,6 +292,8 @@ def test_any_class_can_be_explained(page: str) -> None:
     assert app.selectbox(key=f"{page}.class").value == 0
     if page == "attention":
         assert "support **tench**" in said(app)
+    elif page != "lab":
+        assert "tench" in said(app)
     beyond = run(page, lang="en", size="160", open="all", **{"class": "999"})
     assert beyond.selectbox(key=f"{page}.class").value == -1
 

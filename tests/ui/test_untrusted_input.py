@@ -187,6 +187,17 @@ def test_a_model_for_images_other_than_photos_is_refused(state, channels: int) -
         assert str(channels) in said
 
 
+@pytest.mark.parametrize("lang", LANGUAGES)
+def test_an_error_about_weights_is_shown_whole(lang: str) -> None:
+    """The list of layers ended in the middle of a name, after 200 letters."""
+    missing = ", ".join(f"layers.2.blocks.{n}.attn.qkv.weight" for n in range(10))
+    assert 300 < len(missing) <= 400
+    error = CheckpointError("keys", source="x.safetensors", variant="nano", missing=missing, unexpected="end")
+    said = explain(translator(lang), error).replace("\\", "").replace("\u2060", "")
+    assert missing in said
+    assert "…" not in said
+
+
 def test_the_advice_in_the_refusal_works(state, tmp_path, capsys) -> None:
     source, out = tmp_path / "weights.pth", tmp_path / "weights.safetensors"
     torch.save({"model": state, "epoch": 7}, source)

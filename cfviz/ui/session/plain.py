@@ -10,6 +10,7 @@ from cfviz.models.weights.errors import CheckpointError
 from cfviz.words import Translator
 
 LIMIT = 200  # letters
+WHOLE = 1000  # of a fact in an error, which is at most 400 letters long when it is raised
 GLUE = "\u2060"  # word joiner: invisible; splits text that would be read as a link or an icon
 
 
@@ -30,16 +31,16 @@ def plain(text: object, limit: int = LIMIT) -> str:
     return re.sub(r"([!-/:-@\[-`{-~])", r"\\\1", line)
 
 
-def plain_fields(fields: Mapping[str, object]) -> dict[str, object]:
-    """The fields of a sentence with all text made plain; numbers stay as they are."""
-    return {name: plain(value) if isinstance(value, str) else value for name, value in fields.items()}
+def plain_fields(fields: Mapping[str, object], limit: int = LIMIT) -> dict[str, object]:
+    """The fields of a sentence with all text made plain, as by `plain`; numbers stay as they are."""
+    return {name: plain(value, limit) if isinstance(value, str) else value for name, value in fields.items()}
 
 
 def explain(t: Translator, error: BaseException) -> str:
     """The sentence for an error, in the reader's language if the error has a code; errors may be nested."""
     if not isinstance(error, ImageError | CheckpointError):
-        return t("errors.refused", reason=plain(error))
+        return t("errors.refused", reason=plain(error, WHOLE))
     within = {name: value for name, value in error.fields.items() if isinstance(value, BaseException)}
-    fields = plain_fields(error.fields) | {name: explain(t, value) for name, value in within.items()}
+    fields = plain_fields(error.fields, WHOLE) | {name: explain(t, value) for name, value in within.items()}
     section = "images.error" if isinstance(error, ImageError) else "errors.checkpoint"
     return t(f"{section}_{error.code}", **fields)

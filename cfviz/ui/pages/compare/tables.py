@@ -261,6 +261,18 @@ def measured(side: Side) -> dict[str, Any] | None:
     return model_card(side.name).get("val")
 
 
+def calibration_error(ctx: Context, side: Side) -> str:
+    """The calibration error of the bundled weights' probabilities, and at the fitted temperature."""
+    if side.other or side.model.provenance.source != "bundled":
+        return "–"
+    found = model_card(side.name).get("calibration")
+    if not found:
+        return "–"
+    plainly, fitted = (percent(error) for error in found["ece"])
+    words = {"error": plainly, "fitted": fitted, "temperature": f"{found['temperature']:.2f}"}
+    return ctx.t("compare.calibration", n=found["tested_on"], **words)
+
+
 def show_costs(ctx: Context, pair: Pair) -> None:
     """Accuracy, parameters, multiply-adds and time, side by side."""
     t = ctx.t
@@ -306,6 +318,7 @@ def _facts(ctx: Context, side: Side, size: tuple[int, int], times: list[float]) 
     return {
         "published": "–" if known is None else f"{known[0]:.1f} %",
         "measured": here,
+        "calibration": calibration_error(ctx, side),
         "params": f"{cost.params / 1e6:.2f} M",
         "macs": f"{cost.macs / 1e9:.2f} G",
         "claimed": "–" if known is None else f"{known[1]:.1f} G",

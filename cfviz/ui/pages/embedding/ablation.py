@@ -21,7 +21,7 @@ from cfviz.ui.compute.cache import cached
 from cfviz.ui.context import Context
 from cfviz.ui.session import photos
 from cfviz.ui.widgets import chart
-from cfviz.ui.widgets.answer import show_answer_line
+from cfviz.ui.widgets.answer import choose_class, class_of_link, show_answer_line
 from cfviz.ui.widgets.photos import photo_title
 from cfviz.ui.widgets.takeaway import Table, take_away
 from cfviz.ui.widgets.weights import warn_without_answer
@@ -105,6 +105,7 @@ def show_ablation(ctx: Context, subject: EmbeddingSubject) -> None:
 
 def _knocked(ctx: Context, subject: EmbeddingSubject) -> None:
     with st.container(horizontal=True, vertical_alignment="bottom"):
+        target = choose_class(ctx, subject.trace)
         method = st.segmented_control(
             ctx.t("embedding.way"),
             METHODS,
@@ -130,7 +131,7 @@ def _knocked(ctx: Context, subject: EmbeddingSubject) -> None:
             everything = costs(subject)
     if not quick(subject.model, subject.trace.size):
         st.markdown(ablation_line(ctx, subject, everything))
-    found = prediction_changes(after["logits"], subject.trace.logits)
+    found = prediction_changes(after["logits"], subject.trace.logits, target)
     first = subject.trace.top(1)[0]
     names = [kernel_name(ctx, subject, s, i) for s, i, _ in kernels(subject)]
     now = ["" if w == first[0] else short_name(ctx.labels[int(w)], 17) for w in found["winner"]]
@@ -145,13 +146,15 @@ def _knocked(ctx: Context, subject: EmbeddingSubject) -> None:
         ctx,
         ablation_bars(rows, ctx.theme, texts),
         "knock",
-        code=shown_code.knock(ctx, method, other, [point for _, _, point in kernels(subject)]),
+        code=shown_code.knock(
+            ctx, method, other, [point for _, _, point in kernels(subject)], class_of_link(ctx)
+        ),
         table=(
             ("kernel", "logit", "probability", "first_class", "kl_bits"),
             [(n, lo, p, w, float(k)) for (n, _, lo, p, w), k in zip(rows, found["kl"], strict=True)],
         ),
-        label=ctx.labels[first[0]].split(",")[0],
-        p=percent(first[2]),
+        label=ctx.labels[target].split(",")[0],
+        p=percent(float(subject.trace.probs[target])),
     )
     which = st.selectbox(
         ctx.t("embedding.which"), range(len(names)), format_func=lambda i: names[i],

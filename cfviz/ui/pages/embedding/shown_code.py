@@ -51,7 +51,7 @@ image = prepare(load_image({photos.photo_code(ctx.settings.photo)}), {framing}).
 """
 
 
-def knock(ctx: Context, method: str, other: str, points: list[str]) -> str:
+def knock(ctx: Context, method: str, other: str, points: list[str], target: int = -1) -> str:
     """What the answer loses without each kernel.
 
     Args:
@@ -59,14 +59,16 @@ def knock(ctx: Context, method: str, other: str, points: list[str]) -> str:
         method: What replaces a kernel's output: zero, mean or photo.
         other: Id of the photo whose activations replace the kernel's.
         points: The kernels' points.
+        target: Index of the class to explain; -1 for the predicted one.
     """
+    asked = "" if target < 0 else f", {target}"
     listed = ",\n    ".join(f'"{point}"' for point in points)
     return f"""{_knocked(ctx, method, other)}points = [
     {listed},
 ]
 changes = [{{point: fill.get(point, 0.0)}} for point in points]
 logits = knock_outs(model, image, [*changes, {{}}], [])["logits"]       # the last one is unchanged
-prediction_changes(logits[:-1], logits[-1])   # logit, probability, winner, kl: one value per kernel
+prediction_changes(logits[:-1], logits[-1]{asked})   # logit, probability, winner, kl: one value per kernel
 """
 
 

@@ -22,7 +22,7 @@ from cfviz.ui.context import Context
 from cfviz.ui.figures.position_bias import BiasSubject, block_name
 from cfviz.ui.session.photos import photo_code
 from cfviz.ui.widgets import chart
-from cfviz.ui.widgets.answer import show_answer_line
+from cfviz.ui.widgets.answer import choose_class, class_of_link, show_answer_line
 from cfviz.ui.widgets.weights import warn_without_answer
 from cfviz.words import percent, short_name, signed
 
@@ -46,11 +46,12 @@ def changed(
 
 @st.fragment
 def show_ablation(ctx: Context, subject: BiasSubject) -> None:
-    """Bars for the effect of each change on the top class, then the shares."""
+    """Bars for the effect of each change on the predicted class, or on another that the reader chooses."""
     t = ctx.t
     if warn_without_answer(ctx):
         return
     show_answer_line(ctx, subject.trace, "ablation")
+    target = choose_class(ctx, subject.trace)
     with st.container(horizontal=True, vertical_alignment="bottom", gap="medium"):
         where = st.segmented_control(
             t("position_bias.where"), WHERE, default=ctx.get("where", "all", WHERE),
@@ -75,18 +76,18 @@ def show_ablation(ctx: Context, subject: BiasSubject) -> None:
     if rows is None:
         return
     first = int(subject.trace.logits.argmax())
-    before = float(subject.trace.probs[first])
-    name = ctx.labels[first].split(",")[0]
+    before = float(subject.trace.probs[target])
+    name = ctx.labels[target].split(",")[0]
     names, values, notes, data = [], [], [], []
     for label, logits in rows:
         p = softmax(logits)
         now = int(logits.argmax())
         names.append(label)
-        values.append(float(logits[first] - subject.trace.logits[first]))
+        values.append(float(logits[target] - subject.trace.logits[target]))
         arrow = "" if now == first else f"<br>→ {short_name(ctx.labels[now].split(',')[0], 18)}"
-        notes.append(f"{signed(values[-1])} · {percent(float(p[first]))}{arrow}")
+        notes.append(f"{signed(values[-1])} · {percent(float(p[target]))}{arrow}")
         most = float(np.abs(logits - subject.trace.logits).max())
-        data.append((label, values[-1], most, float(p[first]), ctx.labels[now]))
+        data.append((label, values[-1], most, float(p[target]), ctx.labels[now]))
     fig = position_bias.signed_change_bars(
         names, values, notes, ctx.theme, {"x": t("position_bias.use_x", name=short_name(name, 24))}
     )
@@ -186,7 +187,9 @@ def _code(ctx: Context, subject: BiasSubject, where: str, how: str) -> str:
     loop: dict[str, Any] = {"name": "how", "several": CHANGES, "change": "how", "chosen": "blocks"}
     if where == "each":
         loop = {"name": "block", "several": "blocks", "change": repr(how), "chosen": "[block]"}
-    return _CODE.format(blocks=blocks, **loop, **_shown(ctx, subject))
+    chosen = class_of_link(ctx)
+    target = "before.argmax()" if chosen < 0 else str(chosen)
+    return _CODE.format(blocks=blocks, target=target, **loop, **_shown(ctx, subject))
 
 
 _CODE = """
@@ -204,7 +207,7 @@ blocks = {blocks}
 for {name} in {several}:
     with cfviz.edit(model, changes(model, {change}, {chosen})):
         after = forward(model, image)[0]["logits"]
-    print({name}, (after - before)[before.argmax()])
+    print({name}, (after - before)[{target}])
 """
 _SHARE = """
 import cfviz
