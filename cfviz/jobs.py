@@ -67,6 +67,7 @@ class Job:
         rate: Units per second since its last start; 0 if unknown.
         started: Time of its last start, in seconds since 1970.
         owner: Who started it last, as given to `start` or `resume`.
+        brief: Folders of its input files that are removed once it has ended.
     """
 
     folder: Path
@@ -81,6 +82,12 @@ class Job:
     rate: float
     started: float
     owner: str = ""
+    brief: tuple[str, ...] = ()
+
+    @property
+    def resumable(self) -> bool:
+        """Whether it stopped before it was done, and what it reads is still there."""
+        return self.state in (("interrupted",) if self.brief else RESUMABLE)
 
     @property
     def id(self) -> str:
@@ -170,7 +177,12 @@ def home() -> Path:
 
 
 def start(
-    kind: str, command: Sequence[str], result: str, files: Mapping[str, str] | None = None, owner: str = ""
+    kind: str,
+    command: Sequence[str],
+    result: str,
+    files: Mapping[str, str | bytes] | None = None,
+    owner: str = "",
+    brief: Sequence[str] = (),
 ) -> Job:
     """Run `python -m cfviz <command>` in the background, or resume an identical job that stopped.
 
@@ -181,8 +193,9 @@ def start(
         command: Arguments; `{job}` in them becomes the job's own folder. `--progress FILE` is appended, with
             the file that the command reports to (see `report`).
         result: The path of the command's result, inside the job's folder.
-        files: Maps names to the texts of input files to write into the job's folder.
+        files: Maps names to the contents of input files to write into the job's folder.
         owner: A word that identifies whoever starts it; empty for nobody in particular.
+        brief: Folders of these files to remove once the job has ended, however it ends.
 
     Returns:
         The job, which may have to wait. If a job with the same arguments is running, that job is returned; if
@@ -195,24 +208,29 @@ def start(
     if fcntl is None:
         raise ValueError("background jobs need Linux or macOS")
     texts = dict(files or {})
-    if not kind.isidentifier() or not all(map(_is_inside, (result, *texts))):
+    if not kind.isidentifier() or not all(map(_is_inside, (result, *texts, *brief))):
         raise ValueError(f"got kind {kind!r} and result {result!r}; expected a word and a path in the folder")
     alive = [job for job in _every() if job.state in ALIVE]
     waiting = sum(job.state == "waiting" for job in alive)
     if waiting >= MOST_WAITING:
         raise ValueError(f"{waiting} jobs wait already; expected at most {MOST_WAITING}")
     _check_share(owner, alive)
-    about = {"kind": kind, "command": list(command), "result": result}
-    name = hashlib.sha256(json.dumps([about, texts] if texts else about).encode()).hexdigest()[:12]
+    about: dict[str, Any] = {"kind": kind, "command": list(command), "result": result}
+    about |= {"brief": list(brief)} if brief else {}
+    known = {
+        at: one if isinstance(one, str) else hashlib.sha256(one).hexdigest() for at, one in texts.items()
+    }
+    name = hashlib.sha256(json.dumps([about, known] if known else about).encode()).hexdigest()[:12]
     folder, number = home() / kind / name, 1
     while (folder / "job.json").exists() and (old := read(folder)) is not None and old.state == "done":
         number += 1
         folder = home() / kind / f"{name}-{number}"
     folder.mkdir(parents=True, exist_ok=True)
-    if read(folder) is None:
-        for place, text in texts.items():
+    if (old := read(folder)) is None or (brief and old.state not in ALIVE):
+        for place, content in texts.items():
+            (folder / place).parent.mkdir(parents=True, exist_ok=True)
             with replacing(folder / place) as part:
-                part.write_text(text, encoding="utf-8")
+                part.write_bytes(content.encode() if isinstance(content, str) else content)
         write(folder / "job.json", about)
     job = _launch(folder, owner)
     _make_room()
@@ -244,10 +262,14 @@ def resume(job: Job, owner: str = "") -> Job:
     """Start the same command again in the same folder.
 
     Raises:
-        ValueError: If the job has been removed, or too many jobs of this owner are waiting or running.
+        ValueError: If the job or what it reads has been removed, or too many jobs of this owner are waiting
+            or running.
     """
-    if read(job.folder) is None:
+    now = read(job.folder)
+    if now is None:
         raise ValueError("this job has been removed, to make room for later ones")
+    if now.brief and now.state in RESUMABLE and not now.resumable:
+        raise ValueError("the photos of this job were removed when it ended; start it again with them")
     _check_share(owner, [one for one in _every() if one.state in ALIVE])
     return _launch(job.folder, owner)
 
@@ -316,6 +338,8 @@ def cancel(job: Job) -> Job:
         until = time.monotonic() + wait
         while not _free(folder) and time.monotonic() < until:
             time.sleep(0.02)
+    if _free(folder):  # a process that was killed had no time to
+        _remove_brief(folder)
     return read(folder) or job  # it may have been removed, to make room for later ones
 
 
@@ -345,6 +369,7 @@ def read(folder: Path) -> Job | None:
     return Job(
         folder, about["kind"], tuple(about["command"]), folder / about["result"], now, done, total,
         message if isinstance(message, str) else "", max(0.0, end - started), rate, started, _owner(state),
+        tuple(about.get("brief", ())),
     )  # fmt: skip
 
 
@@ -359,7 +384,16 @@ def _about(folder: Path) -> dict[str, Any] | None:
     kind, command, result = (about.get(name) for name in ("kind", "command", "result"))
     texts = isinstance(command, list) and all(isinstance(word, str) and "\0" not in word for word in command)
     inside = isinstance(result, str) and "\0" not in result and _is_inside(result)
-    return about if isinstance(kind, str) and kind == folder.parent.name and texts and inside else None
+    brief = about.get("brief", [])
+    good = isinstance(brief, list) and all(isinstance(one, str) and _is_inside(one) for one in brief)
+    named = isinstance(kind, str) and kind == folder.parent.name
+    return about if named and texts and inside and good else None
+
+
+def _remove_brief(folder: Path) -> None:
+    """Remove the input files of an ended job that were to be kept no longer."""
+    for place in (_about(folder) or {}).get("brief", ()):
+        shutil.rmtree(folder / place, ignore_errors=True)
 
 
 def _state(state: Mapping[str, Any]) -> str:
@@ -495,6 +529,7 @@ def _run(folder: Path, lock: int) -> int:
         time.sleep(LOOK)
     about = _about(folder)
     if place is None or about is None or (folder / "cancel").exists():
+        _remove_brief(folder)
         write(folder / "state.json", {**begun, "state": "cancelled", "ended": time.time()})
         return 1
     arguments = [argument.replace(PLACE, str(folder)) for argument in about["command"]]
@@ -514,6 +549,7 @@ def _run(folder: Path, lock: int) -> int:
             time.sleep(0.05)
         code = process.wait()
     state = "done" if code == 0 else "cancelled" if (folder / "cancel").exists() else "failed"
+    _remove_brief(folder)
     last = _json(folder / "state.json")
     write(folder / "state.json", {**last, "state": state, "code": code, "ended": time.time()})
     return code

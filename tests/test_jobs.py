@@ -381,3 +381,34 @@ def test_atomically_written_files_follow_the_umask(tmp_path: Path, umask: int) -
     finally:
         os.umask(before)
     assert (tmp_path / "weights").stat().st_mode & 0o777 == 0o666 & ~umask
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("code", "state"), [("0", "done"), ("2", "failed")])
+def test_brief_files_go_when_the_job_has_ended(sleeper: list[str], code: str, state: str) -> None:
+    files: dict[str, str | bytes] = {"lines.txt": "one", "photos/a/b": b"\xff\x00"}
+    job = jobs.start("count", [*sleeper, "2", code], "at", files, "me", ("photos",))
+    job = until(job, "done", "failed")
+    assert job.state == state
+    assert not (job.folder / "photos").exists()
+    assert (job.folder / "lines.txt").read_text() == "one"
+    assert job.brief == ("photos",)
+    assert not job.resumable
+    if state == "failed":
+        with pytest.raises(ValueError, match="were removed when it ended"):
+            jobs.resume(job)
+        again = jobs.start("count", [*sleeper, "2", code], "at", files, "me", ("photos",))
+        until(again, "failed")
+
+
+@pytest.mark.slow
+def test_brief_files_go_when_the_job_is_cancelled(sleeper: list[str]) -> None:
+    job = jobs.start("count", [*sleeper, "200", "0"], "at", {"photos/a/b": b"x"}, "me", ("photos",))
+    job = jobs.cancel(until(job, "moving"))
+    assert job.state == "cancelled"
+    assert not (job.folder / "photos").exists()
+
+
+def test_brief_files_lie_inside_the_jobs_folder() -> None:
+    with pytest.raises(ValueError, match="expected a word and a path"):
+        jobs.start("count", ["1"], "at", {}, "me", ("../..",))

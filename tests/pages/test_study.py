@@ -12,10 +12,12 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from cfviz import jobs
+from cfviz.data.labels import labels
+from cfviz.data.samples import sample
 from cfviz.models.interventions.language import from_url, parse
 from cfviz.training.measure.study_table import Tally, save
 from cfviz.ui.pages import study
-from cfviz.ui.session import reader
+from cfviz.ui.session import photos, reader
 from cfviz.ui.widgets.jobs import skipped
 from cfviz.words import translator
 
@@ -206,3 +208,36 @@ def test_a_readers_study_opens_its_result_when_it_ends(
     assert app.query_params["study"] in ("mine", ["mine"])
     app.selectbox(key="study.which").select("shipped").run()
     assert app.selectbox(key="study.which").value == "shipped", "it is opened once"
+
+
+def own_photos(*names: str) -> dict[str, photos.Own]:
+    found = {}
+    for name in names:
+        data = sample(name).path.read_bytes()
+        found[f"own-{name}"] = photos.Own(f"{name}.jpg", data, name, "data:,", sample(name).size, "data:,")
+    return found
+
+
+def test_a_study_takes_dropped_photos_with_their_classes(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    mine = own_photos("cat", "berlin-cathedral")
+    begun: list[tuple[Any, ...]] = []
+    monkeypatch.setattr(jobs, "start", lambda *given: begun.append(given))
+    monkeypatch.setattr(photos, "own", lambda: mine)
+    app = page(monkeypatch, tmp_path)
+    assert not app.exception
+    assert app.button(key="jobs.start.study").disabled, "no photo has a class yet"
+    church = labels("imagenette20").index("church")
+    key = "study.class.crossformer_nano.own-berlin-cathedral"
+    app.selectbox(key=key).select_index(1 + church).run()
+    assert app.selectbox(key=key).value == church
+    assert "1 of 2 photos" in " ".join(caption.value for caption in app.caption)
+    app.button(key="jobs.start.study").click().run()
+    assert not app.exception
+    ((kind, command, result, files, _, brief),) = begun
+    assert (kind, result, brief) == ("study", "out/statistics.parquet", ("photos",))
+    assert command[:3] == ("study", "--data", "{job}/photos")
+    name = "photos/n03028079/own-berlin-cathedral"
+    assert files[name] == mine["own-berlin-cathedral"].data
+    assert set(files) == {"interventions.jsonl", name}

@@ -14,14 +14,17 @@ from cfviz.bundled import ASSETS
 from cfviz.figures.plots.study import forest, scatter
 from cfviz.framing import size_code
 from cfviz.geometry import CEL_KERNELS
+from cfviz.models.crossformer import recorded
 from cfviz.models.interventions.language import Intervention, dump, from_url, parse
+from cfviz.run import class_ids
 from cfviz.training.measure import study_table
 from cfviz.ui.compute import models
 from cfviz.ui.context import Context
-from cfviz.ui.session import reader
+from cfviz.ui.session import photos, reader
 from cfviz.ui.session.plain import plain
 from cfviz.ui.widgets import chart
 from cfviz.ui.widgets.jobs import folder_choice, panel, refused, skipped
+from cfviz.ui.widgets.photos import add_photos, photo_title
 from cfviz.words import decimal, signed
 
 RESULTS = ASSETS / "results"
@@ -36,6 +39,8 @@ BY_CHANCE = 0.025  # share of 95 % intervals that lie below zero by chance when 
 MOST = 40  # lines in a figure
 KEYS = ("subject", "part", "stage", "block", "index", "how", "measure", "value", "low", "high", "n", "json")
 LINES = "interventions.jsonl"  # in the folder of a job
+PHOTOS = "photos"  # the reader's own, in the folder of a job until it has ended
+CLASSES = "cfviz.study.classes"  # model -> photo -> the class that it shows
 WATCHED = "cfviz.study.watched"  # this reader's studies that waited or ran at the last run
 KEPT_LINES = "cfviz.study.lines"  # what stood in the field when its section was last open
 PICKED = "cfviz.study.picked"  # the parts that the link brought, once they stand in the field
@@ -280,33 +285,93 @@ def _head(row: dict[str, Any]) -> tuple[Any, Any, Any]:
 def show_start(ctx: Context) -> None:
     """A new study over the reader's photos, as a job."""
     st.markdown(ctx.t("study.start_text"))
-    command, lines = _command(ctx)
-    panel(ctx, "study", command, "out/statistics.parquet", ctx.t("study.start"), files={LINES: lines})
+    command, files = _command(ctx)
+    brief = (PHOTOS,) if any(name != LINES for name in files) else ()
+    result = "out/statistics.parquet"
+    panel(ctx, "study", command, result, ctx.t("study.start"), files=files, brief=brief)
 
 
-def _command(ctx: Context) -> tuple[list[str] | None, str]:
-    """The command for the reader's choices, and its lines; None, with a sentence why, if there is none."""
+def _command(ctx: Context) -> tuple[list[str] | None, dict[str, str | bytes]]:
+    """The command for the reader's choices, and its files; None, with a sentence why, if there is none."""
     if why := refused(ctx):
         st.info(why, icon=":material/info:")
-        return None, ""
-    folder = folder_choice(ctx, "study")
+        return None, {}
+    source = "own"
+    if jobs.roots():
+        source = st.segmented_control(
+            ctx.t("study.source"), ("folder", "own"), default="folder", key="study.source", required=True,
+            format_func=lambda one: ctx.t(f"study.source_{one}"),
+        )  # fmt: skip
+    folder: str | None = None
+    mine: dict[str, bytes] = {}
+    if source == "own":
+        mine = _own_photos(ctx)
+        folder = f"{jobs.PLACE}/{PHOTOS}" if mine else None
+    elif (chosen := folder_choice(ctx, "study")) is not None:
+        folder = str(chosen)
     text = _lines(ctx)
     limit = st.number_input(ctx.t("study.limit"), 1, 1000, 10, key="study.limit", width=220)
     try:
         lines = [dump(parse(line)) for line in text.splitlines() if line.strip()]
     except ValueError as error:
         st.error(ctx.t("errors.refused", reason=plain(error)), icon=":material/error:")
-        return None, ""
+        return None, {}
     if folder is None or not lines:
-        return None, ""
-    command = ["study", "--data", str(folder), "--interventions", f"{jobs.PLACE}/{LINES}"]
+        return None, {}
+    command = ["study", "--data", folder, "--interventions", f"{jobs.PLACE}/{LINES}"]
     command += ["--model", ctx.settings.model, "--size", size_code(ctx.settings.size)]
     if (form := models.chosen_form(ctx.model)) is not None:
         command += ["--lda", form]
     command += ["--limit", str(limit), "--out", f"{jobs.PLACE}/out"]
     if ctx.settings.device == "cpu":
         command += ["--cpu"]
-    return command, "\n".join(lines) + "\n"
+    return command, {LINES: "\n".join(lines) + "\n", **mine}
+
+
+def _own_photos(ctx: Context) -> dict[str, bytes]:
+    """The reader's own photos with the class that each shows: the files of a job, by name."""
+    ids = class_ids(recorded(ctx.model), len(ctx.labels))
+    known = [index for index, id in enumerate(ids) if id]
+    st.markdown(ctx.t("study.own_text"))
+    add_photos(ctx, "study")
+    if not jobs.roots():
+        st.info(ctx.t("jobs.no_folders", variable=jobs.FOLDERS), icon=":material/folder_off:")
+    kept: dict[str, dict[str, int]] = st.session_state.setdefault(CLASSES, {})
+    classes = kept.setdefault(ctx.settings.model, {})  # they outlive the section when it is closed
+    columns = st.columns(4)
+    for n, (id, photo) in enumerate(photos.own().items()):
+        key = f"study.class.{ctx.settings.model}.{id}"
+        st.session_state.setdefault(key, classes.get(id, -1))
+        with columns[n % 4]:
+            st.html(f'<img src="{photo.thumbnail}" alt="" style="border-radius:4px">')
+            classes[id] = st.selectbox(
+                plain(photo_title(ctx.t, id), 40), [-1, *known], key=key,
+                format_func=lambda index: ctx.labels[index] if index >= 0 else ctx.t("study.no_class"),
+            )  # fmt: skip
+    found = files_of(photos.own(), classes, ids)
+    if photos.own():
+        st.caption(ctx.t("study.own_count", n=len(found), all=len(photos.own())))
+    return found
+
+
+def files_of(
+    several: Mapping[str, photos.Own], classes: Mapping[str, int], ids: Sequence[str | None]
+) -> dict[str, bytes]:
+    """The files of a folder of photos with one subfolder per class.
+
+    Args:
+        several: Photos by id.
+        classes: The index of the class that a photo shows, by id; -1 to leave it out.
+        ids: WordNet ids of the model's classes.
+
+    Returns:
+        The contents by name; a photo is recognised by its content, so that no name of a reader's is needed.
+    """
+    return {
+        f"{PHOTOS}/{ids[classes[id]]}/{id}": photo.data
+        for id, photo in several.items()
+        if classes.get(id, -1) >= 0
+    }
 
 
 def _lines(ctx: Context) -> str:

@@ -95,7 +95,8 @@ def panel(
     label: str | None = None,
     show: Callable[[jobs.Job], None] | None = None,
     growing: bool = False,
-    files: Mapping[str, str] | None = None,
+    files: Mapping[str, str | bytes] | None = None,
+    brief: Sequence[str] = (),
 ) -> None:
     """A button that starts a job, and the list of all jobs of its kind.
 
@@ -108,6 +109,7 @@ def panel(
         show: Draws a job's results below its line; called by the fragment.
         growing: Whether to draw partial results too, at every check.
         files: As for `cfviz.jobs.start`.
+        brief: As for `cfviz.jobs.start`.
     """
     st.button(
         label or ctx.t("jobs.start"),
@@ -116,7 +118,7 @@ def panel(
         key=f"jobs.start.{kind}",
         disabled=command is None,
         on_click=_begin,
-        args=(kind, tuple(command or ()), result, files),
+        args=(kind, tuple(command or ()), result, files, brief),
     )
     if refused := st.session_state.pop(f"jobs.refused.{kind}", None):
         st.error(ctx.t("jobs.refused", reason=plain(refused)), icon=":material/error:")
@@ -127,9 +129,15 @@ def panel(
     st.fragment(_list, run_every=EVERY if running else None)(ctx, kind, running, show, growing)
 
 
-def _begin(kind: str, command: Sequence[str], result: str, files: Mapping[str, str] | None) -> None:
+def _begin(
+    kind: str,
+    command: Sequence[str],
+    result: str,
+    files: Mapping[str, str | bytes] | None,
+    brief: Sequence[str],
+) -> None:
     try:
-        jobs.start(kind, command, result, files, reader.browser())
+        jobs.start(kind, command, result, files, reader.browser(), brief)
     except (ValueError, OSError) as error:
         st.session_state[f"jobs.refused.{kind}"] = str(error)
 
@@ -172,7 +180,7 @@ def _line(ctx: Context, job: jobs.Job) -> None:
                 ctx.t("jobs.cancel"), icon=":material/stop:", key=f"jobs.cancel.{job.kind}.{job.id}",
                 on_click=_cancel, args=(job,), width="stretch",
             )  # fmt: skip
-        elif job.state in jobs.RESUMABLE and st.button(
+        elif job.resumable and st.button(
             ctx.t("jobs.resume"), icon=":material/resume:", key=f"jobs.resume.{job.kind}.{job.id}",
             on_click=_resume, args=(job,), width="stretch",
         ):  # fmt: skip
