@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import secrets
 from types import SimpleNamespace
 
 import pytest
@@ -80,6 +81,8 @@ def session(monkeypatch: pytest.MonkeyPatch) -> dict[str, object]:
     state: dict[str, object] = {}
     monkeypatch.setattr(photos, "st", SimpleNamespace(session_state=state))
     monkeypatch.setattr(photos, "change", lambda **values: state.update(values))
+    browser = secrets.token_hex()  # each test is another reader
+    monkeypatch.setattr(photos.reader, "browser", lambda: browser)
     return state
 
 
