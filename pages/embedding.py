@@ -15,7 +15,7 @@ figure.show_embedding(ctx, subject)
 trace = subject.trace
 at_once = bool(trace.labels) and trace.weights.predicts and quick(subject.model, trace.size)
 figure.show_summary(ctx, subject, ablation.costs(subject) if at_once else None)
-section(ctx, "knock", ablation.show_ablation, ctx, subject, params=("way",))
+section(ctx, "knock", ablation.show_ablation, ctx, subject, params=("way", "class"))
 section(ctx, "reads", ablation.show_reads, ctx, subject)
 section(ctx, "filters", filters.show_filters, ctx, subject)
 section(ctx, "patches", filters.show_patches, ctx, subject)
