@@ -163,7 +163,6 @@ export class Figure {
 
   /** Say how far the numbers shown are from the model's own, and why in a tooltip. */
   showPrecision() {
-    this.ui.fine.title = this.t.fine_help;
     const attention = this.stages.some((s) => s.heads > 0);
     const error = (100 * this.header.error).toPrecision(2);
     say(this.ui.fine, attention ? fill(this.t.fine, { error }) : "");

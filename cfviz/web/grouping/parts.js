@@ -23,7 +23,7 @@ export function times(x) {
   return x >= 99.5 ? whole(x) : x >= 9.95 ? x.toFixed(0) : String(Number(x.toFixed(1)));
 }
 
-/** One figure: title, a sentence that says what to look at, a body, and a row of downloads; all but the first close. */
+/** One figure: title, a sentence on what to look at, a body, a row of downloads; all but the first close. */
 export class Plate {
   constructor(name, t, parts, app = null) {
     Object.assign(this, { name, t, parts });
