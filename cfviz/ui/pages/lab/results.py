@@ -102,11 +102,12 @@ def _controls(experiment: Experiment) -> None:
     """The choice of what colours and ranking show, and of the other photo, if one is needed, in a row."""
     with st.container(key="lab-controls", horizontal=True, vertical_alignment="bottom", gap="medium"):
         _choices(experiment)
-        st.page_link(
-            "pages/study.py", label=experiment.ctx.t("lab.study"), icon=":material/stacks:", width="content",
-            query_params=experiment.ctx.settings.query() | {"do": to_url(experiment.active)},
-            disabled=not experiment.active, help=experiment.ctx.t("lab.study_help"),
-        )  # fmt: skip
+        if experiment.active:
+            st.page_link(
+                "pages/study.py", label=experiment.ctx.t("lab.study"), icon=":material/stacks:",
+                query_params=experiment.ctx.settings.query() | {"do": to_url(experiment.active)},
+                help=experiment.ctx.t("lab.study_help"), width="content",
+            )  # fmt: skip
 
 
 def _choices(experiment: Experiment) -> None:
