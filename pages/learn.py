@@ -3,6 +3,6 @@
 from __future__ import annotations
 
 from cfviz.ui import start
-from cfviz.ui.pages.learn.page import show_lessons
+from cfviz.ui.pages.learn.page import show_lessons, turn
 
-show_lessons(start("learn"))
+show_lessons(start("learn", turn))

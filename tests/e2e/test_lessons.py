@@ -128,7 +128,7 @@ def test_a_lesson_fills_the_screen_and_its_sandbox_links_back(app: Any, open_pag
     page.keyboard.press("PageDown")
     page.wait_for_function("() => location.search.includes('step=4')", timeout=30_000)
     page.get_by_role("button", name="Leave full screen").click()
-    page.wait_for_function("() => !document.fullscreenElement && location.search.includes('present=0')")
+    page.wait_for_function("() => !document.fullscreenElement && !location.search.includes('present')")
     rest(page)
     page.get_by_text("Explore freely: Grouping tokens").click()
     page.wait_for_url("**/grouping?*", timeout=30_000)

@@ -1,4 +1,4 @@
-"""The tools beside the title: what photos are drawn from."""
+"""The tools beside the title: what photos are drawn from, and the whole screen for a presenter."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from playwright.sync_api import expect
 
 from cfviz.words import translator
 from tests.conftest import App, settle, soon
@@ -36,3 +37,48 @@ def test_photos_are_drawn_from_the_original_or_from_the_input(app: App, open_pag
     soon(page, lambda: page.evaluate(DRAWN), 224)
     page.get_by_role("button", name=t("common.view_input")).click()
     soon(page, lambda: page.evaluate(DRAWN), 3 * 224)
+
+
+OUTSIDE = """() => {
+  const main = document.querySelector('[data-testid="stMain"]');
+  const wide = [...document.querySelectorAll("[data-cf-figure]")].filter((one) => {
+    const box = one.getBoundingClientRect();
+    return box.left < 0 || box.right > innerWidth || box.width < innerWidth / 2;
+  });
+  return [main.scrollWidth - main.clientWidth, wide.length];
+}"""
+
+
+def press(page: Any, key: str) -> None:
+    """Press a key once the page hears it."""
+    page.get_by_role("button", name=translator("en")("common.view_leave")).wait_for()
+    settle(page)
+    if key:
+        page.keyboard.press(key)
+
+
+def test_a_presenter_turns_the_pages_and_nothing_is_cut(app: App, open_page: Open) -> None:
+    page, t = open_page(app.url(lang="en", size=160), width=1280, height=720), translator("en")
+    page.get_by_role("button", name=t("common.view_full"), exact=True).click()
+    page.wait_for_function("document.fullscreenElement && location.search.includes('present=1')")
+    page.locator(".whole .stage").nth(3).wait_for()
+    expect(page.get_by_test_id("stSidebar")).to_be_hidden()
+    expect(page.get_by_text(t("home.lede"))).to_be_hidden()
+    size = page.evaluate("parseFloat(getComputedStyle(document.documentElement).fontSize)")
+    assert size >= 18
+    press(page, "PageDown")
+    page.get_by_role("heading", level=1, name=t("learn.title")).wait_for()
+    press(page, "PageDown")
+    page.wait_for_url("**step=2**")
+    page.goto(page.url.replace("/learn?", "/predict?"))  # past the other steps
+    for key, name in (("", "predict"), ("PageDown", "grouping"), ("PageDown", "attention")):
+        press(page, key)
+        page.get_by_role("heading", level=1, name=t(f"{name}.title")).wait_for()
+        settle(page)
+        assert "present=1" in page.url
+        assert page.evaluate(OUTSIDE) == [0, 0], name
+    press(page, "PageUp")
+    page.get_by_role("heading", level=1, name=t("grouping.title")).wait_for()
+    press(page, "Escape")
+    page.wait_for_function("!location.search.includes('present')")
+    expect(page.get_by_test_id("stSidebar")).to_be_visible()

@@ -19,7 +19,7 @@ from cfviz.models.interventions.language import FILLS
 from . import log
 
 __all__ = [
-    "ANSWER", "ATTENTION", "BIAS", "BIAS_ANSWER", "COMPARE", "CROP", "DESK_ASKED", "EMBEDDING", "LAB",
+    "ANSWER", "ATTENTION", "BIAS", "BIAS_ANSWER", "COMPARE", "CROP", "EMBEDDING", "LAB",
     "PICTURE", "STORED", "VIEW_ASKED", "WHOLE", "Form", "accepted", "row_picked",
 ]  # fmt: skip
 
@@ -179,5 +179,4 @@ WHOLE = Form(
 CROP = Form({"x": share, "y": share})  # its centre, from the left and from the top
 PICTURE = Form(text(200))  # a photo's id
 STORED = Form(text(LONGEST))  # a student's progress
-DESK_ASKED = Form(one_of("full", "leave", "next", "back"))
-VIEW_ASKED = Form(one_of("photo", "input"))
+VIEW_ASKED = Form(one_of("photo", "input", "full", "leave", "next", "back"))

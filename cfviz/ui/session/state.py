@@ -21,7 +21,7 @@ from cfviz.words import LANGUAGES
 
 DEFAULT_MODEL = "crossformer_nano"
 DEFAULT_PHOTO = "berlin-cathedral"
-SHARED = ("model", "photo", "size", "mode", "centre", "lda", "dtype", "lang", "pixels")
+SHARED = ("model", "photo", "size", "mode", "centre", "lda", "dtype", "lang", "pixels", "present")
 PIXELS = ("photo", "input")  # what figures draw a photo from: the original, or what the model gets of it
 AS_TRAINED = "as trained"  # long distance attention in the form that the weights need
 OWN = "own-"  # one of the reader's own photos: a link can name it but not carry it
@@ -47,6 +47,7 @@ class Settings:
         centre: Where the chosen photo is cropped; other photos are cropped in the middle.
         lda: Form of long distance attention, "regions" or "whole" once the reader has chosen one.
         pixels: One of `PIXELS`.
+        present: Whether the page fills the screen, for a projector: larger type, the figure only.
     """
 
     model: str = DEFAULT_MODEL
@@ -59,6 +60,7 @@ class Settings:
     mode: str = "crop"
     centre: Centre = CENTRE
     pixels: str = "photo"
+    present: bool = False
 
     def query(self) -> dict[str, str]:
         """The parameters of a link, without the device (it depends on the machine) and usual values."""
@@ -71,6 +73,7 @@ class Settings:
             "mode": (self.mode, "crop"),
             "centre": (centre_code(self.centre), centre_code(CENTRE)),
             "pixels": (self.pixels, "photo"),
+            "present": (str(int(self.present)), "0"),
         }
         return query | {name: value for name, (value, usual) in more.items() if value != usual}
 
@@ -130,6 +133,7 @@ def read(
         "dtype": _one_of(DTYPES),
         "lang": _one_of(LANGUAGES),
         "pixels": _one_of(PIXELS),
+        "present": lambda text: _one_of(("0", "1"))(text) == "1",
     }
     for name in SHARED:
         if name not in query:
@@ -195,7 +199,7 @@ def drawn(page: str, settings: Settings) -> None:
 
 def _computed(settings: Settings) -> Settings:
     """The settings that results depend on."""
-    return replace(settings, lang="", pixels="")
+    return replace(settings, lang="", pixels="", present=False)
 
 
 def redraw() -> None:

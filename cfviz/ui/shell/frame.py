@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from typing import Any
 
 import streamlit as st
@@ -15,6 +16,7 @@ from . import view
 
 ICON = str(bundled("icon.svg"))
 CSS = web.text("shell/style.css")
+PRESENT = web.text("shell/present.css")
 
 # group -> pages in reading order; only those whose file exists are linked
 NAVIGATION = {
@@ -91,7 +93,8 @@ def style(ctx: Context, hide_stale: bool = False) -> Any:
         "warn": ctx.theme.warn,
     }
     variables += "".join(f"--cf-{name}: {colour};" for name, colour in colours.items())
-    st.html(f"<style>:root {{ {variables} }} {CSS} {HIDE_STALE if hide_stale else ''}</style>")
+    more = (HIDE_STALE if hide_stale else "") + (PRESENT if ctx.settings.present else "")
+    st.html(f"<style>:root {{ {variables} }} {CSS} {more}</style>")
     unseen = st.container(key="cf-document")
     with unseen:
         data = {"lang": ctx.lang, "theme": ctx.theme.name}
@@ -99,17 +102,28 @@ def style(ctx: Context, hide_stale: bool = False) -> Any:
     return unseen
 
 
-def header(ctx: Context) -> None:
-    """The title and, below it, one sentence on what the page is for."""
+def header(ctx: Context, turn: Callable[[Context, int], bool] | None) -> None:
+    """The title with the tools beside it and, below, one sentence on what the page is for.
+
+    Args:
+        ctx: The page.
+        turn: Goes on to the next step (1) or back (-1) of a page, if there is one; returns whether there is.
+    """
     back = ctx.get("back", "", lambda text: re.fullmatch(r"\d{1,2}\.\d{1,2}", text) is not None)
     if back and ctx.name != "learn":  # the reader came here from a step of a lesson
         lesson, step = back.split(".")
-        st.page_link(
-            script("learn"), label=ctx.t("common.to_lesson", lesson=lesson, step=step),
-            icon=":material/arrow_back:",
-            query_params=ctx.settings.query() | {"lesson": lesson, "step": step},
-        )  # fmt: skip
+        with st.container(key="cf-back"):
+            st.page_link(
+                script("learn"), label=ctx.t("common.to_lesson", lesson=lesson, step=step),
+                icon=":material/arrow_back:",
+                query_params=ctx.settings.query() | {"lesson": lesson, "step": step},
+            )  # fmt: skip
     with st.container(key="cf-head", horizontal=True, vertical_alignment="center", gap="small"):
         st.title(ctx.t(f"{ctx.name}.title"), anchor=False)
-        view.show_tools(ctx)
+        pages = [page for group in NAVIGATION.values() for page in group if exists(page)]
+        at = pages.index(ctx.name)
+        by = view.show_tools(ctx, (at + 1, len(pages)), steps=turn is not None)
     st.markdown(f'<p class="cf-lede">{ctx.t(f"{ctx.name}.lede")}</p>', unsafe_allow_html=True)
+    turned = bool(by and turn and turn(ctx, by))
+    if by and not turned and 0 <= (to := at + by) < len(pages):
+        st.switch_page(script(pages[to]), query_params=ctx.settings.query())

@@ -9,6 +9,7 @@ st.write(ctx.t("attention.look"))
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from html import escape
 
@@ -31,12 +32,14 @@ WITHOUT_MODEL = ("grouping",)  # pages without a model, so without a notice abou
 AT_ONCE = (*WITHOUT_MODEL, "study")  # pages that compute nothing before they are drawn
 
 
-def start(name: str) -> Context:
+def start(name: str, turn: Callable[[Context, int], bool] | None = None) -> Context:
     """Begin a page: settings from link and session, title, navigation, sidebar.
 
     Args:
         name: The page's name: "home" for `app.py`, else the file's name in `pages/` without `.py`. Its
             translations are in `<name>.json`, with at least `title` and `lede`.
+        turn: Goes on to the next step (1) or back (-1) of a page that has steps, if there is one, and returns
+            whether there is; otherwise a presenter's keys turn the pages.
     """
     door.guard()
     base = state.Settings(lang=preferred(st.context.locale), device=pick_device())
@@ -54,7 +57,7 @@ def start(name: str) -> Context:
     with st.sidebar:
         frame.navigation(ctx)
         sidebar(ctx)
-    frame.header(ctx)
+    frame.header(ctx, turn)
     for note in notes:
         st.info(t(note.key, **plain_fields(note.fields)), icon=":material/link_off:")
     ctx.banner = st.container()

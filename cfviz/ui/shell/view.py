@@ -1,4 +1,4 @@
-"""How the page is shown: the photo's own pixels or those of the input, and the language; above every page."""
+"""How a page is shown: from the photo's own pixels or the input's, on the whole screen, in which language."""
 
 from __future__ import annotations
 
@@ -21,20 +21,47 @@ from cfviz.words import LANGUAGES, Translator
 
 NAME = "view"
 WITHOUT_PHOTO = ("grouping", "study")
+TURNS = {"next": 1, "back": -1}
+WORDS = ("label", "input", "input_help", "full", "full_help", "leave")
 
 
-def show_tools(ctx: Context) -> None:
-    """The buttons beside the title, and the switch between the languages."""
+def show_tools(ctx: Context, place: tuple[int, int], steps: bool) -> int:
+    """The buttons beside the title, and the switch between the languages.
+
+    Args:
+        ctx: The page.
+        place: The page's number from 1, and how many there are.
+        steps: Whether the page has steps, which a presenter turns first.
+
+    Returns:
+        1 if the next step or page was asked for, -1 if the one before, else 0.
+    """
 
     def adopt() -> None:
         asked = committed(NAME, forms.VIEW_ASKED, "asked")
         if asked in state.PIXELS:
             state.change(pixels=asked)
+        elif asked in ("full", "leave"):
+            state.change(present=asked == "full")
 
-    words = {name: ctx.t(f"common.view_{name}") for name in ("label", "input", "input_help")}
-    data = {"input": ctx.settings.pixels == "input", "photo": ctx.name not in WITHOUT_PHOTO, "words": words}
+    n, of = place
+    data = {
+        "input": ctx.settings.pixels == "input",
+        "photo": ctx.name not in WITHOUT_PHOTO,
+        "present": ctx.settings.present,
+        "back": steps or n > 1,
+        "next": steps or n < of,
+        "words": _words(ctx, "step" if steps else "page") | {"place": "" if steps else f"{n} / {of}"},
+    }
     _tools()(key=NAME, data=data, on_asked_change=adopt, height="content", width="content")
-    _language(ctx.settings.lang, ctx.t)
+    if not ctx.settings.present:
+        _language(ctx.settings.lang, ctx.t)
+    return TURNS.get(committed(NAME, forms.VIEW_ASKED, "asked"), 0)
+
+
+def _words(ctx: Context, what: str) -> dict[str, str]:
+    words = {name: ctx.t(f"common.view_{name}") for name in WORDS}
+    return words | {name: ctx.t(f"common.view_{name}_{what}") for name in ("back", "next", "keys")}
 
 
 @lru_cache(maxsize=1)

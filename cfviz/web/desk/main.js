@@ -1,9 +1,8 @@
-// Progress is kept in the student's browser; a button fills the screen; a presenter's keys turn the pages.
+// Progress is kept in the student's browser; a new step is scrolled into view.
 
 import { onPage } from "../shared/mount.js";
 
-export default onPage("desk", open, (desk, { setStateValue, setTriggerValue }) => {
-  desk.request = (what) => setTriggerValue("asked", what);
+export default onPage("desk", open, (desk, { setStateValue }) => {
   keep(desk, desk.data, (text) => setStateValue("stored", text));
 });
 
@@ -34,39 +33,11 @@ function keep(desk, { store, save }, report) {
 }
 
 function open(box, first) {
-  const button = document.createElement("button");
-  button.type = "button";
-  box.replaceChildren(button);
-  const desk = { root: button };
+  const desk = { root: box };
   desk.load = (data) => {
     if (desk.data && desk.data.at !== data.at) above();
     if (desk.data?.at === data.at && desk.data.open && !data.open) onward();
     desk.data = data;
-    button.textContent = data.present ? data.words.leave : data.words.full;
-  };
-  button.addEventListener("click", () => {
-    const page = document.documentElement;
-    if (desk.data.present) {
-      if (document.fullscreenElement) document.exitFullscreen();
-      desk.request("leave");
-    } else {
-      // Where the browser refuses, the large type without frames remains.
-      page.requestFullscreen?.().catch(() => {});
-      desk.request("full");
-    }
-  });
-  const changed = () => desk.data.present && !document.fullscreenElement && desk.request("leave");
-  const turn = (event) => {
-    const what = { PageDown: "next", PageUp: "back" }[event.key];
-    if (!what || !desk.data.present) return;
-    event.preventDefault();
-    desk.request(what);
-  };
-  document.addEventListener("fullscreenchange", changed);
-  document.addEventListener("keydown", turn);
-  desk.close = () => {
-    document.removeEventListener("fullscreenchange", changed);
-    document.removeEventListener("keydown", turn);
   };
   desk.load(first);
   return desk;

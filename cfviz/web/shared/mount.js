@@ -1,5 +1,13 @@
 // Where a figure meets Streamlit: made once, told of each new message, closed at the end.
 
+const WIDGETS = ["crop-host", "desk", "picker-host", "view"]; // beside the figures
+
+/** Mark the place of a figure on the page: a presenter shows the figure only. */
+function whole(box) {
+  const outside = box.getRootNode().host ?? box;
+  outside.closest('[data-testid="stElementContainer"]')?.setAttribute("data-cf-figure", "");
+}
+
 /**
  * The function that Streamlit calls at each run of a figure's component.
  *
@@ -16,6 +24,7 @@ export function onPage(host, make, run) {
   return (streamlit) => {
     const { parentElement, data, setStateValue } = streamlit;
     const box = parentElement.querySelector(`.${host}`) ?? parentElement;
+    if (!WIDGETS.includes(host)) whole(box);
     const commit = (state) => setStateValue("commit", state);
     let figure = shown.get(box);
     if (figure?.root.isConnected) {

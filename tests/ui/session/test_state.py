@@ -54,7 +54,7 @@ def test_shown_code_names_the_size_and_what_is_unusual_about_the_fitting() -> No
 
 def test_a_link_holds_neutral_codes_only() -> None:
     query = Settings(lang="zh-Hant", dtype="bfloat16", lda="whole", mode="pad", centre=(0, 1))
-    query = replace(query, pixels="input").query()
+    query = replace(query, pixels="input", present=True).query()
     assert set(query) == set(SHARED)
     assert all(value.isascii() for value in query.values())
 
@@ -78,6 +78,7 @@ def test_a_link_holds_neutral_codes_only() -> None:
         ("dtype", "int8", "errors.link.dtype"),
         ("lda", "global", "errors.link.lda"),
         ("pixels", "sharp", "errors.link.pixels"),
+        ("present", "yes", "errors.link.present"),
         ("lda", AS_TRAINED, "errors.link.lda"),
         ("lang", "<script>", "errors.link.lang"),
     ],

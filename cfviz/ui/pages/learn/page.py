@@ -61,9 +61,7 @@ def _choose_room(ctx: Context) -> str:
 @st.fragment
 def _body(ctx: Context, course: Course) -> None:
     at = step_from_link(ctx, course)
-    present = ctx.get("present", 0, (0, 1)) == 1
-    st.html(f"<style>{_present_style() if present else ''}</style>")
-    _top(ctx, course, at, present)
+    _top(ctx, course, at)
     with st.container(key="cf-lesson"):
         try:
             with st.spinner(ctx.t("learn.wait"), show_time=False):
@@ -100,11 +98,6 @@ def _sheet() -> str:
     return web.text(f"desk/{CSS}")
 
 
-@st.cache_resource(show_spinner=False)
-def _present_style() -> str:
-    return ":root { --cf-present: 1; }" + web.text("desk/present.css")
-
-
 # ---------------------------------------------------------------- the place and the subject
 
 
@@ -115,8 +108,22 @@ def step_from_link(ctx: Context, course: Course) -> tuple[int, int]:
 
 
 def open_step(ctx: Context, lesson: int, step: int) -> None:
-    """Open a step, from a callback."""
+    """Open a step, from a callback or before the page is drawn."""
     ctx.put(lesson=lesson, step=step)
+
+
+def turn(ctx: Context, by: int) -> bool:
+    """Open the step after this one (1) or before it (-1), if there is one; returns whether there is."""
+    if ctx.get("room", ROOMS[0], ROOMS) != "lessons":
+        return False
+    try:
+        course = load_lessons()
+    except ValueError:
+        return False  # the page itself says what is wrong with the lessons
+    to = _beside(course, step_from_link(ctx, course), by)
+    if to:
+        open_step(ctx, *to)
+    return to is not None
 
 
 def photo_key(ctx: Context) -> str:
@@ -141,9 +148,10 @@ def step_state(ctx: Context, course: Course, at: tuple[int, int]) -> StepState:
     question = QUESTION_KINDS[step.ask].make(about, step.state, step.after)
     picked = given.get(key) or accepted(question, _picked(id, about_key))
     words = {name: ctx.t(f"learn.map_{name}") for name in ("label", "on", "off")}  # the browser fills them in
-    big = ctx.get("present", 0, (0, 1)) == 1
     heard = partial(keep_picks, about_key)
-    return StepState(step, about, question, picked, key not in given, id, about_key, words, heard, big)
+    return StepState(
+        step, about, question, picked, key not in given, id, about_key, words, heard, ctx.settings.present
+    )
 
 
 def answer_key(ctx: Context, at: tuple[int, int]) -> str:
@@ -187,8 +195,8 @@ def ask_again(key: str) -> None:
 # ---------------------------------------------------------------- the top row
 
 
-def _top(ctx: Context, course: Course, at: tuple[int, int], present: bool) -> None:
-    """The lesson, the step, the progress and the full-screen button."""
+def _top(ctx: Context, course: Course, at: tuple[int, int]) -> None:
+    """The lesson, the step and the progress."""
     t, lesson = ctx.t, at[0]
     with st.container(key="cf-lessons-top", horizontal=True, vertical_alignment="bottom", gap="small"):
         st.session_state["learn.lesson"] = lesson
@@ -205,18 +213,7 @@ def _top(ctx: Context, course: Course, at: tuple[int, int], present: bool) -> No
         )  # fmt: skip
         with st.popover(_score(ctx, course), icon=":material/trending_up:"):
             _progress(ctx, course)
-
-        def asked() -> None:
-            what = progress.asked()
-            if what in ("full", "leave"):
-                ctx.put(present=int(what == "full"))
-            elif what in ("next", "back"):
-                to = _beside(course, at, 1 if what == "next" else -1)
-                if to:
-                    open_step(ctx, *to)
-
-        words = {"full": t("learn.full"), "leave": t("learn.leave")}
-        progress.desk(course, f"{at[0]}.{at[1]}", answer_key(ctx, at) not in _given(), present, words, asked)
+        progress.desk(course, f"{at[0]}.{at[1]}", answer_key(ctx, at) not in _given())
 
 
 def _sign(course: Course, lesson: int, step: int) -> str:

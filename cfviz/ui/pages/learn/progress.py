@@ -1,13 +1,13 @@
 """A student's progress: kept in the student's own browser, copied to the session, downloadable as a table.
 
 The server stores nothing. The browser's storage is read once when the page opens and written at every answer,
-by the small component in `desk.js`, which also contains the full-screen button.
+by the small component in `web/desk`.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
 
@@ -100,19 +100,13 @@ def reset() -> None:
     st.session_state[_KNOWN] = True
 
 
-def desk(
-    course: Course, at: str, open: bool, present: bool, words: dict[str, str], on: Callable[[], None]
-) -> None:
-    """Mount the component, which reads and writes the browser's storage and can fill the screen.
+def desk(course: Course, at: str, open: bool) -> None:
+    """Mount the component, which reads and writes the browser's storage.
 
     Args:
         course: All lessons.
         at: The step on show; a new one is scrolled into view.
         open: Whether the step's question is open; once it closes, the focus moves to the next button.
-        present: Whether the page is being presented.
-        words: The component's labels: "full", "leave".
-        on: Called when the student enters or leaves full screen or presses a presenter's key; `asked()`
-            returns which.
     """
 
     def adopt() -> None:
@@ -123,15 +117,8 @@ def desk(
             st.session_state[_KNOWN] = True
 
     save = dump(answers(), tests()) if known() else None
-    data = {"store": STORE, "save": save, "at": at, "open": open, "present": present, "words": words}
-    _component()(
-        key=DESK, data=data, on_stored_change=adopt, on_asked_change=on, height="content", width="content"
-    )
-
-
-def asked() -> str | None:
-    """The latest request to the desk: "full", "leave", "next" or "back"."""
-    return committed(DESK, forms.DESK_ASKED, "asked")
+    data = {"store": STORE, "save": save, "at": at, "open": open}
+    _component()(key=DESK, data=data, on_stored_change=adopt, height=1)
 
 
 def table(course: Course, lang: str) -> bytes:
@@ -146,9 +133,4 @@ def table(course: Course, lang: str) -> bytes:
 
 @lru_cache(maxsize=1)
 def _component() -> Any:
-    return st.components.v2.component(
-        "cfviz_desk",
-        html='<div class="desk"></div>',
-        css=web.text("desk/desk.css"),
-        js=web.script("desk/main.js"),
-    )
+    return st.components.v2.component("cfviz_desk", js=web.script("desk/main.js"))

@@ -63,7 +63,7 @@ def show_selftest(ctx: Context, course: Course) -> None:
 def _body(ctx: Context, course: Course, model: CrossFormer) -> None:
     t, name = ctx.t, set_name(ctx)
     with st.container(key="cf-desk-quiet"):
-        progress.desk(course, "test", True, False, {"full": "", "leave": ""}, lambda: None)
+        progress.desk(course, "test", True)
     if not progress.known():
         st.caption(t("learn.wait"))
         return
