@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from cfviz.ui import section, start
 from cfviz.ui.figures.position_bias import subject_of
-from cfviz.ui.pages.position_bias import ablation, accuracy, answer, own_photos, surfaces
+from cfviz.ui.pages.position_bias import ablation, accuracy, answer, learning, own_photos, surfaces
 
 ctx = start("position_bias")
 subject = subject_of(ctx)
@@ -13,6 +13,7 @@ surfaces.show_figure(ctx, subject, "surfaces")
 surfaces.show_summary(ctx, subject, verdict)
 section(ctx, "made", surfaces.show_figure, ctx, subject, "made")
 section(ctx, "resized", surfaces.show_figure, ctx, subject, "resized", params=("Gh", "Gw", "less", "large"))
+section(ctx, "learning", learning.show_learning, ctx)
 section(ctx, "answer", answer.show_answers, ctx, subject, params=answer.PARAMS)
 section(ctx, "sizes", accuracy.show_accuracy, ctx, subject, verdict, params=accuracy.PARAMS)
 section(ctx, "job", own_photos.show_own_photos, ctx, subject)

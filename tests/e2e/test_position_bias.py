@@ -17,10 +17,12 @@ from cfviz.figures.live.logits import bias_by_offset
 from cfviz.figures.live.position_bias import PARTS, pack
 from cfviz.figures.live.position_bias_answer import Card
 from cfviz.figures.live.position_bias_answer import pack as pack_answer
+from cfviz.figures.live.position_bias_learning import LearningBlock
+from cfviz.figures.live.position_bias_learning import pack as pack_learning
 from cfviz.geometry import Grouping
 from cfviz.hooks import edit
 from cfviz.measured import block_bias
-from cfviz.models.probes.position_bias import bias_table, edits, regrouped
+from cfviz.models.probes.position_bias import bias_table, edits, regrouped, table_of
 from cfviz.options import TABLE_METHODS
 from cfviz.run import forward
 from cfviz.web import POSITION_BIAS
@@ -224,3 +226,59 @@ def test_attention_in_the_browser_is_the_models(
     page.get_by_text("Query pinned at row 0, column 0").wait_for()
     page.close()
     assert not errors, json.dumps(errors)
+
+
+def test_biases_are_played_as_they_learned(browser: Any, tiny_model: Any, tmp_path: Path) -> None:
+    """Each record is computed in the browser from 16-bit weights: the values are those of the model."""
+    models = [tiny_model(seed, embed_dim=64, group_size=3) for seed in range(4)]
+    name = "layers.1.blocks.0.attn.pos."
+    half = {
+        key.removeprefix(name): np.stack([m.state_dict()[key].numpy() for m in models]).astype(np.float16)
+        for key in models[0].state_dict()
+        if key.startswith(name)
+    }
+    blocks = [LearningBlock(1, 0, "sda", 3, half)]
+    data = pack_learning(blocks, [0, 25, 50, 75], [(25, 0.125), (75, 0.5)], strings=WORDS)
+    page, errors = shown(browser, tmp_path, data)
+    pos = models[0].stages[1].block_list[0].attn.pos
+    for i in range(4):
+        state = {key: torch.from_numpy(value[i]).float() for key, value in half.items()}
+        pos.load_state_dict(state)
+        wanted = table_of(pos, 3).numpy().T
+        got = page.evaluate(f"document.querySelector('.pb').figure.blocks[0].at({i}).map((v) => [...v])")
+        assert np.allclose(got, wanted - wanted.mean(axis=1, keepdims=True), atol=2e-6)
+    frame = "document.querySelector('.pb').figure.state.frame"
+    assert page.evaluate(frame) == 3  # it begins with what was learned
+    page.get_by_role("slider").focus()
+    page.keyboard.press("Home")
+    page.wait_for_function(f"{frame} === 0")
+    assert page.get_by_text(WORDS["learning_unknown"]).is_visible()
+    page.keyboard.press("ArrowRight")
+    page.get_by_text("12.5").first.wait_for()
+    assert page.get_by_role("slider").get_attribute("aria-valuetext") == "Step 25 of 75"
+    page.get_by_role("button", name=WORDS["play"], exact=True).click()
+    page.wait_for_function(f"{frame} === 3")
+    page.get_by_role("button", name=WORDS["play"], exact=True).wait_for()  # it has stopped by itself
+    thumbs = page.locator(".pb-all .pb-thumb")
+    thumbs.nth(1).click()
+    page.wait_for_function("document.querySelectorAll('.pb-all .pb-thumb')[1].ariaPressed === 'true'")
+    taken(page)
+    assert errors == []
+
+
+def test_who_wants_no_motion_goes_on_by_one_record(browser: Any, tiny_model: Any, tmp_path: Path) -> None:
+    state = tiny_model(embed_dim=64, group_size=3).stages[1].block_list[0].attn.pos.state_dict()
+    half = {key: np.stack([value.numpy()] * 3).astype(np.float16) for key, value in state.items()}
+    data = pack_learning([LearningBlock(1, 0, "sda", 3, half)], [0, 1, 2], [], strings=WORDS)
+    file = tmp_path / "figure.html"
+    file.write_text(
+        f'<main><div class="{POSITION_BIAS.host}"></div></main>{POSITION_BIAS.alone(data)}', "utf-8"
+    )
+    context = browser.new_context(reduced_motion="reduce")
+    page = context.new_page()
+    page.goto(file.as_uri())
+    page.wait_for_selector(".pb[data-ready]")
+    for frame in (0, 1, 2):
+        page.get_by_role("button", name=WORDS["learning_next"], exact=True).click()
+        assert page.evaluate("document.querySelector('.pb').figure.state.frame") == frame
+    context.close()

@@ -167,7 +167,7 @@ export class Solid {
 
   draw(values, Gh, Gw, top, look, width) {
     const ratio = Math.min(2, window.devicePixelRatio || 1);
-    const [w, h] = [Math.round(width * ratio), Math.round(width * 0.72 * ratio)];
+    const [w, h] = [Math.round(width * ratio), Math.round(width * 0.82 * ratio)];
     if (this.canvas.width !== w || this.canvas.height !== h) [this.canvas.width, this.canvas.height] = [w, h];
     this.canvas.style.width = `${w / ratio}px`;
     Object.assign(this, { values, Gh, Gw, top, look, ratio });
@@ -186,7 +186,7 @@ export class Solid {
     const size = canvas.width * 0.31;
     return [
       canvas.width / 2 + size * u,
-      canvas.height * 0.53 + size * (v * Math.sin(this.pitch) - y * 0.62 * Math.cos(this.pitch)),
+      canvas.height / 2 + size * (v * Math.sin(this.pitch) - y * 0.62 * Math.cos(this.pitch)),
       v,
     ];
   }

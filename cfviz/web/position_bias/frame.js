@@ -1,8 +1,10 @@
 // What all figures of this page share: the message, the theme's colours, when to draw, and files to save.
 
-import { Choice, el, save, words } from "../shared/markup.js";
+import { Choice, el, save, say, words } from "../shared/markup.js";
+import { signed } from "../shared/maths.js";
 import { themeAround } from "../shared/paint.js";
 import { decode } from "../shared/payload.js";
+import { fill } from "../shared/text.js";
 
 export class Frame {
   constructor(parent, message, commit) {
@@ -106,6 +108,23 @@ export class Frame {
     return { root: el("div.legend", {}, low, ramp, high), low, high };
   }
 
+  blockName(block) {
+    return fill(this.t.block_name, { s: block.s + 1, b: block.b + 1, kind: block.kind.toUpperCase() });
+  }
+
+  legend() {
+    const { root, low, high } = this.ramp("diverging");
+    return { root, low, high, say: (top) => (say(low, fine(-top)), say(high, fine(top))) };
+  }
+
+  keyWords({ down, right }) {
+    const rows = down ? fill(down > 0 ? this.t.below : this.t.above, { n: Math.abs(down) }) : this.t.same_row;
+    const cols = right
+      ? fill(right > 0 ? this.t.to_right : this.t.to_left, { n: Math.abs(right) })
+      : this.t.same_col;
+    return down || right ? fill(this.t.key_at, { rows, cols }) : this.t.key_self;
+  }
+
   // ---- files to take away ------------------------------------------------------------------------------
 
   /** Three plain buttons: the figure as PNG and SVG, its numbers as CSV. */
@@ -145,6 +164,16 @@ export class Frame {
       .join("\r\n");
     save(`${this.fileName()}.csv`, new Blob(["\ufeff", text, "\r\n"], { type: "text/csv" }));
   }
+}
+
+/** A range as text, with as many digits as it needs: "0.00025", "1.3". */
+export function span(x) {
+  return x === 0 || x >= 0.001 ? String(Number(x.toPrecision(3))) : x.toFixed(1 - Math.floor(Math.log10(x)));
+}
+
+/** A number with its sign, however small: "+0.27", "−0.000026". */
+export function fine(x) {
+  return Math.abs(x) >= 0.001 || x === 0 ? signed(x) : `${x < 0 ? "−" : "+"}${span(Math.abs(x))}`;
 }
 
 /** A colour scale and its two ends, for a saved picture. */

@@ -1,14 +1,21 @@
-// Where the four figures meet Streamlit; the message says which one it is for.
+// Where the figures meet Streamlit; the message says which one it is for.
 
 import { driven } from "../shared/markup.js";
 import { onPage } from "../shared/mount.js";
 import { decode } from "../shared/payload.js";
 import { AnswerPart } from "./answer.js";
+import { LearningPart } from "./learning.js";
 import { MadePart } from "./made.js";
 import { ResizedPart } from "./resized.js";
 import { SurfacesPart } from "./surfaces.js";
 
-const PARTS = { surfaces: SurfacesPart, made: MadePart, resized: ResizedPart, answer: AnswerPart };
+const PARTS = {
+  surfaces: SurfacesPart,
+  made: MadePart,
+  resized: ResizedPart,
+  answer: AnswerPart,
+  learning: LearningPart,
+};
 
 export default onPage(
   "pb-host",

@@ -1,8 +1,6 @@
 // What the figures of a bias share: the message, the choice of block, head and offset, and the colours.
 
 import { el, say } from "../shared/markup.js";
-import { signed } from "../shared/maths.js";
-import { fill } from "../shared/text.js";
 import { looks, paintCells } from "./drawing.js";
 import { Frame } from "./frame.js";
 import { Bias } from "./surface_maths.js";
@@ -107,10 +105,6 @@ export class Part extends Frame {
 
   // ---- elements that several figures have --------------------------------------------------------------
 
-  blockName(block) {
-    return fill(this.t.block_name, { s: block.s + 1, b: block.b + 1, kind: block.kind.toUpperCase() });
-  }
-
   blockSelect() {
     return this.select(
       this.t.block,
@@ -139,19 +133,6 @@ export class Part extends Frame {
     );
   }
 
-  legend() {
-    const { root, low, high } = this.ramp("diverging");
-    return { root, low, high, say: (top) => (say(low, fine(-top)), say(high, fine(top))) };
-  }
-
-  keyWords({ down, right }) {
-    const rows = down ? fill(down > 0 ? this.t.below : this.t.above, { n: Math.abs(down) }) : this.t.same_row;
-    const cols = right
-      ? fill(right > 0 ? this.t.to_right : this.t.to_left, { n: Math.abs(right) })
-      : this.t.same_col;
-    return down || right ? fill(this.t.key_at, { rows, cols }) : this.t.key_self;
-  }
-
   fileName() {
     return `cfviz-position-bias-${this.header.part}-${this.block.s + 1}-${this.block.b + 1}-${this.head + 1}`;
   }
@@ -160,16 +141,6 @@ export class Part extends Frame {
 /** Sentences one after the other: with a space between, but none after a Chinese full stop. */
 export function together(...sentences) {
   return sentences.filter(Boolean).reduce((all, one) => (all.endsWith("。") ? all + one : `${all} ${one}`));
-}
-
-/** A range as text, with as many digits as it needs: "0.00025", "1.3". */
-export function span(x) {
-  return x === 0 || x >= 0.001 ? String(Number(x.toPrecision(3))) : x.toFixed(1 - Math.floor(Math.log10(x)));
-}
-
-/** A number with its sign, however small: "+0.27", "−0.000026". */
-export function fine(x) {
-  return Math.abs(x) >= 0.001 || x === 0 ? signed(x) : `${x < 0 ? "−" : "+"}${span(Math.abs(x))}`;
 }
 
 /** A small picture of a surface with a caption; a button if there is something to choose. */

@@ -3,8 +3,8 @@
 import { el, say } from "../shared/markup.js";
 import { fill } from "../shared/text.js";
 import { entryAt, OffsetMap } from "./drawing.js";
-import { legendOf, pasted } from "./frame.js";
-import { fine, FLOOR, Part, span } from "./part.js";
+import { fine, legendOf, pasted, span } from "./frame.js";
+import { FLOOR, Part } from "./part.js";
 import { farthest, nearPairs, summary } from "./surface_maths.js";
 import { SvgPen } from "../shared/pen.js";
 

@@ -5,8 +5,8 @@ import { signed } from "../shared/maths.js";
 import { rove } from "../shared/near.js";
 import { fill } from "../shared/text.js";
 import { entryAt, OffsetMap, Section, Solid } from "./drawing.js";
-import { legendOf, pasted } from "./frame.js";
-import { FAINT, fine, FLOOR, Part, span, Thumb, together } from "./part.js";
+import { fine, legendOf, pasted, span } from "./frame.js";
+import { FAINT, FLOOR, Part, Thumb, together } from "./part.js";
 import { farthest } from "./surface_maths.js";
 import { SvgPen } from "../shared/pen.js";
 
