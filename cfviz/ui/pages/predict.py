@@ -149,7 +149,9 @@ def _card(ctx: Context, trace: Trace) -> str:
     size = as_size(*trace.size)
     tokens = trace.groupings[0][0]
     padded = any(grouping.padded for stage in trace.groupings for grouping in stage)
-    picture = cache.cached_with_trace(trace, "card", lambda: photos.thumbnail(_crop(trace), 240))
+    picture = cache.cached_with_trace(
+        trace, "card", lambda: photos.thumbnail(_crop(trace), 240, square=False)
+    )
     extra = f"<br>{escape(ctx.t('predict.card_padded'))}" if padded else ""
     mark = " cf-card-trained" if size == TRAINED else ""
     return (

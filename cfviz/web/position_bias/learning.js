@@ -345,7 +345,7 @@ export class LearningPart extends Frame {
 
   svg() {
     const { look, block, t, header, state } = this;
-    const pen = new SvgPen(940, 640);
+    const pen = new SvgPen(940, 760);
     pen.rect(0, 0, pen.width, pen.height, look.theme.paper);
     pen.text(20, 28, `${this.blockName(block)} · ${this.facts.textContent}`, {
       size: 13,
@@ -360,6 +360,10 @@ export class LearningPart extends Frame {
     pen.text(460, 508, t.learning_spread, { fill: look.theme.muted });
     const spreads = block.spreads(state.head).map((x, i) => [header.steps[i], x]);
     this.curve(pen, spreads, 460, 512, 400, span);
+    pen.text(20, 656, t.heads, { fill: look.theme.muted });
+    const { thumbs } = this.lines[state.block];
+    const side = Math.min(70, 900 / thumbs.length - 6);
+    thumbs.forEach((thumb, n) => pasted(pen, thumb.canvas, 20 + n * (side + 6), 666, side, side));
     return pen;
   }
 
