@@ -16,12 +16,17 @@ from cfviz.run import class_names, inspect
 from cfviz.ui.pages.learn import progress
 from cfviz.ui.pages.learn.course import FOLDER, QUESTION_KINDS, STATES, Course, load_lessons
 from cfviz.ui.pages.learn.question import Scene, grade
+from cfviz.ui.pages.learn.selftest import TOPICS, Sitting
 from cfviz.words import LANGUAGES
 from tests.fuzz.harness import Case
 from tests.fuzz.mutate import LONGS, Rng, mutated
 
 FILES = ("plan", *LANGUAGES)
 SIZE = 160
+TESTS = {
+    "1": {"before": Sitting("A", "1.abc", 1, (("A", 2), ("49", 3))), "after": Sitting("B", "1.abc", 9)},
+    "class-2": {"after": Sitting("A", "1.abc", 5, (("unsure", 6),) * len(TOPICS))},
+}
 TEXTS = (
     "",
     " ",
@@ -41,7 +46,7 @@ TEXTS = (
 def make(rng: Rng) -> Case:
     """Change one of the three files, as bytes or as data."""
     if rng.random() < 0.15:
-        kept = progress.dump({name: bool(rng.random() < 0.5) for name in _known()}).encode()
+        kept = progress.dump({name: bool(rng.random() < 0.5) for name in _known()}, TESTS).encode()
         data, note = mutated(kept, rng) if rng.random() < 0.5 else _rewritten(kept, rng)
         return Case(data, f"progress: {note}", "progress")
     name = FILES[int(rng.choice(len(FILES), p=(0.7, 0.15, 0.15)))]
@@ -55,6 +60,8 @@ def check(case: Case) -> str:
     if case.extra == "progress":
         read = progress.parse(case.data.decode("utf-8", "replace"), _known())
         assert set(read) <= set(_known())
+        tests = progress.parse_tests(case.data.decode("utf-8", "replace"))
+        assert progress.parse_tests(progress.dump(read, tests)) == tests
         return "progress"
     with tempfile.TemporaryDirectory() as folder:
         for name in FILES:
