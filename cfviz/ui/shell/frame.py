@@ -116,7 +116,7 @@ def header(ctx: Context, turn: Callable[[Context, int], bool] | None) -> None:
             st.page_link(
                 script("learn"), label=ctx.t("common.to_lesson", lesson=lesson, step=step),
                 icon=":material/arrow_back:",
-                query_params=ctx.settings.query() | {"lesson": lesson, "step": step},
+                query_params=ctx.settings.query() | {"room": "lessons", "lesson": lesson, "step": step},
             )  # fmt: skip
     with st.container(key="cf-head", horizontal=True, vertical_alignment="center", gap="small"):
         st.title(ctx.t(f"{ctx.name}.title"), anchor=False)

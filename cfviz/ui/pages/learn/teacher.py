@@ -65,7 +65,7 @@ def show_teacher(ctx: Context, course: Course, scene: Scene, source: str) -> Non
     rows = [f"| {t('teacher.lesson')} | {t('teacher.goal')} |", "| --- | --- |"]
     for n, lesson in enumerate(lessons, 1):
         title, goal = (course.text(ctx.lang, f"{lesson.id}.{part}") for part in ("title", "goal"))
-        rows.append(f"| {n} {title} ({t('teacher.minutes', n=lesson.minutes)}) | {goal} |")
+        rows.append(f"| {n} {title}{t('teacher.minutes', n=lesson.minutes)} | {goal} |")
     st.markdown("\n".join(rows))
     st.subheader(t("teacher.prepare"), anchor=False)
     _photo(ctx)
