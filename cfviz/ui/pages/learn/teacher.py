@@ -149,7 +149,7 @@ def ask_for_photo(ctx: Context) -> None:
         if wanted in photos.own():
             st.info(ctx.t("teacher.have"), icon=":material/photo:")
         elif ctx.settings.photo.startswith(OWN):
-            name = short_name(photo_title(ctx.t, ctx.settings.photo))
+            name = plain(short_name(photo_title(ctx.t, ctx.settings.photo)))
             st.warning(ctx.t("teacher.another", photo=name), icon=":material/photo:")
         else:
             st.info(ctx.t("teacher.bring"), icon=":material/photo:")
