@@ -13,6 +13,7 @@ from cfviz.models.crossformer.origin import WithProvenance
 from cfviz.provenance import Provenance
 
 from .parts.layers import resized
+from .parts.losses import Target, check_targets, retina_losses
 from .parts.masks import MaskHead, paste
 from .parts.pyramid import FeaturePyramid
 from .parts.retina import SCALE, RetinaHead
@@ -189,9 +190,10 @@ class Detector(DenseModel):
                 training mode.
         """
         if self.training:
+            losses = "losses(x, targets)" if isinstance(self, RetinaNet) else "it has no losses"
             raise ValueError(
-                f"{type(self).__name__} is in training mode, and it has no losses: call eval() first, or "
-                "outputs(x) for what the heads return"
+                f"{type(self).__name__} is in training mode ({losses}): call eval() first, or outputs(x) for "
+                "what the heads return"
             )
         H, W = x.shape[-2:] if isinstance(x, torch.Tensor) and x.dim() > 1 else (0, 0)
         results = []
@@ -221,6 +223,26 @@ class RetinaNet(Detector):
         levels = self.neck(maps[1:])
         logits, deltas = self.bbox_head(levels)
         return {"levels": levels, "logits": logits, "deltas": deltas}
+
+    def losses(self, x: torch.Tensor, targets: Sequence[Target]) -> dict[str, torch.Tensor]:
+        """Return what training makes small; the sum of the values is the loss.
+
+        Args:
+            x: (B, 3, H, W), normalised pixels, H and W multiples of 32.
+            targets: For each image `boxes` (n, 4), as x1, y1, x2, y2 in pixels of the input, and `labels`
+                (n,) from 0, in the form of torchvision's detectors.
+
+        Raises:
+            ValueError: If the input is none, or the targets do not fit it.
+        """
+        self._check(x, None)
+        return self.losses_of(self.neck(self.features(x)[1:]), targets)
+
+    def losses_of(self, levels: Sequence[torch.Tensor], targets: Sequence[Target]) -> dict[str, torch.Tensor]:
+        """Return the losses from the pyramid's levels; see `losses`."""
+        check_targets(targets, len(levels[0]), self.num_classes)
+        logits, deltas = self.bbox_head(levels)
+        return retina_losses(logits, deltas, targets, self.bbox_head.anchors, self.num_classes)
 
     def select(self, outputs: dict[str, list[torch.Tensor]], sizes: Sizes) -> list[Detections]:
         """Turn `outputs` into detections.
