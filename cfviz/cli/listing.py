@@ -59,9 +59,13 @@ def _dense(args: argparse.Namespace) -> int:
     rows = [("model", "parameters", *(titles[key] for key in measures), "weights")]
     for name, v in known.items():
         figures = [f"{v.published[key]:.1f}" if key in v.published else "" for key in measures]
-        rows.append((name, f"{v.parameters:.1f} M", *figures, "official" if v.drive else "local file"))
+        rows.append((name, f"{v.parameters:.1f} M", *figures, _weights_of(name)))
     print_table(rows, right=(1, 2, 3))
     return 0
+
+
+def _weights_of(name: str) -> str:
+    return "bundled" if shipped(name) else "official" if DENSE[name].drive else "local file"
 
 
 def _about(name: str, config: dict[str, Any]) -> dict[str, Any]:

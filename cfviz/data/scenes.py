@@ -13,6 +13,10 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image, ImageFilter
 
+from .decode import load_image
+from .labels import wordnet_ids
+from .samples import sample
+
 SIDE = 224  # of a scene, in pixels
 PIECES = (1, 6)  # fewest and most that are laid down
 SIZES = (24, 200)  # shortest and longest side of a piece in a scene of `SIDE` pixels
@@ -147,7 +151,7 @@ class _Piece:
     @classmethod
     def cut(cls, photo: np.ndarray, side: int, rng: np.random.Generator) -> _Piece:
         """Cut a piece out of a photo. Sizes are spread evenly over octaves, places over the scene."""
-        size = side / SIDE * math.exp(rng.uniform(*map(math.log, SIZES)))
+        size = side / SIDE * math.exp(rng.uniform(math.log(SIZES[0]), math.log(SIZES[1])))
         aspect = math.exp(rng.uniform(-0.4, 0.4))
         h, w = (max(8, min(side, round(size * part))) for part in (aspect**0.5, aspect**-0.5))
         cover = _cover(h, w, _SHAPES[rng.integers(len(_SHAPES))](rng), rng.uniform(1, 3))
@@ -225,3 +229,42 @@ def _polygon(rng: np.random.Generator) -> Callable[[np.ndarray], np.ndarray]:
 _SHAPES: tuple[Callable[[np.random.Generator], Callable[[np.ndarray], np.ndarray]], ...] = (
     _ellipse, _blob, _polygon,
 )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Example:
+    """A scene made of the gallery's photos.
+
+    Attributes:
+        id: Its name.
+        ground: The gallery's photo that it lies on.
+        pieces: Those that pieces are cut from, the lowest first.
+        seed: Decides shapes, sizes and places.
+    """
+
+    id: str
+    ground: str
+    pieces: tuple[str, ...]
+    seed: int
+
+    def scene(self, side: int = SIDE) -> Scene:
+        """Compose it; its labels are numbers of imagenette20's classes."""
+        known = wordnet_ids("imagenette20")
+        photos = []
+        for name in (self.ground, *self.pieces):
+            shown = [known.index(id) for id in sample(name).shows if id in known]
+            pixels = np.asarray(load_image(sample(name).typed).image)
+            photos.append((pixels, shown[0] if shown else len(known)))
+        return compose(photos, self.seed, side)
+
+
+_BERLIN, _WORMS = "berlin-cathedral", "worms-cathedral"
+# Of the twenty classes the gallery shows only church, in two photos; other pieces would have no label.
+EXAMPLES = (
+    Example("scene-1", "horses", (_BERLIN, _WORMS), 31),
+    Example("scene-2", "pont-du-gard", (_WORMS, _BERLIN, _WORMS), 32),
+    Example("scene-3", "coffee", (_BERLIN,), 33),
+    Example("scene-4", "polar-bear", (_WORMS, _BERLIN), 34),
+    Example("scene-5", "giraffes", (_BERLIN, _WORMS, _BERLIN, _WORMS), 25),
+    Example("scene-6", "scarlet-macaw", (_BERLIN, _BERLIN, _WORMS), 6),
+)

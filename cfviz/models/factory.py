@@ -20,7 +20,7 @@ from cfviz.options import NUMBER_FORMATS
 
 from .crossformer import CrossFormer
 from .pretrained import take
-from .variants import OURS, VARIANTS
+from .variants import SHIPPED, VARIANTS
 
 IN_PYTHON = (
     'give weights="official" (the authors\', downloaded once), a file or "hf-hub:owner/name", '
@@ -49,7 +49,7 @@ def create_model(
 
     Args:
         name: A variant, see `list_models()`, `list_models("detect")` and `list_models("segment")`.
-        weights: "auto" or "bundled" for those shipped with cfviz (the two small variants only);
+        weights: "auto" or "bundled" for those shipped with cfviz (the nano variants only);
             "official" to download the authors'; a file; `hf-hub:owner/name`; None for random weights, which
             are the same every time. Random weights must be requested: no variant falls back to them.
         **kwargs: Passed on to `CrossFormer`: `num_classes`, `in_chans`, `group_size`, `interval`, `lda`, ...
@@ -83,7 +83,7 @@ def source_of(name: str, weights: str | PathLike[str] | None, advice: str = IN_P
         ValueError: If the variant ships no weights and none were named.
     """
     if weights == "auto":
-        if name not in OURS:
+        if name not in SHIPPED:
             raise ValueError(f"{name} ships no weights: {advice}")
         weights = "bundled"
     if weights == "none" and not Path(weights).exists():

@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 from cfviz.bundled import ASSETS
 
-from .dense.variants import DATASETS, Task, list_dense
+from .dense.variants import DATASETS, DENSE, Task, list_dense
 
 WEIGHTS = ASSETS / "weights"
 BUNDLED = "crossformer_nano"
@@ -61,10 +61,17 @@ OFFICIAL: dict[str, tuple[str, float]] = {  # Google Drive file id, published Im
 }
 
 
+def _ships(name: str) -> bool:
+    return name in OURS or (name in DENSE and shipped(name) is not None)
+
+
 def shipped(name: str) -> Path | None:
     """Return the path of the weights that come with the package for a variant, or None."""
     file = WEIGHTS / f"{name}.safetensors"
     return file if file.is_file() else None
+
+
+SHIPPED = tuple(name for name in (*OURS, *DENSE) if _ships(name))  # whose weights come with the package
 
 
 def list_models(task: Literal["classify"] | Task = "classify") -> list[str]:

@@ -17,6 +17,7 @@ from cfviz.options import BIAS_METHODS, LDA, SIZES, TRAINED_SIZE, WINDOWS
 from cfviz.provenance import DATASETS, fitting
 
 from . import recipe
+from .dense import cli as dense
 
 SOURCES = "a file, a variant that ships weights, official:VARIANT or hf-hub:OWNER/NAME"
 
@@ -45,6 +46,7 @@ def _whole(text: str) -> int:
 def register(subparsers: Any) -> None:
     """Add the training commands to the command line."""
     _add_train(subparsers)
+    dense.add(subparsers, count)
     _add_evaluate(subparsers)
     _add_export(subparsers)
     _add_sizes(subparsers)

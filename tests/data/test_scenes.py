@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from cfviz.data.scenes import LEAST, SIDE, Scene, compose, draw
+from cfviz.data.labels import labels
+from cfviz.data.scenes import EXAMPLES, LEAST, SIDE, Scene, compose, draw
 
 Photo = tuple[np.ndarray, int]
 
@@ -75,3 +76,11 @@ def test_draw_takes_a_ground_and_one_to_six_photos() -> None:
 def test_a_scene_needs_two_photos() -> None:
     with pytest.raises(ValueError, match="at least two photos; got 1"):
         compose([plain(0, 0)], 0)
+
+
+def test_the_gallery_gives_six_scenes_of_the_one_class_that_it_shows() -> None:
+    assert len({example.id for example in EXAMPLES}) == 6
+    scenes = [example.scene(side=112) for example in EXAMPLES[:3]]
+    assert [len(one.labels) + one.dropped for one in scenes] == [2, 3, 1]
+    shown = {int(label) for one in scenes for label in one.labels}
+    assert {labels("imagenette20")[label] for label in shown} == {"church"}

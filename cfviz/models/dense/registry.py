@@ -62,7 +62,7 @@ def _made(name: str, pretrained: bool, **kwargs: Any) -> Any:
         )
     for timms in ("pretrained_cfg", "pretrained_cfg_overlay", "cache_dir"):
         kwargs.pop(timms, None)
-    source = f"official:{name}"
+    source = f"official:{name}" if DENSE[name].drive else f"bundled:{name}"
     model = opened_dense(source, name, **kwargs).train() if pretrained else make_dense(name, **kwargs)
     model.pretrained_cfg = model.default_cfg = {**default_cfgs[name].default.to_dict(), "architecture": name}
     model._model_args = kwargs

@@ -16,13 +16,14 @@ from threading import Event
 from types import MappingProxyType
 from typing import Any
 
+import safetensors
 import safetensors.torch
 import torch
 
 from cfviz.bundled import bundled
 from cfviz.geometry import LDA, PATCH, Lda, map_sizes
 from cfviz.models.dense.variants import DENSE
-from cfviz.models.variants import OFFICIAL, OURS, VARIANTS
+from cfviz.models.variants import OFFICIAL, SHIPPED, VARIANTS
 from cfviz.provenance import Note, Provenance, Training, fitting
 
 from .containers import open_weights
@@ -30,7 +31,7 @@ from .download import Progress, fetch_hub, fetch_official, sha256_of
 from .errors import CheckpointError, printable, readable_size, some
 from .facts import class_list, class_names, notes_of, per_stage, read_facts, training_of
 from .pickles import StandIn
-from .recognise import Structure, check_shapes, find_variant, read_structure, told_variant
+from .recognise import HEADLESS, Structure, check_shapes, find_variant, read_structure, told_variant
 from .state_dict import Weights, find_weights, strip
 
 __all__ = ["Checkpoint", "CheckpointError", "load_checkpoint", "model_card", "strip", "write_checkpoint"]
@@ -209,7 +210,7 @@ def _find(source: str | PathLike[str] | bytes, name: str | None, progress: Any, 
         return Found(bytes(source), printable(name or "") or "the upload", sha256_of(bytes(source)))
     text = str(source)
     if (text in VARIANTS or text in DENSE) and not Path(text).exists():
-        text = f"bundled:{text}" if text in OURS else f"official:{text}"
+        text = f"bundled:{text}" if text in SHIPPED else f"official:{text}"
     if HUB_PREFIX.match(text):
         repo = HUB_PREFIX.sub("", text, count=1)
         path, config = fetch_hub(repo)
@@ -232,8 +233,8 @@ def _find(source: str | PathLike[str] | bytes, name: str | None, progress: Any, 
 
 
 def _find_bundled(variant: str) -> Found:
-    if variant not in OURS:
-        raise CheckpointError("no_bundled", variant=variant, available=", ".join(OURS))
+    if variant not in SHIPPED:
+        raise CheckpointError("no_bundled", variant=variant, available=", ".join(SHIPPED))
     path = bundled(f"weights/{variant}.safetensors")
     digest, card = sha256_of(path), model_card(variant)
     recorded = card.get("sha256")
@@ -241,12 +242,32 @@ def _find_bundled(variant: str) -> Found:
         detail = f"its SHA-256 is {digest[:12]}, its card says {str(recorded)[:12]}"
         raise CheckpointError("damaged", source=path.name, detail=detail)
     told: dict[str, Any] = {key: card[key] for key in ("trained_group", "training") if key in card}
-    return Found(path, path.name, digest, {"source": "bundled", **told})
+    content = _with_backbone(path, DENSE[variant].backbone, card) if variant in DENSE else path
+    return Found(content, path.name, digest, {"source": "bundled", **told})
+
+
+def _with_backbone(heads: Path, backbone: str, card: Mapping[str, Any]) -> bytes:
+    """Join a file of neck and heads with the bundled backbone that they were trained on.
+
+    Raises:
+        CheckpointError: "damaged", if the bundled backbone is another one.
+    """
+    path = bundled(f"weights/{backbone}.safetensors")
+    wanted, digest = str(card.get("backbone_sha256")), sha256_of(path)
+    if digest != wanted:
+        detail = f"it was trained on {backbone} {wanted[:12]}, and the bundled one is {digest[:12]}"
+        raise CheckpointError("damaged", source=heads.name, detail=detail)
+    state = {f"backbone.{key}": value for key, value in safetensors.torch.load_file(path).items()}
+    state = {key: value for key, value in state.items() if key.removeprefix("backbone.") not in HEADLESS}
+    with safetensors.safe_open(heads, "pt") as file:
+        facts = file.metadata()
+        state |= {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (it is no mapping)
+    return safetensors.torch.save(state, facts)
 
 
 def model_card(variant: str) -> dict[str, Any]:
     """Return the card of bundled weights (training, data, accuracy, licence), or an empty dict."""
-    if variant not in OURS:
+    if variant not in SHIPPED:
         return {}
     return json.loads(bundled(f"weights/{variant}.json").read_text("utf-8"))
 

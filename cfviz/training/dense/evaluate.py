@@ -1,0 +1,182 @@
+"""Measure a detector or segmenter on composed scenes, as it is and with parts of its backbone knocked out.
+
+A scene is one observation: intervals come from drawing the scenes again, with replacement, 200 times.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import redirect_stdout
+from importlib.util import find_spec
+from io import StringIO
+from typing import Any
+
+import numpy as np
+import torch
+
+from cfviz.data.scenes import SIDE, Scene
+from cfviz.models.dense.model import DenseModel, RetinaNet, Segmenter
+from cfviz.models.interventions.apply import apply
+from cfviz.models.interventions.language import Intervention
+from cfviz.stats import Z_95
+from cfviz.training.data import Photos
+from cfviz.training.measure.dense import areas
+
+from .features import batch_of, scene_of
+
+FIRST = 2_000_000  # seed of the first scene
+DRAWS = 200
+AT_ONCE = 10
+# What is knocked out, without training anything again: kernels are silent, long distance attention looks at
+# neighbours, the position bias is nothing.
+ABLATIONS: dict[str, tuple[Intervention, ...]] = {
+    "whole": (),
+    "no_large_kernels": (
+        Intervention("kernel", stage=0, index=2), Intervention("kernel", stage=0, index=3),
+        *(Intervention("kernel", stage=s, index=1) for s in (1, 2, 3)),
+    ),
+    "no_lda": (Intervention("kind", how="sda"),),
+    "no_dpb": (Intervention("bias"),),
+}  # fmt: skip
+
+
+def evaluated(
+    model: DenseModel,
+    photos: Photos,
+    count: int,
+    names: Sequence[str] = tuple(ABLATIONS),
+    side: int = SIDE,
+    tell: Callable[[str], None] = lambda line: None,
+) -> dict[str, Any]:
+    """Measure a model on scenes composed of photos.
+
+    Args:
+        model: In eval mode.
+        photos: Photos that it was not trained on.
+        count: Number of scenes.
+        names: Which of `ABLATIONS`.
+        side: Height and width of a scene in pixels.
+        tell: Called with a line of progress now and then.
+
+    Returns:
+        `scenes`, `things`, `dropped`, and for each name the measures in per cent, each with its interval.
+
+    Raises:
+        ValueError: If the model is a detector and pycocotools is not installed.
+    """
+    if isinstance(model, RetinaNet) and find_spec("pycocotools") is None:
+        raise ValueError("pycocotools is not installed: pip install pycocotools")
+    every = np.arange(len(photos))
+    found: dict[str, list[Any]] = {name: [] for name in names}
+    things: list[Scene] = []
+    for start in range(0, count, AT_ONCE):
+        seeds = range(FIRST + start, FIRST + min(start + AT_ONCE, count))
+        scenes = [scene_of(photos, every, seed, side) for seed in seeds]
+        for name in names:
+            found[name] += _each(model, scenes, ABLATIONS[name])
+        things += [_slim(scene) for scene in scenes]
+        if start // AT_ONCE % 10 == 9:
+            tell(f"{start + len(scenes)} of {count} scenes")
+    told = {"scenes": count, "things": sum(len(one.labels) for one in things)}
+    told["dropped"] = sum(one.dropped for one in things)
+    figures = _precision if isinstance(model, RetinaNet) else _iou
+    return {**told, **{name: figures(found[name], things, model.num_classes) for name in names}}
+
+
+def _slim(scene: Scene) -> Scene:
+    """A scene without pixels, but with the area of each mask in its place."""
+    size = scene.masks.sum((1, 2)).reshape(-1, 1, 1)
+    return Scene(np.zeros((0, 0, 3)), scene.boxes, scene.labels, size, scene.sources, scene.dropped)
+
+
+@torch.inference_mode()
+def _each(model: DenseModel, scenes: list[Scene], change: Sequence[Intervention]) -> Iterator[Any]:
+    with apply(model.backbone, change):
+        outputs = model(batch_of([scene.image for scene in scenes]))
+    for scene, output in zip(scenes, outputs, strict=True):
+        if isinstance(model, Segmenter):
+            yield areas(output.argmax(0).numpy(), scene.label_map(model.num_classes - 1), model.num_classes)
+        else:
+            yield {key: value.numpy() for key, value in output.items()}
+
+
+def _told(names: Sequence[str], own: Sequence[float], draws: np.ndarray) -> dict[str, list[float]]:
+    """Return each value and its 95 % interval, from the spread of the draws."""
+    spread = Z_95 * draws.std(0)
+    rows = zip(names, own, spread, strict=True)
+    return {name: [round(float(n), 2) for n in (value, value - s, value + s)] for name, value, s in rows}
+
+
+def _draws(count: int) -> list[np.ndarray]:
+    rng = np.random.default_rng(0)
+    return [rng.integers(0, count, count) for _ in range(DRAWS)]
+
+
+def _iou(found: list[Any], scenes: list[Scene], K: int) -> dict[str, Any]:
+    counts = np.zeros((len(found), K, 3), np.int64)  # right, found, true
+    for scene, rows in zip(counts, found, strict=True):
+        for k, *numbers in rows:
+            scene[k] = numbers
+
+    def measures(total: np.ndarray) -> tuple[float, float, float]:
+        right, given, true = total.T
+        iou = right / np.maximum(given + true - right, 1)
+        return (
+            100 * iou[true > 0].mean(),
+            100 * iou[:-1][true[:-1] > 0].mean(),
+            100 * right.sum() / true.sum(),
+        )
+
+    own = measures(counts.sum(0))
+    draws = np.array([measures(counts[chosen].sum(0)) for chosen in _draws(len(found))])
+    names = ("miou", "miou_classes", "pixel_accuracy")
+    right, given, true = counts.sum(0).T
+    each = [round(100 * float(r / max(1, g + t - r)), 1) for r, g, t in zip(right, given, true, strict=True)]
+    return {**_told(names, own, draws), "iou": each}
+
+
+def _precision(found: list[Any], scenes: list[Scene], K: int) -> dict[str, Any]:
+    """Average precision by pycocotools, with the masks' areas for sizes as in COCO."""
+    from pycocotools.coco import COCO  # an optional package
+    from pycocotools.cocoeval import COCOeval
+
+    truth: list[dict[str, Any]] = []
+    told: list[dict[str, Any]] = []
+    for i, (scene, result) in enumerate(zip(scenes, found, strict=True)):
+        rows = zip(scene.boxes.tolist(), scene.labels.tolist(), scene.masks[:, 0, 0].tolist(), strict=True)
+        for (x1, y1, x2, y2), label, area in rows:
+            row = {"bbox": [x1, y1, x2 - x1, y2 - y1], "area": area, "iscrowd": 0, "id": len(truth) + 1}
+            truth.append({**row, "image_id": i, "category_id": label})
+        parts = (result[key].tolist() for key in ("boxes", "scores", "labels"))
+        for (x1, y1, x2, y2), score, label in zip(*parts, strict=True):
+            box = [x1, y1, x2 - x1, y2 - y1]
+            told.append({"image_id": i, "category_id": label, "bbox": box, "score": score})
+    names = ("box_ap", "box_ap50", "box_ap75", "box_ap_small", "box_ap_medium", "box_ap_large")
+    if not told:
+        return {name: [0.0, 0.0, 0.0] for name in names}
+    with redirect_stdout(StringIO()):  # it prints as it goes
+        coco = COCO()
+        coco.dataset = {
+            "images": [{"id": i} for i in range(len(found))],
+            "annotations": truth,
+            "categories": [{"id": k} for k in range(K)],
+        }
+        coco.createIndex()
+        run = COCOeval(coco, coco.loadRes(told), "bbox")
+        run.evaluate()
+        per_image = np.array(run.evalImgs, object).reshape(K, 4, len(found))  # class, area, image
+
+        def measures(chosen: np.ndarray) -> list[float]:
+            run.evalImgs = per_image[:, :, chosen].reshape(-1).tolist()
+            run.accumulate()
+            run.summarize()
+            return [100 * float(value) for value in run.stats[:6]]
+
+        own = measures(np.arange(len(found)))
+        draws = np.array([measures(chosen) for chosen in _draws(len(found))[: DRAWS // 4]])
+    return _told(names, own, draws)
+
+
+def about(count: int) -> str:
+    """Say in words what was measured on."""
+    return f"{count} scenes of {SIDE} x {SIDE} px, composed of validation photos (seeds from {FIRST})"
