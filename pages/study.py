@@ -11,7 +11,7 @@ if found is not None:
     rows, about, file = found
     names = study.titles(ctx, rows)
     study.show_findings(ctx, rows, names, about)
-section(ctx, "start", study.show_start, ctx, params=("do",), opened=found is None or study.runs())
+section(ctx, "start", study.show_start, ctx, params=("parts",), opened=found is None or study.runs())
 if found is not None:
     section(ctx, "explore", study.show_explorer, ctx, rows, names, file, opened=True)
     section(ctx, "against", study.show_head_scatter, ctx, rows, names, file)

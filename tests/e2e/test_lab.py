@@ -111,3 +111,15 @@ def test_the_result_is_in_sight_with_the_board(app: Any, open_page: Any, width: 
         }""",
         timeout=20_000,
     )
+
+
+def test_the_parts_go_on_to_the_study(app: Any, open_page: Any) -> None:
+    """The link named them as the lab does; what the lab had written counted as seen, and was dropped."""
+    page = open_page(app.url("lab", lang="en", size=160, do="2.1.h3-zero_1.k1-zero"))
+    page.get_by_role("link", name="Measure these parts on many photos").click()
+    field = page.get_by_role("textbox", name="Changes, one per line (JSON)")
+    field.wait_for(timeout=60_000)
+    lines = field.input_value().splitlines()
+    assert len(lines) == 3
+    assert '"head"' in lines[0]
+    assert lines[2].count('"part"') == 2, "all together"

@@ -171,7 +171,7 @@ def test_the_labs_parts_are_measured_alone_and_together() -> None:
 def test_a_link_from_the_lab_opens_the_form_with_its_parts(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    app = page(monkeypatch, tmp_path, open="", do="2.1.h3-zero_1.k1-replace")
+    app = page(monkeypatch, tmp_path, open="", parts="2.1.h3-zero_1.k1-replace")
     assert not app.exception
     text = app.text_area(key="study.lines").value
     assert parse(text.strip()) == from_url("2.1.h3-zero")

@@ -376,7 +376,7 @@ def files_of(
 
 def _lines(ctx: Context) -> str:
     """The field of the changes to measure: those of the bundled study, or the parts picked in the lab."""
-    picked = ctx.get("do", "", lambda _: True)
+    picked = ctx.get("parts", "", lambda _: True)
     if "study.lines" not in st.session_state:
         first = PLAN.read_text(encoding="utf-8") if PLAN.is_file() else '{"part": "bias"}\n'
         st.session_state["study.lines"] = st.session_state.get(KEPT_LINES, first)

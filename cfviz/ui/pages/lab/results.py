@@ -105,7 +105,7 @@ def _controls(experiment: Experiment) -> None:
         if experiment.active:
             st.page_link(
                 "pages/study.py", label=experiment.ctx.t("lab.study"), icon=":material/stacks:",
-                query_params=experiment.ctx.settings.query() | {"do": to_url(experiment.active)},
+                query_params=experiment.ctx.settings.query() | {"parts": to_url(experiment.active)},
                 help=experiment.ctx.t("lab.study_help"), width="content",
             )  # fmt: skip
 
