@@ -187,7 +187,7 @@ def test_a_readers_study_opens_its_result_when_it_ends(
     (tmp_path / "mine").mkdir()
     result = tmp_path / "mine" / "statistics.parquet"
     result.write_bytes((tmp_path / "study.parquet").read_bytes())
-    now = ["running"]
+    now = ["failed"]
 
     def listed(_kind: str) -> list[jobs.Job]:
         owners = {"mine": reader.browser(), "another": "somebody else's"}
@@ -198,7 +198,9 @@ def test_a_readers_study_opens_its_result_when_it_ends(
 
     monkeypatch.setattr(jobs, "listed", listed)
     monkeypatch.setattr(reader, "browser", lambda: "me")
-    app = page(monkeypatch, tmp_path, open="")
+    app = page(monkeypatch, tmp_path, open="start")
+    now[0] = "running"
+    app.run()
     assert not app.exception
     assert app.text_area, "the form is open while a study runs"
     now[0] = "done"

@@ -79,16 +79,20 @@ def choose_study(ctx: Context) -> tuple[Rows, dict[str, Any], Path] | None:
         return None
 
 
+def _alive() -> set[str]:
+    """The studies of this reader that wait or run."""
+    mine = reader.browser()
+    return {job.id for job in jobs.listed("study") if job.owner == mine and job.state in jobs.ALIVE}
+
+
 def runs() -> bool:
     """Whether a study of this reader is waiting or running."""
-    mine = reader.browser()
-    return any(job.owner == mine and job.state in jobs.ALIVE for job in jobs.listed("study"))
+    return bool(_alive())
 
 
 def _just_ended(paths: Mapping[str, Path]) -> str | None:
     """The study of this reader that has ended since the last run of the page, to open its result."""
-    mine = reader.browser()
-    alive = {job.id for job in jobs.listed("study") if job.owner == mine and job.state in jobs.ALIVE}
+    alive = _alive()
     before: set[str] = st.session_state.get(WATCHED, set())
     st.session_state[WATCHED] = alive
     return next((id for id in paths if id in before - alive), None)
@@ -289,6 +293,8 @@ def show_start(ctx: Context) -> None:
     brief = (PHOTOS,) if any(name != LINES for name in files) else ()
     result = "out/statistics.parquet"
     panel(ctx, "study", command, result, ctx.t("study.start"), files=files, brief=brief)
+    # the button above runs this section alone
+    st.session_state[WATCHED] = st.session_state.get(WATCHED, set()) | _alive()
 
 
 def _command(ctx: Context) -> tuple[list[str] | None, dict[str, str | bytes]]:
