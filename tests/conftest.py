@@ -366,6 +366,13 @@ def until(condition: Callable[[], object], seconds: float = SOON) -> None:
         time.sleep(0.002)
 
 
+def at_rest(seconds: float = 120) -> None:
+    """Wait until the work beside the pages has ended, or pauses until a page asks for it again."""
+    from cfviz.ui.compute import steps  # deferred: it imports Streamlit
+
+    until(lambda: not steps._busy, seconds)
+
+
 def join(*threads: threading.Thread) -> None:
     """Wait for threads to end; fail if one hangs."""
     for thread in threads:

@@ -16,6 +16,7 @@ from cfviz.models.weights.checkpoints import model_card
 from cfviz.models.weights.errors import CheckpointError
 from cfviz.ui.pages.compare import pair, tables
 from cfviz.words import translator
+from tests.conftest import at_rest
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -37,7 +38,7 @@ def finished(app: AppTest) -> AppTest:
     end = time.monotonic() + 120
     while any("hourglass" in text.value for text in app.markdown):
         assert time.monotonic() < end, "work beside the page does not end"
-        time.sleep(0.2)
+        at_rest()  # a run of the page costs as much as a step of the work
         app.run()
     return app
 

@@ -20,6 +20,7 @@ from cfviz.run import inspect, load
 from cfviz.stats import softmax
 from cfviz.ui.pages.lab import experiment, verdict
 from cfviz.ui.session import queue
+from tests.conftest import at_rest
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -33,10 +34,11 @@ def page(**query: str) -> AppTest:
 
 
 def measured(app: AppTest) -> AppTest:
-    """Run the page until every part's effect is measured; a browser asks for it several times a second."""
+    """Run the page until every part's effect is measured."""
     end = monotonic() + 120
     while any("hourglass" in text.value for text in app.markdown):
         assert monotonic() < end
+        at_rest()  # a run of the page costs as much as a piece of the ranking
         app.run()
     return app
 

@@ -38,7 +38,7 @@ from cfviz.ui.session.state import Settings
 from cfviz.words import figure_words
 
 ROOT = Path(__file__).resolve().parents[2]
-LINK = {"photo": "cat", "size": "160", "lang": "en", "open": "all"}
+LINK = {"photo": "cat", "size": "96", "lang": "en", "open": "all"}
 MINE = """it's "mine" {size} %s.safetensors"""
 NANO = "crossformer_nano"
 
@@ -128,16 +128,16 @@ def test_the_labs_code_ranks_parts_like_the_board(
 ) -> None:
     net, photo = create_model(NANO), photos.bundled("cat")
     donor = photos.bundled("lemurs")
-    trace = partial(inspect, photo, net, 160)
-    ctx = context(model=net, trace=lambda *watch: trace(watch), prepared=prepare(photo, 160))
+    trace = partial(inspect, photo, net, 96)
+    ctx = context(model=net, trace=lambda *watch: trace(watch), prepared=prepare(photo, 96))
     here = experiment.Experiment(ctx, (), how, "lemurs", "last", by, chosen, photo, donor)
     execute(shown_code.effects(here))
     said = [line.split() for line in capsys.readouterr().out.splitlines()]
-    every = parts(net, how, (160, 160))
-    images = [prepare(load_image(entry.path), 160).tensor for entry in gallery()]
+    every = parts(net, how, (96, 96))
+    images = [prepare(load_image(entry.path), 96).tensor for entry in gallery()]
     means = collect(net, images, every) if how == "mean" else {}
     points = needed(net, every, "replace")
-    given = inspect(donor, net, 160, points).arrays if how == "replace" else {}
+    given = inspect(donor, net, 96, points).arrays if how == "replace" else {}
     before, *after = effects(net, here.image, [(), *((part,) for part in every)], means, given)
     ranking = experiment.Ranking(
         tuple(every), np.stack(after), np.zeros(0), False, np.zeros(0), np.zeros(0), 0.0, 0.0
@@ -149,11 +149,11 @@ def test_the_labs_code_ranks_parts_like_the_board(
 
 @pytest.mark.slow
 def test_the_comparisons_code_uses_the_number_format_on_screen() -> None:
-    image = prepare(photos.bundled("cat"), 160).tensor
+    image = prepare(photos.bundled("cat"), 96).tensor
     for name in (NANO, "pvt_v2_b0"):
-        plain = open_side(name, 160)
+        plain = open_side(name, 96)
         side = Side(name, plain.model.bfloat16(), plain.other)
-        shown = eval(open_side_code(side, 160), {"open_side": open_side})
+        shown = eval(open_side_code(side, 96), {"open_side": open_side})
         assert np.array_equal(shown.outputs(image).logits, side.outputs(image).logits)
         assert next(shown.model.parameters()).dtype == torch.bfloat16
 
@@ -223,14 +223,14 @@ def test_shown_code_shuffles_the_model_too(on_screen) -> None:
     trace, plain = execute(app.code[0].value)["trace"], on_screen[-1]
     assert not np.allclose(trace.logits, plain.logits)
     net = view.measures.gradients.shuffled(create_model(NANO))
-    assert np.array_equal(trace.logits, inspect(sample("cat").path, net, 160).logits)
+    assert np.array_equal(trace.logits, inspect(sample("cat").path, net, 96).logits)
 
 
 # ---------------------------------------------------------------- position bias
 
 
 def context(**values: Any) -> Any:
-    settings = Settings(photo="cat", size=160, dtype="float32", model=NANO)
+    settings = Settings(photo="cat", size=96, dtype="float32", model=NANO)
     return SimpleNamespace(settings=settings, **values)
 
 
@@ -257,7 +257,7 @@ def test_shown_code_gives_the_bias_ablations_on_screen(
     where: str, how: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     net = create_model(NANO)
-    trace, kinds = inspect(sample("cat").path, net, 160), net.groupings(224, 224)
+    trace, kinds = inspect(sample("cat").path, net, 96), net.groupings(224, 224)
     subject = SimpleNamespace(model=net, trace=trace, source=f"test {where}")
     execute(ablation._code(context(), subject, where, how))  # type: ignore[arg-type]
     said = [float(line.rpartition(" ")[2]) for line in capsys.readouterr().out.splitlines()]
