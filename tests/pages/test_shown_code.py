@@ -129,7 +129,7 @@ def test_the_labs_code_ranks_parts_like_the_board(
     net, photo = create_model(NANO), photos.bundled("cat")
     donor = photos.bundled("lemurs")
     trace = partial(inspect, photo, net, 96)
-    ctx = context(model=net, trace=lambda *watch: trace(watch), prepared=prepare(photo, 96))
+    ctx = context(96, model=net, trace=lambda *watch: trace(watch), prepared=prepare(photo, 96))
     here = experiment.Experiment(ctx, (), how, "lemurs", "last", by, chosen, photo, donor)
     execute(shown_code.effects(here))
     said = [line.split() for line in capsys.readouterr().out.splitlines()]
@@ -229,8 +229,8 @@ def test_shown_code_shuffles_the_model_too(on_screen) -> None:
 # ---------------------------------------------------------------- position bias
 
 
-def context(**values: Any) -> Any:
-    settings = Settings(photo="cat", size=96, dtype="float32", model=NANO)
+def context(size: int = 160, **values: Any) -> Any:
+    settings = Settings(photo="cat", size=size, dtype="float32", model=NANO)
     return SimpleNamespace(settings=settings, **values)
 
 
@@ -257,7 +257,7 @@ def test_shown_code_gives_the_bias_ablations_on_screen(
     where: str, how: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     net = create_model(NANO)
-    trace, kinds = inspect(sample("cat").path, net, 96), net.groupings(224, 224)
+    trace, kinds = inspect(sample("cat").path, net, 160), net.groupings(224, 224)
     subject = SimpleNamespace(model=net, trace=trace, source=f"test {where}")
     execute(ablation._code(context(), subject, where, how))  # type: ignore[arg-type]
     said = [float(line.rpartition(" ")[2]) for line in capsys.readouterr().out.splitlines()]
