@@ -16,6 +16,7 @@ from streamlit.testing.v1 import AppTest
 
 from cfviz.analysis.lab import by_magnitude
 from cfviz.data.images import load_image, prepare
+from cfviz.data.labels import labels
 from cfviz.data.samples import gallery, sample
 from cfviz.figures.live import attention
 from cfviz.models.factory import build, create_model
@@ -259,7 +260,8 @@ def test_shown_code_gives_the_bias_ablations_on_screen(
     net = create_model(NANO)
     trace, kinds = inspect(sample("cat").path, net, 160), net.groupings(224, 224)
     subject = SimpleNamespace(model=net, trace=trace, source=f"test {where}")
-    execute(ablation._code(context(), subject, where, how))  # type: ignore[arg-type]
+    ctx = context(labels=labels("imagenette20"), get=lambda name, default, allowed: default)
+    execute(ablation._code(ctx, subject, where, how))  # type: ignore[arg-type]
     said = [float(line.rpartition(" ")[2]) for line in capsys.readouterr().out.splitlines()]
     places = [
         (s, b)
