@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 
 from bench import hover, model, pages, position_bias, study
-from bench.timing import Row, table
+from bench.timing import Row, processor, table
 
 PARTS: dict[str, Callable[[int], Iterator[Row]]] = {
     "watching": model.watching,
@@ -39,7 +39,7 @@ def main() -> int:
     args = parser.parse_args()
     if args.threads:
         torch.set_num_threads(args.threads)
-    print(f"torch {torch.__version__}, {torch.get_num_threads()} threads", file=sys.stderr)
+    print(f"torch {torch.__version__}, {torch.get_num_threads()} threads, {processor()}", file=sys.stderr)
     rows: list[Row] = []
     if args.reference and (not args.parts or "reference" in args.parts):
         rows += _shown(model.against_reference(args.reference, args.variant, args.rounds))

@@ -147,7 +147,7 @@ class Reader:
 
     # ---------------------------------------------------------------- Streamlit's messages
 
-    async def _run(self, kind: str, *widgets: WidgetState, **state: str) -> Rerun:
+    async def _run(self, kind: str, *widgets: WidgetState, **state: Any) -> Rerun:
         """Send one click and process all messages until the run ends."""
         message = BackMsg(
             rerun_script=ClientState(

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import platform
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from statistics import median
 from time import perf_counter
+
+import torch
+
+from cfviz.models.probes.formats import multiplies_bfloat16
 
 
 @dataclass(frozen=True)
@@ -51,6 +56,13 @@ def at_most(what: str, value: float, target: float, digits: int = 2, unit: str =
     """A row whose figure should not exceed the target."""
     shown = f"{value:.{digits}f}{unit}" + (f"  ({note})" if note else "")
     return Row(what, shown, f"<= {target:g}{unit}", value <= target)
+
+
+def processor() -> str:
+    """What kind of processor this is: targets hold for kinds, and formats pay on some of them only."""
+    name = torch.cpu.get_capabilities().get("cpu_name") or platform.machine()
+    bfloat16 = "multiplies bfloat16" if multiplies_bfloat16("cpu") else "does not multiply bfloat16"
+    return f"{name} ({torch.backends.cpu.get_cpu_capability()}, {bfloat16})"
 
 
 def table(rows: list[Row]) -> str:

@@ -20,6 +20,7 @@ from cfviz.options import NUMBER_FORMATS
 
 from .crossformer import CrossFormer
 from .pretrained import take
+from .seeded import seeded
 from .variants import SHIPPED, VARIANTS
 
 IN_PYTHON = (
@@ -119,8 +120,7 @@ def opened(source: Any, name: str | None, progress: Progress | None = None, **kw
         CheckpointError: If the weights cannot be opened, or belong to another variant.
     """
     if source is None:
-        with torch.random.fork_rng(devices=[]):
-            torch.default_generator.manual_seed(0)
+        with seeded():
             return _make(str(name), kwargs).eval()
     checkpoint = load_checkpoint(source, progress=progress)
     if name not in (None, checkpoint.variant):

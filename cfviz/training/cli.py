@@ -128,6 +128,13 @@ def _threads(args: argparse.Namespace) -> None:
         torch.set_num_threads(args.threads)
 
 
+def _processes(args: argparse.Namespace) -> Any:
+    """The processes that measure together, in float32 whatever `accelerate launch` is set to."""
+    from accelerate import Accelerator  # deferred: it imports PyTorch
+
+    return Accelerator(cpu=args.cpu, mixed_precision="no")
+
+
 def _processes_end_together(run: Callable[[argparse.Namespace], int]) -> Callable[[argparse.Namespace], int]:
     """Wrap a command that several processes may run together (torchrun, `accelerate launch`).
 
@@ -353,8 +360,6 @@ def _evaluate(args: argparse.Namespace) -> int:
         return _evaluate_dense(args)
     if args.record:
         raise ValueError("--record is for --task detect and segment")
-    from accelerate import Accelerator
-
     from . import data
     from .measure import evaluation
 
@@ -364,7 +369,7 @@ def _evaluate(args: argparse.Namespace) -> int:
     model.set_grouping(args.group_size, interval_of(args.interval), args.lda)
     size = size_of(args, model)
     photos = data.PhotoFolder(args.data)
-    accelerator = Accelerator(cpu=args.cpu)
+    accelerator = _processes(args)
     result = evaluation.evaluate(
         model,
         photos,
@@ -427,14 +432,12 @@ def _add_export(subparsers: Any) -> None:
 
 @_processes_end_together
 def _export(args: argparse.Namespace) -> int:
-    from accelerate import Accelerator
-
     from . import data
     from .ship import export
 
     _threads(args)
     notes = dict(note.partition("=")[::2] for note in args.note)
-    accelerator = Accelerator(cpu=args.cpu)
+    accelerator = _processes(args)
     if accelerator.is_main_process:
         export.export(args.run_folder, args.out, **notes)
     accelerator.wait_for_everyone()
@@ -501,8 +504,6 @@ def _add_sizes(subparsers: Any) -> None:
 
 @_processes_end_together
 def _sizes(args: argparse.Namespace) -> int:
-    from accelerate import Accelerator
-
     from . import data
     from .measure import sizes
 
@@ -519,7 +520,7 @@ def _sizes(args: argparse.Namespace) -> int:
     if len({one.name for one in models}) < len(models):
         kind = models[0].name
         raise ValueError(f"both models have the position bias {kind}; expected a --twin with another kind")
-    accelerator = Accelerator(cpu=args.cpu)
+    accelerator = _processes(args)
     keeper = sizes.Keeper(
         args.json,
         {"command": _sizes_command(args)},
@@ -587,8 +588,6 @@ def _add_study(subparsers: Any) -> None:
 
 @_processes_end_together
 def _study(args: argparse.Namespace) -> int:
-    from accelerate import Accelerator
-
     from . import data
     from .folder import shown, told
     from .measure import study
@@ -598,7 +597,7 @@ def _study(args: argparse.Namespace) -> int:
     model, ids, sha256 = _open(args, args.model)
     model.set_grouping(lda=args.lda)
     size = size_of(args, model)
-    accelerator = Accelerator(cpu=args.cpu)
+    accelerator = _processes(args)
     run = study.Study(
         model,
         data.PhotoFolder(args.data),

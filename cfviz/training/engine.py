@@ -11,7 +11,7 @@ import time
 from contextlib import nullcontext
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -24,6 +24,8 @@ from timm.utils import ModelEmaV3
 from torch import nn
 
 from cfviz.models.crossformer import CrossFormer
+from cfviz.models.probes.formats import multiplies_bfloat16
+from cfviz.run import pick_device
 
 from . import cache, check, data, positions, state, teacher
 from .distill import Student, TeacherMaps
@@ -45,6 +47,16 @@ LOG_COLUMNS = [
 ]
 
 
+def precision_of(recipe: Recipe, out: Path, cpu: bool) -> Literal["bf16", "no"]:
+    """Whether a run computes in bf16 or in float32 ("no"): as the recipe says, as it began, by the device."""
+    if recipe.precision != "auto":
+        return recipe.precision
+    if (out / state.NAME).exists():
+        begun = state.read(out)["recipe"].get("precision")
+        return "bf16" if begun == "bf16" else "no"
+    return "bf16" if multiplies_bfloat16("cpu" if cpu else pick_device()) else "no"
+
+
 class Trainer:
     """One training run in one folder: `last.pt` (everything needed to resume), `log.csv` and the positions.
 
@@ -58,7 +70,10 @@ class Trainer:
         self.recipe, self.out = recipe, Path(out)
         if self.out.exists() and not self.out.is_dir():
             raise ValueError(f"{out} is not a folder; expected one for the run's files")
-        self.accelerator = Accelerator(mixed_precision=recipe.precision, cpu=cpu)
+        self.recipe = replace(recipe, precision=precision_of(recipe, self.out, cpu))
+        self.accelerator = Accelerator(mixed_precision=self.recipe.precision, cpu=cpu)
+        if recipe.precision == "auto":
+            self.say(f"precision: {self.recipe.precision}")
         self._open_photos()
         self.epoch, self.step_in_epoch, self.step = 0, 0, 0
         self.seconds = 0.0

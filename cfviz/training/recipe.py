@@ -177,8 +177,8 @@ class Recipe:
     micro_batch: int | None = field(
         default=None,
         metadata=about(
-            "Photos per forward in one process, with gradients accumulated; null takes the whole batch. A "
-            "CPU is fastest when a micro-batch fits its cache.",
+            "Photos per forward in one process, with gradients accumulated; null takes the whole "
+            "batch. One that fits a processor's cache may take less time.",
             at_least(1),
         ),
     )
@@ -282,8 +282,12 @@ class Recipe:
             "Names of linear or LayerNorm layers, with wildcards, to reset to PyTorch's initialisation."
         ),
     )
-    precision: Literal["bf16", "no"] = field(
-        default="bf16", metadata=about("bf16 computes in mixed precision, no in float32.")
+    precision: Literal["auto", "bf16", "no"] = field(
+        default="auto",
+        metadata=about(
+            "bf16 computes in mixed precision, no in float32; auto in bf16 where the device has instructions "
+            "that multiply bfloat16, elsewhere in float32. A resumed run keeps the format."
+        ),
     )
     workers: int = field(
         default=2, metadata=about("Processes that read photos; 0 reads in the training process.", at_least(0))

@@ -17,6 +17,7 @@ from torch import nn
 
 from cfviz.data.header import ImageError
 from cfviz.jobs import replacing, write
+from cfviz.models.probes.formats import multiplies_bfloat16
 
 from .data import Photos
 from .folder import identity
@@ -105,6 +106,10 @@ def check_made_of(out: str | Path, photos: Photos, teacher: str | None) -> None:
         )
 
 
+def _format_of(device: torch.device) -> torch.dtype:
+    return torch.bfloat16 if multiplies_bfloat16(device) else torch.float32
+
+
 @torch.inference_mode()
 def dense_labels(
     photos: Photos,
@@ -115,7 +120,7 @@ def dense_labels(
     batch_size: int = 32,
     indices: np.ndarray | None = None,
     basis: np.ndarray | None = None,
-    dtype: torch.dtype = torch.bfloat16,
+    dtype: torch.dtype | None = None,
 ) -> np.ndarray:
     """A teacher's logits and the principal components of its features at each position of every photo.
 
@@ -132,7 +137,7 @@ def dense_labels(
         batch_size: Photos per forward.
         indices: Indices of the photos to compute; None computes all.
         basis: (features + 1, components) from `feature_basis`; None computes it.
-        dtype: Precision of the forward.
+        dtype: Precision of the forward; None takes bfloat16 where the device multiplies it, else float32.
 
     Returns:
         (n, h, w, classes + components) float16.
@@ -143,6 +148,7 @@ def dense_labels(
         return np.load(out, mmap_mode="r")
     model, _, mean, std = create_teacher(name)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    dtype = dtype or _format_of(device)
     model = model.to(device).to(memory_format=torch.channels_last)
     columns = imagenet_indices(photos.classes)
     classifier = model.get_classifier()  # type: ignore[operator]
@@ -206,7 +212,7 @@ def soft_labels(
     out: str | Path,
     batch_size: int = 64,
     flip: bool = True,
-    dtype: torch.dtype = torch.bfloat16,
+    dtype: torch.dtype | None = None,
 ) -> np.ndarray:
     """The teacher's logits for every photo, restricted to the photos' classes.
 
@@ -222,6 +228,7 @@ def soft_labels(
         return np.load(out).astype(np.float32)
     model, side, mean, std = create_teacher(name)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    dtype = dtype or _format_of(device)
     model = model.to(device).to(memory_format=torch.channels_last)
     columns = imagenet_indices(photos.classes)
     rows = []

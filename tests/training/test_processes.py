@@ -1,10 +1,13 @@
 """A command that runs on several processes ends on all of them together."""
 
+import os
+
 import pytest
 from torch import distributed
 
 from cfviz.cli import main
 from cfviz.training import cli
+from tests.processes.warm import Warm
 
 
 @pytest.mark.parametrize("command", ["train", "evaluate", "export-weights", "sizes", "study"])
@@ -22,3 +25,12 @@ def test_a_command_leaves_no_process_group_open(command: str, monkeypatch: pytes
         options += ["--interventions", "x", "--out", "x"]
     assert main([command, *options]) != 0
     assert not distributed.is_initialized()
+
+
+@pytest.mark.slow
+def test_measurements_are_in_float32_whatever_the_launcher_is_set_to(warm: Warm) -> None:
+    """`accelerate config` keeps a precision, which evaluate then took without saying so."""
+    code = "from argparse import Namespace; from cfviz.training import cli\n"
+    code += "print(cli._processes(Namespace(cpu=True)).mixed_precision)"
+    done = warm.run(["-c", code], env={**os.environ, "ACCELERATE_MIXED_PRECISION": "bf16"}, check=True)
+    assert done.stdout == "no\n"

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
-
 from cfviz.models.crossformer import CrossFormer
+from cfviz.models.seeded import seeded
 from cfviz.models.variants import VARIANTS
 from cfviz.models.weights.download import Progress
 from cfviz.models.weights.errors import CheckpointError
@@ -48,8 +47,7 @@ def opened_dense(
         CheckpointError: If the weights cannot be opened, or belong to another model.
     """
     if source is None:
-        with torch.random.fork_rng(devices=[]):
-            torch.default_generator.manual_seed(0)
+        with seeded():
             return make_dense(str(name), **kwargs).eval()
     checkpoint = load_dense(source, progress=progress)
     if name not in (None, checkpoint.variant):

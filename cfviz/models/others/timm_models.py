@@ -20,6 +20,7 @@ from torch import nn
 
 from cfviz.framing import Size
 from cfviz.geometry.schemes import Scheme, pvt, swin, twins_global, twins_local
+from cfviz.models.seeded import seeded
 from cfviz.models.weights.download import fetch_hub
 from cfviz.provenance import Provenance
 
@@ -108,8 +109,7 @@ def create_other(name: str, size: Size = 224, weights: Path | None = None) -> An
     if name not in OTHERS:
         raise ValueError(f"there is no model {name!r}; there are: {', '.join(OTHERS)}")
     sized: dict[str, Any] = {"img_size": size} if OTHERS[name].family != "pvt" else {}
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
+    with seeded():
         if weights is None:
             model: Any = timm.create_model(name, **sized)
             its = Provenance("random", None, None, None)

@@ -1,4 +1,4 @@
-"""Measure the speed of a model in each number format on this machine.
+"""Which number formats pay on this machine: measured with a model, or by the instructions a device has.
 
 The fastest format depends on the processor and the model: bfloat16 halves the time on processors with matrix
 units for it (AMX), but takes several times as long as float32 with AVX2 alone.
@@ -16,6 +16,7 @@ from torch import nn
 
 from cfviz.models.factory import DTYPES
 
+BFLOAT16 = ("avx512_bf16", "amx_bf16", "bf16", "sve_bf16")  # of x86 and ARM, as PyTorch names them
 ROUNDS = 5
 BUDGET = 2.0  # seconds after which no further round begins
 
@@ -63,6 +64,14 @@ def format_times(
             if perf_counter() - began > budget:
                 break
     return {name: median(taken) for name, taken in seconds.items()}
+
+
+def multiplies_bfloat16(device: str | torch.device) -> bool:
+    """Whether a device has instructions that multiply bfloat16; without, PyTorch converts there and back."""
+    kind = torch.device(device).type
+    if kind == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    return kind == "cpu" and any(torch.cpu.get_capabilities().get(name, False) for name in BFLOAT16)
 
 
 def _wait_for(device: torch.device) -> None:

@@ -59,6 +59,26 @@ def test_no_round_starts_after_the_budget(monkeypatch: pytest.MonkeyPatch) -> No
     assert len(Slow.calls) == 2 + 4  # not counted; then two rounds of 6 s
 
 
+@pytest.mark.parametrize(
+    ("has", "multiplies"),
+    [
+        ({"avx2": True, "fma3": True}, False),
+        ({"avx2": True, "avx512_f": True, "avx512_bf16": False}, False),
+        ({"avx2": True, "avx512_f": True, "avx512_bf16": True}, True),
+        ({"avx512_f": True, "amx_bf16": True}, True),
+        ({"neon": True, "bf16": True}, True),
+        ({"neon": True, "bf16": False}, False),
+        ({}, False),
+    ],
+)
+def test_a_processor_multiplies_bfloat16_if_it_has_instructions_for_it(
+    has: dict[str, bool], multiplies: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: has)
+    assert formats.multiplies_bfloat16("cpu") is multiplies
+    assert not formats.multiplies_bfloat16("meta")
+
+
 @pytest.mark.slow
 def test_the_model_itself_is_unchanged(tiny_model: Callable[..., CrossFormer]) -> None:
     model = tiny_model()

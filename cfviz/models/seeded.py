@@ -1,0 +1,16 @@
+"""Random weights that are the same every time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+
+
+@contextmanager
+def seeded() -> Iterator[None]:
+    """Draw the same random numbers on the CPU every time, and leave all generators as they were."""
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(0)  # `torch.manual_seed` would seed GPUs too
+        yield
