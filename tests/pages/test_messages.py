@@ -153,6 +153,19 @@ def test_a_moved_crop_is_in_the_link_and_ends_with_its_photo() -> None:
 
 
 @pytest.mark.slow
+def test_the_answers_of_the_bias_follow_the_block_and_head_chosen_in_the_figure() -> None:
+    """There is one choice of block and head on the page."""
+    app = opened("position_bias", open="answer", lang="en", stage="2", block="1", head="2")
+    named = [box.value for box in app.caption if box.value.startswith("Attention of head")]
+    assert named == [next(text for text in named if "head 2 of Stage 2, block 1 (SDA)" in text)]
+    told = {"block": 5, "head": 3}
+    tell(app, commit(id_of(app, "position_bias.surfaces"), told))
+    assert app.query_params["stage"] in ("3", ["3"])
+    named = [box.value for box in app.caption if box.value.startswith("Attention of head")]
+    assert named == [next(text for text in named if "head 4 of Stage 3, block 2 (LDA)" in text)]
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("page", ["compare", "attention", "embedding", "position_bias", "grouping", "lab"])
 def test_infinite_numbers_in_a_link_are_ignored(page: str) -> None:
     names = ("row", "col", "of", "stage", "block", "head", "down", "across", "at", "g")

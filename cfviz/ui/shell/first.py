@@ -1,13 +1,18 @@
-"""What the browser is told with the empty page, before the app's first message: where things will be.
+"""What the browser is told with the empty page, before the app's first message: how things will look.
 
-Streamlit draws a page in the middle of the window, moves it aside when the sidebar arrives and widens it when
-the page's layout is known. These styles give the frame its place from the start, so that nothing moves.
+Streamlit draws a page in the middle of the window and moves it aside when the sidebar arrives; it gets our
+styles with the page's elements, and draws those before them. Told at the start, nothing moves. The code of
+the elements that every page has is asked for at once too; otherwise grey bars of another height would stand
+for them.
 """
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, MutableMapping
+from pathlib import Path
 from typing import Any
+
+from streamlit import file_util
 
 from cfviz import web
 
@@ -17,7 +22,23 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 Application = Callable[[Scope, Receive, Send], Awaitable[None]]
 
-STYLE = f"<style>{web.text('shell/first.css')}</style></head>".encode()
+EARLY = (  # of Streamlit's own scripts, those that every page needs; what it no longer has is left out
+    "Html", "purify.es", "rehype-raw", "hastscript", "web-namespaces", "PageLink", "BidiComponent",
+    "_arrayReduce", "serialization", "recordbatch", "Selectbox", "useMenuTrigger", "Autocomplete",
+    "ButtonGroup", "WidgetLabel",
+)  # fmt: skip
+
+
+def _scripts() -> str:
+    """Links that make a browser load the scripts of `EARLY` beside Streamlit's main script."""
+    folder = Path(file_util.get_static_dir()) / "static" / "js"
+    names = [path.name for name in EARLY for path in sorted(folder.glob(f"{name}.*.js"))]
+    return "".join(f'<link rel="modulepreload" crossorigin href="./static/js/{name}">' for name in names)
+
+
+# Within `:root`, so that our styles win over Streamlit's, which follow them.
+CSS = f"{web.text('shell/first.css')} :root {{ {web.text('shell/style.css')} }}"
+STYLE = f"{_scripts()}<style>{CSS}</style></head>".encode()
 VALIDATORS = (b"etag", b"last-modified", b"content-length")  # of the page without the styles
 
 

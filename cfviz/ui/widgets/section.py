@@ -42,7 +42,7 @@ def section(
         params: Parameters of the link that concern this section alone: a link with one of them opens it.
         opened: Whether the section is open unless the reader or the link closes it.
     """
-    key = f"section.{ctx.name}.{name}"
+    key = _key(ctx, name)
     usual = opened or any(ctx.get(param, "", _anything) for param in params)
     st.session_state[key] = is_open(ctx, name, usual)
     label = f"**{ctx.t(f'{ctx.name}.{name}_title')}** {ctx.t(f'{ctx.name}.{name}_inside')}"
@@ -56,6 +56,15 @@ def is_open(ctx: Context, name: str, usual: bool = False) -> bool:
     """Whether a section is open: as the reader or the link says, otherwise as usual."""
     stated = _stated(ctx)
     return name in stated or (f"-{name}" not in stated and (usual or ALL in stated))
+
+
+def shown(ctx: Context, name: str) -> bool:
+    """Whether a section is open on the reader's screen."""
+    return bool(st.session_state.get(_key(ctx, name)))
+
+
+def _key(ctx: Context, name: str) -> str:
+    return f"section.{ctx.name}.{name}"
 
 
 def _turned(ctx: Context, name: str, key: str, usual: bool) -> None:

@@ -16,7 +16,8 @@ export class MadePart extends Part {
   build(root) {
     const { t } = this;
     Object.assign(this, { query: 0, made: null });
-    this.choices = { block: this.blockSelect(), head: this.headSelect(), raw: this.rawChoice() };
+    this.choices = { raw: this.rawChoice() };
+    this.place = this.placeChoice();
     this.flow = el("div.pb-flow");
     this.where = el("p.looks");
     this.matrix = el("canvas.pb-matrix", { role: "img", "aria-label": t.matrix_label });
@@ -33,15 +34,7 @@ export class MadePart extends Part {
       el("figure.pb-panel", {}, el("figcaption", {}, el("b", {}, title), el("span.note", {}, note)), body);
     this.tableBox = el("div.pb-window-box", {}, this.table.root, (this.window = el("i.pb-window")));
     root.append(
-      el(
-        "div.bar",
-        {},
-        this.choices.block.box,
-        this.choices.head.box,
-        this.choices.raw.box,
-        el("span.gap"),
-        this.takeaway(),
-      ),
+      el("div.bar", {}, ...this.place.boxes, this.choices.raw.box, el("span.gap"), this.takeaway()),
       el(
         "section",
         {},
@@ -67,8 +60,7 @@ export class MadePart extends Part {
   }
 
   draw() {
-    this.choices.block.choose(this.state.block);
-    this.choices.head.choose(this.head);
+    this.place.choose();
     if (this.made !== this.block) this.compute();
     this.paintFlow();
     this.drawMatrix();

@@ -113,6 +113,21 @@ export class Part extends Frame {
     );
   }
 
+  /** Block and head: chosen in the figure of surfaces and named here, or chosen here if a page lacks that one. */
+  placeChoice() {
+    if ([...hub.parts].some((part) => part.header.part === "surfaces")) {
+      const name = el("b.pb-place");
+      const place = () => ({ block: this.blockName(this.block), h: this.head + 1 });
+      return { boxes: [name], choose: () => say(name, fill(this.t.tile_label, place())) };
+    }
+    const [block, head] = [this.blockSelect(), this.headSelect()];
+    const choose = () => {
+      block.choose(this.state.block);
+      head.choose(this.head);
+    };
+    return { boxes: [block.box, head.box], choose };
+  }
+
   headSelect() {
     const made = this.select(this.t.head, [""], (head) => this.set({ head }, true));
     const box = made.box.querySelector("select");

@@ -31,9 +31,8 @@ export class ResizedPart extends Part {
       this.square = Boolean(on);
       this.resize("Gh", this.state.Gh);
     });
+    this.place = this.placeChoice();
     this.choices = {
-      block: this.blockSelect(),
-      head: this.headSelect(),
       raw: this.rawChoice(),
       less: this.seg(t.show, [t.show_surface, t.show_less], (less) => this.set({ less }, true)),
       large: this.toggle(t.magnify, (large) => this.set({ large }, true)),
@@ -49,8 +48,7 @@ export class ResizedPart extends Part {
       el(
         "div.bar",
         {},
-        this.choices.block.box,
-        this.choices.head.box,
+        ...this.place.boxes,
         this.choices.less.box,
         this.choices.raw.box,
         el("span.gap"),
@@ -120,8 +118,7 @@ export class ResizedPart extends Part {
   draw() {
     const { block, Gh, Gw, t, state } = this;
     this.buildElements();
-    this.choices.block.choose(state.block);
-    this.choices.head.choose(this.head);
+    this.place.choose();
     for (const name of ["less", "raw", "large"]) this.choices[name].choose(state[name]);
     this.lock.choose(this.square);
     for (const name of ["Gh", "Gw"]) {

@@ -137,15 +137,15 @@ export class SurfacesPart extends Part {
     this.blockBox.choose(state.block);
     for (const name of ["reach", "scale", "order", "raw"]) this.choices[name].choose(state[name]);
     const room = this.map.root.parentElement.clientWidth;
-    this.map.draw(
+    this.map.draw(values, far, far, top, look, Math.min(room, Math.max(260, window.innerHeight * 0.4)));
+    this.solid.draw(
       values,
       far,
       far,
       top,
       look,
-      Math.min(room, this.test ? Math.max(260, window.innerHeight * 0.4) : 520),
+      Math.min(this.facts.parentElement.clientWidth, Math.max(300, window.innerHeight * 0.35)),
     );
-    this.solid.draw(values, far, far, top, look, Math.min(this.facts.parentElement.clientWidth, 460));
     this.scaleBar.say(top);
     const [twice, own] = [block.mlp ? t.note_twice : t.note_twice_table, t.note_trained];
     const range = !state.reach

@@ -42,12 +42,13 @@ from cfviz.ui.widgets.weights import warn_without_answer
 from cfviz.words import decimal, figure_words, percent, short_name, signed, together
 
 from .cost import show_costs
+from .surfaces import selection_from_link
 
 WINDOWS = ("scaled", "fixed", "adaptive", "whole")
 SHORT = 320  # short side of the size that has the photo's shape, in pixels
 SIDES = range(2, 29)
 NAME = "position_bias.answer"  # of the figure
-PARAMS = ("at", "window", "g", "of", "by", "down", "across", "maps")  # of the link
+PARAMS = ("at", "window", "g", "down", "across", "maps")  # of the link
 PATIENCE = 0.15  # seconds the page waits for methods before it shows the finished ones
 AHEAD = 320  # largest size, in pixels, to compute in advance
 
@@ -171,7 +172,8 @@ def show_answers(ctx: Context, subject: BiasSubject) -> None:
     show_answer_line(ctx, subject.trace, "windows")
     chart.show_hint(t("position_bias.answer_look"))
     window = _window(ctx, subject)
-    number, head = _watched(ctx, subject)
+    place = selection_from_link(ctx, subject)
+    number, head = place["block"], place["head"]
     stage, block = subject.places[number]
     try:
         groups = window.groups(subject.model)
@@ -189,14 +191,14 @@ def show_answers(ctx: Context, subject: BiasSubject) -> None:
     found = {method: there[one] for method, one in by.items() if one in there}
     cards = [_card(ctx, method, by[method], found, head) for method in by]
     cut, source = groups[stage][block], keys.joined(subject.source, size_code(window.size))
-    place = {
+    start = {
         "row": ctx.get("down", 45, range(100)),
         "col": ctx.get("across", 50, range(100)),
         "less": ctx.get("maps", 0, (0, 1)),
     }
     strings = figure_words("position_bias", ctx.lang)
     size = as_pair(window.size)
-    data = pack(cards, cut, photo, size, strings=strings, start=place, source=source)
+    data = pack(cards, cut, photo, size, strings=strings, start=start, source=source)
     POSITION_BIAS.show(data, name=NAME, on_commit=lambda: _chosen(ctx))
     st.caption(t("position_bias.answer_maps", block=block_name(ctx, subject.blocks[number]), h=head + 1))
     if len(there) < len(steps.names):  # as polled: more may have come since
@@ -286,25 +288,6 @@ def _window(ctx: Context, subject: BiasSubject) -> Window:
             )
     ctx.put(at=size_code(size), window=kind, g=int(chosen) if own else 0)
     return replace(cut, G=(int(chosen),) * len(trained)) if own else cut
-
-
-def _watched(ctx: Context, subject: BiasSubject) -> tuple[int, int]:
-    """The block (by number) and head whose attention is shown."""
-    t, numbers = ctx.t, range(len(subject.blocks))
-    with st.container(horizontal=True, vertical_alignment="bottom", gap="medium"):
-        begin = ctx.get("of", min(2, len(numbers) - 1) + 1, range(1, len(numbers) + 1)) - 1
-        number = st.selectbox(
-            t("position_bias.figure.block"), numbers, begin, key="position_bias.watch_block", width=220,
-            format_func=lambda i: block_name(ctx, subject.blocks[i]),
-        )  # fmt: skip
-        heads = range(len(subject.blocks[number].table))
-        begin = ctx.get("by", 1, range(1, len(heads) + 1)) - 1
-        head = st.selectbox(
-            t("position_bias.figure.head"), heads, begin, format_func=lambda h: f"{h + 1}",
-            key=f"position_bias.watch_head.{len(heads)}", width=90,
-        )  # fmt: skip
-    ctx.put(of=number + 1, by=head + 1)
-    return number, head
 
 
 def _card(ctx: Context, method: str, by: str, found: Mapping[str, Answer], head: int) -> Card:

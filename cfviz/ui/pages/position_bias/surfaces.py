@@ -15,16 +15,18 @@ from cfviz.ui.compute.cache import cached
 from cfviz.ui.compute.models import model_code
 from cfviz.ui.context import Context
 from cfviz.ui.figures.position_bias import BiasSubject, block_name
-from cfviz.ui.session import forms
+from cfviz.ui.session import forms, state
 from cfviz.ui.session.photos import photo_code
 from cfviz.ui.widgets import chart
 from cfviz.ui.widgets.figure import POSITION_BIAS, about_to_appear, committed
+from cfviz.ui.widgets.section import shown
 from cfviz.ui.widgets.takeaway import take_away
 from cfviz.words import figure_words
 
 SIDES = range(2, 49)  # of a group: 800 x 1216 px with LDA over the whole map has groups of 25 x 38
 FAINT = 0.1  # a bias with a smaller range changes no attention weight by more than a factor of 1.11
 START = "cfviz.position_bias.start"
+MOVED = "cfviz.position_bias.moved"  # to another block or head, since the page was drawn
 
 
 # ---------------------------------------------------------------- the summary
@@ -127,7 +129,10 @@ def _figure(ctx: Context, subject: BiasSubject, part: str, start: Mapping[str, A
     appears = about_to_appear(name)
 
     def commit() -> None:
+        before = selection_from_link(ctx, subject)
         write_selection(ctx, subject, committed(name, forms.BIAS))
+        after = selection_from_link(ctx, subject)
+        st.session_state[MOVED] = any(before[what] != after[what] for what in ("block", "head"))
 
     words = figure_words("position_bias", ctx.lang)
     data = opened(packed_message(subject.weights, part, subject)).at(start, words).data
@@ -136,6 +141,8 @@ def _figure(ctx: Context, subject: BiasSubject, part: str, start: Mapping[str, A
         chart.let_the_browser_paint()
     table = _table(subject) if part == "surfaces" else None
     take_away(ctx, part, code=_code(ctx, subject, part), table=table)
+    if st.session_state.pop(MOVED, False) and shown(ctx, "answer"):
+        state.redraw()  # the answers show the same block and head
 
 
 def _code(ctx: Context, subject: BiasSubject, part: str) -> str:
