@@ -113,7 +113,7 @@ export class Part extends Frame {
     );
   }
 
-  /** Block and head: named here if the page has the figure of surfaces, which chooses them; else chosen here. */
+  /** Block and head: named here if the page has the figure that chooses them; else chosen here. */
   placeChoice() {
     if ([...hub.parts].some((part) => part.header.part === "surfaces")) {
       const name = el("b.pb-place");
