@@ -1,0 +1,83 @@
+"""Pages arrive calmly: nothing in sight is pushed aside; sections open from link and keyboard."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.sync_api import expect
+
+from cfviz.words import translator
+from tests.conftest import App, settle
+
+pytestmark = pytest.mark.browser
+Open = Callable[..., Any]
+
+ROOT = Path(__file__).resolve().parents[2]
+PAGES = ("home", *sorted(path.stem for path in (ROOT / "pages").glob("[!_]*.py")))
+MOST = 0.1  # of layout shift: "good" by the definition of Core Web Vitals
+TALLEST = 3000  # pixels of a page at 1440 px with its sections closed
+WATCH = """
+window.shifts = [];
+new PerformanceObserver((list) => {
+  for (const entry of list.getEntries()) {
+    if (!entry.hadRecentInput) window.shifts.push([entry.startTime, entry.value]);
+  }
+}).observe({ type: "layout-shift", buffered: true });
+"""
+
+
+def shift(page: Any) -> float:
+    """The cumulative layout shift so far: the worst burst of at most 5 s without a pause of 1 s."""
+    worst = burst = 0.0
+    start = last = -1e9
+    for when, value in page.evaluate("window.shifts"):
+        if when - last > 1000 or when - start > 5000:
+            start, burst = when, 0.0
+        burst, last = burst + value, when
+        worst = max(worst, burst)
+    return worst
+
+
+@pytest.mark.parametrize("width", [1440, 390])
+@pytest.mark.parametrize("name", PAGES)
+def test_nothing_is_pushed_aside_while_a_page_arrives(app: App, browser: Any, name: str, width: int) -> None:
+    """Measured before: 0.28 to 0.61."""
+    page = browser.new_page(viewport={"width": width, "height": 900 if width > 1000 else 844})
+    page.add_init_script(WATCH)
+    page.goto(app.url("" if name == "home" else name, lang="en", photo="german-shepherd"))
+    page.get_by_role("heading", level=1).wait_for()
+    settle(page)
+    page.wait_for_timeout(300)
+    assert shift(page) < MOST
+    page.close()
+
+
+def test_another_photo_pushes_nothing_aside(app: App, open_page: Open) -> None:
+    page = open_page(app.url("predict", lang="en"))
+    page.evaluate(WATCH)
+    page.get_by_role("radio", name="Lemurs").click()
+    settle(page)
+    page.wait_for_timeout(300)
+    assert shift(page) < MOST
+
+
+def test_a_section_opens_from_the_keyboard_and_from_its_link(app: App, open_page: Open) -> None:
+    page, t = open_page(app.url("position_bias", lang="en")), translator("en")
+    made = page.locator("summary").filter(has_text=t("position_bias.made_title"))
+    assert page.locator(".pb").count() == 1, "what is in a closed section is not sent"
+    assert page.evaluate("document.querySelector('[data-testid=stMain]').scrollHeight") < TALLEST
+    made.focus()
+    page.keyboard.press("Enter")
+    page.wait_for_url("**open=made**")
+    expect(page.locator(".pb")).to_have_count(2)
+    expect(page.locator(".pb-place")).to_have_text("Stage 2, block 1 (SDA), head 1")
+    page.reload()
+    expect(page.locator(".pb")).to_have_count(2)
+    settle(page)
+    made.focus()
+    page.keyboard.press("Space")
+    expect(page.locator(".pb")).to_have_count(1)
+    page.wait_for_function("!location.search.includes('open=')")
