@@ -1,6 +1,7 @@
 // What the figures of a bias share: the message, the choice of block, head and offset, and the colours.
 
 import { el, say } from "../shared/markup.js";
+import { fill } from "../shared/text.js";
 import { looks, paintCells } from "./drawing.js";
 import { Frame } from "./frame.js";
 import { Bias } from "./surface_maths.js";
