@@ -32,20 +32,23 @@ from cfviz.ui.widgets.weights import warn_without_answer, weights_line
 from cfviz.words import lookup
 
 TEXTS = (
-    "stage", "map_alt", "photo_label", "cel_title", "blocks", "chip", "params", "macs", "query", "sda", "lda",
-    "answer", "answer_none", "said_sda", "said_lda", "said_whole", "padded", "go_grouping", "go_attention",
-    "go_position_bias", "go_predict",
+    "stage", "map_alt", "photo_label", "cel_title", "blocks", "chip", "params", "macs", "query", "sda",
+    "lda", "answer", "answer_none", "hint", "said_sda", "said_lda", "said_whole", "padded", "go_grouping",
+    "go_attention", "go_position_bias", "go_predict",
 )  # fmt: skip
 NAME = "whole"
+PAPERS = ("https://arxiv.org/abs/2108.00154", "https://arxiv.org/abs/2303.06908")
 LINKED = ("grouping", "attention", "embedding", "position_bias", "predict")
 
 
 def show_model(ctx: Context) -> None:
     """Draw the figure; a click on one of its parts opens the page that explains it, at the same place."""
-    st.page_link(
-        frame.script("learn"), label=ctx.t("home.lessons"), icon=":material/school:",
-        query_params=ctx.settings.query(),
-    )  # fmt: skip
+    with st.container(key="cf-start", horizontal=True, vertical_alignment="center", gap="medium"):
+        st.page_link(
+            frame.script("learn"), label=ctx.t("home.lessons"), icon=":material/school:",
+            query_params=ctx.settings.query(), width="content",
+        )  # fmt: skip
+        st.markdown(ctx.t("home.papers", first=PAPERS[0], second=PAPERS[1]), width="content")
     trace = ctx.trace(*point_names.stage_outputs(ctx.model.depths))
     HOME.show(_data(ctx, trace), name=NAME)
     if go := committed(NAME, forms.WHOLE, "go"):

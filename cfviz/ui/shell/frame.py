@@ -88,6 +88,7 @@ def style(ctx: Context, hide_stale: bool = False) -> Any:
     variables = "".join(f'--cf-{name}: "{text}";' for name, text in words.items())
     colours = {
         "paper": ctx.theme.paper,
+        "ink": ctx.theme.ink,
         "muted": ctx.theme.muted,
         "good": ctx.theme.good,
         "warn": ctx.theme.warn,

@@ -7,17 +7,37 @@ import { onPage } from "../shared/mount.js";
 import { onOriginal } from "../shared/photo.js";
 import { esc, fill } from "../shared/text.js";
 
-const REST = 2600; // ms per step while nobody points
+const REST = 650; // ms per step while nobody points
+const [ACROSS, DOWN] = [8, 4]; // tokens that the walk goes to the right and down
+const LAP = 2 * (ACROSS + DOWN);
 
 export default onPage("whole-host", create, (figure, { setTriggerValue }) => {
   figure.go = (where) => setTriggerValue("go", where);
 });
 
+const START = { x: 0.42, y: 0.3 };
+const within = (share) => Math.min(0.9999, Math.max(0, share));
+
+/** A stage's first block of long distance attention, which is what CrossFormer adds; else its first. */
+const longOf = (blocks) =>
+  Math.max(
+    0,
+    blocks.findIndex(({ kind }) => kind === "lda"),
+  );
+
+/** Where the walk is after some steps of a lap: tokens to the right and down of its start. */
+function walked(n) {
+  if (n <= ACROSS) return [n, 0];
+  if (n <= ACROSS + DOWN) return [ACROSS, n - ACROSS];
+  if (n <= 2 * ACROSS + DOWN) return [2 * ACROSS + DOWN - n, DOWN];
+  return [0, LAP - n];
+}
+
 function create(box, data) {
   const host = document.createElement("div");
   host.className = "whole";
   box.replaceChildren(host);
-  const state = { stage: 0, block: 0, x: 0.42, y: 0.3, held: false, data: null, tick: 0 };
+  const state = { stage: 0, block: null, ...START, held: false, data: null, tick: 0 };
   let timer = 0;
   let frame = 0;
   let unwatch = () => {};
@@ -42,8 +62,7 @@ function create(box, data) {
     soon();
   };
   const point = (x, y) => {
-    state.x = Math.min(0.9999, Math.max(0, x));
-    state.y = Math.min(0.9999, Math.max(0, y));
+    [state.x, state.y] = [within(x), within(y)];
     state.held = true;
     soon();
   };
@@ -53,12 +72,12 @@ function create(box, data) {
     timer = setInterval(() => {
       if (!host.isConnected) return clearInterval(timer);
       if (state.held || document.hidden || !state.data) return;
-      const count = state.data.stages[state.stage].blocks.length;
-      const next =
-        state.block + 1 < Math.min(count, 2)
-          ? [state.stage, state.block + 1]
-          : [(state.stage + 1) % state.data.stages.length, 0];
-      choose(next[0], next[1], false);
+      state.tick += 1;
+      const { blocks, H, W } = state.data.stages[0];
+      const [right, down] = walked(state.tick % LAP);
+      [state.x, state.y] = [within(START.x + right / W), within(START.y + down / H)];
+      // One lap of long distance attention, half a lap of short distance attention.
+      choose(0, state.tick % (1.5 * LAP) < LAP ? longOf(blocks) : 0, false);
     }, REST);
   };
 
@@ -74,7 +93,8 @@ function create(box, data) {
       for (const [name, value] of Object.entries(data.css)) host.style.setProperty(`--${name}`, value);
       if (fresh) {
         state.stage = Math.min(state.stage, data.stages.length - 1);
-        state.block = Math.min(state.block, data.stages[state.stage].blocks.length - 1);
+        const { blocks } = data.stages[state.stage];
+        state.block = Math.min(state.block ?? longOf(blocks), blocks.length - 1);
         host.innerHTML = markup(data);
         searchable(host);
         listen(host, state, { choose, point, go: (where) => figure.go(where) });
@@ -134,7 +154,8 @@ function markup(data) {
       <div class="side">
         <p class="said" aria-live="off"></p>
         <div class="legend"><span><i class="q"></i>${esc(t.query)}</span>
-          <span><i class="sda"></i>${esc(t.sda)}</span><span><i class="lda"></i>${esc(t.lda)}</span></div>
+          <span><i class="sda"></i>${esc(t.sda)}</span><span><i class="lda"></i>${esc(t.lda)}</span>
+          <span>${esc(t.hint)}</span></div>
         <div class="answer">${answer(data, bars)}
           <p class="note">${esc(data.weights)}</p></div>
         <div class="more"></div>
