@@ -72,6 +72,62 @@ def packed(trace: Trace, **start: Any) -> Packed:
     )  # fmt: skip
 
 
+def test_an_enlarged_map_points_at_what_it_draws(tiny_model, figure) -> None:
+    """Where a token is drawn, pointing finds it: enlarged by buttons or Ctrl and the wheel, and dragged."""
+    page = figure(packed(traced(tiny_model, (160, 288), "whole")))
+    over, seen = page.locator(".map .over"), page.locator(".cf .zoom button").nth(1)
+    over.scroll_into_view_if_needed()
+    box = over.bounding_box()
+    x, y = box["x"] + 0.3 * box["width"], box["y"] + 0.6 * box["height"]
+
+    def check() -> None:
+        for across, down in ((0.11, 0.2), (0.52, 0.48), (0.93, 0.87)):
+            page.mouse.move(box["x"] + across * box["width"], box["y"] + down * box["height"])
+            off = page.evaluate(
+                """([x, y]) => {
+                  const { state, map } = document.querySelector(".cf").figure;
+                  const beyond = (edges, n, at) => Math.max(edges[n] - at, at - edges[n + 1]);
+                  return Math.max(
+                    beyond(map.edgeX, state.col, x * map.over.width),
+                    beyond(map.edgeY, state.row, y * map.over.height),
+                  );
+                }""",
+                [across, down],
+            )
+            assert off <= 1, "the token pointed at is drawn elsewhere, by more than a pixel"
+
+    check()
+    page.mouse.move(x, y)
+    page.mouse.wheel(0, -120)  # the page's own
+    assert seen.inner_text() == "1×"
+    whole = page.evaluate("document.querySelector('.cf').figure.map.cell")
+    page.locator(".cf .zoom button").nth(2).click()
+    assert seen.inner_text() == "1.5×"
+    assert page.evaluate("document.querySelector('.cf').figure.map.cell") == pytest.approx(1.5 * whole)
+    box = over.bounding_box()
+    check()
+    page.keyboard.down("Control")
+    page.mouse.move(box["x"] + 0.3 * box["width"], box["y"] + 0.6 * box["height"])
+    page.mouse.wheel(0, -100)
+    page.keyboard.up("Control")
+    expect(seen).to_have_text("2.5×")
+    check()
+    held = page.evaluate("document.querySelector('.cf').figure.state.locked")
+    page.mouse.down()
+    page.mouse.move(box["x"] + 0.7 * box["width"], box["y"] + 0.7 * box["height"], steps=5)
+    page.mouse.up()
+    assert page.evaluate("document.querySelector('.cf').figure.state.locked") == held, "a drag is no click"
+    check()
+    page.locator(".cf .map").focus()
+    for _ in range(60):  # to the left edge, which comes into sight
+        page.keyboard.press("ArrowLeft")
+    shown = "({ state, map }) => map.edgeX[state.col]"
+    assert page.evaluate(f"({shown})(document.querySelector('.cf').figure)") >= 0
+    page.keyboard.press("0")
+    expect(seen).to_have_text("1×")
+    check()
+
+
 @pytest.mark.parametrize(
     ("size", "lda", "direct"),
     [((224, 224), None, True), ((256, 256), None, True), ((160, 288), None, True),

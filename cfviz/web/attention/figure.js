@@ -10,6 +10,7 @@ import { decode } from "../shared/payload.js";
 import { Photo } from "../shared/photo.js";
 import { fill } from "../shared/text.js";
 import { vector } from "./vector.js";
+import { Zoom } from "../shared/zoom.js";
 
 const KINDS = ["sda", "lda"];
 
@@ -107,6 +108,11 @@ export class Figure {
     this.parent.append(ui.root);
     ui.root.figure = this;
     this.map = new PhotoMap(ui.base, ui.over);
+    this.zoom = new Zoom(ui.over, this.t, () => {
+      this.stopTour();
+      this.layOut();
+    });
+    ui.zoom.replaceWith(this.zoom.box);
     this.applyTheme();
     this.heads = new Heads(
       ui.heads,
@@ -210,12 +216,15 @@ export class Figure {
     if (this.test?.press(e.key, step)) return e.preventDefault();
     if (step && e.shiftKey) this.walkKey(step);
     else if (step) this.set({ row: state.row + step[0], col: state.col + step[1] });
+    else if (this.zoom.press(e.key)) return e.preventDefault();
     else if (e.key === "Enter" || e.key === " ") this.set({ locked: !state.locked }, true);
     else if (e.key === "Escape") this.set({ locked: false }, true);
     else if (e.key === "[" || e.key === "]") this.set({ head: state.head + (e.key === "]" ? 1 : -1) }, true);
     else if (e.key === "," || e.key === ".") {
       this.set({ block: stage.blocks[block + (e.key === "." ? 1 : -1)]?.b ?? state.block }, true);
     } else return;
+    const { groups } = this;
+    this.zoom.reveal((this.state.col + 0.5) / groups.Wp, (this.state.row + 0.5) / groups.Hp);
     e.preventDefault();
   }
 
@@ -367,7 +376,15 @@ export class Figure {
     const height = this.test?.room ?? Math.max(260, Math.min(640, window.innerHeight * 0.72));
     this.heads.fit();
     this.why.fit();
-    this.map.layout({ width, height }, this.groups, stage.stride, header.input, this.photo, this.theme);
+    this.map.layout(
+      { width, height },
+      this.groups,
+      stage.stride,
+      header.input,
+      this.photo,
+      this.theme,
+      this.zoom,
+    );
     this.requestDraw();
   }
 

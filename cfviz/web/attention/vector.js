@@ -6,10 +6,10 @@ import { shade, VEIL } from "../shared/paint.js";
 
 const FOOT = { size: 13, line: 19, ramp: 260 };
 
-/** The SVG of a figure, in the same CSS pixels as on the screen. */
+/** The SVG of a figure: the whole map, in the CSS pixels that it has on the screen unless enlarged. */
 export function vector(figure) {
   const { map, frame, theme, ui } = figure;
-  const { groups, cell } = map;
+  const { groups, fitted: cell } = map;
   const colour = figure.header.palette[figure.block.kind];
   const heat = figure.block.ready;
   const width = groups.Wp * cell;
@@ -33,7 +33,7 @@ export function vector(figure) {
 
 /** Padding, the photo, the veil over all but the group, and the grid of tokens. */
 function drawBackground(pen, { map, photo, header, theme, stage, frame }, width, high) {
-  const { groups, cell } = map;
+  const { groups, fitted: cell } = map;
   const [w, h] = [(header.input.w / stage.stride) * cell, (header.input.h / stage.stride) * cell];
   if (w < width || h < high) pen.hatch(0, 0, width, high, theme.padding);
   if (photo) {
@@ -55,7 +55,7 @@ function drawBackground(pen, { map, photo, header, theme, stage, frame }, width,
 
 /** One rectangle a token of the group, as opaque as on the screen. */
 function members(pen, { map, frame, block, state, heatCss, ui }, colour) {
-  const { groups, cell } = map;
+  const { groups, fitted: cell } = map;
   const strength = ui.strength.value / 100;
   for (const [x, y, slot] of boxes(groups, frame.group, cell)) {
     const p = block.ready ? frame.probs[state.head * groups.N + slot] : null;
@@ -73,7 +73,7 @@ function members(pen, { map, frame, block, state, heatCss, ui }, colour) {
 }
 
 /** An outline of the window, or of each member where they lie apart; outside the cells, as on the screen. */
-function outline(pen, { groups, cell }, group, colour) {
+function outline(pen, { groups, fitted: cell }, group, colour) {
   const thick = groups.I === 1 ? 3 : Math.max(1.5, Math.min(2.5, cell / 6));
   const [high, wide] = groups.I === 1 ? [groups.Gh * cell, groups.Gw * cell] : [cell, cell];
   const all = groups.I === 1 ? [0] : Array.from({ length: groups.N }, (_, k) => k);
@@ -106,7 +106,7 @@ function outline(pen, { groups, cell }, group, colour) {
 
 /** The key under the pointer, and the query's ring. */
 function marks(pen, { map, frame, key }) {
-  const { groups, cell } = map;
+  const { groups, fitted: cell } = map;
   const at = (slot) => [groups.col(frame.group, slot) * cell, groups.row(frame.group, slot) * cell];
   if (key !== null && key !== frame.slot) {
     pen.frame(...at(key), cell, cell, "#14171B", 4);

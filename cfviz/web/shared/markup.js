@@ -45,6 +45,7 @@ export function build(t) {
   ui.stages = segmented("stages", t.stage);
   ui.kind = segmented("kind", t.kind);
   ui.scale = segmented("scale", t.scale);
+  ui.zoom = el("span"); // its place
   ui.strength = el("input", { type: "range", min: 0, max: 100, value: 82, "aria-label": t.strength });
   ui.picture = el("button.plain", { type: "button", title: t.save_picture_help }, t.save_picture);
   ui.vector = el("button.plain", { type: "button", title: t.save_vector_help }, t.save_vector);
@@ -96,7 +97,7 @@ export function build(t) {
   ui.fine = el("p.note.fine");
   ui.keys = el("p.note.keys", { id: "cf-keys" }, t.keys);
   ui.live = el("p.live", { "aria-live": "polite", role: "status" });
-  ui.left = el("div.left", {}, ui.map, ui.legend, ui.legendNote);
+  ui.left = el("div.left", {}, ui.map, el("div.below", {}, ui.legend, ui.zoom), ui.legendNote);
   ui.right = el("div.right", {}, ui.readout, ui.heads.box, ui.why.box);
   ui.root = el(
     "div.cf",

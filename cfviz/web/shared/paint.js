@@ -110,14 +110,19 @@ export class PhotoMap {
     this.bright = document.createElement("canvas");
   }
 
-  /** Fit the padded map into a box of CSS pixels and draw all that does not follow the pointer. */
-  layout(box, groups, stride, input, photo, theme) {
+  /**
+   * Fit the padded map into a box of CSS pixels and draw all that does not follow the pointer.
+   *
+   * @param zoom how many times as large the map is, and which shares of it are at the left and upper edge
+   */
+  layout(box, groups, stride, input, photo, theme, zoom = { times: 1, left: 0, top: 0 }) {
     this.groups = groups;
     const [wide, high] = [groups.Wp * stride, groups.Hp * stride];
     const scale = Math.min(box.width / wide, box.height / high);
     const ratio = Math.min(2, window.devicePixelRatio || 1);
     this.ratio = ratio;
-    this.cell = stride * scale; // CSS pixels per token
+    this.fitted = stride * scale; // CSS pixels per token where the whole map is shown
+    this.cell = this.fitted * zoom.times;
     const [w, h] = [Math.round(wide * scale * ratio), Math.round(high * scale * ratio)];
     for (const canvas of [this.base, this.over, this.bright]) {
       canvas.width = w;
@@ -127,36 +132,40 @@ export class PhotoMap {
       canvas.style.width = `${w / ratio}px`;
       canvas.style.height = `${h / ratio}px`;
     }
-    this.edgeX = edges(groups.Wp, w);
-    this.edgeY = edges(groups.Hp, h);
+    this.whole = [w * zoom.times, h * zoom.times]; // pixels of the canvas, as are the edges
+    this.corner = [Math.round(zoom.left * this.whole[0]), Math.round(zoom.top * this.whole[1])];
+    this.edgeX = edges(groups.Wp, this.whole[0], this.corner[0]);
+    this.edgeY = edges(groups.Hp, this.whole[1], this.corner[1]);
     this.drawBackground(input, stride, photo, theme);
     this.pen = this.over.getContext("2d", { alpha: false }); // base covers it all: padding, photo, panel
   }
 
   drawBackground(input, stride, photo, theme) {
+    const [left, top] = [-this.corner[0], -this.corner[1]];
     const [w, h] = [
-      (input.w / stride / this.groups.Wp) * this.base.width,
-      (input.h / stride / this.groups.Hp) * this.base.height,
+      (input.w / stride / this.groups.Wp) * this.whole[0],
+      (input.h / stride / this.groups.Hp) * this.whole[1],
     ];
     const bright = this.bright.getContext("2d");
     bright.fillStyle = theme.panel;
-    bright.fillRect(0, 0, w, h);
-    if (photo) drawPhoto(bright, photo, 0, 0, w, h);
+    bright.fillRect(left, top, w, h);
+    if (photo) drawPhoto(bright, photo, left, top, w, h);
     const pen = this.base.getContext("2d");
     pen.fillStyle = hatch(pen, theme.padding, this.ratio);
     pen.fillRect(0, 0, this.base.width, this.base.height);
-    pen.clearRect(0, 0, w, h);
+    pen.clearRect(left, top, w, h);
     pen.drawImage(this.bright, 0, 0);
     if (photo) {
       pen.fillStyle = VEIL;
-      pen.fillRect(0, 0, w, h);
+      pen.fillRect(left, top, w, h);
     }
     if (this.cell < 5) return;
     pen.strokeStyle = photo ? `rgba(255,255,255,${this.cell > 24 ? 0.34 : 0.11})` : theme.line;
     pen.lineWidth = 1;
     pen.beginPath();
-    for (let c = 1; c < this.groups.W; c++) line(pen, this.edgeX[c] + 0.5, 0, this.edgeX[c] + 0.5, h);
-    for (let r = 1; r < this.groups.H; r++) line(pen, 0, this.edgeY[r] + 0.5, w, this.edgeY[r] + 0.5);
+    const [right, bottom] = [left + w, top + h];
+    for (let c = 1; c < this.groups.W; c++) line(pen, this.edgeX[c] + 0.5, top, this.edgeX[c] + 0.5, bottom);
+    for (let r = 1; r < this.groups.H; r++) line(pen, left, this.edgeY[r] + 0.5, right, this.edgeY[r] + 0.5);
     pen.stroke();
   }
 
@@ -279,14 +288,14 @@ export class PhotoMap {
   token(x, y) {
     const { groups } = this;
     if (!groups) return null;
-    const row = Math.floor((y * this.ratio * groups.Hp) / this.over.height);
-    const col = Math.floor((x * this.ratio * groups.Wp) / this.over.width);
+    const row = Math.floor(((y * this.ratio + this.corner[1]) * groups.Hp) / this.whole[1]);
+    const col = Math.floor(((x * this.ratio + this.corner[0]) * groups.Wp) / this.whole[0]);
     return row >= 0 && col >= 0 && row < groups.Hp && col < groups.Wp ? { row, col } : null;
   }
 }
 
-function edges(n, length) {
-  return Float64Array.from({ length: n + 1 }, (_, i) => Math.round((i * length) / n));
+function edges(n, length, from) {
+  return Float64Array.from({ length: n + 1 }, (_, i) => Math.round((i * length) / n) - from);
 }
 
 function line(pen, x0, y0, x1, y1) {
