@@ -10,7 +10,7 @@ import { decode } from "../shared/payload.js";
 import { Photo } from "../shared/photo.js";
 import { fill } from "../shared/text.js";
 import { vector } from "./vector.js";
-import { Zoom } from "../shared/zoom.js";
+import { Zoom } from "./zoom.js";
 
 const KINDS = ["sda", "lda"];
 

@@ -1,8 +1,8 @@
 // Zoom and pan of a picture in a box: buttons, keys, Ctrl and the wheel, two fingers, and dragging once it is
 // enlarged. The wheel alone and one finger belong to the page.
 
-import { el } from "./markup.js";
-import { rove } from "./near.js";
+import { el } from "../shared/markup.js";
+import { rove } from "../shared/near.js";
 
 const MOST = 8; // times
 const STEP = 1.5; // of a button or a key
