@@ -18,6 +18,8 @@ from cfviz.models.dense.parts.masks import paste
 from cfviz.models.dense.parts.roi import roi_features
 from cfviz.models.dense.pipeline import fit
 from cfviz.models.dense.variants import DENSE, DenseName, list_dense
+from cfviz.models.variants import SHIPPED, WEIGHTS
+from cfviz.training.dense import ship
 
 Make = Callable[..., Any]
 SMALL: dict[type, dict[str, int]] = {
@@ -228,6 +230,15 @@ def test_our_detectors_anchors_are_half_as_large_as_the_authors() -> None:
     for level in range(5):
         small, large = (model.bbox_head.anchors.base(level) for model in (ours, theirs))
         assert torch.equal(2 * small, large)
+
+
+@pytest.mark.parametrize("name", [name for name in DENSE if name in SHIPPED])
+def test_bundled_heads_open_by_name_and_their_card_is_written_from_its_facts(name: str) -> None:
+    model = cfviz.create_model(name)
+    assert (model.provenance.source, model.provenance.predicts, model.training) == ("bundled", True, False)
+    path = WEIGHTS / f"{name}.safetensors"
+    assert path.stat().st_size <= 4_000_000
+    assert path.with_suffix(".md").read_text("utf-8") == ship.text(ship.read(path))
 
 
 def test_random_weights_must_be_asked_for_and_are_called_random() -> None:

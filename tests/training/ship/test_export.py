@@ -165,7 +165,7 @@ def test_layers_drawn_anew_have_seen_no_groups(tiny_model: Callable[..., CrossFo
 
 
 def test_the_bundled_cards_record_the_largest_groups() -> None:
-    for path in WEIGHTS.glob("*.json"):
+    for path in (WEIGHTS / f"{name}.json" for name in OURS):
         facts = card.read(path)
         if "trained_group" not in facts:  # written before cards recorded it
             continue
