@@ -125,8 +125,8 @@ def text(card: dict[str, Any]) -> str:
         lines += [
             "## Measured",
             f"In per cent, with 95 % intervals, on {about(figures['scenes'])}: {figures['things']} things; "
-            f"{figures['dropped']} that others would have hidden were left out. Parts were knocked out "
-            "without training anything again.",
+            f"{figures['dropped']} that others would have hidden were left out."
+            + (" Parts were knocked out without training anything again." if len(rows) > 1 else ""),
             "\n".join([*head, *rows]),
         ]
     if figures and "iou" in figures["whole"]:
