@@ -25,6 +25,8 @@ from cfviz.framing import CENTRE, Centre, Frame, Size, frame
 from cfviz.geometry import Lda
 from cfviz.hooks import capture
 from cfviz.models.crossformer import CrossFormer
+from cfviz.models.dense.model import DenseModel
+from cfviz.models.dense.variants import CLASSES
 from cfviz.models.factory import DTYPES, create_model
 from cfviz.models.inputs import input_for
 from cfviz.models.probes.position_bias import regrouped
@@ -309,6 +311,22 @@ def class_names(model: CrossFormer, lang: str = "en", known: Provenance | None =
     left, right = {"en": (" (", "?)"), "zh-Hant": ("（", "？）")}[lang]
     guesses = labels("imagenet-1k", lang)
     return [f"{number}{left}{guess}{right}" for number, guess in zip(numbers, guesses, strict=True)]
+
+
+def dense_class_names(model: DenseModel, lang: str = "en") -> list[str]:
+    """Return the names of the classes of a detector or segmenter: those in its file, its data set's, numbers.
+
+    Args:
+        model: The model.
+        lang: "en" or "zh-Hant".
+    """
+    known = model.provenance
+    if known.classes and lang == "en":
+        return list(known.classes)
+    names = labels(known.dataset, lang) if known.dataset in CLASSES else []
+    if len(names) == model.num_classes:
+        return names
+    return list(known.classes) if known.classes else labels(model.num_classes, lang)
 
 
 def shown_classes(sha256: str, known: Provenance, count: int) -> tuple[int, ...] | None:

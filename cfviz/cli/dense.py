@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path, PurePath
 from typing import Any
 
-from cfviz.models.dense.variants import CLASSES, DENSE, SIDES, Task, list_dense
+from cfviz.models.dense.variants import DENSE, SIDES, Task, list_dense
 from cfviz.words import LANGUAGES, Translator
 
 from .opening import about_weights
@@ -124,19 +124,6 @@ def open_dense(model: str | None, weights: str | None, task: Task, device: str |
     if not net.provenance.predicts:
         raise ValueError(f"{weights or model} holds random weights, which have learned nothing to {task}")
     return net.to(place)
-
-
-def class_names(model: Any, lang: str) -> list[str]:
-    """Return the names of a model's classes: those in its file, else its data set's, else numbers."""
-    from cfviz.data.labels import labels  # deferred: timm
-
-    known = model.provenance
-    if known.classes and lang == "en":
-        return list(known.classes)
-    names = labels(known.dataset, lang) if known.dataset in CLASSES else []
-    if len(names) == model.num_classes:
-        return names
-    return list(known.classes) if known.classes else labels(model.num_classes, lang)
 
 
 def each_photo(photos: list[str], failures: list[dict[str, Any]]) -> Iterator[tuple[int, str, Any]]:

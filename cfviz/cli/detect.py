@@ -10,7 +10,7 @@ from typing import Any
 from cfviz.jobs import write
 from cfviz.words import translator
 
-from .dense import add_dense, class_names, each_photo, finish, open_dense, out_folder, stem
+from .dense import add_dense, each_photo, finish, open_dense, out_folder, stem
 from .output import print_table
 
 
@@ -45,8 +45,9 @@ def _detect(args: argparse.Namespace) -> int:
     from cfviz.data.coco import as_results, image_id  # deferred, with the rest: PyTorch
     from cfviz.figures.pictures import boxes_over
     from cfviz.models.dense.pipeline import find
+    from cfviz.run import dense_class_names
 
-    names, english = class_names(model, args.lang), class_names(model, "en")
+    names, english = dense_class_names(model, args.lang), dense_class_names(model, "en")
     categories = None if model.provenance.dataset == "coco" else list(range(1, model.num_classes + 1))
     t, results = translator(args.lang), []
     coco: list[dict[str, Any]] = []

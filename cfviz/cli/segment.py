@@ -9,7 +9,7 @@ from typing import Any
 
 from cfviz.words import translator
 
-from .dense import add_dense, class_names, each_photo, finish, open_dense, out_folder, stem
+from .dense import add_dense, each_photo, finish, open_dense, out_folder, stem
 from .output import print_table
 
 
@@ -35,8 +35,9 @@ def _segment(args: argparse.Namespace) -> int:
 
     from cfviz.figures.pictures import label_picture, labels_over
     from cfviz.models.dense.pipeline import label
+    from cfviz.run import dense_class_names
 
-    names, t = class_names(model, args.lang), translator(args.lang)
+    names, t = dense_class_names(model, args.lang), translator(args.lang)
     results: list[dict[str, Any]] = []
     failures: list[dict[str, Any]] = []
     for _, name, image in each_photo(args.photos, failures):

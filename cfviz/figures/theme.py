@@ -22,6 +22,11 @@ DIVERGING = (
 )  # PRGn: purple below zero, green above  # fmt: skip
 # Of a kernel by its side, in every embedding layer.
 KERNEL_COLOURS = {2: "#7C8894", 4: "#D9A400", 8: "#2E9E7B", 16: "#8A7BD1", 32: "#C9578F"}
+# Of classes on a photo, told apart without red-green vision (Tol's muted scheme); none is that of SDA or LDA.
+CLASS_COLOURS = (
+    "#CC6677", "#88CCEE", "#DDCC77", "#117733", "#AA4499", "#44AA99", "#332288", "#999933", "#882255",
+)  # fmt: skip
+GROUND = "#7C8894"
 FONT = (
     '"Source Sans", "Source Sans 3", system-ui, "Segoe UI", "Noto Sans TC", "Noto Sans CJK TC", '
     '"PingFang TC", "Microsoft JhengHei", sans-serif'

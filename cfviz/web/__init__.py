@@ -16,8 +16,8 @@ from pathlib import Path, PurePosixPath
 from posixpath import normpath
 
 __all__ = [
-    "ATTENTION", "COMPARE", "CROP", "EMBEDDING", "GROUPING", "HOME", "LAB", "PICKER", "POSITION_BIAS", "WEB",
-    "Figure", "element", "filled", "script", "style", "text",
+    "ATTENTION", "COMPARE", "CROP", "DENSE", "EMBEDDING", "GROUPING", "HOME", "LAB", "PICKER",
+    "POSITION_BIAS", "WEB", "Figure", "element", "filled", "script", "style", "text",
 ]  # fmt: skip
 
 WEB = Path(__file__).resolve().parent
@@ -159,11 +159,12 @@ class Figure:
         """All its style sheets as one."""
         return style(*self.sheets)
 
-    def alone(self, data: bytes) -> str:
+    def alone(self, data: bytes, rest: bytes | None = None) -> str:
         """The elements that show the figure on a page without Streamlit.
 
         Args:
             data: The bytes of its message; what the reader chooses goes nowhere.
+            rest: A message that follows the first, for a figure that takes one.
 
         Returns:
             HTML to put behind `<div class="HOST"></div>`; several figures can share a page.
@@ -175,6 +176,12 @@ class Figure:
             f'const {{ parentElement }} = document.querySelector("div.{self.host}");\n'
             "run({ parentElement, data, setStateValue() {} });"
         )
+        if rest is not None:
+            more = base64.b64encode(rest).decode()
+            start += (
+                f'\nparentElement.querySelector(".cf").figure.join('
+                f'Uint8Array.from(atob("{more}"), (c) => c.charCodeAt(0)));'
+            )
         return (
             f'<script type="application/octet-stream" id="{self.host}">{message}</script>\n'
             f"{element(f'{self.folder}/main.js', start)}"
@@ -186,6 +193,7 @@ SHARED = (CONTROLS, "shared/figure.css")
 ATTENTION = Figure("attention", "cf-host", SHARED)
 COMPARE = Figure("compare", "cp-host", (*SHARED, "compare/compare.css"))
 CROP = Figure("crop", "crop-host", ("crop/crop.css",))
+DENSE = Figure("dense", "dn-host", (*SHARED, "dense/dense.css"))
 EMBEDDING = Figure("embedding", "em-host", (*SHARED, "embedding/embedding.css"))
 GROUPING = Figure("grouping", "gr-host", (*SHARED, "grouping/grouping.css"))
 HOME = Figure("home", "whole-host", (CONTROLS, KNOWN, "home/home.css"))

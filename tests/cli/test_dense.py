@@ -14,12 +14,12 @@ import torch
 from PIL import Image
 
 from cfviz.cli import main
-from cfviz.cli.dense import class_names
 from cfviz.data.coco import as_results, encode_mask, image_id
 from cfviz.figures.pictures import boxes_over, class_colour, label_picture, labels_over
 from cfviz.models.dense.factory import make_dense
 from cfviz.models.dense.variants import DENSE
 from cfviz.models.weights.checkpoints import write_checkpoint
+from cfviz.run import dense_class_names
 
 SMALL = ("--sides", "96x64")
 
@@ -209,9 +209,9 @@ def test_results_have_cocos_numbers() -> None:
 
 def test_classes_in_a_file_keep_their_names(weights: Any) -> None:
     model = make_dense("semantic_fpn_crossformer_nano", num_classes=3)
-    assert class_names(model, "zh-Hant") == ["類別 0", "類別 1", "類別 2"]
+    assert dense_class_names(model, "zh-Hant") == ["類別 0", "類別 1", "類別 2"]
     model.provenance = replace(model.provenance, classes=("a", "b", "c"))
-    assert class_names(model, "zh-Hant") == class_names(model, "en") == ["a", "b", "c"]
+    assert dense_class_names(model, "zh-Hant") == dense_class_names(model, "en") == ["a", "b", "c"]
 
 
 def test_pictures_keep_the_photos_size_and_colour_each_class_alike() -> None:

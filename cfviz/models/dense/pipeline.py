@@ -87,6 +87,13 @@ def _resized(pixels: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
     return F.interpolate(pixels, size, mode="bilinear", align_corners=False).round().clamp(0, 255)
 
 
+def picture(fitted: Fitted) -> Image.Image:
+    """Return a model's input as a picture; padding is the mean colour."""
+    mean, std = (torch.tensor(values).view(3, 1, 1) for values in (MEAN, STD))
+    pixels = (fitted.tensor[0] * std + mean).round().clamp(0, 255).byte()
+    return Image.fromarray(pixels.permute(1, 2, 0).numpy())
+
+
 @dataclass(frozen=True, eq=False)
 class Found:
     """What a detector found in a photo, in pixels of the photo, best first.

@@ -11,10 +11,14 @@ import torch
 
 from cfviz import point_names
 from cfviz.hooks import capture
-from cfviz.models.dense.model import DenseModel
+from cfviz.models.dense.model import DenseModel, Detections, Detector, Segmenter
 from cfviz.models.dense.parts.layers import resized
+from cfviz.models.dense.parts.roi import levels_of
+from cfviz.models.dense.pipeline import Fitted
 from cfviz.models.inputs import input_for
 
+LIKELY = 3  # classes of a pixel that are told
+ROWS = 64  # of logits at the input's size that are looked at together
 Pick = Callable[[Any], torch.Tensor]  # the outputs of `from_maps` -> one logit for each question, (n,)
 
 
@@ -34,6 +38,131 @@ class Reasons:
     logit: float
     by_key: dict[tuple[int, int], np.ndarray]
     field: np.ndarray
+
+
+@dataclass(frozen=True, eq=False)
+class Findings:
+    """What a detector finds on one photo, in pixels of the input, best first.
+
+    Attributes:
+        without: The stage whose map was left out, from 0; None for none.
+        boxes: (n, 4).
+        scores: (n,).
+        labels: (n,), numbers of classes.
+        levels: (n,), the level of the pyramid that each box is from, 0 for the finest.
+        masks: (n, 28, 28), probabilities; None if the detector draws no masks.
+        told: The same as the model returns it.
+    """
+
+    without: int | None
+    boxes: np.ndarray
+    scores: np.ndarray
+    labels: np.ndarray
+    levels: np.ndarray
+    masks: np.ndarray | None
+    told: Detections
+
+
+def findings(model: Detector, fitted: Fitted, stages: Sequence[int] = ()) -> list[Findings]:
+    """Find boxes with all of the backbone's maps, then without each of some stages.
+
+    Args:
+        model: In eval mode.
+        fitted: The photo.
+        stages: Stages to leave out, from 0, one at a time.
+    """
+    return [_findings(model, out, fitted, without) for without, out in _outputs(model, fitted, stages)]
+
+
+def _outputs(model: DenseModel, fitted: Fitted, stages: Sequence[int]) -> list[tuple[int | None, Any]]:
+    """Return the outputs with all maps and without each stage; the backbone runs once."""
+    with torch.no_grad():  # inference tensors could take no part in gradients later
+        maps = model.features(input_for(model, fitted.tensor))
+        tried: list[int | None] = [None, *stages]
+        return [(s, model.from_maps(maps if s is None else without_stage(maps, s))) for s in tried]
+
+
+def _findings(model: Detector, out: Any, fitted: Fitted, without: int | None) -> Findings:
+    with torch.no_grad():
+        (found,) = model.select(out, [fitted.size])
+    levels = found["levels"] if "levels" in found else levels_of(found["proposals"])
+    logits = found.get("mask_logits")
+    return Findings(
+        without,
+        found["boxes"].float().cpu().numpy(),
+        found["scores"].float().cpu().numpy(),
+        found["labels"].cpu().numpy(),
+        levels.cpu().numpy(),
+        None if logits is None else logits.float().sigmoid().cpu().numpy(),
+        found,
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class Labelling:
+    """A segmenter's label maps of one photo.
+
+    Attributes:
+        maps: By the stage left out, None for none: the class of each pixel of the input, (h, w).
+        likely: The likeliest classes of each pixel with all stages, best first, (3, h, w).
+        probs: Their probabilities, (3, h, w).
+        cells: The class of each cell of the logits, (H/4, W/4).
+    """
+
+    maps: dict[int | None, np.ndarray]
+    likely: np.ndarray
+    probs: np.ndarray
+    cells: np.ndarray
+
+
+def labelling(model: Segmenter, fitted: Fitted, stages: Sequence[int] = ()) -> Labelling:
+    """Label pixels with all of the backbone's maps, then without each of some stages.
+
+    Args:
+        model: In eval mode.
+        fitted: The photo.
+        stages: Stages to leave out, from 0, one at a time.
+    """
+    (_, first), *others = _outputs(model, fitted, stages)
+    likely, probs = _likely(_at_input(first, fitted))
+    maps: dict[int | None, np.ndarray] = {None: likely[0]}
+    maps |= {s: _at_input(logits, fitted).argmax(0).cpu().numpy() for s, logits in others}
+    return Labelling(maps, likely, probs, first[0].argmax(0).cpu().numpy())
+
+
+def _at_input(logits: torch.Tensor, fitted: Fitted) -> torch.Tensor:
+    """Resize logits as `forward` does, and keep what is photo: (1, K, H/4, W/4) -> (K, h, w)."""
+    h, w = fitted.size
+    return resized(logits, fitted.tensor.shape[2:])[0, :, :h, :w]
+
+
+def _likely(full: torch.Tensor) -> tuple[np.ndarray, np.ndarray]:
+    """Return the likeliest classes of each pixel and their probabilities: (K, h, w) -> (3, h, w) of each."""
+    K, h, w = full.shape
+    labels = np.zeros((LIKELY, h, w), np.int64)
+    probs = np.zeros((LIKELY, h, w), np.float32)
+    n = min(LIKELY, K)
+    for top in range(0, h, ROWS):
+        best = full[:, top : top + ROWS].float().softmax(0).topk(n, 0)
+        labels[:n, top : top + ROWS] = best.indices.cpu().numpy()
+        probs[:n, top : top + ROWS] = best.values.cpu().numpy()
+    return labels, probs
+
+
+def backbone_arrays(model: DenseModel, fitted: Fitted, points: Sequence[str]) -> dict[str, np.ndarray]:
+    """Watch points of the backbone on one photo.
+
+    Args:
+        model: In eval mode.
+        fitted: The photo.
+        points: Points inside attention, as names or patterns of the backbone.
+
+    Returns:
+        Arrays by the backbone's names, float32, as in a trace.
+    """
+    with torch.no_grad(), capture(model.backbone, *points) as tensors:
+        model.features(input_for(model, fitted.tensor))
+    return {name: value.float().cpu().numpy() for name, value in tensors.items()}
 
 
 def without_stage(maps: Sequence[torch.Tensor], stage: int) -> list[torch.Tensor]:
@@ -78,6 +207,18 @@ def reasons(model: DenseModel, image: torch.Tensor, pick: Pick) -> Iterator[Reas
             for place, probs, gradient in zip(places, seen.values(), gradients, strict=True)
         }  # nG, nH, N
         yield Reasons(float(logit.detach()), by_key, pixels[0].abs().sum(0).float().cpu().numpy())
+
+
+def of_boxes(model: Detector, told: Detections, numbers: Sequence[int]) -> Pick:
+    """Pick the logits behind some detections.
+
+    Args:
+        model: The detector.
+        told: What it found, `Findings.told`.
+        numbers: Which of them.
+    """
+    chosen = {name: values[list(numbers)] for name, values in told.items()}
+    return lambda outputs: model.class_logits(outputs, chosen)
 
 
 def of_pixel(label: int, row: int, col: int, size: tuple[int, int]) -> Pick:

@@ -19,7 +19,7 @@ from cfviz.models.interventions.language import FILLS
 from . import log
 
 __all__ = [
-    "ANSWER", "ATTENTION", "BIAS", "BIAS_ANSWER", "COMPARE", "CROP", "EMBEDDING", "LAB",
+    "ANSWER", "ATTENTION", "BIAS", "BIAS_ANSWER", "COMPARE", "CROP", "DENSE", "EMBEDDING", "LAB",
     "PICTURE", "STORED", "VIEW_ASKED", "WHOLE", "Form", "accepted", "row_picked",
 ]  # fmt: skip
 
@@ -163,6 +163,14 @@ COMPARE = Form(
     {"stage": whole(4), "H": whole(SIDE, 1), "W": whole(SIDE, 1), **_TOKEN, "held": flag},
     {"block": whole(BLOCKS), "side": whole(2)},
 )
+_MAYBE_AT = {name: whole(SIDE, -1) for name in ("box", "row", "col")}  # -1 for none
+DENSE = Form(
+    {
+        "threshold": whole(96, 5), "view": whole(STAGES), "show": whole(STAGES), "held": flag, "truth": flag,
+        "sort": one_of("score", "size", "class"), **_MAYBE_AT,
+    },
+    {"stage": whole(STAGES), "block": whole(BLOCKS), "head": whole(HEADS)},
+)  # fmt: skip
 EMBEDDING = Form({"cel": whole(4), "measure": one_of(*MEASURES), **_TOKEN})
 BIAS = Form(
     {"block": whole(BLOCKS), "head": whole(HEADS)},

@@ -21,13 +21,13 @@ PRESENT = web.text("shell/present.css")
 # group -> pages in reading order; only those whose file exists are linked
 NAVIGATION = {
     "start": ("home", "learn", "predict"),
-    "look_inside": ("grouping", "attention", "embedding", "position_bias"),
+    "look_inside": ("grouping", "attention", "embedding", "position_bias", "dense"),
     "experiment": ("lab", "compare", "study"),
 }
 ICONS = {
     "home": "home", "predict": "photo_camera", "learn": "school", "grouping": "grid_view",
     "attention": "visibility", "embedding": "layers", "position_bias": "my_location", "lab": "science",
-    "compare": "compare", "study": "stacks",
+    "compare": "compare", "study": "stacks", "dense": "select_all",
 }  # fmt: skip
 
 

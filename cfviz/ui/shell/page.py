@@ -28,8 +28,8 @@ from cfviz.words import preferred, translator
 from . import frame, view
 from .sidebar import sidebar
 
-WITHOUT_MODEL = ("grouping",)  # pages without a model, so without a notice about its weights
-AT_ONCE = (*WITHOUT_MODEL, "study")  # pages that compute nothing before they are drawn
+WITHOUT_MODEL = ("grouping", "dense")  # pages without the sidebar's model, and the notice about its weights
+AT_ONCE = ("grouping", "study")  # pages that compute nothing before they are drawn
 
 
 def start(name: str, turn: Callable[[Context, int], bool] | None = None) -> Context:

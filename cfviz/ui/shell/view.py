@@ -98,7 +98,17 @@ def show_original(ctx: Context) -> None:
     with suppress(ValueError):  # the page itself says what is wrong with the photo or the size
         photo = photos.photo(ctx.settings.photo)
         data = _original(photo.sha256, keys.framing(ctx.settings), photo, ctx.settings)
-        _sender()(key="original", data=data, height=1)
+        send_original(data, "original")
+
+
+def send_original(data: bytes, key: str) -> None:
+    """Give the browser an original, see `message.original`.
+
+    Args:
+        data: The message.
+        key: A key unique on the page.
+    """
+    _sender()(key=key, data=data, height=1)
 
 
 @cached(64, 16 * 2**20)

@@ -42,8 +42,9 @@ from cfviz import web
 from cfviz.ui.session import forms
 
 __all__ = [
-    "ATTENTION", "COMPARE", "CROP", "EMBEDDING", "GROUPING", "HOME", "LAB", "PICKER", "POSITION_BIAS",
-    "Component", "about_to_appear", "committed", "drive", "follow_up", "living_figure", "move_to",
+    "ATTENTION", "COMPARE", "CROP", "DENSE", "EMBEDDING", "GROUPING", "HOME", "LAB", "PICKER",
+    "POSITION_BIAS", "Component", "about_to_appear", "committed", "drive", "follow_up", "living_figure",
+    "move_to",
 ]  # fmt: skip
 
 
@@ -86,6 +87,7 @@ class Component:
 ATTENTION = Component(web.ATTENTION, "cfviz_living")
 COMPARE = Component(web.COMPARE, "cfviz_compare")
 CROP = Component(web.CROP, "cfviz.crop")
+DENSE = Component(web.DENSE, "cfviz_dense")
 EMBEDDING = Component(web.EMBEDDING, "cfviz_embedding")
 GROUPING = Component(web.GROUPING, "cfviz_grouping", keeps=())  # keeps its state in the URL
 HOME = Component(web.HOME, "cfviz.whole", keeps=("go",))

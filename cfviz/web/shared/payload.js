@@ -3,6 +3,7 @@
 const ARRAYS = {
   int8: Int8Array,
   int16: Int16Array,
+  uint8: Uint8Array,
   uint16: Uint16Array,
   uint32: Uint32Array,
   float32: Float32Array,

@@ -36,9 +36,25 @@ export class CanvasPen {
     this.ink.fillRect(x, y, w, h);
   }
 
-  frame(x, y, w, h, stroke, width = 1, alpha = 1) {
+  frame(x, y, w, h, stroke, width = 1, alpha = 1, dash = []) {
     this.stroke(stroke, width, alpha);
+    this.ink.setLineDash(dash);
     this.ink.strokeRect(x, y, w, h);
+    this.ink.setLineDash([]);
+  }
+
+  /** A bitmap or a canvas; without `smooth`, its pixels stay squares. */
+  image(picture, x, y, w, h, smooth = true) {
+    this.ink.globalAlpha = 1;
+    this.ink.imageSmoothingEnabled = smooth;
+    if (smooth) this.ink.imageSmoothingQuality = "high";
+    this.ink.drawImage(picture, x, y, w, h);
+  }
+
+  /** The width of a text. */
+  measure(words, size) {
+    this.ink.font = `400 ${size}px ${FAMILY}`;
+    return this.ink.measureText(words).width;
   }
 
   /** Straight lines, each [x0, y0, x1, y1]. */
@@ -96,7 +112,7 @@ export class SvgPen {
     this.add("rect", { x, y, width: w, height: h, fill, "fill-opacity": alpha });
   }
 
-  frame(x, y, w, h, stroke, width = 1, alpha = 1) {
+  frame(x, y, w, h, stroke, width = 1, alpha = 1, dash = []) {
     this.add("rect", {
       x,
       y,
@@ -106,7 +122,25 @@ export class SvgPen {
       stroke,
       "stroke-width": width,
       "stroke-opacity": alpha,
+      ...(dash.length ? { "stroke-dasharray": dash.join(" ") } : {}),
     });
+  }
+
+  /** A bitmap or a canvas, embedded; without `smooth`, its pixels stay squares. */
+  image(picture, x, y, w, h, smooth = true) {
+    const canvas = document.createElement("canvas");
+    [canvas.width, canvas.height] = [picture.width, picture.height];
+    canvas.getContext("2d").drawImage(picture, 0, 0);
+    const rendering = smooth ? {} : { style: "image-rendering:pixelated" };
+    const place = { x, y, width: w, height: h, preserveAspectRatio: "none", ...rendering };
+    this.add("image", { href: canvas.toDataURL("image/png"), ...place });
+  }
+
+  /** The width of a text, as the screen has it. */
+  measure(words, size) {
+    this.ruler ??= document.createElement("canvas").getContext("2d");
+    this.ruler.font = `400 ${size}px ${FAMILY}`;
+    return this.ruler.measureText(words).width;
   }
 
   lines(list, stroke, width = 1, alpha = 1) {

@@ -44,6 +44,11 @@ export function showInput(exact) {
   tell();
 }
 
+/** Whether the reader wants to see the pixels of the input. */
+export function showsInput() {
+  return shelf().exact;
+}
+
 /** Draw a photo into a box; the pixels of an input stay squares where the reader asked for them. */
 export function drawPhoto(pen, photo, ...where) {
   const before = pen.imageSmoothingEnabled;

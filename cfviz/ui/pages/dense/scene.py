@@ -1,0 +1,66 @@
+"""Scenes composed of the gallery's photos, on which it is known to the pixel what is where."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from cfviz.analysis.dense import mean_iou, partners
+from cfviz.data.scenes import EXAMPLES, Scene
+from cfviz.figures.live.dense import Answer, Truth
+from cfviz.models.dense.pipeline import Fitted
+from cfviz.ui.compute.cache import cached
+from cfviz.words import Translator, percent
+
+SCENES = range(1, len(EXAMPLES) + 1)
+CODE = """
+from PIL import Image
+
+from cfviz.data.scenes import EXAMPLES
+
+scene = EXAMPLES[{index}].scene()
+photo = Image.fromarray(scene.image)
+"""
+
+
+@cached(8)
+def composed(number: int) -> Scene:
+    """One of the example scenes, counted from 1."""
+    return EXAMPLES[number - 1].scene()
+
+
+def code(number: int) -> str:
+    """The lines of Python that compose a scene as `photo`."""
+    return CODE.format(index=number - 1).strip()
+
+
+def picture(scene: Scene) -> Image.Image:
+    """The scene as a photo."""
+    return Image.fromarray(scene.image)
+
+
+def truth(scene: Scene, fitted: Fitted, ground: int | None) -> Truth:
+    """What is on a scene, in pixels of the input."""
+    vertical, horizontal = fitted.scale
+    scale = np.array([horizontal, vertical, horizontal, vertical])
+    same = fitted.size == fitted.photo
+    labels = scene.label_map(ground) if ground is not None and same else None
+    return Truth(scene.boxes * scale, [int(k) for k in scene.labels], labels)
+
+
+def judged(t: Translator, found: Answer, threshold: float) -> str:
+    """One sentence on how much of a scene was answered rightly."""
+    told, view = found.truth, found.views[0]
+    if told is None:
+        return ""
+    if view.boxes is None or view.scores is None:
+        if told.map is None:
+            return ""
+        return t("dense.scene_iou", share=percent(mean_iou(view.labels, told.map)))
+    kept = view.scores >= threshold
+    pairs = partners(view.boxes[kept], view.labels[kept], told.boxes, np.array(told.labels))
+    right = int((pairs >= 0).sum())
+    fields: dict[str, Any] = {"right": right, "n": len(told.labels), "boxes": int(kept.sum())}
+    return t("dense.scene_found", **fields)

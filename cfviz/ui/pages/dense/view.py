@@ -1,0 +1,403 @@
+"""The parts of the page on detectors and segmenters, in the order of their appearance."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+import numpy as np
+import streamlit as st
+from PIL import Image
+
+from cfviz.data.coco import as_results
+from cfviz.figures.live import dense as live
+from cfviz.figures.live.message import Message, original
+from cfviz.models.dense.pipeline import fit
+from cfviz.models.room import SHARED, check_room
+from cfviz.run import dense_class_names, shown_classes
+from cfviz.ui.compute import dense as models
+from cfviz.ui.compute import keys
+from cfviz.ui.compute.cache import cached
+from cfviz.ui.context import Context
+from cfviz.ui.figures import dense as answer
+from cfviz.ui.figures.dense import DenseSubject
+from cfviz.ui.session import forms, photos
+from cfviz.ui.session.plain import plain
+from cfviz.ui.shell.view import send_original
+from cfviz.ui.widgets.answer import show_known
+from cfviz.ui.widgets.chart import let_the_browser_paint, show_hint
+from cfviz.ui.widgets.figure import DENSE, about_to_appear, committed, follow_up, living_figure, move_to
+from cfviz.ui.widgets.takeaway import take_away
+from cfviz.words import figure_words, together
+
+from . import scene
+from .own import upload
+
+NAME, ATTENTION = "dense.figure", "dense.attention"
+START, PLACE, PHOTO = "cfviz.dense.start", "cfviz.dense.place", "cfviz.dense.photo"
+SHOWS, SORTS = 6, ("score", "size", "class")
+GROUND = "scenes"  # the data set whose last class stands for no object
+SHARP = 1400  # most pixels of a side of the photo that is sent
+LOWEST = 5  # per cent: the least threshold
+DETECT_CODE = """
+import cfviz
+from cfviz.models.dense.pipeline import find
+{opening}
+
+model = {model}
+found = find(model, photo)
+for box, score, label in zip(found.boxes, found.scores, found.labels):  # in pixels of the photo
+    if score >= {threshold}:
+        print(label, score, box)
+"""
+SEGMENT_CODE = """
+import cfviz
+from cfviz.models.dense.pipeline import label
+{opening}
+
+model = {model}
+labels = label(model, photo)     # the class of every pixel of the photo
+"""
+WHY_BOX = """
+import torch
+from cfviz.analysis.dense import head_totals, stage_maps
+from cfviz.models.dense.pipeline import fit
+from cfviz.models.probes.dense import reasons
+
+fitted = fit(photo, "detect", model.sides)
+with torch.no_grad():
+    (best,) = model.select(model.outputs(fitted.tensor), [fitted.size])
+asked = {{name: values[[{box}]] for name, values in best.items()}}
+(why,) = reasons(model, fitted.tensor[0], lambda outputs: model.class_logits(outputs, asked))
+tokens = stage_maps(why.by_key, model.backbone.groupings(*fitted.tensor.shape[-2:]))
+heads = {{place: head_totals(one) for place, one in why.by_key.items()}}  # by stage and block
+"""
+WHY_PIXEL = """
+from cfviz.analysis.dense import head_totals, stage_maps
+from cfviz.models.dense.pipeline import fit
+from cfviz.models.probes.dense import of_pixel, reasons
+
+fitted = fit(photo, "segment", model.sides)
+size = tuple(fitted.tensor.shape[-2:])
+(why,) = reasons(model, fitted.tensor[0], of_pixel({label}, {row}, {col}, size))
+tokens = stage_maps(why.by_key, model.backbone.groupings(*size))
+heads = {{place: head_totals(one) for place, one in why.by_key.items()}}  # by stage and block
+"""
+
+
+def choose_subject(ctx: Context) -> DenseSubject:
+    """The chosen model on the chosen photo; the page ends here, in one sentence, without learned weights."""
+    there = models.names()
+    if not there:
+        upload(ctx)
+        ctx.stop(ValueError(ctx.t("dense.no_weights")))
+    name = ctx.get("net", there[0], there)
+    key = "w.dense.net"
+    st.session_state[key] = name
+
+    def adopt() -> None:
+        if st.session_state[key] in there:
+            ctx.put(net=st.session_state[key], box=-1, row=-1, col=-1, held=0, view=0, show=0)
+
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        st.selectbox(
+            ctx.t("dense.model"), there, format_func=lambda one: _title(ctx, one), key=key, on_change=adopt
+        )
+        upload(ctx)
+    try:
+        net = models.model(name, ctx.settings.device)
+    except (ValueError, FileNotFoundError) as error:
+        ctx.stop(error)
+    ground = net.num_classes - 1 if net.provenance.dataset == GROUND else None
+    number = _choose_scene(ctx) if models.on_scenes(net) else 0
+    made = scene.composed(number) if number else None
+    photo, of = (
+        (ctx.photo.image, ctx.photo.sha256) if made is None else (scene.picture(made), f"scene {number}")
+    )
+    fitted = fit(photo, net.task, net.sides)
+    try:
+        height, width = fitted.tensor.shape[-2:]
+        check_room(net.backbone, height, width, None, SHARED)
+    except ValueError as error:
+        ctx.stop(error)
+    names = dense_class_names(net, ctx.lang)
+    told = None if made is None else scene.truth(made, fitted, ground)
+    known = net.provenance
+    source = keys.joined(name, known.sha256 or known.source, ctx.settings.device, of)
+    return DenseSubject(net, photo, fitted, names, source, told, ground)
+
+
+def _choose_scene(ctx: Context) -> int:
+    """The number of the composed scene to show instead of the photo; 0 for the photo."""
+    key, t = "w.dense.scene", ctx.t
+    chosen = ctx.get("scene", 0, (0, *scene.SCENES))
+    if st.session_state.get(PHOTO, ctx.settings.photo) != ctx.settings.photo:  # the reader chose a photo
+        chosen = 0
+        ctx.put(scene=0)
+    st.session_state.update({PHOTO: ctx.settings.photo, key: chosen})
+
+    def adopt() -> None:
+        if st.session_state[key] is not None:
+            ctx.put(scene=st.session_state[key])
+
+    st.segmented_control(
+        t("dense.scene"), (0, *scene.SCENES), key=key, required=True, on_change=adopt,
+        format_func=lambda n: t("dense.scene_n", n=n) if n else t("dense.scene_photo"),
+    )  # fmt: skip
+    return chosen
+
+
+def _title(ctx: Context, name: str) -> str:
+    return f"{plain(models.title(name))} · {ctx.t(f'common.weights_are_{models.source_of(name)}')}"
+
+
+def selection_from_link(ctx: Context, found: live.Answer) -> dict[str, Any]:
+    """The reader's place: threshold in per cent, view, what is shown, order, and the box or pixel held."""
+    boxes = found.views[0].boxes
+    (h, w), most = found.size, 0 if boxes is None else len(boxes)
+    here = {
+        "threshold": ctx.get("threshold", 30, range(LOWEST, 96)),
+        "view": ctx.get("view", 0, range(len(found.views))),
+        "show": ctx.get("show", 0, range(len(found.groupings) + 2)),
+        "sort": ctx.get("sort", "score", SORTS),
+        "box": ctx.get("box", -1, range(most)),
+        "row": ctx.get("row", -1, range(0 if boxes is not None else h)),
+        "col": ctx.get("col", -1, range(0 if boxes is not None else w)),
+        "held": ctx.get("held", 0, (0, 1)),
+        "truth": ctx.get("truth", 0, (0, 1)),
+    }
+    if here["row"] < 0 or here["col"] < 0:
+        here["row"] = here["col"] = -1
+    if here["box"] < 0 and here["row"] < 0:
+        here["held"] = 0
+    return here
+
+
+@cached(64, 96 * 2**20)
+def packed_message(source: str, lang: str, _subject: DenseSubject) -> Message:
+    """The figure's message, shared by all who look at the same photo and model."""
+    found = replace(answer.seen(source, _subject).answer, names=_subject.names)  # in the reader's language
+    return live.pack(found, strings=figure_words("dense", lang), name=NAME, source=source)
+
+
+@cached(64, 64 * 2**20)
+def packed_reasons(source: str, _subject: DenseSubject) -> bytes:
+    """What the best scores rest on, sent after the figure."""
+    return live.reasons(answer.reasons_ahead(source, _subject), name=NAME, source=source)
+
+
+@cached(64, 16 * 2**20)
+def _original(source: str, _subject: DenseSubject) -> bytes:
+    """The photo in its own sharpness, for the figure."""
+    photo = _subject.photo.copy()
+    photo.thumbnail((SHARP, SHARP), Image.Resampling.LANCZOS)
+    return original(_subject.seen_pixels, photo)
+
+
+def show_figure(ctx: Context, subject: DenseSubject) -> None:
+    """The figure, then what its best scores rest on; what is held is explained for itself."""
+    try:
+        packed = packed_message(subject.source, ctx.lang, subject)
+    except ValueError as error:
+        ctx.stop(error)
+    ctx.computed()
+    found = answer.seen(subject.source, subject).answer
+    before = st.session_state.get(START)
+    if before is not None and before[0][0] != subject.source:  # what was held is not in this photo
+        ctx.put(box=-1, row=-1, col=-1, held=0)
+    here = selection_from_link(ctx, found)
+    appears = about_to_appear(NAME)
+    kept = st.session_state.get(START)
+    if appears or kept is None or kept[0] != (subject.source, ctx.lang):
+        kept = st.session_state[START] = ((subject.source, ctx.lang), here)
+    begin = kept[1] | {"threshold": kept[1]["threshold"] / 100}
+
+    def commit() -> None:
+        told = committed(NAME, forms.DENSE)
+        if told:
+            at = {name: told.pop(name) for name in ("stage", "block", "head") if name in told}
+            ctx.put(
+                **{name: int(value) if isinstance(value, bool) else value for name, value in told.items()}
+            )
+            if at:
+                ctx.put(at=f"{at['stage']}.{at['block']}.{at['head']}")
+
+    show_hint(ctx.t(f"dense.look_{subject.model.task}"))
+    st.caption(together(_honest(ctx, subject), scene.judged(ctx.t, found, here["threshold"] / 100)))
+    DENSE.show(packed.at(begin).data, name=NAME, on_commit=commit)
+    if appears:
+        let_the_browser_paint()
+    send_original(_original(subject.source, subject), "dense.original")
+    follow_up(packed_reasons(subject.source, subject), name=NAME)
+    of = held(here)
+    mine = answer.reason_for(subject.source, of, subject) if of and subject.explainable else ()
+    name = f"{NAME}.held"
+    follow_up(live.reasons(mine, name=name, source=subject.source), name=name)
+
+
+def held(here: dict[str, Any]) -> str | None:
+    """The name of the score that the reader holds; None if there is none."""
+    if not here["held"]:
+        return None
+    return f"box.{here['box']}" if here["box"] >= 0 else f"pixel.{here['row']}.{here['col']}"
+
+
+def _honest(ctx: Context, subject: DenseSubject) -> str:
+    """What the weights learned on, and what an answer on this photo is worth."""
+    net, t = subject.model, ctx.t
+    told = [net.provenance.sentence(t, plain)]
+    if subject.truth is not None:
+        told.append(t("dense.on_scene"))
+    elif models.on_scenes(net):
+        objects = net.num_classes - (subject.ground is not None)
+        shown = shown_classes(ctx.photo.sha256, _of_objects(net), objects)
+        told.append(t("dense.on_photo_none" if shown == () else "dense.on_photo", n=objects))
+    h, w = subject.fitted.size
+    told.append(t("dense.exact", h=h, w=w))
+    return together(*told)
+
+
+def _of_objects(net: Any) -> Any:
+    """The provenance with the data set that the classes of objects come from."""
+    return replace(net.provenance, dataset="imagenette20", classes=None)
+
+
+def show_footer(ctx: Context, subject: DenseSubject) -> None:
+    """Below the figure: what the model knows, its code, its findings in COCO's format."""
+    t, found = ctx.t, answer.seen(subject.source, subject)
+    here = selection_from_link(ctx, found.answer)
+    show_known(ctx, "", subject.names, "dense")
+    with st.container(horizontal=True, gap="small", vertical_alignment="center"):
+        take_away(ctx, "dense", code=_code(ctx, subject, here))
+        if found.found is not None:
+            st.download_button(
+                t("dense.coco"), partial(coco_json, subject, here["threshold"] / 100),
+                "cfviz-detections.json", "application/json", type="tertiary", icon=":material/data_object:",
+                on_click="ignore", help=t("dense.coco_help"),
+            )  # fmt: skip
+        page = partial(offline_page, ctx, subject, here)
+        st.download_button(
+            t("dense.offline"), page, "cfviz-dense.html", "text/html", type="tertiary",
+            icon=":material/file_save:", on_click="ignore", help=t("dense.offline_help"),
+        )  # fmt: skip
+
+
+def coco_json(subject: DenseSubject, threshold: float) -> bytes:
+    """The boxes from a score on, in COCO's result format and in pixels of the photo."""
+    (view, *_) = answer.seen(subject.source, subject).answer.views
+    assert view.boxes is not None  # the button is offered for detectors
+    assert view.scores is not None
+    vertical, horizontal = subject.fitted.scale
+    kept = view.scores >= threshold
+    boxes = view.boxes[kept] / np.array([horizontal, vertical, horizontal, vertical])
+    coco = subject.model.provenance.dataset == "coco"
+    categories = None if coco else list(range(1, subject.model.num_classes + 1))
+    results = as_results(1, boxes, view.scores[kept], view.labels[kept], None, categories)
+    return json.dumps(results).encode()
+
+
+def offline_page(ctx: Context, subject: DenseSubject, here: dict[str, Any]) -> bytes:
+    """The figure with all that it explains, as a page that needs no server."""
+    packed = packed_message(subject.source, ctx.lang, subject)
+    packed = packed.at(here | {"threshold": here["threshold"] / 100}, figure_words("dense", ctx.lang))
+    given = answer.reasons_ahead(subject.source, subject)
+    if (of := held(here)) is not None and subject.explainable:
+        given += answer.reason_for(subject.source, of, subject)
+    rest = live.reasons(given, name=NAME, source=subject.source)
+    facts = [_honest(ctx, subject), _code(ctx, subject, here)]
+    return live.html(packed, rest, ctx.t("dense.title"), facts, ctx.lang).encode()
+
+
+def _code(ctx: Context, subject: DenseSubject, here: dict[str, Any]) -> str:
+    net, detects = subject.model, subject.model.task == "detect"
+    name, source = net.pretrained_cfg["architecture"], net.provenance.source
+    weights = "" if source == "bundled" else f", weights={source!r}"
+    fields = {
+        "model": f'cfviz.create_model("{name}"{weights})',
+        "opening": _opening(ctx, subject),
+        "threshold": here["threshold"] / 100,
+        **{part: here[part] for part in ("box", "row", "col")},
+    }
+    code = (DETECT_CODE if detects else SEGMENT_CODE).format(**fields)
+    if here["box"] >= 0:
+        code += WHY_BOX.format(**fields)
+    elif here["row"] >= 0:
+        labels = answer.seen(subject.source, subject).answer.views[0].labels
+        code += WHY_PIXEL.format(**fields, label=int(labels[here["row"], here["col"]]))
+    return code
+
+
+def _opening(ctx: Context, subject: DenseSubject) -> str:
+    """The lines of Python that open the photo, or compose the scene."""
+    if subject.truth is not None:
+        return scene.code(ctx.get("scene", 0, scene.SCENES))
+    named = photos.photo_code(ctx.settings.photo)
+    sample = "from cfviz.data.samples import sample\n" if named.startswith("sample") else ""
+    return f"from cfviz.data.images import load_image\n{sample}\nphoto = load_image({named}).image"
+
+
+# ------------------------------------------------------------------ attention
+
+
+def show_attention(ctx: Context, subject: DenseSubject) -> None:
+    """The attention of the backbone where the reader holds a box or a pixel."""
+    t, found = ctx.t, answer.seen(subject.source, subject).answer
+    here = selection_from_link(ctx, found)
+    st.header(t("dense.attention_title"), anchor=False)
+    of = held(here)
+    if of is None:
+        st.caption(t("dense.attention_hold"))
+        return
+    if not subject.explainable:
+        h, w = subject.input
+        st.info(t("dense.too_large", h=h, w=w), icon=":material/memory:")
+        return
+    (why,) = answer.reason_for(subject.source, of, subject)
+    place = attention_place(ctx, why, here, found)
+    show_hint(
+        t("dense.attention_look", stage=place["stage"] + 1, block=place["block"] + 1, head=place["head"] + 1)
+    )
+    try:
+        packed = answer.attention_message(subject.source, subject, ATTENTION)
+    except ValueError as error:
+        st.info(str(error), icon=":material/memory:")
+        return
+    kept = st.session_state.get(PLACE)
+    if about_to_appear(ATTENTION) or kept is None or kept[0] != subject.source:
+        kept = st.session_state[PLACE] = [subject.source, place, place]
+    elif kept[2] != place:
+        move_to(ATTENTION, **place)
+        kept[2] = place
+    living_figure(packed.at(kept[1], figure_words("attention", ctx.lang)).data, name=ATTENTION)
+
+
+def attention_place(
+    ctx: Context, why: live.Reason, here: dict[str, Any], found: live.Answer
+) -> dict[str, Any]:
+    """Where to look: the head that the reader chose, else the one that speaks most for the score.
+
+    The token is that of the pixel, or of the middle of the box.
+    """
+    heads = [
+        (s, b, h)
+        for s, blocks in enumerate(why.heads)
+        for b, one in enumerate(blocks)
+        for h in range(len(one))
+    ]
+    named = {f"{s}.{b}.{h}": (s, b, h) for s, b, h in heads}
+    best = max(heads, key=lambda at: float(why.heads[at[0]][at[1]][at[2]]))
+    s, b, h = named.get(ctx.get("at", "", named), best)
+    row, col = here["row"], here["col"]
+    if here["box"] >= 0:
+        boxes = found.views[0].boxes
+        assert boxes is not None  # boxes can be held where there are some
+        x1, y1, x2, y2 = boxes[here["box"]]
+        row, col = (y1 + y2) / 2, (x1 + x2) / 2
+    g = found.groupings[s][0]
+    stride = found.input[0] // g.H
+    return {
+        "stage": s, "block": b, "head": h, "locked": True,
+        "row": min(int(row // stride), g.H - 1), "col": min(int(col // stride), g.W - 1),
+    }  # fmt: skip

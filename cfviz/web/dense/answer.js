@@ -1,0 +1,145 @@
+// What the model answers, read from the message: boxes, label maps, regions, and what scores rest on.
+
+const NONE = 255;
+const STEPS = 65535;
+export const CELL = 4; // pixels of a cell of the regions and of the field
+
+export class Answer {
+  constructor(header, array) {
+    Object.assign(this, { task: header.task, input: header.input, stages: header.stages });
+    Object.assign(this, { levels: header.levels, ground: header.ground, classes: header.classes });
+    this.known = new Map(header.classes.map((one) => [one.index, one]));
+    this.views = header.views.map((view) => {
+      const labels = array(view.labels);
+      if (!view.boxes) return { without: view.without, labels };
+      const [boxes, scores, levels, partners] = ["boxes", "scores", "levels", "partners"].map((name) =>
+        array(view[name]),
+      );
+      const masks = view.masks ? array(view.masks) : null;
+      const list = Array.from(scores, (score, i) => {
+        const box = Array.from(boxes.subarray(4 * i, 4 * i + 4));
+        const area = ((box[2] - box[0]) * (box[3] - box[1])) / (header.input.h * header.input.w);
+        const mask = masks?.subarray(784 * i, 784 * (i + 1));
+        return { i, box, score, label: labels[i], level: levels[i], partner: partners[i], area, mask };
+      });
+      return { without: view.without, list };
+    });
+    if (header.likely)
+      this.likely = { labels: array(header.likely.labels), probs: array(header.likely.probs) };
+    if (header.regions) {
+      const { which, labels, shares } = header.regions;
+      this.which = array(which);
+      this.regions = labels.map((label, i) => ({ i, label, area: shares[i] }));
+    }
+    if (header.truth) {
+      const boxes = array(header.truth.boxes);
+      this.truth = header.truth.labels.map((label, i) => ({ label, box: boxes.subarray(4 * i, 4 * i + 4) }));
+      if (header.truth.map) this.truthMap = array(header.truth.map);
+    }
+  }
+
+  name(label) {
+    return this.known.get(label)?.name ?? `${label}`;
+  }
+
+  colour(label) {
+    return this.known.get(label)?.colour ?? "#7C8894";
+  }
+
+  /** The boxes of a view at or above a score, best first. */
+  visible(view, threshold) {
+    const least = Math.fround(threshold); // scores are float32
+    return this.views[view].list.filter((one) => one.score >= least);
+  }
+
+  /** The smallest visible box around a point of the input; null if there is none. */
+  boxAt(view, threshold, row, col) {
+    const around = this.visible(view, threshold).filter(
+      ({ box }) => box[0] <= col && col < box[2] && box[1] <= row && row < box[3],
+    );
+    return around.sort((a, b) => a.area - b.area)[0] ?? null;
+  }
+
+  /** The same thing in every view: its score, or null where it is not found at this threshold. */
+  scores(first, threshold) {
+    return this.views.map((view, v) => {
+      const same = v ? view.list.find((one) => one.partner === first) : view.list[first];
+      return same && same.score >= Math.fround(threshold) ? same.score : null;
+    });
+  }
+
+  /** How a view differs from the first: what is lost and new at this threshold, or the share of pixels. */
+  change(view, threshold) {
+    if (this.task === "segment") {
+      const [a, b] = [this.views[0].labels, this.views[view].labels];
+      let n = 0;
+      for (let i = 0; i < a.length; i++) n += a[i] !== b[i];
+      return { share: n / a.length };
+    }
+    const now = this.visible(view, threshold);
+    const before = this.visible(0, threshold);
+    const kept = new Set(view ? now.map((one) => one.partner) : now.map((one) => one.i));
+    const old = new Set(before.map((one) => one.i));
+    return {
+      lost: before.filter((one) => !kept.has(one.i)).length,
+      fresh: view ? now.filter((one) => !old.has(one.partner)).length : 0,
+      n: now.length,
+    };
+  }
+
+  /** The likeliest classes of one pixel of the whole model, and its region. */
+  pixel(row, col) {
+    const { h, w, W } = this.input;
+    const at = row * w + col;
+    const likely = [0, 1, 2].map((n) => ({
+      label: this.likely.labels[n * h * w + at],
+      p: this.likely.probs[n * h * w + at] / STEPS,
+    }));
+    const region = this.which[Math.floor(row / CELL) * Math.floor(W / CELL) + Math.floor(col / CELL)];
+    return { likely, region: region === NONE ? null : region, labels: this.views.map((v) => v.labels[at]) };
+  }
+
+  /** Upper left corner and size of a region's cells, in pixels of the input. */
+  cells(region) {
+    this.found ??= new Map();
+    if (!this.found.has(region)) this.found.set(region, this.collected(region));
+    return this.found.get(region);
+  }
+
+  collected(region) {
+    const across = Math.floor(this.input.W / CELL);
+    const found = [];
+    this.which.forEach((one, i) => {
+      if (one === region) found.push([(i % across) * CELL, Math.floor(i / across) * CELL]);
+    });
+    return found;
+  }
+
+  /** A pixel inside a region, as near its middle as there is one. */
+  middle(region) {
+    const cells = this.cells(region);
+    const mean = (n) => cells.reduce((sum, cell) => sum + cell[n], 0) / cells.length;
+    const [x, y] = [mean(0), mean(1)];
+    const far = ([u, v]) => (u - x) ** 2 + (v - y) ** 2;
+    const [col, row] = cells.reduce((best, cell) => (far(cell) < far(best) ? cell : best));
+    const { h, w } = this.input;
+    return { row: Math.min(row + CELL / 2, h - 1), col: Math.min(col + CELL / 2, w - 1) };
+  }
+}
+
+/** What one score rests on, with its arrays read. */
+export function reason(entry, array) {
+  return {
+    logit: entry.logit,
+    maps: entry.maps.map(array),
+    heads: entry.heads.map((blocks) => blocks.map(array)),
+    field: array(entry.field),
+  };
+}
+
+/** The largest size of a value in an array. */
+export function largest(values) {
+  let most = 0;
+  for (const value of values) most = Math.max(most, Math.abs(value));
+  return most;
+}

@@ -1,0 +1,14 @@
+"""What detectors and segmenters find, and why this box or this pixel."""
+
+from __future__ import annotations
+
+from cfviz.ui import start
+from cfviz.ui.pages.dense import view
+from cfviz.ui.widgets.picker import show_picker
+
+ctx = start("dense")
+show_picker(ctx)
+subject = view.choose_subject(ctx)
+view.show_figure(ctx, subject)
+view.show_footer(ctx, subject)
+view.show_attention(ctx, subject)

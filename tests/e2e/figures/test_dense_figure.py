@@ -1,0 +1,174 @@
+"""The figure of detectors and segmenters in a browser: what it shows is in its message, without a server."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+from playwright.sync_api import expect
+
+from cfviz.figures.live import dense
+from cfviz.geometry import grouping
+from cfviz.words import figure_words
+
+pytestmark = pytest.mark.browser
+SIZE, INPUT = (64, 90), (64, 96)
+BOXES = np.array([[4.0, 4, 60, 60], [20, 20, 40, 40], [62, 10, 88, 50]])
+SCORES = np.array([0.8, 0.6, 0.4])
+
+
+def stages() -> list[list[Any]]:
+    return [
+        [grouping("sda", 64 // s, 96 // s, 2), grouping("lda", 64 // s, 96 // s, 2, 1)]
+        for s in (4, 8, 16, 32)
+    ]
+
+
+def photo() -> Image.Image:
+    pixels = np.random.default_rng(0).integers(0, 256, (*SIZE, 3), np.uint8)
+    return Image.fromarray(pixels).resize((180, 128))
+
+
+def detected() -> dense.Answer:
+    whole = dense.View(None, np.array([0, 1, 0]), BOXES, SCORES, np.array([2, 0, 1]), np.arange(3))
+    less = dense.View(
+        3, np.array([1, 2]), BOXES[1:], np.array([0.7, 0.5]), np.array([0, 0]), np.array([1, -1])
+    )
+    levels = [("P3", 8), ("P4", 16), ("P5", 32)]
+    names = ["cat", "dog", "boat"]
+    return dense.Answer(
+        "detect", photo(), SIZE, INPUT, names, stages(), [1, 1, 2, 2], levels, [whole, less]
+    )  # fmt: skip
+
+
+def segmented() -> dense.Answer:
+    labels = np.zeros(SIZE, int)
+    labels[:32, :40] = 1
+    likely = np.stack([labels, 1 - labels, labels * 0 + 2])
+    probs = np.stack([np.full(SIZE, p, np.float32) for p in (0.75, 0.2, 0.05)])
+    which = np.zeros((16, 24), int)
+    which[:8, :10] = 1
+    return dense.Answer(
+        "segment", photo(), SIZE, INPUT, ["ground", "dog", "boat"], stages(), [1, 1, 2, 2], [],
+        [dense.View(None, labels), dense.View(0, labels * 0)], 0, (likely, probs),
+        (which, [0, 1], [0.79, 0.21]),
+    )  # fmt: skip
+
+
+def reason(of: str, sign: float) -> dense.Reason:
+    maps = [np.full((64 // s, 96 // s), sign * 0.1) for s in (4, 8, 16, 32)]
+    heads = [[np.full(n, sign * (1 + b)) for b in range(2)] for n in (1, 1, 2, 2)]
+    return dense.Reason(of, 2.5, maps, heads, np.ones((16, 24)))
+
+
+@pytest.fixture
+def figure(browser: Any, tmp_path: Path) -> Iterator[Callable[..., Any]]:
+    """A function that opens an answer as an offline page and returns the page."""
+    windows: list[Any] = []
+    errors: list[str] = []
+
+    def show(answer: dense.Answer, *given: dense.Reason, **start: Any) -> Any:
+        file = tmp_path / "figure.html"
+        packed = dense.pack(
+            answer, strings=figure_words("dense"), start={"threshold": 0.3, **start}, source="s"
+        )
+        file.write_text(dense.html(packed, dense.reasons(given, source="s"), "test", []), "utf-8")
+        window = browser.new_context(viewport={"width": 1200, "height": 900})
+        windows.append(window)
+        page = window.new_page()
+        page.on("pageerror", lambda error: errors.append(str(error)))
+        page.on("request", lambda r: None if r.url.startswith(("file:", "blob:")) else errors.append(r.url))
+        page.goto(file.as_uri())
+        page.wait_for_selector(".dn[data-ready]")
+        return page
+
+    yield show
+    for window in windows:
+        window.close()
+    assert not errors, f"the browser reported: {errors}"
+
+
+def point(page: Any, row: float, col: float) -> None:
+    """Move the pointer to a pixel of the input."""
+    box = page.locator(".dn-canvas").bounding_box()
+    page.mouse.move(box["x"] + col / SIZE[1] * box["width"], box["y"] + row / SIZE[0] * box["height"])
+
+
+def test_pointing_threshold_and_stages_change_the_figure_in_the_browser(figure: Callable[..., Any]) -> None:
+    page = figure(detected(), reason("box.0", 1), reason("box.1", -1))
+    root, rows = page.locator(".dn"), page.locator(".dn-row")
+    expect(rows).to_have_count(3)
+    point(page, 30, 30)
+    expect(root).to_have_attribute("data-label", "1")  # the smaller of two boxes
+    expect(page.locator(".dn .value")).to_have_text("60.0 %")
+    expect(page.locator(".dn .rank")).to_have_text("level P3, stride 8")
+    expect(page.locator(".dn-effects b")).to_have_text(["70.0 %"])
+    assert page.locator(".dn-head").count() == 12
+    point(page, 30, 75)
+    expect(root).to_have_attribute("data-reason", "no")
+    expect(page.locator(".dn-where")).to_have_text(figure_words("dense")["needs_click"])
+    point(page, 10, 10)
+    expect(page.locator(".dn-effects b")).to_have_text(["lost"])
+    expect(page.locator(".dn-heads-note")).to_contain_text("+2.00")
+    page.locator('.dn input[type="range"]').fill("70")
+    expect(rows).to_have_count(1)
+    page.get_by_role("radio", name="without stage 4").click()
+    expect(page.locator(".dn-changes")).to_contain_text("1 boxes at this threshold; 1 are lost, 1 are new")
+
+
+def test_the_list_is_sorted_and_the_keyboard_walks_through_it(figure: Callable[..., Any]) -> None:
+    page = figure(detected(), reason("box.2", 1))
+    names = page.locator(".dn-name")
+    expect(names).to_have_text(["cat", "dog", "cat"])
+    page.get_by_role("radio", name="class").click()
+    expect(names).to_have_text(["cat", "cat", "dog"])
+    page.get_by_role("radio", name="size").click()
+    page.locator(".dn-map").focus()
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("Enter")
+    state = page.locator(".dn").evaluate("root => root.figure.state")
+    assert (state["box"], state["held"]) == (2, True), "the second in size"
+    page.get_by_role("radio", name="tokens, stage 2").click()
+    expect(page.locator(".dn .legend")).to_be_visible()
+    expect(page.locator(".dn .legend")).to_contain_text("+0.10")
+    page.locator(".dn-map").focus()
+    page.keyboard.press("Escape")
+    expect(page.locator(".dn .looks")).to_have_text(figure_words("dense")["point_box"])
+
+
+def test_a_pixel_shows_its_classes_and_its_region(figure: Callable[..., Any]) -> None:
+    page = figure(segmented(), reason("region.1", 1), reason("pixel.40.70", -1))
+    point(page, 10, 10)
+    expect(page.locator(".dn .value")).to_have_text("75.0 %")
+    expect(page.locator(".dn .looks")).to_have_text("dog; next ground 20.0 % · boat 5.0 %")
+    expect(page.locator(".dn-effects b")).to_have_text(["ground"])
+    expect(page.locator(".dn")).to_have_attribute("data-reason", "yes")
+    words = figure_words("dense")
+    expect(page.locator(".dn-where")).to_have_text(words["of_region"])
+    page.locator(".dn").evaluate("root => root.figure.set({ row: 40, col: 70, held: true })")
+    page.mouse.move(0, 0)
+    expect(page.locator(".dn-where")).to_have_text(words["of_pixel"])
+    page.get_by_role("radio", name="without stage 1").click()
+    expect(page.locator(".dn-changes")).to_contain_text("22 % of the pixels")
+
+
+def test_the_figure_is_saved_as_picture_vector_and_numbers(
+    figure: Callable[..., Any], tmp_path: Path
+) -> None:
+    page = figure(detected(), reason("box.1", 1), box=1, held=1)
+    for name, begins in (("PNG", b"\x89PNG"), ("SVG", b"<svg"), ("JSON", b"{")):
+        with page.expect_download() as saved:
+            page.get_by_role("button", name=name, exact=True).click()
+        data = Path(saved.value.path()).read_bytes()
+        assert data.startswith(begins)
+        if name == "JSON":
+            told = json.loads(data)
+            assert [one["score"] for one in told["found"]] == pytest.approx(SCORES)
+            assert told["why"]["logit"] == 2.5
+            assert told["threshold"] == 0.3

@@ -1,0 +1,148 @@
+"""The page on detectors and segmenters, with small models in place of the bundled ones."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from streamlit.testing.v1 import AppTest
+
+from cfviz.models.dense.model import RetinaNet, SemanticFPN
+from cfviz.provenance import Provenance, Training
+from cfviz.ui.compute import dense as models
+from cfviz.ui.figures import dense as answer
+from cfviz.ui.pages.dense import view
+
+Make = Callable[..., Any]
+ROOT = Path(__file__).resolve().parents[3]
+NAMES = {"semantic_fpn_crossformer_nano": SemanticFPN, "retinanet_crossformer_nano": RetinaNet}
+
+
+@pytest.fixture
+def run(tiny_model: Make, monkeypatch: pytest.MonkeyPatch) -> Make:
+    """A function that runs the page as if the bundled models were these small ones."""
+    made: dict[str, Any] = {}
+
+    def model(name: str, device: str) -> Any:
+        if name not in made:
+            kind = NAMES[name]
+            small = {"channels": 8, "hidden": 8} if kind is SemanticFPN else {"channels": 8}
+            with torch.random.fork_rng(devices=[]):
+                torch.manual_seed(0)
+                net = kind(tiny_model(), num_classes=21 if kind is SemanticFPN else 20, **small).eval()
+            if kind is RetinaNet:
+                net.bbox_head.threshold, net.bbox_head.most = 0.0, 6
+            net.sides, net.pretrained_cfg = (96, 64), {"architecture": name}
+            told = Training("run", "scenes", (1,))
+            dataset = "scenes" if kind is SemanticFPN else "imagenette20"
+            net.provenance = Provenance("bundled", "0" * 64, told.sentence(), dataset, told)
+            made[name] = net
+        return made[name]
+
+    monkeypatch.setattr(models, "names", lambda: list(NAMES))
+    monkeypatch.setattr(models, "source_of", lambda name: "bundled")
+    monkeypatch.setattr(models, "model", model)
+
+    def go(**query: str) -> AppTest:
+        app = AppTest.from_file(str(ROOT / "app.py"), default_timeout=120)
+        app.switch_page("pages/dense.py")
+        for name, value in query.items():
+            app.query_params[name] = value
+        app.run()
+        assert not app.exception
+        return app
+
+    return go
+
+
+def said(app: AppTest) -> str:
+    return " ".join(box.value for box in [*app.caption, *app.info, *app.error])
+
+
+@pytest.mark.parametrize("lang", ["en", "zh-Hant"])
+def test_both_models_answer_and_explain_what_is_held(run: Make, lang: str) -> None:
+    for query in (
+        {"row": "20", "col": "30", "held": "1"},
+        {"net": "retinanet_crossformer_nano", "box": "2", "held": "1", "threshold": "5"},
+    ):
+        app = run(lang=lang, **query)
+        assert not app.error
+        assert len(app.header) == 1
+        assert any("reasons(model" in box.value for box in app.code), "the code explains what is held"
+        held = app.query_params
+        assert all(held[name] in (value, [value]) for name, value in query.items())
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        {"row": "20", "col": "30", "held": "1", "photo": "horses"},
+        {"net": "retinanet_crossformer_nano", "box": "2", "held": "1", "scene": "1"},
+    ],
+)
+def test_the_shown_code_runs_and_finds_what_is_on_screen(run: Make, query: dict[str, str]) -> None:
+    app = run(**query)
+    (code,) = [box.value for box in app.code if "reasons(model" in box.value]
+    net = models.model(query.get("net", next(iter(NAMES))), "cpu")
+    known: dict[str, Any] = {"net": net}
+    made = f'cfviz.create_model("{net.pretrained_cfg["architecture"]}")'
+    assert made in code
+    exec(compile(code.replace(made, "net"), "shown", "exec"), known)
+    assert len(known["heads"]) == 8
+    assert f"{known['why'].logit:.3f}" in {f"{one.logit:.3f}" for one in kept_reasons()}
+
+
+def kept_reasons() -> list[Any]:
+    """What the page has explained so far."""
+    return [one for (told,) in list(answer.reason_for._kept.values()) for one in told]
+
+
+def test_a_composed_scene_is_judged_by_what_is_known_of_it(run: Make) -> None:
+    assert "Mean IoU" not in said(run(scene="2", lang="en")), "labels are known at the scene's own size only"
+    models.model(next(iter(NAMES)), "cpu").sides = (448, 224)
+    answer.seen.clear()
+    view.packed_message.clear()
+    assert "Mean IoU on this scene" in said(run(scene="2", lang="en"))
+    told = said(run(scene="1", net="retinanet_crossformer_nano", lang="en"))
+    assert "objects are found" in told
+    assert "none of these photos was used in training" in told
+
+
+def test_a_place_that_does_not_exist_is_left_out(run: Make) -> None:
+    app = run(row="9999", col="1", box="77", held="1", view="9", show="44", sort="x", threshold="1000")
+    assert not app.error
+    assert "Hold a box or a pixel" in said(app)
+
+
+def test_a_photo_that_shows_none_of_the_classes_is_called_so(run: Make) -> None:
+    assert "none of the 20 classes" in said(run(photo="horses", lang="en"))
+    assert "A natural photo" in said(run(photo="berlin-cathedral", lang="en"))
+
+
+def test_without_learned_weights_the_page_refuses_in_one_sentence(
+    run: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(models, "names", list)
+    app = run(lang="en")
+    (error,) = app.error
+    assert "random weights" in error.value
+
+
+def test_detections_are_given_in_cocos_format_in_pixels_of_the_photo(run: Make) -> None:
+    run(net="retinanet_crossformer_nano")
+    from cfviz.data.images import load_image
+    from cfviz.models.dense.pipeline import find, fit
+    from cfviz.ui.figures.dense import DenseSubject
+
+    net = models.model("retinanet_crossformer_nano", "cpu")
+    image = load_image("gallery:horses").image
+    subject = DenseSubject(net, image, fit(image, "detect", net.sides), ["x"] * 20, "coco test")
+    found = find(net, image)
+    told = json.loads(view.coco_json(subject, 0.0))
+    assert [one["category_id"] - 1 for one in told] == found.labels.tolist()
+    x1, y1, x2, y2 = found.boxes[0].tolist()
+    assert told[0]["bbox"] == pytest.approx([x1, y1, x2 - x1, y2 - y1], abs=0.01)
