@@ -67,7 +67,8 @@ def test_another_photo_pushes_nothing_aside(app: App, open_page: Open) -> None:
 def test_a_section_opens_from_the_keyboard_and_from_its_link(app: App, open_page: Open) -> None:
     page, t = open_page(app.url("position_bias", lang="en")), translator("en")
     made = page.locator("summary").filter(has_text=t("position_bias.made_title"))
-    assert page.locator(".pb").count() == 1, "what is in a closed section is not sent"
+    made.wait_for()
+    expect(page.locator(".pb[data-ready]")).to_have_count(1)  # what is in a closed section is not sent
     assert page.evaluate("document.querySelector('[data-testid=stMain]').scrollHeight") < TALLEST
     made.focus()
     page.keyboard.press("Enter")
