@@ -60,7 +60,7 @@ def test_a_point_on_one_photo_is_a_point_on_both(app: Any, open_page: Any, size:
     state = figure.evaluate(STATE)["state"]
     assert (state["row"], state["col"]) == (1, 3)  # the same place of the photo
     with page.expect_download() as saved:
-        page.get_by_role("button", name="Data (CSV)", exact=True).click()
+        figure.get_by_role("button", name="Data (CSV)", exact=True).click()
     assert saved.value.suggested_filename.endswith(".csv")
     page.get_by_text("繁體中文").click()
     words = json.loads((TRANSLATIONS / "zh-Hant" / "compare.json").read_text("utf-8"))

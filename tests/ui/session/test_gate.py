@@ -223,6 +223,7 @@ def test_a_photo_counts_for_as_long_as_it_is_kept(monkeypatch: pytest.MonkeyPatc
     state: dict[str, Any] = {}
     monkeypatch.setattr(photos, "st", SimpleNamespace(session_state=state))
     monkeypatch.setattr(photos, "change", lambda **_: None)
+    monkeypatch.setattr(photos.reader, "browser", lambda: "the browser of this test")
     budget.shared.cache_clear()
     out = io.BytesIO()
     Image.new("RGB", (40, 40)).save(out, "PNG")
