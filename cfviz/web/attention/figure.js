@@ -518,8 +518,9 @@ export class Figure {
       col: kc,
     });
     say(ui.high, percent(frame.top));
-    this.scaleNote = fill(this.fixed ? t.legend_fixed : t.legend_row, { even: percent(1 / count), keys });
-    say(ui.legendNote, fill(t.legend, { even: percent(1 / count) }));
+    const shared = { even: percent(1 / count), keys };
+    this.scaleNote = fill(this.fixed ? t.legend_fixed : t.legend_row, shared);
+    say(ui.legendNote, fill(t.legend, shared));
     ui.legendNote.title = ui.legend.title = this.scaleNote;
     ui.pin.style.transform = `translateX(${100 * Math.min(1, p / frame.top)}%)`;
     ui.even.style.transform = `translateX(${100 * Math.min(1, 1 / count / frame.top)}%)`;

@@ -217,7 +217,8 @@ def test_padding_gets_no_attention_and_is_marked(tiny_model, figure) -> None:
     assert page.locator(".rank").inner_text() == figure_words("attention")["padding"]
     where, legend = page.locator(".where"), page.locator(".left .under")
     assert where.inner_text().endswith("group 100 of 100, 1 key and 48 of padding")
-    assert "uniform attention, 100.0\u00a0% over 1 key." in legend.inner_text()
+    assert legend.inner_text() == "Dashes: an even share, 100.0\u00a0% over 1 key"
+    assert "uniform attention, 100.0\u00a0% over 1 key." in legend.get_attribute("title")
     page.evaluate(READ, [{"stage": 0, "block": 0, "head": 0, "row": 5, "col": 5}, 0])
     assert where.inner_text().endswith("group 1 of 100, 49 keys")
 
