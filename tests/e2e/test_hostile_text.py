@@ -97,6 +97,8 @@ def test_values_of_a_link_are_shown_as_text(app: App, guarded: Open) -> None:
     page = guarded(app.url("grouping", lang="en", model=TAG, photo=PICTURE, size=LINK[:40], w=SCRIPT))
     alerts = page.locator("[data-testid=stAlert]")
     expect(alerts).to_have_count(3)
+    for alert in alerts.all():  # hidden, so without text, while an element above is on its way
+        expect(alert).to_be_visible()
     said = "\n".join(alerts.all_inner_texts()).replace("\u2060", "")
     for words in (TAG[:40], PICTURE[:40], LINK[:40]):
         assert f"“{words}”" in said

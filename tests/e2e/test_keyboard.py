@@ -99,7 +99,15 @@ def test_the_skip_link_leads_past_the_sidebar(app: App, open_page: Open) -> None
     assert next_stop(page)["own"] == "stSkipToContent"
     page.keyboard.press("Enter")
     page.wait_for_function("document.activeElement.dataset.testid === 'stMain'")
-    assert next_stop(page)["name"] == "Berlin Cathedral"
+    t = translator("en")
+    expect(page.get_by_role("toolbar", name=t("common.view_label")).get_by_role("button")).to_have_count(2)
+    stops = [next_stop(page) for _ in range(3)]  # the tools of the title, the languages, the photos
+    assert [here["name"] for here in stops] == [t("common.view_input"), "English", "Berlin Cathedral"]
+    assert [here["role"] for here in stops] == [None, "radio", "radio"]
+    for _ in range(2):
+        page.keyboard.press("Shift+Tab")
+    page.keyboard.press("ArrowRight")
+    assert stop(page)["name"] == t("common.view_full"), "the arrow keys go through the tools, one stop"
 
 
 def test_photo_model_and_language_change_from_the_keyboard(app: App, open_page: Open) -> None:

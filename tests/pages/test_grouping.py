@@ -352,7 +352,7 @@ def test_prints_agree_with_pytorch_and_shown_code_runs(page: Callable[..., Any],
         printed = execute(window.evaluate("window.page.figures[1].code()"))
         assert printed == f"{texts['sda']}\n{texts['lda']}\n"
     for number in (2, 3):
-        window.locator(".gr section.plate").nth(number).scroll_into_view_if_needed()
+        plate(window, number).scroll_into_view_if_needed()
         window.wait_for_function(f"window.page.seen.has(window.page.figures[{number}])")
         window.wait_for_timeout(200)
     for number in (0, 2, 3):
@@ -421,6 +421,43 @@ def test_the_example_draws_its_padding(page: Callable[..., Any], H: int, W: int,
     assert window.locator(".gr .example .pads").is_visible() == (drawn > 0)
 
 
+def plate(window: Any, number: int) -> Any:
+    """A figure with its code and files: the first is always open, the others are in sections of the page."""
+    plates = window.locator(".gr :is(section, details).plate")
+    assert plates.count() == 4
+    found = plates.nth(number)
+    assert found.evaluate("e => e.localName === 'section' || e.open"), "the link opens every section"
+    assert found.locator(".plate-body").is_visible()
+    return found
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("number", [1, 2, 3])
+def test_code_and_files_do_not_wait_for_the_frame_that_draws_the_figure(
+    page: Callable[..., Any], number: int
+) -> None:
+    """A section that had never been drawn threw when its code or table was asked for at once."""
+    window = page(lang="en", map="12x12", g="3", i="4", open="")
+    text = window.evaluate(
+        """async (number) => {
+          const { plate } = window.page.figures[number];
+          window.page.requestDraw = () => {};  // no frame comes
+          plate.root.open = true;
+          plate.csv();
+          plate.svg();
+          plate.png();
+          const details = plate.root.querySelector(".show");
+          details.open = true;
+          await new Promise((done) => details.addEventListener("toggle", () => setTimeout(done)));
+          return plate.code.textContent;
+        }""",
+        number,
+    )
+    assert "undefined" not in text
+    execute(text)
+    assert text == window.evaluate("(number) => window.page.figures[number].code()", number)
+
+
 def eval_print(text: str) -> list[Any]:
     return json.loads("".join(text.removeprefix("tensor(").removesuffix(")").split()))
 
@@ -456,7 +493,7 @@ def test_the_page_fits_and_every_figure_can_be_downloaded(
     assert window.evaluate("window.page.mode") == theme
     starts = {"PNG": b"\x89PNG", "SVG": b"<svg", "CSV": b"\xef\xbb\xbf"}
     for number in range(4):
-        section = window.locator(".gr section.plate").nth(number)
+        section = plate(window, number)
         section.scroll_into_view_if_needed()
         window.wait_for_function(f"!window.page.stale.has(window.page.figures[{number}])")
         for kind, start in starts.items():

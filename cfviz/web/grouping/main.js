@@ -320,6 +320,13 @@ class App {
     this.requestDraw();
   }
 
+  /** Draw a figure now: its code and files may be asked for before the frame that would draw it. */
+  refresh(name) {
+    const figure = this.figures.find((one) => one.plate.name === name);
+    if (this.stale.delete(figure)) figure.layOut();
+    else figure.draw();
+  }
+
   requestDraw() {
     this.frame ??= requestAnimationFrame(() => {
       this.frame = null;

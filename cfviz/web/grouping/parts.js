@@ -27,6 +27,7 @@ export function times(x) {
 export class Plate {
   constructor(name, t, parts, app = null) {
     Object.assign(this, { name, t, parts });
+    this.refresh = () => app?.refresh(name);
     this.body = el(`div.plate-body.${name}`);
     this.code = el("pre.code");
     const details = el("details.show", {}, el("summary", {}, t.show_code), this.code);
@@ -57,8 +58,11 @@ export class Plate {
       this.root.open = app.opens(name);
       this.root.addEventListener("toggle", () => app.turned(name, this.root.open));
     }
-    details.addEventListener("toggle", () => details.open && say(this.code, parts.code()));
     this.recode = () => details.open && say(this.code, parts.code());
+    details.addEventListener("toggle", () => {
+      if (details.open) this.refresh();
+      this.recode();
+    });
   }
 
   /** Whether the figure can be seen: the first always, the others while their section is open. */
@@ -71,6 +75,7 @@ export class Plate {
   }
 
   png() {
+    this.refresh();
     const { width, height, draw, paper } = this.parts.picture();
     const canvas = el("canvas");
     const pen = new CanvasPen(canvas);
@@ -81,6 +86,7 @@ export class Plate {
   }
 
   svg() {
+    this.refresh();
     const { width, height, draw, paper } = this.parts.picture();
     const pen = new SvgPen(width, height);
     pen.rect(0, 0, width, height, paper);
@@ -89,6 +95,7 @@ export class Plate {
   }
 
   csv() {
+    this.refresh();
     const text = this.parts
       .table()
       .map((row) => row.join(","))
