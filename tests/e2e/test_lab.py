@@ -32,6 +32,18 @@ def test_clicks_and_keys_build_the_list(app: Any, open_page: Any) -> None:
     page.wait_for_function("() => !location.search.includes('h3-zero')", timeout=30_000)
 
 
+def test_a_part_keeps_the_keyboard_while_its_result_comes(app: Any, open_page: Any) -> None:
+    """The board was hidden for a moment, which took the keyboard from it: the next key did nothing."""
+    page = open_page(app.url("lab", lang="en", size=160, do=""))
+    page.locator(".lab[data-ready]").wait_for(timeout=60_000)
+    page.locator(".lab .legend i").wait_for(timeout=120_000)
+    part = page.locator('.lab [data-place="2.1.h3"]')
+    part.click()
+    page.wait_for_url("**do=2.1.h3-zero*", timeout=30_000)
+    page.wait_for_timeout(1000)
+    expect(part).to_be_focused()
+
+
 def items(page: Any) -> Any:
     return page.locator(".lab .list li")
 

@@ -63,7 +63,9 @@ _document = st.components.v2.component("cfviz.document", js=web.script("shell/do
 
 
 HIDE_STALE = (  # at once: Streamlit fades them, which takes a second and a half
-    '[data-testid="stMain"] [data-stale="true"], [data-testid="stMain"] [data-stale="true"] * '
+    # what the reader works in stays: hidden, it would lose the keyboard, and the next key would do nothing
+    '[data-testid="stMain"] [data-stale="true"]:not(:focus-within), '
+    '[data-testid="stMain"] [data-stale="true"]:not(:focus-within) * '
     "{ visibility: hidden !important; opacity: 0 !important; transition: none !important; }"
 )
 
