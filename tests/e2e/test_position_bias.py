@@ -252,7 +252,7 @@ def test_biases_are_played_as_they_learned(browser: Any, tiny_model: Any, tmp_pa
     page.get_by_role("slider").focus()
     page.keyboard.press("Home")
     page.wait_for_function(f"{frame} === 0")
-    assert page.get_by_text(WORDS["learning_unknown"]).is_visible()
+    page.get_by_text(WORDS["learning_unknown"]).wait_for()  # drawn in the frame after the state has changed
     page.keyboard.press("ArrowRight")
     page.get_by_text("12.5").first.wait_for()
     assert page.get_by_role("slider").get_attribute("aria-valuetext") == "Step 25 of 75"
