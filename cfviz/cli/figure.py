@@ -6,26 +6,24 @@ import argparse
 from typing import Any
 
 from cfviz.jobs import check_target
+from cfviz.paper import ABOUT
 from cfviz.training.cli import add_lda, count, given_lda, size_of
 
 from .arguments import add_forward, add_model
-from .opening import open_model
-from .output import EXPECTED, named, note
-
-KINDS = ("grouping", "heads", "bias", "shares", "reach")  # of `cfviz.paper`, imported late
+from .opening import open_model, open_photo
+from .output import note
 
 
 def add(commands: Any) -> None:
     """Add the command."""
+    kinds = "; ".join(f"{kind}: {about}" for kind, about in ABOUT.items())
     text = (
         "Draw one figure for a paper, as PDF, SVG or PNG: an exact width, text as text, colours that can be "
-        "told apart without red-green vision. grouping: the groups of a token; heads: its attention, head by "
-        "head; bias: the position bias of a block; shares: what each kernel contributes to the tokens; "
-        "reach: what attention brings to a token, block by block."
+        f"told apart without red-green vision. {kinds}."
     )
     help_text = "draw a figure for a paper (PDF, SVG, PNG)"
     parser = commands.add_parser("figure", help=help_text, description=text)
-    parser.add_argument("kind", metavar="KIND", choices=KINDS, help=", ".join(KINDS))
+    parser.add_argument("kind", metavar="KIND", choices=ABOUT, help=", ".join(ABOUT))
     parser.add_argument("photo", metavar="PHOTO", help="an image file, or gallery:ID for a bundled photo")
     parser.add_argument("--out", required=True, metavar="FILE", help="the .pdf, .svg or .png file to write")
     parser.add_argument("--stage", type=count, default=1, metavar="N", help="stage, 1 to 4 (default: 1)")
@@ -55,8 +53,7 @@ def token(text: str) -> tuple[int, int]:
 
 
 def _figure(args: argparse.Namespace) -> int:
-    from cfviz.data.images import load_image  # deferred, with the rest: PyTorch and matplotlib
-    from cfviz.models.factory import DTYPES
+    from cfviz.models.factory import DTYPES  # deferred, with the rest: PyTorch and matplotlib
     from cfviz.paper import kinds, sheet
     from cfviz.run import inspect, pick_device
 
@@ -65,10 +62,7 @@ def _figure(args: argparse.Namespace) -> int:
     sheet.millimetres(args.width)
     row, col = args.token or (None, None)
     at = kinds.Place(args.stage - 1, args.block - 1, row, col)
-    try:
-        image = load_image(args.photo)
-    except EXPECTED as error:
-        raise ValueError(named(args.photo, error)) from error
+    image = open_photo(args.photo)
     model = open_model(args.model, args.weights, **given_lda(args)).to(
         pick_device(args.device), DTYPES[args.dtype]
     )

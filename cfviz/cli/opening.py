@@ -1,4 +1,4 @@
-"""Open the model that `--model` and `--weights` name, and describe its weights."""
+"""Open the photo and the model that a command names, and describe the model's weights."""
 
 from __future__ import annotations
 
@@ -9,12 +9,29 @@ from typing import Any
 from cfviz.models.variants import BUNDLED, VARIANTS
 from cfviz.words import Translator
 
-from .output import Bar
+from .output import EXPECTED, Bar, named
 
 IN_COMMANDS = (
     "add --weights official (the authors', downloaded once), a file or hf-hub:OWNER/NAME, "
     "or --weights none for random ones"
 )
+
+
+def open_photo(photo: str) -> Any:
+    """Open a photo; an error names the file.
+
+    Args:
+        photo: A path, or gallery:ID.
+
+    Raises:
+        ValueError: If it cannot be opened.
+    """
+    from cfviz.data.images import load_image  # deferred: PyTorch
+
+    try:
+        return load_image(photo)
+    except EXPECTED as error:
+        raise ValueError(named(photo, error)) from error
 
 
 def open_model(model: str | None, weights: str | None, **kwargs: Any) -> Any:

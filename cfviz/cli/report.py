@@ -11,8 +11,8 @@ from cfviz.training.cli import add_lda, given_lda, size_of
 from cfviz.words import LANGUAGES
 
 from .arguments import add_forward, add_model
-from .opening import open_model
-from .output import EXPECTED, named, note
+from .opening import open_model, open_photo
+from .output import note
 
 
 def add(commands: Any) -> None:
@@ -46,10 +46,7 @@ def _report(args: argparse.Namespace) -> int:
     from cfviz.training.folder import shown
 
     check_target(args.out, "--out")
-    try:
-        image = load_image(args.photo)
-    except EXPECTED as error:
-        raise ValueError(named(args.photo, error)) from error
+    image = open_photo(args.photo)
     model = open_model(args.model, args.weights, **given_lda(args)).to(
         pick_device(args.device), DTYPES[args.dtype]
     )

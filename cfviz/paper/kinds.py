@@ -216,28 +216,18 @@ class Kind:
     Attributes:
         draw: Draws it.
         watched: Returns the points that the trace must hold.
-        about: What it shows, for `--help`.
     """
 
     draw: Callable[[Trace, Place, str | float], Figure]
     watched: Callable[[Place], tuple[str, ...]]
-    about: str
 
 
-KINDS: Mapping[str, Kind] = {
-    "grouping": Kind(grouping, lambda at: (), "the groups of a token, SDA and LDA"),
-    "heads": Kind(
-        heads, lambda at: (point_names.attention(at.stage, at.block),), "a token's attention, head by head"
-    ),
-    "bias": Kind(
-        bias,
-        lambda at: (point_names.attention(at.stage, at.block, "bias"),),
-        "the position bias of a block, head by head",
-    ),
-    "shares": Kind(
-        shares, lambda at: (point_names.embedding(at.stage),), "what each kernel contributes to the tokens"
-    ),
-    "reach": Kind(reach, lambda at: (), "what attention brings to a token, block by block"),
+KINDS: Mapping[str, Kind] = {  # as listed in `ABOUT`
+    "grouping": Kind(grouping, lambda at: ()),
+    "heads": Kind(heads, lambda at: (point_names.attention(at.stage, at.block),)),
+    "bias": Kind(bias, lambda at: (point_names.attention(at.stage, at.block, "bias"),)),
+    "shares": Kind(shares, lambda at: (point_names.embedding(at.stage),)),
+    "reach": Kind(reach, lambda at: ()),
 }
 
 

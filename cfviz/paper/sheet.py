@@ -25,7 +25,6 @@ WIDTHS = {"one": 84.0, "two": 174.0}  # mm: one and two columns of most journals
 FORMATS = ("pdf", "svg", "png")
 NARROWEST, WIDEST = 30.0, 1000.0  # mm
 MM = 25.4  # in an inch
-POINTS = 72  # in an inch
 TEXT, SMALL = 8.0, 7.0  # size of titles and of all other text, in points
 LINE = 0.5  # width of lines, in points
 DOTS = 600  # of a PNG, per inch
@@ -43,6 +42,15 @@ _STYLE: Any = {
     "font.family": ["DejaVu Sans"],
     "hatch.linewidth": 0.4,
 }
+
+
+class PaperFigure(Figure):
+    """A figure whose files keep their text as text, whoever saves them."""
+
+    def savefig(self, *args: Any, **kwargs: Any) -> None:
+        """Write a file, as any matplotlib figure."""
+        with rc_context(_STYLE):
+            super().savefig(*args, **kwargs)
 
 
 def millimetres(width: str | float) -> float:
@@ -101,16 +109,14 @@ class Sheet:
             rows * (tall + TITLE) + (rows - 1) * GAP + (FACTS * len(lines.splitlines()) + 1 if lines else 0)
         )
         with rc_context(_STYLE):
-            self.figure = Figure(figsize=(mm / MM, height / MM), facecolor="white")
+            self.figure = PaperFigure(figsize=(mm / MM, height / MM), facecolor="white")
             self.axes: list[Axes] = []
             for n, title in enumerate(titles):
                 row, column = divmod(n, columns)
                 top = height - row * (tall + TITLE + GAP) - TITLE
                 at = (column * (side + GAP) / mm, (top - tall) / height, side / mm, tall / height)
                 ax = self.figure.add_axes(at)
-                ax.set_title(
-                    title, loc="left", fontsize=TEXT, color=LIGHT.ink, pad=2, fontfamily="DejaVu Sans"
-                )
+                ax.set_title(title, loc="left", fontsize=TEXT, color=LIGHT.ink, pad=2)
                 ax.set(xticks=[], yticks=[])
                 ax.spines[:].set(color=LIGHT.line, linewidth=LINE)
                 self.axes.append(ax)
@@ -213,5 +219,5 @@ def save(figure: Figure, path: str | Path, facts: Mapping[str, Any]) -> None:
         "png": {"Software": "cfviz", "Description": told},
     }
     size = Bbox.from_bounds(0, 0, *figure.get_size_inches())
-    with rc_context(_STYLE), replacing(path) as part:
+    with replacing(path) as part:
         figure.savefig(part, format=kind, dpi=DOTS, bbox_inches=size, metadata=metadata[kind])

@@ -16,14 +16,14 @@ from matplotlib.patches import Rectangle
 
 from cfviz import point_names
 from cfviz.analysis.embedding import carried_shares
-from cfviz.cli import figure as command
 from cfviz.cli import main
 from cfviz.figures.theme import LDA, SDA
 from cfviz.geometry import cel_channels, offsets
-from cfviz.paper import kinds, sheet
+from cfviz.paper import ABOUT, kinds, sheet
 from cfviz.run import inspect
 from cfviz.trace import Trace
 
+POINTS = 72  # in an inch
 SIZE = (96, 160)  # maps of 24 x 40, 12 x 20, 6 x 10, 3 x 5: padded, and not square
 
 
@@ -189,12 +189,19 @@ def test_a_file_has_the_width_asked_for_and_text_as_text(
     assert ">SDA, groups of 5 × 5<" in re.sub(r"\s+", " ", svg).replace("> ", ">")
     points = re.search(r'width="([\d.]+)pt"', svg)
     assert points
-    assert float(points[1]) == pytest.approx(mm / sheet.MM * sheet.POINTS, abs=0.01)
+    assert float(points[1]) == pytest.approx(mm / sheet.MM * POINTS, abs=0.01)
     pdf = (tmp_path / "0.pdf").read_bytes()
     assert b"/FontFile2" in pdf, "letters are letters"
     box = re.search(rb"/MediaBox \[ ?0 0 ([\d.]+)", pdf)
     assert box
-    assert float(box[1]) == pytest.approx(mm / sheet.MM * sheet.POINTS, abs=0.01)
+    assert float(box[1]) == pytest.approx(mm / sheet.MM * POINTS, abs=0.01)
+
+
+@pytest.mark.parametrize("kind", ["pdf", "svg"])
+def test_whoever_saves_a_figure_gets_text_as_text(trace: Trace, tmp_path: Path, kind: str) -> None:
+    """As the README does it; matplotlib would draw the letters of an SVG as outlines."""
+    trace.plot("reach", stage=3).savefig(path := tmp_path / f"reach.{kind}")
+    assert (b"<text" if kind == "svg" else b"/FontFile2") in path.read_bytes()
 
 
 def test_no_line_of_text_is_wider_than_the_figure(trace: Trace) -> None:
@@ -211,7 +218,7 @@ def test_no_line_of_text_is_wider_than_the_figure(trace: Trace) -> None:
 def test_the_command_writes_a_figure_with_its_facts(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert tuple(kinds.KINDS) == command.KINDS
+    assert tuple(kinds.KINDS) == tuple(ABOUT)
     out = tmp_path / "bias.svg"
     argv = ["figure", "bias", "gallery:german-shepherd", "--stage", "4", "--size", "64", "--out", str(out)]
     assert main(argv) == 0
