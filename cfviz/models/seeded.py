@@ -9,8 +9,8 @@ import torch
 
 
 @contextmanager
-def seeded() -> Iterator[None]:
+def seeded(seed: int = 0) -> Iterator[None]:
     """Draw the same random numbers on the CPU every time, and leave all generators as they were."""
     with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(0)  # `torch.manual_seed` would seed GPUs too
+        torch.default_generator.manual_seed(seed)  # `torch.manual_seed` would seed GPUs too
         yield

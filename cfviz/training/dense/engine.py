@@ -17,6 +17,7 @@ from cfviz.jobs import replacing
 from cfviz.models.dense.factory import make_dense
 from cfviz.models.dense.model import DenseModel, RetinaNet, SemanticFPN
 from cfviz.models.dense.variants import DENSE
+from cfviz.models.seeded import seeded
 from cfviz.models.weights.checkpoints import Checkpoint, load_checkpoint
 from cfviz.models.weights.recognise import HEADLESS
 from cfviz.training import cache as photo_cache
@@ -34,8 +35,7 @@ Tell = Callable[[str], None]
 def begun(name: str, seed: int) -> tuple[DenseModel, Checkpoint]:
     """Make a model of ours with the bundled backbone, frozen, and random heads."""
     backbone = load_checkpoint(f"bundled:{DENSE[name].backbone}")
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+    with seeded(seed):
         model = make_dense(name)
     kept = {key: value for key, value in backbone.state_dict.items() if key not in HEADLESS}
     model.backbone.load_state_dict(kept, strict=True)

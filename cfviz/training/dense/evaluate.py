@@ -6,9 +6,7 @@ A scene is one observation: intervals come from drawing the scenes again, with r
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import redirect_stdout
 from importlib.util import find_spec
-from io import StringIO
 from typing import Any
 
 import numpy as np
@@ -23,6 +21,7 @@ from cfviz.training.data import Photos
 from cfviz.training.measure.dense import areas
 
 from .features import batch_of, scene_of
+from .precision import NAMES, Precision
 
 FIRST = 2_000_000  # seed of the first scene
 DRAWS = 200
@@ -136,45 +135,11 @@ def _iou(found: list[Any], scenes: list[Scene], K: int) -> dict[str, Any]:
 
 
 def _precision(found: list[Any], scenes: list[Scene], K: int) -> dict[str, Any]:
-    """Average precision by pycocotools, with the masks' areas for sizes as in COCO."""
-    from pycocotools.coco import COCO  # an optional package
-    from pycocotools.cocoeval import COCOeval
-
-    truth: list[dict[str, Any]] = []
-    told: list[dict[str, Any]] = []
-    for i, (scene, result) in enumerate(zip(scenes, found, strict=True)):
-        rows = zip(scene.boxes.tolist(), scene.labels.tolist(), scene.masks[:, 0, 0].tolist(), strict=True)
-        for (x1, y1, x2, y2), label, area in rows:
-            row = {"bbox": [x1, y1, x2 - x1, y2 - y1], "area": area, "iscrowd": 0, "id": len(truth) + 1}
-            truth.append({**row, "image_id": i, "category_id": label})
-        parts = (result[key].tolist() for key in ("boxes", "scores", "labels"))
-        for (x1, y1, x2, y2), score, label in zip(*parts, strict=True):
-            box = [x1, y1, x2 - x1, y2 - y1]
-            told.append({"image_id": i, "category_id": label, "bbox": box, "score": score})
-    names = ("box_ap", "box_ap50", "box_ap75", "box_ap_small", "box_ap_medium", "box_ap_large")
-    if not told:
-        return {name: [0.0, 0.0, 0.0] for name in names}
-    with redirect_stdout(StringIO()):  # it prints as it goes
-        coco = COCO()
-        coco.dataset = {
-            "images": [{"id": i} for i in range(len(found))],
-            "annotations": truth,
-            "categories": [{"id": k} for k in range(K)],
-        }
-        coco.createIndex()
-        run = COCOeval(coco, coco.loadRes(told), "bbox")
-        run.evaluate()
-        per_image = np.array(run.evalImgs, object).reshape(K, 4, len(found))  # class, area, image
-
-        def measures(chosen: np.ndarray) -> list[float]:
-            run.evalImgs = per_image[:, :, chosen].reshape(-1).tolist()
-            run.accumulate()
-            run.summarize()
-            return [100 * float(value) for value in run.stats[:6]]
-
-        own = measures(np.arange(len(found)))
-        draws = np.array([measures(chosen) for chosen in _draws(len(found))[: DRAWS // 4]])
-    return _told(names, own, draws)
+    """Average precision, with the masks' areas for sizes as in COCO."""
+    precision = Precision(((one.boxes, one.labels, one.masks[:, 0, 0]) for one in scenes), found, K)
+    own = precision.of(np.arange(len(found)))
+    draws = np.array([precision.of(chosen) for chosen in _draws(len(found))[: DRAWS // 4]])
+    return _told(NAMES, own, draws)
 
 
 def about(count: int) -> str:
