@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Any, ClassVar, cast
 
@@ -27,7 +28,7 @@ Sizes = Sequence[tuple[int, int]]
 Detections = dict[str, torch.Tensor]
 
 
-class DenseModel(WithProvenance):
+class DenseModel(WithProvenance, ABC):
     """A CrossFormer with heads for boxes or pixels.
 
     Attributes:
@@ -65,9 +66,9 @@ class DenseModel(WithProvenance):
         """Return the backbone's maps at strides 4, 8, 16, 32: (B, 3, H, W) -> (B, C_i, H_i, W_i)."""
         return cast(list[torch.Tensor], self.backbone.forward_intermediates(x, intermediates_only=True))
 
+    @abstractmethod
     def from_maps(self, maps: Sequence[torch.Tensor]) -> Any:
         """Return what neck and heads make of the backbone's maps."""
-        raise NotImplementedError
 
     def _begin(self) -> None:
         """Record that the weights are random; called when all layers are there."""
@@ -152,14 +153,15 @@ class Detector(DenseModel):
         """Return what the layers before the selection return."""
         return self.from_maps(self.features(x))
 
+    @abstractmethod
     def from_maps(self, maps: Sequence[torch.Tensor]) -> dict[str, list[torch.Tensor]]:
         """Return `outputs` from the backbone's maps."""
-        raise NotImplementedError
 
+    @abstractmethod
     def select(self, outputs: dict[str, list[torch.Tensor]], sizes: Sizes) -> list[Detections]:
         """Turn `outputs` into detections, see `detect`."""
-        raise NotImplementedError
 
+    @abstractmethod
     def class_logits(
         self, outputs: dict[str, list[torch.Tensor]], found: Detections, image: int = 0
     ) -> torch.Tensor:
@@ -170,7 +172,6 @@ class Detector(DenseModel):
             found: The detections of one image.
             image: The image's place in the batch.
         """
-        raise NotImplementedError
 
     def forward(self, x: torch.Tensor, sizes: Sizes | None = None) -> list[Detections]:
         """Find boxes; in the form of torchvision's detectors, but with labels from 0 and no background.
@@ -260,13 +261,7 @@ class RetinaNet(Detector):
     def class_logits(
         self, outputs: dict[str, list[torch.Tensor]], found: Detections, image: int = 0
     ) -> torch.Tensor:
-        """Return the logit behind each detection's score: (n,).
-
-        Args:
-            outputs: What the detections were selected from.
-            found: The detections of one image.
-            image: The image's place in the batch.
-        """
+        """Return the logit behind each detection's score, see `Detector.class_logits`."""
         K = self.num_classes
         rows = [c[image].permute(1, 2, 0).reshape(-1, K) for c in outputs["logits"]]  # H*W*A, K
         each = zip(*(found[name].tolist() for name in ("levels", "anchors", "labels")), strict=True)
@@ -325,13 +320,7 @@ class MaskRCNN(Detector):
     def class_logits(
         self, outputs: dict[str, list[torch.Tensor]], found: Detections, image: int = 0
     ) -> torch.Tensor:
-        """Return the logit behind each detection's score, its proposal taken as given: (n,).
-
-        Args:
-            outputs: What the detections were selected from.
-            found: The detections of one image.
-            image: The image's place in the batch.
-        """
+        """Return the logit behind each score, its proposal taken as given; see `Detector.class_logits`."""
         levels = [x[image : image + 1] for x in outputs["levels"]]
         proposals, labels = (
             found[name].detach().clone() for name in ("proposals", "labels")
@@ -368,9 +357,9 @@ class Segmenter(DenseModel):
         """Return the head's logits at stride 4: (B, 3, H, W) -> (B, K, H/4, W/4)."""
         return self.from_maps(self.features(x))
 
+    @abstractmethod
     def from_maps(self, maps: Sequence[torch.Tensor]) -> torch.Tensor:
         """Return `logits` from the backbone's maps."""
-        raise NotImplementedError
 
     def forward(self, x: torch.Tensor, sizes: Sizes | None = None) -> torch.Tensor:
         """Label pixels.
