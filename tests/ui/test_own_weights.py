@@ -20,6 +20,7 @@ from cfviz.provenance import Provenance
 from cfviz.run import class_names
 from cfviz.ui import context
 from cfviz.ui.context import Context
+from cfviz.ui.pages.dense import own
 from cfviz.ui.session.state import Settings
 from cfviz.ui.widgets import weights
 from cfviz.words import translator
@@ -76,3 +77,23 @@ def test_class_names_are_made_once_per_run(monkeypatch: pytest.MonkeyPatch) -> N
     ctx._model = build(load_checkpoint(file(3000).getvalue(), name="x"))
     assert [ctx.labels[n] for n in range(3000)][-1] == "class 2999"
     assert asked == ["en"]
+
+
+@pytest.mark.parametrize(
+    ("says", "channels", "classes", "code"),
+    [
+        ({"size": weights.MAX_MB * 2**20 + 1}, 3, 20, "too_heavy"),
+        ({}, 1, 20, "channels"),
+        ({}, 3, 256, "too_many_classes"),  # each pixel's class is sent in 8 bits
+    ],
+)
+def test_files_of_detectors_meet_the_same_limits(
+    monkeypatch: pytest.MonkeyPatch, says: dict[str, int], channels: int, classes: int, code: str
+) -> None:
+    found = SimpleNamespace(backbone=SimpleNamespace(in_chans=channels), num_classes=classes)
+    monkeypatch.setattr(own, "load_dense", lambda *_, **__: found)
+    monkeypatch.setattr(own, "build_dense", lambda _: pytest.fail("it was built"))
+    mine = SimpleNamespace(name="mine.safetensors", getvalue=lambda: b"", **{"size": 9, **says})
+    with pytest.raises(CheckpointError) as refused:
+        own.keep(mine)
+    assert refused.value.code == code

@@ -25,7 +25,6 @@ from cfviz.ui.session.plain import explain, plain
 TYPES = ["safetensors"]  # accepted from a browser: a format that can hold nothing but numbers
 MAX_MB = 400
 MAX_OWN = 3
-_REFUSED = "cfviz.refused_weights"
 
 
 def weights_banner(ctx: Context) -> None:
@@ -82,40 +81,80 @@ def warn_without_classes(ctx: Context, model: CrossFormer) -> bool:
 def upload_weights(ctx: Context) -> None:
     """A place to drop a checkpoint; a refused file gets a reason."""
     t = ctx.t
-    file = st.file_uploader(
+    receive(
+        ctx,
+        "weights",
         t("common.weights_upload"),
-        TYPES,
-        key="w.weights",
-        help=t("common.weights_help"),
-        max_upload_size=MAX_MB,
+        t("common.weights_help"),
+        _take,
+        t("common.weights_convert"),
     )
-    st.caption(t("common.weights_convert"))
-    if file is not None and st.session_state.get("cfviz.weights_seen") != file.file_id:
-        st.session_state["cfviz.weights_seen"] = file.file_id
-        st.session_state.pop(_REFUSED, None)
+
+
+def receive(
+    ctx: Context, name: str, label: str, tip: str, take: Callable[[Any], None], below: str = ""
+) -> None:
+    """A place to drop a file of weights; each file is taken once, and a refused one gets a reason.
+
+    Args:
+        ctx: The page.
+        name: Distinguishes this place from others.
+        label: What it says.
+        tip: Its tooltip.
+        take: Takes the file; a `ValueError` is the reason.
+        below: A line below it.
+    """
+    seen, refused = f"cfviz.seen.{name}", f"cfviz.refused.{name}"
+    file = st.file_uploader(label, TYPES, key=f"w.{name}", help=tip, max_upload_size=MAX_MB)
+    if below:
+        st.caption(below)
+    if file is not None and st.session_state.get(seen) != file.file_id:
+        st.session_state[seen] = file.file_id
+        st.session_state.pop(refused, None)
         try:
-            checkpoint = _opened(file)
-            net = _built(checkpoint)
+            take(file)
         except ValueError as error:
-            st.session_state[_REFUSED] = error
+            st.session_state[refused] = error
         else:
-            _keep(state.OWN + checkpoint.sha256[:10], net)
             st.rerun()
-    if (refused := st.session_state.get(_REFUSED)) is not None and file is not None:
-        st.error(explain(t, refused), icon=":material/error:")
+    if (reason := st.session_state.get(refused)) is not None and file is not None:
+        st.error(explain(ctx.t, reason), icon=":material/error:")
 
 
-def _opened(file: Any) -> Any:
-    """The checkpoint in an upload, whose size and type only the browser has checked so far."""
+def check_size(file: Any) -> None:
+    """Refuse a file that is too large; only the browser has checked so far."""
     if file.size > MAX_MB * 2**20:
         limit, size = f"{MAX_MB} MB", readable_size(file.size)
         raise CheckpointError("too_heavy", source=file.name, size=size, limit=limit)
+
+
+def check_shape(source: str, channels: int, classes: int, most: int) -> None:
+    """Refuse weights for other pictures than colour photos, or with more than `most` classes."""
+    if channels != 3:
+        raise CheckpointError("channels", source=source, channels=channels)
+    if classes > most:
+        found, limit = f"{classes:,}", f"{most:,}"
+        raise CheckpointError("too_many_classes", source=source, found=found, limit=limit)
+
+
+def hold(net: Any, source: str) -> None:
+    """Count a reader's model for as long as it lives; refuse it if all readers have sent too much."""
+    try:
+        budget.shared().hold(net, sum(p.nbytes for p in net.parameters()))
+    except budget.FullError as full:
+        raise CheckpointError("no_room", source=source, limit=full.limit) from None
+
+
+def _take(file: Any) -> None:
+    checkpoint = _opened(file)
+    _keep(state.OWN + checkpoint.sha256[:10], _built(checkpoint))
+
+
+def _opened(file: Any) -> Any:
+    """The checkpoint in an upload."""
+    check_size(file)
     checkpoint = load_checkpoint(file.getvalue(), name=file.name, allow_pickle=False)
-    if checkpoint.in_chans != 3:
-        raise CheckpointError("channels", source=checkpoint.source, channels=checkpoint.in_chans)
-    if checkpoint.num_classes > MOST_CLASSES:
-        found, limit = f"{checkpoint.num_classes:,}", f"{MOST_CLASSES:,}"
-        raise CheckpointError("too_many_classes", source=checkpoint.source, found=found, limit=limit)
+    check_shape(checkpoint.source, checkpoint.in_chans, checkpoint.num_classes, MOST_CLASSES)
     return checkpoint
 
 
@@ -124,10 +163,7 @@ def _built(checkpoint: Any) -> Any:
     net = build(checkpoint)
     for size in SIZES:
         check_room(net, size, size, KEPT)
-    try:
-        budget.shared().hold(net, sum(p.nbytes for p in net.parameters()))
-    except budget.FullError as full:
-        raise CheckpointError("no_room", source=checkpoint.source, limit=full.limit) from None
+    hold(net, checkpoint.source)
     return net
 
 
