@@ -7,7 +7,7 @@ import { colours, css, PhotoMap, shade, themeAround } from "../shared/paint.js";
 import { Blocks, Heads, Why } from "./panels.js";
 import { Quiz } from "./quiz.js";
 import { decode } from "../shared/payload.js";
-import { Photo } from "../shared/photo.js";
+import { showPhoto } from "../shared/photo.js";
 import { fill } from "../shared/text.js";
 import { vector } from "./vector.js";
 import { Zoom } from "./zoom.js";
@@ -85,18 +85,14 @@ export class Figure {
   }
 
   loadPhoto(meta, array) {
-    this.picture?.close();
     this.photo = null;
-    this.picture = null;
-    if (!meta) {
-      this.ui.root.dataset.ready = "";
+    if (meta) {
+      showPhoto(this, this.ui.root, meta.of, array(meta.file));
       return;
     }
-    this.picture = new Photo(meta.of, array(meta.file), (photo) => {
-      this.photo = photo;
-      this.layOut();
-      this.ui.root.dataset.ready = "";
-    });
+    this.picture?.close();
+    this.picture = null;
+    this.ui.root.dataset.ready = "";
   }
 
   // ---- elements --------------------------------------------------------------------------------------

@@ -1,7 +1,7 @@
 // Two models side by side on one photo: pointing at a place on one side points at it on both.
 
 import { decode, peek } from "../shared/payload.js";
-import { Photo } from "../shared/photo.js";
+import { showPhoto } from "../shared/photo.js";
 import { fill } from "../shared/text.js";
 import { Choice, el, save, say, words } from "../shared/markup.js";
 import { percent } from "../shared/maths.js";
@@ -42,17 +42,8 @@ export class CompareFigure {
       : { row: Math.floor(before.y * H), col: Math.floor(before.x * W), held: this.state.held };
     this.state = { row: 0, col: 0, held: false };
     this.applyTheme();
-    this.loadPhoto(header.photo.of, array(header.photo.file));
+    showPhoto(this, this.root, header.photo.of, array(header.photo.file));
     this.set(to);
-  }
-
-  loadPhoto(of, png) {
-    this.picture?.close();
-    this.picture = new Photo(of, png, (photo) => {
-      this.photo = photo;
-      this.layOut();
-      this.root.dataset.ready = "";
-    });
   }
 
   /** The point in fractions of the photo, so that it stays in place from stage to stage. */

@@ -4,7 +4,7 @@ import { Choice, el, save, say, words } from "../shared/markup.js";
 import { signed } from "../shared/maths.js";
 import { colours, themeAround } from "../shared/paint.js";
 import { decode } from "../shared/payload.js";
-import { Photo } from "../shared/photo.js";
+import { showPhoto } from "../shared/photo.js";
 import { CanvasPen, SvgPen } from "../shared/pen.js";
 import { fill } from "../shared/text.js";
 import { Answer, CELL, reason } from "./answer.js";
@@ -43,7 +43,7 @@ export class DenseFigure {
     this.labels = new Map();
     this.buildElements();
     this.applyTheme(true);
-    this.loadPhoto(header.photo.of, array(header.photo.file));
+    showPhoto(this, this.root, header.photo.of, array(header.photo.file));
   }
 
   /** Take what scores rest on, from another message. */
@@ -52,15 +52,6 @@ export class DenseFigure {
     if (header.source !== this.header.source) return;
     for (const entry of header.reasons) this.reasons.set(entry.of, reason(entry, array));
     this.requestDraw();
-  }
-
-  loadPhoto(of, png) {
-    this.picture?.close();
-    this.picture = new Photo(of, png, (photo) => {
-      this.photo = photo;
-      this.layOut();
-      this.root.dataset.ready = "";
-    });
   }
 
   get detects() {

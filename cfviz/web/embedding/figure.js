@@ -6,7 +6,7 @@ import { signed } from "../shared/maths.js";
 import { colours, css, themeAround } from "../shared/paint.js";
 import { number, Rows, Vector } from "./panels.js";
 import { decode } from "../shared/payload.js";
-import { Photo } from "../shared/photo.js";
+import { showPhoto } from "../shared/photo.js";
 import { fill } from "../shared/text.js";
 import { Plane, square } from "./plane.js";
 
@@ -47,12 +47,7 @@ export class EmbeddingFigure {
     if (first) this.state = { ...this.state, ...header.start };
     this.buildElements();
     this.choose(this.state.cel, first ? header.start : {}, false, before);
-    this.picture?.close();
-    this.picture = new Photo(header.photo.of, array(header.photo.file), (photo) => {
-      this.photo = photo;
-      this.layOut();
-      this.ui.root.dataset.ready = "";
-    });
+    showPhoto(this, this.ui.root, header.photo.of, array(header.photo.file));
   }
 
   buildElements() {

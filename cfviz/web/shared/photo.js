@@ -78,3 +78,13 @@ export class Photo {
     URL.revokeObjectURL(this.url);
   }
 }
+
+/** Show another photo in a figure that lays itself out around its photo, and mark the figure as ready. */
+export function showPhoto(figure, root, of, png) {
+  figure.picture?.close();
+  figure.picture = new Photo(of, png, (photo) => {
+    figure.photo = photo;
+    figure.layOut();
+    root.dataset.ready = "";
+  });
+}
