@@ -31,7 +31,7 @@ def text(name: str) -> str:
     """The text of one file.
 
     Args:
-        name: Relative to this folder: "attention/offline.html".
+        name: Relative to this folder: "shared/figure.css".
 
     Raises:
         ValueError: If there is no such file.

@@ -33,6 +33,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from html import escape
 from typing import Any, Literal
 
 import numpy as np
@@ -357,28 +358,18 @@ def _by_token(rows: np.ndarray, g: Grouping) -> np.ndarray:
 
 def html(packed: Packed, title: str = "cfviz", lang: str = "en") -> str:
     """A page that works from a file, offline: the figure, its data and nothing else."""
-    blanks = {
-        "TITLE": _escape(title),
-        "LANG": _escape(lang),
-        "STYLE": web.ATTENTION.style,
-        "FIGURE": web.ATTENTION.alone(packed.data),
-    }
-    return web.filled(web.text("attention/offline.html"), blanks)
+    return message.offline_page(web.ATTENTION, (packed.data,), title, lang)
 
 
 def notebook(packed: Packed, title: str = "cfviz", height: int = 900) -> str:
     """The offline page in a frame, for a notebook cell."""
     frame = (
-        f'<iframe title="{_escape(title)}" srcdoc="{_escape(html(packed, title))}" '
+        f'<iframe title="{escape(title)}" srcdoc="{escape(html(packed, title))}" '
         f'sandbox="allow-scripts allow-downloads" style="width:100%;height:{height}px;border:0"></iframe>'
     )
     # Whatever the notebook's encoding. References in an attribute are resolved before the page is read; in a
     # script of the page they would not be.
     return frame.encode("ascii", "xmlcharrefreplace").decode()
-
-
-def _escape(text: str) -> str:
-    return text.replace("&", "&amp;").replace('"', "&quot;").replace("<", "&lt;").replace(">", "&gt;")
 
 
 def units(arrays: Mapping[str, np.ndarray], groupings: Iterable[Iterable[Grouping]]) -> list[Unit]:

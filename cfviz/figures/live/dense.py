@@ -33,7 +33,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from html import escape
 from typing import Any, Literal
 
 import numpy as np
@@ -296,11 +295,4 @@ def html(packed: message.Message, rest: bytes, title: str, texts: Sequence[str],
         texts: Below the figure, each as it is, line breaks included.
         lang: "en" or "zh-Hant".
     """
-    blanks = {
-        "TITLE": escape(title),
-        "LANG": escape(lang),
-        "STYLE": web.DENSE.style,
-        "FIGURE": web.DENSE.alone(packed.data, rest),
-        "TEXTS": "\n".join(f"<pre>{escape(text)}</pre>" for text in texts),
-    }
-    return web.filled(web.text("dense/offline.html"), blanks)
+    return message.offline_page(web.DENSE, (packed.data, rest), title, lang, texts)

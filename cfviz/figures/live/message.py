@@ -25,14 +25,16 @@ import hashlib
 import io
 import json
 import struct
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from html import escape
 from typing import Any, Self
 
 import numpy as np
 from PIL import Image
 
+from cfviz import web
 from cfviz.figures import theme
 from cfviz.geometry import Grouping
 
@@ -164,3 +166,27 @@ def _digest(header: Mapping[str, Any], body: bytes) -> str:
     """Changes with everything but the starting point."""
     seen = json.dumps({k: v for k, v in header.items() if k != "id"}, sort_keys=True).encode()
     return hashlib.sha256(seen + body).hexdigest()[:16]
+
+
+def offline_page(
+    figure: web.Figure, messages: Sequence[bytes], title: str, lang: str, texts: Sequence[str] = ()
+) -> str:
+    """A page that works from a file, offline, and asks for nothing elsewhere.
+
+    Args:
+        figure: The figure.
+        messages: The figure's message, and those that follow it.
+        title: The page's title; it stands above the figure if there are texts.
+        lang: "en" or "zh-Hant".
+        texts: Below the figure, each as it is, line breaks included.
+    """
+    blanks = {
+        "TITLE": escape(title),
+        "LANG": escape(lang),
+        "STYLE": figure.style,
+        "ABOVE": f"<h1>{escape(title)}</h1>\n" if texts else "",
+        "HOST": figure.host,
+        "FIGURE": figure.alone(*messages),
+        "BELOW": "".join(f"<pre>{escape(text)}</pre>\n" for text in texts),
+    }
+    return web.filled(web.text("offline.html"), blanks)
