@@ -249,13 +249,16 @@ class Example:
 
     def scene(self, side: int = SIDE) -> Scene:
         """Compose it; its labels are numbers of imagenette20's classes."""
-        known = wordnet_ids("imagenette20")
-        photos = []
-        for name in (self.ground, *self.pieces):
-            shown = [known.index(id) for id in sample(name).shows if id in known]
-            pixels = np.asarray(load_image(sample(name).typed).image)
-            photos.append((pixels, shown[0] if shown else len(known)))
-        return compose(photos, self.seed, side)
+        names = (self.ground, *self.pieces)
+        opened = {name: _labelled(name) for name in set(names)}  # several pieces may come from one photo
+        return compose([opened[name] for name in names], self.seed, side)
+
+
+def _labelled(name: str) -> Photo:
+    """A photo of the gallery with its class; the number of classes where it shows none of them."""
+    known = wordnet_ids("imagenette20")
+    shown = [known.index(id) for id in sample(name).shows if id in known]
+    return np.asarray(load_image(sample(name).typed).image), shown[0] if shown else len(known)
 
 
 _BERLIN, _WORMS = "berlin-cathedral", "worms-cathedral"
