@@ -146,7 +146,7 @@ def page(app: Any, open_page: Callable[..., Any]) -> Callable[..., Any]:
             app.url("grouping", **{"open": "all", **query}), width=width, height=height, theme=theme
         )
         page.wait_for_function(FIND, timeout=30_000)
-        page.wait_for_function("window.page.frames > 0")
+        page.wait_for_function("window.page.drawn > 0")
         return page
 
     return visit
@@ -281,7 +281,7 @@ def test_pointing_changes_the_picture_without_a_message(app: Any, page: Callable
     window.on("websocket", lambda socket: socket.on("framesent", lambda frame: sent.append(frame)))
     window.reload()
     window.wait_for_function(FIND, timeout=30_000)
-    window.wait_for_function("window.page.frames > 0")
+    window.wait_for_function("window.page.drawn > 0")
     quiet(window, sent)
     assert sent, "the socket was not seen at all"
     before, count = picture(window), len(sent)

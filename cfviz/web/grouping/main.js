@@ -335,8 +335,8 @@ class App {
         if (!figure.plate.open) continue;
         if (this.stale.delete(figure)) figure.layOut();
         else figure.draw();
+        this.drawn = (this.drawn ?? 0) + 1;
       }
-      this.frames = (this.frames ?? 0) + 1;
     });
   }
 
