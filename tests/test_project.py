@@ -56,6 +56,7 @@ def blocks(language: str) -> list[str]:
 # ---------------------------------------------------------------- requirements
 
 
+@pytest.mark.slow
 def test_requirements_are_complete_and_minimal() -> None:
     needed, listed = imported(("cfviz", "pages")), set(requirements("requirements.txt"))
     missing = needed - listed - set(extras())

@@ -102,6 +102,7 @@ def test_detections_are_printed_and_written(
     assert "nothing above the threshold" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_label_maps_are_printed_and_written(
     weights: Any, photo: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -121,6 +122,7 @@ def test_label_maps_are_printed_and_written(
     assert f"{result['classes'][0]['share']:.1%}" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_without_learned_weights_there_is_no_answer(
     weights: Any, photo: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -139,6 +141,7 @@ def test_without_learned_weights_there_is_no_answer(
     )
 
 
+@pytest.mark.slow
 def test_models_for_another_task_and_wrong_options_are_refused(
     weights: Any, photo: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -207,6 +210,7 @@ def test_results_have_cocos_numbers() -> None:
     ]
 
 
+@pytest.mark.slow
 def test_classes_in_a_file_keep_their_names(weights: Any) -> None:
     model = make_dense("semantic_fpn_crossformer_nano", num_classes=3)
     assert dense_class_names(model, "zh-Hant") == ["類別 0", "類別 1", "類別 2"]

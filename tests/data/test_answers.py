@@ -112,6 +112,7 @@ def test_a_notebook_says_what_the_model_can_answer() -> None:
     assert "name 3" not in notebook.show(trace_of(Provenance(), None)), "random weights have no answer"
 
 
+@pytest.mark.slow
 def test_a_trace_knows_what_a_bundled_photo_shows() -> None:
     church, coffee = (cfviz.inspect(f"gallery:{id}", size=64) for id in ("worms-cathedral", "coffee"))
     assert [church.labels[i] for i in church.shown or ()] == ["church"]

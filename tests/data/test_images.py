@@ -600,6 +600,7 @@ def test_pad_keeps_the_shape_and_fills_with_the_mean():
     assert ready.scale[0] == pytest.approx(ready.scale[1])
 
 
+@pytest.mark.slow
 def test_narrow_photos_stay_within_bounds():
     for shape in [(32, 1), (1, 32), (1, 1)]:
         for mode in MODES:

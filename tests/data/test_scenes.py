@@ -52,6 +52,7 @@ def test_a_piece_that_others_hide_is_not_in_the_picture() -> None:
         assert one.sources.tolist() == one.labels.tolist() == sorted(one.labels.tolist())
 
 
+@pytest.mark.slow
 def test_sizes_reach_from_tiny_to_large() -> None:
     sides = [max(box[2:] - box[:2]) for seed in range(60) for box in scene(seed, pieces=2).boxes]
     assert min(sides) < 32

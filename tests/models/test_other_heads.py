@@ -36,6 +36,7 @@ class Maps(nn.Module):
         return self.fpn(OrderedDict((str(i), maps) for i, maps in enumerate(self.body(x))))
 
 
+@pytest.mark.slow
 def test_torchvisions_detector_trains_and_runs() -> None:
     torch.manual_seed(0)
     anchors = AnchorGenerator(((16,), (32,), (64,), (128,)), ((0.5, 1.0, 2.0),) * 4)
@@ -53,6 +54,7 @@ def test_torchvisions_detector_trains_and_runs() -> None:
     assert set(found) == {"boxes", "labels", "scores"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("arch", ["fpn", "unet"])
 def test_segmentation_models_pytorch_trains_and_runs(arch: str) -> None:
     torch.manual_seed(0)

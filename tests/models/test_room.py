@@ -47,6 +47,7 @@ def test_groups_that_need_gigabytes_are_refused_beforehand(G: list[int], I: list
     assert time.process_time() - began < 2
 
 
+@pytest.mark.slow
 def test_an_input_that_fits_is_not_refused_for_attention_that_nobody_keeps() -> None:
     """Base at 800 x 1216 px, as in a detector, takes 0.4 GB; its attention would take 2.7 GB."""
     model = empty("crossformer_base", lda="whole")

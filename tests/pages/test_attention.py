@@ -49,6 +49,7 @@ def test_a_place_beyond_the_map_moves_to_its_edge_as_in_the_figure() -> None:
     assert "probs[group, 2, query]" in app.code[0].value
 
 
+@pytest.mark.slow
 def test_rollout_and_gradient_are_computed_when_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
     """They took as long as the rest of the page, for every token that was held and every photo."""
     asked: list[object] = []

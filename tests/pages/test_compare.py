@@ -130,6 +130,7 @@ def test_timing_noise_gets_no_ratio() -> None:
     assert time_ratio((load, [2 * x for x in load])).median == pytest.approx(2), "load meets both of a round"
 
 
+@pytest.mark.slow
 def test_the_measured_calibration_is_in_the_table() -> None:
     ctx = SimpleNamespace(t=translator("en"))
     nano = open_side("crossformer_nano", 224)

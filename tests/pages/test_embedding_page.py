@@ -75,6 +75,7 @@ def test_large_models_are_measured_on_request(monkeypatch: pytest.MonkeyPatch) -
     assert before[:3] == [text.value for text in app.markdown][:3]
 
 
+@pytest.mark.slow
 def test_the_link_decides_where_the_figure_starts(page: AppTest) -> None:
     start = page.session_state["cfviz.embedding.start"]
     assert start["cel"] == 1

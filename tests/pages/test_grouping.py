@@ -107,6 +107,7 @@ def test_a_bad_value_is_replaced_by_its_default(name: str, value: str) -> None:
     assert start == state_from_link({})[0]
 
 
+@pytest.mark.slow
 @given(st.dictionaries(st.sampled_from(sorted(DEFAULTS)), st.text(max_size=8)))
 def test_any_link_leads_to_a_state_that_can_be_drawn(query: dict[str, str]) -> None:
     start, _ = state_from_link(query)

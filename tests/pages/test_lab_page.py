@@ -120,6 +120,7 @@ def test_changes_that_do_not_fit_are_reported_and_left_out() -> None:
     assert all(r"49\,000\,000 tokens" in info.value for info in app.info[2:])  # block 1.1 once it is LDA
 
 
+@pytest.mark.slow
 def test_it_opens_with_the_model_as_trained_and_everything_but_the_result_closed() -> None:
     """It opened with a change that nobody had asked for, and was 4,500 px high."""
     app = page(open="")

@@ -190,6 +190,7 @@ def test_answers_that_no_figure_sends_are_asked_again(codes: list[str]) -> None:
     assert len(app.warning) + len(app.success) == 1
 
 
+@pytest.mark.slow
 def test_a_link_leads_to_a_step_and_a_bad_one_to_the_first() -> None:
     app = page("en", 3, 3)
     assert COURSE.text("en", "scales.edge.title") in [head.value for head in app.subheader]

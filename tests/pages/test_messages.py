@@ -70,6 +70,7 @@ def test_a_click_is_accepted_and_an_invented_one_is_not() -> None:
     fine(app.run())
 
 
+@pytest.mark.slow
 def test_a_block_that_does_not_exist_is_not_kept_in_the_session() -> None:
     app = opened("attention")
     id = id_of(app, "attention.figure")
@@ -106,6 +107,7 @@ def test_a_truncated_message_is_ignored(text: str) -> None:
     fine(app.run())
 
 
+@pytest.mark.slow
 def test_the_home_page_leads_only_to_existing_pages() -> None:
     app = opened("home")
     id = id_of(app, "whole")
@@ -118,6 +120,7 @@ def test_the_home_page_leads_only_to_existing_pages() -> None:
     assert app.query_params["row"] == "20"
 
 
+@pytest.mark.slow
 def test_only_photos_of_the_strip_can_be_picked() -> None:
     app = opened("predict")
     for said, shown in (
@@ -140,6 +143,7 @@ def test_a_whole_number_typed_into_a_field_is_taken() -> None:
     fine(app)
 
 
+@pytest.mark.slow
 def test_a_moved_crop_is_in_the_link_and_ends_with_its_photo() -> None:
     app = opened("predict")
     id = id_of(app, "crop.page")

@@ -47,6 +47,7 @@ def test_every_page_runs(page: str, lang: str) -> None:
     assert chinese == (lang == "zh-Hant")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("page", PAGES)
 def test_every_page_runs_on_a_rectangle(page: str) -> None:
     app = run(page, size="96x320", mode="pad" if page == "predict" else "crop", centre="0.2,0.5")
@@ -57,6 +58,7 @@ def test_every_page_runs_on_a_rectangle(page: str) -> None:
     assert app.selectbox(key="w.size").value == (96, 320)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("page", ["home", "predict"])
 def test_figures_stay_in_place_when_the_page_is_drawn_again(page: str) -> None:
     """While results were new a notice stood among the figures; without it, all were mounted anew."""
@@ -66,6 +68,7 @@ def test_figures_stay_in_place_when_the_page_is_drawn_again(page: str) -> None:
     assert [(place, type(child)) for place, child in app.main.children.items()] == before
 
 
+@pytest.mark.slow
 def test_an_input_that_needs_too_much_memory_is_refused_in_one_sentence_before_it_is_computed() -> None:
     refused = (("compare", "800x1216", "too large for this page"), ("predict", "2048", "is too large here"))
     for page, size, said in refused:
@@ -77,6 +80,7 @@ def test_an_input_that_needs_too_much_memory_is_refused_in_one_sentence_before_i
         assert '<p class="cf-computing"' not in drawn, "nothing is being computed"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("page", ["home", "attention", "embedding", "position_bias"])
 def test_a_page_drawn_again_takes_no_checksums_of_the_weights(
     page: str, monkeypatch: pytest.MonkeyPatch
@@ -163,6 +167,7 @@ def test_a_link_means_the_same_in_a_new_session() -> None:
     assert not app.info
 
 
+@pytest.mark.slow
 def test_the_number_format_can_be_chosen() -> None:
     app = run("predict", lang="en")
     app.selectbox(key="w.dtype").select("bfloat16").run()
@@ -217,6 +222,7 @@ def test_beside_an_answer_stands_what_the_model_can_answer(page: str) -> None:
     assert lists[0].proto.body.count("<li>") == 20
 
 
+@pytest.mark.slow
 def test_the_photo_strip_begins_with_what_the_model_can_know() -> None:
     app = run("predict", lang="en", photo="coffee")
     options = app.selectbox(key="w.photo").options
@@ -247,6 +253,7 @@ def untrained(page: str, monkeypatch: pytest.MonkeyPatch) -> AppTest:
     return run(page, lang="en", size="160", photo="cat", open="all")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("page", ["predict", "attention", "embedding", "position_bias", "lab"])
 def test_random_weights_are_not_asked_for_an_answer(page: str, monkeypatch: pytest.MonkeyPatch) -> None:
     app = untrained(page, monkeypatch)
@@ -256,6 +263,7 @@ def test_random_weights_are_not_asked_for_an_answer(page: str, monkeypatch: pyte
     assert not any(f"**{name}**" in said(app) for name in names)
 
 
+@pytest.mark.slow
 def test_results_of_other_settings_are_hidden_and_announced_until_the_new_ones_are_there() -> None:
     """The old answer stood, faded, under the new model's name for seconds."""
 
@@ -272,6 +280,7 @@ def test_results_of_other_settings_are_hidden_and_announced_until_the_new_ones_a
     assert frame.HIDE_STALE not in styles(run("grouping", lang="en"))
 
 
+@pytest.mark.slow
 def test_shuffled_weights_are_announced_above_the_figure() -> None:
     app = run("attention", lang="en", size="160", shuffled="1")
     parts = list(app.main)
@@ -279,6 +288,7 @@ def test_shuffled_weights_are_announced_above_the_figure() -> None:
     assert parts[warned + 1].type == "bidi_component", "the figure comes next"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("page", ["lab", "attention", "embedding", "position_bias"])
 def test_any_class_can_be_explained(page: str) -> None:
     app = run(page, lang="en", size="160", photo="worms-cathedral", open="all")
@@ -298,6 +308,7 @@ def test_any_class_can_be_explained(page: str) -> None:
     assert beyond.selectbox(key=f"{page}.class").value == -1
 
 
+@pytest.mark.slow
 def test_a_forged_choice_of_nothing_leaves_the_fitting_as_it_is() -> None:
     """It ended every page of the session with an error: the mode became None."""
     app = run("predict", size="96", mode="pad")

@@ -197,6 +197,7 @@ def test_a_file_has_the_width_asked_for_and_text_as_text(
     assert float(box[1]) == pytest.approx(mm / sheet.MM * POINTS, abs=0.01)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["pdf", "svg"])
 def test_whoever_saves_a_figure_gets_text_as_text(trace: Trace, tmp_path: Path, kind: str) -> None:
     """As the README does it; matplotlib would draw the letters of an SVG as outlines."""

@@ -104,6 +104,7 @@ def test_random_weights_are_announced(tiny_model) -> None:
     assert "photo=" not in stated["link"]
 
 
+@pytest.mark.slow
 def test_a_name_cannot_inject_markup(model) -> None:
     trace = inspect(PHOTO, model, 64, report.WATCH)
     evil = "</script><script>alert(1)</script>.jpg"

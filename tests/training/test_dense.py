@@ -83,6 +83,7 @@ def perfect(*_: Any) -> Found:
     return Found(boxes, np.array([0.9, 0.8]), np.array([0, 16]), (48, 64))
 
 
+@pytest.mark.slow
 def test_a_perfect_detector_has_an_average_precision_of_100_and_a_stopped_run_goes_on(
     coco: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -116,6 +117,7 @@ def test_a_perfect_detector_has_an_average_precision_of_100_and_a_stopped_run_go
     assert "is the record of another measurement; name another file" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_detector_that_finds_nothing_has_none(
     coco: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -127,6 +129,7 @@ def test_a_detector_that_finds_nothing_has_none(
     assert json.loads(capsys.readouterr().out)["measured"]["box_ap"] == 0
 
 
+@pytest.mark.slow
 def test_label_maps_are_measured(ade: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = weights("semantic_fpn", 3, tmp_path / "w.safetensors")
     argv = ["evaluate", "--task", "segment", "--data", str(ade), "--weights", path, "--cpu", "--limit", "1"]
@@ -149,6 +152,7 @@ def test_areas_are_counted_where_there_is_a_class() -> None:
     assert told["miou"] == pytest.approx((50 + 200 / 3) / 2)
 
 
+@pytest.mark.slow
 def test_folders_that_do_not_fit_get_one_sentence(
     coco: Path, ade: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -341,6 +341,7 @@ def test_the_folded_stem_computes_the_same(recipe: Recipe) -> None:
     assert torch.equal(torch.get_rng_state(), state), "the weights of the student must not depend on it"
 
 
+@pytest.mark.slow
 def test_a_run_computes_in_bfloat16_where_the_device_multiplies_it_and_keeps_its_format(
     recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -61,6 +61,7 @@ def test_a_detector_is_asked_with_and_without_each_stage(subject: Make, kind: ty
     assert views[0].boxes == pytest.approx(plain["boxes"].numpy())
 
 
+@pytest.mark.slow
 def test_reasons_of_boxes_and_pixels_have_a_map_per_stage_and_a_number_per_head(subject: Make) -> None:
     for kind, names in (
         (RetinaNet, ["box.4", "box.0"]),

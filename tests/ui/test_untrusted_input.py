@@ -117,6 +117,7 @@ def test_opened_photos_are_bounded_by_pixels_for_all_readers(session, monkeypatc
     assert len(photos._opened) == 2
 
 
+@pytest.mark.slow
 def test_limits_of_a_photo_hold_whatever_the_browser_allowed(session) -> None:
     heavy = Upload(png(32), "heavy.png", size=photos.MAX_BYTES + 1)
     broad = Upload(png(8000, compress_level=1), "broad.png")

@@ -56,6 +56,7 @@ def test_the_parts_add_up_to_the_whole() -> None:
     assert sum(part.macs for part in parts.values()) == total.macs
 
 
+@pytest.mark.slow
 def test_anatomy_describes_the_model() -> None:
     model = load("crossformer_nano")
     dims = [info["num_chs"] for info in model.feature_info]

@@ -105,6 +105,7 @@ WRAPPERS: dict[str, Callable[[State], Any]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("wrapper", "zipped"), [*((wrapper, True) for wrapper in WRAPPERS), ("model", False)]
 )
@@ -126,6 +127,7 @@ def test_safetensors_open_too(states: Any, tmp_path: Path) -> None:
     assert checkpoint.notes == ()
 
 
+@pytest.mark.slow
 def test_settings_and_classes_in_the_file_are_used(states: Any, file: Any) -> None:
     text = "backbone=dict(group_size=[14, 14, 7, 7], crs_interval=[4, 4, 2, 1])"
     names = ("cat", "dog", "cow", "hen")
@@ -154,6 +156,7 @@ def test_a_data_set_that_does_not_fit_is_ignored(told: Any, states: Any, tmp_pat
         assert ("assumed_dense_classes" in [note.code for note in checkpoint.notes]) == (count == 150)
 
 
+@pytest.mark.slow
 def test_what_a_file_holds_besides_is_left_out_with_a_note(states: Any, file: Any) -> None:
     more = {"backbone.norm.weight": torch.ones(384), "data_preprocessor.mean": torch.ones(3)}
     checkpoint = load_dense(file({"state_dict": states("semantic_fpn") | more}))
@@ -182,6 +185,7 @@ def test_a_detectors_file_gives_a_classifier_its_backbone_and_says_so(states: An
     assert [note.code for note in checkpoint.notes] == ["left_out", "whole_map"]
 
 
+@pytest.mark.slow
 def test_another_kind_than_asked_for_is_named(states: Any, file: Any) -> None:
     path = file({"state_dict": states("upernet")})
     said = refused("wrong_variant", cfviz.create_model, "semantic_fpn_crossformer_small", path)
@@ -191,6 +195,7 @@ def test_another_kind_than_asked_for_is_named(states: Any, file: Any) -> None:
     )
 
 
+@pytest.mark.slow
 def test_missing_foreign_and_misshapen_layers_are_named(states: Any, file: Any) -> None:
     state = states("mask_rcnn")
     lacking = {key: value for key, value in state.items() if "mask_head.upsample" not in key}
@@ -217,6 +222,7 @@ def test_other_heads_and_other_backbones_are_no_registered_models(
     assert "is semantic_fpn on crossformer_nano, which is not a registered model" in said
 
 
+@pytest.mark.slow
 def test_detectors_on_crossformer_plus_keep_the_groups_of_later_code(file: Any) -> None:
     """The authors' branch with groups over the whole map is older than CrossFormer++."""
     with torch.device("meta"):
@@ -233,6 +239,7 @@ def test_detectors_on_crossformer_plus_keep_the_groups_of_later_code(file: Any) 
 # ---------------------------------------------------------------- timm, and the authors' files by name
 
 
+@pytest.mark.slow
 def test_timm_loads_a_file(states: Any, file: Any) -> None:
     state = states("retinanet")
     path = str(file({"state_dict": state}))
@@ -287,6 +294,7 @@ def _own_cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("CFVIZ_CACHE", str(tmp_path / "cache"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["retinanet", "semantic_fpn"])
 def test_the_authors_files_open_by_name(
     kind: str, states: Any, serve: Any, file: Any, monkeypatch: pytest.MonkeyPatch

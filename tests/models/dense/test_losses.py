@@ -97,6 +97,7 @@ def test_the_loss_is_nothing_where_the_head_returns_exactly_the_boxes() -> None:
         torch.testing.assert_close(box, boxes[0 if label == 2 else 1])
 
 
+@pytest.mark.slow
 def test_a_detectors_losses_fall(tiny_model: Any) -> None:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)

@@ -53,6 +53,7 @@ def lowered(model: Any) -> Any:
     return model
 
 
+@pytest.mark.slow
 @torch.inference_mode()
 def test_detections_have_torchvisions_form(make: Make) -> None:
     model = lowered(make(MaskRCNN))
@@ -132,6 +133,7 @@ def test_wrong_inputs_get_one_sentence(make: Make, kind: type) -> None:
         model(x)
 
 
+@pytest.mark.slow
 def test_numbers_of_classes_that_cannot_be(tiny_model: Make) -> None:
     for number in (0, -1, 2.0, True, None):
         with pytest.raises(ValueError, match=r"num_classes is .*; expected a whole number from 1"):
@@ -217,6 +219,7 @@ def test_parameters_are_as_many_as_published(name: str) -> None:
     assert model.num_classes == counts[model.task]
 
 
+@pytest.mark.slow
 def test_our_models_see_photos_at_the_size_their_backbone_learned_at() -> None:
     photo = Image.new("RGB", (800, 400))
     for name in (name for name, variant in DENSE.items() if variant.drive is None):
@@ -224,6 +227,7 @@ def test_our_models_see_photos_at_the_size_their_backbone_learned_at() -> None:
         assert fit(photo, model.task, model.sides).size == (224, 448)
 
 
+@pytest.mark.slow
 def test_our_detectors_anchors_are_half_as_large_as_the_authors() -> None:
     with torch.device("meta"):
         ours, theirs = (make_dense(f"retinanet_crossformer_{size}") for size in ("nano", "small"))
@@ -232,6 +236,7 @@ def test_our_detectors_anchors_are_half_as_large_as_the_authors() -> None:
         assert torch.equal(2 * small, large)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [name for name in DENSE if name in SHIPPED])
 def test_bundled_heads_open_by_name_and_their_card_is_written_from_its_facts(name: str) -> None:
     model = cfviz.create_model(name)
@@ -241,6 +246,7 @@ def test_bundled_heads_open_by_name_and_their_card_is_written_from_its_facts(nam
     assert path.with_suffix(".md").read_text("utf-8") == ship.text(ship.read(path))
 
 
+@pytest.mark.slow
 def test_random_weights_must_be_asked_for_and_are_called_random() -> None:
     name = "retinanet_crossformer_small"
     with pytest.raises(ValueError, match=rf"{name} ships no weights: .*official.*weights=None"):
@@ -262,6 +268,7 @@ def test_unknown_names_are_told_all_names() -> None:
         cfviz.create_model("fcos")
 
 
+@pytest.mark.slow
 def test_settings_of_the_backbone_can_be_chosen() -> None:
     with torch.device("meta"):
         model = make_dense("semantic_fpn_crossformer_small")

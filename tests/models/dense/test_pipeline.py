@@ -92,6 +92,7 @@ def make(tiny_model: Callable[..., Any]) -> Callable[..., Any]:
     return made
 
 
+@pytest.mark.slow
 def test_boxes_and_masks_are_in_the_photos_pixels(make: Callable[..., Any]) -> None:
     model = make(MaskRCNN, channels=16, hidden=32)
     model.roi_head.bbox_head.threshold = 0.0

@@ -89,6 +89,7 @@ def interventions(draw):
     )
 
 
+@pytest.mark.slow
 @given(st.lists(interventions(), max_size=5).map(tuple))
 def test_json_and_links_are_read_back_unchanged(several):
     line = dump(several)

@@ -63,6 +63,7 @@ def said(app: AppTest) -> str:
     return " ".join(box.value for box in [*app.caption, *app.info, *app.error])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("lang", ["en", "zh-Hant"])
 def test_both_models_answer_and_explain_what_is_held(run: Make, lang: str) -> None:
     for query in (
@@ -77,6 +78,7 @@ def test_both_models_answer_and_explain_what_is_held(run: Make, lang: str) -> No
         assert all(held[name] in (value, [value]) for name, value in query.items())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "query",
     [
@@ -101,6 +103,7 @@ def kept_reasons() -> list[Any]:
     return [one for (told,) in list(answer.reason_for._kept.values()) for one in told]
 
 
+@pytest.mark.slow
 def test_a_composed_scene_is_judged_by_what_is_known_of_it(run: Make) -> None:
     assert "Mean IoU" not in said(run(scene="2", lang="en")), "labels are known at the scene's own size only"
     models.model(next(iter(NAMES)), "cpu").sides = (448, 224)
@@ -112,12 +115,14 @@ def test_a_composed_scene_is_judged_by_what_is_known_of_it(run: Make) -> None:
     assert "none of these photos was used in training" in told
 
 
+@pytest.mark.slow
 def test_a_place_that_does_not_exist_is_left_out(run: Make) -> None:
     app = run(row="9999", col="1", box="77", held="1", view="9", show="44", sort="x", threshold="1000")
     assert not app.error
     assert "Hold a box or a pixel" in said(app)
 
 
+@pytest.mark.slow
 def test_a_photo_that_shows_none_of_the_classes_is_called_so(run: Make) -> None:
     assert "none of the 20 classes" in said(run(photo="horses", lang="en"))
     assert "A natural photo" in said(run(photo="berlin-cathedral", lang="en"))
@@ -132,6 +137,7 @@ def test_without_learned_weights_the_page_refuses_in_one_sentence(
     assert "random weights" in error.value
 
 
+@pytest.mark.slow
 def test_detections_are_given_in_cocos_format_in_pixels_of_the_photo(run: Make) -> None:
     run(net="retinanet_crossformer_nano")
     from cfviz.data.images import load_image

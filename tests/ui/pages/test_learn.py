@@ -337,6 +337,7 @@ def test_the_head_that_looks_farthest_follows_from_attention(scene: Scene) -> No
     assert len(question.options) == 3
 
 
+@pytest.mark.slow
 def test_a_guess_is_ranked_by_the_attention_itself(scene: Scene) -> None:
     state = {"stage": 3, "kind": "sda", "at": [0.45, 0.3]}
     question = ask("strongest_token", state, scene=scene)
@@ -385,6 +386,7 @@ def test_ablations_equal_the_models_own_forward(scene: Scene) -> None:
         assert float(str(question.said[str(k)]["its"]).replace("−", "-")) == pytest.approx(drop, abs=0.006)
 
 
+@pytest.mark.slow
 def test_every_step_can_be_asked_and_answered_in_both_languages(scene: Scene) -> None:
     for lesson, step in STEPS:
         question = QUESTION_KINDS[step.ask].make(scene, step.state, step.after)
@@ -466,6 +468,7 @@ def test_questions_are_true_of_other_models(
             assert "stage" in question.fields or s + 1 == step.state["stage"] or step.id == "offsets"
 
 
+@pytest.mark.slow
 def test_a_model_that_was_never_trained_has_no_answer_to_ask_about() -> None:
     about = about_of("crossformer_nano", weights=None)
     refused = set()

@@ -119,6 +119,7 @@ def test_a_click_in_a_flood_is_not_lost() -> None:
     assert there.rerun_script.query_string == "elsewhere"
 
 
+@pytest.mark.slow
 def test_many_floods_get_no_more_runs_than_one() -> None:
     """Five clients with two hundred messages a second used to keep all others waiting for three seconds."""
     clock, done = Clock(), list[str]()

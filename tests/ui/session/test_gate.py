@@ -202,6 +202,7 @@ def test_the_number_of_a_sessions_files_is_limited(server: Server, monkeypatch: 
     assert server.put(5, id="1")[0] == 204
 
 
+@pytest.mark.slow
 def test_a_model_counts_for_as_long_as_it_exists(monkeypatch: pytest.MonkeyPatch) -> None:
     torch.manual_seed(0)
     state = CrossFormer(**VARIANTS["crossformer_nano"], num_classes=3).state_dict()
