@@ -2,23 +2,104 @@
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from PIL import Image
 
+from cfviz import point_names
 from cfviz.analysis import embedding, position_bias
+from cfviz.data import answers
 from cfviz.figures.live.embedding import Cel
+from cfviz.figures.live.message import digest_of
 from cfviz.figures.live.position_bias import BlockBias
+from cfviz.figures.plots.architecture import anatomy, feature_colours, readable
 from cfviz.figures.plots.lab import head_name
+from cfviz.figures.theme import Theme
+from cfviz.figures.uris import data_uri
 from cfviz.geometry import CEL_KERNELS, Kind
-from cfviz.models.crossformer import CrossFormer
+from cfviz.models.crossformer import CrossFormer, recorded
 from cfviz.models.interventions.language import PARTS, Intervention
+from cfviz.models.probes.cost import Cost
 from cfviz.models.probes.embedding import Layer
 from cfviz.models.probes.position_bias import mlp_of, table_of, trained_side
-from cfviz.words import lookup
+from cfviz.run import about_answer
+from cfviz.trace import Trace
+from cfviz.words import lookup, translator
 
 QUICK, USUAL = 10e6, 448  # parameters; up to here, a few dozen forwards take seconds, at up to 448 x 448 px
+WHOLE_TEXTS = (
+    "stage", "map_alt", "photo_label", "cel_title", "blocks", "chip", "params", "macs", "query", "sda",
+    "lda", "answer", "answer_none", "hint", "said_sda", "said_lda", "said_whole", "padded", "go_grouping",
+    "go_attention", "go_position_bias", "go_predict",
+)  # fmt: skip
 ORDERS = ("number", "near", "horizontal", "diagonal", "shifted", "decay", "spread")
+
+
+def whole_model(
+    trace: Trace,
+    model: CrossFormer,
+    lang: str,
+    *,
+    title: str,
+    labels: Sequence[str],
+    pictures: Sequence[str],
+    costs: Mapping[str, Cost],
+    links: Mapping[str, bool],
+    theme: Theme,
+) -> dict[str, Any]:
+    """Return everything that the figure of the whole model draws, as plain values.
+
+    Args:
+        trace: A photo's trace.
+        model: The model that was traced.
+        lang: The reader's language.
+        title: The photo's name.
+        labels: The names of the classes in the reader's language.
+        pictures: From `stage_pictures`.
+        costs: The cost of every part, from `probes.cost.cost`.
+        links: By name, whether there is a page to go to.
+        theme: The theme around the figure.
+    """
+    stages = anatomy(trace.groupings, [d["num_chs"] for d in model.feature_info], model.num_heads, costs)
+    for s, stage in enumerate(stages):
+        body, cel = costs[f"stage.{s}"], costs[f"cel.{s}"]
+        stage["picture"] = pictures[s]
+        stage["params_text"] = readable(body.params + cel.params)
+        stage["macs_text"] = readable(body.macs + cel.macs)
+    t = translator(lang)
+    top = [[labels[i], p] for i, _, p in trace.top(5)] if trace.weights.predicts else []
+    data = {
+        "photo": pictures[-1],
+        "of": digest_of(trace.crop) if trace.crop else "",
+        "photo_alt": t("home.figure.photo_alt", photo=title),
+        "stages": stages,
+        "top": top,
+        "none": trace.shown == (),
+        "classes": len(labels),
+        "line": about_answer(trace, labels, t),
+        "known": answers.folded_list(t, labels) if top else "",
+        "weights": recorded(model).sentence(t, str),
+        "links": dict(links),
+        "text": {name: lookup(lang, f"home.figure.{name}") for name in WHOLE_TEXTS},
+        "css": theme.css(),
+    }
+    return {"id": hashlib.sha256(repr(data).encode()).hexdigest()[:16], **data}
+
+
+def stage_pictures(trace: Trace, depths: Sequence[int]) -> tuple[str, ...]:
+    """Return what each stage made of a photo as a picture, then the crop, as data URIs.
+
+    Args:
+        trace: With `point_names.stage_outputs(depths)`.
+        depths: The number of blocks of each stage.
+    """
+    maps = [trace[point] for point in point_names.stage_outputs(depths)]
+    assert trace.crop is not None
+    uris = [data_uri(Image.fromarray(feature_colours(array))) for array in maps]
+    return (*uris, data_uri(trace.crop, "WEBP", lossless=True))
 
 
 def cel(layer: Layer, tokens: np.ndarray) -> Cel:

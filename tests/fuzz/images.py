@@ -13,7 +13,7 @@ import tests.data.heic  # noqa: F401  (writes HEIC files)
 from cfviz.data.header import MAX_PIXELS, ImageError
 from cfviz.data.images import load_image, prepare
 from cfviz.data.samples import gallery
-from cfviz.ui.session import photos
+from cfviz.figures import uris
 from tests.fuzz.harness import Case
 from tests.fuzz.mutate import KNOWING, Rng, mutated
 from tests.fuzz.refusals import code_of
@@ -44,7 +44,7 @@ def check(case: Case) -> str:
     width, height = photo.size
     assert photo.image.mode == "RGB"
     assert 1 <= width * height <= MAX_PIXELS
-    assert photos.thumbnail(photo.image).startswith("data:image/webp;base64,")
+    assert uris.thumbnail(photo.image).startswith("data:image/webp;base64,")
     assert prepare(photo, 64).tensor.isfinite().all()
     return "opened"
 

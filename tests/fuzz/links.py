@@ -9,7 +9,7 @@ from pathlib import Path
 
 from streamlit.testing.v1 import AppTest
 
-from cfviz.ui.pages import grouping
+from cfviz.figures.live import grouping
 from cfviz.ui.session.state import SHARED
 from tests.fuzz.harness import Case
 from tests.fuzz.mutate import LONGS, Rng

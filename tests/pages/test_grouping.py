@@ -21,12 +21,12 @@ from hypothesis import strategies as st
 from streamlit.testing.v1 import AppTest
 
 from cfviz.analysis.reach import multiply_adds, reach
+from cfviz.figures.live.grouping import DEFAULTS, LIMITS, state_from_link
 from cfviz.geometry import LDA, Grouping, grouping
 from cfviz.geometry.schemes import families
 from cfviz.models.variants import VARIANTS
-from cfviz.ui.figures.grouping import LIMITS
 from cfviz.ui.pages import grouping as grouping_page
-from cfviz.ui.pages.grouping import DEFAULTS, query_of, state_from_link
+from cfviz.ui.pages.grouping import query_of
 from cfviz.ui.session.state import Settings
 from cfviz.web import GROUPING, WEB
 from cfviz.words import figure_words, translator

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import streamlit as st
 
+from cfviz.figures import uris
 from cfviz.figures.plots.predictions import size_lines, top_bars
 from cfviz.framing import Size, as_pair, as_size, shape_of_photo, size_code, size_text
 from cfviz.trace import Trace
@@ -149,9 +150,7 @@ def _card(ctx: Context, trace: Trace) -> str:
     size = as_size(*trace.size)
     tokens = trace.groupings[0][0]
     padded = any(grouping.padded for stage in trace.groupings for grouping in stage)
-    picture = cache.cached_with_trace(
-        trace, "card", lambda: photos.thumbnail(_crop(trace), 240, square=False)
-    )
+    picture = cache.cached_with_trace(trace, "card", lambda: uris.thumbnail(_crop(trace), 240, square=False))
     extra = f"<br>{escape(ctx.t('predict.card_padded'))}" if padded else ""
     mark = " cf-card-trained" if size == TRAINED else ""
     return (
@@ -180,7 +179,7 @@ def show_own_photos(ctx: Context) -> None:
         progress.progress(n / len(mine), ctx.t("predict.own_progress", name=plain(file.name, 80)))
         photo = photos.photo(id)
         trace = cache.trace(_settings_for(ctx, id), photo)
-        picture = cache.cached_with_trace(trace, "row", partial(photos.thumbnail, photo.image, 96))
+        picture = cache.cached_with_trace(trace, "row", partial(uris.thumbnail, photo.image, 96))
         rows.append((picture, photo_title(ctx.t, id), *_two(ctx.labels, trace)))
     progress.empty()
     columns = ("photo", "name", "first", "p_first", "second", "p_second")

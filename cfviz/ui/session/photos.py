@@ -8,24 +8,22 @@ are also kept decoded, up to a limit of pixels.
 
 from __future__ import annotations
 
-import base64
 import hashlib
 import math
 import threading
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import lru_cache
-from io import BytesIO
 from typing import Any
 from weakref import WeakValueDictionary
 
 import streamlit as st
 from cachetools import LRUCache
-from PIL import Image
 
 from cfviz.data.decode import Photo, load_image
 from cfviz.data.header import ImageError
 from cfviz.data.samples import gallery, sample
+from cfviz.figures.uris import thumbnail
 
 from . import budget, queue, reader
 from .state import OWN, Settings, change, stored
@@ -33,7 +31,7 @@ from .state import OWN, Settings, change, stored
 MAX_OWN, MAX_OWN_BYTES = 24, 128 * 2**20  # one reader's own photos; the oldest are dropped first
 MAX_BYTES = 40 * 2**20  # per photo; the browser is told the limit too, but cannot be trusted to obey it
 MAX_OPEN_PIXELS = 100_000_000  # of all readers together: 300 MB
-THUMBNAIL, WHOLE = 112, 480  # pixels of the longer side
+WHOLE = 480  # pixels of the longer side
 _OWN, _SEEN, _SHELF = "cfviz.own", "cfviz.seen", "cfviz.shelf"
 
 
@@ -214,34 +212,10 @@ def _mark(upload: Any) -> str:
     return str(getattr(upload, "file_id", id(upload)))
 
 
-def thumbnail(image: Image.Image, side: int = 96, square: bool = True) -> str:
-    """A small copy as a data URI; square ones are cut from the centre, never stretched."""
-    width, height = image.size
-    if square:
-        short = min(width, height)
-        left, top = (width - short) // 2, (height - short) // 2
-        image = image.crop((left, top, left + short, top + short))
-    small = image.copy()
-    small.thumbnail((side, side), Image.Resampling.LANCZOS)
-    return data_uri(small, "WEBP", quality=78)
-
-
-def data_uri(image: Image.Image, form: str = "PNG", **options: int) -> str:
-    """A picture as a data URI."""
-    buffer = BytesIO()
-    image.save(buffer, form, **options)
-    return f"data:image/{form.lower()};base64,{base64.b64encode(buffer.getvalue()).decode()}"
-
-
-def opened(uri: str) -> Image.Image:
-    """The picture in a data URI."""
-    return Image.open(BytesIO(base64.b64decode(uri.partition(",")[2])))
-
-
 @lru_cache(maxsize=1)
 def gallery_thumbnails() -> dict[str, str]:
     """Data URIs of the gallery's thumbnails by id."""
-    return {entry.id: thumbnail(bundled(entry.id).image, 112) for entry in gallery()}
+    return {entry.id: thumbnail(bundled(entry.id).image) for entry in gallery()}
 
 
 def _keep(upload: Any, name: str) -> str:
@@ -256,7 +230,7 @@ def _keep(upload: Any, name: str) -> str:
     opened = _open(data, name, hashlib.sha256(data).hexdigest())
     key = OWN + opened.sha256[:10]
     mine.pop(key, None)
-    small = thumbnail(opened.image, THUMBNAIL)
+    small = thumbnail(opened.image)
     mine[key] = Own(opened.name, data, opened.sha256, small, opened.size, _whole(opened))
     budget.shared().hold(mine[key], len(data), strict=False)  # it passed the gate as an upload
     st.session_state[_OWN] = _fit(mine)

@@ -37,14 +37,9 @@ def weights_banner(ctx: Context) -> None:
         offer(ctx)
 
 
-def weights_line(ctx: Context, markdown: bool = True) -> str:
-    """One sentence on where the weights come from and what they were trained on.
-
-    Args:
-        ctx: The page.
-        markdown: Whether the sentence is for Markdown; the file's description of itself is then made plain.
-    """
-    return recorded(ctx.model).sentence(ctx.t, plain if markdown else str)
+def weights_line(ctx: Context) -> str:
+    """One sentence on where the weights come from and what they were trained on, for Markdown."""
+    return recorded(ctx.model).sentence(ctx.t, plain)
 
 
 def warn_without_answer(ctx: Context, model: CrossFormer | None = None) -> bool:

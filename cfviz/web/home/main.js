@@ -96,6 +96,7 @@ function create(box, data) {
         const { blocks } = data.stages[state.stage];
         state.block = Math.min(state.block ?? longOf(blocks), blocks.length - 1);
         host.innerHTML = markup(data);
+        for (const one of host.querySelectorAll("[data-style]")) one.style.cssText = one.dataset.style;
         searchable(host);
         listen(host, state, { choose, point, go: (where) => figure.go(where) });
         for (const image of host.querySelectorAll("img"))
@@ -117,13 +118,14 @@ function create(box, data) {
   return figure;
 }
 
+/** The figure as HTML; `data-style` stands for styles, which not every page allows in HTML. */
 function markup(data) {
   const t = data.text;
   const bars = data.top
     .map(
       ([name, p], i) => `
     <li class="${i ? "" : "first"}"><span class="name">${esc(name)}</span>
-      <span class="track"><i style="width:${Math.max(0.5, 100 * p)}%"></i></span>
+      <span class="track"><i data-style="width:${Math.max(0.5, 100 * p)}%"></i></span>
       <span class="num">${(100 * p).toFixed(1)}&thinsp;%</span></li>`,
     )
     .join("");
@@ -134,7 +136,7 @@ function markup(data) {
       <button class="head" data-stage="${s}" aria-pressed="false">
         <b>${esc(fill(t.stage, { n: s + 1 }))}</b>
         <span class="num">${stage.H} × ${stage.W} × ${stage.C}</span></button>
-      <div class="map" data-stage="${s}" style="aspect-ratio:${stage.W}/${stage.H}">
+      <div class="map" data-stage="${s}" data-style="aspect-ratio:${stage.W}/${stage.H}">
         <img src="${stage.picture}" alt="${esc(fill(t.map_alt, { n: s + 1, H: stage.H, W: stage.W }))}">
         <canvas aria-hidden="true"></canvas></div>
       <div class="row"><span class="label" title="${esc(t.cel_title)}">CEL</span>${kernels(stage, data)}</div>
@@ -183,7 +185,7 @@ function kernels(stage, data) {
   const squares = stage.kernels
     .map((k) => {
       const side = 4 + 18 * Math.sqrt(k / most);
-      return `<i class="kernel" style="width:${side}px;height:${side}px"></i>`;
+      return `<i class="kernel" data-style="width:${side}px;height:${side}px"></i>`;
     })
     .join("");
   const text = `<span class="num">${stage.kernels.join(" · ")}</span>`;

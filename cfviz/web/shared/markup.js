@@ -2,13 +2,18 @@
 
 import { fill } from "./text.js";
 
-/** el("p.note", {title: "…"}, "text", child): an element with classes, attributes and children. */
+/**
+ * el("p.note", {title: "…"}, "text", child): an element with classes, attributes and children.
+ * A style is set as a property: a page's content security policy may forbid the attribute.
+ */
 export function el(what, attributes = {}, ...children) {
   const [tag, ...classes] = what.split(".");
   const node = document.createElement(tag);
   if (classes.length) node.className = classes.join(" ");
   for (const [name, value] of Object.entries(attributes)) {
-    if (value !== null && value !== undefined) node.setAttribute(name, value);
+    if (value === null || value === undefined) continue;
+    if (name === "style") node.style.cssText = value;
+    else node.setAttribute(name, value);
   }
   node.append(...children);
   return node;

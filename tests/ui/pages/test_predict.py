@@ -6,10 +6,10 @@ from typing import Any
 
 from PIL import Image
 
+from cfviz.figures import uris
 from cfviz.run import inspect
 from cfviz.ui.pages import predict
 from cfviz.ui.pages.predict import compared_sizes
-from cfviz.ui.session import photos
 
 
 def test_the_sizes_compared_include_rectangles_and_the_chosen_one() -> None:
@@ -24,5 +24,5 @@ def test_the_card_of_a_rectangle_shows_the_whole_crop(tiny_model: Any) -> None:
     """It was a square cut from the middle: of a strip, a third."""
     trace = inspect(Image.new("RGB", (400, 300), (200, 90, 40)), tiny_model(), size=(96, 320))
     ctx = SimpleNamespace(labels=[f"class {i}" for i in range(20)], t=lambda key, **_: key)
-    shown = photos.opened(re.search(r'src="([^"]+)"', predict._card(ctx, trace))[1])
+    shown = uris.opened(re.search(r'src="([^"]+)"', predict._card(ctx, trace))[1])
     assert shown.size == (240, 72)

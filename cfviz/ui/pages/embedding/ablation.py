@@ -13,6 +13,7 @@ from PIL import Image
 from cfviz.analysis.embedding import prediction_changes, read_shares, relative_change
 from cfviz.data.images import prepare
 from cfviz.data.samples import gallery
+from cfviz.figures import uris
 from cfviz.figures.plots.embedding import ablation_bars, heat, read_bars
 from cfviz.measured import quick
 from cfviz.models.crossformer import CrossFormer
@@ -170,7 +171,7 @@ def _maps(ctx: Context, maps: list[np.ndarray], name: str, code: str) -> None:
     chart.show_hint(ctx.t("embedding.later_look", kernel=name, top=f"{top:.2f}"))
     shown = [Image.fromarray(picture) for picture in pictures]
     captions = [ctx.t("embedding.stage", n=s + 1, mean=f"{m.mean():.2f}") for s, m in enumerate(maps)]
-    show_cards([photos.data_uri(picture) for picture in shown], captions)
+    show_cards([uris.data_uri(picture) for picture in shown], captions)
     notes = [f"stage {s + 1}: {m.mean():.2f} (scale 0 to {top:.2f})" for s, m in enumerate(maps)]
 
     def table() -> Table:

@@ -14,6 +14,7 @@ from cfviz.analysis.embedding_cost import at_equal_cost, embeddings
 from cfviz.data.images import prepare
 from cfviz.data.patterns import PATTERNS, SCALES, pattern
 from cfviz.data.samples import gallery
+from cfviz.figures import uris
 from cfviz.figures.plots.cards import squares as squares_picture
 from cfviz.figures.plots.embedding import heat, lines, squares
 from cfviz.figures.theme import KERNEL_COLOURS
@@ -62,7 +63,7 @@ def show_filters(ctx: Context, subject: EmbeddingSubject) -> None:
         names = [f"{k} x {k} px" for k in layer.kernels]
         take_away(
             ctx, "filters", code=shown_code.filters(ctx), table=(columns, rows),
-            sheet=lambda: ([photos.opened(one) for one in sheets], names, 4),
+            sheet=lambda: ([uris.opened(one) for one in sheets], names, 4),
         )  # fmt: skip
     show_spectra(ctx, subject)
     show_weight_maps(ctx, subject)
@@ -80,7 +81,7 @@ def _sheets(weights: str, dark: bool, _layer: Layer) -> list[str]:
         sheet = Image.fromarray(spectrum.image_sheet(pictures, columns, gap, 20 if dark else 252))
         times = max(1, round(400 / sheet.width))
         large = sheet.resize((sheet.width * times, sheet.height * times), Image.Resampling.NEAREST)
-        out.append(photos.data_uri(large))
+        out.append(uris.data_uri(large))
     return out
 
 
@@ -121,7 +122,7 @@ def show_weight_maps(ctx: Context, subject: EmbeddingSubject) -> None:
     ]
     grids = f"{later[0][2][:, :, 0, 0].size:,}"
     chart.show_hint(ctx.t("embedding.places_look", grids=grids, top=f"{top:.4f}"))
-    show_cards([photos.data_uri(image) for image in images], notes, 6)
+    show_cards([uris.data_uri(image) for image in images], notes, 6)
     rows = [
         (one.stage + 1, k, row, col, float(value))
         for (one, k, _), places in zip(later, maps, strict=True)
@@ -160,7 +161,7 @@ def show_patches(ctx: Context, subject: EmbeddingSubject) -> None:
     rows = [(ids[n], row, col, value) for n, row, col, value in best]
 
     def sheet() -> Sheet:
-        pictures = [photos.opened(_patch(ids[n], _box(stage, k, row, col))) for n, row, col, _ in best]
+        pictures = [uris.opened(_patch(ids[n], _box(stage, k, row, col))) for n, row, col, _ in best]
         return pictures, [f"{value:+.2f} {id}" for id, _, _, value in rows], 5
 
     table = (("photo", "row", "column", "response"), rows)
@@ -192,7 +193,7 @@ def _box(stage: int, k: int, row: int, col: int) -> tuple[int, int, int, int]:
 @st.cache_data(show_spinner=False, max_entries=512)
 def _patch(id: str, box: tuple[int, int, int, int]) -> str:
     crop = prepare(photos.photo(id), SIZE).crop
-    return photos.data_uri(crop.convert("RGBA").crop(box))  # transparent where the kernel reads padding
+    return uris.data_uri(crop.convert("RGBA").crop(box))  # transparent where the kernel reads padding
 
 
 # ---------------------------------------------------------------- test patterns
@@ -251,7 +252,7 @@ def show_patterns(ctx: Context, subject: EmbeddingSubject) -> None:
 
 @st.cache_data(show_spinner=False, max_entries=64)
 def _picture(name: str, scale: float) -> str:
-    return photos.data_uri(Image.fromarray(pattern(name, scale, 112)))
+    return uris.data_uri(Image.fromarray(pattern(name, scale, 112)))
 
 
 # ---------------------------------------------------------------- other embeddings

@@ -11,12 +11,12 @@ from PIL import Image
 
 from cfviz import point_names
 from cfviz.analysis.lab import attention_received
+from cfviz.figures import uris
 from cfviz.figures.plots.embedding import heat
 from cfviz.figures.plots.lab import differences
 from cfviz.geometry import Grouping
 from cfviz.trace import Trace
 from cfviz.ui.compute import cache
-from cfviz.ui.session import photos
 from cfviz.ui.widgets import chart
 from cfviz.ui.widgets.takeaway import take_away
 
@@ -58,7 +58,7 @@ def show_heads(experiment: Experiment) -> None:
     take_away(
         ctx, "heads", code=shown_code.heads(experiment, point),
         table=lambda: (COLUMNS, _rows(experiment, point)),
-        sheet=lambda: ([photos.opened(uri) for uri in uris], names, 6),
+        sheet=lambda: ([uris.opened(uri) for uri in uris], names, 6),
     )  # fmt: skip
 
 
@@ -95,4 +95,4 @@ def _heads(experiment: Experiment, point: str) -> tuple[list[str], np.ndarray, f
     n = len(before)
     pictures = [p for h in range(n) for p in (heats[h], heats[n + h], signs[h])]
     moved = np.array([float(np.abs(one).mean()) for one in apart])
-    return [photos.data_uri(Image.fromarray(picture)) for picture in pictures], moved, top, end
+    return [uris.data_uri(Image.fromarray(picture)) for picture in pictures], moved, top, end

@@ -11,6 +11,7 @@ from PIL import Image
 
 from cfviz.analysis.embedding import relative_change
 from cfviz.analysis.lab import attention_received, by_magnitude, moved_towards
+from cfviz.figures import uris
 from cfviz.figures.plots.embedding import heat
 from cfviz.figures.plots.lab import LIMIT, change_bars, differences, same_colours
 from cfviz.figures.plots.predictions import top_bars
@@ -212,7 +213,7 @@ def show_stages(experiment: Experiment) -> None:
     columns = ("stage", "row", "column", "features_change", "attention_before", "attention_after")
     take_away(
         ctx, "stages", code=shown_code.stages(experiment), table=lambda: (columns, _rows(experiment)),
-        sheet=lambda: ([photos.opened(uri) for uri in pictures], notes, 6),
+        sheet=lambda: ([uris.opened(uri) for uri in pictures], notes, 6),
     )  # fmt: skip
     show_heads(experiment)
 
@@ -254,7 +255,7 @@ def _stages(experiment: Experiment) -> tuple[list[str], list[tuple[str, str]], l
         notes += [
             f"{s + 1} {kind.replace('_', ' ')} {m}".strip() for kind, m in zip(kinds, means, strict=True)
         ]
-    uris = [photos.data_uri(Image.fromarray(picture)) for picture in pictures]
+    uris = [uris.data_uri(Image.fromarray(picture)) for picture in pictures]
     return uris, captions, notes, (top, most, end)
 
 
@@ -309,7 +310,7 @@ def show_patching(experiment: Experiment) -> None:
     cells = []
     for trace, name in ((experiment.before, "photo_a"), (other, "photo_b"), (experiment.after, "photo_ab")):
         (i, _, p) = trace.top(1)[0]
-        picture = photos.thumbnail(trace.crop, 240) if trace.crop and name != "photo_ab" else ""
+        picture = uris.thumbnail(trace.crop, 240) if trace.crop and name != "photo_ab" else ""
         image = f'<img src="{picture}" alt="">' if picture else ""
         text = f"{escape(short_name(ctx.labels[i]))} <b>{percent(p)}</b>"
         cells.append(

@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image
 
 from cfviz.figures.theme import DIVERGING, Theme
-from cfviz.ui.session.photos import data_uri
+from cfviz.figures.uris import data_uri
 
 CELL = 28  # units of the picture per token
 

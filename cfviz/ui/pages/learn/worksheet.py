@@ -12,10 +12,10 @@ from html import escape
 from cfviz import web
 from cfviz.figures.plots.formula import formula_svg
 from cfviz.figures.theme import theme
+from cfviz.figures.uris import data_uri
 from cfviz.framing import size_text
 from cfviz.models.crossformer import recorded
 from cfviz.run import class_names
-from cfviz.ui.session.photos import data_uri
 from cfviz.words import translator
 
 from .course import QUESTION_KINDS, Course, Step
