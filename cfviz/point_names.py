@@ -43,6 +43,11 @@ def embedding(stage: int, point: str = "concat") -> str:
     return f"patch_embed.{point}" if stage == 0 else f"layers.{stage - 1}.downsample.{point}"
 
 
+def filters(kernel: int) -> str:
+    """Name the filters of one kernel of the first embedding layer, a parameter; the smallest kernel is 0."""
+    return f"patch_embed.projs.{kernel}.weight"
+
+
 def embeddings(point: str = "concat") -> tuple[str, str]:
     """Return the patterns that match one point in all embedding layers."""
     return f"patch_embed.{point}", f"layers.*.downsample.{point}"

@@ -61,7 +61,8 @@ def inspect(
         model: A variant, which gets its bundled weights, or a model of your own in eval mode.
         size: Side of the input in pixels, or (height, width); multiples of 32. By default, the size that the
             weights were trained at.
-        watch: Points to keep, as names or shell patterns: `"layers.*.blocks.*.attn.probs"`.
+        watch: Points to keep, as names or shell patterns: `"layers.*.blocks.*.attn.probs"`. Parameters are
+            kept by their full names: `"patch_embed.projs.0.weight"`.
         device: "cpu", "cuda", ...; by default, a variant runs on CUDA if available, and a model of your own
             on its present device.
         dtype: "float32", "bfloat16" or "float16"; by default, float32 for a variant, and the model's own
@@ -168,20 +169,24 @@ def forward(
     Args:
         model: In eval mode.
         image: (3, H, W), normalised.
-        watch: Points, as names or shell patterns; the logits are always kept.
+        watch: Points, as names or shell patterns, and parameters by their full names; the logits are always
+            kept.
 
     Returns:
         Arrays by point name, float32, without the batch axis; and the duration of the forward in seconds.
     """
     x = input_for(model, image[None])
-    with capture(model, *dict.fromkeys((*watch, "logits"))) as seen:
+    weights = dict(model.named_parameters())
+    kept = {name: weights[name].float().cpu().numpy().copy() for name in watch if name in weights}
+    points = (name for name in watch if name not in weights)
+    with capture(model, *dict.fromkeys((*points, "logits"))) as seen:
         start = perf_counter()
         model(x)
         if x.device.type == "cuda":
             torch.cuda.synchronize(x.device)
         seconds = perf_counter() - start
     _log.debug("forward of %d x %d px in %.3f s", *x.shape[-2:], seconds)
-    return {name: _array(name, tensor) for name, tensor in seen.items()}, seconds
+    return {name: _array(name, tensor) for name, tensor in seen.items()} | kept, seconds
 
 
 def _array(name: str, tensor: torch.Tensor) -> np.ndarray:

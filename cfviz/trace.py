@@ -32,6 +32,7 @@ AXES: dict[str, tuple[str, ...]] = {
     "features": ("row", "col", "channel"),
     "pooled": ("channel",),
     "logits": ("class",),
+    "projs.weight": ("channel", "colour", "row", "col"),
 }
 
 
@@ -158,8 +159,10 @@ class Trace:
         Text stays text in PDF and SVG: `figure.savefig("heads.pdf")`.
 
         Args:
-            kind: "grouping", "heads", "bias", "shares" or "reach". "heads" needs a block's `probs`
-                watched, "bias" a block's `bias`, "shares" the `concat` of the embedding before the stage.
+            kind: "grouping", "heads", "bias", "shares", "reach", "distance" or "filters". "heads" needs a
+                block's `probs` watched, "bias" a block's `bias`, "shares" the `concat` of the embedding
+                before the stage, "distance" the `probs` of all blocks, "filters" `patch_embed.projs.*.weight`
+                by their full names.
             width: "one" column (84 mm), "two" (174 mm), or a number of millimetres.
             **place: `stage` and `block`, from 0; `row` and `col` of the token, by default the middle one.
 

@@ -9,4 +9,6 @@ ABOUT = {
     "bias": "the position bias of a block, head by head",
     "shares": "what each kernel contributes to the tokens",
     "reach": "what attention brings to a token, block by block",
+    "distance": "how far each head looks, block by block",
+    "filters": "the filters of the first embedding layer, by kernel",
 }

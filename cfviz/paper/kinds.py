@@ -11,18 +11,21 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from cfviz import point_names
+from cfviz.analysis.attention_measures import distance as mean_distance
 from cfviz.analysis.embedding import carried_shares
 from cfviz.analysis.position_bias import surface
 from cfviz.analysis.reach import reach as reached
+from cfviz.analysis.spectrum import filter_images, image_sheet
 from cfviz.figures.theme import LIGHT
-from cfviz.geometry import CEL_KERNELS, Grouping, cel_channels
+from cfviz.geometry import CEL_KERNELS, Grouping, cel_channels, token_box
 from cfviz.geometry.schemes import crossformer
 from cfviz.trace import Trace
 
-from .sheet import Sheet, diverging, fill, ring, sequential, show_photo
+from .sheet import SMALL, WIDTHS, Sheet, diverging, fill, millimetres, ring, sequential, show_photo
 
 BAR = 14.0  # mm for a colour bar with its numbers and title
 MOST = 6  # panels side by side
+FILTERS = 24  # drawn of each kernel
 
 
 @dataclass(frozen=True)
@@ -206,6 +209,67 @@ def reach(trace: Trace, at: Place, width: str | float) -> Figure:
     return sheet.figure
 
 
+def distance(trace: Trace, at: Place, width: str | float) -> Figure:
+    """Mean attention distance of every head of every block, in pixels of the input; lines join the means."""
+    blocks = [(s, b, g) for s, stage in enumerate(trace.groupings) for b, g in enumerate(stage)]
+    per_head = [
+        mean_distance(trace[point_names.attention(s, b)], g, token_box(s, 0, 0)[2]) for s, b, g in blocks
+    ]
+    facts = (
+        f"Attention distance: mean over queries, weighted by attention; a dot for each head. {_run(trace)}"
+    )
+    sheet = Sheet(["Mean attention distance"], width, (9, 16), 1, scales=(11.0, 8.0), facts=facts)
+    ax = sheet.curve("block", "pixels")
+    for kind, marker in (("sda", "o"), ("lda", "s")):
+        of_kind = [(n, per_head[n - 1]) for n, (_, _, g) in enumerate(blocks, start=1) if g.kind == kind]
+        if not of_kind:
+            continue
+        colour = LIGHT.kind(kind)
+        means = [values.mean() for _, values in of_kind]
+        ax.plot([n for n, _ in of_kind], means, color=colour, lw=1.0, label=kind.upper())
+        x = [n for n, values in of_kind for _ in values]
+        y = [value for _, values in of_kind for value in values]
+        ax.plot(x, y, marker, color=colour, ms=2.5, mew=0, alpha=0.7)
+    start = 0.5
+    for number, stage in enumerate(trace.groupings, start=1):
+        if start > 1:
+            ax.axvline(start, color=LIGHT.line, lw=0.5, zorder=0)
+        middle = start + len(stage) / 2
+        ax.text(middle, 1.0, f"stage {number}", transform=ax.get_xaxis_transform(), fontsize=SMALL,
+                color=LIGHT.muted, ha="center", va="top")  # fmt: skip
+        start += len(stage)
+    ax.set(xlim=(0.5, start))
+    ax.set_ylim(0, max(float(values.max()) for values in per_head) * 1.15)
+    ax.legend(fontsize=SMALL, frameon=False, loc="upper left", bbox_to_anchor=(0, 0.93), labelcolor=LIGHT.ink)
+    return sheet.figure
+
+
+def filters(trace: Trace, at: Place, width: str | float) -> Figure:
+    """The filters of the first embedding layer, by kernel, each scaled to its largest weight."""
+    kernels = CEL_KERNELS[0]
+    weights = [trace[point_names.filters(n)] for n in range(len(kernels))]  # D_i, 3, k, k
+    if weights[0].shape[1] != len("rgb"):
+        raise ValueError(f"the filters have {weights[0].shape[1]} channels, and only RGB can be drawn")
+    shown = [filter_images(weight[:FILTERS]) for weight in weights]
+    titles = [
+        f"{k} × {k} px: {len(some)} of {len(weight)}"
+        for k, some, weight in zip(kernels, shown, weights, strict=True)
+    ]
+    facts = f"First embedding layer; each filter is scaled to its largest weight, grey is zero. {_run(trace)}"
+    beside = 2 if millimetres(width) < WIDTHS["two"] else 4
+    sheet = Sheet(titles, width, (3, 4), beside, facts=facts)
+    for ax, some in zip(sheet.axes, shown, strict=True):
+        columns = next(n for n in range(1, len(some) + 1) if n * n >= len(some) and len(some) % n == 0)
+        large = some.repeat(4, 1).repeat(4, 2)  # so that gaps can be finer than a weight
+        pixels = image_sheet(large, columns, gap=some.shape[1] // 2)
+        high, wide = pixels.shape[:2]
+        across = max(wide, high * 4 / 3)
+        ax.imshow(pixels, interpolation="nearest", aspect="equal")
+        ax.set(xlim=(-0.5, across - 0.5), ylim=(across * 3 / 4 - 0.5, -0.5))
+        ax.spines[:].set_visible(False)
+    return sheet.figure
+
+
 # ---------------------------------------------------------------- which figures there are
 
 
@@ -228,6 +292,8 @@ KINDS: Mapping[str, Kind] = {  # as listed in `ABOUT`
     "bias": Kind(bias, lambda at: (point_names.attention(at.stage, at.block, "bias"),)),
     "shares": Kind(shares, lambda at: (point_names.embedding(at.stage),)),
     "reach": Kind(reach, lambda at: ()),
+    "distance": Kind(distance, lambda at: (point_names.attention(),)),
+    "filters": Kind(filters, lambda at: tuple(map(point_names.filters, range(len(CEL_KERNELS[0]))))),
 }
 
 
@@ -268,7 +334,11 @@ def _usual_group(trace: Trace, stage: int) -> int:
 
 def _facts(trace: Trace, at: Place) -> str:
     """The place, the model, the input; and that weights are random, where they are."""
+    return f"Stage {at.stage + 1}, block {at.block + 1}; {_run(trace)}"
+
+
+def _run(trace: Trace) -> str:
+    """The model and the input; and that weights are random, where they are."""
     height, width = trace.size
     random = "; random weights" if trace.weights.trained is None else ""
-    place = f"Stage {at.stage + 1}, block {at.block + 1}"
-    return f"{place}; {trace.model}, {height} × {width} px, {trace.dtype}{random}."
+    return f"{trace.model}, {height} × {width} px, {trace.dtype}{random}."

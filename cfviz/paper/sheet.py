@@ -14,6 +14,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
+from matplotlib.ticker import MaxNLocator
 from matplotlib.transforms import Bbox
 from PIL import Image
 
@@ -82,6 +83,7 @@ class Sheet:
         shape: Height and width of what a panel shows, in any unit.
         columns: Panels side by side.
         beside: mm kept free on the right, for a colour bar.
+        scales: mm kept free on the left and below each row of panels, for the numbers of a curve's scales.
         facts: A line below the panels that says what is shown; broken where it is too long.
 
     Attributes:
@@ -98,12 +100,15 @@ class Sheet:
         columns: int,
         *,
         beside: float = 0.0,
+        scales: tuple[float, float] = (0.0, 0.0),
         facts: str = "",
     ) -> None:
         mm = millimetres(width)
+        left, below = scales
         rows = ceil(len(titles) / columns)
-        side = (mm - beside - (columns - 1) * GAP) / columns
-        tall = side * shape[0] / shape[1]
+        side = (mm - beside - left - (columns - 1) * GAP) / columns
+        panel = side * shape[0] / shape[1]
+        tall = panel + below
         lines = _broken(facts, mm)
         height = (
             rows * (tall + TITLE) + (rows - 1) * GAP + (FACTS * len(lines.splitlines()) + 1 if lines else 0)
@@ -114,7 +119,8 @@ class Sheet:
             for n, title in enumerate(titles):
                 row, column = divmod(n, columns)
                 top = height - row * (tall + TITLE + GAP) - TITLE
-                at = (column * (side + GAP) / mm, (top - tall) / height, side / mm, tall / height)
+                x, y = left + column * (side + GAP), top - panel
+                at = (x / mm, y / height, side / mm, panel / height)
                 ax = self.figure.add_axes(at)
                 ax.set_title(title, loc="left", fontsize=TEXT, color=LIGHT.ink, pad=2)
                 ax.set(xticks=[], yticks=[])
@@ -127,6 +133,17 @@ class Sheet:
                 self.bar = self.figure.add_axes(at)
             if lines:
                 self.figure.text(0, 0.5 / height, lines, fontsize=SMALL, color=LIGHT.muted, va="bottom")
+
+    def curve(self, across: str, up: str) -> Axes:
+        """Make the only panel one for curves, with scales and their titles."""
+        (ax,) = self.axes
+        ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+        ax.yaxis.set_major_locator(MaxNLocator(5))
+        ax.tick_params(labelsize=SMALL, width=LINE, length=2, color=LIGHT.line, labelcolor=LIGHT.ink)
+        ax.set_xlabel(across, fontsize=SMALL, color=LIGHT.muted, labelpad=2)
+        ax.set_ylabel(up, fontsize=SMALL, color=LIGHT.muted, labelpad=2)
+        ax.spines[["top", "right"]].set_visible(False)
+        return ax
 
     def scale(self, image: Any, title: str) -> None:
         """Draw the colour bar of a picture."""

@@ -42,6 +42,7 @@ def make_trace() -> Callable[..., Trace]:
             ).eval()
         photo = np.random.default_rng(0).integers(0, 256, (*SIZE, 3), np.uint8)
         watch = (*(point_names.attention(point=p) for p in ("probs", "bias")), *point_names.embeddings())
+        watch += tuple(map(point_names.filters, range(4)))
         return inspect(photo, model, SIZE, watch, lda=lda)  # type: ignore[arg-type]
 
     return make
@@ -132,6 +133,47 @@ def test_reach_colours_each_token_by_the_block_that_brought_it(trace: Trace) -> 
     assert coloured(figure, 0, SDA) == coloured(figure, 1, SDA) == first - {(3, 3)}
     assert coloured(figure, 1, LDA)
     assert not coloured(figure, 1, LDA) & first
+
+
+def test_the_distance_of_every_head_is_drawn(trace: Trace) -> None:
+    figure = trace.plot("distance")
+    lines = figure.axes[0].get_lines()
+    drawn = {
+        (int(x), float(y))
+        for line in lines
+        if line.get_marker() in "os"
+        for x, y in zip(line.get_xdata(), line.get_ydata(), strict=True)
+    }
+    number, expected, means = 0, set(), []
+    for s, stage in enumerate(trace.groupings):
+        for b, g in enumerate(stage):
+            number += 1
+            probs = trace[point_names.attention(s, b)].astype(float)  # nG, nH, N, N
+            of_head: list[list[float]] = [[] for _ in range(probs.shape[1])]
+            for row, col in np.ndindex(g.H, g.W):
+                group, member = g.group_of(row, col)
+                at = np.array([divmod(int(i), g.W) if i >= 0 else (row, col) for i in g.members[group]])
+                far = np.hypot(*(at - (row, col)).T) * 4 * 2**s
+                for head, values in enumerate(of_head):
+                    values.append(float(probs[group, head, member] @ far))
+            expected |= {(number, float(np.mean(values))) for values in of_head}
+            means.append((number, float(np.mean(of_head))))
+    np.testing.assert_allclose(sorted(drawn), sorted(expected), atol=1e-4)
+    joined = [line for line in lines if line.get_linestyle() == "-" and line.get_label()[0] != "_"]
+    points = sorted((x, y) for line in joined for x, y in line.get_xydata())
+    np.testing.assert_allclose(points, means, atol=1e-4)
+
+
+def test_filters_are_the_weights_of_the_first_layer(make_trace: Callable[..., Trace]) -> None:
+    made = make_trace()
+    figure = made.plot("filters", width="two")
+    assert len(pictures(figure)) == 4
+    for n, picture in enumerate(pictures(figure)):
+        weight = made[point_names.filters(n)]
+        assert made.axes[point_names.filters(n)] == ("channel", "colour", "row", "col")
+        first = np.asarray(picture.get_array())[: 4 * weight.shape[2] : 4, : 4 * weight.shape[3] : 4]
+        unit = weight[0] / np.abs(weight[0]).max()
+        np.testing.assert_array_equal(first, np.rint(127.5 + 127.5 * unit).clip(0, 255).transpose(1, 2, 0))
 
 
 def test_random_weights_are_called_so(trace: Trace) -> None:
