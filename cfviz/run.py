@@ -8,6 +8,7 @@ import threading
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from copy import deepcopy
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 from time import perf_counter
@@ -37,6 +38,10 @@ from cfviz.trace import Trace
 from cfviz.words import Translator, together
 
 LOAD = Path("/proc/loadavg")  # the fourth field begins with the number of threads that run or could run
+SCENES, PHOTOS_OF_SCENES = (
+    "scenes",
+    "imagenette20",
+)  # 20 classes of objects and the ground; those of the photos
 _loading = threading.RLock()
 _on_cpu: WeakKeyDictionary[CrossFormer, CrossFormer] = WeakKeyDictionary()  # copies used if the GPU is full
 _most = torch.get_num_threads()
@@ -332,6 +337,27 @@ def dense_class_names(model: DenseModel, lang: str = "en") -> list[str]:
     if len(names) == model.num_classes:
         return names
     return list(known.classes) if known.classes else labels(model.num_classes, lang)
+
+
+def on_scenes(model: DenseModel) -> bool:
+    """Return whether a detector or segmenter learned on composed scenes alone, as the bundled ones did."""
+    return model.provenance.source == "bundled" and model.provenance.dataset in (*DATASETS, SCENES)
+
+
+def about_findings(model: DenseModel, sha256: str, t: Translator) -> str:
+    """Return what an answer on a natural photo is worth if the model learned on scenes alone; else nothing.
+
+    Args:
+        model: A detector or segmenter.
+        sha256: SHA-256 of the photo's file.
+        t: The reader's language.
+    """
+    if not on_scenes(model):
+        return ""
+    known = model.provenance
+    objects = model.num_classes - (known.dataset == SCENES)  # without the ground
+    shown = shown_classes(sha256, replace(known, dataset=PHOTOS_OF_SCENES, classes=None), objects)
+    return t("dense.on_photo_none" if shown == () else "dense.on_photo", n=objects)
 
 
 def shown_classes(sha256: str, known: Provenance, count: int) -> tuple[int, ...] | None:

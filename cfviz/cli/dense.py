@@ -8,6 +8,7 @@ from pathlib import Path, PurePath
 from typing import Any
 
 from cfviz.models.dense.variants import DENSE, SIDES, Task, list_dense
+from cfviz.models.variants import SHIPPED
 from cfviz.words import LANGUAGES, Translator
 
 from .opening import about_weights
@@ -26,12 +27,14 @@ def add_dense(parser: argparse.ArgumentParser, task: Task, written: str) -> None
     parser.add_argument(
         "--model",
         metavar="MODEL",
-        help=f"one of {', '.join(list_dense(task))}; not needed with a file of weights",
+        help=f"one of {', '.join(list_dense(task))} (weights of {shipped_for(task)} come with cfviz); not "
+        "needed with a file of weights",
     )
     parser.add_argument(
         "--weights",
         metavar="WEIGHTS",
-        help="official (the authors', downloaded once), a file or hf-hub:OWNER/NAME",
+        help="official (the authors', downloaded once), a file or hf-hub:OWNER/NAME (default: those that "
+        "come with cfviz, if the model has any)",
     )
     parser.add_argument("--out", metavar="FOLDER", help=f"write here, in a folder that exists: {written}")
     sides = "{}x{}".format(*SIDES[task])
@@ -48,6 +51,11 @@ def add_dense(parser: argparse.ArgumentParser, task: Task, written: str) -> None
         help="language of class names and remarks (default: en); pictures are always in English",
     )  # fmt: skip
     parser.add_argument("--json", action="store_true", help="print machine-readable output")
+
+
+def shipped_for(task: Task) -> str:
+    """Return the names of the models for a task whose weights come with cfviz."""
+    return " or ".join(name for name in list_dense(task) if name in SHIPPED)
 
 
 def _sides(text: str) -> tuple[int, int]:
@@ -110,10 +118,13 @@ def open_dense(model: str | None, weights: str | None, task: Task, device: str |
             f"{model} is for `cfviz {OTHER[task]}`; here it may be {', '.join(list_dense(task))}"
         )
     if weights == "none":
-        raise ValueError(f"random weights have learned nothing to {task}: {ADVICE}")
+        advice = "leave --weights out" if model in SHIPPED else ADVICE
+        raise ValueError(f"random weights have learned nothing to {task}: {advice}")
     if model is None and weights in (None, "official", "bundled"):
-        first = list_dense(task)[0]
-        raise ValueError(f"no model is named: add --model {first} (or another one), and {ADVICE}")
+        raise ValueError(
+            f"no model is named: add --model {shipped_for(task)}, whose weights come with cfviz, or another "
+            "one with --weights official (the authors', downloaded once), or name a file with --weights"
+        )
     source = named_source(str(weights)) if model is None else source_of(model, weights or "auto", ADVICE)
     place = pick_device(device)
     with Bar(str(source)) as bar:
@@ -127,18 +138,24 @@ def open_dense(model: str | None, weights: str | None, task: Task, device: str |
 
 
 def each_photo(photos: list[str], failures: list[dict[str, Any]]) -> Iterator[tuple[int, str, Any]]:
-    """Open photos one after the other: the position from 1, the name, the image; failures are noted."""
+    """Open photos one after the other: the position from 1, the name, the photo; failures are noted."""
     from cfviz.data.decode import load_image  # deferred: the formats' libraries
 
     for position, photo in enumerate(photos, 1):
         try:
-            image = load_image(photo).image
+            opened = load_image(photo)
         except EXPECTED as error:
             message = one_line(error)
             failures.append({"photo": photo, "code": getattr(error, "code", None), "message": message})
             complain(named(photo, error))
             continue
-        yield position, photo, image
+        yield position, photo, opened
+
+
+def print_remark(result: dict[str, Any]) -> None:
+    """Print what an answer on this photo is worth, if there is something to say."""
+    if result["remark"]:
+        print(f"  {result['remark']}")
 
 
 def finish(

@@ -10,15 +10,15 @@ from typing import Any
 from cfviz.jobs import write
 from cfviz.words import translator
 
-from .dense import add_dense, each_photo, finish, open_dense, out_folder, stem
+from .dense import add_dense, each_photo, finish, open_dense, out_folder, print_remark, stem
 from .output import print_table
 
 
 def add(commands: Any) -> None:
     """Add the command."""
     text = (
-        "Find things in photos with RetinaNet or Mask R-CNN: boxes, and masks with the latter. Weights must "
-        "be named; random ones have learned nothing."
+        "Find things in photos with RetinaNet or Mask R-CNN: boxes, and masks with the latter. A model must "
+        "be named, with --model or by a file of weights; random weights have learned nothing and are refused."
     )
     parser = commands.add_parser("detect", help="find things in photos", description=text)
     add_dense(parser, "detect", "pictures with boxes and masks, and detections.json in COCO's result format")
@@ -45,14 +45,15 @@ def _detect(args: argparse.Namespace) -> int:
     from cfviz.data.coco import as_results, image_id  # deferred, with the rest: PyTorch
     from cfviz.figures.pictures import boxes_over
     from cfviz.models.dense.pipeline import find
-    from cfviz.run import dense_class_names
+    from cfviz.run import about_findings, dense_class_names
 
     names, english = dense_class_names(model, args.lang), dense_class_names(model, "en")
     categories = None if model.provenance.dataset == "coco" else list(range(1, model.num_classes + 1))
     t, results = translator(args.lang), []
     coco: list[dict[str, Any]] = []
     failures: list[dict[str, Any]] = []
-    for position, name, image in each_photo(args.photos, failures):
+    for position, name, photo in each_photo(args.photos, failures):
+        image = photo.image
         start = perf_counter()
         found = find(model, image, args.sides)
         seconds = perf_counter() - start
@@ -64,8 +65,8 @@ def _detect(args: argparse.Namespace) -> int:
             {"index": int(k), "label": names[k], "score": float(s), "box": [round(n, 2) for n in box]}
             for box, s, k in zip(*(part.tolist() for part in told), strict=True)
         ]
-        size = list(found.size)
-        results.append({"photo": name, "photo_size": size, "seconds": seconds, "found": rows})
+        facts = {"photo": name, "photo_size": list(found.size), "seconds": seconds}
+        results.append({**facts, "found": rows, "remark": about_findings(model, photo.sha256, t)})
         if folder:
             captions = [f"{english[row['index']]} {row['score']:.0%}" for row in rows]
             picture = boxes_over(image, told[0], told[2].tolist(), captions, mask)
@@ -90,3 +91,4 @@ def _print(result: dict[str, Any], first: bool) -> None:
         print_table(rows, right=(1,))
     else:
         print("  nothing above the threshold")
+    print_remark(result)

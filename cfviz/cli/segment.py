@@ -9,15 +9,15 @@ from typing import Any
 
 from cfviz.words import translator
 
-from .dense import add_dense, each_photo, finish, open_dense, out_folder, stem
+from .dense import add_dense, each_photo, finish, open_dense, out_folder, print_remark, stem
 from .output import print_table
 
 
 def add(commands: Any) -> None:
     """Add the command."""
     text = (
-        "Label every pixel of photos with Semantic FPN or UPerNet. Weights must be named; the labels of "
-        "random ones would mean nothing."
+        "Label every pixel of photos with Semantic FPN or UPerNet. A model must be named, with --model or by "
+        "a file of weights; the labels of random weights would mean nothing, so these are refused."
     )
     parser = commands.add_parser("segment", help="label the pixels of photos", description=text)
     add_dense(
@@ -35,12 +35,13 @@ def _segment(args: argparse.Namespace) -> int:
 
     from cfviz.figures.pictures import label_picture, labels_over
     from cfviz.models.dense.pipeline import label
-    from cfviz.run import dense_class_names
+    from cfviz.run import about_findings, dense_class_names
 
     names, t = dense_class_names(model, args.lang), translator(args.lang)
     results: list[dict[str, Any]] = []
     failures: list[dict[str, Any]] = []
-    for _, name, image in each_photo(args.photos, failures):
+    for _, name, photo in each_photo(args.photos, failures):
+        image = photo.image
         start = perf_counter()
         labels = label(model, image, args.sides)
         seconds = perf_counter() - start
@@ -50,8 +51,8 @@ def _segment(args: argparse.Namespace) -> int:
             for k in np.argsort(-counts, kind="stable")
             if counts[k]
         ]
-        size = list(labels.shape)
-        results.append({"photo": name, "photo_size": size, "seconds": seconds, "classes": rows})
+        facts = {"photo": name, "photo_size": list(labels.shape), "seconds": seconds}
+        results.append({**facts, "classes": rows, "remark": about_findings(model, photo.sha256, t)})
         if folder:
             label_picture(labels, model.num_classes).save(folder / f"{stem(name)}.png")
             labels_over(image, labels).save(folder / f"{stem(name)}.labelled.png")
@@ -66,3 +67,4 @@ def _print(result: dict[str, Any], first: bool) -> None:
     facts = f"{height} x {width} px, {result['seconds']:.1f} s"
     print("" if first else "\n", f"{result['photo']}  ({facts})", sep="")
     print_table([("  ", f"{row['share']:.1%}", row["label"]) for row in result["classes"]], right=(1,))
+    print_remark(result)

@@ -17,11 +17,13 @@ from cfviz.cli import main
 from cfviz.data.coco import as_results, encode_mask, image_id
 from cfviz.figures.pictures import boxes_over, class_colour, label_picture, labels_over
 from cfviz.models.dense.factory import make_dense
-from cfviz.models.dense.variants import DENSE
+from cfviz.models.dense.variants import DENSE, list_dense
+from cfviz.models.variants import SHIPPED
 from cfviz.models.weights.checkpoints import write_checkpoint
 from cfviz.run import dense_class_names
 
 SMALL = ("--sides", "96x64")
+SHIPS = dict(DENSE)  # as they are outside these tests
 
 
 @pytest.fixture(scope="module")
@@ -127,7 +129,10 @@ def test_without_learned_weights_there_is_no_answer(
     weights: Any, photo: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     name = "retinanet_crossformer_small"
-    assert f"no model is named: add --model {name}" in fails(capsys, "detect", photo)
+    said = fails(capsys, "detect", photo)
+    assert "no model is named: add --model retinanet_crossformer_nano, whose weights come with cfviz" in said
+    said = fails(capsys, "detect", photo, "--model", "retinanet_crossformer_nano", "--weights", "none")
+    assert "have learned nothing to detect: leave --weights out" in said
     assert f"{name} ships no weights: add --weights official" in fails(
         capsys, "detect", photo, "--model", name
     )
@@ -139,6 +144,35 @@ def test_without_learned_weights_there_is_no_answer(
     assert "holds random weights, which have learned" in fails(
         capsys, "segment", photo, "--weights", str(path)
     )
+
+
+@pytest.mark.parametrize("task", ["detect", "segment"])
+def test_the_help_names_the_models_whose_weights_come_along(
+    task: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        main([task, "--help"])
+    said = " ".join(capsys.readouterr().out.split())
+    (name,) = [name for name in list_dense(task) if name in SHIPPED]
+    assert f"(weights of {name} come with cfviz)" in said
+    assert "Weights must be named" not in said
+
+
+@pytest.mark.slow
+def test_an_answer_of_weights_that_know_scenes_alone_says_what_it_is_worth(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name, said = "semantic_fpn_crossformer_nano", []
+    monkeypatch.setitem(DENSE, name, SHIPS[name])
+    for photo in ("gallery:horses", "gallery:berlin-cathedral"):
+        argv = ["segment", photo, "--model", name, *SMALL]
+        assert main([*argv, "--json"]) == 0
+        (result,) = json.loads(capsys.readouterr().out)["results"]
+        assert main(argv) == 0
+        assert result["remark"] in capsys.readouterr().out
+        said.append(result["remark"])
+    assert "shows none of the 20 classes" in said[0]
+    assert "learned 20 classes on composed scenes alone" in said[1]
 
 
 @pytest.mark.slow

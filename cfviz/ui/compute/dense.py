@@ -12,14 +12,12 @@ from cfviz.models.dense.model import DenseModel
 from cfviz.models.dense.variants import DENSE
 from cfviz.models.factory import create_model
 from cfviz.models.weights.download import cache_dir
-from cfviz.provenance import DATASETS
 from cfviz.ui.session import queue
 
 _OWN = "cfviz.own_dense"
 TITLES = {
     "retinanet": "RetinaNet", "mask_rcnn": "Mask R-CNN", "semantic_fpn": "Semantic FPN", "upernet": "UPerNet",
 }  # fmt: skip
-SCENES = (*DATASETS, "scenes")  # classes of photos: boxes and labels of these were learned on composed scenes
 
 
 def own() -> dict[str, DenseModel]:
@@ -69,8 +67,3 @@ def _opened(name: str, source: str, device: str) -> DenseModel:
     with queue.turn("model", name):
         made: Any = create_model(name, source)
         return made.to(device)
-
-
-def on_scenes(net: DenseModel) -> bool:
-    """Whether a model learned on composed scenes alone, as the bundled ones did."""
-    return net.provenance.source == "bundled" and net.provenance.dataset in SCENES

@@ -16,7 +16,7 @@ from cfviz.figures.live import dense as live
 from cfviz.figures.live.message import Message, original
 from cfviz.models.dense.pipeline import fit
 from cfviz.models.room import SHARED, check_room
-from cfviz.run import dense_class_names, shown_classes
+from cfviz.run import SCENES, about_findings, dense_class_names, on_scenes
 from cfviz.ui.compute import dense as models
 from cfviz.ui.compute import keys
 from cfviz.ui.compute.cache import cached
@@ -38,7 +38,6 @@ from .own import upload
 NAME, ATTENTION = "dense.figure", "dense.attention"
 START, PLACE, PHOTO = "cfviz.dense.start", "cfviz.dense.place", "cfviz.dense.photo"
 SHOWS, SORTS = 6, ("score", "size", "class")
-GROUND = "scenes"  # the data set whose last class stands for no object
 SHARP = 1400  # most pixels of a side of the photo that is sent
 LOWEST = 5  # per cent: the least threshold
 DETECT_CODE = """
@@ -110,8 +109,8 @@ def choose_subject(ctx: Context) -> DenseSubject:
         net = models.model(name, ctx.settings.device)
     except (ValueError, FileNotFoundError) as error:
         ctx.stop(error)
-    ground = net.num_classes - 1 if net.provenance.dataset == GROUND else None
-    number = _choose_scene(ctx) if models.on_scenes(net) else 0
+    ground = net.num_classes - 1 if net.provenance.dataset == SCENES else None  # the last class: no object
+    number = _choose_scene(ctx) if on_scenes(net) else 0
     made = scene.composed(number) if number else None
     photo, of = (
         (ctx.photo.image, ctx.photo.sha256) if made is None else (scene.picture(made), f"scene {number}")
@@ -250,18 +249,11 @@ def _honest(ctx: Context, subject: DenseSubject) -> str:
     told = [net.provenance.sentence(t, plain)]
     if subject.truth is not None:
         told.append(t("dense.on_scene"))
-    elif models.on_scenes(net):
-        objects = net.num_classes - (subject.ground is not None)
-        shown = shown_classes(ctx.photo.sha256, _of_objects(net), objects)
-        told.append(t("dense.on_photo_none" if shown == () else "dense.on_photo", n=objects))
+    elif remark := about_findings(net, ctx.photo.sha256, t):
+        told.append(remark)
     h, w = subject.fitted.size
     told.append(t("dense.exact", h=h, w=w))
     return together(*told)
-
-
-def _of_objects(net: Any) -> Any:
-    """The provenance with the data set that the classes of objects come from."""
-    return replace(net.provenance, dataset="imagenette20", classes=None)
 
 
 def show_footer(ctx: Context, subject: DenseSubject) -> None:
