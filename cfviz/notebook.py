@@ -16,7 +16,16 @@ LIMIT = 48_000_000  # bytes of a figure in a file or a cell; an app page sends l
 
 
 def pack(trace: Trace, lang: str = "en") -> attention.Packed:
-    """Pack a trace for the living figure; blocks whose q, k and bias were not watched show only groups."""
+    """Pack a trace for the living figure; blocks whose q, k and bias were not watched show only groups.
+
+    Raises:
+        ValueError: If one block alone is too large, or the trace is of a model of timm.
+    """
+    if trace.schemes:
+        raise ValueError(
+            f"the figure shows CrossFormer's groups; {trace.model} has none. `trace.attention` returns what "
+            "a token of it attends to"
+        )
     return attention.pack(
         attention.units(trace.arrays, trace.groupings),
         size=trace.size,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fnmatch
 import logging
 import os
 import threading
@@ -12,17 +13,20 @@ from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 from time import perf_counter
-from typing import Any
+from typing import Any, cast
 from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
+from timm.data import resolve_data_config
+from torch import nn
 
+from cfviz import point_names
 from cfviz.data import answers
 from cfviz.data.images import Photo, Prepared, load_image, prepare
 from cfviz.data.labels import DATASETS, folder_label, labels, wordnet_id, wordnet_ids
 from cfviz.data.samples import recognised
-from cfviz.framing import CENTRE, Centre, Frame, Size, frame
+from cfviz.framing import CENTRE, KEEP, Centre, Frame, Size, as_size, frame
 from cfviz.geometry import Lda
 from cfviz.hooks import capture
 from cfviz.models.crossformer import CrossFormer
@@ -30,7 +34,10 @@ from cfviz.models.dense.model import DenseModel
 from cfviz.models.dense.variants import CLASSES
 from cfviz.models.factory import DTYPES, create_model
 from cfviz.models.inputs import input_for
+from cfviz.models.others.families.layer import Layer
+from cfviz.models.others.reading import Reading, family_of, input_size, layers_of, read
 from cfviz.models.probes.position_bias import regrouped
+from cfviz.models.room import KEPT
 from cfviz.models.weights.checkpoints import model_card
 from cfviz.models.weights.errors import CheckpointError
 from cfviz.provenance import Provenance
@@ -50,7 +57,7 @@ _log = logging.getLogger(__name__)
 
 def inspect(
     image: Any,
-    model: str | CrossFormer = "crossformer_nano",
+    model: str | nn.Module = "crossformer_nano",
     size: Size | None = None,
     watch: str | Sequence[str] = (),
     device: str | None = None,
@@ -63,11 +70,13 @@ def inspect(
 
     Args:
         image: A path, bytes, a file, a PIL image, an (H, W, 3) uint8 array, or a `Photo`.
-        model: A variant, which gets its bundled weights, or a model of your own in eval mode.
+        model: A variant, which gets its bundled weights, or a model of your own in eval mode: a CrossFormer,
+            or one of timm's Swin, Swin V2, Twins, PVT v2, MaxViT or ViT models.
         size: Side of the input in pixels, or (height, width); multiples of 32. By default, the size that the
             weights were trained at.
         watch: Points to keep, as names or shell patterns: `"layers.*.blocks.*.attn.probs"`. Parameters are
-            kept by their full names: `"patch_embed.projs.0.weight"`.
+            kept by their full names: `"patch_embed.projs.0.weight"`. By default none of a CrossFormer; of a
+            model of timm, `content`, `bias` and `probs` of every block.
         device: "cpu", "cuda", ...; by default, a variant runs on CUDA if available, and a model of your own
             on its present device.
         dtype: "float32", "bfloat16" or "float16"; by default, float32 for a variant, and the model's own
@@ -88,14 +97,12 @@ def inspect(
         >>> trace = inspect("cat.jpg", watch="layers.0.blocks.*.attn.probs")
         >>> trace.top(3)
     """
-    if not isinstance(getattr(model, "_orig_mod", model), str | CrossFormer):  # or compiled from one
-        raise ValueError(
-            f"got a {type(model).__name__}, expected a CrossFormer; "
-            "`cfviz.create_model(VARIANT, weights=FILE)` makes one of a file of weights"
-        )
-    photo = image if isinstance(image, Photo) else load_image(image)
-    net = load(model, device, dtype or "float32") if isinstance(model, str) else placed(model, device, dtype)
     wanted = (watch,) if isinstance(watch, str) else watch
+    if not isinstance(whole := getattr(model, "_orig_mod", model), str | CrossFormer):  # or compiled from one
+        return _inspect_other(image, whole, size, wanted, device, dtype, mode, lda, centre)
+    ours = cast(CrossFormer, model)
+    photo = image if isinstance(image, Photo) else load_image(image)
+    net = load(model, device, dtype or "float32") if isinstance(model, str) else placed(ours, device, dtype)
     if net.in_chans != 3:
         raise CheckpointError("channels", source=net.provenance.source, channels=net.in_chans)
     if net.num_classes == 0 and not wanted:
@@ -131,10 +138,111 @@ def inspect(
     )
 
 
+def _inspect_other(
+    image: Any, model: Any, size: Size | None, watch: Sequence[str], device: str | None, dtype: str | None,
+    mode: str, lda: Lda | None, centre: Centre,
+) -> Trace:  # fmt: skip
+    """Inspect a photo with one of timm's models, see `inspect`."""
+    family = family_of(model)
+    if lda is not None:
+        raise ValueError(
+            f"lda is {lda!r}: a form of CrossFormer's long distance attention, which {family.name} has not"
+        )
+    photo = image if isinstance(image, Photo) else load_image(image)
+    net = placed(model, device, dtype)
+    if net.in_chans != 3:
+        raise ValueError(
+            f"this {type(net).__name__} takes {net.in_chans} channels; expected 3, as photos have"
+        )
+    wanted_size = as_size(*input_size(net)) if size is None else size
+    own = getattr(net, "pretrained_cfg", None) or {}  # none where a class of timm was called itself
+    config = resolve_data_config({}, pretrained_cfg={"crop_pct": KEEP, **own})
+    seen = prepare(photo, wanted_size, mode, config, centre)
+    height, width = seen.tensor.shape[-2:]
+    layers = layers_of(net, height, width)
+    points = _watched(layers, watch)
+    places = list(dict.fromkeys(map(_place, points)))
+    found = read(net, input_for(net, seen.tensor[None]), places, layers)
+    arrays = {name: array for name in points if (array := _of(found, name)) is not None}
+    known = getattr(net, "provenance", None)
+    known = known if isinstance(known, Provenance) else Provenance.unknown()
+    return Trace(
+        arrays=arrays | {"logits": found.logits},
+        labels=tuple(class_names(net, known=known)),
+        model=name_of(net),
+        size=(height, width),
+        groupings=(),
+        device=next(net.parameters()).device.type,
+        dtype=str(next(net.parameters()).dtype).removeprefix("torch."),
+        seconds=found.seconds,
+        weights=known,
+        crop=seen.crop,
+        box=seen.box,
+        photo=photo.name,
+        shown=shown_classes(photo.sha256, known, net.num_classes),
+        settings={
+            "mode": mode,
+            "centre": tuple(map(float, centre)),
+            "photo_size": photo.size,
+            "keep": config["crop_pct"],
+            "family": family.name,
+            "error": max((one.error for one in found.attended.values()), default=0.0),
+        },
+        schemes=tuple(tuple(layer.scheme for layer in stage) for stage in layers),
+        strides=tuple(height // stage[0].H for stage in layers),
+    )
+
+
+OTHER_POINTS = ("content", "bias", "probs")  # what can be watched in an attention layer of timm's
+
+
+def _watched(layers: Sequence[Sequence[Layer]], watch: Sequence[str]) -> list[str]:
+    """The points of timm's model that are watched, within the limit on what is kept."""
+    names = {
+        point_names.attention(s, b, point): layer
+        for s, stage in enumerate(layers)
+        for b, layer in enumerate(stage)
+        for point in OTHER_POINTS
+    }
+    patterns = watch or ("*",)
+    for pattern in patterns:
+        if pattern != "logits" and not fnmatch.filter(names, pattern):
+            raise ValueError(
+                f"no point matches {pattern!r}; of this model, {', '.join(OTHER_POINTS)} can be watched, "
+                f"as in {point_names.attention(0, 0)!r}"
+            )
+    points = [name for name in names if any(fnmatch.fnmatch(name, pattern) for pattern in patterns)]
+    blocks = {_place(name): names[name] for name in points}
+    weights = sum(
+        layer.scheme.queries.size * layer.scheme.keys.shape[1] * layer.module.num_heads
+        for layer in blocks.values()
+    )
+    if weights > KEPT:
+        raise ValueError(
+            f"the attention of {len(blocks)} blocks has {weights:,} weights at this size; expected no more "
+            f"than {KEPT:,}: choose a smaller input or watch fewer blocks, as in "
+            f"watch={point_names.attention(len(layers) - 1, 0, '*')!r}"
+        )
+    return points
+
+
+def _of(found: Reading, name: str) -> np.ndarray | None:
+    """The array of a watched point; None for the position bias of a layer that has none."""
+    array: np.ndarray | None = getattr(found.attended[_place(name)], name.rpartition(".")[2])
+    return array
+
+
+def _place(name: str) -> tuple[int, int]:
+    """The stage and the block of a point of attention."""
+    stage, block, _ = point_names.parse(name)
+    assert block is not None  # an embedding has no attention
+    return stage, block
+
+
 def frame_of(trace: Trace) -> Frame:
     """What the model saw of the photo of a trace from `inspect`."""
     s: Mapping[str, Any] = trace.settings
-    return frame(s["photo_size"], trace.size, s["mode"], s["centre"])
+    return frame(s["photo_size"], trace.size, s["mode"], s["centre"], s.get("keep", KEEP))
 
 
 def prepared_as(trace: Trace, photo: Photo, size: Size | None = None) -> Prepared:

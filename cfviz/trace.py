@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
@@ -10,8 +10,10 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from cfviz import point_names
 from cfviz.deferred import plotted, rendered
 from cfviz.geometry import Grouping
+from cfviz.geometry.schemes import Scheme, TokenAttention, crossformer
 from cfviz.provenance import Provenance
 from cfviz.stats import softmax
 
@@ -23,6 +25,7 @@ AXES: dict[str, tuple[str, ...]] = {
     "k": ("group", "head", "token", "channel"),
     "v": ("group", "head", "token", "channel"),
     "bias": ("head", "query", "key"),
+    "content": ("group", "head", "query", "key"),
     "probs": ("group", "head", "query", "key"),
     "heads": ("group", "head", "token", "channel"),
     "attn.out": ("group", "token", "channel"),
@@ -67,12 +70,14 @@ class Trace:
             show none of the model's classes, None if nothing is known about it.
         model: Name of the variant.
         size: (height, width) of the input in pixels.
-        groupings: Each block's partition of its map, by stage.
+        groupings: Each block's partition of its map, by stage; empty for a model of timm.
         device: "cpu", "cuda", ...
         dtype: Number format of the forward: "float32", "bfloat16", ...
         seconds: Duration of the forward.
         weights: Origin of the weights.
         settings: Anything else needed to reproduce the trace.
+        schemes: For a model of timm, which query attends to which keys in each block, by stage.
+        strides: For a model of timm, the side of a token of each stage in pixels.
     """
 
     arrays: Mapping[str, np.ndarray]
@@ -89,6 +94,8 @@ class Trace:
     photo: str = ""
     shown: tuple[int, ...] | None = None
     settings: Mapping[str, object] = field(default_factory=dict)
+    schemes: tuple[tuple[Scheme, ...], ...] = ()
+    strides: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         for array in self.arrays.values():
@@ -139,8 +146,52 @@ class Trace:
         return [(int(i), self.labels[i], float(probs[i])) for i in order]
 
     def grouping(self, stage: int, block: int) -> Grouping:
-        """Return a block's partition of its map."""
+        """Return a block's partition of its map.
+
+        Raises:
+            ValueError: If the trace is of a model of timm.
+        """
+        if self.schemes:
+            raise ValueError(
+                f"{self.model} is no CrossFormer, whose groups this would return; use `trace.scheme` and "
+                "`trace.attention`"
+            )
         return self.groupings[stage][block]
+
+    def scheme(self, stage: int, block: int) -> Scheme:
+        """Return which query attends to which keys in a block, for a CrossFormer or a model of timm.
+
+        Raises:
+            ValueError: If the model has no such block.
+        """
+        stages: Sequence[Sequence[Any]] = self.schemes or self.groupings
+        blocks = [len(one) for one in stages]
+        if not (0 <= stage < len(blocks) and 0 <= block < blocks[stage]):
+            raise ValueError(
+                f"there is no block ({stage}, {block}); counted from 0, the stages have {blocks} blocks"
+            )
+        found = stages[stage][block]
+        return found if self.schemes else crossformer(found)
+
+    def attention(self, stage: int, block: int, row: int, col: int) -> TokenAttention:
+        """Return what one token attends to in a block whose `probs` were watched, as maps over the tokens.
+
+        Args:
+            stage: From 0.
+            block: From 0.
+            row: The token's row in the stage's map, from 0.
+            col: The token's column, from 0.
+
+        Raises:
+            ValueError: If there is no such block or token, or its attention was not watched.
+
+        Example:
+            >>> model = timm.create_model("swin_tiny_patch4_window7_224", pretrained=True).eval()
+            >>> trace = cfviz.inspect("cat.jpg", model)
+            >>> trace.attention(stage=1, block=1, row=10, col=12).mean  # (28, 28)
+        """
+        scheme = self.scheme(stage, block)
+        return scheme.attention(self[point_names.attention(stage, block)], row, col)
 
     def save(self, path: str) -> None:
         """Write the arrays to an .npz file, one entry per point."""

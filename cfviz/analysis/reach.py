@@ -28,13 +28,14 @@ def one_layer_back(scheme: Scheme, reached: np.ndarray) -> np.ndarray:
     """
     if reached.shape != (scheme.H, scheme.W):
         raise ValueError(f"the set is {reached.shape}; expected the map's {(scheme.H, scheme.W)}")
-    out = np.append(reached.reshape(-1), False)  # the last place is padding's, never reached
-    asks = out[scheme.queries]  # nG, Nq
+    out = np.append(reached.reshape(-1), False)  # the last place is no token's: never reached
+    queries, keys = (np.maximum(places, -1) for places in (scheme.queries, scheme.keys))
+    asks = out[queries]  # nG, Nq
     if scheme.region is None:
-        out[scheme.keys[asks.any(1)]] = True
+        out[keys[asks.any(1)]] = True
     else:
         asking = scheme.region[:, :, None] == scheme.region[:, None, :]  # nG, Nq, Nk
-        out[scheme.keys[(asks[:, :, None] & asking).any(1)]] = True
+        out[keys[(asks[:, :, None] & asking).any(1)]] = True
     return out[:-1].reshape(scheme.H, scheme.W)
 
 

@@ -315,6 +315,11 @@ def plot(trace: Trace, kind: str, width: str | float = "one", **place: Any) -> F
     if unknown:
         known = ", ".join(Place.__dataclass_fields__)
         raise ValueError(f"{min(unknown)!r} is no part of a place; expected {known}")
+    if trace.schemes:
+        raise ValueError(
+            f"these figures draw CrossFormer's groups; {trace.model} has none. `trace.attention` returns "
+            "what a token of it attends to"
+        )
     return KINDS[kind].draw(trace, Place(**place), width)
 
 

@@ -1,0 +1,116 @@
+"""What every family's adapter provides: the attention layers of a model, and how each is read.
+
+A layer is read from what its module was called with and what it returned. The logits are computed anew from
+the module's own weights, beside the forward, which runs as it always does, fused or not. Whether they are
+right is measured each time: attention times values, through the rest of the layer, must give what the module
+returned.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+
+from cfviz.geometry.schemes import Scheme
+
+
+@dataclass(frozen=True)
+class Terms:
+    """The attention of one layer, taken apart: probabilities are the softmax of the sum.
+
+    Attributes:
+        content: What query and key say, (B, nG, nH, Nq, Nk).
+        values: (B, nG, nH, Nk, d).
+        bias: Position bias, (nH, Nq, Nk), if the layer has one.
+        mask: What is added to the logits of separated pairs, (nG, Nq, Nk), if anything is.
+    """
+
+    content: torch.Tensor
+    values: torch.Tensor
+    bias: torch.Tensor | None = None
+    mask: torch.Tensor | None = None
+
+    @property
+    def probs(self) -> torch.Tensor:
+        """The attention, (B, nG, nH, Nq, Nk)."""
+        logits = self.content
+        if self.bias is not None:
+            logits = logits + self.bias
+        if self.mask is not None:
+            logits = logits + self.mask[:, None]
+        return logits.softmax(-1)
+
+
+@dataclass(frozen=True)
+class Layer(ABC):
+    """One attention layer of a model.
+
+    Attributes:
+        module: The module that computes the attention.
+        H: Height of the map, in tokens.
+        W: Width of the map, in tokens.
+    """
+
+    module: Any
+    H: int
+    W: int
+
+    @property
+    @abstractmethod
+    def scheme(self) -> Scheme:
+        """Which query attends to which keys."""
+
+    @abstractmethod
+    def terms(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Terms:
+        """Take the attention apart, from what the module was called with."""
+
+    @abstractmethod
+    def output(self, mixed: torch.Tensor, args: Sequence[Any]) -> torch.Tensor:
+        """What the module returns for what its heads give, (B, nG, Nq, nH*d)."""
+
+
+class Family(ABC):
+    """One family of models.
+
+    Attributes:
+        name: For messages: "Swin".
+    """
+
+    name: str
+
+    @abstractmethod
+    def has(self, model: nn.Module) -> bool:
+        """Whether a model belongs to this family."""
+
+    @abstractmethod
+    def layers(self, model: Any, height: int, width: int) -> list[list[Layer]]:
+        """The attention layers of each stage, in the order of the forward, for an input of height x width.
+
+        Raises:
+            ValueError: If the model takes no input of this size, or a layer is of an unknown kind.
+        """
+
+
+def heads_of(x: torch.Tensor, heads: int, parts: int) -> tuple[torch.Tensor, ...]:
+    """A projection (..., N, parts*nH*d) as its parts, (..., nH, N, d) each."""
+    split = x.unflatten(-1, (parts, heads, -1))  # ..., N, parts, nH, d
+    return tuple(part.transpose(-2, -3) for part in split.unbind(-3))
+
+
+def refuse_size(model: Any, height: int, width: int, made: Sequence[int]) -> None:
+    """Refuse an input of another size than the one that a model was made for.
+
+    Raises:
+        ValueError: If the sizes differ.
+    """
+    if (height, width) != tuple(made):
+        raise ValueError(
+            f"this {type(model).__name__} was made for inputs of {made[0]} x {made[1]} pixels, got "
+            f"{height} x {width}; `timm.create_model(NAME, img_size=({height}, {width}))` makes one for that "
+            "size"
+        )

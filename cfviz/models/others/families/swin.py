@@ -1,0 +1,123 @@
+"""Swin and Swin V2: windows, every other layer shifted and masked, with a bias for every offset."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from math import log
+from typing import Any
+
+import torch
+from timm.models import swin_transformer, swin_transformer_v2
+from torch import nn
+from torch.nn import functional as F
+
+from cfviz.geometry.schemes import Scheme, swin_windows
+
+from .layer import Family, Layer, Terms, heads_of, refuse_size
+
+SHARPEST = log(1 / 0.01)  # Swin V2's largest logarithm of a temperature
+
+
+@dataclass(frozen=True)
+class SwinLayer(Layer):
+    """The attention of one block of Swin.
+
+    Attributes:
+        window: Height and width of a window, in tokens.
+        shift: Rows and columns that the windows are shifted by.
+    """
+
+    window: tuple[int, int]
+    shift: tuple[int, int]
+
+    @cached_property
+    def scheme(self) -> Scheme:
+        """Windows of neighbours, perhaps shifted."""
+        return swin_windows(self.H, self.W, self.window, self.shift)
+
+    def terms(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Terms:
+        """Take the attention apart: the module gets windows, (B*nG, N, C), and perhaps a mask."""
+        x, mask = args[0], args[1] if len(args) > 1 else kwargs.get("mask")
+        x = x.unflatten(0, (-1, len(self.scheme.queries)))  # B, nG, N, C
+        q, k, v = self._vectors(x)
+        return Terms(self._content(q, k), v, self._bias(), mask)
+
+    def output(self, mixed: torch.Tensor, args: Sequence[Any]) -> torch.Tensor:
+        """Project each window: (B*nG, N, C)."""
+        return self.module.proj(mixed.flatten(0, 1))
+
+    def _vectors(self, x: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        return heads_of(self.module.qkv(x), self.module.num_heads, 3)
+
+    def _content(self, q: torch.Tensor, k: torch.Tensor) -> torch.Tensor:
+        return (q * self.module.scale) @ k.transpose(-2, -1)
+
+    def _bias(self) -> torch.Tensor:
+        attn, N = self.module, self.window[0] * self.window[1]
+        rows = attn.relative_position_bias_table[attn.relative_position_index.view(-1)]
+        return rows.view(N, N, -1).permute(2, 0, 1)  # nH, N, N
+
+
+@dataclass(frozen=True)
+class SwinV2Layer(SwinLayer):
+    """The attention of one block of Swin V2: cosines with a temperature, and a bias from a small MLP."""
+
+    def _vectors(self, x: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        attn = self.module
+        added = None if attn.q_bias is None else torch.cat((attn.q_bias, attn.k_bias, attn.v_bias))
+        return heads_of(F.linear(x, attn.qkv.weight, added), attn.num_heads, 3)
+
+    def _content(self, q: torch.Tensor, k: torch.Tensor) -> torch.Tensor:
+        sharp = self.module.logit_scale.clamp(max=SHARPEST).exp()
+        return (F.normalize(q, dim=-1) @ F.normalize(k, dim=-1).transpose(-2, -1)) * sharp
+
+    def _bias(self) -> torch.Tensor:
+        attn, N = self.module, self.window[0] * self.window[1]
+        table = attn.cpb_mlp(attn.relative_coords_table).view(-1, attn.num_heads)
+        rows = table[attn.relative_position_index.view(-1)].view(N, N, -1).permute(2, 0, 1)
+        return 16 * rows.sigmoid()  # nH, N, N
+
+
+class Swin(Family):
+    """Swin, in timm's class `SwinTransformer`."""
+
+    name = "Swin"
+    kind: type[nn.Module] = swin_transformer.SwinTransformer
+    attention: type[nn.Module] = swin_transformer.WindowAttention
+    layer: type[SwinLayer] = SwinLayer
+
+    def has(self, model: nn.Module) -> bool:
+        """Whether a model is a Swin."""
+        return isinstance(model, self.kind)
+
+    def layers(self, model: Any, height: int, width: int) -> list[list[Layer]]:
+        """One layer per block. A model with masks of a fixed size takes inputs of one size only."""
+        embed = model.patch_embed
+        if getattr(embed, "strict_img_size", True):
+            refuse_size(model, height, width, embed.img_size)
+        H, W = height // embed.patch_size[0], width // embed.patch_size[1]
+        found: list[list[Layer]] = []
+        for s, stage in enumerate(model.layers):
+            if s:  # merging pads an odd side
+                H, W = -(-H // 2), -(-W // 2)
+            found.append([self._layer(block, H, W) for block in stage.blocks])
+        return found
+
+    def _layer(self, block: Any, H: int, W: int) -> Layer:
+        if type(block.attn) is not self.attention:
+            raise ValueError(
+                f"a block of this model attends with {type(block.attn).__name__}; expected timm's "
+                f"{self.attention.__name__}"
+            )
+        return self.layer(block.attn, H, W, tuple(block.window_size), tuple(block.shift_size))
+
+
+class SwinV2(Swin):
+    """Swin V2, in timm's class `SwinTransformerV2`."""
+
+    name = "Swin V2"
+    kind = swin_transformer_v2.SwinTransformerV2
+    attention = swin_transformer_v2.WindowAttention
+    layer = SwinV2Layer

@@ -1,0 +1,174 @@
+"""Read the attention of timm's models: which families can be read, and one forward with its attention.
+
+Nothing is changed in a model and nothing stays in it: hooks are set for one forward, keep what each attention
+module gets and returns in the thread that set them, and are removed. The forward itself, fused attention
+included, is the one that the model always runs, so the logits are its own.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Collection, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from .families.layer import Family, Layer, Terms
+from .families.maxvit import Maxvit
+from .families.pvt import Pvt
+from .families.swin import Swin, SwinV2
+from .families.twins import Twins
+from .families.vit import Vit
+
+FAMILIES: tuple[Family, ...] = (Swin(), SwinV2(), Twins(), Pvt(), Maxvit(), Vit())
+TOLERANCE = {torch.float32: 1e-4, torch.float64: 1e-4}  # of the largest output; other formats: HALF
+HALF = 5e-2
+_hooking = threading.RLock()  # threads that share a model set and remove hooks in turn
+
+Place = tuple[int, int]  # stage and block, from 0
+
+
+@dataclass(frozen=True)
+class Attended:
+    """The attention of one layer for one photo.
+
+    Attributes:
+        content: float32 (nG, nH, Nq, Nk).
+        bias: Position bias, float32 (nH, Nq, Nk); None if the layer has none.
+        probs: float32 (nG, nH, Nq, Nk).
+        error: The largest difference between what the module returned and what its values give with these
+            probabilities, relative to the module's largest output.
+    """
+
+    content: np.ndarray
+    bias: np.ndarray | None
+    probs: np.ndarray
+    error: float
+
+
+@dataclass(frozen=True)
+class Reading:
+    """One forward of one photo.
+
+    Attributes:
+        logits: float32 (classes,).
+        attended: By stage and block, in the order of the layer's `Scheme`.
+        seconds: Duration of the forward, reading included.
+    """
+
+    logits: np.ndarray
+    attended: dict[Place, Attended]
+    seconds: float
+
+
+def family_of(model: Any) -> Family:
+    """Return the family that a model belongs to.
+
+    Raises:
+        ValueError: If it belongs to none of them.
+    """
+    for family in FAMILIES:
+        if family.has(model):
+            return family
+    known = ", ".join(family.name for family in FAMILIES)
+    raise ValueError(
+        f"got a {type(model).__name__}, expected a CrossFormer; `cfviz.create_model(VARIANT, weights=FILE)` "
+        f"makes one of a file of weights. Of timm's models, these families can be read: {known}"
+    )
+
+
+def layers_of(model: Any, height: int, width: int) -> list[list[Layer]]:
+    """Return the attention layers of each stage of a model, for an input of height x width pixels.
+
+    Raises:
+        ValueError: If the model cannot be read, or takes no input of this size.
+    """
+    found = family_of(model).layers(model, height, width)
+    for stage in found:
+        for layer in stage:
+            _ = layer.scheme  # raises if windows do not fit
+    return found
+
+
+def input_size(model: Any) -> tuple[int, int]:
+    """Return the height and width of the input that a model was made for, in pixels."""
+    made = getattr(getattr(model, "patch_embed", None), "img_size", None)
+    if made is None:
+        cfg = getattr(model, "pretrained_cfg", None) or {}
+        made = cfg.get("input_size", (3, 224, 224))[-2:]
+    return int(made[0]), int(made[1])
+
+
+@contextmanager
+def watching(layers: dict[Place, Layer]) -> Iterator[dict[Place, Attended]]:
+    """Keep the attention of some layers during the forward of one photo in the `with` block.
+
+    Yields:
+        The attention by place, complete after the forward.
+    """
+    found: dict[Place, Attended] = {}
+    here = threading.get_ident()
+
+    def keep(place: Place, layer: Layer) -> Any:
+        def hook(module: nn.Module, args: Any, kwargs: Any, out: torch.Tensor) -> None:
+            if threading.get_ident() == here:  # another thread may run the same model now
+                found[place] = _attended(layer, layer.terms(args, kwargs), args, out)
+
+        return hook
+
+    with _hooking, ExitStack() as stack:
+        for place, layer in layers.items():
+            handle = layer.module.register_forward_hook(keep(place, layer), with_kwargs=True)
+            stack.callback(handle.remove)
+        yield found
+
+
+@torch.inference_mode()
+def read(model: Any, x: torch.Tensor, wanted: Collection[Place], layers: list[list[Layer]]) -> Reading:
+    """Run one photo through a model and keep the attention of some blocks.
+
+    Args:
+        model: In eval mode.
+        x: (1, 3, H, W), on the model's device and in its number format.
+        wanted: (stage, block) of the layers whose attention to keep.
+        layers: From `layers_of`.
+
+    Raises:
+        ValueError: If a layer's attention does not reproduce what its module returned.
+    """
+    watched = {(s, b): layers[s][b] for s, b in wanted}
+    with watching(watched) as found:
+        start = perf_counter()
+        logits = model(x)
+        if x.device.type == "cuda":
+            torch.cuda.synchronize(x.device)
+        seconds = perf_counter() - start
+    most = TOLERANCE.get(x.dtype, HALF)
+    for s, b in watched:
+        if (s, b) not in found or not found[s, b].error <= most:
+            off = "the module was not called" if (s, b) not in found else f"off by {found[s, b].error:.1g}"
+            raise ValueError(
+                f"the attention read from block {b + 1} of stage {s + 1} does not give what the module "
+                f"({type(watched[s, b].module).__name__}) returned ({off} of the largest output, expected at "
+                f"most {most:g}): this model does not compute attention as timm's do"
+            )
+    return Reading(_array(logits[0]), found, seconds)
+
+
+def _attended(layer: Layer, terms: Terms, args: Any, out: torch.Tensor) -> Attended:
+    probs = terms.probs
+    mixed = (probs @ terms.values).transpose(2, 3).flatten(3)  # B, nG, Nq, nH*d
+    again = layer.output(mixed, args).float()
+    largest = out.float().abs().max().clamp_min(1e-12)
+    error = float((again.reshape(-1) - out.float().reshape(-1)).abs().max() / largest)
+    bias = None if terms.bias is None else _array(terms.bias)
+    return Attended(_array(terms.content[0]), bias, _array(probs[0]), error)
+
+
+def _array(tensor: torch.Tensor) -> np.ndarray:
+    return tensor.detach().float().cpu().numpy()
