@@ -64,6 +64,32 @@ def test_another_photo_pushes_nothing_aside(app: App, open_page: Open) -> None:
     assert shift(page) < MOST
 
 
+def test_colours_that_come_later_push_no_part_of_the_lab_aside(app: App, open_page: Open) -> None:
+    """Measured before: 0.22 with every photo."""
+    page = open_page(app.url("lab", lang="en", photo="german-shepherd"))
+    scale = page.locator(".lab .legend i")
+    scale.wait_for(timeout=120_000)  # every part is measured
+    page.evaluate(WATCH)
+    page.locator(".st-key-w-photo input").click()
+    page.get_by_role("option", name="Lemurs").click()
+    expect(scale).to_have_count(0)
+    scale.wait_for(timeout=120_000)
+    page.wait_for_timeout(300)
+    assert shift(page) < MOST
+
+
+def test_the_first_photo_has_its_place_while_it_is_decoded(app: App, open_page: Open) -> None:
+    """The figure below it moved up and down again with each other photo: 0.20 on a phone."""
+    page = open_page(app.url(lang="en"), width=390, height=844)
+    image = page.locator(".whole .frame img")
+    image.wait_for(timeout=60_000)
+    height = "image => image.parentElement.getBoundingClientRect().height"
+    drawn = image.evaluate(height)
+    image.evaluate("image => image.removeAttribute('src')")
+    assert drawn > 300
+    assert image.evaluate(height) == drawn
+
+
 def test_a_section_opens_from_the_keyboard_and_from_its_link(app: App, open_page: Open) -> None:
     page, t = open_page(app.url("position_bias", lang="en")), translator("en")
     made = page.locator("summary").filter(has_text=t("position_bias.made_title"))

@@ -121,6 +121,7 @@ function create(box, data) {
 /** The figure as HTML; `data-style` stands for styles, which not every page allows in HTML. */
 function markup(data) {
   const t = data.text;
+  const [{ W, H }] = data.stages; // as wide to high as the photo, whose place is kept while it is decoded
   const bars = data.top
     .map(
       ([name, p], i) => `
@@ -151,7 +152,8 @@ function markup(data) {
   return `
     <div class="top">
       <div class="photo">
-        <div class="frame" tabindex="0" role="application" aria-label="${esc(t.photo_label)}">
+        <div class="frame" style="aspect-ratio:${W}/${H}" tabindex="0" role="application"
+          aria-label="${esc(t.photo_label)}">
         <img alt="${esc(data.photo_alt)}"><canvas aria-hidden="true"></canvas></div></div>
       <div class="side">
         <p class="said" aria-live="off"></p>
