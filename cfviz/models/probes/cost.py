@@ -1,19 +1,15 @@
-"""Cost of a model's parts: parameters, and multiply-adds counted by torch's own counter."""
+"""Cost of a model's parts: parameters, and multiply-adds."""
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache
-from typing import Any
 
-import timm
-import torch
 from torch import nn
-from torch.utils.flop_counter import FlopCounterMode
 
+from cfviz.geometry import Grouping, lsda, map_sizes
 from cfviz.models.crossformer import CrossFormer
+from cfviz.models.crossformer.model import CrossFormerBlock
 
 
 @dataclass(frozen=True)
@@ -32,58 +28,51 @@ class Cost:
 def cost(model: CrossFormer, height: int = 224, width: int = 224) -> dict[str, Cost]:
     """Count the parameters and multiply-adds of a model's parts for one photo.
 
-    Parameters are counted on the model itself. Multiply-adds are counted on a copy without numbers (torch's
-    meta device), so nothing is computed and the model is not touched. As in papers, norms, GELU and softmax
-    are left out.
+    Every matrix product and convolution counts, by its weights and the places it is used at; attention counts
+    its two products, over padded keys too. As in papers, norms, GELU and softmax are left out. Nothing is
+    computed: pages show the count before they show the photo.
 
     Args:
-        model: Any; rebuilt from its variant, groups, position bias, channels and classes.
+        model: Any; edits of its groups are not counted.
         height, width: Of the input, in pixels.
 
     Returns:
         `cel.0` to `cel.3` (each stage's embedding), `stage.0` to `stage.3` (its blocks), `head` (with the
         last norm), `total`.
     """
-    config: Any = model.pretrained_cfg
-    stem: Any = model.patch_embed.projs[0]
-    interval = model.interval if isinstance(model.interval, str) else tuple(model.interval)
-    plan = (model.position_bias, stem.in_channels, model.num_classes)
-    groups = (tuple(model.group_size), interval, model.lda)
-    macs = _macs(config["architecture"], *plan, *groups, height, width)
+    macs = _macs(model, height, width)
     params = _split(model, lambda module: sum(p.numel() for p in module.parameters()))
     return {name: Cost(params[name], macs[name]) for name in params}
 
 
-@lru_cache(maxsize=64)
-def _macs(
-    name: str, bias: str, channels: int, classes: int, group_size: tuple[int, ...],
-    interval: tuple[int, ...] | str, lda: str, H: int, W: int,
-) -> dict[str, int]:  # fmt: skip
-    config: dict[str, Any] = {"position_bias": bias, "in_chans": channels, "num_classes": classes}
-    with torch.device("meta"):
-        config |= {"group_size": group_size, "interval": interval, "lda": lda}
-        model: Any = timm.create_model(name, **config).eval()
-        x = torch.zeros(1, channels, H, W)
-    counter = FlopCounterMode(display=False)
-    counts: Counter[nn.Module] = Counter()
-    for module in model.modules():
-        _count_inside(module, counter, counts)
-    with torch.no_grad(), counter:
-        model(x)
-    return _split(model, lambda module: counts[module] // 2)
+def _macs(model: CrossFormer, height: int, width: int) -> dict[str, int]:
+    maps = map_sizes(height, width)
+    found = {"cel.0": _products(model.patch_embed, maps[0][0] * maps[0][1])}
+    for s, (stage, (H, W)) in enumerate(zip(model.stages, maps, strict=False)):
+        if stage.downsample is not None:
+            below = maps[s + 1]
+            found[f"cel.{s + 1}"] = _products(stage.downsample, below[0] * below[1])
+        found[f"stage.{s}"] = sum(
+            _block(block, lsda(H, W, block.index, block.G, block.I, block.lda)) for block in stage.block_list
+        )
+    found["head"] = _products(model.head, 1)
+    return {**found, "total": sum(found.values())}
 
 
-def _count_inside(module: nn.Module, counter: FlopCounterMode, counts: Counter[nn.Module]) -> None:
-    """Add what is counted during a module's forward.
+def _block(block: CrossFormerBlock, groups: Grouping) -> int:
+    """Multiply-adds of a block: attention over all tokens of its groups, the rest over those of the map."""
+    attn, tokens = block.attn, groups.nG * groups.N
+    offsets = (2 * groups.Gh - 1) * (2 * groups.Gw - 1)
+    inside = _products(attn.qkv, tokens) + _products(attn.proj, tokens) + _products(attn.pos, offsets)
+    pairs = 2 * tokens * groups.N * attn.proj.in_features  # q with k, and probabilities with v
+    rest = _products(block, groups.H * groups.W) - _products(attn, groups.H * groups.W)
+    return inside + pairs + rest
 
-    The counter's own tally by module is unusable here: it follows the forwards of all threads, and a page's
-    forward in another thread gave this model's stages numbers of that one. Its total is of this thread only.
-    """
-    begun: list[int] = []
-    module.register_forward_pre_hook(lambda *_: begun.append(counter.get_total_flops()))
-    module.register_forward_hook(
-        lambda *_: counts.update({module: counter.get_total_flops() - begun.pop()})  # adds
-    )
+
+def _products(module: nn.Module, places: int) -> int:
+    """Multiply-adds of the matrix products and convolutions in a module, each used at some places."""
+    kinds = (nn.Linear, nn.Conv2d)
+    return places * sum(one.weight.numel() for one in module.modules() if isinstance(one, kinds))
 
 
 def _split(model: CrossFormer, count: Callable[[nn.Module], int]) -> dict[str, int]:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import threading
+from typing import Any
 
 import pytest
 import torch
+from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from cfviz.models.factory import create_model
-from cfviz.models.probes.cost import _macs, cost
+from cfviz.models.probes.cost import cost
 
 WAYS = [{"position_bias": kind} for kind in ("dpb", "rpb", "none")]
 WAYS += [{"in_chans": 1, "num_classes": 7}, {"group_size": (4, 4, 7, 7), "interval": "adaptive"}]
@@ -30,36 +31,28 @@ def test_parameters_and_multiply_adds_are_the_models_own(name: str, config: dict
     assert costs["total"].macs == counter.get_total_flops() // 2
 
 
-@pytest.mark.slow
-def test_a_table_of_the_trained_size_is_counted_in_inference_mode() -> None:
-    """When its module returned the table itself, PyTorch's counter failed and took the comparison down."""
-    model = create_model("crossformer_nano_rpb", weights=None)
-    counts = cost(model, 224, 224)
-    with torch.inference_mode():
-        assert cost(model, 224 + 32, 224) != counts
-        _macs.cache_clear()
-        assert cost(model, 224, 224) == counts
+@pytest.mark.parametrize("config", [{}, {"position_bias": "rpb"}, {"lda": "whole"}, {"cooling": True}])
+def test_each_part_costs_what_pytorch_counts(tiny_model: Any, config: dict) -> None:
+    model = tiny_model(**config).to("meta")
+    counter, counts = FlopCounterMode(display=False), {}
 
+    def count(name: str, module: nn.Module) -> None:
+        begun: list[int] = []
+        module.register_forward_pre_hook(lambda *_: begun.append(counter.get_total_flops()))
+        module.register_forward_hook(
+            lambda *_: counts.update({name: (counter.get_total_flops() - begun.pop()) // 2})
+        )
 
-@pytest.mark.slow
-def test_a_forward_in_another_thread_is_not_counted() -> None:
-    """PyTorch's tally by module follows all threads: stages got the numbers of a page's forward."""
-    model = create_model("crossformer_nano", weights=None)
-    alone, over, image = cost(model, 64, 64), threading.Event(), torch.zeros(1, 3, 96, 96)
-
-    def forwards() -> None:
-        while not over.is_set():
-            model(image)
-
-    other = threading.Thread(target=forwards)
-    other.start()
-    try:
-        for _ in range(5):
-            _macs.cache_clear()
-            assert cost(model, 64, 64) == alone
-    finally:
-        over.set()
-        other.join()
+    count("cel.0", model.patch_embed)
+    for s, stage in enumerate(model.stages):
+        count(f"stage.{s}", stage.blocks)
+        if stage.downsample is not None:
+            count(f"cel.{s + 1}", stage.downsample)
+    count("head", model.head)
+    count("total", model)
+    with torch.no_grad(), counter:
+        model(torch.zeros(1, 3, 96, 64, device="meta"))
+    assert counts == {name: part.macs for name, part in cost(model, 96, 64).items()}
 
 
 @pytest.mark.slow
