@@ -149,7 +149,7 @@ def test_a_prediction_is_printed_as_a_table(capsys, weights):
     assert head.startswith(PHOTO)
     assert "576 x 768 px, seen as 160 x 224" in head  # height x width, as in --size
     said, *rows = rows
-    assert said == "  Resized: the model sees the whole photo, drawn out to 1.05 times its width."
+    assert said == "  Squeezed: the model sees the whole photo, stretched to 1.05 times its width."
     assert "none of the 20 classes" in known
     assert len(rows) == 5
     assert all(row.split()[0].endswith("%") for row in rows)

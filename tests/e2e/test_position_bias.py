@@ -223,7 +223,7 @@ def test_attention_in_the_browser_is_the_models(
     assert pace(page, drawing) < 16
     assert page.locator(".pb-answer[data-waiting]").count() == 1
     page.locator(".pb-answer canvas").first.click(position={"x": 5, "y": 5})
-    page.get_by_text("Query pinned at row 0, column 0").wait_for()
+    page.get_by_text("Query held at row 0, column 0").wait_for()
     page.close()
     assert not errors, json.dumps(errors)
 

@@ -138,7 +138,7 @@ def test_a_session_over_its_budget_gets_a_sentence(
     assert (status, said) == (
         413,
         "This file was not kept: one session may send 0 MB in all. Remove files on the page, "
-        "or reload it to begin anew.",
+        "or reload it to start over.",
     )
     assert server.kept() == {"a": 100_000}
     assert server.put(250_000, id="b", accept_language="zh-TW", **more)[1].startswith("這個檔案沒有保留")
