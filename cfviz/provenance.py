@@ -20,6 +20,7 @@ KEPT_NOTES = {
     "index_groups": {"groups"},
 }
 # Sentences in cards and weights files from before they held fields; still read, since such files exist.
+SCENES = "scenes of "  # before the name of the data set whose photos were composed
 _FIRST = re.compile(r"(?P<data>[\w-]{1,60}), a short first training \((?P<passes>[^()]{1,80})\)")
 _SITTINGS = re.compile(
     r"(?P<data>[\w-]{1,60}), a short training in \w{1,9} sittings "
@@ -115,18 +116,19 @@ class Training:
                 return t("common.trained_unknown")
             key = "trained_epoch" if self.top1 is None else "trained_best"
             return t(f"common.{key}", n=self.epochs[-1], top=f"{self.top1 or 0:.1f}")
-        *before, done = self.epochs
+        *before, done = (f"{epochs:g}" for epochs in self.epochs)  # six, though 6.0 was counted from steps
+        data = self.data
+        if data.startswith(SCENES):
+            data = t("common.trained_scenes", data=data.removeprefix(SCENES))
         passes = t("common.passes" if self.planned is None else "common.passes_of", n=done, all=self.planned)
         if self.distilled:
             passes = t("common.passes_distilled", passes=passes)
         if self.onward:
-            return t("common.trained_onward", data=self.data, passes=passes)
+            return t("common.trained_onward", data=data, passes=passes)
         if not before:
-            return t("common.trained_short", data=self.data, passes=passes)
-        earlier = t("common.comma").join(map(str, before))
-        return t(
-            "common.trained_sittings", data=self.data, count=len(self.epochs), before=earlier, passes=passes
-        )
+            return t("common.trained_short", data=data, passes=passes)
+        earlier = t("common.comma").join(before)
+        return t("common.trained_sittings", data=data, count=len(self.epochs), before=earlier, passes=passes)
 
 
 def _counts(value: Any) -> bool:

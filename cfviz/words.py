@@ -19,6 +19,12 @@ from cfviz.bundled import ASSETS
 LANGUAGES = {"en": "English", "zh-Hant": "繁體中文"}
 TRANSLATIONS = ASSETS / "translations"
 
+ENLARGED = (
+    "attention",
+    "compare",
+    "embedding",
+)  # figures whose photo can be enlarged: they share those words
+
 Translator = Callable[..., str]
 
 
@@ -75,8 +81,10 @@ def figure_words(section: str, lang: str = "en") -> dict[str, str]:
     Raises:
         ValueError: If the section does not exist in that language, or has no texts for a figure.
     """
-    entries = section_words(section, lang).items()
-    found = {key.removeprefix("figure."): text for key, text in entries if key.startswith("figure.")}
+    entries = section_words(section, lang)
+    if section in ENLARGED:
+        entries |= section_words("zoom", lang)
+    found = {key.removeprefix("figure."): text for key, text in entries.items() if key.startswith("figure.")}
     if not found:
         raise ValueError(f"{section} has no words of a figure")
     return found

@@ -50,16 +50,20 @@ def forest(rows: Sequence[tuple[str, float, float, float]], axis: str, theme: Th
     )
     theme.lay_out(
         fig,
-        height=24 * len(rows) + 70,
+        height=24 * len(rows) + 80,
         xaxis={
-            "title": {"text": axis}, "tickformat": {"%": ".1~%", "": None}.get(unit, "+~f"),
+            "tickformat": {"%": ".1~%", "": None}.get(unit, "~f"), "tickangle": 0, "nticks": 6,
             "fixedrange": True, "zerolinecolor": theme.muted,
         },
+        annotations=[  # the title of the axis, from the right edge: names leave little room on a phone
+            {"text": axis, "x": 1, "y": 0, "xref": "paper", "yref": "paper", "xanchor": "right",
+             "yanchor": "top", "yshift": -24, "showarrow": False, "font": {"color": theme.muted, "size": 13}}
+        ],
         yaxis={
             "autorange": "reversed", "fixedrange": True, "showgrid": False, "type": "category",
             "tickfont": {"color": theme.ink, "size": 12}, "ticklabelstandoff": 6, "dtick": 1,
         },
-        margin={"l": 8, "r": 16, "t": 8, "b": 8},
+        margin={"l": 8, "r": 16, "t": 8, "b": 48},
     )  # fmt: skip
     return fig
 
@@ -100,7 +104,7 @@ def scatter(
         fig,
         height=420,
         xaxis={"title": {"text": axes[0]}, "fixedrange": True},
-        yaxis={"title": {"text": axes[1]}, "tickformat": "+~f", "fixedrange": True},
+        yaxis={"title": {"text": axes[1]}, "tickformat": "~f", "fixedrange": True},
         margin={"l": 8, "r": 16, "t": 36, "b": 8},
     )
     return fig

@@ -25,7 +25,7 @@ from cfviz.ui.widgets.framing import show_crop, shown
 from cfviz.ui.widgets.photos import add_photos, photo_credit, photo_title
 from cfviz.ui.widgets.takeaway import take_away
 from cfviz.ui.widgets.weights import warn_without_answer, weights_line
-from cfviz.words import percent
+from cfviz.words import percent, together
 
 COMPARED = (160, 192, 224, 288, 384)  # squares; rectangles follow
 STRIP = (192, 640)
@@ -41,14 +41,14 @@ def show_prediction(ctx: Context, trace: Trace) -> None:
         title, seen = photo_title(ctx.t, ctx.settings.photo), shown(ctx)
         show_crop(ctx, "crop.page", LARGE)
         move = ctx.t("framing.move") if seen.mode == "crop" and any(seen.movable) else ""
-        st.caption(f"{seen.sentence(ctx.t)} {move}")
+        st.caption(together(seen.sentence(ctx.t), move))
         st.image(_crop(trace), width=SEEN, alt=ctx.t("predict.crop_alt", photo=title))
         pixels = ctx.t("predict.seen", size=size_text(trace.size))
         st.caption(f"{pixels}  \n{photo_credit(ctx.t, ctx.settings.photo)}{notes(ctx)}")
     with right:
         if not warn_without_answer(ctx):
             _show_answer(ctx, trace)
-        st.caption(facts(ctx, trace) + " " + weights_line(ctx))
+        st.caption(together(facts(ctx, trace), weights_line(ctx)))
 
 
 def _show_answer(ctx: Context, trace: Trace) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -115,10 +115,20 @@ def title(ctx: Context, row: dict[str, Any]) -> str:
     return " · ".join(words)
 
 
-def titles(ctx: Context, rows: Rows) -> dict[str, str]:
+def short_title(ctx: Context, row: dict[str, Any]) -> str:
+    """A row's subject as narrow as a chart beside it needs: `Head 12 · 3.1`, stage and block as one."""
+    if row["part"] not in ("head", "attn", "mlp", "block") or row["block"] is None:
+        return title(ctx, row)
+    number = "" if row["index"] is None else f" {row['index'] + 1}"
+    return f"{ctx.t('study.part_' + row['part'])}{number} · {row['stage'] + 1}.{row['block'] + 1}"
+
+
+def titles(
+    ctx: Context, rows: Rows, name: Callable[[Context, dict[str, Any]], str] = title
+) -> dict[str, str]:
     """The title of every subject; two changes to the same part get a suffix that distinguishes them."""
     found = {row["subject"]: row for row in rows if row["part"]}
-    names = {subject: title(ctx, row) for subject, row in found.items()}
+    names = {subject: name(ctx, row) for subject, row in found.items()}
     for more in (lambda row: _how(ctx, row["how"]), lambda row: row["subject"]):
         often = Counter(names[subject] for subject, row in found.items() if row["json"])
         names |= {
@@ -137,7 +147,14 @@ def show_findings(ctx: Context, rows: Rows, names: dict[str, str], about: dict[s
     """The study's findings, in sentences built from its numbers."""
     whole = next(row for row in rows if row["measure"] == "accuracy" and not row["subject"])
     cost = [row for row in rows if row["measure"] == "accuracy change"]
-    lines = [ctx.t("study.find_whole", model=about.get("model", ""), n=whole["n"], **percents(whole))]
+    lines = [
+        ctx.t(
+            "study.find_whole",
+            model=plain(models.title(about.get("model", ""))),
+            n=whole["n"],
+            **percents(whole),
+        )
+    ]
     lines += [_spared(ctx, part, mine, names) for part in ("head", "kernel") for mine in _of(cost, part)]
     for part, how in (("kind", "sda"), ("bias", "zero")):
         for row in cost:
@@ -217,7 +234,8 @@ def show_explorer(ctx: Context, rows: Rows, names: dict[str, str], file: Path) -
     unit = "" if plainly else ctx.t("study.points") if change else "%"
     name = measure_name(ctx, measure)
     axis = ctx.t("study.axis_points", measure=name) if change and not plainly else name
-    shown = [(names[row["subject"]], row["value"], row["low"], row["high"]) for row in mine[:MOST]]
+    short = titles(ctx, rows, short_title)
+    shown = [(short[row["subject"]], row["value"], row["low"], row["high"]) for row in mine[:MOST]]
     chart.show_figure(
         ctx, forest(shown, axis, ctx.theme, unit), "forest",
         code=_code(file, measure, wanted, at, down), table=(KEYS, [_counted(row) for row in mine]),

@@ -18,6 +18,7 @@ from cfviz.ui.session.plain import plain
 from cfviz.ui.widgets import weights
 from cfviz.ui.widgets.framing import show_framing
 from cfviz.ui.widgets.photos import add_photos, photo_order, photo_title
+from cfviz.words import together
 
 
 def sidebar(ctx: Context) -> None:
@@ -60,7 +61,7 @@ def _form(ctx: Context) -> None:
         st.caption(t("common.lda_help"))
         said = t("common.lda_implied" if implied == "whole" else "common.lda_chosen")
         same = models.same_groups(settings.model, settings.sides)
-        st.caption(f"{said} {t('common.lda_same')}" if same else said)
+        st.caption(together(said, t("common.lda_same") if same else ""))
     elif implied == "whole":
         st.caption(t("common.lda_against"))
 

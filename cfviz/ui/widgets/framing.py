@@ -26,6 +26,7 @@ from cfviz.ui.context import Context
 from cfviz.ui.session import forms, photos, state
 from cfviz.ui.session.plain import plain
 from cfviz.ui.widgets.figure import CROP, committed
+from cfviz.words import together
 
 FLOAT = 4  # bytes of an attention weight
 SMALL = 200  # height of the figure in the sidebar, at most
@@ -135,7 +136,7 @@ def _costs(ctx: Context, size: Size) -> bool:
     times = sides[0] * sides[1] / TRAINED_SIZE**2
     fields = {"rows": sides[0] // 4, "cols": sides[1] // 4, "forward": f"{forward / 1e6:.0f}"}
     costs = t("framing.costs", times=f"{times:.2g}", megabytes=f"{FLOAT * weights / 1e6:.0f}", **fields)
-    st.caption(costs if weights <= KEPT else f"{costs} {t('framing.costs_kept')}")
+    st.caption(together(costs, "" if weights <= KEPT else t("framing.costs_kept")))
     return True
 
 

@@ -10,7 +10,7 @@ import { decode } from "../shared/payload.js";
 import { showPhoto } from "../shared/photo.js";
 import { fill } from "../shared/text.js";
 import { vector } from "./vector.js";
-import { Zoom } from "./zoom.js";
+import { Zoom } from "../zoom/zoom.js";
 
 const KINDS = ["sda", "lda"];
 
@@ -104,7 +104,7 @@ export class Figure {
     this.parent.append(ui.root);
     ui.root.figure = this;
     this.map = new PhotoMap(ui.base, ui.over);
-    this.zoom = new Zoom(ui.over, this.t, () => {
+    this.zoom = new Zoom([ui.over], this.t, () => {
       this.stopTour();
       this.layOut();
     });

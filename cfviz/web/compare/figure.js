@@ -6,6 +6,7 @@ import { fill } from "../shared/text.js";
 import { Choice, el, save, say, words } from "../shared/markup.js";
 import { percent } from "../shared/maths.js";
 import { themeAround } from "../shared/paint.js";
+import { Zoom } from "../zoom/zoom.js";
 import { heatTables, SideView } from "./side.js";
 import { SvgPen } from "../shared/pen.js";
 
@@ -99,10 +100,18 @@ export class CompareFigure {
       plain(t.save_numbers, t.save_numbers_help, () => this.saveNumbers()),
     );
     this.live = el("p.live", { "aria-live": "polite", role: "status" });
+    this.zoom = new Zoom(
+      this.sides.map((side) => side.over),
+      t,
+      () => {
+        this.stopTour();
+        this.layOut();
+      },
+    );
     this.root = el(
       "div.cf.cp",
       {},
-      el("div.bar", {}, el("span.note", {}, t.stage), stages, this.lock, el("span.gap"), take),
+      el("div.bar", {}, el("span.note", {}, t.stage), stages, this.lock, this.zoom.box, el("span.gap"), take),
       el("div.cp-sides", {}, ...this.sides.map((side) => side.root)),
       this.legend,
       el("p.note.keys", {}, t.keys),
@@ -132,8 +141,13 @@ export class CompareFigure {
     });
     side.map.addEventListener("keydown", (event) => {
       const step = KEYS[event.key];
-      if (step) this.set({ row: this.state.row + step[0], col: this.state.col + step[1] });
-      else if (event.key === "Enter" || event.key === " ") {
+      if (step) {
+        this.set({ row: this.state.row + step[0], col: this.state.col + step[1] });
+        const { x, y } = this.place();
+        this.zoom.reveal(x, y);
+      } else if (this.zoom.press(event.key)) {
+        // Enlarged; the ring stays.
+      } else if (event.key === "Enter" || event.key === " ") {
         this.set({ held: !this.state.held });
         this.commitState();
       } else if (event.key === "Escape") {
@@ -206,7 +220,7 @@ export class CompareFigure {
     const width = this.sides[0].root.clientWidth;
     if (!width) return;
     for (const side of this.sides)
-      side.layOut(Math.min(width, 560), this.header.input, this.photo, this.theme);
+      side.layOut(Math.min(width, 560), this.header.input, this.photo, this.theme, this.zoom);
     this.requestDraw();
   }
 

@@ -122,8 +122,12 @@ export class SideView {
     this.heads.hidden = rows.length < 2;
   }
 
-  /** Draw what does not follow the pointer, in a box `width` CSS pixels wide. */
-  layOut(width, input, photo, theme) {
+  /**
+   * Draw what does not follow the pointer, in a box `width` CSS pixels wide.
+   *
+   * @param shown how many times as large the photo is, and which shares are beyond the left and upper edge
+   */
+  layOut(width, input, photo, theme, shown) {
     const ratio = Math.min(2, window.devicePixelRatio || 1);
     const size = [Math.round(width * ratio), Math.round((width * ratio * input.h) / input.w)];
     for (const canvas of [this.base, this.over]) {
@@ -131,11 +135,14 @@ export class SideView {
       canvas.style.width = `${size[0] / ratio}px`;
       canvas.style.height = `${size[1] / ratio}px`;
     }
-    Object.assign(this, { ratio, photo, cell: size[0] / this.layer.W, high: size[1] / this.layer.H });
+    const whole = size.map((side) => side * shown.times);
+    const corner = [Math.round(shown.left * whole[0]), Math.round(shown.top * whole[1])];
+    Object.assign(this, { ratio, photo, whole, corner });
+    Object.assign(this, { cell: whole[0] / this.layer.W, high: whole[1] / this.layer.H });
     const pen = this.base.getContext("2d");
     pen.fillStyle = theme.panel;
     pen.fillRect(0, 0, ...size);
-    if (photo) drawPhoto(pen, photo, 0, 0, ...size);
+    if (photo) drawPhoto(pen, photo, -corner[0], -corner[1], ...whole);
     pen.fillStyle = VEIL;
     pen.fillRect(0, 0, ...size);
   }
@@ -144,8 +151,8 @@ export class SideView {
   token(x, y) {
     const clip = (n, most) => Math.max(0, Math.min(most - 1, Math.floor(n)));
     return {
-      row: clip((y * this.ratio) / this.high, this.layer.H),
-      col: clip((x * this.ratio) / this.cell, this.layer.W),
+      row: clip((y * this.ratio + this.corner[1]) / this.high, this.layer.H),
+      col: clip((x * this.ratio + this.corner[0]) / this.cell, this.layer.W),
     };
   }
 
@@ -160,8 +167,10 @@ export class SideView {
   paint({ look, probs }, top, tables, palette) {
     const { layer, cell, high } = this;
     const pen = this.over.getContext("2d");
-    const { width, height } = this.over;
-    pen.clearRect(0, 0, width, height);
+    const [width, height] = this.whole;
+    pen.setTransform(1, 0, 0, 1, 0, 0);
+    pen.clearRect(0, 0, this.over.width, this.over.height);
+    pen.translate(-this.corner[0], -this.corner[1]);
     const tint = palette[layer.kind] ?? palette.other;
     const r = layer.reduction;
     look.keys.forEach((place, i) => {

@@ -8,6 +8,7 @@ import { number, Rows, Vector } from "./panels.js";
 import { decode } from "../shared/payload.js";
 import { showPhoto } from "../shared/photo.js";
 import { fill } from "../shared/text.js";
+import { WHOLE, Zoom } from "../zoom/zoom.js";
 import { Plane, square } from "./plane.js";
 
 const MEASURES = ["norm", "carried", "caused"];
@@ -81,7 +82,9 @@ export class EmbeddingFigure {
       ui.over,
     );
     ui.tiles = el("div.em-tiles", { role: "group", "aria-label": t.maps });
-    ui.left = el("div.left", {}, ui.map, el("div.legend", {}, ui.low, ui.ramp, ui.high), ui.note);
+    this.zoom = new Zoom([ui.over], t, () => this.enlarge());
+    const scale = el("div.legend", {}, ui.low, ui.ramp, ui.high);
+    ui.left = el("div.left", {}, ui.map, el("div.below", {}, scale, this.zoom.box), ui.note);
     this.rows = new Rows(t, (i) => this.onKernel(i));
     this.vector = new Vector(
       t,
@@ -104,7 +107,14 @@ export class EmbeddingFigure {
     ui.root = el(
       "div.cf.em",
       {},
-      el("div.bar", {}, ui.layers, ui.measures, el("span.gap"), picture, vector, numbers),
+      el(
+        "div.bar",
+        {},
+        ui.layers,
+        ui.measures,
+        el("span.gap"),
+        el("span.take", {}, picture, vector, numbers),
+      ),
       el("div.body", {}, ui.left, ui.right),
       el("p.note.keys", { id: "em-keys" }, t.keys),
       ui.live,
@@ -123,7 +133,7 @@ export class EmbeddingFigure {
           "button",
           { type: "button" },
           `CEL ${cel.stage + 1}`,
-          el("small.num", {}, cel.kernels.map((kernel) => kernel.k).join(" ")),
+          el("small.num", {}, cel.kernels.map((kernel) => kernel.k).join("·")),
         ),
       ),
     );
@@ -166,10 +176,12 @@ export class EmbeddingFigure {
     });
     map.addEventListener("keydown", (e) => {
       const move = MOVES[e.key];
-      if (!move && e.key !== "Escape") return;
+      if (move) {
+        this.set({ row: this.state.row + move[0], col: this.state.col + move[1] }, true);
+        this.reveal();
+      } else if (e.key === "Escape") this.set({ stay: false, held: false, channel: null, kernel: null });
+      else if (!this.zoom.press(e.key)) return;
       e.preventDefault();
-      if (move) this.set({ row: this.state.row + move[0], col: this.state.col + move[1] }, true);
-      else this.set({ stay: false, held: false, channel: null, kernel: null });
     });
   }
 
@@ -270,14 +282,9 @@ export class EmbeddingFigure {
   // ---- drawing ---------------------------------------------------------------------------------------
 
   layOut() {
-    const { ui, cel, state } = this;
-    const width = ui.left.clientWidth;
-    if (!width) return;
-    this.plane.layout(
-      { width, height: Math.max(260, Math.min(600, window.innerHeight * (this.test ? 0.56 : 0.7))) },
-      cel,
-      this.header.input,
-    );
+    const { ui, state } = this;
+    if (!ui.left.clientWidth) return;
+    this.arrange(this.zoom);
     this.measureChoice.choose(MEASURES.indexOf(state.measure));
     say(ui.how, this.t[`${state.measure}_help`]);
     let [low, high] = [0, 0];
@@ -288,6 +295,27 @@ export class EmbeddingFigure {
     this.tiles.forEach(({ canvas }, i) => this.plane.tint(canvas, this.maps[i], this.heat, 0, this.high));
     this.drawBackground();
     this.requestDraw();
+  }
+
+  /** Place the photo in its box, at a size and from an edge. */
+  arrange(shown) {
+    const height = Math.max(260, Math.min(600, window.innerHeight * (this.test ? 0.56 : 0.7)));
+    this.plane.layout({ width: this.ui.left.clientWidth, height }, this.cel, this.header.input, shown);
+  }
+
+  /** Show the part of the photo that the reader asked for. */
+  enlarge() {
+    if (!this.plane.pen) return;
+    this.arrange(this.zoom);
+    this.drawBackground();
+    this.requestDraw();
+  }
+
+  /** Bring the token into sight. */
+  reveal() {
+    const { plane, cel, state, header } = this;
+    const share = (n, side) => ((n + 0.5) * cel.stride + plane.margin) / (side + 2 * plane.margin);
+    this.zoom.reveal(share(state.col, header.input.w), share(state.row, header.input.h));
   }
 
   drawBackground() {
@@ -374,20 +402,29 @@ export class EmbeddingFigure {
     page.toBlob((blob) => save(`cfviz-cel-${this.cel.stage + 1}.png`, blob));
   }
 
+  /** Save the whole photo with the squares, also when a part of it is enlarged. */
   saveVector() {
     const { plane, cel, state, theme } = this;
+    this.arrange(WHOLE);
+    this.drawBackground();
     const [w, h] = [plane.base.width / plane.ratio, plane.base.height / plane.ratio];
-    const at = (pixels) => plane.at(pixels) / plane.ratio;
+    const across = (pixels) => plane.across(pixels) / plane.ratio;
+    const down = (pixels) => plane.down(pixels) / plane.ratio;
     const pen = new SvgPen(w, h + 20 * (cel.kernels.length + 1) + 8);
     pen.rect(0, 0, pen.width, pen.height, theme.paper);
     pen.add("image", { width: w, height: h, href: plane.base.toDataURL("image/png") });
     for (let i = cel.kernels.length - 1; i >= 0; i--) {
       const [top, left, side] = square(cel, cel.kernels[i].k, state.row, state.col);
-      const frame = [at(left), at(top), (side * plane.zoom) / plane.ratio, (side * plane.zoom) / plane.ratio];
+      const frame = [
+        across(left),
+        down(top),
+        (side * plane.zoom) / plane.ratio,
+        (side * plane.zoom) / plane.ratio,
+      ];
       pen.frame(...frame, "#14171B", 4.5);
       pen.frame(...frame, this.hues(cel)[i], 2.5);
     }
-    pen.ring(at((state.col + 0.5) * cel.stride), at((state.row + 0.5) * cel.stride), 4);
+    pen.ring(across((state.col + 0.5) * cel.stride), down((state.row + 0.5) * cel.stride), 4);
     const show = number(state.measure);
     const lines = [
       this.ui.where.textContent,
@@ -395,6 +432,7 @@ export class EmbeddingFigure {
     ];
     lines.forEach((text, n) => pen.text(4, h + 18 + 20 * n, text, { size: 13, fill: theme.ink }));
     save(`cfviz-cel-${cel.stage + 1}.svg`, new Blob([pen.toString()], { type: "image/svg+xml" }));
+    this.enlarge();
   }
 
   saveNumbers() {

@@ -17,8 +17,12 @@ export class Plane {
     Object.assign(this, { base, over, small: document.createElement("canvas") });
   }
 
-  /** Fit photo and padding into a box of CSS pixels. */
-  layout(box, cel, input) {
+  /**
+   * Fit photo and padding into a box of CSS pixels.
+   *
+   * @param shown how many times as large they are, and which shares are beyond the left and upper edge
+   */
+  layout(box, cel, input, shown) {
     const widest = Math.max(...cel.kernels.map((kernel) => kernel.k)) * cel.unit;
     this.margin = (widest - cel.stride) / 2;
     const [wide, high] = [input.w + 2 * this.margin, input.h + 2 * this.margin];
@@ -30,34 +34,40 @@ export class Plane {
       canvas.style.width = `${canvas.width / this.ratio}px`;
       canvas.style.height = `${canvas.height / this.ratio}px`;
     }
-    this.zoom = this.base.width / wide; // canvas pixels per pixel of the photo
+    this.zoom = (shown.times * this.base.width) / wide; // canvas pixels per pixel of the photo
+    this.corner = { left: shown.left * wide, top: shown.top * high }; // in pixels of the photo
     Object.assign(this, { cel, input });
     this.pen = this.over.getContext("2d");
   }
 
-  at(pixels) {
-    return (pixels + this.margin) * this.zoom;
+  /** Where a column of the photo's pixels is on the canvas. */
+  across(pixels) {
+    return (pixels + this.margin - this.corner.left) * this.zoom;
+  }
+
+  down(pixels) {
+    return (pixels + this.margin - this.corner.top) * this.zoom;
   }
 
   /** Draw the photo and, unless `values` is null, a map of the layer's tokens over it. */
   drawBackground(photo, theme, values, table, low, high, strength) {
     const pen = this.base.getContext("2d");
     const { zoom, input, cel } = this;
-    const [x, w, h] = [this.at(0), input.w * zoom, input.h * zoom];
+    const [x, y, w, h] = [this.across(0), this.down(0), input.w * zoom, input.h * zoom];
     pen.globalAlpha = 1;
     pen.clearRect(0, 0, this.base.width, this.base.height);
     if (this.margin) {
       pen.fillStyle = hatch(pen, theme.padding, this.ratio);
       pen.fillRect(0, 0, this.base.width, this.base.height);
     }
-    if (photo) drawPhoto(pen, photo, x, x, w, h);
+    if (photo) drawPhoto(pen, photo, x, y, w, h);
     if (!values) return;
     pen.fillStyle = DIM;
-    pen.fillRect(x, x, w, h);
+    pen.fillRect(x, y, w, h);
     this.tint(this.small, values, table, low, high);
     pen.imageSmoothingEnabled = false;
     pen.globalAlpha = strength;
-    pen.drawImage(this.small, x, x, cel.W * cel.stride * zoom, cel.H * cel.stride * zoom);
+    pen.drawImage(this.small, x, y, cel.W * cel.stride * zoom, cel.H * cel.stride * zoom);
     pen.globalAlpha = 1;
   }
 
@@ -77,7 +87,7 @@ export class Plane {
     pen.clearRect(0, 0, this.over.width, this.over.height);
     for (let i = cel.kernels.length - 1; i >= 0; i--) {
       const [top, left, side] = square(cel, cel.kernels[i].k, row, col);
-      const frame = [this.at(left), this.at(top), side * zoom, side * zoom];
+      const frame = [this.across(left), this.down(top), side * zoom, side * zoom];
       pen.lineWidth = (chosen === i ? 6 : 4.5) * ratio;
       pen.strokeStyle = "rgba(20,23,27,0.75)";
       pen.strokeRect(...frame);
@@ -85,9 +95,9 @@ export class Plane {
       pen.strokeStyle = colours[i];
       pen.strokeRect(...frame);
     }
-    const middle = (n) => this.at((n + 0.5) * cel.stride);
+    const middle = (n) => (n + 0.5) * cel.stride;
     pen.beginPath();
-    pen.arc(middle(col), middle(row), 4 * ratio, 0, 2 * Math.PI);
+    pen.arc(this.across(middle(col)), this.down(middle(row)), 4 * ratio, 0, 2 * Math.PI);
     for (const [ink, width] of [
       ["#14171B", 4.5],
       ["#FFFFFF", 2.25],
@@ -99,11 +109,11 @@ export class Plane {
   }
 
   token(x, y) {
-    const cell = (v, n) =>
+    const cell = (v, from, n) =>
       Math.max(
         0,
-        Math.min(n - 1, Math.floor(((v * this.ratio) / this.zoom - this.margin) / this.cel.stride)),
+        Math.min(n - 1, Math.floor(((v * this.ratio) / this.zoom + from - this.margin) / this.cel.stride)),
       );
-    return { row: cell(y, this.cel.H), col: cell(x, this.cel.W) };
+    return { row: cell(y, this.corner.top, this.cel.H), col: cell(x, this.corner.left, this.cel.W) };
   }
 }

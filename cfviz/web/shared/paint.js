@@ -115,7 +115,7 @@ export class PhotoMap {
    *
    * @param zoom how many times as large the map is, and which shares of it are at the left and upper edge
    */
-  layout(box, groups, stride, input, photo, theme, zoom = { times: 1, left: 0, top: 0 }) {
+  layout(box, groups, stride, input, photo, theme, zoom) {
     this.groups = groups;
     const [wide, high] = [groups.Wp * stride, groups.Hp * stride];
     const scale = Math.min(box.width / wide, box.height / high);

@@ -42,6 +42,7 @@ def show_lessons(ctx: Context) -> None:
         return
     if room == "teacher":
         show_teacher(ctx, course, scene(ctx), photo_key(ctx))
+        ctx.computed()  # worksheets that another reader asked for need no prediction
     else:
         _body(ctx, course)
 

@@ -20,7 +20,7 @@ from cfviz.ui.context import Context
 from cfviz.ui.session.state import AS_TRAINED, DEFAULT_MODEL
 from cfviz.ui.shell import frame
 from cfviz.ui.widgets.takeaway import to_csv
-from cfviz.words import signed
+from cfviz.words import signed, together
 
 from . import progress, selftest
 from .course import Course
@@ -91,7 +91,7 @@ def _overview(
     st.markdown(t("selftest.about"))
     full = name not in book and len(book) >= selftest.MAX_SETS
     for phase, place in zip(PHASES, st.columns(2), strict=True):
-        with place, st.container(border=True):
+        with place, st.container(border=True, height="stretch"):
             st.subheader(t(f"selftest.{phase}"), anchor=False)
             if phase in sittings:
                 right = sum(sittings[phase].marks(asked[phase]))
@@ -176,7 +176,7 @@ def _picture(ctx: Context, item: Item) -> None:
     if item.side:
         said = t("selftest.map", side=item.side, row=item.query[0], col=item.query[1])
         for letter, (row, col) in item.letters.items():
-            said += " " + t("selftest.map_letter", letter=letter, row=row, col=col)
+            said = together(said, t("selftest.map_letter", letter=letter, row=row, col=col))
         st.html(picture(map_svg(ctx.theme, item.side, item.query, item.letters.items()), said))
     if item.surfaces:
         said_of = {letter: _bias_said(ctx, letter, one) for letter, one in item.surfaces.items()}
@@ -245,7 +245,8 @@ def _review(ctx: Context, item: Item, code: str) -> None:
     if item.side or item.surfaces:
         _picture(ctx, item)
     answer, right = _option(ctx, item, code), _option(ctx, item, good)
-    st.markdown(ctx.t("selftest.answers", answer=answer, right=right) + " " + _text(ctx, "why", item))
+    answers = ctx.t("selftest.answers", answer=answer, right=right)
+    st.markdown(together(answers, _text(ctx, "why", item)))
 
 
 def _where_taught(ctx: Context, course: Course, topics: Sequence[str]) -> None:

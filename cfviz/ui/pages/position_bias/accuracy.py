@@ -127,7 +127,7 @@ def _against(ctx: Context, name: str, outcome: accuracy_by_size.Verdict | None) 
     )  # fmt: skip
     fields = {"wins": _sizes(ctx, outcome.wins), "losses": _sizes(ctx, outcome.losses)}
     fields["how"] = ctx.t("position_bias.paired" if outcome.best.paired else "position_bias.unpaired")
-    return ctx.t(f"position_bias.{name}_{outcome.code}", between=between, n=outcome.best.n, **fields)
+    return ctx.t(f"position_bias.{name}_{outcome.code}", between=between, n=f"{outcome.best.n:,}", **fields)
 
 
 def _drift(ctx: Context, found: Sequence[accuracy_by_size.Difference], trained: int) -> str:
@@ -157,7 +157,7 @@ def _breaks(ctx: Context, gains: Sequence[tuple[accuracy_by_size.Difference, str
             by=with_interval(d),
             at=size_name(d.size),
             way=names[least],
-            n=d.n,
+            n=f"{d.n:,}",
         )
     d, method = broken
     return ctx.t(

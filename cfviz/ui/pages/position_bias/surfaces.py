@@ -46,7 +46,7 @@ def show_summary(ctx: Context, subject: BiasSubject, verdict: Sequence[str]) -> 
             h=head + 1,
             character=t(f"position_bias.figure.is_{strongest.characters[head]}"),
             spread=f"{spreads[best]:.2f}",
-            factor=f"{np.exp(min(spreads[best], 50)):.3g}",
+            factor=f"{float(f'{np.exp(min(spreads[best], 50)):.3g}'):,.10g}",
         )
     ]
     flat = [block for block, spread in zip(subject.blocks, spreads, strict=True) if spread < FAINT]

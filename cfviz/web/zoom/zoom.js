@@ -6,17 +6,19 @@ import { rove } from "../shared/near.js";
 
 const MOST = 8; // times
 const STEP = 1.5; // of a button or a key
+export const WHOLE = { times: 1, left: 0, top: 0 }; // what is shown of a picture that is not enlarged
 const STILL = 4; // CSS pixels that a click may move
 
 export class Zoom {
   /**
-   * @param surface the element that shows the picture, as large as the whole picture at 1
+   * @param surfaces the elements that show the picture, each as large as the whole picture at 1; they show
+   *   the same part of it
    * @param t the words: zoom, zoom_in, zoom_out, zoom_reset
    * @param change called when another part is to be shown
    */
-  constructor(surface, t, change) {
+  constructor(surfaces, t, change) {
     // How many times as large; the shares of the picture that are beyond the left and upper edge.
-    Object.assign(this, { surface, change, times: 1, left: 0, top: 0 });
+    Object.assign(this, { change, ...WHOLE });
     const button = (text, label, act) => {
       const made = el("button", { type: "button", title: label, "aria-label": label }, text);
       made.addEventListener("click", act);
@@ -36,6 +38,10 @@ export class Zoom {
     this.count();
     rove(this.box, "button");
     this.fingers = new Map();
+    for (const surface of surfaces) this.listen(surface);
+  }
+
+  listen(surface) {
     surface.addEventListener("wheel", (e) => this.wheel(e), { passive: false });
     surface.addEventListener("pointerdown", (e) => this.down(e));
     surface.addEventListener("pointermove", (e) => this.move(e));
@@ -89,7 +95,7 @@ export class Zoom {
   }
 
   at(e) {
-    const box = this.surface.getBoundingClientRect();
+    const box = e.currentTarget.getBoundingClientRect();
     return [(e.clientX - box.left) / box.width, (e.clientY - box.top) / box.height];
   }
 
