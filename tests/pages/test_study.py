@@ -113,7 +113,9 @@ def test_two_ways_of_changing_one_part_are_told_apart(
         "replaced by the mean over these photos",
     ]
     forest, scatter = (json.loads(chart.proto.spec)["data"] for chart in app.get("plotly_chart"))
-    assert forest[0]["y"] == names
+    short = [name.replace("Head · stage 1 · block 1 · no. 1", "Head 1 · 1.1") for name in names]
+    assert forest[0]["y"] == short
+    assert short != names, "a chart has no room for the whole title"
     assert scatter[0]["y"] == [-75, -10], "percentage points"
     assert scatter[0]["text"] == names[:2]
     text = "\n".join(block.value for block in app.markdown)
