@@ -4,11 +4,20 @@ from __future__ import annotations
 
 import streamlit as st
 
-from cfviz.figures.live.grouping import state_from_link
+from cfviz.framing import size_text
 from cfviz.ui import start
+from cfviz.ui.compute import models
 from cfviz.ui.figures.grouping import show_grouping
-from cfviz.ui.pages.grouping import query_of
+from cfviz.ui.pages.grouping import opening
+from cfviz.ui.session.state import write_link
 
 ctx = start("grouping")
-where, bad = state_from_link(query_of(ctx.settings, st.query_params.to_dict()))
-show_grouping(ctx.lang, start=where, bad=bool(bad))
+opens = opening(ctx.settings, st.query_params.to_dict())
+write_link(ctx.settings, "grouping")
+show_grouping(
+    ctx.lang,
+    start=opens.start,
+    bad=bool(opens.bad),
+    stages=opens.stages,
+    of=f"{models.title(ctx.settings.model)}, {size_text(ctx.settings.size)} px",
+)

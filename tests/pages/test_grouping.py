@@ -22,11 +22,14 @@ from streamlit.testing.v1 import AppTest
 
 from cfviz.analysis.reach import multiply_adds, reach
 from cfviz.figures.live.grouping import DEFAULTS, LIMITS, state_from_link
-from cfviz.geometry import LDA, Grouping, grouping
+from cfviz.geometry import LDA, Grouping, grouping, lsda, map_sizes
 from cfviz.geometry.schemes import families
+from cfviz.models.factory import create_model
 from cfviz.models.variants import VARIANTS
+from cfviz.ui.compute import models
 from cfviz.ui.pages import grouping as grouping_page
-from cfviz.ui.pages.grouping import query_of
+from cfviz.ui.pages.grouping import opening
+from cfviz.ui.session import state
 from cfviz.ui.session.state import Settings
 from cfviz.web import GROUPING, WEB
 from cfviz.words import figure_words, translator
@@ -97,7 +100,7 @@ def test_a_link_is_read() -> None:
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("map", "0x5"), ("map", "113x5"), ("map", "56"), ("map", "axb"), ("g", "99"), ("g", "7.5"),
+    [("map", "0x5"), ("map", "513x5"), ("map", "56"), ("map", "axb"), ("g", "99"), ("g", "7.5"),
      ("i", "auto"), ("i", "-1"), ("form", "global"), ("kind", "SDA"),
      ("c", "97"), ("c", "many"), ("q", "56.0"), ("q", "1"), ("q", "²0.1")],
 )  # fmt: skip
@@ -504,18 +507,116 @@ def test_the_page_fits_and_every_figure_can_be_downloaded(
         assert len(saved.read_bytes().splitlines()) > 4
 
 
-def test_the_page_shows_the_chosen_models_first_stage(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def kept(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """What the session keeps."""
+    found: dict[str, Any] = {}
+    monkeypatch.setattr(grouping_page.st, "session_state", found)
+    return found
+
+
+NANO = Settings(model="crossformer_nano", size=192)
+
+
+def map_of(start: dict[str, Any]) -> tuple[Any, ...]:
+    return tuple(start[name] for name in ("h", "w", "g", "i", "c", "form"))
+
+
+def test_the_page_shows_the_chosen_models_first_stage(kept: dict[str, Any]) -> None:
     """C was 96 whatever the model; nano has 48."""
-    kept: dict[str, Any] = {}
-    monkeypatch.setattr(grouping_page.st, "session_state", kept)
-    nano = Settings(model="crossformer_nano", size=192)
-    start, bad = state_from_link(query_of(nano, {}))
-    assert (start["h"], start["g"], start["i"], start["c"], bad) == (48, 7, 8, 48, [])
-    assert state_from_link(query_of(nano, {"c": "384"}))[0]["c"] == 384, "the link has the last word"
-    other = replace(nano, model="crossformer_pp_large")
-    start, _ = state_from_link(query_of(other, {"c": "384", "kind": "sda"}))
+    opens = opening(NANO, {})
+    start = opens.start
+    assert (start["h"], start["g"], start["i"], start["c"], opens.bad) == (48, 7, 8, 48, [])
+    assert opening(NANO, {"c": "384"}).start["c"] == 384, "the link has the last word"
+    other = replace(NANO, model="crossformer_pp_large")
+    start = opening(other, {"c": "384", "kind": "sda"}).start
     assert (start["g"], start["i"], start["c"], start["kind"]) == (4, 4, 128, "sda"), (
         "until the model changes"
     )
     for name in VARIANTS:
-        assert state_from_link(query_of(replace(nano, model=name), {}))[1] == []
+        assert opening(replace(NANO, model=name), {}).bad == []
+
+
+@pytest.mark.parametrize("size", [32, 224, 448, (192, 640), (800, 1216), (2048, 32), 2048])
+@pytest.mark.parametrize("form", LDA)
+def test_every_stage_of_every_model_at_every_size_can_be_shown(
+    size: Any, form: Any, kept: dict[str, Any]
+) -> None:
+    """At 800 x 1216 the map of the first stage was too large for the figures, and the page showed 56 x 56."""
+    for name in VARIANTS:
+        settings = Settings(model=name, size=size, lda=form)
+        net = create_model(name) if name == "crossformer_nano" else None
+        for stage, (h, w) in enumerate(map_sizes(*settings.sides)):
+            opens = opening(settings, {"stage": str(stage + 1)})
+            about = VARIANTS[name]
+            G, I, C = about["group_size"][stage], about["interval"][stage], about["embed_dim"] * 2**stage  # noqa: E741
+            expected = (h, w, G, I, C, form)
+            assert (map_of(opens.start), opens.bad) == (expected, [])
+            assert [map_of(one) for one in opens.stages][stage] == expected
+            if net is not None:
+                net.set_grouping(lda=form)
+                pair = net.groupings(*settings.sides)[stage]
+                assert [lsda(h, w, b, G, I, form) for b in range(len(pair))] == pair
+
+
+def test_a_link_that_names_a_map_wins_over_the_stage_and_the_size(kept: dict[str, Any]) -> None:
+    wide = replace(NANO, size=(800, 1216))
+    opens = opening(wide, {"map": "30x45", "stage": "3"})
+    assert (opens.start["h"], opens.start["w"], opens.bad) == (30, 45, [])
+    assert opening(wide, {"map": "30x45"}).start["h"] == 30, "in a rerun too"
+    for text in ("0", "5", "x", "33", "-1"):
+        opens = opening(wide, {"stage": text})
+        assert (opens.start["h"], opens.bad) == (200, ["stage"])
+
+
+def test_the_map_follows_size_form_and_model_and_stays_with_the_stage(kept: dict[str, Any]) -> None:
+    """What the page wrote into the link for the old size is not a map that the reader named."""
+    start = opening(NANO, {"stage": "3"}).start
+    written = {
+        "map": f"{start['h']}x{start['w']}", "g": "7", "i": "2", "c": "192", "form": "regions", "q": "3.3",
+        "kind": "sda", "stage": "3",
+    }  # fmt: skip
+    state.put_extra("grouping", **written)
+    wide = replace(NANO, size=(800, 1216))
+    opens = opening(wide, written)
+    assert (map_of(opens.start), opens.start["kind"]) == ((50, 76, 7, 2, 192, "regions"), "sda")
+    kept_of_page = kept["cfviz.extras"]["grouping"]
+    assert kept_of_page == {"kind": "sda", "stage": "3"}, "or the next run would bring the old map back"
+    written |= {"map": "50x76"}
+    whole = replace(wide, lda="whole")
+    assert map_of(opening(whole, written).start) == (50, 76, 7, 2, 192, "whole")
+    assert opening(whole, written | {"form": "regions"}).start["form"] == "regions", "chosen on the page"
+
+
+def test_a_map_of_the_readers_own_belongs_to_no_stage(kept: dict[str, Any]) -> None:
+    opening(NANO, {"stage": "3"})
+    mine = {"map": "9x9", "g": "3", "i": "2", "c": "192", "form": "regions", "stage": "3"}
+    assert opening(NANO, mine).start["h"] == 9
+    assert opening(replace(NANO, size=224), mine).start["h"] == 56
+
+
+def test_a_model_that_the_figures_cannot_show_leaves_its_stages_out(
+    kept: dict[str, Any], tiny_model: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Never a map with the model's sides and somebody else's groups."""
+    net = tiny_model(embed_dim=32, group_size=(40, 7, 7, 7))
+    monkeypatch.setattr(models, "own", lambda: {"own-1": net})
+    opens = opening(Settings(model="own-1"), {})
+    assert [one["number"] for one in opens.stages] == [2, 3, 4]
+    assert map_of(opens.start) == (28, 28, 7, 4, 64, "regions")
+
+
+@pytest.mark.browser
+def test_the_page_opens_at_the_chosen_size_and_offers_the_models_stages(page: Callable[..., Any]) -> None:
+    window = page(lang="en", size="800x1216", lda="whole", open="")
+    shown = "(({ h, w, g, i, c, form }) => [h, w, g, i, c, form])(window.page.state)"
+    assert window.evaluate(shown) == [200, 304, 7, 8, 48, "whole"]
+    window.get_by_label("Map", exact=True).select_option(label="Stage 3: 50 × 76")
+    window.wait_for_function("window.location.search.includes('stage=3')")
+    assert window.evaluate(shown) == [50, 76, 7, 2, 192, "whole"]
+    soon(window, lambda: "2 × 2 = 4" in window.locator(".gr .groups").inner_text(), True)
+    window.reload()
+    window.wait_for_function(FIND, timeout=30_000)
+    assert window.evaluate(shown) == [50, 76, 7, 2, 192, "whole"]
+    window.evaluate("window.page.change({ h: 49 })")
+    window.wait_for_function("!window.location.search.includes('stage=')")

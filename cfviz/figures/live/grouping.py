@@ -3,27 +3,34 @@
 After that, nothing these figures do reaches the server. A browser test checks their copy of the geometry
 (`cfviz/web/grouping/geo.js`) against `cfviz.geometry`.
 
-The link's parameters are map=HxW, g, i (a number or "adaptive"), form (of LDA), kind, c, q=row.col; open
-names the sections that are open.
+The link's parameters are map=HxW, g, i (a number or "adaptive"), form (of LDA), kind, c, q=row.col; stage,
+for the map of that stage of the chosen model where no map is named; open names the sections that are open.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from cfviz.figures import theme
+from cfviz.framing import LARGEST
 from cfviz.options import LDA
 
-LIMITS = {"side": 112, "group": 16, "interval": 16}
-CHANNELS = (32, 48, 64, 96, 128, 192, 256, 384, 512, 768)
+LIMITS = {"side": LARGEST // 4, "group": 32, "interval": 32}  # the first stage of the largest input fits
+CHANNELS = (32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024)
 DEFAULTS = {"map": "56x56", "g": "7", "i": "8", "form": "regions", "kind": "lda", "c": "96", "q": "20.20"}
 SECTIONS = ("all", "example", "growth", "methods")  # of the page; the first figure is always open
 
 
 def pack(
-    start: Mapping[str, Any], *, strings: Mapping[str, str], bad: bool = False, lesson: str = ""
+    start: Mapping[str, Any],
+    *,
+    strings: Mapping[str, str],
+    bad: bool = False,
+    lesson: str = "",
+    stages: Sequence[Mapping[str, Any]] = (),
+    of: str = "",
 ) -> dict[str, Any]:
     """Return what the figures need, as plain values.
 
@@ -33,6 +40,8 @@ def pack(
         bad: Whether the link held an invalid value, which the figures then mention in one quiet line.
         lesson: If given, the first figure is shown alone, which then follows `start` and leaves the link
             alone: "ask" hides the counts and costs, "told" shows them.
+        stages: The stages of a model that the reader can choose, from `stages_on_offer`.
+        of: The model and the size that they belong to, to be read.
     """
     data = {
         "start": dict(start),
@@ -40,12 +49,14 @@ def pack(
         "limits": LIMITS,
         "palette": {"light": theme.LIGHT.css(), "dark": theme.DARK.css()},
         "strings": dict(strings),
+        "stages": [dict(stage) for stage in stages],
+        "of": of,
     }
     return data | {"lesson": lesson} if lesson else data
 
 
 def query_of_stage(size: tuple[int, int], group: int, interval: int | str, channels: int) -> dict[str, str]:
-    """The link's parameters for a model's first stage, as far as the figures can show them.
+    """The link's parameters for a stage of a model; none if the figures cannot show all of them.
 
     Args:
         size: Height and width of the map in tokens.
@@ -55,7 +66,18 @@ def query_of_stage(size: tuple[int, int], group: int, interval: int | str, chann
     """
     found = {"map": f"{size[0]}x{size[1]}", "g": str(group), "i": str(interval), "c": str(channels)}
     _, bad = state_from_link(found)
-    return {name: value for name, value in found.items() if name not in bad}
+    return {} if bad else found
+
+
+def stages_on_offer(queries: Mapping[int, Mapping[str, str]]) -> list[dict[str, Any]]:
+    """The stages that the reader can choose, as `pack` takes them.
+
+    Args:
+        queries: Number of a stage, from 1 -> its parameters in a link, `form` among them.
+    """
+    names = ("h", "w", "g", "i", "c", "form")
+    states = {number: state_from_link(query)[0] for number, query in queries.items()}
+    return [{"number": number, **{name: state[name] for name in names}} for number, state in states.items()]
 
 
 def state_from_link(query: Mapping[str, str]) -> tuple[dict[str, Any], list[str]]:

@@ -5,6 +5,7 @@ It records its state in the URL, which `ui/pages/grouping.py` reads.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from cfviz.figures.live.grouping import pack
@@ -12,7 +13,15 @@ from cfviz.ui.widgets.figure import GROUPING
 from cfviz.words import figure_words
 
 
-def show_grouping(lang: str, *, start: dict[str, Any], bad: bool = False, lesson: str = "") -> None:
+def show_grouping(
+    lang: str,
+    *,
+    start: dict[str, Any],
+    bad: bool = False,
+    lesson: str = "",
+    stages: Sequence[dict[str, Any]] = (),
+    of: str = "",
+) -> None:
     """Show the figures.
 
     Args:
@@ -20,6 +29,7 @@ def show_grouping(lang: str, *, start: dict[str, Any], bad: bool = False, lesson
         start: The starting state, from `state_from_link`.
         bad: Whether the link held an invalid value.
         lesson: For a lesson's figure, see `pack`.
+        stages, of: The stages of the chosen model, see `pack`.
     """
-    data = pack(start, strings=figure_words("grouping", lang), bad=bad, lesson=lesson)
+    data = pack(start, strings=figure_words("grouping", lang), bad=bad, lesson=lesson, stages=stages, of=of)
     GROUPING.show(data, name="grouping.lesson" if lesson else "grouping")

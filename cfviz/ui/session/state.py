@@ -266,6 +266,12 @@ def put_extra(page: str, **values: Any) -> None:
     _extras(page).update({name: str(value) for name, value in values.items()})
 
 
+def forget_extras(page: str, names: Iterable[str]) -> None:
+    """Drop some of a page's own choices; the URL follows with the next `write_link`."""
+    for name in names:
+        _extras(page).pop(name, None)
+
+
 def _extras(page: str) -> dict[str, str]:
     """This page's stored choices, as strings."""
     return st.session_state.setdefault(_EXTRAS, {}).setdefault(page, {})

@@ -14,7 +14,7 @@ import { Field } from "./parts.js";
 const MEMORY = "cfviz.grouping"; // on window: keeps the state while the tab is open, across the app's pages
 const KINDS = ["sda", "lda"];
 const FORMS = ["regions", "whole"];
-const CHANNELS = [32, 48, 64, 96, 128, 192, 256, 384, 512, 768];
+const CHANNELS = [32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024];
 const PRESETS = [
   ["s1", 56, 56, 7, 8, 96],
   ["s2", 28, 28, 7, 4, 192],
@@ -31,9 +31,10 @@ class App {
     this.parent = parent;
     const memory = (window[MEMORY] ??= { links: [] });
     const link = JSON.stringify(data.start);
-    const known = !data.lesson && memory.state && memory.links.includes(link);
+    const chosen = JSON.stringify(data.stages ?? []); // a map kept from another model or size is not this one's
+    const known = !data.lesson && memory.chosen === chosen && memory.links.includes(link);
     memory.links.push(link);
-    this.state = known ? memory.state : { locked: false, ...data.start };
+    this.state = known && memory.state ? memory.state : { locked: false, ...data.start };
     this.pointing = {
       point: (token, hold) => this.point(token, hold),
       press: (key) => this.press(key),
@@ -45,6 +46,11 @@ class App {
   }
 
   load(data) {
+    const of = (one) => JSON.stringify([one.stages, one.of]);
+    if (this.root && of(data) !== of(this.data)) {
+      this.offer(data);
+      this.nameMap();
+    }
     if (this.root && data.lesson) this.follow(data);
     else if (this.root) {
       const news = ["h", "w", "g", "i", "c", "form"].filter(
@@ -53,6 +59,7 @@ class App {
       if (news.length) this.change(Object.fromEntries(news.map((name) => [name, data.start[name]])));
     }
     this.data = data;
+    if (!data.lesson) window[MEMORY].chosen = JSON.stringify(data.stages ?? []);
     const shown = JSON.stringify([data.strings, data.limits]);
     if (shown === this.shown) return;
     this.shown = shown;
@@ -90,16 +97,12 @@ class App {
       ...FORMS.map((form) => el("option", { value: form }, t[`form_${form}`])),
     );
     this.form.addEventListener("change", () => this.change({ form: this.form.value }));
-    this.preset = el(
-      "select",
-      { "aria-label": t.preset },
-      el("option", { value: "" }, t.preset_own),
-      ...PRESETS.map(([name]) => el("option", { value: name }, t[`preset_${name}`])),
-    );
+    this.preset = el("select", { "aria-label": t.preset });
+    this.offer(this.data);
     this.preset.addEventListener("change", () => {
-      const found = PRESETS.find(([name]) => name === this.preset.value);
+      const found = this.maps.find(({ name }) => name === this.preset.value);
       if (!found) return;
-      const [, h, w, g, i, c, form = "regions"] = found;
+      const { h, w, g, i, c, form } = found;
       this.change({ h, w, g, i, c, form });
     });
     this.channels = el(
@@ -159,6 +162,24 @@ class App {
     this.watcher?.disconnect();
     this.watcher = new ResizeObserver(() => this.width !== this.root.clientWidth && this.layOut());
     this.watcher.observe(this.root);
+  }
+
+  /** Offer the maps of the chosen model's stages, then others. */
+  offer({ stages = [], of = "" }) {
+    const { t } = this;
+    const own = stages.map((stage) => ({ ...stage, name: `stage${stage.number}` }));
+    this.maps = [
+      ...own,
+      ...PRESETS.map(([name, h, w, g, i, c, form = "regions"]) => ({ name, h, w, g, i, c, form })),
+    ];
+    const stage = ({ name, number, h, w }) =>
+      el("option", { value: name }, fill(t.preset_stage, { number, h, w }));
+    const other = ([name]) => el("option", { value: name }, t[`preset_${name}`]);
+    this.preset.replaceChildren(
+      el("option", { value: "" }, t.preset_own),
+      ...(own.length ? [el("optgroup", { label: of }, ...own.map(stage))] : []),
+      el("optgroup", { label: t.preset_others }, ...PRESETS.map(other)),
+    );
   }
 
   /** Take the colours of the theme around the figures. */
@@ -230,11 +251,16 @@ class App {
     this.auto.disabled = next.kind === "sda";
     this.form.value = form;
     this.channels.value = next.c;
-    const now = [h, w, g, next.i, next.c, form].join();
-    const same = ([, ...p]) => (p.length < 6 ? [...p, "regions"] : p).join() === now;
-    this.preset.value = PRESETS.find(same)?.[0] ?? "";
+    this.nameMap();
     this.layOut();
     this.remember();
+  }
+
+  /** Which of the maps on offer is shown, if any. */
+  nameMap() {
+    const names = ["h", "w", "g", "i", "c", "form"];
+    this.map = this.maps.find((map) => names.every((name) => map[name] === this.state[name]));
+    this.preset.value = this.map?.name ?? "";
   }
 
   /** Follow a lesson to another map, or from the question to its answer. */
@@ -276,8 +302,10 @@ class App {
       const url = new URL(window.location.href);
       const query = { map: `${h}x${w}`, g, i, form, kind, c, q: `${row}.${col}` };
       for (const [name, value] of Object.entries(query)) url.searchParams.set(name, value);
-      if (open) url.searchParams.set("open", open);
-      else url.searchParams.delete("open");
+      for (const [name, value] of Object.entries({ open, stage: this.map?.number })) {
+        if (value) url.searchParams.set(name, value);
+        else url.searchParams.delete(name);
+      }
       if (url.href !== window.location.href) window.history.replaceState(window.history.state, "", url);
       window[MEMORY].links.push(JSON.stringify({ h, w, g, i, form, kind, c, row, col, open }));
       say(this.live, this.speech());
