@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
+
 import torch
 import torch.nn.functional as F
 
+from .linear import can_multiply_rows, rows_times_rows
 from .shortcuts import recorded
 
 GATHERED = 4_000_000  # bytes; larger masks leave the processor's cache before they are read
 GATHERED_ON_GPU = 500_000_000  # bytes; a smaller mask per group costs less than several calls
 IN_PARTS = 128  # tokens; for smaller groups on a CPU, plain products beat PyTorch's fused attention
 PART = 1_000_000  # bytes of logits that stay in the processor's cache from one product to the next
+BY_HEAD = 320  # tokens; from here on, products of one group and head are large enough to call for each
+ROWS = 4_000_000  # bytes of logits of one group and head between the two products
+LOG2_E = math.log2(math.e)
+FLAT = 80.0  # logits in bits; up to here, powers of 2 and their sums are far from float32's limits,
+VALUE = 1e6  # and so are their products with values up to here
 
 
 def spread(bias: torch.Tensor, which: torch.Tensor | None, BG: int) -> torch.Tensor:
@@ -32,8 +41,8 @@ def attend(
     """Compute softmax attention in every group, with the group's bias.
 
     Neighbouring groups mostly share a padding pattern. Large maps are processed in runs of such groups, so
-    that no mask is copied per group. On a CPU, PyTorch's fused attention is slow for small groups and for
-    gradients, so there the products are written out.
+    that no mask is copied per group. On a CPU, PyTorch's fused attention is slow for small groups, for large
+    ones in float32 and for gradients, so there the products are written out.
 
     Args:
         q: Queries (B*nG, nH, N, d), groups batch-major.
@@ -56,6 +65,8 @@ def attend(
         return _by_pattern(q, k, v, bias, which, scale, dropout)
     if q.device.type == "cpu" and q.dtype == torch.float32 and q.shape[2] < IN_PARTS and not recorded(q):
         return _in_parts(q, k, v, bias, which, scale, dropout)
+    if not dropout and suits_heads(q):
+        return attend_by_head(q, k, v, lambda h: bias[:, h], which, scale)
     few = GATHERED if q.device.type == "cpu" else GATHERED_ON_GPU
     if which is None or recorded(q) or BG * bias[0].nbytes <= few:
         # one mask for all is broadcast: kernels that align masks would copy an expanded one
@@ -96,6 +107,75 @@ def _in_parts(
         some = shared[: BG - start] if which is None else bias[which[run]]
         out[run] = _written_out(q[run], k[run], v[run], some, scale, dropout)
     return out
+
+
+def suits_heads(q: torch.Tensor) -> bool:
+    """Whether `attend_by_head` can compute attention for these queries, and is the fastest that can."""
+    return q.shape[2] >= BY_HEAD and can_multiply_rows(q)
+
+
+def attend_by_head(
+    q: torch.Tensor,
+    k: torch.Tensor,
+    v: torch.Tensor,
+    bias: Callable[[int], torch.Tensor],
+    which: torch.Tensor | None,
+    scale: float,
+) -> torch.Tensor:
+    """Compute softmax attention as `attend` does, one head of one large group at a time, if `suits_heads`.
+
+    Powers of 2 take a third of the time of PyTorch's softmax, and their sums divide the output, which is
+    narrower than the logits. A softmax subtracts each row's maximum so that no power overflows; this is left
+    out where the lengths of queries and keys show that none can.
+
+    Args:
+        q, k, v, which, scale: As in `attend`.
+        bias: Gives one head's distinct biases, padding masks included, (P, N, N).
+
+    Returns:
+        (B*nG, nH, N, d).
+    """
+    BG, nH, N, d = q.shape
+    rows = max(1, ROWS // (N * q.element_size()))
+    patterns = [0] * BG if which is None else which.repeat(BG // len(which)).tolist()
+    out = q.new_empty(BG, N, nH, d).transpose(1, 2)  # as the caller will read it: token by token
+    for h in range(nH):
+        biases = bias(h)
+        flat = _flat(q[:, h], k[:, h], v[:, h], biases, scale)[range(BG), patterns].tolist()
+        for g, pattern in enumerate(patterns):
+            query, key, value = q[g, h] * (scale * LOG2_E), k[g, h].contiguous(), v[g, h].T.contiguous()
+            for start in range(0, N, rows):
+                run = slice(start, start + rows)
+                logits = rows_times_rows(query[run], key).add_(biases[pattern, run], alpha=LOG2_E)
+                if not flat[g]:
+                    logits.sub_(logits.amax(-1, keepdim=True))
+                weights = logits.exp2_()  # rows, N
+                total = weights.sum(-1, keepdim=True)
+                torch.div(rows_times_rows(weights, value), total, out=out[g, h, run])
+    return out
+
+
+def _flat(
+    q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, bias: torch.Tensor, scale: float
+) -> torch.Tensor:
+    """Whether no logit of a group in one head, nor a row's largest, can be beyond `FLAT`, and no value huge.
+
+    Args:
+        q: One head's queries (B*nG, N, d).
+        k: Keys, like `q`.
+        v: Values, like `q`.
+        bias: The distinct biases (P, N, N).
+        scale: As in `attend`.
+
+    Returns:
+        For each group with each bias, bool (B*nG, P).
+    """
+    longest = [x.square().sum(-1).amax(-1).sqrt() for x in (q, k)]  # B*nG; `norm` takes ten times as long
+    products = longest[0] * longest[1] * abs(scale)
+    largest = bias.amax(-1)  # P, N
+    biases = torch.maximum(largest.amax(-1), -largest.amin(-1))  # P
+    moderate = v.abs().amax((1, 2)) <= VALUE  # B*nG
+    return ((products[:, None] + biases) * LOG2_E <= FLAT) & moderate[:, None]
 
 
 def _by_pattern(

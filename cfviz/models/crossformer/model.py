@@ -45,7 +45,7 @@ from cfviz.geometry import (
 from cfviz.hooks import HookPoint, Setting
 from cfviz.provenance import Provenance
 
-from .attend import attend, spread
+from .attend import attend, attend_by_head, spread, suits_heads
 from .bias_cache import BiasCache
 from .linear import Mlp, linear, product
 from .origin import WithProvenance, with_new_head
@@ -73,6 +73,20 @@ class PosBias(nn.Module):
         offset, index = _pairs(*sides, like.device)
         table = self(offset.to(like.dtype), sides).T.contiguous()  # nH, n: read faster than (n, nH)
         return table.index_select(1, index.flatten()).unflatten(1, index.shape)
+
+    def by_head(self, Gh: int, Gw: int) -> Callable[[int], torch.Tensor]:
+        """Return a function that gives one head of `bias`, (N, N): those of all heads may take 100 MB."""
+        like = next(self.parameters(), torch.empty(0, device="cpu"))
+        table = self(torch.from_numpy(offsets(Gh, Gw)).to(like), (Gh, Gw)).T
+        tables = table.unflatten(1, (2 * Gh - 1, 2 * Gw - 1)).flip(1, 2)
+
+        def head(h: int) -> torch.Tensor:
+            # a query's biases are a window of the table, turned round, that moves against the query
+            columns = torch.stack([tables[h, :, Gw - 1 - c : 2 * Gw - 1 - c] for c in range(Gw)])
+            rows = torch.stack([columns[:, Gh - 1 - r : 2 * Gh - 1 - r] for r in range(Gh)])
+            return rows.view(Gh * Gw, Gh * Gw)  # from Gh, Gw, Gh, Gw
+
+        return head
 
 
 class DynamicPosBias(PosBias):
@@ -208,9 +222,12 @@ class Attention(nn.Module):
         qkv = linear(self.qkv, x).view(BG, N, 3, self.num_heads, C // self.num_heads)
         q, k, v = qkv.permute(2, 0, 3, 1, 4).unbind(0)  # B*nG, nH, N, d
         q, k, v = self.q(q), self.k(k), self.v(v)
-        bias, which = self._logit_bias(groups, q), _which(groups, q.device)  # P, nH, N, N; nG or nothing
         drop = self.drop if self.training else 0.0
-        watched = self.probs.watched
+        watched, which = self.probs.watched, _which(groups, q.device)  # nG or nothing
+        if not watched and not self._observed(q) and suits_heads(q):
+            x = attend_by_head(q, k, v, self._bias_by_head(groups), which, self.scale)
+            return self._joined(x, groups)
+        bias = self._logit_bias(groups, q)  # P, nH, N, N
         if watched:
             logits = (q * self.scale) @ k.transpose(-2, -1) + spread(bias, which, BG)
             probs = self.probs(torch.softmax(logits, -1))  # B*nG, nH, N, N
@@ -218,8 +235,27 @@ class Attention(nn.Module):
             x = F.dropout(probs, drop) @ v
         else:
             x = attend(q, k, v, bias, which, self.scale, drop)  # B*nG, nH, N, d
-        x = self.heads(x, groups).transpose(1, 2).reshape(BG, N, C)
+        return self._joined(x, groups)
+
+    def _joined(self, x: torch.Tensor, groups: Grouping) -> torch.Tensor:
+        """Join the heads and project: (B*nG, nH, N, d) -> (B*nG, N, C)."""
+        x = self.heads(x, groups).transpose(1, 2).flatten(2)
         return self.out(linear(self.proj, x))
+
+    def _observed(self, like: torch.Tensor) -> bool:
+        """Whether a bias must be made from the position bias in ordinary calls, all of it at once."""
+        return (
+            self.bias.watched
+            or self.mask.overridden
+            or self.training
+            or torch.is_grad_enabled()
+            or recorded(like)
+        )
+
+    def _bias_by_head(self, groups: Grouping) -> Callable[[int], torch.Tensor]:
+        """Return a function that gives one head's bias plus each distinct padding mask, (P, N, N)."""
+        head = self.pos.by_head(groups.Gh, groups.Gw)
+        return lambda h: _masked(head(h)[None], groups, None)[:, 0]
 
     def _logit_bias(self, groups: Grouping, like: torch.Tensor) -> torch.Tensor:
         """Return the position bias plus each distinct padding mask, (P, nH, N, N)."""
@@ -229,13 +265,7 @@ class Attention(nn.Module):
             bias = self.bias(self.pos.bias(groups.Gh, groups.Gw), groups).to(like).contiguous()  # nH, N, N
             return _masked(bias, groups, self.mask if self.mask.overridden else None)
 
-        if (
-            self.bias.watched
-            or self.mask.overridden
-            or self.training
-            or torch.is_grad_enabled()
-            or recorded(like)
-        ):
+        if self._observed(like):
             return make()
         return self.cache.get(self.pos, (groups, like.dtype, like.device), make)
 

@@ -1,13 +1,19 @@
 """Attention per run of groups that share a mask equals, to rounding, attention with one mask per group."""
 
+from collections.abc import Callable
+from typing import Any
+
 import pytest
 import timm
 import torch
 
 import cfviz.models.registry  # noqa: F401
+from cfviz.geometry import MASKED
+from cfviz.hooks import capture, edit
 from cfviz.models.crossformer import attend as module
 from cfviz.models.crossformer.attend import attend, spread
 from cfviz.models.crossformer.linear import linear
+from cfviz.models.crossformer.model import Attention, PosBias, _position_bias
 
 BOTH = pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 
@@ -48,6 +54,122 @@ def test_a_few_groups_at_a_time_give_attention_to_rounding(
     assert calls
     torch.testing.assert_close(found.double(), exact, rtol=2e-6, atol=2e-6)
     assert found.transpose(1, 2).is_contiguous()  # the caller reads it so without a copy
+
+
+def inputs(P: int) -> tuple[Any, ...]:
+    """Queries, keys and values of ten groups, as they leave a linear layer, P biases and whose they are."""
+    torch.manual_seed(0)
+    q, k, v = torch.randn(10, 9, 3, 4, 8).permute(2, 0, 3, 1, 4).unbind(0)
+    return q, k, v, torch.randn(P, 4, 9, 9), torch.tensor([0, 0, 1, 2, 2]) if P > 1 else None
+
+
+def exact(q: Any, k: Any, v: Any, bias: Any, which: Any) -> torch.Tensor:
+    logits = q.double() @ k.double().mT * 0.3 + spread(bias, which, len(q)).double()
+    return logits.softmax(-1) @ v.double()
+
+
+def by_head(given: tuple[Any, ...], patch: pytest.MonkeyPatch) -> torch.Tensor:
+    """What `attend` computes one head at a time."""
+    calls, called = [], module.attend_by_head
+    with patch.context() as patched:
+        patched.setattr(module, "BY_HEAD", 0)
+        patched.setattr(module, "IN_PARTS", 0)
+        patched.setattr(module, "attend_by_head", lambda *a: calls.append(1) or called(*a))
+        found = attend(*given, 0.3)
+    assert calls
+    return found
+
+
+def all_flat(q: Any, k: Any, v: Any, bias: Any, which: Any) -> bool:
+    """Whether no group's logits need their maximum subtracted, whichever its bias."""
+    return all(bool(module._flat(q[:, h], k[:, h], v[:, h], bias[:, h], 0.3).all()) for h in range(4))
+
+
+@pytest.mark.parametrize("P", [1, 3])
+@pytest.mark.parametrize("rows", [1, 200, 10**9])  # bytes: single queries, some at once with a rest, all
+@torch.inference_mode()
+def test_one_head_at_a_time_gives_attention_to_rounding(
+    P: int, rows: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = inputs(P)
+    assert all_flat(*given)
+    monkeypatch.setattr(module, "ROWS", rows)
+    found = by_head(given, monkeypatch)
+    torch.testing.assert_close(found.double(), exact(*given), rtol=2e-6, atol=2e-6)
+    assert found.transpose(1, 2).is_contiguous()  # the caller reads it so without a copy
+
+
+@pytest.mark.parametrize(
+    ("case", "step"),  # the step of float32 at logits as large as these
+    [("steep", 1e-3), ("far below", 1e-4), ("padding alone", 0.2), ("large values", 2e-6)],
+)
+@torch.inference_mode()
+def test_powers_neither_overflow_nor_vanish(case: str, step: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    """2^130 is infinite in float32 and 2^-150 zero; a softmax meets neither."""
+    given = inputs(3)
+    q, _, v, bias, _ = given
+    if case == "steep":
+        q *= 300
+    elif case == "far below":
+        bias[1, 2] -= 300
+    elif case == "padding alone":
+        bias[2] += MASKED
+    else:
+        v *= 1e30
+    assert not all_flat(*given)
+    found, expected = by_head(given, monkeypatch).double(), exact(*given)
+    size = expected.abs().max()
+    torch.testing.assert_close(found / size, expected / size, rtol=step, atol=step)
+
+
+@torch.inference_mode()
+def test_a_number_that_is_not_one_stays_in_its_row(monkeypatch: pytest.MonkeyPatch) -> None:
+    given = inputs(3)
+    good = by_head(given, monkeypatch)
+    given[0][3, 1, 4, 0] = torch.nan
+    bad = by_head(given, monkeypatch)
+    rows = bad.isnan().any(-1)
+    assert rows.nonzero().tolist() == [[3, 1, 4]]
+    torch.testing.assert_close(bad[~rows], good[~rows], rtol=2e-6, atol=2e-6)
+
+
+@pytest.mark.parametrize("kind", ["dpb", "rpb", "none"])
+@pytest.mark.parametrize("sides", [(1, 1), (1, 5), (4, 3), (3, 7)])
+@torch.inference_mode()
+def test_each_head_of_a_bias_is_made_alone_bit_for_bit(kind: Any, sides: tuple[int, int]) -> None:
+    torch.manual_seed(0)
+    pos = _position_bias(kind, 64, 4, 3)
+    together, head = pos.bias(*sides), pos.by_head(*sides)
+    assert all(torch.equal(head(h), together[h]) for h in range(4))
+
+
+@torch.inference_mode()
+def test_large_groups_make_one_heads_bias_at_a_time_unless_it_is_watched(
+    tiny_model: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    net, x = tiny_model(group_size=3, interval=(3, 2, 1, 1), lda="whole"), torch.randn(1, 3, 96, 160)
+    point, made, plain = "layers.0.blocks.1.attn.bias", [], PosBias.bias
+    add = {point: lambda bias: bias + 300 * torch.eye(bias.shape[-1])}
+
+    def results() -> tuple[Any, ...]:
+        made.clear()
+        found, count = net(x), len(made)
+        with capture(net, point) as seen:
+            again, watched = net(x), len(made) - count
+        with edit(net, add):
+            return found, again, net(x), seen[point], (count, watched)
+
+    monkeypatch.setattr(PosBias, "bias", lambda *given: made.append(1) or plain(*given))
+    expected = results()
+    for module_ in net.modules():
+        if isinstance(module_, Attention):
+            module_.cache.clear()
+    monkeypatch.setattr(module, "BY_HEAD", 1)
+    found = results()
+    assert found[-1] == (0, 1), "none, then the watched block's alone"
+    for one, other in zip(found[:-1], expected[:-1], strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-5)
+    assert not torch.allclose(found[2], found[0], rtol=1e-4, atol=1e-4), "the edit works"
 
 
 @pytest.mark.slow
