@@ -386,6 +386,25 @@ def test_heavy_libraries_stay_where_they_belong(path: Path) -> None:
     )
 
 
+def shadowed(tree: ast.Module, path: Path) -> list[str]:
+    """Modules of the library whose name a function also gives to something else."""
+    modules = {f"cfviz.{module_of(one)}" for one in LIBRARY}
+    top = ast.Module([node for node in tree.body if isinstance(node, ast.Import | ast.ImportFrom)], [])
+    mine = {name for name, full in bound(top, path) if full in modules}
+    inner = (one for node in tree.body if isinstance(node, ast.FunctionDef) for one in ast.walk(node))
+    stored = {node.id for node in inner if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)}
+    return [f"{path.name}: {name}" for name in sorted(mine & stored)]
+
+
+def test_no_function_gives_the_name_of_a_module_to_something_else() -> None:
+    """`uris = [uris.data_uri(...)]` threw as soon as a reader opened that section of the lab."""
+    example = ast.parse(
+        "from cfviz.figures import uris\ndef f(xs):\n    uris = [uris.opened(x) for x in xs]\n"
+    )
+    assert shadowed(example, ROOT / "example.py") == ["example.py: uris"]
+    assert [found for path in SOURCES for found in shadowed(tree_of(path), path)] == []
+
+
 @pytest.mark.parametrize("path", SOURCES, ids=name_of)
 def test_public_functions_and_classes_have_docstrings(path: Path) -> None:
     tree = tree_of(path)

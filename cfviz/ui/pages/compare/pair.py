@@ -112,8 +112,8 @@ def choose_pair(ctx: Context) -> Pair:
     if b.trained is None:
         _announce(ctx, b)
     made = ctx.prepared
-    keys = tuple(_key(ctx, side) for side in (a, b))
-    return Pair(a, b, made.tensor, made.crop, keys, ctx.photo.sha256)  # type: ignore[arg-type]
+    both = tuple(_key(ctx, side) for side in (a, b))
+    return Pair(a, b, made.tensor, made.crop, both, ctx.photo.sha256)  # type: ignore[arg-type]
 
 
 def _label(ctx: Context, name: str) -> str:

@@ -37,14 +37,14 @@ def show_heads(experiment: Experiment) -> None:
     )  # fmt: skip
     point = experiment.watch[count + stage - 1]
     found = cache.cached_with_trace(experiment.after, ("lab heads", point), lambda: _heads(experiment, point))
-    uris, moved, top, end = found
+    pictures, moved, top, end = found
     most = int(np.argmax(moved))
     key = "heads_look" if moved[most] > 0 else "heads_same"
     chart.show_hint(
         ctx.t(f"lab.{key}", head=most + 1, moved=f"{moved[most]:.2f}", top=f"{top:.2f}", diff=f"{end:.2f}")
     )
     cells, names = [], []
-    for n, uri in enumerate(uris):
+    for n, uri in enumerate(pictures):
         head, kind = divmod(n, 3)
         name = ctx.t(
             f"lab.{('head_before', 'head_after', 'head_difference')[kind]}",
@@ -58,7 +58,7 @@ def show_heads(experiment: Experiment) -> None:
     take_away(
         ctx, "heads", code=shown_code.heads(experiment, point),
         table=lambda: (COLUMNS, _rows(experiment, point)),
-        sheet=lambda: ([uris.opened(uri) for uri in uris], names, 6),
+        sheet=lambda: ([uris.opened(uri) for uri in pictures], names, 6),
     )  # fmt: skip
 
 

@@ -255,8 +255,8 @@ def _stages(experiment: Experiment) -> tuple[list[str], list[tuple[str, str]], l
         notes += [
             f"{s + 1} {kind.replace('_', ' ')} {m}".strip() for kind, m in zip(kinds, means, strict=True)
         ]
-    uris = [uris.data_uri(Image.fromarray(picture)) for picture in pictures]
-    return uris, captions, notes, (top, most, end)
+    shown = [uris.data_uri(Image.fromarray(picture)) for picture in pictures]
+    return shown, captions, notes, (top, most, end)
 
 
 def _received(trace: Trace, point: str) -> np.ndarray:
