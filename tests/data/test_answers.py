@@ -139,7 +139,10 @@ def test_photos_the_model_can_know_come_first() -> None:
 
 def test_how_often_such_an_answer_is_right_stands_beside_it() -> None:
     found = {"bins": [{"from": 0.6, "to": 0.7, "photos": 624, "right": 0.7516, "low": 0.71, "high": 0.78}]}
-    said = "Of the validation photos that it answered with 60 to 70 %, 75 % were right (624 photos)."
+    said = (
+        "Of the validation photos, which all show one of its classes, it answered 624 with 60 to 70 %; "
+        "75 % of these were right."
+    )
     assert answers.confidence(EN, found, 0.648) == said
     assert "75 %" in answers.confidence(ZH, found, 0.6)
     assert answers.confidence(EN, found, 0.7) == "", "few photos: nothing is said"

@@ -61,6 +61,8 @@ def test_the_link_decides_and_the_numbers_are_those_of_apply() -> None:
     first = plain.top(1)[0][0]
     moved = f"{changed.logits[first] - plain.logits[first]:+.2f}".replace("-", "−")
     assert moved in said(app)
+    known = [one.value for one in app.caption if "The photo does show this" in one.value]
+    assert [one.startswith("About the prediction before the changes: ") for one in known] == [True]
     assert "Which part matters most" in "\n".join(box.label for box in app.expander)
 
 

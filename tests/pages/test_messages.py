@@ -121,6 +121,18 @@ def test_the_home_page_leads_only_to_existing_pages() -> None:
 
 
 @pytest.mark.slow
+def test_the_kernels_of_a_stage_lead_to_the_layer_before_it() -> None:
+    """They led to the first layer, whatever the stage; the lower edge of the photo is in the last row."""
+    app = opened("home")
+    tell(
+        app,
+        *event(id_of(app, "whole"), "go", {"page": "embedding", "stage": 1, "block": 0, "x": 0.5, "y": 1}),
+    )
+    assert id_of(app, "embedding.figure")
+    assert [app.query_params[name] for name in ("cel", "row", "col")] == ["2", "19", "10"]
+
+
+@pytest.mark.slow
 def test_only_photos_of_the_strip_can_be_picked() -> None:
     app = opened("predict")
     for said, shown in (

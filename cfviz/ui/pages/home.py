@@ -10,6 +10,7 @@ import streamlit as st
 from cfviz import point_names
 from cfviz.figures.plots.architecture import readable
 from cfviz.framing import size_text
+from cfviz.geometry import Grouping
 from cfviz.measured import stage_pictures, whole_model
 from cfviz.models.crossformer import CrossFormer
 from cfviz.models.probes.cost import Cost, cost
@@ -55,10 +56,17 @@ def _follow(ctx: Context, go: dict[str, Any]) -> None:
     stages = ctx.model.groupings(*ctx.settings.sides)
     if page == "attention" and go["stage"] < len(stages) and go["block"] < len(stages[go["stage"]]):
         group = stages[go["stage"]][go["block"]]
-        row, col = int(go["y"] * group.H), int(go["x"] * group.W)
         counted = {"stage": str(go["stage"] + 1), "block": str(go["block"] + 1)}  # links count from 1
-        query |= counted | {"row": str(row), "col": str(col)}
+        query |= counted | _token(go, group)
+    if page == "embedding" and go["stage"] < len(stages):
+        query |= {"cel": str(go["stage"] + 1)} | _token(go, stages[go["stage"]][0])
     st.switch_page(frame.script(page), query_params=query)
+
+
+def _token(go: dict[str, Any], group: Grouping) -> dict[str, str]:
+    """The selected token's row and column in a link."""
+    row, col = min(int(go["y"] * group.H), group.H - 1), min(int(go["x"] * group.W), group.W - 1)
+    return {"row": str(row), "col": str(col)}
 
 
 def _below(ctx: Context, trace: Trace) -> None:

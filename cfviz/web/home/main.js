@@ -233,7 +233,9 @@ function listen(host, state, act) {
   host.addEventListener("click", (event) => {
     const button = event.target.closest("[data-go]");
     if (!button) return;
-    act.go({ page: button.dataset.go, stage: state.stage, block: state.block, x: state.x, y: state.y });
+    const stage = +(button.closest("section.stage")?.dataset.stage ?? state.stage);
+    const block = stage === state.stage ? state.block : 0;
+    act.go({ page: button.dataset.go, stage, block, x: state.x, y: state.y });
   });
 }
 

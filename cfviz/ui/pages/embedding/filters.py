@@ -287,7 +287,9 @@ def show_other_embeddings(ctx: Context, subject: EmbeddingSubject) -> None:
         notes.append(f"<b>{ctx.t(f'embedding.way_{design.name}')}</b><small>{note}</small>")
         rows.append((design.name, " ".join(map(str, design.kernels)), D, total, afford))
     times, less = f"{designs[0].macs / designs[1].macs:.1f}", f"{designs[3].macs / designs[0].macs:.1f}"
-    chart.show_hint(ctx.t("embedding.others_look", stage=stage + 1, times=times, less=less))
+    equal = designs[3].macs == designs[0].macs
+    pyramid = ctx.t("embedding.others_even" if equal else "embedding.others_pyramid", less=less)
+    chart.show_hint(ctx.t("embedding.others_look", stage=stage + 1, times=times, pyramid=pyramid))
     show_cards(images, notes)
     columns = ("way", "kernels", "channels", "macs", "channels_at_equal_cost")
     names = [f"{row[0]}: {row[1]} px" for row in rows]

@@ -9,7 +9,7 @@ import streamlit as st
 
 from cfviz.ui.context import Context
 from cfviz.ui.widgets import chart
-from cfviz.ui.widgets.answer import show_answer_line
+from cfviz.ui.widgets.answer import answer_help, answer_line, show_answer_line, show_known
 from cfviz.ui.widgets.weights import weights_line
 from cfviz.words import percent, short_name, signed
 
@@ -25,7 +25,11 @@ def show_verdict(experiment: Experiment) -> None:
         chart.show_hint(_sentence(experiment))
         st.html(table(experiment))
     with st.container(key="lab-known", gap=None):
-        show_answer_line(ctx, experiment.before)
+        if experiment.active:
+            line = ctx.t("lab.answer_before", line=answer_line(ctx, experiment.before))
+            show_known(ctx, line, ctx.labels, help=answer_help(ctx, experiment.before))
+        else:
+            show_answer_line(ctx, experiment.before)
         st.caption(weights_line(ctx))
 
 
