@@ -8,6 +8,7 @@ from cfviz.ui.pages.position_bias import ablation, accuracy, answer, learning, o
 
 ctx = start("position_bias")
 subject = subject_of(ctx)
+ctx.computed()  # the first figure needs no prediction
 verdict = accuracy.verdict(ctx)
 surfaces.show_figure(ctx, subject, "surfaces")
 surfaces.show_summary(ctx, subject, verdict)

@@ -17,7 +17,7 @@ from cfviz.run import load, pick_device
 from cfviz.trace import Trace
 from cfviz.words import translator
 
-from .compute import ahead, cache, keys
+from .compute import ahead, cache
 from .context import Context
 from .figures import position_bias
 from .pages import home
@@ -71,7 +71,6 @@ def _top(page: _Unseen) -> Iterator[Work]:
     yield page.trace
     yield partial(page.trace, *outputs)
     yield lambda: home.pictures(page.trace(*outputs), page.model.depths)
-    yield lambda: home.part_costs(keys.weights(page.settings, page.model), page.settings.sides, page.model)
     for s, depth in enumerate(page.model.depths):
         for b in range(depth):
             yield partial(_encode, page, s, b)
@@ -90,7 +89,7 @@ def _below(page: _Unseen) -> Iterator[Work]:
     yield lambda: measures.head_measures(attention.source, attention)
     about = subject.subject_of(page)
     yield lambda: ablation.ablated(about.source, "zero", "", about)
-    bias = position_bias.subject_of(page)
+    bias = position_bias.on_photo(page, position_bias.subject_of(page))
     everywhere = tuple(bias.places)
     for how in CHANGES:
         yield partial(bias_ablation.changed, bias.source, how, everywhere, bias, page.photo)

@@ -90,6 +90,15 @@ def test_the_first_photo_has_its_place_while_it_is_decoded(app: App, open_page: 
     assert image.evaluate(height) == drawn
 
 
+def test_the_figure_of_a_step_keeps_its_place_while_it_is_made_anew(app: App, open_page: Open) -> None:
+    """Another photo let the question below it jump up and down again: 0.21 on a phone."""
+    page = open_page(app.url("learn", lang="en"), width=390, height=844)
+    figure = page.locator(".st-key-cf-figure > :first-child")
+    figure.locator(".cf[data-ready]").wait_for(timeout=60_000)
+    kept, whole = figure.evaluate("place => [getComputedStyle(place).minHeight, place.offsetHeight]")
+    assert 0.9 * whole < float(kept.removesuffix("px")) <= whole
+
+
 def test_a_section_opens_from_the_keyboard_and_from_its_link(app: App, open_page: Open) -> None:
     page, t = open_page(app.url("position_bias", lang="en")), translator("en")
     made = page.locator("summary").filter(has_text=t("position_bias.made_title"))

@@ -40,7 +40,7 @@ def test_pages_find_their_work_done(
         assert not app.run().exception
     computed = {name for name, *_ in TURN.findall(caplog.text)}
     ready = {
-        "trace", "derived.pictures", "derived.attention-sent", "home.part_costs",
+        "trace", "derived.pictures", "derived.attention-sent",
         "attention.measures.fidelity", "attention.measures.head_measures", "embedding.figure.cels",
         "embedding.figure.packed_message", "embedding.ablation.ablated",
         "position_bias.ablation.changed", "position_bias.ablation.shares",

@@ -19,8 +19,9 @@ from cfviz.measured import block_bias
 from cfviz.models.probes import position_bias
 from cfviz.run import inspect, load
 from cfviz.stats import pack_hits
+from cfviz.ui.compute import cache
 from cfviz.ui.compute.steps import Steps
-from cfviz.ui.figures.position_bias import BiasSubject, blocks
+from cfviz.ui.figures.position_bias import BiasOnPhoto, blocks
 from cfviz.ui.pages.position_bias import accuracy, answer, cost, own_photos, surfaces
 from cfviz.words import translator
 
@@ -33,6 +34,16 @@ def page() -> AppTest:
     app.switch_page("pages/position_bias.py")
     app.query_params["lang"], app.query_params["size"], app.query_params["open"] = "en", "160", "all"
     return app.run()
+
+
+@pytest.mark.slow
+def test_surfaces_and_summary_wait_for_no_prediction(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They belong to the model: a larger input or another photo let the reader wait for nothing."""
+    monkeypatch.setattr(cache, "trace", lambda *_, **__: pytest.fail("a photo was classified"))
+    app = AppTest.from_file(str(ROOT / "app.py"), default_timeout=180)
+    app.switch_page("pages/position_bias.py")
+    app.query_params["size"] = "448"
+    assert not app.run().exception
 
 
 @pytest.mark.slow
@@ -65,10 +76,9 @@ def test_a_rectangle_with_lda_over_the_whole_map_has_its_groups_costs_and_answer
 def test_resized_windows_begin_with_the_groups_of_the_input(tiny_model: Any) -> None:
     """Where they are larger than in training; what the link says comes first, and it names what differs."""
     model = tiny_model(lda="whole")
-    trace = SimpleNamespace(size=(320, 448))
     places = [(s, b) for s in range(4) for b in range(2)]
     found = tuple(block_bias(model, s, b, "sda") for s, b in places)
-    subject: Any = SimpleNamespace(model=model, trace=trace, places=places, blocks=found)
+    subject: Any = SimpleNamespace(model=model, size=(320, 448), places=places, blocks=found)
     link: dict[str, int] = {"stage": 1, "block": 2}
     ctx: Any = SimpleNamespace(get=lambda name, default, _: link.get(name, default), put=link.update)
     sides = surfaces.selection_from_link(ctx, subject)
@@ -158,7 +168,9 @@ def test_answers_equal_forwards_with_every_method(tiny_model: Any, cut: tuple[st
     model, twin = (tiny_model(embed_dim=64, group_size=3, position_bias=kind) for kind in ("dpb", "rpb"))
     biases = blocks(f"test {cut[0]}", model, twin)
     photo = load_image(np.random.default_rng(0).integers(0, 256, (96, 96, 3), np.uint8))
-    subject = BiasSubject(model, inspect(photo, model, 96), biases, "", f"test {cut[0]}", twin)
+    subject = BiasOnPhoto(
+        model, (96, 96), biases, "", twin, trace=inspect(photo, model, 96), source=f"test {cut[0]}"
+    )
     window = answer.Window(96, cut[1], model.interval)
     by = answer.merged(subject, window.groups(model))
     assert list(by) == ["own", "rescaled", "bicubic", "clamp", "cut", "twin", "none"]

@@ -19,22 +19,20 @@ BASELINE = f"{BUNDLED}_rpb"
 
 @dataclass(frozen=True)
 class BiasSubject:
-    """The page's subject.
+    """The position bias itself, which no photo changes.
 
     Attributes:
         model: The model, with the groups it was trained with.
-        trace: The model's prediction on the chosen photo.
+        size: Height and width of the chosen input in pixels.
         blocks: Every block's bias, stage by stage.
         weights: A cache key of model, number format and device.
-        source: The same with photo and size.
-        twin: The same network with a learned table, or None.
+        baseline: The same network with a learned table, or None.
     """
 
     model: CrossFormer
-    trace: Trace
+    size: tuple[int, int]
     blocks: tuple[BlockBias, ...]
     weights: str
-    source: str
     baseline: CrossFormer | None = None
 
     @property
@@ -43,13 +41,31 @@ class BiasSubject:
         return [(block.stage, block.block) for block in self.blocks]
 
 
+@dataclass(frozen=True, kw_only=True)
+class BiasOnPhoto(BiasSubject):
+    """The position bias at work on the chosen photo.
+
+    Attributes:
+        trace: The model's prediction.
+        source: The cache key `weights` with photo and size.
+    """
+
+    trace: Trace
+    source: str
+
+
 def subject_of(ctx: Context) -> BiasSubject:
-    """The chosen model on the chosen photo."""
-    s, trace = ctx.settings, ctx.trace("pooled")
+    """The chosen model's position bias; no photo is classified for it."""
+    s = ctx.settings
     baseline = baseline_of(s.model, s.device, s.dtype)
-    weights, source = keys.weights(s, ctx.model), keys.on_photo(s, ctx.model, ctx.photo)
-    found = blocks(weights, ctx.model, baseline)
-    return BiasSubject(ctx.model, trace, found, weights, source, baseline)
+    weights = keys.weights(s, ctx.model)
+    return BiasSubject(ctx.model, s.sides, blocks(weights, ctx.model, baseline), weights, baseline)
+
+
+def on_photo(ctx: Context, subject: BiasSubject) -> BiasOnPhoto:
+    """The same with the model's prediction on the chosen photo, for the sections that need one."""
+    trace, source = ctx.trace("pooled"), keys.on_photo(ctx.settings, subject.model, ctx.photo)
+    return BiasOnPhoto(**vars(subject), trace=trace, source=source)
 
 
 def baseline_of(name: str, device: str, dtype: str) -> CrossFormer | None:

@@ -12,11 +12,10 @@ from cfviz.figures.plots.architecture import readable
 from cfviz.framing import size_text
 from cfviz.geometry import Grouping
 from cfviz.measured import stage_pictures, whole_model
-from cfviz.models.crossformer import CrossFormer
-from cfviz.models.probes.cost import Cost, cost
+from cfviz.models.probes.cost import cost
 from cfviz.trace import Trace
-from cfviz.ui.compute import keys, models
-from cfviz.ui.compute.cache import cached, cached_with_trace
+from cfviz.ui.compute import models
+from cfviz.ui.compute.cache import cached_with_trace
 from cfviz.ui.context import Context
 from cfviz.ui.session import forms
 from cfviz.ui.session.plain import plain
@@ -71,7 +70,7 @@ def _token(go: dict[str, Any], group: Grouping) -> dict[str, str]:
 
 def _below(ctx: Context, trace: Trace) -> None:
     """The sentence on the small pictures, the credit and the downloads."""
-    costs = part_costs(keys.weights(ctx.settings, ctx.model), trace.size, ctx.model)
+    costs = cost(ctx.model, *trace.size)
     st.caption(
         ctx.t(
             "home.summary",
@@ -88,12 +87,6 @@ def _below(ctx: Context, trace: Trace) -> None:
     take_away(ctx, "model", code=_code(ctx), table=table, live="whole")
 
 
-@cached(32)
-def part_costs(weights: str, size: tuple[int, int], _model: CrossFormer) -> dict[str, Cost]:
-    """The cost of every part; counting takes a second, which readers who arrive together share."""
-    return cost(_model, *size)
-
-
 def _data(ctx: Context, trace: Trace) -> dict[str, Any]:
     """Everything the figure draws; equal inputs give equal bytes, so a rerun sends nothing."""
     return whole_model(
@@ -101,7 +94,7 @@ def _data(ctx: Context, trace: Trace) -> dict[str, Any]:
         title=photo_title(ctx.t, ctx.settings.photo),
         labels=ctx.labels,
         pictures=pictures(trace, ctx.model.depths),
-        costs=part_costs(keys.weights(ctx.settings, ctx.model), trace.size, ctx.model),
+        costs=cost(ctx.model, *trace.size),
         links={page: frame.exists(page) for page in LINKED},
         theme=ctx.theme,
     )  # fmt: skip

@@ -16,7 +16,6 @@ from cfviz.trace import Trace
 from cfviz.ui.compute import cache
 from cfviz.ui.compute.cache import PerTraceCache, TraceCache, cached, trace_bytes
 from cfviz.ui.compute.steps import Steps
-from cfviz.ui.pages import home
 from cfviz.ui.pages.attention.measures import WATCH
 from cfviz.ui.pages.embedding.subject import WATCH as EMBEDDING
 from cfviz.ui.session.state import Settings
@@ -116,19 +115,6 @@ def test_what_is_not_for_all_pages_is_kept_alone(tiny_model, monkeypatch: pytest
     monkeypatch.undo()
     monkeypatch.setattr(cache, "quick", lambda *_: False)
     assert cache.widened(settings, tiny_model(), ("pooled",)) == ("pooled",)
-
-
-def test_a_class_that_opens_the_home_page_together_counts_its_costs_once(
-    tiny_model, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    made, net = [], tiny_model()
-    monkeypatch.setattr(home, "cost", lambda *about: made.append(about) or threading.Event().wait(0.05) or {})
-    threads = [threading.Thread(target=home.part_costs, args=("w", (64, 64), net)) for _ in range(8)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert made == [(net, 64, 64)]
 
 
 def test_what_states_its_bytes_is_kept_by_them() -> None:

@@ -19,7 +19,7 @@ from cfviz.ui.compute.background import in_background
 from cfviz.ui.compute.cache import cached
 from cfviz.ui.compute.models import model_code
 from cfviz.ui.context import Context
-from cfviz.ui.figures.position_bias import BiasSubject, block_name
+from cfviz.ui.figures.position_bias import BiasOnPhoto, BiasSubject, block_name, on_photo
 from cfviz.ui.session.photos import photo_code
 from cfviz.ui.widgets import chart
 from cfviz.ui.widgets.answer import choose_class, class_of_link, show_answer_line
@@ -34,7 +34,7 @@ Place = tuple[int, int]
 
 @cached(2048)
 def changed(
-    source: str, how: str, where: tuple[Place, ...], _subject: BiasSubject, _photo: Any
+    source: str, how: str, where: tuple[Place, ...], _subject: BiasOnPhoto, _photo: Any
 ) -> np.ndarray:
     """The logits with the bias of some blocks changed, (classes,)."""
     image = prepared_as(_subject.trace, _photo).tensor
@@ -50,6 +50,7 @@ def show_ablation(ctx: Context, subject: BiasSubject) -> None:
     t = ctx.t
     if warn_without_answer(ctx):
         return
+    subject = on_photo(ctx, subject)
     show_answer_line(ctx, subject.trace, "ablation")
     target = choose_class(ctx, subject.trace)
     with st.container(horizontal=True, vertical_alignment="bottom", gap="medium"):
@@ -68,7 +69,7 @@ def show_ablation(ctx: Context, subject: BiasSubject) -> None:
     ctx.put(where=where, **({"how": how} if where == "each" else {}))
     if (
         where == "each"
-        and not quick(subject.model, subject.trace.size)
+        and not quick(subject.model, subject.size)
         and not st.button(t("position_bias.run"), key="position_bias.run_each")
     ):
         return
@@ -103,7 +104,7 @@ def show_ablation(ctx: Context, subject: BiasSubject) -> None:
     )
 
 
-def _rows(ctx: Context, subject: BiasSubject, where: str, how: str) -> list[tuple[str, np.ndarray]] | None:
+def _rows(ctx: Context, subject: BiasOnPhoto, where: str, how: str) -> list[tuple[str, np.ndarray]] | None:
     """Each bar's name and logits; None while they are computed in the background for a large model."""
     plan: list[tuple[str, tuple[Place, ...]]]
     if where == "each":
@@ -118,7 +119,7 @@ def _rows(ctx: Context, subject: BiasSubject, where: str, how: str) -> list[tupl
     def compute() -> list[np.ndarray]:
         return [changed(subject.source, method, places, subject, photo) for method, places in plan]
 
-    if quick(subject.model, subject.trace.size):
+    if quick(subject.model, subject.size):
         return list(zip(names, compute(), strict=True))
     found = in_background((subject.source, tuple(plan)), compute, ctx.t("position_bias.use_wait"))
     return found and list(zip(names, found, strict=True))
@@ -128,7 +129,7 @@ def _rows(ctx: Context, subject: BiasSubject, where: str, how: str) -> list[tupl
 
 
 @cached(256)
-def shares(source: str, _ctx: Context, _subject: BiasSubject) -> list[np.ndarray]:
+def shares(source: str, _ctx: Context, _subject: BiasOnPhoto) -> list[np.ndarray]:
     """Position's share in every block's logits on the chosen photo, (nH,) each."""
     points = [point_names.attention(s, b, name) for s, b in _subject.places for name in POINTS]
     arrays = _subject.trace.arrays
@@ -147,8 +148,9 @@ def shares(source: str, _ctx: Context, _subject: BiasSubject) -> list[np.ndarray
 def show_position_share(ctx: Context, subject: BiasSubject) -> None:
     """How much of the difference between keys is due to position, block by block."""
     run = "position_bias.run_share"
-    if not quick(subject.model, subject.trace.size) and not st.button(ctx.t(run), key=run):
+    if not quick(subject.model, subject.size) and not st.button(ctx.t(run), key=run):
         return
+    subject = on_photo(ctx, subject)
     found = shares(subject.source, ctx, subject)
     names = [block_name(ctx, block) for block in subject.blocks]
     words = {"x": ctx.t("position_bias.share_x"), "head": ctx.t("position_bias.figure.head")}
@@ -170,16 +172,16 @@ def show_position_share(ctx: Context, subject: BiasSubject) -> None:
 # ---------------------------------------------------------------- code
 
 
-def _shown(ctx: Context, subject: BiasSubject) -> dict[str, Any]:
+def _shown(ctx: Context, subject: BiasOnPhoto) -> dict[str, Any]:
     return {
         "model": model_code(subject.model),
         "photo": photo_code(ctx.settings.photo),
         "size": ctx.settings.framing_code,
-        "sides": ", ".join(map(str, subject.trace.size)),
+        "sides": ", ".join(map(str, subject.size)),
     }
 
 
-def _code(ctx: Context, subject: BiasSubject, where: str, how: str) -> str:
+def _code(ctx: Context, subject: BiasOnPhoto, where: str, how: str) -> str:
     """The calls behind the bars: four changes to some blocks at once, or one change to each block."""
     blocks = "[(s, b) for s, depth in enumerate(model.depths) for b in range(depth)]"
     if where in ("sda", "lda"):

@@ -14,6 +14,7 @@ from cfviz.analysis import accuracy_by_size
 from cfviz.bundled import ASSETS
 from cfviz.figures.plots.position_bias import COLOURS, Line, size_curves
 from cfviz.framing import Size, as_pair, size_text
+from cfviz.models.crossformer import recorded
 from cfviz.options import BIAS_METHODS
 from cfviz.ui.context import Context
 from cfviz.ui.figures.position_bias import BiasSubject
@@ -249,7 +250,7 @@ def show_accuracy(ctx: Context, subject: BiasSubject, said: Sequence[str] = ()) 
     notes = [t("position_bias.sizes_chance", n=accuracy_by_size.comparisons(tested(found)))]
     if any(row["model"] == "rpb" for row in found["rows"]):
         notes.append(t("position_bias.sizes_seed"))
-    if subject.trace.weights.sha256 not in found.get("weights", {}).values():
+    if recorded(subject.model).sha256 not in found.get("weights", {}).values():
         notes.append(t("position_bias.sizes_other"))
     st.caption(together(*notes))
 

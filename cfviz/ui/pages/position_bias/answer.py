@@ -30,7 +30,7 @@ from cfviz.ui.compute.cache import cached
 from cfviz.ui.compute.models import model_code
 from cfviz.ui.compute.steps import Steps
 from cfviz.ui.context import Context
-from cfviz.ui.figures.position_bias import BiasSubject, block_name
+from cfviz.ui.figures.position_bias import BiasOnPhoto, BiasSubject, block_name, on_photo
 from cfviz.ui.session import forms, queue
 from cfviz.ui.session.photos import photo_code
 from cfviz.ui.session.plain import explain
@@ -127,7 +127,7 @@ def merged(subject: BiasSubject, groups: list[list[Any]]) -> dict[str, str]:
 
 
 @cached(32)
-def seen(source: str, size: Size, _subject: BiasSubject, _photo: Photo) -> tuple[Any, bytes]:
+def seen(source: str, size: Size, _subject: BiasOnPhoto, _photo: Photo) -> tuple[Any, bytes]:
     """The photo at one size, fitted as on the rest of the page: the model's input, and its pixels as PNG."""
     prepared, out = prepared_as(_subject.trace, _photo, size), io.BytesIO()
     prepared.crop.convert("RGB").save(out, "PNG", compress_level=1)
@@ -136,7 +136,7 @@ def seen(source: str, size: Size, _subject: BiasSubject, _photo: Photo) -> tuple
 
 @cached(256, 160 * 2**20)  # every photo of the gallery in one window, for nano at 256 px
 def answers(
-    source: str, window: Window, stage: int, block: int, _subject: BiasSubject, _photo: Photo
+    source: str, window: Window, stage: int, block: int, _subject: BiasOnPhoto, _photo: Photo
 ) -> Steps[Answer]:
     """The answers of all methods that differ, computed in the background."""
     subject, points = _subject, [point_names.attention(stage, block, name) for name in ("q", "k", "bias")]
@@ -169,6 +169,7 @@ def show_answers(ctx: Context, subject: BiasSubject) -> None:
     t = ctx.t
     if warn_without_answer(ctx):
         return
+    subject = on_photo(ctx, subject)
     show_answer_line(ctx, subject.trace, "windows")
     chart.show_hint(t("position_bias.answer_look"))
     window = _window(ctx, subject)
@@ -183,9 +184,7 @@ def show_answers(ctx: Context, subject: BiasSubject) -> None:
     by = merged(subject, groups)
     _, photo = seen(subject.source, window.size, subject, ctx.photo)
     steps = answers(subject.source, window, stage, block, subject, ctx.photo)
-    if (
-        quick(subject.model, subject.trace.size) and queue.count_readers() == 1
-    ):  # otherwise it would hold up others
+    if quick(subject.model, subject.size) and queue.count_readers() == 1:  # otherwise it would hold up others
         _look_ahead(ctx, subject, window, stage, block)
     there = steps.poll(PATIENCE)  # polled last, so computed first
     found = {method: there[one] for method, one in by.items() if one in there}
@@ -215,7 +214,7 @@ def _chosen(ctx: Context) -> None:
         ctx.put(down=to["down"], across=to["across"], maps=int(to["less"]))
 
 
-def _look_ahead(ctx: Context, subject: BiasSubject, window: Window, stage: int, block: int) -> None:
+def _look_ahead(ctx: Context, subject: BiasOnPhoto, window: Window, stage: int, block: int) -> None:
     """Compute the other sizes in the background, the nearest first: they are likely to be wanted next."""
     if ctx.get("g", 0, (0, *SIDES)):
         return
@@ -261,7 +260,7 @@ def _window(ctx: Context, subject: BiasSubject) -> Window:
     """Input size, G a stage, interval."""
     t, trained = ctx.t, subject.model.group_size
     with st.container(horizontal=True, vertical_alignment="bottom", gap="medium"):
-        sizes = sizes_on_offer(ctx.photo, as_size(*subject.trace.size))
+        sizes = sizes_on_offer(ctx.photo, as_size(*subject.size))
         codes = [size_code(size) for size in sizes]
         shape = as_size(*shape_of_photo(ctx.photo.size, SHORT))
         begin = ctx.get("at", "256", codes)

@@ -86,7 +86,7 @@ def selection_from_link(ctx: Context, subject: BiasSubject) -> dict[str, int]:
 
 def _groups_here(subject: BiasSubject, s: int, b: int) -> tuple[int, int]:
     """The sides of a block's groups in the chosen input; the usual ones if those are no larger than G."""
-    g = subject.model.groupings(*subject.trace.size)[s][b]
+    g = subject.model.groupings(*subject.size)[s][b]
     if max(g.Gh, g.Gw) <= subject.model.group_size[s]:
         return CHOICES["Gh"][0], CHOICES["Gw"][0]
     return min(max(g.Gh, SIDES[0]), SIDES[-1]), min(max(g.Gw, SIDES[0]), SIDES[-1])
