@@ -127,6 +127,9 @@ class Theme:
         figure.layout = _merged(figure.layout.to_plotly_json(), self.layout(**changes))
 
 
+# Ticks of an axis of shares, with the space before the sign that all other numbers have.
+PERCENT = {"tickvals": [0, 0.25, 0.5, 0.75, 1], "ticktext": ["0 %", "25 %", "50 %", "75 %", "100 %"]}
+
 LIGHT = Theme(
     name="light", paper="#FCFBF9", panel="#F3F1EC", ink="#1F2630", muted="#5C636E", line="#DEDAD2",
     faint="#C9C6BF", padding="#B9B6AF", sda_ink="#A84A00", lda_ink="#00609A", good="#00694C", warn="#8A5A00",

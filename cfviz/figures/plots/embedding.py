@@ -8,7 +8,7 @@ import numpy as np
 import plotly.graph_objects as go
 
 from cfviz.figures.figure_cache import cached_figure
-from cfviz.figures.theme import KERNEL_COLOURS, SEQUENTIAL, Theme
+from cfviz.figures.theme import KERNEL_COLOURS, PERCENT, SEQUENTIAL, Theme
 from cfviz.words import signed
 
 from .bars import signed_bars
@@ -112,7 +112,7 @@ def read_bars(
         barmode="stack",
         legend={"traceorder": "normal", "y": 1.02, "yanchor": "bottom"},
         margin={"l": 8, "r": 8, "t": 40, "b": 8},
-        xaxis={"range": [0, 1], "tickformat": ".0%", "fixedrange": True, "showgrid": False},
+        xaxis={"range": [0, 1], **PERCENT, "fixedrange": True, "showgrid": False},
         yaxis={"autorange": "reversed", "fixedrange": True, "tickfont": {"color": theme.ink, "size": 13}},
     )
     return fig

@@ -8,7 +8,7 @@ import numpy as np
 import plotly.graph_objects as go
 
 from cfviz.figures.figure_cache import cached_figure
-from cfviz.figures.theme import Theme
+from cfviz.figures.theme import PERCENT, Theme
 from cfviz.framing import Size, size_text
 from cfviz.words import percent, short_name
 
@@ -51,8 +51,7 @@ def top_bars(names: Sequence[str], probs: Sequence[float], theme: Theme) -> go.F
         margin={"l": 8, "r": 16, "t": 4, "b": 4},
         xaxis={
             "range": [0, 1],
-            "tickformat": ".0%",
-            "tickvals": [0, 0.25, 0.5, 0.75, 1],
+            **PERCENT,
             "showgrid": True,
             "fixedrange": True,
         },
@@ -136,9 +135,8 @@ def size_lines(
         },
         yaxis={
             "title": {"text": words["probability"]},
-            "tickformat": ".0%",
+            **PERCENT,
             "range": [0, 1.02],
-            "tickvals": [0, 0.25, 0.5, 0.75, 1],
             "fixedrange": True,
         },
         legend={"y": -0.25, "yanchor": "top", "x": 0, "itemclick": False, "itemdoubleclick": False},

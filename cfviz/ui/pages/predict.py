@@ -42,12 +42,15 @@ def show_prediction(ctx: Context, trace: Trace) -> None:
         show_crop(ctx, "crop.page", LARGE)
         move = ctx.t("framing.move") if seen.mode == "crop" and any(seen.movable) else ""
         st.caption(together(seen.sentence(ctx.t), move))
+    with right:
+        if not warn_without_answer(ctx):
+            _show_answer(ctx, trace)
+    left, right = st.columns([5, 7], gap="large")  # below the answer, on a phone, too
+    with left:
         st.image(_crop(trace), width=SEEN, alt=ctx.t("predict.crop_alt", photo=title))
         pixels = ctx.t("predict.seen", size=size_text(trace.size))
         st.caption(f"{pixels}  \n{photo_credit(ctx.t, ctx.settings.photo)}{notes(ctx)}")
     with right:
-        if not warn_without_answer(ctx):
-            _show_answer(ctx, trace)
         st.caption(together(facts(ctx, trace), weights_line(ctx)))
 
 

@@ -22,7 +22,7 @@ from cfviz.words import LANGUAGES, Translator
 NAME = "view"
 WITHOUT_PHOTO = ("grouping", "study")
 TURNS = {"next": 1, "back": -1}
-WORDS = ("label", "input", "input_help", "full", "full_help", "leave")
+WORDS = ("label", "input", "input_help", "full", "full_help", "leave", "keys")
 
 
 def show_tools(ctx: Context, place: tuple[int, int], steps: bool) -> int:
@@ -61,7 +61,7 @@ def show_tools(ctx: Context, place: tuple[int, int], steps: bool) -> int:
 
 def _words(ctx: Context, what: str) -> dict[str, str]:
     words = {name: ctx.t(f"common.view_{name}") for name in WORDS}
-    return words | {name: ctx.t(f"common.view_{name}_{what}") for name in ("back", "next", "keys")}
+    return words | {name: ctx.t(f"common.view_{name}_{what}") for name in ("back", "next")}
 
 
 @lru_cache(maxsize=1)

@@ -155,6 +155,8 @@ export class Figure {
     this.listen();
     const attention = this.stages.some((s) => s.heads > 0);
     ui.root.classList.toggle("groups-only", !attention);
+    const { w, h } = this.header.input;
+    ui.root.classList.toggle("wide", w > 1.5 * h);
     this.showQuiz();
     ui.stages.hidden = this.stages.length < 2;
     this.showPrecision();

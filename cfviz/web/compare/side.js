@@ -2,7 +2,7 @@
 
 import { fill } from "../shared/text.js";
 import { el, say, Choice } from "../shared/markup.js";
-import { percent } from "../shared/maths.js";
+import { percent, whole } from "../shared/maths.js";
 import { colours, css, shade, Tile, VEIL } from "../shared/paint.js";
 import { drawPhoto } from "../shared/photo.js";
 
@@ -257,9 +257,9 @@ export class SideView {
     const reach = Math.max(0, ...far);
     const covered = look.keys.length * r * r;
     const fields = {
-      keys: look.keys.length,
-      tokens: covered,
-      all: layer.tokens,
+      keys: whole(look.keys.length),
+      tokens: whole(covered),
+      all: whole(layer.tokens),
       side: r,
       far: Math.round(reach),
       pads: look.pads.length,

@@ -98,7 +98,9 @@ export function drawScene(pen, look) {
       pen.frame(x1, y1, x2 - x1, y2 - y1, "#FFFFFF", 1.5, 1, [7, 5]);
     }
   const drawn = look.heat ? look.boxes.filter((one) => one.i === look.target?.box) : look.boxes;
-  for (const one of [...drawn].reverse()) box(pen, answer, one, scale, one.i === look.target?.box, look);
+  const chosen = (one) => one.i === look.target?.box;
+  for (const one of [...drawn].reverse()) frame(pen, answer, one, scale, chosen(one));
+  labels(pen, answer, [...drawn.filter(chosen), ...drawn.filter((one) => !chosen(one))], scale, look);
   if (look.target?.cells) {
     const edge = outline(look.target.cells, scale);
     pen.lines(edge, "#14171B", 4);
@@ -107,21 +109,32 @@ export function drawScene(pen, look) {
   if (look.target?.row >= 0) pen.ring((look.target.col + 0.5) * scale, (look.target.row + 0.5) * scale, 6);
 }
 
-function box(pen, answer, one, scale, chosen, look) {
+function frame(pen, answer, one, scale, chosen) {
   const [x1, y1, x2, y2] = one.box.map((n) => n * scale);
-  const colour = answer.colour(one.label);
   pen.frame(x1, y1, x2 - x1, y2 - y1, chosen ? "#FFFFFF" : "#14171B", chosen ? 6 : 4);
-  pen.frame(x1, y1, x2 - x1, y2 - y1, colour, 2.5);
-  const words = `${answer.name(one.label).split(/[,，、]/)[0]} ${Math.round(100 * one.score)} %`;
+  pen.frame(x1, y1, x2 - x1, y2 - y1, answer.colour(one.label), 2.5);
+}
+
+/** Class and score of each box, the most important first: one that would cover another's is left out. */
+function labels(pen, answer, boxes, scale, look) {
   const size = 12;
-  const wide = pen.measure(words, size) + 8;
-  const room = answer.input.w * scale;
-  const left = Math.max(0, Math.min(x1, room - wide));
-  const top = y1 >= size + 6 ? y1 - size - 6 : y1;
-  pen.rect(left, top, wide, size + 6, "#14171B");
-  pen.rect(left, top, 3, size + 6, colour);
-  pen.text(left + 6, top + size, words, { size, fill: "#FFFFFF", weight: chosen ? 700 : 400 });
-  if (chosen && look.fresh?.has(one.i)) pen.text(left + wide + 4, top + size, "+", { size, fill: "#FFFFFF" });
+  const high = size + 6;
+  const taken = [];
+  for (const one of boxes) {
+    const [x1, y1] = one.box.map((n) => n * scale);
+    const chosen = one.i === look.target?.box;
+    const words = `${answer.name(one.label).split(/[,，、]/)[0]} ${Math.round(100 * one.score)} %`;
+    const wide = pen.measure(words, size) + 8;
+    const left = Math.max(0, Math.min(x1, answer.input.w * scale - wide));
+    const top = y1 >= high ? y1 - high : y1;
+    if (taken.some(([x, y, w]) => left < x + w && x < left + wide && Math.abs(top - y) < high)) continue;
+    taken.push([left, top, wide]);
+    pen.rect(left, top, wide, high, "#14171B");
+    pen.rect(left, top, 3, high, answer.colour(one.label));
+    pen.text(left + 6, top + size, words, { size, fill: "#FFFFFF", weight: chosen ? 700 : 400 });
+    if (chosen && look.fresh?.has(one.i))
+      pen.text(left + wide + 4, top + size, "+", { size, fill: "#FFFFFF" });
+  }
 }
 
 /** The sides of cells that have no neighbour, as lines. */

@@ -4,7 +4,8 @@ import { el, say } from "../shared/markup.js";
 import { fill } from "../shared/text.js";
 import { Board, Lattice } from "./board.js";
 import { crossformer, digits, multiplyAdds, vit } from "./geo.js";
-import { compact, Facts, Plate, times, whole } from "./parts.js";
+import { whole } from "../shared/maths.js";
+import { compact, Facts, Plate, times } from "./parts.js";
 
 export class Explorer {
   constructor(app) {

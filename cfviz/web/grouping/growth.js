@@ -4,7 +4,8 @@ import { Choice, el, say } from "../shared/markup.js";
 import { fill } from "../shared/text.js";
 import { Board, Lattice } from "./board.js";
 import { arrival } from "./geo.js";
-import { Plate, whole } from "./parts.js";
+import { whole } from "../shared/maths.js";
+import { Plate } from "./parts.js";
 
 const BLOCKS = 6;
 export const METHODS = ["crossformer", "swin", "pvt", "twins", "vit"];

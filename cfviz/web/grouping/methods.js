@@ -4,7 +4,8 @@ import { el, say } from "../shared/markup.js";
 import { fill } from "../shared/text.js";
 import { Board, Lattice } from "./board.js";
 import { heard, multiplyAdds } from "./geo.js";
-import { compact, Plate, whole } from "./parts.js";
+import { whole } from "../shared/maths.js";
+import { compact, Plate } from "./parts.js";
 
 export class Methods {
   constructor(app) {

@@ -1,12 +1,8 @@
 // What the figures share: a frame with a sentence, code and downloads; fields; numbers as text.
 
 import { el, save, say } from "../shared/markup.js";
+import { whole } from "../shared/maths.js";
 import { CanvasPen, SvgPen } from "../shared/pen.js";
-
-/** 12,544 */
-export function whole(n) {
-  return Math.round(n).toLocaleString("en-US");
-}
 
 /** Three digits and a unit: 29.5 M, 1.89 G. */
 export function compact(n) {
@@ -43,7 +39,7 @@ export class Plate {
       el("span.gap"),
       button("PNG", t.png_help, () => this.png()),
       button("SVG", t.svg_help, () => this.svg()),
-      button("CSV", t.csv_help, () => this.csv()),
+      button(t.save_numbers, t.csv_help, () => this.csv()),
     );
     const title = el("h3", { id: `gr-${name}` }, t[`${name}_title`]);
     this.root = el(

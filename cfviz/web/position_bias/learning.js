@@ -1,7 +1,7 @@
 // Position biases while they learn: every head's surface after each recorded step of a training run.
 
 import { el, say } from "../shared/markup.js";
-import { percent } from "../shared/maths.js";
+import { percent, whole } from "../shared/maths.js";
 import { rove } from "../shared/near.js";
 import { CanvasPen, SvgPen } from "../shared/pen.js";
 import { fill } from "../shared/text.js";
@@ -238,13 +238,13 @@ export class LearningPart extends Frame {
     this.headBox.selectedIndex = state.head;
     this.slider.value = state.frame;
     const step = this.header.steps[state.frame];
-    const told = fill(t.learning_at, { step, last: this.header.steps[this.count - 1] });
+    const told = fill(t.learning_at, { step: whole(step), last: whole(this.header.steps[this.count - 1]) });
     this.slider.setAttribute("aria-valuetext", told);
     say(this.now, told);
     const found = this.measured(step);
     say(
       this.known,
-      found ? fill(t.learning_known, { top1: percent(found[1]), step: found[0] }) : t.learning_unknown,
+      found ? fill(t.learning_known, { top1: percent(found[1]), step: whole(found[0]) }) : t.learning_unknown,
     );
     const top = (this.full = Math.max(
       state.scale ? 1e-9 : FLOOR,

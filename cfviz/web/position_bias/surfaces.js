@@ -137,7 +137,7 @@ export class SurfacesPart extends Part {
     this.blockBox.choose(state.block);
     for (const name of ["reach", "scale", "order", "raw"]) this.choices[name].choose(state[name]);
     const room = this.map.root.parentElement.clientWidth;
-    this.map.draw(values, far, far, top, look, Math.min(room, Math.max(260, window.innerHeight * 0.4)));
+    this.map.draw(values, far, far, top, look, Math.min(room, Math.max(260, window.innerHeight * 0.48)));
     this.solid.draw(
       values,
       far,

@@ -71,6 +71,11 @@ export function rank(probs, from, n, key, valid) {
   return above;
 }
 
+/** 12,544 */
+export function whole(n) {
+  return Math.round(n).toLocaleString("en-US");
+}
+
 /** A share as text with three significant digits: "8.12 %", "0.0312 %". */
 export function percent(p) {
   if (p === 0) return "0\u00a0%";

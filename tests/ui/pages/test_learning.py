@@ -60,7 +60,7 @@ def test_the_message_has_every_number_in_its_own_sixteen_bits(found: Positions) 
 
 def test_the_sentence_says_what_run_it_is(found: Positions) -> None:
     facts = learning._facts(found)
-    assert (facts["model"], facts["size"], facts["G"], facts["batch"]) == ("crossformer_nano", 96, 6, 64)
+    assert (facts["model"], facts["size"], facts["G"], facts["batch"]) == ("CrossFormer nano", 96, 6, 64)
     assert facts["drawn"] == f"{64 * int(found.steps[-1]):,}"
     assert facts["top1"].endswith("%")
 

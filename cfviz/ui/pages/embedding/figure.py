@@ -154,9 +154,12 @@ def ablation_line(ctx: Context, subject: EmbeddingSubject, costs: list[Cost]) ->
     """One sentence on what knocking out each kernel costs on this photo."""
     first, _, p = subject.trace.top(1)[0]
     listed = ctx.t("embedding.semicolon").join(
-        f"CEL {layer.stage + 1}: "
-        + ctx.t("embedding.comma").join(
-            f"{k}×{k} {percentage_points(p)}" for s, k, p, _ in costs if s == layer.stage
+        ctx.t(
+            "embedding.short_layer",
+            cel=layer.stage + 1,
+            list=ctx.t("embedding.comma").join(
+                f"{k}×{k} {percentage_points(p)}" for s, k, p, _ in costs if s == layer.stage
+            ),
         )
         for layer in subject.layers
     )

@@ -16,6 +16,7 @@ from cfviz.figures.live.position_bias_learning import LearningBlock, pack
 from cfviz.geometry import lsda, map_sizes
 from cfviz.models.variants import VARIANTS
 from cfviz.training.positions import Positions, read
+from cfviz.ui.compute import models
 from cfviz.ui.context import Context
 from cfviz.ui.widgets import chart
 from cfviz.ui.widgets.figure import POSITION_BIAS
@@ -84,7 +85,7 @@ def _facts(found: Positions) -> dict[str, Any]:
     phase, steps = recipe["phases"][-1], int(found.steps[-1])
     batch = phase["batch_size"] or recipe["batch_size"]
     return {
-        "model": recipe["model"],
+        "model": models.title(recipe["model"]),
         "steps": f"{steps:,}",
         "planned": f"{facts['steps']:,}",
         "batch": batch,
