@@ -31,7 +31,8 @@ class App {
     this.parent = parent;
     const memory = (window[MEMORY] ??= { links: [] });
     const link = JSON.stringify(data.start);
-    const chosen = JSON.stringify(data.stages ?? []); // a map kept from another model or size is not this one's
+    // A map kept from another model or size is not one of these stages.
+    const chosen = JSON.stringify(data.stages ?? []);
     const known = !data.lesson && memory.chosen === chosen && memory.links.includes(link);
     memory.links.push(link);
     this.state = known && memory.state ? memory.state : { locked: false, ...data.start };
