@@ -18,7 +18,9 @@ PAGES = {  # name -> address, seconds to let the figure settle
     "attention": f"attention?{DOG}&stage=1&block=2&head=1&row=20&col=28",
     "grouping": "grouping?lang=en",
     "embedding": f"embedding?{DOG}",
+    "dense": "dense?lang=en&net=semantic_fpn_crossformer_nano&scene=4&row=130&col=110&held=1&show=4",
 }
+FROM = {"dense": ".dn"}  # name -> what the picture begins with, where the page's head would fill half of it
 WIDTH, HEIGHT, LIMIT = 1440, 900, 300_000
 
 
@@ -37,6 +39,9 @@ def main(base: str) -> None:
                 timeout=120_000,
             )
             page.wait_for_timeout(4000)
+            if name in FROM:
+                page.locator(FROM[name]).first.evaluate("(one) => one.scrollIntoView()")
+                page.wait_for_timeout(500)
             picture = Image.open(BytesIO(page.screenshot()))
             context.close()
             written = FOLDER / f"{name}.webp"

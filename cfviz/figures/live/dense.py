@@ -4,6 +4,7 @@ The layout is that of `cfviz/figures/live/message.py`: a JSON header and arrays 
 
     id, name, palette, strings
     source    reasons with the same source belong to this photo and model
+    explained whether reasons follow; without them the figure has no part for them
     task      "detect" or "segment"
     input     {"h", "w"} pixels of the input that are photo, {"H", "W"} of the whole input
     photo     {"of", "w", "h", "file"}: the input's pixels that are photo
@@ -148,6 +149,7 @@ def pack(
     start: Mapping[str, Any] | None = None,
     name: str = "dense",
     source: str = "",
+    explained: bool = True,
 ) -> message.Message:
     """Pack the figure's message.
 
@@ -157,6 +159,7 @@ def pack(
         start: Where the figure begins.
         name: The figure's own name, also that of the reasons sent to it.
         source: The photo and the model; reasons with the same source are accepted.
+        explained: Whether reasons follow.
     """
     arrays = message.Arrays()
     (h, w), (H, W) = answer.size, answer.input
@@ -171,6 +174,7 @@ def pack(
     header: dict[str, Any] = {
         "name": name,
         "source": source,
+        "explained": explained,
         "task": answer.task,
         "input": {"h": h, "w": w, "H": H, "W": W},
         "photo": arrays.picture(answer.photo),

@@ -153,6 +153,7 @@ export class DenseFigure {
     this.legend = el("div.legend", {}, this.low, this.ramp, this.high);
     this.showNote = el("p.note.under");
     this.changes = el("p.note.dn-changes", { role: "status" });
+    views.hidden = this.changes.hidden = answer.views.length < 2; // no stage to leave out
     this.value = el("b.value.num");
     this.rank = el("span.rank.num");
     this.lock = el("button.lock", { type: "button", "aria-pressed": "false" });
@@ -199,7 +200,7 @@ export class DenseFigure {
       ),
       el(
         "section.dn-why",
-        { "aria-label": t.why },
+        { "aria-label": t.why, hidden: this.header.explained ? null : "" },
         el("div.title", {}, el("h4", {}, t.why), el("span.note", {}, t.why_note)),
         shows,
         this.heads.note,
@@ -522,7 +523,7 @@ export class DenseFigure {
     const { first } = this;
     const scores = first < 0 ? [] : answer.scores(first, state.threshold);
     this.readEffects(scores.slice(1).map((p) => (p === null ? t.lost : `${(100 * p).toFixed(1)} %`)));
-    say(this.where, first < 0 ? t.fresh_box : this.reason() ? "" : t.needs_click);
+    say(this.where, first < 0 ? t.fresh_box : this.reason() ? "" : this.onClick);
     Object.assign(this.root.dataset, { score: one.score, label: one.label });
   }
 
@@ -539,9 +540,14 @@ export class DenseFigure {
     say(this.looks, fill(t.pixel_class, { name: answer.name(best.label), others }));
     this.readEffects(labels.slice(1).map((label) => answer.name(label).split(/[,，、]/)[0]));
     const own = this.reasons.has(`pixel.${row}.${col}`);
-    const about = own ? t.of_pixel : this.reason() ? t.of_region : t.needs_click;
-    say(this.where, region === null ? `${t.no_region} ${own ? "" : t.needs_click}` : about);
+    const about = own ? t.of_pixel : this.reason() ? t.of_region : this.onClick;
+    say(this.where, region === null ? `${t.no_region} ${own ? "" : this.onClick}` : about);
     Object.assign(this.root.dataset, { score: best.p, label: best.label });
+  }
+
+  /** What a click computes; nothing if no reasons follow. */
+  get onClick() {
+    return this.header.explained ? this.t.needs_click : "";
   }
 
   readNothing() {

@@ -16,11 +16,14 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 import cfviz
 from cfviz.analysis.position_bias import untrained_offsets
 from cfviz.data.images import load_image, prepare
 from cfviz.data.samples import sample
+from cfviz.data.scenes import EXAMPLES
+from cfviz.models.dense.pipeline import fit
 from cfviz.models.probes.position_bias import regrouped
 from cfviz.provenance import Provenance
 from cfviz.run import inspect
@@ -36,7 +39,7 @@ from cfviz.ui.pages.learn.question import (
     parse_token,
 )
 from cfviz.ui.pages.learn.tensors import effect_ranks, equals, firsts, ranks
-from cfviz.words import LANGUAGES, signed
+from cfviz.words import LANGUAGES, percent, signed
 
 COURSE = load_lessons()
 STEPS = [(COURSE.lessons[i - 1].id, COURSE.step(i, j)) for i, j in COURSE.places()]
@@ -108,7 +111,7 @@ def scene() -> Scene:
 
 
 def test_the_lessons_have_their_steps_in_both_languages() -> None:
-    assert [len(lesson.steps) for lesson in COURSE.lessons] == [4, 4, 4, 5, 4]
+    assert [len(lesson.steps) for lesson in COURSE.lessons] == [4, 4, 4, 5, 5]
     keys = [key for key, _ in wanted(COURSE)]
     assert len(set(keys)) == len(keys)
     for lang in LANGUAGES:
@@ -384,6 +387,30 @@ def test_ablations_equal_the_models_own_forward(scene: Scene) -> None:
     assert question.good == {str(most)}
     for k, drop in drops.items():
         assert float(str(question.said[str(k)]["its"]).replace("−", "-")) == pytest.approx(drop, abs=0.006)
+
+
+@pytest.mark.slow
+def test_the_stage_that_the_labels_of_a_scene_rest_on_is_found_by_leaving_each_out() -> None:
+    question = ask("stage_matters", {"scene": 4})
+    made = EXAMPLES[3].scene()
+    net = cfviz.create_model("semantic_fpn_crossformer_nano")
+    fitted = fit(Image.fromarray(made.image), "segment", net.sides)
+    (h, w), size = fitted.size, fitted.tensor.shape[2:]
+    with torch.no_grad():
+        maps = net.features(fitted.tensor)
+        labels = []
+        for left in (None, 0, 1, 2, 3):
+            used = [m.mean((2, 3), keepdim=True).expand_as(m) if i == left else m for i, m in enumerate(maps)]
+            full = torch.nn.functional.interpolate(net.from_maps(used), size, mode="bilinear")
+            labels.append(full[0, :, :h, :w].argmax(0).numpy())
+    changed = [float((one != labels[0]).mean()) for one in labels[1:]]
+    best = int(np.argmax(changed))
+    assert question.good == {str(best + 1)}
+    assert sorted(changed)[-1] > 2 * sorted(changed)[-2], "the scene was chosen for a clear answer"
+    assert question.fields["share"] == percent(changed[best])
+    assert [question.said[str(s)]["its"] for s in range(1, 5)] == [percent(share) for share in changed]
+    right = float((labels[1 + best] == made.label_map(20)).mean())
+    assert question.fields["left"] == question.said[str(best + 1)]["now"] == percent(right)
 
 
 @pytest.mark.slow

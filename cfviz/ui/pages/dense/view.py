@@ -14,14 +14,14 @@ from PIL import Image
 from cfviz.data.coco import as_results
 from cfviz.figures.live import dense as live
 from cfviz.figures.live.message import Message, original
-from cfviz.models.dense.pipeline import fit
 from cfviz.models.room import SHARED, check_room
-from cfviz.run import SCENES, about_findings, dense_class_names, on_scenes
+from cfviz.run import about_findings, on_scenes
 from cfviz.ui.compute import dense as models
 from cfviz.ui.compute import keys
 from cfviz.ui.compute.cache import cached
 from cfviz.ui.context import Context
 from cfviz.ui.figures import dense as answer
+from cfviz.ui.figures import scenes
 from cfviz.ui.figures.dense import DenseSubject
 from cfviz.ui.session import forms, photos
 from cfviz.ui.session.plain import plain
@@ -32,7 +32,6 @@ from cfviz.ui.widgets.figure import DENSE, about_to_appear, committed, follow_up
 from cfviz.ui.widgets.takeaway import take_away
 from cfviz.words import figure_words, together
 
-from . import scene
 from .own import upload
 
 NAME, ATTENTION = "dense.figure", "dense.attention"
@@ -109,29 +108,21 @@ def choose_subject(ctx: Context) -> DenseSubject:
         net = models.model(name, ctx.settings.device)
     except (ValueError, FileNotFoundError) as error:
         ctx.stop(error)
-    ground = net.num_classes - 1 if net.provenance.dataset == SCENES else None  # the last class: no object
     number = _choose_scene(ctx) if on_scenes(net) else 0
-    made = scene.composed(number) if number else None
-    photo, of = (
-        (ctx.photo.image, ctx.photo.sha256) if made is None else (scene.picture(made), f"scene {number}")
-    )
-    fitted = fit(photo, net.task, net.sides)
+    of = f"scene {number}" if number else ctx.photo.sha256
+    key = keys.joined(name, ctx.settings.device, of)
+    subject = scenes.subject_of(net, key, ctx.lang, scenes.composed(number) if number else ctx.photo.image)
     try:
-        height, width = fitted.tensor.shape[-2:]
-        check_room(net.backbone, height, width, None, SHARED)
+        check_room(net.backbone, *subject.input, None, SHARED)
     except ValueError as error:
         ctx.stop(error)
-    names = dense_class_names(net, ctx.lang)
-    told = None if made is None else scene.truth(made, fitted, ground)
-    known = net.provenance
-    source = keys.joined(name, known.sha256 or known.source, ctx.settings.device, of)
-    return DenseSubject(net, photo, fitted, names, source, told, ground)
+    return subject
 
 
 def _choose_scene(ctx: Context) -> int:
     """The number of the composed scene to show instead of the photo; 0 for the photo."""
     key, t = "w.dense.scene", ctx.t
-    chosen = ctx.get("scene", 0, (0, *scene.SCENES))
+    chosen = ctx.get("scene", 0, (0, *scenes.SCENES))
     if st.session_state.get(PHOTO, ctx.settings.photo) != ctx.settings.photo:  # the reader chose a photo
         chosen = 0
         ctx.put(scene=0)
@@ -142,7 +133,7 @@ def _choose_scene(ctx: Context) -> int:
             ctx.put(scene=st.session_state[key])
 
     st.segmented_control(
-        t("dense.scene"), (0, *scene.SCENES), key=key, required=True, on_change=adopt,
+        t("dense.scene"), (0, *scenes.SCENES), key=key, required=True, on_change=adopt,
         format_func=lambda n: t("dense.scene_n", n=n) if n else t("dense.scene_photo"),
     )  # fmt: skip
     return chosen
@@ -224,7 +215,7 @@ def show_figure(ctx: Context, subject: DenseSubject) -> None:
                 ctx.put(at=f"{at['stage']}.{at['block']}.{at['head']}")
 
     show_hint(ctx.t(f"dense.look_{subject.model.task}"))
-    st.caption(together(_honest(ctx, subject), scene.judged(ctx.t, found, here["threshold"] / 100)))
+    st.caption(together(_honest(ctx, subject), scenes.judged(ctx.t, found, here["threshold"] / 100)))
     DENSE.show(packed.at(begin).data, name=NAME, on_commit=commit)
     if appears:
         let_the_browser_paint()
@@ -324,7 +315,7 @@ def _code(ctx: Context, subject: DenseSubject, here: dict[str, Any]) -> str:
 def _opening(ctx: Context, subject: DenseSubject) -> str:
     """The lines of Python that open the photo, or compose the scene."""
     if subject.truth is not None:
-        return scene.code(ctx.get("scene", 0, scene.SCENES))
+        return scenes.code(ctx.get("scene", 0, scenes.SCENES))
     named = photos.photo_code(ctx.settings.photo)
     sample = "from cfviz.data.samples import sample\n" if named.startswith("sample") else ""
     return f"from cfviz.data.images import load_image\n{sample}\nphoto = load_image({named}).image"

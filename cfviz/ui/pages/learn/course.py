@@ -16,14 +16,16 @@ from string import Formatter
 from typing import Any
 
 from cfviz.bundled import ASSETS
+from cfviz.data.scenes import EXAMPLES
 from cfviz.options import LDA
 from cfviz.words import LANGUAGES
 
 from .geometry import GEOMETRY
+from .pixels import PIXELS
 from .tensors import TENSORS
 
 FOLDER = ASSETS / "lessons"
-QUESTION_KINDS = GEOMETRY | TENSORS
+QUESTION_KINDS = GEOMETRY | TENSORS | PIXELS
 MAX_BYTES = 1_000_000  # per file
 MAX_LESSONS, MAX_STEPS, MAX_TEXT = 20, 20, 1200
 
@@ -31,6 +33,7 @@ PARTS = ("title", "say", "ask", "right", "wrong")  # the sentences of a step
 SHARED = {  # sentences shared by all lessons, and their fields
     "list.comma": set(),
     "option.yes": set(), "option.no": set(), "option.head": {"n"}, "option.kernel": {"k"},
+    "option.stage": {"n"},
     "reason.kernel_edge": {"k"},
     "reason.missed": {"missed", "n"},
     "reason.outside": {"row", "col", "top", "left", "bottom", "right"},
@@ -52,11 +55,13 @@ STATES: dict[str, dict[str, Any]] = {
     "embedding": {"at": [PLACE, PLACE], "token": [TOKEN, TOKEN]},
     "bias": {"stage": STAGE, "kind": KIND, "part": ("surfaces", "resized")},
     "board": {"stage": STAGE, "kind": KIND},
+    "scene": {"scene": (int, 1, len(EXAMPLES))},
 }  # fmt: skip
 NEEDS = {  # keys a figure's state must have; any one set will do
     "map": ({"side", "G", "I", "kind", "token"},), "groups": ({"stage", "kind", "at"},),
     "attention": ({"stage", "kind", "at"},), "explorer": ({"side", "G", "I", "kind"}, {"stage", "kind"}),
     "embedding": ({"at"}, {"token"}), "bias": ({"stage", "kind", "part"},), "board": (set(),),
+    "scene": ({"scene"},),
 }  # fmt: skip
 
 

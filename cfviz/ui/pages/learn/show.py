@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import sha256
 from typing import Any
 
@@ -11,7 +11,7 @@ import numpy as np
 import streamlit as st
 from PIL import Image
 
-from cfviz.figures.live import attention, embedding, position_bias
+from cfviz.figures.live import attention, dense, embedding, position_bias
 from cfviz.figures.plots.lab import board
 from cfviz.geometry import Grouping, grouping, map_sizes
 from cfviz.measured import cel
@@ -22,11 +22,13 @@ from cfviz.stats import softmax
 from cfviz.ui.compute import keys
 from cfviz.ui.compute.cache import cached
 from cfviz.ui.context import Context
+from cfviz.ui.figures.dense import DenseSubject, seen
 from cfviz.ui.figures.grouping import show_grouping
 from cfviz.ui.figures.lab_board import board_frame, part_address
 from cfviz.ui.figures.position_bias import subject_of
 from cfviz.ui.session import forms
 from cfviz.ui.widgets.figure import (
+    DENSE,
     EMBEDDING,
     LAB,
     POSITION_BIAS,
@@ -38,6 +40,7 @@ from cfviz.ui.widgets.figure import (
 from cfviz.words import figure_words, percent, short_name
 
 from .course import Step
+from .pixels import SEGMENTER, labelled
 from .question import Question, Scene, State, block_of, partition_of, token_at
 from .tensors import CONCAT, attention_block, changed, moved, parts_of, watched
 
@@ -291,9 +294,30 @@ def _effects(ctx: Context, now: StepState, parts: list[Any], places: list[str]) 
     return board(places, np.asarray(moved(now.scene, parts)), probs, winners)
 
 
+def _scene(ctx: Context, now: StepState) -> None:
+    """What the segmenter answers; only once answered, also without each stage, beginning with a right one."""
+    subject, _ = labelled(now.state, ctx.lang)
+    name = now.name(ctx.lang)
+    DENSE.show(_scene_packed(subject.source, name, ctx.lang, now.open, now, subject), name=name)
+
+
+@cached(12, 32 * 2**20)
+def _scene_packed(
+    source: str, name: str, lang: str, asked: bool, _now: StepState, _subject: DenseSubject
+) -> bytes:
+    told = seen(source, _subject).answer
+    views = told.views[:1] if asked else told.views
+    best = min(map(int, _now.question.good))
+    start = {} if asked else {"view": [view.without for view in views].index(best - 1)}
+    return dense.pack(
+        replace(told, views=views, names=_subject.names), strings=figure_words("dense", lang), start=start,
+        name=name, source=f"{source} {asked}", explained=False,
+    ).data  # fmt: skip
+
+
 FIGURES: dict[str, Callable[[Any, StepState], None]] = {
     "map": _living, "groups": _living, "attention": _living, "explorer": _explorer, "embedding": _embedding,
-    "bias": _bias, "board": _board,
+    "bias": _bias, "board": _board, "scene": _scene,
 }  # fmt: skip
 
 
@@ -319,6 +343,8 @@ def sandbox(now: StepState) -> tuple[str, dict[str, str]]:
     if kind == "embedding":
         row, col = token_at(state, *map_sizes(*scene.sides)[0])
         return "embedding", {"cel": "1", "measure": "carried", "row": str(row), "col": str(col)}
+    if kind == "scene":
+        return "dense", {"net": SEGMENTER, "scene": str(state["scene"])}
     if kind == "bias":
         s, b, _ = attention_block(scene, state)
         return "position_bias", {"stage": str(s + 1), "block": str(b + 1)}

@@ -10,9 +10,15 @@ from PIL import Image
 from cfviz.analysis.dense import mean_iou, partners
 from cfviz.data.scenes import EXAMPLES, Scene
 from cfviz.figures.live.dense import Answer, Truth
-from cfviz.models.dense.pipeline import Fitted
+from cfviz.models.dense.model import DenseModel
+from cfviz.models.dense.pipeline import Fitted, fit
+from cfviz.run import SCENES as OF_SCENES
+from cfviz.run import dense_class_names
+from cfviz.ui.compute import keys
 from cfviz.ui.compute.cache import cached
 from cfviz.words import Translator, percent
+
+from .dense import DenseSubject
 
 SCENES = range(1, len(EXAMPLES) + 1)
 CODE = """
@@ -39,6 +45,24 @@ def code(number: int) -> str:
 def picture(scene: Scene) -> Image.Image:
     """The scene as a photo."""
     return Image.fromarray(scene.image)
+
+
+def subject_of(net: DenseModel, key: str, lang: str, of: Image.Image | Scene) -> DenseSubject:
+    """What a model is asked about: a photo, or a scene of which everything is known.
+
+    Args:
+        net: In eval mode.
+        key: Stands for the model, the device it is on, and the photo or scene.
+        lang: Language of the class names.
+        of: The photo or the scene.
+    """
+    photo = picture(of) if isinstance(of, Scene) else of
+    fitted = fit(photo, net.task, net.sides)
+    ground = net.num_classes - 1 if net.provenance.dataset == OF_SCENES else None  # the last class: no object
+    told = truth(of, fitted, ground) if isinstance(of, Scene) else None
+    known = net.provenance
+    source = keys.joined(known.sha256 or known.source, key)
+    return DenseSubject(net, photo, fitted, dense_class_names(net, lang), source, told, ground)
 
 
 def truth(scene: Scene, fitted: Fitted, ground: int | None) -> Truth:
