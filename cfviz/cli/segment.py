@@ -7,6 +7,8 @@ import sys
 from time import perf_counter
 from typing import Any
 
+from cfviz.models.dense.variants import ONE_SCALE
+from cfviz.training.cli import add_scales
 from cfviz.words import translator
 
 from .dense import add_dense, each_photo, finish, open_dense, out_folder, print_remark, stem
@@ -25,6 +27,7 @@ def add(commands: Any) -> None:
         "label maps NAME.png, whose values are the numbers of the classes from 0, and pictures "
         "NAME.labelled.png",
     )  # fmt: skip
+    add_scales(parser)
     parser.set_defaults(run=_segment)
 
 
@@ -43,7 +46,7 @@ def _segment(args: argparse.Namespace) -> int:
     for _, name, photo in each_photo(args.photos, failures):
         image = photo.image
         start = perf_counter()
-        labels = label(model, image, args.sides)
+        labels = label(model, image, args.sides, args.scales or ONE_SCALE)
         seconds = perf_counter() - start
         counts = np.bincount(labels.reshape(-1), minlength=model.num_classes) / labels.size
         rows = [

@@ -12,6 +12,7 @@ from typing import Any
 from cfviz.framing import Size, parse_size
 from cfviz.jobs import check_target, replacing, report, write
 from cfviz.models.dense.variants import DATASETS as DENSE_DATA
+from cfviz.models.dense.variants import SIX_SCALES
 from cfviz.models.variants import BUNDLED
 from cfviz.options import BIAS_METHODS, LDA, SIZES, TRAINED_SIZE, WINDOWS
 from cfviz.provenance import DATASETS, fitting
@@ -19,6 +20,7 @@ from cfviz.provenance import DATASETS, fitting
 from . import recipe
 from .dense import cli as dense
 
+SMALLEST_SCALE, LARGEST_SCALE = 0.25, 4  # of a segmenter's input
 SOURCES = "a file, a variant that ships weights, official:VARIANT or hf-hub:OWNER/NAME"
 
 
@@ -258,8 +260,10 @@ def _add_evaluate(subparsers: Any) -> None:
         choices=("classify", *DENSE_DATA),
         default="classify",
         help="classify (the default), detect (a folder in COCO's format) or segment (in ADE20K's); with the "
-        "latter two, --limit counts all photos, and photos are resized as in the authors' settings",
+        "latter two, --limit counts all photos, photos are resized as in the authors' settings, and each "
+        "process computes one at a time",
     )
+    add_scales(parser, "for segment: ")
     parser.add_argument(
         "--record",
         metavar="FILE",
@@ -267,6 +271,29 @@ def _add_evaluate(subparsers: Any) -> None:
         "command goes on there",
     )
     parser.set_defaults(run=_evaluate)
+
+
+def add_scales(parser: argparse.ArgumentParser, when: str = "") -> None:
+    """Add `--scales`; `when` begins the help."""
+    parser.add_argument(
+        "--scales", type=_scales, metavar="S,S",
+        help=f"{when}label each photo at several scales, which takes longer, and average the probabilities: "
+        "six (0.5 to 1.75, the authors' for UPerNet), or numbers such as 0.75,1,1.25 (default: 1)",
+    )  # fmt: skip
+
+
+def _scales(text: str) -> tuple[float, ...]:
+    if text == "six":
+        return SIX_SCALES
+    try:
+        scales = tuple(float(part) for part in text.split(","))
+    except ValueError:
+        scales = ()
+    if not scales or not all(SMALLEST_SCALE <= scale <= LARGEST_SCALE for scale in scales):
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is not six, nor numbers from {SMALLEST_SCALE} to {LARGEST_SCALE} such as 0.75,1,1.25"
+        )
+    return scales
 
 
 def _open(args: argparse.Namespace, weights: str | None = None) -> tuple[Any, list[str], str]:
@@ -330,6 +357,8 @@ def interval_of(text: str | None) -> Any:
 def _evaluate_dense(args: argparse.Namespace) -> int:
     """Measure a detector or segmenter, beside the authors' figures."""
     told = ("size", "group_size", "interval", "lda", "restrict")
+    if args.scales and args.task != "segment":
+        raise ValueError("--scales is for --task segment")
     if unused := [f"--{name.replace('_', '-')}" for name in told if getattr(args, name)]:
         raise ValueError(
             f"{unused[0]} is for classifiers; with --task {args.task} the weights' own settings hold"
@@ -337,20 +366,21 @@ def _evaluate_dense(args: argparse.Namespace) -> int:
     from cfviz.models.dense.factory import opened_dense  # deferred, with the rest: PyTorch
     from cfviz.models.dense.pipeline import check_task
     from cfviz.models.factory import named_source
-    from cfviz.run import pick_device
 
     from .measure import dense
 
     _threads(args)
     _check_targets(args, "json", "record")
     model = check_task(opened_dense(named_source(args.weights), None), args.task)
-    for note in model.provenance.notes:
+    run = dense.Run(Path(args.record) if args.record else None, _processes(args), args.workers)
+    for note in model.provenance.notes if run.speaks else ():
         print(f"note: {note.sentence()}", file=sys.stderr)
-    model.to("cpu" if args.cpu else pick_device())
-    record = Path(args.record) if args.record else None
+    model.to(run.processes.device)
+    more = {"scales": args.scales} if args.scales else {}
     measure: Any = dense.measure_detector if args.task == "detect" else dense.measure_segmenter
-    result = measure(model, args.data, record, args.limit, None)
-    _tell(result, args.json, dense.table(result))
+    result = measure(model, args.data, run, args.limit, **more)
+    if result is not None:
+        _tell(result, args.json, dense.table(result))
     return 0
 
 
@@ -358,8 +388,9 @@ def _evaluate_dense(args: argparse.Namespace) -> int:
 def _evaluate(args: argparse.Namespace) -> int:
     if args.task != "classify":
         return _evaluate_dense(args)
-    if args.record:
-        raise ValueError("--record is for --task detect and segment")
+    for option, tasks in (("record", "detect and segment"), ("scales", "segment")):
+        if getattr(args, option):
+            raise ValueError(f"--{option} is for --task {tasks}")
     from . import data
     from .measure import evaluation
 

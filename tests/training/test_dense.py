@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -17,10 +18,12 @@ from cfviz.cli import main
 from cfviz.models.dense import factory
 from cfviz.models.dense.factory import make_dense
 from cfviz.models.dense.pipeline import Found
-from cfviz.models.dense.variants import DENSE
+from cfviz.models.dense.variants import DENSE, SIX_SCALES
 from cfviz.models.weights.checkpoints import write_checkpoint
 from cfviz.training.measure import dense
+from tests.processes.warm import PATIENCE, Warm
 
+SHIPS = dict(DENSE)  # as they are outside these tests
 BOXES = [(5, 5, 20, 15), (30, 10, 12, 30)]  # x, y, width, height; category ids 1 and 18
 
 
@@ -95,7 +98,7 @@ def test_a_perfect_detector_has_an_average_precision_of_100_and_a_stopped_run_go
             raise KeyboardInterrupt
         return perfect()
 
-    monkeypatch.setattr(dense, "find", find)
+    monkeypatch.setattr(dense, "find_in", find)
     path, record = weights("retinanet", 80, tmp_path / "w.safetensors"), tmp_path / "record.jsonl"
     argv = ["evaluate", "--task", "detect", "--data", str(coco), "--weights", path, "--cpu"]
     argv += ["--record", str(record)]
@@ -122,7 +125,7 @@ def test_a_detector_that_finds_nothing_has_none(
     coco: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     none = Found(np.zeros((0, 4)), np.zeros(0), np.zeros(0, np.int64), (48, 64))
-    monkeypatch.setattr(dense, "find", lambda *_: none)
+    monkeypatch.setattr(dense, "find_in", lambda *_: none)
     path = weights("retinanet", 80, tmp_path / "w.safetensors")
     argv = ["evaluate", "--task", "detect", "--data", str(coco), "--weights", path, "--cpu", "--json", "-"]
     assert main(argv) == 0
@@ -135,7 +138,7 @@ def test_label_maps_are_measured(ade: Path, tmp_path: Path, capsys: pytest.Captu
     argv = ["evaluate", "--task", "segment", "--data", str(ade), "--weights", path, "--cpu", "--limit", "1"]
     with pytest.MonkeyPatch.context() as patch:
         half = np.zeros((32, 40), np.int64)
-        patch.setattr(dense, "label", lambda *_: half)  # class 0 everywhere
+        patch.setattr(dense, "label_in", lambda *_: half)  # class 0 everywhere
         assert main([*argv, "--json", "-"]) == 0
     measured = json.loads(capsys.readouterr().out)["measured"]
     assert measured["iou"] == [pytest.approx(100 * 20 / 30), 0, None]
@@ -179,3 +182,72 @@ def test_folders_that_do_not_fit_get_one_sentence(
     assert "--record is for --task detect" in said("--data", str(coco), "--record", "x")
     monkeypatch.setattr(dense, "find_spec", lambda _: None)
     assert "pycocotools is not installed: pip install pycocotools" in said(*detect, str(coco))
+
+
+@pytest.mark.slow
+def test_workers_and_processes_measure_the_same_and_go_on_together(
+    ade: Path, tmp_path: Path, warm: Warm, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = "semantic_fpn_crossformer_nano"
+    monkeypatch.setitem(DENSE, name, SHIPS[name])  # as the new processes know it
+    path, record = weights("semantic_fpn", 3, tmp_path / "w.safetensors"), tmp_path / "record.jsonl"
+    draw = np.random.default_rng(0)
+    for n in range(2, 5):
+        Image.fromarray(draw.integers(0, 256, (32, 40, 3), np.uint8)).save(ade / f"images/validation/{n}.png")
+        labels = draw.integers(0, 4, (32, 40)).astype(np.uint8)
+        Image.fromarray(labels).save(ade / f"annotations/validation/{n}.png")
+    argv = [
+        "evaluate",
+        "--task",
+        "segment",
+        "--data",
+        str(ade),
+        "--weights",
+        path,
+        "--cpu",
+        "--scales",
+        "0.5,1",
+    ]
+    assert main([*argv, "--record", str(record), "--json", "-"]) == 0
+    alone = json.loads(capsys.readouterr().out)
+    lines = record.read_text().splitlines()
+    assert (alone["photos"], alone["scales"], len(lines)) == (5, [0.5, 1], 6)
+    assert main([*argv, "--workers", "1", "--json", "-"]) == 0
+    assert json.loads(capsys.readouterr().out) == alone
+
+    record.write_text("\n".join(lines[:3]) + '\n{"key": "1", "res')  # stopped after two, in the third line
+    two = warm.ranks(
+        2,
+        ["-m", "cfviz", *argv, "--record", str(record), "--json", "-"],
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
+    assert [process.wait(PATIENCE) for process in two] == [0, 0], [process.stderr for process in two]
+    told = [process.stdout for process in two]
+    assert json.loads("".join(told)) == alone, "one process prints, and it counts all photos"
+    again = record.read_text().splitlines()
+    assert again[:3] == lines[:3]
+    assert sorted(again[3:]) == sorted(lines[3:])
+
+
+@pytest.mark.slow
+def test_six_scales_stand_beside_the_figure_published_for_six(ade: Path, tmp_path: Path) -> None:
+    model = make_dense("upernet_crossformer_small")
+    measured = {"miou": 48.0, "pixel_accuracy": 80.0, "iou": []}
+    six = dense.result_of(model, ade, 2, measured, SIX_SCALES)
+    assert six["published"] == {"miou": 48.4}
+    assert "at the scales 0.5, 0.75, 1, 1.25, 1.5, 1.75" in dense.table(six)
+    assert dense.table(six).endswith("on ADE20K's 2,000 validation photos, at 6 scales.")
+    assert dense.result_of(model, ade, 2, measured)["published"] == {"miou": 47.6}
+    other = dense.result_of(model, ade, 2, measured, (0.5, 1.0))
+    assert other["published"] == {}
+    assert "Published" not in dense.table(other)
+
+
+def test_scales_that_are_none_get_one_sentence(capsys: pytest.CaptureFixture[str]) -> None:
+    for scales in ("0", "x", "0.5,", "99", "nan"):
+        with pytest.raises(SystemExit):
+            main(["evaluate", "--task", "segment", "--data", "x", "--scales", scales])
+        assert f"{scales!r} is not six, nor numbers from 0.25 to 4" in capsys.readouterr().err
+    for task in ("classify", "detect"):
+        assert main(["evaluate", "--task", task, "--data", "x", "--scales", "six"]) == 2
+        assert "--scales is for --task segment" in capsys.readouterr().err

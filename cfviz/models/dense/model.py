@@ -350,6 +350,23 @@ def _rois(boxes: torch.Tensor) -> torch.Tensor:
     return torch.cat([boxes.new_zeros((len(boxes), 1)), boxes], 1)
 
 
+MOST_LOGITS = 1_100_000_000  # of one image: 4.4 GB, 255 classes at 2,048 x 2,048
+
+
+def check_logits(num_classes: int, height: int, width: int) -> None:
+    """Refuse logits that a machine's memory may not hold, before they are computed.
+
+    Raises:
+        ValueError: If they are too many.
+    """
+    n = num_classes * height * width
+    if n > MOST_LOGITS:
+        raise ValueError(
+            f"{num_classes:,} classes on a map of {height} x {width} are {n:,} logits at once, more than "
+            f"{MOST_LOGITS:,}; use a smaller input"
+        )
+
+
 class Segmenter(DenseModel):
     """What the segmenters have in common: a class for every pixel."""
 
@@ -360,6 +377,18 @@ class Segmenter(DenseModel):
     @abstractmethod
     def from_maps(self, maps: Sequence[torch.Tensor]) -> torch.Tensor:
         """Return `logits` from the backbone's maps."""
+
+    def cells(self, x: torch.Tensor, sizes: Sizes | None = None) -> torch.Tensor:
+        """Return `logits` of an input that was checked.
+
+        Raises:
+            ValueError: If the input or a size is none, the logits would be too many, or are not finite.
+        """
+        self._check(x, sizes)
+        check_logits(self.num_classes, int(x.shape[2]) // 4, int(x.shape[3]) // 4)
+        logits = self.logits(x)
+        _finite(logits)
+        return logits
 
     def forward(self, x: torch.Tensor, sizes: Sizes | None = None) -> torch.Tensor:
         """Label pixels.
@@ -373,12 +402,11 @@ class Segmenter(DenseModel):
             (B, K, H, W) logits, resized from stride 4.
 
         Raises:
-            ValueError: If the input or a size is none, or the outputs are not finite.
+            ValueError: If the input or a size is none, the logits would be too many, or are not finite.
         """
         self._check(x, sizes)
-        logits = self.logits(x)
-        _finite(logits)
-        return resized(logits, x.shape[2:])
+        check_logits(self.num_classes, *map(int, x.shape[2:]))
+        return resized(self.cells(x), x.shape[2:])
 
 
 class SemanticFPN(Segmenter):

@@ -6,6 +6,7 @@ between pixel centres, without smoothing where they shrink, and rounded to 8 bit
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,7 +20,7 @@ from cfviz.models.inputs import input_for
 
 from .model import DenseModel, Detector, Segmenter
 from .parts.masks import paste
-from .variants import SIDES, Task
+from .variants import ONE_SCALE, SIDES, Task
 
 MEAN, STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
 BAND = 4_000_000  # logits of the photo's size that are held at one time
@@ -124,7 +125,6 @@ class Found:
         return (paste(self.mask_logits[index : index + 1], box, self.size)[0, 0] >= 0.5).numpy()
 
 
-@torch.inference_mode()
 def find(model: Detector, image: Image.Image, sides: tuple[int, int] | None = None) -> Found:
     """Find things in a photo.
 
@@ -136,7 +136,12 @@ def find(model: Detector, image: Image.Image, sides: tuple[int, int] | None = No
     Raises:
         ValueError: As in `fit` and `Detector.detect`.
     """
-    fitted = fit(image, "detect", sides or model.sides)
+    return find_in(model, fit(image, "detect", sides or model.sides))
+
+
+@torch.inference_mode()
+def find_in(model: Detector, fitted: Fitted) -> Found:
+    """Find things in a photo that was prepared; see `find`."""
     found = model.detect(input_for(model, fitted.tensor), [fitted.size])[0]
     vertical, horizontal = fitted.scale
     scale = torch.tensor([horizontal, vertical, horizontal, vertical])
@@ -150,42 +155,97 @@ def find(model: Detector, image: Image.Image, sides: tuple[int, int] | None = No
     )
 
 
-@torch.inference_mode()
-def label(model: Segmenter, image: Image.Image, sides: tuple[int, int] | None = None) -> np.ndarray:
+def label(
+    model: Segmenter,
+    image: Image.Image,
+    sides: tuple[int, int] | None = None,
+    scales: Sequence[float] = ONE_SCALE,
+) -> np.ndarray:
     """Label a photo's pixels with the numbers of classes: (H, W) int64, of the photo's size.
 
-    Logits are resized twice, to the input and from there to the photo, as in the authors' code.
+    Logits are resized twice, to the input and from there to the photo, as in the authors' code. With several
+    scales the photo is labelled at each, and the mean of the probabilities decides.
 
     Args:
         model: In eval mode.
         image: RGB, upright.
         sides: As in `fit`; None for the model's own.
+        scales: What the sides are multiplied by; `SIX_SCALES` are those of the authors' settings for UPerNet.
 
     Raises:
-        ValueError: As in `fit` and `Segmenter.forward`.
+        ValueError: As in `fit_scales` and `Segmenter.forward`.
     """
-    fitted = fit(image, "segment", sides or model.sides)
-    logits = model(input_for(model, fitted.tensor))[0].float().cpu()
-    return labels_at(logits, fitted.photo)
+    return label_in(model, fit_scales(image, sides or model.sides, scales))
 
 
-def labels_at(logits: torch.Tensor, size: tuple[int, int]) -> np.ndarray:
-    """Resize logits (K, H, W) and take the largest, in bands of rows: (h, w) int64.
+def fit_scales(image: Image.Image, sides: tuple[int, int], scales: Sequence[float]) -> list[Fitted]:
+    """Prepare a photo for a segmenter, once for each scale.
 
-    All logits of a photo of twelve megapixels would take seven gigabytes.
+    Raises:
+        ValueError: As in `fit`, or if there are no scales.
     """
-    (K, H, _), (h, w) = logits.shape, size
+    if not scales:
+        raise ValueError("there are no scales; expected one or more, such as 1")
+    long, short = sides
+    return [fit(image, "segment", (int(long * scale), int(short * scale))) for scale in scales]
+
+
+@torch.inference_mode()
+def label_in(model: Segmenter, fitted: Sequence[Fitted]) -> np.ndarray:
+    """Label the pixels of a photo that was prepared at one or several scales; see `label`."""
+    cells = [model.cells(input_for(model, one.tensor))[0].float().cpu() for one in fitted]
+    inputs = [(int(one.tensor.shape[2]), int(one.tensor.shape[3])) for one in fitted]
+    return labels_of(cells, inputs, fitted[0].photo)
+
+
+def labels_of(
+    cells: Sequence[torch.Tensor], inputs: Sequence[tuple[int, int]], size: tuple[int, int]
+) -> np.ndarray:
+    """Resize logits to the input and then to the photo, and take the likeliest class: (h, w) int64.
+
+    It is done in bands of rows: all logits of a photo of twelve megapixels would take seven gigabytes.
+
+    Args:
+        cells: Logits at stride 4, (K, H/4, W/4), one for each scale.
+        inputs: Height and width of each scale's input.
+        size: Height and width of the photo.
+    """
+    K, (h, w) = cells[0].shape[0], size
     rows = max(1, BAND // (K * w))
     bands = []
     for top in range(0, h, rows):
-        y = ((torch.arange(top, min(top + rows, h)) + 0.5) * (H / h) - 0.5).clamp(min=0)
-        above = y.long().clamp(max=H - 1)
-        share = (y - above).view(-1, 1)
-        below = (above + 1).clamp(max=H - 1)
-        band = logits[:, above] * (1 - share) + logits[:, below] * share  # K, rows, W
-        wide = F.interpolate(band[None], (len(y), w), mode="bilinear", align_corners=False)
-        bands.append(wide[0].argmax(0))
+        span = (h, top, min(top + rows, h))
+        each = [_band(one, size_in, w, *span) for one, size_in in zip(cells, inputs, strict=True)]
+        best = each[0] if len(each) == 1 else torch.stack([one.softmax(0) for one in each]).sum(0)
+        bands.append(best.argmax(0))
     return torch.cat(bands).numpy()
+
+
+def _band(
+    cells: torch.Tensor, size_in: tuple[int, int], w: int, h: int, top: int, bottom: int
+) -> torch.Tensor:
+    """Return rows of the logits at the photo's size: (K, bottom - top, w)."""
+    H, W = size_in
+    above, below, share = _taps(H, h, top, bottom)
+    first, last = int(above[0]), int(below[-1]) + 1
+    inner = _wide(_blend(cells, *_taps(cells.shape[1], H, first, last)), W)  # K, last - first, W
+    return _wide(_blend(inner, above - first, below - first, share), w)
+
+
+def _taps(height: int, to: int, top: int, bottom: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Return the rows above and below that rows of a resized map lie between, and the share of the lower."""
+    y = ((torch.arange(top, bottom) + 0.5) * (height / to) - 0.5).clamp(min=0)
+    above = y.long().clamp(max=height - 1)
+    return above, (above + 1).clamp(max=height - 1), (y - above).view(-1, 1)
+
+
+def _blend(maps: torch.Tensor, above: torch.Tensor, below: torch.Tensor, share: torch.Tensor) -> torch.Tensor:
+    return maps[:, above] * (1 - share) + maps[:, below] * share
+
+
+def _wide(maps: torch.Tensor, width: int) -> torch.Tensor:
+    """Resize maps horizontally: (K, n, W) -> (K, n, width)."""
+    return F.interpolate(maps[None], (maps.shape[1], width), mode="bilinear", align_corners=False)[0]
 
 
 def check_task(model: Any, task: Task) -> DenseModel:

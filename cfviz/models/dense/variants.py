@@ -62,6 +62,8 @@ TASKS: dict[str, Task] = {
 }  # fmt: skip
 DATASETS: dict[str, str] = {"detect": "coco", "segment": "ade20k"}
 CLASSES = {"coco": 80, "ade20k": 150, "imagenette20": 20, "scenes": 21}
+ONE_SCALE = (1.0,)
+SIX_SCALES = (0.5, 0.75, 1.0, 1.25, 1.5, 1.75)  # of a photo, in the authors' test settings for UPerNet
 SIDES: dict[Task, tuple[int, int]] = {"detect": (1333, 800), "segment": (2048, 512)}  # the authors'
 
 

@@ -11,7 +11,7 @@ import torch
 
 from cfviz import point_names
 from cfviz.hooks import capture
-from cfviz.models.dense.model import DenseModel, Detections, Detector, Segmenter
+from cfviz.models.dense.model import DenseModel, Detections, Detector, Segmenter, check_logits
 from cfviz.models.dense.parts.layers import resized
 from cfviz.models.dense.parts.roi import levels_of
 from cfviz.models.dense.pipeline import Fitted
@@ -123,6 +123,7 @@ def labelling(model: Segmenter, fitted: Fitted, stages: Sequence[int] = ()) -> L
         fitted: The photo.
         stages: Stages to leave out, from 0, one at a time.
     """
+    check_logits(model.num_classes, *map(int, fitted.tensor.shape[2:]))
     (_, first), *others = _outputs(model, fitted, stages)
     likely, probs = _likely(_at_input(first, fitted))
     maps: dict[int | None, np.ndarray] = {None: likely[0]}

@@ -7,21 +7,26 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from accelerate import Accelerator
+from accelerate.utils import gather_object
 from PIL import Image
+from torch.utils.data import Dataset
 
 from cfviz.data.coco import as_results
 from cfviz.data.decode import load_image
 from cfviz.data.labels import coco_ids
 from cfviz.models.dense.model import DenseModel, Detector, Segmenter
-from cfviz.models.dense.pipeline import find, label
-from cfviz.models.dense.variants import DENSE
+from cfviz.models.dense.pipeline import Fitted, find_in, fit, fit_scales, label_in
+from cfviz.models.dense.variants import DENSE, ONE_SCALE, SIX_SCALES
+from cfviz.training.data import loader
 
 IGNORED = -1  # a pixel that no class of ADE20K holds
 PHOTOS = (".jpg", ".jpeg", ".png")
@@ -123,52 +128,108 @@ def opened(photo: Path) -> Image.Image:
 # ---------------------------------------------------------------- one photo after the other
 
 
+@dataclass(frozen=True)
+class Run:
+    """How photos are measured.
+
+    Attributes:
+        record: A file of JSON lines that keeps what was found in each photo; the first line tells what was
+            measured. None keeps nothing.
+        processes: Shares the photos among processes; each of them gets all results.
+        workers: Extra processes, for each of these, that read and prepare photos.
+    """
+
+    record: Path | None = None
+    processes: Accelerator = field(default_factory=lambda: Accelerator(cpu=True))
+    workers: int = 0
+
+    @property
+    def speaks(self) -> bool:
+        """Whether this process prints progress and the result."""
+        return bool(self.processes.is_main_process)
+
+
+class _Prepared(Dataset):
+    """Photos ready for a model; a sentence in place of one that cannot be opened, so that it stays one."""
+
+    def __init__(self, items: Sequence[Item], prepare: Callable[[Image.Image], Any]) -> None:
+        self.items, self.prepare = items, prepare
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    def __getitem__(self, n: int) -> Any:
+        try:
+            return self.prepare(opened(self.items[n].photo))
+        except ValueError as error:
+            return str(error)
+
+
+def _as_it_is(one: Any) -> Any:
+    return one
+
+
 def recorded(
-    record: Path | None, about: dict[str, Any], items: Iterable[Item], measure: Any, progress: bool = True
+    run: Run,
+    about: dict[str, Any],
+    items: Sequence[Item],
+    prepare: Callable[[Image.Image], Any],
+    measure: Callable[[Item, Any], Any],
 ) -> dict[str, Any]:
-    """Measure each photo, or take what the record knows of it.
+    """Measure each photo, or take what the record knows of it; processes share the photos.
 
     Args:
-        record: A file of JSON lines; the first tells what was measured. None keeps nothing.
+        run: The record, the processes, and the workers.
         about: What is measured: model, weights, data, sides.
         items: The photos.
-        measure: Takes an item and returns what JSON can hold.
-        progress: Print a line now and then on standard error.
+        prepare: Takes a photo and returns the model's input.
+        measure: Takes an item and the input; returns what JSON can hold.
 
     Returns:
-        The results by key.
+        The results by key, in every process.
 
     Raises:
-        ValueError: If the record is one of something else.
+        ValueError: If the record is one of something else, or a photo cannot be opened.
     """
-    known = _read(record, about) if record else {}
-    results: dict[str, Any] = {}
-    todo = list(items)
-    for done, item in enumerate(todo):
-        if item.key in known:
-            results[item.key] = known[item.key]
-            continue
-        results[item.key] = measure(item)
-        if record:
-            with record.open("a", encoding="utf-8") as file:
-                file.write(json.dumps({"key": item.key, "result": results[item.key]}) + "\n")
-        if progress and (done % 50 == 0 or done == len(todo) - 1):
-            print(f"{done + 1} of {len(todo)} photos", file=sys.stderr, flush=True)
-    return results
+    known = _read(run, about) if run.record else {}
+    todo = [item for item in items if item.key not in known]
+    world, rank = run.processes.num_processes, run.processes.process_index
+    mine, results = todo[rank::world], {}
+    inputs = loader(_Prepared(mine, prepare), run.workers, batch_size=None, collate_fn=_as_it_is)
+    for done, (item, given) in enumerate(zip(mine, inputs, strict=True)):
+        if isinstance(given, str):
+            raise ValueError(given)
+        results[item.key] = measure(item, given)
+        if run.record:
+            line = json.dumps({"key": item.key, "result": results[item.key]}) + "\n"
+            with run.record.open(
+                "ab", buffering=0
+            ) as file:  # one write: lines of several processes stay whole
+                file.write(line.encode())
+        if run.speaks and (done % 50 == 0 or done == len(mine) - 1):
+            seen = len(items) - len(todo) + min(len(todo), (done + 1) * world)
+            print(f"{seen} of {len(items)} photos", file=sys.stderr, flush=True)
+    for part in gather_object([results]) if world > 1 else [results]:
+        known |= part
+    return {item.key: known[item.key] for item in items}
 
 
-def _read(record: Path, about: dict[str, Any]) -> dict[str, Any]:
-    """Return the results in a record; begin one if there is none. A line cut off at the end is dropped."""
-    if not record.exists() or not record.stat().st_size:
-        record.write_text(json.dumps(about) + "\n", "utf-8")
-        return {}
-    text = record.read_text("utf-8", "replace")
-    whole = text[: text.rfind("\n") + 1]
+def _read(run: Run, about: dict[str, Any]) -> dict[str, Any]:
+    """Return the results in a record; begin one if there is none. A line cut off at the end is dropped.
+
+    All processes read before one of them writes, so that all know the same photos.
+    """
+    record, first = run.record, json.dumps(about) + "\n"
+    assert record is not None  # asked by the caller
+    text = record.read_text("utf-8", "replace") if record.exists() else ""
+    whole = text[: text.rfind("\n") + 1] if text else first
     lines = [_parsed(line) for line in whole.splitlines()]
-    if not lines or lines[0] != json.loads(json.dumps(about)):
+    if not lines or lines[0] != json.loads(first):
         raise ValueError(f"{record} is the record of another measurement; name another file")
-    if whole != text:
+    run.processes.wait_for_everyone()
+    if whole != text and run.speaks:
         record.write_text(whole, "utf-8")
+    run.processes.wait_for_everyone()
     return {line["key"]: line["result"] for line in lines[1:] if isinstance(line, dict) and "key" in line}
 
 
@@ -183,9 +244,12 @@ def _parsed(line: str) -> Any:
 
 
 def measure_detector(
-    model: Detector, folder: str, record: Path | None, limit: int | None, sides: tuple[int, int] | None
-) -> dict[str, Any]:
+    model: Detector, folder: str, run: Run, limit: int | None = None
+) -> dict[str, Any] | None:
     """Measure the average precision of boxes, and of masks if the model draws some, with pycocotools.
+
+    Returns:
+        The result in the process that prints it, None in all others.
 
     Raises:
         ValueError: If pycocotools is not installed, or the folder or its categories do not fit.
@@ -196,12 +260,15 @@ def measure_detector(
     categories = _categories(json.loads(path.read_text("utf-8")), model)
     items = items[:limit]
 
-    def one(item: Item) -> list[dict[str, Any]]:
-        found = find(model, opened(item.photo), sides)
+    def one(item: Item, fitted: Fitted) -> list[dict[str, Any]]:
+        found = find_in(model, fitted)
         mask = None if found.mask_logits is None else found.mask
         return as_results(item.truth, found.boxes, found.scores, found.labels, mask, categories)
 
-    results = recorded(record, about(model, path, sides), items, one)
+    prepare = partial(fit, task="detect", sides=model.sides)
+    results = recorded(run, about(model, path), items, prepare, one)
+    if not run.speaks:
+        return None
     found = [detection for part in results.values() for detection in part]
     measured = average_precision(path, [item.truth for item in items], found, masks=model.kind == "mask_rcnn")
     return result_of(model, path, len(items), measured)
@@ -262,21 +329,36 @@ def average_precision(
 
 
 def measure_segmenter(
-    model: Segmenter, folder: str, record: Path | None, limit: int | None, sides: tuple[int, int] | None
-) -> dict[str, Any]:
+    model: Segmenter, folder: str, run: Run, limit: int | None = None, scales: Sequence[float] = ONE_SCALE
+) -> dict[str, Any] | None:
     """Measure the mean intersection over union, over all pixels of all photos.
+
+    Args:
+        model: The segmenter.
+        folder: In ADE20K's format.
+        run: The record, the processes, and the workers.
+        limit: Use at most so many photos.
+        scales: As in `label`.
+
+    Returns:
+        The result in the process that prints it, None in all others.
 
     Raises:
         ValueError: If the folder or a label map does not fit.
     """
     items = ade_folder(folder)[:limit]
 
-    def one(item: Item) -> list[list[int]]:
-        found = label(model, opened(item.photo), sides)
+    def one(item: Item, fitted: list[Fitted]) -> list[list[int]]:
+        found = label_in(model, fitted)
         return areas(found, read_labels(item.truth, found.shape, model.num_classes), model.num_classes)
 
-    results = recorded(record, about(model, Path(folder), sides), items, one)
-    return result_of(model, Path(folder), len(items), mean_iou(results.values(), model.num_classes))
+    prepare = partial(fit_scales, sides=model.sides, scales=scales)
+    told = {**about(model, Path(folder)), "scales": list(scales)}
+    results = recorded(run, told, items, prepare, one)
+    if not run.speaks:
+        return None
+    measured = mean_iou(results.values(), model.num_classes)
+    return result_of(model, Path(folder), len(items), measured, scales)
 
 
 def read_labels(path: Path, shape: tuple[int, ...], num_classes: int) -> np.ndarray:
@@ -323,28 +405,38 @@ def mean_iou(photos: Iterable[list[list[int]]], num_classes: int) -> dict[str, A
 # ---------------------------------------------------------------- the result
 
 
-def about(model: DenseModel, data: Path, sides: tuple[int, int] | None) -> dict[str, Any]:
+def about(model: DenseModel, data: Path) -> dict[str, Any]:
     """Return what a record is of."""
     name, known = model.pretrained_cfg["architecture"], model.provenance
     return {
         "model": name,
         "weights": known.sha256,
         "data": str(data.resolve()),
-        "sides": sides and list(sides),
+        "sides": list(model.sides),
     }
 
 
-def result_of(model: DenseModel, data: Path, photos: int, measured: dict[str, Any]) -> dict[str, Any]:
-    """Return what was measured, with the published figures beside it."""
+def result_of(
+    model: DenseModel,
+    data: Path,
+    photos: int,
+    measured: dict[str, Any],
+    scales: Sequence[float] = ONE_SCALE,
+) -> dict[str, Any]:
+    """Return what was measured, with the figures that were published for the same scales beside it."""
     name = model.pretrained_cfg["architecture"]
-    published = DENSE[name].published
+    known = DENSE[name].published
+    names = {key: key if tuple(scales) == ONE_SCALE else f"{key}_multi_scale" for key in MEASURES[model.task]}
+    if tuple(scales) not in (ONE_SCALE, SIX_SCALES):
+        names = {}
     return {
         "model": name,
         "weights": model.provenance.source,
         "data": str(data),
         "photos": photos,
         "measured": measured,
-        "published": {key: published[key] for key in MEASURES[model.task] if key in published},
+        "published": {key: known[name] for key, name in names.items() if name in known},
+        "scales": list(scales),
     }
 
 
@@ -355,7 +447,9 @@ def table(result: dict[str, Any]) -> str:
 
 def _lines(result: dict[str, Any]) -> Iterator[str]:
     told = f"weights from {result['weights']}, {result['photos']} photos of {result['data']}"
-    yield f"{result['model']}, {told}"
+    scales = result["scales"]
+    at = "" if len(scales) == 1 else f", at the scales {', '.join(f'{scale:g}' for scale in scales)}"
+    yield f"{result['model']}, {told}{at}"
     yield f"{'':16}{'measured':>10}{'published':>11}"
     for key, value in result["measured"].items():
         if isinstance(value, float):
@@ -367,4 +461,6 @@ def _lines(result: dict[str, Any]) -> Iterator[str]:
         if "box_ap" in result["measured"]
         else "ADE20K's 2,000 validation photos"
     )
-    yield f"Published: by the authors, for their own weights, on {data}, at one scale."
+    if result["published"]:
+        count = "one scale" if len(scales) == 1 else f"{len(scales)} scales"
+        yield f"Published: by the authors, for their own weights, on {data}, at {count}."

@@ -13,7 +13,17 @@ from torch.nn.functional import interpolate
 
 from cfviz.models.dense import pipeline
 from cfviz.models.dense.model import MaskRCNN, SemanticFPN
-from cfviz.models.dense.pipeline import SIDES, check_task, find, fit, label, labels_at, scaled_size
+from cfviz.models.dense.pipeline import (
+    SIDES,
+    check_task,
+    find,
+    fit,
+    fit_scales,
+    label,
+    labels_of,
+    scaled_size,
+)
+from cfviz.models.dense.variants import SIX_SCALES
 
 DETECT = [  # photo, resized, padded: height x width
     ((480, 640), (800, 1067), (800, 1088)),
@@ -125,10 +135,45 @@ def test_label_maps_have_the_photos_size(make: Callable[..., Any]) -> None:
 def test_labels_in_bands_are_those_of_the_whole(
     size: tuple[int, int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    logits = torch.randn((5, 64, 96), generator=torch.Generator().manual_seed(0))
-    whole = interpolate(logits[None], size, mode="bilinear", align_corners=False)[0].argmax(0).numpy()
+    cells = torch.randn((5, 16, 24), generator=torch.Generator().manual_seed(0))
+    logits = twice(cells, (64, 96), size)
     monkeypatch.setattr(pipeline, "BAND", 5 * size[1] * 7)
-    assert (labels_at(logits, size) != whole).mean() <= 0.001
+    assert (labels_of([cells], [(64, 96)], size) != logits.argmax(0).numpy()).mean() <= 0.001
+
+
+def twice(cells: torch.Tensor, inner: tuple[int, int], size: tuple[int, int]) -> torch.Tensor:
+    """Logits resized to the input, then to the photo, whole."""
+    wide = interpolate(cells[None], inner, mode="bilinear", align_corners=False)
+    return interpolate(wide, size, mode="bilinear", align_corners=False)[0]
+
+
+def test_at_several_scales_the_mean_of_the_probabilities_decides(
+    make: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, image, scales = make(SemanticFPN, channels=16, hidden=8), photo(37, 50), (0.5, 1.0, 1.75)
+    total = torch.zeros(5, 37, 50)
+    with torch.inference_mode():
+        for scale in scales:
+            fitted = fit(image, "segment", (int(200 * scale), int(64 * scale)))
+            logits = model(fitted.tensor)
+            total += interpolate(logits, (37, 50), mode="bilinear", align_corners=False)[0].softmax(0)
+    monkeypatch.setattr(pipeline, "BAND", 5 * 50 * 11)
+    found = label(model, image, (200, 64), scales)
+    assert (found != total.argmax(0).numpy()).mean() <= 0.001
+    assert (found != label(model, image, (200, 64))).mean() > 0.01, "the scales make a difference"
+    sizes = [tuple(one.tensor.shape[2:]) for one in fit_scales(image, (2048, 512), SIX_SCALES)]
+    assert sizes == [(256, 352), (384, 544), (512, 704), (640, 896), (768, 1056), (896, 1216)]
+    with pytest.raises(ValueError, match="there are no scales"):
+        label(model, image, (200, 64), ())
+
+
+def test_logits_that_no_memory_holds_are_refused_before_they_are_computed(make: Callable[..., Any]) -> None:
+    model = make(SemanticFPN, channels=16, hidden=8)
+    model.num_classes, model.logits = 25_000, None  # calling it would fail
+    with pytest.raises(ValueError, match="25,000 classes on a map of 256 x 256 are 1,638,400,000 logits"):
+        model(torch.zeros(1, 3, 256, 256))
+    with pytest.raises(ValueError, match="more than 1,100,000,000; use a smaller input"):
+        label(model, photo(512, 2048), (2048, 512))
 
 
 def test_a_model_for_another_task_is_refused(
