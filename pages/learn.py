@@ -3,6 +3,6 @@
 from __future__ import annotations
 
 from cfviz.ui import start
-from cfviz.ui.pages.learn.page import show_lessons, turn
+from cfviz.ui.pages.learn.page import lede, show_lessons, turn
 
-show_lessons(start("learn", turn))
+show_lessons(start("learn", turn, lede))

@@ -105,12 +105,13 @@ def style(ctx: Context, hide_stale: bool = False) -> Any:
     return unseen
 
 
-def header(ctx: Context, turn: Callable[[Context, int], bool] | None) -> None:
+def header(ctx: Context, turn: Callable[[Context, int], bool] | None, lede: str) -> None:
     """The title with the tools beside it and, below, one sentence on what the page is for.
 
     Args:
         ctx: The page.
         turn: Goes on to the next step (1) or back (-1) of a page, if there is one; returns whether there is.
+        lede: The key of the sentence.
     """
     back = ctx.get("back", "", lambda text: re.fullmatch(r"\d{1,2}\.\d{1,2}", text) is not None)
     if back and ctx.name != "learn":  # the reader came here from a step of a lesson
@@ -126,7 +127,7 @@ def header(ctx: Context, turn: Callable[[Context, int], bool] | None) -> None:
         pages = [page for group in NAVIGATION.values() for page in group if exists(page)]
         at = pages.index(ctx.name)
         by = view.show_tools(ctx, (at + 1, len(pages)), steps=turn is not None)
-    st.markdown(f'<p class="cf-lede">{ctx.t(f"{ctx.name}.lede")}</p>', unsafe_allow_html=True)
+    st.markdown(f'<p class="cf-lede">{ctx.t(lede)}</p>', unsafe_allow_html=True)
     turned = bool(by and turn and turn(ctx, by))
     if by and not turned and 0 <= (to := at + by) < len(pages):
         st.switch_page(script(pages[to]), query_params=ctx.settings.query())

@@ -32,7 +32,11 @@ WITHOUT_MODEL = ("grouping", "dense")  # pages without the sidebar's model, and 
 AT_ONCE = ("grouping", "study")  # pages that compute nothing before they are drawn
 
 
-def start(name: str, turn: Callable[[Context, int], bool] | None = None) -> Context:
+def start(
+    name: str,
+    turn: Callable[[Context, int], bool] | None = None,
+    lede: Callable[[Context], str] | None = None,
+) -> Context:
     """Begin a page: settings from link and session, title, navigation, sidebar.
 
     Args:
@@ -40,6 +44,7 @@ def start(name: str, turn: Callable[[Context, int], bool] | None = None) -> Cont
             translations are in `<name>.json`, with at least `title` and `lede`.
         turn: Goes on to the next step (1) or back (-1) of a page that has steps, if there is one, and returns
             whether there is; otherwise a presenter's keys turn the pages.
+        lede: The key of the sentence below the title, for a page of several rooms; by default `<name>.lede`.
     """
     door.guard()
     base = state.Settings(lang=preferred(st.context.locale), device=pick_device())
@@ -57,7 +62,7 @@ def start(name: str, turn: Callable[[Context, int], bool] | None = None) -> Cont
     with st.sidebar:
         frame.navigation(ctx)
         sidebar(ctx)
-    frame.header(ctx, turn)
+    frame.header(ctx, turn, lede(ctx) if lede else f"{name}.lede")
     for note in notes:
         st.info(t(note.key, **plain_fields(note.fields)), icon=":material/link_off:")
     ctx.banner = st.container()

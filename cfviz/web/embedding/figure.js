@@ -97,15 +97,12 @@ export class EmbeddingFigure {
       el("div", {}, ui.where, ui.how),
       this.rows.root,
       el("div", {}, el("h4", {}, t.token_title), this.vector.root),
-      el(
-        "section",
-        {},
-        el("div.title", {}, el("h4", {}, t.maps), el("span.note", {}, t.maps_note)),
-        ui.tiles,
-      ),
     );
+    const title = el("div.title", {}, el("h4", {}, t.maps), el("span.note", {}, t.maps_note));
+    const maps = el("section", {}, title, ui.tiles);
+    const { w, h } = this.header.input;
     ui.root = el(
-      "div.cf.em",
+      w > 1.5 * h ? "div.cf.em.wide" : "div.cf.em",
       {},
       el(
         "div.bar",
@@ -115,7 +112,7 @@ export class EmbeddingFigure {
         el("span.gap"),
         el("span.take", {}, picture, vector, numbers),
       ),
-      el("div.body", {}, ui.left, ui.right),
+      el("div.body", {}, ui.left, ui.right, maps),
       el("p.note.keys", { id: "em-keys" }, t.keys),
       ui.live,
     );

@@ -47,8 +47,18 @@ def show_lessons(ctx: Context) -> None:
         _body(ctx, course)
 
 
+def lede(ctx: Context) -> str:
+    """The key of the sentence below the title: what the room is for."""
+    room = _room(ctx)
+    return "learn.lede" if room == ROOMS[0] else f"learn.lede_{room}"
+
+
+def _room(ctx: Context) -> str:
+    return ctx.get("room", ROOMS[0], ROOMS)
+
+
 def _choose_room(ctx: Context) -> str:
-    room = ctx.get("room", ROOMS[0], ROOMS)
+    room = _room(ctx)
     st.session_state["learn.room"] = room
     with st.container(key="cf-learn-rooms"):
         st.segmented_control(
