@@ -17,7 +17,7 @@ from cfviz.figures.live.logits import bias_by_offset
 from cfviz.figures.live.position_bias import PARTS, pack
 from cfviz.figures.live.position_bias_answer import Card
 from cfviz.figures.live.position_bias_answer import pack as pack_answer
-from cfviz.figures.live.position_bias_learning import LearningBlock
+from cfviz.figures.live.position_bias_learning import LearningBlock, LearningTables
 from cfviz.figures.live.position_bias_learning import pack as pack_learning
 from cfviz.geometry import Grouping
 from cfviz.hooks import edit
@@ -262,6 +262,42 @@ def test_biases_are_played_as_they_learned(browser: Any, tiny_model: Any, tmp_pa
     thumbs = page.locator(".pb-all .pb-thumb")
     thumbs.nth(1).click()
     page.wait_for_function("document.querySelectorAll('.pb-all .pb-thumb')[1].ariaPressed === 'true'")
+    taken(page)
+    assert errors == []
+
+
+def test_a_learned_table_is_played_beside_dpb(browser: Any, tiny_model: Any, tmp_path: Path) -> None:
+    """One slider moves both; the table's values are its own, without each head's mean."""
+    models = [tiny_model(seed, embed_dim=64, group_size=3) for seed in range(3)]
+    states = [m.stages[1].block_list[0].attn.pos.state_dict() for m in models]
+    half = {key: np.stack([s[key].numpy() for s in states]).astype(np.float16) for key in states[0]}
+    tables = np.random.default_rng(0).normal(size=(3, 25, 2)).astype(np.float16)
+    twin = LearningTables([(10, 0.25), (20, 0.375)], [tables])
+    blocks = [LearningBlock(1, 0, "sda", 3, half)]
+    data = pack_learning(blocks, [0, 10, 20], [(10, 0.125), (20, 0.5)], strings=WORDS, twin=twin)
+    page, errors = shown(browser, tmp_path, data)
+    figure = "document.querySelector('.pb').figure"
+    for i in range(3):
+        got = page.evaluate(f"{figure}.twins[0].at({i}).map((v) => [...v])")
+        wanted = tables[i].T.astype(np.float64)
+        assert np.allclose(got, wanted - wanted.mean(axis=1, keepdims=True), atol=1e-12)
+    page.get_by_text("50.0").first.wait_for()
+    page.get_by_text("37.5").first.wait_for()
+    page.get_by_role("slider").focus()
+    page.keyboard.press("Home")
+    page.keyboard.press("ArrowRight")
+    page.wait_for_function(f"{figure}.known.textContent.includes('25.0')")
+    assert "12.5" in page.evaluate(f"{figure}.known.textContent")
+    page.locator(".pb-all .pb-row").nth(1).locator(".pb-thumb").nth(0).click()
+    page.wait_for_function(f"{figure}.state.twin === 0")
+    stops = page.evaluate(
+        "[...document.querySelectorAll('.pb-all .pb-thumb')].filter((e) => e.tabIndex === 0).length"
+    )
+    assert stops == 1
+    rows = page.evaluate(f"{figure}.rows()")
+    assert [row[0] for row in rows[1:]] == ["dpb"] * 75 + ["rpb"] * 75
+    value = float(rows[1 + 75 + 25][5])  # after the second record, the first offset
+    assert abs(value - float(tables[1, 0, 0] - tables[1, :, 0].astype(float).mean())) < 1e-5
     taken(page)
     assert errors == []
 

@@ -108,6 +108,12 @@ def resized(table: torch.Tensor, G: Sides, method: str) -> torch.Tensor:
     return out
 
 
+def stretched_records(tables: np.ndarray, G: Sides) -> np.ndarray:
+    """Stretch a table at several moments as the model does, (n, (2T-1)^2, nH), and keep its number format."""
+    made = [resized(torch.from_numpy(table).float(), G, "bicubic").numpy() for table in tables]
+    return np.stack(made).astype(tables.dtype)
+
+
 def trained_side(model: CrossFormer, stage: int, kind: Kind) -> int | None:
     """Return the side of the largest groups with which a kind of attention was trained in a stage.
 

@@ -134,7 +134,7 @@ export class OffsetMap {
   }
 }
 
-/** A surface as a solid that is turned by dragging or with the arrow keys. */
+/** A surface as a solid that is turned by dragging or with the arrow keys, and `beside` with it. */
 export class Solid {
   constructor(label) {
     this.canvas = el("canvas.pb-solid", { tabindex: 0, role: "application", "aria-label": label });
@@ -161,8 +161,10 @@ export class Solid {
   }
 
   turn(yaw, pitch) {
-    [this.yaw, this.pitch] = [yaw, Math.max(0.08, Math.min(1.5, pitch))];
-    this.paint();
+    for (const solid of [this, this.beside ?? this]) {
+      [solid.yaw, solid.pitch] = [yaw, Math.max(0.08, Math.min(1.5, pitch))];
+      solid.paint();
+    }
   }
 
   draw(values, Gh, Gw, top, look, width) {

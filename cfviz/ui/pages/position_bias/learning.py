@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import lru_cache
 from itertools import count
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import streamlit as st
 
 from cfviz import point_names
 from cfviz.bundled import ASSETS
 from cfviz.figures.live.message import opened
-from cfviz.figures.live.position_bias_learning import LearningBlock, pack
+from cfviz.figures.live.position_bias_learning import LearningBlock, LearningTables, pack
 from cfviz.geometry import lsda, map_sizes
+from cfviz.models.probes.position_bias import stretched_records
 from cfviz.models.variants import VARIANTS
 from cfviz.training.positions import Positions, read
 from cfviz.ui.compute import models
@@ -24,6 +27,9 @@ from cfviz.ui.widgets.takeaway import take_away
 from cfviz.words import figure_words, percent
 
 RECORD = "learning-nano.safetensors"  # what one run from random weights recorded, in float16
+TWIN = (
+    "learning-nano-rpb.safetensors"  # the same run with a learned table instead of DPB, every second record
+)
 NAME = "position_bias.learning"  # of the figure
 
 
@@ -39,22 +45,54 @@ def show_learning(ctx: Context) -> None:
     data = opened(_message(path)).at({}, figure_words("position_bias", ctx.lang)).data
     POSITION_BIAS.show(data, name=NAME)
     st.caption(t("position_bias.learning_run", **_facts(found)))
+    if (twin := twin_of(path)) is not None:
+        st.caption(t("position_bias.learning_twin", **_facts(twin)))
     take_away(ctx, "learning", code=CODE.format(record=RECORD))
 
 
-@lru_cache(maxsize=2)
+@lru_cache(maxsize=4)
 def record(path: Path) -> Positions:
     """The record that comes with cfviz."""
     return read(path)
 
 
+def twin_of(path: Path) -> Positions | None:
+    """The record of the run with learned tables, beside that of DPB; None if it is not installed."""
+    beside = path.with_name(TWIN)
+    return record(beside) if beside.is_file() else None
+
+
 @lru_cache(maxsize=2)
 def _message(path: Path) -> bytes:
-    """The figure's message, packed once for all readers."""
-    found = record(path)
-    held = list(zip(found.held_steps.tolist(), found.held_top1.tolist(), strict=True))
-    strings = figure_words("position_bias", "en")
-    return pack(blocks_of(found), found.steps.tolist(), held, strings=strings, source=path.name)
+    """The figure's message, packed once for all readers: the steps that both runs recorded."""
+    found, twin = record(path), twin_of(path)
+    if twin is not None:
+        steps = np.intersect1d(found.steps, twin.steps)
+        found, twin = at_steps(found, steps), at_steps(twin, steps)
+    blocks, strings = blocks_of(found), figure_words("position_bias", "en")
+    tables = None if twin is None else LearningTables(_held(twin), tables_of(twin, blocks))
+    steps = found.steps.tolist()
+    return pack(blocks, steps, _held(found), strings=strings, source=path.name, twin=tables)
+
+
+def _held(found: Positions) -> list[tuple[int, float]]:
+    return list(zip(found.held_steps.tolist(), found.held_top1.tolist(), strict=True))
+
+
+def at_steps(found: Positions, steps: np.ndarray) -> Positions:
+    """The records after some of its steps."""
+    kept = np.isin(found.steps, steps)
+    return replace(
+        found,
+        steps=found.steps[kept],
+        parameters={name: all_[kept] for name, all_ in found.parameters.items()},
+    )
+
+
+def tables_of(twin: Positions, blocks: list[LearningBlock]) -> list[np.ndarray]:
+    """The learned tables of these blocks at the offsets of their groups, as the model resizes them."""
+    own = [twin.parameters[point_names.attention(block.stage, block.block, "pos.table")] for block in blocks]
+    return [stretched_records(tables, block.G) for tables, block in zip(own, blocks, strict=True)]
 
 
 def blocks_of(found: Positions) -> list[LearningBlock]:
