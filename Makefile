@@ -1,8 +1,10 @@
 # make run    the app          make test    every test, in a real browser too
+# make site   the figures as a static web site
 # make check  the quick checks  make help    the rest
 
 VENV ?= .venv
 HOST ?= localhost
+OUT ?= dist
 PY := $(VENV)/bin/python
 USER_STAMP := $(VENV)/.requirements
 DEV_STAMP := $(VENV)/.requirements-dev
@@ -17,7 +19,7 @@ unexport PYTHONDONTWRITEBYTECODE # or each process of the tests compiles everyth
 # A virtual environment whose Python has since been removed is made anew.
 $(shell if [ -L $(PY) ] && [ ! -e $(PY) ]; then rm -rf $(VENV); fi)
 
-.PHONY: help run test every-test check quick-tests lint format bench load fuzz clean
+.PHONY: help run site test every-test check quick-tests lint format bench load fuzz clean
 .DEFAULT_GOAL := help
 
 help:  ## this list
@@ -26,6 +28,9 @@ help:  ## this list
 run: $(USER_STAMP)  ## start the app (PORT=8600; HOST=0.0.0.0 for others to reach it; ARGS="…" for Streamlit's)
 	@$(PY) -m streamlit run app.py --server.showEmailPrompt false \
 		--server.address $(HOST) $(if $(filter localhost 127.0.0.1,$(HOST)),$(LOCAL)) $(if $(PORT),--server.port $(PORT)) $(ARGS)
+
+site: $(USER_STAMP)  ## the figures as static files that need no server of ours (OUT=dist; ARGS="--app URL")
+	$(PY) -m cfviz site --out $(OUT) $(ARGS)
 
 # The linters run beside the tests: what these leave of the cores while they wait for a browser is enough.
 test: $(DEV_STAMP)  ## all tests, those in a browser included, and the linters (ARGS="…" for pytest's)

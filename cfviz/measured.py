@@ -35,7 +35,13 @@ WHOLE_TEXTS = (
     "lda", "answer", "answer_none", "hint", "said_sda", "said_lda", "said_whole", "padded", "go_grouping",
     "go_attention", "go_position_bias", "go_predict",
 )  # fmt: skip
+SIDES = range(2, 49)  # of a group: 800 x 1216 px with LDA over the whole map has groups of 25 x 38
 ORDERS = ("number", "near", "horizontal", "diagonal", "shifted", "decay", "spread")
+# What the reader of the figures of position bias chooses besides block and head: default, allowed values.
+BIAS_CHOICES: dict[str, tuple[int, Sequence[int]]] = {
+    "raw": (0, (0, 1)), "scale": (0, (0, 1, 2)), "reach": (0, (0, 1)), "order": (0, range(len(ORDERS))),
+    "Gh": (14, SIDES), "Gw": (14, SIDES), "less": (0, (0, 1)), "large": (0, (0, 1)),
+}  # fmt: skip
 
 
 def whole_model(

@@ -46,6 +46,7 @@ LAYERS: dict[str, int] = {
     "paper": 7,
     "__init__": 8,
     "report": 9,
+    "site": 9,
     "ui": 10,
     "cli": 11,
     "__main__": 12,
@@ -54,7 +55,7 @@ LAYERS: dict[str, int] = {
 # The folders of `assets/`, each with the only layer that reads it; the others ask that layer.
 ASSETS = {
     "gallery": "data",
-    "icon.svg": "ui",
+    "icon.svg": "figures",
     "labels": "data",
     "lessons": "ui",
     "recipes": "training",

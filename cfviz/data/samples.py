@@ -9,6 +9,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from cfviz.bundled import ASSETS
+from cfviz.words import Translator
 
 GALLERY = ASSETS / "gallery"
 PREFIX = "gallery:"  # before the id of a bundled photo, wherever a path is accepted
@@ -47,6 +48,11 @@ class Sample:
     def title_key(self) -> str:
         """Key of the photo's title in the translation catalogues."""
         return f"gallery.{self.id}"
+
+    def credit(self, t: Translator) -> str:
+        """One line of Markdown that credits the photographer."""
+        licence = f"[{self.license}]({self.source})" if self.source else self.license
+        return t("common.credit", author=self.author, licence=licence)
 
 
 @lru_cache(maxsize=1)

@@ -8,7 +8,10 @@ diverging scale centred on zero; both can be read without red-green vision.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
+
+from cfviz.bundled import bundled
 
 SDA = "#D55E00"
 LDA = "#0072B2"
@@ -32,6 +35,11 @@ FONT = (
     '"PingFang TC", "Microsoft JhengHei", sans-serif'
 )
 MONO = '"Source Code Pro", ui-monospace, "SF Mono", Menlo, Consolas, "Noto Sans Mono CJK TC", monospace'
+
+
+def icon() -> Path:
+    """The icon of all pages, an SVG."""
+    return bundled("icon.svg")
 
 
 @dataclass(frozen=True)

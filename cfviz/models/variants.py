@@ -74,6 +74,14 @@ def shipped(name: str) -> Path | None:
 SHIPPED = tuple(name for name in (*OURS, *DENSE) if _ships(name))  # whose weights come with the package
 
 
+def title(name: str) -> str:
+    """`crossformer_pp_small` -> `CrossFormer++ small`."""
+    name, twin = name.removesuffix("_rpb"), name.endswith("_rpb")
+    family, _, size = name.rpartition("_")
+    size += " (RPB)" if twin else ""
+    return f"{'CrossFormer++' if family.endswith('_pp') else 'CrossFormer'} {size}"
+
+
 def list_models(task: Literal["classify"] | Task = "classify") -> list[str]:
     """List the names of the variants, smallest family first.
 

@@ -17,7 +17,7 @@ from posixpath import normpath
 
 __all__ = [
     "ATTENTION", "COMPARE", "CROP", "DENSE", "EMBEDDING", "GROUPING", "HOME", "LAB", "PICKER",
-    "POSITION_BIAS", "WEB", "Figure", "element", "filled", "script", "style", "text",
+    "POSITION_BIAS", "WEB", "Figure", "element", "filled", "program", "script", "style", "text",
 ]  # fmt: skip
 
 WEB = Path(__file__).resolve().parent
@@ -76,8 +76,19 @@ def element(entry: str, start: str) -> str:
         entry: As for `script`.
         start: Code that calls `run`, which is what the entry exports.
     """
-    code = _DEFAULT.sub("const run =", script(entry)).replace("</", "<\\/")
-    return f'<script type="module">\n{code}\n{start}\n</script>'
+    code = program(entry, start).replace("</", "<\\/")
+    return f'<script type="module">\n{code}\n</script>'
+
+
+def program(entry: str, start: str) -> str:
+    """A file that runs `script(entry)`.
+
+    Args:
+        entry: As for `script`.
+        start: Code that calls `run`, which is what the entry exports.
+    """
+    code = _DEFAULT.sub("const run =", script(entry))
+    return f"{code}\n{start}"
 
 
 def _add(name: str, above: tuple[str, ...], done: dict[str, set[str]], parts: list[str]) -> None:

@@ -52,7 +52,7 @@ DIRECT = 4_500_000  # bytes of one block's logits, above which queries and keys 
 CHUNK = 8_000_000  # probabilities compared at once
 TOP = 32767  # the largest number of a query or a key
 VERSION = 1
-Part = Literal["whole", "first", "stage"]
+Part = Literal["whole", "first", "stage", "none"]
 
 
 @dataclass(frozen=True)
@@ -264,6 +264,7 @@ def pack(
             source keeps the blocks that it was sent before.
         part: "first" sends the starting block alone, so that it is drawn soon; "stage" sends the stage of the
             starting block, for the figure that shows the first. The stages together are most of the bytes.
+            "none" sends no block: each follows in a message of its own.
         has: The (stage, block) that the figure has from the first message, left out of a "stage".
 
     Raises:
@@ -281,7 +282,7 @@ def pack(
     first = (begin["stage"], begin["block"])
     chosen = _choose(units, first, limit - arrays.size - HEADER, alone)
     stage = {key for key in chosen if key[0] == first[0]} - {has}
-    inside = {"whole": chosen, "first": {first}, "stage": stage}[part]
+    inside = {"whole": chosen, "first": {first}, "stage": stage, "none": set()}[part]
     stages, error = _stages(units, inside, chosen, tables, strides, arrays)
     header = {
         "version": VERSION,

@@ -14,6 +14,7 @@ import streamlit as st
 
 from cfviz.data.samples import by_digest
 from cfviz.geometry import Lda, lsda, map_sizes
+from cfviz.models import variants
 from cfviz.models.crossformer import CrossFormer, recorded
 from cfviz.models.factory import create_model
 from cfviz.models.forms import in_form
@@ -50,10 +51,7 @@ def title(name: str) -> str:
     """
     if name in own():
         return re.sub(r"[^\w .+-]", "", own()[name].provenance.source)[:80].strip() or name
-    name, twin = name.removesuffix("_rpb"), name.endswith("_rpb")
-    family, _, size = name.rpartition("_")
-    size += " (RPB)" if twin else ""
-    return f"{'CrossFormer++' if family.endswith('_pp') else 'CrossFormer'} {size}"
+    return variants.title(name)
 
 
 def model(settings: state.Settings) -> CrossFormer:

@@ -9,12 +9,13 @@ from typing import Any
 import streamlit as st
 
 from cfviz import web
-from cfviz.bundled import APP, bundled
+from cfviz.bundled import APP
+from cfviz.figures import theme
 from cfviz.ui.context import Context
 
 from . import view
 
-ICON = str(bundled("icon.svg"))
+ICON = str(theme.icon())
 CSS = web.text("shell/style.css")
 PRESENT = web.text("shell/present.css")
 

@@ -74,6 +74,5 @@ def photo_credit(t: Translator, id: str) -> str:
     """One line of Markdown that credits the photographer."""
     for entry in gallery():
         if entry.id == id:
-            licence = f"[{entry.license}]({entry.source})" if entry.source else entry.license
-            return t("common.credit", author=entry.author, licence=licence)
+            return entry.credit(t)
     return t("common.credit_own")

@@ -28,3 +28,16 @@ export function decode(message) {
 export function peek(message) {
   return message && message.byteLength > 4 ? decode(message).header.id : null;
 }
+
+/** The same message with other entries in its header: another start, or words that it came without. */
+export function changed(message, entries) {
+  const { header } = decode(message);
+  const old = new DataView(message.buffer, message.byteOffset, 4).getUint32(0, true);
+  const text = new TextEncoder().encode(JSON.stringify({ ...header, ...entries }));
+  const length = 8 * Math.ceil((text.length + 4) / 8) - 4; // what follows begins at a multiple of 8
+  const out = new Uint8Array(message.byteLength - old + length).fill(32, 4, 4 + length);
+  new DataView(out.buffer).setUint32(0, length, true);
+  out.set(text, 4);
+  out.set(message.subarray(4 + old), 4 + length);
+  return out;
+}

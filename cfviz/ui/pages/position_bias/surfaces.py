@@ -10,7 +10,7 @@ import streamlit as st
 
 from cfviz.figures.live.message import opened
 from cfviz.figures.live.position_bias import pack
-from cfviz.measured import ORDERS
+from cfviz.measured import BIAS_CHOICES, SIDES
 from cfviz.ui.compute.cache import cached
 from cfviz.ui.compute.models import model_code
 from cfviz.ui.context import Context
@@ -23,7 +23,6 @@ from cfviz.ui.widgets.section import shown
 from cfviz.ui.widgets.takeaway import take_away
 from cfviz.words import figure_words
 
-SIDES = range(2, 49)  # of a group: 800 x 1216 px with LDA over the whole map has groups of 25 x 38
 FAINT = 0.1  # a bias with a smaller range changes no attention weight by more than a factor of 1.11
 START = "cfviz.position_bias.start"
 MOVED = "cfviz.position_bias.moved"  # to another block or head, since the page was drawn
@@ -63,13 +62,6 @@ def show_summary(ctx: Context, subject: BiasSubject, verdict: Sequence[str]) -> 
 # ---------------------------------------------------------------- the figures
 
 
-# The figures' choices besides block and head: default, allowed values.
-CHOICES: dict[str, tuple[int, Sequence[int]]] = {
-    "raw": (0, (0, 1)), "scale": (0, (0, 1, 2)), "reach": (0, (0, 1)), "order": (0, range(len(ORDERS))),
-    "Gh": (14, SIDES), "Gw": (14, SIDES), "less": (0, (0, 1)), "large": (0, (0, 1)),
-}  # fmt: skip
-
-
 def selection_from_link(ctx: Context, subject: BiasSubject) -> dict[str, int]:
     """Block, head and choices from the link, clipped to what exists; the link counts from 1."""
     stages = sorted({s for s, _ in subject.places})
@@ -78,7 +70,7 @@ def selection_from_link(ctx: Context, subject: BiasSubject) -> dict[str, int]:
     b = ctx.get("block", 1, range(1, depth + 1)) - 1
     number = subject.places.index((s, b))
     head = ctx.get("head", 1, range(1, len(subject.blocks[number].table) + 1)) - 1
-    choices = {name: ctx.get(name, default, allowed) for name, (default, allowed) in CHOICES.items()}
+    choices = {name: ctx.get(name, default, allowed) for name, (default, allowed) in BIAS_CHOICES.items()}
     for name, side in zip(("Gh", "Gw"), _groups_here(subject, s, b), strict=True):
         choices[name] = ctx.get(name, side, SIDES)
     return {"block": number, "head": head, **choices}
@@ -88,7 +80,7 @@ def _groups_here(subject: BiasSubject, s: int, b: int) -> tuple[int, int]:
     """The sides of a block's groups in the chosen input; the usual ones if those are no larger than G."""
     g = subject.model.groupings(*subject.size)[s][b]
     if max(g.Gh, g.Gw) <= subject.model.group_size[s]:
-        return CHOICES["Gh"][0], CHOICES["Gw"][0]
+        return BIAS_CHOICES["Gh"][0], BIAS_CHOICES["Gw"][0]
     return min(max(g.Gh, SIDES[0]), SIDES[-1]), min(max(g.Gw, SIDES[0]), SIDES[-1])
 
 
@@ -97,12 +89,12 @@ def write_selection(ctx: Context, subject: BiasSubject, to: Mapping[str, Any] | 
     if not to or to["block"] >= len(subject.places):
         return
     s, b = subject.places[to["block"]]
-    usual = {name: default for name, (default, _) in CHOICES.items()}
+    usual = {name: default for name, (default, _) in BIAS_CHOICES.items()}
     usual["Gh"], usual["Gw"] = _groups_here(subject, s, b)
     told = {
         name: int(to[name])
         for name, default in usual.items()
-        if name in to and (to[name] != default or ctx.get(name, default, CHOICES[name][1]) != to[name])
+        if name in to and (to[name] != default or ctx.get(name, default, BIAS_CHOICES[name][1]) != to[name])
     }
     ctx.put(stage=s + 1, block=b + 1, head=to["head"] + 1, **told)
 

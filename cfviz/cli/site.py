@@ -1,0 +1,49 @@
+"""`cfviz site`: the figures as a folder of static files."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from .output import note
+
+
+def add(commands: Any) -> None:
+    """Add the command."""
+    text = (
+        "Write the figures as static files for any web server, with no server of ours behind them: the whole "
+        "model, grouping, attention, embedding and position bias, in both languages, on the photos of the "
+        "gallery. Takes a minute or two."
+    )
+    parser = commands.add_parser("site", help="write the figures as a static web site", description=text)
+    parser.add_argument(
+        "--out", required=True, metavar="FOLDER",
+        help="the folder to write: new, empty, or an earlier site, which is replaced",
+    )  # fmt: skip
+    parser.add_argument(
+        "--app", type=_address, metavar="URL", help="a running app that the pages link to"
+    )
+    parser.set_defaults(run=_site)
+
+
+def _address(text: str) -> str:
+    parts = urlsplit(text)
+    if parts.scheme not in ("http", "https") or not parts.netloc or parts.query or parts.fragment:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is no address of an app such as https://example.org/cfviz"
+        )
+    return text
+
+
+def _site(args: argparse.Namespace) -> int:
+    from cfviz.site import build  # deferred: PyTorch and the figures
+
+    built = build(Path(args.out), args.app or "")
+    whole = sum(built.files.values())
+    note(
+        f"{args.out} is written: {len(built.files)} files, {whole / 1e6:.1f} MB; a first visit to every page "
+        f"loads {built.first / 1e6:.1f} MB at most"
+    )
+    return 0

@@ -1,0 +1,7 @@
+"""The figures as a folder of static files: a site without a server, made from the same parts as the app."""
+
+from __future__ import annotations
+
+from .build import Built, build
+
+__all__ = ["Built", "build"]

@@ -1,0 +1,378 @@
+"""The site without a server: its numbers are the library's, and it asks for nothing outside itself."""
+
+from __future__ import annotations
+
+import json
+import random
+import re
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler
+from mimetypes import guess_type
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import numpy as np
+import pytest
+from axe_playwright_python.base import AXE_SCRIPT
+from playwright.sync_api import expect
+
+from cfviz import point_names
+from cfviz.data.samples import sample
+from cfviz.figures.live import grouping
+from cfviz.models.variants import BUNDLED
+from cfviz.run import inspect, load
+from cfviz.site import Built, build, pages
+from cfviz.site.build import LIST
+from cfviz.trace import Trace
+from cfviz.words import LANGUAGES, translator
+from tests.conftest import soon
+from tests.e2e.test_accessibility import violations
+
+pytestmark = [pytest.mark.browser, pytest.mark.slow]
+PHOTOS = ("german-shepherd", "cat")
+FIRST_VISIT = 5_000_000  # bytes, all pages together
+REFUSED = """window.refused = [];
+document.addEventListener("securitypolicyviolation",
+  (e) => refused.push(`${e.violatedDirective} ${e.blockedURI} ${e.sourceFile}:${e.lineNumber}`));"""
+FIGURE = """(name) => {
+  const root = document.querySelector(`[data-figure=${name}]`).shadowRoot;
+  return root?.querySelector(".cf")?.figure ?? root?.querySelector(".gr")?.app;
+}"""
+ATTENTION = f"""([stage, block, head, row, col]) => new Promise((done) => {{
+  const figure = ({FIGURE})("attention");
+  figure.stopTour();
+  figure.set({{ stage, block, head, row, col, locked: true }}, true);
+  const look = () => {{
+    if (!figure.block.ready) return requestAnimationFrame(look);
+    requestAnimationFrame(() => requestAnimationFrame(() => {{
+      const {{ group, groups, probs }} = figure.frame;
+      const n = groups.N;
+      done({{ group, probs: [...probs.slice(head * n, (head + 1) * n)], error: figure.header.error }});
+    }}));
+  }};
+  look();
+}})"""
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Built]:
+    """The site with two photos."""
+    out = tmp_path_factory.mktemp("site") / "dist"
+    return out, build(out, "https://example.org/app", [sample(id) for id in PHOTOS])
+
+
+@pytest.fixture(scope="module")
+def traces() -> dict[str, Trace]:
+    """What the library makes of the same photos."""
+    model = load(BUNDLED)
+    watch = [f"layers.*.blocks.*.attn.{name}" for name in ("probs", "bias")]
+    return {id: inspect(sample(id).typed, model, watch=watch) for id in PHOTOS}
+
+
+@pytest.fixture
+def visit(built: tuple[Path, Built], serve: Any, browser: Any) -> Iterator[Callable[..., Any]]:
+    """A function that opens a page of the site; requests to other origins and anything refused fail."""
+    out, _ = built
+
+    def answer(request: BaseHTTPRequestHandler) -> None:
+        file = out / (urlsplit(request.path).path.lstrip("/") or "index.html")
+        if not file.is_file():
+            request.send_error(404)
+            return
+        body = file.read_bytes()
+        request.send_response(200)
+        request.send_header("Content-Type", guess_type(file.name)[0] or "application/octet-stream")
+        request.send_header("Content-Length", str(len(body)))
+        request.end_headers()
+        request.wfile.write(body)
+
+    base = serve(answer)
+    windows: list[Any] = []
+    faults: list[str] = []
+
+    def see(url: str) -> None:
+        if not url.startswith((base, "blob:", "data:")):
+            faults.append(f"request to {url}")
+
+    def show(path: str = "index.html", width: int = 1440, theme: str = "light", **context: Any) -> Any:
+        window = browser.new_context(
+            viewport={"width": width, "height": 900}, color_scheme=theme, **context
+        )  # fmt: skip
+        window.add_init_script(REFUSED)
+        windows.append(window)
+        page = window.new_page()
+        page.on("pageerror", lambda error: faults.append(str(error)))
+        window.on("request", lambda request: see(request.url))  # the service worker's, too
+        page.on("response", lambda r: None if r.status < 400 else faults.append(f"{r.status} {r.url}"))
+        page.goto(f"{base}/{path}")
+        page.locator(".figure[data-drawn]").first.wait_for()
+        return page
+
+    yield show
+    for window in windows:
+        for page in window.pages:
+            faults += page.evaluate("window.refused")
+        window.close()
+    assert not faults
+
+
+def test_attention_is_the_librarys_at_random_tokens(visit: Any, traces: dict[str, Trace]) -> None:
+    """In every block, also after another photo was chosen."""
+    page, rng = visit(f"attention.html?photo={PHOTOS[0]}"), random.Random(0)
+    for id in PHOTOS:
+        if id != PHOTOS[0]:
+            page.get_by_role("radio", name=translator("en")(f"gallery.{id}")).click()
+            page.wait_for_function(f"() => ({FIGURE})('attention').header.source === '{id}'")
+        trace = traces[id]
+        for s, stage in enumerate(trace.groupings):
+            for b, g in enumerate(stage):
+                probs = trace[point_names.attention(s, b)]  # nG, nH, N, N
+                at = [s, b, rng.randrange(probs.shape[1]), rng.randrange(g.H), rng.randrange(g.W)]
+                found = page.evaluate(ATTENTION, at)
+                group, slot = g.group_of(*at[3:])
+                assert found["group"] == group
+                wanted = probs[group, at[2], slot]
+                assert np.abs(np.array(found["probs"]) - wanted).max() <= found["error"] + 1e-6, (id, at)
+                assert found["error"] < 1e-4
+
+
+def test_the_prediction_is_the_librarys(visit: Any, traces: dict[str, Trace]) -> None:
+    for lang in LANGUAGES:
+        page = visit(pages.address("home", lang) + f"?photo={PHOTOS[0]}")
+        wanted = [f"{100 * p:.1f}" for _, _, p in traces[PHOTOS[0]].top(5)]
+        texts = page.locator(".whole .answer li .num").all_inner_texts()
+        assert [re.sub(r"[^\d.]", "", text) for text in texts] == wanted
+        line = page.locator(".whole .answer > .note").first.inner_text()
+        assert line, "what is known about the answer"
+
+
+def test_shares_of_kernels_are_the_librarys(visit: Any) -> None:
+    from cfviz.measured import cel
+    from cfviz.models.probes.embedding import layer
+
+    model, rng = load(BUNDLED), random.Random(1)
+    trace = inspect(sample(PHOTOS[1]).typed, model, watch=point_names.embeddings())
+    page = visit(f"embedding.html?photo={PHOTOS[1]}")
+    for s in range(4):
+        wanted = cel(layer(model, s), trace[point_names.embedding(s)])
+        H, W, _ = wanted.tokens.shape
+        row, col = rng.randrange(H), rng.randrange(W)
+        found = page.evaluate(
+            f"""([cel, row, col]) => new Promise((done) => {{
+              const figure = ({FIGURE})("embedding");
+              figure.set({{ cel, row, col, measure: "carried" }}, true);
+              requestAnimationFrame(() => requestAnimationFrame(() => done([...figure.values])));
+            }})""",
+            [s, row, col],
+        )
+        assert found == pytest.approx(wanted.carried[:, row, col].tolist(), abs=1e-6)
+    page.wait_for_function("new URLSearchParams(location.search).get('cel') === '4'")
+
+
+def test_biases_are_the_librarys(visit: Any) -> None:
+    from cfviz.measured import surfaces_of
+
+    model = load(BUNDLED)
+    page = visit("position_bias.html?stage=3&block=2&head=5&open=made.resized")
+    page.wait_for_function("document.querySelectorAll('.figure[data-drawn]').length === 3")
+    found = page.evaluate(
+        f"""() => {{
+          const figure = ({FIGURE})("surfaces");
+          return {{ state: figure.state, tables: figure.blocks.map((block) => [...block.table]) }};
+        }}"""
+    )
+    blocks = [(s, b) for s, stage in enumerate(model.stages) for b, _ in enumerate(stage.block_list)]
+    assert (found["state"]["block"], found["state"]["head"]) == (blocks.index((2, 1)), 4)
+    for (s, b), table in zip(blocks, found["tables"], strict=True):
+        wanted = surfaces_of(model.stages[s].block_list[b].attn.pos, model.group_size[s])
+        assert np.array(table) == pytest.approx(wanted.ravel(), abs=1e-6)
+
+
+def test_a_choice_goes_into_the_link_and_comes_back(visit: Any) -> None:
+    page = visit(f"attention.html?photo={PHOTOS[0]}&stage=2&block=1&head=3&row=4&col=30&held=1")
+    state = f"() => ({FIGURE})('attention').state"
+    wanted = {"stage": 1, "block": 0, "head": 2, "row": 4, "col": 27, "locked": True}
+    assert page.evaluate(state) == wanted, "the column beyond the map is its last"
+    page.locator('[data-figure="attention"] .map').focus()
+    for key in ("Escape", "ArrowDown", "ArrowLeft", "Enter"):
+        page.keyboard.press(key)
+    page.wait_for_url("**row=5&col=26**")
+    again = page.evaluate(state)
+    assert (again["row"], again["col"], again["locked"]) == (5, 26, True)
+    page.reload()
+    page.wait_for_function(f"() => ({FIGURE})('attention')?.state.row === 5")
+    assert page.evaluate(state) == again
+    page.get_by_role("link", name=LANGUAGES["zh-Hant"]).click()
+    page.wait_for_function(f"() => ({FIGURE})('attention')?.state.row === 5")
+    assert page.evaluate("document.documentElement.lang") == "zh-Hant"
+    assert page.evaluate(state) == again
+    app = page.locator("footer a[data-lang]").get_attribute("href")
+    assert app.startswith("https://example.org/app/attention?")
+    assert "lang=zh-Hant" in app
+    assert "row=5" in app
+
+
+def test_a_token_of_the_whole_model_opens_its_attention(visit: Any) -> None:
+    page = visit(f"index.html?photo={PHOTOS[1]}")
+    page.locator(".whole .photo .frame").click(position={"x": 100, "y": 60})
+    page.get_by_role("button", name=translator("en")("home.figure.go_attention")).click()
+    page.wait_for_url("**/attention.html?**")
+    page.wait_for_function(f"() => ({FIGURE})('attention')?.block.ready")
+    assert f"photo={PHOTOS[1]}" in page.url
+
+
+def test_links_of_the_grouping_page_are_read_as_in_the_app(visit: Any) -> None:
+    page, rng = visit("grouping.html"), random.Random(2)
+    some = {
+        "map": ("56x56", "30x45", "113x2", "0x3", "7", "112x1"), "g": ("7", "17", "1", "x"),
+        "i": ("8", "adaptive", "0", "16"), "form": ("whole", "regions", "none"),
+        "kind": ("sda", "lda", "all"), "c": ("96", "97", "768"), "q": ("3.4", "20.20", "99.0", "1"),
+        "open": ("example", "all.-growth", "nothing", ""),
+    }  # fmt: skip
+    site = json.loads(page.locator("#site").text_content())
+    for _ in range(12):
+        link = {name: rng.choice(values) for name, values in some.items() if rng.random() < 0.7}
+        query = "&".join(f"{name}={value}" for name, value in link.items())
+        page.goto(f"{page.url.split('?')[0]}?{query}")
+        page.wait_for_function(f"() => ({FIGURE})('grouping')")
+        start, noticed = page.evaluate(
+            f"() => {{ const {{ data }} = ({FIGURE})('grouping'); return [data.start, data.bad] }}"
+        )
+        wanted, bad = grouping.state_from_link(site["usual"] | link)
+        assert (start, noticed) == (wanted, bool(bad)), link
+
+
+def test_a_first_visit_is_small(visit: Any, built: tuple[Path, Built]) -> None:
+    """All pages, one after the other in one window, with what each loads by itself."""
+    page, loaded = visit("index.html"), 0
+
+    def count() -> int:
+        return page.evaluate(
+            "performance.getEntries().reduce((sum, one) => sum + (one.transferSize ?? 0), 0)"
+        )
+
+    for name in pages.PAGES:
+        if name != "home":
+            page.get_by_role("link", name=translator("en")(f"common.page_{name}"), exact=True).click()
+            page.locator(".figure[data-drawn]").first.wait_for()
+        page.wait_for_load_state("networkidle")
+        loaded += count()
+    others = 14 * 4_000  # thumbnails of the photos that a whole site has beside these two
+    assert 1_000_000 < loaded + others < FIRST_VISIT
+    assert built[1].first + others < FIRST_VISIT
+
+
+@pytest.mark.timeout(600)  # half a minute; a busy machine is no failure
+@pytest.mark.parametrize("lang", LANGUAGES)
+def test_axe_finds_nothing_serious(visit: Any, lang: str) -> None:
+    found = []
+    for name in pages.PAGES:
+        page = visit(pages.address(name, lang) + "?open=all", reduced_motion="reduce")
+        page.wait_for_load_state("networkidle")
+        page.evaluate(AXE_SCRIPT)  # an evaluated script is not the page's own
+        for theme in ("light", "dark"):
+            if (page.locator("#theme").get_attribute("aria-pressed") == "true") != (theme == "dark"):
+                page.locator("#theme").click()
+            page.wait_for_timeout(200)
+            found += [f"{name}, {lang}, {theme}: {text}" for text in violations(page)]
+    if found:
+        pytest.fail("\n".join(found))
+
+
+@pytest.mark.parametrize("lang", LANGUAGES)
+def test_no_page_is_wider_than_a_phone(visit: Any, lang: str) -> None:
+    for name in pages.PAGES:
+        page = visit(pages.address(name, lang), width=390, has_touch=True)
+        page.wait_for_load_state("networkidle")
+        assert page.evaluate("document.documentElement.scrollWidth") <= 390, name
+
+
+def test_the_chosen_colours_stay(visit: Any) -> None:
+    page = visit("attention.html", theme="light")
+    paper = "getComputedStyle(document.body).backgroundColor"
+    before = page.evaluate(paper)
+    page.get_by_role("button", name=translator("en")("site.dark")).click()
+    soon(page, lambda: page.evaluate(f"() => ({FIGURE})('attention').root.dataset.theme"), "dark")
+    assert page.evaluate(paper) != before
+    page.get_by_role("link", name=translator("en")("common.page_embedding"), exact=True).click()
+    page.locator(".figure[data-drawn]").wait_for()
+    assert page.evaluate("document.documentElement.dataset.theme") == "dark"
+
+
+def test_a_file_that_does_not_come_is_said(visit: Any, built: tuple[Path, Built]) -> None:
+    page = visit(f"embedding.html?photo={PHOTOS[0]}")
+    page.route(f"**/photos/{PHOTOS[1]}/**", lambda route: route.abort())
+    page.get_by_role("radio", name=translator("en")(f"gallery.{PHOTOS[1]}")).click()
+    expect(page.get_by_role("alert")).to_have_text(translator("en")("site.failed"))
+
+
+def test_what_was_loaded_is_there_without_a_connection(visit: Any) -> None:
+    page = visit(f"attention.html?photo={PHOTOS[1]}")
+    page.wait_for_load_state("networkidle")
+    page.evaluate("navigator.serviceWorker.ready.then(() => 0)")
+    page.wait_for_function("navigator.serviceWorker.controller !== null")
+    page.reload()  # what came before the worker is fetched through it
+    page.wait_for_function(f"() => ({FIGURE})('attention')?.block.ready")
+    page.wait_for_load_state("networkidle")
+    page.context.set_offline(True)
+    page.reload()
+    page.wait_for_function(f"() => ({FIGURE})('attention')?.block.ready")
+    for name, part in (("grouping", "grouping"), ("position_bias", "surfaces")):
+        page.get_by_role("link", name=translator("en")(f"common.page_{name}"), exact=True).click()
+        page.locator(f'[data-figure="{part}"][data-drawn]').wait_for()
+    page.get_by_role("link", name=LANGUAGES["zh-Hant"]).click()
+    page.wait_for_function("document.documentElement.lang === 'zh-Hant'")
+    page.locator('[data-figure="surfaces"][data-drawn]').wait_for()
+    page.get_by_role("link", name=translator("zh-Hant")("common.page_embedding"), exact=True).click()
+    expect(page.get_by_role("alert")).to_have_text(translator("zh-Hant")("site.failed"))
+
+
+def test_a_frame_of_another_page_gets_the_figures_height(visit: Any) -> None:
+    page = visit()
+    base = page.evaluate("location.origin")
+    page.goto("about:blank")  # the course page
+    page.set_content(
+        f"""<iframe id="framed" title="Attention" style="width: 100%"
+          src="{base}/attention.html?embed=1&theme=dark&photo={PHOTOS[1]}&stage=3"></iframe>
+        <script src="{base}/embed.js"></script>"""
+    )
+    inside = page.frame_locator("#framed")
+    inside.locator(".figure[data-drawn]").wait_for()
+    expect(inside.locator("header")).to_be_hidden()
+    link = inside.get_by_role("link", name=translator("en")("site.whole"))
+    assert "embed" not in link.get_attribute("href")
+    assert "stage=3" in link.get_attribute("href")
+    frame = next(one for one in page.frames if "embed=1" in one.url)
+    assert frame.evaluate("document.documentElement.dataset.theme") == "dark"
+    missing = "document.documentElement.scrollHeight - innerHeight"
+    soon(page, lambda: frame.evaluate(missing) <= 1, True)
+    assert page.evaluate("document.getElementById('framed').clientHeight") > 500
+
+
+def test_nothing_runs_or_styles_that_stands_in_a_page(built: tuple[Path, Built]) -> None:
+    out, made = built
+    for file in (name for name in made.files if name.endswith(".html")):
+        text = (out / file).read_text("utf-8")
+        policy = re.search(r'http-equiv="Content-Security-Policy" content="([^"]+)"', text)[1]
+        assert not re.search(r"unsafe|http|\*", policy)
+        assert not re.search(r"<style|\sstyle=|\son\w+=|<script(?![^>]*(src=|application/json))", text), file
+        asked = re.findall(r'(?:src|href)="(https?:[^"]+)"', re.sub(r"<a [^>]*>", "", text))
+        assert not asked, file
+
+
+def test_the_same_site_is_made_again_and_replaces_the_old(built: tuple[Path, Built], tmp_path: Path) -> None:
+    out, made = built
+    again = tmp_path / "again"
+    again.mkdir()
+    (again / "old.js").write_text("1")
+    (again / LIST).write_text(json.dumps({"files": ["old.js"]}))
+    other = build(again, "https://example.org/app", [sample(id) for id in PHOTOS])
+    assert other == made
+    assert not (again / "old.js").exists()
+    for name in made.files:
+        assert (again / name).read_bytes() == (out / name).read_bytes(), name
+    listed = json.loads((again / LIST).read_text())["files"]
+    assert sorted(listed) == sorted(made.files)
+    there = {path.relative_to(again).as_posix() for path in again.rglob("*") if path.is_file()}
+    assert there == {*listed, LIST}
