@@ -22,9 +22,7 @@ def add(commands: Any) -> None:
         "--out", required=True, metavar="FOLDER",
         help="the folder to write: new, empty, or an earlier site, which is replaced",
     )  # fmt: skip
-    parser.add_argument(
-        "--app", type=_address, metavar="URL", help="a running app that the pages link to"
-    )
+    parser.add_argument("--app", type=_address, metavar="URL", help="a running app that the pages link to")
     parser.set_defaults(run=_site)
 
 

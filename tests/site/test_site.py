@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import random
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler
 from mimetypes import guess_type
 from pathlib import Path
@@ -70,54 +70,70 @@ def traces() -> dict[str, Trace]:
     return {id: inspect(sample(id).typed, model, watch=watch) for id in PHOTOS}
 
 
-@pytest.fixture
-def visit(built: tuple[Path, Built], serve: Any, browser: Any) -> Iterator[Callable[..., Any]]:
-    """A function that opens a page of the site; requests to other origins and anything refused fail."""
-    out, _ = built
+class Visitor:
+    """Opens pages of a site; what comes from elsewhere, is missing or refused by the policy is a fault.
 
-    def answer(request: BaseHTTPRequestHandler) -> None:
-        file = out / (urlsplit(request.path).path.lstrip("/") or "index.html")
+    Attributes:
+        sent: Name and bytes of each file that the site sent.
+        faults: One sentence each.
+    """
+
+    def __init__(self, out: Path, serve: Any, browser: Any) -> None:
+        self.out, self.browser = out, browser
+        self.sent: list[tuple[str, int]] = []
+        self.faults: list[str] = []
+        self.windows: list[Any] = []
+        self.base = serve(self.answer)
+
+    def answer(self, request: BaseHTTPRequestHandler) -> None:
+        name = urlsplit(request.path).path.lstrip("/") or "index.html"
+        file = self.out / name
         if not file.is_file():
+            self.faults.append(f"there is no {name}")
             request.send_error(404)
             return
         body = file.read_bytes()
+        self.sent.append((name, len(body)))
         request.send_response(200)
-        request.send_header("Content-Type", guess_type(file.name)[0] or "application/octet-stream")
+        request.send_header("Content-Type", guess_type(name)[0] or "application/octet-stream")
         request.send_header("Content-Length", str(len(body)))
         request.end_headers()
         request.wfile.write(body)
 
-    base = serve(answer)
-    windows: list[Any] = []
-    faults: list[str] = []
-
-    def see(url: str) -> None:
-        if not url.startswith((base, "blob:", "data:")):
-            faults.append(f"request to {url}")
-
-    def show(path: str = "index.html", width: int = 1440, theme: str = "light", **context: Any) -> Any:
-        window = browser.new_context(
-            viewport={"width": width, "height": 900}, color_scheme=theme, **context
-        )  # fmt: skip
+    def __call__(
+        self, path: str = "index.html", width: int = 1440, theme: str = "light", **context: Any
+    ) -> Any:
+        size = {"width": width, "height": 900}
+        window = self.browser.new_context(viewport=size, color_scheme=theme, **context)
         window.add_init_script(REFUSED)
-        windows.append(window)
+        self.windows.append(window)
         page = window.new_page()
-        page.on("pageerror", lambda error: faults.append(str(error)))
-        window.on("request", lambda request: see(request.url))  # the service worker's, too
-        page.on("response", lambda r: None if r.status < 400 else faults.append(f"{r.status} {r.url}"))
-        page.goto(f"{base}/{path}")
+        page.on("pageerror", lambda error: self.faults.append(str(error)))
+        window.on("request", lambda request: self.see(request.url))  # the service worker's, too
+        page.goto(f"{self.base}/{path}")
         page.locator(".figure[data-drawn]").first.wait_for()
         return page
 
-    yield show
-    for window in windows:
-        for page in window.pages:
-            faults += page.evaluate("window.refused")
-        window.close()
-    assert not faults
+    def see(self, url: str) -> None:
+        if not url.startswith((self.base, "blob:", "data:")):
+            self.faults.append(f"request to {url}")
+
+    def leave(self) -> None:
+        for window in self.windows:
+            for page in window.pages:
+                self.faults += page.evaluate("window.refused")
+            window.close()
+        assert not self.faults
 
 
-def test_attention_is_the_librarys_at_random_tokens(visit: Any, traces: dict[str, Trace]) -> None:
+@pytest.fixture
+def visit(built: tuple[Path, Built], serve: Any, browser: Any) -> Iterator[Visitor]:
+    visitor = Visitor(built[0], serve, browser)
+    yield visitor
+    visitor.leave()
+
+
+def test_attention_is_the_librarys_at_random_tokens(visit: Visitor, traces: dict[str, Trace]) -> None:
     """In every block, also after another photo was chosen."""
     page, rng = visit(f"attention.html?photo={PHOTOS[0]}"), random.Random(0)
     for id in PHOTOS:
@@ -137,7 +153,7 @@ def test_attention_is_the_librarys_at_random_tokens(visit: Any, traces: dict[str
                 assert found["error"] < 1e-4
 
 
-def test_the_prediction_is_the_librarys(visit: Any, traces: dict[str, Trace]) -> None:
+def test_the_prediction_is_the_librarys(visit: Visitor, traces: dict[str, Trace]) -> None:
     for lang in LANGUAGES:
         page = visit(pages.address("home", lang) + f"?photo={PHOTOS[0]}")
         wanted = [f"{100 * p:.1f}" for _, _, p in traces[PHOTOS[0]].top(5)]
@@ -147,7 +163,7 @@ def test_the_prediction_is_the_librarys(visit: Any, traces: dict[str, Trace]) ->
         assert line, "what is known about the answer"
 
 
-def test_shares_of_kernels_are_the_librarys(visit: Any) -> None:
+def test_shares_of_kernels_are_the_librarys(visit: Visitor) -> None:
     from cfviz.measured import cel
     from cfviz.models.probes.embedding import layer
 
@@ -161,7 +177,8 @@ def test_shares_of_kernels_are_the_librarys(visit: Any) -> None:
         found = page.evaluate(
             f"""([cel, row, col]) => new Promise((done) => {{
               const figure = ({FIGURE})("embedding");
-              figure.set({{ cel, row, col, measure: "carried" }}, true);
+              figure.choose(cel);
+              figure.set({{ row, col, measure: "carried" }}, true);
               requestAnimationFrame(() => requestAnimationFrame(() => done([...figure.values])));
             }})""",
             [s, row, col],
@@ -170,7 +187,7 @@ def test_shares_of_kernels_are_the_librarys(visit: Any) -> None:
     page.wait_for_function("new URLSearchParams(location.search).get('cel') === '4'")
 
 
-def test_biases_are_the_librarys(visit: Any) -> None:
+def test_biases_are_the_librarys(visit: Visitor) -> None:
     from cfviz.measured import surfaces_of
 
     model = load(BUNDLED)
@@ -179,17 +196,18 @@ def test_biases_are_the_librarys(visit: Any) -> None:
     found = page.evaluate(
         f"""() => {{
           const figure = ({FIGURE})("surfaces");
-          return {{ state: figure.state, tables: figure.blocks.map((block) => [...block.table]) }};
+          const tables = figure.blocks.map((block) => block.tables.map((table) => [...table]));
+          return {{ state: figure.state, tables }};
         }}"""
     )
     blocks = [(s, b) for s, stage in enumerate(model.stages) for b, _ in enumerate(stage.block_list)]
     assert (found["state"]["block"], found["state"]["head"]) == (blocks.index((2, 1)), 4)
     for (s, b), table in zip(blocks, found["tables"], strict=True):
         wanted = surfaces_of(model.stages[s].block_list[b].attn.pos, model.group_size[s])
-        assert np.array(table) == pytest.approx(wanted.ravel(), abs=1e-6)
+        assert np.array(table) == pytest.approx(wanted.reshape(len(wanted), -1), abs=1e-6)
 
 
-def test_a_choice_goes_into_the_link_and_comes_back(visit: Any) -> None:
+def test_a_choice_goes_into_the_link_and_comes_back(visit: Visitor) -> None:
     page = visit(f"attention.html?photo={PHOTOS[0]}&stage=2&block=1&head=3&row=4&col=30&held=1")
     state = f"() => ({FIGURE})('attention').state"
     wanted = {"stage": 1, "block": 0, "head": 2, "row": 4, "col": 27, "locked": True}
@@ -213,7 +231,7 @@ def test_a_choice_goes_into_the_link_and_comes_back(visit: Any) -> None:
     assert "row=5" in app
 
 
-def test_a_token_of_the_whole_model_opens_its_attention(visit: Any) -> None:
+def test_a_token_of_the_whole_model_opens_its_attention(visit: Visitor) -> None:
     page = visit(f"index.html?photo={PHOTOS[1]}")
     page.locator(".whole .photo .frame").click(position={"x": 100, "y": 60})
     page.get_by_role("button", name=translator("en")("home.figure.go_attention")).click()
@@ -222,7 +240,7 @@ def test_a_token_of_the_whole_model_opens_its_attention(visit: Any) -> None:
     assert f"photo={PHOTOS[1]}" in page.url
 
 
-def test_links_of_the_grouping_page_are_read_as_in_the_app(visit: Any) -> None:
+def test_links_of_the_grouping_page_are_read_as_in_the_app(visit: Visitor) -> None:
     page, rng = visit("grouping.html"), random.Random(2)
     some = {
         "map": ("56x56", "30x45", "113x2", "0x3", "7", "112x1"), "g": ("7", "17", "1", "x"),
@@ -243,34 +261,31 @@ def test_links_of_the_grouping_page_are_read_as_in_the_app(visit: Any) -> None:
         assert (start, noticed) == (wanted, bool(bad)), link
 
 
-def test_a_first_visit_is_small(visit: Any, built: tuple[Path, Built]) -> None:
-    """All pages, one after the other in one window, with what each loads by itself."""
-    page, loaded = visit("index.html"), 0
-
-    def count() -> int:
-        return page.evaluate(
-            "performance.getEntries().reduce((sum, one) => sum + (one.transferSize ?? 0), 0)"
-        )
-
+def test_a_first_visit_is_small(visit: Visitor, built: tuple[Path, Built]) -> None:
+    """All pages, one after the other in one window, with what each loads by itself and for later."""
+    page = visit("index.html")
     for name in pages.PAGES:
         if name != "home":
             page.get_by_role("link", name=translator("en")(f"common.page_{name}"), exact=True).click()
             page.locator(".figure[data-drawn]").first.wait_for()
         page.wait_for_load_state("networkidle")
-        loaded += count()
-    others = 14 * 4_000  # thumbnails of the photos that a whole site has beside these two
-    assert 1_000_000 < loaded + others < FIRST_VISIT
+    page.evaluate("navigator.serviceWorker.ready.then(() => 0)")
+    loaded = sum(size for _, size in visit.sent)
+    others = 2 * 14 * 4_000  # thumbnails of the photos that a whole site has beside these two
+    assert loaded > 2_000_000
+    assert loaded + others < FIRST_VISIT
     assert built[1].first + others < FIRST_VISIT
 
 
 @pytest.mark.timeout(600)  # half a minute; a busy machine is no failure
 @pytest.mark.parametrize("lang", LANGUAGES)
-def test_axe_finds_nothing_serious(visit: Any, lang: str) -> None:
+def test_axe_finds_nothing_serious(visit: Visitor, lang: str) -> None:
     found = []
     for name in pages.PAGES:
-        page = visit(pages.address(name, lang) + "?open=all", reduced_motion="reduce")
+        # axe-core writes styles into the page, which the page's own policy would forbid
+        page = visit(pages.address(name, lang) + "?open=all", reduced_motion="reduce", bypass_csp=True)
         page.wait_for_load_state("networkidle")
-        page.evaluate(AXE_SCRIPT)  # an evaluated script is not the page's own
+        page.evaluate(AXE_SCRIPT)
         for theme in ("light", "dark"):
             if (page.locator("#theme").get_attribute("aria-pressed") == "true") != (theme == "dark"):
                 page.locator("#theme").click()
@@ -281,14 +296,14 @@ def test_axe_finds_nothing_serious(visit: Any, lang: str) -> None:
 
 
 @pytest.mark.parametrize("lang", LANGUAGES)
-def test_no_page_is_wider_than_a_phone(visit: Any, lang: str) -> None:
+def test_no_page_is_wider_than_a_phone(visit: Visitor, lang: str) -> None:
     for name in pages.PAGES:
         page = visit(pages.address(name, lang), width=390, has_touch=True)
         page.wait_for_load_state("networkidle")
         assert page.evaluate("document.documentElement.scrollWidth") <= 390, name
 
 
-def test_the_chosen_colours_stay(visit: Any) -> None:
+def test_the_chosen_colours_stay(visit: Visitor) -> None:
     page = visit("attention.html", theme="light")
     paper = "getComputedStyle(document.body).backgroundColor"
     before = page.evaluate(paper)
@@ -300,14 +315,14 @@ def test_the_chosen_colours_stay(visit: Any) -> None:
     assert page.evaluate("document.documentElement.dataset.theme") == "dark"
 
 
-def test_a_file_that_does_not_come_is_said(visit: Any, built: tuple[Path, Built]) -> None:
+def test_a_file_that_does_not_come_is_said(visit: Visitor, built: tuple[Path, Built]) -> None:
     page = visit(f"embedding.html?photo={PHOTOS[0]}")
     page.route(f"**/photos/{PHOTOS[1]}/**", lambda route: route.abort())
     page.get_by_role("radio", name=translator("en")(f"gallery.{PHOTOS[1]}")).click()
     expect(page.get_by_role("alert")).to_have_text(translator("en")("site.failed"))
 
 
-def test_what_was_loaded_is_there_without_a_connection(visit: Any) -> None:
+def test_what_was_loaded_is_there_without_a_connection(visit: Visitor) -> None:
     page = visit(f"attention.html?photo={PHOTOS[1]}")
     page.wait_for_load_state("networkidle")
     page.evaluate("navigator.serviceWorker.ready.then(() => 0)")
@@ -328,14 +343,13 @@ def test_what_was_loaded_is_there_without_a_connection(visit: Any) -> None:
     expect(page.get_by_role("alert")).to_have_text(translator("zh-Hant")("site.failed"))
 
 
-def test_a_frame_of_another_page_gets_the_figures_height(visit: Any) -> None:
+def test_a_frame_of_another_page_gets_the_figures_height(visit: Visitor) -> None:
     page = visit()
-    base = page.evaluate("location.origin")
     page.goto("about:blank")  # the course page
     page.set_content(
         f"""<iframe id="framed" title="Attention" style="width: 100%"
-          src="{base}/attention.html?embed=1&theme=dark&photo={PHOTOS[1]}&stage=3"></iframe>
-        <script src="{base}/embed.js"></script>"""
+          src="{visit.base}/attention.html?embed=1&theme=dark&photo={PHOTOS[1]}&stage=3"></iframe>
+        <script src="{visit.base}/embed.js"></script>"""
     )
     inside = page.frame_locator("#framed")
     inside.locator(".figure[data-drawn]").wait_for()

@@ -62,7 +62,9 @@ export class Example {
     this.again.addEventListener("click", () => this.reset());
     this.cells = el("div.values", { role: "group", "aria-label": t.example_map });
     this.prints = ["sda", "lda"].map((kind) => {
-      const print = { kind, pre: el("pre.print"), shape: el("p.note.num") };
+      // It may be wider than its place: whoever has no pointer moves it with the arrow keys.
+      const pre = el("pre.print", { tabindex: 0, role: "group", "aria-label": kind.toUpperCase() });
+      const print = { kind, pre, shape: el("p.note.num") };
       print.root = el("div", {}, el("h4", { "data-kind": kind }, kind.toUpperCase()), print.shape, print.pre);
       return print;
     });
