@@ -84,6 +84,7 @@ class Visitor:
         self.faults: list[str] = []
         self.windows: list[Any] = []
         self.base = serve(self.answer)
+        self.others: tuple[str, ...] = ()  # origins that a page is meant to come from, too
 
     def answer(self, request: BaseHTTPRequestHandler) -> None:
         name = urlsplit(request.path).path.lstrip("/") or "index.html"
@@ -115,7 +116,7 @@ class Visitor:
         return page
 
     def see(self, url: str) -> None:
-        if not url.startswith((self.base, "blob:", "data:")):
+        if not url.startswith((self.base, *self.others, "blob:", "data:")):
             self.faults.append(f"request to {url}")
 
     def leave(self) -> None:
@@ -184,7 +185,7 @@ def test_shares_of_kernels_are_the_librarys(visit: Visitor) -> None:
             [s, row, col],
         )
         assert found == pytest.approx(wanted.carried[:, row, col].tolist(), abs=1e-6)
-    page.wait_for_function("new URLSearchParams(location.search).get('cel') === '4'")
+    page.wait_for_function("() => new URLSearchParams(location.search).get('cel') === '4'")
 
 
 def test_biases_are_the_librarys(visit: Visitor) -> None:
@@ -192,7 +193,7 @@ def test_biases_are_the_librarys(visit: Visitor) -> None:
 
     model = load(BUNDLED)
     page = visit("position_bias.html?stage=3&block=2&head=5&open=made.resized")
-    page.wait_for_function("document.querySelectorAll('.figure[data-drawn]').length === 3")
+    page.wait_for_function("() => document.querySelectorAll('.figure[data-drawn]').length === 3")
     found = page.evaluate(
         f"""() => {{
           const figure = ({FIGURE})("surfaces");
@@ -326,7 +327,7 @@ def test_what_was_loaded_is_there_without_a_connection(visit: Visitor) -> None:
     page = visit(f"attention.html?photo={PHOTOS[1]}")
     page.wait_for_load_state("networkidle")
     page.evaluate("navigator.serviceWorker.ready.then(() => 0)")
-    page.wait_for_function("navigator.serviceWorker.controller !== null")
+    page.wait_for_function("() => navigator.serviceWorker.controller !== null")
     page.reload()  # what came before the worker is fetched through it
     page.wait_for_function(f"() => ({FIGURE})('attention')?.block.ready")
     page.wait_for_load_state("networkidle")
@@ -337,20 +338,27 @@ def test_what_was_loaded_is_there_without_a_connection(visit: Visitor) -> None:
         page.get_by_role("link", name=translator("en")(f"common.page_{name}"), exact=True).click()
         page.locator(f'[data-figure="{part}"][data-drawn]').wait_for()
     page.get_by_role("link", name=LANGUAGES["zh-Hant"]).click()
-    page.wait_for_function("document.documentElement.lang === 'zh-Hant'")
+    page.wait_for_function("() => document.documentElement.lang === 'zh-Hant'")
     page.locator('[data-figure="surfaces"][data-drawn]').wait_for()
     page.get_by_role("link", name=translator("zh-Hant")("common.page_embedding"), exact=True).click()
     expect(page.get_by_role("alert")).to_have_text(translator("zh-Hant")("site.failed"))
 
 
-def test_a_frame_of_another_page_gets_the_figures_height(visit: Visitor) -> None:
+def test_a_frame_of_another_page_gets_the_figures_height(visit: Visitor, serve: Any) -> None:
+    text = f"""<!doctype html><title>A course</title><iframe id="framed" title="Attention"
+      src="{visit.base}/attention.html?embed=1&theme=dark&photo={PHOTOS[1]}&stage=3"></iframe>
+      <script src="{visit.base}/embed.js"></script>"""
+
+    def answer(request: BaseHTTPRequestHandler) -> None:
+        request.send_response(200)
+        request.send_header("Content-Type", "text/html")
+        request.end_headers()
+        request.wfile.write(text.encode())
+
+    course = serve(answer)
+    visit.others = (course,)
     page = visit()
-    page.goto("about:blank")  # the course page
-    page.set_content(
-        f"""<iframe id="framed" title="Attention" style="width: 100%"
-          src="{visit.base}/attention.html?embed=1&theme=dark&photo={PHOTOS[1]}&stage=3"></iframe>
-        <script src="{visit.base}/embed.js"></script>"""
-    )
+    page.goto(f"{course}/")
     inside = page.frame_locator("#framed")
     inside.locator(".figure[data-drawn]").wait_for()
     expect(inside.locator("header")).to_be_hidden()
