@@ -45,9 +45,14 @@ def show_prediction(ctx: Context, trace: Trace) -> None:
     with right:
         if not warn_without_answer(ctx):
             _show_answer(ctx, trace)
-    left, right = st.columns([5, 7], gap="large")  # below the answer, on a phone, too
+    if not ctx.settings.present:  # a presenter sees the pixels beside the answer, and no crop
+        left, right = st.columns([5, 7], gap="large")  # below the answer, on a phone, too
     with left:
-        st.image(_crop(trace), width=SEEN, alt=ctx.t("predict.crop_alt", photo=title))
+        st.image(
+            _crop(trace),
+            width="stretch" if ctx.settings.present else SEEN,
+            alt=ctx.t("predict.crop_alt", photo=title),
+        )
         pixels = ctx.t("predict.seen", size=size_text(trace.size))
         st.caption(f"{pixels}  \n{photo_credit(ctx.t, ctx.settings.photo)}{notes(ctx)}")
     with right:
