@@ -19,9 +19,11 @@ import cfviz
 from cfviz import bundled, run
 from cfviz.cli import main
 from cfviz.data.samples import gallery, sample
+from cfviz.models.crossformer import origin, settled
 from cfviz.models.variants import OURS
 from cfviz.models.weights import download
 from cfviz.models.weights.errors import CheckpointError
+from cfviz.provenance import Provenance
 
 SHIPPED_NONE = sorted(set(cfviz.list_models()) - set(OURS))
 PHOTO = np.zeros((64, 64, 3), np.uint8)
@@ -332,6 +334,26 @@ def test_a_changed_number_is_noticed_in_every_format(number: torch.dtype) -> Non
         model = cfviz.create_model("crossformer_nano").double()
         model.head.weight.data[0, 0] += 1e-12
         assert model.provenance.source == "unknown", "less than float32 can hold"
+
+
+def test_a_settled_model_is_taken_at_its_word_and_its_copies_are_not(
+    tiny_model: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = tiny_model()
+    model.provenance = told = Provenance("bundled", dataset="imagenet-1k")
+    assert settled(model) is model
+    copied = copy.deepcopy(model)
+    copied.head.weight.data[0, 0] += 1
+    assert copied.provenance.source == "unknown"
+    monkeypatch.setattr(origin, "_checksums", lambda _: pytest.fail("the weights were read again"))
+    assert settled(model).provenance == told
+
+
+def test_weights_written_before_a_model_is_settled_are_of_unknown_origin(tiny_model: Any) -> None:
+    model = tiny_model()
+    model.provenance = Provenance("bundled", dataset="imagenet-1k")
+    model.head.weight.data[0, 0] += 1
+    assert settled(model).provenance.source == "unknown"
 
 
 def test_checking_weights_waits_for_the_device_once(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -81,14 +81,19 @@ def test_an_input_that_needs_too_much_memory_is_refused_in_one_sentence_before_i
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("page", ["home", "attention", "embedding", "position_bias"])
+@pytest.mark.parametrize(
+    "page", ["home", "predict", "attention", "embedding", "position_bias", "lab", "compare", "dense"]
+)
 def test_a_page_drawn_again_takes_no_checksums_of_the_weights(
     page: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """They take 4 ms for the bundled weights; a page that took them at every figure took twice as long."""
+    """They take 4 ms for the bundled weights, a forward's time for large ones; `dense` took them 11 times."""
     app, taken = run(page, open="all"), []
     monkeypatch.setattr(origin, "_checksums", lambda model: taken.append(model) or ())
     app.run()
+    assert not app.exception
+    app.query_params["photo"] = "lemurs"
+    app.run()  # nor those of a prediction
     assert not app.exception
     assert not taken
 

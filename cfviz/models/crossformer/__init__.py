@@ -10,7 +10,7 @@ from .model import (
     stretched,
     ungroup,
 )
-from .origin import recorded, with_new_head
+from .origin import recorded, settled, with_new_head
 
 __all__ = [
     "AnyPosBias",
@@ -20,6 +20,7 @@ __all__ = [
     "RelativePosBias",
     "group",
     "recorded",
+    "settled",
     "stretched",
     "ungroup",
     "with_new_head",

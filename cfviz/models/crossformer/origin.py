@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 import torch
 from torch import nn
 
 from cfviz.provenance import Note, Provenance
+
+AnyModel = TypeVar("AnyModel", bound=nn.Module)
 
 
 class WithProvenance(nn.Module):
@@ -23,6 +25,7 @@ class WithProvenance(nn.Module):
     __jit_unused_properties__ = ("provenance",)
     _provenance: Provenance
     _checksums: tuple[int, ...]
+    _settled = False
 
     @property
     def provenance(self) -> Provenance:
@@ -35,6 +38,8 @@ class WithProvenance(nn.Module):
 
     def _checked(self) -> tuple[Provenance, tuple[int, ...]]:
         """Return the origin of the present weights, and their checksums."""
+        if self._settled:
+            return self._provenance, self._checksums
         told, found = self._provenance, _checksums(self)
         if found == self._checksums or told.source == "unknown":
             return told, found
@@ -44,7 +49,7 @@ class WithProvenance(nn.Module):
     def __getstate__(self) -> dict[str, Any]:
         """State for copies and pickles, with the origin of the weights that are copied."""
         told, found = self._checked()
-        return {**self.__dict__, "_provenance": told, "_checksums": found}
+        return {**self.__dict__, "_provenance": told, "_checksums": found, "_settled": False}
 
     def _apply(self, fn: Callable[[torch.Tensor], torch.Tensor], recurse: bool = True) -> Self:
         """Move a model or change its number format; the latter leaves the recorded origin in place."""
@@ -53,6 +58,19 @@ class WithProvenance(nn.Module):
         if [p.dtype for p in self.parameters()] != before:
             self.provenance = told
         return self
+
+
+def settled(model: AnyModel) -> AnyModel:
+    """Take the recorded origin of a model as valid from now on: its holder shares it and never writes to it.
+
+    A copy is checked again. The checksums of a large model take as long as a forward, and a page asks ten
+    times.
+    """
+    origin: Any = model
+    if isinstance(model, WithProvenance) and not origin._settled:
+        origin.provenance = origin.provenance  # as it is now
+        origin._settled = True
+    return model
 
 
 def recorded(model: Any) -> Provenance:

@@ -7,6 +7,7 @@ from typing import Any
 
 import streamlit as st
 
+from cfviz.models.crossformer import settled
 from cfviz.models.dense.factory import ships
 from cfviz.models.dense.model import DenseModel
 from cfviz.models.dense.variants import DENSE
@@ -66,4 +67,4 @@ def model(name: str, device: str) -> DenseModel:
 def _opened(name: str, source: str, device: str) -> DenseModel:
     with queue.turn("model", name):
         made: Any = create_model(name, source)
-        return made.to(device)
+        return settled(made.to(device))

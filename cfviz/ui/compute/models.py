@@ -15,7 +15,7 @@ import streamlit as st
 from cfviz.data.samples import by_digest
 from cfviz.geometry import Lda, lsda, map_sizes
 from cfviz.models import variants
-from cfviz.models.crossformer import CrossFormer, recorded
+from cfviz.models.crossformer import CrossFormer, recorded, settled
 from cfviz.models.factory import create_model
 from cfviz.models.forms import in_form
 from cfviz.models.variants import OFFICIAL, OURS, VARIANTS, list_models
@@ -68,7 +68,7 @@ def _in_other_form(net: CrossFormer, settings: state.Settings) -> CrossFormer:
     """A model in the form of long distance attention that its weights do not imply, made once."""
     with _regrouping:
         if net not in _regrouped:
-            _regrouped[net] = in_form(net, cast(Lda, settings.lda))
+            _regrouped[net] = settled(in_form(net, cast(Lda, settings.lda)))
         return _regrouped[net]
 
 
@@ -158,9 +158,9 @@ def _digests() -> dict[str, str]:
 def opened(name: str, found: Source, device: str, dtype: str) -> CrossFormer:
     """One model for all readers, with the weights found for it, ready for its first photo."""
     if found == "bundled":
-        return _warmed(load(name, device, dtype), dtype)
+        return _warmed(settled(load(name, device, dtype)), dtype)
     net = create_model(name, None if found == "random" else found)  # the banner says which are random
-    return _warmed(placed(net, device, dtype), dtype)
+    return _warmed(settled(placed(net, device, dtype)), dtype)
 
 
 def _own_placed(name: str, settings: state.Settings) -> CrossFormer:
@@ -168,7 +168,7 @@ def _own_placed(name: str, settings: state.Settings) -> CrossFormer:
     key = (name, settings.device, settings.dtype)
     kept, net = st.session_state.get(_PLACED, (None, None))
     if kept != key:
-        net = placed(own()[name], settings.device, settings.dtype)
+        net = settled(placed(own()[name], settings.device, settings.dtype))
         if net is not own()[name]:
             budget.shared().hold(net, sum(p.nbytes for p in net.parameters()), strict=False)
         st.session_state[_PLACED] = (key, net)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from cfviz.figures.live.position_bias import BlockBias
 from cfviz.measured import block_bias
-from cfviz.models.crossformer import CrossFormer
+from cfviz.models.crossformer import CrossFormer, settled
 from cfviz.models.variants import BUNDLED, shipped
 from cfviz.run import load
 from cfviz.trace import Trace
@@ -70,7 +70,8 @@ def on_photo(ctx: Context, subject: BiasSubject) -> BiasOnPhoto:
 
 def baseline_of(name: str, device: str, dtype: str) -> CrossFormer | None:
     """The bundled model's twin with a learned table, if its weights are installed."""
-    return load(BASELINE, device, dtype) if name == BUNDLED and shipped(BASELINE) else None
+    there = name == BUNDLED and shipped(BASELINE)
+    return settled(load(BASELINE, device, dtype)) if there else None
 
 
 @cached(12)

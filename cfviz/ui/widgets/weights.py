@@ -10,7 +10,7 @@ from typing import Any
 
 import streamlit as st
 
-from cfviz.models.crossformer import CrossFormer, recorded
+from cfviz.models.crossformer import CrossFormer, recorded, settled
 from cfviz.models.factory import build
 from cfviz.models.room import KEPT, MOST_CLASSES, check_room
 from cfviz.models.variants import OFFICIAL
@@ -164,7 +164,7 @@ def _built(checkpoint: Any) -> Any:
 
 def _keep(key: str, net: CrossFormer) -> None:
     mine = models.own()
-    mine[key] = net
+    mine[key] = settled(net)
     while len(mine) > MAX_OWN:
         del mine[next(iter(mine))]
     state.change(model=key)

@@ -7,6 +7,7 @@ from typing import Any
 import streamlit as st
 
 from cfviz.figures.live.dense import NONE
+from cfviz.models.crossformer import settled
 from cfviz.models.dense.checkpoints import load_dense
 from cfviz.models.dense.factory import build_dense
 from cfviz.models.dense.model import DenseModel
@@ -46,7 +47,7 @@ def keep(file: Any) -> str:
     net: DenseModel = build_dense(checkpoint)
     weights.hold(net, file.name)
     mine, name = models.own(), f"{state.OWN}{str(checkpoint.backbone.sha256)[:10]}"
-    mine[name] = net
+    mine[name] = settled(net)
     while len(mine) > MAX_OWN:
         del mine[next(iter(mine))]
     return name
