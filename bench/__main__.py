@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 
-from bench import hover, model, pages, position_bias, study
+from bench import hover, model, pages, position_bias, study, waits
 from bench.timing import Row, processor, table
 
 PARTS: dict[str, Callable[[int], Iterator[Row]]] = {
@@ -19,6 +19,7 @@ PARTS: dict[str, Callable[[int], Iterator[Row]]] = {
     "training": model.training,
     "hover": hover.rows,
     "pages": pages.rows,
+    "waits": waits.rows,
     "bias": position_bias.rows,
     "study": study.rows,
 }

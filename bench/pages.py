@@ -13,6 +13,7 @@ title, a text and a choice), which is reported beside it: that time is due to St
 
 from __future__ import annotations
 
+import os
 import socket
 import subprocess
 import sys
@@ -89,15 +90,21 @@ window.expect = (picture) => {
 
 
 @contextmanager
-def server(script: Path = ROOT / "app.py") -> Iterator[str]:
-    """Serve an app on a free loopback port until the end of the block."""
+def server(script: Path = ROOT / "app.py", ahead: bool = True) -> Iterator[str]:
+    """Serve an app on a free loopback port until the end of the block.
+
+    Args:
+        script: The app.
+        ahead: Whether the server computes the gallery's results while it idles.
+    """
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     options = ["--server.port", str(port), "--server.headless", "true", "--server.address", "127.0.0.1"]
     command = [sys.executable, "-m", "streamlit", "run", str(script), *options]
+    env = {**os.environ, "CFVIZ_AHEAD": str(int(ahead))}
     process = subprocess.Popen(
-        command, cwd=script.parent, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        command, cwd=script.parent, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
     try:
         address = f"http://127.0.0.1:{port}"

@@ -1,0 +1,157 @@
+"""How long a reader waits on every page: `python -m bench waits`. Uses a warm server, headless Chromium.
+
+    title       from the start of navigation in a new tab (scripts in the browser's cache) until the title is
+                there
+    figure      from the same start until the page's first figure is drawn and in sight
+    photo, size from choosing another photo or input size, which nobody has seen, until the page has run and
+                nothing on it belongs to the one before
+    448 px      from the start of navigation until the position bias page shows its figure at 448 px, and
+                until its section on other windows has the answers of all methods there
+
+Times are on the page's own clock. Server, browser and whatever else runs share the machine's cores: on a busy
+machine, give this a priority of its own.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from statistics import median
+
+from playwright.sync_api import BrowserContext, Page, sync_playwright
+
+from bench import position_bias
+from bench.hover import CHROMIUM
+from bench.pages import HEIGHT, LIMIT, WIDTH, server
+from bench.timing import Row, at_most
+from cfviz.data.samples import gallery
+from cfviz.options import SIZES
+from cfviz.words import translator
+
+REST = 1500  # ms between measurements, while the rest of the page loads
+TITLE, FIGURE, CHANGE, LARGE = 1.0, 2.0, 0.4, 1.5  # seconds
+# Path of each page -> selector of its first figure; none on the page that begins with a form.
+FIGURES = {
+    "": ".whole .stage",
+    "learn": ".cf[data-ready]",
+    "predict": ".js-plotly-plot .main-svg",
+    "grouping": ".gr canvas",
+    "attention": ".cf[data-ready]",
+    "embedding": ".em[data-ready]",
+    "position_bias": ".pb[data-ready]",
+    "dense": ".dn[data-ready]",
+    "lab": ".lab[data-ready]",
+    "compare": ".cp[data-ready]",
+    "study": "",
+}
+PHOTOLESS = ("grouping", "study")  # what they show belongs to no photo
+WATCH = """
+window.drawn = (selector) => {
+  const roots = [document];
+  for (const place of document.querySelectorAll('[data-cf-figure] *'))
+    if (place.shadowRoot) roots.push(place.shadowRoot);
+  const found = roots.map((root) => root.querySelector(selector)).find(Boolean);
+  return Boolean(found) && getComputedStyle(found).visibility === 'visible';
+};
+const frames = (done) => requestAnimationFrame(() => requestAnimationFrame(done));
+const until = (ready, done) => (ready() ? done() : requestAnimationFrame(() => until(ready, done)));
+window.seen = {};
+window.look = (selector) => {
+  const note = (name) => { window.seen[name] = performance.now(); };
+  until(() => document.querySelector('[data-testid=stMain] h1')?.textContent, () => note('title'));
+  until(() => selector === '' || window.drawn(selector), () => frames(() => note('figure')));
+};
+window.stopwatch = (option) => {
+  window.took = null;
+  option.addEventListener('click', () => {
+    const start = performance.now();
+    let ran = false;
+    const done = () => {
+      const state = document.querySelector('[data-testid=stApp]').dataset.testScriptState;
+      ran ||= state !== 'notRunning';
+      return ran && state === 'notRunning'
+        && !document.querySelector('[data-testid=stMain] [data-stale=true], [data-testid=stSkeleton]');
+    };
+    until(done, () => frames(() => { window.took = performance.now() - start; }));
+  }, { capture: true, once: true });
+};
+"""
+
+
+def opened(context: BrowserContext, address: str, selector: str) -> tuple[Page, dict[str, float]]:
+    """Open a page in a new tab; also return the seconds from the start of navigation to title and figure."""
+    page = context.new_page()
+    page.goto(address, wait_until="commit")
+    page.evaluate("(selector) => window.look(selector)", selector)
+    page.wait_for_function("() => window.seen.title && window.seen.figure", timeout=LIMIT)
+    page.wait_for_timeout(REST)
+    return page, {name: ms / 1000 for name, ms in page.evaluate("window.seen").items()}
+
+
+def chosen(page: Page, setting: str, name: str) -> float:
+    """Seconds from choosing an option of one of the sidebar's settings until the page shows its results."""
+    page.locator(f".st-key-w-{setting} input").click()
+    option = page.get_by_role("option", name=name, exact=True)
+    option.wait_for()
+    option.evaluate("(option) => window.stopwatch(option)")
+    option.click()
+    page.wait_for_function("() => window.took !== null", timeout=LIMIT)
+    page.wait_for_timeout(REST)
+    return page.evaluate("window.took") / 1000
+
+
+def rows(rounds: int) -> Iterator[Row]:
+    """The rows for `make bench`."""
+    many = max(3, min(5, rounds // 6))
+    with sync_playwright() as play, server(ahead=False) as address:
+        browser = play.chromium.launch(executable_path=CHROMIUM)
+        context = browser.new_context(viewport={"width": WIDTH, "height": HEIGHT})
+        context.add_init_script(WATCH)
+        titles = [translator("en")(f"gallery.{entry.id}") for entry in gallery()]
+        photos = itertools.cycle(titles[2:] + titles[:2])
+        for path, selector in FIGURES.items():
+            yield from _page(context, f"{address}/{path}?lang=en", path, selector, photos, many)
+        yield from _large(browser.new_context(viewport={"width": WIDTH, "height": HEIGHT}), address, many)
+        browser.close()
+
+
+def _page(
+    context: BrowserContext, address: str, path: str, selector: str, photos: Iterator[str], many: int
+) -> Iterator[Row]:
+    """The rows of one page."""
+    opened(context, address, selector)[0].close()  # warms up server and browser
+    seen = []
+    for n in range(many):
+        page, first = opened(context, address, selector)
+        seen.append(first)
+        if n < many - 1:
+            page.close()
+    name = path or "home"
+    yield _row(f"{name}: title", [first["title"] for first in seen], TITLE)
+    if selector:
+        yield _row(f"{name}: figure", [first["figure"] for first in seen], FIGURE)
+    if path not in PHOTOLESS:
+        yield _row(f"{name}: other photo", [chosen(page, "photo", next(photos)) for _ in range(many)], CHANGE)
+        sizes = [size for size in SIZES if size != 224 and size <= 288][-many:]
+        yield _row(f"{name}: other size", [chosen(page, "size", f"{s} × {s} px") for s in sizes], CHANGE)
+    page.close()
+
+
+def _large(context: BrowserContext, address: str, many: int) -> Iterator[Row]:
+    """The rows of the position bias page at 448 px."""
+    context.add_init_script(position_bias.WATCH)
+    surfaces, answers = [], []
+    for n in range(many):
+        page = context.new_page()
+        where = f"{address}/position_bias?lang=en&size=448&open=answer&at=448&photo={gallery()[n].id}"
+        page.goto(where, wait_until="commit")
+        page.wait_for_function("() => window.surface && window.answered()", timeout=LIMIT, polling="raf")
+        surfaces.append(page.evaluate("window.surface") / 1000)
+        answers.append(page.evaluate("performance.now()") / 1000)
+        page.close()
+    yield _row("position_bias at 448 px: figure", surfaces, LARGE)
+    yield _row("position_bias at 448 px: answers of all methods", answers, LARGE)
+
+
+def _row(what: str, times: list[float], target: float) -> Row:
+    return at_most(what, median(times), target, 2, " s", f"{min(times):.2f} to {max(times):.2f} s")
