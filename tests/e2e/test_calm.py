@@ -117,3 +117,18 @@ def test_a_section_opens_from_the_keyboard_and_from_its_link(app: App, open_page
     page.keyboard.press("Space")
     expect(page.locator(".pb")).to_have_count(1)
     page.wait_for_function("!location.search.includes('open=')")
+
+
+def test_on_a_phone_choices_and_overview_are_one_touch_away(app: App, open_page: Open) -> None:
+    """The page was 4,180 px tall with its sections closed."""
+    page = open_page(app.url("position_bias", lang="en"), width=390, height=844)
+    page.locator(".pb[data-ready]").wait_for()
+    assert page.evaluate("document.querySelector('[data-testid=stMain]').scrollHeight") < 3600
+    for button, inside in (("How it is drawn", ".pb .bar .seg"), ("Every head of every block", ".pb-all")):
+        for seen in (False, True, False):
+            expect(page.locator(inside).first).to_be_visible(visible=seen)
+            page.get_by_role("button", name=button).click()
+    page.set_viewport_size({"width": 1440, "height": 900})
+    expect(page.get_by_role("button", name="How it is drawn")).to_be_hidden()
+    expect(page.locator(".pb .bar .seg").first).to_be_visible()
+    expect(page.locator(".pb-all")).to_be_visible()

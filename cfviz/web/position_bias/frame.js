@@ -95,6 +95,19 @@ export class Frame {
     return button;
   }
 
+  /** A button that a phone shows in place of some elements until the reader wants them. */
+  fold(text, boxes) {
+    const button = this.button(text, () => {
+      const open = button.getAttribute("aria-expanded") !== "true";
+      button.setAttribute("aria-expanded", open);
+      for (const box of boxes) box.toggleAttribute("data-open", open);
+      this.requestDraw();
+    });
+    button.classList.add("pb-more");
+    button.setAttribute("aria-expanded", "false");
+    return button;
+  }
+
   /** A switch. */
   toggle(text, onChange) {
     const button = el("button.lock", { type: "button", "aria-pressed": "false" }, text);

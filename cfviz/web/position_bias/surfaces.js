@@ -51,19 +51,13 @@ export class SurfacesPart extends Part {
       note: el("p.note.under"),
     });
     this.heads = el("div.pb-thumbs", { role: "group", "aria-label": t.heads });
-    this.all = el("div.pb-all");
+    this.all = el("div.pb-all.pb-fold");
+    const ways = ["order", "reach", "scale", "raw"].map((name) => this.choices[name].box);
+    for (const box of ways) box.classList.add("pb-fold");
+    this.headsNote = el("span.note");
+    this.allNote = el("span.note.pb-fold");
     root.append(
-      el(
-        "div.bar",
-        {},
-        this.blockBox.box,
-        this.choices.order.box,
-        this.choices.reach.box,
-        this.choices.scale.box,
-        this.choices.raw.box,
-        el("span.gap"),
-        this.takeaway(),
-      ),
+      el("div.bar", {}, this.blockBox.box, ...ways, this.fold(t.ways, ways), el("span.gap"), this.takeaway()),
       el(
         "div.body",
         {},
@@ -78,16 +72,12 @@ export class SurfacesPart extends Part {
           el("div.pb-sections", {}, this.across.root, this.along.root),
         ),
       ),
+      el("section", {}, el("div.title", {}, el("h4", {}, t.heads), this.headsNote), this.heads),
       el(
         "section",
         {},
-        el("div.title", {}, el("h4", {}, t.heads), (this.headsNote = el("span.note"))),
-        this.heads,
-      ),
-      el(
-        "section",
-        {},
-        el("div.title", {}, el("h4", {}, t.all_blocks), (this.allNote = el("span.note"))),
+        el("div.title", {}, el("h4", {}, t.all_blocks), this.allNote),
+        this.fold(t.every_head, [this.all, this.allNote]),
         this.all,
       ),
     );
