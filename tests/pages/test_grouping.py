@@ -603,7 +603,9 @@ def test_a_model_that_the_figures_cannot_show_leaves_its_stages_out(
     net = tiny_model(embed_dim=32, group_size=(40, 7, 7, 7))
     monkeypatch.setattr(models, "own", lambda: {"own-1": net})
     opens = opening(Settings(model="own-1"), {})
-    assert [one["number"] for one in opens.stages] == [2, 3, 4]
+    assert [(one["number"], one["blocks"]) for one in opens.stages] == [
+        (s + 1, net.depths[s]) for s in (1, 2, 3)
+    ]
     assert map_of(opens.start) == (28, 28, 7, 4, 64, "regions")
 
 
@@ -616,6 +618,9 @@ def test_the_page_opens_at_the_chosen_size_and_offers_the_models_stages(page: Ca
     window.wait_for_function("window.location.search.includes('stage=3')")
     assert window.evaluate(shown) == [50, 76, 7, 2, 192, "whole"]
     soon(window, lambda: "2 × 2 = 4" in window.locator(".gr .groups").inner_text(), True)
+    growth = window.locator("[aria-labelledby=gr-growth]")
+    growth.locator("summary").click()
+    soon(window, lambda: "this is stage 3, which has 2 blocks" in growth.inner_text(), True)
     window.reload()
     window.wait_for_function(FIND, timeout=30_000)
     assert window.evaluate(shown) == [50, 76, 7, 2, 192, "whole"]

@@ -69,15 +69,19 @@ def query_of_stage(size: tuple[int, int], group: int, interval: int | str, chann
     return {} if bad else found
 
 
-def stages_on_offer(queries: Mapping[int, Mapping[str, str]]) -> list[dict[str, Any]]:
+def stages_on_offer(queries: Mapping[int, Mapping[str, str]], depths: Sequence[int]) -> list[dict[str, Any]]:
     """The stages that the reader can choose, as `pack` takes them.
 
     Args:
         queries: Number of a stage, from 1 -> its parameters in a link, `form` among them.
+        depths: Blocks in each stage.
     """
     names = ("h", "w", "g", "i", "c", "form")
     states = {number: state_from_link(query)[0] for number, query in queries.items()}
-    return [{"number": number, **{name: state[name] for name in names}} for number, state in states.items()]
+    return [
+        {"number": number, "blocks": depths[number - 1], **{name: state[name] for name in names}}
+        for number, state in states.items()
+    ]
 
 
 def state_from_link(query: Mapping[str, str]) -> tuple[dict[str, Any], list[str]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -71,7 +71,13 @@ def opening(settings: Settings, link: Mapping[str, str]) -> Opening:
     start, bad = state_from_link({**mine.get(number if "stage" in link else 0, first), **link})
     if "stage" in link and number not in mine:
         bad.append("stage")
-    return Opening(start, bad, stages_on_offer(mine))
+    return Opening(start, bad, stages_on_offer(mine, _depths(settings)))
+
+
+def _depths(settings: Settings) -> Sequence[int]:
+    """Blocks in each stage of the chosen model."""
+    mine = models.own().get(settings.model)
+    return VARIANTS[settings.model]["depths"] if mine is None else mine.depths
 
 
 def _own_map(stage: Mapping[str, str], link: Mapping[str, str]) -> bool:

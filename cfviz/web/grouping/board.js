@@ -3,6 +3,8 @@
 import { el } from "../shared/markup.js";
 import { CanvasPen } from "../shared/pen.js";
 
+export const RULER = 14; // pixels for the numbers of rows and columns
+const MARGIN = 8; // pixels around a map
 const STEPS = { ArrowUp: [-1, 0], ArrowDown: [1, 0], ArrowLeft: [0, -1], ArrowRight: [0, 1] };
 
 /** The cells of an H x W map, padded to Hp x Wp and fitted into a box, in whole pixels if there is room. */
@@ -65,6 +67,18 @@ export class Lattice {
       pen.hatch(this.left, bottom, this.W * this.cell, (this.Hp - this.H) * this.cell, colour);
   }
 
+  /** Numbers of rows and columns at the left and upper edge, as many as there is room for. */
+  rulers(pen, fill) {
+    const step = [1, 2, 5, 10, 20, 50, 100].find((n) => n * this.cell >= 22) ?? 200;
+    const style = { size: 10, fill };
+    for (let row = 0; row < this.H; row += step) {
+      const y = this.y(row) + this.cell / 2 + 3.5;
+      pen.text(this.left - 4, y, String(row), { ...style, anchor: "end" });
+    }
+    for (let col = 0; col < this.W; col += step)
+      pen.text(this.x(col) + this.cell / 2, this.top - 5, String(col), { ...style, anchor: "middle" });
+  }
+
   /** A line after every so many tokens. */
   borders(pen, down, across, colour, width) {
     const list = [];
@@ -91,7 +105,7 @@ export class Board {
       this.over.canvas,
     );
     const top = this.over.canvas;
-    const at = (e) => this.lattice?.at(e.offsetX - this.margin, e.offsetY - this.margin);
+    const at = (e) => this.lattice?.at(e.offsetX - this.start, e.offsetY - this.start);
     const go = (e, hold) => {
       const token = at(e);
       if (token) point(token, hold);
@@ -107,16 +121,16 @@ export class Board {
   }
 
   /** Make room for a lattice, with a margin in which lines and rings at the edge still show. */
-  fit(lattice, margin = 8) {
-    this.margin = margin;
+  fit(lattice, rulers = 0) {
+    this.start = MARGIN + rulers;
     this.lattice = lattice;
     for (const pen of [this.base, this.over]) {
-      pen.size(lattice.width + 2 * margin, lattice.height + 2 * margin);
-      pen.ink.translate(margin, margin);
+      pen.size(lattice.width + this.start + MARGIN, lattice.height + this.start + MARGIN);
+      pen.ink.translate(this.start, this.start);
     }
   }
 
   wipe() {
-    this.over.ink.clearRect(-this.margin, -this.margin, this.over.width, this.over.height);
+    this.over.ink.clearRect(-this.start, -this.start, this.over.width, this.over.height);
   }
 }

@@ -2,7 +2,7 @@
 
 import { el, say } from "../shared/markup.js";
 import { fill } from "../shared/text.js";
-import { Board, Lattice } from "./board.js";
+import { Board, Lattice, RULER } from "./board.js";
 import { crossformer, digits, multiplyAdds, vit } from "./geo.js";
 import { whole } from "../shared/maths.js";
 import { compact, Facts, Plate, times } from "./parts.js";
@@ -20,6 +20,7 @@ export class Explorer {
     this.note = el("p.note.under");
     this.headline = el("p.headline.num");
     this.address = el("pre.address.num", { "aria-hidden": "true" });
+    this.digits = el("p.note.digits");
     this.facts = new Facts({ tokens: t.tokens, padded: t.padded, groups: t.groups, members: t.members });
     this.costs = ["group", "global"].map((name) => {
       const bar = el(`i.bar-${name}`);
@@ -39,7 +40,7 @@ export class Explorer {
     this.right = el(
       "div.right",
       {},
-      el("div", {}, this.headline, this.address),
+      el("div", {}, this.headline, this.address, this.digits),
       this.facts.root,
       el("div.costs", {}, el("h4", {}, t.cost), ...this.costs.map((c) => c.root), this.ratio),
     );
@@ -52,9 +53,9 @@ export class Explorer {
     const g = app.grouping;
     // In a lesson, the counts below stay in sight.
     const fit = app.data.lesson ? Math.max(300, window.innerHeight * 0.5) : 620;
-    const width = Math.min(this.left.clientWidth, fit);
+    const width = Math.min(this.left.clientWidth - RULER, fit);
     const lattice = new Lattice(g.H, g.W, g.Hp, g.Wp, width, Math.min(620, Math.max(320, width)));
-    this.board.fit(lattice);
+    this.board.fit(lattice, RULER);
     this.drawBackground(this.board.base, lattice);
     this.tally();
     this.draw();
@@ -81,6 +82,7 @@ export class Explorer {
     at.padding(pen, theme.padding);
     at.grid(pen, theme.paper);
     at.borders(pen, g.down, g.across, theme.muted, at.cell < 5 ? 0.8 : 1.4);
+    at.rulers(pen, theme.muted);
   }
 
   /** Draw the query's group. */
@@ -125,6 +127,7 @@ export class Explorer {
       this.address,
       `${line(t.row, state.row, g.Gh, d.r1, d.g1, d.i1)}\n${line(t.col, state.col, g.Gw, d.r2, d.g2, d.i2)}`,
     );
+    say(this.digits, g.kind === "sda" ? t.digits_sda : app.whole ? t.digits_whole : t.digits_regions);
     let tokens = 0;
     for (let k = d.group * g.N; k < (d.group + 1) * g.N; k++) tokens += g.members[k] >= 0;
     const text = fill(tokens === g.N ? t.members_full : t.members_padded, {
@@ -188,13 +191,13 @@ export class Explorer {
   picture() {
     const { grouping: g, theme, state } = this.app;
     const at = new Lattice(g.H, g.W, g.Hp, g.Wp, 720, 720);
-    Object.assign(at, { left: 20, top: 48 });
+    Object.assign(at, { left: 26, top: 58 });
     const interval = g.kind === "lda" ? `, I = ${g.I}` : "";
     const size = g.Gh === g.Gw ? g.Gh : `${g.Gh} × ${g.Gw}`;
     const title = `${g.kind.toUpperCase()}  ${g.H} × ${g.W}, G = ${size}${interval}`;
     return {
       width: Math.max(at.width + 40, 420),
-      height: at.height + 92,
+      height: at.height + 102,
       paper: theme.paper,
       draw: (pen) => {
         pen.text(20, 30, title, { size: 17, weight: 600, fill: theme.ink });
@@ -202,7 +205,7 @@ export class Explorer {
         this.group(pen, at);
         pen.text(
           20,
-          at.height + 76,
+          at.height + 86,
           `${this.headline.textContent} ${this.ratio.textContent} C = ${state.c}.`,
           { fill: theme.muted },
         );

@@ -159,10 +159,11 @@ export class Growth {
     say(this.headline, fill(t.reach_headline, fields));
     const { down, across } = app.pairLong;
     const apart = this.method === "crossformer" && (state.h > down || state.w > across);
-    say(
-      this.note,
-      `${t[`reach_note_${this.method}`]}${apart ? ` ${fill(t.reach_note_regions, { down, across })}` : ""}`,
-    );
+    const notes = [t[`reach_note_${this.method}`]];
+    if (apart) notes.push(fill(t.reach_note_regions, { down, across }));
+    const { number, blocks } = app.map ?? {};
+    if (this.method === "crossformer" && number) notes.push(fill(t.reach_note_stage, { number, blocks }));
+    say(this.note, notes.join(" "));
     this.key(counts, cover);
     for (const row of this.rows) this.fillRow(row, all);
     this.summary = `${this.headline.textContent} ${cover < 0 ? t.never : fill(t.covers_in, { n: cover })}`;

@@ -83,10 +83,10 @@ class App {
       ),
     );
     this.fields = {
-      h: new Field("H", { min: 1, max: limits.side, help: t.help_H }, (h) => this.change({ h })),
-      w: new Field("W", { min: 1, max: limits.side, help: t.help_W }, (w) => this.change({ w })),
-      g: new Field("G", { min: 1, max: limits.group, help: t.help_G }, (g) => this.change({ g })),
-      i: new Field("I", { min: 1, max: limits.interval, help: t.help_I }, (i) => this.change({ i })),
+      h: new Field(t.name_H, { min: 1, max: limits.side, help: t.help_H }, (h) => this.change({ h })),
+      w: new Field(t.name_W, { min: 1, max: limits.side, help: t.help_W }, (w) => this.change({ w })),
+      g: new Field(t.name_G, { min: 1, max: limits.group, help: t.help_G }, (g) => this.change({ g })),
+      i: new Field(t.name_I, { min: 1, max: limits.interval, help: t.help_I }, (i) => this.change({ i })),
     };
     this.auto = el("input", { type: "checkbox" });
     this.auto.addEventListener("change", () =>
@@ -120,7 +120,7 @@ class App {
       ...Object.values(this.fields).map((f) => f.root),
       el("label.field.auto", { title: t.help_adaptive }, this.auto, el("span", {}, t.adaptive)),
       el("label.field", { title: t.help_form }, el("span", {}, t.form), this.form),
-      el("label.field", { title: t.help_C }, el("span", {}, "C"), this.channels),
+      el("label.field", { title: t.help_C }, el("span", {}, t.name_C), this.channels),
     );
     this.bad = el("p.note.bad", { role: "status" });
     this.bad.hidden = !this.data.bad;
