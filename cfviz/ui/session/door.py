@@ -271,6 +271,7 @@ def forget_ended(runtime: Any) -> int:
 # ---------------------------------------------------------------- what
 
 
+JSON = ("json_value", "json_trigger_value")
 WHOLE = {("int_value", "double_value")}  # a field for numbers: the browser sends whole ones as integers
 
 
@@ -286,7 +287,10 @@ def _check_values() -> None:
             came = kept.value.WhichOneof("value")
             if came is not None and (came, about.value_type) not in WHOLE and came != about.value_type:
                 raise ValueError(f"expected {about.value_type}, got {came}")
-            value = about.deserializer(session_state.unpack_widget_state_value(kept.value))
+            given = session_state.unpack_widget_state_value(kept.value)
+            if came in JSON and isinstance(given, str):  # read again as JSON, with a traceback in the log
+                raise ValueError("expected an object, got a text")
+            value = about.deserializer(given)
             _of_the_options(about.deserializer, value)
         except Exception as error:  # a forged value can raise anything in a deserialiser
             _log.warning("dropped what a browser said of %s: %s", widget[-60:], reprlib.repr(str(error)))

@@ -85,7 +85,7 @@ class Gate:
                     await self._app(scope, counting, send)
             elif scope["type"] == "websocket":
                 with _connected(scope, receive, send) as pacing:
-                    await self._app(scope, pacing, send)
+                    await _until_closed(self._app, scope, pacing, send)
             else:
                 await self._app(scope, receive, send)
         except HTTPException as refused:
@@ -179,6 +179,30 @@ def _learn_names() -> None:
 
 _open = 0  # websockets
 _arrivals: dict[str, Bucket] = {}  # address -> connections of late
+
+
+async def _until_closed(app: Application, scope: Scope, receive: Receive, send: Send) -> None:
+    """Serve a websocket until it is closed, by either side.
+
+    Streamlit reads on from a connection that it has closed, or whose client is gone, and what the web server
+    answers would leave a traceback in the log.
+    """
+    closed = False
+
+    async def sending(message: Message) -> None:
+        nonlocal closed
+        closed = closed or message["type"] == "websocket.close"
+        try:
+            await send(message)
+        except OSError:  # the client is gone
+            closed = True
+            raise
+
+    try:
+        await app(scope, receive, sending)
+    except RuntimeError:
+        if not closed:
+            raise
 
 
 @contextmanager
