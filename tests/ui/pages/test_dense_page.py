@@ -125,7 +125,7 @@ def test_a_place_that_does_not_exist_is_left_out(run: Make) -> None:
 @pytest.mark.slow
 def test_a_photo_that_shows_none_of_the_classes_is_called_so(run: Make) -> None:
     assert "none of the 20 classes" in said(run(photo="horses", lang="en"))
-    assert "A natural photo" in said(run(photo="berlin-cathedral", lang="en"))
+    assert "A natural photo" in said(run(photo="berlin-cathedral", scene="0", lang="en"))
 
 
 def test_without_learned_weights_the_page_refuses_in_one_sentence(
@@ -152,3 +152,11 @@ def test_detections_are_given_in_cocos_format_in_pixels_of_the_photo(run: Make) 
     assert [one["category_id"] - 1 for one in told] == found.labels.tolist()
     x1, y1, x2, y2 = found.boxes[0].tolist()
     assert told[0]["bbox"] == pytest.approx([x1, y1, x2 - x1, y2 - y1], abs=0.01)
+
+
+@pytest.mark.slow
+def test_who_has_chosen_nothing_sees_a_scene_and_a_chosen_photo_is_shown(run: Make) -> None:
+    """The page opened with a cathedral that the detector calls a garbage truck."""
+    assert run(lang="en").session_state["w.dense.scene"] == 1
+    assert run(lang="en", photo="lemurs").session_state["w.dense.scene"] == 0
+    assert run(lang="en", scene="0").session_state["w.dense.scene"] == 0

@@ -25,6 +25,7 @@ from cfviz.ui.figures import scenes
 from cfviz.ui.figures.dense import DenseSubject
 from cfviz.ui.session import forms, photos
 from cfviz.ui.session.plain import plain
+from cfviz.ui.session.state import DEFAULT_PHOTO
 from cfviz.ui.shell.view import send_original
 from cfviz.ui.widgets.answer import show_known
 from cfviz.ui.widgets.chart import let_the_browser_paint, show_hint
@@ -119,10 +120,19 @@ def choose_subject(ctx: Context) -> DenseSubject:
     return subject
 
 
+def _scene(ctx: Context) -> int:
+    """The number of the scene that the link or the session names; 0 for the photo.
+
+    Who has chosen nothing yet sees a scene, which is what these models have learned to find things in.
+    """
+    first = scenes.SCENES[0] if ctx.settings.photo == DEFAULT_PHOTO else 0
+    return ctx.get("scene", first, (0, *scenes.SCENES))
+
+
 def _choose_scene(ctx: Context) -> int:
     """The number of the composed scene to show instead of the photo; 0 for the photo."""
     key, t = "w.dense.scene", ctx.t
-    chosen = ctx.get("scene", 0, (0, *scenes.SCENES))
+    chosen = _scene(ctx)
     if st.session_state.get(PHOTO, ctx.settings.photo) != ctx.settings.photo:  # the reader chose a photo
         chosen = 0
         ctx.put(scene=0)
@@ -315,7 +325,7 @@ def _code(ctx: Context, subject: DenseSubject, here: dict[str, Any]) -> str:
 def _opening(ctx: Context, subject: DenseSubject) -> str:
     """The lines of Python that open the photo, or compose the scene."""
     if subject.truth is not None:
-        return scenes.code(ctx.get("scene", 0, scenes.SCENES))
+        return scenes.code(_scene(ctx))
     named = photos.photo_code(ctx.settings.photo)
     sample = "from cfviz.data.samples import sample\n" if named.startswith("sample") else ""
     return f"from cfviz.data.images import load_image\n{sample}\nphoto = load_image({named}).image"
