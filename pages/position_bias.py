@@ -5,12 +5,13 @@ from __future__ import annotations
 from cfviz.ui import section, start
 from cfviz.ui.figures.position_bias import subject_of
 from cfviz.ui.pages.position_bias import ablation, accuracy, answer, learning, own_photos, surfaces
+from cfviz.ui.widgets.section import opens
 
 ctx = start("position_bias")
 subject = subject_of(ctx)
 ctx.computed()  # the first figure needs no prediction
 verdict = accuracy.verdict(ctx)
-surfaces.show_figure(ctx, subject, "surfaces")
+surfaces.show_figure(ctx, subject, "surfaces", first=not opens(ctx, "answer", answer.PARAMS))
 surfaces.show_summary(ctx, subject, verdict)
 section(ctx, "made", surfaces.show_figure, ctx, subject, "made")
 section(ctx, "resized", surfaces.show_figure, ctx, subject, "resized", params=("Gh", "Gw", "less", "large"))

@@ -43,13 +43,18 @@ def section(
         opened: Whether the section is open unless the reader or the link closes it.
     """
     key = _key(ctx, name)
-    usual = opened or any(ctx.get(param, "", _anything) for param in params)
+    usual = opened or _asked(ctx, params)
     st.session_state[key] = is_open(ctx, name, usual)
     label = f"**{ctx.t(f'{ctx.name}.{name}_title')}** {ctx.t(f'{ctx.name}.{name}_inside')}"
     box = st.expander(label, key=key, on_change=partial(_turned, ctx, name, key, usual))
     if box.open:
         with box:
             draw(*args)
+
+
+def opens(ctx: Context, name: str, params: Sequence[str] = ()) -> bool:
+    """Whether a section of this run, with these `params`, is open; known before it is drawn."""
+    return is_open(ctx, name, _asked(ctx, params))
 
 
 def is_open(ctx: Context, name: str, usual: bool = False) -> bool:
@@ -79,6 +84,10 @@ def _turned(ctx: Context, name: str, key: str, usual: bool) -> None:
 
 def _stated(ctx: Context) -> list[str]:
     return [one for one in ctx.get(LINK, "", _anything).split(".") if one]
+
+
+def _asked(ctx: Context, params: Sequence[str]) -> bool:
+    return any(ctx.get(param, "", _anything) for param in params)
 
 
 def _anything(_: str) -> bool:

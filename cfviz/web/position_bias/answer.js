@@ -13,7 +13,9 @@ import { fill } from "../shared/text.js";
 import { SvgPen } from "../shared/pen.js";
 
 const WIDEST = 280; // pixels, the side of a picture
-const AGAIN = 400; // ms between two reruns while methods are still being computed
+// ms until the figure asks for the methods that were missing, and asks again if Python, which waits for them
+// for half a second, had nothing new
+const [SOON, LATER] = [50, 900];
 
 /** One query's attention with one method. */
 class Way {
@@ -71,8 +73,8 @@ export class AnswerPart extends Frame {
     this.ways = header.ways.map((entry) => new Way(entry, this.groups, array, header.scale));
     if (header.source !== this.source) this.loadPhoto(header.photo.of, array(header.photo.file));
     this.source = header.source;
-    clearInterval(this.clock);
-    this.clock = this.ways.every((way) => way.ready) ? null : setInterval(() => this.more?.(), AGAIN);
+    clearTimeout(this.clock);
+    if (!this.ways.every((way) => way.ready)) this.ask(SOON);
     this.state ??= {
       down: (header.start.row + 0.5) / 100,
       across: (header.start.col + 0.5) / 100,
@@ -142,8 +144,16 @@ export class AnswerPart extends Frame {
     return { way, canvas, value, root };
   }
 
+  /** Ask Python for the methods that are still being computed. */
+  ask(wait) {
+    this.clock = setTimeout(() => {
+      this.more?.();
+      this.ask(LATER);
+    }, wait);
+  }
+
   close() {
-    clearInterval(this.clock);
+    clearTimeout(this.clock);
     this.picture.close();
     super.close();
   }

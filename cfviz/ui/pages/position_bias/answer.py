@@ -50,6 +50,10 @@ SIDES = range(2, 29)
 NAME = "position_bias.answer"  # of the figure
 PARAMS = ("at", "window", "g", "down", "across", "maps")  # of the link
 PATIENCE = 0.15  # seconds the page waits for methods before it shows the finished ones
+MORE = (
+    0.5  # seconds it waits for all when the figure asks for the rest: it gets the last as soon as it is there
+)
+ASKED = "cfviz.position_bias.asked"  # for whose answers the figure waits
 AHEAD = 320  # largest size, in pixels, to compute in advance
 
 
@@ -186,7 +190,10 @@ def show_answers(ctx: Context, subject: BiasSubject) -> None:
     steps = answers(subject.source, window, stage, block, subject, ctx.photo)
     if quick(subject.model, subject.size) and queue.count_readers() == 1:  # otherwise it would hold up others
         _look_ahead(ctx, subject, window, stage, block)
-    there = steps.poll(PATIENCE)  # polled last, so computed first
+    asked = (subject.source, window, stage, block)
+    again = st.session_state.get(ASKED) == asked
+    st.session_state[ASKED] = asked
+    there = steps.poll(MORE if again else PATIENCE)  # polled last, so computed first
     found = {method: there[one] for method, one in by.items() if one in there}
     cards = [_card(ctx, method, by[method], found, head) for method in by]
     cut, source = groups[stage][block], keys.joined(subject.source, size_code(window.size))

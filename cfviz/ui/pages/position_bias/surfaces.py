@@ -106,17 +106,24 @@ def packed_message(weights: str, part: str, _subject: BiasSubject) -> bytes:
     return pack(_subject.blocks, part, strings=strings, source=weights)
 
 
-def show_figure(ctx: Context, subject: BiasSubject, part: str) -> None:
-    """One of the three figures, with its sentence, code and data."""
+def show_figure(ctx: Context, subject: BiasSubject, part: str, first: bool = False) -> None:
+    """One of the three figures, with its sentence, code and data.
+
+    Args:
+        ctx: The page.
+        subject: The model's position bias.
+        part: Which of the figures.
+        first: Whether the reader waits for this figure: it is painted before the rest of the page arrives.
+    """
     chart.show_hint(ctx.t(f"position_bias.{part}_look"))
     begun = f"{START}.{part}"
     if about_to_appear(f"position_bias.{part}") or st.session_state[begun][0] != subject.weights:
         st.session_state[begun] = subject.weights, selection_from_link(ctx, subject)
-    _figure(ctx, subject, part, st.session_state[begun][1])
+    _figure(ctx, subject, part, st.session_state[begun][1], first)
 
 
 @st.fragment
-def _figure(ctx: Context, subject: BiasSubject, part: str, start: Mapping[str, Any]) -> None:
+def _figure(ctx: Context, subject: BiasSubject, part: str, start: Mapping[str, Any], first: bool) -> None:
     name = f"position_bias.{part}"
     appears = about_to_appear(name)
 
@@ -129,7 +136,7 @@ def _figure(ctx: Context, subject: BiasSubject, part: str, start: Mapping[str, A
     words = figure_words("position_bias", ctx.lang)
     data = opened(packed_message(subject.weights, part, subject)).at(start, words).data
     POSITION_BIAS.show(data, name=name, on_commit=commit)
-    if appears and part == "surfaces":  # the first on the page
+    if appears and first:
         chart.let_the_browser_paint()
     table = _table(subject) if part == "surfaces" else None
     take_away(ctx, part, code=_code(ctx, subject, part), table=table)
