@@ -5,7 +5,7 @@ from __future__ import annotations
 from html import escape
 
 from cfviz.data import answers
-from cfviz.figures.live import attention
+from cfviz.figures.live import attention, attention_schemes
 from cfviz.geometry import token_box
 from cfviz.provenance import Training
 from cfviz.run import about_answer
@@ -16,15 +16,19 @@ LIMIT = 48_000_000  # bytes of a figure in a file or a cell; an app page sends l
 
 
 def pack(trace: Trace, lang: str = "en") -> attention.Packed:
-    """Pack a trace for the living figure; blocks whose q, k and bias were not watched show only groups.
+    """Pack a trace for the living figure; blocks whose attention was not watched show only groups.
 
     Raises:
-        ValueError: If one block alone is too large, or the trace is of a model of timm.
+        ValueError: If one block alone is too large.
     """
     if trace.schemes:
-        raise ValueError(
-            f"the figure shows CrossFormer's groups; {trace.model} has none. `trace.attention` returns what "
-            "a token of it attends to"
+        return attention.pack(
+            attention_schemes.units(trace),
+            size=trace.size,
+            strides=dict(enumerate(trace.strides)),
+            strings=attention_schemes.words(str(trace.settings["family"]), lang),
+            photo=trace.crop,
+            limit=LIMIT,
         )
     return attention.pack(
         attention.units(trace.arrays, trace.groupings),

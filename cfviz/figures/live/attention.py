@@ -25,6 +25,7 @@ The layout is that of `cfviz/figures/live/message.py`: a JSON header and arrays 
                  "bias" float32 (nH, (2Gh-1) * (2Gw-1)), "peak": the largest attention;
                  or "absent": true where it did not fit; with neither, another message brings it}]}]
     groupings [{"kind", "H", "W", "Gh", "Gw", "I", "Hp", "Wp", "nG", "index" uint16 or uint32 (nG, N)}]
+              or, of another model, what `attention_schemes` says
     error     largest difference between a probability shown and the model's
     start     {"stage", "block", "head", "row", "col", "locked", "tour": walk over the photo until touched}
 """
@@ -41,10 +42,12 @@ from PIL import Image
 
 from cfviz import point_names, web
 from cfviz.geometry import MASKED, Grouping, relative_index
+from cfviz.geometry.schemes import Scheme
 from cfviz.stats import softmax
 
 from . import message
-from .logits import bias_by_offset, quantise, restore
+from .attention_schemes import SchemeUnit, scheme_entry
+from .logits import Encoded, bias_by_offset, quantise, restore
 
 LIMIT = 5_000_000  # bytes of one message; above it the browser takes longer than a quarter of a second
 HEADER = 20_000  # bytes kept free for the header
@@ -157,24 +160,6 @@ def _in_steps(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 @dataclass(frozen=True)
-class Encoded:
-    """The attention of one block as it is sent.
-
-    Attributes:
-        content: "codes" uint16 (H*W, nH, N), "high" and "span" float32 (H*W, nH), see `quantise`; or "q" and
-            "k" int16 (H*W, nH, d), "q_step" and "k_step" float32 (H*W, nH).
-        bias: Position bias at every offset, float32 (nH, (2Gh-1) * (2Gw-1)).
-        peak: The largest attention.
-        error: The largest difference between a probability shown and the model's.
-    """
-
-    content: Mapping[str, np.ndarray]
-    bias: np.ndarray
-    peak: float
-    error: float
-
-
-@dataclass(frozen=True)
 class Kept:
     """A block whose attention is encoded when it is first sent, by a function that keeps the result.
 
@@ -231,7 +216,7 @@ class Packed(message.Message):
 
 
 def pack(
-    units: Sequence[Unit | Kept],
+    units: Sequence[Unit | Kept | SchemeUnit],
     *,
     size: tuple[int, int],
     strides: Mapping[int, int],
@@ -278,7 +263,10 @@ def pack(
     arrays = message.Arrays()
     picture = None if photo is None else arrays.picture(photo)
     tables = list(dict.fromkeys(u.grouping for u in units))
-    groups = [arrays.grouping(g) for g in tables]
+    groups = [
+        arrays.grouping(g) if isinstance(g, Grouping) else scheme_entry(g, arrays, _biased(units, g))
+        for g in tables
+    ]
     first = (begin["stage"], begin["block"])
     chosen = _choose(units, first, limit - arrays.size - HEADER, alone)
     stage = {key for key in chosen if key[0] == first[0]} - {has}
@@ -300,8 +288,13 @@ def pack(
     return Packed(packed.header, packed.body, packed.start, sent, left)
 
 
+def _biased(units: Sequence[Any], g: Scheme) -> bool:
+    """Whether the block of a scheme has a position bias."""
+    return any(u.grouping is g and u.bias is not None for u in units)
+
+
 def _choose(
-    units: Sequence[Unit | Kept], first: tuple[int, int], limit: int, alone: int
+    units: Sequence[Unit | Kept | SchemeUnit], first: tuple[int, int], limit: int, alone: int
 ) -> set[tuple[int, int]]:
     """The (stage, block) that fit, nearest to the starting block first."""
     weight = {(u.stage, u.block): u.nbytes for u in units}
@@ -323,10 +316,10 @@ def _choose(
 
 
 def _stages(
-    units: Sequence[Unit | Kept],
+    units: Sequence[Unit | Kept | SchemeUnit],
     inside: set[tuple[int, int]],
     chosen: set[tuple[int, int]],
-    tables: Sequence[Grouping],
+    tables: Sequence[Grouping | Scheme],
     strides: Mapping[int, int],
     arrays: message.Arrays,
 ) -> tuple[list[dict[str, Any]], float]:
@@ -343,7 +336,8 @@ def _stages(
             if (unit.stage, unit.block) in inside:
                 sent = unit.encoded()
                 entry |= {name: arrays.array(values) for name, values in sent.content.items()}
-                entry["bias"] = arrays.array(sent.bias)
+                if sent.bias is not None:
+                    entry["bias"] = arrays.array(sent.bias)
                 entry["peak"] = sent.peak
                 error = max(error, sent.error)
             elif (unit.stage, unit.block) not in chosen:

@@ -2,11 +2,32 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
+
 import numpy as np
 
 from cfviz.geometry import relative_index
 
 LAST = 65535  # the largest code
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """The attention of one block as it is sent.
+
+    Attributes:
+        content: "codes" uint16 (H*W, nH, N), "high" and "span" float32 (H*W, nH), see `quantise`; or "q" and
+            "k" int16 (H*W, nH, d), "q_step" and "k_step" float32 (H*W, nH).
+        bias: Position bias at every offset, float32 (nH, (2Gh-1) * (2Gw-1)); None if there is none.
+        peak: The largest attention.
+        error: The largest difference between a probability shown and the model's.
+    """
+
+    content: Mapping[str, np.ndarray]
+    bias: np.ndarray | None
+    peak: float
+    error: float
 
 
 def quantise(content: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

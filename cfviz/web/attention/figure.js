@@ -1,10 +1,11 @@
 // The attention figure: what is chosen, and the one frame that draws everything.
 
 import { Groups } from "../shared/groups.js";
+import { Scheme } from "../shared/scheme.js";
 import { Block, percent, rank, softmax } from "../shared/maths.js";
 import { build, Choice, el, position, save, say, title, words } from "../shared/markup.js";
 import { colours, css, PhotoMap, shade, themeAround } from "../shared/paint.js";
-import { Blocks, Heads, Why } from "./panels.js";
+import { Blocks, Heads, LEAK, Why } from "./panels.js";
 import { Quiz } from "./quiz.js";
 import { decode } from "../shared/payload.js";
 import { showPhoto } from "../shared/photo.js";
@@ -43,7 +44,9 @@ export class Figure {
     this.id = header.id;
     this.key = null;
     this.outside = null;
-    const groups = header.groupings.map((g) => new Groups(g, array(g.index)));
+    const groups = header.groupings.map((g) =>
+      g.keys ? new Scheme(g, array) : new Groups(g, array(g.index)),
+    );
     this.stages = header.stages.map((s) => ({
       ...s,
       blocks: s.blocks.map((entry) => {
@@ -73,7 +76,7 @@ export class Figure {
       const mine = this.stages.find((stage) => stage.s === s).blocks;
       for (const entry of blocks) {
         const i = mine.findIndex((block) => block.b === entry.b);
-        if (!entry.bias || mine[i].ready) continue;
+        if (!(entry.codes || entry.q) || mine[i].ready) continue;
         mine[i] = new Block(entry, mine[i].groups, array);
         came += 1;
       }
@@ -317,7 +320,8 @@ export class Figure {
     }
     const { group, slot } = this.groups.at(at.row, at.col);
     const inside = group === this.frame.group;
-    this.point(inside ? slot : null, inside ? null : at);
+    const on = inside && slot >= 0;
+    this.point(on ? slot : null, on ? null : at);
   }
 
   point(key, outside = null) {
@@ -360,7 +364,8 @@ export class Figure {
     this.blocks.choice.choose(stage.blocks.indexOf(block));
     this.kindChoice.choose(KINDS.indexOf(block.kind));
     if (stage.heads) this.heads.build(stage.heads, groups.Gh, groups.Gw);
-    this.why.build(groups.Gh, groups.Gw);
+    this.why.build(groups);
+    ui.root.classList.toggle("no-position", Boolean(groups.keys) && !block.bias);
     ui.root.dataset.kind = block.kind;
     ui.absent.hidden = block.ready || !stage.heads;
     say(ui.absent, this.t.absent);
@@ -401,6 +406,8 @@ export class Figure {
     const { group, slot } = groups.at(this.state.row, this.state.col);
     block.room ??= {
       valid: new Uint8Array(N),
+      shown: new Uint8Array(N),
+      mask: new Float64Array(N),
       probs: new Float64Array(heads * N),
       tops: new Float64Array(heads),
       mean: new Float64Array(N),
@@ -410,17 +417,29 @@ export class Figure {
       b: new Float64Array(N),
     };
     const room = block.room;
-    for (let k = 0; k < N; k++) room.valid[k] = groups.valid(group, k) ? 1 : 0;
-    if (!heads) return { block, groups, group, slot, valid: room.valid, mean: null };
+    const token = this.state.row * groups.W + this.state.col;
+    for (let k = 0; k < N; k++) {
+      room.valid[k] = groups.takes(group, k) ? 1 : 0;
+      room.shown[k] = room.valid[k] && groups.joined(group, slot, k) ? 1 : 0;
+      room.mask[k] = groups.mask(group, slot, k);
+    }
+    const { row, col } = this.state;
+    const where = { block, groups, group, slot, row, col };
+    if (!heads) return { ...where, valid: room.valid, shown: room.shown, mean: null };
     room.mean.fill(0);
     for (let h = 0; h < heads; h++) {
       const mine = h === this.state.head;
       const [a, b] = mine ? [room.content, room.position] : [room.a, room.b];
-      block.logits(h, group, slot, a, b);
-      room.tops[h] = softmax(room.probs, h * N, a, b, room.valid);
+      block.logits(h, group, slot, token, a, b);
+      room.tops[h] = softmax(room.probs, h * N, a, b, room.valid, groups.region ? room.mask : null);
       for (let k = 0; k < N; k++) room.mean[k] += room.probs[h * N + k] / heads;
     }
-    return { block, groups, group, slot, ...room };
+    return { ...where, ...room };
+  }
+
+  /** The colour of the block's kind; other models' have one of their own. */
+  get colour() {
+    return this.header.palette[this.block.kind] ?? this.theme.good;
   }
 
   draw() {
@@ -431,16 +450,18 @@ export class Figure {
     const { N } = frame.groups;
     const from = state.head * N;
     this.frame = frame;
-    ui.root.classList.toggle("padded", frame.valid.includes(0));
-    const colour = this.header.palette[this.block.kind];
+    ui.root.classList.toggle("padded", frame.shown.includes(0));
+    const colour = this.colour;
     const ready = this.block.ready;
     frame.top = ready ? (this.fixed ? this.block.peak : frame.tops[state.head]) : 0;
     frame.key = this.key ?? (ready ? strongest(frame.probs, from, N) : frame.slot);
+    frame.lit = lit(frame, from);
     const heat = ready && !this.test?.cold ? (k) => shade(frame.probs[from + k], frame.top) : null;
     const blank = this.test?.blank;
     this.map.paint({
       ...frame,
       key: this.key,
+      shown: frame.lit,
       heat,
       scale: this.heatCss,
       strength: ui.strength.value / 100,
@@ -465,12 +486,12 @@ export class Figure {
   read(frame) {
     const { ui, t, state } = this;
     const { groups, group, key, valid } = frame;
-    const count = groups.count(group);
+    const count = groups.count(group, frame.slot);
     const kr = groups.row(group, key);
     const kc = groups.col(group, key);
-    const padding = groups.N - count;
+    const padding = groups.keys ? 0 : groups.N - count;
     const keys = count === 1 ? t.key_one : fill(t.key_count, { n: count });
-    const where = fill(padding ? t.where_padded : t.where, {
+    const where = fill(padding ? t.where_padded : groups.nG > 1 ? t.where : t.where_one, {
       block: title(t, frame.block),
       group: group + 1,
       groups: groups.nG,
@@ -496,17 +517,19 @@ export class Figure {
     const beyond = outside && position(outside.row, outside.col);
     const fields = {
       q: position(state.row, state.col),
-      k: beyond || position(kr, kc),
+      k: beyond || keyName(t, groups, group, key),
       head: state.head + 1,
       times: times(p * count),
       even: percent(1 / count),
     };
     const [seen, most] = [!outside && valid[key], this.key === null];
+    const hidden = seen && !frame.shown[key];
     say(ui.value, outside ? "–" : percent(p));
-    say(ui.rank, outside ? t.outside : valid[key] ? fill(t.rank, { rank: place, keys: count }) : t.padding);
+    const ranked = fill(t.rank, { rank: place, keys: count });
+    say(ui.rank, outside ? t.outside : hidden ? t.hidden : valid[key] ? ranked : t.padding);
     this.pair = fill(outside ? t.not_in_group : most ? t.looks_most : t.looks, fields);
     say(ui.looks, seen ? fill(most ? t.share_most : t.share, fields) : this.pair);
-    say(ui.where, seen ? `${fields.q} → ${fields.k} · ${where}` : where);
+    say(ui.where, (seen ? `${fields.q} → ${fields.k} · ${where}` : where) + elsewhere(t, frame, from));
     Object.assign(ui.readout.dataset, {
       value: p,
       rank: place,
@@ -553,7 +576,7 @@ export class Figure {
   caption() {
     const { state } = this;
     return (
-      `stage ${state.stage + 1} block ${state.block + 1} ${this.block.kind.toUpperCase()} ` +
+      `stage ${state.stage + 1} block ${state.block + 1} ${this.block.label} ` +
       `head ${state.head + 1} query (${state.row}, ${state.col})`
     );
   }
@@ -587,14 +610,15 @@ export class Figure {
   }
 
   saveNumbers() {
-    const { groups, group, valid, content, position: bias, probs } = this.frame;
+    const { groups, group, valid, mask, content, position: bias, probs } = this.frame;
     const from = this.state.head * groups.N;
+    const placed = (k) => !groups.keys || groups.valid(group, k);
     const lines = Array.from({ length: groups.N }, (_, k) =>
       [
-        groups.row(group, k),
-        groups.col(group, k),
-        valid[k] ? 0 : 1,
-        ...(content ? [valid[k] ? content[k] : "", bias[k], valid[k] ? 0 : -1e6, probs[from + k]] : []),
+        placed(k) ? groups.row(group, k) : "",
+        placed(k) ? groups.col(group, k) : "",
+        groups.pads(group, k) ? 1 : 0,
+        ...(content ? [valid[k] ? content[k] : "", bias[k], mask[k], probs[from + k]] : []),
       ].join(","),
     );
     const text = [
@@ -616,6 +640,41 @@ export class Figure {
 /** How many times an even share: 4.7, 0.62, 0. */
 function times(x) {
   return x >= 9.95 ? x.toFixed(0) : x >= 0.995 ? x.toFixed(1) : x.toPrecision(2);
+}
+
+/** A key in words: its row and column, a square's corners, padding, or a token without a place. */
+function keyName(t, groups, group, key) {
+  if (key < 0) return "–";
+  if (groups.keys && !groups.valid(group, key)) {
+    if (groups.pads(group, key)) return t.key_padding;
+    return groups.prefix > 1 ? t.key_extras : t.key_extra;
+  }
+  const [row, col] = [groups.row(group, key), groups.col(group, key)];
+  if (groups.side === 1) return position(row, col);
+  return `${position(row, col)}–${position(row + groups.side - 1, col + groups.side - 1)}`;
+}
+
+/** The keys that are drawn: those that the token scores, and any that it attends to in spite of the mask. */
+function lit({ groups, shown, valid, probs }, from) {
+  if (!groups.region || !probs) return shown;
+  return shown.map((on, k) => (on || (valid[k] && probs[from + k] > LEAK) ? 1 : 0));
+}
+
+/** What a head gives to keys that the map cannot show, and how many keys the mask hides. */
+function elsewhere(t, { groups, group, shown, probs }, from) {
+  if (!groups.keys) return "";
+  let [padding, extra, pads, hidden] = [0, 0, 0, 0];
+  for (let k = 0; k < groups.N; k++) {
+    if (!shown[k]) hidden += 1;
+    else if (groups.pads(group, k)) [padding, pads] = [padding + probs[from + k], pads + 1];
+    else if (!groups.valid(group, k)) extra += probs[from + k];
+  }
+  const told = [];
+  if (hidden) told.push(fill(t.hidden_count, { n: hidden }));
+  if (pads) told.push(fill(t.padding_share, { n: pads, share: percent(padding) }));
+  if (groups.prefix)
+    told.push(fill(groups.prefix > 1 ? t.extras_share : t.extra_share, { share: percent(extra) }));
+  return told.map((text) => ` · ${text}`).join("");
 }
 
 function strongest(probs, from, n) {

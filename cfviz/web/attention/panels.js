@@ -65,8 +65,10 @@ export class Heads {
     const { N } = frame.groups;
     this.tiles.forEach(({ tile }, h) => {
       const top = fixed ? frame.block.peak : frame.tops[h];
-      for (let k = 0; k < N; k++)
-        tile.cells[k] = frame.valid[k] ? table[shade(frame.probs[h * N + k], top)] : 0;
+      for (let k = 0; k < frame.groups.cells; k++) {
+        const p = frame.probs[h * N + k];
+        tile.cells[k] = frame.shown[k] || (frame.valid[k] && p > LEAK) ? table[shade(p, top)] : 0;
+      }
       tile.show(frame.slot, key);
     });
   }
@@ -95,7 +97,7 @@ export class Blocks {
           `button.block.${block.kind}`,
           { type: "button", "aria-label": title(this.t, block) },
           this.tiles[i].box,
-          el("span.num", {}, `${block.b + 1} `, el("em", {}, block.kind.toUpperCase())),
+          el("span.num", {}, `${block.b + 1} `, el("em", {}, block.label)),
         ),
       ),
     );
@@ -110,10 +112,11 @@ export class Blocks {
       if (mean) for (let k = 0; k < groups.N; k++) top = Math.max(top, mean[k]);
       if (fixed) top = block.peak;
       for (let k = 0; k < groups.N; k++) {
-        if (!frame.valid[k]) continue;
-        tile.cells[groups.row(group, k) * groups.W + groups.col(group, k)] = mean
-          ? table[shade(mean[k], top)]
-          : ink[block.kind];
+        if (!frame.shown[k] || !groups.valid(group, k)) continue;
+        const ground = mean ? table[shade(mean[k], top)] : (ink[block.kind] ?? ink.lda);
+        const at = groups.row(group, k) * groups.W + groups.col(group, k);
+        for (let r = 0; r < groups.side; r++)
+          tile.cells.fill(ground, at + r * groups.W, at + r * groups.W + groups.side);
       }
       tile.show();
     });
@@ -122,14 +125,17 @@ export class Blocks {
 
 const LOGITS = ["content", "position", "mask", "sum"];
 const GLYPHS = ["+", "+", "=", ""];
+export const LEAK = 1e-4; // attention through a mask that is drawn: Swin's mask is a number like any other
 
 /** Content + position + mask = logits, and the softmax of each term alone. */
 export class Why {
   constructor(ui, t, onKey) {
     this.t = t;
     this.caption = ui.caption;
-    this.logits = LOGITS.map((name) => this.cell(t[name], t[`${name}_help`]));
-    this.alone = LOGITS.map((name, i) => this.cell(i === 3 ? t.attention : t.alone, t[`${name}_alone_help`]));
+    this.logits = LOGITS.map((name) => this.cell(name, t[name], t[`${name}_help`]));
+    this.alone = LOGITS.map((name, i) =>
+      this.cell(name, i === 3 ? t.attention : t.alone, t[`${name}_alone_help`]),
+    );
     const row = (name, cells, glyphs) =>
       el(
         `div.terms.${name}`,
@@ -140,21 +146,20 @@ export class Why {
     pointing(ui.body, () => this.sides, onKey);
   }
 
-  cell(name, help) {
+  cell(term, name, help) {
     const { box, tile: small } = tile(Picture);
     const value = el("span.num.reading");
     return {
-      box: el("div.term", { title: help }, el("span.name", {}, name), box, value),
+      box: el(`div.term.of-${term}`, { title: help }, el("span.name", {}, name), box, value),
       tile: small,
       value,
     };
   }
 
-  build(Gh, Gw) {
+  build({ Gh, Gw, N }) {
     this.sides = [Gh, Gw];
-    this.part = Array.from({ length: 4 }, () => new Float64Array(Gh * Gw)); // softmax of each term
-    this.total = new Float64Array(Gh * Gw);
-    this.none = new Float64Array(Gh * Gw);
+    this.part = Array.from({ length: 4 }, () => new Float64Array(N)); // softmax of each term
+    this.total = new Float64Array(N);
     shape([...this.logits, ...this.alone], Gh, Gw);
   }
 
@@ -164,13 +169,13 @@ export class Why {
 
   /** `key` is the key whose numbers are shown; `pointed` is the one that is marked, or null. */
   paint(frame, tables, key, pointed) {
-    const { content, position, valid, groups } = frame;
+    const { content, position, mask, valid, shown, groups } = frame;
     const { N } = groups;
-    const terms = [content, position, this.none, this.total];
+    const terms = [content, position, mask, this.total];
     let top = 0;
     for (let k = 0; k < N; k++) {
-      this.total[k] = content[k] + position[k];
-      if (valid[k]) top = Math.max(top, Math.abs(content[k]), Math.abs(position[k]), Math.abs(this.total[k]));
+      this.total[k] = content[k] + position[k] + (valid[k] ? mask[k] : 0);
+      if (shown[k]) top = Math.max(top, Math.abs(content[k]), Math.abs(position[k]), Math.abs(this.total[k]));
     }
     const tops = terms.map((x, i) => softmax(this.part[i], 0, x, null, valid));
     const count = valid.reduce((n, x) => n + x, 0);
@@ -178,16 +183,16 @@ export class Why {
     for (let i = 0; i < 3; i++) tops[i] = Math.max(tops[i], 2 / count);
     terms.forEach((x, i) => {
       const [up, down] = [this.logits[i].tile, this.alone[i].tile];
-      for (let k = 0; k < N; k++) {
-        up.cells[k] = valid[k] ? tables.signed[top ? shade(x[k] / top + 1, 2) : 128] : 0;
-        down.cells[k] = valid[k] ? tables.heat[shade(this.part[i][k], tops[i])] : 0;
+      for (let k = 0; k < groups.cells; k++) {
+        up.cells[k] = shown[k] ? tables.signed[top ? shade(x[k] / top + 1, 2) : 128] : 0;
+        down.cells[k] = shown[k] ? tables.heat[shade(this.part[i][k], tops[i])] : 0;
       }
       up.show(frame.slot, pointed);
       down.show(frame.slot, pointed);
       const off = !valid[key];
       say(
         this.logits[i].value,
-        i === 2 ? (off ? "−10⁶" : "0") : off ? (i === 3 ? "−10⁶" : "–") : signed(x[key]),
+        off ? (i < 2 ? "–" : "−10⁶") : i === 2 ? signed(mask[key]).replace(".00", "") : signed(x[key]),
       );
       say(this.alone[i].value, percent(this.part[i][key]));
     });

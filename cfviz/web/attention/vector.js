@@ -10,7 +10,7 @@ const FOOT = { size: 13, line: 19, ramp: 260 };
 export function vector(figure) {
   const { map, frame, theme, ui } = figure;
   const { groups, fitted: cell } = map;
-  const colour = figure.header.palette[figure.block.kind];
+  const { colour } = figure;
   const heat = figure.block.ready;
   const width = groups.Wp * cell;
   const high = groups.Hp * cell;
@@ -22,7 +22,8 @@ export function vector(figure) {
   pen.rect(0, 0, pen.width, pen.height, theme.paper);
   drawBackground(pen, figure, width, high);
   members(pen, figure, colour);
-  outline(pen, map, frame.group, colour);
+  if (groups.keys) edges(pen, map, frame, colour);
+  else outline(pen, map, frame.group, colour);
   marks(pen, figure);
   if (heat) scale(pen, figure, high + 10);
   lines.forEach((text, i) =>
@@ -38,8 +39,8 @@ function drawBackground(pen, { map, photo, header, theme, stage, frame }, width,
   if (w < width || h < high) pen.hatch(0, 0, width, high, theme.padding);
   if (photo) {
     pen.add("image", { width: w, height: h, preserveAspectRatio: "none", href: embedded(photo) });
-    const holes = boxes(groups, frame.group, cell)
-      .map(([x, y]) => box(x, y, cell, cell))
+    const holes = boxes(frame, cell)
+      .map(([x, y]) => box(x, y, groups.side * cell, groups.side * cell))
       .join("");
     pen.add("path", { class: "veil", d: box(0, 0, w, h) + holes, fill: VEIL, "fill-rule": "evenodd" });
   } else {
@@ -57,7 +58,8 @@ function drawBackground(pen, { map, photo, header, theme, stage, frame }, width,
 function members(pen, { map, frame, block, state, heatCss, ui }, colour) {
   const { groups, fitted: cell } = map;
   const strength = ui.strength.value / 100;
-  for (const [x, y, slot] of boxes(groups, frame.group, cell)) {
+  const side = groups.side * cell;
+  for (const [x, y, slot] of boxes(frame, cell)) {
     const p = block.ready ? frame.probs[state.head * groups.N + slot] : null;
     const level = p === null ? 0 : shade(p, frame.top);
     const look =
@@ -68,7 +70,7 @@ function members(pen, { map, frame, block, state, heatCss, ui }, colour) {
             "fill-opacity": strength ** (4 - level / 85),
             "data-attention": p.toPrecision(6),
           };
-    pen.add("rect", { class: "member", x, y, width: cell, height: cell, ...look });
+    pen.add("rect", { class: "member", x, y, width: side, height: side, ...look });
   }
 }
 
@@ -104,15 +106,33 @@ function outline(pen, { groups, fitted: cell }, group, colour) {
   });
 }
 
+/** Solid around the keys that the token scores, dashed around those that the mask hides from it. */
+function edges(pen, { groups, fitted: cell }, { group, slot }, colour) {
+  const thick = groups.side > 1 ? 1.5 : 3;
+  for (const joined of [false, true]) {
+    const lines = groups.edges(groups.places(group, slot, joined));
+    if (!lines.length) continue;
+    const d = lines
+      .map(([r0, c0, r1, c1]) => `M${c0 * cell} ${r0 * cell}L${c1 * cell} ${r1 * cell}`)
+      .join("");
+    const look = { d, fill: "none" };
+    pen.add("path", { ...look, stroke: "#FFFFFF", "stroke-opacity": 0.8, "stroke-width": thick + 2 });
+    const dash = joined ? {} : { "stroke-dasharray": "5 4" };
+    const name = joined ? "group" : "hidden";
+    pen.add("path", { ...look, class: name, stroke: colour, "stroke-width": thick, ...dash });
+  }
+}
+
 /** The key under the pointer, and the query's ring. */
 function marks(pen, { map, frame, key }) {
   const { groups, fitted: cell } = map;
-  const at = (slot) => [groups.col(frame.group, slot) * cell, groups.row(frame.group, slot) * cell];
-  if (key !== null && key !== frame.slot) {
-    pen.frame(...at(key), cell, cell, "#14171B", 4);
-    pen.frame(...at(key), cell, cell, "#FFFFFF", 1.75);
+  if (key !== null && groups.valid(frame.group, key) && (key !== frame.slot || groups.side > 1)) {
+    const at = [groups.col(frame.group, key) * cell, groups.row(frame.group, key) * cell];
+    const side = groups.side * cell;
+    pen.frame(...at, side, side, "#14171B", 4);
+    pen.frame(...at, side, side, "#FFFFFF", 1.75);
   }
-  const [x, y] = at(frame.slot);
+  const [x, y] = [frame.col * cell, frame.row * cell];
   pen.ring(x + cell / 2, y + cell / 2, Math.max(6, Math.min(cell / 2, 11)));
 }
 
@@ -126,7 +146,7 @@ function scale(pen, { header, theme, frame }, y) {
   pen.text(4, y + 10, "0", look);
   pen.add("rect", { class: "scale", x: from, y, width: length, height: 10, fill: "url(#scale)" });
   pen.text(from + length + 8, y + 10, percent(frame.top), look);
-  const even = from + length * Math.min(1, 1 / frame.groups.count(frame.group) / frame.top);
+  const even = from + length * Math.min(1, 1 / frame.groups.count(frame.group, frame.slot) / frame.top);
   pen.add("path", {
     d: `M${even} ${y - 4}V${y + 14}`,
     stroke: theme.ink,
@@ -135,10 +155,10 @@ function scale(pen, { header, theme, frame }, y) {
   });
 }
 
-/** Upper left corner and member number of each token of a group, padding left out. */
-function boxes(groups, group, cell) {
+/** Upper left corner and member number of each key that is shown, padding left out. */
+function boxes({ groups, group, lit }, cell) {
   return Array.from({ length: groups.N }, (_, k) => k)
-    .filter((k) => groups.valid(group, k))
+    .filter((k) => groups.valid(group, k) && lit[k])
     .map((k) => [groups.col(group, k) * cell, groups.row(group, k) * cell, k]);
 }
 

@@ -6,6 +6,7 @@ export class Groups {
     Object.assign(this, meta);
     this.N = meta.Gh * meta.Gw;
     this.index = index;
+    [this.side, this.cells, this.prefix] = [1, this.N, 0];
     this.where = new Int32Array(meta.Hp * meta.Wp); // position in the padded map -> group * N + member
     for (let i = 0; i < index.length; i++) this.where[index[i]] = i;
     this.offset = offsets(meta.Gh, meta.Gw);
@@ -30,6 +31,25 @@ export class Groups {
     return this.row(group, slot) < this.H && this.col(group, slot) < this.W;
   }
 
+  pads(group, slot) {
+    return !this.valid(group, slot);
+  }
+
+  /** Whether a key takes part in the softmax: padding does not. */
+  takes(group, slot) {
+    return this.valid(group, slot);
+  }
+
+  /** Whether one member may score another: within a group, nothing separates tokens. */
+  joined() {
+    return true;
+  }
+
+  /** What is added to a member's logit. */
+  mask(group, slot, other) {
+    return this.valid(group, other) ? 0 : MASKED;
+  }
+
   /** How many members of a group are tokens of the map. */
   count(group) {
     let n = 0;
@@ -38,10 +58,11 @@ export class Groups {
   }
 }
 
+const MASKED = -1e6; // what the authors add to the logits of padded keys
 const tables = new Map();
 
 /** The offset's number for each (query, key): (N, N), query minus key, h-major. */
-function offsets(Gh, Gw) {
+export function offsets(Gh, Gw) {
   const name = `${Gh}x${Gw}`;
   if (!tables.has(name)) {
     const N = Gh * Gw;

@@ -193,5 +193,5 @@ export function position(row, col) {
 }
 
 export function title(t, block) {
-  return fill(t.block_name, { b: block.b + 1, kind: block.kind.toUpperCase() });
+  return fill(t.block_name, { b: block.b + 1, kind: block.label });
 }

@@ -1,29 +1,27 @@
 // Logits and attention of one query, from the 16-bit content, or queries and keys, and the position bias.
 
-export const MASKED = -1e6;
-
 /** One block of one stage; without content, its grouping alone. */
 export class Block {
   constructor(entry, groups, array) {
     this.b = entry.b;
     this.groups = groups;
     this.kind = groups.kind;
-    this.ready = Boolean(entry.bias);
+    this.label = groups.short ?? groups.kind.toUpperCase();
+    this.ready = Boolean(entry.codes || entry.q);
     this.peak = entry.peak ?? 1;
     if (!this.ready) return;
-    this.bias = array(entry.bias);
+    this.bias = entry.bias ? array(entry.bias) : null;
     const parts = entry.codes ? ["codes", "high", "span"] : ["q", "k", "q_step", "k_step"];
     for (const name of parts) this[name] = array(entry[name]);
-    this.heads = this.bias.length / ((2 * groups.Gh - 1) * (2 * groups.Gw - 1));
+    this.heads = (this.high ?? this.q_step).length / (groups.H * groups.W);
   }
 
-  /** Write a query's content and position logits into two arrays of N. */
-  logits(head, group, query, content, position) {
-    const { N, Gh, Gw, W, offset } = this.groups;
-    const token = this.groups.row(group, query) * W + this.groups.col(group, query);
+  /** Write the content and position logits of a token, member `slot` of its group, into two arrays of N. */
+  logits(head, group, slot, token, content, position) {
+    const { N, Gh, Gw, offset } = this.groups;
     const line = token * this.heads + head;
     const table = head * (2 * Gh - 1) * (2 * Gw - 1);
-    for (let k = 0; k < N; k++) position[k] = this.bias[table + offset[query * N + k]];
+    for (let k = 0; k < N; k++) position[k] = this.bias ? this.bias[table + offset[slot * N + k]] : 0;
     if (this.codes) {
       const [high, span] = [this.high[line], this.span[line]];
       for (let k = 0; k < N; k++) content[k] = high - span * (this.codes[line * N + k] / 65535) ** 2;
@@ -45,12 +43,12 @@ export class Block {
   }
 }
 
-/** Softmax of a + b over the valid keys; the others get 0. Returns the largest probability. */
-export function softmax(out, from, a, b, valid) {
+/** Softmax of a + b + c over the valid keys; the others get 0. Returns the largest probability. */
+export function softmax(out, from, a, b, valid, c = null) {
   const n = valid.length;
   let top = -Infinity;
   for (let k = 0; k < n; k++) {
-    const x = (a ? a[k] : 0) + (b ? b[k] : 0);
+    const x = (a ? a[k] : 0) + (b ? b[k] : 0) + (c ? c[k] : 0);
     out[from + k] = x;
     if (valid[k] && x > top) top = x;
   }

@@ -173,15 +173,15 @@ export class PhotoMap {
    * Paint the group of one query. `heat(slot)` gives a colour, 0 to 255, or null where there is no attention.
    * Weak attention covers the photo less than strong; at full strength the scale's own colours are shown.
    */
-  paint({ group, slot, key, heat, scale, strength, colour, blank }) {
+  paint({ group, slot, row, col, key, shown, heat, scale, strength, colour, blank }) {
     const { pen, groups, edgeX, edgeY } = this;
     pen.drawImage(this.base, 0, 0);
-    if (blank) return this.mark(group, slot, true); // a lesson asks which tokens are in the group
+    if (blank) return this.mark(row, col, true); // a lesson asks which tokens are in the group
     for (let k = 0; k < groups.N; k++) {
-      if (!groups.valid(group, k)) continue;
+      if (!groups.valid(group, k) || !shown[k]) continue;
       const [r, c] = [groups.row(group, k), groups.col(group, k)];
       const [x, y] = [edgeX[c], edgeY[r]];
-      const [w, h] = [edgeX[c + 1] - x, edgeY[r + 1] - y];
+      const [w, h] = [edgeX[c + groups.side] - x, edgeY[r + groups.side] - y];
       pen.globalAlpha = 1;
       pen.drawImage(this.bright, x, y, w, h, x, y, w, h);
       const level = heat ? heat(k) : 0;
@@ -190,13 +190,37 @@ export class PhotoMap {
       pen.fillRect(x, y, w, h);
     }
     pen.globalAlpha = 1;
-    this.outline(group, colour);
-    if (key !== null && key !== slot) this.mark(group, key, false);
-    this.mark(group, slot, true);
+    this.outline(group, slot, colour);
+    if (key !== null && groups.valid(group, key) && (key !== slot || groups.side > 1))
+      this.mark(groups.row(group, key), groups.col(group, key), false, groups.side);
+    this.mark(row, col, true);
   }
 
-  outline(group, colour) {
+  /** Solid around the keys that the token scores, dashed around those that the mask hides from it. */
+  edges(group, slot, colour) {
     const { pen, groups, edgeX, edgeY, ratio } = this;
+    const draw = (places, ink, width, dash) => {
+      pen.beginPath();
+      for (const [r0, c0, r1, c1] of groups.edges(places))
+        line(pen, edgeX[c0], edgeY[r0], edgeX[c1], edgeY[r1]);
+      pen.setLineDash(dash);
+      pen.strokeStyle = ink;
+      pen.lineWidth = width * ratio;
+      pen.stroke();
+      pen.setLineDash([]);
+    };
+    const thick = groups.side > 1 ? 1.5 : 3;
+    const hidden = groups.places(group, slot, false);
+    draw(hidden, "rgba(255,255,255,0.8)", thick + 1, []);
+    draw(hidden, colour, thick, [5 * ratio, 4 * ratio]);
+    const scored = groups.places(group, slot);
+    draw(scored, "rgba(255,255,255,0.8)", thick + 2, []);
+    draw(scored, colour, thick, []);
+  }
+
+  outline(group, slot, colour) {
+    const { pen, groups, edgeX, edgeY, ratio } = this;
+    if (groups.keys) return this.edges(group, slot, colour);
     const wide = (groups.I === 1 ? 3 : Math.max(1.5, Math.min(2.5, this.cell / 6))) * ratio;
     const box = (from, to, out) => {
       const [x, y] = [edgeX[groups.col(group, from)] - out, edgeY[groups.row(group, from)] - out];
@@ -216,11 +240,10 @@ export class PhotoMap {
   }
 
   /** Draw the query as a white ring with a dark outline, the key under the pointer as a white square. */
-  mark(group, slot, query) {
-    const { pen, groups, edgeX, edgeY, ratio } = this;
-    const [r, c] = [groups.row(group, slot), groups.col(group, slot)];
-    const [x, y] = [(edgeX[c] + edgeX[c + 1]) / 2, (edgeY[r] + edgeY[r + 1]) / 2];
-    const half = (edgeX[c + 1] - edgeX[c]) / 2;
+  mark(r, c, query, side = 1) {
+    const { pen, edgeX, edgeY, ratio } = this;
+    const [x, y] = [(edgeX[c] + edgeX[c + side]) / 2, (edgeY[r] + edgeY[r + side]) / 2];
+    const half = (edgeX[c + side] - edgeX[c]) / 2;
     pen.beginPath();
     if (query) pen.arc(x, y, Math.max(6 * ratio, Math.min(half, 11 * ratio)), 0, 2 * Math.PI);
     else pen.rect(x - half, y - half, 2 * half, 2 * half);

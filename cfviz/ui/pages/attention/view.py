@@ -8,7 +8,8 @@ import pandas as pd
 import streamlit as st
 
 from cfviz import point_names
-from cfviz.figures.live.attention import Encoded, Kept, Packed, Part, html, pack, unit
+from cfviz.figures.live.attention import Kept, Packed, Part, html, pack, unit
+from cfviz.figures.live.logits import Encoded
 from cfviz.figures.plots.attention_measures import curves, head_dots, over_photo
 from cfviz.framing import size_text
 from cfviz.geometry import token_box
