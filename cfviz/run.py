@@ -35,7 +35,7 @@ from cfviz.models.dense.variants import CLASSES
 from cfviz.models.factory import DTYPES, create_model
 from cfviz.models.inputs import input_for
 from cfviz.models.others.families.layer import Layer
-from cfviz.models.others.reading import Reading, family_of, input_size, layers_of, read
+from cfviz.models.others.reading import Reading, attention_weights, family_of, input_size, layers_of, read
 from cfviz.models.probes.position_bias import regrouped
 from cfviz.models.room import KEPT
 from cfviz.models.weights.checkpoints import model_card
@@ -213,11 +213,7 @@ def _watched(layers: Sequence[Sequence[Layer]], watch: Sequence[str]) -> list[st
             )
     points = [name for name in names if any(fnmatch.fnmatch(name, pattern) for pattern in patterns)]
     blocks = {_place(name): names[name] for name in points}
-    weights = sum(
-        layer.scheme.queries.size * layer.scheme.keys.shape[1] * layer.module.num_heads
-        for layer in blocks.values()
-    )
-    if weights > KEPT:
+    if (weights := attention_weights(blocks.values())) > KEPT:
         raise ValueError(
             f"the attention of {len(blocks)} blocks has {weights:,} weights at this size; expected no more "
             f"than {KEPT:,}: choose a smaller input or watch fewer blocks, as in "

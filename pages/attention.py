@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from cfviz.ui import section, start
-from cfviz.ui.pages.attention import view
+from cfviz.ui.pages.attention import others, view
 
 ctx = start("attention")
 about = view.choose_subject(ctx)
@@ -12,3 +12,4 @@ view.show_footer(ctx, about)
 section(ctx, "heads", view.show_heads, ctx, about)
 section(ctx, "paths", view.show_dependence, ctx, about)
 section(ctx, "relevance", view.show_relevance, ctx, about, params=("class",))
+section(ctx, "others", others.show, ctx, params=("timm",))

@@ -8,7 +8,7 @@ included, is the one that the model always runs, so the logits are its own.
 from __future__ import annotations
 
 import threading
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from time import perf_counter
@@ -93,6 +93,13 @@ def layers_of(model: Any, height: int, width: int) -> list[list[Layer]]:
         for layer in stage:
             _ = layer.scheme  # raises if windows do not fit
     return found
+
+
+def attention_weights(layers: Iterable[Layer]) -> int:
+    """Count the attention weights of some layers for one photo."""
+    return sum(
+        layer.scheme.queries.size * layer.scheme.keys.shape[1] * layer.module.num_heads for layer in layers
+    )
 
 
 def input_size(model: Any) -> tuple[int, int]:

@@ -108,7 +108,21 @@ def create_other(name: str, size: Size = 224, weights: Path | None = None) -> An
     """
     if name not in OTHERS:
         raise ValueError(f"there is no model {name!r}; there are: {', '.join(OTHERS)}")
-    sized: dict[str, Any] = {"img_size": size} if OTHERS[name].family != "pvt" else {}
+    model = made(name, {"img_size": size} if OTHERS[name].family != "pvt" else {}, weights)
+    for module in model.modules():
+        if hasattr(module, "fused_attn"):
+            module.fused_attn = False
+    return model
+
+
+def made(name: str, sized: dict[str, Any], weights: Path | None = None) -> Any:
+    """Make a model of timm in eval mode, whose `provenance` records where its weights come from.
+
+    Args:
+        name: In timm's registry.
+        sized: Arguments that set the size of its input.
+        weights: A file from `fetch_weights`; None for random weights, the same in every call.
+    """
     with seeded():
         if weights is None:
             model: Any = timm.create_model(name, **sized)
@@ -117,9 +131,6 @@ def create_other(name: str, size: Size = 224, weights: Path | None = None) -> An
             overlay = {"file": str(weights)}
             model = timm.create_model(name, pretrained=True, pretrained_cfg_overlay=overlay, **sized)
             its = Provenance(f"timm/{repository(name)}", None, "ImageNet-1K", "imagenet-1k")
-    for module in model.modules():
-        if hasattr(module, "fused_attn"):
-            module.fused_attn = False
     model.provenance = its
     return model.eval()
 

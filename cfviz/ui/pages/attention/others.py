@@ -1,0 +1,197 @@
+"""A section of the attention page: the same figure for other vision transformers, as timm has them.
+
+It has a place of its own in the link: `timm`, and the stage, block, head and token with a `t_` before their
+names. Nothing is computed before a model is chosen.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import streamlit as st
+
+from cfviz.figures.live import attention, attention_schemes
+from cfviz.framing import as_size, size_text
+from cfviz.geometry.schemes import Scheme
+from cfviz.models.others.opening import OFFERED, open_other
+from cfviz.models.others.reading import attention_weights, layers_of
+from cfviz.models.others.timm_models import fetch_weights, weights_here
+from cfviz.run import inspect, placed
+from cfviz.trace import Trace
+from cfviz.ui.compute import cache, keys
+from cfviz.ui.context import Context
+from cfviz.ui.session import forms, photos
+from cfviz.ui.session.plain import explain
+from cfviz.ui.session.state import Settings
+from cfviz.ui.widgets import weights
+from cfviz.ui.widgets.chart import show_hint
+from cfviz.ui.widgets.figure import about_to_appear, committed, living_figure
+from cfviz.ui.widgets.takeaway import take_away
+from cfviz.words import scientific
+
+NAME = "attention.others"
+MOST = 40_000_000  # attention weights of all blocks: 320 MB with the logits behind them
+ALONE = 32_000_000  # bytes of one block that the reader goes to
+SENT = "cfviz.attention.others.sent"  # what was sent last: the model on the photo, its first place
+CODE = """
+import cfviz
+from cfviz.data.samples import sample
+from cfviz.models.others.opening import open_other
+
+model = open_other("{name}", {size})      # or any model of timm: timm.create_model(...).eval()
+trace = cfviz.inspect({photo}, model, {framing})
+seen = trace.attention(stage={stage}, block={block}, row={row}, col={col})  # counted from 0
+attention = seen.heads[{head}]            # rows, columns: what the figure shows
+seen.padding, seen.extra, seen.masked     # what padding and class tokens get; what the mask hides
+"""
+
+
+def show(ctx: Context) -> None:
+    """The choice of a model, its figure on the page's photo, and how to read it."""
+    name = _choose(ctx)
+    if not name:
+        return
+    try:
+        file = str(weights_here(name) or "")
+        trace = _traced(ctx, name, file)
+    except ValueError as error:
+        st.error(explain(ctx.t, error), icon=":material/error:")
+        return
+    if trace is None:
+        size = size_text(ctx.settings.size)
+        st.error(ctx.t("attention.others_large", model=OFFERED[name], size=size), icon=":material/memory:")
+        return
+    if not file:
+        st.warning(ctx.t("attention.others_random", model=OFFERED[name]), icon=":material/casino:")
+    _figure(ctx, name, file, trace)
+    if not file:
+        label = ctx.t("attention.others_get", model=OFFERED[name])
+        weights.fetch(ctx, name, label, lambda job: fetch_weights(name))
+    st.markdown(ctx.t("attention.others_guide"))
+
+
+def _choose(ctx: Context) -> str:
+    """The model of the link, or none."""
+    names = list(OFFERED)
+    chosen = ctx.get("timm", "", names)
+    st.session_state["w.attention.timm"] = chosen or None
+    st.selectbox(
+        ctx.t("attention.others_model"), names, index=None, key="w.attention.timm",
+        placeholder=ctx.t("attention.others_choose"), format_func=lambda one: _marked(ctx, one),
+        on_change=lambda: ctx.put(timm=st.session_state["w.attention.timm"] or ""),
+    )  # fmt: skip
+    return chosen
+
+
+def _marked(ctx: Context, name: str) -> str:
+    kind = "random" if weights_here(name) is None else "trained"
+    return f"{OFFERED[name]} · timm · {ctx.t(f'attention.others_{kind}_mark')}"
+
+
+# ---------------------------------------------------------------- computing
+
+
+def _traced(ctx: Context, name: str, file: str) -> Trace | None:
+    """The model's attention on the page's photo; None if there is too much of it to keep."""
+    s, photo = ctx.settings, ctx.photo
+    model = _opened(name, s.sides, s.device, s.dtype, file)
+    layers = layers_of(model, *s.sides)
+    if attention_weights(layer for stage in layers for layer in stage) > MOST:
+        return None
+    key = _source(ctx, name, file)
+    return cache.trace_cache().get(key, lambda: _inspected(photo, model, s))
+
+
+def _inspected(photo: Any, model: Any, s: Settings) -> Trace:
+    return inspect(photo, model, s.size, mode=s.mode, centre=s.centre)
+
+
+@cache.cached(2)
+def _opened(name: str, sides: tuple[int, int], device: str, dtype: str, file: str) -> Any:
+    return placed(open_other(name, as_size(*sides), weights_here(name) if file else None), device, dtype)
+
+
+def _source(ctx: Context, name: str, file: str) -> str:
+    s = ctx.settings
+    return keys.joined("timm", name, file, s.dtype, s.device, ctx.photo.sha256, keys.framing(s))
+
+
+# ---------------------------------------------------------------- the figure
+
+
+def place(ctx: Context, schemes: tuple[tuple[Scheme, ...], ...], heads: list[int]) -> dict[str, Any]:
+    """The reader's place from the link, all from 0, clipped to what exists; the link counts as people do.
+
+    Args:
+        ctx: The page.
+        schemes: Of every block of every stage.
+        heads: Heads of each stage.
+    """
+    stage = ctx.get("t_stage", 1, range(1, len(schemes) + 1)) - 1
+    second = min(2, len(schemes[stage]))  # the shifted, the global or the grid block
+    block = ctx.get("t_block", second, range(1, len(schemes[stage]) + 1)) - 1
+    scheme = schemes[stage][block]
+    return {
+        "stage": stage,
+        "block": block,
+        "head": min(ctx.get("t_head", 1, lambda n: n >= 1), heads[stage]) - 1,
+        "row": min(ctx.get("t_row", int(0.45 * scheme.H), lambda n: n >= 0), scheme.H - 1),
+        "col": min(ctx.get("t_col", int(0.55 * scheme.W), lambda n: n >= 0), scheme.W - 1),
+        "locked": ctx.get("t_held", 0, (0, 1)) == 1,
+    }
+
+
+def _figure(ctx: Context, name: str, file: str, trace: Trace) -> None:
+    source, units = _source(ctx, name, file), attention_schemes.units(trace)
+    heads = [next(u.heads for u in units if u.stage == s) for s in range(len(trace.schemes))]
+    here = place(ctx, trace.schemes, heads)
+    if about_to_appear(NAME) or st.session_state.get(SENT, ("",))[0] != source:
+        st.session_state[SENT] = (source, here)
+    _, start = st.session_state[SENT]
+
+    def commit() -> None:
+        to = committed(NAME, forms.ATTENTION)
+        if to is None:
+            return
+        counted = {f"t_{part}": to[part] + 1 for part in ("stage", "block", "head")}
+        ctx.put(**counted, t_row=to["row"], t_col=to["col"], t_held=int(bool(to.get("locked"))))
+        if to.get("need"):  # clipped to what exists
+            st.session_state[SENT] = (source, place(ctx, trace.schemes, heads))
+
+    show_hint(ctx.t("attention.others_look"))
+    try:
+        packed = _packed(ctx, source, trace, start)
+    except ValueError as error:
+        st.error(explain(ctx.t, error), icon=":material/error:")
+        return
+    living_figure(packed.at(start).data, name=NAME, on_commit=commit)
+    off = float(str(trace.settings["error"]))
+    exact = ctx.t("attention.others_exact")
+    st.badge(ctx.t("attention.fidelity", error=scientific(off)) if off else exact, icon=":material/verified:", color="gray",
+             help=ctx.t("attention.others_fidelity_help"))  # fmt: skip
+    code = CODE.format(
+        name=name, size=ctx.settings.size, framing=f"size={ctx.settings.framing_code}",
+        photo=photos.photo_code(ctx.settings.photo), **here,
+    )  # fmt: skip
+    take_away(ctx, "others", code=code)
+
+
+def _packed(ctx: Context, source: str, trace: Trace, start: dict[str, Any]) -> attention.Packed:
+    """The block at a place and those nearest to it, as far as they fit into a message."""
+    at = {name: start[name] for name in ("stage", "block")}
+    lang = ctx.lang
+
+    def make() -> attention.Packed:
+        return attention.pack(
+            attention_schemes.units(trace),
+            size=trace.size,
+            strides=dict(enumerate(trace.strides)),
+            strings=attention_schemes.words(str(trace.settings["family"]), lang),
+            photo=trace.crop,
+            start=at,
+            alone=ALONE,
+            name=NAME,
+            source=source,
+        )
+
+    return cache.cached_with_trace(trace, ("others", *at.values(), lang), make)
