@@ -163,11 +163,11 @@ def _outputs_ours(side: Side, image: torch.Tensor, wanted: Sequence[Place]) -> O
 
 def _outputs_other(side: Side, image: torch.Tensor, wanted: Sequence[Place]) -> Outputs:
     x = side._batch_of(image)
-    with others.watching(side.name, side.model, wanted, _sides_of(image)) as (maps, probs):
+    with others.watching(side.name, side.model, wanted, _sides_of(image)) as (maps, attended):
         start = perf_counter()
         logits = side.model(x)
         seconds = perf_counter() - start
-    found = {place: _array(tensor[0]) for place, tensor in probs.items()}
+    found = {place: one.probs for place, one in attended.items()}
     return Outputs(_array(logits[0]), tuple(_array(m[0]) for m in maps), found, seconds)
 
 

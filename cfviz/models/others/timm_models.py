@@ -1,13 +1,10 @@
 """Swin, PVT v2 and Twins from timm, with the attention of every block, as for our own model.
 
-timm's modules are not changed. Fused attention is switched off so that the probabilities pass through the
-dropout after the softmax, where a hook reads them; hooks are set and removed under one lock, because all
-threads share a model. The tests check these probabilities against the outputs of the modules.
+timm's modules are not changed: `reading` reads their attention beside the forward.
 """
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -19,13 +16,13 @@ import torch
 from torch import nn
 
 from cfviz.framing import Size
-from cfviz.geometry.schemes import Scheme, pvt, swin, twins_global, twins_local
+from cfviz.geometry.schemes import Scheme
 from cfviz.models.seeded import seeded
 from cfviz.models.weights.download import fetch_hub
 from cfviz.provenance import Provenance
 
-WINDOW = 7
-_hooking = threading.RLock()
+from . import reading
+from .reading import Attended, Place, layers_of
 
 
 @dataclass(frozen=True)
@@ -108,11 +105,7 @@ def create_other(name: str, size: Size = 224, weights: Path | None = None) -> An
     """
     if name not in OTHERS:
         raise ValueError(f"there is no model {name!r}; there are: {', '.join(OTHERS)}")
-    model = made(name, {"img_size": size} if OTHERS[name].family != "pvt" else {}, weights)
-    for module in model.modules():
-        if hasattr(module, "fused_attn"):
-            module.fused_attn = False
-    return model
+    return made(name, {"img_size": size} if OTHERS[name].family != "pvt" else {}, weights)
 
 
 def made(name: str, sized: dict[str, Any], weights: Path | None = None) -> Any:
@@ -152,26 +145,13 @@ def schemes(name: str, model: nn.Module, height: int, width: int) -> list[list[S
         height: Height of the input in pixels.
         width: Width of the input in pixels.
     """
-    found = []
-    for s, blocks in enumerate(stages(name, model)):
-        H, W = height // (4 * 2**s), width // (4 * 2**s)
-        found.append([_scheme(OTHERS[name].family, H, W, b, block.attn) for b, block in enumerate(blocks)])
-    return found
-
-
-def _scheme(family: str, H: int, W: int, b: int, attn: Any) -> Scheme:
-    if family == "swin":
-        return swin(H, W, WINDOW, WINDOW // 2 if b % 2 else 0)
-    if hasattr(attn, "ws"):
-        return twins_local(H, W, attn.ws)
-    ratio = 1 if attn.sr is None else int(attn.sr.stride[0])
-    return pvt(H, W, ratio) if family == "pvt" else twins_global(H, W, ratio)
+    return [[layer.scheme for layer in stage] for stage in layers_of(model, height, width)]
 
 
 @contextmanager
 def watching(
     name: str, model: nn.Module, wanted: Sequence[tuple[int, int]], size: tuple[int, int]
-) -> Iterator[tuple[list[torch.Tensor], dict[tuple[int, int], torch.Tensor]]]:
+) -> Iterator[tuple[list[torch.Tensor], dict[Place, Attended]]]:
     """Keep the maps of all stages and the attention of some blocks during the forward in the `with` block.
 
     Args:
@@ -181,23 +161,17 @@ def watching(
         size: Height and width of the input in pixels.
 
     Yields:
-        Maps (B, H, W, C) at the end of each stage, before any final norm; and probabilities
-        (B, nG, nH, Nq, Nk). Both are complete only after the `with` block.
+        Maps (B, H, W, C) at the end of each stage, before any final norm; and the attention of the first
+        photo. Both are complete only after the `with` block.
     """
     maps: dict[int, torch.Tensor] = {}
-    probs: dict[tuple[int, int], torch.Tensor] = {}
     ends: list[torch.Tensor] = []
-    with _hooking, ExitStack() as stack:
+    layers = layers_of(model, *size)
+    with reading.watching({(s, b): layers[s][b] for s, b in wanted}) as found, ExitStack() as stack:
         for s, blocks in enumerate(stages(name, model)):
             stack.callback(blocks[-1].register_forward_hook(_keeper(maps, s)).remove)
-            for b, block in enumerate(blocks):
-                if (s, b) in wanted:
-                    hook = block.attn.attn_drop.register_forward_hook(_keeper(probs, (s, b)))
-                    stack.callback(hook.remove)
-        yield ends, probs
-    ends += [_map(maps[s], *(side // (4 * 2**s) for side in size)) for s in sorted(maps)]
-    for place, tensor in probs.items():
-        probs[place] = _grouped(OTHERS[name].family, tensor, len(ends[0]))
+        yield ends, found
+    ends += [_map(maps[s], layers[s][0].H, layers[s][0].W) for s in sorted(maps)]
 
 
 def _keeper(into: dict[Any, torch.Tensor], key: Any) -> Callable[..., None]:
@@ -210,10 +184,3 @@ def _keeper(into: dict[Any, torch.Tensor], key: Any) -> Callable[..., None]:
 def _map(x: torch.Tensor, H: int, W: int) -> torch.Tensor:
     """Return a map, (B, H, W, C), unchanged, and the tokens of a map, (B, H*W, C), as (B, H, W, C)."""
     return x if x.ndim == 4 else x.unflatten(1, (H, W))
-
-
-def _grouped(family: str, probs: torch.Tensor, batch: int) -> torch.Tensor:
-    """Reshape attention from the module's layout to (B, nG, nH, Nq, Nk)."""
-    if family == "swin":  # B*nG, nH, N, N
-        return probs.unflatten(0, (batch, -1))
-    return probs if probs.ndim == 5 else probs[:, None]  # B, nH, Nq, Nk: one group

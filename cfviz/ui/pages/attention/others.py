@@ -166,9 +166,8 @@ def _figure(ctx: Context, name: str, file: str, trace: Trace) -> None:
         return
     living_figure(packed.at(start).data, name=NAME, on_commit=commit)
     off = float(str(trace.settings["error"]))
-    exact = ctx.t("attention.others_exact")
-    st.badge(ctx.t("attention.fidelity", error=scientific(off)) if off else exact, icon=":material/verified:", color="gray",
-             help=ctx.t("attention.others_fidelity_help"))  # fmt: skip
+    told = ctx.t("attention.fidelity", error=scientific(off)) if off else ctx.t("attention.others_exact")
+    st.badge(told, icon=":material/verified:", color="gray", help=ctx.t("attention.others_fidelity_help"))
     code = CODE.format(
         name=name, size=ctx.settings.size, framing=f"size={ctx.settings.framing_code}",
         photo=photos.photo_code(ctx.settings.photo), **here,
