@@ -1,7 +1,7 @@
 // The attention figure: what is chosen, and the one frame that draws everything.
 
 import { Groups } from "../shared/groups.js";
-import { Scheme } from "../shared/scheme.js";
+import { Scheme } from "./scheme.js";
 import { Block, percent, rank, softmax } from "../shared/maths.js";
 import { build, Choice, el, position, save, say, title, words } from "../shared/markup.js";
 import { colours, css, PhotoMap, shade, themeAround } from "../shared/paint.js";

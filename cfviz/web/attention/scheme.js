@@ -3,7 +3,7 @@
 // The interface is that of `Groups`: keys are numbered within their group. A key may stand for a square of
 // `side` x `side` tokens, for padding, or for a token without a place (class, registers), which come last.
 
-import { offsets } from "./groups.js";
+import { offsets } from "../shared/groups.js";
 
 const PADDING = 0xffffffff;
 const PREFIX = 0xfffffffe;
