@@ -155,9 +155,7 @@ def _inspect_other(
             f"this {type(net).__name__} takes {net.in_chans} channels; expected 3, as photos have"
         )
     wanted_size = as_size(*input_size(net)) if size is None else size
-    own = getattr(net, "pretrained_cfg", None) or {}  # none where a class of timm was called itself
-    config = resolve_data_config({}, pretrained_cfg={"crop_pct": KEEP, **own})
-    seen = prepare(photo, wanted_size, mode, config, centre)
+    seen = prepared_for(net, photo, wanted_size, mode, centre)
     height, width = seen.tensor.shape[-2:]
     layers = layers_of(net, height, width)
     points = _watched(layers, watch)
@@ -184,13 +182,26 @@ def _inspect_other(
             "mode": mode,
             "centre": tuple(map(float, centre)),
             "photo_size": photo.size,
-            "keep": config["crop_pct"],
+            "keep": _config(net)["crop_pct"],
             "family": family.name,
             "error": max((one.error for one in found.attended.values()), default=0.0),
         },
         schemes=tuple(tuple(layer.scheme for layer in stage) for stage in layers),
         strides=tuple(height // stage[0].H for stage in layers),
     )
+
+
+def prepared_for(
+    model: nn.Module, photo: Photo, size: Size, mode: str = "crop", centre: Centre = CENTRE
+) -> Prepared:
+    """Prepare a photo as one of timm's models expects it: the crop, the mean and the deviation of its own."""
+    return prepare(photo, size, mode, _config(model), centre)
+
+
+def _config(model: nn.Module) -> dict[str, Any]:
+    own: Any = getattr(model, "pretrained_cfg", None) or {}  # none where a class of timm was called itself
+    config: dict[str, Any] = resolve_data_config({}, pretrained_cfg={"crop_pct": KEEP, **own})
+    return config
 
 
 OTHER_POINTS = ("content", "bias", "probs")  # what can be watched in an attention layer of timm's

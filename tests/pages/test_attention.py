@@ -181,6 +181,19 @@ def test_a_link_opens_a_model_at_a_place() -> None:
 
 
 @pytest.mark.slow
+def test_the_pixels_that_change_a_token_are_shown_on_request() -> None:
+    app = run("attention", **SMALL, timm="pvt_v2_b0", t_stage="1", t_block="1", t_row="3", t_col="4")
+    assert not any("receptive_field" in one.value for one in app.code)
+    app = next(one for one in app.button if one.label.startswith("Show the pixels")).click().run()
+    assert not app.exception
+    assert any("Token (3, 4) after stage 1, block 1" in one.value for one in app.caption)
+    seen: dict[str, Any] = {}
+    exec(next(one.value for one in app.code if "receptive_field" in one.value), seen)
+    assert seen["shown"].shape == (24, 24)
+    assert seen["pixels"].max() > 0
+
+
+@pytest.mark.slow
 def test_too_much_attention_is_refused_before_it_is_computed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(others, "MOST", 1000)
     monkeypatch.setattr(others, "inspect", None)

@@ -167,6 +167,44 @@ def read(model: Any, x: torch.Tensor, wanted: Collection[Place], layers: list[li
     return Reading(_array(logits[0]), found, seconds)
 
 
+def receptive_field(model: Any, x: torch.Tensor, layer: Layer, row: int, col: int) -> np.ndarray:
+    """How strongly each pixel changes a token after a block: absolute gradient of half its squared norm.
+
+    Nothing is left out: convolutions, MLPs and shortcuts are part of it.
+
+    Args:
+        model: In eval mode.
+        x: (1, 3, H, W), on the model's device and in its number format.
+        layer: One of `layers_of` the model at this size; the token is taken after the layer's block.
+        row: The token's row, from 0.
+        col: The token's column, from 0.
+
+    Returns:
+        float32 (H, W), summed over the colour channels.
+
+    Raises:
+        ValueError: If the map has no such token.
+    """
+    if not (0 <= row < layer.H and 0 <= col < layer.W):
+        raise ValueError(f"there is no token ({row}, {col}) in a map of {layer.H} x {layer.W}")
+    here, kept = threading.get_ident(), []
+
+    def keep(module: nn.Module, args: Any, out: torch.Tensor) -> None:
+        if threading.get_ident() == here:
+            kept.append(out)
+
+    pixels = x.detach().clone().requires_grad_()
+    with _hooking, torch.enable_grad():
+        handle = layer.block.register_forward_hook(keep)
+        try:
+            model(pixels)
+        finally:
+            handle.remove()
+        target = layer.tokens(kept[0])[row, col].float().square().sum() / 2
+        (gradient,) = torch.autograd.grad(target, pixels)
+    return _array(gradient[0].abs().sum(0))
+
+
 def _attended(layer: Layer, terms: Terms, args: Any, out: torch.Tensor) -> Attended:
     probs = terms.probs
     mixed = (probs @ terms.values).transpose(2, 3).flatten(3)  # B, nG, Nq, nH*d

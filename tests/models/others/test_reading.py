@@ -13,8 +13,10 @@ import timm
 import torch
 from torch import nn
 
+from cfviz.analysis.reach import reach
 from cfviz.models.others import reading
 from cfviz.models.others.families.layer import Layer
+from tests.models.others.conftest import MODELS
 
 
 def image(size: tuple[int, int]) -> torch.Tensor:
@@ -140,6 +142,40 @@ def test_a_model_is_as_it_was(other: Any) -> None:
         assert not m._forward_pre_hooks, name
         assert vars(m).keys() == attributes[name], name
     assert all(p.grad is None for p in model.parameters())
+
+
+@pytest.mark.parametrize("name", ["swin, padded", "swin v2", "swin, window per side"])
+def test_pixels_reach_a_token_through_its_windows_only(name: str) -> None:
+    """After two blocks of Swin: exactly the patches that windows and masks let through, and no others."""
+    make, size = MODELS[name]
+    torch.manual_seed(0)
+    model = make().eval()
+    with torch.no_grad():  # Swin V2 begins with branches that add nothing
+        for m in model.modules():
+            if isinstance(m, nn.LayerNorm):
+                m.weight.fill_(1)
+    first = reading.layers_of(model, *size)[0]
+    for row, col in [(0, 0), (23, 39), (10, 17)]:
+        field = reading.receptive_field(model, image(size), first[1], row, col)
+        reached = reach([layer.scheme for layer in first], row, col, 2)[-1]
+        patches = reached.repeat(4, 0).repeat(4, 1)
+        assert field.shape == size
+        assert (field[patches] > 0).mean() > 0.99
+        assert field[~patches].max(initial=0) < 1e-9 * field.max()
+
+
+@pytest.mark.slow
+def test_every_family_has_a_receptive_field(other: Any) -> None:
+    model, size = other
+    for stage in reading.layers_of(model, *size):
+        layer = stage[-1]
+        field = reading.receptive_field(model, image(size), layer, layer.H - 1, layer.W - 1)
+        assert field.shape == size
+        stride = size[0] // layer.H
+        assert field[-stride:, -stride:].max() > 0  # what lies under the token itself counts
+        assert not layer.block._forward_hooks
+    with pytest.raises(ValueError, match=r"there is no token \(-1, 0\)"):
+        reading.receptive_field(model, image(size), layer, -1, 0)
 
 
 def test_another_threads_forward_is_not_kept() -> None:

@@ -52,11 +52,13 @@ class Layer(ABC):
 
     Attributes:
         module: The module that computes the attention.
+        block: The module around it, whose output is the map after the layer.
         H: Height of the map, in tokens.
         W: Width of the map, in tokens.
     """
 
     module: Any
+    block: Any
     H: int
     W: int
 
@@ -72,6 +74,11 @@ class Layer(ABC):
     @abstractmethod
     def output(self, mixed: torch.Tensor, args: Sequence[Any]) -> torch.Tensor:
         """What the module returns for what its heads give, (B, nG, Nq, nH*d)."""
+
+    def tokens(self, out: torch.Tensor) -> torch.Tensor:
+        """The map in what the block returns for one photo: (H, W, C)."""
+        x = out[0]
+        return x if x.ndim == 3 else x[-self.H * self.W :].unflatten(0, (self.H, self.W))  # prefix first
 
 
 class Family(ABC):

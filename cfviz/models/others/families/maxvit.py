@@ -53,6 +53,10 @@ class PartitionLayer(Layer):
             return self.module.proj(rows.transpose(1, 2).unflatten(-1, args[0].shape[-2:]))
         return self.module.proj(rows.unflatten(1, args[0].shape[1:3]))
 
+    def tokens(self, out: torch.Tensor) -> torch.Tensor:
+        """The map in what the block returns, in either layout: (H, W, C)."""
+        return out[0].permute(1, 2, 0) if _channels_first(self.module) else out[0]
+
 
 def _channels_first(attn: Any) -> bool:
     return isinstance(attn, maxxvit.Attention2d)
@@ -84,7 +88,7 @@ class Maxvit(Family):
             )
         parts = ((block.attn_block, False), (block.attn_grid, True))
         return [
-            PartitionLayer(part.attn, H, W, tuple(part.partition_size), spread)
+            PartitionLayer(part.attn, part, H, W, tuple(part.partition_size), spread)
             for part, spread in parts
             if part is not None
         ]

@@ -63,13 +63,14 @@ class Pvt(Family):
         for s, stage in enumerate(model.stages):
             if s:
                 H, W = -(-H // 2), -(-W // 2)
-            found.append([self._layer(block.attn, H, W) for block in stage.blocks])
+            found.append([self._layer(block, H, W) for block in stage.blocks])
         return found
 
-    def _layer(self, attn: Any, H: int, W: int) -> Layer:
+    def _layer(self, block: Any, H: int, W: int) -> Layer:
+        attn = block.attn
         if type(attn) is not pvt_v2.Attention or attn.pool is not None:
             raise ValueError(
                 "this PVT v2 averages the map into 7 x 7 keys that overlap (its linear form); expected keys "
                 "made by a strided convolution, as in pvt_v2_b0 to pvt_v2_b5"
             )
-        return ReducedLayer(attn, H, W)
+        return ReducedLayer(attn, block, H, W)

@@ -111,7 +111,7 @@ class Swin(Family):
                 f"a block of this model attends with {type(block.attn).__name__}; expected timm's "
                 f"{self.attention.__name__}"
             )
-        return self.layer(block.attn, H, W, tuple(block.window_size), tuple(block.shift_size))
+        return self.layer(block.attn, block, H, W, tuple(block.window_size), tuple(block.shift_size))
 
 
 class SwinV2(Swin):

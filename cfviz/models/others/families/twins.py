@@ -67,14 +67,15 @@ class Twins(Family):
         found: list[list[Layer]] = []
         for embed, blocks in zip(model.patch_embeds, model.blocks, strict=True):
             H, W = H // embed.patch_size[0], W // embed.patch_size[1]
-            found.append([self._layer(block.attn, H, W) for block in blocks])
+            found.append([self._layer(block, H, W) for block in blocks])
         return found
 
-    def _layer(self, attn: Any, H: int, W: int) -> Layer:
+    def _layer(self, block: Any, H: int, W: int) -> Layer:
+        attn = block.attn
         if type(attn) is twins.LocallyGroupedAttn:
-            return LocalLayer(attn, H, W)
+            return LocalLayer(attn, block, H, W)
         if type(attn) is twins.GlobalSubSampleAttn:
-            return GlobalLayer(attn, H, W)
+            return GlobalLayer(attn, block, H, W)
         raise ValueError(
             f"a block of this Twins attends with {type(attn).__name__}; expected timm's LocallyGroupedAttn "
             "or GlobalSubSampleAttn"

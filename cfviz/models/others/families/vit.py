@@ -73,4 +73,4 @@ class Vit(Family):
                 f"a block of this ViT ({type(block).__name__}) attends in a way of its own; expected timm's "
                 "Attention"
             )
-        return GlobalLayer(attn, H, W, model.num_prefix_tokens)
+        return GlobalLayer(attn, block, H, W, model.num_prefix_tokens)
