@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
 import yaml
 
+from cfviz import web
 from cfviz.cli import main
 from cfviz.site import build
 from cfviz.site.build import LIST
-from cfviz.site.pages import marked
+from cfviz.site.pages import FIGURES, marked
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -63,3 +65,9 @@ def test_the_workflow_for_github_pages_makes_the_site() -> None:
     upload = next(step for step in build_steps if "upload-pages-artifact" in step.get("uses", ""))
     assert upload["with"]["path"] == "dist"
     assert publish["permissions"] == {"pages": "write", "id-token": "write"}
+
+
+@pytest.mark.parametrize("figure", FIGURES.values(), ids=FIGURES)
+def test_no_figure_of_the_site_writes_styles_into_html(figure: web.Figure) -> None:
+    """The policy of the site's pages forbids them; `el` and `data-style` set them as properties."""
+    assert not re.findall(r"""<[^>]*?\sstyle=["$].*""", figure.script)

@@ -152,7 +152,7 @@ function markup(data) {
   return `
     <div class="top">
       <div class="photo">
-        <div class="frame" style="aspect-ratio:${W}/${H}" tabindex="0" role="application"
+        <div class="frame" data-style="aspect-ratio:${W}/${H}" tabindex="0" role="application"
           aria-label="${esc(t.photo_label)}">
         <img alt="${esc(data.photo_alt)}"><canvas aria-hidden="true"></canvas></div></div>
       <div class="side">
