@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from os import PathLike
 from pathlib import Path
 from typing import Any, cast, overload
@@ -15,12 +16,11 @@ from cfviz.models.dense.model import DenseModel
 from cfviz.models.dense.variants import DENSE, DenseName
 from cfviz.models.weights.checkpoints import Checkpoint, load_checkpoint
 from cfviz.models.weights.download import Progress
-from cfviz.models.weights.errors import CheckpointError
 from cfviz.options import NUMBER_FORMATS
 
 from .crossformer import CrossFormer
+from .opening import opened_as
 from .pretrained import take
-from .seeded import seeded
 from .variants import SHIPPED, VARIANTS
 
 IN_PYTHON = (
@@ -119,14 +119,8 @@ def opened(source: Any, name: str | None, progress: Progress | None = None, **kw
     Raises:
         CheckpointError: If the weights cannot be opened, or belong to another variant.
     """
-    if source is None:
-        with seeded():
-            return _make(str(name), kwargs).eval()
-    checkpoint = load_checkpoint(source, progress=progress)
-    if name not in (None, checkpoint.variant):
-        found = checkpoint.variant
-        raise CheckpointError("wrong_variant", source=checkpoint.source, found=found, wanted=name)
-    return build(checkpoint, **kwargs)
+    made, built = partial(_make, config=kwargs), partial(build, **kwargs)
+    return opened_as(source, name, made, load_checkpoint, built, progress)
 
 
 def _make(name: str, config: dict[str, Any]) -> CrossFormer:

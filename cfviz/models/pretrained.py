@@ -14,6 +14,7 @@ from cfviz.options import TRAINED_SIZE
 
 from .crossformer import CrossFormer, with_new_head
 from .forms import chosen_by_hand
+from .opening import check_fit
 from .variants import OURS, VARIANTS, WEIGHTS
 
 FOLDER_FILES = ("model.safetensors", "pytorch_model.bin")  # what timm and the Hugging Face Hub call weights
@@ -30,14 +31,7 @@ def take(model: CrossFormer, checkpoint: Checkpoint) -> None:
     Raises:
         CheckpointError: "does_not_fit", with the first parameter that does not fit.
     """
-    wanted = {name: tuple(value.shape) for name, value in model.state_dict().items()}
-    found = {name: tuple(value.shape) for name, value in checkpoint.state_dict.items()}
-    if wanted != found:
-        name = next(name for name in (*wanted, *found) if wanted.get(name) != found.get(name))
-        said = [" x ".join(map(str, shapes.get(name, ("no",)))) for shapes in (found, wanted)]
-        raise CheckpointError(
-            "does_not_fit", source=checkpoint.source, key=name, got=said[0], expected=said[1]
-        )
+    check_fit(model, checkpoint.state_dict, checkpoint.source)
     model.load_state_dict(checkpoint.state_dict, strict=True)
     _note_origin(model, checkpoint)
 

@@ -657,8 +657,9 @@ def _add_convert(subparsers: Any) -> None:
 
 
 def _convert(args: argparse.Namespace) -> int:
+    from cfviz.models.dense.checkpoints import load_any
     from cfviz.models.factory import named_source
-    from cfviz.models.weights.checkpoints import load_checkpoint, write_checkpoint
+    from cfviz.models.weights.checkpoints import write_checkpoint
 
     out = Path(args.out)
     if out.suffix != ".safetensors":
@@ -666,8 +667,8 @@ def _convert(args: argparse.Namespace) -> int:
     if out.exists():
         raise ValueError(f"{out} exists already; choose another name, or delete it first")
     check_target(out, "OUT")
-    found = load_checkpoint(named_source(args.weights))
-    facts = found.facts | {"converted_from": {"source": found.source, "sha256": found.sha256}}
+    found = load_any(named_source(args.weights))
+    facts = found.facts | {"converted_from": {"source": found.source, "sha256": found.provenance.sha256}}
     own = {key: value for key, value in found.state_dict.items() if key not in found.missing}
     with replacing(out) as part:
         sha256 = write_checkpoint(part, own, **facts)

@@ -68,6 +68,30 @@ class DenseCheckpoint:
     notes: tuple[Note, ...] = ()
 
     @property
+    def source(self) -> str:
+        """Where the weights come from."""
+        return self.backbone.source
+
+    @property
+    def missing(self) -> tuple[str, ...]:
+        """What a file need not hold: counters of batches, which the model makes itself."""
+        return tuple(key for key in self.state_dict if key.endswith(_COUNTER))
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What a file with these weights has to record besides their numbers: nothing that was assumed."""
+        told, codes = replace(self.backbone, notes=self.notes).facts, {note.code for note in self.notes}
+        if self.dataset and "assumed_dense_classes" not in codes:
+            told["dataset"] = self.dataset
+        if "whole_map" in codes:  # by the heads, which will say so again
+            told.pop("lda", None)
+        if self.classes:
+            told["classes"] = self.classes
+        if self.source == "official":
+            told |= self.settings
+        return told
+
+    @property
     def config(self) -> dict[str, Any]:
         """Arguments that build the model, in addition to the registered model's own."""
         told = {"in_chans": self.backbone.in_chans, "position_bias": self.backbone.position_bias}
@@ -98,7 +122,28 @@ def load_dense(
     Raises:
         CheckpointError: A ValueError whose one sentence explains what is wrong.
     """
-    weights, facts, found = read_weights(source, name, allow_pickle, progress, cancel)
+    return _recognised(*read_weights(source, name, allow_pickle, progress, cancel))
+
+
+def load_any(source: str | PathLike[str] | bytes) -> Checkpoint | DenseCheckpoint:
+    """Open weights from any source: those of a detector or segmenter with its heads, if these are known.
+
+    Raises:
+        CheckpointError: As in `load_checkpoint`.
+    """
+    read = read_weights(source)
+    if not read[0].dense:
+        return recognised(*read)
+    try:
+        return _recognised(*read)
+    except CheckpointError as error:
+        if error.code != "unknown_heads":
+            raise
+    return recognised(*read)  # of other heads' models the backbone is what is known
+
+
+def _recognised(weights: Weights, facts: dict[str, Any], found: Found) -> DenseCheckpoint:
+    """Make a checkpoint of a detector or segmenter from stripped parameters."""
     check_tensors({**weights.state, **weights.heads}, found.size, found.name)
     backbone = recognised(weights, facts, found)
     if not weights.dense:

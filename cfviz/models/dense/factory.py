@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 from cfviz.models.crossformer import CrossFormer
-from cfviz.models.seeded import seeded
+from cfviz.models.opening import check_fit, opened_as
 from cfviz.models.variants import VARIANTS, WEIGHTS
 from cfviz.models.weights.download import Progress
-from cfviz.models.weights.errors import CheckpointError
 
 from .checkpoints import DenseCheckpoint, load_dense
 from .model import MODELS, DenseModel
@@ -51,14 +51,8 @@ def opened_dense(
     Raises:
         CheckpointError: If the weights cannot be opened, or belong to another model.
     """
-    if source is None:
-        with seeded():
-            return make_dense(str(name), **kwargs).eval()
-    checkpoint = load_dense(source, progress=progress)
-    if name not in (None, checkpoint.variant):
-        found = checkpoint.variant
-        raise CheckpointError("wrong_variant", source=checkpoint.backbone.source, found=found, wanted=name)
-    return build_dense(checkpoint, **kwargs)
+    made, built = partial(make_dense, **kwargs), partial(build_dense, **kwargs)
+    return opened_as(source, name, made, load_dense, built, progress)
 
 
 def build_dense(checkpoint: DenseCheckpoint, **kwargs: Any) -> DenseModel:
@@ -74,13 +68,7 @@ def take_dense(model: DenseModel, checkpoint: DenseCheckpoint) -> None:
     Raises:
         CheckpointError: "does_not_fit", with the first parameter that does not fit.
     """
-    state = model.state_dict()
-    for name in (*state, *checkpoint.state_dict):
-        shapes = [tuple(d[name].shape) if name in d else ("no",) for d in (checkpoint.state_dict, state)]
-        if shapes[0] != shapes[1]:
-            got, expected = (" x ".join(map(str, shape)) or "()" for shape in shapes)
-            source = checkpoint.backbone.source
-            raise CheckpointError("does_not_fit", source=source, key=name, got=got, expected=expected)
+    check_fit(model, checkpoint.state_dict, checkpoint.source)
     model.load_state_dict(checkpoint.state_dict, strict=True)
     told = checkpoint.backbone
     model.backbone.trained_group = told.trained_group or told.group_size or model.backbone.trained_group

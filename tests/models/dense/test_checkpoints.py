@@ -14,6 +14,7 @@ import timm
 import torch
 
 import cfviz
+from cfviz.cli import main
 from cfviz.models.dense import checkpoints
 from cfviz.models.dense.checkpoints import load_dense
 from cfviz.models.dense.factory import build_dense, load_into, make_dense, opened_dense
@@ -220,6 +221,43 @@ def test_other_heads_and_other_backbones_are_no_registered_models(
     monkeypatch.setattr(checkpoints, "DENSE", {})
     said = refused("unknown_heads", load_dense, file(state))
     assert "is semantic_fpn on crossformer_nano, which is not a registered model" in said
+
+
+@pytest.mark.slow
+def test_a_converted_file_keeps_its_heads_and_invents_nothing(
+    states: Any, file: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`convert` used to write the backbone alone."""
+    path, out = file({"state_dict": states("semantic_fpn", 150)}), tmp_path / "out.safetensors"
+    assert main(["convert", str(path), str(out)]) == 0
+    assert "semantic_fpn_crossformer_nano, 150 classes" in capsys.readouterr().out
+    before, after = load_dense(path), load_dense(out)
+    assert before.state_dict.keys() == after.state_dict.keys()
+    assert all(torch.equal(value, after.state_dict[key]) for key, value in before.state_dict.items())
+    assert (after.settings, after.notes) == (before.settings, before.notes), (
+        "what was assumed is assumed again"
+    )
+    assert dict(after.backbone.meta)["converted_from"]["sha256"] == before.provenance.sha256
+    told, again = tmp_path / "told.safetensors", tmp_path / "again.safetensors"
+    state = {key: value for key, value in states("semantic_fpn").items() if value.dim()}
+    facts = {"group_size": [7, 7, 7, 7], "lda": "regions", "classes": list("abcd"), "trained": "a test"}
+    write_checkpoint(told, state, **facts)
+    assert main(["convert", str(told), str(again)]) == 0
+    first, second = load_dense(told), load_dense(again)
+    for name in ("variant", "settings", "classes", "dataset", "notes"):
+        assert getattr(first, name) == getattr(second, name), name
+    assert second.provenance.trained == "a test"
+
+
+def test_of_other_heads_the_backbone_is_converted(
+    states: Any, file: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    state = {key: value for key, value in states("semantic_fpn").items() if key.startswith("backbone.")}
+    path = file({**state, "decode_head.conv_seg.weight": torch.ones(2)})
+    assert main(["convert", str(path), str(tmp_path / "out.safetensors")]) == 0
+    told = capsys.readouterr()
+    assert "crossformer_nano, 0 classes" in told.out
+    assert "decode_head" in told.err
 
 
 @pytest.mark.slow
