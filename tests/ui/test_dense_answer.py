@@ -10,11 +10,11 @@ import pytest
 import torch
 from PIL import Image
 
+from cfviz.measured.dense import DenseSubject
 from cfviz.models.dense import pipeline
 from cfviz.models.dense.model import MaskRCNN, RetinaNet, SemanticFPN
 from cfviz.models.dense.pipeline import fit
 from cfviz.ui.figures import dense as answer
-from cfviz.ui.figures.dense import DenseSubject
 
 Make = Callable[..., Any]
 SMALL: dict[type, dict[str, int]] = {

@@ -34,7 +34,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from html import escape
 from typing import Any, Literal
 
 import numpy as np
@@ -358,13 +357,7 @@ def html(packed: Packed, title: str = "cfviz", lang: str = "en") -> str:
 
 def notebook(packed: Packed, title: str = "cfviz", height: int = 900) -> str:
     """The offline page in a frame, for a notebook cell."""
-    frame = (
-        f'<iframe title="{escape(title)}" srcdoc="{escape(html(packed, title))}" '
-        f'sandbox="allow-scripts allow-downloads" style="width:100%;height:{height}px;border:0"></iframe>'
-    )
-    # Whatever the notebook's encoding. References in an attribute are resolved before the page is read; in a
-    # script of the page they would not be.
-    return frame.encode("ascii", "xmlcharrefreplace").decode()
+    return message.in_a_frame(html(packed, title), title, height)
 
 
 def units(arrays: Mapping[str, np.ndarray], groupings: Iterable[Iterable[Grouping]]) -> list[Unit]:

@@ -25,6 +25,7 @@ The layout is that of `cfviz/figures/live/message.py`: a JSON header and arrays 
 Boxes are in pixels of the input. `reasons` makes the second message:
 
     source
+    closed    whether no others follow
     reasons   [{"of": "box.3", "region.0" or "pixel.ROW.COL", "logit",
                 "maps": one float32 (H*W,) per stage, "heads": one list of float32 (nH,) per stage,
                 "field": float32 (H/4*W/4,)}]
@@ -233,13 +234,14 @@ def class_colours(classes: Sequence[int], ground: int | None = None) -> dict[int
     return {k: colours.get(k, theme.GROUND) for k in classes}
 
 
-def reasons(given: Sequence[Reason], *, name: str = "dense", source: str = "") -> bytes:
+def reasons(given: Sequence[Reason], *, name: str = "dense", source: str = "", closed: bool = False) -> bytes:
     """Pack what scores rest on.
 
     Args:
         given: For each score.
         name: The figure's name, or another under which the figure listens.
         source: As in the figure's message.
+        closed: Whether no others will follow: there is no server that could compute them.
     """
     arrays = message.Arrays()
 
@@ -256,7 +258,9 @@ def reasons(given: Sequence[Reason], *, name: str = "dense", source: str = "") -
         }
         for one in given
     ]
-    return message.pack({"name": name, "source": source, "reasons": rows}, arrays, strings={}).data
+    return message.pack(
+        {"name": name, "source": source, "closed": closed, "reasons": rows}, arrays, strings={}
+    ).data
 
 
 def _bytes(values: np.ndarray, arrays: message.Arrays) -> dict[str, Any]:

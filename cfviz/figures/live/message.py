@@ -190,3 +190,20 @@ def offline_page(
         "BELOW": "".join(f"<pre>{escape(text)}</pre>\n" for text in texts),
     }
     return web.filled(web.text("offline.html"), blanks)
+
+
+def in_a_frame(page: str, title: str, height: int = 900) -> str:
+    """An offline page in a frame, for a notebook cell.
+
+    Args:
+        page: From `offline_page`.
+        title: What a screen reader says.
+        height: In pixels.
+    """
+    frame = (
+        f'<iframe title="{escape(title)}" srcdoc="{escape(page)}" '
+        f'sandbox="allow-scripts allow-downloads" style="width:100%;height:{height}px;border:0"></iframe>'
+    )
+    # Whatever the notebook's encoding. References in an attribute are resolved before the page is read; in a
+    # script of the page they would not be.
+    return frame.encode("ascii", "xmlcharrefreplace").decode()

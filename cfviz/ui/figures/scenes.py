@@ -10,6 +10,7 @@ from PIL import Image
 from cfviz.analysis.dense import mean_iou, partners
 from cfviz.data.scenes import EXAMPLES, Scene
 from cfviz.figures.live.dense import Answer, Truth
+from cfviz.measured.dense import DenseSubject
 from cfviz.models.dense.model import DenseModel
 from cfviz.models.dense.pipeline import Fitted, fit
 from cfviz.run import SCENES as OF_SCENES
@@ -17,8 +18,6 @@ from cfviz.run import dense_class_names
 from cfviz.ui.compute import keys
 from cfviz.ui.compute.cache import cached
 from cfviz.words import Translator, percent
-
-from .dense import DenseSubject
 
 SCENES = range(1, len(EXAMPLES) + 1)
 CODE = """

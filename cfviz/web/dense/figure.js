@@ -50,6 +50,7 @@ export class DenseFigure {
   join(message) {
     const { header, array } = decode(message);
     if (header.source !== this.header.source) return;
+    this.closed = header.closed;
     for (const entry of header.reasons) this.reasons.set(entry.of, reason(entry, array));
     this.requestDraw();
   }
@@ -547,7 +548,7 @@ export class DenseFigure {
 
   /** What a click computes; nothing if no reasons follow. */
   get onClick() {
-    return this.header.explained ? this.t.needs_click : "";
+    return this.header.explained && !this.closed ? this.t.needs_click : "";
   }
 
   readNothing() {

@@ -14,6 +14,7 @@ from PIL import Image
 from cfviz.data.coco import as_results
 from cfviz.figures.live import dense as live
 from cfviz.figures.live.message import Message, original
+from cfviz.measured.dense import DenseSubject
 from cfviz.models.room import SHARED, check_room
 from cfviz.run import about_findings, on_scenes
 from cfviz.ui.compute import dense as models
@@ -22,7 +23,6 @@ from cfviz.ui.compute.cache import cached
 from cfviz.ui.context import Context
 from cfviz.ui.figures import dense as answer
 from cfviz.ui.figures import scenes
-from cfviz.ui.figures.dense import DenseSubject
 from cfviz.ui.session import forms, photos
 from cfviz.ui.session.plain import plain
 from cfviz.ui.session.state import DEFAULT_PHOTO
@@ -36,7 +36,7 @@ from cfviz.words import figure_words, together
 from .own import upload
 
 NAME, ATTENTION = "dense.figure", "dense.attention"
-START, PLACE, PHOTO = "cfviz.dense.start", "cfviz.dense.place", "cfviz.dense.photo"
+START, PLACE, PHOTO = "cfviz.measured.dense.start", "cfviz.measured.dense.place", "cfviz.measured.dense.photo"
 SHOWS, SORTS = 6, ("score", "size", "class")
 SHARP = 1400  # most pixels of a side of the photo that is sent
 LOWEST = 5  # per cent: the least threshold
@@ -298,7 +298,7 @@ def offline_page(ctx: Context, subject: DenseSubject, here: dict[str, Any]) -> b
     given = answer.reasons_ahead(subject.source, subject)
     if (of := held(here)) is not None and subject.explainable:
         given += answer.reason_for(subject.source, of, subject)
-    rest = live.reasons(given, name=NAME, source=subject.source)
+    rest = live.reasons(given, name=NAME, source=subject.source, closed=True)
     facts = [_honest(ctx, subject), _code(ctx, subject, here)]
     return live.html(packed, rest, ctx.t("dense.title"), facts, ctx.lang).encode()
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from cfviz.measured.dense import DenseSubject, Seen
 from cfviz.ui.compute import dense as models
-from cfviz.ui.figures.dense import DenseSubject, Seen, seen
+from cfviz.ui.figures.dense import seen
 from cfviz.ui.figures.scenes import composed, subject_of
 from cfviz.words import percent
 

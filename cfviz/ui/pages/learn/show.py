@@ -15,6 +15,7 @@ from cfviz.figures.live import attention, dense, embedding, position_bias
 from cfviz.figures.plots.lab import board
 from cfviz.geometry import Grouping, grouping, map_sizes
 from cfviz.measured import cel
+from cfviz.measured.dense import DenseSubject
 from cfviz.models.crossformer import CrossFormer
 from cfviz.models.interventions.language import to_url
 from cfviz.models.probes.embedding import layer
@@ -22,7 +23,7 @@ from cfviz.stats import softmax
 from cfviz.ui.compute import keys
 from cfviz.ui.compute.cache import cached
 from cfviz.ui.context import Context
-from cfviz.ui.figures.dense import DenseSubject, seen
+from cfviz.ui.figures.dense import seen
 from cfviz.ui.figures.grouping import show_grouping
 from cfviz.ui.figures.lab_board import board_frame, part_address
 from cfviz.ui.figures.position_bias import subject_of

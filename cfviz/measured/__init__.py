@@ -29,6 +29,20 @@ from cfviz.run import about_answer
 from cfviz.trace import Trace
 from cfviz.words import lookup, translator
 
+__all__ = [
+    "ORDERS",
+    "QUICK",
+    "USUAL",
+    "WHOLE_TEXTS",
+    "block_bias",
+    "cel",
+    "part_name",
+    "quick",
+    "stage_pictures",
+    "surfaces_of",
+    "whole_model",
+]
+
 QUICK, USUAL = 10e6, 448  # parameters; up to here, a few dozen forwards take seconds, at up to 448 x 448 px
 WHOLE_TEXTS = (
     "stage", "map_alt", "photo_label", "cel_title", "blocks", "chip", "params", "macs", "query", "sda",
