@@ -13,15 +13,17 @@ def script() -> None:
     from cfviz.figures.theme import theme
     from cfviz.ui.context import Context
     from cfviz.ui.session import state
-    from cfviz.ui.widgets.section import section
+    from cfviz.ui.widgets.section import opens, section, shown
 
     settings = state.Settings()
     state.adopt_extras("lab")
     state.write_link(settings, "lab")
     ctx = Context("lab", lambda key, **_: key, "en", theme("light"), settings)
+    known = opens(ctx, "one"), opens(ctx, "two", ("at",))  # before they are drawn
     section(ctx, "one", st.write, "drawn")
     section(ctx, "two", st.write, "drawn", params=("at",))
     section(ctx, "three", st.write, "drawn", opened=True)
+    assert known == (shown(ctx, "one"), shown(ctx, "two"))
 
 
 def page(**query: str) -> AppTest:
