@@ -365,6 +365,7 @@ export class Figure {
     this.kindChoice.choose(KINDS.indexOf(block.kind));
     if (stage.heads) this.heads.build(stage.heads, groups.Gh, groups.Gw);
     this.why.build(groups);
+    ui.root.classList.toggle("others", Boolean(groups.keys));
     ui.root.classList.toggle("no-position", Boolean(groups.keys) && !block.bias);
     ui.root.dataset.kind = block.kind;
     ui.absent.hidden = block.ready || !stage.heads;
