@@ -210,7 +210,8 @@ def show_figure(ctx: Context, subject: DenseSubject) -> None:
     here = selection_from_link(ctx, found)
     appears = about_to_appear(NAME)
     kept = st.session_state.get(START)
-    if appears or kept is None or kept[0] != (subject.source, ctx.lang):
+    fresh = appears or kept is None or kept[0] != (subject.source, ctx.lang)
+    if fresh or kept is None:
         kept = st.session_state[START] = ((subject.source, ctx.lang), here)
     begin = kept[1] | {"threshold": kept[1]["threshold"] / 100}
 
@@ -227,7 +228,7 @@ def show_figure(ctx: Context, subject: DenseSubject) -> None:
     show_hint(ctx.t(f"dense.look_{subject.model.task}"))
     st.caption(together(_honest(ctx, subject), scenes.judged(ctx.t, found, here["threshold"] / 100)))
     DENSE.show(packed.at(begin).data, name=NAME, on_commit=commit)
-    if appears:
+    if fresh:  # another photo too: what its scores rest on takes longer than the answer
         let_the_browser_paint()
     send_original(_original(subject.source, subject), "dense.original")
     follow_up(packed_reasons(subject.source, subject), name=NAME)
