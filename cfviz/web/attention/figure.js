@@ -671,10 +671,10 @@ function elsewhere(t, { groups, group, shown, probs }, from) {
     else if (!groups.valid(group, k)) extra += probs[from + k];
   }
   const told = [];
-  if (hidden) told.push(fill(t.hidden_count, { n: hidden }));
   if (pads) told.push(fill(t.padding_share, { n: pads, share: percent(padding) }));
   if (groups.prefix)
     told.push(fill(groups.prefix > 1 ? t.extras_share : t.extra_share, { share: percent(extra) }));
+  if (hidden) told.push(fill(t.hidden_count, { n: hidden }));
   return told.map((text) => ` · ${text}`).join("");
 }
 
