@@ -271,7 +271,6 @@ def forget_ended(runtime: Any) -> int:
 # ---------------------------------------------------------------- what
 
 
-JSON = ("json_value", "json_trigger_value")
 WHOLE = {("int_value", "double_value")}  # a field for numbers: the browser sends whole ones as integers
 
 
@@ -288,7 +287,7 @@ def _check_values() -> None:
             if came is not None and (came, about.value_type) not in WHOLE and came != about.value_type:
                 raise ValueError(f"expected {about.value_type}, got {came}")
             given = session_state.unpack_widget_state_value(kept.value)
-            if came in JSON and isinstance(given, str):  # read again as JSON, with a traceback in the log
+            if came == "json_value" and isinstance(given, str):  # read again, with a traceback in the log
                 raise ValueError("expected an object, got a text")
             value = about.deserializer(given)
             _of_the_options(about.deserializer, value)
