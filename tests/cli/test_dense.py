@@ -172,7 +172,7 @@ def test_an_answer_of_weights_that_know_scenes_alone_says_what_it_is_worth(
         assert result["remark"] in capsys.readouterr().out
         said.append(result["remark"])
     assert "shows none of the 20 classes" in said[0]
-    assert "learned 20 classes on composed scenes alone" in said[1]
+    assert "were trained on 20 classes in composed scenes alone" in said[1]
 
 
 @pytest.mark.slow

@@ -383,7 +383,7 @@ def test_whole_map_groups_of_a_detector_are_drawn_and_counted(page: Callable[...
     assert "2·H·W·(H/I)·(W/I)·C = 2·50·76·25·38·96" in text
     counts = window.evaluate("window.page.families.crossformer.map((s) => [s.nG, s.Nq])")
     assert counts == [[88, 49], [4, 950]]
-    window.get_by_label("LDA", exact=True).select_option("regions")
+    window.locator("select").and_(window.get_by_label("LDA", exact=True)).select_option("regions")
     window.wait_for_function("window.location.search.includes('form=regions')")
     soon(window, lambda: "8 × 12 = 96" in window.locator(".gr .groups").inner_text(), True)
 
@@ -619,7 +619,7 @@ def test_the_page_opens_at_the_chosen_size_and_offers_the_models_stages(page: Ca
     assert window.evaluate(shown) == [50, 76, 7, 2, 192, "whole"]
     soon(window, lambda: "2 × 2 = 4" in window.locator(".gr .groups").inner_text(), True)
     growth = window.locator("[aria-labelledby=gr-growth]")
-    growth.locator("summary").click()
+    growth.locator("summary").first.click()
     soon(window, lambda: "this is stage 3, which has 2 blocks" in growth.inner_text(), True)
     window.reload()
     window.wait_for_function(FIND, timeout=30_000)

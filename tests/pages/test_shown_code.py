@@ -259,7 +259,7 @@ def test_shown_code_gives_the_bias_ablations_on_screen(
 ) -> None:
     net = create_model(NANO)
     trace, kinds = inspect(sample("cat").path, net, 160), net.groupings(224, 224)
-    subject = SimpleNamespace(model=net, trace=trace, source=f"test {where}")
+    subject = SimpleNamespace(model=net, trace=trace, size=trace.size, source=f"test {where}")
     ctx = context(labels=labels("imagenette20"), get=lambda name, default, allowed: default)
     execute(ablation._code(ctx, subject, where, how))  # type: ignore[arg-type]
     said = [float(line.rpartition(" ")[2]) for line in capsys.readouterr().out.splitlines()]
