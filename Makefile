@@ -12,6 +12,7 @@ PIP_INSTALL := $(PY) -m pip install --quiet --disable-pip-version-check
 PYTEST := $(PY) -m pytest
 # What other sites make a browser send to this machine comes under their own names.
 LOCAL := $(foreach name,localhost 127.0.0.1 ::1,--server.allowedHosts $(name))
+CORES := $(shell getconf _NPROCESSORS_ONLN 2>/dev/null || echo 1)
 MALLOC_ARENA_MAX ?= 2# or glibc keeps memory for every thread that a server ever had
 export PYTHON CHROMIUM MALLOC_ARENA_MAX
 unexport PYTHONDONTWRITEBYTECODE # or each process of the tests compiles everything again
@@ -37,8 +38,9 @@ test: $(DEV_STAMP)  ## all tests, those in a browser included, and the linters (
 	@scripts/browser.sh $(PY)
 	@$(MAKE) --no-print-directory -j 2 lint every-test
 
+# One process more than there are cores: many tests wait for a browser.
 every-test: $(DEV_STAMP)
-	OMP_NUM_THREADS=1 $(PYTEST) -n logical --maxprocesses 4 $(ARGS)
+	OMP_NUM_THREADS=1 $(PYTEST) -n $$(($(CORES) < 4 ? $(CORES) + 1 : 4)) $(ARGS)
 
 check: $(DEV_STAMP)  ## linters, types and the quick tests
 	@$(MAKE) --no-print-directory -j 2 lint quick-tests
