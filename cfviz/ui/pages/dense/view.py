@@ -36,7 +36,7 @@ from cfviz.words import figure_words, together
 from .own import upload
 
 NAME, ATTENTION = "dense.figure", "dense.attention"
-START, PLACE, PHOTO = "cfviz.measured.dense.start", "cfviz.measured.dense.place", "cfviz.measured.dense.photo"
+START, PLACE, PHOTO = "cfviz.dense.start", "cfviz.dense.place", "cfviz.dense.photo"
 SHOWS, SORTS = 6, ("score", "size", "class")
 SHARP = 1400  # most pixels of a side of the photo that is sent
 LOWEST = 5  # per cent: the least threshold
