@@ -28,7 +28,7 @@ class Recorded {
   constructor(entry, count) {
     Object.assign(this, entry);
     this.count = count;
-    this.kept = [];
+    [this.kept, this.sized] = [[], []];
   }
 
   /** The part of an array of all records that belongs to one. */
@@ -45,27 +45,32 @@ class Recorded {
     }));
   }
 
+  /** Each head's largest minus smallest bias and largest distance from the mean, after one recorded step. */
+  sizes(frame) {
+    return (this.sized[frame] ??= this.at(frame).map((values) => ({
+      spread: Math.max(...values) - Math.min(...values),
+      far: farthest(values),
+    })));
+  }
+
   /** The head with the largest span in the end, and that span. */
   strongest() {
-    const spans = this.at(this.count - 1).map((values) => Math.max(...values) - Math.min(...values));
+    const spans = this.sizes(this.count - 1).map(({ spread }) => spread);
     const most = Math.max(...spans);
     return { head: spans.indexOf(most), most };
   }
 
   /** The difference between a head's largest and smallest bias, after each recorded step. */
   spreads(head) {
-    return Array.from({ length: this.count }, (_, i) => {
-      const values = this.at(i)[head];
-      return Math.max(...values) - Math.min(...values);
-    });
+    return Array.from({ length: this.count }, (_, i) => this.sizes(i)[head].spread);
   }
 
   /** The largest distance from the mean over all steps, of one head or of all. */
   top(head = null) {
     let most = 0;
     for (let i = 0; i < this.count; i++)
-      this.at(i).forEach((values, h) => {
-        if (head === null || h === head) most = Math.max(most, farthest(values));
+      this.sizes(i).forEach(({ far }, h) => {
+        if (head === null || h === head) most = Math.max(most, far);
       });
     return most;
   }
@@ -386,10 +391,11 @@ export class LearningPart extends Frame {
 
   curves() {
     const wide = this.top1.parentElement.clientWidth;
-    [this.top1, this.strength].forEach((canvas, i) => {
-      const pen = new CanvasPen(canvas);
+    const canvases = [this.top1, this.strength];
+    this.curvesShown.forEach((curve, i) => {
+      const pen = new CanvasPen(canvases[i]);
       pen.size(wide, TALL);
-      this.curve(pen, this.curvesShown[i], 0, 0, wide);
+      this.curve(pen, curve, 0, 0, wide);
     });
   }
 
@@ -440,7 +446,7 @@ export class LearningPart extends Frame {
         const place = { block: this.blockName(this.blocks[i]), h: h + 1 };
         thumb.root.setAttribute("aria-label", fill(label, place));
       });
-      say(range, span(Math.max(...surfaces.map((values) => Math.max(...values) - Math.min(...values)))));
+      say(range, span(Math.max(...one.sizes(state.frame).map(({ spread }) => spread))));
       row.toggleAttribute("data-chosen", i === state.block);
     };
     this.lines.forEach(({ own, twin }, i) => {
