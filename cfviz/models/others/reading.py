@@ -8,7 +8,7 @@ included, is the one that the model always runs, so the logits are its own.
 from __future__ import annotations
 
 import threading
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from time import perf_counter
@@ -135,6 +135,29 @@ def watching(layers: dict[Place, Layer]) -> Iterator[dict[Place, Attended]]:
         yield found
 
 
+@contextmanager
+def maps_after(layers: Sequence[Layer]) -> Iterator[dict[Layer, torch.Tensor]]:
+    """Keep the maps after the blocks of some layers during the forward of one photo in the `with` block.
+
+    Yields:
+        The map (H, W, C) by layer, complete after the forward.
+    """
+    found: dict[Layer, torch.Tensor] = {}
+    here = threading.get_ident()
+
+    def keep(layer: Layer) -> Any:
+        def hook(module: nn.Module, args: Any, out: torch.Tensor) -> None:
+            if threading.get_ident() == here:
+                found[layer] = layer.tokens(out)
+
+        return hook
+
+    with _hooking, ExitStack() as stack:
+        for layer in layers:
+            stack.callback(layer.block.register_forward_hook(keep(layer)).remove)
+        yield found
+
+
 @torch.inference_mode()
 def read(model: Any, x: torch.Tensor, wanted: Collection[Place], layers: list[list[Layer]]) -> Reading:
     """Run one photo through a model and keep the attention of some blocks.
@@ -187,20 +210,11 @@ def receptive_field(model: Any, x: torch.Tensor, layer: Layer, row: int, col: in
     """
     if not (0 <= row < layer.H and 0 <= col < layer.W):
         raise ValueError(f"there is no token ({row}, {col}) in a map of {layer.H} x {layer.W}")
-    here, kept = threading.get_ident(), []
-
-    def keep(module: nn.Module, args: Any, out: torch.Tensor) -> None:
-        if threading.get_ident() == here:
-            kept.append(out)
-
     pixels = x.detach().clone().requires_grad_()
-    with _hooking, torch.enable_grad():
-        handle = layer.block.register_forward_hook(keep)
-        try:
+    with torch.enable_grad():
+        with maps_after([layer]) as maps:
             model(pixels)
-        finally:
-            handle.remove()
-        target = layer.tokens(kept[0])[row, col].float().square().sum() / 2
+        target = maps[layer][row, col].float().square().sum() / 2
         (gradient,) = torch.autograd.grad(target, pixels)
     return _array(gradient[0].abs().sum(0))
 

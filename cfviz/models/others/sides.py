@@ -28,8 +28,8 @@ from cfviz.models.probes.cost import Cost, cost
 from cfviz.words import Translator
 
 from . import timm_models as others
+from .reading import Place, layers_of, maps_after, receptive_field, watching
 
-Place = tuple[int, int]  # stage and block, from 0
 # ImageNet-1K top-1 (%) and GFLOPs at 224 px, from the authors' README
 PUBLISHED: dict[str, tuple[float, float]] = {
     "crossformer_tiny": (81.5, 2.9),
@@ -86,7 +86,7 @@ class Side:
     def schemes(self, height: int, width: int) -> list[list[Scheme]]:
         """Return which tokens may attend to which, for every block of every stage."""
         if self.other:
-            return others.schemes(self.name, self.model, height, width)
+            return [[layer.scheme for layer in stage] for stage in layers_of(self.model, height, width)]
         return [[crossformer(g) for g in stage] for stage in self.model.groupings(height, width)]
 
     def outputs(self, image: torch.Tensor, wanted: Sequence[Place] = ()) -> Outputs:
@@ -102,13 +102,8 @@ class Side:
         if not self.other:
             point = point_names.block(stage, self.model.depths[stage] - 1)
             return gradients.receptive_field(self.model, image, point, row, col)
-        x = self._batch_of(image).requires_grad_()
-        with torch.enable_grad():
-            with others.watching(self.name, self.model, (), _sides_of(image)) as (maps, _):
-                self.model(x)
-            target = maps[stage][0, row, col].float().square().sum() / 2
-            (gradient,) = torch.autograd.grad(target, x)
-        return gradient[0].abs().sum(0).float().cpu().numpy()
+        layer = layers_of(self.model, *_sides_of(image))[stage][-1]
+        return receptive_field(self.model, self._batch_of(image), layer, row, col)
 
     def cost(self, height: int, width: int) -> Cost:
         """Count parameters and multiply-adds for one photo, with torch's counter."""
@@ -162,13 +157,14 @@ def _outputs_ours(side: Side, image: torch.Tensor, wanted: Sequence[Place]) -> O
 
 
 def _outputs_other(side: Side, image: torch.Tensor, wanted: Sequence[Place]) -> Outputs:
-    x = side._batch_of(image)
-    with others.watching(side.name, side.model, wanted, _sides_of(image)) as (maps, attended):
+    x, layers = side._batch_of(image), layers_of(side.model, *_sides_of(image))
+    ends = [stage[-1] for stage in layers]
+    with watching({(s, b): layers[s][b] for s, b in wanted}) as attended, maps_after(ends) as maps:
         start = perf_counter()
         logits = side.model(x)
         seconds = perf_counter() - start
     found = {place: one.probs for place, one in attended.items()}
-    return Outputs(_array(logits[0]), tuple(_array(m[0]) for m in maps), found, seconds)
+    return Outputs(_array(logits[0]), tuple(_array(maps[end]) for end in ends), found, seconds)
 
 
 def _sides_of(image: torch.Tensor) -> tuple[int, int]:

@@ -1,28 +1,17 @@
-"""Swin, PVT v2 and Twins from timm, with the attention of every block, as for our own model.
-
-timm's modules are not changed: `reading` reads their attention beside the forward.
-"""
+"""Swin, PVT v2 and Twins from timm: published figures, and weights."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import timm
-import torch
-from torch import nn
 
 from cfviz.framing import Size
-from cfviz.geometry.schemes import Scheme
 from cfviz.models.seeded import seeded
 from cfviz.models.weights.download import fetch_hub
 from cfviz.provenance import Provenance
-
-from . import reading
-from .reading import Attended, Place, layers_of
 
 
 @dataclass(frozen=True)
@@ -126,61 +115,3 @@ def made(name: str, sized: dict[str, Any], weights: Path | None = None) -> Any:
             its = Provenance(f"timm/{repository(name)}", None, "ImageNet-1K", "imagenet-1k")
     model.provenance = its
     return model.eval()
-
-
-def stages(name: str, model: Any) -> list[list[Any]]:
-    """Return the blocks of the four stages."""
-    family = OTHERS[name].family
-    if family == "twins":
-        return [list(blocks) for blocks in model.blocks]
-    return [list(stage.blocks) for stage in (model.layers if family == "swin" else model.stages)]
-
-
-def schemes(name: str, model: nn.Module, height: int, width: int) -> list[list[Scheme]]:
-    """Return which tokens may attend to which, for every block of every stage.
-
-    Args:
-        name: Key of `OTHERS`.
-        model: From `create_other`, made for this size.
-        height: Height of the input in pixels.
-        width: Width of the input in pixels.
-    """
-    return [[layer.scheme for layer in stage] for stage in layers_of(model, height, width)]
-
-
-@contextmanager
-def watching(
-    name: str, model: nn.Module, wanted: Sequence[tuple[int, int]], size: tuple[int, int]
-) -> Iterator[tuple[list[torch.Tensor], dict[Place, Attended]]]:
-    """Keep the maps of all stages and the attention of some blocks during the forward in the `with` block.
-
-    Args:
-        name: Key of `OTHERS`.
-        model: From `create_other`.
-        wanted: (stage, block) of the blocks whose attention to keep.
-        size: Height and width of the input in pixels.
-
-    Yields:
-        Maps (B, H, W, C) at the end of each stage, before any final norm; and the attention of the first
-        photo. Both are complete only after the `with` block.
-    """
-    maps: dict[int, torch.Tensor] = {}
-    ends: list[torch.Tensor] = []
-    layers = layers_of(model, *size)
-    with reading.watching({(s, b): layers[s][b] for s, b in wanted}) as found, ExitStack() as stack:
-        for s, blocks in enumerate(stages(name, model)):
-            stack.callback(blocks[-1].register_forward_hook(_keeper(maps, s)).remove)
-        yield ends, found
-    ends += [_map(maps[s], layers[s][0].H, layers[s][0].W) for s in sorted(maps)]
-
-
-def _keeper(into: dict[Any, torch.Tensor], key: Any) -> Callable[..., None]:
-    def keep(module: nn.Module, given: Any, out: torch.Tensor) -> None:
-        into[key] = out
-
-    return keep
-
-
-def _map(x: torch.Tensor, H: int, W: int) -> torch.Tensor:
-    """Return a map, (B, H, W, C), unchanged, and the tokens of a map, (B, H*W, C), as (B, H, W, C)."""
-    return x if x.ndim == 4 else x.unflatten(1, (H, W))

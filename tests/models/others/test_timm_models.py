@@ -11,6 +11,7 @@ import torch
 
 from cfviz.figures.live.compare import by_token, quantise
 from cfviz.models.others import timm_models as others
+from cfviz.models.others.reading import layers_of
 from cfviz.models.others.sides import PUBLISHED, Side, benchmark, open_side
 
 LARGE = ("swin_tiny_patch4_window7_224", "twins_svt_small", "twins_pcpvt_small")
@@ -42,7 +43,7 @@ def test_probabilities_fit_the_geometry(side: Side) -> None:
 
 
 def module_of(side: Side, s: int, b: int) -> Any:
-    return others.stages(side.name, side.model)[s][b]
+    return layers_of(side.model, *SIZE)[s][b].block
 
 
 def values(attn: Any, x: torch.Tensor, scheme: Any) -> torch.Tensor:
