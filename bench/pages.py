@@ -131,21 +131,28 @@ def opened(context: BrowserContext, address: str, picture: str) -> tuple[Page, d
     return page, {name: ms / 1000 for name, ms in first.items()}
 
 
-def clicked(page: Page, what: str, element: Locator) -> float:
-    """Seconds from a click on an element until `what`, a function of the page, returns a different text."""
+def clicked(page: Page, what: str, element: Locator, rest: float = REST) -> float:
+    """Seconds from a click on an element until the page's `stopwatch` stops.
+
+    Args:
+        page: A page with a `stopwatch`, such as that of `WATCH`.
+        what: A function of the page; the stopwatch of `WATCH` stops when it returns a different text. Others
+            decide for themselves, and take "".
+        element: What to click.
+        rest: Milliseconds to wait afterwards.
+    """
+    element.wait_for()
     element.evaluate("(element, what) => window.stopwatch(element, window[what])", what)
     element.click()
     page.wait_for_function("() => window.took !== null", timeout=LIMIT)
-    page.wait_for_timeout(REST)
+    page.wait_for_timeout(rest)
     return page.evaluate("window.took") / 1000
 
 
 def chosen(page: Page, what: str, n: int) -> float:
     """As `clicked`, for the n-th entry of the page's first list: the photos, or the bare page's numbers."""
     page.locator("[data-testid=stSelectbox] input").first.click()
-    option = page.get_by_role("option").nth(n)
-    option.wait_for()
-    return clicked(page, what, option)
+    return clicked(page, what, page.get_by_role("option").nth(n))
 
 
 def tile(page: Page, n: int) -> Locator:

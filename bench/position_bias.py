@@ -14,7 +14,7 @@ from statistics import median
 from playwright.sync_api import BrowserContext, Page, sync_playwright
 
 from bench.hover import CHROMIUM
-from bench.pages import HEIGHT, LIMIT, REST, WIDTH, server
+from bench.pages import HEIGHT, LIMIT, REST, WIDTH, clicked, server
 from bench.timing import Row, at_most
 
 SIZES = (160, 192, 224, 288, 320)
@@ -76,13 +76,7 @@ def reaction(page: Page, size: int) -> float:
     box = page.locator("[class*=st-key-position_bias_at] input, [class*=st-key-position_bias-at] input").first
     box.scroll_into_view_if_needed()
     box.click()
-    option = page.get_by_role("option", name=f"{size} × {size} px")
-    option.wait_for()
-    option.evaluate("(option) => window.stopwatch(option)")
-    option.click()
-    page.wait_for_function("() => window.took !== null", timeout=LIMIT)
-    page.wait_for_timeout(REST)
-    return page.evaluate("window.took") / 1000
+    return clicked(page, "", page.get_by_role("option", name=f"{size} × {size} px"))
 
 
 def rows(rounds: int) -> Iterator[Row]:

@@ -22,7 +22,7 @@ from playwright.sync_api import BrowserContext, Page, sync_playwright
 
 from bench import position_bias
 from bench.hover import CHROMIUM
-from bench.pages import HEIGHT, LIMIT, WIDTH, server
+from bench.pages import HEIGHT, LIMIT, WIDTH, clicked, server
 from bench.timing import Row, at_most
 from cfviz.data.samples import gallery
 from cfviz.options import SIZES
@@ -91,13 +91,7 @@ def opened(context: BrowserContext, address: str, selector: str) -> tuple[Page, 
 def chosen(page: Page, setting: str, name: str) -> float:
     """Seconds from choosing an option of one of the sidebar's settings until the page shows its results."""
     page.locator(f".st-key-w-{setting} input").click()
-    option = page.get_by_role("option", name=name, exact=True)
-    option.wait_for()
-    option.evaluate("(option) => window.stopwatch(option)")
-    option.click()
-    page.wait_for_function("() => window.took !== null", timeout=LIMIT)
-    page.wait_for_timeout(REST)
-    return page.evaluate("window.took") / 1000
+    return clicked(page, "", page.get_by_role("option", name=name, exact=True), REST)
 
 
 def rows(rounds: int) -> Iterator[Row]:
