@@ -7,7 +7,7 @@ import logging
 import os
 import threading
 from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
 from copy import deepcopy
 from dataclasses import replace
 from functools import lru_cache
@@ -45,10 +45,8 @@ from cfviz.trace import Trace
 from cfviz.words import Translator, together
 
 LOAD = Path("/proc/loadavg")  # the fourth field begins with the number of threads that run or could run
-SCENES, PHOTOS_OF_SCENES = (
-    "scenes",
-    "imagenette20",
-)  # 20 classes of objects and the ground; those of the photos
+SCENES = "scenes"  # 20 classes of objects and the ground
+PHOTOS_OF_SCENES = "imagenette20"  # whose classes the objects are of
 _loading = threading.RLock()
 _on_cpu: WeakKeyDictionary[CrossFormer, CrossFormer] = WeakKeyDictionary()  # copies used if the GPU is full
 _most = torch.get_num_threads()
@@ -112,30 +110,43 @@ def inspect(
     net, arrays, seconds = _forward(net, seen.tensor, wanted, lda)
     with _in_groups(net, lda):
         groupings = tuple(tuple(stage) for stage in net.groupings(height, width))
-    known = net.provenance
+    groups = {"group_size": net.group_size, "interval": net.interval, "lda": lda or net.lda}
+    return _traced(
+        net, net.provenance, photo, seen,
+        arrays=arrays, seconds=seconds, groupings=groupings, settings=_framing(photo, mode, centre) | groups,
+    )  # fmt: skip
+
+
+def _traced(net: Any, known: Provenance, photo: Photo, seen: Prepared, **rest: Any) -> Trace:
+    """The trace of one photo through a model, a CrossFormer or one of timm's.
+
+    Args:
+        net: The model.
+        known: Origin of its weights.
+        photo: The photo.
+        seen: What the model saw of it.
+        **rest: The other fields of `Trace`.
+    """
+    height, width = seen.tensor.shape[-2:]
+    parameter = next(net.parameters())
     return Trace(
-        arrays=arrays,
         labels=tuple(class_names(net, known=known)),
         model=name_of(net),
         size=(height, width),
-        groupings=groupings,
-        device=next(net.parameters()).device.type,
-        dtype=str(next(net.parameters()).dtype).removeprefix("torch."),
-        seconds=seconds,
+        device=parameter.device.type,
+        dtype=str(parameter.dtype).removeprefix("torch."),
         weights=known,
         crop=seen.crop,
         box=seen.box,
         photo=photo.name,
         shown=shown_classes(photo.sha256, known, net.num_classes),
-        settings={
-            "mode": mode,
-            "centre": tuple(map(float, centre)),
-            "photo_size": photo.size,
-            "group_size": net.group_size,
-            "interval": net.interval,
-            "lda": lda or net.lda,
-        },
+        **rest,
     )
+
+
+def _framing(photo: Photo, mode: str, centre: Centre) -> dict[str, Any]:
+    """How a photo was fitted to the input, for `Trace.settings` and `frame_of`."""
+    return {"mode": mode, "centre": tuple(map(float, centre)), "photo_size": photo.size}
 
 
 def _inspect_other(
@@ -164,31 +175,20 @@ def _inspect_other(
     arrays = {name: array for name in points if (array := _of(found, name)) is not None}
     known = getattr(net, "provenance", None)
     known = known if isinstance(known, Provenance) else Provenance.unknown()
-    return Trace(
+    reading = {
+        "keep": _config(net)["crop_pct"],
+        "family": family.name,
+        "error": max((one.error for one in found.attended.values()), default=0.0),
+    }
+    return _traced(
+        net, known, photo, seen,
         arrays=arrays | {"logits": found.logits},
-        labels=tuple(class_names(net, known=known)),
-        model=name_of(net),
-        size=(height, width),
-        groupings=(),
-        device=next(net.parameters()).device.type,
-        dtype=str(next(net.parameters()).dtype).removeprefix("torch."),
         seconds=found.seconds,
-        weights=known,
-        crop=seen.crop,
-        box=seen.box,
-        photo=photo.name,
-        shown=shown_classes(photo.sha256, known, net.num_classes),
-        settings={
-            "mode": mode,
-            "centre": tuple(map(float, centre)),
-            "photo_size": photo.size,
-            "keep": _config(net)["crop_pct"],
-            "family": family.name,
-            "error": max((one.error for one in found.attended.values()), default=0.0),
-        },
+        groupings=(),
+        settings=_framing(photo, mode, centre) | reading,
         schemes=tuple(tuple(layer.scheme for layer in stage) for stage in layers),
         strides=tuple(height // stage[0].H for stage in layers),
-    )
+    )  # fmt: skip
 
 
 def prepared_for(
@@ -296,9 +296,8 @@ def forward(
         Arrays by point name, float32, without the batch axis; and the duration of the forward in seconds.
     """
     x = input_for(model, image[None])
-    weights = dict(model.named_parameters())
-    kept = {name: weights[name].float().cpu().numpy().copy() for name in watch if name in weights}
-    points = (name for name in watch if name not in weights)
+    kept = _parameters(model, watch)
+    points = (name for name in watch if name not in kept)
     with capture(model, *dict.fromkeys((*points, "logits"))) as seen:
         start = perf_counter()
         model(x)
@@ -307,6 +306,15 @@ def forward(
         seconds = perf_counter() - start
     _log.debug("forward of %d x %d px in %.3f s", *x.shape[-2:], seconds)
     return {name: _array(name, tensor) for name, tensor in seen.items()} | kept, seconds
+
+
+def _parameters(model: nn.Module, names: Sequence[str]) -> dict[str, np.ndarray]:
+    """The parameters among the names, as copies; only the modules named are looked at, not all of them."""
+    found = {}
+    for name in names:
+        with suppress(AttributeError):
+            found[name] = model.get_parameter(name).detach().float().cpu().numpy().copy()
+    return found
 
 
 def _array(name: str, tensor: torch.Tensor) -> np.ndarray:
