@@ -35,6 +35,7 @@ __all__ = [
     "USUAL",
     "WHOLE_TEXTS",
     "block_bias",
+    "block_biases",
     "cel",
     "part_name",
     "quick",
@@ -155,6 +156,21 @@ def block_bias(
         [_measures(found, h) for h in heads],
         float(far.mean()),
         trained_side(model, s, "lda" if b % 2 else "sda"),  # whatever it is on a map as small as 224 px has
+    )
+
+
+def block_biases(model: CrossFormer, baseline: CrossFormer | None = None) -> tuple[BlockBias, ...]:
+    """Return the position bias of every block, stage by stage, at the group size used in training.
+
+    Args:
+        model: The model.
+        baseline: The same network with a learned table, shown beside it; None if there is none.
+    """
+    kinds = model.groupings(224, 224)
+    return tuple(
+        block_bias(model, s, b, kinds[s][b].kind, baseline)
+        for s, stage in enumerate(model.stages)
+        for b, _ in enumerate(stage.block_list)
     )
 
 

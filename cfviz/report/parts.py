@@ -12,7 +12,7 @@ from cfviz.analysis.lab import answer_changes, by_magnitude
 from cfviz.data.images import load_image, prepare
 from cfviz.figures.live.position_bias import pack
 from cfviz.figures.theme import DIVERGING
-from cfviz.measured import block_bias, part_name
+from cfviz.measured import block_biases, part_name
 from cfviz.models.crossformer import CrossFormer
 from cfviz.models.interventions.effects import effects, parts
 from cfviz.stats import softmax
@@ -28,12 +28,7 @@ CLOSE = 1e-3  # largest difference allowed between logits computed here and the 
 
 def bias_message(model: CrossFormer, lang: str) -> bytes:
     """The message for the figure of all heads' position biases, at the group size used in training."""
-    kinds = model.groupings(224, 224)
-    blocks = [
-        block_bias(model, s, b, kinds[s][b].kind)
-        for s, stage in enumerate(model.stages)
-        for b, _ in enumerate(stage.block_list)
-    ]
+    blocks = block_biases(model)
     strings = figure_words("position_bias", lang)
     start = {"block": min(len(model.stages[0].block_list), len(blocks) - 1), "head": 0}
     return pack(blocks, "surfaces", strings=strings, start=start)

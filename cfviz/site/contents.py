@@ -27,7 +27,7 @@ from cfviz.figures.live import attention, embedding, message, position_bias
 from cfviz.figures.theme import LIGHT
 from cfviz.figures.uris import thumbnail
 from cfviz.geometry import token_box
-from cfviz.measured import block_bias, cel, stage_pictures, whole_model
+from cfviz.measured import block_biases, cel, stage_pictures, whole_model
 from cfviz.models.crossformer import CrossFormer
 from cfviz.models.probes.cost import Cost
 from cfviz.models.probes.embedding import layer
@@ -129,10 +129,5 @@ def _embedding(trace: Trace, model: CrossFormer) -> bytes:
 
 def biases(model: CrossFormer) -> bytes:
     """The message of the figures of position bias, beside the model's twin with a learned table."""
-    twin, kinds = load(f"{BUNDLED}_rpb"), model.groupings(SIZE, SIZE)
-    blocks = [
-        block_bias(model, s, b, kinds[s][b].kind, twin)
-        for s, stage in enumerate(model.stages)
-        for b, _ in enumerate(stage.block_list)
-    ]
+    blocks = block_biases(model, load(f"{BUNDLED}_rpb"))
     return packed(position_bias.pack(blocks, "surfaces", strings={}, source=BUNDLED))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from cfviz.figures.live.position_bias import BlockBias
-from cfviz.measured import block_bias
+from cfviz.measured import block_biases
 from cfviz.models.crossformer import CrossFormer, settled
 from cfviz.models.variants import BUNDLED, shipped
 from cfviz.run import load
@@ -76,13 +76,8 @@ def baseline_of(name: str, device: str, dtype: str) -> CrossFormer | None:
 
 @cached(12)
 def blocks(weights: str, _model: CrossFormer, _baseline: CrossFormer | None) -> tuple[BlockBias, ...]:
-    """Every block's bias at the trained size."""
-    kinds = _model.groupings(224, 224)
-    return tuple(
-        block_bias(_model, s, b, kinds[s][b].kind, _baseline)
-        for s, stage in enumerate(_model.stages)
-        for b, _ in enumerate(stage.block_list)
-    )
+    """Every block's bias, measured once for all readers."""
+    return block_biases(_model, _baseline)
 
 
 def block_name(ctx: Context, block: BlockBias) -> str:
