@@ -5,12 +5,11 @@ from __future__ import annotations
 from html import escape
 
 from cfviz.data import answers
-from cfviz.figures.live import attention, attention_schemes
-from cfviz.geometry import token_box
+from cfviz.figures.live import attention
 from cfviz.provenance import Training
 from cfviz.run import about_answer
 from cfviz.trace import Trace
-from cfviz.words import figure_words, translator
+from cfviz.words import translator
 
 LIMIT = 48_000_000  # bytes of a figure in a file or a cell; an app page sends less at once
 
@@ -21,23 +20,7 @@ def pack(trace: Trace, lang: str = "en") -> attention.Packed:
     Raises:
         ValueError: If one block alone is too large.
     """
-    if trace.schemes:
-        return attention.pack(
-            attention_schemes.units(trace),
-            size=trace.size,
-            strides=dict(enumerate(trace.strides)),
-            strings=attention_schemes.words(str(trace.settings["family"]), lang),
-            photo=trace.crop,
-            limit=LIMIT,
-        )
-    return attention.pack(
-        attention.units(trace.arrays, trace.groupings),
-        size=trace.size,
-        strides={s: token_box(s, 0, 0)[2] for s in range(len(trace.groupings))},
-        strings=figure_words("attention", lang),
-        photo=trace.crop,
-        limit=LIMIT,
-    )
+    return attention.pack_trace(trace, lang, limit=LIMIT)
 
 
 def show(trace: Trace) -> str:

@@ -40,11 +40,13 @@ import numpy as np
 from PIL import Image
 
 from cfviz import point_names, web
-from cfviz.geometry import MASKED, Grouping, relative_index
+from cfviz.geometry import MASKED, Grouping, relative_index, token_box
 from cfviz.geometry.schemes import Scheme
 from cfviz.stats import softmax
+from cfviz.trace import Trace
+from cfviz.words import figure_words
 
-from . import message
+from . import attention_schemes, message
 from .attention_schemes import SchemeUnit, scheme_entry
 from .logits import Encoded, bias_by_offset, quantise, restore
 
@@ -285,6 +287,35 @@ def pack(
     sent, left = tuple(k for k in order if k in inside), tuple(k for k in order if k not in chosen)
     packed = message.pack(header, arrays, strings=strings, start=begin)
     return Packed(packed.header, packed.body, packed.start, sent, left)
+
+
+def pack_trace(trace: Trace, lang: str = "en", **changes: Any) -> Packed:
+    """Pack a trace of any model; blocks whose attention was not watched show only groups.
+
+    Args:
+        trace: Of a CrossFormer, or of a model of timm.
+        lang: Language of the figure.
+        changes: Arguments of `pack` that the trace does not decide.
+
+    Raises:
+        ValueError: If one block alone is too large.
+    """
+    blocks: Sequence[Unit | SchemeUnit]
+    if trace.schemes:
+        blocks, strides = attention_schemes.units(trace), trace.strides
+        strings = attention_schemes.words(str(trace.settings["family"]), lang)
+    else:
+        blocks = units(trace.arrays, trace.groupings)
+        strides = tuple(token_box(s, 0, 0)[2] for s in range(len(trace.groupings)))
+        strings = figure_words("attention", lang)
+    return pack(
+        blocks,
+        size=trace.size,
+        strides=dict(enumerate(strides)),
+        strings=strings,
+        photo=trace.crop,
+        **changes,
+    )
 
 
 def _biased(units: Sequence[Any], g: Scheme) -> bool:

@@ -239,16 +239,6 @@ def _packed(ctx: Context, source: str, trace: Trace, start: dict[str, Any]) -> a
     lang = ctx.lang
 
     def make() -> attention.Packed:
-        return attention.pack(
-            attention_schemes.units(trace),
-            size=trace.size,
-            strides=dict(enumerate(trace.strides)),
-            strings=attention_schemes.words(str(trace.settings["family"]), lang),
-            photo=trace.crop,
-            start=at,
-            alone=ALONE,
-            name=NAME,
-            source=source,
-        )
+        return attention.pack_trace(trace, lang, start=at, alone=ALONE, name=NAME, source=source)
 
     return cache.cached_with_trace(trace, ("others", *at.values(), lang), make)
