@@ -39,7 +39,7 @@ from cfviz.models.crossformer import CrossFormer, recorded
 from cfviz.models.probes.cost import Cost
 from cfviz.models.variants import BUNDLED, title
 from cfviz.options import LDA
-from cfviz.words import LANGUAGES, figure_words, section_words, translator
+from cfviz.words import LANGUAGES, figure_words, section_words, together, translator
 
 from .contents import SIZE, Shown
 
@@ -81,7 +81,12 @@ class Site:
 def address(page: str, lang: str) -> str:
     """Where a page lies in the site: English ones at the top, the others in a folder."""
     folder = "" if lang == "en" else f"{lang}/"
-    return folder + ("index.html" if page == "home" else f"{page}.html")
+    return folder + _file(page)
+
+
+def _file(page: str) -> str:
+    """A page's file: where it lies, seen from any page of the same language."""
+    return "index.html" if page == "home" else f"{page}.html"
 
 
 def code() -> dict[str, bytes]:
@@ -162,7 +167,7 @@ def html(page: str, lang: str, site: Site) -> bytes:
         "TOOLS": _tools(page, lang, other, root),
         "LEDE": marked(t(f"{page}.lede")),
         "NOSCRIPT": escape(t("site.noscript")),
-        "HERE": address(page, lang).removeprefix(address("home", lang).removesuffix("index.html")),
+        "HERE": _file(page),
         "WHOLE": escape(t("site.whole")),
         "BODY": _BODIES[page](page, lang, site),
         "FOOTER": _footer(page, lang, site),
@@ -224,9 +229,8 @@ def _settings(page: str, lang: str, root: str, site: Site) -> dict[str, Any]:
 
 
 def _of_home(lang: str, site: Site) -> dict[str, Any]:
-    del site
-    folder = address("home", lang).removesuffix("index.html")
-    return {"addresses": {name: address(name, lang).removeprefix(folder) for name in PAGES}}
+    del lang, site
+    return {"addresses": {name: _file(name) for name in PAGES}}
 
 
 def _of_grouping(lang: str, site: Site) -> dict[str, Any]:
@@ -274,9 +278,7 @@ _OWN = {
 
 def _link(to: str, page: str, lang: str) -> str:
     t, here = translator(lang), ' aria-current="page"' if to == page else ""
-    folder = address("home", lang).removesuffix("index.html")
-    target = address(to, lang).removeprefix(folder)
-    return f'<li><a data-keeps="photo" href="{target}"{here}>{escape(t(f"common.page_{to}"))}</a></li>'
+    return f'<li><a data-keeps="photo" href="{_file(to)}"{here}>{escape(t(f"common.page_{to}"))}</a></li>'
 
 
 def _tools(page: str, lang: str, other: str, root: str) -> str:
@@ -356,10 +358,9 @@ def _footer(page: str, lang: str, site: Site) -> str:
         lines = [t("site.about_grouping", version=cfviz.__version__)]
     else:
         lines.append(recorded(site.model).sentence(t, str))
-    told = " ".join(lines) if lang == "en" else "".join(lines)
     more = marked(t("site.more"))
     if site.app:
         place = site.app.rstrip("/") + ("/" if page == "home" else f"/{quote(page)}")
         link = f'<a data-keeps="all" data-lang="{lang}" href="{escape(place)}">{escape(t("site.open"))}</a>'
         more = f"{more} {link}"
-    return f"<p>{escape(told)}</p>\n<p>{more}</p>"
+    return f"<p>{escape(together(*lines))}</p>\n<p>{more}</p>"
