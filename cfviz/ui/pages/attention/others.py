@@ -29,6 +29,7 @@ from cfviz.ui.session.state import Settings
 from cfviz.ui.widgets import chart, weights
 from cfviz.ui.widgets.chart import show_hint
 from cfviz.ui.widgets.figure import about_to_appear, committed, living_figure
+from cfviz.ui.widgets.request import requested
 from cfviz.ui.widgets.takeaway import take_away
 from cfviz.words import scientific, two_digits
 
@@ -199,11 +200,7 @@ def _figure(ctx: Context, name: str, file: str, trace: Trace) -> None:
 def _show_field(ctx: Context, name: str, file: str, trace: Trace, here: dict[str, Any]) -> None:
     """The pixels that change the token, computed once the reader asks for them, then for every token held."""
     t, (s, b, row, col) = ctx.t, (here[part] for part in ("stage", "block", "row", "col"))
-    if not st.session_state.get(FIELD):
-        st.button(
-            t("attention.others_field_run"), icon=":material/play_arrow:",
-            on_click=lambda: st.session_state.update({FIELD: True}),
-        )  # fmt: skip
+    if not requested(t("attention.others_field_run"), FIELD):
         return
     field = _field(_source(ctx, name, file), s, b, row, col, file, name, ctx.photo, ctx.settings)
     stride = trace.strides[s]

@@ -24,6 +24,7 @@ from cfviz.ui.widgets import chart
 from cfviz.ui.widgets.answer import choose_class, show_answer_line
 from cfviz.ui.widgets.chart import let_the_browser_paint, show_hint
 from cfviz.ui.widgets.figure import about_to_appear, committed, follow_up, living_figure, move_to
+from cfviz.ui.widgets.request import requested
 from cfviz.ui.widgets.takeaway import take_away
 from cfviz.ui.widgets.weights import warn_without_answer
 from cfviz.words import figure_words, scientific, two_digits
@@ -351,11 +352,7 @@ def show_dependence(ctx: Context, subject: AttentionSubject) -> None:
     t, at = ctx.t, selection_from_link(ctx, subject.trace)
     s, b, row, col = (at[name] for name in ("stage", "block", "row", "col"))
     show_hint(t("attention.paths_look", stage=s + 1, block=b + 1, row=row, col=col))
-    if not st.session_state.get(DEPENDENCE):
-        st.button(
-            t("attention.paths_run"), icon=":material/play_arrow:",
-            on_click=lambda: st.session_state.update({DEPENDENCE: True}),
-        )  # fmt: skip
+    if not requested(t("attention.paths_run"), DEPENDENCE):
         return
     found = measures.dependence(subject.source, subject, s, b, row, col)
     top, left, bottom, right = token_box(s, row, col)
@@ -388,12 +385,7 @@ def show_relevance(ctx: Context, subject: AttentionSubject) -> None:
     show_hint(t("attention.relevance_look", name=ctx.labels[target]))
     show_answer_line(ctx, trace)
     key = f"cfviz.attention.relevance.{subject.source}"
-    if not st.session_state.get(key):
-        st.caption(t("attention.relevance_cost"))
-        st.button(
-            t("attention.relevance_run"), icon=":material/play_arrow:",
-            on_click=lambda: st.session_state.update({key: True}),
-        )  # fmt: skip
+    if not requested(t("attention.relevance_run"), key, cost=t("attention.relevance_cost")):
         return
     with st.spinner(t("attention.relevance_wait")):
         maps = measures.relevance_maps(subject.source, subject, target)

@@ -24,6 +24,7 @@ from cfviz.ui.session import photos
 from cfviz.ui.widgets import chart
 from cfviz.ui.widgets.answer import choose_class, class_of_link, show_answer_line
 from cfviz.ui.widgets.photos import photo_title
+from cfviz.ui.widgets.request import requested
 from cfviz.ui.widgets.takeaway import Table, take_away
 from cfviz.ui.widgets.weights import warn_without_answer
 from cfviz.words import percent, short_name
@@ -91,13 +92,12 @@ def show_ablation(ctx: Context, subject: EmbeddingSubject) -> None:
     if warn_without_answer(ctx):
         return
     show_answer_line(ctx, subject.trace)
-    wanted = f"cfviz.embedding.knock.{subject.source}"
-    if not quick(subject.model, subject.trace.size) and not st.session_state.get(wanted):
-        st.caption(ctx.t("embedding.knock_cost", model=ctx.settings.model))
-        st.button(
-            ctx.t("embedding.knock_run"), icon=":material/play_arrow:", key="embedding.knock_run",
-            on_click=lambda: st.session_state.update({wanted: True}),
-        )  # fmt: skip
+    if not quick(subject.model, subject.trace.size) and not requested(
+        ctx.t("embedding.knock_run"),
+        f"cfviz.embedding.knock.{subject.source}",
+        cost=ctx.t("embedding.knock_cost", model=ctx.settings.model),
+        key="embedding.knock_run",
+    ):
         return
     # full height from the start, so that nothing moves when the numbers arrive
     with st.container(key=None if quick(subject.model, subject.trace.size) else "em-knock"):
