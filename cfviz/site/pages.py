@@ -37,7 +37,7 @@ from cfviz.framing import size_text
 from cfviz.measured import BIAS_CHOICES
 from cfviz.models.crossformer import CrossFormer, recorded
 from cfviz.models.probes.cost import Cost
-from cfviz.models.variants import BUNDLED, title
+from cfviz.models.variants import BUNDLED, PAPERS, title
 from cfviz.options import LDA
 from cfviz.words import LANGUAGES, figure_words, section_words, together, translator
 
@@ -50,7 +50,6 @@ FIGURES = {
     "home": web.HOME, "grouping": web.GROUPING, "attention": web.ATTENTION, "embedding": web.EMBEDDING,
     "position_bias": web.POSITION_BIAS, "picker": web.PICKER,
 }  # fmt: skip
-PAPERS = ("https://arxiv.org/abs/2108.00154", "https://arxiv.org/abs/2303.06908")
 # Code, styles and data come from the site alone, and nothing written into a page runs or is a style.
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; "

@@ -13,6 +13,7 @@ from cfviz.framing import size_text
 from cfviz.geometry import Grouping
 from cfviz.measured import stage_pictures, whole_model
 from cfviz.models.probes.cost import cost
+from cfviz.models.variants import PAPERS
 from cfviz.trace import Trace
 from cfviz.ui.compute import models
 from cfviz.ui.compute.cache import cached_with_trace
@@ -26,7 +27,6 @@ from cfviz.ui.widgets.takeaway import take_away
 from cfviz.ui.widgets.weights import warn_without_answer
 
 NAME = "whole"
-PAPERS = ("https://arxiv.org/abs/2108.00154", "https://arxiv.org/abs/2303.06908")
 LINKED = ("grouping", "attention", "embedding", "position_bias", "predict")
 
 

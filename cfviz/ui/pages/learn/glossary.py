@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import streamlit as st
 
+from cfviz.models.variants import PAPERS
 from cfviz.ui.context import Context
 
 from .course import Course, Step
 
-PAPER = "https://arxiv.org/abs/2108.00154"
+PAPER = PAPERS[0]
 
 
 def entry(ctx: Context, course: Course, term: str) -> str:
