@@ -10,8 +10,8 @@ from types import SimpleNamespace
 import pytest
 from streamlit.testing.v1 import AppTest
 
+from cfviz.models.others.opening import OTHERS
 from cfviz.models.others.sides import open_side, time_ratio
-from cfviz.models.others.timm_models import OTHERS
 from cfviz.models.weights.checkpoints import model_card
 from cfviz.models.weights.errors import CheckpointError
 from cfviz.ui.pages.compare import pair, tables

@@ -1,32 +1,98 @@
-"""Models of timm that are offered by name, one of each family that can be read."""
+"""Models of timm that are offered by name: published figures, weights, and how to open them."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import timm
+
 from cfviz.framing import Size
+from cfviz.models.seeded import seeded
+from cfviz.models.weights.download import fetch_hub
+from cfviz.provenance import Provenance
 
-from .timm_models import made
 
-OFFERED: dict[str, str] = {
-    "swin_tiny_patch4_window7_224": "Swin-T",
+@dataclass(frozen=True)
+class Other:
+    """A published model.
+
+    Attributes:
+        title: Name in papers.
+        top1: ImageNet-1K top-1 at 224 px in per cent, published by the authors.
+        gflops: Multiply-adds at 224 px in 10⁹, published by the authors.
+        source: Address of the authors' publication.
+    """
+
+    title: str
+    top1: float
+    gflops: float
+    source: str
+
+
+_SWIN, _PVT, _TWINS = (
+    "https://github.com/microsoft/Swin-Transformer",
+    "https://github.com/whai362/PVT",
+    "https://github.com/Meituan-AutoML/Twins",
+)
+OTHERS: dict[str, Other] = {  # by timm's name: those that ours are compared with
+    "swin_tiny_patch4_window7_224": Other("Swin-T", 81.2, 4.5, _SWIN),
+    "swin_small_patch4_window7_224": Other("Swin-S", 83.2, 8.7, _SWIN),
+    "swin_base_patch4_window7_224": Other("Swin-B", 83.5, 15.4, _SWIN),
+    "pvt_v2_b0": Other("PVT v2-B0", 70.5, 0.6, _PVT),
+    "pvt_v2_b1": Other("PVT v2-B1", 78.7, 2.1, _PVT),
+    "pvt_v2_b2": Other("PVT v2-B2", 82.0, 4.0, _PVT),
+    "pvt_v2_b3": Other("PVT v2-B3", 83.1, 6.9, _PVT),
+    "pvt_v2_b5": Other("PVT v2-B5", 83.8, 11.8, _PVT),
+    "twins_svt_small": Other("Twins-SVT-S", 81.7, 2.8, _TWINS),
+    "twins_svt_base": Other("Twins-SVT-B", 83.2, 8.3, _TWINS),
+    "twins_svt_large": Other("Twins-SVT-L", 83.7, 14.8, _TWINS),
+    "twins_pcpvt_small": Other("Twins-PCPVT-S", 81.2, 3.7, _TWINS),
+    "twins_pcpvt_base": Other("Twins-PCPVT-B", 82.7, 6.4, _TWINS),
+}
+
+OFFERED: dict[str, str] = {  # timm's name: the name in papers, of one model of each family that can be read
+    "swin_tiny_patch4_window7_224": OTHERS["swin_tiny_patch4_window7_224"].title,
     "swinv2_tiny_window8_256": "Swin V2-T",
-    "twins_svt_small": "Twins-SVT-S",
-    "pvt_v2_b0": "PVT v2-B0",
+    "twins_svt_small": OTHERS["twins_svt_small"].title,
+    "pvt_v2_b0": OTHERS["pvt_v2_b0"].title,
     "maxvit_tiny_tf_224": "MaxViT-T",
     "deit_small_patch16_224": "DeiT-S (ViT)",
-}  # timm's name: the name in papers
-_ANY_SIZE = ("pvt_v2_b0",)
+}
+_ANY_SIZE = "pvt_"  # begins the names of models that are not made for one size of input
+
+
+def repository(name: str) -> str:
+    """Return the Hugging Face Hub repository of timm's weights for a model."""
+    known: Any = timm.get_pretrained_cfg(name)
+    return str(known.hf_hub_id)
+
+
+def fetch_weights(name: str) -> Path:
+    """Download timm's weights for a model once, into the cache of the Hub's client.
+
+    Raises:
+        CheckpointError: If they cannot be downloaded.
+    """
+    return fetch_hub(repository(name))[0]
+
+
+def weights_here(name: str) -> Path | None:
+    """Return timm's weights for a model if they are already on this machine, without using the network."""
+    from huggingface_hub import try_to_load_from_cache
+
+    found = try_to_load_from_cache(repository(name), "model.safetensors")
+    return Path(found) if isinstance(found, str) else None
 
 
 def open_other(name: str, size: Size = 224, weights: Path | None = None) -> Any:
-    """Make one of the models in `OFFERED` in eval mode.
+    """Make one of the models in `OTHERS` or `OFFERED` in eval mode.
 
     Args:
-        name: Key of `OFFERED`.
-        size: Side of the input in pixels, or its height and width.
-        weights: A file from `timm_models.fetch_weights`; None for random weights, the same in every call.
+        name: timm's name.
+        size: Side of the input in pixels, or its height and width; Swin's masks depend on it.
+        weights: A file from `fetch_weights`; None for random weights, the same in every call.
 
     Returns:
         The model; `model.provenance` records where its weights come from.
@@ -34,6 +100,16 @@ def open_other(name: str, size: Size = 224, weights: Path | None = None) -> Any:
     Raises:
         ValueError: If there is no such model.
     """
-    if name not in OFFERED:
-        raise ValueError(f"there is no model {name!r}; there are: {', '.join(OFFERED)}")
-    return made(name, {} if name in _ANY_SIZE else {"img_size": size}, weights)
+    if name not in OTHERS and name not in OFFERED:
+        raise ValueError(f"there is no model {name!r}; there are: {', '.join({**OTHERS, **OFFERED})}")
+    sized: dict[str, Any] = {} if name.startswith(_ANY_SIZE) else {"img_size": size}
+    with seeded():
+        if weights is None:
+            model: Any = timm.create_model(name, **sized)
+            its = Provenance("random", None, None, None)
+        else:
+            overlay = {"file": str(weights)}
+            model = timm.create_model(name, pretrained=True, pretrained_cfg_overlay=overlay, **sized)
+            its = Provenance(f"timm/{repository(name)}", None, "ImageNet-1K", "imagenet-1k")
+    model.provenance = its
+    return model.eval()

@@ -27,7 +27,7 @@ from cfviz.models.probes import gradients
 from cfviz.models.probes.cost import Cost, cost
 from cfviz.words import Translator
 
-from . import timm_models as others
+from .opening import OTHERS, open_other, weights_here
 from .reading import Place, layers_of, maps_after, receptive_field, watching
 
 # ImageNet-1K top-1 (%) and GFLOPs at 224 px, from the authors' README
@@ -65,7 +65,7 @@ class Side:
     """A model to be compared.
 
     Attributes:
-        name: A variant of ours, the id of a model of the reader's own, or a key of `timm_models.OTHERS`.
+        name: A variant of ours, the id of a model of the reader's own, or a key of `opening.OTHERS`.
         model: In eval mode, shared.
         other: Whether the model is timm's.
     """
@@ -125,7 +125,7 @@ def open_side(
     """Open a side by name, with the weights available on this machine.
 
     Args:
-        name: A variant of ours or a key of `timm_models.OTHERS`.
+        name: A variant of ours or a key of `opening.OTHERS`.
         size: Side of the input in pixels, or its height and width.
         weights: For our variants, as in `create_model`.
         dtype: "float32", "bfloat16" or "float16".
@@ -135,10 +135,10 @@ def open_side(
     Raises:
         ValueError: If there is no such model.
     """
-    other = name in others.OTHERS
+    other = name in OTHERS
     model: Any
     if other:
-        model = others.create_other(name, size, others.weights_here(name))
+        model = open_other(name, size, weights_here(name))
     else:
         model = create_model(name, weights, **({"lda": lda} if lda else {}))
     return Side(name, model.to(DTYPES[dtype]), other)
@@ -180,7 +180,7 @@ def _array(tensor: torch.Tensor) -> np.ndarray:
 def _cost(name: str, height: int, width: int) -> Cost:
     """Count the cost on a copy without numbers, so that nothing is computed."""
     with torch.device("meta"):
-        model = others.create_other(name, (height, width))
+        model = open_other(name, (height, width))
         x = torch.zeros(1, 3, height, width)
     counter = FlopCounterMode(display=False)
     with torch.no_grad(), counter:

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from cfviz.figures.live.compare import by_token, quantise
-from cfviz.models.others import timm_models as others
+from cfviz.models.others import opening as others
 from cfviz.models.others.reading import layers_of
 from cfviz.models.others.sides import PUBLISHED, Side, benchmark, open_side
 
@@ -151,16 +151,16 @@ def test_by_token_puts_rows_at_their_query() -> None:
 
 def test_sides_have_names_and_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ValueError, match="there are"):
-        others.create_other("resnet50")
+        others.open_other("resnet50")
     assert all(name in __import__("timm").list_models() for name in others.OTHERS)
     assert set(PUBLISHED) == {n for n in __import__("cfviz").list_models() if "nano" not in n}
     assert others.weights_here("pvt_v2_b0") is None
-    model = others.create_other("pvt_v2_b0")
+    model = others.open_other("pvt_v2_b0")
     assert model.provenance.trained is None
     from safetensors.torch import save_file
 
     file = tmp_path / "model.safetensors"
     save_file({k: v + 0.25 for k, v in model.state_dict().items()}, file)
-    trained = others.create_other("pvt_v2_b0", weights=file)
+    trained = others.open_other("pvt_v2_b0", weights=file)
     assert trained.provenance.trained == "ImageNet-1K"
     assert torch.equal(trained.head.bias, model.head.bias + 0.25)

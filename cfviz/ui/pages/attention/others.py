@@ -16,9 +16,8 @@ from cfviz.figures.plots.attention_measures import over_photo
 from cfviz.framing import as_size, size_text
 from cfviz.geometry.schemes import Scheme
 from cfviz.models.inputs import input_for
-from cfviz.models.others.opening import OFFERED, open_other
+from cfviz.models.others.opening import OFFERED, fetch_weights, open_other, weights_here
 from cfviz.models.others.reading import attention_weights, layers_of, receptive_field
-from cfviz.models.others.timm_models import fetch_weights, weights_here
 from cfviz.run import inspect, placed, prepared_for
 from cfviz.trace import Trace
 from cfviz.ui.compute import cache, keys

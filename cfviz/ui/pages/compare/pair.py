@@ -14,8 +14,8 @@ from PIL import Image
 
 from cfviz.figures.live.compare import Layer, pack
 from cfviz.framing import Size, as_size, size_code
+from cfviz.models.others.opening import OTHERS, fetch_weights, open_other, weights_here
 from cfviz.models.others.sides import Outputs, Side
-from cfviz.models.others.timm_models import OTHERS, create_other, fetch_weights, weights_here
 from cfviz.run import placed
 from cfviz.ui.compute import cache, keys, models
 from cfviz.ui.context import Context
@@ -149,7 +149,7 @@ def side_of(ctx: Context, name: str) -> Side:
 
 @cache.cached(entries=3)
 def _other(name: str, size: Size, device: str, dtype: str, file: str) -> Any:
-    return placed(create_other(name, size, weights_here(name) if file else None), device, dtype)
+    return placed(open_other(name, size, weights_here(name) if file else None), device, dtype)
 
 
 def _announce(ctx: Context, side: Side) -> None:

@@ -19,8 +19,8 @@ from cfviz.figures.plots.compare import likeness
 from cfviz.figures.plots.predictions import top_bars
 from cfviz.framing import Size, size_text
 from cfviz.models.crossformer import recorded
+from cfviz.models.others.opening import OTHERS
 from cfviz.models.others.sides import PUBLISHED, Side, benchmark, time_ratio
-from cfviz.models.others.timm_models import OTHERS
 from cfviz.models.weights.checkpoints import model_card
 from cfviz.run import class_names, shown_classes
 from cfviz.stats import softmax
