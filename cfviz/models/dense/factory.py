@@ -7,17 +7,12 @@ from typing import Any
 
 from cfviz.models.crossformer import CrossFormer
 from cfviz.models.opening import check_fit, opened_as
-from cfviz.models.variants import VARIANTS, WEIGHTS
+from cfviz.models.variants import VARIANTS
 from cfviz.models.weights.download import Progress
 
 from .checkpoints import DenseCheckpoint, load_dense
 from .model import MODELS, DenseModel
 from .variants import CLASSES, DENSE
-
-
-def ships(name: str) -> bool:
-    """Whether learned weights of a registered detector or segmenter come with cfviz."""
-    return name in DENSE and (WEIGHTS / f"{name}.safetensors").is_file()
 
 
 def make_dense(name: str, **kwargs: Any) -> DenseModel:

@@ -8,10 +8,10 @@ from typing import Any
 import streamlit as st
 
 from cfviz.models.crossformer import settled
-from cfviz.models.dense.factory import ships
 from cfviz.models.dense.model import DenseModel
 from cfviz.models.dense.variants import DENSE
 from cfviz.models.factory import create_model
+from cfviz.models.variants import SHIPPED
 from cfviz.models.weights.download import cache_dir
 from cfviz.ui.session import queue
 
@@ -30,7 +30,7 @@ def source_of(name: str) -> str | None:
     """Where learned weights behind a name are: "own", "bundled" or "official"; None if there are none."""
     if name in own():
         return "own"
-    if ships(name):
+    if name in DENSE and name in SHIPPED:
         return "bundled"
     return "official" if name in DENSE and (cache_dir() / "weights" / f"{name}.pth").is_file() else None
 
