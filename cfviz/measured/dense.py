@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from html import escape
 from typing import Any
 
@@ -25,16 +26,30 @@ from cfviz.models.factory import create_model
 from cfviz.models.probes import dense as probes
 from cfviz.models.room import attention_weights
 from cfviz.models.variants import SHIPPED
-from cfviz.run import about_findings, dense_class_names, pick_device
+from cfviz.run import SCENES, about_findings, dense_class_names, pick_device
 from cfviz.words import figure_words, together, translator
 
 from . import quick
 
-__all__ = ["DenseSubject", "Explained", "Seen", "answer_of", "explain", "names_ahead", "reasons_for"]
+__all__ = [
+    "DenseSubject",
+    "Explained",
+    "Seen",
+    "answer_of",
+    "explain",
+    "ground_of",
+    "names_ahead",
+    "reasons_for",
+]
 
 LEAST = 8  # cells of a region
 AHEAD = 6  # scores that are explained before the reader points at them
 MOST_EXPLAINED = 30_000_000  # attention weights; nano at 224 x 352 px has 4 million
+
+
+def ground_of(model: DenseModel) -> int | None:
+    """Return the class that stands for no object, the last one of a segmenter of scenes; else None."""
+    return model.num_classes - 1 if model.provenance.dataset == SCENES else None
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,7 +63,6 @@ class DenseSubject:
         names: Names of the classes.
         source: A cache key that stands for all of the above but the names.
         truth: What is known to be on the photo, in pixels of the input.
-        ground: The class that stands for no object.
     """
 
     model: DenseModel
@@ -57,7 +71,11 @@ class DenseSubject:
     names: Sequence[str]
     source: str
     truth: Truth | None = None
-    ground: int | None = None
+
+    @cached_property
+    def ground(self) -> int | None:
+        """The class that stands for no object, if there is one."""
+        return ground_of(self.model)
 
     @property
     def input(self) -> tuple[int, int]:
@@ -320,6 +338,5 @@ def explain(
     if not net.provenance.predicts:
         raise ValueError("the model has random weights, which have learned nothing; open a file of weights")
     fitted = fit(photo.image, net.task, sides or net.sides)
-    ground = net.num_classes - 1 if net.provenance.dataset == "scenes" else None
-    subject = DenseSubject(net, photo.image, fitted, dense_class_names(net), "", None, ground)
+    subject = DenseSubject(net, photo.image, fitted, dense_class_names(net), "")
     return Explained(subject, answer_of(subject), about_findings(net, photo.sha256, translator("en")))

@@ -10,10 +10,9 @@ from PIL import Image
 from cfviz.analysis.dense import mean_iou, partners
 from cfviz.data.scenes import EXAMPLES, Scene
 from cfviz.figures.live.dense import Answer, Truth
-from cfviz.measured.dense import DenseSubject
+from cfviz.measured.dense import DenseSubject, ground_of
 from cfviz.models.dense.model import DenseModel
 from cfviz.models.dense.pipeline import Fitted, fit
-from cfviz.run import SCENES as OF_SCENES
 from cfviz.run import dense_class_names
 from cfviz.ui.compute import keys
 from cfviz.ui.compute.cache import cached
@@ -57,11 +56,10 @@ def subject_of(net: DenseModel, key: str, lang: str, of: Image.Image | Scene) ->
     """
     photo = picture(of) if isinstance(of, Scene) else of
     fitted = fit(photo, net.task, net.sides)
-    ground = net.num_classes - 1 if net.provenance.dataset == OF_SCENES else None  # the last class: no object
-    told = truth(of, fitted, ground) if isinstance(of, Scene) else None
+    told = truth(of, fitted, ground_of(net)) if isinstance(of, Scene) else None
     known = net.provenance
     source = keys.joined(known.sha256 or known.source, key)
-    return DenseSubject(net, photo, fitted, dense_class_names(net, lang), source, told, ground)
+    return DenseSubject(net, photo, fitted, dense_class_names(net, lang), source, told)
 
 
 def truth(scene: Scene, fitted: Fitted, ground: int | None) -> Truth:
