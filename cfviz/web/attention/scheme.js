@@ -4,6 +4,7 @@
 // `side` x `side` tokens, for padding, or for a token without a place (class, registers), which come last.
 
 import { offsets } from "../shared/groups.js";
+import { rim } from "../shared/paint.js";
 
 const PADDING = 0xffffffff;
 const PREFIX = 0xfffffffe;
@@ -72,28 +73,15 @@ export class Scheme {
     return n;
   }
 
-  /** The places of a group's keys that a token scores (`joined`) or that the mask hides from it. */
-  places(group, slot, joined = true) {
-    const found = [];
+  /**
+   * The edges of a group's keys that a token scores (`joined`) or that the mask hides from it, against all
+   * others, as [x, y, x, y] in tokens; a key that is a square of several tokens has an edge of its own.
+   */
+  edges(group, slot, joined) {
+    const squares = [];
     for (let k = 0; k < this.N; k++)
       if (this.valid(group, k) && this.joined(group, slot, k) === joined)
-        found.push([this.row(group, k), this.col(group, k)]);
-    return found;
-  }
-
-  /** The edges of some keys against all others, as [row, col, row, col] in tokens. */
-  edges(places) {
-    const { side } = this;
-    const inside = new Set(places.map(([r, c]) => r * this.W + c));
-    const lines = [];
-    for (const [r, c] of places) {
-      const [down, right] = [r + side, c + side];
-      if (side > 1 || r === 0 || !inside.has((r - 1) * this.W + c)) lines.push([r, c, r, right]);
-      if (side > 1 || down === this.H || !inside.has(down * this.W + c)) lines.push([down, c, down, right]);
-      if (side > 1 || c === 0 || !inside.has(r * this.W + c - 1)) lines.push([r, c, down, c]);
-      if (side > 1 || right === this.W || !inside.has(r * this.W + right))
-        lines.push([r, right, down, right]);
-    }
-    return lines;
+        squares.push([this.col(group, k), this.row(group, k)]);
+    return this.side > 1 ? squares.flatMap((one) => rim([one], this.side)) : rim(squares, 1);
   }
 }

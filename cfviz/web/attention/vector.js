@@ -110,10 +110,10 @@ function outline(pen, { groups, fitted: cell }, group, colour) {
 function edges(pen, { groups, fitted: cell }, { group, slot }, colour) {
   const thick = groups.side > 1 ? 1.5 : 3;
   for (const joined of [false, true]) {
-    const lines = groups.edges(groups.places(group, slot, joined));
+    const lines = groups.edges(group, slot, joined);
     if (!lines.length) continue;
     const d = lines
-      .map(([r0, c0, r1, c1]) => `M${c0 * cell} ${r0 * cell}L${c1 * cell} ${r1 * cell}`)
+      .map(([x0, y0, x1, y1]) => `M${x0 * cell} ${y0 * cell}L${x1 * cell} ${y1 * cell}`)
       .join("");
     const look = { d, fill: "none" };
     pen.add("path", { ...look, stroke: "#FFFFFF", "stroke-opacity": 0.8, "stroke-width": thick + 2 });

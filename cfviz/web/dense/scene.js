@@ -1,5 +1,6 @@
 // The photo with boxes, masks and labels, or with what a score rests on; for the screen and for SVG files.
 
+import { rim } from "../shared/paint.js";
 import { showsInput } from "../shared/photo.js";
 import { CELL, largest } from "./answer.js";
 
@@ -102,7 +103,7 @@ export function drawScene(pen, look) {
   for (const one of [...drawn].reverse()) frame(pen, answer, one, scale, chosen(one));
   labels(pen, answer, [...drawn.filter(chosen), ...drawn.filter((one) => !chosen(one))], scale, look);
   if (look.target?.cells) {
-    const edge = outline(look.target.cells, scale);
+    const edge = rim(look.target.cells, CELL).map((line) => line.map((n) => n * scale));
     pen.lines(edge, "#14171B", 4);
     pen.lines(edge, "#FFFFFF", 2);
   }
@@ -135,19 +136,4 @@ function labels(pen, answer, boxes, scale, look) {
     if (chosen && look.fresh?.has(one.i))
       pen.text(left + wide + 4, top + size, "+", { size, fill: "#FFFFFF" });
   }
-}
-
-/** The sides of cells that have no neighbour, as lines. */
-function outline(cells, scale) {
-  const there = new Set(cells.map(([x, y]) => `${x}.${y}`));
-  const lines = [];
-  const side = CELL * scale;
-  for (const [x, y] of cells) {
-    const [a, b] = [x * scale, y * scale];
-    if (!there.has(`${x}.${y - CELL}`)) lines.push([a, b, a + side, b]);
-    if (!there.has(`${x}.${y + CELL}`)) lines.push([a, b + side, a + side, b + side]);
-    if (!there.has(`${x - CELL}.${y}`)) lines.push([a, b, a, b + side]);
-    if (!there.has(`${x + CELL}.${y}`)) lines.push([a + side, b, a + side, b + side]);
-  }
-  return lines;
 }

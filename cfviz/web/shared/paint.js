@@ -199,10 +199,9 @@ export class PhotoMap {
   /** Solid around the keys that the token scores, dashed around those that the mask hides from it. */
   edges(group, slot, colour) {
     const { pen, groups, edgeX, edgeY, ratio } = this;
-    const draw = (places, ink, width, dash) => {
+    const draw = (lines, ink, width, dash) => {
       pen.beginPath();
-      for (const [r0, c0, r1, c1] of groups.edges(places))
-        line(pen, edgeX[c0], edgeY[r0], edgeX[c1], edgeY[r1]);
+      for (const [x0, y0, x1, y1] of lines) line(pen, edgeX[x0], edgeY[y0], edgeX[x1], edgeY[y1]);
       pen.setLineDash(dash);
       pen.strokeStyle = ink;
       pen.lineWidth = width * ratio;
@@ -210,10 +209,10 @@ export class PhotoMap {
       pen.setLineDash([]);
     };
     const thick = groups.side > 1 ? 1.5 : 3;
-    const hidden = groups.places(group, slot, false);
+    const hidden = groups.edges(group, slot, false);
     draw(hidden, "rgba(255,255,255,0.8)", thick + 1, []);
     draw(hidden, colour, thick, [5 * ratio, 4 * ratio]);
-    const scored = groups.places(group, slot);
+    const scored = groups.edges(group, slot, true);
     draw(scored, "rgba(255,255,255,0.8)", thick + 2, []);
     draw(scored, colour, thick, []);
   }
@@ -319,6 +318,25 @@ export class PhotoMap {
 
 function edges(n, length, from) {
   return Float64Array.from({ length: n + 1 }, (_, i) => Math.round((i * length) / n) - from);
+}
+
+/**
+ * The sides of squares that border on no other of them, as [x, y, x, y].
+ *
+ * @param squares left and upper edge of each; all are multiples of the side
+ */
+export function rim(squares, side) {
+  const number = (x, y) => 65536 * y + x;
+  const there = new Set(squares.map(([x, y]) => number(x, y)));
+  const lines = [];
+  for (const [x, y] of squares) {
+    const [right, down] = [x + side, y + side];
+    if (!there.has(number(x, y - side))) lines.push([x, y, right, y]);
+    if (!there.has(number(x, down))) lines.push([x, down, right, down]);
+    if (!there.has(number(x - side, y))) lines.push([x, y, x, down]);
+    if (!there.has(number(right, y))) lines.push([right, y, right, down]);
+  }
+  return lines;
 }
 
 function line(pen, x0, y0, x1, y1) {
