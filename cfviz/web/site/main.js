@@ -13,8 +13,7 @@ import {
   embeddingPlace,
   groupingPlace,
 } from "./links.js";
-
-const THEME = "cfviz.theme"; // in local storage
+import { keepTheme } from "./theme.js";
 
 export default function (document) {
   const site = JSON.parse(document.getElementById("site").textContent);
@@ -130,11 +129,7 @@ class Page {
       const next = this.theme === "dark" ? "light" : "dark";
       this.document.documentElement.dataset.theme = next;
       this.put({ theme: null });
-      try {
-        localStorage.setItem(THEME, next);
-      } catch {
-        // the choice then lasts as long as the page
-      }
+      keepTheme(next);
       changed();
     });
     matchMedia("(prefers-color-scheme: dark)").addEventListener("change", changed);
