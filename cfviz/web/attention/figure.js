@@ -3,7 +3,7 @@
 import { Groups } from "../shared/groups.js";
 import { Scheme } from "./scheme.js";
 import { Block, percent, rank, softmax } from "../shared/maths.js";
-import { build, Choice, el, position, save, say, title, words } from "../shared/markup.js";
+import { build, Choice, el, isWide, position, save, say, title, words } from "../shared/markup.js";
 import { colours, css, PhotoMap, shade, themeAround } from "../shared/paint.js";
 import { Blocks, Heads, LEAK, Why } from "./panels.js";
 import { Quiz } from "./quiz.js";
@@ -158,8 +158,7 @@ export class Figure {
     this.listen();
     const attention = this.stages.some((s) => s.heads > 0);
     ui.root.classList.toggle("groups-only", !attention);
-    const { w, h } = this.header.input;
-    ui.root.classList.toggle("wide", w > 1.5 * h);
+    ui.root.classList.toggle("wide", isWide(this.header.input));
     this.showQuiz();
     ui.stages.hidden = this.stages.length < 2;
     this.showPrecision();

@@ -1,7 +1,7 @@
 // What each kernel puts into the token under the pointer: the photo, the kernels' squares, their shares.
 
 import { SvgPen } from "../shared/pen.js";
-import { Choice, el, save, say, words } from "../shared/markup.js";
+import { Choice, el, isWide, save, say, words } from "../shared/markup.js";
 import { signed } from "../shared/maths.js";
 import { colours, css, themeAround } from "../shared/paint.js";
 import { number, Rows, Vector } from "./panels.js";
@@ -100,9 +100,8 @@ export class EmbeddingFigure {
     );
     const title = el("div.title", {}, el("h4", {}, t.maps), el("span.note", {}, t.maps_note));
     const maps = el("section", {}, title, ui.tiles);
-    const { w, h } = this.header.input;
     ui.root = el(
-      w > 1.5 * h ? "div.cf.em.wide" : "div.cf.em",
+      isWide(this.header.input) ? "div.cf.em.wide" : "div.cf.em",
       {},
       el(
         "div.bar",

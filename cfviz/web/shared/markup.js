@@ -188,6 +188,11 @@ export function words(strings) {
   return new Proxy(strings, { get: (all, name) => all[name] ?? String(name) });
 }
 
+/** Whether a photo is so wide that a column holds something below it, too: see `.wide` in `figure.css`. */
+export function isWide({ w, h }) {
+  return w > 1.5 * h;
+}
+
 export function position(row, col) {
   return `(${row}, ${col})`;
 }
