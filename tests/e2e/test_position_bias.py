@@ -28,6 +28,7 @@ from cfviz.run import forward
 from cfviz.web import POSITION_BIAS
 from cfviz.words import figure_words
 from tests.conftest import pace
+from tests.e2e.figures.conftest import alone
 
 WORDS = figure_words("position_bias")
 
@@ -37,11 +38,7 @@ pytestmark = pytest.mark.browser
 def shown(browser: Any, tmp_path: Path, data: bytes) -> tuple[Any, list[str]]:
     """A page with one figure, and the list of its errors."""
     file = tmp_path / "figure.html"
-    file.write_text(
-        f'<!doctype html><meta charset="utf-8"><style>{POSITION_BIAS.style}</style>'
-        f'<main><div class="{POSITION_BIAS.host}"></div></main>{POSITION_BIAS.alone(data)}',
-        "utf-8",
-    )
+    file.write_text(alone(POSITION_BIAS, data), "utf-8")
     page, errors = browser.new_page(), []
     page.on("pageerror", lambda error: errors.append(str(error)))
     page.goto(file.as_uri())

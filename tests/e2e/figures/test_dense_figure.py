@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -67,30 +67,17 @@ def reason(of: str, sign: float) -> dense.Reason:
 
 
 @pytest.fixture
-def figure(browser: Any, tmp_path: Path) -> Iterator[Callable[..., Any]]:
+def figure(opened_file: Callable[..., Any]) -> Callable[..., Any]:
     """A function that opens an answer as an offline page and returns the page."""
-    windows: list[Any] = []
-    errors: list[str] = []
 
     def show(answer: dense.Answer, *given: dense.Reason, **start: Any) -> Any:
-        file = tmp_path / "figure.html"
         packed = dense.pack(
             answer, strings=figure_words("dense"), start={"threshold": 0.3, **start}, source="s"
         )
-        file.write_text(dense.html(packed, dense.reasons(given, source="s"), "test", []), "utf-8")
-        window = browser.new_context(viewport={"width": 1200, "height": 900})
-        windows.append(window)
-        page = window.new_page()
-        page.on("pageerror", lambda error: errors.append(str(error)))
-        page.on("request", lambda r: None if r.url.startswith(("file:", "blob:")) else errors.append(r.url))
-        page.goto(file.as_uri())
-        page.wait_for_selector(".dn[data-ready]")
-        return page
+        html = dense.html(packed, dense.reasons(given, source="s"), "test", [])
+        return opened_file(html, width=1200)
 
-    yield show
-    for window in windows:
-        window.close()
-    assert not errors, f"the browser reported: {errors}"
+    return show
 
 
 def point(page: Any, row: float, col: float) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from cfviz.ui.pages.embedding.subject import WATCH
 from cfviz.web import EMBEDDING, script
 from cfviz.words import figure_words
 from tests.conftest import pace, soon
+from tests.e2e.figures.conftest import alone
 
 pytestmark = pytest.mark.browser
 WORDS = figure_words("embedding")
@@ -48,7 +50,7 @@ PACE = """() => new Promise((done) => {
 
 
 @pytest.fixture
-def opened(browser: Any, tiny_model: Any, tmp_path: Path) -> Any:
+def opened(opened_file: Callable[..., Any], tiny_model: Any) -> Any:
     """The figure of a small model on noise, alone on a page, and the values it should show."""
     photo = np.random.default_rng(0).integers(0, 255, (96, 128, 3), np.uint8)
     model = tiny_model()
@@ -56,22 +58,8 @@ def opened(browser: Any, tiny_model: Any, tmp_path: Path) -> Any:
     parts = [cel(layer(model, s), trace[point_names.embedding(s)]) for s in range(4)]
     data = pack(parts, photo=trace.crop, strings=WORDS, start={"row": 3, "col": 5})
     square = f"{script('embedding/plane.js')}\nwindow.square = square;"
-    file = tmp_path / "figure.html"
-    file.write_text(
-        f'<!doctype html><meta charset="utf-8"><style>{EMBEDDING.style}</style>'
-        f'<main><div class="{EMBEDDING.host}"></div></main>{EMBEDDING.alone(data)}'
-        f'<script type="module">{square}</script>',
-        "utf-8",
-    )
-    errors: list[str] = []
-    window = browser.new_context(viewport={"width": 1280, "height": 900})
-    page = window.new_page()
-    page.on("pageerror", lambda error: errors.append(str(error)))
-    page.goto(file.as_uri())
-    page.wait_for_selector(".em[data-ready]")
-    yield page, parts
-    window.close()
-    assert not errors, f"the browser reported: {errors}"
+    html = f'{alone(EMBEDDING, data)}<script type="module">{square}</script>'
+    return opened_file(html, width=1280), parts
 
 
 def test_numbers_and_squares_are_right(opened: Any) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -36,27 +36,9 @@ READ = """([to, key]) => new Promise((done) => {
 
 
 @pytest.fixture
-def figure(browser: Any, tmp_path: Path) -> Iterator[Callable[..., Any]]:
+def figure(opened_file: Callable[..., Any]) -> Callable[..., Any]:
     """A function that opens a message as an offline page and returns the page."""
-    windows: list[Any] = []
-    errors: list[str] = []
-
-    def show(packed: Packed, width: int = 1440, **context: Any) -> Any:
-        file = tmp_path / "figure.html"
-        file.write_text(html(packed), "utf-8")
-        window = browser.new_context(viewport={"width": width, "height": 900}, **context)
-        windows.append(window)
-        page = window.new_page()
-        page.on("pageerror", lambda error: errors.append(str(error)))
-        page.on("request", lambda r: None if r.url.startswith(("file:", "blob:")) else errors.append(r.url))
-        page.goto(file.as_uri())
-        page.wait_for_selector(".cf[data-ready]")
-        return page
-
-    yield show
-    for window in windows:
-        window.close()
-    assert not errors, f"the browser reported: {errors}"
+    return lambda packed, **window: opened_file(html(packed), **window)
 
 
 def traced(tiny_model: Callable[..., Any], size: tuple[int, int], lda: Any = None) -> Trace:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -43,26 +43,9 @@ READ = """([to, key]) => new Promise((done) => {
 
 
 @pytest.fixture
-def figure(browser: Any, tmp_path: Path) -> Iterator[Callable[..., Any]]:
+def figure(opened_file: Callable[..., Any]) -> Callable[[Trace], Any]:
     """A function that opens a trace's offline page and returns the page."""
-    windows: list[Any] = []
-    errors: list[str] = []
-
-    def show(trace: Trace) -> Any:
-        file = tmp_path / "figure.html"
-        file.write_text(page(trace), "utf-8")
-        window = browser.new_context(viewport={"width": 1440, "height": 900})
-        windows.append(window)
-        opened = window.new_page()
-        opened.on("pageerror", lambda error: errors.append(str(error)))
-        opened.goto(file.as_uri())
-        opened.wait_for_selector(".cf[data-ready]")
-        return opened
-
-    yield show
-    for window in windows:
-        window.close()
-    assert not errors, f"the browser reported: {errors}"
+    return lambda trace: opened_file(page(trace))
 
 
 def traced(name: str) -> Trace:

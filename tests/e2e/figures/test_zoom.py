@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -19,6 +18,7 @@ from cfviz.run import inspect
 from cfviz.ui.pages.embedding.subject import WATCH
 from cfviz.web import COMPARE, EMBEDDING
 from cfviz.words import figure_words
+from tests.e2e.figures.conftest import alone
 
 pytestmark = pytest.mark.browser
 POINTED = """([x, y]) => {
@@ -69,22 +69,9 @@ def compared() -> tuple[Any, bytes]:
 
 
 @pytest.fixture(params=["embedded", "compared"])
-def opened(request: pytest.FixtureRequest, browser: Any, tmp_path: Path) -> Iterator[Any]:
-    figure, data = request.getfixturevalue(request.param)
-    file = tmp_path / "figure.html"
-    page_of = (
-        f'<style>{figure.style}</style><main><div class="{figure.host}"></div></main>{figure.alone(data)}'
-    )
-    file.write_text(f'<!doctype html><meta charset="utf-8">{page_of}', "utf-8")
-    window = browser.new_context(viewport={"width": 1280, "height": 900}, reduced_motion="reduce")
-    page = window.new_page()
-    errors: list[str] = []
-    page.on("pageerror", lambda error: errors.append(str(error)))
-    page.goto(file.as_uri())
-    page.wait_for_selector(".cf[data-ready]")
-    yield page
-    window.close()
-    assert not errors
+def opened(request: pytest.FixtureRequest, opened_file: Callable[..., Any]) -> Any:
+    html = alone(*request.getfixturevalue(request.param))
+    return opened_file(html, width=1280, reduced_motion="reduce")
 
 
 def check(page: Any) -> None:
