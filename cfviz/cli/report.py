@@ -39,8 +39,7 @@ def add(commands: Any) -> None:
 
 def _report(args: argparse.Namespace) -> int:
     from cfviz import report  # deferred, with the rest: PyTorch and the figures
-    from cfviz.data.images import load_image
-    from cfviz.data.samples import gallery
+    from cfviz.data.samples import recognised
     from cfviz.models.factory import DTYPES
     from cfviz.run import inspect, pick_device
     from cfviz.training.folder import shown
@@ -61,8 +60,7 @@ def _report(args: argparse.Namespace) -> int:
         mode=args.mode,
         centre=args.centre,
     )
-    known = {load_image(entry.path).sha256: entry for entry in gallery() if entry.path.is_file()}
-    photo = known.get(image.sha256)
+    photo = recognised(image.sha256)
     weights = model.provenance
     said = args.weights or (None if args.model in (None, *VARIANTS) else args.model)
     given = {"random": "none", "bundled": None}.get(weights.source, said)
