@@ -14,6 +14,7 @@ import { Field } from "./parts.js";
 const MEMORY = "cfviz.grouping"; // on window: keeps the state while the tab is open, across the app's pages
 const KINDS = ["sda", "lda"];
 const FORMS = ["regions", "whole"];
+const MAP = ["h", "w", "g", "i", "c", "form"]; // what tells one map on offer from another
 const CHANNELS = [32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024];
 const PRESETS = [
   ["s1", 56, 56, 7, 8, 96],
@@ -54,9 +55,7 @@ class App {
     }
     if (this.root && data.lesson) this.follow(data);
     else if (this.root) {
-      const news = ["h", "w", "g", "i", "c", "form"].filter(
-        (name) => data.start[name] !== this.data.start[name],
-      );
+      const news = MAP.filter((name) => data.start[name] !== this.data.start[name]);
       if (news.length) this.change(Object.fromEntries(news.map((name) => [name, data.start[name]])));
     }
     this.data = data;
@@ -103,8 +102,7 @@ class App {
     this.preset.addEventListener("change", () => {
       const found = this.maps.find(({ name }) => name === this.preset.value);
       if (!found) return;
-      const { h, w, g, i, c, form } = found;
-      this.change({ h, w, g, i, c, form });
+      this.change(Object.fromEntries(MAP.map((name) => [name, found[name]])));
     });
     this.channels = el(
       "select.num",
@@ -259,8 +257,7 @@ class App {
 
   /** Which of the maps on offer is shown, if any. */
   nameMap() {
-    const names = ["h", "w", "g", "i", "c", "form"];
-    this.map = this.maps.find((map) => names.every((name) => map[name] === this.state[name]));
+    this.map = this.maps.find((map) => MAP.every((name) => map[name] === this.state[name]));
     this.preset.value = this.map?.name ?? "";
   }
 
