@@ -16,10 +16,10 @@ from .dense.variants import DATASETS, DENSE, Task, list_dense
 
 WEIGHTS = ASSETS / "weights"
 BUNDLED = "crossformer_nano"
-PAPERS = (
+PAPERS = (  # CrossFormer, CrossFormer++
     "https://arxiv.org/abs/2108.00154",
     "https://arxiv.org/abs/2303.06908",
-)  # CrossFormer, CrossFormer++
+)
 OURS = (BUNDLED, f"{BUNDLED}_rpb")  # trained on 20 classes, not by the authors
 
 _CLASSIC = dict(group_size=(7, 7, 7, 7), interval=(8, 4, 2, 1))

@@ -32,9 +32,10 @@ from cfviz.ui.widgets.request import requested
 from cfviz.ui.widgets.takeaway import take_away
 from cfviz.words import scientific, two_digits
 
+from .view import ALONE
+
 NAME = "attention.others"
 MOST = 40_000_000  # attention weights of all blocks: 320 MB with the logits behind them
-ALONE = 32_000_000  # bytes of one block that the reader goes to
 FIELD = "cfviz.attention.others.field"
 SENT = "cfviz.attention.others.sent"  # what was sent last: the model on the photo, its first place
 CODE = """
