@@ -20,7 +20,7 @@ KEPT_NOTES = {
     "index_groups": {"groups"},
 }
 # Sentences in cards and weights files from before they held fields; still read, since such files exist.
-SCENES = "scenes of "  # before the name of the data set whose photos were composed
+SCENES_OF = "scenes of "  # before the name of the data set whose photos were composed
 _FIRST = re.compile(r"(?P<data>[\w-]{1,60}), a short first training \((?P<passes>[^()]{1,80})\)")
 _SITTINGS = re.compile(
     r"(?P<data>[\w-]{1,60}), a short training in \w{1,9} sittings "
@@ -118,8 +118,8 @@ class Training:
             return t(f"common.{key}", n=self.epochs[-1], top=f"{self.top1 or 0:.1f}")
         *before, done = (f"{epochs:g}" for epochs in self.epochs)  # six, though 6.0 was counted from steps
         data = self.data
-        if data.startswith(SCENES):
-            data = t("common.trained_scenes", data=data.removeprefix(SCENES))
+        if data.startswith(SCENES_OF):
+            data = t("common.trained_scenes", data=data.removeprefix(SCENES_OF))
         passes = t("common.passes" if self.planned is None else "common.passes_of", n=done, all=self.planned)
         if self.distilled:
             passes = t("common.passes_distilled", passes=passes)

@@ -33,7 +33,7 @@ from cfviz.models.crossformer import CrossFormer
 from cfviz.models.dense.model import DenseModel
 from cfviz.models.dense.variants import CLASSES
 from cfviz.models.factory import DTYPES, create_model
-from cfviz.models.inputs import input_for
+from cfviz.models.inputs import check_eval, input_for
 from cfviz.models.others.families.layer import Layer
 from cfviz.models.others.reading import Reading, attention_weights, family_of, input_size, layers_of, read
 from cfviz.models.probes.position_bias import regrouped
@@ -374,8 +374,7 @@ def placed(model: CrossFormer, device: str | None = None, dtype: str | None = No
     """
     if dtype is not None and dtype not in DTYPES:
         raise ValueError(f"dtype is {dtype!r}; expected one of {', '.join(DTYPES)}")
-    if model.training:
-        raise ValueError("the model is in training mode; call model.eval() first")
+    check_eval(model)
     first = next(model.parameters())
     wanted = torch.device(pick_device(device) if device else first.device)
     kind = DTYPES[dtype] if dtype else first.dtype

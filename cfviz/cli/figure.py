@@ -7,10 +7,10 @@ from typing import Any
 
 from cfviz.jobs import check_target
 from cfviz.paper import ABOUT
-from cfviz.training.cli import add_lda, count, given_lda, size_of
+from cfviz.training.cli import add_lda, count, size_of
 
 from .arguments import add_forward, add_model
-from .opening import open_model, open_photo
+from .opening import open_photo, open_placed
 from .output import note
 
 
@@ -53,9 +53,8 @@ def token(text: str) -> tuple[int, int]:
 
 
 def _figure(args: argparse.Namespace) -> int:
-    from cfviz.models.factory import DTYPES  # deferred, with the rest: PyTorch and matplotlib
-    from cfviz.paper import kinds, sheet
-    from cfviz.run import inspect, pick_device
+    from cfviz.paper import kinds, sheet  # deferred, with the rest: PyTorch and matplotlib
+    from cfviz.run import inspect
 
     check_target(args.out, "--out")
     sheet.check_name(args.out)
@@ -63,9 +62,7 @@ def _figure(args: argparse.Namespace) -> int:
     row, col = args.token or (None, None)
     at = kinds.Place(args.stage - 1, args.block - 1, row, col)
     image = open_photo(args.photo)
-    model = open_model(args.model, args.weights, **given_lda(args)).to(
-        pick_device(args.device), DTYPES[args.dtype]
-    )
+    model = open_placed(args)
     at.check(model.depths)
     trace = inspect(
         image, model, size_of(args, model), kinds.KINDS[args.kind].watched(at),

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from argparse import Namespace
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
 from cfviz.models.variants import BUNDLED, VARIANTS
+from cfviz.training.cli import given_lda
 from cfviz.words import Translator
 
 from .output import EXPECTED, Bar, named
@@ -56,6 +58,15 @@ def open_model(model: str | None, weights: str | None, **kwargs: Any) -> Any:
     source = named_source(str(named)) if model is None else source_of(model, named, IN_COMMANDS)
     with Bar(str(source)) as bar:
         return opened(source, model, progress=bar, **kwargs)
+
+
+def open_placed(args: Namespace) -> Any:
+    """Open the model that a command's arguments name, on its `--device` and in its `--dtype`."""
+    from cfviz.models.factory import DTYPES  # deferred, with the rest: PyTorch
+    from cfviz.run import pick_device
+
+    model = open_model(args.model, args.weights, **given_lda(args))
+    return model.to(pick_device(args.device), DTYPES[args.dtype])
 
 
 def about_weights(model: Any) -> dict[str, Any]:

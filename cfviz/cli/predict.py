@@ -7,11 +7,11 @@ import sys
 from typing import Any
 
 from cfviz.framing import Frame
-from cfviz.training.cli import add_lda, count, given_lda, size_of
+from cfviz.training.cli import add_lda, count, size_of
 from cfviz.words import LANGUAGES, Translator, translator
 
 from .arguments import add_forward, add_model
-from .opening import about_weights, open_model, weights_lines
+from .opening import about_weights, open_placed, weights_lines
 from .output import EXPECTED, USER_ERROR, complain, named, note, one_line, print_json, print_table
 
 
@@ -37,11 +37,9 @@ def add(commands: Any) -> None:
 
 def _predict(args: argparse.Namespace) -> int:
     from cfviz.data.images import load_image  # deferred, with the rest: PyTorch
-    from cfviz.models.factory import DTYPES
-    from cfviz.run import class_names, frame_of, inspect, name_of, pick_device
+    from cfviz.run import class_names, frame_of, inspect, name_of
 
-    model = open_model(args.model, args.weights, **given_lda(args))
-    model.to(pick_device(args.device), DTYPES[args.dtype])
+    model = open_placed(args)
     size = size_of(args, model)
     names, t = class_names(model, args.lang), translator(args.lang)
     results, failures = [], []

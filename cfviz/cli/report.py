@@ -7,11 +7,11 @@ from typing import Any
 
 from cfviz.jobs import check_target, replacing
 from cfviz.models.variants import VARIANTS
-from cfviz.training.cli import add_lda, given_lda, size_of
+from cfviz.training.cli import add_lda, size_of
 from cfviz.words import LANGUAGES
 
 from .arguments import add_forward, add_model
-from .opening import open_model, open_photo
+from .opening import open_photo, open_placed
 from .output import note
 
 
@@ -40,15 +40,12 @@ def add(commands: Any) -> None:
 def _report(args: argparse.Namespace) -> int:
     from cfviz import report  # deferred, with the rest: PyTorch and the figures
     from cfviz.data.samples import recognised
-    from cfviz.models.factory import DTYPES
-    from cfviz.run import inspect, pick_device
+    from cfviz.run import inspect
     from cfviz.training.folder import shown
 
     check_target(args.out, "--out")
     image = open_photo(args.photo)
-    model = open_model(args.model, args.weights, **given_lda(args)).to(
-        pick_device(args.device), DTYPES[args.dtype]
-    )
+    model = open_placed(args)
     size = size_of(args, model)
     trace = inspect(
         image,

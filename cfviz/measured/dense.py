@@ -23,6 +23,7 @@ from cfviz.models.dense.parts.roi import STRIDES
 from cfviz.models.dense.pipeline import Fitted, fit, picture
 from cfviz.models.dense.variants import list_dense
 from cfviz.models.factory import create_model
+from cfviz.models.inputs import check_eval
 from cfviz.models.probes import dense as probes
 from cfviz.models.room import attention_weights
 from cfviz.models.variants import SHIPPED
@@ -333,8 +334,7 @@ def explain(
         net = model
     else:
         raise ValueError(f"got a {type(model).__name__}, expected a detector or segmenter")
-    if net.training:
-        raise ValueError("the model is in training mode; call model.eval() first")
+    check_eval(net)
     if not net.provenance.predicts:
         raise ValueError("the model has random weights, which have learned nothing; open a file of weights")
     fitted = fit(photo.image, net.task, sides or net.sides)

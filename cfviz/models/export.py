@@ -18,6 +18,7 @@ from cfviz.geometry import map_sizes
 from cfviz.jobs import replacing
 
 from .crossformer import CrossFormer
+from .inputs import check_eval
 
 NEEDED = ("onnx", "onnxscript", "onnxruntime")
 TOLERANCE = 1e-4  # largest difference between two logits, relative to the largest logit
@@ -48,8 +49,7 @@ def export_onnx(
             onnxruntime disagrees with the model.
     """
     check_packages()
-    if model.training:
-        raise ValueError("the model is in training mode; call model.eval() first")
+    check_eval(model)
     H, W = as_pair(size)
     map_sizes(H, W)  # raises if the size does not fit
     copied = deepcopy(model).to("cpu", torch.float32)

@@ -13,7 +13,7 @@ from cfviz.jobs import replacing, write
 from cfviz.models.dense.factory import make_dense
 from cfviz.models.dense.variants import CLASSES, DENSE
 from cfviz.models.weights.checkpoints import load_checkpoint, write_checkpoint
-from cfviz.provenance import SCENES, Training
+from cfviz.provenance import SCENES_OF, Training
 from cfviz.training import state as states
 
 from .evaluate import ABLATIONS, about
@@ -44,7 +44,7 @@ def export(run: str | Path, out: str | Path, commit: str) -> Path:
     name, variant = recipe["model"], DENSE[recipe["model"]]
     backbone = load_checkpoint(f"bundled:{variant.backbone}")
     passes = round(found["step"] * recipe["batch_size"] / recipe["scenes"], 1)
-    done = Training("run", f"{SCENES}imagenette20", (passes,))
+    done = Training("run", f"{SCENES_OF}imagenette20", (passes,))
     with torch.device("meta"):
         model = make_dense(name)
     facts: dict[str, Any] = {
