@@ -9,8 +9,8 @@ import pytest
 from axe_playwright_python.base import AXE_SCRIPT
 from playwright.sync_api import expect
 
+from cfviz.lessons import load_lessons
 from cfviz.models import create_model
-from cfviz.ui.pages.learn import load_lessons
 from tests.conftest import settle
 from tests.e2e.test_accessibility import violations
 

@@ -12,10 +12,11 @@ from typing import Any
 import cfviz
 from cfviz.data.images import load_image, prepare
 from cfviz.data.samples import sample
+from cfviz.lessons.course import FOLDER, QUESTION_KINDS, STATES, Course, load_lessons
+from cfviz.lessons.question import Scene, grade
 from cfviz.run import class_names, inspect
 from cfviz.ui.pages.learn import progress
-from cfviz.ui.pages.learn.course import FOLDER, QUESTION_KINDS, STATES, Course, load_lessons
-from cfviz.ui.pages.learn.question import Scene, grade
+from cfviz.ui.pages.learn.scenes import labelled
 from cfviz.ui.pages.learn.selftest import TOPICS, Sitting
 from cfviz.words import LANGUAGES
 from tests.fuzz.harness import Case
@@ -139,6 +140,7 @@ def _scene() -> Scene:
         class_names(model),
         lambda: prepare(photo, SIZE).tensor,
         once,
+        labelled,
     )
 
 

@@ -11,12 +11,14 @@ from streamlit.testing.v1 import AppTest
 import cfviz
 from cfviz.data.images import load_image, prepare
 from cfviz.data.samples import sample
+from cfviz.lessons import Scene, grade, load_lessons
+from cfviz.lessons.course import QUESTION_KINDS
+from cfviz.lessons.question import Question
 from cfviz.run import inspect, load, pick_device
 from cfviz.ui.compute import keys
-from cfviz.ui.pages.learn import Scene, grade, load_lessons, selftest, selftest_room
-from cfviz.ui.pages.learn.course import QUESTION_KINDS
+from cfviz.ui.pages.learn import selftest, selftest_room
 from cfviz.ui.pages.learn.page import GIVEN, PICKED
-from cfviz.ui.pages.learn.question import Question
+from cfviz.ui.pages.learn.scenes import labelled
 from cfviz.ui.pages.learn.selftest import Sitting
 from cfviz.ui.session.state import Settings
 from cfviz.words import translator
@@ -30,7 +32,10 @@ def about() -> tuple[Scene, str]:
     """The subject that the page asks about, and the part it names."""
     model, photo = load("crossformer_nano"), load_image(sample(PHOTO).path)
     image = prepare(photo, SIZE).tensor
-    scene = Scene(model, SIZE, lambda *w: inspect(photo, model, SIZE, w), model_labels(model), lambda: image)
+    scene = Scene(
+        model, SIZE, lambda *w: inspect(photo, model, SIZE, w), model_labels(model), lambda: image,
+        segmented=labelled,
+    )  # fmt: skip
     return scene, keys.on_photo(Settings(size=SIZE, device=pick_device()), model, photo)
 
 
@@ -208,7 +213,7 @@ def test_the_sandbox_links_back_to_the_step() -> None:
 
 
 def test_faulty_lesson_files_are_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> None:
-    monkeypatch.setattr("cfviz.ui.pages.learn.course.FOLDER", tmp_path)
+    monkeypatch.setattr("cfviz.lessons.course.FOLDER", tmp_path)
     app = run("learn", lang="en")
     assert not app.exception
     assert "cannot be read" in app.error[0].value

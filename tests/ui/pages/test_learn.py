@@ -23,13 +23,9 @@ from cfviz.analysis.position_bias import untrained_offsets
 from cfviz.data.images import load_image, prepare
 from cfviz.data.samples import sample
 from cfviz.data.scenes import EXAMPLES
-from cfviz.models.dense.pipeline import fit
-from cfviz.models.probes.position_bias import regrouped
-from cfviz.provenance import Provenance
-from cfviz.run import inspect
-from cfviz.ui.pages.learn import Scene, grade, load_lessons, parse_lessons, progress
-from cfviz.ui.pages.learn.course import FOLDER, PARTS, QUESTION_KINDS, STATES, wanted
-from cfviz.ui.pages.learn.question import (
+from cfviz.lessons import Scene, grade, load_lessons, parse_lessons
+from cfviz.lessons.course import FOLDER, PARTS, QUESTION_KINDS, STATES, wanted
+from cfviz.lessons.question import (
     Option,
     Question,
     RefusedError,
@@ -38,7 +34,13 @@ from cfviz.ui.pages.learn.question import (
     head_options,
     parse_token,
 )
-from cfviz.ui.pages.learn.tensors import effect_ranks, equals, firsts, ranks
+from cfviz.lessons.tensors import effect_ranks, equals, firsts, ranks
+from cfviz.models.dense.pipeline import fit
+from cfviz.models.probes.position_bias import regrouped
+from cfviz.provenance import Provenance
+from cfviz.run import inspect
+from cfviz.ui.pages.learn import progress
+from cfviz.ui.pages.learn.scenes import labelled
 from cfviz.words import LANGUAGES, percent, signed
 
 COURSE = load_lessons()
@@ -77,7 +79,7 @@ def no_tensors(*watch: str) -> Any:
     raise AssertionError("a question about geometry asked for a tensor")
 
 
-BARE = Scene(Geometry(), 224, no_tensors)
+BARE = Scene(Geometry(), 224, no_tensors, segmented=labelled)
 
 
 def ask(
@@ -99,7 +101,7 @@ def about_of(name: str, **weights: Any) -> Scene:
 
     image = prepare(load_image(photo), 160).tensor
     labels = [f"class {n}" for n in range(model.num_classes)]
-    return Scene(model, 160, trace, labels, lambda: image, keep)
+    return Scene(model, 160, trace, labels, lambda: image, keep, labelled)
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 import cfviz
-from cfviz.ui.pages.learn import load_lessons, progress, selftest
+from cfviz.lessons import load_lessons
+from cfviz.ui.pages.learn import progress, selftest
 from cfviz.ui.pages.learn.selftest import FORMS, TOPICS, UNSURE, Item, Sitting
 from cfviz.words import LANGUAGES, lookup, placeholders
 

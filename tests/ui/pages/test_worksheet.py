@@ -15,9 +15,11 @@ import cfviz
 from cfviz.data.images import load_image, prepare
 from cfviz.data.samples import sample
 from cfviz.figures.plots.formula import formula_svg
+from cfviz.lessons import Question, Scene, grade, load_lessons
+from cfviz.lessons.course import QUESTION_KINDS
 from cfviz.run import inspect
-from cfviz.ui.pages.learn import Question, Scene, grade, load_lessons, teacher
-from cfviz.ui.pages.learn.course import QUESTION_KINDS
+from cfviz.ui.pages.learn import teacher
+from cfviz.ui.pages.learn.scenes import labelled
 from cfviz.ui.pages.learn.worksheet import Sheet, _inline, worksheet
 from cfviz.ui.session import state
 from cfviz.words import LANGUAGES
@@ -82,7 +84,7 @@ def scene() -> Scene:
     def trace(*watch: str) -> Any:
         return keep(watch, lambda: inspect(photo, model, 160, watch))
 
-    return Scene(model, 160, trace, [], lambda: image, keep)
+    return Scene(model, 160, trace, [], lambda: image, keep, labelled)
 
 
 def plain(page: bytes) -> str:

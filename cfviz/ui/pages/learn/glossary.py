@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import streamlit as st
 
+from cfviz.lessons.course import Course, Step
 from cfviz.models.variants import PAPERS
 from cfviz.ui.context import Context
-
-from .course import Course, Step
 
 PAPER = PAPERS[0]
 

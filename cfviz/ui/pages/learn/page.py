@@ -8,15 +8,16 @@ from typing import Any
 import streamlit as st
 
 from cfviz import web
+from cfviz.lessons.course import QUESTION_KINDS, Course, load_lessons
+from cfviz.lessons.question import Grade, Option, Question, RefusedError, Scene, accepted, grade
 from cfviz.ui.compute import cache, keys
 from cfviz.ui.context import Context
 from cfviz.ui.shell import frame
 from cfviz.ui.widgets.weights import warn_without_classes
 
 from . import progress
-from .course import QUESTION_KINDS, Course, load_lessons
 from .glossary import show_glossary, show_terms
-from .question import Grade, Option, Question, RefusedError, Scene, accepted, grade
+from .scenes import labelled
 from .selftest_room import show_selftest
 from .show import IN_FIGURE, StepState, sandbox, show_figure
 from .teacher import ask_for_photo, show_teacher
@@ -146,7 +147,7 @@ def scene(ctx: Context) -> Scene:
     """The subject of the questions: the chosen model on the chosen photo."""
     return Scene(
         ctx.model, ctx.settings.size, ctx.trace, ctx.labels, lambda: ctx.prepared.tensor,
-        lambda key, make: cache.cached_with_trace(ctx.trace(), key, make),
+        lambda key, make: cache.cached_with_trace(ctx.trace(), key, make), labelled,
     )  # fmt: skip
 
 

@@ -14,12 +14,12 @@ from typing import Any
 import streamlit as st
 
 from cfviz import web
+from cfviz.lessons.course import Course
 from cfviz.ui.session import forms
 from cfviz.ui.widgets.figure import committed
 from cfviz.ui.widgets.takeaway import to_csv
 
 from . import selftest
-from .course import Course
 
 STORE = "cfviz.lessons"  # key in the browser's storage
 DESK = "learn.desk"

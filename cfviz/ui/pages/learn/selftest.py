@@ -19,10 +19,9 @@ from cfviz.analysis.position_bias import measures
 from cfviz.analysis.reach import multiply_adds, reach
 from cfviz.geometry import CEL_KERNELS, cel_box, cel_channels, grouping, offsets
 from cfviz.geometry.schemes import crossformer
+from cfviz.lessons.question import Option, Question, members, number_options, parse_token, token_code
 from cfviz.measured import surfaces_of
 from cfviz.models.crossformer import CrossFormer, recorded
-
-from .question import Option, Question, members, number_options, parse_token, token_code
 
 VERSION = 1  # of the questions: raise it with every change after which the same name draws other questions
 PHASES, FORMS, ORDERS = ("before", "after"), ("A", "B"), ("ab", "ba")

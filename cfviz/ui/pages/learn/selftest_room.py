@@ -13,6 +13,7 @@ import numpy as np
 import streamlit as st
 
 import cfviz
+from cfviz.lessons.course import Course
 from cfviz.models.crossformer import CrossFormer, recorded
 from cfviz.ui.compute import models
 from cfviz.ui.compute.cache import cached
@@ -23,7 +24,6 @@ from cfviz.ui.widgets.takeaway import to_csv
 from cfviz.words import signed, together
 
 from . import progress, selftest
-from .course import Course
 from .drawing import bias_html, map_svg, picture
 from .selftest import ORDERS, PHASES, TOPICS, UNSURE, Item, Sitting
 

@@ -14,6 +14,9 @@ from PIL import Image
 from cfviz.figures.live import attention, dense, embedding, position_bias
 from cfviz.figures.plots.lab import board
 from cfviz.geometry import Grouping, grouping, map_sizes
+from cfviz.lessons.course import Step
+from cfviz.lessons.question import Question, Scene, State, block_of, partition_of, token_at
+from cfviz.lessons.tensors import CONCAT, attention_block, changed, moved, parts_of, watched
 from cfviz.measured import cel
 from cfviz.measured.dense import DenseSubject
 from cfviz.models.crossformer import CrossFormer
@@ -40,10 +43,7 @@ from cfviz.ui.widgets.figure import (
 )
 from cfviz.words import figure_words, percent, short_name
 
-from .course import Step
-from .pixels import SEGMENTER, labelled
-from .question import Question, Scene, State, block_of, partition_of, token_at
-from .tensors import CONCAT, attention_block, changed, moved, parts_of, watched
+from .scenes import SEGMENTER, labelled
 
 LIMIT = 16_000_000  # bytes of a message: enough for one block of the largest model at the largest size
 NONCE = "cfviz.learn.nonce"  # grows whenever a figure reappears, so that it is moved to its place again
@@ -297,7 +297,7 @@ def _effects(ctx: Context, now: StepState, parts: list[Any], places: list[str]) 
 
 def _scene(ctx: Context, now: StepState) -> None:
     """What the segmenter answers; only once answered, also without each stage, beginning with a right one."""
-    subject, _ = labelled(now.state, ctx.lang)
+    subject, _ = labelled(now.state["scene"], ctx.lang)
     name = now.name(ctx.lang)
     DENSE.show(_scene_packed(subject.source, name, ctx.lang, now.open, now, subject), name=name)
 

@@ -14,13 +14,13 @@ from cfviz.figures.plots.formula import formula_svg
 from cfviz.figures.theme import theme
 from cfviz.figures.uris import data_uri
 from cfviz.framing import size_text
+from cfviz.lessons.course import QUESTION_KINDS, Course, Step
+from cfviz.lessons.question import Question, RefusedError, Scene, grade, parse_token, place, token_at
 from cfviz.models.crossformer import recorded
 from cfviz.run import class_names
 from cfviz.words import translator
 
-from .course import QUESTION_KINDS, Course, Step
 from .drawing import map_svg
-from .question import Question, RefusedError, Scene, grade, parse_token, token_at
 
 STYLE = "desk/worksheet.css"
 
@@ -121,7 +121,7 @@ def _room(sheet: Sheet, step: Step, question: Question) -> str:
 
 def _answer(sheet: Sheet, name: str, question: Question) -> str:
     """The right answer, and the sentence that the screen shows for it."""
-    good = sorted(question.good, key=lambda code: [int(n) if n.isdigit() else 0 for n in code.split(".")])
+    good = sorted(question.good, key=place)
     given = good if question.kind in ("many", "tokens") else good[:1]
     said = sheet.course.text(sheet.lang, f"{name}.right", **grade(question, given).fields)
     comma = sheet.course.text(sheet.lang, "list.comma")

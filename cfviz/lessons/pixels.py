@@ -4,30 +4,17 @@ from __future__ import annotations
 
 import numpy as np
 
-from cfviz.measured.dense import DenseSubject, Seen
-from cfviz.ui.compute import dense as models
-from cfviz.ui.figures.dense import seen
-from cfviz.ui.figures.scenes import composed, subject_of
 from cfviz.words import percent
 
 from .question import Option, Question, QuestionKind, Scene, State
 from .tensors import Said, equals, firsts, ranks
 
-SEGMENTER = "semantic_fpn_crossformer_nano"
-DEVICE = "cpu"  # nano is small, and the answer is the same for everybody
 ALIKE = 0.001  # share of the pixels: smaller differences come from rounding
-
-
-def labelled(state: State, lang: str = "en") -> tuple[DenseSubject, Seen]:
-    """The scene of a state, and what the bundled segmenter answers on it, also without each stage."""
-    net, number = models.model(SEGMENTER, DEVICE), state["scene"]
-    subject = subject_of(net, f"{SEGMENTER} {DEVICE} scene {number}", lang, composed(number))
-    return subject, seen(subject.source, subject)
 
 
 def stage_matters(scene: Scene, state: State, after: State) -> Question:
     """The stage without whose map most pixels of a scene get another class."""
-    subject, told = labelled(state)
+    subject, told = scene.segmented(state["scene"])
     first, *others = told.answer.views
     known = subject.truth
     assert known is not None  # the subject is a scene

@@ -23,6 +23,7 @@ from .question import (
     YES_NO,
     Question,
     QuestionKind,
+    Reason,
     RefusedError,
     Scene,
     State,
@@ -137,17 +138,13 @@ def strongest_token(scene: Scene, state: State, after: State) -> Question:
         for name, rank, x in zip(names, places, values, strict=True)
     }
 
-    def why(answer: frozenset[str]) -> tuple[str, dict[str, object]] | None:
-        lost = sorted(answer - set(names), key=parse_token)
-        return (
-            ("reason.other_group", dict(zip(("row", "col"), parse_token(lost[0]), strict=True)))
-            if lost
-            else None
-        )
-
     nowhere: dict[str, object] = {"rank": "–", "its": percent(0.0)}
-    others: Said = {token_code(r, c): nowhere for r in range(g.H) for c in range(g.W)}
-    return Question("token", firsts(names, places, CLOSE), fields, said=others | said, reason=why)
+    outside = [(r, c) for r in range(g.H) for c in range(g.W) if token_code(r, c) not in said]
+    others: Said = {token_code(r, c): nowhere for r, c in outside}
+    why: dict[str, Reason] = {
+        token_code(r, c): ("reason.other_group", {"row": r, "col": c}) for r, c in outside
+    }
+    return Question("token", firsts(names, places, CLOSE), fields, said=others | said, why=why)
 
 
 # ---------------------------------------------------------------- embedding and position bias

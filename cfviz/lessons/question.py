@@ -13,6 +13,7 @@ from typing import Any
 
 from cfviz.framing import Size, as_pair
 from cfviz.geometry import CEL_KERNELS, Grouping, grouping
+from cfviz.measured.dense import DenseSubject, Seen
 from cfviz.models.crossformer import CrossFormer
 from cfviz.trace import Trace
 
@@ -23,6 +24,10 @@ Reason = tuple[str, dict[str, object]]  # a key of the shared sentences, and its
 
 class RefusedError(ValueError):
     """A question that makes no sense for the chosen model; its text is a key of the shared sentences."""
+
+
+def _nowhere(number: int) -> tuple[DenseSubject, Seen]:
+    raise ValueError(f"scene {number} was asked for, but no segmenter is at hand")
 
 
 @dataclass(frozen=True)
@@ -36,6 +41,7 @@ class Scene:
         labels: Class names in the reader's language.
         image: Returns the model's input for the photo, (3, H, W).
         kept: `kept(key, make)` returns the result of `make`, computed once for this model and photo.
+        segmented: Returns a scene by its number, with the bundled segmenter's answer on it.
     """
 
     model: CrossFormer
@@ -44,6 +50,7 @@ class Scene:
     labels: Sequence[str] = ()
     image: Callable[[], Any] = lambda: None
     kept: Callable[[Any, Callable[[], Any]], Any] = lambda key, make: make()
+    segmented: Callable[[int], tuple[DenseSubject, Seen]] = _nowhere
 
     @property
     def sides(self) -> tuple[int, int]:
@@ -74,7 +81,7 @@ class Question:
         fields: Values that fill in the step's sentences.
         options: The options to choose from.
         said: Option -> extra fields for the sentence on why it is wrong.
-        reason: Returns, for a wrong answer, one more sentence on why.
+        why: Option or token -> one more sentence on why it is wrong to pick it, or to leave it out.
         free: Tokens that may be picked or not, such as the query itself.
         marks: Tokens to mark with the answer, if the answer does not itself consist of tokens.
     """
@@ -84,7 +91,7 @@ class Question:
     fields: Mapping[str, object]
     options: tuple[Option, ...] = ()
     said: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
-    reason: Callable[[frozenset[str]], Reason | None] = lambda answer: None
+    why: Mapping[str, Reason] = field(default_factory=dict)
     free: frozenset[str] = frozenset()
     marks: frozenset[str] = frozenset()
 
@@ -149,7 +156,23 @@ def grade(question: Question, answer: Sequence[str]) -> Grade:
     fields: dict[str, object] = {**question.fields, "chosen": tuple(names.get(a, a) for a in answer)}
     if len(given) == 1:
         fields |= question.said.get(next(iter(given)), {})
-    return Grade(right, fields, None if right else question.reason(given))
+    return Grade(right, fields, None if right else _reason(question, given))
+
+
+def _reason(question: Question, given: frozenset[str]) -> Reason | None:
+    """One more sentence on a wrong answer: about the first mistake, or how many tokens are missing."""
+    first = next((code for code in sorted(given ^ question.good, key=place) if code in question.why), None)
+    if first is not None:
+        return question.why[first]
+    lost = question.good - given
+    if question.kind == "tokens" and lost:
+        return "reason.missed", {"missed": len(lost), "n": len(question.good)}
+    return None
+
+
+def place(code: str) -> list[int]:
+    """Where a code stands among others: tokens by row and column, numbers by size, words first."""
+    return [int(part) if part.isdigit() else 0 for part in code.split(".")]
 
 
 # ---------------------------------------------------------------- helpers

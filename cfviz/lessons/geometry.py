@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
 from cfviz.analysis.reach import multiply_adds, reach
@@ -73,11 +75,7 @@ def group(scene: Scene, state: State, after: State) -> Question:
     row, col = token_at(state, g.H, g.W)
     mine = members(g, row, col) - {token_code(row, col)}
 
-    def why(answer: frozenset[str]) -> Reason | None:
-        extra = sorted(answer - mine, key=parse_token)
-        if not extra:
-            return "reason.missed", {"missed": len(mine - answer), "n": len(mine)}
-        r, c = parse_token(extra[0])
+    def why(r: int, c: int) -> Reason:
         if g.kind == "sda":
             top, left = row // g.G * g.G, col // g.G * g.G
             last = (min(top + g.G, g.H) - 1, min(left + g.G, g.W) - 1)
@@ -90,7 +88,15 @@ def group(scene: Scene, state: State, after: State) -> Question:
         return "reason.other_group", {"row": r, "col": c}
 
     fields = {"row": row, "col": col, "G": g.G, "I": g.I, "side": g.H, "n": len(mine), "all": len(mine) + 1}
-    return Question("tokens", mine, fields, reason=why, free=frozenset([token_code(row, col)]))
+    return Question(
+        "tokens", mine, fields, why=_reasons(g, mine, why), free=frozenset([token_code(row, col)])
+    )
+
+
+def _reasons(g: Grouping, good: frozenset[str], why: Callable[[int, int], Reason]) -> dict[str, Reason]:
+    """The sentence on each token of a map that is not to be picked."""
+    every = ((r, c) for r in range(g.H) for c in range(g.W))
+    return {token_code(r, c): why(r, c) for r, c in every if token_code(r, c) not in good}
 
 
 def saving(scene: Scene, state: State, after: State) -> Question:
@@ -114,16 +120,15 @@ def cut_neighbours(scene: Scene, state: State, after: State) -> Question:
     near = frozenset(token_code(r, c) for r, c in beside if 0 <= r < g.H and 0 <= c < g.W)
     mine = members(g, row, col)
 
-    def why(answer: frozenset[str]) -> Reason | None:
-        for text in sorted(answer - (near - mine), key=parse_token):
-            r, c = parse_token(text)
-            return f"reason.{'same_window' if text in mine else 'no_neighbour'}", {"row": r, "col": c}
-        lost = near - mine
-        return "reason.missed", {"missed": len(lost - answer), "n": len(lost)}
+    def why(r: int, c: int) -> Reason:
+        same = token_code(r, c) in mine
+        return f"reason.{'same_window' if same else 'no_neighbour'}", {"row": r, "col": c}
 
     lost = near - mine
     fields = {"row": row, "col": col, "G": g.G, "n": len(lost), "near": len(near)}
-    return Question("tokens", lost, fields, reason=why, free=frozenset([token_code(row, col)]))
+    return Question(
+        "tokens", lost, fields, why=_reasons(g, lost, why), free=frozenset([token_code(row, col)])
+    )
 
 
 def reached(scene: Scene, state: State, after: State) -> tuple[np.ndarray, np.ndarray, Grouping]:
@@ -183,12 +188,8 @@ def kernels_past_edge(scene: Scene, state: State, after: State) -> Question:
         "row": row, "col": col, "top": token_box(0, row, col)[0], "n": len(past),
         "list": tuple(f"{k} × {k}" for k in past) or "–",
     }  # fmt: skip
-
-    def why(answer: frozenset[str]) -> Reason | None:
-        wrong = sorted(answer ^ {str(k) for k in past}, key=int)
-        return ("reason.kernel_edge", {"k": wrong[0]}) if wrong else None
-
-    return Question("many", frozenset(map(str, past)), fields, kernel_options(), reason=why)
+    why: dict[str, Reason] = {str(k): ("reason.kernel_edge", {"k": str(k)}) for k in boxes}
+    return Question("many", frozenset(map(str, past)), fields, kernel_options(), why=why)
 
 
 def most_channels(scene: Scene, state: State, after: State) -> Question:
