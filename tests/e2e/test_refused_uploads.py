@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -21,14 +22,21 @@ pytestmark = pytest.mark.browser
     ],
 )
 def test_what_streamlit_itself_refuses_is_said_in_the_readers_language(
-    lang: str, photo_refused: str, weights_refused: str, app: App, open_page: Callable[[str], Any]
+    lang: str,
+    photo_refused: str,
+    weights_refused: str,
+    app: App,
+    open_page: Callable[[str], Any],
+    tmp_path: Path,
 ) -> None:
     """It used to be "File must be 40.0MB or smaller.", in every language."""
     page = open_page(app.url("predict", lang=lang))
     shown = """(alert) => [getComputedStyle(alert, '::after').content, getComputedStyle(alert).visibility,
                           alert.getBoundingClientRect().height > 10]"""
-    large = {"name": "scan.tif", "mimeType": "image/tiff", "buffer": bytes(41 * 2**20)}
-    page.locator(".st-key-cf-drop-page input[type=file]").set_input_files([large])
+    large = tmp_path / "scan.tif"
+    with large.open("wb") as file:
+        file.truncate(41 * 2**20)
+    page.locator(".st-key-cf-drop-page input[type=file]").set_input_files(large)
     chip = page.locator(".st-key-cf-drop-page [data-testid=stFileChip]")
     words, visibility, tall = chip.locator("[role=alert]").evaluate(shown)
     assert photo_refused in words
