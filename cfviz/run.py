@@ -23,6 +23,7 @@ from torch import nn
 
 from cfviz import point_names
 from cfviz.data import answers
+from cfviz.data.brush import to_url
 from cfviz.data.images import Photo, Prepared, load_image, prepare
 from cfviz.data.labels import DATASETS, folder_label, labels, wordnet_id, wordnet_ids
 from cfviz.data.samples import recognised
@@ -146,7 +147,8 @@ def _traced(net: Any, known: Provenance, photo: Photo, seen: Prepared, **rest: A
 
 def _framing(photo: Photo, mode: str, centre: Centre) -> dict[str, Any]:
     """How a photo was fitted to the input, for `Trace.settings` and `frame_of`."""
-    return {"mode": mode, "centre": tuple(map(float, centre)), "photo_size": photo.size}
+    strokes = {"strokes": to_url(photo.strokes)} if photo.strokes else {}
+    return {"mode": mode, "centre": tuple(map(float, centre)), "photo_size": photo.size, **strokes}
 
 
 def _inspect_other(

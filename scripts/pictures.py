@@ -19,8 +19,12 @@ PAGES = {  # name -> address, seconds to let the figure settle
     "grouping": "grouping?lang=en",
     "embedding": f"embedding?{DOG}",
     "dense": "dense?lang=en&net=semantic_fpn_crossformer_nano&scene=4&row=130&col=110&held=1&show=4",
+    "brush": f"lab?{DOG}&do=none&brush=mean-rect-830.0-1000.400",
 }
-FROM = {"dense": ".dn"}  # name -> what the picture begins with, where the page's head would fill half of it
+FROM = {
+    "dense": ".dn",
+    "brush": ".br",
+}  # name -> what the picture begins with, where the page's head would fill half of it
 WIDTH, HEIGHT, LIMIT = 1440, 900, 300_000
 
 

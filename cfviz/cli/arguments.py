@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from typing import Any
 
 from cfviz.framing import CENTRE, Centre, parse_centre
 from cfviz.models.variants import BUNDLED
@@ -55,6 +56,14 @@ def add_forward(parser: argparse.ArgumentParser) -> None:
         "from the top (default: 0.5,0.5, the middle)",
     )
     parser.add_argument(
+        "--brush",
+        type=brush,
+        metavar="STROKES",
+        default=(),
+        help="paint over the input first: strokes as in a link of the lab (mean-rect-300.200-700.600 erases "
+        "a rectangle; thousandths of the sides) or as JSON",
+    )
+    parser.add_argument(
         "--device", metavar="DEVICE", help="cpu, cuda or cuda:1 (default: cuda if available, else cpu)"
     )
     parser.add_argument(
@@ -69,5 +78,15 @@ def centre(text: str) -> Centre:
     """Parse 0.3,0.5 as the centre of a crop."""
     try:
         return parse_centre(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def brush(text: str) -> Any:
+    """Parse strokes, as a link or JSON writes them."""
+    from cfviz.data.brush import read  # deferred: NumPy
+
+    try:
+        return read(text)
     except ValueError as error:
         raise argparse.ArgumentTypeError(str(error)) from None

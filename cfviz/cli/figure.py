@@ -61,7 +61,7 @@ def _figure(args: argparse.Namespace) -> int:
     sheet.millimetres(args.width)
     row, col = args.token or (None, None)
     at = kinds.Place(args.stage - 1, args.block - 1, row, col)
-    image = open_photo(args.photo)
+    image = open_photo(args.photo).brushed(args.brush)
     model = open_placed(args)
     at.check(model.depths)
     trace = inspect(

@@ -45,7 +45,7 @@ def _predict(args: argparse.Namespace) -> int:
     results, failures = [], []
     for index, photo in enumerate(args.photos):
         try:
-            image = load_image(photo)
+            image = load_image(photo).brushed(args.brush)
             trace = inspect(
                 image, model, size, device=args.device, dtype=args.dtype, mode=args.mode, centre=args.centre
             )

@@ -44,7 +44,7 @@ def _report(args: argparse.Namespace) -> int:
     from cfviz.training.folder import shown
 
     check_target(args.out, "--out")
-    image = open_photo(args.photo)
+    image = open_photo(args.photo).brushed(args.brush)
     model = open_placed(args)
     size = size_of(args, model)
     trace = inspect(

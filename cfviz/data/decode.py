@@ -10,7 +10,7 @@ import hashlib
 import os
 import re
 import stat
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from io import BytesIO
 from pathlib import Path
@@ -20,6 +20,7 @@ import numpy as np
 import pi_heif
 from PIL import Image, ImageCms, UnidentifiedImageError, features
 
+from .brush import Stroke, read, to_url
 from .header import MAX_BYTES, MAX_PIXELS, ImageError, check_size, read_header
 from .samples import PREFIX, sample
 
@@ -62,11 +63,13 @@ class Photo:
         image: RGB, 8 bits per channel, upright; converted to sRGB if the file has a usable colour profile.
         name: The file's name without folders; empty if there is none.
         sha256: Hexadecimal digest of the file or the pixels, see `sha256_of`.
-        sha256_of: "file" (the bytes as received), or "pixels" (of `image`) for PIL images and arrays.
+        sha256_of: "file" (the bytes as received), or "pixels" (of `image`) for PIL images and arrays; with
+            strokes, "strokes" (of that digest and them).
         notes: Conversions made, as codes from `NOTES`; the catalogue has `images.note_<code>`.
         original_size: Width and height as stored, before rotation, in pixels.
         format: Pillow's name for the file format; empty for arrays.
         mode: Pillow's name for the stored pixel format, e.g. "RGBA" or "I;16".
+        strokes: What is painted over an input made from the photo; `image` is without it.
     """
 
     image: Image.Image = field(repr=False, compare=False)
@@ -77,6 +80,26 @@ class Photo:
     original_size: tuple[int, int]
     format: str
     mode: str
+    strokes: tuple[Stroke, ...] = ()
+
+    def brushed(self, strokes: Any) -> Photo:
+        """Return this photo with strokes of a brush, which `prepare` and `inspect` apply to each input.
+
+        Args:
+            strokes: See `cfviz.data.brush.read`; those that the photo has already come first.
+
+        Raises:
+            ValueError: If a stroke is invalid, or there are too many; the message says which one and why.
+
+        Example:
+            >>> photo = load_image("cat.jpg").brushed([{"how": "mean", "rect": [300, 200, 700, 600]}])
+            >>> inspect(photo).top(3)
+        """
+        added = read(strokes)
+        if not added:
+            return self
+        digest = hashlib.sha256(f"{self.sha256} {to_url(added)}".encode()).hexdigest()
+        return replace(self, sha256=digest, sha256_of="strokes", strokes=read((*self.strokes, *added)))
 
     @property
     def size(self) -> tuple[int, int]:

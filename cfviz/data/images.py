@@ -19,6 +19,7 @@ from timm.data import create_transform, resolve_data_config
 from cfviz.framing import CENTRE, KEEP, Box, Centre, Frame, Size, frame
 from cfviz.options import MODES
 
+from .brush import covered, paint
 from .decode import NOTES, Photo, load_image
 from .header import ImageError
 
@@ -84,7 +85,7 @@ def prepare(
     """Prepare a photo for the model with timm's evaluation transform.
 
     Args:
-        photo: From `load_image`.
+        photo: From `load_image`; its strokes, if any, are applied to the pixels of the input.
         size: Side of the input in pixels, or its height and width; multiples of 32 from 32 to 2048.
         mode: "crop" resizes the short side to `size / crop_pct` (256 for 224) and crops the centre, as for
             the published accuracies; "resize" uses the whole photo, stretched if its shape differs
@@ -116,6 +117,9 @@ def prepare(
     assert resized.size == shown.resized  # what is drawn on the photo is what the model sees
     (left, top), cropped = shown.corner, mode == "crop"
     crop = resized.crop((left, top, left + width, top + height)) if cropped else cut(resized)
+    if photo.strokes:
+        colour = [round(255 * one) for one in config["mean"]]
+        crop = Image.fromarray(paint(np.asarray(crop), photo.strokes, colour))
     tensor = normalise(to_tensor(crop))
     return Prepared(tensor, crop, shown, mode, tuple(config["mean"]), tuple(config["std"]))
 
@@ -142,6 +146,10 @@ def original(photo: Photo, prepared: Prepared, longest: int = 1280) -> Image.Ima
     size = round((right - left) * times), round((bottom - top) * times)
     part = photo.image.resize(size, Image.Resampling.BICUBIC, inside, reducing_gap=3)
     picture.paste(part, (round(left * times), round(top * times)))
+    if photo.strokes:
+        mask = Image.fromarray(np.where(covered(photo.strokes, high, wide), np.uint8(255), np.uint8(0)))
+        near = Image.Resampling.NEAREST
+        picture.paste(prepared.crop.resize(picture.size, near), mask=mask.resize(picture.size, near))
     return picture
 
 

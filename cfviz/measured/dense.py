@@ -322,6 +322,11 @@ def explain(
         >>> answer.why(box=0).maps[3]  # what each token of the last stage contributed to the best box's logit
     """
     photo = image if isinstance(image, Photo) else load_image(image)
+    if photo.strokes:
+        raise ValueError(
+            "the photo has strokes of a brush, which are made for an input of a classifier; give the painted "
+            "pixels themselves: explain(inspect(photo).crop)"
+        )
     if isinstance(model, str):
         if model not in list_dense() or model not in SHIPPED:
             there = ", ".join(name for name in list_dense() if name in SHIPPED)

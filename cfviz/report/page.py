@@ -136,7 +136,7 @@ def session_facts(trace: Trace, model: CrossFormer, origin: Origin, lang: str = 
             "size": list(trace.size), "mode": trace.settings["mode"], "dtype": trace.dtype,
             "device": trace.device, "group_size": _plain_value(trace.settings["group_size"]),
             "interval": _plain_value(trace.settings["interval"]), "lda": trace.settings["lda"], "lang": lang,
-            "centre": list(_centre(trace)),
+            "centre": list(_centre(trace)), **({"strokes": strokes} if (strokes := _strokes(trace)) else {}),
         },
         "framing": frame_of(trace).sentence(translator(lang)),
         "seconds": trace.seconds,
@@ -177,6 +177,7 @@ def reproducing_command(trace: Trace, origin: Origin, lang: str) -> str:
     parts += ["--size", size_code(trace.size), "--dtype", trace.dtype, "--mode", str(trace.settings["mode"])]
     if (centre := _centre(trace)) != CENTRE:
         parts += ["--centre", centre_code(centre)]
+    parts += ["--brush", strokes] if (strokes := _strokes(trace)) else []
     parts += ["--lda", str(trace.settings["lda"])] if _form_is_stated(trace, origin) else []
     return " ".join(
         quote(part) for part in [*parts, "--device", trace.device, "--lang", lang, "--out", "report.html"]
@@ -186,6 +187,11 @@ def reproducing_command(trace: Trace, origin: Origin, lang: str) -> str:
 def _centre(trace: Trace) -> Centre:
     """Where the photo was cropped."""
     return cast(Centre, trace.settings.get("centre", CENTRE))
+
+
+def _strokes(trace: Trace) -> str:
+    """What was painted over the input, as in a link; empty if nothing was."""
+    return str(trace.settings.get("strokes", ""))
 
 
 def lost_settings(trace: Trace, origin: Origin) -> list[str]:
@@ -209,7 +215,9 @@ def app_link(trace: Trace, origin: Origin, lang: str) -> str:
         query["centre"] = usual["centre"]  # it belongs to the photo
     missing = [*lost_settings(trace, origin), *(name for name in usual if query[name] == usual[name])]
     query = {name: value for name, value in query.items() if name not in missing}
-    return f"{origin.address.rstrip('/')}/attention?{urlencode(query)}"
+    strokes = _strokes(trace)
+    page, query = ("lab", query | {"brush": strokes}) if strokes else ("attention", query)
+    return f"{origin.address.rstrip('/')}/{page}?{urlencode(query)}"
 
 
 def _form_is_stated(trace: Trace, origin: Origin) -> bool:
@@ -231,11 +239,13 @@ def notebook_code(trace: Trace, origin: Origin) -> str:
         if value != usual
     )  # fmt: skip
     more += f", lda={trace.settings['lda']!r}" if _form_is_stated(trace, origin) else ""
+    strokes = _strokes(trace)
+    photo = f"cfviz.load_image({origin.path!r}).brushed({strokes!r})" if strokes else repr(origin.path)
     return f"""import cfviz
 from cfviz.report import WATCH
 
 model = cfviz.create_model({trace.model!r}{given})
-trace = cfviz.inspect({origin.path!r}, model, {size}, WATCH{more})
+trace = cfviz.inspect({photo}, model, {size}, WATCH{more})
 for index, name, probability in trace.top(5):
     print(f"{{name:30}} {{probability:.1%}}")
 trace  # at the end of a cell: the figure that moves"""
@@ -338,7 +348,9 @@ def _facts(session: Mapping[str, Any], t: Mapping[str, str]) -> str:
         "weights": f"{weights['source']}: {weights['trained'] or t['random']}",
         "sha256": weights["sha256"] or "–",
         "settings": f"{s['size'][0]} × {s['size'][1]} px, {s['mode']}, {s['dtype']}, {s['device']}; "
-        f"G {s['group_size']}, I {s['interval']}" + (", lda=whole" if s["lda"] == "whole" else ""),
+        f"G {s['group_size']}, I {s['interval']}"
+        + (", lda=whole" if s["lda"] == "whole" else "")
+        + (f", brush {s['strokes']}" if "strokes" in s else ""),
         "seconds": f"{1000 * session['seconds']:.0f} ms",
         "versions": ", ".join(f"{name} {number}" for name, number in session["versions"].items()),
     }

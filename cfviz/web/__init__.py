@@ -16,7 +16,7 @@ from pathlib import Path, PurePosixPath
 from posixpath import normpath
 
 __all__ = [
-    "ATTENTION", "COMPARE", "CROP", "DENSE", "EMBEDDING", "GROUPING", "HOME", "LAB", "PICKER",
+    "ATTENTION", "BRUSH", "COMPARE", "CROP", "DENSE", "EMBEDDING", "GROUPING", "HOME", "LAB", "PICKER",
     "POSITION_BIAS", "WEB", "Figure", "element", "filled", "program", "script", "style", "text",
 ]  # fmt: skip
 
@@ -202,6 +202,7 @@ class Figure:
 CONTROLS, KNOWN = "shared/controls.css", "known/known.css"
 SHARED = (CONTROLS, "shared/figure.css")
 ATTENTION = Figure("attention", "cf-host", SHARED)
+BRUSH = Figure("brush", "br-host", (*SHARED, "brush/brush.css"))
 COMPARE = Figure("compare", "cp-host", (*SHARED, "compare/compare.css"))
 CROP = Figure("crop", "crop-host", ("crop/crop.css",))
 DENSE = Figure("dense", "dn-host", (*SHARED, "dense/dense.css"))

@@ -13,13 +13,14 @@ import reprlib
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from cfviz.data.brush import from_url, to_url
 from cfviz.figures.live.embedding import MEASURES
 from cfviz.models.interventions.language import FILLS
 
 from . import log
 
 __all__ = [
-    "ANSWER", "ATTENTION", "BIAS", "BIAS_ANSWER", "COMPARE", "CROP", "DENSE", "EMBEDDING", "LAB",
+    "ANSWER", "ATTENTION", "BIAS", "BIAS_ANSWER", "BRUSH", "COMPARE", "CROP", "DENSE", "EMBEDDING", "LAB",
     "PICTURE", "STORED", "VIEW_ASKED", "WHOLE", "Form", "accepted", "row_picked",
 ]  # fmt: skip
 
@@ -88,6 +89,11 @@ def several(most: int, field: Field) -> Field:
         return [field(one) for one in value]
 
     return check
+
+
+def strokes(value: Any) -> str:
+    """Strokes of a brush, as a link writes them."""
+    return to_url(from_url(text(LONGEST)(value)))
 
 
 class Form:
@@ -178,6 +184,7 @@ BIAS = Form(
     | dict.fromkeys(("raw", "reach", "less", "large"), flag),
 )
 BIAS_ANSWER = Form({"down": whole(101), "across": whole(101), "less": flag})
+BRUSH = Form({"strokes": strokes, "seq": whole(2**53)})
 LAB = Form({"do": text(LONGEST), "how": one_of(*FILLS), "seq": whole(2**53)})
 # The answer to a lesson's question; the same figures also send a place, which a lesson does not use.
 ANSWER = Form({}, {"quiz": text(64), "picked": several(512, text(64))})

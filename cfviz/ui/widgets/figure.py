@@ -42,7 +42,7 @@ from cfviz import web
 from cfviz.ui.session import forms
 
 __all__ = [
-    "ATTENTION", "COMPARE", "CROP", "DENSE", "EMBEDDING", "GROUPING", "HOME", "LAB", "PICKER",
+    "ATTENTION", "BRUSH", "COMPARE", "CROP", "DENSE", "EMBEDDING", "GROUPING", "HOME", "LAB", "PICKER",
     "POSITION_BIAS", "Component", "about_to_appear", "committed", "drive", "follow_up", "living_figure",
     "move_to",
 ]  # fmt: skip
@@ -85,6 +85,7 @@ class Component:
 
 
 ATTENTION = Component(web.ATTENTION, "cfviz_living")
+BRUSH = Component(web.BRUSH, "cfviz_brush")
 COMPARE = Component(web.COMPARE, "cfviz_compare")
 CROP = Component(web.CROP, "cfviz.crop")
 DENSE = Component(web.DENSE, "cfviz_dense")

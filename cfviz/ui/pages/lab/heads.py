@@ -69,7 +69,12 @@ def grouping_at(trace: Trace, point: str) -> Grouping:
     return trace.grouping(stage, block)
 
 
-def _received(experiment: Experiment, point: str) -> list[list[np.ndarray]]:
+def received(trace: Trace, point: str) -> np.ndarray:
+    """The attention every token receives in one block, averaged over heads, (H, W)."""
+    return attention_received(trace[point], grouping_at(trace, point))
+
+
+def _by_head(experiment: Experiment, point: str) -> list[list[np.ndarray]]:
     """The attention every token receives from each head, before and after, (H, W) each."""
     return [
         [attention_received(t[point][:, h : h + 1], grouping_at(t, point)) for h in range(t[point].shape[1])]
@@ -78,7 +83,7 @@ def _received(experiment: Experiment, point: str) -> list[list[np.ndarray]]:
 
 
 def _rows(experiment: Experiment, point: str) -> list[tuple[Any, ...]]:
-    before, after = _received(experiment, point)
+    before, after = _by_head(experiment, point)
     return [
         (h + 1, r, c, float(x[r, c]), float(y[r, c]))
         for h, (x, y) in enumerate(zip(before, after, strict=True))
@@ -88,7 +93,7 @@ def _rows(experiment: Experiment, point: str) -> list[tuple[Any, ...]]:
 
 def _heads(experiment: Experiment, point: str) -> tuple[list[str], np.ndarray, float, float]:
     """Pictures (three per head), how much each head changed, and the limits of the colour scales."""
-    before, after = _received(experiment, point)
+    before, after = _by_head(experiment, point)
     apart = [y - x for x, y in zip(before, after, strict=True)]
     heats, top = heat([*before, *after])
     signs, end = differences(apart)

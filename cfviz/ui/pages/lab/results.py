@@ -10,7 +10,7 @@ import streamlit as st
 from PIL import Image
 
 from cfviz.analysis.embedding import relative_change
-from cfviz.analysis.lab import attention_received, by_magnitude, moved_towards
+from cfviz.analysis.lab import by_magnitude, moved_towards
 from cfviz.figures import uris
 from cfviz.figures.plots.embedding import heat
 from cfviz.figures.plots.lab import LIMIT, change_bars, differences, same_colours
@@ -18,7 +18,6 @@ from cfviz.figures.plots.predictions import top_bars
 from cfviz.measured import part_name, quick
 from cfviz.models.interventions.language import to_url
 from cfviz.stats import softmax
-from cfviz.trace import Trace
 from cfviz.ui.compute import cache
 from cfviz.ui.context import Context
 from cfviz.ui.figures.lab_board import part_address
@@ -32,6 +31,7 @@ from cfviz.ui.widgets.weights import warn_without_answer
 from cfviz.words import percent, scientific, short_name, signed
 
 from . import shown_code
+from .brush import show_brush
 from .experiment import (
     BOARD,
     MEASURES,
@@ -42,7 +42,7 @@ from .experiment import (
     measured_ranking,
     show_board,
 )
-from .heads import grouping_at, show_heads
+from .heads import received, show_heads
 from .verdict import show_verdict
 
 WANTED = "cfviz.lab.wanted"
@@ -62,6 +62,7 @@ def show_lab(ctx: Context) -> None:
     waiting = st.container(key="lab-wait")
     section(ctx, "answers", show_answers, experiment)
     section(ctx, "stages", show_stages, experiment, params=("at", "heads"))
+    section(ctx, "brush", show_brush, experiment, params=("brush",))
     if experiment.how == "replace":
         section(ctx, "patch", show_patching, experiment, opened=True)
     with waiting:
@@ -225,9 +226,7 @@ def _maps(experiment: Experiment) -> tuple[list[np.ndarray], list[list[np.ndarra
         experiment.watch[len(experiment.model.depths) :],
     )
     moved = [relative_change(experiment.after[p], experiment.before[p]) for p in features]
-    return moved, [
-        [_received(trace, p) for p in attention] for trace in (experiment.before, experiment.after)
-    ]
+    return moved, [[received(trace, p) for p in attention] for trace in (experiment.before, experiment.after)]
 
 
 def _rows(experiment: Experiment) -> list[tuple[Any, ...]]:
@@ -257,10 +256,6 @@ def _stages(experiment: Experiment) -> tuple[list[str], list[tuple[str, str]], l
         ]
     shown = [uris.data_uri(Image.fromarray(picture)) for picture in pictures]
     return shown, captions, notes, (top, most, end)
-
-
-def _received(trace: Trace, point: str) -> np.ndarray:
-    return attention_received(trace[point], grouping_at(trace, point))
 
 
 # ---------------------------------------------------------------- every part, and the other photo's

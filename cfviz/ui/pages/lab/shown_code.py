@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from cfviz import point_names
+from cfviz.data.brush import Stroke, to_url
 from cfviz.data.samples import gallery
 from cfviz.models.interventions.language import dump
 from cfviz.ui.compute.models import model_code
@@ -63,6 +64,30 @@ from cfviz.data.images import load_image, prepare
 from cfviz.data.samples import gallery
 from cfviz.models.interventions.effects import collect
 images = [prepare(load_image(entry.path), {framing}).tensor for entry in gallery()]  # {len(gallery())} photos
+"""
+
+
+def brushed(experiment: Experiment, strokes: Sequence[Stroke]) -> str:
+    """The answer and the attention before and after strokes of the brush."""
+    s, points = experiment.ctx.settings, experiment.watch[len(experiment.model.depths) :]
+    listed = "".join(f'    "{point}",\n' for point in points)
+    return f"""
+import cfviz
+from cfviz.analysis.lab import attention_received
+from cfviz.data.samples import sample
+
+model = {model_code(experiment.model)}
+photo = cfviz.load_image({photo_code(s.photo)})
+brushed = photo.brushed("{to_url(strokes)}")   # or a list of dicts: brushed.strokes[0].to_dict()
+watch = [
+{listed}]
+before, after = (cfviz.inspect(one, model, size={s.framing_code}, watch=watch) for one in (photo, brushed))
+print(after.top(5), after.logits - before.logits)
+after.crop.show()  # the pixels that the model saw
+for point in watch:
+    stage, block = int(point.split(".")[1]), int(point.split(".")[3])
+    maps = [attention_received(trace[point], trace.grouping(stage, block)) for trace in (before, after)]
+    print(stage + 1, abs(maps[1] - maps[0]).mean())
 """
 
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from html import escape
+from typing import Any
 
 import numpy as np
 import streamlit as st
 
+from cfviz.trace import Trace
 from cfviz.ui.context import Context
 from cfviz.ui.widgets import chart
 from cfviz.ui.widgets.answer import answer_help, answer_line, show_answer_line, show_known
@@ -34,18 +37,29 @@ def show_verdict(experiment: Experiment) -> None:
 
 
 def _sentence(experiment: Experiment) -> str:
-    ctx = experiment.ctx
-    (a, _, p), (b, _, _) = experiment.before.top(1)[0], experiment.after.top(1)[0]
-    fields = {
-        "label": short_name(ctx.labels[a]),
+    fields = changed_answer(experiment.before, experiment.after, experiment.ctx.labels)
+    key = "nothing" if not experiment.active else "same_answer" if fields["same"] else "other_answer"
+    return experiment.ctx.t(f"lab.{key}", **fields)
+
+
+def changed_answer(before: Trace, after: Trace, names: Sequence[str]) -> dict[str, Any]:
+    """The fields of the sentences on what became of an answer; `same` says whether the top class stayed.
+
+    Args:
+        before: The prediction.
+        after: The prediction after a change of the model or the photo.
+        names: Names of the classes.
+    """
+    (a, _, p), (b, _, r) = before.top(1)[0], after.top(1)[0]
+    return {
+        "label": short_name(names[a]),
         "p": percent(p),
-        "q": percent(float(experiment.after.probs[a])),
-        "logit": signed(float(experiment.after.logits[a] - experiment.before.logits[a])),
-        "now": short_name(ctx.labels[b]),
-        "r": percent(float(experiment.after.probs[b])),
+        "q": percent(float(after.probs[a])),
+        "logit": signed(float(after.logits[a] - before.logits[a])),
+        "now": short_name(names[b]),
+        "r": percent(r),
+        "same": a == b,
     }
-    key = "nothing" if not experiment.active else "same_answer" if a == b else "other_answer"
-    return ctx.t(f"lab.{key}", **fields)
 
 
 def shown_classes(before: np.ndarray, after: np.ndarray, chosen: int = -1) -> list[int]:
