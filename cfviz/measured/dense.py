@@ -124,7 +124,7 @@ class Seen:
     Attributes:
         answer: For the figure.
         found: A detector's detections, as the model returns them; None of a segmenter.
-        areas: The regions of a segmenter's label map at stride 4; None of a detector.
+        areas: The regions of a segmenter's label map at stride 4, with all stages; None of a detector.
     """
 
     answer: Answer
@@ -149,11 +149,14 @@ def answer_of(subject: DenseSubject) -> Seen:
         return Seen(_answer(subject, views), found[0].told, None)
     assert isinstance(model, Segmenter)  # there is no third kind
     told = probes.labelling(model, fitted, stages)
-    areas = regions(told.cells, LEAST)
-    shares = [cells / areas.which.size for cells in areas.cells]
-    views = [View(without, labels) for without, labels in told.maps.items()]
-    likely = (told.likely, told.probs)
-    return Seen(_answer(subject, views, likely, (areas.which, areas.labels, shares)), None, areas)
+    areas = {without: regions(cells, LEAST) for without, cells in told.cells.items()}
+    views = [View(s, labels, regions=_with_shares(areas[s])) for s, labels in told.maps.items()]
+    return Seen(_answer(subject, views, (told.likely, told.probs)), None, areas[None])
+
+
+def _with_shares(areas: Regions) -> live.Found:
+    """Regions with the share of the photo that each has; a segmenter's input is all photo."""
+    return live.Found(areas.which, areas.labels, [cells / areas.which.size for cells in areas.cells])
 
 
 def _view(one: probes.Findings, first: probes.Findings) -> View:
@@ -163,7 +166,7 @@ def _view(one: probes.Findings, first: probes.Findings) -> View:
     return View(one.without, one.labels, one.boxes, one.scores, one.levels, pairs, one.masks)
 
 
-def _answer(subject: DenseSubject, views: list[View], likely: Any = None, areas: Any = None) -> Answer:
+def _answer(subject: DenseSubject, views: list[View], likely: Any = None) -> Answer:
     model = subject.model
     return Answer(
         model.task,
@@ -177,7 +180,6 @@ def _answer(subject: DenseSubject, views: list[View], likely: Any = None, areas:
         views,
         subject.ground,
         likely,
-        areas,
         subject.truth,
     )
 
@@ -245,14 +247,27 @@ class Explained:
 
     Attributes:
         subject: The model and the photo; `subject.fitted` is the model's input.
-        seen: The answer: `seen.answer.views[0]` has boxes, scores and labels in pixels of the input; the
-            other views have them without one stage each.
+        seen: The answer.
         remark: What the answer is worth on this photo, if there is something to say.
     """
 
     subject: DenseSubject
     seen: Seen
     remark: str = ""
+
+    @property
+    def names(self) -> Sequence[str]:
+        """Names of the classes."""
+        return self.subject.names
+
+    @property
+    def views(self) -> Sequence[View]:
+        """What was found: `views[0]` with all stages, the others without the one that `without` says.
+
+        A detector's have `boxes`, in pixels of the input, `scores` and `labels`; a segmenter's `labels`, the
+        class of each pixel of the input, and `regions`.
+        """
+        return self.seen.answer.views
 
     def why(self, box: int | None = None, pixel: tuple[int, int] | None = None) -> Reason:
         """Return what one score rests on: `maps` of tokens by stage, `heads` by stage and block, and `field`.
@@ -266,7 +281,7 @@ class Explained:
         """
         if not self.subject.explainable:
             raise ValueError("this model's attention is too large at this size; use smaller sides")
-        view = self.seen.answer.views[0]
+        view = self.views[0]
         if view.boxes is not None:
             if pixel is not None or type(box) is not int or not 0 <= box < len(view.boxes):
                 raise ValueError(f"the box is {box!r}; expected box=N, from 0 and below {len(view.boxes)}")
@@ -286,9 +301,10 @@ class Explained:
             lang: "en" or "zh-Hant".
         """
         t, subject = translator(lang), self.subject
-        packed = live.pack(self.seen.answer, strings=figure_words("dense", lang))
-        names = names_ahead(subject, self.seen) if subject.explainable else []
-        rest = live.reasons(reasons_for(subject, self.seen, names), closed=True)
+        explained = subject.explainable
+        packed = live.pack(self.seen.answer, strings=figure_words("dense", lang), explained=explained)
+        names = names_ahead(subject, self.seen) if explained else []
+        rest = live.reasons(reasons_for(subject, self.seen, names))
         h, w = subject.fitted.size
         facts = together(subject.model.provenance.sentence(t), self.remark, t("dense.exact_file", h=h, w=w))
         return live.html(packed, rest, t("dense.title"), [facts], lang)

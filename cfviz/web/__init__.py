@@ -174,7 +174,7 @@ class Figure:
         """The elements that show the figure on a page without Streamlit.
 
         Args:
-            data: The bytes of its message; what the reader chooses goes nowhere.
+            data: The bytes of its message; what the reader chooses goes nowhere, and the figure knows it.
             rest: A message that follows the first, for a figure that takes one.
 
         Returns:
@@ -185,7 +185,7 @@ class Figure:
             f'const text = atob(document.getElementById("{self.host}").textContent);\n'
             "const data = Uint8Array.from(text, (c) => c.charCodeAt(0));\n"
             f'const {{ parentElement }} = document.querySelector("div.{self.host}");\n'
-            "run({ parentElement, data, setStateValue() {} });"
+            "run({ parentElement, data });"
         )
         if rest is not None:
             more = base64.b64encode(rest).decode()

@@ -94,6 +94,18 @@ def test_a_segmenters_answer_is_that_of_its_forward(subject: Make) -> None:
     assert told[0].logit == pytest.approx(float(logits[labels[0][3, 80], 3, 80]), abs=1e-4)
 
 
+def test_the_regions_of_each_view_are_those_of_its_own_label_map(subject: Make) -> None:
+    asked = subject(SemanticFPN)
+    views = answer.seen.compute(asked.source, asked).answer.views
+    assert len(views) == 5
+    assert len({str(view.regions.shares) for view in views}) > 1, "a stage that is left out changes the map"
+    for view in views:
+        found, middles = view.regions, view.labels[2::4, 2::4]
+        for n, (label, share) in enumerate(zip(found.labels, found.shares, strict=True)):
+            assert share == pytest.approx((found.which == n).mean())
+            assert (middles[found.which == n] == label).mean() > 0.6
+
+
 def test_the_attention_message_shows_the_backbones_own_groups(subject: Make) -> None:
     asked = subject(RetinaNet)
     packed = answer.attention_message.compute(asked.source, asked, "figure")

@@ -16,16 +16,15 @@ The layout is that of `cfviz/figures/live/message.py`: a JSON header and arrays 
                 "boxes" float32 (n, 4), "scores" float32 (n,), "labels" and "levels" uint8 (n,),
                 "partners" int16 (n,): the same thing in the first view, or -1,
                 "masks" null or uint8 (n, 28, 28), probabilities in 255ths;
-                of a segmenter "labels" uint8 (h*w,)}]; the first is of the whole model
+                of a segmenter "labels" uint8 (h*w,) and "regions" {"which" uint8 (H/4*W/4,), 255 for
+                none, "labels" [n], "shares" [n] of the photo}}]; the first is of the whole model
     likely    of a segmenter {"labels" uint8 (3, h*w), "probs" uint16 (3, h*w) in 65535ths}, the likeliest
-    regions   of a segmenter {"which" uint8 (H/4*W/4,), 255 for none, "labels" [n], "shares" [n] of the photo}
     truth     null or {"boxes" float32 (n, 4), "labels" [n], and of a segmenter "map" uint8 (h*w,)}
     start     {"threshold", "view", "show", "sort", "box", "row", "col", "held"}
 
 Boxes are in pixels of the input. `reasons` makes the second message:
 
     source
-    closed    whether no others follow
     reasons   [{"of": "box.3", "region.0" or "pixel.ROW.COL", "logit",
                 "maps": one float32 (H*W,) per stage, "heads": one list of float32 (nH,) per stage,
                 "field": float32 (H/4*W/4,)}]
@@ -52,6 +51,21 @@ MASK_STEPS, PROB_STEPS = 255, 65535
 
 
 @dataclass(frozen=True, eq=False)
+class Found:
+    """The connected regions of a label map, largest first.
+
+    Attributes:
+        which: The region of each cell, (H/4, W/4); -1 for none.
+        labels: The class of each region.
+        shares: Each region's share of the photo.
+    """
+
+    which: np.ndarray
+    labels: Sequence[int]
+    shares: Sequence[float]
+
+
+@dataclass(frozen=True, eq=False)
 class View:
     """What the model answers, with all stages or without one.
 
@@ -63,6 +77,7 @@ class View:
         levels: (n,), the pyramid's level that found each box, from 0.
         partners: (n,), each box's number in the first view, or -1.
         masks: (n, 28, 28), probabilities; None if the model draws no masks.
+        regions: Of a segmenter.
     """
 
     without: int | None
@@ -72,6 +87,7 @@ class View:
     levels: np.ndarray | None = None
     partners: np.ndarray | None = None
     masks: np.ndarray | None = None
+    regions: Found | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -123,8 +139,7 @@ class Answer:
         heads: Heads of each stage.
         levels: Name and stride of each level of the pyramid.
         views: The whole model first.
-        likely: The likeliest classes and their probabilities, (3, h, w) each; of a segmenter.
-        regions: Region of each cell (H/4, W/4) with -1 for none, and each one's class and share of the photo.
+        likely: The likeliest classes and their probabilities with all stages, (3, h, w) each; of a segmenter.
         truth: What is known to be there.
     """
 
@@ -139,7 +154,6 @@ class Answer:
     views: Sequence[View]
     ground: int | None = None
     likely: tuple[np.ndarray, np.ndarray] | None = None
-    regions: tuple[np.ndarray, Sequence[int], Sequence[float]] | None = None
     truth: Truth | None = None
 
 
@@ -160,7 +174,7 @@ def pack(
         start: Where the figure begins.
         name: The figure's own name, also that of the reasons sent to it.
         source: The photo and the model; reasons with the same source are accepted.
-        explained: Whether reasons follow.
+        explained: Whether reasons can follow.
     """
     arrays = message.Arrays()
     (h, w), (H, W) = answer.size, answer.input
@@ -188,19 +202,12 @@ def pack(
         "levels": [{"name": level, "stride": stride} for level, stride in answer.levels],
         "views": [_view(view, arrays) for view in answer.views],
         "likely": None,
-        "regions": None,
         "truth": None,
     }
     if answer.likely is not None:
         labels, probs = answer.likely
         steps = np.rint(probs * PROB_STEPS).astype(np.uint16)
         header["likely"] = {"labels": _bytes(labels, arrays), "probs": arrays.array(steps)}
-    if answer.regions is not None:
-        which, labels_of, shares = answer.regions
-        whole = np.where(which < 0, NONE, which)
-        header["regions"] = {
-            "which": _bytes(whole, arrays), "labels": list(labels_of), "shares": list(shares)
-        }  # fmt: skip
     if answer.truth is not None:
         known = answer.truth
         header["truth"] = {
@@ -234,14 +241,13 @@ def class_colours(classes: Sequence[int], ground: int | None = None) -> dict[int
     return {k: colours.get(k, theme.GROUND) for k in classes}
 
 
-def reasons(given: Sequence[Reason], *, name: str = "dense", source: str = "", closed: bool = False) -> bytes:
+def reasons(given: Sequence[Reason], *, name: str = "dense", source: str = "") -> bytes:
     """Pack what scores rest on.
 
     Args:
         given: For each score.
         name: The figure's name, or another under which the figure listens.
         source: As in the figure's message.
-        closed: Whether no others will follow: there is no server that could compute them.
     """
     arrays = message.Arrays()
 
@@ -258,9 +264,7 @@ def reasons(given: Sequence[Reason], *, name: str = "dense", source: str = "", c
         }
         for one in given
     ]
-    return message.pack(
-        {"name": name, "source": source, "closed": closed, "reasons": rows}, arrays, strings={}
-    ).data
+    return message.pack({"name": name, "source": source, "reasons": rows}, arrays, strings={}).data
 
 
 def _bytes(values: np.ndarray, arrays: message.Arrays) -> dict[str, Any]:
@@ -277,7 +281,10 @@ def _bytes(values: np.ndarray, arrays: message.Arrays) -> dict[str, Any]:
 def _view(view: View, arrays: message.Arrays) -> dict[str, Any]:
     row: dict[str, Any] = {"without": view.without, "labels": _bytes(view.labels, arrays)}
     if view.boxes is None:
-        return row
+        assert view.regions is not None  # a label map comes with them
+        which = np.where(view.regions.which < 0, NONE, view.regions.which)
+        told = {"labels": list(view.regions.labels), "shares": list(view.regions.shares)}
+        return row | {"regions": told | {"which": _bytes(which, arrays)}}
     assert view.scores is not None  # boxes come with all of these
     assert view.levels is not None
     assert view.partners is not None

@@ -106,13 +106,13 @@ class Labelling:
         maps: By the stage left out, None for none: the class of each pixel of the input, (h, w).
         likely: The likeliest classes of each pixel with all stages, best first, (3, h, w).
         probs: Their probabilities, (3, h, w).
-        cells: The class of each cell of the logits, (H/4, W/4).
+        cells: By the stage left out, None for none: the class of each cell of the logits, (H/4, W/4).
     """
 
     maps: dict[int | None, np.ndarray]
     likely: np.ndarray
     probs: np.ndarray
-    cells: np.ndarray
+    cells: dict[int | None, np.ndarray]
 
 
 def labelling(model: Segmenter, fitted: Fitted, stages: Sequence[int] = ()) -> Labelling:
@@ -124,11 +124,11 @@ def labelling(model: Segmenter, fitted: Fitted, stages: Sequence[int] = ()) -> L
         stages: Stages to leave out, from 0, one at a time.
     """
     check_logits(model.num_classes, *map(int, fitted.tensor.shape[2:]))
-    (_, first), *others = _outputs(model, fitted, stages)
+    (_, first), *others = told = _outputs(model, fitted, stages)
     likely, probs = _likely(_at_input(first, fitted))
     maps: dict[int | None, np.ndarray] = {None: likely[0]}
     maps |= {s: _at_input(logits, fitted).argmax(0).cpu().numpy() for s, logits in others}
-    return Labelling(maps, likely, probs, first[0].argmax(0).cpu().numpy())
+    return Labelling(maps, likely, probs, {s: logits[0].argmax(0).cpu().numpy() for s, logits in told})
 
 
 def _at_input(logits: torch.Tensor, fitted: Fitted) -> torch.Tensor:

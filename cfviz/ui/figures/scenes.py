@@ -71,17 +71,19 @@ def truth(scene: Scene, fitted: Fitted, ground: int | None) -> Truth:
     return Truth(scene.boxes * scale, [int(k) for k in scene.labels], labels)
 
 
-def judged(t: Translator, found: Answer, threshold: float) -> str:
-    """One sentence on how much of a scene was answered rightly."""
-    told, view = found.truth, found.views[0]
+def judged(t: Translator, found: Answer, threshold: float, number: int = 0) -> str:
+    """One sentence on how much of a scene a view, with all stages or without one, answers rightly."""
+    told, view = found.truth, found.views[number]
     if told is None:
         return ""
+    left = {} if view.without is None else {"stage": view.without + 1}
+    ending = "_without" if left else ""
     if view.boxes is None or view.scores is None:
         if told.map is None:
             return ""
-        return t("dense.scene_iou", share=percent(mean_iou(view.labels, told.map)))
-    kept = view.scores >= threshold
+        return t(f"dense.scene_iou{ending}", share=percent(mean_iou(view.labels, told.map)), **left)
+    kept = view.scores >= np.float32(threshold)
     pairs = partners(view.boxes[kept], view.labels[kept], told.boxes, np.array(told.labels))
     right = int((pairs >= 0).sum())
     fields: dict[str, Any] = {"right": right, "n": len(told.labels), "boxes": int(kept.sum())}
-    return t("dense.scene_found", **fields)
+    return t(f"dense.scene_found{ending}", **fields, **left)

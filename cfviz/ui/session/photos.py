@@ -22,7 +22,7 @@ from cachetools import LRUCache
 
 from cfviz.data.decode import Photo, load_image
 from cfviz.data.header import ImageError
-from cfviz.data.samples import gallery, sample
+from cfviz.data.samples import PREFIX, gallery, sample
 from cfviz.figures.uris import thumbnail
 
 from . import budget, queue, reader
@@ -246,6 +246,11 @@ def bundled(id: str) -> Photo:
     """A photo of the gallery, opened once per process and known to any thread."""
     entry = sample(id)
     return load_image(entry.path)
+
+
+def named(id: str) -> str:
+    """What `load_image` takes for a photo, in the shown code."""
+    return '"your-photo.jpg"' if id.startswith(OWN) else f'"{PREFIX}{id}"'
 
 
 def photo_code(id: str) -> str:

@@ -20,6 +20,7 @@ const STEPS = { ArrowUp: [-1, 0], ArrowDown: [1, 0], ArrowLeft: [0, -1], ArrowRi
 export class Figure {
   constructor(parent, message, commit) {
     this.parent = parent;
+    this.served = Boolean(commit);
     this.commit = commit ?? (() => {});
     this.state = { stage: 0, block: 0, head: 0, row: 0, col: 0, locked: false };
     this.key = null; // the group's member under the pointer; null: the strongest
@@ -368,7 +369,7 @@ export class Figure {
     ui.root.classList.toggle("no-position", Boolean(groups.keys) && !block.bias);
     ui.root.dataset.kind = block.kind;
     ui.absent.hidden = block.ready || !stage.heads;
-    say(ui.absent, this.t.absent);
+    say(ui.absent, this.served ? this.t.absent : this.t.not_here);
     this.layOut();
   }
 

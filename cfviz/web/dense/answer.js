@@ -11,7 +11,11 @@ export class Answer {
     this.known = new Map(header.classes.map((one) => [one.index, one]));
     this.views = header.views.map((view) => {
       const labels = array(view.labels);
-      if (!view.boxes) return { without: view.without, labels };
+      if (!view.boxes) {
+        const { which, labels: of, shares } = view.regions;
+        const regions = of.map((label, i) => ({ i, label, area: shares[i] }));
+        return { without: view.without, labels, which: array(which), regions, cells: new Map() };
+      }
       const [boxes, scores, levels, partners] = ["boxes", "scores", "levels", "partners"].map((name) =>
         array(view[name]),
       );
@@ -26,11 +30,6 @@ export class Answer {
     });
     if (header.likely)
       this.likely = { labels: array(header.likely.labels), probs: array(header.likely.probs) };
-    if (header.regions) {
-      const { which, labels, shares } = header.regions;
-      this.which = array(which);
-      this.regions = labels.map((label, i) => ({ i, label, area: shares[i] }));
-    }
     if (header.truth) {
       const boxes = array(header.truth.boxes);
       this.truth = header.truth.labels.map((label, i) => ({ label, box: boxes.subarray(4 * i, 4 * i + 4) }));
@@ -60,10 +59,11 @@ export class Answer {
     return around.sort((a, b) => a.area - b.area)[0] ?? null;
   }
 
-  /** The same thing in every view: its score, or null where it is not found at this threshold. */
+  /** The same thing in every view: its score, or null without a stage where it is not found at this threshold. */
   scores(first, threshold) {
     return this.views.map((view, v) => {
-      const same = v ? view.list.find((one) => one.partner === first) : view.list[first];
+      if (!v) return view.list[first].score;
+      const same = view.list.find((one) => one.partner === first);
       return same && same.score >= Math.fround(threshold) ? same.score : null;
     });
   }
@@ -87,7 +87,7 @@ export class Answer {
     };
   }
 
-  /** The likeliest classes of one pixel of the whole model, and its region. */
+  /** The likeliest classes of one pixel with all stages, and its class and region in each view. */
   pixel(row, col) {
     const { h, w, W } = this.input;
     const at = row * w + col;
@@ -95,29 +95,30 @@ export class Answer {
       label: this.likely.labels[n * h * w + at],
       p: this.likely.probs[n * h * w + at] / STEPS,
     }));
-    const region = this.which[Math.floor(row / CELL) * Math.floor(W / CELL) + Math.floor(col / CELL)];
-    return { likely, region: region === NONE ? null : region, labels: this.views.map((v) => v.labels[at]) };
+    const cell = Math.floor(row / CELL) * Math.floor(W / CELL) + Math.floor(col / CELL);
+    const regions = this.views.map(({ which }) => (which[cell] === NONE ? null : which[cell]));
+    return { likely, regions, labels: this.views.map((v) => v.labels[at]) };
   }
 
-  /** Upper left corner and size of a region's cells, in pixels of the input. */
-  cells(region) {
-    this.found ??= new Map();
-    if (!this.found.has(region)) this.found.set(region, this.collected(region));
-    return this.found.get(region);
+  /** Upper left corners of the cells of a view's region, in pixels of the input. */
+  cells(view, region) {
+    const { cells } = this.views[view];
+    if (!cells.has(region)) cells.set(region, this.collected(view, region));
+    return cells.get(region);
   }
 
-  collected(region) {
+  collected(view, region) {
     const across = Math.floor(this.input.W / CELL);
     const found = [];
-    this.which.forEach((one, i) => {
+    this.views[view].which.forEach((one, i) => {
       if (one === region) found.push([(i % across) * CELL, Math.floor(i / across) * CELL]);
     });
     return found;
   }
 
-  /** A pixel inside a region, as near its middle as there is one. */
-  middle(region) {
-    const cells = this.cells(region);
+  /** A pixel inside a view's region, as near its middle as there is one. */
+  middle(view, region) {
+    const cells = this.cells(view, region);
     const mean = (n) => cells.reduce((sum, cell) => sum + cell[n], 0) / cells.length;
     const [x, y] = [mean(0), mean(1)];
     const far = ([u, v]) => (u - x) ** 2 + (v - y) ** 2;

@@ -6,7 +6,7 @@ import { colours, themeAround } from "../shared/paint.js";
 import { decode } from "../shared/payload.js";
 import { showPhoto } from "../shared/photo.js";
 import { CanvasPen, SvgPen } from "../shared/pen.js";
-import { fill } from "../shared/text.js";
+import { fill, together } from "../shared/text.js";
 import { Answer, CELL, reason } from "./answer.js";
 import { HeadBars, List, percentOf } from "./panels.js";
 import { drawScene, heatRaster, labelRaster, signedRaster } from "./scene.js";
@@ -18,6 +18,7 @@ const NOTHING = { box: -1, row: -1, col: -1 };
 export class DenseFigure {
   constructor(parent, message, commit) {
     this.parent = parent;
+    this.served = Boolean(commit);
     this.commit = commit ?? (() => {});
     this.load(message);
   }
@@ -50,7 +51,6 @@ export class DenseFigure {
   join(message) {
     const { header, array } = decode(message);
     if (header.source !== this.header.source) return;
-    this.closed = header.closed;
     for (const entry of header.reasons) this.reasons.set(entry.of, reason(entry, array));
     this.requestDraw();
   }
@@ -283,7 +283,9 @@ export class DenseFigure {
 
   /** Where a row of the list points. */
   targetOf(one) {
-    return this.detects ? { ...NOTHING, box: one.i } : { ...NOTHING, ...this.answer.middle(one.i) };
+    return this.detects
+      ? { ...NOTHING, box: one.i }
+      : { ...NOTHING, ...this.answer.middle(this.state.view, one.i) };
   }
 
   hover(to) {
@@ -352,8 +354,7 @@ export class DenseFigure {
     if (row < 0) return null;
     const own = this.reasons.get(`pixel.${row}.${col}`);
     if (own) return own;
-    const { region } = this.answer.pixel(row, col);
-    return this.reasons.get(`region.${region}`) ?? null;
+    return this.reasons.get(`region.${this.answer.pixel(row, col).regions[0]}`) ?? null;
   }
 
   // ---- drawing ---------------------------------------------------------------------------------------
@@ -416,11 +417,13 @@ export class DenseFigure {
     const { answer, state } = this;
     const { view, box, row, col } = this.pointed;
     const found = this.reason();
+    const heat = this.heat(found);
     const target = { box, row, col };
     if (!this.detects && row >= 0) {
-      const { region } = answer.pixel(row, col);
+      const of = heat ? 0 : view; // what the heat is about is the region with all stages
+      const region = answer.pixel(row, col).regions[of];
       const own = this.reasons.has(`pixel.${row}.${col}`);
-      if (region !== null && !own) target.cells = answer.cells(region);
+      if (region !== null && !own) target.cells = answer.cells(of, region);
     }
     return {
       answer,
@@ -428,7 +431,7 @@ export class DenseFigure {
       boxes: this.detects ? answer.visible(view, state.threshold) : [],
       labels: this.detects ? null : this.labelPicture(view),
       target,
-      heat: this.heat(found),
+      heat,
       truth: state.truth ? answer.truth : null,
       photo: this.photo,
       theme: this.theme,
@@ -455,7 +458,7 @@ export class DenseFigure {
     if (this.detects) this.readBox();
     else this.readPixel();
     const found = this.reason();
-    this.heads.paint(found, this.tables.signed);
+    this.heads.paint(found, this.tables.signed, this.served && state.held && !this.hovered);
     this.readLegend(look.heat, found);
     Object.assign(this.root.dataset, { boxes: look.boxes.length, reason: found ? "yes" : "no" });
     this.describeSoon();
@@ -467,13 +470,15 @@ export class DenseFigure {
     if (key !== this.listed) this.refillList();
     this.listed = key;
     const { box, row, col } = this.pointed;
-    const chosen = this.detects ? box : row < 0 ? -1 : (answer.pixel(row, col).region ?? -1);
+    const chosen = this.detects ? box : row < 0 ? -1 : (answer.pixel(row, col).regions[state.view] ?? -1);
     this.list.choose(chosen);
   }
 
   refillList() {
     const { answer, state, t } = this;
-    const boxes = this.detects ? answer.visible(state.view, state.threshold) : answer.regions;
+    const boxes = this.detects
+      ? answer.visible(state.view, state.threshold)
+      : answer.views[state.view].regions;
     const things = boxes.map((one) => ({
       ...one,
       title: answer.name(one.label),
@@ -523,8 +528,9 @@ export class DenseFigure {
     say(this.looks, fill(t.box, { name: answer.name(one.label), wide, high, share: percentOf(one.area) }));
     const { first } = this;
     const scores = first < 0 ? [] : answer.scores(first, state.threshold);
-    this.readEffects(scores.slice(1).map((p) => (p === null ? t.lost : `${(100 * p).toFixed(1)} %`)));
-    say(this.where, first < 0 ? t.fresh_box : this.reason() ? "" : this.onClick);
+    this.readEffects(scores.map((p) => (p === null ? t.lost : `${(100 * p).toFixed(1)} %`)));
+    const about = this.reason() ? (view ? t.of_box_all : "") : this.onClick;
+    say(this.where, first < 0 ? t.fresh_box : about);
     Object.assign(this.root.dataset, { score: one.score, label: one.label });
   }
 
@@ -532,23 +538,34 @@ export class DenseFigure {
     const { answer, t } = this;
     const { row, col, view } = this.pointed;
     if (row < 0) return this.readNothing();
-    const { likely, region, labels } = answer.pixel(row, col);
+    const { likely, regions, labels } = answer.pixel(row, col);
     const [best, ...rest] = likely;
     const here = labels[view];
+    const name = answer.name(best.label);
     say(this.value, view ? answer.name(here).split(/[,，、]/)[0] : `${(100 * best.p).toFixed(1)} %`);
     say(this.rank, fill(t.pixel, { row, col }));
     const others = rest.map(({ label, p }) => `${answer.name(label)} ${(100 * p).toFixed(1)} %`).join(" · ");
-    say(this.looks, fill(t.pixel_class, { name: answer.name(best.label), others }));
-    this.readEffects(labels.slice(1).map((label) => answer.name(label).split(/[,，、]/)[0]));
+    const p = `${(100 * best.p).toFixed(1)} %`;
+    say(
+      this.looks,
+      view ? fill(t.pixel_class_all, { name, p, others }) : fill(t.pixel_class, { name, others }),
+    );
+    this.readEffects(labels.map((label) => answer.name(label).split(/[,，、]/)[0]));
+    const all = view ? "_all" : "";
+    const lone = regions[view] === null ? t.no_region : "";
     const own = this.reasons.has(`pixel.${row}.${col}`);
-    const about = own ? t.of_pixel : this.reason() ? t.of_region : this.onClick;
-    say(this.where, region === null ? `${t.no_region} ${own ? "" : this.onClick}` : about);
-    Object.assign(this.root.dataset, { score: best.p, label: best.label });
+    const about = own
+      ? fill(t[`of_pixel${all}`], { name })
+      : this.reason()
+        ? together(fill(t[`of_region${all}`], { name }), this.served ? t.click_pixel : "")
+        : this.onClick;
+    say(this.where, together(lone, about));
+    Object.assign(this.root.dataset, { score: best.p, label: here });
   }
 
-  /** What a click computes; nothing if no reasons follow. */
+  /** What a click computes; nothing where no reasons follow, or no click is answered. */
   get onClick() {
-    return this.header.explained && !this.closed ? this.t.needs_click : "";
+    return this.header.explained && this.served ? this.t.needs_click : "";
   }
 
   readNothing() {
@@ -561,21 +578,19 @@ export class DenseFigure {
     delete this.root.dataset.score;
   }
 
-  /** The score or class without each stage, in a row. */
+  /** The score or class in each view, in a row; that with all stages only beside another. */
   readEffects(texts) {
     const { t, answer } = this;
-    const key = JSON.stringify(texts);
+    const from = this.state.view ? 0 : 1;
+    const key = JSON.stringify([from, texts]);
     if (key === this.effectsKey) return;
     this.effectsKey = key;
+    const named = ({ without }) =>
+      without === null ? t.view_all : fill(t.view_without, { stage: without + 1 });
     this.effects.replaceChildren(
-      ...texts.map((text, n) =>
-        el(
-          "span",
-          {},
-          el("small", {}, fill(t.view_without, { stage: answer.views[n + 1].without + 1 })),
-          el("b.num", {}, text),
-        ),
-      ),
+      ...texts
+        .map((text, n) => el("span", {}, el("small", {}, named(answer.views[n])), el("b.num", {}, text)))
+        .slice(from),
     );
   }
 
@@ -618,7 +633,8 @@ export class DenseFigure {
 
   caption() {
     const { state, t } = this;
-    const told = this.reason() && state.show ? this.showNote.textContent : "";
+    const heat = this.reason() && state.show ? this.showNote.textContent : "";
+    const told = heat && state.view ? `${heat} (${t.view_all})` : heat;
     const view = state.view ? fill(t.view_without, { stage: this.answer.views[state.view].without + 1 }) : "";
     const least = this.detects ? `${t.threshold} ${Math.round(100 * state.threshold)} %` : "";
     return [this.looks.textContent, least, view, told].filter(Boolean).join(" · ");
@@ -658,10 +674,15 @@ export class DenseFigure {
           box: one.box,
           level: answer.levels[one.level].name,
         }))
-      : answer.regions.map((one) => ({ class: one.label, name: answer.name(one.label), share: one.area }));
+      : answer.views[view].regions.map((one) => ({
+          class: one.label,
+          name: answer.name(one.label),
+          share: one.area,
+        }));
     const rests = this.reason();
     const why = rests && {
       of: this.detects ? `box ${this.first}` : `pixel ${state.row} ${state.col}`,
+      without_stage: null, // reasons are those of the whole model, whatever is left out above
       logit: rests.logit,
       heads: rests.heads.map((blocks) => blocks.map((heads) => [...heads])),
     };

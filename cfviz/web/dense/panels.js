@@ -2,7 +2,7 @@
 
 import { Choice, el, say } from "../shared/markup.js";
 import { signed } from "../shared/maths.js";
-import { fill } from "../shared/text.js";
+import { fill, together } from "../shared/text.js";
 import { largest } from "./answer.js";
 
 const ORDER = {
@@ -89,7 +89,8 @@ export class HeadBars {
     this.body.replaceChildren(...columns);
   }
 
-  paint(reason, table) {
+  /** Show the bars of a reason; `asked` says whether a click on one is answered. */
+  paint(reason, table, asked) {
     const values = reason ? reason.heads.flatMap((blocks) => blocks.flatMap((heads) => [...heads])) : [];
     const top = largest(values) || 1;
     this.bars.forEach((bar, n) => {
@@ -117,16 +118,14 @@ export class HeadBars {
     if (!reason) return say(this.note, this.t.heads_none);
     const best = values.reduce((most, x, n) => (x > values[most] ? n : most), 0);
     const { stage, block, head, kind } = this.places[best];
-    say(
-      this.note,
-      fill(this.t.heads_best, {
-        stage: stage + 1,
-        block: block + 1,
-        kind: kind.toUpperCase(),
-        head: head + 1,
-        value: signed(values[best]),
-        logit: signed(reason.logit),
-      }),
-    );
+    const told = fill(this.t.heads_best, {
+      stage: stage + 1,
+      block: block + 1,
+      kind: kind.toUpperCase(),
+      head: head + 1,
+      value: signed(values[best]),
+      logit: signed(reason.logit),
+    });
+    say(this.note, asked ? together(told, this.t.heads_click) : told);
   }
 }

@@ -5,10 +5,10 @@ import { el, say } from "../shared/markup.js";
 import { percent, whole } from "../shared/maths.js";
 import { rove } from "../shared/near.js";
 import { CanvasPen, SvgPen } from "../shared/pen.js";
-import { fill } from "../shared/text.js";
+import { fill, together } from "../shared/text.js";
 import { entryAt, looks, OffsetMap, Solid } from "./drawing.js";
 import { fine, Frame, legendOf, pasted, span } from "./frame.js";
-import { FLOOR, Thumb, together } from "./part.js";
+import { FLOOR, Thumb } from "./part.js";
 import { farthest, offsetsOf, steps, unitsOf } from "./surface_maths.js";
 
 const PACE = 220; // ms between two records while playing

@@ -31,6 +31,6 @@ export default onPage(
     return figure;
   },
   (figure, { setStateValue }) => {
-    figure.more = () => setStateValue("more", Date.now());
+    figure.more = setStateValue && (() => setStateValue("more", Date.now()));
   },
 );

@@ -154,11 +154,6 @@ export class Part extends Frame {
   }
 }
 
-/** Sentences one after the other: with a space between, but none after a Chinese full stop. */
-export function together(...sentences) {
-  return sentences.filter(Boolean).reduce((all, one) => (all.endsWith("。") ? all + one : `${all} ${one}`));
-}
-
 /** A small picture of a surface with a caption; a button if there is something to choose. */
 export class Thumb {
   constructor(onChoose = null) {

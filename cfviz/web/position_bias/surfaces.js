@@ -3,10 +3,10 @@
 import { el, say } from "../shared/markup.js";
 import { signed } from "../shared/maths.js";
 import { rove } from "../shared/near.js";
-import { fill } from "../shared/text.js";
+import { fill, together } from "../shared/text.js";
 import { entryAt, OffsetMap, Section, Solid } from "./drawing.js";
 import { fine, legendOf, pasted, span } from "./frame.js";
-import { FAINT, FLOOR, Part, Thumb, together } from "./part.js";
+import { FAINT, FLOOR, Part, Thumb } from "./part.js";
 import { farthest } from "./surface_maths.js";
 import { SvgPen } from "../shared/pen.js";
 

@@ -15,6 +15,9 @@ function whole(box) {
  * `applyTheme()`, which takes the colours of the theme around it, `close()`, which stops its clocks and
  * observers, and `leave()`, which ends what `make` let listen for it on the page.
  *
+ * In a file and in a notebook nobody answers: `setStateValue` is missing, and so is the third argument of
+ * `make`. A figure that asks for a click which Python answers asks only where the function is there.
+ *
  * @param host class of the box that the figure draws into
  * @param make the figure of a box, its first message, and the function that tells Python what was chosen
  * @param run called after every run with the figure and Streamlit's arguments
@@ -25,10 +28,10 @@ export function onPage(host, make, run) {
     const { parentElement, data, setStateValue } = streamlit;
     const box = parentElement.querySelector(`.${host}`) ?? parentElement;
     if (!WIDGETS.includes(host)) whole(box);
-    const commit = (state) => setStateValue("commit", state);
+    const commit = setStateValue && ((state) => setStateValue("commit", state));
     let figure = shown.get(box);
     if (figure?.root.isConnected) {
-      figure.commit = commit;
+      if (commit) figure.commit = commit;
       figure.load(data);
       figure.applyTheme?.();
     } else {

@@ -11,3 +11,10 @@ const MARKS = { "&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;" };
 export function esc(text) {
   return String(text).replace(/[&<>"]/g, (mark) => MARKS[mark]);
 }
+
+/** Sentences one after the other: with a space between, but none after a Chinese full stop. */
+export function together(...sentences) {
+  return sentences
+    .filter(Boolean)
+    .reduce((all, one) => (!all || all.endsWith("。") ? all + one : `${all} ${one}`), "");
+}

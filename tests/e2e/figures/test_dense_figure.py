@@ -20,6 +20,7 @@ pytestmark = pytest.mark.browser
 SIZE, INPUT = (64, 90), (64, 96)
 BOXES = np.array([[4.0, 4, 60, 60], [20, 20, 40, 40], [62, 10, 88, 50]])
 SCORES = np.array([0.8, 0.6, 0.4])
+RUN = "run({ parentElement, data });"
 
 
 def stages() -> list[list[Any]]:
@@ -53,10 +54,12 @@ def segmented() -> dense.Answer:
     probs = np.stack([np.full(SIZE, p, np.float32) for p in (0.75, 0.2, 0.05)])
     which = np.zeros((16, 24), int)
     which[:8, :10] = 1
+    whole = dense.Found(which, [0, 1], [0.79, 0.21])
+    less = dense.Found(which * 0, [0], [1.0])
     return dense.Answer(
         "segment", photo(), SIZE, INPUT, ["ground", "dog", "boat"], stages(), [1, 1, 2, 2], [],
-        [dense.View(None, labels), dense.View(0, labels * 0)], 0, (likely, probs),
-        (which, [0, 1], [0.79, 0.21]),
+        [dense.View(None, labels, regions=whole), dense.View(0, labels * 0, regions=less)],
+        0, (likely, probs),
     )  # fmt: skip
 
 
@@ -68,13 +71,16 @@ def reason(of: str, sign: float) -> dense.Reason:
 
 @pytest.fixture
 def figure(opened_file: Callable[..., Any]) -> Callable[..., Any]:
-    """A function that opens an answer as an offline page and returns the page."""
+    """A function that opens an answer as an offline page, or as if it were served, and returns the page."""
 
-    def show(answer: dense.Answer, *given: dense.Reason, **start: Any) -> Any:
+    def show(answer: dense.Answer, *given: dense.Reason, served: bool = False, **start: Any) -> Any:
         packed = dense.pack(
             answer, strings=figure_words("dense"), start={"threshold": 0.3, **start}, source="s"
         )
         html = dense.html(packed, dense.reasons(given, source="s"), "test", [])
+        if served:
+            assert html.count(RUN) == 1
+            html = html.replace(RUN, RUN.replace("data", "data, setStateValue() {}"))
         return opened_file(html, width=1200)
 
     return show
@@ -98,7 +104,7 @@ def test_pointing_threshold_and_stages_change_the_figure_in_the_browser(figure: 
     assert page.locator(".dn-head").count() == 12
     point(page, 30, 75)
     expect(root).to_have_attribute("data-reason", "no")
-    expect(page.locator(".dn-where")).to_have_text(figure_words("dense")["needs_click"])
+    expect(page.locator(".dn-where")).to_have_text("")
     point(page, 10, 10)
     expect(page.locator(".dn-effects b")).to_have_text(["lost"])
     expect(page.locator(".dn-heads-note")).to_contain_text("+2.00")
@@ -143,6 +149,45 @@ def test_a_pixel_shows_its_classes_and_its_region(figure: Callable[..., Any]) ->
     expect(page.locator(".dn-where")).to_have_text(words["of_pixel"])
     page.get_by_role("radio", name="without stage 1").click()
     expect(page.locator(".dn-changes")).to_contain_text("22 % of the pixels")
+
+
+def test_all_that_is_said_of_a_segmentation_follows_the_stages_in_use_or_says_which(
+    figure: Callable[..., Any],
+) -> None:
+    """The list showed the regions found with all stages, beside a picture of those without one."""
+    page, words = figure(segmented(), reason("region.1", 1)), figure_words("dense")
+    expect(page.locator(".dn-name")).to_have_text(["ground", "dog"])
+    page.get_by_role("radio", name="without stage 1").click()
+    expect(page.locator(".dn-name")).to_have_text(["ground"])
+    expect(page.locator(".dn-area")).to_have_text(["100 %"])
+    page.locator(".dn").get_by_role("radio", name="ground").click()
+    page.mouse.move(0, 0)
+    assert page.locator(".dn").evaluate("root => root.figure.look().target.cells.length") == 16 * 24
+    point(page, 10, 10)
+    expect(page.locator(".dn .value")).to_have_text("ground")
+    all_stages = words["pixel_class_all"].format(name="dog", p="75.0 %", others="ground 20.0 % · boat 5.0 %")
+    expect(page.locator(".dn .looks")).to_have_text(all_stages)
+    expect(page.locator(".dn-effects b")).to_have_text(["dog", "ground"])
+    expect(page.locator(".dn-where")).to_have_text(words["of_region_all"].format(name="dog"))
+    with page.expect_download() as saved:
+        page.get_by_role("button", name="JSON", exact=True).click()
+    told = json.loads(Path(saved.value.path()).read_text())
+    assert told["found"] == [{"class": 0, "name": "ground", "share": 1}]
+
+
+def test_a_click_is_asked_for_only_where_it_is_answered(figure: Callable[..., Any]) -> None:
+    words = figure_words("dense")
+    for served, asked in ((True, words["needs_click"]), (False, "")):
+        page = figure(detected(), reason("box.0", 1), served=served, box=0, held=1)
+        clicks = page.get_by_text(words["heads_click"])
+        expect(clicks).to_have_count(int(served))
+        point(page, 30, 75)
+        expect(page.locator(".dn-where")).to_have_text(asked)
+        page = figure(segmented(), reason("region.1", 1), served=served)
+        point(page, 10, 10)
+        of_region = words["of_region"] + (f" {words['click_pixel']}" if served else "")
+        expect(page.locator(".dn-where")).to_have_text(of_region)
+        expect(clicks).to_have_count(0)
 
 
 def test_the_figure_is_saved_as_picture_vector_and_numbers(

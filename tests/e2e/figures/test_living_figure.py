@@ -368,6 +368,22 @@ def test_a_stage_is_sent_when_the_reader_goes_there(app, open_page) -> None:
     assert page.locator(".cf p.absent").is_hidden()
 
 
+def test_a_file_says_which_blocks_it_does_not_hold(tiny_model, figure) -> None:
+    """It said that they were loading, for ever."""
+    trace = traced(tiny_model, (64, 96))
+    parts = units(trace.arrays, trace.groupings)
+    start = {"stage": 0, "block": 0}
+    some = pack(
+        parts, size=trace.size, photo=trace.crop, strides={s: 4 * 2**s for s in range(4)},
+        strings=figure_words("attention"), start=start, limit=0, alone=parts[0].nbytes,
+    )  # fmt: skip
+    assert (0, 1) in some.left
+    page = figure(some)
+    expect(page.locator(".cf p.absent")).to_be_hidden()
+    page.get_by_role("radio", name=re.compile("Block 2")).click()
+    expect(page.locator(".cf p.absent")).to_have_text(figure_words("attention")["not_here"])
+
+
 def test_a_link_restores_the_figure(app, open_page) -> None:
     page = living_page(
         open_page,

@@ -49,8 +49,10 @@ def segmented() -> dense.Answer:
     which = np.full((8, 8), -1)
     which[0] = 0
     return replace(
-        detected(), task="segment", views=[dense.View(None, labels)], ground=5, likely=likely,
-        regions=(which, [5], [0.125]), levels=[],
+        detected(), task="segment", ground=5, likely=likely, levels=[], views=[
+            dense.View(None, labels, regions=dense.Found(which, [5], [0.125])),
+            dense.View(2, labels * 0, regions=dense.Found(which + 1, [0, 0], [0.8, 0.2])),
+        ],
     )  # fmt: skip
 
 
@@ -80,7 +82,10 @@ def test_label_maps_regions_and_likely_classes_are_in_the_message() -> None:
     message = dense.pack(segmented(), strings=STRINGS)
     header = message.header
     assert np.array_equal(np.unique(values(message, header["views"][0]["labels"])), [0, 5])
-    assert set(values(message, header["regions"]["which"])) == {0, dense.NONE}
+    first, second = (view["regions"] for view in header["views"])
+    assert set(values(message, first["which"])) == {0, dense.NONE}
+    assert set(values(message, second["which"])) == {0, 1}
+    assert (second["labels"], second["shares"]) == ([0, 0], [0.8, 0.2])
     assert set(values(message, header["likely"]["probs"])) == {21845}
     assert [one["index"] for one in header["classes"]] == [0, 5], "the larger first"
 

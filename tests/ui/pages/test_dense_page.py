@@ -7,10 +7,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from streamlit.testing.v1 import AppTest
 
+from cfviz.figures.live.dense import View
 from cfviz.models.dense.model import RetinaNet, SemanticFPN
 from cfviz.provenance import Provenance, Training
 from cfviz.ui.compute import dense as models
@@ -73,29 +75,57 @@ def test_both_models_answer_and_explain_what_is_held(run: Make, lang: str) -> No
         app = run(lang=lang, **query)
         assert not app.error
         assert len(app.header) == 1
-        assert any("reasons(model" in box.value for box in app.code), "the code explains what is held"
+        assert any("answer.why(" in box.value for box in app.code), "the code explains what is held"
         held = app.query_params
         assert all(held[name] in (value, [value]) for name, value in query.items())
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "query",
+    ("net", "query"),
     [
-        {"row": "20", "col": "30", "held": "1", "photo": "horses"},
-        {"net": "retinanet_crossformer_nano", "box": "2", "held": "1", "scene": "1"},
+        ("semantic_fpn", {"photo": "berlin-cathedral", "scene": "0", "row": "20", "col": "30", "view": "2"}),
+        ("semantic_fpn", {"scene": "2", "row": "50", "col": "60"}),
+        ("retinanet", {"photo": "berlin-cathedral", "scene": "0", "box": "0", "threshold": "10"}),
+        ("retinanet", {"scene": "1", "box": "1", "view": "1", "threshold": "10"}),
     ],
 )
-def test_the_shown_code_runs_and_finds_what_is_on_screen(run: Make, query: dict[str, str]) -> None:
-    app = run(**query)
-    (code,) = [box.value for box in app.code if "reasons(model" in box.value]
-    net = models.model(query.get("net", next(iter(NAMES))), "cpu")
-    known: dict[str, Any] = {"net": net}
-    made = f'cfviz.create_model("{net.pretrained_cfg["architecture"]}")'
-    assert made in code
-    exec(compile(code.replace(made, "net"), "shown", "exec"), known)
-    assert len(known["heads"]) == 8
-    assert f"{known['why'].logit:.3f}" in {f"{one.logit:.3f}" for one in kept_reasons()}
+def test_the_shown_code_runs_as_it_stands_and_prints_what_is_on_screen(
+    net: str, query: dict[str, str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    app = AppTest.from_file(str(ROOT / "app.py"), default_timeout=120)
+    app.switch_page("pages/dense.py")
+    for name, value in {"lang": "en", "held": "1", "net": f"{net}_crossformer_nano", **query}.items():
+        app.query_params[name] = value
+    app.run()
+    assert not app.exception
+    (code,) = [box.value for box in app.code if "explain(" in box.value]
+    known: dict[str, Any] = {}
+    exec(compile(code, "shown", "exec"), known)
+    printed = capsys.readouterr().out.splitlines()
+    view, found = int(query.get("view", 0)), known["found"]
+    (seen,) = [one for (one,) in answer.seen._kept.values() if same(one.answer.views[view], found)]
+    names = known["answer"].names
+    if net == "retinanet":
+        least = np.float32(int(query["threshold"]) / 100)
+        shown = list(zip(found.labels, found.scores, strict=True))
+        wanted = [f"{names[k]} {score:.1%}" for k, score in shown if score >= least]
+        assert len(wanted) > 0
+        assert [line.partition("%")[0] + "%" for line in printed[:-1]] == wanted
+    else:
+        regions = seen.answer.views[view].regions
+        shares = zip(regions.labels, regions.shares, strict=True)
+        assert printed[:-1] == [f"{names[k]} {share:.1%} of the photo" for k, share in shares]
+    why = known["why"]
+    (kept,) = [one for one in kept_reasons() if one.logit == pytest.approx(why.logit, abs=1e-4)]
+    for mine, theirs in zip(why.maps, kept.maps, strict=True):
+        assert mine == pytest.approx(theirs, abs=1e-5)
+
+
+def same(a: View, b: View) -> bool:
+    """Whether two views hold the same answer."""
+    pairs = [(getattr(a, name), getattr(b, name)) for name in ("labels", "boxes", "scores")]
+    return all(x is y is None or np.array_equal(x, y) for x, y in pairs)
 
 
 def kept_reasons() -> list[Any]:

@@ -40,49 +40,28 @@ START, PLACE, PHOTO = "cfviz.dense.start", "cfviz.dense.place", "cfviz.dense.pho
 SHOWS, SORTS = 6, ("score", "size", "class")
 SHARP = 1400  # most pixels of a side of the photo that is sent
 LOWEST = 5  # per cent: the least threshold
-DETECT_CODE = """
-import cfviz
-from cfviz.models.dense.pipeline import find
-{opening}
+CODE = """
+{imports}
 
-model = {model}
-found = find(model, photo)
-for box, score, label in zip(found.boxes, found.scores, found.labels):  # in pixels of the photo
+{opening}answer = explain({photo}, {model})
+found = answer.views[{view}]  # {which}
+{found}
+"""
+BOXES = """
+for box, score, label in zip(found.boxes, found.scores, found.labels):  # boxes in pixels of the input
     if score >= {threshold}:
-        print(label, score, box)
+        print(answer.names[label], f"{{score:.1%}}", box.round())
 """
-SEGMENT_CODE = """
-import cfviz
-from cfviz.models.dense.pipeline import label
-{opening}
-
-model = {model}
-labels = label(model, photo)     # the class of every pixel of the photo
+REGIONS = """
+for label, share in zip(found.regions.labels, found.regions.shares):  # found.labels: of each pixel
+    print(answer.names[label], f"{{share:.1%}} of the photo")
 """
-WHY_BOX = """
-import torch
-from cfviz.analysis.dense import head_totals, stage_maps
-from cfviz.models.dense.pipeline import fit
-from cfviz.models.probes.dense import reasons
-
-fitted = fit(photo, "detect", model.sides)
-with torch.no_grad():
-    (best,) = model.select(model.outputs(fitted.tensor), [fitted.size])
-asked = {{name: values[[{box}]] for name, values in best.items()}}
-(why,) = reasons(model, fitted.tensor[0], lambda outputs: model.class_logits(outputs, asked))
-tokens = stage_maps(why.by_key, model.backbone.groupings(*fitted.tensor.shape[-2:]))
-heads = {{place: head_totals(one) for place, one in why.by_key.items()}}  # by stage and block
-"""
-WHY_PIXEL = """
-from cfviz.analysis.dense import head_totals, stage_maps
-from cfviz.models.dense.pipeline import fit
-from cfviz.models.probes.dense import of_pixel, reasons
-
-fitted = fit(photo, "segment", model.sides)
-size = tuple(fitted.tensor.shape[-2:])
-(why,) = reasons(model, fitted.tensor[0], of_pixel({label}, {row}, {col}, size))
-tokens = stage_maps(why.by_key, model.backbone.groupings(*size))
-heads = {{place: head_totals(one) for place, one in why.by_key.items()}}  # by stage and block
+WHY = """
+why = answer.why({place})  # with all stages
+print(why.logit)
+tokens = why.maps  # what each token contributed, one map for each stage
+heads = why.heads  # what each head contributed, by stage and block
+pixels = why.field  # effective receptive field, in cells of 4 x 4 pixels
 """
 
 
@@ -179,7 +158,9 @@ def selection_from_link(ctx: Context, found: live.Answer) -> dict[str, Any]:
 def packed_message(source: str, lang: str, _subject: DenseSubject) -> Message:
     """The figure's message, shared by all who look at the same photo and model."""
     found = replace(answer.seen(source, _subject).answer, names=_subject.names)  # in the reader's language
-    return live.pack(found, strings=figure_words("dense", lang), name=NAME, source=source)
+    return live.pack(
+        found, strings=figure_words("dense", lang), name=NAME, source=source, explained=_subject.explainable
+    )
 
 
 @cached(64, 64 * 2**20)
@@ -226,7 +207,8 @@ def show_figure(ctx: Context, subject: DenseSubject) -> None:
                 ctx.put(at=f"{at['stage']}.{at['block']}.{at['head']}")
 
     show_hint(ctx.t(f"dense.look_{subject.model.task}"))
-    st.caption(together(_honest(ctx, subject), scenes.judged(ctx.t, found, here["threshold"] / 100)))
+    right = scenes.judged(ctx.t, found, here["threshold"] / 100, here["view"])
+    st.caption(together(_honest(ctx, subject), right))
     DENSE.show(packed.at(begin).data, name=NAME, on_commit=commit)
     if fresh:  # another photo too: what its scores rest on takes longer than the answer
         let_the_browser_paint()
@@ -267,7 +249,7 @@ def show_footer(ctx: Context, subject: DenseSubject) -> None:
         take_away(ctx, "dense", code=_code(ctx, subject, here))
         if found.found is not None:
             st.download_button(
-                t("dense.coco"), partial(coco_json, subject, here["threshold"] / 100),
+                t("dense.coco"), partial(coco_json, subject, here["threshold"] / 100, here["view"]),
                 "cfviz-detections.json", "application/json", type="tertiary", icon=":material/data_object:",
                 on_click="ignore", help=t("dense.coco_help"),
             )  # fmt: skip
@@ -278,13 +260,13 @@ def show_footer(ctx: Context, subject: DenseSubject) -> None:
         )  # fmt: skip
 
 
-def coco_json(subject: DenseSubject, threshold: float) -> bytes:
-    """The boxes from a score on, in COCO's result format and in pixels of the photo."""
-    (view, *_) = answer.seen(subject.source, subject).answer.views
+def coco_json(subject: DenseSubject, threshold: float, number: int = 0) -> bytes:
+    """The boxes of a view from a score on, in COCO's result format and in pixels of the photo."""
+    view = answer.seen(subject.source, subject).answer.views[number]
     assert view.boxes is not None  # the button is offered for detectors
     assert view.scores is not None
     vertical, horizontal = subject.fitted.scale
-    kept = view.scores >= threshold
+    kept = view.scores >= np.float32(threshold)  # as in the figure
     boxes = view.boxes[kept] / np.array([horizontal, vertical, horizontal, vertical])
     coco = subject.model.provenance.dataset == "coco"
     categories = None if coco else list(range(1, subject.model.num_classes + 1))
@@ -299,37 +281,32 @@ def offline_page(ctx: Context, subject: DenseSubject, here: dict[str, Any]) -> b
     given = answer.reasons_ahead(subject.source, subject)
     if (of := held(here)) is not None and subject.explainable:
         given += answer.reason_for(subject.source, of, subject)
-    rest = live.reasons(given, name=NAME, source=subject.source, closed=True)
+    rest = live.reasons(given, name=NAME, source=subject.source)
     facts = [_honest(ctx, subject), _code(ctx, subject, here)]
     return live.html(packed, rest, ctx.t("dense.title"), facts, ctx.lang).encode()
 
 
 def _code(ctx: Context, subject: DenseSubject, here: dict[str, Any]) -> str:
-    net, detects = subject.model, subject.model.task == "detect"
+    """The lines of Python that find what is in sight, and what is held."""
+    net, imports, opening = subject.model, ["from cfviz.measured.dense import explain"], ""
     name, source = net.pretrained_cfg["architecture"], net.provenance.source
-    weights = "" if source == "bundled" else f", weights={source!r}"
-    fields = {
-        "model": f'cfviz.create_model("{name}"{weights})',
-        "opening": _opening(ctx, subject),
-        "threshold": here["threshold"] / 100,
-        **{part: here[part] for part in ("box", "row", "col")},
-    }
-    code = (DETECT_CODE if detects else SEGMENT_CODE).format(**fields)
-    if here["box"] >= 0:
-        code += WHY_BOX.format(**fields)
-    elif here["row"] >= 0:
-        labels = answer.seen(subject.source, subject).answer.views[0].labels
-        code += WHY_PIXEL.format(**fields, label=int(labels[here["row"], here["col"]]))
-    return code
-
-
-def _opening(ctx: Context, subject: DenseSubject) -> str:
-    """The lines of Python that open the photo, or compose the scene."""
+    model, photo = f'"{name}"', photos.named(ctx.settings.photo)
+    if source != "bundled":
+        imports.insert(0, "import cfviz")
+        model = f'cfviz.create_model("{name}", weights={source!r})'
     if subject.truth is not None:
-        return scenes.code(_scene(ctx))
-    named = photos.photo_code(ctx.settings.photo)
-    sample = "from cfviz.data.samples import sample\n" if named.startswith("sample") else ""
-    return f"from cfviz.data.images import load_image\n{sample}\nphoto = load_image({named}).image"
+        photo, opening = "photo", scenes.code(_scene(ctx)) + "\n"
+    left = answer.seen(subject.source, subject).answer.views[here["view"]].without
+    found = (BOXES if net.task == "detect" else REGIONS).format(threshold=here["threshold"] / 100)
+    code = CODE.format(
+        imports="\n".join(imports), opening=opening, photo=photo, model=model, view=here["view"],
+        which="with all stages" if left is None else f"without stage {left + 1}", found=found.strip(),
+    )  # fmt: skip
+    if here["box"] >= 0:
+        code += WHY.format(place=f"box={here['box']}")
+    elif here["row"] >= 0:
+        code += WHY.format(place=f"pixel=({here['row']}, {here['col']})")
+    return code
 
 
 # ------------------------------------------------------------------ attention
