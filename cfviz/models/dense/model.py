@@ -14,13 +14,14 @@ from cfviz.models.crossformer.origin import WithProvenance
 from cfviz.provenance import Provenance
 
 from .parts.layers import resized
-from .parts.losses import Target, check_targets, retina_losses
+from .parts.losses import Target, check_labels, check_targets, pixel_loss, retina_losses
 from .parts.masks import MaskHead, paste
 from .parts.pyramid import FeaturePyramid
 from .parts.retina import SCALE, RetinaHead
 from .parts.roi import BoxHead, roi_features
 from .parts.rpn import ProposalHead
 from .parts.semantic_fpn import SemanticFPNHead
+from .parts.two_stage_losses import numbered, proposal_losses, region_losses
 from .parts.upernet import AuxiliaryHead, UPerHead
 from .variants import SIDES, TASKS, Kind, Task
 
@@ -158,6 +159,10 @@ class Detector(DenseModel):
         """Return `outputs` from the backbone's maps."""
 
     @abstractmethod
+    def losses(self, x: torch.Tensor, targets: Sequence[Target]) -> dict[str, torch.Tensor]:
+        """Return what training makes small; the sum of the values is the loss."""
+
+    @abstractmethod
     def select(self, outputs: dict[str, list[torch.Tensor]], sizes: Sizes) -> list[Detections]:
         """Turn `outputs` into detections, see `detect`."""
 
@@ -191,10 +196,9 @@ class Detector(DenseModel):
                 training mode.
         """
         if self.training:
-            losses = "losses(x, targets)" if isinstance(self, RetinaNet) else "it has no losses"
             raise ValueError(
-                f"{type(self).__name__} is in training mode ({losses}): call eval() first, or outputs(x) for "
-                "what the heads return"
+                f"{type(self).__name__} is in training mode (losses(x, targets)): call eval() first, or "
+                "outputs(x) for what the heads return"
             )
         H, W = x.shape[-2:] if isinstance(x, torch.Tensor) and x.dim() > 1 else (0, 0)
         results = []
@@ -310,12 +314,49 @@ class MaskRCNN(Detector):
     def select(self, outputs: dict[str, list[torch.Tensor]], sizes: Sizes) -> list[Detections]:
         """Turn `outputs` into detections with masks; `proposals` are what the second stage began with."""
         _finite(*outputs["logits"], *outputs["deltas"])
-        results = []
-        for b, size in enumerate(sizes):
-            one = [[maps[b] for maps in outputs[name]] for name in ("logits", "deltas")]
-            proposals, _ = self.rpn_head.select(one[0], one[1], size)
-            results.append(self.second_stage([x[b : b + 1] for x in outputs["levels"]], proposals, size))
-        return results
+        return [
+            self.second_stage(
+                [x[b : b + 1] for x in outputs["levels"]], self.proposals(outputs, b, size), size
+            )
+            for b, size in enumerate(sizes)
+        ]
+
+    def proposals(
+        self, outputs: dict[str, list[torch.Tensor]], image: int, size: tuple[int, int]
+    ) -> torch.Tensor:
+        """Return the boxes of one image that may hold something, best first: (n, 4)."""
+        logits, deltas = ([maps[image] for maps in outputs[name]] for name in ("logits", "deltas"))
+        return self.rpn_head.select(logits, deltas, size)[0]
+
+    def losses(self, x: torch.Tensor, targets: Sequence[Target]) -> dict[str, torch.Tensor]:
+        """Return what training makes small; the sum of the values is the loss.
+
+        Args:
+            x: (B, 3, H, W), normalised pixels, H and W multiples of 32.
+            targets: For each image `boxes` (n, 4), as x1, y1, x2, y2 in pixels of the input, `labels` (n,)
+                from 0, and `masks` (n, H, W), 1 where the object is, in the form of torchvision's detectors.
+
+        Returns:
+            The five losses of torchvision's Mask R-CNN. Anchors and proposals to learn from are drawn with
+            PyTorch's random numbers.
+
+        Raises:
+            ValueError: If the input is none, or the targets do not fit it.
+        """
+        self._check(x, None)
+        H, W = (int(side) for side in x.shape[2:])
+        check_targets(targets, len(x), self.num_classes, (H, W))
+        outputs = self.outputs(x)
+        losses = proposal_losses(outputs["logits"], outputs["deltas"], targets, self.rpn_head.anchors)
+        with torch.no_grad():
+            found = [self.proposals(outputs, b, (H, W)) for b in range(len(x))]
+        levels = outputs["levels"]
+        return losses | region_losses(
+            lambda rois: self.roi_head.boxes(levels, rois),
+            lambda rois, labels: self.roi_head.masks(levels, rois, labels),
+            found,
+            targets,
+        )
 
     def class_logits(
         self, outputs: dict[str, list[torch.Tensor]], found: Detections, image: int = 0
@@ -325,7 +366,7 @@ class MaskRCNN(Detector):
         proposals, labels = (
             found[name].detach().clone() for name in ("proposals", "labels")
         )  # for gradients
-        logits, _ = self.roi_head.boxes(levels, _rois(proposals))
+        logits, _ = self.roi_head.boxes(levels, numbered([proposals]))
         return logits.gather(1, labels[:, None])[:, 0]
 
     def second_stage(
@@ -338,18 +379,14 @@ class MaskRCNN(Detector):
             proposals: (n, 4).
             size: Height and width of the image without padding.
         """
-        logits, deltas = self.roi_head.boxes(levels, _rois(proposals))
+        logits, deltas = self.roi_head.boxes(levels, numbered([proposals]))
         _finite(logits, deltas)
         found = self.roi_head.bbox_head.select(proposals, logits, deltas, size)
-        masks = self.roi_head.masks(levels, _rois(found["boxes"]), found["labels"])
+        masks = self.roi_head.masks(levels, numbered([found["boxes"]]), found["labels"])
         return {**found, "mask_logits": masks}
 
 
-def _rois(boxes: torch.Tensor) -> torch.Tensor:
-    """Put the number of the image, 0, in front of boxes: (n, 4) -> (n, 5)."""
-    return torch.cat([boxes.new_zeros((len(boxes), 1)), boxes], 1)
-
-
+AUXILIARY = 0.4  # weight of UPerNet's auxiliary head in the loss
 MOST_LOGITS = 1_100_000_000  # of one image: 4.4 GB, 255 classes at 2,048 x 2,048
 
 
@@ -377,6 +414,27 @@ class Segmenter(DenseModel):
     @abstractmethod
     def from_maps(self, maps: Sequence[torch.Tensor]) -> torch.Tensor:
         """Return `logits` from the backbone's maps."""
+
+    def losses(self, x: torch.Tensor, labels: torch.Tensor) -> dict[str, torch.Tensor]:
+        """Return what training makes small; the sum of the values is the loss.
+
+        Args:
+            x: (B, 3, H, W), normalised pixels, H and W multiples of 32.
+            labels: (B, H, W) int64, the class of each pixel, `UNLABELLED` where it is not known.
+
+        Returns:
+            `segmentation`, the mean cross-entropy of the pixels with a class; UPerNet adds `auxiliary`.
+
+        Raises:
+            ValueError: If the input is none, or the labels do not fit it.
+        """
+        self._check(x, None)
+        check_labels(labels, x, self.num_classes)
+        return self.losses_of(self.features(x), labels)
+
+    def losses_of(self, maps: Sequence[torch.Tensor], labels: torch.Tensor) -> dict[str, torch.Tensor]:
+        """Return the losses from the backbone's maps; see `losses`."""
+        return {"segmentation": pixel_loss(self.from_maps(maps), labels)}
 
     def cells(self, x: torch.Tensor, sizes: Sizes | None = None) -> torch.Tensor:
         """Return `logits` of an input that was checked.
@@ -443,6 +501,11 @@ class UPerNet(Segmenter):
     def from_maps(self, maps: Sequence[torch.Tensor]) -> torch.Tensor:
         """Return the head's logits at stride 4 from the backbone's maps: (B, K, H/4, W/4)."""
         return self.decode_head(maps)
+
+    def losses_of(self, maps: Sequence[torch.Tensor], labels: torch.Tensor) -> dict[str, torch.Tensor]:
+        """Return the losses from the backbone's maps, the auxiliary head's with the authors' weight."""
+        auxiliary = AUXILIARY * pixel_loss(self.auxiliary_head(maps[2]), labels)
+        return super().losses_of(maps, labels) | {"auxiliary": auxiliary}
 
 
 MODELS: dict[str, type[DenseModel]] = {

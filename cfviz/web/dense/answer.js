@@ -59,7 +59,7 @@ export class Answer {
     return around.sort((a, b) => a.area - b.area)[0] ?? null;
   }
 
-  /** The same thing in every view: its score, or null without a stage where it is not found at this threshold. */
+  /** The same thing in every view: its score; null where it is not found without a stage. */
   scores(first, threshold) {
     return this.views.map((view, v) => {
       if (!v) return view.list[first].score;

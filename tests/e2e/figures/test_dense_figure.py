@@ -111,7 +111,9 @@ def test_pointing_threshold_and_stages_change_the_figure_in_the_browser(figure: 
     page.locator('.dn input[type="range"]').fill("70")
     expect(rows).to_have_count(1)
     page.get_by_role("radio", name="without stage 4").click()
-    expect(page.locator(".dn-changes")).to_contain_text("1 boxes at this threshold; 1 are lost, 1 are new")
+    expect(page.locator(".dn-changes")).to_contain_text(
+        "Boxes at this threshold without stage 4: 1 (lost: 1, new: 1)"
+    )
 
 
 def test_the_list_is_sorted_and_the_keyboard_walks_through_it(figure: Callable[..., Any]) -> None:

@@ -1,6 +1,7 @@
-"""What RetinaNet learns from: which anchor is to find which box, and how far its answer is from that.
+"""What RetinaNet and the segmenters learn from: what each anchor and pixel is to find, and how far it is off.
 
-The rules are those of https://arxiv.org/abs/1708.02002; torchvision's detectors use the same matcher.
+The rules for anchors are those of https://arxiv.org/abs/1708.02002; torchvision's detectors use the same
+matcher.
 """
 
 from __future__ import annotations
@@ -13,17 +14,28 @@ from torchvision.ops import box_iou, sigmoid_focal_loss
 
 from .anchors import Anchors
 from .boxes import encode
+from .layers import resized
 
 FOUND, NOTHING = 0.5, 0.4  # overlap from which an anchor is to find a box, below which nothing
 BACKGROUND, IGNORED = -1, -2
+UNLABELLED = 255  # in label maps, as in the authors' settings
 Target = Mapping[str, torch.Tensor]
 
 
-def check_targets(targets: Sequence[Target], images: int, num_classes: int) -> None:
+def check_targets(
+    targets: Sequence[Target], images: int, num_classes: int, masks: tuple[int, int] | None = None
+) -> None:
     """Check that there is something to learn for each image.
 
+    Args:
+        targets: For each image.
+        images: Their number.
+        num_classes: Labels are below it.
+        masks: Height and width that masks must have; None if none are needed.
+
     Raises:
-        ValueError: If there are more or fewer targets than images, a box is none, or a label is unknown.
+        ValueError: If there are more or fewer targets than images, a box is none, a label is unknown, or
+            masks are needed and do not fit.
     """
     if len(targets) != images:
         raise ValueError(f"there are {len(targets)} targets for {images} images; expected one each")
@@ -38,17 +50,26 @@ def check_targets(targets: Sequence[Target], images: int, num_classes: int) -> N
             raise ValueError("a target has a box without width or height, or with NaN in it")
         if bool(((labels < 0) | (labels >= num_classes)).any()):
             raise ValueError(f"a target has a label that is none of 0 to {num_classes - 1}")
+        if masks is not None and ("masks" not in target or target["masks"].shape != (len(boxes), *masks)):
+            found = f"masks {tuple(target['masks'].shape)}" if "masks" in target else "no masks"
+            raise ValueError(f"a target has {found}; expected {(len(boxes), *masks)}, one for each box")
 
 
-def matched(anchors: torch.Tensor, boxes: torch.Tensor) -> torch.Tensor:
-    """Say what each anchor is to find.
-
-    An anchor is to find the box that it overlaps most, if that is by `FOUND` or more. A box that no anchor
-    overlaps so much is given to those that overlap it most.
+def matched(
+    anchors: torch.Tensor,
+    boxes: torch.Tensor,
+    found: float = FOUND,
+    nothing: float = NOTHING,
+    rescue: bool = True,
+) -> torch.Tensor:
+    """Say what each anchor is to find: the box that it overlaps most, if that is by `found` or more.
 
     Args:
         anchors: (A, 4).
         boxes: (n, 4).
+        found: Overlap from which an anchor is to find a box.
+        nothing: Overlap below which it is to find nothing.
+        rescue: Whether a box that no anchor overlaps so much is given to those that overlap it most.
 
     Returns:
         (A,) int64: the number of a box, `BACKGROUND`, or `IGNORED` for overlaps in between.
@@ -57,10 +78,37 @@ def matched(anchors: torch.Tensor, boxes: torch.Tensor) -> torch.Tensor:
         return anchors.new_full((len(anchors),), BACKGROUND, dtype=torch.int64)
     overlap = box_iou(boxes, anchors)  # n, A
     most, box = overlap.max(0)
-    result = torch.where(most >= FOUND, box, torch.where(most < NOTHING, BACKGROUND, IGNORED))
+    result = torch.where(most >= found, box, torch.where(most < nothing, BACKGROUND, IGNORED))
+    if not rescue:
+        return result
     best = overlap.amax(1, keepdim=True)
     at_best = ((overlap == best) & (best > 0)).any(0)
     return torch.where(at_best, box, result)
+
+
+def check_labels(labels: torch.Tensor, x: torch.Tensor, num_classes: int) -> None:
+    """Check that there is a class, or `UNLABELLED`, for each pixel of a batch.
+
+    Raises:
+        ValueError: If there is not.
+    """
+    if num_classes > UNLABELLED:
+        raise ValueError(
+            f"there are {num_classes} classes; expected at most {UNLABELLED}, the label of pixels without one"
+        )
+    B, _, H, W = x.shape
+    if labels.shape != (B, H, W) or labels.dtype != torch.int64:
+        kind = str(labels.dtype).removeprefix("torch.")
+        raise ValueError(f"the labels are {kind} {tuple(labels.shape)}; expected int64 {(B, H, W)}")
+    if bool(((labels != UNLABELLED) & ((labels < 0) | (labels >= num_classes))).any()):
+        raise ValueError(f"a label is none of 0 to {num_classes - 1}, nor {UNLABELLED} for none")
+
+
+def pixel_loss(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    """Return the mean cross-entropy of pixels that have a class: logits (B, K, h, w), labels (B, H, W)."""
+    full = resized(logits, labels.shape[1:]).float()
+    known = (labels != UNLABELLED).sum().clamp(min=1)
+    return F.cross_entropy(full, labels, ignore_index=UNLABELLED, reduction="sum") / known
 
 
 def flat(maps: Sequence[torch.Tensor], width: int) -> torch.Tensor:
