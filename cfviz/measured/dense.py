@@ -18,6 +18,7 @@ from cfviz.figures.live import dense as live
 from cfviz.figures.live import message
 from cfviz.figures.live.dense import CELL, Answer, Reason, Truth, View
 from cfviz.geometry import Grouping
+from cfviz.models.crossformer import CrossFormer
 from cfviz.models.dense.model import DenseModel, Detector, RetinaNet, Segmenter
 from cfviz.models.dense.parts.roi import STRIDES
 from cfviz.models.dense.pipeline import Fitted, fit, picture
@@ -355,6 +356,11 @@ def explain(
         net = model
     else:
         raise ValueError(f"got a {type(model).__name__}, expected a detector or segmenter")
+    if not isinstance(net.backbone, CrossFormer):
+        raise ValueError(
+            f"the backbone is a {type(net.backbone).__name__}; what a score rests on is told of a "
+            "CrossFormer's attention"
+        )
     check_eval(net)
     if not net.provenance.predicts:
         raise ValueError("the model has random weights, which have learned nothing; open a file of weights")

@@ -23,6 +23,7 @@ from .parts.rpn import ProposalHead
 from .parts.semantic_fpn import SemanticFPNHead
 from .parts.two_stage_losses import numbered, proposal_losses, region_losses
 from .parts.upernet import AuxiliaryHead, UPerHead
+from .timm_maps import TimmMaps
 from .variants import SIDES, TASKS, Kind, Task
 
 Sizes = Sequence[tuple[int, int]]
@@ -34,7 +35,7 @@ class DenseModel(WithProvenance, ABC):
 
     Attributes:
         kind: Which of the four models.
-        backbone: A CrossFormer without norm and classifier at its end.
+        backbone: A CrossFormer without norm and classifier at its end; where `TimmMaps` was given, that.
         num_classes: Classes, without a background.
         sides: Most pixels of a photo's long and short side in the model's input.
     """
@@ -44,13 +45,14 @@ class DenseModel(WithProvenance, ABC):
     default_cfg: dict[str, Any]
     _model_args: dict[str, Any]
 
-    def __init__(self, backbone: CrossFormer, num_classes: int) -> None:
+    def __init__(self, backbone: CrossFormer | TimmMaps, num_classes: int) -> None:
         super().__init__()
         if type(num_classes) is not int or num_classes < 1:
             raise ValueError(f"num_classes is {num_classes!r}; expected a whole number from 1")
-        backbone.prune_intermediate_layers(len(backbone.depths), prune_norm=True)
+        if isinstance(backbone, CrossFormer):
+            backbone.prune_intermediate_layers(len(backbone.depths), prune_norm=True)
         self.num_classes = num_classes
-        self.backbone = backbone
+        self.backbone = cast(CrossFormer, backbone)  # heads use no more of it than `TimmMaps` has
         self.sides = SIDES[self.task]
 
     @property
@@ -216,7 +218,11 @@ class RetinaNet(Detector):
     kind = "retinanet"
 
     def __init__(
-        self, backbone: CrossFormer, num_classes: int = 80, channels: int = 256, anchor_scale: float = SCALE
+        self,
+        backbone: CrossFormer | TimmMaps,
+        num_classes: int = 80,
+        channels: int = 256,
+        anchor_scale: float = SCALE,
     ) -> None:
         super().__init__(backbone, num_classes)
         self.neck = FeaturePyramid(self.channels[1:], channels, extra="convs")
@@ -297,7 +303,7 @@ class MaskRCNN(Detector):
     kind = "mask_rcnn"
 
     def __init__(
-        self, backbone: CrossFormer, num_classes: int = 80, channels: int = 256, hidden: int = 1024
+        self, backbone: CrossFormer | TimmMaps, num_classes: int = 80, channels: int = 256, hidden: int = 1024
     ) -> None:
         super().__init__(backbone, num_classes)
         self.neck = FeaturePyramid(self.channels, channels, extra="pool")
@@ -473,7 +479,7 @@ class SemanticFPN(Segmenter):
     kind = "semantic_fpn"
 
     def __init__(
-        self, backbone: CrossFormer, num_classes: int = 150, channels: int = 256, hidden: int = 128
+        self, backbone: CrossFormer | TimmMaps, num_classes: int = 150, channels: int = 256, hidden: int = 128
     ) -> None:
         super().__init__(backbone, num_classes)
         self.neck = FeaturePyramid(self.channels, channels)
@@ -491,7 +497,11 @@ class UPerNet(Segmenter):
     kind = "upernet"
 
     def __init__(
-        self, backbone: CrossFormer, num_classes: int = 150, hidden: int = 512, auxiliary: int = 256
+        self,
+        backbone: CrossFormer | TimmMaps,
+        num_classes: int = 150,
+        hidden: int = 512,
+        auxiliary: int = 256,
     ) -> None:
         super().__init__(backbone, num_classes)
         self.decode_head = UPerHead(num_classes, self.channels, hidden)
