@@ -18,12 +18,14 @@ PAGES = {  # name -> address, seconds to let the figure settle
     "attention": f"attention?{DOG}&stage=1&block=2&head=1&row=20&col=28",
     "grouping": "grouping?lang=en",
     "embedding": f"embedding?{DOG}",
+    "parts": f"lab?{DOG}&open=parts",
     "dense": "dense?lang=en&net=semantic_fpn_crossformer_nano&scene=4&row=130&col=110&held=1&show=4",
     "brush": f"lab?{DOG}&do=none&brush=mean-rect-830.0-1000.400",
 }
 FROM = {
     "dense": ".dn",
     "brush": ".br",
+    "parts": ".lp",
 }  # name -> what the picture begins with, where the page's head would fill half of it
 WIDTH, HEIGHT, LIMIT = 1440, 900, 300_000
 

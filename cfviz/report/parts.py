@@ -9,12 +9,15 @@ from typing import Any
 import numpy as np
 
 from cfviz.analysis.lab import answer_changes, by_magnitude
-from cfviz.data.images import load_image, prepare
+from cfviz.data.images import Prepared, load_image, prepare
 from cfviz.figures.live.position_bias import pack
 from cfviz.figures.theme import DIVERGING
 from cfviz.measured import block_biases, part_name
+from cfviz.measured.logit import figure
 from cfviz.models.crossformer import CrossFormer
 from cfviz.models.interventions.effects import effects, parts
+from cfviz.models.probes.logit_parts import logit_parts
+from cfviz.run import class_names
 from cfviz.stats import softmax
 from cfviz.trace import Trace
 from cfviz.words import figure_words, percent, signed
@@ -34,6 +37,29 @@ def bias_message(model: CrossFormer, lang: str) -> bytes:
     return pack(blocks, "surfaces", strings=strings, start=start)
 
 
+# ---------------------------------------------------------------- the logit as a sum
+
+
+def sum_message(trace: Trace, model: CrossFormer, lang: str) -> bytes | None:
+    """The message for the figure of the predicted logit's parts; None if it cannot be split."""
+    if not trace.weights.predicts:
+        return None
+    seen = seen_in(trace)
+    try:
+        found = logit_parts(model, seen.tensor, trace.top(1)[0][0])
+    except ValueError:  # another head, or a number format too coarse to add up in
+        return None
+    if abs(found.logit - float(trace.logits[found.target])) > CLOSE:
+        return None  # the pixels in eight bits give another logit than the trace's
+    return figure(found, seen.crop, class_names(model, lang), lang)
+
+
+def seen_in(trace: Trace) -> Prepared:
+    """What the model saw, from the pixels that the trace keeps."""
+    assert trace.crop is not None  # every trace of a photo has one
+    return prepare(load_image(trace.crop), trace.size, mode="resize")
+
+
 # ---------------------------------------------------------------- every part taken away
 
 
@@ -48,8 +74,7 @@ def parts_ranking(trace: Trace, model: CrossFormer, lang: str) -> list[dict[str,
     Raises:
         ValueError: If a forward of the trace's pixels does not reproduce the trace's logits.
     """
-    assert trace.crop is not None  # every trace of a photo has one
-    x = prepare(load_image(trace.crop), trace.size, mode="resize").tensor
+    x = seen_in(trace).tensor
     every = parts(model, "zero", trace.size)
     plain, *changed = effects(model, x, [(), *((one,) for one in every)])
     apart = float(np.abs(plain - trace.logits).max())

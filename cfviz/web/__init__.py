@@ -16,8 +16,8 @@ from pathlib import Path, PurePosixPath
 from posixpath import normpath
 
 __all__ = [
-    "ATTENTION", "BRUSH", "COMPARE", "CROP", "DENSE", "EMBEDDING", "GROUPING", "HOME", "LAB", "PICKER",
-    "POSITION_BIAS", "WEB", "Figure", "element", "filled", "program", "script", "style", "text",
+    "ATTENTION", "BRUSH", "COMPARE", "CROP", "DENSE", "EMBEDDING", "GROUPING", "HOME", "LAB", "PARTS",
+    "PICKER", "POSITION_BIAS", "WEB", "Figure", "element", "filled", "program", "script", "style", "text",
 ]  # fmt: skip
 
 WEB = Path(__file__).resolve().parent
@@ -210,5 +210,6 @@ EMBEDDING = Figure("embedding", "em-host", (*SHARED, "embedding/embedding.css"))
 GROUPING = Figure("grouping", "gr-host", (*SHARED, "grouping/grouping.css"))
 HOME = Figure("home", "whole-host", (CONTROLS, KNOWN, "home/home.css"))
 LAB = Figure("lab", "lab-host", ("lab/lab.css",))
+PARTS = Figure("parts", "lp-host", (*SHARED, "parts/parts.css"))
 PICKER = Figure("picker", "picker-host", (CONTROLS, "picker/picker.css"))
 POSITION_BIAS = Figure("position_bias", "pb-host", (*SHARED, "position_bias/position_bias.css"))

@@ -135,3 +135,18 @@ def test_the_parts_go_on_to_the_study(app: Any, open_page: Any) -> None:
     assert len(lines) == 3
     assert '"head"' in lines[0]
     assert lines[2].count('"part"') == 2, "all together"
+
+
+def test_a_part_of_the_sum_goes_to_the_list(app: Any, open_page: Any) -> None:
+    page = open_page(app.url("lab", lang="en", size=160, do="", open="parts"))
+    page.locator(".lp[data-ready]").wait_for(timeout=120_000)
+    values = page.locator(".lp-row b").all_inner_texts()
+    found = sum(float(text.replace("−", "-")) for text in values)
+    said = page.locator(".lp-sum").inner_text()
+    assert abs(found - float(said.rpartition(" ")[2].replace("−", "-"))) < 0.1  # of 16 rounded numbers
+    page.get_by_role("radio", name="4.1 attention").click()
+    page.get_by_role("radio", name="head 3 ").click()
+    expect(page.locator(".lp-what")).to_contain_text("4.1 attention: head 3")
+    page.get_by_role("button", name="Ablate it in the lab").click()
+    page.wait_for_url("**do=4.1.h3-zero*", timeout=30_000)
+    expect(items(page)).to_have_count(1)

@@ -101,13 +101,15 @@ class LogitParts:
         return (*(part for part in self.passed if part.stage == stage), *later)
 
 
-def logit_parts(model: CrossFormer, image: torch.Tensor, target: int, minus: int | None = None) -> LogitParts:
+def logit_parts(
+    model: CrossFormer, image: torch.Tensor, target: int | None = None, minus: int | None = None
+) -> LogitParts:
     """Split the logit of a class into the parts that it is the sum of.
 
     Args:
         model: In eval mode; not written to.
         image: (3, H, W), normalised.
-        target: Index of the class.
+        target: Index of the class; the predicted one by default.
         minus: Index of a class whose logit is subtracted: why the one and not the other.
 
     Raises:
@@ -124,6 +126,7 @@ def logit_parts(model: CrossFormer, image: torch.Tensor, target: int, minus: int
         logits = model(x)[0].double().cpu()
     groupings = model.groupings(*x.shape[-2:])
     tokens = {name: tensor.detach().double().cpu() for name, tensor in seen.items()}
+    target = int(logits.argmax()) if target is None else target
     with torch.no_grad():
         found = list(_backwards(model, head, tokens, groupings, target, minus))
     passed = tuple(part for part in reversed(found) if part.kind == "kernel" and part.stage)
@@ -139,7 +142,7 @@ def logit_parts(model: CrossFormer, image: torch.Tensor, target: int, minus: int
     return whole
 
 
-def _checked(model: CrossFormer, target: int, minus: int | None) -> nn.Linear:
+def _checked(model: CrossFormer, target: int | None, minus: int | None) -> nn.Linear:
     """The classifier, if the logit can be split."""
     head = model.head
     if not isinstance(head, nn.Linear) or not isinstance(model.norm, nn.LayerNorm) or not model.global_pool:

@@ -69,6 +69,10 @@ def _show_answer(ctx: Context, trace: Trace) -> None:
     chart.show_chart(ctx, fig, "top", ctx.t("predict.top_alt", **fields))
     told = trace.shown == ()  # by the sentence above
     show_known(ctx, "" if told else answer_line(ctx, trace), names, help=answer_help(ctx, trace))
+    st.page_link(
+        "pages/lab.py", label=ctx.t("predict.comes_from"), icon=":material/call_merge:", width="content",
+        query_params=ctx.settings.query() | {"open": "parts"}, help=ctx.t("predict.comes_from_help"),
+    )  # fmt: skip
     rows = [(names[i], p) for i, _, p in trace.top(len(names))]
     key = chart.chart_key(ctx, "top")
     take_away(ctx, "top", code=_code(ctx), table=(("class", "probability"), rows), fig=fig, chart=key)

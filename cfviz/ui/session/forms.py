@@ -21,7 +21,7 @@ from . import log
 
 __all__ = [
     "ANSWER", "ATTENTION", "BIAS", "BIAS_ANSWER", "BRUSH", "COMPARE", "CROP", "DENSE", "EMBEDDING", "LAB",
-    "PICTURE", "STORED", "VIEW_ASKED", "WHOLE", "Form", "accepted", "row_picked",
+    "PARTS", "PICTURE", "STORED", "VIEW_ASKED", "WHOLE", "Form", "accepted", "row_picked",
 ]  # fmt: skip
 
 Field = Callable[[Any], Any]  # returns the value to use, or raises ValueError
@@ -186,6 +186,7 @@ BIAS = Form(
 BIAS_ANSWER = Form({"down": whole(101), "across": whole(101), "less": flag})
 BRUSH = Form({"strokes": strokes, "seq": whole(2**53)})
 LAB = Form({"do": text(LONGEST), "how": one_of(*FILLS), "seq": whole(2**53)})
+PARTS = Form({"place": text(40, r"\d{1,5}(\.\d{1,5})?\.[a-z]+\d{0,5}")})  # of a part to ablate
 # The answer to a lesson's question; the same figures also send a place, which a lesson does not use.
 ANSWER = Form({}, {"quiz": text(64), "picked": several(512, text(64))})
 WHOLE = Form(

@@ -42,9 +42,9 @@ from cfviz import web
 from cfviz.ui.session import forms
 
 __all__ = [
-    "ATTENTION", "BRUSH", "COMPARE", "CROP", "DENSE", "EMBEDDING", "GROUPING", "HOME", "LAB", "PICKER",
-    "POSITION_BIAS", "Component", "about_to_appear", "committed", "drive", "follow_up", "living_figure",
-    "move_to",
+    "ATTENTION", "BRUSH", "COMPARE", "CROP", "DENSE", "EMBEDDING", "GROUPING", "HOME", "LAB", "PARTS",
+    "PICKER", "POSITION_BIAS", "Component", "about_to_appear", "committed", "drive", "follow_up",
+    "living_figure", "move_to",
 ]  # fmt: skip
 
 
@@ -93,6 +93,7 @@ EMBEDDING = Component(web.EMBEDDING, "cfviz_embedding")
 GROUPING = Component(web.GROUPING, "cfviz_grouping", keeps=())  # keeps its state in the URL
 HOME = Component(web.HOME, "cfviz.whole", keeps=("go",))
 LAB = Component(web.LAB, "cfviz_lab")
+PARTS = Component(web.PARTS, "cfviz_parts")
 PICKER = Component(web.PICKER, "cfviz.picker", keeps=("pick",))
 POSITION_BIAS = Component(
     web.POSITION_BIAS, "cfviz_position_bias", keeps=("commit", "more")

@@ -43,6 +43,7 @@ from .experiment import (
     show_board,
 )
 from .heads import received, show_heads
+from .parts import show_parts
 from .verdict import show_verdict
 
 WANTED = "cfviz.lab.wanted"
@@ -60,6 +61,7 @@ def show_lab(ctx: Context) -> None:
     _controls(experiment)
     take_away(ctx, "board", code=shown_code.changed(experiment), live=BOARD)
     waiting = st.container(key="lab-wait")
+    section(ctx, "parts", show_parts, experiment, params=("minus",))
     section(ctx, "answers", show_answers, experiment)
     section(ctx, "stages", show_stages, experiment, params=("at", "heads"))
     section(ctx, "brush", show_brush, experiment, params=("brush",))

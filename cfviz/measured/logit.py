@@ -1,0 +1,129 @@
+"""Where the logit of a class comes from: its parts on a photo, for the lab, in Python and in notebooks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from PIL import Image
+
+from cfviz.data.decode import Photo
+from cfviz.data.images import load_image, prepare
+from cfviz.figures.live import logit_parts as live
+from cfviz.figures.live import message
+from cfviz.framing import Size, size_text
+from cfviz.models.crossformer import CrossFormer
+from cfviz.models.probes.logit_parts import LogitParts, Part, logit_parts
+from cfviz.run import class_names, load, name_of
+from cfviz.words import figure_words, short_name, together, translator
+
+
+def figure(
+    found: LogitParts,
+    photo: Image.Image,
+    labels: Sequence[str],
+    lang: str,
+    totals: Mapping[str, float] | None = None,
+    lab: bool = False,
+) -> bytes:
+    """Return the message of the figure of a logit's parts.
+
+    Args:
+        found: The parts.
+        photo: The pixels that the model saw.
+        labels: The names of the classes in the reader's language.
+        lang: "en" or "zh-Hant".
+        totals: What the logit changes by without a part, by the part's place, as far as it was measured.
+        lab: Whether a part can be taken to the lab.
+    """
+    stages = 1 + max(part.stage or 0 for part in found.parts)
+    sums = [found.since(stage) for stage in range(stages)]
+    name = label(found, labels)
+    strings = figure_words("parts", lang)
+    return live.pack(sums, found.logit, name, photo=photo, strings=strings, totals=totals, lab=lab)
+
+
+def label(found: LogitParts, labels: Sequence[str]) -> str:
+    """Name the logit: the class, or "tench − golf ball"."""
+    names = [short_name(labels[i]) for i in (found.target, found.minus) if i is not None]
+    return " − ".join(names)
+
+
+@dataclass(frozen=True, eq=False)
+class ExplainedLogit:
+    """A logit on a photo, and the parts it is the sum of; in a notebook the living figure of the lab.
+
+    Attributes:
+        found: The parts, see `cfviz.models.probes.logit_parts`.
+        model: The model.
+        photo: The pixels that the model saw.
+    """
+
+    found: LogitParts
+    model: CrossFormer
+    photo: Image.Image
+
+    def largest(self, n: int = 10) -> list[Part]:
+        """Return the parts that add or take away most, biases left out."""
+        parts = [part for part in self.found.parts if part.kind not in live.FIXED]
+        return sorted(parts, key=lambda part: -abs(part.value))[:n]
+
+    def page(self, lang: str = "en") -> str:
+        """Return the figure as a page that works from a file, offline.
+
+        Args:
+            lang: "en" or "zh-Hant".
+        """
+        t = translator(lang)
+        data = figure(self.found, self.photo, class_names(self.model, lang), lang)
+        size = size_text((self.photo.height, self.photo.width))
+        facts = f"{name_of(self.model)}, {size} px. {self.model.provenance.sentence(t)}"
+        return live.html(data, lang, together(facts, t("parts.direct")))
+
+    def _repr_html_(self) -> str:
+        """Return the output of a notebook cell."""
+        return message.in_a_frame(self.page(), live.TITLE)
+
+
+def explain_logit(
+    image: Any,
+    model: str | CrossFormer = "crossformer_nano",
+    target: int | str | None = None,
+    minus: int | str | None = None,
+    size: Size | None = None,
+) -> ExplainedLogit:
+    """Split the logit of a class on a photo into the parts that it is the sum of.
+
+    Args:
+        image: As in `cfviz.inspect`.
+        model: A variant whose weights come with cfviz, or a model in eval mode.
+        target: The class, as its index or its English name; by default the predicted one.
+        minus: A class whose logit is subtracted: why the one and not the other.
+        size: Side of the input in pixels, or (height, width); by default the model's own.
+
+    Raises:
+        ValueError: If there is no such class, the weights are random, or the logit cannot be split.
+
+    Example:
+        >>> explain_logit("cat.jpg", minus="beagle").largest(3)
+    """
+    photo = image if isinstance(image, Photo) else load_image(image)
+    net = load(model) if isinstance(model, str) else model
+    if not net.provenance.predicts:
+        raise ValueError("the model has random weights, which have learned nothing; open a file of weights")
+    seen = prepare(photo, net.img_size if size is None else size)
+    names = class_names(net)
+    wanted, less = (None if one is None else _index(one, names) for one in (target, minus))
+    return ExplainedLogit(logit_parts(net, seen.tensor, wanted, less), net, seen.crop)
+
+
+def _index(chosen: int | str, names: Sequence[str]) -> int:
+    """The index of a class given by its index or by one of its English names."""
+    if isinstance(chosen, int):
+        return chosen  # checked with the model
+    word = chosen.strip().casefold()
+    for index, name in enumerate(names):
+        if word in (name.casefold(), *(one.strip().casefold() for one in name.split(","))):
+            return index
+    raise ValueError(f"the model has no class {chosen!r}; its classes are {', '.join(names[:5])}, ...")

@@ -1,0 +1,34 @@
+"""A logit explained in Python: by name, as a page that needs no server."""
+
+from __future__ import annotations
+
+import pytest
+from PIL import Image
+
+from cfviz.measured.logit import explain_logit, label
+from cfviz.models.probes.logit_parts import LogitParts
+
+
+def test_a_class_is_named_by_one_of_its_names_or_its_index() -> None:
+    photo = Image.new("RGB", (64, 96), "gray")
+    by_name = explain_logit(photo, target="dingo", minus="Tench", size=(96, 64))
+    assert (by_name.found.target, by_name.found.minus) == (
+        explain_logit(photo, target=by_name.found.target, size=(96, 64)).found.target,
+        0,
+    )
+    assert len(by_name.largest(3)) == 3
+    page = by_name.page("zh-Hant")
+    assert '<div class="lp-host">' in page
+    assert "零件" in page
+    with pytest.raises(ValueError, match="no class 'unicorn'; its classes are tench"):
+        explain_logit(photo, target="unicorn", size=64)
+
+
+def test_random_weights_explain_nothing(tiny_model) -> None:
+    with pytest.raises(ValueError, match="random weights"):
+        explain_logit(Image.new("RGB", (64, 64)), tiny_model(), size=64)
+
+
+def test_the_label_names_both_classes() -> None:
+    assert label(LogitParts(1, None, 0.0, (), ()), ["tench, Tinca", "dog"]) == "dog"
+    assert label(LogitParts(1, 0, 0.0, (), ()), ["tench, Tinca", "dog"]) == "dog − tench"
