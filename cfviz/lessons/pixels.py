@@ -9,6 +9,7 @@ from cfviz.words import percent
 from .question import Option, Question, QuestionKind, Scene, State
 from .tensors import Said, equals, firsts, ranks
 
+SEGMENTER = "semantic_fpn_crossformer_nano"  # the bundled one
 ALIKE = 0.001  # share of the pixels: smaller differences come from rounding
 
 

@@ -9,6 +9,7 @@ import streamlit as st
 
 from cfviz import web
 from cfviz.lessons.course import QUESTION_KINDS, Course, load_lessons
+from cfviz.lessons.figures import IN_FIGURE, sandbox
 from cfviz.lessons.question import Grade, Option, Question, RefusedError, Scene, accepted, grade
 from cfviz.ui.compute import cache, keys
 from cfviz.ui.context import Context
@@ -19,7 +20,7 @@ from . import progress
 from .glossary import show_glossary, show_terms
 from .scenes import labelled
 from .selftest_room import show_selftest
-from .show import IN_FIGURE, StepState, sandbox, show_figure
+from .show import StepState, show_figure
 from .teacher import ask_for_photo, show_teacher
 
 PICKED, GIVEN, TRY = "cfviz.learn.picked", "cfviz.learn.given", "cfviz.learn.try"
@@ -306,7 +307,7 @@ def _ask(ctx: Context, course: Course, at: tuple[int, int], now: StepState) -> N
     _navigation(ctx, course, at, told=not now.open)
     if not _beside(course, at, 1) and not now.open:
         st.markdown(t("learn.done", right=sum(progress.answers().values()), all=len(course.places())))
-    page, query = sandbox(now)
+    page, query = sandbox(now.step, now.scene, now.open)
     here = {"back": f"{at[0]}.{at[1]}"}
     st.page_link(
         frame.script(page), label=t("learn.sandbox", page=t(f"common.page_{page}")), icon=":material/tune:",

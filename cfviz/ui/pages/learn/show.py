@@ -13,9 +13,9 @@ from PIL import Image
 
 from cfviz.figures.live import attention, dense, embedding, position_bias
 from cfviz.figures.plots.lab import board
-from cfviz.geometry import Grouping, grouping, map_sizes
 from cfviz.lessons.course import Step
-from cfviz.lessons.question import Question, Scene, State, block_of, partition_of, token_at
+from cfviz.lessons.figures import Order, made_up, order, state_of
+from cfviz.lessons.question import Question, Scene
 from cfviz.lessons.tensors import CONCAT, attention_block, changed, moved, parts_of, watched
 from cfviz.measured import cel
 from cfviz.measured.dense import DenseSubject
@@ -43,15 +43,10 @@ from cfviz.ui.widgets.figure import (
 )
 from cfviz.words import figure_words, percent, short_name
 
-from .scenes import SEGMENTER, labelled
+from .scenes import labelled
 
 LIMIT = 16_000_000  # bytes of a message: enough for one block of the largest model at the largest size
 NONCE = "cfviz.learn.nonce"  # grows whenever a figure reappears, so that it is moved to its place again
-
-# Questions with options that can be chosen in the figure, too.
-IN_FIGURE = (
-    "farthest_head", "most_channels", "carries_most", "nearest_head", "kernel_matters", "head_matters",
-)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -85,14 +80,12 @@ class StepState:
     @property
     def state(self) -> dict[str, Any]:
         """The figure's current state."""
-        return {**self.step.state, **({} if self.open else self.step.after)}
+        return state_of(self.step, self.open)
 
     @property
-    def head(self) -> int:
-        """The head to show, from 0, if heads are asked for: the one picked or, once answered, a right one."""
-        fine = self.open or self.question.good.issuperset(self.picked)
-        shown = self.picked if fine else sorted(self.question.good, key=int)
-        return int(shown[0]) - 1 if shown else 0
+    def order(self) -> Order:
+        """Where the figure is sent, and what it is asked."""
+        return order(self.step, self.scene, self.question, self.open)
 
     def name(self, *parts: object) -> str:
         """A figure's name, different for every different message."""
@@ -114,11 +107,14 @@ def _listen(name: str, now: StepState) -> Callable[[], None]:
     return commit
 
 
-def _drive(name: str, now: StepState, to: dict[str, Any], quiz: dict[str, Any]) -> None:
+def _drive(name: str, now: StepState, **more: Any) -> None:
+    """Send the figure to the step's place and ask it the step's question, with what only the page knows."""
     if about_to_appear(name):
         st.session_state[NONCE] = st.session_state.get(NONCE, 0) + 1
+    asked = now.order
+    to = asked.at(now.question, now.picked, now.open)
     seq = f"{st.session_state.get(NONCE, 0)}.{now.id}.{now.open}.{sorted(to.items())}"
-    drive(name, seq, to, {"id": now.id, "open": now.open, "picked": list(now.picked), **quiz})
+    drive(name, seq, to, {"id": now.id, "open": now.open, "picked": list(now.picked), **asked.quiz, **more})
 
 
 # ---------------------------------------------------------------- on the photo
@@ -126,7 +122,7 @@ def _drive(name: str, now: StepState, to: dict[str, Any], quiz: dict[str, Any]) 
 
 def _living(ctx: Context, now: StepState) -> None:
     """Groups on the photo, the model's or made up, with or without attention."""
-    units, stride, place = _units(now)
+    units, stride = _units(now)
     key = (now.step.figure, *(unit.grouping for unit in units), ctx.lang)
     name = now.name(*key)
     photo = now.scene.trace().crop
@@ -134,22 +130,8 @@ def _living(ctx: Context, now: StepState) -> None:
     if now.step.figure == "map":
         photo = _middle(photo)
     packed = _packed(now.source, name, ctx.lang, stride, units, photo)
-    question, pointed = now.question, now.question.kind in ("token", "tokens")
-    heads = now.step.ask == "farthest_head"
-    answer = sorted(question.good if pointed else question.marks)
-    quiz = {
-        "pick": question.kind if pointed else "head" if heads and now.open else None,
-        "right": None if now.open else answer,
-        "blank": bool(now.state.get("plain")) or (now.open and pointed and now.step.figure == "map"),
-        "cold": now.open and pointed,
-        "panels": ["heads"] if heads else [] if now.open or not units[0].nbytes else ["readout"],
-        "big": now.big,
-        "words": dict(now.words),
-    }
-    to = {**place, "locked": pointed or now.step.figure == "map", "head": now.head if heads else 0}
-    _listening = _listen(name, now)
-    living_figure(packed, name=name, on_commit=_listening, driver=False)
-    _drive(name, now, to, quiz)
+    living_figure(packed, name=name, on_commit=_listen(name, now), driver=False)
+    _drive(name, now, big=now.big, words=dict(now.words))
 
 
 def _middle(photo: Image.Image) -> Image.Image:
@@ -159,24 +141,18 @@ def _middle(photo: Image.Image) -> Image.Image:
     return photo.crop((left, top, left + side, top + side))
 
 
-def _units(now: StepState) -> tuple[list[attention.Unit], float, dict[str, int]]:
-    """The units to pack, pixels per token, and the figure's place."""
+def _units(now: StepState) -> tuple[list[attention.Unit], float]:
+    """The units to pack, and pixels per token."""
     scene, state = now.scene, now.state
     if now.step.figure == "map":
-        side = state["side"]
-        both = [grouping(kind, side, side, state["G"], state["I"]) for kind in ("sda", "lda")]
-        row, col = token_at(state, side, side)
-        units = [attention.Unit(0, b, g) for b, g in enumerate(both)]
-        place = {"stage": 0, "block": int(state["kind"] == "lda"), "row": row, "col": col}
-        return units, min(scene.sides) / side, place
+        units = [attention.Unit(0, b, g) for b, g in enumerate(made_up(state))]
+        return units, min(scene.sides) / state["side"]
     s, b, g = attention_block(scene, state)
-    row, col = token_at(state, g.H, g.W)
-    place = {"stage": s, "block": b, "row": row, "col": col}
     if now.step.figure == "groups":
-        return [attention.Unit(s, b, g)], scene.sides[0] / g.H, place
+        return [attention.Unit(s, b, g)], scene.sides[0] / g.H
     trace = scene.trace(*watched(s, b, "q", "k", "bias", "probs"))
     unit = next(u for u in attention.units(trace.arrays, trace.groupings) if (u.stage, u.block) == (s, b))
-    return [unit], scene.sides[0] / g.H, place
+    return [unit], scene.sides[0] / g.H
 
 
 @cached(24, 96 * 2**20)
@@ -193,43 +169,15 @@ def _packed(source: str, name: str, lang: str, stride: float, _units: Any, _phot
 
 
 def _explorer(ctx: Context, now: StepState) -> None:
-    g, state = partition_of(now.scene, now.state), now.state
-    silent = now.open or now.step.ask == "scores_growth"  # costs shown are for groups, which come later
-    show_grouping(ctx.lang, start=_map_state(now.scene, state, g), lesson="ask" if silent else "told")
-
-
-def _map_state(scene: Scene, state: State, g: Grouping) -> dict[str, Any]:
-    """A map's state as the grouping figures expect it."""
-    channels, interval, G, form = 96, g.I, state.get("G"), state.get("form", "regions")
-    if "side" not in state:
-        s, _ = block_of(scene.groupings(state.get("size")), state["stage"], state["kind"])
-        channels = scene.model.feature_info[s]["num_chs"]
-        interval = max(one.I for one in scene.groupings(state.get("size"))[s])
-        G, form = scene.model.group_size[s], scene.model.lda
-    row, col = min(20, g.H // 2), min(20, g.W // 2)
-    return {
-        "h": g.H, "w": g.W, "g": G, "i": interval, "form": form, "kind": g.kind, "c": channels,
-        "row": row, "col": col,
-    }  # fmt: skip
+    show_grouping(ctx.lang, start=dict(now.order.to), lesson=now.order.quiz["lesson"])
 
 
 def _embedding(ctx: Context, now: StepState) -> None:
     name = now.name(ctx.lang)
     trace = now.scene.trace(CONCAT)
     data = _embedding_packed(now.source, name, ctx.lang, now.scene.model, trace)
-    row, col = token_at(now.state, *trace[CONCAT].shape[:2])
     EMBEDDING.show(data, name=name, on_commit=_listen(name, now))
-    pick = "kernel" if now.question.kind == "one" and now.question.options[0].key == "option.kernel" else None
-    chosen = [k for k in embedding_kernels(now) if str(k) in now.picked][:1]
-    kernel = embedding_kernels(now).index(chosen[0]) if chosen and now.step.ask == "carries_most" else None
-    to = {"row": row, "col": col, "kernel": kernel, "stay": now.step.ask != "carries_most" or now.open}
-    show = {"most_channels": "facts", "carries_most": "shares"}.get(now.step.ask, "")
-    _drive(name, now, to, {"pick": pick, "show": show})
-
-
-def embedding_kernels(now: StepState) -> list[int]:
-    """Sides of the kernels of the first embedding layer."""
-    return list(layer(now.scene.model, 0).kernels)
+    _drive(name, now)
 
 
 @cached(12, 32 * 2**20)
@@ -246,13 +194,7 @@ def _bias(ctx: Context, now: StepState) -> None:
     strings = figure_words("position_bias", ctx.lang)
     data = position_bias.pack([block], part, strings=strings, source=name, name=name)
     POSITION_BIAS.show(data, name=name, on_commit=_listen(name, now))
-    to: dict[str, Any] = {"block": 0}
-    if part == "resized":
-        G = (block.trained or block.G) * (1 if now.open else 2)
-        to |= {"Gh": G, "Gw": G}
-    elif now.step.ask == "nearest_head":
-        to["head"] = now.head
-    _drive(name, now, to, {"pick": "head" if now.step.ask == "nearest_head" else None})
+    _drive(name, now)
 
 
 def _board(ctx: Context, now: StepState) -> None:
@@ -320,33 +262,3 @@ FIGURES: dict[str, Callable[[Any, StepState], None]] = {
     "map": _living, "groups": _living, "attention": _living, "explorer": _explorer, "embedding": _embedding,
     "bias": _bias, "board": _board, "scene": _scene,
 }  # fmt: skip
-
-
-# ---------------------------------------------------------------- the full pages, at the same place
-
-
-def sandbox(now: StepState) -> tuple[str, dict[str, str]]:
-    """The page outside the lessons that shows the same figure, and the parameters of its link."""
-    scene, state, kind = now.scene, now.state, now.step.figure
-    if kind in ("map", "explorer"):
-        g = partition_of(scene, state)
-        shown = _map_state(scene, state, g)
-        row, col = token_at(state, g.H, g.W) if "token" in state else (shown["row"], shown["col"])
-        interval = state.get("I", shown["i"])
-        query = {"map": f"{g.H}x{g.W}", "g": shown["g"], "i": interval, "form": shown["form"]}
-        query |= {"kind": state["kind"], "q": f"{row}.{col}"}
-        return "grouping", {key: str(value) for key, value in query.items()}
-    if kind in ("groups", "attention"):
-        s, b, g = attention_block(scene, state)
-        row, col = token_at(state, g.H, g.W)
-        counted = {"stage": s + 1, "block": b + 1, "row": row, "col": col, "held": 1}
-        return "attention", {key: str(value) for key, value in counted.items()}
-    if kind == "embedding":
-        row, col = token_at(state, *map_sizes(*scene.sides)[0])
-        return "embedding", {"cel": "1", "measure": "carried", "row": str(row), "col": str(col)}
-    if kind == "scene":
-        return "dense", {"net": SEGMENTER, "scene": str(state["scene"])}
-    if kind == "bias":
-        s, b, _ = attention_block(scene, state)
-        return "position_bias", {"stage": str(s + 1), "block": str(b + 1)}
-    return "lab", {"do": to_url(parts_of(now.step.ask, scene, state)[:1])}
