@@ -8,9 +8,11 @@ Placeholders are those of `str.format`.
 from __future__ import annotations
 
 import json
+import re
 import unicodedata
 from collections.abc import Callable
 from functools import lru_cache
+from html import escape
 from pathlib import Path
 from string import Formatter
 
@@ -150,3 +152,15 @@ def columns(text: str) -> int:
     """The width of a text in terminal columns: East Asian characters take two, combining marks none."""
     wide = sum(unicodedata.east_asian_width(c) in "WF" for c in text)
     return len(text) + wide - sum(unicodedata.category(c) in ("Mn", "Me", "Cf") for c in text)
+
+
+def marked(text: str) -> str:
+    """The Markdown of our texts as HTML: bold, code, links, and letters of formulas."""
+    text = re.sub(r"\*\*(.+?)\*\*", r"<b>\1</b>", escape(text))
+    text = re.sub(r"`(.+?)`", r"<code>\1</code>", text)
+    text = re.sub(r"\$(.+?)\$", lambda found: f"<i>{_lowered(found[1])}</i>", text)
+    return re.sub(r"\[(.+?)\]\((https?://(?:[^()\s]|\([^()\s]*\))+)\)", r'<a href="\2">\1</a>', text)
+
+
+def _lowered(formula: str) -> str:
+    return re.sub(r"_\{(\w+)\}", r"<sub>\1</sub>", formula)

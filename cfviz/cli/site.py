@@ -14,8 +14,8 @@ def add(commands: Any) -> None:
     """Add the command."""
     text = (
         "Write the figures as static files for any web server, with no server of ours behind them: the whole "
-        "model, grouping, attention, embedding and position bias, in both languages, on the photos of the "
-        "gallery. Takes a minute or two."
+        "model, grouping, attention, embedding, position bias and lessons, in both languages, on the photos "
+        "of the gallery. Takes a minute or two."
     )
     parser = commands.add_parser("site", help="write the figures as a static web site", description=text)
     parser.add_argument(

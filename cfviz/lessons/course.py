@@ -25,6 +25,7 @@ from .pixels import PIXELS
 from .tensors import TENSORS
 
 FOLDER = ASSETS / "lessons"
+STORE = "cfviz.lessons"  # key of the progress in a browser's storage
 QUESTION_KINDS = GEOMETRY | TENSORS | PIXELS
 MAX_BYTES = 1_000_000  # per file
 MAX_LESSONS, MAX_STEPS, MAX_TEXT = 20, 20, 1200
@@ -115,8 +116,12 @@ class Course:
         """A sentence with its fields filled in; tuples become comma-separated lists."""
         comma = self.texts[lang]["list.comma"]
         said = {name: comma.join(x) if isinstance(x, tuple) else x for name, x in fields.items()}
-        text = self.texts[lang][key].format(**said)
-        return text.replace(" × ", "\u00a0×\u00a0").replace(" %", "\u00a0%")  # unit stays with number
+        return self.joined(self.texts[lang][key].format(**said))
+
+    @staticmethod
+    def joined(text: str) -> str:
+        """A text whose numbers stay with their units."""
+        return text.replace(" × ", "\u00a0×\u00a0").replace(" %", "\u00a0%")
 
     def places(self) -> list[tuple[int, int]]:
         """The (lesson, step) numbers of every step, from 1."""

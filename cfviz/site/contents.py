@@ -9,6 +9,8 @@ gzipped messages of the figures, without words: the page adds those of its langu
     attention.bin            the attention figure without any block
     attention-<s>-<b>.bin    one block of it, counted from 1
     embedding.bin            the figure of the embedding layers
+    lessons.bin              JSON: the questions of the lessons, see `lessons.py`
+    maps.bin                 the made-up maps of the lessons, on the photo
 """
 
 from __future__ import annotations
@@ -35,6 +37,8 @@ from cfviz.models.variants import BUNDLED
 from cfviz.run import class_names, inspect, load
 from cfviz.trace import Trace
 from cfviz.words import LANGUAGES, translator
+
+from . import lessons
 
 LINKED = ("grouping", "attention", "embedding", "position_bias")  # from the figure of the whole model
 SIZE = 224  # pixels of the input's sides
@@ -81,6 +85,8 @@ def shown(sample: Sample, model: CrossFormer, costs: Mapping[str, Cost]) -> Show
         "small.webp": b64decode(thumbnail(photo.image).partition(",")[2]),
         "original.bin": packed(message.original(trace.crop, sharp)),
         "embedding.bin": packed(_embedding(trace, model)),
+        "lessons.bin": packed(lessons.questions(trace, model)),
+        "maps.bin": packed(lessons.maps(trace)),
         **_attention(sample.id, trace),
         **_home(sample, trace, model, costs),
     }

@@ -13,13 +13,14 @@ What a page's code needs stands in its element `site`, as JSON (`cfviz/web/site/
     data, usual, allowed   grouping: its figure's data, the link's defaults, and what a link may hold
     measures        embedding: the measures that a link may name
     choices         position bias: name -> [default, lowest, highest]
+    lessons         learn: what `lessons.course_words` gives, the figures' words ("strings"), the grouping
+                    figure's data, the addresses of pages, and that of a running app or ""
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
@@ -39,12 +40,14 @@ from cfviz.models.crossformer import CrossFormer, recorded
 from cfviz.models.probes.cost import Cost
 from cfviz.models.variants import BUNDLED, PAPERS, title
 from cfviz.options import LDA
-from cfviz.words import LANGUAGES, figure_words, section_words, together, translator
+from cfviz.words import LANGUAGES, figure_words, marked, section_words, together, translator
 
+from . import lessons
 from .contents import SIZE, Shown
 
-PAGES = ("home", "grouping", "attention", "embedding", "position_bias")  # as in the app's navigation
-WITH_PHOTO = ("home", "attention", "embedding")
+PAGES = ("home", "grouping", "attention", "embedding", "position_bias", "learn")  # as in the app's navigation
+WITH_PHOTO = ("home", "attention", "embedding", "learn")
+DRAWN = {"learn": ("attention", "grouping", "embedding", "position_bias")}  # the figures of other pages
 SECTIONS = ("made", "resized")  # of the page on position bias, opened by the reader
 FIGURES = {
     "home": web.HOME, "grouping": web.GROUPING, "attention": web.ATTENTION, "embedding": web.EMBEDDING,
@@ -96,8 +99,14 @@ def code() -> dict[str, bytes]:
     files["code/site.js"] = web.program("site/main.js", "run(document);")
     files["embed.js"] = web.program("site/embed.js", "run(window);")
     files["code/site.css"] = web.text("site/site.css")
+    files["code/lessons.css"] = web.text("site/lessons.css")
     files["code/theme.css"] = _themes()
-    return {name: text.encode() for name, text in files.items()} | {"icon.svg": theme.icon().read_bytes()}
+    drawn = {f"code/formulas/{name}": drawing for name, drawing in lessons.formulas().items()}
+    return (
+        drawn
+        | {name: text.encode() for name, text in files.items()}
+        | {"icon.svg": theme.icon().read_bytes()}
+    )
 
 
 def worker(version: str, files: Mapping[str, bytes]) -> bytes:
@@ -145,7 +154,8 @@ def html(page: str, lang: str, site: Site) -> bytes:
     root = "" if lang == "en" else "../"
     other = next(one for one in LANGUAGES if one != lang)
     named = {name: f"{root}{file}?v={site.version}" for name, file in _FILES.items()}
-    figure = _figure(page, root, site.version)
+    figure = _figure(_drawn(page)[0], root, site.version)
+    sheets = [f"{root}code/{one}?v={site.version}" for one in _SHEETS.get(page, ())]
     blanks = {
         "LANG": lang,
         "POLICY": POLICY,
@@ -156,6 +166,7 @@ def html(page: str, lang: str, site: Site) -> bytes:
         "PRELOAD": "\n".join(
             [f'<link rel="modulepreload" href="{figure["code"]}">']
             + [f'<link rel="preload" as="style" href="{sheet}">' for sheet in figure["sheets"]]
+            + [f'<link rel="stylesheet" href="{sheet}">' for sheet in sheets]
         ),
         # `<` would end the element early
         "SITE": json.dumps(_settings(page, lang, root, site), ensure_ascii=False).replace("<", "\\u003c"),
@@ -181,13 +192,6 @@ _FILES = {
 }  # fmt: skip
 
 
-def marked(text: str) -> str:
-    """The Markdown of our texts as HTML: bold, code and links."""
-    text = re.sub(r"\*\*(.+?)\*\*", r"<b>\1</b>", escape(text))
-    text = re.sub(r"`(.+?)`", r"<code>\1</code>", text)
-    return re.sub(r"\[(.+?)\]\((https?://[^)\s]+)\)", r'<a href="\2">\1</a>', text)
-
-
 # ---------------------------------------------------------------- what the code is told
 
 
@@ -203,9 +207,14 @@ def _figure(name: str, root: str, version: str) -> dict[str, Any]:
     }
 
 
+def _drawn(page: str) -> tuple[str, ...]:
+    """The figures that a page draws."""
+    return DRAWN.get(page, (page,))
+
+
 def _settings(page: str, lang: str, root: str, site: Site) -> dict[str, Any]:
     t = translator(lang)
-    names = (page, "picker") if page in WITH_PHOTO else (page,)
+    names = (*_drawn(page), "picker") if page in WITH_PHOTO else _drawn(page)
     folder = f"{root}photos"
     found = {
         "page": page,
@@ -266,9 +275,26 @@ def _of_position_bias(lang: str, site: Site) -> dict[str, Any]:
     return {"strings": figure_words("position_bias", lang), "choices": choices}
 
 
+def _of_learn(lang: str, site: Site) -> dict[str, Any]:
+    root = "" if lang == "en" else "../"
+    formulas = {
+        name.removesuffix(".svg"): f"{root}code/formulas/{name}?v={site.version}"
+        for name in lessons.formulas()
+    }
+    return {
+        "lessons": lessons.course_words(lang, formulas)
+        | {
+            "strings": {name: figure_words(name, lang) for name in DRAWN["learn"]},
+            "grouping": grouping.pack({}, strings=figure_words("grouping", lang), lesson="ask"),
+            "addresses": {name: [_file(name), translator(lang)(f"common.page_{name}")] for name in PAGES},
+            "app": site.app.rstrip("/"),
+        }
+    }
+
+
 _OWN = {
     "home": _of_home, "grouping": _of_grouping, "attention": _of_attention, "embedding": _of_embedding,
-    "position_bias": _of_position_bias,
+    "position_bias": _of_position_bias, "learn": _of_learn,
 }  # fmt: skip
 
 
@@ -309,7 +335,7 @@ def _with_photo(page: str, lang: str, site: Site) -> str:
     return (
         '<div class="strip" data-figure="picker"></div>\n'
         + (f'<p class="look">{marked(look)}</p>\n' if look else "")
-        + f"{_box(page)}\n{credits}"
+        + (credits if page in DRAWN else f"{_box(page)}\n{credits}")
     )
 
 
@@ -344,9 +370,15 @@ def _bias_body(page: str, lang: str, site: Site) -> str:
     return "\n".join(parts)
 
 
+def _learn_body(page: str, lang: str, site: Site) -> str:
+    course, glossary = lessons.contents(lang, _file(page)), lessons.glossary(lang)
+    return f"{course}\n{_with_photo(page, lang, site)}\n{glossary}"
+
+
+_SHEETS = {"learn": ("lessons.css",)}
 _BODIES = {
     "home": _home_body, "grouping": _alone, "attention": _with_photo, "embedding": _with_photo,
-    "position_bias": _bias_body,
+    "position_bias": _bias_body, "learn": _learn_body,
 }  # fmt: skip
 
 

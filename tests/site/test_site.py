@@ -398,3 +398,56 @@ def test_the_same_site_is_made_again_and_replaces_the_old(built: tuple[Path, Bui
     assert sorted(listed) == sorted(made.files)
     there = {path.relative_to(again).as_posix() for path in again.rglob("*") if path.is_file()}
     assert there == {*listed, LIST}
+
+
+def test_a_lesson_is_answered_kept_and_left_by_links(visit: Visitor) -> None:
+    t = translator("en")
+    page = visit(f"learn.html?photo={PHOTOS[1]}&lesson=2&step=2")
+    figure = f"({FIGURE})('attention')"
+    page.wait_for_function(f"() => {figure}?.test")
+    check, verdict = page.get_by_role("button", name=t("learn.check")), page.get_by_role("status")
+    expect(check).to_be_disabled()
+    page.locator('[data-figure="attention"] .map').focus()
+    for _ in range(4):
+        page.keyboard.press("ArrowRight")
+    page.keyboard.press("Enter")  # from (1, 2) to (1, 6), which is right, but not all
+    check.click()
+    expect(verdict).to_contain_text("2 of the 3 are still missing")
+    page.wait_for_function(f"() => {figure}.test.what.right.length === 3")
+    step = page.locator('.steps [data-step="2.2"]')
+    expect(step).to_have_accessible_name(re.compile("✕$"))
+    after = page.get_by_role("link", name=t("learn.next"), exact=True)
+    expect(after).to_be_focused()
+    page.get_by_role("button", name=t("learn.again")).click()
+    expect(check).to_be_disabled()
+    after.click()
+    page.wait_for_url(f"**photo={PHOTOS[1]}&lesson=2&step=3**")
+    expect(page.locator(".say h2")).to_be_focused()
+    page.get_by_role("radio", name="64").check()
+    check.click()
+    expect(verdict).to_contain_text("Yes, 64.")
+    page.reload()
+    expect(page.locator('.steps [data-step="2.3"]')).to_have_accessible_name(re.compile("✓$"))
+    expect(page.locator(".score summary")).to_have_text("1 of 18 right")
+    page.get_by_role("link", name=t("learn.sandbox", page=t("common.page_grouping"))).click()
+    page.wait_for_url("**/grouping.html?photo=cat&map=8x8&g=4&i=2&**")
+    page.go_back()
+    page.locator('[data-step="5.1"]').first.click()
+    page.wait_for_function(f"() => {figure}?.block.ready")
+    page.locator('.steps [data-step="5.2"]').click()
+    app = page.get_by_role("link", name=t("site.open")).first
+    assert "/app/learn?" in app.get_attribute("href")
+    assert "lesson=5&step=2&lang=en" in app.get_attribute("href")
+
+
+def test_progress_without_storage_lasts_as_long_as_the_page(visit: Visitor) -> None:
+    page = visit("index.html")
+    page.context.add_init_script(
+        "Object.defineProperty(window, 'localStorage', { get() { throw new Error('withheld') } })"
+    )
+    page.goto(page.url.replace("index.html", "zh-Hant/learn.html?lesson=1&step=2"))
+    page.get_by_role("radio").last.check()
+    page.get_by_role("button", name=translator("zh-Hant")("learn.check")).click()
+    page.get_by_role("link", name=translator("zh-Hant")("learn.next"), exact=True).click()
+    expect(page.locator('.steps [data-step="1.2"]')).to_have_accessible_name(re.compile("✓$"))
+    expect(page.locator(".score")).to_contain_text(translator("zh-Hant")("site.lesson_unkept"))

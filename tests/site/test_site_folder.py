@@ -13,7 +13,8 @@ from cfviz import web
 from cfviz.cli import main
 from cfviz.site import build
 from cfviz.site.build import LIST
-from cfviz.site.pages import FIGURES, marked
+from cfviz.site.pages import FIGURES
+from cfviz.words import marked
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -54,6 +55,9 @@ def test_what_is_no_address_of_an_app_is_refused(
 
 def test_markdown_becomes_html_and_html_does_not() -> None:
     assert marked("**a** `b` [c](https://d.e/)") == '<b>a</b> <code>b</code> <a href="https://d.e/">c</a>'
+    paired = "https://d.e/(f).jpg"  # as names of photos have it
+    assert marked(f"[c]({paired})") == f'<a href="{paired}">c</a>'
+    assert marked("**C** is $C_{in}$, $k$") == "<b>C</b> is <i>C<sub>in</sub></i>, <i>k</i>"
     assert marked("<b>[x](javascript:1)</b>") == "&lt;b&gt;[x](javascript:1)&lt;/b&gt;"
 
 

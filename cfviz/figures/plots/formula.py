@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from io import BytesIO
 
 
 def formula_svg(latex: str) -> str:
-    """A formula as SVG, black on nothing.
+    """A formula as SVG, black on nothing; the same formula gives the same text.
 
     Args:
         latex: What stands between the dollar signs, in the part of LaTeX that both KaTeX and matplotlib read.
@@ -20,4 +21,5 @@ def formula_svg(latex: str) -> str:
     out = BytesIO()
     math_to_image(f"${latex}$", out, FontProperties(size=13, math_fontfamily="cm"), format="svg")
     text = out.getvalue().decode()
-    return text[text.index("<svg") :]
+    drawing = re.sub(r"<metadata>.*?</metadata>\s*", "", text[text.index("<svg") :], flags=re.DOTALL)
+    return drawing.replace("fill: #ffffff", "fill: none")

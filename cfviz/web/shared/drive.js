@@ -1,7 +1,7 @@
 // A component without a face: sends a figure somewhere, or asks it a question, without its data again.
 
+import { send } from "./markup.js";
+
 export default function ({ data }) {
-  const board = (window["cfviz.go"] ??= {});
-  board[data.name] = data;
-  window.dispatchEvent(new Event("cfviz.go"));
+  send(data);
 }

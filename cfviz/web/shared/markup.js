@@ -168,6 +168,14 @@ export function save(name, blob) {
 }
 
 const BOARD = "cfviz.go"; // on window: figure name -> the last order that Python gave it
+
+/** Send a named figure somewhere, or ask it a question: {name, seq, to, quiz}. */
+export function send(order) {
+  const board = (window[BOARD] ??= {});
+  board[order.name] = order;
+  window.dispatchEvent(new Event(BOARD));
+}
+
 const went = (window["cfviz.went"] ??= {}); // figure name -> the number of the last order carried out
 
 /** Let Python send a figure somewhere and ask it questions; returns the function that ends this. */

@@ -44,7 +44,8 @@ function sheet(href) {
  * @param about code, sheets and host of the figure, see `cfviz/site/pages.py`
  * @param place the element
  * @param on called with the name and the value of what the reader chooses
- * @returns a function that shows a message, or the next one, and returns the figure's element
+ * @returns a function that shows a message, or the next one, and returns the figure's element; its
+ *   `close` ends the figure
  */
 export async function mounted(about, place, on) {
   const root = place.shadowRoot ?? place.attachShadow({ mode: "open" });
@@ -56,9 +57,10 @@ export async function mounted(about, place, on) {
     import(new URL(about.code, document.baseURI).href),
     ...sheets.map(({ there }) => there),
   ]);
-  return (data) => {
+  const show = (data) => {
     place.dataset.drawn = "";
-    module.default({ parentElement: root, data, setStateValue: on, setTriggerValue: on });
+    show.close = module.default({ parentElement: root, data, setStateValue: on, setTriggerValue: on });
     return box.firstElementChild;
   };
+  return show;
 }

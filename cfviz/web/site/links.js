@@ -8,6 +8,13 @@ function whole(query, name, usual, low, high = Infinity) {
   return number >= low && number <= high ? number : usual;
 }
 
+/** The lesson and the step, counted from 1. */
+export function lessonPlace(query, places) {
+  const lesson = whole(query, "lesson", 1, 1, Math.max(...places.map(([i]) => i)));
+  const steps = places.filter(([i]) => i === lesson).length;
+  return [lesson, whole(query, "step", 1, 1, steps)];
+}
+
 /** Where the attention figure starts; the link counts stages, blocks and heads from 1. */
 export function attentionPlace(query, { stages, groupings }) {
   const stage = whole(query, "stage", 1, 1, stages.length) - 1;

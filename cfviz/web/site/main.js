@@ -13,6 +13,7 @@ import {
   embeddingPlace,
   groupingPlace,
 } from "./links.js";
+import { lessons } from "./lessons.js";
 import { keepTheme } from "./theme.js";
 
 export default function (document) {
@@ -35,7 +36,9 @@ class Page {
     this.themes();
     this.links();
     this.frame();
-    const show = { home, grouping, attention, embedding, position_bias: bias }[this.site.page];
+    const show = { home, grouping, attention, embedding, position_bias: bias, learn: lessons }[
+      this.site.page
+    ];
     try {
       await Promise.all([this.strip(), show(this)]);
     } catch (error) {

@@ -20,9 +20,9 @@ from cfviz.lessons.course import QUESTION_KINDS
 from cfviz.run import inspect
 from cfviz.ui.pages.learn import teacher
 from cfviz.ui.pages.learn.scenes import labelled
-from cfviz.ui.pages.learn.worksheet import Sheet, _inline, worksheet
+from cfviz.ui.pages.learn.worksheet import Sheet, worksheet
 from cfviz.ui.session import state
-from cfviz.words import LANGUAGES
+from cfviz.words import LANGUAGES, marked
 
 COURSE = load_lessons()
 
@@ -59,7 +59,7 @@ def test_a_link_names_ones_own_photo_and_weights_without_pretending_to_carry_the
 
 def test_the_little_markdown_of_the_lessons_becomes_html() -> None:
     said = "**LDA**: $I$ < 4, $C_{in}$"
-    assert _inline(said) == "<b>LDA</b>: <i>I</i> &lt; 4, <i>C<sub>in</sub></i>"
+    assert marked(said) == "<b>LDA</b>: <i>I</i> &lt; 4, <i>C<sub>in</sub></i>"
 
 
 @pytest.mark.slow

@@ -14,14 +14,13 @@ from typing import Any
 import streamlit as st
 
 from cfviz import web
-from cfviz.lessons.course import Course
+from cfviz.lessons.course import STORE, Course
 from cfviz.ui.session import forms
 from cfviz.ui.widgets.figure import committed
 from cfviz.ui.widgets.takeaway import to_csv
 
 from . import selftest
 
-STORE = "cfviz.lessons"  # key in the browser's storage
 DESK = "learn.desk"
 MAX_TEXT = 20_000  # characters accepted from a browser
 _FIRST, _KNOWN, _TESTS = "cfviz.learn.first", "cfviz.learn.known", "cfviz.learn.tests"

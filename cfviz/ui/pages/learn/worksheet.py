@@ -5,7 +5,6 @@ Tasks and answers come from the same questions as on the screen, for the chosen 
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass, replace
 from html import escape
 
@@ -18,7 +17,7 @@ from cfviz.lessons.course import QUESTION_KINDS, Course, Step
 from cfviz.lessons.question import Question, RefusedError, Scene, grade, parse_token, place, token_at
 from cfviz.models.crossformer import recorded
 from cfviz.run import class_names
-from cfviz.words import translator
+from cfviz.words import marked, translator
 
 from .drawing import map_svg
 
@@ -72,7 +71,7 @@ def worksheet(sheet: Sheet, key: bool = False) -> bytes:
 <figure><img alt="{escape(sheet.photo)}" src="{data_uri(crop, "JPEG", quality=85)}"/>
 <figcaption>{escape(sheet.photo)}. {escape(sheet.credit)}</figcaption></figure>
 <p class="quiet">cfviz · {escape(kind)}</p><h1>{escape(title)}</h1>
-<p>{_inline(sheet.course.text(sheet.lang, f"{lesson.id}.goal"))}</p>
+<p>{marked(sheet.course.text(sheet.lang, f"{lesson.id}.goal"))}</p>
 <p class="quiet">{escape(about)}</p>{who}{steps}</body></html>
 """
     return page.encode()
@@ -89,9 +88,9 @@ def _step(sheet: Sheet, n: int, step: Step, key: bool) -> str:
         question = QUESTION_KINDS[step.ask].make(sheet.scene, step.state, step.after)
     except RefusedError as error:
         return f"<section>{head}<p>{escape(course.text(lang, str(error)))}</p></section>"
-    said = f"<p>{_inline(course.text(lang, f'{name}.say', **question.fields))}</p>"
+    said = f"<p>{marked(course.text(lang, f'{name}.say', **question.fields))}</p>"
     formula = f'<p class="formula">{formula_svg(step.formula)}</p>' if step.formula else ""
-    ask = f'<p class="ask">{_inline(course.text(lang, f"{name}.ask", **question.fields))}</p>'
+    ask = f'<p class="ask">{marked(course.text(lang, f"{name}.ask", **question.fields))}</p>'
     drawn = _map(step, question, key) if step.figure == "map" else ""
     below = _answer(sheet, name, question) if key else _room(sheet, step, question)
     return f"<section>{head}{said}{formula}{ask}{drawn}{below}{'' if key else link}</section>"
@@ -100,8 +99,8 @@ def _step(sheet: Sheet, n: int, step: Step, key: bool) -> str:
 def _map(step: Step, question: Question, key: bool) -> str:
     side = step.state["side"]
     good = question.good if question.kind == "tokens" else question.marks
-    marked = sorted(map(parse_token, good)) if key else []
-    letters = [("×", token) for token in marked if token != token_at(step.state, side, side)]
+    tokens = sorted(map(parse_token, good)) if key else []
+    letters = [("×", token) for token in tokens if token != token_at(step.state, side, side)]
     return (
         f'<div class="map">{map_svg(theme("light"), side, token_at(step.state, side, side), letters)}</div>'
     )
@@ -129,17 +128,10 @@ def _answer(sheet: Sheet, name: str, question: Question) -> str:
         right = comma.join(_option(sheet, question, code) for code in good)
     else:
         right = comma.join("({}, {})".format(*parse_token(code)) for code in good)
-    return f'<div class="key"><p><b>{escape(right)}</b></p><p>{_inline(said)}</p></div>'
+    return f'<div class="key"><p><b>{escape(right)}</b></p><p>{marked(said)}</p></div>'
 
 
 def _option(sheet: Sheet, question: Question, code: str) -> str:
     option = next(one for one in question.options if one.code == code)
     text = sheet.course.text(sheet.lang, option.key, **option.fields) if option.key else option.fields["text"]
     return str(text)
-
-
-def _inline(text: str) -> str:
-    """The little Markdown of the lessons as HTML: bold words, and letters of formulas."""
-    text = re.sub(r"\*\*(.+?)\*\*", r"<b>\1</b>", escape(text))
-    text = re.sub(r"\$(.+?)\$", r"<i>\1</i>", text)
-    return re.sub(r"_\{(\w+)\}", r"<sub>\1</sub>", text)

@@ -1,0 +1,216 @@
+"""The lessons as data of the site: their sentences, and each question as it is asked of a photo.
+
+The questions are the app's, made at build time from the same tensors; the browser judges answers by them
+(`cfviz/web/site/grade.js`). A photo's `lessons.bin` is JSON: "lesson.step" ->
+
+    kind, good, fields, options [{"code", "key", "fields"}], said, why {code: [key, fields]}, free, marks
+            the question, see `cfviz/lessons/question.py`
+    from    where the figure's data are: a file of the photo ("file"), the stage in it ("s"), blocks ("b")
+    open, told
+            {"to", "quiz", "by"}: what the figure shows before and after the answer, see
+            `cfviz/lessons/figures.py`, and "go": [page, parameters], the same figure on a page of its own
+
+A step whose figure the site lacks has no entry.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from html import escape
+from string import Formatter
+from typing import Any
+
+from cfviz.figures.live import attention
+from cfviz.figures.plots.formula import formula_svg
+from cfviz.lessons import Course, Question, Scene, Step, load_lessons
+from cfviz.lessons.course import QUESTION_KINDS, STORE
+from cfviz.lessons.figures import IN_FIGURE, made_up, order, sandbox
+from cfviz.lessons.tensors import attention_block
+from cfviz.models.crossformer import CrossFormer
+from cfviz.models.variants import PAPERS
+from cfviz.trace import Trace
+from cfviz.words import marked, translator
+
+# A step's figure -> the figure that draws it; the board and the scenes are in the app alone.
+DRAWN = {
+    "map": "attention", "groups": "attention", "attention": "attention", "explorer": "grouping",
+    "embedding": "embedding", "bias": "position_bias",
+}  # fmt: skip
+SHARED = ("list.", "option.", "reason.")  # keys of the sentences that all steps share
+WORDS = (
+    "again", "and_why", "back", "check", "given", "kept", "link", "map_label", "map_off", "map_on", "next",
+    "next_lesson", "or_click", "pick_many", "pick_one", "picked", "progress", "reset", "sandbox", "score",
+)  # fmt: skip
+HERE = ("lesson_done", "lesson_elsewhere", "lesson_unkept", "open")  # the same, of the site alone
+
+
+def questions(trace: Trace, model: CrossFormer) -> bytes:
+    """All questions on one photo.
+
+    Args:
+        trace: With the attention of every block and the embedding layers.
+        model: The model of the trace.
+    """
+    scene, course = Scene(model, trace.size, lambda *watch: trace), load_lessons()
+    found = {
+        f"{lesson.id}.{step.id}": _question(step, scene, _maps(course))
+        for lesson in course.lessons
+        for step in lesson.steps
+        if step.figure in DRAWN
+    }
+    return json.dumps(found, ensure_ascii=False).encode()
+
+
+def maps(trace: Trace) -> bytes:
+    """The message of all made-up maps: each is a stage of the attention figure, without attention."""
+    made = _maps(load_lessons())
+    units = [attention.Unit(n, b, g) for n, state in enumerate(made) for b, g in enumerate(made_up(state))]
+    strides: Any = {n: min(trace.size) / state["side"] for n, state in enumerate(made)}
+    return attention.pack(
+        units, size=trace.size, strides=strides, strings={}, photo=trace.crop, name="map"
+    ).data  # fmt: skip
+
+
+def formulas() -> dict[str, bytes]:
+    """Name of a file -> the drawing of a step's formula."""
+    course = load_lessons()
+    return {
+        f"{lesson.id}.{step.id}.svg": formula_svg(step.formula).encode()
+        for lesson in course.lessons
+        for step in lesson.steps
+        if step.formula
+    }
+
+
+def course_words(lang: str, places: Mapping[str, str]) -> dict[str, Any]:
+    """What a page of lessons says in one language; the sentences are HTML with their fields open.
+
+    Args:
+        lang: The language.
+        places: "lesson.step" -> the address of the drawing of the step's formula.
+    """
+    t, course = translator(lang), load_lessons()
+    steps: list[dict[str, Any]] = []
+    texts: dict[str, str] = {}
+    for lesson in course.lessons:
+        for step in lesson.steps:
+            name = f"{lesson.id}.{step.id}"
+            drawn = DRAWN.get(step.figure)
+            parts = ("title", "say", "ask", "right", "wrong") if drawn else ("title",)
+            texts |= {f"{name}.{part}": _sentence(course, lang, f"{name}.{part}") for part in parts}
+            one = {"id": name, "figure": drawn, "terms": step.terms, "either": step.ask in IN_FIGURE}
+            steps.append(one | ({"formula": step.formula, "drawn": places[name]} if step.formula else {}))
+    texts |= {
+        key: _sentence(course, lang, key) for key in course.texts[lang] if key.startswith(SHARED)
+    }  # fmt: skip
+    return {
+        "steps": steps,
+        "places": course.places(),
+        "texts": texts,
+        "words": {name: marked(t(f"learn.{name}")) for name in WORDS}
+        | {name: marked(t(f"site.{name}")) for name in HERE},
+        "store": STORE,
+    }
+
+
+def contents(lang: str, page: str) -> str:
+    """HTML: links to all steps, and the place of one.
+
+    Args:
+        lang: The language.
+        page: The address of the page of lessons.
+    """
+    t, course = translator(lang), load_lessons()
+
+    def text(key: str) -> str:
+        return escape(course.text(lang, key))
+
+    def step(i: int, j: int) -> str:
+        title = f"{i}.{j} {text(f'{course.lessons[i - 1].id}.{course.step(i, j).id}.title')}"
+        link = f'<a data-step="{i}.{j}" href="{page}?lesson={i}&amp;step={j}"'
+        return f'<li>{link} title="{title}" aria-label="{title}">{j}</a></li>'
+
+    def lesson(i: int) -> str:
+        link = f'<a data-step="{i}.1" href="{page}?lesson={i}&amp;step=1">'
+        steps = "".join(step(i, j) for j in range(1, len(course.lessons[i - 1].steps) + 1))
+        title = text(f"{course.lessons[i - 1].id}.title")
+        return f'<li data-lesson="{i}">{link}{i} {title}</a>\n<ol class="steps">{steps}</ol></li>'
+
+    listed = "\n".join(lesson(i) for i in range(1, len(course.lessons) + 1))
+    parts = "".join(f'<div class="{name}"></div>' for name in ("say", "shown", "answer"))
+    return (
+        f'<nav class="course" aria-label="{escape(t("learn.lesson"))}"><ol>\n{listed}\n</ol></nav>\n'
+        f'<details class="score" hidden><summary></summary></details>\n<div class="lesson">{parts}</div>'
+    )
+
+
+def glossary(lang: str) -> str:
+    """HTML: all terms, below the lesson; the cards of a step are copies of these."""
+    t, course = translator(lang), load_lessons()
+
+    def term(name: str, section: str) -> str:
+        where = t("learn.section", section=section, url=PAPERS[0]) if section else t("learn.no_section")
+        told = "".join(f"<p>{marked(text)}</p>" for text in (course.text(lang, f"term.{name}.is"), where))
+        return f'<dt>{marked(course.text(lang, f"term.{name}"))}</dt><dd id="term-{name}">{told}</dd>'
+
+    terms = "\n".join(term(name, section) for name, section in course.terms.items())
+    title = escape(t("learn.glossary"))
+    return f'<details class="glossary"><summary><h2>{title}</h2></summary>\n<dl>{terms}</dl></details>'
+
+
+def _maps(course: Course) -> list[Mapping[str, Any]]:
+    """The states of the made-up maps, each map once."""
+    states = [step.state for lesson in course.lessons for step in lesson.steps if step.figure == "map"]
+    return list({_map(state): state for state in states}.values())
+
+
+def _map(state: Mapping[str, Any]) -> tuple[int, int, int]:
+    return state["side"], state["G"], state["I"]
+
+
+def _question(step: Step, scene: Scene, made: list[Mapping[str, Any]]) -> dict[str, Any]:
+    question = QUESTION_KINDS[step.ask].make(scene, step.state, step.after)
+    found: dict[str, Any] = {
+        "kind": question.kind,
+        "good": sorted(question.good),
+        "fields": _fields(question.fields),
+        "options": [{"code": o.code, "key": o.key, "fields": _fields(o.fields)} for o in question.options],
+        "said": {code: _fields(fields) for code, fields in question.said.items()},
+        "why": {code: [key, _fields(fields)] for code, (key, fields) in question.why.items()},
+        "free": sorted(question.free),
+        "marks": sorted(question.marks),
+        "from": _source(step, scene, made),
+    }
+    return found | {name: _shown(step, scene, question, name == "open") for name in ("open", "told")}
+
+
+def _shown(step: Step, scene: Scene, question: Question, open: bool) -> dict[str, Any]:
+    asked = order(step, scene, question, open)
+    return {"to": asked.to, "quiz": asked.quiz, "by": asked.by, "go": sandbox(step, scene, open)}
+
+
+def _source(step: Step, scene: Scene, made: list[Mapping[str, Any]]) -> dict[str, Any]:
+    """Where the figure's data are, see above."""
+    if step.figure == "map":
+        n = [_map(state) for state in made].index(_map(step.state))
+        return {"file": "maps.bin", "s": n, "b": [0, 1]}
+    if step.figure in ("groups", "attention"):
+        s, b, _ = attention_block(scene, step.state)
+        block = {"block": f"attention-{s + 1}-{b + 1}.bin"} if step.figure == "attention" else {}
+        return {"file": "attention.bin", "s": s, "b": [b]} | block
+    if step.figure == "bias":
+        s, b, _ = attention_block(scene, step.state)
+        return {"s": s, "b": [b], "part": step.state["part"]}
+    return {"file": "embedding.bin"} if step.figure == "embedding" else {}
+
+
+def _fields(fields: Mapping[str, object]) -> dict[str, object]:
+    """Fields as they stand in a sentence; see `Course.text`."""
+    return {name: Course.joined(x) if isinstance(x, str) else x for name, x in fields.items()}
+
+
+def _sentence(course: Course, lang: str, key: str) -> str:
+    """A sentence as HTML that still has its fields."""
+    names = {name for _, name, _, _ in Formatter().parse(course.texts[lang][key]) if name}
+    return marked(course.text(lang, key, **{name: f"{{{name}}}" for name in names}))
