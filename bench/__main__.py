@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 
-from bench import hover, model, pages, position_bias, study, waits
+from bench import hover, model, pages, position_bias, site, study, waits
 from bench.timing import Row, processor, table
 
 PARTS: dict[str, Callable[[int], Iterator[Row]]] = {
@@ -20,6 +20,7 @@ PARTS: dict[str, Callable[[int], Iterator[Row]]] = {
     "hover": hover.rows,
     "pages": pages.rows,
     "waits": waits.rows,
+    "site": site.rows,
     "bias": position_bias.rows,
     "study": study.rows,
 }

@@ -48,10 +48,21 @@ addEventListener('pointermove', (event) => {
 """
 
 
-def sweep(page: Page, moves: int, still: bool = False) -> tuple[float, np.ndarray]:
-    """Move the pointer over the photo; return CPU ms per move, and (drawing, pointer) in ms, (n, 2)."""
-    page.wait_for_selector(".cf[data-ready]")
-    box = page.locator(".over").bounding_box()
+def sweep(
+    page: Page, moves: int, still: bool = False, over: str = ".over", ready: str = ".cf[data-ready]"
+) -> tuple[float, np.ndarray]:
+    """Move the pointer over the photo; return CPU ms per move, and (drawing, pointer) in ms, (n, 2).
+
+    Args:
+        page: A page that runs `CLOCK`.
+        moves: How often.
+        still: Let the figure draw nothing.
+        over: What the pointer moves over.
+        ready: What has to be there first.
+    """
+    page.wait_for_selector(ready)
+    page.locator(over).scroll_into_view_if_needed()
+    box = page.locator(over).bounding_box()
     assert box is not None
     if still:
         page.evaluate("() => { document.querySelector('.cf').figure.draw = () => {}; }")

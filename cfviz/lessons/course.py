@@ -116,12 +116,8 @@ class Course:
         """A sentence with its fields filled in; tuples become comma-separated lists."""
         comma = self.texts[lang]["list.comma"]
         said = {name: comma.join(x) if isinstance(x, tuple) else x for name, x in fields.items()}
-        return self.joined(self.texts[lang][key].format(**said))
-
-    @staticmethod
-    def joined(text: str) -> str:
-        """A text whose numbers stay with their units."""
-        return text.replace(" × ", "\u00a0×\u00a0").replace(" %", "\u00a0%")
+        text = self.texts[lang][key].format(**said)
+        return text.replace(" × ", "\u00a0×\u00a0").replace(" %", "\u00a0%")  # unit stays with number
 
     def places(self) -> list[tuple[int, int]]:
         """The (lesson, step) numbers of every step, from 1."""

@@ -174,10 +174,10 @@ def _question(step: Step, scene: Scene, made: list[Mapping[str, Any]]) -> dict[s
     found: dict[str, Any] = {
         "kind": question.kind,
         "good": sorted(question.good),
-        "fields": _fields(question.fields),
-        "options": [{"code": o.code, "key": o.key, "fields": _fields(o.fields)} for o in question.options],
-        "said": {code: _fields(fields) for code, fields in question.said.items()},
-        "why": {code: [key, _fields(fields)] for code, (key, fields) in question.why.items()},
+        "fields": question.fields,
+        "options": [{"code": o.code, "key": o.key, "fields": o.fields} for o in question.options],
+        "said": question.said,
+        "why": question.why,
         "free": sorted(question.free),
         "marks": sorted(question.marks),
         "from": _source(step, scene, made),
@@ -203,11 +203,6 @@ def _source(step: Step, scene: Scene, made: list[Mapping[str, Any]]) -> dict[str
         s, b, _ = attention_block(scene, step.state)
         return {"s": s, "b": [b], "part": step.state["part"]}
     return {"file": "embedding.bin"} if step.figure == "embedding" else {}
-
-
-def _fields(fields: Mapping[str, object]) -> dict[str, object]:
-    """Fields as they stand in a sentence; see `Course.text`."""
-    return {name: Course.joined(x) if isinstance(x, str) else x for name, x in fields.items()}
 
 
 def _sentence(course: Course, lang: str, key: str) -> str:

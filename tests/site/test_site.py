@@ -405,7 +405,7 @@ def test_a_lesson_is_answered_kept_and_left_by_links(visit: Visitor) -> None:
     page = visit(f"learn.html?photo={PHOTOS[1]}&lesson=2&step=2")
     figure = f"({FIGURE})('attention')"
     page.wait_for_function(f"() => {figure}?.test")
-    check, verdict = page.get_by_role("button", name=t("learn.check")), page.get_by_role("status")
+    check, verdict = page.get_by_role("button", name=t("learn.check")), page.locator(".verdict")
     expect(check).to_be_disabled()
     page.locator('[data-figure="attention"] .map').focus()
     for _ in range(4):
@@ -446,7 +446,7 @@ def test_progress_without_storage_lasts_as_long_as_the_page(visit: Visitor) -> N
         "Object.defineProperty(window, 'localStorage', { get() { throw new Error('withheld') } })"
     )
     page.goto(page.url.replace("index.html", "zh-Hant/learn.html?lesson=1&step=2"))
-    page.get_by_role("radio").last.check()
+    page.locator(".lesson").get_by_role("radio").last.check()
     page.get_by_role("button", name=translator("zh-Hant")("learn.check")).click()
     page.get_by_role("link", name=translator("zh-Hant")("learn.next"), exact=True).click()
     expect(page.locator('.steps [data-step="1.2"]')).to_have_accessible_name(re.compile("✓$"))

@@ -53,7 +53,8 @@ export class Sentences {
 
   /** A sentence with its fields filled in; lists are joined by commas. */
   text(key, fields = {}) {
-    return fill(this.texts[key], this.safe(fields));
+    const text = fill(this.texts[key], this.safe(fields));
+    return text.replaceAll(" × ", "\u00a0×\u00a0").replaceAll(" %", "\u00a0%"); // unit stays with number
   }
 
   /** One of the page's words with its fields filled in; `html` are fields that are HTML already. */

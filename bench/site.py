@@ -1,0 +1,128 @@
+"""How long a reader waits on the site without a server, and what it loads: `python -m bench site`.
+
+    paint    from the start of navigation, with nothing kept from before, until something is painted
+    figure   from the same start until the page's figure is drawn
+    pointer  from a pointer's move over the figure until the end of the frame that shows it
+    loads    bytes that the page asks for with nothing kept from before; and all pages in one window, with
+             what the service worker keeps for later
+
+The site is made with two photos and served on the loopback address, without compression. Times are wall-clock
+times on the page's own clock: on a busy machine, give this a priority of its own.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from statistics import median
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+from playwright.sync_api import Browser, sync_playwright
+
+from bench.hover import BUDGET, CHROMIUM, CLOCK, sweep
+from bench.pages import HEIGHT, LIMIT, WIDTH
+from bench.timing import Row, at_most
+from cfviz.data.samples import gallery
+from cfviz.site import build
+from cfviz.site.pages import PAGES, address
+
+PAINT, FIRST_VISIT = 1.0, 5.0  # seconds; MB for all pages together
+# Page -> what the pointer moves over.
+POINTED = {
+    "home": ".whole .photo .frame", "grouping": ".gr canvas >> nth=0", "attention": ".over",
+    "embedding": ".over", "position_bias": ".pb canvas >> nth=0", "learn": ".over",
+}  # fmt: skip
+WATCH = """
+const look = () => document.querySelector('.figure[data-drawn]')
+  ? requestAnimationFrame(() => requestAnimationFrame(() => { window.drawn = performance.now(); }))
+  : requestAnimationFrame(look);
+look();
+"""
+SEEN = """() => [performance.getEntriesByName('first-contentful-paint')[0]?.startTime, window.drawn]
+  .every(Boolean) && [performance.getEntriesByName('first-contentful-paint')[0].startTime, window.drawn]"""
+
+
+@contextmanager
+def served(folder: Path) -> Iterator[tuple[str, list[int]]]:
+    """Serve a folder on the loopback address; the list takes the bytes of every file that was sent."""
+    sent: list[int] = []
+
+    class Files(SimpleHTTPRequestHandler):
+        def __init__(self, *args: Any) -> None:
+            super().__init__(*args, directory=str(folder))
+
+        def copyfile(self, source: Any, outputfile: Any) -> None:
+            data = source.read()
+            sent.append(len(data))
+            outputfile.write(data)
+
+        def log_message(self, *args: Any) -> None:
+            """Print nothing."""
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Files)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}", sent
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+def rows(rounds: int) -> Iterator[Row]:
+    """The rows for `make bench`."""
+    many, moves = max(3, min(7, rounds // 4)), max(100, 5 * rounds)
+    with TemporaryDirectory() as folder, sync_playwright() as play:
+        out = Path(folder) / "site"
+        build(out, photos=gallery()[:2])
+        browser = play.chromium.launch(executable_path=CHROMIUM)
+        with served(out) as (base, sent):
+            for page in PAGES:
+                yield from _page(browser, page, f"{base}/{address(page, 'en')}", sent, many, moves)
+            yield at_most("site: all pages load", _all(browser, base, sent) / 1e6, FIRST_VISIT, 2, " MB")
+        browser.close()
+
+
+def _page(
+    browser: Browser, name: str, url: str, sent: list[int], many: int, moves: int
+) -> Iterator[Row]:  # fmt: skip
+    """The rows of one page."""
+    seen, loads = [], 0
+    for n in range(many):
+        context = browser.new_context(  # with an empty cache
+            viewport={"width": WIDTH, "height": HEIGHT}, service_workers="block"
+        )
+        context.add_init_script(WATCH + CLOCK)
+        page = context.new_page()
+        sent.clear()
+        page.goto(url, wait_until="commit")
+        seen.append(page.wait_for_function(SEEN, timeout=LIMIT).json_value())
+        page.wait_for_load_state("networkidle")
+        loads = sum(sent)
+        if n == many - 1:
+            times = sweep(page, moves, over=POINTED[name], ready=POINTED[name])[1]
+        context.close()
+    paint, figure = (median(some) / 1000 for some in zip(*seen, strict=True))
+    yield at_most(f"site, {name}: paint", paint, PAINT, 2, " s", f"longest {max(seen)[0] / 1000:.2f}")
+    yield Row(f"site, {name}: figure", f"{figure:.2f} s")
+    yield at_most(f"site, {name}: pointer, p95", float(np.percentile(times[:, 0], 95)), BUDGET, 1, " ms")
+    yield Row(f"site, {name}: loads", f"{loads / 1e6:.2f} MB")
+
+
+def _all(browser: Browser, base: str, sent: list[int]) -> int:
+    """The bytes of all pages, one after the other in one window."""
+    page = browser.new_page(viewport={"width": WIDTH, "height": HEIGHT})
+    sent.clear()
+    for name in PAGES:
+        page.goto(f"{base}/{address(name, 'en')}")
+        page.wait_for_load_state("networkidle")
+    page.evaluate("navigator.serviceWorker.ready.then(() => 0)")
+    page.wait_for_load_state("networkidle")
+    page.context.close()
+    return sum(sent)
