@@ -8,6 +8,7 @@ OUT ?= dist
 PY := $(VENV)/bin/python
 USER_STAMP := $(VENV)/.requirements
 DEV_STAMP := $(VENV)/.requirements-dev
+SITE_STAMP := $(VENV)/.requirements-site
 PIP_INSTALL := $(PY) -m pip install --quiet --disable-pip-version-check
 PYTEST := $(PY) -m pytest
 # What other sites make a browser send to this machine comes under their own names.
@@ -30,12 +31,13 @@ run: $(USER_STAMP)  ## start the app (PORT=8600; HOST=0.0.0.0 for others to reac
 	@$(PY) -m streamlit run app.py --server.showEmailPrompt false \
 		--server.address $(HOST) $(if $(filter localhost 127.0.0.1,$(HOST)),$(LOCAL)) $(if $(PORT),--server.port $(PORT)) $(ARGS)
 
-site: $(USER_STAMP)  ## the figures as static files that need no server of ours (OUT=dist; ARGS="--app URL")
+site: $(USER_STAMP) $(SITE_STAMP)  ## the figures as static files that need no server of ours (OUT=dist; ARGS="--app URL")
 	$(PY) -m cfviz site --out $(OUT) $(ARGS)
 
 # The linters run beside the tests: what these leave of the cores while they wait for a browser is enough.
 test: $(DEV_STAMP)  ## all tests, those in a browser included, and the linters (ARGS="…" for pytest's)
 	@scripts/browser.sh $(PY)
+	-@$(PY) -P cfviz/site/runtime.py
 	@$(MAKE) --no-print-directory -j 2 lint every-test
 
 # One process more than there are cores: many tests wait for a browser.
@@ -85,6 +87,10 @@ $(DEV_STAMP): requirements-dev.txt requirements.txt | $(PY)
 	@echo "Installing what cfviz and its tests need (the first time takes a few minutes)"
 	@$(PIP_INSTALL) -r requirements-dev.txt
 	@touch $(USER_STAMP) $@
+
+# What exports the model for readers' own photos. Without it the site is made, too, and says what it lacks.
+$(SITE_STAMP): requirements-dev.txt | $(USER_STAMP)
+	@$(PIP_INSTALL) $$(grep -E "^onnx" requirements-dev.txt) && touch $@ || true
 
 $(PY):
 	@scripts/venv.sh $(VENV)

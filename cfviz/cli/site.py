@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from .output import note
+from .output import note, one_line
 
 
 def add(commands: Any) -> None:
@@ -15,7 +15,9 @@ def add(commands: Any) -> None:
     text = (
         "Write the figures as static files for any web server, with no server of ours behind them: the whole "
         "model, grouping, attention, embedding, position bias and lessons, in both languages, on the photos "
-        "of the gallery. Takes a minute or two."
+        "of the gallery. Takes a minute or two. Readers can also open photos of their own, on which their "
+        "browser runs the model. That takes onnxruntime-web, fetched from npm once, and the packages of "
+        "cfviz[onnx]; where either is missing, the site is made without and says so."
     )
     parser = commands.add_parser("site", help="write the figures as a static web site", description=text)
     parser.add_argument(
@@ -23,6 +25,12 @@ def add(commands: Any) -> None:
         help="the folder to write: new, empty, or an earlier site, which is replaced",
     )  # fmt: skip
     parser.add_argument("--app", type=_address, metavar="URL", help="a running app that the pages link to")
+    own = parser.add_mutually_exclusive_group()
+    own.add_argument(
+        "--runtime", type=Path, metavar="FOLDER",
+        help="the folder dist of the npm package onnxruntime-web, in place of fetching it",
+    )  # fmt: skip
+    own.add_argument("--no-own-photos", action="store_true", help="the gallery's photos alone")
     parser.set_defaults(run=_site)
 
 
@@ -38,10 +46,28 @@ def _address(text: str) -> str:
 def _site(args: argparse.Namespace) -> int:
     from cfviz.site import build  # deferred: PyTorch and the figures
 
-    built = build(Path(args.out), args.app or "")
+    built = build(Path(args.out), args.app or "", runtime=_runtime(args))
     whole = sum(built.files.values())
     note(
         f"{args.out} is written: {len(built.files)} files, {whole / 1e6:.1f} MB; a first visit to every page "
         f"loads {built.first / 1e6:.1f} MB at most"
     )
     return 0
+
+
+def _runtime(args: argparse.Namespace) -> Path | None:
+    """The folder of onnxruntime-web; None, with a note, where it or a package is missing."""
+    from cfviz.models.export import check_packages  # deferred: PyTorch
+    from cfviz.site import runtime
+
+    if args.no_own_photos:
+        return None
+    if args.runtime:
+        check_packages()
+        return runtime.there(args.runtime)
+    try:
+        check_packages()
+        return runtime.fetched()
+    except ValueError as error:
+        note(f"readers cannot open photos of their own on this site, and it tells them: {one_line(error)}")
+        return None

@@ -24,6 +24,7 @@ from .decode import NOTES, Photo, load_image
 from .header import ImageError
 
 __all__ = [
+    "LONGEST",
     "MODES",
     "NOTES",
     "ImageError",
@@ -34,6 +35,8 @@ __all__ = [
     "prepare",
     "unnormalise",
 ]
+
+LONGEST = 1280  # pixels of the longer side of what figures draw of a photo
 
 
 @dataclass(frozen=True)
@@ -124,7 +127,7 @@ def prepare(
     return Prepared(tensor, crop, shown, mode, tuple(config["mean"]), tuple(config["std"]))
 
 
-def original(photo: Photo, prepared: Prepared, longest: int = 1280) -> Image.Image:
+def original(photo: Photo, prepared: Prepared, longest: int = LONGEST) -> Image.Image:
     """The same part of the original photo as in the input, with as many pixels as it has there.
 
     A whole number of pixels stands for each pixel of the input, so both show every token at the same place;

@@ -11,10 +11,14 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from torch import nn
 
+from cfviz import point_names
 from cfviz.framing import Size, as_pair
 from cfviz.geometry import map_sizes
+from cfviz.hooks import capture
 from cfviz.jobs import replacing
 
 from .crossformer import CrossFormer
@@ -48,27 +52,95 @@ def export_onnx(
         ValueError: If packages are missing, the model is in training mode, the size does not fit, or
             onnxruntime disagrees with the model.
     """
+    copied, H, W = _copied(model, size)
+    shape = (batch or 2, copied.in_chans, H, W)
+    program = _exported(copied, shape, [OUTPUT], dynamic=not batch)
+    return _kept(
+        program, Path(path), model, copied, [(n, *shape[1:]) for n in ((batch,) if batch else (1, 3))]
+    )
+
+
+def export_with_attention(model: CrossFormer, path: str | PathLike[str], size: Size = 224) -> None:
+    """Write a model for one photo as an ONNX file that also returns what every attention is made of.
+
+    The outputs are `logits` (1, num_classes) and, for each block, `content_{s}_{b}` (H*W, nH, N), float32:
+    q.k / sqrt(d) of each token of the map with the members of its group. With the position bias and the mask
+    of the padding added, their softmax is the attention.
+
+    Args:
+        model: In eval mode; it is copied.
+        path: The file to write.
+        size: Input size, fixed in the file.
+
+    Raises:
+        ValueError: As for `export_onnx`.
+    """
+    copied, H, W = _copied(model, size)
+    watched, shape = _WithAttention(copied, (H, W)).eval(), (1, copied.in_chans, H, W)
+    _kept(_exported(watched, shape, watched.names), Path(path), model, copied, [shape])
+
+
+class _WithAttention(nn.Module):
+    """A model that returns its logits, and the content logits of every block in the order of the map."""
+
+    def __init__(self, model: CrossFormer, size: tuple[int, int]) -> None:
+        super().__init__()
+        self.model = model
+        self.blocks: list[tuple[str, str, str]] = []  # q, k, and the block's number
+        for s, stage in enumerate(model.groupings(*size)):
+            for b, g in enumerate(stage):
+                self.blocks.append(
+                    (point_names.attention(s, b, "q"), point_names.attention(s, b, "k"), f"{s}_{b}")
+                )
+                place = g.scatter(np.arange(g.nG * g.N).reshape(g.nG, g.N, 1)).reshape(-1)
+                self.register_buffer(f"place_{s}_{b}", torch.from_numpy(place))
+
+    @property
+    def names(self) -> list[str]:
+        """The outputs' names."""
+        return [OUTPUT, *(f"content_{at}" for _, _, at in self.blocks)]
+
+    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        with capture(self.model, *(name for q, k, _ in self.blocks for name in (q, k))) as seen:
+            out = [self.model(x)]
+        for q, k, at in self.blocks:
+            content = seen[q] @ seen[k].transpose(-1, -2) * seen[q].shape[-1] ** -0.5  # nG, nH, N, N
+            rows = content.transpose(1, 2).flatten(0, 1)  # nG*N, nH, N
+            out.append(rows[self.get_buffer(f"place_{at}")])  # H*W, nH, N
+        return tuple(out)
+
+
+def _copied(model: CrossFormer, size: Size) -> tuple[CrossFormer, int, int]:
+    """A copy of a model to export, after all checks, and the input's height and width."""
     check_packages()
     check_eval(model)
     H, W = as_pair(size)
     map_sizes(H, W)  # raises if the size does not fit
-    copied = deepcopy(model).to("cpu", torch.float32)
-    shape = (batch or 2, copied.in_chans, H, W)
-    dynamic = None if batch else ({0: torch.export.Dim("batch", min=1)},)
+    return deepcopy(model).to("cpu", torch.float32), H, W
+
+
+def _exported(model: nn.Module, shape: tuple[int, ...], outputs: list[str], dynamic: bool = False) -> Any:
+    """A model as an ONNX program for inputs of a shape, or for any number of photos."""
     with torch.no_grad(), quiet():
-        program: Any = torch.onnx.export(
-            copied,
+        return torch.onnx.export(
+            model,
             (torch.zeros(shape),),
             dynamo=True,
-            dynamic_shapes=dynamic,
+            dynamic_shapes=({0: torch.export.Dim("batch", min=1)},) if dynamic else None,
             input_names=[INPUT],
-            output_names=[OUTPUT],
+            output_names=outputs,
             verbose=False,
         )
+
+
+def _kept(
+    program: Any, path: Path, model: CrossFormer, copied: CrossFormer, shapes: list[tuple[int, ...]]
+) -> float:
+    """Write a program, unless its logits differ from the model's; returns the largest difference."""
     program.model.metadata_props.update(_metadata(model))
-    with replacing(Path(path)) as part:
+    with replacing(path) as part:
         program.save(part)
-        difference = max(_difference(copied, part, (n, *shape[1:])) for n in ((batch,) if batch else (1, 3)))
+        difference = max(_difference(copied, part, shape) for shape in shapes)
         if not difference <= TOLERANCE:
             raise ValueError(
                 f"onnxruntime's logits differ from the model's by {difference:.1e} of the largest; at most "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from . import runtime
 from .build import Built, build
 
-__all__ = ["Built", "build"]
+__all__ = ["Built", "build", "runtime"]

@@ -14,7 +14,7 @@ from cfviz.models.variants import BUNDLED
 from cfviz.run import load
 from cfviz.words import LANGUAGES
 
-from . import pages
+from . import own, pages
 from .contents import SIZE, biases, shown
 
 OTHERS = tuple(lang for lang in LANGUAGES if lang != "en")
@@ -28,7 +28,7 @@ class Built:
     Attributes:
         files: Name -> bytes.
         first: Bytes of a first visit: every page in one language with the first photo, and all that they load
-            without the reader choosing anything.
+            without the reader choosing anything, and what is kept for when there is no connection.
     """
 
     files: dict[str, int]
@@ -39,6 +39,7 @@ def build(
     out: Path,
     app: str = "",
     photos: Iterable[Sample] | None = None,
+    runtime: Path | None = None,
 ) -> Built:
     """Make the site.
 
@@ -46,6 +47,8 @@ def build(
         out: The folder; it may hold an earlier build, which is replaced, and nothing else.
         app: The address of a running app, to which the pages then link; "" if there is none.
         photos: Photos of the gallery; None takes all.
+        runtime: The folder `dist` of the npm package onnxruntime-web, which runs the model on photos of the
+            reader's own; None shows the gallery alone, and the page says so.
 
     Raises:
         ValueError: If the folder holds other files, or its place cannot be written to.
@@ -59,8 +62,10 @@ def build(
     for sample in samples:
         found.append(shown(sample, model, costs))
         files |= {f"photos/{sample.id}/{name}": data for name, data in found[-1].files.items()}
+    if runtime is not None:
+        files |= own.files(model, runtime)
     found.sort(key=lambda one: one.unknown)  # those that the model can know come first, as in the app
-    site = pages.Site(found, model, costs, _digest(files), app)
+    site = pages.Site(found, model, costs, _digest(files), app, own.megabytes(files))
     for lang in LANGUAGES:
         files |= {pages.address(page, lang): pages.html(page, lang, site) for page in pages.PAGES}
     files["offline.js"] = pages.worker(site.version, files)
@@ -74,12 +79,13 @@ def first_visit(files: dict[str, bytes], photo: str) -> int:
 
     def loaded(name: str) -> bool:
         if name.startswith("photos/"):
-            own = name.startswith(first) and not name.endswith(tuple(f"home-{x}.bin" for x in OTHERS))
+            mine = name.startswith(first) and not name.endswith(tuple(f"home-{x}.bin" for x in OTHERS))
             later = name.startswith(f"{first}attention-") and not name.startswith(f"{first}attention-1-")
-            return (own and not later) or name.endswith("small.webp")
-        return not name.startswith(tuple(f"{lang}/" for lang in OTHERS))
+            return (mine and not later) or name.endswith("small.webp")
+        return not name.startswith((*own.ON_DEMAND, *(f"{lang}/" for lang in OTHERS)))
 
-    return sum(len(data) for name, data in files.items() if loaded(name))
+    again = sum(len(files[name]) for name in pages.kept(files))  # by the service worker, at worst
+    return again + sum(len(data) for name, data in files.items() if loaded(name))
 
 
 def _earlier(out: Path) -> list[str]:

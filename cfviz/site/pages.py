@@ -12,6 +12,7 @@ What a page's code needs stands in its element `site`, as JSON (`cfviz/web/site/
     addresses       home: name of a page -> its address
     data, usual, allowed   grouping: its figure's data, the link's defaults, and what a link may hold
     measures        embedding: the measures that a link may name
+    own             attention: addresses, numbers and words for the reader's own photo (`own.py`), or nothing
     choices         position bias: name -> [default, lowest, highest]
     lessons         learn: what `lessons.course_words` gives, the figures' words ("strings"), the grouping
                     figure's data, the addresses of pages, and that of a running app or ""
@@ -21,7 +22,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
@@ -42,7 +43,7 @@ from cfviz.models.variants import BUNDLED, PAPERS, title
 from cfviz.options import LDA
 from cfviz.words import LANGUAGES, figure_words, marked, section_words, together, translator
 
-from . import lessons
+from . import lessons, own
 from .contents import SIZE, Shown
 
 PAGES = ("home", "grouping", "attention", "embedding", "position_bias", "learn")  # as in the app's navigation
@@ -71,6 +72,7 @@ class Site:
         costs: The cost of its parts.
         version: Tells this build from others.
         app: The address of a running app, or "".
+        own: MB that the reader's first own photo loads; 0 if the site takes none.
     """
 
     photos: Sequence[Shown]
@@ -78,6 +80,7 @@ class Site:
     costs: Mapping[str, Cost]
     version: str
     app: str = ""
+    own: int = 0
 
 
 def address(page: str, lang: str) -> str:
@@ -98,6 +101,7 @@ def code() -> dict[str, bytes]:
     files["code/first.js"] = web.program("site/first.js", "run(document);")
     files["code/site.js"] = web.program("site/main.js", "run(document);")
     files["embed.js"] = web.program("site/embed.js", "run(window);")
+    files["code/own.js"] = web.program("site/own/worker.js", "run(self);")
     files["code/site.css"] = web.text("site/site.css")
     files["code/lessons.css"] = web.text("site/lessons.css")
     files["code/theme.css"] = _themes()
@@ -109,6 +113,12 @@ def code() -> dict[str, bytes]:
     )
 
 
+def kept(files: Iterable[str]) -> list[str]:
+    """The files that the service worker keeps from the first visit on; others once they were shown."""
+    parts = ("code/",), (".html", "small.webp", "icon.svg", "position_bias.bin")
+    return [name for name in files if name.startswith(parts[0]) or name.endswith(parts[1])]
+
+
 def worker(version: str, files: Mapping[str, bytes]) -> bytes:
     """The service worker, which lies at the top: it serves what is below it.
 
@@ -116,18 +126,12 @@ def worker(version: str, files: Mapping[str, bytes]) -> bytes:
         version: Tells this build from others.
         files: All files of the site.
     """
-    pages = [name for name in files if name.endswith(".html")]
-    digest = hashlib.sha256(b"".join(files[name] for name in pages)).hexdigest()[:12]
-    parts = [
-        f"{name}?v={version}"
-        for name in files
-        if name.startswith("code/")
-        or name.endswith("small.webp")
-        or name in ("icon.svg", "position_bias.bin")
-    ]
-    kept = json.dumps(sorted([*pages, *parts]))
+    html = [files[name] for name in files if name.endswith(".html")]
+    digest = hashlib.sha256(b"".join(html)).hexdigest()[:12]
+    every = [name if name.endswith(".html") else f"{name}?v={version}" for name in kept(files)]
+    listed = json.dumps(sorted(every))
     # A browser that knows the worker takes another one, with the pages, only if its text differs.
-    start = f"run(self, {json.dumps(version)}, {kept}); // pages: {digest}\n"
+    start = f"run(self, {json.dumps(version)}, {listed}); // pages: {digest}\n"
     return web.program("site/offline.js", start).encode()
 
 
@@ -260,8 +264,13 @@ def _of_grouping(lang: str, site: Site) -> dict[str, Any]:
 
 
 def _of_attention(lang: str, site: Site) -> dict[str, Any]:
-    del site
-    return {"strings": figure_words("attention", lang)}
+    found = {"strings": figure_words("attention", lang)}
+    if not site.own:
+        return found
+    root = "" if lang == "en" else "../"
+    return found | {
+        "own": own.about(site.model, lang, lambda file: f"{root}{file}?v={site.version}", site.own)
+    }
 
 
 def _of_embedding(lang: str, site: Site) -> dict[str, Any]:
@@ -334,8 +343,21 @@ def _with_photo(page: str, lang: str, site: Site) -> str:
     look = section_words(page, lang).get("look", "")
     return (
         '<div class="strip" data-figure="picker"></div>\n'
+        + (_own(lang, site) if page == "attention" else "")
         + (f'<p class="look">{marked(look)}</p>\n' if look else "")
         + (credits if page in DRAWN else f"{_box(page)}\n{credits}")
+    )
+
+
+def _own(lang: str, site: Site) -> str:
+    """Where a reader opens a photo of their own, or is told that this site takes none."""
+    t = translator(lang)
+    if not site.own:
+        return f'<p class="own">{marked(t("site.own_none"))}</p>\n'
+    return (
+        f'<p class="own"><label class="button">{escape(t("site.own"))}'
+        '<input type="file" id="own" accept="image/*" disabled></label>'  # until the code is here
+        f' <span id="own-said" role="status">{escape(t("site.own_note", size=site.own))}</span></p>\n'
     )
 
 

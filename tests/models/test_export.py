@@ -9,10 +9,14 @@ import pytest
 import timm
 import torch
 
+from cfviz import point_names
 from cfviz.cli import main
+from cfviz.geometry import MASKED
+from cfviz.hooks import capture
 from cfviz.models import export
 from cfviz.models.crossformer import CrossFormer
-from cfviz.models.export import export_onnx
+from cfviz.models.export import export_onnx, export_with_attention
+from cfviz.stats import softmax
 
 TINY = {"embed_dim": 32, "depths": (2, 1, 1, 1), "num_heads": (1, 2, 4, 8), "num_classes": 5}
 
@@ -44,6 +48,33 @@ def test_the_file_reproduces_the_models_logits(model, tmp_path, batch, shape) ->
     assert facts["architecture"] == "crossformer_nano"
     assert facts["mean"] == "(0.485, 0.456, 0.406)"
     assert facts["weights"] == "random"
+
+
+@pytest.mark.slow
+def test_a_file_with_attention_returns_what_the_softmax_is_taken_of(model, tmp_path) -> None:
+    """On a map whose groups are padded: the tokens of the map alone, in their order."""
+    file, size = tmp_path / "watched.onnx", (96, 64)
+    export_with_attention(model, file, size)
+    x = torch.randn(1, 3, *size)
+    with torch.no_grad(), capture(model, "layers.*.blocks.*.attn.*") as seen:
+        logits = model(x)
+    session = onnxruntime.InferenceSession(str(file), providers=["CPUExecutionProvider"])
+    names = [one.name for one in session.get_outputs()]
+    found = dict(zip(names, session.run(None, {"pixels": x.numpy()}), strict=True))
+    np.testing.assert_allclose(found.pop("logits"), logits.numpy(), rtol=1e-4, atol=1e-5)
+    padded = 0
+    for s, stage in enumerate(model.groupings(*size)):
+        for b, g in enumerate(stage):
+            bias, probs = (seen[point_names.attention(s, b, name)].numpy() for name in ("bias", "probs"))
+            mask = np.where(g.valid, 0, MASKED)[:, None, None]
+            added = g.scatter((bias + mask + np.zeros_like(probs)).swapaxes(1, 2))  # H, W, nH, N
+            wanted = g.scatter(probs.swapaxes(1, 2)).reshape(g.H * g.W, -1, g.N)
+            content = found.pop(f"content_{s}_{b}")
+            assert content.shape == wanted.shape
+            np.testing.assert_allclose(softmax(content + added.reshape(wanted.shape)), wanted, atol=1e-5)
+            padded += g.padded
+    assert not found
+    assert padded
 
 
 @pytest.mark.slow

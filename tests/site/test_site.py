@@ -22,7 +22,7 @@ from cfviz.data.samples import sample
 from cfviz.figures.live import grouping
 from cfviz.models.variants import BUNDLED
 from cfviz.run import inspect, load
-from cfviz.site import Built, build, pages
+from cfviz.site import Built, build, own, pages
 from cfviz.site.build import LIST
 from cfviz.trace import Trace
 from cfviz.words import LANGUAGES, translator
@@ -381,6 +381,15 @@ def test_nothing_runs_or_styles_that_stands_in_a_page(built: tuple[Path, Built])
         assert not re.search(r"<style|\sstyle=|\son\w+=|<script(?![^>]*(src=|application/json))", text), file
         asked = re.findall(r'(?:src|href)="(https?:[^"]+)"', re.sub(r"<a [^>]*>", "", text))
         assert not asked, file
+
+
+@pytest.mark.parametrize("lang", LANGUAGES)
+def test_a_site_that_cannot_run_the_model_says_so(built: tuple[Path, Built], lang: str) -> None:
+    out, made = built
+    page = (out / pages.address("attention", lang)).read_text("utf-8")
+    assert f'<p class="own">{pages.marked(translator(lang)("site.own_none"))}</p>' in page
+    assert 'type="file"' not in page
+    assert not any(name.startswith(own.ON_DEMAND) for name in made.files)
 
 
 def test_the_same_site_is_made_again_and_replaces_the_old(built: tuple[Path, Built], tmp_path: Path) -> None:

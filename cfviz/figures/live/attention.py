@@ -21,7 +21,8 @@ The layout is that of `cfviz/figures/live/message.py`: a JSON header and arrays 
                  "codes" uint16 (H*W, nH, N), "high" and "span" float32 (H*W, nH), in the order of the map:
                  content = high - span * (codes / 65535)^2, meaningless for padded keys; or
                  "q" and "k" int16 (H*W, nH, d), "q_step" and "k_step" float32 (H*W, nH):
-                 content = sum(q * k) * q_step * k_step;
+                 content = sum(q * k) * q_step * k_step; or, where the browser runs the model itself,
+                 "content" float32 (H*W, nH, N);
                  "bias" float32 (nH, (2Gh-1) * (2Gw-1)), "peak": the largest attention;
                  or "absent": true where it did not fit; with neither, another message brings it}]}]
     groupings [{"kind", "H", "W", "Gh", "Gw", "I", "Hp", "Wp", "nG", "index" uint16 or uint32 (nG, N)}]

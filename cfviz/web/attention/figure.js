@@ -77,7 +77,7 @@ export class Figure {
       const mine = this.stages.find((stage) => stage.s === s).blocks;
       for (const entry of blocks) {
         const i = mine.findIndex((block) => block.b === entry.b);
-        if (!(entry.codes || entry.q) || mine[i].ready) continue;
+        if (!Block.brings(entry) || mine[i].ready) continue;
         mine[i] = new Block(entry, mine[i].groups, array);
         came += 1;
       }

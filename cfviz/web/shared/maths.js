@@ -1,4 +1,7 @@
-// Logits and attention of one query, from the 16-bit content, or queries and keys, and the position bias.
+// Logits and attention of one query, from the content, or queries and keys, and the position bias.
+
+// How a message may bring content logits, by the names of the arrays; see `cfviz/figures/live/attention.py`.
+const FORMS = [["content"], ["codes", "high", "span"], ["q", "k", "q_step", "k_step"]];
 
 /** One block of one stage; without content, its grouping alone. */
 export class Block {
@@ -7,13 +10,18 @@ export class Block {
     this.groups = groups;
     this.kind = groups.kind;
     this.label = groups.short ?? groups.kind.toUpperCase();
-    this.ready = Boolean(entry.codes || entry.q);
+    this.ready = Block.brings(entry);
     this.peak = entry.peak ?? 1;
     if (!this.ready) return;
     this.bias = entry.bias ? array(entry.bias) : null;
-    const parts = entry.codes ? ["codes", "high", "span"] : ["q", "k", "q_step", "k_step"];
-    for (const name of parts) this[name] = array(entry[name]);
-    this.heads = (this.high ?? this.q_step).length / (groups.H * groups.W);
+    for (const name of FORMS.find(([first]) => entry[first])) this[name] = array(entry[name]);
+    const lines = this.content ? this.content.length / groups.N : (this.high ?? this.q_step).length;
+    this.heads = lines / (groups.H * groups.W);
+  }
+
+  /** Whether a message's entry brings a block's attention, not its grouping alone. */
+  static brings(entry) {
+    return FORMS.some(([first]) => entry[first]);
   }
 
   /** Write the content and position logits of a token, member `slot` of its group, into two arrays of N. */
@@ -22,7 +30,9 @@ export class Block {
     const line = token * this.heads + head;
     const table = head * (2 * Gh - 1) * (2 * Gw - 1);
     for (let k = 0; k < N; k++) position[k] = this.bias ? this.bias[table + offset[slot * N + k]] : 0;
-    if (this.codes) {
+    if (this.content) {
+      for (let k = 0; k < N; k++) content[k] = this.content[line * N + k];
+    } else if (this.codes) {
       const [high, span] = [this.high[line], this.span[line]];
       for (let k = 0; k < N; k++) content[k] = high - span * (this.codes[line * N + k] / 65535) ** 2;
     } else this.products(head, group, line, content);

@@ -29,15 +29,43 @@ export function peek(message) {
   return message && message.byteLength > 4 ? decode(message).header.id : null;
 }
 
+/** A message made in the browser: `arrays` are typed arrays or bytes, each with its type's name. */
+export class Arrays {
+  constructor() {
+    this.parts = [];
+    this.size = 0;
+  }
+
+  /** The entry of an array in the header. */
+  add(array, type) {
+    const bytes = new Uint8Array(array.buffer, array.byteOffset, array.byteLength);
+    const entry = { at: this.size, bytes: bytes.length, type };
+    this.parts.push([this.size, bytes]);
+    this.size += 8 * Math.ceil(bytes.length / 8);
+    return entry;
+  }
+
+  /** The message with a header. */
+  packed(header) {
+    const body = new Uint8Array(this.size);
+    for (const [at, bytes] of this.parts) body.set(bytes, at);
+    return joined(header, body);
+  }
+}
+
 /** The same message with other entries in its header: another start, or words that it came without. */
 export function changed(message, entries) {
   const { header } = decode(message);
-  const old = new DataView(message.buffer, message.byteOffset, 4).getUint32(0, true);
-  const text = new TextEncoder().encode(JSON.stringify({ ...header, ...entries }));
+  const length = new DataView(message.buffer, message.byteOffset, 4).getUint32(0, true);
+  return joined({ ...header, ...entries }, message.subarray(4 + length));
+}
+
+function joined(header, body) {
+  const text = new TextEncoder().encode(JSON.stringify(header));
   const length = 8 * Math.ceil((text.length + 4) / 8) - 4; // what follows begins at a multiple of 8
-  const out = new Uint8Array(message.byteLength - old + length).fill(32, 4, 4 + length);
+  const out = new Uint8Array(4 + length + body.length).fill(32, 4, 4 + length);
   new DataView(out.buffer).setUint32(0, length, true);
   out.set(text, 4);
-  out.set(message.subarray(4 + old), 4 + length);
+  out.set(body, 4 + length);
   return out;
 }

@@ -14,6 +14,7 @@ import {
   groupingPlace,
 } from "./links.js";
 import { lessons } from "./lessons.js";
+import { OwnPhotos } from "./own/own.js";
 import { keepTheme } from "./theme.js";
 
 export default function (document) {
@@ -79,6 +80,7 @@ class Page {
 
   /** The bytes of one of a photo's files. */
   of(photo, file) {
+    if (this.own?.has(photo)) return Promise.resolve(this.own.of(photo, file));
     return bytes(this.address(`photos/${photo}/${file}`));
   }
 
@@ -153,21 +155,64 @@ class Page {
         one.hidden = one.dataset.credit !== this.photo;
     };
     credits();
-    const show = await mounted(figures.picker, place, (_, id) => {
-      this.photo = id;
-      this.query.set("photo", id);
-      this.put({ photo: id });
-      draw();
-      credits();
-      this.change?.(id).catch((error) => this.failed(error));
-    });
+    const show = await mounted(figures.picker, place, (_, id) => this.choose(id));
     const draw = () => show({ photos, chosen: this.photo, label: words.photo, css: this.colours });
     draw();
     this.again.push(draw);
+    this.chosen = () => {
+      draw();
+      credits();
+    };
+    this.takeOwn();
+  }
+
+  /** Show another photo; one of the reader's own is in no link. */
+  choose(id) {
+    this.photo = id;
+    const link = this.own?.has(id) ? null : id;
+    if (link) this.query.set("photo", link);
+    else this.query.delete("photo");
+    this.put({ photo: link });
+    this.chosen();
+    this.change?.(id).catch((error) => this.failed(error));
+  }
+
+  /** Take photos of the reader's own, where the site can run the model. */
+  takeOwn() {
+    const { own, photos } = this.site;
+    const [input, said] = ["own", "own-said"].map((id) => this.document.getElementById(id));
+    if (!own || !input) return;
+    const { words } = own;
+    this.own = new OwnPhotos(own);
+    input.photos = this.own;
+    const say = (text) => (said.textContent = text);
+    const chosen = this.chosen;
+    this.chosen = () => {
+      chosen();
+      say(this.own.has(this.photo) ? this.own.answer(this.photo) : words.note);
+    };
+    input.addEventListener("change", async () => {
+      const [file] = input.files;
+      if (!file) return;
+      input.disabled = true;
+      try {
+        const id = await this.own.add(file, (step) => say(words[step]));
+        const src = URL.createObjectURL(new Blob([this.own.of(id, "input.png")], { type: "image/png" }));
+        photos.unshift({ id, title: words.yours.replace("{name}", () => file.name), src });
+        this.choose(id);
+      } catch (error) {
+        say(error.message);
+        console.warn(error);
+      }
+      input.disabled = false;
+      input.value = ""; // so that the same file can be chosen again
+    });
+    input.disabled = false;
   }
 
   /** Draw photos from the original once it is here. */
   async sharpen(photo) {
+    if (this.own?.has(photo)) return putOriginal(photo, this.own.of(photo, "original.jpg"));
     const { header, array } = decode(await this.of(photo, "original.bin"));
     if (photo === this.photo) await putOriginal(header.of, array(header.file));
   }

@@ -1,0 +1,131 @@
+// The worker that runs the model on the reader's own photo, so that the page stays alive meanwhile.
+// It fetches the runtime and the model, and sends nothing anywhere but to the page.
+
+import { bytes } from "../files.js";
+import { messages } from "./messages.js";
+import { cropped, framed, normalised } from "./resize.js";
+import { statedSize } from "./sizes.js";
+
+const HEAD = 2 ** 20; // bytes in which a picture states its size
+const THREADS = 4; // more do not make a small model faster
+
+export default function (worker) {
+  let session = null; // a promise: the runtime and the model are fetched once
+  worker.addEventListener("message", async ({ data: { id, file, about } }) => {
+    try {
+      const { size, keep, mean, std, longest } = about.input;
+      const bitmap = await decoded(file, about.limits);
+      const input = cropped(pixels(bitmap), size, keep);
+      const sharp = await original(bitmap, size, keep, longest);
+      bitmap.close();
+      session ??= opened(about.files, size);
+      session.catch(() => (session = null)); // so that the next photo asks again
+      const { run, threads, template } = await session;
+      worker.postMessage({ id, step: "wait" });
+      const begun = performance.now();
+      const out = await run(normalised(input, mean, std));
+      const ms = performance.now() - begun;
+      const picture = await png(input);
+      const files = messages(id, input, picture, out, template);
+      worker.postMessage({ id, files, logits: out.logits, ms, threads, png: picture, sharp });
+    } catch (error) {
+      worker.postMessage({ id, error: error.code ?? "failed", fields: error.fields, text: String(error) });
+    }
+  });
+}
+
+async function opened({ runtime, module, wasm, model, template }, size) {
+  const [ort, ...files] = await Promise.all([import(runtime), ...[wasm, model, template].map(bytes)]);
+  ort.env.wasm.wasmBinary = files[0].buffer;
+  ort.env.wasm.wasmPaths = { mjs: module };
+  ort.env.wasm.numThreads = self.crossOriginIsolated ? Math.min(THREADS, navigator.hardwareConcurrency) : 1;
+  const session = await ort.InferenceSession.create(files[1], { executionProviders: ["wasm"] });
+  const run = async (values) => {
+    const found = await session.run({ pixels: new ort.Tensor("float32", values, [1, 3, size, size]) });
+    return Object.fromEntries(Object.entries(found).map(([name, tensor]) => [name, tensor.data]));
+  };
+  return { run, threads: ort.env.wasm.numThreads, template: files[2] };
+}
+
+function refused(code, fields = {}) {
+  return Object.assign(new Error(code), { code, fields });
+}
+
+function check(width, height, { pixels: most, ratio }) {
+  // Rounded up, so that a picture just over the limit is not reported as exactly the limit.
+  if (width * height > most)
+    throw refused("too_many_pixels", { megapixels: Math.ceil((width * height) / 1e5) / 10 });
+  if (Math.max(width, height) > ratio * Math.min(width, height))
+    throw refused("too_narrow", { width, height });
+}
+
+/** The photo, upright, or a reason why it is refused: what is too large is not decoded. */
+async function decoded(file, limits) {
+  if (!file.size) throw refused("empty");
+  if (file.size > limits.bytes)
+    throw refused("too_many_bytes", { megabytes: Math.ceil(file.size / 2 ** 20) });
+  const head = await file.slice(0, HEAD).arrayBuffer();
+  const stated = statedSize(new Uint8Array(head));
+  if (stated) check(...stated, limits);
+  const bitmap = await createImageBitmap(file, { imageOrientation: "from-image" }).catch(() => {
+    throw refused("unreadable");
+  });
+  check(bitmap.width, bitmap.height, limits);
+  return bitmap;
+}
+
+/** The pixels of a picture on white, some rows at a time. */
+function pixels(bitmap) {
+  const { width, height } = bitmap;
+  let [canvas, pen] = [null, null];
+  const rows = (top, count) => {
+    if (canvas?.height !== count) {
+      canvas = new OffscreenCanvas(width, count);
+      pen = canvas.getContext("2d", { willReadFrequently: true });
+    }
+    pen.fillStyle = "#fff";
+    pen.fillRect(0, 0, width, count);
+    pen.drawImage(bitmap, 0, -top);
+    return colours(pen.getImageData(0, 0, width, count).data);
+  };
+  return { width, height, rows };
+}
+
+/** Without the fourth channel. */
+function colours(rgba) {
+  const rgb = new Uint8Array((3 * rgba.length) / 4);
+  for (let i = 0, j = 0; i < rgba.length; i += 4) {
+    rgb[j++] = rgba[i];
+    rgb[j++] = rgba[i + 1];
+    rgb[j++] = rgba[i + 2];
+  }
+  return rgb;
+}
+
+/** What the input shows, with as many pixels as the photo has there: to be drawn, not computed with. */
+async function original(bitmap, size, keep, longest) {
+  const { wide, left, top } = framed(bitmap, size, keep);
+  const scale = wide / bitmap.width;
+  const side = size * Math.max(1, Math.min(Math.floor(longest / size), Math.ceil(1 / scale)));
+  const canvas = new OffscreenCanvas(side, side);
+  const pen = canvas.getContext("2d");
+  [pen.imageSmoothingQuality, pen.fillStyle] = ["high", "#fff"];
+  pen.fillRect(0, 0, side, side);
+  pen.drawImage(bitmap, left / scale, top / scale, size / scale, size / scale, 0, 0, side, side);
+  return taken(await canvas.convertToBlob({ type: "image/jpeg", quality: 0.9 }));
+}
+
+async function png({ width, height, rgb }) {
+  const canvas = new OffscreenCanvas(width, height);
+  const image = new ImageData(width, height);
+  for (let i = 0; i < width * height; i++) {
+    image.data.set(rgb.subarray(3 * i, 3 * i + 3), 4 * i);
+    image.data[4 * i + 3] = 255;
+  }
+  canvas.getContext("2d").putImageData(image, 0, 0);
+  return taken(await canvas.convertToBlob({ type: "image/png" }));
+}
+
+async function taken(blob) {
+  return new Uint8Array(await blob.arrayBuffer());
+}

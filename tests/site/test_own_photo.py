@@ -1,0 +1,280 @@
+"""The reader's own photo on the site: the browser's input, logits and attention are the library's."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from axe_playwright_python.base import AXE_SCRIPT
+from PIL import Image
+from playwright.sync_api import expect
+
+from cfviz import point_names
+from cfviz.data.decode import load_image
+from cfviz.data.images import prepare
+from cfviz.data.samples import gallery, sample
+from cfviz.models.variants import BUNDLED
+from cfviz.run import class_names, inspect, load
+from cfviz.site import Built, build, own, runtime
+from cfviz.web import script
+from cfviz.words import translator
+from tests.e2e.test_accessibility import violations
+from tests.site.test_site import ATTENTION, FIGURE, Visitor
+
+LOGITS = 1e-3  # largest difference from the library's
+pytestmark = [pytest.mark.browser, pytest.mark.slow]
+# What a host sends that forbids everything that it can: then the model may use several threads, too.
+STRICT = {
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Embedder-Policy": "require-corp",
+    "Content-Security-Policy": "default-src 'none'; script-src 'self' 'wasm-unsafe-eval'; style-src 'self'; "
+    "img-src 'self' blob: data:; connect-src 'self'; worker-src 'self'",
+}
+SIZES = [(300, 200), (200, 300), (256, 256), (101, 340), (64, 50), (2100, 2001)]  # the last in two strips
+NOISE = """(width, height) => Uint8Array.from({ length: 3 * width * height },
+  (_, i) => Math.imul(i + 1, 2654435761) >>> 24)"""
+
+
+def noise(width: int, height: int) -> np.ndarray:
+    """What `NOISE` makes, too."""
+    numbers = np.arange(1, 3 * width * height + 1, dtype=np.uint32) * np.uint32(2654435761)
+    return (numbers >> 24).astype(np.uint8).reshape(height, width, 3)
+
+
+@pytest.fixture
+def page(browser: Any) -> Iterator[Any]:
+    window = browser.new_context()
+    yield window.new_page()
+    window.close()
+
+
+def test_pixels_of_the_input_are_the_librarys(page: Any) -> None:
+    """Every pixel of the crop, and the normalised numbers bit for bit."""
+    known = own.about(load(BUNDLED), "en", str, 0)["input"]
+    page.goto("about:blank")
+    for size in SIZES:
+        prepared = prepare(load_image(noise(*size)), known["size"])
+        found = page.evaluate(
+            f"""([width, height, {{ size, keep, mean, std }}]) => {{
+              {script("site/own/resize.js")}
+              const rgb = ({NOISE})(width, height);
+              const rows = (top, count) => rgb.subarray(3 * width * top, 3 * width * (top + count));
+              const input = cropped({{ width, height, rows }}, size, keep);
+              const tensor = normalised(input, mean, std);
+              return [input.rgb, new Uint8Array(tensor.buffer)].map((bytes) =>
+                bytes.reduce((all, byte) => all + String.fromCharCode(byte), ""));
+            }}""",
+            [*size, known],
+        )
+        rgb, tensor = (text.encode("latin-1") for text in found)
+        assert rgb == prepared.crop.tobytes(), size
+        assert tensor == prepared.tensor.numpy().tobytes(), size
+
+
+def test_the_size_that_a_file_states_is_read_before_it_is_decoded(page: Any) -> None:
+    picture, files = Image.new("RGB", (301, 77), "teal"), []
+    exif = picture.getexif()
+    exif[0x010E] = "a" * 20_000  # stands before the size
+    for kind, more in (
+        ("JPEG", {}), ("JPEG", {"progressive": True, "exif": exif}), ("PNG", {}), ("GIF", {}), ("BMP", {}),
+        ("WEBP", {}), ("WEBP", {"lossless": True}), ("WEBP", {"exif": exif}), ("TIFF", {}),
+    ):  # fmt: skip
+        out = BytesIO()
+        picture.save(out, kind, **more)
+        files.append((kind, list(out.getvalue())))
+    page.goto("about:blank")
+    found = page.evaluate(
+        f"""(files) => {{
+          {script("site/own/sizes.js")}
+          return files.map((data) => statedSize(Uint8Array.from(data)));
+        }}""",
+        [*(data for _, data in files), [255, 216, 255]],
+    )
+    assert found == [*(None if kind == "TIFF" else [301, 77] for kind, _ in files), None]
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Built]:
+    """The site with one photo, and the model for the reader's own."""
+    try:
+        place = runtime.there(runtime.folder())
+    except ValueError as error:
+        pytest.fail(f"{error}; `make test` fetches it")
+    out = tmp_path_factory.mktemp("site") / "dist"
+    return out, build(out, photos=[sample("cat")], runtime=place)
+
+
+class Host(Visitor):
+    """A site whose host sends `STRICT`."""
+
+    def answer(self, request: BaseHTTPRequestHandler) -> None:
+        send = request.end_headers
+
+        def end() -> None:
+            for name, value in STRICT.items():
+                request.send_header(name, value)
+            send()
+
+        request.end_headers = end  # type: ignore[method-assign]  # for this one answer
+        super().answer(request)
+
+
+@pytest.fixture
+def visit(built: tuple[Path, Built], serve: Any, browser: Any) -> Iterator[Visitor]:
+    visitor = Host(built[0], serve, browser)
+    yield visitor
+    visitor.leave()
+
+
+def give(page: Any, file: Path | dict[str, Any]) -> None:
+    """Choose a file as one's own photo, and wait for its figure."""
+    before = page.evaluate("document.getElementById('own').photos.known.size")
+    page.locator("#own:enabled").set_input_files(file)
+    page.wait_for_function(
+        f"""(n) => {{
+          const said = document.getElementById("own");
+          return said.photos.known.size > n && !said.disabled
+            && ({FIGURE})("attention").header.source === [...said.photos.known.keys()].at(-1);
+        }}""",
+        arg=before,
+        timeout=120_000,
+    )
+
+
+def seen(page: Any) -> np.ndarray:
+    """The input's pixels of the photo that was given last."""
+    known = "[...document.getElementById('own').photos.known.values()]"
+    png = bytes(page.evaluate(f"() => [...{known}.at(-1).png]"))
+    return np.asarray(Image.open(BytesIO(png)).convert("RGB"), int)
+
+
+@pytest.mark.timeout(900)
+def test_logits_are_the_librarys_on_the_whole_gallery_and_attention_in_every_stage(visit: Visitor) -> None:
+    """And no byte of a photo leaves the page: there is no request after the model has come."""
+    model, rng = load(BUNDLED), np.random.default_rng(3)
+    page = visit("attention.html")
+    photos, off, apart = gallery(), [], []
+    for s, one in enumerate(photos[: len(model.depths)]):
+        trace = inspect(one.path, model, watch=point_names.attention(s))
+        give(page, one.path)
+        if not s:
+            visit.sent.clear()
+        b = int(rng.integers(len(trace.groupings[s])))
+        g, probs = trace.groupings[s][b], trace[point_names.attention(s, b)]
+        at = [s, b, *(int(rng.integers(n)) for n in (probs.shape[1], g.H, g.W))]
+        found = page.evaluate(ATTENTION, at)
+        group, slot = g.group_of(*at[3:])
+        assert found["group"] == group
+        off.append(float(np.abs(np.array(found["probs"]) - probs[group, at[2], slot]).max()))
+        assert off[-1] <= found["error"] == own.ERROR, (one.id, at)
+        name = class_names(model)[int(np.argmax(trace.logits))]
+        expect(page.locator("#own-said")).to_contain_text(f"The model's answer: {name} ")
+        assert "own-" not in page.url
+    page.evaluate("document.body.insertAdjacentHTML('beforeend', '<input type=file multiple id=many>')")
+    page.locator("#many").set_input_files([one.path for one in photos])
+    answers = page.evaluate(
+        """async () => {
+          const { photos } = document.getElementById("own");
+          const found = [];
+          for (const file of document.getElementById("many").files) {
+            const { logits, ms, threads } = photos.known.get(await photos.add(file, () => {}));
+            found.push({ logits: [...logits], ms, threads });
+          }
+          return found;
+        }"""
+    )
+    for one, answer in zip(photos, answers, strict=True):
+        apart.append(float(np.abs(np.array(answer["logits"]) - inspect(one.path, model).logits).max()))
+    times = np.median([answer["ms"] for answer in answers])
+    print(f"off by {max(apart):.1e} in a logit, by {max(off):.1e} of attention; {times:.0f} ms a forward")
+    assert max(apart) < LOGITS
+    assert all(answer["threads"] > 1 for answer in answers), "the page is isolated"
+    # the browser asks for the icon again when the address changes
+    assert {name for name, _ in visit.sent} <= {"icon.svg"}, "the model was there after the first photo"
+
+
+def kinds() -> dict[str, bytes]:
+    """A photo as cameras, scanners and drawing programs write it."""
+    picture = Image.open(sample("cat").path).convert("RGB").resize((320, 260))
+    exif = picture.getexif()
+    exif[0x0112] = 6
+    clear = picture.copy()
+    clear.putalpha(Image.linear_gradient("L").resize(picture.size))
+    files = {
+        "rotated.jpg": (picture, {"format": "JPEG", "quality": 95, "exif": exif}),
+        "clear.png": (clear, {"format": "PNG"}),
+        "print.jpg": (picture.convert("CMYK"), {"format": "JPEG", "quality": 95}),
+        "grey.png": (picture.convert("L"), {"format": "PNG"}),
+        "few.gif": (picture.convert("P"), {"format": "GIF"}),
+    }
+    found = {}
+    for name, (image, more) in files.items():
+        out = BytesIO()
+        image.save(out, **more)
+        found[name] = out.getvalue()
+    return found
+
+
+def refused() -> dict[str, tuple[bytes, str]]:
+    t, sized = translator("en"), BytesIO()
+    Image.new("RGB", (40, 40)).save(sized, "PNG")
+
+    def stating(width: int, height: int) -> bytes:
+        raw = sized.getvalue()
+        return raw[:16] + width.to_bytes(4, "big") + height.to_bytes(4, "big") + raw[24:]
+
+    return {
+        "a.jpg": (b"not a photo", t("site.own_unreadable")),
+        "b.jpg": (b"", t("images.error_empty")),
+        "c.png": (
+            stating(60_000, 60_000),
+            t("images.error_too_many_pixels", megapixels=3600, limit=50),
+        ),
+        "d.png": (stating(3300, 100), t("images.error_too_narrow", width=3300, height=100, limit=32)),
+    }
+
+
+def test_other_photos_are_read_as_by_the_library_and_the_rest_refused_in_a_sentence(visit: Visitor) -> None:
+    page = visit("zh-Hant/attention.html", width=390, theme="dark", has_touch=True, bypass_csp=True)
+    for name, data in kinds().items():
+        give(page, {"name": name, "mimeType": "image/*", "buffer": data})
+        wanted = np.asarray(prepare(load_image(data), 224).crop, int)
+        most = {"clear.png": 1, "print.jpg": 1}.get(name, 0)
+        assert np.abs(seen(page) - wanted).max() <= most, name
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    page.evaluate(AXE_SCRIPT)
+    assert not violations(page)
+
+    page = visit("attention.html")
+    for name, (data, sentence) in refused().items():
+        page.locator("#own:enabled").set_input_files({"name": name, "mimeType": "image/*", "buffer": data})
+        expect(page.locator("#own-said")).to_have_text(sentence, timeout=30_000)
+    assert page.evaluate(f"({FIGURE})('attention').header.source") == "cat"
+    assert not any(name.startswith(own.ON_DEMAND) for name, _ in visit.sent[-4:])
+
+
+def test_the_model_is_there_without_a_connection(visit: Visitor) -> None:
+    """Once it was used; and the first visit does not load it. The keyboard reaches the button."""
+    page = visit("attention.html")
+    page.wait_for_load_state("networkidle")
+    assert not any(name.startswith(own.ON_DEMAND) for name, _ in visit.sent)
+    page.locator("#own:enabled").focus()
+    ring = page.locator(".own .button").evaluate("(one) => getComputedStyle(one).outlineStyle")
+    assert ring == "solid"
+    give(page, sample("cat").path)
+    visit.sent.clear()
+    page.reload()  # what came before the service worker is fetched through it
+    page.wait_for_function(f"() => ({FIGURE})('attention')?.block.ready")
+    page.wait_for_load_state("networkidle")
+    page.context.set_offline(True)
+    page.reload()
+    page.wait_for_function(f"() => ({FIGURE})('attention')?.block.ready")
+    give(page, sample("cat").path)
+    page.get_by_role("radio").last.click()  # the gallery's
+    expect(page.locator("#own-said")).to_contain_text("Nothing is uploaded")
+    assert not any(name.startswith(own.ON_DEMAND) for name, _ in visit.sent), "they were kept at once"
