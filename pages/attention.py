@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from cfviz.ui import section, start
-from cfviz.ui.pages.attention import others, view
+from cfviz.ui.pages.attention import others, similar, view
 
 ctx = start("attention")
 about = view.choose_subject(ctx)
@@ -12,4 +12,5 @@ view.show_footer(ctx, about)
 section(ctx, "heads", view.show_heads, ctx, about)
 section(ctx, "paths", view.show_dependence, ctx, about)
 section(ctx, "relevance", view.show_relevance, ctx, about, params=("class",))
+section(ctx, "similar", similar.show_similar, ctx, params=("similar",))
 section(ctx, "others", others.show, ctx, params=("timm",))

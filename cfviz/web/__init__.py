@@ -17,7 +17,8 @@ from posixpath import normpath
 
 __all__ = [
     "ATTENTION", "BRUSH", "COMPARE", "CROP", "DENSE", "EMBEDDING", "GROUPING", "HOME", "LAB", "PARTS",
-    "PICKER", "POSITION_BIAS", "WEB", "Figure", "element", "filled", "program", "script", "style", "text",
+    "PICKER", "POSITION_BIAS", "SIMILAR", "WEB", "Figure", "element", "filled", "program", "script",
+    "style", "text",
 ]  # fmt: skip
 
 WEB = Path(__file__).resolve().parent
@@ -213,3 +214,4 @@ LAB = Figure("lab", "lab-host", ("lab/lab.css",))
 PARTS = Figure("parts", "lp-host", (*SHARED, "parts/parts.css"))
 PICKER = Figure("picker", "picker-host", (CONTROLS, "picker/picker.css"))
 POSITION_BIAS = Figure("position_bias", "pb-host", (*SHARED, "position_bias/position_bias.css"))
+SIMILAR = Figure("similar", "sm-host", (*SHARED, "similar/similar.css"))

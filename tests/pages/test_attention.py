@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -14,8 +15,9 @@ from cfviz.models.factory import create_model
 from cfviz.models.others.opening import OFFERED, open_other
 from cfviz.run import inspect
 from cfviz.ui import context
-from cfviz.ui.pages.attention import measures, others
+from cfviz.ui.pages.attention import measures, others, similar
 from cfviz.words import translator, two_digits
+from tests.conftest import until
 from tests.pages.test_pages import run
 
 LINK = {"photo": "cat", "size": "160", "lang": "en", "open": "all"}
@@ -225,3 +227,36 @@ def test_every_model_on_offer_can_be_read_at_any_size(name: str) -> None:
 def test_only_models_on_offer_open_by_name() -> None:
     with pytest.raises(ValueError, match="there is no model 'resnet50'; there are: swin_tiny"):
         open_other("resnet50")
+
+
+@pytest.mark.slow
+def test_the_code_of_similar_places_prints_the_places_shown(capsys: pytest.CaptureFixture[str]) -> None:
+    link = {"photo": "cat", "size": "64", "lang": "en", "open": "similar", "similar": "3,0.9,0.1"}
+    app = run("attention", **link)
+    until(lambda: any("nearest" in one.value for one in app.run().code), 120)
+    code = next(one.value for one in app.code if "nearest" in one.value)
+    known: dict[str, Any] = {}
+    exec(compile(code, "shown", "exec"), known)
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 15
+    assert not app.exception
+
+
+def test_a_forged_place_of_similar_places_is_the_usual_one() -> None:
+    def place(text: str) -> tuple[int, float, float]:
+        ctx = SimpleNamespace(get=lambda *_: text, model=SimpleNamespace(depths=(2, 2, 2, 1)))
+        return similar.place_from_link(ctx)
+
+    assert place("4,0.25,1") == (3, 0.25, 1)
+    for forged in (
+        "",
+        "9,0.5,0.5",
+        "0,0.5,0.5",
+        "3,nan,0.5",
+        "3,2,0.5",
+        "3,-1,0.5",
+        "3",
+        "x,y,z",
+        "3,1e999,0",
+    ):
+        assert place(forged) == (2, 0.5, 0.4)

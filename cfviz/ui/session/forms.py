@@ -21,7 +21,7 @@ from . import log
 
 __all__ = [
     "ANSWER", "ATTENTION", "BIAS", "BIAS_ANSWER", "BRUSH", "COMPARE", "CROP", "DENSE", "EMBEDDING", "LAB",
-    "PARTS", "PICTURE", "STORED", "VIEW_ASKED", "WHOLE", "Form", "accepted", "row_picked",
+    "PARTS", "PICTURE", "SIMILAR", "STORED", "VIEW_ASKED", "WHOLE", "Form", "accepted", "row_picked",
 ]  # fmt: skip
 
 Field = Callable[[Any], Any]  # returns the value to use, or raises ValueError
@@ -194,5 +194,6 @@ WHOLE = Form(
 )
 CROP = Form({"x": share, "y": share})  # its centre, from the left and from the top
 PICTURE = Form(text(200))  # a photo's id
+SIMILAR = Form({"stage": whole(STAGES), "x": share, "y": share})
 STORED = Form(text(LONGEST))  # a student's progress
 VIEW_ASKED = Form(one_of("photo", "input", "full", "leave", "next", "back"))
