@@ -7,6 +7,8 @@ form, and their correlation says whether a head does what its bias says. NumPy o
 
 from __future__ import annotations
 
+from copy import deepcopy
+
 import numpy as np
 
 from cfviz.geometry import Grouping, relative_index
@@ -57,6 +59,10 @@ class ByOffset:
                 for head, one in enumerate(np.where(pair, values, 0)):
                     self._sums[kind, head] += np.bincount(self._index, one.reshape(-1), len(self._pairs))
             self._pairs += len(some) * np.bincount(self._index, pair.reshape(-1), len(self._pairs))
+
+    def copy(self) -> ByOffset:
+        """The same sums, to which others can be joined."""
+        return deepcopy(self)
 
     def join(self, other: ByOffset) -> None:
         """Add the photos of another sum of the same form."""

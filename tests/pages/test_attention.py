@@ -260,3 +260,17 @@ def test_a_forged_place_of_similar_places_is_the_usual_one() -> None:
         "3,1e999,0",
     ):
         assert place(forged) == (2, 0.5, 0.4)
+
+
+@pytest.mark.slow
+def test_the_code_of_offsets_gives_the_agreement_shown() -> None:
+    link = {"photo": "cat", "size": "64", "lang": "en", "open": "offsets", "offset": "2.2.3"}
+    app = run("attention", **link)
+    until(lambda: any("ByOffset" in one.value for one in app.run().code), 120)
+    assert not app.exception
+    known: dict[str, Any] = {}
+    exec(compile(next(one.value for one in app.code if "ByOffset" in one.value), "shown", "exec"), known)
+    told = " ".join(str(m.value) for m in app.markdown)
+    wanted = f"{known['found'].agreement[2]:.2f}".replace("-", "−")
+    assert f"**Stage 2, block 2, head 3**: correlation {wanted}" in told
+    assert known["mean"].shape == known["alone"].shape

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import plotly.graph_objects as go
@@ -24,6 +25,7 @@ def head_dots(
     values: Sequence[Sequence[float]],
     theme: Theme,
     words: Mapping[str, str],
+    digits: int = 1,
 ) -> go.Figure:
     """One dot per head, block by block in the order of the model, SDA vermilion and LDA blue.
 
@@ -33,6 +35,7 @@ def head_dots(
         values: One value per head, block by block.
         theme: Colours.
         words: "axis", "value", "head" and "block".
+        digits: After the point, of the value under the pointer.
     """
     fig = go.Figure()
     for kind in ("sda", "lda"):
@@ -46,7 +49,7 @@ def head_dots(
             marker={"color": theme.kind(kind), "size": 8, "opacity": 0.78, "line": {"width": 0}},
             customdata=[[blocks[i], h + 1, i, h] for i, h, _ in dots],
             hovertemplate=f"{words['block']} %{{customdata[0]}}, {words['head']} %{{customdata[1]}}: "
-            "%{y:.1f}<extra></extra>",
+            f"%{{y:.{digits}f}}<extra></extra>",
         )  # fmt: skip
     theme.lay_out(
         fig,
@@ -61,6 +64,52 @@ def head_dots(
 def _spread(h: int, n: int) -> float:
     """Heads of one block beside each other instead of on top of each other."""
     return 0.0 if n == 1 else 0.56 * (h / (n - 1) - 0.5)
+
+
+@cached_figure
+def offset_maps(
+    maps: Sequence[np.ndarray], titles: Sequence[str], signed: Sequence[bool], theme: Theme, hover: str
+) -> go.Figure:
+    """Surfaces over relative offsets side by side; the offset of the key from the query is under the pointer.
+
+    Args:
+        maps: (2Gh-1, 2Gw-1) each, by offset as query minus key, nan where there is none.
+        titles: One above each.
+        signed: Whether each has values of both signs; the others share one scale from 0.
+        theme: Colours.
+        hover: What is said of the place: `{down}` and `{right}` stand for the key's offset.
+    """
+    fig, n = go.Figure(), len(maps)
+    top = max((float(np.nanmax(m)) for m, s in zip(maps, signed, strict=True) if not s), default=1.0) or 1.0
+    axes: dict[str, Any] = {}
+    for i, (values, title, both) in enumerate(zip(maps, titles, signed, strict=True)):
+        shown = values[::-1, ::-1]  # the key below and to the right of the query: as on the photo
+        (h, w), end = shown.shape, float(np.nanmax(np.abs(values))) or 1.0
+        number, place = "" if i == 0 else str(i + 1), f"{hover}: %{{z:.4f}}<extra></extra>"
+        fig.add_trace(
+            go.Heatmap(
+                z=shown, x=list(range(-(w // 2), w // 2 + 1)), y=list(range(-(h // 2), h // 2 + 1)),
+                xaxis=f"x{number}", yaxis=f"y{number}", showscale=False, name=title,
+                zmin=-end if both else 0, zmax=end if both else top,
+                colorscale=theme.diverging if both else theme.sequential,
+                hovertemplate=place.replace("{down}", "%{y}").replace("{right}", "%{x}"),
+            )
+        )  # fmt: skip
+        left, right = (i + 0.03) / n, (i + 0.97) / n
+        bare = {
+            "showgrid": False, "zeroline": False, "fixedrange": True, "constrain": "domain",
+            "showticklabels": False, "ticks": "",
+        }  # fmt: skip
+        axes[f"xaxis{number}"] = {**bare, "domain": [left, right], "anchor": f"y{number}"}
+        axes[f"yaxis{number}"] = {
+            **bare, "scaleanchor": f"x{number}", "autorange": "reversed", "anchor": f"x{number}"
+        }  # fmt: skip
+        fig.add_annotation(
+            x=0.5, y=1.02, xref=f"x{number} domain", yref=f"y{number} domain", yanchor="bottom",
+            showarrow=False, text=title, font={"size": 12, "color": theme.ink},
+        )  # fmt: skip
+    theme.lay_out(fig, height=300, margin={"l": 0, "r": 0, "t": 32, "b": 4}, showlegend=False, **axes)
+    return fig
 
 
 @cached_figure

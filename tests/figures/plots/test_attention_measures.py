@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cfviz.figures.plots.attention_measures import curves, head_dots, over_photo
+from cfviz.figures.plots.attention_measures import curves, head_dots, offset_maps, over_photo
 from cfviz.figures.theme import DARK, LDA, LIGHT, SDA
 
 WORDS = {
@@ -50,3 +50,15 @@ def test_curves_end_at_the_empty_or_the_whole_photo() -> None:
     assert [line.x[-1] for line in lines] == [100, 100]
     assert len(fig.data) == 2 * (2 + 1)
     assert fig.layout.yaxis.range[1] == pytest.approx(84)
+
+
+def test_a_key_above_the_query_is_drawn_above_the_middle() -> None:
+    above = np.zeros((3, 5))
+    above[2, 2] = 1  # offsets are query minus key: 1 row
+    fig = offset_maps([above, -above], ["a", "b"], [False, True], LIGHT, "{down} {right}")
+    first, second = fig.data
+    assert first.y[int(np.argwhere(np.asarray(first.z))[0][0])] == -1
+    assert first.x[int(np.argwhere(np.asarray(first.z))[0][1])] == 0
+    assert (first.zmin, first.zmax, second.zmin, second.zmax) == (0, 1, -1, 1)
+    assert fig.layout.yaxis.autorange == fig.layout.yaxis2.autorange == "reversed"
+    assert "%{y} %{x}" in first.hovertemplate
