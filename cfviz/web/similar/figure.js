@@ -191,7 +191,7 @@ export class SimilarFigure {
       this.mark(view.canvas, view, false);
     }
     this.legend.hidden = !this.heat;
-    say(this.low, "≤ 0");
+    say(this.low, "≤\u00a00");
     say(this.high, number(top));
   }
 
