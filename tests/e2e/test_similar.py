@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from cfviz import point_names
-from cfviz.analysis.nearest import nearest
+from cfviz.analysis.similarity import nearest
 from cfviz.data.samples import gallery
 from cfviz.run import inspect
 

@@ -20,8 +20,6 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image
 
-from cfviz.analysis.nearest import Place
-
 from . import message
 
 
@@ -32,13 +30,16 @@ class Other:
     Attributes:
         title: What it is called.
         file: A JPEG of the input, see `small`.
-        place: The token most like the chosen one.
+        row, col: The token most like the chosen one.
+        cosine: Its cosine with that one.
         cosines: Of all tokens, (H, W).
     """
 
     title: str
     file: bytes
-    place: Place
+    row: int
+    col: int
+    cosine: float
     cosines: np.ndarray
 
 
@@ -82,8 +83,8 @@ def pack(
         "mean": float(np.mean([one.cosines.mean() for one in others])),
         "others": [
             {
-                "title": one.title, "file": arrays.add(one.file, "image/jpeg"), "row": one.place.row,
-                "col": one.place.col, "cosine": one.place.cosine,
+                "title": one.title, "file": arrays.add(one.file, "image/jpeg"), "row": one.row,
+                "col": one.col, "cosine": one.cosine,
                 "map": arrays.array(one.cosines.astype(np.float32)),
             }
             for one in others

@@ -8,7 +8,7 @@ import numpy as np
 import streamlit as st
 
 from cfviz import point_names
-from cfviz.analysis.nearest import cosines, nearest
+from cfviz.analysis.similarity import cosines, nearest
 from cfviz.data.images import load_image
 from cfviz.data.samples import gallery
 from cfviz.figures.live.similar import Other, pack, small
@@ -32,7 +32,7 @@ COLUMNS = ("photo", "row", "col", "cosine")
 
 CODE = """
 import cfviz
-from cfviz.analysis.nearest import cosines, nearest
+from cfviz.analysis.similarity import cosines, nearest
 from cfviz.data.samples import gallery, sample
 
 model = {model}
@@ -69,9 +69,12 @@ def show_similar(ctx: Context) -> None:
             ctx.put(similar=f"{to['stage'] + 1},{to['x']:.4f},{to['y']:.4f}")
 
     others = [
-        Other(photo_title(ctx.t, ids[at.map]), everywhere[ids[at.map]][1], at, cosines(token, maps[at.map]))
+        Other(
+            photo_title(ctx.t, ids[at.map]), everywhere[ids[at.map]][1], at.row, at.col, at.cosine,
+            cosines(token, maps[at.map]),
+        )
         for at in places
-    ]
+    ]  # fmt: skip
     assert own.crop is not None  # `inspect` always keeps it
     data = pack(
         own.crop, cosines(token, features), (row, col), others, stage=stage, stages=len(ctx.model.depths),
