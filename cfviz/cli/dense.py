@@ -36,7 +36,7 @@ def add_dense(parser: argparse.ArgumentParser, task: Task, written: str) -> None
         help="official (the authors', downloaded once), a file or hf-hub:OWNER/NAME (default: those that "
         "come with cfviz, if the model has any)",
     )
-    parser.add_argument("--out", metavar="FOLDER", help=f"write here, in a folder that exists: {written}")
+    parser.add_argument("--out", metavar="FOLDER", help=f"write into this folder, made if needed: {written}")
     sides = "{}x{}".format(*SIDES[task])
     parser.add_argument(
         "--sides", type=_sides, metavar="LONGxSHORT",
@@ -74,16 +74,18 @@ def stem(photo: str) -> str:
 
 
 def out_folder(args: argparse.Namespace) -> Path | None:
-    """Return the folder to write to, if there is one.
+    """Return the folder to write to, if one is named; it may have to be made.
 
     Raises:
-        ValueError: If it does not exist, or two photos would be written under one name.
+        ValueError: If it cannot be made, or two photos would be written under one name.
     """
     if args.out is None:
         return None
     folder = Path(args.out)
-    if not folder.is_dir():
-        raise ValueError(f"--out {folder} is no folder; make it first")
+    if folder.exists() and not folder.is_dir():
+        raise ValueError(f"--out {folder} is a file, expected the name of a folder")
+    if not folder.absolute().parent.is_dir():
+        raise ValueError(f"--out {folder}: there is no folder {folder.absolute().parent}; make it first")
     seen: dict[str, str] = {}
     for photo in args.photos:
         if (first := seen.setdefault(stem(photo), photo)) != photo:

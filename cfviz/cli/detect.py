@@ -42,6 +42,8 @@ def _score(text: str) -> float:
 def _detect(args: argparse.Namespace) -> int:
     folder = out_folder(args)
     model = open_dense(args.model, args.weights, "detect", args.device)
+    if folder:
+        folder.mkdir(exist_ok=True)  # once nothing but a photo can be wrong
     from cfviz.data.coco import as_results, image_id  # deferred, with the rest: PyTorch
     from cfviz.figures.pictures import boxes_over
     from cfviz.models.dense.pipeline import find

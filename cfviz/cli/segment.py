@@ -34,6 +34,8 @@ def add(commands: Any) -> None:
 def _segment(args: argparse.Namespace) -> int:
     folder = out_folder(args)
     model = open_dense(args.model, args.weights, "segment", args.device)
+    if folder:
+        folder.mkdir(exist_ok=True)  # once nothing but a photo can be wrong
     import numpy as np  # deferred, with the rest: PyTorch
 
     from cfviz.figures.pictures import label_picture, labels_over

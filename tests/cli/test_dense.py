@@ -77,7 +77,6 @@ def test_detections_are_printed_and_written(
     kind: str, weights: Any, photo: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "out"
-    out.mkdir()
     argv = ["detect", photo, "--weights", str(weights(kind, 80)), *SMALL, "--threshold", "0.05"]
     assert main([*argv, "--out", str(out), "--json"]) == 0
     told = json.loads(capsys.readouterr().out)
@@ -109,7 +108,6 @@ def test_label_maps_are_printed_and_written(
     weights: Any, photo: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "out"
-    out.mkdir()
     argv = ["segment", photo, "--weights", str(weights("semantic_fpn", 150)), *SMALL, "--out", str(out)]
     assert main([*argv, "--json"]) == 0
     (result,) = json.loads(capsys.readouterr().out)["results"]
@@ -195,7 +193,10 @@ def test_models_for_another_task_and_wrong_options_are_refused(
         assert "is not a long and a short side" in fails(capsys, "segment", photo, "--sides", sides)
     for score in ("0", "2", "x", "nan"):
         assert "is not a score from 0.05 to 1" in fails(capsys, "detect", photo, "--threshold", score)
-    assert "is no folder; make it first" in fails(capsys, "segment", photo, "--out", str(tmp_path / "no"))
+    deep = str(tmp_path / "no" / "such")
+    assert "there is no folder" in fails(capsys, "segment", photo, "--out", deep)
+    assert "is a file, expected the name of a folder" in fails(capsys, "segment", photo, "--out", photo)
+    assert not (tmp_path / "no").exists()
     other = tmp_path / "b"
     other.mkdir()
     twice = ("segment", photo, str(other / "000000000139.jpg"), "--out", str(other))

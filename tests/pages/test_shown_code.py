@@ -291,7 +291,7 @@ def test_the_offline_page_is_in_the_readers_language() -> None:
     )
     for lang in ("zh-Hant", "en", "zh-Hant"):
         ctx = context(lang=lang, get=lambda name, default, allowed: default)
-        html = view.offline_page(ctx, about)
+        html = view.offline_page(ctx, about, view.selection_from_link(ctx, about.trace))
         packed = view.packed_message(about.source, (0, 0), "whole", None, about.trace, lang)
         assert html == attention.html(
             packed.at(view.selection_from_link(ctx, about.trace), figure_words("attention", lang)),

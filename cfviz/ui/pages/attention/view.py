@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import pandas as pd
@@ -212,9 +213,8 @@ def _send_stage(subject: AttentionSubject, to: dict[str, Any]) -> None:
         st.session_state[SENT] = (source, first, (to["stage"], to["block"]))
 
 
-def offline_page(ctx: Context, subject: AttentionSubject) -> bytes:
-    """The figure as a stand-alone page, at the reader's place."""
-    here = selection_from_link(ctx, subject.trace)
+def offline_page(ctx: Context, subject: AttentionSubject, here: dict[str, Any]) -> bytes:
+    """The figure as a stand-alone page, at a place; it is made without the reader's session."""
     place = here["stage"], here["block"]
     packed = packed_message(subject.source, place, "whole", None, subject.trace, ctx.lang)
     # The cached message may have been packed for another reader, in another language.
@@ -237,7 +237,7 @@ def show_footer(ctx: Context, subject: AttentionSubject) -> None:
             ctx, "living", code=CODE.format(**fields, row=here["row"], col=here["col"], head=here["head"])
         )
         st.download_button(
-            ctx.t("attention.offline"), lambda: offline_page(ctx, subject), "cfviz-attention.html",
+            ctx.t("attention.offline"), partial(offline_page, ctx, subject, here), "cfviz-attention.html",
             "text/html", type="tertiary", icon=":material/file_save:", on_click="ignore",
             help=ctx.t("attention.offline_help"),
         )  # fmt: skip

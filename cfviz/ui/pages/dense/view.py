@@ -31,7 +31,7 @@ from cfviz.ui.widgets.answer import show_known
 from cfviz.ui.widgets.chart import let_the_browser_paint, show_hint
 from cfviz.ui.widgets.figure import DENSE, about_to_appear, committed, follow_up, living_figure, move_to
 from cfviz.ui.widgets.takeaway import take_away
-from cfviz.words import figure_words, together
+from cfviz.words import figure_words, together, translator
 
 from .own import upload
 
@@ -244,16 +244,18 @@ def show_footer(ctx: Context, subject: DenseSubject) -> None:
     """Below the figure: what the model knows, its code, its findings in COCO's format."""
     t, found = ctx.t, answer.seen(subject.source, subject)
     here = selection_from_link(ctx, found.answer)
+    code = _code(ctx, subject, here)
     show_known(ctx, "", subject.names, "dense")
     with st.container(horizontal=True, gap="small", vertical_alignment="center"):
-        take_away(ctx, "dense", code=_code(ctx, subject, here))
+        take_away(ctx, "dense", code=code)
         if found.found is not None:
             st.download_button(
                 t("dense.coco"), partial(coco_json, subject, here["threshold"] / 100, here["view"]),
                 "cfviz-detections.json", "application/json", type="tertiary", icon=":material/data_object:",
                 on_click="ignore", help=t("dense.coco_help"),
             )  # fmt: skip
-        page = partial(offline_page, ctx, subject, here)
+        facts = [_honest(ctx, subject), code]
+        page = partial(offline_page, subject, here, facts, ctx.lang)
         st.download_button(
             t("dense.offline"), page, "cfviz-dense.html", "text/html", type="tertiary",
             icon=":material/file_save:", on_click="ignore", help=t("dense.offline_help"),
@@ -274,16 +276,15 @@ def coco_json(subject: DenseSubject, threshold: float, number: int = 0) -> bytes
     return json.dumps(results).encode()
 
 
-def offline_page(ctx: Context, subject: DenseSubject, here: dict[str, Any]) -> bytes:
-    """The figure with all that it explains, as a page that needs no server."""
-    packed = packed_message(subject.source, ctx.lang, subject)
-    packed = packed.at(here | {"threshold": here["threshold"] / 100}, figure_words("dense", ctx.lang))
+def offline_page(subject: DenseSubject, here: dict[str, Any], facts: list[str], lang: str) -> bytes:
+    """The figure with all that it explains, as a page that needs no server; made without the session."""
+    packed = packed_message(subject.source, lang, subject)
+    packed = packed.at(here | {"threshold": here["threshold"] / 100}, figure_words("dense", lang))
     given = answer.reasons_ahead(subject.source, subject)
     if (of := held(here)) is not None and subject.explainable:
         given += answer.reason_for(subject.source, of, subject)
     rest = live.reasons(given, name=NAME, source=subject.source)
-    facts = [_honest(ctx, subject), _code(ctx, subject, here)]
-    return live.html(packed, rest, ctx.t("dense.title"), facts, ctx.lang).encode()
+    return live.html(packed, rest, translator(lang)("dense.title"), facts, lang).encode()
 
 
 def _code(ctx: Context, subject: DenseSubject, here: dict[str, Any]) -> str:

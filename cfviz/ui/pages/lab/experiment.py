@@ -79,8 +79,9 @@ class Experiment:
 
     @cached_property
     def image(self) -> Any:
-        """The model's input, (3, H, W)."""
-        return self.ctx.prepared.tensor
+        """The model's input, (3, H, W); another thread asks for it, too, where there is no session."""
+        s = self.ctx.settings
+        return prepare(self.photo, s.size, s.mode, centre=s.centre).tensor
 
     @property
     def watch(self) -> tuple[str, ...]:
