@@ -3,6 +3,9 @@
 The catalogues are `assets/translations/<language>/<section>.json`, one flat object per file. The key
 `"predict.title"` is the entry `"title"` of `predict.json`: the part after the first dot names the entry.
 Placeholders are those of `str.format`.
+
+No line breaks between a number and its unit: the catalogues are written with plain spaces and read through
+`unbroken`, as are filled sentences; what is shown by itself is written with `percent` and `quantity`.
 """
 
 from __future__ import annotations
@@ -27,6 +30,10 @@ ENLARGED = (
     "embedding",
 )  # figures whose photo can be enlarged: they share those words
 
+NO_BREAK = "\u00a0"
+_UNITS = r"(?:%|px|ms|s|bits?|points?|[kMG]B|MP|像素|個?百分點|位元|毫秒|秒)(?![A-Za-z])"
+_TORN = re.compile(rf"(?<=[0-9}}]) (?={_UNITS})|(?<=[0-9}}]) (?=[×x] [0-9{{])|(?<=[0-9}}] [×x]) (?=[0-9{{])")
+
 Translator = Callable[..., str]
 
 
@@ -49,7 +56,7 @@ def translator(lang: str) -> Translator:
         text = lookup(lang, key) or lookup("en", key)
         if text is None:
             return key
-        return text.format(**fields) if fields else text
+        return unbroken(text.format(**fields)) if fields else text
 
     return t
 
@@ -92,19 +99,32 @@ def figure_words(section: str, lang: str = "en") -> dict[str, str]:
     return found
 
 
+def unbroken(text: str) -> str:
+    """Join numbers and their units by no-break spaces: 12 %, 320 px, 224 × 224; placeholders are numbers."""
+    return _TORN.sub(NO_BREAK, text)
+
+
+def quantity(number: object, unit: str) -> str:
+    """Write a number and its unit, which no line tears apart: 320 px."""
+    return f"{number}{NO_BREAK}{unit}"
+
+
 def decimal(value: float, digits: int = 2) -> str:
-    """Format a number with a true minus sign: 1.32, −0.40."""
-    return f"{value:.{digits}f}".replace("-", "−")
+    """Format a number with a true minus sign, which zero never has: 1.32, −0.40, 0.00."""
+    return f"{value:z.{digits}f}".replace("-", "−")
 
 
 def signed(value: float, digits: int = 2) -> str:
-    """Format a number with its sign and a true minus sign: +1.32, −0.40."""
-    return f"{value:+.{digits}f}".replace("-", "−")
+    """Format a number with its sign and a true minus sign: +1.32, −0.40; what rounds to zero has no sign."""
+    text = f"{value:+z.{digits}f}".replace("-", "−")
+    return text.lstrip("+") if float(text.replace("−", "-")) == 0 else text
 
 
-def percent(p: float) -> str:
-    """Format a probability with one decimal: 94.1 %, 0.3 %, < 0.1 %."""
-    return "< 0.1 %" if 0 < p < 0.0005 else f"{100 * p:.1f} %"
+def percent(p: float, digits: int = 1) -> str:
+    """Format a share, by default with one decimal: 94.1 %, 0.3 %; less than it can show is < 0.1 %."""
+    least = 10.0**-digits
+    small = 0 < 100 * p < least / 2
+    return quantity(f"<{NO_BREAK}{least:g}" if small else f"{100 * p:.{digits}f}", "%")
 
 
 def short_name(names: str, limit: int = 26) -> str:
@@ -137,7 +157,7 @@ def preferred(locale: str | None) -> str:
 @lru_cache(maxsize=256)
 def _catalogue(path: Path, changed: int) -> dict[str, str]:
     """Load one catalogue; read again only after a change."""
-    return json.loads(path.read_text(encoding="utf-8"))
+    return {name: unbroken(text) for name, text in json.loads(path.read_text(encoding="utf-8")).items()}
 
 
 def together(*sentences: str) -> str:

@@ -10,6 +10,7 @@ from cfviz.ui.compute import models
 from cfviz.ui.figures.grouping import show_grouping
 from cfviz.ui.pages.grouping import opening
 from cfviz.ui.session.state import write_link
+from cfviz.words import quantity
 
 ctx = start("grouping")
 opens = opening(ctx.settings, st.query_params.to_dict())
@@ -19,5 +20,5 @@ show_grouping(
     start=opens.start,
     bad=bool(opens.bad),
     stages=opens.stages,
-    of=f"{models.title(ctx.settings.model)}, {size_text(ctx.settings.size)} px",
+    of=f"{models.title(ctx.settings.model)}, {quantity(size_text(ctx.settings.size), 'px')}",
 )

@@ -13,11 +13,28 @@ from cfviz.data.decode import NOTES
 from cfviz.data.header import SENTENCES
 from cfviz.data.samples import gallery
 from cfviz.models.weights.errors import MESSAGES
+from cfviz.ui.pages.learn.course import load_lessons
 from cfviz.ui.shell.frame import NAVIGATION
-from cfviz.words import LANGUAGES, TRANSLATIONS, decimal, lookup, placeholders, preferred, signed, translator
+from cfviz.words import (
+    LANGUAGES,
+    TRANSLATIONS,
+    decimal,
+    lookup,
+    placeholders,
+    preferred,
+    section_words,
+    signed,
+    translator,
+)
 
 ROOT = Path(__file__).resolve().parents[1]
 SOURCES = sorted([ROOT / "app.py", *(ROOT / "pages").glob("*.py"), *(ROOT / "cfviz" / "ui").rglob("*.py")])
+SHOWN = sorted(
+    path
+    for room in ("ui", "figures", "report", "site", "measured", "web", "paper")
+    for path in (ROOT / "cfviz" / room).rglob("*.*")
+    if path.suffix in (".py", ".js")
+)
 SECTIONS = sorted(path.stem for path in (TRANSLATIONS / "en").glob("*.json"))
 
 
@@ -155,3 +172,39 @@ def test_chinese_bold_ends_before_its_punctuation() -> None:
 def test_numbers_have_a_true_minus_sign(value: float, plain: str, with_sign: str) -> None:
     assert (decimal(value), signed(value)) == (plain, with_sign)
     assert signed(100 * value, 0) == with_sign[0] + f"{abs(100 * value):.0f}"
+
+
+def test_no_change_has_no_sign() -> None:
+    """The lab showed "+0" where nothing had changed, and −0.0 for what rounds to it."""
+    assert [signed(x, 0) for x in (0, -0.0, 0.4, -0.4, 0.6)] == ["0", "0", "0", "0", "+1"]
+    assert (signed(-0.001), decimal(-0.001)) == ("0.00", "0.00")
+
+
+UNITS = r"%|px|ms|s|bits?|points?|[kMG]B|MP|像素|個?百分點"
+
+
+@pytest.mark.parametrize("lang", LANGUAGES)
+def test_no_line_tears_a_number_from_its_unit(lang: str) -> None:
+    """On a phone "12 %" and "320 px" stood on two lines. The files hold plain spaces, readers get others."""
+    torn = re.compile(rf"[0-9}}] (?:{UNITS})(?![A-Za-z])|[0-9}}] ×\s[0-9{{]|[0-9}}]\s× [0-9{{]")
+    plain = [text for section in SECTIONS for text in catalogue(lang, section).values() if torn.search(text)]
+    assert len(plain) > 100
+    read = [text for section in SECTIONS for text in section_words(section, lang).values()]
+    lessons = [
+        load_lessons().text(lang, key) for key, text in load_lessons().texts[lang].items() if "{" not in text
+    ]
+    assert [text for text in read + lessons if torn.search(text)] == []
+    assert not torn.search(translator(lang)("position_bias.comma", n=1))
+
+
+def test_a_filled_sentence_is_joined_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "en").mkdir()
+    (tmp_path / "en" / "some.json").write_text('{"x": "{size} of {part}"}', encoding="utf-8")
+    monkeypatch.setattr("cfviz.words.TRANSLATIONS", tmp_path)
+    assert translator("en")("some.x", size="2.0 MB", part="12 %") == "2.0\u00a0MB of 12\u00a0%"
+
+
+@pytest.mark.parametrize("path", SHOWN, ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_what_is_written_in_code_is_joined(path: Path) -> None:
+    """`f"{x} %"` in Python and `${x} %` in JavaScript bypass the catalogue."""
+    assert re.findall(rf"\}} (?:{UNITS})(?![A-Za-z{{])", path.read_text(encoding="utf-8")) == []

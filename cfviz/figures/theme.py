@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from cfviz.bundled import bundled
+from cfviz.words import NO_BREAK
 
 SDA = "#D55E00"
 LDA = "#0072B2"
@@ -135,8 +136,9 @@ class Theme:
         figure.layout = _merged(figure.layout.to_plotly_json(), self.layout(**changes))
 
 
-# Ticks of an axis of shares, with the space before the sign that all other numbers have.
-PERCENT = {"tickvals": [0, 0.25, 0.5, 0.75, 1], "ticktext": ["0 %", "25 %", "50 %", "75 %", "100 %"]}
+# An axis in per cent, of values times 100: plotly's own format writes 25% where all texts write 25 %.
+PERCENT = {"ticksuffix": f"{NO_BREAK}%"}
+WHOLE = {**PERCENT, "tickvals": [0, 25, 50, 75, 100]}  # of shares that can reach 1
 
 LIGHT = Theme(
     name="light", paper="#FCFBF9", panel="#F3F1EC", ink="#1F2630", muted="#5C636E", line="#DEDAD2",

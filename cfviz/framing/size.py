@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
+from cfviz.words import NO_BREAK, unbroken
+
 Size = int | tuple[int, int]  # the side of a square, else (height, width)
 
 STEP = 32  # total stride of the model: a side of the input must be a multiple of it
@@ -17,7 +19,8 @@ def parse_size(text: str) -> Size:
     Raises:
         ValueError: If it is not a size, or no input can have it; one sentence says what came and what fits.
     """
-    sides = re.fullmatch(r"\s*(\d{1,6})\s*(?:[x×*]\s*(\d{1,6})\s*)?", text, re.ASCII | re.IGNORECASE)
+    plain = text.replace(NO_BREAK, " ")  # as `size_text` writes it
+    sides = re.fullmatch(r"\s*(\d{1,6})\s*(?:[x×*]\s*(\d{1,6})\s*)?", plain, re.ASCII | re.IGNORECASE)
     if sides is None:
         shown = text if len(text) <= 40 else f"{text[:40]}…"
         raise ValueError(f"{shown!r} is not a size like 224 or 192x640 (height x width)")
@@ -42,9 +45,9 @@ def size_code(size: Size | Sequence[int]) -> str:
 
 
 def size_text(size: Size | Sequence[int]) -> str:
-    """A size to read, height first: "224 × 224", "192 × 640"."""
+    """A size to read, which no line tears apart, height first: "224 × 224", "192 × 640"."""
     height, width = (size, size) if isinstance(size, int) else size
-    return f"{height} × {width}"
+    return unbroken(f"{height} × {width}")
 
 
 def nearest_sizes(side: int) -> tuple[int, ...]:

@@ -18,7 +18,7 @@ from typing import Any
 from cfviz.bundled import ASSETS
 from cfviz.data.scenes import EXAMPLES
 from cfviz.options import LDA
-from cfviz.words import LANGUAGES
+from cfviz.words import LANGUAGES, quantity, unbroken
 
 from .geometry import GEOMETRY
 from .pixels import PIXELS
@@ -117,7 +117,7 @@ class Course:
         comma = self.texts[lang]["list.comma"]
         said = {name: comma.join(x) if isinstance(x, tuple) else x for name, x in fields.items()}
         text = self.texts[lang][key].format(**said)
-        return text.replace(" × ", "\u00a0×\u00a0").replace(" %", "\u00a0%")  # unit stays with number
+        return unbroken(text)
 
     def places(self) -> list[tuple[int, int]]:
         """The (lesson, step) numbers of every step, from 1."""
@@ -163,7 +163,7 @@ def _read(path: Path) -> Any:
     except OSError as error:
         raise ValueError(f"the lesson file {path.name} cannot be read: {error.strerror}") from error
     if len(raw) > MAX_BYTES:
-        raise ValueError(f"the lesson file {path.name} is larger than {MAX_BYTES // 1000} kB")
+        raise ValueError(f"the lesson file {path.name} is larger than {quantity(MAX_BYTES // 1000, 'kB')}")
     try:
         return json.loads(raw.decode("utf-8"))
     except (ValueError, RecursionError) as error:

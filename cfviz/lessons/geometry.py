@@ -7,6 +7,7 @@ from collections.abc import Callable
 import numpy as np
 
 from cfviz.analysis.reach import multiply_adds, reach
+from cfviz.framing import size_text
 from cfviz.geometry import (
     CEL_KERNELS,
     Grouping,
@@ -173,7 +174,7 @@ def kernels_outside(scene: Scene, state: State, after: State) -> Question:
     total = len(CEL_KERNELS[0])
     fields = {
         "row": row, "col": col, "n": len(past), "all": total, "side": own[2] - own[0],
-        "largest": max(CEL_KERNELS[0]), "list": tuple(f"{k} × {k}" for k in past) or "–",
+        "largest": max(CEL_KERNELS[0]), "list": tuple(size_text(k) for k in past) or "–",
     }  # fmt: skip
     return Question("one", frozenset([str(len(past))]), fields, number_options(range(total + 1)))
 
@@ -186,7 +187,7 @@ def kernels_past_edge(scene: Scene, state: State, after: State) -> Question:
     past = [k for k, box in boxes.items() if _outer(box, photo)]
     fields = {
         "row": row, "col": col, "top": token_box(0, row, col)[0], "n": len(past),
-        "list": tuple(f"{k} × {k}" for k in past) or "–",
+        "list": tuple(size_text(k) for k in past) or "–",
     }  # fmt: skip
     why: dict[str, Reason] = {str(k): ("reason.kernel_edge", {"k": str(k)}) for k in boxes}
     return Question("many", frozenset(map(str, past)), fields, kernel_options(), why=why)

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from cfviz.framing import Size, as_pair
+from cfviz.framing import Size, as_pair, size_text
 from cfviz.geometry import CEL_KERNELS, Grouping, grouping
 from cfviz.measured.dense import DenseSubject, Seen
 from cfviz.models.crossformer import CrossFormer
@@ -195,7 +195,7 @@ def head_options(n: int) -> tuple[Option, ...]:
 
 def kernel_options(stage: int = 0) -> tuple[Option, ...]:
     """The kernels of one embedding layer, named by their sides."""
-    return tuple(Option(str(k), "option.kernel", {"k": k, "text": f"{k} × {k}"}) for k in CEL_KERNELS[stage])
+    return tuple(Option(str(k), "option.kernel", {"k": k, "text": size_text(k)}) for k in CEL_KERNELS[stage])
 
 
 YES_NO = (Option("yes", "option.yes", {}), Option("no", "option.no", {}))

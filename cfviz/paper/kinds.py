@@ -17,9 +17,11 @@ from cfviz.analysis.position_bias import surface
 from cfviz.analysis.reach import reach as reached
 from cfviz.analysis.spectrum import filter_images, image_sheet
 from cfviz.figures.theme import LIGHT
+from cfviz.framing import size_text
 from cfviz.geometry import CEL_KERNELS, Grouping, cel_channels, token_box
 from cfviz.geometry.schemes import crossformer
 from cfviz.trace import Trace
+from cfviz.words import percent, quantity
 
 from .sheet import SMALL, WIDTHS, Sheet, diverging, fill, millimetres, ring, sequential, show_photo
 
@@ -177,7 +179,7 @@ def shares(trace: Trace, at: Place, width: str | float) -> Figure:
     x = trace[point_names.embedding(at.stage)]  # H, W, C
     kernels = CEL_KERNELS[at.stage]
     parts = carried_shares(x, cel_channels(x.shape[-1], kernels))  # K, H, W
-    titles = [f"{k} × {k}: {part.mean():.0%}" for k, part in zip(kernels, parts, strict=True)]
+    titles = [f"{size_text(k)}: {percent(part.mean(), 0)}" for k, part in zip(kernels, parts, strict=True)]
     facts = (
         "Share of each kernel in the squared length of the tokens before the LayerNorm; means above. "
         f"{_facts(trace, at)}"
@@ -198,7 +200,7 @@ def reach(trace: Trace, at: Place, width: str | float) -> Figure:
     row, col = at.token(g)
     blocks = trace.groupings[at.stage][: at.block + 1] if at.block else trace.groupings[at.stage][:4]
     sets = reached([crossformer(one) for one in blocks], row, col, len(blocks))  # blocks + 1, H, W
-    titles = [f"{n}: {sets[n].mean():.0%} of tokens" for n in range(1, len(sets))]
+    titles = [f"{n}: {percent(sets[n].mean(), 0)} of tokens" for n in range(1, len(sets))]
     facts = f"Tokens that attention brings to token ({row}, {col}) in n blocks. {_facts(trace, at)}"
     sheet = Sheet(titles, width, (g.H, g.W), min(len(blocks), MOST), facts=facts)
     for n, ax in enumerate(sheet.axes, start=1):
@@ -252,7 +254,7 @@ def filters(trace: Trace, at: Place, width: str | float) -> Figure:
         raise ValueError(f"the filters have {weights[0].shape[1]} channels, and only RGB can be drawn")
     shown = [filter_images(weight[:FILTERS]) for weight in weights]
     titles = [
-        f"{k} × {k} px: {len(some)} of {len(weight)}"
+        f"{quantity(size_text(k), 'px')}: {len(some)} of {len(weight)}"
         for k, some, weight in zip(kernels, shown, weights, strict=True)
     ]
     facts = f"First embedding layer; each filter is scaled to its largest weight, grey is zero. {_run(trace)}"
@@ -344,6 +346,6 @@ def _facts(trace: Trace, at: Place) -> str:
 
 def _run(trace: Trace) -> str:
     """The model and the input; and that weights are random, where they are."""
-    height, width = trace.size
+    size = quantity(size_text(trace.size), "px")
     random = "; random weights" if trace.weights.trained is None else ""
-    return f"{trace.model}, {height} × {width} px, {trace.dtype}{random}."
+    return f"{trace.model}, {size}, {trace.dtype}{random}."

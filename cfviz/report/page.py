@@ -29,7 +29,7 @@ from cfviz.analysis.attention_measures import distance, entropy
 from cfviz.data import answers
 from cfviz.figures import theme
 from cfviz.figures.live.embedding import pack
-from cfviz.framing import CENTRE, Centre, as_size, centre_code, size_code
+from cfviz.framing import CENTRE, Centre, as_size, centre_code, size_code, size_text
 from cfviz.geometry import token_box
 from cfviz.measured import cel, quick
 from cfviz.models.crossformer import CrossFormer
@@ -39,7 +39,7 @@ from cfviz.models.weights.errors import CheckpointError
 from cfviz.options import DTYPES
 from cfviz.run import about_answer, class_names, frame_of
 from cfviz.trace import Trace
-from cfviz.words import figure_words, percent, section_words, translator
+from cfviz.words import figure_words, percent, quantity, section_words, translator
 
 from .parts import bias_message, parts_ranking, ranking_table, sum_message
 
@@ -336,7 +336,8 @@ def _heads(session: Mapping[str, Any], t: Mapping[str, str]) -> str:
     head = "".join(f"<th>{escape(t[name])}</th>" for name in names)
     rows = "".join(
         f"<tr><td>{r['stage']}</td><td>{r['block']}</td><td>{r['kind']}</td><td>{r['head']}</td>"
-        f"<td>{r['distance']:.1f} px</td><td>{r['entropy']:.2f} bit</td></tr>"
+        f"<td>{quantity(format(r['distance'], '.1f'), 'px')}</td>"
+        f"<td>{quantity(format(r['entropy'], '.2f'), 'bit')}</td></tr>"
         for r in session["heads"]
     )
     return f'<div class="rp-scroll"><table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div>'
@@ -349,11 +350,11 @@ def _facts(session: Mapping[str, Any], t: Mapping[str, str]) -> str:
         "model": f"{session['model']}, {size}",
         "weights": f"{weights['source']}: {weights['trained'] or t['random']}",
         "sha256": weights["sha256"] or "–",
-        "settings": f"{s['size'][0]} × {s['size'][1]} px, {s['mode']}, {s['dtype']}, {s['device']}; "
+        "settings": f"{quantity(size_text(s['size']), 'px')}, {s['mode']}, {s['dtype']}, {s['device']}; "
         f"G {s['group_size']}, I {s['interval']}"
         + (", lda=whole" if s["lda"] == "whole" else "")
         + (f", brush {s['strokes']}" if "strokes" in s else ""),
-        "seconds": f"{1000 * session['seconds']:.0f} ms",
+        "seconds": quantity(f"{1000 * session['seconds']:.0f}", "ms"),
         "versions": ", ".join(f"{name} {number}" for name, number in session["versions"].items()),
     }
     lines = "".join(

@@ -75,7 +75,7 @@ def test_the_sentence_fits_what_is_known(t: Any) -> None:
     assert len({none, right, wrong, unknown}) == 4
     assert "3" in none
     assert "dog" in none
-    assert "64.8 %" in none
+    assert "64.8\u00a0%" in none
     assert "dog" in right
     assert "cat" in wrong
     assert "bird" in wrong
@@ -140,11 +140,11 @@ def test_photos_the_model_can_know_come_first() -> None:
 def test_how_often_such_an_answer_is_right_stands_beside_it() -> None:
     found = {"bins": [{"from": 0.6, "to": 0.7, "photos": 624, "right": 0.7516, "low": 0.71, "high": 0.78}]}
     said = (
-        "Of the validation photos, which all show one of its classes, it answered 624 with 60 to 70 %; "
-        "75 % of these were right."
+        "Of the validation photos, which all show one of its classes, it answered 624 with 60 to 70\u00a0%; "
+        "75\u00a0% of these were right."
     )
     assert answers.confidence(EN, found, 0.648) == said
-    assert "75 %" in answers.confidence(ZH, found, 0.6)
+    assert "75\u00a0%" in answers.confidence(ZH, found, 0.6)
     assert answers.confidence(EN, found, 0.7) == "", "few photos: nothing is said"
     assert answers.confidence(EN, None, 0.65) == ""
     last = {"bins": [{**found["bins"][0], "from": 0.9, "to": 1}]}

@@ -127,7 +127,7 @@ def test_only_offsets_never_seen_in_training_are_hatched(
     page.evaluate("document.querySelector('.pb').figure.go({ Gh: 6, Gw: 6 })")
     page.wait_for_function("document.querySelector('.pb > .note').textContent.includes('beyond ±3')")
     assert sum(page.evaluate(read)) == 49
-    assert "at most 4 × 4 in training: 60 %" in page.locator(".pb > .note").inner_text()
+    assert "at most 4\u00a0×\u00a04 in training: 60\u00a0%" in page.locator(".pb > .note").inner_text()
     assert page.evaluate("document.querySelector('.pb').figure.look.G") == 4
     page.evaluate("document.querySelector('.pb').figure.go({ Gh: 3, Gw: 38 })")
     pairs = 100 * untrained_pairs(Grouping("sda", 3, 38, 3, Gw=38), 4)
@@ -137,7 +137,7 @@ def test_only_offsets_never_seen_in_training_are_hatched(
     page, more = shown(browser, tmp_path, pack(blocks, "surfaces", strings=WORDS, start=start))
     assert "beyond ±3, never trained" in page.locator(".pb .under").inner_text()
     page.get_by_role("radio", name="own window").click()
-    page.wait_for_function("document.querySelector('.pb .under').textContent.includes('windows of 3 × 3')")
+    page.wait_for_function("document.querySelector('.pb .under').textContent.includes('windows of 3\u00a0×\u00a03')")
     page.close()
     assert not errors + more
 

@@ -20,7 +20,8 @@ from cfviz.framing import as_pair, nearest_sizes, parse_size, shape_of_photo, si
 def test_a_size_is_read_as_people_write_it(text, size):
     assert parse_size(text) == size
     assert parse_size(size_code(size)) == size
-    assert size_text(size) == " × ".join(map(str, as_pair(size)))
+    assert size_text(size) == "\u00a0×\u00a0".join(map(str, as_pair(size)))
+    assert parse_size(size_text(size)) == size
 
 
 @pytest.mark.parametrize("text", ["", "x", "224x", "x224", "1x2x3", "-224", "22.4", "224px", "9" * 400])

@@ -77,7 +77,7 @@ def test_rollout_and_gradient_are_computed_when_asked_for(monkeypatch: pytest.Mo
 
 @pytest.mark.parametrize(
     ("lang", "half"),
-    [("en", r"Half of (?:it|the total) lies in ([\d.]+) %"), ("zh-Hant", r"一半落在照片的 ([\d.]+) %")],
+    [("en", r"Half of (?:it|the total) lies in ([\d.]+)\s%"), ("zh-Hant", r"一半落在照片的 ([\d.]+)\s%")],
 )
 def test_the_smallest_area_of_a_rollout_is_above_zero(lang: str, half: str) -> None:
     """After the first block half of the rollout lies in one or two of 40 x 40 tokens."""

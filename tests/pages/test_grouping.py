@@ -378,14 +378,14 @@ def test_whole_map_groups_of_a_detector_are_drawn_and_counted(page: Callable[...
     assert "member 949 of group 3" in text
     assert "row 49 = g·I + i = 24·2 + 1" in text
     assert "col 75 = g·I + i = 37·2 + 1" in text
-    assert "25 × 38 = 950 tokens" in text
-    assert "2 × 2 = 4" in text
+    assert "25\u00a0×\u00a038 = 950 tokens" in text
+    assert "2\u00a0×\u00a02 = 4" in text
     assert "2·H·W·(H/I)·(W/I)·C = 2·50·76·25·38·96" in text
     counts = window.evaluate("window.page.families.crossformer.map((s) => [s.nG, s.Nq])")
     assert counts == [[88, 49], [4, 950]]
     window.locator("select").and_(window.get_by_label("LDA", exact=True)).select_option("regions")
     window.wait_for_function("window.location.search.includes('form=regions')")
-    soon(window, lambda: "8 × 12 = 96" in window.locator(".gr .groups").inner_text(), True)
+    soon(window, lambda: "8\u00a0×\u00a012 = 96" in window.locator(".gr .groups").inner_text(), True)
 
 
 @pytest.mark.browser
@@ -617,7 +617,7 @@ def test_the_page_opens_at_the_chosen_size_and_offers_the_models_stages(page: Ca
     window.get_by_label("Map", exact=True).select_option(label="Stage 3: 50 × 76")
     window.wait_for_function("window.location.search.includes('stage=3')")
     assert window.evaluate(shown) == [50, 76, 7, 2, 192, "whole"]
-    soon(window, lambda: "2 × 2 = 4" in window.locator(".gr .groups").inner_text(), True)
+    soon(window, lambda: "2\u00a0×\u00a02 = 4" in window.locator(".gr .groups").inner_text(), True)
     growth = window.locator("[aria-labelledby=gr-growth]")
     growth.locator("summary").first.click()
     soon(window, lambda: "this is stage 3, which has 2 blocks" in growth.inner_text(), True)

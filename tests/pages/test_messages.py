@@ -155,7 +155,7 @@ def test_a_whole_number_typed_into_a_field_is_taken() -> None:
     app = opened("grouping")
     tell(app, WidgetState(id=id_of(app, "w.height.160"), int_value=192))
     tell(app, WidgetState(id=id_of(app, "w.width.160"), int_value=640))
-    assert any("48 × 160 tokens in stage 1" in box.value for box in app.caption)
+    assert any("48\u00a0×\u00a0160 tokens in stage 1" in box.value for box in app.caption)
     app.button(key="w.size.use").click().run()
     assert app.query_params["size"] == "192x640"
     fine(app)

@@ -326,7 +326,7 @@ def test_results_of_different_photos_are_chosen_between_not_mixed(
     monkeypatch.setattr(accuracy, "RESULTS", tmp_path)
     assert [one["photos"] for one in accuracy.shipped()] == [2000, 200]
     app = part(CURVES)
-    assert any("+5.00" in text.value and "at 320 px (2,000 photos" in text.value for text in app.markdown)
+    assert any("+5.00" in text.value and "at 320\u00a0px (2,000 photos" in text.value for text in app.markdown)
     app.segmented_control(key="position_bias.sizes_photos").set_value(200).run()
     assert not app.exception
     assert any("+1.00" in text.value and "(200 photos" in text.value for text in app.markdown)

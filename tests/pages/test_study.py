@@ -84,7 +84,7 @@ def test_a_study_is_summarised_and_can_be_explored(
     assert not app.exception
     assert not app.error
     text = "\n".join(block.value for block in app.markdown)
-    for number in ("100.0 %", "−75.0", "−50.0", "−25.0"):
+    for number in ("100.0\u00a0%", "−75.0", "−50.0", "−25.0"):
         assert number in text
     assert len(app.get("plotly_chart")) == 2
     assert len(app.dataframe[0].value) == 5

@@ -45,7 +45,7 @@ from cfviz.geometry import MASKED, Grouping, relative_index, token_box
 from cfviz.geometry.schemes import Scheme
 from cfviz.stats import softmax
 from cfviz.trace import Trace
-from cfviz.words import figure_words
+from cfviz.words import figure_words, quantity
 
 from . import attention_schemes, message
 from .attention_schemes import SchemeUnit, scheme_entry
@@ -324,6 +324,10 @@ def _biased(units: Sequence[Any], g: Scheme) -> bool:
     return any(u.grouping is g and u.bias is not None for u in units)
 
 
+def _megabytes(count: float) -> str:
+    return quantity(f"{count / 1e6:.1f}", "MB")
+
+
 def _choose(
     units: Sequence[Unit | Kept | SchemeUnit], first: tuple[int, int], limit: int, alone: int
 ) -> set[tuple[int, int]]:
@@ -334,7 +338,7 @@ def _choose(
     most = max(limit, alone)
     if weight[first] > most:
         raise ValueError(
-            f"block {first} needs {weight[first] / 1e6:.1f} MB; a message takes {most / 1e6:.1f} MB. "
+            f"block {first} needs {_megabytes(weight[first])}; a message takes {_megabytes(most)}. "
             "Choose a smaller input size or a later stage"
         )
     order = sorted(weight, key=lambda k: (abs(k[0] - first[0]), abs(k[1] - first[1]), k))

@@ -12,7 +12,8 @@ import plotly.graph_objects as go
 from PIL import Image
 
 from cfviz.figures.figure_cache import cached_figure
-from cfviz.figures.theme import Theme
+from cfviz.figures.theme import PERCENT, Theme
+from cfviz.words import quantity
 
 DASHES = ("solid", "dash", "dot")
 WIDE = 560  # about the width of a figure over a photo on a page: a strip needs less height
@@ -138,7 +139,7 @@ def over_photo(
         go.Heatmap(
             z=shares, x0=cell / 2, dx=cell, y0=cell / 2, dy=cell, zmin=0, zmax=top, opacity=0.72,
             colorscale=theme.sequential, showscale=False,
-            hovertemplate="%{z:.3f} " + unit + "<extra></extra>",
+            hovertemplate=quantity("%{z:.3f}", unit) + "<extra></extra>",
         )
     )  # fmt: skip
     fig.add_layout_image(
@@ -191,15 +192,15 @@ def curves(
             fig.add_scatter(
                 x=x, y=100 * both[side], mode="lines", name=name, legendgroup=name, showlegend=side == 0,
                 line={"color": theme.ink, "width": 2.25, "dash": DASHES[n % len(DASHES)]}, xaxis=f"x{axis}",
-                yaxis=f"y{axis}", hovertemplate=f"{name}: %{{y:.1f}} %<extra></extra>",
+                yaxis=f"y{axis}", hovertemplate=f"{name}: {quantity('%{y:.1f}', '%')}<extra></extra>",
             )  # fmt: skip
     base = theme.layout()
     for side, (axis, domain) in enumerate((("", [0, 0.47]), ("2", [0.53, 1]))):
         name = words[("deletion", "insertion")[side]]
         fig.update_layout({
-            f"xaxis{axis}": {**base["xaxis"], "domain": domain, "ticksuffix": " %", "fixedrange": True,
+            f"xaxis{axis}": {**base["xaxis"], "domain": domain, **PERCENT, "fixedrange": True,
                              "title": {"text": f"{name}: {words['cells']}"}, "zeroline": False},
-            f"yaxis{axis}": {**base["yaxis"], "anchor": f"x{axis}", "range": [0, top], "ticksuffix": " %",
+            f"yaxis{axis}": {**base["yaxis"], "anchor": f"x{axis}", "range": [0, top], **PERCENT,
                              "fixedrange": True, "title": {"text": "" if side else words["probability"]}},
         })  # fmt: skip
     whole = theme.layout(height=320, margin={"t": 44}, legend={"y": 1.2})

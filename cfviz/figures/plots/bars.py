@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import plotly.graph_objects as go
 
 from cfviz.figures.theme import Theme
+from cfviz.words import signed
 
 
 def signed_bars(
@@ -36,7 +37,7 @@ def signed_bars(
         go.Bar(
             x=list(values), y=list(names), orientation="h", width=0.62,
             marker={"color": list(colours), "cornerradius": 3},
-            hovertemplate="%{y}: %{x:+.3f}<extra></extra>",
+            customdata=[signed(v, 3) for v in values], hovertemplate="%{y}: %{customdata}<extra></extra>",
         )
     )  # fmt: skip
     for name, note in zip(names, notes, strict=True):

@@ -8,8 +8,8 @@ import numpy as np
 import plotly.graph_objects as go
 
 from cfviz.figures.figure_cache import cached_figure
-from cfviz.figures.theme import KERNEL_COLOURS, PERCENT, SEQUENTIAL, Theme
-from cfviz.words import signed
+from cfviz.figures.theme import KERNEL_COLOURS, PERCENT, SEQUENTIAL, WHOLE, Theme
+from cfviz.words import percent, quantity, signed
 
 from .bars import signed_bars
 
@@ -91,28 +91,28 @@ def read_bars(
     fig = go.Figure()
     for i, name in enumerate(kernels):
         fig.add_bar(
-            x=shares[:, i],
+            x=100 * shares[:, i],
             y=list(rows),
             orientation="h",
             name=name,
             width=0.62,
             marker={"color": KERNEL_COLOURS[sides[i]], "line": {"color": theme.paper, "width": 1.5}},
-            text=[f"{x:.0%}" if x > 0.075 else "" for x in shares[:, i]],
+            text=[percent(x, 0) if x > 0.075 else "" for x in shares[:, i]],
             textangle=0,
             textposition="inside",
             insidetextanchor="middle",
             insidetextfont={"color": "#14171B", "size": 13},
-            hovertemplate=f"%{{y}}, {name}: %{{x:.1%}}<extra></extra>",
+            hovertemplate=f"%{{y}}, {name}: {quantity('%{x:.1f}', '%')}<extra></extra>",
         )
     for border in np.cumsum(even)[:-1]:
-        fig.add_vline(x=float(border), line={"color": theme.ink, "width": 1.5, "dash": "dot"})
+        fig.add_vline(x=100 * float(border), line={"color": theme.ink, "width": 1.5, "dash": "dot"})
     theme.lay_out(
         fig,
         height=34 * len(rows) + 80,
         barmode="stack",
         legend={"traceorder": "normal", "y": 1.02, "yanchor": "bottom"},
         margin={"l": 8, "r": 8, "t": 40, "b": 8},
-        xaxis={"range": [0, 1], **PERCENT, "fixedrange": True, "showgrid": False},
+        xaxis={"range": [0, 100], **WHOLE, "fixedrange": True, "showgrid": False},
         yaxis={"autorange": "reversed", "fixedrange": True, "tickfont": {"color": theme.ink, "size": 13}},
     )
     return fig
@@ -144,16 +144,18 @@ def lines(
         share: Whether the curves are shares, shown in per cent.
     """
     fig = go.Figure()
+    scale = 100 if share else 1
+    told = quantity("%{y:.1f}", "%") if share else "%{y:.3f}"
     for i, (curve, name) in enumerate(zip(curves, names, strict=True)):
         fig.add_scatter(
-            x=list(x), y=list(curve), name=name, mode="lines+markers" if share else "lines",
+            x=list(x), y=[scale * y for y in curve], name=name, mode="lines+markers" if share else "lines",
             line={"color": KERNEL_COLOURS[sides[i]], "width": 2.75}, marker={"size": 6},
-            hovertemplate=f"{name}, %{{x:.3g}} px: %{{y:{'.1%' if share else '.3f'}}}<extra></extra>",
+            hovertemplate=f"{name}, {quantity('%{x:.3g}', 'px')}: {told}<extra></extra>",
         )  # fmt: skip
     for i, at in enumerate(marks):
         fig.add_vline(x=at, line={"color": KERNEL_COLOURS[sides[i]], "width": 1.5, "dash": "dash"})
     for i, level in enumerate(even):
-        fig.add_hline(y=level, line={"color": KERNEL_COLOURS[sides[i]], "width": 1, "dash": "dot"})
+        fig.add_hline(y=scale * level, line={"color": KERNEL_COLOURS[sides[i]], "width": 1, "dash": "dot"})
     ticks = [t for t in (2, 4, 8, 16, 32, 64, 128) if min(x) <= t <= max(x)]
     theme.lay_out(
         fig,
@@ -168,7 +170,7 @@ def lines(
         },
         yaxis={
             "title": {"text": words["y"]},
-            "tickformat": ".0%" if share else ".2f",
+            **(PERCENT if share else {"tickformat": ".2f"}),
             "rangemode": "tozero",
             "fixedrange": True,
         },

@@ -9,9 +9,9 @@ import numpy as np
 import plotly.graph_objects as go
 
 from cfviz.figures.figure_cache import cached_figure
-from cfviz.figures.theme import DIVERGING, Theme
+from cfviz.figures.theme import DIVERGING, PERCENT, Theme
 from cfviz.geometry import CEL_KERNELS, Grouping
-from cfviz.words import signed
+from cfviz.words import quantity, signed
 
 from .architecture import feature_colours
 
@@ -90,12 +90,13 @@ def change_bars(
     """
     low, high = colours(theme)
     scale, digits = {"%": (100, 0), "": (1, 2)}.get(unit, (1, 1))
-    texts = [signed(scale * v, digits) + (f" {unit}" if unit else "") for v in values]
-    reach = 1.28 * max((abs(v) for v in values), default=1.0) or 1.0
+    drawn = [scale * v for v in values]
+    texts = [quantity(signed(v, digits), unit) if unit else signed(v, digits) for v in drawn]
+    reach = 1.28 * max((abs(v) for v in drawn), default=1.0) or 1.0
     rows = list(range(len(names)))
     fig = go.Figure(
         go.Bar(
-            x=list(values),
+            x=drawn,
             y=rows,
             orientation="h",
             width=0.66,
@@ -116,7 +117,7 @@ def change_bars(
         xaxis={
             "range": [-reach, reach],
             "title": {"text": axis},
-            "tickformat": ".0%" if unit == "%" else "+.2~f",
+            **(PERCENT if unit == "%" else {"tickformat": ".2~f"}),
             "zeroline": True,
             "zerolinecolor": theme.muted,
             "fixedrange": True,

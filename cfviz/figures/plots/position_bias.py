@@ -11,7 +11,9 @@ import numpy as np
 import plotly.graph_objects as go
 
 from cfviz.figures.figure_cache import cached_figure
-from cfviz.figures.theme import Theme
+from cfviz.figures.theme import PERCENT, Theme
+from cfviz.words import decimal, quantity
+from cfviz.words import signed as with_sign
 
 from .bars import signed_bars
 
@@ -112,14 +114,16 @@ def size_curves(
 def _trace(line: Line, at: np.ndarray, signed: bool) -> dict[str, Any]:
     """One curve in the form that plotly takes, in per cent or percentage points."""
     values, low, high = (100 * np.asarray(x, float) for x in (line.values, line.low, line.high))
-    form = "+.2f" if signed else ".2f"
+    written = with_sign if signed else decimal
     drawn: dict[str, Any] = {
         "x": at, "y": values, "name": line.name, "legendgroup": line.method, "mode": "lines+markers",
         "line": {"color": COLOURS[line.method], "width": 2.25, "dash": DASHES.get(line.method, "solid")},
         "marker": {"size": 7},
-        "customdata": np.stack([line.sizes, low, high], -1),
-        "hovertemplate": f"%{{customdata[0]}} px: %{{y:{form}}} [%{{customdata[1]:{form}}}, "
-        f"%{{customdata[2]:{form}}}]",
+        "customdata": [
+            f"{quantity(size, 'px')}: {written(y)} [{written(a)}, {written(b)}]"
+            for size, y, a, b in zip(line.sizes, values, low, high, strict=True)
+        ],
+        "hovertemplate": "%{customdata}",
     }  # fmt: skip
     if line.behind:
         thin = {"width": 1, "dash": "dot", "color": COLOURS[line.method]}
@@ -168,26 +172,26 @@ def head_shares(
         theme: Colours.
         words: `x` and `head`.
     """
-    fig = go.Figure()
+    fig, told = go.Figure(), quantity("%{x:.1f}", "%")
     for values, name, kind in zip(rows, names, kinds, strict=True):
         fig.add_scatter(
-            x=values, y=[name] * len(values), mode="markers", showlegend=False,
+            x=100 * values, y=[name] * len(values), mode="markers", showlegend=False,
             marker={"color": theme.kind(kind), "size": 11, "opacity": 0.65,
                     "line": {"color": theme.paper, "width": 1}},
             customdata=np.arange(1, len(values) + 1),
-            hovertemplate=f"{name}, {words['head']} %{{customdata}}: %{{x:.1%}}<extra></extra>",
+            hovertemplate=f"{name}, {words['head']} %{{customdata}}: {told}<extra></extra>",
         )  # fmt: skip
         fig.add_scatter(
-            x=[float(np.mean(values))], y=[name], mode="markers", showlegend=False, hoverinfo="skip",
+            x=[100 * float(np.mean(values))], y=[name], mode="markers", showlegend=False, hoverinfo="skip",
             marker={"symbol": "line-ns", "size": 18, "line": {"color": theme.ink, "width": 2.5}},
         )  # fmt: skip
-    flat = np.concatenate([np.asarray(row) for row in rows])
+    flat = 100 * np.concatenate(rows)
     theme.lay_out(
         fig,
         height=40 * len(names) + 66,
         xaxis={
-            "title": {"text": words["x"]}, "tickformat": ".0%", "fixedrange": True,
-            "range": [min(-0.01, 1.05 * float(flat.min())), max(0.1, 1.08 * float(flat.max()))],
+            "title": {"text": words["x"]}, **PERCENT, "fixedrange": True,
+            "range": [min(-1.0, 1.05 * float(flat.min())), max(10.0, 1.08 * float(flat.max()))],
         },
         yaxis={
             "autorange": "reversed", "fixedrange": True, "showgrid": False,

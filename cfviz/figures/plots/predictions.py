@@ -8,9 +8,9 @@ import numpy as np
 import plotly.graph_objects as go
 
 from cfviz.figures.figure_cache import cached_figure
-from cfviz.figures.theme import PERCENT, Theme
+from cfviz.figures.theme import WHOLE, Theme
 from cfviz.framing import Size, size_text
-from cfviz.words import percent, short_name
+from cfviz.words import percent, quantity, short_name
 
 DASHES = ("solid", "dash", "dot", "dashdot", "longdash", "longdashdot")
 SYMBOLS = ("circle", "square", "diamond", "triangle-up", "x", "cross")
@@ -29,7 +29,7 @@ def top_bars(names: Sequence[str], probs: Sequence[float], theme: Theme) -> go.F
     texts = [f"{percent(p)} " for p in probs]
     fig = go.Figure(
         go.Bar(
-            x=list(probs),
+            x=[100 * p for p in probs],
             y=rows,
             orientation="h",
             marker={"color": [theme.ink, *[theme.faint] * (len(rows) - 1)], "cornerradius": 3},
@@ -39,7 +39,7 @@ def top_bars(names: Sequence[str], probs: Sequence[float], theme: Theme) -> go.F
             outsidetextfont={"color": theme.ink},
             cliponaxis=False,
             customdata=list(names),
-            hovertemplate="%{customdata}: %{x:.2%}<extra></extra>",
+            hovertemplate="%{customdata}: " + quantity("%{x:.2f}", "%") + "<extra></extra>",
             width=0.62,
         )
     )
@@ -50,8 +50,8 @@ def top_bars(names: Sequence[str], probs: Sequence[float], theme: Theme) -> go.F
         showlegend=False,
         margin={"l": 8, "r": 16, "t": 4, "b": 4},
         xaxis={
-            "range": [0, 1],
-            **PERCENT,
+            "range": [0, 100],
+            **WHOLE,
             "showgrid": True,
             "fixedrange": True,
         },
@@ -89,13 +89,13 @@ def size_lines(
         theme: Colours.
         words: `size`, `probability` and `outside`, in the reader's language.
     """
-    places = [f"{size if isinstance(size, int) else size_text(size)} px" for size in sizes]
+    places = [quantity(size if isinstance(size, int) else size_text(size), "px") for size in sizes]
     squares = sum(isinstance(size, int) for size in sizes)
     fig = go.Figure()
     outside = [place for place, size in zip(places, sizes, strict=True) if size != trained]
     fig.add_bar(
         x=outside,
-        y=[1] * len(outside),
+        y=[100] * len(outside),
         width=1,
         name=words["outside"],
         hoverinfo="skip",
@@ -112,7 +112,7 @@ def size_lines(
                 continue
             fig.add_scatter(
                 x=places[some],
-                y=probs[some, c],
+                y=100 * probs[some, c],
                 mode=mode,
                 name=short_name(name, 22),
                 legendgroup=str(c),
@@ -120,7 +120,7 @@ def size_lines(
                 cliponaxis=False,
                 line={"color": colour, "width": 3 if c == 0 else 1.75, "dash": DASHES[c % 6]},
                 marker={"symbol": SYMBOLS[c % 6], "size": 10 if c == 0 else 8, "color": colour},
-                hovertemplate=f"{name}<br>%{{x}}: %{{y:.1%}}<extra></extra>",
+                hovertemplate=f"{name}<br>%{{x}}: {quantity('%{y:.1f}', '%')}<extra></extra>",
             )
     theme.lay_out(
         fig,
@@ -135,8 +135,8 @@ def size_lines(
         },
         yaxis={
             "title": {"text": words["probability"]},
-            **PERCENT,
-            "range": [0, 1.02],
+            **WHOLE,
+            "range": [0, 102],
             "fixedrange": True,
         },
         legend={"y": -0.25, "yanchor": "top", "x": 0, "itemclick": False, "itemdoubleclick": False},

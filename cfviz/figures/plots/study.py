@@ -8,7 +8,8 @@ from typing import Any
 import plotly.graph_objects as go
 
 from cfviz.figures.figure_cache import cached_figure
-from cfviz.figures.theme import Theme
+from cfviz.figures.theme import PERCENT, Theme
+from cfviz.words import decimal, quantity, signed
 
 
 @cached_figure
@@ -22,12 +23,12 @@ def forest(rows: Sequence[tuple[str, float, float, float]], axis: str, theme: Th
         unit: "%" if values are shares, shown in per cent; another text if they are differences of shares,
             shown in hundredths with that unit; empty for other numbers.
     """
-    if unit not in ("", "%"):
+    if unit:
         rows = [(name, 100 * value, 100 * low, 100 * high) for name, value, low, high in rows]
     names, value, low, high = (list(column) for column in zip(*rows, strict=True))
     sure = [a > 0 or b < 0 for a, b in zip(low, high, strict=True)]
-    form = {"%": ".1%", "": ".3g"}.get(unit, "+.1f")
-    end = "" if unit in ("", "%") else f" {unit}"
+    write = {"%": lambda x: decimal(x, 1), "": lambda x: f"{x:.3g}"}.get(unit, lambda x: signed(x, 1))
+    told = [f"{write(v)} [{write(a)}, {write(b)}]" for v, a, b in zip(value, low, high, strict=True)]
     fig = go.Figure(
         go.Scatter(
             x=value,
@@ -43,17 +44,16 @@ def forest(rows: Sequence[tuple[str, float, float, float]], axis: str, theme: Th
                 "thickness": 1.5,
                 "width": 0,
             },
-            customdata=list(zip(low, high, strict=True)),
-            hovertemplate=f"%{{y}}: %{{x:{form}}} [%{{customdata[0]:{form}}}, %{{customdata[1]:{form}}}]{end}"
-            "<extra></extra>",
+            customdata=[quantity(text, unit) if unit else text for text in told],
+            hovertemplate="%{y}: %{customdata}<extra></extra>",
         )
     )
     theme.lay_out(
         fig,
         height=24 * len(rows) + 80,
         xaxis={
-            "tickformat": {"%": ".1~%", "": None}.get(unit, "~f"), "tickangle": 0, "nticks": 6,
-            "fixedrange": True, "zerolinecolor": theme.muted,
+            **(PERCENT if unit == "%" else {}), "tickformat": "~f" if unit else None, "tickangle": 0,
+            "nticks": 6, "fixedrange": True, "zerolinecolor": theme.muted,
         },
         annotations=[  # the title of the axis, from the right edge: names leave little room on a phone
             {"text": axis, "x": 1, "y": 0, "xref": "paper", "yref": "paper", "xanchor": "right",
@@ -90,6 +90,7 @@ def scatter(
                 x=[row["x"] for row in mine],
                 y=[100 * row["y"] for row in mine],
                 text=[row["name"] for row in mine],
+                customdata=[f"{row['x']:.3g}, {quantity(signed(100 * row['y'], 1), unit)}" for row in mine],
                 name=name,
                 mode="markers",
                 marker={
@@ -98,7 +99,7 @@ def scatter(
                     "color": shades[s % len(shades)][1],
                     "line": {"color": theme.ink, "width": 0.6},
                 },
-                hovertemplate="%{text}: %{x:.3g}, %{y:+.1f} " + unit + "<extra></extra>",
+                hovertemplate="%{text}: %{customdata}<extra></extra>",
             )
     theme.lay_out(
         fig,

@@ -25,7 +25,7 @@ from cfviz.ui.widgets.framing import show_crop, shown
 from cfviz.ui.widgets.photos import add_photos, photo_credit, photo_title
 from cfviz.ui.widgets.takeaway import take_away
 from cfviz.ui.widgets.weights import warn_without_answer, weights_line
-from cfviz.words import percent, together
+from cfviz.words import percent, quantity, together
 
 COMPARED = (160, 192, 224, 288, 384)  # squares; rectangles follow
 STRIP = (192, 640)
@@ -108,7 +108,7 @@ def compared_sizes(photo: tuple[int, int], chosen: Size) -> list[Size]:
 
 def _named(size: Size) -> str:
     """ "224 px", or "192 × 640 px"."""
-    return f"{size if isinstance(size, int) else size_text(size)} px"
+    return quantity(size if isinstance(size, int) else size_text(size), "px")
 
 
 @st.fragment
@@ -163,12 +163,13 @@ def _card(ctx: Context, trace: Trace) -> str:
     tokens = trace.groupings[0][0]
     padded = any(grouping.padded for stage in trace.groupings for grouping in stage)
     picture = cache.cached_with_trace(trace, "card", lambda: uris.thumbnail(_crop(trace), 240, square=False))
+    seconds = quantity(f"{1000 * trace.seconds:.0f}", "ms")
     extra = f"<br>{escape(ctx.t('predict.card_padded'))}" if padded else ""
     mark = " cf-card-trained" if size == TRAINED else ""
     return (
         f'<figure class="cf-card{mark}"><img src="{picture}" alt="">'
         f"<figcaption><b>{_named(size)}</b><span>{escape(ctx.labels[index])} <b>{percent(p)}</b></span>"
-        f"<small>{tokens.H} × {tokens.W} token · {1000 * trace.seconds:.0f} ms{extra}</small>"
+        f"<small>{size_text((tokens.H, tokens.W))} token · {seconds}{extra}</small>"
         "</figcaption></figure>"
     )
 

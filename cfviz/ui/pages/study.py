@@ -12,7 +12,7 @@ import streamlit as st
 from cfviz import jobs
 from cfviz.bundled import ASSETS
 from cfviz.figures.plots.study import forest, scatter
-from cfviz.framing import size_code
+from cfviz.framing import size_code, size_text
 from cfviz.geometry import CEL_KERNELS
 from cfviz.models.crossformer import recorded
 from cfviz.models.interventions.language import Intervention, dump, from_url, parse
@@ -111,7 +111,7 @@ def title(ctx: Context, row: dict[str, Any]) -> str:
         if row[name] is not None and not (name == "index" and row["part"] == "kernel"):
             words.append(ctx.t(f"study.{name}", n=row[name] + 1))
     if row["part"] == "kernel" and row["index"] is not None:
-        words.append(f"{CEL_KERNELS[row['stage']][row['index']]} × {CEL_KERNELS[row['stage']][row['index']]}")
+        words.append(size_text(CEL_KERNELS[row["stage"]][row["index"]]))
     return " · ".join(words)
 
 

@@ -19,6 +19,8 @@ from pathlib import Path
 from streamlit.runtime import exists, get_instance
 from streamlit.runtime.memory_uploaded_file_manager import MemoryUploadedFileManager
 
+from cfviz.words import quantity
+
 __all__ = ["Budget", "FullError", "machine_memory", "shared"]
 
 UPLOADS = "CFVIZ_UPLOADS"
@@ -37,7 +39,8 @@ class FullError(ValueError):
 
     def __init__(self, limit: int) -> None:
         super().__init__(
-            f"all readers together have sent as much as this server keeps ({limit} MB); try again later"
+            f"all readers together have sent as much as this server keeps ({quantity(limit, 'MB')}); "
+            "try again later"
         )
         self.limit = limit
 

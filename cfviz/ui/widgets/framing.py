@@ -26,7 +26,7 @@ from cfviz.ui.context import Context
 from cfviz.ui.session import forms, photos, state
 from cfviz.ui.session.plain import plain
 from cfviz.ui.widgets.figure import CROP, committed
-from cfviz.words import together
+from cfviz.words import quantity, together
 
 FLOAT = 4  # bytes of an attention weight
 SMALL = 200  # height of the figure in the sidebar, at most
@@ -45,7 +45,7 @@ def show_framing(ctx: Context, choose: Callable[..., None]) -> None:
     def title(one: Size) -> str:
         if one == own and not isinstance(one, int):
             return t("framing.own_shape", size=size_text(one))
-        return f"{size_text(one)} px"
+        return quantity(size_text(one), "px")
 
     choose(t("common.size"), "size", presets(own, size), size, title)
     with st.popover(t("framing.shape"), icon=":material/crop:", width="stretch"):

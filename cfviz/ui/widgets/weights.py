@@ -21,6 +21,7 @@ from cfviz.ui.compute import models
 from cfviz.ui.context import Context
 from cfviz.ui.session import budget, state
 from cfviz.ui.session.plain import explain, plain
+from cfviz.words import quantity
 
 TYPES = ["safetensors"]  # accepted from a browser: a format that can hold nothing but numbers
 MAX_MB = 400
@@ -119,7 +120,7 @@ def receive(
 def check_size(file: Any) -> None:
     """Refuse a file that is too large; only the browser has checked so far."""
     if file.size > MAX_MB * 2**20:
-        limit, size = f"{MAX_MB} MB", readable_size(file.size)
+        limit, size = quantity(MAX_MB, "MB"), readable_size(file.size)
         raise CheckpointError("too_heavy", source=file.name, size=size, limit=limit)
 
 

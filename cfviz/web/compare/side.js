@@ -269,7 +269,7 @@ export class SideView {
       fill(r > 1 ? t.where_joined : t.where, fields) + (look.pads.length ? fill(t.where_pads, fields) : ""),
     );
     if (!probs) {
-      say(this.value, `${Math.round(reach)} px`);
+      say(this.value, `${Math.round(reach)}\u00a0px`);
       say(this.said, t.reach);
       Object.assign(this.root.dataset, { reach, keys: look.keys.length });
       return;
@@ -281,7 +281,7 @@ export class SideView {
         probs.reduce((a, b) => a + b, 0),
       );
     const best = probs.indexOf(Math.max(...probs));
-    say(this.value, `${mean.toFixed(1)} px`);
+    say(this.value, `${mean.toFixed(1)}\u00a0px`);
     say(this.said, fill(t.mean_distance, { most: percent(probs[best]) }));
     Object.assign(this.root.dataset, {
       reach,

@@ -446,7 +446,7 @@ export class DenseFigure {
     drawScene(this.pen, look);
     this.frame = look;
     this.slider.value = Math.round(100 * state.threshold);
-    say(this.least, `${Math.round(100 * state.threshold)} %`);
+    say(this.least, `${Math.round(100 * state.threshold)}\u00a0%`);
     this.viewChoice.choose(state.view);
     this.showChoice.choose(state.show);
     this.sortChoice.choose(Math.max(0, this.sorts.indexOf(state.sort)));
@@ -523,12 +523,12 @@ export class DenseFigure {
     if (!one) return this.readNothing();
     const level = answer.levels[one.level];
     const [wide, high] = [one.box[2] - one.box[0], one.box[3] - one.box[1]].map(Math.round);
-    say(this.value, `${(100 * one.score).toFixed(1)} %`);
+    say(this.value, `${(100 * one.score).toFixed(1)}\u00a0%`);
     say(this.rank, fill(t.level, { level: level.name, stride: level.stride }));
     say(this.looks, fill(t.box, { name: answer.name(one.label), wide, high, share: percentOf(one.area) }));
     const { first } = this;
     const scores = first < 0 ? [] : answer.scores(first, state.threshold);
-    this.readEffects(scores.map((p) => (p === null ? t.lost : `${(100 * p).toFixed(1)} %`)));
+    this.readEffects(scores.map((p) => (p === null ? t.lost : `${(100 * p).toFixed(1)}\u00a0%`)));
     const about = this.reason() ? (view ? t.of_box_all : "") : this.onClick;
     say(this.where, first < 0 ? t.fresh_box : about);
     Object.assign(this.root.dataset, { score: one.score, label: one.label });
@@ -542,10 +542,10 @@ export class DenseFigure {
     const [best, ...rest] = likely;
     const here = labels[view];
     const name = answer.name(best.label);
-    say(this.value, view ? answer.name(here).split(/[,，、]/)[0] : `${(100 * best.p).toFixed(1)} %`);
+    say(this.value, view ? answer.name(here).split(/[,，、]/)[0] : `${(100 * best.p).toFixed(1)}\u00a0%`);
     say(this.rank, fill(t.pixel, { row, col }));
-    const others = rest.map(({ label, p }) => `${answer.name(label)} ${(100 * p).toFixed(1)} %`).join(" · ");
-    const p = `${(100 * best.p).toFixed(1)} %`;
+    const others = rest.map(({ label, p }) => `${answer.name(label)} ${(100 * p).toFixed(1)}\u00a0%`).join(" · ");
+    const p = `${(100 * best.p).toFixed(1)}\u00a0%`;
     say(
       this.looks,
       view ? fill(t.pixel_class_all, { name, p, others }) : fill(t.pixel_class, { name, others }),
@@ -636,7 +636,7 @@ export class DenseFigure {
     const heat = this.reason() && state.show ? this.showNote.textContent : "";
     const told = heat && state.view ? `${heat} (${t.view_all})` : heat;
     const view = state.view ? fill(t.view_without, { stage: this.answer.views[state.view].without + 1 }) : "";
-    const least = this.detects ? `${t.threshold} ${Math.round(100 * state.threshold)} %` : "";
+    const least = this.detects ? `${t.threshold} ${Math.round(100 * state.threshold)}\u00a0%` : "";
     return [this.looks.textContent, least, view, told].filter(Boolean).join(" · ");
   }
 

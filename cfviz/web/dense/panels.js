@@ -35,7 +35,7 @@ export class List {
       this.rows.map((one) => {
         const swatch = el("i.dn-swatch", { "aria-hidden": "true" });
         swatch.style.background = one.colour;
-        const score = one.score === undefined ? "" : `${(100 * one.score).toFixed(1)} %`;
+        const score = one.score === undefined ? "" : `${(100 * one.score).toFixed(1)}\u00a0%`;
         return el(
           "button.dn-row",
           { type: "button" },

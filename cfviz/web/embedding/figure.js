@@ -424,7 +424,7 @@ export class EmbeddingFigure {
     const show = number(state.measure);
     const lines = [
       this.ui.where.textContent,
-      ...cel.kernels.map(({ k }, i) => `${k} × ${k}: ${show(this.values[i])}`),
+      ...cel.kernels.map(({ k }, i) => `${k}\u00a0×\u00a0${k}: ${show(this.values[i])}`),
     ];
     lines.forEach((text, n) => pen.text(4, h + 18 + 20 * n, text, { size: 13, fill: theme.ink }));
     save(`cfviz-cel-${cel.stage + 1}.svg`, new Blob([pen.toString()], { type: "image/svg+xml" }));

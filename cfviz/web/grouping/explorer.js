@@ -146,7 +146,7 @@ export class Explorer {
   tally() {
     const { grouping: g, state, t } = this.app;
     const [here, whole_] = [crossformer(g), vit(g.H, g.W)].map((s) => multiplyAdds(s, state.c).attention);
-    this.facts.show("tokens", `${g.H} × ${g.W} = ${whole(g.H * g.W)}`);
+    this.facts.show("tokens", `${g.H}\u00a0×\u00a0${g.W} = ${whole(g.H * g.W)}`);
     const extra = g.Hp * g.Wp - g.H * g.W;
     const share = (100 * extra) / (g.Hp * g.Wp);
     this.facts.show(
@@ -160,7 +160,7 @@ export class Explorer {
           })
         : t.padded_none,
     );
-    this.facts.show("groups", `${g.Hp / g.Gh} × ${g.Wp / g.Gw} = ${whole(g.nG)}`);
+    this.facts.show("groups", `${g.Hp / g.Gh}\u00a0×\u00a0${g.Wp / g.Gw} = ${whole(g.nG)}`);
     const top = Math.max(here, whole_);
     const [a, b] = this.costs;
     const { whole: grows } = this.app;
@@ -193,8 +193,8 @@ export class Explorer {
     const at = new Lattice(g.H, g.W, g.Hp, g.Wp, 720, 720);
     Object.assign(at, { left: 26, top: 58 });
     const interval = g.kind === "lda" ? `, I = ${g.I}` : "";
-    const size = g.Gh === g.Gw ? g.Gh : `${g.Gh} × ${g.Gw}`;
-    const title = `${g.kind.toUpperCase()}  ${g.H} × ${g.W}, G = ${size}${interval}`;
+    const size = g.Gh === g.Gw ? g.Gh : `${g.Gh}\u00a0×\u00a0${g.Gw}`;
+    const title = `${g.kind.toUpperCase()}  ${g.H}\u00a0×\u00a0${g.W}, G = ${size}${interval}`;
     return {
       width: Math.max(at.width + 40, 420),
       height: at.height + 102,

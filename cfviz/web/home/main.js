@@ -136,7 +136,7 @@ function markup(data) {
     <section class="stage" data-stage="${s}">
       <button class="head" data-stage="${s}" aria-pressed="false">
         <b>${esc(fill(t.stage, { n: s + 1 }))}</b>
-        <span class="num">${stage.H} × ${stage.W} × ${stage.C}</span></button>
+        <span class="num">${stage.H}\u00a0×\u00a0${stage.W}\u00a0×\u00a0${stage.C}</span></button>
       <div class="map" data-stage="${s}" data-style="aspect-ratio:${stage.W}/${stage.H}">
         <img src="${stage.picture}" alt="${esc(fill(t.map_alt, { n: s + 1, H: stage.H, W: stage.W }))}">
         <canvas aria-hidden="true"></canvas></div>

@@ -17,7 +17,7 @@ function stageMarkup(stage, s, data) {
   const blocks = stage.blocks.map((block, b) => blockMarkup(stage, block, s, b + 1, data)).join("");
   return `<section class="stage" data-stage="${s}">
     <header><b>${esc(fill(t.stage, { n: s }))}</b>
-      <span class="num">${stage.H} × ${stage.W} × ${stage.C}</span></header>
+      <span class="num">${stage.H}\u00a0×\u00a0${stage.W}\u00a0×\u00a0${stage.C}</span></header>
     <div class="steps">${stepper(s, "G", stage.G, t)}${stage.long ? stepper(s, "I", stage.I, t) : ""}</div>
     <div class="line"><span class="label" title="${esc(t.cel_title)}">CEL</span>
       <div class="cells wide">${kernels}</div></div>
@@ -153,7 +153,7 @@ export function label(button, data, items, how) {
 
 /** An effect with its unit: a share of the way, percentage points, or a logit. */
 function amount(x, data) {
-  if (data.unit === "share") return `${signed(100 * x, 0)} %`;
+  if (data.unit === "share") return `${signed(100 * x, 0)}\u00a0%`;
   return data.unit === "probability" ? fill(data.text.points, { x: signed(x, 1) }) : signed(x);
 }
 

@@ -3,7 +3,11 @@
 import { fill } from "../shared/text.js";
 
 export const FILLS = ["zero", "mean", "shuffle", "replace"];
-export const signed = (x, digits = 2) => `${x < 0 ? "−" : "+"}${Math.abs(x).toFixed(digits)}`;
+/** A number with its sign: "+1.32", "−0.40"; what rounds to zero has none. */
+export function signed(x, digits = 2) {
+  const size = Math.abs(x).toFixed(digits);
+  return Number(size) === 0 ? size : `${x < 0 ? "−" : "+"}${size}`;
+}
 
 /** One of them as {on, place, how, rest}; `rest` is the number after the fill. */
 export function read(word) {

@@ -158,7 +158,7 @@ def test_the_block_looked_at_may_be_larger_than_a_message() -> None:
     units = [unit(12, 12, b) for b in range(4)]
     packed = pack(units, limit=25_000, alone=units[0].nbytes, start={"stage": 0, "block": 2})
     assert packed.sent == ((0, 2),)
-    with pytest.raises(ValueError, match=r"needs .* MB; a message takes"):
+    with pytest.raises(ValueError, match=r"needs .*\sMB; a message takes"):
         pack(units, limit=25_000, alone=units[0].nbytes - 1)
 
 
@@ -234,7 +234,7 @@ def test_another_stage_is_sent_when_the_reader_goes_there() -> None:
 
 
 def test_a_block_that_is_too_large_is_refused_with_its_size() -> None:
-    with pytest.raises(ValueError, match=r"needs .* MB; a message takes .* MB. Choose a smaller input size"):
+    with pytest.raises(ValueError, match=r"needs .*\sMB; a message takes .*\sMB. Choose a smaller input size"):
         pack([unit(12, 12)], limit=25_000)
     with pytest.raises(ValueError, match=r"no block \(3, 0\); there are \[\(0, 0\)\]"):
         pack([unit(12, 12)], start={"stage": 3, "block": 0})

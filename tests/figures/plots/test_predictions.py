@@ -7,14 +7,14 @@ import pytest
 
 from cfviz.figures.plots.predictions import size_lines, top_bars
 from cfviz.figures.theme import DARK, LIGHT
-from cfviz.words import percent, short_name
+from cfviz.words import percent, quantity, short_name, unbroken
 
 
 def test_bars_are_as_long_as_their_probabilities() -> None:
     fig = top_bars(["church", "castle"], [0.9, 0.05], LIGHT)
     bar = fig.data[0]
-    assert list(bar.x) == [0.9, 0.05]
-    assert tuple(fig.layout.xaxis.range) == (0, 1), "the scale must not flatter a small probability"
+    assert list(bar.x) == [90, 5]
+    assert tuple(fig.layout.xaxis.range) == (0, 100), "the scale must not flatter a small probability"
     assert list(bar.marker.color) == [LIGHT.ink, LIGHT.faint]
     assert list(fig.layout.yaxis.ticktext) == ["<b>church</b>", "castle"]
 
@@ -24,9 +24,9 @@ def test_every_size_but_the_trained_one_is_hatched() -> None:
     words = {"size": "Size", "probability": "Probability", "outside": "outside"}
     fig = size_lines((160, 224, 288), ["church", "castle"], probs, 224, DARK, words)
     hatch, church, castle = fig.data
-    assert list(hatch.x) == ["160 px", "288 px"]
+    assert list(hatch.x) == [quantity(side, "px") for side in (160, 288)]
     assert hatch.marker.pattern.shape == "/"
-    assert list(church.y) == [0.2, 0.8, 0.5]
+    assert list(church.y) == [20, 80, 50]
     assert church.line.dash != castle.line.dash, "lines must be told apart without colour"
 
 
@@ -35,13 +35,14 @@ def test_rectangles_follow_the_squares_and_are_not_connected() -> None:
     words = {"size": "Size", "probability": "Probability", "outside": "outside"}
     fig = size_lines((160, 224, (224, 288), (192, 640)), ["church", "castle"], probs, 224, DARK, words)
     hatch, church, others, castle, _ = fig.data
-    assert list(hatch.x) == ["160 px", "224 × 288 px", "192 × 640 px"]
+    rectangles = [unbroken("224 × 288 px"), unbroken("192 × 640 px")]
+    assert list(hatch.x) == [quantity(160, "px"), *rectangles]
     assert (list(church.x), list(church.y), church.mode) == (
-        ["160 px", "224 px"],
-        [0.2, 0.8],
+        [quantity(160, "px"), quantity(224, "px")],
+        [20, 80],
         "lines+markers",
     )
-    assert (list(others.x), list(others.y)) == (["224 × 288 px", "192 × 640 px"], [0.5, 0.4])
+    assert (list(others.x), list(others.y)) == (rectangles, [50, 40])
     assert (others.mode, others.showlegend, others.marker.symbol) == ("markers", False, church.marker.symbol)
     assert others.legendgroup == church.legendgroup != castle.legendgroup
 
@@ -51,7 +52,7 @@ def test_rectangles_follow_the_squares_and_are_not_connected() -> None:
     [(1.0, "100.0 %"), (0.9412, "94.1 %"), (0.0006, "0.1 %"), (0.0004, "< 0.1 %"), (0.0, "0.0 %")],
 )
 def test_percentages_have_one_decimal(p: float, text: str) -> None:
-    assert percent(p) == text
+    assert percent(p) == unbroken(text).replace("< ", "<\u00a0")
 
 
 def test_only_the_first_name_is_shown_and_a_long_one_is_cut() -> None:

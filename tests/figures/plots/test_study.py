@@ -13,14 +13,15 @@ def test_a_change_of_accuracy_is_in_points() -> None:
     """It was -70 %, which is another number than -70 points."""
     change, share = forest(ROWS, "change", LIGHT, "points"), forest(ROWS, "share", LIGHT, "%")
     assert change.data[0].x[0] == -70
-    assert "points" in change.data[0].hovertemplate
-    assert "%" not in change.layout.xaxis.tickformat
-    assert share.data[0].x[0] == -0.7
-    assert "%" in share.layout.xaxis.tickformat
+    assert change.data[0].customdata[0] == "−70.0 [−80.0, −60.0]\u00a0points"
+    assert not change.layout.xaxis.ticksuffix
+    assert share.data[0].customdata[0] == "−70.0 [−80.0, −60.0]\u00a0%"
+    assert share.layout.xaxis.ticksuffix == "\u00a0%"
     rows = [{"name": "head 1", "stage": 0, "x": 3.0, "y": -0.7}]
     points = scatter(rows, ("x", "y"), ["1"], LIGHT, "points")
     assert points.data[0].y[0] == -70
-    assert "%" not in points.layout.yaxis.tickformat
+    assert points.data[0].customdata[0] == "3, −70.0\u00a0points"
+    assert not points.layout.yaxis.ticksuffix
 
 
 def test_a_kernel_has_one_colour_in_every_layer() -> None:

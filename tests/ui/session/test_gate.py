@@ -138,7 +138,7 @@ def test_a_session_over_its_budget_gets_a_sentence(
     status, said = server.put(250_000, id="b", **more)
     assert (status, said) == (
         413,
-        "This file was not kept: one session may send 0 MB in all. Remove files on the page, "
+        "This file was not kept: one session may send 0\u00a0MB in all. Remove files on the page, "
         "or reload it to start over.",
     )
     assert server.kept() == {"a": 100_000}
@@ -153,7 +153,7 @@ def test_all_sessions_share_one_budget(server: Server, monkeypatch: pytest.Monke
     assert server.put(600_000)[0] == 204
     status, said = server.put(600_000, "two")
     assert status == 413
-    assert "all readers together have sent the 1 MB that this server keeps for them" in said
+    assert "all readers together have sent the 1\u00a0MB that this server keeps for them" in said
     assert server.kept("two") == {}
     assert server.put(700_000)[0] == 413, "what is replaced counts until the new file is there"
     assert server.put(300_000)[0] == 204

@@ -35,7 +35,7 @@ from cfviz.ui.widgets.answer import show_known
 from cfviz.ui.widgets.section import section
 from cfviz.ui.widgets.takeaway import take_away
 from cfviz.ui.widgets.weights import warn_without_classes
-from cfviz.words import percent, short_name, two_digits
+from cfviz.words import percent, quantity, short_name, two_digits
 
 from .pair import Pair, selection_from_link, show_pair, title
 
@@ -316,7 +316,7 @@ def _facts(ctx: Context, side: Side, size: tuple[int, int], times: list[float]) 
         "–" if card is None else t("compare.measured", top1=percent(card["top1"]["value"]), n=card["photos"])
     )
     return {
-        "published": "–" if known is None else f"{known[0]:.1f} %",
+        "published": "–" if known is None else percent(known[0] / 100),
         "measured": here,
         "calibration": calibration_error(ctx, side),
         "params": f"{cost.params / 1e6:.2f} M",
@@ -334,4 +334,4 @@ def _times(times: list[float]) -> str:
     if not times:
         return "…"
     low, middle, high = (1000 * np.percentile(times, share) for share in (25, 50, 75))
-    return f"{middle:.0f} ms ({low:.0f}–{high:.0f})"
+    return f"{quantity(f'{middle:.0f}', 'ms')} ({low:.0f}–{high:.0f})"

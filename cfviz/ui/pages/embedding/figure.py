@@ -11,6 +11,7 @@ from cfviz.analysis.embedding import box_mean, carried_shares, normalised
 from cfviz.data.images import prepare
 from cfviz.figures.live.embedding import MEASURES, Cel, pack
 from cfviz.figures.live.message import opened
+from cfviz.framing import size_text
 from cfviz.measured import cel
 from cfviz.models.crossformer import CrossFormer
 from cfviz.models.probes.embedding import Layer, responses
@@ -20,7 +21,7 @@ from cfviz.ui.session import forms, photos
 from cfviz.ui.widgets import chart
 from cfviz.ui.widgets.figure import EMBEDDING, about_to_appear, committed
 from cfviz.ui.widgets.takeaway import take_away
-from cfviz.words import figure_words, percent, signed
+from cfviz.words import figure_words, percent, quantity, signed
 
 from . import shown_code
 from .subject import EmbeddingSubject
@@ -131,12 +132,12 @@ def show_summary(ctx: Context, subject: EmbeddingSubject, costs: list[Cost] | No
             ctx.t(
                 f"embedding.short_{name}",
                 k=layer.kernels[top],
-                share=whole_percent(values[top]),
-                part=whole_percent(part[top]),
+                share=percent(values[top], 0),
+                part=percent(part[top], 0),
                 most=layer.kernels[most],
                 times=f"{values[most] / part[most]:.2f}",
                 all=ctx.t("embedding.comma").join(
-                    f"{k} px {whole_percent(v)}" for k, v in zip(layer.kernels, values, strict=True)
+                    f"{quantity(k, 'px')} {percent(v, 0)}" for k, v in zip(layer.kernels, values, strict=True)
                 ),
             )
         )
@@ -158,7 +159,7 @@ def ablation_line(ctx: Context, subject: EmbeddingSubject, costs: list[Cost]) ->
             "embedding.short_layer",
             cel=layer.stage + 1,
             list=ctx.t("embedding.comma").join(
-                f"{k}×{k} {percentage_points(p)}" for s, k, p, _ in costs if s == layer.stage
+                f"{size_text(k)} {percentage_points(p)}" for s, k, p, _ in costs if s == layer.stage
             ),
         )
         for layer in subject.layers
@@ -175,11 +176,6 @@ def ablation_line(ctx: Context, subject: EmbeddingSubject, costs: list[Cost]) ->
     )
 
 
-def whole_percent(x: float) -> str:
-    """Format a share in whole per cent."""
-    return f"{100 * x:.0f} %"
-
-
 def percentage_points(x: float) -> str:
-    """Format a change of probability in percentage points: "−12.3", "+0.4"."""
-    return signed(round(100 * x, 1) + 0.0, 1)  # zero after rounding is +0.0, never −0.0
+    """Format a change of probability in percentage points: "−12.3", "+0.4", "0.0"."""
+    return signed(100 * x, 1)

@@ -18,6 +18,7 @@ from cfviz.figures import uris
 from cfviz.figures.plots.cards import squares as squares_picture
 from cfviz.figures.plots.embedding import heat, lines, squares
 from cfviz.figures.theme import KERNEL_COLOURS
+from cfviz.framing import size_text
 from cfviz.geometry import cel_box
 from cfviz.models.probes.embedding import Layer, normalise, responses
 from cfviz.ui.compute.cache import cached
@@ -26,7 +27,7 @@ from cfviz.ui.session import photos
 from cfviz.ui.widgets import chart
 from cfviz.ui.widgets.photos import photo_title
 from cfviz.ui.widgets.takeaway import Sheet, take_away
-from cfviz.words import signed
+from cfviz.words import quantity, signed
 
 from . import shown_code
 from .ablation import SIZE, gallery_responses, show_cards
@@ -60,7 +61,7 @@ def show_filters(ctx: Context, subject: EmbeddingSubject) -> None:
             for k, weight in zip(layer.kernels, layer.weights, strict=True)
             for n, w in enumerate(weight)
         ]
-        names = [f"{k} x {k} px" for k in layer.kernels]
+        names = [quantity(size_text(k), "px") for k in layer.kernels]
         take_away(
             ctx, "filters", code=shown_code.filters(ctx), table=(columns, rows),
             sheet=lambda: ([uris.opened(one) for one in sheets], names, 4),
@@ -103,7 +104,7 @@ def show_spectra(ctx: Context, subject: EmbeddingSubject) -> None:
     )
     rows = [(float(f), *(float(power[i]) for _, power in found)) for i, f in enumerate(frequency)]
     listed = ctx.t("embedding.comma").join(
-        f"{k} px: {c:.1f}" for k, c in zip(layer.kernels, centres, strict=True)
+        f"{quantity(k, 'px')}: {c:.1f}" for k, c in zip(layer.kernels, centres, strict=True)
     )
     table = (("cycles_a_pixel", *map(str, layer.kernels)), rows)
     chart.show_figure(ctx, fig, "spectra", code=shown_code.spectra(ctx), table=table, list=listed)
@@ -224,9 +225,9 @@ def show_patterns(ctx: Context, subject: EmbeddingSubject) -> None:
         ) or 0  # fmt: skip
     layer, found = subject.layers[stage], pattern_curves(subject.weights, name, stage, subject)
     strip = "".join(
-        f'<figure class="cf-card"><img src="{_picture(name, scale)}" alt="{scale} px">'
-        f"<figcaption>{scale} px</figcaption></figure>"
-        for scale in SCALES[2::2]
+        f'<figure class="cf-card"><img src="{_picture(name, scale)}" alt="{title}">'
+        f"<figcaption>{title}</figcaption></figure>"
+        for scale, title in ((scale, quantity(scale, "px")) for scale in SCALES[2::2])
     )
     st.html(f'<div class="cf-cards" style="grid-template-columns:repeat(6,minmax(0,6rem))">{strip}</div>')
     fig = lines(
@@ -241,7 +242,7 @@ def show_patterns(ctx: Context, subject: EmbeddingSubject) -> None:
     )
     rows = [(scale, *map(float, found[:, i])) for i, scale in enumerate(SCALES)]
     peaks = ctx.t("embedding.comma").join(
-        f"{title} → {SCALES[int(curve.argmax())]} px"
+        f"{title} → {quantity(SCALES[int(curve.argmax())], 'px')}"
         for title, curve in zip(kernel_titles(ctx, subject, stage), found, strict=True)
     )
     table = (("pixels", *map(str, layer.kernels)), rows)
@@ -292,7 +293,7 @@ def show_other_embeddings(ctx: Context, subject: EmbeddingSubject) -> None:
     chart.show_hint(ctx.t("embedding.others_look", stage=stage + 1, times=times, pyramid=pyramid))
     show_cards(images, notes)
     columns = ("way", "kernels", "channels", "macs", "channels_at_equal_cost")
-    names = [f"{row[0]}: {row[1]} px" for row in rows]
+    names = [f"{row[0]}: {quantity(row[1], 'px')}" for row in rows]
     take_away(
         ctx, "others", code=shown_code.others(subject, stage), table=(columns, rows),
         sheet=lambda: (pictures, names, 4),

@@ -28,7 +28,7 @@ from cfviz.ui.widgets.photos import photo_title
 from cfviz.ui.widgets.section import section
 from cfviz.ui.widgets.takeaway import take_away
 from cfviz.ui.widgets.weights import warn_without_answer
-from cfviz.words import percent, scientific, short_name, signed
+from cfviz.words import percent, quantity, scientific, short_name, signed
 
 from . import shown_code
 from .brush import show_brush
@@ -321,4 +321,4 @@ def show_patching(experiment: Experiment) -> None:
         return
     share = float(moved_towards(experiment.after.logits[None], experiment.before.logits, other.logits)[0])
     a, b = (short_name(ctx.labels[trace.top(1)[0][0]]) for trace in (experiment.before, other))
-    chart.show_hint(ctx.t("lab.patch_look", share=f"{signed(100 * share, 0)} %", a=a, b=b))
+    chart.show_hint(ctx.t("lab.patch_look", share=quantity(signed(100 * share, 0), "%"), a=a, b=b))

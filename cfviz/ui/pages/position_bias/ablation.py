@@ -165,7 +165,7 @@ def show_position_share(ctx: Context, subject: BiasSubject) -> None:
     chart.show_figure(
         ctx, fig, "share", code=_SHARE.format(**_shown(ctx, subject)),
         table=(("stage", "block", "head", "share"), rows),
-        block=names[top], most=f"{100 * means[top]:.1f} %", mean=f"{100 * np.mean(means):.1f} %",
+        block=names[top], most=percent(means[top]), mean=percent(float(np.mean(means))),
     )  # fmt: skip
 
 

@@ -19,7 +19,7 @@ from cfviz.options import BIAS_METHODS
 from cfviz.ui.context import Context
 from cfviz.ui.figures.position_bias import BiasSubject
 from cfviz.ui.widgets import chart
-from cfviz.words import signed, together
+from cfviz.words import quantity, signed, together
 
 RESULTS = ASSETS / "results"
 COMMAND = "python -m cfviz sizes --data FOLDER --weights crossformer_nano --json sizes-own.json"
@@ -177,7 +177,7 @@ def size_name(size: Size) -> str:
 
 
 def _sizes(ctx: Context, sizes: tuple[Size, ...]) -> str:
-    return ctx.t("position_bias.comma").join(f"{size_name(size)} px" for size in sizes)
+    return ctx.t("position_bias.comma").join(quantity(size_name(size), "px") for size in sizes)
 
 
 # ---------------------------------------------------------------- in tests

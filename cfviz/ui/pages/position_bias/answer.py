@@ -39,7 +39,7 @@ from cfviz.ui.widgets.answer import show_answer_line
 from cfviz.ui.widgets.figure import POSITION_BIAS, committed
 from cfviz.ui.widgets.takeaway import take_away
 from cfviz.ui.widgets.weights import warn_without_answer
-from cfviz.words import decimal, figure_words, percent, short_name, signed, together
+from cfviz.words import decimal, figure_words, percent, quantity, short_name, signed, together
 
 from .cost import show_costs
 from .surfaces import selection_from_link
@@ -276,7 +276,7 @@ def _window(ctx: Context, subject: BiasSubject) -> Window:
         size = st.selectbox(
             t("position_bias.answer_size"), sizes, codes.index(begin), key="position_bias.at", width=260,
             format_func=lambda size: t("position_bias.answer_shape", size=size_text(size))
-            if size == shape and size not in (*SIZES, *RECTANGLES) else f"{size_text(size)} px",
+            if size == shape and size not in (*SIZES, *RECTANGLES) else quantity(size_text(size), "px"),
         )  # fmt: skip
         usual = _usual(subject)
         kind = st.segmented_control(

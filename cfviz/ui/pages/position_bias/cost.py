@@ -15,7 +15,7 @@ from cfviz.models.probes.position_bias import trained_side
 from cfviz.ui.context import Context
 from cfviz.ui.widgets import chart
 from cfviz.ui.widgets.takeaway import take_away
-from cfviz.words import together
+from cfviz.words import percent, together
 
 HEAD = ("stage", "map", "kind", "padded", "waste", "pairs", "macs", "new")
 BESIDE = ("window", "largest", "waste", "pairs", "macs", "times", "new")
@@ -122,7 +122,7 @@ def _beside(ctx: Context, model: CrossFormer, size: Size, windows: Mapping[str, 
         found = load_of(model, groups)
         lines.append(
             f"| {t(f'position_bias.window_{name}')} | {size_text((found.largest.Gh, found.largest.Gw))} "
-            f"| {100 * found.waste:.0f} % | {_round(found.pairs)} | {_round(found.macs)} "
+            f"| {percent(found.waste, 0)} | {_round(found.pairs)} | {_round(found.macs)} "
             f"| {found.macs / plain:.2f} | {share_text(ctx, found.new)} |"
         )
     with st.container(key="pb-beside"):
@@ -133,8 +133,9 @@ def _line(ctx: Context, s: int, g: Grouping, found: AttentionLoad, new: float | 
     sides = f"G {g.Gh}" if g.Gh == g.Gw else size_text((g.Gh, g.Gw))
     kind = f"{g.kind.upper()}, {sides}" + (f", I {g.I}" if g.kind == "lda" else "")
     return (
-        f"| {s + 1} | {g.H} × {g.W} | {kind} | {size_text(found.padded)} | {100 * found.waste:.0f} % "
-        f"| {_round(found.pairs)} | {_round(found.macs)} | {share_text(ctx, new)} |"
+        f"| {s + 1} | {size_text((g.H, g.W))} | {kind} | {size_text(found.padded)} "
+        f"| {percent(found.waste, 0)} | {_round(found.pairs)} | {_round(found.macs)} "
+        f"| {share_text(ctx, new)} |"
     )
 
 
@@ -142,7 +143,7 @@ def share_text(ctx: Context, share: float | None) -> str:
     """A share in per cent; a small one is not rounded to none."""
     if share is None:
         return ctx.t("position_bias.cost_unknown")
-    return "0" if share == 0 else "< 1 %" if share < 0.01 else f"{100 * share:.0f} %"
+    return "0" if share == 0 else percent(share, 0)
 
 
 def _rows(name: str, model: CrossFormer, groups: Groups) -> Iterator[tuple[object, ...]]:
