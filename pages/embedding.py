@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from cfviz.measured import quick
 from cfviz.ui import section, start
 from cfviz.ui.pages.embedding import ablation, figure, filters
@@ -14,7 +16,7 @@ show_hint(ctx.t("embedding.look"))
 figure.show_embedding(ctx, subject)
 trace = subject.trace
 at_once = bool(trace.labels) and trace.weights.predicts and quick(subject.model, trace.size)
-figure.show_summary(ctx, subject, ablation.costs(subject) if at_once else None)
+figure.show_summary(ctx, subject, partial(ablation.costs, subject) if at_once else None)
 section(ctx, "knock", ablation.show_ablation, ctx, subject, params=("way", "class"))
 section(ctx, "reads", ablation.show_reads, ctx, subject)
 section(ctx, "filters", filters.show_filters, ctx, subject)

@@ -137,7 +137,9 @@ def test_only_offsets_never_seen_in_training_are_hatched(
     page, more = shown(browser, tmp_path, pack(blocks, "surfaces", strings=WORDS, start=start))
     assert "beyond ±3, never trained" in page.locator(".pb .under").inner_text()
     page.get_by_role("radio", name="own window").click()
-    page.wait_for_function("document.querySelector('.pb .under').textContent.includes('windows of 3\u00a0×\u00a03')")
+    page.wait_for_function(
+        "document.querySelector('.pb .under').textContent.includes('windows of 3\u00a0×\u00a03')"
+    )
     page.close()
     assert not errors + more
 

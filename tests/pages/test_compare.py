@@ -52,7 +52,7 @@ def test_nano_and_its_twin_are_the_default() -> None:
     assert app.selectbox(key="compare.b").value == "crossformer_nano_rpb"
     for name in ("crossformer_nano", "crossformer_nano_rpb"):
         card = json.loads((ROOT / "assets" / "weights" / f"{name}.json").read_text("utf-8"))
-        assert f"{100 * card['val']['top1']['value']:.1f} %" in html(app)
+        assert f"{100 * card['val']['top1']['value']:.1f}\u00a0%" in html(app)
         assert f"{card['parameters'] / 1e6:.2f} M" in html(app)
     said = "\n".join(text.value for text in app.markdown)
     assert "Linear CKA" in said
@@ -66,7 +66,7 @@ def test_random_weights_get_no_prediction_and_no_similarity() -> None:
     captions = "\n".join(text.value for text in app.caption)
     assert "Random weights give no answer" in captions
     assert "before any training" in captions
-    assert f"{OTHERS['pvt_v2_b0'].top1:.1f} %" in html(app)
+    assert f"{OTHERS['pvt_v2_b0'].top1:.1f}\u00a0%" in html(app)
     said = "\n".join(text.value for text in app.markdown)
     assert "compared only where both models are trained" in said
     assert "Token (2, 3) after stage 3" in said
@@ -137,6 +137,6 @@ def test_the_measured_calibration_is_in_the_table() -> None:
     found = model_card("crossformer_nano")["calibration"]
     said = tables.calibration_error(ctx, nano)
     for number in (100 * found["ece"][0], 100 * found["ece"][1]):
-        assert f"{number:.1f} %" in said
+        assert f"{number:.1f}\u00a0%" in said
     assert f"{found['temperature']:.2f}" in said
     assert str(found["tested_on"]) in said

@@ -16,6 +16,7 @@ from cfviz.provenance import Provenance
 from cfviz.ui.compute import background, models
 from cfviz.ui.session.plain import plain
 from cfviz.ui.shell import frame
+from cfviz.words import unbroken
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = ["home", *sorted(path.stem for path in (ROOT / "pages").glob("[!_]*.py"))]
@@ -145,7 +146,7 @@ def test_a_number_format_shows_its_measured_time_and_promises_nothing() -> None:
         if "formats" in str(key)
     ]
     bfloat16, exact = (f"{measured[-1][name] * 1e3:.1f} ms" for name in ("bfloat16", "float32"))
-    assert said[0] == (
+    assert said[0] == unbroken(
         "Measured on this machine (CrossFormer nano, 224 × 224 px): "
         f"{bfloat16} per photo in bfloat16, {exact} in float32."
     )

@@ -23,7 +23,7 @@ from cfviz.ui.compute import cache
 from cfviz.ui.compute.steps import Steps
 from cfviz.ui.figures.position_bias import BiasOnPhoto, blocks
 from cfviz.ui.pages.position_bias import accuracy, answer, cost, own_photos, surfaces
-from cfviz.words import translator
+from cfviz.words import translator, unbroken
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -51,7 +51,7 @@ def test_the_page_runs_and_gives_the_cost_of_padding(page: AppTest) -> None:
     assert not page.exception
     page.segmented_control(key="position_bias.window").set_value("fixed").run()
     assert not page.exception
-    assert any("from 64 × 64 to 112 × 112 tokens" in text.value for text in page.markdown)
+    assert any(unbroken("from 64 × 64 to 112 × 112 tokens") in text.value for text in page.markdown)
 
 
 @pytest.mark.slow
@@ -62,12 +62,12 @@ def test_a_rectangle_with_lda_over_the_whole_map_has_its_groups_costs_and_answer
     assert not page.exception
     assert page.query_params["at"] in ("192x640", ["192x640"])
     texts = [text.value for text in page.markdown]
-    (stages,) = (text for text in texts if "| LDA, 6 × 20, I 8 |" in text)
-    assert "| 3 | 12 × 40 | LDA, 6 × 20, I 2 | 12 × 40 | 0 % |" in stages
+    (stages,) = (text for text in texts if unbroken("| LDA, 6 × 20, I 8 |") in text)
+    assert unbroken("| 3 | 12 × 40 | LDA, 6 × 20, I 2 | 12 × 40 | 0 % |") in stages
     (beside,) = (text for text in texts if text.startswith("| Window |"))
     rows = {line.split(" | ")[0]: line.split(" | ")[1:] for line in beside.splitlines()[2:]}
     assert len(rows) == 4
-    assert rows["| LDA over the whole map"][:2] == ["6 × 20", "4 %"]
+    assert rows["| LDA over the whole map"][:2] == [unbroken("6 × 20"), unbroken("4 %")]
     assert all(cells[-1].endswith("% |") for cells in rows.values())  # all have pairs beyond training
     page.selectbox(key="position_bias.at").set_value(224).run()
     assert not page.exception
@@ -285,10 +285,10 @@ def test_the_verdict_follows_from_the_results_file(lang: str) -> None:
         ("dpb", "own", 448): 60, ("dpb", "bicubic", 448): 90, ("rpb", "own", 448): 140,
     }  # fmt: skip
     table, twin, breaks = told(results(whole), lang)
-    for number in ("+10.00", "−15.00", "256 px", "448 px", "200"):
+    for number in ("+10.00", "−15.00", "256\u00a0px", "448\u00a0px", "200"):
         assert number in table
     assert all(number in twin for number in ("−40.00", "−5.00", "−30.00"))  # the gap, and how it changes
-    assert all(number in breaks for number in ("448 px", "−15.00", "14"))
+    assert all(number in breaks for number in ("448\u00a0px", "−15.00", "14"))
     alone = told(results({place: k for place, k in whole.items() if place[0] == "dpb"}), lang)
     assert alone == [table, breaks]
     same = results({place: k for place, k in whole.items() if place[0] == "dpb"})
@@ -326,7 +326,9 @@ def test_results_of_different_photos_are_chosen_between_not_mixed(
     monkeypatch.setattr(accuracy, "RESULTS", tmp_path)
     assert [one["photos"] for one in accuracy.shipped()] == [2000, 200]
     app = part(CURVES)
-    assert any("+5.00" in text.value and "at 320\u00a0px (2,000 photos" in text.value for text in app.markdown)
+    assert any(
+        "+5.00" in text.value and "at 320\u00a0px (2,000 photos" in text.value for text in app.markdown
+    )
     app.segmented_control(key="position_bias.sizes_photos").set_value(200).run()
     assert not app.exception
     assert any("+1.00" in text.value and "(200 photos" in text.value for text in app.markdown)

@@ -180,7 +180,7 @@ def test_random_weights_are_called_so(trace: Trace) -> None:
     known = trace.weights.trained
     told = " ".join(text.get_text() for text in trace.plot("reach").texts)
     assert "24 × 40" not in told
-    assert "96 × 160 px" in told
+    assert "96\u00a0×\u00a0160\u00a0px" in told
     assert ("random weights" in told) == (known is None)
 
 

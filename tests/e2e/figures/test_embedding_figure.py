@@ -161,4 +161,4 @@ def test_the_figure_can_be_saved_as_svg(opened: Any) -> None:
     text = Path(saved.value.path()).read_text("utf-8")
     assert text.startswith("<svg")
     for k in parts[0].kernels:
-        assert f"{k} × {k}: " in text
+        assert f"{k}\u00a0×\u00a0{k}: " in text

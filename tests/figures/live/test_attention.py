@@ -234,7 +234,9 @@ def test_another_stage_is_sent_when_the_reader_goes_there() -> None:
 
 
 def test_a_block_that_is_too_large_is_refused_with_its_size() -> None:
-    with pytest.raises(ValueError, match=r"needs .*\sMB; a message takes .*\sMB. Choose a smaller input size"):
+    with pytest.raises(
+        ValueError, match=r"needs .*\sMB; a message takes .*\sMB. Choose a smaller input size"
+    ):
         pack([unit(12, 12)], limit=25_000)
     with pytest.raises(ValueError, match=r"no block \(3, 0\); there are \[\(0, 0\)\]"):
         pack([unit(12, 12)], start={"stage": 3, "block": 0})

@@ -163,9 +163,16 @@ def names_of(ctx: Context, side: Side) -> list[str]:
 
 
 def show_predictions(ctx: Context, pair: Pair) -> None:
-    """The likeliest classes of both models; random weights have no answer."""
+    """Whether both models answer alike, then the likeliest classes of each; random weights have no answer."""
     stage = ctx.get("stage", 1, range(1, 5)) - 1
-    tops: list[str] = []
+    found = {}  # side -> its classes and their probabilities
+    for n, (side, _) in enumerate(pair.sides):
+        if side.trained is not None and (classes := names_of(ctx, side)):
+            found[n] = classes, softmax(pair.outputs(n, stage).logits)
+    if len(found) == 2:
+        a, b = (classes[int(probs.argmax())] for classes, probs in found.values())
+        key = "same" if a == b else "differ"
+        chart.show_hint(ctx.t(f"compare.answers_{key}", a=short_name(a), b=short_name(b)))
     rows: list[tuple[Any, ...]] = []
     named = {**_input(ctx, pair), "photo": photo_code(ctx.settings.photo)}
     for n, column in enumerate(st.columns(2, gap="large")):
@@ -175,27 +182,22 @@ def show_predictions(ctx: Context, pair: Pair) -> None:
             if side.trained is None:
                 st.caption(ctx.t("answer.random"))
                 continue
-            classes = names_of(ctx, side)
-            if not classes:
+            if n not in found:
                 warn_without_classes(ctx, side.model)
                 continue
-            probs = softmax(pair.outputs(n, stage).logits)
+            classes, probs = found[n]
             order = np.argsort(-probs)[:5]
-            tops.append(classes[order[0]])
+            first = int(order[0])
+            shown = shown_classes(pair.photo, recorded(side.model), len(classes))
+            line = answers.sentence(ctx.t, classes, first, float(probs[first]), shown)
+            show_known(ctx, line, classes, f"{n + 1}")
             fig = top_bars([classes[i] for i in order], probs[order].tolist(), ctx.theme)
             code = CODE_TOP.format(side=open_side_code(side, pair.size), **named)
             chart.show_chart_with_downloads(
                 ctx, fig, f"top-{n + 1}", ctx.t("compare.top_alt", model=name), code
             )
-            first = int(order[0])
-            shown = shown_classes(pair.photo, recorded(side.model), len(classes))
-            line = answers.sentence(ctx.t, classes, first, float(probs[first]), shown)
-            show_known(ctx, line, classes, f"{n + 1}")
             st.caption(ctx.t("compare.classes", trained=side.trained_in(ctx.t)))
             rows += [(name, label, float(p)) for label, p in zip(classes, probs, strict=True)]
-    if len(tops) == 2:
-        key = "same" if tops[0] == tops[1] else "differ"
-        chart.show_hint(ctx.t(f"compare.answers_{key}", a=short_name(tops[0]), b=short_name(tops[1])))
     if rows:
         code = "".join(
             CODE_TOP.format(side=open_side_code(side, pair.size), **named) for side, _ in pair.sides

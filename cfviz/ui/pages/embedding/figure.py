@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -11,10 +12,10 @@ from cfviz.analysis.embedding import box_mean, carried_shares, normalised
 from cfviz.data.images import prepare
 from cfviz.figures.live.embedding import MEASURES, Cel, pack
 from cfviz.figures.live.message import opened
-from cfviz.framing import size_text
 from cfviz.measured import cel
 from cfviz.models.crossformer import CrossFormer
 from cfviz.models.probes.embedding import Layer, responses
+from cfviz.ui.compute.background import in_background
 from cfviz.ui.compute.cache import cached
 from cfviz.ui.context import Context
 from cfviz.ui.session import forms, photos
@@ -115,13 +116,14 @@ def shares_in_regions(
     }
 
 
-def show_summary(ctx: Context, subject: EmbeddingSubject, costs: list[Cost] | None) -> None:
+def show_summary(ctx: Context, subject: EmbeddingSubject, costs: Callable[[], list[Cost]] | None) -> None:
     """The page's findings in numbers.
 
     Args:
         ctx: The page.
         subject: The page's subject.
-        costs: The cost of every knock-out; None if they are measured on request, further down.
+        costs: Computes the cost of every knock-out, ten forwards, while the page is there already; None if
+            they are measured on request, further down.
     """
     layer, shares = subject.layers[0], shares_in_regions(subject.weights, subject.model, subject.layers[0])
     part = np.asarray(layer.channels) / sum(layer.channels)
@@ -142,13 +144,17 @@ def show_summary(ctx: Context, subject: EmbeddingSubject, costs: list[Cost] | No
             )
         )
     best = subject.trace.top(1) if subject.trace.weights.predicts else []
+    told = {"name": ctx.labels[best[0][0]].split(",")[0], "p": percent(best[0][2])} if best else {}
     if costs is None and best:
-        later = {"name": ctx.labels[best[0][0]].split(",")[0], "p": percent(best[0][2])}
-        lines.append(ctx.t("embedding.short_later", **later))
-    elif costs is not None:
-        lines.append(ablation_line(ctx, subject, costs))
+        lines.append(ctx.t("embedding.short_later", **told))
     st.subheader(ctx.t("embedding.short_title"), anchor=False)
     st.markdown("\n".join(f"- {line}" for line in lines))
+    if costs is not None:
+        with st.container(key="em-costs"):
+            text = ctx.t("embedding.short_wait", **told)
+            found = in_background(("embedding.costs", subject.source), costs, text)
+            if found is not None:
+                st.markdown(f"- {ablation_line(ctx, subject, found)}")
 
 
 def ablation_line(ctx: Context, subject: EmbeddingSubject, costs: list[Cost]) -> str:
@@ -159,7 +165,7 @@ def ablation_line(ctx: Context, subject: EmbeddingSubject, costs: list[Cost]) ->
             "embedding.short_layer",
             cel=layer.stage + 1,
             list=ctx.t("embedding.comma").join(
-                f"{size_text(k)} {percentage_points(p)}" for s, k, p, _ in costs if s == layer.stage
+                f"{k}×{k} {percentage_points(p)}" for s, k, p, _ in costs if s == layer.stage
             ),
         )
         for layer in subject.layers

@@ -302,8 +302,15 @@ def show_ranks(experiment: Experiment, ranking: Ranking | None) -> None:
 
 
 def show_patching(experiment: Experiment) -> None:
-    """Both photos, both answers, and how far the answer moved towards the other photo's."""
+    """How far the answer moved towards the other photo's, then both photos and all three answers."""
     ctx, other = experiment.ctx, experiment.other_trace()
+    a, b = (short_name(ctx.labels[trace.top(1)[0][0]]) for trace in (experiment.before, other))
+    if experiment.same:
+        chart.show_hint(ctx.t("lab.patch_same", label=a))
+    else:
+        logits = experiment.before.logits, other.logits
+        share = float(moved_towards(experiment.after.logits[None], *logits)[0])
+        chart.show_hint(ctx.t("lab.patch_look", share=quantity(signed(100 * share, 0), "%"), a=a, b=b))
     cells = []
     for trace, name in ((experiment.before, "photo_a"), (other, "photo_b"), (experiment.after, "photo_ab")):
         (i, _, p) = trace.top(1)[0]
@@ -316,9 +323,3 @@ def show_patching(experiment: Experiment) -> None:
         )
     columns = "grid-template-columns:repeat(3,minmax(0,14rem))"
     st.html(f'<div class="cf-cards" style="{columns};align-items:end">{"".join(cells)}</div>')
-    if experiment.same:
-        chart.show_hint(ctx.t("lab.patch_same", label=short_name(ctx.labels[experiment.before.top(1)[0][0]])))
-        return
-    share = float(moved_towards(experiment.after.logits[None], experiment.before.logits, other.logits)[0])
-    a, b = (short_name(ctx.labels[trace.top(1)[0][0]]) for trace in (experiment.before, other))
-    chart.show_hint(ctx.t("lab.patch_look", share=quantity(signed(100 * share, 0), "%"), a=a, b=b))
