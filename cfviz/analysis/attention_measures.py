@@ -9,6 +9,8 @@ import numpy as np
 
 from cfviz.geometry import Grouping
 
+CHUNK = 500_000  # probabilities at once: as many as a processor's cache holds
+
 
 def fidelity(
     probs: np.ndarray, v: np.ndarray, proj_w: np.ndarray, proj_b: np.ndarray, out: np.ndarray
@@ -36,9 +38,12 @@ def fidelity(
     for name, array in (("probs", probs), ("out", out)):
         if array.shape != expected[name]:
             raise ValueError(f"{name} is {array.shape}; with v {v.shape} expected {expected[name]}")
-    mixed = (probs.astype(np.float64) @ v).transpose(0, 2, 1, 3).reshape(n_groups, n, heads * d)
-    again = mixed @ proj_w.T.astype(np.float64) + proj_b
-    return float(np.abs(again - out).max() / max(float(np.abs(out).max()), 1e-30))
+    weight, apart = proj_w.T.astype(np.float64), 0.0
+    some = max(1, CHUNK // (heads * n * n))
+    for at in (slice(i, i + some) for i in range(0, n_groups, some)):
+        mixed = (probs[at].astype(np.float64) @ v[at]).transpose(0, 2, 1, 3).reshape(-1, n, heads * d)
+        apart = max(apart, float(np.abs(mixed @ weight + proj_b - out[at]).max()))
+    return apart / max(float(np.abs(out).max()), 1e-30)
 
 
 def distance(probs: np.ndarray, grouping: Grouping, stride: int) -> np.ndarray:

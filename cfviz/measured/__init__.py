@@ -50,6 +50,7 @@ WHOLE_TEXTS = (
     "lda", "answer", "answer_none", "hint", "said_sda", "said_lda", "said_whole", "padded", "go_grouping",
     "go_attention", "go_position_bias", "go_predict",
 )  # fmt: skip
+AT_ONCE = 200_000  # numbers of a map measured together: as many, in float64, as a processor's cache holds
 SIDES = range(2, 49)  # of a group: 800 x 1216 px with LDA over the whole map has groups of 25 x 38
 ORDERS = ("number", "near", "horizontal", "diagonal", "shifted", "decay", "spread")
 # What the reader of the figures of position bias chooses besides block and head: default, allowed values.
@@ -125,13 +126,19 @@ def stage_pictures(trace: Trace, depths: Sequence[int]) -> tuple[str, ...]:
 
 def cel(layer: Layer, tokens: np.ndarray) -> Cel:
     """Measure one embedding layer on one photo, from the concatenated tokens (H, W, C)."""
-    H, W, _ = tokens.shape
-    return Cel(
-        layer.stage, layer.kernels, layer.channels, tuple(n * H * W for n in layer.macs_a_token), tokens,
-        embedding.kernel_norms(tokens, layer.channels),
-        embedding.carried_shares(embedding.normalised(tokens, layer.gain, layer.eps), layer.channels),
-        embedding.caused_shares(tokens, layer.channels, layer.gain),
-    )  # fmt: skip
+    H, W, C = tokens.shape
+    some = max(1, AT_ONCE // (W * C))
+    parts = []
+    for x in (tokens[i : i + some] for i in range(0, H, some)):
+        normal = embedding.normalised(x, layer.gain, layer.eps)
+        parts.append((
+            embedding.kernel_norms(x, layer.channels),
+            embedding.carried_shares(normal, layer.channels),
+            embedding.caused_shares(x, layer.channels, layer.gain),
+        ))  # fmt: skip
+    norm, carried, caused = (np.concatenate(rows, 1) for rows in zip(*parts, strict=True))
+    macs = tuple(n * H * W for n in layer.macs_a_token)
+    return Cel(layer.stage, layer.kernels, layer.channels, macs, tokens, norm, carried, caused)
 
 
 def block_bias(

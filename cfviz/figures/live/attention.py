@@ -54,7 +54,7 @@ from .logits import Encoded, bias_by_offset, quantise, restore
 LIMIT = 5_000_000  # bytes of one message; above it the browser takes longer than a quarter of a second
 HEADER = 20_000  # bytes kept free for the header
 DIRECT = 4_500_000  # bytes of one block's logits, above which queries and keys are sent instead
-CHUNK = 8_000_000  # probabilities compared at once
+CHUNK = 500_000  # probabilities compared at once: as many as a processor's cache holds
 TOP = 32767  # the largest number of a query or a key
 VERSION = 1
 Part = Literal["whole", "first", "stage", "none"]
@@ -129,17 +129,14 @@ class Unit:
         for at in (slice(i, i + some) for i in range(0, g.nG, some)):
             there = g.valid[at]
             added = bias + np.where(there, 0, np.float32(MASKED))[:, None, None]  # groups, nH, N, N
-            if self.probs is None:
-                shown, truth = (
-                    _attention(nq[at] * sq[at], nk[at] * sk[at], added),
-                    _attention(q[at], k[at], added),
-                )
-            else:
-                truth = self.probs[at]
-                shown = softmax((nq[at] * sq[at]) @ (nk[at] * sk[at]).swapaxes(-1, -2) + added)
-            asked = np.broadcast_to(there[:, None], shown.shape[:3])  # of padding, nothing is shown
-            error = max(error, float(np.abs(shown - truth)[asked].max(initial=0.0)))
-            peak = max(peak, float(shown[asked].max(initial=0.0)))
+            shown = _attention(nq[at] * sq[at], nk[at] * sk[at], added)
+            truth = _attention(q[at], k[at], added) if self.probs is None else self.probs[at]
+            if not there.all():  # of padding, nothing is shown
+                asked = np.broadcast_to(there[:, None], shown.shape[:3])
+                shown, truth = shown[asked], truth[asked]
+            peak = max(peak, float(shown.max(initial=0.0)))
+            apart = shown - truth
+            error = max(error, float(apart.max(initial=0.0)), -float(apart.min(initial=0.0)))
         whole = {"q": nq.astype(np.int16), "k": nk.astype(np.int16), "q_step": sq, "k_step": sk}
         content = {name: _by_token(x, g) for name, x in whole.items()}
         return Encoded(content, bias_by_offset(bias, g.Gh, g.Gw), peak, error)
@@ -147,7 +144,7 @@ class Unit:
 
 def _attention(q: np.ndarray, k: np.ndarray, added: np.ndarray) -> np.ndarray:
     """Attention (..., N, N) in float32 and in place: hundreds of millions of weights in a large map."""
-    found = q.astype(np.float32) @ k.astype(np.float32).swapaxes(-1, -2)
+    found = q.astype(np.float32, copy=False) @ k.astype(np.float32, copy=False).swapaxes(-1, -2)
     found += added
     found -= found.max(-1, keepdims=True)
     np.exp(found, out=found)
@@ -156,9 +153,9 @@ def _attention(q: np.ndarray, k: np.ndarray, added: np.ndarray) -> np.ndarray:
 
 
 def _in_steps(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Vectors (..., d) as whole numbers up to `TOP`, float64, and the length of a step, float32 (..., 1)."""
+    """Vectors (..., d) as whole numbers up to `TOP` and the length of a step (..., 1), both float32."""
     step = (np.abs(x).max(-1, keepdims=True) / TOP).astype(np.float32)
-    return np.rint(x / np.where(step > 0, step, 1)).astype(np.float64), step
+    return np.rint(x / np.where(step > 0, step, 1)).astype(np.float32, copy=False), step
 
 
 @dataclass(frozen=True)
