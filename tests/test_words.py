@@ -8,12 +8,12 @@ import re
 from pathlib import Path
 
 import pytest
+from cfviz.ui.pages.learn.course import load_lessons
 
 from cfviz.data.decode import NOTES
 from cfviz.data.header import SENTENCES
 from cfviz.data.samples import gallery
 from cfviz.models.weights.errors import MESSAGES
-from cfviz.ui.pages.learn.course import load_lessons
 from cfviz.ui.shell.frame import NAVIGATION
 from cfviz.words import (
     LANGUAGES,
@@ -31,7 +31,7 @@ ROOT = Path(__file__).resolve().parents[1]
 SOURCES = sorted([ROOT / "app.py", *(ROOT / "pages").glob("*.py"), *(ROOT / "cfviz" / "ui").rglob("*.py")])
 SHOWN = sorted(
     path
-    for room in ("ui", "figures", "report", "site", "measured", "web", "paper")
+    for room in ("ui", "figures", "report", "site", "measured", "web", "paper", "lessons")
     for path in (ROOT / "cfviz" / room).rglob("*.*")
     if path.suffix in (".py", ".js")
 )

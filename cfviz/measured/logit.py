@@ -16,7 +16,7 @@ from cfviz.framing import Size, size_text
 from cfviz.models.crossformer import CrossFormer
 from cfviz.models.probes.logit_parts import LogitParts, Part, logit_parts
 from cfviz.run import class_names, load, name_of
-from cfviz.words import figure_words, short_name, together, translator
+from cfviz.words import figure_words, quantity, short_name, together, translator
 
 
 def figure(
@@ -78,7 +78,7 @@ class ExplainedLogit:
         t = translator(lang)
         data = figure(self.found, self.photo, class_names(self.model, lang), lang)
         size = size_text((self.photo.height, self.photo.width))
-        facts = f"{name_of(self.model)}, {size} px. {self.model.provenance.sentence(t)}"
+        facts = f"{name_of(self.model)}, {quantity(size, 'px')}. {self.model.provenance.sentence(t)}"
         return live.html(data, lang, together(facts, t("parts.direct")))
 
     def _repr_html_(self) -> str:

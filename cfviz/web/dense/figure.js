@@ -544,7 +544,9 @@ export class DenseFigure {
     const name = answer.name(best.label);
     say(this.value, view ? answer.name(here).split(/[,，、]/)[0] : `${(100 * best.p).toFixed(1)}\u00a0%`);
     say(this.rank, fill(t.pixel, { row, col }));
-    const others = rest.map(({ label, p }) => `${answer.name(label)} ${(100 * p).toFixed(1)}\u00a0%`).join(" · ");
+    const others = rest
+      .map(({ label, p }) => `${answer.name(label)} ${(100 * p).toFixed(1)}\u00a0%`)
+      .join(" · ");
     const p = `${(100 * best.p).toFixed(1)}\u00a0%`;
     say(
       this.looks,
