@@ -8,11 +8,11 @@ import re
 from pathlib import Path
 
 import pytest
-from cfviz.ui.pages.learn.course import load_lessons
 
 from cfviz.data.decode import NOTES
 from cfviz.data.header import SENTENCES
 from cfviz.data.samples import gallery
+from cfviz.lessons.course import load_lessons
 from cfviz.models.weights.errors import MESSAGES
 from cfviz.ui.shell.frame import NAVIGATION
 from cfviz.words import (
