@@ -157,7 +157,7 @@ class Sheet:
 def _broken(text: str, mm: float) -> str:
     """A line of text broken at spaces where the figure ends."""
     lines, most = [""], mm * LETTERS
-    for word in text.split():
+    for word in text.split(" "):
         if lines[-1] and len(lines[-1]) + 1 + len(word) > most:
             lines.append("")
         lines[-1] = f"{lines[-1]} {word}".strip()
