@@ -21,6 +21,8 @@ from shutil import rmtree
 from tempfile import mkdtemp
 from urllib.parse import urlsplit
 
+from cfviz.words import quantity
+
 NAME, VERSION = "onnxruntime-web", "1.30.0"
 INTEGRITY = "sha512-q0y+JrrtukXSzsBWEMccVfqX25LRmosXHF+CaRJmg8pZClzcV7svNc4rKY3jL02Vb7QmRMDs1SigqR4CXAfKYQ=="
 CODE, MODULE, WASM = "ort.wasm.min.mjs", "ort-wasm-simd-threaded.mjs", "ort-wasm-simd-threaded.wasm"
@@ -134,7 +136,7 @@ def _download(address: str, settings: Mapping[str, str]) -> bytes:
         reason = getattr(error, "reason", None) or error
         raise ValueError(f"{address} cannot be fetched: {reason}") from error
     if len(data) > MOST_BYTES:
-        raise ValueError(f"{address} is longer than {MOST_BYTES // 10**6} MB, so it is not used")
+        raise ValueError(f"{address} is longer than {quantity(MOST_BYTES // 10**6, 'MB')}, so it is not used")
     return data
 
 
