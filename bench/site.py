@@ -2,7 +2,8 @@
 
     paint    from the start of navigation, with nothing kept from before, until something is painted
     figure   from the same start until the page's figure is drawn
-    pointer  from a pointer's move over the figure until the end of the frame that shows it
+    pointer  from a pointer's move over the figure until the end of the frame that shows it, and the time of
+             the main thread for it, on average
     loads    bytes that the page asks for with nothing kept from before; and all pages in one window, with
              what the service worker keeps for later
 
@@ -106,12 +107,13 @@ def _page(
         page.wait_for_load_state("networkidle")
         loads = sum(sent)
         if n == many - 1:
-            times = sweep(page, moves, over=POINTED[name], ready=POINTED[name])[1]
+            cpu, times = sweep(page, moves, over=POINTED[name], ready=POINTED[name])
         context.close()
     paint, figure = (median(some) / 1000 for some in zip(*seen, strict=True))
     yield at_most(f"site, {name}: paint", paint, PAINT, 2, " s", f"longest {max(seen)[0] / 1000:.2f}")
     yield Row(f"site, {name}: figure", f"{figure:.2f} s")
     yield at_most(f"site, {name}: pointer, p95", float(np.percentile(times[:, 0], 95)), BUDGET, 1, " ms")
+    yield at_most(f"site, {name}: main thread a move", cpu, BUDGET, 1, " ms")
     yield Row(f"site, {name}: loads", f"{loads / 1e6:.2f} MB")
 
 

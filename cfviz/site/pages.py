@@ -181,6 +181,7 @@ def html(page: str, lang: str, site: Site) -> bytes:
         "TOOLS": _tools(page, lang, other, root),
         "LEDE": marked(t(f"{page}.lede")),
         "NOSCRIPT": escape(t("site.noscript")),
+        "DISK": marked(t("site.from_disk")),
         "HERE": _file(page),
         "WHOLE": escape(t("site.whole")),
         "BODY": _BODIES[page](page, lang, site),

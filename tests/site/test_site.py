@@ -460,3 +460,12 @@ def test_progress_without_storage_lasts_as_long_as_the_page(visit: Visitor) -> N
     page.get_by_role("link", name=translator("zh-Hant")("learn.next"), exact=True).click()
     expect(page.locator('.steps [data-step="1.2"]')).to_have_accessible_name(re.compile("✓$"))
     expect(page.locator(".score")).to_contain_text(translator("zh-Hant")("site.lesson_unkept"))
+
+
+def test_a_page_opened_as_a_file_says_that_it_needs_a_server(built: tuple[Path, Built], browser: Any) -> None:
+    page = browser.new_page()
+    for lang in LANGUAGES:
+        page.goto((built[0] / pages.address("attention", lang)).as_uri())
+        expect(page.locator(".from-disk")).to_contain_text("python -m http.server -b 127.0.0.1")
+        expect(page.locator(".figure")).to_be_hidden()
+    page.close()
