@@ -89,6 +89,16 @@ def test_a_figure_alone_exports_nothing_and_ends_no_script_early(figure: web.Fig
     assert page.count("</script>") == page.count("<script") == 2
 
 
+def test_figures_together_have_each_module_once() -> None:
+    page = web.together([(figure, b"</script>") for figure in FIGURES])
+    assert not re.search(r"^(import|export)\b", page, re.M)
+    assert page.count("</script>") == page.count("<script") == len(FIGURES) + 1
+    scopes = re.findall(r"^const (\$\w+) = \(\(\) => \{$", page, re.M)
+    assert len(scopes) == len(set(scopes))
+    assert {"$" + figure.folder + "_main" for figure in FIGURES} <= set(scopes)
+    assert len(page) < 0.7 * sum(len(figure.script) for figure in FIGURES)
+
+
 def test_joined_modules_keep_their_own_names(tree) -> None:
     tree(
         a='import { size as big } from "./b.js";\nimport { twice } from "./c.js";\nconst own = 1;\n'

@@ -113,7 +113,7 @@ def html(
         ),
         "BODY": _body(trace, session, t, class_names(model, lang), [f.host for f, _ in figures], lang),
         "SESSION": json.dumps(session, ensure_ascii=False).replace("<", "\\u003c"),
-        "FIGURES": "\n".join(figure.alone(data) for figure, data in figures),
+        "FIGURES": web.together(figures),
         "COPY": web.element("report/main.js", "run(document);"),
     }
     return web.filled(TEMPLATE.read_text("utf-8"), blanks)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import base64
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path, PurePosixPath
@@ -18,7 +18,7 @@ from posixpath import normpath
 __all__ = [
     "ATTENTION", "BRUSH", "COMPARE", "CROP", "DENSE", "EMBEDDING", "GROUPING", "HOME", "LAB", "PARTS",
     "PICKER", "POSITION_BIAS", "SIMILAR", "WEB", "Figure", "element", "filled", "program", "script",
-    "style", "text",
+    "style", "text", "together",
 ]  # fmt: skip
 
 WEB = Path(__file__).resolve().parent
@@ -77,8 +77,13 @@ def element(entry: str, start: str) -> str:
         entry: As for `script`.
         start: Code that calls `run`, which is what the entry exports.
     """
-    code = program(entry, start).replace("</", "<\\/")
-    return f'<script type="module">\n{code}\n</script>'
+    return _module(program(entry, start))
+
+
+def _module(code: str) -> str:
+    """Code as an element, which nothing in it ends early."""
+    safe = code.replace("</", "<\\/")
+    return f'<script type="module">\n{safe}\n</script>'
 
 
 def program(entry: str, start: str) -> str:
@@ -92,8 +97,33 @@ def program(entry: str, start: str) -> str:
     return f"{code}\n{start}"
 
 
-def _add(name: str, above: tuple[str, ...], done: dict[str, set[str]], parts: list[str]) -> None:
-    """Put a module behind all that it imports, once."""
+def together(figures: Sequence[tuple[Figure, bytes]]) -> str:
+    """The elements that show several figures on a page without Streamlit; what they share is there once.
+
+    Args:
+        figures: Each figure with the bytes of its message; see `Figure.alone`.
+    """
+    done: dict[str, set[str]] = {}
+    parts: list[str] = []
+    for figure, _ in figures:
+        _add(figure.entry, (), done, parts, inner=True)
+    # A figure that fails leaves the others alone.
+    parts += [f"queueMicrotask(() => {{\n{f.start(_scope(f.entry) + '.run')}\n}});" for f, _ in figures]
+    return "\n".join([*(f.message(data) for f, data in figures), _module("\n".join(parts))])
+
+
+def _add(
+    name: str, above: tuple[str, ...], done: dict[str, set[str]], parts: list[str], inner: bool = False
+) -> None:  # fmt: skip
+    """Put a module behind all that it imports, once.
+
+    Args:
+        name: The module.
+        above: The modules that led to it; none for an entry.
+        done: The modules that are there, with what they export.
+        parts: The text of each, which grows.
+        inner: Give an entry a scope, too, which exports `run`: several entries share one script.
+    """
     if name in above:
         raise ValueError(f"imports go in a circle: {' -> '.join((*above, name))}")
     if name in done:
@@ -112,7 +142,10 @@ def _add(name: str, above: tuple[str, ...], done: dict[str, set[str]], parts: li
     exported = [found[1] for found in _EXPORT.finditer(source)]
     body = _EXPORT.sub("", _IMPORT.sub(lambda m: _bound(name, m[1], m[2]), source))
     done[name] = set(exported)
-    if above:
+    if inner:
+        body = _DEFAULT.sub("const run =", body)
+        exported = [*exported, "run"]
+    if above or inner:
         body = f"const {_scope(name)} = (() => {{\n{body}\nreturn {{ {', '.join(exported)} }};\n}})();"
         left = _LEFT.search(body)
     else:
@@ -162,9 +195,14 @@ class Figure:
     sheets: tuple[str, ...]
 
     @property
+    def entry(self) -> str:
+        """The module that exports by default what is to run."""
+        return f"{self.folder}/main.js"
+
+    @property
     def script(self) -> str:
         """All its modules as one."""
-        return script(f"{self.folder}/main.js")
+        return script(self.entry)
 
     @property
     def style(self) -> str:
@@ -181,22 +219,31 @@ class Figure:
         Returns:
             HTML to put behind `<div class="HOST"></div>`; several figures can share a page.
         """
-        message = base64.b64encode(data).decode()
-        start = (
-            f'const text = atob(document.getElementById("{self.host}").textContent);\n'
-            "const data = Uint8Array.from(text, (c) => c.charCodeAt(0));\n"
-            f'const {{ parentElement }} = document.querySelector("div.{self.host}");\n'
-            "run({ parentElement, data });"
-        )
+        start = self.start("run")
         if rest is not None:
             more = base64.b64encode(rest).decode()
             start += (
                 f'\nparentElement.querySelector(".cf").figure.join('
                 f'Uint8Array.from(atob("{more}"), (c) => c.charCodeAt(0)));'
             )
+        return f"{self.message(data)}\n{element(self.entry, start)}"
+
+    def message(self, data: bytes) -> str:
+        """The element that holds the bytes of a message."""
+        text = base64.b64encode(data).decode()
+        return f'<script type="application/octet-stream" id="{self.host}">{text}</script>'
+
+    def start(self, run: str) -> str:
+        """Code that shows the message of the page in the figure's box.
+
+        Args:
+            run: What calls the figure's entry.
+        """
         return (
-            f'<script type="application/octet-stream" id="{self.host}">{message}</script>\n'
-            f"{element(f'{self.folder}/main.js', start)}"
+            f'const text = atob(document.getElementById("{self.host}").textContent);\n'
+            "const data = Uint8Array.from(text, (c) => c.charCodeAt(0));\n"
+            f'const {{ parentElement }} = document.querySelector("div.{self.host}");\n'
+            f"{run}({{ parentElement, data }});"
         )
 
 
