@@ -114,7 +114,7 @@ def state_from_link(query: Mapping[str, str]) -> tuple[dict[str, Any], list[str]
         "i": read("i", lambda text: text if text == "adaptive" else _within(text, 1, interval)),
         "form": read("form", lambda text: text if text in LDA else None),
         "kind": read("kind", lambda text: text if text in ("sda", "lda") else None),
-        "c": read("c", lambda text: int(text) if int(text) in CHANNELS else None),
+        "c": read("c", lambda text: int(text) if text in map(str, CHANNELS) else None),
     }
     row, col = min(20, h - 1), min(20, w - 1)
     if "q" in query:
@@ -128,7 +128,7 @@ def state_from_link(query: Mapping[str, str]) -> tuple[dict[str, Any], list[str]
 
 
 def _within(text: str, low: int, high: int) -> int | None:
-    n = int(text) if re.fullmatch(r"\d{1,4}", text) else -1
+    n = int(text) if re.fullmatch("[0-9]{1,4}", text) else -1
     return n if low <= n <= high else None
 
 

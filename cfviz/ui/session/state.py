@@ -9,6 +9,7 @@ would write translated labels. This module therefore keeps session and URL in st
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -26,7 +27,8 @@ PIXELS = ("photo", "input")  # what figures draw a photo from: the original, or 
 AS_TRAINED = "as trained"  # long distance attention in the form that the weights need
 OWN = "own-"  # one of the reader's own photos: a link can name it but not carry it
 
-MOST = 2**53  # largest number in a link: beyond it arithmetic is inexact, and eventually fails
+_WHOLE = re.compile("-?[0-9]{1,16}")
+MOST = 2**53 - 1  # largest number in a link: beyond it arithmetic is inexact, and eventually fails
 _SETTINGS, _WRITTEN, _EXTRAS = "cfviz.settings", "cfviz.written", "cfviz.extras"
 _NOTES = "cfviz.notes"  # on the link, at the last run
 _REDRAWN = "cfviz.redrawn"  # the page runs again by itself
@@ -248,8 +250,16 @@ def adopt_extras(page: str) -> None:
 
 def extra(page: str, name: str, default: Any, allowed: Callable[[Any], bool] | Iterable[Any]) -> Any:
     """A page's own choice, in the type of `default`; the default if it is missing or invalid."""
-    text = _extras(page).get(name)
-    if text is None:
+    return parsed(_extras(page).get(name), default, allowed)
+
+
+def parsed(text: str | None, default: Any, allowed: Callable[[Any], bool] | Iterable[Any]) -> Any:
+    """A value of a link in the type of `default`; the default if it is missing or invalid.
+
+    Whole numbers are plain digits: `int` would also take `1_0`, spaces and the digits of other scripts, which
+    the site's code (`cfviz/web/site/links.js`) does not.
+    """
+    if text is None or (isinstance(default, int) and not _WHOLE.fullmatch(text)):
         return default
     try:
         value = type(default)(text)

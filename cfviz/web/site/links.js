@@ -1,11 +1,11 @@
 // The address of a page: the same parameters as in the app, read and written in the browser.
-// A value that is missing or not allowed gives the default.
+// A value that is missing or not allowed gives the default; a test compares these rules with the app's.
 
 /** A whole number of the link from `low` to `high`; a range may be open. */
 function whole(query, name, usual, low, high = Infinity) {
   const text = query.get(name) ?? "";
-  const number = /^\d{1,4}$/.test(text) ? Number(text) : -1;
-  return number >= low && number <= high ? number : usual;
+  const number = /^-?\d{1,16}$/.test(text) ? Number(text) + 0 : NaN; // -0 becomes 0
+  return number >= low && number <= Math.min(high, Number.MAX_SAFE_INTEGER) ? number : usual;
 }
 
 /** The lesson and the step, counted from 1. */

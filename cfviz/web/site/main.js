@@ -27,7 +27,8 @@ class Page {
   constructor(document, site) {
     this.document = document;
     this.site = site;
-    this.query = new URLSearchParams(location.search);
+    // Of a name that stands there twice the last one counts, as in the app.
+    this.query = new URLSearchParams(Object.fromEntries(new URLSearchParams(location.search)));
     this.again = []; // what takes the colours of another theme
     const known = site.photos.map(({ id }) => id);
     this.photo = known.includes(this.query.get("photo")) ? this.query.get("photo") : known[0];
