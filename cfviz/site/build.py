@@ -84,8 +84,9 @@ def first_visit(files: dict[str, bytes], photo: str) -> int:
             return (mine and not later) or name.endswith("small.webp")
         return not name.startswith((*own.ON_DEMAND, *(f"{lang}/" for lang in OTHERS)))
 
-    again = sum(len(files[name]) for name in pages.kept(files))  # by the service worker, at worst
-    return again + sum(len(data) for name, data in files.items() if loaded(name))
+    kept = set(pages.kept(files))  # by the service worker, which loads the pages once more
+    again = sum(len(data) for name, data in files.items() if name.endswith(".html") and loaded(name))
+    return again + sum(len(data) for name, data in files.items() if name in kept or loaded(name))
 
 
 def _earlier(out: Path) -> list[str]:

@@ -14,7 +14,9 @@ export default function (worker, version, files) {
 
   async function keep() {
     const cache = await caches.open(name);
-    await cache.addAll(files.map((file) => new Request(home + file, { cache: "no-cache" })));
+    // A file of this build never changes, so one that the page has loaded is not loaded again.
+    const how = (file) => ({ cache: file.includes("?v=") ? "force-cache" : "no-cache" });
+    await cache.addAll(files.map((file) => new Request(home + file, how(file))));
     await worker.skipWaiting();
   }
 
