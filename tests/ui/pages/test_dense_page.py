@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -190,3 +191,22 @@ def test_who_has_chosen_nothing_sees_a_scene_and_a_chosen_photo_is_shown(run: Ma
     assert run(lang="en").session_state["w.dense.scene"] == 1
     assert run(lang="en", photo="lemurs").session_state["w.dense.scene"] == 0
     assert run(lang="en", scene="0").session_state["w.dense.scene"] == 0
+
+
+@pytest.mark.slow
+def test_a_file_says_in_plain_words_what_its_answer_is_worth(
+    run: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It had Markdown's backslashes, spoke of a sidebar, and did not say how much of a scene was found."""
+    kept: dict[str, Any] = {}
+    button: Any = view.st.download_button
+    monkeypatch.setattr(
+        view.st, "download_button", lambda *a, **kw: (kept.update({a[2]: a[1]}), button(*a, **kw))[1]
+    )
+    app = run(scene="1", net="retinanet_crossformer_nano", lang="en", threshold="5", view="1")
+    (told, code) = re.findall("<pre>(.*?)</pre>", kept["cfviz-dense.html"]().decode(), re.DOTALL)
+    assert "\\" not in told
+    assert "sidebar" not in told
+    assert "Without stage 2, " in told
+    assert "Without stage 2, " in said(app)
+    assert "answer = explain(photo, " in code

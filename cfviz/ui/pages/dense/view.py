@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -207,8 +208,7 @@ def show_figure(ctx: Context, subject: DenseSubject) -> None:
                 ctx.put(at=f"{at['stage']}.{at['block']}.{at['head']}")
 
     show_hint(ctx.t(f"dense.look_{subject.model.task}"))
-    right = scenes.judged(ctx.t, found, here["threshold"] / 100, here["view"])
-    st.caption(together(_honest(ctx, subject), right))
+    st.caption(_honest(ctx, subject, here, plain))
     DENSE.show(packed.at(begin).data, name=NAME, on_commit=commit)
     if fresh:  # another photo too: what its scores rest on takes longer than the answer
         let_the_browser_paint()
@@ -227,17 +227,27 @@ def held(here: dict[str, Any]) -> str | None:
     return f"box.{here['box']}" if here["box"] >= 0 else f"pixel.{here['row']}.{here['col']}"
 
 
-def _honest(ctx: Context, subject: DenseSubject) -> str:
-    """What the weights learned on, and what an answer on this photo is worth."""
+def _honest(
+    ctx: Context, subject: DenseSubject, here: dict[str, Any], safe: Callable[[str], str] | None = None
+) -> str:
+    """What the weights learned on, and what an answer on this photo is worth.
+
+    Args:
+        ctx: The page.
+        subject: The model and the photo.
+        here: The reader's place.
+        safe: Makes names of files harmless in Markdown; None for a text in a file, where there is no sidebar.
+    """
     net, t = subject.model, ctx.t
-    told = [net.provenance.sentence(t, plain)]
+    told = [net.provenance.sentence(t, safe or str)]
     if subject.truth is not None:
         told.append(t("dense.on_scene"))
     elif remark := about_findings(net, ctx.photo.sha256, t):
         told.append(remark)
     h, w = subject.fitted.size
-    told.append(t("dense.exact", h=h, w=w))
-    return together(*told)
+    told.append(t("dense.exact" if safe else "dense.exact_file", h=h, w=w))
+    found = answer.seen(subject.source, subject).answer
+    return together(*told, scenes.judged(t, found, here["threshold"] / 100, here["view"]))
 
 
 def show_footer(ctx: Context, subject: DenseSubject) -> None:
@@ -254,7 +264,7 @@ def show_footer(ctx: Context, subject: DenseSubject) -> None:
                 "cfviz-detections.json", "application/json", type="tertiary", icon=":material/data_object:",
                 on_click="ignore", help=t("dense.coco_help"),
             )  # fmt: skip
-        facts = [_honest(ctx, subject), code]
+        facts = [_honest(ctx, subject, here), code]
         page = partial(offline_page, subject, here, facts, ctx.lang)
         st.download_button(
             t("dense.offline"), page, "cfviz-dense.html", "text/html", type="tertiary",
