@@ -1,4 +1,7 @@
-"""Take the README's pictures from a running app: `.venv/bin/python scripts/pictures.py http://localhost:8501`."""
+"""Take the README's pictures from a running app: `.venv/bin/python scripts/pictures.py http://localhost:8501`.
+
+Names after the address take these pictures only.
+"""
 
 from __future__ import annotations
 
@@ -18,6 +21,10 @@ PAGES = {  # name -> address, seconds to let the figure settle
     "attention": f"attention?{DOG}&stage=1&block=2&head=1&row=20&col=28",
     "grouping": "grouping?lang=en",
     "embedding": f"embedding?{DOG}",
+    "learn": f"learn?{DOG}&lesson=1&step=3",
+    "position_bias": f"position_bias?{DOG}",
+    "lab": f"lab?{DOG}",
+    "compare": f"compare?{DOG}&stage=1&row=20&col=28",
     "parts": f"lab?{DOG}&open=parts",
     "dense": "dense?lang=en&net=semantic_fpn_crossformer_nano&scene=4&row=130&col=110&held=1&show=4",
     "similar": f"attention?{DOG}&open=similar&similar=3,0.9643,0.1786",
@@ -31,13 +38,15 @@ FROM = {
 WIDTH, HEIGHT, LIMIT = 1440, 900, 300_000
 
 
-def main(base: str) -> None:
+def main(base: str, *names: str) -> None:
     """Write one WebP per page, 1440 px wide, in the light theme."""
     FOLDER.mkdir(parents=True, exist_ok=True)
     browser = next((path for name in ("chromium", "google-chrome") if (path := shutil.which(name))), None)
     with sync_playwright() as playwright:
         chromium = playwright.chromium.launch(executable_path=browser, args=["--no-sandbox"])
         for name, address in PAGES.items():
+            if names and name not in names:
+                continue
             context = chromium.new_context(viewport={"width": WIDTH, "height": HEIGHT}, color_scheme="light")
             page = context.new_page()
             page.goto(f"{base.rstrip('/')}/{address}")
@@ -61,4 +70,4 @@ def main(base: str) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main(*sys.argv[1:])

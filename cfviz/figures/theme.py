@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from cfviz.bundled import bundled
-from cfviz.words import NO_BREAK
+from cfviz.words import NO_BREAK, quantity
 
 SDA = "#D55E00"
 LDA = "#0072B2"
@@ -138,7 +138,8 @@ class Theme:
 
 # An axis in per cent, of values times 100: plotly's own format writes 25% where all texts write 25 %.
 PERCENT = {"ticksuffix": f"{NO_BREAK}%"}
-WHOLE = {**PERCENT, "tickvals": [0, 25, 50, 75, 100]}  # of shares that can reach 1
+# The same of shares that can reach 1; plotly gives chosen ticks no suffix.
+WHOLE = {"tickvals": [*range(0, 101, 25)], "ticktext": [quantity(n, "%") for n in range(0, 101, 25)]}
 
 LIGHT = Theme(
     name="light", paper="#FCFBF9", panel="#F3F1EC", ink="#1F2630", muted="#5C636E", line="#DEDAD2",

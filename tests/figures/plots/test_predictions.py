@@ -15,6 +15,7 @@ def test_bars_are_as_long_as_their_probabilities() -> None:
     bar = fig.data[0]
     assert list(bar.x) == [90, 5]
     assert tuple(fig.layout.xaxis.range) == (0, 100), "the scale must not flatter a small probability"
+    assert list(fig.layout.xaxis.ticktext) == [quantity(n, "%") for n in (0, 25, 50, 75, 100)]
     assert list(bar.marker.color) == [LIGHT.ink, LIGHT.faint]
     assert list(fig.layout.yaxis.ticktext) == ["<b>church</b>", "castle"]
 
