@@ -19,6 +19,7 @@ from cfviz.provenance import Provenance, Training
 from cfviz.ui.compute import dense as models
 from cfviz.ui.figures import dense as answer
 from cfviz.ui.pages.dense import view
+from cfviz.words import translator
 
 Make = Callable[..., Any]
 ROOT = Path(__file__).resolve().parents[3]
@@ -62,6 +63,10 @@ def run(tiny_model: Make, monkeypatch: pytest.MonkeyPatch) -> Make:
     return go
 
 
+def shown(app: AppTest) -> str:
+    return " ".join(box.value for box in app.markdown)
+
+
 def said(app: AppTest) -> str:
     return " ".join(box.value for box in [*app.caption, *app.info, *app.error])
 
@@ -70,12 +75,13 @@ def said(app: AppTest) -> str:
 @pytest.mark.parametrize("lang", ["en", "zh-Hant"])
 def test_both_models_answer_and_explain_what_is_held(run: Make, lang: str) -> None:
     for query in (
-        {"row": "20", "col": "30", "held": "1"},
+        {"row": "20", "col": "30", "held": "1", "view": "1"},
         {"net": "retinanet_crossformer_nano", "box": "2", "held": "1", "threshold": "5"},
     ):
         app = run(lang=lang, **query)
         assert not app.error
         assert len(app.header) == 1
+        assert (translator(lang)("dense.attention_all") in shown(app)) == ("view" in query)
         assert any("answer.why(" in box.value for box in app.code), "the code explains what is held"
         held = app.query_params
         assert all(held[name] in (value, [value]) for name, value in query.items())

@@ -338,9 +338,8 @@ def show_attention(ctx: Context, subject: DenseSubject) -> None:
         return
     (why,) = answer.reason_for(subject.source, of, subject)
     place = attention_place(ctx, why, here, found)
-    show_hint(
-        t("dense.attention_look", stage=place["stage"] + 1, block=place["block"] + 1, head=place["head"] + 1)
-    )
+    at = {name: place[name] + 1 for name in ("stage", "block", "head")}
+    show_hint(together(t("dense.attention_look", **at), t("dense.attention_all") if here["view"] else ""))
     try:
         packed = answer.attention_message(subject.source, subject, ATTENTION)
     except ValueError as error:
