@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from cfviz.ui import section, start
-from cfviz.ui.pages.attention import offsets, others, similar, view
+from cfviz.ui.pages.attention import fields, offsets, others, similar, view
 
 ctx = start("attention")
 about = view.choose_subject(ctx)
@@ -14,4 +14,5 @@ section(ctx, "paths", view.show_dependence, ctx, about)
 section(ctx, "relevance", view.show_relevance, ctx, about, params=("class",))
 section(ctx, "similar", similar.show_similar, ctx, params=("similar",))
 section(ctx, "offsets", offsets.show_offsets, ctx, params=("offset",))
+section(ctx, "fields", fields.show_fields, ctx)
 section(ctx, "others", others.show, ctx, params=("timm",))

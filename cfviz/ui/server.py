@@ -28,8 +28,8 @@ __all__ = ["MIDDLEWARE", "running"]
 
 MIDDLEWARE = (Middleware(Gate), Middleware(FirstStyles))
 PAGES = (  # all code of `pages/` and `app.py` beyond this package's frame
-    "home", "predict", "grouping", "attention.view", "attention.offsets", "attention.others",
-    "attention.similar", "embedding.ablation", "embedding.figure",
+    "home", "predict", "grouping", "attention.view", "attention.fields", "attention.offsets",
+    "attention.others", "attention.similar", "embedding.ablation", "embedding.figure",
     "embedding.filters", "embedding.subject", "position_bias.ablation", "position_bias.accuracy",
     "position_bias.answer", "position_bias.learning", "position_bias.own_photos",
     "position_bias.surfaces", "lab.results", "compare.pair", "compare.tables", "learn.page",

@@ -274,3 +274,17 @@ def test_the_code_of_offsets_gives_the_agreement_shown() -> None:
     wanted = f"{known['found'].agreement[2]:.2f}".replace("-", "−")
     assert f"**Stage 2, block 2, head 3**: correlation {wanted}" in told
     assert known["mean"].shape == known["alone"].shape
+
+
+@pytest.mark.slow
+def test_the_code_of_the_stages_fields_prints_the_areas_shown(capsys: pytest.CaptureFixture[str]) -> None:
+    app = run("attention", photo="cat", size="64", lang="en", open="fields")
+    next(button for button in app.button if "Measure on the gallery" in button.label).click().run()
+    until(lambda: any("mean_stage_fields" in one.value for one in app.run().code), 240)
+    assert not app.exception
+    code = next(one.value for one in app.code if "mean_stage_fields" in one.value)
+    exec(compile(code, "shown", "exec"), {})
+    printed = [line.split()[-4] for line in capsys.readouterr().out.splitlines()]
+    told = " ".join(str(m.value) for m in app.markdown)
+    assert f"{printed[0][:-1]} % of the input in the first stage" in told
+    assert f"{printed[3][:-1]} % in the last" in told

@@ -80,28 +80,58 @@ def offset_maps(
         theme: Colours.
         hover: What is said of the place: `{down}` and `{right}` stand for the key's offset.
     """
-    fig, n = go.Figure(), len(maps)
     top = max((float(np.nanmax(m)) for m, s in zip(maps, signed, strict=True) if not s), default=1.0) or 1.0
-    axes: dict[str, Any] = {}
-    for i, (values, title, both) in enumerate(zip(maps, titles, signed, strict=True)):
+    words = hover.replace("{down}", "%{y}").replace("{right}", "%{x}")
+    pictures = []
+    for values, both in zip(maps, signed, strict=True):
         shown = values[::-1, ::-1]  # the key below and to the right of the query: as on the photo
         (h, w), end = shown.shape, float(np.nanmax(np.abs(values))) or 1.0
-        number, place = "" if i == 0 else str(i + 1), f"{hover}: %{{z:.4f}}<extra></extra>"
-        fig.add_trace(
+        pictures.append(
             go.Heatmap(
                 z=shown, x=list(range(-(w // 2), w // 2 + 1)), y=list(range(-(h // 2), h // 2 + 1)),
-                xaxis=f"x{number}", yaxis=f"y{number}", showscale=False, name=title,
                 zmin=-end if both else 0, zmax=end if both else top,
                 colorscale=theme.diverging if both else theme.sequential,
-                hovertemplate=place.replace("{down}", "%{y}").replace("{right}", "%{x}"),
+                hovertemplate=f"{words}: %{{z:.4f}}<extra></extra>",
             )
         )  # fmt: skip
-        left, right = (i + 0.03) / n, (i + 0.97) / n
-        bare = {
-            "showgrid": False, "zeroline": False, "fixedrange": True, "constrain": "domain",
-            "showticklabels": False, "ticks": "",
-        }  # fmt: skip
-        axes[f"xaxis{number}"] = {**bare, "domain": [left, right], "anchor": f"y{number}"}
+    return _beside(pictures, titles, theme)
+
+
+@cached_figure
+def field_maps(maps: Sequence[np.ndarray], titles: Sequence[str], cell: int, theme: Theme) -> go.Figure:
+    """Maps of shares of the input side by side, each on a scale of its own.
+
+    Args:
+        maps: (H, W) each, the sum of each is 1.
+        titles: One above each.
+        cell: Side of a cell in pixels of the input.
+        theme: Colours.
+    """
+    pictures = [
+        go.Heatmap(
+            z=100 * values, x0=cell / 2, dx=cell, y0=cell / 2, dy=cell, zmin=0,
+            zmax=100 * float(values.max()) or 1.0, colorscale=theme.sequential,
+            hovertemplate="%{z:.3f} %<extra></extra>",
+        )
+        for values in maps
+    ]  # fmt: skip
+    return _beside(pictures, titles, theme)
+
+
+def _beside(pictures: Sequence[go.Heatmap], titles: Sequence[str], theme: Theme) -> go.Figure:
+    """Heat maps side by side with square cells, rows from the top down."""
+    fig, n = go.Figure(), len(pictures)
+    axes: dict[str, Any] = {}
+    bare = {
+        "showgrid": False, "zeroline": False, "fixedrange": True, "constrain": "domain",
+        "showticklabels": False, "ticks": "",
+    }  # fmt: skip
+    for i, (picture, title) in enumerate(zip(pictures, titles, strict=True)):
+        number = "" if i == 0 else str(i + 1)
+        picture.update(xaxis=f"x{number}", yaxis=f"y{number}", showscale=False, name=title)
+        fig.add_trace(picture)
+        domain = [(i + 0.03) / n, (i + 0.97) / n]
+        axes[f"xaxis{number}"] = {**bare, "domain": domain, "anchor": f"y{number}"}
         axes[f"yaxis{number}"] = {
             **bare, "scaleanchor": f"x{number}", "autorange": "reversed", "anchor": f"x{number}"
         }  # fmt: skip
