@@ -22,7 +22,7 @@ def noise(seed: int, height: int = 64, width: int = 96) -> torch.Tensor:
 def test_without_blocks_a_stage_sees_what_its_kernels_reach(tiny_model: Any) -> None:
     """Kernel 32 with stride 4 before stage 1; then kernel 4 with stride 2, three times.
 
-    Token t of stage 1 reads pixels 4t - 14 to 4t + 17; token t of a later stage reads tokens 2t - 1 to 2t + 2.
+    Token t of stage 1 reads pixels 4t - 14 to 4t + 17, token t of a later stage tokens 2t - 1 to 2t + 2.
     """
     model = tiny_model()
     with apply(model, from_url("x.x.block-zero")):
