@@ -98,7 +98,9 @@ def offset_maps(
 
 
 @cached_figure
-def field_maps(maps: Sequence[np.ndarray], titles: Sequence[str], cell: int, theme: Theme) -> go.Figure:
+def field_maps(
+    maps: Sequence[np.ndarray], titles: Sequence[str], cell: int, theme: Theme, unit: str = "%"
+) -> go.Figure:
     """Maps of shares of the input side by side, each on a scale of its own.
 
     Args:
@@ -106,12 +108,13 @@ def field_maps(maps: Sequence[np.ndarray], titles: Sequence[str], cell: int, the
         titles: One above each.
         cell: Side of a cell in pixels of the input.
         theme: Colours.
+        unit: What follows a value under the pointer.
     """
     pictures = [
         go.Heatmap(
             z=100 * values, x0=cell / 2, dx=cell, y0=cell / 2, dy=cell, zmin=0,
             zmax=100 * float(values.max()) or 1.0, colorscale=theme.sequential,
-            hovertemplate="%{z:.3f} %<extra></extra>",
+            hovertemplate="%{z:.3f} " + unit + "<extra></extra>",
         )
         for values in maps
     ]  # fmt: skip

@@ -82,7 +82,7 @@ def _gallery_fields(ctx: Context) -> dict[str, np.ndarray] | None:
 
     if len(kept) == len(paths):
         return kept
-    if not requested(ctx.t("attention.fields_run", n=len(paths)), ASKED):
+    if not requested(ctx.t("attention.fields_run", n=len(paths)), ASKED, key=f"{ASKED}.run"):
         return None
     found = in_pieces(key, tuple(paths), make, ctx.t("attention.fields_wait"))
     return None if found is None else kept
