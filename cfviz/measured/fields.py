@@ -45,15 +45,16 @@ def mean_stage_fields(model: CrossFormer, images: Iterable[torch.Tensor]) -> np.
     Raises:
         ValueError: If there are no images, or their sizes differ.
     """
-    total, count = np.zeros(0), 0
+    total: np.ndarray | None = None
+    count = 0
     for image in images:
         found = stage_fields(model, image)
-        if count and found.shape != total.shape:
+        if total is not None and found.shape != total.shape:
             raise ValueError(
                 f"image {count + 1} is {found.shape[1]} x {found.shape[2]} and those before are "
                 f"{total.shape[1]} x {total.shape[2]}; expected one size"
             )
-        total, count = total + found if count else found, count + 1
-    if not count:
+        total, count = found if total is None else total + found, count + 1
+    if total is None:
         raise ValueError("there are no images; expected one or more")
     return total / count

@@ -24,6 +24,7 @@ TEXTS = (
     "\ud7ff", "\U0001f9c0" * 50, "\u202eabc", "**b** [x](javascript:1) $x^2$ :material/home:",
     "None", "true", "[]", "null", "en", "zh-Hant", "berlin-cathedral", "lemurs", "zero", "mean", "shuffle",
     "replace", "all", "scaled", "first", "sda", "lda", "56x56", "112x1", "1x112", "0x0", "20.20",
+    "mean-60-500.500", "blur-rect-1.1-9.9_copy-10-7.8-1.2", "copy-500-0.0", "mean-60-1001.1", "3,0.5,0.5",
     "999.999", "adaptive", "resize", "pad", "0.2,0.9", "0.2,0.9,1", "1e9x2",
 )  # fmt: skip
 PLACES = (

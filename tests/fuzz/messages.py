@@ -21,6 +21,8 @@ COMMITS: tuple[dict[str, Any], ...] = (
     {"block": 1, "head": 1, "raw": 1, "scale": 2, "order": 1, "Gh": 9, "Gw": 9, "large": True},
     {"down": 30, "across": 30, "less": 1},
     {"do": "1.k1-zero_3.1.attn-mean", "how": "mean", "seq": 7},
+    {"strokes": "mean-60-500.500-520.510_copy-rect-1000.0-100.100-300.200", "seq": 7},
+    {"stage": 2, "x": 0.5, "y": 0.25},
     {"quiz": "1.1.0", "picked": ["3.4", "1"]},
     {"page": "attention", "stage": 1, "block": 0, "x": 0.5, "y": 0.5},
 )
