@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 import numpy as np
-import torch
 
 from cfviz import point_names
 from cfviz.analysis.receptive_field import as_shares
@@ -16,12 +16,12 @@ from cfviz.models.probes.gradients import receptive_field
 __all__ = ["mean_stage_fields", "stage_fields"]
 
 
-def stage_fields(model: CrossFormer, image: torch.Tensor) -> np.ndarray:
+def stage_fields(model: CrossFormer, image: Any) -> np.ndarray:
     """Compute what the central token at the end of each stage depends on, as shares of the pixels.
 
     Args:
         model: In eval mode.
-        image: (3, H, W), normalised.
+        image: A tensor (3, H, W), normalised.
 
     Returns:
         float64 (stages, H, W), the sum of each map is 1; see `receptive_field` for what is measured.
@@ -32,12 +32,12 @@ def stage_fields(model: CrossFormer, image: torch.Tensor) -> np.ndarray:
     )
 
 
-def mean_stage_fields(model: CrossFormer, images: Iterable[torch.Tensor]) -> np.ndarray:
+def mean_stage_fields(model: CrossFormer, images: Iterable[Any]) -> np.ndarray:
     """Average `stage_fields` over photos, each of which counts the same.
 
     Args:
         model: In eval mode.
-        images: (3, H, W) each, normalised, all of one size.
+        images: Tensors (3, H, W), normalised, all of one size.
 
     Returns:
         float64 (stages, H, W), the sum of each map is 1.
