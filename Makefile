@@ -37,7 +37,7 @@ site: $(USER_STAMP) $(SITE_STAMP)  ## the figures as static files that need no s
 # The linters run beside the tests: what these leave of the cores while they wait for a browser is enough.
 test: $(DEV_STAMP)  ## all tests, those in a browser included, and the linters (ARGS="…" for pytest's)
 	@scripts/browser.sh $(PY)
-	-@$(PY) -P cfviz/site/runtime.py
+	-@PYTHONPATH=. $(PY) -P cfviz/site/runtime.py
 	@$(MAKE) --no-print-directory -j 2 lint every-test
 
 # One process more than there are cores: many tests wait for a browser.

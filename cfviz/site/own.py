@@ -4,6 +4,7 @@ A photo then gets the same messages that `contents.py` makes of the gallery's ph
 
     runtime/*.mjs      onnxruntime-web's code, as its authors publish it
     runtime/*.bin      its WebAssembly, gzipped
+    runtime/LICENSE.txt   their licence, which asks to be passed on
     own/model.bin      the model, gzipped; its outputs are those of `export_with_attention`
     own/template.bin   the attention figure's message without photo and blocks, and each block's position bias
 """
@@ -62,6 +63,7 @@ def files(model: CrossFormer, place: Path) -> dict[str, bytes]:
     return {
         f"runtime/{runtime.CODE}": (there / runtime.CODE).read_bytes(),
         f"runtime/{runtime.MODULE}": (there / runtime.MODULE).read_bytes(),
+        "runtime/LICENSE.txt": runtime.LICENSE.encode(),
         _WASM: packed((there / runtime.WASM).read_bytes()),
         _MODEL: packed(exported),
         _TEMPLATE: packed(_template(model)),

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import os
+import re
+import subprocess
+import sys
 import tarfile
 from base64 import b64encode
 from collections.abc import Callable
@@ -23,6 +27,8 @@ from cfviz.models.variants import BUNDLED
 from cfviz.run import load
 from cfviz.site import own, runtime
 from cfviz.words import LANGUAGES
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture
@@ -100,6 +106,18 @@ def test_without_it_the_site_is_made_and_one_sentence_says_so(
     assert said in first
     assert "far enough" in second
     assert given == {"runtime": None}
+
+
+def test_make_test_fetches_it_without_loading_pytorch() -> None:
+    """Where the registry cannot be reached, one sentence says so, and the tests go on to fail."""
+    command = "$(PY) -P cfviz/site/runtime.py"
+    assert f"PYTHONPATH=. {command}" in (ROOT / "Makefile").read_text("utf-8")
+    environ = {**os.environ, "PYTHONPATH": ".", "npm_config_registry": "http://127.0.0.1:1/"}
+    asked = [sys.executable, "-P", "-X", "importtime", *command.split()[2:]]
+    done = subprocess.run(asked, env=environ, cwd=ROOT, capture_output=True, text=True)
+    said = [line for line in done.stderr.splitlines() if not line.startswith("import time:")]
+    assert len(said) == done.returncode, done.stderr
+    assert not re.search(r"\| +torch$", done.stderr, re.MULTILINE)
 
 
 def test_settings_of_npm_come_from_the_environment_before_its_files(tmp_path: Path) -> None:

@@ -5,14 +5,15 @@ const came = new Map(); // address -> promise of its bytes
 /** The bytes of a data file, unpacked; a file that was fetched is kept. */
 export function bytes(address) {
   if (!came.has(address)) {
-    const promise = fetched(address);
+    const promise = once(address);
     promise.catch(() => came.delete(address)); // so that the next try asks again
     came.set(address, promise);
   }
   return came.get(address);
 }
 
-async function fetched(address) {
+/** The same, of a file that is not asked for again. */
+export async function once(address) {
   const answer = await fetch(address);
   if (!answer.ok) throw new Error(`${address}: ${answer.status}`);
   const packed = new Uint8Array(await answer.arrayBuffer());

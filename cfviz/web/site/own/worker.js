@@ -1,7 +1,7 @@
 // The worker that runs the model on the reader's own photo, so that the page stays alive meanwhile.
 // It fetches the runtime and the model, and sends nothing anywhere but to the page.
 
-import { bytes } from "../files.js";
+import { once } from "../files.js";
 import { messages } from "./messages.js";
 import { cropped, framed, normalised } from "./resize.js";
 import { statedSize } from "./sizes.js";
@@ -35,11 +35,12 @@ export default function (worker) {
 }
 
 async function opened({ runtime, module, wasm, model, template }, size) {
-  const [ort, ...files] = await Promise.all([import(runtime), ...[wasm, model, template].map(bytes)]);
+  const [ort, ...files] = await Promise.all([import(runtime), ...[wasm, model, template].map(once)]);
   ort.env.wasm.wasmBinary = files[0].buffer;
   ort.env.wasm.wasmPaths = { mjs: module };
   ort.env.wasm.numThreads = self.crossOriginIsolated ? Math.min(THREADS, navigator.hardwareConcurrency) : 1;
   const session = await ort.InferenceSession.create(files[1], { executionProviders: ["wasm"] });
+  ort.env.wasm.wasmBinary = undefined; // compiled by now
   const run = async (values) => {
     const found = await session.run({ pixels: new ort.Tensor("float32", values, [1, 3, size, size]) });
     return Object.fromEntries(Object.entries(found).map(([name, tensor]) => [name, tensor.data]));
