@@ -418,3 +418,10 @@ def test_the_progress_of_a_download_is_shown(capsys, monkeypatch):
     with Bar("nothing"):
         pass
     assert capsys.readouterr().err == "weights: 1.0 MB downloaded\n"
+
+
+def test_forged_strokes_are_refused_with_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["predict", "photo.jpg", "--brush", "mean-60-5000.1"])
+    assert ended.value.code == 2
+    assert "path has (5000, 1); expected [x, y]" in capsys.readouterr().err

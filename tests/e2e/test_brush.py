@@ -91,6 +91,10 @@ def test_the_keyboard_paints_rectangles_and_copies(page: Any) -> None:
     for key in ("ArrowLeft", "ArrowUp", "Shift+ArrowRight", "Enter"):
         canvas.press(key)
     page.wait_for_url("**brush=mean-rect-325.325-650.625*", timeout=30_000)
+    before = logits(page)
+    canvas.press("Enter")  # where everything is erased already: no pixel changes, and nothing stays marked
+    page.wait_for_url("**_mean-rect-325.325-650.625*", timeout=30_000)
+    assert logits(page) == before
     page.locator(".br").get_by_role("radio", name="Copy from").click()
     expect(page.locator(".br-said")).to_contain_text("First press the place")
     canvas.focus()

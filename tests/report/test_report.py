@@ -66,6 +66,26 @@ def test_the_notebook_code_gives_the_same_numbers(model, capsys) -> None:
     assert trace.top(1)[0][1] in capsys.readouterr().out
 
 
+@pytest.mark.slow
+def test_a_report_on_a_painted_photo_says_so_and_paints_it_again(model, capsys) -> None:
+    strokes = "mean-rect-100.100-900.500_blur-150-500.700"
+    trace = inspect(load_image(PHOTO).brushed(strokes), model, 64, report.WATCH)
+    page = report.html(trace, model, report.Origin(str(PHOTO), "german-shepherd"), parts=False)
+    stated = session(page)
+    assert stated["settings"]["strokes"] == strokes
+    assert f"--brush {strokes}" in stated["command"]
+    link = urlsplit(stated["link"])
+    assert (link.path, dict(parse_qsl(link.query))["brush"]) == ("/lab", strokes)
+    space: dict = {}
+    exec(stated["code"], space)
+    np.testing.assert_array_equal(space["trace"].probs, trace.probs)
+    capsys.readouterr()
+    assert cli.main(["predict", str(PHOTO), "--size", "64", "--brush", strokes, "--json"]) == 0
+    (told,) = json.loads(capsys.readouterr().out)["predictions"]
+    assert told["top"][0]["probability"] == pytest.approx(trace.top(1)[0][2], abs=1e-6)
+    assert told["strokes"] == strokes
+
+
 def test_the_notebook_code_imports_what_it_uses(model) -> None:
     tree = ast.parse(
         report.notebook_code(inspect(PHOTO, model, 160, report.WATCH), report.Origin(str(PHOTO)))

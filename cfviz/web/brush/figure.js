@@ -35,13 +35,14 @@ export class BrushFigure {
     Object.assign(this, { header, id: header.id, t: named(header.strings) });
     if (spoken !== this.spoken) this.build();
     this.spoken = spoken;
-    if (seq >= this.seq) {
+    const latest = seq >= this.seq; // Python has seen all that was painted here
+    if (latest) {
       this.seq = seq;
       this.text = strokes;
       this.remember();
     }
     this.applyTheme();
-    if (!fresh) return this.draw();
+    if (!fresh) return this.photo && this.settle(latest); // a stroke that changed no pixel
     this.maps = header.stages.map((one) => ({
       ...one,
       before: array(one.before),
@@ -53,11 +54,21 @@ export class BrushFigure {
     createImageBitmap(file).then((photo) => {
       if (this.id !== header.id) return; // a later message came first
       this.photo = photo;
-      this.pending = null;
-      this.layOut();
       this.table();
+      this.settle(latest);
+      this.layOut();
       this.root.dataset.ready = "";
     });
+  }
+
+  /** The pixels shown are those of the model; nothing is marked any more unless more was painted since. */
+  settle(latest) {
+    if (latest) {
+      this.pending = null;
+      delete this.root.dataset.waits;
+    }
+    this.draw();
+    this.tell();
   }
 
   /** Follow the strokes that a message brought; those of a link can be undone one by one. */
@@ -449,7 +460,6 @@ export class BrushFigure {
 
   /** The classes, before and after. */
   table() {
-    delete this.root.dataset.waits;
     const rows = this.header.rows.map((row) =>
       el(
         row.first ? "tr.first" : "tr",
@@ -461,7 +471,6 @@ export class BrushFigure {
       ),
     );
     this.rows.replaceChildren(...rows);
-    this.tell();
   }
 
   /** One sentence below the photo: what to do next, or what has been painted. */

@@ -15,7 +15,7 @@ from cfviz.ui.session.plain import plain
 from cfviz.ui.widgets import chart
 from cfviz.ui.widgets.figure import BRUSH, committed
 from cfviz.ui.widgets.takeaway import take_away
-from cfviz.words import figure_words, short_name
+from cfviz.words import figure_words, short_name, together
 
 from . import shown_code
 from .experiment import NOTHING, Experiment
@@ -42,7 +42,7 @@ def show_brush(experiment: Experiment) -> None:
     fields = changed_answer(before, after, ctx.labels)
     key = "brush_look" if not strokes else "same_answer" if fields["same"] else "other_answer"
     look = ctx.t(f"lab.{key}", **fields)
-    chart.show_hint(f"{look} {ctx.t('lab.brush_plain')}" if experiment.active else look)
+    chart.show_hint(together(look, ctx.t("lab.brush_plain") if experiment.active else ""))
     start = {"strokes": to_url(strokes), "seq": st.session_state.get(SEQ, 0)}
     BRUSH.show(_message(experiment, after, start), name=NAME, on_commit=commit)
     take_away(
