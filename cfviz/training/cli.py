@@ -1,4 +1,4 @@
-"""The commands train, evaluate, export-weights, sizes, study and convert."""
+"""The commands train, evaluate, export-weights, sizes, study, probes and convert."""
 
 import argparse
 import functools
@@ -53,6 +53,7 @@ def register(subparsers: Any) -> None:
     _add_export(subparsers)
     _add_sizes(subparsers)
     _add_study(subparsers)
+    _add_probes(subparsers)
     _add_convert(subparsers)
 
 
@@ -645,6 +646,52 @@ def _study(args: argparse.Namespace) -> int:
     path = run.run()
     if accelerator.is_main_process:
         print(f"{path.name}: {len(run.changes)} changes; {told(run.files)}", file=sys.stderr)
+    return 0
+
+
+def _add_probes(subparsers: Any) -> None:
+    text = "Learn what each block of a model already knows: a linear probe of each, from tokens to the class."
+    more = "Repeat the command to resume, or with a higher limit to go on."
+    parser = subparsers.add_parser(
+        "probes", help="learn and measure a linear probe of each block", description=f"{text} {more}"
+    )
+    parser.add_argument("--data", required=True, metavar="FOLDER", help="photos to learn from, as for train")
+    parser.add_argument("--val", required=True, metavar="FOLDER", help="other photos, to measure on")
+    parser.add_argument("--limit", type=count, metavar="N", help="learn from at most N photos of each class")
+    parser.add_argument(
+        "--val-limit", type=count, metavar="N", help="measure on at most N photos of each class"
+    )
+    parser.add_argument(
+        "--weights", default=BUNDLED, metavar="WEIGHTS", help=f"{SOURCES} (default: {BUNDLED})"
+    )
+    _size_option(parser)
+    parser.add_argument(
+        "--run", required=True, dest="folder", metavar="RUN", help="the folder for what is computed"
+    )
+    parser.add_argument(
+        "--out", required=True, metavar="FILE", help="the .safetensors file to write; the card goes beside it"
+    )
+    parser.add_argument("--threads", type=count, metavar="N", help="CPU threads")
+    _workers_option(parser)
+    parser.set_defaults(run=_probes)
+
+
+def _probes(args: argparse.Namespace) -> int:
+    from . import data, probes
+
+    _threads(args)
+    out = Path(args.out)
+    if out.suffix != ".safetensors":
+        raise ValueError(f"got {args.out!r}, expected a name that ends in .safetensors")
+    check_target(out, "--out")
+    model, ids, sha256 = _open(args)
+    facts = probes.make(
+        out, Path(args.folder), model, sha256, ids, data.PhotoFolder(args.data), data.PhotoFolder(args.val),
+        size_of(args, model), (args.limit, args.val_limit), args.workers,
+        lambda line: print(line, file=sys.stderr, flush=True),
+    )  # fmt: skip
+    said = f"{len(facts['blocks'])} blocks, measured on {facts['measured']:,} photos"
+    print(f"{out}: {said}; the card is {out.with_suffix('.md')}", file=sys.stderr)
     return 0
 
 
