@@ -26,6 +26,7 @@ PAGES = {  # name -> address, seconds to let the figure settle
     "lab": f"lab?{DOG}",
     "compare": f"compare?{DOG}&stage=1&row=20&col=28",
     "parts": f"lab?{DOG}&open=parts",
+    "blocks": "lab?photo=parachute&lang=en&open=known",
     "dense": "dense?lang=en&net=semantic_fpn_crossformer_nano&scene=4&row=130&col=110&held=1&show=4",
     "similar": f"attention?{DOG}&open=similar&similar=3,0.9643,0.1786",
     "brush": f"lab?{DOG}&do=none&brush=mean-rect-830.0-1000.400",
@@ -34,6 +35,7 @@ FROM = {
     "dense": ".dn",
     "brush": ".br",
     "parts": ".lp",
+    "blocks": ".rd",
 }  # name -> what the picture begins with, where the page's head would fill half of it
 WIDTH, HEIGHT, LIMIT = 1440, 900, 300_000
 

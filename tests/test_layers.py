@@ -59,6 +59,7 @@ ASSETS = {
     "icon.svg": "figures",
     "labels": "data",
     "lessons": "lessons",
+    "probes": "models",
     "recipes": "training",
     "results": "ui",
     "translations": "words",

@@ -1,4 +1,4 @@
-"""What each block already knows of a photo, read by linear probes: for the lab, in Python and in notebooks."""
+"""What each block already knows of a photo, read by linear probes: for the lab, Python and notebooks."""
 
 from __future__ import annotations
 

@@ -41,7 +41,7 @@ from cfviz.run import about_answer, class_names, frame_of
 from cfviz.trace import Trace
 from cfviz.words import figure_words, percent, quantity, section_words, translator
 
-from .parts import bias_message, parts_ranking, ranking_table, sum_message
+from .parts import bias_message, known_message, parts_ranking, ranking_table, sum_message
 
 WATCH = (
     *(point_names.attention(point=name) for name in ("q", "k", "bias", "probs")),
@@ -101,6 +101,8 @@ def html(
         figures.append((web.POSITION_BIAS, message))
     if (summed := sum_message(trace, model, lang)) is not None:
         figures.append((web.PARTS, summed))
+    if (known := known_message(trace, model, lang)) is not None:
+        figures.append((web.READING, known))
     blanks = {
         "LANG": escape(lang),
         "TITLE": escape(f"cfviz: {trace.photo}"),
@@ -284,7 +286,13 @@ def _body(
     """The page's body, with empty boxes for the figures, named by `hosts`."""
     random = session["weights"]["trained"] is None
     warn = f'<p class="rp-warn">{escape(t["random"])}</p>' if random else ""
-    figures = [("attention", "cf-host"), ("embedding", "em-host"), ("bias", "pb-host"), ("sum", "lp-host")]
+    figures = [
+        ("attention", "cf-host"),
+        ("embedding", "em-host"),
+        ("bias", "pb-host"),
+        ("sum", "lp-host"),
+        ("known", "rd-host"),
+    ]
     ranks = ranking_table(session["parts"], labels, t) if session["parts"] else ""
     note = escape(t["parts_look"].format(n=len(session["parts"])))
     parts = [

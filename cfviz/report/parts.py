@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from html import escape
 from typing import Any
 
@@ -12,12 +13,13 @@ from cfviz.analysis.lab import answer_changes, by_magnitude
 from cfviz.data.images import Prepared, load_image, prepare
 from cfviz.figures.live.position_bias import pack
 from cfviz.figures.theme import DIVERGING
-from cfviz.measured import block_biases, part_name
+from cfviz.measured import block_biases, blocks, part_name
 from cfviz.measured.logit import figure
 from cfviz.models.crossformer import CrossFormer
 from cfviz.models.interventions.effects import effects, parts
+from cfviz.models.probes.linear import probes_for
 from cfviz.models.probes.logit_parts import logit_parts
-from cfviz.run import class_names
+from cfviz.run import class_names, forward
 from cfviz.stats import softmax
 from cfviz.trace import Trace
 from cfviz.words import figure_words, percent, signed
@@ -52,6 +54,19 @@ def sum_message(trace: Trace, model: CrossFormer, lang: str) -> bytes | None:
     if abs(found.logit - float(trace.logits[found.target])) > CLOSE:
         return None  # the pixels in eight bits give another logit than the trace's
     return figure(found, seen.crop, class_names(model, lang), lang)
+
+
+def known_message(trace: Trace, model: CrossFormer, lang: str) -> bytes | None:
+    """The message for the figure of what each block knows; None without probes of these weights."""
+    probes = probes_for(model) if trace.weights.predicts else None
+    if probes is None or trace.weights.sha256 != probes.weights:
+        return None
+    seen = seen_in(trace)
+    arrays, _ = forward(model, seen.tensor, probes.points)
+    if float(np.abs(arrays["logits"] - trace.logits).max()) > CLOSE:
+        return None
+    whole = replace(trace, arrays=arrays)
+    return blocks.figure(whole, probes, class_names(model, lang), lang, trace.top(1)[0][0])
 
 
 def seen_in(trace: Trace) -> Prepared:

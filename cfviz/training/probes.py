@@ -42,9 +42,9 @@ from .ship.export import commit
 
 PART, BATCH = 256, 32  # photos in one part, and in one forward pass
 TOKENS = 8  # of each photo and block, at random places
-PENALTIES = (1e-5, 1e-4, 1e-3, 1e-2, 1e-1)
+PENALTIES = (1e-1, 1e-2, 1e-3, 1e-4)  # each fit begins at the result of the one before
 ASIDE = 10  # every tenth training photo is set aside to choose the penalty
-STEPS = 100  # of L-BFGS
+STEPS, STILL = 100, 1e-6  # of L-BFGS at most, and the change of the loss at which it ends
 SEED = 0
 
 
@@ -169,22 +169,28 @@ def _read(parts: Sequence[Path], columns: np.ndarray, blocks: Sequence[str]) -> 
     return Features(photo, token, columns[whole["labels"]])
 
 
+Layer = tuple[torch.Tensor, torch.Tensor]  # weight (classes, C) and bias (classes,)
+
+
 def fit(
-    x: torch.Tensor, labels: torch.Tensor, classes: int, penalty: float
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Fit a multinomial logistic regression: weight (classes, C) and bias (classes,).
+    x: torch.Tensor, labels: torch.Tensor, classes: int, penalty: float, start: Layer | None = None
+) -> Layer:
+    """Fit a multinomial logistic regression.
 
     Args:
         x: (n, C).
         labels: (n,).
         classes: Number of classes.
         penalty: Factor of half the squared weights, for channels scaled to a deviation of one.
+        start: Where to begin; by default at zero.
     """
     mean, scale = x.mean(0), x.std(0).clamp_min(1e-6)
     z = (x - mean) / scale
-    weight = torch.zeros(classes, x.shape[1], requires_grad=True)
-    bias = torch.zeros(classes, requires_grad=True)
-    solver = torch.optim.LBFGS([weight, bias], max_iter=STEPS, history_size=10, line_search_fn="strong_wolfe")
+    w0, b0 = start or (torch.zeros(classes, x.shape[1]), torch.zeros(classes))
+    weight, bias = (w0 * scale).requires_grad_(), (b0 + w0 @ mean).requires_grad_()
+    solver = torch.optim.LBFGS(
+        [weight, bias], max_iter=STEPS, tolerance_change=STILL, line_search_fn="strong_wolfe"
+    )
 
     def loss() -> Any:
         solver.zero_grad()
@@ -197,18 +203,19 @@ def fit(
     return w, (bias - w @ mean).detach()
 
 
-def best(known: Features, kind: str, block: str, classes: int) -> tuple[torch.Tensor, torch.Tensor, float]:
-    """Fit one probe on all photos, with the penalty that does best on those set aside."""
+def best(known: Features, kind: str, block: str, classes: int) -> tuple[Layer, float]:
+    """Fit one probe on all photos, with the penalty that does best on those set aside; returns both."""
     every = np.arange(len(known.labels))
     aside = every % ASIDE == 0
     x, labels = known.of(kind, block, every[~aside])
     test, truth = known.of(kind, block, every[aside])
 
-    def loss(penalty: float) -> float:
-        return float(F.cross_entropy(F.linear(test, *fit(x, labels, classes, penalty)), truth))
-
-    chosen = min(PENALTIES, key=loss)
-    return *fit(*known.of(kind, block, every), classes, chosen), chosen
+    made: list[tuple[float, float, Layer]] = []
+    for penalty in PENALTIES:
+        layer = fit(x, labels, classes, penalty, made[-1][2] if made else None)
+        made.append((float(F.cross_entropy(F.linear(test, *layer), truth)), penalty, layer))
+    _, penalty, layer = min(made, key=lambda one: one[0])
+    return fit(*known.of(kind, block, every), classes, penalty, layer), penalty
 
 
 def measured(
@@ -270,7 +277,7 @@ def make(
     tensors: dict[str, torch.Tensor] = {}
     for block in blocks:
         for kind in KINDS:
-            weight, bias, penalty = best(known, kind, block, len(ids))
+            (weight, bias), penalty = best(known, kind, block, len(ids))
             weight, bias = weight.half(), bias.half()  # as they are kept, and so as they are measured
             score = measured(weight.float(), bias.float(), held, kind, block)
             facts["accuracy"][block][kind], facts["penalty"][block][kind] = score, penalty

@@ -17,8 +17,8 @@ from posixpath import normpath
 
 __all__ = [
     "ATTENTION", "BRUSH", "COMPARE", "CROP", "DENSE", "EMBEDDING", "GROUPING", "HOME", "LAB", "PARTS",
-    "PICKER", "POSITION_BIAS", "SIMILAR", "WEB", "Figure", "element", "filled", "program", "script",
-    "style", "text", "together",
+    "PICKER", "POSITION_BIAS", "READING", "SIMILAR", "WEB", "Figure", "element", "filled", "program",
+    "script", "style", "text", "together",
 ]  # fmt: skip
 
 WEB = Path(__file__).resolve().parent
@@ -261,4 +261,5 @@ LAB = Figure("lab", "lab-host", ("lab/lab.css",))
 PARTS = Figure("parts", "lp-host", (*SHARED, "parts/parts.css"))
 PICKER = Figure("picker", "picker-host", (CONTROLS, "picker/picker.css"))
 POSITION_BIAS = Figure("position_bias", "pb-host", (*SHARED, "position_bias/position_bias.css"))
+READING = Figure("reading", "rd-host", (*SHARED, "reading/reading.css"))
 SIMILAR = Figure("similar", "sm-host", (*SHARED, "similar/similar.css"))

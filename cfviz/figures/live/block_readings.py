@@ -82,7 +82,7 @@ def pack(
         "rest": theme.GROUND,
         "blocks": [_block(one, arrays) for one in blocks],
     }
-    return message.pack(header, arrays, strings=strings, start={"block": len(blocks) - 1}).data
+    return message.pack(header, arrays, strings=strings, start={"block": len(blocks) // 2}).data
 
 
 def _frequent(blocks: Sequence[Known], target: int) -> list[int]:

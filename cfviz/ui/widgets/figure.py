@@ -43,7 +43,7 @@ from cfviz.ui.session import forms
 
 __all__ = [
     "ATTENTION", "BRUSH", "COMPARE", "CROP", "DENSE", "EMBEDDING", "GROUPING", "HOME", "LAB", "PARTS",
-    "PICKER", "POSITION_BIAS", "SIMILAR", "Component", "about_to_appear", "committed", "drive",
+    "PICKER", "POSITION_BIAS", "READING", "SIMILAR", "Component", "about_to_appear", "committed", "drive",
     "follow_up",
     "living_figure", "move_to",
 ]  # fmt: skip
@@ -99,6 +99,7 @@ PICKER = Component(web.PICKER, "cfviz.picker", keeps=("pick",))
 POSITION_BIAS = Component(
     web.POSITION_BIAS, "cfviz_position_bias", keeps=("commit", "more")
 )  # more: another run
+READING = Component(web.READING, "cfviz_reading", keeps=())
 SIMILAR = Component(web.SIMILAR, "cfviz_similar")
 
 

@@ -166,10 +166,7 @@ export class ReadingFigure {
     const name = `${block.stage + 1}.${block.block + 1}`;
     const share = (score) => `${(100 * score.value).toFixed(1)}\u00a0%`;
     const [low, high] = [block.accuracy.low, block.accuracy.high].map((x) => (100 * x).toFixed(1));
-    say(
-      ui.what,
-      fill(t.what, { block: name, label: header.labels[best], p: percent(block.photo[best]) }),
-    );
+    say(ui.what, fill(t.what, { block: name, label: header.labels[best], p: percent(block.photo[best]) }));
     say(
       ui.more,
       fill(t.right, {
@@ -202,8 +199,7 @@ export class ReadingFigure {
           "li",
           {},
           el("i.rd-chip", { style: `background:${this.hue(label)}` }),
-          label < 0 ? t.others : header.labels[label],
-          el("span.num.note", {}, ` ${percent(many / n)}`),
+          fill(t.share, { label: label < 0 ? t.others : header.labels[label], p: percent(many / n) }),
         ),
       ),
     );
@@ -227,7 +223,7 @@ export class ReadingFigure {
     pen.fillRect(0, 0, plane.base.width, plane.base.height);
     for (let i = 0; i < block.H * block.W; i++) {
       pen.fillStyle = this.hue(block.top[SENT * i]);
-      pen.globalAlpha = 0.15 + (0.75 * block.p[SENT * i]) / 65535;
+      pen.globalAlpha = 0.1 + (0.55 * block.p[SENT * i]) / 65535;
       const [x, y] = [(i % block.W) * side, Math.floor(i / block.W) * side];
       pen.fillRect(
         Math.round(x),
@@ -278,7 +274,7 @@ export class ReadingFigure {
 
 /** A bar of a probability, and a mark at the one of the predicted class. */
 function track(p, mark, hue) {
-  const bar = el("i.bar", { style: `width:${100 * p}%;background:${hue}` });
+  const bar = el("i.fill", { style: `width:${100 * p}%;background:${hue}` });
   const line = el("i.mark", { style: `left:${100 * mark}%` });
   return el("span.rd-track", {}, bar, line);
 }

@@ -43,6 +43,7 @@ from .experiment import (
     show_board,
 )
 from .heads import received, show_heads
+from .known import show_known
 from .parts import show_parts
 from .verdict import show_verdict
 
@@ -62,6 +63,7 @@ def show_lab(ctx: Context) -> None:
     take_away(ctx, "board", code=shown_code.changed(experiment), live=BOARD)
     waiting = st.container(key="lab-wait")
     section(ctx, "parts", show_parts, experiment, params=("minus",))
+    section(ctx, "known", show_known, experiment)
     section(ctx, "answers", show_answers, experiment)
     section(ctx, "stages", show_stages, experiment, params=("at", "heads"))
     section(ctx, "brush", show_brush, experiment, params=("brush",))
