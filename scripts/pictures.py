@@ -26,7 +26,7 @@ PAGES = {  # name -> address, seconds to let the figure settle
     "lab": f"lab?{DOG}",
     "compare": f"compare?{DOG}&stage=1&row=20&col=28",
     "parts": f"lab?{DOG}&open=parts",
-    "blocks": "lab?photo=parachute&lang=en&open=known",
+    "blocks": "lab?photo=worms-cathedral&lang=en&open=known",
     "dense": "dense?lang=en&net=semantic_fpn_crossformer_nano&scene=4&row=130&col=110&held=1&show=4",
     "similar": f"attention?{DOG}&open=similar&similar=3,0.9643,0.1786",
     "brush": f"lab?{DOG}&do=none&brush=mean-rect-830.0-1000.400",
