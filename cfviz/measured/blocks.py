@@ -14,7 +14,7 @@ from cfviz.models.crossformer import CrossFormer
 from cfviz.models.probes.linear import BlockReading, LinearProbes, open_probes, probes_for
 from cfviz.run import class_names, inspect, load
 from cfviz.trace import Trace
-from cfviz.words import figure_words, short_name, together, translator
+from cfviz.words import figure_words, quantity, short_name, together, translator
 
 
 def figure(trace: Trace, probes: LinearProbes, labels: Sequence[str], lang: str, target: int) -> bytes:
@@ -63,7 +63,8 @@ class ExplainedBlocks:
         t = translator(lang)
         target = self.trace.top(1)[0][0]
         data = figure(self.trace, self.probes, class_names(self.model, lang), lang, target)
-        facts = f"{self.trace.model}, {size_text(self.trace.size)} px. {self.trace.weights.sentence(t)}"
+        size = quantity(size_text(self.trace.size), "px")
+        facts = f"{self.trace.model}, {size}. {self.trace.weights.sentence(t)}"
         return live.html(data, lang, together(facts, t("reading.learned", **learned(self.probes))))
 
     def _repr_html_(self) -> str:
