@@ -150,3 +150,14 @@ def test_a_part_of_the_sum_goes_to_the_list(app: Any, open_page: Any) -> None:
     page.get_by_role("button", name="Ablate it in the lab").click()
     page.wait_for_url("**do=4.1.h3-zero*", timeout=30_000)
     expect(items(page)).to_have_count(1)
+
+
+def test_a_token_reads_a_class_at_each_block(app: Any, open_page: Any) -> None:
+    page = open_page(app.url("lab", lang="en", size=160, do="", open="known"))
+    page.locator(".rd[data-ready]").wait_for(timeout=120_000)
+    page.get_by_role("radio", name="1.1 ").click()
+    expect(page.locator(".rd-what")).to_contain_text("Block 1.1 reads")
+    page.locator(".rd .map").focus()
+    page.keyboard.press("ArrowDown")
+    expect(page.locator(".rd-token")).to_contain_text("Token (21, 20):")
+    assert page.locator(".rd-token").inner_text().count("%") == 3
