@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from os import PathLike
 from typing import Any
 
-from cfviz.figures.live import block_readings as live
 from cfviz.figures.live import message
+from cfviz.figures.live.answer import block_readings as live
 from cfviz.framing import Size, size_text
 from cfviz.models.crossformer import CrossFormer
 from cfviz.models.probes.linear import BlockReading, LinearProbes, open_probes, probes_for

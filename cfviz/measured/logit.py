@@ -10,8 +10,8 @@ from PIL import Image
 
 from cfviz.data.decode import Photo
 from cfviz.data.images import load_image, prepare
-from cfviz.figures.live import logit_parts as live
 from cfviz.figures.live import message
+from cfviz.figures.live.answer import logit_parts as live
 from cfviz.framing import Size, size_text
 from cfviz.models.crossformer import CrossFormer
 from cfviz.models.probes.logit_parts import LogitParts, Part, logit_parts

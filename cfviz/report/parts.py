@@ -13,7 +13,8 @@ from cfviz.analysis.lab import answer_changes, by_magnitude
 from cfviz.data.images import Prepared, load_image, prepare
 from cfviz.figures.live.position_bias import pack
 from cfviz.figures.theme import DIVERGING
-from cfviz.measured import block_biases, blocks, part_name
+from cfviz.measured import block_biases, part_name
+from cfviz.measured.blocks import figure as blocks_figure
 from cfviz.measured.logit import figure
 from cfviz.models.crossformer import CrossFormer
 from cfviz.models.interventions.effects import effects, parts
@@ -66,7 +67,7 @@ def known_message(trace: Trace, model: CrossFormer, lang: str) -> bytes | None:
     if float(np.abs(arrays["logits"] - trace.logits).max()) > CLOSE:
         return None
     whole = replace(trace, arrays=arrays)
-    return blocks.figure(whole, probes, class_names(model, lang), lang, trace.top(1)[0][0])
+    return blocks_figure(whole, probes, class_names(model, lang), lang, trace.top(1)[0][0])
 
 
 def seen_in(trace: Trace) -> Prepared:

@@ -36,7 +36,7 @@ from cfviz.models.probes.linear import ABOUT, EPS, FORMAT, KINDS
 from cfviz.stats import Z_95
 
 from .data import EvalSet, Marked, Photos, loader
-from .folder import identity
+from .folder import identity, shown
 from .measure.evaluation import Score, columns_of
 from .ship.export import commit
 
@@ -102,7 +102,8 @@ def features(
         tell: Called with a line of progress now and then.
 
     Raises:
-        ValueError: If the folder holds features of other photos or weights.
+        ValueError: If the folder holds features of other photos or weights, no photo can be read, or the
+            model returns values that are not finite.
     """
     chosen = order_of(photos.labels, limit)
     record = folder / "about.json"
@@ -144,7 +145,16 @@ def _computed(model: CrossFormer, items: EvalSet, first: int, workers: int) -> d
             rows.setdefault(f"photo {name}", []).append(flat.mean(1).numpy())
             picked = flat.numpy()[np.arange(len(flat))[:, None], places]
             rows.setdefault(f"token {name}", []).append(picked.astype(np.float16))
-    return {name: np.concatenate(arrays) for name, arrays in rows.items()}
+    if not rows:
+        first = items.indices[0]
+        name, reason = shown(items.photos.names[first]), items.photos.why(first)
+        raise ValueError(f"none of these {len(items)} photos can be read; {name}: {reason}")
+    found = {name: np.concatenate(arrays) for name, arrays in rows.items()}
+    if not all(np.isfinite(array).all() for array in found.values()):
+        raise ValueError(
+            "the tokens are not all finite numbers: the weights may come from a run that diverged"
+        )
+    return found
 
 
 def _blocks(model: CrossFormer) -> list[str]:
@@ -270,6 +280,11 @@ def make(
         features(run / name, model, photos, ids, about, limit, workers, tell)
         for name, photos, limit in (("train", train, limits[0]), ("val", val, limits[1]))
     )
+    if len(known.labels) < ASIDE or len(held.labels) < 2:
+        raise ValueError(
+            f"got {len(known.labels)} photos to learn from and {len(held.labels)} to measure on; expected at "
+            f"least {ASIDE} and 2"
+        )
     blocks = list(known.photo)
     facts: dict[str, Any] = {**about, "classes": list(ids), "blocks": blocks, "commit": commit()}
     facts |= {"learned": len(known.labels), "measured": len(held.labels), "tokens": TOKENS}

@@ -101,6 +101,25 @@ def test_the_command_learns_measures_and_resumes(
     assert "features of other photos or weights" in capsys.readouterr().err
 
 
+@pytest.mark.slow
+def test_too_few_photos_and_broken_ones_are_refused_in_a_sentence(
+    photos: Path, weights: Path, tmp_path: Path, capsys
+) -> None:
+    command = ["probes", "--weights", str(weights), "--size", "64", "--out", str(tmp_path / "p.safetensors")]
+    few = ["--data", str(photos), "--val", str(photos), "--limit", "2", "--run", str(tmp_path / "few")]
+    assert main([*command, *few]) == 2
+    assert "got 4 photos to learn from and 24 to measure on; expected at least 10" in capsys.readouterr().err
+    for name in CLASSES:
+        (tmp_path / "broken" / name).mkdir(parents=True)
+        (tmp_path / "broken" / name / "a.png").write_bytes(next((photos / name).iterdir()).read_bytes()[:200])
+    broken = ["--data", str(tmp_path / "broken"), "--val", str(photos), "--run", str(tmp_path / "none")]
+    assert main([*command, *broken]) == 2
+    assert "none of these 2 photos can be read" in capsys.readouterr().err
+    wrong = ["--data", str(photos), "--val", str(photos), "--run", str(tmp_path / "x"), "--out", "p.bin"]
+    assert main([*command, *wrong]) == 2
+    assert "a name that ends in .safetensors" in capsys.readouterr().err
+
+
 def _opened(weights: Path) -> Any:
     from cfviz.models.factory import create_model
 

@@ -6,7 +6,7 @@ import numpy as np
 from PIL import Image
 
 from cfviz.figures import theme
-from cfviz.figures.live.block_readings import CERTAIN, Known, pack
+from cfviz.figures.live.answer.block_readings import CERTAIN, Known, pack
 from cfviz.figures.live.message import opened
 from cfviz.stats import softmax
 from cfviz.words import figure_words

@@ -10,7 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
-from cfviz.figures.live.logit_parts import pack, place_of
+from cfviz.figures.live.answer.logit_parts import pack, place_of
 from cfviz.figures.live.message import opened
 from cfviz.models.interventions.language import from_url
 from cfviz.models.probes.logit_parts import logit_parts

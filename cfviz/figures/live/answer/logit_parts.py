@@ -24,7 +24,7 @@ from PIL import Image
 from cfviz import web
 from cfviz.geometry import CEL_KERNELS, token_box
 
-from . import message
+from .. import message
 
 LARGEST = 32767  # of int16
 FIXED = ("bias", "shift")

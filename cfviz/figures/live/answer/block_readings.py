@@ -24,7 +24,7 @@ from PIL import Image
 from cfviz import web
 from cfviz.figures import theme
 
-from . import message
+from .. import message
 
 SENT, CERTAIN = 3, 65535  # classes of each token, and the code of probability 1
 TITLE = "cfviz: what each block already knows"
