@@ -14,6 +14,7 @@ import torch
 from streamlit.testing.v1 import AppTest
 
 from cfviz.figures.live.dense import View
+from cfviz.measured import dense as measured
 from cfviz.models.dense.model import RetinaNet, SemanticFPN
 from cfviz.provenance import Provenance, Training
 from cfviz.ui.compute import dense as models
@@ -216,3 +217,19 @@ def test_a_file_says_in_plain_words_what_its_answer_is_worth(
     assert "Without stage 2, " in told
     assert "Without stage 2, " in said(app)
     assert "answer = explain(photo, " in code
+
+
+@pytest.mark.slow
+def test_nothing_is_promised_of_a_model_that_is_too_large_for_it(
+    run: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The page asked for a click that computes what a pixel is based on, and for a stage to leave out."""
+    monkeypatch.setattr(measured, "quick", lambda *_: False)
+    slow = shown(run(lang="en", scene="0", photo="horses"))
+    assert "Point at a pixel: the class, and how sure the model is. Click to hold it and to compute" in slow
+    monkeypatch.setattr(measured, "MOST_EXPLAINED", 0)
+    app = run(lang="en", scene="0", photo="lemurs")
+    assert "and how sure the model is. Click to hold it." in shown(app)
+    assert "without any one stage" not in shown(app)
+    assert "too large to be explained" in said(app)
+    assert "Hold a box or a pixel" not in said(app)

@@ -207,7 +207,7 @@ def show_figure(ctx: Context, subject: DenseSubject) -> None:
             if at:
                 ctx.put(at=f"{at['stage']}.{at['block']}.{at['head']}")
 
-    show_hint(ctx.t(f"dense.look_{subject.model.task}"))
+    show_hint(_look(ctx, subject))
     st.caption(_honest(ctx, subject, here, plain))
     DENSE.show(packed.at(begin).data, name=NAME, on_commit=commit)
     if fresh:  # another photo too: what its scores rest on takes longer than the answer
@@ -218,6 +218,15 @@ def show_figure(ctx: Context, subject: DenseSubject) -> None:
     mine = answer.reason_for(subject.source, of, subject) if of and subject.explainable else ()
     name = f"{NAME}.held"
     follow_up(live.reasons(mine, name=name, source=subject.source), name=name)
+
+
+def _look(ctx: Context, subject: DenseSubject) -> str:
+    """What to do with the figure; a large model is not asked without its stages, or not explained at all."""
+    t, task = ctx.t, subject.model.task
+    if subject.quick and subject.explainable:
+        return t(f"dense.look_{task}")
+    click = t("dense.look_compute" if subject.explainable else "dense.look_hold")
+    return together(t(f"dense.look_{task}_plain"), click)
 
 
 def held(here: dict[str, Any]) -> str | None:
@@ -328,13 +337,13 @@ def show_attention(ctx: Context, subject: DenseSubject) -> None:
     t, found = ctx.t, answer.seen(subject.source, subject).answer
     here = selection_from_link(ctx, found)
     st.header(t("dense.attention_title"), anchor=False)
-    of = held(here)
-    if of is None:
-        st.caption(t("dense.attention_hold"))
-        return
     if not subject.explainable:
         h, w = subject.input
         st.info(t("dense.too_large", h=h, w=w), icon=":material/memory:")
+        return
+    of = held(here)
+    if of is None:
+        st.caption(t("dense.attention_hold"))
         return
     (why,) = answer.reason_for(subject.source, of, subject)
     place = attention_place(ctx, why, here, found)
