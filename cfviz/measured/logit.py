@@ -110,6 +110,10 @@ def explain_logit(
     """
     photo = image if isinstance(image, Photo) else load_image(image)
     net = load(model) if isinstance(model, str) else model
+    if not isinstance(net, CrossFormer):
+        raise ValueError(f"the model is a {type(net).__name__}; only the logit of a CrossFormer can be split")
+    if net.in_chans != 3:
+        raise ValueError(f"the model takes {net.in_chans} channels; expected 3, as photos have")
     if not net.provenance.predicts:
         raise ValueError("the model has random weights, which have learned nothing; open a file of weights")
     seen = prepare(photo, net.img_size if size is None else size)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 from PIL import Image
+from torch import nn
 
 from cfviz.measured.logit import explain_logit, label
 from cfviz.models.probes.logit_parts import LogitParts
@@ -22,6 +23,14 @@ def test_a_class_is_named_by_one_of_its_names_or_its_index() -> None:
     assert "零件" in page
     with pytest.raises(ValueError, match="no class 'unicorn'; its classes are tench"):
         explain_logit(photo, target="unicorn", size=64)
+
+
+def test_a_model_that_cannot_be_read_is_refused_in_a_sentence(tiny_model) -> None:
+    photo = Image.new("RGB", (64, 64))
+    with pytest.raises(ValueError, match="takes 1 channels; expected 3"):
+        explain_logit(photo, tiny_model(in_chans=1), size=64)
+    with pytest.raises(ValueError, match="a Linear; only the logit of a CrossFormer"):
+        explain_logit(photo, nn.Linear(1, 1))
 
 
 def test_random_weights_explain_nothing(tiny_model) -> None:

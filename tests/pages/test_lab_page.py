@@ -182,3 +182,10 @@ def test_parts_are_ranked_by_probability_and_a_logit_that_changes_nothing_comes_
     assert ranking.shown("probability", before, 0)[1] == pytest.approx(points)
     assert ranking.shown("probability", before, 1)[1] == pytest.approx(-points), "two classes share the whole"
     assert ranking.shown("logit", before, 1).tolist() == [-5, 4]
+
+
+@pytest.mark.slow
+def test_numbers_too_coarse_to_add_up_are_refused_in_a_sentence() -> None:
+    app = page(open="parts", dtype="bfloat16")
+    assert not app.exception
+    assert ["too coarse" in info.value for info in app.info] == [True]

@@ -33,8 +33,9 @@ def show_parts(experiment: Experiment) -> None:
     minus = _choose_other(experiment)
     try:
         found = _found(experiment, minus)
-    except ValueError as error:
-        st.info(plain(error), icon=":material/info:")
+    except ValueError:
+        key = "parts_refused" if experiment.before.dtype == "float32" else "parts_dtype"
+        st.info(ctx.t(f"lab.{key}", dtype=experiment.before.dtype), icon=":material/info:")
         return
     name = label(found, ctx.labels)
     chart.show_hint(ctx.t("lab.parts_look", label=plain(name)))
