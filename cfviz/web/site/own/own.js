@@ -34,7 +34,7 @@ export class OwnPhotos {
    */
   async add(file, step) {
     const id = `own-${(this.count += 1)}`;
-    step("load");
+    step(this.known.size ? "wait" : "load");
     await Promise.race([navigator.serviceWorker?.ready, new Promise((done) => setTimeout(done, CONTROLLED))]);
     const answer = await this.ask(id, file, step);
     if (answer.error) throw new Error(this.sentence(answer), { cause: answer.text });
