@@ -285,6 +285,6 @@ def test_the_code_of_the_stages_fields_prints_the_areas_shown(capsys: pytest.Cap
     code = next(one.value for one in app.code if "mean_stage_fields" in one.value)
     exec(compile(code, "shown", "exec"), {})
     printed = [line.split()[-4] for line in capsys.readouterr().out.splitlines()]
-    told = " ".join(str(m.value) for m in app.markdown)
+    told = " ".join(str(m.value) for m in app.markdown).replace("\u00a0", " ")
     assert f"{printed[0][:-1]} % of the input in the first stage" in told
     assert f"{printed[3][:-1]} % in the last" in told
