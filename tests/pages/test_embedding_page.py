@@ -52,7 +52,7 @@ def test_the_summary_gives_numbers(page: AppTest) -> None:
         assert len(shares) == 4
         assert sum(shares) == pytest.approx(100, abs=2)  # each is rounded
     line = next(line for line in text.splitlines() if "**On this photo**" in line)
-    assert len(re.findall(r"\d+×\d+ [+−]?\d+\.\d", line)) == 10
+    assert len(re.findall(r"\d+×\d+\s[+−]?\d+\.\d", line)) == 10
     assert f"({48 * 48:,} in CEL 2)" in text  # the 48 channels of nano, before and after
 
 
@@ -82,7 +82,7 @@ def test_large_models_are_measured_on_request(monkeypatch: pytest.MonkeyPatch) -
     assert passes == [10]
     assert "embedding.knock_run" not in {button.key for button in app.button}
     assert len(bars(app)) == 10
-    assert len(re.findall(r"\d+×\d+ [+−]?\d+\.\d", said(app))) >= 10
+    assert len(re.findall(r"\d+×\d+\s[+−]?\d+\.\d", said(app))) >= 10
     assert "You can measure below" in said(app)  # the rest of the page is unchanged
     assert before[:3] == [text.value for text in app.markdown][:3]
 

@@ -22,7 +22,7 @@ from cfviz.ui.session import forms, photos
 from cfviz.ui.widgets import chart
 from cfviz.ui.widgets.figure import EMBEDDING, about_to_appear, committed
 from cfviz.ui.widgets.takeaway import take_away
-from cfviz.words import figure_words, percent, quantity, signed
+from cfviz.words import NO_BREAK, figure_words, percent, quantity, signed
 
 from . import shown_code
 from .subject import EmbeddingSubject
@@ -165,7 +165,7 @@ def ablation_line(ctx: Context, subject: EmbeddingSubject, costs: list[Cost]) ->
             "embedding.short_layer",
             cel=layer.stage + 1,
             list=ctx.t("embedding.comma").join(
-                f"{k}×{k} {percentage_points(p)}" for s, k, p, _ in costs if s == layer.stage
+                f"{k}×{k}{NO_BREAK}{percentage_points(p)}" for s, k, p, _ in costs if s == layer.stage
             ),
         )
         for layer in subject.layers
