@@ -56,6 +56,10 @@ def main(base: str, *names: str) -> None:
                 "document.querySelector('[data-testid=\"stApp\"]')?.dataset.testScriptState === 'notRunning'",
                 timeout=120_000,
             )
+            page.wait_for_function(  # a chart's place, until its code is loaded
+                '!document.querySelector(\'[data-testid="stMain"] [data-testid="stSkeleton"]\')',
+                timeout=120_000,
+            )
             page.wait_for_timeout(4000)
             if name in FROM:
                 page.locator(FROM[name]).first.evaluate("(one) => one.scrollIntoView()")

@@ -130,6 +130,15 @@ def test_another_replacement_has_another_effect(page: AppTest) -> None:
 
 
 @pytest.mark.slow
+def test_the_axis_names_the_class_to_explain(page: AppTest) -> None:
+    """It said "of the top class" whichever class the reader had chosen."""
+    page.selectbox(key="embedding.class").set_value(3).run()
+    axis = json.loads(page.get("plotly_chart")[0].proto.spec)["layout"]["xaxis"]["title"]["text"]
+    page.selectbox(key="embedding.class").set_value(-1).run()
+    assert axis == "Change of the logit of beagle"
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("stage", range(4))
 def test_every_layer_can_be_shown(page: AppTest, stage: int) -> None:
     for key in ("reads", "patch_cel", "pattern_cel", "others"):

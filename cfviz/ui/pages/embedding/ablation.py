@@ -142,7 +142,9 @@ def _knocked(ctx: Context, subject: EmbeddingSubject) -> None:
             names, kernels(subject), found["logit"], found["probability"], now, strict=True
         )
     ]
-    texts = {"logit": ctx.t("embedding.axis_logit"), "points": ctx.t("embedding.points")}
+    label = ctx.labels[target].split(",")[0]
+    axis = ctx.t("embedding.axis_logit", name=short_name(label, 24))
+    texts = {"logit": axis, "points": ctx.t("embedding.points")}
     chart.show_figure(
         ctx,
         ablation_bars(rows, ctx.theme, texts),
@@ -154,7 +156,7 @@ def _knocked(ctx: Context, subject: EmbeddingSubject) -> None:
             ("kernel", "logit", "probability", "first_class", "kl_bits"),
             [(n, lo, p, w, float(k)) for (n, _, lo, p, w), k in zip(rows, found["kl"], strict=True)],
         ),
-        label=ctx.labels[target].split(",")[0],
+        label=label,
         p=percent(float(subject.trace.probs[target])),
     )
     which = st.selectbox(
