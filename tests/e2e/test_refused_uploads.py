@@ -17,8 +17,8 @@ pytestmark = pytest.mark.browser
 @pytest.mark.parametrize(
     ("lang", "photo_refused", "weights_refused"),
     [
-        ("en", "photos may have up to 40 MB", "weights are .safetensors files"),
-        ("zh-Hant", "照片最多 40 MB", "權重須為 .safetensors 檔"),
+        ("en", "photos may have up to 40\u00a0MB", "weights are .safetensors files"),
+        ("zh-Hant", "照片最多 40\u00a0MB", "權重須為 .safetensors 檔"),
     ],
 )
 def test_what_streamlit_itself_refuses_is_said_in_the_readers_language(
