@@ -14,8 +14,8 @@ from cfviz.models.variants import BUNDLED
 from cfviz.run import load
 from cfviz.words import LANGUAGES
 
-from . import own, pages
-from .contents import SIZE, biases, shown
+from . import lessons, own, pages
+from .contents import SIZE, biases, packed, shown
 
 OTHERS = tuple(lang for lang in LANGUAGES if lang != "en")
 LIST = "files.json"  # names all files of a build, so that the next one can remove them
@@ -59,6 +59,8 @@ def build(
     if not samples:
         raise ValueError("there is no photo to show; expected at least one of the gallery")
     found, files = [], pages.code() | {"position_bias.bin": biases(model)}
+    files["maps.bin"] = packed(lessons.maps(SIZE))
+    files |= {f"lessons-{lang}.bin": packed(pages.lessons_data(lang)) for lang in LANGUAGES}
     for sample in samples:
         found.append(shown(sample, model, costs))
         files |= {f"photos/{sample.id}/{name}": data for name, data in found[-1].files.items()}
@@ -82,7 +84,9 @@ def first_visit(files: dict[str, bytes], photo: str) -> int:
             mine = name.startswith(first) and not name.endswith(tuple(f"home-{x}.bin" for x in OTHERS))
             later = name.startswith(f"{first}attention-") and not name.startswith(f"{first}attention-1-")
             return (mine and not later) or name.endswith("small.webp")
-        return not name.startswith((*own.ON_DEMAND, *(f"{lang}/" for lang in OTHERS)))
+        return not name.startswith(
+            (*own.ON_DEMAND, *(f"{lang}/" for lang in OTHERS), *(f"lessons-{x}.bin" for x in OTHERS))
+        )
 
     kept = set(pages.kept(files))  # by the service worker, which loads the pages once more
     again = sum(len(data) for name, data in files.items() if name.endswith(".html") and loaded(name))

@@ -10,7 +10,6 @@ gzipped messages of the figures, without words: the page adds those of its langu
     attention-<s>-<b>.bin    one block of it, counted from 1
     embedding.bin            the figure of the embedding layers
     lessons.bin              JSON: the questions of the lessons, see `lessons.py`
-    maps.bin                 the made-up maps of the lessons, on the photo
 """
 
 from __future__ import annotations
@@ -86,7 +85,6 @@ def shown(sample: Sample, model: CrossFormer, costs: Mapping[str, Cost]) -> Show
         "original.bin": packed(message.original(trace.crop, sharp)),
         "embedding.bin": packed(_embedding(trace, model)),
         "lessons.bin": packed(lessons.questions(trace, model)),
-        "maps.bin": packed(lessons.maps(trace)),
         **_attention(sample.id, trace),
         **_home(sample, trace, model, costs),
     }

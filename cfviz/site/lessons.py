@@ -5,7 +5,8 @@ The questions are the app's, made at build time from the same tensors; the brows
 
     kind, good, fields, options [{"code", "key", "fields"}], said, why {code: [key, fields]}, free, marks
             the question, see `cfviz/lessons/question.py`
-    from    where the figure's data are: a file of the photo ("file"), the stage in it ("s"), blocks ("b")
+    from    where the figure's data are: a file of the photo ("file"), the stage in it ("s"), blocks ("b"),
+            and the file of the block whose attention is shown ("block"); of a made-up map, its number ("map")
     open, told
             {"to", "quiz", "by"}: what the figure shows before and after the answer, see
             `cfviz/lessons/figures.py`, and "go": [page, parameters], the same figure on a page of its own
@@ -62,13 +63,17 @@ def questions(trace: Trace, model: CrossFormer) -> bytes:
     return json.dumps(found, ensure_ascii=False).encode()
 
 
-def maps(trace: Trace) -> bytes:
-    """The message of all made-up maps: each is a stage of the attention figure, without attention."""
+def maps(size: int) -> bytes:
+    """The message of all made-up maps: each is a stage of the attention figure, without attention and photo.
+
+    Args:
+        size: Pixels of the sides of the photo that they are drawn over.
+    """
     made = _maps(load_lessons())
     units = [attention.Unit(n, b, g) for n, state in enumerate(made) for b, g in enumerate(made_up(state))]
-    strides: Any = {n: min(trace.size) / state["side"] for n, state in enumerate(made)}
+    strides: Any = {n: size / state["side"] for n, state in enumerate(made)}
     return attention.pack(
-        units, size=trace.size, strides=strides, strings={}, photo=trace.crop, name="map"
+        units, size=(size, size), strides=strides, strings={}, name="map"
     ).data  # fmt: skip
 
 
@@ -83,13 +88,8 @@ def formulas() -> dict[str, bytes]:
     }
 
 
-def course_words(lang: str, places: Mapping[str, str]) -> dict[str, Any]:
-    """What a page of lessons says in one language; the sentences are HTML with their fields open.
-
-    Args:
-        lang: The language.
-        places: "lesson.step" -> the address of the drawing of the step's formula.
-    """
+def course_words(lang: str) -> dict[str, Any]:
+    """What a page of lessons says in one language; the sentences are HTML with their fields open."""
     t, course = translator(lang), load_lessons()
     steps: list[dict[str, Any]] = []
     texts: dict[str, str] = {}
@@ -100,7 +100,7 @@ def course_words(lang: str, places: Mapping[str, str]) -> dict[str, Any]:
             parts = ("title", "say", "ask", "right", "wrong") if drawn else ("title",)
             texts |= {f"{name}.{part}": _sentence(course, lang, f"{name}.{part}") for part in parts}
             one = {"id": name, "figure": drawn, "terms": step.terms, "either": step.ask in IN_FIGURE}
-            steps.append(one | ({"formula": step.formula, "drawn": places[name]} if step.formula else {}))
+            steps.append(one | ({"formula": step.formula} if step.formula else {}))
     texts |= {
         key: _sentence(course, lang, key) for key in course.texts[lang] if key.startswith(SHARED)
     }  # fmt: skip
@@ -194,7 +194,7 @@ def _source(step: Step, scene: Scene, made: list[Mapping[str, Any]]) -> dict[str
     """Where the figure's data are, see above."""
     if step.figure == "map":
         n = [_map(state) for state in made].index(_map(step.state))
-        return {"file": "maps.bin", "s": n, "b": [0, 1]}
+        return {"file": "attention.bin", "map": n, "s": n, "b": [0, 1]}
     if step.figure in ("groups", "attention"):
         s, b, _ = attention_block(scene, step.state)
         block = {"block": f"attention-{s + 1}-{b + 1}.bin"} if step.figure == "attention" else {}

@@ -14,8 +14,7 @@ What a page's code needs stands in its element `site`, as JSON (`cfviz/web/site/
     measures        embedding: the measures that a link may name
     own             attention: addresses, numbers and words for the reader's own photo (`own.py`), or nothing
     choices         position bias: name -> [default, lowest, highest]
-    lessons         learn: what `lessons.course_words` gives, the figures' words ("strings"), the grouping
-                    figure's data, the addresses of pages, and that of a running app or ""
+    app             learn: the address of a running app, or ""
 """
 
 from __future__ import annotations
@@ -115,7 +114,8 @@ def code() -> dict[str, bytes]:
 
 def kept(files: Iterable[str]) -> list[str]:
     """The files that the service worker keeps from the first visit on; others once they were shown."""
-    parts = ("code/",), (".html", "small.webp", "icon.svg", "position_bias.bin")
+    words = [f"lessons-{lang}.bin" for lang in LANGUAGES]
+    parts = ("code/",), (".html", "small.webp", "icon.svg", "position_bias.bin", "maps.bin", *words)
     return [name for name in files if name.startswith(parts[0]) or name.endswith(parts[1])]
 
 
@@ -286,20 +286,18 @@ def _of_position_bias(lang: str, site: Site) -> dict[str, Any]:
 
 
 def _of_learn(lang: str, site: Site) -> dict[str, Any]:
-    root = "" if lang == "en" else "../"
-    formulas = {
-        name.removesuffix(".svg"): f"{root}code/formulas/{name}?v={site.version}"
-        for name in lessons.formulas()
+    del lang
+    return {"app": site.app.rstrip("/")}
+
+
+def lessons_data(lang: str) -> bytes:
+    """JSON for the page of lessons in one language: too much to stand in the page, which loads it."""
+    found = lessons.course_words(lang) | {
+        "strings": {name: figure_words(name, lang) for name in DRAWN["learn"] if name != "grouping"},
+        "grouping": grouping.pack({}, strings=figure_words("grouping", lang), lesson="ask"),
+        "addresses": {name: [_file(name), translator(lang)(f"common.page_{name}")] for name in PAGES},
     }
-    return {
-        "lessons": lessons.course_words(lang, formulas)
-        | {
-            "strings": {name: figure_words(name, lang) for name in DRAWN["learn"]},
-            "grouping": grouping.pack({}, strings=figure_words("grouping", lang), lesson="ask"),
-            "addresses": {name: [_file(name), translator(lang)(f"common.page_{name}")] for name in PAGES},
-            "app": site.app.rstrip("/"),
-        }
-    }
+    return json.dumps(found, ensure_ascii=False).encode()
 
 
 _OWN = {

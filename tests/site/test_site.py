@@ -328,10 +328,15 @@ def test_what_was_loaded_is_there_without_a_connection(visit: Visitor) -> None:
     page.wait_for_load_state("networkidle")
     page.evaluate("navigator.serviceWorker.ready.then(() => 0)")
     page.wait_for_function("() => navigator.serviceWorker.controller !== null")
-    page.reload()  # what came before the worker is fetched through it
-    page.wait_for_function(f"() => ({FIGURE})('attention')?.block.ready")
-    page.wait_for_load_state("networkidle")
+    page.goto(f"{visit.base}/learn.html?photo={PHOTOS[1]}&lesson=1&step=2")
+    page.locator(".lesson .figure[data-drawn]").wait_for()
+    page.wait_for_function(
+        f"async () => (await caches.match('photos/{PHOTOS[1]}/embedding.bin', {{ ignoreSearch: true }}))?.ok"
+    )
     page.context.set_offline(True)
+    page.locator('.steps [data-step="1.3"]').click()
+    page.wait_for_function(f"() => ({FIGURE})('attention')?.test")
+    page.goto(f"{visit.base}/attention.html?photo={PHOTOS[1]}")  # shown before the worker was there
     page.reload()
     page.wait_for_function(f"() => ({FIGURE})('attention')?.block.ready")
     for name, part in (("grouping", "grouping"), ("position_bias", "surfaces")):
@@ -341,6 +346,8 @@ def test_what_was_loaded_is_there_without_a_connection(visit: Visitor) -> None:
     page.wait_for_function("() => document.documentElement.lang === 'zh-Hant'")
     page.locator('[data-figure="surfaces"][data-drawn]').wait_for()
     page.get_by_role("link", name=translator("zh-Hant")("common.page_embedding"), exact=True).click()
+    page.locator(".figure[data-drawn]").wait_for()
+    page.get_by_role("radio", name=translator("zh-Hant")(f"gallery.{PHOTOS[0]}")).click()
     expect(page.get_by_role("alert")).to_have_text(translator("zh-Hant")("site.failed"))
 
 
@@ -447,6 +454,17 @@ def test_a_lesson_is_answered_kept_and_left_by_links(visit: Visitor) -> None:
     app = page.get_by_role("link", name=t("site.open")).first
     assert "/app/learn?" in app.get_attribute("href")
     assert "lesson=5&step=2&lang=en" in app.get_attribute("href")
+
+
+def test_a_step_may_be_left_before_its_figure_has_come(visit: Visitor) -> None:
+    page = visit(f"learn.html?photo={PHOTOS[1]}", service_workers="block")
+    held: list[Any] = []
+    page.route("**/code/embedding.js**", lambda route: held.append(route))
+    page.locator('[data-step="3.1"]').first.click()
+    soon(page, lambda: len(held), 1)
+    page.locator('[data-step="5.1"]').first.click()
+    page.wait_for_function(f"() => ({FIGURE})('attention')?.block.ready")
+    held[0].continue_()
 
 
 def test_progress_without_storage_lasts_as_long_as_the_page(visit: Visitor) -> None:

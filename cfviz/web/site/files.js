@@ -1,5 +1,7 @@
 // Fetches what a page needs: gzipped files of the site, and figures with their style sheets.
 
+import { keepFirst } from "./cache.js";
+
 const came = new Map(); // address -> promise of its bytes
 
 /** The bytes of a data file, unpacked; a file that was fetched is kept. */
@@ -16,6 +18,7 @@ export function bytes(address) {
 export async function once(address) {
   const answer = await fetch(address);
   if (!answer.ok) throw new Error(`${address}: ${answer.status}`);
+  keepFirst(address, answer.clone());
   const packed = new Uint8Array(await answer.arrayBuffer());
   // A server that knows the file as compressed has let the browser unpack it already.
   if (packed[0] !== 0x1f || packed[1] !== 0x8b) return packed;

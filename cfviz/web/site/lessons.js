@@ -2,14 +2,15 @@
 // are the app's (`cfviz/site/lessons.py`); answers are judged here.
 
 import { el, send } from "../shared/markup.js";
-import { changed, decode } from "../shared/payload.js";
+import { Arrays, changed, decode } from "../shared/payload.js";
 import { bytes, json, mounted } from "./files.js";
 import { Sentences, accepted, grade } from "./grade.js";
 import { lessonPlace } from "./links.js";
 import { Progress } from "./progress.js";
 
-export function lessons(page) {
-  return new Lessons(page).start();
+export async function lessons(page) {
+  const about = await json(page.address(`lessons-${page.site.lang}.bin`));
+  return new Lessons(page, about).start();
 }
 
 /** An element that holds HTML of our own texts. */
@@ -19,10 +20,21 @@ function html(what, text, attributes = {}) {
   return node;
 }
 
+/** The message of a made-up map on the photo of another message. */
+function onPhoto(maps, other, n) {
+  const [made, { header, array }] = [decode(maps), decode(other)];
+  const arrays = new Arrays();
+  const copied = (part, from) => arrays.add(from(part), part.type);
+  const photo = { ...header.photo, file: copied(header.photo.file, array) };
+  const groupings = made.header.groupings.map((one) => ({ ...one, index: copied(one.index, made.array) }));
+  const stage = made.header.stages.find(({ s }) => s === n);
+  return arrays.packed({ ...made.header, photo, groupings, stages: [{ ...stage, s: 0 }] });
+}
+
 class Lessons {
-  constructor(page) {
-    const { steps, places, texts, words, store } = page.site.lessons;
-    Object.assign(this, { page, steps, places, about: page.site.lessons });
+  constructor(page, about) {
+    const { steps, places, texts, words, store } = about;
+    Object.assign(this, { page, steps, places, about });
     this.says = new Sentences(texts, words);
     this.progress = new Progress(
       store,
@@ -149,13 +161,26 @@ class Lessons {
     this.again();
     await this.draw(photo, step);
     await this.page.sharpen(photo);
+    this.ahead(photo, found).catch(() => {}); // what does not come is asked for again at its step
+  }
+
+  /** Load what the photo's other steps need, but for the attention of their blocks, which is large. */
+  async ahead(photo, found) {
+    if (this.fetched === photo || navigator.connection?.saveData) return;
+    this.fetched = photo;
+    const files = new Set(Object.values(found).map(({ from }) => from.file));
+    for (const file of files) {
+      if (photo !== this.page.photo) return;
+      if (file) await this.page.of(photo, file);
+    }
+    for (const file of ["maps.bin", "position_bias.bin"]) await bytes(this.page.address(file));
   }
 
   /** A step whose figure only the app has. */
   elsewhere() {
     this.question = null;
     this.close();
-    const { app } = this.about;
+    const { app } = this.page.site;
     const url = app && new URL(`${app}/learn`);
     if (url) {
       url.search = location.search;
@@ -181,7 +206,13 @@ class Lessons {
     this.open_ = !this.given.has(this.key);
     const { fields } = question;
     const formula = step.formula
-      ? [el("p.formula", {}, el("img", { src: step.drawn, alt: step.formula }))]
+      ? [
+          el(
+            "p.formula",
+            {},
+            el("img", { src: this.page.address(`code/formulas/${step.id}.svg`), alt: step.formula }),
+          ),
+        ]
       : [];
     this.box.say.replaceChildren(
       html("h2", this.says.text(`${step.id}.title`), { tabindex: -1 }),
@@ -305,7 +336,7 @@ class Lessons {
   // ---- the figure --------------------------------------------------------------------------------------
 
   close() {
-    this.drawn?.show.close?.();
+    this.drawn?.show?.close?.(); // it may still be on the way
     this.drawn = this.colours = null;
     this.box.shown.replaceChildren();
   }
@@ -342,8 +373,12 @@ class Lessons {
     const base = from.file
       ? await this.page.of(photo, from.file)
       : await bytes(this.page.address("position_bias.bin"));
-    const { header } = decode(base);
     const entries = { name: this.key, strings };
+    if (from.map !== undefined) {
+      const made = onPhoto(await bytes(this.page.address("maps.bin")), base, from.map);
+      return () => changed(made, { ...entries, start: this.to });
+    }
+    const { header } = decode(base);
     if (step.figure === "embedding") entries.cels = header.cels.slice(0, 1);
     else if (step.figure === "position_bias") {
       entries.part = from.part;
@@ -351,8 +386,7 @@ class Lessons {
     } else {
       const stage = header.stages.find(({ s }) => s === from.s);
       const blocks = stage.blocks.filter(({ b }) => from.b.includes(b));
-      const made = from.file === "maps.bin";
-      entries.stages = [{ ...stage, blocks, s: made ? 0 : from.s, heads: from.block ? stage.heads : 0 }];
+      entries.stages = [{ ...stage, blocks, heads: from.block ? stage.heads : 0 }];
     }
     return () => changed(base, { ...entries, start: { ...header.start, ...this.to } });
   }

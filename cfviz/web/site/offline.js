@@ -1,7 +1,7 @@
 // The service worker: what was loaded once is there without a connection, too.
 // The code and the pages are kept from the first visit on, a photo's data once they were shown.
 
-const NAME = "cfviz."; // and the version: the cache of one build
+import { isOlder, nameOf } from "./cache.js";
 
 /**
  * @param worker the worker's global scope
@@ -9,7 +9,7 @@ const NAME = "cfviz."; // and the version: the cache of one build
  * @param files pages, and other files with their version, kept from the start
  */
 export default function (worker, version, files) {
-  const name = NAME + version;
+  const name = nameOf(version);
   const home = new URL("./", worker.location.href).href;
 
   async function keep() {
@@ -21,7 +21,7 @@ export default function (worker, version, files) {
   }
 
   async function take() {
-    const old = (await caches.keys()).filter((one) => one.startsWith(NAME) && one !== name);
+    const old = (await caches.keys()).filter((one) => isOlder(one, version));
     await Promise.all(old.map((one) => caches.delete(one)));
     await worker.clients.claim();
   }

@@ -1,0 +1,25 @@
+// Where the service worker keeps the site, and what a page puts there before the worker is there.
+
+const NAME = "cfviz."; // and the version: the cache of one build
+
+export function nameOf(version) {
+  return NAME + version;
+}
+
+/** Whether a cache holds another build of the site. */
+export function isOlder(name, version) {
+  return name.startsWith(NAME) && name !== nameOf(version);
+}
+
+/** Keep a file that came before the service worker took over, at the first visit. */
+export async function keepFirst(address, answer) {
+  const { serviceWorker } = navigator;
+  if (!serviceWorker || serviceWorker.controller) return;
+  const version = new URL(address, document.baseURI).searchParams.get("v");
+  try {
+    const cache = await caches.open(nameOf(version));
+    await cache.put(address, answer);
+  } catch {
+    // withheld, or full: the file is there as long as there is a connection
+  }
+}
