@@ -91,8 +91,10 @@ def change_bars(
     low, high = colours(theme)
     scale, digits = {"%": (100, 0), "": (1, 2)}.get(unit, (1, 1))
     drawn = [scale * v for v in values]
-    texts = [quantity(signed(v, digits), unit) if unit else signed(v, digits) for v in drawn]
-    reach = 1.28 * max((abs(v) for v in drawn), default=1.0) or 1.0
+    # On a phone there is room for a number and no more; the title of the axis and the reading name the unit.
+    numbers = [signed(v, digits) for v in drawn]
+    texts = [quantity(number, unit) for number in numbers] if unit == "%" else numbers
+    reach = 1.5 * max((abs(v) for v in drawn), default=1.0) or 1.0
     rows = list(range(len(names)))
     fig = go.Figure(
         go.Bar(
@@ -105,13 +107,16 @@ def change_bars(
             textposition="outside",
             textfont={"color": theme.ink},
             cliponaxis=False,
-            customdata=list(names),
-            hovertemplate="%{customdata}: %{text}<extra></extra>",
+            customdata=[
+                f"{name}: {quantity(number, unit) if unit else number}"
+                for name, number in zip(names, numbers, strict=True)
+            ],
+            hovertemplate="%{customdata}<extra></extra>",
         )
     )
     theme.lay_out(
         fig,
-        height=27 * len(rows) + 70,
+        height=27 * len(rows) + 90,
         showlegend=False,
         margin={"l": 8, "r": 16, "t": 4, "b": 4},
         xaxis={
