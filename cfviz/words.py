@@ -32,7 +32,7 @@ ENLARGED = (
 
 NO_BREAK = "\u00a0"
 _UNITS = r"(?:%|px|ms|s|bits?|points?|[kMG]B|MP|像素|個?百分點|位元|毫秒|秒)(?![A-Za-z])"
-_TORN = re.compile(rf"(?<=[0-9}}]) (?={_UNITS})|(?<=[0-9}}]) (?=[×x] [0-9{{])|(?<=[0-9}}] [×x]) (?=[0-9{{])")
+TORN = re.compile(rf"(?<=[0-9}}]) (?={_UNITS})|(?<=[0-9}}]) (?=[×x] [0-9{{])|(?<=[0-9}}] [×x]) (?=[0-9{{])")
 
 Translator = Callable[..., str]
 
@@ -101,7 +101,7 @@ def figure_words(section: str, lang: str = "en") -> dict[str, str]:
 
 def unbroken(text: str) -> str:
     """Join numbers and their units by no-break spaces: 12 %, 320 px, 224 × 224; placeholders are numbers."""
-    return _TORN.sub(NO_BREAK, text)
+    return TORN.sub(NO_BREAK, text)
 
 
 def quantity(number: object, unit: str) -> str:

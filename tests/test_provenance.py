@@ -32,9 +32,11 @@ TRAININGS = {
         "run", "photos", (18, 24, 7, 20)
     ),
     "photos, 5 epochs, going on from other weights": Training("run", "photos", (5,), onward=True),
-    "ImageNet-1K, by the authors (81.5 % top-1 published)": Training("authors", "ImageNet-1K", top1=81.5),
+    "ImageNet-1K, by the authors (81.5\u00a0% top-1 published)": Training(
+        "authors", "ImageNet-1K", top1=81.5
+    ),
     "to epoch 3, says the file": Training("file", epochs=(3,)),
-    "to epoch 299, 82.5 % at best, says the file": Training("file", epochs=(299,), top1=82.5),
+    "to epoch 299, 82.5\u00a0% at best, says the file": Training("file", epochs=(299,), top1=82.5),
     "not recorded in the file": Training("file"),
 }
 

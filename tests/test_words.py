@@ -17,6 +17,7 @@ from cfviz.models.weights.errors import MESSAGES
 from cfviz.ui.shell.frame import NAVIGATION
 from cfviz.words import (
     LANGUAGES,
+    TORN,
     TRANSLATIONS,
     decimal,
     lookup,
@@ -208,3 +209,10 @@ def test_a_filled_sentence_is_joined_too(tmp_path: Path, monkeypatch: pytest.Mon
 def test_what_is_written_in_code_is_joined(path: Path) -> None:
     """`f"{x} %"` in Python and `${x} %` in JavaScript bypass the catalogue."""
     assert re.findall(rf"\}} (?:{UNITS})(?![A-Za-z{{])", path.read_text(encoding="utf-8")) == []
+
+
+def test_the_browser_joins_numbers_to_the_same_units() -> None:
+    """The site's verdicts had a rule of their own: they joined words to a number's sign, too."""
+    found = re.search(r"TORN =\s*/(.+)/g;", (ROOT / "cfviz/web/shared/text.js").read_text(encoding="utf-8"))
+    assert found
+    assert found[1] == TORN.pattern

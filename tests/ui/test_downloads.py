@@ -25,7 +25,9 @@ PIXEL = {
     "view": "1",
 }
 BOX = {"net": "retinanet_crossformer_nano", "scene": "0", "box": "0", "held": "1", "threshold": "10"}
-TIMES = re.compile(rb"\"seconds\": [\d.e-]+|[\d.]+ ms")  # a report says how long its forward took
+TIMES = re.compile(
+    rb"\"seconds\": [\d.e-]+|[\d.]+(?: |\xc2\xa0)ms"
+)  # a report says how long its forward took
 WITHOUT = ("compare", "position_bias")  # that compute nothing on a click
 PAGES: list[tuple[str, dict[str, str]]] = [
     ("attention", PLACE),

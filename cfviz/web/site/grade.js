@@ -1,6 +1,6 @@
 // Answers to the questions of the lessons, judged as in `cfviz/lessons/question.py`; a test compares them.
 
-import { esc, fill } from "../shared/text.js";
+import { esc, fill, unbroken } from "../shared/text.js";
 
 /** Where a code stands among others: tokens by row and column, numbers by size, words first. */
 function inOrder(a, b) {
@@ -53,8 +53,7 @@ export class Sentences {
 
   /** A sentence with its fields filled in; lists are joined by commas. */
   text(key, fields = {}) {
-    const text = fill(this.texts[key], this.safe(fields));
-    return text.replaceAll(" × ", "\u00a0×\u00a0").replaceAll(" %", "\u00a0%"); // unit stays with number
+    return unbroken(fill(this.texts[key], this.safe(fields)));
   }
 
   /** One of the page's words with its fields filled in; `html` are fields that are HTML already. */

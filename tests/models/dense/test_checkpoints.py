@@ -343,7 +343,7 @@ def test_the_authors_files_open_by_name(
     assert (known.source, known.dataset) == ("official", variant.dataset)
     figure = next(iter(variant.published.values()))
     measure = "box AP" if variant.task == "detect" else "mIoU"
-    assert f"by the authors ({figure} % {measure} published)" in str(known.trained)
+    assert f"by the authors ({figure}\u00a0% {measure} published)" in str(known.trained)
     assert [note.code for note in known.notes] == ["whole_map"]
     backbone = cfviz.create_model("crossformer_nano", f"official:{name}")
     assert [note.code for note in backbone.provenance.notes] == ["left_out", "whole_map"]

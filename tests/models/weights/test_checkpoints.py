@@ -693,7 +693,7 @@ def test_the_authors_files_open(state, file, settings_class, monkeypatch, zipped
     assert _same(checkpoint.state_dict, state)
     assert (checkpoint.group_size, checkpoint.interval, checkpoint.img_size) == ((7,) * 4, (8, 4, 2, 1), 224)
     assert (checkpoint.dataset, checkpoint.meta["epoch"]) == ("imagenet-1k", 299)
-    assert checkpoint.trained == "to epoch 299, 81.5 % at best, says the file"
+    assert checkpoint.trained == "to epoch 299, 81.5\u00a0% at best, says the file"
     assert "yacs.config" not in sys.modules
 
 

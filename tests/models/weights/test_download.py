@@ -311,7 +311,7 @@ def test_the_authors_weights_come_from_drive_once(serve, shop, drive, variant, m
     drive(serve(shop))
     checkpoint = load_checkpoint(f"official:{variant}")
     assert (checkpoint.source, checkpoint.dataset) == ("official", "imagenet-1k")
-    assert f"{download.OFFICIAL[variant][1]} %" in str(checkpoint.trained)
+    assert f"{download.OFFICIAL[variant][1]}\u00a0%" in str(checkpoint.trained)
     kept = tmp_path / "weights" / f"{variant}.pth"
     assert _recorded(kept) == checkpoint.sha256
     kept.write_bytes(b"PK" + kept.read_bytes()[3:])
