@@ -72,6 +72,9 @@ def size_curves(
 ) -> go.Figure:
     """Curves over input sizes, with intervals; the trained size is marked.
 
+    A line is broken where it skips a size at which another one was measured: what it would show there was not
+    measured.
+
     Args:
         lines: At least one.
         theme: Colours.
@@ -89,7 +92,8 @@ def size_curves(
     for line in sorted(lines, key=lambda line: not line.behind):
         # Side by side, not overlaid, but nearer to one another than to anything measured at another size.
         shift = min(gap * 0.72 / max(1, len(fronts)), 0.012 * wide) * places.get(line.method, 0.0)
-        fig.add_scatter(**_trace(line, np.asarray(line.sizes, float) + shift, signed))
+        skipped = [k + 1 for k, (a, b) in enumerate(pairwise(line.sizes)) if any(a < s < b for s in sizes)]
+        fig.add_scatter(**_trace(line, np.asarray(line.sizes, float) + shift, signed, skipped))
     fig.add_vline(x=trained, line={"color": theme.muted, "width": 1, "dash": "dot"})
     fig.add_annotation(
         x=trained, y=1, yref="paper", text=words["trained"], showarrow=False, xanchor="left", xshift=5,
@@ -111,8 +115,8 @@ def size_curves(
     return fig
 
 
-def _trace(line: Line, at: np.ndarray, signed: bool) -> dict[str, Any]:
-    """One curve in the form that plotly takes, in per cent or percentage points."""
+def _trace(line: Line, at: np.ndarray, signed: bool, skipped: Sequence[int]) -> dict[str, Any]:
+    """One curve in the form that plotly takes, in per cent or percentage points, broken before `skipped`."""
     values, low, high = (100 * np.asarray(x, float) for x in (line.values, line.low, line.high))
     written = with_sign if signed else decimal
     drawn: dict[str, Any] = {
@@ -125,6 +129,11 @@ def _trace(line: Line, at: np.ndarray, signed: bool) -> dict[str, Any]:
         ],
         "hovertemplate": "%{customdata}",
     }  # fmt: skip
+    if skipped:
+        drawn["customdata"] = np.insert(np.array(drawn["customdata"], object), skipped, "")
+        drawn["x"], drawn["y"], values, low, high = (
+            np.insert(x, skipped, np.nan) for x in (at, values, values, low, high)
+        )
     if line.behind:
         thin = {"width": 1, "dash": "dot", "color": COLOURS[line.method]}
         return drawn | {"showlegend": False, "opacity": 0.75, "line": thin, "marker": {"size": 4}}
