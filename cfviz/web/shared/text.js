@@ -20,10 +20,13 @@ export function together(...sentences) {
 }
 
 // The pattern of cfviz/words.py: where a line must not tear a number from its unit.
-const TORN =
-  /(?<=[0-9}]) (?=(?:%|px|ms|s|bits?|points?|[kMG]B|MP|像素|個?百分點|位元|毫秒|秒)(?![A-Za-z]))|(?<=[0-9}]) (?=[×x] [0-9{])|(?<=[0-9}] [×x]) (?=[0-9{])/g;
+const TORN = [
+  "(?<=[0-9}]) (?=(?:%|px|ms|s|bits?|points?|[kMG]B|MP|像素|個?百分點|位元|毫秒|秒)(?![A-Za-z]))",
+  "(?<=[0-9}]) (?=[×x] [0-9{])",
+  "(?<=[0-9}] [×x]) (?=[0-9{])",
+];
 
 /** Numbers joined to their units by no-break spaces: 12 %, 320 px, 224 × 224. */
 export function unbroken(text) {
-  return text.replaceAll(TORN, "\u00a0");
+  return text.replaceAll(new RegExp(TORN.join("|"), "g"), "\u00a0");
 }
