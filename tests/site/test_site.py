@@ -330,9 +330,9 @@ def test_what_was_loaded_is_there_without_a_connection(visit: Visitor) -> None:
     page.wait_for_function("() => navigator.serviceWorker.controller !== null")
     page.goto(f"{visit.base}/learn.html?photo={PHOTOS[1]}&lesson=1&step=2")
     page.locator(".lesson .figure[data-drawn]").wait_for()
-    page.wait_for_function(
-        f"async () => (await caches.match('photos/{PHOTOS[1]}/embedding.bin', {{ ignoreSearch: true }}))?.ok"
-    )
+    file = f"photos/{PHOTOS[1]}/embedding.bin"
+    kept = f"caches.match('{file}', {{ ignoreSearch: true }}).then((one) => Boolean(one?.ok))"
+    soon(page, lambda: page.evaluate(kept), True)  # `wait_for_function` takes a promise for a yes
     page.context.set_offline(True)
     page.locator('.steps [data-step="1.3"]').click()
     page.wait_for_function(f"() => ({FIGURE})('attention')?.test")

@@ -11,10 +11,14 @@ export function isOlder(name, version) {
   return name.startsWith(NAME) && name !== nameOf(version);
 }
 
-/** Keep a file that came before the service worker took over, at the first visit. */
-export async function keepFirst(address, answer) {
+/** Whether what is asked for now passes by the service worker: it has not taken over yet. */
+export function beforeWorker() {
   const { serviceWorker } = navigator;
-  if (!serviceWorker || serviceWorker.controller) return;
+  return Boolean(serviceWorker) && !serviceWorker.controller;
+}
+
+/** Keep a file that was asked for before the service worker took over, at the first visit. */
+export async function keepFirst(address, answer) {
   const version = new URL(address, document.baseURI).searchParams.get("v");
   try {
     const cache = await caches.open(nameOf(version));

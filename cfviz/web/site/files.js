@@ -1,6 +1,6 @@
 // Fetches what a page needs: gzipped files of the site, and figures with their style sheets.
 
-import { keepFirst } from "./cache.js";
+import { beforeWorker, keepFirst } from "./cache.js";
 
 const came = new Map(); // address -> promise of its bytes
 
@@ -16,9 +16,10 @@ export function bytes(address) {
 
 /** The same, of a file that is not asked for again. */
 export async function once(address) {
+  const early = beforeWorker(); // it may take over before the answer is here
   const answer = await fetch(address);
   if (!answer.ok) throw new Error(`${address}: ${answer.status}`);
-  keepFirst(address, answer.clone());
+  if (early) keepFirst(address, answer.clone());
   const packed = new Uint8Array(await answer.arrayBuffer());
   // A server that knows the file as compressed has let the browser unpack it already.
   if (packed[0] !== 0x1f || packed[1] !== 0x8b) return packed;
