@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler
 from mimetypes import guess_type
 from pathlib import Path
+from threading import Event
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -76,12 +77,14 @@ class Visitor:
     Attributes:
         sent: Name and bytes of each file that the site sent.
         faults: One sentence each.
+        late: The end of a file's name -> what its answer waits for.
     """
 
     def __init__(self, out: Path, serve: Any, browser: Any) -> None:
         self.out, self.browser = out, browser
         self.sent: list[tuple[str, int]] = []
         self.faults: list[str] = []
+        self.late: dict[str, Event] = {}
         self.windows: list[Any] = []
         self.base = serve(self.answer)
         self.others: tuple[str, ...] = ()  # origins that a page is meant to come from, too
@@ -93,6 +96,8 @@ class Visitor:
             self.faults.append(f"there is no {name}")
             request.send_error(404)
             return
+        for end, come in self.late.items():
+            assert not name.endswith(end) or come.wait(60)
         body = file.read_bytes()
         self.sent.append((name, len(body)))
         request.send_response(200)
@@ -349,6 +354,16 @@ def test_what_was_loaded_is_there_without_a_connection(visit: Visitor) -> None:
     page.locator(".figure[data-drawn]").wait_for()
     page.get_by_role("radio", name=translator("zh-Hant")(f"gallery.{PHOTOS[0]}")).click()
     expect(page.get_by_role("alert")).to_have_text(translator("zh-Hant")("site.failed"))
+
+
+def test_what_is_under_way_when_the_service_worker_takes_over_is_kept(visit: Visitor) -> None:
+    visit.late["attention-1-1.bin"] = Event()
+    page = visit(f"attention.html?photo={PHOTOS[1]}")
+    page.wait_for_function("() => navigator.serviceWorker.controller !== null")
+    visit.late["attention-1-1.bin"].set()
+    file = f"photos/{PHOTOS[1]}/attention-1-1.bin"
+    kept = f"caches.match('{file}', {{ ignoreSearch: true }}).then((one) => Boolean(one?.ok))"
+    soon(page, lambda: page.evaluate(kept), True)
 
 
 def test_a_frame_of_another_page_gets_the_figures_height(visit: Visitor, serve: Any) -> None:
