@@ -26,7 +26,7 @@ from cfviz.geometry import Grouping
 from cfviz.hooks import capture
 from cfviz.models.crossformer import CrossFormer
 from cfviz.models.crossformer.model import POOLS, CrossFormerBlock, PatchMerging, ungroup
-from cfviz.models.inputs import input_for
+from cfviz.models.inputs import check_eval, input_for
 
 TOLERANCE = 1e-4  # of the logit, or absolute for logits below 1
 
@@ -153,8 +153,7 @@ def _checked(model: CrossFormer, target: int | None, minus: int | None) -> nn.Li
     for name, one in (("target", target), ("minus", minus)):
         if one is not None and not 0 <= one < head.out_features:
             raise ValueError(f"{name} is {one}; the model has classes 0 to {head.out_features - 1}")
-    if model.training:
-        raise ValueError("the model is in training mode; call model.eval() first")
+    check_eval(model)
     return head
 
 
