@@ -94,11 +94,14 @@ net = CrossFormer(**VARIANTS[sys.argv[1]], num_classes=3, lda=sys.argv[2]).eval(
 with torch.inference_mode():
     net(torch.randn(1, 3, 64, 64))
     x = torch.randn(1, 3, 448, 448)
-    gc.collect(), ctypes.CDLL("libc.so.6").malloc_trim(0)
-    open("/proc/self/clear_refs", "w").write("5")  # the peak begins here
-    before = kilobytes("VmRSS")
-    net(x)
-    print(forward_bytes(net, 448, 448), 1024 * (kilobytes("VmHWM") - before))
+    taken = []
+    for _ in range(3):  # the least counts: what the allocator could not reuse is no need of the forward's
+        gc.collect(), ctypes.CDLL("libc.so.6").malloc_trim(0)
+        open("/proc/self/clear_refs", "w").write("5")  # the peak begins here
+        before = kilobytes("VmRSS")
+        net(x)
+        taken.append(1024 * (kilobytes("VmHWM") - before))
+    print(forward_bytes(net, 448, 448), min(taken))
 """
 
 
