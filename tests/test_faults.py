@@ -154,6 +154,7 @@ def test_complete_weights_in_an_unwritable_folder_are_used(serve, tmp_path, monk
     assert caught.value.code == "disk", "a damaged one is not used"
 
 
+@pytest.mark.slow
 def test_damaged_weights_that_cannot_be_fetched_again_are_named(serve, tmp_path, monkeypatch) -> None:
     target = tmp_path / "weights" / "file.pth"
     fetch(serve(offer(CONTENT)), target)
@@ -168,6 +169,7 @@ def test_damaged_weights_that_cannot_be_fetched_again_are_named(serve, tmp_path,
     assert not target.exists()
 
 
+@pytest.mark.slow
 def test_no_network_is_one_sentence(tmp_path, monkeypatch) -> None:
     monkeypatch.setattr(download, "RETRIES", 1)
     with pytest.raises(CheckpointError) as caught:

@@ -72,7 +72,8 @@ def fails(capsys: pytest.CaptureFixture[str], *argv: str) -> str:
     return err
 
 
-@pytest.mark.parametrize("kind", ["retinanet", pytest.param("mask_rcnn", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["retinanet", "mask_rcnn"])
 def test_detections_are_printed_and_written(
     kind: str, weights: Any, photo: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

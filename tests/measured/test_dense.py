@@ -36,6 +36,7 @@ def model(tiny_model: Make) -> Make:
     return made
 
 
+@pytest.mark.slow
 def test_what_a_box_rests_on(model: Make) -> None:
     net = model(RetinaNet)
     told = explain(PHOTO, net)
@@ -49,6 +50,7 @@ def test_what_a_box_rests_on(model: Make) -> None:
             told.why(**bad)
 
 
+@pytest.mark.slow
 def test_what_a_pixel_rests_on(model: Make) -> None:
     net = model(SemanticFPN, hidden=8)
     told = explain(PHOTO, net)
@@ -61,6 +63,7 @@ def test_what_a_pixel_rests_on(model: Make) -> None:
             told.why(**bad)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", [RetinaNet, SemanticFPN])
 def test_a_notebook_shows_the_figure_and_all_that_it_explains(kind: type, model: Make) -> None:
     told = explain(PHOTO, model(kind, **({"hidden": 8} if kind is SemanticFPN else {})))

@@ -30,6 +30,7 @@ def with_maps(**link: str) -> AppTest:
     return next(button for button in app.button if button.label == label).click().run()
 
 
+@pytest.mark.slow
 def test_every_head_is_in_the_table() -> None:
     app = run("attention", **LINK)
     assert not app.exception

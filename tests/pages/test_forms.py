@@ -42,6 +42,7 @@ def test_where_both_forms_have_the_same_groups_the_sidebar_says_so() -> None:
     assert lookup("en", "common.lda_same") in captions(app)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("link", "form", "said"),
     [

@@ -538,6 +538,7 @@ def test_the_page_shows_the_chosen_models_first_stage(kept: dict[str, Any]) -> N
         assert opening(replace(NANO, model=name), {}).bad == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [32, 224, 448, (192, 640), (800, 1216), (2048, 32), 2048])
 @pytest.mark.parametrize("form", LDA)
 def test_every_stage_of_every_model_at_every_size_can_be_shown(

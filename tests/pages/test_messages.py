@@ -82,6 +82,7 @@ def test_a_block_that_does_not_exist_is_not_kept_in_the_session() -> None:
     fine(app.run())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rows", ["[99999]", '["x"]', "[-1]", "5"])
 def test_a_row_outside_the_table_is_ignored(rows: str) -> None:
     app = opened("attention")

@@ -197,6 +197,7 @@ def test_shown_code_uses_the_authors_weights(name: str, tmp_path: Path, monkeypa
     models.opened.clear()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("source", "said"),
     [

@@ -75,6 +75,7 @@ def test_without_a_study_it_says_so(monkeypatch: pytest.MonkeyPatch, tmp_path: P
     assert app.button(key="jobs.start.study").disabled
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("made")
 @pytest.mark.parametrize("lang", ["en", "zh-Hant"])
 def test_a_study_is_summarised_and_can_be_explored(

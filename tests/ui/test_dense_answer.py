@@ -45,6 +45,7 @@ def subject(tiny_model: Make) -> Make:
     return made
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", [RetinaNet, MaskRCNN])
 def test_a_detector_is_asked_with_and_without_each_stage(subject: Make, kind: type) -> None:
     asked = subject(kind)

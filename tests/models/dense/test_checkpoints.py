@@ -147,6 +147,7 @@ def test_classes_are_assumed_by_their_number_with_a_note(states: Any, file: Any)
     assert (note.code, dict(note.fields)) == ("assumed_dense_classes", {"data": "ADE20K", "count": "150"})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("told", ["imagenet-1k", "coco", ["ade20k"], {"a": 1}, 3, None])
 def test_a_data_set_that_does_not_fit_is_ignored(told: Any, states: Any, tmp_path: Path) -> None:
     for count, dataset in ((4, None), (150, "ade20k")):

@@ -142,6 +142,7 @@ def test_the_pyramid_of_odd_maps(fill: Callable[..., Any]) -> None:
         told.check(f"P{i + 3}", level[0])
 
 
+@pytest.mark.slow
 def test_the_heads_for_given_regions(fill: Callable[..., Any]) -> None:
     told = Recorded("head_roi_given")
     maps = given(told.case)

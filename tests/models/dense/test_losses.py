@@ -114,6 +114,7 @@ def test_a_detectors_losses_fall(tiny_model: Any) -> None:
     assert all(falling[-1][name] < falling[0][name] / 2 for name in falling[0])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("target", "said"),
     [

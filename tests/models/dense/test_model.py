@@ -108,6 +108,7 @@ def test_segmenters_return_logits_at_the_inputs_size(make: Make, kind: type) -> 
     torch.testing.assert_close(logits[1:], model(x[1:]), rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", SMALL)
 def test_wrong_inputs_get_one_sentence(make: Make, kind: type) -> None:
     model = make(kind)
@@ -207,6 +208,7 @@ def test_the_models_are_listed_by_task() -> None:
     assert set(timm.list_models("*_crossformer_*")) >= set(DENSE)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", DENSE)
 def test_parameters_are_as_many_as_published(name: str) -> None:
     with torch.device("meta"):

@@ -188,6 +188,7 @@ def test_an_omitted_place_means_all_places(model):
 # ---------------------------------------------------------------- what is done
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize(("s", "b", "h"), [(1, 1, 1), (2, 0, 3), (3, 0, 5)])
 def test_zeroing_a_head_equals_zeroing_its_slice_of_the_projection(model, size, s, b, h):
@@ -374,6 +375,7 @@ def test_means_equal_a_direct_loop(model, size):
         pass
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("part", ["head", "kernel", "attn", "mlp", "block"])
 def test_patching_inserts_the_other_photos_activation(model, size, part):

@@ -31,6 +31,7 @@ def test_parameters_and_multiply_adds_are_the_models_own(name: str, config: dict
     assert costs["total"].macs == counter.get_total_flops() // 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("config", [{}, {"position_bias": "rpb"}, {"lda": "whole"}, {"cooling": True}])
 def test_each_part_costs_what_pytorch_counts(tiny_model: Any, config: dict) -> None:
     model = tiny_model(**config).to("meta")

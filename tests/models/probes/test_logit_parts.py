@@ -143,6 +143,7 @@ def without(model: Any, photo: torch.Tensor, part: Part) -> float:
         return float(model(photo[None])[0, 3] - before)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "place",
     [("mlp", 0, 1, None), ("head", 0, 2, 0), ("head", 3, 0, 5), ("kernel", 0, None, 2), ("mlp", 3, 1, None)],
@@ -156,6 +157,7 @@ def test_a_part_is_what_the_stream_lacks_without_it(tiny_model, golden_fill, pho
     assert without(model, photo, part) == pytest.approx(-part.value, abs=1e-5)
 
 
+@pytest.mark.slow
 def test_what_cannot_be_split_is_refused_in_a_sentence(tiny_model, photo) -> None:
     cases = [
         (tiny_model(num_classes=0), 0, "ends in LayerNorm, pooling 'avg' and Identity"),

@@ -560,6 +560,7 @@ def test_no_other_file_changes_the_form_of_long_distance_attention(state, file):
         assert load_checkpoint(file({**told, "args": argparse.Namespace(lda=lda)})).lda == "whole"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("lda", ["regions", "whole"])
 def test_the_form_of_long_distance_attention_survives_writing_and_reading(state, tmp_path, lda):
     path = tmp_path / "weights.safetensors"

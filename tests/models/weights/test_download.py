@@ -175,6 +175,7 @@ def test_a_server_that_cannot_resume_starts_again(serve, shop, target, weights):
     assert target.read_bytes() == weights
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("etag", [True, False])
 def test_half_of_one_file_is_never_joined_to_half_of_another(serve, shop, target, weights, etag):
     shop.breaks, shop.etag = 2, etag
@@ -256,6 +257,7 @@ def test_an_unreachable_server_is_one_sentence(target):
     assert str(port) in str(_refused("no_network", f"http://127.0.0.1:{port}/w.pth", target))
 
 
+@pytest.mark.slow
 def test_a_silent_server_is_one_sentence(serve, target, monkeypatch):
     monkeypatch.setattr(download, "TIMEOUT", (0.2, 0.2))
     release = threading.Event()
@@ -304,6 +306,7 @@ def drive(monkeypatch):
     return redirect
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("variant", list(download.OFFICIAL))
 def test_the_authors_weights_come_from_drive_once(serve, shop, drive, variant, monkeypatch, tmp_path):
     monkeypatch.setenv("CFVIZ_CACHE", str(tmp_path))

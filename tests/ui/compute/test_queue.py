@@ -233,6 +233,7 @@ def test_an_abandoned_wait_does_not_give_up_anothers_turn() -> None:
     assert order == ["b done", "c"]
 
 
+@pytest.mark.slow
 def test_streamlits_own_check_ends_a_wait(monkeypatch: pytest.MonkeyPatch) -> None:
     """While waiting, the queue asks Streamlit whether the reader has clicked again."""
     has_it, leave, asked = threading.Event(), threading.Event(), []
@@ -391,6 +392,7 @@ def test_the_log_says_what_was_computed_and_counts_nothing_twice(caplog: pytest.
     assert float(found[0][2]) >= 0.1 > float(found[1][2]) >= 0.02
 
 
+@pytest.mark.slow
 def test_garbage_is_collected_once_for_many_reruns(monkeypatch: pytest.MonkeyPatch) -> None:
     swept = threading.Semaphore(0)
     monkeypatch.setattr(cache.gc, "collect", lambda *_: swept.release() or 0)

@@ -398,6 +398,7 @@ def test_a_message_too_large_is_not_even_read(monkeypatch: pytest.MonkeyPatch) -
         assert protocol.max_message_size == protocol.max_fragment_size == 10**6 + 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "begun", [b"", b"GET / HTTP/1.1\r\nX: ", b"GET / HTTP/1.1\r\nHost: a\r\n\r\nGET / HTTP/1.1\r\nX: "]
 )
@@ -467,6 +468,7 @@ def test_reading_on_after_the_end_of_a_connection_is_no_error(how: str) -> None:
         asyncio.run(gate.Gate(cast(Any, inner))(scope, cast(Any, receive), send))
 
 
+@pytest.mark.slow
 def test_a_websocket_that_asks_for_no_page_or_sends_text_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(gate, "SILENT", 0.02)
     monkeypatch.setattr(gate, "_arrivals", {})

@@ -89,6 +89,7 @@ def test_nonsense_in_a_link_is_reported_and_ignored(name: str, value: str, note:
     assert [found.key for found in notes] == [note]
 
 
+@pytest.mark.slow
 @given(st.dictionaries(st.sampled_from(SHARED), st.text(max_size=20)))
 def test_no_link_breaks_the_page(query: dict[str, str]) -> None:
     settings, notes = read(query, BASE, MODELS, PHOTOS)
