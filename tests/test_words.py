@@ -213,6 +213,19 @@ def test_what_is_written_in_code_is_joined() -> None:
     assert {name: found for name, text in texts.items() if (found := torn.findall(text))} == {}
 
 
+@pytest.mark.parametrize("lang", LANGUAGES)
+def test_words_of_the_figures_break_no_lines_by_markup(lang: str) -> None:
+    """They are drawn as plain text: below the lab's board "<br>" stood in a Chinese sentence."""
+    words = {
+        f"{section}.{key}": text
+        for section in SECTIONS
+        for key, text in catalogue(lang, section).items()
+        if key.startswith("figure.")
+    }
+    assert len(words) > 100
+    assert [key for key, text in words.items() if "<br" in text] == []
+
+
 def test_the_browser_joins_numbers_to_the_same_units() -> None:
     """The site's verdicts had a rule of their own: they joined words to a number's sign, too."""
     found = re.search(
