@@ -2,9 +2,10 @@
 
 import { Groups } from "../shared/groups.js";
 import { Scheme } from "./scheme.js";
-import { Block, percent, rank, softmax } from "../shared/maths.js";
-import { build, Choice, el, isWide, position, save, say, title, words } from "../shared/markup.js";
-import { colours, css, PhotoMap, shade, themeAround } from "../shared/paint.js";
+import { Block, clip, percent, rank, softmax } from "../shared/maths.js";
+import { build, Choice, el, isWide, position, save, say, title, watched, words } from "../shared/markup.js";
+import { colours, css, PhotoMap, shade, wear } from "../shared/paint.js";
+import { STEPS } from "../shared/near.js";
 import { Blocks, Heads, LEAK, Why } from "./panels.js";
 import { Quiz } from "./quiz.js";
 import { decode } from "../shared/payload.js";
@@ -14,8 +15,6 @@ import { vector } from "./vector.js";
 import { Zoom } from "../zoom/zoom.js";
 
 const KINDS = ["sda", "lda"];
-
-const STEPS = { ArrowUp: [-1, 0], ArrowDown: [1, 0], ArrowLeft: [0, -1], ArrowRight: [0, 1] };
 
 export class Figure {
   constructor(parent, message, commit) {
@@ -102,7 +101,11 @@ export class Figure {
   // ---- elements --------------------------------------------------------------------------------------
 
   buildElements() {
-    const ui = build(this.t);
+    const ui = build(this.t, {
+      save_picture: () => this.savePicture(),
+      save_vector: () => this.saveVector(),
+      save_numbers: () => this.saveNumbers(),
+    });
     this.ui?.root.remove();
     this.ui = ui;
     this.parent.append(ui.root);
@@ -153,9 +156,6 @@ export class Figure {
     ]);
     ui.strength.addEventListener("input", () => this.requestDraw());
     ui.lock.addEventListener("click", () => this.set({ locked: !this.state.locked }, true));
-    ui.picture.addEventListener("click", () => this.savePicture());
-    ui.vector.addEventListener("click", () => this.saveVector());
-    ui.numbers.addEventListener("click", () => this.saveNumbers());
     this.listen();
     const attention = this.stages.some((s) => s.heads > 0);
     ui.root.classList.toggle("groups-only", !attention);
@@ -163,9 +163,7 @@ export class Figure {
     this.showQuiz();
     ui.stages.hidden = this.stages.length < 2;
     this.showPrecision();
-    this.watcher?.disconnect();
-    this.watcher = new ResizeObserver(() => this.layOut());
-    this.watcher.observe(ui.left);
+    this.watcher = watched(this.watcher, ui.left, () => this.layOut());
   }
 
   /** Say how far the numbers shown are from the model's own, and why in a tooltip. */
@@ -178,13 +176,7 @@ export class Figure {
 
   /** Take the colours of the theme around the figure. */
   applyTheme() {
-    const mode = themeAround(this.parent);
-    if (this.mode === mode && this.themed === this.ui.root) return;
-    [this.mode, this.themed] = [mode, this.ui.root];
-    this.theme = this.header.palette[mode];
-    this.ui.root.dataset.theme = mode;
-    for (const [name, value] of Object.entries(this.theme))
-      this.ui.root.style.setProperty(`--${name}`, value);
+    if (!wear(this, this.ui.root)) return;
     const stops = this.header.palette.sequential.join(",");
     this.ui.ramp.style.background = `linear-gradient(90deg, ${stops})`;
     if (this.map?.groups) this.layOut();
@@ -276,13 +268,13 @@ export class Figure {
   clamped(want) {
     const stage = this.stages.find((s) => s.s === want.stage) ?? this.stages[0];
     const block = stage.blocks.find((b) => b.b === want.block) ?? stage.blocks[0];
-    const clip = (x, n) => Math.max(0, Math.min(n - 1, Math.round(x) || 0));
+    const near = (x, n) => clip(Math.round(x) || 0, n);
     return {
       stage: stage.s,
       block: block.b,
-      head: clip(want.head, Math.max(1, stage.heads)),
-      row: clip(want.row, stage.H),
-      col: clip(want.col, stage.W),
+      head: near(want.head, Math.max(1, stage.heads)),
+      row: near(want.row, stage.H),
+      col: near(want.col, stage.W),
       locked: Boolean(want.locked),
     };
   }

@@ -5,6 +5,7 @@
 // stays beside the photo); big (the page is projected); words. Picks are kept here, each change is sent as
 // {quiz: id, picked}.
 
+import { clip } from "../shared/maths.js";
 import { say } from "../shared/markup.js";
 import { fill } from "../shared/text.js";
 
@@ -71,7 +72,6 @@ export class Quiz {
     const { state, stage } = this.figure;
     const at = this.cursor ?? { row: state.row, col: state.col };
     if (step) {
-      const clip = (x, n) => Math.max(0, Math.min(n - 1, x));
       this.cursor = { row: clip(at.row + step[0], stage.H), col: clip(at.col + step[1], stage.W) };
       this.figure.requestDraw();
       this.announce();

@@ -3,16 +3,16 @@
 
 import { decode } from "../shared/payload.js";
 import { fill } from "../shared/text.js";
-import { Choice, el, say, words as named } from "../shared/markup.js";
+import { button, Choice, el, say, segmented, watched, words as named } from "../shared/markup.js";
 import { percent, signed } from "../shared/maths.js";
-import { colours, css, themeAround, VEIL } from "../shared/paint.js";
+import { WAYS } from "../shared/near.js";
+import { colours, css, outline, VEIL, wear } from "../shared/paint.js";
 import { asked, Steps } from "../lab/steps.js";
 import { clip, limited, points, WHOLE, word, words } from "./strokes.js";
 
 const HOWS = ["mean", "dataset", "blur", "copy"];
 const TIPS = ["round", "rect"];
 const VIEWS = ["before", "after", "change"];
-const ARROWS = { ArrowUp: [0, -1], ArrowDown: [0, 1], ArrowLeft: [-1, 0], ArrowRight: [1, 0] };
 const STEP = 25; // thousandths of a side, moved by one press of an arrow key
 const LEAST = 20; // thousandths, the shortest side of a rectangle
 const WIDEST = 460; // CSS pixels
@@ -85,7 +85,7 @@ export class BrushFigure {
     const { t } = this;
     this.root?.remove();
     const choice = (name, label, texts, titles, act) => {
-      const box = el(`div.seg.${name}`, { role: "radiogroup", "aria-label": label });
+      const box = segmented(label, name);
       const made = new Choice(box, (i) => {
         made.choose(i);
         act(i);
@@ -129,14 +129,9 @@ export class BrushFigure {
       this.size = Number(this.slider.value);
       this.draw();
     });
-    const button = (text, title, act) => {
-      const made = el("button.plain", { type: "button", title }, text);
-      made.addEventListener("click", act);
-      return made;
-    };
-    this.undo = button(t.undo, t.undo_help, () => this.go(-1));
-    this.redo = button(t.redo, t.redo_help, () => this.go(1));
-    this.clear = button(t.clear, "", () => {
+    this.undo = button(t.undo, () => this.go(-1), t.undo_help);
+    this.redo = button(t.redo, () => this.go(1), t.redo_help);
+    this.clear = button(t.clear, () => {
       this.pending = null;
       this.change("");
     });
@@ -204,16 +199,13 @@ export class BrushFigure {
       ),
     );
     this.root.figure = this;
-    this.mode = null;
     this.parent.append(this.root);
     this.hows.choose(this.how);
     this.tips.choose(this.tip);
     this.stages.choose(this.stage);
     this.views.choose(this.view);
     this.listen();
-    this.watcher?.disconnect();
-    this.watcher = new ResizeObserver(() => this.layOut());
-    this.watcher.observe(this.root);
+    this.watcher = watched(this.watcher, this.root, () => this.layOut());
   }
 
   listen() {
@@ -242,13 +234,7 @@ export class BrushFigure {
   }
 
   applyTheme() {
-    const mode = themeAround(this.parent);
-    if (this.mode === mode) return;
-    this.mode = mode;
-    this.theme = this.header.palette[mode];
-    this.root.dataset.theme = mode;
-    for (const [name, value] of Object.entries(this.theme)) this.root.style.setProperty(`--${name}`, value);
-    this.draw();
+    if (wear(this, this.root)) this.draw();
   }
 
   // ---- painting --------------------------------------------------------------------------------------
@@ -340,7 +326,7 @@ export class BrushFigure {
   }
 
   press(event) {
-    const move = ARROWS[event.key];
+    const move = WAYS[event.key];
     const [left, top, right, bottom] = this.box;
     if (move && event.shiftKey) {
       const to = [right + move[0] * STEP, bottom + move[1] * STEP];
@@ -434,17 +420,8 @@ export class BrushFigure {
     pen.restore();
   }
 
-  /** Draw an outline twice, white on dark. */
-  outline(pen, draw) {
-    for (const [ink, width] of [
-      ["#14171B", 4],
-      ["#FFFFFF", 1.75],
-    ]) {
-      pen.beginPath();
-      draw();
-      [pen.strokeStyle, pen.lineWidth] = [ink, width * this.ratio];
-      pen.stroke();
-    }
+  outline(pen, trace) {
+    outline(pen, this.ratio, [4, 1.75], trace);
   }
 
   frame(pen, [left, top, right, bottom]) {

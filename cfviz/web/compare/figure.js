@@ -3,14 +3,13 @@
 import { decode, peek } from "../shared/payload.js";
 import { showPhoto } from "../shared/photo.js";
 import { fill } from "../shared/text.js";
-import { Choice, el, save, say, words } from "../shared/markup.js";
-import { percent } from "../shared/maths.js";
-import { themeAround } from "../shared/paint.js";
+import { Choice, el, save, say, segmented, takeButtons, watched, words } from "../shared/markup.js";
+import { clip, percent } from "../shared/maths.js";
+import { STEPS } from "../shared/near.js";
+import { wear } from "../shared/paint.js";
 import { Zoom } from "../zoom/zoom.js";
 import { heatTables, SideView } from "./side.js";
 import { SvgPen } from "../shared/pen.js";
-
-const KEYS = { ArrowUp: [-1, 0], ArrowDown: [1, 0], ArrowLeft: [0, -1], ArrowRight: [0, 1] };
 
 export class CompareFigure {
   constructor(parent, message, commit) {
@@ -66,7 +65,7 @@ export class CompareFigure {
           () => this.requestDraw(),
         ),
     );
-    const stages = el("div.seg", { role: "radiogroup", "aria-label": t.stage });
+    const stages = segmented(t.stage);
     this.stageChoice = new Choice(stages, (stage) => {
       this.stageChoice.choose(stage);
       this.commitState({ stage });
@@ -87,18 +86,11 @@ export class CompareFigure {
       this.high,
       el("span.note", {}, t.scale),
     );
-    const plain = (text, help, act) => {
-      const button = el("button.plain", { type: "button", title: help }, text);
-      button.addEventListener("click", act);
-      return button;
-    };
-    const take = el(
-      "span.take",
-      {},
-      plain(t.save_picture, t.save_picture_help, () => this.savePicture()),
-      plain(t.save_vector, t.save_vector_help, () => this.saveVector()),
-      plain(t.save_numbers, t.save_numbers_help, () => this.saveNumbers()),
-    );
+    const take = takeButtons(t, {
+      save_picture: () => this.savePicture(),
+      save_vector: () => this.saveVector(),
+      save_numbers: () => this.saveNumbers(),
+    });
     this.live = el("p.live", { "aria-live": "polite", role: "status" });
     this.zoom = new Zoom(
       this.sides.map((side) => side.over),
@@ -118,12 +110,9 @@ export class CompareFigure {
       this.live,
     );
     this.root.figure = this;
-    this.mode = null;
     this.parent.append(this.root);
     for (const side of this.sides) this.listen(side);
-    this.watcher?.disconnect();
-    this.watcher = new ResizeObserver(() => this.layOut());
-    this.watcher.observe(this.root);
+    this.watcher = watched(this.watcher, this.root, () => this.layOut());
   }
 
   listen(side) {
@@ -140,7 +129,7 @@ export class CompareFigure {
       this.commitState();
     });
     side.map.addEventListener("keydown", (event) => {
-      const step = KEYS[event.key];
+      const step = STEPS[event.key];
       if (step) {
         this.set({ row: this.state.row + step[0], col: this.state.col + step[1] });
         const { x, y } = this.place();
@@ -161,12 +150,7 @@ export class CompareFigure {
 
   /** Take the colours of the theme around the figure. */
   applyTheme() {
-    const mode = themeAround(this.parent);
-    if (this.mode === mode) return;
-    this.mode = mode;
-    this.theme = this.header.palette[mode];
-    this.root.dataset.theme = mode;
-    for (const [name, value] of Object.entries(this.theme)) this.root.style.setProperty(`--${name}`, value);
+    if (!wear(this, this.root)) return;
     this.ramp.style.background = `linear-gradient(90deg, ${this.header.palette.sequential.join(",")})`;
     if (this.photo) this.layOut();
   }
@@ -175,9 +159,9 @@ export class CompareFigure {
 
   set(change) {
     const { H, W } = this.sides[0].layer;
-    const clip = (n, most) => Math.max(0, Math.min(most - 1, Math.round(n) || 0));
+    const near = (x, n) => clip(Math.round(x) || 0, n);
     const want = { ...this.state, ...change };
-    this.state = { row: clip(want.row, H), col: clip(want.col, W), held: Boolean(want.held) };
+    this.state = { row: near(want.row, H), col: near(want.col, W), held: Boolean(want.held) };
     this.requestDraw();
   }
 

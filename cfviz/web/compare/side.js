@@ -2,7 +2,7 @@
 
 import { fill } from "../shared/text.js";
 import { el, say, Choice } from "../shared/markup.js";
-import { percent, whole } from "../shared/maths.js";
+import { clip, percent, whole } from "../shared/maths.js";
 import { colours, css, shade, Tile, VEIL } from "../shared/paint.js";
 import { drawPhoto } from "../shared/photo.js";
 
@@ -149,10 +149,10 @@ export class SideView {
 
   /** Row and column of the token under a point in CSS pixels. */
   token(x, y) {
-    const clip = (n, most) => Math.max(0, Math.min(most - 1, Math.floor(n)));
+    const near = (x, n) => clip(Math.floor(x), n);
     return {
-      row: clip((y * this.ratio + this.corner[1]) / this.high, this.layer.H),
-      col: clip((x * this.ratio + this.corner[0]) / this.cell, this.layer.W),
+      row: near((y * this.ratio + this.corner[1]) / this.high, this.layer.H),
+      col: near((x * this.ratio + this.corner[0]) / this.cell, this.layer.W),
     };
   }
 

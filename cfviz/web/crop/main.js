@@ -1,9 +1,9 @@
 // The whole photo, on it what the model sees of it: a frame to drag, or to move with the arrow keys.
 
 import { onPage } from "../shared/mount.js";
+import { WAYS } from "../shared/near.js";
 
 const SVG = "http://www.w3.org/2000/svg";
-const STEPS = { ArrowUp: [0, -1], ArrowDown: [0, 1], ArrowLeft: [-1, 0], ArrowRight: [1, 0] };
 const SHARE = 1 / 40; // of the photo's side, moved by one press of an arrow key
 const PAUSE = 400; // milliseconds after the last press until Python is told
 
@@ -116,7 +116,7 @@ class Crop {
   }
 
   step(event) {
-    const step = STEPS[event.key];
+    const step = WAYS[event.key];
     if (!step || !this.movable) return;
     event.preventDefault();
     event.stopPropagation();

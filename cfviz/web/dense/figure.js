@@ -1,8 +1,9 @@
 // What a detector or segmenter answers on a photo, and why: pointing never asks the server.
 
-import { Choice, el, save, say, words } from "../shared/markup.js";
-import { signed } from "../shared/maths.js";
-import { colours, themeAround } from "../shared/paint.js";
+import { Choice, el, mapBox, save, say, segmented, takeButtons, watched, words } from "../shared/markup.js";
+import { clip, signed } from "../shared/maths.js";
+import { STEPS } from "../shared/near.js";
+import { colours, wear } from "../shared/paint.js";
 import { decode } from "../shared/payload.js";
 import { showPhoto } from "../shared/photo.js";
 import { CanvasPen, SvgPen } from "../shared/pen.js";
@@ -11,7 +12,6 @@ import { Answer, CELL, reason } from "./answer.js";
 import { HeadBars, List, percentOf } from "./panels.js";
 import { drawScene, heatRaster, labelRaster, signedRaster } from "./scene.js";
 
-const KEYS = { ArrowUp: [-1, 0], ArrowDown: [1, 0], ArrowLeft: [0, -1], ArrowRight: [0, 1] };
 const SORTS = ["score", "size", "class"];
 const NOTHING = { box: -1, row: -1, col: -1 };
 
@@ -43,7 +43,7 @@ export class DenseFigure {
     this.heats = new Map();
     this.labels = new Map();
     this.buildElements();
-    this.applyTheme(true);
+    this.applyTheme();
     showPhoto(this, this.root, header.photo.of, array(header.photo.file));
   }
 
@@ -91,26 +91,21 @@ export class DenseFigure {
     const { t, answer } = this;
     this.root?.remove();
     this.listed = this.effectsKey = null;
-    const plain = (name, act) => {
-      const button = el("button.plain", { type: "button", title: t[`${name}_help`] }, t[name]);
-      button.addEventListener("click", act);
-      return button;
-    };
-    const segmented = (label, items, choose) => {
-      const box = el("div.seg", { role: "radiogroup", "aria-label": label });
+    const choices = (label, items, choose) => {
+      const box = segmented(label);
       const choice = new Choice(box, choose);
       choice.fill(items.map((text) => el("button", { type: "button" }, text)));
       return [box, choice];
     };
     const stages = answer.stages.map((_, s) => s);
-    const [views, viewChoice] = segmented(
+    const [views, viewChoice] = choices(
       t.view,
       answer.views.map(({ without }) =>
         without === null ? t.view_all : fill(t.view_without, { stage: without + 1 }),
       ),
       (view) => this.set({ view }, true),
     );
-    const [shows, showChoice] = segmented(
+    const [shows, showChoice] = choices(
       t.show,
       [
         this.detects ? t.show_boxes : t.show_labels,
@@ -120,7 +115,7 @@ export class DenseFigure {
       (show) => this.set({ show }, true),
     );
     const sorts = this.detects ? SORTS : SORTS.slice(1);
-    const [sortBox, sortChoice] = segmented(
+    const [sortBox, sortChoice] = choices(
       t.sort,
       sorts.map((name) => t[`sort_${name}`]),
       (n) => this.set({ sort: sorts[n] }, true),
@@ -135,20 +130,14 @@ export class DenseFigure {
     this.truth = el("button.lock", { type: "button", "aria-pressed": "false", title: t.truth_help }, t.truth);
     this.truth.hidden = !answer.truth;
     this.truth.addEventListener("click", () => this.set({ truth: 1 - this.state.truth }, true));
-    const take = el(
-      "span.take",
-      {},
-      plain("save_picture", () => this.savePicture()),
-      plain("save_vector", () => this.saveVector()),
-      plain("save_json", () => this.saveNumbers()),
-    );
+    const take = takeButtons(t, {
+      save_picture: () => this.savePicture(),
+      save_vector: () => this.saveVector(),
+      save_json: () => this.saveNumbers(),
+    });
     this.canvas = el("canvas.dn-canvas");
     this.pen = new CanvasPen(this.canvas);
-    this.map = el(
-      "div.map.dn-map",
-      { tabindex: 0, role: "application", "aria-label": t.map_label, "aria-describedby": "dn-keys" },
-      this.canvas,
-    );
+    this.map = mapBox(t.map_label, "dn-keys", this.canvas);
     [this.low, this.high] = [el("span.num"), el("span.num")];
     this.ramp = el("div.ramp");
     this.legend = el("div.legend", {}, this.low, this.ramp, this.high);
@@ -211,12 +200,9 @@ export class DenseFigure {
       this.live,
     );
     this.root.figure = this;
-    this.mode = null;
     this.parent.append(this.root);
     this.listen();
-    this.watcher?.disconnect();
-    this.watcher = new ResizeObserver(() => this.layOut());
-    this.watcher.observe(this.left);
+    this.watcher = watched(this.watcher, this.left, () => this.layOut());
   }
 
   listen() {
@@ -234,7 +220,7 @@ export class DenseFigure {
   }
 
   press(event) {
-    const step = KEYS[event.key];
+    const step = STEPS[event.key];
     if (step) this.set(this.detects ? this.nextBox(step[0] + step[1]) : this.nextPixel(step, event.shiftKey));
     else if (event.key === "Enter" || event.key === " ") this.set({ held: !this.state.held }, true);
     else if (event.key === "Escape") this.set({ ...NOTHING, held: false }, true);
@@ -254,19 +240,12 @@ export class DenseFigure {
     const { row, col } = this.state;
     if (row < 0) return { ...NOTHING, row: h >> 1, col: w >> 1 };
     const step = far ? 8 * CELL : CELL;
-    const clip = (x, most) => Math.max(0, Math.min(most - 1, x));
     return { ...NOTHING, row: clip(row + step * down, h), col: clip(col + step * across, w) };
   }
 
   /** Take the colours of the theme around the figure. */
-  applyTheme(fresh = false) {
-    const mode = themeAround(this.parent);
-    if (!fresh && this.mode === mode) return;
-    this.mode = mode;
-    this.theme = this.header.palette[mode];
-    this.root.dataset.theme = mode;
-    for (const [name, value] of Object.entries(this.theme)) this.root.style.setProperty(`--${name}`, value);
-    if (this.photo) this.requestDraw();
+  applyTheme() {
+    if (wear(this, this.root) && this.photo) this.requestDraw();
   }
 
   // ---- choices ---------------------------------------------------------------------------------------

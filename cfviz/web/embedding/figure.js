@@ -1,18 +1,29 @@
 // What each kernel puts into the token under the pointer: the photo, the kernels' squares, their shares.
 
 import { SvgPen } from "../shared/pen.js";
-import { Choice, el, isWide, save, say, words } from "../shared/markup.js";
-import { signed } from "../shared/maths.js";
-import { colours, css, themeAround } from "../shared/paint.js";
+import {
+  Choice,
+  el,
+  isWide,
+  mapBox,
+  save,
+  say,
+  segmented,
+  takeButtons,
+  watched,
+  words,
+} from "../shared/markup.js";
+import { clip, signed } from "../shared/maths.js";
+import { STEPS } from "../shared/near.js";
+import { colours, css, wear } from "../shared/paint.js";
 import { number, Rows, Vector } from "./panels.js";
 import { decode } from "../shared/payload.js";
 import { showPhoto } from "../shared/photo.js";
 import { fill } from "../shared/text.js";
 import { WHOLE, Zoom } from "../zoom/zoom.js";
-import { Plane, square } from "./plane.js";
+import { Plane, square } from "../plane/plane.js";
 
 const MEASURES = ["norm", "carried", "caused"];
-const MOVES = { ArrowUp: [-1, 0], ArrowDown: [1, 0], ArrowLeft: [0, -1], ArrowRight: [0, 1] };
 
 export class EmbeddingFigure {
   constructor(parent, message, commit) {
@@ -60,27 +71,20 @@ export class EmbeddingFigure {
       high: el("span.num"),
       ramp: el("div.ramp"),
     };
-    const seg = (label) => el("div.seg", { role: "radiogroup", "aria-label": label });
     Object.assign(ui, {
-      layers: seg(t.layer),
-      measures: seg(t.measure),
+      layers: segmented(t.layer),
+      measures: segmented(t.measure),
       note: el("p.note.under"),
       where: el("p.em-where"),
       how: el("p.note"),
       live: el("p.live", { "aria-live": "polite", role: "status" }),
     });
-    const picture = el("button.plain", { type: "button" }, t.save_picture);
-    const vector = el("button.plain", { type: "button" }, t.save_vector);
-    const numbers = el("button.plain", { type: "button" }, t.save_numbers);
-    vector.addEventListener("click", () => this.saveVector());
-    picture.addEventListener("click", () => this.savePicture());
-    numbers.addEventListener("click", () => this.saveNumbers());
-    ui.map = el(
-      "div.map",
-      { tabindex: 0, role: "application", "aria-label": t.map_label, "aria-describedby": "em-keys" },
-      ui.base,
-      ui.over,
-    );
+    const take = takeButtons(t, {
+      save_picture: () => this.savePicture(),
+      save_vector: () => this.saveVector(),
+      save_numbers: () => this.saveNumbers(),
+    });
+    ui.map = mapBox(t.map_label, "em-keys", ui.base, ui.over);
     ui.tiles = el("div.em-tiles", { role: "group", "aria-label": t.maps });
     this.zoom = new Zoom([ui.over], t, () => this.enlarge());
     const scale = el("div.legend", {}, ui.low, ui.ramp, ui.high);
@@ -103,14 +107,7 @@ export class EmbeddingFigure {
     ui.root = el(
       isWide(this.header.input) ? "div.cf.em.wide" : "div.cf.em",
       {},
-      el(
-        "div.bar",
-        {},
-        ui.layers,
-        ui.measures,
-        el("span.gap"),
-        el("span.take", {}, picture, vector, numbers),
-      ),
+      el("div.bar", {}, ui.layers, ui.measures, el("span.gap"), take),
       el("div.body", {}, ui.left, ui.right, maps),
       el("p.note.keys", { id: "em-keys" }, t.keys),
       ui.live,
@@ -138,9 +135,7 @@ export class EmbeddingFigure {
       MEASURES.map((name) => el("button", { type: "button", title: t[`${name}_help`] }, t[name])),
     );
     this.listen();
-    this.watcher?.disconnect();
-    this.watcher = new ResizeObserver(() => this.layOut());
-    this.watcher.observe(ui.left);
+    this.watcher = watched(this.watcher, ui.left, () => this.layOut());
   }
 
   /** The colours of a layer's kernels: a side has one colour in every layer. */
@@ -150,13 +145,7 @@ export class EmbeddingFigure {
 
   /** Take the colours of the theme around the figure. */
   applyTheme() {
-    const mode = themeAround(this.parent);
-    if (this.mode === mode && this.themed === this.ui.root) return;
-    [this.mode, this.themed] = [mode, this.ui.root];
-    this.theme = this.header.palette[mode];
-    for (const [name, value] of Object.entries(this.theme))
-      this.ui.root.style.setProperty(`--${name}`, value);
-    if (this.plane?.pen) this.layOut();
+    if (wear(this, this.ui.root) && this.plane?.pen) this.layOut();
   }
 
   listen() {
@@ -171,9 +160,9 @@ export class EmbeddingFigure {
       this.set({ ...at, stay: !same }, true);
     });
     map.addEventListener("keydown", (e) => {
-      const move = MOVES[e.key];
-      if (move) {
-        this.set({ row: this.state.row + move[0], col: this.state.col + move[1] }, true);
+      const step = STEPS[e.key];
+      if (step) {
+        this.set({ row: this.state.row + step[0], col: this.state.col + step[1] }, true);
         this.reveal();
       } else if (e.key === "Escape") this.set({ stay: false, held: false, channel: null, kernel: null });
       else if (!this.zoom.press(e.key)) return;
@@ -253,7 +242,6 @@ export class EmbeddingFigure {
 
   set(change, commit = false) {
     const before = this.state;
-    const clip = (x, n) => Math.max(0, Math.min(n - 1, x));
     const next = { ...before, ...change };
     this.state = { ...next, row: clip(next.row, this.cel.H), col: clip(next.col, this.cel.W) };
     if (this.state.measure !== before.measure) this.layOut();

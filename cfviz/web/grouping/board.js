@@ -1,11 +1,11 @@
 // A map of tokens: where each cell lies, and a board to point at with a mouse, a finger or the keys.
 
 import { el } from "../shared/markup.js";
+import { STEPS } from "../shared/near.js";
 import { CanvasPen } from "../shared/pen.js";
 
 export const RULER = 14; // pixels for the numbers of rows and columns
 const MARGIN = 8; // pixels around a map
-const STEPS = { ArrowUp: [-1, 0], ArrowDown: [1, 0], ArrowLeft: [0, -1], ArrowRight: [0, 1] };
 
 /** The cells of an H x W map, padded to Hp x Wp and fitted into a box, in whole pixels if there is room. */
 export class Lattice {

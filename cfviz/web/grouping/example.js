@@ -1,6 +1,7 @@
 // The second figure: a small map of numbers, its groups as PyTorch prints them, and the code that makes them.
 
 import { el, say } from "../shared/markup.js";
+import { STEPS } from "../shared/near.js";
 import { fill } from "../shared/text.js";
 import { Axes, steps } from "./axes.js";
 import { grouping, long } from "./geo.js";
@@ -155,9 +156,7 @@ export class Example {
       node.value = this.values[i];
     });
     node.addEventListener("keydown", (e) => {
-      const [dr, dc] = { ArrowUp: [-1, 0], ArrowDown: [1, 0], ArrowLeft: [0, -1], ArrowRight: [0, 1] }[
-        e.key
-      ] ?? [0, 0];
+      const [dr, dc] = STEPS[e.key] ?? [0, 0];
       const next = (dr || dc) && this.inputs[(row + dr) * this.size.W + col + dc];
       if (!next || col + dc < 0 || col + dc >= this.size.W) return;
       e.preventDefault();

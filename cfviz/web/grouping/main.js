@@ -2,7 +2,7 @@
 
 import { Choice, el, say, words } from "../shared/markup.js";
 import { onPage } from "../shared/mount.js";
-import { themeAround } from "../shared/paint.js";
+import { wear } from "../shared/paint.js";
 import { fill } from "../shared/text.js";
 import { Example } from "./example.js";
 import { Explorer } from "./explorer.js";
@@ -183,13 +183,7 @@ class App {
 
   /** Take the colours of the theme around the figures. */
   applyTheme() {
-    const mode = themeAround(this.parent);
-    if (this.mode === mode && this.themed === this.root) return;
-    [this.mode, this.themed] = [mode, this.root];
-    this.theme = this.data.palette[mode];
-    this.root.dataset.theme = mode;
-    for (const [name, value] of Object.entries(this.theme)) this.root.style.setProperty(`--${name}`, value);
-    if (this.families) this.layOut();
+    if (wear(this, this.root, this.data.palette) && this.families) this.layOut();
   }
 
   // ---- state -----------------------------------------------------------------------------------------

@@ -1,6 +1,6 @@
 // What the figures share: a frame with a sentence, code and downloads; fields; numbers as text.
 
-import { el, save, say } from "../shared/markup.js";
+import { button, el, save, say } from "../shared/markup.js";
 import { whole } from "../shared/maths.js";
 import { CanvasPen, SvgPen } from "../shared/pen.js";
 
@@ -27,19 +27,14 @@ export class Plate {
     this.body = el(`div.plate-body.${name}`);
     this.code = el("pre.code");
     const details = el("details.show", {}, el("summary", {}, t.show_code), this.code);
-    const button = (label, help, work) => {
-      const node = el("button.plain", { type: "button", title: help }, label);
-      node.addEventListener("click", work);
-      return node;
-    };
     const tools = el(
       "div.tools",
       {},
       details,
       el("span.gap"),
-      button("PNG", t.png_help, () => this.png()),
-      button("SVG", t.svg_help, () => this.svg()),
-      button(t.save_numbers, t.csv_help, () => this.csv()),
+      button("PNG", () => this.png(), t.png_help),
+      button("SVG", () => this.svg(), t.svg_help),
+      button(t.save_numbers, () => this.csv(), t.csv_help),
     );
     const title = el("h3", { id: `gr-${name}` }, t[`${name}_title`]);
     this.root = el(

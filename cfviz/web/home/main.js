@@ -4,6 +4,7 @@
 
 import { searchable } from "../known/known.js";
 import { onPage } from "../shared/mount.js";
+import { WAYS } from "../shared/near.js";
 import { onOriginal } from "../shared/photo.js";
 import { esc, fill } from "../shared/text.js";
 
@@ -207,7 +208,7 @@ function listen(host, state, act) {
   follow(frame);
   frame.addEventListener("keydown", (event) => {
     const stage = state.data.stages[state.stage];
-    const step = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] }[event.key];
+    const step = WAYS[event.key];
     if (!step) return;
     event.preventDefault();
     act.point(

@@ -1,16 +1,25 @@
 // A logit as a sum: the parts with the running sum, and what each token adds through the chosen one.
 
-import { Plane } from "../embedding/plane.js";
+import { Plane } from "../plane/plane.js";
 import { SvgPen } from "../shared/pen.js";
-import { Choice, el, isWide, position, save, say, words } from "../shared/markup.js";
+import {
+  Choice,
+  el,
+  isWide,
+  mapBox,
+  position,
+  save,
+  say,
+  segmented,
+  takeButtons,
+  watched,
+  words,
+} from "../shared/markup.js";
 import { signed } from "../shared/maths.js";
-import { colours, themeAround } from "../shared/paint.js";
+import { colours, wear } from "../shared/paint.js";
 import { decode } from "../shared/payload.js";
 import { showPhoto } from "../shared/photo.js";
 import { fill } from "../shared/text.js";
-import { WHOLE } from "../zoom/zoom.js";
-
-const MOVES = { ArrowUp: [-1, 0], ArrowDown: [1, 0], ArrowLeft: [0, -1], ArrowRight: [0, 1] };
 
 export class PartsFigure {
   constructor(parent, message, commit) {
@@ -60,9 +69,8 @@ export class PartsFigure {
 
   buildElements() {
     const { t } = this;
-    const seg = (label) => el("div.seg", { role: "radiogroup", "aria-label": label });
     const ui = {
-      begins: seg(t.begins),
+      begins: segmented(t.begins),
       base: el("canvas"),
       over: el("canvas.over"),
       low: el("span.num"),
@@ -77,19 +85,14 @@ export class PartsFigure {
       more: el("p.note"),
       live: el("p.live", { "aria-live": "polite", role: "status" }),
     };
-    const plain = (text) => el("button.plain", { type: "button" }, text);
-    const [picture, vector, numbers] = [t.save_picture, t.save_vector, t.save_numbers].map(plain);
-    picture.addEventListener("click", () => this.savePicture());
-    vector.addEventListener("click", () => this.saveVector());
-    numbers.addEventListener("click", () => this.saveNumbers());
+    const take = takeButtons(t, {
+      save_picture: () => this.savePicture(),
+      save_vector: () => this.saveVector(),
+      save_numbers: () => this.saveNumbers(),
+    });
     ui.ablate = el("button.lp-ablate", { type: "button" }, t.ablate);
     ui.ablate.addEventListener("click", () => this.commit?.({ place: this.place }));
-    ui.map = el(
-      "div.map",
-      { tabindex: 0, role: "application", "aria-label": t.map_label, "aria-describedby": "lp-keys" },
-      ui.base,
-      ui.over,
-    );
+    ui.map = mapBox(t.map_label, "lp-keys", ui.base, ui.over);
     ui.legend = el("div.legend", {}, ui.low, ui.ramp, ui.high);
     ui.left = el("div.left", {}, ui.map, ui.legend, ui.token, ui.note);
     ui.right = el(
@@ -102,14 +105,7 @@ export class PartsFigure {
     ui.root = el(
       isWide(this.header.input) ? "div.cf.lp.wide" : "div.cf.lp",
       {},
-      el(
-        "div.bar",
-        {},
-        el("span.note", {}, t.begins),
-        ui.begins,
-        el("span.gap"),
-        el("span.take", {}, picture, vector, numbers),
-      ),
+      el("div.bar", {}, el("span.note", {}, t.begins), ui.begins, el("span.gap"), take),
       el("div.body", {}, ui.left, ui.right),
       el("p.note.keys", { id: "lp-keys" }, t.keys),
       ui.live,
@@ -126,40 +122,21 @@ export class PartsFigure {
     this.rowChoice = new Choice(ui.rows, (i) => this.choose(i));
     this.partChoice = new Choice(ui.inside, (i) => this.pick(i));
     this.applyTheme();
-    this.listen();
-    this.watcher?.disconnect();
-    this.watcher = new ResizeObserver(() => this.layOut());
-    this.watcher.observe(ui.left);
+    this.plane.follow(
+      ui.map,
+      () => this.state.at,
+      (at) => this.point(at),
+    );
+    this.watcher = watched(this.watcher, ui.left, () => this.layOut());
   }
 
   applyTheme() {
-    const mode = themeAround(this.parent);
-    if (this.mode === mode && this.themed === this.ui.root) return;
-    [this.mode, this.themed] = [mode, this.ui.root];
+    if (!wear(this, this.ui.root)) return;
     const { palette } = this.header;
-    this.theme = palette[mode];
-    for (const [name, value] of Object.entries(this.theme))
-      this.ui.root.style.setProperty(`--${name}`, value);
     [this.down, this.up] = [palette.diverging[2], palette.diverging.at(-3)];
     this.ui.root.style.setProperty("--down", this.down);
     this.ui.root.style.setProperty("--up", this.up);
     if (this.plane.pen) this.layOut();
-  }
-
-  listen() {
-    const { over, map } = this.ui;
-    over.addEventListener("pointermove", (e) => this.point(this.plane.token(e.offsetX, e.offsetY)));
-    over.addEventListener("pointerleave", () => this.point(null));
-    map.addEventListener("keydown", (e) => {
-      const move = MOVES[e.key];
-      if (e.key === "Escape") this.point(null);
-      if (!move || !this.grid) return;
-      e.preventDefault();
-      const { H, W } = this.grid;
-      const at = this.state.at ?? { row: H >> 1, col: W >> 1 };
-      const clip = (x, n) => Math.max(0, Math.min(n - 1, x));
-      this.point({ row: clip(at.row + move[0], H), col: clip(at.col + move[1], W) });
-    });
   }
 
   // ---- choices ---------------------------------------------------------------------------------------
@@ -252,7 +229,7 @@ export class PartsFigure {
     if (this.partChoice.items.length) this.partChoice.choose(i);
     this.sum = added(this.chosen);
     const one = this.chosen.find((part) => part.H);
-    this.grid = this.sum && { H: one.H, W: one.W, stride: one.stride, unit: one.stride, kernels: [{ k: 1 }] };
+    this.grid = this.sum && one;
     this.state.at = null;
     this.layOut();
     this.tell();
@@ -289,9 +266,8 @@ export class PartsFigure {
   layOut() {
     const { ui, header, grid, sum } = this;
     if (!ui.left.clientWidth || !this.theme) return;
-    const any = grid ?? { H: 1, W: 1, stride: header.input.h, unit: header.input.h, kernels: [{ k: 1 }] };
-    const height = Math.max(240, Math.min(520, window.innerHeight * 0.62));
-    this.plane.layout({ width: ui.left.clientWidth, height }, any, header.input, WHOLE);
+    const any = grid ?? { H: 1, W: 1, stride: header.input.h };
+    this.plane.fit(any, header.input, ui.left.clientWidth);
     let most = 0;
     if (sum) for (const x of sum) most = Math.max(most, Math.abs(x));
     this.most = most || 1;
@@ -306,20 +282,10 @@ export class PartsFigure {
   /** Frame the token under the pointer and say what it adds. */
   mark() {
     const { plane, grid, state, ui, t } = this;
-    const { pen } = plane;
-    if (!pen) return;
-    pen.clearRect(0, 0, ui.over.width, ui.over.height);
+    if (!plane.pen) return;
+    plane.frame(grid && state.at);
     if (!grid || !state.at) return say(ui.token, grid ? t.point : "");
     const { row, col } = state.at;
-    const side = grid.stride * plane.zoom;
-    for (const [ink, width] of [
-      ["#14171B", 4],
-      ["#FFFFFF", 2],
-    ]) {
-      pen.strokeStyle = ink;
-      pen.lineWidth = width * plane.ratio;
-      pen.strokeRect(plane.across(col * grid.stride), plane.down(row * grid.stride), side, side);
-    }
     say(ui.token, fill(t.token, { at: position(row, col), value: signed(this.sum[row * grid.W + col]) }));
   }
 

@@ -6,8 +6,9 @@ import { level, looks } from "./drawing.js";
 import { Frame, legendOf, pasted } from "./frame.js";
 import { Groups } from "../shared/groups.js";
 import { el, say } from "../shared/markup.js";
-import { percent, signed } from "../shared/maths.js";
-import { shade } from "../shared/paint.js";
+import { clip, percent, signed } from "../shared/maths.js";
+import { STEPS } from "../shared/near.js";
+import { outline, shade } from "../shared/paint.js";
 import { drawPhoto, Photo } from "../shared/photo.js";
 import { fill } from "../shared/text.js";
 import { SvgPen } from "../shared/pen.js";
@@ -184,13 +185,13 @@ export class AnswerPart extends Frame {
   }
 
   key(event) {
-    const move = { ArrowUp: [-1, 0], ArrowDown: [1, 0], ArrowLeft: [0, -1], ArrowRight: [0, 1] }[event.key];
+    const move = STEPS[event.key];
     if (!move) return;
     event.preventDefault();
     const { H, W } = this.groups;
     const [row, col] = this.token(this.state.down, this.state.across);
-    const clip = (x, n) => (Math.max(0, Math.min(n - 1, x)) + 0.5) / n;
-    this.change({ down: clip(row + move[0], H), across: clip(col + move[1], W), key: null }, true);
+    const middle = (x, n) => (clip(x, n) + 0.5) / n;
+    this.change({ down: middle(row + move[0], H), across: middle(col + move[1], W), key: null }, true);
   }
 
   token(down, across) {
@@ -277,29 +278,14 @@ export class AnswerPart extends Frame {
         ratio,
       );
     const r = Math.max(5 * ratio, 0.42 * cell);
-    for (const [ink, thick] of [
-      ["#14171B", 4.5],
-      ["#FFFFFF", 2.25],
-    ]) {
-      pen.beginPath();
-      pen.arc((col + 0.5) * cell, (row + 0.5) * cell, r, 0, 2 * Math.PI);
-      pen.strokeStyle = ink;
-      pen.lineWidth = thick * ratio;
-      pen.stroke();
-    }
+    const [x, y] = [(col + 0.5) * cell, (row + 0.5) * cell];
+    outline(pen, ratio, [4.5, 2.25], () => pen.arc(x, y, r, 0, 2 * Math.PI));
     const k = state.key ?? strongest(way.probs, state.less ? first : null);
     say(value, state.less ? signedPercent(way.probs[k] - first[k]) : percent(way.probs[k]));
   }
 
   box(pen, x, y, cell, ratio) {
-    for (const [ink, thick] of [
-      ["#14171B", 4],
-      ["#FFFFFF", 2],
-    ]) {
-      pen.strokeStyle = ink;
-      pen.lineWidth = thick * ratio;
-      pen.strokeRect(x, y, cell, cell);
-    }
+    outline(pen, ratio, [4, 2], () => pen.rect(x, y, cell, cell));
   }
 
   /** The group's cells in colour and the rest transparent, one pixel per token. */

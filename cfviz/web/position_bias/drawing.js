@@ -4,7 +4,8 @@
 // table's offset is query minus key, so a map is its surface rotated by 180 degrees.
 
 import { el, say } from "../shared/markup.js";
-import { colours, css, hatch } from "../shared/paint.js";
+import { STEPS } from "../shared/near.js";
+import { colours, css, hatch, outline } from "../shared/paint.js";
 
 /** The cell of a (2Gh-1) x (2Gw-1) surface for the key at (down, right) from the query. */
 export function entryAt(Gh, Gw, down, right) {
@@ -39,7 +40,7 @@ export class OffsetMap {
     this.root.setAttribute("aria-label", label);
     this.over.addEventListener("pointermove", (e) => onPoint(this.place(e.offsetX, e.offsetY)));
     this.root.addEventListener("keydown", (e) => {
-      const move = { ArrowUp: [-1, 0], ArrowDown: [1, 0], ArrowLeft: [0, -1], ArrowRight: [0, 1] }[e.key];
+      const move = STEPS[e.key];
       if (!move) return;
       e.preventDefault();
       onPoint({ down: (this.at?.down ?? 0) + move[0], right: (this.at?.right ?? 0) + move[1] });
@@ -93,16 +94,7 @@ export class OffsetMap {
   ring(pen) {
     const [x, y] = [pen.canvas.width / 2, pen.canvas.height / 2];
     const r = Math.max(2.5 * this.ratio, Math.min(this.cell * 0.38, 8 * this.ratio));
-    for (const [ink, thick] of [
-      ["#14171B", 3],
-      ["#FFFFFF", 1.6],
-    ]) {
-      pen.beginPath();
-      pen.arc(x, y, r, 0, 2 * Math.PI);
-      pen.strokeStyle = ink;
-      pen.lineWidth = thick * this.ratio;
-      pen.stroke();
-    }
+    outline(pen, this.ratio, [3, 1.6], () => pen.arc(x, y, r, 0, 2 * Math.PI));
   }
 
   /** Mark the key's cell, or none if it lies outside this map. */
@@ -114,14 +106,7 @@ export class OffsetMap {
     pen.clearRect(0, 0, over.width, over.height);
     if (!at || Math.abs(at.down) >= Gh || Math.abs(at.right) >= Gw) return;
     const [x, y] = [(at.right + Gw - 1) * cell, (at.down + Gh - 1) * cell];
-    for (const [ink, thick] of [
-      ["#14171B", 4],
-      ["#FFFFFF", 2],
-    ]) {
-      pen.strokeStyle = ink;
-      pen.lineWidth = thick * ratio;
-      pen.strokeRect(x, y, cell, cell);
-    }
+    outline(pen, ratio, [4, 2], () => pen.rect(x, y, cell, cell));
   }
 
   place(x, y) {

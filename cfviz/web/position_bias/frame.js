@@ -1,8 +1,8 @@
 // What all figures of this page share: the message, the theme's colours, when to draw, and files to save.
 
-import { Choice, el, save, say, words } from "../shared/markup.js";
+import { button, Choice, el, save, say, segmented, watched, words } from "../shared/markup.js";
 import { signed } from "../shared/maths.js";
-import { themeAround } from "../shared/paint.js";
+import { wear } from "../shared/paint.js";
 import { decode } from "../shared/payload.js";
 import { fill } from "../shared/text.js";
 
@@ -21,23 +21,16 @@ export class Frame {
     this.root?.remove();
     this.root = root;
     root.figure = this;
-    this.mode = null;
     this.build(root);
     this.parent.append(root);
     this.applyTheme();
-    this.watcher?.disconnect();
-    this.watcher = new ResizeObserver(() => this.requestDraw());
-    this.watcher.observe(root);
+    this.watcher = watched(this.watcher, root, () => this.requestDraw());
   }
 
   /** Take the colours of the theme around the figure. */
   applyTheme() {
-    const mode = themeAround(this.parent);
-    if (this.mode === mode) return;
-    this.mode = mode;
-    for (const [name, value] of Object.entries(this.header.palette[mode]))
-      this.root.style.setProperty(`--${name}`, value);
-    this.colour(mode);
+    if (!wear(this, this.root)) return;
+    this.colour(this.mode);
     this.requestDraw();
   }
 
@@ -70,7 +63,7 @@ export class Frame {
   // ---- elements that several figures have --------------------------------------------------------------
 
   seg(label, names, onChoose) {
-    const box = el("div.seg", { role: "radiogroup", "aria-label": label });
+    const box = segmented(label);
     const choice = new Choice(box, onChoose);
     choice.fill(names.map((name) => el("button", { type: "button" }, name)));
     return { box, choose: (i) => choice.choose(i) };
@@ -89,23 +82,17 @@ export class Frame {
     };
   }
 
-  button(text, onClick) {
-    const button = el("button.plain", { type: "button" }, text);
-    button.addEventListener("click", onClick);
-    return button;
-  }
-
   /** A button that a phone shows in place of some elements until the reader wants them. */
   fold(text, boxes) {
-    const button = this.button(text, () => {
-      const open = button.getAttribute("aria-expanded") !== "true";
-      button.setAttribute("aria-expanded", open);
+    const more = button(text, () => {
+      const open = more.getAttribute("aria-expanded") !== "true";
+      more.setAttribute("aria-expanded", open);
       for (const box of boxes) box.toggleAttribute("data-open", open);
       this.requestDraw();
     });
-    button.classList.add("pb-more");
-    button.setAttribute("aria-expanded", "false");
-    return button;
+    more.classList.add("pb-more");
+    more.setAttribute("aria-expanded", "false");
+    return more;
   }
 
   /** A switch. */
@@ -146,9 +133,9 @@ export class Frame {
     return el(
       "span.take",
       {},
-      this.button("PNG", () => this.savePng()),
-      this.button("SVG", () => this.saveSvg()),
-      this.button(t.save_numbers, () => this.saveCsv()),
+      button("PNG", () => this.savePng()),
+      button("SVG", () => this.saveSvg()),
+      button(t.save_numbers, () => this.saveCsv()),
     );
   }
 

@@ -1,7 +1,7 @@
 // Position biases while they learn: every head's surface after each recorded step of a training run, beside
 // the learned tables of another if the message has them.
 
-import { el, say } from "../shared/markup.js";
+import { button, el, say } from "../shared/markup.js";
 import { percent, whole } from "../shared/maths.js";
 import { rove } from "../shared/near.js";
 import { CanvasPen, SvgPen } from "../shared/pen.js";
@@ -141,7 +141,7 @@ export class LearningPart extends Frame {
     this.headBox = el("select.pb-select", { "aria-label": t.head });
     this.headBox.addEventListener("change", () => this.change({ head: this.headBox.selectedIndex }));
     this.scaleBox = this.seg(t.scale, [t.scale_block, t.scale_head], (scale) => this.change({ scale }));
-    this.play = this.button(this.still ? t.learning_next : t.play, () => this.run());
+    this.play = button(this.still ? t.learning_next : t.play, () => this.run());
     this.slider = el("input.pb-slider.pb-time", {
       type: "range",
       min: 0,

@@ -1,6 +1,6 @@
 // How the bias is made: the MLP step by step, and the index matrix that gives each pair its value.
 
-import { el, say } from "../shared/markup.js";
+import { button, el, say } from "../shared/markup.js";
 import { signed } from "../shared/maths.js";
 import { shade } from "../shared/paint.js";
 import { fill } from "../shared/text.js";
@@ -25,7 +25,7 @@ export class MadePart extends Part {
     this.group = el("canvas.pb-group", { role: "img", "aria-label": t.group_label });
     this.slider = el("input.pb-slider", { type: "range", min: 0, max: 48, value: 0, "aria-label": t.query });
     this.slider.addEventListener("input", () => this.go(Number(this.slider.value)));
-    this.play = this.button(t.play, () => this.run());
+    this.play = button(t.play, () => this.run());
     Object.assign(this, { row: el("p.pb-indices.num"), line: el("p.note") });
     this.matrix.addEventListener("pointermove", (e) =>
       this.go(Math.floor((e.offsetY / this.matrix.clientHeight) * this.block.G ** 2)),

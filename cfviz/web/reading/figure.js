@@ -1,15 +1,24 @@
 // What each block already knows: the path from the first block to the answer, and the class each token reads.
 
-import { Plane } from "../embedding/plane.js";
-import { Choice, el, isWide, position, save, say, words } from "../shared/markup.js";
+import { Plane } from "../plane/plane.js";
+import {
+  Choice,
+  el,
+  isWide,
+  mapBox,
+  position,
+  save,
+  say,
+  takeButtons,
+  watched,
+  words,
+} from "../shared/markup.js";
 import { percent } from "../shared/maths.js";
-import { themeAround } from "../shared/paint.js";
+import { wear } from "../shared/paint.js";
 import { decode } from "../shared/payload.js";
 import { showPhoto } from "../shared/photo.js";
 import { fill } from "../shared/text.js";
-import { WHOLE } from "../zoom/zoom.js";
 
-const MOVES = { ArrowUp: [-1, 0], ArrowDown: [1, 0], ArrowLeft: [0, -1], ArrowRight: [0, 1] };
 const SENT = 3; // classes of each token in the message
 
 export class ReadingFigure {
@@ -53,23 +62,18 @@ export class ReadingFigure {
       more: el("p.note"),
       live: el("p.live", { "aria-live": "polite", role: "status" }),
     };
-    const plain = (text) => el("button.plain", { type: "button" }, text);
-    const [picture, numbers] = [plain(t.save_picture), plain(t.save_numbers)];
-    picture.addEventListener("click", () => ui.base.toBlob((blob) => save("cfviz-block.png", blob)));
-    numbers.addEventListener("click", () => this.saveNumbers());
-    ui.map = el(
-      "div.map",
-      { tabindex: 0, role: "application", "aria-label": t.map_label, "aria-describedby": "rd-keys" },
-      ui.base,
-      ui.over,
-    );
+    const take = takeButtons(t, {
+      save_picture: () => ui.base.toBlob((blob) => save("cfviz-block.png", blob)),
+      save_numbers: () => this.saveNumbers(),
+    });
+    ui.map = mapBox(t.map_label, "rd-keys", ui.base, ui.over);
     ui.left = el("div.left", {}, ui.map, ui.token, ui.legend, ui.note);
     const key = el("p.note.rd-key", {}, fill(t.key, { label: header.labels[header.target] }));
     ui.right = el("div.right.rd-right", {}, key, ui.rows, el("div", {}, ui.what, ui.more));
     ui.root = el(
       isWide(header.input) ? "div.cf.rd.wide" : "div.cf.rd",
       {},
-      el("div.bar", {}, el("span.gap"), el("span.take", {}, picture, numbers)),
+      el("div.bar", {}, el("span.gap"), take),
       el("div.body", {}, ui.left, ui.right),
       el("p.note.keys", { id: "rd-keys" }, t.keys),
       ui.live,
@@ -84,10 +88,12 @@ export class ReadingFigure {
     ui.rows.append(this.answerRow());
     say(ui.note, t.map_note);
     this.applyTheme();
-    this.listen();
-    this.watcher?.disconnect();
-    this.watcher = new ResizeObserver(() => this.layOut());
-    this.watcher.observe(ui.left);
+    this.plane.follow(
+      ui.map,
+      () => this.at,
+      (at) => this.point(at),
+    );
+    this.watcher = watched(this.watcher, ui.left, () => this.layOut());
   }
 
   row(block) {
@@ -123,29 +129,7 @@ export class ReadingFigure {
   }
 
   applyTheme() {
-    const mode = themeAround(this.parent);
-    if (this.mode === mode && this.themed === this.ui.root) return;
-    [this.mode, this.themed] = [mode, this.ui.root];
-    this.theme = this.header.palette[mode];
-    for (const [name, value] of Object.entries(this.theme))
-      this.ui.root.style.setProperty(`--${name}`, value);
-    if (this.plane.pen) this.layOut();
-  }
-
-  listen() {
-    const { over, map } = this.ui;
-    over.addEventListener("pointermove", (e) => this.point(this.plane.token(e.offsetX, e.offsetY)));
-    over.addEventListener("pointerleave", () => this.point(null));
-    map.addEventListener("keydown", (e) => {
-      const move = MOVES[e.key];
-      if (e.key === "Escape") this.point(null);
-      if (!move) return;
-      e.preventDefault();
-      const { H, W } = this.block;
-      const at = this.at ?? { row: H >> 1, col: W >> 1 };
-      const clip = (x, n) => Math.max(0, Math.min(n - 1, x));
-      this.point({ row: clip(at.row + move[0], H), col: clip(at.col + move[1], W) });
-    });
+    if (wear(this, this.ui.root) && this.plane.pen) this.layOut();
   }
 
   get block() {
@@ -213,9 +197,7 @@ export class ReadingFigure {
   layOut() {
     const { ui, header, block, plane } = this;
     if (!ui.left.clientWidth || !this.theme) return;
-    const grid = { ...block, unit: block.stride, kernels: [{ k: 1 }] };
-    const height = Math.max(240, Math.min(520, window.innerHeight * 0.62));
-    plane.layout({ width: ui.left.clientWidth, height }, grid, header.input, WHOLE);
+    plane.fit(block, header.input, ui.left.clientWidth);
     plane.drawBackground(this.photo, this.theme, null);
     const pen = plane.base.getContext("2d");
     const side = block.stride * plane.zoom;
@@ -238,19 +220,9 @@ export class ReadingFigure {
 
   mark() {
     const { plane, block, ui, t, header, at } = this;
-    const { pen } = plane;
-    if (!pen) return;
-    pen.clearRect(0, 0, ui.over.width, ui.over.height);
+    if (!plane.pen) return;
+    plane.frame(at);
     if (!at) return say(ui.token, t.point);
-    const side = block.stride * plane.zoom;
-    for (const [ink, width] of [
-      ["#14171B", 4],
-      ["#FFFFFF", 2],
-    ]) {
-      pen.strokeStyle = ink;
-      pen.lineWidth = width * plane.ratio;
-      pen.strokeRect(at.col * side, at.row * side, side, side);
-    }
     const from = SENT * (at.row * block.W + at.col);
     const best = Array.from({ length: Math.min(SENT, header.labels.length) }, (_, n) => {
       return `${header.labels[block.top[from + n]]} ${percent(block.p[from + n] / 65535)}`;

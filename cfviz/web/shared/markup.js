@@ -40,21 +40,47 @@ function section(name, title, note) {
   return { box, body, caption };
 }
 
-function segmented(name, label) {
-  return el(`div.seg.${name}`, { role: "radiogroup", "aria-label": label });
+/** The box of a row of choices; see `Choice`. */
+export function segmented(label, name = "") {
+  return el(name ? `div.seg.${name}` : "div.seg", { role: "radiogroup", "aria-label": label });
 }
 
-/** The elements that the attention figure writes to, by name. */
-export function build(t) {
+/** A plain button. */
+export function button(text, act, help) {
+  const made = el("button.plain", { type: "button", title: help }, text);
+  made.addEventListener("click", act);
+  return made;
+}
+
+/** The buttons that take a figure away, by the names of their words; those of `NAME_help` are tooltips. */
+export function takeButtons(t, acts) {
+  const help = (name) => (`${name}_help` in t ? t[`${name}_help`] : undefined);
+  const made = Object.entries(acts).map(([name, act]) => button(t[name], act, help(name)));
+  return el("span.take", {}, ...made);
+}
+
+/** The box of a map in which the arrow keys move; `keys` is the id of the sentence that tells of them. */
+export function mapBox(label, keys, ...layers) {
+  const names = { "aria-label": label, "aria-describedby": keys };
+  return el("div.map", { tabindex: 0, role: "application", ...names }, ...layers);
+}
+
+/** Lay out again whenever an element changes its size, instead of the one that was watched before. */
+export function watched(before, element, layOut) {
+  before?.disconnect();
+  const watcher = new ResizeObserver(() => layOut());
+  watcher.observe(element);
+  return watcher;
+}
+
+/** The elements that the attention figure writes to, by name; `takes` is what its buttons do. */
+export function build(t, takes) {
   const ui = {};
-  ui.stages = segmented("stages", t.stage);
-  ui.kind = segmented("kind", t.kind);
-  ui.scale = segmented("scale", t.scale);
+  ui.stages = segmented(t.stage, "stages");
+  ui.kind = segmented(t.kind, "kind");
+  ui.scale = segmented(t.scale, "scale");
   ui.zoom = el("span"); // its place
   ui.strength = el("input", { type: "range", min: 0, max: 100, value: 82, "aria-label": t.strength });
-  ui.picture = el("button.plain", { type: "button", title: t.save_picture_help }, t.save_picture);
-  ui.vector = el("button.plain", { type: "button", title: t.save_vector_help }, t.save_vector);
-  ui.numbers = el("button.plain", { type: "button", title: t.save_numbers_help }, t.save_numbers);
   ui.bar = el(
     "div.bar",
     {},
@@ -63,18 +89,12 @@ export function build(t) {
     ui.scale,
     el("label.strength", {}, el("span", {}, t.photo), ui.strength, el("span", {}, t.attention)),
   );
-  ui.take = el("span.take", {}, ui.picture, ui.vector, ui.numbers);
+  ui.take = takeButtons(t, takes);
 
   ui.base = el("canvas.ground"); // painted once, then copied to the other canvas in each frame
   ui.over = el("canvas.over");
   ui.absent = el("p.absent", { hidden: "" });
-  ui.map = el(
-    "div.map",
-    { tabindex: 0, role: "application", "aria-label": t.map_label, "aria-describedby": "cf-keys" },
-    ui.base,
-    ui.over,
-    ui.absent,
-  );
+  ui.map = mapBox(t.map_label, "cf-keys", ui.base, ui.over, ui.absent);
   ui.low = el("span.num", {}, "0");
   ui.high = el("span.num");
   ui.even = el("i.even", { title: t.even });

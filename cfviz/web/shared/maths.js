@@ -79,6 +79,11 @@ export function rank(probs, from, n, key, valid) {
   return above;
 }
 
+/** The nearest of 0 to n - 1. */
+export function clip(x, n) {
+  return Math.max(0, Math.min(n - 1, x));
+}
+
 /** 12,544 */
 export function whole(n) {
   return Math.round(n).toLocaleString("en-US");

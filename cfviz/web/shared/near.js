@@ -1,6 +1,10 @@
-// Arrow keys among many buttons, of which only one is in the tab order.
+// Arrow keys: their directions, and how they move among many buttons, of which only one is in the tab order.
 
+/** As [right, down], for places. */
 export const WAYS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
+
+/** As [rows, columns], for tokens and cells. */
+export const STEPS = { ArrowUp: [-1, 0], ArrowDown: [1, 0], ArrowLeft: [0, -1], ArrowRight: [0, 1] };
 
 /** The nearest of all as seen in the direction [dx, dy]; null at the edge. */
 export function nearest(from, all, [dx, dy]) {

@@ -362,10 +362,40 @@ export function hatch(pen, colour, ratio) {
 }
 
 /** "dark" or "light": the page behind an element or, outside Streamlit, what the reader's system prefers. */
-export function themeAround(element) {
+function themeAround(element) {
   const paper = getComputedStyle(element).getPropertyValue("--st-background-color").trim();
   const dark = paper ? luminance(paper) < 0.5 : window.matchMedia("(prefers-color-scheme: dark)").matches;
   return dark ? "dark" : "light";
+}
+
+/**
+ * Give a figure's root the colours of the theme around it: `theme` of the figure, and properties in CSS.
+ *
+ * @param figure one with `parent`
+ * @param palette has "light" and "dark"
+ * @returns whether they are new to this root, so that what was drawn has to be drawn again
+ */
+export function wear(figure, root, palette = figure.header.palette) {
+  const mode = themeAround(figure.parent);
+  if (figure.mode === mode && figure.worn === root) return false;
+  Object.assign(figure, { mode, worn: root, theme: palette[mode] });
+  root.dataset.theme = mode;
+  for (const [name, value] of Object.entries(figure.theme)) root.style.setProperty(`--${name}`, value);
+  return true;
+}
+
+/** Stroke what `trace` adds to the path white on dark, which shows on any photo. */
+export function outline(pen, ratio, [dark, white], trace) {
+  pen.beginPath();
+  trace();
+  for (const [ink, width] of [
+    ["#14171B", dark],
+    ["#FFFFFF", white],
+  ]) {
+    pen.strokeStyle = ink;
+    pen.lineWidth = width * ratio;
+    pen.stroke();
+  }
 }
 
 function luminance(colour) {

@@ -2,10 +2,11 @@
 
 import { decode, peek } from "../shared/payload.js";
 import { fill } from "../shared/text.js";
-import { Choice, el, say, words } from "../shared/markup.js";
-import { colours, css, themeAround, VEIL } from "../shared/paint.js";
+import { Choice, el, say, segmented, watched, words } from "../shared/markup.js";
+import { clip } from "../shared/maths.js";
+import { STEPS } from "../shared/near.js";
+import { colours, css, outline, shade, VEIL, wear } from "../shared/paint.js";
 
-const KEYS = { ArrowUp: [-1, 0], ArrowDown: [1, 0], ArrowLeft: [0, -1], ArrowRight: [0, 1] };
 const PAUSE = 350; // milliseconds after the last key until Python is asked
 const WIDEST = 400; // CSS pixels
 
@@ -47,7 +48,7 @@ export class SimilarFigure {
   build() {
     const { t } = this;
     this.root?.remove();
-    this.stages = new Choice(el("div.seg", { role: "radiogroup", "aria-label": t.stage }), (stage) => {
+    this.stages = new Choice(segmented(t.stage), (stage) => {
       this.stages.choose(stage);
       const { H, W } = this.header;
       this.send({ stage, row: (this.state.row + 0.5) / H, col: (this.state.col + 0.5) / W });
@@ -75,7 +76,6 @@ export class SimilarFigure {
       ),
     );
     this.root.figure = this;
-    this.mode = null;
     this.parent.append(this.root);
     const { canvas } = this;
     canvas.addEventListener("pointermove", (e) => {
@@ -88,21 +88,19 @@ export class SimilarFigure {
     });
     canvas.addEventListener("click", (e) => this.choose(this.token(e)));
     canvas.addEventListener("keydown", (e) => {
-      const step = KEYS[e.key];
+      const step = STEPS[e.key];
       if (!step) return;
       e.preventDefault();
       e.stopPropagation();
       const { H, W } = this.header;
       const [row, col] = [this.state.row + step[0], this.state.col + step[1]];
-      this.state = { row: Math.max(0, Math.min(H - 1, row)), col: Math.max(0, Math.min(W - 1, col)) };
+      this.state = { row: clip(row, H), col: clip(col, W) };
       this.over = null;
       this.draw();
       clearTimeout(this.pause);
       this.pause = setTimeout(() => this.choose(this.state), PAUSE);
     });
-    this.watcher?.disconnect();
-    this.watcher = new ResizeObserver(() => this.layOut());
-    this.watcher.observe(this.root);
+    this.watcher = watched(this.watcher, this.root, () => this.layOut());
   }
 
   card({ title, row, col, cosine }, picture, map) {
@@ -117,12 +115,7 @@ export class SimilarFigure {
   }
 
   applyTheme() {
-    const mode = themeAround(this.parent);
-    if (this.mode === mode) return;
-    this.mode = mode;
-    this.root.dataset.theme = mode;
-    for (const [name, value] of Object.entries(this.header.palette[mode]))
-      this.root.style.setProperty(`--${name}`, value);
+    if (!wear(this, this.root)) return;
     this.ramp.style.background = `linear-gradient(90deg, ${this.header.palette.sequential.join(",")})`;
     this.table = css(colours(this.header.palette.sequential));
   }
@@ -130,7 +123,7 @@ export class SimilarFigure {
   token(event) {
     const { H, W } = this.header;
     const { clientWidth, clientHeight } = this.canvas;
-    const at = (x, side, n) => Math.max(0, Math.min(n - 1, Math.floor((x * n) / side)));
+    const at = (x, side, n) => clip(Math.floor((x * n) / side), n);
     return { row: at(event.offsetY, clientHeight, H), col: at(event.offsetX, clientWidth, W) };
   }
 
@@ -206,7 +199,7 @@ export class SimilarFigure {
     const { H, W } = this.header;
     const [cw, ch] = [canvas.width / W, canvas.height / H];
     map.forEach((x, i) => {
-      pen.fillStyle = this.table[Math.max(0, Math.min(255, Math.round((255 * x) / (top || 1))))];
+      pen.fillStyle = this.table[shade(x, top)];
       const [left, upper] = [Math.round((i % W) * cw), Math.round(Math.floor(i / W) * ch)];
       const [right, lower] = [((i % W) + 1) * cw, (Math.floor(i / W) + 1) * ch].map(Math.round);
       pen.fillRect(left, upper, right - left, lower - upper);
@@ -219,17 +212,10 @@ export class SimilarFigure {
     const [cw, ch] = [canvas.width / W, canvas.height / H];
     const pen = canvas.getContext("2d");
     const side = Math.max(cw, 7 * this.ratio);
-    for (const [ink, width] of [
-      ["#14171B", 4.5],
-      ["#FFFFFF", 2],
-    ]) {
-      pen.beginPath();
-      const [x, y] = [(col + 0.5) * cw, (row + 0.5) * ch];
-      if (round) pen.arc(x, y, side / 2, 0, 2 * Math.PI);
-      else pen.rect(x - side / 2, y - side / 2, side, side);
-      [pen.strokeStyle, pen.lineWidth] = [ink, width * this.ratio];
-      pen.stroke();
-    }
+    const [x, y] = [(col + 0.5) * cw, (row + 0.5) * ch];
+    outline(pen, this.ratio, [4.5, 2], () =>
+      round ? pen.arc(x, y, side / 2, 0, 2 * Math.PI) : pen.rect(x - side / 2, y - side / 2, side, side),
+    );
   }
 
   close() {

@@ -123,7 +123,7 @@ def test_the_list_is_sorted_and_the_keyboard_walks_through_it(figure: Callable[.
     page.get_by_role("radio", name="class").click()
     expect(names).to_have_text(["cat", "cat", "dog"])
     page.get_by_role("radio", name="size").click()
-    page.locator(".dn-map").focus()
+    page.locator(".dn .map").focus()
     page.keyboard.press("ArrowDown")
     page.keyboard.press("ArrowDown")
     page.keyboard.press("Enter")
@@ -132,7 +132,7 @@ def test_the_list_is_sorted_and_the_keyboard_walks_through_it(figure: Callable[.
     page.get_by_role("radio", name="tokens, stage 2").click()
     expect(page.locator(".dn .legend")).to_be_visible()
     expect(page.locator(".dn .legend")).to_contain_text("+0.10")
-    page.locator(".dn-map").focus()
+    page.locator(".dn .map").focus()
     page.keyboard.press("Escape")
     expect(page.locator(".dn .looks")).to_have_text(figure_words("dense")["point_box"])
 

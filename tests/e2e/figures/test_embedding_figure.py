@@ -58,7 +58,7 @@ def opened(opened_file: Callable[..., Any], tiny_model: Any) -> Any:
     trace = inspect(photo, model, (96, 128), watch=WATCH)
     parts = [cel(layer(model, s), trace[point_names.embedding(s)]) for s in range(4)]
     data = pack(parts, photo=trace.crop, strings=WORDS, start={"row": 3, "col": 5})
-    square = f"{script('embedding/plane.js')}\nwindow.square = square;"
+    square = f"{script('plane/plane.js')}\nwindow.square = square;"
     html = f'{alone(EMBEDDING, data)}<script type="module">{square}</script>'
     return opened_file(html, width=1280), parts
 

@@ -275,6 +275,7 @@ def test_content_of_the_wrong_shape_is_named() -> None:
 def test_every_word_the_script_uses_is_in_the_catalogue(lang: str) -> None:
     code = web.ATTENTION.script
     used = set(re.findall(r"\bt\.([a-z_]+)", code)) - {"length"}
+    used |= {f"{name}{end}" for name in re.findall(r"\b(save_\w+): \(\)", code) for end in ("", "_help")}
     used |= {
         f"{name}{end}"
         for name in ("content", "position", "mask", "sum")

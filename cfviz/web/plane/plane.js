@@ -1,7 +1,10 @@
 // The photo and the zeros around it, a map on top, and the squares that one token's kernels read.
 
-import { hatch, shade } from "../shared/paint.js";
+import { clip } from "../shared/maths.js";
+import { STEPS } from "../shared/near.js";
+import { hatch, outline, shade } from "../shared/paint.js";
 import { drawPhoto } from "../shared/photo.js";
+import { WHOLE } from "../zoom/zoom.js";
 
 const DIM = "rgba(13,16,20,0.5)";
 
@@ -96,24 +99,50 @@ export class Plane {
       pen.strokeRect(...frame);
     }
     const middle = (n) => (n + 0.5) * cel.stride;
-    pen.beginPath();
-    pen.arc(this.across(middle(col)), this.down(middle(row)), 4 * ratio, 0, 2 * Math.PI);
-    for (const [ink, width] of [
-      ["#14171B", 4.5],
-      ["#FFFFFF", 2.25],
-    ]) {
-      pen.strokeStyle = ink;
-      pen.lineWidth = width * ratio;
-      pen.stroke();
-    }
+    const [x, y] = [this.across(middle(col)), this.down(middle(row))];
+    outline(pen, ratio, [4.5, 2.25], () => pen.arc(x, y, 4 * ratio, 0, 2 * Math.PI));
+  }
+
+  // ---- a layer without kernels: the whole photo, and a frame around one token ----------------------------
+
+  /** Fit the photo and an H x W map of tokens, `stride` pixels each, into a column and into the window. */
+  fit({ H, W, stride }, input, width) {
+    const height = Math.max(240, Math.min(520, window.innerHeight * 0.62));
+    this.layout({ width, height }, { H, W, stride, unit: stride, kernels: [{ k: 1 }] }, input, WHOLE);
+  }
+
+  /**
+   * Tell `point` the token, {row, col}, that the pointer or the arrow keys are at, and null when they leave.
+   *
+   * @param map the element that the keys are pressed in
+   * @param now gives the token that the keys go on from; null: the one in the middle
+   */
+  follow(map, now, point) {
+    this.over.addEventListener("pointermove", (e) => point(this.token(e.offsetX, e.offsetY)));
+    this.over.addEventListener("pointerleave", () => point(null));
+    map.addEventListener("keydown", (e) => {
+      const step = STEPS[e.key];
+      if (e.key === "Escape") point(null);
+      if (!step) return;
+      e.preventDefault();
+      const { H, W } = this.cel;
+      const { row, col } = now() ?? { row: H >> 1, col: W >> 1 };
+      point({ row: clip(row + step[0], H), col: clip(col + step[1], W) });
+    });
+  }
+
+  /** Frame one token; null: none. */
+  frame(at) {
+    const { pen, cel, zoom, ratio } = this;
+    pen.clearRect(0, 0, this.over.width, this.over.height);
+    if (!at) return;
+    const [x, y] = [this.across(at.col * cel.stride), this.down(at.row * cel.stride)];
+    outline(pen, ratio, [4, 2], () => pen.rect(x, y, cel.stride * zoom, cel.stride * zoom));
   }
 
   token(x, y) {
     const cell = (v, from, n) =>
-      Math.max(
-        0,
-        Math.min(n - 1, Math.floor(((v * this.ratio) / this.zoom + from - this.margin) / this.cel.stride)),
-      );
+      clip(Math.floor(((v * this.ratio) / this.zoom + from - this.margin) / this.cel.stride), n);
     return { row: cell(y, this.corner.top, this.cel.H), col: cell(x, this.corner.left, this.cel.W) };
   }
 }
