@@ -63,6 +63,21 @@ def distance(probs: np.ndarray, grouping: Grouping, stride: int) -> np.ndarray:
     return _over_tokens(per_query, grouping)
 
 
+def even_distance(grouping: Grouping, stride: int) -> float:
+    """Mean attention distance in pixels of a head that looks at all tokens of its group alike.
+
+    What `distance` is to be compared with: a head below it looks nearer than its group would let it.
+
+    Args:
+        grouping: How the block cut its map.
+        stride: Side of a token in pixels.
+    """
+    valid = grouping.valid  # nG, N
+    keys = valid / np.maximum(valid.sum(-1, keepdims=True), 1)
+    probs = np.broadcast_to(keys[:, None, None, :], (len(valid), 1, grouping.N, grouping.N))
+    return float(distance(probs, grouping, stride)[0])
+
+
 def entropy(probs: np.ndarray, grouping: Grouping) -> np.ndarray:
     """Entropy of each head's attention in bits: 0 for one token, log2(49) = 5.6 for 49 equally.
 

@@ -11,6 +11,7 @@ Meaning of the fills, for the tokens of one photo:
 - replace: every number becomes `value`, or the part outputs its activation on another photo (`donor`).
 
 A block stands for what it adds to its input, any cooling layer included: without the block, the input passes
+unchanged. A cooling layer has no shortcut, and zeros would end the stream: without it, what it got passes
 unchanged. The mean of a position bias is a constant, which softmax ignores: the same as no bias. In the mask,
 only the entries of padded keys change, and their mean still masks them.
 """
@@ -183,11 +184,9 @@ class _Plan:
     def edits(self) -> dict[str, Informed]:
         """Return one edit per point, in list order; the inputs of changed blocks are recorded last."""
         found = {point: self._edit(steps) for point, steps in self.steps.items()}
-        for steps in self.steps.values():
-            for _, intervention, _ in steps:
-                if intervention.part == "block":
-                    before = input_of(intervention.stage or 0, intervention.block or 0)
-                    found[before] = self._noting(before, found.get(before))
+        noted = {name: None for steps in self.steps.values() for _, one, _ in steps for name in _inputs(one)}
+        for point in noted:
+            found[point] = self._noting(point, found.get(point))
         return found
 
     def _noting(self, point: str, first: Informed | None) -> Informed:
@@ -230,6 +229,9 @@ class _Plan:
         elif intervention.part == "kernel":  # B, D_i, H, W
             view = x[rows].permute(0, 2, 3, 1)  # B, H, W, D_i
             view.copy_(make(view, groups))
+        elif intervention.part == "cooling":  # B, H, W, C
+            before, *branches = (self.inputs[point][rows] for point in _inputs(intervention))
+            x[rows] = sum(branches, before)
         elif intervention.part == "block":  # B, H, W, C
             before = self.inputs[input_of(*at)][rows]
             x[rows] = before if intervention.how == "zero" else before + make(x[rows] - before, groups)
@@ -275,6 +277,17 @@ class _Plan:
         if intervention.part == "kernel" and array.ndim == 3:  # D_i, H, W
             return np.moveaxis(array, 0, -1)
         return array
+
+
+def _inputs(intervention: Intervention) -> tuple[str, ...]:
+    """The points whose tensors a change of one place is made from: a block's input, what it added to it."""
+    s, b = intervention.stage or 0, intervention.block or 0
+    if intervention.part == "block":
+        return (input_of(s, b),)
+    if intervention.part == "cooling":
+        branches = (point_names.block(s, b, name) for name in ("attn_branch", "mlp_branch"))
+        return (input_of(s, b), *branches)
+    return ()
 
 
 def _taken(source: Arrays, point: str, name: str) -> np.ndarray:

@@ -33,6 +33,7 @@ PARTS = {
     "attn": FILLS,  # the output of attention, added to the tokens
     "mlp": FILLS,  # the output of the MLP, added to the tokens
     "block": FILLS,  # everything the block adds to the tokens
+    "cooling": ("zero",),  # the amplitude cooling layer: without it, its input passes unchanged
     "kind": ("sda", "lda"),  # short or long distance attention
     "G": ("set",),  # side of the groups
     "I": ("set",),  # interval of long distance attention
@@ -292,12 +293,34 @@ def places(model: CrossFormer, intervention: Intervention) -> Iterator[Intervent
             yield from (replace(intervention, stage=s, index=i) for i in indices)
             continue
         blocks = _range("block", intervention.block, model.depths[s], f"stage {s}")
+        if intervention.part == "cooling":
+            blocks = _cooled(model, s, blocks, intervention)
         heads: Iterable[int | None] = (None,)
         if intervention.part in ("head", "bias"):
             every = _range("index", intervention.index, model.num_heads[s], f"stage {s}")
             heads = every if intervention.part == "head" or intervention.index is not None else (None,)
         for b, h in product(blocks, heads):
             yield replace(intervention, stage=s, block=b, index=h)
+
+
+def _cooled(model: CrossFormer, stage: int, blocks: list[int], wanted: Intervention) -> list[int]:
+    """The blocks that have a cooling layer; a place left out covers those that have one."""
+    found = [b for b in blocks if model.stages[stage].block_list[b].cooling]
+    have = cooled_blocks(model)
+    if not found and (wanted.block is not None or wanted.stage is not None or not have):
+        there = ", ".join(f"({s}, {b})" for s, b in have) or "none"
+        raise ValueError(f"no cooling layer at stage {stage}; blocks that have one, counted from 0: {there}")
+    return found
+
+
+def cooled_blocks(model: CrossFormer) -> list[tuple[int, int]]:
+    """Return the blocks of a model that end in an amplitude cooling layer, as (stage, block) from 0."""
+    return [
+        (s, b)
+        for s, stage in enumerate(model.stages)
+        for b, block in enumerate(stage.block_list)
+        if block.cooling
+    ]
 
 
 def _range(name: str, wanted: int | None, count: int, owner: str) -> list[int]:

@@ -1,0 +1,1 @@
+"""The stream that all blocks of a model read and write: how large its numbers are."""
