@@ -15,7 +15,7 @@ from cfviz.models.factory import create_model
 from cfviz.models.others.opening import OFFERED, open_other
 from cfviz.run import inspect
 from cfviz.ui import context
-from cfviz.ui.pages.attention import measures, others, similar
+from cfviz.ui.pages.attention import measures, offsets, others, similar
 from cfviz.words import translator, two_digits
 from tests.conftest import until
 from tests.pages.test_pages import run
@@ -261,6 +261,13 @@ def test_a_forged_place_of_similar_places_is_the_usual_one() -> None:
         "3,1e999,0",
     ):
         assert place(forged) == (2, 0.5, 0.4)
+
+
+def test_heads_without_a_correlation_are_neither_the_most_nor_the_least_and_show_a_dash() -> None:
+    agreement = {(0, 0, 0): 0.5, (0, 0, 1): float("nan"), (3, 0, 0): -0.25, (3, 0, 1): 0.75}
+    assert offsets.known_heads(agreement) == [(3, 0, 0), (0, 0, 0), (3, 0, 1)]
+    assert offsets.known_heads({(0, 0, 0): float("nan")}) == []
+    assert [offsets.correlation(r) for r in agreement.values()] == ["0.50", "–", "−0.25", "0.75"]
 
 
 @pytest.mark.slow

@@ -13,7 +13,7 @@ import {
   watched,
   words,
 } from "../shared/markup.js";
-import { percent } from "../shared/maths.js";
+import { percent, whole } from "../shared/maths.js";
 import { wear } from "../shared/paint.js";
 import { decode } from "../shared/payload.js";
 import { showPhoto } from "../shared/photo.js";
@@ -148,7 +148,7 @@ export class ReadingFigure {
     const { t, ui, block, header } = this;
     const best = largest(block.photo);
     const name = `${block.stage + 1}.${block.block + 1}`;
-    const share = (score) => `${(100 * score.value).toFixed(1)}\u00a0%`;
+    const share = (score) => `${(100 * score.value).toFixed(1)}\u00a0%`; // in the digits of its bounds
     const [low, high] = [block.accuracy.low, block.accuracy.high].map((x) => (100 * x).toFixed(1));
     say(ui.what, fill(t.what, { block: name, label: header.labels[best], p: percent(block.photo[best]) }));
     say(
@@ -157,9 +157,9 @@ export class ReadingFigure {
         photo: share(block.accuracy),
         low,
         high,
-        n: block.accuracy.n.toLocaleString("en-US"),
+        n: whole(block.accuracy.n),
         token: share(block.token_accuracy),
-        chance: `${(100 / header.labels.length).toFixed(0)}\u00a0%`,
+        chance: percent(1 / header.labels.length),
       }),
     );
     say(ui.live, ui.what.textContent);

@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
 from cfviz.analysis.receptive_field import smallest_area, summed_over_squares
-from cfviz.data.images import load_image, prepare
-from cfviz.data.samples import gallery
+from cfviz.data.decode import Photo
+from cfviz.data.images import prepare
 from cfviz.figures.plots.attention_measures import field_maps
 from cfviz.measured.fields import stage_fields
-from cfviz.ui.compute import keys, models
-from cfviz.ui.compute.background import in_pieces
-from cfviz.ui.compute.cache import cached
+from cfviz.ui.compute import models
 from cfviz.ui.context import Context
 from cfviz.ui.widgets import chart
-from cfviz.ui.widgets.request import requested
 
-ASKED = "cfviz.attention.fields"
+from .gallery import OverGallery
+
 CELL = 4  # pixels of the input per cell: a token of the first stage
+
+fields_of_gallery: OverGallery[np.ndarray] = OverGallery("fields")  # of each photo, (stages, H, W) in cells
 
 CODE = """
 import cfviz
@@ -40,7 +38,13 @@ for stage, field in enumerate(fields):
 
 def show_fields(ctx: Context) -> None:
     """One map per stage, once the reader has asked and all photos are done."""
-    parts = _gallery_fields(ctx)
+    s, net = ctx.settings.elsewhere, ctx.model
+
+    def measure(photo: Photo) -> np.ndarray:
+        image = prepare(photo, s.size, s.mode).tensor
+        return np.stack([summed_over_squares(one, CELL) for one in stage_fields(net, image)])
+
+    parts = fields_of_gallery(ctx, measure)
     if parts is None:
         return
     maps = np.mean(list(parts.values()), 0)  # stages, H, W
@@ -59,30 +63,3 @@ def show_fields(ctx: Context) -> None:
         table=(("stage", "row", "col", "share"), rows), n=len(parts), first=f"{100 * areas[0]:.1f}",
         last=f"{100 * areas[-1]:.1f}",
     )  # fmt: skip
-
-
-@cached(4)
-def _kept(key: str) -> dict[str, np.ndarray]:
-    """What has been computed of the gallery's photos, by id."""
-    return {}
-
-
-def _gallery_fields(ctx: Context) -> dict[str, np.ndarray] | None:
-    """Every photo's fields in cells, (stages, H, W); None and a progress bar until they are there."""
-    s, net = ctx.settings.elsewhere, ctx.model
-    key = keys.joined("fields", keys.weights(s, net), keys.framing(s))
-    kept = _kept(key)
-    paths = {entry.id: entry.path for entry in gallery()}
-
-    def make(id: str) -> Any:
-        if id not in kept:
-            image = prepare(load_image(paths[id]), s.size, s.mode).tensor
-            kept[id] = np.stack([summed_over_squares(one, CELL) for one in stage_fields(net, image)])
-        return True
-
-    if len(kept) == len(paths):
-        return kept
-    if not requested(ctx.t("attention.fields_run", n=len(paths)), ASKED, key=f"{ASKED}.run"):
-        return None
-    found = in_pieces(key, tuple(paths), make, ctx.t("attention.fields_wait"))
-    return None if found is None else kept

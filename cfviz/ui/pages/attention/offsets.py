@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,20 +11,20 @@ import streamlit as st
 from cfviz import point_names
 from cfviz.analysis.by_offset import ByOffset
 from cfviz.analysis.position_bias import surface
+from cfviz.data.decode import Photo
 from cfviz.data.images import load_image
 from cfviz.data.samples import gallery
 from cfviz.figures.plots.attention_measures import head_dots, offset_maps
 from cfviz.models.crossformer import CrossFormer
 from cfviz.ui.compute import cache, keys, models
-from cfviz.ui.compute.background import in_pieces
 from cfviz.ui.compute.cache import cached
 from cfviz.ui.context import Context
 from cfviz.ui.session.state import Settings
 from cfviz.ui.widgets import chart
-from cfviz.ui.widgets.request import requested
 from cfviz.words import decimal
 
-ASKED = "cfviz.attention.offsets"
+from .gallery import OverGallery
+
 POINTS = tuple(point_names.attention(point=point) for point in ("probs", "bias"))
 COLUMNS = ("stage", "block", "kind", "head", "agreement")
 
@@ -45,7 +46,9 @@ print(found.agreement)  # correlation for each head
 mean, alone = found.mean[{head}], found.alone[{head}]  # 2Gh-1, 2Gw-1: by offset, query minus key
 """
 
-Sums = dict[tuple[int, int], ByOffset]
+Sums = dict[tuple[int, int], ByOffset]  # stage and block
+Head = tuple[int, int, int]  # stage, block and head, from 0
+sums_of_gallery: OverGallery[Sums] = OverGallery("offsets")
 
 
 def show_offsets(ctx: Context) -> None:
@@ -60,10 +63,14 @@ def show_offsets(ctx: Context) -> None:
     found = _gallery_sums(ctx)
     if found is None:
         return
-    heads = [(s, b, h) for (s, b), one in found.items() for h in range(len(one.agreement))]
-    agreement = {(s, b, h): float(found[s, b].agreement[h]) for s, b, h in heads}
-    known = [at for at in heads if np.isfinite(agreement[at])]
-    most, least = max(known, key=lambda at: agreement[at]), min(known, key=lambda at: agreement[at])
+    by_block = {at: one.agreement.tolist() for at, one in found.items()}
+    agreement = {(s, b, h): r for (s, b), each in by_block.items() for h, r in enumerate(each)}
+    heads = list(agreement)
+    known = known_heads(agreement)
+    if not known:
+        st.info(t("attention.offsets_flat"), icon=":material/info:")
+        return
+    least, *_, most = known if len(known) > 1 else 2 * known
     fields: dict[str, Any] = {
         "n": len(gallery()), "most": _name(ctx, most), "p": decimal(agreement[most]),
         "least": _name(ctx, least), "q": decimal(agreement[least]),
@@ -81,10 +88,9 @@ def show_offsets(ctx: Context) -> None:
         model=models.model_code(model), stage=at[0], block=at[1], head=at[2],
         size=ctx.settings.elsewhere.framing_code,
     )  # fmt: skip
-    dots = [one.agreement.tolist() for one in found.values()]
+    dots = list(by_block.values())
     chart.show_figure(
-        ctx, head_dots(names, [kinds[one] for one in found], dots, ctx.theme, words, digits=2), "offsets",
-        code=code,
+        ctx, head_dots(names, list(kinds.values()), dots, ctx.theme, words, digits=2), "offsets", code=code,
         table=(COLUMNS, [(s + 1, b + 1, kinds[s, b], h + 1, agreement[s, b, h]) for s, b, h in heads]),
         **fields,
     )  # fmt: skip
@@ -92,8 +98,7 @@ def show_offsets(ctx: Context) -> None:
 
 
 def _show_head(
-    ctx: Context, found: Sums, heads: list[tuple[int, int, int]], at: tuple[int, int, int],
-    agreement: dict[tuple[int, int, int], float],
+    ctx: Context, found: Sums, heads: Sequence[Head], at: Head, agreement: Mapping[Head, float]
 ) -> None:  # fmt: skip
     """The choice of a head, and three surfaces over offsets: mean attention, the bias alone, the bias."""
     t, key = ctx.t, "attention.offset"
@@ -104,7 +109,7 @@ def _show_head(
 
     st.selectbox(
         t("attention.offsets_head"), range(len(heads)), key=key, width=320, on_change=choose,
-        format_func=lambda i: f"{_name(ctx, heads[i])}: {decimal(agreement[heads[i]])}",
+        format_func=lambda i: f"{_name(ctx, heads[i])}: {correlation(agreement[heads[i]])}",
     )  # fmt: skip
     s, b, h = at
     sums, bias = found[s, b], _bias(ctx.model, ctx.settings, s, b)
@@ -118,18 +123,26 @@ def _show_head(
     ]
     columns = ("key_below", "key_right", "mean_attention", "bias_alone", "bias", "pairs")
     chart.show_figure(
-        ctx, fig, "offset", table=(columns, rows), head=_name(ctx, at), r=decimal(agreement[at])
+        ctx, fig, "offset", table=(columns, rows), head=_name(ctx, at), r=correlation(agreement[at])
     )
 
 
-def _name(ctx: Context, at: tuple[int, int, int]) -> str:
+def known_heads(agreement: Mapping[Head, float]) -> list[Head]:
+    """The heads whose correlation is defined, the least correlated first."""
+    return sorted((at for at, r in agreement.items() if np.isfinite(r)), key=lambda at: agreement[at])
+
+
+def correlation(r: float) -> str:
+    """A correlation, or a dash where one of the two surfaces is flat, so that it has none."""
+    return decimal(r) if np.isfinite(r) else "–"
+
+
+def _name(ctx: Context, at: Head) -> str:
     s, b, h = at
     return ctx.t("attention.offsets_name", stage=s + 1, block=b + 1, head=h + 1)
 
 
-def _head_from_link(
-    ctx: Context, heads: list[tuple[int, int, int]], usual: tuple[int, int, int]
-) -> tuple[int, int, int]:
+def _head_from_link(ctx: Context, heads: Sequence[Head], usual: Head) -> Head:
     """The head that the link names as stage.block.head, from 1; the usual one if there is no such head."""
     wanted = ctx.get("offset", "", lambda _: True)
     return next((at for at in heads if ".".join(str(n + 1) for n in at) == wanted), usual)
@@ -140,12 +153,6 @@ def _bias(model: CrossFormer, settings: Settings, stage: int, block: int) -> np.
     point = point_names.attention(stage, block, "bias")
     trace = cache.trace(settings.elsewhere, load_image(gallery()[0].path), POINTS, net=model)
     return surface(trace[point], trace.grouping(stage, block).Gw)
-
-
-@cached(4)
-def _kept(key: str) -> dict[str, Sums]:
-    """What has been computed of the gallery's photos, by id."""
-    return {}
 
 
 @cached(4)
@@ -162,23 +169,12 @@ def _together(key: str, _parts: dict[str, Sums]) -> Sums:
 def _gallery_sums(ctx: Context) -> Sums | None:
     """Every block's sums over the gallery's photos; None and a progress bar until they are there."""
     s, net = ctx.settings.elsewhere, ctx.model
-    key = keys.joined("offsets", keys.weights(s, net), keys.framing(s))
-    kept = _kept(key)
-    paths = {entry.id: entry.path for entry in gallery()}
 
-    def make(id: str) -> Any:
-        if id not in kept:
-            kept[id] = sums_of(cache.trace(s, load_image(paths[id]), POINTS, net=net))
-        return True
+    def measure(photo: Photo) -> Sums:
+        return sums_of(cache.trace(s, photo, POINTS, net=net))
 
-    if len(kept) < len(paths):
-        if not (
-            ctx.get("offset", "", bool) or requested(ctx.t("attention.offsets_run", n=len(paths)), ASKED)
-        ):
-            return None
-        if in_pieces(key, tuple(paths), make, ctx.t("attention.offsets_wait")) is None:
-            return None
-    return _together(key, kept)
+    parts = sums_of_gallery(ctx, measure, asked=ctx.get("offset", "", bool))
+    return None if parts is None else _together(keys.joined(keys.weights(s, net), keys.framing(s)), parts)
 
 
 def sums_of(trace: Any) -> Sums:

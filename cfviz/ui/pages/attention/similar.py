@@ -2,33 +2,32 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import streamlit as st
 
 from cfviz import point_names
 from cfviz.analysis.similarity import cosines, nearest
-from cfviz.data.images import load_image
+from cfviz.data.decode import Photo
 from cfviz.data.samples import gallery
 from cfviz.figures.live.similar import Other, pack, small
-from cfviz.ui.compute import cache, keys, models
-from cfviz.ui.compute.background import in_pieces
-from cfviz.ui.compute.cache import cached
+from cfviz.ui.compute import cache, models
 from cfviz.ui.context import Context
 from cfviz.ui.session import forms
 from cfviz.ui.session.photos import photo_code
 from cfviz.ui.widgets import chart
 from cfviz.ui.widgets.figure import SIMILAR, committed
 from cfviz.ui.widgets.photos import photo_title
-from cfviz.ui.widgets.request import requested
 from cfviz.ui.widgets.takeaway import take_away
 from cfviz.words import figure_words
 
+from .gallery import OverGallery
+
 NAME = "attention.similar"
-ASKED = "cfviz.attention.similar"
 MOST = 192 * 2**20  # bytes of one stage's tokens on all photos of the gallery
 COLUMNS = ("photo", "row", "col", "cosine")
+
+# of each photo a stage's tokens, (H, W, C), and its small picture
+tokens_of_gallery: OverGallery[tuple[np.ndarray, bytes]] = OverGallery("similar")
 
 CODE = """
 import cfviz
@@ -103,29 +102,13 @@ def place_from_link(ctx: Context) -> tuple[int, float, float]:
     return len(ctx.model.depths) - 2, 0.5, 0.4
 
 
-@cached(4)
-def _kept(key: str) -> dict[str, tuple[np.ndarray, bytes]]:
-    """The tokens of the gallery's photos and their pictures, as far as they have been computed, by id."""
-    return {}
-
-
 def _gallery_tokens(ctx: Context, point: str) -> dict[str, tuple[np.ndarray, bytes]] | None:
     """One stage's tokens on every photo of the gallery; None and a progress bar until all are there."""
     s, net = ctx.settings.elsewhere, ctx.model
-    key = keys.joined("similar", keys.weights(s, net), keys.framing(s), point)
-    kept = _kept(key)
-    paths = {entry.id: entry.path for entry in gallery()}
 
-    def make(id: str) -> Any:
-        if id not in kept:
-            trace = cache.trace(s, load_image(paths[id]), (point,), net=net)
-            assert trace.crop is not None  # `inspect` always keeps it
-            kept[id] = trace[point], small(trace.crop)
-        return True
+    def measure(photo: Photo) -> tuple[np.ndarray, bytes]:
+        trace = cache.trace(s, photo, (point,), net=net)
+        assert trace.crop is not None  # `inspect` always keeps it
+        return trace[point], small(trace.crop)
 
-    if len(kept) == len(paths):
-        return kept
-    if not (ctx.get("similar", "", bool) or requested(ctx.t("attention.similar_run", n=len(paths)), ASKED)):
-        return None
-    found = in_pieces(key, tuple(paths), make, ctx.t("attention.similar_wait"))
-    return None if found is None else kept
+    return tokens_of_gallery(ctx, measure, point, asked=ctx.get("similar", "", bool))
