@@ -29,6 +29,17 @@ def imported(name: str) -> dict[str, str]:
     return {normpath(f"{Path(name).parent.as_posix()}/{path}"): names for names, path in found}
 
 
+def test_every_export_is_imported_by_another_module() -> None:
+    taken = {
+        (there, part.split(" as ")[0].strip())
+        for name in MODULES
+        for there, names in imported(name).items()
+        for part in names.split(",")
+    }
+    kind = re.compile(r"^export (?:async )?(?:function\*?|class|const) (\w+)", re.MULTILINE)
+    assert not {(name, one) for name in MODULES for one in kind.findall(FILES[name])} - taken
+
+
 @pytest.fixture
 def tree(tmp_path: Path, monkeypatch) -> Any:
     """A function that writes modules into an empty folder that stands for `cfviz/web`."""

@@ -180,11 +180,11 @@ export class BrushFigure {
         el("span.take", {}, this.undo, this.redo, this.clear),
       ),
       el(
-        "div.br-body",
+        "div.body",
         {},
-        el("div.br-left", {}, this.canvas, this.said, el("p.note", { id: "br-keys" }, t.keys)),
+        el("div.left.br-left", {}, this.canvas, this.said, el("p.note", { id: "br-keys" }, t.keys)),
         el(
-          "div.br-right",
+          "div.right",
           {},
           el("table.br-rows", {}, el("thead", {}, el("tr", {}, ...heads)), this.rows),
           el(

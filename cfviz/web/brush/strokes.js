@@ -23,7 +23,7 @@ export function clip(n) {
 }
 
 /** Leave out points of a path that lie within `slack` of the line between their neighbours. */
-export function simplified(path, slack) {
+function simplified(path, slack) {
   if (path.length < 3) return path;
   const [a, b] = [path[0], path[path.length - 1]];
   let [far, at] = [0, 0];

@@ -11,7 +11,7 @@ const STEPS = 65535;
 const CELLS = 60; // across a small map, which is drawn 60 pixels wide
 
 /** The group of each token, the keys it may score, and their probabilities. */
-export class Layer {
+class Layer {
   constructor(meta, array) {
     Object.assign(this, meta);
     for (const name of ["queries", "keys", "region", "probs"])

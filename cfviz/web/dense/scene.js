@@ -21,7 +21,7 @@ function raster(width, height, colour) {
   return canvas;
 }
 
-export function rgb(hex) {
+function rgb(hex) {
   return [1, 3, 5].map((i) => parseInt(hex.slice(i, i + 2), 16));
 }
 

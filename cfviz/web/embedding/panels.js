@@ -6,7 +6,7 @@ import { shade } from "../shared/paint.js";
 import { fill } from "../shared/text.js";
 
 /** 28.9 M, 1.89 G */
-export function amount(n) {
+function amount(n) {
   const [unit, name] = [
     [1e9, " G"],
     [1e6, " M"],
@@ -15,7 +15,7 @@ export function amount(n) {
   return `${Number((n / unit).toPrecision(3))}${name}`;
 }
 
-export function fit(canvas, height) {
+function fit(canvas, height) {
   const ratio = Math.min(2, window.devicePixelRatio || 1);
   const [w, h] = [Math.round(canvas.clientWidth * ratio), Math.round(height * ratio)];
   if (canvas.width !== w || canvas.height !== h) [canvas.width, canvas.height] = [w, h];

@@ -10,7 +10,7 @@ import { Field, Plate } from "./parts.js";
 const LARGEST = { H: 8, W: 8, G: 4, I: 4 };
 
 /** Groups as PyTorch prints a tensor (nG, Gh, Gw): lines of text in which each number is marked. */
-export function tensorLines(g, values) {
+function tensorLines(g, values) {
   const at = (i) => (g.members[i] < 0 ? 0 : values[g.members[i]]);
   const numbers = Array.from(g.members, (_, i) => String(at(i)));
   const width = Math.max(...numbers.map((s) => s.length));

@@ -79,7 +79,7 @@ export function crossformer(g) {
 }
 
 /** Swin as timm computes it: rolled, then padded; the mask lies over the padded map. */
-export function swin(H, W, window, shift = 0) {
+function swin(H, W, window, shift = 0) {
   const [wh, sh] = H <= window ? [H, 0] : [window, shift];
   const [ww, sw] = W <= window ? [W, 0] : [window, shift];
   const [rows, cols] = [rolled(H, wh, sh), rolled(W, ww, sw)];
@@ -99,7 +99,7 @@ export function swin(H, W, window, shift = 0) {
   return scheme("swin_shifted", H, W, queries, queries, shape, { region, pads: true });
 }
 
-export function twinsLocal(H, W, window) {
+function twinsLocal(H, W, window) {
   const [rows, cols] = [rolled(H, window, 0), rolled(W, window, 0)];
   const queries = cut(rows, cols, window, window, (r, c) =>
     rows[r] < 0 || cols[c] < 0 ? -1 : rows[r] * W + cols[c],
@@ -112,7 +112,7 @@ export function twinsLocal(H, W, window) {
 }
 
 /** The global layer of PVT and Twins: one key for every ratio x ratio tokens; the rest are in no key. */
-export function reduced(name, H, W, ratio) {
+function reduced(name, H, W, ratio) {
   const [h, w] = [Math.floor(H / ratio), Math.floor(W / ratio)];
   const keys = cut({ length: h * ratio }, { length: w * ratio }, ratio, ratio, (r, c) => r * W + c);
   return scheme(name, H, W, every(H * W), keys, [1, H * W, h * w, ratio * ratio], { reduction: ratio });
@@ -156,7 +156,7 @@ export function heard(s, row, col) {
 }
 
 /** The tokens one layer earlier from which those in `reached` are computed, `reached` included. */
-export function stepBack(s, reached) {
+function stepBack(s, reached) {
   const out = reached.slice();
   const { queries, keys, region, Nq, Nk, S } = s;
   const asked = new Uint8Array(9); // Swin's mask has at most nine regions

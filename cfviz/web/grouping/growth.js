@@ -8,7 +8,7 @@ import { whole } from "../shared/maths.js";
 import { Plate } from "./parts.js";
 
 const BLOCKS = 6;
-export const METHODS = ["crossformer", "swin", "pvt", "twins", "vit"];
+const METHODS = ["crossformer", "swin", "pvt", "twins", "vit"];
 
 export class Growth {
   constructor(app) {

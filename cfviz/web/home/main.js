@@ -264,7 +264,7 @@ function mark(host, state) {
 }
 
 /** The tokens of the query's group, as [row, col]; padding is left out. */
-export function members(stage, block, row, col) {
+function members(stage, block, row, col) {
   const axis = (position, length, side) => {
     const span = side * block.I;
     const first = Math.floor(position / span) * span + (block.kind === "lda" ? position % block.I : 0);

@@ -106,7 +106,7 @@ const MIX = {
 };
 
 /** -1 to 1 as [background, ink]: purple below zero, green above; the square root lets small effects show. */
-export function colour(x, dark) {
+function colour(x, dark) {
   const [mid, low, high] = MIX[dark ? "dark" : "light"];
   const t = Math.sqrt(Math.min(1, Math.abs(x)));
   const end = x < 0 ? low : high;

@@ -10,7 +10,7 @@ export function signed(x, digits = 2) {
 }
 
 /** One of them as {on, place, how, rest}; `rest` is the number after the fill. */
-export function read(word) {
+function read(word) {
   const on = !word.startsWith("~");
   const text = on ? word : word.slice(1);
   const cut = text.indexOf("-");
@@ -18,7 +18,7 @@ export function read(word) {
   return { on, place: text.slice(0, cut), how: how || "set", rest: rest ?? "" };
 }
 
-export function write({ on, place, how, rest }) {
+function write({ on, place, how, rest }) {
   return `${on ? "" : "~"}${place}-${how === "set" ? "" : how}${rest}`;
 }
 

@@ -17,7 +17,7 @@ const TALL = 118; // pixels, of a curve
 const halves = (bits) => Float64Array.from(bits, fromHalf);
 
 /** A number of 16 bits (IEEE 754 binary16) from its bits. */
-export function fromHalf(bits) {
+function fromHalf(bits) {
   const [sign, exponent, fraction] = [bits & 0x8000 ? -1 : 1, (bits >> 10) & 31, bits & 1023];
   if (exponent === 31) return fraction ? NaN : sign * Infinity;
   return sign * (exponent ? 2 ** (exponent - 15) * (1 + fraction / 1024) : 2 ** -14 * (fraction / 1024));

@@ -4,7 +4,7 @@
 
 const ANY = 4096; // no group is wider: no offset is called untrained
 
-export const SURFACE_WAYS = ["own", "rescaled", "bicubic", "clamp", "cut", "twin", "none"];
+const SURFACE_WAYS = ["own", "rescaled", "bicubic", "clamp", "cut", "twin", "none"];
 
 /** The MLP's inputs for groups of Gh x Gw: pair after pair, each `shrink` times the offset. */
 export function offsetsOf(Gh, Gw, shrinkH = 1, shrinkW = 1) {
@@ -83,7 +83,7 @@ function taps(old, fresh) {
 }
 
 /** A square table of `side` cut, clamped or stretched to groups of Gh x Gw. */
-export function resizeTable(table, side, Gh, Gw, way) {
+function resizeTable(table, side, Gh, Gw, way) {
   const [H, W, far] = [2 * Gh - 1, 2 * Gw - 1, (side - 1) / 2];
   const out = new Float64Array(H * W);
   if (way === "bicubic") {

@@ -69,9 +69,9 @@ export class SimilarFigure {
       {},
       el("div.bar", {}, el("span.note", {}, t.stage), this.stages.box, this.toggle),
       el(
-        "div.sm-body",
+        "div.body",
         {},
-        el("div.sm-left", {}, this.canvas, this.said, this.legend, el("p.note", {}, t.keys)),
+        el("div.left.sm-left", {}, this.canvas, this.said, this.legend, el("p.note", {}, t.keys)),
         this.cards,
       ),
     );
