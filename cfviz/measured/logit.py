@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from operator import index
 from typing import Any
 
 from PIL import Image
@@ -124,10 +125,13 @@ def explain_logit(
 
 def _index(chosen: int | str, names: Sequence[str]) -> int:
     """The index of a class given by its index or by one of its English names."""
-    if isinstance(chosen, int):
-        return chosen  # checked with the model
+    if not isinstance(chosen, str):
+        try:
+            return index(chosen)  # of NumPy, too, such as `trace.probs.argmax()`; checked with the model
+        except TypeError:
+            raise ValueError(f"the class is {chosen!r}; expected its index or its English name") from None
     word = chosen.strip().casefold()
-    for index, name in enumerate(names):
+    for at, name in enumerate(names):
         if word in (name.casefold(), *(one.strip().casefold() for one in name.split(","))):
-            return index
+            return at
     raise ValueError(f"the model has no class {chosen!r}; its classes are {', '.join(names[:5])}, ...")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 from PIL import Image
 from torch import nn
@@ -21,6 +22,9 @@ def test_a_class_is_named_by_one_of_its_names_or_its_index() -> None:
     page = by_name.page("zh-Hant")
     assert '<div class="lp-host">' in page
     assert "零件" in page
+    assert explain_logit(photo, target=np.int64(3), size=64).found.target == 3
+    with pytest.raises(ValueError, match=r"the class is 2\.5; expected its index or its English name"):
+        explain_logit(photo, target=2.5, size=64)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="no class 'unicorn'; its classes are tench"):
         explain_logit(photo, target="unicorn", size=64)
 

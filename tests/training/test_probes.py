@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from safetensors import safe_open
+from safetensors.numpy import save_file
 
 from cfviz.cli import main
-from cfviz.models.probes.linear import normalised, open_probes
+from cfviz.models.probes.linear import ABOUT, FOLDER, normalised, open_probes
 from cfviz.models.weights.checkpoints import write_checkpoint
 from cfviz.run import inspect
 from cfviz.training import probes
@@ -133,3 +136,16 @@ def test_a_file_that_holds_no_probes_is_refused(weights: Path, tmp_path: Path) -
     broken.write_bytes(b"nothing")
     with pytest.raises(ValueError, match="cannot be opened as linear probes"):
         open_probes(broken)
+
+
+@pytest.mark.parametrize("lost", ["classes", "blocks", "weights", "size", "learned", "measured", "accuracy"])
+def test_probes_whose_facts_are_incomplete_are_refused(lost: str, tmp_path: Path) -> None:
+    bundled = next(FOLDER.glob("*.safetensors"))
+    with safe_open(bundled, "numpy") as file:
+        about = json.loads(file.metadata()[ABOUT])
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    del about[lost]
+    path = tmp_path / "damaged.safetensors"
+    save_file(tensors, path, metadata={ABOUT: json.dumps(about)})
+    with pytest.raises(ValueError, match=r"is damaged: its facts are incomplete"):
+        open_probes(path)

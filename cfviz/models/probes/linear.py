@@ -19,6 +19,7 @@ from safetensors import SafetensorError, safe_open
 
 from cfviz import point_names
 from cfviz.bundled import ASSETS
+from cfviz.framing import size_text
 from cfviz.models.crossformer import CrossFormer
 from cfviz.stats import softmax
 from cfviz.trace import Trace
@@ -126,16 +127,41 @@ def open_probes(path: str | PathLike[str]) -> LinearProbes:
         raise ValueError(f"{path} cannot be opened as linear probes ({error})") from error
     if not isinstance(about, dict) or about.get("format") != FORMAT:
         raise ValueError(f"{path} holds no linear probes; `cfviz probes` makes a file of them")
-    classes = len(about["classes"])
-    probes: dict[str, dict[str, Probe]] = {}
-    for point in about["blocks"]:
+    try:
+        classes, blocks = _facts(about)
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"{path} is damaged: its facts are incomplete ({error})") from error
+    shapes, probes = (2, classes, classes), dict[str, dict[str, Probe]]()  # dimensions, rows, biases
+    for point in blocks:
         probes[point] = {}
         for kind in KINDS:
             weight, bias = (arrays.get(f"{point}.{kind}.{name}") for name in ("weight", "bias"))
-            if weight is None or bias is None or (len(weight), *bias.shape) != (classes, classes):
+            if weight is None or bias is None or (weight.ndim, *weight.shape[:1], *bias.shape) != shapes:
                 raise ValueError(f"{path} is damaged: the probe {point}.{kind} is missing or misshapen")
             probes[point][kind] = Probe(weight, bias)
     return LinearProbes(probes, about["weights"], about)
+
+
+def _facts(about: Mapping[str, Any]) -> tuple[int, list[str]]:
+    """How many classes the probes know, and the names of their blocks.
+
+    Raises:
+        KeyError, TypeError, ValueError: If a fact that is read later is missing or of another kind.
+    """
+    blocks = list(about["blocks"])
+    for block in blocks:
+        if point_names.parse(block).block is None:
+            raise ValueError(f"{block!r} is no block")
+        for kind in KINDS:
+            score = about["accuracy"][block][kind]
+            for name in ("n", "value", "low", "high"):
+                float(score[name])
+    if not isinstance(about["weights"], str):
+        raise TypeError("weights is no SHA-256")
+    size_text(about["size"])
+    for name in ("learned", "measured"):
+        int(about[name])
+    return len(about["classes"]), blocks
 
 
 def probes_for(model: CrossFormer) -> LinearProbes | None:
