@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -12,13 +12,16 @@ from cfviz import point_names
 from cfviz.analysis.attention_measures import distance, even_distance
 from cfviz.analysis.stream.amplitude import Amplitude, amplitude
 from cfviz.data.images import load_image
-from cfviz.framing import Size
+from cfviz.figures.live import message
+from cfviz.figures.live.answer import amplitude as live
+from cfviz.framing import CENTRE, Centre, Size, size_text
 from cfviz.geometry import Grouping
 from cfviz.models.crossformer import CrossFormer
 from cfviz.models.interventions.apply import apply, input_of
 from cfviz.models.interventions.language import Intervention, cooled_blocks
-from cfviz.run import inspect, load
+from cfviz.run import forward, inspect, load
 from cfviz.trace import Trace
+from cfviz.words import figure_words, quantity, together, translator
 
 WITHOUT_COOLING = (Intervention("cooling"),)  # the same weights, every cooling layer taken out
 
@@ -56,6 +59,9 @@ class BlockStream:
         g = self.grouping
         step = 1 if g.kind == "sda" else g.I
         return ((g.Gh - 1) * step + 1) * self.stride, ((g.Gw - 1) * step + 1) * self.stride
+
+
+Streams = tuple[BlockStream, ...]
 
 
 def points(model: CrossFormer) -> tuple[str, ...]:
@@ -124,15 +130,85 @@ def trace_streams(
     return as_streams(trace, model, cooling)
 
 
-def as_streams(trace: Trace, model: CrossFormer, cooling: bool = True) -> Trace:
-    """A trace that also says which cooling layers were at work."""
+def as_streams(
+    trace: Trace, model: CrossFormer, cooling: bool = True, arrays: Mapping[str, np.ndarray] | None = None
+) -> Trace:
+    """A trace that also says which cooling layers were at work; of other arrays, if some are given."""
     at_work = tuple(cooled_blocks(model)) if cooling else ()
-    return replace(trace, settings={**trace.settings, "cooled": at_work})
+    kept = trace.arrays if arrays is None else arrays
+    return replace(trace, arrays=kept, settings={**trace.settings, "cooled": at_work})
+
+
+def measured(trace: Trace, model: CrossFormer, image: Any) -> tuple[Streams, Streams]:
+    """Measure the stream of a trace, and that with all cooling layers taken out, if the model has any.
+
+    Args:
+        trace: Of `points(model)`, from `as_streams`.
+        model: The model.
+        image: What it saw, (3, H, W), normalised.
+
+    Raises:
+        ValueError: If a point was not watched, or a number is not finite.
+    """
+    if not cooled_blocks(model):
+        return streams(trace), ()
+    with apply(model, WITHOUT_COOLING):
+        arrays, _ = forward(model, image, points(model))
+    return streams(trace), streams(as_streams(trace, model, cooling=False, arrays=arrays))
+
+
+# ---------------------------------------------------------------- the figure
+
+
+def figure(blocks: Streams, without: Streams, trace: Trace, lang: str) -> bytes:
+    """Return the message of the figure.
+
+    Args:
+        blocks: What `streams` measured.
+        without: The same without cooling layers; empty for a model that has none.
+        trace: The photo's.
+        lang: "en" or "zh-Hant".
+    """
+    assert trace.crop is not None  # every trace of a photo has one
+    sizes = [_shown(one, without[i].out if without else None) for i, one in enumerate(blocks)]
+    start = blocks.index(_largest(blocks))
+    return live.pack(sizes, start, photo=trace.crop, strings=figure_words("amplitude", lang))
+
+
+def _shown(one: BlockStream, without: Amplitude | None) -> live.Size:
+    out = one.out
+    return live.Size(
+        one.stage, one.block, one.grouping.kind, out.largest, out.mean, out.rms,
+        steps=[(name, size.largest) for name, size in one.after.items()],
+        tokens=out.tokens, outliers=int(out.outliers().sum()),
+        top=out.largest_tokens(), channels=[(c + 1, ratio) for c, ratio in out.largest_channels()],
+        heads=one.distances.tolist(), even=one.even, reach=one.reach,
+        without=None if without is None else (without.largest, without.mean),
+    )  # fmt: skip
+
+
+def _largest(blocks: Streams) -> BlockStream:
+    return max(blocks, key=lambda one: one.out.largest)
+
+
+def facts(blocks: Streams) -> dict[str, Any]:
+    """The fields of the sentence above the figure."""
+    first, most = blocks[0], _largest(blocks)
+    return {
+        "first_at": f"{first.stage + 1}.{first.block + 1}",
+        "first": _short(first.out.largest),
+        "at": f"{most.stage + 1}.{most.block + 1}",
+        "largest": _short(most.out.largest),
+    }
+
+
+def _short(value: float) -> str:
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
 
 
 @dataclass(frozen=True, eq=False)
 class ExplainedAmplitude:
-    """How large the numbers grow in a model, on one photo.
+    """How large the numbers grow in a model, on one photo; in a notebook the living figure of the lab.
 
     Attributes:
         blocks: One for each block, in order.
@@ -141,14 +217,35 @@ class ExplainedAmplitude:
         trace: The model's answer, and the tensors that were measured.
     """
 
-    blocks: tuple[BlockStream, ...]
-    without: tuple[BlockStream, ...]
+    blocks: Streams
+    without: Streams
     trace: Trace
     model: CrossFormer
 
+    def page(self, lang: str = "en") -> str:
+        """Return the figure as a page that works from a file, offline.
+
+        Args:
+            lang: "en" or "zh-Hant".
+        """
+        t = translator(lang)
+        data = figure(self.blocks, self.without, self.trace, lang)
+        size = quantity(size_text(self.trace.size), "px")
+        facts = f"{self.trace.model}, {size}. {self.trace.weights.sentence(t)}"
+        note = t("amplitude.ablation" if self.without else "amplitude.none")
+        return live.html(data, lang, together(facts, note))
+
+    def _repr_html_(self) -> str:
+        """Return the output of a notebook cell."""
+        return message.in_a_frame(self.page(), live.TITLE)
+
 
 def explain_amplitude(
-    image: Any, model: str | CrossFormer = "crossformer_nano", size: Size | None = None, mode: str = "crop"
+    image: Any,
+    model: str | CrossFormer = "crossformer_nano",
+    size: Size | None = None,
+    mode: str = "crop",
+    centre: Centre = CENTRE,
 ) -> ExplainedAmplitude:
     """Measure how large the numbers of a model grow from block to block, and how far its heads look.
 
@@ -156,7 +253,8 @@ def explain_amplitude(
         image: As in `cfviz.inspect`.
         model: A variant whose weights come with cfviz, or a model in eval mode.
         size: Side of the input in pixels, or (height, width); by default the model's own.
-        mode: How to fit the photo to the input.
+        mode: How to fit the photo to the input, as in `cfviz.inspect`.
+        centre: Where mode "crop" crops, as in `cfviz.inspect`.
 
     Raises:
         ValueError: If the photo or the model cannot be used.
@@ -167,8 +265,8 @@ def explain_amplitude(
     """
     net = load(model) if isinstance(model, str) else model
     photo = load_image(image) if not hasattr(image, "sha256") else image
-    trace = trace_streams(photo, net, size, mode)
-    without: Sequence[BlockStream] = ()
+    trace = trace_streams(photo, net, size, mode, centre=centre)
+    without: Streams = ()
     if cooled_blocks(net):
-        without = streams(trace_streams(photo, net, size, mode, cooling=False))
-    return ExplainedAmplitude(streams(trace), tuple(without), trace, net)
+        without = streams(trace_streams(photo, net, size, mode, cooling=False, centre=centre))
+    return ExplainedAmplitude(streams(trace), without, trace, net)

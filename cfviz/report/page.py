@@ -41,7 +41,7 @@ from cfviz.run import about_answer, class_names, frame_of
 from cfviz.trace import Trace
 from cfviz.words import figure_words, percent, quantity, section_words, translator
 
-from .parts import bias_message, known_message, parts_ranking, ranking_table, sum_message
+from .parts import amplitude_message, bias_message, known_message, parts_ranking, ranking_table, sum_message
 
 WATCH = (
     *(point_names.attention(point=name) for name in ("q", "k", "bias", "probs")),
@@ -103,6 +103,8 @@ def html(
         figures.append((web.PARTS, summed))
     if (known := known_message(trace, model, lang)) is not None:
         figures.append((web.READING, known))
+    if (sizes := amplitude_message(trace, model, lang)) is not None:
+        figures.append((web.AMPLITUDE, sizes))
     blanks = {
         "LANG": escape(lang),
         "TITLE": escape(f"cfviz: {trace.photo}"),
@@ -292,6 +294,7 @@ def _body(
         ("bias", "pb-host"),
         ("sum", "lp-host"),
         ("known", "rd-host"),
+        ("amplitude", "am-host"),
     ]
     ranks = ranking_table(session["parts"], labels, t) if session["parts"] else ""
     note = escape(t["parts_look"].format(n=len(session["parts"])))

@@ -14,6 +14,9 @@ from cfviz.data.images import Prepared, load_image, prepare
 from cfviz.figures.live.position_bias import pack
 from cfviz.figures.theme import DIVERGING
 from cfviz.measured import block_biases, part_name
+from cfviz.measured.amplitude import as_streams, measured
+from cfviz.measured.amplitude import figure as amplitude_figure
+from cfviz.measured.amplitude import points as amplitude_points
 from cfviz.measured.blocks import figure as blocks_figure
 from cfviz.measured.logit import figure
 from cfviz.models.crossformer import CrossFormer
@@ -68,6 +71,20 @@ def known_message(trace: Trace, model: CrossFormer, lang: str) -> bytes | None:
         return None
     whole = replace(trace, arrays=arrays)
     return blocks_figure(whole, probes, class_names(model, lang), lang, trace.top(1)[0][0])
+
+
+def amplitude_message(trace: Trace, model: CrossFormer, lang: str) -> bytes | None:
+    """The message for the figure of how large the numbers grow; None if they are not all finite."""
+    seen = seen_in(trace)
+    arrays, _ = forward(model, seen.tensor, amplitude_points(model))
+    if float(np.abs(arrays["logits"] - trace.logits).max()) > CLOSE:
+        return None
+    whole = as_streams(trace, model, arrays=arrays)
+    try:
+        blocks, without = measured(whole, model, seen.tensor)
+    except ValueError:
+        return None
+    return amplitude_figure(blocks, without, whole, lang)
 
 
 def seen_in(trace: Trace) -> Prepared:

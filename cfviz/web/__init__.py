@@ -16,8 +16,8 @@ from pathlib import Path, PurePosixPath
 from posixpath import normpath
 
 __all__ = [
-    "ATTENTION", "BRUSH", "COMPARE", "CROP", "DENSE", "EMBEDDING", "GROUPING", "HOME", "LAB", "PARTS",
-    "PICKER", "POSITION_BIAS", "READING", "SIMILAR", "WEB", "Figure", "element", "filled", "program",
+    "AMPLITUDE", "ATTENTION", "BRUSH", "COMPARE", "CROP", "DENSE", "EMBEDDING", "GROUPING", "HOME", "LAB",
+    "PARTS", "PICKER", "POSITION_BIAS", "READING", "SIMILAR", "WEB", "Figure", "element", "filled", "program",
     "script", "style", "text", "together",
 ]  # fmt: skip
 
@@ -249,6 +249,7 @@ class Figure:
 
 CONTROLS, KNOWN = "shared/controls.css", "known/known.css"
 SHARED = (CONTROLS, "shared/figure.css")
+AMPLITUDE = Figure("amplitude", "am-host", (*SHARED, "amplitude/amplitude.css"))
 ATTENTION = Figure("attention", "cf-host", SHARED)
 BRUSH = Figure("brush", "br-host", (*SHARED, "brush/brush.css"))
 COMPARE = Figure("compare", "cp-host", (*SHARED, "compare/compare.css"))

@@ -161,3 +161,20 @@ def test_a_token_reads_a_class_at_each_block(app: Any, open_page: Any) -> None:
     page.keyboard.press("ArrowDown")
     expect(page.locator(".rd-token")).to_contain_text("Token (21, 20):")
     assert page.locator(".rd-token").inner_text().count("%") == 3
+
+
+def test_a_block_of_the_curve_shows_its_tokens(app: Any, open_page: Any) -> None:
+    page = open_page(app.url("lab", lang="en", size="64", photo="cat", open="amplitude"))
+    figure = page.locator(".am")
+    what, columns = figure.locator(".am-what"), figure.locator(".am-columns [role=radio]")
+    expect(columns).to_have_count(7)
+    columns.nth(1).click()
+    expect(what).to_have_text(re.compile(r"Block 1\.2: largest \d"))
+    columns.nth(1).press("ArrowRight")
+    expect(what).to_have_text(re.compile(r"Block 2\.1:"))
+    columns.nth(5).hover()
+    expect(what).to_have_text(re.compile(r"Block 3\.2:"))
+    page.mouse.move(0, 0)
+    expect(what).to_have_text(re.compile(r"Block 2\.1:"))
+    figure.locator(".map").press("ArrowDown")
+    expect(figure.locator(".am-token")).to_have_text(re.compile(r"Token \(5, 4\): [\d.]+, [\d.]+ times"))

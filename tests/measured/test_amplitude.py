@@ -99,3 +99,13 @@ def test_a_model_without_cooling_layers_says_so(tiny_model) -> None:
     with_one = tiny_model(depths=DEPTHS, cooling=True)
     with pytest.raises(ValueError, match=r"\(2, 2\)"), apply(with_one, from_url("3.2.cooling-zero")):
         pass
+
+
+@pytest.mark.slow
+def test_the_figure_is_a_page_of_its_own(tiny_model) -> None:
+    found = explain_amplitude(PHOTO, tiny_model(depths=DEPTHS, cooling=True), size=64)
+    page = found.page("zh-Hant")
+    assert '<div class="am-host">' in page
+    assert "消融實驗" in page
+    assert "沒有振幅冷卻層" in explain_amplitude(PHOTO, tiny_model(), size=64).page("zh-Hant")
+    assert "<iframe" in found._repr_html_()

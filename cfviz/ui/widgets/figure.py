@@ -42,9 +42,9 @@ from cfviz import web
 from cfviz.ui.session import forms
 
 __all__ = [
-    "ATTENTION", "BRUSH", "COMPARE", "CROP", "DENSE", "EMBEDDING", "GROUPING", "HOME", "LAB", "PARTS",
-    "PICKER", "POSITION_BIAS", "READING", "SIMILAR", "Component", "about_to_appear", "committed", "drive",
-    "follow_up",
+    "AMPLITUDE", "ATTENTION", "BRUSH", "COMPARE", "CROP", "DENSE", "EMBEDDING", "GROUPING", "HOME", "LAB",
+    "PARTS", "PICKER", "POSITION_BIAS", "READING", "SIMILAR", "Component", "about_to_appear", "committed",
+    "drive", "follow_up",
     "living_figure", "move_to",
 ]  # fmt: skip
 
@@ -85,6 +85,7 @@ class Component:
         return st.components.v2.component(self.name, html=html, css=self.figure.style, js=self.figure.script)
 
 
+AMPLITUDE = Component(web.AMPLITUDE, "cfviz_amplitude", keeps=())
 ATTENTION = Component(web.ATTENTION, "cfviz_living")
 BRUSH = Component(web.BRUSH, "cfviz_brush")
 COMPARE = Component(web.COMPARE, "cfviz_compare")

@@ -31,6 +31,7 @@ from cfviz.ui.widgets.weights import warn_without_answer
 from cfviz.words import percent, quantity, scientific, short_name, signed
 
 from . import shown_code
+from .amplitude import show_amplitude
 from .brush import show_brush
 from .experiment import (
     BOARD,
@@ -54,6 +55,7 @@ WANTED = "cfviz.lab.wanted"
 def show_lab(ctx: Context) -> None:
     """The result and the board on one screen; below them, in sections, everything else that changes."""
     if warn_without_answer(ctx):
+        section(ctx, "amplitude", show_amplitude, ctx)  # sizes and shapes need no answer
         return
     experiment = experiment_from_link(ctx)
     with st.container(key="lab-top", gap="small"):  # within it, the result stays in sight
@@ -64,6 +66,7 @@ def show_lab(ctx: Context) -> None:
     waiting = st.container(key="lab-wait")
     section(ctx, "parts", show_parts, experiment, params=("minus",))
     section(ctx, "known", show_known, experiment)
+    section(ctx, "amplitude", show_amplitude, ctx)
     section(ctx, "answers", show_answers, experiment)
     section(ctx, "stages", show_stages, experiment, params=("at", "heads"))
     section(ctx, "brush", show_brush, experiment, params=("brush",))
