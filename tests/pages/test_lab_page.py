@@ -130,7 +130,7 @@ def test_it_opens_with_the_model_as_trained_and_everything_but_the_result_closed
     assert app.query_params["do"] in ("none", ["none"]), "so that Back leads here again"
     assert "Nothing is changed yet" in said(app)
     assert [bool(box.markdown) for box in app.expander] == [False] * len(app.expander)
-    assert len(app.expander) == 6
+    assert len(app.expander) == 7
     app.query_params["do"] = "1.k1-zero"
     assert "Nothing is changed yet" not in said(app.run())
     app.query_params["do"] = "none"

@@ -184,6 +184,15 @@ def test_every_piece_of_shown_code_runs_by_itself(name: str, query: dict[str, st
 
 
 @pytest.mark.slow
+def test_the_code_of_a_logits_parts_runs_by_itself() -> None:
+    """It is shown in float32 only."""
+    app = page("lab", dtype="float32", open="parts")
+    (code,) = (one.value for one in app.code if "logit_parts" in one.value)
+    found = execute(code)["found"]
+    assert sum(part.value for part in found.parts) == pytest.approx(found.logit, abs=1e-3)
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["predict", "attention"])
 def test_shown_code_uses_the_authors_weights(name: str, tmp_path: Path, monkeypatch, on_screen) -> None:
     monkeypatch.setenv("CFVIZ_CACHE", str(tmp_path))

@@ -77,6 +77,7 @@ def _rows(blocks: Streams, without: Streams) -> list[tuple[object, ...]]:
 def _code(ctx: Context) -> str:
     s = ctx.settings
     return f"""
+import cfviz
 from cfviz.data.samples import sample
 from cfviz.measured.amplitude import explain_amplitude
 

@@ -102,6 +102,7 @@ def _code(experiment: Experiment, minus: int | None) -> str:
     s = experiment.ctx.settings
     less = "" if minus is None else f", minus={minus}"
     return f"""
+import cfviz
 from cfviz.data.images import load_image, prepare
 from cfviz.data.samples import sample
 from cfviz.models.probes.logit_parts import logit_parts
