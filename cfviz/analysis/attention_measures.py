@@ -5,9 +5,12 @@ Letters as in the model: nG groups, nH heads, N members of a group, d channels o
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 
 from cfviz.geometry import Grouping
+from cfviz.geometry.schemes import PADDING, Scheme
 
 CHUNK = 500_000  # probabilities at once: as many as a processor's cache holds
 
@@ -109,7 +112,12 @@ def position_share(content: np.ndarray, bias: np.ndarray, grouping: Grouping) ->
         (nH,); 0 where nothing varies.
     """
     valid = grouping.valid
-    pair = (valid[:, :, None] & valid[:, None, :])[:, None]  # nG, 1, N, N
+    return _position_share(content, bias, valid[:, :, None] & valid[:, None, :])
+
+
+def _position_share(content: np.ndarray, bias: np.ndarray, pair: np.ndarray) -> np.ndarray:
+    """See `position_share`; `pair`, (nG, Nq, Nk), says which queries and keys count."""
+    pair = pair[:, None]  # nG, 1, Nq, Nk
     keys = np.maximum(pair.sum(-1, keepdims=True), 1)
 
     def centred(x: np.ndarray) -> np.ndarray:
@@ -125,3 +133,88 @@ def position_share(content: np.ndarray, bias: np.ndarray, grouping: Grouping) ->
 def _over_tokens(per_query: np.ndarray, grouping: Grouping) -> np.ndarray:
     """Mean over the queries that are tokens, not padding: (nG, nH, N) -> (nH,)."""
     return per_query.transpose(1, 0, 2)[:, grouping.valid].mean(-1)
+
+
+@dataclass(frozen=True, eq=False)
+class HeadMeasures:
+    """What the heads of one layer do, (nH,) each, over the queries that are tokens of the map.
+
+    Attributes:
+        distance: Mean distance in pixels to what is attended to, of the attention that falls on the map; nan
+            for a head that gives the map nothing. A key made of several tokens is as far as their mean.
+        entropy: In bits, over all keys of the softmax, padding that takes part and class tokens too.
+        padding: The share of the attention that goes to padding.
+        extra: The share that goes to tokens without a place: class and register tokens.
+        position: The share of the logits' variance that the position bias has, as in `position_share`, over
+            the keys that the mask leaves; None without a bias.
+    """
+
+    distance: np.ndarray
+    entropy: np.ndarray
+    padding: np.ndarray
+    extra: np.ndarray
+    position: np.ndarray | None = None
+
+
+def head_measures(
+    probs: np.ndarray,
+    scheme: Scheme,
+    stride: int,
+    content: np.ndarray | None = None,
+    bias: np.ndarray | None = None,
+) -> HeadMeasures:
+    """Measure the heads of any layer that a scheme describes: shifted windows, keys of several tokens.
+
+    Args:
+        probs: (nG, nH, Nq, Nk), in the order of the scheme.
+        scheme: Which query attends to which keys.
+        stride: Side of a token in pixels.
+        content: Logits without bias and mask, (nG, nH, Nq, Nk).
+        bias: Position bias, (nH, Nq, Nk).
+
+    Raises:
+        ValueError: If the attention is not of this layer.
+    """
+    (nG, Nq), Nk = scheme.queries.shape, scheme.keys.shape[1]
+    if probs.ndim != 4 or (probs.shape[0], *probs.shape[2:]) != (nG, Nq, Nk):
+        expected = f"(nG, nH, Nq, Nk) = ({nG}, nH, {Nq}, {Nk})"
+        raise ValueError(f"the attention is {probs.shape}; expected {expected}")
+    far, on_map, bits, padding, extra = np.zeros((5, probs.shape[1]))
+    for group in range(nG):
+        mine = np.flatnonzero(scheme.queries[group] >= 0)
+        keys = scheme.keys[group]
+        placed, pads = (keys >= 0).all(-1), (keys == PADDING).any(-1)
+        some = max(1, CHUNK // keys.size)
+        for at in (mine[i : i + some] for i in range(0, len(mine), some)):
+            p = probs[group][:, at].astype(np.float64)  # nH, n, Nk
+            bits -= np.where(p > 0, p * np.log2(np.where(p > 0, p, 1)), 0).sum((1, 2))
+            padding += p[..., pads].sum((1, 2))
+            extra += p[..., ~placed & ~pads].sum((1, 2))
+            on_map += p[..., placed].sum((1, 2))
+            apart = stride * _apart(scheme.queries[group, at], keys[placed], scheme.W)
+            far += np.einsum("hqk,qk->h", p[..., placed], apart)
+    tokens = scheme.H * scheme.W
+    with np.errstate(invalid="ignore"):
+        distance = np.where(on_map > 0, far / on_map, np.nan)
+    shared = None
+    if content is not None and bias is not None:
+        shared = _position_share(content, bias, _pairs(scheme))
+    return HeadMeasures(distance, bits / tokens, padding / tokens, extra / tokens, shared)
+
+
+def _apart(queries: np.ndarray, keys: np.ndarray, width: int) -> np.ndarray:
+    """Distance in tokens from each query, (n,), to each key, (Nk, S), the mean over its tokens: (n, Nk)."""
+    row, col = np.divmod(queries, width)
+    key_row, key_col = np.divmod(keys, width)
+    apart: np.ndarray = np.hypot(row[:, None, None] - key_row, col[:, None, None] - key_col).mean(-1)
+    return apart
+
+
+def _pairs(scheme: Scheme) -> np.ndarray:
+    """Which queries that are tokens score which keys: bool (nG, Nq, Nk)."""
+    pair = np.repeat((scheme.queries >= 0)[:, :, None], scheme.keys.shape[1], 2)
+    if scheme.region is not None:
+        pair &= scheme.region[:, :, None] == scheme.region[:, None, :]
+    if not scheme.pads_attend:
+        pair &= (scheme.keys != PADDING).any(-1)[:, None, :]
+    return pair

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from cfviz.geometry import Grouping
+from cfviz.geometry.schemes import PADDING, Scheme
 
 
 @dataclass(frozen=True)
@@ -161,3 +162,91 @@ def one_token(H: int, W: int, row: int, col: int) -> np.ndarray:
     out = np.zeros((1, H, W))
     out[0, row, col] = 1
     return out
+
+
+# ---------------------------------------------------------------- layers of other models
+
+
+@dataclass(frozen=True)
+class SchemeLayer:
+    """One block of attention of another model.
+
+    Attributes:
+        scheme: Which query attends to which keys; every key is one token.
+        attention: (nG, Nq, Nk), rows sum to one; averaged over heads, or weighted otherwise.
+    """
+
+    scheme: Scheme
+    attention: np.ndarray
+
+
+@dataclass(frozen=True)
+class Paths:
+    """What a token is made of by rollout; the parts sum to 1.
+
+    Attributes:
+        map: By token of the first stage, (H, W).
+        extra: What class and register tokens bring that the photo did not, (prefix,).
+        padding: What padding brings that takes part in the softmax.
+    """
+
+    map: np.ndarray
+    extra: np.ndarray
+    padding: float
+
+
+def rollout_schemes(
+    row: int,
+    col: int,
+    stages: Sequence[Sequence[SchemeLayer]],
+    merging: Sequence[Kernels],
+    shortcut: float = 0.5,
+) -> Paths:
+    """Back from one token after the last given block to the tokens of the first stage.
+
+    Class and register tokens are followed like all others. What goes to padding ends there.
+
+    Args:
+        row: The token's row in the last stage's map, from 0.
+        col: Its column.
+        stages: The blocks of every stage, first stage first; the last may be incomplete.
+        merging: The layer between each stage and the next, one fewer than `stages`.
+        shortcut: The share that comes through each block's shortcut.
+
+    Raises:
+        ValueError: If the map has no such token, a key stands for several tokens, or layers are missing.
+    """
+    if len(merging) != len(stages) - 1:
+        raise ValueError(f"{len(stages)} stages need {len(stages) - 1} merging layers; {len(merging)} came")
+    last = stages[-1][-1].scheme
+    prefix = last.prefix
+    rows = np.concatenate([np.zeros(prefix), one_token(last.H, last.W, row, col).reshape(-1)])
+    for s in range(len(stages) - 1, -1, -1):
+        for layer in reversed(stages[s]):
+            rows = shortcut * rows + (1 - shortcut) * _attended_tokens(rows, layer)
+        if s:
+            here, below = stages[s][0].scheme, stages[s - 1][0].scheme
+            whole = through_kernels(rows.reshape(1, here.H, here.W), merging[s - 1], below.H, below.W)
+            rows = whole.reshape(-1)
+    first = stages[0][0].scheme
+    return Paths(rows[prefix:].reshape(first.H, first.W), rows[:prefix], float(1 - rows.sum()))
+
+
+def _attended_tokens(rows: np.ndarray, layer: SchemeLayer) -> np.ndarray:
+    """Back through one block's attention alone: (prefix + H*W,), what goes to padding left out."""
+    scheme, end = layer.scheme, len(rows)
+    if scheme.keys.shape[-1] != 1:
+        raise ValueError(
+            f"a key of {scheme.name!r} stands for {scheme.keys.shape[-1]} tokens, which a convolution joins; "
+            "rollout follows single tokens"
+        )
+
+    def slots(flat: np.ndarray) -> np.ndarray:
+        beside = np.where(flat == PADDING, end, PADDING - 1 - flat)
+        return np.where(flat >= 0, scheme.prefix + flat, beside)
+
+    given = np.append(rows, 0.0)[slots(scheme.queries)]  # nG, Nq; padded queries carry nothing
+    out = np.zeros(end + 1)
+    made = np.einsum("gq,gqk->gk", given, layer.attention)
+    np.add.at(out, slots(scheme.keys[..., 0]), made)
+    return out[:end]

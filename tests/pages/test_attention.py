@@ -194,6 +194,28 @@ def test_the_pixels_that_change_a_token_are_shown_on_request() -> None:
     exec(next(one.value for one in app.code if "receptive_field" in one.value), seen)
     assert seen["shown"].shape == (24, 24)
     assert seen["pixels"].max() > 0
+    assert any("rollout is not defined for PVT v2-B0" in one.value for one in app.caption)
+
+
+@pytest.mark.slow
+def test_heads_of_a_swin_are_measured_and_its_attention_is_traced_back_on_request() -> None:
+    app = run("attention", **SMALL, timm="swin_tiny_patch4_window7_224", t_stage="2", t_block="2", t_row="5")
+    app = next(one for one in app.button if one.label == "Measure every head").click().run()
+    app = next(one for one in app.button if one.label == "Show both maps").click().run()
+    assert not app.exception
+    rows = app.dataframe[0].value
+    assert list(rows["kind"].unique()) == ["W-MSA", "SW-MSA"]
+    assert len(rows) == 2 * 3 + 2 * 6 + 6 * 12 + 2 * 24
+    seen: dict[str, Any] = {}
+    exec(next(one.value for one in app.code if "others.heads" in one.value), seen)
+    last = seen["heads"]
+    assert (seen["stage"], seen["block"]) == (3, 1)
+    np.testing.assert_allclose(rows["distance"][-24:], last.distance, atol=0.01)
+    np.testing.assert_allclose(rows["padding"][-24:], 100 * last.padding, atol=0.01)
+    exec(next(one.value for one in app.code if "others.rollout" in one.value), seen)
+    assert seen["paths"].map.shape == (24, 24)
+    said = f"{100 * seen['paths'].padding:.1f}"
+    assert any("comes from padding" in one.value and said in one.value for one in app.caption)
 
 
 @pytest.mark.slow

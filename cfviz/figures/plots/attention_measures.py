@@ -27,6 +27,7 @@ def head_dots(
     theme: Theme,
     words: Mapping[str, str],
     digits: int = 1,
+    names: tuple[str, str] = ("SDA", "LDA"),
 ) -> go.Figure:
     """One dot per head, block by block in the order of the model, SDA vermilion and LDA blue.
 
@@ -37,16 +38,17 @@ def head_dots(
         theme: Colours.
         words: "axis", "value", "head" and "block".
         digits: After the point, of the value under the pointer.
+        names: What the two kinds are called.
     """
     fig = go.Figure()
-    for kind in ("sda", "lda"):
+    for kind, name in zip(("sda", "lda"), names, strict=True):
         mine = [i for i, k in enumerate(kinds) if k == kind]
         dots = [(i, h, v) for i in mine for h, v in enumerate(values[i])]
         fig.add_scatter(
             x=[i + _spread(h, len(values[i])) for i, h, _ in dots],
             y=[v for _, _, v in dots],
             mode="markers",
-            name=kind.upper(),
+            name=name,
             marker={"color": theme.kind(kind), "size": 8, "opacity": 0.78, "line": {"width": 0}},
             customdata=[[blocks[i], h + 1, i, h] for i, h, _ in dots],
             hovertemplate=f"{words['block']} %{{customdata[0]}}, {words['head']} %{{customdata[1]}}: "

@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -86,9 +87,12 @@ class Family(ABC):
 
     Attributes:
         name: For messages: "Swin".
+        mixes: What else moves tokens between the blocks' attention, so that rollout is not defined; empty if
+            nothing does.
     """
 
     name: str
+    mixes: str = ""
 
     @abstractmethod
     def has(self, model: nn.Module) -> bool:
@@ -101,6 +105,20 @@ class Family(ABC):
         Raises:
             ValueError: If the model takes no input of this size, or a layer is of an unknown kind.
         """
+
+    def merging(self, model: Any) -> list[np.ndarray]:
+        """What each layer between two stages takes of the tokens it joins: sums of |w|, (k, k), stride k.
+
+        Raises:
+            ValueError: If tokens are moved by more than attention and these layers, so that rollout would
+                leave something out.
+        """
+        if self.mixes:
+            raise ValueError(
+                f"rollout follows tokens through attention; in {self.name}, {self.mixes} mix them, too. "
+                "`cfviz.models.others.reading.receptive_field` leaves nothing out"
+            )
+        return []
 
 
 def heads_of(x: torch.Tensor, heads: int, parts: int) -> tuple[torch.Tensor, ...]:

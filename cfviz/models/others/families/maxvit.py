@@ -66,6 +66,7 @@ class Maxvit(Family):
     """MaxViT and MaxxViT, in timm's class `MaxxVit`."""
 
     name = "MaxViT"
+    mixes = "the convolutions of every block"
 
     def has(self, model: nn.Module) -> bool:
         """Whether a model is a MaxViT; timm's class also holds CoAtNet, which `layers` refuses."""

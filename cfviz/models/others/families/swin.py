@@ -8,6 +8,7 @@ from functools import cached_property
 from math import log
 from typing import Any
 
+import numpy as np
 import torch
 from timm.models import swin_transformer, swin_transformer_v2
 from torch import nn
@@ -103,6 +104,20 @@ class Swin(Family):
             if s:  # merging pads an odd side
                 H, W = -(-H // 2), -(-W // 2)
             found.append([self._layer(block, H, W) for block in stage.blocks])
+        return found
+
+    def merging(self, model: Any) -> list[np.ndarray]:
+        """By place among 2 x 2 tokens; the norm's scale counts where it comes before the weights."""
+        found = []
+        for stage in model.layers[1:]:
+            joined = stage.downsample
+            weight = joined.reduction.weight.detach().float()  # C', 4*C
+            if joined.norm.weight.numel() == weight.shape[1]:  # Swin; Swin V2 normalises afterwards
+                weight = weight * joined.norm.weight.detach().float()
+            by_place = (
+                weight.abs().sum(0).view(2, 2, -1).sum(-1)
+            )  # column, row: the order in which timm joins
+            found.append(by_place.T.cpu().numpy())
         return found
 
     def _layer(self, block: Any, H: int, W: int) -> Layer:

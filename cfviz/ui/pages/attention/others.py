@@ -10,33 +10,29 @@ from typing import Any
 
 import streamlit as st
 
-from cfviz.analysis.receptive_field import smallest_area, summed_over_squares
 from cfviz.figures.live import attention, attention_schemes
-from cfviz.figures.plots.attention_measures import over_photo
 from cfviz.framing import as_size, size_text
 from cfviz.geometry.schemes import Scheme
-from cfviz.models.inputs import input_for
 from cfviz.models.others.opening import OFFERED, fetch_weights, open_other, weights_here
-from cfviz.models.others.reading import attention_weights, layers_of, receptive_field
-from cfviz.run import inspect, placed, prepared_for
+from cfviz.models.others.reading import attention_weights, layers_of
+from cfviz.run import inspect, placed
 from cfviz.trace import Trace
 from cfviz.ui.compute import cache, keys
 from cfviz.ui.context import Context
 from cfviz.ui.session import forms, photos
 from cfviz.ui.session.plain import explain
 from cfviz.ui.session.state import Settings
-from cfviz.ui.widgets import chart, weights
+from cfviz.ui.widgets import weights
 from cfviz.ui.widgets.chart import show_hint
 from cfviz.ui.widgets.figure import about_to_appear, committed, living_figure
-from cfviz.ui.widgets.request import requested
 from cfviz.ui.widgets.takeaway import take_away
-from cfviz.words import scientific, two_digits
+from cfviz.words import scientific
 
+from . import others_measures
 from .view import ALONE
 
 NAME = "attention.others"
 MOST = 40_000_000  # attention weights of all blocks: 320 MB with the logits behind them
-FIELD = "cfviz.attention.others.field"
 SENT = "cfviz.attention.others.sent"  # what was sent last: the model on the photo, its first place
 CODE = """
 import cfviz
@@ -48,22 +44,6 @@ trace = cfviz.inspect({photo}, model, {framing})
 seen = trace.attention(stage={stage}, block={block}, row={row}, col={col})  # counted from 0
 attention = seen.heads[{head}]            # rows, columns: what the figure shows
 seen.padding, seen.extra, seen.masked     # what padding and class tokens get; what the mask hides
-"""
-
-
-FIELD_CODE = """
-from cfviz.analysis.receptive_field import summed_over_squares
-from cfviz.data.images import load_image
-from cfviz.data.samples import sample
-from cfviz.models.others.opening import open_other
-from cfviz.models.others.reading import layers_of, receptive_field
-from cfviz.run import prepared_for
-
-model = open_other("{name}", {size})
-x = prepared_for(model, load_image({photo}), {framing}).tensor[None]
-layer = layers_of(model, *x.shape[-2:])[{stage}][{block}]           # counted from 0
-pixels = receptive_field(model, x, layer, {row}, {col})   # H, W: how strongly each pixel changes the token
-shown = summed_over_squares(pixels, 4)
 """
 
 
@@ -194,40 +174,12 @@ def _figure(ctx: Context, name: str, file: str, trace: Trace) -> None:
         photo=photos.photo_code(ctx.settings.photo), **here,
     )  # fmt: skip
     take_away(ctx, "others", code=code)
-    _show_field(ctx, name, file, trace, here)
-
-
-def _show_field(ctx: Context, name: str, file: str, trace: Trace, here: dict[str, Any]) -> None:
-    """The pixels that change the token, computed once the reader asks for them, then for every token held."""
-    t, (s, b, row, col) = ctx.t, (here[part] for part in ("stage", "block", "row", "col"))
-    if not requested(t("attention.others_field_run"), FIELD):
-        return
-    field = _field(_source(ctx, name, file), s, b, row, col, file, name, ctx.photo, ctx.settings)
-    stride = trace.strides[s]
-    mark = ((col + 0.5) * stride, (row + 0.5) * stride)
-    assert trace.crop is not None  # traces of photos have them
-    st.subheader(t("attention.gradient"), anchor=False)
-    fields = {"stage": s, "block": b, "row": row, "col": col, "name": name, "size": ctx.settings.size}
-    code = FIELD_CODE.format(
-        **fields, photo=photos.photo_code(ctx.settings.photo), framing=ctx.settings.framing_code
+    s = ctx.settings
+    subject = others_measures.OtherSubject(
+        name, OFFERED[name], trace, lambda: _opened(name, s.sides, s.device, s.dtype, file), source
     )
-    fig = over_photo(trace.crop, field, ctx.theme, mark)
-    alt = t("attention.gradient_alt")
-    chart.show_chart_with_downloads(ctx, fig, "others_gradient", alt, code)
-    area = two_digits(100 * smallest_area(field))
-    st.caption(t("attention.others_field_note", stage=s + 1, block=b + 1, row=row, col=col, area=area))
-
-
-@cache.cached(64)
-def _field(
-    source: str, s: int, b: int, row: int, col: int, file: str, _name: str, _photo: Any, _settings: Settings
-) -> Any:
-    at = _settings
-    model = _opened(_name, at.sides, at.device, at.dtype, file)
-    seen = prepared_for(model, _photo, at.size, at.mode, at.centre)
-    layer = layers_of(model, *at.sides)[s][b]
-    pixels = receptive_field(model, input_for(model, seen.tensor[None]), layer, row, col)
-    return summed_over_squares(pixels, 4)
+    others_measures.show_heads(ctx, subject, here)
+    others_measures.show_dependence(ctx, subject, here)
 
 
 def _packed(ctx: Context, source: str, trace: Trace, start: dict[str, Any]) -> attention.Packed:
