@@ -15,6 +15,7 @@ from bench.timing import Row, processor, table
 PARTS: dict[str, Callable[[int], Iterator[Row]]] = {
     "watching": model.watching,
     "scaling": model.scaling,
+    "whole": model.whole,
     "halves": model.halves,
     "training": model.training,
     "hover": hover.rows,

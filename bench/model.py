@@ -121,6 +121,28 @@ def scaling(rounds: int) -> Iterator[Row]:
     yield at_most("Small at 1024 px, masks and biases kept", held / 1e6, 20, 1, " MB")
 
 
+def whole(rounds: int) -> Iterator[Row]:
+    """Time of long distance attention over the whole map over that within regions, at 800 x 1216 px.
+
+    At most that of the multiply-adds. With more than one thread it depends on what else runs: a thread that
+    waits for a processor holds up all others at the end of each step.
+    """
+    height, width = 800, 1216
+    x = torch.randn(1, 3, height, width)
+    for variant in ("crossformer_small", "crossformer_nano"):
+        regions, over = _model(variant), _model(variant)
+        over.load_state_dict(regions.state_dict())
+        over.set_grouping(lda="whole")
+        times = interleaved(
+            {"whole": forward_of(over, x), "regions": forward_of(regions, x)}, max(3, rounds // 4)
+        )
+        allowed = cost(over, height, width)["total"].macs / cost(regions, height, width)["total"].macs
+        ratios = [a / b for a, b in zip(times["whole"], times["regions"], strict=True)]
+        note = f"{min(ratios):.2f} to {max(ratios):.2f}, {torch.get_num_threads()} threads"
+        what = f"{variant}, {height} x {width} px: whole map over regions"
+        yield at_most(what, ratio(times, "whole", "regions"), round(allowed, 2), note=note)
+
+
 def halves(rounds: int) -> Iterator[Row]:
     """Time of bf16 over float32 for the bundled variant."""
     model, half = _model("crossformer_nano"), _model("crossformer_nano", BF16)
