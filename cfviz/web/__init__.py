@@ -17,6 +17,7 @@ from posixpath import normpath
 
 __all__ = [
     "AMPLITUDE", "ATTENTION", "BRUSH", "COMPARE", "CROP", "DENSE", "EMBEDDING", "GROUPING", "HOME", "LAB",
+    "OPERATIONS",
     "PARTS", "PICKER", "POSITION_BIAS", "READING", "SIMILAR", "WEB", "Figure", "element", "filled", "program",
     "script", "style", "text", "together",
 ]  # fmt: skip
@@ -259,6 +260,7 @@ EMBEDDING = Figure("embedding", "em-host", (*SHARED, "embedding/embedding.css"))
 GROUPING = Figure("grouping", "gr-host", (*SHARED, "grouping/grouping.css"))
 HOME = Figure("home", "whole-host", (CONTROLS, KNOWN, "home/home.css"))
 LAB = Figure("lab", "lab-host", ("lab/lab.css",))
+OPERATIONS = Figure("operations", "op-host", (*SHARED, "operations/operations.css"))
 PARTS = Figure("parts", "lp-host", (*SHARED, "parts/parts.css"))
 PICKER = Figure("picker", "picker-host", (CONTROLS, "picker/picker.css"))
 POSITION_BIAS = Figure("position_bias", "pb-host", (*SHARED, "position_bias/position_bias.css"))

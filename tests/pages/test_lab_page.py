@@ -130,7 +130,7 @@ def test_it_opens_with_the_model_as_trained_and_everything_but_the_result_closed
     assert app.query_params["do"] in ("none", ["none"]), "so that Back leads here again"
     assert "Nothing is changed yet" in said(app)
     assert [bool(box.markdown) for box in app.expander] == [False] * len(app.expander)
-    assert len(app.expander) == 7
+    assert len(app.expander) == 8
     app.query_params["do"] = "1.k1-zero"
     assert "Nothing is changed yet" not in said(app.run())
     app.query_params["do"] = "none"
@@ -189,3 +189,12 @@ def test_numbers_too_coarse_to_add_up_are_refused_in_a_sentence() -> None:
     app = page(open="parts", dtype="bfloat16")
     assert not app.exception
     assert ["too coarse" in info.value for info in app.info] == [True]
+
+
+@pytest.mark.slow
+def test_what_the_model_computes_is_measured_and_its_onnx_file_is_offered() -> None:
+    app = measured(page(open="computes", do="none", size="64"))
+    assert not app.exception
+    assert "of the time is in stage" in said(app)
+    assert any("while every operation is timed" in caption.value for caption in app.caption)
+    assert any("ONNX" in str(one.proto) for one in app.get("download_button"))

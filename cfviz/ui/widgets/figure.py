@@ -43,9 +43,8 @@ from cfviz.ui.session import forms
 
 __all__ = [
     "AMPLITUDE", "ATTENTION", "BRUSH", "COMPARE", "CROP", "DENSE", "EMBEDDING", "GROUPING", "HOME", "LAB",
-    "PARTS", "PICKER", "POSITION_BIAS", "READING", "SIMILAR", "Component", "about_to_appear", "committed",
-    "drive", "follow_up",
-    "living_figure", "move_to",
+    "OPERATIONS", "PARTS", "PICKER", "POSITION_BIAS", "READING", "SIMILAR", "Component", "about_to_appear",
+    "committed", "drive", "follow_up", "living_figure", "move_to",
 ]  # fmt: skip
 
 
@@ -95,6 +94,7 @@ EMBEDDING = Component(web.EMBEDDING, "cfviz_embedding")
 GROUPING = Component(web.GROUPING, "cfviz_grouping", keeps=())  # keeps its state in the URL
 HOME = Component(web.HOME, "cfviz.whole", keeps=("go",))
 LAB = Component(web.LAB, "cfviz_lab")
+OPERATIONS = Component(web.OPERATIONS, "cfviz_operations", keeps=())
 PARTS = Component(web.PARTS, "cfviz_parts")
 PICKER = Component(web.PICKER, "cfviz.picker", keeps=("pick",))
 POSITION_BIAS = Component(

@@ -33,6 +33,7 @@ from cfviz.words import percent, quantity, scientific, short_name, signed
 from . import shown_code
 from .amplitude import show_amplitude
 from .brush import show_brush
+from .computes import show_computes
 from .experiment import (
     BOARD,
     MEASURES,
@@ -70,6 +71,7 @@ def show_lab(ctx: Context) -> None:
     section(ctx, "answers", show_answers, experiment)
     section(ctx, "stages", show_stages, experiment, params=("at", "heads"))
     section(ctx, "brush", show_brush, experiment, params=("brush",))
+    section(ctx, "computes", show_computes, experiment)
     if experiment.how == "replace":
         section(ctx, "patch", show_patching, experiment, opened=True)
     with waiting:

@@ -1,0 +1,139 @@
+"""What a forward on a photo computes and how long it takes, for the lab, Python and notebooks."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from cfviz.data.decode import Photo
+from cfviz.data.images import load_image, prepare
+from cfviz.figures.live import message
+from cfviz.figures.live.answer import operations as live
+from cfviz.framing import CENTRE, Centre, Size
+from cfviz.models.crossformer import CrossFormer
+from cfviz.models.probes.operations import PASSES, Operations, operations
+from cfviz.run import load, name_of
+from cfviz.words import figure_words, percent, quantity, together, translator, unbroken
+
+
+def figure(found: Operations, lang: str) -> bytes:
+    """Return the message of the figure of a forward's operations."""
+    return live.pack(found.root, strings=figure_words("operations", lang))
+
+
+def sentence(found: Operations, lang: str) -> str:
+    """Say where the time goes, of a CrossFormer."""
+    stages, t = found.stages, translator(lang)
+    most = max(range(len(stages)), key=lambda s: stages[s].seconds)
+    shares = {"share": stages[most].seconds / found.root.seconds, "attend": found.share("attend")}
+    mlp = found.share("mlp")
+    return t(
+        "operations.answer", stage=most + 1, mlp=percent(mlp, 0),
+        **{name: percent(value, 0) for name, value in shares.items()},
+    )  # fmt: skip
+
+
+def how_measured(found: Operations, lang: str) -> str:
+    """Say on what the time was measured, and what measuring costs."""
+    times = {"ms": found.root.seconds, "plain": found.plain, "low": found.plain_low, "high": found.plain_high}
+    return translator(lang)(
+        "operations.measured", device=found.device, threads=found.threads, dtype=found.dtype,
+        passes=found.passes, **{name: milliseconds(value) for name, value in times.items()},
+    )  # fmt: skip
+
+
+def milliseconds(seconds: float) -> str:
+    """Format a time in milliseconds: 34.9, 0.21, 182."""
+    ms = 1e3 * seconds
+    return f"{ms:.0f}" if ms >= 100 else f"{ms:.1f}" if ms >= 10 else f"{ms:.2f}"
+
+
+def table(found: Operations) -> tuple[tuple[str, ...], list[tuple[Any, ...]]]:
+    """Return the column names and the rows of all operations."""
+    rows = found.rows()
+    return tuple(rows[0]), [tuple(row.values()) for row in rows]
+
+
+def as_text(found: Operations, suffix: str) -> str:
+    """Return everything as the text of a file: ".json", or ".csv" for the rows alone.
+
+    Raises:
+        ValueError: If the file's name ends otherwise.
+    """
+    if suffix == ".json":
+        return json.dumps(found.as_dict(), indent=1) + "\n"
+    if suffix == ".csv":
+        out = io.StringIO()
+        writer = csv.writer(out, lineterminator="\n")
+        columns, rows = table(found)
+        writer.writerows([columns, *rows])
+        return out.getvalue()
+    raise ValueError(f"the file ends in {suffix!r}; operations are written as .json or .csv")
+
+
+@dataclass(frozen=True, eq=False)
+class MeasuredOperations:
+    """The operations of a forward on a photo; in a notebook the living figure of the lab.
+
+    Attributes:
+        found: The operations, see `cfviz.models.probes.operations`.
+        model: The model.
+    """
+
+    found: Operations
+    model: CrossFormer
+
+    def page(self, lang: str = "en") -> str:
+        """Return the figure as a page that works from a file, offline.
+
+        Args:
+            lang: "en" or "zh-Hant".
+        """
+        height, width = self.found.size
+        facts = unbroken(f"{name_of(self.model)}, {quantity(f'{height} × {width}', 'px')}.")
+        said = (sentence(self.found, lang).replace("**", ""), how_measured(self.found, lang))
+        return live.html(figure(self.found, lang), lang, together(facts, *said))
+
+    def _repr_html_(self) -> str:
+        """Return the output of a notebook cell."""
+        return message.in_a_frame(self.page(), live.TITLE)
+
+
+def measure_operations(
+    image: Any,
+    model: str | CrossFormer = "crossformer_nano",
+    size: Size | None = None,
+    passes: int = PASSES,
+    mode: str = "crop",
+    centre: Centre = CENTRE,
+) -> MeasuredOperations:
+    """Record and time the operations of a model's forward on a photo.
+
+    Args:
+        image: As in `cfviz.inspect`.
+        model: A variant whose weights come with cfviz, or a CrossFormer in eval mode.
+        size: Side of the input in pixels, or (height, width); by default the model's own.
+        passes: How many passes to time, at least 3.
+        mode, centre: How the photo is fitted to the input, as in `cfviz.inspect`.
+
+    Raises:
+        ValueError: If the model is no CrossFormer or cannot take the photo, or there are too few passes.
+
+    Example:
+        >>> measured = measure_operations("cat.jpg", size=448)
+        >>> [(stage.path, stage.seconds) for stage in measured.found.stages]
+    """
+    photo = image if isinstance(image, Photo) else load_image(image)
+    net = load(model) if isinstance(model, str) else model
+    if not isinstance(net, CrossFormer):
+        raise ValueError(
+            f"the model is a {type(net).__name__}; expected a CrossFormer. For any other model, call "
+            "cfviz.models.probes.operations.operations with its input"
+        )
+    if net.in_chans != 3:
+        raise ValueError(f"the model takes {net.in_chans} channels; expected 3, as photos have")
+    seen = prepare(photo, net.img_size if size is None else size, mode, centre=centre)
+    return MeasuredOperations(operations(net, seen.tensor, passes), net)
