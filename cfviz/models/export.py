@@ -149,14 +149,18 @@ def _kept(
     return difference
 
 
+def missing_packages() -> list[str]:
+    """The packages that an export needs and that are not installed."""
+    return [name for name in NEEDED if find_spec(name) is None]
+
+
 def check_packages() -> None:
     """Check that the packages needed for an export are installed.
 
     Raises:
         ValueError: If a package is missing, with the command that installs it.
     """
-    missing = [name for name in NEEDED if find_spec(name) is None]
-    if missing:
+    if missing := missing_packages():
         raise ValueError(
             f"ONNX export needs {', '.join(missing)}, not installed here: pip install {' '.join(missing)}"
         )

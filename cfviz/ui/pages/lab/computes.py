@@ -13,7 +13,7 @@ from cfviz.framing import Size, size_code
 from cfviz.measured import quick
 from cfviz.measured.operations import figure, how_measured, sentence
 from cfviz.models.crossformer import CrossFormer
-from cfviz.models.export import check_packages, export_onnx
+from cfviz.models.export import export_onnx, missing_packages
 from cfviz.models.probes.operations import PASSES, Operations, operations
 from cfviz.ui.compute.background import in_background
 from cfviz.ui.compute.models import model_code
@@ -67,10 +67,8 @@ def _found(experiment: Experiment) -> Operations | None:
 def _offer_onnx(experiment: Experiment) -> None:
     """The model at this size as an ONNX file, made when it is asked for."""
     ctx = experiment.ctx
-    try:
-        check_packages()
-    except ValueError as error:
-        st.caption(str(error))
+    if missing := missing_packages():
+        st.caption(ctx.t("lab.computes_onnx_missing", names=" ".join(missing)))
         return
     size = ctx.settings.sides
     st.download_button(
