@@ -89,6 +89,7 @@ def _onnx(model: CrossFormer, size: Size) -> bytes:
 def _code(experiment: Experiment) -> str:
     s = experiment.ctx.settings
     return f"""
+import cfviz
 from cfviz.data.images import load_image, prepare
 from cfviz.data.samples import sample
 from cfviz.models.probes.operations import operations
