@@ -266,7 +266,7 @@ def test_random_weights_are_not_asked_for_an_answer(page: str, monkeypatch: pyte
     assert not app.exception
     assert any("Random weights give no answer" in box.value for box in app.info)
     if page == "lab":
-        assert "the largest number is" in said(app)  # sizes are measured of any weights
+        assert "The largest number is" in said(app)  # sizes are measured of any weights
     names = labels("imagenette20")
     assert not any(f"**{name}**" in said(app) for name in names)
 
