@@ -11,7 +11,8 @@ import numpy as np
 from cfviz import point_names
 from cfviz.analysis.attention_measures import distance, even_distance
 from cfviz.analysis.stream.amplitude import Amplitude, amplitude
-from cfviz.data.images import load_image
+from cfviz.data.decode import Photo
+from cfviz.data.images import load_image, prepare
 from cfviz.figures.live import message
 from cfviz.figures.live.answer import amplitude as live
 from cfviz.framing import CENTRE, Centre, Size, size_text
@@ -264,9 +265,7 @@ def explain_amplitude(
         ...     print(one.stage, one.block, one.out.largest, one.out.largest_tokens())
     """
     net = load(model) if isinstance(model, str) else model
-    photo = load_image(image) if not hasattr(image, "sha256") else image
+    photo = image if isinstance(image, Photo) else load_image(image)
     trace = trace_streams(photo, net, size, mode, centre=centre)
-    without: Streams = ()
-    if cooled_blocks(net):
-        without = streams(trace_streams(photo, net, size, mode, cooling=False, centre=centre))
-    return ExplainedAmplitude(streams(trace), without, trace, net)
+    blocks, without = measured(trace, net, prepare(photo, trace.size, mode, centre=centre).tensor)
+    return ExplainedAmplitude(blocks, without, trace, net)
