@@ -18,8 +18,7 @@ PART = 1_000_000  # bytes of logits that stay in the processor's cache from one 
 BY_HEAD = 320  # tokens; from here on, products of one group and head are large enough to call for each
 ROWS = 4_000_000  # bytes of logits of one group and head between the two products
 LOG2_E = math.log2(math.e)
-FLAT = 80.0  # logits in bits; up to here, powers of 2 and their sums are far from float32's limits,
-VALUE = 1e6  # and so are their products with values up to here
+LOWEST, HIGHEST = 2.0**-40, 2.0**60  # sums of powers far from float32's limits, also times a value
 
 
 def spread(bias: torch.Tensor, which: torch.Tensor | None, BG: int) -> torch.Tensor:
@@ -66,7 +65,7 @@ def attend(
     if q.device.type == "cpu" and q.dtype == torch.float32 and q.shape[2] < IN_PARTS and not recorded(q):
         return _in_parts(q, k, v, bias, which, scale, dropout)
     if not dropout and suits_heads(q):
-        return attend_by_head(q, k, v, lambda h: bias[:, h], which, scale)
+        return attend_by_head(q, k, v, lambda h: bias[:, h].flip(-1), which, scale)
     few = GATHERED if q.device.type == "cpu" else GATHERED_ON_GPU
     if which is None or recorded(q) or BG * bias[0].nbytes <= few:
         # one mask for all is broadcast: kernels that align masks would copy an expanded one
@@ -125,12 +124,13 @@ def attend_by_head(
     """Compute softmax attention as `attend` does, one head of one large group at a time, if `suits_heads`.
 
     Powers of 2 take a third of the time of PyTorch's softmax, and their sums divide the output, which is
-    narrower than the logits. A softmax subtracts each row's maximum so that no power overflows; this is left
-    out where the lengths of queries and keys show that none can.
+    narrower than the logits. A softmax subtracts each row's maximum so that no power overflows or vanishes;
+    here only where a sum of powers or an output shows that one might have: that group is computed again.
 
     Args:
         q, k, v, which, scale: As in `attend`.
-        bias: Gives one head's distinct biases, padding masks included, (P, N, N).
+        bias: Gives one head's distinct biases, padding masks included, (P, N, N), keys from last to first: so
+            position biases are windows of a table (`PosBias.windows`).
 
     Returns:
         (B*nG, nH, N, d).
@@ -140,42 +140,46 @@ def attend_by_head(
     patterns = [0] * BG if which is None else which.repeat(BG // len(which)).tolist()
     out = q.new_empty(BG, N, nH, d).transpose(1, 2)  # as the caller will read it: token by token
     for h in range(nH):
-        biases = bias(h)
-        flat = _flat(q[:, h], k[:, h], v[:, h], biases, scale)[range(BG), patterns].tolist()
+        biases, steep = bias(h), False
         for g, pattern in enumerate(patterns):
-            query, key, value = q[g, h] * (scale * LOG2_E), k[g, h].contiguous(), v[g, h].T.contiguous()
+            query, key, value = q[g, h] * (scale * LOG2_E), k[g, h].flip(0), v[g, h].flip(0)
             for start in range(0, N, rows):
                 run = slice(start, start + rows)
-                logits = rows_times_rows(query[run], key).add_(biases[pattern, run], alpha=LOG2_E)
-                if not flat[g]:
-                    logits.sub_(logits.amax(-1, keepdim=True))
-                weights = logits.exp2_()  # rows, N
-                total = weights.sum(-1, keepdim=True)
-                torch.div(rows_times_rows(weights, value), total, out=out[g, h, run])
+                given = query[run], key, value, biases[pattern, run]
+                sums, total = _sums(*given, steep)
+                if not steep and not _in_range(sums, total):
+                    steep = True  # the head's other groups, too, rather than twice
+                    sums, total = _sums(*given, steep)
+                torch.div(sums, total, out=out[g, h, run])
     return out
 
 
-def _flat(
-    q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, bias: torch.Tensor, scale: float
-) -> torch.Tensor:
-    """Whether no logit of a group in one head, nor a row's largest, can be beyond `FLAT`, and no value huge.
+def _sums(
+    q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, bias: torch.Tensor, steep: bool
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Sum values weighted by powers of 2, and the powers.
 
     Args:
-        q: One head's queries (B*nG, N, d).
-        k: Keys, like `q`.
-        v: Values, like `q`.
-        bias: The distinct biases (P, N, N).
-        scale: As in `attend`.
+        q: Queries, scaled to bits (n, d).
+        k: Keys (N, d).
+        v: Values (N, d).
+        bias: To add to the logits, in nats (n, N).
+        steep: Whether to subtract each row's largest logit first.
 
     Returns:
-        For each group with each bias, bool (B*nG, P).
+        The sums of values (n, d), and of powers (n, 1).
     """
-    longest = [x.square().sum(-1).amax(-1).sqrt() for x in (q, k)]  # B*nG; `norm` takes ten times as long
-    products = longest[0] * longest[1] * abs(scale)
-    largest = bias.amax(-1)  # P, N
-    biases = torch.maximum(largest.amax(-1), -largest.amin(-1))  # P
-    moderate = v.abs().amax((1, 2)) <= VALUE  # B*nG
-    return ((products[:, None] + biases) * LOG2_E <= FLAT) & moderate[:, None]
+    logits = rows_times_rows(q, k).add_(bias, alpha=LOG2_E)
+    if steep:
+        logits.sub_(logits.amax(-1, keepdim=True))
+    weights = logits.exp2_()
+    return rows_times_rows(weights, v.T), weights.sum(-1, keepdim=True)
+
+
+def _in_range(sums: torch.Tensor, total: torch.Tensor) -> bool:
+    """Whether no power of `_sums` overflowed, nor a row's largest vanished; not a number is out of range."""
+    low, high = total.aminmax()
+    return low.item() >= LOWEST and high.item() <= HIGHEST and math.isfinite(sums.sum().item())
 
 
 def _by_pattern(

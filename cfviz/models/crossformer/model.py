@@ -74,19 +74,15 @@ class PosBias(nn.Module):
         table = self(offset.to(like.dtype), sides).T.contiguous()  # nH, n: read faster than (n, nH)
         return table.index_select(1, index.flatten()).unflatten(1, index.shape)
 
-    def by_head(self, Gh: int, Gw: int) -> Callable[[int], torch.Tensor]:
-        """Return a function that gives one head of `bias`, (N, N): those of all heads may take 100 MB."""
+    def windows(self, Gh: int, Gw: int) -> torch.Tensor:
+        """Return `bias` with the keys from last to first, as views of one table: (nH, Gh, Gw, Gh, Gw).
+
+        A query's biases are then a window of the table that moves with the query. Those of all heads may take
+        100 MB; the table takes kilobytes.
+        """
         like = next(self.parameters(), torch.empty(0, device="cpu"))
-        table = self(torch.from_numpy(offsets(Gh, Gw)).to(like), (Gh, Gw)).T
-        tables = table.unflatten(1, (2 * Gh - 1, 2 * Gw - 1)).flip(1, 2)
-
-        def head(h: int) -> torch.Tensor:
-            # a query's biases are a window of the table, turned round, that moves against the query
-            columns = torch.stack([tables[h, :, Gw - 1 - c : 2 * Gw - 1 - c] for c in range(Gw)])
-            rows = torch.stack([columns[:, Gh - 1 - r : 2 * Gh - 1 - r] for r in range(Gh)])
-            return rows.view(Gh * Gw, Gh * Gw)  # from Gh, Gw, Gh, Gw
-
-        return head
+        table = self(torch.from_numpy(offsets(Gh, Gw)).to(like), (Gh, Gw)).T.contiguous()
+        return table.unflatten(1, (2 * Gh - 1, 2 * Gw - 1)).unfold(1, Gh, 1).unfold(2, Gw, 1)
 
 
 class DynamicPosBias(PosBias):
@@ -253,9 +249,19 @@ class Attention(nn.Module):
         )
 
     def _bias_by_head(self, groups: Grouping) -> Callable[[int], torch.Tensor]:
-        """Return a function that gives one head's bias plus each distinct padding mask, (P, N, N)."""
-        head = self.pos.by_head(groups.Gh, groups.Gw)
-        return lambda h: _masked(head(h)[None], groups, None)[:, 0]
+        """Return a function that gives one head's bias plus each distinct padding mask, (P, N, N).
+
+        Keys are from last to first, as `attend_by_head` reads them.
+        """
+        Gh, Gw, N = groups.Gh, groups.Gw, groups.N
+        windows = self.cache.get(self.pos, ("windows", Gh, Gw), lambda: self.pos.windows(Gh, Gw))
+        mask = _padding(groups, windows.device)[0][:, 0].flip(-1) if groups.padded else None  # P, 1, N
+
+        def head(h: int) -> torch.Tensor:
+            bias = windows[h].reshape(1, N, N)
+            return bias if mask is None else bias + mask.to(bias.dtype)
+
+        return head
 
     def _logit_bias(self, groups: Grouping, like: torch.Tensor) -> torch.Tensor:
         """Return the position bias plus each distinct padding mask, (P, nH, N, N)."""

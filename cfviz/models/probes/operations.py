@@ -494,7 +494,7 @@ class _Places:
             if _STEPS[code] == "attend":
                 self._remember(path, frame)
             return path
-        if code.co_qualname.startswith("PosBias.by_head"):
+        if code.co_qualname.startswith("Attention._bias_by_head"):
             return (*path, "bias")
         owner = frame.f_locals.get(_LAYERS.get(code, "self"))
         if code.co_name in _CALLS or id(owner) not in self.names:
@@ -514,17 +514,13 @@ class _Places:
             return _ROLES.get(name, name) if self.inner is not None else name
         frame = next(f for f in chain if f.f_code.co_name in _ATTEND)
         if name in ("_linear_pointwise", "__matmul__", "matmul"):
-            after = "weights" if frame.f_code.co_name == "attend_by_head" else "logits"
-            there = frame.f_locals.get(after)
-            if after == "weights":
-                return "weighted" if args[0] is there else "qk"
-            return "weighted" if there is not None else "qk"
-        if any(f.f_code is attend._flat.__code__ for f in chain) or name in _SOFTMAX:
-            return "softmax"  # with the question whether a power could overflow without it
+            return "weighted" if frame.f_locals.get("logits") is not None else "qk"
+        if any(f.f_code is attend._in_range.__code__ for f in chain) or name in _SOFTMAX:
+            return "softmax"  # with the question whether a power overflowed without it
         return "qk" if name in ("add_", "mul", "__mul__") else _ROLES.get(name, name)
 
 
-_ATTEND = ("attend", "attend_by_head", "_in_parts", "_written_out", "_with_one_bias", "_by_pattern")
+_ATTEND = ("attend", "attend_by_head", "_sums", "_in_parts", "_written_out", "_with_one_bias", "_by_pattern")
 
 
 def _is_ours(path: Path) -> bool:

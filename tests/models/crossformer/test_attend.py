@@ -68,21 +68,16 @@ def exact(q: Any, k: Any, v: Any, bias: Any, which: Any) -> torch.Tensor:
     return logits.softmax(-1) @ v.double()
 
 
-def by_head(given: tuple[Any, ...], patch: pytest.MonkeyPatch) -> torch.Tensor:
-    """What `attend` computes one head at a time."""
-    calls, called = [], module.attend_by_head
+def by_head(given: tuple[Any, ...], patch: pytest.MonkeyPatch) -> tuple[torch.Tensor, list[bool]]:
+    """What `attend` computes one head at a time; and of each computation, whether maxima were subtracted."""
+    steep, sums = [], module._sums
     with patch.context() as patched:
         patched.setattr(module, "BY_HEAD", 0)
         patched.setattr(module, "IN_PARTS", 0)
-        patched.setattr(module, "attend_by_head", lambda *a: calls.append(1) or called(*a))
+        patched.setattr(module, "_sums", lambda *a: steep.append(a[-1]) or sums(*a))
         found = attend(*given, 0.3)
-    assert calls
-    return found
-
-
-def all_flat(q: Any, k: Any, v: Any, bias: Any, which: Any) -> bool:
-    """Whether no group's logits need their maximum subtracted, whichever its bias."""
-    return all(bool(module._flat(q[:, h], k[:, h], v[:, h], bias[:, h], 0.3).all()) for h in range(4))
+    assert steep
+    return found, steep
 
 
 @pytest.mark.parametrize("P", [1, 3])
@@ -92,9 +87,9 @@ def test_one_head_at_a_time_gives_attention_to_rounding(
     P: int, rows: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     given = inputs(P)
-    assert all_flat(*given)
     monkeypatch.setattr(module, "ROWS", rows)
-    found = by_head(given, monkeypatch)
+    found, steep = by_head(given, monkeypatch)
+    assert not any(steep)
     torch.testing.assert_close(found.double(), exact(*given), rtol=2e-6, atol=2e-6)
     assert found.transpose(1, 2).is_contiguous()  # the caller reads it so without a copy
 
@@ -115,9 +110,11 @@ def test_powers_neither_overflow_nor_vanish(case: str, step: float, monkeypatch:
     elif case == "padding alone":
         bias[2] += MASKED
     else:
-        v *= 1e30
-    assert not all_flat(*given)
-    found, expected = by_head(given, monkeypatch).double(), exact(*given)
+        v *= 1e37
+    (found, steep), expected = by_head(given, monkeypatch), exact(*given)
+    found = found.double()
+    assert any(steep)
+    assert len(steep) < 2 * 4 * 10, "a head's other groups are not computed twice"
     size = expected.abs().max()
     torch.testing.assert_close(found / size, expected / size, rtol=step, atol=step)
 
@@ -125,9 +122,9 @@ def test_powers_neither_overflow_nor_vanish(case: str, step: float, monkeypatch:
 @torch.inference_mode()
 def test_a_number_that_is_not_one_stays_in_its_row(monkeypatch: pytest.MonkeyPatch) -> None:
     given = inputs(3)
-    good = by_head(given, monkeypatch)
+    good, _ = by_head(given, monkeypatch)
     given[0][3, 1, 4, 0] = torch.nan
-    bad = by_head(given, monkeypatch)
+    bad, _ = by_head(given, monkeypatch)
     rows = bad.isnan().any(-1)
     assert rows.nonzero().tolist() == [[3, 1, 4]]
     torch.testing.assert_close(bad[~rows], good[~rows], rtol=2e-6, atol=2e-6)
@@ -136,11 +133,13 @@ def test_a_number_that_is_not_one_stays_in_its_row(monkeypatch: pytest.MonkeyPat
 @pytest.mark.parametrize("kind", ["dpb", "rpb", "none"])
 @pytest.mark.parametrize("sides", [(1, 1), (1, 5), (4, 3), (3, 7)])
 @torch.inference_mode()
-def test_each_head_of_a_bias_is_made_alone_bit_for_bit(kind: Any, sides: tuple[int, int]) -> None:
+def test_windows_of_one_table_are_the_bias_bit_for_bit(kind: Any, sides: tuple[int, int]) -> None:
     torch.manual_seed(0)
     pos = _position_bias(kind, 64, 4, 3)
-    together, head = pos.bias(*sides), pos.by_head(*sides)
-    assert all(torch.equal(head(h), together[h]) for h in range(4))
+    together, windows = pos.bias(*sides), pos.windows(*sides)
+    assert torch.equal(windows.reshape(together.shape).flip(-1), together)
+    pairs = (2 * sides[0] - 1) * (2 * sides[1] - 1)
+    assert windows.untyped_storage().nbytes() == 4 * 4 * pairs, "of all pairs' biases nothing is kept"
 
 
 @torch.inference_mode()
